@@ -1,0 +1,1 @@
+"""The store: per-slide Zarr arrays, the ledger and the DuckDB catalog."""

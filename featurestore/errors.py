@@ -1,0 +1,77 @@
+"""The errors of trephine: each says what was got, what was expected and what to do next."""
+
+
+class TrephineError(Exception):
+    """Base of every error a user can cause or mend; the command line prints it and exits with 1."""
+
+
+class ConfigError(TrephineError, ValueError):
+    """An option or a configuration has a value that cannot work."""
+
+
+class ArchiveError(TrephineError, ValueError):
+    """A folder or manifest of slides cannot be understood."""
+
+
+class SlideUnreadable(TrephineError):
+    """A slide file cannot be opened or decoded."""
+
+
+class SlideRefused(TrephineError):
+    """A slide can be read but must not be tiled: no mpp, nonsense mpp, too coarse, wrong pixels."""
+
+
+class EncoderUnavailable(TrephineError):
+    """An encoder's weights cannot be found, loaded or trusted."""
+
+
+class ReportError(TrephineError, ValueError):
+    """A file of reports cannot be understood."""
+
+
+class LabelError(TrephineError, ValueError):
+    """A label table or a label value cannot be understood."""
+
+
+class OllamaError(TrephineError):
+    """The language model server is missing, busy, or gave no usable answer."""
+
+
+class StoreNotFound(TrephineError, LookupError):
+    """There is no store at the given path."""
+
+
+class StoreDamaged(TrephineError):
+    """An array on disk is shorter, longer or other than its metadata says."""
+
+
+class StoreVersionMismatch(TrephineError):
+    """The store was written by an older or newer version of the code."""
+
+
+class CatalogBusy(TrephineError):
+    """Another process holds the catalog's lock."""
+
+
+class QueryRefused(TrephineError, ValueError):
+    """A SQL text is not one plain SELECT, or fails, or takes too long."""
+
+
+class SlideNotFound(TrephineError, LookupError):
+    """The catalog has no slide with the given id."""
+
+
+class CohortNotFound(TrephineError, LookupError):
+    """The catalog has no cohort with the given name."""
+
+
+class CohortError(TrephineError, ValueError):
+    """A cohort cannot be made or split as asked."""
+
+
+class RunNotFound(TrephineError, LookupError):
+    """The catalog has no run with the given id."""
+
+
+class TrainError(TrephineError):
+    """A cohort cannot be trained on as asked."""

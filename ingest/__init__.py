@@ -1,0 +1,1 @@
+"""Slides to embeddings, and reports to labels: everything that fills the store."""

@@ -1,0 +1,1 @@
+"""Train and apply attention-MIL models from the store."""

@@ -1,0 +1,304 @@
+"""Per-slide Zarr arrays: publish them atomically, read their rows fast (DESIGN.md, section 4)."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import os
+import shutil
+import uuid
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from zarr.codecs import Crc32cCodec
+
+from featurestore import layout
+from featurestore.errors import StoreDamaged
+from featurestore.types import Tiling
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlideArrays:
+    """Everything measured from one Slide's pixels, rows in stored order."""
+
+    slide_key: str
+    attributes: Mapping[
+        str, Any
+    ]  # fingerprint, size, mpp, provenance; no case, patient, path, date
+    thumbnail: np.ndarray  # uint8 (h, w, 3)
+    tiling: Tiling
+    coords: np.ndarray  # int32 (N, 2), level-0 corners
+    scores: Mapping[str, np.ndarray]  # tissue, blur, pen: float16 (N,)
+    encoder_id: str
+    embeddings: np.ndarray  # float16 (N, D)
+    provenance: Mapping[str, Any]  # the encoder's identity; precision, device, versions
+
+
+def row_order(slide_key: str, coords: np.ndarray) -> np.ndarray:
+    """Order tiles at random, the same on every machine: by blake2b(slide_key, x, y).
+
+    Any block of consecutive rows is then a uniform sample without replacement.
+
+    Args:
+        slide_key: 16 hex digits.
+        coords: level-0 corners, shape (N, 2).
+
+    Returns:
+        Indices into coords, shape (N,), int64.
+    """
+    key = slide_key.encode()
+    rows = np.ascontiguousarray(coords, dtype=layout.COORDS_DTYPE)
+    digests = [hashlib.blake2b(row.tobytes(), key=key, digest_size=8).digest() for row in rows]
+    hashes = np.frombuffer(b"".join(digests), dtype=">u8")
+    return np.lexsort((rows[:, 1], rows[:, 0], hashes)) if len(rows) else np.empty(0, np.int64)
+
+
+def publish(root: Path, arrays: SlideArrays) -> None:
+    """Write what the store lacks of a Slide: its group, its Tiling or its Embeddings.
+
+    Work happens in tmp/, is flushed to disk, and appears by one rename. A rename that meets a
+    finished target discards its own work: both were made from the same pixels.
+    """
+    group = layout.group_dir(root, arrays.slide_key)
+    tiling = group / arrays.tiling.tiling_id
+    embedding = tiling / "embeddings" / arrays.encoder_id
+    if not group.exists():
+        target, write = group, _write_group
+    elif not tiling.exists():
+        target, write = tiling, _write_tiling
+    else:
+        target, write = embedding, _write_embeddings
+    if target.exists():
+        return
+    work = layout.tmp_dir(root) / f"{arrays.slide_key}-{uuid.uuid4().hex[:12]}"
+    try:
+        write(work, arrays)
+        with contextlib.suppress(FileExistsError):
+            publish_folder(work, target)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def publish_folder(work: Path, target: Path) -> None:
+    """Flush a finished folder to disk and rename it into place.
+
+    Raises:
+        FileExistsError: the target is there already; `work` is left as it is.
+    """
+    for folder, _, files in os.walk(work):
+        for name in files:
+            _fsync(Path(folder) / name)
+        _fsync(Path(folder))
+    try:
+        work.rename(target)
+    except OSError as error:
+        if target.exists():
+            raise FileExistsError(f"{target} exists already") from error
+        raise
+    _fsync(target.parent)
+
+
+def published(root: Path) -> Iterator[tuple[str, str, str]]:
+    """Yield (slide_key, tiling_id, encoder_id) of every published Embedding array."""
+    for group in sorted(layout.slides_dir(root).glob("*.zarr")):
+        for array in sorted(group.glob("*/embeddings/*/zarr.json")):
+            yield group.stem, array.parts[-4], array.parts[-2]
+
+
+def has(root: Path, slide_key: str, tiling_id: str, encoder_id: str) -> bool:
+    """Whether these Embeddings are published."""
+    return layout.embedding_dir(root, slide_key, tiling_id, encoder_id).exists()
+
+
+def attributes(root: Path, slide_key: str, tiling_id: str = "") -> dict[str, Any]:
+    """Read the attributes of a Slide's group, or of one of its Tilings."""
+    return dict(_open(root, slide_key, tiling_id).attrs)
+
+
+def embedding_header(
+    root: Path, slide_key: str, tiling_id: str, encoder_id: str
+) -> tuple[tuple[int, int], dict[str, Any]]:
+    """Read the shape (N, D) and the provenance of an Embedding array, not its rows."""
+    array = _open(root, slide_key, f"{tiling_id}/embeddings/{encoder_id}")
+    return (int(array.shape[0]), int(array.shape[1])), dict(array.attrs)
+
+
+def read_tiles(root: Path, slide_key: str, tiling_id: str) -> dict[str, np.ndarray]:
+    """Read coords int32 (N, 2) and the scores float16 (N,) in stored order."""
+    group = _open(root, slide_key, f"{tiling_id}/tiles")
+    return {name: np.asarray(group[name][...]) for name in ("coords", *layout.SCORES)}
+
+
+def read_embeddings(root: Path, slide_key: str, tiling_id: str, encoder_id: str) -> np.ndarray:
+    """Read all Embeddings of a Slide with their checksum, float16 (N, D)."""
+    array = _open(root, slide_key, f"{tiling_id}/embeddings/{encoder_id}")
+    path = layout.embedding_dir(root, slide_key, tiling_id, encoder_id)
+    if array.shape[0] and not layout.chunk(path, 2).exists():
+        raise StoreDamaged(f"{path} has no data. Find all damage with: trephine verify")
+    try:
+        return np.asarray(array[...])
+    except ValueError as error:
+        raise StoreDamaged(f"{path}: {error}. Find all damage with: trephine verify") from error
+
+
+def read_thumbnail(root: Path, slide_key: str) -> np.ndarray:
+    """Read a Slide's thumbnail, uint8 (h, w, 3)."""
+    return np.asarray(_open(root, slide_key, "thumbnail")[...])
+
+
+class RowReader:
+    """Read rows of many Slides' Embeddings by position, through few descriptors.
+
+    Slides are numbered as in `chunks`. Checksums are not read here; `verify` reads them.
+
+    Args:
+        chunks: the chunk file of each Slide (`layout.chunk`); not opened before it is read.
+        n_tiles: rows of each Slide.
+        dim: columns, D.
+        max_open: descriptors held at the same time.
+    """
+
+    def __init__(
+        self, chunks: Sequence[Path], n_tiles: Sequence[int], dim: int, max_open: int = 128
+    ) -> None:
+        self.dim = dim
+        self.row_bytes = dim * np.dtype(layout.EMBEDDING_DTYPE).itemsize
+        self.bytes_read = 0
+        self._chunks = list(chunks)
+        self._n_tiles = [int(n) for n in n_tiles]
+        self._max_open = max_open
+        self._open: OrderedDict[int, int] = OrderedDict()
+
+    def read_block(self, slide: int, start: int, out: np.ndarray) -> None:
+        """Fill `out`, float16 (n, D) with n <= N, from a circular block of rows at `start`."""
+        n, size = len(out), self._n_tiles[slide]
+        if n == 0:
+            return
+        head = min(n, size - start)
+        self._pread(slide, start, out[:head])
+        if head < n:
+            self._pread(slide, 0, out[head:])
+
+    def read_rows(self, slide: int, rows: np.ndarray, out: np.ndarray) -> None:
+        """Fill `out`, float16 (n, D), with the given rows; runs of neighbours are one read."""
+        if len(rows) == 0:
+            return
+        cuts = np.flatnonzero(np.diff(rows) != 1) + 1
+        bounds = [0, *cuts.tolist(), len(rows)]
+        for first, last in itertools.pairwise(bounds):
+            self._pread(slide, int(rows[first]), out[first:last])
+
+    def close(self) -> None:
+        """Give the descriptors back."""
+        while self._open:
+            os.close(self._open.popitem()[1])
+
+    def __enter__(self) -> RowReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _pread(self, slide: int, row: int, out: np.ndarray) -> None:
+        fd = self._open.get(slide)
+        if fd is None:
+            fd = self._open_slide(slide)
+        else:
+            self._open.move_to_end(slide)
+        got = os.preadv(fd, [out.data], row * self.row_bytes)
+        if got != out.nbytes:
+            raise StoreDamaged(
+                f"{self._chunks[slide]}: read {got} bytes at row {row}, expected {out.nbytes}. "
+                "Find all damage with: trephine verify"
+            )
+        self.bytes_read += got
+
+    def _open_slide(self, slide: int) -> int:
+        while len(self._open) >= self._max_open:
+            os.close(self._open.popitem(last=False)[1])
+        path = self._chunks[slide]
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError as error:
+            raise StoreDamaged(
+                f"{path} is missing. Find all damage with: trephine verify"
+            ) from error
+        size = os.fstat(fd).st_size
+        expected = self._n_tiles[slide] * self.row_bytes + layout.CHECKSUM_BYTES
+        if size != expected:
+            os.close(fd)
+            raise StoreDamaged(
+                f"{path} has {size} bytes, expected {expected}. "
+                "Find all damage with: trephine verify"
+            )
+        self._open[slide] = fd
+        return fd
+
+
+def _open(root: Path, slide_key: str, inner: str) -> Any:
+    path = layout.group_dir(root, slide_key) / inner
+    try:
+        return zarr.open(str(path), mode="r")
+    except (FileNotFoundError, ValueError, KeyError) as error:
+        raise StoreDamaged(
+            f"{path} cannot be opened: {error}. Find all damage with: trephine verify"
+        ) from error
+
+
+def _write_group(path: Path, arrays: SlideArrays) -> None:
+    attrs = {"format_version": layout.FORMAT_VERSION, **arrays.attributes}
+    group = zarr.create_group(str(path), zarr_format=3, attributes=attrs)
+    thumbnail = np.ascontiguousarray(arrays.thumbnail, dtype=np.uint8)
+    group.create_array("thumbnail", data=thumbnail, chunks=thumbnail.shape)
+    _write_tiling(path / arrays.tiling.tiling_id, arrays)
+
+
+def _write_tiling(path: Path, arrays: SlideArrays) -> None:
+    zarr.create_group(str(path), zarr_format=3, attributes=asdict(arrays.tiling))
+    zarr.create_group(str(path / "tiles"), zarr_format=3)
+    _write_array(path / "tiles" / "coords", np.asarray(arrays.coords, layout.COORDS_DTYPE), -1)
+    for name in layout.SCORES:
+        scores = np.asarray(arrays.scores[name], layout.SCORE_DTYPE)
+        _write_array(path / "tiles" / name, scores, np.nan)
+    zarr.create_group(str(path / "embeddings"), zarr_format=3)
+    _write_embeddings(path / "embeddings" / arrays.encoder_id, arrays)
+
+
+def _write_embeddings(path: Path, arrays: SlideArrays) -> None:
+    data = np.asarray(arrays.embeddings, layout.EMBEDDING_DTYPE)
+    _write_array(path, data, np.nan, dict(arrays.provenance))
+
+
+def _write_array(
+    path: Path, data: np.ndarray, fill: float, attrs: dict[str, Any] | None = None
+) -> None:
+    # One uncompressed chunk: the file is a plain little-endian buffer and a crc32c, so rows are
+    # read by position, and any Zarr reader still verifies it.
+    array = zarr.create_array(
+        str(path),
+        shape=data.shape,
+        dtype=data.dtype,
+        chunks=tuple(max(1, n) for n in data.shape),
+        compressors=[Crc32cCodec()],
+        filters=None,
+        fill_value=fill,
+        attributes=attrs or {},
+        zarr_format=3,
+        config={"write_empty_chunks": True},
+    )
+    if data.size:
+        array[...] = data
+
+
+def _fsync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,300 @@
+"""The DuckDB catalog: open, migrate, fold the ledger in, query; polars out."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+
+import sql
+from featurestore import arrays, layout, ledger
+from featurestore.errors import CatalogBusy, QueryRefused, StoreVersionMismatch
+
+LOCK_TIMEOUT_S = 30.0
+
+# The statements that fold one ledger file in, by kind; each reads the file named $file.
+_FOLDS = {
+    "cases": ["fold_cases"],
+    "slides": ["fold_slides"],
+    "reports": ["fold_reports", "drop_best_labels", "pick_best_labels"],
+    "labels": ["fold_targets", "fold_labels", "drop_best_labels", "pick_best_labels"],
+    "cohorts": ["fold_cohorts", "fold_cohort_slides"],
+    "failures": ["fold_failures", "fold_mended"],
+}
+_VIEWS = ["case_reports", "bags", "slide_overview", "cohort_bags"]
+
+
+def path_of(root: Path) -> Path:
+    """Path of the catalog of a store."""
+    return root / layout.CATALOG
+
+
+def migrate(root: Path) -> list[str]:
+    """Bring the catalog to this code's version, a transaction a migration; return the new ones."""
+    with _connect(path_of(root)) as con:
+        con.execute(
+            "create table if not exists migrations"
+            " (name varchar primary key, applied_at timestamp not null)"
+        )
+        done = {row[0] for row in con.execute("select name from migrations").fetchall()}
+        todo = [name for name in sql.names("migrations") if Path(name).name not in done]
+        for name in todo:
+            with _transaction(con):
+                con.execute(sql.read(name))
+                con.execute("insert into migrations values (?, ?)", [Path(name).name, now()])
+        for view in _VIEWS:
+            con.execute(sql.read(f"views/{view}"))
+    return todo
+
+
+@contextmanager
+def reader(root: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open the catalog to read; close it before anything slow."""
+    with _connect(path_of(root), read_only=True) as con:
+        _check_version(con)
+        yield con
+
+
+@contextmanager
+def writer(root: Path, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open the catalog to write, in one transaction; close it before anything slow."""
+    with _connect(path_of(root), timeout_s=timeout_s) as con:
+        _check_version(con)
+        with _transaction(con):
+            yield con
+
+
+def fold(
+    root: Path,
+    *,
+    published: Iterable[tuple[str, str, str]] | None = None,
+    timeout_s: float = LOCK_TIMEOUT_S,
+) -> int:
+    """Fold every ledger file, array and Run without a row into the catalog; return how many.
+
+    The one way rows enter the catalog: a live write, the adoption of what a killed process left,
+    and a rebuild are the same fold.
+
+    Args:
+        root: the store.
+        published: the arrays to look at; all of the store's unless given.
+        timeout_s: how long to wait for the lock.
+    """
+    found = arrays.published(root) if published is None else published
+    with writer(root, timeout_s) as con:
+        return _fold_ledger(con, root) + _fold_arrays(con, root, found) + _fold_runs(con, root)
+
+
+def query(
+    root: Path,
+    text: str,
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    timeout_s: float = 60.0,
+    memory_limit: str = "4GB",
+) -> pl.DataFrame:
+    """Run one SELECT that a user wrote: read-only, closed to files and network, bounded.
+
+    Raises:
+        QueryRefused: the text is not exactly one SELECT, fails, or runs out of time or memory.
+    """
+    with reader(root) as con:
+        for setting in (
+            "enable_external_access = false",
+            "autoinstall_known_extensions = false",
+            "autoload_known_extensions = false",
+            f"memory_limit = '{memory_limit}'",
+            "lock_configuration = true",
+        ):
+            con.execute(f"set {setting}")
+        try:
+            statements = con.extract_statements(text)
+        except duckdb.Error as error:
+            raise QueryRefused(f"the SQL cannot be read: {_first_line(error)}") from error
+        if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+            got = ", ".join(s.type.name for s in statements) or "nothing"
+            raise QueryRefused(f"expected exactly one SELECT, got {got}. The catalog is read-only.")
+        wanted = set(statements[0].named_parameters)
+        given = dict(parameters or {})
+        if missing := sorted(wanted - set(given)):
+            raise QueryRefused(f"parameter {missing[0]!r} has no value. Add: -p {missing[0]}=VALUE")
+        if surplus := sorted(set(given) - wanted):
+            raise QueryRefused(
+                f"the SQL has no parameter {surplus[0]!r}; "
+                f"it has: {', '.join(sorted(wanted)) or 'none'}"
+            )
+        timer = threading.Timer(timeout_s, con.interrupt)
+        timer.daemon = True
+        timer.start()
+        try:
+            return _frame(con.sql(text, params=given or None))
+        except duckdb.InterruptException as error:
+            raise QueryRefused(
+                f"the SQL took longer than {timeout_s:g} s and was stopped"
+            ) from error
+        except duckdb.Error as error:
+            raise QueryRefused(f"the SQL fails: {_first_line(error)}") from error
+        finally:
+            timer.cancel()
+
+
+def read_frame(root: Path, name: str, parameters: Mapping[str, Any] | None = None) -> pl.DataFrame:
+    """Run one of our own SQL texts, named as `queries/runs`."""
+    with reader(root) as con:
+        return _frame(con.sql(sql.read(name), params=dict(parameters or {}) or None))
+
+
+def now() -> datetime:
+    """UTC now, without a zone, as the catalog stores it."""
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+def _fold_ledger(con: duckdb.DuckDBPyConnection, root: Path) -> int:
+    done = set(con.execute("select kind, name from ledger_files").fetchall())
+    folded = 0
+    for kind, statements in _FOLDS.items():
+        for file in ledger.files(root, kind):
+            if (kind, file.name) in done:
+                continue
+            for statement in statements:
+                con.execute(sql.read(f"queries/{statement}"), {"file": str(file)})
+            con.execute("insert into ledger_files values (?, ?, ?)", [kind, file.name, now()])
+            folded += 1
+    return folded
+
+
+def _fold_arrays(
+    con: duckdb.DuckDBPyConnection, root: Path, published: Iterable[tuple[str, str, str]]
+) -> int:
+    rows = con.execute("select slide_key, tiling_id, encoder_id from embeddings").fetchall()
+    done, folded = set(rows), 0
+    for ids in published:
+        if ids in done:
+            continue
+        slide_key, tiling_id, encoder_id = ids
+        tiling = arrays.attributes(root, slide_key, tiling_id)
+        shape, said = arrays.embedding_header(root, slide_key, tiling_id, encoder_id)
+        con.execute(
+            "insert into tilings values (?, ?, ?, ?, ?) on conflict do nothing",
+            [
+                tiling_id,
+                *(tiling[k] for k in ("tile_px", "tile_mpp", "min_tissue", "filter_version")),
+            ],
+        )
+        encoder = said["encoder"]
+        con.execute(
+            "insert into encoders values (?, ?, ?, ?, ?, ?) on conflict do nothing",
+            [
+                encoder_id,
+                encoder["name"],
+                shape[1],
+                encoder["weights"],
+                encoder["weights_hash"],
+                json.dumps(encoder["identity"], sort_keys=True),
+            ],
+        )
+        con.execute(
+            "insert into embeddings values (?, ?, ?, ?, ?, ?, ?, ?)",
+            [*ids, *shape, said.get("precision"), said.get("device"), said.get("embedded_at")],
+        )
+        folded += 1
+    return folded
+
+
+def _fold_runs(con: duckdb.DuckDBPyConnection, root: Path) -> int:
+    done = {row[0] for row in con.execute("select run_id from runs").fetchall()}
+    folded = 0
+    for file in sorted(layout.runs_dir(root).glob("*/run.json")):
+        if file.parent.name in done:
+            continue
+        run = json.loads(file.read_text())
+        columns = [row[0] for row in con.execute("describe runs").fetchall()]
+        values = [json.dumps(run[c]) if c == "config" else run[c] for c in columns]
+        con.execute(f"insert into runs values ({', '.join('?' * len(columns))})", values)
+        for split, metrics in run["metrics"].items():
+            for metric, value in metrics.items():
+                con.execute(
+                    "insert into metrics values (?, ?, ?, ?)", [run["run_id"], split, metric, value]
+                )
+        con.execute(
+            "insert into predictions by name select $run_id as run_id, * from read_parquet($file)",
+            {"run_id": run["run_id"], "file": str(file.with_name("predictions.parquet"))},
+        )
+        folded += 1
+    return folded
+
+
+def _frame(relation: duckdb.DuckDBPyRelation | None) -> pl.DataFrame:
+    return pl.DataFrame(relation) if relation is not None else pl.DataFrame()
+
+
+def _check_version(con: duckdb.DuckDBPyConnection) -> None:
+    found = {row[0] for row in con.execute("select name from migrations").fetchall()}
+    known = {Path(name).name for name in sql.names("migrations")}
+    if found - known:
+        raise StoreVersionMismatch(
+            f"the catalog is newer than this trephine: it has {max(found - known)}. "
+            "Upgrade with: pip install --upgrade trephine"
+        )
+    if known - found:
+        raise StoreVersionMismatch(
+            f"the catalog is older than this trephine: it lacks {min(known - found)}. "
+            "Migrate it with: trephine init"
+        )
+
+
+@contextmanager
+def _connect(
+    path: Path, *, read_only: bool = False, timeout_s: float = LOCK_TIMEOUT_S
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            con = duckdb.connect(
+                str(path),
+                read_only=read_only,
+                config={"autoinstall_known_extensions": "false"},
+            )
+            break
+        except (duckdb.IOException, duckdb.ConnectionException) as error:
+            message = str(error)
+            if "lock" not in message and "different configuration" not in message:
+                raise StoreVersionMismatch(
+                    f"{path} cannot be opened: {_first_line(error)}"
+                ) from error
+            if time.monotonic() > deadline:
+                holder = re.search(r"held in (.+?\(PID \d+\))", message)
+                who = holder.group(1) if holder else "another process"
+                raise CatalogBusy(
+                    f"{path} is in use by {who}; waited {timeout_s:g} s. Try again when it is done."
+                ) from error
+            time.sleep(random.uniform(0.005, 0.05))
+    try:
+        yield con
+    finally:
+        con.close()
+
+
+@contextmanager
+def _transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    con.execute("begin")
+    try:
+        yield
+    except BaseException:
+        con.execute("rollback")
+        raise
+    con.execute("commit")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

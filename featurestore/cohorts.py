@@ -1,0 +1,159 @@
+"""Freeze a Cohort: choose Slides, join their Labels, split by time or at random, by Patient."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+from featurestore.errors import CohortError
+
+SplitMethod = Literal["time", "random", "folds", "table"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitConfig:
+    """How Slides are shared out between train and test; never two sides for one Patient."""
+
+    method: SplitMethod = "time"
+    test_fraction: float = 0.5
+    seed: int = 0
+    folds: int = 5
+    table: Mapping[str, str] = field(default_factory=dict)  # slide_id or patient_id to split
+    late_slides: Literal["drop", "keep"] = "drop"
+    undated: Literal["refuse", "drop"] = "refuse"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.test_fraction < 1:
+            raise CohortError(f"test-fraction must lie between 0 and 1, got {self.test_fraction}")
+        if self.method == "folds" and self.folds < 2:
+            raise CohortError(f"folds must be at least 2, got {self.folds}")
+
+
+def split(slides: pl.DataFrame, config: SplitConfig) -> tuple[pl.DataFrame, dict[str, int]]:
+    """Give every Slide a split, by Patient.
+
+    Args:
+        slides: one row per Slide with slide_id, patient_id and dated (date or null).
+        config: the method; `time` is DESIGN.md, section 8.
+
+    Returns:
+        The kept rows with a column `split`, and the count of dropped Slides by reason.
+
+    Raises:
+        CohortError: undated Slides, a single date, fewer than two Patients, an incomplete table.
+    """
+    dropped: dict[str, int] = {}
+    if config.method == "time":
+        slides, dropped = _dated_only(slides, config)
+    if slides["patient_id"].n_unique() < 2:
+        raise CohortError(
+            f"a split needs at least 2 patients, got {slides['patient_id'].n_unique()} "
+            f"with {slides.height} slides. Widen the condition of the cohort."
+        )
+    if config.method == "time":
+        slides, late = _by_time(slides, config)
+        dropped |= late
+    elif config.method == "table":
+        slides = _by_table(slides, config)
+    else:
+        slides = _at_random(slides, config)
+    return slides, dropped
+
+
+def _dated_only(slides: pl.DataFrame, config: SplitConfig) -> tuple[pl.DataFrame, dict[str, int]]:
+    undated = slides["dated"].null_count()
+    if undated and config.undated == "refuse":
+        raise CohortError(
+            f"{undated} of {slides.height} slides have neither reported_on nor scanned_on, and a "
+            "time split needs a date. Add dates to the manifest, or pass --undated drop."
+        )
+    slides = slides.filter(pl.col("dated").is_not_null())
+    if slides["dated"].n_unique() == 1:
+        raise CohortError(
+            f"all {slides.height} slides have one date, {slides['dated'][0]}, so time cannot split "
+            "them. Pass --split random."
+        )
+    return slides, {"undated": undated} if undated else {}
+
+
+def _by_time(slides: pl.DataFrame, config: SplitConfig) -> tuple[pl.DataFrame, dict[str, int]]:
+    patients = (
+        slides.group_by("patient_id")
+        .agg(pl.col("dated").min().alias("first"))
+        .with_columns(
+            pl.col("patient_id").map_elements(_hash, return_dtype=pl.UInt64).alias("hash")
+        )
+        .sort("first", "hash")
+        .with_row_index("rank")
+    )
+    slides = slides.join(patients.select("patient_id", "rank"), on="patient_id")
+    rank = slides["rank"].to_numpy().astype(np.int64)
+    day = slides["dated"].cast(pl.Int32).to_numpy()
+    first = patients["first"].cast(pl.Int32).to_numpy()
+
+    # With the first k Patients in train, a Slide is kept in train once k passes its Patient and
+    # the first test date, first[k], reaches its own date. Both only grow with k, so one count does.
+    n = len(first)
+    kept_from = np.maximum(rank + 1, np.searchsorted(first, day, side="left"))
+    late = config.late_slides == "keep"
+    kept_train = np.cumsum(np.bincount((rank + 1) if late else kept_from, minlength=n + 1))[1:n]
+    test = len(rank) - np.cumsum(np.bincount(rank + 1, minlength=n + 1))[1:n]
+    border = 1 + int(np.argmin(np.abs(test / (kept_train + test) - config.test_fraction)))
+
+    in_test = rank >= border
+    is_late = ~in_test & (day > first[border])
+    slides = slides.with_columns(pl.Series("split", np.where(in_test, "test", "train"))).drop(
+        "rank"
+    )
+    n_late = int(is_late.sum())
+    if late or not n_late:
+        return slides, {}
+    return slides.filter(pl.Series(~is_late)), {"late slides of train patients": n_late}
+
+
+def _at_random(slides: pl.DataFrame, config: SplitConfig) -> pl.DataFrame:
+    counts = slides.group_by("patient_id").len().rows()
+    order = sorted(counts, key=lambda row: _hash(f"{config.seed}/{row[0]}"))
+    if config.method == "folds":
+        if len(order) < config.folds:
+            raise CohortError(f"{config.folds} folds need as many patients, got {len(order)}")
+        sizes = [0] * config.folds
+        sides = {}
+        for patient, n in order:  # the emptiest fold takes the next Patient
+            fold = sizes.index(min(sizes))
+            sides[patient], sizes[fold] = str(fold), sizes[fold] + n
+    else:
+        test = slides.height - np.cumsum([n for _, n in order])[:-1]
+        border = 1 + int(np.argmin(np.abs(test / slides.height - config.test_fraction)))
+        sides = {p: "train" if i < border else "test" for i, (p, _) in enumerate(order)}
+    return slides.with_columns(pl.col("patient_id").replace_strict(sides).alias("split"))
+
+
+def _by_table(slides: pl.DataFrame, config: SplitConfig) -> pl.DataFrame:
+    sides = [
+        config.table.get(slide, config.table.get(patient))
+        for slide, patient in slides.select("slide_id", "patient_id").iter_rows()
+    ]
+    if missing := sides.count(None):
+        slide = slides["slide_id"][sides.index(None)]
+        raise CohortError(
+            f"{missing} slides have no split in the table, the first is {slide!r}. "
+            "Add rows with its slide_id or patient_id."
+        )
+    slides = slides.with_columns(pl.Series("split", sides, dtype=pl.String))
+    both = slides.group_by("patient_id").agg(pl.col("split").n_unique()).filter(pl.col("split") > 1)
+    if both.height:
+        raise CohortError(
+            f"{both.height} patients stand on more than one side of the table, the first is "
+            f"{both['patient_id'].sort()[0]!r}. Give all slides of a patient one split."
+        )
+    return slides
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")

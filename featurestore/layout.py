@@ -1,0 +1,54 @@
+"""The on-disk format: paths, array names, dtypes and the format version (DESIGN.md, section 4)."""
+
+from pathlib import Path
+
+FORMAT_VERSION = 1
+
+CATALOG = "catalog.duckdb"
+LEDGER_KINDS = ("slides", "cases", "reports", "labels", "cohorts", "failures")
+SCORES = ("tissue", "blur", "pen")
+
+COORDS_DTYPE = "<i4"  # level-0 corners, columns (x, y)
+SCORE_DTYPE = "<f2"
+EMBEDDING_DTYPE = "<f2"
+CHECKSUM_BYTES = 4  # crc32c behind the raw buffer of every chunk
+
+
+def slides_dir(root: Path) -> Path:
+    """Folder of the per-slide groups."""
+    return root / "slides"
+
+
+def group_dir(root: Path, slide_key: str) -> Path:
+    """Zarr group of one Slide."""
+    return slides_dir(root) / f"{slide_key}.zarr"
+
+
+def embedding_dir(root: Path, slide_key: str, tiling_id: str, encoder_id: str) -> Path:
+    """Zarr array of one Slide's Embeddings, shape (N, D)."""
+    return group_dir(root, slide_key) / tiling_id / "embeddings" / encoder_id
+
+
+def tiles_dir(root: Path, slide_key: str, tiling_id: str) -> Path:
+    """Zarr group of one Slide's coords and per-tile scores."""
+    return group_dir(root, slide_key) / tiling_id / "tiles"
+
+
+def chunk(array_dir: Path, ndim: int) -> Path:
+    """Return the one chunk file of an array: a raw little-endian buffer and a crc32c."""
+    return array_dir / "c" / "/".join("0" * ndim)
+
+
+def ledger_dir(root: Path, kind: str) -> Path:
+    """Folder of one kind of append-only files."""
+    return root / "ledger" / kind
+
+
+def runs_dir(root: Path) -> Path:
+    """Folder of the Runs."""
+    return root / "runs"
+
+
+def tmp_dir(root: Path) -> Path:
+    """Unfinished work, on the same file system as the rest."""
+    return root / "tmp"

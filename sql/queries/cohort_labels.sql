@@ -1,0 +1,17 @@
+-- cohort_labels: one row per Slide with tiles and a Label of $target.
+select distinct
+    bags.slide_id,
+    bags.slide_key,
+    bags.case_id,
+    bags.patient_id,
+    bags.patient_made_up,
+    bags.specimen,
+    bags.dated,
+    best_labels.value,
+    best_labels.low,
+    best_labels.high
+from bags
+left join best_labels
+    on best_labels.case_id = bags.case_id
+    and best_labels.target = $target
+order by bags.slide_id

@@ -1,0 +1,26 @@
+-- runs: one row per Run, the newest first, with its test metrics beside the ridge floor.
+select
+    runs.run_id,
+    runs.cohort,
+    encoders.name as encoder,
+    runs.encoder_id,
+    runs.tiling_id,
+    runs.target,
+    runs.model,
+    runs.bag_size,
+    runs.seed,
+    runs.n_train,
+    runs.n_validation,
+    runs.n_test,
+    max(metrics.value) filter (metrics.split = 'test' and metrics.metric = 'r2') as r2,
+    max(metrics.value) filter (metrics.split = 'test' and metrics.metric = 'mae') as mae,
+    max(metrics.value) filter (metrics.split = 'ridge_test' and metrics.metric = 'r2') as ridge_r2,
+    runs.seconds,
+    runs.started_at,
+    runs.code_version,
+    runs.config
+from runs
+left join encoders on encoders.encoder_id = runs.encoder_id
+left join metrics on metrics.run_id = runs.run_id
+group by all
+order by runs.started_at desc, runs.run_id desc

@@ -181,6 +181,7 @@ def _fold_arrays(
     for ids in published:
         if ids in done:
             continue
+        done.add(ids)
         slide_key, tiling_id, encoder_id = ids
         tiling = arrays.attributes(root, slide_key, tiling_id)
         shape, said = arrays.embedding_header(root, slide_key, tiling_id, encoder_id)
@@ -205,7 +206,7 @@ def _fold_arrays(
         )
         con.execute(
             "insert into embeddings values (?, ?, ?, ?, ?, ?, ?, ?)",
-            [*ids, *shape, said.get("precision"), said.get("device"), said.get("embedded_at")],
+            [*ids, *shape, said.get("precision"), said.get("device"), now()],
         )
         folded += 1
     return folded

@@ -99,7 +99,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         "reason": _TEXT,
         "slide_id": _TEXT,
         "mended": _FLAG,
-        "at": _UTC,
+        "seen_at": _UTC,
     },
 }
 

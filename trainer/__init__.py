@@ -1,1 +1,27 @@
 """Train and apply attention-MIL models from the store."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trainer.bags import BagDataset as BagDataset
+    from trainer.fit import TrainConfig as TrainConfig
+    from trainer.fit import train as train
+    from trainer.predict import predict as predict
+    from trainer.report import write_report as write_report
+
+_HOMES = {
+    "BagDataset": "trainer.bags",
+    "TrainConfig": "trainer.fit",
+    "train": "trainer.fit",
+    "predict": "trainer.predict",
+    "write_report": "trainer.report",
+}
+__all__ = ["BagDataset", "TrainConfig", "predict", "train", "write_report"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: torch is slow to import, and `--help` must not wait for it."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -6,8 +6,8 @@ select
     last(reason) as reason,
     count(*) as attempts,
     last(slide_id) as slide_id,
-    min(at) as first_at,
-    max(at) as last_at
+    min(seen_at) as first_at,
+    max(seen_at) as last_at
 from read_parquet($file)
 where not mended
 group by item

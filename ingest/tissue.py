@@ -1,0 +1,172 @@
+"""Find the tissue on a bright-field slide: HSV background filter and per-tile scores."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ingest.tiles import tile_shares
+
+FILTER_VERSION = "hsv-1"
+FAT_UM = 160.0  # widest white space that still counts as fat: a cell of 120 microns, or two torn ones
+STROKE_UM = 80.0  # narrowest stroke of a pen, and narrowest piece of tissue that stands alone
+DENSE_UM = 104.0  # a window on the scale of a fat cell: lace of cell walls fills it, dust does not
+
+
+def tissue_mask(rgb: np.ndarray, mpp: float) -> np.ndarray:
+    """Mark the tissue on an overview of a slide; fat cells inside the marrow are tissue.
+
+    Args:
+        rgb: uint8 [h, w, 3], best at 8 to 16 microns per pixel.
+        mpp: microns per pixel of ``rgb``.
+
+    Returns:
+        bool [h, w]. Glass, pen ink and black borders are False; so is all of a dark-field picture.
+    """
+    if not is_bright_field(rgb):
+        return np.zeros(rgb.shape[:2], bool)
+    planes = _planes(_white_balanced(rgb))
+    top, low = np.maximum.reduce(planes), np.minimum.reduce(planes)
+    coloured = (top - low) > 0.055 * top  # HSV saturation
+    # walls of fat cells have next to no colour at this scale, but are darker than what is around them
+    window = _odd(DENSE_UM, mpp)
+    wall = (_box_sum(low, window) - _box_sum(np.ones_like(low), window) * low.astype(np.int32)) > (
+        4 * window**2
+    )
+    stained = (coloured | wall) & (top > 51)
+    stained &= ~(ink := pen_mask(rgb, mpp))
+    stained &= _box_sum(stained, window) > 0.08 * window**2
+    # closed before opened: the walls between fat cells are thinner than dust
+    return _opened(_closed(stained, _odd(FAT_UM, mpp)), _odd(STROKE_UM, mpp)) & ~ink
+
+
+def pen_mask(rgb: np.ndarray, mpp: float) -> np.ndarray:
+    """Mark red, green, blue and black, bool [h, w]: wide areas that no routine stain colours so.
+
+    The pale rim of a stroke looks like eosin; so ink reaches as far from its core as a stroke is wide.
+    """
+    hue, saturation, value = hsv(rgb)
+    red = ((hue < 18) | (hue > 350)) & (saturation > 0.6) & (value > 0.3)
+    green = (hue > 75) & (hue < 190) & (saturation > 0.3)
+    blue = (hue >= 190) & (hue < 242) & (saturation > 0.45)
+    stroke = _odd(STROKE_UM, mpp)
+    core = _opened((red | green | blue) & (value > 0.16), stroke)
+    inky = ((hue < 25) | (hue > 340) | ((hue > 75) & (hue < 242))) & (saturation > 0.12)
+    rim = _grown(core, _odd(2 * STROKE_UM, mpp)) & inky
+    # dark nuclei are purple, not black
+    black = (value < 0.16) | ((value < 0.35) & (saturation < 0.25))
+    return core | rim | _opened(black, stroke)
+
+
+def is_bright_field(rgb: np.ndarray) -> bool:
+    """Whether some of the picture is as bright as glass or fat; fluorescence is not."""
+    return bool(rgb.size) and _percentile(rgb.min(axis=2), 0.99) >= 128
+
+
+def tile_scores(
+    mask: np.ndarray, coords_px0: np.ndarray, tile_px0: float, mask_px0: float
+) -> np.ndarray:
+    """Share of each tile under a mask, float16 [N]; arguments as in `ingest.tiles.tile_shares`."""
+    return tile_shares(mask, coords_px0, tile_px0, mask_px0).astype(np.float16)
+
+
+def blur_scores(tiles: np.ndarray) -> np.ndarray:
+    """How far out of focus each tile is: 0 sharp, 1 blurred; from uint8 [k, n, n, 3], float16 [k].
+
+    Compares differences over one pixel with those over four. A smooth picture has a quarter of them,
+    real marrow in focus at 2 microns per pixel over 0.4, and half of the way between is a Gaussian
+    blur of one pixel. A tile without contrast is not judged and counts as sharp.
+    """
+    grey = tiles[..., 1].astype(np.int16)
+    near = _mean_step(grey, 1)
+    far = _mean_step(grey, min(4, grey.shape[1] - 1))
+    blurred = (0.4 - near / np.maximum(far, 1e-6)) / 0.15
+    return np.where(far < 3, 0.0, np.clip(blurred, 0, 1)).astype(np.float16)
+
+
+def _mean_step(grey: np.ndarray, step: int) -> np.ndarray:
+    """Mean difference over a number of pixels, across plus down; int16 [k, n, n] to float64 [k]."""
+    across = np.abs(grey[:, :, step:] - grey[:, :, :-step])
+    down = np.abs(grey[:, step:] - grey[:, :-step])
+    return across.mean(axis=(1, 2)) + down.mean(axis=(1, 2))
+
+
+def hsv(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Hue in degrees, saturation and value in 0 to 1, each float32 of shape [h, w]."""
+    red, green, blue = (plane.astype(np.float32) for plane in _planes(rgb))
+    top = np.maximum(np.maximum(red, green), blue)
+    span = top - np.minimum(np.minimum(red, green), blue)
+    sixth = np.float32(60) / np.maximum(span, np.float32(1e-6))
+    hue = np.where(top == red, (green - blue) * sixth, (blue - red) * sixth + 120)
+    hue = np.where((top == blue) & (top > red) & (top > green), (red - green) * sixth + 240, hue)
+    hue += np.float32(360) * (hue < 0)
+    return hue, span / np.maximum(top, np.float32(1e-6)), top / np.float32(255)
+
+
+def _planes(rgb: np.ndarray) -> list[np.ndarray]:
+    """The three channels, each contiguous: several times faster to compute on."""
+    return [np.ascontiguousarray(rgb[..., channel]) for channel in range(3)]
+
+
+def _white_balanced(rgb: np.ndarray) -> np.ndarray:
+    """Scale each channel so that the glass is white: scanners tint it."""
+    out = np.empty_like(rgb)
+    for channel in range(3):
+        glass = max(_percentile(rgb[..., channel], 0.99), 180)
+        table = np.minimum(np.arange(256) * (255 / glass), 255).astype(np.uint8)
+        out[..., channel] = table[rgb[..., channel]]
+    return out
+
+
+def _percentile(plane: np.ndarray, share: float) -> int:
+    """Smallest level with at least the given share of a uint8 plane at or under it."""
+    counts = np.bincount(plane.ravel(), minlength=256)
+    return int(np.searchsorted(counts.cumsum(), share * plane.size))
+
+
+def _odd(width_um: float, mpp: float) -> int:
+    """Nearest odd number of pixels, at least 1."""
+    return max(1, 2 * round((width_um / mpp - 1) / 2) + 1)
+
+
+def _box_sum(values: np.ndarray, width: int) -> np.ndarray:
+    """Sum over the square of the given odd width around each pixel; nothing lies beyond the edge."""
+    half = width // 2
+    total = np.pad(values, half).astype(np.int32)
+    for axis in (0, 1):
+        total = np.moveaxis(total, axis, 0)
+        window, result, done = total, np.zeros_like(total[: len(total) - 2 * half]), 0
+        for bit in range(width.bit_length()):  # windows of 1, 2, 4, ... pixels add up to any width
+            if width >> bit & 1:
+                result += window[done : done + len(result)]
+                done += 1 << bit
+            if width >> bit > 1:
+                step = 1 << bit
+                window = window[: len(window) - step] + window[step:]
+        total = np.moveaxis(result, 0, axis)
+    return total
+
+
+def _grown(mask: np.ndarray, width: int) -> np.ndarray:
+    """Whether any pixel is True in the square of the given odd width around each pixel."""
+    half = width // 2
+    out = np.pad(mask, half)
+    for axis in (0, 1):
+        out = np.moveaxis(out, axis, 0)
+        reach = 1
+        while reach < width:
+            step = min(reach, width - reach)
+            out = out[: len(out) - step] | out[step:]
+            reach += step
+        out = np.moveaxis(out, 0, axis)
+    return out
+
+
+def _opened(mask: np.ndarray, width: int) -> np.ndarray:
+    """Take away what is narrower than the width."""
+    return _grown(~_grown(~mask, width), width)
+
+
+def _closed(mask: np.ndarray, width: int) -> np.ndarray:
+    """Fill spaces narrower than the width."""
+    grown = _grown(np.pad(mask, width), width)
+    return ~_grown(~grown, width)[width:-width, width:-width]

@@ -1,0 +1,112 @@
+"""Attention MIL: from the Embeddings of a Bag to one value (Ilse, Tomczak and Welling 2018)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from featurestore.errors import ConfigError
+
+Pooling = Literal["attention", "gated", "mean", "max"]
+POOLINGS = ("attention", "gated", "mean", "max")
+
+
+class BagModel(nn.Module):
+    """Pool a Bag to one vector, then one linear layer; `forward` gives the value before sigmoid.
+
+    Embeddings are standardised by `shift` and `scale`, the mean and standard deviation over tiles
+    of the training Slides. This is folded into the layers that touch x, so it costs nothing.
+
+    Args:
+        dim: width of an Embedding, D.
+        pooling: attention (equation 8), gated (equation 9), mean or max.
+        hidden: width of the attention, the paper's L.
+        projection: width of a linear layer with ReLU before pooling; None for none.
+        dropout: on the pooled vector, and on the projection.
+        bounded: sigmoid at the end (fraction and binary Targets).
+    """
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(
+        self,
+        dim: int,
+        pooling: Pooling = "attention",
+        *,
+        hidden: int = 128,
+        projection: int | None = None,
+        dropout: float = 0.0,
+        bounded: bool = True,
+    ) -> None:
+        super().__init__()
+        if pooling not in POOLINGS:
+            raise ConfigError(f"model must be one of {', '.join(POOLINGS)}, got {pooling!r}")
+        width = projection or dim
+        self.pooling, self.bounded = pooling, bounded
+        self.register_buffer("shift", torch.zeros(dim))
+        self.register_buffer("scale", torch.ones(dim))
+        self.projection = nn.Linear(dim, projection) if projection else None
+        self.dropout = nn.Dropout(dropout)
+        if pooling in ("attention", "gated"):
+            self.tanh = nn.Linear(width, hidden)  # V
+            self.gate = nn.Linear(width, hidden) if pooling == "gated" else None  # U
+            self.weight = nn.Linear(hidden, 1, bias=False)  # w
+        self.head = nn.Linear(width, 1)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Score Bags.
+
+        Args:
+            x: Embeddings, shape (B, N, D); must be finite where padded.
+            mask: true where there is a tile, shape (B, N), at least one a row.
+
+        Returns:
+            Scores before sigmoid, shape (B,).
+        """
+        h = self._project(x)
+        if self.pooling == "max":
+            pooled = h.masked_fill(~mask[..., None], -torch.inf).amax(dim=1)
+        else:
+            pooled = torch.bmm(self._weights(h, mask)[:, None, :], h)[:, 0]
+        if self.projection is None:
+            pooled = (pooled - self.shift) / self.scale  # weights sum to 1, so this commutes
+        return self.head(self.dropout(pooled))[:, 0]
+
+    def attention(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Weight of each tile, shape (B, N); rows sum to 1. Even for mean, none for max."""
+        if self.pooling == "max":
+            raise ConfigError("max pooling has no attention. Train with --model attention.")
+        return self._weights(self._project(x), mask)
+
+    def value(self, scores: Tensor) -> Tensor:
+        """Scores to values: the Target's low is 0, its high is 1."""
+        return torch.sigmoid(scores) if self.bounded else scores
+
+    def _project(self, x: Tensor) -> Tensor:
+        if self.projection is None:
+            return x
+        return self.dropout(F.relu(self._linear(self.projection, x)))
+
+    def _weights(self, h: Tensor, mask: Tensor) -> Tensor:
+        if self.pooling == "mean":
+            scores = torch.zeros(mask.shape, dtype=h.dtype, device=h.device)
+        else:
+            first = self._linear if self.projection is None else _plain
+            hidden = torch.tanh(first(self.tanh, h))
+            if self.gate is not None:
+                hidden = hidden * torch.sigmoid(first(self.gate, h))
+            scores = self.weight(hidden)[..., 0]
+        return torch.softmax(scores.masked_fill(~mask, -torch.inf), dim=1)
+
+    def _linear(self, layer: nn.Linear, x: Tensor) -> Tensor:
+        """Apply `layer` to (x - shift) / scale without making that."""
+        weight = layer.weight / self.scale
+        return F.linear(x, weight, layer.bias - weight @ self.shift)
+
+
+def _plain(layer: nn.Linear, x: Tensor) -> Tensor:
+    return layer(x)

@@ -1,0 +1,129 @@
+"""Figures of a Run, each a function of a matplotlib `ax`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from featurestore.types import Target
+from trainer import evaluate
+
+# Colours of Okabe and Ito 2008, told apart by colour-blind readers and in grey.
+BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#5a5a5a"
+FEW = 300  # Slides that are drawn as points too
+
+_STYLE = {
+    "font.size": 11,
+    "axes.titlesize": 11.5,
+    "axes.labelsize": 11.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "figure.dpi": 100,
+    "savefig.dpi": 200,
+    "svg.fonttype": "none",
+}
+
+
+def predicted_vs_truth(
+    ax: Axes, truth: np.ndarray, predicted: np.ndarray, target: Target, r2: float | None = None
+) -> None:
+    """Draw predicted against label as a 2-D histogram; both shape (N,), in the Target's units.
+
+    Bins are 5 hundredths of the Target's range wide, 10 where Slides are few. The broken line is
+    identity. Few Slides are drawn as points as well.
+    """
+    bins = np.linspace(target.low, target.high, 21 if len(truth) > FEW else 11)
+    counts, _, _ = np.histogram2d(truth, predicted.clip(target.low, target.high), bins=[bins, bins])
+    shown = np.ma.masked_equal(counts.T, 0)
+    mesh = ax.pcolormesh(bins, bins, shown, cmap="Blues", vmin=0, vmax=max(4, counts.max() * 1.15))
+    bar = ax.figure.colorbar(mesh, ax=ax, fraction=0.046, pad=0.03)
+    bar.set_label("Slides per cell")
+    bar.locator = mpl.ticker.MaxNLocator(integer=True, nbins=6)
+    bar.update_ticks()
+    bar.outline.set_visible(False)
+    ax.plot(bins[[0, -1]], bins[[0, -1]], color=GREY, linestyle="--", linewidth=1.2)
+    if len(truth) <= FEW:
+        ax.scatter(truth, predicted, s=16, color=ORANGE, edgecolor="white", linewidth=0.5, zorder=3)
+    ax.set(
+        xlim=(target.low, target.high),
+        ylim=(target.low, target.high),
+        xlabel=f"Label: {axis_name(target)}",
+        ylabel=f"Predicted {axis_name(target)}",
+        title=f"n = {len(truth):,} slides"
+        + ("" if r2 is None or np.isnan(r2) else f", $R^2$ = {r2:.3f}"),
+    )
+    ax.set_aspect("equal")
+
+
+def bland_altman(ax: Axes, truth: np.ndarray, predicted: np.ndarray, target: Target) -> None:
+    """Draw difference against mean with bias and 95% limits; both shape (N,). Bland and Altman 1986.
+
+    Bands are the 95% intervals of bias and limits.
+    """
+    middle, difference = (truth + predicted) / 2, predicted - truth
+    limits = evaluate.bland_altman_limits(truth, predicted)
+    few = len(truth) <= FEW
+    ax.scatter(
+        middle, difference, s=16 if few else 6, color=BLUE, alpha=0.75 if few else 0.3, linewidth=0
+    )
+    ax.axhline(0, color="#b8b8b8", linewidth=0.8, zorder=0)
+    lines = (("bias", "Bias", ORANGE, "-"), ("loa_high", "+1.96 SD", GREY, "--"))
+    for name, label, colour, style in (*lines, ("loa_low", "−1.96 SD", GREY, "--")):
+        value = limits[name]
+        if np.isnan(value):
+            continue
+        ax.axhline(value, color=colour, linestyle=style, linewidth=1.3)
+        low, high = limits[f"{name}_low"], limits[f"{name}_high"]
+        ax.axhspan(low, high, color=colour, alpha=0.12, linewidth=0, zorder=0)
+        ax.annotate(
+            f"{label}\n{value:+.1f}".replace("-", "−"),
+            (1.01, value),
+            xycoords=("axes fraction", "data"),
+            va="center",
+            fontsize=9.5,
+            color=colour,
+        )
+    reach = 1.15 * max(
+        np.abs(difference).max(),
+        np.nan_to_num(np.abs(limits["loa_high_high"])),
+        np.nan_to_num(np.abs(limits["loa_low_low"])),
+        1e-9,
+    )
+    ax.set(
+        xlim=(target.low, target.high),
+        ylim=(-reach, reach),
+        xlabel=f"Mean of label and predicted {axis_name(target)}",
+        ylabel=f"Predicted − label{'' if target.kind != 'fraction' else ' (percentage points)'}",
+        title=f"n = {len(truth):,} slides",
+    )
+
+
+def axis_name(target: Target) -> str:
+    """Name of a Target with its unit."""
+    percent = target.kind == "fraction" and (target.low, target.high) == (0, 100)
+    return target.name.replace("_", " ") + (" (%)" if percent else "")
+
+
+def figures(frame: pl.DataFrame, target: Target) -> Iterator[tuple[str, Figure]]:
+    """Yield the name and the figure of each plot of a Run's test Predictions."""
+    truth, mean = frame["truth"].to_numpy(), frame["mean"].to_numpy()
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(5.6, 4.8), layout="constrained")
+        predicted_vs_truth(figure.subplots(), truth, mean, target, evaluate.r2(truth, mean))
+        yield "predicted_vs_truth", figure
+        figure = Figure(figsize=(6.2, 4.8), layout="constrained")
+        bland_altman(figure.subplots(), truth, mean, target)
+        yield "bland_altman", figure
+
+
+def save_figures(folder: Path, frame: pl.DataFrame, target: Target) -> None:
+    """Write the figures of a Run into its folder as PNG."""
+    for name, figure in figures(frame, target):
+        figure.savefig(folder / f"{name}.png")

@@ -1,0 +1,180 @@
+"""Predict Slides from resampled Bags: mean, standard deviation, and attention per tile."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from safetensors.torch import load_file
+
+from featurestore import arrays
+from featurestore.errors import ConfigError, SlideNotFound, TrainError
+from featurestore.store import FeatureStore
+from featurestore.types import Target
+from trainer import runs
+from trainer.bags import PREDICT, Sampler, batches, inference_plan, keep_tiles, kept_rows
+from trainer.model import BagModel
+
+BAGS_PER_PASS = 64  # of inference; by `PASS_BYTES` fewer for long or wide bags
+PASS_BYTES = 64 << 20  # float16
+
+
+def resample(
+    model: BagModel,
+    sampler: Sampler,
+    reader: arrays.RowReader,
+    resamples: int,
+    stream: int = PREDICT,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Apply a model to `resamples` Bags a Slide, all in one pass over the store.
+
+    Returns:
+        Mean (N,), standard deviation (N,), both where the Target's low is 0 and its high is 1, and
+        the number of Bags (N,). Standard deviation is with n - 1, and NaN where there is one Bag:
+        where a Bag is the whole Slide.
+    """
+    n = len(sampler.n_tiles)
+    first, second, count = np.zeros(n), np.zeros(n), np.zeros(n, np.int64)
+    device = model.shift.device
+    bag_bytes = int(sampler.lengths.max(initial=1)) * reader.dim * 2
+    per_pass = max(1, min(BAGS_PER_PASS, PASS_BYTES // bag_bytes))
+    values: list[np.ndarray] = []
+    slides: list[np.ndarray] = []
+    model.eval()
+    with torch.inference_mode():
+        for batch in batches(sampler, reader, inference_plan(sampler, resamples, per_pass), stream):
+            x, mask = torch.from_numpy(batch.x), torch.from_numpy(batch.mask)
+            scores = model(x.to(device).float(), mask.to(device))
+            values.append(model.value(scores).double().cpu().numpy())
+            slides.append(batch.slides)
+    if not slides:
+        return first, second, count
+    slide, value = np.concatenate(slides), np.concatenate(values)
+    count = np.bincount(slide, minlength=n)
+    first = np.bincount(slide, value, n) / count
+    second = np.bincount(slide, (value - first[slide]) ** 2, n)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        std = np.where(count > 1, np.sqrt(second / (count - 1)), np.nan)
+    return first, std, count
+
+
+def predictions(
+    bags: pl.DataFrame, target: Target, mean: np.ndarray, std: np.ndarray, count: np.ndarray
+) -> pl.DataFrame:
+    """Put Predictions beside their Slides, in the Target's units; n_tiles is what could be drawn."""
+    size = target.high - target.low
+    frame = bags.with_columns(
+        pl.col("value").cast(pl.Float64).alias("truth"),
+        pl.Series("mean", target.low + size * mean),
+        pl.Series("std", size * std).fill_nan(None),
+        pl.Series("n_resamples", count),
+    )
+    if "rows" in frame.columns:
+        frame = frame.with_columns(pl.col("rows").list.len().alias("n_tiles"))
+    return frame.select(pl.col(k).cast(v) for k, v in runs.PREDICTION_COLUMNS.items())
+
+
+def load_model(run: runs.Run) -> BagModel:
+    """Rebuild a Run's model with its weights."""
+    config = run.record["config"]
+    model = BagModel(
+        run.record["dim"],
+        config["model"],
+        hidden=config["hidden"],
+        projection=config["projection"],
+        dropout=config["dropout"],
+        bounded=run.record["target_kind"] != "continuous",
+    )
+    model.load_state_dict(load_file(run.path / "weights.safetensors"))
+    return model.eval()
+
+
+def predict(
+    store: FeatureStore,
+    run_id: str,
+    cohort: str | None = None,
+    *,
+    where: str | None = None,
+    resamples: int | None = None,
+) -> pl.DataFrame:
+    """Apply a Run to a Cohort, or to the Slides of a condition, with or without Labels.
+
+    Args:
+        store: where the Embeddings are.
+        run_id: of a finished Run, or `latest`.
+        cohort: name of a Cohort; the Run's own if nothing is given.
+        where: a SQL condition over `bags`, instead of a Cohort.
+        resamples: Bags a Slide; as in training if None.
+
+    Returns:
+        One row per Slide: slide_id, slide_key, split, truth (null without a Label), mean, std (over
+        resampled Bags; null where the Bag is the whole Slide), n_tiles, n_resamples.
+    """
+    if cohort is not None and where is not None:
+        raise ConfigError("give a cohort or --where, not both")
+    run = runs.load(store, run_id)
+    record, config = run.record, run.record["config"]
+    ids = (record["encoder_id"], record["tiling_id"])
+    if where is not None:
+        bags = store.bags_where(where, *ids)
+    else:
+        bags = store.bags(cohort or record["cohort"], *ids)
+    if bags.is_empty():
+        raise TrainError(
+            f"no slide has embeddings of encoder {ids[0]} under tiling {ids[1]} and fits "
+            f"{where or cohort!r}. Try the condition with: trephine sql 'from bags'"
+        )
+    target = run_target(record)
+    bags = keep_tiles(store, bags, config["tiles"])
+    sampler = Sampler(bags, config["bag_size"], config["seed"], config["sampling"])
+    with store.rows(bags) as reader:
+        result = resample(load_model(run), sampler, reader, resamples or config["resamples"])
+    return predictions(bags, target, *result)
+
+
+def attention(store: FeatureStore, run_id: str, slide_id: str) -> pl.DataFrame:
+    """Weigh every tile of a Slide by a Run's attention.
+
+    Returns:
+        One row per tile that may be drawn, in stored order: x_px0, y_px0 (level-0 corners),
+        attention (sums to 1), relative (times the number of tiles: 1 is an even share).
+    """
+    run = runs.load(store, run_id)
+    record = run.record
+    quoted = slide_id.replace("'", "''")
+    bags = store.bags_where(f"slide_id = '{quoted}'", record["encoder_id"], record["tiling_id"])
+    if bags.is_empty():
+        raise SlideNotFound(
+            f"slide {slide_id!r} has no embeddings of this run's encoder. "
+            "List its slides with: trephine sql 'from bags'"
+        )
+    bags = keep_tiles(store, bags, record["config"]["tiles"])
+    kept = kept_rows(bags)
+    rows = np.arange(bags["n_tiles"][0]) if kept is None else kept[0]
+    x = np.empty((len(rows), record["dim"]), np.float16)
+    with store.rows(bags) as reader:
+        reader.read_rows(0, rows, x)
+    with torch.inference_mode():
+        mask = torch.ones(1, len(x), dtype=torch.bool)
+        weights = load_model(run).attention(torch.from_numpy(x)[None].float(), mask)[0].numpy()
+    coords = store.tiles(bags["slide_key"][0], record["tiling_id"])["coords"][rows]
+    return pl.DataFrame(
+        {
+            "x_px0": coords[:, 0],
+            "y_px0": coords[:, 1],
+            "attention": weights,
+            "relative": weights * len(weights),
+        }
+    )
+
+
+def run_target(record: dict[str, Any] | Any) -> Target:
+    """The Target a Run was trained for, as it was then."""
+    return Target(
+        name=record["target"],
+        kind=record["target_kind"],
+        low=record["target_low"],
+        high=record["target_high"],
+    )

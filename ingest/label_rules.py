@@ -26,20 +26,13 @@ def _any(*phrases: str) -> str:
     return r"(?<!\w)(?:" + "|".join("; ".join(phrases).split("; ")) + r")(?!\w)"
 
 
-_ONES = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
-_TEENS = [
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-]
-_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+def _split(words: str) -> list[str]:
+    return words.split()
+
+
+_ONES = _split("one two three four five six seven eight nine")
+_TEENS = _split("ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen")
+_TENS = _split("twenty thirty forty fifty sixty seventy eighty ninety")
 _WORDS = {"zero": 0, "nil": 0, "hundred": 100, "fourty": 40}
 _WORDS |= {word: i for i, word in enumerate([*_ONES, *_TEENS], 1)}
 _WORDS |= {word: 10 * i for i, word in enumerate(_TENS, 2)}
@@ -68,8 +61,10 @@ _MARKS = {
         "(?:issued|reported|given|stated|recorded) (?:in error|erroneously|incorrectly|wrongly)",
         "not(?= [0-9<>~]); erroneously; incorrectly; mistakenly; wrongly; at diagnosis",
         "(?:first|diagnostic|old) (?:biopsy|marrow|trephine); used to; had been; replac(?:es|ing)",
+        "(?:stated|given|issued|printed) (?:cellularity|figure|value|percentage|estimate)",
         "supersed(?:es|ing); (?:months?|weeks?|years?) ago",
-        f"{_TAKEN} [a-z0-9./-]{{0,12}} ?(?:[a-z]+ )?(?:19|20)[0-9]{{2}}; {_TAKEN} (?:[0-9]+ )?{_MONTH}",
+        f"{_TAKEN} [a-z0-9./-]{{0,12}} ?(?:[a-z]+ )?(?:19|20)[0-9]{{2}}; "
+        f"{_TAKEN} (?:[0-9]+ )?{_MONTH}",
         "before (?:treatment|therapy|transplant|induction|chemo)[a-z]*",
     ),
     "outside": _any(
@@ -90,13 +85,16 @@ _MARKS = {
         "normal for (?:[a-z'-]+ ){0,3}(?:is|being|would)",
         "normal for (?:[a-z'-]+ ){0,3}[a-z]+(?=:? [0-9])",
         "criteri(?:a|on); defin(?:ed|ition|es); requir(?:es|ed|ing); calls for; threshold",
-        "cut-?off; rule of thumb; minus (?:the )?age; must be; guidelines?; for severe; target; relative to",
+        "cut-?off; rule of thumb; minus (?:the )?age; must be; guidelines?; for severe; target; "
+        "relative to",
         "in healthy; healthy adults?; (?:would|should) be(?! (?:read|corrected|amended|changed))",
     ),
     "aside": _any("sub-?cortical(?:ly)?; beneath the cortex; sub-?capsular; sub-?endosteal"),
     "current": _any(
-        "now; current(?:ly)?; at present; today; our; we; in-?house; final; observed; actual(?:ly)?",
-        "(?:present|this) (?:[a-z]+ )?(?:core|biopsy|trephine|marrow|sample|specimen|study|section)",
+        "now; current(?:ly)?; at present; today; our; we; in-?house; final; observed; "
+        "actual(?:ly)?",
+        "(?:present|this) (?:[a-z]+ )?(?:core|biopsy|trephine|marrow|sample|specimen|study"
+        "|section)",
         "correct(?:ed)?; revised; amended; should (?:be )?(?:read|corrected|amended|changed); here",
         "(?:on|our|my|after) (?:our )?review; deep(?:er)?; measured; patient's; this (?:time|case)",
         "(?:excluding|exclusive of|disregarding|apart from|away from) (?:the )?sub-?cortical",
@@ -107,12 +105,14 @@ _MARKS = {
 }
 # The same behind a figure, within its clause.
 _MARKS_AFTER = {
-    "expected": r"(?<!as )(?<!than )\bexpected|\b(?:usual|typical|normal|customary) (?:in|for|at|of)\b|\bwould be|\b(?:is|are|being|considered|as) (?:the )?"
+    "expected": r"(?<!as )(?<!than )\bexpected|\b(?:usual|typical|normal|customary) (?:in|for|at"
+    r"|of)\b|\bwould be|\b(?:is|are|being|considered|as) (?:the )?"
     r"(?:normal|typical|usual|reference)|\bis required|\bnormal (?:range|for)|\bfor (?:an? )?"
     r"(?:healthy|[0-9])|(?<!\w)(?<!\w )for (?:the |this )?(?:patient's )?age\b",
     "prior": rf"\b(?:previous|prior|earlier|before|initial|erroneous|in error|withdrawn|retracted)"
     rf"|\blast (?:time|year|month|biopsy)|\bat (?:diagnosis|baseline)|\bin (?:19|20)\d\d|\bin "
-    rf"(?:the )?{_MONTH}\b|\b(?:month|week|year)s? ago|\b(?:was|is) (?:incorrect|wrong|mistaken"
+    rf"(?:the )?{_MONTH}\b|\b(?:month|week|year)s? ago|\b(?:was|is) (?:incorrect|wrong"
+    rf"|too (?:high|low)|mistaken"
     r"|invalid|void)|\bdisregard|\bby (?:the )?(?:outside|referring)",
     "current": r"\bnow\b|\bat present|\btoday|\bcurrent|\bpresent",
 }
@@ -120,7 +120,8 @@ _SPECIMENS = {
     "touch": r"\b(?:touch|imprint|squash|crush prep|dab)[a-z]*(?: (?:prep|imprint|smear|slide)"
     r"[a-z]*)*(?: (?:of|from) (?:the )?(?:core|biopsy|trephine)(?: biopsy)?)?",
     "clot": r"\bclots?\b(?: sections?)?|\bparticle (?:section|prep|clot)[a-z]*|\bcell[- ]?blocks?",
-    "aspirate": r"\baspirat(?!ion)[a-z]*|\baspiration (?:smear|material|cytol)[a-z]*|\bsmears?\b|\bspicules?\b|\bparticles?\b|\bfilms?\b",
+    "aspirate": r"\baspirat(?!ion)[a-z]*|\baspiration (?:smear|material|cytol)[a-z]*|\bsmears?\b"
+    r"|\bspicules?\b|\bparticles?\b|\bfilms?\b",
     "core": r"\bcores?\b|\btreph[a-z]*|\bbiops(?:y|ies)\b|\b(?:bx|bmbx|bmb)\b|\bpunch\b"
     r"|\bcylinders?\b|\bhistolog[a-z]*",
 }
@@ -139,7 +140,8 @@ PATTERNS: dict[str, str] = {
     r"|fluid|leuka?emic|non|extra|intra|multi|uni|mono|para|sub|infra|inter)[- ]?$",
     "key_void_after": r",? (?:of|in) (?:the |this )?(?:tumou?r|block|nodule|infiltrate|lesion"
     r"|aggregate|metastas)|,? \(?(?:scale|score|grade|index)\b",
-    "ratio": rf"\b(?:cell(?:s|ular|ularity)?|{_HEMA}[a-z]*)(?: cells| tissue)?(?: (?:to|vs\.?|versus"
+    "ratio": rf"\b(?:cell(?:s|ular|ularity)?|{_HEMA}[a-z]*)(?: cells| tissue)?(?: (?:to|vs\.?"
+    rf"|versus"
     r"|and) | ?[:/-] ?)(?:the )?(?:fat|adipo)[a-z]*(?: cells?| tissue)?[^0-9]{0,40}"
     r"(?P<c1>\d{1,3}) ?%? ?(?::|/|to|-) ?(?P<f1>\d{1,3})"
     r"|\b(?:fat|adipo)[a-z]*(?: cells?| tissue)?(?: (?:to|vs\.?|versus|and) | ?[:/-] ?)(?:the )?"
@@ -154,13 +156,17 @@ PATTERNS: dict[str, str] = {
     "hint": r"[\d½¼¾⅓⅔%]|per ?cent|half|quarter|third|fourth|fifth|tenth",  # a figure may be near
     "range": r" ?(?:-{1,2}|to|dash|hyphen|through|up to|bis|until|or|->|\.\.\.?) ?[~<>]? ?",
     "plus_minus": r" ?(?:±|\+ ?/ ?-|\+-|plus[ /](?:or )?minus|give or take) ?",
-    "over": r"(?:[>≥]=?|=>|(?<!\bno )(?<!\bnot )\b(?:(?:greater|more|higher) than|over|above)|\bbeyond|\bat least"
-    r"|(?<!not )(?<!n't )\bexceed(?:s|ing|ed)?|\bin excess of|\bupwards? of|\bminimum(?: of)?|\bmin\.?"
+    "over": r"(?:[>≥]=?|=>|(?<!\bno )(?<!\bnot )\b(?:(?:greater|more|higher) than|over|above)"
+    r"|\bbeyond|\bat least"
+    r"|(?<!not )(?<!n't )\bexceed(?:s|ing|ed)?|\bin excess of|\bupwards? of|\bminimum(?: of)?"
+    r"|\bmin\.?"
     r"|\bnot? (?:less|lower|fewer|under|below)(?: than)?)(?: or equal(?: to)?| ?or ?=)?" + _NEARLY,
-    "under": r"(?:[<≤]=?|=<|(?<!\bno )(?<!\bnot )\b(?:(?:less|lower|fewer|smaller) than|under|below)|\bup to|\bat (?:the )"
+    "under": r"(?:[<≤]=?|=<|(?<!\bno )(?<!\bnot )\b(?:(?:less|lower|fewer|smaller) than|under"
+    r"|below)|\bup to|\bat (?:the )"
     r"?most|\bnot? (?:more|greater|higher|over|above|exceed(?:ing)?)(?: than)?|\bmaximum(?: of)?"
     r"|\bmax\.?)(?: or equal(?: to)?| ?or ?=)?" + _NEARLY,
-    "about": r"(?:[~≈≅]|\b(?:about|around|roughly|circa|some|nearly|almost|near|approaching|ca\.?|c\."
+    "about": r"(?:[~≈≅]|\b(?:about|around|roughly|circa|some|nearly|almost|near|approaching|ca\.?"
+    r"|c\."
     r"|approx(?:\.|imate(?:ly|s)?|imating)?|close to|of the order of|somewhere (?:between|around)"
     r"|in the (?:order|region|range|vicinity|neighbou?rhood) of))"
     r"(?: (?:an?|to|the|between|from))?(?: remaining)?[ (:]{0,2}$",
@@ -171,7 +177,8 @@ PATTERNS: dict[str, str] = {
     "other": r"blast|plasma|lymph|\bcd ?\d|\bm ?[:/] ?e\b|myeloid|erythr[oi]|granul|megakary|fibro"
     r"|reticulin|iron\b|\bfat|adipo|neutro|eosin|monocyt|sidero|differential|ki-?67|kappa|lambda"
     r"|tumou?r|metasta|carcinoma|infiltrat|involve|necro|karyo|mutat|\bvaf|allel|\bfish\b|flow"
-    r"|clon[ea]|chimer|viab|stain|positiv|\bscores?\b|\bgrade|dysplas|ha?ematocrit|\bhct|\brdw|\blength"
+    r"|clon[ea]|chimer|viab|stain|positiv|\bscores?\b|\bgrade|dysplas|ha?ematocrit|\bhct|\brdw"
+    r"|\blength"
     r"|\bmast|histiocyt|macroph|strom|o?edema|nuclei|\bcells? (?:are|is|were|in|of|show|with)"
     r"|\bdisease\b|burden|\bmrd|confiden|probab",
     "other_noun": rf"\s*of (?:the |this |its |their |all )*+(?!(?:bone |whole |entire |available "
@@ -190,7 +197,8 @@ PATTERNS: dict[str, str] = {
     r"|shows?|holds?|occupied by|filled (?:by|with)) )(?:the |normal |active |residual |mature )*",
     "sign_in_key": rf"[ ,|]*[(\[/]? ?(?:in |as )?{_PCT} ?[)\]]?[ :=|]*(?:[<>~≥≤]|ca\.?|approx\.?"
     r"|about)? ?",
-    "bare_value": r"(?: ?\([a-z]+\))? ?[:=] ?(?:approx\.? |ca\.? |about |[~<>≥≤] ?)?",
+    "bare_value": r"(?: ?\([a-z]+\))? ?[:=] ?(?:value ?: ?)?(?:approx\.? |ca\.? |about "
+    r"|[~<>≥≤] ?)?",
     "hema_gap": r"[ :=(]*(?:(?:[a-z]+ly|cells?|tissue|still|now|is|are|was|were|about|approx\."
     r"|at|the|an?|remaining|some|occup[a-z]+|makes?|making|up|compris[a-z]+|account[a-z]*|for"
     r"|represent[a-z]*|constitut[a-z]+|fill[a-z]*|forms?|takes?|of|in|to|be|cover[a-z]*|between"
@@ -226,8 +234,10 @@ PATTERNS: dict[str, str] = {
     r"|^\W*(?P<lr>[lr])(?=[ |:\t])",
     "no_core": r"\bno (?:trephine|core|biopsy|histolog)[^.;\n]{0,50}(?:obtain|receiv|submit|avail"
     r"|perform|taken|done)|\b(?:core|trephine|biopsy)(?: biopsy)?:? (?:was |were )?(?:not (?:obtain"
-    r"|receiv|perform|submit|done|avail|taken|attempt)|none\b|unsuccess|fail)|\baspirate[^.;:\n]{0,25} only\b",
-    "reader": r"\bai ?[:,]|\b(?:llm|assistant|model|bot|parser|agent)s? ?:|\b(?:language model|llm|chat ?bot|gpt|ai (?:system|model|tool|agent|reader"
+    r"|receiv|perform|submit|done|avail|taken|attempt)|none\b|unsuccess|fail)"
+    r"|\baspirate[^.;:\n]{0,25} only\b",
+    "reader": r"\bai ?[:,]|\b(?:llm|assistant|model|bot|parser|agent)s? ?:|\b(?:language model"
+    r"|llm|chat ?bot|gpt|ai (?:system|model|tool|agent|reader"
     r"|assistant)s?|(?:note|attention|message|instruction|dear) (?:to |for )?(?:the )?(?:ai|model"
     r"|software|system|parser|program|computer|reader|algorithm|assistant|bot|machine)s?"
     r"|(?:abstract|extract)(?:ion|ors?|ing)|parsers?|prompt|instructions?|automated (?:reader"
@@ -301,43 +311,13 @@ _PLAIN |= str.maketrans(
 _TAG = re.compile(r"<[/!?]?[a-z][^<>]{0,400}>")
 _ATTRIBUTE = re.compile(r"\b(?:displayname|value|unit)\s*=\s*\"([^\"]{0,80})\"")
 _ENTITY = re.compile(r"&(?:lt|gt|amp|nbsp|ndash|mdash|plusmn|#\d{2,4}|#x[0-9a-f]{2,4});")
-_ENTITIES = {
-    "lt": "<",
-    "gt": ">",
-    "ndash": "-",
-    "mdash": "-",
-    "plusmn": "±",
-    "#37": "%",
-    "#60": "<",
-}
-_ENTITIES |= {"#62": ">", "#8211": "-", "#8212": "-", "#x2013": "-", "#x25": "%", "#177": "±"}
+_ENTITIES = dict(zip(_split("lt gt ndash mdash plusmn"), "<>--±", strict=True))
+_ENTITIES |= dict(zip(_split("#37 #60 #62 #177 #8211 #8212 #x25 #x2013"), "%<>±--%-", strict=True))
 _BLOCKS = frozenset(
-    [
-        "p",
-        "paragraph",
-        "br",
-        "tr",
-        "li",
-        "item",
-        "list",
-        "table",
-        "thead",
-        "tbody",
-        "title",
-        "text",
-        "section",
-        "div",
-        "body",
-        "caption",
-        "observation",
-        "entry",
-        "component",
-        "organizer",
-        "h1",
-        "h2",
-        "h3",
-        "h4",
-    ]
+    _split(
+        "p paragraph br tr li item list table thead tbody title text section div body caption "
+        "observation entry component organizer h1 h2 h3 h4"
+    )
 )
 _OBX = re.compile(
     r"^(obx\|[^|\n]*\|[^|\n]*\|)([^|\n]*)(\|[^|\n]*\|)([^|\n]*)(\|?)([^|\n]*)(.*)$", re.M
@@ -428,6 +408,8 @@ def _untag(tag: re.Match[str]) -> str:
     kept = list(_blank(tag[0]))
     for found in _ATTRIBUTE.finditer(tag[0]):
         kept[found.start(1) : found.end(1)] = found[1]
+    if _P["section"].match(kind) or _P["key"].match(kind):  # <Cellularity>40%</Cellularity>
+        return "\n" + (_blank(tag[0])[1:] if closing else tag[0][1:-1].replace("/", " ") + ":")
     return ("\n" if kind in _BLOCKS else " ") + "".join(kept[1:])
 
 
@@ -504,6 +486,8 @@ class _Lines:
 def _wraps(line: str, following: str, width: int) -> bool:
     """Whether the sentence goes on in the following line."""
     line, following = line.strip(), following.strip()
+    if "   " in line or "   " in following:  # columns
+        return False
     if not line or not following or "|" in line + following or "\t" in line + following:
         return False
     if line[-1] in ".:;!?" and not _P["abbreviated"].search(line[-8:].lower()):
@@ -527,7 +511,7 @@ def _is_heading(line: str) -> bool:
         return False
     if len(words) > 4 and not (line.isupper() or "".join(words[:2]).isupper()):
         return False
-    return bool(_kinds(line.lower()))
+    return "cellul" not in line.lower() and bool(_kinds(line.lower()))
 
 
 def _heading(text: str, low: str, start: int, end: int) -> str:
@@ -790,10 +774,10 @@ def _owned(s: str, figure: _Figure) -> bool:
     return not _P["other"].search(tail[: stop.start()] if stop else tail)
 
 
-def _status(s: str, figures: list[_Figure], i: int, linked: Iterable[int]) -> str:
+def _status(s: str, figures: list[_Figure], i: int, linked: Iterable[int], fixing: bool) -> str:
     """What the nearest mark says of a figure: ok, prior, outside, expected or aside."""
     figure = figures[i]
-    if figure.settled:
+    if figure.settled or (fixing and s.endswith("should be ", 0, figure.start)):
         return "ok"
     stop = _P["mark_end"].search(s, figure.end)
     following = figures[i + 1].start if i + 1 < len(figures) else len(s)
@@ -854,20 +838,18 @@ def _claims(low: str, sentence: _Sentence, number: int, assumed: int = -1) -> li
         s = _DIGITS.sub(lambda m: m[0].translate(_NUMERALS), s)
     figures = _figures(s)
     ratio = _P["ratio"].search(s) if "fat" in s or "adipo" in s else None
-    if ratio:
-        cells, fat = (float(ratio[k] or ratio[k.replace("1", "2")]) for k in ("c1", "f1"))
-        if cells + fat > 0:
-            value = 100 * cells / (cells + fat)
-            figure = _Figure(ratio.start(), ratio.end(), value, value, True)
-            links = {0: (ratio.start(), ratio.end(), "ratio of cells to fat")}
-            figures = [figure]
+    cells, fat = (float(ratio[k + "1"] or ratio[k + "2"]) for k in "cf") if ratio else (0, 0)
+    if ratio and cells + fat > 0:
+        value = 100 * cells / (cells + fat)
+        figures = [_Figure(ratio.start(), ratio.end(), value, value, True)]
+        links = {0: (ratio.start(), ratio.end(), "ratio of cells to fat")}
     else:
         links = _links(s, figures, assumed)
     places = _places(low, sentence) if links else []
     claims = []
     for i, (start, end, rule) in sorted(links.items()):
         figure = figures[i]
-        status = _status(s, figures, i, links)
+        status = _status(s, figures, i, links, context.event > 0)
         specimen = _material(s, start, figure, context)
         if specimen in _ASIDE_SECTIONS and status == "ok":
             status = specimen
@@ -926,6 +908,8 @@ def _tables(low: str, near: list[int]) -> dict[int, list[tuple[int, int, str, bo
     for start in sorted({low.rfind("\n", 0, place) + 1 for place in near}):
         if start in found:
             continue
+        if len(found) > 99:
+            break
         end, cut, spans = _cells(low, start)
         if len(spans) < 2 or len(spans) > 20:
             continue
@@ -938,7 +922,9 @@ def _tables(low: str, near: list[int]) -> dict[int, list[tuple[int, int, str, bo
         figures = [j for j, text in enumerate(texts) if j > k and re.search(r"\d", text)]
         if len(figures) > 1 and cut in "|\t":  # a row, with a column for each core
             head, above = None, start
-            while above and not head and start - above < 2000:
+            for _ in range(12):  # rows
+                if head or not above:
+                    break
                 above = low.rfind("\n", 0, above - 1) + 1
                 row = _cells(low, above)[2]
                 if not row:
@@ -1019,7 +1005,8 @@ def parse(text: str) -> Reading:
     before: _Sentence | None = None
     orders = [m.start() for m in _ORDER.finditer(low)]
     mended = bool(orders) or any(word in low for word in _FIXES)
-    reader, unread = False, []  # whether this line speaks to a reader, and what of it is unseen
+    reader = False  # whether this line speaks to a reader
+    unread: list[str] = []  # what of it was not looked at for that
     for number, sentence in enumerate(
         _statements(_cased(text, low), low, near, [*tables, *orders])
     ):

@@ -34,7 +34,9 @@ OVERVIEW_MPP = 8.0
 STRIP_TILES = 8  # tiles a read; longer ones are no faster
 MIB = 2**20
 
-pyvips.cache_set_max(0)  # an operation cache keeps files open and memory taken; nothing here repeats
+pyvips.cache_set_max(
+    0
+)  # an operation cache keeps files open and memory taken; nothing here repeats
 
 
 class _Canvas(Protocol):
@@ -246,7 +248,9 @@ def _refusing(path: Path) -> Iterator[None]:
     try:
         yield
     except (pyvips.Error, openslide.OpenSlideError, OSError, MemoryError) as error:
-        raise SlideUnreadable(f"slide {path.name!r} cannot be decoded: {_first_line(error)}.") from None
+        raise SlideUnreadable(
+            f"slide {path.name!r} cannot be decoded: {_first_line(error)}."
+        ) from None
 
 
 def _first_line(error: BaseException) -> str:
@@ -597,7 +601,9 @@ def fingerprint(path: Path) -> str:
         for file in slide_files(Path(path)):
             whole.update(_file_digest(file))
     except OSError as error:
-        raise SlideUnreadable(f"slide {Path(path).name!r} cannot be read: {error.strerror}.") from None
+        raise SlideUnreadable(
+            f"slide {Path(path).name!r} cannot be read: {error.strerror}."
+        ) from None
     return whole.hexdigest()
 
 

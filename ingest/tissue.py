@@ -7,7 +7,9 @@ import numpy as np
 from ingest.tiles import tile_shares
 
 FILTER_VERSION = "hsv-1"
-FAT_UM = 160.0  # widest white space that still counts as fat: a cell of 120 microns, or two torn ones
+FAT_UM = (
+    160.0  # widest white space that still counts as fat: a cell of 120 microns, or two torn ones
+)
 STROKE_UM = 80.0  # narrowest stroke of a pen, and narrowest piece of tissue that stands alone
 DENSE_UM = 104.0  # a window on the scale of a fat cell: lace of cell walls fills it, dust does not
 

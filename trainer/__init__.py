@@ -14,7 +14,6 @@ _HOMES = {
     "BagDataset": "trainer.bags",
     "TrainConfig": "trainer.fit",
     "train": "trainer.fit",
-    "predict": "trainer.predict",
     "write_report": "trainer.report",
 }
 __all__ = ["BagDataset", "TrainConfig", "predict", "train", "write_report"]
@@ -22,6 +21,8 @@ __all__ = ["BagDataset", "TrainConfig", "predict", "train", "write_report"]
 
 def __getattr__(name: str) -> Any:
     """Import on first use: torch is slow to import, and `--help` must not wait for it."""
+    if name == "predict":  # the module of that name, which can be called
+        return import_module("trainer.predict")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

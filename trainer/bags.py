@@ -27,7 +27,7 @@ TRAIN, VALIDATE, PREDICT = 0, 1, 2
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
-def counter_hash(keys: np.ndarray, *counters: int | np.ndarray) -> np.ndarray:
+def counter_hash(keys: np.ndarray | np.uint64, *counters: int | np.ndarray) -> np.ndarray:
     """Hash keys with counters to 64 random bits each: a generator that needs no state.
 
     The finaliser is splitmix64's (Steele, Lea and Flood 2014); equal input gives equal output on

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -80,7 +81,7 @@ def bootstrap_by_patient(
     spread = second - first**2 / weight
     with np.errstate(divide="ignore", invalid="ignore"):
         r2s = np.where(spread > 1e-12, 1 - squares / spread, np.nan)
-    bounds = {}
+    bounds: dict[str, float] = {}
     for name, values in (("r2", r2s), ("mae", absolute / weight)):
         low, high = (
             np.nanpercentile(values, [2.5, 97.5]) if np.isfinite(values).any() else [np.nan] * 2
@@ -150,7 +151,7 @@ def by_group(frame: pl.DataFrame, group: pl.Expr) -> pl.DataFrame:
 def by_range(frame: pl.DataFrame, target: Target, n_ranges: int = 5) -> pl.DataFrame:
     """`by_group` over equal ranges of the label; `group` is `20-40`, a label of 20 is in it."""
     edges = np.linspace(target.low, target.high, n_ranges + 1)
-    names = [f"{low:g}–{high:g}" for low, high in zip(edges, edges[1:], strict=False)]
+    names = [f"{low:g}–{high:g}" for low, high in pairwise(edges)]
     index = np.searchsorted(edges, frame["truth"].to_numpy(), side="right") - 1
     index = index.clip(0, n_ranges - 1)
     table = by_group(frame.with_columns(pl.Series("range", index)), pl.col("range"))

@@ -397,7 +397,7 @@ def _fit(
             if step % every and step < steps:
                 continue
             spent += time.perf_counter() - mark
-            line = {
+            line: dict[str, Any] = {
                 "step": step,
                 "steps": steps,
                 "epoch": step / per_epoch,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -18,7 +19,7 @@ from trainer import evaluate
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#5a5a5a"
 FEW = 300  # Slides that are drawn as points too
 
-_STYLE = {
+_STYLE: Any = {
     "font.size": 11,
     "axes.titlesize": 11.5,
     "axes.labelsize": 11.5,
@@ -63,9 +64,9 @@ def predicted_vs_truth(
 
 
 def bland_altman(ax: Axes, truth: np.ndarray, predicted: np.ndarray, target: Target) -> None:
-    """Draw difference against mean with bias and 95% limits; both shape (N,). Bland and Altman 1986.
+    """Draw difference against mean with bias and 95% limits; both shape (N,).
 
-    Bands are the 95% intervals of bias and limits.
+    After Bland and Altman 1986. Bands are the 95% intervals of bias and limits.
     """
     middle, difference = (truth + predicted) / 2, predicted - truth
     limits = evaluate.bland_altman_limits(truth, predicted)

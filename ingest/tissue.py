@@ -87,8 +87,8 @@ def blur_scores(tiles: np.ndarray) -> np.ndarray:
 
 def _mean_step(grey: np.ndarray, step: int) -> np.ndarray:
     """Mean difference over a number of pixels, across plus down; int16 [k, n, n] to float64 [k]."""
-    across = np.abs(grey[:, :, step:] - grey[:, :, :-step])
-    down = np.abs(grey[:, step:] - grey[:, :-step])
+    across = np.abs(grey[:, :, step:] - grey[:, :, : grey.shape[2] - step])
+    down = np.abs(grey[:, step:] - grey[:, : grey.shape[1] - step])
     return across.mean(axis=(1, 2)) + down.mean(axis=(1, 2))
 
 
@@ -170,5 +170,5 @@ def _opened(mask: np.ndarray, width: int) -> np.ndarray:
 
 def _closed(mask: np.ndarray, width: int) -> np.ndarray:
     """Fill spaces narrower than the width."""
-    grown = _grown(np.pad(mask, width), width)
-    return ~_grown(~grown, width)[width:-width, width:-width]
+    around = np.pad(mask, width)  # growing must not stop at the edge, or the edge would be filled
+    return (~_grown(~_grown(around, width), width))[width:-width, width:-width]

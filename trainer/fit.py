@@ -24,7 +24,7 @@ from featurestore.store import FeatureStore
 from featurestore.types import Target
 from trainer import bags as sampling
 from trainer import evaluate, plots, runs
-from trainer.model import POOLINGS, BagModel, Pooling
+from trainer.model import POOLINGS, BagModel, Pooling, compute_threads
 from trainer.predict import predictions, resample
 
 Loss = Literal["bce", "mse", "huber", "interval"]
@@ -373,7 +373,9 @@ def _fit(
     losses: list[Tensor] = []
     began, spent = time.perf_counter(), 0.0
     n_bags, step = 0, 0
+    elements = config.batch_size * min(config.bag_size, int(parts["train"]["n_tiles"].max()))  # type: ignore[arg-type]
     with (
+        compute_threads(elements * model.shift.numel()),
         (work / "metrics.jsonl").open("w", encoding="utf-8") as log,
         store.rows(parts["train"]) as reader,
         _Validation(store, parts["validation"], target, loss, config) as validation,

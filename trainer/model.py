@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -110,3 +112,22 @@ class BagModel(nn.Module):
 
 def _plain(layer: nn.Linear, x: Tensor) -> Tensor:
     return layer(x)
+
+
+@contextmanager
+def compute_threads(elements: int) -> Iterator[None]:
+    """Compute on one thread while batches are small.
+
+    Under about a million numbers a second thread gains nothing, and where another process wants
+    its core the two wait for each other at every layer, up to 80 times longer. The result then
+    does not depend on the number of cores either.
+
+    Args:
+        elements: of one batch, B x N x D.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if elements < 1 << 20 else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

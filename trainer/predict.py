@@ -17,7 +17,7 @@ from featurestore.store import FeatureStore
 from featurestore.types import Target
 from trainer import runs
 from trainer.bags import PREDICT, Sampler, batches, inference_plan, keep_tiles, kept_rows
-from trainer.model import BagModel
+from trainer.model import BagModel, compute_threads
 
 BAGS_PER_PASS = 64  # of inference; by `PASS_BYTES` fewer for long or wide bags
 PASS_BYTES = 64 << 20  # float16
@@ -44,7 +44,8 @@ def resample(
     values: list[np.ndarray] = []
     slides: list[np.ndarray] = []
     model.eval()
-    with torch.inference_mode():
+    elements = per_pass * bag_bytes // 2
+    with torch.inference_mode(), compute_threads(elements):
         for batch in batches(sampler, reader, inference_plan(sampler, resamples, per_pass), stream):
             x, mask = torch.from_numpy(batch.x), torch.from_numpy(batch.mask)
             scores = model(x.to(device).float(), mask.to(device))

@@ -213,33 +213,30 @@ def open_slide(path: Path, *, mpp: float | None = None) -> SlideReader:
     """
     path = Path(path)
     file = _first_file(path)
+    with _refusing(path):
+        _require_whole(file)
+        try:
+            slide = openslide.OpenSlide(str(file))
+        except openslide.OpenSlideUnsupportedFormatError:
+            slide = None  # others are damaged: what libvips makes of them is not to be trusted
+    if slide is None and file.suffix.lower() not in (".tif", ".tiff"):
+        raise SlideUnreadable(f"slide {path.name!r} cannot be opened: its format is not recognised.")
     with contextlib.ExitStack() as on_error:
-        slide, why = _try_openslide(file)
         if slide is not None:
             on_error.callback(slide.close)
-        source: _VipsSource | _OpenSlideSource | None = None
+        source: _VipsSource | _OpenSlideSource
         try:
             source = _VipsSource(file, slide)
         except pyvips.Error as error:
-            why = why or _first_line(error)
-        if source is None and slide is None:
-            raise SlideUnreadable(f"slide {path.name!r} cannot be opened: {why}.")
-        about = source.about if source is not None else {}
-        if source is None:
+            if slide is None:
+                raise SlideUnreadable(
+                    f"slide {path.name!r} cannot be opened: {_first_line(error)}."
+                ) from None
             source = _OpenSlideSource(slide, path)
-        reader = SlideReader(path, source, _find_mpp(path, mpp, slide, about))
-        on_error.pop_all()
-        if isinstance(source, _VipsSource) and slide is not None:
-            slide.close()
+        reader = SlideReader(path, source, _find_mpp(path, mpp, slide, source.about))
+        if isinstance(source, _OpenSlideSource):
+            on_error.pop_all()
         return reader
-
-
-def _try_openslide(file: Path) -> tuple[Any, str]:
-    """An open slide, or None and why not."""
-    try:
-        return openslide.OpenSlide(str(file)), ""
-    except (openslide.OpenSlideError, OSError) as error:
-        return None, "" if "nsupported" in str(error) else _first_line(error)
 
 
 @contextlib.contextmanager
@@ -347,7 +344,7 @@ def _scaled(image: Any, pitch_x: float, pitch_y: float) -> Any:
     libvips rounds the output size and spreads what is left over both edges, which would shift every
     pixel. So the image is first extended to where its size is a multiple of the pitch.
     """
-    box_x, box_y = max(1, round(pitch_x - 0.25)), max(1, round(pitch_y - 0.25))
+    box_x, box_y = _box(pitch_x), _box(pitch_y)
     rest_x, rest_y = pitch_x / box_x, pitch_y / box_y
     width, height = _even(image.width / box_x, rest_x), _even(image.height / box_y, rest_y)
     image = image.embed(0, 0, width * box_x, height * box_y, extend="copy")
@@ -363,6 +360,11 @@ def _scaled(image: Any, pitch_x: float, pitch_y: float) -> Any:
         oarea=[0, 0, round(width / rest_x), round(height / rest_y)],
         extend="copy",
     )
+
+
+def _box(pitch: float) -> int:
+    """Whole pixels to average first; what is left of the pitch lies at 0.88 to 1.75."""
+    return max(1, round(pitch - 0.25))
 
 
 def _even(size: float, pitch: float) -> int:
@@ -389,6 +391,56 @@ def _require_colour(file: Path, image: Any) -> None:
         )
 
 
+def _require_whole(file: Path) -> None:
+    """Refuse a TIFF whose index points past its end: the libraries read zeros there, silently."""
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        head = stream.read(16)
+        order = {b"II": "<", b"MM": ">"}.get(head[:2])
+        if order is None or file.suffix.lower() == ".ndpi":  # NDPI keeps its offsets in other ways
+            return
+        kind = int.from_bytes(head[2:4], "little" if order == "<" else "big")
+        if kind not in (42, 43) or len(head) < 16:
+            return
+        count_type, entry_bytes, word = ("u2", 12, "u4") if kind == 42 else ("u8", 20, "u8")
+
+        def numbers(place: int, count: int, dtype: str) -> np.ndarray:
+            stream.seek(place)
+            found = np.frombuffer(stream.read(count * int(dtype[1])), np.dtype(order + dtype))
+            if len(found) < count:
+                raise OSError(f"it is truncated at {size} bytes")
+            return found.astype(np.int64)
+
+        todo, seen = [int(numbers(4 if kind == 42 else 8, 1, word)[0])], set()
+        while todo:
+            place = todo.pop()
+            if place == 0 or place in seen:
+                continue
+            seen.add(place)
+            count = int(numbers(place, 1, count_type)[0])
+            entries = place + int(count_type[1])
+            found = {}
+            for at in range(entries, entries + min(count, 4096) * entry_bytes, entry_bytes):
+                tag, dtype = (int(n) for n in numbers(at, 2, "u2"))
+                if tag in _PLACES and dtype in _WHOLE_NUMBERS:
+                    length = int(numbers(at + 4, 1, word)[0])
+                    values = at + 4 + int(word[1])
+                    if length * int(_WHOLE_NUMBERS[dtype][1]) > int(word[1]):
+                        values = int(numbers(values, 1, word)[0])
+                    found[tag] = numbers(values, length, _WHOLE_NUMBERS[dtype])
+            for starts, lengths in ((324, 325), (273, 279)):
+                if starts in found and lengths in found:
+                    end = int((found[starts] + found[lengths]).max(initial=0))
+                    if end > size:
+                        raise OSError(f"it is truncated at {size} of at least {end} bytes")
+            todo += found.get(330, np.empty(0, np.int64)).tolist()
+            todo.append(int(numbers(entries + count * entry_bytes, 1, word)[0]))
+
+
+_PLACES = {273, 279, 324, 325, 330}  # strips, tiles, their lengths, and sub-directories
+_WHOLE_NUMBERS = {3: "u2", 4: "u4", 13: "u4", 16: "u8", 18: "u8"}
+
+
 # --- openslide
 
 
@@ -397,6 +449,7 @@ class _OpenSlideSource:
 
     def __init__(self, slide: Any, path: Path):
         self._slide = slide
+        self.about: dict[str, Any] = {}
         self.levels: list[tuple[int, int]] = [tuple(size) for size in slide.level_dimensions]
         vendor = slide.properties.get("openslide.vendor")
         self.name = f"openslide {openslide.__library_version__} ({vendor})"
@@ -430,18 +483,18 @@ class _OpenSlideCanvas:
         self._source, self._level, self._pitch = source, level, (pitch_x, pitch_y)
 
     def fetch(self, x: int, y: int, width: int, height: int) -> np.ndarray:
-        pitch_x, pitch_y = self._pitch
-        left, top = math.floor(x * pitch_x), math.floor(y * pitch_y)
-        right, bottom = math.ceil((x + width) * pitch_x), math.ceil((y + height) * pitch_y)
-        block = self._source.read(self._level, left, top, right - left + 1, bottom - top + 1)
-        box_x, box_y = max(1, round(pitch_x - 0.25)), max(1, round(pitch_y - 0.25))
-        box = (
-            (x * pitch_x - left),
-            (y * pitch_y - top),
-            ((x + width) * pitch_x - left),
-            ((y + height) * pitch_y - top),
-        )
-        return np.asarray(block.resize((width, height), Image.Resampling.BILINEAR, box=box))
+        edges = []  # per axis: first and last level pixel in whole boxes, box, rest of the pitch
+        for start, length, pitch in zip((x, y), (width, height), self._pitch, strict=True):
+            box = _box(pitch)
+            first = math.floor(start * pitch / box)
+            last = math.ceil((start + length) * pitch / box) + 1
+            edges.append((first * box, last * box, box, start * pitch / box - first, pitch / box))
+        (left, right, box_x, at_x, rest_x), (top, bottom, box_y, at_y, rest_y) = edges
+        block = self._source.read(self._level, left, top, right - left, bottom - top)
+        if box_x > 1 or box_y > 1:
+            block = block.reduce((box_x, box_y))
+        frame = (at_x, at_y, at_x + width * rest_x, at_y + height * rest_y)
+        return np.asarray(block.resize((width, height), Image.Resampling.BILINEAR, box=frame))
 
 
 # --- scale

@@ -104,11 +104,11 @@ def _plan(n_slides: int, n_patients: int, seed: int, faults: bool) -> list[_Plan
     rng = np.random.default_rng([seed, 2])
     days = (LAST_DAY - FIRST_DAY).days
     ages = np.clip(rng.normal(58, 17, n_patients), 19, 92).astype(int)
-    again = np.arange(n_slides - n_patients) % max(1, n_patients)
+    again = rng.permutation(n_patients)[np.arange(n_slides - n_patients) % n_patients]
     patients = np.concatenate([np.arange(n_patients), again])
     is_40x = np.zeros(n_slides, bool)
     is_40x[rng.permutation(n_slides)[: n_slides // 4]] = True
-    first_day = np.sort(rng.integers(0, days - 300, n_patients))
+    first_day = np.sort(rng.integers(0, days, n_patients))
     rng.shuffle(ages)
     wanted = np.clip(108 - ages + rng.normal(0, 17, n_patients), 4, 96)
     plans: list[_Plan] = []
@@ -116,6 +116,7 @@ def _plan(n_slides: int, n_patients: int, seed: int, faults: bool) -> list[_Plan
         repeat = number >= n_patients
         follow_up = repeat and number % 2 == 0  # a later case; otherwise a second block of the case
         day = int(first_day[patient]) + (int(rng.integers(90, 300)) if follow_up else 0)
+        day = min(day, days)
         case = f"C{patient + 1:03d}{'-2' if follow_up else ''}"
         mpp = rng.uniform(*(MPP_40X if is_40x[number] else MPP_20X))
         target = wanted[patient] + (rng.normal(0, 14) if follow_up else rng.normal(0, 1.5))
@@ -127,7 +128,7 @@ def _plan(n_slides: int, n_patients: int, seed: int, faults: bool) -> list[_Plan
                 patient_id=f"P{patient + 1:03d}",
                 scanned_on=FIRST_DAY + timedelta(days=day),
                 age_years=int(ages[patient]) + day // 730,
-                cellularity=float(np.clip(target, 4, 96)),
+                cellularity=float(np.clip(target, 6, 95)),
                 scanner=SCANNERS[int(rng.integers(len(SCANNERS)))],
                 mpp=round(float(mpp), 4),
                 extra={"block": "B1" if repeat and not follow_up else "A1"},

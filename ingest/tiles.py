@@ -72,19 +72,24 @@ def _at(total: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
 def strips(corners_px: np.ndarray, tile_px: int, longest: int) -> list[np.ndarray]:
     """Group tiles into strips of neighbours, so that one read serves many tiles.
 
+    Strips of one column of the slide follow each other from top to bottom: what a strip leaves half
+    read of the file's own tiles, the next one still finds in the reader's cache.
+
     Args:
         corners_px: corners in pixels of the tiles' own scale, int [N, 2], columns (x, y), any order.
         tile_px: side of a tile in the same pixels.
-        longest: most tiles in a strip.
+        longest: most tiles in a strip, and width of a column in tiles.
 
     Returns:
-        Indices into ``corners_px``, one array a strip, from top to bottom and left to right. The tiles of
-        a strip share y, ascend in x, and leave no gap; every index occurs once.
+        Indices into ``corners_px``, one array a strip. The tiles of a strip share y, ascend in x, and
+        leave no gap; every index occurs once.
     """
     if not len(corners_px):
         return []
-    order = np.lexsort((corners_px[:, 0], corners_px[:, 1]))
-    x, y = corners_px[order, 0], corners_px[order, 1]
-    breaks = (np.diff(y) != 0) | (np.diff(x) > tile_px)
+    x, y = corners_px[:, 0], corners_px[:, 1]
+    column = (x - x.min()) // (tile_px * longest)
+    order = np.lexsort((x, y, column))
+    steps = np.diff(np.stack([column, y, x])[:, order])
+    breaks = (steps[0] != 0) | (steps[1] != 0) | (steps[2] > tile_px)
     runs = np.split(order, np.flatnonzero(breaks) + 1)
     return [run[i : i + longest] for run in runs for i in range(0, len(run), longest)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
 from ingest.tiles import tile_shares
@@ -26,17 +28,14 @@ def tissue_mask(rgb: np.ndarray, mpp: float) -> np.ndarray:
     """
     if not is_bright_field(rgb):
         return np.zeros(rgb.shape[:2], bool)
-    planes = _planes(_white_balanced(rgb))
-    top, low = np.maximum.reduce(planes), np.minimum.reduce(planes)
-    coloured = (top - low) > 0.055 * top  # HSV saturation
+    top, low = _extremes(_white_balanced(rgb))
+    coloured = top - low > (0.055 * _LEVELS).astype(np.uint8)[top]  # HSV saturation
     # walls of fat cells have next to no colour at this scale, but are darker than what is around them
     window = _odd(DENSE_UM, mpp)
-    wall = (_box_sum(low, window) - _box_sum(np.ones_like(low), window) * low.astype(np.int32)) > (
-        4 * window**2
-    )
+    wall = _box_sum(low, window, "edge") > (low.astype(np.int32) + 4) * window**2
     stained = (coloured | wall) & (top > 51)
     stained &= ~(ink := pen_mask(rgb, mpp))
-    stained &= _box_sum(stained, window) > 0.08 * window**2
+    stained &= _box_sum(stained, window, "constant") > 0.08 * window**2
     # closed before opened: the walls between fat cells are thinner than dust
     return _opened(_closed(stained, _odd(FAT_UM, mpp)), _odd(STROKE_UM, mpp)) & ~ink
 
@@ -46,22 +45,25 @@ def pen_mask(rgb: np.ndarray, mpp: float) -> np.ndarray:
 
     The pale rim of a stroke looks like eosin; so ink reaches as far from its core as a stroke is wide.
     """
-    hue, saturation, value = hsv(rgb)
+    top, low = _extremes(rgb)
+    core, inky, black = (np.zeros(rgb.shape[:2], bool) for _ in range(3))
+    seen = top - low > (0.12 * _LEVELS).astype(np.uint8)[top]  # the rest has no hue to speak of
+    hue, saturation, value = hsv(rgb[seen])
     red = ((hue < 18) | (hue > 350)) & (saturation > 0.6) & (value > 0.3)
     green = (hue > 75) & (hue < 190) & (saturation > 0.3)
     blue = (hue >= 190) & (hue < 242) & (saturation > 0.45)
+    core[seen] = (red | green | blue) & (value > 0.16)
+    inky[seen] = (hue < 25) | (hue > 340) | ((hue > 75) & (hue < 242))
+    dark = top < 90
+    black[dark] = (top[dark] < 41) | (low[dark] > 0.75 * top[dark])  # dark nuclei are purple
     stroke = _odd(STROKE_UM, mpp)
-    core = _opened((red | green | blue) & (value > 0.16), stroke)
-    inky = ((hue < 25) | (hue > 340) | ((hue > 75) & (hue < 242))) & (saturation > 0.12)
-    rim = _grown(core, _odd(2 * STROKE_UM, mpp)) & inky
-    # dark nuclei are purple, not black
-    black = (value < 0.16) | ((value < 0.35) & (saturation < 0.25))
-    return core | rim | _opened(black, stroke)
+    core = _opened(core, stroke)
+    return core | (_grown(core, _odd(2 * STROKE_UM, mpp)) & inky) | _opened(black, stroke)
 
 
 def is_bright_field(rgb: np.ndarray) -> bool:
     """Whether some of the picture is as bright as glass or fat; fluorescence is not."""
-    return bool(rgb.size) and _percentile(rgb.min(axis=2), 0.99) >= 128
+    return bool(rgb.size) and _percentile(_extremes(rgb)[1], 0.99) >= 128
 
 
 def tile_scores(
@@ -93,8 +95,8 @@ def _mean_step(grey: np.ndarray, step: int) -> np.ndarray:
 
 
 def hsv(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Hue in degrees, saturation and value in 0 to 1, each float32 of shape [h, w]."""
-    red, green, blue = (plane.astype(np.float32) for plane in _planes(rgb))
+    """Hue in degrees, saturation and value in 0 to 1, float32 [...], of uint8 [..., 3]."""
+    red, green, blue = (rgb[..., channel].astype(np.float32) for channel in range(3))
     top = np.maximum(np.maximum(red, green), blue)
     span = top - np.minimum(np.minimum(red, green), blue)
     sixth = np.float32(60) / np.maximum(span, np.float32(1e-6))
@@ -104,9 +106,13 @@ def hsv(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return hue, span / np.maximum(top, np.float32(1e-6)), top / np.float32(255)
 
 
-def _planes(rgb: np.ndarray) -> list[np.ndarray]:
-    """The three channels, each contiguous: several times faster to compute on."""
-    return [np.ascontiguousarray(rgb[..., channel]) for channel in range(3)]
+_LEVELS = np.arange(256)
+
+
+def _extremes(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Largest and smallest channel, uint8 [h, w]; planes at a time, which is 20 times faster."""
+    red, green, blue = (np.ascontiguousarray(rgb[..., channel]) for channel in range(3))
+    return np.maximum(np.maximum(red, green), blue), np.minimum(np.minimum(red, green), blue)
 
 
 def _white_balanced(rgb: np.ndarray) -> np.ndarray:
@@ -114,7 +120,7 @@ def _white_balanced(rgb: np.ndarray) -> np.ndarray:
     out = np.empty_like(rgb)
     for channel in range(3):
         glass = max(_percentile(rgb[..., channel], 0.99), 180)
-        table = np.minimum(np.arange(256) * (255 / glass), 255).astype(np.uint8)
+        table = np.minimum(_LEVELS * (255 / glass), 255).astype(np.uint8)
         out[..., channel] = table[rgb[..., channel]]
     return out
 
@@ -130,10 +136,13 @@ def _odd(width_um: float, mpp: float) -> int:
     return max(1, 2 * round((width_um / mpp - 1) / 2) + 1)
 
 
-def _box_sum(values: np.ndarray, width: int) -> np.ndarray:
-    """Sum over the square of the given odd width around each pixel; nothing lies beyond the edge."""
+def _box_sum(values: np.ndarray, width: int, mode: Literal["constant", "edge"]) -> np.ndarray:
+    """Sum over the square of the given odd width around each pixel.
+
+    Beyond the edge lies nothing, or the edge goes on.
+    """
     half = width // 2
-    total = np.pad(values, half).astype(np.int32)
+    total = np.pad(values.astype(np.uint16), half, mode=mode)
     for axis in (0, 1):
         total = np.moveaxis(total, axis, 0)
         window, result, done = total, np.zeros_like(total[: len(total) - 2 * half]), 0
@@ -144,7 +153,7 @@ def _box_sum(values: np.ndarray, width: int) -> np.ndarray:
             if width >> bit > 1:
                 step = 1 << bit
                 window = window[: len(window) - step] + window[step:]
-        total = np.moveaxis(result, 0, axis)
+        total = np.moveaxis(result, 0, axis).astype(np.int32)
     return total
 
 

@@ -165,7 +165,8 @@ def test_the_order_of_the_coords_does_not_matter(speckled: Path, reader_name: st
         shuffled = np.random.default_rng(0).permutation(len(coords))
         tiles = read_all(reader, coords, 64, 1.3)
         assert (read_all(reader, coords[shuffled], 64, 1.3) == tiles[shuffled]).all()
-        assert (read_all(reader, coords[shuffled[:5]], 64, 1.3) == tiles[shuffled[:5]]).all()
+        few = read_all(reader, coords[shuffled[:5]], 64, 1.3)
+        assert np.abs(few.astype(int) - tiles[shuffled[:5]]).max() <= (reader_name == "openslide")
         assert (read_all(reader, coords, 64, 1.3, threads=3) == tiles).all()
         assert len(read_all(reader, coords[:0], 64, 1.3)) == 0
 
@@ -191,8 +192,8 @@ def test_overview_and_thumbnail_are_the_whole_slide(speckled: Path, reader_name:
         assert (overview.shape, mpp) == ((56, 81, 3), 8.0)
         assert max(reader.thumbnail(500).shape) == 500
         assert reader.thumbnail(5000).shape == (900, 1300, 3)
-        base = Image.fromarray(speckle(900, 1300)[0]).resize((81, 56), Image.Resampling.BOX)
-        assert np.abs(overview.astype(int) - np.asarray(base)).mean() < 12
+        base = np.asarray(Image.fromarray(speckle(900, 1300)[0]).reduce(16))[:56, :81]
+        assert np.abs(overview.astype(int) - base).mean() < 1
 
 
 def test_an_abandoned_read_leaves_no_thread_behind(speckled: Path) -> None:

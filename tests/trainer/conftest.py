@@ -1,0 +1,36 @@
+"""Fixtures of the trainer: small stores whose labels can be learnt, or cannot."""
+
+from __future__ import annotations
+
+import embedding_stores as es
+import pytest
+import torch
+
+from featurestore.store import FeatureStore
+
+# The sizes where bugs live, for bags of 16 and of 256.
+SIZES = [1, 15, 16, 17, 255, 256, 257, 3_000]
+
+
+@pytest.fixture(autouse=True)
+def two_threads() -> None:
+    torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def learnable(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
+    """Forty Slides of 20 to 59 tiles, label planted in the mean; Cohort `all`, split by time."""
+    x, values = es.planted(40, list(range(20, 60)), dim=8)
+    store = es.build(tmp_path_factory.mktemp("learnable"), x, values)
+    es.freeze(store)
+    return store
+
+
+@pytest.fixture(scope="session")
+def sizes(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
+    """One Slide with no tile, then `SIZES` twice, one Slide each; Cohort `all`, split by time."""
+    counts = [0, *SIZES, *SIZES]
+    x, values = es.planted(len(counts), counts, dim=4)
+    store = es.build(tmp_path_factory.mktemp("sizes"), x, values)
+    es.freeze(store)
+    return store

@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import itertools
+import pickle
+import threading
+
+import numpy as np
+import pytest
+import torch
+from conftest import SIZES
+from hypothesis import given
+from hypothesis import strategies as st
+
+from featurestore import arrays
+from featurestore.errors import ConfigError, StoreDamaged, TrainError
+from featurestore.store import FeatureStore
+from trainer import bags as b
+
+KEYS = st.integers(0, 2**64 - 1)
+
+
+@given(n=st.integers(1, 5_000), k=st.integers(1, 5_000), seed=st.integers(0, 2**32 - 1), key=KEYS)
+def test_a_bag_never_repeats_or_invents_a_tile(n: int, k: int, seed: int, key: int) -> None:
+    start = int(b.offsets(np.array([key], np.uint64), np.array([n]), seed, b.TRAIN, 3)[0])
+    for rows in (
+        b.circular_block(start, n, k),
+        b.exact_rows(np.uint64(key), n, k, seed, b.TRAIN, 3),
+    ):
+        assert rows.size == min(n, k) == np.unique(rows).size
+        assert 0 <= rows.min() <= rows.max() < n
+
+
+@given(key=KEYS, seed=st.integers(0, 2**63 - 1), others=st.lists(KEYS, max_size=5))
+def test_an_offset_does_not_depend_on_its_batch(key: int, seed: int, others: list[int]) -> None:
+    alone = b.offsets(np.array([key], np.uint64), np.array([997]), seed, b.TRAIN, np.array([4]))
+    keys = np.array([*others, key], np.uint64)
+    draws = np.full(len(keys), 4)
+    together = b.offsets(keys, np.full(len(keys), 997), seed, b.TRAIN, draws)
+    assert alone[0] == together[-1]
+
+
+def test_block_bags_take_every_tile_equally_often() -> None:
+    n, k, draws = 50, 7, 20_000
+    starts = b.offsets(np.full(draws, 12345, np.uint64), np.full(draws, n), 0, 0, np.arange(draws))
+    counts = np.bincount(((starts[:, None] + np.arange(k)) % n).ravel(), minlength=n)
+    expected = draws * k / n
+    # Neighbouring counts go together, k starts each: their variance is k times a multinomial's.
+    assert ((counts - expected) ** 2 / (k * expected)).sum() < 90  # 49 freedoms at most: p < 0.001
+
+
+def test_exact_bags_take_every_pair_equally_often() -> None:
+    n, k, draws = 8, 3, 6_000
+    pairs = np.zeros((n, n))
+    for draw in range(draws):
+        rows = b.exact_rows(np.uint64(99), n, k, 0, 0, draw)
+        pairs[np.ix_(rows, rows)] += 1
+    observed = pairs[np.triu_indices(n, 1)]
+    expected = draws * (k * (k - 1)) / (n * (n - 1))
+    assert ((observed - expected) ** 2 / expected).sum() < 55  # 28 pairs: p < 0.001
+
+
+def test_seeds_streams_epochs_and_slides_draw_apart() -> None:
+    keys = b.slide_numbers(["00000000000000ff", "0000000000000100"])
+    draws = [
+        tuple(b.offsets(keys, np.array([10**9, 10**9]), *counters))
+        for counters in itertools.product((0, 1), (0, 1, 2), (0, 1))
+    ]
+    assert len({offset for pair in draws for offset in pair}) == 2 * len(draws)
+
+
+@pytest.mark.parametrize("bag_size", [16, 256])
+@pytest.mark.parametrize("sampling", ["block", "exact"])
+def test_batches_hold_stored_rows_padded_with_zeros(
+    sizes: FeatureStore, bag_size: int, sampling: b.Sampling
+) -> None:
+    frame = sizes.bags("all")
+    assert sorted(frame["n_tiles"]) == sorted(SIZES * 2)  # no Slide without tiles
+    sampler = b.Sampler(frame, bag_size, 0, sampling)
+    seen = set()
+    with sizes.rows(frame) as reader:
+        for batch in b.batches(sampler, reader, b.inference_plan(sampler, 3, 5), b.PREDICT):
+            for x, mask, slide in zip(batch.x, batch.mask, batch.slides, strict=True):
+                row = frame.row(int(slide), named=True)
+                stored = arrays.read_embeddings(
+                    sizes.root, row["slide_key"], row["tiling_id"], row["encoder_id"]
+                )
+                n = int(mask.sum())
+                assert n == min(bag_size, row["n_tiles"])
+                assert mask[:n].all()
+                assert not x[n:].any()
+                known = {r.tobytes() for r in stored}
+                taken = [r.tobytes() for r in x[:n]]
+                assert set(taken) <= known
+                assert len(set(taken)) == n
+                seen.add(int(slide))
+        assert seen == set(range(frame.height))
+        assert reader.bytes_read <= 1.1 * 2 * reader.dim * sum(
+            min(bag_size, n) * (3 if n > bag_size else 1) for n in frame["n_tiles"]
+        )
+
+
+def test_a_tile_filter_keeps_what_it_says(learnable: FeatureStore) -> None:
+    frame = b.keep_tiles(learnable, learnable.bags("all"), "tissue > 0.5 and not blur >= 0.3")
+    for row in frame.rows(named=True):
+        scores = learnable.tiles(row["slide_key"], row["tiling_id"])
+        expected = np.flatnonzero((scores["tissue"] > 0.5) & (scores["blur"] < 0.3))
+        assert row["rows"] == expected.tolist()
+    sampler = b.Sampler(frame, 4, 0)
+    with learnable.rows(frame) as reader:
+        batch = next(b.batches(sampler, reader, b.inference_plan(sampler, 1, 64), b.PREDICT))
+    assert batch.mask.sum() == np.minimum(frame["rows"].list.len().to_numpy(), 4).sum()
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "",
+        "tissue",
+        "tissue > ",
+        "age > 3",
+        "tissue == 1",
+        "1 > 0",
+        "tissue > '0'",
+        "tissue > 0.5; blur",
+        "__import__('os')",
+        "tissue.x > 0",
+        "tissue[0] > 0",
+        "lambda: 0",
+        "tissue > 0.5 or open('x')",
+        "True",
+        "tissue > True",
+        "(" * 300 + "tissue > 0" + ")" * 300,
+    ],
+)
+def test_a_tile_filter_says_nothing_else(expression: str) -> None:
+    with pytest.raises(ConfigError, match="--tiles takes comparisons"):
+        b.tile_filter(expression)
+
+
+def test_a_filter_that_no_tile_passes_is_refused(learnable: FeatureStore) -> None:
+    with pytest.raises(TrainError, match="no tile of 40 slides passes"):
+        b.keep_tiles(learnable, learnable.bags("all"), "tissue > 2")
+
+
+@given(n=st.integers(1, 60), size=st.integers(1, 20))
+def test_an_epoch_takes_every_slide_once_in_batches_of_even_size(n: int, size: int) -> None:
+    plan = b.training_plan(n, size, 0)
+    drawn: list[int] = []
+    lengths = []
+    while len(drawn) < n:
+        draw = next(plan)
+        assert (draw.draws == 0).all()
+        drawn += draw.slides.tolist()
+        lengths.append(len(draw.slides))
+    assert sorted(drawn) == list(range(n))
+    assert max(lengths) - min(lengths) <= 1
+    assert (next(plan).draws == 1).all()
+
+
+def test_a_reading_error_reaches_the_trainer_and_leaves_no_thread(
+    learnable: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = learnable.bags("all")
+    sampler = b.Sampler(frame, 16, 0)
+    before = threading.active_count()
+
+    def fail(*_: object) -> None:
+        raise StoreDamaged("short read")
+
+    with learnable.rows(frame) as reader:
+        monkeypatch.setattr(reader, "read_block", fail)
+        with pytest.raises(StoreDamaged, match="short read"):
+            list(b.batches(sampler, reader, b.inference_plan(sampler, 1, 8), b.PREDICT))
+        monkeypatch.undo()
+        stopped = b.batches(sampler, reader, b.training_plan(40, 8, 0), b.TRAIN)
+        next(stopped)
+        stopped.close()
+    assert threading.active_count() == before
+
+
+def _items(dataset: b.BagDataset, workers: int) -> list[torch.Tensor]:
+    loader = torch.utils.data.DataLoader(dataset, batch_size=7, num_workers=workers)
+    return [x for batch in loader for x in batch]
+
+
+def test_the_dataset_gives_the_same_bags_under_any_number_of_workers(
+    learnable: FeatureStore,
+) -> None:
+    dataset = b.BagDataset(learnable, "all", split="train", bag_size=24)
+    dataset[0]  # opens a descriptor that workers must not share
+    one, three = _items(dataset, 0), _items(dataset, 3)
+    assert all(torch.equal(p, q) for p, q in zip(one, three, strict=True))
+    dataset.set_epoch(1)
+    assert not torch.equal(_items(dataset, 0)[0], one[0])
+
+
+def test_the_dataset_pads_to_the_bag_and_pickles(learnable: FeatureStore) -> None:
+    dataset = pickle.loads(pickle.dumps(b.BagDataset(learnable, "all", bag_size=50)))
+    lengths = [int(mask.sum()) for _, mask, _ in (dataset[i] for i in range(len(dataset)))]
+    assert lengths == [min(50, n) for n in dataset.frame["n_tiles"]]
+    assert dataset[0][0].shape == (50, 8)
+    with pytest.raises(IndexError):
+        dataset[len(dataset)]

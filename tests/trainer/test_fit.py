@@ -1,0 +1,294 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import embedding_stores as es
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from conftest import SIZES
+from hypothesis import given
+from hypothesis import strategies as st
+
+from featurestore.errors import ConfigError, TrainError
+from featurestore.store import FeatureStore
+from featurestore.types import Target
+from trainer import TrainConfig, fit, train
+
+QUICK = TrainConfig(cohort="all", bag_size=16, steps=60)
+
+
+def test_it_learns_a_planted_signal(learnable: FeatureStore) -> None:
+    run = train(learnable, TrainConfig(cohort="all", bag_size=16))
+    assert run.metric("r2") > 0.9
+    assert run.metric("r2", "ridge_test") > 0.9
+    assert run.record["n_train"] + run.record["n_validation"] == 20
+    row = learnable.runs().row(0, named=True)
+    assert (row["run_id"], row["r2"]) == (run.run_id, run.metric("r2"))
+    assert {p.name for p in run.path.iterdir()} == {
+        "weights.safetensors",
+        "run.json",
+        "metrics.jsonl",
+        "predictions.parquet",
+        "predicted_vs_truth.png",
+        "bland_altman.png",
+    }
+    assert f"trephine report {run.run_id}" in run.summary()
+
+
+def test_it_learns_nothing_from_shuffled_labels(tmp_path: Path) -> None:
+    x, values = es.planted(40, 30, dim=8)
+    store = es.build(tmp_path, x, np.random.default_rng(1).permutation(values))
+    es.freeze(store)
+    assert train(store, replace(QUICK, steps=300)).metric("r2") < 0.2
+
+
+@pytest.mark.parametrize("sampling", ["block", "exact"])
+def test_the_same_seed_gives_the_same_run_to_the_last_digit(
+    learnable: FeatureStore, sampling: Any
+) -> None:
+    config = replace(QUICK, sampling=sampling, dropout=0.3, projection=8)
+    lines: list[dict[str, Any]] = []
+    first = train(learnable, config, lines.append)
+    torch.set_num_threads(1)  # of no influence on small batches
+    torch.rand(7)  # nor is what ran before
+    again = train(learnable, config)
+    assert again.record["metrics"] == first.record["metrics"]
+    assert again.predictions.equals(first.predictions)
+    weights = [(run.path / "weights.safetensors").read_bytes() for run in (first, again)]
+    assert weights[0] == weights[1]
+    other = train(learnable, replace(config, seed=1))
+    assert other.record["metrics"] != first.record["metrics"]
+    log = (first.path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in log] == lines
+    assert lines[-1]["step"] == 60
+
+
+def test_training_leaves_the_state_of_others_alone(learnable: FeatureStore) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    train(learnable, QUICK)
+    assert torch.equal(torch.rand(3), expected)
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.parametrize("bag_size", [16, 256])
+def test_std_is_null_where_and_only_where_the_bag_is_the_slide(
+    sizes: FeatureStore, bag_size: int
+) -> None:
+    run = train(sizes, replace(QUICK, bag_size=bag_size, steps=5, resamples=4))
+    test = run.predictions.filter(pl.col("split") == "test")
+    assert set(test["n_tiles"]) == set(SIZES)
+    whole = pl.col("n_tiles") <= bag_size
+    assert test.select((whole == pl.col("std").is_null()).all()).item()
+    assert test.filter(whole)["n_resamples"].to_list() == [1] * test.filter(whole).height
+    assert (test.filter(~whole)["n_resamples"] == 4).all()
+    assert (test.filter(~whole)["std"] > 0).all()
+    assert f"none for {test.filter(whole).height} of {test.height}" in run.summary()
+
+
+def test_slides_are_not_needed_and_not_opened(learnable: FeatureStore) -> None:
+    code = (
+        "import sys, trainer.fit, trainer.report\n"
+        "bad = {'pyvips', 'openslide', 'timm', 'ingest', 'ray', 'ollama'} & set(sys.modules)\n"
+        "assert not bad, bad"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    paths = learnable.sql("select path from slides")["path"]
+    assert not any(Path(p).exists() for p in paths)
+
+
+def test_importing_the_package_does_not_import_torch() -> None:
+    code = "import sys, trainer; assert 'torch' not in sys.modules; assert trainer.__all__"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# -- splits ----------------------------------------------------------------------------------------
+
+
+def _bags(patients: list[int], values: list[float], split: str = "train") -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "slide_id": [f"S{i}" for i in range(len(patients))],
+            "patient_id": [f"P{p}" for p in patients],
+            "value": values,
+            "split": [split] * len(patients),
+        }
+    )
+
+
+@given(
+    patients=st.lists(st.integers(0, 30), min_size=1, max_size=60),
+    fraction=st.floats(0, 0.9),
+    seed=st.integers(0, 99),
+)
+def test_validation_shares_no_patient_with_train(
+    patients: list[int], fraction: float, seed: int
+) -> None:
+    config = TrainConfig(cohort="c", validation_fraction=fraction, seed=seed)
+    bags = _bags(patients, [float(p) for p in patients])
+    cut = fit.assign_splits(bags, config)
+    sides = cut.group_by("patient_id").agg(pl.col("split").n_unique())
+    assert (sides["split"] == 1).all()
+    assert cut["slide_id"].to_list() == bags["slide_id"].to_list()
+    assert fit.assign_splits(bags, config).equals(cut)
+    assert "train" in cut["split"]
+
+
+def test_validation_spans_the_labels() -> None:
+    bags = _bags(list(range(50)), [float(i) for i in range(50)])
+    chosen = fit.cut_validation(bags, 0.2, 0)
+    values = sorted(int(p[1:]) for p in chosen)
+    assert [v // 5 for v in values] == list(range(10))
+
+
+def test_a_fold_is_the_test_side(learnable: FeatureStore) -> None:
+    if "folds" not in learnable.sql("select cohort from cohorts")["cohort"]:
+        es.freeze(learnable, "folds", "folds")
+    with pytest.raises(TrainError, match=r"is split into 0, 1, 2, 3, 4.*--fold"):
+        train(learnable, replace(QUICK, cohort="folds"))
+    with pytest.raises(TrainError, match="has no fold '7'"):
+        train(learnable, replace(QUICK, cohort="folds", fold="7"))
+    run = train(learnable, replace(QUICK, cohort="folds", fold="3", steps=3))
+    expected = learnable.bags("folds").filter(pl.col("split") == "3")["slide_id"]
+    assert run.predictions.filter(pl.col("split") == "test")["slide_id"].equals(expected)
+
+
+# -- refusals --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("splits", "values", "patients", "message"),
+    [
+        ("aaaa", [1, 2, 3, 4], "abcd", "no test slides"),
+        ("abbb", [1, 2, 3, 4], "abcd", "1 train slides of 1 patients"),
+        ("aabb", [1, 2, 3, 4], "aacd", "2 train slides of 1 patients"),
+        ("aabb", [7, 7, 3, 4], "abcd", "have the label 7"),
+        ("aabb", [1, 2, 3, 4], "abbc", "are in train and test"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_in_one_sentence(
+    splits: str, values: list[float], patients: str, message: str
+) -> None:
+    bags = pl.DataFrame(
+        {
+            "split": [{"a": "train", "b": "test"}[s] for s in splits],
+            "value": [float(v) for v in values],
+            "patient_id": list(patients),
+        }
+    )
+    with pytest.raises(TrainError, match=message):
+        fit.check_trainable(bags, QUICK)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"bag_size": 0},
+        {"lr": 0.0},
+        {"lr": float("nan")},
+        {"steps": 5, "epochs": 2.0},
+        {"steps": 0},
+        {"model": "median"},
+        {"loss": "l1"},
+        {"validation_fraction": 1.0},
+        {"tiles": "import os"},
+        {"seed": -1},
+        {"device": "tpu"},
+    ],
+)
+def test_a_configuration_is_checked_where_it_is_made(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        TrainConfig(cohort="all", **wrong)
+
+
+def test_a_diverging_training_is_refused(tmp_path: Path) -> None:
+    x, values = es.planted(8, 5, dim=4)
+    x[0][:] = np.nan
+    store = es.build(tmp_path, x, values)
+    es.freeze(store)
+    with pytest.raises(TrainError, match=r"loss is nan.*trephine verify"):
+        train(store, QUICK)
+    assert store.runs().is_empty()
+
+
+def test_a_small_cohort_trains_without_validation_and_says_so(tmp_path: Path) -> None:
+    store = es.build(tmp_path, *es.planted(6, 5, dim=4))
+    es.freeze(store)
+    run = train(store, QUICK)
+    assert run.record["n_validation"] == 0
+    assert "no validation" in run.summary()
+
+
+# -- losses, targets, schedule ---------------------------------------------------------------------
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
+def test_interval_loss_is_zero_inside_and_the_square_outside(a: float, b: float, v: float) -> None:
+    low, high = sorted((a, b))
+    y = torch.tensor([[(low + high) / 2, low, high]])
+    loss = fit.bag_loss("interval", torch.zeros(1), torch.tensor([v]), y)
+    expected = max(low - v, v - high, 0) ** 2
+    assert float(loss) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("loss", ["bce", "mse", "huber", "interval"])
+def test_every_loss_learns(learnable: FeatureStore, loss: Any) -> None:
+    assert train(learnable, replace(QUICK, loss=loss, steps=400)).metric("r2") > 0.7
+
+
+@pytest.mark.parametrize("model", ["attention", "gated", "mean", "max"])
+def test_every_model_learns(learnable: FeatureStore, model: Any) -> None:
+    assert train(learnable, replace(QUICK, model=model, steps=400)).metric("r2") > 0.5
+
+
+def test_labels_without_a_range_are_points() -> None:
+    bags = pl.DataFrame({"value": [50.0, 20], "low": [40.0, None], "high": [60.0, None]})
+    y = fit.scaled_labels(bags, Target())
+    assert y == pytest.approx(np.array([[0.5, 0.4, 0.6], [0.2, 0.2, 0.2]]))
+
+
+@pytest.mark.parametrize(
+    ("target", "scale"),
+    [
+        (("fat_um", "continuous", 100.0, 300.0), lambda v: 100 + 2 * v),
+        (("fibrosis", "binary", 0.0, 1.0), lambda v: (v > 50).astype(float)),
+    ],
+)
+def test_other_targets_learn_in_their_own_units(
+    tmp_path: Path, target: tuple[str, str, float, float], scale: Any
+) -> None:
+    x, values = es.planted(40, 20, dim=8)
+    store = es.build(tmp_path, x, scale(values), target=target)
+    es.freeze(store, target=target[0])
+    run = train(store, replace(QUICK, steps=400))
+    assert run.record["target_kind"] == target[1]
+    assert run.record["config"]["loss"] == ("mse" if target[1] == "continuous" else "bce")
+    if target[1] == "binary":
+        assert run.metric("auc") > 0.9
+    else:
+        assert run.metric("r2") > 0.7
+        assert run.predictions["mean"].mean() > 100
+
+
+def test_the_learning_rate_rises_then_falls_to_zero() -> None:
+    rates = [fit._schedule(step, 100, 0.1) for step in range(101)]
+    assert rates[:10] == pytest.approx(np.arange(1, 11) / 10)
+    assert rates[10] == 1
+    assert all(a > b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert rates[100] == pytest.approx(0)
+
+
+def test_dates_of_the_store_split_train_before_test(learnable: FeatureStore) -> None:
+    bags = learnable.bags("all")
+    last = bags.filter(pl.col("split") == "train")["dated"].max()
+    assert isinstance(last, date)
+    assert last < bags.filter(pl.col("split") == "test")["dated"].min()  # type: ignore[operator]

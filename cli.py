@@ -243,8 +243,8 @@ def _print_ingest(done: Any, n_slides: int, encoder: Any) -> None:
         + (f", {done.given_up} given up after three tries" if done.given_up else "")
     )
     click.echo(f"encoder {encoder.name}, weights {encoder.weights}, id {encoder.encoder_id}")
-    for slide_id in done.without_tiles:
-        click.echo(f"no tissue: slide {slide_id!r} has no tile to embed")
+    for slide_id, reason in done.without_tiles.items():
+        click.echo(f"no tiles: {slide_id}: {reason}")
     for slide_id, reason in done.failures.items():
         click.echo(f"failed: {slide_id}: {reason}")
     if done.failures:
@@ -707,9 +707,8 @@ def report(run: tuple[str, ...], store: Path, out: Path) -> None:
     Example:
         trephine report latest -o cellularity.html
     """
-    from trainer.report import write_report
-
     from featurestore.store import FeatureStore
+    from trainer.report import write_report
 
     write_report(FeatureStore(store), list(run), out)
     click.echo(f"The page is {out}. Open it in a browser.")

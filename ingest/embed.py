@@ -34,7 +34,7 @@ class IngestSummary:
     embedded: int = 0
     known: int = 0
     updated: int = 0  # known, with new metadata
-    without_tiles: tuple[str, ...] = ()  # slide_ids embedded as zero tiles
+    without_tiles: dict[str, str] = field(default_factory=dict)  # slide_id to why none was kept
     failures: dict[str, str] = field(default_factory=dict)  # slide_id to reason
     given_up: int = 0
     tiles: int = 0
@@ -51,6 +51,7 @@ class _Job:
     left: int = 0  # tiles still to embed
     error: TrephineError | None = None
     stage: str = ""
+    why_none: str = ""
 
 
 Progress = Callable[[str, int], None]  # an event ("tiles", "slide", "failed") and a count
@@ -99,10 +100,13 @@ def ingest(
     ledger_rows = [{**rows[s.slide_id], **s.slide_row(), "ingested_at": now} for s in moved]
     _record(store, ledger_rows, [s.case_row() for s in moved], [], [])
     writer = _Writer(store, encoder, tiling, attempts, progress)
-    with _reading(store, todo, encoder, tiling, workers) as items:
-        _embed(items, encoder, writer)
+    try:
+        with _reading(store, todo, encoder, tiling, workers) as items:
+            _embed(items, encoder, writer)
+    finally:
+        summary = writer.finish()  # what is finished is kept, also where the rest was interrupted
     return replace(
-        writer.finish(),
+        summary,
         known=known,
         updated=len(moved),
         given_up=given_up,
@@ -174,7 +178,9 @@ class _reading:
                 continue
 
     def _read(self, slide: ArchiveSlide) -> None:
-        self._ahead.acquire()
+        while not self._ahead.acquire(timeout=0.2):
+            if self._stop.is_set():
+                return
         job = _Job(slide=slide, row={}, stage="open")
         try:
             _read_slide(*self._args, job, lambda rows, tiles: self._put((job, rows, tiles)))
@@ -228,6 +234,7 @@ def _read_slide(
             }
         n = len(stored["coords"])
         job.left = n
+        job.why_none = found.why_none
         job.stage = "read"
         job.arrays = arrays.SlideArrays(
             slide_key=key,
@@ -350,6 +357,11 @@ class _Writer:
                     self._commit()
                     last = time.monotonic()
             self._commit()
+        except OSError as error:
+            self._error = TrephineError(
+                f"cannot write to the store {self._store.root}: {error}. Finished slides are kept; "
+                "mend it and run the same command again."
+            )
         except BaseException as error:  # raised again in the caller's thread
             self._error = error
 
@@ -363,12 +375,12 @@ class _Writer:
             self.progress("failed", 1)
         else:
             n = len(job.arrays.coords) if job.arrays else 0
-            empty = (job.slide.slide_id,) if job.arrays and n == 0 else ()
+            empty = {job.slide.slide_id: job.why_none} if job.why_none else {}
             self._summary = replace(
                 seen,
                 embedded=seen.embedded + 1,
                 tiles=seen.tiles + n,
-                without_tiles=seen.without_tiles + empty,
+                without_tiles=seen.without_tiles | empty,
             )
         self.progress("slide", 1)
 

@@ -139,7 +139,7 @@ def load(
         weights=_source(weights, architecture),
         weights_hash=_hash(model),
         identity=identity,
-        dim=int(getattr(model, "num_features")),
+        dim=model.num_features,  # type: ignore[arg-type]
         precision=_precision(precision, device),
         device=device,
         model=model.to(device),

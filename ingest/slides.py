@@ -220,7 +220,9 @@ def open_slide(path: Path, *, mpp: float | None = None) -> SlideReader:
         except openslide.OpenSlideUnsupportedFormatError:
             slide = None  # others are damaged: what libvips makes of them is not to be trusted
     if slide is None and file.suffix.lower() not in (".tif", ".tiff"):
-        raise SlideUnreadable(f"slide {path.name!r} cannot be opened: its format is not recognised.")
+        raise SlideUnreadable(
+            f"slide {path.name!r} cannot be opened: its format is not recognised."
+        )
     with contextlib.ExitStack() as on_error:
         if slide is not None:
             on_error.callback(slide.close)

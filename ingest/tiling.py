@@ -23,7 +23,7 @@ class FoundTiles:
     pen: np.ndarray  # float16 (N,), share of the tile
     tissue_mm2: float
     black_share: float  # of the overview
-    bright_field: bool
+    why_none: str  # why no tile was kept, empty where some were
 
 
 def find_tiles(reader: SlideReader, tiling: Tiling) -> FoundTiles:
@@ -41,6 +41,13 @@ def find_tiles(reader: SlideReader, tiling: Tiling) -> FoundTiles:
     coords = tile_grid(reader.size_px0, side)
     shares = tissue.tile_scores(mask, coords, side, pixel)
     kept = (shares >= tiling.min_tissue) & (shares > 0)
+    why_none = ""
+    if not len(coords):
+        why_none = f"it is smaller than one tile of {tiling.tile_um:g} microns"
+    elif not tissue.is_bright_field(overview):
+        why_none = "it is dark: fluorescence, or a stain that a bright-field filter cannot judge"
+    elif not kept.any():
+        why_none = "no tissue was found on it"
     coords = coords[kept]
     return FoundTiles(
         coords=coords,
@@ -48,5 +55,5 @@ def find_tiles(reader: SlideReader, tiling: Tiling) -> FoundTiles:
         pen=tissue.tile_scores(tissue.pen_mask(overview, mpp), coords, side, pixel),
         tissue_mm2=float(mask.sum()) * mpp**2 / 1e6,
         black_share=float((overview.max(axis=2) < BLACK).mean()),
-        bright_field=tissue.is_bright_field(overview),
+        why_none=why_none,
     )

@@ -142,7 +142,7 @@ def _box_sum(values: np.ndarray, width: int, mode: Literal["constant", "edge"]) 
     Beyond the edge lies nothing, or the edge goes on.
     """
     half = width // 2
-    total = np.pad(values.astype(np.uint16), half, mode=mode)
+    total = np.pad(values.astype(np.int32), half, mode=mode)
     for axis in (0, 1):
         total = np.moveaxis(total, axis, 0)
         window, result, done = total, np.zeros_like(total[: len(total) - 2 * half]), 0
@@ -153,7 +153,7 @@ def _box_sum(values: np.ndarray, width: int, mode: Literal["constant", "edge"]) 
             if width >> bit > 1:
                 step = 1 << bit
                 window = window[: len(window) - step] + window[step:]
-        total = np.moveaxis(result, 0, axis).astype(np.int32)
+        total = np.moveaxis(result, 0, axis)
     return total
 
 

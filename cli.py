@@ -388,10 +388,54 @@ def evaluate_labels(gold: Path, parser: Any, errors: bool, as_json: bool, **olla
         click.echo("See what was read wrong with: --errors")
 
 
+@main.group()
+def review() -> None:
+    """Let a person judge disputed and unsupported labels."""
+
+
+@review.command("export")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@store_option
+@click.option(
+    "--reports", type=click.Path(path_type=Path), help="Reports, for an excerpt beside each label."
+)
+@click.option("--target", default="cellularity", show_default=True, help="Whose labels.")
+def review_export(file: Path, store: Path, reports: Path | None, target: str) -> None:
+    """Write the labels that need a person to FILE, a CSV with an empty column value.
+
+    \b
+    Example:
+        trephine review export todo.csv --reports reports.csv
+    """
+    from featurestore.store import FeatureStore
+    from featurestore.types import Target
+    from ingest import review as reviewing
+    from ingest.reports import read_reports
+
+    texts = read_reports(reports) if reports is not None else []
+    n = reviewing.export_review(FeatureStore(store), file, Target(name=target), texts)
+    click.echo(f"{n} cases stand in {file}. Fill in value, then: trephine review import {file}")
+
+
+@review.command("import")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@store_option
+@click.option("--target", default="cellularity", show_default=True, help="Whose labels.")
+def review_import(file: Path, store: Path, target: str) -> None:
+    """Take the values a person filled into FILE as labels of method human, which win."""
+    from featurestore.store import FeatureStore
+    from featurestore.types import Target
+    from ingest import review as reviewing
+
+    n = reviewing.import_review(FeatureStore(store), file, Target(name=target))
+    click.echo(f"{n} labels taken. Next: trephine sql \"from labels where method = 'human'\"")
+
+
 @main.command()
 @click.argument("query", required=False)
 @store_option
 @click.option("--file", "file", type=click.Path(path_type=Path, exists=True), help="SQL file.")
+@click.option("--named", help="A query that comes with trephine: labels_as_of, labels_to_review.")
 @click.option("-p", "parameters", multiple=True, metavar="NAME=VALUE", help="Named parameter.")
 @click.option(
     "--format",
@@ -406,6 +450,7 @@ def sql(
     query: str | None,
     store: Path,
     file: Path | None,
+    named: str | None,
     parameters: tuple[str, ...],
     form: str,
     as_json: bool,
@@ -421,10 +466,13 @@ def sql(
     """
     from featurestore.store import FeatureStore
 
-    if (query is None) == (file is None):
-        raise click.UsageError('give "select ..." or --file F.sql, one of the two')
-    text = query if file is None else file.read_text(encoding="utf-8")
-    frame = FeatureStore(store).sql(str(text), _parameters(parameters))
+    if sum(given is not None for given in (query, file, named)) != 1:
+        raise click.UsageError('give "select ...", --file F.sql or --named NAME, one of the three')
+    if named is not None:
+        query = _named_sql("queries", named)
+    elif file is not None:
+        query = file.read_text(encoding="utf-8")
+    frame = FeatureStore(store).sql(str(query), _parameters(parameters))
     _print_frame(frame, "json" if as_json else form)
 
 
@@ -484,17 +532,13 @@ def cohort_create(
     Example:
         trephine cohort create adults --where "age_years >= 18 and cellularity between 5 and 95"
     """
-    import sql as texts
     from featurestore.cohorts import SplitConfig
     from featurestore.store import FeatureStore, where_query
 
     if sum(given is not None for given in (where, file, named)) != 1:
         raise click.UsageError("give --where EXPR, --file F.sql or --named NAME, one of the three")
     if named is not None:
-        known = [Path(n).name for n in texts.names("cohorts")]
-        if named not in known:
-            raise ConfigError(f"there is no named cohort {named!r}; there is {', '.join(known)}")
-        query = texts.read(f"cohorts/{named}")
+        query = _named_sql("cohorts", named)
     else:
         query = where_query(where) if where is not None else Path(str(file)).read_text("utf-8")
     method, _, argument = split.partition(":")
@@ -820,6 +864,17 @@ def _print_demo_end(archive: Path, store: Path, page: Path, seconds: float) -> N
         f"      trephine train demo --model gated --bag-size 16 --store {store}\n"
         f"      trephine ingest YOUR_SLIDES --store YOUR_STORE"
     )
+
+
+def _named_sql(folder: str, name: str) -> str:
+    import sql as texts
+
+    ours = ("fold_", "drop_", "pick_")  # those that write
+    known = [Path(n).name for n in texts.names(folder)]
+    known = [n for n in known if not n.startswith(ours)]
+    if name not in known:
+        raise ConfigError(f"there is no SQL named {name!r}; there is {', '.join(known)}")
+    return texts.read(f"{folder}/{name}")
 
 
 def _ollama(options: dict[str, Any]) -> Any:

@@ -69,6 +69,7 @@ def _record(
     keep_evidence: bool,
 ) -> None:
     now = catalog.now()
+    failed_before = set(store.sql("select item from failures where stage = 'label'")["item"])
     seen = [
         {
             "case_id": report.case_id,
@@ -85,15 +86,17 @@ def _record(
     nulls = [
         _null_row(a, cases[a.report_hash], target) for a in batch.answered if not a.reading.found
     ]
+    reasons = {failure.case_id: failure.reason for failure in batch.failures}
     failures = [
         {
-            "item": f"report of case {failure.case_id}",
+            "item": f"report of case {report.case_id}",
             "stage": "label",
-            "reason": failure.reason,
-            "mended": False,
+            "reason": reasons.get(report.case_id, ""),
+            "mended": report.case_id not in reasons,
             "seen_at": now,
         }
-        for failure in batch.failures
+        for report in reports
+        if report.case_id in reasons or f"report of case {report.case_id}" in failed_before
     ]
     rows = [_row(label, target) for label in labels] + nulls
     for kind, what in (("reports", seen), ("labels", rows), ("failures", failures)):

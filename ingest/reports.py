@@ -79,8 +79,13 @@ def load_reports(path: Path) -> ReportFile:
     )
 
 
-def read_label_table(path: Path, target: Target) -> list[Label]:
+def read_label_table(path: Path, target: Target, *, skip_empty: bool = False) -> list[Label]:
     """Read values given by people: columns case_id, value and, where known, low and high.
+
+    Args:
+        path: of the table.
+        target: what the values are about.
+        skip_empty: pass over rows without a value, instead of refusing them.
 
     Raises:
         LabelError: a row has no number, or one outside the Target's range; names the row.
@@ -90,6 +95,8 @@ def read_label_table(path: Path, target: Target) -> list[Label]:
         labels: dict[str, Label] = {}
         for number, row in enumerate(rows, 1):
             where = f"{path} row {number}"
+            if skip_empty and all(_number(row, name, where) is None for name in ("value", "low")):
+                continue
             label = _human_label(row, target, where)
             if label.case_id in labels:
                 raise LabelError(f"{where}: case {label.case_id!r} is there twice. Keep one row.")

@@ -110,18 +110,18 @@ class SlideReader:
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Read tiles in the order that is cheapest, a few at a time.
 
-        A tile is placed to the nearest pixel of its own scale: at most half a pixel away, and for the
-        corners of `ingest.tiles.tile_grid` less than a tenth at 40x.
+        A tile is placed to the nearest pixel of its own scale: at most half a pixel away, and for
+        the corners of `ingest.tiles.tile_grid` less than a tenth at 40x.
 
         Args:
-            coords_px0: top-left corners in level-0 pixels, int [N, 2], columns (x, y), in any order.
+            coords_px0: top-left corners in level-0 pixels, int [N, 2], columns (x, y), any order.
             tile_px: side of a tile in pixels.
             tile_mpp: microns per tile pixel.
             threads: readers at work at the same time.
 
         Yields:
-            Row numbers of ``coords_px0``, int64 [k], and their pixels, uint8 [k, tile_px, tile_px, 3];
-            each row once.
+            Row numbers of ``coords_px0``, int64 [k], and their pixels, uint8
+            [k, tile_px, tile_px, 3]; each row once.
 
         Raises:
             SlideRefused: the slide is coarser than ``tile_mpp``.
@@ -270,7 +270,8 @@ class _VipsSource:
         """Raises pyvips.Error where openslide should read the slide, SlideRefused where nobody."""
         self._file = str(file)
         base = self._load({"page": 0})
-        self.name = f"pyvips {pyvips.__version__}, libvips {'.'.join(str(pyvips.version(i)) for i in range(3))}"
+        version = ".".join(str(pyvips.version(i)) for i in range(3))
+        self.name = f"pyvips {pyvips.__version__}, libvips {version}"
         self.about: dict[str, Any] = {k: base.get(k) for k in base.get_fields() if k in _ABOUT}
         if base.get("vips-loader") != "tiffload":
             raise pyvips.Error(f"{base.get('vips-loader')} reads no pyramid")
@@ -281,7 +282,8 @@ class _VipsSource:
                 raise pyvips.Error("its first page is not level 0")
         _require_colour(file, base)
         known = set(slide.level_dimensions) if slide is not None and slide.level_count > 1 else None
-        self.levels, self._where = [], []
+        self.levels: list[tuple[int, int]] = []
+        self._where: list[dict[str, int]] = []
         for where, image in self._pages(base):
             size = (image.width, image.height)
             if size not in self.levels and (known is None or size in known):
@@ -334,7 +336,8 @@ class _VipsCanvas:
         # the canvas is a little larger than the slide, so only absurd corners lie outside it
         if x < 0 or y < 0 or x + width > self._image.width or y + height > self._image.height:
             raise SlideUnreadable(
-                f"a tile at ({x}, {y}) px lies outside the slide of {self._image.width} x {self._image.height} px"
+                f"a tile at ({x}, {y}) px lies outside the slide of "
+                f"{self._image.width} x {self._image.height} px"
             )
         pixels = np.frombuffer(self._region.fetch(x, y, width, height), np.uint8)
         return pixels.reshape(height, width, 3)
@@ -522,8 +525,8 @@ def _find_mpp(path: Path, given: float | None, slide: Any, about: dict[str, Any]
             )
     if abs(x - y) > MOST_UNEQUAL * min(x, y):
         raise SlideRefused(
-            f"slide {path.name!r} has an mpp of {x:.4g} across and {y:.4g} down, expected the same to "
-            f"5%. Add a column mpp to the manifest, or pass --mpp."
+            f"slide {path.name!r} has an mpp of {x:.4g} across and {y:.4g} down, expected the same "
+            f"to 5%. Add a column mpp to the manifest, or pass --mpp."
         )
     return x if x == y else math.sqrt(x * y)
 
@@ -633,7 +636,7 @@ def _first_file(path: Path) -> Path:
 def _series_uid(file: Path) -> str:
     """SeriesInstanceUID (0020,000E) of a DICOM file, or its name where there is none.
 
-    The last one before the picture's own description (0028,0002): sequences before it may name others.
+    The last one before the picture's description (0028,0002): sequences may name others before.
     """
     with file.open("rb") as stream:
         head = stream.read(MIB)
@@ -648,8 +651,8 @@ def _series_uid(file: Path) -> str:
 def fingerprint(path: Path) -> str:
     """Thirty-two hex digits that name a slide's content without reading all of it.
 
-    Over the size, the first and last MiB and 64 blocks of 64 KiB at fixed strides, of every file of the
-    slide. A file under 6 MiB is covered whole.
+    Over the size, the first and last MiB and 64 blocks of 64 KiB at fixed strides, of every file
+    of the slide. A file under 6 MiB is covered whole.
     """
     whole = hashlib.blake2b(digest_size=16)
     try:

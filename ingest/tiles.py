@@ -6,21 +6,22 @@ import numpy as np
 
 
 def tile_px0(tiling_px: int, tile_mpp: float, mpp: float) -> float:
-    """Side of a tile in level-0 pixels of a slide with the given mpp; seldom whole, never rounded."""
+    """Side of a tile in level-0 pixels of a slide with the given mpp; seldom whole."""
     return tiling_px * tile_mpp / mpp
 
 
 def tile_grid(size_px0: tuple[int, int], tile_px0: float) -> np.ndarray:
     """Lay whole tiles over a slide; partial tiles at the right and bottom edge are dropped.
 
-    Corner k along an axis is ``round(k * tile_px0)``: rounded once, so nothing drifts over a wide slide.
+    Corner k along an axis is ``round(k * tile_px0)``: rounded once, so nothing drifts.
 
     Args:
         size_px0: slide (width, height) in level-0 pixels.
         tile_px0: side of a tile in level-0 pixels; need not be whole.
 
     Returns:
-        Top-left corners in level-0 pixels, shape (N, 2), int32, columns (x, y), row by row; N may be 0.
+        Top-left corners in level-0 pixels, shape (N, 2), int32, columns (x, y), row by row; N may
+        be 0.
     """
     columns, rows = (int(side / tile_px0 + 1e-9) for side in size_px0)
     x = np.rint(np.arange(columns) * tile_px0).astype(np.int32)
@@ -76,13 +77,13 @@ def strips(corners_px: np.ndarray, tile_px: int, longest: int) -> list[np.ndarra
     read of the file's own tiles, the next one still finds in the reader's cache.
 
     Args:
-        corners_px: corners in pixels of the tiles' own scale, int [N, 2], columns (x, y), any order.
+        corners_px: corners in pixels of the tiles' own scale, int [N, 2], columns (x, y).
         tile_px: side of a tile in the same pixels.
         longest: most tiles in a strip, and width of a column in tiles.
 
     Returns:
-        Indices into ``corners_px``, one array a strip. The tiles of a strip share y, ascend in x, and
-        leave no gap; every index occurs once.
+        Indices into ``corners_px``, one array a strip. The tiles of a strip share y, ascend in x
+        and leave no gap; every index occurs once.
     """
     if not len(corners_px):
         return []

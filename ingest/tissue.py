@@ -12,7 +12,8 @@ FILTER_VERSION = "hsv-1"
 FAT_UM = (
     160.0  # widest white space that still counts as fat: a cell of 120 microns, or two torn ones
 )
-STROKE_UM = 80.0  # narrowest stroke of a pen, and narrowest piece of tissue that stands alone
+SPECK_UM = 40.0  # dust is narrower, a piece of tissue that stands alone is not
+STROKE_UM = 80.0  # narrowest stroke of a pen
 DENSE_UM = 104.0  # a window on the scale of a fat cell: lace of cell walls fills it, dust does not
 
 
@@ -30,20 +31,20 @@ def tissue_mask(rgb: np.ndarray, mpp: float) -> np.ndarray:
         return np.zeros(rgb.shape[:2], bool)
     top, low = _extremes(_white_balanced(rgb))
     coloured = top - low > (0.055 * _LEVELS).astype(np.uint8)[top]  # HSV saturation
-    # walls of fat cells have next to no colour at this scale, but are darker than what is around them
+    # walls of fat cells have next to no colour at this scale, but are darker than what they enclose
     window = _odd(DENSE_UM, mpp)
     wall = _box_sum(low, window, "edge") > (low.astype(np.int32) + 4) * window**2
     stained = (coloured | wall) & (top > 51)
     stained &= ~(ink := pen_mask(rgb, mpp))
     stained &= _box_sum(stained, window, "constant") > 0.08 * window**2
     # closed before opened: the walls between fat cells are thinner than dust
-    return _opened(_closed(stained, _odd(FAT_UM, mpp)), _odd(STROKE_UM, mpp)) & ~ink
+    return _opened(_closed(stained, _odd(FAT_UM, mpp)), _odd(SPECK_UM, mpp)) & ~ink
 
 
 def pen_mask(rgb: np.ndarray, mpp: float) -> np.ndarray:
     """Mark red, green, blue and black, bool [h, w]: wide areas that no routine stain colours so.
 
-    The pale rim of a stroke looks like eosin; so ink reaches as far from its core as a stroke is wide.
+    The pale rim of a stroke looks like eosin, so ink reaches a stroke's width beyond its core.
     """
     top, low = _extremes(rgb)
     core, inky, black = (np.zeros(rgb.shape[:2], bool) for _ in range(3))
@@ -76,9 +77,9 @@ def tile_scores(
 def blur_scores(tiles: np.ndarray) -> np.ndarray:
     """How far out of focus each tile is: 0 sharp, 1 blurred; from uint8 [k, n, n, 3], float16 [k].
 
-    Compares differences over one pixel with those over four. A smooth picture has a quarter of them,
-    real marrow in focus at 2 microns per pixel over 0.4, and half of the way between is a Gaussian
-    blur of one pixel. A tile without contrast is not judged and counts as sharp.
+    Compares steps over one pixel with those over four. In a smooth picture they are a quarter, in
+    real marrow in focus at 2 microns per pixel over 0.4, and half of the way between after a
+    Gaussian blur of one pixel. A tile without contrast is not judged and counts as sharp.
     """
     grey = tiles[..., 1].astype(np.int16)
     near = _mean_step(grey, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import operator
 import os
 import queue
@@ -98,7 +99,7 @@ def tile_filter(expression: str) -> Callable[[dict[str, np.ndarray]], np.ndarray
 
     Args:
         expression: comparisons (<, <=, >, >=) of tissue, blur, pen and numbers, joined by `and`,
-            `or`, `not` and parentheses. A comparison with a missing score (NaN) is false.
+            `or`, `not` and parentheses, in float16 as they are stored. A comparison with a missing score (NaN) is false.
 
     Returns:
         A function of the scores, each (N,), that gives the chosen rows, bool (N,).
@@ -116,9 +117,10 @@ def tile_filter(expression: str) -> Callable[[dict[str, np.ndarray]], np.ndarray
     def value(node: ast.expr, scores: dict[str, np.ndarray]) -> Any:
         match node:
             case ast.Name(id=name) if name in layout.SCORES:
-                return np.asarray(scores[name], np.float64)
+                return np.asarray(scores[name], layout.SCORE_DTYPE)
             case ast.Constant(value=number) if type(number) in (int, float):
-                return number
+                with np.errstate(over="ignore"):
+                    return np.float16(number)  # as scores are stored, so that 0.3 equals 0.3
         raise refuse()
 
     def truth(node: ast.expr, scores: dict[str, np.ndarray]) -> np.ndarray:
@@ -332,9 +334,8 @@ class BagDataset(torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor, torc
     """Bags of a Cohort for your own model: a plain map-style torch Dataset.
 
     Item i is (x float32 (bag_size, D), mask bool (bag_size,), y float32 ()) of row i of `frame`;
-    y is the Label in the Target's own units. It opens its files in the process that reads, and
-    its draws depend on seed, epoch and Slide alone, so any number of DataLoader workers gives the
-    same Bags. Call `set_epoch` before each epoch for new draws.
+    y is the Label in the Target's own units. Each process opens its own files, and draws depend
+    on seed, epoch and Slide alone, so any number of DataLoader workers gives the same Bags. Call `set_epoch` before each epoch for new draws.
 
     Args:
         store: where the Embeddings are.
@@ -365,11 +366,14 @@ class BagDataset(torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor, torc
         if split is not None:
             bags = bags.filter(pl.col("split") == split)
         self.frame = keep_tiles(store, bags, tiles)
-        self.store = store
         self.sampler = Sampler(self.frame, bag_size, seed, sampling)
-        self.dim = int(self.frame["dim"][0]) if self.frame.height else 0
+        if self.frame.is_empty():
+            raise TrainError(f"cohort {cohort!r} has no slides with tiles in split {split!r}")
+        self.dim = int(self.frame["dim"][0])
         self.epoch = 0
         self._values = self.frame["value"].to_numpy().astype(np.float32)
+        # Workers copy this unopened reader: polars, which made it, must not run in a forked process.
+        self._unopened = store.rows(self.frame)
         self._reader: arrays.RowReader | None = None
         self._pid = -1
 
@@ -378,7 +382,7 @@ class BagDataset(torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor, torc
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.frame.height
+        return len(self._values)
 
     def __getitem__(self, i: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         if not -len(self) <= i < len(self):
@@ -394,7 +398,7 @@ class BagDataset(torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor, torc
 
     def _open(self) -> arrays.RowReader:
         if self._reader is None or self._pid != os.getpid():  # a forked worker has its own
-            self._reader, self._pid = self.store.rows(self.frame), os.getpid()
+            self._reader, self._pid = copy.deepcopy(self._unopened), os.getpid()
         return self._reader
 
     def __getstate__(self) -> dict[str, Any]:

@@ -12,17 +12,10 @@ from ollama_server import Reply, serve, text_of
 from featurestore.errors import ConfigError
 from featurestore.types import Reading, Report, Target
 from ingest import label_rules
+from ingest.evidence import figures, is_supported
 from ingest.label_ollama import Answered, OllamaConfig
-from ingest.labels import (
-    Label,
-    LabelBatch,
-    best_labels,
-    evaluate,
-    figures,
-    is_supported,
-    make_labels,
-    summarise,
-)
+from ingest.label_scores import evaluate, summarise
+from ingest.labels import Label, LabelBatch, best_labels, make_labels
 
 NULL = Reading(value=None, low=None, high=None, rule="none")
 

@@ -49,7 +49,7 @@ def write_tiff(
 
 @pytest.fixture
 def speckled(tmp_path: Path) -> Path:
-    """A slide of 1,300 x 900 pixels at 0.5 mpp, levels 1 and 4, that no two places of look alike."""
+    """A slide of 1,300 x 900 pixels at 0.5 mpp, levels 1 and 4, random blots."""
     return write_tiff(tmp_path / "speckled.svs", speckle(900, 1300))
 
 
@@ -239,8 +239,8 @@ def test_tiff_resolution_counts_only_with_a_unit(tmp_path: Path) -> None:
 
 def test_ome_pyramid_in_sub_ifds_is_read_at_its_own_scale(tmp_path: Path) -> None:
     xml = (
-        '<?xml version="1.0"?><OME><Image><Pixels SizeC="3" PhysicalSizeX="500" PhysicalSizeY="500" '
-        'PhysicalSizeXUnit="nm" PhysicalSizeYUnit="nm"/></Image></OME>'
+        '<?xml version="1.0"?><OME><Image><Pixels SizeC="3" PhysicalSizeX="500" '
+        'PhysicalSizeY="500" PhysicalSizeXUnit="nm" PhysicalSizeYUnit="nm"/></Image></OME>'
     )
     levels = speckle(800, 1200)
     path = write_tiff(tmp_path / "s.ome.tif", levels, description=xml, subifds=True)

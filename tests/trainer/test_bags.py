@@ -102,7 +102,7 @@ def test_batches_hold_stored_rows_padded_with_zeros(
 def test_a_tile_filter_keeps_what_it_says(learnable: FeatureStore) -> None:
     frame = b.keep_tiles(learnable, learnable.bags("all"), "tissue > 0.5 and not blur >= 0.3")
     for row in frame.rows(named=True):
-        scores = learnable.tiles(row["slide_key"], row["tiling_id"])
+        scores = learnable.tiles(row["slide_key"], row["tiling_id"])  # float16
         expected = np.flatnonzero((scores["tissue"] > 0.5) & (scores["blur"] < 0.3))
         assert row["rows"] == expected.tolist()
     sampler = b.Sampler(frame, 4, 0)
@@ -188,8 +188,8 @@ def test_the_dataset_gives_the_same_bags_under_any_number_of_workers(
 ) -> None:
     dataset = b.BagDataset(learnable, "all", split="train", bag_size=24)
     dataset[0]  # opens a descriptor that workers must not share
-    one, three = _items(dataset, 0), _items(dataset, 3)
-    assert all(torch.equal(p, q) for p, q in zip(one, three, strict=True))
+    one, two = _items(dataset, 0), _items(dataset, 2)
+    assert all(torch.equal(p, q) for p, q in zip(one, two, strict=True))
     dataset.set_epoch(1)
     assert not torch.equal(_items(dataset, 0)[0], one[0])
 

@@ -63,7 +63,7 @@ def test_attention_is_equation_8_and_gated_equation_9_of_ilse(pooling: Pooling) 
     expected = (a @ h) @ p["head.weight"][0] + p["head.bias"][0]
     mask = torch.ones(1, 7, dtype=torch.bool)
     assert model.attention(x, mask)[0].detach().numpy() == pytest.approx(a, abs=1e-6)
-    assert float(model(x, mask)[0]) == pytest.approx(expected, abs=1e-5)
+    assert model(x, mask)[0].item() == pytest.approx(expected, abs=1e-5)
 
 
 def test_attention_is_nothing_where_padded_and_sums_to_one() -> None:

@@ -171,7 +171,7 @@ def plan(
     show_default=True,
     help="Where the encoder runs.",
 )
-@click.option("--workers", default=2, show_default=True, help="Threads that read slides.")
+@click.option("--workers", default=2, show_default=True, help="Processes that read slides.")
 @click.option("--retry-failed", is_flag=True, help="Try also what failed three times.")
 @json_option
 def ingest(

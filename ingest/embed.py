@@ -6,25 +6,22 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from featurestore import arrays, catalog, layout, ledger
+from featurestore import arrays, catalog, ledger
 from featurestore.errors import TrephineError
 from featurestore.store import FeatureStore
 from featurestore.types import Tiling
-from ingest import slides, tissue
-from ingest.archive import MOST_ATTEMPTS, ArchiveSlide, file_stamp, is_unchanged
+from ingest.archive import MOST_ATTEMPTS, ArchiveSlide, is_unchanged
 from ingest.encoders import Encoder
-from ingest.tiling import find_tiles
+from ingest.reading import BLURRED, Measured, ReaderProcess, Request, Tiles, share
 
 BATCH_TILES = 32
 COMMIT_SLIDES = 32
 COMMIT_S = 10.0
-BLURRED = 0.5  # a tile with a higher blur score counts as out of focus
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +63,7 @@ def ingest(
     workers: int = 2,
     retry_failed: bool = False,
     progress: Progress = lambda event, n: None,
+    new_reader: Callable[[], ReaderProcess] = ReaderProcess,
 ) -> IngestSummary:
     """Tile and embed every Slide that the store lacks; the rest costs one `stat` each.
 
@@ -76,9 +74,10 @@ def ingest(
         archive: the Slides, as `read_archive` lists them.
         encoder: the frozen Encoder.
         tiling: how Slides are cut.
-        workers: reader threads.
+        workers: processes that read.
         retry_failed: try also what failed three times.
         progress: called with each event.
+        new_reader: makes the process of a worker.
     """
     started = time.monotonic()
     catalog.fold(store.root)  # adopt what a killed ingest published without a row
@@ -101,7 +100,7 @@ def ingest(
     _record(store, ledger_rows, [s.case_row() for s in moved], [], [])
     writer = _Writer(store, encoder, tiling, attempts, progress)
     try:
-        with _reading(store, todo, encoder, tiling, workers) as items:
+        with _Reading(store, todo, encoder, tiling, workers, new_reader) as items:
             _embed(items, encoder, writer)
     finally:
         summary = writer.finish()  # what is finished is kept, also where the rest was interrupted
@@ -133,8 +132,8 @@ def _differs(slide: ArchiveSlide, row: dict[str, Any], case: dict[str, Any] | No
 # -- readers ----------------------------------------------------------------------------------
 
 
-class _reading:
-    """Read Slides in threads; iterate over (job, rows, tiles), tiles None when a job is read."""
+class _Reading:
+    """Read Slides, one process a worker; iterate over (job, rows, tiles), tiles None at its end."""
 
     def __init__(
         self,
@@ -143,32 +142,93 @@ class _reading:
         encoder: Encoder,
         tiling: Tiling,
         workers: int,
+        new_reader: Callable[[], ReaderProcess],
     ) -> None:
+        self._store, self._encoder, self._tiling = store, encoder, tiling
+        self._todo: queue.SimpleQueue[ArchiveSlide] = queue.SimpleQueue()
+        for slide in todo:
+            self._todo.put(slide)
+        self._n = len(todo)
         self._queue: queue.Queue[Any] = queue.Queue(maxsize=8 * workers)
         self._stop = threading.Event()
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="reader")
-        self._n = len(todo)
-        self._ahead = threading.Semaphore(4 * workers)  # Slides in memory
-        self._args = (store, encoder, tiling)
-        self._todo = todo
+        self._new_reader = new_reader
+        self._threads = [
+            threading.Thread(target=self._work, name=f"reader {i}")
+            for i in range(min(workers, len(todo)))
+        ]
 
     def __enter__(self) -> Iterator[tuple[_Job, np.ndarray, np.ndarray]]:
-        for slide in self._todo:
-            self._pool.submit(self._read, slide)
+        for thread in self._threads:
+            thread.start()
         return self._items()
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        self._pool.shutdown(cancel_futures=True)
+        for thread in self._threads:
+            thread.join()
 
     def _items(self) -> Iterator[tuple[_Job, np.ndarray, np.ndarray]]:
         done = 0
         while done < self._n:
             item = self._queue.get()
             done += item[2] is None
-            if item[2] is None:
-                self._ahead.release()
             yield item
+
+    def _work(self) -> None:
+        reader = self._new_reader()
+        try:
+            while not self._stop.is_set():
+                try:
+                    slide = self._todo.get_nowait()
+                except queue.Empty:
+                    return
+                self._read(reader, slide)
+        finally:
+            reader.close()
+
+    def _read(self, reader: ReaderProcess, slide: ArchiveSlide) -> None:
+        job = _Job(slide=slide, row={})
+        request = Request(
+            root=self._store.root,
+            slide=slide,
+            tiling=self._tiling,
+            encoder_id=self._encoder.encoder_id,
+        )
+        for message in reader.read(request):
+            if isinstance(message, Measured):
+                job.row, job.why_none = message.row, message.why_none
+                if message.thumbnail is not None:
+                    job.left = len(message.coords)
+                    job.arrays = self._arrays(message)
+                job.row["blurred_share"] = share(message.scores["blur"] > BLURRED)
+            elif isinstance(message, Tiles):
+                self._put((job, message.rows, message.pixels))
+            else:
+                job.stage, job.error = message.stage, message.error
+                if job.arrays is not None and message.blur is not None:
+                    job.arrays.scores["blur"][:] = message.blur
+                    job.row["blurred_share"] = share(message.blur > BLURRED)
+            if self._stop.is_set():
+                return
+        self._put((job, np.empty(0, np.int64), None))
+
+    def _arrays(self, measured: Measured) -> arrays.SlideArrays:
+        assert measured.thumbnail is not None
+        return arrays.SlideArrays(
+            slide_key=measured.row["slide_key"],
+            attributes=measured.attributes,
+            thumbnail=measured.thumbnail,
+            tiling=self._tiling,
+            coords=measured.coords,
+            scores=measured.scores,
+            encoder_id=self._encoder.encoder_id,
+            embeddings=np.empty((len(measured.coords), self._encoder.dim), np.float16),
+            provenance={
+                "encoder": self._encoder.description,
+                "precision": self._encoder.precision,
+                "device": self._encoder.device,
+            },
+        )
 
     def _put(self, item: Any) -> None:
         while not self._stop.is_set():
@@ -176,95 +236,6 @@ class _reading:
                 return self._queue.put(item, timeout=0.2)
             except queue.Full:
                 continue
-
-    def _read(self, slide: ArchiveSlide) -> None:
-        while not self._ahead.acquire(timeout=0.2):
-            if self._stop.is_set():
-                return
-        job = _Job(slide=slide, row={}, stage="open")
-        try:
-            _read_slide(*self._args, job, lambda rows, tiles: self._put((job, rows, tiles)))
-        except TrephineError as error:
-            job.error = error
-        except Exception as error:  # one bad Slide never stops the batch
-            job.error = TrephineError(f"{type(error).__name__}: {error}")
-        self._put((job, np.empty(0, np.int64), None))
-
-
-def _read_slide(
-    store: FeatureStore,
-    encoder: Encoder,
-    tiling: Tiling,
-    job: _Job,
-    put: Callable[[np.ndarray, np.ndarray], None],
-) -> None:
-    slide = job.slide
-    size_bytes, mtime_ns = file_stamp(slide.path)
-    fingerprint = slides.fingerprint(slide.path)
-    with slides.open_slide(slide.path, mpp=slide.mpp) as reader:
-        key = slides.slide_key(fingerprint, reader.mpp)
-        found = find_tiles(reader, tiling)
-        job.row = {
-            **slide.slide_row(),
-            "size_bytes": size_bytes,
-            "mtime_ns": mtime_ns,
-            "fingerprint": fingerprint,
-            "slide_key": key,
-            "reader": reader.reader,
-            "width_px0": reader.size_px0[0],
-            "height_px0": reader.size_px0[1],
-            "mpp": reader.mpp,
-            "tissue_mm2": found.tissue_mm2,
-            "black_share": found.black_share,
-            "pen_share": float(np.mean(found.pen > 0.1)) if len(found.pen) else 0.0,
-        }
-        if arrays.has(store.root, key, tiling.tiling_id, encoder.encoder_id):
-            stored = arrays.read_tiles(store.root, key, tiling.tiling_id)
-            job.row["blurred_share"] = _share(stored["blur"] > BLURRED)
-            return
-        if layout.tiles_dir(store.root, key, tiling.tiling_id).exists():
-            stored = arrays.read_tiles(store.root, key, tiling.tiling_id)
-        else:
-            order = arrays.row_order(key, found.coords)
-            stored = {
-                "coords": found.coords[order],
-                "tissue": found.tissue[order],
-                "pen": found.pen[order],
-                "blur": np.zeros(len(order), np.float16),
-            }
-        n = len(stored["coords"])
-        job.left = n
-        job.why_none = found.why_none
-        job.stage = "read"
-        job.arrays = arrays.SlideArrays(
-            slide_key=key,
-            attributes={
-                "fingerprint": fingerprint,
-                "size_px0": list(reader.size_px0),
-                "mpp": reader.mpp,
-                "reader": reader.reader,
-            },
-            thumbnail=reader.thumbnail(),
-            tiling=tiling,
-            coords=stored["coords"],
-            scores={name: stored[name] for name in layout.SCORES},
-            encoder_id=encoder.encoder_id,
-            embeddings=np.empty((n, encoder.dim), np.float16),
-            provenance={
-                "encoder": encoder.description,
-                "precision": encoder.precision,
-                "device": encoder.device,
-            },
-        )
-        for rows, tiles in reader.read_tiles(stored["coords"], tiling.tile_px, tiling.tile_mpp):
-            stored["blur"][rows] = tissue.blur_scores(tiles)
-            put(rows, tiles)
-        job.row["blurred_share"] = _share(stored["blur"] > BLURRED)
-        job.stage = "embed"
-
-
-def _share(flags: np.ndarray) -> float:
-    return float(np.mean(flags)) if len(flags) else 0.0
 
 
 # -- encoder ----------------------------------------------------------------------------------

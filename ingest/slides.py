@@ -355,6 +355,8 @@ def _scaled(image: Any, pitch_x: float, pitch_y: float) -> Any:
     image = image.embed(0, 0, width * box_x, height * box_y, extend="copy")
     if box_x > 1 or box_y > 1:
         image = image.shrink(box_x, box_y)
+    if rest_x == rest_y == 1:
+        return image
     if rest_x >= 1 and rest_y >= 1:
         return image.reduce(rest_x, rest_y, kernel="linear")
     return image.affine(

@@ -99,7 +99,8 @@ def tile_filter(expression: str) -> Callable[[dict[str, np.ndarray]], np.ndarray
 
     Args:
         expression: comparisons (<, <=, >, >=) of tissue, blur, pen and numbers, joined by `and`,
-            `or`, `not` and parentheses, in float16 as they are stored. A comparison with a missing score (NaN) is false.
+            `or`, `not` and parentheses, in float16 as they are stored. A comparison with a missing
+            score (NaN) is false.
 
     Returns:
         A function of the scores, each (N,), that gives the chosen rows, bool (N,).
@@ -118,7 +119,7 @@ def tile_filter(expression: str) -> Callable[[dict[str, np.ndarray]], np.ndarray
         match node:
             case ast.Name(id=name) if name in layout.SCORES:
                 return np.asarray(scores[name], layout.SCORE_DTYPE)
-            case ast.Constant(value=number) if type(number) in (int, float):
+            case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
                 with np.errstate(over="ignore"):
                     return np.float16(number)  # as scores are stored, so that 0.3 equals 0.3
         raise refuse()
@@ -229,7 +230,7 @@ def keep_tiles(store: FeatureStore, bags: pl.DataFrame, tiles: str | None) -> pl
         return bags
     choose = tile_filter(tiles)
     ids = bags.select("slide_key", "tiling_id").iter_rows()
-    rows = [np.flatnonzero(choose(store.tiles(*key))) for key in ids]
+    rows = [pl.Series(np.flatnonzero(choose(store.tiles(*key)))) for key in ids]
     bags = bags.with_columns(pl.Series("rows", rows, dtype=pl.List(pl.Int64)))
     bags = bags.filter(pl.col("rows").list.len() > 0)
     if bags.is_empty():
@@ -334,8 +335,9 @@ class BagDataset(torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor, torc
     """Bags of a Cohort for your own model: a plain map-style torch Dataset.
 
     Item i is (x float32 (bag_size, D), mask bool (bag_size,), y float32 ()) of row i of `frame`;
-    y is the Label in the Target's own units. Each process opens its own files, and draws depend
-    on seed, epoch and Slide alone, so any number of DataLoader workers gives the same Bags. Call `set_epoch` before each epoch for new draws.
+    y is the Label in the Target's own units. Each process opens its own files, and draws depend on
+    seed, epoch and Slide alone, so any number of DataLoader workers gives the same Bags. Call
+    `set_epoch` before each epoch for new draws.
 
     Args:
         store: where the Embeddings are.
@@ -372,7 +374,7 @@ class BagDataset(torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor, torc
         self.dim = int(self.frame["dim"][0])
         self.epoch = 0
         self._values = self.frame["value"].to_numpy().astype(np.float32)
-        # Workers copy this unopened reader: polars, which made it, must not run in a forked process.
+        # Workers copy this unopened reader: polars, which made it, must not run after a fork.
         self._unopened = store.rows(self.frame)
         self._reader: arrays.RowReader | None = None
         self._pid = -1

@@ -30,6 +30,7 @@ from trainer.predict import predictions, resample
 Loss = Literal["bce", "mse", "huber", "interval"]
 Progress = Callable[[Mapping[str, Any]], None]
 
+JUDGES = 20  # validation Slides, from which on they choose the weights
 STATISTICS_SLIDES = 256  # whose first rows give the mean and standard deviation of Embeddings
 HUBER_DELTA = 0.1  # of the Target's range
 
@@ -47,7 +48,7 @@ class TrainConfig:
     batch_size: int = 8  # Bags per step
     steps: int | None = None  # None, and no epochs: the longer of 1,000 steps and 20 epochs
     epochs: float | None = None
-    lr: float = 1e-3
+    lr: float = 3e-3
     weight_decay: float = 1e-2  # not on biases
     warm_up: float = 0.05  # share of the steps with rising learning rate; then cosine to zero
     clip: float = 1.0  # norm of the gradient
@@ -60,7 +61,7 @@ class TrainConfig:
     loss: Loss | None = None  # None: bce, or mse where the Target is continuous
     resamples: int = 10  # Bags per Slide at inference
     sampling: sampling.Sampling = "block"
-    validation_fraction: float = 0.2  # of the train Slides, cut by Patient; 0: none
+    validation_fraction: float = 0.1  # of the train Slides, cut by Patient; 0: none
     patience: int = 15  # evaluations without a better validation loss before stopping; 0: never
     device: str = "auto"
 
@@ -255,6 +256,11 @@ def _notes(found: pl.DataFrame, bags: pl.DataFrame, parts: Mapping[str, pl.DataF
         notes.append(f"{lost} slides have no tile that passes the tile filter and are left out")
     if parts["validation"].is_empty():
         notes.append("no validation: too few patients, so the last weights are kept")
+    elif parts["validation"].height < JUDGES:
+        notes.append(
+            f"validation has {parts['validation'].height} slides, under {JUDGES}: too few to choose "
+            "weights by, so the last are kept"
+        )
     return notes
 
 
@@ -369,7 +375,7 @@ def _fit(
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: _schedule(step, steps, config.warm_up)
     )
-    best = _Best(model, config.patience)
+    best = _Best(config.patience) if parts["validation"].height >= JUDGES else None
     losses: list[Tensor] = []
     began, spent = time.perf_counter(), 0.0
     n_bags, step = 0, 0
@@ -418,13 +424,14 @@ def _fit(
             log.write(json.dumps(line) + "\n")
             if progress is not None:
                 progress(line)
-            if best.update(model, step, line.get("validation_loss")):
+            if best is not None and best.update(model, step, line["validation_loss"]):
                 break
-    best.restore(model)
+    if best is not None:
+        best.restore(model)
     return {
         "steps": step,
         "planned_steps": steps,
-        "best_step": best.step or step,
+        "best_step": best.step if best is not None else step,
         "bags_per_s": n_bags / spent,
         "seconds": time.perf_counter() - began,
     }
@@ -466,14 +473,12 @@ def _parameter_groups(model: BagModel, weight_decay: float) -> list[dict[str, An
 class _Best:
     """Keeps the weights of the lowest validation loss, and says when to stop."""
 
-    def __init__(self, model: BagModel, patience: int) -> None:
+    def __init__(self, patience: int) -> None:
         self.patience, self.waited, self.step = patience, 0, 0
         self.loss = math.inf
         self.weights: dict[str, Tensor] | None = None
 
-    def update(self, model: BagModel, step: int, loss: float | None) -> bool:
-        if loss is None:
-            return False
+    def update(self, model: BagModel, step: int, loss: float) -> bool:
         if loss < self.loss:
             self.loss, self.step, self.waited = loss, step, 0
             self.weights = {k: v.detach().clone() for k, v in model.state_dict().items()}

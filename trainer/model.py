@@ -21,6 +21,8 @@ class BagModel(nn.Module):
 
     Embeddings are standardised by `shift` and `scale`, the mean and standard deviation over tiles
     of the training Slides. This is folded into the layers that touch x, so it costs nothing.
+    Attention starts even (w = 0): a new model is mean pooling, and on a few dozen Slides it stays
+    near it instead of learning which tiles of the training Slides to remember.
 
     Args:
         dim: width of an Embedding, D.
@@ -57,6 +59,7 @@ class BagModel(nn.Module):
             self.tanh = nn.Linear(width, hidden)  # V
             self.gate = nn.Linear(width, hidden) if pooling == "gated" else None  # U
             self.weight = nn.Linear(hidden, 1, bias=False)  # w
+            nn.init.zeros_(self.weight.weight)
         self.head = nn.Linear(width, 1)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:

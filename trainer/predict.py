@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from featurestore import arrays
-from featurestore.errors import ConfigError, SlideNotFound, TrainError
+from featurestore.errors import ConfigError, SlideNotFound
 from featurestore.store import FeatureStore
 from featurestore.types import Target
 from trainer import runs
@@ -123,11 +123,6 @@ def predict(
         bags = store.bags_where(where, *ids)
     else:
         bags = store.bags(cohort or record["cohort"], *ids)
-    if bags.is_empty():
-        raise TrainError(
-            f"no slide has embeddings of encoder {ids[0]} under tiling {ids[1]} and fits "
-            f"{where or cohort!r}. Try the condition with: trephine sql 'from bags'"
-        )
     target = run_target(record)
     bags = keep_tiles(store, bags, config["tiles"])
     sampler = Sampler(bags, config["bag_size"], config["seed"], config["sampling"])
@@ -146,12 +141,13 @@ def attention(store: FeatureStore, run_id: str, slide_id: str) -> pl.DataFrame:
     run = runs.load(store, run_id)
     record = run.record
     quoted = slide_id.replace("'", "''")
-    bags = store.bags_where(f"slide_id = '{quoted}'", record["encoder_id"], record["tiling_id"])
-    if bags.is_empty():
+    try:
+        bags = store.bags_where(f"slide_id = '{quoted}'", record["encoder_id"], record["tiling_id"])
+    except ConfigError as error:
         raise SlideNotFound(
-            f"slide {slide_id!r} has no embeddings of this run's encoder. "
-            "List its slides with: trephine sql 'from bags'"
-        )
+            f"slide {slide_id!r} has no embeddings of encoder {record['encoder_id']}. "
+            "List those that have with: trephine sql 'from bags'"
+        ) from error
     bags = keep_tiles(store, bags, record["config"]["tiles"])
     kept = kept_rows(bags)
     rows = np.arange(bags["n_tiles"][0]) if kept is None else kept[0]

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import bad_reader
 import numpy as np
 import pytest
 
@@ -18,7 +19,7 @@ from featurestore import arrays
 from featurestore.errors import ArchiveError, TrephineError
 from featurestore.store import FeatureStore
 from featurestore.types import Tiling
-from ingest import embed, encoders, synthetic
+from ingest import embed, encoders, reading, synthetic
 from ingest.archive import ArchiveSlide, read_archive
 
 TINY = "timm:test_vit"
@@ -268,3 +269,23 @@ def test_random_weights_are_named_in_the_store(tmp_path: Path) -> None:
     store = FeatureStore.create(tmp_path / "store")
     embed.ingest(store, [slide(path)], encoders.load(TINY, "random"), Tiling())
     assert store.sql("select weights from encoders").item() == "random"
+
+
+def test_a_slide_that_kills_or_hangs_its_reader_fails_alone(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{name}.svs" for name in "abcd"]
+    for i, path in enumerate(paths):
+        synthetic.write_svs(path, plain(1000, 90 + i), image_mpp=2.0, mpp=0.5, stated_mpp=0.5)
+    store = FeatureStore.create(tmp_path / "store")
+    done = embed.ingest(
+        store,
+        [slide(path) for path in paths],
+        Recorder(),  # type: ignore[arg-type]
+        Tiling(),
+        workers=1,
+        new_reader=lambda: reading.ReaderProcess(silence_s=15.0, target=bad_reader.serve),
+    )
+    assert done.failures.keys() == {"b", "c"}
+    assert "killed its reader (exit code -9)" in done.failures["b"]
+    assert "said nothing for 15 s" in done.failures["c"]
+    ok = store.sql("select slide_id from slide_overview where n_tiles = 16 order by 1")
+    assert ok["slide_id"].to_list() == ["a", "d"]

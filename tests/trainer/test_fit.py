@@ -44,6 +44,21 @@ def test_it_learns_a_planted_signal(learnable: FeatureStore) -> None:
     assert f"trephine report {run.run_id}" in run.summary()
 
 
+def test_the_best_weights_on_a_large_validation_are_kept(tmp_path: Path) -> None:
+    store = es.build(tmp_path, *es.planted(80, 6, dim=8, noise=4.0))
+    es.freeze(store)
+    lines: list[dict[str, Any]] = []
+    config = replace(QUICK, steps=400, validation_fraction=0.5, patience=4, lr=0.03)
+    run = train(store, config, lines.append)
+    losses = [line["validation_loss"] for line in lines]
+    best = lines[int(np.argmin(losses))]["step"]
+    assert run.record["fit"]["best_step"] == best
+    assert run.record["fit"]["steps"] == lines[-1]["step"] < 400  # stopped early
+    assert run.metric("r2", "validation") == pytest.approx(
+        max(x["validation_r2"] for x in lines), abs=0.1
+    )
+
+
 def test_it_learns_nothing_from_shuffled_labels(tmp_path: Path) -> None:
     x, values = es.planted(40, 30, dim=8)
     store = es.build(tmp_path, x, np.random.default_rng(1).permutation(values))

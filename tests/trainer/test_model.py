@@ -17,6 +17,8 @@ def make(pooling: Pooling, **kwargs: object) -> BagModel:
     model = BagModel(D, pooling, hidden=5, **kwargs)  # type: ignore[arg-type]
     model.shift.copy_(torch.randn(D))
     model.scale.copy_(torch.rand(D) + 0.5)
+    if pooling in ("attention", "gated"):
+        torch.nn.init.normal_(model.weight.weight)
     return model.eval()
 
 
@@ -78,3 +80,11 @@ def test_what_a_model_cannot_do_is_said() -> None:
         make("max").attention(torch.randn(1, 2, D), torch.ones(1, 2, dtype=torch.bool))
     with pytest.raises(ConfigError, match="model must be one of"):
         BagModel(D, "median")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("pooling", ["attention", "gated"])
+def test_a_new_model_is_mean_pooling(pooling: Pooling) -> None:
+    x, mask = torch.randn(3, 6, D), torch.arange(6) < torch.tensor([[6], [3], [1]])
+    model, mean = BagModel(D, pooling), BagModel(D, "mean")
+    mean.load_state_dict(model.state_dict(), strict=False)
+    assert torch.allclose(model(x, mask), mean(x, mask), atol=1e-6)

@@ -19,6 +19,9 @@ from featurestore.errors import ConfigError, TrephineError
 if TYPE_CHECKING:
     import polars as pl
 
+    from featurestore.store import FeatureStore
+    from featurestore.types import Tiling
+
 EXIT_REFUSED, EXIT_FAILURES = 1, 3
 FORMATS = ("table", "csv", "json", "parquet")
 
@@ -173,6 +176,11 @@ def plan(
 )
 @click.option("--workers", default=2, show_default=True, help="Processes that read slides.")
 @click.option("--retry-failed", is_flag=True, help="Try also what failed three times.")
+@click.option(
+    "--preview",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for one picture a slide, with its kept tiles outlined.",
+)
 @json_option
 def ingest(
     slides: Path,
@@ -187,6 +195,7 @@ def ingest(
     device: str,
     workers: int,
     retry_failed: bool,
+    preview: Path | None,
     as_json: bool,
 ) -> None:
     """Tile and embed every slide of SLIDES that the store lacks.
@@ -226,12 +235,29 @@ def ingest(
             retry_failed=retry_failed,
             progress=on,
         )
+    if preview is not None:
+        _write_previews(feature_store, {row.slide_id for row in rows}, tiling, preview)
     if as_json:
         _print_json(vars(done))
     else:
         _print_ingest(done, len(rows), loaded)
     if done.failures:
         sys.exit(EXIT_FAILURES)
+
+
+def _write_previews(store: FeatureStore, slide_ids: set[str], tiling: Tiling, folder: Path) -> None:
+    from ingest.preview import draw_preview
+
+    folder.mkdir(parents=True, exist_ok=True)
+    found = store.sql(
+        "select slides.slide_id, slides.slide_key from slides join embeddings"
+        " on embeddings.slide_key = slides.slide_key where embeddings.tiling_id = $tiling",
+        {"tiling": tiling.tiling_id},
+    )
+    for slide_id, slide_key in found.unique().iter_rows():
+        if slide_id in slide_ids:
+            draw_preview(store.root, slide_key, tiling, folder / f"{slide_id}.png")
+    click.echo(f"The pictures are in {folder}.", err=True)
 
 
 def _print_ingest(done: Any, n_slides: int, encoder: Any) -> None:

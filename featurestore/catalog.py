@@ -31,7 +31,7 @@ _FOLDS = {
     "cohorts": ["fold_cohorts", "fold_cohort_slides"],
     "failures": ["fold_failures", "fold_mended"],
 }
-_VIEWS = ["case_reports", "bags", "slide_overview", "cohort_bags"]
+_VIEWS = ["case_reports", "slide_quality", "bags", "slide_overview", "cohort_bags"]
 
 
 def path_of(root: Path) -> Path:

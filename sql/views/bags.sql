@@ -14,6 +14,7 @@ select
     slides.stain,
     slides.scanner,
     slides.mpp,
+    slide_quality.quality,
     best_labels.value as cellularity,
     best_labels.low,
     best_labels.high,
@@ -27,6 +28,7 @@ select
 from embeddings
 join slides on slides.slide_key = embeddings.slide_key
 join cases on cases.case_id = slides.case_id
+join slide_quality on slide_quality.slide_id = slides.slide_id
 left join case_reports on case_reports.case_id = slides.case_id
 left join best_labels
     on best_labels.case_id = slides.case_id

@@ -27,6 +27,7 @@ select
     slides.blurred_share,
     slides.pen_share,
     slides.black_share,
+    slide_quality.quality,
     best_labels.value as cellularity,
     best_labels.low,
     best_labels.high,
@@ -39,6 +40,7 @@ select
     slides.extra
 from slides
 join cases on cases.case_id = slides.case_id
+join slide_quality on slide_quality.slide_id = slides.slide_id
 left join case_reports on case_reports.case_id = slides.case_id
 left join slide_embeddings on slide_embeddings.slide_key = slides.slide_key
 left join best_labels

@@ -217,12 +217,14 @@ def ingest(
     if weights == "random":
         click.echo("The encoder's weights are random: its embeddings mean little.", err=True)
     with _progress(len(rows), "slides") as bar:
-        tiles = 0
+        tiles = failed = 0
 
         def on(event: str, n: int) -> None:
-            nonlocal tiles
+            nonlocal tiles, failed
             tiles += n if event == "tiles" else 0
-            bar.set_postfix_str(f"{tiles:,} tiles, {tiles / max(1e-9, bar.elapsed):.1f} tiles/s")
+            failed += event == "failed"
+            rate = tiles / max(1e-9, bar.elapsed)
+            bar.say(f"{tiles:,} tiles, {rate:.1f} tiles/s, {failed} failed")
             if event == "slide":
                 bar.update(n)
 
@@ -935,23 +937,35 @@ def _parameters(pairs: tuple[str, ...]) -> dict[str, Any]:
 
 
 class _Bar:
-    """Progress on stderr with a rate and an end in sight; silent where nobody looks."""
+    """Progress on stderr with a rate and an end in sight; a line a minute where nobody looks."""
 
-    def __init__(self, bar: Any) -> None:
-        self._bar = bar
-        self._started = time.monotonic()
+    def __init__(self, bar: Any, total: int, unit: str) -> None:
+        self._bar, self._total, self._unit = bar, total, unit
+        self._started = self._told = time.monotonic()
         self.done = 0
-        self.set_postfix_str = bar.set_postfix_str
+        self.note = ""
 
     @property
     def elapsed(self) -> float:
         """Seconds since the start."""
         return time.monotonic() - self._started
 
+    def say(self, note: str) -> None:
+        """Show more about the work behind the bar."""
+        self.note = note
+        self._bar.set_postfix_str(note)
+
     def update(self, n: int) -> None:
         """Count n more."""
         self.done += n
         self._bar.update(n)
+        if self._bar.disable and time.monotonic() - self._told > 60:
+            self._told = time.monotonic()
+            left = self.elapsed / max(1, self.done) * (self._total - self.done)
+            note = f", {self.note}" if self.note else ""
+            click.echo(
+                f"{self.done} of {self._total} {self._unit}{note}, {_duration(left)} left", err=True
+            )
 
 
 @contextmanager
@@ -959,7 +973,7 @@ def _progress(total: int, unit: str) -> Iterator[_Bar]:
     from tqdm import tqdm
 
     with tqdm(total=total, unit=f" {unit}", disable=None, file=sys.stderr) as bar:
-        yield _Bar(bar)
+        yield _Bar(bar, total, unit)
 
 
 @contextmanager

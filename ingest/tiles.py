@@ -45,8 +45,8 @@ def tile_shares(
     """
     corners = np.asarray(coords_px0, np.float64).reshape(-1, 2) / mask_px0
     side = tile_px0 / mask_px0
-    total = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1))
-    total[1:, 1:] = mask.cumsum(axis=0, dtype=np.float64).cumsum(axis=1)
+    total = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1), np.int32)
+    mask.cumsum(axis=0, dtype=np.int32).cumsum(axis=1, out=total[1:, 1:])
     x, y = corners[:, 0], corners[:, 1]
     covered = (
         _at(total, y + side, x + side)

@@ -29,8 +29,8 @@ def tissue_mask(rgb: np.ndarray, mpp: float) -> np.ndarray:
     """
     if not is_bright_field(rgb):
         return np.zeros(rgb.shape[:2], bool)
-    top, low = _extremes(_white_balanced(rgb))
-    coloured = top - low > (0.055 * _LEVELS).astype(np.uint8)[top]  # HSV saturation
+    top, low = _extremes(_white_balanced(_planes(rgb)))
+    coloured = top - low > (0.055 * _LEVELS).astype(np.uint8).take(top)  # HSV saturation
     # walls of fat cells have next to no colour at this scale, but are darker than what they enclose
     window = _odd(DENSE_UM, mpp)
     wall = _box_sum(low, window, "edge") > (low.astype(np.int32) + 4) * window**2
@@ -46,9 +46,11 @@ def pen_mask(rgb: np.ndarray, mpp: float) -> np.ndarray:
 
     The pale rim of a stroke looks like eosin, so ink reaches a stroke's width beyond its core.
     """
-    top, low = _extremes(rgb)
+    top, low = _extremes(_planes(rgb))
     core, inky, black = (np.zeros(rgb.shape[:2], bool) for _ in range(3))
-    seen = top - low > (0.12 * _LEVELS).astype(np.uint8)[top]  # the rest has no hue to speak of
+    seen = top - low > (0.12 * _LEVELS).astype(np.uint8).take(
+        top
+    )  # the rest has no hue to speak of
     hue, saturation, value = hsv(rgb[seen])
     red = ((hue < 18) | (hue > 350)) & (saturation > 0.6) & (value > 0.3)
     green = (hue > 75) & (hue < 190) & (saturation > 0.3)
@@ -64,7 +66,7 @@ def pen_mask(rgb: np.ndarray, mpp: float) -> np.ndarray:
 
 def is_bright_field(rgb: np.ndarray) -> bool:
     """Whether some of the picture is as bright as glass or fat; fluorescence is not."""
-    return bool(rgb.size) and _percentile(_extremes(rgb)[1], 0.99) >= 128
+    return bool(rgb.size) and _percentile(_extremes(_planes(rgb))[1], 0.99) >= 128
 
 
 def tile_scores(
@@ -110,26 +112,29 @@ def hsv(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 _LEVELS = np.arange(256)
 
 
-def _extremes(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Largest and smallest channel, uint8 [h, w]; planes at a time, which is 20 times faster."""
-    red, green, blue = (np.ascontiguousarray(rgb[..., channel]) for channel in range(3))
+def _planes(rgb: np.ndarray) -> list[np.ndarray]:
+    """The three channels, each contiguous: 20 times faster to compare."""
+    return [np.ascontiguousarray(rgb[..., channel]) for channel in range(3)]
+
+
+def _extremes(planes: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Largest and smallest channel, uint8 [h, w]."""
+    red, green, blue = planes
     return np.maximum(np.maximum(red, green), blue), np.minimum(np.minimum(red, green), blue)
 
 
-def _white_balanced(rgb: np.ndarray) -> np.ndarray:
+def _white_balanced(planes: list[np.ndarray]) -> list[np.ndarray]:
     """Scale each channel so that the glass is white: scanners tint it."""
-    out = np.empty_like(rgb)
-    for channel in range(3):
-        glass = max(_percentile(rgb[..., channel], 0.99), 180)
-        table = np.minimum(_LEVELS * (255 / glass), 255).astype(np.uint8)
-        out[..., channel] = table[rgb[..., channel]]
-    return out
+    glass = [max(_percentile(plane, 0.99), 180) for plane in planes]
+    tables = [np.minimum(_LEVELS * (255 / level), 255).astype(np.uint8) for level in glass]
+    return [table.take(plane) for table, plane in zip(tables, planes, strict=True)]
 
 
 def _percentile(plane: np.ndarray, share: float) -> int:
     """Smallest level with at least the given share of a uint8 plane at or under it."""
-    counts = np.bincount(plane.ravel(), minlength=256)
-    return int(np.searchsorted(counts.cumsum(), share * plane.size))
+    step = max(1, round((plane.size / 250_000) ** 0.5))  # a quarter of a million pixels will do
+    counts = np.bincount(plane[::step, ::step].ravel(), minlength=256)
+    return int(np.searchsorted(counts.cumsum(), share * counts.sum()))
 
 
 def _odd(width_um: float, mpp: float) -> int:

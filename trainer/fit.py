@@ -258,8 +258,8 @@ def _notes(found: pl.DataFrame, bags: pl.DataFrame, parts: Mapping[str, pl.DataF
         notes.append("no validation: too few patients, so the last weights are kept")
     elif parts["validation"].height < JUDGES:
         notes.append(
-            f"validation has {parts['validation'].height} slides, under {JUDGES}: too few to choose "
-            "weights by, so the last are kept"
+            f"validation has {parts['validation'].height} slides, under {JUDGES}: too few to "
+            "choose weights by, so the last are kept"
         )
     return notes
 

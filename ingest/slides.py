@@ -246,7 +246,7 @@ def _refusing(path: Path) -> Iterator[None]:
     """Turn the libraries' errors into ours."""
     try:
         yield
-    except (pyvips.Error, openslide.OpenSlideError, OSError, MemoryError) as error:
+    except (pyvips.Error, openslide.OpenSlideError, OSError, MemoryError, ValueError) as error:
         raise SlideUnreadable(
             f"slide {path.name!r} cannot be decoded: {_first_line(error)}."
         ) from None
@@ -412,11 +412,11 @@ def _require_whole(file: Path) -> None:
         count_type, entry_bytes, word = ("u2", 12, "u4") if kind == 42 else ("u8", 20, "u8")
 
         def numbers(place: int, count: int, dtype: str) -> np.ndarray:
-            stream.seek(place)
-            found = np.frombuffer(stream.read(count * int(dtype[1])), np.dtype(order + dtype))
-            if len(found) < count:
+            length = count * int(dtype[1])
+            if not 0 <= place <= place + length <= size:
                 raise OSError(f"it is truncated at {size} bytes")
-            return found.astype(np.int64)
+            stream.seek(place)
+            return np.frombuffer(stream.read(length), np.dtype(order + dtype)).astype(np.int64)
 
         todo, seen = [int(numbers(4 if kind == 42 else 8, 1, word)[0])], set()
         while todo:
@@ -435,16 +435,21 @@ def _require_whole(file: Path) -> None:
                     if length * int(_WHOLE_NUMBERS[dtype][1]) > int(word[1]):
                         values = int(numbers(values, 1, word)[0])
                     found[tag] = numbers(values, length, _WHOLE_NUMBERS[dtype])
+            for tag, most in _LARGEST.items():
+                if found.get(tag, _NONE).max(initial=0) > most:
+                    raise OSError(f"its header is damaged: {found[tag].max()} px")
             for starts, lengths in ((324, 325), (273, 279)):
                 if starts in found and lengths in found:
                     end = int((found[starts] + found[lengths]).max(initial=0))
                     if end > size:
                         raise OSError(f"it is truncated at {size} of at least {end} bytes")
-            todo += found.get(330, np.empty(0, np.int64)).tolist()
+            todo += found.get(330, _NONE).tolist()
             todo.append(int(numbers(entries + count * entry_bytes, 1, word)[0]))
 
 
-_PLACES = {273, 279, 324, 325, 330}  # strips, tiles, their lengths, and sub-directories
+_NONE = np.empty(0, np.int64)
+_LARGEST = {256: 2**22, 257: 2**22, 322: 2**14, 323: 2**14}  # sides of pages and tiles: more kills
+_PLACES = {273, 279, 324, 325, 330, *_LARGEST}  # strips, tiles, their lengths, sub-directories
 _WHOLE_NUMBERS = {3: "u2", 4: "u4", 13: "u4", 16: "u8", 18: "u8"}
 
 
@@ -560,14 +565,15 @@ def _ome_mpp(xml: str) -> tuple[float, float] | None:
     pixels = re.search(r"<(?:\w+:)?Pixels\b[^>]*>", xml)
     if pixels is None:
         return None
-    values = []
+    values: list[float] = []
     for axis in "XY":
         size = re.search(rf'\bPhysicalSize{axis}="([^"]+)"', pixels[0])
         unit = re.search(rf'\bPhysicalSize{axis}Unit="([^"]+)"', pixels[0])
         factor = _MICRONS.get(unit[1] if unit else "µm")
-        if size is None or factor is None:
+        number = _numbers(size[1], size[1]) if size else None
+        if number is None or factor is None:
             return None
-        values.append(float(size[1]) * factor)
+        values.append(number[0] * factor)
     return values[0], values[1]
 
 

@@ -22,6 +22,8 @@ from featurestore.store import FeatureStore
 
 Sampling = Literal["block", "exact"]
 
+MAX_OPEN = 64  # descriptors of one reader; training has two, and some machines allow 256 in all
+
 # Streams keep the draws of training, validation and inference apart under one seed.
 TRAIN, VALIDATE, PREDICT = 0, 1, 2
 
@@ -375,7 +377,7 @@ class BagDataset(torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor, torc
         self.epoch = 0
         self._values = self.frame["value"].to_numpy().astype(np.float32)
         # Workers copy this unopened reader: polars, which made it, must not run after a fork.
-        self._unopened = store.rows(self.frame)
+        self._unopened = store.rows(self.frame, MAX_OPEN)
         self._reader: arrays.RowReader | None = None
         self._pid = -1
 

@@ -383,7 +383,7 @@ def _fit(
     with (
         compute_threads(elements * model.shift.numel()),
         (work / "metrics.jsonl").open("w", encoding="utf-8") as log,
-        store.rows(parts["train"]) as reader,
+        store.rows(parts["train"], sampling.MAX_OPEN) as reader,
         _Validation(store, parts["validation"], target, loss, config) as validation,
     ):
         for batch in _training_batches(parts["train"], reader, config, steps):
@@ -508,7 +508,7 @@ class _Validation:
         self.loss = loss
         self.y = torch.from_numpy(scaled_labels(bags, target))
         self.sampler = sampling.Sampler(bags, config.bag_size, config.seed, config.sampling)
-        self.reader = store.rows(bags)
+        self.reader = store.rows(bags, sampling.MAX_OPEN)
         self.resamples = int(np.clip(256 // self.n, 1, config.resamples))
 
     def __enter__(self) -> _Validation:

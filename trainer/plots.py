@@ -37,11 +37,15 @@ def predicted_vs_truth(
 ) -> None:
     """Draw predicted against label as a 2-D histogram; both shape (N,), in the Target's units.
 
-    Bins are 5 hundredths of the Target's range wide, 10 where Slides are few. The broken line is
-    identity. Few Slides are drawn as points as well.
+    Cells are 5 hundredths of the Target's range wide, 10 where Slides are few, and centred on
+    multiples of that, since people round labels to them. The broken line is identity. Few Slides
+    are drawn as points as well.
     """
-    bins = np.linspace(target.low, target.high, 21 if len(truth) > FEW else 11)
-    counts, _, _ = np.histogram2d(truth, predicted.clip(target.low, target.high), bins=[bins, bins])
+    size = target.high - target.low
+    width = size * (0.05 if len(truth) > FEW else 0.1)
+    bins = np.arange(target.low - width / 2, target.high + width, width)
+    inside = predicted.clip(bins[0], bins[-1])
+    counts, _, _ = np.histogram2d(truth, inside, bins=[bins, bins])
     shown = np.ma.masked_equal(counts.T, 0)
     mesh = ax.pcolormesh(bins, bins, shown, cmap="Blues", vmin=0, vmax=max(4, counts.max() * 1.15))
     bar = ax.figure.colorbar(mesh, ax=ax, fraction=0.046, pad=0.03)
@@ -49,12 +53,18 @@ def predicted_vs_truth(
     bar.locator = mpl.ticker.MaxNLocator(integer=True, nbins=6)
     bar.update_ticks()
     bar.outline.set_visible(False)
-    ax.plot(bins[[0, -1]], bins[[0, -1]], color=GREY, linestyle="--", linewidth=1.2)
+    ax.plot(
+        [target.low, target.high],
+        [target.low, target.high],
+        color=GREY,
+        linestyle="--",
+        linewidth=1.2,
+    )
     if len(truth) <= FEW:
         ax.scatter(truth, predicted, s=16, color=ORANGE, edgecolor="white", linewidth=0.5, zorder=3)
     ax.set(
-        xlim=(target.low, target.high),
-        ylim=(target.low, target.high),
+        xlim=(bins[0], bins[-1]),
+        ylim=(bins[0], bins[-1]),
         xlabel=f"Label: {axis_name(target)}",
         ylabel=f"Predicted {axis_name(target)}",
         title=f"n = {len(truth):,} slides"
@@ -116,10 +126,10 @@ def figures(frame: pl.DataFrame, target: Target) -> Iterator[tuple[str, Figure]]
     """Yield the name and the figure of each plot of a Run's test Predictions."""
     truth, mean = frame["truth"].to_numpy(), frame["mean"].to_numpy()
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(5.6, 4.8), layout="constrained")
+        figure = Figure(figsize=(6.0, 4.9), layout="constrained")
         predicted_vs_truth(figure.subplots(), truth, mean, target, evaluate.r2(truth, mean))
         yield "predicted_vs_truth", figure
-        figure = Figure(figsize=(6.2, 4.8), layout="constrained")
+        figure = Figure(figsize=(6.0, 4.9), layout="constrained")
         bland_altman(figure.subplots(), truth, mean, target)
         yield "bland_altman", figure
 

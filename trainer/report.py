@@ -89,10 +89,12 @@ def run_view(store: FeatureStore, run: runs.Run) -> dict[str, Any]:
         how="left",
     )
     encoder = store.encoder(record["encoder_id"])
+    percent = target.high - target.low == 100
     return {
         "record": record,
         "target": target,
-        "unit": "points" if target.kind == "fraction" else "",
+        "unit": "points" if percent else "",
+        "point": " points" if percent else "% of the range",
         "name": plots.axis_name(target),
         "test": record["metrics"]["test"],
         "ridge": record["metrics"]["ridge_test"],

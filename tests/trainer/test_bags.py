@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import itertools
 import pickle
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -201,3 +204,28 @@ def test_the_dataset_pads_to_the_bag_and_pickles(learnable: FeatureStore) -> Non
     assert dataset[0][0].shape == (50, 8)
     with pytest.raises(IndexError):
         dataset[len(dataset)]
+
+
+def test_two_thousand_slides_work_with_256_descriptors(tmp_path: Path) -> None:
+    code = """
+import resource, sys
+from pathlib import Path
+import numpy as np, polars as pl
+from featurestore.arrays import RowReader
+from trainer import bags as b
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+n, folder = 2_000, Path(sys.argv[1])
+chunks = [folder / str(i) for i in range(n)]
+for i, chunk in enumerate(chunks):
+    chunk.write_bytes(np.full((5, 2), i, "<f2").tobytes() + bytes(4))
+frame = pl.DataFrame({"slide_key": [f"{i:016x}" for i in range(n)], "n_tiles": [5] * n})
+sampler = b.Sampler(frame, 3, 0)
+seen = set()
+with RowReader(chunks, [5] * n, 2, b.MAX_OPEN) as train, RowReader(chunks, [5] * n, 2, b.MAX_OPEN) as validation:
+    other = b.batches(sampler, validation, b.inference_plan(sampler, 1, 64), b.VALIDATE)
+    for batch, _ in zip(b.batches(sampler, train, b.training_plan(n, 64, 0), b.TRAIN), other):
+        assert (batch.x == np.float16(batch.slides)[:, None, None]).all()
+        seen.update(batch.slides.tolist())
+assert len(seen) == n, len(seen)
+"""
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)

@@ -45,10 +45,10 @@ def test_it_learns_a_planted_signal(learnable: FeatureStore) -> None:
 
 
 def test_the_best_weights_on_a_large_validation_are_kept(tmp_path: Path) -> None:
-    store = es.build(tmp_path, *es.planted(80, 6, dim=8, noise=4.0))
+    store = es.build(tmp_path, *es.planted(60, 6, dim=8, noise=4.0))
     es.freeze(store)
     lines: list[dict[str, Any]] = []
-    config = replace(QUICK, steps=400, validation_fraction=0.5, patience=4, lr=0.03)
+    config = replace(QUICK, steps=400, validation_fraction=0.67, patience=4, lr=0.03)
     run = train(store, config, lines.append)
     losses = [line["validation_loss"] for line in lines]
     best = lines[int(np.argmin(losses))]["step"]
@@ -60,7 +60,7 @@ def test_the_best_weights_on_a_large_validation_are_kept(tmp_path: Path) -> None
 
 
 def test_it_learns_nothing_from_shuffled_labels(tmp_path: Path) -> None:
-    x, values = es.planted(40, 30, dim=8)
+    x, values = es.planted(32, 20, dim=8)
     store = es.build(tmp_path, x, np.random.default_rng(1).permutation(values))
     es.freeze(store)
     assert train(store, replace(QUICK, steps=300)).metric("r2") < 0.2
@@ -282,7 +282,7 @@ def test_labels_without_a_range_are_points() -> None:
 def test_other_targets_learn_in_their_own_units(
     tmp_path: Path, target: tuple[str, str, float, float], scale: Any
 ) -> None:
-    x, values = es.planted(40, 20, dim=8)
+    x, values = es.planted(24, 20, dim=8)
     store = es.build(tmp_path, x, scale(values), target=target)
     es.freeze(store, target=target[0])
     run = train(store, replace(QUICK, steps=400))

@@ -30,8 +30,8 @@ def test_predicting_the_test_slides_again_gives_what_training_stored(
     assert again.columns == run.predictions.columns
     stored = learnable.predictions(run.run_id).filter(pl.col("split") == "test")
     again = again.filter(pl.col("split") == "test")
-    assert again["mean"].to_list() == stored["mean"].to_list()
-    assert again["std"].to_list() == stored["std"].to_list()
+    for column in ("mean", "std"):  # to the rounding of float32, which its batch decides
+        assert again[column].to_list() == pytest.approx(stored[column].to_list(), abs=1e-4)
 
 
 def test_slides_without_labels_are_predicted(tmp_path: Path) -> None:

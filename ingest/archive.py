@@ -15,7 +15,7 @@ import polars as pl
 from featurestore.errors import ArchiveError, TrephineError
 from featurestore.store import FeatureStore
 from featurestore.types import Tiling
-from ingest import slides
+from ingest import slide_files, slides
 from ingest.tiling import find_tiles
 
 SPECIMENS = ("core", "clot", "aspirate", "other")
@@ -91,12 +91,11 @@ def read_archive(source: Path, *, mpp: float | None = None) -> list[ArchiveSlide
     if source.suffix.lower() in (".csv", ".parquet"):
         found = _read_manifest(source, mpp)
     else:
-        dicom = source.is_dir() and not any(source.iterdir())
-        paths = slides.find_slides(source) if source.is_dir() and not dicom else [source]
+        paths = slide_files.find_slides(source) if source.is_dir() else [source]
         found = [_slide({"path": str(path)}, path.resolve(), "", mpp) for path in paths]
     if not found:
         raise ArchiveError(
-            f"no slide lies under {source}; looked for {', '.join(sorted(slides.SUFFIXES))}."
+            f"no slide lies under {source}; looked for {', '.join(sorted(slide_files.SUFFIXES))}."
         )
     seen: dict[str, Path] = {}
     for slide in found:
@@ -168,7 +167,7 @@ def plan(store: FeatureStore, archive: Sequence[ArchiveSlide], tiling: Tiling) -
         tiles=tiles,
         tiles_per_slide=per_slide,
         store_bytes=tiles * (384 * 2 + 14) + len(todo) * 1_000_000,
-        slide_bytes=sum(f.stat().st_size for s in todo for f in slides.slide_files(s.path)),
+        slide_bytes=sum(f.stat().st_size for s in todo for f in slide_files.slide_files(s.path)),
     )
 
 
@@ -185,7 +184,7 @@ def is_unchanged(slide: ArchiveSlide, row: dict[str, Any]) -> bool:
 
 def file_stamp(path: Path) -> tuple[int, int]:
     """Size in bytes of all files of a Slide, and the newest modification time in nanoseconds."""
-    stats = [file.stat() for file in slides.slide_files(path)]
+    stats = [file.stat() for file in slide_files.slide_files(path)]
     return sum(s.st_size for s in stats), max(s.st_mtime_ns for s in stats)
 
 

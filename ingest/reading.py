@@ -14,7 +14,7 @@ import numpy as np
 from featurestore import arrays, layout
 from featurestore.errors import SlideUnreadable, TrephineError
 from featurestore.types import Tiling
-from ingest import slides, tissue
+from ingest import slide_files, slides, tissue
 from ingest.archive import ArchiveSlide, file_stamp
 from ingest.tiling import find_tiles
 
@@ -87,9 +87,9 @@ def read_slide(request: Request) -> Iterator[Message]:
 def _read(request: Request) -> Iterator[Message]:
     slide, tiling, root = request.slide, request.tiling, request.root
     size_bytes, mtime_ns = file_stamp(slide.path)
-    fingerprint = slides.fingerprint(slide.path)
+    fingerprint = slide_files.fingerprint(slide.path)
     with slides.open_slide(slide.path, mpp=slide.mpp) as reader:
-        key = slides.slide_key(fingerprint, reader.mpp)
+        key = slide_files.slide_key(fingerprint, reader.mpp)
         found = find_tiles(reader, tiling)
         is_published = arrays.has(root, key, tiling.tiling_id, request.encoder_id)
         if is_published or layout.tiles_dir(root, key, tiling.tiling_id).exists():

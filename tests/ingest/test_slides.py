@@ -18,7 +18,8 @@ from PIL import Image
 
 from featurestore.errors import SlideRefused, SlideUnreadable
 from ingest import slides
-from ingest.slides import SlideReader, find_slides, fingerprint, open_slide, slide_files, slide_key
+from ingest.slide_files import find_slides, fingerprint, slide_files, slide_key
+from ingest.slides import SlideReader, open_slide
 from ingest.tiles import tile_grid, tile_px0
 
 # --- writing slides

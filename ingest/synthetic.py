@@ -7,7 +7,7 @@ import io
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,20 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from ingest.synthetic_marrow import SCANNERS, Scanner, Textures, draw_core, glass
+from ingest.synthetic_marrow import SCANNERS_20X, SCANNERS_40X, Scanner, Scene, Textures
 from ingest.synthetic_reports import write_report
 
 FIRST_DAY, LAST_DAY = date(2019, 1, 7), date(2023, 3, 20)
 MPP_20X, MPP_40X = (0.4990, 0.5016), (0.2325, 0.2527)
 MARGIN_20X_UM, MARGIN_40X_UM = 420, 120
+TILES, TILES_40X = (
+    (33, 40),
+    (33, 36),
+)  # wanted tissue tiles of a core; what is drawn lies within 30 to 45
+SMALL_TILES = 12  # of the broken and the clot slides
 TILE_PX = 256
-JPEG_QUALITY = 82
+CHUNK_TILES = 4  # drawn at once: what fits a processor's cache
+JPEG_QUALITY = 76
 LEVELS = (1, 4, 16)
 
 
@@ -48,15 +54,31 @@ class _Plan:
     scanned_on: date
     age_years: int
     cellularity: float  # wanted
+    n_tiles: int  # wanted
     scanner: Scanner
     mpp: float
     specimen: str = "core"
-    fault: str = ""  # blank, truncated, no mpp
+    fault: str = ""  # blank, truncated, no mpp; nominal mpp can be mended
     extra: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def file(self) -> str:
         return f"{self.slide_id}.svs"
+
+    @property
+    def header_mpp(self) -> float | None:
+        """What the file says: a scanner's nominal figure where the manifest has to correct it."""
+        return {"no mpp": None, "nominal mpp": 0.5 if self.mpp > 0.4 else 0.25}.get(
+            self.fault, self.mpp
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Truth:
+    """What one slide shows, measured as it was drawn."""
+
+    cellularity: float | None
+    n_tiles: int
 
 
 def make_archive(
@@ -76,15 +98,16 @@ def make_archive(
         folder: made if it is not there.
         n_slides: good core slides; a quarter at 40x.
         n_patients: at most `n_slides`.
-        seed: decides everything.
-        faults: add a blank, a truncated and an mpp-less slide, and three clot slides.
+        seed: decides everything; the number of cores at work does not.
+        faults: add a blank, a truncated and an mpp-less slide, and three clot slides; and let
+            one good file state a nominal mpp, which the manifest corrects.
         progress: called with 1 for each finished slide.
     """
     (folder / "slides").mkdir(parents=True, exist_ok=True)
     plans = _plan(n_slides, n_patients, seed, faults)
     textures = Textures(seed)
 
-    def draw(plan: _Plan) -> float | None:
+    def draw(plan: _Plan) -> _Truth:
         truth = _draw_slide(folder / "slides" / plan.file, plan, textures, seed)
         progress(1)
         return truth
@@ -118,6 +141,7 @@ def _plan(n_slides: int, n_patients: int, seed: int, faults: bool) -> list[_Plan
         day = int(first_day[patient]) + (int(rng.integers(90, 300)) if follow_up else 0)
         day = min(day, days)
         case = f"C{patient + 1:03d}{'-2' if follow_up else ''}"
+        scanners = SCANNERS_40X if is_40x[number] else SCANNERS_20X
         mpp = rng.uniform(*(MPP_40X if is_40x[number] else MPP_20X))
         target = wanted[patient] + (rng.normal(0, 14) if follow_up else rng.normal(0, 1.5))
         plans.append(
@@ -129,12 +153,15 @@ def _plan(n_slides: int, n_patients: int, seed: int, faults: bool) -> list[_Plan
                 scanned_on=FIRST_DAY + timedelta(days=day),
                 age_years=int(ages[patient]) + day // 730,
                 cellularity=float(np.clip(target, 6, 95)),
-                scanner=SCANNERS[int(rng.integers(len(SCANNERS)))],
+                n_tiles=int(rng.integers(*(TILES_40X if is_40x[number] else TILES), endpoint=True)),
+                scanner=scanners[int(rng.integers(len(scanners)))],
                 mpp=round(float(mpp), 4),
                 extra={"block": "B1" if repeat and not follow_up else "A1"},
             )
         )
     if faults:
+        nominal = next((i for i, plan in enumerate(plans) if plan.mpp < 0.4), 0)
+        plans[nominal] = replace(plans[nominal], fault="nominal mpp")
         kinds = [("blank", "core"), ("truncated", "core"), ("no mpp", "core"), *[("", "clot")] * 3]
         for i, (fault, specimen) in enumerate(kinds):
             like = plans[(i * 7) % n_patients]
@@ -147,7 +174,8 @@ def _plan(n_slides: int, n_patients: int, seed: int, faults: bool) -> list[_Plan
                     scanned_on=like.scanned_on,
                     age_years=like.age_years,
                     cellularity=like.cellularity,
-                    scanner=like.scanner,
+                    n_tiles=0 if fault == "blank" else SMALL_TILES,
+                    scanner=SCANNERS_20X[0],
                     mpp=0.5,
                     specimen=specimen,
                     fault=fault,
@@ -157,98 +185,143 @@ def _plan(n_slides: int, n_patients: int, seed: int, faults: bool) -> list[_Plan
     return plans
 
 
-def _draw_slide(path: Path, plan: _Plan, textures: Textures, seed: int) -> float | None:
-    """Draw and write one slide; return its true cellularity, null where it shows no marrow."""
+def _draw_slide(path: Path, plan: _Plan, textures: Textures, seed: int) -> _Truth:
+    """Draw and write one slide; return what it shows."""
     rng = np.random.default_rng([seed, 3, plan.number])
-    margin = MARGIN_20X_UM if plan.mpp > 0.4 else MARGIN_40X_UM
-    two = plan.specimen == "core" and rng.random() < 0.2
-    clot = plan.specimen == "clot"
-    length = int(rng.uniform(1500, 2200) if clot else rng.uniform(4500, 5500))
-    widths = [int(w) for w in rng.uniform(950, 1100, 2 if two else 1)]
-    pieces = [
-        draw_core(
-            rng,
-            textures,
-            length_um=length // len(widths),
-            width_um=width,
-            cellularity=plan.cellularity,
-            scanner=plan.scanner,
-            clot=clot,
-        )
-        for width in widths
-        if plan.fault != "blank"
-    ]
-    height = 2 * margin + max([p.pixels.shape[0] for p in pieces], default=3000)
-    width = 2 * margin + sum([p.pixels.shape[1] for p in pieces]) if pieces else 2000
-    canvas = _empty_glass(rng, plan.scanner, (height, width))
-    tissue = np.zeros((height, width), bool)
-    x = margin
-    for piece in pieces:
-        h, w = piece.tissue.shape
-        canvas[margin : margin + h, x : x + w] = piece.pixels
-        tissue[margin : margin + h, x : x + w] = piece.tissue
-        x += w
-    write_svs(
-        path,
-        canvas,
-        image_mpp=1.0,
-        mpp=plan.mpp,
-        stated_mpp=None if plan.fault == "no mpp" else plan.mpp,
-        drawn=tissue,
-        scanner=plan.scanner.name,
+    enlarge = 1 if plan.mpp > 0.4 else 2
+    scene = Scene(
+        rng,
+        textures,
+        scanner=plan.scanner,
+        drawn_mpp=plan.mpp * enlarge,
+        cellularity=plan.cellularity,
+        n_tiles=plan.n_tiles,
+        margin_um=MARGIN_20X_UM if enlarge == 1 else MARGIN_40X_UM,
+        pieces=2 if plan.specimen == "core" and rng.random() < 0.2 else 1,
+        clot=plan.specimen == "clot",
     )
+    width, height = (n * enlarge for n in scene.size_px)
+    small = np.empty((height // LEVELS[1], width // LEVELS[1], 3), np.uint8)
+    levels = [_Level((width, height), _scene_tiles(scene, enlarge, small))]
+    for down in LEVELS[1:]:
+        size = (width // down, height // down)
+        levels.append(_Level(size, _resized_tiles(small, size)))
+    _write_pages(path, levels, lambda: small[::4, ::4], plan.header_mpp, plan.scanner.name)
     if plan.fault == "truncated":
         os.truncate(path, path.stat().st_size * 2 // 5)
-    if plan.fault in ("blank", "truncated") or clot:
-        return None
-    areas = np.array([p.tissue.sum() for p in pieces], float)
-    return float(np.average([p.cellularity for p in pieces], weights=areas))
+    return _Truth(cellularity=scene.cellularity, n_tiles=scene.n_tiles)
 
 
-def _empty_glass(rng: np.random.Generator, scanner: Scanner, shape: tuple[int, int]) -> np.ndarray:
-    """Glass is never quite even: a little noise lies on it."""
-    tile = rng.integers(-1, 2, (256, 256, 1), np.int16) + glass(scanner).astype(np.int16)
-    tile = np.clip(tile, 0, 255).astype(np.uint8)
-    times = (-(-shape[0] // 256), -(-shape[1] // 256), 1)
-    return np.ascontiguousarray(np.tile(tile, times)[: shape[0], : shape[1]])
+def _scene_tiles(scene: Scene, enlarge: int, small: np.ndarray) -> Iterator[bytes]:
+    """Draw and compress level 0 row by row of tiles, and fill in the next level by the way.
+
+    All tiles of empty glass share one, as the texture of glass repeats with the tiles.
+    """
+    width, height = scene.size_px
+    step, side = TILE_PX // enlarge, TILE_PX // LEVELS[1]
+    empty = _drawn(scene, 0, 0, step, step, enlarge)
+    glass_tile, glass_small = _jpeg(empty), np.asarray(empty.convert("RGB").reduce(LEVELS[1]))
+    n = width // step
+    for y in range(0, height, step):
+        first, last = (x // step for x in scene.extent(y, step, step))
+        rows = small[y * enlarge // LEVELS[1] :][:side]
+        rows[:] = np.tile(glass_small, (1, n, 1))
+        yield from [glass_tile] * first
+        if last > first:
+            for x in range(first, last, CHUNK_TILES):
+                wide = min(CHUNK_TILES, last - x)
+                band = _drawn(scene, x * step, y, wide * step, step, enlarge)
+                rows[:, x * side : (x + wide) * side] = band.convert("RGB").reduce(LEVELS[1])
+                for left in range(0, band.width, TILE_PX):
+                    yield _jpeg(band.crop((left, 0, left + TILE_PX, TILE_PX)))
+        yield from [glass_tile] * (n - last)
+
+
+def _drawn(scene: Scene, x: int, y: int, width: int, height: int, enlarge: int) -> Image.Image:
+    pixels = scene.draw(x, y, width, height)
+    if enlarge == 2:
+        pixels = _doubled(_doubled(pixels).T).T
+    size = pixels.shape[::-1]
+    return Image.frombuffer("RGBX", size, np.ascontiguousarray(pixels), "raw", "RGBX", 0, 1)
+
+
+def _doubled(pixels: np.ndarray) -> np.ndarray:
+    """Twice the rows, straight lines between them; four colours of a uint32 at once."""
+    out = np.empty((2 * len(pixels), pixels.shape[1]), np.uint32)
+    out[0], out[-1] = pixels[0], pixels[-1]
+    between = _mean(pixels[:-1], pixels[1:])
+    out[1:-1:2] = _mean(pixels[:-1], between)
+    out[2::2] = _mean(pixels[1:], between)
+    return out
+
+
+def _mean(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Mean of each of the four bytes, without a carry from one to the next."""
+    return (a & b) + (((a ^ b) >> 1) & np.uint32(0x7F7F7F7F))
+
+
+@dataclass(frozen=True)
+class _Level:
+    """A level's width and height, and its compressed tiles, row by row."""
+
+    size: tuple[int, int]
+    tiles: Iterator[bytes]
 
 
 def write_svs(
     path: Path,
     image: np.ndarray,
     *,
-    image_mpp: float,
-    mpp: float,
-    stated_mpp: float | None = None,
-    drawn: np.ndarray | None = None,
-    levels: Sequence[float] = LEVELS,
+    mpp: float | None,
+    level_sizes: Sequence[tuple[int, int]] | None = None,
     scanner: str = "synthetic",
 ) -> None:
-    """Write an Aperio-like SVS: tiled JPEG levels, thumbnail, label and macro.
+    """Write any picture as an Aperio-like SVS: tiled JPEG levels, thumbnail, label and macro.
 
     Args:
         path: of the file.
-        image: the whole slide, uint8 (h, w, 3).
-        image_mpp: microns per pixel of `image`; it is resized to each level.
-        mpp: microns per pixel of level 0.
-        stated_mpp: what the header says; None says nothing.
-        drawn: bool (h, w), where the image is not empty glass; empty tiles are compressed once.
-        levels: downsample of each level.
+        image: the whole slide at level 0, uint8 (h, w, 3).
+        mpp: microns per pixel of level 0; None leaves it out of the header.
+        level_sizes: (width, height) of all further levels, each the whole slide resized;
+            a fourth and a sixteenth of level 0 by default.
         scanner: its name in the header.
     """
-    source = Image.fromarray(image)
-    app_mag = 40 if mpp < 0.4 else 20
-    header = f"Aperio Image Library v12.0.16\r\n{{}}|AppMag = {app_mag}|ScanScope ID = {scanner}"
-    header += f"|MPP = {stated_mpp:.4f}" if stated_mpp else ""
-    plain = np.ascontiguousarray(image[::16, ::16])
+    height, width = image.shape[:2]
+    if level_sizes is None:
+        level_sizes = [(round(width / down), round(height / down)) for down in LEVELS[1:]]
+    levels = [_Level(size, _resized_tiles(image, size)) for size in ((width, height), *level_sizes)]
+    _write_pages(path, levels, lambda: image[::16, ::16], mpp, scanner)
+
+
+def _resized_tiles(image: np.ndarray, size: tuple[int, int]) -> Iterator[bytes]:
+    """Resize a picture and compress it; tiles that reach over the edge are padded with white."""
+    level = Image.fromarray(image)
+    if level.size != size:
+        level = level.resize(size, Image.Resampling.BOX)
+    for y in range(0, size[1], TILE_PX):
+        for x in range(0, size[0], TILE_PX):
+            tile = Image.new("RGB", (TILE_PX, TILE_PX), (244, 244, 244))
+            tile.paste(level.crop((x, y, min(x + TILE_PX, size[0]), min(y + TILE_PX, size[1]))))
+            yield _jpeg(tile)
+
+
+def _write_pages(
+    path: Path,
+    levels: Sequence[_Level],
+    overview: Callable[[], np.ndarray],
+    mpp: float | None,
+    scanner: str,
+) -> None:
+    """Write the pages in Aperio's order; the overview is asked for when level 0 is written."""
+    header = "Aperio Image Library v12.0.16\r\n{}" + f"|AppMag = {40 if mpp and mpp < 0.4 else 20}"
+    header += f"|ScanScope ID = {scanner}" + (f"|MPP = {mpp:.4f}" if mpp else "")
     label = np.full((180, 180, 3), 250, np.uint8)
     label[40:140, 20:160] = np.where((np.arange(140) * 7919 % 11 > 4)[None, :, None], 250, 20)
     with tifffile.TiffWriter(path, bigtiff=True) as tiff:
-        for number, down in enumerate(levels):
-            pitch = mpp * down / image_mpp  # image pixels a level pixel
-            width, height = round(source.width / pitch), round(source.height / pitch)
+        for number, level in enumerate(levels):
+            width, height = level.size
             tiff.write(
-                _jpeg_tiles(source, (width, height), pitch, drawn),
+                level.tiles,
                 shape=(height, width, 3),
                 dtype=np.uint8,
                 tile=(TILE_PX, TILE_PX),
@@ -259,7 +332,8 @@ def write_svs(
                 software=False,
                 description=header.format(f"{width}x{height}"),
             )
-            if number == 0:  # Aperio's order: level 0, thumbnail, further levels, label, macro
+            if number == 0:
+                plain = np.ascontiguousarray(overview())
                 _write_plain(tiff, plain, header.format("thumbnail"))
         _write_plain(tiff, label, header.format("label 180x180"), subfiletype=1)
         _write_plain(tiff, plain, header.format("macro"), subfiletype=9)
@@ -283,43 +357,6 @@ def _write_plain(
     )
 
 
-def _jpeg_tiles(
-    source: Image.Image, size: tuple[int, int], pitch: float, drawn: np.ndarray | None
-) -> Iterator[bytes]:
-    """Resize and compress a level row by row of tiles; all tiles of empty glass share one."""
-    glass_tile = _jpeg(_resized(source, pitch, 0, 0, TILE_PX, TILE_PX))
-    n = -(-size[0] // TILE_PX)
-    for y in range(0, size[1], TILE_PX):
-        top, side = int(y * pitch), int(TILE_PX * pitch) + 8
-        rows = None if drawn is None else drawn[max(0, top - 8) : top + side].any(axis=0)
-        here = [
-            rows is None or bool(rows[max(0, int(x * TILE_PX * pitch) - 16) :][: side + 24].any())
-            for x in range(n)
-        ]
-        if not any(here):
-            yield from [glass_tile] * n
-            continue
-        first, last = here.index(True), n - here[::-1].index(True)
-        left, right = first * TILE_PX, min(last * TILE_PX, size[0])
-        height = min(TILE_PX, size[1] - y)
-        band = Image.new("RGB", ((last - first) * TILE_PX, TILE_PX), (244, 244, 244))
-        band.paste(_resized(source, pitch, left, y, right - left, height))
-        yield from [glass_tile] * first
-        for x in range(0, band.width, TILE_PX):
-            yield _jpeg(band.crop((x, 0, x + TILE_PX, TILE_PX)))
-        yield from [glass_tile] * (n - last)
-
-
-def _resized(
-    source: Image.Image, pitch: float, x: int, y: int, width: int, height: int
-) -> Image.Image:
-    """Cut a rectangle of a level out of the source; level pixel j spans [j, j + 1) times pitch."""
-    right = min((x + width) * pitch, source.width)
-    bottom = min((y + height) * pitch, source.height)
-    box = (x * pitch, y * pitch, right, bottom)
-    return source.resize((width, height), Image.Resampling.BICUBIC, box=box)
-
-
 def _jpeg(tile: Image.Image) -> bytes:
     out = io.BytesIO()
     tile.save(out, "JPEG", quality=JPEG_QUALITY, subsampling="4:2:0")
@@ -327,7 +364,7 @@ def _jpeg(tile: Image.Image) -> bytes:
 
 
 def _write_tables(
-    folder: Path, plans: Sequence[_Plan], truths: Sequence[float | None], seed: int
+    folder: Path, plans: Sequence[_Plan], truths: Sequence[_Truth], seed: int
 ) -> None:
     _write_csv(
         folder / "manifest.csv",
@@ -342,22 +379,32 @@ def _write_tables(
                 "stain": "H&E",
                 "scanner": plan.scanner.name,
                 "age_years": plan.age_years,
-                "mpp": "",
+                "mpp": plan.mpp if plan.fault == "nominal mpp" else "",
                 **plan.extra,
             }
             for plan in plans
         ],
     )
-    known = [(p, t) for p, t in zip(plans, truths, strict=True) if t is not None and not p.fault]
+    known = [
+        (plan, truth)
+        for plan, truth in zip(plans, truths, strict=True)
+        if plan.specimen == "core" and plan.fault in ("", "nominal mpp")
+    ]
     _write_csv(
         folder / "truth.csv",
         [
-            {"slide_id": p.slide_id, "case_id": p.case_id, "cellularity": round(truth, 2)}
-            for p, truth in known
+            {
+                "slide_id": plan.slide_id,
+                "case_id": plan.case_id,
+                "cellularity": f"{truth.cellularity:.2f}",
+                "n_tissue_tiles": truth.n_tiles,
+                "note": plan.fault,
+            }
+            for plan, truth in known
         ],
     )
     rng = np.random.default_rng([seed, 4])
-    cases: dict[str, list[tuple[_Plan, float]]] = {}
+    cases: dict[str, list[tuple[_Plan, _Truth]]] = {}
     for plan, truth in known:
         cases.setdefault(plan.case_id, []).append((plan, truth))
     silent = set(rng.permutation(sorted(cases))[: len(cases) // 14].tolist())
@@ -365,7 +412,7 @@ def _write_tables(
     for case_id, slides in cases.items():
         report = write_report(
             rng,
-            cellularity=float(np.mean([truth for _, truth in slides])),
+            cellularity=float(np.mean([truth.cellularity for _, truth in slides])),
             age_years=slides[0][0].age_years,
             scanned_on=slides[0][0].scanned_on,
             stated=case_id not in silent,

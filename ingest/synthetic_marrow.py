@@ -1,319 +1,506 @@
-"""Draw a bone marrow core biopsy whose cellularity is known, at 1 micron a pixel."""
+"""Draw bone marrow whose cellularity is known, in stain amounts first and colours last.
+
+Shapes are fields of signed distances in 1/16 micron, positive inside, one value for four by four
+drawn pixels; what fills them comes from seamless textures of 0.5 microns a pixel. A texture's value
+is 256 times hematoxylin plus eosin, so one table a slide turns it into a scanner's colours.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
+from PIL import Image
 
-FIELD_UM = 2048  # side of the textures, which repeat without a seam
-FAT_UM = 68.0  # mean distance of fat cells
+FIELD_PX = 4  # drawn pixels a field value
+BLOCK = 64  # a canvas is a whole number of these field values: 256 drawn pixels
+TEXTURE_PX = 2048
+CHUNK_PX = 1024  # widest and highest rectangle drawn at once
+TILE_UM, MIN_TISSUE = 448, 0.05  # what counts as a tile: 224 px at 2.0 mpp, 5% tissue
+FAR_UM = 60.0
+UNIT = 16  # field units a micron
 HEMATOXYLIN = np.array([0.65, 0.70, 0.29])  # optical density in R, G, B; Ruifrok and Johnston 2001
-EOSIN = np.array([0.09, 0.90, 0.27])
-SHADES = 64  # steps of each stain in the colour table
+EOSIN = np.array([0.07, 0.72, 0.30])
+NESTS, LOOSE = 5 * UNIT, -8 * UNIT  # where fills change, in the field that mixes them
+WALL, WALL_UM = np.uint16(24 * 256 + 74), 0.9  # membrane of a fat cell
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scanner:
-    """What a scanner and its laboratory do to colour and sharpness."""
+    """What a scanner and its laboratory do to colour."""
 
     name: str
     hematoxylin: float  # stain strength
     eosin: float
-    cast: tuple[float, float, float]  # white of the glass, R, G, B in 0 to 1
+    white: tuple[float, float, float]  # of the glass, R, G, B in 0 to 1
     gamma: float
-    blur_um: float
 
 
-SCANNERS = (
-    Scanner(
-        name="AT2-A", hematoxylin=1.0, eosin=1.0, cast=(0.965, 0.96, 0.97), gamma=1.0, blur_um=0.6
-    ),
-    Scanner(
-        name="AT2-B", hematoxylin=0.8, eosin=1.25, cast=(0.97, 0.955, 0.945), gamma=1.1, blur_um=0.9
-    ),
-    Scanner(
-        name="GT450",
-        hematoxylin=1.2,
-        eosin=0.8,
-        cast=(0.945, 0.955, 0.975),
-        gamma=0.92,
-        blur_um=0.5,
-    ),
+SCANNERS_20X = (
+    Scanner(name="AT2-A", hematoxylin=1.0, eosin=1.0, white=(0.97, 0.97, 0.97), gamma=1.0),
+    Scanner(name="AT2-B", hematoxylin=0.85, eosin=1.2, white=(0.975, 0.96, 0.955), gamma=1.12),
+)
+SCANNERS_40X = (
+    Scanner(name="GT450", hematoxylin=1.12, eosin=0.85, white=(0.955, 0.96, 0.97), gamma=0.94),
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Marrow:
-    """One drawn piece: pixels at 1 micron each, where tissue is, and the truth."""
-
-    pixels: np.ndarray  # uint8 (h, w, 3)
-    tissue: np.ndarray  # bool (h, w)
-    cellularity: float  # percent: blood-forming area over that and fat, bone and bleeding left out
-
-
 class Textures:
-    """The repeating fields that all slides draw from; made once, from one seed."""
+    """The repeating fills that all slides draw from; made once, from one seed."""
 
     def __init__(self, seed: int) -> None:
         rng = np.random.default_rng([seed, 1])
-        self.fat_index, self.fat_near, self.fat_wall = _cells(rng, FIELD_UM // 2, FAT_UM / 2)
-        self.n_fat = int(self.fat_index.max()) + 1
-        index, near, _ = _cells(rng, FIELD_UM, 9.2, reach=1)
-        n = int(index.max()) + 1
-        radius = rng.choice([2.6, 3.3, 4.3], n, p=[0.35, 0.4, 0.25]) * rng.uniform(0.85, 1.15, n)
-        radius[rng.random(n) < 0.1] = 0.0  # gaps
-        # nuclei: small dark erythroid ones in nests, larger and paler myeloid ones
-        nest = _noise(rng, FIELD_UM, 60)
-        dark = np.where(radius < 3.1, 1.0, 0.66) * rng.uniform(0.8, 1.15, n)
-        inside = np.clip((radius[index] - near) / 1.2, 0, 1)
-        grain = _noise(rng, FIELD_UM, 1.5)
-        self.nuclei = (inside * dark[index] * (1 + 0.2 * grain) * (1 + 0.12 * nest)).astype(
-            np.float32
-        )
-        cytoplasm = rng.uniform(0.12, 0.36, n)
-        cytoplasm[rng.random(n) < 0.05] = 0.75  # eosinophils
-        self.stroma = (cytoplasm[index] * (1 + 0.25 * grain)).astype(np.float32)
-        index, near, _ = _cells(rng, FIELD_UM, 6.6, reach=1)
-        red = rng.uniform(0.55, 0.85, int(index.max()) + 1)
-        self.red_cells = (red[index] * np.clip((3.6 - near) / 0.8, 0.25, 1)).astype(np.float32)
-        self.slow = _noise(rng, FIELD_UM // 8, 14).astype(np.float32)  # 8 microns a pixel
-        self.grain = (grain * 0.5).astype(np.float32)
+        self.glass = _pack(rng.integers(0, 3, (128, 128)), rng.integers(0, 3, (128, 128)))
+        self.fills = [  # mixed, erythroid nests, loose; then blood
+            _cells(rng, 8.6, [0.28, 0.12, 0.27, 0.18, 0.1, 0.05], 0.10),
+            _cells(rng, 8.0, [0.58, 0.14, 0.10, 0.08, 0.08, 0.02], 0.08),
+            _cells(rng, 9.6, [0.15, 0.10, 0.35, 0.26, 0.08, 0.06], 0.25),
+            _red_cells(rng),
+        ]
+        self.bone = _bone(rng)
 
 
-def draw_core(
-    rng: np.random.Generator,
-    textures: Textures,
-    *,
-    length_um: int,
-    width_um: int,
-    cellularity: float,
-    scanner: Scanner,
-    clot: bool = False,
-) -> Marrow:
-    """Draw one needle core (or clot section) standing upright.
-
-    Args:
-        rng: decides everything that is not an argument.
-        textures: the shared fields.
-        length_um: of the core.
-        width_um: of the core.
-        cellularity: wanted, in percent; the drawn one is measured and differs a little.
-        scanner: colours and sharpness.
-        clot: particles in blood, without bone.
-    """
-    piece = _Piece(rng, textures, length_um, width_um, clot)
-    fat = piece.fat(cellularity)
-    bone, blood, core = piece.bone, piece.blood, piece.core
-    marrow = core & ~bone & ~blood
-    cells = marrow & ~fat
-    share = float(cells.sum() / max(1, marrow.sum()))
-    hema, eosin = np.zeros(core.shape, np.float32), np.zeros(core.shape, np.float32)
-    nuclei, stroma = piece.field(textures.nuclei), piece.field(textures.stroma)
-    shade = 1 + 0.22 * piece.low(90)
-    hema[cells] = (nuclei * shade)[cells]
-    eosin[cells] = (stroma * shade)[cells]
-    rim = core & fat & ~ndimage.binary_erosion(fat, iterations=2)
-    eosin[rim] = 0.16
-    eosin[fat & ~rim] = 0.012
-    bands = np.sin(piece.lamellae * 55)
-    eosin[bone] = (0.62 + 0.07 * bands)[bone] + 0.2 * (shade[bone] - 1)
-    hema[bone] = 0.06
-    piece.osteocytes(hema, bone)
-    reds = piece.field(textures.red_cells)
-    eosin[blood & ~fat] = reds[blood & ~fat]
-    piece.megakaryocytes(hema, eosin, cells, share)
-    gap = (
-        core & ~bone & (ndimage.uniform_filter(bone.astype(np.float32), 9) > 0.02) & (shade > 1.13)
-    )
-    hema[gap] = eosin[gap] = 0.01  # marrow shrinks away from bone
-    pixels = _stain(hema, eosin, piece.field(textures.grain), scanner, rng)
-    return Marrow(pixels=pixels, tissue=core, cellularity=100 * share)
-
-
-def glass(scanner: Scanner) -> np.ndarray:
-    """The colour of empty glass, uint8 (3,)."""
-    return np.round(255 * np.array(scanner.cast) ** scanner.gamma).astype(np.uint8)
-
-
-class _Piece:
-    """The masks of one core on its canvas, a margin of 60 microns around it."""
+class Scene:
+    """One slide: its shapes, drawn band by band; the truth is counted in what was drawn."""
 
     def __init__(
-        self, rng: np.random.Generator, textures: Textures, length: int, width: int, clot: bool
+        self,
+        rng: np.random.Generator,
+        textures: Textures,
+        *,
+        scanner: Scanner,
+        drawn_mpp: float,
+        cellularity: float,
+        n_tiles: int,
+        margin_um: float,
+        pieces: int = 1,
+        clot: bool = False,
     ) -> None:
-        self.rng, self.textures = rng, textures
-        self.shape = (length + 120, width + 420)
-        self.offset = tuple(int(v) for v in rng.integers(0, FIELD_UM, 2))
-        h, w = self.shape
-        y = np.arange(h)[:, None]
-        t = y / h
-        bend = 90 * np.sin(np.pi * (t * rng.uniform(0.5, 1.4) + rng.uniform(0, 2)))
-        ragged = 38 * self.low(50) + 16 * self.low(16)
-        half = width / 2 * (1 + 0.1 * np.sin(2 * np.pi * (t * rng.uniform(1, 3) + rng.random())))
-        ends = np.minimum(y - 60, h - 60 - y) * 1.0
-        half = half * np.sqrt(np.clip(ends / 180, 0, 1))
-        reach = half - np.abs(np.arange(w)[None] - w / 2 - bend) + ragged
-        self.core = (reach > 0) & (ends + ragged > 0)
-        self.lamellae = self.low(260) + 0.3 * self.low(90)
-        share = 0.0 if clot else rng.uniform(0.06, 0.18)
-        self.bone = self.core & _highest(np.abs(self.lamellae) * -1, self.core, share)
-        bleeding = 0.25 if clot else rng.choice([0.0, 0.02, 0.06], p=[0.4, 0.35, 0.25])
-        self.blood = self.core & ~self.bone & _highest(self.low(110), self.core, bleeding)
+        """Lay out the shapes.
 
-    def field(self, texture: np.ndarray) -> np.ndarray:
-        """Cut this piece's canvas out of a repeating texture of 1 micron a pixel."""
-        rows = (np.arange(self.shape[0]) + self.offset[0]) % len(texture)
-        columns = (np.arange(self.shape[1]) + self.offset[1]) % texture.shape[1]
-        return texture.take(rows, 0).take(columns, 1)
+        Args:
+            rng: decides everything that is not an argument.
+            textures: the shared fills.
+            scanner: colours.
+            drawn_mpp: microns per drawn pixel, near 0.5.
+            cellularity: wanted, in percent.
+            n_tiles: wanted tissue tiles; 0 leaves the glass empty.
+            margin_um: glass around the tissue.
+            pieces: cores side by side.
+            clot: particles in blood, without bone.
+        """
+        self._rng, self._textures = rng, textures
+        self._um = FIELD_PX * drawn_mpp  # of a field value
+        self._colours = _colours(rng, scanner)
+        self._offsets = rng.integers(0, TEXTURE_PX, (8, 2))
+        self._tissue = self._outline(n_tiles, margin_um, pieces, clot)
+        self._bone = self._trabeculae(self._tissue > 0, 0 if clot else rng.uniform(0.6, 1.5))
+        hard = np.minimum(self._bone, self._tissue + np.int16(40 * UNIT))  # bone does not fray
+        self._tissue = np.maximum(self._tissue, hard)
+        core = self._tissue > 0
+        mix = self._noise(110)
+        self._mix = _fixed(10 * mix)
+        bleeding = rng.uniform(0.3, 0.5) if clot else rng.choice([0, rng.uniform(0.01, 0.08)])
+        blood = self._noise(150) + 0.2 * self._noise(20)
+        least = np.quantile(blood[core][::7], 1 - bleeding) if core.any() and bleeding else 9.0
+        self._blood = _fixed(40 * (blood - least))
+        marrow = core & (self._bone <= 0) & (self._blood <= 0)
+        self._fat = self._fat_cells(marrow, 1 - cellularity / 100)
+        self.n_tiles = self._count_tiles(core)
+        self._marrow_px = self._fat_px = 0
 
-    def low(self, scale_um: float) -> np.ndarray:
-        """Smooth noise of unit variance, as wide as the scale, over the canvas."""
-        step = max(1, int(scale_um / 4))
-        small = self.rng.standard_normal([n // step + 8 for n in self.shape]).astype(np.float32)
-        small = ndimage.gaussian_filter(small, scale_um / step / 2.2)
-        small /= small.std()
-        return _enlarged(small, step, self.shape)
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """Drawn width and height; multiples of 256."""
+        height, width = self._tissue.shape
+        return width * FIELD_PX, height * FIELD_PX
 
-    def fat(self, cellularity: float) -> np.ndarray:
-        """Fat cells that leave the wanted share of marrow: their radii are searched for."""
-        textures, rng = self.textures, self.rng
-        wanted = np.clip(1 - cellularity / 100, 0, 1)
-        rows = (np.arange(0, self.shape[0], 2) + self.offset[0]) // 2 % len(textures.fat_index)
-        columns = (np.arange(0, self.shape[1], 2) + self.offset[1]) // 2 % len(textures.fat_index)
-        take = np.ix_(rows, columns)
-        near, wall, index = (
-            textures.fat_near[take],
-            textures.fat_wall[take],
-            textures.fat_index[take],
+    @property
+    def cellularity(self) -> float | None:
+        """Percent: blood-forming area over that and fat, in the bands drawn so far."""
+        return 100 * (1 - self._fat_px / self._marrow_px) if self._marrow_px else None
+
+    def extent(self, y: int, height: int, step: int) -> tuple[int, int]:
+        """Drawn columns that hold tissue in a band, in whole steps; empty glass gives (0, 0)."""
+        rows = slice(y // FIELD_PX, (y + height) // FIELD_PX)
+        at = np.flatnonzero((self._tissue[rows] > -2 * UNIT).any(axis=0)) * FIELD_PX
+        return (at[0] // step * step, (at[-1] // step + 1) * step) if at.size else (0, 0)
+
+    def draw(self, x: int, y: int, width: int, height: int) -> np.ndarray:
+        """Colours of a rectangle of drawn pixels, uint32 (height, width) holding R, G, B, 0."""
+        area = np.s_[
+            y // FIELD_PX : (y + height) // FIELD_PX, x // FIELD_PX : (x + width) // FIELD_PX
+        ]
+        texture, fills = self._textures, self._textures.fills
+        ink = _window(texture.glass, x, y, width, height).copy()
+        tissue = _above(self._tissue, area, 0)
+        if not np.any(tissue):
+            return self._colours.take(ink)
+        bone = _above(self._bone, area, 0)
+        blood = _above(self._blood, area, 0) & ~bone
+        cells = np.broadcast_to(tissue & ~bone & ~blood, ink.shape)
+        fat = _magnified(self._fat, area)
+        space = cells & (fat > 0)
+        self._marrow_px += int(np.count_nonzero(cells))
+        self._fat_px += int(np.count_nonzero(space))
+        cells = cells & ~space
+        nests, loose = _above(self._mix, area, NESTS), ~_above(self._mix, area, LOOSE)
+        where = (cells & ~nests & ~loose, cells & nests, cells & loose, tissue & blood)
+        for number, here in enumerate(where):
+            if here.any():
+                dx, dy = self._offsets[number]  # no two slides show the same piece of a texture
+                np.copyto(ink, _window(fills[number], x + dx, y + dy, width, height), where=here)
+        np.copyto(ink, WALL, where=space & (fat < WALL_UM * UNIT))
+        if np.any(bone):
+            dx, dy = self._offsets[-1]
+            layers = _LAMELLAE.take(_magnified(self._bone, area) >> 2, mode="clip")
+            layers += _window(texture.bone, x + dx, y + dy, width, height)
+            np.copyto(ink, layers, where=tissue & bone)
+        return self._colours.take(ink)
+
+    def _noise(self, scale_um: float) -> np.ndarray:
+        return _noise(self._rng, self._shape, scale_um / self._um)
+
+    def _outline(self, n_tiles: int, margin_um: float, pieces: int, clot: bool) -> np.ndarray:
+        """Signed distance to the edge of upright needles, as long as the wanted tiles need."""
+        rng, um = self._rng, self._um
+        width_um = rng.uniform(1500, 1900) if clot else rng.uniform(1000, 1300)
+        room = width_um + 360
+        longest = 1.25 * TILE_UM * n_tiles / (width_um * pieces / TILE_UM + 0.8) + 1300
+        self._shape = _whole(
+            (longest + 2 * margin_um) / um, (room * pieces - 120 + 2 * margin_um) / um
         )
-        size = rng.uniform(0.55, 1.15, textures.n_fat).astype(np.float32)
-        born = rng.random(textures.n_fat).astype(np.float32)
-        region = 0.16 * self.low(420)[::2, ::2]
-        marrow = (self.core & ~self.bone & ~self.blood)[::2, ::2]
-        low, high = 0.0, 2.2
-        for _ in range(14):
-            level = (low + high) / 2
-            # more cells first, then larger ones, until only their walls are left
-            here = (born[index] < level * 1.25 + region) & (
-                2 * near < FAT_UM * 0.62 * size[index] * (0.55 + 0.75 * level)
-            )
-            here &= 2 * wall > np.float32(max(1.2, 5 - 3 * level))
-            low, high = (level, high) if here[marrow].mean() < wanted else (low, level)
-        big = _enlarged(ndimage.gaussian_filter(here.astype(np.float32), 0.8), 2, self.shape)
-        return (big > 0.5) & self.core & ~self.bone
+        if not n_tiles:
+            self._shape = (20 * BLOCK, 12 * BLOCK)
+            return np.full(self._shape, -FAR_UM * UNIT, np.int16)
+        # plain floats from here on: NumPy's own would make the fields float64
+        ragged = 50 * self._noise(260) + 24 * self._noise(60) + 9 * self._noise(14)
+        bends = rng.uniform([[40, 900, 0]] * pieces, [[110, 2000, 6]] * pieces).tolist()
+        swells = rng.uniform([[300, 0]] * pieces, [[700, 6]] * pieces).tolist()
+        slants, tops = rng.normal(0, 0.25, pieces).tolist(), rng.uniform(150, 330, pieces).tolist()
+        length = 0.0
 
-    def osteocytes(self, hema: np.ndarray, bone: np.ndarray) -> None:
-        """Put a nucleus into bone here and there."""
-        ys, xs = np.nonzero(bone)
-        n = len(ys) // 2600
-        for i in self.rng.integers(0, max(1, len(ys)), n) if len(ys) else ():
-            _spot(hema, ys[i], xs[i], 3.4, 1.8, 0.75)
+        def outline(step: int) -> np.ndarray:
+            y = (np.arange(0, self._shape[0], step) * um - margin_um)[:, None].astype(np.float32)
+            x = (np.arange(0, self._shape[1], step) * um - margin_um)[None].astype(np.float32)
+            field = np.float32(-FAR_UM * UNIT)
+            for i in range(pieces):
+                middle = room * (i + 0.5) - 60
+                bend = bends[i][0] * np.sin(y / bends[i][1] + bends[i][2])
+                half = width_um / 2 * (1 + 0.07 * np.sin(y / swells[i][0] + swells[i][1]))
+                down = y - slants[i] * (x - middle) - tops[i]
+                inside = np.minimum(half - np.abs(x - middle - bend), 0.8 * down)
+                field = np.maximum(field, np.minimum(inside, 0.8 * (length - down)))
+            return field + ragged[::step, ::step]
 
-    def megakaryocytes(
-        self, hema: np.ndarray, eosin: np.ndarray, cells: np.ndarray, share: float
+        low, high, best = 500.0, longest - 550, (n_tiles, 0.0)
+        for _ in range(9):  # more tiles with more length, but for the ragged edge
+            length = (low + high) / 2
+            found = self._count_tiles(outline(4) > 0, 4)
+            best = min(best, (abs(found - n_tiles), length))
+            low, high = (length, high) if found < n_tiles else (low, length)
+        length = best[1]
+        field = outline(1)
+        last = np.flatnonzero((field > 0).any(1))[-1]
+        rows = _whole(last + max(margin_um, TILE_UM) / um, 1)[0]  # whole tiles below, too
+        self._shape = (min(rows, self._shape[0]), self._shape[1])
+        return _fixed(field[: self._shape[0]])
+
+    def _count_tiles(self, tissue: np.ndarray, step: int = 1) -> int:
+        side = TILE_UM / (self._um * step)
+        rows, columns = (int(n / side) for n in tissue.shape)
+        sums = np.add.reduceat(tissue, np.round(np.arange(rows + 1) * side).astype(int)[:-1], 0)
+        sums[-1] = tissue[round((rows - 1) * side) : round(rows * side)].sum(0)
+        sums = sums[:, : round(columns * side)]
+        sums = np.add.reduceat(sums, np.round(np.arange(columns) * side).astype(int), 1)
+        return int((sums >= MIN_TISSUE * side * side).sum())
+
+    def _trabeculae(self, core: np.ndarray, per_mm2: float) -> np.ndarray:
+        """Signed distance to curved plates of bone; some cores begin with a cortex."""
+        rng, um = self._rng, self._um
+        field = np.full(self._shape, -FAR_UM, np.float32)
+        ys, xs = np.nonzero(core[::8, ::8])
+        n = round(len(ys) * (8 * um) ** 2 * 1e-6 * per_mm2)
+        starts = [(8 * ys[i], 8 * xs[i]) for i in rng.integers(0, max(1, len(ys)), n)]
+        for y, x in starts:
+            angle, width = rng.uniform(0, 2 * np.pi), rng.uniform(24, 62)
+            self._plate(field, y, x, angle, width, rng.uniform(300, 1100))
+            for turn in (np.pi, rng.uniform(1, 2.2)):
+                if rng.random() < 0.55:
+                    self._plate(field, y, x, angle + turn, width, rng.uniform(150, 500))
+        if per_mm2 and rng.random() < 0.25:
+            top = np.flatnonzero(core.any(1))[0]
+            cap = (top - np.arange(self._shape[0]))[:, None] * um + rng.uniform(150, 420)
+            field = np.maximum(field, np.minimum(cap + 40 * self._noise(170), FAR_UM * 1.9))
+        return _fixed(field)
+
+    def _plate(
+        self, field: np.ndarray, y: float, x: float, angle: float, width: float, length: float
     ) -> None:
-        """Put the largest cells of marrow in: pale, wide, with a lobed nucleus."""
-        ys, xs = np.nonzero(cells[::4, ::4])
-        n = int(len(ys) * 16 / 45_000)
-        for i in self.rng.integers(0, max(1, len(ys)), n) if len(ys) else ():
-            y, x, r = 4 * ys[i], 4 * xs[i], self.rng.uniform(12, 22)
-            _spot(hema, y, x, r, r, 0.08, over=True)
-            _spot(eosin, y, x, r, r, 0.42, over=True)
-            for _ in range(3):
-                dy, dx = self.rng.uniform(-0.3, 0.3, 2) * r
-                _spot(hema, int(y + dy), int(x + dx), r * 0.42, r * 0.36, 0.95)
+        rng, um = self._rng, self._um
+        curve, phase, step = rng.normal(0, 0.0011), rng.uniform(0, 6), 9.0
+        for s in np.arange(0, length, step):
+            half = width * (1 + 0.3 * np.sin(s / 160 + phase)) * min(1, (length - s + 40) / 140)
+            r = int((half + 45) / um)
+            top, left = max(0, int(y) - r), max(0, int(x) - r)
+            part = field[top : int(y) + r + 1, left : int(x) + r + 1]
+            if not part.size:
+                return
+            dy = (np.arange(top, top + part.shape[0], dtype=np.float32) - np.float32(y)) ** 2
+            dx = (np.arange(left, left + part.shape[1], dtype=np.float32) - np.float32(x)) ** 2
+            far = np.sqrt(dy[:, None] + dx[None])
+            np.maximum(part, np.float32(half) - np.float32(um) * far, out=part)
+            angle += curve * step + rng.normal(0, 0.012)
+            y, x = y + np.sin(angle) * step / um, x + np.cos(angle) * step / um
+
+    def _fat_cells(self, marrow: np.ndarray, share: float) -> np.ndarray:
+        """Signed distance to the walls of fat cells that cover a share of the marrow.
+
+        Cells are thrown on a loose lattice, thicker in some regions; then all radii grow or shrink
+        together until the share fits. Where two meet, the wall lies half way.
+        """
+        rng, um = self._rng, self._um
+        first = np.full(self._shape, FAR_UM, np.float32)
+        second = first.copy()
+        pitch = 63 / um
+        rows, columns = int(self._shape[0] / (pitch * 0.87)) + 1, int(self._shape[1] / pitch) + 1
+        grid = np.mgrid[0:rows, 0:columns].reshape(2, -1)
+        ys = grid[0] * pitch * 0.87 + rng.normal(0, 0.21 * pitch, grid[0].size)
+        xs = (grid[1] + grid[0] % 2 / 2) * pitch + rng.normal(0, 0.21 * pitch, grid[0].size)
+        region = _noise(rng, (rows, columns), 8) + 0.6 * _noise(rng, (rows, columns), 2.5)
+        kept = rng.random(grid[0].size) < share / 0.74 * (1 + 0.38 * region.ravel())
+        radii = np.clip(rng.normal(32, 6, grid[0].size), 18, 46).astype(np.float32)
+        shapes, distance = _fat_shapes(rng, um)
+        half = distance.shape[0] // 2
+        for i in np.flatnonzero(kept):
+            y, x = int(ys[i]), int(xs[i])
+            top, left = max(0, y - half), max(0, x - half)
+            bottom, right = min(self._shape[0], y + half + 1), min(self._shape[1], x + half + 1)
+            if not (top < bottom and left < right and marrow[top:bottom:8, left:right:8].any()):
+                continue
+            cut = np.s_[top - y + half : bottom - y + half, left - x + half : right - x + half]
+            far = distance[cut] - radii[i] * shapes[i % len(shapes)][cut]
+            a, b = first[top:bottom, left:right], second[top:bottom, left:right]
+            np.minimum(b, np.maximum(a, far), out=b)
+            np.minimum(a, far, out=a)
+        grow = float(np.quantile(first[marrow][::3], share)) if marrow.any() else 0.0
+        return _fixed(np.minimum(grow - first, (second - first) / 2))
+
+
+def _colours(rng: np.random.Generator, scanner: Scanner) -> np.ndarray:
+    """Turn 256 times hematoxylin plus eosin into colour by Beer and Lambert; uint32 (65536,)."""
+    strength = rng.uniform(0.88, 1.12, 2)
+    amount = np.arange(256) / 255
+    density = amount[:, None, None] * HEMATOXYLIN * (
+        2.2 * scanner.hematoxylin * strength[0]
+    ) + amount[None, :, None] * EOSIN * (1.25 * scanner.eosin * strength[1])
+    seen = 255 * (np.exp(-density) ** scanner.gamma) * scanner.white
+    table = np.zeros((256, 256, 4), np.uint8)
+    table[..., :3] = np.round(seen)
+    return table.reshape(-1, 4).view("<u4").ravel()
 
 
 def _cells(
-    rng: np.random.Generator, side: int, pitch: float, reach: int = 2
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Index of the nearest of jittered points, distance to it, and distance to the border.
-
-    Shape (side, side), in pixels; the field repeats without a seam.
-    """
-    n = max(4, round(side / pitch))
-    pitch = side / n
-    points = (rng.uniform(0.08, 0.92, (2, n * n)) * pitch).astype(np.float32)
-    at = np.arange(side)
-    home = (at / pitch).astype(np.int64)
-    first = np.full((side, side), np.inf, np.float32)
-    second = first.copy()
-    index = np.zeros((side, side), np.int64)
-    for dy in range(-reach, reach + 1):
-        for dx in range(-reach, reach + 1):
-            rows, columns = home + dy, home + dx
-            number = ((rows % n) * n)[:, None] + (columns % n)[None]
-            y = points[0].take(number) + (rows * pitch - at).astype(np.float32)[:, None]
-            x = points[1].take(number) + (columns * pitch - at).astype(np.float32)[None]
-            far = np.sqrt(y * y + x * x)
-            nearer = far < first
-            second = np.where(nearer, first, np.minimum(second, far))
-            index = np.where(nearer, number, index)
-            first = np.where(nearer, far, first)
-    return index, first, (second - first) / 2
+    rng: np.random.Generator, pitch_um: float, kinds: list[float], gaps: float
+) -> np.ndarray:
+    """Blood-forming cells of six kinds on pale stroma, with a few megakaryocytes."""
+    pad, side = 64, TEXTURE_PX
+    base = 46 + 12 * _noise(rng, (side, side), 40, wrap=True)
+    hema, eosin = np.zeros((side + 2 * pad,) * 2), np.zeros((side + 2 * pad,) * 2)
+    stamps = [[_cell(rng, kind) for _ in range(14)] for kind in range(len(kinds))]
+    n = round(side / (2 * pitch_um))
+    spots = (np.mgrid[0:n, 0:n].reshape(2, -1) + rng.uniform(-0.4, 0.4, (2, n * n))) * side / n
+    nest = _noise(rng, (n, n), 5).ravel()  # cells of a kind lie together
+    kind_at = np.searchsorted(np.cumsum(kinds), (rng.random(n * n) + 0.16 * nest) % 1 * 0.999)
+    for i in np.flatnonzero(rng.random(n * n) > gaps * (1 + nest).clip(0.2)):
+        stamp_h, stamp_e = stamps[kind_at[i]][i % 14]
+        r = stamp_h.shape[0] // 2
+        y, x = int(spots[0, i]) + pad - r, int(spots[1, i]) + pad - r
+        for field, stamp in ((hema, stamp_h), (eosin, stamp_e)):
+            part = field[y : y + 2 * r, x : x + 2 * r]
+            np.maximum(part, stamp, out=part)
+    for _ in range(8):
+        _megakaryocyte(rng, hema, eosin, *rng.integers(2 * pad, side, 2))
+    hema, eosin = (_folded(field, pad) for field in (hema, eosin))
+    return _pack(hema, np.maximum(eosin, base) + rng.normal(0, 3.5, (side, side)))
 
 
-def _noise(rng: np.random.Generator, side: int, scale: float) -> np.ndarray:
-    """Smooth repeating noise of unit variance."""
-    noise = ndimage.gaussian_filter(
-        rng.standard_normal((side, side)).astype(np.float32), scale / 2, mode="wrap"
+def _cell(rng: np.random.Generator, kind: int) -> tuple[np.ndarray, np.ndarray]:
+    """Both stains of a normoblast, lymphocyte, neutrophil, myelocyte, blast or eosinophil."""
+    nucleus_um, dark, body_um, pink = [
+        (2.9, 225, 3.9, 62), (3.3, 195, 3.9, 55), (1.9, 190, 5.0, 100),
+        (4.0, 150, 5.8, 105), (4.9, 128, 6.2, 78), (2.1, 185, 5.4, 185),
+    ][kind]  # fmt: skip
+    r = 15
+    at = np.mgrid[-r:r, -r:r] / 2 + 0.25  # microns
+    size, angle, squeeze = rng.uniform(0.88, 1.14), rng.uniform(0, np.pi), rng.uniform(1, 1.25)
+    u = at[0] * np.cos(angle) + at[1] * np.sin(angle)
+    v = at[1] * np.cos(angle) - at[0] * np.sin(angle)
+    far = np.hypot(u * squeeze, v) / size
+    eosin = pink * rng.uniform(0.8, 1.2) * np.clip((body_um - far) / 0.6, 0, 1)
+    if kind in (2, 5):  # two or three lobes
+        lobes = [(rng.uniform(-1.3, 1.3), d) for d in (-2.0, 0.3, 2.1)[: 3 - kind // 5]]
+        far = np.minimum.reduce([np.hypot(u - a, v - b) / size for a, b in lobes])
+    grain = _noise(rng, (2 * r, 2 * r), 2.2)
+    shade = dark * rng.uniform(0.88, 1.1) * (1 + (0.16 if dark < 170 else 0.05) * grain)
+    if dark < 170:  # open chromatin: a darker rim
+        shade = shade * (1 + 0.35 * np.exp(-(((far - nucleus_um + 0.5) / 0.6) ** 2)))
+    return np.clip((nucleus_um - far) / 0.5 + 0.5, 0, 1) * shade, eosin
+
+
+def _megakaryocyte(
+    rng: np.random.Generator, hema: np.ndarray, eosin: np.ndarray, y: int, x: int
+) -> None:
+    """Put in the largest cell of marrow: wide pink body, folded nucleus of many lobes."""
+    size, r = rng.uniform(14, 22), 60
+    at = np.mgrid[-r:r, -r:r] / 2
+    angle = np.arctan2(at[0], at[1])
+    edge = size * (1 + 0.1 * np.sin(2 * angle + rng.uniform(0, 6)) + 0.05 * np.sin(5 * angle))
+    body = np.clip(edge - np.hypot(*at), 0, 1)
+    lobes = rng.normal(0, 0.24 * size, (6, 2, 1, 1))
+    far = np.hypot(at[0] - lobes[:, 0], at[1] - lobes[:, 1]).min(0)
+    nucleus = np.clip(0.27 * size - far, 0, 1) * (165 + 28 * _noise(rng, (2 * r, 2 * r), 4))
+    here = np.s_[y - r : y + r, x - r : x + r]
+    hema[here] = hema[here] * (1 - body) + np.maximum(nucleus, 14 * body)
+    eosin[here] = eosin[here] * (1 - body) + 128 * body
+
+
+def _red_cells(rng: np.random.Generator) -> np.ndarray:
+    """Red cells of spilt blood, packed, paler in the middle."""
+    pad, side = 64, TEXTURE_PX
+    at = np.mgrid[-8:8, -8:8] / 2 + 0.25
+    far = np.hypot(*at)
+    disc = np.clip((3.5 - far) / 0.6, 0, 1) * (0.8 + 0.2 * np.clip(far / 2.4, 0, 1))
+    eosin = np.zeros((side + 2 * pad,) * 2)
+    n = round(side / (2 * 6.0))
+    spots = (np.mgrid[0:n, 0:n].reshape(2, -1) + rng.uniform(-0.35, 0.35, (2, n * n))) * side / n
+    for i in np.flatnonzero(rng.random(n * n) < 0.92):
+        y, x = (int(v) + pad for v in spots[:, i])
+        part = eosin[y - 8 : y + 8, x - 8 : x + 8]
+        np.maximum(part, disc * rng.uniform(150, 195), out=part)
+    return _pack(4 + 0 * eosin[:side, :side], np.maximum(_folded(eosin, pad), 52))
+
+
+def _bone(rng: np.random.Generator) -> np.ndarray:
+    """Bone matrix: pink with slow shades, bluish in places, osteocytes in their gaps."""
+    side = TEXTURE_PX
+    slow = _noise(rng, (side, side), 300, wrap=True)
+    fine = _noise(rng, (side, side), 12, wrap=True)
+    hema = np.clip(26 * (slow - 1.2), 0, 60)
+    eosin = 108 + 16 * slow + 4 * fine
+    at = np.mgrid[-8:8, -8:8] / 2 + 0.25
+    for y, x, angle in zip(
+        *rng.integers(8, side - 8, (2, 330)), rng.uniform(0, 3, 330), strict=True
+    ):
+        u = at[0] * np.cos(angle) + at[1] * np.sin(angle)
+        v = at[1] * np.cos(angle) - at[0] * np.sin(angle)
+        here = np.s_[y - 8 : y + 8, x - 8 : x + 8]
+        gap, nucleus = np.hypot(u / 1.7, v) < 2.1, np.hypot(u / 1.7, v) < 1.4
+        eosin[here] = np.where(gap, 20, eosin[here])
+        hema[here] = np.where(nucleus, 200, hema[here])
+    return _pack(hema, eosin)
+
+
+def _lamellae() -> np.ndarray:
+    """Eosin to add at each quarter micron from the surface of bone: a rim, then fine layers."""
+    depth = np.arange(int(FAR_UM * 8)) / 4
+    layers = 7 + 6 * np.sin(depth / 1.9) + 4 * np.sin(depth / 5.3)
+    return np.where(depth < 1.2, 38, np.clip(layers, 0, None)).astype(np.uint16)
+
+
+_LAMELLAE = _lamellae()
+
+
+def _fat_shapes(rng: np.random.Generator, um: float) -> tuple[np.ndarray, np.ndarray]:
+    """Relative radius of 24 lobed rounds, (24, n, n), and distance to the middle, in microns."""
+    half = int(np.ceil((46 * 1.2 + 16) / um))
+    at = np.mgrid[-half : half + 1, -half : half + 1].astype(np.float32) * um
+    angle = np.arctan2(at[0], at[1])
+    shapes = [
+        1
+        + sum(
+            a * np.cos(k * angle + rng.uniform(0, 6)) for k, a in ((2, 0.11), (3, 0.05), (5, 0.02))
+        )
+        for _ in range(24)
+    ]
+    return np.array(shapes, np.float32), np.hypot(*at)
+
+
+def _noise(
+    rng: np.random.Generator, shape: tuple[int, int], scale: float, *, wrap: bool = False
+) -> np.ndarray:
+    """Smooth noise of about unit variance, float32; `wrap` makes it seamless."""
+    size = [max(3, round(n / scale)) for n in shape]
+    coarse = rng.standard_normal(size).astype(np.float32)
+    coarse = np.pad(coarse, 2, mode="wrap" if wrap else "edge")
+    box = (2, 2, 2 + size[1], 2 + size[0])
+    fine = Image.fromarray(coarse * np.float32(1.35)).resize(
+        shape[::-1], Image.Resampling.BICUBIC, box=box
     )
-    return noise / noise.std()
+    return np.asarray(fine)
 
 
-def _highest(values: np.ndarray, inside: np.ndarray, share: float) -> np.ndarray:
-    """Where the values are among the highest, so that they cover a share of a mask."""
-    if share <= 0:
-        return np.zeros(values.shape, bool)
-    return values > np.quantile(values[::8, ::8][inside[::8, ::8]], 1 - share)
+def _folded(field: np.ndarray, pad: int) -> np.ndarray:
+    """Carry what was drawn over an edge to the other side: the texture becomes seamless."""
+    for _ in range(2):
+        inner = field[pad:-pad].copy()
+        inner[:pad] = np.maximum(inner[:pad], field[-pad:])
+        inner[-pad:] = np.maximum(inner[-pad:], field[:pad])
+        field = inner.T
+    return field
 
 
-def _enlarged(small: np.ndarray, step: int, shape: tuple[int, int]) -> np.ndarray:
-    """Enlarge by a whole factor, straight lines between the pixels, and cut to a shape."""
-    if step == 1:
-        return small[: shape[0], : shape[1]]
-    out = small
-    for axis, n in enumerate(shape):
-        at = np.arange(n) / step
-        low = np.minimum(at.astype(np.int64), out.shape[axis] - 2)
-        part = (at - low).astype(np.float32).reshape((-1, 1) if axis == 0 else (1, -1))
-        out = out.take(low, axis) * (1 - part) + out.take(low + 1, axis) * part
+def _pack(hema: np.ndarray, eosin: np.ndarray) -> np.ndarray:
+    """Both stains of a texture in one uint16."""
+    low, high = (np.clip(v, 0, 255).astype(np.uint16) for v in (eosin, hema))
+    packed = high * np.uint16(256) + np.minimum(low, np.uint16(205))  # room for lamellae
+    return _spread(np.ascontiguousarray(packed))
+
+
+def _spread(texture: np.ndarray) -> np.ndarray:
+    """Repeat a texture as far as a window may reach, so that a window is a view."""
+    rows, columns = (np.arange(n + CHUNK_PX) % n for n in texture.shape)
+    return texture.take(rows, 0).take(columns, 1)
+
+
+def _window(spread: np.ndarray, x: int, y: int, width: int, height: int) -> np.ndarray:
+    top, left = y % (len(spread) - CHUNK_PX), x % (spread.shape[1] - CHUNK_PX)
+    return spread[top : top + height, left : left + width]
+
+
+def _above(field: np.ndarray, area: tuple[slice, slice], level: int) -> np.ndarray:
+    """Where the enlarged field exceeds a level; one value if it is the same everywhere."""
+    rows, columns = area
+    near = field[
+        max(0, rows.start - 1) : rows.stop + 1, max(0, columns.start - 1) : columns.stop + 1
+    ]
+    low, high = near.min(), near.max()
+    if low > level or high <= level:
+        return np.full((1, 1), low > level)
+    return _magnified(field, area) > level
+
+
+def _magnified(field: np.ndarray, area: tuple[slice, slice]) -> np.ndarray:
+    """Enlarge a part of a field fourfold, straight lines between its values; int16."""
+    rows, columns = (
+        np.clip(np.arange(cut.start - 1, cut.stop + 1), 0, n - 1)
+        for cut, n in zip(area, field.shape, strict=True)
+    )
+    out = field.take(rows, 0).take(columns, 1)
+    for _ in range(2):
+        out = out.T
+        before, here, after = out[:-2], out[1:-1], out[2:]
+        wide = np.empty((4 * len(here), out.shape[1]), np.int16)
+        for k, (other, part) in enumerate(((before, 3), (before, 1), (after, 1), (after, 3))):
+            np.right_shift(here * np.int16(8 - part) + other * np.int16(part), 3, out=wide[k::4])
+        out = wide
     return out
 
 
-def _spot(
-    field: np.ndarray, y: int, x: int, ry: float, rx: float, value: float, *, over: bool = False
-) -> None:
-    """Draw an ellipse; what is darker already stays, unless `over`."""
-    r = int(max(ry, rx)) + 1
-    window = field[max(0, y - r) : y + r + 1, max(0, x - r) : x + r + 1]
-    yy = np.arange(max(0, y - r), max(0, y - r) + window.shape[0])[:, None] - y
-    xx = np.arange(max(0, x - r), max(0, x - r) + window.shape[1])[None] - x
-    inside = (yy / ry) ** 2 + (xx / rx) ** 2 < 1
-    window[inside] = value if over else np.maximum(window[inside], value)
+def _fixed(field: np.ndarray) -> np.ndarray:
+    """Microns to field units; eight times a value must fit int16."""
+    return (np.clip(field, -FAR_UM, 4 * FAR_UM) * UNIT).astype(np.int16)
 
 
-def _stain(
-    hema: np.ndarray,
-    eosin: np.ndarray,
-    grain: np.ndarray,
-    scanner: Scanner,
-    rng: np.random.Generator,
-) -> np.ndarray:
-    """Turn stain amounts into colour by Beer and Lambert, as a scanner sees it."""
-    strength = rng.uniform(0.9, 1.1, 2)
-    steps = np.linspace(0, 1.5, SHADES)
-    density = (
-        steps[:, None, None] * HEMATOXYLIN * scanner.hematoxylin * strength[0] * 1.25
-        + steps[None, :, None] * EOSIN * scanner.eosin * strength[1] * 0.8
-    )
-    table = 255 * (np.exp(-density) * scanner.cast) ** scanner.gamma
-    table = np.round(table).astype(np.uint8).reshape(-1, 3)
-    hema = ndimage.gaussian_filter(hema, scanner.blur_um)
-    eosin = ndimage.gaussian_filter(eosin, scanner.blur_um)
-    scale = (SHADES - 1) / 1.5
-    row = np.clip(hema * scale + grain * 0.8, 0, SHADES - 1).astype(np.int32)
-    column = np.clip(eosin * scale + grain * 0.8, 0, SHADES - 1).astype(np.int32)
-    return table[row * SHADES + column]
+def _whole(height: float, width: float) -> tuple[int, int]:
+    return int(-(-height // BLOCK)) * BLOCK, int(-(-width // BLOCK)) * BLOCK

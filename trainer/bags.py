@@ -180,11 +180,7 @@ class Sampler:
     """
 
     def __init__(
-        self,
-        bags: pl.DataFrame,
-        bag_size: int,
-        seed: int,
-        sampling: Sampling = "block",
+        self, bags: pl.DataFrame, bag_size: int, seed: int, sampling: Sampling = "block"
     ) -> None:
         if bag_size < 1:
             raise ConfigError(f"bag-size must be at least 1, got {bag_size}")

@@ -27,20 +27,20 @@ WORST = 10
 THUMBNAIL_PX = 260
 PAGE = Path(__file__).parent / "page"
 
-# Metrics of the full table: name, what it is, format, whether it carries the Target's unit.
+# Metrics of the full table: name, what it is, format.
 _METRICS = (
-    ("r2", "R²", ".3f", False),
-    ("mae", "Mean absolute error", ".2f", True),
-    ("rmse", "Root mean square error", ".2f", True),
-    ("pearson", "Pearson's r", ".3f", False),
-    ("bias", "Bias (predicted − label)", "+.2f", True),
-    ("loa_low", "Lower 95% limit of agreement", "+.2f", True),
-    ("loa_high", "Upper 95% limit of agreement", "+.2f", True),
-    ("within_5", "Within 5% of the range", ".1%", False),
-    ("within_10", "Within 10% of the range", ".1%", False),
-    ("slope", "Calibration slope (label on predicted)", ".3f", False),
-    ("intercept", "Calibration intercept", "+.2f", True),
-    ("auc", "Area under the ROC curve", ".3f", False),
+    ("r2", "R²", ".3f"),
+    ("mae", "Mean absolute error", ".2f"),
+    ("rmse", "Root mean square error", ".2f"),
+    ("pearson", "Pearson's r", ".3f"),
+    ("bias", "Bias (predicted − label)", "+.2f"),
+    ("loa_low", "Lower 95% limit of agreement", "+.2f"),
+    ("loa_high", "Upper 95% limit of agreement", "+.2f"),
+    ("within_5", "Within 5% of the range", ".1%"),
+    ("within_10", "Within 10% of the range", ".1%"),
+    ("slope", "Calibration slope (label on predicted)", ".3f"),
+    ("intercept", "Calibration intercept", "+.2f"),
+    ("auc", "Area under the ROC curve", ".3f"),
 )
 
 
@@ -132,7 +132,7 @@ def command(config: Mapping[str, Any]) -> str:
 
 def _metric_rows(metrics: Mapping[str, Mapping[str, float | None]]) -> list[dict[str, Any]]:
     rows = []
-    for name, label, form, _ in _METRICS:
+    for name, label, form in _METRICS:
         if name not in metrics["test"]:
             continue
         cells = [

@@ -97,16 +97,7 @@ def code_version() -> str:
     here = Path(__file__).parent
     try:
         answer = subprocess.run(
-            [
-                "git",
-                "-C",
-                str(here),
-                "describe",
-                "--always",
-                "--dirty=+",
-                "--exclude=*",
-                "--",
-            ],
+            ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--exclude=*", "--"],
             capture_output=True,
             text=True,
             timeout=10,

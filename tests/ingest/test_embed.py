@@ -14,6 +14,7 @@ from pathlib import Path
 import bad_reader
 import numpy as np
 import pytest
+from PIL import Image
 
 from featurestore import arrays
 from featurestore.errors import ArchiveError, TrephineError
@@ -50,6 +51,13 @@ def checkerboard(tile: int, columns: int, rows: int) -> np.ndarray:
     return np.pad(image, ((0, tile), (0, tile), (0, 0)), constant_values=245)  # some glass
 
 
+def write(path: Path, image: np.ndarray, mpp: float, stated: float | None) -> None:
+    """Write an image of 2.0 microns per pixel as a slide of another mpp."""
+    size = [round(side * 2.0 / mpp) for side in image.shape[1::-1]]
+    level0 = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
+    synthetic.write_svs(path, level0, mpp=stated)
+
+
 def plain(side: int, green: int = 90) -> np.ndarray:
     """A square of even tissue with a rim of glass at the right and bottom."""
     image = np.full((side, side, 3), (190, green, 150), np.uint8)
@@ -66,7 +74,7 @@ def test_each_stored_vector_is_that_of_the_tile_at_its_coords(tmp_path: Path, mp
     # Tiles of 112 px at 2.0 microns; the image is drawn at 2.0 and enlarged to the slide's mpp.
     image = checkerboard(112, 7, 5)
     path = tmp_path / "board.svs"
-    synthetic.write_svs(path, image, image_mpp=2.0, mpp=mpp, stated_mpp=mpp)
+    write(path, image, mpp=mpp, stated=mpp)
     store = FeatureStore.create(tmp_path / "store")
     tiling = Tiling(tile_px=112)
     done = embed.ingest(store, [slide(path)], Recorder(), tiling)  # type: ignore[arg-type]
@@ -85,7 +93,7 @@ def test_each_stored_vector_is_that_of_the_tile_at_its_coords(tmp_path: Path, mp
 
 def test_a_second_encoder_embeds_the_stored_coords_in_the_stored_order(tmp_path: Path) -> None:
     path = tmp_path / "board.svs"
-    synthetic.write_svs(path, checkerboard(112, 4, 4), image_mpp=2.0, mpp=0.5, stated_mpp=0.5)
+    write(path, checkerboard(112, 4, 4), mpp=0.5, stated=0.5)
     store = FeatureStore.create(tmp_path / "store")
     tiling, first, second = Tiling(tile_px=112), Recorder(), Recorder()
     second.encoder_id = "d" * 16
@@ -102,7 +110,7 @@ def test_a_second_encoder_embeds_the_stored_coords_in_the_stored_order(tmp_path:
 
 def test_a_renamed_slide_is_known_and_another_mpp_is_another_slide(tmp_path: Path) -> None:
     path, moved = tmp_path / "board.svs", tmp_path / "sub" / "board.svs"
-    synthetic.write_svs(path, checkerboard(112, 4, 4), image_mpp=2.0, mpp=0.5, stated_mpp=0.5)
+    write(path, checkerboard(112, 4, 4), mpp=0.5, stated=0.5)
     store = FeatureStore.create(tmp_path / "store")
     encoder, tiling = Recorder(), Tiling(tile_px=112)
     embed.ingest(store, [slide(path)], encoder, tiling)  # type: ignore[arg-type]
@@ -130,9 +138,9 @@ def test_a_slide_that_cannot_be_tiled_is_told_and_the_rest_goes_on(
 ) -> None:
     bad, good = tmp_path / "bad.svs", tmp_path / "good.svs"
     image = plain(side)
-    synthetic.write_svs(bad, image, image_mpp=2.0, mpp=mpp, stated_mpp=stated)
+    write(bad, image, mpp=mpp, stated=stated)
     image = plain(600)
-    synthetic.write_svs(good, image, image_mpp=2.0, mpp=0.5, stated_mpp=0.5)
+    write(good, image, mpp=0.5, stated=0.5)
     store = FeatureStore.create(tmp_path / "store")
     done = embed.ingest(store, [slide(bad), slide(good)], Recorder(), Tiling())  # type: ignore[arg-type]
     told = {**done.failures, **done.without_tiles}
@@ -153,12 +161,11 @@ def test_a_failing_slide_is_tried_three_times_and_then_only_when_asked(tmp_path:
     assert [len(run().failures) for _ in range(4)] == [1, 1, 1, 0]
     assert run().given_up == 1
     assert len(run(retry_failed=True).failures) == 1
-    synthetic.write_svs(
+    write(
         path,
         plain(600),
-        image_mpp=2.0,
         mpp=0.5,
-        stated_mpp=0.5,
+        stated=0.5,
     )
     assert run(retry_failed=True).embedded == 1
     assert store.sql("from failures").is_empty()
@@ -168,7 +175,7 @@ def test_an_encoder_that_breaks_keeps_what_was_finished(tmp_path: Path) -> None:
     paths = [tmp_path / f"{i}.svs" for i in range(3)]
     for i, path in enumerate(paths):
         image = plain(1800, 90 + i)  # 64 tiles: two batches
-        synthetic.write_svs(path, image, image_mpp=2.0, mpp=0.5, stated_mpp=0.5)
+        write(path, image, mpp=0.5, stated=0.5)
 
     class Breaks(Recorder):
         calls = 0
@@ -191,7 +198,7 @@ def test_an_encoder_that_breaks_keeps_what_was_finished(tmp_path: Path) -> None:
 def test_a_store_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     path = tmp_path / "a.svs"
     image = plain(600)
-    synthetic.write_svs(path, image, image_mpp=2.0, mpp=0.5, stated_mpp=0.5)
+    write(path, image, mpp=0.5, stated=0.5)
     store = FeatureStore.create(tmp_path / "store")
     shutil.rmtree(store.root / "slides")
     (store.root / "slides").write_text("in the way")
@@ -265,7 +272,7 @@ def test_an_ingest_killed_again_and_again_equals_an_unbroken_one(
 def test_random_weights_are_named_in_the_store(tmp_path: Path) -> None:
     path = tmp_path / "a.svs"
     image = plain(600)
-    synthetic.write_svs(path, image, image_mpp=2.0, mpp=0.5, stated_mpp=0.5)
+    write(path, image, mpp=0.5, stated=0.5)
     store = FeatureStore.create(tmp_path / "store")
     embed.ingest(store, [slide(path)], encoders.load(TINY, "random"), Tiling())
     assert store.sql("select weights from encoders").item() == "random"
@@ -274,7 +281,7 @@ def test_random_weights_are_named_in_the_store(tmp_path: Path) -> None:
 def test_a_slide_that_kills_or_hangs_its_reader_fails_alone(tmp_path: Path) -> None:
     paths = [tmp_path / f"{name}.svs" for name in "abcd"]
     for i, path in enumerate(paths):
-        synthetic.write_svs(path, plain(1000, 90 + i), image_mpp=2.0, mpp=0.5, stated_mpp=0.5)
+        write(path, plain(1000, 90 + i), mpp=0.5, stated=0.5)
     store = FeatureStore.create(tmp_path / "store")
     done = embed.ingest(
         store,

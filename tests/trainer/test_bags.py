@@ -221,7 +221,8 @@ for i, chunk in enumerate(chunks):
 frame = pl.DataFrame({"slide_key": [f"{i:016x}" for i in range(n)], "n_tiles": [5] * n})
 sampler = b.Sampler(frame, 3, 0)
 seen = set()
-with RowReader(chunks, [5] * n, 2, b.MAX_OPEN) as train, RowReader(chunks, [5] * n, 2, b.MAX_OPEN) as validation:
+readers = [RowReader(chunks, [5] * n, 2, b.MAX_OPEN) for _ in range(2)]
+with readers[0] as train, readers[1] as validation:
     other = b.batches(sampler, validation, b.inference_plan(sampler, 1, 64), b.VALIDATE)
     for batch, _ in zip(b.batches(sampler, train, b.training_plan(n, 64, 0), b.TRAIN), other):
         assert (batch.x == np.float16(batch.slides)[:, None, None]).all()

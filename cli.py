@@ -354,10 +354,11 @@ def label(
     summary = label_scores.summarise(batch, about)
     unmatched = feature_store.sql(
         "select count(*) filter (cases.case_id is null) as reports_without_slide,"
-        " count(*) filter (labels.case_id is null) as cases_without_label"
-        " from (select distinct case_id from cases) as cases"
-        " full join (select distinct case_id from labels where target = $target) as labels"
-        " on labels.case_id = cases.case_id",
+        " count(*) filter (reports.case_id is null) as cases_without_report,"
+        " (select count(*) from cases where case_id not in"
+        " (select case_id from best_labels where target = $target)) as cases_without_label"
+        " from cases full join (select distinct case_id from reports) as reports"
+        " on reports.case_id = cases.case_id",
         {"target": target},
     ).row(0, named=True)
     if as_json:
@@ -366,8 +367,9 @@ def label(
     else:
         click.echo(summary.text())
         click.echo(
-            f"cases without a label: {unmatched['cases_without_label']}; "
-            f"labels without a slide: {unmatched['reports_without_slide']}"
+            f"cases without report: {unmatched['cases_without_report']}, without a label to use: "
+            f"{unmatched['cases_without_label']}; reports without slide: "
+            f"{unmatched['reports_without_slide']}"
         )
         for failure in batch.failures:
             click.echo(f"failed: case {failure.case_id}: {failure.reason}")

@@ -662,7 +662,7 @@ def _print_cohort(made: dict[str, Any], as_json: bool) -> None:
 @click.option("--batch-size", default=8, show_default=True, help="Bags per step.")
 @click.option("--steps", type=int, help="Steps.  [default: the longer of 1,000 and 20 epochs]")
 @click.option("--epochs", type=float, help="Passes over the training slides, instead of steps.")
-@click.option("--lr", default=1e-3, show_default=True, help="Learning rate of AdamW.")
+@click.option("--lr", default=3e-3, show_default=True, help="Learning rate of AdamW.")
 @click.option("--seed", default=0, show_default=True, help="Of validation cut, bags and weights.")
 @click.option(
     "--model",
@@ -685,6 +685,15 @@ def _print_cohort(made: dict[str, Any], as_json: bool) -> None:
     help="A circular block of the stored random order, or an exact draw.",
 )
 @click.option("--fold", help="The test fold of a cohort split into folds.")
+@click.option("--projection", type=int, help="Width of a layer before pooling.  [default: none]")
+@click.option("--dropout", default=0.0, show_default=True, help="Share dropped before pooling.")
+@click.option("--weight-decay", default=1e-2, show_default=True, help="Of AdamW; not on biases.")
+@click.option(
+    "--patience",
+    default=15,
+    show_default=True,
+    help="Evaluations without a better validation loss before stopping; 0 never stops.",
+)
 @json_option
 def train(
     store: Path, encoder: str | None, tiling: str | None, as_json: bool, **options: Any

@@ -165,7 +165,7 @@ class RowReader:
     """
 
     def __init__(
-        self, chunks: Sequence[Path], n_tiles: Sequence[int], dim: int, max_open: int = 128
+        self, chunks: Sequence[Path], n_tiles: Sequence[int], dim: int, max_open: int = 64
     ) -> None:
         self.dim = dim
         self.row_bytes = dim * np.dtype(layout.EMBEDDING_DTYPE).itemsize

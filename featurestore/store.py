@@ -226,7 +226,7 @@ class FeatureStore:
         )
         return _one_array(frame, encoder_id, tiling_id)
 
-    def rows(self, bags: pl.DataFrame, max_open: int = 128) -> arrays.RowReader:
+    def rows(self, bags: pl.DataFrame, max_open: int = 64) -> arrays.RowReader:
         """Open a reader of Embedding rows; Slide i is row i of `bags`."""
         columns = bags.select("slide_key", "tiling_id", "encoder_id").iter_rows()
         chunks = [layout.chunk(layout.embedding_dir(self.root, *ids), 2) for ids in columns]
@@ -290,6 +290,8 @@ def where_query(condition: str) -> str:
 
 
 def _one_array(frame: pl.DataFrame, encoder_id: str | None, tiling_id: str | None) -> pl.DataFrame:
+    if frame.is_empty():
+        return frame
     for column, wanted in (("encoder_id", encoder_id), ("tiling_id", tiling_id)):
         option = f"--{column.removesuffix('_id')}"
         found = sorted(frame[column].unique().to_list())

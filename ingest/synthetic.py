@@ -29,7 +29,7 @@ TILES, TILES_40X = (
 SMALL_TILES = 12  # of the broken and the clot slides
 TILE_PX = 256
 CHUNK_TILES = 4  # drawn at once: what fits a processor's cache
-JPEG_QUALITY = 76
+JPEG_QUALITY = 72
 LEVELS = (1, 4, 16)
 
 

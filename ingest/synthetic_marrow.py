@@ -305,7 +305,8 @@ def _cells(
 ) -> np.ndarray:
     """Blood-forming cells of six kinds on pale stroma, with a few megakaryocytes."""
     pad, side = 64, TEXTURE_PX
-    base = 46 + 12 * _noise(rng, (side, side), 40, wrap=True)
+    base = 58 + 12 * _noise(rng, (side, side), 40, wrap=True)
+    base += 11 * _noise(rng, (side, side), 7, wrap=True)
     hema, eosin = np.zeros((side + 2 * pad,) * 2), np.zeros((side + 2 * pad,) * 2)
     stamps = [[_cell(rng, kind) for _ in range(14)] for kind in range(len(kinds))]
     n = round(side / (2 * pitch_um))

@@ -827,7 +827,7 @@ def demo(folder: Path, n_slides: int, n_patients: int, weights: str, seed: int) 
         "round(avg(cellularity), 1) as mean_cellularity from slide_overview group by all order by 1"
     )
     decades = (
-        "select 20 * (age_years // 20) as age_from, count(distinct case_id) as cases, "
+        "select 20 * floor(age_years / 20) as age_from, count(distinct case_id) as cases, "
         "round(avg(cellularity), 1) as mean_cellularity from bags group by all order by 1"
     )
     commands = [
@@ -861,7 +861,10 @@ def _real_slide() -> str | None:
 def _run_shown(command: list[str]) -> None:
     import shlex
 
-    click.secho(f"\n$ trephine {shlex.join(command)}", bold=True)
+    words = (
+        f'"{word}"' if "'" in word and '"' not in word else shlex.quote(word) for word in command
+    )
+    click.secho(f"\n$ trephine {' '.join(words)}", bold=True)
     try:
         main.main(command, standalone_mode=False, obj="raise")
     except SystemExit as stop:

@@ -23,7 +23,7 @@ FIRST_DAY, LAST_DAY = date(2019, 1, 7), date(2023, 3, 20)
 MPP_20X, MPP_40X = (0.4990, 0.5016), (0.2325, 0.2527)
 MARGIN_20X_UM, MARGIN_40X_UM = 420, 120
 TILES, TILES_40X = (
-    (33, 40),
+    (33, 39),
     (33, 36),
 )  # wanted tissue tiles of a core; what is drawn lies within 30 to 45
 SMALL_TILES = 12  # of the broken and the clot slides

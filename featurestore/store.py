@@ -291,7 +291,9 @@ def where_query(condition: str) -> str:
 
 def _one_array(frame: pl.DataFrame, encoder_id: str | None, tiling_id: str | None) -> pl.DataFrame:
     if frame.is_empty():
-        return frame
+        raise ConfigError(
+            "no slide has embeddings and fits. Try the condition with: trephine sql 'from bags'"
+        )
     for column, wanted in (("encoder_id", encoder_id), ("tiling_id", tiling_id)):
         option = f"--{column.removesuffix('_id')}"
         found = sorted(frame[column].unique().to_list())

@@ -86,7 +86,8 @@ def test_each_stored_vector_is_that_of_the_tile_at_its_coords(tmp_path: Path, mp
     assert inner.sum() >= 20
     column, row = np.rint(stored["coords"] * mpp / 224).astype(int)[inner].T
     expected = np.stack([150 + 12 * row, np.full(len(row), 60), 90 + 12 * column], axis=1)
-    np.testing.assert_allclose(vectors[inner], expected, atol=3)
+    # JPEG is off by up to 4 grey levels here; the next tile would be off by 12
+    np.testing.assert_allclose(vectors[inner], expected, atol=5)
     order = arrays.row_order(key, stored["coords"])
     np.testing.assert_array_equal(order, np.arange(len(order)))
 

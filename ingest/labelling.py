@@ -12,7 +12,8 @@ from featurestore.types import Reading, Report, Target, content_id
 from ingest.label_ollama import Answered, OllamaConfig, answer_key
 from ingest.labels import Label, LabelBatch, Parser, make_labels
 
-CHUNK_REPORTS = 256  # recorded together: what an interrupted call can lose
+# Reports recorded together. A killed call loses the model's answers of one chunk.
+CHUNK_RULES, CHUNK_OLLAMA = 1_024, 16
 
 
 def label_reports(
@@ -38,10 +39,23 @@ def label_reports(
     """
     known = _known_answers(store, target)
     total = LabelBatch(labels=[], failures=[], no_figure=[], answered=[], n_known=0)
-    for start in range(0, len(reports), CHUNK_REPORTS):
-        chunk = reports[start : start + CHUNK_REPORTS]
+    size = CHUNK_RULES if parser == "rules" else CHUNK_OLLAMA
+    for start in range(0, len(reports), size):
+        chunk = reports[start : start + size]
+        told = 0
+
+        def tell(done: int, _: int = 0) -> None:
+            nonlocal told
+            progress(done - told)
+            told = done
+
         batch = make_labels(
-            chunk, target=target, parser=parser, ollama_config=ollama_config, known=known
+            chunk,
+            target=target,
+            parser=parser,
+            ollama_config=ollama_config,
+            known=known,
+            progress=tell,
         )
         _record(store, chunk, batch, target, keep_evidence)
         total = LabelBatch(
@@ -51,7 +65,7 @@ def label_reports(
             answered=total.answered + batch.answered,
             n_known=total.n_known + batch.n_known,
         )
-        progress(len(chunk))
+        tell(len(chunk))
     catalog.fold(store.root)
     return total
 

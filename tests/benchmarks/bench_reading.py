@@ -1,10 +1,11 @@
 """Tiles per second of `read_tiles` beside what other tools do, on one slide in one process.
 
-Run: python tests/benchmarks/bench_reading.py [--rounds 5] [--threads 2]
+Run: python tests/benchmarks/bench_reading.py [--rounds 5] [--threads 2] [--tissue scan|marrow]
 
-The slides are 40x pyramids of 1.1 gigapixels made from the marrow pictures in ../shared, kept in
-the temporary folder. Every round runs every reader in turn; ratios are medians over the rounds, so
-that a busy machine slows all of them alike.
+The slides are 40x pyramids of 1.1 gigapixels, kept in the temporary folder, made from real tissue
+in ../shared: of an Aperio scan at its scanner's own JPEG quality of 30 (1 bit a pixel), or of
+marrow pictures at quality 80 (3 bits a pixel, which is hard on every decoder). Every round runs
+every reader in turn; ratios are medians over the rounds, so that a busy machine slows all alike.
 """
 
 from __future__ import annotations
@@ -33,17 +34,32 @@ from ingest.tiles import tile_grid, tile_px0  # noqa: E402
 from ingest.tissue import tile_scores, tissue_mask  # noqa: E402
 
 PICTURE_PX, ACROSS, DOWN = 1200, 56, 14  # 67,200 x 16,800 pixels, as wide as scans at 40x are
-JPEG_TILE, QUALITY = 240, 80
+JPEG_TILE = 240
+QUALITIES = {"scan": 30, "marrow": 80}
 TILE_PX, TILE_MPP, MPP, LEVEL = 224, 2.0, 0.25, 1  # level 1 has 1 micron per pixel
 SIDE = 448  # of a tile on that level
 
 
-def make_slide(path: Path, tissue: float) -> Path:
-    """Write a pyramid with levels 1, 4 and 16, the given share of it marrow and the rest glass."""
+def pictures(kind: str) -> list[np.ndarray]:
+    """Pictures of tissue at 0.25 microns per pixel, uint8 [1200, 1200, 3]."""
+    data = ROOT.parent / "shared/data"
+    if kind == "marrow":
+        files = sorted((data / "bone_marrow").glob("graz_*.jpg"))
+        return [np.asarray(Image.open(file)) for file in files]
+    slide = openslide.OpenSlide(str(data / "slides/CMU-1-Small-Region.svs"))
+    width, height = slide.dimensions
+    side = PICTURE_PX // 2  # the scan has 0.5 microns per pixel
+    corners = [(x, y) for y in range(0, height - side, side) for x in range(0, width - side, side)]
+    crops = [slide.read_region(corner, 0, (side, side)).convert("RGB") for corner in corners]
+    full = [crop for crop in crops if (np.asarray(crop).min(axis=2) < 215).mean() > 0.7]
+    return [np.asarray(crop.resize((PICTURE_PX, PICTURE_PX))) for crop in full]
+
+
+def make_slide(path: Path, tissue: float, kind: str) -> Path:
+    """Write a pyramid with levels 1, 4 and 16, the given share of it tissue and the rest glass."""
     if path.exists():
         return path
-    files = sorted((ROOT.parent / "shared/data/bone_marrow").glob("graz_*.jpg"))
-    views = [np.rot90(np.asarray(Image.open(f)), turn) for f in files for turn in range(4)]
+    views = [np.rot90(picture, turn) for picture in pictures(kind) for turn in range(4)]
     views.append(np.full_like(views[0], 243))
     grid = np.full((DOWN, ACROSS), len(views) - 1)
     width = round(ACROSS * min(1.0, tissue * 2))  # a core: half as high as the slide
@@ -60,7 +76,7 @@ def make_slide(path: Path, tissue: float) -> Path:
             small = [np.asarray(Image.fromarray(view).reduce(down)) for view in views]
             shape = (grid.shape[0] * PICTURE_PX // down, grid.shape[1] * PICTURE_PX // down, 3)
             out.write(
-                jpeg_tiles(grid, small),
+                jpeg_tiles(grid, small, QUALITIES[kind]),
                 shape=shape,
                 description=f"Aperio Image Library v11\n|AppMag = 40|MPP = {MPP}",
                 subfiletype=int(down > 1),
@@ -69,7 +85,7 @@ def make_slide(path: Path, tissue: float) -> Path:
     return unfinished.rename(path)
 
 
-def jpeg_tiles(grid: np.ndarray, pictures: list[np.ndarray]) -> Iterator[bytes]:
+def jpeg_tiles(grid: np.ndarray, pictures: list[np.ndarray], quality: int) -> Iterator[bytes]:
     """Compress a mosaic tile by tile; equal tiles are compressed once."""
     side = len(pictures[0])
     height, width = grid.shape[0] * side, grid.shape[1] * side
@@ -89,7 +105,7 @@ def jpeg_tiles(grid: np.ndarray, pictures: list[np.ndarray]) -> Iterator[bytes]:
                 part = mosaic[top : top + JPEG_TILE, left : left + JPEG_TILE]
                 tile[: part.shape[0], : part.shape[1]] = part
                 stream = io.BytesIO()
-                Image.fromarray(tile).save(stream, "JPEG", quality=QUALITY, subsampling="4:2:0")
+                Image.fromarray(tile).save(stream, "JPEG", quality=quality, subsampling="4:2:0")
                 known[key] = stream.getvalue()
             yield known[key]
 
@@ -148,11 +164,11 @@ def whole_slide(path: Path, threads: int) -> int:
     return trephine(path, tissue_tiles(path), threads)
 
 
-def bench_reading(rounds: int, threads: int) -> dict[str, float]:
+def bench_reading(rounds: int, threads: int, kind: str) -> dict[str, float]:
     """Median rates and ratios; prints them."""
     folder = Path(tempfile.gettempdir())
-    full = make_slide(folder / f"trephine-bench-full-{QUALITY}.svs", 1.0)
-    sparse = make_slide(folder / f"trephine-bench-sparse-{QUALITY}.svs", 0.05)
+    full = make_slide(folder / f"trephine-bench-full-{kind}.svs", 1.0, kind)
+    sparse = make_slide(folder / f"trephine-bench-sparse-{kind}.svs", 0.05, kind)
     slide = openslide.OpenSlide(str(full))
     coords = tile_grid(slide.dimensions, tile_px0(TILE_PX, TILE_MPP, MPP))
     row = len(np.unique(coords[:, 0]))
@@ -219,5 +235,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--tissue", choices=[*QUALITIES], default="scan")
     arguments = parser.parse_args()
-    bench_reading(arguments.rounds, arguments.threads)
+    bench_reading(arguments.rounds, arguments.threads, arguments.tissue)

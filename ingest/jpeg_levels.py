@@ -1,0 +1,165 @@
+"""Decode the JPEG tiles of a TIFF level, at once to a half, a quarter or an eighth of the size."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import simplejpeg
+import tifffile
+
+DECODER = f"simplejpeg {simplejpeg.__version__}"
+SCALES = (8, 4, 2, 1)
+_ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00"  # APP14; the colour transform follows
+_JPEG, _RGB, _YCBCR = 7, 2, 6  # values of the TIFF tags compression and photometric
+
+
+@dataclass(frozen=True, kw_only=True)
+class JpegLevel:
+    """Where the JPEG tiles of one level of a TIFF file lie."""
+
+    size_px: tuple[int, int]  # (width, height)
+    tile_px: tuple[int, int]
+    starts: np.ndarray  # byte positions, int64 (rows, columns)
+    lengths: np.ndarray  # bytes, int64 (rows, columns)
+    most_scale: int  # largest reduction that keeps the colours' resolution
+    head: bytes  # what stands before each tile's own bytes: colour space and shared tables
+
+
+def find_jpeg_levels(file: Path, where: list[dict[str, int]]) -> dict[int, JpegLevel]:
+    """Describe those levels of a TIFF file whose tiles are plain colour JPEG.
+
+    Args:
+        file: a TIFF.
+        where: of each level, its page and, where it lies below that, its sub-directory.
+
+    Returns:
+        Levels by their index in ``where``; none where the file's index is not to be understood.
+    """
+    found = {}
+    try:
+        with tifffile.TiffFile(file) as tiff:
+            for index, place in enumerate(where):
+                page: Any = tiff.pages[place["page"]]
+                if "subifd" in place:
+                    page = page.pages[place["subifd"]]
+                level = _jpeg_level(page)
+                if level is not None:
+                    found[index] = level
+    except Exception:  # a damaged index fails in many ways: libtiff is to judge the file
+        return {}
+    return found
+
+
+def _jpeg_level(page: Any) -> JpegLevel | None:
+    """None where the tiles are not plain colour JPEG, one is missing or larger than its pixels."""
+    if (
+        (page.compression, page.samplesperpixel, page.bitspersample) != (_JPEG, 3, 8)
+        or page.photometric not in (_RGB, _YCBCR)
+        or page.planarconfig != 1
+        or not page.is_tiled
+        or page.tilewidth % max(SCALES)
+        or page.tilelength % max(SCALES)
+    ):
+        return None
+    columns, rows = -(-page.imagewidth // page.tilewidth), -(-page.imagelength // page.tilelength)
+    starts, lengths = (
+        np.asarray(numbers, np.int64) for numbers in (page.dataoffsets, page.databytecounts)
+    )
+    most = 65_536 + 4 * page.tilewidth * page.tilelength
+    if len(starts) != columns * rows or not (0 < lengths.min() <= lengths.max() < most):
+        return None
+    tables = page.jpegtables or b"\xff\xd8\xff\xd9"
+    return JpegLevel(
+        size_px=(page.imagewidth, page.imagelength),
+        tile_px=(page.tilewidth, page.tilelength),
+        starts=starts.reshape(rows, columns),
+        lengths=lengths.reshape(rows, columns),
+        # libjpeg decodes colours that are subsampled in one direction only at half the resolution
+        most_scale=max(SCALES) if len({*(page.subsampling or (1, 1))}) == 1 else 2,
+        head=b"\xff\xd8" + _ADOBE + bytes([page.photometric == _YCBCR]) + tables[2:-2],
+    )
+
+
+class JpegReader:
+    """A level at 1/scale of its size, through the inverse cosine transform. For one thread.
+
+    A scaled transform (`scale_denom` of libjpeg) leaves out the frequencies that the smaller
+    picture cannot hold, and most of the decoder's work with them; pixel j spans the level's pixels
+    [j, j + 1) times the scale, as an average over them would.
+
+    Args:
+        descriptor: of the open file; reads are by position, so that threads share it.
+        level: what to read.
+        scale: 1, 2, 4 or 8.
+    """
+
+    def __init__(self, descriptor: int, level: JpegLevel, scale: int) -> None:
+        self._descriptor, self._level, self._scale = descriptor, level, scale
+        self._side = (level.tile_px[0] // scale, level.tile_px[1] // scale)
+        self._size = tuple(max(1, side // scale) for side in level.size_px)
+        self._held: dict[tuple[int, int], np.ndarray] = {}  # tiles of the last read
+
+    def read(self, x: int, y: int, width: int, height: int) -> np.ndarray:
+        """Pixels of a rectangle, uint8 [height, width, 3]; beyond the level its edge goes on.
+
+        Raises:
+            ValueError: the rectangle lies outside the level, or a tile is damaged.
+            OSError: the file cannot be read.
+        """
+        right, bottom = min(x + width, self._size[0]), min(y + height, self._size[1])
+        if x < 0 or y < 0 or right <= x or bottom <= y:
+            raise ValueError(f"({x}, {y}) px lies outside a level of {self._size} px")
+        across, down = self._side
+        columns = range(x // across, -(-right // across))
+        held = {}
+        for row in range(y // down, -(-bottom // down)):
+            places = [(row, column) for column in columns]
+            held.update({place: self._held[place] for place in places if place in self._held})
+            held.update(self._decode([place for place in places if place not in self._held]))
+        self._held = held
+        out = np.empty((height, width, 3), np.uint8)
+        for (row, column), tile in held.items():
+            left, top = column * across - x, row * down - y
+            part = out[max(top, 0) : min(top + down, bottom - y),
+                       max(left, 0) : min(left + across, right - x)]  # fmt: skip
+            part[:] = tile[max(-top, 0) :, max(-left, 0) :][: part.shape[0], : part.shape[1]]
+        out[bottom - y :] = out[bottom - y - 1]
+        out[:, right - x :] = out[:, right - x - 1 : right - x]
+        return out
+
+    def _decode(
+        self, places: list[tuple[int, int]]
+    ) -> Iterator[tuple[tuple[int, int], np.ndarray]]:
+        """Tiles of one row; those that lie side by side in the file come by one read."""
+        starts, lengths = (
+            [int(numbers[place]) for place in places]
+            for numbers in (self._level.starts, self._level.lengths)
+        )
+        done = 0
+        while done < len(places):
+            first, end = done, starts[done]
+            while done < len(places) and starts[done] == end:
+                end += lengths[done]
+                done += 1
+            data = os.pread(self._descriptor, end - starts[first], starts[first])
+            if len(data) < end - starts[first]:
+                raise OSError(f"the file ends at byte {starts[first] + len(data)}, within a tile")
+            for i in range(first, done):
+                at = starts[i] - starts[first]
+                yield places[i], self._tile(data[at + 2 : at + lengths[i]])
+
+    def _tile(self, data: bytes) -> np.ndarray:
+        data = self._level.head + data
+        size = simplejpeg.decode_jpeg_header(data)[1::-1]
+        if size != self._level.tile_px:
+            raise ValueError(f"it has a tile of {size} px, expected {self._level.tile_px}")
+        width, height = self._side
+        return simplejpeg.decode_jpeg(
+            data, "RGB", min_width=width, min_height=height,
+            buffer=np.empty((height, width, 3), np.uint8),
+        )  # fmt: skip

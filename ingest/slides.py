@@ -53,6 +53,7 @@ class SlideReader:
         self.levels: list[tuple[int, int]] = source.levels
         self.reader: str = source.name
         self._source = source
+        self._overview: tuple[np.ndarray, float] | None = None
 
     def __enter__(self) -> SlideReader:
         return self
@@ -85,11 +86,21 @@ class SlideReader:
             coarser. Its top-left corner is the slide's.
         """
         mpp = max(mpp, self.mpp)
-        return self._whole(mpp), mpp
+        if self._overview is None or self._overview[1] != mpp:
+            self._overview = self._whole(mpp), mpp
+        return self._overview
 
     def thumbnail(self, max_px: int = 1024) -> np.ndarray:
         """The whole slide with a long side of at most ``max_px``, uint8 [h, w, 3]."""
-        return self._whole(self.mpp * max(1.0, max(self.size_px0) / max_px))
+        mpp = self.mpp * max(1.0, max(self.size_px0) / max_px)
+        if mpp < OVERVIEW_MPP:
+            return self._whole(mpp)
+        pixels, fine_mpp = self.overview()
+        width, height = (max(1, round(side * self.mpp / mpp)) for side in self.size_px0)
+        frame = (0, 0, min(width * mpp / fine_mpp, pixels.shape[1]),
+                 min(height * mpp / fine_mpp, pixels.shape[0]))  # fmt: skip
+        small = Image.fromarray(pixels).resize((width, height), Image.Resampling.BOX, box=frame)
+        return np.asarray(small)
 
     def _whole(self, mpp: float) -> np.ndarray:
         """Read the whole slide piece by piece, so that a flat file needs no more memory."""
@@ -233,9 +244,11 @@ def open_slide(path: Path, *, mpp: float | None = None) -> SlideReader:
                     f"slide {path.name!r} cannot be opened: {_first_line(error)}."
                 ) from None
             source = _OpenSlideSource(slide, path)
+        on_error.callback(source.close)
         reader = SlideReader(path, source, _find_mpp(path, mpp, slide, source.about))
-        if isinstance(source, _OpenSlideSource):
-            on_error.pop_all()
+        on_error.pop_all()
+        if slide is not None and not isinstance(source, _OpenSlideSource):
+            slide.close()
         return reader
 
 
@@ -282,37 +295,45 @@ class _VipsSource:
         known = set(slide.level_dimensions) if slide is not None and slide.level_count > 1 else None
         self.levels: list[tuple[int, int]] = []
         self._where: list[dict[str, int]] = []
+        regions = []
         for where, image in self._pages(base):
             size = (image.width, image.height)
             if size not in self.levels and (known is None or size in known):
                 self.levels.append(size)
                 self._where.append(where)
-        for index in range(len(self.levels)):  # decode a corner: a truncated or foreign codec shows
-            image = self._load(self._where[index])
-            side = min(64, image.width, image.height)
-            region = pyvips.Region.new(image)
-            region.fetch(image.width - side, image.height - side, side, side)
+                regions.append(pyvips.Region.new(image))
+        self._jpeg = find_jpeg_levels(file, self._where)
         self._descriptor = os.open(file, os.O_RDONLY)
-        found = find_jpeg_levels(file, self._where)
-        self._jpeg = {index: level for index, level in found.items() if self._agrees(index, level)}
+        try:
+            for index, (region, (width, height)) in enumerate(
+                zip(regions, self.levels, strict=True)
+            ):
+                if index in self._jpeg and self._agrees(self._jpeg[index], region):
+                    continue
+                self._jpeg.pop(index, None)
+                side = min(64, width, height)  # a truncated or foreign codec shows in a corner
+                region.fetch(width - side, height - side, side, side)
+        except pyvips.Error:
+            self.close()
+            raise
         if self._jpeg:
             self.name += f", {DECODER}"
 
-    def _agrees(self, index: int, level: JpegLevel) -> bool:
+    def _agrees(self, level: JpegLevel, region: Any) -> bool:
         """Whether our decoder makes of a tile with many bytes what libvips makes of it.
 
         Of three, since one may be damaged: it is then refused when it is asked for.
         """
-        image = self._load(self._where[index])
-        ours, theirs = JpegReader(self._descriptor, level, 1), _VipsCanvas(image, 1, 1)
+        reader = JpegReader(self._descriptor, level, 1)
         (width, height), (across, down) = level.size_px, level.tile_px
         for place in np.argsort(level.lengths, axis=None)[:-4:-1]:
             row, column = divmod(int(place), level.lengths.shape[1])
             x, y = column * across, row * down
             box = (x, y, min(across, width - x), min(down, height - y))
             with contextlib.suppress(ValueError, OSError, pyvips.Error):
-                apart = np.abs(ours.read(*box).astype(np.int16) - theirs.fetch(*box))
-                return bool(apart.mean() < MOST_APART)
+                ours = reader.read(*box)
+                theirs = np.frombuffer(region.fetch(*box), np.uint8).reshape(ours.shape)
+                return bool(np.abs(ours.astype(np.int16) - theirs).mean() < MOST_APART)
         return False
 
     def _load(self, where: dict[str, int]) -> Any:
@@ -418,7 +439,12 @@ def _tiled(image: Any) -> bool:
 
 
 def _require_colour(file: Path, image: Any) -> None:
-    """Refuse what is not 8-bit RGB, with or without alpha: other pixels would be guessed at."""
+    """Refuse what is not upright 8-bit RGB, with or without alpha: the rest would be guessed at."""
+    if _get(image, "orientation", 1) > 1:
+        raise SlideRefused(
+            f"slide {file.name!r} is stored turned or mirrored (orientation "
+            f"{image.get('orientation')}), expected 1. Export it again upright."
+        )
     if image.format != "uchar" or image.bands not in (3, 4) or image.interpretation != "srgb":
         raise SlideRefused(
             f"slide {file.name!r} has {image.bands} channel(s) of {image.format} "

@@ -35,11 +35,11 @@ def find_tiles(reader: SlideReader, tiling: Tiling) -> FoundTiles:
     """
     reader.require_mpp(tiling.tile_mpp)
     overview, mpp = reader.overview()
-    mask = tissue.tissue_mask(overview, mpp)
+    masks = tissue.masks(overview, mpp)
     side = tile_px0(tiling.tile_px, tiling.tile_mpp, reader.mpp)
     pixel = mpp / reader.mpp
     coords = tile_grid(reader.size_px0, side)
-    shares = tissue.tile_scores(mask, coords, side, pixel)
+    shares = tissue.tile_scores(masks.tissue, coords, side, pixel)
     kept = (shares >= tiling.min_tissue) & (shares > 0)
     why_none = ""
     if not len(coords):
@@ -52,8 +52,8 @@ def find_tiles(reader: SlideReader, tiling: Tiling) -> FoundTiles:
     return FoundTiles(
         coords=coords,
         tissue=shares[kept],
-        pen=tissue.tile_scores(tissue.pen_mask(overview, mpp), coords, side, pixel),
-        tissue_mm2=float(mask.sum()) * mpp**2 / 1e6,
+        pen=tissue.tile_scores(masks.pen, coords, side, pixel),
+        tissue_mm2=float(masks.tissue.sum()) * mpp**2 / 1e6,
         black_share=float((overview.max(axis=2) < BLACK).mean()),
         why_none=why_none,
     )

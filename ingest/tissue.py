@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
 
 import numpy as np
+from scipy import ndimage
 
 from ingest.tiles import tile_shares
 
@@ -14,59 +17,135 @@ FAT_UM = (
 )
 SPECK_UM = 40.0  # dust is narrower, a piece of tissue that stands alone is not
 STROKE_UM = 80.0  # narrowest stroke of a pen
+WALL = 4  # grey levels by which a wall is darker than what is around it
+DARK = 90  # grey level under which ink may be black
+REACH_UM = 800.0  # no filter looks further: fat, twice a speck and three strokes
+BLOCK = 16  # pixels
 DENSE_UM = 104.0  # a window on the scale of a fat cell: lace of cell walls fills it, dust does not
 
 
-def tissue_mask(rgb: np.ndarray, mpp: float) -> np.ndarray:
-    """Mark the tissue on an overview of a slide; fat cells inside the marrow are tissue.
+class Masks(NamedTuple):
+    """What lies where on an overview of a slide; bool [h, w] each."""
+
+    tissue: np.ndarray  # glass, pen ink and black borders are False; so is all of a dark field
+    pen: np.ndarray  # red, green, blue and black ink
+
+
+def masks(rgb: np.ndarray, mpp: float) -> Masks:
+    """Mark the tissue and the ink on an overview; fat cells inside the marrow are tissue.
+
+    The work grows with what lies on the glass, not with the glass: a piece of even, bright field
+    is neither, and what is further from it than any filter reaches cannot change it.
 
     Args:
         rgb: uint8 [h, w, 3], best at 8 to 16 microns per pixel.
         mpp: microns per pixel of ``rgb``.
-
-    Returns:
-        bool [h, w]. Glass, pen ink and black borders are False; so is all of a dark-field picture.
     """
-    if not is_bright_field(rgb):
-        return np.zeros(rgb.shape[:2], bool)
-    top, low = _extremes(_white_balanced(_planes(rgb)))
-    coloured = top - low > (0.055 * _LEVELS).astype(np.uint8).take(top)  # HSV saturation
+    found = Masks(*np.zeros((2, *rgb.shape[:2]), bool))
+    if not rgb.size:
+        return found
+    balance = _white_balance(rgb) if is_bright_field(rgb) else None
+    for place, zone in _busy_zones(rgb, balance, math.ceil(REACH_UM / mpp)):
+        piece = rgb[place]
+        ink = _ink(piece, mpp)
+        found.pen[place][zone] = ink[zone]
+        if balance is not None:
+            found.tissue[place][zone] = _tissue(piece, mpp, balance, ink)[zone]
+    return found
+
+
+def _tissue(rgb: np.ndarray, mpp: float, balance: list[np.ndarray], ink: np.ndarray) -> np.ndarray:
+    planes = [table.take(plane) for table, plane in zip(balance, _planes(rgb), strict=True)]
+    top, low = _extremes(planes)
+    coloured = top - low > _COLOURED.take(top)
     # walls of fat cells have next to no colour at this scale, but are darker than what they enclose
     window = _odd(DENSE_UM, mpp)
-    wall = _box_sum(low, window, "edge") > (low.astype(np.int32) + 4) * window**2
-    stained = (coloured | wall) & (top > 51)
-    stained &= ~(ink := pen_mask(rgb, mpp))
+    wall = _box_sum(low, window, "edge") > (low.astype(np.int32) + WALL) * window**2
+    stained = (coloured | wall) & (top > 51) & ~ink
     stained &= _box_sum(stained, window, "constant") > 0.08 * window**2
     # closed before opened: the walls between fat cells are thinner than dust
     return _opened(_closed(stained, _odd(FAT_UM, mpp)), _odd(SPECK_UM, mpp)) & ~ink
 
 
-def pen_mask(rgb: np.ndarray, mpp: float) -> np.ndarray:
-    """Mark red, green, blue and black, bool [h, w]: wide areas that no routine stain colours so.
+def _ink(rgb: np.ndarray, mpp: float) -> np.ndarray:
+    """Wide areas that no routine stain colours so.
 
     The pale rim of a stroke looks like eosin, so ink reaches a stroke's width beyond its core.
     """
-    top, low = _extremes(_planes(rgb))
-    core, inky, black = (np.zeros(rgb.shape[:2], bool) for _ in range(3))
-    seen = top - low > (0.12 * _LEVELS).astype(np.uint8).take(
-        top
-    )  # the rest has no hue to speak of
-    hue, saturation, value = hsv(rgb[seen])
-    red = ((hue < 18) | (hue > 350)) & (saturation > 0.6) & (value > 0.3)
-    green = (hue > 75) & (hue < 190) & (saturation > 0.3)
-    blue = (hue >= 190) & (hue < 242) & (saturation > 0.45)
-    core[seen] = (red | green | blue) & (value > 0.16)
-    inky[seen] = (hue < 25) | (hue > 340) | ((hue > 75) & (hue < 242))
-    dark = top < 90
+    red, green, _ = planes = _planes(rgb)
+    top, low = _extremes(planes)
+    # hue is dear: it is asked for only where it can matter, and bounds are a little wide
+    cool = (red - np.minimum(red, green) <= 9) & (top - low > _CALM.take(top))
+    core, black, rim = (np.zeros(rgb.shape[:2], bool) for _ in range(3))
+    maybe = cool | (top - low > _VIVID.take(top))
+    hue, saturation, value = hsv(rgb[maybe])
+    reds = ((hue < 18) | (hue > 350)) & (saturation > 0.6) & (value > 0.3)
+    greens = (hue > 75) & (hue < 190) & (saturation > 0.3)
+    blues = (hue >= 190) & (hue < 242) & (saturation > 0.45)
+    core[maybe] = (reds | greens | blues) & (value > 0.16)
+    dark = top < DARK
     black[dark] = (top[dark] < 41) | (low[dark] > 0.75 * top[dark])  # dark nuclei are purple
     stroke = _odd(STROKE_UM, mpp)
-    core = _opened(core, stroke)
-    return core | (_grown(core, _odd(2 * STROKE_UM, mpp)) & inky) | _opened(black, stroke)
+    core, black = _opened(core, stroke), _opened(black, stroke)
+    if core.any():
+        around = _grown(core, _odd(2 * STROKE_UM, mpp)) & (top - low > _HUED.take(top))
+        hue, _, _ = hsv(rgb[around])
+        rim[around] = (hue < 25) | (hue > 340) | ((hue > 75) & (hue < 242))
+    return core | rim | black
+
+
+def _busy_zones(
+    rgb: np.ndarray, balance: list[np.ndarray] | None, reach: int
+) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
+    """Pieces of an overview that hold all that may be tissue or ink, and all that is near it.
+
+    Args:
+        rgb: uint8 [h, w, 3].
+        balance: from `_white_balance`; None: everything may be something.
+        reach: pixels, at least a window of the wall filter.
+
+    Yields:
+        Places, and which of their pixels are nearer to their own content than to another's,
+        bool [h, w]; pixels of no zone are even, bright field.
+    """
+    height, width = rgb.shape[:2]
+    rows, columns = -(-height // BLOCK), -(-width // BLOCK)
+    busy = np.ones((rows, columns), bool)
+    if balance is not None:
+        low, high = (_block_extremes(rgb, extreme) for extreme in (np.minimum, np.maximum))
+        busy = (low.min(2) < DARK) | (high.max(2) - low.min(2) > _HUED.take(low.min(2)))
+        low, high = (
+            np.stack([table.take(side[..., c]) for c, table in enumerate(balance)], axis=2)
+            for side in (low, high)
+        )
+        darkest = low.min(2)
+        busy |= high.max(2) - darkest > _COLOURED.take(darkest)
+        brightest = ndimage.maximum_filter(high.min(2), 3)
+        busy |= brightest.astype(int) - darkest > WALL
+    near = ndimage.binary_dilation(busy, np.ones((3, 3)), iterations=-(-reach // BLOCK))
+    labels, count = ndimage.label(near, np.ones((3, 3)))
+    places = ndimage.find_objects(labels)
+    for number in range(1, count + 1):
+        across, down = places[number - 1][1], places[number - 1][0]
+        zone = labels[down, across] == number
+        place = (
+            slice(down.start * BLOCK, min(down.stop * BLOCK, height)),
+            slice(across.start * BLOCK, min(across.stop * BLOCK, width)),
+        )
+        zone = zone.repeat(BLOCK, axis=0).repeat(BLOCK, axis=1)
+        yield place, zone[: place[0].stop - place[0].start, : place[1].stop - place[1].start]
+
+
+def _block_extremes(rgb: np.ndarray, extreme: np.ufunc) -> np.ndarray:
+    """Smallest or largest values of each block and channel, uint8 [rows, columns, 3]."""
+    padded = np.pad(rgb, [(0, -side % BLOCK) for side in rgb.shape[:2]] + [(0, 0)], mode="edge")
+    down = extreme.reduce(padded.reshape(-1, BLOCK, 3 * padded.shape[1]), axis=1)
+    return extreme.reduce(down.reshape(len(down), -1, BLOCK, 3), axis=2)
 
 
 def is_bright_field(rgb: np.ndarray) -> bool:
     """Whether some of the picture is as bright as glass or fat; fluorescence is not."""
-    return bool(rgb.size) and _percentile(_extremes(_planes(rgb))[1], 0.99) >= 128
+    return bool(rgb.size) and _percentile(_extremes(_planes(_sample(rgb)))[1], 0.99) >= 128
 
 
 def tile_scores(
@@ -110,6 +189,9 @@ def hsv(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 _LEVELS = np.arange(256)
+_COLOURED, _HUED, _CALM, _VIVID = (  # saturations, as differences of channels
+    (share * _LEVELS).astype(np.uint8) for share in (0.055, 0.12, 0.28, 0.58)
+)
 
 
 def _planes(rgb: np.ndarray) -> list[np.ndarray]:
@@ -123,17 +205,21 @@ def _extremes(planes: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     return np.maximum(np.maximum(red, green), blue), np.minimum(np.minimum(red, green), blue)
 
 
-def _white_balanced(planes: list[np.ndarray]) -> list[np.ndarray]:
-    """Scale each channel so that the glass is white: scanners tint it."""
-    glass = [max(_percentile(plane, 0.99), 180) for plane in planes]
-    tables = [np.minimum(_LEVELS * (255 / level), 255).astype(np.uint8) for level in glass]
-    return [table.take(plane) for table, plane in zip(tables, planes, strict=True)]
+def _white_balance(rgb: np.ndarray) -> list[np.ndarray]:
+    """Tables that scale each channel so that the glass is white: scanners tint it."""
+    glass = [max(_percentile(plane, 0.99), 180) for plane in _planes(_sample(rgb))]
+    return [np.minimum(_LEVELS * (255 / level), 255).astype(np.uint8) for level in glass]
+
+
+def _sample(rgb: np.ndarray) -> np.ndarray:
+    """Some 100,000 pixels, which will do for a percentile."""
+    step = max(1, round((rgb.size / 300_000) ** 0.5))
+    return rgb[::step, ::step]
 
 
 def _percentile(plane: np.ndarray, share: float) -> int:
     """Smallest level with at least the given share of a uint8 plane at or under it."""
-    step = max(1, round((plane.size / 250_000) ** 0.5))  # a quarter of a million pixels will do
-    counts = np.bincount(plane[::step, ::step].ravel(), minlength=256)
+    counts = np.bincount(plane.ravel(), minlength=256)
     return int(np.searchsorted(counts.cumsum(), share * counts.sum()))
 
 

@@ -31,7 +31,7 @@ sys.path.insert(0, str(ROOT))
 
 from ingest.slides import open_slide  # noqa: E402
 from ingest.tiles import tile_grid, tile_px0  # noqa: E402
-from ingest.tissue import tile_scores, tissue_mask  # noqa: E402
+from ingest.tissue import masks, tile_scores  # noqa: E402
 
 PICTURE_PX, ACROSS, DOWN = 1200, 56, 14  # 67,200 x 16,800 pixels, as wide as scans at 40x are
 JPEG_TILE = 240
@@ -155,7 +155,7 @@ def tissue_tiles(path: Path) -> np.ndarray:
         side = tile_px0(TILE_PX, TILE_MPP, reader.mpp)
         coords = tile_grid(reader.size_px0, side)
         overview, mpp = reader.overview()
-        shares = tile_scores(tissue_mask(overview, mpp), coords, side, mpp / reader.mpp)
+        shares = tile_scores(masks(overview, mpp).tissue, coords, side, mpp / reader.mpp)
         return coords[shares >= 0.05]
 
 

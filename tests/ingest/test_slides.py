@@ -270,6 +270,8 @@ def test_overview_and_thumbnail_are_the_whole_slide(speckled: Path, reader_name:
         overview, mpp = reader.overview()
         assert (overview.shape, mpp) == ((56, 81, 3), 8.0)
         assert max(reader.thumbnail(500).shape) == 500
+        coarse = reader.thumbnail(40)  # from the overview
+        assert coarse.shape == (28, 40, 3)
         assert reader.thumbnail(5000).shape == (900, 1300, 3)
         with openslide.OpenSlide(str(speckled)) as slide:
             base = slide.read_region((0, 0), 0, slide.dimensions).convert("RGB").reduce(16)
@@ -354,6 +356,15 @@ def test_other_than_8_bit_colour_is_refused(kind: str, tmp_path: Path) -> None:
     else:
         path = write_tiff(tmp_path / "d.tif", [rgb.astype(np.uint16) * 257])
     with pytest.raises(SlideRefused, match="expected 8-bit colour"):
+        open_slide(path)
+
+
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_a_turned_slide_is_refused(orientation: int, tmp_path: Path) -> None:
+    path = write_tiff(
+        tmp_path / "a.svs", speckle(600, 800), extratags=[(274, 3, 1, orientation, True)]
+    )
+    with pytest.raises(SlideRefused, match=rf"turned .*{orientation}\)"):
         open_slide(path)
 
 

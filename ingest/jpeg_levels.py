@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import simplejpeg
 import tifffile
 
 DECODER = f"simplejpeg {simplejpeg.__version__}"
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # a damaged index is told by our errors
 SCALES = (8, 4, 2, 1)
 _ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00"  # APP14; the colour transform follows
 _JPEG, _RGB, _YCBCR = 7, 2, 6  # values of the TIFF tags compression and photometric
@@ -26,6 +28,7 @@ class JpegLevel:
     tile_px: tuple[int, int]
     starts: np.ndarray  # byte positions, int64 (rows, columns)
     lengths: np.ndarray  # bytes, int64 (rows, columns)
+    is_misnamed: bool  # the TIFF says RGB of tiles that are YCbCr, as Bio-Formats writes them
     most_scale: int  # largest reduction that keeps the colours' resolution
     head: bytes  # what stands before each tile's own bytes: colour space and shared tables
 
@@ -47,7 +50,7 @@ def find_jpeg_levels(file: Path, where: list[dict[str, int]]) -> dict[int, JpegL
                 page: Any = tiff.pages[place["page"]]
                 if "subifd" in place:
                     page = page.pages[place["subifd"]]
-                level = _jpeg_level(page)
+                level = _jpeg_level(page, tiff.filehandle)
                 if level is not None:
                     found[index] = level
     except Exception:  # a damaged index fails in many ways: libtiff is to judge the file
@@ -55,7 +58,7 @@ def find_jpeg_levels(file: Path, where: list[dict[str, int]]) -> dict[int, JpegL
     return found
 
 
-def _jpeg_level(page: Any) -> JpegLevel | None:
+def _jpeg_level(page: Any, file: Any) -> JpegLevel | None:
     """None where the tiles are not plain colour JPEG, one is missing or larger than its pixels."""
     if (
         (page.compression, page.samplesperpixel, page.bitspersample) != (_JPEG, 3, 8)
@@ -74,11 +77,14 @@ def _jpeg_level(page: Any) -> JpegLevel | None:
     if len(starts) != columns * rows or not (0 < lengths.min() <= lengths.max() < most):
         return None
     tables = page.jpegtables or b"\xff\xd8\xff\xd9"
+    file.seek(int(starts[0]))
+    is_jfif = file.read(11).endswith(b"JFIF\x00")  # which is YCbCr by definition
     return JpegLevel(
         size_px=(page.imagewidth, page.imagelength),
         tile_px=(page.tilewidth, page.tilelength),
         starts=starts.reshape(rows, columns),
         lengths=lengths.reshape(rows, columns),
+        is_misnamed=is_jfif and page.photometric == _RGB,
         # libjpeg decodes colours that are subsampled in one direction only at half the resolution
         most_scale=max(SCALES) if len({*(page.subsampling or (1, 1))}) == 1 else 2,
         head=b"\xff\xd8" + _ADOBE + bytes([page.photometric == _YCBCR]) + tables[2:-2],
@@ -96,10 +102,13 @@ class JpegReader:
         descriptor: of the open file; reads are by position, so that threads share it.
         level: what to read.
         scale: 1, 2, 4 or 8.
+        strict: refuse a tile that is damaged in a way that others read over.
     """
 
-    def __init__(self, descriptor: int, level: JpegLevel, scale: int) -> None:
-        self._descriptor, self._level, self._scale = descriptor, level, scale
+    def __init__(
+        self, descriptor: int, level: JpegLevel, scale: int, *, strict: bool = True
+    ) -> None:
+        self._descriptor, self._level, self._strict = descriptor, level, strict
         self._side = (level.tile_px[0] // scale, level.tile_px[1] // scale)
         self._size = tuple(max(1, side // scale) for side in level.size_px)
         self._held: dict[tuple[int, int], np.ndarray] = {}  # tiles of the last read
@@ -155,11 +164,14 @@ class JpegReader:
 
     def _tile(self, data: bytes) -> np.ndarray:
         data = self._level.head + data
-        size = simplejpeg.decode_jpeg_header(data)[1::-1]
+        try:
+            size = simplejpeg.decode_jpeg_header(data, strict=self._strict)[1::-1]
+        except KeyError:  # what simplejpeg says of colours that it does not know
+            raise ValueError("the header of a tile is damaged") from None
         if size != self._level.tile_px:
             raise ValueError(f"it has a tile of {size} px, expected {self._level.tile_px}")
         width, height = self._side
         return simplejpeg.decode_jpeg(
-            data, "RGB", min_width=width, min_height=height,
+            data, "RGB", min_width=width, min_height=height, strict=self._strict,
             buffer=np.empty((height, width, 3), np.uint8),
         )  # fmt: skip

@@ -310,7 +310,9 @@ class _VipsSource:
             ):
                 if index in self._jpeg and self._agrees(self._jpeg[index], region):
                     continue
-                self._jpeg.pop(index, None)
+                level = self._jpeg.pop(index, None)
+                if level is not None and level.is_misnamed:
+                    raise pyvips.Error("its tiles have other colours than its header says")
                 side = min(64, width, height)  # a truncated or foreign codec shows in a corner
                 region.fetch(width - side, height - side, side, side)
         except pyvips.Error:
@@ -322,9 +324,9 @@ class _VipsSource:
     def _agrees(self, level: JpegLevel, region: Any) -> bool:
         """Whether our decoder makes of a tile with many bytes what libvips makes of it.
 
-        Of three, since one may be damaged: it is then refused when it is asked for.
+        Damage that both read over counts as agreement: it is refused when it is asked for.
         """
-        reader = JpegReader(self._descriptor, level, 1)
+        reader = JpegReader(self._descriptor, level, 1, strict=False)
         (width, height), (across, down) = level.size_px, level.tile_px
         for place in np.argsort(level.lengths, axis=None)[:-4:-1]:
             row, column = divmod(int(place), level.lengths.shape[1])
@@ -333,6 +335,9 @@ class _VipsSource:
             with contextlib.suppress(ValueError, OSError, pyvips.Error):
                 ours = reader.read(*box)
                 theirs = np.frombuffer(region.fetch(*box), np.uint8).reshape(ours.shape)
+                if level.is_misnamed:  # libtiff believes the header and shows Y, Cb, Cr as colours
+                    picture = Image.frombytes("YCbCr", box[2:], theirs.tobytes())
+                    theirs = np.asarray(picture.convert("RGB"))
                 return bool(np.abs(ours.astype(np.int16) - theirs).mean() < MOST_APART)
         return False
 

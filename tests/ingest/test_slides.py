@@ -221,6 +221,23 @@ def test_jpeg_tiles_are_what_libvips_makes_of_them(
                 reader.read(width, 0, 4, 4)
 
 
+def test_colours_are_right_where_the_header_misnames_them(tmp_path: Path, shared: Path) -> None:
+    """Bio-Formats writes YCbCr tiles and calls them RGB: libtiff then shows them green."""
+    picture = np.full((600, 800, 3), (200, 120, 180), np.uint8)
+    path = tmp_path / "a.ome.tif"
+    options = {"tile": (256, 256), "compression": "jpeg", "metadata": None}
+    with tifffile.TiffWriter(path, ome=False) as out:
+        tiles = jpeg_tiles(picture, 256, "420")
+        out.write(tiles, shape=picture.shape, dtype="uint8", photometric="rgb", **options)
+    with open_slide(path, mpp=0.5) as reader:
+        tile = read_all(reader, np.array([[256, 0]]), 64, 2.0)[0]
+        assert np.abs(tile.astype(int) - picture[0, 0]).max() <= 3
+    with open_slide(shared / "data/slides/os1_he_detail.ome.tif") as reader:
+        red, green, blue = reader.overview(2.0)[0].mean(axis=(0, 1))
+    assert green < red - 10  # pink and violet
+    assert green < blue - 30
+
+
 def test_a_jpeg_tile_that_is_damaged_or_foreign_is_refused(tmp_path: Path) -> None:
     path = write_tiff(tmp_path / "a.svs", [speckle(900, 1300)[0]], jpeg="420")
     level = find_jpeg_levels(path, [{"page": 0}])[0]

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import simplejpeg
-import tifffile
+
+from ingest.tiff_index import (
+    BITS,
+    COMPRESSION,
+    HEIGHT,
+    JPEG_TABLES,
+    PHOTOMETRIC,
+    PLANES,
+    SAMPLES,
+    TILE_BYTES,
+    TILE_HEIGHT,
+    TILE_WIDTH,
+    TILES,
+    WIDTH,
+    Directory,
+)
 
 DECODER = f"simplejpeg {simplejpeg.__version__}"
-logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # a damaged index is told by our errors
 SCALES = (8, 4, 2, 1)
 _ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00"  # APP14; the colour transform follows
 _JPEG, _RGB, _YCBCR = 7, 2, 6  # values of the TIFF tags compression and photometric
+_NONE = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,61 +45,47 @@ class JpegLevel:
     head: bytes  # what stands before each tile's own bytes: colour space and shared tables
 
 
-def find_jpeg_levels(file: Path, where: list[dict[str, int]]) -> dict[int, JpegLevel]:
-    """Describe those levels of a TIFF file whose tiles are plain colour JPEG.
-
-    Args:
-        file: a TIFF.
-        where: of each level, its page and, where it lies below that, its sub-directory.
+def find_jpeg_level(descriptor: int, page: Directory) -> JpegLevel | None:
+    """Describe a picture of a TIFF file.
 
     Returns:
-        Levels by their index in ``where``; none where the file's index is not to be understood.
+        None where its tiles are not plain colour JPEG, one is missing or larger than its pixels:
+        libtiff is to judge them.
     """
-    found = {}
-    try:
-        with tifffile.TiffFile(file) as tiff:
-            for index, place in enumerate(where):
-                page: Any = tiff.pages[place["page"]]
-                if "subifd" in place:
-                    page = page.pages[place["subifd"]]
-                level = _jpeg_level(page, tiff.filehandle)
-                if level is not None:
-                    found[index] = level
-    except Exception:  # a damaged index fails in many ways: libtiff is to judge the file
-        return {}
-    return found
-
-
-def _jpeg_level(page: Any, file: Any) -> JpegLevel | None:
-    """None where the tiles are not plain colour JPEG, one is missing or larger than its pixels."""
+    photometric = page.get(PHOTOMETRIC)
+    width, height, tile_width, tile_height = (
+        page.get(tag) for tag in (WIDTH, HEIGHT, TILE_WIDTH, TILE_HEIGHT)
+    )
     if (
-        (page.compression, page.samplesperpixel, page.bitspersample) != (_JPEG, 3, 8)
-        or page.photometric not in (_RGB, _YCBCR)
-        or page.planarconfig != 1
-        or not page.is_tiled
-        or page.tilewidth % max(SCALES)
-        or page.tilelength % max(SCALES)
+        [page.get(COMPRESSION, 1), page.get(SAMPLES, 1), page.get(BITS, 1)] != [_JPEG, 3, 8]
+        or photometric not in (_RGB, _YCBCR)
+        or page.get(PLANES, 1) != 1
+        or not tile_width * tile_height
+        or tile_width % max(SCALES)
+        or tile_height % max(SCALES)
     ):
         return None
-    columns, rows = -(-page.imagewidth // page.tilewidth), -(-page.imagelength // page.tilelength)
-    starts, lengths = (
-        np.asarray(numbers, np.int64) for numbers in (page.dataoffsets, page.databytecounts)
-    )
-    most = 65_536 + 4 * page.tilewidth * page.tilelength
-    if len(starts) != columns * rows or not (0 < lengths.min() <= lengths.max() < most):
+    starts, lengths = page.tags.get(TILES, _NONE), page.tags.get(TILE_BYTES, _NONE)
+    columns, rows = -(-width // tile_width), -(-height // tile_height)
+    most = 65_536 + 4 * tile_width * tile_height
+    if not len(starts) == columns * rows > 0 or not 0 < lengths.min() <= lengths.max() < most:
         return None
-    tables = page.jpegtables or b"\xff\xd8\xff\xd9"
-    file.seek(int(starts[0]))
-    is_jfif = file.read(11).endswith(b"JFIF\x00")  # which is YCbCr by definition
+    tables = page.tags.get(JPEG_TABLES, _NONE).astype(np.uint8).tobytes() or b"\xff\xd8\xff\xd9"
+    head = b"\xff\xd8" + _ADOBE + bytes([photometric == _YCBCR]) + tables[2:-2]
+    tile = os.pread(descriptor, int(lengths[0]), int(starts[0]))
+    try:
+        colours = simplejpeg.decode_jpeg_header(head + tile[2:], strict=False)[3]
+    except (ValueError, KeyError):
+        return None
     return JpegLevel(
-        size_px=(page.imagewidth, page.imagelength),
-        tile_px=(page.tilewidth, page.tilelength),
+        size_px=(width, height),
+        tile_px=(tile_width, tile_height),
         starts=starts.reshape(rows, columns),
         lengths=lengths.reshape(rows, columns),
-        is_misnamed=is_jfif and page.photometric == _RGB,
+        is_misnamed=photometric == _RGB and tile[6:11] == b"JFIF\0",  # YCbCr by definition
         # libjpeg decodes colours that are subsampled in one direction only at half the resolution
-        most_scale=max(SCALES) if len({*(page.subsampling or (1, 1))}) == 1 else 2,
-        head=b"\xff\xd8" + _ADOBE + bytes([page.photometric == _YCBCR]) + tables[2:-2],
+        most_scale=max(SCALES) if colours in ("444", "420") else 2,
+        head=head,
     )
 
 

@@ -20,8 +20,9 @@ import pyvips
 from PIL import Image
 
 from featurestore.errors import SlideRefused, SlideUnreadable
-from ingest.jpeg_levels import DECODER, SCALES, JpegLevel, JpegReader, find_jpeg_levels
+from ingest.jpeg_levels import DECODER, SCALES, JpegLevel, JpegReader, find_jpeg_level
 from ingest.slide_files import first_file
+from ingest.tiff_index import Directory, read_index
 from ingest.tiles import strips
 
 MPP_RANGE = (0.05, 100.0)
@@ -223,7 +224,7 @@ def open_slide(path: Path, *, mpp: float | None = None) -> SlideReader:
     path = Path(path)
     file = first_file(path)
     with _refusing(path):
-        _require_whole(file)
+        directories = read_index(file)
         try:
             slide = openslide.OpenSlide(str(file))
         except openslide.OpenSlideUnsupportedFormatError:
@@ -237,7 +238,7 @@ def open_slide(path: Path, *, mpp: float | None = None) -> SlideReader:
             on_error.callback(slide.close)
         source: _VipsSource | _OpenSlideSource
         try:
-            source = _VipsSource(file, slide)
+            source = _VipsSource(file, slide, directories)
         except pyvips.Error as error:
             if slide is None:
                 raise SlideUnreadable(
@@ -277,7 +278,7 @@ def _first_line(error: BaseException) -> str:
 class _VipsSource:
     """Tiled TIFF pyramids through libvips; JPEG tiles, where it agrees, by `jpeg_levels`."""
 
-    def __init__(self, file: Path, slide: Any):
+    def __init__(self, file: Path, slide: Any, directories: list[Directory]):
         """Raises pyvips.Error where openslide should read the slide, SlideRefused where nobody."""
         self._file = str(file)
         base = self._load({"page": 0})
@@ -302,9 +303,9 @@ class _VipsSource:
                 self.levels.append(size)
                 self._where.append(where)
                 regions.append(pyvips.Region.new(image))
-        self._jpeg = find_jpeg_levels(file, self._where)
         self._descriptor = os.open(file, os.O_RDONLY)
         try:
+            self._jpeg = self._jpeg_levels(directories)
             for index, (region, (width, height)) in enumerate(
                 zip(regions, self.levels, strict=True)
             ):
@@ -315,11 +316,22 @@ class _VipsSource:
                     raise pyvips.Error("its tiles have other colours than its header says")
                 side = min(64, width, height)  # a truncated or foreign codec shows in a corner
                 region.fetch(width - side, height - side, side, side)
-        except pyvips.Error:
+        except (pyvips.Error, OSError):
             self.close()
             raise
         if self._jpeg:
             self.name += f", {DECODER}"
+
+    def _jpeg_levels(self, directories: list[Directory]) -> dict[int, JpegLevel]:
+        """Levels of plain colour JPEG tiles, by their index."""
+        found = {}
+        for index, where in enumerate(self._where):
+            directory = directories[where["page"]]
+            directory = directory.children[where["subifd"]] if "subifd" in where else directory
+            level = find_jpeg_level(self._descriptor, directory)
+            if level is not None and level.size_px == self.levels[index]:
+                found[index] = level
+        return found
 
     def _agrees(self, level: JpegLevel, region: Any) -> bool:
         """Whether our decoder makes of a tile with many bytes what libvips makes of it.
@@ -455,61 +467,6 @@ def _require_colour(file: Path, image: Any) -> None:
             f"slide {file.name!r} has {image.bands} channel(s) of {image.format} "
             f"({image.interpretation}), expected 8-bit colour. Export it again as 8-bit RGB."
         )
-
-
-def _require_whole(file: Path) -> None:
-    """Refuse a TIFF whose index points past its end: the libraries read zeros there, silently."""
-    size = file.stat().st_size
-    with file.open("rb") as stream:
-        head = stream.read(16)
-        order = {b"II": "<", b"MM": ">"}.get(head[:2])
-        if order is None or file.suffix.lower() == ".ndpi":  # NDPI keeps its offsets in other ways
-            return
-        kind = int.from_bytes(head[2:4], "little" if order == "<" else "big")
-        if kind not in (42, 43) or len(head) < 16:
-            return
-        count_type, entry_bytes, word = ("u2", 12, "u4") if kind == 42 else ("u8", 20, "u8")
-
-        def numbers(place: int, count: int, dtype: str) -> np.ndarray:
-            length = count * int(dtype[1])
-            if not 0 <= place <= place + length <= size:
-                raise OSError(f"it is truncated at {size} bytes")
-            stream.seek(place)
-            return np.frombuffer(stream.read(length), np.dtype(order + dtype)).astype(np.int64)
-
-        todo, seen = [int(numbers(4 if kind == 42 else 8, 1, word)[0])], set()
-        while todo:
-            place = todo.pop()
-            if place == 0 or place in seen:
-                continue
-            seen.add(place)
-            count = int(numbers(place, 1, count_type)[0])
-            entries = place + int(count_type[1])
-            found = {}
-            for at in range(entries, entries + min(count, 4096) * entry_bytes, entry_bytes):
-                tag, dtype = (int(n) for n in numbers(at, 2, "u2"))
-                if tag in _PLACES and dtype in _WHOLE_NUMBERS:
-                    length = int(numbers(at + 4, 1, word)[0])
-                    values = at + 4 + int(word[1])
-                    if length * int(_WHOLE_NUMBERS[dtype][1]) > int(word[1]):
-                        values = int(numbers(values, 1, word)[0])
-                    found[tag] = numbers(values, length, _WHOLE_NUMBERS[dtype])
-            for tag, most in _LARGEST.items():
-                if found.get(tag, _NONE).max(initial=0) > most:
-                    raise OSError(f"its header is damaged: {found[tag].max()} px")
-            for starts, lengths in ((324, 325), (273, 279)):
-                if starts in found and lengths in found:
-                    end = int((found[starts] + found[lengths]).max(initial=0))
-                    if end > size:
-                        raise OSError(f"it is truncated at {size} of at least {end} bytes")
-            todo += found.get(330, _NONE).tolist()
-            todo.append(int(numbers(entries + count * entry_bytes, 1, word)[0]))
-
-
-_NONE = np.empty(0, np.int64)
-_LARGEST = {256: 2**22, 257: 2**22, 322: 2**14, 323: 2**14}  # sides of pages and tiles: more kills
-_PLACES = {273, 279, 324, 325, 330, *_LARGEST}  # strips, tiles, their lengths, sub-directories
-_WHOLE_NUMBERS = {3: "u2", 4: "u4", 13: "u4", 16: "u8", 18: "u8"}
 
 
 # --- openslide

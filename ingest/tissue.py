@@ -19,7 +19,7 @@ SPECK_UM = 40.0  # dust is narrower, a piece of tissue that stands alone is not
 STROKE_UM = 80.0  # narrowest stroke of a pen
 WALL = 4  # grey levels by which a wall is darker than what is around it
 DARK = 90  # grey level under which ink may be black
-REACH_UM = 800.0  # no filter looks further: fat, twice a speck and three strokes
+REACH_UM = 500.0  # no filter looks further: two windows, fat, a speck, and four half strokes
 BLOCK = 16  # pixels
 DENSE_UM = 104.0  # a window on the scale of a fat cell: lace of cell walls fills it, dust does not
 

@@ -21,7 +21,7 @@ HOMES = {
     "timm": {"ingest/encoders.py"},
     "onnx": {"ingest/encoders.py"},
     "simplejpeg": {"ingest/jpeg_levels.py"},
-    "tifffile": {"ingest/jpeg_levels.py", "ingest/synthetic.py"},
+    "tifffile": {"ingest/synthetic.py"},
     "ollama": {"ingest/label_ollama.py"},
     "duckdb": {"featurestore/catalog.py"},
     "zarr": {"featurestore/arrays.py"},

@@ -20,9 +20,10 @@ from PIL import Image
 
 from featurestore.errors import SlideRefused, SlideUnreadable
 from ingest import slides
-from ingest.jpeg_levels import SCALES, JpegReader, find_jpeg_levels
+from ingest.jpeg_levels import SCALES, JpegLevel, JpegReader, find_jpeg_level
 from ingest.slide_files import find_slides, fingerprint, slide_files, slide_key
 from ingest.slides import SlideReader, open_slide
+from ingest.tiff_index import read_index
 from ingest.tiles import tile_grid, tile_px0
 
 # --- writing slides
@@ -191,6 +192,14 @@ def test_tiles_agree_with_plain_openslide_and_area_resize(speckled: Path, reader
             assert np.abs(tile - plain).mean() < 3
 
 
+def first_level(path: Path) -> JpegLevel:
+    """The JPEG tiles of a file's first picture."""
+    with path.open("rb") as file:
+        level = find_jpeg_level(file.fileno(), read_index(path)[0])
+    assert level is not None
+    return level
+
+
 @pytest.mark.parametrize("jpeg", ["444", "422", "420", "rgb"])
 @pytest.mark.parametrize("size", [(900, 1300), (257, 300), (60, 70)])
 def test_jpeg_tiles_are_what_libvips_makes_of_them(
@@ -203,7 +212,7 @@ def test_jpeg_tiles_are_what_libvips_makes_of_them(
     options = {"compression": "jpeg"} if jpeg == "rgb" else {"jpeg": jpeg}
     path = write_tiff(tmp_path / "a.svs", [picture], **options)
     whole = pyvips.Image.new_from_file(str(path)).numpy().astype(int)
-    level = find_jpeg_levels(path, [{"page": 0}])[0]
+    level = first_level(path)
     with path.open("rb") as file:
         assert level.most_scale == (2 if jpeg == "422" else 8)
         for scale in (scale for scale in SCALES if scale <= level.most_scale):
@@ -240,7 +249,7 @@ def test_colours_are_right_where_the_header_misnames_them(tmp_path: Path, shared
 
 def test_a_jpeg_tile_that_is_damaged_or_foreign_is_refused(tmp_path: Path) -> None:
     path = write_tiff(tmp_path / "a.svs", [speckle(900, 1300)[0]], jpeg="420")
-    level = find_jpeg_levels(path, [{"page": 0}])[0]
+    level = first_level(path)
     start, length = int(level.starts[1, 1]), int(level.lengths[1, 1])
     whole = path.read_bytes()
     other = io.BytesIO()

@@ -325,7 +325,7 @@ class _VipsSource:
     def _jpeg_levels(self, directories: list[Directory]) -> dict[int, JpegLevel]:
         """Levels of plain colour JPEG tiles, by their index."""
         found = {}
-        for index, where in enumerate(self._where):
+        for index, where in enumerate(self._where if directories else []):
             directory = directories[where["page"]]
             directory = directory.children[where["subifd"]] if "subifd" in where else directory
             level = find_jpeg_level(self._descriptor, directory)

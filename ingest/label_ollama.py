@@ -230,7 +230,7 @@ def ask(
         on_outcome: called in this thread as each outcome arrives: save it there.
 
     Raises:
-        OllamaError: the server or the model went away before anything was answered.
+        OllamaError: the server or the model went away; the rest is not sent.
     """
     return asyncio.run(_ask_all(reports, model, config, target, on_outcome))
 
@@ -310,18 +310,15 @@ async def _ask_all(
     on_outcome: Callable[[Outcome], None],
 ) -> list[Outcome]:
     slots = asyncio.Semaphore(config.concurrency)
-    gone: list[_Gone] = []
 
     async def one(report: Report) -> Outcome:
         outcome: Outcome
         async with slots:
             try:
-                if gone:
-                    raise gone[0]
                 outcome = await _ask_one(client, report, model, config, target)
+            except _Gone:
+                raise
             except _Fault as fault:
-                if isinstance(fault, _Gone):
-                    gone.append(fault)
                 outcome = Failure(
                     case_id=report.case_id, report_hash=report.report_hash, reason=str(fault)
                 )
@@ -333,12 +330,12 @@ async def _ask_all(
     try:
         async with _client(config) as client, asyncio.TaskGroup() as group:
             tasks = {index: group.create_task(one(reports[index])) for index in order}
-    except BaseExceptionGroup as problems:  # from on_outcome: the caller's own
-        raise problems.exceptions[0] from None
-    outcomes = [tasks[index].result() for index in range(len(reports))]
-    if gone and not any(isinstance(outcome, Answered) for outcome in outcomes):
-        raise OllamaError(f"{gone[0]}, or pass --parser rules")
-    return outcomes
+    except BaseExceptionGroup as problems:
+        problem = problems.exceptions[0]
+        if isinstance(problem, _Gone):
+            raise OllamaError(f"{problem}, or pass --parser rules") from None
+        raise problem from None  # from on_outcome: the caller's own
+    return [tasks[index].result() for index in range(len(reports))]
 
 
 async def _ask_one(

@@ -234,10 +234,12 @@ def test_a_model_that_goes_away_stops_the_rest_without_sending_them() -> None:
             ask(reports, connect(how), how, target=Target())
     assert len(server.chats) == 1
     answers = iter([GOOD, GOOD])
+    seen: list[Outcome] = []
     with serve(lambda chat: next(answers, Reply(status=404))) as server:
         how = config(server.url, concurrency=1)
-        outcomes = ask(reports, connect(how), how, target=Target())
-    assert [isinstance(outcome, Answered) for outcome in outcomes] == [True] * 2 + [False] * 4
+        with pytest.raises(OllamaError, match="ollama pull"):
+            ask(reports, connect(how), how, target=Target(), on_outcome=seen.append)
+    assert [isinstance(outcome, Answered) for outcome in seen] == [True, True]
     assert len(server.chats) == 3
 
 

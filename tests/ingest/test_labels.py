@@ -13,7 +13,7 @@ from featurestore.errors import ConfigError
 from featurestore.types import Reading, Report, Target
 from ingest import label_rules
 from ingest.evidence import figures, is_supported
-from ingest.label_ollama import Answered, OllamaConfig
+from ingest.label_ollama import OllamaConfig
 from ingest.label_scores import evaluate, summarise
 from ingest.labels import Label, LabelBatch, best_labels, make_labels
 
@@ -253,14 +253,18 @@ def test_what_is_known_is_never_asked_again(rules: dict[str, Reading]) -> None:
             return Reply(status=500)
         return said(None, None) if n == 4 else said(n * 10, f"{n}0%")
 
-    kept: dict[str, Answered] = {}
-    first, _, server = both(answer, texts, on_answer=lambda one: kept.update({one.key: one}))
+    parts: list[LabelBatch] = []
+    first, _, server = both(answer, texts, on_part=parts.append)
+    kept = {one.key: one for part in parts for one in part.answered}
+    assert sorted(label.label_id for part in parts for label in part.labels) == sorted(
+        label.label_id for label in first.labels
+    )
     assert len(server.chats) == 5  # the twin's text is the first one's
     assert [failure.case_id for failure in first.failures] == ["C-5"]
     assert {one.key for one in first.answered} == set(kept)
     assert len(kept) == 4
 
-    known = {key: one.reading for key, one in kept.items()}
+    known = {key: (one.reading, True) for key, one in kept.items()}
     again, _, server = both(answer, texts, known=known)
     assert [text_of(chat) for chat in server.chats] == ["core5 50% cellular"]  # the failed one only
     assert again.labels == first.labels

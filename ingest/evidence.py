@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from featurestore.types import Reading
 
@@ -55,14 +55,17 @@ def is_supported(text: str, reading: Reading, *, obeys: bool = True) -> bool:
     if reading.low is None or reading.high is None or not reading.evidence:
         return False
     for start, end in _places(text, reading.evidence):
-        found = figures(text[start:end]) & figures(reading.evidence)
-        carried = all(
-            any(abs(figure - wanted) < 0.4 for figure in found)  # a third is 33, or 33.3
-            for wanted in (reading.low, reading.high)
-        )
+        ends = (reading.low, reading.high)
+        carried = carries(reading.evidence, ends) and carries(text[start:end], ends)
         if carried and not ADDRESSED.search(_sentences(text, start, end, 1 + obeys)):
             return True
     return False
+
+
+def carries(text: str, wanted: Iterable[float]) -> bool:
+    """Whether a text holds these figures; a third is 33, or 33.3."""
+    found = figures(text)
+    return all(any(abs(figure - one) < 0.4 for figure in found) for one in wanted)
 
 
 def figures(text: str) -> set[float]:

@@ -14,10 +14,11 @@ from typing import Literal, TypeVar
 
 import httpx  # what the client raises on a time-out
 import ollama
-from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from featurestore.errors import ConfigError, OllamaError
 from featurestore.types import Qualifier, Reading, Report, Target, content_id
+from ingest.evidence import carries
 
 ANSWER_TOKENS = 512  # one quote and five short fields
 CONTEXTS = (4096, 8192, 16384, 32768, 65536, 131072)  # few sizes: each change reloads the model
@@ -29,17 +30,20 @@ You read pathology reports of bone marrow biopsies and return the cellularity of
 biopsy (trephine), in percent, as one JSON object:
 evidence: the shortest exact piece of the report that carries the figure, copied character by \
 character; null without a figure.
-specimen: what that figure describes: core, clot, aspirate, prior (an earlier biopsy), expected \
-(a normal or age-related value), other, or none.
+specimen: what that figure describes: core (also under a general heading or in the diagnosis when \
+a core was received, and where one figure holds for core and clot alike), clot, aspirate, prior \
+(an earlier biopsy), expected (a normal or age-related value), other, or none.
 qualifier: "<", ">" or "~" (about, approximately, roughly), else null.
+cores: where the report gives figures for two or more cores of this biopsy and none overall: low \
+and high of each core that could be read, in order; else an empty list.
 low, high: the ends of the statement in percent; the same number twice for a single figure.
-value: the mean of low and high.
+value: the mean of low and high, or of the cores, each range first averaged by itself.
 
 Rules:
 1. "50% to 60% cellularity" is low 50, high 60. "25 +/- 5%" is low 20, high 30, "~".
 2. "At least 90%" is low 90, high 90, ">". "Less than 5%" is low 5, high 5, "<".
-3. Several cores: low is the smallest and high the largest figure; quote the piece with both. An \
-overall or mean figure stated by the report wins over its parts.
+3. Several cores: fill in cores, low is the smallest and high the largest figure; quote the piece \
+with all of them. An overall or mean figure stated by the report wins over its parts: quote only it.
 4. A correction or addendum replaces the earlier figure; if it withdraws it, all is null.
 5. Figures of aspirate, touch preparation, clot section, earlier biopsies, other laboratories, \
 blasts, plasma cells, stains, flow cytometry or fat are not the cellularity. Expected or reference \
@@ -59,6 +63,15 @@ Return the JSON object for this report."""
 REPAIR = "That answer cannot be used: {fault}. Return the JSON object again, complete and short."
 
 
+class Core(BaseModel):
+    """One of several cores."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    low: FiniteFloat
+    high: FiniteFloat
+
+
 class Answer(BaseModel):
     """What the model must return; its JSON schema constrains the server's sampling.
 
@@ -70,6 +83,7 @@ class Answer(BaseModel):
     evidence: str | None
     specimen: Literal["core", "clot", "aspirate", "prior", "expected", "other", "none"]
     qualifier: Qualifier | None
+    cores: list[Core] = Field(max_length=8)
     low: FiniteFloat | None
     high: FiniteFloat | None
     value: FiniteFloat | None
@@ -427,20 +441,25 @@ def _parse(content: str, done_reason: str | None) -> Answer:
 
 def _reading(answer: Answer, target: Target, model: str) -> Reading:
     """Compute the value from its ends; a figure that is not of the core is null."""
-    ends = [end for end in (answer.low, answer.high) if end is not None]
-    if not ends and answer.value is not None:
-        ends = [answer.value]
+    cores = [[core.low, core.high] for core in answer.cores]
+    if len(cores) < 2:
+        ends = [end for end in (answer.low, answer.high) if end is not None]
+        cores = [ends or [end for end in (answer.value,) if end is not None]]
+    ends = [end for core in cores for end in core]
     if not ends or answer.specimen != "core":
         return Reading(value=None, low=None, high=None, rule=f"{model}: {answer.specimen}")
     low, high = min(ends), max(ends)
+    value = sum((min(core) + max(core)) / 2 for core in cores) / len(cores)
     if answer.qualifier == ">" and high == target.high:  # "over 90%" given as 90 to 100
-        high = low
+        value = high = low
     if answer.qualifier == "<" and low == target.low:
-        low = high
+        value = low = high
     if not target.low <= low <= high <= target.high:
         raise _Fault(f"low and high must lie in {target.low:g} to {target.high:g}")
+    if len(cores) > 1 and not carries(answer.evidence or "", ends):
+        raise _Fault("evidence must hold the figures of all cores")
     return Reading(
-        value=(low + high) / 2,
+        value=value,
         low=low,
         high=high,
         qualifier=answer.qualifier,

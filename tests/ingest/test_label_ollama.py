@@ -33,6 +33,7 @@ GOOD = {
     "evidence": "50% to 60% cellular",
     "specimen": "core",
     "qualifier": None,
+    "cores": [],
     "low": 50,
     "high": 60,
     "value": 70,
@@ -102,6 +103,9 @@ def test_the_request_is_deterministic_constrained_and_fences_the_report() -> Non
         ({"low": 0, "high": 5, "qualifier": "<", "value": 2.5}, (5, 5, 5)),
         ({"low": None, "high": None, "value": None}, (None, None, None)),
         ({"specimen": "clot"}, (None, None, None)),
+        ({"cores": [{"low": 50, "high": 60}]}, (55, 50, 60)),
+        ({"cores": [{"low": 60, "high": 60}] * 2 + [{"low": 50, "high": 60}]}, (175 / 3, 50, 60)),
+        ({"cores": [{"low": 50, "high": 50}, {"low": 60, "high": 60}], "value": 0}, (55, 50, 60)),
         ({"specimen": "expected"}, (None, None, None)),
     ],
 )
@@ -142,6 +146,7 @@ BAD_ANSWERS = {
     "unknown qualifier": {**GOOD, "qualifier": "SECRET-NAME"},
     "missing field": {"value": 55, "SECRET-NAME": 1},
     "a list": [1, 2],
+    "a core not quoted": {**GOOD, "cores": [{"low": n, "high": n} for n in (50, 55, 60)]},
     "out of range": {**GOOD, "low": 140, "high": 150},
     "not a number": json.dumps(GOOD).replace("50,", "NaN,"),
 }

@@ -41,7 +41,7 @@ def reports(names: str = "C1 C2 C3") -> list[Report]:
 def answer(chat: dict) -> dict:
     case = next(k for k, v in TEXTS.items() if v == text_of(chat))
     value, evidence = SAID[case]
-    given = {"evidence": evidence, "specimen": "core", "qualifier": None}
+    given = {"evidence": evidence, "specimen": "core", "qualifier": None, "cores": []}
     return {**given, "low": value, "high": value, "value": value}
 
 
@@ -99,7 +99,7 @@ def test_an_answer_that_arrived_before_a_kill_is_never_asked_for_again(
             told[text] += 1
         found = re.search(r"\d+% cellular", text)
         value = int(found[0].split("%")[0]) if found else None
-        given = {"evidence": found and found[0], "specimen": "core", "qualifier": None}
+        given = {"evidence": found and found[0], "specimen": "core", "qualifier": None, "cores": []}
         return {**given, "low": value, "high": value, "value": value}
 
     with serve(answer_or_hang) as server:

@@ -26,7 +26,7 @@ def read(value: float, evidence: str | None, high: float | None = None) -> Readi
 
 
 def said(value: float | None, evidence: str | None, **more: Any) -> dict[str, Any]:
-    given = {"evidence": evidence, "specimen": "core", "qualifier": None}
+    given = {"evidence": evidence, "specimen": "core", "qualifier": None, "cores": []}
     return {**given, "low": value, "high": value, "value": value, **more}
 
 

@@ -115,6 +115,14 @@ def test_ranges_bounds_and_nulls(given: dict[str, Any], expected: tuple[float | 
     assert (outcome.reading.value, outcome.reading.low, outcome.reading.high) == expected
 
 
+def test_a_core_that_is_not_quoted_leaves_the_value_without_evidence() -> None:
+    for middle, evidence in ((60, GOOD["evidence"]), (55, None)):
+        cores = [{"low": n, "high": n} for n in (50, middle, 60)]
+        (outcome,) = asked(lambda chat, cores=cores: {**GOOD, "cores": cores})
+        assert isinstance(outcome, Answered)
+        assert outcome.reading.evidence == evidence
+
+
 def test_a_long_report_gets_a_larger_context() -> None:
     long = Report(case_id="C-9", text=TEXT + " filler" * 4_000)
     with serve(lambda chat: GOOD) as server:
@@ -146,7 +154,6 @@ BAD_ANSWERS = {
     "unknown qualifier": {**GOOD, "qualifier": "SECRET-NAME"},
     "missing field": {"value": 55, "SECRET-NAME": 1},
     "a list": [1, 2],
-    "a core not quoted": {**GOOD, "cores": [{"low": n, "high": n} for n in (50, 55, 60)]},
     "out of range": {**GOOD, "low": 140, "high": 150},
     "not a number": json.dumps(GOOD).replace("50,", "NaN,"),
 }

@@ -24,9 +24,9 @@ FRACTIONS = {
     r"fifth|1/5": 20.0,
     r"tenth|1/10": 10.0,
 }
-NUMBER = re.compile(r"(?<![0-9a-z.,])([0-9oil]+(?:[.,][0-9ol]+)?)(?![0-9a-z])(\s*%)?")
+NUMBER = re.compile(r"(?<![0-9a-z.,])([0-9oils]+(?:[.,][0-9ol]+)?)(?![0-9a-z])(\s*%)?")
 SPREAD = re.compile(r"(\d+(?:\.\d+)?)\s*%?\s*(?:±|\+\s*/?\s*-)\s*(\d+(?:\.\d+)?)")
-SCANNED = str.maketrans("oil,", "011.")  # scanning errors, and the decimal comma
+SCANNED = str.maketrans("oils,", "0115.")  # scanning errors, and the decimal comma
 PLAIN = str.maketrans("‘’“”⁄‐‑‒–—―−", "''\"\"/-------", "\u00ad")
 ADDRESSED = re.compile(  # words to a reader or a program, not about the marrow
     r"""\b(?:ignore|disregard|override|forget)\b .{0,40}
@@ -99,7 +99,7 @@ def _places(text: str, quote: str) -> Iterator[tuple[int, int]]:
     at = folded.find(quote) if quote else -1
     while at >= 0:
         start, end = origin[at], origin[at + len(quote) - 1] + 1
-        while start and (text[start - 1].isalnum() or text[start - 1] in ".,"):
+        while start and (text[start - 1].isalnum() or re.match(r"\d[.,]", text[start - 2 : start])):
             start -= 1
         while end < len(text) and (text[end].isalnum() or text[end] in ".,%"):
             end += 1

@@ -37,6 +37,7 @@ REPORT = """CORE BIOPSY: The marrow is 40-
 ASPIRATE: 85% of cells are erythroid.
 
 Addendum. The left core is Ten  Percent cellular; the cellularity of\tl0-2O% holds. A third remains.
+Core cellularity,60,%,30-70
 """
 
 
@@ -50,6 +51,7 @@ Addendum. The left core is Ten  Percent cellular; the cellularity of\tl0-2O% hol
         read(10, "cellularity of l0-2O%", 20),
         read(10, "cellularity of l0-2O% holds. A third", 33),
         read(33.3, "A third remains"),
+        read(60, "60"),
     ],
 )
 def test_a_quote_with_its_figures_supports(reading: Reading) -> None:
@@ -82,6 +84,7 @@ def test_a_quote_without_its_figures_does_not(reading: Reading) -> None:
         ("4O%", {40}),
         ("l0-2O%", {10, 20}),
         ("lO %", {10}),
+        ("3S%, its", {35}),
         ("43.5% or 43,5", {43.5}),
         ("CD34 and 100x oil, ill", set()),
         ("thirty-five to forty per cent", {35, 5, 40}),

@@ -101,8 +101,7 @@ _MARKS = {
         "(?:excluding|exclusive of|disregarding|apart from|away from) (?:the )?sub-?cortical",
         "(?:but|while|whereas|and|although) (?:the|this) (?:core|biopsy|trephine|marrow|rest)",
         "the rest; the remainder",
-    )
-    + r"|[,;:] (?:the|this) (?=(?:core|biopsy|trephine|marrow|rest|remain[a-z]+)\b)",
+    ),
 }
 # The same behind a figure, within its clause.
 _MARKS_AFTER = {
@@ -130,6 +129,11 @@ _SPECIMENS = {
 
 def _groups(table: dict[str, str]) -> str:
     return "|".join(f"(?P<{name}>{pattern})" for name, pattern in table.items())
+
+
+def _one_edge(pattern: str, edge: str = r"(?<!\w)") -> str:
+    """Test the edge of a word once a place, not once an alternative."""
+    return f"{edge}(?:{re.sub('(?<=[|>])' + re.escape(edge), '', pattern)})"
 
 
 PATTERNS: dict[str, str] = {
@@ -212,10 +216,11 @@ PATTERNS: dict[str, str] = {
     "change": r"\b(?:decreas|increas|fall|fell|drop|declin|reduc|chang|revis|amend|correct|improv"
     r"|recover|ris|rose|went|gone|down|up|modif)[a-z]*(?: [a-z]+){0,3} from (?:about |~)?$",
     # -- whose figure
-    "mark": _groups(_MARKS),
+    "mark": _one_edge(_groups(_MARKS)) + r"|[,;:] (?:the|this) (?=(?:core|biopsy|trephine|marrow"
+    r"|rest|remain[a-z]+)\b)",
     "mark_after": _groups(_MARKS_AFTER),
     "today": r"\b(?:now|currently|today|at present|presently)\b",
-    "specimen": _groups(_SPECIMENS),
+    "specimen": _one_edge(_groups(_SPECIMENS), r"\b"),
     "joined": r"(?: sections?| biops(?:y|ies))?[ ,]*(?:\band\b|\bplus\b|\bas well as\b|[&/,+])"
     r"(?: the| bone marrow| both)* ?",
     "behind": r"(?: ?cellular(?:ity)?)?,? ?(?:\(|\b(?:in|on|of|for|at|from|within)\b) ?"
@@ -225,6 +230,9 @@ PATTERNS: dict[str, str] = {
         "global; aggregate; reported (?:as|figure|cellularity); altogether; as a whole; entire",
         "weighted; taken together; settled; final (?:figure|cellularity|estimate|value)",
     ),
+    "whole_after": r"[^,;]{0,30}\b(?:overall|on average)",
+    "side_after": r"[^,;.]{0,14}?[ (](left|right|[lr]|[ab12])\b",
+    "no_share": r" ?(?:[+/^*x:]|mm|cm|of\b|um\b|cells)",  # a number without a sign, of something
     "part": _any(
         "focal(?:ly)?; areas?; regions?; foci; focus; patch(?:es)?; zones?; locally; hot-?spots?",
         "parts?; (?:first|second) (?:reader|pathologist|observer); reader [12ab]",
@@ -288,6 +296,7 @@ _P = {name: re.compile(pattern) for name, pattern in PATTERNS.items()}
 _ASIDE_SECTIONS = frozenset({"aspirate", "clot", "touch", "history", "other"})
 _FIXES = ("addend", "amend", "correct", "revis", "errat", "supplement")
 _ORDER = re.compile(r"should (?:now |instead |be )?(?:read\b|corrected|amended|changed)")
+_SIDES = {"l": "left", "r": "right"}
 _BOXES = [re.compile(p) for p in (r"\[[ x_*✓✔\]]", r"\([ x_✓✔]?\)")]
 _ITEM = re.compile(r"\(?(?:\d{1,2}|[A-Ha-h])[.)] ")
 _STOP = re.compile(r"[.!?](?=\s)")
@@ -399,7 +408,7 @@ def _cased(text: str, low: str) -> str:
     """The folded text in the letters of the report: capitals tell headings and sentences."""
     if text.lower() == low:
         return text
-    return "".join(a if a.lower() == b else b for a, b in zip(text, low, strict=True))
+    return "".join(map(lambda a, b: a if a.lower() == b else b, text, low))
 
 
 def _untag(tag: re.Match[str]) -> str:
@@ -534,6 +543,9 @@ def _statements(text: str, low: str, near: list[int], rows: Iterable[int]) -> It
     stop = len(lines) if any(word in low for word in _FIXES) else max(paragraphs, default=-1) + 1
     context, in_body, k, starts = _Context(), False, 0, lines.starts
     while k < stop:
+        if starts[k + 1] - starts[k] == 1:  # empty
+            k += 1
+            continue
         read, last = k in paragraphs or context.event > 0, paragraphs.get(k, k)
         while context.event and last + 1 not in paragraphs and lines.wraps(last):
             last += 1
@@ -592,8 +604,10 @@ def _places(low: str, sentence: _Sentence) -> list[int]:
     """The place in the report of each character of a sentence."""
     places: list[int] = []
     for a, b in sentence.spans:
-        for word in re.finditer(r"\S+", low[a:b]):
-            places.extend(range(a + word.start(), a + word.end() + 1))
+        for word in low[a:b].split():
+            at = low.index(word, a)
+            a = at + len(word)
+            places.extend(range(at, a + 1))
     return places
 
 
@@ -682,6 +696,7 @@ class _Claim:
     sentence: int
     specimen: str = "general"
     side: str = ""
+    before: str = ""  # words that may name the side
     event: int = 0
     whole: bool = False
     part: bool = False
@@ -702,9 +717,9 @@ def _links(s: str, figures: list[_Figure], assumed: int) -> dict[int, tuple[int,
     ]
     if assumed >= 0:
         keys.insert(0, (0, assumed, "cellularity"))
-    fat = re.search(r"\b(?:fat|adipo)", s) is not None
+    fat = "fat" in s or "adipo" in s
     for start, end, word in keys:
-        tissue = re.match(r"\b(?:ha?em|blood|active|red)", word) is not None
+        tissue = word.startswith(("hem", "haem", "blood", "active", "red"))
         last = -1
         i = sum(figure.end <= start for figure in figures) - 1  # the figure before the word
         if i >= 0 and i not in found and figures[i].signed:
@@ -762,7 +777,7 @@ def _owned(s: str, figure: _Figure) -> bool:
     tail = s[figure.end : figure.end + 50]
     if _P["other_noun"].match(tail):
         return False
-    if not figure.signed and re.match(r" ?(?:[+/^*x:]|mm|cm|of\b|um\b|cells)", tail):
+    if not figure.signed and _P["no_share"].match(tail):
         return False
     stop = _P["clause_end"].search(tail)
     return not _P["other"].search(tail[: stop.start()] if stop else tail)
@@ -780,15 +795,15 @@ def _status(s: str, figures: list[_Figure], i: int, linked: Iterable[int], fixin
     if after and after.lastgroup:
         return "ok" if after.lastgroup == "current" else after.lastgroup
     marks = [m for m in _P["mark"].finditer(s, 0, figure.end) if m.end() <= figure.start]
-    if not marks or marks[-1].lastgroup == "current":
+    if not marks or marks[-1].lastgroup in ("current", None):
         return "ok"
     mark = marks[-1]
     spent = [k for k in linked if k < i and figures[k].start >= mark.end()]
     if spent:
         between = s[figures[spent[-1]].end : figure.start]
-        if len(between) > 8 or not re.fullmatch(r"[ ,]*(?:and|or|,)[ ,]*", between):
+        if len(between) > 8 or between.strip(" ,") not in ("", "and", "or"):
             return "ok"
-    return mark.lastgroup or "ok"
+    return str(mark.lastgroup)
 
 
 def _material(s: str, start: int, figure: _Figure, context: _Context) -> str:
@@ -815,12 +830,12 @@ def _material(s: str, start: int, figure: _Figure, context: _Context) -> str:
     return "core" if "core" in kinds else sorted(kinds)[0]
 
 
-def _side_of(words: str, start: int = 0, end: int | None = None) -> str:
+def _side_of(words: str) -> str:
     names = [
         m.lastgroup if m.lastgroup in ("left", "right") else m[m.lastgroup or 0].strip(" .)")
-        for m in _P["side"].finditer(words, start, len(words) if end is None else end)
+        for m in _P["side"].finditer(words)
     ]
-    return {"l": "left", "r": "right"}.get(names[-1], names[-1]) if names else ""
+    return _SIDES.get(names[-1], names[-1]) if names else ""
 
 
 def _claims(low: str, sentence: _Sentence, number: int, assumed: int = -1) -> list[_Claim]:
@@ -828,8 +843,7 @@ def _claims(low: str, sentence: _Sentence, number: int, assumed: int = -1) -> li
     s, context = sentence.words, sentence.context
     if not _P["hint"].search(s):
         return []
-    if _DIGITS.search(s):
-        s = _DIGITS.sub(lambda m: m[0].translate(_NUMERALS), s)
+    s = _DIGITS.sub(lambda m: m[0].translate(_NUMERALS), s)
     figures = _figures(s)
     ratio = _P["ratio"].search(s) if "fat" in s or "adipo" in s else None
     cells, fat = (float(ratio[k + "1"] or ratio[k + "2"]) for k in "cf") if ratio else (0, 0)
@@ -850,8 +864,7 @@ def _claims(low: str, sentence: _Sentence, number: int, assumed: int = -1) -> li
         left = figures[i - 1].end if i else 0
         right = figures[i + 1].start if i + 1 < len(figures) else len(s)
         clause = max(left, s.rfind(";", 0, figure.start))
-        behind = re.match(r"[^,;.]{0,14}?[ (](left|right|[lr]|[ab12])\b", s[figure.end : right])
-        side = behind[1] if behind else _side_of(s, 0, figure.start) or context.side
+        behind = _P["side_after"].match(s, figure.end, right)
         claims.append(
             _Claim(
                 low=figure.low,
@@ -863,11 +876,11 @@ def _claims(low: str, sentence: _Sentence, number: int, assumed: int = -1) -> li
                 status=status,
                 sentence=number,
                 specimen=specimen,
-                side={"l": "left", "r": "right"}.get(side, side),
+                side=behind[1] if behind else context.side,
+                before="" if behind else s[: figure.start],
                 event=context.event,
                 whole=_P["whole"].search(s[clause : figure.end]) is not None
-                or re.match(r"[^,;]{0,30}\b(?:overall|on average)", s[figure.end : right])
-                is not None,
+                or _P["whole_after"].match(s, figure.end, right) is not None,
                 part=_P["part"].search(s[clause:right]) is not None,
             )
         )
@@ -959,8 +972,8 @@ def _cell_claims(
         kinds = {m.lastgroup or "" for m in _P["specimen"].finditer(name)} or {context.specimen}
         specimen = "core" if "core" in kinds else sorted(kinds)[0]
         status = specimen if specimen in _ASIDE_SECTIONS else "ok"
-        if mark and mark.lastgroup != "current":
-            status = mark.lastgroup or "ok"
+        if mark and mark.lastgroup not in ("current", None):
+            status = str(mark.lastgroup)
         if re.search(r"\b(?:range|unit|flag)", name):
             status = "expected"
         figure = figures[0]
@@ -975,7 +988,8 @@ def _cell_claims(
                 status=status,
                 sentence=-number,
                 specimen=specimen,
-                side=_side_of(name) or context.side,
+                side=context.side,
+                before=name,
                 event=context.event,
                 whole=_P["whole"].search(name) is not None,
             )
@@ -1058,7 +1072,10 @@ def _resolve(text: str, low: str, claims: list[_Claim], withdrawn: set[int]) -> 
     pool = [claim for claim in pool if claim.specimen == "core"] or pool
     if len({(claim.low, claim.high) for claim in pool}) == 1:
         return _reading(text, pool[:1], start + pool[0].rule)
-    sides = {claim.side: claim for claim in reversed(pool) if claim.side}
+    sides = {
+        _side_of(claim.before) or _SIDES.get(claim.side, claim.side): claim for claim in pool[::-1]
+    }
+    sides.pop("", None)
     if len(sides) > 1:
         return _reading(text, list(sides.values()), start + "mean over cores")
     if len({claim.sentence for claim in pool}) == 1:

@@ -88,8 +88,11 @@ def label_reports(
 
 
 def record_labels(store: FeatureStore, labels: Sequence[Label], target: Target) -> None:
-    """Give the store Labels from a table or a person."""
-    store.record("labels", [_row(label, target) for label in labels])
+    """Give the store Labels from a table or a person; of one person's several, the last holds."""
+    rows = [_row(label, target) for label in labels]
+    for row in rows:  # said again after another value, it is a new Label
+        row["label_id"] = content_id([row["label_id"], str(row["recorded_at"])])
+    store.record("labels", rows)
 
 
 def _item(case_id: str) -> str:

@@ -16,10 +16,12 @@ from pathlib import Path
 import pytest
 from ollama_server import Reply, serve, text_of
 
+import sql
 from featurestore.store import FeatureStore
 from featurestore.types import Report, Target
 from ingest import labelling, review
 from ingest.label_ollama import OllamaConfig
+from ingest.reports import read_label_table
 
 TARGET = Target()
 TEXTS = {
@@ -183,6 +185,33 @@ def test_disputes_are_kept_out_reviewed_and_settled_by_a_person(
     assert store.sql("from labels where case_id = 'C2'").height == 3  # every one is kept
 
 
+def test_a_dispute_sets_aside_what_one_parser_said_before(
+    store: FeatureStore, tmp_path: Path
+) -> None:
+    label(store, "C2", "rules")
+    assert store.sql("select value from best_labels").rows() == [(60.0,)]
+    with serve(answer) as server:
+        label(store, "C2", "both", server.url)
+        assert store.sql("from best_labels").is_empty()
+        assert review.export_review(store, tmp_path / "todo.csv", TARGET) == 1
+        label(store, "C2", "rules")
+        label(store, "C2", "ollama", server.url)  # one alone does not settle it
+        SAID["C4"] = (80, "80% cellular")
+        label(store, "C4", "both", server.url)
+    assert store.sql("select case_id from best_labels").rows() == [("C4",)]
+    known = sql.read("queries/labels_as_of")
+    assert store.sql(known, {"as_of": "2101-01-01"})["case_id"].to_list() == ["C4"]
+
+
+def test_of_what_a_person_said_the_last_holds(store: FeatureStore, tmp_path: Path) -> None:
+    for value in ("40", "50", "40"):
+        file = tmp_path / "table.csv"
+        file.write_text(f"case_id,value\nC1,{value}\n")
+        labels = read_label_table(file, TARGET)
+        labelling.record_labels(store, labels, TARGET)
+        assert store.sql("select value from best_labels").rows() == [(float(value),)]
+
+
 def test_a_report_whose_text_changed_gets_no_excerpt(store: FeatureStore, tmp_path: Path) -> None:
     with serve(answer) as server:
         label(store, "C2", "both", server.url)
@@ -193,8 +222,6 @@ def test_a_report_whose_text_changed_gets_no_excerpt(store: FeatureStore, tmp_pa
 
 
 def test_what_was_known_on_a_date_can_be_asked(store: FeatureStore) -> None:
-    import sql
-
     label(store, "C1", "rules")
     text = sql.read("queries/labels_as_of")
     assert store.sql(text, {"as_of": "2001-01-01"}).is_empty()

@@ -349,7 +349,7 @@ def label(
                 parser=parser,
                 ollama_config=_ollama(ollama),
                 keep_evidence=not no_evidence,
-                progress=bar.update,
+                progress=lambda n, of: bar.update(n - bar.done),
             )
     summary = label_scores.summarise(batch, about)
     unmatched = feature_store.sql(

@@ -22,7 +22,7 @@ from featurestore.errors import CatalogBusy, QueryRefused, StoreVersionMismatch
 
 LOCK_TIMEOUT_S = 30.0
 
-# The statements that fold one ledger file in, by kind; each reads the file named $file.
+# The statements that fold ledger files in, by kind; each reads the file, or the files, named $file.
 _FOLDS = {
     "cases": ["fold_cases"],
     "slides": ["fold_slides"],
@@ -163,13 +163,15 @@ def _fold_ledger(con: duckdb.DuckDBPyConnection, root: Path) -> int:
     done = set(con.execute("select kind, name from ledger_files").fetchall())
     folded = 0
     for kind, statements in _FOLDS.items():
-        for file in ledger.files(root, kind):
-            if (kind, file.name) in done:
-                continue
+        todo = [file for file in ledger.files(root, kind) if (kind, file.name) not in done]
+        # A model's Labels are a file an answer, thousands a call; in other kinds a later file wins.
+        for files in [todo] if kind == "labels" and todo else [[file] for file in todo]:
             for statement in statements:
-                con.execute(sql.read(f"queries/{statement}"), {"file": str(file)})
-            con.execute("insert into ledger_files values (?, ?, ?)", [kind, file.name, now()])
-            folded += 1
+                paths = [str(file) for file in files]
+                con.execute(sql.read(f"queries/{statement}"), {"file": paths})
+            names = [file.name for file in files]
+            con.execute("insert into ledger_files select ?, unnest(?), ?", [kind, names, now()])
+        folded += len(todo)
     return folded
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from featurestore.types import Reading
 
@@ -24,9 +24,9 @@ FRACTIONS = {
     r"fifth|1/5": 20.0,
     r"tenth|1/10": 10.0,
 }
-NUMBER = re.compile(r"(?<![0-9a-z.,])([0-9oil]+(?:[.,][0-9ol]+)?)(?![0-9a-z])(\s*%)?")
+NUMBER = re.compile(r"(?<![0-9a-z.,])([0-9oils]+(?:[.,][0-9ol]+)?)(?![0-9a-z])(\s*%)?")
 SPREAD = re.compile(r"(\d+(?:\.\d+)?)\s*%?\s*(?:±|\+\s*/?\s*-)\s*(\d+(?:\.\d+)?)")
-SCANNED = str.maketrans("oil,", "011.")  # scanning errors, and the decimal comma
+SCANNED = str.maketrans("oils,", "0115.")  # scanning errors, and the decimal comma
 PLAIN = str.maketrans("‘’“”⁄‐‑‒–—―−", "''\"\"/-------", "\u00ad")
 ADDRESSED = re.compile(  # words to a reader or a program, not about the marrow
     r"""\b(?:ignore|disregard|override|forget)\b .{0,40}
@@ -55,14 +55,17 @@ def is_supported(text: str, reading: Reading, *, obeys: bool = True) -> bool:
     if reading.low is None or reading.high is None or not reading.evidence:
         return False
     for start, end in _places(text, reading.evidence):
-        found = figures(text[start:end]) & figures(reading.evidence)
-        carried = all(
-            any(abs(figure - wanted) < 0.4 for figure in found)  # a third is 33, or 33.3
-            for wanted in (reading.low, reading.high)
-        )
+        ends = (reading.low, reading.high)
+        carried = carries(reading.evidence, ends) and carries(text[start:end], ends)
         if carried and not ADDRESSED.search(_sentences(text, start, end, 1 + obeys)):
             return True
     return False
+
+
+def carries(text: str, wanted: Iterable[float]) -> bool:
+    """Whether a text holds these figures; a third is 33, or 33.3."""
+    found = figures(text)
+    return all(any(abs(figure - one) < 0.4 for figure in found) for one in wanted)
 
 
 def figures(text: str) -> set[float]:
@@ -96,7 +99,7 @@ def _places(text: str, quote: str) -> Iterator[tuple[int, int]]:
     at = folded.find(quote) if quote else -1
     while at >= 0:
         start, end = origin[at], origin[at + len(quote) - 1] + 1
-        while start and (text[start - 1].isalnum() or text[start - 1] in ".,"):
+        while start and (text[start - 1].isalnum() or re.match(r"\d[.,]", text[start - 2 : start])):
             start -= 1
         while end < len(text) and (text[end].isalnum() or text[end] in ".,%"):
             end += 1

@@ -14,10 +14,11 @@ from typing import Literal, TypeVar
 
 import httpx  # what the client raises on a time-out
 import ollama
-from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from featurestore.errors import ConfigError, OllamaError
 from featurestore.types import Qualifier, Reading, Report, Target, content_id
+from ingest.evidence import carries
 
 ANSWER_TOKENS = 512  # one quote and five short fields
 CONTEXTS = (4096, 8192, 16384, 32768, 65536, 131072)  # few sizes: each change reloads the model
@@ -29,17 +30,20 @@ You read pathology reports of bone marrow biopsies and return the cellularity of
 biopsy (trephine), in percent, as one JSON object:
 evidence: the shortest exact piece of the report that carries the figure, copied character by \
 character; null without a figure.
-specimen: what that figure describes: core, clot, aspirate, prior (an earlier biopsy), expected \
-(a normal or age-related value), other, or none.
+specimen: what that figure describes: core (also under a general heading or in the diagnosis when \
+a core was received, and where one figure holds for core and clot alike), clot, aspirate, prior \
+(an earlier biopsy), expected (a normal or age-related value), other, or none.
 qualifier: "<", ">" or "~" (about, approximately, roughly), else null.
+cores: where the report gives figures for two or more cores of this biopsy and none overall: low \
+and high of each core that could be read, in order; else an empty list.
 low, high: the ends of the statement in percent; the same number twice for a single figure.
-value: the mean of low and high.
+value: the mean of low and high, or of the cores, each range first averaged by itself.
 
 Rules:
 1. "50% to 60% cellularity" is low 50, high 60. "25 +/- 5%" is low 20, high 30, "~".
 2. "At least 90%" is low 90, high 90, ">". "Less than 5%" is low 5, high 5, "<".
-3. Several cores: low is the smallest and high the largest figure; quote the piece with both. An \
-overall or mean figure stated by the report wins over its parts.
+3. Several cores: fill in cores, low is the smallest and high the largest figure; quote the piece \
+with all of them. An overall or mean figure stated by the report wins over its parts: quote only it.
 4. A correction or addendum replaces the earlier figure; if it withdraws it, all is null.
 5. Figures of aspirate, touch preparation, clot section, earlier biopsies, other laboratories, \
 blasts, plasma cells, stains, flow cytometry or fat are not the cellularity. Expected or reference \
@@ -59,6 +63,15 @@ Return the JSON object for this report."""
 REPAIR = "That answer cannot be used: {fault}. Return the JSON object again, complete and short."
 
 
+class Core(BaseModel):
+    """One of several cores."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    low: FiniteFloat
+    high: FiniteFloat
+
+
 class Answer(BaseModel):
     """What the model must return; its JSON schema constrains the server's sampling.
 
@@ -70,6 +83,7 @@ class Answer(BaseModel):
     evidence: str | None
     specimen: Literal["core", "clot", "aspirate", "prior", "expected", "other", "none"]
     qualifier: Qualifier | None
+    cores: list[Core] = Field(max_length=8)
     low: FiniteFloat | None
     high: FiniteFloat | None
     value: FiniteFloat | None
@@ -230,7 +244,7 @@ def ask(
         on_outcome: called in this thread as each outcome arrives: save it there.
 
     Raises:
-        OllamaError: the server or the model went away before anything was answered.
+        OllamaError: the server or the model went away; the rest is not sent.
     """
     return asyncio.run(_ask_all(reports, model, config, target, on_outcome))
 
@@ -310,18 +324,15 @@ async def _ask_all(
     on_outcome: Callable[[Outcome], None],
 ) -> list[Outcome]:
     slots = asyncio.Semaphore(config.concurrency)
-    gone: list[_Gone] = []
 
     async def one(report: Report) -> Outcome:
         outcome: Outcome
         async with slots:
             try:
-                if gone:
-                    raise gone[0]
                 outcome = await _ask_one(client, report, model, config, target)
+            except _Gone:
+                raise
             except _Fault as fault:
-                if isinstance(fault, _Gone):
-                    gone.append(fault)
                 outcome = Failure(
                     case_id=report.case_id, report_hash=report.report_hash, reason=str(fault)
                 )
@@ -333,12 +344,12 @@ async def _ask_all(
     try:
         async with _client(config) as client, asyncio.TaskGroup() as group:
             tasks = {index: group.create_task(one(reports[index])) for index in order}
-    except BaseExceptionGroup as problems:  # from on_outcome: the caller's own
-        raise problems.exceptions[0] from None
-    outcomes = [tasks[index].result() for index in range(len(reports))]
-    if gone and not any(isinstance(outcome, Answered) for outcome in outcomes):
-        raise OllamaError(f"{gone[0]}, or pass --parser rules")
-    return outcomes
+    except BaseExceptionGroup as problems:
+        problem = problems.exceptions[0]
+        if isinstance(problem, _Gone):
+            raise OllamaError(f"{problem}, or pass --parser rules") from None
+        raise problem from None  # from on_outcome: the caller's own
+    return [tasks[index].result() for index in range(len(reports))]
 
 
 async def _ask_one(
@@ -430,23 +441,27 @@ def _parse(content: str, done_reason: str | None) -> Answer:
 
 def _reading(answer: Answer, target: Target, model: str) -> Reading:
     """Compute the value from its ends; a figure that is not of the core is null."""
-    ends = [end for end in (answer.low, answer.high) if end is not None]
-    if not ends and answer.value is not None:
-        ends = [answer.value]
+    cores = [[core.low, core.high] for core in answer.cores]
+    if len(cores) < 2:
+        ends = [end for end in (answer.low, answer.high) if end is not None]
+        cores = [ends or [end for end in (answer.value,) if end is not None]]
+    ends = [end for core in cores for end in core]
     if not ends or answer.specimen != "core":
         return Reading(value=None, low=None, high=None, rule=f"{model}: {answer.specimen}")
     low, high = min(ends), max(ends)
+    value = sum((min(core) + max(core)) / 2 for core in cores) / len(cores)
     if answer.qualifier == ">" and high == target.high:  # "over 90%" given as 90 to 100
-        high = low
+        value = high = low
     if answer.qualifier == "<" and low == target.low:
-        low = high
+        value = low = high
     if not target.low <= low <= high <= target.high:
         raise _Fault(f"low and high must lie in {target.low:g} to {target.high:g}")
+    quoted = len(cores) < 2 or carries(answer.evidence or "", ends)  # the middle ones too
     return Reading(
-        value=(low + high) / 2,
+        value=value,
         low=low,
         high=high,
         qualifier=answer.qualifier,
-        evidence=answer.evidence,
+        evidence=answer.evidence if quoted else None,
         rule=model,
     )

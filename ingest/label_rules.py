@@ -14,7 +14,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import pairwise
+from itertools import accumulate
 
 from featurestore.types import Qualifier, Reading
 
@@ -73,6 +73,7 @@ _MARKS = {
         "(?:another|other|different) (?:lab|hosp|institut|pathol|cent)[a-z]*; draft; trainee",
         "(?:at|from|read|reported|reviewed|performed|given|issued) elsewhere",
         "resident; fellow; preliminary; provisional; quoted; submitted (?:report|diagnosis|as)",
+        "you(?: have| had)? (?:report|call|g[ai]ve|estimat|read|describ|diagnos)[a-z]*",
         "outside; local (?:lab|hosp|pathol|report)[a-z]*",
     ),
     "expected": _any(
@@ -100,15 +101,14 @@ _MARKS = {
         "(?:excluding|exclusive of|disregarding|apart from|away from) (?:the )?sub-?cortical",
         "(?:but|while|whereas|and|although) (?:the|this) (?:core|biopsy|trephine|marrow|rest)",
         "the rest; the remainder",
-    )
-    + r"|[,;:] (?:the|this) (?=(?:core|biopsy|trephine|marrow|rest|remain[a-z]+)\b)",
+    ),
 }
 # The same behind a figure, within its clause.
 _MARKS_AFTER = {
     "expected": r"(?<!as )(?<!than )\bexpected|\b(?:usual|typical|normal|customary) (?:in|for|at"
     r"|of)\b|\bwould be|\b(?:is|are|being|considered|as) (?:the )?"
     r"(?:normal|typical|usual|reference)|\bis required|\bnormal (?:range|for)|\bfor (?:an? )?"
-    r"(?:healthy|[0-9])|(?<!\w)(?<!\w )for (?:the |this )?(?:patient's )?age\b",
+    r"(?:healthy|[0-9])|\brequired\b|(?<!\w)(?<!\w )for (?:the |this )?(?:patient's )?age\b",
     "prior": rf"\b(?:previous|prior|earlier|before|initial|erroneous|in error|withdrawn|retracted)"
     rf"|\blast (?:time|year|month|biopsy)|\bat (?:diagnosis|baseline)|\bin (?:19|20)\d\d|\bin "
     rf"(?:the )?{_MONTH}\b|\b(?:month|week|year)s? ago|\b(?:was|is) (?:incorrect|wrong"
@@ -129,6 +129,11 @@ _SPECIMENS = {
 
 def _groups(table: dict[str, str]) -> str:
     return "|".join(f"(?P<{name}>{pattern})" for name, pattern in table.items())
+
+
+def _one_edge(pattern: str, edge: str = r"(?<!\w)") -> str:
+    """Test the edge of a word once a place, not once an alternative."""
+    return f"{edge}(?:{re.sub('(?<=[|>])' + re.escape(edge), '', pattern)})"
 
 
 PATTERNS: dict[str, str] = {
@@ -172,7 +177,7 @@ PATTERNS: dict[str, str] = {
     r"(?: (?:an?|to|the|between|from))?(?: remaining)?[ (:]{0,2}$",
     "over_after": r" ?(?:or|and) (?:more|greater|higher|above|over)\b|\+(?![+/])",
     "under_after": r" ?(?:or|and) (?:less|lower|fewer|below|under)\b| at (?:the )?most| maximum",
-    "about_after": r" or (?:so|thereabouts)\b|-ish\b",
+    "about_after": r",? give or take\b| or (?:so|thereabouts)\b|-ish\b",
     # -- what may stand between word and figure, and behind the figure
     "other": r"blast|plasma|lymph|\bcd ?\d|\bm ?[:/] ?e\b|myeloid|erythr[oi]|granul|megakary|fibro"
     r"|reticulin|iron\b|\bfat|adipo|neutro|eosin|monocyt|sidero|differential|ki-?67|kappa|lambda"
@@ -195,8 +200,8 @@ PATTERNS: dict[str, str] = {
     r"(?:(?:is|are|was|were|being|appears?|looks?) (?:still )?(?:(?:occupied|filled|made up"
     r"|composed|taken up|populated|represented)(?: by| of| with)? )?|(?:consists? of|contains?"
     r"|shows?|holds?|occupied by|filled (?:by|with)) )(?:the |normal |active |residual |mature )*",
-    "sign_in_key": rf"[ ,|]*[(\[/]? ?(?:in |as )?{_PCT} ?[)\]]?[ :=|]*(?:[<>~≥≤]|ca\.?|approx\.?"
-    r"|about)? ?",
+    "sign_in_key": rf"[ ,|]*[(\[/]? ?(?:in |as |units? ?[:=] ?)?{_PCT} ?[)\]]?[ :=|]*"
+    r"(?:[<>~≥≤]|ca\.?|approx\.?|about)? ?",
     "bare_value": r"(?: ?\([a-z]+\))? ?[:=] ?(?:value ?: ?)?(?:approx\.? |ca\.? |about "
     r"|[~<>≥≤] ?)?",
     "hema_gap": r"[ :=(]*(?:(?:[a-z]+ly|cells?|tissue|still|now|is|are|was|were|about|approx\."
@@ -206,14 +211,16 @@ PATTERNS: dict[str, str] = {
     "space_after": rf"(?: cells?)? ?(?:of|in) (?:the |this |its |all )?(?:[a-z-]+ )?{_SPACE}",
     "chain": r"[ ,;/&()]*(?:(?:and|or|versus|vs\.?|but|in|on|at|for|of|the|core|cores|biopsy"
     r"|trephine|side|cellular|cellularity|respectively|only|about|left|right|[ab12lr]|first|second"
-    r"|one|other|clot|section|aspirate|iliac|crest|posterior|to|is|then)[ ,;:/&()=]+)*",
+    r"|one|other|clot|section|aspirate|iliac|crest|posterior|to|is|then|third|fourth)"
+    r"[ ,;:/&()=]+)*",
     "change": r"\b(?:decreas|increas|fall|fell|drop|declin|reduc|chang|revis|amend|correct|improv"
     r"|recover|ris|rose|went|gone|down|up|modif)[a-z]*(?: [a-z]+){0,3} from (?:about |~)?$",
     # -- whose figure
-    "mark": _groups(_MARKS),
+    "mark": _one_edge(_groups(_MARKS)) + r"|[,;:] (?:the|this) (?=(?:core|biopsy|trephine|marrow"
+    r"|rest|remain[a-z]+)\b)",
     "mark_after": _groups(_MARKS_AFTER),
     "today": r"\b(?:now|currently|today|at present|presently)\b",
-    "specimen": _groups(_SPECIMENS),
+    "specimen": _one_edge(_groups(_SPECIMENS), r"\b"),
     "joined": r"(?: sections?| biops(?:y|ies))?[ ,]*(?:\band\b|\bplus\b|\bas well as\b|[&/,+])"
     r"(?: the| bone marrow| both)* ?",
     "behind": r"(?: ?cellular(?:ity)?)?,? ?(?:\(|\b(?:in|on|of|for|at|from|within)\b) ?"
@@ -223,6 +230,9 @@ PATTERNS: dict[str, str] = {
         "global; aggregate; reported (?:as|figure|cellularity); altogether; as a whole; entire",
         "weighted; taken together; settled; final (?:figure|cellularity|estimate|value)",
     ),
+    "whole_after": r"[^,;]{0,30}\b(?:overall|on average)",
+    "side_after": r"[^,;.]{0,14}?[ (](left|right|[lr]|[ab12])\b",
+    "no_share": r" ?(?:[+/^*x:]|mm|cm|of\b|um\b|cells)",  # a number without a sign, of something
     "part": _any(
         "focal(?:ly)?; areas?; regions?; foci; focus; patch(?:es)?; zones?; locally; hot-?spots?",
         "parts?; (?:first|second) (?:reader|pathologist|observer); reader [12ab]",
@@ -230,7 +240,8 @@ PATTERNS: dict[str, str] = {
     "side": r"\b(?:(?P<left>left|lt|lpic|l pic)|(?P<right>right|rt|rpic|r pic)|(?:core|biopsy"
     r"|trephine|specimen|part|cylinder|fragment|site|piece)s?[ #(]{1,2}(?P<name>[a-d]|[1-4]|one|two"
     r"|three|i{1,3})|(?P<nth>first|second|third|larger|smaller|longer|shorter|other) (?:core|biopsy"
-    r"|trephine|cylinder|fragment|specimen|piece|one))\b|^\W*(?P<letter>[a-d])(?=[.):]\s)"
+    r"|trephine|cylinder|fragment|specimen|piece|one)|the (?P<rank>first|second|third"
+    r"|fourth))\b|^\W*(?P<letter>[a-d])(?=[.):]\s)"
     r"|^\W*(?P<lr>[lr])(?=[ |:\t])",
     "no_core": r"\bno (?:trephine|core|biopsy|histolog)[^.;\n]{0,50}(?:obtain|receiv|submit|avail"
     r"|perform|taken|done)|\b(?:core|trephine|biopsy)(?: biopsy)?:? (?:was |were )?(?:not (?:obtain"
@@ -285,6 +296,7 @@ _P = {name: re.compile(pattern) for name, pattern in PATTERNS.items()}
 _ASIDE_SECTIONS = frozenset({"aspirate", "clot", "touch", "history", "other"})
 _FIXES = ("addend", "amend", "correct", "revis", "errat", "supplement")
 _ORDER = re.compile(r"should (?:now |instead |be )?(?:read\b|corrected|amended|changed)")
+_SIDES = {"l": "left", "r": "right"}
 _BOXES = [re.compile(p) for p in (r"\[[ x_*✓✔\]]", r"\([ x_✓✔]?\)")]
 _ITEM = re.compile(r"\(?(?:\d{1,2}|[A-Ha-h])[.)] ")
 _STOP = re.compile(r"[.!?](?=\s)")
@@ -309,7 +321,7 @@ _PLAIN |= str.maketrans(
     {"％": "%", "˜": "~", "∼": "~", "⁓": "~", "﹤": "<", "﹥": ">", "＜": "<", "＞": ">"}
 )
 _TAG = re.compile(r"<[/!?]?[a-z][^<>]{0,400}>")
-_ATTRIBUTE = re.compile(r"\b(?:displayname|value|unit)\s*=\s*\"([^\"]{0,80})\"")
+_ATTRIBUTE = re.compile(r"\b(?:displayname|name|value|unit)\s*=\s*\"([^\"]{0,80})\"")
 _ENTITY = re.compile(r"&(?:lt|gt|amp|nbsp|ndash|mdash|plusmn|#\d{2,4}|#x[0-9a-f]{2,4});")
 _ENTITIES = dict(zip(_split("lt gt ndash mdash plusmn"), "<>--±", strict=True))
 _ENTITIES |= dict(zip(_split("#37 #60 #62 #177 #8211 #8212 #x25 #x2013"), "%<>±--%-", strict=True))
@@ -323,8 +335,9 @@ _OBX = re.compile(
     r"^(obx\|[^|\n]*\|[^|\n]*\|)([^|\n]*)(\|[^|\n]*\|)([^|\n]*)(\|?)([^|\n]*)(.*)$", re.M
 )
 _MIXED = re.compile(
-    r"(?<!\w)(?=[a-z]*[0158][a-z])(?=[a-z015]*[a-z]{3}|[a-z][0158]|8[a-z]{4})[a-z0158]{4,}"
+    r"(?<!\w)(?=[a-z]*[0158]+[a-z])(?=[a-z015]*[a-z]{3}|[a-z][0158]|8[a-z]{4})[a-z0158]{4,}"
 )
+_CAPITAL_I = re.compile(r"I(?<=[a-z]I)(?=I?[a-z])|I(?<=[a-z]II)(?=[a-z])")  # ceIIuIar
 _MISREAD = re.compile(r"[0158](?:(?<=[a-z].)[a-z]|[a-z]{4})")  # quick: digits are rare
 _DIGITS = re.compile(
     r"(?<![a-z0-9])(?:(?=[oils]*\d)[\doils]{2,3}|[oil]{2}(?= ?%)|s[0o](?= ?%))(?![a-z0-9])"
@@ -340,6 +353,8 @@ def _blank(text: str) -> str:
 def _fold(text: str) -> str:
     """Lower case, no markup, scanning errors mended; every character keeps its place."""
     plain = text if text.isascii() else text.translate(_PLAIN)
+    if _CAPITAL_I.search(plain):
+        plain = _CAPITAL_I.sub("l", plain)
     low = plain.lower()
     if len(low) != len(text):
         low = "".join(c.lower()[:1] for c in plain)
@@ -393,7 +408,7 @@ def _cased(text: str, low: str) -> str:
     """The folded text in the letters of the report: capitals tell headings and sentences."""
     if text.lower() == low:
         return text
-    return "".join(a if a.lower() == b else b for a, b in zip(text, low, strict=True))
+    return "".join(map(lambda a, b: a if a.lower() == b else b, text, low))
 
 
 def _untag(tag: re.Match[str]) -> str:
@@ -448,11 +463,9 @@ class _Lines:
 
     def __init__(self, text: str, low: str) -> None:
         self.text = text
-        self.starts = [0]
-        while at := low.find("\n", self.starts[-1]) + 1:
-            self.starts.append(at)
-        self.starts.append(len(low) + 1)
-        self.width = min(100, max(b - a for a, b in pairwise(self.starts)) - 1)
+        lengths = [len(line) for line in low.split("\n")]
+        self.starts = [*accumulate((n + 1 for n in lengths), initial=0)]
+        self.width = min(100, max(lengths))
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -506,20 +519,20 @@ def _wraps(line: str, following: str, width: int) -> bool:
 
 def _is_heading(line: str) -> bool:
     """Whether a line of its own is a heading: few words or capitals, one of them a section's."""
-    words = line.split()
-    if not words or len(line) > 60 or line[-1] in ".,;":
+    if not line or len(line) > 60 or line[-1] in ".,;":
         return False
-    if len(words) > 4 and not (line.isupper() or "".join(words[:2]).isupper()):
+    if line.count(" ") > 3 and not (line.isupper() or "".join(line.split()[:2]).isupper()):
         return False
-    return "cellul" not in line.lower() and bool(_kinds(line.lower()))
+    low = line.lower()
+    return not ("cellul" in low or "%" in low or ". " in low[4:]) and bool(_kinds(low))
 
 
 def _heading(text: str, low: str, start: int, end: int) -> str:
     """The heading that a sentence is, or begins with; empty if none."""
     stop = low.find(":", start, min(end, start + 72))
-    if stop < 0 and (end - start > 72 or not _is_heading(text[start:end].strip())):
-        return ""
-    name = low[start : end if stop < 0 else stop]
+    if stop < 0:
+        return low[start:end] if end - start < 73 and _is_heading(text[start:end].strip()) else ""
+    name = low[start:stop]
     return "" if "%" in name or ". " in name.strip()[4:] or "cellul" in name else name
 
 
@@ -528,21 +541,19 @@ def _statements(text: str, low: str, near: list[int], rows: Iterable[int]) -> It
     lines = _Lines(text, low)
     paragraphs = lines.paragraphs([*near, *rows])
     stop = len(lines) if any(word in low for word in _FIXES) else max(paragraphs, default=-1) + 1
-    context, in_body, k = _Context(), False, 0
+    context, in_body, k, starts = _Context(), False, 0, lines.starts
     while k < stop:
-        start, end = lines.starts[k], lines.starts[k + 1] - 1
-        plain = end - start > 72 and low.find(":", start, start + 72) < 0
-        if k not in paragraphs and not context.event and (plain or start == end):
-            k += 1  # neither read nor a heading
+        if starts[k + 1] - starts[k] == 1:  # empty
+            k += 1
             continue
         read, last = k in paragraphs or context.event > 0, paragraphs.get(k, k)
         while context.event and last + 1 not in paragraphs and lines.wraps(last):
             last += 1
-        start, end = lines.starts[k], lines.starts[last + 1] - 1
+        start, end = starts[k], starts[last + 1] - 1
         k = last + 1
         for i, (a, b) in enumerate(_sentences(low, start, end) if read else ((start, end),)):
-            if name := _heading(text, low, a, b):
-                context = _enter(context, _kinds(name), name, a, in_body)
+            if kinds := _kinds(name := _heading(text, low, a, b)):
+                context = _enter(context, kinds, name, a, in_body)
                 in_body = in_body or context.specimen == "core"
             if read:
                 at = bisect_left(near, a)
@@ -558,8 +569,6 @@ def _kinds(name: str) -> frozenset[str]:
 
 def _enter(context: _Context, kinds: frozenset[str], name: str, at: int, in_body: bool) -> _Context:
     """The context under a heading; an addendum at the end keeps its specimen headings."""
-    if not kinds:
-        return context
     if "addendum" in kinds:
         number = re.search(r"(?:dum|ment|tion|port)[ #:no.]{1,6}(\d)(?![\d/.-])", name)
         return _Context(event=at + 1 + (10**7 * int(number[1]) if number else 0))
@@ -595,8 +604,10 @@ def _places(low: str, sentence: _Sentence) -> list[int]:
     """The place in the report of each character of a sentence."""
     places: list[int] = []
     for a, b in sentence.spans:
-        for word in re.finditer(r"\S+", low[a:b]):
-            places.extend(range(a + word.start(), a + word.end() + 1))
+        for word in low[a:b].split():
+            at = low.index(word, a)
+            a = at + len(word)
+            places.extend(range(at, a + 1))
     return places
 
 
@@ -621,19 +632,20 @@ def _figures(s: str) -> list[_Figure]:
     for figure in singles:
         last = joined[-1] if joined else None
         between = s[last.end : figure.start] if last else ""
-        if last and last.low == last.high and (last.signed or figure.signed):
+        if last and last.low == last.high:
+            signed = last.signed or figure.signed
             before = s[max(0, last.start - 50) : last.start]
             if _P["plus_minus"].fullmatch(between):
                 low, high = max(0.0, last.low - figure.low), min(100.0, last.low + figure.low)
-                joined[-1] = _Figure(last.start, figure.end, low, high, True, "~")
+                joined[-1] = _Figure(last.start, figure.end, low, high, signed, "~")
                 continue
-            if _P["change"].search(before) and between.strip() in ("to", "-"):
+            if signed and _P["change"].search(before) and between.strip() in ("to", "-"):
                 joined[-1] = replace(figure, start=last.start, signed=True, settled=True)
                 continue
             pair = between.strip() in ("and", "%-") and re.search(r"\bbetween (?:\w+ )?$", before)
             if pair or _P["range"].fullmatch(between):
                 low, high = sorted((last.low, figure.low))
-                joined[-1] = _Figure(last.start, figure.end, low, high, True)
+                joined[-1] = _Figure(last.start, figure.end, low, high, signed)
                 continue
         joined.append(figure)
     return [figure for figure in joined if figure.high <= 100]
@@ -684,6 +696,7 @@ class _Claim:
     sentence: int
     specimen: str = "general"
     side: str = ""
+    before: str = ""  # words that may name the side
     event: int = 0
     whole: bool = False
     part: bool = False
@@ -704,10 +717,23 @@ def _links(s: str, figures: list[_Figure], assumed: int) -> dict[int, tuple[int,
     ]
     if assumed >= 0:
         keys.insert(0, (0, assumed, "cellularity"))
-    fat = re.search(r"\b(?:fat|adipo)", s) is not None
+    fat = "fat" in s or "adipo" in s
     for start, end, word in keys:
-        tissue = re.match(r"\b(?:ha?em|blood|active|red)", word) is not None
+        tissue = word.startswith(("hem", "haem", "blood", "active", "red"))
         last = -1
+        i = sum(figure.end <= start for figure in figures) - 1  # the figure before the word
+        if i >= 0 and i not in found and figures[i].signed:
+            gap = s[figures[i].end : start]
+            plain = _P["before_gap"].fullmatch(gap) and not (word.endswith("ity") and " of" in gap)
+            if tissue:
+                plain = bool(re.fullmatch(r" ?(?:of )?(?:[a-z]+ )?", gap)) and fat
+            if plain or _P["before_of"].fullmatch(gap):
+                found[i] = (figures[i].start, end, "figure then word")
+                last = i if word.endswith("r") else -1  # "40% cellular" has its figure
+                while i > 0 and _P["chain"].fullmatch(s[figures[i - 1].end : figures[i].start]):
+                    i -= 1
+                    if figures[i].signed:
+                        found.setdefault(i, (figures[i].start, end, "listed figure"))
         for i, figure in enumerate(figures):
             if figure.start < end:
                 continue
@@ -731,23 +757,6 @@ def _links(s: str, figures: list[_Figure], assumed: int) -> dict[int, tuple[int,
             rule = "share of tissue" if tissue else "word then figure"
             found.setdefault(i, (start, figure.end, rule if last < 0 else "further figure"))
             last = i
-        for i in reversed(range(len(figures))):
-            figure = figures[i]
-            if figure.end > start:
-                continue
-            if i in found or not figure.signed:
-                break
-            gap = s[figure.end : start]
-            plain = _P["before_gap"].fullmatch(gap) and not (word.endswith("ity") and " of" in gap)
-            if tissue:
-                plain = bool(re.fullmatch(r" ?(?:of )?(?:[a-z]+ )?", gap)) and fat
-            if plain or _P["before_of"].fullmatch(gap):
-                found[i] = (figure.start, end, "figure then word")
-                while i > 0 and _P["chain"].fullmatch(s[figures[i - 1].end : figures[i].start]):
-                    i -= 1
-                    if figures[i].signed:
-                        found.setdefault(i, (figures[i].start, end, "listed figure"))
-            break
     return found
 
 
@@ -768,7 +777,7 @@ def _owned(s: str, figure: _Figure) -> bool:
     tail = s[figure.end : figure.end + 50]
     if _P["other_noun"].match(tail):
         return False
-    if not figure.signed and re.match(r" ?(?:[+/^*x:]|mm|cm|of\b|um\b|cells)", tail):
+    if not figure.signed and _P["no_share"].match(tail):
         return False
     stop = _P["clause_end"].search(tail)
     return not _P["other"].search(tail[: stop.start()] if stop else tail)
@@ -785,16 +794,16 @@ def _status(s: str, figures: list[_Figure], i: int, linked: Iterable[int], fixin
     after = _P["mark_after"].search(tail)
     if after and after.lastgroup:
         return "ok" if after.lastgroup == "current" else after.lastgroup
-    marks = list(_P["mark"].finditer(s, 0, figure.start))
-    if not marks or marks[-1].lastgroup == "current":
+    marks = [m for m in _P["mark"].finditer(s, 0, figure.end) if m.end() <= figure.start]
+    if not marks or marks[-1].lastgroup in ("current", None):
         return "ok"
     mark = marks[-1]
     spent = [k for k in linked if k < i and figures[k].start >= mark.end()]
     if spent:
         between = s[figures[spent[-1]].end : figure.start]
-        if len(between) > 8 or not re.fullmatch(r"[ ,]*(?:and|or|,)[ ,]*", between):
+        if len(between) > 8 or between.strip(" ,") not in ("", "and", "or"):
             return "ok"
-    return mark.lastgroup or "ok"
+    return str(mark.lastgroup)
 
 
 def _material(s: str, start: int, figure: _Figure, context: _Context) -> str:
@@ -821,12 +830,12 @@ def _material(s: str, start: int, figure: _Figure, context: _Context) -> str:
     return "core" if "core" in kinds else sorted(kinds)[0]
 
 
-def _side_of(words: str, start: int = 0, end: int | None = None) -> str:
+def _side_of(words: str) -> str:
     names = [
         m.lastgroup if m.lastgroup in ("left", "right") else m[m.lastgroup or 0].strip(" .)")
-        for m in _P["side"].finditer(words, start, len(words) if end is None else end)
+        for m in _P["side"].finditer(words)
     ]
-    return {"l": "left", "r": "right"}.get(names[-1], names[-1]) if names else ""
+    return _SIDES.get(names[-1], names[-1]) if names else ""
 
 
 def _claims(low: str, sentence: _Sentence, number: int, assumed: int = -1) -> list[_Claim]:
@@ -834,8 +843,7 @@ def _claims(low: str, sentence: _Sentence, number: int, assumed: int = -1) -> li
     s, context = sentence.words, sentence.context
     if not _P["hint"].search(s):
         return []
-    if _DIGITS.search(s):
-        s = _DIGITS.sub(lambda m: m[0].translate(_NUMERALS), s)
+    s = _DIGITS.sub(lambda m: m[0].translate(_NUMERALS), s)
     figures = _figures(s)
     ratio = _P["ratio"].search(s) if "fat" in s or "adipo" in s else None
     cells, fat = (float(ratio[k + "1"] or ratio[k + "2"]) for k in "cf") if ratio else (0, 0)
@@ -856,8 +864,7 @@ def _claims(low: str, sentence: _Sentence, number: int, assumed: int = -1) -> li
         left = figures[i - 1].end if i else 0
         right = figures[i + 1].start if i + 1 < len(figures) else len(s)
         clause = max(left, s.rfind(";", 0, figure.start))
-        behind = re.match(r"[^,;.]{0,14}?[ (](left|right|[lr]|[ab12])\b", s[figure.end : right])
-        side = behind[1] if behind else _side_of(s, 0, figure.start) or context.side
+        behind = _P["side_after"].match(s, figure.end, right)
         claims.append(
             _Claim(
                 low=figure.low,
@@ -869,11 +876,11 @@ def _claims(low: str, sentence: _Sentence, number: int, assumed: int = -1) -> li
                 status=status,
                 sentence=number,
                 specimen=specimen,
-                side={"l": "left", "r": "right"}.get(side, side),
+                side=behind[1] if behind else context.side,
+                before="" if behind else s[: figure.start],
                 event=context.event,
                 whole=_P["whole"].search(s[clause : figure.end]) is not None
-                or re.match(r"[^,;]{0,30}\b(?:overall|on average)", s[figure.end : right])
-                is not None,
+                or _P["whole_after"].match(s, figure.end, right) is not None,
                 part=_P["part"].search(s[clause:right]) is not None,
             )
         )
@@ -918,9 +925,10 @@ def _tables(low: str, near: list[int]) -> dict[int, list[tuple[int, int, str, bo
         if len(keyed) != 1:
             continue
         k = keyed[0]
-        signed = re.search(_PCT, texts[k]) is not None
+        signed = re.search(_PCT, texts[k]) is not None or "%" in texts
         figures = [j for j, text in enumerate(texts) if j > k and re.search(r"\d", text)]
-        if len(figures) > 1 and cut in "|\t":  # a row, with a column for each core
+        bare = not re.search(r"\d", texts[k])
+        if len(figures) > 1 and (cut in "|\t" or bare):  # a row, with a column for each core
             head, above = None, start
             for _ in range(12):  # rows
                 if head or not above:
@@ -929,14 +937,16 @@ def _tables(low: str, near: list[int]) -> dict[int, list[tuple[int, int, str, bo
                 row = _cells(low, above)[2]
                 if not row:
                     continue
+                if len(row) == len(spans) - 1 and cut == "  ":  # no name above the names
+                    row = [spans[0], *row]
                 if len(row) != len(spans):
                     break
-                head = None if any("%" in low[a:b] for a, b in row) else row
+                head = None if any(re.search(r"\d", low[a:b]) for a, b in row[1:]) else row
             names = [low[a:b] for a, b in head] if head else [""] * len(spans)
-            found[start] = [
-                (*spans[j], names[j], signed) for j in (figures if head else figures[:1])
-            ]
-        elif not figures and not re.search(r"\d", texts[k]) and len(spans) > (cut in "  ,") + 1:
+            if head or cut in "|\t":
+                columns = figures if head else figures[:1]
+                found[start] = [(*spans[j], names[j], signed) for j in columns]
+        elif not figures and bare and len(spans) > (cut in "  ,") + 1:
             for _ in range(60):
                 if end >= len(low):
                     break
@@ -945,7 +955,7 @@ def _tables(low: str, near: list[int]) -> dict[int, list[tuple[int, int, str, bo
                 if row and (row_cut != cut or len(row) != len(spans)):
                     break
                 if row:
-                    name = " ".join(low[a:b] for a, b in [*row[:k], *row[k + 1 :]])
+                    name = " | ".join(low[a:b] for a, b in [*row[:k], *row[k + 1 :]])
                     found[below] = [(*row[k], name, signed)]
     return found
 
@@ -962,8 +972,8 @@ def _cell_claims(
         kinds = {m.lastgroup or "" for m in _P["specimen"].finditer(name)} or {context.specimen}
         specimen = "core" if "core" in kinds else sorted(kinds)[0]
         status = specimen if specimen in _ASIDE_SECTIONS else "ok"
-        if mark and mark.lastgroup != "current":
-            status = mark.lastgroup or "ok"
+        if mark and mark.lastgroup not in ("current", None):
+            status = str(mark.lastgroup)
         if re.search(r"\b(?:range|unit|flag)", name):
             status = "expected"
         figure = figures[0]
@@ -978,7 +988,8 @@ def _cell_claims(
                 status=status,
                 sentence=-number,
                 specimen=specimen,
-                side=_side_of(name) or context.side,
+                side=context.side,
+                before=name,
                 event=context.event,
                 whole=_P["whole"].search(name) is not None,
             )
@@ -1061,7 +1072,10 @@ def _resolve(text: str, low: str, claims: list[_Claim], withdrawn: set[int]) -> 
     pool = [claim for claim in pool if claim.specimen == "core"] or pool
     if len({(claim.low, claim.high) for claim in pool}) == 1:
         return _reading(text, pool[:1], start + pool[0].rule)
-    sides = {claim.side: claim for claim in reversed(pool) if claim.side}
+    sides = {
+        _side_of(claim.before) or _SIDES.get(claim.side, claim.side): claim for claim in pool[::-1]
+    }
+    sides.pop("", None)
     if len(sides) > 1:
         return _reading(text, list(sides.values()), start + "mean over cores")
     if len({claim.sentence for claim in pool}) == 1:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
 from featurestore import catalog, ledger
 from featurestore.store import FeatureStore
 from featurestore.types import Reading, Report, Target, content_id
-from ingest.label_ollama import Answered, OllamaConfig, answer_key
-from ingest.labels import Label, LabelBatch, Parser, make_labels
-
-# Reports recorded together. A killed call loses the model's answers of one chunk.
-CHUNK_RULES, CHUNK_OLLAMA = 1_024, 16
+from ingest.label_ollama import Answered, Failure, OllamaConfig, answer_key
+from ingest.labels import Known, Label, LabelBatch, Parser, Progress, make_labels
 
 
 def label_reports(
@@ -24,9 +21,12 @@ def label_reports(
     parser: Parser,
     ollama_config: OllamaConfig | None = None,
     keep_evidence: bool = True,
-    progress: Callable[[int], None] = lambda n: None,
+    progress: Progress | None = None,
 ) -> LabelBatch:
     """Give the store Labels from Reports; a Report that a model answered is never asked again.
+
+    The Labels of each answer are in the ledger before the next one is waited for: a killed call
+    loses the questions in flight and nothing else.
 
     Args:
         store: where the Labels go; report texts do not.
@@ -35,87 +35,73 @@ def label_reports(
         parser: rules, ollama or both.
         ollama_config: where and how to ask.
         keep_evidence: whether to keep the quoted piece of the Report.
-        progress: called with the number of Reports done since the last call.
+        progress: called with (reports done, reports in all).
     """
-    known = _known_answers(store, target)
-    total = LabelBatch(labels=[], failures=[], no_figure=[], answered=[], n_known=0)
-    size = CHUNK_RULES if parser == "rules" else CHUNK_OLLAMA
-    for start in range(0, len(reports), size):
-        chunk = reports[start : start + size]
-        told = 0
-
-        def tell(done: int, _: int = 0) -> None:
-            nonlocal told
-            progress(done - told)
-            told = done
-
-        batch = make_labels(
-            chunk,
-            target=target,
-            parser=parser,
-            ollama_config=ollama_config,
-            known=known,
-            progress=tell,
-        )
-        _record(store, chunk, batch, target, keep_evidence)
-        total = LabelBatch(
-            labels=total.labels + batch.labels,
-            failures=total.failures + batch.failures,
-            no_figure=total.no_figure + batch.no_figure,
-            answered=total.answered + batch.answered,
-            n_known=total.n_known + batch.n_known,
-        )
-        tell(len(chunk))
-    catalog.fold(store.root)
-    return total
-
-
-def record_labels(store: FeatureStore, labels: Sequence[Label], target: Target) -> None:
-    """Give the store Labels from a table or a person."""
-    store.record("labels", [_row(label, target) for label in labels])
-
-
-def _record(
-    store: FeatureStore,
-    reports: Sequence[Report],
-    batch: LabelBatch,
-    target: Target,
-    keep_evidence: bool,
-) -> None:
-    now = catalog.now()
+    catalog.fold(store.root)  # the answers that a killed call left
     failed_before = set(store.sql("select item from failures where stage = 'label'")["item"])
+    hashes = {report.case_id: report.report_hash for report in reports}
+    cases: dict[str, list[str]] = {}
+    for case_id, report_hash in hashes.items():
+        cases.setdefault(report_hash, []).append(case_id)
     seen = [
         {
             "case_id": report.case_id,
             "report_hash": report.report_hash,
             "reported_on": report.reported_on,
-            "seen_at": now,
+            "seen_at": catalog.now(),
         }
         for report in reports
     ]
-    labels = batch.labels
-    if not keep_evidence:
-        labels = [replace(label, evidence=None) for label in labels]
-    cases = {report.report_hash: report.case_id for report in reports}
-    nulls = [
-        _null_row(a, cases[a.report_hash], target) for a in batch.answered if not a.reading.found
-    ]
-    reasons = {failure.case_id: failure.reason for failure in batch.failures}
-    failures = [
-        {
-            "item": f"report of case {report.case_id}",
-            "stage": "label",
-            "reason": reasons.get(report.case_id, ""),
-            "mended": report.case_id not in reasons,
-            "seen_at": now,
-        }
-        for report in reports
-        if report.case_id in reasons or f"report of case {report.case_id}" in failed_before
-    ]
-    rows = [_row(label, target) for label in labels] + nulls
-    for kind, what in (("reports", seen), ("labels", rows), ("failures", failures)):
-        if what:
-            ledger.append(store.root, kind, what)
+
+    def record(part: LabelBatch) -> None:
+        if seen:  # with the first part: a call that is refused changes nothing
+            ledger.append(store.root, "reports", seen)
+            seen.clear()
+        labels = part.labels
+        if not keep_evidence:
+            labels = [replace(label, evidence=None) for label in labels]
+        rows = [_row(label, target) for label in labels]
+        for answer in part.answered:
+            if not answer.reading.found:
+                rows += [_null_row(answer, case, target) for case in cases[answer.report_hash]]
+        if rows:
+            ledger.append(store.root, "labels", rows)
+        if part.failures:
+            ledger.append(store.root, "failures", [_failed(it) for it in part.failures])
+
+    batch = make_labels(
+        reports,
+        target=target,
+        parser=parser,
+        ollama_config=ollama_config,
+        known=_known_answers(store, target),
+        on_part=record,
+        progress=progress,
+    )
+    still = {_item(failure.case_id) for failure in batch.failures}
+    mended = [_item(case) for case in hashes if _item(case) in failed_before - still]
+    if mended:
+        rows = [{"item": item, "mended": True, "seen_at": catalog.now()} for item in mended]
+        ledger.append(store.root, "failures", rows)
+    catalog.fold(store.root)
+    return batch
+
+
+def record_labels(store: FeatureStore, labels: Sequence[Label], target: Target) -> None:
+    """Give the store Labels from a table or a person; of one person's several, the last holds."""
+    rows = [_row(label, target) for label in labels]
+    for row in rows:  # said again after another value, it is a new Label
+        row["label_id"] = content_id([row["label_id"], str(row["recorded_at"])])
+    store.record("labels", rows)
+
+
+def _item(case_id: str) -> str:
+    return f"report of case {case_id}"
+
+
+def _failed(failure: Failure) -> dict[str, Any]:
+    said = {"item": _item(failure.case_id), "stage": "label", "reason": failure.reason}
+    return said | {"mended": False, "seen_at": catalog.now()}
 
 
 def _row(label: Label, target: Target) -> dict[str, Any]:
@@ -146,19 +132,16 @@ def _about(target: Target) -> dict[str, Any]:
     }
 
 
-def _known_answers(store: FeatureStore, target: Target) -> dict[str, Reading]:
+def _known_answers(store: FeatureStore, target: Target) -> dict[str, Known]:
     answers = store.sql(
         "from labels where method = 'ollama' and target = $target order by recorded_at",
         {"target": target.name},
     )
+    fields = ("value", "low", "high", "qualifier", "evidence", "rule")
     return {
-        answer_key(row["report_hash"], row["model_digest"], row["prompt_hash"]): Reading(
-            value=row["value"],
-            low=row["low"],
-            high=row["high"],
-            qualifier=row["qualifier"],
-            evidence=row["evidence"],
-            rule=row["rule"],
+        answer_key(row["report_hash"], row["model_digest"], row["prompt_hash"]): (
+            Reading(**{name: row[name] for name in fields}),
+            row["status"] != "unsupported",
         )
         for row in answers.iter_rows(named=True)
     }

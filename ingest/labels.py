@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from featurestore.errors import ConfigError
 from featurestore.types import Method, Qualifier, Reading, Report, Status, Target, content_id
@@ -14,7 +14,9 @@ from ingest.label_ollama import Answered, Failure, OllamaConfig, Outcome
 
 Parser = Literal["rules", "ollama", "both"]
 Progress = Callable[[int, int], None]
+Known = tuple[Reading, bool]  # an answer, and whether its quote, now dropped, stood in the report
 AGREE_POINTS = 5.0  # two parsers this near to each other agree
+PART = 1_024  # reports that need no answer, recorded together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +60,8 @@ def make_labels(
     target: Target,
     parser: Parser = "rules",
     ollama_config: OllamaConfig | None = None,
-    known: Mapping[str, Reading] | None = None,
-    on_answer: Callable[[Answered], None] | None = None,
+    known: Mapping[str, Known] | None = None,
+    on_part: Callable[[LabelBatch], None] = lambda part: None,
     progress: Progress | None = None,
 ) -> LabelBatch:
     """Read a value of the Target from each Report.
@@ -72,12 +74,13 @@ def make_labels(
         parser: 'both' compares the two: within 5 points is agreed, otherwise disputed.
         ollama_config: where and how to ask; the defaults if null.
         known: answers, null ones too, by `label_ollama.answer_key`; those are never asked again.
-        on_answer: called with each new answer as it arrives: what it saves outlives a crash.
+        on_part: called with what comes of each answer as it arrives, and of the Reports that need
+            none in parts: what it saves outlives a crash.
         progress: called with (reports done, reports in all).
 
     Raises:
         ConfigError: the parser does not know the Target.
-        OllamaError: there is no server or no such model; nothing was asked.
+        OllamaError: there is no server or no such model, or it went away.
     """
     config = ollama_config or OllamaConfig()
     if parser not in ("rules", "ollama", "both"):
@@ -87,63 +90,86 @@ def make_labels(
             f"parser {parser!r} reads cellularity, not {target.name!r}. Pass --parser ollama with "
             "a --prompt of your own, or --table."
         )
-    model, known, outcomes = None, known or {}, dict[str, Outcome]()
-    if parser != "rules":
-        model = label_ollama.connect(config)
-        outcomes = _ask(reports, model, config, target, known, on_answer, progress)
+    known = known or {}
+    model = None if parser == "rules" else label_ollama.connect(config)
+    parts: list[LabelBatch] = []
+    n_done = 0
+
+    def take(some: Sequence[Report], outcome: Outcome | None = None) -> None:
+        nonlocal n_done
+        parts.append(_label(some, target, parser, model, known, outcome))
+        on_part(parts[-1])
+        n_done += len(some)
+        if progress:
+            progress(n_done, len(reports))
+
+    ready: list[Report] = []
+    to_ask: dict[str, list[Report]] = {}  # by report hash: each text is asked about once
+    for report in reports:
+        if model and model.key(report) not in known:
+            to_ask.setdefault(report.report_hash, []).append(report)
+        else:
+            ready.append(report)
+    for start in range(0, len(ready), PART):
+        take(ready[start : start + PART])
+    if model and to_ask:
+        label_ollama.ask(
+            [same[0] for same in to_ask.values()],
+            model,
+            config,
+            target=target,
+            on_outcome=lambda outcome: take(to_ask[outcome.report_hash], outcome),
+        )
+    place = {report.case_id: index for index, report in enumerate(reports)}
+    return LabelBatch(
+        labels=sorted(_all(parts, "labels"), key=lambda it: place[it.case_id]),
+        failures=sorted(_all(parts, "failures"), key=lambda it: place[it.case_id]),
+        no_figure=sorted(_all(parts, "no_figure"), key=lambda case_id: place[case_id]),
+        answered=_all(parts, "answered"),
+        n_known=sum(part.n_known for part in parts),
+    )
+
+
+def _all(parts: Sequence[LabelBatch], name: str) -> list[Any]:
+    return [one for part in parts for one in getattr(part, name)]
+
+
+def _label(
+    reports: Sequence[Report],
+    target: Target,
+    parser: Parser,
+    model: label_ollama.Model | None,
+    known: Mapping[str, Known],
+    outcome: Outcome | None,
+) -> LabelBatch:
+    """Label Reports of one text, with its outcome, or Reports whose answers are known."""
     labels: list[Label] = []
     failures: list[Failure] = []
     no_figure: list[str] = []
-    for number, report in enumerate(reports, 1):
-        readings: dict[Method, Reading] = {}
-        outcome = outcomes.get(report.report_hash)
+    for report in reports:
+        readings: dict[Method, Known] = {}
         if isinstance(outcome, Failure):
             failures.append(_failure(report, outcome.reason))
+        elif outcome:
+            readings["ollama"] = outcome.reading, False
         elif model:
-            readings["ollama"] = outcome.reading if outcome else known[model.key(report)]
+            readings["ollama"] = known[model.key(report)]
         if parser != "ollama":
             try:
-                readings["rules"] = label_rules.parse(report.text)
+                readings["rules"] = label_rules.parse(report.text), False
             except Exception as problem:  # one bad report never stops a batch
                 failures.append(_failure(report, f"rules: {type(problem).__name__}"))
         made = _labels_of(report, target, readings, model)
         labels += made
         if readings and not made:
             no_figure.append(report.case_id)
-        if parser == "rules" and progress:
-            progress(number, len(reports))
     return LabelBatch(
         labels=labels,
         failures=failures,
         no_figure=no_figure,
-        answered=[outcome for outcome in outcomes.values() if isinstance(outcome, Answered)],
-        n_known=sum(report.report_hash not in outcomes for report in reports) if model else 0,
+        answered=[outcome] if isinstance(outcome, Answered) else [],
+        n_known=len(reports) if model and not outcome else 0,
     )
-
-
-def _ask(
-    reports: Sequence[Report],
-    model: label_ollama.Model,
-    config: OllamaConfig,
-    target: Target,
-    known: Mapping[str, Reading],
-    on_answer: Callable[[Answered], None] | None,
-    progress: Progress | None,
-) -> dict[str, Outcome]:
-    """Ask about every text without a known answer, each text once; outcomes by report hash."""
-    todo = {report.report_hash: report for report in reports if model.key(report) not in known}
-    n_done = 0
-
-    def take(outcome: Outcome) -> None:
-        nonlocal n_done
-        n_done += 1
-        if on_answer and isinstance(outcome, Answered):
-            on_answer(outcome)
-        if progress:
-            progress(n_done, len(todo))
-
-    outcomes = label_ollama.ask([*todo.values()], model, config, target=target, on_outcome=take)
-    return {outcome.report_hash: outcome for outcome in outcomes}
 
 
 def _failure(report: Report, reason: str) -> Failure:
@@ -153,15 +179,17 @@ def _failure(report: Report, reason: str) -> Failure:
 def _labels_of(
     report: Report,
     target: Target,
-    readings: Mapping[Method, Reading],
+    readings: Mapping[Method, Known],
     model: label_ollama.Model | None,
 ) -> list[Label]:
     """The Labels of one Report, one for each parser that found a value."""
     supported = {
-        method: not reading.found or is_supported(report.text, reading, obeys=method == "ollama")
-        for method, reading in readings.items()
+        method: not reading.found
+        or (reading.evidence is None and was_supported)
+        or is_supported(report.text, reading, obeys=method == "ollama")
+        for method, (reading, was_supported) in readings.items()
     }
-    compared = _compare([reading.value for reading in readings.values()])
+    compared = _compare([reading.value for reading, _ in readings.values()])
     if compared == "agreed" and not all(supported.values()):
         compared = "single"  # what has no evidence confirms nothing
     return [
@@ -175,7 +203,7 @@ def _labels_of(
             model_digest=model.digest if model and method == "ollama" else None,
             prompt_hash=model.prompt_hash if model and method == "ollama" else None,
         )
-        for method, reading in readings.items()
+        for method, (reading, _) in readings.items()
         if reading.found
     ]
 

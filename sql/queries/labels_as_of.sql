@@ -1,28 +1,37 @@
 -- labels_as_of: one row per Case and Target: the best Label among those given before $as_of.
+with known as (
+    select
+        labels.*,
+        arg_max(labels.status, labels.recorded_at)
+            filter (labels.status in ('agreed', 'disputed'))
+            over (partition by labels.case_id, labels.target) as verdict
+    from labels
+    where labels.recorded_at < cast($as_of as timestamp)
+)
 select
-    labels.case_id,
-    labels.target,
-    labels.value,
-    labels.low,
-    labels.high,
-    labels.method,
-    labels.status,
-    labels.recorded_at
-from labels
-where labels.recorded_at < cast($as_of as timestamp)
-    and labels.value is not null
-    and labels.status in ('agreed', 'single')
+    known.case_id,
+    known.target,
+    known.value,
+    known.low,
+    known.high,
+    known.method,
+    known.status,
+    known.recorded_at
+from known
+where known.value is not null
+    and known.status in ('agreed', 'single')
+    and (known.method = 'human' or known.verdict is distinct from 'disputed')
 qualify row_number() over (
-    partition by labels.case_id, labels.target
+    partition by known.case_id, known.target
     order by
         case
-            when labels.method = 'human' then 0
-            when labels.status = 'agreed' then 1
-            when labels.method = 'ollama' then 2
+            when known.method = 'human' then 0
+            when known.status = 'agreed' then 1
+            when known.method = 'ollama' then 2
             else 3
         end,
-        labels.method,
-        labels.recorded_at desc,
-        labels.label_id
+        known.method,
+        known.recorded_at desc,
+        known.label_id
 ) = 1
-order by labels.case_id, labels.target
+order by known.case_id, known.target

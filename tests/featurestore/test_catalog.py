@@ -219,11 +219,12 @@ def best(store: FeatureStore, case_id: str) -> tuple | None:
 
 def test_the_best_label_is_human_then_agreed_then_ollama_then_rules(store: FeatureStore) -> None:
     said = [
-        (label_row("C9", 70.0, status="disputed"), None),
         (label_row("C9", 71.0, method="ollama", status="unsupported"), None),
         (label_row("C9", 30.0), (30.0, "rules")),
         (label_row("C9", 40.0, method="ollama"), (40.0, "ollama")),
         (label_row("C9", 35.0), (40.0, "ollama")),
+        (label_row("C9", 70.0, status="disputed"), None),
+        (label_row("C9", 41.0, method="ollama"), None),  # one alone settles no dispute
         (label_row("C9", 50.0, status="agreed"), (50.0, "rules")),
         (label_row("C9", None, method="ollama"), (50.0, "rules")),
         (label_row("C9", 60.0, method="human"), (60.0, "human")),

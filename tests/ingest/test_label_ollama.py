@@ -33,6 +33,7 @@ GOOD = {
     "evidence": "50% to 60% cellular",
     "specimen": "core",
     "qualifier": None,
+    "cores": [],
     "low": 50,
     "high": 60,
     "value": 70,
@@ -102,6 +103,9 @@ def test_the_request_is_deterministic_constrained_and_fences_the_report() -> Non
         ({"low": 0, "high": 5, "qualifier": "<", "value": 2.5}, (5, 5, 5)),
         ({"low": None, "high": None, "value": None}, (None, None, None)),
         ({"specimen": "clot"}, (None, None, None)),
+        ({"cores": [{"low": 50, "high": 60}]}, (55, 50, 60)),
+        ({"cores": [{"low": 60, "high": 60}] * 2 + [{"low": 50, "high": 60}]}, (175 / 3, 50, 60)),
+        ({"cores": [{"low": 50, "high": 50}, {"low": 60, "high": 60}], "value": 0}, (55, 50, 60)),
         ({"specimen": "expected"}, (None, None, None)),
     ],
 )
@@ -109,6 +113,14 @@ def test_ranges_bounds_and_nulls(given: dict[str, Any], expected: tuple[float | 
     (outcome,) = asked(lambda chat: {**GOOD, **given})
     assert isinstance(outcome, Answered)
     assert (outcome.reading.value, outcome.reading.low, outcome.reading.high) == expected
+
+
+def test_a_core_that_is_not_quoted_leaves_the_value_without_evidence() -> None:
+    for middle, evidence in ((60, GOOD["evidence"]), (55, None)):
+        cores = [{"low": n, "high": n} for n in (50, middle, 60)]
+        (outcome,) = asked(lambda chat, cores=cores: {**GOOD, "cores": cores})
+        assert isinstance(outcome, Answered)
+        assert outcome.reading.evidence == evidence
 
 
 def test_a_long_report_gets_a_larger_context() -> None:
@@ -234,10 +246,12 @@ def test_a_model_that_goes_away_stops_the_rest_without_sending_them() -> None:
             ask(reports, connect(how), how, target=Target())
     assert len(server.chats) == 1
     answers = iter([GOOD, GOOD])
+    seen: list[Outcome] = []
     with serve(lambda chat: next(answers, Reply(status=404))) as server:
         how = config(server.url, concurrency=1)
-        outcomes = ask(reports, connect(how), how, target=Target())
-    assert [isinstance(outcome, Answered) for outcome in outcomes] == [True] * 2 + [False] * 4
+        with pytest.raises(OllamaError, match="ollama pull"):
+            ask(reports, connect(how), how, target=Target(), on_outcome=seen.append)
+    assert [isinstance(outcome, Answered) for outcome in seen] == [True, True]
     assert len(server.chats) == 3
 
 

@@ -30,6 +30,9 @@ def _right(gold: float | None, got: float | None) -> bool:
 @pytest.mark.parametrize("report", _reports(OWN), ids=lambda r: r["id"])
 def test_an_own_report_is_read_as_its_conventions_say(report: dict[str, Any]) -> None:
     reading = parse(report["text"])
+    if report.get("abstains"):  # too hard for rules: no value, and never a wrong one
+        assert reading.value is None
+        return
     got = (reading.value, reading.low, reading.high)
     gold = (report["value"], report["low"], report["high"])
     assert all(_right(a, b) for a, b in zip(gold, got, strict=True)), (reading, report)
@@ -73,6 +76,8 @@ def test_evidence_is_a_piece_of_the_report(report: dict[str, Any]) -> None:
         ("Core: 40% cellular.", "figure then word"),
         ("Core: cell to fat ratio 40:60.", "ratio of cells to fat"),
         ("Left core: 40% cellular. Right core: 20% cellular.", "mean over cores"),
+        ("Core: 40% cellular (S21-1 of June: 95%).", "figure then word"),
+        ("Core: cellularity (%): 20-30", "word then figure"),
         ("Core: cellularity 40%.\nAddendum: cellularity is 50%.", "correction: word then figure"),
     ],
 )

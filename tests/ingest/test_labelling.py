@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import csv
+import json
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
 from datetime import date
 from pathlib import Path
 
 import pytest
 from ollama_server import Reply, serve, text_of
 
+import sql
 from featurestore.store import FeatureStore
 from featurestore.types import Report, Target
 from ingest import labelling, review
 from ingest.label_ollama import OllamaConfig
+from ingest.reports import read_label_table
 
 TARGET = Target()
 TEXTS = {
@@ -34,7 +43,7 @@ def reports(names: str = "C1 C2 C3") -> list[Report]:
 def answer(chat: dict) -> dict:
     case = next(k for k, v in TEXTS.items() if v == text_of(chat))
     value, evidence = SAID[case]
-    given = {"evidence": evidence, "specimen": "core", "qualifier": None}
+    given = {"evidence": evidence, "specimen": "core", "qualifier": None, "cores": []}
     return {**given, "low": value, "high": value, "value": value}
 
 
@@ -68,6 +77,59 @@ def test_an_answered_report_is_never_asked_again_even_if_it_has_no_figure(
     rows = store.sql("select case_id, value, status from labels order by case_id").rows()
     assert rows == [("C1", 40.0, "single"), ("C2", 20.0, "unsupported"), ("C3", None, "single")]
     assert store.sql("select case_id from best_labels").rows() == [("C1",)]
+
+
+def test_an_answer_that_arrived_before_a_kill_is_never_asked_for_again(
+    store: FeatureStore, tmp_path: Path
+) -> None:
+    """Killed after 2 and 13 answers, others in flight; only those may be asked again."""
+    texts = {f"R{n}": f"CORE BIOPSY: The marrow is {n + 20}% cellular. Secret." for n in range(24)}
+    texts["R23"] = "CORE BIOPSY: hypocellular. Secret."
+    file = tmp_path / "reports.jsonl"
+    rows = [json.dumps({"case_id": case, "text": text}) for case, text in texts.items()]
+    file.write_text("\n".join(rows))
+    told: Counter[str] = Counter()  # answers sent, by text
+    lock, room = threading.Lock(), 0
+
+    def answer_or_hang(chat: dict) -> dict | Reply:
+        nonlocal room
+        with lock:
+            room -= 1
+            if room < 0:
+                return Reply(after_s=2, hang_up=True)
+            text = text_of(chat)
+            told[text] += 1
+        found = re.search(r"\d+% cellular", text)
+        value = int(found[0].split("%")[0]) if found else None
+        given = {"evidence": found and found[0], "specimen": "core", "qualifier": None, "cores": []}
+        return {**given, "low": value, "high": value, "value": value}
+
+    with serve(answer_or_hang) as server:
+        options = ["--parser", "both", "--host", server.url, "--store", str(store.root)]
+        command = [sys.executable, "-c", "import cli; cli.main()", "label", str(file), *options]
+        for room_now in (2, 11):
+            room, before = room_now, len(server.chats)
+            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as call:
+                while len(server.chats) < before + room_now + 4:  # 4 at once: all of them hang
+                    time.sleep(0.01)
+                    assert call.poll() is None
+                call.kill()
+        room = 99
+        assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+        assert len(server.chats) == 24 + 2 * 4
+    assert set(told.values()) == {1}
+    assert len(told) == 24
+    rows = store.sql("select method, status, count(*) from labels group by all order by all").rows()
+    assert rows == [("ollama", "agreed", 23), ("ollama", "single", 1), ("rules", "agreed", 23)]
+    assert not any(b"Secret" in p.read_bytes() for p in store.root.rglob("*") if p.is_file())
+
+
+def test_an_answer_whose_quote_was_dropped_is_still_supported(store: FeatureStore) -> None:
+    with serve(answer) as server:
+        label(store, "C1 C2", "ollama", server.url, keep_evidence=False)
+        batch = label(store, "C1 C2", "ollama", server.url)
+        assert len(server.chats) == 2
+    assert [label.status for label in batch.labels] == ["single", "unsupported"]
 
 
 def test_no_text_of_a_report_is_in_the_store_and_evidence_can_be_left_out(
@@ -123,6 +185,33 @@ def test_disputes_are_kept_out_reviewed_and_settled_by_a_person(
     assert store.sql("from labels where case_id = 'C2'").height == 3  # every one is kept
 
 
+def test_a_dispute_sets_aside_what_one_parser_said_before(
+    store: FeatureStore, tmp_path: Path
+) -> None:
+    label(store, "C2", "rules")
+    assert store.sql("select value from best_labels").rows() == [(60.0,)]
+    with serve(answer) as server:
+        label(store, "C2", "both", server.url)
+        assert store.sql("from best_labels").is_empty()
+        assert review.export_review(store, tmp_path / "todo.csv", TARGET) == 1
+        label(store, "C2", "rules")
+        label(store, "C2", "ollama", server.url)  # one alone does not settle it
+        SAID["C4"] = (80, "80% cellular")
+        label(store, "C4", "both", server.url)
+    assert store.sql("select case_id from best_labels").rows() == [("C4",)]
+    known = sql.read("queries/labels_as_of")
+    assert store.sql(known, {"as_of": "2101-01-01"})["case_id"].to_list() == ["C4"]
+
+
+def test_of_what_a_person_said_the_last_holds(store: FeatureStore, tmp_path: Path) -> None:
+    for value in ("40", "50", "40"):
+        file = tmp_path / "table.csv"
+        file.write_text(f"case_id,value\nC1,{value}\n")
+        labels = read_label_table(file, TARGET)
+        labelling.record_labels(store, labels, TARGET)
+        assert store.sql("select value from best_labels").rows() == [(float(value),)]
+
+
 def test_a_report_whose_text_changed_gets_no_excerpt(store: FeatureStore, tmp_path: Path) -> None:
     with serve(answer) as server:
         label(store, "C2", "both", server.url)
@@ -133,8 +222,6 @@ def test_a_report_whose_text_changed_gets_no_excerpt(store: FeatureStore, tmp_pa
 
 
 def test_what_was_known_on_a_date_can_be_asked(store: FeatureStore) -> None:
-    import sql
-
     label(store, "C1", "rules")
     text = sql.read("queries/labels_as_of")
     assert store.sql(text, {"as_of": "2001-01-01"}).is_empty()

@@ -13,7 +13,7 @@ from featurestore.errors import ConfigError
 from featurestore.types import Reading, Report, Target
 from ingest import label_rules
 from ingest.evidence import figures, is_supported
-from ingest.label_ollama import Answered, OllamaConfig
+from ingest.label_ollama import OllamaConfig
 from ingest.label_scores import evaluate, summarise
 from ingest.labels import Label, LabelBatch, best_labels, make_labels
 
@@ -26,7 +26,7 @@ def read(value: float, evidence: str | None, high: float | None = None) -> Readi
 
 
 def said(value: float | None, evidence: str | None, **more: Any) -> dict[str, Any]:
-    given = {"evidence": evidence, "specimen": "core", "qualifier": None}
+    given = {"evidence": evidence, "specimen": "core", "qualifier": None, "cores": []}
     return {**given, "low": value, "high": value, "value": value, **more}
 
 
@@ -37,6 +37,7 @@ REPORT = """CORE BIOPSY: The marrow is 40-
 ASPIRATE: 85% of cells are erythroid.
 
 Addendum. The left core is Ten  Percent cellular; the cellularity of\tl0-2O% holds. A third remains.
+Core cellularity,60,%,30-70
 """
 
 
@@ -50,6 +51,7 @@ Addendum. The left core is Ten  Percent cellular; the cellularity of\tl0-2O% hol
         read(10, "cellularity of l0-2O%", 20),
         read(10, "cellularity of l0-2O% holds. A third", 33),
         read(33.3, "A third remains"),
+        read(60, "60"),
     ],
 )
 def test_a_quote_with_its_figures_supports(reading: Reading) -> None:
@@ -82,6 +84,7 @@ def test_a_quote_without_its_figures_does_not(reading: Reading) -> None:
         ("4O%", {40}),
         ("l0-2O%", {10, 20}),
         ("lO %", {10}),
+        ("3S%, its", {35}),
         ("43.5% or 43,5", {43.5}),
         ("CD34 and 100x oil, ill", set()),
         ("thirty-five to forty per cent", {35, 5, 40}),
@@ -253,14 +256,18 @@ def test_what_is_known_is_never_asked_again(rules: dict[str, Reading]) -> None:
             return Reply(status=500)
         return said(None, None) if n == 4 else said(n * 10, f"{n}0%")
 
-    kept: dict[str, Answered] = {}
-    first, _, server = both(answer, texts, on_answer=lambda one: kept.update({one.key: one}))
+    parts: list[LabelBatch] = []
+    first, _, server = both(answer, texts, on_part=parts.append)
+    kept = {one.key: one for part in parts for one in part.answered}
+    assert sorted(label.label_id for part in parts for label in part.labels) == sorted(
+        label.label_id for label in first.labels
+    )
     assert len(server.chats) == 5  # the twin's text is the first one's
     assert [failure.case_id for failure in first.failures] == ["C-5"]
     assert {one.key for one in first.answered} == set(kept)
     assert len(kept) == 4
 
-    known = {key: one.reading for key, one in kept.items()}
+    known = {key: (one.reading, True) for key, one in kept.items()}
     again, _, server = both(answer, texts, known=known)
     assert [text_of(chat) for chat in server.chats] == ["core5 50% cellular"]  # the failed one only
     assert again.labels == first.labels

@@ -406,9 +406,12 @@ def _unbox(low: str) -> str:
 
 def _cased(text: str, low: str) -> str:
     """The folded text in the letters of the report: capitals tell headings and sentences."""
-    if text.lower() == low:
+    plain = text.lower()
+    if plain == low:
         return text
-    return "".join(map(lambda a, b: a if a.lower() == b else b, text, low))
+    if len(plain) != len(text):  # some letters of other scripts grow
+        plain = "".join(c.lower()[:1] for c in text)
+    return "".join([a if p == b else b for a, p, b in zip(text, plain, low, strict=True)])
 
 
 def _untag(tag: re.Match[str]) -> str:

@@ -420,6 +420,20 @@ def test_evaluate_the_model_as_its_labels_are_used() -> None:
     assert "two answers" in found.errors[1]["reason"]
 
 
+def test_evaluate_both_parsers_as_their_labels_are_used() -> None:
+    """Agreed values count, disputed ones are null; the rules are the real ones."""
+    gold = [
+        {"id": "agreed", "text": "Bone marrow core: cellularity 40%.", "value": 40},
+        {"id": "disputed", "text": "Bone marrow core: cellularity 70%.", "value": 70},
+    ]
+    with serve(lambda chat: said(40, "cellularity 40%") if "40%" in text_of(chat)
+               else said(20, "cellularity 70%")) as server:  # fmt: skip
+        found = evaluate(gold, "both", ollama_config=OllamaConfig(host=server.url))
+    assert (found.accuracy, found.wrong, found.coverage) == (0.5, 0, 0.5)
+    assert found.errors[0]["id"] == "disputed"
+    assert found.errors[0]["got"] is None
+
+
 def test_evaluate_the_rules_by_name(rules: dict[str, Reading]) -> None:
     rules |= {"40": read(40, "40"), "50": read(5, "50")}
     gold = [{"id": "1", "text": "40 %", "value": 40}, {"id": "2", "text": "50 %", "value": 50}]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -73,13 +73,23 @@ def predicted_vs_truth(
     ax.set_aspect("equal")
 
 
-def bland_altman(ax: Axes, truth: np.ndarray, predicted: np.ndarray, target: Target) -> None:
-    """Draw difference against mean with bias and 95% limits; both shape (N,).
+def bland_altman(
+    ax: Axes,
+    truth: np.ndarray,
+    predicted: np.ndarray,
+    target: Target,
+    limits: Mapping[str, float],
+) -> None:
+    """Draw difference against mean with bias and 95% limits of agreement (Bland and Altman 1986).
 
-    After Bland and Altman 1986. Bands are the 95% intervals of bias and limits.
+    Args:
+        ax: where to draw.
+        truth: labels, shape (N,), in the Target's units.
+        predicted: shape (N,).
+        target: of both.
+        limits: bias, loa_low and loa_high with their intervals, the bands; `evaluate.metrics`.
     """
     middle, difference = (truth + predicted) / 2, predicted - truth
-    limits = evaluate.bland_altman_limits(truth, predicted)
     few = len(truth) <= FEW
     ax.scatter(
         middle, difference, s=16 if few else 6, color=BLUE, alpha=0.75 if few else 0.3, linewidth=0
@@ -92,7 +102,8 @@ def bland_altman(ax: Axes, truth: np.ndarray, predicted: np.ndarray, target: Tar
             continue
         ax.axhline(value, color=colour, linestyle=style, linewidth=1.3)
         low, high = limits[f"{name}_low"], limits[f"{name}_high"]
-        ax.axhspan(low, high, color=colour, alpha=0.12, linewidth=0, zorder=0)
+        if not np.isnan(low):
+            ax.axhspan(low, high, color=colour, alpha=0.12, linewidth=0, zorder=0)
         ax.annotate(
             f"{label}\n{value:+.1f}".replace("-", "−"),
             (1.01, value),
@@ -123,14 +134,19 @@ def axis_name(target: Target) -> str:
 
 
 def figures(frame: pl.DataFrame, target: Target) -> Iterator[tuple[str, Figure]]:
-    """Yield the name and the figure of each plot of a Run's test Predictions."""
+    """Yield the name and the figure of each plot of a Run's test Predictions.
+
+    Where `frame` has no patient_id, intervals take each Slide for a Patient of its own.
+    """
     truth, mean = frame["truth"].to_numpy(), frame["mean"].to_numpy()
+    patients = frame["patient_id" if "patient_id" in frame.columns else "slide_id"].to_numpy()
+    numbers = evaluate.metrics(truth, mean, patients, target)
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(6.0, 4.9), layout="constrained")
-        predicted_vs_truth(figure.subplots(), truth, mean, target, evaluate.r2(truth, mean))
+        predicted_vs_truth(figure.subplots(), truth, mean, target, numbers["r2"])
         yield "predicted_vs_truth", figure
         figure = Figure(figsize=(6.0, 4.9), layout="constrained")
-        bland_altman(figure.subplots(), truth, mean, target)
+        bland_altman(figure.subplots(), truth, mean, target, numbers)
         yield "bland_altman", figure
 
 

@@ -166,12 +166,9 @@ def _figures(run: runs.Run) -> list[dict[str, str]]:
 def _groups(test: pl.DataFrame, target: Target) -> list[dict[str, Any]]:
     tables = [("label range", evaluate.by_range(test, target))]
     if test["scanner"].n_unique() > 1:
-        scanner = pl.col("scanner").fill_null("unknown")
-        tables.append(("scanner", evaluate.by_group(test, scanner)))
+        tables.append(("scanner", evaluate.by_scanner(test, target)))
     if test["dated"].is_not_null().any():
-        half = pl.when(pl.col("dated").dt.month() <= 6).then(pl.lit(" H1")).otherwise(pl.lit(" H2"))
-        half_year = (pl.col("dated").dt.year().cast(pl.String) + half).fill_null("undated")
-        tables.append(("half-year", evaluate.by_group(test, half_year)))
+        tables.append(("half-year", evaluate.by_half_year(test, target)))
     return [{"by": by, "rows": table.rows(named=True)} for by, table in tables]
 
 

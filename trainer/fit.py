@@ -30,6 +30,7 @@ from trainer.predict import predictions, resample
 Loss = Literal["bce", "mse", "huber", "interval"]
 Progress = Callable[[Mapping[str, Any]], None]
 
+SPLITS = ("train", "validation", "calibration", "test")
 JUDGES = 20  # validation Slides, from which on they choose the weights
 STATISTICS_SLIDES = 256  # whose first rows give the mean and standard deviation of Embeddings
 HUBER_DELTA = 0.1  # of the Target's range
@@ -61,7 +62,8 @@ class TrainConfig:
     loss: Loss | None = None  # None: bce, or mse where the Target is continuous
     resamples: int = 10  # Bags per Slide at inference
     sampling: sampling.Sampling = "block"
-    validation_fraction: float = 0.1  # of the train Slides, cut by Patient; 0: none
+    validation_fraction: float = 0.1  # of the train Patients; 0: none
+    calibration_fraction: float = 0.1  # of them too; none where that is under 20 Slides
     patience: int = 15  # evaluations without a better validation loss before stopping; 0: never
     device: str = "auto"
 
@@ -78,7 +80,7 @@ class TrainConfig:
         for name in ("lr", "clip"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} must be over 0, got {getattr(self, name)}")
-        for name in ("validation_fraction", "dropout", "warm_up"):
+        for name in ("validation_fraction", "calibration_fraction", "dropout", "warm_up"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
         for name in ("weight_decay", "patience", "seed"):
@@ -120,7 +122,7 @@ def train(store: FeatureStore, config: TrainConfig, progress: Progress | None = 
     found = store.bags(config.cohort, config.encoder_id, config.tiling_id)
     bags = sampling.keep_tiles(store, assign_splits(found, config), config.tiles)
     check_trainable(bags, config)
-    parts = {name: bags.filter(pl.col("split") == name) for name in ("train", "validation", "test")}
+    parts = {name: bags.filter(pl.col("split") == name) for name in SPLITS}
     notes = _notes(found, bags, parts)
     run_id = runs.new_run_id(asdict(config), started)
     work = store.run_dir(run_id)
@@ -172,13 +174,13 @@ def train(store: FeatureStore, config: TrainConfig, progress: Progress | None = 
 
 
 def assign_splits(bags: pl.DataFrame, config: TrainConfig) -> pl.DataFrame:
-    """Give every Slide train, validation or test: folds resolved, validation cut from train.
+    """Give every Slide one of `SPLITS`: folds resolved, validation and calibration cut from train.
 
     Raises:
         TrainError: the split is made of folds and none was named, or has other names.
     """
     names = sorted(bags["split"].unique().to_list())
-    known = {"train", "validation", "test"}
+    known = set(SPLITS)
     if config.fold is not None:
         if config.fold not in names or set(names) & known:
             raise TrainError(
@@ -194,31 +196,40 @@ def assign_splits(bags: pl.DataFrame, config: TrainConfig) -> pl.DataFrame:
             f"cohort {config.cohort!r} is split into {', '.join(names)}. "
             "Name the one to test on with --fold."
         )
-    if "validation" in names or not config.validation_fraction:
-        return bags
-    chosen = cut_validation(
-        bags.filter(pl.col("split") == "train"), config.validation_fraction, config.seed
-    )
-    cut = (pl.col("split") == "train") & pl.col("patient_id").is_in(sorted(chosen))
-    return bags.with_columns(
-        pl.when(cut).then(pl.lit("validation")).otherwise(pl.col("split")).alias("split")
-    )
+    if "validation" not in names:
+        chosen = cut_patients(bags, config.validation_fraction, config.seed, 1)
+        bags = _assign(bags, chosen, "validation")
+    if "calibration" not in names:
+        left = 1 - config.validation_fraction * ("validation" not in names)
+        chosen = cut_patients(bags, config.calibration_fraction / left, config.seed, 3)
+        calibrating = _assign(bags, chosen, "calibration")
+        if (calibrating["split"] == "calibration").sum() >= runs.CALIBRATES:
+            bags = calibrating
+    return bags
 
 
-def cut_validation(train: pl.DataFrame, fraction: float, seed: int) -> set[str]:
-    """Choose Patients for validation, spread evenly over the labels; seeded.
+def cut_patients(bags: pl.DataFrame, fraction: float, seed: int, stream: int) -> set[str]:
+    """Choose a share of the train Patients, spread evenly over the labels; seeded.
 
     Patients are ordered by mean label and cut into runs of 1 / fraction; one of each is drawn.
     None is chosen where fewer than 10 Patients would leave too little of either side.
     """
+    train = bags.filter(pl.col("split") == "train")
     patients = (
         train.group_by("patient_id").agg(pl.col("value").mean()).sort("value", "patient_id")
     )["patient_id"].to_list()
     n = round(len(patients) * fraction)
-    if len(patients) < 10 or n < 2:
+    if len(patients) < 10 or n < 2 or n >= len(patients):
         return set()
-    rng = np.random.default_rng([seed, 1])
+    rng = np.random.default_rng([seed, stream])
     return {str(rng.choice(group)) for group in np.array_split(np.array(patients), n)}
+
+
+def _assign(bags: pl.DataFrame, patients: set[str], split: str) -> pl.DataFrame:
+    cut = (pl.col("split") == "train") & pl.col("patient_id").is_in(sorted(patients))
+    return bags.with_columns(
+        pl.when(cut).then(pl.lit(split)).otherwise(pl.col("split")).alias("split")
+    )
 
 
 def check_trainable(bags: pl.DataFrame, config: TrainConfig) -> None:
@@ -261,6 +272,8 @@ def _notes(found: pl.DataFrame, bags: pl.DataFrame, parts: Mapping[str, pl.DataF
             f"validation has {parts['validation'].height} slides, under {JUDGES}: too few to "
             "choose weights by, so the last are kept"
         )
+    if (n := parts["calibration"].height) < runs.CALIBRATES:
+        notes.append(f"no intervals: calibration has {n} slides, under {runs.CALIBRATES}")
     return notes
 
 
@@ -539,9 +552,9 @@ def _predict_parts(
     target: Target,
     config: TrainConfig,
 ) -> tuple[pl.DataFrame, dict[str, dict[str, float]]]:
-    """Predict validation and test, and measure each."""
+    """Predict validation, calibration and test, and measure each."""
     frames, metrics = [], {}
-    for name in ("validation", "test"):
+    for name in SPLITS[1:]:
         bags = parts[name]
         if bags.is_empty():
             continue

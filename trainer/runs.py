@@ -18,6 +18,7 @@ from featurestore import layout
 from featurestore.store import FeatureStore
 from featurestore.types import content_id
 
+CALIBRATES = 20  # calibration Slides, from which on there are intervals
 FIGURES = ("predicted_vs_truth.png", "bland_altman.png")
 
 PREDICTION_COLUMNS: dict[str, Any] = {

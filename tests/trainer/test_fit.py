@@ -144,12 +144,15 @@ def _bags(patients: list[int], values: list[float], split: str = "train") -> pl.
 @given(
     patients=st.lists(st.integers(0, 30), min_size=1, max_size=60),
     fraction=st.floats(0, 0.9),
+    calibration=st.floats(0, 0.9),
     seed=st.integers(0, 99),
 )
-def test_validation_shares_no_patient_with_train(
-    patients: list[int], fraction: float, seed: int
+def test_validation_and_calibration_share_no_patient_with_train(
+    patients: list[int], fraction: float, calibration: float, seed: int
 ) -> None:
-    config = TrainConfig(cohort="c", validation_fraction=fraction, seed=seed)
+    config = TrainConfig(
+        cohort="c", validation_fraction=fraction, calibration_fraction=calibration, seed=seed
+    )
     bags = _bags(patients, [float(p) for p in patients])
     cut = fit.assign_splits(bags, config)
     sides = cut.group_by("patient_id").agg(pl.col("split").n_unique())
@@ -157,11 +160,44 @@ def test_validation_shares_no_patient_with_train(
     assert cut["slide_id"].to_list() == bags["slide_id"].to_list()
     assert fit.assign_splits(bags, config).equals(cut)
     assert "train" in cut["split"]
+    assert (cut["split"] == "calibration").sum() not in range(1, 20)
+    without = fit.assign_splits(bags, replace(config, calibration_fraction=0))
+    assert cut.filter(without["split"] == "validation").equals(
+        without.filter(pl.col("split") == "validation")
+    )
+
+
+def test_calibration_is_predicted_and_of_no_influence_on_the_weights(tmp_path: Path) -> None:
+    x, values = es.planted(60, 6, dim=8)
+    store = es.build(tmp_path, x, values)
+    parts = np.repeat(["train", "calibration", "test"], 20)
+    es.freeze(store, split=dict(zip(store.bags_where("true")["slide_id"], parts, strict=True)))
+    first = train(store, replace(QUICK, validation_fraction=0.5, steps=20))
+    assert first.predictions["split"].value_counts().sort("split").rows() == [
+        ("calibration", 20),
+        ("test", 20),
+        ("validation", first.record["n_validation"]),
+    ]
+    assert first.record["n_calibration"] == 20
+    assert not any("no intervals" in note for note in first.record["notes"])
+    bags = store.bags("all")
+    wrong = pl.when(pl.col("split") == "calibration").then(100 - pl.col("value"))
+    with pytest.MonkeyPatch.context() as patch:
+        changed = bags.with_columns(wrong.otherwise(pl.col("value")).alias("value"))
+        patch.setattr(store, "bags", lambda *_: changed)
+        other = train(store, replace(QUICK, validation_fraction=0.5, steps=20))
+    assert other.predictions["truth"].to_list() != first.predictions["truth"].to_list()
+    weights = [(run.path / "weights.safetensors").read_bytes() for run in (first, other)]
+    assert weights[0] == weights[1]
+
+
+def test_too_few_slides_to_calibrate_are_said(learnable: FeatureStore) -> None:
+    assert "calibration has 0 slides, under 20" in train(learnable, QUICK).summary()
 
 
 def test_validation_spans_the_labels() -> None:
     bags = _bags(list(range(50)), [float(i) for i in range(50)])
-    chosen = fit.cut_validation(bags, 0.2, 0)
+    chosen = fit.cut_patients(bags, 0.2, 0, 1)
     values = sorted(int(p[1:]) for p in chosen)
     assert [v // 5 for v in values] == list(range(10))
 

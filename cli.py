@@ -749,10 +749,86 @@ def predict(
         trephine predict latest --where "scanned_on >= '2024-01-01'" --format csv
     """
     from featurestore.store import FeatureStore
-    from trainer.predict import predict as apply
+    from trainer import predict as prediction
+    from trainer.runs import load
 
-    frame = apply(FeatureStore(store), run, cohort, where=where, resamples=resamples)
+    feature_store = FeatureStore(store)
+    frame = prediction.predict(feature_store, run, cohort, where=where, resamples=resamples)
     _print_frame(frame, "json" if as_json else form)
+    for note in prediction.notes(load(feature_store, run), frame):
+        click.echo(note, err=True)
+
+
+@main.command()
+@click.argument("run")
+@click.argument("cohort", required=False)
+@store_option
+@click.option("--where", help="SQL condition over the view bags, instead of a cohort.")
+@click.option(
+    "--bag-size",
+    "bag_sizes",
+    type=int,
+    multiple=True,
+    default=(16, 64, 256),
+    show_default=True,
+    help="Tiles per bag; may be given several times.",
+)
+@click.option("--resamples", default=20, show_default=True, help="The most bags of a mean.")
+@click.option(
+    "--slides", "max_slides", type=int, help="A random choice of so many.  [default: all]"
+)
+@click.option("--curve", is_flag=True, help="Print a row for every number of bags.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    default="table",
+    show_default=True,
+    help="How rows are printed.",
+)
+@json_option
+def settle(
+    run: str,
+    cohort: str | None,
+    store: Path,
+    where: str | None,
+    bag_sizes: tuple[int, ...],
+    resamples: int,
+    max_slides: int | None,
+    curve: bool,
+    form: str,
+    as_json: bool,
+) -> None:
+    """Measure how many resampled bags RUN needs: how their mean settles, by bag size.
+
+    On the run's test slides, unless a COHORT or a condition is given.
+
+    \b
+    Example:
+        trephine settle latest --bag-size 64 --bag-size 256
+    """
+    from featurestore.store import FeatureStore
+    from trainer.predict import run_target
+    from trainer.settling import settling, summary
+
+    feature_store = FeatureStore(store)
+    frame = settling(
+        feature_store,
+        run,
+        cohort,
+        where=where,
+        bag_sizes=bag_sizes,
+        resamples=resamples,
+        max_slides=max_slides,
+    )
+    if not curve:
+        frame = summary(frame, run_target(feature_store.run(run)))
+    _print_frame(frame, "json" if as_json else form)
+    click.echo(
+        "enough: the mean of so many bags lies, 95 times in 100, within a hundredth of the "
+        "target's range of where it settles; null where every slide is one bag",
+        err=True,
+    )
 
 
 @main.command()

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import embedding_stores as es
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from featurestore.types import Target
+from trainer import TrainConfig, conformal, predict, runs, train
+
+TARGET = Target()
+
+
+@pytest.mark.parametrize(
+    ("n", "alpha", "k"),
+    [(8, 0.1, 9), (9, 0.1, 9), (19, 0.1, 18), (20, 0.1, 19), (19, 0.05, 19), (99, 0.1, 90)],
+)
+def test_the_rank_is_that_of_the_finite_sample_quantile(n: int, alpha: float, k: int) -> None:
+    assert conformal.rank(n, alpha) == k
+    residuals = np.random.default_rng(n).permutation(n) + 1.0  # 1 to n, in any order
+    width = conformal.half_width(residuals, np.zeros(n), alpha)
+    assert width == (k if k <= n else math.inf)
+
+
+@given(st.integers(20, 200), st.integers(0, 99))
+def test_the_half_width_covers_its_share_of_the_calibration_slides(n: int, seed: int) -> None:
+    truth, predicted = np.random.default_rng(seed).normal(size=(2, n))
+    width = conformal.half_width(truth, predicted)
+    assert (np.abs(truth - predicted) <= width).mean() >= 0.9
+    assert (np.abs(truth - predicted) < width).mean() < (n + 1) / n * 0.9
+
+
+@pytest.mark.parametrize("n", [20, 37, 200])
+def test_new_slides_are_covered_as_often_as_promised(n: int) -> None:
+    rng = np.random.default_rng(n)
+    held = []
+    for _ in range(2_000):
+        truth = rng.standard_cauchy(n + 30)  # no mean, no variance: nothing is supposed of errors
+        width = conformal.half_width(truth[:n], np.zeros(n))
+        held.append((np.abs(truth[n:]) <= width).mean())
+    exact = conformal.rank(n) / (n + 1)
+    assert 0.9 <= exact <= 0.9 + 1 / (n + 1)  # Lei et al. 2018
+    assert np.mean(held) == pytest.approx(exact, abs=0.006)
+
+
+def test_coverage_on_slides_like_those_that_calibrated_is_as_expected() -> None:
+    rng, inside = np.random.default_rng(0), 0
+    for _ in range(120):
+        truth = rng.standard_cauchy(50)
+        frame = pl.DataFrame({"truth": truth[20:], "mean": np.zeros(30)})
+        width = conformal.half_width(truth[:20], np.zeros(20))
+        shown = conformal.add_intervals(frame, width, Target(kind="continuous"))
+        got = conformal.coverage(shown, 20)
+        inside += got["expected_low"] <= got["coverage"] <= got["expected_high"]
+        assert got["coverage_low"] <= got["coverage"] <= got["coverage_high"]
+    assert inside >= 106
+
+
+def test_intervals_are_cut_to_the_range_and_lose_no_label_by_it() -> None:
+    frame = pl.DataFrame({"truth": [0.0, 50, 100, 30], "mean": [5.0, 50, 98, 50]})
+    got = conformal.add_intervals(frame, 10.0, TARGET)
+    assert got["interval_low"].to_list() == [0, 40, 88, 40]
+    assert got["interval_high"].to_list() == [15, 60, 100, 60]
+    numbers = conformal.coverage(got, 20)
+    assert (numbers["n"], numbers["coverage"], numbers["width"]) == (4, 0.75, 16.75)
+    assert numbers["coverage_low"] == pytest.approx(0.1941, abs=1e-4)  # Clopper-Pearson, 3 of 4
+    assert numbers["coverage_high"] == pytest.approx(0.9937, abs=1e-4)
+    assert conformal.add_intervals(frame, None, TARGET)["interval_high"].null_count() == 4
+
+
+@pytest.mark.parametrize("n", [19, 20])
+def test_a_run_has_intervals_from_twenty_calibration_slides_on(tmp_path: Path, n: int) -> None:
+    x, values = es.planted(30 + n, 20, dim=8)
+    store = es.build(tmp_path, x, values)
+    parts = ["train"] * 15 + ["calibration"] * n + ["test"] * 15
+    es.freeze(store, split=dict(zip(store.bags_where("true")["slide_id"], parts, strict=True)))
+    run = train(store, TrainConfig(cohort="all", bag_size=16, steps=200))
+    found = predict(store, run.run_id).filter(pl.col("split") == "test")
+    if n < runs.CALIBRATES:
+        assert found["interval_low"].null_count() == found.height
+        assert "no intervals: calibration has 19 slides" in run.summary()
+        return
+    part = run.predictions.filter(pl.col("split") == "calibration")
+    width = sorted(abs(part["truth"] - part["mean"]))[18]
+    assert (found["mean"] - found["interval_low"]).max() == pytest.approx(width, abs=1e-3)
+    assert conformal.coverage(found, n)["coverage"] > 0.6
+    # Fewer Bags are noisier than those that calibrated, so they get no interval.
+    assert predict(store, run.run_id, resamples=2)["interval_low"].null_count() == 30 + n
+    assert predict(store, run.run_id, resamples=20)["interval_low"].null_count() == 0

@@ -859,7 +859,15 @@ def runs(store: Path, as_json: bool) -> None:
     show_default=True,
     help="The HTML file.",
 )
-def report(run: tuple[str, ...], store: Path, out: Path) -> None:
+@click.option(
+    "--truth",
+    type=click.Path(path_type=Path),
+    help="CSV: slide_id and a column named as the target, where more than labels is known.",
+)
+@click.option("--rounding", type=float, help="Step of the labels.  [default: found in them]")
+def report(
+    run: tuple[str, ...], store: Path, out: Path, truth: Path | None, rounding: float | None
+) -> None:
     """Write one HTML page about one or several RUNs; `latest` is the newest.
 
     \b
@@ -869,7 +877,7 @@ def report(run: tuple[str, ...], store: Path, out: Path) -> None:
     from featurestore.store import FeatureStore
     from trainer.report import write_report
 
-    write_report(FeatureStore(store), list(run), out)
+    write_report(FeatureStore(store), list(run), out, truth=truth, rounding=rounding)
     click.echo(f"The page is {out}. Open it in a browser.")
 
 
@@ -917,7 +925,7 @@ def demo(folder: Path, n_slides: int, n_patients: int, weights: str, seed: int) 
         ["cohort", "create", "demo", "--where", where],
         ["train", "demo", "--bag-size", "16", "--seed", str(seed)],
         ["runs"],
-        ["report", "latest", "-o", str(page)],
+        ["report", "latest", "-o", str(page), "--truth", str(archive / "truth.csv")],
     ]
     for command in commands:
         _run_shown([*command, "--store", str(store)])

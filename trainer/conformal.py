@@ -72,7 +72,7 @@ def coverage(frame: pl.DataFrame, n_calibration: int, alpha: float = ALPHA) -> M
         held labels are then beta-binomial (Vovk 2012). Outside of it, test is another matter.
     """
     n, k = frame.height, rank(n_calibration, alpha)
-    held = int(frame.select(_holds().sum()).item())
+    held = int(frame.select(holds().sum()).item())
     low, high = stats.binomtest(held, n).proportion_ci(0.95, method="exact")
     expected = stats.betabinom(n, k, n_calibration + 1 - k).ppf([0.025, 0.975]) / n
     return {
@@ -88,7 +88,8 @@ def coverage(frame: pl.DataFrame, n_calibration: int, alpha: float = ALPHA) -> M
     }
 
 
-def _holds() -> pl.Expr:
+def holds() -> pl.Expr:
+    """Whether the interval holds the label; null where there is none."""
     slack = 1e-9  # a label at the very edge is inside
     return pl.col("truth").is_between(
         pl.col("interval_low") - slack, pl.col("interval_high") + slack

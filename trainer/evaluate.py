@@ -123,17 +123,20 @@ def by_group(frame: pl.DataFrame, group: pl.Expr, target: Target) -> pl.DataFram
     """`metrics` by group of Slides.
 
     Args:
-        frame: one row per Slide with truth, mean and patient_id.
+        frame: one row per Slide with truth, mean, patient_id and, if known, held (whether its
+            interval holds the label).
         group: names the group of each row.
         target: of the Predictions.
 
     Returns:
-        One row per group, sorted: group, patients, truth (mean label), predicted, then `metrics`.
+        One row per group, sorted: group, patients, truth (mean label), predicted, held (share, null
+        if unknown), then `metrics`.
     """
     rows = []
     for (name,), part in frame.group_by(group.alias("group")):
         truth, mean, patients = (part[c].to_numpy() for c in ("truth", "mean", "patient_id"))
         means = {"truth": truth.mean(), "predicted": mean.mean()}
+        means["held"] = part["held"].mean() if "held" in part.columns else None
         count = {"group": name, "patients": len(np.unique(patients))}
         rows.append(count | means | finite(metrics(truth, mean, patients, target)))
     return pl.DataFrame(rows, infer_schema_length=None).sort("group")

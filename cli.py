@@ -686,21 +686,70 @@ def _print_cohort(made: dict[str, Any], as_json: bool) -> None:
 )
 @click.option("--fold", help="The test fold of a cohort split into folds.")
 @click.option("--projection", type=int, help="Width of a layer before pooling.  [default: none]")
+@click.option("--hidden", default=128, show_default=True, help="Width of the attention.")
 @click.option("--dropout", default=0.0, show_default=True, help="Share dropped before pooling.")
+@click.option(
+    "--standardise/--no-standardise",
+    default=True,
+    show_default=True,
+    help="Embeddings, by their mean and standard deviation over train.",
+)
 @click.option("--weight-decay", default=1e-2, show_default=True, help="Of AdamW; not on biases.")
+@click.option(
+    "--warm-up", default=0.05, show_default=True, help="Share of the steps with rising --lr."
+)
+@click.option("--clip", default=1.0, show_default=True, help="Largest norm of the gradient.")
+@click.option(
+    "--validation-fraction",
+    default=0.1,
+    show_default=True,
+    help="Share of the train patients that choose the weights.",
+)
+@click.option(
+    "--calibration-fraction",
+    default=0.1,
+    show_default=True,
+    help="Share of the train patients that calibrate intervals; none if under 20 slides.",
+)
 @click.option(
     "--patience",
     default=15,
     show_default=True,
     help="Evaluations without a better validation loss before stopping; 0 never stops.",
 )
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where to train.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "float32", "bfloat16"]),
+    default="auto",
+    show_default=True,
+    help="Of the wide layers; auto takes bfloat16 where the device computes in it.",
+)
+@click.option("--resident", is_flag=True, help="Keep the train embeddings on the device.")
+@click.option(
+    "--tensorboard",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder to write TensorBoard events to, one folder a run.",
+)
 @json_option
 def train(
-    store: Path, encoder: str | None, tiling: str | None, as_json: bool, **options: Any
+    store: Path,
+    encoder: str | None,
+    tiling: str | None,
+    as_json: bool,
+    tensorboard: Path | None,
+    **options: Any,
 ) -> None:
     """Train an attention-MIL model on COHORT and predict its test slides.
 
-    Reads the store alone: the slides may be gone.
+    Reads the store alone: the slides may be gone. A training that was broken off goes on from its
+    last evaluation when the same command is given again, to the same result.
 
     \b
     Example:
@@ -712,7 +761,7 @@ def train(
 
     config = TrainConfig(encoder_id=encoder, tiling_id=tiling, **options)
     with _live_line() as show:
-        run = fit(FeatureStore(store), config, show)
+        run = fit(FeatureStore(store), config, show, tensorboard=tensorboard)
     if as_json:
         return _print_json(run.record)
     click.echo(run.summary())
@@ -962,7 +1011,8 @@ def _print_demo_end(archive: Path, store: Path, page: Path, seconds: float) -> N
 
     from featurestore.store import FeatureStore
     from trainer import evaluate
-    from trainer.fit import TrainConfig, assign_splits
+    from trainer.config import TrainConfig
+    from trainer.splits import assign_splits
 
     feature_store = FeatureStore(store)
     run = feature_store.run("latest")
@@ -1082,8 +1132,15 @@ def _live_line() -> Iterator[Callable[[Mapping[str, Any]], None]]:
         return
 
     def show(line: Mapping[str, Any]) -> None:
-        words = (f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in line.items())
-        click.echo("\r\033[K" + "  ".join(words)[:110], err=True, nl=False)
+        left = line["seconds"] / line["step"] * (line["steps"] - line["step"])
+        r2 = f"validation R2 {line['validation_r2']:.3f}  " if "validation_r2" in line else ""
+        click.echo(
+            f"\r\033[Kepoch {line['epoch']:.0f}, step {line['step']:,} of {line['steps']:,}  "
+            f"loss {line['loss']:.4f}  {r2}{line['bags_per_s']:,.0f} bags/s  "
+            f"{_duration(left)} left",
+            err=True,
+            nl=False,
+        )
 
     yield show
     click.echo("\r\033[K", err=True, nl=False)

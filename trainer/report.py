@@ -20,7 +20,7 @@ from featurestore.errors import ConfigError, StoreDamaged
 from featurestore.store import FeatureStore
 from featurestore.types import Target
 from trainer import conformal, evaluate, plots, runs, settling
-from trainer.fit import TrainConfig
+from trainer.config import TrainConfig
 from trainer.predict import run_target
 
 WORST = 10

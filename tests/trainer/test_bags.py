@@ -102,6 +102,35 @@ def test_batches_hold_stored_rows_padded_with_zeros(
         )
 
 
+@pytest.mark.parametrize("tiles", [None, "tissue > 0.5"])
+@pytest.mark.parametrize("sampling", ["block", "exact"])
+def test_resident_rows_give_the_bags_of_the_streamed_way(
+    sizes: FeatureStore, sampling: b.Sampling, tiles: str | None
+) -> None:
+    frame = b.keep_tiles(sizes, sizes.bags("all"), tiles)
+    sampler = b.Sampler(frame, 16, 0, sampling)
+    plan = list(itertools.islice(b.training_plan(frame.height, 5, 0), 9))
+    cpu = torch.device("cpu")
+    with sizes.rows(frame) as one, sizes.rows(frame) as two:
+        ways = (
+            way(sampler, r, plan, b.TRAIN, cpu) for way, r in ((b.streamed, one), (b.resident, two))
+        )
+        for (x, mask, slides), (x2, mask2, slides2) in zip(*ways, strict=True):
+            assert torch.equal(x, x2)
+            assert torch.equal(mask, mask2)
+            assert (slides == slides2).all()
+
+
+def test_a_cohort_too_large_for_the_device_is_refused(
+    sizes: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(b, "_free_ram", lambda: 1000)
+    frame = sizes.bags("all")
+    sampler = b.Sampler(frame, 16, 0)
+    with sizes.rows(frame) as reader, pytest.raises(ConfigError, match="Leave --resident out"):
+        next(b.resident(sampler, reader, [], b.TRAIN, torch.device("cpu")))
+
+
 def test_a_tile_filter_keeps_what_it_says(learnable: FeatureStore) -> None:
     frame = b.keep_tiles(learnable, learnable.bags("all"), "tissue > 0.5 and not blur >= 0.3")
     for row in frame.rows(named=True):

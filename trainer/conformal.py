@@ -7,11 +7,10 @@ from collections.abc import Mapping
 
 import numpy as np
 import polars as pl
-from scipy import stats
 
 from featurestore.types import Target
-from trainer import runs
 
+CALIBRATES = 20  # calibration Slides, from which on there are intervals
 ALPHA = 0.1  # share of labels that may lie outside: intervals are 90% ones
 
 
@@ -38,18 +37,18 @@ def half_width(truth: np.ndarray, predicted: np.ndarray, alpha: float = ALPHA) -
     return float(residuals[k - 1]) if k <= len(residuals) else math.inf
 
 
-def run_half_width(run: runs.Run) -> float | None:
-    """Half-width from a Run's calibration Slides; None with fewer than `runs.CALIBRATES`."""
-    part = run.predictions.filter(pl.col("split") == "calibration")
-    if part.height < runs.CALIBRATES:
+def calibrated_half_width(predictions: pl.DataFrame) -> float | None:
+    """Half-width from a Run's Predictions of calibration Slides; None where under `CALIBRATES`."""
+    part = predictions.filter(pl.col("split") == "calibration")
+    if part.height < CALIBRATES:
         return None
     return half_width(part["truth"].to_numpy(), part["mean"].to_numpy())
 
 
 def add_intervals(frame: pl.DataFrame, width: float | None, target: Target) -> pl.DataFrame:
-    """Add interval_low and interval_high beside `mean`, cut to the Target's range if it has one.
+    """Add interval_low and interval_high about `mean`, cut to the Target's range if it has one.
 
-    Both are null where there is no half-width.
+    Both are null where there is no half-width. Labels lie in the range, so the cut loses none.
     """
     low, high = pl.col("mean") - pl.lit(width, pl.Float64), pl.col("mean") + width
     if target.kind != "continuous":
@@ -57,40 +56,40 @@ def add_intervals(frame: pl.DataFrame, width: float | None, target: Target) -> p
     return frame.with_columns(low.alias("interval_low"), high.alias("interval_high"))
 
 
-def coverage(frame: pl.DataFrame, n_calibration: int, alpha: float = ALPHA) -> Mapping[str, float]:
+def held(width: float | None) -> pl.Expr:
+    """Whether the interval of half-width `width` holds the label; null where there is none."""
+    slack = 1e-9  # a label at the very edge is inside
+    return (pl.col("truth") - pl.col("mean")).abs() <= pl.lit(width, pl.Float64) + slack
+
+
+def coverage(
+    frame: pl.DataFrame, width: float, n_calibration: int, alpha: float = ALPHA
+) -> Mapping[str, float]:
     """How often intervals hold the label.
 
     Args:
-        frame: one row per test Slide with truth, interval_low and interval_high.
-        n_calibration: Slides that the half-width came from.
+        frame: one row per test Slide with truth and mean.
+        width: half-width of the intervals.
+        n_calibration: Slides that it came from.
         alpha: share of labels that may lie outside.
 
     Returns:
-        n, coverage, its exact 95% interval coverage_low and coverage_high (Clopper and Pearson
-        1934, Slides taken as independent); width, the mean of high - low; expected_low and
-        expected_high, between which 95% of such coverages fall where test is like calibration:
-        held labels are then beta-binomial (Vovk 2012). Outside of it, test is another matter.
+        n; coverage, with its exact 95% interval coverage_low and coverage_high (Clopper and Pearson
+        1934, Slides taken as independent); expected_low and expected_high, between which 95% of
+        such coverages fall where test is like calibration: the count of held labels is then
+        beta-binomial (Vovk 2012). Outside of them, test is another matter.
     """
+    from scipy import stats  # slow to import, and training must start at once
+
     n, k = frame.height, rank(n_calibration, alpha)
-    held = int(frame.select(holds().sum()).item())
-    low, high = stats.binomtest(held, n).proportion_ci(0.95, method="exact")
+    inside = int(frame.select(held(width).sum()).item())
+    low, high = stats.binomtest(inside, n).proportion_ci(0.95, method="exact")
     expected = stats.betabinom(n, k, n_calibration + 1 - k).ppf([0.025, 0.975]) / n
     return {
         "n": n,
-        "coverage": held / n,
+        "coverage": inside / n,
         "coverage_low": float(low),
         "coverage_high": float(high),
         "expected_low": float(expected[0]),
         "expected_high": float(expected[1]),
-        "width": float(
-            frame.select((pl.col("interval_high") - pl.col("interval_low")).mean()).item()
-        ),
     }
-
-
-def holds() -> pl.Expr:
-    """Whether the interval holds the label; null where there is none."""
-    slack = 1e-9  # a label at the very edge is inside
-    return pl.col("truth").is_between(
-        pl.col("interval_low") - slack, pl.col("interval_high") + slack
-    )

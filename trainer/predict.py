@@ -126,8 +126,8 @@ def predict(
     Returns:
         One row per Slide: slide_id, slide_key, split, truth (null without a Label), mean, std (over
         resampled Bags; null where the Bag is the whole Slide), n_tiles, n_resamples, interval_low
-        and interval_high (split-conformal, see `trainer.conformal`; null where fewer than
-        `runs.CALIBRATES` Slides calibrated, or from fewer Bags than those were predicted from).
+        and interval_high (split-conformal, see `trainer.conformal`; null where too few Slides
+        calibrated, or where `resamples` is under what those were predicted from).
     """
     run = runs.load(store, run_id)
     config, target = run.record["config"], run_target(run.record)
@@ -136,7 +136,9 @@ def predict(
     sampler = Sampler(bags, config["bag_size"], config["seed"], config["sampling"])
     with store.rows(bags) as reader:
         result = resample(load_model(run), sampler, reader, n_bags)
-    width = conformal.run_half_width(run) if n_bags >= config["resamples"] else None
+    width = (
+        conformal.calibrated_half_width(run.predictions) if n_bags >= config["resamples"] else None
+    )
     return conformal.add_intervals(predictions(bags, target, *result), width, target)
 
 
@@ -152,8 +154,11 @@ def notes(run: runs.Run, frame: pl.DataFrame) -> list[str]:
             text,
             f"intervals are meant to hold {share:.0%} of labels; {calibrated} slides calibrated",
         ]
-    if calibrated < runs.CALIBRATES:
-        return [text, f"no intervals: {calibrated} calibration slides, under {runs.CALIBRATES}"]
+    if calibrated < conformal.CALIBRATES:
+        return [
+            text,
+            f"no intervals: {calibrated} calibration slides, under {conformal.CALIBRATES}",
+        ]
     return [text, f"no intervals: they need {run.record['config']['resamples']} resamples or more"]
 
 

@@ -135,8 +135,8 @@ def _test_slides(store: FeatureStore, run: runs.Run, target: Target) -> pl.DataF
         on="slide_id",
         how="left",
     )
-    test = conformal.add_intervals(test, conformal.run_half_width(run), target)
-    return test.with_columns(held=conformal.holds())
+    width = conformal.calibrated_half_width(run.predictions)
+    return conformal.add_intervals(test, width, target).with_columns(held=conformal.held(width))
 
 
 def command(config: Mapping[str, Any]) -> str:
@@ -240,10 +240,14 @@ def _settling(store: FeatureStore, run: runs.Run, target: Target) -> dict[str, A
 
 def _intervals(run: runs.Run, test: pl.DataFrame) -> dict[str, Any]:
     """The split-conformal intervals and how many test labels they hold; None without."""
-    n, width = run.record.get("n_calibration", 0), conformal.run_half_width(run)
-    found = None if width is None else conformal.coverage(test, n)
-    level = 1 - conformal.ALPHA
-    return {"n": n, "least": runs.CALIBRATES, "level": level, "half": width, "coverage": found}
+    n, width = run.record.get("n_calibration", 0), conformal.calibrated_half_width(run.predictions)
+    return {
+        "n": n,
+        "least": conformal.CALIBRATES,
+        "level": 1 - conformal.ALPHA,
+        "half": width,
+        "coverage": None if width is None else conformal.coverage(test, width, n),
+    }
 
 
 def _groups(test: pl.DataFrame, target: Target) -> list[dict[str, Any]]:

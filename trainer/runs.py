@@ -23,8 +23,8 @@ from featurestore import layout
 from featurestore.errors import ConfigError, TrainError
 from featurestore.store import FeatureStore
 from featurestore.types import content_id
+from trainer import conformal
 
-CALIBRATES = 20  # calibration Slides, from which on there are intervals
 FIGURES = ("predicted_vs_truth.png", "bland_altman.png")
 
 PREDICTION_COLUMNS: dict[str, Any] = {
@@ -70,11 +70,24 @@ class Run:
             f"MAE {number(self.metric('mae', 'ridge_test'), '.2f')} (mean embeddings)",
             f"std         over {record['config']['resamples']} resampled bags; none for "
             f"{whole.height} of {record['n_test']} test slides, whose bag is the whole slide",
+            *self._said_of_intervals(),
             *(f"note        {note}" for note in record["notes"]),
             f"figures     {', '.join(str(self.path / name) for name in FIGURES)}",
             f"next        trephine report {self.run_id}",
         ]
         return "\n".join(lines)
+
+    def _said_of_intervals(self) -> Iterator[str]:
+        width = conformal.calibrated_half_width(self.predictions)
+        if width is None:
+            return  # a note says why
+        test = self.predictions.filter(pl.col("split") == "test")
+        found = conformal.coverage(test, width, self.record["n_calibration"])
+        yield (
+            f"interval    ± {width:.1f}, meant to hold {1 - conformal.ALPHA:.0%} of labels; holds "
+            f"{found['coverage']:.1%} of test "
+            f"(95% interval {found['coverage_low']:.1%} to {found['coverage_high']:.1%})"
+        )
 
 
 def number(value: float | None, form: str) -> str:

@@ -9,7 +9,7 @@ import polars as pl
 
 from featurestore.errors import TrainError
 from trainer.config import TrainConfig
-from trainer.runs import CALIBRATES
+from trainer.conformal import CALIBRATES
 
 SPLITS = ("train", "validation", "calibration", "test")
 JUDGES = 20  # validation Slides, from which on they choose the weights

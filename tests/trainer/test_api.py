@@ -49,6 +49,7 @@ def test_train_and_predict_as_the_readme_has_them(here: FeatureStore) -> None:
     assert frame["mean"].is_between(0, 100).all()
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
 def test_the_dataset_as_the_readme_has_it_gives_equal_bags_under_any_number_of_workers(
     here: FeatureStore,
 ) -> None:

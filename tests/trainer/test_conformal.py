@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featurestore.types import Target
-from trainer import TrainConfig, conformal, predict, runs, train
+from trainer import TrainConfig, conformal, predict, train
 
 TARGET = Target()
 
@@ -54,8 +54,7 @@ def test_coverage_on_slides_like_those_that_calibrated_is_as_expected() -> None:
         truth = rng.standard_cauchy(50)
         frame = pl.DataFrame({"truth": truth[20:], "mean": np.zeros(30)})
         width = conformal.half_width(truth[:20], np.zeros(20))
-        shown = conformal.add_intervals(frame, width, Target(kind="continuous"))
-        got = conformal.coverage(shown, 20)
+        got = conformal.coverage(frame, width, 20)
         inside += got["expected_low"] <= got["coverage"] <= got["expected_high"]
         assert got["coverage_low"] <= got["coverage"] <= got["coverage_high"]
     assert inside >= 106
@@ -66,8 +65,10 @@ def test_intervals_are_cut_to_the_range_and_lose_no_label_by_it() -> None:
     got = conformal.add_intervals(frame, 10.0, TARGET)
     assert got["interval_low"].to_list() == [0, 40, 88, 40]
     assert got["interval_high"].to_list() == [15, 60, 100, 60]
-    numbers = conformal.coverage(got, 20)
-    assert (numbers["n"], numbers["coverage"], numbers["width"]) == (4, 0.75, 16.75)
+    numbers = conformal.coverage(frame, 10.0, 20)
+    assert (numbers["n"], numbers["coverage"]) == (4, 0.75)
+    inside = pl.col("truth").is_between("interval_low", "interval_high")
+    assert got.select(inside.sum()).item() == 3
     assert numbers["coverage_low"] == pytest.approx(0.1941, abs=1e-4)  # Clopper-Pearson, 3 of 4
     assert numbers["coverage_high"] == pytest.approx(0.9937, abs=1e-4)
     assert conformal.add_intervals(frame, None, TARGET)["interval_high"].null_count() == 4
@@ -81,14 +82,18 @@ def test_a_run_has_intervals_from_twenty_calibration_slides_on(tmp_path: Path, n
     es.freeze(store, split=dict(zip(store.bags_where("true")["slide_id"], parts, strict=True)))
     run = train(store, TrainConfig(cohort="all", bag_size=16, steps=200))
     found = predict(store, run.run_id).filter(pl.col("split") == "test")
-    if n < runs.CALIBRATES:
+    if n < conformal.CALIBRATES:
         assert found["interval_low"].null_count() == found.height
         assert "no intervals: calibration has 19 slides" in run.summary()
         return
     part = run.predictions.filter(pl.col("split") == "calibration")
     width = sorted(abs(part["truth"] - part["mean"]))[18]
     assert (found["mean"] - found["interval_low"]).max() == pytest.approx(width, abs=1e-3)
-    assert conformal.coverage(found, n)["coverage"] > 0.6
+    held = found.select(conformal.held(width).mean()).item()
+    assert held > 0.6
+    assert (
+        f"interval    ± {width:.1f}, meant to hold 90% of labels; holds {held:.1%}" in run.summary()
+    )
     # Fewer Bags are noisier than those that calibrated, so they get no interval.
     assert predict(store, run.run_id, resamples=2)["interval_low"].null_count() == 30 + n
     assert predict(store, run.run_id, resamples=20)["interval_low"].null_count() == 0

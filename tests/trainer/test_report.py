@@ -11,7 +11,7 @@ import pytest
 from featurestore.errors import ConfigError, RunNotFound
 from featurestore.store import FeatureStore
 from trainer import TrainConfig, evaluate, train, write_report
-from trainer.conformal import run_half_width
+from trainer.conformal import calibrated_half_width
 from trainer.report import command
 from trainer.runs import load
 
@@ -75,9 +75,10 @@ def test_the_page_shows_intervals_and_their_coverage(
     store, _ = calibrated
     page = write_report(store, ["latest"], tmp_path / "report.html").read_text()
     run = load(store, "latest")
-    width = run_half_width(run)
+    width = calibrated_half_width(run.predictions)
     test = run.predictions.filter(pl.col("split") == "test")
-    held = ((test["truth"] - test["mean"]).abs() <= width).sum()
+    assert width is not None
+    held = int(((test["truth"] - test["mean"]).abs() <= width).sum())
     assert f"An interval of 90% is the prediction ± {width:.1f} points" in page
     assert f"it holds <b>{held / 20:.1%}</b> of 20 labels" in page
     assert "Held by interval" in page

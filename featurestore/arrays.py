@@ -196,24 +196,37 @@ class RowReader:
         self._max_open = max_open
         self._open: OrderedDict[int, int] = OrderedDict()
 
-    def read_block(self, slide: int, start: int, out: np.ndarray) -> None:
-        """Fill `out`, float16 (n, D) with n <= N, from a circular block of rows at `start`."""
-        n, size = len(out), self._n_tiles[slide]
-        if n == 0:
+    def read_blocks(
+        self, slides: Sequence[int], starts: Sequence[int], lengths: Sequence[int], out: np.ndarray
+    ) -> None:
+        """Fill a batch with one circular block of rows a Slide.
+
+        Args:
+            slides: numbers of B Slides.
+            starts: first row of each block.
+            lengths: rows of each block, at most those of its Slide.
+            out: float16 (B, N, D), contiguous; row i is filled up to lengths[i].
+        """
+        if out.size == 0:
             return
-        head = min(n, size - start)
-        self._pread(slide, start, out[:head])
-        if head < n:
-            self._pread(slide, 0, out[head:])
+        view = out.data.cast("B")
+        stride = out.shape[1] * self.row_bytes
+        for i, (slide, start, n) in enumerate(zip(slides, starts, lengths, strict=True)):
+            head = min(n, self._n_tiles[slide] - start)
+            middle = i * stride + head * self.row_bytes
+            self._pread(slide, start, view[i * stride : middle])
+            if head < n:
+                self._pread(slide, 0, view[middle : i * stride + n * self.row_bytes])
 
     def read_rows(self, slide: int, rows: np.ndarray, out: np.ndarray) -> None:
         """Fill `out`, float16 (n, D), with the given rows; runs of neighbours are one read."""
         if len(rows) == 0:
             return
+        view, row = out.data.cast("B"), self.row_bytes
         cuts = np.flatnonzero(np.diff(rows) != 1) + 1
         bounds = [0, *cuts.tolist(), len(rows)]
         for first, last in itertools.pairwise(bounds):
-            self._pread(slide, int(rows[first]), out[first:last])
+            self._pread(slide, int(rows[first]), view[first * row : last * row])
 
     def close(self) -> None:
         """Give the descriptors back."""
@@ -226,15 +239,15 @@ class RowReader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _pread(self, slide: int, row: int, out: np.ndarray) -> None:
+    def _pread(self, slide: int, row: int, out: memoryview) -> None:
         fd = self._open.get(slide)
         if fd is None:
             fd = self._open_slide(slide)
         else:
             self._open.move_to_end(slide)
-        got = os.preadv(fd, [out.data], row * self.row_bytes)
-        if got != out.nbytes:
-            found = f"gave {got} bytes at row {row}, expected {out.nbytes}"
+        got = os.preadv(fd, (out,), row * self.row_bytes)
+        if got != len(out):
+            found = f"gave {got} bytes at row {row}, expected {len(out)}"
             raise _damaged(self._chunks[slide], found)
         self.bytes_read += got
 

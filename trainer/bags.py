@@ -7,6 +7,7 @@ import copy
 import operator
 import os
 import queue
+import resource
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -22,7 +23,8 @@ from featurestore.store import FeatureStore
 
 Sampling = Literal["block", "exact"]
 
-MAX_OPEN = 64  # descriptors of one reader; training has two, and some machines allow 256 in all
+# Descriptors of one reader: training has two, and some machines allow 256 in all.
+MAX_OPEN = min(256, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
 
 # Streams keep the draws of training, validation and inference apart under one seed.
 TRAIN, VALIDATE, PREDICT = 0, 1, 2
@@ -189,11 +191,13 @@ class Sampler:
         self.n_tiles = n_drawable(bags)
         self.lengths = np.minimum(self.n_tiles, bag_size)
         self.bag_size, self.seed, self.sampling = bag_size, seed, sampling
+        self._hashed: dict[int, np.ndarray] = {}
 
     def starts(self, draw: Draw, stream: int) -> np.ndarray:
         """First rows of the blocks of one batch, int64 (B,)."""
-        slides = draw.slides
-        return offsets(self.keys[slides], self.n_tiles[slides], self.seed, stream, draw.draws)
+        if stream not in self._hashed:  # what is the same in every batch
+            self._hashed[stream] = counter_hash(self.keys, self.seed, stream)
+        return offsets(self._hashed[stream][draw.slides], self.n_tiles[draw.slides], draw.draws)
 
     def read(
         self,
@@ -206,10 +210,27 @@ class Sampler:
     ) -> None:
         """Let `reader` fill `out`, float16 (n, D), with a Bag of n = lengths[slide] rows."""
         if self.sampling == "block" and self.kept is None:
-            reader.read_block(slide, start, out)
+            reader.read_blocks([slide], [start], [len(out)], out[None])
             return
         rows = self.rows(slide, start, draw, stream, len(out))
         reader.read_rows(slide, rows if self.kept is None else self.kept[slide][rows], out)
+
+    def fill(self, reader: arrays.RowReader, draw: Draw, stream: int, x: np.ndarray) -> np.ndarray:
+        """Let `reader` fill `x`, float16 (B, N, D), with the Bags of a batch, zero behind each.
+
+        Returns:
+            mask, bool (B, N), true where there is a tile.
+        """
+        lengths, starts = self.lengths[draw.slides], self.starts(draw, stream).tolist()
+        slides, n = draw.slides.tolist(), lengths.tolist()
+        if self.sampling == "block" and self.kept is None:
+            reader.read_blocks(slides, starts, n, x)
+        else:
+            for i, slide in enumerate(slides):
+                self.read(reader, slide, starts[i], int(draw.draws[i]), stream, x[i, : n[i]])
+        for i in np.flatnonzero(lengths < x.shape[1]).tolist():
+            x[i, n[i] :] = 0  # finite: a weight of zero times NaN would be NaN
+        return np.arange(x.shape[1]) < lengths[:, None]
 
     def rows(self, slide: int, start: int, draw: int, stream: int, k: int) -> np.ndarray:
         """Which k of the drawable rows of `slide` a Bag holds, int64 (k,)."""
@@ -297,18 +318,13 @@ def batches(
 def _fill(
     sampler: Sampler, reader: arrays.RowReader, draw: Draw, stream: int, buffer: np.ndarray
 ) -> tuple[Batch, np.ndarray]:
-    lengths = sampler.lengths[draw.slides]
-    shape = (len(lengths), int(lengths.max()), reader.dim)
+    shape = (len(draw.slides), int(sampler.lengths[draw.slides].max()), reader.dim)
     size = shape[0] * shape[1] * shape[2]
     if buffer.size < size:
         widest = int(sampler.lengths.max())
         buffer = np.empty(shape[0] * widest * shape[2], np.float16)
     x = buffer[:size].reshape(shape)
-    starts = sampler.starts(draw, stream)
-    for i, (slide, n) in enumerate(zip(draw.slides.tolist(), lengths.tolist(), strict=True)):
-        sampler.read(reader, slide, int(starts[i]), int(draw.draws[i]), stream, x[i, :n])
-        x[i, n:] = 0  # finite: a weight of zero times NaN would be NaN
-    mask = np.arange(shape[1]) < lengths[:, None]
+    mask = sampler.fill(reader, draw, stream, x)
     return Batch(x=x, mask=mask, slides=draw.slides), buffer
 
 

@@ -200,7 +200,7 @@ def test_a_reading_error_reaches_the_trainer_and_leaves_no_thread(
         raise StoreDamaged("short read")
 
     with learnable.rows(frame) as reader:
-        monkeypatch.setattr(reader, "read_block", fail)
+        monkeypatch.setattr(reader, "read_blocks", fail)
         with pytest.raises(StoreDamaged, match="short read"):
             list(b.batches(sampler, reader, b.inference_plan(sampler, 1, 8), b.PREDICT))
         monkeypatch.undo()
@@ -240,9 +240,9 @@ def test_two_thousand_slides_work_with_256_descriptors(tmp_path: Path) -> None:
 import resource, sys
 from pathlib import Path
 import numpy as np, polars as pl
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
 from featurestore.arrays import RowReader
 from trainer import bags as b
-resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
 n, folder = 2_000, Path(sys.argv[1])
 chunks = [folder / str(i) for i in range(n)]
 for i, chunk in enumerate(chunks):
@@ -250,6 +250,7 @@ for i, chunk in enumerate(chunks):
 frame = pl.DataFrame({"slide_key": [f"{i:016x}" for i in range(n)], "n_tiles": [5] * n})
 sampler = b.Sampler(frame, 3, 0)
 seen = set()
+assert b.MAX_OPEN == 64
 readers = [RowReader(chunks, [5] * n, 2, b.MAX_OPEN) for _ in range(2)]
 with readers[0] as train, readers[1] as validation:
     other = b.batches(sampler, validation, b.inference_plan(sampler, 1, 64), b.VALIDATE)

@@ -99,7 +99,7 @@ def run_view(
     record, target = run.record, run_target(run.record)
     test = _test_slides(store, run, target)
     encoder = store.encoder(record["encoder_id"])
-    ceiling = _ceiling(test, target, truth, rounding)
+    ceiling = label_ceiling(test, target, truth, rounding)
     return {
         "record": record,
         "target": target,
@@ -156,10 +156,15 @@ def command(config: Mapping[str, Any]) -> str:
     return shlex.join(words)
 
 
-def _ceiling(
-    test: pl.DataFrame, target: Target, truth: Path | None, rounding: float | None
+def label_ceiling(
+    test: pl.DataFrame, target: Target, truth: Path | None = None, rounding: float | None = None
 ) -> dict[str, Any]:
-    """What rounded labels allow: measured where the truth is known, else estimated."""
+    """What R2 labels allow: measured where the truth is known, else estimated from their rounding.
+
+    Returns:
+        r2, null where labels show no rounding; truth, the metrics against it, or null; and where it
+        is null, step and whether that was stated.
+    """
     labels = test["truth"].to_numpy()
     if truth is None:
         step = rounding or evaluate.rounding_step(labels, target)

@@ -16,16 +16,21 @@ from featurestore.store import FeatureStore
 README = (Path(__file__).parents[2] / "README.md").read_text()
 
 
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FeatureStore:
-    """The store `store` with the Cohort `adults`, in the current folder; some Slides unlabelled."""
+@pytest.fixture(scope="module")
+def adults(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
+    """Thirty Slides, every sixth without a Label; Cohort `adults`."""
     x, values = es.planted(30, list(range(10, 40)), dim=4)
-    store = es.build(
-        tmp_path / "store", x, [None if i % 6 == 0 else v for i, v in enumerate(values)]
-    )
+    labels = [None if i % 6 == 0 else v for i, v in enumerate(values)]
+    store = es.build(tmp_path_factory.mktemp("adults") / "store", x, labels)
     es.freeze(store, "adults")
-    monkeypatch.chdir(tmp_path)
     return store
+
+
+@pytest.fixture
+def here(adults: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> FeatureStore:
+    """The same, as `store` in the current folder."""
+    monkeypatch.chdir(adults.root.parent)
+    return adults
 
 
 def _run(holds: str, replace: tuple[str, str] = ("", "")) -> tuple[dict[str, Any], list[Any]]:

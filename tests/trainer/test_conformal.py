@@ -3,13 +3,13 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-import embedding_stores as es
 import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from featurestore.store import FeatureStore
 from featurestore.types import Target
 from trainer import TrainConfig, conformal, predict, train
 
@@ -74,20 +74,21 @@ def test_intervals_are_cut_to_the_range_and_lose_no_label_by_it() -> None:
     assert conformal.add_intervals(frame, None, TARGET)["interval_high"].null_count() == 4
 
 
-@pytest.mark.parametrize("n", [19, 20])
-def test_a_run_has_intervals_from_twenty_calibration_slides_on(tmp_path: Path, n: int) -> None:
-    x, values = es.planted(30 + n, 20, dim=8)
-    store = es.build(tmp_path, x, values)
-    parts = ["train"] * 15 + ["calibration"] * n + ["test"] * 15
-    es.freeze(store, split=dict(zip(store.bags_where("true")["slide_id"], parts, strict=True)))
+def test_nineteen_slides_give_no_interval_and_twenty_do() -> None:
+    frame = pl.DataFrame({"split": ["calibration"] * 20, "truth": np.arange(20.0), "mean": 0.0})
+    assert conformal.calibrated_half_width(frame) == 18  # the 19th of 0 to 19
+    assert conformal.calibrated_half_width(frame[:19]) is None
+    assert conformal.calibrated_half_width(frame.with_columns(split=pl.lit("test"))) is None
+
+
+def test_a_run_with_calibration_slides_has_intervals(
+    calibrated: tuple[FeatureStore, Path],
+) -> None:
+    store, _ = calibrated
     run = train(store, TrainConfig(cohort="all", bag_size=16, steps=200))
     found = predict(store, run.run_id).filter(pl.col("split") == "test")
-    if n < conformal.CALIBRATES:
-        assert found["interval_low"].null_count() == found.height
-        assert "no intervals: calibration has 19 slides" in run.summary()
-        return
     part = run.predictions.filter(pl.col("split") == "calibration")
-    width = sorted(abs(part["truth"] - part["mean"]))[18]
+    width = sorted((part["truth"] - part["mean"]).abs())[18]
     assert (found["mean"] - found["interval_low"]).max() == pytest.approx(width, abs=1e-3)
     held = found.select(conformal.held(width).mean()).item()
     assert held > 0.6
@@ -95,5 +96,5 @@ def test_a_run_has_intervals_from_twenty_calibration_slides_on(tmp_path: Path, n
         f"interval    ± {width:.1f}, meant to hold 90% of labels; holds {held:.1%}" in run.summary()
     )
     # Fewer Bags are noisier than those that calibrated, so they get no interval.
-    assert predict(store, run.run_id, resamples=2)["interval_low"].null_count() == 30 + n
+    assert predict(store, run.run_id, resamples=2)["interval_low"].null_count() == 60
     assert predict(store, run.run_id, resamples=20)["interval_low"].null_count() == 0

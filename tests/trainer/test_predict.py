@@ -48,11 +48,11 @@ def test_slides_without_labels_are_predicted(tmp_path: Path) -> None:
 
 
 def test_a_condition_brings_the_labels_of_the_runs_own_target(tmp_path: Path) -> None:
-    x, values = es.planted(20, 24, dim=4)
+    x, values = es.planted(8, 24, dim=4)
     about = ("fat_um", "continuous", 0.0, 200.0)
     store = es.build(tmp_path, x, [2 * v for v in values], target=about)
     es.freeze(store, target="fat_um")
-    run = train(store, QUICK)
+    run = train(store, replace(QUICK, steps=3))
     found = predict(store, run.run_id, where="cellularity is null")
     assert found["truth"].to_list() == pytest.approx(2 * values)
     assert found["slide_id"].is_sorted()

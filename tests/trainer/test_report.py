@@ -10,10 +10,10 @@ import pytest
 
 from featurestore.errors import ConfigError, RunNotFound
 from featurestore.store import FeatureStore
+from featurestore.types import Target
 from trainer import TrainConfig, evaluate, train, write_report
 from trainer.conformal import calibrated_half_width
-from trainer.report import command
-from trainer.runs import load
+from trainer.report import command, label_ceiling
 
 QUICK = TrainConfig(cohort="all", bag_size=16, steps=40)
 
@@ -55,26 +55,12 @@ def test_the_page_says_everything_and_needs_nothing_else(
     assert not re.search(r"url\(|@import|https?://|<script", page)
 
 
-@pytest.fixture(scope="module")
-def calibrated(tmp_path_factory: pytest.TempPathFactory) -> tuple[FeatureStore, Path]:
-    """Twenty Slides each to train, to calibrate and to test, labels rounded to 5; their truth."""
-    folder = tmp_path_factory.mktemp("calibrated")
-    x, values = es.planted(60, 20, dim=8)
-    store = es.build(folder / "store", x, (values / 5).round() * 5)
-    slides = store.bags_where("true")["slide_id"].to_list()
-    parts = ["train"] * 20 + ["calibration"] * 20 + ["test"] * 20
-    es.freeze(store, split=dict(zip(slides, parts, strict=True)))
-    train(store, QUICK)
-    pl.DataFrame({"slide_id": slides, "cellularity": values}).write_csv(folder / "truth.csv")
-    return store, folder / "truth.csv"
-
-
 def test_the_page_shows_intervals_and_their_coverage(
     calibrated: tuple[FeatureStore, Path], tmp_path: Path
 ) -> None:
     store, _ = calibrated
-    page = write_report(store, ["latest"], tmp_path / "report.html").read_text()
-    run = load(store, "latest")
+    run = train(store, QUICK)
+    page = write_report(store, [run.run_id], tmp_path / "report.html").read_text()
     width = calibrated_half_width(run.predictions)
     test = run.predictions.filter(pl.col("split") == "test")
     assert width is not None
@@ -83,49 +69,43 @@ def test_the_page_shows_intervals_and_their_coverage(
     assert f"it holds <b>{held / 20:.1%}</b> of 20 labels" in page
     assert "Held by interval" in page
     assert "Calibration (n = 20)" in page
+    assert "estimate: labels rounded to 5" in page
 
 
 def test_the_ceiling_is_measured_where_the_truth_is_known_and_else_estimated(
     calibrated: tuple[FeatureStore, Path], tmp_path: Path
 ) -> None:
     store, truth = calibrated
-    out = tmp_path / "report.html"
-    label = load(store, "latest").predictions.filter(pl.col("split") == "test")
+    out, run = tmp_path / "report.html", train(store, QUICK)
+    label = run.predictions.filter(pl.col("split") == "test")
     true = label.join(pl.read_csv(truth), on="slide_id")["cellularity"].to_numpy()
     labels = label["truth"].to_numpy()
-    page = write_report(store, ["latest"], out, truth=truth).read_text()
+    page = write_report(store, [run.run_id], out, truth=truth).read_text()
     assert f"<b>{evaluate.r2(labels, true):.3f}</b><small>of the truth against" in page
     found = evaluate.r2(true, label["mean"].to_numpy())
     assert f"Against the truth the predictions have R² {found:.3f}" in page
-    page = write_report(store, ["latest"], out).read_text()
-    assert f"<b>{1 - 25 / 12 / labels.var():.3f}</b><small>estimate: labels rounded to 5" in page
-    page = write_report(store, ["latest"], out, rounding=10).read_text()
-    assert "rounded to 10, as stated" in page
+    estimate = label_ceiling(label, Target())
+    assert (estimate["step"], estimate["stated"]) == (5, False)
+    assert estimate["r2"] == pytest.approx(1 - 25 / 12 / labels.var())
+    stated = label_ceiling(label, Target(), rounding=10)
+    assert (stated["step"], stated["stated"]) == (10, True)
+    assert stated["r2"] == pytest.approx(1 - 100 / 12 / labels.var())
 
 
 def test_a_truth_of_other_slides_is_refused(
     calibrated: tuple[FeatureStore, Path], tmp_path: Path
 ) -> None:
     store, _ = calibrated
+    run = train(store, replace(QUICK, steps=2))
     other = tmp_path / "truth.csv"
     other.write_text("slide_id,cellularity\nnobody,4\n")
     with pytest.raises(ConfigError, match="none of the 20 test slides"):
-        write_report(store, ["latest"], tmp_path / "report.html", truth=other)
+        write_report(store, [run.run_id], tmp_path / "report.html", truth=other)
     other.write_text("slide,cellularity\nnobody,4\n")
     with pytest.raises(ConfigError, match="columns slide_id and cellularity"):
-        write_report(store, ["latest"], tmp_path / "report.html", truth=other)
+        write_report(store, [run.run_id], tmp_path / "report.html", truth=other)
     with pytest.raises(ConfigError, match="rounding must be over 0"):
-        write_report(store, ["latest"], tmp_path / "report.html", rounding=-5)
-
-
-def test_a_page_whose_slides_are_all_one_bag_says_so(tmp_path: Path) -> None:
-    store = es.build(tmp_path / "store", *es.planted(12, 5, dim=4))
-    es.freeze(store)
-    run = train(store, replace(QUICK, steps=5))
-    page = write_report(store, [run.run_id], tmp_path / "report.html").read_text()
-    assert f"<b>{run.record['n_test']} of {run.record['n_test']} test slides</b>" in page
-    assert "enough</b>" not in page
-    assert page.count("data:image/png;base64,") == 2  # no curve
+        write_report(store, [run.run_id], tmp_path / "report.html", rounding=-5)
 
 
 def test_several_runs_are_compared(learnable: FeatureStore, tmp_path: Path) -> None:
@@ -144,6 +124,10 @@ def test_random_weights_are_said_loudly_and_names_are_escaped(tmp_path: Path) ->
     assert "weights are random" in page
     assert "<script" not in page
     assert "&lt;script&gt;" in page
+    # Every Slide is one Bag: nothing settles.
+    assert f"<b>{run.record['n_test']} of {run.record['n_test']} test slides</b>" in page
+    assert "enough</b>" not in page
+    assert page.count("data:image/png;base64,") == 2
 
 
 def test_refusals(learnable: FeatureStore, tmp_path: Path) -> None:

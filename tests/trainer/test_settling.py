@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import embedding_stores as es
@@ -93,12 +94,12 @@ def test_a_slide_that_is_one_bag_has_nothing_to_settle(sizes: FeatureStore) -> N
 
 
 def test_slides_without_labels_settle_too(tmp_path: Path) -> None:
-    x, values = es.planted(20, 40, dim=4)
+    x, values = es.planted(12, 40, dim=4)
     store = es.build(tmp_path, x, [None if i % 2 else v for i, v in enumerate(values)])
     es.freeze(store)
-    run = train(store, QUICK)
-    curves = settling(store, run.run_id, where="cellularity is null", max_slides=7)
-    assert (curves["n_slides"] == 7).all()
+    run = train(store, replace(QUICK, steps=3))
+    curves = settling(store, run.run_id, where="cellularity is null", max_slides=5)
+    assert (curves["n_slides"] == 5).all()
     assert curves["mae"].null_count() == curves.height
     assert curves.filter(pl.col("bag_size") == 16)["se"].null_count() == 0
 

@@ -209,14 +209,18 @@ class RowReader:
         """
         if out.size == 0:
             return
-        view = out.data.cast("B")
-        stride = out.shape[1] * self.row_bytes
+        view, row = out.data.cast("B"), self.row_bytes
+        stride = out.shape[1] * row
+        for slide, start, n in zip(slides, starts, lengths, strict=True):
+            if slide not in self._open:  # likely not cached either: let the disk see all at once
+                fd = self._open_slide(slide)
+                os.posix_fadvise(fd, start * row, n * row, os.POSIX_FADV_WILLNEED)
         for i, (slide, start, n) in enumerate(zip(slides, starts, lengths, strict=True)):
             head = min(n, self._n_tiles[slide] - start)
-            middle = i * stride + head * self.row_bytes
+            middle = i * stride + head * row
             self._pread(slide, start, view[i * stride : middle])
             if head < n:
-                self._pread(slide, 0, view[middle : i * stride + n * self.row_bytes])
+                self._pread(slide, 0, view[middle : i * stride + n * row])
 
     def read_rows(self, slide: int, rows: np.ndarray, out: np.ndarray) -> None:
         """Fill `out`, float16 (n, D), with the given rows; runs of neighbours are one read."""

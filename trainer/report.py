@@ -25,7 +25,7 @@ from trainer.predict import run_target
 
 WORST = 10
 THUMBNAIL_PX = 260
-SETTLING_SLIDES = 200  # test Slides, at most, on which the page measures how means settle
+SETTLING_SLIDES = 100  # test Slides, at most, on which the page measures how means settle
 PAGE = Path(__file__).parent / "page"
 
 # Metrics of the full table: name, what it is, format.

@@ -686,21 +686,70 @@ def _print_cohort(made: dict[str, Any], as_json: bool) -> None:
 )
 @click.option("--fold", help="The test fold of a cohort split into folds.")
 @click.option("--projection", type=int, help="Width of a layer before pooling.  [default: none]")
+@click.option("--hidden", default=128, show_default=True, help="Width of the attention.")
 @click.option("--dropout", default=0.0, show_default=True, help="Share dropped before pooling.")
+@click.option(
+    "--standardise/--no-standardise",
+    default=True,
+    show_default=True,
+    help="Embeddings, by their mean and standard deviation over train.",
+)
 @click.option("--weight-decay", default=1e-2, show_default=True, help="Of AdamW; not on biases.")
+@click.option(
+    "--warm-up", default=0.05, show_default=True, help="Share of the steps with rising --lr."
+)
+@click.option("--clip", default=1.0, show_default=True, help="Largest norm of the gradient.")
+@click.option(
+    "--validation-fraction",
+    default=0.1,
+    show_default=True,
+    help="Share of the train patients that choose the weights.",
+)
+@click.option(
+    "--calibration-fraction",
+    default=0.1,
+    show_default=True,
+    help="Share of the train patients that calibrate intervals; none if under 20 slides.",
+)
 @click.option(
     "--patience",
     default=15,
     show_default=True,
     help="Evaluations without a better validation loss before stopping; 0 never stops.",
 )
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where to train.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "float32", "bfloat16"]),
+    default="auto",
+    show_default=True,
+    help="Of the wide layers; auto takes bfloat16 where the device computes in it.",
+)
+@click.option("--resident", is_flag=True, help="Keep the train embeddings on the device.")
+@click.option(
+    "--tensorboard",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder to write TensorBoard events to, one folder a run.",
+)
 @json_option
 def train(
-    store: Path, encoder: str | None, tiling: str | None, as_json: bool, **options: Any
+    store: Path,
+    encoder: str | None,
+    tiling: str | None,
+    as_json: bool,
+    tensorboard: Path | None,
+    **options: Any,
 ) -> None:
     """Train an attention-MIL model on COHORT and predict its test slides.
 
-    Reads the store alone: the slides may be gone.
+    Reads the store alone: the slides may be gone. A training that was broken off goes on from its
+    last evaluation when the same command is given again, to the same result.
 
     \b
     Example:
@@ -712,7 +761,7 @@ def train(
 
     config = TrainConfig(encoder_id=encoder, tiling_id=tiling, **options)
     with _live_line() as show:
-        run = fit(FeatureStore(store), config, show)
+        run = fit(FeatureStore(store), config, show, tensorboard=tensorboard)
     if as_json:
         return _print_json(run.record)
     click.echo(run.summary())
@@ -749,10 +798,86 @@ def predict(
         trephine predict latest --where "scanned_on >= '2024-01-01'" --format csv
     """
     from featurestore.store import FeatureStore
-    from trainer.predict import predict as apply
+    from trainer import predict as prediction
+    from trainer.runs import load
 
-    frame = apply(FeatureStore(store), run, cohort, where=where, resamples=resamples)
+    feature_store = FeatureStore(store)
+    frame = prediction.predict(feature_store, run, cohort, where=where, resamples=resamples)
     _print_frame(frame, "json" if as_json else form)
+    for note in prediction.notes(load(feature_store, run), frame):
+        click.echo(note, err=True)
+
+
+@main.command()
+@click.argument("run")
+@click.argument("cohort", required=False)
+@store_option
+@click.option("--where", help="SQL condition over the view bags, instead of a cohort.")
+@click.option(
+    "--bag-size",
+    "bag_sizes",
+    type=int,
+    multiple=True,
+    default=(16, 64, 256),
+    show_default=True,
+    help="Tiles per bag; may be given several times.",
+)
+@click.option("--resamples", default=20, show_default=True, help="The most bags of a mean.")
+@click.option(
+    "--slides", "max_slides", type=int, help="A random choice of so many.  [default: all]"
+)
+@click.option("--curve", is_flag=True, help="Print a row for every number of bags.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    default="table",
+    show_default=True,
+    help="How rows are printed.",
+)
+@json_option
+def settle(
+    run: str,
+    cohort: str | None,
+    store: Path,
+    where: str | None,
+    bag_sizes: tuple[int, ...],
+    resamples: int,
+    max_slides: int | None,
+    curve: bool,
+    form: str,
+    as_json: bool,
+) -> None:
+    """Measure how many resampled bags RUN needs: how their mean settles, by bag size.
+
+    On the run's test slides, unless a COHORT or a condition is given.
+
+    \b
+    Example:
+        trephine settle latest --bag-size 64 --bag-size 256
+    """
+    from featurestore.store import FeatureStore
+    from trainer.predict import run_target
+    from trainer.settling import settling, summary
+
+    feature_store = FeatureStore(store)
+    frame = settling(
+        feature_store,
+        run,
+        cohort,
+        where=where,
+        bag_sizes=bag_sizes,
+        resamples=resamples,
+        max_slides=max_slides,
+    )
+    if not curve:
+        frame = summary(frame, run_target(feature_store.run(run)))
+    _print_frame(frame, "json" if as_json else form)
+    click.echo(
+        "enough: the mean of so many bags lies, 95 times in 100, within a hundredth of the "
+        "target's range of where it settles; null where every slide is one bag",
+        err=True,
+    )
 
 
 @main.command()
@@ -783,7 +908,15 @@ def runs(store: Path, as_json: bool) -> None:
     show_default=True,
     help="The HTML file.",
 )
-def report(run: tuple[str, ...], store: Path, out: Path) -> None:
+@click.option(
+    "--truth",
+    type=click.Path(path_type=Path),
+    help="CSV: slide_id and a column named as the target, where more than labels is known.",
+)
+@click.option("--rounding", type=float, help="Step of the labels.  [default: found in them]")
+def report(
+    run: tuple[str, ...], store: Path, out: Path, truth: Path | None, rounding: float | None
+) -> None:
     """Write one HTML page about one or several RUNs; `latest` is the newest.
 
     \b
@@ -793,7 +926,7 @@ def report(run: tuple[str, ...], store: Path, out: Path) -> None:
     from featurestore.store import FeatureStore
     from trainer.report import write_report
 
-    write_report(FeatureStore(store), list(run), out)
+    write_report(FeatureStore(store), list(run), out, truth=truth, rounding=rounding)
     click.echo(f"The page is {out}. Open it in a browser.")
 
 
@@ -841,7 +974,7 @@ def demo(folder: Path, n_slides: int, n_patients: int, weights: str, seed: int) 
         ["cohort", "create", "demo", "--where", where],
         ["train", "demo", "--bag-size", "16", "--seed", str(seed)],
         ["runs"],
-        ["report", "latest", "-o", str(page)],
+        ["report", "latest", "-o", str(page), "--truth", str(archive / "truth.csv")],
     ]
     for command in commands:
         _run_shown([*command, "--store", str(store)])
@@ -878,7 +1011,8 @@ def _print_demo_end(archive: Path, store: Path, page: Path, seconds: float) -> N
 
     from featurestore.store import FeatureStore
     from trainer import evaluate
-    from trainer.fit import TrainConfig, assign_splits
+    from trainer.config import TrainConfig
+    from trainer.splits import assign_splits
 
     feature_store = FeatureStore(store)
     run = feature_store.run("latest")
@@ -998,8 +1132,15 @@ def _live_line() -> Iterator[Callable[[Mapping[str, Any]], None]]:
         return
 
     def show(line: Mapping[str, Any]) -> None:
-        words = (f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in line.items())
-        click.echo("\r\033[K" + "  ".join(words)[:110], err=True, nl=False)
+        left = line["seconds"] / line["step"] * (line["steps"] - line["step"])
+        r2 = f"validation R2 {line['validation_r2']:.3f}  " if "validation_r2" in line else ""
+        click.echo(
+            f"\r\033[Kepoch {line['epoch']:.0f}, step {line['step']:,} of {line['steps']:,}  "
+            f"loss {line['loss']:.4f}  {r2}{line['bags_per_s']:,.0f} bags/s  "
+            f"{_duration(left)} left",
+            err=True,
+            nl=False,
+        )
 
     yield show
     click.echo("\r\033[K", err=True, nl=False)

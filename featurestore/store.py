@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -239,6 +238,12 @@ class FeatureStore:
         """Return coords int32 (N, 2) and tissue, blur, pen float16 (N,) in stored order."""
         return arrays.read_tiles(self.root, slide_key, tiling_id)
 
+    def scores(
+        self, slide_key: str, tiling_id: str, n_tiles: int, names: Sequence[str]
+    ) -> dict[str, np.ndarray]:
+        """Return the named scores of a Slide's tiles, float16 (N,) each, in stored order."""
+        return arrays.read_scores(self.root, slide_key, tiling_id, n_tiles, names)
+
     def thumbnail(self, slide_key: str) -> np.ndarray:
         """Return a Slide's thumbnail, uint8 (h, w, 3)."""
         return arrays.read_thumbnail(self.root, slide_key)
@@ -248,12 +253,6 @@ class FeatureStore:
         return arrays.attributes(self.root, slide_key)
 
     # -- runs ---------------------------------------------------------------------------------
-
-    def run_dir(self, run_id: str) -> Path:
-        """Make a work folder for a Run that is not finished."""
-        work = layout.tmp_dir(self.root) / f"{run_id}-{uuid.uuid4().hex[:8]}"
-        work.mkdir(parents=True)
-        return work
 
     def publish_run(self, work: Path, run_id: str) -> Path:
         """Move a finished Run into place and fold it into the catalog."""

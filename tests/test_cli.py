@@ -134,6 +134,18 @@ def test_predict_works_on_slides_without_labels(job: dict) -> None:
     rows = json.loads(out.stdout)
     assert len(rows) == 3
     assert all(0 <= row["mean"] <= 100 for row in rows)
+    assert "std is the noise of drawing tiles only" in out.stderr
+    assert "no intervals: 0 calibration slides, under 20" in out.stderr
+
+
+def test_settle_says_how_many_bags_are_enough(job: dict) -> None:
+    options = ("--bag-size", "4", "--bag-size", "4000", "--resamples", "3")
+    out = run("settle", "latest", *options, "--json", "--store", job["store"])
+    small, whole = json.loads(out.stdout)
+    assert small["enough"] >= 1
+    assert (whole["n_sampled"], whole["enough"]) == (0, None)
+    curve = run("settle", "latest", *options, "--curve", "--format", "csv", "--store", job["store"])
+    assert len(curve.stdout.splitlines()) == 7
 
 
 @pytest.mark.parametrize("form", ["table", "csv", "json", "parquet"])

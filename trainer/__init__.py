@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trainer.bags import BagDataset as BagDataset
-    from trainer.fit import TrainConfig as TrainConfig
+    from trainer.config import TrainConfig as TrainConfig
     from trainer.fit import train as train
     from trainer.predict import predict as predict
     from trainer.report import write_report as write_report
 
 _HOMES = {
     "BagDataset": "trainer.bags",
-    "TrainConfig": "trainer.fit",
+    "TrainConfig": "trainer.config",
     "train": "trainer.fit",
     "write_report": "trainer.report",
 }

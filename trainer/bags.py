@@ -7,6 +7,7 @@ import copy
 import operator
 import os
 import queue
+import resource
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -22,7 +23,8 @@ from featurestore.store import FeatureStore
 
 Sampling = Literal["block", "exact"]
 
-MAX_OPEN = 64  # descriptors of one reader; training has two, and some machines allow 256 in all
+# Descriptors of one reader: training has two, and some machines allow 256 in all.
+MAX_OPEN = min(256, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
 
 # Streams keep the draws of training, validation and inference apart under one seed.
 TRAIN, VALIDATE, PREDICT = 0, 1, 2
@@ -189,11 +191,13 @@ class Sampler:
         self.n_tiles = n_drawable(bags)
         self.lengths = np.minimum(self.n_tiles, bag_size)
         self.bag_size, self.seed, self.sampling = bag_size, seed, sampling
+        self._hashed: dict[int, np.ndarray] = {}
 
     def starts(self, draw: Draw, stream: int) -> np.ndarray:
         """First rows of the blocks of one batch, int64 (B,)."""
-        slides = draw.slides
-        return offsets(self.keys[slides], self.n_tiles[slides], self.seed, stream, draw.draws)
+        if stream not in self._hashed:  # what is the same in every batch
+            self._hashed[stream] = counter_hash(self.keys, self.seed, stream)
+        return offsets(self._hashed[stream][draw.slides], self.n_tiles[draw.slides], draw.draws)
 
     def read(
         self,
@@ -205,15 +209,35 @@ class Sampler:
         out: np.ndarray,
     ) -> None:
         """Let `reader` fill `out`, float16 (n, D), with a Bag of n = lengths[slide] rows."""
-        n = int(self.n_tiles[slide])
         if self.sampling == "block" and self.kept is None:
-            reader.read_block(slide, start, out)
+            reader.read_blocks([slide], [start], [len(out)], out[None])
             return
-        if self.sampling == "exact":
-            rows = exact_rows(self.keys[slide], n, len(out), self.seed, stream, draw)
-        else:
-            rows = circular_block(start, n, len(out))
+        rows = self.rows(slide, start, draw, stream, len(out))
         reader.read_rows(slide, rows if self.kept is None else self.kept[slide][rows], out)
+
+    def fill(self, reader: arrays.RowReader, draw: Draw, stream: int, x: np.ndarray) -> np.ndarray:
+        """Let `reader` fill `x`, float16 (B, N, D), with the Bags of a batch, zero behind each.
+
+        Returns:
+            mask, bool (B, N), true where there is a tile.
+        """
+        lengths, starts = self.lengths[draw.slides], self.starts(draw, stream).tolist()
+        slides, n = draw.slides.tolist(), lengths.tolist()
+        if self.sampling == "block" and self.kept is None:
+            reader.read_blocks(slides, starts, n, x)
+        else:
+            for i, slide in enumerate(slides):
+                self.read(reader, slide, starts[i], int(draw.draws[i]), stream, x[i, : n[i]])
+        for i in np.flatnonzero(lengths < x.shape[1]).tolist():
+            x[i, n[i] :] = 0  # finite: a weight of zero times NaN would be NaN
+        return np.arange(x.shape[1]) < lengths[:, None]
+
+    def rows(self, slide: int, start: int, draw: int, stream: int, k: int) -> np.ndarray:
+        """Which k of the drawable rows of `slide` a Bag holds, int64 (k,)."""
+        n = int(self.n_tiles[slide])
+        if self.sampling == "exact":
+            return exact_rows(self.keys[slide], n, k, self.seed, stream, draw)
+        return circular_block(start, n, k)
 
 
 def keep_tiles(store: FeatureStore, bags: pl.DataFrame, tiles: str | None) -> pl.DataFrame:
@@ -227,8 +251,12 @@ def keep_tiles(store: FeatureStore, bags: pl.DataFrame, tiles: str | None) -> pl
     if tiles is None:
         return bags
     choose = tile_filter(tiles)
-    ids = bags.select("slide_key", "tiling_id").iter_rows()
-    rows = [pl.Series(np.flatnonzero(choose(store.tiles(*key)))) for key in ids]
+    names = [name for name in layout.SCORES if name in tiles]
+    ids = bags.select("slide_key", "tiling_id", "n_tiles").iter_rows()
+    rows = [
+        pl.Series(np.flatnonzero(choose(store.scores(key, tiling_id, n, names))))
+        for key, tiling_id, n in ids
+    ]
     bags = bags.with_columns(pl.Series("rows", rows, dtype=pl.List(pl.Int64)))
     bags = bags.filter(pl.col("rows").list.len() > 0)
     if bags.is_empty():
@@ -290,19 +318,75 @@ def batches(
 def _fill(
     sampler: Sampler, reader: arrays.RowReader, draw: Draw, stream: int, buffer: np.ndarray
 ) -> tuple[Batch, np.ndarray]:
-    lengths = sampler.lengths[draw.slides]
-    shape = (len(lengths), int(lengths.max()), reader.dim)
+    shape = (len(draw.slides), int(sampler.lengths[draw.slides].max()), reader.dim)
     size = shape[0] * shape[1] * shape[2]
     if buffer.size < size:
         widest = int(sampler.lengths.max())
         buffer = np.empty(shape[0] * widest * shape[2], np.float16)
     x = buffer[:size].reshape(shape)
-    starts = sampler.starts(draw, stream)
-    for i, (slide, n) in enumerate(zip(draw.slides.tolist(), lengths.tolist(), strict=True)):
-        sampler.read(reader, slide, int(starts[i]), int(draw.draws[i]), stream, x[i, :n])
-        x[i, n:] = 0  # finite: a weight of zero times NaN would be NaN
-    mask = np.arange(shape[1]) < lengths[:, None]
+    mask = sampler.fill(reader, draw, stream, x)
     return Batch(x=x, mask=mask, slides=draw.slides), buffer
+
+
+Tensors = tuple[torch.Tensor, torch.Tensor, np.ndarray]
+
+
+def streamed(
+    sampler: Sampler,
+    reader: arrays.RowReader,
+    plan: Iterable[Draw],
+    stream: int,
+    device: torch.device,
+) -> Iterator[Tensors]:
+    """Read the planned batches and move each to a device.
+
+    Yields:
+        x float16 (B, N, D), mask bool (B, N), slides int64 (B,); x is borrowed as in `batches`.
+    """
+    for batch in batches(sampler, reader, plan, stream):
+        x, mask = torch.from_numpy(batch.x), torch.from_numpy(batch.mask)
+        yield x.to(device), mask.to(device), batch.slides
+
+
+def resident(
+    sampler: Sampler,
+    reader: arrays.RowReader,
+    plan: Iterable[Draw],
+    stream: int,
+    device: torch.device,
+) -> Iterator[Tensors]:
+    """Yield what `streamed` does, from rows that are read once and then stay on the device.
+
+    Raises:
+        ConfigError: the rows do not fit.
+    """
+    n_bytes = int(sampler.n_tiles.sum()) * reader.row_bytes
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else _free_ram()
+    if n_bytes > 0.8 * free:
+        raise ConfigError(
+            f"--resident needs {n_bytes / 2**30:.1f} GiB and {device} has {free / 2**30:.1f} GiB "
+            "free. Leave --resident out: bags are then read from the store."
+        )
+    first = np.cumsum(sampler.n_tiles) - sampler.n_tiles
+    rows = torch.empty(int(sampler.n_tiles.sum()), reader.dim, dtype=torch.float16, device=device)
+    for slide, n in enumerate(sampler.n_tiles.tolist()):
+        whole = np.empty((n, reader.dim), np.float16)
+        sampler.read(reader, slide, 0, 0, stream, whole)  # a Bag of all rows, in their order
+        rows[first[slide] : first[slide] + n] = torch.from_numpy(whole).to(device)
+    for draw in plan:
+        starts, lengths = sampler.starts(draw, stream), sampler.lengths[draw.slides]
+        mask = np.arange(lengths.max()) < lengths[:, None]
+        index = np.zeros(mask.shape, np.int64)
+        for i, (slide, n) in enumerate(zip(draw.slides.tolist(), lengths.tolist(), strict=True)):
+            chosen = sampler.rows(slide, int(starts[i]), int(draw.draws[i]), stream, n)
+            index[i, :n] = first[slide] + chosen
+        x = rows[torch.from_numpy(index).to(device)]
+        filled = torch.from_numpy(mask).to(device)
+        yield x if mask.all() else x.masked_fill_(~filled[..., None], 0), filled, draw.slides
+
+
+def _free_ram() -> int:
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def training_plan(n_slides: int, batch_size: int, seed: int) -> Iterator[Draw]:

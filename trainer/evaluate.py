@@ -18,6 +18,7 @@ from trainer.bags import PREDICT, Sampler
 
 Z95 = 1.959963984540054
 BOOTSTRAPS = 2_000
+ROUNDED = 0.9  # share of labels that must be multiples of a step to call it theirs
 RIDGE_TILES = 1_024  # rows of a Slide that enter its mean Embedding, at most
 
 
@@ -27,135 +28,172 @@ def r2(truth: np.ndarray, predicted: np.ndarray) -> float:
     return 1 - float(((truth - predicted) ** 2).sum()) / spread if spread else float("nan")
 
 
-def bland_altman_limits(truth: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
-    """Bias and 95% limits of agreement of predicted - truth, with 95% intervals.
-
-    The intervals are the approximate ones of Bland and Altman 1986: standard errors s/sqrt(n) and
-    s*sqrt(3/n); they suppose differences that are near normal and Slides that are independent.
-    """
-    difference = predicted - truth
-    n = len(difference)
-    bias = float(difference.mean())
-    s = float(difference.std(ddof=1)) if n > 1 else float("nan")
-    half_bias, half_limit = Z95 * s / np.sqrt(n), Z95 * s * np.sqrt(3 / n)
-    low, high = bias - Z95 * s, bias + Z95 * s
-    return {
-        "bias": bias,
-        "bias_low": bias - half_bias,
-        "bias_high": bias + half_bias,
-        "loa_low": low,
-        "loa_low_low": low - half_limit,
-        "loa_low_high": low + half_limit,
-        "loa_high": high,
-        "loa_high_low": high - half_limit,
-        "loa_high_high": high + half_limit,
-    }
-
-
-def bootstrap_by_patient(
-    truth: np.ndarray, predicted: np.ndarray, patients: np.ndarray, seed: int = 0
-) -> dict[str, float]:
-    """95% percentile intervals of R2 and MAE over resampled Patients, each with all their Slides.
-
-    Args:
-        truth: labels, shape (N,).
-        predicted: shape (N,).
-        patients: patient_id of each Slide, shape (N,).
-        seed: of the resampling.
-
-    Returns:
-        r2_low, r2_high, mae_low, mae_high; NaN with fewer than two Patients.
-    """
-    _, patient = np.unique(patients, return_inverse=True)
-    n = int(patient.max()) + 1
-    if n < 2:
-        return dict.fromkeys(("r2_low", "r2_high", "mae_low", "mae_high"), float("nan"))
-    # A resample is a count per Patient, so its sums are one product with sums per Patient.
-    centred = truth - truth.mean()
-    columns = [np.ones(len(truth)), centred, centred**2, (truth - predicted) ** 2]
-    columns.append(np.abs(truth - predicted))
-    sums = np.stack([np.bincount(patient, c, minlength=n) for c in columns], axis=1)
-    rng = np.random.default_rng(seed)
-    counts = rng.multinomial(n, np.full(n, 1 / n), size=BOOTSTRAPS)
-    weight, first, second, squares, absolute = (counts @ sums).T
-    spread = second - first**2 / weight
-    with np.errstate(divide="ignore", invalid="ignore"):
-        r2s = np.where(spread > 1e-12, 1 - squares / spread, np.nan)
-    bounds: dict[str, float] = {}
-    for name, values in (("r2", r2s), ("mae", absolute / weight)):
-        low, high = (
-            np.nanpercentile(values, [2.5, 97.5]) if np.isfinite(values).any() else [np.nan] * 2
-        )
-        bounds |= {f"{name}_low": float(low), f"{name}_high": float(high)}
-    return bounds
-
-
 def metrics(
     truth: np.ndarray, predicted: np.ndarray, patients: np.ndarray, target: Target
 ) -> dict[str, float]:
-    """All numbers of one split, in the Target's own units.
+    """All numbers of one split in the Target's own units, each with its 95% interval.
 
-    `within_5` and `within_10` are shares of Slides off by at most 5 and 10 hundredths of the
-    Target's range, which for cellularity are percentage points. `slope` and `intercept` are of
-    the least-squares line of truth on predicted: 1 and 0 where predictions are calibrated.
+    Intervals are percentiles over resampled Patients, each with all their Slides: the bootstrap of
+    clusters (Davison and Hinkley 1997, section 3.8). NaN is what is undefined: R2 where all labels
+    are equal, limits of one Slide, intervals of one Patient.
+
+    Args:
+        truth: labels, shape (N,), at least one.
+        predicted: shape (N,).
+        patients: patient_id of each Slide, shape (N,).
+        target: whose range gives the hundredth that counts as a point.
+
+    Returns:
+        n, auc (binary Targets), and with `_low` and `_high` beside each: r2, mae, rmse, pearson;
+        bias and the limits of agreement loa_low and loa_high, which are bias - and + 1.96 standard
+        deviations of predicted - truth (Bland and Altman 1986); within_5 and within_10, shares of
+        Slides off by at most so many hundredths of the Target's range; slope and intercept of the
+        least-squares line of truth on predicted, 1 and 0 where predictions are calibrated.
     """
-    error = predicted - truth
-    point = (target.high - target.low) / 100
-    spread = float(predicted.std())
-    varied = len(truth) > 1 and spread > 1e-9 * (target.high - target.low)
-    slope = float(np.mean((predicted - predicted.mean()) * truth) / spread**2) if varied else np.nan
-    pearson = slope * spread / float(truth.std()) if varied and truth.std() else np.nan
-    values = {
-        "n": float(len(truth)),
-        "r2": r2(truth, predicted),
-        "mae": float(np.abs(error).mean()),
-        "rmse": float(np.sqrt((error**2).mean())),
-        "pearson": pearson,
-        "within_5": float((np.abs(error) <= 5 * point + 1e-9).mean()),
-        "within_10": float((np.abs(error) <= 10 * point + 1e-9).mean()),
-        "slope": slope,
-        "intercept": float(truth.mean() - slope * predicted.mean()),
-        **bland_altman_limits(truth, predicted),
-        **bootstrap_by_patient(truth, predicted, patients),
-    }
+    centre, size = float(truth.mean()), target.high - target.low
+    terms = _terms(truth, predicted, centre, size)
+    values = {"n": float(len(truth))}
+    drawn = _numbers(bootstrap_by_patient(terms, patients), centre, size)
+    for name, value in _numbers(terms.sum(axis=0), centre, size).items():
+        known = drawn[name][np.isfinite(drawn[name])]
+        low, high = np.percentile(known, [2.5, 97.5]) if len(known) else (np.nan, np.nan)
+        values |= {name: float(value), f"{name}_low": float(low), f"{name}_high": float(high)}
     if target.kind == "binary" and len(np.unique(truth)) == 2:
         values["auc"] = float(roc_auc_score(truth > target.low, predicted))
     return values
 
 
-def by_group(frame: pl.DataFrame, group: pl.Expr) -> pl.DataFrame:
-    """Error by group of Slides.
+def _terms(truth: np.ndarray, predicted: np.ndarray, centre: float, size: float) -> np.ndarray:
+    """Per Slide the ten terms (N, 10) whose sums give every number; see `_numbers`."""
+    t, p, e = truth - centre, predicted - centre, predicted - truth
+    off = np.abs(e) - 1e-9 * size  # so that 5.0 is within 5
+    within = [off <= 0.05 * size, off <= 0.1 * size]
+    return np.stack([np.ones(len(t)), t, t * t, p, p * p, t * p, e * e, np.abs(e), *within], axis=1)
 
-    Args:
-        frame: one row per Slide with truth and mean.
-        group: names the group of each row.
+
+def _numbers(sums: np.ndarray, centre: float, size: float) -> dict[str, np.ndarray]:
+    """Numbers from the sums of `_terms` over Slides, shape (10,) or (R, 10) for R resamples."""
+    n, t, tt, p, pp, tp, ee, absolute, within_5, within_10 = np.moveaxis(sums, -1, 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        least = 1e-12 * size**2 * n  # spread that is but rounding: a millionth of the range
+        spread_t, spread_p, both = tt - t * t / n, pp - p * p / n, tp - t * p / n
+        spread_t = np.where(spread_t > least, spread_t, np.nan)
+        spread_p = np.where(spread_p > least, spread_p, np.nan)
+        bias, slope = (p - t) / n, both / spread_p
+        s = np.sqrt(np.maximum(ee - n * bias**2, 0) / np.where(n > 1, n - 1, np.nan))
+        return {
+            "r2": 1 - ee / spread_t,
+            "mae": absolute / n,
+            "rmse": np.sqrt(ee / n),
+            "pearson": both / np.sqrt(spread_t * spread_p),
+            "bias": bias,
+            "loa_low": bias - Z95 * s,
+            "loa_high": bias + Z95 * s,
+            "within_5": within_5 / n,
+            "within_10": within_10 / n,
+            "slope": slope,
+            "intercept": t / n - slope * p / n + (1 - slope) * centre,
+        }
+
+
+def bootstrap_by_patient(terms: np.ndarray, patients: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Sums of `terms` (N, K) over resampled Patients, each with all their Slides.
 
     Returns:
-        One row per group, sorted: group, n, truth (mean label), predicted, bias, mae, rmse.
+        Shape (BOOTSTRAPS, K), or (0, K) with fewer than two Patients.
     """
-    error = pl.col("mean") - pl.col("truth")
-    return (
-        frame.group_by(group.alias("group"))
-        .agg(
-            pl.len().alias("n"),
-            pl.col("truth").mean(),
-            pl.col("mean").mean().alias("predicted"),
-            error.mean().alias("bias"),
-            error.abs().mean().alias("mae"),
-            (error**2).mean().sqrt().alias("rmse"),
-        )
-        .sort("group")
-    )
+    _, patient = np.unique(patients, return_inverse=True)
+    n = int(patient.max()) + 1
+    if n < 2:
+        return np.empty((0, terms.shape[1]))
+    # A resample is a count per Patient, so its sums are one product with sums per Patient.
+    sums = np.stack([np.bincount(patient, term, minlength=n) for term in terms.T], axis=1)
+    rng = np.random.default_rng(seed)
+    parts = np.array_split(np.arange(BOOTSTRAPS), 1 + BOOTSTRAPS * n // (1 << 22))  # of 32 MB
+    return np.concatenate([_counts(rng, len(part), n) @ sums for part in parts])
+
+
+def _counts(rng: np.random.Generator, rows: int, n: int) -> np.ndarray:
+    """How often each of n is drawn in n draws with replacement, float64 (rows, n)."""
+    drawn = rng.integers(0, n, (rows, n)) + n * np.arange(rows)[:, None]
+    return np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n).astype(np.float64)
+
+
+def by_group(frame: pl.DataFrame, group: pl.Expr, target: Target) -> pl.DataFrame:
+    """`metrics` by group of Slides.
+
+    Args:
+        frame: one row per Slide with truth, mean, patient_id and, if known, held (whether its
+            interval holds the label).
+        group: names the group of each row.
+        target: of the Predictions.
+
+    Returns:
+        One row per group, sorted: group, patients, truth (mean label), predicted, held (share, null
+        if unknown), then `metrics`.
+    """
+    rows = []
+    for (name,), part in frame.group_by(group.alias("group")):
+        truth, mean, patients = (part[c].to_numpy() for c in ("truth", "mean", "patient_id"))
+        means = {"truth": truth.mean(), "predicted": mean.mean()}
+        means["held"] = part["held"].mean() if "held" in part.columns else None
+        count = {"group": name, "patients": len(np.unique(patients))}
+        rows.append(count | means | finite(metrics(truth, mean, patients, target)))
+    return pl.DataFrame(rows, infer_schema_length=None).sort("group")
 
 
 def by_range(frame: pl.DataFrame, target: Target, n_ranges: int = 5) -> pl.DataFrame:
-    """`by_group` over equal ranges of the label; `group` is `20-40`, a label of 20 is in it."""
+    """`by_group` over equal ranges of the label; `group` is `20–40`, a label of 20 is in it."""
     edges = np.linspace(target.low, target.high, n_ranges + 1)
     names = [f"{low:g}–{high:g}" for low, high in pairwise(edges)]
     index = np.searchsorted(edges, frame["truth"].to_numpy(), side="right") - 1
     index = index.clip(0, n_ranges - 1)
-    table = by_group(frame.with_columns(pl.Series("range", index)), pl.col("range"))
+    table = by_group(frame.with_columns(pl.Series("range", index)), pl.col("range"), target)
     return table.with_columns(pl.col("group").replace_strict(dict(enumerate(names))))
+
+
+def by_scanner(frame: pl.DataFrame, target: Target) -> pl.DataFrame:
+    """`by_group` over the column `scanner`; a Slide without is of `unknown`."""
+    return by_group(frame, pl.col("scanner").fill_null("unknown"), target)
+
+
+def by_half_year(frame: pl.DataFrame, target: Target) -> pl.DataFrame:
+    """`by_group` over halves of years of the column `dated`: `2021 H1`, or `undated`."""
+    dated = pl.col("dated")
+    half = pl.when(dated.dt.month() <= 6).then(pl.lit(" H1")).otherwise(pl.lit(" H2"))
+    name = (dated.dt.year().cast(pl.String) + half).fill_null("undated")
+    return by_group(frame, name, target)
+
+
+# -- what rounded labels allow ---------------------------------------------------------------------
+
+
+def rounding_step(labels: np.ndarray, target: Target) -> float | None:
+    """The step that people rounded labels to: the largest that `ROUNDED` of them are multiples of.
+
+    Returns:
+        20, 10, 5, 2 or 1 hundredths of the Target's range, in its units; None where none fits.
+    """
+    size = target.high - target.low
+    for step in (size * k / 100 for k in (20, 10, 5, 2, 1)):
+        steps = (labels - target.low) / step
+        if (np.abs(steps - steps.round()) < 1e-6).mean() >= ROUNDED:
+            return step
+    return None
+
+
+def rounding_ceiling(labels: np.ndarray, step: float) -> float:
+    """Estimate the R2 that the truth itself would reach against labels rounded to `step`.
+
+    Supposes that rounding errors are uniform over one step, whose variance is step**2 / 12, and is
+    the only error of labels; so it is the most that any model can hope for. NaN where labels are
+    equal. Where the truth is known take `r2(labels, truth)` instead.
+    """
+    spread = float(labels.var())
+    return max(0.0, 1 - step**2 / 12 / spread) if spread else float("nan")
+
+
+# -- the floor -------------------------------------------------------------------------------------
 
 
 def mean_embeddings(store: FeatureStore, bags: pl.DataFrame) -> np.ndarray:

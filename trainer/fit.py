@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -21,257 +23,112 @@ from torch.nn import functional as F
 
 from featurestore.errors import ConfigError, TrainError
 from featurestore.store import FeatureStore
-from featurestore.types import Target
+from featurestore.types import Target, content_id
 from trainer import bags as sampling
 from trainer import evaluate, plots, runs
-from trainer.model import POOLINGS, BagModel, Pooling, compute_threads
+from trainer.config import Loss, loss_of, n_steps
+from trainer.config import TrainConfig as TrainConfig
+from trainer.model import BagModel, compute_threads
 from trainer.predict import predictions, resample
+from trainer.splits import JUDGES, SPLITS, assign_splits, check_trainable, notes
 
-Loss = Literal["bce", "mse", "huber", "interval"]
 Progress = Callable[[Mapping[str, Any]], None]
 
-JUDGES = 20  # validation Slides, from which on they choose the weights
+STATE = "state.pt"  # of an unfinished Run
 STATISTICS_SLIDES = 256  # whose first rows give the mean and standard deviation of Embeddings
 HUBER_DELTA = 0.1  # of the Target's range
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """Everything that decides the result of a Run; saved beside the weights."""
-
-    cohort: str
-    encoder_id: str | None = None  # None: the only one that the Cohort has
-    tiling_id: str | None = None
-    fold: str | None = None  # which fold is test, where the Cohort is split into folds
-    tiles: str | None = None  # condition on the tiles' scores: tissue > 0.5 and blur < 0.3
-    bag_size: int = 256  # tiles per Bag, drawn without replacement
-    batch_size: int = 8  # Bags per step
-    steps: int | None = None  # None, and no epochs: the longer of 1,000 steps and 20 epochs
-    epochs: float | None = None
-    lr: float = 3e-3
-    weight_decay: float = 1e-2  # not on biases
-    warm_up: float = 0.05  # share of the steps with rising learning rate; then cosine to zero
-    clip: float = 1.0  # norm of the gradient
-    seed: int = 0  # of the validation cut, the Bags and the weights
-    model: Pooling = "attention"
-    hidden: int = 128  # width of the attention
-    projection: int | None = None  # width of a layer before pooling
-    dropout: float = 0.0
-    standardise: bool = True  # Embeddings, by mean and standard deviation over train
-    loss: Loss | None = None  # None: bce, or mse where the Target is continuous
-    resamples: int = 10  # Bags per Slide at inference
-    sampling: sampling.Sampling = "block"
-    validation_fraction: float = 0.1  # of the train Slides, cut by Patient; 0: none
-    patience: int = 15  # evaluations without a better validation loss before stopping; 0: never
-    device: str = "auto"
-
-    def __post_init__(self) -> None:
-        for name in ("bag_size", "batch_size", "resamples", "hidden"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("steps", "epochs", "projection"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ConfigError(f"{name} must be over 0, got {value}")
-        if self.steps is not None and self.epochs is not None:
-            raise ConfigError("give steps or epochs, not both")
-        for name in ("lr", "clip"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ConfigError(f"{name} must be over 0, got {getattr(self, name)}")
-        for name in ("validation_fraction", "dropout", "warm_up"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
-        for name in ("weight_decay", "patience", "seed"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
-        choices = {
-            "model": POOLINGS,
-            "loss": (None, "bce", "mse", "huber", "interval"),
-            "sampling": ("block", "exact"),
-            "device": ("auto", "cpu", "cuda"),
-        }
-        for name, known in choices.items():
-            if getattr(self, name) not in known:
-                names = ", ".join(str(k) for k in known if k)
-                raise ConfigError(f"{name} must be one of {names}, got {getattr(self, name)!r}")
-        if self.tiles is not None:
-            sampling.tile_filter(self.tiles)
-
-
-def train(store: FeatureStore, config: TrainConfig, progress: Progress | None = None) -> runs.Run:
+def train(
+    store: FeatureStore,
+    config: TrainConfig,
+    progress: Progress | None = None,
+    *,
+    tensorboard: Path | None = None,
+) -> runs.Run:
     """Train on a Cohort's train Slides, predict its test Slides, publish the Run.
 
     Reads the store alone, never a whole-slide image. On one machine the same configuration gives
-    the same result to the last digit, whatever the number of reading threads.
+    the same result to the last digit, whatever the number of reading threads. So where a training
+    of the same configuration was broken off, this call continues it.
 
     Args:
         store: where the Embeddings and the Cohort are.
         config: everything that decides the result.
         progress: is called with each line of metrics.jsonl.
+        tensorboard: folder in which TensorBoard finds the Run under its run_id.
 
     Raises:
         CohortNotFound: there is no such Cohort.
         ConfigError: several Encoders or Tilings fit and none was named.
         TrainError: the Cohort cannot be trained on.
     """
-    began, started = time.perf_counter(), datetime.now(UTC).replace(tzinfo=None)
+    began, started = time.perf_counter(), datetime.now(UTC).replace(tzinfo=None).isoformat()
     target = store.target(store.cohort(config.cohort)["target"])
     loss = loss_of(config, target)
     found = store.bags(config.cohort, config.encoder_id, config.tiling_id)
     bags = sampling.keep_tiles(store, assign_splits(found, config), config.tiles)
     check_trainable(bags, config)
-    parts = {name: bags.filter(pl.col("split") == name) for name in ("train", "validation", "test")}
-    notes = _notes(found, bags, parts)
-    run_id = runs.new_run_id(asdict(config), started)
-    work = store.run_dir(run_id)
-    with torch.random.fork_rng():
-        torch.manual_seed(config.seed)
-        model = new_model(store, parts["train"], target, config)
-        history = _fit(store, model, parts, target, loss, config, work, progress)
-    save_file(model.state_dict(), work / "weights.safetensors")
-
-    predicted, metrics = _predict_parts(store, model, parts, target, config)
-    floor = evaluate.ridge_floor(
-        store, pl.concat([parts["train"], parts["validation"]]), parts["test"], target
-    )
-    truth = parts["test"]["value"].to_numpy().astype(np.float64)
-    metrics["ridge_test"] = {
-        "r2": evaluate.r2(truth, floor),
-        "mae": float(np.abs(floor - truth).mean()),
-    }
-    record = {
-        "run_id": run_id,
-        "cohort": config.cohort,
+    parts = {name: bags.filter(pl.col("split") == name) for name in SPLITS}
+    device = device_of(config)
+    known = {
         "encoder_id": bags["encoder_id"][0],
         "tiling_id": bags["tiling_id"][0],
-        "target": target.name,
-        "target_kind": target.kind,
-        "target_low": target.low,
-        "target_high": target.high,
-        "dim": int(bags["dim"][0]),
-        "model": config.model,
-        "bag_size": config.bag_size,
-        "seed": config.seed,
-        **{f"n_{name}": part.height for name, part in parts.items()},
         "config": asdict(config) | {"loss": loss},
-        "fit": history,
-        "notes": notes,
         "code_version": runs.code_version(),
         "versions": {"torch": torch.__version__, "numpy": np.__version__},
-        "started_at": started.isoformat(),
-        "seconds": time.perf_counter() - began,
-        "metrics": {split: evaluate.finite(values) for split, values in metrics.items()},
     }
-    runs.write_record(work, record, predicted)
-    plots.save_figures(work, predicted.filter(pl.col("split") == "test"), target)
-    path = store.publish_run(work, run_id)
+    labelled = bags.select("slide_key", "patient_id", "split", "value", "low", "high", "n_tiles")
+    key = content_id([known, asdict(target), str(device), labelled.rows()])
+    with runs.workplace(store, key) as work, ExitStack() as stack:
+        saved = _load(work / STATE, device)
+        if saved is not None:
+            began -= saved["seconds"]
+            started = saved["started_at"]
+        run_id = runs.new_run_id(known["config"], datetime.fromisoformat(started))
+        shows = [progress] if progress is not None else []
+        if tensorboard is not None:
+            shows.append(stack.enter_context(runs.tensorboard(tensorboard / run_id)))
+        stack.enter_context(torch.random.fork_rng())
+        torch.manual_seed(config.seed)
+        model = new_model(store, parts["train"], target, config).to(device)
+        model.precision = precision_of(config, device)
+        learner = Learner(model, loss, config, _planned(parts["train"], config)[1])
+        first = {"started_at": started, "step": 0, "n_bags": 0, "spent": 0.0, "seconds": 0.0}
+        state = saved if saved is not None else first | {"lines": []}
+        gone_on = state["step"]
+        history = _fit(store, learner, parts, target, config, work, state, shows)
+        save_file(model.state_dict(), work / "weights.safetensors")
+        predicted, metrics = _predict_parts(store, model, parts, target, config)
+        record = {
+            "run_id": run_id,
+            "cohort": config.cohort,
+            **known,
+            "target": target.name,
+            "target_kind": target.kind,
+            "target_low": target.low,
+            "target_high": target.high,
+            "dim": int(bags["dim"][0]),
+            "model": config.model,
+            "bag_size": config.bag_size,
+            "seed": config.seed,
+            **{f"n_{name}": part.height for name, part in parts.items()},
+            "fit": history,
+            "notes": notes(found, bags, parts),
+            "started_at": started,
+            "seconds": time.perf_counter() - began,
+            "metrics": metrics,
+        }
+        if gone_on:
+            record["notes"].append(f"it was broken off and went on from step {gone_on}")
+        runs.write_record(work, record, predicted)
+        plots.save_figures(work, predicted.filter(pl.col("split") == "test"), target)
+        (work / STATE).unlink()
+        path = store.publish_run(work, run_id)
     return runs.Run(record=record, path=path, predictions=predicted)
 
 
-# -- splits ----------------------------------------------------------------------------------------
-
-
-def assign_splits(bags: pl.DataFrame, config: TrainConfig) -> pl.DataFrame:
-    """Give every Slide train, validation or test: folds resolved, validation cut from train.
-
-    Raises:
-        TrainError: the split is made of folds and none was named, or has other names.
-    """
-    names = sorted(bags["split"].unique().to_list())
-    known = {"train", "validation", "test"}
-    if config.fold is not None:
-        if config.fold not in names or set(names) & known:
-            raise TrainError(
-                f"cohort {config.cohort!r} has no fold {config.fold!r}; its splits are "
-                f"{', '.join(names)}"
-            )
-        is_test = pl.col("split") == config.fold
-        bags = bags.with_columns(
-            pl.when(is_test).then(pl.lit("test")).otherwise(pl.lit("train")).alias("split")
-        )
-    elif not set(names) <= known:
-        raise TrainError(
-            f"cohort {config.cohort!r} is split into {', '.join(names)}. "
-            "Name the one to test on with --fold."
-        )
-    if "validation" in names or not config.validation_fraction:
-        return bags
-    chosen = cut_validation(
-        bags.filter(pl.col("split") == "train"), config.validation_fraction, config.seed
-    )
-    cut = (pl.col("split") == "train") & pl.col("patient_id").is_in(sorted(chosen))
-    return bags.with_columns(
-        pl.when(cut).then(pl.lit("validation")).otherwise(pl.col("split")).alias("split")
-    )
-
-
-def cut_validation(train: pl.DataFrame, fraction: float, seed: int) -> set[str]:
-    """Choose Patients for validation, spread evenly over the labels; seeded.
-
-    Patients are ordered by mean label and cut into runs of 1 / fraction; one of each is drawn.
-    None is chosen where fewer than 10 Patients would leave too little of either side.
-    """
-    patients = (
-        train.group_by("patient_id").agg(pl.col("value").mean()).sort("value", "patient_id")
-    )["patient_id"].to_list()
-    n = round(len(patients) * fraction)
-    if len(patients) < 10 or n < 2:
-        return set()
-    rng = np.random.default_rng([seed, 1])
-    return {str(rng.choice(group)) for group in np.array_split(np.array(patients), n)}
-
-
-def check_trainable(bags: pl.DataFrame, config: TrainConfig) -> None:
-    """Refuse, in one sentence, what cannot be trained or tested.
-
-    Raises:
-        TrainError: no test Slides, too few train Slides or Patients, or all labels equal.
-    """
-    train = bags.filter(pl.col("split") == "train")
-    test = bags.filter(pl.col("split") == "test")
-    name = f"cohort {config.cohort!r}"
-    if test.is_empty():
-        raise TrainError(f"{name} has no test slides with tiles. Make one with: trephine cohort")
-    if train.height < 2 or train["patient_id"].n_unique() < 2:
-        raise TrainError(
-            f"{name} has {train.height} train slides of {train['patient_id'].n_unique()} patients; "
-            "training needs at least 2 of each. Widen its condition."
-        )
-    if train["value"].n_unique() < 2:
-        raise TrainError(
-            f"all {train.height} train slides of {name} have the label {train['value'][0]:g}, so "
-            "there is nothing to learn. Widen its condition."
-        )
-    shared = set(train["patient_id"]) & set(test["patient_id"])
-    if shared:
-        raise TrainError(
-            f"{len(shared)} patients of {name} are in train and test, the first is "
-            f"{min(shared)!r}. Make the cohort anew."
-        )
-
-
-def _notes(found: pl.DataFrame, bags: pl.DataFrame, parts: Mapping[str, pl.DataFrame]) -> list[str]:
-    notes = []
-    if lost := found.height - bags.height:
-        notes.append(f"{lost} slides have no tile that passes the tile filter and are left out")
-    if parts["validation"].is_empty():
-        notes.append("no validation: too few patients, so the last weights are kept")
-    elif parts["validation"].height < JUDGES:
-        notes.append(
-            f"validation has {parts['validation'].height} slides, under {JUDGES}: too few to "
-            "choose weights by, so the last are kept"
-        )
-    return notes
-
-
 # -- the loop --------------------------------------------------------------------------------------
-
-
-def loss_of(config: TrainConfig, target: Target) -> Loss:
-    """The loss that a configuration means for a Target."""
-    if target.kind == "continuous" and config.loss == "bce":
-        raise ConfigError(f"loss bce needs a fraction or binary target, {target.name} is neither")
-    return config.loss or ("mse" if target.kind == "continuous" else "bce")
 
 
 def bag_loss(loss: Loss, scores: Tensor, values: Tensor, y: Tensor) -> Tensor:
@@ -329,7 +186,7 @@ def new_model(
             shift, scale = embedding_statistics(store, train, config)
             model.shift.copy_(torch.from_numpy(shift))
             model.scale.copy_(torch.from_numpy(scale))
-    return model.to(_device(config.device))
+    return model
 
 
 def embedding_statistics(
@@ -355,103 +212,173 @@ def embedding_statistics(
     return mean.astype(np.float32), std.astype(np.float32)
 
 
+class Learner:
+    """A model with what changes it: one step at a time, its state saved and set again.
+
+    Args:
+        model: is changed in place.
+        loss: see `bag_loss`.
+        config: learning rate, weight decay, warm-up, clipping, patience.
+        steps: of the whole training, for the schedule.
+    """
+
+    def __init__(self, model: BagModel, loss: Loss, config: TrainConfig, steps: int) -> None:
+        self.model, self.loss, self.clip, self.patience = model, loss, config.clip, config.patience
+        self.optimizer = torch.optim.AdamW(
+            _parameter_groups(model, config.weight_decay), lr=config.lr
+        )
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer, lambda step: _schedule(step, steps, config.warm_up)
+        )
+        self.best: dict[str, Any] = {"loss": math.inf, "step": 0, "waited": 0, "weights": None}
+
+    def step(self, x: Tensor, mask: Tensor, y: Tensor) -> Tensor:
+        """Learn from one batch; return its loss, not waiting for a GPU."""
+        scores = self.model(x.float(), mask)
+        value = bag_loss(self.loss, scores, self.model.value(scores), y)
+        self.optimizer.zero_grad(set_to_none=True)
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
+        self.optimizer.step()
+        self.schedule.step()
+        return value.detach()
+
+    def judge(self, step: int, loss: float) -> None:
+        """Keep the weights where the validation loss is the lowest so far."""
+        if loss < self.best["loss"]:
+            weights = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+            self.best = {"loss": loss, "step": step, "waited": 0, "weights": weights}
+        else:
+            self.best["waited"] += 1
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the validation loss has not improved for too long."""
+        return 0 < self.patience <= self.best["waited"]
+
+    def state(self) -> dict[str, Any]:
+        """Everything that decides the steps to come."""
+        cuda = self.model.shift.is_cuda
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "best": self.best,
+            "rng": torch.get_rng_state(),
+            "rng_cuda": torch.cuda.get_rng_state(self.model.shift.device) if cuda else None,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Set what `state` gave."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.best = state["best"]
+        torch.set_rng_state(state["rng"].cpu())
+        if state["rng_cuda"] is not None:
+            torch.cuda.set_rng_state(state["rng_cuda"].cpu(), self.model.shift.device)
+
+
 def _fit(
     store: FeatureStore,
-    model: BagModel,
+    learner: Learner,
     parts: Mapping[str, pl.DataFrame],
     target: Target,
-    loss: Loss,
     config: TrainConfig,
     work: Path,
-    progress: Progress | None,
+    state: dict[str, Any],
+    shows: list[Progress],
 ) -> dict[str, Any]:
-    """Fit `model` in place; return what happened: steps, best step, bags per second."""
-    per_epoch = max(1, round(parts["train"].height / config.batch_size))
-    steps = n_steps(config, per_epoch)
+    """Fit the model in place from `state` on; return what happened: steps, bags per second."""
+    per_epoch, steps = _planned(parts["train"], config)
     every = max(per_epoch, math.ceil(steps / 40))
-    device = model.shift.device
+    model, device = learner.model, learner.model.shift.device
+    if state["step"]:
+        learner.restore(state)
     y = torch.from_numpy(scaled_labels(parts["train"], target)).to(device)
-    optimizer = torch.optim.AdamW(_parameter_groups(model, config.weight_decay), lr=config.lr)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: _schedule(step, steps, config.warm_up)
-    )
-    best = _Best(config.patience) if parts["validation"].height >= JUDGES else None
+    sampler = sampling.Sampler(parts["train"], config.bag_size, config.seed, config.sampling)
+    judges = parts["validation"].height >= JUDGES
+    step, n_bags, spent = state["step"], state["n_bags"], state["spent"]
+    began = time.perf_counter() - state["seconds"]
     losses: list[Tensor] = []
-    began, spent = time.perf_counter(), 0.0
-    n_bags, step = 0, 0
-    elements = config.batch_size * min(config.bag_size, int(parts["train"]["n_tiles"].max()))  # type: ignore[arg-type]
     with (
-        compute_threads(elements * model.shift.numel()),
-        (work / "metrics.jsonl").open("w", encoding="utf-8") as log,
+        compute_threads(config.batch_size * int(sampler.lengths.max()) * model.shift.numel()),
+        (work / "metrics.jsonl").open("w", buffering=1, encoding="utf-8") as log,
         store.rows(parts["train"], sampling.MAX_OPEN) as reader,
-        _Validation(store, parts["validation"], target, loss, config) as validation,
+        _Validation(store, parts["validation"], target, learner.loss, config) as validation,
     ):
-        for batch in _training_batches(parts["train"], reader, config, steps):
-            if step % every == 0:
+        log.writelines(f"{line}\n" for line in state["lines"])
+        plan = sampling.training_plan(parts["train"].height, config.batch_size, config.seed)
+        way = sampling.resident if config.resident else sampling.streamed
+        left = islice(plan, step, steps if not learner.stopped else step)
+        for x, mask, slides in way(sampler, reader, left, sampling.TRAIN, device):
+            if not losses:
                 mark = time.perf_counter()
                 model.train()
-            x, mask = torch.from_numpy(batch.x), torch.from_numpy(batch.mask)
-            scores = model(x.to(device).float(), mask.to(device))
-            picked = y[torch.from_numpy(batch.slides).to(device)]
-            value = bag_loss(loss, scores, model.value(scores), picked)
-            optimizer.zero_grad(set_to_none=True)
-            value.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
-            optimizer.step()
-            schedule.step()
-            losses.append(value.detach())
-            n_bags += len(batch.slides)
+            losses.append(learner.step(x, mask, y[torch.from_numpy(slides).to(device)]))
+            n_bags += len(slides)
             step += 1
             if step % every and step < steps:
                 continue
+            mean_loss = float(torch.stack(losses).mean())
+            losses.clear()
             spent += time.perf_counter() - mark
+            if not math.isfinite(mean_loss):
+                raise TrainError(
+                    f"the loss is {mean_loss} at step {step}. Lower --lr, or check the "
+                    "embeddings with: trephine verify"
+                )
             line: dict[str, Any] = {
                 "step": step,
                 "steps": steps,
                 "epoch": step / per_epoch,
-                "loss": float(torch.stack(losses).mean()),
-                "lr": schedule.get_last_lr()[0],
+                "loss": mean_loss,
+                "lr": learner.schedule.get_last_lr()[0],
                 "bags_per_s": n_bags / spent,
                 "seconds": time.perf_counter() - began,
+                **validation.measure(model),
             }
-            losses.clear()
-            if not math.isfinite(line["loss"]):
-                raise TrainError(
-                    f"the loss is {line['loss']} at step {step}. Lower --lr, or check the "
-                    "embeddings with: trephine verify"
-                )
-            line |= validation.measure(model)
-            log.write(json.dumps(line) + "\n")
-            if progress is not None:
-                progress(line)
-            if best is not None and best.update(model, step, line["validation_loss"]):
+            if judges:
+                learner.judge(step, line["validation_loss"])
+            state["lines"].append(json.dumps(line))
+            log.write(state["lines"][-1] + "\n")
+            state |= {"step": step, "n_bags": n_bags, "spent": spent, "seconds": line["seconds"]}
+            _save(work / STATE, state | learner.state())
+            for show in shows:
+                show(line)
+            if learner.stopped:
                 break
-    if best is not None:
-        best.restore(model)
+    if learner.best["weights"] is not None:
+        model.load_state_dict(learner.best["weights"])
     return {
         "steps": step,
         "planned_steps": steps,
-        "best_step": best.step if best is not None else step,
+        "best_step": learner.best["step"] or step,
         "bags_per_s": n_bags / spent,
         "seconds": time.perf_counter() - began,
+        "device": str(device),
+        "precision": str(model.precision).removeprefix("torch."),
     }
 
 
-def n_steps(config: TrainConfig, per_epoch: int) -> int:
-    """Steps of the whole training."""
-    if config.steps is not None:
-        return config.steps
-    if config.epochs is not None:
-        return max(1, round(config.epochs * per_epoch))
-    return max(1_000, 20 * per_epoch)
+def _planned(train: pl.DataFrame, config: TrainConfig) -> tuple[int, int]:
+    """Steps of an epoch, and of the whole training."""
+    per_epoch = max(1, round(train.height / config.batch_size))
+    return per_epoch, n_steps(config, per_epoch)
 
 
-def _training_batches(
-    train: pl.DataFrame, reader: Any, config: TrainConfig, steps: int
-) -> Iterator[sampling.Batch]:
-    sampler = sampling.Sampler(train, config.bag_size, config.seed, config.sampling)
-    plan = sampling.training_plan(train.height, config.batch_size, config.seed)
-    return sampling.batches(sampler, reader, islice(plan, steps), sampling.TRAIN)
+def _save(path: Path, state: Mapping[str, Any]) -> None:
+    new = path.with_suffix(".new")
+    torch.save(state, new)
+    new.replace(path)  # a kill leaves the old state or the new one, never half of one
+
+
+def _load(path: Path, device: torch.device) -> dict[str, Any] | None:
+    """What `_save` wrote; None where there is nothing, or a power cut spoilt it."""
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except (FileNotFoundError, EOFError, RuntimeError, pickle.UnpicklingError):
+        return None
 
 
 def _schedule(step: int, steps: int, warm_up: float) -> float:
@@ -468,27 +395,6 @@ def _parameter_groups(model: BagModel, weight_decay: float) -> list[dict[str, An
         {"params": weights, "weight_decay": weight_decay},
         {"params": biases, "weight_decay": 0.0},
     ]
-
-
-class _Best:
-    """Keeps the weights of the lowest validation loss, and says when to stop."""
-
-    def __init__(self, patience: int) -> None:
-        self.patience, self.waited, self.step = patience, 0, 0
-        self.loss = math.inf
-        self.weights: dict[str, Tensor] | None = None
-
-    def update(self, model: BagModel, step: int, loss: float) -> bool:
-        if loss < self.loss:
-            self.loss, self.step, self.waited = loss, step, 0
-            self.weights = {k: v.detach().clone() for k, v in model.state_dict().items()}
-            return False
-        self.waited += 1
-        return 0 < self.patience <= self.waited
-
-    def restore(self, model: BagModel) -> None:
-        if self.weights is not None:
-            model.load_state_dict(self.weights)
 
 
 class _Validation:
@@ -538,10 +444,11 @@ def _predict_parts(
     parts: Mapping[str, pl.DataFrame],
     target: Target,
     config: TrainConfig,
-) -> tuple[pl.DataFrame, dict[str, dict[str, float]]]:
-    """Predict validation and test, and measure each."""
-    frames, metrics = [], {}
-    for name in ("validation", "test"):
+) -> tuple[pl.DataFrame, dict[str, dict[str, float | None]]]:
+    """Predict validation, calibration and test, and measure each; and the ridge floor on test."""
+    frames: list[pl.DataFrame] = []
+    metrics: dict[str, dict[str, float]] = {}
+    for name in SPLITS[1:]:
         bags = parts[name]
         if bags.is_empty():
             continue
@@ -551,12 +458,32 @@ def _predict_parts(
         truth, mean = frame["truth"].to_numpy(), frame["mean"].to_numpy()
         metrics[name] = evaluate.metrics(truth, mean, bags["patient_id"].to_numpy(), target)
         frames.append(frame)
-    return pl.concat(frames), metrics
+    truth = parts["test"]["value"].to_numpy().astype(np.float64)
+    fitted = pl.concat([parts["train"], parts["validation"]])
+    floor = evaluate.ridge_floor(store, fitted, parts["test"], target)
+    metrics["ridge_test"] = {
+        "r2": evaluate.r2(truth, floor),
+        "mae": float(np.abs(floor - truth).mean()),
+    }
+    return pl.concat(frames), {split: evaluate.finite(values) for split, values in metrics.items()}
 
 
-def _device(device: str) -> torch.device:
-    if device == "auto":
+def device_of(config: TrainConfig) -> torch.device:
+    """The device that a configuration means here."""
+    if config.device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device == "cuda" and not torch.cuda.is_available():
+    if config.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("there is no CUDA device here. Pass --device cpu.")
-    return torch.device(device)
+    return torch.device(config.device)
+
+
+def precision_of(config: TrainConfig, device: torch.device) -> torch.dtype:
+    """The precision of the wide layers: bfloat16 only where the device computes in it natively."""
+    if config.precision != "auto":
+        return getattr(torch, config.precision)
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        can = torch.cpu.get_capabilities()
+        native = any(can.get(name) for name in ("amx_bf16", "avx512_bf16"))
+    return torch.bfloat16 if native else torch.float32

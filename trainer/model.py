@@ -35,6 +35,7 @@ class BagModel(nn.Module):
 
     shift: Tensor
     scale: Tensor
+    precision: torch.dtype = torch.float32  # of the wide layers in training; inference is float32
 
     def __init__(
         self,
@@ -94,27 +95,30 @@ class BagModel(nn.Module):
     def _project(self, x: Tensor) -> Tensor:
         if self.projection is None:
             return x
-        return self.dropout(F.relu(self._linear(self.projection, x)))
+        return self.dropout(F.relu(self._linear(self.projection, x, raw=True)))
 
     def _weights(self, h: Tensor, mask: Tensor) -> Tensor:
         if self.pooling == "mean":
             scores = torch.zeros(mask.shape, dtype=h.dtype, device=h.device)
         else:
-            first = self._linear if self.projection is None else _plain
-            hidden = torch.tanh(first(self.tanh, h))
+            raw = self.projection is None
+            hidden = torch.tanh(self._linear(self.tanh, h, raw))
             if self.gate is not None:
-                hidden = hidden * torch.sigmoid(first(self.gate, h))
+                hidden = hidden * torch.sigmoid(self._linear(self.gate, h, raw))
             scores = self.weight(hidden)[..., 0]
         return torch.softmax(scores.masked_fill(~mask, -torch.inf), dim=1)
 
-    def _linear(self, layer: nn.Linear, x: Tensor) -> Tensor:
-        """Apply `layer` to (x - shift) / scale without making that."""
+    def _linear(self, layer: nn.Linear, x: Tensor, raw: bool) -> Tensor:
+        """Apply `layer` to x; where x is raw to (x - shift) / scale, without making that."""
+        if self.training and self.precision != torch.float32:
+            # Folded, the shift would cancel digits that bfloat16 does not have.
+            x = (x - self.shift) / self.scale if raw else x
+            x, weight, bias = (t.to(self.precision) for t in (x, layer.weight, layer.bias))
+            return F.linear(x, weight, bias).float()
+        if not raw:
+            return layer(x)
         weight = layer.weight / self.scale
         return F.linear(x, weight, layer.bias - weight @ self.shift)
-
-
-def _plain(layer: nn.Linear, x: Tensor) -> Tensor:
-    return layer(x)
 
 
 @contextmanager

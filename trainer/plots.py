@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import io
+from collections.abc import Iterator, Mapping
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from trainer import evaluate
 
 # Colours of Okabe and Ito 2008, told apart by colour-blind readers and in grey.
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#5a5a5a"
+CURVES = (BLUE, ORANGE, "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 FEW = 300  # Slides that are drawn as points too
 
 _STYLE: Any = {
@@ -73,13 +76,23 @@ def predicted_vs_truth(
     ax.set_aspect("equal")
 
 
-def bland_altman(ax: Axes, truth: np.ndarray, predicted: np.ndarray, target: Target) -> None:
-    """Draw difference against mean with bias and 95% limits; both shape (N,).
+def bland_altman(
+    ax: Axes,
+    truth: np.ndarray,
+    predicted: np.ndarray,
+    target: Target,
+    limits: Mapping[str, float],
+) -> None:
+    """Draw difference against mean with bias and 95% limits of agreement (Bland and Altman 1986).
 
-    After Bland and Altman 1986. Bands are the 95% intervals of bias and limits.
+    Args:
+        ax: where to draw.
+        truth: labels, shape (N,), in the Target's units.
+        predicted: shape (N,).
+        target: of both.
+        limits: bias, loa_low and loa_high with their intervals, the bands; `evaluate.metrics`.
     """
     middle, difference = (truth + predicted) / 2, predicted - truth
-    limits = evaluate.bland_altman_limits(truth, predicted)
     few = len(truth) <= FEW
     ax.scatter(
         middle, difference, s=16 if few else 6, color=BLUE, alpha=0.75 if few else 0.3, linewidth=0
@@ -92,7 +105,8 @@ def bland_altman(ax: Axes, truth: np.ndarray, predicted: np.ndarray, target: Tar
             continue
         ax.axhline(value, color=colour, linestyle=style, linewidth=1.3)
         low, high = limits[f"{name}_low"], limits[f"{name}_high"]
-        ax.axhspan(low, high, color=colour, alpha=0.12, linewidth=0, zorder=0)
+        if not np.isnan(low):
+            ax.axhspan(low, high, color=colour, alpha=0.12, linewidth=0, zorder=0)
         ax.annotate(
             f"{label}\n{value:+.1f}".replace("-", "−"),
             (1.01, value),
@@ -116,6 +130,49 @@ def bland_altman(ax: Axes, truth: np.ndarray, predicted: np.ndarray, target: Tar
     )
 
 
+def settling(ax: Axes, curves: pl.DataFrame, target: Target) -> None:
+    """Draw how the mean over Bags settles, of `trainer.settling.settling`, one curve a bag size.
+
+    Points are measured from disjoint Bags, lines expected from the spread of single ones. Bag sizes
+    that no Slide is larger than have no curve.
+    """
+    point = (target.high - target.low) / 100
+    sampled = curves.filter(pl.col("n_sampled") > 0).partition_by("bag_size", maintain_order=True)
+    for curve, colour in zip(sampled, cycle(CURVES), strict=False):
+        count, label = curve["resamples"], f"bags of {curve['bag_size'][0]:,}"
+        ax.plot(count, evaluate.Z95 * curve["expected"] / point, color=colour, label=label)
+        ax.plot(count, evaluate.Z95 * curve["se"] / point, "o", color=colour, markersize=3.5)
+    ax.axhline(1, color=GREY, linestyle="--", linewidth=1.2)
+    ax.set(
+        xlim=(0, curves["resamples"].to_numpy().max() + 1),
+        ylim=(0, None),
+        xlabel="Resampled bags per slide",
+        ylabel=f"95% of means lie within ± ({point_name(target)})",
+    )
+    ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    ax.legend()
+
+
+def settling_figure(curves: pl.DataFrame, target: Target) -> Figure:
+    """The figure of `settling`."""
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(6.0, 4.2), layout="constrained")
+        settling(figure.subplots(), curves, target)
+    return figure
+
+
+def png(figure: Figure) -> bytes:
+    """A figure as PNG."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=_STYLE["savefig.dpi"])
+    return buffer.getvalue()
+
+
+def point_name(target: Target) -> str:
+    """What a hundredth of a Target's range is called."""
+    return "points" if target.high - target.low == 100 else "% of the range"
+
+
 def axis_name(target: Target) -> str:
     """Name of a Target with its unit."""
     percent = target.kind == "fraction" and (target.low, target.high) == (0, 100)
@@ -123,18 +180,23 @@ def axis_name(target: Target) -> str:
 
 
 def figures(frame: pl.DataFrame, target: Target) -> Iterator[tuple[str, Figure]]:
-    """Yield the name and the figure of each plot of a Run's test Predictions."""
+    """Yield the name and the figure of each plot of a Run's test Predictions.
+
+    Where `frame` has no patient_id, intervals take each Slide for a Patient of its own.
+    """
     truth, mean = frame["truth"].to_numpy(), frame["mean"].to_numpy()
+    patients = frame["patient_id" if "patient_id" in frame.columns else "slide_id"].to_numpy()
+    numbers = evaluate.metrics(truth, mean, patients, target)
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(6.0, 4.9), layout="constrained")
-        predicted_vs_truth(figure.subplots(), truth, mean, target, evaluate.r2(truth, mean))
+        predicted_vs_truth(figure.subplots(), truth, mean, target, numbers["r2"])
         yield "predicted_vs_truth", figure
         figure = Figure(figsize=(6.0, 4.9), layout="constrained")
-        bland_altman(figure.subplots(), truth, mean, target)
+        bland_altman(figure.subplots(), truth, mean, target, numbers)
         yield "bland_altman", figure
 
 
 def save_figures(folder: Path, frame: pl.DataFrame, target: Target) -> None:
     """Write the figures of a Run into its folder as PNG."""
     for name, figure in figures(frame, target):
-        figure.savefig(folder / f"{name}.png")
+        (folder / f"{name}.png").write_bytes(png(figure))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
@@ -15,7 +16,7 @@ from featurestore import arrays
 from featurestore.errors import ConfigError, SlideNotFound
 from featurestore.store import FeatureStore
 from featurestore.types import Target
-from trainer import runs
+from trainer import conformal, runs
 from trainer.bags import PREDICT, Sampler, batches, inference_plan, keep_tiles, kept_rows
 from trainer.model import BagModel, compute_threads
 
@@ -30,36 +31,48 @@ def resample(
     resamples: int,
     stream: int = PREDICT,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Apply a model to `resamples` Bags a Slide, all in one pass over the store.
+    """Mean and spread of a model's values over `resamples` Bags a Slide.
 
     Returns:
         Mean (N,), standard deviation (N,), both where the Target's low is 0 and its high is 1, and
         the number of Bags (N,). Standard deviation is with n - 1, and NaN where there is one Bag:
         where a Bag is the whole Slide.
     """
+    slide, value = bag_values(model, sampler, reader, resamples, stream)
     n = len(sampler.n_tiles)
+    count = np.bincount(slide, minlength=n)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.bincount(slide, value, n) / count
+        squares = np.bincount(slide, (value - mean[slide]) ** 2, n)
+        std = np.where(count > 1, np.sqrt(squares / (count - 1)), np.nan)
+    return mean, std, count
+
+
+def bag_values(
+    model: BagModel,
+    sampler: Sampler,
+    reader: arrays.RowReader,
+    resamples: int,
+    stream: int = PREDICT,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Apply a model to `resamples` Bags a Slide, all in one pass over the store.
+
+    Returns:
+        Slide (M,) and value (M,) of each Bag, where the Target's low is 0 and its high is 1. Bags
+        of a Slide follow each other in the order of their draws; there is one where it is whole.
+    """
     device = model.shift.device
     bag_bytes = int(sampler.lengths.max(initial=1)) * reader.dim * 2
     per_pass = max(1, min(BAGS_PER_PASS, PASS_BYTES // bag_bytes))
-    values: list[np.ndarray] = []
-    slides: list[np.ndarray] = []
+    values, slides = [np.zeros(0)], [np.zeros(0, np.int64)]
     model.eval()
-    elements = per_pass * bag_bytes // 2
-    with torch.inference_mode(), compute_threads(elements):
+    with torch.inference_mode(), compute_threads(per_pass * bag_bytes // 2):
         for batch in batches(sampler, reader, inference_plan(sampler, resamples, per_pass), stream):
             x, mask = torch.from_numpy(batch.x), torch.from_numpy(batch.mask)
             scores = model(x.to(device).float(), mask.to(device))
             values.append(model.value(scores).double().cpu().numpy())
             slides.append(batch.slides)
-    if not slides:
-        return np.zeros(0), np.zeros(0), np.zeros(0, np.int64)
-    slide, value = np.concatenate(slides), np.concatenate(values)
-    count = np.bincount(slide, minlength=n)
-    first = np.bincount(slide, value, n) / count
-    second = np.bincount(slide, (value - first[slide]) ** 2, n)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        std = np.where(count > 1, np.sqrt(second / (count - 1)), np.nan)
-    return first, std, count
+    return np.concatenate(slides), np.concatenate(values)
 
 
 def predictions(
@@ -112,23 +125,60 @@ def predict(
 
     Returns:
         One row per Slide: slide_id, slide_key, split, truth (null without a Label), mean, std (over
-        resampled Bags; null where the Bag is the whole Slide), n_tiles, n_resamples.
+        resampled Bags; null where the Bag is the whole Slide), n_tiles, n_resamples, interval_low
+        and interval_high (split-conformal, see `trainer.conformal`; null where too few Slides
+        calibrated, or where `resamples` is under what those were predicted from).
     """
-    if cohort is not None and where is not None:
-        raise ConfigError("give a cohort or --where, not both")
     run = runs.load(store, run_id)
-    record, config = run.record, run.record["config"]
-    ids = (record["encoder_id"], record["tiling_id"])
-    if where is not None:
-        bags = store.bags_where(where, *ids)
-    else:
-        bags = store.bags(cohort or record["cohort"], *ids)
-    target = run_target(record)
-    bags = keep_tiles(store, bags, config["tiles"])
+    config, target = run.record["config"], run_target(run.record)
+    n_bags = resamples or config["resamples"]
+    bags = chosen_bags(store, run.record, cohort, where)
     sampler = Sampler(bags, config["bag_size"], config["seed"], config["sampling"])
     with store.rows(bags) as reader:
-        result = resample(load_model(run), sampler, reader, resamples or config["resamples"])
-    return predictions(bags, target, *result)
+        result = resample(load_model(run), sampler, reader, n_bags)
+    width = (
+        conformal.calibrated_half_width(run.predictions) if n_bags >= config["resamples"] else None
+    )
+    return conformal.add_intervals(predictions(bags, target, *result), width, target)
+
+
+def notes(run: runs.Run, frame: pl.DataFrame) -> list[str]:
+    """What must be said beside Predictions of a Run: what std and intervals are, and are not."""
+    whole, calibrated = frame["std"].null_count(), run.record.get("n_calibration", 0)
+    text = "std is the noise of drawing tiles only, not the error"
+    if whole:
+        text += f"; null for {whole} of {frame.height} slides, predicted from one bag"
+    if frame["interval_low"].null_count() == 0:
+        share = 1 - conformal.ALPHA
+        return [
+            text,
+            f"intervals are meant to hold {share:.0%} of labels; {calibrated} slides calibrated",
+        ]
+    if calibrated < conformal.CALIBRATES:
+        return [
+            text,
+            f"no intervals: {calibrated} calibration slides, under {conformal.CALIBRATES}",
+        ]
+    return [text, f"no intervals: they need {run.record['config']['resamples']} resamples or more"]
+
+
+def chosen_bags(
+    store: FeatureStore, record: Mapping[str, Any], cohort: str | None, where: str | None
+) -> pl.DataFrame:
+    """Choose Slides as `predict` does, with Labels of the Run's Target and what it may draw of."""
+    if cohort is not None and where is not None:
+        raise ConfigError("give a cohort or --where, not both")
+    ids = (record["encoder_id"], record["tiling_id"])
+    if where is None:
+        bags = store.bags(cohort or record["cohort"], *ids)
+    else:
+        labels = store.sql(
+            "select case_id, value from best_labels where target = $target",
+            {"target": record["target"]},
+        )
+        bags = store.bags_where(where, *ids).drop("value")
+        bags = bags.join(labels, on="case_id", how="left", maintain_order="left")
+    return keep_tiles(store, bags, record["config"]["tiles"])
 
 
 def attention(store: FeatureStore, run_id: str, slide_id: str) -> pl.DataFrame:
@@ -168,7 +218,7 @@ def attention(store: FeatureStore, run_id: str, slide_id: str) -> pl.DataFrame:
     )
 
 
-def run_target(record: dict[str, Any] | Any) -> Target:
+def run_target(record: Mapping[str, Any]) -> Target:
     """The Target a Run was trained for, as it was then."""
     return Target(
         name=record["target"],

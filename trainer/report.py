@@ -19,12 +19,13 @@ from PIL import Image
 from featurestore.errors import ConfigError, StoreDamaged
 from featurestore.store import FeatureStore
 from featurestore.types import Target
-from trainer import evaluate, plots, runs
-from trainer.fit import TrainConfig
+from trainer import conformal, evaluate, plots, runs, settling
+from trainer.config import TrainConfig
 from trainer.predict import run_target
 
 WORST = 10
 THUMBNAIL_PX = 260
+SETTLING_SLIDES = 100  # test Slides, at most, on which the page measures how means settle
 PAGE = Path(__file__).parent / "page"
 
 # Metrics of the full table: name, what it is, format.
@@ -44,23 +45,36 @@ _METRICS = (
 )
 
 
-def write_report(store: FeatureStore, run_ids: Sequence[str], out: Path) -> Path:
+def write_report(
+    store: FeatureStore,
+    run_ids: Sequence[str],
+    out: Path,
+    *,
+    truth: Path | None = None,
+    rounding: float | None = None,
+) -> Path:
     """Write the page of Runs to `out`; several Runs are compared at its top.
 
     Args:
         store: where the Runs are.
         run_ids: finished Runs; `latest` is the newest.
         out: the HTML file; replaced if it exists.
+        truth: CSV of slide_id and a column named as the Target, where more than labels is known.
+        rounding: the step that labels are rounded to, in the Target's units; found in them if None.
 
     Returns:
         `out`.
 
     Raises:
         RunNotFound: the store has no such Run.
+        ConfigError: no Run is named, or the truth is of other Slides.
     """
     if not run_ids:
         raise ConfigError("name at least one run. List them with: trephine runs")
-    views = [run_view(store, runs.load(store, run_id)) for run_id in dict.fromkeys(run_ids)]
+    if rounding is not None and not rounding > 0:
+        raise ConfigError(f"rounding must be over 0, got {rounding}")
+    loaded = [runs.load(store, run_id) for run_id in dict.fromkeys(run_ids)]
+    views = [run_view(store, run, truth, rounding) for run in loaded]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(PAGE),
         autoescape=True,
@@ -68,7 +82,7 @@ def write_report(store: FeatureStore, run_ids: Sequence[str], out: Path) -> Path
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["num"] = lambda value, form: runs.number(value, form).replace("-", "−")
+    environment.filters["num"] = lambda value, form: _minus(runs.number(value, form))
     page = environment.get_template("report.html").render(
         runs=views, style=(PAGE / "style.css").read_text(encoding="utf-8")
     )
@@ -78,31 +92,30 @@ def write_report(store: FeatureStore, run_ids: Sequence[str], out: Path) -> Path
     return out
 
 
-def run_view(store: FeatureStore, run: runs.Run) -> dict[str, Any]:
+def run_view(
+    store: FeatureStore, run: runs.Run, truth: Path | None = None, rounding: float | None = None
+) -> dict[str, Any]:
     """Gather what the page says of one Run."""
-    record = run.record
-    target = run_target(record)
-    bags = store.bags(record["cohort"], record["encoder_id"], record["tiling_id"])
-    test = run.predictions.filter(pl.col("split") == "test").join(
-        bags.select("slide_id", "patient_id", "case_id", "scanner", "dated", "low", "high"),
-        on="slide_id",
-        how="left",
-    )
+    record, target = run.record, run_target(run.record)
+    test = _test_slides(store, run, target)
     encoder = store.encoder(record["encoder_id"])
-    percent = target.high - target.low == 100
+    ceiling = label_ceiling(test, target, truth, rounding)
     return {
         "record": record,
         "target": target,
-        "unit": "points" if percent else "",
-        "point": " points" if percent else "% of the range",
+        "unit": "points" if target.high - target.low == 100 else "",
+        "point": (" " if target.high - target.low == 100 else "") + plots.point_name(target),
         "name": plots.axis_name(target),
         "test": record["metrics"]["test"],
         "ridge": record["metrics"]["ridge_test"],
-        "metrics": _metric_rows(record["metrics"]),
-        "figures": _figures(run),
+        "ceiling": ceiling,
+        "metrics": _metric_table(record, ceiling),
+        "figures": _figures(test, target),
         "groups": _groups(test, target),
         "n_whole": test["std"].null_count(),
         "median_std": test["std"].median(),
+        "settling": _settling(store, run, target),
+        "intervals": _intervals(run, test),
         "worst": _worst(store, test),
         "config": _config_rows(record["config"]),
         "cohort": store.cohort(record["cohort"]),
@@ -111,6 +124,19 @@ def run_view(store: FeatureStore, run: runs.Run) -> dict[str, Any]:
         "random_weights": encoder["weights"] == "random",
         "command": command(record["config"]),
     }
+
+
+def _test_slides(store: FeatureStore, run: runs.Run, target: Target) -> pl.DataFrame:
+    """Test Predictions with what is known of their Slides, their intervals and who is held."""
+    record = run.record
+    bags = store.bags(record["cohort"], record["encoder_id"], record["tiling_id"])
+    test = run.predictions.filter(pl.col("split") == "test").join(
+        bags.select("slide_id", "patient_id", "case_id", "scanner", "dated", "low", "high"),
+        on="slide_id",
+        how="left",
+    )
+    width = conformal.calibrated_half_width(run.predictions)
+    return conformal.add_intervals(test, width, target).with_columns(held=conformal.held(width))
 
 
 def command(config: Mapping[str, Any]) -> str:
@@ -130,48 +156,111 @@ def command(config: Mapping[str, Any]) -> str:
     return shlex.join(words)
 
 
-def _metric_rows(metrics: Mapping[str, Mapping[str, float | None]]) -> list[dict[str, Any]]:
-    rows = []
-    for name, label, form in _METRICS:
-        if name not in metrics["test"]:
-            continue
-        cells = [
-            _with_interval(metrics.get(split, {}), name, form)
-            for split in ("test", "validation", "ridge_test")
-        ]
-        rows.append({"label": label, "cells": cells})
-    return rows
+def label_ceiling(
+    test: pl.DataFrame, target: Target, truth: Path | None = None, rounding: float | None = None
+) -> dict[str, Any]:
+    """What R2 labels allow: measured where the truth is known, else estimated from their rounding.
+
+    Returns:
+        r2, null where labels show no rounding; truth, the metrics against it, or null; and where it
+        is null, step and whether that was stated.
+    """
+    labels = test["truth"].to_numpy()
+    if truth is None:
+        step = rounding or evaluate.rounding_step(labels, target)
+        r2 = (
+            None if step is None else evaluate.finite({"": evaluate.rounding_ceiling(labels, step)})
+        )
+        return {"r2": r2 and r2[""], "step": step, "stated": rounding is not None, "truth": None}
+    try:
+        table = pl.read_csv(truth).select("slide_id", pl.col(target.name).alias("true"))
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise ConfigError(
+            f"{truth} is not a CSV with the columns slide_id and {target.name}: {error}"
+        ) from error
+    both = test.join(table.drop_nulls(), on="slide_id", how="inner")
+    if both.is_empty():
+        raise ConfigError(f"none of the {test.height} test slides is in {truth}, by slide_id")
+    label, true, mean = (both[c].cast(pl.Float64).to_numpy() for c in ("truth", "true", "mean"))
+    numbers = evaluate.metrics(true, mean, both["patient_id"].to_numpy(), target)
+    return evaluate.finite({"r2": evaluate.r2(label, true)}) | {"truth": evaluate.finite(numbers)}
 
 
-def _with_interval(values: Mapping[str, float | None], name: str, form: str) -> str:
-    text = runs.number(values.get(name), form)
-    low, high = values.get(f"{name}_low"), values.get(f"{name}_high")
-    if low is not None and high is not None:
-        text += f" ({low:{form}} to {high:{form}})"
+def _metric_table(record: Mapping[str, Any], ceiling: Mapping[str, Any]) -> dict[str, Any]:
+    """All numbers, a row a metric and a column a split; those that the Run has."""
+    metrics = record["metrics"]
+    columns = [
+        (f"Test (n = {record['n_test']})", metrics["test"]),
+        ("Test, against the truth", ceiling["truth"]),
+        (f"Validation (n = {record['n_validation']})", metrics.get("validation")),
+        (f"Calibration (n = {record.get('n_calibration')})", metrics.get("calibration")),
+        ("Ridge floor on test", metrics["ridge_test"]),
+    ]
+    columns = [(title, values) for title, values in columns if values]
+    known = [row for row in _METRICS if row[0] in metrics["test"]]
+    return {
+        "columns": [title for title, _ in columns],
+        "splits": [values for _, values in columns],
+        "rows": [{"name": name, "label": label, "form": form} for name, label, form in known],
+    }
+
+
+def _minus(text: str) -> str:
     return text.replace("-", "−")
 
 
-def _figures(run: runs.Run) -> list[dict[str, str]]:
-    captions = (
-        "Predicted against label. Each cell counts test slides; the broken line is identity.",
-        "Bland-Altman: difference against mean, with bias, 95% limits of agreement and the 95% "
-        "interval of each.",
-    )
+def _figures(test: pl.DataFrame, target: Target) -> list[dict[str, str]]:
+    captions = {
+        "predicted_vs_truth": "Predicted against label. Each cell counts test slides; the broken "
+        "line is identity.",
+        "bland_altman": "Bland-Altman: difference against mean, with bias, 95% limits of agreement "
+        "and the 95% interval of each, by bootstrap over patients.",
+    }
     return [
-        {"uri": _data_uri((run.path / name).read_bytes(), "image/png"), "caption": caption}
-        for name, caption in zip(runs.FIGURES, captions, strict=True)
+        {"uri": _data_uri(plots.png(figure), "image/png"), "caption": captions[name]}
+        for name, figure in plots.figures(test, target)
     ]
+
+
+def _settling(store: FeatureStore, run: runs.Run, target: Target) -> dict[str, Any]:
+    """How many Bags are enough, by bag size, on at most `SETTLING_SLIDES` test Slides."""
+    sizes = {*settling.BAG_SIZES, run.record["bag_size"]}
+    curves = settling.settling(
+        store, run.run_id, bag_sizes=sorted(sizes), max_slides=SETTLING_SLIDES
+    )
+    rows = settling.summary(curves, target)
+    own = rows.row(by_predicate=pl.col("bag_size") == run.record["bag_size"], named=True)
+    sampled = rows["n_sampled"].sum() > 0
+    used = run.record["config"]["resamples"]
+    figure = plots.png(plots.settling_figure(curves, target)) if sampled else None
+    return {
+        "rows": rows.rows(named=True),
+        "uri": figure and _data_uri(figure, "image/png"),
+        "n": own["n_slides"],
+        "enough": own["enough"],
+        "reach": own["std"] and evaluate.Z95 * own["std"] / used**0.5,
+        "max_resamples": own["max_resamples"],
+    }
+
+
+def _intervals(run: runs.Run, test: pl.DataFrame) -> dict[str, Any]:
+    """The split-conformal intervals and how many test labels they hold; None without."""
+    n, width = run.record.get("n_calibration", 0), conformal.calibrated_half_width(run.predictions)
+    return {
+        "n": n,
+        "least": conformal.CALIBRATES,
+        "level": 1 - conformal.ALPHA,
+        "half": width,
+        "coverage": None if width is None else conformal.coverage(test, width, n),
+    }
 
 
 def _groups(test: pl.DataFrame, target: Target) -> list[dict[str, Any]]:
     tables = [("label range", evaluate.by_range(test, target))]
     if test["scanner"].n_unique() > 1:
-        scanner = pl.col("scanner").fill_null("unknown")
-        tables.append(("scanner", evaluate.by_group(test, scanner)))
+        tables.append(("scanner", evaluate.by_scanner(test, target)))
     if test["dated"].is_not_null().any():
-        half = pl.when(pl.col("dated").dt.month() <= 6).then(pl.lit(" H1")).otherwise(pl.lit(" H2"))
-        half_year = (pl.col("dated").dt.year().cast(pl.String) + half).fill_null("undated")
-        tables.append(("half-year", evaluate.by_group(test, half_year)))
+        tables.append(("half-year", evaluate.by_half_year(test, target)))
     return [{"by": by, "rows": table.rows(named=True)} for by, table in tables]
 
 

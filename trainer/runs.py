@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import shutil
 import subprocess
-from collections.abc import Mapping
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -15,8 +20,10 @@ from typing import Any
 import polars as pl
 
 from featurestore import layout
+from featurestore.errors import ConfigError, TrainError
 from featurestore.store import FeatureStore
 from featurestore.types import content_id
+from trainer import conformal
 
 FIGURES = ("predicted_vs_truth.png", "bland_altman.png")
 
@@ -63,11 +70,24 @@ class Run:
             f"MAE {number(self.metric('mae', 'ridge_test'), '.2f')} (mean embeddings)",
             f"std         over {record['config']['resamples']} resampled bags; none for "
             f"{whole.height} of {record['n_test']} test slides, whose bag is the whole slide",
+            *self._said_of_intervals(),
             *(f"note        {note}" for note in record["notes"]),
             f"figures     {', '.join(str(self.path / name) for name in FIGURES)}",
             f"next        trephine report {self.run_id}",
         ]
         return "\n".join(lines)
+
+    def _said_of_intervals(self) -> Iterator[str]:
+        width = conformal.calibrated_half_width(self.predictions)
+        if width is None:
+            return  # a note says why
+        test = self.predictions.filter(pl.col("split") == "test")
+        found = conformal.coverage(test, width, self.record["n_calibration"])
+        yield (
+            f"interval    ± {width:.1f}, meant to hold {1 - conformal.ALPHA:.0%} of labels; holds "
+            f"{found['coverage']:.1%} of test "
+            f"(95% interval {found['coverage_low']:.1%} to {found['coverage_high']:.1%})"
+        )
 
 
 def number(value: float | None, form: str) -> str:
@@ -115,6 +135,65 @@ def code_version() -> str:
     except (OSError, subprocess.SubprocessError):
         return version
     return f"{version} ({answer})" if answer and tracked else version
+
+
+@contextmanager
+def workplace(store: FeatureStore, key: str) -> Iterator[Path]:
+    """Lend the folder of the unfinished Run `key`, with what a broken-off training left there.
+
+    While another process has it, the folder is a new one. A training that is refused leaves none.
+    """
+    work = layout.tmp_dir(store.root) / f"run-{key}"
+    lock = _lock(work)
+    if lock is None:
+        work = work.with_name(f"{work.name}-{uuid.uuid4().hex[:8]}")
+        lock = _lock(work)
+    try:
+        yield work
+    except TrainError:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
+def _lock(work: Path) -> int | None:
+    """Make and lock a folder; a lock dies with its process. None where another has it."""
+    work.mkdir(parents=True, exist_ok=True)
+    lock = os.open(work, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if work.stat().st_ino == os.fstat(lock).st_ino:  # not published in between
+            return lock
+    except OSError:
+        pass
+    os.close(lock)
+    return None
+
+
+@contextmanager
+def tensorboard(folder: Path) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Write lines of metrics.jsonl as TensorBoard scalars.
+
+    Raises:
+        ConfigError: the package tensorboard is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ConfigError(
+            "--tensorboard needs the package tensorboard, which is not installed. "
+            "Install it with: pip install tensorboard"
+        ) from error
+
+    def show(line: Mapping[str, Any]) -> None:
+        for name, value in line.items():
+            writer.add_scalar(name, value, line["step"])
+        writer.flush()
+
+    with SummaryWriter(str(folder)) as writer:
+        yield show
 
 
 def write_record(folder: Path, record: Mapping[str, Any], predictions: pl.DataFrame) -> None:

@@ -121,7 +121,7 @@ def test_a_block_read_by_position_is_the_circular_slice(
     path.write_bytes(values.tobytes() + b"crc4")
     with arrays.RowReader([path], [n], 3) as reader:
         out = np.empty((k, 3), np.float16)
-        reader.read_block(0, start, out)
+        reader.read_blocks([0], [start], [len(out)], out[None])
         np.testing.assert_array_equal(out, values[(start + np.arange(k)) % n])
         assert reader.bytes_read == k * 6
         out = np.empty((len(rows), 3), np.float16)
@@ -137,7 +137,7 @@ def test_a_chunk_of_another_size_is_refused_at_open(tmp_path: Path, change: int)
         arrays.RowReader([path], [5], 3) as reader,
         pytest.raises(StoreDamaged, match="expected 34"),
     ):
-        reader.read_block(0, 0, np.empty((2, 3), np.float16))
+        reader.read_blocks([0], [0], [2], np.empty((1, 2, 3), np.float16))
 
 
 def test_many_slides_are_read_through_few_descriptors(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_many_slides_are_read_through_few_descriptors(tmp_path: Path) -> None:
         with arrays.RowReader(paths, [2] * 300, 3) as reader:
             out = np.empty((2, 3), np.float16)
             for i in [*range(300), *range(300)]:
-                reader.read_block(i, 1, out)
+                reader.read_blocks([i], [1], [len(out)], out[None])
                 assert (out == i).all()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

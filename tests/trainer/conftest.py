@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import embedding_stores as es
+import polars as pl
 import pytest
 import torch
 
@@ -34,3 +37,16 @@ def sizes(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
     store = es.build(tmp_path_factory.mktemp("sizes"), x, values)
     es.freeze(store)
     return store
+
+
+@pytest.fixture(scope="session")
+def calibrated(tmp_path_factory: pytest.TempPathFactory) -> tuple[FeatureStore, Path]:
+    """Twenty Slides each to train, to calibrate and to test, labels rounded to 5; truth.csv."""
+    folder = tmp_path_factory.mktemp("calibrated")
+    x, values = es.planted(60, 20, dim=8)
+    store = es.build(folder / "store", x, (values / 5).round() * 5)
+    slides = store.bags_where("true")["slide_id"].to_list()
+    parts = ["train"] * 20 + ["calibration"] * 20 + ["test"] * 20
+    es.freeze(store, split=dict(zip(slides, parts, strict=True)))
+    pl.DataFrame({"slide_id": slides, "cellularity": values}).write_csv(folder / "truth.csv")
+    return store, folder / "truth.csv"

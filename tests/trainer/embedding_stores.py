@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
@@ -108,11 +108,18 @@ def build(
 
 
 def freeze(
-    store: FeatureStore, name: str = "all", method: str = "time", target: str = "cellularity"
+    store: FeatureStore,
+    name: str = "all",
+    method: str = "time",
+    target: str = "cellularity",
+    split: Mapping[str, str] | None = None,
 ) -> str:
-    """Make a Cohort of every Slide with a Label."""
+    """Make a Cohort of every Slide with a Label; `split` names the side of each slide_id."""
     query = "select slide_id, specimen from bags"
-    store.create_cohort(name, query, split=SplitConfig(method=method), target=target)  # type: ignore[arg-type]
+    config = (
+        SplitConfig(method="table", table=split) if split else SplitConfig(method=method)  # type: ignore[arg-type]
+    )
+    store.create_cohort(name, query, split=config, target=target)
     return name
 
 

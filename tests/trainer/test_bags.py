@@ -102,6 +102,35 @@ def test_batches_hold_stored_rows_padded_with_zeros(
         )
 
 
+@pytest.mark.parametrize("tiles", [None, "tissue > 0.5"])
+@pytest.mark.parametrize("sampling", ["block", "exact"])
+def test_resident_rows_give_the_bags_of_the_streamed_way(
+    sizes: FeatureStore, sampling: b.Sampling, tiles: str | None
+) -> None:
+    frame = b.keep_tiles(sizes, sizes.bags("all"), tiles)
+    sampler = b.Sampler(frame, 16, 0, sampling)
+    plan = list(itertools.islice(b.training_plan(frame.height, 5, 0), 9))
+    cpu = torch.device("cpu")
+    with sizes.rows(frame) as one, sizes.rows(frame) as two:
+        ways = (
+            way(sampler, r, plan, b.TRAIN, cpu) for way, r in ((b.streamed, one), (b.resident, two))
+        )
+        for (x, mask, slides), (x2, mask2, slides2) in zip(*ways, strict=True):
+            assert torch.equal(x, x2)
+            assert torch.equal(mask, mask2)
+            assert (slides == slides2).all()
+
+
+def test_a_cohort_too_large_for_the_device_is_refused(
+    sizes: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(b, "_free_ram", lambda: 1000)
+    frame = sizes.bags("all")
+    sampler = b.Sampler(frame, 16, 0)
+    with sizes.rows(frame) as reader, pytest.raises(ConfigError, match="Leave --resident out"):
+        next(b.resident(sampler, reader, [], b.TRAIN, torch.device("cpu")))
+
+
 def test_a_tile_filter_keeps_what_it_says(learnable: FeatureStore) -> None:
     frame = b.keep_tiles(learnable, learnable.bags("all"), "tissue > 0.5 and not blur >= 0.3")
     for row in frame.rows(named=True):
@@ -171,7 +200,7 @@ def test_a_reading_error_reaches_the_trainer_and_leaves_no_thread(
         raise StoreDamaged("short read")
 
     with learnable.rows(frame) as reader:
-        monkeypatch.setattr(reader, "read_block", fail)
+        monkeypatch.setattr(reader, "read_blocks", fail)
         with pytest.raises(StoreDamaged, match="short read"):
             list(b.batches(sampler, reader, b.inference_plan(sampler, 1, 8), b.PREDICT))
         monkeypatch.undo()
@@ -211,9 +240,9 @@ def test_two_thousand_slides_work_with_256_descriptors(tmp_path: Path) -> None:
 import resource, sys
 from pathlib import Path
 import numpy as np, polars as pl
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
 from featurestore.arrays import RowReader
 from trainer import bags as b
-resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
 n, folder = 2_000, Path(sys.argv[1])
 chunks = [folder / str(i) for i in range(n)]
 for i, chunk in enumerate(chunks):
@@ -221,6 +250,7 @@ for i, chunk in enumerate(chunks):
 frame = pl.DataFrame({"slide_key": [f"{i:016x}" for i in range(n)], "n_tiles": [5] * n})
 sampler = b.Sampler(frame, 3, 0)
 seen = set()
+assert b.MAX_OPEN == 64
 readers = [RowReader(chunks, [5] * n, 2, b.MAX_OPEN) for _ in range(2)]
 with readers[0] as train, readers[1] as validation:
     other = b.batches(sampler, validation, b.inference_plan(sampler, 1, 64), b.VALIDATE)

@@ -1,51 +1,95 @@
 from __future__ import annotations
 
+from datetime import date
+
 import numpy as np
 import polars as pl
 import pytest
+import scipy.stats
+import sklearn.metrics
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import r2_score
 
 from featurestore.types import Target
 from trainer import evaluate as ev
 
 TARGET = Target()
+NAMES = ("r2", "mae", "rmse", "pearson", "bias", "loa_low", "loa_high", "within_5", "within_10")
+NAMES += ("slope", "intercept")
+
+
+def _patients(n: int) -> np.ndarray:
+    return np.array([f"P{i}" for i in range(n)])
+
+
+def _noisy(n: int, noise: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    truth = rng.uniform(0, 100, n)
+    return truth, truth + rng.normal(0, noise, n)
 
 
 def test_metrics_agree_with_closed_forms() -> None:
     truth, predicted = np.array([10.0, 20, 30, 60]), np.array([15.0, 20, 36, 49])
-    got = ev.metrics(truth, predicted, np.array(list("abcd")), TARGET)
+    got = ev.metrics(truth, predicted, _patients(4), TARGET)
     assert got["r2"] == pytest.approx(1 - (25 + 0 + 36 + 121) / (400 + 100 + 0 + 900))
     assert got["mae"] == pytest.approx(22 / 4)
     assert got["rmse"] == pytest.approx(np.sqrt(182 / 4))
-    assert got["pearson"] == pytest.approx(np.corrcoef(truth, predicted)[0, 1])
     assert (got["within_5"], got["within_10"]) == (0.5, 0.75)
-    slope, intercept = np.polyfit(predicted, truth, 1)
-    assert (got["slope"], got["intercept"]) == pytest.approx((slope, intercept))
-    assert got["bias"] == 0
+    assert got["bias"] == pytest.approx(0)
     s = np.std([5, 0, 6, -11], ddof=1)
-    assert got["loa_high"] == pytest.approx(1.96 * s, rel=1e-4)
-    assert got["loa_high_high"] - got["loa_high"] == pytest.approx(1.96 * s * np.sqrt(3 / 4), 1e-4)
-    assert got["bias_high"] == pytest.approx(1.96 * s / 2, rel=1e-4)
+    assert (got["loa_low"], got["loa_high"]) == pytest.approx((-1.96 * s, 1.96 * s), rel=1e-4)
 
 
 @given(
-    st.lists(st.tuples(st.floats(0, 100), st.floats(0, 100)), min_size=3, max_size=50).filter(
-        lambda rows: np.std([r[0] for r in rows]) > 0.1
-    )
+    rows=st.lists(st.tuples(st.floats(0, 100), st.floats(0, 100)), min_size=3, max_size=50).filter(
+        lambda rows: min(np.std(np.array(rows), axis=0)) > 0.1
+    ),
+    shift=st.sampled_from([0.0, 1e4]),
 )
-def test_r2_is_that_of_scikit_learn(rows: list[tuple[float, float]]) -> None:
-    truth, predicted = np.array(rows).T
-    assert ev.r2(truth, predicted) == pytest.approx(r2_score(truth, predicted))
+def test_every_number_is_that_of_scikit_learn_or_scipy(
+    rows: list[tuple[float, float]], shift: float
+) -> None:
+    truth, predicted = np.array(rows).T + shift
+    target = Target(kind="continuous", low=shift, high=shift + 100)
+    got = ev.metrics(truth, predicted, _patients(len(rows)), target)
+    assert got["r2"] == pytest.approx(sklearn.metrics.r2_score(truth, predicted), rel=1e-6)
+    assert got["r2"] == pytest.approx(ev.r2(truth, predicted), rel=1e-6)
+    assert got["mae"] == pytest.approx(sklearn.metrics.mean_absolute_error(truth, predicted))
+    rmse = sklearn.metrics.root_mean_squared_error(truth, predicted)
+    assert got["rmse"] == pytest.approx(rmse)
+    line = scipy.stats.linregress(predicted, truth)
+    assert got["pearson"] == pytest.approx(line.rvalue, abs=1e-6)
+    assert got["slope"] == pytest.approx(line.slope, abs=1e-6)
+    assert got["intercept"] == pytest.approx(line.intercept, rel=1e-5, abs=1e-4)
+
+
+@given(st.integers(1, 40), st.integers(1, 6), st.floats(0, 50))
+def test_an_interval_is_in_order_or_absent(n: int, per_patient: int, noise: float) -> None:
+    truth, predicted = _noisy(n, noise, seed=n)
+    got = ev.metrics(truth, predicted, np.arange(n) // per_patient, TARGET)
+    for name in NAMES:
+        low, high = got[f"{name}_low"], got[f"{name}_high"]
+        assert low <= high or (np.isnan(low) and np.isnan(high)), name
+    assert np.isfinite(got["mae_low"]) == ((n - 1) // per_patient >= 1)
+
+
+def test_a_perfect_prediction_has_perfect_numbers() -> None:
+    truth, _ = _noisy(30, 0)
+    got = ev.metrics(truth, truth, _patients(30), TARGET)
+    perfect = {"r2": 1, "pearson": 1, "slope": 1, "within_5": 1, "within_10": 1}
+    for name in NAMES:
+        for key in (name, f"{name}_low", f"{name}_high"):
+            assert got[key] == pytest.approx(perfect.get(name, 0), abs=1e-6), key
 
 
 def test_undefined_numbers_are_null() -> None:
     got = ev.finite(ev.metrics(np.array([50.0]), np.array([40.0]), np.array(["a"]), TARGET))
-    assert got["mae"] == 10
-    assert [got[k] for k in ("r2", "pearson", "slope", "loa_low", "r2_low", "mae_low")] == [
-        None
-    ] * 6
+    assert (got["mae"], got["bias"]) == (10, -10)
+    undefined = ("r2", "pearson", "slope", "intercept", "loa_low", "r2_low", "mae_low")
+    assert [got[k] for k in undefined] == [None] * len(undefined)
+    got = ev.finite(ev.metrics(np.array([10.0, 90.0]), np.array([0.3, 0.3]), _patients(2), TARGET))
+    assert (got["pearson"], got["slope"]) == (None, None)
+    assert got["r2"] == pytest.approx(1 - (9.7**2 + 89.7**2) / 3200)
 
 
 def test_a_binary_target_has_an_auc() -> None:
@@ -55,36 +99,100 @@ def test_a_binary_target_has_an_auc() -> None:
 
 
 def test_the_bootstrap_draws_patients_with_all_their_slides() -> None:
-    rng = np.random.default_rng(0)
-    truth = rng.uniform(0, 100, 40)
-    predicted = truth + rng.normal(0, 10, 40)
-    alone = ev.bootstrap_by_patient(truth, predicted, np.arange(40))
-    assert alone["r2_low"] < ev.r2(truth, predicted) < alone["r2_high"]
+    truth, predicted = _noisy(40, 10)
+    alone = ev.metrics(truth, predicted, np.arange(40), TARGET)
+    assert alone["r2_low"] < alone["r2"] < alone["r2_high"]
     # Each Slide five times over, but of the same Patients: no narrower for it.
     repeat = [np.repeat(a, 5) for a in (truth, predicted, np.arange(40))]
-    assert ev.bootstrap_by_patient(*repeat) == pytest.approx(alone)
-    pretended = ev.bootstrap_by_patient(repeat[0], repeat[1], np.arange(200))
-    assert pretended["mae_high"] - pretended["mae_low"] < 0.6 * (
-        alone["mae_high"] - alone["mae_low"]
-    )
+    same = ev.metrics(*repeat, TARGET)
+    pretended = ev.metrics(repeat[0], repeat[1], np.arange(200), TARGET)
+    for name in set(NAMES) - {"loa_low", "loa_high"}:  # whose n - 1 differs
+        assert same[f"{name}_low"] == pytest.approx(alone[f"{name}_low"], abs=1e-9)
+        assert pretended[f"{name}_high"] - pretended[f"{name}_low"] < 0.7 * (
+            same[f"{name}_high"] - same[f"{name}_low"]
+        )
 
 
 def test_the_bootstrap_equals_drawing_slides_one_by_one() -> None:
-    rng = np.random.default_rng(1)
-    truth = rng.uniform(0, 100, 30)
-    predicted, patients = truth + rng.normal(0, 15, 30), np.arange(30) // 2
+    truth, predicted = _noisy(30, 15, seed=1)
+    patients, rng = np.arange(30) // 2, np.random.default_rng(1)
     draws = [
         np.concatenate([np.flatnonzero(patients == p) for p in rng.integers(0, 15, 15)])
         for _ in range(4_000)
     ]
-    slow = np.percentile([ev.r2(truth[d], predicted[d]) for d in draws], [2.5, 97.5])
-    fast = ev.bootstrap_by_patient(truth, predicted, patients)
-    assert [fast["r2_low"], fast["r2_high"]] == pytest.approx(slow, abs=0.03)
+    slow = {
+        "r2": [ev.r2(truth[d], predicted[d]) for d in draws],
+        "bias": [(predicted - truth)[d].mean() for d in draws],
+        "loa_high": [
+            (predicted - truth)[d].mean() + 1.96 * (predicted - truth)[d].std(ddof=1) for d in draws
+        ],
+        "slope": [np.polyfit(predicted[d], truth[d], 1)[0] for d in draws],
+    }
+    fast = ev.metrics(truth, predicted, patients, TARGET)
+    for name, values in slow.items():
+        expected = np.percentile(values, [2.5, 97.5])
+        width = expected[1] - expected[0]
+        got = [fast[f"{name}_low"], fast[f"{name}_high"]]
+        assert got == pytest.approx(expected, abs=0.1 * width), name
+
+
+@pytest.mark.proof
+def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
+    held = {"mae": 0, "bias": 0, "loa_high": 0}
+    true = {"mae": 8 * np.sqrt(2 / np.pi), "bias": 0, "loa_high": 1.96 * 8}
+    for seed in range(300):
+        got = ev.metrics(*_noisy(80, 8, seed), _patients(80), TARGET)
+        for name in held:
+            held[name] += got[f"{name}_low"] <= true[name] <= got[f"{name}_high"]
+    assert all(0.88 <= n / 300 <= 0.99 for n in held.values()), held
+
+
+def test_a_bootstrap_in_parts_draws_as_many() -> None:
+    sums = ev.bootstrap_by_patient(np.ones((5_000, 1)), np.arange(5_000))
+    assert sums.shape == (ev.BOOTSTRAPS, 1)
+    assert (sums == 5_000).all()
 
 
 def test_ranges_hold_their_lower_edge_and_the_top() -> None:
     frame = pl.DataFrame({"truth": [0.0, 19.9, 20.0, 100.0], "mean": [10.0, 19.9, 10.0, 90.0]})
+    frame = frame.with_columns(patient_id=pl.Series(list("aabc")))
     table = ev.by_range(frame, TARGET)
     assert table["group"].to_list() == ["0–20", "20–40", "80–100"]
     assert table["n"].to_list() == [2, 1, 1]
+    assert table["patients"].to_list() == [1, 1, 1]
     assert table["bias"].to_list() == [5, -10, -10]
+
+
+def test_groups_have_the_metrics_of_their_slides() -> None:
+    truth, mean = _noisy(40, 10)
+    frame = pl.DataFrame(
+        {
+            "truth": truth,
+            "mean": mean,
+            "patient_id": _patients(40),
+            "scanner": ["A", None] * 20,
+            "dated": [date(2020, 6, 30), date(2020, 7, 1), date(2021, 1, 1), None] * 10,
+        }
+    )
+    scanners = ev.by_scanner(frame, TARGET)
+    assert scanners["group"].to_list() == ["A", "unknown"]
+    alone = ev.metrics(truth[::2], mean[::2], _patients(40)[::2], TARGET)
+    assert {k: scanners[k][0] for k in alone} == pytest.approx(alone)
+    halves = ev.by_half_year(frame, TARGET)
+    assert halves["group"].to_list() == ["2020 H1", "2020 H2", "2021 H1", "undated"]
+    assert halves["n"].to_list() == halves["patients"].to_list() == [10] * 4
+
+
+@pytest.mark.parametrize("step", [1.0, 2.0, 5.0, 10.0, 20.0])
+def test_the_ceiling_is_what_the_truth_reaches_against_rounded_labels(step: float) -> None:
+    truth = np.random.default_rng(0).uniform(0, 100, 20_000)
+    labels = (truth / step).round() * step
+    assert ev.rounding_step(labels, TARGET) == step
+    assert ev.rounding_ceiling(labels, step) == pytest.approx(ev.r2(labels, truth), abs=0.002)
+
+
+def test_a_few_odd_labels_do_not_hide_the_step_and_unrounded_ones_have_none() -> None:
+    labels = np.array([10.0, 20, 35, 40, 55] * 10 + [33.0])
+    assert ev.rounding_step(labels, TARGET) == 5
+    assert ev.rounding_step(np.random.default_rng(0).uniform(0, 100, 50), TARGET) is None
+    assert np.isnan(ev.rounding_ceiling(np.full(4, 50.0), 5))

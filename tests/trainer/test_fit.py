@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from featurestore.errors import ConfigError, TrainError
 from featurestore.store import FeatureStore
 from featurestore.types import Target
-from trainer import TrainConfig, fit, train
+from trainer import TrainConfig, fit, splits, train
+from trainer.model import BagModel
 
 QUICK = TrainConfig(cohort="all", bag_size=16, steps=60)
 
@@ -122,6 +123,20 @@ def test_slides_are_not_needed_and_not_opened(learnable: FeatureStore) -> None:
     assert not any(Path(p).exists() for p in paths)
 
 
+def test_training_opens_no_slide(learnable: FeatureStore) -> None:
+    opened: list[str] = []
+    watching = True
+    sys.addaudithook(
+        lambda event, args: opened.append(str(args[0])) if watching and event == "open" else None
+    )
+    train(learnable, QUICK)
+    watching = False
+    assert any(name.endswith("/c/0/0") for name in opened)  # the hook sees the store being read
+    slides = set(learnable.sql("select path from slides")["path"])
+    assert not slides & set(opened)
+    assert not [name for name in opened if name.endswith((".svs", ".ndpi", ".mrxs", ".tiff"))]
+
+
 def test_importing_the_package_does_not_import_torch() -> None:
     code = "import sys, trainer; assert 'torch' not in sys.modules; assert trainer.__all__"
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -144,24 +159,60 @@ def _bags(patients: list[int], values: list[float], split: str = "train") -> pl.
 @given(
     patients=st.lists(st.integers(0, 30), min_size=1, max_size=60),
     fraction=st.floats(0, 0.9),
+    calibration=st.floats(0, 0.9),
     seed=st.integers(0, 99),
 )
-def test_validation_shares_no_patient_with_train(
-    patients: list[int], fraction: float, seed: int
+def test_validation_and_calibration_share_no_patient_with_train(
+    patients: list[int], fraction: float, calibration: float, seed: int
 ) -> None:
-    config = TrainConfig(cohort="c", validation_fraction=fraction, seed=seed)
+    config = TrainConfig(
+        cohort="c", validation_fraction=fraction, calibration_fraction=calibration, seed=seed
+    )
     bags = _bags(patients, [float(p) for p in patients])
-    cut = fit.assign_splits(bags, config)
+    cut = splits.assign_splits(bags, config)
     sides = cut.group_by("patient_id").agg(pl.col("split").n_unique())
     assert (sides["split"] == 1).all()
     assert cut["slide_id"].to_list() == bags["slide_id"].to_list()
-    assert fit.assign_splits(bags, config).equals(cut)
+    assert splits.assign_splits(bags, config).equals(cut)
     assert "train" in cut["split"]
+    assert (cut["split"] == "calibration").sum() not in range(1, 20)
+    without = splits.assign_splits(bags, replace(config, calibration_fraction=0))
+    assert cut.filter(without["split"] == "validation").equals(
+        without.filter(pl.col("split") == "validation")
+    )
+
+
+def test_calibration_is_predicted_and_of_no_influence_on_the_weights(tmp_path: Path) -> None:
+    x, values = es.planted(60, 6, dim=8)
+    store = es.build(tmp_path, x, values)
+    parts = np.repeat(["train", "calibration", "test"], 20)
+    es.freeze(store, split=dict(zip(store.bags_where("true")["slide_id"], parts, strict=True)))
+    first = train(store, replace(QUICK, validation_fraction=0.5, steps=20))
+    assert first.predictions["split"].value_counts().sort("split").rows() == [
+        ("calibration", 20),
+        ("test", 20),
+        ("validation", first.record["n_validation"]),
+    ]
+    assert first.record["n_calibration"] == 20
+    assert not any("no intervals" in note for note in first.record["notes"])
+    bags = store.bags("all")
+    wrong = pl.when(pl.col("split") == "calibration").then(100 - pl.col("value"))
+    with pytest.MonkeyPatch.context() as patch:
+        changed = bags.with_columns(wrong.otherwise(pl.col("value")).alias("value"))
+        patch.setattr(store, "bags", lambda *_: changed)
+        other = train(store, replace(QUICK, validation_fraction=0.5, steps=20))
+    assert other.predictions["truth"].to_list() != first.predictions["truth"].to_list()
+    weights = [(run.path / "weights.safetensors").read_bytes() for run in (first, other)]
+    assert weights[0] == weights[1]
+
+
+def test_too_few_slides_to_calibrate_are_said(learnable: FeatureStore) -> None:
+    assert "calibration has 0 slides, under 20" in train(learnable, QUICK).summary()
 
 
 def test_validation_spans_the_labels() -> None:
     bags = _bags(list(range(50)), [float(i) for i in range(50)])
-    chosen = fit.cut_validation(bags, 0.2, 0)
+    chosen = splits.cut_patients(bags, 0.2, 0, 1)
     values = sorted(int(p[1:]) for p in chosen)
     assert [v // 5 for v in values] == list(range(10))
 
@@ -182,7 +233,7 @@ def test_a_fold_is_the_test_side(learnable: FeatureStore) -> None:
 
 
 @pytest.mark.parametrize(
-    ("splits", "values", "patients", "message"),
+    ("sides", "values", "patients", "message"),
     [
         ("aaaa", [1, 2, 3, 4], "abcd", "no test slides"),
         ("abbb", [1, 2, 3, 4], "abcd", "1 train slides of 1 patients"),
@@ -192,17 +243,17 @@ def test_a_fold_is_the_test_side(learnable: FeatureStore) -> None:
     ],
 )
 def test_what_cannot_be_trained_is_refused_in_one_sentence(
-    splits: str, values: list[float], patients: str, message: str
+    sides: str, values: list[float], patients: str, message: str
 ) -> None:
     bags = pl.DataFrame(
         {
-            "split": [{"a": "train", "b": "test"}[s] for s in splits],
+            "split": [{"a": "train", "b": "test"}[s] for s in sides],
             "value": [float(v) for v in values],
             "patient_id": list(patients),
         }
     )
     with pytest.raises(TrainError, match=message):
-        fit.check_trainable(bags, QUICK)
+        splits.check_trainable(bags, QUICK)
 
 
 @pytest.mark.parametrize(
@@ -308,3 +359,70 @@ def test_dates_of_the_store_split_train_before_test(learnable: FeatureStore) -> 
     last = bags.filter(pl.col("split") == "train")["dated"].max()
     assert isinstance(last, date)
     assert last < bags.filter(pl.col("split") == "test")["dated"].min()  # type: ignore[operator]
+
+
+# -- precision, device, TensorBoard ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tiles", [None, "tissue > 0.4"])
+@pytest.mark.parametrize("sampling", ["block", "exact"])
+def test_a_resident_cohort_gives_the_same_run(
+    learnable: FeatureStore, sampling: Any, tiles: str | None
+) -> None:
+    config = replace(QUICK, sampling=sampling, tiles=tiles, steps=20)
+    runs = [train(learnable, replace(config, resident=way)) for way in (False, True)]
+    assert runs[0].record["metrics"] == runs[1].record["metrics"]
+    assert runs[0].predictions.equals(runs[1].predictions)
+
+
+def test_bfloat16_is_taken_only_where_it_is_native(
+    learnable: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    auto, cpu = TrainConfig(cohort="all"), torch.device("cpu")
+    for can, expected in (({"amx_bf16": True}, torch.bfloat16), ({"avx2": True}, torch.float32)):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda can=can: can)
+        assert fit.precision_of(auto, cpu) == expected
+        assert fit.precision_of(replace(auto, precision="bfloat16"), cpu) == torch.bfloat16
+        assert fit.precision_of(replace(auto, precision="float32"), cpu) == torch.float32
+
+
+def test_bfloat16_learns_as_well_as_float32(learnable: FeatureStore) -> None:
+    config = replace(QUICK, steps=400)
+    full, low = (train(learnable, replace(config, precision=p)) for p in ("float32", "bfloat16"))
+    assert low.record["fit"]["precision"] == "bfloat16"
+    assert low.record["metrics"] != full.record["metrics"]
+    assert low.metric("r2") == pytest.approx(full.metric("r2"), abs=0.02)
+
+
+def test_tensorboard_gets_every_line_or_says_what_is_missing(
+    learnable: FeatureStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(ConfigError, match="pip install tensorboard"):
+        train(learnable, QUICK, tensorboard=tmp_path)
+    monkeypatch.undo()
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    run = train(learnable, QUICK, tensorboard=tmp_path)
+    events = accumulator.EventAccumulator(str(tmp_path / run.run_id)).Reload()
+    lines = [json.loads(x) for x in (run.path / "metrics.jsonl").read_text().splitlines()]
+    assert [e.step for e in events.Scalars("loss")] == [line["step"] for line in lines]
+    assert [e.value for e in events.Scalars("loss")] == pytest.approx([x["loss"] for x in lines])
+
+
+# -- the model's training --------------------------------------------------------------------------
+
+
+def test_weight_decay_is_not_on_biases_and_gradients_are_clipped() -> None:
+    model = BagModel(4)
+    torch.nn.init.ones_(model.head.bias)
+    torch.nn.init.ones_(model.head.weight)
+    config = TrainConfig(cohort="c", lr=0.1, weight_decay=0.5, clip=1e-9, warm_up=0.0)
+    learner = fit.Learner(model, "mse", config, 10)
+    bias, weight = model.head.bias.clone(), model.head.weight.clone()
+    x, mask = torch.zeros(2, 3, 4), torch.ones(2, 3, dtype=torch.bool)
+    learner.step(x, mask, model.value(model(x, mask)).detach()[:, None].expand(-1, 3))
+    assert torch.equal(model.head.bias, bias)  # no gradient, no decay
+    assert torch.allclose(model.head.weight, weight * (1 - 0.1 * 0.5))
+    learner.step(torch.ones(2, 3, 4), mask, torch.zeros(2, 3))
+    norm = torch.stack([p.grad.norm() for p in model.parameters() if p.grad is not None]).norm()
+    assert 0 < norm <= 1.01e-9

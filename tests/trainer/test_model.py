@@ -88,3 +88,21 @@ def test_a_new_model_is_mean_pooling(pooling: Pooling) -> None:
     model, mean = BagModel(D, pooling), BagModel(D, "mean")
     mean.load_state_dict(model.state_dict(), strict=False)
     assert torch.allclose(model(x, mask), mean(x, mask), atol=1e-6)
+
+
+@pytest.mark.parametrize("projection", [None, 6])
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_bfloat16_is_near_float32_in_training_and_not_used_in_inference(
+    pooling: Pooling, projection: int | None
+) -> None:
+    model = make(pooling, projection=projection)
+    model.shift += 100  # far from zero: folded into bfloat16 nothing would be left
+    x, mask = torch.randn(4, 9, D) * model.scale + model.shift, torch.ones(4, 9, dtype=torch.bool)
+    expected = model(x, mask)
+    model.precision = torch.bfloat16
+    assert torch.equal(model(x, mask), expected)
+    low = model.train()(x, mask)
+    assert low.dtype == torch.float32
+    assert torch.allclose(low, expected, atol=0.05)
+    if projection or pooling in ("attention", "gated"):
+        assert not torch.equal(low, expected)

@@ -27,7 +27,7 @@ def test_predicting_the_test_slides_again_gives_what_training_stored(
     learnable: FeatureStore, run: Run
 ) -> None:
     again = predict(learnable, run.run_id)
-    assert again.columns == run.predictions.columns
+    assert again.columns == [*run.predictions.columns, "interval_low", "interval_high"]
     stored = learnable.predictions(run.run_id).filter(pl.col("split") == "test")
     again = again.filter(pl.col("split") == "test")
     for column in ("mean", "std"):  # to the rounding of float32, which its batch decides
@@ -45,6 +45,17 @@ def test_slides_without_labels_are_predicted(tmp_path: Path) -> None:
     assert set(found["split"]) == {"none"}
     assert found["mean"].is_between(0, 100).all()
     assert (found["std"] > 0).all()
+
+
+def test_a_condition_brings_the_labels_of_the_runs_own_target(tmp_path: Path) -> None:
+    x, values = es.planted(8, 24, dim=4)
+    about = ("fat_um", "continuous", 0.0, 200.0)
+    store = es.build(tmp_path, x, [2 * v for v in values], target=about)
+    es.freeze(store, target="fat_um")
+    run = train(store, replace(QUICK, steps=3))
+    found = predict(store, run.run_id, where="cellularity is null")
+    assert found["truth"].to_list() == pytest.approx(2 * values)
+    assert found["slide_id"].is_sorted()
 
 
 def test_a_slides_prediction_does_not_depend_on_its_company(

@@ -1,0 +1,151 @@
+"""A training that was broken off goes on to the same result."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import embedding_stores as es
+import pytest
+import torch
+
+from featurestore import layout
+from featurestore.errors import TrainError
+from featurestore.store import FeatureStore
+from trainer import TrainConfig, fit, runs, train
+
+# Dropout draws from the generator; 70% of train is enough to choose the weights by.
+CONFIG = TrainConfig(
+    cohort="all", bag_size=8, steps=60, lr=0.03, dropout=0.3, validation_fraction=0.7, patience=12
+)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
+    """Sixty Slides of 6 to 15 tiles; Cohort `all`, split by time."""
+    x, values = es.planted(60, [6 + i % 10 for i in range(60)], dim=8, noise=4)
+    store = es.build(tmp_path_factory.mktemp("resume"), x, values)
+    es.freeze(store)
+    return store
+
+
+@pytest.fixture(scope="module")
+def whole(store: FeatureStore) -> runs.Run:
+    """The Run that nothing broke off."""
+    run = train(store, CONFIG)
+    assert run.record["n_validation"] >= 20
+    assert run.record["fit"]["steps"] < 60  # stopped early
+    return run
+
+
+def assert_same(run: runs.Run, whole: runs.Run) -> None:
+    assert run.run_id != whole.run_id
+    assert run.record["metrics"] == whole.record["metrics"]
+    assert run.predictions.equals(whole.predictions)
+    weights = [(r.path / "weights.safetensors").read_bytes() for r in (run, whole)]
+    assert weights[0] == weights[1]
+    assert logged(run.path) == logged(whole.path)
+    assert {p.name for p in run.path.iterdir()} == {p.name for p in whole.path.iterdir()}
+
+
+def logged(path: Path) -> list[dict[str, Any]]:
+    """Lines of metrics.jsonl without what a clock says."""
+    lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    clock = ("seconds", "bags_per_s")
+    return [{k: v for k, v in line.items() if k not in clock} for line in lines]
+
+
+def unfinished(store: FeatureStore) -> list[Path]:
+    return list(layout.tmp_dir(store.root).glob("run-*"))
+
+
+def test_a_killed_training_goes_on_to_the_same_result(store: FeatureStore, whole: runs.Run) -> None:
+    code = """
+import os, signal, sys
+from featurestore.store import FeatureStore
+from trainer import TrainConfig, train
+import json
+def kill(line):
+    if line["step"] >= 20:
+        os.kill(os.getpid(), signal.SIGKILL)
+train(FeatureStore(sys.argv[1]), TrainConfig(**json.loads(sys.argv[2])), kill)
+"""
+    command = [sys.executable, "-c", code, str(store.root), json.dumps(asdict(CONFIG))]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    (left,) = unfinished(store)
+    assert len(logged(left)) >= 1
+    steps: list[int] = []
+    run = train(store, CONFIG, lambda line: steps.append(line["step"]))
+    assert min(steps) > 20  # what was done is not done again
+    assert "it was broken off and went on from step 20" in run.summary()
+    assert_same(run, whole)
+    assert not unfinished(store)
+
+
+@pytest.mark.parametrize("stop", ["first", "last", "end"])
+def test_it_goes_on_wherever_it_was_broken_off(
+    store: FeatureStore, whole: runs.Run, monkeypatch: pytest.MonkeyPatch, stop: str
+) -> None:
+    last = logged(whole.path)[-1]["step"]
+
+    def interrupt(line: Mapping[str, Any]) -> None:
+        if stop == "first" or (stop == "last" and line["step"] == last):
+            raise KeyboardInterrupt
+
+    def at_the_end(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        if stop == "end":  # all is trained, nothing published
+            patch.setattr(runs, "write_record", at_the_end)
+        with pytest.raises(KeyboardInterrupt):
+            train(store, CONFIG, interrupt)
+    assert_same(train(store, CONFIG), whole)
+    assert not unfinished(store)
+
+
+def test_another_configuration_or_a_spoilt_state_starts_anew(
+    store: FeatureStore, whole: runs.Run
+) -> None:
+    def interrupt(line: Mapping[str, Any]) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(store, CONFIG, interrupt)
+    steps: list[int] = []
+    train(store, replace(CONFIG, seed=1, steps=4), lambda line: steps.append(line["step"]))
+    assert steps[0] <= 2
+    (left,) = unfinished(store)
+    state = left / fit.STATE
+    state.write_bytes(state.read_bytes()[:1000])
+    assert_same(train(store, CONFIG), whole)
+
+
+def test_two_trainings_of_one_configuration_do_not_meet(
+    store: FeatureStore, whole: runs.Run
+) -> None:
+    inner: list[runs.Run] = []
+
+    def again(line: Mapping[str, Any]) -> None:
+        if not inner:
+            inner.append(train(store, CONFIG))
+
+    run = train(store, CONFIG, again)
+    assert_same(run, inner[0])
+    assert_same(run, whole)
+
+
+def test_a_refused_training_leaves_nothing(tmp_path: Path) -> None:
+    x, values = es.planted(8, 5, dim=4)
+    x[0][:] = torch.nan
+    store = es.build(tmp_path, x, values)
+    es.freeze(store)
+    with pytest.raises(TrainError, match="loss is nan"):
+        train(store, replace(CONFIG, bag_size=16))
+    assert not unfinished(store)

@@ -1,0 +1,125 @@
+"""How the mean over resampled Bags settles, and how many Bags are enough."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+from featurestore.errors import ConfigError
+from featurestore.store import FeatureStore
+from featurestore.types import Target
+from trainer import runs
+from trainer.bags import Sampler
+from trainer.evaluate import Z95
+from trainer.predict import bag_values, chosen_bags, load_model, run_target
+
+BAG_SIZES = (16, 64, 256)
+RESAMPLES = 20
+
+
+def settling(
+    store: FeatureStore,
+    run_id: str,
+    cohort: str | None = None,
+    *,
+    where: str | None = None,
+    bag_sizes: Sequence[int] = BAG_SIZES,
+    resamples: int = RESAMPLES,
+    max_slides: int | None = None,
+) -> pl.DataFrame:
+    """Measure how the mean over R Bags settles, for R from 1 to `resamples` and each bag size.
+
+    Twice `resamples` Bags of each Slide are drawn, in one pass a bag size, so that the mean of R
+    Bags is held against the mean of R others: they differ by sqrt(2) standard errors.
+
+    Args:
+        store: where the Embeddings are.
+        run_id: of a finished Run, or `latest`.
+        cohort: name of a Cohort; if nothing is given, the Run's test Slides.
+        where: a SQL condition over `bags`, instead of a Cohort.
+        bag_sizes: tiles per Bag; the Run's own may be among them or not.
+        resamples: the largest R.
+        max_slides: take a seeded choice of so many Slides; None takes all.
+
+    Returns:
+        One row per bag size and R, in the Target's units: bag_size, resamples; n_slides; n_sampled,
+        Slides with more tiles than the Bag; se, the standard error of the mean of R Bags, root mean
+        square over the n_sampled, as measured; expected, the same from the spread of single Bags
+        over sqrt(R); mae and mse of the mean of R Bags against the label, over all labelled Slides.
+        Null where no Slide is sampled, or none has a Label.
+    """
+    if resamples < 1 or min(bag_sizes, default=0) < 1:
+        raise ConfigError(
+            f"bag sizes and resamples must be at least 1, got {list(bag_sizes)} and {resamples}"
+        )
+    run = runs.load(store, run_id)
+    config, target, model = run.record["config"], run_target(run.record), load_model(run)
+    bags = chosen_bags(store, run.record, cohort, where)
+    if cohort is None and where is None:
+        test = run.predictions.filter(pl.col("split") == "test")
+        bags = bags.join(test, on="slide_id", how="semi", maintain_order="left")
+    order = np.random.default_rng(config["seed"]).permutation(bags.height)
+    bags = bags[np.sort(order[:max_slides])]
+    truth = bags["value"].cast(pl.Float64).to_numpy()
+    curves = []
+    with store.rows(bags) as reader:
+        for size in sorted(set(bag_sizes)):
+            sampler = Sampler(bags, size, config["seed"], config["sampling"])
+            slide, value = bag_values(model, sampler, reader, 2 * resamples)
+            by_slide = np.split(
+                value[np.argsort(slide, kind="stable")], np.cumsum(np.bincount(slide))[:-1]
+            )
+            values = np.stack([np.resize(v, 2 * resamples) for v in by_slide])  # one Bag: repeated
+            curve = _curve(values, sampler.n_tiles > size, truth, target)
+            curves.append(curve.select(pl.lit(size).alias("bag_size"), pl.all()))
+    return pl.concat(curves)
+
+
+def _curve(
+    values: np.ndarray, sampled: np.ndarray, truth: np.ndarray, target: Target
+) -> pl.DataFrame:
+    """One bag size of `settling`, from values (N, 2R) between 0 and 1; `sampled` is bool (N,)."""
+    values = target.low + (target.high - target.low) * values
+    halves = np.split(values, 2, axis=1)
+    count = np.arange(1, halves[0].shape[1] + 1)
+    one, other = (half.cumsum(axis=1) / count for half in halves)
+    curve = {"resamples": count, "n_slides": len(values), "n_sampled": int(sampled.sum())}
+    se = expected = mae = mse = np.full(len(count), np.nan)
+    if sampled.any():
+        se = np.sqrt(((one - other)[sampled] ** 2).mean(axis=0) / 2)
+        expected = np.sqrt(values[sampled].var(axis=1, ddof=1).mean() / count)
+    labelled = ~np.isnan(truth)
+    if labelled.any():
+        error = one[labelled] - truth[labelled, None]
+        mae, mse = np.abs(error).mean(axis=0), (error**2).mean(axis=0)
+    return pl.DataFrame(curve | {"se": se, "expected": expected, "mae": mae, "mse": mse}).fill_nan(
+        None
+    )
+
+
+def summary(curves: pl.DataFrame, target: Target) -> pl.DataFrame:
+    """Say for each bag size how many Bags are enough.
+
+    Enough is the least R whose mean lies, 95 times in 100, within one hundredth of the Target's
+    range of where it settles: 1.96 standard errors of a Slide of typical spread. It may be more
+    than were drawn.
+
+    Returns:
+        One row per bag size: bag_size, n_slides, n_sampled, std (of one Bag, within Slides),
+        enough, max_resamples, se (of the mean of that many), mae_1 and mae (of one Bag, of that
+        many).
+    """
+    point = (target.high - target.low) / 100
+    last = pl.col("resamples") == pl.col("resamples").max()
+    std = pl.col("expected").filter(pl.col("resamples") == 1).first()
+    return curves.group_by("bag_size", maintain_order=True).agg(
+        pl.col("n_slides", "n_sampled").first(),
+        std.alias("std"),
+        (Z95 * std / point).pow(2).ceil().clip(lower_bound=1).cast(pl.Int64).alias("enough"),
+        pl.col("resamples").max().alias("max_resamples"),
+        pl.col("expected").filter(last).first().alias("se"),
+        pl.col("mae").first().alias("mae_1"),
+        pl.col("mae").filter(last).first(),
+    )

@@ -1,0 +1,120 @@
+"""Which Slides of a Cohort train, validate, calibrate and test; no Patient does two of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import polars as pl
+
+from featurestore.errors import TrainError
+from trainer.config import TrainConfig
+from trainer.conformal import CALIBRATES
+
+SPLITS = ("train", "validation", "calibration", "test")
+JUDGES = 20  # validation Slides, from which on they choose the weights
+
+
+def assign_splits(bags: pl.DataFrame, config: TrainConfig) -> pl.DataFrame:
+    """Give every Slide one of `SPLITS`: folds resolved, validation and calibration cut from train.
+
+    Raises:
+        TrainError: the split is made of folds and none was named, or has other names.
+    """
+    names = sorted(bags["split"].unique().to_list())
+    known = set(SPLITS)
+    if config.fold is not None:
+        if config.fold not in names or set(names) & known:
+            raise TrainError(
+                f"cohort {config.cohort!r} has no fold {config.fold!r}; its splits are "
+                f"{', '.join(names)}"
+            )
+        is_test = pl.col("split") == config.fold
+        bags = bags.with_columns(
+            pl.when(is_test).then(pl.lit("test")).otherwise(pl.lit("train")).alias("split")
+        )
+    elif not set(names) <= known:
+        raise TrainError(
+            f"cohort {config.cohort!r} is split into {', '.join(names)}. "
+            "Name the one to test on with --fold."
+        )
+    if "validation" not in names:
+        chosen = cut_patients(bags, config.validation_fraction, config.seed, 1)
+        bags = _assign(bags, chosen, "validation")
+    if "calibration" not in names:
+        left = 1 - config.validation_fraction * ("validation" not in names)
+        chosen = cut_patients(bags, config.calibration_fraction / left, config.seed, 3)
+        calibrating = _assign(bags, chosen, "calibration")
+        if (calibrating["split"] == "calibration").sum() >= CALIBRATES:
+            bags = calibrating
+    return bags
+
+
+def cut_patients(bags: pl.DataFrame, fraction: float, seed: int, stream: int) -> set[str]:
+    """Choose a share of the train Patients, spread evenly over the labels; seeded.
+
+    Patients are ordered by mean label and cut into runs of 1 / fraction; one of each is drawn.
+    None is chosen where fewer than 10 Patients would leave too little of either side.
+    """
+    train = bags.filter(pl.col("split") == "train")
+    patients = (
+        train.group_by("patient_id").agg(pl.col("value").mean()).sort("value", "patient_id")
+    )["patient_id"].to_list()
+    n = round(len(patients) * fraction)
+    if len(patients) < 10 or n < 2 or n >= len(patients):
+        return set()
+    rng = np.random.default_rng([seed, stream])
+    return {str(rng.choice(group)) for group in np.array_split(np.array(patients), n)}
+
+
+def _assign(bags: pl.DataFrame, patients: set[str], split: str) -> pl.DataFrame:
+    cut = (pl.col("split") == "train") & pl.col("patient_id").is_in(sorted(patients))
+    return bags.with_columns(
+        pl.when(cut).then(pl.lit(split)).otherwise(pl.col("split")).alias("split")
+    )
+
+
+def check_trainable(bags: pl.DataFrame, config: TrainConfig) -> None:
+    """Refuse, in one sentence, what cannot be trained or tested.
+
+    Raises:
+        TrainError: no test Slides, too few train Slides or Patients, or all labels equal.
+    """
+    train = bags.filter(pl.col("split") == "train")
+    test = bags.filter(pl.col("split") == "test")
+    name = f"cohort {config.cohort!r}"
+    if test.is_empty():
+        raise TrainError(f"{name} has no test slides with tiles. Make one with: trephine cohort")
+    if train.height < 2 or train["patient_id"].n_unique() < 2:
+        raise TrainError(
+            f"{name} has {train.height} train slides of {train['patient_id'].n_unique()} patients; "
+            "training needs at least 2 of each. Widen its condition."
+        )
+    if train["value"].n_unique() < 2:
+        raise TrainError(
+            f"all {train.height} train slides of {name} have the label {train['value'][0]:g}, so "
+            "there is nothing to learn. Widen its condition."
+        )
+    shared = set(train["patient_id"]) & set(test["patient_id"])
+    if shared:
+        raise TrainError(
+            f"{len(shared)} patients of {name} are in train and test, the first is "
+            f"{min(shared)!r}. Make the cohort anew."
+        )
+
+
+def notes(found: pl.DataFrame, bags: pl.DataFrame, parts: Mapping[str, pl.DataFrame]) -> list[str]:
+    """Say what a reader of the numbers must know about the split."""
+    said = []
+    if lost := found.height - bags.height:
+        said.append(f"{lost} slides have no tile that passes the tile filter and are left out")
+    if parts["validation"].is_empty():
+        said.append("no validation: too few patients, so the last weights are kept")
+    elif parts["validation"].height < JUDGES:
+        said.append(
+            f"validation has {parts['validation'].height} slides, under {JUDGES}: too few to "
+            "choose weights by, so the last are kept"
+        )
+    if (n := parts["calibration"].height) < CALIBRATES:
+        said.append(f"no intervals: calibration has {n} slides, under {CALIBRATES}")
+    return said

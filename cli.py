@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -240,7 +241,7 @@ def ingest(
     if preview is not None:
         _write_previews(feature_store, {row.slide_id for row in rows}, tiling, preview)
     if as_json:
-        _print_json(vars(done))
+        _print_json(asdict(done))
     else:
         _print_ingest(done, len(rows), loaded)
     if done.failures:

@@ -30,6 +30,7 @@ _FOLDS = {
     "labels": ["fold_targets", "fold_labels", "drop_best_labels", "pick_best_labels"],
     "cohorts": ["fold_cohorts", "fold_cohort_slides"],
     "failures": ["fold_failures", "fold_mended"],
+    "ingest_times": ["fold_ingest_times"],
 }
 _VIEWS = ["case_reports", "slide_quality", "bags", "slide_overview", "cohort_bags"]
 

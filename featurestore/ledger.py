@@ -101,6 +101,17 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         "mended": _FLAG,
         "seen_at": _UTC,
     },
+    "ingest_times": {
+        "slide_key": _TEXT,
+        "tiling_id": _TEXT,
+        "encoder_id": _TEXT,
+        "stage": _TEXT,
+        "seconds": _REAL,
+        "bytes": _INT,
+        "tiles": _INT,
+        "device": _TEXT,
+        "measured_at": _UTC,
+    },
 }
 
 

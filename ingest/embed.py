@@ -17,11 +17,12 @@ from featurestore.store import FeatureStore
 from featurestore.types import Tiling
 from ingest.archive import MOST_ATTEMPTS, ArchiveSlide, is_unchanged
 from ingest.encoders import Encoder
-from ingest.reading import BLURRED, Measured, ReaderProcess, Request, Tiles, share
+from ingest.reading import BLURRED, Measured, ReaderProcess, Request, Spent, Tiles, share
 
 BATCH_TILES = 32
 COMMIT_SLIDES = 32
 COMMIT_S = 10.0
+STAGES = ("open", "read", "embed", "write")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,7 @@ class IngestSummary:
     given_up: int = 0
     tiles: int = 0
     seconds: float = 0.0
+    stages: dict[str, Spent] = field(default_factory=dict)  # summed over Slides and workers
 
 
 @dataclass(kw_only=True)
@@ -49,6 +51,7 @@ class _Job:
     error: TrephineError | None = None
     stage: str = ""
     why_none: str = ""
+    spent: dict[str, Spent] = field(default_factory=lambda: dict.fromkeys(STAGES, Spent()))
 
 
 Progress = Callable[[str, int], None]  # an event ("tiles", "slide", "failed") and a count
@@ -97,7 +100,7 @@ def ingest(
             todo.append(slide)
     now = catalog.now()
     ledger_rows = [{**rows[s.slide_id], **s.slide_row(), "ingested_at": now} for s in moved]
-    _record(store, ledger_rows, [s.case_row() for s in moved], [], [])
+    _record(store, ledger_rows, [s.case_row() for s in moved], [], [], [])
     writer = _Writer(store, encoder, tiling, attempts, progress)
     try:
         with _Reading(store, todo, encoder, tiling, workers, new_reader) as items:
@@ -197,6 +200,7 @@ class _Reading:
         for message in reader.read(request):
             if isinstance(message, Measured):
                 job.row, job.why_none = message.row, message.why_none
+                job.spent["open"] = message.spent
                 if message.thumbnail is not None:
                     job.left = len(message.coords)
                     job.arrays = self._arrays(message)
@@ -205,6 +209,7 @@ class _Reading:
                 self._put((job, message.rows, message.pixels))
             else:
                 job.stage, job.error = message.stage, message.error
+                job.spent["read"] = message.spent
                 if job.arrays is not None and message.blur is not None:
                     job.arrays.scores["blur"][:] = message.blur
                     job.row["blurred_share"] = share(message.blur > BLURRED)
@@ -252,11 +257,15 @@ def _embed(
     def flush() -> None:
         nonlocal n
         if batch:
-            vectors = encoder.embed(np.concatenate([tiles for _, _, tiles in batch]))
+            began = time.perf_counter()
+            pixels = np.concatenate([tiles for _, _, tiles in batch])
+            vectors = encoder.embed(pixels)
+            per_tile = (time.perf_counter() - began) / n
             start = 0
             for job, rows, _ in batch:
                 if job.arrays is not None:
                     job.arrays.embeddings[rows] = vectors[start : start + len(rows)]
+                job.spent["embed"] += Spent(per_tile * len(rows), len(rows) * pixels[0].nbytes)
                 job.left -= len(rows)
                 start += len(rows)
             writer.progress("tiles", n)
@@ -338,7 +347,9 @@ class _Writer:
 
     def _publish(self, job: _Job) -> None:
         if job.error is None and job.arrays is not None:
-            arrays.publish(self._store.root, job.arrays)
+            began = time.perf_counter()
+            n_bytes = arrays.publish(self._store.root, job.arrays)
+            job.spent["write"] = Spent(time.perf_counter() - began, n_bytes)
         seen = self._summary
         if job.error:
             reasons = seen.failures | {job.slide.slide_id: str(job.error)}
@@ -352,6 +363,7 @@ class _Writer:
                 embedded=seen.embedded + 1,
                 tiles=seen.tiles + n,
                 without_tiles=seen.without_tiles | empty,
+                stages={s: seen.stages.get(s, Spent()) + job.spent[s] for s in STAGES},
             )
         self.progress("slide", 1)
 
@@ -373,12 +385,29 @@ class _Writer:
             if job.error or str(job.slide.path) in self._attempts
         ]
         ids = (self._tiling.tiling_id, self._encoder.encoder_id)
+        times = [
+            {
+                "slide_key": job.row["slide_key"],
+                "tiling_id": ids[0],
+                "encoder_id": ids[1],
+                "stage": stage,
+                "seconds": spent.seconds,
+                "bytes": spent.bytes,
+                "tiles": len(job.arrays.coords),
+                "device": self._encoder.device,
+                "measured_at": now,
+            }
+            for job in good
+            if job.arrays is not None  # else it was published before: nothing was measured
+            for stage, spent in job.spent.items()
+        ]
         _record(
             self._store,
             [{**job.row, "ingested_at": now} for job in good],
             [job.slide.case_row() for job in good],
             failures,
             [(job.row["slide_key"], *ids) for job in good],
+            times,
         )
 
 
@@ -388,9 +417,16 @@ def _record(
     case_rows: list[dict[str, Any]],
     failures: list[dict[str, Any]],
     published: list[tuple[str, str, str]],
+    times: list[dict[str, Any]],
 ) -> None:
-    for kind, rows in (("cases", case_rows), ("slides", slide_rows), ("failures", failures)):
-        if rows:
-            ledger.append(store.root, kind, rows)
+    rows = {
+        "cases": case_rows,
+        "slides": slide_rows,
+        "failures": failures,
+        "ingest_times": times,
+    }
+    for kind, said in rows.items():
+        if said:
+            ledger.append(store.root, kind, said)
     if slide_rows or failures:
         catalog.fold(store.root, published=published, timeout_s=float("inf"))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,17 @@ class Request:
     encoder_id: str
 
 
+@dataclass(frozen=True)
+class Spent:
+    """What a stage took of a Slide: seconds at work, without waiting for the next, and bytes."""
+
+    seconds: float = 0.0
+    bytes: int = 0
+
+    def __add__(self, other: Spent) -> Spent:
+        return Spent(self.seconds + other.seconds, self.bytes + other.bytes)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Measured:
     """What a reader tells first: all but the pixels of the tiles."""
@@ -43,6 +55,7 @@ class Measured:
     scores: dict[str, np.ndarray]  # tissue, blur, pen: float16 (N,); blur follows with `Done`
     thumbnail: np.ndarray | None  # None: the Embeddings are published, only the row is new
     why_none: str
+    spent: Spent = Spent()  # on opening
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +71,7 @@ class Done:
     """The last word about a Slide that was read, or that failed."""
 
     blur: np.ndarray | None = None  # float16 (N,)
+    spent: Spent = Spent()  # on reading tiles
     stage: str = ""
     error: TrephineError | None = None
 
@@ -69,22 +83,41 @@ def read_slide(request: Request) -> Iterator[Message]:
     """Read a Slide: once `Measured`, then `Tiles`, then `Done`."""
     stage = "open"
     blur = None
+    spent = Spent()
+    since = _now()
     try:
         for message in _read(request):
             if isinstance(message, Measured):
                 stage, blur = "read", message.scores["blur"]
-            elif isinstance(message, Tiles) and blur is not None:
+                message = replace(message, spent=_since(since))
+            elif blur is not None:
                 blur[message.rows] = tissue.blur_scores(message.pixels)
+                spent += _since(since)
             yield message
+            since = _now()  # it waited here until the Encoder had room
     except TrephineError as error:
         yield Done(stage=stage, error=error)
     except Exception as error:  # one bad Slide never stops the batch
         yield Done(stage=stage, error=SlideUnreadable(f"{type(error).__name__}: {error}"))
     else:
-        yield Done(blur=blur)
+        yield Done(blur=blur, spent=spent + _since(since))
 
 
-def _read(request: Request) -> Iterator[Message]:
+def _now() -> Spent:
+    """Seconds on the clock, and bytes that this process has asked of files so far."""
+    try:
+        said = Path("/proc/self/io").read_text().split()[1]  # rchar
+    except OSError:
+        said = "0"  # no Linux: bytes stay unknown
+    return Spent(time.perf_counter(), int(said))
+
+
+def _since(start: Spent) -> Spent:
+    now = _now()
+    return Spent(now.seconds - start.seconds, now.bytes - start.bytes)
+
+
+def _read(request: Request) -> Iterator[Measured | Tiles]:
     slide, tiling, root = request.slide, request.tiling, request.root
     size_bytes, mtime_ns = file_stamp(slide.path)
     fingerprint = slide_files.fingerprint(slide.path)

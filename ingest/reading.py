@@ -24,6 +24,14 @@ BLURRED = 0.5  # a tile with a higher blur score counts as out of focus
 PENNED = 0.1  # a tile with a larger share of ink counts as marked
 
 
+Shard = tuple[int, int]  # (i, n): part i of n, counted from 1
+
+
+def in_shard(slide_key: str, shard: Shard | None) -> bool:
+    """Whether a Slide belongs to a fixed part of all Slides; to None belongs every one."""
+    return shard is None or int(slide_key, 16) % shard[1] == shard[0] - 1
+
+
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """One Slide to read, and what the store may already have of it."""
@@ -32,6 +40,7 @@ class Request:
     slide: ArchiveSlide
     tiling: Tiling
     encoder_id: str
+    shard: Shard | None = None
 
 
 @dataclass(frozen=True)
@@ -72,6 +81,7 @@ class Done:
 
     blur: np.ndarray | None = None  # float16 (N,)
     spent: Spent = Spent()  # on reading tiles
+    elsewhere: bool = False  # the Slide belongs to another shard
     stage: str = ""
     error: TrephineError | None = None
 
@@ -87,6 +97,9 @@ def read_slide(request: Request) -> Iterator[Message]:
     since = _now()
     try:
         for message in _read(request):
+            if isinstance(message, Done):
+                yield message
+                return
             if isinstance(message, Measured):
                 stage, blur = "read", message.scores["blur"]
                 message = replace(message, spent=_since(since))
@@ -117,12 +130,15 @@ def _since(start: Spent) -> Spent:
     return Spent(now.seconds - start.seconds, now.bytes - start.bytes)
 
 
-def _read(request: Request) -> Iterator[Measured | Tiles]:
+def _read(request: Request) -> Iterator[Message]:
     slide, tiling, root = request.slide, request.tiling, request.root
     size_bytes, mtime_ns = file_stamp(slide.path)
     fingerprint = slide_files.fingerprint(slide.path)
     with slides.open_slide(slide.path, mpp=slide.mpp) as reader:
         key = slide_files.slide_key(fingerprint, reader.mpp)
+        if not in_shard(key, request.shard):
+            yield Done(elsewhere=True)
+            return
         found = find_tiles(reader, tiling)
         is_published = arrays.has(root, key, tiling.tiling_id, request.encoder_id)
         if is_published or layout.tiles_dir(root, key, tiling.tiling_id).exists():

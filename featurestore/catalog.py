@@ -31,6 +31,7 @@ _FOLDS = {
     "cohorts": ["fold_cohorts", "fold_cohort_slides"],
     "failures": ["fold_failures", "fold_mended"],
     "ingest_times": ["fold_ingest_times"],
+    "golden_tiles": ["fold_golden_tiles"],
 }
 _VIEWS = ["case_reports", "slide_quality", "bags", "slide_overview", "cohort_bags"]
 

@@ -112,6 +112,13 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         "device": _TEXT,
         "measured_at": _UTC,
     },
+    "golden_tiles": {
+        "encoder_id": _TEXT,
+        "vector": pl.List(pl.Float32),
+        "precision": _TEXT,
+        "device": _TEXT,
+        "kept_at": _UTC,
+    },
 }
 
 

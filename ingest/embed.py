@@ -17,6 +17,7 @@ from featurestore.store import FeatureStore
 from featurestore.types import Tiling, content_id
 from ingest.archive import MOST_ATTEMPTS, ArchiveSlide, is_unchanged
 from ingest.encoders import Encoder
+from ingest.golden import check_golden_tile
 from ingest.reading import (
     BLURRED,
     Measured,
@@ -99,6 +100,7 @@ def ingest(
     started = time.monotonic()
     if shard is None:
         catalog.fold(store.root)  # adopt what a killed ingest published without a row
+    check_golden_tile(store, encoder)
     sorted_out = _sort_out(store, archive, tiling, encoder, retry_failed, shard)
     todo, moved = sorted_out.todo, sorted_out.moved
     progress("slide", len(archive) - len(todo))

@@ -19,7 +19,7 @@ import zarr
 from zarr.codecs import Crc32cCodec
 
 from featurestore import layout
-from featurestore.errors import StoreDamaged
+from featurestore.errors import StoreDamaged, writing
 from featurestore.types import Tiling
 
 
@@ -80,14 +80,15 @@ def publish(root: Path, arrays: SlideArrays) -> int:
     if target.exists():
         return 0
     work = layout.tmp_dir(root) / f"{arrays.slide_key}-{uuid.uuid4().hex[:12]}"
-    try:
-        write(work, arrays)
-        n_bytes = sum(file.stat().st_size for file in work.rglob("*") if file.is_file())
-        with contextlib.suppress(FileExistsError):
-            publish_folder(work, target)
-        return n_bytes
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    with writing(root):
+        try:
+            write(work, arrays)
+            n_bytes = sum(file.stat().st_size for file in work.rglob("*") if file.is_file())
+            with contextlib.suppress(FileExistsError):
+                publish_folder(work, target)
+            return n_bytes
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
 
 
 def publish_folder(work: Path, target: Path) -> None:

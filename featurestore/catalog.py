@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import random
 import re
 import threading
@@ -18,9 +20,10 @@ import polars as pl
 
 import sql
 from featurestore import arrays, layout, ledger
-from featurestore.errors import CatalogBusy, QueryRefused, StoreVersionMismatch
+from featurestore.errors import CatalogBusy, QueryRefused, StoreVersionMismatch, writing
 
 LOCK_TIMEOUT_S = 30.0
+_DISK = (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT, errno.EIO)
 
 # The statements that fold one ledger file in, by kind; each reads the file named $file.
 _FOLDS = {
@@ -72,7 +75,7 @@ def writer(root: Path, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[duckdb.Duc
     """Open the catalog to write, in one transaction; close it before anything slow."""
     with _connect(path_of(root), timeout_s=timeout_s) as con:
         _check_version(con)
-        with _transaction(con):
+        with writing(root), _disk_errors(), _transaction(con):
             yield con
 
 
@@ -278,6 +281,10 @@ def _connect(
             break
         except (duckdb.IOException, duckdb.ConnectionException) as error:
             message = str(error)
+            if not read_only:
+                with writing(path.parent), _disk_errors():
+                    if any(os.strerror(n) in message for n in _DISK):
+                        raise
             if "lock" not in message and "different configuration" not in message:
                 raise StoreVersionMismatch(
                     f"{path} cannot be opened: {_first_line(error)}"
@@ -293,6 +300,18 @@ def _connect(
         yield con
     finally:
         con.close()
+
+
+@contextmanager
+def _disk_errors() -> Iterator[None]:
+    """Raise DuckDB's words about a full or read-only disk as the OSError they are."""
+    try:
+        yield
+    except duckdb.Error as error:
+        found = [n for n in _DISK if os.strerror(n) in str(error)]
+        if not found:
+            raise
+        raise OSError(found[0], os.strerror(found[0])) from error
 
 
 @contextmanager

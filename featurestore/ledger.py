@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import time
 import uuid
@@ -12,6 +13,7 @@ from typing import Any
 import polars as pl
 
 from featurestore import layout
+from featurestore.errors import writing
 
 _UTC = pl.Datetime("us")
 _TEXT, _REAL, _INT, _DAY, _FLAG = pl.String, pl.Float64, pl.Int64, pl.Date, pl.Boolean
@@ -134,14 +136,20 @@ def append(root: Path, kind: str, rows: Sequence[Mapping[str, Any]]) -> Path:
     columns = {name: [row.get(name) for row in rows] for name in schema}
     frame = pl.DataFrame(columns, schema=schema, strict=True)
     folder = layout.ledger_dir(root, kind)
-    folder.mkdir(parents=True, exist_ok=True)
     name = f"{time.time_ns() // 1000:017d}-{os.getpid()}-{uuid.uuid4().hex[:8]}.parquet"
     work = layout.tmp_dir(root) / name
-    with work.open("wb") as file:
-        frame.write_parquet(file)
-        file.flush()
-        os.fsync(file.fileno())
-    return work.rename(folder / name)
+    buffer = io.BytesIO()  # a full disk is then an OSError, not one of polars
+    frame.write_parquet(buffer)
+    with writing(root):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with work.open("wb") as file:
+                file.write(buffer.getbuffer())
+                file.flush()
+                os.fsync(file.fileno())
+            return work.rename(folder / name)
+        finally:
+            work.unlink(missing_ok=True)
 
 
 def files(root: Path, kind: str) -> list[Path]:

@@ -105,14 +105,13 @@ def ingest(
     todo, moved = sorted_out.todo, sorted_out.moved
     progress("slide", len(archive) - len(todo))
     writer = _Writer(store, encoder, tiling, sorted_out.attempts, progress, folds=shard is None)
-    writer.record(
-        {
-            "slides": [row | {"ingested_at": catalog.now()} for row in moved.values()],
-            "cases": [slide.case_row() for slide in archive if slide.slide_id in moved],
-        }
-    )
     reading = _Reading(store, todo, encoder, tiling, workers, shard, progress, new_reader)
+    corrected = {
+        "slides": [row | {"ingested_at": catalog.now()} for row in moved.values()],
+        "cases": [slide.case_row() for slide in archive if slide.slide_id in moved],
+    }
     try:
+        writer.record(corrected)
         with reading as items:
             _embed(items, encoder, writer)
     finally:
@@ -420,11 +419,6 @@ class _Writer:
                     self._commit()
                     last = time.monotonic()
             self._commit()
-        except OSError as error:
-            self._error = TrephineError(
-                f"cannot write to the store {self._store.root}: {error}. Finished slides are kept; "
-                "mend it and run the same command again."
-            )
         except BaseException as error:  # raised again in the caller's thread
             self._error = error
 

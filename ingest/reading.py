@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -21,6 +24,7 @@ from ingest.tiling import find_tiles
 
 SILENCE_S = 300.0  # a reader that says nothing for so long hangs
 BLURRED = 0.5  # a tile with a higher blur score counts as out of focus
+ONE_THREAD = ("VIPS_CONCURRENCY", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS")
 PENNED = 0.1  # a tile with a larger share of ink counts as marked
 
 
@@ -199,6 +203,23 @@ def serve(connection: Connection) -> None:
         return
 
 
+_ENVIRONMENT = threading.Lock()
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Start a process whose libraries keep to one thread: the Encoder needs the cores."""
+    with _ENVIRONMENT:
+        before = dict(os.environ)
+        os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
+        try:
+            yield
+        finally:
+            for name in ONE_THREAD:
+                os.environ.pop(name)
+                os.environ.update({name: before[name]} if name in before else {})
+
+
 class ReaderProcess:
     """A process that reads one Slide after the other, and is replaced when it dies or hangs.
 
@@ -249,6 +270,7 @@ class ReaderProcess:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=self._target, args=(theirs,), daemon=True)
-        self._process.start()
+        with _one_thread_each():
+            self._process.start()
         theirs.close()
         return self._connection

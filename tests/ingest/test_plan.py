@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from ingest_stores import content
 
 import cli
 from featurestore import catalog
@@ -21,14 +21,6 @@ from ingest.encoders import load
 
 TINY = "timm:test_vit"
 TILES = 4  # of a slide
-
-
-def content(folder: Path) -> dict[str, str]:
-    return {
-        str(path): hashlib.blake2b(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
 
 
 def write(path: Path, green: int, mpp: float | None = 0.5, side: int = 1800) -> None:

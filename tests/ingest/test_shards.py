@@ -5,38 +5,21 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 from click.testing import CliRunner
+from ingest_stores import Here, same
 from test_embed import Recorder, plain, slide, write
 
 import cli
 from featurestore import arrays, catalog
 from featurestore.store import FeatureStore
 from featurestore.types import Tiling
-from ingest import embed, reading
+from ingest import embed
 from ingest.archive import read_archive
 
 SLIDES = 6
-TABLES = {
-    "slides": "* exclude (ingested_at)",
-    "cases": "*",
-    "tilings": "*",
-    "encoders": "*",
-    "embeddings": "* exclude (embedded_at)",
-    "failures": "item, stage, reason, slide_id",
-    "ingest_times": "slide_key, tiling_id, encoder_id, stage, tiles",
-}
-
-
-class Here(reading.ReaderProcess):
-    """Reads in the calling thread: a process takes seconds to start."""
-
-    def read(self, request: reading.Request) -> Iterator[reading.Message]:
-        return reading.read_slide(request)
 
 
 @pytest.fixture(scope="module")
@@ -48,27 +31,6 @@ def slides(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("torn", "worn"):
         (folder / f"{name}.svs").write_bytes(b"II*\0 no slide")
     return folder
-
-
-def same(a: FeatureStore, b: FeatureStore) -> None:
-    """The same rows but for times, and the same arrays."""
-    for table, columns in TABLES.items():
-        query = f"select {columns} from {table} order by all"
-        assert a.sql(query).rows() == b.sql(query).rows(), table
-    ids = sorted(arrays.published(a.root))
-    assert ids == sorted(arrays.published(b.root))
-    for slide_key, tiling_id, encoder_id in ids:
-        one, other = (
-            {
-                "embeddings": arrays.read_embeddings(s.root, slide_key, tiling_id, encoder_id),
-                "thumbnail": arrays.read_thumbnail(s.root, slide_key),
-                **arrays.read_tiles(s.root, slide_key, tiling_id),
-            }
-            for s in (a, b)
-        )
-        for name in one:
-            np.testing.assert_array_equal(one[name], other[name])
-        assert arrays.attributes(a.root, slide_key) == arrays.attributes(b.root, slide_key)
 
 
 def test_shards_and_an_adoption_equal_one_ingest(slides: Path, tmp_path: Path) -> None:

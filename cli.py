@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -339,21 +340,38 @@ def _print_ingest(done: Any, n_slides: int, encoder: Any, shard: str | None) -> 
         f"{n_slides} slides in {_duration(done.seconds)}: {done.embedded} embedded, "
         f"{done.tiles:,} tiles{rate}; {done.known} known"
         + (f", {done.updated} with new metadata" if done.updated else "")
+        + (f", {len(done.failures)} failed" if done.failures else "")
         + (f", {done.given_up} given up after three tries" if done.given_up else "")
         + (f", {done.elsewhere} of other shards" if done.elsewhere else "")
     )
     click.echo(f"encoder {encoder.name}, weights {encoder.weights}, id {encoder.encoder_id}")
-    for slide_id, reason in done.without_tiles.items():
-        click.echo(f"no tiles: {slide_id}: {reason}")
-    for slide_id, reason in done.failures.items():
-        click.echo(f"failed: {slide_id}: {reason}")
+    if done.tiles:
+        click.echo(f"{'stage':8}{'at work':>12}{'tiles/s':>10}{'bytes':>12}")
+    for stage, spent in done.stages.items() if done.tiles else ():
+        rate = done.tiles / max(spent.seconds, 1e-9)
+        click.echo(f"{stage:8}{spent.seconds:10.1f} s{rate:10.1f}{_size(spent.bytes):>12}")
+    _print_reasons("no tiles", done.without_tiles)
+    _print_reasons("failed", done.failures)
     if done.failures:
         click.echo(
             f"{len(done.failures)} failed and are tried again by the next call. "
             "List them with: trephine sql 'from failures'"
         )
+    if done.given_up:
+        click.echo("To try again what failed three times, add: --retry-failed")
     next_command = "ingest --adopt-only" if shard else "label REPORTS"
     click.echo(f"Next: trephine {next_command}")
+
+
+def _print_reasons(what: str, reasons: Mapping[str, str]) -> None:
+    """Print a line a slide, or a line a reason where several slides share it."""
+    alike: dict[str, list[str]] = {}
+    for slide_id, reason in reasons.items():
+        alike.setdefault(re.sub(r"'[^']*'|\d+", "", reason), []).append(slide_id)
+    for names in alike.values():
+        others = f" ({len(names) - 1} more like this: {', '.join(names[1:4])}" if names[1:] else ""
+        others += (", ..." if names[4:] else "") + (")" if others else "")
+        click.echo(f"{what}: {names[0]}: {reasons[names[0]]}{others}")
 
 
 @main.command()

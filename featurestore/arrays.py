@@ -19,7 +19,7 @@ import zarr
 from zarr.codecs import Crc32cCodec
 
 from featurestore import layout
-from featurestore.errors import StoreDamaged
+from featurestore.errors import StoreDamaged, writing
 from featurestore.types import Tiling
 
 
@@ -59,11 +59,14 @@ def row_order(slide_key: str, coords: np.ndarray) -> np.ndarray:
     return np.lexsort((rows[:, 1], rows[:, 0], hashes)) if len(rows) else np.empty(0, np.int64)
 
 
-def publish(root: Path, arrays: SlideArrays) -> None:
+def publish(root: Path, arrays: SlideArrays) -> int:
     """Write what the store lacks of a Slide: its group, its Tiling or its Embeddings.
 
     Work happens in tmp/, is flushed to disk, and appears by one rename. A rename that meets a
     finished target discards its own work: both were made from the same pixels.
+
+    Returns:
+        Bytes written.
     """
     group = layout.group_dir(root, arrays.slide_key)
     tiling = group / arrays.tiling.tiling_id
@@ -75,14 +78,17 @@ def publish(root: Path, arrays: SlideArrays) -> None:
     else:
         target, write = embedding, _write_embeddings
     if target.exists():
-        return
+        return 0
     work = layout.tmp_dir(root) / f"{arrays.slide_key}-{uuid.uuid4().hex[:12]}"
-    try:
-        write(work, arrays)
-        with contextlib.suppress(FileExistsError):
-            publish_folder(work, target)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    with writing(root):
+        try:
+            write(work, arrays)
+            n_bytes = sum(file.stat().st_size for file in work.rglob("*") if file.is_file())
+            with contextlib.suppress(FileExistsError):
+                publish_folder(work, target)
+            return n_bytes
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
 
 
 def publish_folder(work: Path, target: Path) -> None:

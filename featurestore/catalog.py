@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import random
 import re
 import threading
@@ -18,9 +20,10 @@ import polars as pl
 
 import sql
 from featurestore import arrays, layout, ledger
-from featurestore.errors import CatalogBusy, QueryRefused, StoreVersionMismatch
+from featurestore.errors import CatalogBusy, QueryRefused, StoreVersionMismatch, writing
 
 LOCK_TIMEOUT_S = 30.0
+_DISK = (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT, errno.EIO)
 
 # The statements that fold ledger files in, by kind; each reads the file, or the files, named $file.
 _FOLDS = {
@@ -30,6 +33,8 @@ _FOLDS = {
     "labels": ["fold_targets", "fold_labels", "drop_best_labels", "pick_best_labels"],
     "cohorts": ["fold_cohorts", "fold_cohort_slides"],
     "failures": ["fold_failures", "fold_mended"],
+    "ingest_times": ["fold_ingest_times"],
+    "golden_tiles": ["fold_golden_tiles"],
 }
 _VIEWS = ["case_reports", "slide_quality", "bags", "slide_overview", "cohort_bags"]
 
@@ -70,7 +75,7 @@ def writer(root: Path, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[duckdb.Duc
     """Open the catalog to write, in one transaction; close it before anything slow."""
     with _connect(path_of(root), timeout_s=timeout_s) as con:
         _check_version(con)
-        with _transaction(con):
+        with writing(root), _disk_errors(), _transaction(con):
             yield con
 
 
@@ -93,6 +98,13 @@ def fold(
     found = arrays.published(root) if published is None else published
     with writer(root, timeout_s) as con:
         return _fold_ledger(con, root) + _fold_arrays(con, root, found) + _fold_runs(con, root)
+
+
+def unfolded(root: Path, kind: str) -> pl.DataFrame:
+    """Read the ledger's rows of a kind that the catalog does not know yet, in the order said."""
+    with reader(root) as con:
+        done = con.execute("select name from ledger_files where kind = ?", [kind]).fetchall()
+    return ledger.read(root, kind, but={row[0] for row in done})
 
 
 def query(
@@ -271,6 +283,10 @@ def _connect(
             break
         except (duckdb.IOException, duckdb.ConnectionException) as error:
             message = str(error)
+            if not read_only:
+                with writing(path.parent), _disk_errors():
+                    if any(os.strerror(n) in message for n in _DISK):
+                        raise
             if "lock" not in message and "different configuration" not in message:
                 raise StoreVersionMismatch(
                     f"{path} cannot be opened: {_first_line(error)}"
@@ -286,6 +302,18 @@ def _connect(
         yield con
     finally:
         con.close()
+
+
+@contextmanager
+def _disk_errors() -> Iterator[None]:
+    """Raise DuckDB's words about a full or read-only disk as the OSError they are."""
+    try:
+        yield
+    except duckdb.Error as error:
+        found = [n for n in _DISK if os.strerror(n) in str(error)]
+        if not found:
+            raise
+        raise OSError(found[0], os.strerror(found[0])) from error
 
 
 @contextmanager

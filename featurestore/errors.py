@@ -1,5 +1,9 @@
 """The errors of trephine: each says what was got, what was expected and what to do next."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 
 class TrephineError(Exception):
     """Base of every error a user can cause or mend; the command line prints it and exits with 1."""
@@ -45,6 +49,10 @@ class StoreDamaged(TrephineError):
     """An array on disk is shorter, longer or other than its metadata says."""
 
 
+class StoreUnwritable(TrephineError):
+    """The store's disk is full, read-only or gone."""
+
+
 class StoreVersionMismatch(TrephineError):
     """The store was written by an older or newer version of the code."""
 
@@ -75,3 +83,19 @@ class RunNotFound(TrephineError, LookupError):
 
 class TrainError(TrephineError):
     """A cohort cannot be trained on as asked."""
+
+
+@contextmanager
+def writing(root: Path) -> Iterator[None]:
+    """Tell a full or read-only disk in one sentence.
+
+    Raises:
+        StoreUnwritable: the system refused to write.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StoreUnwritable(
+            f"cannot write to the store {root}: {error}. "
+            "What is finished is kept; mend it and run the same command again."
+        ) from error

@@ -5,7 +5,16 @@ from pathlib import Path
 FORMAT_VERSION = 1
 
 CATALOG = "catalog.duckdb"
-LEDGER_KINDS = ("slides", "cases", "reports", "labels", "cohorts", "failures")
+LEDGER_KINDS = (
+    "slides",
+    "cases",
+    "reports",
+    "labels",
+    "cohorts",
+    "failures",
+    "ingest_times",
+    "golden_tiles",
+)
 SCORES = ("tissue", "blur", "pen")
 
 COORDS_DTYPE = "<i4"  # level-0 corners, columns (x, y)

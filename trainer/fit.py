@@ -25,7 +25,7 @@ from featurestore.errors import ConfigError, TrainError
 from featurestore.store import FeatureStore
 from featurestore.types import Target, content_id
 from trainer import bags as sampling
-from trainer import evaluate, plots, runs
+from trainer import evaluate, runs
 from trainer.config import Loss, loss_of, n_steps
 from trainer.config import TrainConfig as TrainConfig
 from trainer.model import BagModel, compute_threads
@@ -121,6 +121,8 @@ def train(
         }
         if gone_on:
             record["notes"].append(f"it was broken off and went on from step {gone_on}")
+        from trainer import plots  # slow to import, and the first step need not wait for it
+
         runs.write_record(work, record, predicted)
         plots.save_figures(work, predicted.filter(pl.col("split") == "test"), target)
         (work / STATE).unlink()

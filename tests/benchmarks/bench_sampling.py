@@ -1,0 +1,68 @@
+"""R2 of block against exact bags over seeds, on the synthetic archive.
+
+    make demo && python tests/benchmarks/bench_sampling.py [--store build/demo/store] [--seeds 5]
+
+A block is one read of consecutive rows, which lie in a random order; an exact bag is any subset.
+Both are measured against the labels and, where truth.csv is at hand, against the true cellularity.
+Runs go to a copy of the store. Seeds change bags and weights, not the 30 test slides nor the order
+of their rows, so the standard error over seeds knows nothing of another archive.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from featurestore.store import FeatureStore
+from trainer import TrainConfig, train
+from trainer.evaluate import r2
+
+
+def main() -> None:
+    """Print R2 of both ways for every seed, and the difference of their means."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser.add_argument("--store", type=Path, default=Path("build/demo/store"))
+    parser.add_argument("--cohort", default="demo")
+    parser.add_argument("--bag-size", type=int, default=16)
+    parser.add_argument("--seeds", type=int, default=5)
+    args = parser.parse_args()
+    if not args.store.exists():
+        sys.exit(f"{args.store} is not there. Make it with: make demo")
+    truth_file = args.store.parent / "archive" / "truth.csv"
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        store = FeatureStore(shutil.copytree(args.store, Path(folder) / "store"))
+        for seed in range(args.seeds):
+            row: dict[str, float] = {"seed": seed}
+            for way in ("block", "exact"):
+                config = TrainConfig(
+                    cohort=args.cohort, bag_size=args.bag_size, seed=seed, sampling=way
+                )
+                run = train(store, config)
+                test = run.predictions.filter(pl.col("split") == "test")
+                row[f"{way}_r2"] = r2(test["truth"].to_numpy(), test["mean"].to_numpy())
+                if truth_file.exists():
+                    true = pl.read_csv(truth_file).select("slide_id", "cellularity")
+                    both = test.join(true, on="slide_id")
+                    row[f"{way}_true_r2"] = r2(
+                        both["cellularity"].to_numpy(), both["mean"].to_numpy()
+                    )
+            rows.append(row)
+    table = pl.DataFrame(rows)
+    print(table)
+    difference = (table["block_r2"] - table["exact_r2"]).to_numpy()
+    error = difference.std(ddof=1) / np.sqrt(len(difference)) if len(difference) > 1 else np.nan
+    print(
+        f"block {table['block_r2'].mean():.4f}, exact {table['exact_r2'].mean():.4f}, "
+        f"difference {difference.mean():+.4f} with standard error {error:.4f}"
+    )
+
+
+if __name__ == "__main__":
+    main()

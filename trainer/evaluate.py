@@ -7,10 +7,6 @@ from itertools import pairwise
 
 import numpy as np
 import polars as pl
-from sklearn.linear_model import RidgeCV
-from sklearn.metrics import roc_auc_score
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from featurestore.store import FeatureStore
 from featurestore.types import Target
@@ -59,6 +55,8 @@ def metrics(
         low, high = np.percentile(known, [2.5, 97.5]) if len(known) else (np.nan, np.nan)
         values |= {name: float(value), f"{name}_low": float(low), f"{name}_high": float(high)}
     if target.kind == "binary" and len(np.unique(truth)) == 2:
+        from sklearn.metrics import roc_auc_score  # slow to import: the first step need not wait
+
         values["auc"] = float(roc_auc_score(truth > target.low, predicted))
     return values
 
@@ -222,6 +220,10 @@ def ridge_floor(
     Returns:
         Predictions in the Target's units, shape (N,).
     """
+    from sklearn.linear_model import RidgeCV  # slow to import: the first step need not wait
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     model = make_pipeline(StandardScaler(), RidgeCV(alphas=np.logspace(-1, 6, 22)))
     model.fit(mean_embeddings(store, train), train["value"].to_numpy())
     predicted = np.asarray(model.predict(mean_embeddings(store, test)))

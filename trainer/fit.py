@@ -124,7 +124,9 @@ def train(
         from trainer import plots  # slow to import, and the first step need not wait for it
 
         runs.write_record(work, record, predicted)
-        plots.save_figures(work, predicted.filter(pl.col("split") == "test"), target)
+        tested = predicted.filter(pl.col("split") == "test")
+        whose = parts["test"].select("slide_id", "patient_id")
+        plots.save_figures(work, tested.join(whose, on="slide_id"), target)
         (work / STATE).unlink()
         path = store.publish_run(work, run_id)
     return runs.Run(record=record, path=path, predictions=predicted)
@@ -463,10 +465,8 @@ def _predict_parts(
     truth = parts["test"]["value"].to_numpy().astype(np.float64)
     fitted = pl.concat([parts["train"], parts["validation"]])
     floor = evaluate.ridge_floor(store, fitted, parts["test"], target)
-    metrics["ridge_test"] = {
-        "r2": evaluate.r2(truth, floor),
-        "mae": float(np.abs(floor - truth).mean()),
-    }
+    patients = parts["test"]["patient_id"].to_numpy()
+    metrics["ridge_test"] = evaluate.metrics(truth, floor, patients, target)
     return pl.concat(frames), {split: evaluate.finite(values) for split, values in metrics.items()}
 
 

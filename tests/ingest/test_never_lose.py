@@ -200,7 +200,7 @@ def test_two_ingests_training_and_sql_at_the_same_time_are_safe(
     seen = []
     while any(process.poll() is None for process in processes):
         seen.append(store.sql("select count(*) from bags").item())
-        time.sleep(0.05)
+        time.sleep(0.5)  # a reader that never pauses keeps every writer waiting
     ended = [(process.communicate(), process.returncode) for process in processes]
     assert [code for _, code in ended] == [3, 3, 0], ended
     assert seen == sorted(seen)

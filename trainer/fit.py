@@ -26,6 +26,7 @@ from featurestore.store import FeatureStore
 from featurestore.types import Target, content_id
 from trainer import bags as sampling
 from trainer import evaluate, runs
+from trainer.adamw import AdamW
 from trainer.config import Loss, loss_of, n_steps
 from trainer.config import TrainConfig as TrainConfig
 from trainer.model import BagModel, compute_threads
@@ -228,24 +229,24 @@ class Learner:
 
     def __init__(self, model: BagModel, loss: Loss, config: TrainConfig, steps: int) -> None:
         self.model, self.loss, self.clip, self.patience = model, loss, config.clip, config.patience
-        self.optimizer = torch.optim.AdamW(
-            _parameter_groups(model, config.weight_decay), lr=config.lr
-        )
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer, lambda step: _schedule(step, steps, config.warm_up)
-        )
+        self.optimizer = AdamW(model.parameters(), config.weight_decay)
+        self._rate = lambda step: config.lr * _schedule(step, steps, config.warm_up)
         self.best: dict[str, Any] = {"loss": math.inf, "step": 0, "waited": 0, "weights": None}
 
     def step(self, x: Tensor, mask: Tensor, y: Tensor) -> Tensor:
         """Learn from one batch; return its loss, not waiting for a GPU."""
         scores = self.model(x.float(), mask)
         value = bag_loss(self.loss, scores, self.model.value(scores), y)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         value.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
-        self.optimizer.step()
-        self.schedule.step()
+        self.optimizer.step(self.lr)
         return value.detach()
+
+    @property
+    def lr(self) -> float:
+        """Learning rate of the next step."""
+        return self._rate(self.optimizer.steps)
 
     def judge(self, step: int, loss: float) -> None:
         """Keep the weights where the validation loss is the lowest so far."""
@@ -266,7 +267,6 @@ class Learner:
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
             "best": self.best,
             "rng": torch.get_rng_state(),
             "rng_cuda": torch.cuda.get_rng_state(self.model.shift.device) if cuda else None,
@@ -276,7 +276,6 @@ class Learner:
         """Set what `state` gave."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
         self.best = state["best"]
         torch.set_rng_state(state["rng"].cpu())
         if state["rng_cuda"] is not None:
@@ -337,7 +336,7 @@ def _fit(
                 "steps": steps,
                 "epoch": step / per_epoch,
                 "loss": mean_loss,
-                "lr": learner.schedule.get_last_lr()[0],
+                "lr": learner.lr,
                 "bags_per_s": n_bags / spent,
                 "seconds": time.perf_counter() - began,
                 **validation.measure(model),
@@ -390,15 +389,6 @@ def _schedule(step: int, steps: int, warm_up: float) -> float:
     if step < rising:
         return (step + 1) / rising
     return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
-
-
-def _parameter_groups(model: BagModel, weight_decay: float) -> list[dict[str, Any]]:
-    weights = [p for p in model.parameters() if p.ndim > 1]
-    biases = [p for p in model.parameters() if p.ndim <= 1]
-    return [
-        {"params": weights, "weight_decay": weight_decay},
-        {"params": biases, "weight_decay": 0.0},
-    ]
 
 
 class _Validation:

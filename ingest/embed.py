@@ -58,7 +58,8 @@ class _Job:
 
     slide: ArchiveSlide
     row: dict[str, Any]  # of table slides
-    arrays: arrays.SlideArrays | None = None  # None: published already, only the row is new
+    arrays: arrays.SlideArrays | None = None  # until they are published
+    tiles: int | None = None  # None: published before, only the row is new
     left: int = 0  # tiles still to embed
     error: TrephineError | None = None
     stage: str = ""
@@ -278,7 +279,7 @@ class _Reading:
                 job.row, job.why_none = message.row, message.why_none
                 job.spent["open"] = message.spent
                 if message.thumbnail is not None:
-                    job.left = len(message.coords)
+                    job.left = job.tiles = len(message.coords)
                     job.arrays = self._arrays(message)
                 job.row["blurred_share"] = share(message.scores["blur"] > BLURRED)
             elif isinstance(message, Tiles):
@@ -390,7 +391,8 @@ class _Writer:
         self._folds = folds
         self._store, self._encoder, self._tiling = store, encoder, tiling
         self._attempts = attempts
-        self._queue: queue.Queue[_Job | None] = queue.Queue()
+        # bounded: a disk slower than the encoder must hold it up, not fill the memory
+        self._queue: queue.Queue[_Job | None] = queue.Queue(maxsize=COMMIT_SLIDES)
         self._done: list[_Job] = []
         self._summary = IngestSummary()
         self._error: BaseException | None = None
@@ -398,16 +400,23 @@ class _Writer:
         self._thread.start()
 
     def put(self, job: _Job) -> None:
+        self._offer(job)
         if self._error:
             raise self._error
-        self._queue.put(job)
 
     def finish(self) -> IngestSummary:
-        self._queue.put(None)
+        self._offer(None)
         self._thread.join()
         if self._error:
             raise self._error
         return self._summary
+
+    def _offer(self, job: _Job | None) -> None:
+        while self._thread.is_alive():
+            try:
+                return self._queue.put(job, timeout=0.2)
+            except queue.Full:
+                continue
 
     def _run(self) -> None:
         last = time.monotonic()
@@ -427,20 +436,20 @@ class _Writer:
             began = time.perf_counter()
             n_bytes = arrays.publish(self._store.root, job.arrays)
             job.spent["write"] = Spent(time.perf_counter() - began, n_bytes)
+        job.arrays = None  # the row waits for its commit; the arrays need not
         seen = self._summary
         if job.error:
             reasons = seen.failures | {job.slide.slide_id: str(job.error)}
             self._summary = replace(seen, failures=reasons)
             self.progress("failed", 1)
-        elif job.arrays is None:  # recognised by content
+        elif job.tiles is None:  # recognised by content
             self._summary = replace(seen, known=seen.known + 1)
         else:
-            n = len(job.arrays.coords)
             empty = {job.slide.slide_id: job.why_none} if job.why_none else {}
             self._summary = replace(
                 seen,
                 embedded=seen.embedded + 1,
-                tiles=seen.tiles + n,
+                tiles=seen.tiles + job.tiles,
                 without_tiles=seen.without_tiles | empty,
                 stages={s: seen.stages.get(s, Spent()) + job.spent[s] for s in STAGES},
             )
@@ -472,12 +481,12 @@ class _Writer:
                 "stage": stage,
                 "seconds": spent.seconds,
                 "bytes": spent.bytes,
-                "tiles": len(job.arrays.coords),
+                "tiles": job.tiles,
                 "device": self._encoder.device,
                 "measured_at": now,
             }
             for job in good
-            if job.arrays is not None  # else it was published before: nothing was measured
+            if job.tiles is not None  # else it was published before: nothing was measured
             for stage, spent in job.spent.items()
         ]
         self.record(

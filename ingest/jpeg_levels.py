@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -109,7 +108,9 @@ class JpegReader:
         self._descriptor, self._level, self._strict = descriptor, level, strict
         self._side = (level.tile_px[0] // scale, level.tile_px[1] // scale)
         self._size = tuple(max(1, side // scale) for side in level.size_px)
-        self._held: dict[tuple[int, int], np.ndarray] = {}  # tiles of the last read
+        self._held: dict[int, tuple[range, np.ndarray]] = {}  # the last read: rows of whole tiles
+        self._spare: list[np.ndarray] = []  # rows of the read before, to be written over
+        self._tile_pixels = np.empty((self._side[1], self._side[0], 3), np.uint8)
 
     def read(self, x: int, y: int, width: int, height: int) -> np.ndarray:
         """Pixels of a rectangle, uint8 [height, width, 3]; beyond the level its edge goes on.
@@ -123,34 +124,52 @@ class JpegReader:
             raise ValueError(f"({x}, {y}) px lies outside a level of {self._size} px")
         across, down = self._side
         columns = range(x // across, -(-right // across))
-        held = {}
-        for row in range(y // down, -(-bottom // down)):
-            places = [(row, column) for column in columns]
-            held.update({place: self._held[place] for place in places if place in self._held})
-            held.update(self._decode([place for place in places if place not in self._held]))
-        self._held = held
+        rows = range(y // down, -(-bottom // down))
+        self._spare = [pixels for row, (_, pixels) in self._held.items() if row not in rows]
+        self._held = {row: self._row(row, columns) for row in rows}
         out = np.empty((height, width, 3), np.uint8)
-        for (row, column), tile in held.items():
-            left, top = column * across - x, row * down - y
-            part = out[max(top, 0) : min(top + down, bottom - y),
-                       max(left, 0) : min(left + across, right - x)]  # fmt: skip
-            part[:] = tile[max(-top, 0) :, max(-left, 0) :][: part.shape[0], : part.shape[1]]
+        for row, (held, pixels) in self._held.items():
+            top, left = row * down - y, x - held.start * across
+            part = out[max(top, 0) : min(top + down, bottom - y), : right - x]
+            part[:] = pixels[max(-top, 0) :, left:][: len(part), : right - x]
         out[bottom - y :] = out[bottom - y - 1]
         out[:, right - x :] = out[:, right - x - 1 : right - x]
         return out
 
-    def _decode(
-        self, places: list[tuple[int, int]]
-    ) -> Iterator[tuple[tuple[int, int], np.ndarray]]:
-        """Tiles of one row; those that lie side by side in the file come by one read."""
+    def _row(self, row: int, columns: range) -> tuple[range, np.ndarray]:
+        """A row of tiles side by side that has these columns at least, and its columns."""
+        held, before = self._held.get(row, (range(0), self._tile_pixels))
+        kept = range(max(held.start, columns.start), min(held.stop, columns.stop))
+        if len(kept) == len(columns):
+            return held, before
+        across, down = self._side
+        shape = (down, len(columns) * across, 3)
+        fitting = [i for i, spare in enumerate(self._spare) if spare.shape == shape]
+        pixels = self._spare.pop(fitting[0]) if fitting else np.empty(shape, np.uint8)
+        tiles = pixels.reshape(down, len(columns), across, 3)
+        for column in kept:
+            tiles[:, column - columns.start] = before.reshape(down, len(held), across, 3)[
+                :, column - held.start
+            ]
+        self._decode(row, [column for column in columns if column not in kept], columns, tiles)
+        return columns, pixels
+
+    def _decode(self, row: int, wanted: list[int], columns: range, out: np.ndarray) -> None:
+        """Tiles of one row into ``out``; those that lie side by side in the file come by one read.
+
+        Args:
+            row: of the level.
+            wanted: columns of the level.
+            columns: what ``out`` holds.
+            out: uint8 [down, columns, across, 3].
+        """
         starts, lengths = (
-            [int(numbers[place]) for place in places]
-            for numbers in (self._level.starts, self._level.lengths)
+            numbers[row, wanted].tolist() for numbers in (self._level.starts, self._level.lengths)
         )
         done = 0
-        while done < len(places):
+        while done < len(wanted):
             first, end = done, starts[done]
-            while done < len(places) and starts[done] == end:
+            while done < len(wanted) and starts[done] == end:
                 end += lengths[done]
                 done += 1
             data = os.pread(self._descriptor, end - starts[first], starts[first])
@@ -158,7 +177,8 @@ class JpegReader:
                 raise OSError(f"the file ends at byte {starts[first] + len(data)}, within a tile")
             for i in range(first, done):
                 at = starts[i] - starts[first]
-                yield places[i], self._tile(data[at + 2 : at + lengths[i]])
+                tile = self._tile(data[at + 2 : at + lengths[i]])
+                out[:, wanted[i] - columns.start] = tile
 
     def _tile(self, data: bytes) -> np.ndarray:
         data = self._level.head + data
@@ -171,5 +191,5 @@ class JpegReader:
         width, height = self._side
         return simplejpeg.decode_jpeg(
             data, "RGB", min_width=width, min_height=height, strict=self._strict,
-            buffer=np.empty((height, width, 3), np.uint8),
+            buffer=self._tile_pixels,
         )  # fmt: skip

@@ -6,9 +6,7 @@ import contextlib
 import functools
 import math
 import os
-import queue
 import re
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -116,7 +114,7 @@ class SlideReader:
         return out
 
     def read_tiles(
-        self, coords_px0: np.ndarray, tile_px: int, tile_mpp: float, threads: int = 1
+        self, coords_px0: np.ndarray, tile_px: int, tile_mpp: float
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Read tiles in the order that is cheapest, a few at a time.
 
@@ -127,7 +125,6 @@ class SlideReader:
             coords_px0: top-left corners in level-0 pixels, int [N, 2], columns (x, y), any order.
             tile_px: side of a tile in pixels.
             tile_mpp: microns per tile pixel.
-            threads: readers at work at the same time.
 
         Yields:
             Row numbers of ``coords_px0``, int64 [k], and their pixels, uint8
@@ -140,18 +137,15 @@ class SlideReader:
         self.require_mpp(tile_mpp)
         coords = np.asarray(coords_px0, np.float64).reshape(-1, 2)
         corners = np.rint(coords * (self.mpp / tile_mpp)).astype(np.int64)
-        todo = strips(corners, tile_px, STRIP_TILES)
-        shares = np.array_split(np.arange(len(todo)), min(max(threads, 1), max(len(todo), 1)))
-
-        def read(share: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-            canvas, _ = self._canvas(tile_mpp)
-            for strip in (todo[i] for i in share):
-                x, y = corners[strip[0]]
-                offsets = corners[strip, 0] - x
-                band = self._fetch(canvas, int(x), int(y), int(offsets[-1]) + tile_px, tile_px)
+        canvas, _ = self._canvas(tile_mpp)
+        for strip in strips(corners, tile_px, STRIP_TILES):
+            x, y = corners[strip[0]]
+            offsets = corners[strip, 0] - x
+            band = self._fetch(canvas, int(x), int(y), int(offsets[-1]) + tile_px, tile_px)
+            if (np.diff(offsets) == tile_px).all():  # as on any grid: no copy is needed
+                yield strip, band.reshape(tile_px, len(strip), tile_px, 3).swapaxes(0, 1)
+            else:
                 yield strip, np.stack([band[:, left : left + tile_px] for left in offsets])
-
-        yield from read(shares[0]) if len(shares) == 1 else _in_threads(read, shares)
 
     def _canvas(self, mpp: float) -> tuple[_Canvas, tuple[float, float]]:
         """A canvas on the coarsest level that is fine enough, and its pitch in level pixels."""
@@ -169,45 +163,6 @@ class SlideReader:
     def _fetch(self, canvas: _Canvas, x: int, y: int, width: int, height: int) -> np.ndarray:
         with _refusing(self.path):
             return canvas.fetch(x, y, width, height)
-
-
-def _in_threads(read: Any, shares: list[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Run one reader per share; each stays at most two strips ahead of the consumer."""
-    done: queue.Queue[Any] = queue.Queue(maxsize=2 * len(shares))
-    stop = threading.Event()
-
-    def put(item: Any) -> None:
-        while not stop.is_set():
-            with contextlib.suppress(queue.Full):
-                return done.put(item, timeout=0.1)
-
-    def work(share: np.ndarray) -> None:
-        try:
-            for item in read(share):
-                put(item)
-                if stop.is_set():
-                    return
-            put(None)
-        except BaseException as error:  # handed to the consumer, who raises it
-            put(error)
-
-    workers = [threading.Thread(target=work, args=(share,), daemon=True) for share in shares]
-    for worker in workers:
-        worker.start()
-    try:
-        running = len(workers)
-        while running:
-            item = done.get()
-            if isinstance(item, BaseException):
-                raise item
-            if item is None:
-                running -= 1
-            else:
-                yield item
-    finally:
-        stop.set()
-        for worker in workers:
-            worker.join()
 
 
 def open_slide(path: Path, *, mpp: float | None = None) -> SlideReader:
@@ -340,7 +295,7 @@ class _VipsSource:
         """
         reader = JpegReader(self._descriptor, level, 1, strict=False)
         (width, height), (across, down) = level.size_px, level.tile_px
-        for place in np.argsort(level.lengths, axis=None)[:-4:-1]:
+        for place in _largest(level.lengths.ravel(), 3):
             row, column = divmod(int(place), level.lengths.shape[1])
             x, y = column * across, row * down
             box = (x, y, min(across, width - x), min(down, height - y))
@@ -386,6 +341,12 @@ class _VipsSource:
         if self._descriptor >= 0:
             os.close(self._descriptor)
         self._descriptor = -1
+
+
+def _largest(values: np.ndarray, count: int) -> list[int]:
+    """Places of the largest values, largest first."""
+    places = np.argpartition(values, -min(count, len(values)))[-count:]
+    return [int(place) for place in places[np.argsort(-values[places], kind="stable")]]
 
 
 _ABOUT = ("image-description", "resolution-unit", "xres", "yres")

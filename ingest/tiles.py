@@ -45,6 +45,11 @@ def tile_shares(
     """
     corners = np.asarray(coords_px0, np.float64).reshape(-1, 2) / mask_px0
     side = tile_px0 / mask_px0
+    down, across = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    if not len(down):
+        return np.zeros(len(corners))
+    corners -= (across[0], down[0])  # empty glass around the rest is not summed
+    mask = mask[down[0] : down[-1] + 1, across[0] : across[-1] + 1]
     total = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1), np.int32)
     mask.cumsum(axis=0, dtype=np.int32).cumsum(axis=1, out=total[1:, 1:])
     x, y = corners[:, 0], corners[:, 1]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import shutil
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -272,7 +271,6 @@ def test_the_order_of_the_coords_does_not_matter(speckled: Path, reader_name: st
         assert (read_all(reader, coords[shuffled], 64, 1.3) == tiles[shuffled]).all()
         few = read_all(reader, coords[shuffled[:5]], 64, 1.3)
         assert np.abs(few.astype(int) - tiles[shuffled[:5]]).max() <= (reader_name != "pyvips")
-        assert (read_all(reader, coords, 64, 1.3, threads=3) == tiles).all()
         assert len(read_all(reader, coords[:0], 64, 1.3)) == 0
 
 
@@ -303,15 +301,6 @@ def test_overview_and_thumbnail_are_the_whole_slide(speckled: Path, reader_name:
             base = slide.read_region((0, 0), 0, slide.dimensions).convert("RGB").reduce(16)
         base = np.asarray(base)[:56, :81]
         assert np.abs(overview.astype(int) - base).mean() < 1
-
-
-def test_an_abandoned_read_leaves_no_thread_behind(speckled: Path) -> None:
-    before = threading.active_count()
-    with open_slide(speckled) as reader:
-        tiles = reader.read_tiles(tile_grid(reader.size_px0, 40), 10, 2.0, threads=3)
-        next(tiles)
-        tiles.close()
-    assert threading.active_count() == before
 
 
 # --- mpp

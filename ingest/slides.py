@@ -295,8 +295,11 @@ class _VipsSource:
         """
         reader = JpegReader(self._descriptor, level, 1, strict=False)
         (width, height), (across, down) = level.size_px, level.tile_px
-        for place in _largest(level.lengths.ravel(), 3):
-            row, column = divmod(int(place), level.lengths.shape[1])
+        lengths = level.lengths.ravel().copy()
+        for _ in range(3):
+            longest = int(lengths.argmax())
+            lengths[longest] = 0
+            row, column = divmod(longest, level.lengths.shape[1])
             x, y = column * across, row * down
             box = (x, y, min(across, width - x), min(down, height - y))
             with contextlib.suppress(ValueError, OSError, pyvips.Error):
@@ -341,12 +344,6 @@ class _VipsSource:
         if self._descriptor >= 0:
             os.close(self._descriptor)
         self._descriptor = -1
-
-
-def _largest(values: np.ndarray, count: int) -> list[int]:
-    """Places of the largest values, largest first."""
-    places = np.argpartition(values, -min(count, len(values)))[-count:]
-    return [int(place) for place in places[np.argsort(-values[places], kind="stable")]]
 
 
 _ABOUT = ("image-description", "resolution-unit", "xres", "yres")

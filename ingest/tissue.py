@@ -112,9 +112,7 @@ def _busy_zones(
     rows, columns = -(-height // BLOCK), -(-width // BLOCK)
     busy = np.ones((rows, columns), bool)
     if balance is not None:
-        even = [(0, -side % BLOCK) for side in rgb.shape[:2]]
-        padded = np.pad(rgb, [*even, (0, 0)], mode="edge")
-        low, high = (_block_extremes(padded, extreme) for extreme in (np.minimum, np.maximum))
+        low, high = (_block_extremes(rgb, extreme) for extreme in (np.minimum, np.maximum))
         busy = (low.min(2) < DARK) | (high.max(2) - low.min(2) > _HUED.take(low.min(2)))
         low, high = (
             np.stack([table.take(side[..., c]) for c, table in enumerate(balance)], axis=2)
@@ -140,9 +138,13 @@ def _busy_zones(
 
 def _block_extremes(rgb: np.ndarray, extreme: np.ufunc) -> np.ndarray:
     """Smallest or largest values of each block and channel, uint8 [rows, columns, 3]."""
-    down = extreme.reduce(rgb.reshape(-1, BLOCK, 3 * rgb.shape[1]), axis=1)
-    across = down.reshape(len(down), -1, BLOCK, 3).transpose(2, 0, 1, 3)
-    return extreme.reduce(np.ascontiguousarray(across), axis=0)
+    height, width = rgb.shape[:2]
+    whole = height // BLOCK
+    rows = extreme.reduce(rgb[: whole * BLOCK].reshape(whole, BLOCK, 3 * width), axis=1)
+    if height % BLOCK:
+        last = extreme.reduce(rgb[whole * BLOCK :].reshape(-1, 3 * width), axis=0, keepdims=True)
+        rows = np.concatenate([rows, last])
+    return extreme.reduceat(rows.reshape(-1, width, 3), np.arange(0, width, BLOCK), axis=1)
 
 
 def is_bright_field(rgb: np.ndarray) -> bool:

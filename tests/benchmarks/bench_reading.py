@@ -240,7 +240,7 @@ def bench_reading(rounds: int, threads: int, kind: str) -> dict[str, float]:
         ),
     }
     for name, value in results.items():
-        print(f"{value:8.2f} {name}")
+        print(f"{value:8.3f} {name}")
     return results
 
 

@@ -54,6 +54,6 @@ def find_tiles(reader: SlideReader, tiling: Tiling) -> FoundTiles:
         tissue=shares[kept],
         pen=tissue.tile_scores(masks.pen, coords, side, pixel),
         tissue_mm2=float(masks.tissue.sum()) * mpp**2 / 1e6,
-        black_share=float((overview[::4, ::4] < BLACK).all(axis=2).mean()),
+        black_share=float((overview[::8, ::8] < BLACK).all(axis=2).mean()),
         why_none=why_none,
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Literal
 
 import torch
@@ -13,6 +14,7 @@ from torch.nn import functional as F
 from featurestore.errors import ConfigError
 
 Pooling = Literal["attention", "gated", "mean", "max"]
+_MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # names of mallopt(3)
 POOLINGS = ("attention", "gated", "mean", "max")
 
 
@@ -95,30 +97,34 @@ class BagModel(nn.Module):
     def _project(self, x: Tensor) -> Tensor:
         if self.projection is None:
             return x
-        return self.dropout(F.relu(self._linear(self.projection, x, raw=True)))
+        return self.dropout(F.relu(self._linear(x, True, self.projection)[0]))
 
     def _weights(self, h: Tensor, mask: Tensor) -> Tensor:
         if self.pooling == "mean":
             scores = torch.zeros(mask.shape, dtype=h.dtype, device=h.device)
         else:
-            raw = self.projection is None
-            hidden = torch.tanh(self._linear(self.tanh, h, raw))
-            if self.gate is not None:
-                hidden = hidden * torch.sigmoid(self._linear(self.gate, h, raw))
+            layers = [self.tanh] if self.gate is None else [self.tanh, self.gate]
+            first, *second = self._linear(h, self.projection is None, *layers)
+            hidden = torch.tanh(first)
+            for gate in second:
+                hidden = hidden * torch.sigmoid(gate)
             scores = self.weight(hidden)[..., 0]
         return torch.softmax(scores.masked_fill(~mask, -torch.inf), dim=1)
 
-    def _linear(self, layer: nn.Linear, x: Tensor, raw: bool) -> Tensor:
-        """Apply `layer` to x; where x is raw to (x - shift) / scale, without making that."""
+    def _linear(self, x: Tensor, raw: bool, *layers: nn.Linear) -> list[Tensor]:
+        """Apply layers to x; where x is raw to (x - shift) / scale, without making that."""
+        weights: list[Tensor] = [
+            layer.weight / self.scale if raw else layer.weight for layer in layers
+        ]
+        biases: list[Tensor] = [layer.bias for layer in layers]
         if self.training and self.precision != torch.float32:
-            # Folded, the shift would cancel digits that bfloat16 does not have.
-            x = (x - self.shift) / self.scale if raw else x
-            x, weight, bias = (t.to(self.precision) for t in (x, layer.weight, layer.bias))
-            return F.linear(x, weight, bias).float()
-        if not raw:
-            return layer(x)
-        weight = layer.weight / self.scale
-        return F.linear(x, weight, layer.bias - weight @ self.shift)
+            # folded into a bias, the shift would cancel digits that bfloat16 does not have
+            x = (x - self.shift if raw else x).to(self.precision)
+            pairs = zip(weights, biases, strict=True)
+            return [F.linear(x, w.to(x.dtype), b.to(x.dtype)).float() for w, b in pairs]
+        if raw:
+            biases = [b - w @ self.shift for w, b in zip(weights, biases, strict=True)]
+        return [F.linear(x, w, b) for w, b in zip(weights, biases, strict=True)]
 
 
 @contextmanager
@@ -133,9 +139,18 @@ def compute_threads(elements: int) -> Iterator[None]:
     Args:
         elements: of one batch, B x N x D.
     """
+    _keep_freed_memory()
     before = torch.get_num_threads()
     torch.set_num_threads(1 if elements < 1 << 20 else max(1, before // 2))
     try:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc keep what a step frees for the next one: new pages cost half of a bfloat16 step."""
+    with suppress(OSError, AttributeError):  # another system or C library
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_MMAP_THRESHOLD, 32 << 20)  # the most that glibc takes
+        mallopt(_TRIM_THRESHOLD, 1 << 30)

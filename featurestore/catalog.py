@@ -36,7 +36,14 @@ _FOLDS = {
     "ingest_times": ["fold_ingest_times"],
     "golden_tiles": ["fold_golden_tiles"],
 }
-_VIEWS = ["case_reports", "slide_quality", "bags", "slide_overview", "cohort_bags"]
+_VIEWS = [
+    "case_reports",
+    "best_labels_at",
+    "slide_quality",
+    "bags",
+    "slide_overview",
+    "cohort_bags",
+]
 
 
 def path_of(root: Path) -> Path:

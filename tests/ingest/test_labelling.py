@@ -17,6 +17,7 @@ import pytest
 from ollama_server import Reply, serve, text_of
 
 import sql
+from featurestore import catalog
 from featurestore.store import FeatureStore
 from featurestore.types import Report, Target
 from ingest import labelling, review
@@ -226,3 +227,16 @@ def test_what_was_known_on_a_date_can_be_asked(store: FeatureStore) -> None:
     text = sql.read("queries/labels_as_of")
     assert store.sql(text, {"as_of": "2001-01-01"}).is_empty()
     assert store.sql(text, {"as_of": "2101-01-01"})["value"].to_list() == [40.0]
+
+
+def test_an_amended_report_changes_what_is_known_not_what_was(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    label(store, "C1", "rules")
+    between = str(catalog.now())
+    monkeypatch.setitem(TEXTS, "C1", "CORE BIOPSY, amended: The marrow is 90% cellular.")
+    label(store, "C1", "rules")
+    assert store.sql("select value from best_labels").rows() == [(90.0,)]
+    text = sql.read("queries/labels_as_of")
+    values = [store.sql(text, {"as_of": day})["value"].to_list() for day in (between, "2101-01-01")]
+    assert values == [[40.0], [90.0]]

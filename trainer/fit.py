@@ -328,8 +328,8 @@ def _fit(
             spent += time.perf_counter() - mark
             if not math.isfinite(mean_loss):
                 raise TrainError(
-                    f"the loss is {mean_loss} at step {step}. Lower --lr, or check the "
-                    "embeddings with: trephine verify"
+                    f"the loss is {mean_loss} at step {step}. Lower --lr. If the first "
+                    "step says so too, embeddings are damaged: ingest their slides again."
                 )
             line: dict[str, Any] = {
                 "step": step,

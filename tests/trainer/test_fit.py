@@ -282,7 +282,7 @@ def test_a_diverging_training_is_refused(tmp_path: Path) -> None:
     x[0][:] = np.nan
     store = es.build(tmp_path, x, values)
     es.freeze(store)
-    with pytest.raises(TrainError, match=r"loss is nan.*trephine verify"):
+    with pytest.raises(TrainError, match=r"loss is nan.*Lower --lr"):
         train(store, QUICK)
     assert store.runs().is_empty()
 

@@ -284,8 +284,8 @@ def batches(
     """
     if len(sampler.lengths) == 0:
         return
-    free: queue.Queue[np.ndarray] = queue.Queue()
-    ready: queue.Queue[tuple[Batch, np.ndarray] | BaseException | None] = queue.Queue()
+    free: queue.SimpleQueue[np.ndarray] = queue.SimpleQueue()
+    ready: queue.SimpleQueue[tuple[Batch, np.ndarray] | BaseException | None] = queue.SimpleQueue()
     stop = threading.Event()
 
     def work() -> None:

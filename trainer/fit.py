@@ -235,7 +235,7 @@ class Learner:
 
     def step(self, x: Tensor, mask: Tensor, y: Tensor) -> Tensor:
         """Learn from one batch; return its loss, not waiting for a GPU."""
-        scores = self.model(x.float(), mask)
+        scores = self.model(x, mask)
         value = bag_loss(self.loss, scores, self.model.value(scores), y)
         self.optimizer.zero_grad()
         value.backward()

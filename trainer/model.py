@@ -75,56 +75,71 @@ class BagModel(nn.Module):
         Returns:
             Scores before sigmoid, shape (B,).
         """
-        h = self._project(x)
+        h, centred = self._enter(x)
         if self.pooling == "max":
-            pooled = h.masked_fill(~mask[..., None], -torch.inf).amax(dim=1)
+            pooled = h.masked_fill(~mask[..., None], -torch.inf).amax(dim=1).float()
         else:
-            pooled = torch.bmm(self._weights(h, mask)[:, None, :], h)[:, 0]
-        if self.projection is None:
-            pooled = (pooled - self.shift) / self.scale  # weights sum to 1, so this commutes
+            weights = self._weights(h, mask, centred).to(h.dtype)
+            pooled = torch.bmm(weights[:, None, :], h)[:, 0].float()
+        if self.projection is None:  # weights sum to 1, so this commutes with pooling
+            pooled = (pooled if centred else pooled - self.shift) / self.scale
         return self.head(self.dropout(pooled))[:, 0]
 
     def attention(self, x: Tensor, mask: Tensor) -> Tensor:
         """Weight of each tile, shape (B, N); rows sum to 1. Even for mean, none for max."""
         if self.pooling == "max":
             raise ConfigError("max pooling has no attention. Train with --model attention.")
-        return self._weights(self._project(x), mask)
+        h, centred = self._enter(x)
+        return self._weights(h, mask, centred)
 
     def value(self, scores: Tensor) -> Tensor:
         """Scores to values: the Target's low is 0, its high is 1."""
         return torch.sigmoid(scores) if self.bounded else scores
 
-    def _project(self, x: Tensor) -> Tensor:
-        if self.projection is None:
-            return x
-        return self.dropout(F.relu(self._linear(x, True, self.projection)[0]))
+    def _enter(self, x: Tensor) -> tuple[Tensor, bool]:
+        """What is pooled, (B, N, width): x or its projection; and whether it is x - shift instead.
 
-    def _weights(self, h: Tensor, mask: Tensor) -> Tensor:
-        if self.pooling == "mean":
-            scores = torch.zeros(mask.shape, dtype=h.dtype, device=h.device)
+        Only training in low precision centres: folded into a bias, the shift would cancel digits
+        that bfloat16 does not have.
+        """
+        centred = self.training and self.precision != torch.float32
+        if centred:
+            low = torch.empty_like(x, dtype=self.precision)
+            # one Bag after the other stays in a processor's cache
+            for bag, out in zip(
+                *(t.split(1 if x.is_cpu else len(x)) for t in (x, low)), strict=True
+            ):
+                out.copy_(bag.float() - self.shift)
+            x = low
         else:
-            layers = [self.tanh] if self.gate is None else [self.tanh, self.gate]
-            first, *second = self._linear(h, self.projection is None, *layers)
-            hidden = torch.tanh(first)
-            for gate in second:
-                hidden = hidden * torch.sigmoid(gate)
+            x = x.float()
+        if self.projection is None:
+            return x, centred
+        return self.dropout(F.relu(self._standard(x, self.projection, centred))), False
+
+    def _weights(self, h: Tensor, mask: Tensor, centred: bool) -> Tensor:
+        if self.pooling == "mean":
+            scores = torch.zeros(mask.shape, device=h.device)
+        else:
+            hidden = torch.tanh(self._layer(h, self.tanh, centred))
+            if self.gate is not None:
+                hidden = hidden * torch.sigmoid(self._layer(h, self.gate, centred))
             scores = self.weight(hidden)[..., 0]
         return torch.softmax(scores.masked_fill(~mask, -torch.inf), dim=1)
 
-    def _linear(self, x: Tensor, raw: bool, *layers: nn.Linear) -> list[Tensor]:
-        """Apply layers to x; where x is raw to (x - shift) / scale, without making that."""
-        weights: list[Tensor] = [
-            layer.weight / self.scale if raw else layer.weight for layer in layers
-        ]
-        biases: list[Tensor] = [layer.bias for layer in layers]
-        if self.training and self.precision != torch.float32:
-            # folded into a bias, the shift would cancel digits that bfloat16 does not have
-            x = (x - self.shift if raw else x).to(self.precision)
-            pairs = zip(weights, biases, strict=True)
-            return [F.linear(x, w.to(x.dtype), b.to(x.dtype)).float() for w, b in pairs]
-        if raw:
-            biases = [b - w @ self.shift for w, b in zip(weights, biases, strict=True)]
-        return [F.linear(x, w, b) for w, b in zip(weights, biases, strict=True)]
+    def _layer(self, h: Tensor, layer: nn.Linear, centred: bool) -> Tensor:
+        """Apply a layer of the attention, float32, to what `_enter` gave."""
+        if self.projection is None:
+            return self._standard(h, layer, centred)
+        low = self.training and self.precision != torch.float32
+        to = self.precision if low else torch.float32
+        return F.linear(h.to(to), layer.weight.to(to), layer.bias.to(to)).float()
+
+    def _standard(self, x: Tensor, layer: nn.Linear, centred: bool) -> Tensor:
+        """Apply a layer, float32, to (x - shift) / scale, without making that."""
+        weight = layer.weight / self.scale
+        bias = layer.bias if centred else layer.bias - weight @ self.shift
+        return F.linear(x, weight.to(x.dtype), bias.to(x.dtype)).float()
 
 
 @contextmanager

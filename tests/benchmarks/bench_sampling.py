@@ -4,8 +4,8 @@
 
 A block is one read of consecutive rows, which lie in a random order; an exact bag is any subset.
 Both are measured against the labels and, where truth.csv is at hand, against the true cellularity.
-Runs go to a copy of the store. Seeds change bags and weights, not the 30 test slides nor the order
-of their rows, so the standard error over seeds knows nothing of another archive.
+Runs go to a copy of the store. The stored order is itself one draw, so every seed has its own: rows
+are shuffled anew. Seeds change order, bags and weights, but not the 30 test slides.
 """
 
 from __future__ import annotations
@@ -18,10 +18,20 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import zarr
 
+from featurestore import layout
 from featurestore.store import FeatureStore
 from trainer import TrainConfig, train
 from trainer.evaluate import r2
+
+
+def shuffle_rows(store: FeatureStore, cohort: str, seed: int) -> None:
+    """Store the Embeddings of a Cohort in another random order."""
+    rng = np.random.default_rng(seed)
+    for ids in store.bags(cohort)["slide_key", "tiling_id", "encoder_id"].iter_rows():
+        array = zarr.open_array(str(layout.embedding_dir(store.root, *ids)), mode="r+")
+        array[...] = array[...][rng.permutation(array.shape[0])]
 
 
 def main() -> None:
@@ -39,6 +49,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = FeatureStore(shutil.copytree(args.store, Path(folder) / "store"))
         for seed in range(args.seeds):
+            shuffle_rows(store, args.cohort, seed)
             row: dict[str, float] = {"seed": seed}
             for way in ("block", "exact"):
                 config = TrainConfig(

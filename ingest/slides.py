@@ -6,7 +6,6 @@ import contextlib
 import functools
 import math
 import os
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,12 +18,11 @@ from PIL import Image
 
 from featurestore.errors import SlideRefused, SlideUnreadable
 from ingest.jpeg_levels import DECODER, SCALES, JpegLevel, JpegReader, find_jpeg_level
+from ingest.mpp import find_mpp
 from ingest.slide_files import first_file
 from ingest.tiff_index import Directory, read_index
 from ingest.tiles import strips
 
-MPP_RANGE = (0.05, 100.0)
-MOST_UNEQUAL = 0.05  # largest relative difference of mpp in x and y
 MOST_ENLARGED = 0.05  # a slide this much coarser than the target is still read
 LEVEL_ENLARGED = 0.01  # a level this much coarser than the target still serves it
 OVERVIEW_MPP = 8.0
@@ -201,7 +199,11 @@ def open_slide(path: Path, *, mpp: float | None = None) -> SlideReader:
                 ) from None
             source = _OpenSlideSource(slide, path)
         on_error.callback(source.close)
-        reader = SlideReader(path, source, _find_mpp(path, mpp, slide, source.about))
+        reader = SlideReader(
+            path,
+            source,
+            find_mpp(path, mpp, slide.properties if slide is not None else {}, source.about),
+        )
         on_error.pop_all()
         if slide is not None and not isinstance(source, _OpenSlideSource):
             slide.close()
@@ -496,78 +498,3 @@ class _BlockCanvas:
             block = block.reduce((box_x, box_y))
         frame = (at_x, at_y, at_x + width * rest_x, at_y + height * rest_y)
         return np.asarray(block.resize((width, height), Image.Resampling.BILINEAR, box=frame))
-
-
-# --- scale
-
-
-def _find_mpp(path: Path, given: float | None, slide: Any, about: dict[str, Any]) -> float:
-    """Microns per pixel: as given, else by openslide, OME-XML, Aperio header, TIFF resolution.
-
-    Raises:
-        SlideRefused: none of them, or nonsense.
-    """
-    pair = (given, given) if given is not None else _stated_mpp(slide, about)
-    if pair is None or pair[0] is None or pair[1] is None:
-        raise SlideRefused(
-            f"slide {path.name!r} has no mpp. Add a column mpp to the manifest, or pass --mpp."
-        )
-    x, y = pair
-    for value in pair:
-        if not MPP_RANGE[0] <= value <= MPP_RANGE[1]:
-            raise SlideRefused(
-                f"slide {path.name!r} has an mpp of {value:.4g}, expected {MPP_RANGE[0]} to "
-                f"{MPP_RANGE[1]:g}. Add a column mpp to the manifest, or pass --mpp."
-            )
-    if abs(x - y) > MOST_UNEQUAL * min(x, y):
-        raise SlideRefused(
-            f"slide {path.name!r} has an mpp of {x:.4g} across and {y:.4g} down, expected the same "
-            f"to 5%. Add a column mpp to the manifest, or pass --mpp."
-        )
-    return x if x == y else math.sqrt(x * y)
-
-
-def _stated_mpp(slide: Any, about: dict[str, Any]) -> tuple[float, float] | None:
-    """(x, y) from the first source that states both."""
-    if slide is not None:
-        stated = [slide.properties.get(f"openslide.mpp-{axis}") for axis in "xy"]
-        if all(stated):
-            return _numbers(*stated)
-    text = str(about.get("image-description", ""))
-    if "<OME" in text:
-        ome = _ome_mpp(text)
-        if ome is not None:
-            return ome
-    aperio = re.search(r"\|\s*MPP\s*=\s*([0-9.]+)", text)
-    if aperio:
-        return _numbers(aperio[1], aperio[1])
-    if about.get("resolution-unit") in ("cm", "in") and about.get("xres") and about.get("yres"):
-        return 1000 / about["xres"], 1000 / about["yres"]  # libvips counts pixels per mm
-    return None
-
-
-_MICRONS = {"µm": 1.0, "μm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
-
-
-def _ome_mpp(xml: str) -> tuple[float, float] | None:
-    """PhysicalSizeX and Y of the first Pixels element; the default unit is the micron."""
-    pixels = re.search(r"<(?:\w+:)?Pixels\b[^>]*>", xml)
-    if pixels is None:
-        return None
-    values: list[float] = []
-    for axis in "XY":
-        size = re.search(rf'\bPhysicalSize{axis}="([^"]+)"', pixels[0])
-        unit = re.search(rf'\bPhysicalSize{axis}Unit="([^"]+)"', pixels[0])
-        factor = _MICRONS.get(unit[1] if unit else "µm")
-        number = _numbers(size[1], size[1]) if size else None
-        if number is None or factor is None:
-            return None
-        values.append(number[0] * factor)
-    return values[0], values[1]
-
-
-def _numbers(x: str, y: str) -> tuple[float, float] | None:
-    try:
-        return float(x), float(y)
-    except ValueError:
-        return None

@@ -60,7 +60,9 @@ class Run:
         """What to read at the end of a training, and what to type next."""
         record = self.record
         whole = self.predictions.filter((pl.col("split") == "test") & pl.col("std").is_null())
-        none = f"; none for {whole.height} test slides, whose bag is the whole slide"
+        std = f"{record['config']['resamples']} resampled bags"
+        if whole.height:
+            std += f"; none for {whole.height} test slides, whose bag is the whole slide"
         lines = [
             f"run {self.run_id}: {record['model']} on bags of {record['bag_size']}, "
             f"{record['n_train']} slides to train, {record['n_validation']} to validate, "
@@ -69,7 +71,7 @@ class Run:
             f"test MAE    {interval(record, 'mae', '.2f')}",
             f"ridge floor R2 {number(self.metric('r2', 'ridge_test'), '.3f')}, "
             f"MAE {number(self.metric('mae', 'ridge_test'), '.2f')} (mean embeddings)",
-            f"std         over {record['config']['resamples']} resampled bags{none if whole.height else ''}",
+            f"std         over {std}",
             *self._said_of_intervals(),
             *(f"note        {note}" for note in record["notes"]),
             f"figures     {', '.join(str(self.path / name) for name in FIGURES)}",

@@ -46,8 +46,10 @@ _SPACE = (
     r"|biopsy|trephine|specimen|volume)"
 )
 _PCT = r"(?:%|per ?cents?\b|percentage\b|pct\b|[°º]/ ?[o0]|\bo/o\b)"
+_ORGAN = r"(?:lymph nodes?|node|liver|spleen|skin|lung|breast|soft tissue|kidney|tonsil)"
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
 _TAKEN = "(?:biopsy|marrow|trephine|core|study|examination) (?:of|from|in|dated)"
+_NOT_CLOSED = r"(?![^()%]{0,60}\))"  # "(replaces the report of May)" says nothing of what follows
 _NEARLY = r"(?: (?:about|around|approximately))?[ :]?$"
 
 # A mark is a word that sets a figure aside, or claims it back: the nearest one before it decides.
@@ -60,9 +62,11 @@ _MARKS = {
         "(?:declined|improved|fell|rose|different|differs) from; instead of; rather than",
         "(?:issued|reported|given|stated|recorded) (?:in error|erroneously|incorrectly|wrongly)",
         "not(?= [0-9<>~]); erroneously; incorrectly; mistakenly; wrongly; at diagnosis",
-        "(?:first|diagnostic|old) (?:biopsy|marrow|trephine); used to; had been; replac(?:es|ing)",
+        "(?:first|diagnostic|old) (?:biopsy|marrow|trephine); used to; had been",
+        f"replac(?:es|ing){_NOT_CLOSED}",
         "(?:stated|given|issued|printed) (?:cellularity|figure|value|percentage|estimate)",
-        "supersed(?:es|ing); (?:months?|weeks?|years?) ago",
+        f"supersed(?:es|ing){_NOT_CLOSED}; (?:months?|weeks?|years?) ago",
+        f"in (?:{_MONTH} )?(?:19|20)[0-9]{{2}}; (?:copied|carried|copy)[- ]?(?:forward|over|from)",
         f"{_TAKEN} [a-z0-9./-]{{0,12}} ?(?:[a-z]+ )?(?:19|20)[0-9]{{2}}; "
         f"{_TAKEN} (?:[0-9]+ )?{_MONTH}",
         "before (?:treatment|therapy|transplant|induction|chemo)[a-z]*",
@@ -88,7 +92,9 @@ _MARKS = {
         "criteri(?:a|on); defin(?:ed|ition|es); requir(?:es|ed|ing); calls for; threshold",
         "cut-?off; rule of thumb; minus (?:the )?age; must be; guidelines?; for severe; target; "
         "relative to",
-        "in healthy; healthy adults?; (?:would|should) be(?! (?:read|corrected|amended|changed))",
+        "if(?= (?:[a-z]+ )*?cellul); (?<!per )(?<!our )protocol",
+        "in healthy; healthy adult; adults; children; infants; newborns; (?:would|should) be"
+        "(?! (?:read|corrected|amended|changed))",
     ),
     "aside": _any("sub-?cortical(?:ly)?; beneath the cortex; sub-?capsular; sub-?endosteal"),
     "current": _any(
@@ -98,6 +104,7 @@ _MARKS = {
         "|section)",
         "correct(?:ed)?; revised; amended; should (?:be )?(?:read|corrected|amended|changed); here",
         "(?:on|our|my|after) (?:our )?review; deep(?:er)?; measured; patient's; this (?:time|case)",
+        "remains",
         "(?:excluding|exclusive of|disregarding|apart from|away from) (?:the )?sub-?cortical",
         "(?:but|while|whereas|and|although) (?:the|this) (?:core|biopsy|trephine|marrow|rest)",
         "the rest; the remainder",
@@ -109,7 +116,8 @@ _MARKS_AFTER = {
     r"|of)\b|\bwould be|\b(?:is|are|being|considered|as) (?:the )?"
     r"(?:normal|typical|usual|reference)|\bis required|\bnormal (?:range|for)|\bfor (?:an? )?"
     r"(?:healthy|[0-9])|\brequired\b|(?<!\w)(?<!\w )for (?:the |this )?(?:patient's )?age\b",
-    "prior": rf"\b(?:previous|prior|earlier|before|initial|erroneous|in error|withdrawn|retracted)"
+    "prior": rf"\b(?:previous|prior|earlier|before|initial|original|draft|preliminary"
+    rf"|provisional|erroneous|in error|withdrawn|retracted)"
     rf"|\blast (?:time|year|month|biopsy)|\bat (?:diagnosis|baseline)|\bin (?:19|20)\d\d|\bin "
     rf"(?:the )?{_MONTH}\b|\b(?:month|week|year)s? ago|\b(?:was|is) (?:incorrect|wrong"
     rf"|too (?:high|low)|mistaken"
@@ -117,11 +125,13 @@ _MARKS_AFTER = {
     "current": r"\bnow\b|\bat present|\btoday|\bcurrent|\bpresent",
 }
 _SPECIMENS = {
-    "touch": r"\b(?:touch|imprint|squash|crush prep|dab)[a-z]*(?: (?:prep|imprint|smear|slide)"
+    "touch": r"\b(?:touch|imprint|squash|crush prep|dab|roll)[a-z]*(?: (?:prep|imprint|smear|slide)"
     r"[a-z]*)*(?: (?:of|from) (?:the )?(?:core|biopsy|trephine)(?: biopsy)?)?",
     "clot": r"\bclots?\b(?: sections?)?|\bparticle (?:section|prep|clot)[a-z]*|\bcell[- ]?blocks?",
     "aspirate": r"\baspirat(?!ion)[a-z]*|\baspiration (?:smear|material|cytol)[a-z]*|\bsmears?\b"
     r"|\bspicules?\b|\bparticles?\b|\bfilms?\b",
+    "other": rf"\b{_ORGAN}\b(?:(?!marrow)[^.:;]){{0,30}}?\b(?:cores?|biops(?:y|ies)|bx|excision)\b"
+    r"(?: biops(?:y|ies))?",
     "core": r"\bcores?\b|\btreph[a-z]*|\bbiops(?:y|ies)\b|\b(?:bx|bmbx|bmb)\b|\bpunch\b"
     r"|\bcylinders?\b|\bhistolog[a-z]*",
 }
@@ -140,7 +150,7 @@ PATTERNS: dict[str, str] = {
     # -- words on cellularity
     "key": rf"(?:\b(?:hyper|hypo|normo|pauci|a)-? ?)?{_CELL}[a-z]*|\bcell[- ](?:content|density"
     rf"|share|fraction|richness|proportion)|\b{_HEMA}[a-z]*(?: (?:cells?|tissues?|elements?|marrow"
-    r"|component|islands?|areas?))?|\b(?:active|red) marrow\b",
+    r"|component|islands?|areas?))?|\b(?:active|red) marrow\b|\bcell'?ty\b",
     "key_void": r"(?:tumou?r|neoplastic|malignant|blast|sample|smear|lymphoid|erythroid|stromal|csf"
     r"|fluid|leuka?emic|non|extra|intra|multi|uni|mono|para|sub|infra|inter)[- ]?$",
     "key_void_after": r",? (?:of|in) (?:the |this )?(?:tumou?r|block|nodule|infiltrate|lesion"
@@ -172,7 +182,8 @@ PATTERNS: dict[str, str] = {
     r"|\bmax\.?)(?: or equal(?: to)?| ?or ?=)?" + _NEARLY,
     "about": r"(?:[~≈≅]|\b(?:about|around|roughly|circa|some|nearly|almost|near|approaching|ca\.?"
     r"|c\."
-    r"|approx(?:\.|imate(?:ly|s)?|imating)?|close to|of the order of|somewhere (?:between|around)"
+    r"|approx(?:\.|imate(?:ly|s)?|imating)?|close to|of the order of|something like"
+    r"|somewhere (?:between|around)"
     r"|in the (?:order|region|range|vicinity|neighbou?rhood) of))"
     r"(?: (?:an?|to|the|between|from))?(?: remaining)?[ (:]{0,2}$",
     "over_after": r" ?(?:or|and) (?:more|greater|higher|above|over)\b|\+(?![+/])",
@@ -185,10 +196,12 @@ PATTERNS: dict[str, str] = {
     r"|clon[ea]|chimer|viab|stain|positiv|\bscores?\b|\bgrade|dysplas|ha?ematocrit|\bhct|\brdw"
     r"|\blength"
     r"|\bmast|histiocyt|macroph|strom|o?edema|nuclei|\bcells? (?:are|is|were|in|of|show|with)"
+    r"|cannot|n[o']t (?:be )?(?:assess|determin|estim|evalu|given|possible)"
     r"|\bdisease\b|burden|\bmrd|confiden|probab",
     "other_noun": rf"\s*of (?:the |this |its |their |all )*+(?!(?:bone |whole |entire |available "
     rf"|evaluable |total |ha?ematopoietic |deep )*+{_SPACE})(?!left|right|present|cases)",
     "aside": r",? ?\(?\b(?:includ|inclus|exclud|exclus|count|disregard|ignor)[^,;()]{0,60}[,)]",
+    "unsaid": r"\?$|\b(?:counts?|qualif(?:y|ies)|(?:is|are) (?:classified|regarded|termed)) as\b",
     "clause_end": r"[,;:.()|\[\]]|\b(?:with|and|but|which|that|in|by|at|on|as|while|whereas|than"
     r"|compared|versus|vs|from|since|unchanged|similar|decreased|increased|down|up|lower|higher"
     r"|due|based|where)\b",
@@ -204,8 +217,8 @@ PATTERNS: dict[str, str] = {
     r"(?:[<>~≥≤]|ca\.?|approx\.?|about)? ?",
     "bare_value": r"(?: ?\([a-z]+\))? ?[:=] ?(?:value ?: ?)?(?:approx\.? |ca\.? |about "
     r"|[~<>≥≤] ?)?",
-    "hema_gap": r"[ :=(]*(?:(?:[a-z]+ly|cells?|tissue|still|now|is|are|was|were|about|approx\."
-    r"|at|the|an?|remaining|some|occup[a-z]+|makes?|making|up|compris[a-z]+|account[a-z]*|for"
+    "hema_gap": r"[ :=(]*(?:(?:[a-z]+ly|something|like|cells?|tissue|still|now|is|are|was|were"
+    r"|about|approx\.|at|the|an?|remaining|some|occup[a-z]+|makes?|making|up|compris[a-z]+|account[a-z]*|for"
     r"|represent[a-z]*|constitut[a-z]+|fill[a-z]*|forms?|takes?|of|in|to|be|cover[a-z]*|between"
     r"|from|less|more|than|over|under|least)[ :=(,<>~]+)*",
     "space_after": rf"(?: cells?)? ?(?:of|in) (?:the |this |its |all )?(?:[a-z-]+ )?{_SPACE}",
@@ -275,8 +288,10 @@ PATTERNS: dict[str, str] = {
     + _groups(
         {
             "addendum": "addend|amend|correct|revis|supplement|errat|corrigend",
-            "history": "history|clinical|indication|previous|prior|comparison|earlier|background",
-            "touch": "touch|imprint|squash",
+            "organ": _ORGAN + "\\b",
+            "history": "history|clinical|indication|previous|prior|comparison|earlier|background"
+            "|copied|carried forward",
+            "touch": r"touch|imprint|squash|\broll",
             "clot": r"\bclot|particle|cell block",
             "aspirate": "aspira|smear|spicule|cytolog",
             "core": r"\bcores?\b|trephin|biops|\bbx\b|\bbmbx|\bbmb\b|histolog",
@@ -305,7 +320,7 @@ _LONGEST = 800  # characters of a sentence
 _NEAR = [
     re.compile(p)
     for p in (
-        r"cel(?:l{0,2}u|l[-/: ][cdsfrptv]|ls?[ :/-]{1,2}(?:to |vs |and )?fat)",
+        r"cel(?:l{0,2}u|l'?ty|l[-/: ][cdsfrptv]|ls?[ :/-]{1,2}(?:to |vs |and )?fat)",
         r"poi-?e",
         r" marrow(?<=[vre][ed] marrow)",
         r"-forming",
@@ -328,7 +343,7 @@ _ENTITIES |= dict(zip(_split("#37 #60 #62 #177 #8211 #8212 #x25 #x2013"), "%<>±
 _BLOCKS = frozenset(
     _split(
         "p paragraph br tr li item list table thead tbody title text section div body caption "
-        "observation entry component organizer h1 h2 h3 h4"
+        "observation entry component organizer result field row h1 h2 h3 h4"
     )
 )
 _OBX = re.compile(
@@ -384,14 +399,16 @@ def _fold(text: str) -> str:
 def _unbox(low: str) -> str:
     """Leave of each list of boxes what is ticked; its options become one line."""
     boxes = list(_P["box"].finditer(low))
-    out = list(low)
+    out, behind = list(low), False
     for i, box in enumerate(boxes):
         start, end = box.span()
         previous = boxes[i - 1].end() if i else 0
         following = boxes[i + 1].start() if i + 1 < len(boxes) else len(low)
         stop = low.find("\n", end, following)
         option = (end, following if stop < 0 else stop)
-        if low.endswith(("%", "% "), previous, start):  # the boxes stand behind their options
+        if not i or "\n" in low[previous:start]:  # the first of its line tells for all of it
+            behind = low.endswith(("%", "% "), previous, start)
+        if behind:
             option = (max(previous, low.rfind("\n", previous, start) + 1), start)
             if (colon := low.rfind(":", *option)) >= 0:
                 option = (colon + 1, start)
@@ -504,7 +521,7 @@ def _wraps(line: str, following: str, width: int) -> bool:
     line, following = line.strip(), following.strip()
     if "   " in line or "   " in following:  # columns
         return False
-    if not line or not following or "|" in line + following or "\t" in line + following:
+    if not line or not following or any(cut in line + following for cut in ("|", "\t", " = ")):
         return False
     if line[-1] in ".:;!?" and not _P["abbreviated"].search(line[-8:].lower()):
         return False
@@ -583,6 +600,8 @@ def _enter(context: _Context, kinds: frozenset[str], name: str, at: int, in_body
 def _section_of(kinds: frozenset[str]) -> str:
     if "history" in kinds:
         return "history"
+    if "organ" in kinds:
+        return "other"
     if "core" in kinds:
         return "general" if kinds & {"aspirate", "clot", "touch"} else "core"
     for kind in ("touch", "clot", "aspirate", "other"):
@@ -729,7 +748,7 @@ def _links(s: str, figures: list[_Figure], assumed: int) -> dict[int, tuple[int,
             gap = s[figures[i].end : start]
             plain = _P["before_gap"].fullmatch(gap) and not (word.endswith("ity") and " of" in gap)
             if tissue:
-                plain = bool(re.fullmatch(r" ?(?:of )?(?:[a-z]+ )?", gap)) and fat
+                plain = bool(re.fullmatch(r" ?(?:of )?(?:(?!and |or )[a-z]+ )?", gap)) and fat
             if plain or _P["before_of"].fullmatch(gap):
                 found[i] = (figures[i].start, end, "figure then word")
                 last = i if word.endswith("r") else -1  # "40% cellular" has its figure
@@ -830,7 +849,7 @@ def _material(s: str, start: int, figure: _Figure, context: _Context) -> str:
                 break
             k += step
             kinds.add(group[k].lastgroup or "")
-    return "core" if "core" in kinds else sorted(kinds)[0]
+    return next(kind for kind in ("other", "core", *sorted(kinds)) if kind in kinds)
 
 
 def _side_of(words: str) -> str:
@@ -844,7 +863,7 @@ def _side_of(words: str) -> str:
 def _claims(low: str, sentence: _Sentence, number: int, assumed: int = -1) -> list[_Claim]:
     """All figures of a sentence that are tied to a word on cellularity."""
     s, context = sentence.words, sentence.context
-    if not _P["hint"].search(s):
+    if not _P["hint"].search(s) or _P["unsaid"].search(s):
         return []
     s = _DIGITS.sub(lambda m: m[0].translate(_NUMERALS), s)
     figures = _figures(s)

@@ -49,6 +49,10 @@ _PCT = r"(?:%|per ?cents?\b|percentage\b|pct\b|[°º]/ ?[o0]|\bo/o\b)"
 _ORGAN = r"(?:lymph nodes?|node|liver|spleen|skin|lung|breast|soft tissue|kidney|tonsil)"
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
 _TAKEN = "(?:biopsy|marrow|trephine|core|study|examination) (?:of|from|in|dated)"
+_CHANGE = (
+    r"\b(?:decreas|increas|fall|fell|drop|declin|reduc|chang|revis|amend|correct|improv|recover|ris"
+    r"|rose|went|gone|down|up|modif)[a-z]*(?: [a-z]+){0,3}"
+)
 _NOT_CLOSED = r"(?![^()%]{0,60}\))"  # "(replaces the report of May)" says nothing of what follows
 _NEARLY = r"(?: (?:about|around|approximately))?[ :]?$"
 
@@ -56,17 +60,20 @@ _NEARLY = r"(?: (?:about|around|approximately))?[ :]?$"
 _MARKS = {
     "prior": _any(
         "prior; previous(?:ly)?; earlier; former(?:ly)?; preceding; baseline; pre-?treatment",
-        "last (?:biopsy|marrow|trephine|time|year|month|core|examination); original(?:ly)?",
+        "last (?:biopsy|marrow|trephine|visit|sample|specimen|report|time|year|month|core"
+        "|examination); original(?:ly)?",
         "compar(?:ed|ison); versus; vs; initial(?:ly)?; in contrast to; history; historical(?:ly)?",
         "(?:down|up|decreased|increased|reduced|fallen|risen|dropped|changed|recovered) from",
         "(?:declined|improved|fell|rose|different|differs) from; instead of; rather than",
+        "for (?=['\"])",
         "(?:issued|reported|given|stated|recorded) (?:in error|erroneously|incorrectly|wrongly)",
         "not(?= [0-9<>~]); erroneously; incorrectly; mistakenly; wrongly; at diagnosis",
         "(?:first|diagnostic|old) (?:biopsy|marrow|trephine); used to; had been",
         f"replac(?:es|ing){_NOT_CLOSED}",
         "(?:stated|given|issued|printed) (?:cellularity|figure|value|percentage|estimate)",
         f"supersed(?:es|ing){_NOT_CLOSED}; (?:months?|weeks?|years?) ago",
-        f"in (?:{_MONTH} )?(?:19|20)[0-9]{{2}}; (?:copied|carried|copy)[- ]?(?:forward|over|from)",
+        f"in (?:{_MONTH} )?(?:19|20)[0-9]{{2}}; (?<![/.-])(?:19|20)[0-9]{{2}}(?=:? [0-9])",
+        "(?:copied|carried|copy)[- ]?(?:forward|over|from)",
         f"{_TAKEN} [a-z0-9./-]{{0,12}} ?(?:[a-z]+ )?(?:19|20)[0-9]{{2}}; "
         f"{_TAKEN} (?:[0-9]+ )?{_MONTH}",
         "before (?:treatment|therapy|transplant|induction|chemo)[a-z]*",
@@ -78,7 +85,7 @@ _MARKS = {
         "(?:at|from|read|reported|reviewed|performed|given|issued) elsewhere",
         "resident; fellow; preliminary; provisional; quoted; submitted (?:report|diagnosis|as)",
         "you(?: have| had)? (?:report|call|g[ai]ve|estimat|read|describ|diagnos)[a-z]*",
-        "outside; local (?:lab|hosp|pathol|report)[a-z]*",
+        "sister; brother; twin; outside; local (?:lab|hosp|pathol|report)[a-z]*",
     ),
     "expected": _any(
         "expect(?:s|ed|ation|able|ancy)?; reference; norm; predicted; anticipated; typical(?:ly)?",
@@ -104,7 +111,7 @@ _MARKS = {
         "|section)",
         "correct(?:ed)?; revised; amended; should (?:be )?(?:read|corrected|amended|changed); here",
         "(?:on|our|my|after) (?:our )?review; deep(?:er)?; measured; patient's; this (?:time|case)",
-        "remains",
+        "remains; please read",
         "(?:excluding|exclusive of|disregarding|apart from|away from) (?:the )?sub-?cortical",
         "(?:but|while|whereas|and|although) (?:the|this) (?:core|biopsy|trephine|marrow|rest)",
         "the rest; the remainder",
@@ -114,7 +121,8 @@ _MARKS = {
 _MARKS_AFTER = {
     "expected": r"(?<!as )(?<!than )\bexpected|\b(?:usual|typical|normal|customary) (?:in|for|at"
     r"|of)\b|\bwould be|\b(?:is|are|being|considered|as) (?:the )?"
-    r"(?:normal|typical|usual|reference)|\bis required|\bnormal (?:range|for)|\bfor (?:an? )?"
+    r"(?:normal|typical|usual|reference)|\b(?:is|was) (?:required|suspected|queried)"
+    r"|\bnormal (?:range|for)|\bfor (?:an? )?"
     r"(?:healthy|[0-9])|\brequired\b|(?<!\w)(?<!\w )for (?:the |this )?(?:patient's )?age\b",
     "prior": rf"\b(?:previous|prior|earlier|before|initial|original|draft|preliminary"
     rf"|provisional|erroneous|in error|withdrawn|retracted)"
@@ -154,7 +162,8 @@ PATTERNS: dict[str, str] = {
     "key_void": r"(?:tumou?r|neoplastic|malignant|blast|sample|smear|lymphoid|erythroid|stromal|csf"
     r"|fluid|leuka?emic|non|extra|intra|multi|uni|mono|para|sub|infra|inter)[- ]?$",
     "key_void_after": r",? (?:of|in) (?:the |this )?(?:tumou?r|block|nodule|infiltrate|lesion"
-    r"|aggregate|metastas)|,? \(?(?:scale|score|grade|index)\b",
+    r"|aggregate|metastas)|,? \(?(?:scale|score|grade|index)\b"
+    r"| (?:areas|foci|zones|patches|islands|regions) (?:occupy|cover|mak|form|account|compris|tak)",
     "ratio": rf"\b(?:cell(?:s|ular|ularity)?|{_HEMA}[a-z]*)(?: cells| tissue)?(?: (?:to|vs\.?"
     rf"|versus"
     r"|and) | ?[:/-] ?)(?:the )?(?:fat|adipo)[a-z]*(?: cells?| tissue)?[^0-9]{0,40}"
@@ -169,7 +178,7 @@ PATTERNS: dict[str, str] = {
     rf"|(?:(?:one|a) )?(?P<word>{'|'.join(['zero', 'nil', 'hundred', *_ONES, *_TEENS])})\b)"
     rf"(?P<pct> ?-?(?:{_PCT}|\({_PCT}\)))?",
     "hint": r"[\d½¼¾⅓⅔%]|per ?cent|half|quarter|third|fourth|fifth|tenth",  # a figure may be near
-    "range": r" ?(?:-{1,2}|to|dash|hyphen|through|up to|bis|until|or|->|\.\.\.?) ?[~<>]? ?",
+    "range": r" ?(?:-{1,2}|to|dash|hyphen|through|up to|bis|until|or|\.\.\.?) ?[~<>]? ?",
     "plus_minus": r" ?(?:±|\+ ?/ ?-|\+-|plus[ /](?:or )?minus|give or take) ?",
     "over": r"(?:[>≥]=?|=>|(?<!\bno )(?<!\bnot )\b(?:(?:greater|more|higher) than|over|above)"
     r"|\bbeyond|\bat least"
@@ -196,18 +205,21 @@ PATTERNS: dict[str, str] = {
     r"|clon[ea]|chimer|viab|stain|positiv|\bscores?\b|\bgrade|dysplas|ha?ematocrit|\bhct|\brdw"
     r"|\blength"
     r"|\bmast|histiocyt|macroph|strom|o?edema|nuclei|\bcells? (?:are|is|were|in|of|show|with)"
-    r"|cannot|n[o']t (?:be )?(?:assess|determin|estim|evalu|given|possible)"
+    r"|cannot|n[o']t (?:be )?(?:assess|determin|estim|evalu|given|possible|report|stated)"
     r"|\bdisease\b|burden|\bmrd|confiden|probab",
     "other_noun": rf"\s*of (?:the |this |its |their |all )*+(?!(?:bone |whole |entire |available "
-    rf"|evaluable |total |ha?ematopoietic |deep )*+{_SPACE})(?!left|right|present|cases)",
+    rf"|evaluable |total |ha?ematopoietic |deep )*+{_SPACE})(?!left|right|present|cases)"
+    r"| (?:points? )?(?:lower|higher|less|more|reduction|decrease|increase|drop|fall|loss)\b",
     "aside": r",? ?\(?\b(?:includ|inclus|exclud|exclus|count|disregard|ignor)[^,;()]{0,60}[,)]",
-    "unsaid": r"\?$|\b(?:counts?|qualif(?:y|ies)|(?:is|are) (?:classified|regarded|termed)) as\b",
+    "unsaid": r"\?$|\b(?:counts?|qualif(?:y|ies)|(?:is|are) (?:classified|regarded|termed)) as\b"
+    r"|\d ?% (?:cortical |trabecular )?(?:bone|cartilage|muscle)\b(?! marrow)"  # shares of the core
+    r"|\bdelete (?:as|where)|\bcircle\b|<[^/]{1,8}/[^/]{1,12}/ ?>",
     "clause_end": r"[,;:.()|\[\]]|\b(?:with|and|but|which|that|in|by|at|on|as|while|whereas|than"
     r"|compared|versus|vs|from|since|unchanged|similar|decreased|increased|down|up|lower|higher"
     r"|due|based|where)\b",
     "mark_end": r"[,;:.()|\[\]]|\b(?:with|and|but|which|while|whereas|than|compared|versus|vs|from"
     r"|since|unchanged|similar|decreased|increased|down|up|lower|higher)\b",
-    "before_gap": r" ?[)\]]? ?(?:of )?(?:the )?(?:(?:bone|marrow|overall|total|mean|average"
+    "before_gap": r" ?[)\]]? ?(?:the )?(?:(?:bone|marrow|overall|total|mean|average"
     r"|estimated|global|core|biopsy|trephine) )*",
     "before_of": rf" ?of (?:the |this |its |all )?(?:[a-z-]+ ){{0,4}}?{_SPACE}(?: [a-z-]+){{0,2}}? "
     r"(?:(?:is|are|was|were|being|appears?|looks?) (?:still )?(?:(?:occupied|filled|made up"
@@ -222,12 +234,12 @@ PATTERNS: dict[str, str] = {
     r"|represent[a-z]*|constitut[a-z]+|fill[a-z]*|forms?|takes?|of|in|to|be|cover[a-z]*|between"
     r"|from|less|more|than|over|under|least)[ :=(,<>~]+)*",
     "space_after": rf"(?: cells?)? ?(?:of|in) (?:the |this |its |all )?(?:[a-z-]+ )?{_SPACE}",
-    "chain": r"[ ,;/&()]*(?:(?:and|or|versus|vs\.?|but|in|on|at|for|of|the|core|cores|biopsy"
+    "chain": r"[ ,;/&():]*(?:(?:and|or|versus|vs\.?|but|in|on|at|for|of|the|core|cores|biopsy"
     r"|trephine|side|cellular|cellularity|respectively|only|about|left|right|[ab12lr]|first|second"
     r"|one|other|clot|section|aspirate|iliac|crest|posterior|to|is|then|third|fourth)"
     r"[ ,;:/&()=]+)*",
-    "change": r"\b(?:decreas|increas|fall|fell|drop|declin|reduc|chang|revis|amend|correct|improv"
-    r"|recover|ris|rose|went|gone|down|up|modif)[a-z]*(?: [a-z]+){0,3} from (?:about |~)?$",
+    "change": rf"{_CHANGE} from (?:about |~)?$",
+    "change_by": rf"{_CHANGE} by (?:about |some |~)?$",
     # -- whose figure
     "mark": _one_edge(_groups(_MARKS)) + r"|[,;:] (?:the|this) (?=(?:core|biopsy|trephine|marrow"
     r"|rest|remain[a-z]+)\b)",
@@ -245,7 +257,7 @@ PATTERNS: dict[str, str] = {
     ),
     "whole_after": r"[^,;]{0,30}\b(?:overall|on average)",
     "side_after": r"[^,;.]{0,14}?[ (](left|right|[lr]|[ab12])\b",
-    "no_share": r" ?(?:[+/^*x:]|mm|cm|of\b|um\b|cells)",  # a number without a sign, of something
+    "no_share": r" ?(?:(?:to|-|or|and)$|[+/^*x:]|mm|cm|of\b|um\b|cells)",  # a number, of something
     "part": _any(
         "focal(?:ly)?; areas?; regions?; foci; focus; patch(?:es)?; zones?; locally; hot-?spots?",
         "parts?; (?:first|second) (?:reader|pathologist|observer); reader [12ab]",
@@ -290,7 +302,7 @@ PATTERNS: dict[str, str] = {
             "addendum": "addend|amend|correct|revis|supplement|errat|corrigend",
             "organ": _ORGAN + "\\b",
             "history": "history|clinical|indication|previous|prior|comparison|earlier|background"
-            "|copied|carried forward",
+            r"|copied|carried forward|^above",
             "touch": r"touch|imprint|squash|\broll",
             "clot": r"\bclot|particle|cell block",
             "aspirate": "aspira|smear|spicule|cytolog",
@@ -355,7 +367,8 @@ _MIXED = re.compile(
 _CAPITAL_I = re.compile(r"I(?<=[a-z]I)(?=I?[a-z])|I(?<=[a-z]II)(?=[a-z])")  # ceIIuIar
 _MISREAD = re.compile(r"[0158](?:(?<=[a-z].)[a-z]|[a-z]{4})")  # quick: digits are rare
 _DIGITS = re.compile(
-    r"(?<![a-z0-9])(?:(?=[oils]*\d)[\doils]{2,3}|[oil]{2}(?= ?%)|s[0o](?= ?%))(?![a-z0-9])"
+    r"(?<![a-z0-9])(?:(?=[oils]*\d)[\doils]{2,3}|(?:(?<=[:=] )\d \d|[oil]{2}|s[0o])(?= ?%))"
+    r"(?![a-z0-9])"
 )
 _LETTERS = str.maketrans("0158", "olsb")
 _NUMERALS = str.maketrans("oils", "0115")
@@ -530,7 +543,7 @@ def _wraps(line: str, following: str, width: int) -> bool:
         return False
     if _P["key_line"].match(following) and not (first.islower() and len(line) > 40):
         return first.isdigit() and "%" in following[:12]
-    if _is_heading(line):
+    if _is_heading(line) or (following.isupper() and _is_heading(following)):
         return False
     if first.islower() or first.isdigit() or first in "(~<>≥≤%":
         return True
@@ -661,7 +674,8 @@ def _figures(s: str) -> list[_Figure]:
                 low, high = max(0.0, last.low - figure.low), min(100.0, last.low + figure.low)
                 joined[-1] = _Figure(last.start, figure.end, low, high, signed, "~")
                 continue
-            if signed and _P["change"].search(before) and between.strip() in ("to", "-"):
+            to = ("->", "→", "to", "-") if _P["change"].search(before) else ("->", "→")
+            if signed and between.strip() in to:
                 joined[-1] = replace(figure, start=last.start, signed=True, settled=True)
                 continue
             pair = between.strip() in ("and", "%-") and re.search(r"\bbetween (?:\w+ )?$", before)
@@ -746,9 +760,9 @@ def _links(s: str, figures: list[_Figure], assumed: int) -> dict[int, tuple[int,
         i = sum(figure.end <= start for figure in figures) - 1  # the figure before the word
         if i >= 0 and i not in found and figures[i].signed:
             gap = s[figures[i].end : start]
-            plain = _P["before_gap"].fullmatch(gap) and not (word.endswith("ity") and " of" in gap)
+            plain = bool(_P["before_gap"].fullmatch(gap))
             if tissue:
-                plain = bool(re.fullmatch(r" ?(?:of )?(?:(?!and |or )[a-z]+ )?", gap)) and fat
+                plain = bool(re.fullmatch(r" ?(?:(?!and |or |of )[a-z]+ )?", gap)) and fat
             if plain or _P["before_of"].fullmatch(gap):
                 found[i] = (figures[i].start, end, "figure then word")
                 last = i if word.endswith("r") else -1  # "40% cellular" has its figure
@@ -797,7 +811,7 @@ def _close(gap: str, figure: _Figure, tissue: bool) -> bool:
 def _owned(s: str, figure: _Figure) -> bool:
     """Whether no other noun behind the figure claims it."""
     tail = s[figure.end : figure.end + 50]
-    if _P["other_noun"].match(tail):
+    if _P["other_noun"].match(tail) or _P["change_by"].search(s, 0, figure.start):
         return False
     if not figure.signed and _P["no_share"].match(tail):
         return False
@@ -865,7 +879,7 @@ def _claims(low: str, sentence: _Sentence, number: int, assumed: int = -1) -> li
     s, context = sentence.words, sentence.context
     if not _P["hint"].search(s) or _P["unsaid"].search(s):
         return []
-    s = _DIGITS.sub(lambda m: m[0].translate(_NUMERALS), s)
+    s = _DIGITS.sub(lambda m: m[0].translate(_NUMERALS).replace(" ", "").rjust(len(m[0])), s)
     figures = _figures(s)
     ratio = _P["ratio"].search(s) if "fat" in s or "adipo" in s else None
     cells, fat = (float(ratio[k + "1"] or ratio[k + "2"]) for k in "cf") if ratio else (0, 0)

@@ -99,7 +99,7 @@ _MARKS = {
         "criteri(?:a|on); defin(?:ed|ition|es); requir(?:es|ed|ing); calls for; threshold",
         "cut-?off; rule of thumb; minus (?:the )?age; must be; guidelines?; for severe; target; "
         "relative to",
-        "if(?= (?:[a-z]+ )*?cellul); (?<!per )(?<!our )protocol",
+        "(?:if|whether|unless)(?= (?:[a-z]+ )*?cellul); (?<!per )(?<!our )protocol",
         "in healthy; healthy adult; adults; children; infants; newborns; (?:would|should) be"
         "(?! (?:read|corrected|amended|changed))",
     ),
@@ -172,7 +172,8 @@ PATTERNS: dict[str, str] = {
     rf"(?:cell(?:s|ular|ularity)?|{_HEMA}[a-z]*)(?: cells| tissue)?[^0-9]{{0,40}}"
     r"(?P<f2>\d{1,3}) ?%? ?(?::|/|to|-) ?(?P<c2>\d{1,3})",
     # -- figures
-    "number": rf"(?<![\w.])(?:(?P<digits>\d{{1,3}}(?:[.,]\d{{1,2}})?)(?![\d.]*\d)|(?P<sign>[½¼¾⅓⅔])"
+    "number": r"(?<![\w.])(?<!point )(?:(?P<digits>\d{1,3}(?:(?:[.,]| point )\d{1,2})?)(?![\d.]*\d)"
+    r"|(?P<sign>[½¼¾⅓⅔])"
     rf"|(?:(?P<count>{'|'.join(_ONES)}|an?)[ -])?(?P<part>{'|'.join(_PARTS)}|halve)s?\b"
     rf"|(?P<tens>{'|'.join(_TENS)}|fourty)(?:[ -](?P<ones>{'|'.join(_ONES)}))?\b"
     rf"|(?:(?:one|a) )?(?P<word>{'|'.join(['zero', 'nil', 'hundred', *_ONES, *_TEENS])})\b)"
@@ -202,7 +203,7 @@ PATTERNS: dict[str, str] = {
     "other": r"blast|plasma|lymph|\bcd ?\d|\bm ?[:/] ?e\b|myeloid|erythr[oi]|granul|megakary|fibro"
     r"|reticulin|iron\b|\bfat|adipo|neutro|eosin|monocyt|sidero|differential|ki-?67|kappa|lambda"
     r"|tumou?r|metasta|carcinoma|infiltrat|involve|necro|karyo|mutat|\bvaf|allel|\bfish\b|flow"
-    r"|clon[ea]|chimer|viab|stain|positiv|\bscores?\b|\bgrade|dysplas|ha?ematocrit|\bhct|\brdw"
+    r"|clon[ea]|chimer|viab|stain|positiv|\bscores?\b|\bgrad(?:e|ing)|dysplas|ha?ematocrit|\bhct|\brdw"
     r"|\blength"
     r"|\bmast|histiocyt|macroph|strom|o?edema|nuclei|\bcells? (?:are|is|were|in|of|show|with)"
     r"|cannot|n[o']t (?:be )?(?:assess|determin|estim|evalu|given|possible|report|stated)"
@@ -239,7 +240,7 @@ PATTERNS: dict[str, str] = {
     r"|one|other|clot|section|aspirate|iliac|crest|posterior|to|is|then|third|fourth)"
     r"[ ,;:/&()=]+)*",
     "change": rf"{_CHANGE} from (?:about |~)?$",
-    "change_by": rf"{_CHANGE} by (?:about |some |~)?$",
+    "change_by": rf"{_CHANGE} by (?:[a-z]+ly |about |around |some |~)?$",
     # -- whose figure
     "mark": _one_edge(_groups(_MARKS)) + r"|[,;:] (?:the|this) (?=(?:core|biopsy|trephine|marrow"
     r"|rest|remain[a-z]+)\b)",
@@ -690,7 +691,7 @@ def _figures(s: str) -> list[_Figure]:
 def _number(m: re.Match[str]) -> _Figure | None:
     signed = m["pct"] is not None
     if m["digits"]:
-        value = float(m["digits"].replace(",", "."))
+        value = float(m["digits"].replace(",", ".").replace(" point ", "."))
     elif m["sign"]:
         value, signed = _SIGNS[m["sign"]], True
     elif m["part"]:

@@ -46,23 +46,34 @@ _SPACE = (
     r"|biopsy|trephine|specimen|volume)"
 )
 _PCT = r"(?:%|per ?cents?\b|percentage\b|pct\b|[°º]/ ?[o0]|\bo/o\b)"
+_ORGAN = r"(?:lymph nodes?|node|liver|spleen|skin|lung|breast|soft tissue|kidney|tonsil)"
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
 _TAKEN = "(?:biopsy|marrow|trephine|core|study|examination) (?:of|from|in|dated)"
+_CHANGE = (
+    r"\b(?:decreas|increas|fall|fell|drop|declin|reduc|chang|revis|amend|correct|improv|recover|ris"
+    r"|rose|went|gone|down|up|modif)[a-z]*(?: [a-z]+){0,3}"
+)
+_NOT_CLOSED = r"(?![^()%]{0,60}\))"  # "(replaces the report of May)" says nothing of what follows
 _NEARLY = r"(?: (?:about|around|approximately))?[ :]?$"
 
 # A mark is a word that sets a figure aside, or claims it back: the nearest one before it decides.
 _MARKS = {
     "prior": _any(
         "prior; previous(?:ly)?; earlier; former(?:ly)?; preceding; baseline; pre-?treatment",
-        "last (?:biopsy|marrow|trephine|time|year|month|core|examination); original(?:ly)?",
+        "last (?:biopsy|marrow|trephine|visit|sample|specimen|report|time|year|month|core"
+        "|examination); original(?:ly)?",
         "compar(?:ed|ison); versus; vs; initial(?:ly)?; in contrast to; history; historical(?:ly)?",
         "(?:down|up|decreased|increased|reduced|fallen|risen|dropped|changed|recovered) from",
         "(?:declined|improved|fell|rose|different|differs) from; instead of; rather than",
+        "for (?=['\"])",
         "(?:issued|reported|given|stated|recorded) (?:in error|erroneously|incorrectly|wrongly)",
         "not(?= [0-9<>~]); erroneously; incorrectly; mistakenly; wrongly; at diagnosis",
-        "(?:first|diagnostic|old) (?:biopsy|marrow|trephine); used to; had been; replac(?:es|ing)",
+        "(?:first|diagnostic|old) (?:biopsy|marrow|trephine); used to; had been",
+        f"replac(?:es|ing){_NOT_CLOSED}",
         "(?:stated|given|issued|printed) (?:cellularity|figure|value|percentage|estimate)",
-        "supersed(?:es|ing); (?:months?|weeks?|years?) ago",
+        f"supersed(?:es|ing){_NOT_CLOSED}; (?:months?|weeks?|years?) ago",
+        f"in (?:{_MONTH} )?(?:19|20)[0-9]{{2}}; (?<![/.-])(?:19|20)[0-9]{{2}}(?=:? [0-9])",
+        "(?:copied|carried|copy)[- ]?(?:forward|over|from)",
         f"{_TAKEN} [a-z0-9./-]{{0,12}} ?(?:[a-z]+ )?(?:19|20)[0-9]{{2}}; "
         f"{_TAKEN} (?:[0-9]+ )?{_MONTH}",
         "before (?:treatment|therapy|transplant|induction|chemo)[a-z]*",
@@ -74,7 +85,7 @@ _MARKS = {
         "(?:at|from|read|reported|reviewed|performed|given|issued) elsewhere",
         "resident; fellow; preliminary; provisional; quoted; submitted (?:report|diagnosis|as)",
         "you(?: have| had)? (?:report|call|g[ai]ve|estimat|read|describ|diagnos)[a-z]*",
-        "outside; local (?:lab|hosp|pathol|report)[a-z]*",
+        "sister; brother; twin; outside; local (?:lab|hosp|pathol|report)[a-z]*",
     ),
     "expected": _any(
         "expect(?:s|ed|ation|able|ancy)?; reference; norm; predicted; anticipated; typical(?:ly)?",
@@ -88,7 +99,9 @@ _MARKS = {
         "criteri(?:a|on); defin(?:ed|ition|es); requir(?:es|ed|ing); calls for; threshold",
         "cut-?off; rule of thumb; minus (?:the )?age; must be; guidelines?; for severe; target; "
         "relative to",
-        "in healthy; healthy adults?; (?:would|should) be(?! (?:read|corrected|amended|changed))",
+        "(?:if|whether|unless)(?= (?:[a-z]+ )*?cellul); (?<!per )(?<!our )protocol",
+        "in healthy; healthy adult; adults; children; infants; newborns; (?:would|should) be"
+        "(?! (?:read|corrected|amended|changed))",
     ),
     "aside": _any("sub-?cortical(?:ly)?; beneath the cortex; sub-?capsular; sub-?endosteal"),
     "current": _any(
@@ -98,6 +111,7 @@ _MARKS = {
         "|section)",
         "correct(?:ed)?; revised; amended; should (?:be )?(?:read|corrected|amended|changed); here",
         "(?:on|our|my|after) (?:our )?review; deep(?:er)?; measured; patient's; this (?:time|case)",
+        "remains; please read",
         "(?:excluding|exclusive of|disregarding|apart from|away from) (?:the )?sub-?cortical",
         "(?:but|while|whereas|and|although) (?:the|this) (?:core|biopsy|trephine|marrow|rest)",
         "the rest; the remainder",
@@ -107,9 +121,11 @@ _MARKS = {
 _MARKS_AFTER = {
     "expected": r"(?<!as )(?<!than )\bexpected|\b(?:usual|typical|normal|customary) (?:in|for|at"
     r"|of)\b|\bwould be|\b(?:is|are|being|considered|as) (?:the )?"
-    r"(?:normal|typical|usual|reference)|\bis required|\bnormal (?:range|for)|\bfor (?:an? )?"
+    r"(?:normal|typical|usual|reference)|\b(?:is|was) (?:required|suspected|queried)"
+    r"|\bnormal (?:range|for)|\bfor (?:an? )?"
     r"(?:healthy|[0-9])|\brequired\b|(?<!\w)(?<!\w )for (?:the |this )?(?:patient's )?age\b",
-    "prior": rf"\b(?:previous|prior|earlier|before|initial|erroneous|in error|withdrawn|retracted)"
+    "prior": rf"\b(?:previous|prior|earlier|before|initial|original|draft|preliminary"
+    rf"|provisional|erroneous|in error|withdrawn|retracted)"
     rf"|\blast (?:time|year|month|biopsy)|\bat (?:diagnosis|baseline)|\bin (?:19|20)\d\d|\bin "
     rf"(?:the )?{_MONTH}\b|\b(?:month|week|year)s? ago|\b(?:was|is) (?:incorrect|wrong"
     rf"|too (?:high|low)|mistaken"
@@ -117,11 +133,13 @@ _MARKS_AFTER = {
     "current": r"\bnow\b|\bat present|\btoday|\bcurrent|\bpresent",
 }
 _SPECIMENS = {
-    "touch": r"\b(?:touch|imprint|squash|crush prep|dab)[a-z]*(?: (?:prep|imprint|smear|slide)"
+    "touch": r"\b(?:touch|imprint|squash|crush prep|dab|roll)[a-z]*(?: (?:prep|imprint|smear|slide)"
     r"[a-z]*)*(?: (?:of|from) (?:the )?(?:core|biopsy|trephine)(?: biopsy)?)?",
     "clot": r"\bclots?\b(?: sections?)?|\bparticle (?:section|prep|clot)[a-z]*|\bcell[- ]?blocks?",
     "aspirate": r"\baspirat(?!ion)[a-z]*|\baspiration (?:smear|material|cytol)[a-z]*|\bsmears?\b"
     r"|\bspicules?\b|\bparticles?\b|\bfilms?\b",
+    "other": rf"\b{_ORGAN}\b(?:(?!marrow)[^.:;]){{0,30}}?\b(?:cores?|biops(?:y|ies)|bx|excision)\b"
+    r"(?: biops(?:y|ies))?",
     "core": r"\bcores?\b|\btreph[a-z]*|\bbiops(?:y|ies)\b|\b(?:bx|bmbx|bmb)\b|\bpunch\b"
     r"|\bcylinders?\b|\bhistolog[a-z]*",
 }
@@ -140,11 +158,12 @@ PATTERNS: dict[str, str] = {
     # -- words on cellularity
     "key": rf"(?:\b(?:hyper|hypo|normo|pauci|a)-? ?)?{_CELL}[a-z]*|\bcell[- ](?:content|density"
     rf"|share|fraction|richness|proportion)|\b{_HEMA}[a-z]*(?: (?:cells?|tissues?|elements?|marrow"
-    r"|component|islands?|areas?))?|\b(?:active|red) marrow\b",
+    r"|component|islands?|areas?))?|\b(?:active|red) marrow\b|\bcell'?ty\b",
     "key_void": r"(?:tumou?r|neoplastic|malignant|blast|sample|smear|lymphoid|erythroid|stromal|csf"
     r"|fluid|leuka?emic|non|extra|intra|multi|uni|mono|para|sub|infra|inter)[- ]?$",
     "key_void_after": r",? (?:of|in) (?:the |this )?(?:tumou?r|block|nodule|infiltrate|lesion"
-    r"|aggregate|metastas)|,? \(?(?:scale|score|grade|index)\b",
+    r"|aggregate|metastas)|,? \(?(?:scale|score|grade|index)\b"
+    r"| (?:areas|foci|zones|patches|islands|regions) (?:occupy|cover|mak|form|account|compris|tak)",
     "ratio": rf"\b(?:cell(?:s|ular|ularity)?|{_HEMA}[a-z]*)(?: cells| tissue)?(?: (?:to|vs\.?"
     rf"|versus"
     r"|and) | ?[:/-] ?)(?:the )?(?:fat|adipo)[a-z]*(?: cells?| tissue)?[^0-9]{0,40}"
@@ -153,13 +172,14 @@ PATTERNS: dict[str, str] = {
     rf"(?:cell(?:s|ular|ularity)?|{_HEMA}[a-z]*)(?: cells| tissue)?[^0-9]{{0,40}}"
     r"(?P<f2>\d{1,3}) ?%? ?(?::|/|to|-) ?(?P<c2>\d{1,3})",
     # -- figures
-    "number": rf"(?<![\w.])(?:(?P<digits>\d{{1,3}}(?:[.,]\d{{1,2}})?)(?![\d.]*\d)|(?P<sign>[½¼¾⅓⅔])"
+    "number": r"(?<![\w.])(?<!point )(?:(?P<digits>\d{1,3}(?:(?:[.,]| point )\d{1,2})?)(?![\d.]*\d)"
+    r"|(?P<sign>[½¼¾⅓⅔])"
     rf"|(?:(?P<count>{'|'.join(_ONES)}|an?)[ -])?(?P<part>{'|'.join(_PARTS)}|halve)s?\b"
     rf"|(?P<tens>{'|'.join(_TENS)}|fourty)(?:[ -](?P<ones>{'|'.join(_ONES)}))?\b"
     rf"|(?:(?:one|a) )?(?P<word>{'|'.join(['zero', 'nil', 'hundred', *_ONES, *_TEENS])})\b)"
     rf"(?P<pct> ?-?(?:{_PCT}|\({_PCT}\)))?",
     "hint": r"[\d½¼¾⅓⅔%]|per ?cent|half|quarter|third|fourth|fifth|tenth",  # a figure may be near
-    "range": r" ?(?:-{1,2}|to|dash|hyphen|through|up to|bis|until|or|->|\.\.\.?) ?[~<>]? ?",
+    "range": r" ?(?:-{1,2}|to|dash|hyphen|through|up to|bis|until|or|\.\.\.?) ?[~<>]? ?",
     "plus_minus": r" ?(?:±|\+ ?/ ?-|\+-|plus[ /](?:or )?minus|give or take) ?",
     "over": r"(?:[>≥]=?|=>|(?<!\bno )(?<!\bnot )\b(?:(?:greater|more|higher) than|over|above)"
     r"|\bbeyond|\bat least"
@@ -172,7 +192,8 @@ PATTERNS: dict[str, str] = {
     r"|\bmax\.?)(?: or equal(?: to)?| ?or ?=)?" + _NEARLY,
     "about": r"(?:[~≈≅]|\b(?:about|around|roughly|circa|some|nearly|almost|near|approaching|ca\.?"
     r"|c\."
-    r"|approx(?:\.|imate(?:ly|s)?|imating)?|close to|of the order of|somewhere (?:between|around)"
+    r"|approx(?:\.|imate(?:ly|s)?|imating)?|close to|of the order of|something like"
+    r"|somewhere (?:between|around)"
     r"|in the (?:order|region|range|vicinity|neighbou?rhood) of))"
     r"(?: (?:an?|to|the|between|from))?(?: remaining)?[ (:]{0,2}$",
     "over_after": r" ?(?:or|and) (?:more|greater|higher|above|over)\b|\+(?![+/])",
@@ -182,19 +203,24 @@ PATTERNS: dict[str, str] = {
     "other": r"blast|plasma|lymph|\bcd ?\d|\bm ?[:/] ?e\b|myeloid|erythr[oi]|granul|megakary|fibro"
     r"|reticulin|iron\b|\bfat|adipo|neutro|eosin|monocyt|sidero|differential|ki-?67|kappa|lambda"
     r"|tumou?r|metasta|carcinoma|infiltrat|involve|necro|karyo|mutat|\bvaf|allel|\bfish\b|flow"
-    r"|clon[ea]|chimer|viab|stain|positiv|\bscores?\b|\bgrade|dysplas|ha?ematocrit|\bhct|\brdw"
+    r"|clon[ea]|chimer|viab|stain|positiv|\bscores?\b|\bgrad(?:e|ing)|dysplas|ha?ematocrit|\bhct|\brdw"
     r"|\blength"
     r"|\bmast|histiocyt|macroph|strom|o?edema|nuclei|\bcells? (?:are|is|were|in|of|show|with)"
+    r"|cannot|n[o']t (?:be )?(?:assess|determin|estim|evalu|given|possible|report|stated)"
     r"|\bdisease\b|burden|\bmrd|confiden|probab",
     "other_noun": rf"\s*of (?:the |this |its |their |all )*+(?!(?:bone |whole |entire |available "
-    rf"|evaluable |total |ha?ematopoietic |deep )*+{_SPACE})(?!left|right|present|cases)",
+    rf"|evaluable |total |ha?ematopoietic |deep )*+{_SPACE})(?!left|right|present|cases)"
+    r"| (?:points? )?(?:lower|higher|less|more|reduction|decrease|increase|drop|fall|loss)\b",
     "aside": r",? ?\(?\b(?:includ|inclus|exclud|exclus|count|disregard|ignor)[^,;()]{0,60}[,)]",
+    "unsaid": r"\?$|\b(?:counts?|qualif(?:y|ies)|(?:is|are) (?:classified|regarded|termed)) as\b"
+    r"|\d ?% (?:cortical |trabecular )?(?:bone|cartilage|muscle)\b(?! marrow)"  # shares of the core
+    r"|\bdelete (?:as|where)|\bcircle\b|<[^/]{1,8}/[^/]{1,12}/ ?>",
     "clause_end": r"[,;:.()|\[\]]|\b(?:with|and|but|which|that|in|by|at|on|as|while|whereas|than"
     r"|compared|versus|vs|from|since|unchanged|similar|decreased|increased|down|up|lower|higher"
     r"|due|based|where)\b",
     "mark_end": r"[,;:.()|\[\]]|\b(?:with|and|but|which|while|whereas|than|compared|versus|vs|from"
     r"|since|unchanged|similar|decreased|increased|down|up|lower|higher)\b",
-    "before_gap": r" ?[)\]]? ?(?:of )?(?:the )?(?:(?:bone|marrow|overall|total|mean|average"
+    "before_gap": r" ?[)\]]? ?(?:the )?(?:(?:bone|marrow|overall|total|mean|average"
     r"|estimated|global|core|biopsy|trephine) )*",
     "before_of": rf" ?of (?:the |this |its |all )?(?:[a-z-]+ ){{0,4}}?{_SPACE}(?: [a-z-]+){{0,2}}? "
     r"(?:(?:is|are|was|were|being|appears?|looks?) (?:still )?(?:(?:occupied|filled|made up"
@@ -204,17 +230,17 @@ PATTERNS: dict[str, str] = {
     r"(?:[<>~≥≤]|ca\.?|approx\.?|about)? ?",
     "bare_value": r"(?: ?\([a-z]+\))? ?[:=] ?(?:value ?: ?)?(?:approx\.? |ca\.? |about "
     r"|[~<>≥≤] ?)?",
-    "hema_gap": r"[ :=(]*(?:(?:[a-z]+ly|cells?|tissue|still|now|is|are|was|were|about|approx\."
-    r"|at|the|an?|remaining|some|occup[a-z]+|makes?|making|up|compris[a-z]+|account[a-z]*|for"
+    "hema_gap": r"[ :=(]*(?:(?:[a-z]+ly|something|like|cells?|tissue|still|now|is|are|was|were"
+    r"|about|approx\.|at|the|an?|remaining|some|occup[a-z]+|makes?|making|up|compris[a-z]+|account[a-z]*|for"
     r"|represent[a-z]*|constitut[a-z]+|fill[a-z]*|forms?|takes?|of|in|to|be|cover[a-z]*|between"
     r"|from|less|more|than|over|under|least)[ :=(,<>~]+)*",
     "space_after": rf"(?: cells?)? ?(?:of|in) (?:the |this |its |all )?(?:[a-z-]+ )?{_SPACE}",
-    "chain": r"[ ,;/&()]*(?:(?:and|or|versus|vs\.?|but|in|on|at|for|of|the|core|cores|biopsy"
+    "chain": r"[ ,;/&():]*(?:(?:and|or|versus|vs\.?|but|in|on|at|for|of|the|core|cores|biopsy"
     r"|trephine|side|cellular|cellularity|respectively|only|about|left|right|[ab12lr]|first|second"
     r"|one|other|clot|section|aspirate|iliac|crest|posterior|to|is|then|third|fourth)"
     r"[ ,;:/&()=]+)*",
-    "change": r"\b(?:decreas|increas|fall|fell|drop|declin|reduc|chang|revis|amend|correct|improv"
-    r"|recover|ris|rose|went|gone|down|up|modif)[a-z]*(?: [a-z]+){0,3} from (?:about |~)?$",
+    "change": rf"{_CHANGE} from (?:about |~)?$",
+    "change_by": rf"{_CHANGE} by (?:[a-z]+ly |about |around |some |~)?$",
     # -- whose figure
     "mark": _one_edge(_groups(_MARKS)) + r"|[,;:] (?:the|this) (?=(?:core|biopsy|trephine|marrow"
     r"|rest|remain[a-z]+)\b)",
@@ -232,7 +258,7 @@ PATTERNS: dict[str, str] = {
     ),
     "whole_after": r"[^,;]{0,30}\b(?:overall|on average)",
     "side_after": r"[^,;.]{0,14}?[ (](left|right|[lr]|[ab12])\b",
-    "no_share": r" ?(?:[+/^*x:]|mm|cm|of\b|um\b|cells)",  # a number without a sign, of something
+    "no_share": r" ?(?:(?:to|-|or|and)$|[+/^*x:]|mm|cm|of\b|um\b|cells)",  # a number, of something
     "part": _any(
         "focal(?:ly)?; areas?; regions?; foci; focus; patch(?:es)?; zones?; locally; hot-?spots?",
         "parts?; (?:first|second) (?:reader|pathologist|observer); reader [12ab]",
@@ -275,8 +301,10 @@ PATTERNS: dict[str, str] = {
     + _groups(
         {
             "addendum": "addend|amend|correct|revis|supplement|errat|corrigend",
-            "history": "history|clinical|indication|previous|prior|comparison|earlier|background",
-            "touch": "touch|imprint|squash",
+            "organ": _ORGAN + "\\b",
+            "history": "history|clinical|indication|previous|prior|comparison|earlier|background"
+            r"|copied|carried forward|^above",
+            "touch": r"touch|imprint|squash|\broll",
             "clot": r"\bclot|particle|cell block",
             "aspirate": "aspira|smear|spicule|cytolog",
             "core": r"\bcores?\b|trephin|biops|\bbx\b|\bbmbx|\bbmb\b|histolog",
@@ -305,7 +333,7 @@ _LONGEST = 800  # characters of a sentence
 _NEAR = [
     re.compile(p)
     for p in (
-        r"cel(?:l{0,2}u|l[-/: ][cdsfrptv]|ls?[ :/-]{1,2}(?:to |vs |and )?fat)",
+        r"cel(?:l{0,2}u|l'?ty|l[-/: ][cdsfrptv]|ls?[ :/-]{1,2}(?:to |vs |and )?fat)",
         r"poi-?e",
         r" marrow(?<=[vre][ed] marrow)",
         r"-forming",
@@ -328,7 +356,7 @@ _ENTITIES |= dict(zip(_split("#37 #60 #62 #177 #8211 #8212 #x25 #x2013"), "%<>±
 _BLOCKS = frozenset(
     _split(
         "p paragraph br tr li item list table thead tbody title text section div body caption "
-        "observation entry component organizer h1 h2 h3 h4"
+        "observation entry component organizer result field row h1 h2 h3 h4"
     )
 )
 _OBX = re.compile(
@@ -340,7 +368,8 @@ _MIXED = re.compile(
 _CAPITAL_I = re.compile(r"I(?<=[a-z]I)(?=I?[a-z])|I(?<=[a-z]II)(?=[a-z])")  # ceIIuIar
 _MISREAD = re.compile(r"[0158](?:(?<=[a-z].)[a-z]|[a-z]{4})")  # quick: digits are rare
 _DIGITS = re.compile(
-    r"(?<![a-z0-9])(?:(?=[oils]*\d)[\doils]{2,3}|[oil]{2}(?= ?%)|s[0o](?= ?%))(?![a-z0-9])"
+    r"(?<![a-z0-9])(?:(?=[oils]*\d)[\doils]{2,3}|(?:(?<=[:=] )\d \d|[oil]{2}|s[0o])(?= ?%))"
+    r"(?![a-z0-9])"
 )
 _LETTERS = str.maketrans("0158", "olsb")
 _NUMERALS = str.maketrans("oils", "0115")
@@ -384,14 +413,16 @@ def _fold(text: str) -> str:
 def _unbox(low: str) -> str:
     """Leave of each list of boxes what is ticked; its options become one line."""
     boxes = list(_P["box"].finditer(low))
-    out = list(low)
+    out, behind = list(low), False
     for i, box in enumerate(boxes):
         start, end = box.span()
         previous = boxes[i - 1].end() if i else 0
         following = boxes[i + 1].start() if i + 1 < len(boxes) else len(low)
         stop = low.find("\n", end, following)
         option = (end, following if stop < 0 else stop)
-        if low.endswith(("%", "% "), previous, start):  # the boxes stand behind their options
+        if not i or "\n" in low[previous:start]:  # the first of its line tells for all of it
+            behind = low.endswith(("%", "% "), previous, start)
+        if behind:
             option = (max(previous, low.rfind("\n", previous, start) + 1), start)
             if (colon := low.rfind(":", *option)) >= 0:
                 option = (colon + 1, start)
@@ -504,7 +535,7 @@ def _wraps(line: str, following: str, width: int) -> bool:
     line, following = line.strip(), following.strip()
     if "   " in line or "   " in following:  # columns
         return False
-    if not line or not following or "|" in line + following or "\t" in line + following:
+    if not line or not following or any(cut in line + following for cut in ("|", "\t", " = ")):
         return False
     if line[-1] in ".:;!?" and not _P["abbreviated"].search(line[-8:].lower()):
         return False
@@ -513,7 +544,7 @@ def _wraps(line: str, following: str, width: int) -> bool:
         return False
     if _P["key_line"].match(following) and not (first.islower() and len(line) > 40):
         return first.isdigit() and "%" in following[:12]
-    if _is_heading(line):
+    if _is_heading(line) or (following.isupper() and _is_heading(following)):
         return False
     if first.islower() or first.isdigit() or first in "(~<>≥≤%":
         return True
@@ -583,6 +614,8 @@ def _enter(context: _Context, kinds: frozenset[str], name: str, at: int, in_body
 def _section_of(kinds: frozenset[str]) -> str:
     if "history" in kinds:
         return "history"
+    if "organ" in kinds:
+        return "other"
     if "core" in kinds:
         return "general" if kinds & {"aspirate", "clot", "touch"} else "core"
     for kind in ("touch", "clot", "aspirate", "other"):
@@ -642,7 +675,8 @@ def _figures(s: str) -> list[_Figure]:
                 low, high = max(0.0, last.low - figure.low), min(100.0, last.low + figure.low)
                 joined[-1] = _Figure(last.start, figure.end, low, high, signed, "~")
                 continue
-            if signed and _P["change"].search(before) and between.strip() in ("to", "-"):
+            to = ("->", "→", "to", "-") if _P["change"].search(before) else ("->", "→")
+            if signed and between.strip() in to:
                 joined[-1] = replace(figure, start=last.start, signed=True, settled=True)
                 continue
             pair = between.strip() in ("and", "%-") and re.search(r"\bbetween (?:\w+ )?$", before)
@@ -657,7 +691,7 @@ def _figures(s: str) -> list[_Figure]:
 def _number(m: re.Match[str]) -> _Figure | None:
     signed = m["pct"] is not None
     if m["digits"]:
-        value = float(m["digits"].replace(",", "."))
+        value = float(m["digits"].replace(",", ".").replace(" point ", "."))
     elif m["sign"]:
         value, signed = _SIGNS[m["sign"]], True
     elif m["part"]:
@@ -727,9 +761,9 @@ def _links(s: str, figures: list[_Figure], assumed: int) -> dict[int, tuple[int,
         i = sum(figure.end <= start for figure in figures) - 1  # the figure before the word
         if i >= 0 and i not in found and figures[i].signed:
             gap = s[figures[i].end : start]
-            plain = _P["before_gap"].fullmatch(gap) and not (word.endswith("ity") and " of" in gap)
+            plain = bool(_P["before_gap"].fullmatch(gap))
             if tissue:
-                plain = bool(re.fullmatch(r" ?(?:of )?(?:[a-z]+ )?", gap)) and fat
+                plain = bool(re.fullmatch(r" ?(?:(?!and |or |of )[a-z]+ )?", gap)) and fat
             if plain or _P["before_of"].fullmatch(gap):
                 found[i] = (figures[i].start, end, "figure then word")
                 last = i if word.endswith("r") else -1  # "40% cellular" has its figure
@@ -778,7 +812,7 @@ def _close(gap: str, figure: _Figure, tissue: bool) -> bool:
 def _owned(s: str, figure: _Figure) -> bool:
     """Whether no other noun behind the figure claims it."""
     tail = s[figure.end : figure.end + 50]
-    if _P["other_noun"].match(tail):
+    if _P["other_noun"].match(tail) or _P["change_by"].search(s, 0, figure.start):
         return False
     if not figure.signed and _P["no_share"].match(tail):
         return False
@@ -830,7 +864,7 @@ def _material(s: str, start: int, figure: _Figure, context: _Context) -> str:
                 break
             k += step
             kinds.add(group[k].lastgroup or "")
-    return "core" if "core" in kinds else sorted(kinds)[0]
+    return next(kind for kind in ("other", "core", *sorted(kinds)) if kind in kinds)
 
 
 def _side_of(words: str) -> str:
@@ -844,9 +878,9 @@ def _side_of(words: str) -> str:
 def _claims(low: str, sentence: _Sentence, number: int, assumed: int = -1) -> list[_Claim]:
     """All figures of a sentence that are tied to a word on cellularity."""
     s, context = sentence.words, sentence.context
-    if not _P["hint"].search(s):
+    if not _P["hint"].search(s) or _P["unsaid"].search(s):
         return []
-    s = _DIGITS.sub(lambda m: m[0].translate(_NUMERALS), s)
+    s = _DIGITS.sub(lambda m: m[0].translate(_NUMERALS).replace(" ", "").rjust(len(m[0])), s)
     figures = _figures(s)
     ratio = _P["ratio"].search(s) if "fat" in s or "adipo" in s else None
     cells, fat = (float(ratio[k + "1"] or ratio[k + "2"]) for k in "cf") if ratio else (0, 0)

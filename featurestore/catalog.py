@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import json
 import os
 import random
@@ -21,6 +22,7 @@ import polars as pl
 import sql
 from featurestore import arrays, layout, ledger
 from featurestore.errors import CatalogBusy, QueryRefused, StoreVersionMismatch, writing
+from featurestore.types import content_id
 
 LOCK_TIMEOUT_S = 30.0
 _DISK = (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT, errno.EIO)
@@ -64,9 +66,18 @@ def migrate(root: Path) -> list[str]:
             with _transaction(con):
                 con.execute(sql.read(name))
                 con.execute("insert into migrations values (?, ?)", [Path(name).name, now()])
-        for view in _VIEWS:
-            con.execute(sql.read(f"views/{view}"))
+        with _transaction(con):
+            for view in _VIEWS:
+                con.execute(sql.read(f"views/{view}"))
+            con.execute("delete from migrations where name like 'views %'")
+            con.execute("insert into migrations values (?, ?)", [_views_version(), now()])
     return todo
+
+
+@functools.cache
+def _views_version() -> str:
+    """Stands among the migrations, so that a catalog with other views is told."""
+    return f"views {content_id([sql.read(f'views/{view}') for view in _VIEWS])}"
 
 
 @contextmanager
@@ -263,14 +274,16 @@ def _frame(relation: duckdb.DuckDBPyRelation | None) -> pl.DataFrame:
 def _check_version(con: duckdb.DuckDBPyConnection) -> None:
     found = {row[0] for row in con.execute("select name from migrations").fetchall()}
     known = {Path(name).name for name in sql.names("migrations")}
-    if found - known:
+    newer = {name for name in found - known if not name.startswith("views ")}
+    if newer:
         raise StoreVersionMismatch(
-            f"the catalog is newer than this trephine: it has {max(found - known)}. "
+            f"the catalog is newer than this trephine: it has {max(newer)}. "
             "Upgrade with: pip install --upgrade trephine"
         )
-    if known - found:
+    missing = (known | {_views_version()}) - found
+    if missing:
         raise StoreVersionMismatch(
-            f"the catalog is older than this trephine: it lacks {min(known - found)}. "
+            f"the catalog is older than this trephine: it lacks {min(missing)}. "
             "Migrate it with: trephine init"
         )
 

@@ -161,6 +161,20 @@ def test_a_catalog_of_another_version_is_named_with_its_remedy(store: FeatureSto
         store.sql("select 1")
 
 
+def test_a_catalog_with_other_views_is_mended_by_init(store: FeatureStore) -> None:
+    path = str(catalog.path_of(store.root))
+    with duckdb.connect(path) as con:
+        con.execute("drop macro table best_labels_at")
+        con.execute("update migrations set name = 'views before' where name like 'views %'")
+    with pytest.raises(StoreVersionMismatch, match=r"lacks views .*trephine init"):
+        catalog.fold(store.root)
+    catalog.migrate(store.root)
+    catalog.fold(store.root)
+    best = "select label_id from {} order by all"
+    known = store.sql(best.format("best_labels")).rows()
+    assert store.sql(best.format("best_labels_at('infinity'::timestamp)")).rows() == known != []
+
+
 def test_no_store_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(StoreNotFound, match="trephine init"):
         FeatureStore(tmp_path / "nothing")

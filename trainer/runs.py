@@ -62,7 +62,8 @@ class Run:
         whole = self.predictions.filter((pl.col("split") == "test") & pl.col("std").is_null())
         std = f"{record['config']['resamples']} resampled bags"
         if whole.height:
-            std += f"; none for {whole.height} test slides, whose bag is the whole slide"
+            std += f"; none for {whole.height} of {record['n_test']} test slides"
+            std += ", whose bag is the whole slide"
         lines = [
             f"run {self.run_id}: {record['model']} on bags of {record['bag_size']}, "
             f"{record['n_train']} slides to train, {record['n_validation']} to validate, "

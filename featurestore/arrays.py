@@ -146,7 +146,7 @@ def read_scores(
 ) -> dict[str, np.ndarray]:
     """Read some scores, float16 (N,) each, by position and without checksums.
 
-    `read_tiles` checks them, and takes many times as long.
+    `read_tiles` checks them.
     """
     scores = {}
     for name in names:

@@ -39,6 +39,7 @@ _FOLDS = {
     "golden_tiles": ["fold_golden_tiles"],
 }
 _VIEWS = [
+    "case_reports_at",
     "case_reports",
     "best_labels_at",
     "slide_quality",

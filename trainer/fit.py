@@ -328,8 +328,8 @@ def _fit(
             spent += time.perf_counter() - mark
             if not math.isfinite(mean_loss):
                 raise TrainError(
-                    f"the loss is {mean_loss} at step {step}. Lower --lr. If the first "
-                    "step says so too, embeddings are damaged: ingest their slides again."
+                    f"the loss is {mean_loss} at step {step}. Lower --lr. If it is the "
+                    "first step's too, some embeddings are not finite: embed into a new store."
                 )
             line: dict[str, Any] = {
                 "step": step,

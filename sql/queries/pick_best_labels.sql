@@ -1,4 +1,4 @@
--- pick_best_labels: the best Label so far of each Case that a ledger file touches.
+-- pick_best_labels: one row per Case that a ledger file touches and Target: its best Label so far.
 insert into best_labels
 select
     best.case_id,

@@ -160,7 +160,7 @@ def plan(
     """
     from featurestore.store import FeatureStore
     from featurestore.types import Tiling
-    from ingest import archive
+    from ingest.slides import archive
 
     found = archive.plan(
         FeatureStore(store),
@@ -256,7 +256,7 @@ def ingest(
     """
     from featurestore.store import FeatureStore
     from featurestore.types import Tiling
-    from ingest import archive, embed, encoders
+    from ingest.slides import archive, embed, encoders
 
     tiling = Tiling(tile_px=tile_px, tile_mpp=tile_mpp, min_tissue=min_tissue)
     feature_store = FeatureStore(store)
@@ -318,7 +318,7 @@ def _print_adopted(gained: dict[str, int], as_json: bool) -> None:
 
 
 def _write_previews(store: FeatureStore, slide_ids: set[str], tiling: Tiling, folder: Path) -> None:
-    from ingest.preview import draw_preview
+    from ingest.slides.preview import draw_preview
 
     folder.mkdir(parents=True, exist_ok=True)
     found = store.sql(
@@ -376,7 +376,7 @@ def _print_reasons(what: str, reasons: Mapping[str, str]) -> None:
 @json_option
 def encoders(as_json: bool) -> None:
     """List the encoders that `ingest --encoder` knows."""
-    from ingest.encoders import ENCODERS
+    from ingest.slides.encoders import ENCODERS
 
     if as_json:
         return _print_json([{"name": k, "architecture": v[0]} for k, v in ENCODERS.items()])
@@ -415,9 +415,10 @@ def label(
     """
     from featurestore.store import FeatureStore
     from featurestore.types import Target
-    from ingest import label_scores, labelling
-    from ingest.labels import LabelBatch
-    from ingest.reports import load_reports, read_label_table
+    from ingest.labels import recording as labelling
+    from ingest.labels import scores as label_scores
+    from ingest.labels.labels import LabelBatch
+    from ingest.labels.reports import load_reports, read_label_table
 
     if (reports is None) == (table is None):
         raise click.UsageError("give REPORTS or --table FILE, one of the two")
@@ -480,8 +481,8 @@ def evaluate_labels(gold: Path, parser: Any, errors: bool, as_json: bool, **olla
     Example:
         trephine evaluate-labels gold.jsonl --parser rules --errors
     """
-    from ingest import label_scores
-    from ingest.reports import read_gold
+    from ingest.labels import scores as label_scores
+    from ingest.labels.reports import read_gold
 
     rows = read_gold(gold)
     with _progress(len(rows), "reports") as bar:
@@ -528,8 +529,8 @@ def review_export(file: Path, store: Path, reports: Path | None, target: str) ->
     """
     from featurestore.store import FeatureStore
     from featurestore.types import Target
-    from ingest import review as reviewing
-    from ingest.reports import read_reports
+    from ingest.labels import review as reviewing
+    from ingest.labels.reports import read_reports
 
     texts = read_reports(reports) if reports is not None else []
     n = reviewing.export_review(FeatureStore(store), file, Target(name=target), texts)
@@ -544,7 +545,7 @@ def review_import(file: Path, store: Path, target: str) -> None:
     """Take the values a person filled into FILE as labels of method human, which win."""
     from featurestore.store import FeatureStore
     from featurestore.types import Target
-    from ingest import review as reviewing
+    from ingest.labels import review as reviewing
 
     n = reviewing.import_review(FeatureStore(store), file, Target(name=target))
     click.echo(f"{n} labels taken. Next: trephine sql \"from labels where method = 'human'\"")
@@ -581,7 +582,7 @@ def sql(
     if sum(given is not None for given in (query, file, named)) != 1:
         raise click.UsageError('give "select ...", --file F.sql or --named NAME, one of the three')
     if named is not None:
-        query = _named_sql("queries", named)
+        query = _named_sql("named", named)
     elif file is not None:
         query = file.read_text(encoding="utf-8")
     frame = FeatureStore(store).sql(str(query), _parameters(parameters))
@@ -849,7 +850,7 @@ def predict(
         trephine predict latest --where "scanned_on >= '2024-01-01'" --format csv
     """
     from featurestore.store import FeatureStore
-    from trainer import predict as prediction
+    from trainer import inference as prediction
     from trainer.runs import load
 
     feature_store = FeatureStore(store)
@@ -901,7 +902,7 @@ def settle(
         trephine settle latest --bag-size 64 --bag-size 256
     """
     from featurestore.store import FeatureStore
-    from trainer.predict import run_target
+    from trainer.inference import run_target
     from trainer.settling import settling, summary
 
     feature_store = FeatureStore(store)
@@ -968,7 +969,7 @@ def report(
         trephine report latest -o cellularity.html
     """
     from featurestore.store import FeatureStore
-    from trainer.report import write_report
+    from trainer.page import write_report
 
     write_report(FeatureStore(store), list(run), out, truth=truth, rounding=rounding)
     click.echo(f"The page is {out}. Open it in a browser.")
@@ -982,7 +983,7 @@ def report(
 @click.option("--seed", default=0, show_default=True, help="Of the archive and the training.")
 def demo(folder: Path, n_slides: int, n_patients: int, weights: str, seed: int) -> None:
     """Run the whole main job on a synthetic archive in FOLDER, printing each command."""
-    from ingest import synthetic
+    from ingest.synthetic import archive as synthetic
 
     started = time.monotonic()
     archive, store, page = folder / "archive", folder / "store", folder / "report.html"
@@ -1056,7 +1057,7 @@ def _print_demo_end(archive: Path, store: Path, page: Path, seconds: float) -> N
     from featurestore.store import FeatureStore
     from trainer import evaluate
     from trainer.config import TrainConfig
-    from trainer.splits import assign_splits
+    from trainer.holdout import assign_splits
 
     feature_store = FeatureStore(store)
     run = feature_store.run("latest")
@@ -1089,16 +1090,14 @@ def _print_demo_end(archive: Path, store: Path, page: Path, seconds: float) -> N
 def _named_sql(folder: str, name: str) -> str:
     import sql as texts
 
-    ours = ("fold_", "drop_", "pick_")  # those that write
     known = [Path(n).name for n in texts.names(folder)]
-    known = [n for n in known if not n.startswith(ours)]
     if name not in known:
         raise ConfigError(f"there is no SQL named {name!r}; there is {', '.join(known)}")
     return texts.read(f"{folder}/{name}")
 
 
 def _ollama(options: dict[str, Any]) -> Any:
-    from ingest.label_ollama import OllamaConfig
+    from ingest.labels.ollama import OllamaConfig
 
     return OllamaConfig(
         model=options["model"],

@@ -29,23 +29,23 @@ _DISK = (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT, errno.EIO)
 
 # The statements that fold ledger files in, by kind; each reads the file, or the files, named $file.
 _FOLDS = {
-    "cases": ["fold_cases"],
-    "slides": ["fold_slides"],
-    "reports": ["fold_reports", "drop_best_labels", "pick_best_labels"],
-    "labels": ["fold_targets", "fold_labels", "drop_best_labels", "pick_best_labels"],
-    "cohorts": ["fold_cohorts", "fold_cohort_slides"],
-    "failures": ["fold_failures", "fold_mended"],
-    "ingest_times": ["fold_ingest_times"],
-    "golden_tiles": ["fold_golden_tiles"],
+    "cases": ["cases"],
+    "slides": ["slides"],
+    "reports": ["reports", "drop_best_labels", "pick_best_labels"],
+    "labels": ["targets", "labels", "drop_best_labels", "pick_best_labels"],
+    "cohorts": ["cohorts", "cohort_slides"],
+    "failures": ["failures", "mended"],
+    "ingest_times": ["ingest_times"],
+    "golden_tiles": ["golden_tiles"],
 }
 _VIEWS = [
-    "case_reports_at",
-    "case_reports",
-    "best_labels_at",
-    "slide_quality",
-    "bags",
-    "slide_overview",
-    "cohort_bags",
+    "macros/case_reports_at",
+    "views/case_reports",
+    "macros/best_labels_at",
+    "views/slide_quality",
+    "views/bags",
+    "views/slide_overview",
+    "views/cohort_bags",
 ]
 
 
@@ -69,7 +69,7 @@ def migrate(root: Path) -> list[str]:
                 con.execute("insert into migrations values (?, ?)", [Path(name).name, now()])
         with _transaction(con):
             for view in _VIEWS:
-                con.execute(sql.read(f"views/{view}"))
+                con.execute(sql.read(view))
             con.execute("delete from migrations where name like 'views %'")
             con.execute("insert into migrations values (?, ?)", [_views_version(), now()])
     return todo
@@ -78,7 +78,7 @@ def migrate(root: Path) -> list[str]:
 @functools.cache
 def _views_version() -> str:
     """Stands among the migrations, so that a catalog with other views is told."""
-    return f"views {content_id([sql.read(f'views/{view}') for view in _VIEWS])}"
+    return f"views {content_id([sql.read(view) for view in _VIEWS])}"
 
 
 @contextmanager
@@ -199,7 +199,7 @@ def _fold_ledger(con: duckdb.DuckDBPyConnection, root: Path) -> int:
         for files in [todo] if kind == "labels" and todo else [[file] for file in todo]:
             for statement in statements:
                 paths = [str(file) for file in files]
-                con.execute(sql.read(f"queries/{statement}"), {"file": paths})
+                con.execute(sql.read(f"folds/{statement}"), {"file": paths})
             names = [file.name for file in files]
             con.execute("insert into ledger_files select ?, unnest(?), ?", [kind, names, now()])
         folded += len(todo)

@@ -23,7 +23,7 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six good slides of five patients, three broken ones, three clot slides."""
-    from ingest import synthetic
+    from ingest.synthetic import archive as synthetic
 
     folder = tmp_path_factory.mktemp("archive")
     synthetic.make_archive(folder, n_slides=6, n_patients=5, seed=1)

@@ -15,8 +15,8 @@ from click.testing import CliRunner, Result
 
 import cli
 from featurestore.store import FeatureStore
-from ingest.embed import IngestSummary
-from ingest.reading import Spent
+from ingest.slides.embed import IngestSummary
+from ingest.slides.worker import Spent
 
 RANDOM = ("--weights", "random", "--encoder", "timm:test_vit")
 

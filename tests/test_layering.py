@@ -16,17 +16,17 @@ MAY = {
     "sql": set(),
 }
 HOMES = {
-    "pyvips": {"ingest/slides.py", "ingest/synthetic.py"},
-    "openslide": {"ingest/slides.py"},
-    "timm": {"ingest/encoders.py"},
-    "onnx": {"ingest/encoders.py"},
-    "simplejpeg": {"ingest/jpeg_levels.py"},
-    "tifffile": {"ingest/synthetic.py"},
-    "ollama": {"ingest/label_ollama.py"},
+    "pyvips": {"ingest/slides/reader.py", "ingest/synthetic/archive.py"},
+    "openslide": {"ingest/slides/reader.py"},
+    "timm": {"ingest/slides/encoders.py"},
+    "onnx": {"ingest/slides/encoders.py"},
+    "simplejpeg": {"ingest/slides/jpeg_levels.py"},
+    "tifffile": {"ingest/synthetic/archive.py"},
+    "ollama": {"ingest/labels/ollama.py"},
     "duckdb": {"featurestore/catalog.py"},
     "zarr": {"featurestore/arrays.py"},
     "h5py": {"featurestore/exchange.py"},
-    "ray": {"ingest/engines.py"},
+    "ray": {"ingest/slides/engines.py"},
     "click": {"cli.py"},
 }
 
@@ -58,7 +58,7 @@ def test_each_heavy_library_has_one_home() -> None:
         for library in imports(path) & set(HOMES):
             assert name in HOMES[library], f"{name} imports {library}"
         if "torch" in imports(path):
-            assert name.startswith("trainer/") or name == "ingest/encoders.py", name
+            assert name.startswith("trainer/") or name == "ingest/slides/encoders.py", name
 
 
 def test_help_imports_nothing_heavy() -> None:

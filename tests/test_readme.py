@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest import synthetic
+from ingest.synthetic import archive as synthetic
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 

@@ -8,8 +8,9 @@ from typing import Literal
 
 from featurestore.errors import ConfigError
 from featurestore.types import Target
-from trainer.bags import Sampling, tile_filter
+from trainer.bags import Sampling
 from trainer.model import POOLINGS, Pooling
+from trainer.tile_filter import tile_filter
 
 Loss = Literal["bce", "mse", "huber", "interval"]
 Precision = Literal["auto", "float32", "bfloat16"]

@@ -10,7 +10,8 @@ import polars as pl
 
 from featurestore.store import FeatureStore
 from featurestore.types import Target
-from trainer.bags import PREDICT, Sampler
+from trainer.bags import Sampler
+from trainer.draws import PREDICT
 
 Z95 = 1.959963984540054
 BOOTSTRAPS = 2_000

@@ -24,14 +24,17 @@ from torch.nn import functional as F
 from featurestore.errors import ConfigError, TrainError
 from featurestore.store import FeatureStore
 from featurestore.types import Target, content_id
-from trainer import bags as sampling
 from trainer import evaluate, runs
 from trainer.adamw import AdamW
+from trainer.bags import Sampler, training_plan
 from trainer.config import Loss, loss_of, n_steps
 from trainer.config import TrainConfig as TrainConfig
+from trainer.draws import TRAIN, VALIDATE
+from trainer.feed import MAX_OPEN, resident, streamed
+from trainer.holdout import JUDGES, SPLITS, assign_splits, check_trainable, notes
+from trainer.inference import predictions, resample
 from trainer.model import BagModel, compute_threads
-from trainer.predict import predictions, resample
-from trainer.splits import JUDGES, SPLITS, assign_splits, check_trainable, notes
+from trainer.tile_filter import keep_tiles
 
 Progress = Callable[[Mapping[str, Any]], None]
 
@@ -68,7 +71,7 @@ def train(
     target = store.target(store.cohort(config.cohort)["target"])
     loss = loss_of(config, target)
     found = store.bags(config.cohort, config.encoder_id, config.tiling_id)
-    bags = sampling.keep_tiles(store, assign_splits(found, config), config.tiles)
+    bags = keep_tiles(store, assign_splits(found, config), config.tiles)
     check_trainable(bags, config)
     parts = {name: bags.filter(pl.col("split") == name) for name in SPLITS}
     device = device_of(config)
@@ -203,12 +206,12 @@ def embedding_statistics(
     """
     order = np.random.default_rng([config.seed, 2]).permutation(train.height)
     chosen = train[np.sort(order[:STATISTICS_SLIDES])]
-    sampler = sampling.Sampler(chosen, config.bag_size, config.seed)
+    sampler = Sampler(chosen, config.bag_size, config.seed)
     total = np.zeros((2, int(chosen["dim"][0])))
     with store.rows(chosen) as reader:
         for i, n in enumerate(sampler.lengths.tolist()):
             x = np.empty((n, reader.dim), np.float16)
-            sampler.read(reader, i, 0, 0, sampling.TRAIN, x)
+            sampler.read(reader, i, 0, 0, TRAIN, x)
             x64 = x.astype(np.float64)
             total += [x64.mean(axis=0), (x64**2).mean(axis=0)]
     mean, square = total / chosen.height
@@ -299,7 +302,7 @@ def _fit(
     if state["step"]:
         learner.restore(state)
     y = torch.from_numpy(scaled_labels(parts["train"], target)).to(device)
-    sampler = sampling.Sampler(parts["train"], config.bag_size, config.seed, config.sampling)
+    sampler = Sampler(parts["train"], config.bag_size, config.seed, config.sampling)
     judges = parts["validation"].height >= JUDGES
     step, n_bags, spent = state["step"], state["n_bags"], state["spent"]
     began = time.perf_counter() - state["seconds"]
@@ -307,14 +310,14 @@ def _fit(
     with (
         compute_threads(config.batch_size * int(sampler.lengths.max()) * model.shift.numel()),
         (work / "metrics.jsonl").open("w", buffering=1, encoding="utf-8") as log,
-        store.rows(parts["train"], sampling.MAX_OPEN) as reader,
+        store.rows(parts["train"], MAX_OPEN) as reader,
         _Validation(store, parts["validation"], target, learner.loss, config) as validation,
     ):
         log.writelines(f"{line}\n" for line in state["lines"])
-        plan = sampling.training_plan(parts["train"].height, config.batch_size, config.seed)
-        way = sampling.resident if config.resident else sampling.streamed
+        plan = training_plan(parts["train"].height, config.batch_size, config.seed)
+        way = resident if config.resident else streamed
         left = islice(plan, step, steps if not learner.stopped else step)
-        for x, mask, slides in way(sampler, reader, left, sampling.TRAIN, device):
+        for x, mask, slides in way(sampler, reader, left, TRAIN, device):
             if not losses:
                 mark = time.perf_counter()
                 model.train()
@@ -407,8 +410,8 @@ class _Validation:
             return
         self.loss = loss
         self.y = torch.from_numpy(scaled_labels(bags, target))
-        self.sampler = sampling.Sampler(bags, config.bag_size, config.seed, config.sampling)
-        self.reader = store.rows(bags, sampling.MAX_OPEN)
+        self.sampler = Sampler(bags, config.bag_size, config.seed, config.sampling)
+        self.reader = store.rows(bags, MAX_OPEN)
         self.resamples = int(np.clip(256 // self.n, 1, config.resamples))
 
     def __enter__(self) -> _Validation:
@@ -422,7 +425,7 @@ class _Validation:
         """Loss and R2 of mean Predictions; nothing where there is no validation."""
         if self.n == 0:
             return {}
-        mean, _, _ = resample(model, self.sampler, self.reader, self.resamples, sampling.VALIDATE)
+        mean, _, _ = resample(model, self.sampler, self.reader, self.resamples, VALIDATE)
         values = torch.from_numpy(mean).float()
         scores = torch.logit(values, eps=1e-6) if self.loss == "bce" else values
         r2 = evaluate.r2(self.y[:, 0].double().numpy(), mean)
@@ -446,7 +449,7 @@ def _predict_parts(
         bags = parts[name]
         if bags.is_empty():
             continue
-        sampler = sampling.Sampler(bags, config.bag_size, config.seed, config.sampling)
+        sampler = Sampler(bags, config.bag_size, config.seed, config.sampling)
         with store.rows(bags) as reader:
             frame = predictions(bags, target, *resample(model, sampler, reader, config.resamples))
         truth, mean = frame["truth"].to_numpy(), frame["mean"].to_numpy()

@@ -13,7 +13,7 @@ from featurestore.types import Target
 from trainer import runs
 from trainer.bags import Sampler
 from trainer.evaluate import Z95
-from trainer.predict import bag_values, chosen_bags, load_model, run_target
+from trainer.inference import bag_values, chosen_bags, load_model, run_target
 
 BAG_SIZES = (16, 64, 256)
 RESAMPLES = 20

@@ -26,10 +26,11 @@ import polars as pl
 import torch
 import zarr
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "trainer"))
-import embedding_stores as es
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from builders import embedding_stores as es
 
-from trainer import bags as b
+from trainer.bags import Sampler, training_plan
+from trainer.feed import MAX_OPEN, batches
 
 BAG, BATCH, FAST = 256, 8, 20
 ASKED = {"trident": 50, "clam": 50, "stamp": 15, "zarr": 10, "ram": 1}
@@ -66,7 +67,7 @@ class Ways:
             zarr.create_array(root / f"{i}.zarr", data=rows, chunks=chunks, compressors=None)
         self.handles = [h5py.File(root / f"{i}.stamp") for i in range(n_slides)]
         self.zarrs = [zarr.open_array(root / f"{i}.zarr", mode="r") for i in range(n_slides)]
-        self.reader = self.store.rows(self.frame, b.MAX_OPEN)
+        self.reader = self.store.rows(self.frame, MAX_OPEN)
         self.round = 0
         os.sync()  # only clean pages can be dropped
 
@@ -86,10 +87,10 @@ class Ways:
         self.round += 1
         n = self.n * epochs
         if way in ("store", "exact"):
-            sampler = b.Sampler(self.frame, BAG, self.round, "block" if way == "store" else "exact")
-            plan = b.training_plan(self.n, BATCH, self.round)
+            sampler = Sampler(self.frame, BAG, self.round, "block" if way == "store" else "exact")
+            plan = training_plan(self.n, BATCH, self.round)
             plan = islice(plan, epochs * round(self.n / BATCH))
-            assert sum(len(x.slides) for x in b.batches(sampler, self.reader, plan, 0)) == n
+            assert sum(len(x.slides) for x in batches(sampler, self.reader, plan, 0)) == n
         elif way == "ram":
             rng = np.random.default_rng(self.round)
             out = np.empty((BATCH, self.k, self.big.shape[2]), np.float16)

@@ -26,8 +26,9 @@ sys.path.insert(0, str(ROOT))
 
 from featurestore.store import FeatureStore  # noqa: E402
 from featurestore.types import Tiling  # noqa: E402
-from ingest import embed, encoders, synthetic  # noqa: E402
-from ingest.archive import read_archive  # noqa: E402
+from ingest import synthetic  # noqa: E402
+from ingest.slides import embed, encoders  # noqa: E402
+from ingest.slides.archive import read_archive  # noqa: E402
 
 
 def bare_tiles_per_s(encoder: encoders.Encoder, pixels: np.ndarray, n: int) -> float:

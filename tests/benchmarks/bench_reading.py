@@ -33,8 +33,8 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 from featurestore.types import Tiling  # noqa: E402
-from ingest.slides import open_slide  # noqa: E402
-from ingest.tiling import find_tiles  # noqa: E402
+from ingest.slides.reader import open_slide  # noqa: E402
+from ingest.slides.tiling import find_tiles  # noqa: E402
 
 PICTURE_PX, ACROSS, DOWN = 1200, 112, 28  # 134,400 x 33,600 pixels: two cores side by side
 JPEG_TILE = 240

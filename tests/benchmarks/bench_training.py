@@ -29,8 +29,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "trainer"))
-import embedding_stores as es
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from builders import embedding_stores as es
 
 from featurestore import arrays, layout
 from featurestore.store import FeatureStore

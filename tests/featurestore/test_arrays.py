@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
+from builders.catalog_rows import slide_arrays
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,25 +16,6 @@ from featurestore import arrays, layout
 from featurestore.errors import StoreDamaged
 from featurestore.store import FeatureStore
 from featurestore.types import Tiling
-
-ENCODER = {"name": "test", "weights": "random", "weights_hash": "0" * 32, "identity": {}}
-
-
-def slide_arrays(
-    key: str, n: int, dim: int = 8, encoder: str = "e" * 16, tiling: Tiling | None = None
-) -> arrays.SlideArrays:
-    rng = np.random.default_rng([n, dim])
-    return arrays.SlideArrays(
-        slide_key=key,
-        attributes={"fingerprint": "f" * 32, "size_px0": [9000, 7000], "mpp": 0.5},
-        thumbnail=rng.integers(0, 255, (20, 30, 3), np.uint8),
-        tiling=tiling or Tiling(),
-        coords=rng.integers(0, 9000, (n, 2)).astype(np.int32),
-        scores={name: rng.random(n).astype(np.float16) for name in layout.SCORES},
-        encoder_id=encoder,
-        embeddings=rng.standard_normal((n, dim)).astype(np.float16),
-        provenance={"encoder": ENCODER, "precision": "float32", "device": "cpu"},
-    )
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from test_arrays import slide_arrays
+from builders.catalog_rows import case_row, label_row, slide_arrays, slide_row
 
 from featurestore import arrays, catalog, ledger
 from featurestore.errors import CatalogBusy, QueryRefused, StoreNotFound, StoreVersionMismatch
@@ -29,47 +29,6 @@ def store(tmp_path: Path) -> FeatureStore:
         )
     store.record("labels", [label_row(f"C{i}", 10.0 * i) for i in range(3)])
     return store
-
-
-def case_row(case_id: str, patient_id: str) -> dict:
-    return {
-        "case_id": case_id,
-        "patient_id": patient_id,
-        "patient_made_up": False,
-        "age_years": 50.0,
-    }
-
-
-def slide_row(slide_id: str, case_id: str, key: str, day: date = date(2020, 1, 1)) -> dict:
-    return {
-        "slide_id": slide_id,
-        "case_id": case_id,
-        "path": f"/gone/{slide_id}.svs",
-        "size_bytes": 1,
-        "mtime_ns": 1,
-        "fingerprint": "f",
-        "slide_key": key,
-        "scanned_on": day,
-        "mpp": 0.5,
-        "ingested_at": catalog.now(),
-    }
-
-
-def label_row(case_id: str, value: float | None, **changes: object) -> dict:
-    return {
-        "label_id": f"{case_id}/{value}/{sorted(changes.items())}",
-        "case_id": case_id,
-        "target": "cellularity",
-        "target_kind": "fraction",
-        "target_low": 0.0,
-        "target_high": 100.0,
-        "value": value,
-        "low": value,
-        "high": value,
-        "method": "rules",
-        "status": "single",
-        "recorded_at": catalog.now(),
-    } | changes
 
 
 def test_bags_has_one_row_for_each_slide_with_tiles(store: FeatureStore) -> None:

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from test_arrays import slide_arrays
-from test_catalog import case_row, label_row, slide_row
+from builders.catalog_rows import case_row, label_row, slide_arrays, slide_row
 
 import sql
 from featurestore import arrays, catalog

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from builders.catalog_rows import case_row, label_row, slide_arrays, slide_row
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_arrays import slide_arrays
-from test_catalog import case_row, label_row, slide_row
 
 from featurestore import arrays, ledger
 from featurestore.cohorts import SplitConfig, split

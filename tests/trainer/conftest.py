@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import embedding_stores as es
 import polars as pl
 import pytest
 import torch
+from builders import embedding_stores as es
+from builders.embedding_stores import SIZES
 
 from featurestore.store import FeatureStore
-
-# The sizes where bugs live, for bags of 16 and of 256.
-SIZES = [1, 15, 16, 17, 255, 256, 257, 3_000]
 
 
 @pytest.fixture(autouse=True)

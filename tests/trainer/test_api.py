@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import embedding_stores as es
 import numpy as np
 import polars as pl
 import pytest
 import torch
+from builders import embedding_stores as es
 
 from featurestore.store import FeatureStore
 

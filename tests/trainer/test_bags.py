@@ -10,24 +10,35 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import SIZES
+from builders.embedding_stores import SIZES
 from hypothesis import given
 from hypothesis import strategies as st
 
 from featurestore import arrays
 from featurestore.errors import ConfigError, StoreDamaged, TrainError
 from featurestore.store import FeatureStore
-from trainer import bags as b
+from trainer.bags import Sampler, Sampling, inference_plan, training_plan
+from trainer.dataset import BagDataset
+from trainer.draws import (
+    PREDICT,
+    TRAIN,
+    circular_block,
+    exact_rows,
+    offsets,
+    slide_numbers,
+)
+from trainer.feed import batches, resident, streamed
+from trainer.tile_filter import keep_tiles, tile_filter
 
 KEYS = st.integers(0, 2**64 - 1)
 
 
 @given(n=st.integers(1, 5_000), k=st.integers(1, 5_000), seed=st.integers(0, 2**32 - 1), key=KEYS)
 def test_a_bag_never_repeats_or_invents_a_tile(n: int, k: int, seed: int, key: int) -> None:
-    start = int(b.offsets(np.array([key], np.uint64), np.array([n]), seed, b.TRAIN, 3)[0])
+    start = int(offsets(np.array([key], np.uint64), np.array([n]), seed, TRAIN, 3)[0])
     for rows in (
-        b.circular_block(start, n, k),
-        b.exact_rows(np.uint64(key), n, k, seed, b.TRAIN, 3),
+        circular_block(start, n, k),
+        exact_rows(np.uint64(key), n, k, seed, TRAIN, 3),
     ):
         assert rows.size == min(n, k) == np.unique(rows).size
         assert 0 <= rows.min() <= rows.max() < n
@@ -35,16 +46,16 @@ def test_a_bag_never_repeats_or_invents_a_tile(n: int, k: int, seed: int, key: i
 
 @given(key=KEYS, seed=st.integers(0, 2**63 - 1), others=st.lists(KEYS, max_size=5))
 def test_an_offset_does_not_depend_on_its_batch(key: int, seed: int, others: list[int]) -> None:
-    alone = b.offsets(np.array([key], np.uint64), np.array([997]), seed, b.TRAIN, np.array([4]))
+    alone = offsets(np.array([key], np.uint64), np.array([997]), seed, TRAIN, np.array([4]))
     keys = np.array([*others, key], np.uint64)
     draws = np.full(len(keys), 4)
-    together = b.offsets(keys, np.full(len(keys), 997), seed, b.TRAIN, draws)
+    together = offsets(keys, np.full(len(keys), 997), seed, TRAIN, draws)
     assert alone[0] == together[-1]
 
 
 def test_block_bags_take_every_tile_equally_often() -> None:
     n, k, draws = 50, 7, 20_000
-    starts = b.offsets(np.full(draws, 12345, np.uint64), np.full(draws, n), 0, 0, np.arange(draws))
+    starts = offsets(np.full(draws, 12345, np.uint64), np.full(draws, n), 0, 0, np.arange(draws))
     counts = np.bincount(((starts[:, None] + np.arange(k)) % n).ravel(), minlength=n)
     expected = draws * k / n
     # Neighbouring counts go together, k starts each: their variance is k times a multinomial's.
@@ -55,7 +66,7 @@ def test_exact_bags_take_every_pair_equally_often() -> None:
     n, k, draws = 8, 3, 6_000
     pairs = np.zeros((n, n))
     for draw in range(draws):
-        rows = b.exact_rows(np.uint64(99), n, k, 0, 0, draw)
+        rows = exact_rows(np.uint64(99), n, k, 0, 0, draw)
         pairs[np.ix_(rows, rows)] += 1
     observed = pairs[np.triu_indices(n, 1)]
     expected = draws * (k * (k - 1)) / (n * (n - 1))
@@ -63,9 +74,9 @@ def test_exact_bags_take_every_pair_equally_often() -> None:
 
 
 def test_seeds_streams_epochs_and_slides_draw_apart() -> None:
-    keys = b.slide_numbers(["00000000000000ff", "0000000000000100"])
+    keys = slide_numbers(["00000000000000ff", "0000000000000100"])
     draws = [
-        tuple(b.offsets(keys, np.array([10**9, 10**9]), *counters))
+        tuple(offsets(keys, np.array([10**9, 10**9]), *counters))
         for counters in itertools.product((0, 1), (0, 1, 2), (0, 1))
     ]
     assert len({offset for pair in draws for offset in pair}) == 2 * len(draws)
@@ -74,14 +85,14 @@ def test_seeds_streams_epochs_and_slides_draw_apart() -> None:
 @pytest.mark.parametrize("bag_size", [16, 256])
 @pytest.mark.parametrize("sampling", ["block", "exact"])
 def test_batches_hold_stored_rows_padded_with_zeros(
-    sizes: FeatureStore, bag_size: int, sampling: b.Sampling
+    sizes: FeatureStore, bag_size: int, sampling: Sampling
 ) -> None:
     frame = sizes.bags("all")
     assert sorted(frame["n_tiles"]) == sorted(SIZES * 2)  # no Slide without tiles
-    sampler = b.Sampler(frame, bag_size, 0, sampling)
+    sampler = Sampler(frame, bag_size, 0, sampling)
     seen = set()
     with sizes.rows(frame) as reader:
-        for batch in b.batches(sampler, reader, b.inference_plan(sampler, 3, 5), b.PREDICT):
+        for batch in batches(sampler, reader, inference_plan(sampler, 3, 5), PREDICT):
             for x, mask, slide in zip(batch.x, batch.mask, batch.slides, strict=True):
                 row = frame.row(int(slide), named=True)
                 stored = arrays.read_embeddings(
@@ -105,16 +116,14 @@ def test_batches_hold_stored_rows_padded_with_zeros(
 @pytest.mark.parametrize("tiles", [None, "tissue > 0.5"])
 @pytest.mark.parametrize("sampling", ["block", "exact"])
 def test_resident_rows_give_the_bags_of_the_streamed_way(
-    sizes: FeatureStore, sampling: b.Sampling, tiles: str | None
+    sizes: FeatureStore, sampling: Sampling, tiles: str | None
 ) -> None:
-    frame = b.keep_tiles(sizes, sizes.bags("all"), tiles)
-    sampler = b.Sampler(frame, 16, 0, sampling)
-    plan = list(itertools.islice(b.training_plan(frame.height, 5, 0), 9))
+    frame = keep_tiles(sizes, sizes.bags("all"), tiles)
+    sampler = Sampler(frame, 16, 0, sampling)
+    plan = list(itertools.islice(training_plan(frame.height, 5, 0), 9))
     cpu = torch.device("cpu")
     with sizes.rows(frame) as one, sizes.rows(frame) as two:
-        ways = (
-            way(sampler, r, plan, b.TRAIN, cpu) for way, r in ((b.streamed, one), (b.resident, two))
-        )
+        ways = (way(sampler, r, plan, TRAIN, cpu) for way, r in ((streamed, one), (resident, two)))
         for (x, mask, slides), (x2, mask2, slides2) in zip(*ways, strict=True):
             assert torch.equal(x, x2)
             assert torch.equal(mask, mask2)
@@ -124,22 +133,22 @@ def test_resident_rows_give_the_bags_of_the_streamed_way(
 def test_a_cohort_too_large_for_the_device_is_refused(
     sizes: FeatureStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(b, "_free_ram", lambda: 1000)
+    monkeypatch.setattr("trainer.feed._free_ram", lambda: 1000)
     frame = sizes.bags("all")
-    sampler = b.Sampler(frame, 16, 0)
+    sampler = Sampler(frame, 16, 0)
     with sizes.rows(frame) as reader, pytest.raises(ConfigError, match="Leave --resident out"):
-        next(b.resident(sampler, reader, [], b.TRAIN, torch.device("cpu")))
+        next(resident(sampler, reader, [], TRAIN, torch.device("cpu")))
 
 
 def test_a_tile_filter_keeps_what_it_says(learnable: FeatureStore) -> None:
-    frame = b.keep_tiles(learnable, learnable.bags("all"), "tissue > 0.5 and not blur >= 0.3")
+    frame = keep_tiles(learnable, learnable.bags("all"), "tissue > 0.5 and not blur >= 0.3")
     for row in frame.rows(named=True):
         scores = learnable.tiles(row["slide_key"], row["tiling_id"])  # float16
         expected = np.flatnonzero((scores["tissue"] > 0.5) & (scores["blur"] < 0.3))
         assert row["rows"] == expected.tolist()
-    sampler = b.Sampler(frame, 4, 0)
+    sampler = Sampler(frame, 4, 0)
     with learnable.rows(frame) as reader:
-        batch = next(b.batches(sampler, reader, b.inference_plan(sampler, 1, 64), b.PREDICT))
+        batch = next(batches(sampler, reader, inference_plan(sampler, 1, 64), PREDICT))
     assert batch.mask.sum() == np.minimum(frame["rows"].list.len().to_numpy(), 4).sum()
 
 
@@ -166,17 +175,17 @@ def test_a_tile_filter_keeps_what_it_says(learnable: FeatureStore) -> None:
 )
 def test_a_tile_filter_says_nothing_else(expression: str) -> None:
     with pytest.raises(ConfigError, match="--tiles takes comparisons"):
-        b.tile_filter(expression)
+        tile_filter(expression)
 
 
 def test_a_filter_that_no_tile_passes_is_refused(learnable: FeatureStore) -> None:
     with pytest.raises(TrainError, match="no tile of 40 slides passes"):
-        b.keep_tiles(learnable, learnable.bags("all"), "tissue > 2")
+        keep_tiles(learnable, learnable.bags("all"), "tissue > 2")
 
 
 @given(n=st.integers(1, 60), size=st.integers(1, 20))
 def test_an_epoch_takes_every_slide_once_in_batches_of_even_size(n: int, size: int) -> None:
-    plan = b.training_plan(n, size, 0)
+    plan = training_plan(n, size, 0)
     drawn: list[int] = []
     lengths = []
     while len(drawn) < n:
@@ -193,7 +202,7 @@ def test_a_reading_error_reaches_the_trainer_and_leaves_no_thread(
     learnable: FeatureStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frame = learnable.bags("all")
-    sampler = b.Sampler(frame, 16, 0)
+    sampler = Sampler(frame, 16, 0)
     before = threading.active_count()
 
     def fail(*_: object) -> None:
@@ -202,15 +211,15 @@ def test_a_reading_error_reaches_the_trainer_and_leaves_no_thread(
     with learnable.rows(frame) as reader:
         monkeypatch.setattr(reader, "read_blocks", fail)
         with pytest.raises(StoreDamaged, match="short read"):
-            list(b.batches(sampler, reader, b.inference_plan(sampler, 1, 8), b.PREDICT))
+            list(batches(sampler, reader, inference_plan(sampler, 1, 8), PREDICT))
         monkeypatch.undo()
-        stopped = b.batches(sampler, reader, b.training_plan(40, 8, 0), b.TRAIN)
+        stopped = batches(sampler, reader, training_plan(40, 8, 0), TRAIN)
         next(stopped)
         stopped.close()
     assert threading.active_count() == before
 
 
-def _items(dataset: b.BagDataset, workers: int) -> list[torch.Tensor]:
+def _items(dataset: BagDataset, workers: int) -> list[torch.Tensor]:
     loader = torch.utils.data.DataLoader(dataset, batch_size=7, num_workers=workers)
     return [x for batch in loader for x in batch]
 
@@ -218,7 +227,7 @@ def _items(dataset: b.BagDataset, workers: int) -> list[torch.Tensor]:
 def test_the_dataset_gives_the_same_bags_under_any_number_of_workers(
     learnable: FeatureStore,
 ) -> None:
-    dataset = b.BagDataset(learnable, "all", split="train", bag_size=24)
+    dataset = BagDataset(learnable, "all", split="train", bag_size=24)
     dataset[0]  # opens a descriptor that workers must not share
     one, two = _items(dataset, 0), _items(dataset, 2)
     assert all(torch.equal(p, q) for p, q in zip(one, two, strict=True))
@@ -227,7 +236,7 @@ def test_the_dataset_gives_the_same_bags_under_any_number_of_workers(
 
 
 def test_the_dataset_pads_to_the_bag_and_pickles(learnable: FeatureStore) -> None:
-    dataset = pickle.loads(pickle.dumps(b.BagDataset(learnable, "all", bag_size=50)))
+    dataset = pickle.loads(pickle.dumps(BagDataset(learnable, "all", bag_size=50)))
     lengths = [int(mask.sum()) for _, mask, _ in (dataset[i] for i in range(len(dataset)))]
     assert lengths == [min(50, n) for n in dataset.frame["n_tiles"]]
     assert dataset[0][0].shape == (50, 8)
@@ -242,19 +251,21 @@ from pathlib import Path
 import numpy as np, polars as pl
 resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
 from featurestore.arrays import RowReader
-from trainer import bags as b
+from trainer.bags import Sampler, inference_plan, training_plan
+from trainer.draws import TRAIN, VALIDATE
+from trainer.feed import MAX_OPEN, batches
 n, folder = 2_000, Path(sys.argv[1])
 chunks = [folder / str(i) for i in range(n)]
 for i, chunk in enumerate(chunks):
     chunk.write_bytes(np.full((5, 2), i, "<f2").tobytes() + bytes(4))
 frame = pl.DataFrame({"slide_key": [f"{i:016x}" for i in range(n)], "n_tiles": [5] * n})
-sampler = b.Sampler(frame, 3, 0)
+sampler = Sampler(frame, 3, 0)
 seen = set()
-assert b.MAX_OPEN == 64
-readers = [RowReader(chunks, [5] * n, 2, b.MAX_OPEN) for _ in range(2)]
+assert MAX_OPEN == 64
+readers = [RowReader(chunks, [5] * n, 2, MAX_OPEN) for _ in range(2)]
 with readers[0] as train, readers[1] as validation:
-    other = b.batches(sampler, validation, b.inference_plan(sampler, 1, 64), b.VALIDATE)
-    for batch, _ in zip(b.batches(sampler, train, b.training_plan(n, 64, 0), b.TRAIN), other):
+    other = batches(sampler, validation, inference_plan(sampler, 1, 64), VALIDATE)
+    for batch, _ in zip(batches(sampler, train, training_plan(n, 64, 0), TRAIN), other):
         assert (batch.x == np.float16(batch.slides)[:, None, None]).all()
         seen.update(batch.slides.tolist())
 assert len(seen) == n, len(seen)

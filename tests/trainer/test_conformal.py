@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from featurestore.store import FeatureStore
 from featurestore.types import Target
-from trainer import TrainConfig, conformal, predict, train
+from trainer import TrainConfig, conformal, train
+from trainer import inference as predict
 
 TARGET = Target()
 

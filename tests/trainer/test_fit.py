@@ -9,19 +9,20 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import embedding_stores as es
 import numpy as np
 import polars as pl
 import pytest
 import torch
-from conftest import SIZES
+from builders import embedding_stores as es
+from builders.embedding_stores import SIZES
 from hypothesis import given
 from hypothesis import strategies as st
 
 from featurestore.errors import ConfigError, TrainError
 from featurestore.store import FeatureStore
 from featurestore.types import Target
-from trainer import TrainConfig, fit, splits, train
+from trainer import TrainConfig, fit, train
+from trainer import holdout as splits
 from trainer.model import BagModel
 
 QUICK = TrainConfig(cohort="all", bag_size=16, steps=60)
@@ -114,7 +115,7 @@ def test_std_is_null_where_and_only_where_the_bag_is_the_slide(
 
 def test_slides_are_not_needed_and_not_opened(learnable: FeatureStore) -> None:
     code = (
-        "import sys, trainer.fit, trainer.report\n"
+        "import sys, trainer.fit, trainer.page\n"
         "bad = {'pyvips', 'openslide', 'timm', 'ingest', 'ray', 'ollama'} & set(sys.modules)\n"
         "assert not bad, bad"
     )

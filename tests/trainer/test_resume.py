@@ -11,9 +11,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import embedding_stores as es
 import pytest
 import torch
+from builders import embedding_stores as es
 
 from featurestore import layout
 from featurestore.errors import TrainError

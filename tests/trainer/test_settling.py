@@ -3,18 +3,20 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import embedding_stores as es
 import numpy as np
 import polars as pl
 import pytest
-from conftest import SIZES
+from builders import embedding_stores as es
+from builders.embedding_stores import SIZES
 
 from featurestore.errors import ConfigError
 from featurestore.store import FeatureStore
 from featurestore.types import Target
-from trainer import TrainConfig, predict, train
-from trainer.bags import VALIDATE, Sampler
-from trainer.predict import load_model, resample
+from trainer import TrainConfig, train
+from trainer import inference as predict
+from trainer.bags import Sampler
+from trainer.draws import VALIDATE
+from trainer.inference import load_model, resample
 from trainer.runs import Run
 from trainer.settling import settling, summary
 

@@ -1,0 +1,234 @@
+"""Turn Reports into Labels: run the parsers, check the evidence, compare the two."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from featurestore.errors import ConfigError
+from featurestore.types import Method, Qualifier, Reading, Report, Status, Target, content_id
+from ingest.labels import ollama as label_ollama
+from ingest.labels import rules as label_rules
+from ingest.labels.evidence import is_supported
+from ingest.labels.ollama import Answered, Failure, OllamaConfig, Outcome
+
+Parser = Literal["rules", "ollama", "both"]
+Progress = Callable[[int, int], None]
+Known = tuple[Reading, bool]  # an answer, and whether its quote, now dropped, stood in the report
+AGREE_POINTS = 5.0  # two parsers this near to each other agree
+PART = 1_024  # reports that need no answer, recorded together
+
+
+@dataclass(frozen=True, kw_only=True)
+class Label:
+    """One value of a Target for one Case, who gave it, and the quote that carries it."""
+
+    case_id: str
+    target: str
+    value: float
+    low: float
+    high: float
+    method: Method
+    status: Status
+    qualifier: Qualifier | None = None
+    evidence: str | None = None
+    report_hash: str | None = None  # null where a person gave the value
+    rule: str = ""  # the rule, or the model's name
+    model_digest: str | None = None
+    prompt_hash: str | None = None
+
+    @property
+    def label_id(self) -> str:
+        """The same Label given twice has the same id."""
+        return content_id(asdict(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelBatch:
+    """What came of a number of Reports."""
+
+    labels: list[Label]
+    failures: list[Failure]  # reports a parser could not read; tried again next time
+    no_figure: list[str]  # case_ids of reports in which no parser found a value
+    answered: list[Answered]  # what the model was asked now, null readings too: keep them
+    n_known: int  # reports whose answer was known
+
+
+def make_labels(
+    reports: Sequence[Report],
+    *,
+    target: Target,
+    parser: Parser = "rules",
+    ollama_config: OllamaConfig | None = None,
+    known: Mapping[str, Known] | None = None,
+    on_part: Callable[[LabelBatch], None] = lambda part: None,
+    progress: Progress | None = None,
+) -> LabelBatch:
+    """Read a value of the Target from each Report.
+
+    With the answers of an earlier call in `known`, the same Labels come out and nothing is asked.
+
+    Args:
+        reports: at most one a Case.
+        target: what the Labels are about; the rules and our prompt know cellularity only.
+        parser: 'both' compares the two: within 5 points is agreed, otherwise disputed.
+        ollama_config: where and how to ask; the defaults if null.
+        known: answers, null ones too, by `label_ollama.answer_key`; those are never asked again.
+        on_part: called with what comes of each answer as it arrives, and of the Reports that need
+            none in parts: what it saves outlives a crash.
+        progress: called with (reports done, reports in all).
+
+    Raises:
+        ConfigError: the parser does not know the Target.
+        OllamaError: there is no server or no such model, or it went away.
+    """
+    config = ollama_config or OllamaConfig()
+    if parser not in ("rules", "ollama", "both"):
+        raise ConfigError(f"parser must be rules, ollama or both, got {parser!r}")
+    if target.name != "cellularity" and (parser != "ollama" or config.prompt_file is None):
+        raise ConfigError(
+            f"parser {parser!r} reads cellularity, not {target.name!r}. Pass --parser ollama with "
+            "a --prompt of your own, or --table."
+        )
+    known = known or {}
+    model = None if parser == "rules" else label_ollama.connect(config)
+    parts: list[LabelBatch] = []
+    n_done = 0
+
+    def take(some: Sequence[Report], outcome: Outcome | None = None) -> None:
+        nonlocal n_done
+        parts.append(_label(some, target, parser, model, known, outcome))
+        on_part(parts[-1])
+        n_done += len(some)
+        if progress:
+            progress(n_done, len(reports))
+
+    ready: list[Report] = []
+    to_ask: dict[str, list[Report]] = {}  # by report hash: each text is asked about once
+    for report in reports:
+        if model and model.key(report) not in known:
+            to_ask.setdefault(report.report_hash, []).append(report)
+        else:
+            ready.append(report)
+    for start in range(0, len(ready), PART):
+        take(ready[start : start + PART])
+    if model and to_ask:
+        label_ollama.ask(
+            [same[0] for same in to_ask.values()],
+            model,
+            config,
+            target=target,
+            on_outcome=lambda outcome: take(to_ask[outcome.report_hash], outcome),
+        )
+    place = {report.case_id: index for index, report in enumerate(reports)}
+    return LabelBatch(
+        labels=sorted(_all(parts, "labels"), key=lambda it: place[it.case_id]),
+        failures=sorted(_all(parts, "failures"), key=lambda it: place[it.case_id]),
+        no_figure=sorted(_all(parts, "no_figure"), key=lambda case_id: place[case_id]),
+        answered=_all(parts, "answered"),
+        n_known=sum(part.n_known for part in parts),
+    )
+
+
+def _all(parts: Sequence[LabelBatch], name: str) -> list[Any]:
+    return [one for part in parts for one in getattr(part, name)]
+
+
+def _label(
+    reports: Sequence[Report],
+    target: Target,
+    parser: Parser,
+    model: label_ollama.Model | None,
+    known: Mapping[str, Known],
+    outcome: Outcome | None,
+) -> LabelBatch:
+    """Label Reports of one text, with its outcome, or Reports whose answers are known."""
+    labels: list[Label] = []
+    failures: list[Failure] = []
+    no_figure: list[str] = []
+    for report in reports:
+        readings: dict[Method, Known] = {}
+        if isinstance(outcome, Failure):
+            failures.append(_failure(report, outcome.reason))
+        elif outcome:
+            readings["ollama"] = outcome.reading, False
+        elif model:
+            readings["ollama"] = known[model.key(report)]
+        if parser != "ollama":
+            try:
+                readings["rules"] = label_rules.parse(report.text), False
+            except Exception as problem:  # one bad report never stops a batch
+                failures.append(_failure(report, f"rules: {type(problem).__name__}"))
+        made = _labels_of(report, target, readings, model)
+        labels += made
+        if readings and not made:
+            no_figure.append(report.case_id)
+    return LabelBatch(
+        labels=labels,
+        failures=failures,
+        no_figure=no_figure,
+        answered=[outcome] if isinstance(outcome, Answered) else [],
+        n_known=len(reports) if model and not outcome else 0,
+    )
+
+
+def _failure(report: Report, reason: str) -> Failure:
+    return Failure(case_id=report.case_id, report_hash=report.report_hash, reason=reason)
+
+
+def _labels_of(
+    report: Report,
+    target: Target,
+    readings: Mapping[Method, Known],
+    model: label_ollama.Model | None,
+) -> list[Label]:
+    """The Labels of one Report, one for each parser that found a value."""
+    supported = {
+        method: not reading.found
+        or (reading.evidence is None and was_supported)
+        or is_supported(report.text, reading, obeys=method == "ollama")
+        for method, (reading, was_supported) in readings.items()
+    }
+    compared = _compare([reading.value for reading, _ in readings.values()])
+    if compared == "agreed" and not all(supported.values()):
+        compared = "single"  # what has no evidence confirms nothing
+    return [
+        Label(
+            **asdict(reading),
+            case_id=report.case_id,
+            target=target.name,
+            method=method,
+            status=compared if supported[method] else "unsupported",
+            report_hash=report.report_hash,
+            model_digest=model.digest if model and method == "ollama" else None,
+            prompt_hash=model.prompt_hash if model and method == "ollama" else None,
+        )
+        for method, (reading, _) in readings.items()
+        if reading.found
+    ]
+
+
+def _compare(values: Sequence[float | None]) -> Status:
+    """Two values agree within 5 points; one found beside one null is disputed."""
+    if len(values) < 2:
+        return "single"
+    first, second = values
+    if first is None or second is None:
+        return "disputed"
+    return "agreed" if abs(first - second) <= AGREE_POINTS else "disputed"
+
+
+def best_labels(labels: Iterable[Label]) -> dict[str, Label]:
+    """The Label to use of each Case: human, then agreed, then ollama, then rules; one Target.
+
+    Disputed and unsupported ones are never used; of two agreed ones, the model's is.
+    """
+    best: dict[str, Label] = {}
+    by_trust = sorted(
+        (label for label in labels if label.status in ("agreed", "single")),
+        key=lambda it: (it.method != "human", it.status != "agreed", it.method != "ollama"),
+    )
+    for label in by_trust:
+        best.setdefault(label.case_id, label)
+    return best

@@ -1,0 +1,68 @@
+"""What a person should look at: disputed and unsupported Labels out, their values back in."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from featurestore import catalog
+from featurestore.store import FeatureStore
+from featurestore.types import Report, Target
+from ingest.labels.recording import record_labels
+from ingest.labels.reports import read_label_table
+
+EXCERPT_CHARACTERS = 240  # either side of the evidence
+COLUMNS = (
+    "case_id",
+    "value",  # empty: for the person to fill in
+    "low",
+    "high",
+    "status",
+    "rules_value",
+    "ollama_value",
+    "rules_evidence",
+    "ollama_evidence",
+    "excerpt",
+)
+
+
+def export_review(
+    store: FeatureStore, path: Path, target: Target, reports: Sequence[Report] = ()
+) -> int:
+    """Write the Labels that need a person to a CSV with an empty column value.
+
+    An excerpt of the Report stands beside where its hash is that of the Label: the CSV holds health
+    data then.
+
+    Returns:
+        The number of rows.
+    """
+    texts = {report.report_hash: report.text for report in reports}
+    rows = catalog.read_frame(store.root, "named/labels_to_review", {"target": target.name})
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
+        writer.writeheader()
+        for row in rows.iter_rows(named=True):
+            writer.writerow({**row, "excerpt": _excerpt(row, texts.get(row["report_hash"]))})
+    return rows.height
+
+
+def import_review(store: FeatureStore, path: Path, target: Target) -> int:
+    """Take the values a person filled in as Labels of method human, which win; return how many."""
+    labels = read_label_table(path, target, skip_empty=True)
+    record_labels(store, labels, target)
+    return len(labels)
+
+
+def _excerpt(row: dict[str, Any], text: str | None) -> str:
+    if text is None:
+        return ""
+    pieces = []
+    for column in ("rules_evidence", "ollama_evidence"):
+        at = text.find(row[column]) if row[column] else -1
+        if at >= 0:
+            end = at + len(row[column]) + EXCERPT_CHARACTERS
+            pieces.append(text[max(0, at - EXCERPT_CHARACTERS) : end])
+    return "\n[...]\n".join(dict.fromkeys(pieces)) or text[: 4 * EXCERPT_CHARACTERS]

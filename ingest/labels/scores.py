@@ -1,0 +1,166 @@
+"""Labels in numbers: the summary of a batch, and a parser against gold values."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from featurestore.types import Reading, Report, Target
+from ingest.labels.labels import Label, LabelBatch, Parser, Progress, best_labels, make_labels
+from ingest.labels.ollama import OllamaConfig
+
+RIGHT_POINTS = 0.5  # a reading this near to the gold value is right
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelSummary:
+    """A batch in numbers; values are those of the best Label of each Case."""
+
+    counts: dict[tuple[str, str], int]  # by (method, status)
+    histogram: list[int]  # tenths of the Target's range
+    multiples_of_10: float | None  # share of the values; null without any
+    multiples_of_5: float | None
+    n_values: int
+    n_no_figure: int
+    n_failed: int
+    target: Target
+
+    def text(self) -> str:
+        """The numbers and a histogram, for the terminal."""
+        rows = [(f"{method}, {status}", n) for (method, status), n in self.counts.items()]
+        rows += [("no figure", self.n_no_figure), ("failed", self.n_failed)]
+        lines = [f"{name:20} {n:7,}" for name, n in rows]
+        lines += ["", f"{self.target.name} of {self.n_values:,} cases"]
+        step = (self.target.high - self.target.low) / len(self.histogram)
+        for index, n in enumerate(self.histogram):
+            low = self.target.low + index * step
+            bar = "█" * -(-40 * n // max(self.histogram)) if n else ""
+            lines.append(f"{f'{low:g} to {low + step:g}':20} {n:7,} {bar}".rstrip())
+        if self.multiples_of_10 is not None:
+            shares = f"{self.multiples_of_10:.0%}, of 5: {self.multiples_of_5:.0%}"
+            lines.append(f"multiples of 10: {shares} (by chance 10% and 20%)")
+        return "\n".join(lines)
+
+
+def summarise(batch: LabelBatch, target: Target) -> LabelSummary:
+    """Count the Labels of a batch by method and status, and their values by range and digit."""
+    values = [label.value for label in best_labels(batch.labels).values()]
+    width = target.high - target.low
+    tenths = Counter(min(int(10 * (value - target.low) / width), 9) for value in values)
+    counts = Counter((label.method, label.status) for label in batch.labels)
+    return LabelSummary(
+        counts=dict(sorted(counts.items())),
+        histogram=[tenths[index] for index in range(10)],
+        multiples_of_10=_share(value % 10 == 0 for value in values),
+        multiples_of_5=_share(value % 5 == 0 for value in values),
+        n_values=len(values),
+        n_no_figure=len(batch.no_figure),
+        n_failed=len({failure.case_id for failure in batch.failures}),
+        target=target,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """How a parser does on reports with gold values; right is within 0.5, or both null."""
+
+    n: int
+    accuracy: float | None  # share right
+    coverage: float | None  # of the reports with a gold value, the share given any value
+    wrong: int  # a value was given, and another one, or none, is right
+    null_precision: float | None  # of the null answers, the share that is right
+    null_recall: float | None  # of the gold nulls, the share answered null
+    mae: float | None  # mean absolute error in points, where both have a value
+    by_tag: dict[str, dict[str, Any]]  # n, accuracy, wrong
+    errors: list[dict[str, Any]]  # id, gold, got, status, evidence, rule, reason, tags
+
+
+def evaluate(
+    gold: Sequence[Mapping[str, Any]],
+    parser: Parser | Callable[[str], Reading] = "rules",
+    *,
+    ollama_config: OllamaConfig | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Measure a parser as its Labels are used: disputed and unsupported values count as null.
+
+    Args:
+        gold: rows with id, text, value (null where the report states none) and, if any, tags.
+        parser: a parser's name, or a function from a text to a Reading, taken as it is.
+        ollama_config: as for `make_labels`.
+        progress: as for `make_labels`.
+    """
+    texts = [row["text"] for row in gold]
+    if callable(parser):
+        given: list[_Given] = [(parser(text), None, None) for text in texts]
+    else:
+        given = _given(texts, parser, ollama_config, progress)
+    rows = [_judge(row, *one) for row, one in zip(gold, given, strict=True)]
+    valued = [row for row in rows if row["gold"] is not None]
+    gaps = [abs(row["got"] - row["gold"]) for row in valued if row["got"] is not None]
+    tags = sorted({tag for row in rows for tag in row["tags"]})
+    return Evaluation(
+        **_score(rows),
+        coverage=_share(row["got"] is not None for row in valued),
+        null_precision=_share(
+            row["gold"] is None for row in rows if row["got"] is None and not row["reason"]
+        ),
+        null_recall=_share(row["right"] for row in rows if row["gold"] is None),
+        mae=sum(gaps) / len(gaps) if gaps else None,
+        by_tag={tag: _score([row for row in rows if tag in row["tags"]]) for tag in tags},
+        errors=[row for row in rows if not row["right"]],
+    )
+
+
+_Given = tuple[Reading | Label | None, str | None, str | None]  # to use; status; why it failed
+
+
+def _given(
+    texts: Sequence[str], parser: Parser, config: OllamaConfig | None, progress: Progress | None
+) -> list[_Given]:
+    """For each text the Label to use, the status even of one not to use, and why it failed."""
+    reports = [Report(case_id=str(n), text=text) for n, text in enumerate(texts)]
+    batch = make_labels(
+        reports, target=Target(), parser=parser, ollama_config=config, progress=progress
+    )
+    best = best_labels(batch.labels)
+    status = {label.case_id: label.status for label in [*batch.labels, *best.values()]}
+    reason = {failure.case_id: failure.reason for failure in batch.failures}
+    ids = [report.case_id for report in reports]
+    return [(best.get(case_id), status.get(case_id), reason.get(case_id)) for case_id in ids]
+
+
+def _judge(
+    row: Mapping[str, Any], reading: Reading | Label | None, status: str | None, reason: str | None
+) -> dict[str, Any]:
+    want, got = row["value"], reading.value if reading else None
+    if want is None or got is None:
+        right = want is None and got is None and not reason  # a failure is not a null answer
+    else:
+        right = abs(got - want) <= RIGHT_POINTS
+    return {
+        "id": row["id"],
+        "gold": want,
+        "got": got,
+        "right": right,
+        "status": status,
+        "evidence": reading.evidence if reading else None,
+        "rule": reading.rule if reading else None,
+        "reason": reason,
+        "tags": list(row.get("tags") or ()),
+    }
+
+
+def _score(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    return {
+        "n": len(rows),
+        "accuracy": _share(row["right"] for row in rows),
+        "wrong": sum(row["got"] is not None and not row["right"] for row in rows),
+    }
+
+
+def _share(flags: Iterable[bool]) -> float | None:
+    flags = list(flags)
+    return sum(flags) / len(flags) if flags else None

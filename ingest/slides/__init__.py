@@ -1,0 +1,1 @@
+"""Whole-slide images: find, read, tile and embed them into the store."""

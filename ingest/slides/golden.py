@@ -1,0 +1,69 @@
+"""Check that an Encoder still gives what it gave when its first vectors entered the store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from featurestore import catalog, ledger
+from featurestore.errors import EncoderUnavailable
+from featurestore.store import FeatureStore
+from ingest.slides.encoders import Encoder
+
+LEAST_COSINE = 0.999  # bfloat16 against float32 is at least 0.9999
+
+
+def golden_tile() -> np.ndarray:
+    """Draw the fixed tile, uint8 (224, 224, 3): fat vacuoles and nuclei, in whole numbers alone."""
+    y, x = np.mgrid[:224, :224]
+    tile = np.empty((224, 224, 3), np.uint8)
+    tile[...] = (214, 130, 172)
+    nuclei = (x * x + 3 * y * y + x * y) % 131 < 24
+    tile[nuclei] = (96, 58, 140)
+    fat = (x % 75 - 37) ** 2 + (y % 56 - 28) ** 2 < 500
+    tile[fat] = (244, 242, 245)
+    return tile
+
+
+def check_golden_tile(store: FeatureStore, encoder: Encoder) -> None:
+    """Keep the golden tile's vector at an Encoder's first use; compare with it ever after.
+
+    The id of an Encoder says which weights it has, not that this machine computes with them right.
+
+    Raises:
+        EncoderUnavailable: the vector is not finite, or another one than at the first use.
+    """
+    vector = encoder.embed(golden_tile()[None])[0].astype(np.float64)
+    kept = _kept(store, encoder.encoder_id)
+    here = f"{encoder.precision} on {encoder.device}"
+    if kept is None and np.isfinite(vector).all():
+        row = {
+            "encoder_id": encoder.encoder_id,
+            "vector": vector.tolist(),
+            "precision": encoder.precision,
+            "device": encoder.device,
+            "kept_at": catalog.now(),
+        }
+        ledger.append(store.root, "golden_tiles", [row])
+        return
+    likeness = _cosine(vector, np.array(kept["vector"])) if kept else float("nan")
+    if not likeness >= LEAST_COSINE:
+        before = f"{kept['precision']} on {kept['device']}" if kept else "no earlier use"
+        raise EncoderUnavailable(
+            f"encoder {encoder.encoder_id} does not give the vector of its golden tile: got a "
+            f"cosine of {likeness:.4f} by {here}, expected at least {LEAST_COSINE} to {before}. "
+            "Pass another --precision or --device, or mend torch and timm; nothing was embedded."
+        )
+
+
+def _kept(store: FeatureStore, encoder_id: str) -> dict[str, Any] | None:
+    known = store.sql("from golden_tiles where encoder_id = $id", {"id": encoder_id})
+    since = catalog.unfolded(store.root, "golden_tiles")  # a shard leaves the catalog alone
+    rows = [*known.iter_rows(named=True), *since.iter_rows(named=True)]
+    return next((row for row in rows if row["encoder_id"] == encoder_id), None)
+
+
+def _cosine(a: np.ndarray, b: np.ndarray) -> float:
+    norm = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(a @ b) / norm if norm else float(np.array_equal(a, b))

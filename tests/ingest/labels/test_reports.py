@@ -1,0 +1,249 @@
+"""Report files as hospitals write them, and tables of labels."""
+
+from __future__ import annotations
+
+import json
+from datetime import date, datetime
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from featurestore.errors import LabelError, ReportError
+from featurestore.types import Report, Target
+from ingest.labels.reports import decode, load_reports, read_gold, read_label_table, read_reports
+
+TEXT = 'Core: "50–60%" cellular,\nGröße 14 mm; no fibrosis.'
+ROWS = [
+    {"case_id": "007", "text": TEXT, "reported_on": "2021-03-04"},
+    {"case_id": "B-2", "text": "Cellularity 20%.", "reported_on": "2019-01-01"},
+]
+EXPECTED = [
+    Report(case_id="007", text=TEXT, reported_on=date(2021, 3, 4)),
+    Report(case_id="B-2", text="Cellularity 20%.", reported_on=date(2019, 1, 1)),
+]
+
+
+def csv_of(rows: list[dict[str, str]], separator: str = ",") -> str:
+    return pl.DataFrame(rows).write_csv(separator=separator)
+
+
+def saved(folder: Path, text: str, name: str = "reports.csv", encoding: str = "utf-8") -> Path:
+    path = folder / name
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "cp1252"]
+)
+def test_csv_in_every_encoding_and_separator(encoding: str, separator: str, tmp_path: Path) -> None:
+    path = saved(tmp_path, csv_of(ROWS, separator), encoding=encoding)
+    assert read_reports(path) == EXPECTED
+
+
+def test_jsonl_and_parquet_give_the_same_reports(tmp_path: Path) -> None:
+    lines = "\n".join(json.dumps(row) for row in ROWS) + "\n\n"
+    assert read_reports(saved(tmp_path, lines, "r.jsonl")) == EXPECTED
+    table = pl.DataFrame(ROWS)
+    for column in (pl.col("reported_on"), pl.col("reported_on").str.to_datetime("%Y-%m-%d")):
+        table.with_columns(column).write_parquet(tmp_path / "r.parquet")
+        assert read_reports(tmp_path / "r.parquet") == EXPECTED
+
+
+def test_line_ends_do_not_change_a_report(tmp_path: Path) -> None:
+    unix = read_reports(saved(tmp_path, csv_of(ROWS)))
+    windows = read_reports(saved(tmp_path, csv_of(ROWS).replace("\n", "\r\n")))
+    assert [report.report_hash for report in unix] == [report.report_hash for report in windows]
+
+
+def test_a_folder_of_texts(tmp_path: Path) -> None:
+    saved(tmp_path, TEXT, "007.txt", "cp1252")
+    saved(tmp_path, "Cellularity 20%.", "B-2.TXT", "utf-16")
+    saved(tmp_path, " \n", "empty.txt")
+    saved(tmp_path, "not a report", "notes.md")
+    found = load_reports(tmp_path)
+    assert [(report.case_id, report.text) for report in found.reports] == [
+        ("007", TEXT),
+        ("B-2", "Cellularity 20%."),
+    ]
+    assert (found.n_rows, found.n_empty, found.n_superseded) == (3, 1, 0)
+
+
+def test_the_latest_row_of_a_case_wins(tmp_path: Path) -> None:
+    rows = [
+        {"case_id": "A", "text": "old", "reported_on": "2020-01-01"},
+        {"case_id": "B", "text": "only", "reported_on": "2020-05-01"},
+        {"case_id": "A", "text": "new", "reported_on": "2021-01-01T10:30:00"},
+        {"case_id": "A", "text": "middle", "reported_on": "2020-07-01"},
+        {"case_id": "A", "text": "  ", "reported_on": "2022-01-01"},
+    ]
+    found = load_reports(saved(tmp_path, csv_of(rows)))
+    assert [report.text for report in found.reports] == ["new", "only"]
+    assert found.reports[0].reported_on == date(2021, 1, 1)
+    assert not isinstance(found.reports[0].reported_on, datetime)
+    assert (found.n_rows, found.n_empty, found.n_superseded) == (5, 1, 2)
+
+
+@pytest.mark.parametrize("second", ["2020-01-01", "2020-01-01 12:00", ""])
+def test_several_reports_without_a_latest_are_refused(second: str, tmp_path: Path) -> None:
+    rows = [
+        {"case_id": "A", "text": "SECRET one", "reported_on": "2020-01-01"},
+        {"case_id": "A", "text": "SECRET two", "reported_on": second},
+    ]
+    with pytest.raises(ReportError, match=r"case 'A' has several reports") as problem:
+        read_reports(saved(tmp_path, csv_of(rows)))
+    assert ("2020-01-01" if second else "not all with a date") in str(problem.value)
+    assert "SECRET" not in str(problem.value)
+
+
+@pytest.mark.parametrize(
+    "header", ["Case ID,Report Text,Report Date", "ACCESSION_NO,report,date", "case,TEXT,other"]
+)
+def test_column_names_are_told_apart(header: str, tmp_path: Path) -> None:
+    (report,) = read_reports(saved(tmp_path, f"{header}\n12,hypocellular,2020-02-03\n"))
+    assert (report.case_id, report.text) == ("12", "hypocellular")
+    assert report.reported_on == (None if "other" in header else date(2020, 2, 3))
+
+
+def test_our_own_column_name_wins(tmp_path: Path) -> None:
+    (report,) = read_reports(saved(tmp_path, "case,case_id,text\n1,2,x\n"))
+    assert report.case_id == "2"
+
+
+@pytest.mark.parametrize(
+    ("header", "problem"),
+    [("patient,text", "no column case_id"), ("case,accession,text", "more than one column for")],
+)
+def test_other_columns_are_refused(header: str, problem: str, tmp_path: Path) -> None:
+    with pytest.raises(ReportError, match=problem) as raised:
+        read_reports(
+            saved(tmp_path, f"{header}\nSECRET,SECRET,SECRET\n"[: len(header) + 14] + "\n")
+        )
+    message = str(raised.value)
+    assert all(repr(name) in message for name in header.split(","))
+    assert "expected case_id, text[, reported_on]" in message
+    assert "SECRET" not in message
+
+
+@pytest.mark.parametrize("wrong", ["04/03/2021", "March 2021", "2021-02-30", "20"])
+def test_a_date_that_is_not_iso_is_refused_with_its_row(wrong: str, tmp_path: Path) -> None:
+    text = f"case_id,text,reported_on\nA,x,2020-01-01\nB,y,{wrong}\n"
+    with pytest.raises(ReportError, match=r"row 2: reported_on .* is not an ISO date"):
+        read_reports(saved(tmp_path, text))
+
+
+def test_a_missing_case_id_is_refused_with_its_row(tmp_path: Path) -> None:
+    with pytest.raises(ReportError, match="row 2 has no case_id"):
+        read_reports(saved(tmp_path, "case_id,text\nA,x\n ,y\n"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("r.csv", 'case_id,text\nA,"SECRET unterminated\n', "not a well-formed .csv"),
+        ("r.csv", "case_id,text\nA,SECRET, a comma\n", "not a well-formed .csv"),
+        ("r.csv", "", "not a well-formed .csv"),
+        (
+            "r.jsonl",
+            '{"case_id": "A", "text": "x"}\n{"text": SECRET',
+            "line 2 is not a JSON object",
+        ),
+        ("r.jsonl", '["SECRET"]', "line 1 is not a JSON object"),
+        ("r.jsonl", '{"case_id": "A", "text": ["SECRET"]}', "row 1: the text is a list"),
+        ("r.parquet", "SECRET", "not a well-formed .parquet"),
+        ("r.docx", "SECRET", "has the suffix '.docx'. Expected .csv, .jsonl, .parquet or a folder"),
+    ],
+)
+def test_files_that_are_not_understood(
+    name: str, content: str, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ReportError) as raised:
+        read_reports(saved(tmp_path, content, name))
+    assert message in str(raised.value)
+    assert "SECRET" not in str(raised.value)
+
+
+def test_nothing_there(tmp_path: Path) -> None:
+    with pytest.raises(ReportError, match=r"holds no \.txt file"):
+        read_reports(tmp_path)
+    with pytest.raises(ReportError, match="does not exist"):
+        read_reports(tmp_path / "none.csv")
+    assert read_reports(saved(tmp_path, "case_id,text\n")) == []
+
+
+def test_bytes_of_no_encoding_are_refused() -> None:
+    with pytest.raises(ReportError, match="Save it as UTF-8"):
+        decode(b"caf\x81\xff", "r.csv")
+
+
+def test_half_a_surrogate_pair_does_no_harm(tmp_path: Path) -> None:
+    (report,) = read_reports(saved(tmp_path, '{"case_id": "A", "text": "a \\ud800 b"}', "r.jsonl"))
+    assert report.report_hash
+
+
+@given(text=st.text(st.characters(codec="utf-8", exclude_characters="\r\0\ufeff"), min_size=1))
+def test_utf8_text_is_never_taken_for_something_else(text: str) -> None:
+    assert decode(text.encode("utf-8"), "x")[0] == text
+    assert decode(text.encode("utf-8-sig"), "x")[0] == text
+    assert decode(text.encode("utf-16"), "x")[0] == text
+
+
+# --- tables of labels -----------------------------------------------------------------------------
+
+
+def test_a_label_table(tmp_path: Path) -> None:
+    text = "case_id,value,low,high\n007,40,,\nB,55%,50,60\nC,,10,20\n"
+    labels = read_label_table(saved(tmp_path, text), Target())
+    assert [(label.case_id, label.value, label.low, label.high) for label in labels] == [
+        ("007", 40, 40, 40),
+        ("B", 55, 50, 60),
+        ("C", 15, 10, 20),
+    ]
+    assert {(label.method, label.status, label.target) for label in labels} == {
+        ("human", "single", "cellularity")
+    }
+
+
+def test_a_label_table_of_another_target(tmp_path: Path) -> None:
+    relapse = Target(name="relapse", kind="binary", low=0, high=1)
+    path = saved(tmp_path, '{"case": 1, "value": 1}\n{"case": 2, "value": 0}\n', "l.jsonl")
+    assert [label.value for label in read_label_table(path, relapse)] == [1, 0]
+    with pytest.raises(LabelError, match=r"row 1 .*expected .*0 or 1 \(relapse\)"):
+        read_label_table(saved(tmp_path, "case_id,value\nA,0.5\n"), relapse)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("B,140,,", "row 2 (case 'B'): value 140, low 140, high 140; expected"),
+        ("B,-1,,", "0 to 100 (cellularity)"),
+        ("B,50,60,70", "row 2 (case 'B')"),
+        ("B,50,60,40", "row 2 (case 'B')"),
+        ("B,many,,", "row 2: value 'many' is not a number"),
+        ("B,nan,,", "row 2: value 'nan' is not a number"),
+        ("B,,,", "row 2 (case 'B') has no value"),
+        (",50,,", "row 2 has no case_id"),
+        ("A,50,,", "row 2: case 'A' is there twice"),
+    ],
+)
+def test_a_bad_row_of_a_label_table_is_named(row: str, message: str, tmp_path: Path) -> None:
+    path = saved(tmp_path, f"case_id,value,low,high\nA,40,,\n{row}\n")
+    with pytest.raises(LabelError) as raised:
+        read_label_table(path, Target())
+    assert message in str(raised.value)
+
+
+def test_a_label_table_without_its_columns_is_a_label_error(tmp_path: Path) -> None:
+    with pytest.raises(LabelError, match=r"no column value: found 'case_id', 'x'"):
+        read_label_table(saved(tmp_path, "case_id,x\nA,40\n"), Target())
+
+
+def test_gold_needs_its_fields(tmp_path: Path) -> None:
+    good = '{"id": "1", "text": "x", "value": null, "tags": ["easy"]}\n'
+    assert read_gold(saved(tmp_path, good, "g.jsonl"))[0]["value"] is None
+    with pytest.raises(ReportError, match="row 2 has no value"):
+        read_gold(saved(tmp_path, good + '{"id": "2", "text": "y"}\n', "g.jsonl"))

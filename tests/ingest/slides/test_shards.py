@@ -1,0 +1,118 @@
+"""Several processes without a coordinator: each Slide once, and the same store in the end."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from builders.ingest_stores import Here, Recorder, plain, same, slide, write
+from click.testing import CliRunner
+
+import cli
+from featurestore import arrays, catalog
+from featurestore.store import FeatureStore
+from featurestore.types import Tiling
+from ingest.slides import embed
+from ingest.slides.archive import read_archive
+
+SLIDES = 6
+
+
+@pytest.fixture(scope="module")
+def slides(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six good slides and two torn ones."""
+    folder = tmp_path_factory.mktemp("slides")
+    for i in range(SLIDES):
+        write(folder / f"{i}.svs", plain(600, 60 + 10 * i), mpp=0.5, stated=0.5)
+    for name in ("torn", "worn"):
+        (folder / f"{name}.svs").write_bytes(b"II*\0 no slide")
+    return folder
+
+
+def test_shards_and_an_adoption_equal_one_ingest(slides: Path, tmp_path: Path) -> None:
+    n = 3
+    whole, parts = (FeatureStore.create(tmp_path / name) for name in ("whole", "parts"))
+    archive, tiling = read_archive(slides), Tiling()
+    embed.ingest(whole, archive, Recorder(), tiling, new_reader=Here)  # type: ignore[arg-type]
+    before = catalog.path_of(parts.root).read_bytes()
+    seen: list[set[str]] = []
+    for i in range(1, n + 1):
+        known = {ids[0] for ids in arrays.published(parts.root)}
+        done = embed.ingest(parts, archive, Recorder(), tiling, new_reader=Here, shard=(i, n))  # type: ignore[arg-type]
+        seen.append({ids[0] for ids in arrays.published(parts.root)} - known)
+        assert all(int(key, 16) % n == i - 1 for key in seen[-1])
+        assert done.embedded + len(done.failures) + done.elsewhere == len(archive)
+    assert sum(map(len, seen)) == len(set().union(*seen)) == SLIDES  # disjoint and complete
+    # again, before anything is adopted: known from arrays and ledger
+    again = embed.ingest(parts, archive, Recorder(), tiling, new_reader=Here, shard=(1, n))  # type: ignore[arg-type]
+    assert (again.embedded, again.known) == (0, len(seen[0]))
+    assert catalog.path_of(parts.root).read_bytes() == before
+    assert parts.sql("from slides").is_empty()
+    gained = embed.adopt(parts)
+    assert gained == {"slides": SLIDES, "embeddings": SLIDES, "failures": 2}
+    assert embed.adopt(parts) == {"slides": 0, "embeddings": 0, "failures": 0}
+    same(whole, parts)
+
+
+def test_a_shard_counts_attempts_that_no_catalog_knows_yet(tmp_path: Path) -> None:
+    path = tmp_path / "torn.svs"
+    path.write_bytes(b"II*\0 no slide")
+    store = FeatureStore.create(tmp_path / "store")
+
+    def run() -> embed.IngestSummary:
+        options = {"new_reader": Here, "shard": (1, 1)}
+        return embed.ingest(store, [slide(path)], Recorder(), Tiling(), **options)  # type: ignore[arg-type]
+
+    assert [len(run().failures) for _ in range(4)] == [1, 1, 1, 0]
+    embed.adopt(store)
+    assert store.sql("select attempts from failures").item() == 3
+    assert run().given_up == 1
+
+
+@pytest.mark.proof
+def test_shards_run_at_the_same_time_beside_a_reader_of_the_catalog(
+    slides: Path, tmp_path: Path
+) -> None:
+    store = FeatureStore.create(tmp_path / "store")
+    hold = "import duckdb, sys; con = duckdb.connect(sys.argv[1], read_only=True); input()"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", hold, str(catalog.path_of(store.root))], stdin=subprocess.PIPE
+    )
+    command = [sys.executable, "-m", "cli", "ingest", str(slides), "--store", str(store.root)]
+    command += ["--weights", "random", "--encoder", "timm:test_vit", "--workers", "1", "--json"]
+    try:
+        shards = [
+            subprocess.Popen([*command, "--shard", f"{i}/2"], stdout=subprocess.PIPE, text=True)
+            for i in (1, 2)
+        ]
+        said = [json.loads(shard.communicate(timeout=120)[0]) for shard in shards]
+    finally:
+        holder.communicate(b"\n")
+    assert sum(part["embedded"] for part in said) == SLIDES
+    assert all(part["embedded"] + part["elsewhere"] <= SLIDES + 2 for part in said)
+    assert sorted(name for part in said for name in part["failures"]) == ["torn", "worn"]
+    out = CliRunner().invoke(cli.main, ["ingest", "--adopt-only", "--store", str(store.root)])
+    assert "adopted 6 slides, 6 arrays of embeddings, 2 failures" in out.stdout
+    assert store.sql("select count(*) from bags").item() == SLIDES
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["x", "--shard", "0/2"],
+        ["x", "--shard", "3/2"],
+        ["x", "--shard", "2"],
+        [],
+        ["x", "--adopt-only"],
+    ],
+)
+def test_a_shard_or_adoption_that_makes_no_sense_is_a_mistake_of_use(
+    tmp_path: Path, words: list[str]
+) -> None:
+    store = FeatureStore.create(tmp_path / "store")
+    out = CliRunner().invoke(cli.main, ["ingest", *words, "--store", str(store.root)])
+    assert out.exit_code == 2
+    assert "--shard is I/N" in out.stderr or "one of the two" in out.stderr

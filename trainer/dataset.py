@@ -1,0 +1,95 @@
+"""Bags of a Cohort as a plain torch Dataset, for a model of your own."""
+
+from __future__ import annotations
+
+import copy
+import os
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+
+from featurestore import arrays
+from featurestore.errors import TrainError
+from featurestore.store import FeatureStore
+from trainer.bags import Draw, Sampler, Sampling
+from trainer.draws import TRAIN
+from trainer.feed import MAX_OPEN
+from trainer.tile_filter import keep_tiles
+
+
+class BagDataset(torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
+    """Bags of a Cohort for your own model: a plain map-style torch Dataset.
+
+    Item i is (x float32 (bag_size, D), mask bool (bag_size,), y float32 ()) of row i of `frame`;
+    y is the Label in the Target's own units. Each process opens its own files, and draws depend on
+    seed, epoch and Slide alone, so any number of DataLoader workers gives the same Bags. Call
+    `set_epoch` before each epoch for new draws.
+
+    Args:
+        store: where the Embeddings are.
+        cohort: name of the Cohort.
+        split: keep only this split; None keeps all.
+        bag_size: tiles per Bag; smaller Slides are padded with zeros and masked.
+        encoder_id: of the Embeddings, where the Cohort has several.
+        tiling_id: of the Embeddings, where the Cohort has several.
+        tiles: condition on the tiles' scores, see `tile_filter`.
+        sampling: block or exact.
+        seed: of the draws.
+    """
+
+    def __init__(
+        self,
+        store: FeatureStore,
+        cohort: str,
+        *,
+        split: str | None = None,
+        bag_size: int = 256,
+        encoder_id: str | None = None,
+        tiling_id: str | None = None,
+        tiles: str | None = None,
+        sampling: Sampling = "block",
+        seed: int = 0,
+    ) -> None:
+        bags = store.bags(cohort, encoder_id, tiling_id)
+        if split is not None:
+            bags = bags.filter(pl.col("split") == split)
+        self.frame = keep_tiles(store, bags, tiles)
+        self.sampler = Sampler(self.frame, bag_size, seed, sampling)
+        if self.frame.is_empty():
+            raise TrainError(f"cohort {cohort!r} has no slides with tiles in split {split!r}")
+        self.dim = int(self.frame["dim"][0])
+        self.epoch = 0
+        self._values = self.frame["value"].to_numpy().astype(np.float32)
+        # Workers copy this unopened reader: polars, which made it, must not run after a fork.
+        self._unopened = store.rows(self.frame, MAX_OPEN)
+        self._reader: arrays.RowReader | None = None
+        self._pid = -1
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw anew: the next items are those of this epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __getitem__(self, i: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"item {i} of {len(self)} bags")
+        i %= len(self)
+        x = np.zeros((self.sampler.bag_size, self.dim), np.float16)
+        n = int(self.sampler.lengths[i])
+        draw = Draw(slides=np.array([i]), draws=np.array([self.epoch]))
+        start = int(self.sampler.starts(draw, TRAIN)[0])
+        self.sampler.read(self._open(), i, start, self.epoch, TRAIN, x[:n])
+        mask = torch.arange(len(x)) < n
+        return torch.from_numpy(x).float(), mask, torch.tensor(self._values[i])
+
+    def _open(self) -> arrays.RowReader:
+        if self._reader is None or self._pid != os.getpid():  # a forked worker has its own
+            self._reader, self._pid = copy.deepcopy(self._unopened), os.getpid()
+        return self._reader
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_reader": None, "_pid": -1}

@@ -1,0 +1,143 @@
+"""Read planned Bags into batches, one ahead of the model, streamed or resident on its device."""
+
+from __future__ import annotations
+
+import os
+import queue
+import resource
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from featurestore import arrays
+from featurestore.errors import ConfigError
+from trainer.bags import Draw, Sampler
+
+# Descriptors of one reader: training has two, and some machines allow 256 in all.
+MAX_OPEN = min(256, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """One batch in a borrowed buffer: it is overwritten once the next batch is asked for."""
+
+    x: np.ndarray  # float16 (B, N, D), zero where padded
+    mask: np.ndarray  # bool (B, N), true where there is a tile
+    slides: np.ndarray  # int64 (B,)
+
+
+def batches(
+    sampler: Sampler, reader: arrays.RowReader, plan: Iterable[Draw], stream: int
+) -> Iterator[Batch]:
+    """Read the planned batches in order; a thread prepares the next while one is in use.
+
+    Two buffers are used in turn. Each Batch is as wide as its longest Bag.
+    """
+    if len(sampler.lengths) == 0:
+        return
+    free: queue.SimpleQueue[np.ndarray] = queue.SimpleQueue()
+    ready: queue.SimpleQueue[tuple[Batch, np.ndarray] | BaseException | None] = queue.SimpleQueue()
+    stop = threading.Event()
+
+    def work() -> None:
+        try:
+            for draw in plan:
+                buffer = free.get()
+                if stop.is_set():
+                    return
+                ready.put(_fill(sampler, reader, draw, stream, buffer))
+            ready.put(None)
+        except BaseException as error:
+            ready.put(error)
+
+    for _ in range(2):
+        free.put(np.empty(0, np.float16))
+    thread = threading.Thread(target=work, name="bags", daemon=True)
+    thread.start()
+    try:
+        while (item := ready.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item[0]
+            free.put(item[1])
+    finally:
+        stop.set()
+        free.put(np.empty(0, np.float16))
+        thread.join()
+
+
+def _fill(
+    sampler: Sampler, reader: arrays.RowReader, draw: Draw, stream: int, buffer: np.ndarray
+) -> tuple[Batch, np.ndarray]:
+    shape = (len(draw.slides), int(sampler.lengths[draw.slides].max()), reader.dim)
+    size = shape[0] * shape[1] * shape[2]
+    if buffer.size < size:
+        widest = int(sampler.lengths.max())
+        buffer = np.empty(shape[0] * widest * shape[2], np.float16)
+    x = buffer[:size].reshape(shape)
+    mask = sampler.fill(reader, draw, stream, x)
+    return Batch(x=x, mask=mask, slides=draw.slides), buffer
+
+
+Tensors = tuple[torch.Tensor, torch.Tensor, np.ndarray]
+
+
+def streamed(
+    sampler: Sampler,
+    reader: arrays.RowReader,
+    plan: Iterable[Draw],
+    stream: int,
+    device: torch.device,
+) -> Iterator[Tensors]:
+    """Read the planned batches and move each to a device.
+
+    Yields:
+        x float16 (B, N, D), mask bool (B, N), slides int64 (B,); x is borrowed as in `batches`.
+    """
+    for batch in batches(sampler, reader, plan, stream):
+        x, mask = torch.from_numpy(batch.x), torch.from_numpy(batch.mask)
+        yield x.to(device), mask.to(device), batch.slides
+
+
+def resident(
+    sampler: Sampler,
+    reader: arrays.RowReader,
+    plan: Iterable[Draw],
+    stream: int,
+    device: torch.device,
+) -> Iterator[Tensors]:
+    """Yield what `streamed` does, from rows that are read once and then stay on the device.
+
+    Raises:
+        ConfigError: the rows do not fit.
+    """
+    n_bytes = int(sampler.n_tiles.sum()) * reader.row_bytes
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else _free_ram()
+    if n_bytes > 0.8 * free:
+        raise ConfigError(
+            f"--resident needs {n_bytes / 2**30:.1f} GiB and {device} has {free / 2**30:.1f} GiB "
+            "free. Leave --resident out: bags are then read from the store."
+        )
+    first = np.cumsum(sampler.n_tiles) - sampler.n_tiles
+    rows = torch.empty(int(sampler.n_tiles.sum()), reader.dim, dtype=torch.float16, device=device)
+    for slide, n in enumerate(sampler.n_tiles.tolist()):
+        whole = np.empty((n, reader.dim), np.float16)
+        sampler.read(reader, slide, 0, 0, stream, whole)  # a Bag of all rows, in their order
+        rows[first[slide] : first[slide] + n] = torch.from_numpy(whole).to(device)
+    for draw in plan:
+        starts, lengths = sampler.starts(draw, stream), sampler.lengths[draw.slides]
+        mask = np.arange(lengths.max()) < lengths[:, None]
+        index = np.zeros(mask.shape, np.int64)
+        for i, (slide, n) in enumerate(zip(draw.slides.tolist(), lengths.tolist(), strict=True)):
+            chosen = sampler.rows(slide, int(starts[i]), int(draw.draws[i]), stream, n)
+            index[i, :n] = first[slide] + chosen
+        x = rows[torch.from_numpy(index).to(device)]
+        filled = torch.from_numpy(mask).to(device)
+        yield x if mask.all() else x.masked_fill_(~filled[..., None], 0), filled, draw.slides
+
+
+def _free_ram() -> int:
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,241 @@
+"""Predict Slides from resampled Bags: mean, standard deviation, and attention per tile."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from safetensors.torch import load_file
+
+from featurestore import arrays
+from featurestore.errors import ConfigError, SlideNotFound
+from featurestore.store import FeatureStore
+from featurestore.types import Target
+from trainer import conformal, runs
+from trainer.bags import Sampler, inference_plan
+from trainer.draws import PREDICT
+from trainer.feed import batches
+from trainer.model import BagModel, compute_threads
+from trainer.tile_filter import keep_tiles, kept_rows
+
+BAGS_PER_PASS = 64  # of inference; by `PASS_BYTES` fewer for long or wide bags
+PASS_BYTES = 64 << 20  # float16
+
+
+def resample(
+    model: BagModel,
+    sampler: Sampler,
+    reader: arrays.RowReader,
+    resamples: int,
+    stream: int = PREDICT,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean and spread of a model's values over `resamples` Bags a Slide.
+
+    Returns:
+        Mean (N,), standard deviation (N,), both where the Target's low is 0 and its high is 1, and
+        the number of Bags (N,). Standard deviation is with n - 1, and NaN where there is one Bag:
+        where a Bag is the whole Slide.
+    """
+    slide, value = bag_values(model, sampler, reader, resamples, stream)
+    n = len(sampler.n_tiles)
+    count = np.bincount(slide, minlength=n)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.bincount(slide, value, n) / count
+        squares = np.bincount(slide, (value - mean[slide]) ** 2, n)
+        std = np.where(count > 1, np.sqrt(squares / (count - 1)), np.nan)
+    return mean, std, count
+
+
+def bag_values(
+    model: BagModel,
+    sampler: Sampler,
+    reader: arrays.RowReader,
+    resamples: int,
+    stream: int = PREDICT,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Apply a model to `resamples` Bags a Slide, all in one pass over the store.
+
+    Returns:
+        Slide (M,) and value (M,) of each Bag, where the Target's low is 0 and its high is 1. Bags
+        of a Slide follow each other in the order of their draws; there is one where it is whole.
+    """
+    device = model.shift.device
+    bag_bytes = int(sampler.lengths.max(initial=1)) * reader.dim * 2
+    per_pass = max(1, min(BAGS_PER_PASS, PASS_BYTES // bag_bytes))
+    values, slides = [np.zeros(0)], [np.zeros(0, np.int64)]
+    model.eval()
+    with torch.inference_mode(), compute_threads(per_pass * bag_bytes // 2):
+        for batch in batches(sampler, reader, inference_plan(sampler, resamples, per_pass), stream):
+            x, mask = torch.from_numpy(batch.x), torch.from_numpy(batch.mask)
+            scores = model(x.to(device), mask.to(device))
+            values.append(model.value(scores).double().cpu().numpy())
+            slides.append(batch.slides)
+    return np.concatenate(slides), np.concatenate(values)
+
+
+def predictions(
+    bags: pl.DataFrame, target: Target, mean: np.ndarray, std: np.ndarray, count: np.ndarray
+) -> pl.DataFrame:
+    """Put Predictions beside their Slides, in the Target's units; n_tiles is those drawable."""
+    size = target.high - target.low
+    frame = bags.with_columns(
+        pl.col("value").cast(pl.Float64).alias("truth"),
+        pl.Series("mean", target.low + size * mean),
+        pl.Series("std", size * std).fill_nan(None),
+        pl.Series("n_resamples", count),
+    )
+    if "rows" in frame.columns:
+        frame = frame.with_columns(pl.col("rows").list.len().alias("n_tiles"))
+    return frame.select(pl.col(k).cast(v) for k, v in runs.PREDICTION_COLUMNS.items())
+
+
+def load_model(run: runs.Run) -> BagModel:
+    """Rebuild a Run's model with its weights."""
+    config = run.record["config"]
+    model = BagModel(
+        run.record["dim"],
+        config["model"],
+        hidden=config["hidden"],
+        projection=config["projection"],
+        dropout=config["dropout"],
+        bounded=run.record["target_kind"] != "continuous",
+    )
+    model.load_state_dict(load_file(run.path / "weights.safetensors"))
+    return model.eval()
+
+
+def predict(
+    store: FeatureStore,
+    run_id: str,
+    cohort: str | None = None,
+    *,
+    where: str | None = None,
+    resamples: int | None = None,
+) -> pl.DataFrame:
+    """Apply a Run to a Cohort, or to the Slides of a condition, with or without Labels.
+
+    Args:
+        store: where the Embeddings are.
+        run_id: of a finished Run, or `latest`.
+        cohort: name of a Cohort; the Run's own if nothing is given.
+        where: a SQL condition over `bags`, instead of a Cohort.
+        resamples: Bags a Slide; as in training if None.
+
+    Returns:
+        One row per Slide: slide_id, slide_key, split, truth (null without a Label), mean, std (over
+        resampled Bags; null where the Bag is the whole Slide), n_tiles, n_resamples, interval_low
+        and interval_high (split-conformal, see `trainer.conformal`; null where too few Slides
+        calibrated, or where `resamples` is under what those were predicted from).
+    """
+    run = runs.load(store, run_id)
+    config, target = run.record["config"], run_target(run.record)
+    n_bags = resamples or config["resamples"]
+    bags = chosen_bags(store, run.record, cohort, where)
+    sampler = Sampler(bags, config["bag_size"], config["seed"], config["sampling"])
+    with store.rows(bags) as reader:
+        result = resample(load_model(run), sampler, reader, n_bags)
+    width = (
+        conformal.calibrated_half_width(run.predictions) if n_bags >= config["resamples"] else None
+    )
+    return conformal.add_intervals(predictions(bags, target, *result), width, target)
+
+
+def notes(run: runs.Run, frame: pl.DataFrame) -> list[str]:
+    """What must be said beside Predictions of a Run: what std and intervals are, and are not."""
+    whole, calibrated = frame["std"].null_count(), run.record.get("n_calibration", 0)
+    text = "std is the noise of drawing tiles only, not the error"
+    if whole:
+        text += f"; null for {whole} of {frame.height} slides, predicted from one bag"
+    if frame["interval_low"].null_count() == 0:
+        share = 1 - conformal.ALPHA
+        return [
+            text,
+            f"intervals are meant to hold {share:.0%} of labels; {calibrated} slides calibrated",
+        ]
+    if calibrated < conformal.CALIBRATES:
+        return [
+            text,
+            f"no intervals: {calibrated} calibration slides, under {conformal.CALIBRATES}",
+        ]
+    return [text, f"no intervals: they need {run.record['config']['resamples']} resamples or more"]
+
+
+def chosen_bags(
+    store: FeatureStore, record: Mapping[str, Any], cohort: str | None, where: str | None
+) -> pl.DataFrame:
+    """Choose Slides as `predict` does, with Labels of the Run's Target and what it may draw of."""
+    if cohort is not None and where is not None:
+        raise ConfigError("give a cohort or --where, not both")
+    ids = (record["encoder_id"], record["tiling_id"])
+    if where is None:
+        bags = store.bags(cohort or record["cohort"], *ids)
+    else:
+        labels = store.sql(
+            "select case_id, value from best_labels where target = $target",
+            {"target": record["target"]},
+        )
+        bags = store.bags_where(where, *ids).drop("value")
+        bags = bags.join(labels, on="case_id", how="left", maintain_order="left")
+    return keep_tiles(store, bags, record["config"]["tiles"])
+
+
+def attention(store: FeatureStore, run_id: str, slide_id: str) -> pl.DataFrame:
+    """Weigh every tile of a Slide by a Run's attention.
+
+    Returns:
+        One row per tile that may be drawn, in stored order: x_px0, y_px0 (level-0 corners),
+        attention (sums to 1), relative (times the number of tiles: 1 is an even share).
+    """
+    run = runs.load(store, run_id)
+    record = run.record
+    quoted = slide_id.replace("'", "''")
+    try:
+        bags = store.bags_where(f"slide_id = '{quoted}'", record["encoder_id"], record["tiling_id"])
+    except ConfigError as error:
+        raise SlideNotFound(
+            f"slide {slide_id!r} has no embeddings of encoder {record['encoder_id']}. "
+            "List those that have with: trephine sql 'from bags'"
+        ) from error
+    bags = keep_tiles(store, bags, record["config"]["tiles"])
+    kept = kept_rows(bags)
+    rows = np.arange(bags["n_tiles"][0]) if kept is None else kept[0]
+    x = np.empty((len(rows), record["dim"]), np.float16)
+    with store.rows(bags) as reader:
+        reader.read_rows(0, rows, x)
+    with torch.inference_mode():
+        mask = torch.ones(1, len(x), dtype=torch.bool)
+        weights = load_model(run).attention(torch.from_numpy(x)[None], mask)[0].numpy()
+    coords = store.tiles(bags["slide_key"][0], record["tiling_id"])["coords"][rows]
+    return pl.DataFrame(
+        {
+            "x_px0": coords[:, 0],
+            "y_px0": coords[:, 1],
+            "attention": weights,
+            "relative": weights * len(weights),
+        }
+    )
+
+
+def run_target(record: Mapping[str, Any]) -> Target:
+    """The Target a Run was trained for, as it was then."""
+    return Target(
+        name=record["target"],
+        kind=record["target_kind"],
+        low=record["target_low"],
+        high=record["target_high"],
+    )
+
+
+class _Callable(ModuleType):
+    """Lets `from trainer import predict` give what can be called, though it is this module."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> pl.DataFrame:
+        return predict(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _Callable

@@ -1,1 +1,32 @@
-"""The store: per-slide Zarr arrays, the ledger and the DuckDB catalog."""
+"""The store: per-slide Zarr arrays, the ledger and the DuckDB catalog, behind one door."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from featurestore.errors import TrephineError as TrephineError
+from featurestore.types import Target as Target
+
+if TYPE_CHECKING:
+    from featurestore.arrays import RowReader as RowReader
+    from featurestore.arrays import SlideArrays as SlideArrays
+    from featurestore.arrays import row_order as row_order
+    from featurestore.catalog import best_of as best_of
+    from featurestore.store import FeatureStore as FeatureStore
+    from featurestore.store import where_query as where_query
+
+_HOMES = {
+    "FeatureStore": "featurestore.store",
+    "RowReader": "featurestore.arrays",
+    "SlideArrays": "featurestore.arrays",
+    "best_of": "featurestore.catalog",
+    "row_order": "featurestore.arrays",
+    "where_query": "featurestore.store",
+}
+__all__ = ["Target", "TrephineError", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: DuckDB and Zarr take their time, and `--help` must not wait for them."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,4 +1,4 @@
-"""Per-slide Zarr arrays: publish them atomically, read their rows fast (DESIGN.md, section 4)."""
+"""Per-slide Zarr arrays: publish them atomically, read their rows fast (docs/format.md)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from zarr.codecs import Crc32cCodec
 
 from featurestore import layout
 from featurestore.errors import StoreDamaged, writing
-from featurestore.types import Tiling
+from featurestore.types import SCORES, ArrayIds, Tiling
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,9 +28,7 @@ class SlideArrays:
     """Everything measured from one Slide's pixels, rows in stored order."""
 
     slide_key: str
-    attributes: Mapping[
-        str, Any
-    ]  # fingerprint, size, mpp, provenance; no case, patient, path, date
+    attributes: Mapping[str, Any]  # fingerprint, size, mpp, reader; no case, patient, path, date
     thumbnail: np.ndarray  # uint8 (h, w, 3)
     tiling: Tiling
     coords: np.ndarray  # int32 (N, 2), level-0 corners
@@ -110,15 +108,19 @@ def publish_folder(work: Path, target: Path) -> None:
     _fsync(target.parent)
 
 
-def published(root: Path) -> Iterator[tuple[str, str, str]]:
-    """Yield (slide_key, tiling_id, encoder_id) of every published Embedding array."""
+def published(root: Path) -> Iterator[ArrayIds]:
+    """Yield the names of every published Embedding array."""
     for group in sorted(layout.slides_dir(root).glob("*.zarr")):
         for array in sorted(group.glob("*/embeddings/*/zarr.json")):
-            yield group.stem, array.parts[-4], array.parts[-2]
+            yield ArrayIds(
+                slide_key=group.stem, tiling_id=array.parts[-4], encoder_id=array.parts[-2]
+            )
 
 
-def has(root: Path, slide_key: str, tiling_id: str, encoder_id: str) -> bool:
-    """Whether these Embeddings are published."""
+def has(root: Path, slide_key: str, tiling_id: str, encoder_id: str | None = None) -> bool:
+    """Whether these Embeddings are published; without an Encoder, whether the tiles are."""
+    if encoder_id is None:
+        return layout.tiles_dir(root, slide_key, tiling_id).exists()
     return layout.embedding_dir(root, slide_key, tiling_id, encoder_id).exists()
 
 
@@ -138,7 +140,7 @@ def embedding_header(
 def read_tiles(root: Path, slide_key: str, tiling_id: str) -> dict[str, np.ndarray]:
     """Read coords int32 (N, 2) and the scores float16 (N,) in stored order."""
     group = _open(root, slide_key, f"{tiling_id}/tiles")
-    return {name: np.asarray(group[name][...]) for name in ("coords", *layout.SCORES)}
+    return {name: np.asarray(group[name][...]) for name in ("coords", *SCORES)}
 
 
 def read_scores(
@@ -306,7 +308,7 @@ def _write_tiling(path: Path, arrays: SlideArrays) -> None:
     zarr.create_group(str(path), zarr_format=3, attributes=asdict(arrays.tiling))
     zarr.create_group(str(path / "tiles"), zarr_format=3)
     _write_array(path / "tiles" / "coords", np.asarray(arrays.coords, layout.COORDS_DTYPE), -1)
-    for name in layout.SCORES:
+    for name in SCORES:
         scores = np.asarray(arrays.scores[name], layout.SCORE_DTYPE)
         _write_array(path / "tiles" / name, scores, np.nan)
     zarr.create_group(str(path / "embeddings"), zarr_format=3)

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Any
 
@@ -21,23 +21,27 @@ import polars as pl
 
 import sql
 from featurestore import arrays, layout, ledger
-from featurestore.errors import CatalogBusy, QueryRefused, StoreVersionMismatch, writing
-from featurestore.types import content_id
+from featurestore.errors import (
+    CatalogBusy,
+    ConfigError,
+    QueryRefused,
+    StoreDamaged,
+    StoreVersionMismatch,
+    writing,
+)
+from featurestore.fields import from_json
+from featurestore.types import (
+    ArrayIds,
+    EncoderDescription,
+    RecordedLabel,
+    RunRecord,
+    content_id,
+    now,
+)
 
 LOCK_TIMEOUT_S = 30.0
 _DISK = (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT, errno.EIO)
 
-# The statements that fold ledger files in, by kind; each reads the file, or the files, named $file.
-_FOLDS = {
-    "cases": ["cases"],
-    "slides": ["slides"],
-    "reports": ["reports", "drop_best_labels", "pick_best_labels"],
-    "labels": ["targets", "labels", "drop_best_labels", "pick_best_labels"],
-    "cohorts": ["cohorts", "cohort_slides"],
-    "failures": ["failures", "mended"],
-    "ingest_times": ["ingest_times"],
-    "golden_tiles": ["golden_tiles"],
-}
 _VIEWS = [
     "macros/case_reports_at",
     "views/case_reports",
@@ -101,29 +105,50 @@ def writer(root: Path, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[duckdb.Duc
 def fold(
     root: Path,
     *,
-    published: Iterable[tuple[str, str, str]] | None = None,
+    published: Iterable[ArrayIds] | None = None,
     timeout_s: float = LOCK_TIMEOUT_S,
 ) -> int:
     """Fold every ledger file, array and Run without a row into the catalog; return how many.
 
     The one way rows enter the catalog: a live write, the adoption of what a killed process left,
-    and a rebuild are the same fold.
+    and a rebuild are the same fold. What cannot be folded is set aside as a row of `failures` of
+    stage `ledger`, and blocks nothing.
 
     Args:
         root: the store.
         published: the arrays to look at; all of the store's unless given.
         timeout_s: how long to wait for the lock.
     """
-    found = arrays.published(root) if published is None else published
-    with writer(root, timeout_s) as con:
-        return _fold_ledger(con, root) + _fold_arrays(con, root, found) + _fold_runs(con, root)
+    found = list(arrays.published(root) if published is None else published)
+    aside: dict[Path, str] = {}  # files that broke the transaction, and why
+    alone = False  # whether each file is folded by itself, to find the one that breaks it
+    while True:
+        try:
+            with writer(root, timeout_s) as con:
+                n_files = _fold_ledger(con, root, aside, alone)
+                return n_files + _fold_arrays(con, root, found) + _fold_runs(con, root)
+        except _CannotFold as refused:
+            if len(refused.files) == 1:
+                aside |= dict.fromkeys(refused.files, refused.reason)
+            alone = True
 
 
-def unfolded(root: Path, kind: str) -> pl.DataFrame:
+def best_of(labels: Iterable[RecordedLabel]) -> pl.DataFrame:
+    """The Label to use of each Case and Target among some: the rule of `best_labels_at`."""
+    frame = ledger.frame_of(RecordedLabel, list(labels))
+    with duckdb.connect(":memory:") as con:
+        for name in (*sql.names("migrations"), *_VIEWS):
+            con.execute(sql.read(name))
+        con.register("said", _Arrow(frame))
+        con.execute(sql.read("folds/labels"))
+        return _frame(con.sql("from best_labels_at('infinity'::timestamp)"))
+
+
+def pending(root: Path, kind: str) -> pl.DataFrame:
     """Read the ledger's rows of a kind that the catalog does not know yet, in the order said."""
     with reader(root) as con:
         done = con.execute("select name from ledger_files where kind = ?", [kind]).fetchall()
-    return ledger.read(root, kind, but={row[0] for row in done})
+    return ledger.since(root, kind, {row[0] for row in done})
 
 
 def query(
@@ -185,61 +210,128 @@ def read_frame(root: Path, name: str, parameters: Mapping[str, Any] | None = Non
         return _frame(con.sql(sql.read(name), params=dict(parameters or {}) or None))
 
 
-def now() -> datetime:
-    """UTC now, without a zone, as the catalog stores it."""
-    return datetime.now(UTC).replace(tzinfo=None)
+class _CannotFold(Exception):
+    """Files with rows that the catalog does not take, and why; their transaction is void."""
+
+    def __init__(self, files: list[Path], reason: str) -> None:
+        super().__init__(reason)
+        self.files, self.reason = files, reason
 
 
-def _fold_ledger(con: duckdb.DuckDBPyConnection, root: Path) -> int:
+class _Arrow:
+    """Rows for DuckDB without pyarrow: it takes what has this one method."""
+
+    def __init__(self, frame: pl.DataFrame) -> None:
+        self._frame = frame
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        return self._frame.__arrow_c_stream__(requested_schema)
+
+
+def read_rows(root: Path, table: str) -> pl.DataFrame:
+    """Read a whole table of ours."""
+    with reader(root) as con:
+        return _frame(con.sql(f"from {table}"))
+
+
+def _fold_ledger(
+    con: duckdb.DuckDBPyConnection, root: Path, aside: Mapping[Path, str], alone: bool
+) -> int:
     done = set(con.execute("select kind, name from ledger_files").fetchall())
     folded = 0
-    for kind, statements in _FOLDS.items():
-        todo = [file for file in ledger.files(root, kind) if (kind, file.name) not in done]
-        # A model's Labels are a file an answer, thousands a call; in other kinds a later file wins.
-        for files in [todo] if kind == "labels" and todo else [[file] for file in todo]:
-            for statement in statements:
-                paths = [str(file) for file in files]
-                con.execute(sql.read(f"folds/{statement}"), {"file": paths})
-            names = [file.name for file in files]
-            con.execute("insert into ledger_files select ?, unnest(?), ?", [kind, names, now()])
+    for name, kind in ledger.KINDS.items():
+        todo = [file for file in ledger.files(root, name) if (name, file.name) not in done]
+        together = kind.together and todo and not alone
+        for files in [todo] if together else [[file] for file in todo]:
+            _fold_files(con, name, files, aside)
         folded += len(todo)
     return folded
 
 
-def _fold_arrays(
-    con: duckdb.DuckDBPyConnection, root: Path, published: Iterable[tuple[str, str, str]]
-) -> int:
+def _fold_files(
+    con: duckdb.DuckDBPyConnection, name: str, files: list[Path], aside: Mapping[Path, str]
+) -> None:
+    kind = ledger.KINDS[name]
+    frames = []
+    for file in files:
+        try:
+            if file in aside:
+                raise StoreDamaged(aside[file])
+            good, bad = ledger.sound(kind.noun, ledger.read(file, name))
+        except StoreDamaged as error:
+            _set_aside(con, str(file), str(error))
+            continue
+        frames.append(good)
+        for row in bad.iter_rows(named=True):
+            _set_aside(con, f"{file} row {row['row']}", row["fault"])
+    if frames and (said := pl.concat(frames)).height:
+        con.register("said", _Arrow(said))
+        try:
+            for statement in kind.folds:
+                con.execute(sql.read(f"folds/{statement}"))
+        except duckdb.Error as error:
+            if isinstance(error, duckdb.IOException | duckdb.InterruptException):
+                raise
+            raise _CannotFold(files, _first_line(error)) from error
+        finally:
+            con.unregister("said")
+    con.execute(
+        "insert into ledger_files select ?, unnest(?), ?", [name, [f.name for f in files], now()]
+    )
+
+
+def _set_aside(con: duckdb.DuckDBPyConnection, item: str, reason: str) -> None:
+    con.execute(
+        "insert into failures by name select $item as item, 'ledger' as stage, $reason as reason,"
+        " 1 as attempts, $at as first_at, $at as last_at on conflict do nothing",
+        {"item": item, "reason": reason, "at": now()},
+    )
+
+
+def _insert(con: duckdb.DuckDBPyConnection, table: str, row: Mapping[str, Any]) -> None:
+    """Insert one row by name, of the columns that the table has; a known key is left as it is."""
+    has = [column[0] for column in con.execute(f"describe {table}").fetchall()]
+    names = [name for name in has if name in row]
+    con.execute(
+        f"insert into {table} ({', '.join(names)}) values ({', '.join('?' * len(names))})"
+        " on conflict do nothing",
+        [_value(row[name]) for name in names],
+    )
+
+
+def _value(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, Mapping) else value
+
+
+def _fold_arrays(con: duckdb.DuckDBPyConnection, root: Path, published: Iterable[ArrayIds]) -> int:
     rows = con.execute("select slide_key, tiling_id, encoder_id from embeddings").fetchall()
     done, folded = set(rows), 0
     for ids in published:
-        if ids in done:
+        if astuple(ids) in done:
             continue
-        done.add(ids)
-        slide_key, tiling_id, encoder_id = ids
-        tiling = arrays.attributes(root, slide_key, tiling_id)
-        shape, said = arrays.embedding_header(root, slide_key, tiling_id, encoder_id)
-        con.execute(
-            "insert into tilings values (?, ?, ?, ?, ?) on conflict do nothing",
-            [
-                tiling_id,
-                *(tiling[k] for k in ("tile_px", "tile_mpp", "min_tissue", "filter_version")),
-            ],
+        done.add(astuple(ids))
+        try:
+            tiling = arrays.attributes(root, ids.slide_key, ids.tiling_id)
+            shape, said = arrays.embedding_header(root, *astuple(ids))
+            encoder = from_json(EncoderDescription, said["encoder"])
+        except (StoreDamaged, ConfigError, KeyError) as error:
+            _set_aside(con, f"embeddings {'/'.join(astuple(ids))}", str(error))
+            continue
+        _insert(con, "tilings", {"tiling_id": ids.tiling_id, **tiling})
+        _insert(
+            con,
+            "encoders",
+            {
+                **asdict(encoder),
+                "encoder_id": ids.encoder_id,
+                "dim": shape[1],
+                "identity": json.dumps(encoder.identity, sort_keys=True),
+            },
         )
-        encoder = said["encoder"]
-        con.execute(
-            "insert into encoders values (?, ?, ?, ?, ?, ?) on conflict do nothing",
-            [
-                encoder_id,
-                encoder["name"],
-                shape[1],
-                encoder["weights"],
-                encoder["weights_hash"],
-                json.dumps(encoder["identity"], sort_keys=True),
-            ],
-        )
-        con.execute(
-            "insert into embeddings values (?, ?, ?, ?, ?, ?, ?, ?)",
-            [*ids, *shape, said.get("precision"), said.get("device"), now()],
+        _insert(
+            con,
+            "embeddings",
+            {**said, **asdict(ids), "n_tiles": shape[0], "dim": shape[1], "embedded_at": now()},
         )
         folded += 1
     return folded
@@ -251,18 +343,19 @@ def _fold_runs(con: duckdb.DuckDBPyConnection, root: Path) -> int:
     for file in sorted(layout.runs_dir(root).glob("*/run.json")):
         if file.parent.name in done:
             continue
-        run = json.loads(file.read_text())
-        columns = [row[0] for row in con.execute("describe runs").fetchall()]
-        values = [json.dumps(run[c]) if c == "config" else run[c] for c in columns]
-        con.execute(f"insert into runs values ({', '.join('?' * len(columns))})", values)
-        for split, metrics in run["metrics"].items():
+        try:
+            run = from_json(RunRecord, json.loads(file.read_text()))
+        except (ConfigError, ValueError) as error:
+            _set_aside(con, str(file), str(error))
+            continue
+        _insert(con, "runs", asdict(run))
+        for split, metrics in run.metrics.items():
             for metric, value in metrics.items():
-                con.execute(
-                    "insert into metrics values (?, ?, ?, ?)", [run["run_id"], split, metric, value]
-                )
+                row = {"run_id": run.run_id, "split": split, "metric": metric, "value": value}
+                _insert(con, "metrics", row)
         con.execute(
             "insert into predictions by name select $run_id as run_id, * from read_parquet($file)",
-            {"run_id": run["run_id"], "file": str(file.with_name("predictions.parquet"))},
+            {"run_id": run.run_id, "file": str(file.with_name("predictions.parquet"))},
         )
         folded += 1
     return folded

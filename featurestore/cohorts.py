@@ -3,35 +3,91 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import fields
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from featurestore.errors import CohortError
+from featurestore.types import Cohort, CohortSlide, FrozenSlide, SplitConfig, content_id
 
-SplitMethod = Literal["time", "random", "folds", "table"]
+
+def freeze(
+    name: str,
+    chosen: pl.DataFrame,
+    labelled: pl.DataFrame,
+    *,
+    query: str,
+    parameters: Mapping[str, Any],
+    config: SplitConfig,
+    target: str,
+) -> list[FrozenSlide]:
+    """Choose Slides with tiles and a Label, split them by Patient, and say what was left out.
+
+    Args:
+        name: of the Cohort.
+        chosen: what the query yields; a column slide_id.
+        labelled: Slides with tiles, rows of sql/queries/cohort_labels.sql.
+        query: the SQL text that chose.
+        parameters: its parameters.
+        config: of the split.
+        target: whose Labels are frozen.
+
+    Raises:
+        CohortError: the name is no name, no Slide is left, or they cannot be split.
+    """
+    if not re.fullmatch(r"[\w.-]+", name):
+        raise CohortError(f"a cohort's name is letters, digits, '_', '-' and '.', got {name!r}")
+    if "slide_id" not in chosen.columns:
+        raise CohortError(
+            f"the SQL of a cohort must yield a column slide_id, got {', '.join(chosen.columns)}"
+        )
+    slides, dropped = _labelled(chosen, labelled, query, target)
+    if slides.is_empty():
+        raise CohortError(
+            f"no slide is left for cohort {name!r}: the SQL yields {chosen.height}, of which "
+            + ", ".join(f"{n} are {why}" for why, n in dropped.items())
+            + ". Try the condition with: trephine sql 'from bags'"
+        )
+    slides, late = split(slides, config)
+    columns = [one.name for one in fields(CohortSlide)]
+    frozen = slides.sort("slide_id").select(columns).rows(named=True)
+    cohort = Cohort(
+        cohort=name,
+        cohort_id=content_id([target, frozen]),
+        target=target,
+        query=query,
+        parameters=dict(parameters),
+        split_method=config.method,
+        options={
+            "test_fraction": config.test_fraction,
+            "seed": config.seed,
+            "folds": config.folds,
+            "late_slides": config.late_slides,
+            "undated": config.undated,
+            "patients_made_up": int(slides["patient_made_up"].sum()),
+        },
+        dropped={why: n for why, n in (dropped | late).items() if n},
+    )
+    own = {one.name: getattr(cohort, one.name) for one in fields(Cohort)}
+    return [FrozenSlide(**own, **row) for row in frozen]
 
 
-@dataclass(frozen=True, kw_only=True)
-class SplitConfig:
-    """How Slides are shared out between train and test; never two sides for one Patient."""
-
-    method: SplitMethod = "time"
-    test_fraction: float = 0.5
-    seed: int = 0
-    folds: int = 5
-    table: Mapping[str, str] = field(default_factory=dict)  # slide_id or patient_id to split
-    late_slides: Literal["drop", "keep"] = "drop"
-    undated: Literal["refuse", "drop"] = "refuse"
-
-    def __post_init__(self) -> None:
-        if not 0 < self.test_fraction < 1:
-            raise CohortError(f"test-fraction must lie between 0 and 1, got {self.test_fraction}")
-        if self.method == "folds" and self.folds < 2:
-            raise CohortError(f"folds must be at least 2, got {self.folds}")
+def _labelled(
+    chosen: pl.DataFrame, labelled: pl.DataFrame, query: str, target: str
+) -> tuple[pl.DataFrame, dict[str, int]]:
+    """The chosen Slides with tiles, a Label and, unless the query says, a core; and the rest."""
+    slides = labelled.join(chosen.select("slide_id").unique(), on="slide_id", how="semi")
+    dropped = {"without tiles": chosen["slide_id"].n_unique() - slides.height}
+    if not re.search(r"\bspecimen\b", query, re.IGNORECASE):
+        core = pl.col("specimen").is_null() | (pl.col("specimen") == "core")
+        dropped["specimen other than core"] = slides.filter(~core).height
+        slides = slides.filter(core)
+    dropped[f"without a label of {target}"] = slides["value"].null_count()
+    return slides.filter(pl.col("value").is_not_null()), dropped
 
 
 def split(slides: pl.DataFrame, config: SplitConfig) -> tuple[pl.DataFrame, dict[str, int]]:

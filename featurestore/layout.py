@@ -1,21 +1,10 @@
-"""The on-disk format: paths, array names, dtypes and the format version (DESIGN.md, section 4)."""
+"""The on-disk format: paths, array names, dtypes and the format version (docs/format.md)."""
 
 from pathlib import Path
 
 FORMAT_VERSION = 1
 
 CATALOG = "catalog.duckdb"
-LEDGER_KINDS = (
-    "slides",
-    "cases",
-    "reports",
-    "labels",
-    "cohorts",
-    "failures",
-    "ingest_times",
-    "golden_tiles",
-)
-SCORES = ("tissue", "blur", "pen")
 
 COORDS_DTYPE = "<i4"  # level-0 corners, columns (x, y)
 SCORE_DTYPE = "<f2"

@@ -3,138 +3,114 @@
 from __future__ import annotations
 
 import io
+import json
+import math
 import os
 import time
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
+from datetime import date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 
 from featurestore import layout
-from featurestore.errors import writing
+from featurestore.errors import StoreDamaged, writing
+from featurestore.fields import about, from_json, types_of
+from featurestore.types import (
+    Case,
+    Failure,
+    FrozenSlide,
+    GoldenTile,
+    IngestTime,
+    RecordedLabel,
+    SeenReport,
+    Slide,
+)
 
-_UTC = pl.Datetime("us")
-_TEXT, _REAL, _INT, _DAY, _FLAG = pl.String, pl.Float64, pl.Int64, pl.Date, pl.Boolean
+T = TypeVar("T")
 
-SCHEMAS: dict[str, dict[str, Any]] = {
-    "slides": {
-        "slide_id": _TEXT,
-        "case_id": _TEXT,
-        "path": _TEXT,
-        "size_bytes": _INT,
-        "mtime_ns": _INT,
-        "fingerprint": _TEXT,
-        "slide_key": _TEXT,
-        "scanned_on": _DAY,
-        "specimen": _TEXT,
-        "stain": _TEXT,
-        "scanner": _TEXT,
-        "reader": _TEXT,
-        "width_px0": _INT,
-        "height_px0": _INT,
-        "mpp": _REAL,
-        "mpp_given": _REAL,
-        "tissue_mm2": _REAL,
-        "blurred_share": _REAL,
-        "pen_share": _REAL,
-        "black_share": _REAL,
-        "extra": _TEXT,
-        "ingested_at": _UTC,
-    },
-    "cases": {
-        "case_id": _TEXT,
-        "patient_id": _TEXT,
-        "patient_made_up": _FLAG,
-        "age_years": _REAL,
-    },
-    "reports": {
-        "case_id": _TEXT,
-        "report_hash": _TEXT,
-        "reported_on": _DAY,
-        "seen_at": _UTC,
-    },
-    "labels": {
-        "label_id": _TEXT,
-        "case_id": _TEXT,
-        "target": _TEXT,
-        "target_kind": _TEXT,
-        "target_low": _REAL,
-        "target_high": _REAL,
-        "value": _REAL,
-        "low": _REAL,
-        "high": _REAL,
-        "qualifier": _TEXT,
-        "method": _TEXT,
-        "status": _TEXT,
-        "evidence": _TEXT,
-        "report_hash": _TEXT,
-        "rule": _TEXT,
-        "model_digest": _TEXT,
-        "prompt_hash": _TEXT,
-        "recorded_at": _UTC,
-    },
-    "cohorts": {
-        "cohort": _TEXT,
-        "cohort_id": _TEXT,
-        "target": _TEXT,
-        "query": _TEXT,
-        "parameters": _TEXT,
-        "split_method": _TEXT,
-        "options": _TEXT,
-        "dropped": _TEXT,
-        "created_at": _UTC,
-        "slide_id": _TEXT,
-        "slide_key": _TEXT,
-        "case_id": _TEXT,
-        "patient_id": _TEXT,
-        "dated": _DAY,
-        "split": _TEXT,
-        "value": _REAL,
-        "low": _REAL,
-        "high": _REAL,
-    },
-    "failures": {
-        "item": _TEXT,
-        "stage": _TEXT,
-        "reason": _TEXT,
-        "slide_id": _TEXT,
-        "mended": _FLAG,
-        "seen_at": _UTC,
-    },
-    "ingest_times": {
-        "slide_key": _TEXT,
-        "tiling_id": _TEXT,
-        "encoder_id": _TEXT,
-        "stage": _TEXT,
-        "seconds": _REAL,
-        "bytes": _INT,
-        "tiles": _INT,
-        "device": _TEXT,
-        "measured_at": _UTC,
-    },
-    "golden_tiles": {
-        "encoder_id": _TEXT,
-        "vector": pl.List(pl.Float32),
-        "precision": _TEXT,
-        "device": _TEXT,
-        "kept_at": _UTC,
-    },
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """One kind of ledger file: the noun of its rows, and how they enter the catalog."""
+
+    noun: type
+    folds: tuple[str, ...]  # statements of sql/folds, in order; each reads the view `said`
+    together: bool = False  # whether files may be folded at once: no row undoes one before it
+
+
+# Everything that is declared of a kind: its columns are those of its noun.
+KINDS: dict[str, Kind] = {
+    "cases": Kind(noun=Case, folds=("cases",)),
+    "slides": Kind(noun=Slide, folds=("slides",)),
+    "reports": Kind(noun=SeenReport, folds=("reports", "drop_best_labels", "pick_best_labels")),
+    "labels": Kind(  # a model's Labels are a file an answer, thousands a call
+        noun=RecordedLabel,
+        folds=("targets", "labels", "drop_best_labels", "pick_best_labels"),
+        together=True,
+    ),
+    "cohorts": Kind(noun=FrozenSlide, folds=("cohorts", "cohort_slides")),
+    "failures": Kind(noun=Failure, folds=("failures", "mended")),
+    "ingest_times": Kind(noun=IngestTime, folds=("ingest_times",)),
+    "golden_tiles": Kind(noun=GoldenTile, folds=("golden_tiles",)),
+}
+_KIND_OF = {kind.noun: name for name, kind in KINDS.items()}
+
+
+def kind_of(noun: type) -> str:
+    """The kind of ledger file, and the table, that rows of a noun stand in."""
+    return _KIND_OF[noun]
+
+
+_COLUMNS: dict[Any, Any] = {
+    str: pl.String,
+    int: pl.Int64,
+    float: pl.Float64,
+    bool: pl.Boolean,
+    date: pl.Date,
+    datetime: pl.Datetime("us"),
+    tuple[float, ...]: pl.List(pl.Float32),
 }
 
 
-def append(root: Path, kind: str, rows: Sequence[Mapping[str, Any]]) -> Path:
-    """Write one file of rows, whole or not at all; its name sorts by time.
+def schema_of(noun: type) -> dict[str, Any]:
+    """Columns of a noun's rows; mappings are JSON texts."""
+    return {name: _COLUMNS.get(plain, pl.String) for name, (plain, _, _) in types_of(noun).items()}
 
-    Missing columns are null; unknown columns are an error of the caller.
+
+def frame_of(noun: type, rows: Sequence[Any]) -> pl.DataFrame:
+    """Rows of one noun as a frame with its columns."""
+    columns = {one.name: [_flat(getattr(row, one.name)) for row in rows] for one in fields(noun)}
+    return pl.DataFrame(columns, schema=schema_of(noun), strict=True)
+
+
+def nouns_of(noun: type[T], frame: pl.DataFrame) -> list[T]:
+    """The inverse of `frame_of`; columns that the noun does not have are left out."""
+    return [from_json(noun, row) for row in frame.iter_rows(named=True)]
+
+
+def _flat(value: Any) -> Any:
+    return json.dumps(dict(value), default=str) if isinstance(value, Mapping) else value
+
+
+def append(root: Path, rows: Iterable[Any]) -> list[Path]:
+    """Write the rows, a file a kind, each whole or not at all; names sort by time.
+
+    Args:
+        root: the store.
+        rows: nouns of `KINDS`, of any kinds; they were checked where they were made.
     """
-    schema = SCHEMAS[kind]
-    unknown = sorted({key for row in rows for key in row} - set(schema))
-    if unknown:
-        raise KeyError(f"ledger {kind!r} has no columns {unknown}")
-    columns = {name: [row.get(name) for row in rows] for name in schema}
-    frame = pl.DataFrame(columns, schema=schema, strict=True)
+    by_kind: dict[str, list[Any]] = {}
+    for row in rows:
+        by_kind.setdefault(kind_of(type(row)), []).append(row)
+    order = sorted(by_kind, key=list(KINDS).index)
+    return [_write(root, kind, frame_of(KINDS[kind].noun, by_kind[kind])) for kind in order]
+
+
+def _write(root: Path, kind: str, frame: pl.DataFrame) -> Path:
     folder = layout.ledger_dir(root, kind)
     name = f"{time.time_ns() // 1000:017d}-{os.getpid()}-{uuid.uuid4().hex[:8]}.parquet"
     work = layout.tmp_dir(root) / name
@@ -157,7 +133,65 @@ def files(root: Path, kind: str) -> list[Path]:
     return sorted(layout.ledger_dir(root, kind).glob("*.parquet"))
 
 
-def read(root: Path, kind: str, but: Collection[str] = ()) -> pl.DataFrame:
-    """Read all rows of a kind in the order said, leaving out the files with the given names."""
-    found = [pl.read_parquet(file) for file in files(root, kind) if file.name not in but]
-    return pl.concat([pl.DataFrame(schema=SCHEMAS[kind]), *found])
+def read(path: Path, kind: str) -> pl.DataFrame:
+    """Read the rows of one file in the order said, with the columns of the kind's noun.
+
+    A column that the file does not have yet takes the noun's default.
+
+    Raises:
+        StoreDamaged: the file is no Parquet file, or a column is of another type.
+    """
+    noun = KINDS[kind].noun
+    try:
+        found = pl.read_parquet(path)
+        columns = {
+            one.name: found[one.name].cast(dtype)
+            if one.name in found.columns
+            else pl.Series(one.name, [], dtype).extend_constant(_default(one), found.height)
+            for one, dtype in zip(fields(noun), schema_of(noun).values(), strict=True)
+        }
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise StoreDamaged(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+    return pl.DataFrame(columns)
+
+
+def _default(one: Any) -> Any:
+    return None if one.default is MISSING else one.default
+
+
+def since(root: Path, kind: str, known: Collection[str]) -> pl.DataFrame:
+    """Read the sound rows of a kind that stand in files of other names than the known."""
+    new = [read(file, kind) for file in files(root, kind) if file.name not in known]
+    empty = pl.DataFrame(schema=schema_of(KINDS[kind].noun))
+    return sound(KINDS[kind].noun, pl.concat([empty, *new]))[0]
+
+
+def sound(noun: type, frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Divide rows into those that keep their noun's limits, and the rest with a column `fault`.
+
+    The same limits as `fields.check`, which every row of this version passed before it was written.
+    """
+    faults = [fault for one in fields(noun) for fault in _faults(noun, one)]
+    judged = frame.with_row_index("row", offset=1).with_columns(fault=pl.coalesce(*faults, None))
+    good = judged.filter(pl.col("fault").is_null()).drop("row", "fault")
+    return good, judged.filter(pl.col("fault").is_not_null())
+
+
+def _faults(noun: type, one: Any) -> Iterator[pl.Expr]:
+    """Expressions that are null for a sound value of one field, else say what is wrong."""
+    plain, optional, choices = types_of(noun)[one.name]
+    value, said = pl.col(one.name), about(one)
+    if not optional:
+        yield pl.when(value.is_null()).then(pl.lit(f"{one.name} has no value"))
+    if choices:
+        yield _fault(one.name, value, ~value.is_in(choices), f"one of {', '.join(choices)}")
+    if plain is float:
+        yield _fault(one.name, value, value.is_nan(), "a number")
+    if plain in (int, float) and said.at_least > -math.inf:
+        outside = (value < said.at_least) | (value > said.at_most)
+        yield _fault(one.name, value, outside, f"{said.at_least:g} to {said.at_most:g}")
+
+
+def _fault(name: str, value: pl.Expr, wrong: pl.Expr, expected: str) -> pl.Expr:
+    got = pl.format(f"{name} is {{}}, expected {expected}", value)
+    return pl.when(wrong).then(got)

@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
 
-from featurestore import arrays, catalog, cohorts, layout, ledger
+from featurestore import arrays, catalog, cohorts, layout, ledger, workplaces
 from featurestore.errors import (
     CohortError,
     CohortNotFound,
     ConfigError,
     RunNotFound,
     StoreNotFound,
-    TrephineError,
 )
-from featurestore.types import Target, content_id
+from featurestore.fields import from_json, to_json
+from featurestore.types import (
+    ArrayIds,
+    Cohort,
+    EncoderDescription,
+    Prediction,
+    RunRecord,
+    Split,
+    SplitConfig,
+    Target,
+)
+
+T = TypeVar("T")
 
 
 class FeatureStore:
-    """A folder of per-slide arrays, a ledger, Runs and the catalog over them (DESIGN section 4).
+    """A folder of per-slide arrays, a ledger, Runs and the catalog over them (docs/format.md).
 
     Args:
         root: the store's folder, made by `FeatureStore.create`.
@@ -46,7 +57,7 @@ class FeatureStore:
         """Make an empty store, or bring an older one to this version; keeps what is there."""
         root = Path(root)
         folders = [layout.slides_dir(root), layout.runs_dir(root), layout.tmp_dir(root)]
-        folders += [layout.ledger_dir(root, kind) for kind in layout.LEDGER_KINDS]
+        folders += [layout.ledger_dir(root, kind) for kind in ledger.KINDS]
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
         catalog.migrate(root)
@@ -61,14 +72,45 @@ class FeatureStore:
         return catalog.query(self.root, query, parameters, timeout_s=timeout_s)
 
     def named(self, query: str, parameters: Mapping[str, Any] | None = None) -> pl.DataFrame:
-        """Run one of our own SQL texts of `sql/queries/`."""
-        return catalog.read_frame(self.root, f"queries/{query}", parameters)
+        """Run one of the SQL texts that come along, such as `named/labels_as_of`."""
+        return catalog.read_frame(self.root, query, parameters)
 
-    def record(self, kind: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Append rows to the ledger and fold them into the catalog."""
-        if rows:
-            ledger.append(self.root, kind, rows)
-        catalog.fold(self.root)
+    def record(
+        self,
+        rows: Iterable[Any] = (),
+        *,
+        published: Iterable[ArrayIds] | None = None,
+        fold: bool = True,
+        wait_s: float = catalog.LOCK_TIMEOUT_S,
+    ) -> None:
+        """Append nouns to the ledger, then fold into the catalog what it does not have yet.
+
+        Without rows it takes over what killed or sharded processes left.
+
+        Args:
+            rows: nouns of `ledger.KINDS`: Case, Slide, SeenReport, RecordedLabel, Failure, ...
+            published: the arrays to look for; all of the store's unless given.
+            fold: False writes the ledger alone; a later call folds it in.
+            wait_s: how long to wait for the catalog's lock.
+
+        Raises:
+            CatalogBusy: another process held the catalog; the ledger has the rows.
+            StoreUnwritable: the disk is full or read-only.
+        """
+        written = ledger.append(self.root, rows)
+        if fold and (written or published is None):
+            catalog.fold(self.root, published=published, timeout_s=wait_s)
+
+    def known(self, noun: type[T]) -> list[T]:
+        """Every Slide, Case or golden tile: as the catalog and then the ledger's news have them."""
+        kind = ledger.kind_of(noun)
+        frame = catalog.read_rows(self.root, kind)
+        news = catalog.pending(self.root, kind)
+        return [*ledger.nouns_of(noun, frame), *ledger.nouns_of(noun, news)]
+
+    def pending(self, noun: type[T]) -> list[T]:
+        """What the ledger has of a noun that the catalog does not know yet, in the order said."""
+        return ledger.nouns_of(noun, catalog.pending(self.root, ledger.kind_of(noun)))
 
     def target(self, name: str = "cellularity") -> Target:
         """Return a Target that Labels were given for."""
@@ -78,17 +120,17 @@ class FeatureStore:
                 f"no label of target {name!r} is in the store. Add some with: trephine label"
             )
         row = found.row(0, named=True)
-        return Target(name=name, kind=row["kind"], low=row["low"], high=row["high"])
+        return from_json(Target, row | {"name": name})
 
-    def encoder(self, encoder_id: str) -> dict[str, Any]:
-        """Return name, dim, weights and identity of an Encoder."""
+    def encoder(self, encoder_id: str) -> EncoderDescription:
+        """Return name, weights and identity of an Encoder."""
         found = self.sql("from encoders where encoder_id = $id", {"id": encoder_id})
         if found.is_empty():
             raise ConfigError(
                 f"encoder {encoder_id!r} is not in the store. "
                 "List its encoders with: trephine sql 'from encoders'"
             )
-        return found.row(0, named=True)
+        return from_json(EncoderDescription, found.row(0, named=True))
 
     # -- cohorts ------------------------------------------------------------------------------
 
@@ -98,9 +140,9 @@ class FeatureStore:
         query: str,
         parameters: Mapping[str, Any] | None = None,
         *,
-        split: cohorts.SplitConfig | None = None,
+        split: SplitConfig | None = None,
         target: str = "cellularity",
-    ) -> dict[str, Any]:
+    ) -> Cohort:
         """Freeze the Slides that a SELECT yields, with their Labels and a split by Patient.
 
         Args:
@@ -110,94 +152,43 @@ class FeatureStore:
             split: the split's method and options; by time into halves unless said otherwise.
             target: the Target whose Labels are frozen.
 
-        Returns:
-            The Cohort as `cohort` gives it.
-
         Raises:
             CohortError: the name is taken, or no Slide has tiles and a Label, or the split fails.
         """
-        split = split or cohorts.SplitConfig()
-        if not re.fullmatch(r"[\w.-]+", name):
-            raise CohortError(f"a cohort's name is letters, digits, '_', '-' and '.', got {name!r}")
         if not self.sql("from cohorts where cohort = $name", {"name": name}).is_empty():
             raise CohortError(
                 f"cohort {name!r} exists, and cohorts never change. Choose another name, or see it "
                 f"with: trephine cohort show {name}"
             )
-        chosen = self.sql(query, parameters)
-        if "slide_id" not in chosen.columns:
-            raise CohortError(
-                f"the SQL of a cohort must yield a column slide_id, got {', '.join(chosen.columns)}"
-            )
-        labelled = catalog.read_frame(self.root, "queries/cohort_labels", {"target": target})
-        slides = labelled.join(chosen.select("slide_id").unique(), on="slide_id", how="semi")
-        dropped = {"without tiles": chosen["slide_id"].n_unique() - slides.height}
-        if not re.search(r"\bspecimen\b", query, re.IGNORECASE):
-            core = pl.col("specimen").is_null() | (pl.col("specimen") == "core")
-            dropped["specimen other than core"] = slides.filter(~core).height
-            slides = slides.filter(core)
-        dropped[f"without a label of {target}"] = slides["value"].null_count()
-        slides = slides.filter(pl.col("value").is_not_null())
-        if slides.is_empty():
-            raise CohortError(
-                f"no slide is left for cohort {name!r}: the SQL yields {chosen.height}, of which "
-                + ", ".join(f"{n} are {why}" for why, n in dropped.items())
-                + ". Try the condition with: trephine sql 'from bags'"
-            )
-        slides, late = cohorts.split(slides, split)
-        slides = slides.sort("slide_id")
-        made_up = int(slides["patient_made_up"].sum())
-        frozen = slides.select(
-            "slide_id",
-            "slide_key",
-            "case_id",
-            "patient_id",
-            "dated",
-            "split",
-            "value",
-            "low",
-            "high",
-        ).rows(named=True)
-        cohort = {
-            "cohort": name,
-            "cohort_id": content_id([target, frozen]),
-            "target": target,
-            "query": query,
-            "parameters": json.dumps(dict(parameters or {}), default=str),
-            "split_method": split.method,
-            "options": json.dumps(
-                {
-                    "test_fraction": split.test_fraction,
-                    "seed": split.seed,
-                    "folds": split.folds,
-                    "late_slides": split.late_slides,
-                    "undated": split.undated,
-                    "patients_made_up": made_up,
-                }
-            ),
-            "dropped": json.dumps({why: n for why, n in (dropped | late).items() if n}),
-            "created_at": catalog.now(),
-        }
-        self.record("cohorts", [{**cohort, **row} for row in frozen])
+        frozen = cohorts.freeze(
+            name,
+            self.sql(query, parameters),
+            self.named("queries/cohort_labels", {"target": target}),
+            query=query,
+            parameters=parameters or {},
+            config=split or SplitConfig(),
+            target=target,
+        )
+        self.record(frozen)
         return self.cohort(name)
 
-    def cohort(self, name: str) -> dict[str, Any]:
-        """Return a Cohort's row; its JSON columns are read, and counts are per split."""
+    def cohort(self, name: str) -> Cohort:
+        """Return a Cohort as it was frozen.
+
+        Raises:
+            CohortNotFound: there is none of that name.
+        """
         found = self.sql("from cohorts where cohort = $name", {"name": name})
         if found.is_empty():
             raise CohortNotFound(
                 f"cohort {name!r} is not in the store. List its cohorts with: trephine cohort list"
             )
-        row = found.row(0, named=True)
-        for column in ("parameters", "options", "dropped"):
-            row[column] = json.loads(row[column])
-        counts = self.sql(
-            "select split, count(*) as slides, count(distinct patient_id) as patients,"
-            " min(dated) as first, max(dated) as last, avg(value) as mean"
-            " from cohort_slides where cohort = $name group by split order by first, split",
-            {"name": name},
-        )
-        return row | {"splits": counts.rows(named=True)}
+        return from_json(Cohort, found.row(0, named=True))
+
+    def splits(self, cohort: str) -> list[Split]:
+        """Return the sides of a Cohort in numbers, the earliest first."""
+        rows = self.named("queries/cohort_splits", {"cohort": cohort}).iter_rows(named=True)
+        return [from_json(Split, row) for row in rows]
 
     # -- bags ---------------------------------------------------------------------------------
 
@@ -229,6 +220,14 @@ class FeatureStore:
         )
         return _one_array(frame, encoder_id, tiling_id)
 
+    def publish(self, made: arrays.SlideArrays) -> int:
+        """Write what the store lacks of a Slide's arrays, atomically; return the bytes written."""
+        return arrays.publish(self.root, made)
+
+    def has(self, slide_key: str, tiling_id: str, encoder_id: str | None = None) -> bool:
+        """Whether a Slide's Embeddings are published; without an Encoder, whether its tiles are."""
+        return arrays.has(self.root, slide_key, tiling_id, encoder_id)
+
     def rows(self, bags: pl.DataFrame, max_open: int = 64) -> arrays.RowReader:
         """Open a reader of Embedding rows; Slide i is row i of `bags`."""
         columns = bags.select("slide_key", "tiling_id", "encoder_id").iter_rows()
@@ -252,32 +251,59 @@ class FeatureStore:
         """Return a Slide's thumbnail, uint8 (h, w, 3)."""
         return arrays.read_thumbnail(self.root, slide_key)
 
+    def embeddings(self, slide_key: str, tiling_id: str, encoder_id: str) -> np.ndarray:
+        """Return all Embeddings of a Slide, checked against their checksum, float16 (N, D)."""
+        return arrays.read_embeddings(self.root, slide_key, tiling_id, encoder_id)
+
     def slide_attributes(self, slide_key: str) -> dict[str, Any]:
         """Return what was measured of a Slide: size_px0, mpp, fingerprint and provenance."""
         return arrays.attributes(self.root, slide_key)
 
     # -- runs ---------------------------------------------------------------------------------
 
-    def publish_run(self, work: Path, run_id: str) -> Path:
-        """Move a finished Run into place and fold it into the catalog."""
-        target = layout.runs_dir(self.root) / run_id
+    @contextmanager
+    def workplace(self, key: str) -> Iterator[Path]:
+        """Lend the folder of the unfinished work `key`, with what a broken-off call left there."""
+        with workplaces.lend(layout.tmp_dir(self.root), key) as folder:
+            yield folder
+
+    def publish_run(self, work: Path, record: RunRecord, predictions: Sequence[Prediction]) -> Path:
+        """Write a Run's record and Predictions beside its weights, move it into place, fold it in.
+
+        Args:
+            work: the Run's unfinished folder, from `workplace`.
+            record: becomes run.json.
+            predictions: become predictions.parquet.
+        """
+        text = json.dumps(to_json(record), indent=2, allow_nan=False)
+        (work / "run.json").write_text(text + "\n")
+        ledger.frame_of(Prediction, predictions).write_parquet(work / "predictions.parquet")
+        target = self.run_folder(record.run_id)
         arrays.publish_folder(work, target)
         catalog.fold(self.root)
         return target
 
+    def run_folder(self, run_id: str) -> Path:
+        """Folder of a finished Run: weights.safetensors, run.json, figures."""
+        return layout.runs_dir(self.root) / run_id
+
     def runs(self) -> pl.DataFrame:
         """Return one row per Run, the newest first, with its test metrics."""
-        return catalog.read_frame(self.root, "queries/runs")
+        return self.named("queries/runs")
 
-    def run(self, run_id: str) -> dict[str, Any]:
-        """Return a Run as its run.json has it; `latest` is the newest."""
+    def run(self, run_id: str) -> RunRecord:
+        """Return a Run's record; `latest` is the newest.
+
+        Raises:
+            RunNotFound: the store has no such Run.
+        """
         if run_id == "latest":
             newest = self.runs()
             run_id = newest["run_id"][0] if newest.height else run_id
-        file = layout.runs_dir(self.root) / run_id / "run.json"
+        file = self.run_folder(run_id) / "run.json"
         if not file.exists():
             raise RunNotFound(f"run {run_id!r} is not in the store. List its runs: trephine runs")
-        return json.loads(file.read_text())
+        return from_json(RunRecord, json.loads(file.read_text()))
 
     def predictions(self, run_id: str) -> pl.DataFrame:
         """Return a Run's Predictions, one row per Slide."""
@@ -310,6 +336,3 @@ def _one_array(frame: pl.DataFrame, encoder_id: str | None, tiling_id: str | Non
                 f"Choose one with {option}."
             )
     return frame
-
-
-__all__ = ["FeatureStore", "TrephineError", "where_query"]

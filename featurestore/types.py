@@ -1,19 +1,33 @@
-"""The nouns of trephine as frozen dataclasses (DESIGN.md, section 2)."""
+"""Every noun of trephine, once: rows of the catalog and the ledger, and what is measured.
+
+Units stand in the names (DESIGN section 2 in docs/design.md): `_px0` level-0 pixels, `_um` microns,
+mpp microns per pixel. Shape letters: N tiles, D columns of an Embedding.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
-from datetime import date
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, date, datetime
 from typing import Any, Literal
 
 from featurestore.errors import ConfigError
+from featurestore.fields import About, bounded, check, setting
 
 TargetKind = Literal["fraction", "continuous", "binary"]
 Method = Literal["rules", "ollama", "human"]
 Status = Literal["agreed", "disputed", "unsupported", "single"]
 Qualifier = Literal["<", ">", "~"]
+Specimen = Literal["core", "clot", "aspirate", "other"]
+Stage = Literal["open", "read", "embed", "write"]
+SplitMethod = Literal["time", "random", "folds", "table"]
+Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["auto", "float32", "bfloat16"]
+
+SCORES = ("tissue", "blur", "pen")  # of each Tile, 0 to 1; arrays of that name, float16 (N,)
+TISSUE_FILTER = "hsv-1"  # raised with every change of what the filter keeps: it is hashed
 
 
 def content_id(value: Any, digits: int = 16) -> str:
@@ -22,8 +36,23 @@ def content_id(value: Any, digits: int = 16) -> str:
     return hashlib.blake2b(text.encode(), digest_size=digits // 2).hexdigest()
 
 
+def now() -> datetime:
+    """UTC now, without a zone, as the catalog stores it."""
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+class _Checked:
+    """Checks its fields where it is made."""
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+# -- what is labelled, and how slides are cut ------------------------------------------------------
+
+
 @dataclass(frozen=True, kw_only=True)
-class Target:
+class Target(_Checked):
     """What a Label is about. Values lie in [low, high]; the trainer scales by them."""
 
     name: str = "cellularity"
@@ -32,8 +61,7 @@ class Target:
     high: float = 100.0
 
     def __post_init__(self) -> None:
-        if self.kind not in ("fraction", "continuous", "binary"):
-            raise ConfigError(f"kind must be fraction, continuous or binary, got {self.kind!r}")
+        check(self)
         if not self.low < self.high:
             raise ConfigError(
                 f"target {self.name!r}: low {self.low} must be under high {self.high}"
@@ -41,21 +69,13 @@ class Target:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tiling:
+class Tiling(_Checked):
     """How a Slide is cut: tile side, resolution, and the tissue filter that chose the tiles."""
 
-    tile_px: int = 224
-    tile_mpp: float = 2.0  # microns per tile pixel
-    min_tissue: float = 0.05  # smallest share of tissue in a kept tile
-    filter_version: str = "hsv-1"
-
-    def __post_init__(self) -> None:
-        if self.tile_px < 1:
-            raise ConfigError(f"tile-px must be at least 1, got {self.tile_px}")
-        if not self.tile_mpp > 0:
-            raise ConfigError(f"tile-mpp must be over 0 microns per pixel, got {self.tile_mpp}")
-        if not 0 <= self.min_tissue <= 1:
-            raise ConfigError(f"min-tissue must lie in 0 to 1, got {self.min_tissue}")
+    tile_px: int = setting(224, "Side of a tile in pixels.", at_least=1)
+    tile_mpp: float = setting(2.0, "Microns per tile pixel.", over=0)
+    min_tissue: float = setting(0.05, "Smallest share of tissue in a tile.", at_least=0, at_most=1)
+    filter_version: str = setting(TISSUE_FILTER, hidden=True)
 
     @property
     def tiling_id(self) -> str:
@@ -66,6 +86,115 @@ class Tiling:
     def tile_um(self) -> float:
         """Side of a tile in microns."""
         return self.tile_px * self.tile_mpp
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderDescription:
+    """A frozen network with its input transform: what the store keeps of it."""
+
+    name: str
+    weights: str  # where they came from; 'random' says that they are
+    weights_hash: str
+    identity: Mapping[str, Any]  # architecture and input transform
+
+    @property
+    def encoder_id(self) -> str:
+        """Sixteen hex digits over weights, architecture and transform."""
+        return content_id([self.weights_hash, self.identity])
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArrayIds:
+    """Names one array of Embeddings."""
+
+    slide_key: str
+    tiling_id: str
+    encoder_id: str
+
+
+# -- the archive -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case(_Checked):
+    """One biopsy procedure of a Patient; a row of `cases` and of ledger/cases."""
+
+    case_id: str
+    patient_id: str
+    patient_made_up: bool = False  # no patient_id was given: the case_id stands in
+    age_years: float | None = bounded(0, 130)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slide(_Checked):
+    """One whole-slide image; a row of `slides` and of ledger/slides.
+
+    What the manifest says stands first; the rest is measured when it is read.
+    """
+
+    slide_id: str
+    case_id: str
+    path: str
+    scanned_on: date | None = None
+    specimen: Specimen | None = None  # None: unknown
+    stain: str | None = None
+    scanner: str | None = None
+    mpp_given: float | None = bounded(1e-3, 1e4)  # from the manifest or --mpp; None: from the file
+    extra: str | None = None  # JSON object: every other column of the manifest
+    size_bytes: int = 0  # of all its files
+    mtime_ns: int = 0  # of the newest of them
+    fingerprint: str = ""
+    slide_key: str = ""  # over fingerprint and mpp; names its arrays
+    reader: str | None = None  # library and version that read the pixels
+    width_px0: int | None = bounded(1, 2**31 - 1)  # geometry is None for imported Slides
+    height_px0: int | None = bounded(1, 2**31 - 1)
+    mpp: float | None = bounded(1e-3, 1e4)  # microns per level-0 pixel
+    tissue_mm2: float | None = None
+    blurred_share: float | None = None  # of tiles, 0 to 1
+    pen_share: float | None = None  # of tiles, 0 to 1
+    black_share: float | None = None  # of the thumbnail, 0 to 1
+    ingested_at: datetime = field(default_factory=now)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure(_Checked):
+    """That a Slide or Report could not be read, or can again; a row of ledger/failures."""
+
+    item: str  # path of a Slide, or `report of case ...`
+    stage: str | None = None  # archive, open, read, embed, write, label
+    reason: str | None = None
+    slide_id: str | None = None
+    mended: bool = False
+    seen_at: datetime = field(default_factory=now)
+
+
+@dataclass(frozen=True, kw_only=True)
+class IngestTime(_Checked):
+    """What one stage took of one Slide; a row of `ingest_times`."""
+
+    slide_key: str
+    tiling_id: str
+    encoder_id: str
+    stage: Stage
+    seconds: float = bounded(0, float("inf"), 0.0)  # at work, without waiting for other stages
+    bytes: int = bounded(0, 2**62, 0)
+    tiles: int = bounded(0, 2**31 - 1, 0)
+    device: str  # of the Encoder
+    measured_at: datetime = field(default_factory=now)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GoldenTile:
+    """An Encoder's vector of the golden tile at its first use; a row of `golden_tiles`."""
+
+    encoder_id: str
+    vector: tuple[float, ...]  # (D,)
+    precision: str
+    device: str
+    kept_at: datetime = field(default_factory=now)
+
+
+# -- reports and labels ----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,10 +219,225 @@ class Report:
     """The free text of a Case, with its date. The text never enters the store."""
 
     case_id: str
-    text: str
+    text: str = field(repr=False)
     reported_on: date | None = None
 
     @property
     def report_hash(self) -> str:
         """Thirty-two hex digits over the text."""
         return hashlib.blake2b(self.text.encode(), digest_size=16).hexdigest()
+
+    @property
+    def seen(self) -> SeenReport:
+        """What the store keeps of it."""
+        return SeenReport(
+            case_id=self.case_id, report_hash=self.report_hash, reported_on=self.reported_on
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeenReport(_Checked):
+    """That a Report was seen, without its text; a row of `reports` and of ledger/reports."""
+
+    case_id: str
+    report_hash: str
+    reported_on: date | None = None
+    seen_at: datetime = field(default_factory=now)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Label(_Checked):
+    """One value of a Target for one Case, who gave it, and the quote that carries it."""
+
+    case_id: str
+    target: str
+    value: float | None  # None: a Report that states none
+    low: float | None
+    high: float | None
+    method: Method
+    status: Status
+    qualifier: Qualifier | None = None
+    evidence: str | None = None
+    report_hash: str | None = None  # None where a person gave the value
+    rule: str | None = ""  # the rule, or the model's name
+    model_digest: str | None = None
+    prompt_hash: str | None = None
+
+    @property
+    def content_id(self) -> str:
+        """Sixteen hex digits over what was said: the same Label given twice has the same."""
+        return content_id({name: getattr(self, name) for name in Label.__dataclass_fields__})
+
+    def recorded(self, about: Target, *, again: bool = False) -> RecordedLabel:
+        """The row to record.
+
+        Args:
+            about: the Target of that name.
+            again: whether it holds though the same was said before, as a person's word does.
+        """
+        at, said = now(), self.content_id
+        return RecordedLabel(
+            **asdict(self),
+            label_id=content_id([said, str(at)]) if again else said,
+            target_kind=about.kind,
+            target_low=about.low,
+            target_high=about.high,
+            recorded_at=at,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordedLabel(Label):
+    """A Label with its Target's scale and the time it was given; a row of ledger/labels."""
+
+    label_id: str
+    target_kind: TargetKind = "fraction"
+    target_low: float = 0.0
+    target_high: float = 100.0
+    recorded_at: datetime = field(default_factory=now)
+
+
+# -- cohorts ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitConfig(_Checked):
+    """How Slides are shared out between train and test; never two sides for one Patient."""
+
+    method: SplitMethod = setting("time", hidden=True)  # the command line says folds:5 in one word
+    test_fraction: float = setting(0.5, "Share of slides in test.", over=0, under=1)
+    seed: int = setting(0, "Seed of a random split or folds.")
+    folds: int = setting(5, "Folds of `--split folds`.", hidden=True, at_least=2)
+    table: Mapping[str, str] = field(  # slide_id or patient_id to split
+        default_factory=dict, metadata={"about": About(hidden=True)}
+    )
+    late_slides: Literal["drop", "keep"] = setting(
+        "drop", "Slides of a train patient dated after the first test date."
+    )
+    undated: Literal["refuse", "drop"] = setting(
+        "refuse", "Slides without a date, in a time split."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """One side of a Cohort, in numbers."""
+
+    split: str  # train, validation, test, or a fold number
+    slides: int
+    patients: int
+    first: date | None
+    last: date | None
+    mean: float  # Label
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cohort:
+    """A frozen set of Slides; a row of `cohorts`."""
+
+    cohort: str
+    cohort_id: str  # hash of its Slides, Labels and split
+    target: str
+    query: str  # the SQL text that chose the Slides
+    parameters: Mapping[str, Any]
+    split_method: SplitMethod
+    options: Mapping[str, Any]  # test_fraction, seed, folds, late_slides, undated, patients_made_up
+    dropped: Mapping[str, int]  # Slides left out, by reason
+    created_at: datetime = field(default_factory=now)
+
+    def text(self, splits: Sequence[Split]) -> str:
+        """What `cohort show` prints."""
+        lines = [f"cohort {self.cohort} ({self.split_method} split, target {self.target})"]
+        lines += [
+            f"  {side.split:10} {side.slides:6,} slides of {side.patients:,} patients, "
+            f"{side.first} to {side.last}, mean {side.mean:.1f}"
+            for side in splits
+        ]
+        lines += [f"  left out: {n} {why}" for why, n in self.dropped.items()]
+        if n := self.options["patients_made_up"]:
+            lines.append(
+                f"  {n} slides have no patient_id: each of their cases counts as a patient"
+            )
+        return "\n".join(lines + [f"  | {line}" for line in self.query.strip().splitlines()])
+
+
+@dataclass(frozen=True, kw_only=True)
+class CohortSlide(_Checked):
+    """One Slide of a Cohort with its frozen Label and split; a row of `cohort_slides`."""
+
+    slide_id: str
+    slide_key: str
+    case_id: str
+    patient_id: str
+    dated: date | None = None
+    split: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrozenSlide(Cohort, CohortSlide):
+    """One Slide of a Cohort with all of the Cohort's own; a row of ledger/cohorts."""
+
+
+# -- runs ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """A Run's value for a Slide, over resampled Bags; a row of `predictions`."""
+
+    slide_id: str
+    slide_key: str
+    split: str
+    truth: float | None  # the Label; None without one
+    mean: float
+    std: float | None  # None where the Bag is the whole Slide
+    n_tiles: int  # that may be drawn
+    n_resamples: int
+
+
+Metrics = Mapping[str, Mapping[str, float | None]]  # by split, then by name
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """One training, finished: what run.json holds; a row of `runs`."""
+
+    run_id: str  # sorts by time
+    cohort: str
+    encoder_id: str
+    tiling_id: str
+    config: Mapping[str, Any]  # a TrainConfig, with its loss decided
+    code_version: str
+    versions: Mapping[str, str] = field(default_factory=dict)
+    target: str
+    target_kind: TargetKind
+    target_low: float
+    target_high: float
+    dim: int  # columns of an Embedding, D
+    model: str
+    bag_size: int
+    seed: int
+    n_train: int
+    n_validation: int
+    n_calibration: int = 0
+    n_test: int
+    fit: Mapping[
+        str, Any
+    ]  # steps, planned_steps, best_step, bags_per_s, seconds, device, precision
+    notes: tuple[str, ...] = ()
+    started_at: datetime
+    seconds: float
+    metrics: Metrics
+
+    def metric(self, name: str, split: str = "test") -> float | None:
+        """One metric; None where it is undefined."""
+        return self.metrics.get(split, {}).get(name)
+
+    def about(self) -> Target:
+        """The Target it was trained for, as it was then."""
+        return Target(
+            name=self.target, kind=self.target_kind, low=self.target_low, high=self.target_high
+        )

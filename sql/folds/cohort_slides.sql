@@ -1,5 +1,5 @@
 -- cohort_slides: one row per Slide of the Cohort in a ledger file.
-insert into cohort_slides
+insert into cohort_slides by name
 select
     cohort,
     slide_id,
@@ -11,5 +11,5 @@ select
     value,
     low,
     high
-from read_parquet($file)
+from said
 on conflict do nothing

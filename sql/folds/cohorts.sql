@@ -1,5 +1,5 @@
 -- cohorts: one row per Cohort of a ledger file.
-insert into cohorts
+insert into cohorts by name
 select distinct
     cohort,
     cohort_id,
@@ -10,5 +10,5 @@ select distinct
     options,
     dropped,
     created_at
-from read_parquet($file)
+from said
 on conflict do nothing

@@ -2,5 +2,5 @@
 delete from best_labels
 where best_labels.case_id in (
     select case_id
-    from read_parquet($file)
+    from said
 )

@@ -1,5 +1,5 @@
 -- failures: one row per item that failed in a ledger file; attempts are counted.
-insert into failures
+insert into failures by name
 select
     item,
     last(stage) as stage,
@@ -8,7 +8,7 @@ select
     last(slide_id) as slide_id,
     min(seen_at) as first_at,
     max(seen_at) as last_at
-from read_parquet($file)
+from said
 where not mended
 group by item
 on conflict do update set

@@ -2,6 +2,6 @@
 insert into golden_tiles by name
 select distinct on (encoder_id)
     *
-from read_parquet($file)
+from said
 order by kept_at
 on conflict do nothing

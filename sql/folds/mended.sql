@@ -2,6 +2,6 @@
 delete from failures
 where failures.item in (
     select item
-    from read_parquet($file)
+    from said
     where mended
 )

@@ -1,5 +1,5 @@
 -- pick_best_labels: one row per Case that a ledger file touches and Target: its best Label so far.
-insert into best_labels
+insert into best_labels by name
 select
     best.case_id,
     best.target,
@@ -11,4 +11,4 @@ select
     best.method,
     best.status
 from best_labels_at('infinity'::timestamp) as best
-where best.case_id in (select case_id from read_parquet($file))
+where best.case_id in (select case_id from said)

@@ -1,9 +1,9 @@
 -- targets: one row per Target named in a ledger file of Labels.
-insert into targets
+insert into targets by name
 select distinct
     target,
     target_kind as kind,
     target_low as low,
     target_high as high
-from read_parquet($file)
+from said
 on conflict do nothing

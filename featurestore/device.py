@@ -1,0 +1,37 @@
+"""Where a network computes and in which precision: one answer for Encoders and for training."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from featurestore.errors import ConfigError
+
+if TYPE_CHECKING:
+    from featurestore.types import Device, Precision
+
+
+def device_of(wanted: Device) -> str:
+    """`cuda` or `cpu`: as wanted, or by `auto` cuda where there is one.
+
+    Raises:
+        ConfigError: cuda was asked for and is not there.
+    """
+    import torch  # slow to import: not everyone who opens a store computes
+
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("there is no CUDA device here. Pass --device cpu.")
+    return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def precision_of(wanted: Precision, device: str) -> str:
+    """`float32` or `bfloat16`: as wanted, or by `auto` bfloat16 where the device has it."""
+    import torch
+
+    if wanted != "auto":
+        return wanted
+    if device == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        can = torch.cpu.get_capabilities()
+        native = any(can.get(name) for name in ("amx_bf16", "avx512_bf16"))
+    return "bfloat16" if native else "float32"

@@ -1,0 +1,195 @@
+"""What a field of a noun or a configuration says of itself: help, limits, choices; and its JSON.
+
+Declared once, it is the check where a value is made, the option on the command line and its
+inverse, and the column in the ledger.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import numbers
+import shlex
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from datetime import date, datetime
+from typing import Any, Literal, TypeVar
+
+from featurestore.errors import ConfigError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """What a field says of itself beside its type and default."""
+
+    help: str = ""
+    at_least: float = -math.inf
+    at_most: float = math.inf
+    over: float = -math.inf  # so that a number is finite unless it says otherwise
+    under: float = math.inf
+    option: str | None = None  # name on the command line; None: the field's own with dashes
+    shown: str | None = None  # what help says of a default that is decided later
+    hidden: bool = False  # no option of its own
+
+
+def setting(default: Any = MISSING, help: str = "", **about: Any) -> Any:
+    """A field of a configuration, with its help and the limits of its values; see `About`."""
+    return field(default=default, metadata={"about": About(help=help, **about)})
+
+
+def bounded(at_least: float, at_most: float, default: Any = None) -> Any:
+    """A field of a noun whose value lies between two limits, or is missing."""
+    return field(default=default, metadata={"about": About(at_least=at_least, at_most=at_most)})
+
+
+def about(one: Any) -> About:
+    """What a dataclass field says of itself."""
+    return typing.cast(About, one.metadata.get("about", About()))
+
+
+def types_of(kind: Any) -> dict[str, tuple[Any, bool, tuple[str, ...]]]:
+    """Type of each field of a dataclass: the plain type, whether None is one, and the choices."""
+    return _types_of(kind)
+
+
+@functools.cache
+def _types_of(kind: Any) -> dict[str, tuple[Any, bool, tuple[str, ...]]]:
+    hints = typing.get_type_hints(kind)
+    return {one.name: _plain(hints[one.name]) for one in fields(kind)}
+
+
+def _plain(hint: Any) -> tuple[Any, bool, tuple[str, ...]]:
+    optional = False
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        inner = [one for one in typing.get_args(hint) if one is not type(None)]
+        optional, hint = len(inner) < len(typing.get_args(hint)), inner[0]
+    if typing.get_origin(hint) is Literal:
+        return str, optional, typing.get_args(hint)
+    return hint, optional, ()
+
+
+def check(made: Any) -> None:
+    """Check every field of a dataclass against its type, choices and limits; for `__post_init__`.
+
+    Raises:
+        ConfigError: a value is missing, of another type, not one of the choices or out of limits.
+    """
+    for name, (plain, optional, choices) in types_of(type(made)).items():
+        value = getattr(made, name)
+        if value is None and optional:
+            continue
+        fault = ""
+        if value is None:
+            fault = "must have a value, got none"
+        elif choices:
+            fault = (
+                "" if value in choices else f"must be one of {', '.join(choices)}, got {value!r}"
+            )
+        elif plain in (int, float):
+            fault = _number_fault(value, about(made.__dataclass_fields__[name]), plain is int)
+        elif isinstance(plain, type) and not isinstance(value, plain):
+            fault = f"must be a {_WORDS.get(plain, plain.__name__)}, got {value!r}"
+        if fault:
+            raise ConfigError(f"{name_of(made.__dataclass_fields__[name])} {fault}")
+
+
+_WORDS = {str: "text", bool: "yes or no", date: "date", datetime: "time"}
+
+
+def _number_fault(value: Any, said: About, whole: bool) -> str:
+    kind = numbers.Integral if whole else numbers.Real
+    if not isinstance(value, kind) or isinstance(value, bool) or math.isnan(float(value)):
+        return f"must be a {'whole ' if whole else ''}number, got {value!r}"
+    value = float(value)
+    if said.at_least <= value <= said.at_most and said.over < value < said.under:
+        return ""
+    low = {said.at_least: "at least", said.over: "over"}
+    high = {said.at_most: "at most", said.under: "under"}
+    words = [f"{word} {limit:g}" for limit, word in (low | high).items() if math.isfinite(limit)]
+    return f"must be {' and '.join(words) or 'finite'}, got {value:g}"
+
+
+def name_of(one: Any) -> str:
+    """What a field is called: `bag-size` where it is an option, `age_years` where a column."""
+    said = about(one)
+    return said.option or (one.name.replace("_", "-") if said.help else str(one.name))
+
+
+def arguments_of(config: Any) -> list[str]:
+    """Command-line arguments that make this configuration again: what is not as by default."""
+    words: list[str] = []
+    for one in fields(config):
+        value = getattr(config, one.name)
+        default = one.default if one.default is not MISSING else None
+        if about(one).hidden or value == default or value is None:
+            continue
+        if one.default is MISSING:
+            words.insert(0, str(value))
+        elif isinstance(value, bool):
+            words.append(f"--{name_of(one)}" if value else f"--no-{name_of(one)}")
+        else:
+            words += [f"--{name_of(one)}", str(value)]
+    return words
+
+
+def command_of(name: str, config: Any) -> str:
+    """A line for a shell: the command and the arguments of its configuration."""
+    return shlex.join(["trephine", *name.split(), *arguments_of(config)])
+
+
+def to_json(made: Any) -> dict[str, Any]:
+    """A dataclass as what JSON can hold: dates as ISO texts, NaN as null."""
+    return {one.name: _written(getattr(made, one.name)) for one in fields(made)}
+
+
+def _written(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return to_json(value)
+    if isinstance(value, Mapping):
+        return {str(k): _written(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_written(v) for v in value]
+    if isinstance(value, date | datetime):
+        return value.isoformat()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
+
+
+def from_json(kind: type[T], data: Mapping[str, Any]) -> T:
+    """Make a dataclass of what `to_json`, or an older version of it, wrote.
+
+    Keys that it does not know are left out, and missing ones take their defaults.
+
+    Raises:
+        ConfigError: a value without a default is missing, or one is not its type's.
+    """
+    made: dict[str, Any] = {}
+    for one in fields(kind):  # type: ignore[arg-type]
+        plain, _, _ = types_of(kind)[one.name]
+        if one.name not in data:
+            if one.default is MISSING and one.default_factory is MISSING:
+                raise ConfigError(f"a {kind.__name__} has no {one.name}")
+            continue
+        made[one.name] = _read(plain, data[one.name])
+    return kind(**made)
+
+
+def _read(plain: Any, value: Any) -> Any:
+    if isinstance(value, Mapping) and is_dataclass(plain):
+        return from_json(typing.cast(type[Any], plain), value)
+    if isinstance(value, str):
+        if plain is datetime:
+            return datetime.fromisoformat(value)
+        if plain is date:
+            return date.fromisoformat(value)
+        if typing.get_origin(plain) in (Mapping, dict):  # a JSON column of the catalog or ledger
+            return json.loads(value)
+    if typing.get_origin(plain) is tuple and isinstance(value, list):
+        return tuple(value)
+    return value

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from featurestore.arrays import SlideArrays as SlideArrays
     from featurestore.arrays import row_order as row_order
     from featurestore.catalog import best_of as best_of
+    from featurestore.ledger import frame_of as frame_of
+    from featurestore.ledger import nouns_of as nouns_of
+    from featurestore.ledger import schema_of as schema_of
     from featurestore.store import FeatureStore as FeatureStore
     from featurestore.store import where_query as where_query
 
@@ -19,6 +22,9 @@ _HOMES = {
     "RowReader": "featurestore.arrays",
     "SlideArrays": "featurestore.arrays",
     "best_of": "featurestore.catalog",
+    "frame_of": "featurestore.ledger",
+    "nouns_of": "featurestore.ledger",
+    "schema_of": "featurestore.ledger",
     "row_order": "featurestore.arrays",
     "where_query": "featurestore.store",
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any, Literal
@@ -25,6 +25,9 @@ Stage = Literal["open", "read", "embed", "write"]
 SplitMethod = Literal["time", "random", "folds", "table"]
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "float32", "bfloat16"]
+
+# Called as work goes on: how much is done, of how much, and what else there is to say.
+Progress = Callable[[int, int, str], None]
 
 SCORES = ("tissue", "blur", "pen")  # of each Tile, 0 to 1; arrays of that name, float16 (N,)
 TISSUE_FILTER = "hsv-1"  # raised with every change of what the filter keeps: it is hashed

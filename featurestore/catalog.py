@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, astuple
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -307,15 +307,15 @@ def _fold_arrays(con: duckdb.DuckDBPyConnection, root: Path, published: Iterable
     rows = con.execute("select slide_key, tiling_id, encoder_id from embeddings").fetchall()
     done, folded = set(rows), 0
     for ids in published:
-        if astuple(ids) in done:
+        if ids in done:
             continue
-        done.add(astuple(ids))
+        done.add(ids)
         try:
             tiling = arrays.attributes(root, ids.slide_key, ids.tiling_id)
-            shape, said = arrays.embedding_header(root, *astuple(ids))
+            shape, said = arrays.embedding_header(root, *ids)
             encoder = from_json(EncoderDescription, said["encoder"])
         except (StoreDamaged, ConfigError, KeyError) as error:
-            _set_aside(con, f"embeddings {'/'.join(astuple(ids))}", str(error))
+            _set_aside(con, f"embeddings {'/'.join(ids)}", str(error))
             continue
         _insert(con, "tilings", {"tiling_id": ids.tiling_id, **tiling})
         _insert(
@@ -331,7 +331,7 @@ def _fold_arrays(con: duckdb.DuckDBPyConnection, root: Path, published: Iterable
         _insert(
             con,
             "embeddings",
-            {**said, **asdict(ids), "n_tiles": shape[0], "dim": shape[1], "embedded_at": now()},
+            {**said, **ids._asdict(), "n_tiles": shape[0], "dim": shape[1], "embedded_at": now()},
         )
         folded += 1
     return folded

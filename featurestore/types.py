@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from featurestore.errors import ConfigError
 from featurestore.fields import About, bounded, check, setting
@@ -106,8 +106,7 @@ class EncoderDescription:
         return content_id([self.weights_hash, self.identity])
 
 
-@dataclass(frozen=True, kw_only=True)
-class ArrayIds:
+class ArrayIds(NamedTuple):
     """Names one array of Embeddings."""
 
     slide_key: str

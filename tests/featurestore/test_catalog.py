@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -12,9 +13,10 @@ import duckdb
 import pytest
 from builders.catalog_rows import case_row, label_row, slide_arrays, slide_row
 
-from featurestore import arrays, catalog, ledger
+from featurestore import catalog
 from featurestore.errors import CatalogBusy, QueryRefused, StoreNotFound, StoreVersionMismatch
 from featurestore.store import FeatureStore, where_query
+from featurestore.types import Failure, SeenReport, now
 
 
 @pytest.fixture
@@ -22,12 +24,11 @@ def store(tmp_path: Path) -> FeatureStore:
     """Three slides with 0, 1 and 37 tiles: the sizes where bugs live."""
     store = FeatureStore.create(tmp_path / "store")
     for i, n in enumerate((0, 1, 37)):
-        arrays.publish(store.root, slide_arrays(f"{i:016x}", n))
-        ledger.append(store.root, "cases", [case_row(f"C{i}", f"P{i}")])
-        ledger.append(
-            store.root, "slides", [slide_row(f"S{i}", f"C{i}", f"{i:016x}", date(2020, 1, 1 + i))]
-        )
-    store.record("labels", [label_row(f"C{i}", 10.0 * i) for i in range(3)])
+        store.publish(slide_arrays(f"{i:016x}", n))
+        day = date(2020, 1, 1 + i)
+        rows = [case_row(f"C{i}", f"P{i}"), slide_row(f"S{i}", f"C{i}", f"{i:016x}", day)]
+        store.record(rows, fold=False)
+    store.record([label_row(f"C{i}", 10.0 * i) for i in range(3)])
     return store
 
 
@@ -204,42 +205,28 @@ def test_the_best_label_is_human_then_agreed_then_ollama_then_rules(store: Featu
         (label_row("C9", 52.0, method="ollama", status="agreed"), (60.0, "human")),
     ]
     for row, expected in said:
-        store.record("labels", [row])
+        store.record([row])
         assert best(store, "C9") == expected
     assert store.sql("from labels where case_id = 'C9'").height == len(said)  # all are kept
 
 
 def test_a_corrected_report_ends_the_labels_of_the_one_before(store: FeatureStore) -> None:
-    def report(text_hash: str, day: int) -> dict:
-        return {
-            "case_id": "C9",
-            "report_hash": text_hash,
-            "reported_on": date(2021, 1, day),
-            "seen_at": catalog.now(),
-        }
+    def report(text_hash: str, day: int) -> SeenReport:
+        return SeenReport(case_id="C9", report_hash=text_hash, reported_on=date(2021, 1, day))
 
-    store.record("reports", [report("old", 1)])
-    store.record("labels", [label_row("C9", 30.0, report_hash="old")])
+    store.record([report("old", 1)])
+    store.record([label_row("C9", 30.0, report_hash="old")])
     assert best(store, "C9") == (30.0, "rules")
-    store.record("reports", [report("new", 2)])
+    store.record([report("new", 2)])
     assert best(store, "C9") is None
-    store.record("labels", [label_row("C9", 40.0, report_hash="new")])
+    store.record([label_row("C9", 40.0, report_hash="new")])
     assert best(store, "C9") == (40.0, "rules")
 
 
 def test_attempts_are_counted_and_a_success_ends_them(store: FeatureStore) -> None:
-    def failure(mended: bool) -> dict:
-        return {
-            "item": "/slides/a.svs",
-            "stage": "open",
-            "reason": "it is torn",
-            "slide_id": "a",
-            "mended": mended,
-            "seen_at": catalog.now(),
-        }
-
+    torn = Failure(item="/slides/a.svs", stage="open", reason="it is torn", slide_id="a")
     for expected in (1, 2):
-        store.record("failures", [failure(False)])
+        store.record([replace(torn, seen_at=now())])
         assert store.sql("select attempts from failures").item() == expected
-    store.record("failures", [failure(True)])
+    store.record([replace(torn, mended=True)])
     assert store.sql("from failures").is_empty()

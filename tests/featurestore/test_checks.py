@@ -6,11 +6,11 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from builders.catalog_rows import case_row, label_row, slide_arrays, slide_row
+from builders.catalog_rows import case_row, cohort_row, label_row, slide_arrays, slide_row
 
 import sql
-from featurestore import arrays, catalog
-from featurestore.store import FeatureStore, where_query
+from featurestore import catalog
+from featurestore.store import FeatureStore
 
 BREAKS = {
     "slides_without_case": "delete from cases where case_id = 'C1'",
@@ -28,29 +28,17 @@ def store(tmp_path: Path) -> FeatureStore:
     """Two Slides of two Patients with Labels, in a Cohort."""
     store = FeatureStore.create(tmp_path / "store")
     for i in (1, 2):
-        arrays.publish(store.root, slide_arrays(f"{i:016x}", 9))
-        store.record("cases", [case_row(f"C{i}", f"P{i}")])
-        store.record("slides", [slide_row(f"S{i}", f"C{i}", f"{i:016x}")])
-    store.record("labels", [label_row(f"C{i}", 10.0 * i) for i in (1, 2)])
-    store.record("cohorts", [cohort_row(i) for i in (1, 2)])
+        key = f"{i:016x}"
+        store.publish(slide_arrays(key, 9))
+        store.record(
+            [
+                case_row(f"C{i}", f"P{i}"),
+                slide_row(f"S{i}", f"C{i}", key),
+                label_row(f"C{i}", 10.0 * i),
+                cohort_row(f"S{i}", f"C{i}", f"P{i}", key),
+            ]
+        )
     return store
-
-
-def cohort_row(i: int) -> dict:
-    frozen = {"slide_id": f"S{i}", "case_id": f"C{i}", "patient_id": f"P{i}", "value": 1.0}
-    return frozen | {
-        "cohort": "all",
-        "cohort_id": "0",
-        "target": "cellularity",
-        "query": where_query("true"),
-        "parameters": "{}",
-        "split_method": "time",
-        "options": "{}",
-        "dropped": "{}",
-        "created_at": catalog.now(),
-        "slide_key": f"{i:016x}",
-        "split": "train",
-    }
 
 
 @pytest.mark.parametrize("name", sql.names("checks"))

@@ -11,10 +11,10 @@ from builders.catalog_rows import case_row, label_row, slide_arrays, slide_row
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featurestore import arrays, ledger
-from featurestore.cohorts import SplitConfig, split
+from featurestore.cohorts import split
 from featurestore.errors import CohortError, CohortNotFound
 from featurestore.store import FeatureStore, where_query
+from featurestore.types import SplitConfig
 
 DAY0 = date(2020, 1, 1)
 
@@ -133,23 +133,22 @@ def store(tmp_path: Path) -> FeatureStore:
     store = FeatureStore.create(tmp_path / "store")
     rows, cases, labels = [], [], []
     for i in range(11):
-        arrays.publish(store.root, slide_arrays(f"{i:016x}", 0 if i == 10 else 5 + i))
+        store.publish(slide_arrays(f"{i:016x}", 0 if i == 10 else 5 + i))
         day = DAY0 + timedelta(days=40 * i)
         specimen = "clot" if i == 8 else "core" if i % 2 else None
-        rows.append(slide_row(f"S{i}", f"C{i}", f"{i:016x}", day) | {"specimen": specimen})
+        rows.append(slide_row(f"S{i}", f"C{i}", f"{i:016x}", day, specimen=specimen))
         cases.append(case_row(f"C{i}", f"P{i // 2}"))
         if i != 9:
             labels.append(label_row(f"C{i}", 5.0 + 8 * i))
-    for kind, what in (("slides", rows), ("cases", cases)):
-        ledger.append(store.root, kind, what)
-    store.record("labels", labels)
+    store.record([*rows, *cases, *labels])
     return store
 
 
 def test_a_cohort_keeps_cores_with_label_and_says_what_it_left_out(store: FeatureStore) -> None:
     made = store.create_cohort("all", where_query("true"))
-    assert {side["split"]: side["slides"] for side in made["splits"]} == {"train": 4, "test": 4}
-    assert made["dropped"] == {"specimen other than core": 1, "without a label of cellularity": 1}
+    sides = {side.split: side.slides for side in store.splits("all")}
+    assert sides == {"train": 4, "test": 4}
+    assert made.dropped == {"specimen other than core": 1, "without a label of cellularity": 1}
     bags = store.bags("all")
     assert bags["slide_id"].to_list() == [f"S{i}" for i in range(8)]
     assert bags["value"].to_list() == [5.0 + 8 * i for i in range(8)]
@@ -162,7 +161,7 @@ def test_a_condition_on_specimen_is_taken_at_its_word(store: FeatureStore) -> No
 
 def test_a_cohort_is_frozen(store: FeatureStore) -> None:
     before = store.create_cohort("some", where_query("cellularity < 40"))
-    store.record("labels", [label_row("C0", 99.0, method="human")])
+    store.record([label_row("C0", 99.0, method="human")])
     assert store.cohort("some") == before
     assert store.bags("some")["value"][0] == 5.0
     with pytest.raises(CohortError, match="never change"):

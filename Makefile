@@ -20,6 +20,7 @@ test: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/sqlfluff lint --quiet --disable-progress-bar sql
 	$(BIN)/pytest
 
 proof: install

@@ -11,4 +11,4 @@ select
     best.method,
     best.status
 from best_labels_at('infinity'::timestamp) as best
-where best.case_id in (select case_id from said)
+where best.case_id in (select said.case_id from said)

@@ -14,9 +14,9 @@ left join case_reports on case_reports.case_id = labels.case_id
 where labels.target = $target
     and (case_reports.report_hash is null or labels.report_hash = case_reports.report_hash)
     and labels.case_id not in (
-        select case_id
+        select best_labels.case_id
         from best_labels
-        where target = $target
+        where best_labels.target = $target
     )
 group by labels.case_id, labels.target
 having bool_or(labels.status in ('disputed', 'unsupported') and labels.value is not null)

@@ -273,8 +273,7 @@ def _fold_files(
             if isinstance(error, duckdb.IOException | duckdb.InterruptException):
                 raise
             raise _CannotFold(files, _first_line(error)) from error
-        finally:
-            con.unregister("said")
+        con.unregister("said")
     con.execute(
         "insert into ledger_files select ?, unnest(?), ?", [name, [f.name for f in files], now()]
     )

@@ -169,6 +169,11 @@ class Failure(_Checked):
     mended: bool = False
     seen_at: datetime = field(default_factory=now)
 
+    def __post_init__(self) -> None:
+        check(self)
+        if not self.mended and (self.stage is None or self.reason is None):
+            raise ConfigError(f"a failure of {self.item!r} needs a stage and a reason")
+
 
 @dataclass(frozen=True, kw_only=True)
 class IngestTime(_Checked):

@@ -992,7 +992,11 @@ def demo(folder: Path, n_slides: int, n_patients: int, weights: str, seed: int) 
     click.echo(f"Drawing a synthetic archive of {n_slides} slides in {archive} ...")
     with _progress(n_slides, "slides") as bar:
         made = synthetic.make_archive(
-            archive, n_slides=n_slides, n_patients=n_patients, seed=seed, progress=bar.update
+            archive,
+            n_slides=n_slides,
+            n_patients=n_patients,
+            seed=seed,
+            progress=lambda done, total, also: bar.update(1),
         )
     click.echo(
         f"{made.slides} slides of {made.patients} patients, {_size(made.bytes)}, "

@@ -16,8 +16,11 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from ingest.synthetic.marrow import SCANNERS_20X, SCANNERS_40X, Scanner, Scene, Textures
+from featurestore.types import Progress
+from featurestore.words import size
+from ingest.synthetic.marrow import SCANNERS_20X, SCANNERS_40X, Scanner, Scene
 from ingest.synthetic.reports import write_report
+from ingest.synthetic.textures import Textures
 
 FIRST_DAY, LAST_DAY = date(2019, 1, 7), date(2023, 3, 20)
 MPP_20X, MPP_40X = (0.4990, 0.5016), (0.2325, 0.2527)
@@ -41,6 +44,13 @@ class ArchiveSummary:
     slides: int
     patients: int
     bytes: int
+
+    def text(self) -> str:
+        """What was made, in one line."""
+        return (
+            f"{self.slides} slides of {self.patients} patients, {size(self.bytes)}, "
+            "some of them broken on purpose"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +98,7 @@ def make_archive(
     n_patients: int = 52,
     seed: int = 0,
     faults: bool = True,
-    progress: Callable[[int], None] = lambda n: None,
+    progress: Progress = lambda done, total, also: None,
 ) -> ArchiveSummary:
     """Make what a hospital would hand over, and the truth beside it.
 
@@ -101,19 +111,22 @@ def make_archive(
         seed: decides everything; the number of cores at work does not.
         faults: add a blank, a truncated and an mpp-less slide, and three clot slides; and let
             one good file state a nominal mpp, which the manifest corrects.
-        progress: called with 1 for each finished slide.
+        progress: called for each finished slide.
     """
     (folder / "slides").mkdir(parents=True, exist_ok=True)
-    plans = _plan(n_slides, n_patients, seed, faults)
+    plans = _plan(n_slides, n_patients, seed)
+    if faults:
+        plans = _with_faults(plans, n_patients)
     textures = Textures(seed)
 
     def draw(plan: _Plan) -> _Truth:
-        truth = _draw_slide(folder / "slides" / plan.file, plan, textures, seed)
-        progress(1)
-        return truth
+        return _draw_slide(folder / "slides" / plan.file, plan, textures, seed)
 
+    truths = []
     with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
-        truths = list(pool.map(draw, plans))
+        for truth in pool.map(draw, plans):
+            truths.append(truth)
+            progress(len(truths), len(plans), "")
     _write_tables(folder, plans, truths, seed)
     return ArchiveSummary(
         folder=folder,
@@ -123,7 +136,8 @@ def make_archive(
     )
 
 
-def _plan(n_slides: int, n_patients: int, seed: int, faults: bool) -> list[_Plan]:
+def _plan(n_slides: int, n_patients: int, seed: int) -> list[_Plan]:
+    """Decide on the good slides: some patients have a second block, or come again later."""
     rng = np.random.default_rng([seed, 2])
     days = (LAST_DAY - FIRST_DAY).days
     ages = np.clip(rng.normal(58, 17, n_patients), 19, 92).astype(int)
@@ -159,29 +173,34 @@ def _plan(n_slides: int, n_patients: int, seed: int, faults: bool) -> list[_Plan
                 extra={"block": "B1" if repeat and not follow_up else "A1"},
             )
         )
-    if faults:
-        nominal = next((i for i, plan in enumerate(plans) if plan.mpp < 0.4), 0)
-        plans[nominal] = replace(plans[nominal], fault="nominal mpp")
-        kinds = [("blank", "core"), ("truncated", "core"), ("no mpp", "core"), *[("", "clot")] * 3]
-        for i, (fault, specimen) in enumerate(kinds):
-            like = plans[(i * 7) % n_patients]
-            plans.append(
-                _Plan(
-                    number=n_slides + i,
-                    slide_id=f"{like.case_id}-{'clot' if specimen == 'clot' else f'X{i + 1}'}",
-                    case_id=like.case_id,
-                    patient_id=like.patient_id,
-                    scanned_on=like.scanned_on,
-                    age_years=like.age_years,
-                    cellularity=like.cellularity,
-                    n_tiles=0 if fault == "blank" else SMALL_TILES,
-                    scanner=SCANNERS_20X[0],
-                    mpp=0.5,
-                    specimen=specimen,
-                    fault=fault,
-                    extra={"block": "X1"},
-                )
+    return plans
+
+
+def _with_faults(plans: list[_Plan], n_patients: int) -> list[_Plan]:
+    """Add slides that are broken or of another specimen, and let a good one misstate its mpp."""
+    n_slides = len(plans)
+    nominal = next((i for i, plan in enumerate(plans) if plan.mpp < 0.4), 0)
+    plans[nominal] = replace(plans[nominal], fault="nominal mpp")
+    kinds = [("blank", "core"), ("truncated", "core"), ("no mpp", "core"), *[("", "clot")] * 3]
+    for i, (fault, specimen) in enumerate(kinds):
+        like = plans[(i * 7) % n_patients]
+        plans.append(
+            _Plan(
+                number=n_slides + i,
+                slide_id=f"{like.case_id}-{'clot' if specimen == 'clot' else f'X{i + 1}'}",
+                case_id=like.case_id,
+                patient_id=like.patient_id,
+                scanned_on=like.scanned_on,
+                age_years=like.age_years,
+                cellularity=like.cellularity,
+                n_tiles=0 if fault == "blank" else SMALL_TILES,
+                scanner=SCANNERS_20X[0],
+                mpp=0.5,
+                specimen=specimen,
+                fault=fault,
+                extra={"block": "X1"},
             )
+        )
     return plans
 
 
@@ -257,7 +276,8 @@ def _doubled(pixels: np.ndarray) -> np.ndarray:
 
 def _mean(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Mean of each of the four bytes, without a carry from one to the next."""
-    return (a & b) + (((a ^ b) >> 1) & np.uint32(0x7F7F7F7F))
+    mean: np.ndarray = (a & b) + (((a ^ b) >> 1) & np.uint32(0x7F7F7F7F))
+    return mean
 
 
 @dataclass(frozen=True)

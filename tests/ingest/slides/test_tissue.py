@@ -13,7 +13,8 @@ from ingest.slides import tissue
 from ingest.slides.grid import tile_grid, tile_px0, tile_shares
 from ingest.slides.reader import open_slide
 from ingest.slides.tissue import blur_scores, hsv, is_bright_field, masks, tile_scores
-from ingest.synthetic.marrow import FIELD_PX, SCANNERS_20X, Scanner, Scene, Textures
+from ingest.synthetic.marrow import FIELD_PX, SCANNERS_20X, Scanner, Scene
+from ingest.synthetic.textures import Textures
 
 RED, GREEN, BLUE, BLACK = (205, 25, 30), (20, 140, 60), (30, 60, 190), (25, 25, 28)
 

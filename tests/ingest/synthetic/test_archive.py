@@ -10,7 +10,8 @@ import pytest
 
 from ingest.labels import rules as label_rules
 from ingest.synthetic import archive as synthetic
-from ingest.synthetic.marrow import SCANNERS_20X, SCANNERS_40X, Scene, Textures
+from ingest.synthetic.marrow import SCANNERS_20X, SCANNERS_40X, Scene
+from ingest.synthetic.textures import Textures
 
 
 @pytest.fixture(scope="module")

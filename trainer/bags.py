@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import polars as pl
 
-from featurestore import arrays
+from featurestore import RowReader
 from featurestore.errors import ConfigError
+from trainer.config import Sampling
 from trainer.draws import circular_block, counter_hash, exact_rows, offsets, slide_numbers
 from trainer.tile_filter import kept_rows, n_drawable
-
-Sampling = Literal["block", "exact"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +53,7 @@ class Sampler:
 
     def read(
         self,
-        reader: arrays.RowReader,
+        reader: RowReader,
         slide: int,
         start: int,
         draw: int,
@@ -69,7 +67,7 @@ class Sampler:
         rows = self.rows(slide, start, draw, stream, len(out))
         reader.read_rows(slide, rows if self.kept is None else self.kept[slide][rows], out)
 
-    def fill(self, reader: arrays.RowReader, draw: Draw, stream: int, x: np.ndarray) -> np.ndarray:
+    def fill(self, reader: RowReader, draw: Draw, stream: int, x: np.ndarray) -> np.ndarray:
         """Let `reader` fill `x`, float16 (B, N, D), with the Bags of a batch, zero behind each.
 
         Returns:
@@ -84,7 +82,7 @@ class Sampler:
                 self.read(reader, slide, starts[i], int(draw.draws[i]), stream, x[i, : n[i]])
         for i in np.flatnonzero(lengths < x.shape[1]).tolist():
             x[i, n[i] :] = 0  # finite: a weight of zero times NaN would be NaN
-        return np.arange(x.shape[1]) < lengths[:, None]
+        return np.asarray(np.arange(x.shape[1]) < lengths[:, None])
 
     def rows(self, slide: int, start: int, draw: int, stream: int, k: int) -> np.ndarray:
         """Which k of the drawable rows of `slide` a Bag holds, int64 (k,)."""
@@ -94,7 +92,7 @@ class Sampler:
         return circular_block(start, n, k)
 
 
-def training_plan(n_slides: int, batch_size: int, seed: int) -> Iterator[Draw]:
+def training_draws(n_slides: int, batch_size: int, seed: int) -> Iterator[Draw]:
     """Shuffle the Slides anew each epoch and cut them into batches, without end.
 
     Batches of an epoch are equal to within one, so no step hangs on one or two left-over Slides.
@@ -108,7 +106,7 @@ def training_plan(n_slides: int, batch_size: int, seed: int) -> Iterator[Draw]:
         epoch += 1
 
 
-def inference_plan(sampler: Sampler, resamples: int, batch_size: int) -> Iterator[Draw]:
+def inference_draws(sampler: Sampler, resamples: int, batch_size: int) -> Iterator[Draw]:
     """Every Slide `resamples` times, once where a Bag is the whole Slide; like lengths together."""
     repeats = np.where(sampler.n_tiles > sampler.bag_size, resamples, 1)
     order = np.argsort(sampler.lengths, kind="stable")

@@ -1,85 +1,93 @@
-"""What decides the result of a Run, checked where it is made."""
+"""What decides the result of a Run, with its help and its limits; light, for `--help` reads it."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
 from featurestore.errors import ConfigError
-from featurestore.types import Target
-from trainer.bags import Sampling
-from trainer.model import POOLINGS, Pooling
-from trainer.tile_filter import tile_filter
+from featurestore.fields import check, setting
+from featurestore.types import Device, Precision, Target
 
+Pooling = Literal["attention", "gated", "mean", "max"]
+Sampling = Literal["block", "exact"]
 Loss = Literal["bce", "mse", "huber", "interval"]
-Precision = Literal["auto", "float32", "bfloat16"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """Everything that decides the result of a Run; saved beside the weights."""
 
-    cohort: str
-    encoder_id: str | None = None  # None: the only one that the Cohort has
-    tiling_id: str | None = None
-    fold: str | None = None  # which fold is test, where the Cohort is split into folds
-    tiles: str | None = None  # condition on the tiles' scores: tissue > 0.5 and blur < 0.3
-    bag_size: int = 256  # tiles per Bag, drawn without replacement
-    batch_size: int = 8  # Bags per step
-    steps: int | None = None  # None, and no epochs: the longer of 1,000 steps and 20 epochs
-    epochs: float | None = None
-    lr: float = 3e-3
-    weight_decay: float = 1e-2  # not on biases
-    warm_up: float = 0.05  # share of the steps with rising learning rate; then cosine to zero
-    clip: float = 1.0  # norm of the gradient
-    seed: int = 0  # of the validation cut, the Bags and the weights
-    model: Pooling = "attention"
-    hidden: int = 128  # width of the attention
-    projection: int | None = None  # width of a layer before pooling
-    dropout: float = 0.0
-    standardise: bool = True  # Embeddings, by mean and standard deviation over train
-    loss: Loss | None = None  # None: bce, or mse where the Target is continuous
-    resamples: int = 10  # Bags per Slide at inference
-    sampling: Sampling = "block"
-    validation_fraction: float = 0.1  # of the train Patients; 0: none
-    calibration_fraction: float = 0.1  # of them too; none where that is under 20 Slides
-    patience: int = 15  # evaluations without a better validation loss before stopping; 0: never
-    device: str = "auto"  # cuda where there is one, else cpu
-    precision: Precision = "auto"  # bfloat16 where the device computes in it, else float32
-    resident: bool = False  # keep the train Embeddings on the device and sample there
+    cohort: str = setting(help="The Cohort to train on.")
+    encoder_id: str | None = setting(
+        None, "encoder_id, where the store has several.", option="encoder"
+    )
+    tiling_id: str | None = setting(
+        None, "tiling_id, where the store has several.", option="tiling"
+    )
+    tiles: str | None = setting(None, 'Condition on tile scores: "tissue > 0.5 and blur < 0.3".')
+    bag_size: int = setting(256, "Tiles per bag, drawn without replacement.", at_least=1)
+    batch_size: int = setting(8, "Bags per step.", at_least=1)
+    steps: int | None = setting(
+        None, "Steps.", at_least=1, shown="the longer of 1,000 and 20 epochs"
+    )
+    epochs: float | None = setting(
+        None, "Passes over the training slides, instead of steps.", over=0
+    )
+    lr: float = setting(3e-3, "Learning rate of AdamW.", over=0)
+    seed: int = setting(0, "Of validation cut, bags and weights.", at_least=0)
+    model: Pooling = setting("attention", "How a bag is pooled.")
+    loss: Loss | None = setting(
+        None, "What is made small.", shown="bce, or mse for a continuous target"
+    )
+    resamples: int = setting(10, "Bags per slide at inference.", at_least=1)
+    sampling: Sampling = setting(
+        "block", "A circular block of the stored random order, or an exact draw."
+    )
+    fold: str | None = setting(None, "The test fold of a cohort split into folds.")
+    projection: int | None = setting(
+        None, "Width of a layer before pooling.", at_least=1, shown="none"
+    )
+    hidden: int = setting(128, "Width of the attention.", at_least=1)
+    dropout: float = setting(0.0, "Share dropped before pooling.", at_least=0, under=1)
+    standardise: bool = setting(
+        True, "Embeddings, by their mean and standard deviation over train."
+    )
+    weight_decay: float = setting(1e-2, "Of AdamW; not on biases.", at_least=0)
+    warm_up: float = setting(
+        0.05,
+        "Share of the steps with rising --lr, which then falls as a cosine.",
+        at_least=0,
+        under=1,
+    )
+    clip: float = setting(1.0, "Largest norm of the gradient.", over=0)
+    validation_fraction: float = setting(
+        0.1, "Share of the train patients that choose the weights.", at_least=0, under=1
+    )
+    calibration_fraction: float = setting(
+        0.1,
+        "Share of the train patients that calibrate intervals; none if under 20 slides.",
+        at_least=0,
+        under=1,
+    )
+    patience: int = setting(
+        15,
+        "Evaluations without a better validation loss before stopping; 0 never stops.",
+        at_least=0,
+    )
+    device: Device = setting("auto", "Where to train.")
+    precision: Precision = setting(
+        "auto", "Of the wide layers; auto takes bfloat16 where the device computes in it."
+    )
+    resident: bool = setting(False, "Keep the train embeddings on the device.")
 
     def __post_init__(self) -> None:
-        for name in ("bag_size", "batch_size", "resamples", "hidden"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("steps", "epochs", "projection"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ConfigError(f"{name} must be over 0, got {value}")
+        check(self)
         if self.steps is not None and self.epochs is not None:
             raise ConfigError("give steps or epochs, not both")
-        for name in ("lr", "clip"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ConfigError(f"{name} must be over 0, got {getattr(self, name)}")
-        for name in ("validation_fraction", "calibration_fraction", "dropout", "warm_up"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
-        for name in ("weight_decay", "patience", "seed"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
-        choices = {
-            "model": POOLINGS,
-            "loss": (None, "bce", "mse", "huber", "interval"),
-            "sampling": ("block", "exact"),
-            "device": ("auto", "cpu", "cuda"),
-            "precision": ("auto", "float32", "bfloat16"),
-        }
-        for name, known in choices.items():
-            if getattr(self, name) not in known:
-                names = ", ".join(str(k) for k in known if k)
-                raise ConfigError(f"{name} must be one of {names}, got {getattr(self, name)!r}")
         if self.tiles is not None:
+            from trainer.tile_filter import tile_filter  # needs polars, which --help must not load
+
             tile_filter(self.tiles)
 
 
@@ -88,12 +96,3 @@ def loss_of(config: TrainConfig, target: Target) -> Loss:
     if target.kind == "continuous" and config.loss == "bce":
         raise ConfigError(f"loss bce needs a fraction or binary target, {target.name} is neither")
     return config.loss or ("mse" if target.kind == "continuous" else "bce")
-
-
-def n_steps(config: TrainConfig, per_epoch: int) -> int:
-    """Steps of the whole training."""
-    if config.steps is not None:
-        return config.steps
-    if config.epochs is not None:
-        return max(1, round(config.epochs * per_epoch))
-    return max(1_000, 20 * per_epoch)

@@ -10,10 +10,10 @@ import numpy as np
 import polars as pl
 import torch
 
-from featurestore import arrays
+from featurestore import FeatureStore, RowReader
 from featurestore.errors import TrainError
-from featurestore.store import FeatureStore
-from trainer.bags import Draw, Sampler, Sampling
+from trainer.bags import Draw, Sampler
+from trainer.config import Sampling
 from trainer.draws import TRAIN
 from trainer.feed import MAX_OPEN
 from trainer.tile_filter import keep_tiles
@@ -64,7 +64,7 @@ class BagDataset(torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor, torc
         self._values = self.frame["value"].to_numpy().astype(np.float32)
         # Workers copy this unopened reader: polars, which made it, must not run after a fork.
         self._unopened = store.rows(self.frame, MAX_OPEN)
-        self._reader: arrays.RowReader | None = None
+        self._reader: RowReader | None = None
         self._pid = -1
 
     def set_epoch(self, epoch: int) -> None:
@@ -86,7 +86,7 @@ class BagDataset(torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor, torc
         mask = torch.arange(len(x)) < n
         return torch.from_numpy(x).float(), mask, torch.tensor(self._values[i])
 
-    def _open(self) -> arrays.RowReader:
+    def _open(self) -> RowReader:
         if self._reader is None or self._pid != os.getpid():  # a forked worker has its own
             self._reader, self._pid = copy.deepcopy(self._unopened), os.getpid()
         return self._reader

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import polars as pl
 
-from featurestore.store import FeatureStore
+from featurestore import FeatureStore
 from featurestore.types import Target
 from trainer.bags import Sampler
 from trainer.draws import PREDICT

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from featurestore import arrays
+from featurestore import RowReader
 from featurestore.errors import ConfigError
 from trainer.bags import Draw, Sampler
 
@@ -30,7 +30,7 @@ class Batch:
 
 
 def batches(
-    sampler: Sampler, reader: arrays.RowReader, plan: Iterable[Draw], stream: int
+    sampler: Sampler, reader: RowReader, plan: Iterable[Draw], stream: int
 ) -> Iterator[Batch]:
     """Read the planned batches in order; a thread prepares the next while one is in use.
 
@@ -70,7 +70,7 @@ def batches(
 
 
 def _fill(
-    sampler: Sampler, reader: arrays.RowReader, draw: Draw, stream: int, buffer: np.ndarray
+    sampler: Sampler, reader: RowReader, draw: Draw, stream: int, buffer: np.ndarray
 ) -> tuple[Batch, np.ndarray]:
     shape = (len(draw.slides), int(sampler.lengths[draw.slides].max()), reader.dim)
     size = shape[0] * shape[1] * shape[2]
@@ -87,7 +87,7 @@ Tensors = tuple[torch.Tensor, torch.Tensor, np.ndarray]
 
 def streamed(
     sampler: Sampler,
-    reader: arrays.RowReader,
+    reader: RowReader,
     plan: Iterable[Draw],
     stream: int,
     device: torch.device,
@@ -104,7 +104,7 @@ def streamed(
 
 def resident(
     sampler: Sampler,
-    reader: arrays.RowReader,
+    reader: RowReader,
     plan: Iterable[Draw],
     stream: int,
     device: torch.device,

@@ -6,10 +6,10 @@ import json
 import math
 import pickle
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
-from dataclasses import asdict
-from datetime import UTC, datetime
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,28 +19,25 @@ import polars as pl
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.nn import functional as F
 
-from featurestore.errors import ConfigError, TrainError
-from featurestore.store import FeatureStore
-from featurestore.types import Target, content_id
+from featurestore import FeatureStore, nouns_of
+from featurestore.device import device_of, precision_of
+from featurestore.errors import TrainError
+from featurestore.fields import to_json
+from featurestore.types import Metrics, Prediction, Progress, RunRecord, Target, content_id, now
 from trainer import evaluate, runs
-from trainer.adamw import AdamW
-from trainer.bags import Sampler, training_plan
-from trainer.config import Loss, loss_of, n_steps
-from trainer.config import TrainConfig as TrainConfig
+from trainer.bags import Sampler, training_draws
+from trainer.config import Loss, TrainConfig, loss_of
 from trainer.draws import TRAIN, VALIDATE
 from trainer.feed import MAX_OPEN, resident, streamed
 from trainer.holdout import JUDGES, SPLITS, assign_splits, check_trainable, notes
 from trainer.inference import predictions, resample
+from trainer.learner import Learner, bag_loss, new_model, scaled_labels, steps_of
 from trainer.model import BagModel, compute_threads
 from trainer.tile_filter import keep_tiles
 
-Progress = Callable[[Mapping[str, Any]], None]
-
 STATE = "state.pt"  # of an unfinished Run
-STATISTICS_SLIDES = 256  # whose first rows give the mean and standard deviation of Embeddings
-HUBER_DELTA = 0.1  # of the Target's range
+VERSIONS = {"torch": torch.__version__, "numpy": np.__version__}
 
 
 def train(
@@ -59,7 +56,7 @@ def train(
     Args:
         store: where the Embeddings and the Cohort are.
         config: everything that decides the result.
-        progress: is called with each line of metrics.jsonl.
+        progress: is called at every evaluation: steps done, of how many, and the line in words.
         tensorboard: folder in which TensorBoard finds the Run under its run_id.
 
     Raises:
@@ -67,310 +64,214 @@ def train(
         ConfigError: several Encoders or Tilings fit and none was named.
         TrainError: the Cohort cannot be trained on.
     """
-    began, started = time.perf_counter(), datetime.now(UTC).replace(tzinfo=None).isoformat()
-    target = store.target(store.cohort(config.cohort)["target"])
+    began, started_at = time.perf_counter(), now().isoformat()
+    job = _job(store, config)
+    with store.workplace(job.key()) as work, ExitStack() as stack:
+        saved = _load(work / STATE, job.device) or {"started_at": started_at}
+        course = Course(**{f.name: saved[f.name] for f in fields(Course) if f.name in saved})
+        gone_on, began = course.step, began - course.seconds
+        run_id = runs.new_run_id(job.config, datetime.fromisoformat(course.started_at))
+        shows = [_in_words(progress)] if progress is not None else []
+        if tensorboard is not None:
+            shows.append(stack.enter_context(runs.tensorboard(tensorboard / run_id)))
+        stack.enter_context(torch.random.fork_rng())
+        torch.manual_seed(config.seed)  # dropout and new weights know no other generator
+        learner = _learner(job)
+        if gone_on:
+            learner.restore(saved)
+        fit = _fit(job, learner, course, work, shows)
+        save_file(learner.model.state_dict(), work / "weights.safetensors")
+        predicted, metrics = _predict_parts(job, learner.model)
+        seconds = time.perf_counter() - began
+        record = _record(job, course, run_id, fit=fit, metrics=metrics, seconds=seconds)
+        if gone_on:
+            went_on = f"it was broken off and went on from step {gone_on}"
+            record = replace(record, notes=(*record.notes, went_on))
+        from trainer import plots  # slow to import, and the first step need not wait for it
+
+        whose = job.parts["test"].select("slide_id", "patient_id")
+        plots.save_figures(work, predicted.join(whose, on="slide_id"), job.target)
+        (work / STATE).unlink()
+        path = store.publish_run(work, record, nouns_of(Prediction, predicted))
+    return runs.Run(record=record, path=path, predictions=predicted)
+
+
+# -- what is to do ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What a training works on."""
+
+    store: FeatureStore
+    config: TrainConfig  # with its loss decided
+    loss: Loss
+    target: Target
+    bags: pl.DataFrame  # of `FeatureStore.bags`, with the split and the rows that may be drawn
+    parts: Mapping[str, pl.DataFrame]  # the same by split
+    notes: tuple[str, ...]
+    device: torch.device
+
+    def key(self) -> str:
+        """Name of the unfinished work: other code, device, Embeddings or Labels have another."""
+        labelled = ["slide_key", "patient_id", "split", "value", "low", "high", "n_tiles"]
+        said = [to_json(self.config), to_json(self.target), runs.code_version(), VERSIONS]
+        arrays = self.bags.select("encoder_id", "tiling_id").row(0)
+        return content_id([said, arrays, str(self.device), self.bags.select(labelled).rows()])
+
+
+def _job(store: FeatureStore, config: TrainConfig) -> Job:
+    target = store.target(store.cohort(config.cohort).target)
     loss = loss_of(config, target)
     found = store.bags(config.cohort, config.encoder_id, config.tiling_id)
     bags = keep_tiles(store, assign_splits(found, config), config.tiles)
     check_trainable(bags, config)
     parts = {name: bags.filter(pl.col("split") == name) for name in SPLITS}
-    device = device_of(config)
-    known = {
-        "encoder_id": bags["encoder_id"][0],
-        "tiling_id": bags["tiling_id"][0],
-        "config": asdict(config) | {"loss": loss},
-        "code_version": runs.code_version(),
-        "versions": {"torch": torch.__version__, "numpy": np.__version__},
-    }
-    labelled = bags.select("slide_key", "patient_id", "split", "value", "low", "high", "n_tiles")
-    key = content_id([known, asdict(target), str(device), labelled.rows()])
-    with runs.workplace(store, key) as work, ExitStack() as stack:
-        saved = _load(work / STATE, device)
-        if saved is not None:
-            began -= saved["seconds"]
-            started = saved["started_at"]
-        run_id = runs.new_run_id(known["config"], datetime.fromisoformat(started))
-        shows = [progress] if progress is not None else []
-        if tensorboard is not None:
-            shows.append(stack.enter_context(runs.tensorboard(tensorboard / run_id)))
-        stack.enter_context(torch.random.fork_rng())
-        torch.manual_seed(config.seed)
-        model = new_model(store, parts["train"], target, config).to(device)
-        model.precision = precision_of(config, device)
-        learner = Learner(model, loss, config, _planned(parts["train"], config)[1])
-        first = {"started_at": started, "step": 0, "n_bags": 0, "spent": 0.0, "seconds": 0.0}
-        state = saved if saved is not None else first | {"lines": []}
-        gone_on = state["step"]
-        history = _fit(store, learner, parts, target, config, work, state, shows)
-        save_file(model.state_dict(), work / "weights.safetensors")
-        predicted, metrics = _predict_parts(store, model, parts, target, config)
-        record = {
-            "run_id": run_id,
-            "cohort": config.cohort,
-            **known,
-            "target": target.name,
-            "target_kind": target.kind,
-            "target_low": target.low,
-            "target_high": target.high,
-            "dim": int(bags["dim"][0]),
-            "model": config.model,
-            "bag_size": config.bag_size,
-            "seed": config.seed,
-            **{f"n_{name}": part.height for name, part in parts.items()},
-            "fit": history,
-            "notes": notes(found, bags, parts),
-            "started_at": started,
-            "seconds": time.perf_counter() - began,
-            "metrics": metrics,
-        }
-        if gone_on:
-            record["notes"].append(f"it was broken off and went on from step {gone_on}")
-        from trainer import plots  # slow to import, and the first step need not wait for it
+    return Job(
+        store=store,
+        config=replace(config, loss=loss),
+        loss=loss,
+        target=target,
+        bags=bags,
+        parts=parts,
+        notes=tuple(notes(found, bags, parts)),
+        device=torch.device(device_of(config.device)),
+    )
 
-        runs.write_record(work, record, predicted)
-        tested = predicted.filter(pl.col("split") == "test")
-        whose = parts["test"].select("slide_id", "patient_id")
-        plots.save_figures(work, tested.join(whose, on="slide_id"), target)
-        (work / STATE).unlink()
-        path = store.publish_run(work, run_id)
-    return runs.Run(record=record, path=path, predictions=predicted)
+
+def _learner(job: Job) -> Learner:
+    model = new_model(job.store, job.parts["train"], job.target, job.config).to(job.device)
+    model.precision = getattr(torch, precision_of(job.config.precision, job.device.type))
+    return Learner(model, job.loss, job.config, steps_of(job.config, job.parts["train"].height)[1])
 
 
 # -- the loop --------------------------------------------------------------------------------------
 
 
-def bag_loss(loss: Loss, scores: Tensor, values: Tensor, y: Tensor) -> Tensor:
-    """Mean loss of a batch.
+@dataclass(kw_only=True)
+class Course:
+    """How far a training is: saved, with what the Learner has, at every evaluation."""
 
-    Args:
-        loss: `interval` is the squared distance to [low, high], zero inside.
-        scores: before sigmoid, shape (B,).
-        values: after it, shape (B,).
-        y: value, low and high of each Label in hundredths of the Target's range, shape (B, 3).
-    """
-    value, low, high = y.unbind(1)
-    if loss == "bce":
-        return F.binary_cross_entropy_with_logits(scores, value)
-    if loss == "huber":
-        return F.huber_loss(values, value, delta=HUBER_DELTA)
-    if loss == "interval":
-        return (F.relu(low - values) + F.relu(values - high)).square().mean()
-    return F.mse_loss(values, value)
+    started_at: str  # UTC, ISO
+    step: int = 0
+    n_bags: int = 0  # learnt from
+    spent: float = 0.0  # seconds of steps
+    seconds: float = 0.0  # of all until the last evaluation, without the time it lay broken off
+    lines: list[str] = field(default_factory=list)  # of metrics.jsonl
 
 
-def scaled_labels(bags: pl.DataFrame, target: Target) -> np.ndarray:
-    """Labels as value, low, high with the Target's low as 0 and high as 1, float32 (N, 3).
-
-    A Label without a range has low = high = value.
-    """
-    columns = [
-        pl.col("value"),
-        pl.coalesce("low", "value").alias("low"),
-        pl.coalesce("high", "value").alias("high"),
-    ]
-    y = (bags.select(columns).to_numpy().astype(np.float64) - target.low) / (
-        target.high - target.low
-    )
-    return y.astype(np.float32)
-
-
-def new_model(
-    store: FeatureStore, train: pl.DataFrame, target: Target, config: TrainConfig
-) -> BagModel:
-    """Make a seeded model whose first guess is the mean label, with Embeddings standardised."""
-    model = BagModel(
-        int(train["dim"][0]),
-        config.model,
-        hidden=config.hidden,
-        projection=config.projection,
-        dropout=config.dropout,
-        bounded=target.kind != "continuous",
-    )
-    mean = float(scaled_labels(train, target)[:, 0].mean())
-    with torch.no_grad():
-        mean = min(max(mean, 0.01), 0.99) if model.bounded else mean
-        model.head.bias.fill_(math.log(mean / (1 - mean)) if model.bounded else mean)
-        if config.standardise:
-            shift, scale = embedding_statistics(store, train, config)
-            model.shift.copy_(torch.from_numpy(shift))
-            model.scale.copy_(torch.from_numpy(scale))
-    return model
-
-
-def embedding_statistics(
-    store: FeatureStore, train: pl.DataFrame, config: TrainConfig
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation over tiles of (at most 256) train Slides, float32 (D,) each.
-
-    Every Slide weighs the same. A column without spread gets a standard deviation of 1.
-    """
-    order = np.random.default_rng([config.seed, 2]).permutation(train.height)
-    chosen = train[np.sort(order[:STATISTICS_SLIDES])]
-    sampler = Sampler(chosen, config.bag_size, config.seed)
-    total = np.zeros((2, int(chosen["dim"][0])))
-    with store.rows(chosen) as reader:
-        for i, n in enumerate(sampler.lengths.tolist()):
-            x = np.empty((n, reader.dim), np.float16)
-            sampler.read(reader, i, 0, 0, TRAIN, x)
-            x64 = x.astype(np.float64)
-            total += [x64.mean(axis=0), (x64**2).mean(axis=0)]
-    mean, square = total / chosen.height
-    std = np.sqrt(np.maximum(square - mean**2, 0))
-    std[std < 1e-4] = 1
-    return mean.astype(np.float32), std.astype(np.float32)
-
-
-class Learner:
-    """A model with what changes it: one step at a time, its state saved and set again.
-
-    Args:
-        model: is changed in place.
-        loss: see `bag_loss`.
-        config: learning rate, weight decay, warm-up, clipping, patience.
-        steps: of the whole training, for the schedule.
-    """
-
-    def __init__(self, model: BagModel, loss: Loss, config: TrainConfig, steps: int) -> None:
-        self.model, self.loss, self.clip, self.patience = model, loss, config.clip, config.patience
-        self.optimizer = AdamW(model.parameters(), config.weight_decay)
-        self._rate = lambda step: config.lr * _schedule(step, steps, config.warm_up)
-        self.best: dict[str, Any] = {"loss": math.inf, "step": 0, "waited": 0, "weights": None}
-
-    def step(self, x: Tensor, mask: Tensor, y: Tensor) -> Tensor:
-        """Learn from one batch; return its loss, not waiting for a GPU."""
-        scores = self.model(x, mask)
-        value = bag_loss(self.loss, scores, self.model.value(scores), y)
-        self.optimizer.zero_grad()
-        value.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
-        self.optimizer.step(self.lr)
-        return value.detach()
-
-    @property
-    def lr(self) -> float:
-        """Learning rate of the next step."""
-        return self._rate(self.optimizer.steps)
-
-    def judge(self, step: int, loss: float) -> None:
-        """Keep the weights where the validation loss is the lowest so far."""
-        if loss < self.best["loss"]:
-            weights = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
-            self.best = {"loss": loss, "step": step, "waited": 0, "weights": weights}
-        else:
-            self.best["waited"] += 1
-
-    @property
-    def stopped(self) -> bool:
-        """Whether the validation loss has not improved for too long."""
-        return 0 < self.patience <= self.best["waited"]
-
-    def state(self) -> dict[str, Any]:
-        """Everything that decides the steps to come."""
-        cuda = self.model.shift.is_cuda
-        return {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "best": self.best,
-            "rng": torch.get_rng_state(),
-            "rng_cuda": torch.cuda.get_rng_state(self.model.shift.device) if cuda else None,
-        }
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Set what `state` gave."""
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.best = state["best"]
-        torch.set_rng_state(state["rng"].cpu())
-        if state["rng_cuda"] is not None:
-            torch.cuda.set_rng_state(state["rng_cuda"].cpu(), self.model.shift.device)
+Show = Callable[[Mapping[str, Any]], None]
 
 
 def _fit(
-    store: FeatureStore,
-    learner: Learner,
-    parts: Mapping[str, pl.DataFrame],
-    target: Target,
-    config: TrainConfig,
-    work: Path,
-    state: dict[str, Any],
-    shows: list[Progress],
+    job: Job, learner: Learner, course: Course, work: Path, shows: list[Show]
 ) -> dict[str, Any]:
-    """Fit the model in place from `state` on; return what happened: steps, bags per second."""
-    per_epoch, steps = _planned(parts["train"], config)
-    every = max(per_epoch, math.ceil(steps / 40))
-    model, device = learner.model, learner.model.shift.device
-    if state["step"]:
-        learner.restore(state)
-    y = torch.from_numpy(scaled_labels(parts["train"], target)).to(device)
-    sampler = Sampler(parts["train"], config.bag_size, config.seed, config.sampling)
-    judges = parts["validation"].height >= JUDGES
-    step, n_bags, spent = state["step"], state["n_bags"], state["spent"]
-    began = time.perf_counter() - state["seconds"]
-    losses: list[Tensor] = []
+    """Fit the model in place from `course` on; return what happened: steps, bags per second."""
+    began = time.perf_counter() - course.seconds
+    per_epoch, steps = steps_of(job.config, job.parts["train"].height)
+    judges = job.parts["validation"].height >= JUDGES
     with (
-        compute_threads(config.batch_size * int(sampler.lengths.max()) * model.shift.numel()),
         (work / "metrics.jsonl").open("w", buffering=1, encoding="utf-8") as log,
-        store.rows(parts["train"], MAX_OPEN) as reader,
-        _Validation(store, parts["validation"], target, learner.loss, config) as validation,
+        _validating(job) as measure,
+        closing(_steps(job, learner, course)) as losses,
     ):
-        log.writelines(f"{line}\n" for line in state["lines"])
-        plan = training_plan(parts["train"].height, config.batch_size, config.seed)
-        way = resident if config.resident else streamed
-        left = islice(plan, step, steps if not learner.stopped else step)
-        for x, mask, slides in way(sampler, reader, left, TRAIN, device):
-            if not losses:
-                mark = time.perf_counter()
-                model.train()
-            losses.append(learner.step(x, mask, y[torch.from_numpy(slides).to(device)]))
-            n_bags += len(slides)
-            step += 1
-            if step % every and step < steps:
-                continue
-            mean_loss = float(torch.stack(losses).mean())
-            losses.clear()
-            spent += time.perf_counter() - mark
-            if not math.isfinite(mean_loss):
-                raise TrainError(
-                    f"the loss is {mean_loss} at step {step}. Lower --lr. If it is the "
-                    "first step's too, some embeddings are not finite: embed into a new store."
-                )
+        log.writelines(f"{line}\n" for line in course.lines)
+        for loss in losses:
+            course.seconds = time.perf_counter() - began
             line: dict[str, Any] = {
-                "step": step,
+                "step": course.step,
                 "steps": steps,
-                "epoch": step / per_epoch,
-                "loss": mean_loss,
+                "epoch": course.step / per_epoch,
+                "loss": loss,
                 "lr": learner.lr,
-                "bags_per_s": n_bags / spent,
-                "seconds": time.perf_counter() - began,
-                **validation.measure(model),
+                "bags_per_s": course.n_bags / course.spent,
+                "seconds": course.seconds,
+                **measure(learner.model),
             }
             if judges:
-                learner.judge(step, line["validation_loss"])
-            state["lines"].append(json.dumps(line))
-            log.write(state["lines"][-1] + "\n")
-            state |= {"step": step, "n_bags": n_bags, "spent": spent, "seconds": line["seconds"]}
-            _save(work / STATE, state | learner.state())
+                learner.judge(course.step, line["validation_loss"])
+            course.lines.append(json.dumps(line))
+            log.write(course.lines[-1] + "\n")
+            _save(work / STATE, asdict(course) | learner.state())
             for show in shows:
                 show(line)
-            if learner.stopped:
-                break
-    if learner.best["weights"] is not None:
-        model.load_state_dict(learner.best["weights"])
+    learner.keep_best()
     return {
-        "steps": step,
+        "steps": course.step,
         "planned_steps": steps,
-        "best_step": learner.best["step"] or step,
-        "bags_per_s": n_bags / spent,
+        "best_step": learner.best["step"] or course.step,
+        "bags_per_s": course.n_bags / course.spent,
         "seconds": time.perf_counter() - began,
-        "device": str(device),
-        "precision": str(model.precision).removeprefix("torch."),
+        "device": str(job.device),
+        "precision": str(learner.model.precision).removeprefix("torch."),
     }
 
 
-def _planned(train: pl.DataFrame, config: TrainConfig) -> tuple[int, int]:
-    """Steps of an epoch, and of the whole training."""
-    per_epoch = max(1, round(train.height / config.batch_size))
-    return per_epoch, n_steps(config, per_epoch)
+def _steps(job: Job, learner: Learner, course: Course) -> Generator[float]:
+    """Take the steps that are left; yield the mean loss of those since, where to evaluate."""
+    config, bags = job.config, job.parts["train"]
+    per_epoch, steps = steps_of(config, bags.height)
+    every = max(per_epoch, math.ceil(steps / 40))
+    y = torch.from_numpy(scaled_labels(bags, job.target)).to(job.device)
+    sampler = Sampler(bags, config.bag_size, config.seed, config.sampling)
+    numbers = config.batch_size * int(sampler.lengths.max()) * learner.model.shift.numel()
+    drawn = training_draws(bags.height, config.batch_size, config.seed)
+    left = islice(drawn, course.step, course.step if learner.stopped else steps)
+    way = resident if config.resident else streamed
+    losses: list[Tensor] = []
+    with compute_threads(numbers), job.store.rows(bags, MAX_OPEN) as reader:
+        for x, mask, slides in way(sampler, reader, left, TRAIN, job.device):
+            if not losses:
+                mark = time.perf_counter()
+                learner.model.train()
+            losses.append(learner.step(x, mask, y[torch.from_numpy(slides).to(job.device)]))
+            course.n_bags += len(slides)
+            course.step += 1
+            if course.step % every and course.step < steps:
+                continue
+            loss = float(torch.stack(losses).mean())
+            losses.clear()
+            course.spent += time.perf_counter() - mark
+            if not math.isfinite(loss):
+                raise TrainError(
+                    f"the loss is {loss} at step {course.step}. Lower --lr. If it is the first "
+                    "step's too, some embeddings are not finite: embed into a new store."
+                )
+            yield loss
+            if learner.stopped:
+                return
+
+
+@contextmanager
+def _validating(job: Job) -> Iterator[Callable[[BagModel], dict[str, float]]]:
+    """Give what measures a model on the same validation Bags every time: loss and R2."""
+    bags, config = job.parts["validation"], job.config
+    if bags.is_empty():
+        yield lambda model: {}
+        return
+    y = torch.from_numpy(scaled_labels(bags, job.target))
+    sampler = Sampler(bags, config.bag_size, config.seed, config.sampling)
+    resamples = int(np.clip(256 // bags.height, 1, config.resamples))
+
+    def measure(model: BagModel) -> dict[str, float]:
+        mean, _, _ = resample(model, sampler, reader, resamples, VALIDATE)
+        values = torch.from_numpy(mean).float()
+        scores = torch.logit(values, eps=1e-6) if job.loss == "bce" else values
+        r2 = evaluate.r2(y[:, 0].double().numpy(), mean)
+        loss = {"validation_loss": float(bag_loss(job.loss, scores, values, y))}
+        return loss | ({"validation_r2": r2} if math.isfinite(r2) else {})
+
+    with job.store.rows(bags, MAX_OPEN) as reader:
+        yield measure
+
+
+def _in_words(progress: Progress) -> Show:
+    def show(line: Mapping[str, Any]) -> None:
+        r2 = f", validation R2 {line['validation_r2']:.3f}" if "validation_r2" in line else ""
+        note = f"epoch {line['epoch']:.0f}, loss {line['loss']:.4f}{r2}"
+        progress(line["step"], line["steps"], f"{note}, {line['bags_per_s']:,.0f} bags/s")
+
+    return show
 
 
 def _save(path: Path, state: Mapping[str, Any]) -> None:
@@ -382,67 +283,18 @@ def _save(path: Path, state: Mapping[str, Any]) -> None:
 def _load(path: Path, device: torch.device) -> dict[str, Any] | None:
     """What `_save` wrote; None where there is nothing, or a power cut spoilt it."""
     try:
-        return torch.load(path, map_location=device, weights_only=True)
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except (FileNotFoundError, EOFError, RuntimeError, pickle.UnpicklingError):
         return None
+    return state
 
 
-def _schedule(step: int, steps: int, warm_up: float) -> float:
-    rising = max(1, round(warm_up * steps))
-    if step < rising:
-        return (step + 1) / rising
-    return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
+# -- what came of it -------------------------------------------------------------------------------
 
 
-class _Validation:
-    """Measures a model on the same validation Bags every time."""
-
-    def __init__(
-        self,
-        store: FeatureStore,
-        bags: pl.DataFrame,
-        target: Target,
-        loss: Loss,
-        config: TrainConfig,
-    ) -> None:
-        self.n = bags.height
-        if self.n == 0:
-            return
-        self.loss = loss
-        self.y = torch.from_numpy(scaled_labels(bags, target))
-        self.sampler = Sampler(bags, config.bag_size, config.seed, config.sampling)
-        self.reader = store.rows(bags, MAX_OPEN)
-        self.resamples = int(np.clip(256 // self.n, 1, config.resamples))
-
-    def __enter__(self) -> _Validation:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.n:
-            self.reader.close()
-
-    def measure(self, model: BagModel) -> dict[str, float]:
-        """Loss and R2 of mean Predictions; nothing where there is no validation."""
-        if self.n == 0:
-            return {}
-        mean, _, _ = resample(model, self.sampler, self.reader, self.resamples, VALIDATE)
-        values = torch.from_numpy(mean).float()
-        scores = torch.logit(values, eps=1e-6) if self.loss == "bce" else values
-        r2 = evaluate.r2(self.y[:, 0].double().numpy(), mean)
-        return {
-            "validation_loss": float(bag_loss(self.loss, scores, values, self.y)),
-            **({"validation_r2": r2} if math.isfinite(r2) else {}),
-        }
-
-
-def _predict_parts(
-    store: FeatureStore,
-    model: BagModel,
-    parts: Mapping[str, pl.DataFrame],
-    target: Target,
-    config: TrainConfig,
-) -> tuple[pl.DataFrame, dict[str, dict[str, float | None]]]:
+def _predict_parts(job: Job, model: BagModel) -> tuple[pl.DataFrame, Metrics]:
     """Predict validation, calibration and test, and measure each; and the ridge floor on test."""
+    config, parts = job.config, job.parts
     frames: list[pl.DataFrame] = []
     metrics: dict[str, dict[str, float]] = {}
     for name in SPLITS[1:]:
@@ -450,35 +302,52 @@ def _predict_parts(
         if bags.is_empty():
             continue
         sampler = Sampler(bags, config.bag_size, config.seed, config.sampling)
-        with store.rows(bags) as reader:
-            frame = predictions(bags, target, *resample(model, sampler, reader, config.resamples))
-        truth, mean = frame["truth"].to_numpy(), frame["mean"].to_numpy()
-        metrics[name] = evaluate.metrics(truth, mean, bags["patient_id"].to_numpy(), target)
+        with job.store.rows(bags) as reader:
+            found = resample(model, sampler, reader, config.resamples)
+        frame = predictions(bags, job.target, *found)
+        patients = bags["patient_id"].to_numpy()
+        label, mean = frame["truth"].to_numpy(), frame["mean"].to_numpy()
+        metrics[name] = evaluate.metrics(label, mean, patients, job.target)
         frames.append(frame)
-    truth = parts["test"]["value"].to_numpy().astype(np.float64)
+    label = parts["test"]["value"].to_numpy().astype(np.float64)
     fitted = pl.concat([parts["train"], parts["validation"]])
-    floor = evaluate.ridge_floor(store, fitted, parts["test"], target)
+    floor = evaluate.ridge_floor(job.store, fitted, parts["test"], job.target)
     patients = parts["test"]["patient_id"].to_numpy()
-    metrics["ridge_test"] = evaluate.metrics(truth, floor, patients, target)
+    metrics["ridge_test"] = evaluate.metrics(label, floor, patients, job.target)
     return pl.concat(frames), {split: evaluate.finite(values) for split, values in metrics.items()}
 
 
-def device_of(config: TrainConfig) -> torch.device:
-    """The device that a configuration means here."""
-    if config.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("there is no CUDA device here. Pass --device cpu.")
-    return torch.device(config.device)
-
-
-def precision_of(config: TrainConfig, device: torch.device) -> torch.dtype:
-    """The precision of the wide layers: bfloat16 only where the device computes in it natively."""
-    if config.precision != "auto":
-        return getattr(torch, config.precision)
-    if device.type == "cuda":
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        can = torch.cpu.get_capabilities()
-        native = any(can.get(name) for name in ("amx_bf16", "avx512_bf16"))
-    return torch.bfloat16 if native else torch.float32
+def _record(
+    job: Job,
+    course: Course,
+    run_id: str,
+    *,
+    fit: Mapping[str, Any],
+    metrics: Metrics,
+    seconds: float,
+) -> RunRecord:
+    config, target, one = job.config, job.target, job.bags.row(0, named=True)
+    n = {f"n_{name}": part.height for name, part in job.parts.items()}
+    return RunRecord(
+        run_id=run_id,
+        cohort=config.cohort,
+        encoder_id=one["encoder_id"],
+        tiling_id=one["tiling_id"],
+        config=to_json(config),
+        code_version=runs.code_version(),
+        versions=VERSIONS,
+        target=target.name,
+        target_kind=target.kind,
+        target_low=target.low,
+        target_high=target.high,
+        dim=one["dim"],
+        model=config.model,
+        bag_size=config.bag_size,
+        seed=config.seed,
+        **n,
+        fit=fit,
+        notes=job.notes,
+        started_at=datetime.fromisoformat(course.started_at),
+        seconds=seconds,
+        metrics=metrics,
+    )

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
-from types import ModuleType
-from typing import Any
-
 import numpy as np
 import polars as pl
 import torch
 from safetensors.torch import load_file
 
-from featurestore import arrays
+from featurestore import FeatureStore, RowReader, schema_of
 from featurestore.errors import ConfigError, SlideNotFound
-from featurestore.store import FeatureStore
-from featurestore.types import Target
+from featurestore.types import Prediction, Target
 from trainer import conformal, runs
-from trainer.bags import Sampler, inference_plan
+from trainer.bags import Sampler, inference_draws
 from trainer.draws import PREDICT
 from trainer.feed import batches
 from trainer.model import BagModel, compute_threads
@@ -30,7 +24,7 @@ PASS_BYTES = 64 << 20  # float16
 def resample(
     model: BagModel,
     sampler: Sampler,
-    reader: arrays.RowReader,
+    reader: RowReader,
     resamples: int,
     stream: int = PREDICT,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -54,7 +48,7 @@ def resample(
 def bag_values(
     model: BagModel,
     sampler: Sampler,
-    reader: arrays.RowReader,
+    reader: RowReader,
     resamples: int,
     stream: int = PREDICT,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -70,7 +64,9 @@ def bag_values(
     values, slides = [np.zeros(0)], [np.zeros(0, np.int64)]
     model.eval()
     with torch.inference_mode(), compute_threads(per_pass * bag_bytes // 2):
-        for batch in batches(sampler, reader, inference_plan(sampler, resamples, per_pass), stream):
+        for batch in batches(
+            sampler, reader, inference_draws(sampler, resamples, per_pass), stream
+        ):
             x, mask = torch.from_numpy(batch.x), torch.from_numpy(batch.mask)
             scores = model(x.to(device), mask.to(device))
             values.append(model.value(scores).double().cpu().numpy())
@@ -91,19 +87,19 @@ def predictions(
     )
     if "rows" in frame.columns:
         frame = frame.with_columns(pl.col("rows").list.len().alias("n_tiles"))
-    return frame.select(pl.col(k).cast(v) for k, v in runs.PREDICTION_COLUMNS.items())
+    return frame.select(pl.col(k).cast(v) for k, v in schema_of(Prediction).items())
 
 
 def load_model(run: runs.Run) -> BagModel:
     """Rebuild a Run's model with its weights."""
-    config = run.record["config"]
+    config = run.config
     model = BagModel(
-        run.record["dim"],
-        config["model"],
-        hidden=config["hidden"],
-        projection=config["projection"],
-        dropout=config["dropout"],
-        bounded=run.record["target_kind"] != "continuous",
+        run.record.dim,
+        config.model,
+        hidden=config.hidden,
+        projection=config.projection,
+        dropout=config.dropout,
+        bounded=run.record.target_kind != "continuous",
     )
     model.load_state_dict(load_file(run.path / "weights.safetensors"))
     return model.eval()
@@ -133,21 +129,20 @@ def predict(
         calibrated, or where `resamples` is under what those were predicted from).
     """
     run = runs.load(store, run_id)
-    config, target = run.record["config"], run_target(run.record)
-    n_bags = resamples or config["resamples"]
-    bags = chosen_bags(store, run.record, cohort, where)
-    sampler = Sampler(bags, config["bag_size"], config["seed"], config["sampling"])
+    config, target = run.config, run.record.about()
+    n_bags = resamples or config.resamples
+    bags = chosen_bags(store, run, cohort, where)
+    sampler = Sampler(bags, config.bag_size, config.seed, config.sampling)
     with store.rows(bags) as reader:
         result = resample(load_model(run), sampler, reader, n_bags)
-    width = (
-        conformal.calibrated_half_width(run.predictions) if n_bags >= config["resamples"] else None
-    )
+    calibrated = n_bags >= config.resamples
+    width = conformal.calibrated_half_width(run.predictions) if calibrated else None
     return conformal.add_intervals(predictions(bags, target, *result), width, target)
 
 
 def notes(run: runs.Run, frame: pl.DataFrame) -> list[str]:
     """What must be said beside Predictions of a Run: what std and intervals are, and are not."""
-    whole, calibrated = frame["std"].null_count(), run.record.get("n_calibration", 0)
+    whole, calibrated = frame["std"].null_count(), run.record.n_calibration
     text = "std is the noise of drawing tiles only, not the error"
     if whole:
         text += f"; null for {whole} of {frame.height} slides, predicted from one bag"
@@ -162,26 +157,26 @@ def notes(run: runs.Run, frame: pl.DataFrame) -> list[str]:
             text,
             f"no intervals: {calibrated} calibration slides, under {conformal.CALIBRATES}",
         ]
-    return [text, f"no intervals: they need {run.record['config']['resamples']} resamples or more"]
+    return [text, f"no intervals: they need {run.config.resamples} resamples or more"]
 
 
 def chosen_bags(
-    store: FeatureStore, record: Mapping[str, Any], cohort: str | None, where: str | None
+    store: FeatureStore, run: runs.Run, cohort: str | None, where: str | None
 ) -> pl.DataFrame:
     """Choose Slides as `predict` does, with Labels of the Run's Target and what it may draw of."""
     if cohort is not None and where is not None:
         raise ConfigError("give a cohort or --where, not both")
-    ids = (record["encoder_id"], record["tiling_id"])
+    ids = (run.record.encoder_id, run.record.tiling_id)
     if where is None:
-        bags = store.bags(cohort or record["cohort"], *ids)
+        bags = store.bags(cohort or run.record.cohort, *ids)
     else:
         labels = store.sql(
             "select case_id, value from best_labels where target = $target",
-            {"target": record["target"]},
+            {"target": run.record.target},
         )
         bags = store.bags_where(where, *ids).drop("value")
         bags = bags.join(labels, on="case_id", how="left", maintain_order="left")
-    return keep_tiles(store, bags, record["config"]["tiles"])
+    return keep_tiles(store, bags, run.config.tiles)
 
 
 def attention(store: FeatureStore, run_id: str, slide_id: str) -> pl.DataFrame:
@@ -192,25 +187,25 @@ def attention(store: FeatureStore, run_id: str, slide_id: str) -> pl.DataFrame:
         attention (sums to 1), relative (times the number of tiles: 1 is an even share).
     """
     run = runs.load(store, run_id)
-    record = run.record
+    ids = (run.record.encoder_id, run.record.tiling_id)
     quoted = slide_id.replace("'", "''")
     try:
-        bags = store.bags_where(f"slide_id = '{quoted}'", record["encoder_id"], record["tiling_id"])
+        bags = store.bags_where(f"slide_id = '{quoted}'", *ids)
     except ConfigError as error:
         raise SlideNotFound(
-            f"slide {slide_id!r} has no embeddings of encoder {record['encoder_id']}. "
+            f"slide {slide_id!r} has no embeddings of encoder {ids[0]}. "
             "List those that have with: trephine sql 'from bags'"
         ) from error
-    bags = keep_tiles(store, bags, record["config"]["tiles"])
+    bags = keep_tiles(store, bags, run.config.tiles)
     kept = kept_rows(bags)
     rows = np.arange(bags["n_tiles"][0]) if kept is None else kept[0]
-    x = np.empty((len(rows), record["dim"]), np.float16)
+    x = np.empty((len(rows), run.record.dim), np.float16)
     with store.rows(bags) as reader:
         reader.read_rows(0, rows, x)
     with torch.inference_mode():
         mask = torch.ones(1, len(x), dtype=torch.bool)
         weights = load_model(run).attention(torch.from_numpy(x)[None], mask)[0].numpy()
-    coords = store.tiles(bags["slide_key"][0], record["tiling_id"])["coords"][rows]
+    coords = store.tiles(bags["slide_key"][0], ids[1])["coords"][rows]
     return pl.DataFrame(
         {
             "x_px0": coords[:, 0],
@@ -219,23 +214,3 @@ def attention(store: FeatureStore, run_id: str, slide_id: str) -> pl.DataFrame:
             "relative": weights * len(weights),
         }
     )
-
-
-def run_target(record: Mapping[str, Any]) -> Target:
-    """The Target a Run was trained for, as it was then."""
-    return Target(
-        name=record["target"],
-        kind=record["target_kind"],
-        low=record["target_low"],
-        high=record["target_high"],
-    )
-
-
-class _Callable(ModuleType):
-    """Lets `from trainer import predict` give what can be called, though it is this module."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> pl.DataFrame:
-        return predict(*args, **kwargs)
-
-
-sys.modules[__name__].__class__ = _Callable

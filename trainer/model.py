@@ -5,17 +5,16 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Literal
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from featurestore.errors import ConfigError
+from trainer.config import Pooling
 
-Pooling = Literal["attention", "gated", "mean", "max"]
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # names of mallopt(3)
-POOLINGS = ("attention", "gated", "mean", "max")
 
 
 class BagModel(nn.Module):
@@ -50,8 +49,9 @@ class BagModel(nn.Module):
         bounded: bool = True,
     ) -> None:
         super().__init__()
-        if pooling not in POOLINGS:
-            raise ConfigError(f"model must be one of {', '.join(POOLINGS)}, got {pooling!r}")
+        if pooling not in get_args(Pooling):
+            known = ", ".join(get_args(Pooling))
+            raise ConfigError(f"model must be one of {known}, got {pooling!r}")
         width = projection or dim
         self.pooling, self.bounded = pooling, bounded
         self.register_buffer("shift", torch.zeros(dim))
@@ -83,7 +83,8 @@ class BagModel(nn.Module):
             pooled = torch.bmm(weights[:, None, :], h)[:, 0].float()
         if self.projection is None:  # weights sum to 1, so this commutes with pooling
             pooled = (pooled if centred else pooled - self.shift) / self.scale
-        return self.head(self.dropout(pooled))[:, 0]
+        scores: Tensor = self.head(self.dropout(pooled))[:, 0]
+        return scores
 
     def attention(self, x: Tensor, mask: Tensor) -> Tensor:
         """Weight of each tile, shape (B, N); rows sum to 1. Even for mean, none for max."""
@@ -105,11 +106,9 @@ class BagModel(nn.Module):
         centred = self.training and self.precision != torch.float32
         if centred:
             low = torch.empty_like(x, dtype=self.precision)
-            # one Bag after the other stays in a processor's cache
-            for bag, out in zip(
-                *(t.split(1 if x.is_cpu else len(x)) for t in (x, low)), strict=True
-            ):
-                out.copy_(bag.float() - self.shift)
+            n = 1 if x.is_cpu else len(x)  # one Bag after the other stays in a processor's cache
+            for i in range(0, len(x), n):
+                low[i : i + n] = x[i : i + n].float() - self.shift
             x = low
         else:
             x = x.float()

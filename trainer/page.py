@@ -5,9 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
-import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +14,10 @@ import numpy as np
 import polars as pl
 from PIL import Image
 
+from featurestore import FeatureStore
 from featurestore.errors import ConfigError, StoreDamaged
-from featurestore.store import FeatureStore
-from featurestore.types import Target
+from featurestore.types import RunRecord, Target
 from trainer import conformal, evaluate, plots, runs, settling
-from trainer.config import TrainConfig
-from trainer.inference import run_target
 
 WORST = 10
 THUMBNAIL_PX = 260
@@ -45,7 +41,7 @@ _METRICS = (
 )
 
 
-def write_report(
+def write_page(
     store: FeatureStore,
     run_ids: Sequence[str],
     out: Path,
@@ -83,7 +79,7 @@ def write_report(
         lstrip_blocks=True,
     )
     environment.filters["num"] = lambda value, form: _minus(runs.number(value, form))
-    page = environment.get_template("report.html").render(
+    page = environment.get_template("page.html").render(
         runs=views, style=(PAGE / "style.css").read_text(encoding="utf-8")
     )
     out = Path(out)
@@ -96,9 +92,9 @@ def run_view(
     store: FeatureStore, run: runs.Run, truth: Path | None = None, rounding: float | None = None
 ) -> dict[str, Any]:
     """Gather what the page says of one Run."""
-    record, target = run.record, run_target(run.record)
+    record, target = run.record, run.record.about()
     test = _test_slides(store, run, target)
-    encoder = store.encoder(record["encoder_id"])
+    encoder = store.encoder(record.encoder_id)
     ceiling = label_ceiling(test, target, truth, rounding)
     return {
         "record": record,
@@ -106,8 +102,8 @@ def run_view(
         "unit": "points" if target.high - target.low == 100 else "",
         "point": (" " if target.high - target.low == 100 else "") + plots.point_name(target),
         "name": plots.axis_name(target),
-        "test": record["metrics"]["test"],
-        "ridge": record["metrics"]["ridge_test"],
+        "test": record.metrics["test"],
+        "ridge": record.metrics["ridge_test"],
         "ceiling": ceiling,
         "metrics": _metric_table(record, ceiling),
         "figures": _figures(test, target),
@@ -117,19 +113,20 @@ def run_view(
         "settling": _settling(store, run, target),
         "intervals": _intervals(run, test),
         "worst": _worst(store, test),
-        "config": _config_rows(record["config"]),
-        "cohort": store.cohort(record["cohort"]),
+        "config": _config_rows(record.config),
+        "cohort": store.cohort(record.cohort),
+        "splits": store.splits(record.cohort),
         "encoder": encoder,
-        "identity": json.dumps(json.loads(encoder["identity"]), indent=1, sort_keys=True),
-        "random_weights": encoder["weights"] == "random",
-        "command": command(record["config"]),
+        "identity": json.dumps(encoder.identity, indent=1, sort_keys=True),
+        "random_weights": encoder.weights == "random",
+        "command": run.command(),
     }
 
 
 def _test_slides(store: FeatureStore, run: runs.Run, target: Target) -> pl.DataFrame:
     """Test Predictions with what is known of their Slides, their intervals and who is held."""
     record = run.record
-    bags = store.bags(record["cohort"], record["encoder_id"], record["tiling_id"])
+    bags = store.bags(record.cohort, record.encoder_id, record.tiling_id)
     test = run.predictions.filter(pl.col("split") == "test").join(
         bags.select("slide_id", "patient_id", "case_id", "scanner", "dated", "low", "high"),
         on="slide_id",
@@ -137,23 +134,6 @@ def _test_slides(store: FeatureStore, run: runs.Run, target: Target) -> pl.DataF
     )
     width = conformal.calibrated_half_width(run.predictions)
     return conformal.add_intervals(test, width, target).with_columns(held=conformal.held(width))
-
-
-def command(config: Mapping[str, Any]) -> str:
-    """Return the command line that trains with a configuration: what differs from the defaults."""
-    words = ["trephine", "train", str(config["cohort"])]
-    for item in fields(TrainConfig):
-        value = config.get(item.name)
-        default = None if item.default is MISSING else item.default
-        resolved_loss = item.name == "loss" and value in ("bce", "mse")
-        if item.name == "cohort" or value in (default, None) or resolved_loss:
-            continue
-        option = "--" + item.name.removesuffix("_id").replace("_", "-")
-        if isinstance(value, bool):
-            words.append(option if value else option.replace("--", "--no-", 1))
-        else:
-            words += [option, str(value)]
-    return shlex.join(words)
 
 
 def label_ceiling(
@@ -186,14 +166,14 @@ def label_ceiling(
     return evaluate.finite({"r2": evaluate.r2(label, true)}) | {"truth": evaluate.finite(numbers)}
 
 
-def _metric_table(record: Mapping[str, Any], ceiling: Mapping[str, Any]) -> dict[str, Any]:
+def _metric_table(record: RunRecord, ceiling: Mapping[str, Any]) -> dict[str, Any]:
     """All numbers, a row a metric and a column a split; those that the Run has."""
-    metrics = record["metrics"]
+    metrics = record.metrics
     columns = [
-        (f"Test (n = {record['n_test']})", metrics["test"]),
+        (f"Test (n = {record.n_test})", metrics["test"]),
         ("Test, against the truth", ceiling["truth"]),
-        (f"Validation (n = {record['n_validation']})", metrics.get("validation")),
-        (f"Calibration (n = {record.get('n_calibration')})", metrics.get("calibration")),
+        (f"Validation (n = {record.n_validation})", metrics.get("validation")),
+        (f"Calibration (n = {record.n_calibration})", metrics.get("calibration")),
         ("Ridge floor on test", metrics["ridge_test"]),
     ]
     columns = [(title, values) for title, values in columns if values]
@@ -224,14 +204,14 @@ def _figures(test: pl.DataFrame, target: Target) -> list[dict[str, str]]:
 
 def _settling(store: FeatureStore, run: runs.Run, target: Target) -> dict[str, Any]:
     """How many Bags are enough, by bag size, on at most `SETTLING_SLIDES` test Slides."""
-    sizes = {*settling.BAG_SIZES, run.record["bag_size"]}
+    sizes = {*settling.BAG_SIZES, run.record.bag_size}
     curves = settling.settling(
         store, run.run_id, bag_sizes=sorted(sizes), max_slides=SETTLING_SLIDES
     )
     rows = settling.summary(curves, target)
-    own = rows.row(by_predicate=pl.col("bag_size") == run.record["bag_size"], named=True)
+    own = rows.row(by_predicate=pl.col("bag_size") == run.record.bag_size, named=True)
     sampled = rows["n_sampled"].sum() > 0
-    used = run.record["config"]["resamples"]
+    used = run.config.resamples
     figure = plots.png(plots.settling_figure(curves, target)) if sampled else None
     return {
         "rows": rows.rows(named=True),
@@ -245,7 +225,7 @@ def _settling(store: FeatureStore, run: runs.Run, target: Target) -> dict[str, A
 
 def _intervals(run: runs.Run, test: pl.DataFrame) -> dict[str, Any]:
     """The split-conformal intervals and how many test labels they hold; None without."""
-    n, width = run.record.get("n_calibration", 0), conformal.calibrated_half_width(run.predictions)
+    n, width = run.record.n_calibration, conformal.calibrated_half_width(run.predictions)
     return {
         "n": n,
         "least": conformal.CALIBRATES,

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
+from featurestore import FeatureStore
 from featurestore.errors import ConfigError
-from featurestore.store import FeatureStore
 from featurestore.types import Target
 from trainer import runs
 from trainer.bags import Sampler
 from trainer.evaluate import Z95
-from trainer.inference import bag_values, chosen_bags, load_model, run_target
+from trainer.inference import bag_values, chosen_bags, load_model
 
 BAG_SIZES = (16, 64, 256)
 RESAMPLES = 20
@@ -55,18 +55,18 @@ def settling(
             f"bag sizes and resamples must be at least 1, got {list(bag_sizes)} and {resamples}"
         )
     run = runs.load(store, run_id)
-    config, target, model = run.record["config"], run_target(run.record), load_model(run)
-    bags = chosen_bags(store, run.record, cohort, where)
+    config, target, model = run.config, run.record.about(), load_model(run)
+    bags = chosen_bags(store, run, cohort, where)
     if cohort is None and where is None:
         test = run.predictions.filter(pl.col("split") == "test")
         bags = bags.join(test, on="slide_id", how="semi", maintain_order="left")
-    order = np.random.default_rng(config["seed"]).permutation(bags.height)
+    order = np.random.default_rng(config.seed).permutation(bags.height)
     bags = bags[np.sort(order[:max_slides])]
     truth = bags["value"].cast(pl.Float64).to_numpy()
     curves = []
     with store.rows(bags) as reader:
         for size in sorted(set(bag_sizes)):
-            sampler = Sampler(bags, size, config["seed"], config["sampling"])
+            sampler = Sampler(bags, size, config.seed, config.sampling)
             slide, value = bag_values(model, sampler, reader, 2 * resamples)
             by_slide = np.split(
                 value[np.argsort(slide, kind="stable")], np.cumsum(np.bincount(slide))[:-1]

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from featurestore import layout
+from featurestore import FeatureStore
 from featurestore.errors import ConfigError, TrainError
-from featurestore.store import FeatureStore
+from featurestore.types import SCORES
 
 _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Lt: operator.lt,
@@ -39,40 +39,41 @@ def tile_filter(expression: str) -> Callable[[dict[str, np.ndarray]], np.ndarray
 
     def refuse() -> ConfigError:
         return ConfigError(
-            f"--tiles takes comparisons of {', '.join(layout.SCORES)} with numbers, joined by "
+            f"--tiles takes comparisons of {', '.join(SCORES)} with numbers, joined by "
             f"and, or, not, got {expression!r}. Example: --tiles 'tissue > 0.5 and blur < 0.3'"
         )
 
     def value(node: ast.expr, scores: dict[str, np.ndarray]) -> Any:
         match node:
-            case ast.Name(id=name) if name in layout.SCORES:
-                return np.asarray(scores[name], layout.SCORE_DTYPE)
+            case ast.Name(id=name) if name in SCORES:
+                return np.asarray(scores[name], np.float16)
             case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
                 with np.errstate(over="ignore"):
                     return np.float16(number)  # as scores are stored, so that 0.3 equals 0.3
         raise refuse()
 
-    def truth(node: ast.expr, scores: dict[str, np.ndarray]) -> np.ndarray:
+    def chosen(node: ast.expr, scores: dict[str, np.ndarray]) -> np.ndarray:
         match node:
             case ast.BoolOp(op=op, values=parts):
                 join = np.logical_and if isinstance(op, ast.And) else np.logical_or
-                return join.reduce([truth(part, scores) for part in parts])
+                return np.asarray(join.reduce([chosen(part, scores) for part in parts]))
             case ast.UnaryOp(op=ast.Not(), operand=part):
-                return np.logical_not(truth(part, scores))
+                return np.asarray(np.logical_not(chosen(part, scores)))
             case ast.Compare(left=left, ops=ops, comparators=rights):
                 sides = [value(side, scores) for side in (left, *rights)]
                 if any(type(op) not in _COMPARE for op in ops) or all(map(np.isscalar, sides)):
                     raise refuse()
                 pairs = zip(ops, sides, sides[1:], strict=False)
-                return np.logical_and.reduce([_COMPARE[type(op)](a, b) for op, a, b in pairs])
+                held = [_COMPARE[type(op)](a, b) for op, a, b in pairs]
+                return np.asarray(np.logical_and.reduce(held))
         raise refuse()
 
     try:
         body = ast.parse(expression.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise refuse() from error
-    truth(body, {name: np.zeros(1) for name in layout.SCORES})  # refuse now, not at the first slide
-    return lambda scores: truth(body, scores)
+    chosen(body, {name: np.zeros(1) for name in SCORES})  # refuse now, not at the first slide
+    return lambda scores: chosen(body, scores)
 
 
 def keep_tiles(store: FeatureStore, bags: pl.DataFrame, tiles: str | None) -> pl.DataFrame:
@@ -86,7 +87,7 @@ def keep_tiles(store: FeatureStore, bags: pl.DataFrame, tiles: str | None) -> pl
     if tiles is None:
         return bags
     choose = tile_filter(tiles)
-    names = [name for name in layout.SCORES if name in tiles]
+    names = [name for name in SCORES if name in tiles]
     ids = bags.select("slide_key", "tiling_id", "n_tiles").iter_rows()
     rows = [
         pl.Series(np.flatnonzero(choose(store.scores(key, tiling_id, n, names))))

@@ -29,7 +29,7 @@ import zarr
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from builders import embedding_stores as es
 
-from trainer.bags import Sampler, training_plan
+from trainer.bags import Sampler, training_draws
 from trainer.feed import MAX_OPEN, batches
 
 BAG, BATCH, FAST = 256, 8, 20
@@ -88,7 +88,7 @@ class Ways:
         n = self.n * epochs
         if way in ("store", "exact"):
             sampler = Sampler(self.frame, BAG, self.round, "block" if way == "store" else "exact")
-            plan = training_plan(self.n, BATCH, self.round)
+            plan = training_draws(self.n, BATCH, self.round)
             plan = islice(plan, epochs * round(self.n / BATCH))
             assert sum(len(x.slides) for x in batches(sampler, self.reader, plan, 0)) == n
         elif way == "ram":

@@ -21,8 +21,7 @@ import numpy as np
 import polars as pl
 import zarr
 
-from featurestore import layout
-from featurestore.store import FeatureStore
+from featurestore import FeatureStore, layout
 from trainer import TrainConfig, train
 from trainer.evaluate import r2
 

@@ -32,9 +32,10 @@ from torch.nn import functional as F
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from builders import embedding_stores as es
 
-from featurestore import arrays, layout
-from featurestore.store import FeatureStore
-from trainer import TrainConfig, fit, train
+from featurestore import FeatureStore, SlideArrays, layout
+from featurestore.device import precision_of
+from trainer import TrainConfig, train
+from trainer.learner import Learner
 from trainer.model import BagModel, compute_threads
 
 ROOT = Path(__file__).parents[2]
@@ -63,10 +64,10 @@ def build(root: Path, n_slides: int, n_tiles: int, dim: int) -> FeatureStore:
     block = rng.normal(size=(n_tiles, dim)).astype(np.float16)
     first: list[Path] = []
 
-    def publish(root: Path, slide: arrays.SlideArrays) -> None:
-        group = layout.group_dir(root, slide.slide_key)
+    def publish(store: FeatureStore, slide: SlideArrays) -> None:
+        group = layout.group_dir(store.root, slide.slide_key)
         if not first:
-            arrays.publish(root, slide)
+            store.publish(slide)
             first.append(group)
             return
         shutil.copytree(first[0], group)
@@ -84,18 +85,18 @@ def build(root: Path, n_slides: int, n_tiles: int, dim: int) -> FeatureStore:
 def steps_of(work: Callable[[], object]) -> list[float]:
     """Wall time of each step of this trainer while `work` runs, from one to the next."""
     ends: list[float] = []
-    step = fit.Learner.step
+    step = Learner.step
 
     def timed(*args: torch.Tensor) -> torch.Tensor:
         value = step(*args)  # type: ignore[arg-type]
         ends.append(time.perf_counter())
         return value
 
-    fit.Learner.step = timed  # type: ignore[method-assign, assignment]
+    Learner.step = timed  # type: ignore[method-assign, assignment]
     try:
         work()
     finally:
-        fit.Learner.step = step  # type: ignore[method-assign]
+        Learner.step = step  # type: ignore[method-assign]
     return np.diff(ends)[2:].tolist()
 
 
@@ -103,8 +104,8 @@ def bare(config: TrainConfig, dim: int) -> None:
     """Nothing but steps, on one fixed batch in RAM."""
     assert config.steps is not None
     model = BagModel(dim)
-    model.precision = fit.precision_of(config, torch.device("cpu"))  # as in the whole loop
-    learner = fit.Learner(model, "bce", config, config.steps)
+    model.precision = getattr(torch, precision_of(config.precision, "cpu"))  # as in the whole loop
+    learner = Learner(model, "bce", config, config.steps)
     x = torch.randn(BATCH, config.bag_size, dim).half()
     mask, y = torch.ones(x.shape[:2], dtype=torch.bool), torch.rand(BATCH, 3)
     with compute_threads(x.numel()):
@@ -123,8 +124,7 @@ class Peers:
             (root / name).mkdir(parents=True)
         for row in bags.iter_rows(named=True):
             ids = (row["slide_key"], row["tiling_id"], row["encoder_id"])
-            path = layout.chunk(layout.embedding_dir(store.root, *ids), 2)
-            x = np.frombuffer(path.read_bytes()[:-4], "<f2").reshape(-1, self.dim)
+            x = store.embeddings(*ids)
             np.save(root / "x" / f"{row['slide_key']}.npy", x.astype(np.float32))
             np.save(root / "y" / f"{row['slide_key']}.npy", np.float32([row["value"] / 100]))
             torch.save(torch.from_numpy(x.astype(np.float32)), root / "pt" / row["slide_key"])
@@ -211,13 +211,13 @@ def first_step_s(store: FeatureStore) -> tuple[float, float]:
     """Seconds from starting the command to its first step, and those of importing torch alone."""
     code = """
 import os, sys, time
-import trainer.fit as fit
-step = fit.Learner.step
+from trainer.learner import Learner
+step = Learner.step
 def first(*args):
     step(*args)
     print(time.time(), flush=True)
     os._exit(0)
-fit.Learner.step = first
+Learner.step = first
 import cli
 cli.main(["train", "all", "--store", sys.argv[1]])
 """
@@ -272,9 +272,7 @@ def main() -> None:
         run = train(
             store,
             TrainConfig(cohort="all", epochs=args.epochs),
-            lambda line: print(
-                f"epoch {line['epoch']:.0f}  {line['bags_per_s']:.0f} bags/s", flush=True
-            ),
+            lambda step, steps, note: print(note, flush=True),
         )
         print(
             f"{args.slides:,} slides x {args.tiles} x {args.dim}, {args.epochs} epochs: "
@@ -295,7 +293,7 @@ def compare(root: Path, store: FeatureStore, rounds: int) -> None:
     ways = {"torchmil": peers.torchmil_epoch, "one slide a step": peers.clam_epoch}
     rates: dict[tuple[str, int], list[float]] = {}
     for _ in range(rounds):
-        done = train(store, one).record["fit"]["bags_per_s"]
+        done = train(store, one).record.fit["bags_per_s"]
         rates.setdefault(("this", ours), []).append(done)
         for threads in sorted({ours, own}):
             torch.set_num_threads(threads)

@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import date, datetime, timedelta
+from dataclasses import asdict, replace
+from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
 
-from featurestore import arrays, ledger
-from featurestore.cohorts import SplitConfig
-from featurestore.store import FeatureStore
-from featurestore.types import Tiling, content_id
+from featurestore import FeatureStore, SlideArrays
+from featurestore.types import (
+    Case,
+    EncoderDescription,
+    Label,
+    SeenReport,
+    Slide,
+    SplitConfig,
+    SplitMethod,
+    Target,
+    Tiling,
+    content_id,
+)
 
 # The sizes where bugs live, for bags of 16 and of 256.
 SIZES = [1, 15, 16, 17, 255, 256, 257, 3_000]
 
-ENCODER = {
-    "name": "planted",
-    "weights": "file: planted.safetensors",
-    "weights_hash": "0" * 32,
-    "identity": {"architecture": "planted"},
-}
+ENCODER = EncoderDescription(
+    name="planted",
+    weights="file: planted.safetensors",
+    weights_hash="0" * 32,
+    identity={"architecture": "planted"},
+)
 
 
 def build(
@@ -29,100 +39,84 @@ def build(
     embeddings: Iterable[np.ndarray],
     values: Sequence[float | None],
     *,
-    patients: Sequence[str] | None = None,
-    ranges: Sequence[tuple[float, float]] | None = None,
-    target: tuple[str, str, float, float] = ("cellularity", "fraction", 0.0, 100.0),
-    weights: str = ENCODER["weights"],
-    publish: Callable[[Path, arrays.SlideArrays], None] = arrays.publish,
+    target: Target | None = None,
+    weights: str = ENCODER.weights,
+    publish: Callable[[FeatureStore, SlideArrays], object] = FeatureStore.publish,
 ) -> FeatureStore:
     """Make a store with one Slide, Case and Report a row; dates rise by a week."""
     store = FeatureStore.create(root)
-    tiling = Tiling()
-    slides, cases, reports, labels = [], [], [], []
-    start = datetime(2020, 1, 1)
+    about = target or Target()
+    encoder = replace(ENCODER, weights=weights, weights_hash=content_id(weights, 32))
+    rows: list[object] = []
     for i, (x, value) in enumerate(zip(embeddings, values, strict=True)):
-        slide_key = content_id(["slide", i])
-        n, rng = len(x), np.random.default_rng(i)
-        publish(
-            root,
-            arrays.SlideArrays(
-                slide_key=slide_key,
-                attributes={"fingerprint": slide_key, "size_px0": [9_000, 4_000], "mpp": 0.5},
-                thumbnail=np.full((60, 140, 3), (214, 150, 190), np.uint8),
-                tiling=tiling,
-                coords=np.stack([np.arange(n) * 896, np.zeros(n)], axis=1).astype(np.int32),
-                scores={
-                    "tissue": rng.uniform(0, 1, n),
-                    "blur": rng.uniform(0, 1, n),
-                    "pen": np.zeros(n),
-                },
-                encoder_id=content_id(weights),
-                embeddings=x,
-                provenance={"encoder": ENCODER | {"weights": weights}, "precision": "float32"},
+        made = arrays_of(i, x, encoder)
+        publish(store, made)
+        case_id, day = f"C-{i:04}", date(2020, 1, 1) + timedelta(days=7 * i)
+        rows += [
+            Case(case_id=case_id, patient_id=f"P-{i:04}", age_years=20.0 + i % 60),
+            Slide(
+                slide_id=f"S-{i:04}",
+                case_id=case_id,
+                path=f"/gone/{i}.svs",
+                size_bytes=1,
+                mtime_ns=1,
+                fingerprint=made.slide_key,
+                slide_key=made.slide_key,
+                scanned_on=day,
+                specimen="core",
+                scanner=("Aperio AT2", "Aperio GT 450")[i % 2],
+                width_px0=9_000,
+                height_px0=4_000,
+                mpp=0.5,
             ),
-        )
-        day = date(2020, 1, 1) + timedelta(days=7 * i)
-        slides.append(
-            {
-                "slide_id": f"S-{i:04}",
-                "case_id": f"C-{i:04}",
-                "path": f"/gone/{i}.svs",
-                "size_bytes": 1,
-                "mtime_ns": 1,
-                "fingerprint": slide_key,
-                "slide_key": slide_key,
-                "scanned_on": day,
-                "specimen": "core",
-                "scanner": ("Aperio AT2", "Aperio GT 450")[i % 2],
-                "width_px0": 9_000,
-                "height_px0": 4_000,
-                "mpp": 0.5,
-                "ingested_at": start,
-            }
-        )
-        patient = patients[i] if patients is not None else f"P-{i:04}"
-        cases.append(
-            {"case_id": f"C-{i:04}", "patient_id": patient, "patient_made_up": False}
-            | {"age_years": 20.0 + i % 60}
-        )
-        report = {"case_id": f"C-{i:04}", "report_hash": content_id(["report", i], 32)}
-        reports.append(report | {"reported_on": day, "seen_at": start})
+            SeenReport(case_id=case_id, report_hash=content_id(["report", i], 32), reported_on=day),
+        ]
         if value is not None:
-            low, high = ranges[i] if ranges is not None else (value, value)
-            labels.append(
-                {
-                    "label_id": content_id(["label", i]),
-                    "case_id": f"C-{i:04}",
-                    "target": target[0],
-                    "target_kind": target[1],
-                    "target_low": target[2],
-                    "target_high": target[3],
-                    "value": float(value),
-                    "low": float(low),
-                    "high": float(high),
-                    "method": "human",
-                    "status": "single",
-                    "recorded_at": start,
-                }
+            given = Label(
+                case_id=case_id,
+                target=about.name,
+                value=float(value),
+                low=float(value),
+                high=float(value),
+                method="human",
+                status="single",
             )
-    for kind, rows in (("slides", slides), ("cases", cases), ("reports", reports)):
-        ledger.append(root, kind, rows)
-    store.record("labels", labels)
+            rows.append(given.recorded(about))
+    store.record(rows)
     return store
+
+
+def arrays_of(i: int, x: np.ndarray, encoder: EncoderDescription = ENCODER) -> SlideArrays:
+    """Arrays of the i-th Slide, float16 (N, D), with scores that differ from tile to tile."""
+    slide_key = content_id(["slide", i])
+    n, rng = len(x), np.random.default_rng(i)
+    return SlideArrays(
+        slide_key=slide_key,
+        attributes={"fingerprint": slide_key, "size_px0": [9_000, 4_000], "mpp": 0.5},
+        thumbnail=np.full((60, 140, 3), (214, 150, 190), np.uint8),
+        tiling=Tiling(),
+        coords=np.stack([np.arange(n) * 896, np.zeros(n)], axis=1).astype(np.int32),
+        scores={
+            "tissue": rng.uniform(0, 1, n),
+            "blur": rng.uniform(0, 1, n),
+            "pen": np.zeros(n),
+        },
+        encoder_id=encoder.encoder_id,
+        embeddings=x,
+        provenance={"encoder": asdict(encoder), "precision": "float32"},
+    )
 
 
 def freeze(
     store: FeatureStore,
     name: str = "all",
-    method: str = "time",
+    method: SplitMethod = "time",
     target: str = "cellularity",
     split: Mapping[str, str] | None = None,
 ) -> str:
     """Make a Cohort of every Slide with a Label; `split` names the side of each slide_id."""
     query = "select slide_id, specimen from bags"
-    config = (
-        SplitConfig(method="table", table=split) if split else SplitConfig(method=method)  # type: ignore[arg-type]
-    )
+    config = SplitConfig(method="table", table=split) if split else SplitConfig(method=method)
     store.create_cohort(name, query, split=config, target=target)
     return name
 

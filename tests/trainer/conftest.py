@@ -10,7 +10,7 @@ import torch
 from builders import embedding_stores as es
 from builders.embedding_stores import SIZES
 
-from featurestore.store import FeatureStore
+from featurestore import FeatureStore
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from builders import embedding_stores as es
 
-from featurestore.store import FeatureStore
+from featurestore import FeatureStore
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 

@@ -14,10 +14,10 @@ from builders.embedding_stores import SIZES
 from hypothesis import given
 from hypothesis import strategies as st
 
-from featurestore import arrays
+from featurestore import FeatureStore
 from featurestore.errors import ConfigError, StoreDamaged, TrainError
-from featurestore.store import FeatureStore
-from trainer.bags import Sampler, Sampling, inference_plan, training_plan
+from trainer.bags import Sampler, inference_draws, training_draws
+from trainer.config import Sampling
 from trainer.dataset import BagDataset
 from trainer.draws import (
     PREDICT,
@@ -92,12 +92,10 @@ def test_batches_hold_stored_rows_padded_with_zeros(
     sampler = Sampler(frame, bag_size, 0, sampling)
     seen = set()
     with sizes.rows(frame) as reader:
-        for batch in batches(sampler, reader, inference_plan(sampler, 3, 5), PREDICT):
+        for batch in batches(sampler, reader, inference_draws(sampler, 3, 5), PREDICT):
             for x, mask, slide in zip(batch.x, batch.mask, batch.slides, strict=True):
                 row = frame.row(int(slide), named=True)
-                stored = arrays.read_embeddings(
-                    sizes.root, row["slide_key"], row["tiling_id"], row["encoder_id"]
-                )
+                stored = sizes.embeddings(row["slide_key"], row["tiling_id"], row["encoder_id"])
                 n = int(mask.sum())
                 assert n == min(bag_size, row["n_tiles"])
                 assert mask[:n].all()
@@ -120,7 +118,7 @@ def test_resident_rows_give_the_bags_of_the_streamed_way(
 ) -> None:
     frame = keep_tiles(sizes, sizes.bags("all"), tiles)
     sampler = Sampler(frame, 16, 0, sampling)
-    plan = list(itertools.islice(training_plan(frame.height, 5, 0), 9))
+    plan = list(itertools.islice(training_draws(frame.height, 5, 0), 9))
     cpu = torch.device("cpu")
     with sizes.rows(frame) as one, sizes.rows(frame) as two:
         ways = (way(sampler, r, plan, TRAIN, cpu) for way, r in ((streamed, one), (resident, two)))
@@ -133,7 +131,7 @@ def test_resident_rows_give_the_bags_of_the_streamed_way(
 def test_a_cohort_too_large_for_the_device_is_refused(
     sizes: FeatureStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trainer.feed._free_ram", lambda: 1000)
+    monkeypatch.setattr("os.sysconf", lambda name: 25)  # 25 pages of 25 bytes
     frame = sizes.bags("all")
     sampler = Sampler(frame, 16, 0)
     with sizes.rows(frame) as reader, pytest.raises(ConfigError, match="Leave --resident out"):
@@ -148,7 +146,7 @@ def test_a_tile_filter_keeps_what_it_says(learnable: FeatureStore) -> None:
         assert row["rows"] == expected.tolist()
     sampler = Sampler(frame, 4, 0)
     with learnable.rows(frame) as reader:
-        batch = next(batches(sampler, reader, inference_plan(sampler, 1, 64), PREDICT))
+        batch = next(batches(sampler, reader, inference_draws(sampler, 1, 64), PREDICT))
     assert batch.mask.sum() == np.minimum(frame["rows"].list.len().to_numpy(), 4).sum()
 
 
@@ -185,7 +183,7 @@ def test_a_filter_that_no_tile_passes_is_refused(learnable: FeatureStore) -> Non
 
 @given(n=st.integers(1, 60), size=st.integers(1, 20))
 def test_an_epoch_takes_every_slide_once_in_batches_of_even_size(n: int, size: int) -> None:
-    plan = training_plan(n, size, 0)
+    plan = training_draws(n, size, 0)
     drawn: list[int] = []
     lengths = []
     while len(drawn) < n:
@@ -211,9 +209,9 @@ def test_a_reading_error_reaches_the_trainer_and_leaves_no_thread(
     with learnable.rows(frame) as reader:
         monkeypatch.setattr(reader, "read_blocks", fail)
         with pytest.raises(StoreDamaged, match="short read"):
-            list(batches(sampler, reader, inference_plan(sampler, 1, 8), PREDICT))
+            list(batches(sampler, reader, inference_draws(sampler, 1, 8), PREDICT))
         monkeypatch.undo()
-        stopped = batches(sampler, reader, training_plan(40, 8, 0), TRAIN)
+        stopped = batches(sampler, reader, training_draws(40, 8, 0), TRAIN)
         next(stopped)
         stopped.close()
     assert threading.active_count() == before
@@ -250,8 +248,8 @@ import resource, sys
 from pathlib import Path
 import numpy as np, polars as pl
 resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
-from featurestore.arrays import RowReader
-from trainer.bags import Sampler, inference_plan, training_plan
+from featurestore import RowReader
+from trainer.bags import Sampler, inference_draws, training_draws
 from trainer.draws import TRAIN, VALIDATE
 from trainer.feed import MAX_OPEN, batches
 n, folder = 2_000, Path(sys.argv[1])
@@ -264,8 +262,8 @@ seen = set()
 assert MAX_OPEN == 64
 readers = [RowReader(chunks, [5] * n, 2, MAX_OPEN) for _ in range(2)]
 with readers[0] as train, readers[1] as validation:
-    other = batches(sampler, validation, inference_plan(sampler, 1, 64), VALIDATE)
-    for batch, _ in zip(batches(sampler, train, training_plan(n, 64, 0), TRAIN), other):
+    other = batches(sampler, validation, inference_draws(sampler, 1, 64), VALIDATE)
+    for batch, _ in zip(batches(sampler, train, training_draws(n, 64, 0), TRAIN), other):
         assert (batch.x == np.float16(batch.slides)[:, None, None]).all()
         seen.update(batch.slides.tolist())
 assert len(seen) == n, len(seen)

@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from featurestore.store import FeatureStore
+from featurestore import FeatureStore
 from featurestore.types import Target
-from trainer import TrainConfig, conformal, train
-from trainer import inference as predict
+from trainer import TrainConfig, conformal, predict, train
 
 TARGET = Target()
 
@@ -93,9 +92,7 @@ def test_a_run_with_calibration_slides_has_intervals(
     assert (found["mean"] - found["interval_low"]).max() == pytest.approx(width, abs=1e-3)
     held = found.select(conformal.held(width).mean()).item()
     assert held > 0.6
-    assert (
-        f"interval    ± {width:.1f}, meant to hold 90% of labels; holds {held:.1%}" in run.summary()
-    )
+    assert f"interval    ± {width:.1f}, meant to hold 90% of labels; holds {held:.1%}" in run.text()
     # Fewer Bags are noisier than those that calibrated, so they get no interval.
     assert predict(store, run.run_id, resamples=2)["interval_low"].null_count() == 60
     assert predict(store, run.run_id, resamples=20)["interval_low"].null_count() == 0

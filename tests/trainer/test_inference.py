@@ -8,11 +8,10 @@ import polars as pl
 import pytest
 from builders import embedding_stores as es
 
-import trainer
+from featurestore import FeatureStore
 from featurestore.errors import ConfigError, QueryRefused, RunNotFound, SlideNotFound
-from featurestore.store import FeatureStore
-from trainer import TrainConfig, train
-from trainer import inference as predict
+from featurestore.types import Target
+from trainer import TrainConfig, predict, train
 from trainer.inference import attention
 from trainer.runs import Run
 
@@ -50,7 +49,7 @@ def test_slides_without_labels_are_predicted(tmp_path: Path) -> None:
 
 def test_a_condition_brings_the_labels_of_the_runs_own_target(tmp_path: Path) -> None:
     x, values = es.planted(8, 24, dim=4)
-    about = ("fat_um", "continuous", 0.0, 200.0)
+    about = Target(name="fat_um", kind="continuous", low=0, high=200)
     store = es.build(tmp_path, x, [2 * v for v in values], target=about)
     es.freeze(store, target="fat_um")
     run = train(store, replace(QUICK, steps=3))
@@ -103,8 +102,3 @@ def test_refusals(learnable: FeatureStore, run: Run) -> None:
         attention(learnable, run.run_id, "no'such")
     with pytest.raises(QueryRefused):
         predict(learnable, run.run_id, where="true) ; copy (select 1) to 'x'; select (true")
-
-
-def test_the_package_gives_predict_as_a_call() -> None:
-    assert callable(trainer.predict)
-    assert trainer.predict.predict is not None  # type: ignore[attr-defined]

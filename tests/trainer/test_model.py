@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
@@ -7,9 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featurestore.errors import ConfigError
-from trainer.model import POOLINGS, BagModel, Pooling
+from trainer.config import Pooling
+from trainer.model import BagModel
 
 D = 12
+POOLINGS = get_args(Pooling)
 
 
 def make(pooling: Pooling, **kwargs: object) -> BagModel:

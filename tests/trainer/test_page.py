@@ -8,12 +8,12 @@ import polars as pl
 import pytest
 from builders import embedding_stores as es
 
+from featurestore import FeatureStore
 from featurestore.errors import ConfigError, RunNotFound
-from featurestore.store import FeatureStore
 from featurestore.types import Target
-from trainer import TrainConfig, evaluate, train, write_report
+from trainer import TrainConfig, evaluate, train, write_page
 from trainer.conformal import calibrated_half_width
-from trainer.page import command, label_ceiling
+from trainer.page import label_ceiling
 
 QUICK = TrainConfig(cohort="all", bag_size=16, steps=40)
 
@@ -27,7 +27,7 @@ def test_the_page_says_everything_and_needs_nothing_else(
     learnable: FeatureStore, tmp_path: Path
 ) -> None:
     run = train(learnable, QUICK)
-    page = write_report(learnable, [run.run_id], tmp_path / "new" / "report.html").read_text()
+    page = write_page(learnable, [run.run_id], tmp_path / "new" / "report.html").read_text()
     for text in (
         f"{run.metric('r2'):.3f}",
         f"{run.metric('mae'):.2f}",
@@ -44,7 +44,7 @@ def test_the_page_says_everything_and_needs_nothing_else(
         "bags are enough",
         "By bag size",
         "Calibration slope",
-        run.record["code_version"],
+        run.record.code_version,
     ):
         assert text in page, text
     for name in ("r2", "mae", "rmse", "pearson", "bias", "loa_low", "loa_high", "slope"):
@@ -60,7 +60,7 @@ def test_the_page_shows_intervals_and_their_coverage(
 ) -> None:
     store, _ = calibrated
     run = train(store, QUICK)
-    page = write_report(store, [run.run_id], tmp_path / "report.html").read_text()
+    page = write_page(store, [run.run_id], tmp_path / "report.html").read_text()
     width = calibrated_half_width(run.predictions)
     test = run.predictions.filter(pl.col("split") == "test")
     assert width is not None
@@ -80,7 +80,7 @@ def test_the_ceiling_is_measured_where_the_truth_is_known_and_else_estimated(
     label = run.predictions.filter(pl.col("split") == "test")
     true = label.join(pl.read_csv(truth), on="slide_id")["cellularity"].to_numpy()
     labels = label["truth"].to_numpy()
-    page = write_report(store, [run.run_id], out, truth=truth).read_text()
+    page = write_page(store, [run.run_id], out, truth=truth).read_text()
     assert f"<b>{evaluate.r2(labels, true):.3f}</b><small>of the truth against" in page
     found = evaluate.r2(true, label["mean"].to_numpy())
     assert f"Against the truth the predictions have R² {found:.3f}" in page
@@ -100,17 +100,17 @@ def test_a_truth_of_other_slides_is_refused(
     other = tmp_path / "truth.csv"
     other.write_text("slide_id,cellularity\nnobody,4\n")
     with pytest.raises(ConfigError, match="none of the 20 test slides"):
-        write_report(store, [run.run_id], tmp_path / "report.html", truth=other)
+        write_page(store, [run.run_id], tmp_path / "report.html", truth=other)
     other.write_text("slide,cellularity\nnobody,4\n")
     with pytest.raises(ConfigError, match="columns slide_id and cellularity"):
-        write_report(store, [run.run_id], tmp_path / "report.html", truth=other)
+        write_page(store, [run.run_id], tmp_path / "report.html", truth=other)
     with pytest.raises(ConfigError, match="rounding must be over 0"):
-        write_report(store, [run.run_id], tmp_path / "report.html", rounding=-5)
+        write_page(store, [run.run_id], tmp_path / "report.html", rounding=-5)
 
 
 def test_several_runs_are_compared(learnable: FeatureStore, tmp_path: Path) -> None:
     ids = [train(learnable, replace(QUICK, seed=s)).run_id for s in (0, 1)]
-    page = write_report(learnable, ids, tmp_path / "report.html").read_text()
+    page = write_page(learnable, ids, tmp_path / "report.html").read_text()
     assert "2 runs compared" in page
     assert all(f'href="#{i}"' in page and f'id="{i}"' in page for i in ids)
 
@@ -120,7 +120,7 @@ def test_random_weights_are_said_loudly_and_names_are_escaped(tmp_path: Path) ->
     query = "select slide_id, specimen, '<script>alert(1)</script>' as note from bags"
     store.create_cohort("odd", query)
     run = train(store, replace(QUICK, cohort="odd"))
-    page = write_report(store, [run.run_id], tmp_path / "report.html").read_text()
+    page = write_page(store, [run.run_id], tmp_path / "report.html").read_text()
     assert "weights are random" in page
     assert "<script" not in page
     assert "&lt;script&gt;" in page
@@ -132,12 +132,7 @@ def test_random_weights_are_said_loudly_and_names_are_escaped(tmp_path: Path) ->
 
 def test_refusals(learnable: FeatureStore, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="at least one run"):
-        write_report(learnable, [], tmp_path / "report.html")
+        write_page(learnable, [], tmp_path / "report.html")
     with pytest.raises(RunNotFound):
-        write_report(learnable, ["nothing"], tmp_path / "report.html")
+        write_page(learnable, ["nothing"], tmp_path / "report.html")
     assert not (tmp_path / "report.html").exists()
-
-
-def test_the_command_names_what_differs_from_the_defaults() -> None:
-    config = {"cohort": "my cohort", "bag_size": 256, "loss": "bce", "tiles": "tissue > 0.5"}
-    assert command(config) == "trephine train 'my cohort' --tiles 'tissue > 0.5'"

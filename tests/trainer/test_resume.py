@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,10 @@ import pytest
 import torch
 from builders import embedding_stores as es
 
-from featurestore import layout
+from featurestore import FeatureStore
 from featurestore.errors import TrainError
-from featurestore.store import FeatureStore
-from trainer import TrainConfig, fit, runs, train
+from trainer import TrainConfig, plots, runs, train
+from trainer.fit import STATE
 
 # Dropout draws from the generator; 70% of train is enough to choose the weights by.
 CONFIG = TrainConfig(
@@ -39,14 +38,14 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
 def whole(store: FeatureStore) -> runs.Run:
     """The Run that nothing broke off."""
     run = train(store, CONFIG)
-    assert run.record["n_validation"] >= 20
-    assert run.record["fit"]["steps"] < 60  # stopped early
+    assert run.record.n_validation >= 20
+    assert run.record.fit["steps"] < 60  # stopped early
     return run
 
 
 def assert_same(run: runs.Run, whole: runs.Run) -> None:
     assert run.run_id != whole.run_id
-    assert run.record["metrics"] == whole.record["metrics"]
+    assert run.record.metrics == whole.record.metrics
     assert run.predictions.equals(whole.predictions)
     weights = [(r.path / "weights.safetensors").read_bytes() for r in (run, whole)]
     assert weights[0] == weights[1]
@@ -62,17 +61,17 @@ def logged(path: Path) -> list[dict[str, Any]]:
 
 
 def unfinished(store: FeatureStore) -> list[Path]:
-    return list(layout.tmp_dir(store.root).glob("run-*"))
+    return list((store.root / "tmp").glob("run-*"))
 
 
 def test_a_killed_training_goes_on_to_the_same_result(store: FeatureStore, whole: runs.Run) -> None:
     code = """
 import os, signal, sys
-from featurestore.store import FeatureStore
+from featurestore import FeatureStore
 from trainer import TrainConfig, train
 import json
-def kill(line):
-    if line["step"] >= 20:
+def kill(step, steps, note):
+    if step >= 20:
         os.kill(os.getpid(), signal.SIGKILL)
 train(FeatureStore(sys.argv[1]), TrainConfig(**json.loads(sys.argv[2])), kill)
 """
@@ -81,9 +80,9 @@ train(FeatureStore(sys.argv[1]), TrainConfig(**json.loads(sys.argv[2])), kill)
     (left,) = unfinished(store)
     assert len(logged(left)) >= 1
     steps: list[int] = []
-    run = train(store, CONFIG, lambda line: steps.append(line["step"]))
+    run = train(store, CONFIG, lambda step, *_: steps.append(step))
     assert min(steps) > 20  # what was done is not done again
-    assert "it was broken off and went on from step 20" in run.summary()
+    assert "it was broken off and went on from step 20" in run.text()
     assert_same(run, whole)
     assert not unfinished(store)
 
@@ -95,8 +94,8 @@ def test_it_goes_on_wherever_it_was_broken_off(
 ) -> None:
     last = logged(whole.path)[-1]["step"]
 
-    def interrupt(line: Mapping[str, Any]) -> None:
-        if stop == "first" or (stop == "last" and line["step"] == last):
+    def interrupt(step: int, steps: int, note: str) -> None:
+        if stop == "first" or (stop == "last" and step == last):
             raise KeyboardInterrupt
 
     def at_the_end(*_: Any) -> None:
@@ -104,7 +103,7 @@ def test_it_goes_on_wherever_it_was_broken_off(
 
     with monkeypatch.context() as patch:
         if stop == "end":  # all is trained, nothing published
-            patch.setattr(runs, "write_record", at_the_end)
+            patch.setattr(plots, "save_figures", at_the_end)
         with pytest.raises(KeyboardInterrupt):
             train(store, CONFIG, interrupt)
     assert_same(train(store, CONFIG), whole)
@@ -114,16 +113,16 @@ def test_it_goes_on_wherever_it_was_broken_off(
 def test_another_configuration_or_a_spoilt_state_starts_anew(
     store: FeatureStore, whole: runs.Run
 ) -> None:
-    def interrupt(line: Mapping[str, Any]) -> None:
+    def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         train(store, CONFIG, interrupt)
     steps: list[int] = []
-    train(store, replace(CONFIG, seed=1, steps=4), lambda line: steps.append(line["step"]))
+    train(store, replace(CONFIG, seed=1, steps=4), lambda step, *_: steps.append(step))
     assert steps[0] <= 2
     (left,) = unfinished(store)
-    state = left / fit.STATE
+    state = left / STATE
     state.write_bytes(state.read_bytes()[:1000])
     assert_same(train(store, CONFIG), whole)
 
@@ -134,7 +133,7 @@ def test_two_trainings_of_one_configuration_do_not_meet(
 ) -> None:
     inner: list[runs.Run] = []
 
-    def again(line: Mapping[str, Any]) -> None:
+    def again(*_: Any) -> None:
         if not inner:
             inner.append(train(store, CONFIG))
 

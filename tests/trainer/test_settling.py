@@ -9,11 +9,10 @@ import pytest
 from builders import embedding_stores as es
 from builders.embedding_stores import SIZES
 
+from featurestore import FeatureStore
 from featurestore.errors import ConfigError
-from featurestore.store import FeatureStore
 from featurestore.types import Target
-from trainer import TrainConfig, train
-from trainer import inference as predict
+from trainer import TrainConfig, predict, train
 from trainer.bags import Sampler
 from trainer.draws import VALIDATE
 from trainer.inference import load_model, resample

@@ -1,0 +1,125 @@
+"""A Run's record, its command and what it says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from featurestore import FeatureStore, frame_of
+from featurestore.errors import RunNotFound
+from featurestore.fields import to_json
+from featurestore.types import Prediction, RunRecord
+from trainer import TrainConfig, runs, train
+from trainer.runs import Run
+
+CONFIG = TrainConfig(cohort="my cohort", loss="bce", tiles="tissue > 0.5")
+
+
+def made(config: TrainConfig = CONFIG, **changed: Any) -> Run:
+    """A Run of three test Slides, one of them a single Bag."""
+    record = RunRecord(
+        run_id="20260101-000000-abcdef",
+        cohort=config.cohort,
+        encoder_id="e" * 16,
+        tiling_id="t" * 16,
+        config=to_json(config),
+        code_version="1",
+        target="cellularity",
+        target_kind="fraction",
+        target_low=0,
+        target_high=100,
+        dim=4,
+        model=config.model,
+        bag_size=config.bag_size,
+        seed=config.seed,
+        n_train=30,
+        n_validation=4,
+        n_test=3,
+        fit={},
+        notes=("something odd",),
+        started_at=datetime(2026, 1, 1),
+        seconds=12.34,
+        metrics={"test": {"r2": 0.5, "r2_low": None, "r2_high": 0.75}, "ridge_test": {"r2": 0.25}},
+    )
+    predictions = [
+        Prediction(
+            slide_id=f"S{i}",
+            slide_key=f"{i:016}",
+            split="test",
+            truth=50,
+            mean=40,
+            std=None if i == 0 else 1.5,
+            n_tiles=9,
+            n_resamples=1 if i == 0 else 10,
+        )
+        for i in range(3)
+    ]
+    return Run(
+        record=replace(record, **changed),
+        path=Path("runs/x"),
+        predictions=frame_of(Prediction, predictions),
+    )
+
+
+def test_it_says_its_numbers_and_what_to_type_next() -> None:
+    said = made().text()
+    for words in (
+        "30 slides to train, 4 to validate, 3 to test, 12.3 s",
+        "test R2     0.500 (95% interval – to 0.750, by patient)",
+        "test MAE    –",
+        "ridge floor R2 0.250, MAE –",
+        "10 resampled bags; none for 1 of 3 test slides",
+        "note        something odd",
+        "runs/x/bland_altman.png",
+        "trephine report 20260101-000000-abcdef",
+    ):
+        assert words in said, words
+    assert "interval    ±" not in said  # nothing calibrated
+
+
+@pytest.mark.parametrize(
+    ("config", "kind", "expected"),
+    [
+        (CONFIG, "fraction", "trephine train 'my cohort' --tiles 'tissue > 0.5'"),
+        (TrainConfig(cohort="c", loss="mse"), "continuous", "trephine train c"),
+        (TrainConfig(cohort="c", loss="mse"), "fraction", "trephine train c --loss mse"),
+        (
+            TrainConfig(cohort="c", loss="bce", encoder_id="e", standardise=False),
+            "binary",
+            "trephine train c --encoder e --no-standardise",
+        ),
+    ],
+)
+def test_the_command_names_what_differs_from_the_defaults(
+    config: TrainConfig, kind: Any, expected: str
+) -> None:
+    assert made(config, target_kind=kind).command() == expected
+
+
+def test_a_run_is_loaded_as_it_was_trained(learnable: FeatureStore) -> None:
+    config = TrainConfig(cohort="all", bag_size=16, steps=5, resamples=3)
+    run = train(learnable, config)
+    again = runs.load(learnable, run.run_id)
+    assert again.record == run.record
+    assert again.path == run.path
+    assert again.config == replace(config, loss="bce")
+    assert again.predictions.sort("slide_id").rows() == run.predictions.sort("slide_id").rows()
+    assert runs.load(learnable, "latest").run_id == run.run_id
+    rows = learnable.sql("from runs where run_id = $id", {"id": run.run_id})
+    assert rows.row(0, named=True)["started_at"] == run.record.started_at
+    assert again.predictions.columns == pl.Series(run.predictions.columns).to_list()
+    with pytest.raises(RunNotFound):
+        runs.load(learnable, "20000101-000000-abcdef")
+
+
+def test_ids_sort_by_time_and_tell_configurations_apart() -> None:
+    times = [datetime(2026, 1, day, 12) for day in (1, 2, 3)]
+    ids = [runs.new_run_id(CONFIG, at) for at in times]
+    assert ids == sorted(ids)
+    assert runs.new_run_id(replace(CONFIG, seed=1), times[0]) != ids[0]
+    assert runs.new_run_id(CONFIG, times[0]) == ids[0]

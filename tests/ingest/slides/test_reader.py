@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,6 @@ from PIL import Image
 
 from featurestore.errors import SlideRefused, SlideUnreadable
 from ingest.slides import reader as slides
-from ingest.slides.files import find_slides, fingerprint, slide_files, slide_key
 from ingest.slides.grid import tile_grid, tile_px0
 from ingest.slides.jpeg_levels import SCALES, JpegLevel, JpegReader, find_jpeg_level
 from ingest.slides.reader import SlideReader, open_slide
@@ -404,60 +401,6 @@ def test_what_is_no_slide_is_unreadable_in_one_sentence(tmp_path: Path) -> None:
         assert name in str(caught.value)
         assert str(caught.value).endswith(".")
         assert len(str(caught.value).splitlines()) == 1
-
-
-# --- files and keys
-
-
-def test_fingerprint_follows_content_and_not_the_name(speckled: Path, tmp_path: Path) -> None:
-    name = fingerprint(speckled)
-    moved = tmp_path / "elsewhere.svs"
-    shutil.copy(speckled, moved)
-    assert fingerprint(moved) == name
-    with moved.open("r+b") as stream:
-        stream.seek(-1, os.SEEK_END)
-        last = stream.read(1)[0]
-        stream.seek(-1, os.SEEK_END)
-        stream.write(bytes([last ^ 1]))
-    assert fingerprint(moved) != name
-    assert len(name) == 32
-    assert len(slide_key(name, 0.5)) == 16
-    assert slide_key(name, 0.5) != slide_key(name, 0.25)
-
-
-def test_fingerprint_of_a_large_file_reads_little_of_it(tmp_path: Path) -> None:
-    large = tmp_path / "large.svs"
-    with large.open("wb") as stream:
-        stream.truncate(2 * 2**30)
-    name = fingerprint(large)
-    for place in (10, 2**30 * 2 - 10, 2**20 + 100):
-        with large.open("r+b") as stream:
-            stream.seek(place)
-            stream.write(b"x")
-        name, before = fingerprint(large), name
-        assert name != before
-
-
-def test_slides_are_found_once_each(tmp_path: Path, shared: Path) -> None:
-    real = shared / "data/slides"
-    series = tmp_path / "series"
-    series.mkdir()
-    for name in ("b.dcm", "a.dcm", "c.dcm"):
-        shutil.copy(real / "camelyon16_overview_jpeg.dcm", series / name)
-    other = (series / "a.dcm").read_bytes()
-    at = other.rfind(b"\x20\x00\x0e\x00UI") + 12
-    (series / "other.dcm").write_bytes(other[:at] + b"9" + other[at + 1 :])
-    (tmp_path / "mirax").mkdir()
-    (tmp_path / "mirax.mrxs").touch()
-    (tmp_path / "mirax/Data0001.dat").touch()
-    (tmp_path / "mirax/inner.tif").touch()
-    for name in ("x.SVS", "._x.svs", "notes.txt"):
-        (tmp_path / name).touch()
-    found = [p.relative_to(tmp_path).as_posix() for p in find_slides(tmp_path)]
-    assert found == ["mirax.mrxs", "series/a.dcm", "series/other.dcm", "x.SVS"]
-    assert [p.name for p in slide_files(series / "b.dcm")] == ["a.dcm", "b.dcm", "c.dcm"]
-    assert len(slide_files(tmp_path / "mirax.mrxs")) == 3
-    assert fingerprint(series / "a.dcm") == fingerprint(series / "c.dcm")
 
 
 # --- real slides

@@ -16,8 +16,12 @@ MAY = {
     "sql": set(),
 }
 HOMES = {
-    "pyvips": {"ingest/slides/reader.py", "ingest/synthetic/archive.py"},
-    "openslide": {"ingest/slides/reader.py"},
+    "pyvips": {
+        "ingest/slides/reader.py",
+        "ingest/slides/sources.py",
+        "ingest/slides/canvases.py",
+    },
+    "openslide": {"ingest/slides/reader.py", "ingest/slides/sources.py"},
     "timm": {"ingest/slides/encoders.py"},
     "onnx": {"ingest/slides/encoders.py"},
     "simplejpeg": {"ingest/slides/jpeg_levels.py"},

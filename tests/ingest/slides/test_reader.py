@@ -109,7 +109,7 @@ def reader_name(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
         def refuse(*_: object) -> None:
             raise pyvips.Error("switched off for the test")
 
-        monkeypatch.setattr(slides, "_VipsSource", refuse)
+        monkeypatch.setattr(slides, "VipsSource", refuse)
     return request.param
 
 

@@ -24,6 +24,7 @@ HOMES = {
     "openslide": {"ingest/slides/reader.py", "ingest/slides/sources.py"},
     "timm": {"ingest/slides/encoders.py"},
     "onnx": {"ingest/slides/encoders.py"},
+    "pydicom": {"ingest/slides/dicom.py"},
     "simplejpeg": {"ingest/slides/jpeg_levels.py"},
     "tifffile": {"ingest/synthetic/archive.py"},
     "ollama": {"ingest/labels/ollama.py"},

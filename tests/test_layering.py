@@ -21,7 +21,7 @@ HOMES = {
         "ingest/slides/sources.py",
         "ingest/slides/canvases.py",
     },
-    "openslide": {"ingest/slides/reader.py", "ingest/slides/sources.py"},
+    "openslide": {"ingest/slides/apart.py", "ingest/slides/reader.py", "ingest/slides/sources.py"},
     "timm": {"ingest/slides/encoders.py"},
     "onnx": {"ingest/slides/encoders.py"},
     "pydicom": {"ingest/slides/dicom.py"},

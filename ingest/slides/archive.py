@@ -91,12 +91,16 @@ def read_archive(source: Path, *, mpp: float | None = None) -> list[ArchiveSlide
     Raises:
         ArchiveError: nothing is there, a column or value makes no sense, two Slides share a name.
     """
-    if not source.exists():
+    try:
+        there = source.exists()
+    except OSError as error:  # a folder above it is shut
+        raise ArchiveError(f"{source} cannot be read: {error.strerror}.") from None
+    if not there:
         raise ArchiveError(f"{source} does not exist. Give a slide, a folder or a manifest.")
     if source.suffix.lower() in (".csv", ".parquet"):
         found = _read_manifest(source, mpp)
     else:
-        found = _list_slides(slide_files.as_given(source), mpp)
+        found = _list_slides(source, mpp)
     if not found:
         raise ArchiveError(
             f"no slide lies under {source}; looked for {', '.join(sorted(slide_files.SUFFIXES))}."
@@ -221,15 +225,15 @@ def _sort_out(
     refused: dict[str, str] = {}
     for slide in archive:
         row = rows.get(slide.slide_id)
-        if not slide.refused and not slide.path.exists():
-            counts["missing"] += 1
-            continue
         if attempts.get(str(slide.path), 0) >= MOST_ATTEMPTS:
             counts["given_up"] += 1
             continue
         try:
             if slide.refused:
                 raise SlideUnreadable(slide.refused)
+            if not slide.path.exists():
+                counts["missing"] += 1
+                continue
             same = row if row and is_unchanged(slide, row) else _same_content(slide, by_size)
         except (OSError, TrephineError) as error:
             refused[slide.slide_id] = str(error)
@@ -275,9 +279,7 @@ def is_unchanged(slide: ArchiveSlide, row: dict[str, Any]) -> bool:
 
 
 def _list_slides(source: Path, mpp: float | None) -> list[ArchiveSlide]:
-    """The Slides of a folder, or of the one path; then what was refused, to become failures."""
-    if not source.is_dir():
-        return [_slide({}, source, "", mpp)]
+    """The Slides of a path or folder; then what was refused there, to become failures."""
     listing = slide_files.find_slides(source)
     found = [_slide({"slide_id": it.name}, it.path, "", mpp) for it in listing.slides]
     for item in listing.refused:

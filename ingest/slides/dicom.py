@@ -16,7 +16,8 @@ SUFFIXES = frozenset({".dcm", ".dicom"})
 WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"  # VL Whole Slide Microscopy Image Storage
 BESIDE = frozenset({"LABEL", "OVERVIEW", "THUMBNAIL"})  # third value of Image Type: no level
 MEDIA_CLASS, SYNTAX = 0x00020002, 0x00020010
-IMAGE_TYPE, SOP_CLASS, MODALITY, SERIES = 0x00080008, 0x00080016, 0x00080060, 0x0020000E
+IMAGE_TYPE, SOP_CLASS, INSTANCE = 0x00080008, 0x00080016, 0x00080018
+MODALITY, SERIES = 0x00080060, 0x0020000E
 FIRST = 0x00080000
 FRESH_NS = 2 * 10**9  # a folder changed so lately may change again without a new time
 
@@ -27,6 +28,7 @@ class Group:
 
     series: str  # SeriesInstanceUID; empty where none is known
     names: tuple[str, ...]  # sorted
+    instances: frozenset[str] = frozenset()  # SOPInstanceUIDs
     reason: str = ""  # why they are no Slide, as the end of a sentence
 
     def said(self) -> str:
@@ -82,7 +84,12 @@ def _group(folder: Path) -> Mapping[str, Group]:
             kinds = " and ".join(sorted({header.kind.lower() for header in headers}))
             reason = reason or f"holds no level of a slide, only its {kinds}"
         members = tuple(header.name for header in headers)
-        group = Group(series=headers[0].series, names=members, reason=reason)
+        group = Group(
+            series=headers[0].series,
+            names=members,
+            instances=frozenset(header.instance for header in headers),
+            reason=reason,
+        )
         found |= dict.fromkeys(members, group)
     return found
 
@@ -98,6 +105,7 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
 class _Header:
     name: str
     series: str = ""
+    instance: str = ""
     kind: str = ""  # third value of Image Type: VOLUME, LABEL, OVERVIEW, THUMBNAIL
     reason: str = ""
 
@@ -135,7 +143,7 @@ def _parse(name: str, stream: BinaryIO) -> _Header:
                 syntax.is_little_endian,
                 stop_when=lambda tag, vr, n: not FIRST <= tag <= SERIES,
                 defer_size=1024,
-                specific_tags=[IMAGE_TYPE, SOP_CLASS, MODALITY, SERIES],
+                specific_tags=[IMAGE_TYPE, SOP_CLASS, INSTANCE, MODALITY, SERIES],
             )
             values: dict[int, Any] = {int(element.tag): element.value for element in said}
             sort = UID(str(values.get(SOP_CLASS) or meta[MEDIA_CLASS].value))
@@ -153,4 +161,5 @@ def _parse(name: str, stream: BinaryIO) -> _Header:
     elif syntax.is_implicit_VR or not syntax.is_little_endian:
         reason = foreign
     kind = str(flavour[2]) if not isinstance(flavour, str) and len(flavour) > 2 else ""
-    return _Header(name=name, series=series, kind=kind, reason=reason)
+    instance = str(values.get(INSTANCE) or "")
+    return _Header(name=name, series=series, instance=instance, kind=kind, reason=reason)

@@ -6,7 +6,7 @@ import hashlib
 import os
 import stat
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -20,7 +20,9 @@ SUFFIXES = dicom.SUFFIXES | {
 MIRAX_PARTS = (".ini", ".dat")
 MIB = 2**20
 NOT_TEXT = "has a name or lies in a folder whose name is not UTF-8: rename it"
+FOLDER = "is a folder"
 ODD = {
+    stat.S_IFDIR: FOLDER,
     stat.S_IFIFO: "is a pipe, expected a file",
     stat.S_IFSOCK: "is a socket, expected a file",
     stat.S_IFCHR: "is a device, expected a file",
@@ -35,6 +37,7 @@ class Found:
     path: Path  # absolute, links kept: a file, or the folder of the one DICOM series in it
     name: str  # its slide_id, unless a manifest says another
     series: str = ""  # SeriesInstanceUID, of a DICOM series
+    instances: frozenset[str] = frozenset()  # SOPInstanceUIDs, of a DICOM series
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +65,8 @@ def as_given(path: Path) -> Path:
         return short
 
 
-def find_slides(folder: Path) -> Listing:
-    """List the Slides under a folder, without opening any file but DICOM's.
+def find_slides(source: Path) -> Listing:
+    """List the one Slide of a path, or those under a folder, opening no files but DICOM's.
 
     Linked folders are followed. Each folder is listed once, under its own path rather than a
     link's: so a loop ends, and a link beside it makes no second Slide of every file. A linked
@@ -72,15 +75,34 @@ def find_slides(folder: Path) -> Listing:
     A DICOM series is named by its folder, where it is the only Slide right in there and no other
     Slide has that name, else by its SeriesInstanceUID.
     """
-    slides: list[Found] = []
-    refused: list[Refused] = []
+    source = as_given(source)
+    why = _why_no_file(source) if _is_text(str(source)) else NOT_TEXT
+    if why and why != FOLDER:
+        return Listing(slides=(), refused=(_refused(source, why),))
+    if not why:
+        return Listing(slides=(Found(path=source, name=slide_name(source)),), refused=())
+    parts = list(_walk(source))
+    slides = [slide for part in parts for slide in part.slides]
+    torn = _torn_series(slides)
+    refused = [item for part in parts for item in part.refused]
+    refused += [_refused(path, why) for path, why in torn.items()]
+    times = Counter(slide.name for slide in slides)
+    named = (replace(s, name=s.series) if s.series and times[s.name] > 1 else s for s in slides)
+    return Listing(
+        slides=tuple(sorted((s for s in named if s.path not in torn), key=lambda s: str(s.path))),
+        refused=tuple(sorted(refused, key=lambda item: item.path)),
+    )
+
+
+def _walk(source: Path) -> Iterator[Listing]:
+    """What lies right in each folder, each once; those behind links come last."""
     seen: set[tuple[int, int]] = set()
-    folders, linked = [as_given(folder)], list[Path]()
+    folders, linked = [source], list[Path]()
     while folders or linked:
         linked.sort(reverse=True)
         here = folders.pop() if folders else linked.pop()
         if not _is_text(str(here)):
-            refused.append(_refused(here, NOT_TEXT))
+            yield Listing(slides=(), refused=(_refused(here, NOT_TEXT),))
             continue
         try:
             about = here.stat()
@@ -90,18 +112,27 @@ def find_slides(folder: Path) -> Listing:
             inside = _scan(here)
             listing = _slides_in(here, inside)
         except OSError as error:
-            refused.append(_refused(here, f"cannot be listed: {error.strerror}"))
+            why = f"cannot be listed: {error.strerror}"
+            yield Listing(slides=(), refused=(_refused(here, why),))
             continue
-        slides += listing.slides
-        refused += listing.refused
+        yield listing
         folders += inside.folders
         linked += inside.linked
-    times = Counter(slide.name for slide in slides)
-    named = (replace(s, name=s.series) if s.series and times[s.name] > 1 else s for s in slides)
-    return Listing(
-        slides=tuple(sorted(named, key=lambda slide: str(slide.path))),
-        refused=tuple(sorted(refused, key=lambda item: item.path)),
-    )
+
+
+def _torn_series(slides: Iterable[Found]) -> dict[Path, str]:
+    """Of series that lie in several folders, and are no copies: why they are no Slide yet."""
+    places: dict[str, list[Found]] = {}
+    for slide in slides:
+        if slide.series:
+            places.setdefault(slide.series, []).append(slide)
+    torn = [parts for parts in places.values() if len({part.instances for part in parts}) > 1]
+    return {
+        part.path: f"holds a part of the DICOM series {part.series}, and "
+        f"{parts[part is parts[0]].path} another: put all its files in one folder"
+        for parts in torn
+        for part in parts
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,13 +176,17 @@ def _slides_in(here: Path, inside: _Inside) -> Listing:
     no_slides = {id(group): group for group in known.values() if group.reason}.values()
     slides = [Found(path=here / name, name=name[: name.rindex(".")]) for name in plain]
     if len(series) == 1 and not plain and here.name:
-        slides = [Found(path=here, name=here.name, series=series[0].series)]
+        slides = [_found(here, here.name, series[0])]
     else:
-        slides += [Found(path=here / g.names[0], name=g.series, series=g.series) for g in series]
+        slides += [_found(here / group.names[0], group.series, group) for group in series]
     refused = [_refused(here / name, _why_no_file(here / name)) for name in inside.odd]
     refused += [_refused(here / group.names[0], group.said()) for group in no_slides]
     refused += [_refused(s.path, NOT_TEXT) for s in slides if not _is_text(str(s.path))]
     return Listing(slides=tuple(s for s in slides if _is_text(str(s.path))), refused=tuple(refused))
+
+
+def _found(path: Path, name: str, group: dicom.Group) -> Found:
+    return Found(path=path, name=name, series=group.series, instances=group.instances)
 
 
 def _is_plain(name: str) -> bool:
@@ -205,10 +240,10 @@ def slide_files(path: Path) -> list[Path]:
         OSError: a folder of its files cannot be listed.
     """
     why = _why_no_file(path)
-    if why and not path.is_dir():
-        raise SlideUnreadable(f"slide {path.name!r} {why}.")
-    if why:
+    if why == FOLDER:
         return [path / name for name in _only_series(path).names]
+    if why:
+        raise SlideUnreadable(f"slide {path.name!r} {why}.")
     suffix = path.suffix.lower()
     if suffix == ".mrxs":
         return [path, *_mirax_parts(path)]

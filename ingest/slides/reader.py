@@ -14,6 +14,7 @@ import pyvips
 from PIL import Image
 
 from featurestore.errors import SlideRefused, SlideUnreadable
+from ingest.slides.apart import open_apart
 from ingest.slides.canvases import Canvas
 from ingest.slides.files import first_file
 from ingest.slides.grid import strips
@@ -160,11 +161,11 @@ def open_slide(path: Path, *, mpp: float | None = None) -> SlideReader:
         SlideRefused: it has no mpp, a nonsense mpp, or pixels that are not 8-bit colour.
     """
     path = Path(path)
-    file = first_file(path)
     with refusing(path):
+        file = first_file(path)
         directories = read_index(file)
         try:
-            slide = openslide.OpenSlide(str(file))
+            slide = open_apart(file)
         except openslide.OpenSlideUnsupportedFormatError:
             slide = None  # others are damaged: what libvips makes of them is not to be trusted
     if slide is None and file.suffix.lower() not in (".tif", ".tiff"):

@@ -15,8 +15,9 @@ from builders.dicom_series import write_instance, write_series
 from builders.ingest_stores import Here, Recorder, plain, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydicom import dcmread
 
-from featurestore.errors import SlideUnreadable
+from featurestore.errors import ArchiveError, SlideUnreadable
 from featurestore.store import FeatureStore
 from featurestore.types import Tiling
 from ingest.slides import archive, embed
@@ -169,6 +170,9 @@ def test_what_is_no_file_is_refused_with_a_reason_and_nothing_hangs(odd: Path) -
     for name, words in ODD.items():
         assert words in said[name]
         assert repr(name) in said[name]
+    for name in ("pipe.svs", "socket.scn", os.fsdecode(b"caf\xe9.svs")):
+        (row,) = archive.read_archive(odd / name)
+        assert row.refused == said[row.slide_id.rpartition("/")[2]]
     for name in ("pipe.svs", "socket.scn", "device.tif", "nowhere.ndpi", "self.dcm"):
         for touch in (open_slide, fingerprint, slide_files, file_stamp):
             with pytest.raises(SlideUnreadable, match=name):
@@ -205,6 +209,12 @@ def test_a_folder_that_may_not_be_read_is_refused() -> None:
                 os.seteuid(65534)
             assert names(root) == ["x"]
             assert refusals(root) == {"shut": "'shut' cannot be listed: Permission denied."}
+            for path in (root / "shut", root / "shut/x.svs", root / "shut/a.dcm"):
+                with pytest.raises(SlideUnreadable, match="Permission denied"):
+                    fingerprint(path)
+                assert slide_name(path) == path.stem
+            with pytest.raises(ArchiveError, match="Permission denied"):
+                archive.read_archive(root / "shut/x.svs")
         finally:
             if is_root:
                 os.seteuid(0)
@@ -246,6 +256,17 @@ def test_folders_of_one_name_leave_it_to_the_uid(tmp_path: Path) -> None:
         write_series(tmp_path / place, f"1.2.{n}")
     assert names(tmp_path) == ["1.2.0", "1.2.1", "other"]
     assert len(archive.read_archive(tmp_path)) == 3
+
+
+def test_a_series_torn_over_folders_is_refused_and_a_copy_is_not(tmp_path: Path) -> None:
+    for n in range(2):
+        write_instance(tmp_path / f"torn{n}/a.dcm", "1.2.3", seed=n)
+        write_series(tmp_path / f"copy{n}", "1.2.4")
+    assert names(tmp_path) == ["copy0", "copy1"]
+    said = refusals(tmp_path)
+    assert said.keys() == {"torn0", "torn1"}
+    assert f"series 1.2.3, and {tmp_path / 'torn1'} another" in said["torn0"]
+    assert f"series 1.2.3, and {tmp_path / 'torn0'} another" in said["torn1"]
 
 
 def test_instances_without_a_suffix_are_found_by_what_they_hold(tmp_path: Path) -> None:
@@ -450,6 +471,32 @@ def test_a_flat_folder_of_series_is_read_once_and_little_of_each_file(tmp_path: 
         assert slide_name(slide.path) == slide.name
         assert file_stamp(slide.path)[0] > 3 * n_bytes
     assert bytes_read() - before < 3 * n_series * 10_000
+
+
+def test_opening_one_series_of_a_flat_folder_reads_little_of_the_others(
+    tmp_path: Path, shared: Path
+) -> None:
+    """openslide alone would read the header of all 60 files for each of the 20 series."""
+    alone = tmp_path / "alone"
+    shutil.copytree(shared / "data/formats/dicom_full", alone)
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for n in range(20):
+        for name in ("level4.dcm", "label.dcm", "overview.dcm"):
+            instance = dcmread(alone / name)
+            instance.SeriesInstanceUID = f"1.2.3.{n}"
+            instance.save_as(flat / f"{n}-{name}")
+    settle(flat)
+    total = sum(path.stat().st_size for path in flat.iterdir())
+    listed = find_slides(flat).slides
+    before = bytes_read()
+    for slide in listed:
+        with open_slide(slide.path) as reader:
+            assert reader.levels == [(544, 736)]
+    assert bytes_read() - before < 1.2 * total
+    for slide in listed[:1]:
+        with open_slide(slide.path) as reader, open_slide(alone) as other:
+            assert (reader.overview()[0] == other.overview()[0]).all()
 
 
 def test_listing_opens_no_slide(tmp_path: Path) -> None:

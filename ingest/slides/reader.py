@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from ingest.slides.sources import OpenSlideSource, VipsSource, first_line, refusing  # isort: skip
 import numpy as np
-import openslide
-import pyvips
 from PIL import Image
 
-from featurestore.errors import SlideRefused, SlideUnreadable
-from ingest.slides.apart import open_apart
+from featurestore.errors import SlideRefused
 from ingest.slides.canvases import Canvas
 from ingest.slides.files import first_file
 from ingest.slides.grid import strips
-from ingest.slides.mpp import find_mpp
-from ingest.slides.tiff import read_index
+from ingest.slides.mpp import Scale, find_mpp, stated_mpp
+from ingest.slides.sources import Source, open_source, refusing
 
 MOST_ENLARGED = 0.05  # a slide this much coarser than the target is still read
 LEVEL_ENLARGED = 0.01  # a level this much coarser than the target still serves it
@@ -30,8 +25,9 @@ STRIP_TILES = 8  # tiles a read; longer ones are no faster
 class SlideReader:
     """One open Slide. A context manager; `read_tiles` may run once at a time."""
 
-    def __init__(self, path: Path, source: VipsSource | OpenSlideSource, mpp: float):
-        self.path, self.mpp = path, mpp
+    def __init__(self, path: Path, source: Source, scale: Scale) -> None:
+        self.path, self.mpp = path, scale.mpp
+        self.mpp_file, self.mpp_source = scale.mpp_file, scale.source
         self.size_px0: tuple[int, int] = source.levels[0]
         self.levels: list[tuple[int, int]] = source.levels
         self.reader: str = source.name
@@ -88,7 +84,7 @@ class SlideReader:
     def _whole(self, mpp: float) -> np.ndarray:
         """Read the whole slide piece by piece, so that a flat file needs no more memory."""
         width, height = (max(1, round(side * self.mpp / mpp)) for side in self.size_px0)
-        canvas, pitch = self._canvas(mpp)
+        canvas, pitch = self._canvas(mpp, self._source.overview_pitch)
         step = max(8, round(2048 / max(pitch)))
         out = np.empty((height, width, 3), np.uint8)
         for y in range(0, height, step):
@@ -131,66 +127,50 @@ class SlideReader:
             else:
                 yield strip, np.stack([band[:, left : left + tile_px] for left in offsets])
 
-    def _canvas(self, mpp: float) -> tuple[Canvas, tuple[float, float]]:
-        """A canvas on the coarsest level that is fine enough, and its pitch in level pixels."""
+    def _canvas(self, mpp: float, least: float = 1.0) -> tuple[Canvas, tuple[float, float]]:
+        """A canvas on the coarsest level that is fine enough, and its pitch in level pixels.
+
+        Args:
+            mpp: of the canvas.
+            least: pixels of the level that go into one of the canvas, each way.
+        """
         scale = mpp / self.mpp
         width, height = self.size_px0
         pitches = [(scale * w / width, scale * h / height) for w, h in self.levels]
         level = max(
-            (i for i, pitch in enumerate(pitches) if min(pitch) >= 1 - LEVEL_ENLARGED),
+            (i for i, pitch in enumerate(pitches) if min(pitch) >= least * (1 - LEVEL_ENLARGED)),
             key=lambda i: -min(pitches[i]),
             default=0,
         )
-        with refusing(self.path):
+        with refusing(self.path.name):
             return self._source.canvas(level, *pitches[level]), pitches[level]
 
     def _fetch(self, canvas: Canvas, x: int, y: int, width: int, height: int) -> np.ndarray:
-        with refusing(self.path):
+        with refusing(self.path.name):
             return canvas.fetch(x, y, width, height)
 
 
-def open_slide(path: Path, *, mpp: float | None = None) -> SlideReader:
-    """Open a slide with the reader that can decode it: pyvips where it can, openslide otherwise.
+def open_slide(
+    path: Path, *, mpp: float | None = None, fallback_mpp: float | None = None
+) -> SlideReader:
+    """Open a slide with the reader that is sure of its pixels.
 
     Args:
         path: a file, the .mrxs file of a MIRAX slide, or a file or the folder of a DICOM series.
-        mpp: microns per level-0 pixel, over whatever the file says.
+        mpp: microns per pixel by the manifest; wins over what the file states.
+        fallback_mpp: for a slide of which nobody states any.
 
     Raises:
-        SlideUnreadable: no library can decode it.
-        SlideRefused: it has no mpp, a nonsense mpp, or pixels that are not 8-bit colour.
+        SlideUnreadable: it is not there, damaged, or no slide.
+        SlideRefused: it has no mpp, or is not 8-bit colour.
     """
     path = Path(path)
-    with refusing(path):
+    with refusing(path.name):
         file = first_file(path)
-        directories = read_index(file)
-        try:
-            slide = open_apart(file)
-        except openslide.OpenSlideUnsupportedFormatError:
-            slide = None  # others are damaged: what libvips makes of them is not to be trusted
-    if slide is None and file.suffix.lower() not in (".tif", ".tiff"):
-        raise SlideUnreadable(
-            f"slide {path.name!r} cannot be opened: its format is not recognised."
-        )
-    with contextlib.ExitStack() as on_error:
-        if slide is not None:
-            on_error.callback(slide.close)
-        source: VipsSource | OpenSlideSource
-        try:
-            source = VipsSource(file, slide, directories)
-        except pyvips.Error as error:
-            if slide is None:
-                raise SlideUnreadable(
-                    f"slide {path.name!r} cannot be opened: {first_line(error)}."
-                ) from None
-            source = OpenSlideSource(slide, path)
-        on_error.callback(source.close)
-        reader = SlideReader(
-            path,
-            source,
-            find_mpp(path, mpp, slide.properties if slide is not None else {}, source.about),
-        )
-        on_error.pop_all()
-        if slide is not None and not isinstance(source, OpenSlideSource):
-            slide.close()
-        return reader
+    source, properties = open_source(file, path.name)
+    try:
+        scale = find_mpp(path, mpp, fallback_mpp, stated_mpp(properties, source.about))
+        return SlideReader(path, source, scale)
+    except BaseException:
+        source.close()
+        raise

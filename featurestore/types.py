@@ -20,6 +20,7 @@ TargetKind = Literal["fraction", "continuous", "binary"]
 Method = Literal["rules", "ollama", "human"]
 Status = Literal["agreed", "disputed", "unsupported", "single"]
 Qualifier = Literal["<", ">", "~"]
+ReadingOutcome = Literal["stated", "states none", "not read"]
 Specimen = Literal["core", "clot", "aspirate", "other"]
 Stage = Literal["open", "read", "embed", "write"]
 SplitMethod = Literal["time", "random", "folds", "table"]
@@ -214,6 +215,12 @@ class Reading:
     qualifier: Qualifier | None = None
     evidence: str | None = None  # exact piece of the report that carries the figure
     rule: str = ""  # which rule, or which model, gave it
+    outcome: ReadingOutcome = "stated"  # "states none" without a value, unless it says "not read"
+    reason: str = ""  # why there is no value
+
+    def __post_init__(self) -> None:
+        if self.value is None and self.outcome == "stated":
+            object.__setattr__(self, "outcome", "states none")
 
     @property
     def found(self) -> bool:

@@ -16,12 +16,18 @@ MAY = {
     "sql": set(),
 }
 HOMES = {
-    "pyvips": {"ingest/slides/reader.py", "ingest/synthetic/archive.py"},
-    "openslide": {"ingest/slides/reader.py"},
+    "pyvips": set(),
+    "openslide": {
+        "ingest/slides/apart.py",
+        "ingest/slides/openslide_source.py",
+        "ingest/slides/sources.py",
+    },
     "timm": {"ingest/slides/encoders.py"},
     "onnx": {"ingest/slides/encoders.py"},
+    "pydicom": {"ingest/slides/dicom.py"},
     "simplejpeg": {"ingest/slides/jpeg_levels.py"},
-    "tifffile": {"ingest/synthetic/archive.py"},
+    "tifffile": {"ingest/slides/decoders.py", "ingest/synthetic/archive.py"},
+    "imagecodecs": {"ingest/slides/decoders.py"},
     "ollama": {"ingest/labels/ollama.py"},
     "duckdb": {"featurestore/catalog.py"},
     "zarr": {"featurestore/arrays.py"},

@@ -195,9 +195,14 @@ def _labels_of(
         compared = "single"  # what has no evidence confirms nothing
     return [
         Label(
-            **asdict(reading),
             case_id=report.case_id,
             target=target.name,
+            value=reading.value,
+            low=reading.low,
+            high=reading.high,
+            qualifier=reading.qualifier,
+            evidence=reading.evidence,
+            rule=reading.rule,
             method=method,
             status=compared if supported[method] else "unsupported",
             report_hash=report.report_hash,
@@ -205,7 +210,7 @@ def _labels_of(
             prompt_hash=model.prompt_hash if model and method == "ollama" else None,
         )
         for method, (reading, _) in readings.items()
-        if reading.found
+        if reading.value is not None and reading.low is not None and reading.high is not None
     ]
 
 

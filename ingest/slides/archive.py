@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from featurestore.errors import ArchiveError, TrephineError
+from featurestore.errors import ArchiveError, SlideUnreadable, TrephineError
 from featurestore.store import FeatureStore
 from featurestore.types import Tiling
 from ingest.slides import files as slide_files
@@ -55,6 +55,7 @@ class ArchiveSlide:
     age_years: float | None = None
     mpp: float | None = None  # microns per level-0 pixel, over what the file says
     extra: dict[str, str] = field(default_factory=dict)
+    refused: str = ""  # why it is no Slide, where a folder's listing says so
 
     def slide_row(self) -> dict[str, Any]:
         """The columns of table `slides` that come from the manifest."""
@@ -90,13 +91,16 @@ def read_archive(source: Path, *, mpp: float | None = None) -> list[ArchiveSlide
     Raises:
         ArchiveError: nothing is there, a column or value makes no sense, two Slides share a name.
     """
-    if not source.exists():
+    try:
+        there = source.exists()
+    except OSError as error:  # a folder above it is shut
+        raise ArchiveError(f"{source} cannot be read: {error.strerror}.") from None
+    if not there:
         raise ArchiveError(f"{source} does not exist. Give a slide, a folder or a manifest.")
     if source.suffix.lower() in (".csv", ".parquet"):
         found = _read_manifest(source, mpp)
     else:
-        paths = slide_files.find_slides(source) if source.is_dir() else [source]
-        found = [_slide({"path": str(path)}, path.resolve(), "", mpp) for path in paths]
+        found = _list_slides(source, mpp)
     if not found:
         raise ArchiveError(
             f"no slide lies under {source}; looked for {', '.join(sorted(slide_files.SUFFIXES))}."
@@ -127,7 +131,7 @@ class Plan:
     given_up: int  # failed three times: not tried without --retry-failed
     failed_before: int  # of all the above
     missing_mpp: int  # estimated from the opened sample, as all that follow
-    refused: dict[str, str]  # of the opened sample: slide_id to reason
+    refused: dict[str, str]  # of the opened sample, and what is seen unopened: slide_id to reason
     opened: int
     tiles: int
     tiles_per_slide: float
@@ -160,9 +164,9 @@ def plan(
         workers: processes that would read.
         sample: how many Slides to open.
     """
-    sorted_out, todo, failed_before = _sort_out(store, archive, tiling, encoder)
+    sorted_out, todo, refused, failed_before = _sort_out(store, archive, tiling, encoder)
     picks = np.unique(np.linspace(0, len(todo) - 1, min(sample, len(todo))).astype(int))
-    n_tiles, refused = [], {}
+    n_tiles = []
     for slide in (todo[i] for i in picks):
         try:
             with slides.open_slide(slide.path, mpp=slide.mpp) as reader:
@@ -192,7 +196,7 @@ def plan(
         tiles=tiles,
         tiles_per_slide=per_slide,
         store_bytes=round(tiles * (2 * width + 14) + readable * around),
-        slide_bytes=sum(f.stat().st_size for s in todo for f in slide_files.slide_files(s.path)),
+        slide_bytes=sum(slide_files.file_stamp(slide.path)[0] for slide in todo),
         read_bytes=read_bytes,
         hours=hours,
         rates=rates,
@@ -201,8 +205,8 @@ def plan(
 
 def _sort_out(
     store: FeatureStore, archive: Sequence[ArchiveSlide], tiling: Tiling, encoder: str
-) -> tuple[dict[str, int], list[ArchiveSlide], int]:
-    """Count Slides by what an ingest would make of them; list those that it would read."""
+) -> tuple[dict[str, int], list[ArchiveSlide], dict[str, str], int]:
+    """Count Slides by what an ingest would make of them; list what it would read or refuse."""
     rows = {row["slide_id"]: row for row in store.sql("from slides").iter_rows(named=True)}
     by_size: dict[int, list[dict[str, Any]]] = {}
     for known in rows.values():
@@ -218,29 +222,36 @@ def _sort_out(
     names = ("new", "known", "moved", "changed", "lacking", "missing", "given_up")
     counts = dict.fromkeys(names, 0)
     todo: list[ArchiveSlide] = []
+    refused: dict[str, str] = {}
     for slide in archive:
         row = rows.get(slide.slide_id)
-        if not slide.path.exists():
-            counts["missing"] += 1
-            continue
         if attempts.get(str(slide.path), 0) >= MOST_ATTEMPTS:
             counts["given_up"] += 1
             continue
-        same = row if row and is_unchanged(slide, row) else _same_content(slide, by_size)
+        try:
+            if slide.refused:
+                raise SlideUnreadable(slide.refused)
+            if not slide.path.exists():
+                counts["missing"] += 1
+                continue
+            same = row if row and is_unchanged(slide, row) else _same_content(slide, by_size)
+        except (OSError, TrephineError) as error:
+            refused[slide.slide_id] = str(error)
+            continue
         if same and same["slide_key"] in done:
             counts["known"] += 1
             counts["moved"] += str(slide.path) != same["path"]
             continue
         counts["lacking" if same else "changed" if row else "new"] += 1
         todo.append(slide)
-    return counts, todo, sum(str(slide.path) in attempts for slide in archive)
+    return counts, todo, refused, sum(str(slide.path) in attempts for slide in archive)
 
 
 def _same_content(
     slide: ArchiveSlide, by_size: dict[int, list[dict[str, Any]]]
 ) -> dict[str, Any] | None:
     """The known Slide with these bytes and this mpp; reads only files of a known size."""
-    alike = by_size.get(file_stamp(slide.path)[0], [])
+    alike = by_size.get(slide_files.file_stamp(slide.path)[0], [])
     alike = [row for row in alike if slide.mpp in (row["mpp_given"], row["mpp"])]
     mark = slide_files.fingerprint(slide.path) if alike else ""
     return next((row for row in alike if row["fingerprint"] == mark), None)
@@ -258,7 +269,7 @@ def _seconds(rates: dict[str, Any], n_slides: float, tiles: int, workers: int) -
 
 def is_unchanged(slide: ArchiveSlide, row: dict[str, Any]) -> bool:
     """Whether a Slide's file is the one the catalog knows, by path, size, time and given mpp."""
-    size, mtime = file_stamp(slide.path)
+    size, mtime = slide_files.file_stamp(slide.path)
     return (str(slide.path), size, mtime, slide.mpp) == (
         row["path"],
         row["size_bytes"],
@@ -267,10 +278,14 @@ def is_unchanged(slide: ArchiveSlide, row: dict[str, Any]) -> bool:
     )
 
 
-def file_stamp(path: Path) -> tuple[int, int]:
-    """Size in bytes of all files of a Slide, and the newest modification time in nanoseconds."""
-    stats = [file.stat() for file in slide_files.slide_files(path)]
-    return sum(s.st_size for s in stats), max(s.st_mtime_ns for s in stats)
+def _list_slides(source: Path, mpp: float | None) -> list[ArchiveSlide]:
+    """The Slides of a path or folder; then what was refused there, to become failures."""
+    listing = slide_files.find_slides(source)
+    found = [_slide({"slide_id": it.name}, it.path, "", mpp) for it in listing.slides]
+    for item in listing.refused:
+        path = Path(item.path)
+        found.append(replace(_slide({"slide_id": item.path}, path, "", mpp), refused=item.reason))
+    return found
 
 
 def _read_manifest(source: Path, mpp: float | None) -> list[ArchiveSlide]:
@@ -292,12 +307,14 @@ def _read_manifest(source: Path, mpp: float | None) -> list[ArchiveSlide]:
         where = f" in row {number} of {source.name}"
         if "path" not in values:
             raise ArchiveError(f"there is no path{where}.")
-        rows.append(_slide(values, (source.parent / values["path"]).resolve(), where, mpp))
+        rows.append(
+            _slide(values, slide_files.as_given(source.parent / values["path"]), where, mpp)
+        )
     return rows
 
 
 def _slide(values: dict[str, str], path: Path, where: str, mpp: float | None) -> ArchiveSlide:
-    slide_id = values.get("slide_id", path.stem)
+    slide_id = values.get("slide_id") or slide_files.slide_name(path)
     case_id = values.get("case_id", slide_id)
     specimen = values["specimen"].lower() if "specimen" in values else None
     if specimen is not None and specimen not in SPECIMENS:

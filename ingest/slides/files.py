@@ -4,84 +4,316 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from featurestore.errors import SlideUnreadable
+from ingest.slides import dicom
 
-SUFFIXES = frozenset(
-    {".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".dcm", ".scn", ".bif", ".svslide", ".vms", ".vmu"}
-    | {".czi"}
-)
+SUFFIXES = dicom.SUFFIXES | {
+    *(".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide", ".vms", ".vmu"),
+    ".czi",
+}
+MIRAX_PARTS = (".ini", ".dat")
 MIB = 2**20
+NOT_TEXT = "has a name or lies in a folder whose name is not UTF-8: rename it"
+FOLDER = "is a folder"
+ODD = {
+    stat.S_IFDIR: FOLDER,
+    stat.S_IFIFO: "is a pipe, expected a file",
+    stat.S_IFSOCK: "is a socket, expected a file",
+    stat.S_IFCHR: "is a device, expected a file",
+    stat.S_IFBLK: "is a device, expected a file",
+}
 
 
-def is_slide(path: Path) -> bool:
-    """Whether a file's name is that of a slide."""
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """One Slide of a listing."""
+
+    path: Path  # absolute, links kept: a file, or the folder of the one DICOM series in it
+    name: str  # its slide_id, unless a manifest says another
+    series: str = ""  # SeriesInstanceUID, of a DICOM series
+    instances: frozenset[str] = frozenset()  # SOPInstanceUIDs, of a DICOM series
 
 
-def find_slides(folder: Path) -> list[Path]:
-    """Slides under a folder, sorted; of a DICOM series only its first file.
+@dataclass(frozen=True, kw_only=True)
+class Refused:
+    """What is named like a Slide, or may hold some, and is none."""
 
-    The data folder of a MIRAX slide is not entered.
+    path: str  # absolute; bytes that are no UTF-8 are written as \\xff
+    reason: str  # a sentence
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """What lies under a folder; both parts are sorted by path."""
+
+    slides: tuple[Found, ...]
+    refused: tuple[Refused, ...]
+
+
+def as_given(path: Path) -> Path:
+    """The path made absolute: links stay, and `..` goes where that leads to the same file."""
+    short = Path(os.path.abspath(path))  # noqa: PTH100 (resolve follows links)
+    try:
+        return short if ".." not in path.parts or short.samefile(path) else path.absolute()
+    except OSError:
+        return short
+
+
+def find_slides(source: Path) -> Listing:
+    """List the one Slide of a path, or those under a folder, opening no files but DICOM's.
+
+    Linked folders are followed. Each folder is listed once, under its own path rather than a
+    link's: so a loop ends, and a link beside it makes no second Slide of every file. A linked
+    file is a Slide under the link's name. The data folder of a MIRAX slide is not entered.
+
+    A DICOM series is named by its folder, where it is the only Slide right in there and no other
+    Slide has that name, else by its SeriesInstanceUID.
     """
-    found: list[Path] = []
-    for here, folders, names in os.walk(folder):
-        paths = [path for path in map(Path(here).joinpath, sorted(names)) if is_slide(path)]
-        mirax = {path.stem for path in paths if path.suffix.lower() == ".mrxs"}
-        folders[:] = sorted(f for f in folders if f not in mirax and not f.startswith("."))
-        series: set[str] = set()
-        for path in paths:
-            if path.suffix.lower() == ".dcm":
-                uid = _series_uid(path)
-                if uid in series:
-                    continue
-                series.add(uid)
-            found.append(path)
-    return sorted(found)
+    source = as_given(source)
+    why = _why_no_file(source) if _is_text(str(source)) else NOT_TEXT
+    if why and why != FOLDER:
+        return Listing(slides=(), refused=(_refused(source, why),))
+    if not why:
+        return Listing(slides=(Found(path=source, name=slide_name(source)),), refused=())
+    parts = list(_walk(source))
+    slides = [slide for part in parts for slide in part.slides]
+    torn = _torn_series(slides)
+    refused = [item for part in parts for item in part.refused]
+    refused += [_refused(path, why) for path, why in torn.items()]
+    times = Counter(slide.name for slide in slides)
+    named = (replace(s, name=s.series) if s.series and times[s.name] > 1 else s for s in slides)
+    return Listing(
+        slides=tuple(sorted((s for s in named if s.path not in torn), key=lambda s: str(s.path))),
+        refused=tuple(sorted(refused, key=lambda item: item.path)),
+    )
 
 
-def slide_files(path: Path) -> list[Path]:
-    """All files of one slide, by name: a MIRAX folder and a DICOM series have many."""
-    file = first_file(path)
-    suffix = file.suffix.lower()
-    if suffix == ".mrxs":
-        return [file, *sorted(p for p in file.with_suffix("").glob("*") if p.is_file())]
-    if suffix == ".dcm":
-        uid = _series_uid(file)
-        return sorted(
-            p for p in file.parent.iterdir() if p.suffix.lower() == ".dcm" and _series_uid(p) == uid
-        )
-    return [file]
+def _walk(source: Path) -> Iterator[Listing]:
+    """What lies right in each folder, each once; those behind links come last."""
+    seen: set[tuple[int, int]] = set()
+    folders, linked = [source], list[Path]()
+    while folders or linked:
+        linked.sort(reverse=True)
+        here = folders.pop() if folders else linked.pop()
+        if not _is_text(str(here)):
+            yield Listing(slides=(), refused=(_refused(here, NOT_TEXT),))
+            continue
+        try:
+            about = here.stat()
+            if (about.st_dev, about.st_ino) in seen:
+                continue
+            seen.add((about.st_dev, about.st_ino))
+            inside = _scan(here)
+            listing = _slides_in(here, inside)
+        except OSError as error:
+            why = f"cannot be listed: {error.strerror}"
+            yield Listing(slides=(), refused=(_refused(here, why),))
+            continue
+        yield listing
+        folders += inside.folders
+        linked += inside.linked
+
+
+def _torn_series(slides: Iterable[Found]) -> dict[Path, str]:
+    """Of series that lie in several folders, and are no copies: why they are no Slide yet."""
+    places: dict[str, list[Found]] = {}
+    for slide in slides:
+        if slide.series:
+            places.setdefault(slide.series, []).append(slide)
+    torn = [parts for parts in places.values() if len({part.instances for part in parts}) > 1]
+    return {
+        part.path: f"holds a part of the DICOM series {part.series}, and "
+        f"{parts[part is parts[0]].path} another: put all its files in one folder"
+        for parts in torn
+        for part in parts
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Inside:
+    """Entries of one folder that matter here, by name."""
+
+    folders: list[Path] = field(default_factory=list)
+    linked: list[Path] = field(default_factory=list)  # links to folders
+    files: list[str] = field(default_factory=list)  # that are or may be part of a Slide
+    odd: list[str] = field(default_factory=list)  # with such a name, but no regular files
+
+
+def _scan(here: Path) -> _Inside:
+    """Sort the entries of a folder; only links are asked what they lead to."""
+    inside = _Inside()
+    with os.scandir(here) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            suffix = dicom.suffix_of(entry.name)
+            if entry.name.startswith("."):
+                continue
+            try:
+                if entry.is_dir():
+                    (inside.linked if entry.is_symlink() else inside.folders).append(
+                        Path(entry.path)
+                    )
+                elif suffix in SUFFIXES or dicom.may_be_dicom(entry.name):
+                    (inside.files if entry.is_file() else inside.odd).append(entry.name)
+            except OSError:  # a link to itself
+                inside.odd.append(entry.name)
+    mirax = {here / name[:-5] for name in inside.files if name.lower().endswith(".mrxs")}
+    for some in (inside.folders, inside.linked):
+        some[:] = [folder for folder in some if folder not in mirax]
+    return inside
+
+
+def _slides_in(here: Path, inside: _Inside) -> Listing:
+    """Slides right in a folder."""
+    plain = [name for name in inside.files if _is_plain(name)]
+    known = dicom.groups(here) if len(plain) < len(inside.files) else {}
+    series = _series(known)
+    no_slides = {id(group): group for group in known.values() if group.reason}.values()
+    slides = [Found(path=here / name, name=name[: name.rindex(".")]) for name in plain]
+    if len(series) == 1 and not plain and here.name:
+        slides = [_found(here, here.name, series[0])]
+    else:
+        slides += [_found(here / group.names[0], group.series, group) for group in series]
+    refused = [_refused(here / name, _why_no_file(here / name)) for name in inside.odd]
+    refused += [_refused(here / group.names[0], group.said()) for group in no_slides]
+    refused += [_refused(s.path, NOT_TEXT) for s in slides if not _is_text(str(s.path))]
+    return Listing(slides=tuple(s for s in slides if _is_text(str(s.path))), refused=tuple(refused))
+
+
+def _found(path: Path, name: str, group: dicom.Group) -> Found:
+    return Found(path=path, name=name, series=group.series, instances=group.instances)
+
+
+def _is_plain(name: str) -> bool:
+    suffix = dicom.suffix_of(name)
+    return suffix in SUFFIXES and suffix not in dicom.SUFFIXES
+
+
+def _is_text(name: str) -> bool:
+    """Whether the bytes of a name are UTF-8: a catalog keeps no others."""
+    return name.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
+def _refused(path: Path, why: str) -> Refused:
+    shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return Refused(path=shown, reason=f"{shown.rpartition('/')[2]!r} {why}.")
+
+
+def slide_name(path: Path) -> str:
+    """The slide_id of a path that comes without one, as `find_slides` names it."""
+    try:
+        if path.is_dir():
+            return as_given(path).name
+        here = as_given(path).parent
+        known = dicom.groups(here) if dicom.may_be_dicom(path.name) else {}
+        group = known.get(path.name)
+        if group is None or group.reason:
+            return path.stem
+        is_only = len(_series(known)) == 1 and not any(_is_plain(p.name) for p in here.iterdir())
+        return here.name if is_only and here.name else group.series
+    except OSError:
+        return path.stem
 
 
 def first_file(path: Path) -> Path:
-    """The file to open: the path itself, or the first of the one DICOM series in a folder."""
-    if not path.exists():
-        raise SlideUnreadable(f"slide {path.name!r} is not there: {path} does not exist.")
-    if not path.is_dir():
-        return path
-    files = sorted(p for p in path.iterdir() if is_slide(p) and p.suffix.lower() == ".dcm")
-    if len({_series_uid(p) for p in files}) != 1:
-        raise SlideUnreadable(
-            f"slide {path.name!r} is a folder without exactly one DICOM series; name a file in it."
-        )
-    return files[0]
+    """The file of a Slide that a reader opens.
 
-
-def _series_uid(file: Path) -> str:
-    """SeriesInstanceUID (0020,000E) of a DICOM file, or its name where there is none.
-
-    The last one before the picture's description (0028,0002): sequences may name others before.
+    Raises:
+        SlideUnreadable: as `slide_files`.
     """
+    return slide_files(path)[0]
+
+
+def slide_files(path: Path) -> list[Path]:
+    """All files of one Slide, the one to open first, the others by name.
+
+    A MIRAX slide has its folder's, a VMS slide those that its text names, a DICOM series all of
+    its folder with its SeriesInstanceUID.
+
+    Raises:
+        SlideUnreadable: the path is no file or series, or it is known to be no Slide.
+        OSError: a folder of its files cannot be listed.
+    """
+    why = _why_no_file(path)
+    if why == FOLDER:
+        return [path / name for name in _only_series(path).names]
+    if why:
+        raise SlideUnreadable(f"slide {path.name!r} {why}.")
+    suffix = path.suffix.lower()
+    if suffix == ".mrxs":
+        return [path, *_mirax_parts(path)]
+    if suffix in (".vms", ".vmu"):
+        return [path, *_named_in(path)]
+    group = dicom.groups(path.parent).get(path.name) if dicom.may_be_dicom(path.name) else None
+    if group is None:
+        return [path]
+    if group.reason:
+        raise SlideUnreadable(f"slide {path.name!r} {group.reason}.")
+    return [path.with_name(name) for name in group.names]
+
+
+def _why_no_file(path: Path) -> str:
+    """Why a path is no regular file, as the end of a sentence; empty where it is one."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        if path.is_symlink():
+            return f"is a link to {str(path.readlink())!r}, where nothing is"
+        return f"is not there: {path} does not exist"
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    return "" if stat.S_ISREG(mode) else ODD.get(stat.S_IFMT(mode), "is no file")
+
+
+def _series(known: Mapping[str, dicom.Group]) -> list[dicom.Group]:
+    """The groups of a folder that are Slides."""
+    return [group for group in {id(g): g for g in known.values()}.values() if not group.reason]
+
+
+def _only_series(folder: Path) -> dicom.Group:
+    known = dicom.groups(folder)
+    series = _series(known)
+    if len(series) == 1:
+        return series[0]
+    if series:
+        names = ", ".join(repr(group.names[0]) for group in series[:3])
+        why = f"holds {len(series)} DICOM series; name one file of the one that is meant: {names}"
+        why += ", ..." if len(series) > 3 else ""
+    else:
+        why = "is a folder without a DICOM slide; name a slide's file"
+        why += "".join(f"; {name!r} {group.reason}" for name, group in [*known.items()][:1])
+    raise SlideUnreadable(f"slide {folder.name!r} {why}.")
+
+
+def _mirax_parts(file: Path) -> list[Path]:
+    folder = file.with_suffix("")
+    if not (folder / "Slidedat.ini").is_file():
+        raise SlideUnreadable(
+            f"slide {file.name!r} lacks its folder {folder.name!r} with Slidedat.ini and the data "
+            f"files. Copy that folder to {folder}."
+        )
+    parts = (p for p in folder.iterdir() if p.suffix.lower() in MIRAX_PARTS and p.is_file())
+    return sorted(parts)
+
+
+def _named_in(file: Path) -> list[Path]:
+    """The files beside a Hamamatsu text that its lines `key=name` name, whatever the keys."""
     with file.open("rb") as stream:
-        head = stream.read(MIB)
-    head = head[: head.find(b"\x28\x00\x02\x00US")] if b"\x28\x00\x02\x00US" in head else head
-    at = head.rfind(b"\x20\x00\x0e\x00UI")
-    if at < 0:
-        return file.name
-    length = int.from_bytes(head[at + 6 : at + 8], "little")
-    return head[at + 8 : at + 8 + length].strip(b"\x00 ").decode("ascii", "replace")
+        text = stream.read(MIB)
+    names = {os.fsdecode(line.partition(b"=")[2].strip()) for line in text.splitlines()}
+    beside = (file.parent / name for name in names if name != file.name and "/" not in name)
+    return sorted(p for p in beside if os.path.isfile(p))  # noqa: PTH113 (a text may say anything)
+
+
+def file_stamp(path: Path) -> tuple[int, int]:
+    """Size in bytes of all files of a Slide, and the newest modification time in nanoseconds."""
+    stats = [file.stat() for file in slide_files(path)]
+    return sum(about.st_size for about in stats), max(about.st_mtime_ns for about in stats)
 
 
 def fingerprint(path: Path) -> str:

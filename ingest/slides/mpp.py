@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from featurestore.errors import SlideRefused
 
@@ -14,57 +15,106 @@ MPP_RANGE = (0.05, 100.0)
 MOST_UNEQUAL = 0.05  # largest relative difference of mpp in x and y
 
 
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """Microns per pixel of a Slide, and who says so."""
+
+    mpp: float
+    mpp_file: float | None  # by the file; None where it states none, or nonsense
+    source: Literal["manifest", "file", "option"]
+
+
 def find_mpp(
-    path: Path, given: float | None, properties: Mapping[str, str], about: Mapping[str, Any]
-) -> float:
-    """Microns per pixel: as given, else by openslide, OME-XML, Aperio header, TIFF resolution.
+    path: Path,
+    manifest: float | None,
+    option: float | None,
+    stated: tuple[float, float] | None,
+) -> Scale:
+    """Decide on the scale: the manifest's, else the file's, else the option's.
 
     Args:
         path: of the Slide, to name it.
-        given: by the user, over whatever the file says.
-        properties: as openslide names them; empty where it does not open the file.
-        about: fields of libvips: image-description, resolution-unit, xres, yres.
+        manifest: its mpp there.
+        option: for slides that state none; a statement out of all bounds is none.
+        stated: by the file, across and down.
 
     Raises:
         SlideRefused: none of them, or nonsense.
     """
-    pair = (given, given) if given is not None else _stated_mpp(properties, about)
-    if pair is None or pair[0] is None or pair[1] is None:
-        raise SlideRefused(
+    wrong = _fault(path, stated) if stated is not None else None
+    mpp_file = None
+    if stated is not None and wrong is None:
+        x, y = stated
+        mpp_file = x if x == y else math.sqrt(x * y)
+    if manifest is not None:
+        found: tuple[float, Literal["manifest", "file", "option"]] = manifest, "manifest"
+    elif mpp_file is not None:
+        found = mpp_file, "file"
+    elif option is not None and (stated is None or not all(_in_range(v) for v in stated)):
+        found = option, "option"
+    else:
+        raise wrong or SlideRefused(
             f"slide {path.name!r} has no mpp. Add a column mpp to the manifest, or pass --mpp."
         )
-    x, y = pair
-    for value in pair:
-        if not MPP_RANGE[0] <= value <= MPP_RANGE[1]:
-            raise SlideRefused(
-                f"slide {path.name!r} has an mpp of {value:.4g}, expected {MPP_RANGE[0]} to "
-                f"{MPP_RANGE[1]:g}. Add a column mpp to the manifest, or pass --mpp."
-            )
+    if not _in_range(found[0]):
+        raise _out_of_range(path, found[0], found[1])
+    return Scale(mpp=found[0], mpp_file=mpp_file, source=found[1])
+
+
+def _in_range(value: float) -> bool:
+    return MPP_RANGE[0] <= value <= MPP_RANGE[1]
+
+
+def _fault(path: Path, stated: tuple[float, float]) -> SlideRefused | None:
+    """What is wrong with what the file states."""
+    x, y = stated
+    for value in stated:
+        if not _in_range(value):
+            return _out_of_range(path, value, "file")
     if abs(x - y) > MOST_UNEQUAL * min(x, y):
-        raise SlideRefused(
+        return SlideRefused(
             f"slide {path.name!r} has an mpp of {x:.4g} across and {y:.4g} down, expected the same "
-            f"to 5%. Add a column mpp to the manifest, or pass --mpp."
+            f"to 5%. Add a column mpp to the manifest."
         )
-    return x if x == y else math.sqrt(x * y)
+    return None
 
 
-def _stated_mpp(
+def _out_of_range(path: Path, value: float, source: str) -> SlideRefused:
+    advice = {
+        "manifest": "Correct the column mpp of the manifest.",
+        "file": "Add a column mpp to the manifest, or pass --mpp.",
+        "option": "Correct --mpp.",
+    }[source]
+    return SlideRefused(
+        f"slide {path.name!r} has an mpp of {value:.4g} by the {source}, expected {MPP_RANGE[0]} "
+        f"to {MPP_RANGE[1]:g}. {advice}"
+    )
+
+
+def stated_mpp(
     properties: Mapping[str, str], about: Mapping[str, Any]
 ) -> tuple[float, float] | None:
-    """(x, y) from the first source that states both."""
+    """Microns per pixel across and down, from the first source that states both.
+
+    By openslide, OME-XML, Aperio's header, TIFF resolution.
+
+    Args:
+        properties: as openslide names them; empty where it does not open the file.
+        about: of our TIFF reader: description, x_per_mm, y_per_mm.
+    """
     across, down = (properties.get(f"openslide.mpp-{axis}") for axis in "xy")
     if across and down:
         return _numbers(across, down)
-    text = str(about.get("image-description", ""))
+    text = str(about.get("description", ""))
     if "<OME" in text:
         ome = _ome_mpp(text)
         if ome is not None:
             return ome
-    aperio = re.search(r"\|\s*MPP\s*=\s*([0-9.]+)", text)
+    aperio = re.search(r"\|\s*MPP\s*=\s*([0-9.,]+)", text)
     if aperio:
         return _numbers(aperio[1], aperio[1])
-    if about.get("resolution-unit") in ("cm", "in") and about.get("xres") and about.get("yres"):
-        return 1000 / about["xres"], 1000 / about["yres"]  # libvips counts pixels per mm
+    if "x_per_mm" in about and "y_per_mm" in about:
+        return 1000 / about["x_per_mm"], 1000 / about["y_per_mm"]
     return None
 
 
@@ -90,6 +140,6 @@ def _ome_mpp(xml: str) -> tuple[float, float] | None:
 
 def _numbers(x: str, y: str) -> tuple[float, float] | None:
     try:
-        return float(x), float(y)
+        return float(x.replace(",", ".")), float(y.replace(",", "."))
     except ValueError:
         return None

@@ -9,14 +9,19 @@ from typing import BinaryIO
 
 import numpy as np
 
-WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
-SAMPLES, PLANES, TILE_WIDTH, TILE_HEIGHT, TILES, TILE_BYTES = 277, 284, 322, 323, 324, 325
-STRIPS, STRIP_BYTES, CHILDREN, JPEG_TABLES = 273, 279, 330, 347
+KIND, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, BIT_ORDER = 254, 256, 257, 258, 259, 262, 266
+DESCRIPTION, ORIENTATION, SAMPLES, ROWS, PLANES, PREDICTOR = 270, 274, 277, 278, 284, 317
+X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 282, 283, 296
+TILE_WIDTH, TILE_HEIGHT, TILES, TILE_BYTES, STRIPS, STRIP_BYTES = 322, 323, 324, 325, 273, 279
+CHILDREN, EXTRA_SAMPLES, SAMPLE_FORMAT, JPEG_TABLES = 330, 338, 339, 347
 
 _LARGEST = {WIDTH: 2**22, HEIGHT: 2**22, TILE_WIDTH: 2**14, TILE_HEIGHT: 2**14}  # more kills
-_WANTED = {BITS, COMPRESSION, PHOTOMETRIC, SAMPLES, PLANES, JPEG_TABLES, *_LARGEST}
-_WANTED |= {STRIPS, STRIP_BYTES, TILES, TILE_BYTES, CHILDREN}
-_DTYPES = {1: "u1", 3: "u2", 4: "u4", 7: "u1", 13: "u4", 16: "u8", 18: "u8"}
+_WANTED = {KIND, BITS, COMPRESSION, PHOTOMETRIC, BIT_ORDER, DESCRIPTION, ORIENTATION, SAMPLES, ROWS}
+_WANTED |= {PLANES, PREDICTOR, X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT, STRIPS, STRIP_BYTES}
+_WANTED |= {TILES, TILE_BYTES, CHILDREN, EXTRA_SAMPLES, SAMPLE_FORMAT, JPEG_TABLES, *_LARGEST}
+_DTYPES = {1: "u1", 2: "u1", 3: "u2", 4: "u4", 7: "u1", 13: "u4", 16: "u8", 18: "u8"}
+_DTYPES |= {5: "u4"}  # a fraction, as two numbers
+_FRACTION = 5
 _NONE = np.empty(0, np.int64)
 
 
@@ -30,6 +35,21 @@ class Directory:
     def get(self, tag: int, default: int = 0) -> int:
         """The first value of a tag."""
         return int(self.tags[tag][0]) if len(self.tags.get(tag, _NONE)) else default
+
+    def all(self, tag: int) -> list[int]:
+        """All values of a tag; none where it is missing."""
+        return [int(value) for value in self.tags.get(tag, _NONE)]
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """Width and height."""
+        return self.get(WIDTH), self.get(HEIGHT)
+
+    @property
+    def description(self) -> str:
+        """What the writer says of the picture."""
+        text = self.tags.get(DESCRIPTION, _NONE).astype(np.uint8).tobytes()
+        return text.rstrip(b"\0").decode("utf-8", "replace")
 
 
 def read_index(file: Path) -> list[Directory]:
@@ -73,7 +93,7 @@ class _Index:
         for at in range(entries, entries + min(count, 4096) * self._entry_bytes, self._entry_bytes):
             tag, dtype = (int(n) for n in self._numbers(at, 2, "u2"))
             if tag in _WANTED and dtype in _DTYPES:
-                length = self._number(at + 4, self._word)
+                length = self._number(at + 4, self._word) * (2 if dtype == _FRACTION else 1)
                 values = at + 4 + int(self._word[1])
                 if length * int(_DTYPES[dtype][1]) > int(self._word[1]):
                     values = self._number(values, self._word)

@@ -18,6 +18,8 @@ FAT_UM = (
 SPECK_UM = 40.0  # dust is narrower, a piece of tissue that stands alone is not
 STROKE_UM = 80.0  # narrowest stroke of a pen
 WALL = 4  # grey levels by which a wall is darker than what is around it
+FAINT = 10  # grey levels; a lower edge may be noise
+FEW_EDGES = 30  # fewer in a tile do not tell its focus
 DARK = 90  # grey level under which ink may be black
 REACH_UM = 500.0  # no filter looks further: two windows, fat, a speck, and four half strokes
 BLOCK = 16  # pixels
@@ -162,22 +164,34 @@ def tile_scores(
 def blur_scores(tiles: np.ndarray) -> np.ndarray:
     """How far out of focus each tile is: 0 sharp, 1 blurred; from uint8 [k, n, n, 3], float16 [k].
 
-    Compares steps over one pixel with those over four. In a smooth picture they are a quarter, in
-    real marrow in focus at 2 microns per pixel over 0.4, and half of the way between after a
-    Gaussian blur of one pixel. A tile without contrast is not judged and counts as sharp.
+    Only edges are judged, and each by its own height: how much of the rise over four pixels lies
+    in the steepest one. So neither how many cells there are nor how dark they are decides. At 2
+    microns per pixel that is 0.6 on real tissue in focus, 0.5 after a defocus (Gaussian) of 1
+    micron, 0.4 after 2. A tile with few edges is not judged and counts as sharp.
     """
-    grey = tiles[..., 1].astype(np.int16)
-    near = _mean_step(grey, 1)
-    far = _mean_step(grey, min(4, grey.shape[1] - 1))
-    blurred = (0.4 - near / np.maximum(far, 1e-6)) / 0.15
-    return np.where(far < 3, 0.0, np.clip(blurred, 0, 1)).astype(np.float16)
+    blurred = [(0.655 - _steepness(tile)) / 0.333 for tile in tiles]
+    return np.clip(np.array(blurred), 0, 1).astype(np.float16)
 
 
-def _mean_step(grey: np.ndarray, step: int) -> np.ndarray:
-    """Mean difference over a number of pixels, across plus down; int16 [k, n, n] to float64 [k]."""
-    across = np.abs(grey[:, :, step:] - grey[:, :, : grey.shape[2] - step])
-    down = np.abs(grey[:, step:] - grey[:, : grey.shape[1] - step])
-    return across.mean(axis=(1, 2)) + down.mean(axis=(1, 2))
+def _steepness(tile: np.ndarray) -> float:
+    """Share of its edges' height that the steepest of four steps takes, 1 where edges are few."""
+    red, green, blue = _planes(tile)
+    grey = 2 * green.astype(np.int16) + red + blue  # four times the luma
+    steepest = height = count = 0
+    for lines in (grey[::2], np.ascontiguousarray(grey[:, ::2].T)):
+        rise = np.abs(lines[:, 4:] - lines[:, :-4])
+        some = np.bincount(rise[::4].ravel())
+        highest = int(np.searchsorted(some.cumsum(), 0.99 * some.sum()))
+        at = np.flatnonzero(rise > max(highest // 2, 4 * FAINT))
+        row, column = np.divmod(at, max(rise.shape[1], 1))
+        profile = np.stack([lines[row, column + step] for step in range(5)])
+        steps = np.abs(np.diff(profile, axis=0))
+        steep, rises = steps[1:3].max(axis=0), np.abs(profile[4] - profile[0])
+        # an edge on its own: steepest in the middle, and no step leads back
+        edge = (steep >= np.maximum(steps[0], steps[3])) & (5 * rises >= 4 * steps.sum(axis=0))
+        count += int(np.count_nonzero(edge))
+        steepest, height = steepest + int(steep[edge].sum()), height + int(rises[edge].sum())
+    return steepest / height if count >= FEW_EDGES else 1.0
 
 
 def hsv(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -21,7 +21,7 @@ from featurestore.types import Tiling
 from ingest.slides import files as slide_files
 from ingest.slides import reader as slides
 from ingest.slides import tissue
-from ingest.slides.archive import ArchiveSlide, file_stamp
+from ingest.slides.archive import ArchiveSlide
 from ingest.slides.tiling import find_tiles
 
 SILENCE_S = 300.0  # a reader that says nothing for so long hangs
@@ -97,6 +97,9 @@ Message = Measured | Tiles | Done
 
 def read_slide(request: Request) -> Iterator[Message]:
     """Read a Slide: once `Measured`, then `Tiles`, then `Done`."""
+    if request.slide.refused:
+        yield Done(stage="archive", error=SlideUnreadable(request.slide.refused))
+        return
     stage = "open"
     blur = None
     spent = Spent()
@@ -138,7 +141,7 @@ def _since(start: Spent) -> Spent:
 
 def _read(request: Request) -> Iterator[Message]:
     slide, tiling, root = request.slide, request.tiling, request.root
-    size_bytes, mtime_ns = file_stamp(slide.path)
+    size_bytes, mtime_ns = slide_files.file_stamp(slide.path)
     fingerprint = slide_files.fingerprint(slide.path)
     with slides.open_slide(slide.path, mpp=slide.mpp) as reader:
         key = slide_files.slide_key(fingerprint, reader.mpp)

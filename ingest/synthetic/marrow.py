@@ -88,8 +88,7 @@ class Scene:
         blood = self._noise(150) + 0.2 * self._noise(20)
         least = np.quantile(blood[core][::7], 1 - bleeding) if core.any() and bleeding else 9.0
         self._blood = _fixed(40 * (blood - least))
-        marrow = core & (self._bone <= 0) & (self._blood <= 0)
-        self._fat = self._fat_cells(marrow, 1 - cellularity / 100)
+        self._fat = self._fat_cells(self.areas()["marrow"], 1 - cellularity / 100)
         self.n_tiles = self._count_tiles(core)
         self._marrow_px = self._fat_px = 0
 
@@ -103,6 +102,20 @@ class Scene:
     def cellularity(self) -> float | None:
         """Percent: blood-forming area over that and fat, in the bands drawn so far."""
         return 100 * (1 - self._fat_px / self._marrow_px) if self._marrow_px else None
+
+    def areas(self) -> dict[str, np.ndarray]:
+        """Where tissue, bone, blood and marrow with its fat lie.
+
+        Returns:
+            bool [h, w] each, one value for `FIELD_PX` by `FIELD_PX` drawn pixels.
+        """
+        tissue, bone, blood = self._tissue > 0, self._bone > 0, self._blood > 0
+        return {
+            "tissue": tissue,
+            "bone": tissue & bone,
+            "blood": tissue & blood & ~bone,
+            "marrow": tissue & ~bone & ~blood,
+        }
 
     def extent(self, y: int, height: int, step: int) -> tuple[int, int]:
         """Drawn columns that hold tissue in a band, in whole steps; empty glass gives (0, 0)."""

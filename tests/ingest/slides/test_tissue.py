@@ -12,7 +12,7 @@ from PIL import Image
 from ingest.slides import tissue
 from ingest.slides.grid import tile_grid, tile_px0, tile_shares
 from ingest.slides.reader import open_slide
-from ingest.slides.tissue import blur_scores, hsv, is_bright_field, masks, tile_scores
+from ingest.slides.tissue import hsv, is_bright_field, masks, tile_scores
 from ingest.synthetic.marrow import FIELD_PX, SCANNERS_20X, Scanner, Scene
 from ingest.synthetic.textures import Textures
 
@@ -102,7 +102,7 @@ def test_a_hypocellular_core_loses_no_tile(
     overview = np.asarray(Image.fromarray(drawn[..., :3].copy()).reduce(16))
     mask = masks(overview, 8.0).tissue
     coords = tile_grid((width // 2, height // 2), 448.0)  # in microns
-    truth = tile_shares(scene._tissue > 0, coords, 448.0, FIELD_PX * 0.5)
+    truth = tile_shares(scene.areas()["tissue"], coords, 448.0, FIELD_PX * 0.5)
     found = tile_shares(mask, coords, 448.0, 8.0)
     assert np.abs(found - truth).max() < 0.15
     assert not ((truth >= 0.08) & (found < 0.05)).any()
@@ -211,24 +211,3 @@ def test_odd_shapes_do_no_harm(shape: tuple[int, int]) -> None:
         rgb = np.full((*shape, 3), level, np.uint8)
         assert masks(rgb, 8.0).tissue.shape == shape
         assert masks(rgb, 40.0).pen.shape == shape
-
-
-# --- focus
-
-
-def test_blur_grows_with_blur(section: np.ndarray, shared: Path) -> None:
-    from scipy.ndimage import gaussian_filter
-
-    rgb = picture(shared / "data/bone_marrow/core_biopsy_section.png", 2.5, 2.0)
-    tiles = np.stack([rgb[300:524, x : x + 224] for x in range(0, 1600, 224)])
-    scores = [
-        blur_scores(gaussian_filter(tiles.astype(float), (0, s, s, 0)).astype(np.uint8)).mean()
-        for s in (0.01, 1, 2, 4)
-    ]
-    assert scores == sorted(scores)
-    assert scores[0] < 0.05
-    assert 0.3 < scores[1] < 0.7
-    assert scores[2] > 0.8
-    flat = np.full((2, 224, 224, 3), 240, np.uint8)
-    assert blur_scores(flat).tolist() == [0.0, 0.0]
-    assert blur_scores(flat).dtype == np.float16

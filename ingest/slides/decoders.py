@@ -1,0 +1,133 @@
+"""Decode the tiles of a TIFF level, whatever their compression, or say which one it is."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import Protocol
+
+import imagecodecs
+import numpy as np
+import tifffile
+
+from ingest.slides.jpeg_levels import jpeg_decoder
+from ingest.slides.tiff import BIT_ORDER, COMPRESSION, PHOTOMETRIC, PREDICTOR, Directory
+
+RGB = 2  # of the TIFF tag photometric
+_JPEG = (7, 33007, 34892)  # of the TIFF tag compression
+# 33003 leaves open which colours are meant; the decoder of JPEG XR reads over the end of its data
+_UNSURE = (33003, 22610, 34934)
+_JPEG_2000 = (33004, 33005, 34712)
+_HOLE = bytes(256)  # no JPEG 2000 stream has so many zeros, and its decoder reads over them
+_UNPREDICTED = (1, 32773)  # libtiff knows a predictor for neither of none and packbits; others do
+
+
+class Unsupported(ValueError):
+    """No decoder of ours is sure of this file; another library may be."""
+
+
+class Decoder(Protocol):
+    """What makes pixels of one tile's bytes."""
+
+    @property
+    def name(self) -> str:
+        """The library and its version."""
+
+    @property
+    def codec(self) -> str:
+        """The compression."""
+
+    @property
+    def is_misnamed(self) -> bool:
+        """Whether the file calls RGB what is YCbCr."""
+
+    @property
+    def most_scale(self) -> int:
+        """Largest reduction at which it decodes: 1, 2, 4 or 8."""
+
+    def decode(self, data: bytes, out: np.ndarray, scale: int = 1) -> np.ndarray:
+        """One tile, uint8 in the shape of ``out``, which may be written to."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodecDecoder:
+    """Decodes tiles through imagecodecs, which raises where libtiff makes zeros."""
+
+    compression: int
+    is_predicted: bool  # rows are stored as differences
+    is_mirrored: bool  # the bits of each byte are
+    codec: str
+    name: str = f"imagecodecs {imagecodecs.__version__}"
+    is_misnamed: bool = False
+    most_scale: int = 1
+
+    def decode(self, data: bytes, out: np.ndarray, scale: int = 1) -> np.ndarray:
+        """One tile, uint8 [height, width, channels].
+
+        Raises:
+            ValueError: it is damaged, or of another size.
+            RuntimeError: what imagecodecs raises.
+        """
+        decompress = tifffile.TIFF.DECOMPRESSORS[self.compression]
+        if self.compression in tifffile.TIFF.IMAGE_COMPRESSIONS:
+            if self.compression in _JPEG_2000 and _HOLE in data:
+                raise ValueError("a part of it is zeros")
+            pixels = np.asarray(decompress(data))
+            pixels = pixels.reshape((*pixels.shape[:2], -1))
+            if pixels.shape == (*out.shape[:2], 3) and out.shape[2] == 4:
+                out[..., :3], out[..., 3] = pixels, 255  # WebP leaves out an alpha that is opaque
+                return out
+            if pixels.shape != out.shape or pixels.dtype != np.uint8:
+                raise ValueError(f"it has {pixels.shape} pixels of {pixels.dtype}")
+            return pixels
+        if self.is_mirrored:
+            data = bytes(imagecodecs.bitorder_decode(data))
+        whole = decompress(data, out=out.size) if self.compression != 1 else data
+        values = np.frombuffer(np.ascontiguousarray(whole), np.uint8)
+        if len(values) < out.size:
+            raise ValueError(f"it ends after {len(values)} of {out.size} bytes")
+        pixels = values[: out.size].reshape(out.shape)
+        return imagecodecs.delta_decode(pixels, axis=-2) if self.is_predicted else pixels
+
+
+def find_decoder(
+    page: Directory, tile_px: tuple[int, int], channels: int, samples: list[bytes]
+) -> Decoder:
+    """The decoder of a picture's tiles.
+
+    Args:
+        page: what the file says of the picture.
+        tile_px: width and height.
+        channels: in one tile.
+        samples: some of its tiles, of which one may be whole.
+
+    Raises:
+        Unsupported: none is sure of the right pixels.
+    """
+    compression, photometric = page.get(COMPRESSION, 1), page.get(PHOTOMETRIC)
+    codec = str(compression)
+    with contextlib.suppress(ValueError):
+        codec = tifffile.COMPRESSION(compression).name
+    if compression in _JPEG and channels in (1, 3):
+        return jpeg_decoder(page, tile_px, samples)
+    predictor = page.get(PREDICTOR, 1)
+    if (
+        photometric != RGB
+        or compression in (6, *_JPEG, *_UNSURE)
+        or predictor > 2
+        or (predictor == 2 and compression in _UNPREDICTED)
+    ):
+        raise Unsupported(
+            f"its tiles are stored as {codec} with photometric {photometric} and predictor "
+            f"{predictor}, whose right pixels are not sure"
+        )
+    try:
+        tifffile.TIFF.DECOMPRESSORS[compression]
+    except KeyError:
+        raise Unsupported(f"its tiles are stored as {codec}, which no reader here knows") from None
+    return CodecDecoder(
+        compression=compression,
+        is_predicted=predictor == 2,
+        is_mirrored=page.get(BIT_ORDER, 1) == 2,
+        codec=codec,
+    )

@@ -1,0 +1,165 @@
+"""Which DICOM files of a folder are one Slide, told from a few kilobytes of each."""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+MAGIC_AT, MAGIC = 128, b"DICM"
+SUFFIXES = frozenset({".dcm", ".dicom"})
+WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"  # VL Whole Slide Microscopy Image Storage
+BESIDE = frozenset({"LABEL", "OVERVIEW", "THUMBNAIL"})  # third value of Image Type: no level
+MEDIA_CLASS, SYNTAX = 0x00020002, 0x00020010
+IMAGE_TYPE, SOP_CLASS, INSTANCE = 0x00080008, 0x00080016, 0x00080018
+MODALITY, SERIES = 0x00080060, 0x0020000E
+FIRST = 0x00080000
+FRESH_NS = 2 * 10**9  # a folder changed so lately may change again without a new time
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Files of one folder that are one Slide, or that are none for one reason."""
+
+    series: str  # SeriesInstanceUID; empty where none is known
+    names: tuple[str, ...]  # sorted
+    instances: frozenset[str] = frozenset()  # SOPInstanceUIDs
+    reason: str = ""  # why they are no Slide, as the end of a sentence
+
+    def said(self) -> str:
+        """What follows the first name in a sentence that refuses them all."""
+        more = len(self.names) - 1
+        return f"(and {more} more of its series) {self.reason}" if more else self.reason
+
+
+def suffix_of(name: str) -> str:
+    """A file name's suffix in lower case; a Path made for it alone costs five times as much."""
+    dot = name.rfind(".")
+    return name[dot:].lower() if dot > 0 else ""
+
+
+def may_be_dicom(name: str) -> bool:
+    """Whether a file of this name is worth a look: .dcm, no suffix, or a number as UIDs end in."""
+    suffix = suffix_of(name)
+    return suffix in SUFFIXES or not suffix or suffix[1:].isdigit()
+
+
+def groups(folder: Path) -> Mapping[str, Group]:
+    """The DICOM files right in a folder, by name; each header is read once while nothing changes.
+
+    Raises:
+        OSError: the folder cannot be listed.
+    """
+    about = folder.stat()
+    if abs(time.time_ns() - about.st_mtime_ns) < FRESH_NS:
+        return _group(folder)
+    return _group_once(folder, about.st_dev, about.st_ino, about.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=16)
+def _group_once(folder: Path, *_: int) -> Mapping[str, Group]:
+    return _group(folder)
+
+
+def _group(folder: Path) -> Mapping[str, Group]:
+    with os.scandir(folder) as entries:
+        names = sorted(
+            entry.name
+            for entry in entries
+            if not entry.name.startswith(".") and may_be_dicom(entry.name) and _is_file(entry)
+        )
+    alike: dict[tuple[str, str], list[_Header]] = {}
+    for name in names:
+        header = _read_header(folder / name)
+        if header is not None:  # what has no series is told file by file
+            alike.setdefault((header.series or name, header.reason), []).append(header)
+    found: dict[str, Group] = {}
+    for (_, reason), headers in alike.items():
+        if all(header.kind in BESIDE for header in headers):
+            kinds = " and ".join(sorted({header.kind.lower() for header in headers}))
+            reason = reason or f"holds no level of a slide, only its {kinds}"
+        members = tuple(header.name for header in headers)
+        group = Group(
+            series=headers[0].series,
+            names=members,
+            instances=frozenset(header.instance for header in headers),
+            reason=reason,
+        )
+        found |= dict.fromkeys(members, group)
+    return found
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a link that leads to itself
+        return False
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Header:
+    name: str
+    series: str = ""
+    instance: str = ""
+    kind: str = ""  # third value of Image Type: VOLUME, LABEL, OVERVIEW, THUMBNAIL
+    reason: str = ""
+
+
+def _read_header(file: Path) -> _Header | None:
+    """What the file says up to its series; None for a file that neither is nor is named DICOM."""
+    is_named = file.suffix.lower() in SUFFIXES
+    try:
+        with file.open("rb") as stream:
+            start = stream.read(MAGIC_AT + len(MAGIC))
+            if start.startswith(MAGIC, MAGIC_AT):
+                return _parse(file.name, stream)
+            reason = "is no DICOM file: it has no DICM at byte 128" if start else "is empty"
+    except OSError as error:
+        reason = f"cannot be read: {error.strerror}"
+    return _Header(name=file.name, reason=reason) if is_named else None
+
+
+def _parse(name: str, stream: BinaryIO) -> _Header:
+    """What stands behind the magic: how the file is written, then what it is."""
+    from pydicom.filereader import read_dataset  # slow to import, and most archives hold none
+    from pydicom.uid import UID
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about values beyond the standard
+        try:
+            meta = read_dataset(stream, False, True, stop_when=lambda tag, vr, n: tag >> 16 > 2)
+            syntax = UID(str(meta[SYNTAX].value))
+            foreign = f"is written as {syntax.name}, expected Explicit VR Little Endian"
+            if syntax.is_deflated:  # nothing can be read without unpacking all of it
+                return _Header(name=name, reason=foreign)
+            said = read_dataset(
+                stream,
+                syntax.is_implicit_VR,
+                syntax.is_little_endian,
+                stop_when=lambda tag, vr, n: not FIRST <= tag <= SERIES,
+                defer_size=1024,
+                specific_tags=[IMAGE_TYPE, SOP_CLASS, INSTANCE, MODALITY, SERIES],
+            )
+            values: dict[int, Any] = {int(element.tag): element.value for element in said}
+            sort = UID(str(values.get(SOP_CLASS) or meta[MEDIA_CLASS].value))
+            about = sort.name
+        except Exception as error:  # whatever damage makes of a parser
+            what = type(error).__name__
+            return _Header(name=name, reason=f"has a DICOM header that cannot be read ({what})")
+    series, modality = str(values.get(SERIES) or ""), str(values.get(MODALITY) or "SM")
+    flavour = values.get(IMAGE_TYPE) or []
+    reason = ""
+    if sort != WHOLE_SLIDE or modality != "SM":
+        reason = f"is no whole slide but {about}, modality {modality}"
+    elif not series:
+        reason = "has no SeriesInstanceUID (0020,000E)"
+    elif syntax.is_implicit_VR or not syntax.is_little_endian:
+        reason = foreign
+    kind = str(flavour[2]) if not isinstance(flavour, str) and len(flavour) > 2 else ""
+    instance = str(values.get(INSTANCE) or "")
+    return _Header(name=name, series=series, instance=instance, kind=kind, reason=reason)

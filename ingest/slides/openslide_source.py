@@ -1,0 +1,95 @@
+"""Read the levels of a Slide through openslide."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+import openslide
+from PIL import Image
+
+from ingest.slides.canvases import Canvas
+from ingest.slides.pyramid import Glass, find_glass, has_gaps, same_picture
+
+# whose levels openslide takes from any writer: another picture may be among them
+PLAIN_VENDORS = ("aperio", "generic-tiff")
+
+
+class OpenSlideSource:
+    """Everything that openslide opens; one handle serves all threads. It closes the handle."""
+
+    # a coarse level may be coded so that its single pixels are 10 grey levels off on average (SCN):
+    # four of them are averaged where tissue is looked for
+    overview_pitch = 2.0
+
+    def __init__(self, slide: Any) -> None:
+        self._slide = slide
+        self.about: dict[str, Any] = {}
+        vendor = slide.properties.get("openslide.vendor")
+        self.name = f"openslide {openslide.__library_version__} ({vendor})"
+        sizes: list[tuple[int, int]] = [tuple(size) for size in slide.level_dimensions]
+        self._numbers = [0]
+        for number in range(1, len(sizes)):
+            finer = self._numbers[-1]
+            if vendor not in PLAIN_VENDORS or same_picture(
+                functools.partial(self._peek, finer), sizes[finer],
+                functools.partial(self._peek, number), sizes[number],
+            ):  # fmt: skip
+                self._numbers.append(number)
+        self.levels = [sizes[number] for number in self._numbers]
+        for number, (width, height) in zip(self._numbers, self.levels, strict=True):
+            side = min(64, width, height)  # a codec that is missing shows in a corner
+            self._read(number, width - side, height - side, side, side)
+
+    def canvas(self, level: int, pitch_x: float, pitch_y: float) -> Canvas:
+        """A canvas on a level."""
+        read = functools.partial(self._on_glass, self._numbers[level], self.levels[level])
+        return Canvas(read, pitch_x, pitch_y)
+
+    def close(self) -> None:
+        """Close the handle."""
+        self._slide.close()
+
+    @functools.cached_property
+    def _glass(self) -> Glass:
+        return find_glass(functools.partial(self._peek, 0), self.levels[0])
+
+    @functools.cached_property
+    def _has_gaps(self) -> bool:
+        return has_gaps(functools.partial(self._peek, 0), self.levels[0])
+
+    def _read(self, number: int, x: int, y: int, width: int, height: int) -> Any:
+        """Pixels of a level, without openslide's own interpolation: it shifts by fractions.
+
+        openslide takes level-0 positions and divides them by its own mean downsample.
+        """
+        downsample = self._slide.level_downsamples[number]
+        place = (round(x * downsample), round(y * downsample))
+        return self._slide.read_region(place, number, (width, height))
+
+    def _on_glass(
+        self, number: int, size: tuple[int, int], x: int, y: int, width: int, height: int
+    ) -> np.ndarray:
+        """Pixels as uint8 [height, width, 3]; beyond the level its edge goes on."""
+        inside = (max(min(width, size[0] - x), 0), max(min(height, size[1] - y), 0))
+        if min(x, y) < 0 or not all(inside):
+            raise ValueError(f"({x}, {y}) px lies outside a level of {size} px")
+        rgba = self._read(number, x, y, *inside)
+        alpha = rgba.getchannel("A")
+        pixels = np.asarray(rgba.convert("RGB"))
+        if self._has_gaps or alpha.getextrema()[0] < 255:
+            laid = Image.new("RGB", rgba.size, tuple(self._glass.colour.tolist()))
+            laid.paste(rgba, mask=alpha)
+            pixels = self._glass.fill(np.asarray(laid))
+        rest = ((0, height - inside[1]), (0, width - inside[0]), (0, 0))
+        return np.pad(pixels, rest, mode="edge") if inside != (width, height) else pixels
+
+    def _peek(
+        self, number: int, x: int, y: int, width: int, height: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        try:
+            rgba = np.asarray(self._read(number, x, y, width, height))
+        except openslide.OpenSlideError as error:
+            raise ValueError(str(error)) from None
+        return rgba[..., :3], rgba[..., 3] == 255

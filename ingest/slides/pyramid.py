@@ -1,0 +1,120 @@
+"""What the levels of a Slide have in common: one picture, on one glass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+Size = tuple[int, int]
+Peek = Callable[[int, int, int, int], tuple[np.ndarray, np.ndarray]]
+"""Of a level: x, y, width, height to pixels, uint8 [h, w, 3], and which are stored, bool [h, w]."""
+
+WINDOW = 64  # pixels
+ACROSS = 6  # windows to look through, each way
+TELLING = 6  # windows with most in them, which are compared
+BLOCKS = 4  # a window is compared as so many means each way: how it was shrunk does not matter
+CLUSTER = 16  # grey levels under the brightest that still are glass
+OVER = 3  # grey levels over glass that its noise has
+
+
+def is_coarser(level: Size, base: Size) -> bool:
+    """Whether a picture may be another one at a coarser scale, by its size."""
+    across, down = base[0] / level[0], base[1] / level[1]
+    return across >= 1.5 and abs(across - down) / across < 0.005 + 1.5 / min(level)
+
+
+def same_picture(fine: Peek, fine_px: Size, coarse: Peek, coarse_px: Size) -> bool:
+    """Whether a picture is another one at a coarser scale, by what it shows.
+
+    Where most is to be seen on the coarse one, the means of a few blocks differ by little, against
+    how they differ among each other. What cannot be decoded is not compared: it is refused when it
+    is asked for.
+    """
+    seen = []
+    for x, y, width, height in _windows(coarse_px):
+        pixels, stored = _tried(coarse, x, y, width, height)
+        if stored.all():
+            seen.append((float(pixels.std(axis=(0, 1)).sum()), (x, y), pixels))
+    ours, theirs = [], []
+    across, down = fine_px[0] / coarse_px[0], fine_px[1] / coarse_px[1]
+    for _, (x, y), pixels in sorted(seen, key=lambda item: -item[0])[:TELLING]:
+        height, width = pixels.shape[:2]
+        left, right = round(x * across), min(round((x + width) * across), fine_px[0])
+        top, bottom = round(y * down), min(round((y + height) * down), fine_px[1])
+        below, stored = _tried(fine, left, top, right - left, bottom - top)
+        if stored.all():
+            ours.append(_means(pixels))
+            theirs.append(_means(below))
+    if not ours:
+        return True
+    apart = np.abs(np.concatenate(ours) - np.concatenate(theirs)).mean()
+    content = np.concatenate(theirs)
+    return bool(apart < 3 + 0.25 * np.abs(content - content.mean(axis=(0, 1))).mean())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Glass:
+    """What a slide shows where nothing is stored."""
+
+    colour: np.ndarray  # uint8 [3]
+    is_bright: bool  # bright field: nothing is brighter than bare glass
+
+    def fill(self, pixels: np.ndarray) -> np.ndarray:
+        """Take for glass what is brighter than it, uint8 [h, w, 3].
+
+        Scanners paint what is not stored white on the coarser levels. White beside tinted glass
+        would be the glass, and the glass a stain.
+        """
+        if not self.is_bright or (self.colour >= 255 - OVER).all():
+            return pixels
+        painted = np.asarray((pixels > self.colour + OVER).all(axis=2))
+        return np.where(painted[..., None], self.colour, pixels) if painted.any() else pixels
+
+
+def has_gaps(peek: Peek, size_px: Size) -> bool:
+    """Whether some of a level is not stored, as far as a look here and there tells."""
+    return any(not _tried(peek, x, y, 8, 8)[1].all() for x, y, _, _ in _windows(size_px, 12))
+
+
+def find_glass(peek: Peek, size_px: Size) -> Glass:
+    """The glass of a slide, by the brightest of level 0 that is stored."""
+    found = []
+    for window in _windows(size_px, 24):
+        pixels, stored = _tried(peek, *window)
+        found.append(pixels[stored])
+    pixels = np.concatenate(found)
+    if not len(pixels):
+        return Glass(colour=np.full(3, 255, np.uint8), is_bright=False)
+    top = np.percentile(pixels, 99, axis=0)
+    bright = pixels[(pixels >= top - CLUSTER).all(axis=1)]
+    is_bright = top.min() >= 128 and len(bright) > 0
+    colour = np.median(bright if is_bright else pixels, axis=0)
+    return Glass(colour=np.rint(colour).astype(np.uint8), is_bright=is_bright)
+
+
+def _windows(size_px: Size, count: int = ACROSS) -> Iterator[tuple[int, int, int, int]]:
+    """x, y, width and height of windows spread over a picture."""
+    width, height = (min(WINDOW, side) for side in size_px)
+    xs, ys = (
+        np.unique(np.linspace(0, side - window, min(count, -(-side // window))).astype(int))
+        for side, window in zip(size_px, (width, height), strict=True)
+    )
+    return ((x, y, width, height) for y in ys.tolist() for x in xs.tolist())
+
+
+def _tried(peek: Peek, x: int, y: int, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels, and which are stored: none of what cannot be decoded."""
+    try:
+        return peek(x, y, width, height)
+    except (ValueError, OSError):
+        return np.zeros((height, width, 3), np.uint8), np.zeros((height, width), bool)
+
+
+def _means(pixels: np.ndarray) -> np.ndarray:
+    """Means of a few blocks, float [blocks, blocks, 3]."""
+    return np.asarray(
+        Image.fromarray(pixels).resize((BLOCKS, BLOCKS), Image.Resampling.BOX), np.float64
+    )

@@ -77,18 +77,19 @@ class Scene:
         self._um = FIELD_PX * drawn_mpp  # of a field value
         self._colours = _colours(rng, scanner)
         self._offsets = rng.integers(0, TEXTURE_PX, (8, 2))
-        self._tissue = self._outline(n_tiles, margin_um, pieces, clot)
-        self._bone = self._trabeculae(self._tissue > 0, 0 if clot else rng.uniform(0.6, 1.5))
-        hard = np.minimum(self._bone, self._tissue + np.int16(40 * UNIT))  # bone does not fray
-        self._tissue = np.maximum(self._tissue, hard)
-        core = self._tissue > 0
+        # signed distances in 1/16 micron, positive inside, int16
+        self.tissue = self._outline(n_tiles, margin_um, pieces, clot)
+        self.bone = self._trabeculae(self.tissue > 0, 0 if clot else rng.uniform(0.6, 1.5))
+        hard = np.minimum(self.bone, self.tissue + np.int16(40 * UNIT))  # bone does not fray
+        self.tissue = np.maximum(self.tissue, hard)
+        core = self.tissue > 0
         mix = self._noise(110)
         self._mix = _fixed(10 * mix)
         bleeding = rng.uniform(0.3, 0.5) if clot else rng.choice([0, rng.uniform(0.01, 0.08)])
         blood = self._noise(150) + 0.2 * self._noise(20)
         least = np.quantile(blood[core][::7], 1 - bleeding) if core.any() and bleeding else 9.0
-        self._blood = _fixed(40 * (blood - least))
-        marrow = core & (self._bone <= 0) & (self._blood <= 0)
+        self.blood = _fixed(40 * (blood - least))
+        marrow = core & (self.bone <= 0) & (self.blood <= 0)
         self._fat = self._fat_cells(marrow, 1 - cellularity / 100)
         self.n_tiles = self._count_tiles(core)
         self._marrow_px = self._fat_px = 0
@@ -96,7 +97,7 @@ class Scene:
     @property
     def size_px(self) -> tuple[int, int]:
         """Drawn width and height; multiples of 256."""
-        height, width = self._tissue.shape
+        height, width = self.tissue.shape
         return width * FIELD_PX, height * FIELD_PX
 
     @property
@@ -107,7 +108,7 @@ class Scene:
     def extent(self, y: int, height: int, step: int) -> tuple[int, int]:
         """Drawn columns that hold tissue in a band, in whole steps; empty glass gives (0, 0)."""
         rows = slice(y // FIELD_PX, (y + height) // FIELD_PX)
-        at = np.flatnonzero((self._tissue[rows] > -2 * UNIT).any(axis=0)) * FIELD_PX
+        at = np.flatnonzero((self.tissue[rows] > -2 * UNIT).any(axis=0)) * FIELD_PX
         return (at[0] // step * step, (at[-1] // step + 1) * step) if at.size else (0, 0)
 
     def draw(self, x: int, y: int, width: int, height: int) -> np.ndarray:
@@ -117,11 +118,11 @@ class Scene:
         ]
         texture, fills = self._textures, self._textures.fills
         ink = window(texture.glass, x, y, width, height).copy()
-        tissue = _above(self._tissue, area, 0)
+        tissue = _above(self.tissue, area, 0)
         if not np.any(tissue):
             return self._colours.take(ink)
-        bone = _above(self._bone, area, 0)
-        blood = _above(self._blood, area, 0) & ~bone
+        bone = _above(self.bone, area, 0)
+        blood = _above(self.blood, area, 0) & ~bone
         cells = np.broadcast_to(tissue & ~bone & ~blood, ink.shape)
         fat = _magnified(self._fat, area)
         space = cells & (fat > 0)
@@ -137,7 +138,7 @@ class Scene:
         np.copyto(ink, WALL, where=space & (fat < WALL_UM * UNIT))
         if np.any(bone):
             dx, dy = self._offsets[-1]
-            layers = _LAMELLAE.take(_magnified(self._bone, area) >> 2, mode="clip")
+            layers = _LAMELLAE.take(_magnified(self.bone, area) >> 2, mode="clip")
             layers += window(texture.bone, x + dx, y + dy, width, height)
             np.copyto(ink, layers, where=tissue & bone)
         return self._colours.take(ink)

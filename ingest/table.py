@@ -12,8 +12,13 @@ from typing import TYPE_CHECKING, Any
 from featurestore.errors import CohortError, ConfigError, TrephineError
 from featurestore.fields import check, setting
 from featurestore.types import Target
-from ingest.cells import Cells, Column, Faults, is_missing, values_of
+from ingest.cells import Cells, Faults, values_of
+from ingest.cells import Column as Column
+from ingest.cells import column_of as column_of
+from ingest.cells import is_missing as is_missing
+from ingest.sheets import SUFFIXES as SUFFIXES
 from ingest.sheets import Rows, read_sheet, shown
+from ingest.sheets import decode as decode
 
 if TYPE_CHECKING:
     import polars as pl

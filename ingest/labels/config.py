@@ -17,18 +17,25 @@ LEAST_CONTEXT = 2_048  # tokens: instructions and answer alone take most of it
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelConfig:
-    """Who reads the reports, and what is kept of them."""
+class ParserConfig:
+    """Who reads the reports."""
 
     parser: Parser = setting(
         "ollama", "Who reads the reports: a language model, our rules, or both compared."
     )
-    keep_evidence: bool = setting(
-        True, "Keep the quoted piece of the report in the store.", option="evidence"
-    )
 
     def __post_init__(self) -> None:
         check(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelConfig(ParserConfig):
+    """What is labelled, who reads the reports, and what is kept of them."""
+
+    target: str = setting("cellularity", "What is labelled.")
+    keep_evidence: bool = setting(
+        True, "Keep the quoted piece of the report in the store.", option="evidence"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,15 +4,53 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from featurestore import FeatureStore
 from featurestore.types import Failure, Label, Progress, Reading, Report, Target
-from ingest.labels.config import OllamaConfig, Parser
+from ingest.labels.config import LabelConfig, OllamaConfig, Parser
 from ingest.labels.labels import Known, LabelBatch, make_labels
 from ingest.labels.ollama import Answered, answer_key
+from ingest.labels.reports import read_label_table, read_reports
+from ingest.labels.scores import LabelSummary, summarise
+from ingest.table import TableConfig
 
 
 def label_reports(
+    store: FeatureStore,
+    path: Path,
+    config: LabelConfig,
+    ollama_config: OllamaConfig,
+    table: TableConfig | None = None,
+    *,
+    progress: Progress | None = None,
+) -> LabelSummary:
+    """Give the store Labels from a table, or a folder, of Reports; see `record_reports`."""
+    file, target = read_reports(path, table), Target(name=config.target)
+    batch = record_reports(
+        store,
+        file.reports,
+        target=target,
+        parser=config.parser,
+        ollama_config=ollama_config,
+        keep_evidence=config.keep_evidence,
+        progress=progress,
+    )
+    return summarise(store, batch, target, file)
+
+
+def label_table(
+    store: FeatureStore, path: Path, config: LabelConfig, table: TableConfig | None = None
+) -> LabelSummary:
+    """Give the store the values of a table as Labels of method human."""
+    target = Target(name=config.target)
+    labels = read_label_table(path, target, table)
+    record_labels(store, labels, target)
+    batch = LabelBatch(labels=labels, failures=[], no_figure=[], answered=[], n_known=0)
+    return summarise(store, batch, target)
+
+
+def record_reports(
     store: FeatureStore,
     reports: Sequence[Report],
     *,

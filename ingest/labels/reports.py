@@ -11,9 +11,16 @@ from typing import Any
 
 from featurestore.errors import LabelError, ReportError
 from featurestore.types import Label, Report, Target
-from ingest.cells import Column, column_of, is_missing
-from ingest.sheets import decode
-from ingest.table import Row, Table, TableConfig, read_table
+from ingest.table import (
+    Column,
+    Row,
+    Table,
+    TableConfig,
+    column_of,
+    decode,
+    is_missing,
+    read_table,
+)
 
 CASE = (  # what others call case_id
     "case",

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from featurestore import FeatureStore
-from featurestore.types import Report, Target
 from ingest.labels.recording import record_labels
-from ingest.labels.reports import read_label_table
+from ingest.labels.reports import read_label_table, read_reports
 from ingest.table import TableConfig
 
 EXCERPT_CHARACTERS = 240  # either side of the evidence
@@ -58,15 +56,27 @@ class ReviewImport:
 
 
 def export_review(
-    store: FeatureStore, path: Path, target: Target, reports: Sequence[Report] = ()
+    store: FeatureStore,
+    path: Path,
+    target: str = "cellularity",
+    reports: Path | None = None,
+    config: TableConfig | None = None,
 ) -> ReviewExport:
     """Write the Labels that need a person to a CSV with an empty column value.
 
     An excerpt of the Report stands beside where its hash is that of the Label: the CSV holds health
     data then.
+
+    Args:
+        store: whose Labels.
+        path: of the CSV.
+        target: name of what is labelled.
+        reports: the table or folder that the Labels were read from.
+        config: how that table is read.
     """
-    texts = {report.report_hash: report.text for report in reports}
-    rows = store.named("named/labels_to_review", {"target": target.name})
+    found = read_reports(reports, config).reports if reports else []
+    texts = {report.report_hash: report.text for report in found}
+    rows = store.named("named/labels_to_review", {"target": store.target(target).name})
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
         writer.writeheader()
@@ -76,11 +86,12 @@ def export_review(
 
 
 def import_review(
-    store: FeatureStore, path: Path, target: Target, config: TableConfig | None = None
+    store: FeatureStore, path: Path, target: str = "cellularity", config: TableConfig | None = None
 ) -> ReviewImport:
     """Take the values a person filled in as Labels of method human, which win."""
-    labels = read_label_table(path, target, config, skip_empty=True)
-    record_labels(store, labels, target)
+    about = store.target(target)
+    labels = read_label_table(path, about, config, skip_empty=True)
+    record_labels(store, labels, about)
     return ReviewImport(n=len(labels))
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from featurestore import FeatureStore, best_of
 from featurestore.types import Label, Progress, Reading, Report, Target
-from ingest.labels.config import OllamaConfig, Parser
+from ingest.labels.config import OllamaConfig, Parser, ParserConfig
 from ingest.labels.labels import LabelBatch, make_labels
-from ingest.labels.reports import ReportFile
+from ingest.labels.reports import ReportFile, read_gold
 from ingest.table import Strangers, strangers
 
 RIGHT_POINTS = 0.5  # a reading this near to the gold value is right
@@ -171,6 +172,14 @@ def evaluate(
         by_tag={tag: _score([row for row in rows if tag in row["tags"]]) for tag in tags},
         errors=[row for row in rows if not row["right"]],
     )
+
+
+def evaluate_file(
+    path: Path, config: ParserConfig, ollama_config: OllamaConfig, progress: Progress | None = None
+) -> Evaluation:
+    """Measure a parser on a table of gold values."""
+    gold = read_gold(path)
+    return evaluate(gold, config.parser, ollama_config=ollama_config, progress=progress)
 
 
 _Given = tuple[Reading | Label | None, str | None, str | None]  # to use; status; why it failed

@@ -18,10 +18,12 @@ from hypothesis import strategies as st
 
 from featurestore.errors import CohortError, ConfigError
 from featurestore.types import Case, Slide, Target
-from ingest.cells import Column, column_of, is_missing
 from ingest.table import (
+    Column,
     Table,
     TableConfig,
+    column_of,
+    is_missing,
     read_split,
     read_table,
     read_truth,

@@ -19,7 +19,7 @@ import sql
 from featurestore import FeatureStore
 from featurestore.types import Report, Target, now
 from ingest.labels import recording as labelling
-from ingest.labels.config import OllamaConfig
+from ingest.labels.config import LabelConfig, OllamaConfig
 from ingest.labels.reports import read_label_table
 
 TARGET = Target()
@@ -53,7 +53,7 @@ def store(tmp_path: Path) -> FeatureStore:
 
 def label(store: FeatureStore, names: str, parser: str, url: str = "", **more: object):
     config = OllamaConfig(host=url or None, busy_retries=0, backoff_s=0.01)
-    return labelling.label_reports(
+    return labelling.record_reports(
         store,
         reports(names),
         target=TARGET,
@@ -198,3 +198,20 @@ def test_an_amended_report_changes_what_is_known_not_what_was(
     text = sql.read("named/labels_as_of")
     values = [store.sql(text, {"as_of": day})["value"].to_list() for day in (between, "2101-01-01")]
     assert values == [[40.0], [90.0]]
+
+
+def test_a_table_of_reports_and_one_of_values_are_labelled_and_summed_up(
+    store: FeatureStore, tmp_path: Path
+) -> None:
+    file = tmp_path / "reports.jsonl"
+    rows = [{"case_id": case, "text": text} for case, text in TEXTS.items()]
+    file.write_text("\n".join(map(json.dumps, [*rows, {"case_id": "C9"}])))
+    config = LabelConfig(parser="rules")
+    found = labelling.label_reports(store, file, config, OllamaConfig())
+    assert (found.counts, found.n_no_figure, found.n_empty) == ({"rules/single": 3}, 1, 1)
+    table = tmp_path / "values.csv"
+    table.write_text("case_id;value\nC1;45,5\nC3;10\n")
+    taken = labelling.label_table(store, table, config)
+    assert (taken.counts, taken.n_values) == ({"human/single": 2}, 2)
+    best = store.sql("select case_id, value from best_labels order by all").rows()
+    assert best == [("C1", 45.5), ("C2", 60.0), ("C3", 10.0), ("C4", 80.0)]

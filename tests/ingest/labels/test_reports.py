@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from featurestore.errors import LabelError, ReportError
 from featurestore.types import Report, Target
 from ingest.labels.reports import read_gold, read_label_table, read_reports
-from ingest.sheets import decode
+from ingest.table import decode
 
 TEXT = 'Core: "50–60%" cellular,\nGröße 14 mm; no fibrosis.'
 ROWS = [

@@ -13,12 +13,12 @@ from featurestore import FeatureStore, best_of
 from featurestore.fields import to_json
 from featurestore.types import Case, Label, Reading, Target
 from ingest.labels import rules as label_rules
-from ingest.labels.config import OllamaConfig
+from ingest.labels.config import OllamaConfig, ParserConfig
 from ingest.labels.labels import LabelBatch
 from ingest.labels.ollama import Failure
 from ingest.labels.recording import record_labels
 from ingest.labels.reports import read_reports
-from ingest.labels.scores import evaluate, summarise
+from ingest.labels.scores import evaluate, evaluate_file, summarise
 
 NULL = Reading(value=None, low=None, high=None, rule="none")
 
@@ -192,3 +192,11 @@ def test_evaluate_the_rules_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     gold = [{"id": "1", "text": "40 %", "value": 40}, {"id": "2", "text": "50 %", "value": 50}]
     found = evaluate(gold)
     assert (found.accuracy, found.wrong, found.errors[0]["status"]) == (0.5, 0, "unsupported")
+
+
+def test_evaluate_a_file_of_gold_values(tmp_path: Path) -> None:
+    gold = [{"id": "1", "text": "Core biopsy: cellularity 40%.", "value": 40, "tags": ["easy"]}]
+    path = tmp_path / "gold.jsonl"
+    path.write_text("\n".join(map(json.dumps, gold)))
+    found = evaluate_file(path, ParserConfig(parser="rules"), OllamaConfig())
+    assert (found.n, found.accuracy, found.by_tag["easy"]["n"]) == (1, 1.0, 1)

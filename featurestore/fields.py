@@ -133,7 +133,8 @@ def arguments_of(config: Any) -> list[str]:
         elif isinstance(value, bool):
             words.append(f"--{name_of(one)}" if value else f"--no-{name_of(one)}")
         else:
-            words += [f"--{name_of(one)}", str(value)]
+            for each in value if isinstance(value, tuple) else (value,):
+                words += [f"--{name_of(one)}", str(each)]
     return words
 
 

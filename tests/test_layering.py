@@ -31,6 +31,7 @@ HOMES = {
     "ollama": {"ingest/labels/ollama.py"},
     "duckdb": {"featurestore/catalog.py"},
     "zarr": {"featurestore/arrays.py"},
+    "fastexcel": {"ingest/sheets.py"},
     "h5py": {"featurestore/exchange.py"},
     "ray": {"ingest/slides/engines.py"},
     "click": {"cli.py"},

@@ -2,46 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from featurestore.errors import ConfigError
-from featurestore.types import Method, Qualifier, Reading, Report, Status, Target, content_id
+from featurestore.types import Label, Method, Progress, Reading, Report, Status, Target
 from ingest.labels import ollama as label_ollama
 from ingest.labels import rules as label_rules
+from ingest.labels.config import OllamaConfig, Parser
 from ingest.labels.evidence import is_supported
-from ingest.labels.ollama import Answered, Failure, OllamaConfig, Outcome
+from ingest.labels.ollama import Answered, Failure, Outcome
 
-Parser = Literal["rules", "ollama", "both"]
-Progress = Callable[[int, int], None]
 Known = tuple[Reading, bool]  # an answer, and whether its quote, now dropped, stood in the report
 AGREE_POINTS = 5.0  # two parsers this near to each other agree
 PART = 1_024  # reports that need no answer, recorded together
-
-
-@dataclass(frozen=True, kw_only=True)
-class Label:
-    """One value of a Target for one Case, who gave it, and the quote that carries it."""
-
-    case_id: str
-    target: str
-    value: float
-    low: float
-    high: float
-    method: Method
-    status: Status
-    qualifier: Qualifier | None = None
-    evidence: str | None = None
-    report_hash: str | None = None  # null where a person gave the value
-    rule: str = ""  # the rule, or the model's name
-    model_digest: str | None = None
-    prompt_hash: str | None = None
-
-    @property
-    def label_id(self) -> str:
-        """The same Label given twice has the same id."""
-        return content_id(asdict(self))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +52,7 @@ def make_labels(
         known: answers, null ones too, by `label_ollama.answer_key`; those are never asked again.
         on_part: called with what comes of each answer as it arrives, and of the Reports that need
             none in parts: what it saves outlives a crash.
-        progress: called with (reports done, reports in all).
+        progress: as `featurestore.types.Progress`; counts Reports.
 
     Raises:
         ConfigError: the parser does not know the Target.
@@ -102,7 +77,7 @@ def make_labels(
         on_part(parts[-1])
         n_done += len(some)
         if progress:
-            progress(n_done, len(reports))
+            progress(n_done, len(reports), "")
 
     ready: list[Report] = []
     to_ask: dict[str, list[Report]] = {}  # by report hash: each text is asked about once
@@ -222,18 +197,3 @@ def _compare(values: Sequence[float | None]) -> Status:
     if first is None or second is None:
         return "disputed"
     return "agreed" if abs(first - second) <= AGREE_POINTS else "disputed"
-
-
-def best_labels(labels: Iterable[Label]) -> dict[str, Label]:
-    """The Label to use of each Case: human, then agreed, then ollama, then rules; one Target.
-
-    Disputed and unsupported ones are never used; of two agreed ones, the model's is.
-    """
-    best: dict[str, Label] = {}
-    by_trust = sorted(
-        (label for label in labels if label.status in ("agreed", "single")),
-        key=lambda it: (it.method != "human", it.status != "agreed", it.method != "ollama"),
-    )
-    for label in by_trust:
-        best.setdefault(label.case_id, label)
-    return best

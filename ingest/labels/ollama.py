@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import json
-import os
-import urllib.parse
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal, TypeVar
 
 import httpx  # what the client raises on a time-out
 import ollama
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
-from featurestore.errors import ConfigError, OllamaError
+from featurestore.errors import OllamaError
 from featurestore.types import Qualifier, Reading, Report, Target, content_id
+from ingest.labels.config import OllamaConfig, server_url
 from ingest.labels.evidence import carries
 
 ANSWER_TOKENS = 512  # one quote and five short fields
@@ -90,53 +87,6 @@ class Answer(BaseModel):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OllamaConfig:
-    """Which model reads, where, and how patiently."""
-
-    model: str = "llama3.1:70b"
-    host: str | None = None  # default: the variable OLLAMA_HOST, else 127.0.0.1:11434
-    timeout_s: float = 600.0  # of one answer; the first waits for the model to load
-    concurrency: int = 4  # near the server's OLLAMA_NUM_PARALLEL
-    seed: int = 0
-    temperature: float = 0.0
-    num_ctx: int | None = None  # tokens; default: the smallest of CONTEXTS that holds the report
-    allow_remote: bool = False  # reports are health data: they stay on this machine
-    prompt_file: Path | None = None  # replaces INSTRUCTIONS; the fence around the report stays
-    busy_retries: int = 6
-    backoff_s: float = 1.0  # before the first retry; doubles each time
-
-    def __post_init__(self) -> None:
-        if not self.model.strip() or self.timeout_s <= 0 or self.concurrency < 1:
-            raise ConfigError(
-                "expected a model's name, a time-out over 0 s and a concurrency of at least 1; got "
-                f"{self.model!r}, {self.timeout_s:g} and {self.concurrency}"
-            )
-        if self.num_ctx is not None and self.num_ctx < 4 * ANSWER_TOKENS:
-            raise ConfigError(f"num_ctx must be at least {4 * ANSWER_TOKENS}, got {self.num_ctx}")
-        url, loopback = server_url(self.host)
-        cloud = self.model.endswith(("-cloud", ":cloud"))  # a local server passes these on
-        if (cloud or not loopback) and not self.allow_remote:
-            what = f"model {self.model!r} runs on" if cloud else f"{url} is"
-            raise ConfigError(
-                f"{what} another machine, and reports are health data. Use a server and a model "
-                "on this machine, or pass --allow-remote if the reports may leave it"
-            )
-
-    def instructions(self) -> str:
-        """The text of the prompt file, or INSTRUCTIONS."""
-        if self.prompt_file is None:
-            return INSTRUCTIONS
-        try:
-            text = self.prompt_file.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as problem:
-            kind = type(problem).__name__
-            raise ConfigError(f"prompt {self.prompt_file} cannot be read ({kind})") from None
-        if not text.strip():
-            raise ConfigError(f"prompt {self.prompt_file} is empty. Write what to read, and how")
-        return text
-
-
-@dataclass(frozen=True, kw_only=True)
 class Model:
     """A model that is there to be asked, and all that decides its answers beside the report."""
 
@@ -188,32 +138,6 @@ def answer_key(report_hash: str, model_digest: str, prompt_hash: str) -> str:
     return f"{report_hash}:{model_digest}:{prompt_hash}"
 
 
-def server_url(host: str | None) -> tuple[str, bool]:
-    """Complete a host as the Ollama client does; returns its URL and whether it is this machine.
-
-    Raises:
-        ConfigError: the host is not NAME, NAME:PORT or an http(s) URL of these.
-    """
-    given = host or os.environ.get("OLLAMA_HOST") or "127.0.0.1"
-    scheme, _, rest = given.rpartition("://")
-    try:
-        split = urllib.parse.urlsplit(f"{scheme or 'http'}://{rest}")
-        name = split.hostname or "127.0.0.1"
-        port = split.port or {"http": 80, "https": 443}.get(scheme, 11434)
-    except ValueError:
-        name = ""
-    if not name or scheme not in ("", "http", "https") or set(rest) & set("@?#\\ "):
-        raise ConfigError(f"host {given!r} is not NAME, NAME:PORT or http://NAME:PORT")
-    try:
-        address = ipaddress.ip_address(name)
-    except ValueError:
-        loopback = name == "localhost"
-    else:
-        loopback = address.is_loopback or address.is_unspecified
-        name = f"[{name}]" if address.version == 6 else name
-    return f"{split.scheme}://{name}:{port}{split.path.rstrip('/')}", loopback
-
-
 def connect(config: OllamaConfig) -> Model:
     """Find the model, before any work is done.
 
@@ -221,7 +145,7 @@ def connect(config: OllamaConfig) -> Model:
         OllamaError: no server, no such model, or no answer in time; says what to do.
     """
     try:
-        return asyncio.run(_connect(config, config.instructions()))
+        return asyncio.run(_connect(config, config.own_instructions() or INSTRUCTIONS))
     except _Fault as fault:
         raise OllamaError(f"{fault}, or pass --parser rules") from None
 

@@ -3,17 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
-from typing import Any
+from dataclasses import replace
+from pathlib import Path
 
-from featurestore import catalog, ledger
-from featurestore.store import FeatureStore
-from featurestore.types import Reading, Report, Target, content_id
-from ingest.labels.labels import Known, Label, LabelBatch, Parser, Progress, make_labels
-from ingest.labels.ollama import Answered, Failure, OllamaConfig, answer_key
+from featurestore import FeatureStore
+from featurestore.types import Failure, Label, Progress, Reading, Report, Target
+from ingest.labels.config import LabelConfig, OllamaConfig, Parser
+from ingest.labels.labels import Known, LabelBatch, make_labels
+from ingest.labels.ollama import Answered, answer_key
+from ingest.labels.reports import read_label_table, read_reports
+from ingest.labels.scores import LabelSummary, summarise
+from ingest.table import TableConfig
 
 
 def label_reports(
+    store: FeatureStore,
+    path: Path,
+    config: LabelConfig,
+    ollama_config: OllamaConfig,
+    table: TableConfig | None = None,
+    *,
+    progress: Progress | None = None,
+) -> LabelSummary:
+    """Give the store Labels from a table, or a folder, of Reports; see `record_reports`."""
+    file, target = read_reports(path, table), Target(name=config.target)
+    batch = record_reports(
+        store,
+        file.reports,
+        target=target,
+        parser=config.parser,
+        ollama_config=ollama_config,
+        keep_evidence=config.keep_evidence,
+        progress=progress,
+    )
+    return summarise(store, batch, target, file)
+
+
+def label_table(
+    store: FeatureStore, path: Path, config: LabelConfig, table: TableConfig | None = None
+) -> LabelSummary:
+    """Give the store the values of a table as Labels of method human."""
+    target = Target(name=config.target)
+    labels = read_label_table(path, target, table)
+    record_labels(store, labels, target)
+    batch = LabelBatch(labels=labels, failures=[], no_figure=[], answered=[], n_known=0)
+    return summarise(store, batch, target)
+
+
+def record_reports(
     store: FeatureStore,
     reports: Sequence[Report],
     *,
@@ -35,39 +72,26 @@ def label_reports(
         parser: rules, ollama or both.
         ollama_config: where and how to ask.
         keep_evidence: whether to keep the quoted piece of the Report.
-        progress: called with (reports done, reports in all).
+        progress: as for `make_labels`.
     """
-    catalog.fold(store.root)  # the answers that a killed call left
+    store.record()  # the answers that a killed call left
     failed_before = set(store.sql("select item from failures where stage = 'label'")["item"])
-    hashes = {report.case_id: report.report_hash for report in reports}
     cases: dict[str, list[str]] = {}
-    for case_id, report_hash in hashes.items():
-        cases.setdefault(report_hash, []).append(case_id)
-    seen = [
-        {
-            "case_id": report.case_id,
-            "report_hash": report.report_hash,
-            "reported_on": report.reported_on,
-            "seen_at": catalog.now(),
-        }
-        for report in reports
-    ]
+    for report in reports:
+        cases.setdefault(report.report_hash, []).append(report.case_id)
+    seen = [report.seen for report in reports]
 
     def record(part: LabelBatch) -> None:
-        if seen:  # with the first part: a call that is refused changes nothing
-            ledger.append(store.root, "reports", seen)
-            seen.clear()
-        labels = part.labels
+        labels = [*part.labels, *_null_labels(part.answered, cases, target)]
         if not keep_evidence:
             labels = [replace(label, evidence=None) for label in labels]
-        rows = [_row(label, target) for label in labels]
-        for answer in part.answered:
-            if not answer.reading.found:
-                rows += [_null_row(answer, case, target) for case in cases[answer.report_hash]]
-        if rows:
-            ledger.append(store.root, "labels", rows)
-        if part.failures:
-            ledger.append(store.root, "failures", [_failed(it) for it in part.failures])
+        failed = [
+            Failure(item=_item(one.case_id), stage="label", reason=one.reason)
+            for one in part.failures
+        ]
+        rows = [*seen, *(label.recorded(target) for label in labels), *failed]
+        store.record(rows, fold=False)
+        seen.clear()  # said with the first part: a call that is refused changes nothing
 
     batch = make_labels(
         reports,
@@ -79,57 +103,42 @@ def label_reports(
         progress=progress,
     )
     still = {_item(failure.case_id) for failure in batch.failures}
-    mended = [_item(case) for case in hashes if _item(case) in failed_before - still]
-    if mended:
-        rows = [{"item": item, "mended": True, "seen_at": catalog.now()} for item in mended]
-        ledger.append(store.root, "failures", rows)
-    catalog.fold(store.root)
+    mended = {_item(report.case_id) for report in reports} & failed_before - still
+    store.record(Failure(item=item, mended=True) for item in sorted(mended))
     return batch
 
 
 def record_labels(store: FeatureStore, labels: Sequence[Label], target: Target) -> None:
     """Give the store Labels from a table or a person; of one person's several, the last holds."""
-    rows = [_row(label, target) for label in labels]
-    for row in rows:  # said again after another value, it is a new Label
-        row["label_id"] = content_id([row["label_id"], str(row["recorded_at"])])
-    store.record("labels", rows)
+    store.record(label.recorded(target, again=True) for label in labels)
 
 
 def _item(case_id: str) -> str:
     return f"report of case {case_id}"
 
 
-def _failed(failure: Failure) -> dict[str, Any]:
-    said = {"item": _item(failure.case_id), "stage": "label", "reason": failure.reason}
-    return said | {"mended": False, "seen_at": catalog.now()}
-
-
-def _row(label: Label, target: Target) -> dict[str, Any]:
-    return asdict(label) | {"label_id": label.label_id} | _about(target)
-
-
-def _null_row(answer: Answered, case_id: str, target: Target) -> dict[str, Any]:
+def _null_labels(
+    answered: Sequence[Answered], cases: dict[str, list[str]], target: Target
+) -> list[Label]:
     """Keep that the model found no figure: a Report is asked about once."""
-    said = {
-        "case_id": case_id,
-        "target": target.name,
-        "method": "ollama",
-        "status": "single",
-        "report_hash": answer.report_hash,
-        "rule": answer.model,
-        "model_digest": answer.model_digest,
-        "prompt_hash": answer.prompt_hash,
-    }
-    return said | {"label_id": content_id(said)} | _about(target)
-
-
-def _about(target: Target) -> dict[str, Any]:
-    return {
-        "target_kind": target.kind,
-        "target_low": target.low,
-        "target_high": target.high,
-        "recorded_at": catalog.now(),
-    }
+    return [
+        Label(
+            case_id=case_id,
+            target=target.name,
+            value=None,
+            low=None,
+            high=None,
+            method="ollama",
+            status="single",
+            report_hash=answer.report_hash,
+            rule=answer.model,
+            model_digest=answer.model_digest,
+            prompt_hash=answer.prompt_hash,
+        )
+        for answer in answered
+        if not answer.reading.found
+        for case_id in cases[answer.report_hash]
+    ]
 
 
 def _known_answers(store: FeatureStore, target: Target) -> dict[str, Known]:

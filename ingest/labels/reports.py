@@ -1,276 +1,211 @@
-"""Read Reports, and labels given by people, from the files a hospital hands over."""
+"""Read Reports, and values given by people, from the files a hospital hands over."""
 
 from __future__ import annotations
 
-import io
-import json
-import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from featurestore.errors import LabelError, ReportError
-from featurestore.types import Report, Target
-from ingest.labels.labels import Label
+from featurestore.types import Label, Report, Target
+from ingest.table import (
+    Column,
+    Row,
+    Table,
+    TableConfig,
+    column_of,
+    decode,
+    is_missing,
+    read_table,
+)
 
-SUFFIXES = (".csv", ".jsonl", ".parquet")
-MARKS = {  # byte order marks
-    b"\xef\xbb\xbf": "utf-8-sig",
-    b"\xff\xfe": "utf-16",
-    b"\xfe\xff": "utf-16",
-}
-NAMES = {  # what other systems call our columns
-    "case_id": "case caseid case_no case_number accession accession_id accession_no "
+CASE = (  # what others call case_id
+    "case",
+    "caseid",
+    "case_no",
+    "case_number",
+    "accession",
+    "accession_id",
+    "accession_no",
     "accession_number",
-    "text": "report report_text reporttext full_text",
-    "reported_on": "date report_date reported date_reported signed_on sign_out_date",
-    "value": "label cellularity",
-    "low": "lower",
-    "high": "upper",
-}
+)
+DATE = ("date", "report_date", "reported", "date_reported", "signed_on", "sign_out_date")
+REPORT_COLUMNS = (
+    column_of(Report, "case_id", needed=True, filled=True, also=CASE),
+    Column(
+        name="text",
+        kind="prose",
+        needed=True,
+        also=("report", "report_text", "reporttext", "full_text"),
+    ),
+    column_of(Report, "reported_on", also=DATE),
+)
+ADDENDUM = re.compile(  # how a text that belongs to an earlier one begins
+    r"\W*(?:\w+\W+){0,3}?(?:addend|supplement|additional|nachtrag|nachbericht|compl[ée]ment|ergänz)",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportFile:
-    """The Reports of a file or folder, one a Case, and what was left out."""
+    """The Reports of a file or folder, one a Case, and what was left out or joined."""
 
     reports: list[Report]
     n_rows: int
     n_empty: int  # rows without any text
     n_superseded: int  # rows of a Case with a later one
+    n_joined: int  # rows that are one Report with others
+    notes: list[str]
+
+    def text(self) -> str:
+        """What became of the rows that are no Report of their own; empty if all are."""
+        counts = {
+            "without text": self.n_empty,
+            "superseded by a later one of the case": self.n_superseded,
+            "joined with others of the case": self.n_joined,
+        }
+        said = [f"{n:,} {what}" for what, n in counts.items() if n]
+        lines = [f"of {self.n_rows:,} rows: " + ", ".join(said)] if said else []
+        return "\n".join([*lines, *self.notes])
 
 
-def read_reports(path: Path) -> list[Report]:
-    """Read the Reports of a `.csv`, `.jsonl` or `.parquet` file, or a folder of `.txt` files.
+def read_reports(path: Path, config: TableConfig | None = None) -> ReportFile:
+    """Read the Reports of a table, or of a folder of `.txt` files named by their Cases.
 
-    The latest row of a Case wins; rows without text are left out (`load_reports` counts both).
+    Of several rows of a Case the latest holds, with its addenda: texts of one date, and a later
+    text that calls itself an addendum or is far shorter, are one Report, joined in order. A text
+    without a date is joined with what holds: nobody can say that it is older.
 
     Raises:
         ReportError: the file, its columns, a date or a Case cannot be understood.
     """
-    return load_reports(path).reports
-
-
-def load_reports(path: Path) -> ReportFile:
-    """Read Reports as `read_reports` does, and count what was left out."""
+    notes: list[str] = []
     if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix.lower() == ".txt")
-        if not files:
-            raise ReportError(f"{path} holds no .txt file. Expected one a case, CASE_ID.txt.")
-        rows = [
-            {"case_id": file.stem, "text": decode(file.read_bytes(), str(file))[0]}
-            for file in files
-        ]
+        found = _folder(path)
     else:
-        rows = _read_table(path, ("case_id", "text"), ("reported_on",))
-    found = [_report(row, f"{path} row {number}") for number, row in enumerate(rows, 1)]
-    kept = [report for report in found if report.text.strip()]
-    latest = _latest(kept, path)
+        table = read_table(path, REPORT_COLUMNS, config, error=ReportError)
+        table.refuse(ReportError)
+        notes += table.notes
+        found = [_report(row.values) for row in table.rows]
+    kept = [report for report in found if not is_missing(report.text)]
+    cases: dict[str, list[Report]] = {}
+    for report in kept:
+        cases.setdefault(report.case_id, []).append(report)
+    held = [_that_hold(several) for several in cases.values()]
+    undated = sum({one.reported_on is None for one in parts} == {True, False} for parts in held)
+    if undated:
+        notes.append(
+            f"{undated:,} cases have texts with and without a date: joined, as none is the older"
+        )
+    n_held = sum(map(len, held))
     return ReportFile(
-        reports=latest,
+        reports=[_joined(parts) for parts in held],
         n_rows=len(found),
         n_empty=len(found) - len(kept),
-        n_superseded=len(kept) - len(latest),
+        n_superseded=len(kept) - n_held,
+        n_joined=sum(len(parts) for parts in held if len(parts) > 1),
+        notes=notes,
     )
 
 
-def read_label_table(path: Path, target: Target, *, skip_empty: bool = False) -> list[Label]:
+def _folder(path: Path) -> list[Report]:
+    files = sorted(file for file in path.iterdir() if file.suffix.lower() == ".txt")
+    if not files:
+        raise ReportError(f"{path} holds no .txt file. Expected one a case, CASE_ID.txt.")
+    return [
+        Report(case_id=file.stem, text=decode(file.read_bytes(), str(file), ReportError)[0])
+        for file in files
+    ]
+
+
+def _report(values: Any) -> Report:
+    text = (values["text"] or "").encode("utf-8", "replace").decode()  # JSON may halve a character
+    return Report(case_id=values["case_id"], text=text, reported_on=values["reported_on"])
+
+
+def _that_hold(several: Sequence[Report]) -> list[Report]:
+    """Of a Case's texts those that make its Report, in order: dated ones, then undated ones."""
+    dated = sorted(
+        (one for one in several if one.reported_on), key=lambda one: one.reported_on or date.max
+    )
+    holding: list[Report] = []
+    for one in dated:
+        if holding and one.reported_on != holding[-1].reported_on and not _adds(one, holding):
+            holding = []
+        holding.append(one)
+    return holding + [one for one in several if one.reported_on is None]
+
+
+def _adds(later: Report, earlier: Sequence[Report]) -> bool:
+    """Whether a later text belongs beside earlier ones, and does not replace them."""
+    if ADDENDUM.match(later.text):
+        return True
+    return 2 * len(later.text.split()) < max(len(one.text.split()) for one in earlier)
+
+
+def _joined(parts: Sequence[Report]) -> Report:
+    if len(parts) == 1:
+        return parts[0]
+    return Report(
+        case_id=parts[0].case_id,
+        text="\n\n".join(dict.fromkeys(one.text for one in parts)),
+        reported_on=max((one.reported_on for one in parts if one.reported_on), default=None),
+    )
+
+
+# -- values that people gave -----------------------------------------------------------------------
+
+
+def read_label_table(
+    path: Path, target: Target, config: TableConfig | None = None, *, skip_empty: bool = False
+) -> list[Label]:
     """Read values given by people: columns case_id, value and, where known, low and high.
 
     Args:
         path: of the table.
         target: what the values are about.
+        config: how the table is read.
         skip_empty: pass over rows without a value, instead of refusing them.
 
     Raises:
-        LabelError: a row has no number, or one outside the Target's range; names the row.
+        LabelError: rows have no number, or one outside the Target's range; names the rows.
     """
-    try:
-        rows = _read_table(path, ("case_id", "value"), ("low", "high"))
-        labels: dict[str, Label] = {}
-        for number, row in enumerate(rows, 1):
-            where = f"{path} row {number}"
-            if skip_empty and all(_number(row, name, where) is None for name in ("value", "low")):
-                continue
-            label = _human_label(row, target, where)
-            if label.case_id in labels:
-                raise LabelError(f"{where}: case {label.case_id!r} is there twice. Keep one row.")
-            labels[label.case_id] = label
-    except ReportError as problem:
-        raise LabelError(str(problem)) from None
-    return list(labels.values())
+    columns = [
+        column_of(Label, "case_id", needed=True, filled=True, unique=True, also=CASE),
+        column_of(Label, "value", needed=True, also=("label", target.name)),
+        column_of(Label, "low", also=("lower",)),
+        column_of(Label, "high", also=("upper",)),
+    ]
+    table = read_table(path, columns, config, error=LabelError)
+    labels = [_human_label(row, table, target, skip_empty) for row in table.sound()]
+    table.refuse(LabelError)
+    return [label for label in labels if label]
 
 
-def read_gold(path: Path) -> list[dict[str, Any]]:
-    """Read gold readings: `.jsonl` with id, text, value (may be null) and, if any, tags."""
-    rows = _read_rows(path)
-    for number, row in enumerate(rows, 1):
-        if missing := {"id", "text", "value"} - set(row):
-            raise ReportError(f"{path} row {number} has no {', '.join(sorted(missing))}.")
-    return rows
-
-
-def decode(data: bytes, name: str) -> tuple[str, str]:
-    r"""Decode bytes; returns the text, with `\n` for every line end, and the encoding.
-
-    A byte order mark decides; else NUL bytes tell utf-16; else what is not utf-8 is cp1252.
-
-    Raises:
-        ReportError: no encoding fits.
-    """
-    encodings = [encoding for mark, encoding in MARKS.items() if data.startswith(mark)]
-    if not encodings and b"\0" in data[:4096]:
-        little = data[1:4096:2].count(0) > data[0:4096:2].count(0)
-        encodings = ["utf-16-le" if little else "utf-16-be"]
-    for encoding in encodings or ["utf-8", "cp1252"]:
-        try:
-            text = data.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        return text.replace("\r\n", "\n").replace("\r", "\n"), encoding
-    raise ReportError(f"{name} is neither UTF-8, UTF-16 nor Windows-1252 text. Save it as UTF-8.")
-
-
-def _read_table(path: Path, needed: tuple[str, ...], known: tuple[str, ...]) -> list[dict]:
-    """Rows under our column names; a name of ours wins over what others call the column."""
-    rows = _read_rows(path)
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    plain = {name: re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") for name in columns}
-    names = {}
-    for ours in needed + known:
-        exact = [name for name in columns if plain[name] == ours]
-        found = exact or [name for name in columns if plain[name] in NAMES[ours].split()]
-        if len(found) > 1 or (rows and not found and ours in needed):
-            problem = "more than one column for" if found else "no column"
-            expected = ", ".join(needed) + "".join(f"[, {name}]" for name in known)
-            raise ReportError(
-                f"{path} has {problem} {ours}: found {', '.join(map(repr, columns))}; expected "
-                f"{expected}. Rename the columns."
-            )
-        if found:
-            names[ours] = found[0]
-    return [{ours: row.get(name) for ours, name in names.items()} for row in rows]
-
-
-def _read_rows(path: Path) -> list[dict[str, Any]]:
-    """Rows as they stand in the file, without those that hold nothing."""
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES or not path.is_file():
-        problem = "does not exist" if suffix in SUFFIXES else f"has the suffix {suffix!r}"
-        expected = f"{', '.join(SUFFIXES)} or a folder of .txt files"
-        raise ReportError(f"{path} {problem}. Expected {expected}.")
-    try:
-        if suffix == ".parquet":
-            rows = pl.read_parquet(path).to_dicts()
-        elif suffix == ".jsonl":
-            rows = _json_rows(decode(path.read_bytes(), str(path))[0], path)
-        else:
-            rows = _csv_rows(decode(path.read_bytes(), str(path))[0])
-    except pl.exceptions.PolarsError:  # its message may quote a report
-        raise ReportError(
-            f"{path} is not a well-formed {suffix} file. In a CSV, a text with commas, quotes or "
-            'line ends stands in "quotes", and its own quotes are doubled.'
-        ) from None
-    return [row for row in rows if any(value not in (None, "") for value in row.values())]
-
-
-def _csv_rows(text: str) -> list[dict[str, Any]]:
-    """Everything stays text (`007` is a case_id); the separator is the header's commonest."""
-    separator = max(",;\t|", key=text.lstrip().partition("\n")[0].count)
-    table = pl.read_csv(io.BytesIO(text.encode()), separator=separator, infer_schema=False)
-    return table.to_dicts()
-
-
-def _json_rows(text: str, path: Path) -> list[dict[str, Any]]:
-    rows = []
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError:
-                rows.append(None)
-            if not isinstance(rows[-1], dict):
-                raise ReportError(
-                    f"{path} line {number} is not a JSON object. Expected one a line."
-                )
-    return rows
-
-
-def _report(row: Mapping[str, Any], where: str) -> Report:
-    text = row["text"] or ""
-    if not isinstance(text, str):
-        raise ReportError(f"{where}: the text is a {type(text).__name__}, expected a string.")
-    text = text.encode("utf-8", "replace").decode()  # JSON may hold half a surrogate pair
-    return Report(
-        case_id=_case_id(row, where), text=text, reported_on=_date(row.get("reported_on"), where)
-    )
-
-
-def _latest(reports: Iterable[Report], path: Path) -> list[Report]:
-    """The latest Report of each Case, in the order in which the Cases first appear."""
-    cases: dict[str, list[Report]] = {}
-    for report in reports:
-        cases.setdefault(report.case_id, []).append(report)
-    for case_id, several in cases.items():
-        several.sort(key=lambda report: report.reported_on or date.max)
-        last = several[-1].reported_on
-        if len(several) > 1 and last in (None, several[-2].reported_on):
-            when = f"several reports on {last}" if last else "several reports, not all with a date"
-            raise ReportError(f"{path}: case {case_id!r} has {when}. Keep the one that holds.")
-    return [several[-1] for several in cases.values()]
-
-
-def _case_id(row: Mapping[str, Any], where: str) -> str:
-    value = row["case_id"]
-    if not isinstance(value, str | int) or not str(value).strip():
-        raise ReportError(f"{where} has no case_id. Every row needs one, as text.")
-    return str(value).strip()
-
-
-def _date(value: Any, where: str) -> date | None:
-    if value is None or str(value).strip() == "":
-        return None
-    try:
-        return datetime.fromisoformat(str(value).strip()).date()
-    except ValueError:
-        got = repr(str(value)[:20])  # no more: a wrong column may hold the report
-        raise ReportError(f"{where}: reported_on {got} is not an ISO date (2021-03-04).") from None
-
-
-def _number(row: Mapping[str, Any], name: str, where: str) -> float | None:
-    value = row.get(name)
-    if value is None or value == "":
-        return None
-    try:
-        number = float(str(value).strip().removesuffix("%"))
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise LabelError(f"{where}: {name} {str(value)[:20]!r} is not a number.")
-    return number
-
-
-def _human_label(row: Mapping[str, Any], target: Target, where: str) -> Label:
-    case_id = _case_id(row, where)
-    value, low, high = (_number(row, name, where) for name in ("value", "low", "high"))
+def _human_label(row: Row, table: Table, target: Target, skip_empty: bool) -> Label | None:
+    case_id, value, low, high = (row.values[name] for name in ("case_id", "value", "low", "high"))
     if value is None and low is not None and high is not None:
         value = (low + high) / 2
     if value is None:
-        raise LabelError(f"{where} (case {case_id!r}) has no value. Fill it in or drop the row.")
+        if not (skip_empty and low is None and high is None):
+            table.faults.append((row.number, f"case {case_id!r} has no value"))
+        return None
     low, high = value if low is None else low, value if high is None else high
     if not target.low <= low <= value <= high <= target.high or (
         target.kind == "binary" and value not in (target.low, target.high)
     ):
         allowed = "or" if target.kind == "binary" else "to"
-        raise LabelError(
-            f"{where} (case {case_id!r}): value {value:g}, low {low:g}, high {high:g}; expected "
-            f"low <= value <= high, {target.low:g} {allowed} {target.high:g} ({target.name})."
+        table.faults.append(
+            (
+                row.number,
+                f"case {case_id!r}: value {value:g}, low {low:g}, high {high:g}; expected "
+                f"low <= value <= high, {target.low:g} {allowed} {target.high:g} ({target.name})",
+            )
         )
+        return None
     return Label(
         case_id=case_id,
         target=target.name,
@@ -281,3 +216,20 @@ def _human_label(row: Mapping[str, Any], target: Target, where: str) -> Label:
         status="single",
         rule="table",
     )
+
+
+def read_gold(path: Path, config: TableConfig | None = None) -> list[dict[str, Any]]:
+    """Read gold readings: id, text, value (missing: none is stated) and, if any, tags.
+
+    Raises:
+        ReportError: the table cannot be understood.
+    """
+    columns = [
+        Column(name="id", kind="id", needed=True, filled=True, unique=True),
+        Column(name="text", kind="prose", needed=True, filled=True),
+        Column(name="value", kind="number", needed=True),
+        Column(name="tags", kind="list"),
+    ]
+    table = read_table(path, columns, config, error=ReportError)
+    table.refuse(ReportError)
+    return [{**row.values, "tags": row.values["tags"] or []} for row in table.rows]

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from featurestore import catalog
-from featurestore.store import FeatureStore
-from featurestore.types import Report, Target
+from featurestore import FeatureStore
 from ingest.labels.recording import record_labels
-from ingest.labels.reports import read_label_table
+from ingest.labels.reports import read_label_table, read_reports
+from ingest.table import TableConfig
 
 EXCERPT_CHARACTERS = 240  # either side of the evidence
 COLUMNS = (
@@ -28,32 +27,72 @@ COLUMNS = (
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReviewExport:
+    """A table for a person to fill in."""
+
+    path: Path
+    n: int  # Cases in it
+
+    def text(self) -> str:
+        """How many Cases, and what to do with them."""
+        if not self.n:
+            return "No label needs a person."
+        return (
+            f"{self.n:,} cases stand in {self.path}. Fill in value, then: "
+            f"trephine review import {self.path}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReviewImport:
+    """Values that a person filled in."""
+
+    n: int
+
+    def text(self) -> str:
+        """How many there were, and where they stand."""
+        return f"{self.n:,} labels taken. Next: trephine sql \"from labels where method = 'human'\""
+
+
 def export_review(
-    store: FeatureStore, path: Path, target: Target, reports: Sequence[Report] = ()
-) -> int:
+    store: FeatureStore,
+    path: Path,
+    target: str = "cellularity",
+    reports: Path | None = None,
+    config: TableConfig | None = None,
+) -> ReviewExport:
     """Write the Labels that need a person to a CSV with an empty column value.
 
     An excerpt of the Report stands beside where its hash is that of the Label: the CSV holds health
     data then.
 
-    Returns:
-        The number of rows.
+    Args:
+        store: whose Labels.
+        path: of the CSV.
+        target: name of what is labelled.
+        reports: the table or folder that the Labels were read from.
+        config: how that table is read.
     """
-    texts = {report.report_hash: report.text for report in reports}
-    rows = catalog.read_frame(store.root, "named/labels_to_review", {"target": target.name})
+    found = read_reports(reports, config).reports if reports else []
+    texts = {report.report_hash: report.text for report in found}
+    rows = store.named("named/labels_to_review", {"target": store.target(target).name})
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
         writer.writeheader()
         for row in rows.iter_rows(named=True):
             writer.writerow({**row, "excerpt": _excerpt(row, texts.get(row["report_hash"]))})
-    return rows.height
+    return ReviewExport(path=path, n=rows.height)
 
 
-def import_review(store: FeatureStore, path: Path, target: Target) -> int:
-    """Take the values a person filled in as Labels of method human, which win; return how many."""
-    labels = read_label_table(path, target, skip_empty=True)
-    record_labels(store, labels, target)
-    return len(labels)
+def import_review(
+    store: FeatureStore, path: Path, target: str = "cellularity", config: TableConfig | None = None
+) -> ReviewImport:
+    """Take the values a person filled in as Labels of method human, which win."""
+    about = store.target(target)
+    labels = read_label_table(path, about, config, skip_empty=True)
+    record_labels(store, labels, about)
+    return ReviewImport(n=len(labels))
 
 
 def _excerpt(row: dict[str, Any], text: str | None) -> str:

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from featurestore.types import Reading, Report, Target
-from ingest.labels.labels import Label, LabelBatch, Parser, Progress, best_labels, make_labels
-from ingest.labels.ollama import OllamaConfig
+from featurestore import FeatureStore, best_of
+from featurestore.types import Label, Progress, Reading, Report, Target
+from ingest.labels.config import OllamaConfig, Parser, ParserConfig
+from ingest.labels.labels import LabelBatch, make_labels
+from ingest.labels.reports import ReportFile, read_gold
+from ingest.table import Strangers, strangers
 
 RIGHT_POINTS = 0.5  # a reading this near to the gold value is right
 
@@ -18,38 +22,68 @@ RIGHT_POINTS = 0.5  # a reading this near to the gold value is right
 class LabelSummary:
     """A batch in numbers; values are those of the best Label of each Case."""
 
-    counts: dict[tuple[str, str], int]  # by (method, status)
+    counts: dict[str, int]  # by method/status
     histogram: list[int]  # tenths of the Target's range
     multiples_of_10: float | None  # share of the values; null without any
     multiples_of_5: float | None
     n_values: int
     n_no_figure: int
     n_failed: int
-    target: Target
+    failures: dict[str, str]  # Case to reason
+    target: str
+    low: float  # of the Target
+    high: float
+    n_empty: int  # rows of the file without text
+    n_superseded: int  # rows of a Case with a later one
+    n_joined: int  # rows that are one Report with others
+    file_notes: str  # what the file's reader tells
+    reports_without_slide: int  # Cases of the store, here and below
+    cases_without_report: int
+    cases_without_label: int
+    strangers: Strangers  # Cases of the file that the store has no Slide of
 
     def text(self) -> str:
         """The numbers and a histogram, for the terminal."""
-        rows = [(f"{method}, {status}", n) for (method, status), n in self.counts.items()]
+        rows = [(key.replace("/", ", "), n) for key, n in self.counts.items()]
         rows += [("no figure", self.n_no_figure), ("failed", self.n_failed)]
         lines = [f"{name:20} {n:7,}" for name, n in rows]
-        lines += ["", f"{self.target.name} of {self.n_values:,} cases"]
-        step = (self.target.high - self.target.low) / len(self.histogram)
+        lines += ["", f"{self.target} of {self.n_values:,} cases"]
+        step = (self.high - self.low) / len(self.histogram)
         for index, n in enumerate(self.histogram):
-            low = self.target.low + index * step
+            low = self.low + index * step
             bar = "█" * -(-40 * n // max(self.histogram)) if n else ""
             lines.append(f"{f'{low:g} to {low + step:g}':20} {n:7,} {bar}".rstrip())
         if self.multiples_of_10 is not None:
             shares = f"{self.multiples_of_10:.0%}, of 5: {self.multiples_of_5:.0%}"
             lines.append(f"multiples of 10: {shares} (by chance 10% and 20%)")
+        lines.append(
+            f"cases without report: {self.cases_without_report:,}, without a label to use: "
+            f"{self.cases_without_label:,}; reports without slide: {self.reports_without_slide:,}"
+        )
+        lines += [told for told in (self.file_notes, self.strangers.text("cases")) if told]
+        lines += [f"failed: case {case}: {reason}" for case, reason in self.failures.items()]
         return "\n".join(lines)
 
 
-def summarise(batch: LabelBatch, target: Target) -> LabelSummary:
-    """Count the Labels of a batch by method and status, and their values by range and digit."""
-    values = [label.value for label in best_labels(batch.labels).values()]
+def summarise(
+    store: FeatureStore, batch: LabelBatch, target: Target, file: ReportFile | None = None
+) -> LabelSummary:
+    """Count the Labels of a batch by method and status, and their values by range and digit.
+
+    Args:
+        store: where they were recorded: says which Cases have Slides.
+        batch: of Labels.
+        target: what they are about.
+        file: where the Reports came from.
+    """
+    best = best_of(label.recorded(target) for label in batch.labels)
+    values = best["value"].to_list()
     width = target.high - target.low
     tenths = Counter(min(int(10 * (value - target.low) / width), 9) for value in values)
-    counts = Counter((label.method, label.status) for label in batch.labels)
+    counts = Counter(f"{label.method}/{label.status}" for label in batch.labels)
+    given = [label.case_id for label in batch.labels]
+    if file is not None:
+        given = [report.case_id for report in file.reports]
     return LabelSummary(
         counts=dict(sorted(counts.items())),
         histogram=[tenths[index] for index in range(10)],
@@ -58,7 +92,16 @@ def summarise(batch: LabelBatch, target: Target) -> LabelSummary:
         n_values=len(values),
         n_no_figure=len(batch.no_figure),
         n_failed=len({failure.case_id for failure in batch.failures}),
-        target=target,
+        failures={failure.case_id: failure.reason for failure in batch.failures},
+        target=target.name,
+        low=target.low,
+        high=target.high,
+        n_empty=file.n_empty if file else 0,
+        n_superseded=file.n_superseded if file else 0,
+        n_joined=file.n_joined if file else 0,
+        file_notes=file.text() if file else "",
+        strangers=strangers(given, store.sql("select case_id from cases")["case_id"].to_list()),
+        **store.named("queries/label_coverage", {"target": target.name}).row(0, named=True),
     )
 
 
@@ -75,6 +118,23 @@ class Evaluation:
     mae: float | None  # mean absolute error in points, where both have a value
     by_tag: dict[str, dict[str, Any]]  # n, accuracy, wrong
     errors: list[dict[str, Any]]  # id, gold, got, status, evidence, rule, reason, tags
+
+    def text(self, *, errors: bool = False) -> str:
+        """The numbers, for the terminal; with each wrong answer if asked."""
+        mae = "-" if self.mae is None else f"{self.mae:.2f}"
+        lines = [
+            f"{self.n:,} reports: accuracy {_percent(self.accuracy)}, coverage "
+            f"{_percent(self.coverage)}, wrong values {self.wrong:,}",
+            f"null precision {_percent(self.null_precision)}, recall {_percent(self.null_recall)}; "
+            f"mean absolute error {mae} points",
+        ]
+        for tag, score in self.by_tag.items():
+            lines.append(f"  {tag:16} {score['n']:5} {_percent(score['accuracy']):>7}")
+        for row in self.errors if errors else ():
+            lines.append(f"{row['id']}: expected {row['gold']}, got {row['got']} ({row['rule']})")
+        if self.errors and not errors:
+            lines.append("See what was read wrong with: --errors")
+        return "\n".join(lines)
 
 
 def evaluate(
@@ -114,6 +174,14 @@ def evaluate(
     )
 
 
+def evaluate_file(
+    path: Path, config: ParserConfig, ollama_config: OllamaConfig, progress: Progress | None = None
+) -> Evaluation:
+    """Measure a parser on a table of gold values."""
+    gold = read_gold(path)
+    return evaluate(gold, config.parser, ollama_config=ollama_config, progress=progress)
+
+
 _Given = tuple[Reading | Label | None, str | None, str | None]  # to use; status; why it failed
 
 
@@ -125,7 +193,9 @@ def _given(
     batch = make_labels(
         reports, target=Target(), parser=parser, ollama_config=config, progress=progress
     )
-    best = best_labels(batch.labels)
+    by_id = {label.content_id: label for label in batch.labels}
+    chosen = best_of(label.recorded(Target()) for label in batch.labels)
+    best = {by_id[label_id].case_id: by_id[label_id] for label_id in chosen["label_id"]}
     status = {label.case_id: label.status for label in [*batch.labels, *best.values()]}
     reason = {failure.case_id: failure.reason for failure in batch.failures}
     ids = [report.case_id for report in reports]
@@ -164,3 +234,7 @@ def _score(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def _share(flags: Iterable[bool]) -> float | None:
     flags = list(flags)
     return sum(flags) / len(flags) if flags else None
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}"

@@ -7,8 +7,7 @@ import io
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from datetime import date, timedelta
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +17,12 @@ from PIL import Image
 
 from featurestore.types import Progress
 from featurestore.words import size
-from ingest.synthetic.marrow import SCANNERS_20X, SCANNERS_40X, Scanner, Scene
+from ingest.synthetic.marrow import Scene
+from ingest.synthetic.plans import SlidePlan, SlideTruth, plan_slides, with_faults
 from ingest.synthetic.reports import write_report
 from ingest.synthetic.textures import Textures
 
-FIRST_DAY, LAST_DAY = date(2019, 1, 7), date(2023, 3, 20)
-MPP_20X, MPP_40X = (0.4990, 0.5016), (0.2325, 0.2527)
 MARGIN_20X_UM, MARGIN_40X_UM = 420, 120
-TILES, TILES_40X = (
-    (33, 39),
-    (33, 36),
-)  # wanted tissue tiles of a core; what is drawn lies within 30 to 45
-SMALL_TILES = 12  # of the broken and the clot slides
 TILE_PX = 256
 CHUNK_TILES = 4  # drawn at once: what fits a processor's cache
 JPEG_QUALITY = 72
@@ -51,44 +44,6 @@ class ArchiveSummary:
             f"{self.slides} slides of {self.patients} patients, {size(self.bytes)}, "
             "some of them broken on purpose"
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Plan:
-    """Everything decided about one slide before it is drawn."""
-
-    number: int
-    slide_id: str
-    case_id: str
-    patient_id: str
-    scanned_on: date
-    age_years: int
-    cellularity: float  # wanted
-    n_tiles: int  # wanted
-    scanner: Scanner
-    mpp: float
-    specimen: str = "core"
-    fault: str = ""  # blank, truncated, no mpp; nominal mpp can be mended
-    extra: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def file(self) -> str:
-        return f"{self.slide_id}.svs"
-
-    @property
-    def header_mpp(self) -> float | None:
-        """What the file says: a scanner's nominal figure where the manifest has to correct it."""
-        return {"no mpp": None, "nominal mpp": 0.5 if self.mpp > 0.4 else 0.25}.get(
-            self.fault, self.mpp
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Truth:
-    """What one slide shows, measured as it was drawn."""
-
-    cellularity: float | None
-    n_tiles: int
 
 
 def make_archive(
@@ -114,12 +69,12 @@ def make_archive(
         progress: called for each finished slide.
     """
     (folder / "slides").mkdir(parents=True, exist_ok=True)
-    plans = _plan(n_slides, n_patients, seed)
+    plans = plan_slides(n_slides, n_patients, seed)
     if faults:
-        plans = _with_faults(plans, n_patients)
+        plans = with_faults(plans, n_patients)
     textures = Textures(seed)
 
-    def draw(plan: _Plan) -> _Truth:
+    def draw(plan: SlidePlan) -> SlideTruth:
         return _draw_slide(folder / "slides" / plan.file, plan, textures, seed)
 
     truths = []
@@ -127,7 +82,7 @@ def make_archive(
         for truth in pool.map(draw, plans):
             truths.append(truth)
             progress(len(truths), len(plans), "")
-    _write_tables(folder, plans, truths, seed)
+    write_tables(folder, plans, truths, seed)
     return ArchiveSummary(
         folder=folder,
         slides=len(plans),
@@ -136,75 +91,7 @@ def make_archive(
     )
 
 
-def _plan(n_slides: int, n_patients: int, seed: int) -> list[_Plan]:
-    """Decide on the good slides: some patients have a second block, or come again later."""
-    rng = np.random.default_rng([seed, 2])
-    days = (LAST_DAY - FIRST_DAY).days
-    ages = np.clip(rng.normal(58, 17, n_patients), 19, 92).astype(int)
-    again = rng.permutation(n_patients)[np.arange(n_slides - n_patients) % n_patients]
-    patients = np.concatenate([np.arange(n_patients), again])
-    is_40x = np.zeros(n_slides, bool)
-    is_40x[rng.permutation(n_slides)[: n_slides // 4]] = True
-    first_day = np.sort(rng.integers(0, days, n_patients))
-    rng.shuffle(ages)
-    wanted = np.clip(108 - ages + rng.normal(0, 17, n_patients), 4, 96)
-    plans: list[_Plan] = []
-    for number, patient in enumerate(patients):
-        repeat = number >= n_patients
-        follow_up = repeat and number % 2 == 0  # a later case; otherwise a second block of the case
-        day = int(first_day[patient]) + (int(rng.integers(90, 300)) if follow_up else 0)
-        day = min(day, days)
-        case = f"C{patient + 1:03d}{'-2' if follow_up else ''}"
-        scanners = SCANNERS_40X if is_40x[number] else SCANNERS_20X
-        mpp = rng.uniform(*(MPP_40X if is_40x[number] else MPP_20X))
-        target = wanted[patient] + (rng.normal(0, 14) if follow_up else rng.normal(0, 1.5))
-        plans.append(
-            _Plan(
-                number=number,
-                slide_id=f"{case}-{'B' if repeat and not follow_up else 'A'}",
-                case_id=case,
-                patient_id=f"P{patient + 1:03d}",
-                scanned_on=FIRST_DAY + timedelta(days=day),
-                age_years=int(ages[patient]) + day // 730,
-                cellularity=float(np.clip(target, 6, 95)),
-                n_tiles=int(rng.integers(*(TILES_40X if is_40x[number] else TILES), endpoint=True)),
-                scanner=scanners[int(rng.integers(len(scanners)))],
-                mpp=round(float(mpp), 4),
-                extra={"block": "B1" if repeat and not follow_up else "A1"},
-            )
-        )
-    return plans
-
-
-def _with_faults(plans: list[_Plan], n_patients: int) -> list[_Plan]:
-    """Add slides that are broken or of another specimen, and let a good one misstate its mpp."""
-    n_slides = len(plans)
-    nominal = next((i for i, plan in enumerate(plans) if plan.mpp < 0.4), 0)
-    plans[nominal] = replace(plans[nominal], fault="nominal mpp")
-    kinds = [("blank", "core"), ("truncated", "core"), ("no mpp", "core"), *[("", "clot")] * 3]
-    for i, (fault, specimen) in enumerate(kinds):
-        like = plans[(i * 7) % n_patients]
-        plans.append(
-            _Plan(
-                number=n_slides + i,
-                slide_id=f"{like.case_id}-{'clot' if specimen == 'clot' else f'X{i + 1}'}",
-                case_id=like.case_id,
-                patient_id=like.patient_id,
-                scanned_on=like.scanned_on,
-                age_years=like.age_years,
-                cellularity=like.cellularity,
-                n_tiles=0 if fault == "blank" else SMALL_TILES,
-                scanner=SCANNERS_20X[0],
-                mpp=0.5,
-                specimen=specimen,
-                fault=fault,
-                extra={"block": "X1"},
-            )
-        )
-    return plans
-
-
-def _draw_slide(path: Path, plan: _Plan, textures: Textures, seed: int) -> _Truth:
+def _draw_slide(path: Path, plan: SlidePlan, textures: Textures, seed: int) -> SlideTruth:
     """Draw and write one slide; return what it shows."""
     rng = np.random.default_rng([seed, 3, plan.number])
     enlarge = 1 if plan.mpp > 0.4 else 2
@@ -228,7 +115,7 @@ def _draw_slide(path: Path, plan: _Plan, textures: Textures, seed: int) -> _Trut
     _write_pages(path, levels, lambda: small[::4, ::4], plan.header_mpp, plan.scanner.name)
     if plan.fault == "truncated":
         os.truncate(path, path.stat().st_size * 2 // 5)
-    return _Truth(cellularity=scene.cellularity, n_tiles=scene.n_tiles)
+    return SlideTruth(cellularity=scene.cellularity, n_tiles=scene.n_tiles)
 
 
 def _scene_tiles(scene: Scene, enlarge: int, small: np.ndarray) -> Iterator[bytes]:
@@ -383,9 +270,10 @@ def _jpeg(tile: Image.Image) -> bytes:
     return out.getvalue()
 
 
-def _write_tables(
-    folder: Path, plans: Sequence[_Plan], truths: Sequence[_Truth], seed: int
+def write_tables(
+    folder: Path, plans: Sequence[SlidePlan], truths: Sequence[SlideTruth], seed: int
 ) -> None:
+    """Write manifest, reports and truth as a hospital would hand them over."""
     _write_csv(
         folder / "manifest.csv",
         [
@@ -424,7 +312,7 @@ def _write_tables(
         ],
     )
     rng = np.random.default_rng([seed, 4])
-    cases: dict[str, list[tuple[_Plan, _Truth]]] = {}
+    cases: dict[str, list[tuple[SlidePlan, SlideTruth]]] = {}
     for plan, truth in known:
         cases.setdefault(plan.case_id, []).append((plan, truth))
     silent = set(rng.permutation(sorted(cases))[: len(cases) // 14].tolist())

@@ -77,6 +77,7 @@ class Scene:
         self._um = FIELD_PX * drawn_mpp  # of a field value
         self._colours = _colours(rng, scanner)
         self._offsets = rng.integers(0, TEXTURE_PX, (8, 2))
+        # signed distances in 1/16 micron, positive inside, int16
         self._tissue = self._outline(n_tiles, margin_um, pieces, clot)
         self._bone = self._trabeculae(self._tissue > 0, 0 if clot else rng.uniform(0.6, 1.5))
         hard = np.minimum(self._bone, self._tissue + np.int16(40 * UNIT))  # bone does not fray

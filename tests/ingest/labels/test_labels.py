@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from builders.ollama_server import Reply, serve, text_of
 
+from featurestore import best_of
 from featurestore.errors import ConfigError
-from featurestore.types import Reading, Report, Target
+from featurestore.types import Label, Reading, Report, Target
 from ingest.labels import rules as label_rules
+from ingest.labels.config import OllamaConfig
 from ingest.labels.evidence import figures, is_supported
-from ingest.labels.labels import Label, LabelBatch, best_labels, make_labels
-from ingest.labels.ollama import OllamaConfig
-from ingest.labels.scores import evaluate, summarise
+from ingest.labels.labels import LabelBatch, make_labels
 
 NULL = Reading(value=None, low=None, high=None, rule="none")
 
@@ -158,10 +157,14 @@ def both(
     return batch, {(label.case_id, label.method): label for label in batch.labels}, server
 
 
+def usable(labels: dict[tuple[str, str], Label]) -> list[str]:
+    return best_of(it.recorded(Target()) for it in labels.values())["case_id"].to_list()
+
+
 def test_rules_alone_ask_no_server(rules: dict[str, Reading]) -> None:
     rules |= {"a": read(40, "40%"), "b": NULL, "c": read(70, "70%")}
     reports = [Report(case_id=w.upper(), text=f"{w} 40% cellular") for w in "abcd"]
-    seen: list[tuple[int, int]] = []
+    seen: list[tuple[int, int, str]] = []
     batch = make_labels(reports, target=Target(), progress=lambda *now: seen.append(now))
     assert [(label.case_id, label.value, label.status) for label in batch.labels] == [
         ("A", 40, "single"),
@@ -172,7 +175,7 @@ def test_rules_alone_ask_no_server(rules: dict[str, Reading]) -> None:
     assert label.report_hash == reports[0].report_hash
     assert batch.no_figure == ["B"]
     assert [(f.case_id, f.reason) for f in batch.failures] == [("D", "rules: KeyError")]
-    assert seen[-1] == (4, 4)
+    assert seen[-1] == (4, 4, "")
 
 
 def test_the_two_parsers_are_compared(rules: dict[str, Reading]) -> None:
@@ -215,7 +218,7 @@ def test_a_made_up_quote_is_unsupported_and_confirms_nothing(rules: dict[str, Re
     assert labels["X", "rules"].status == "disputed"
     _, labels, _ = both(lambda chat: said(90, "core"), texts, parser="ollama")
     assert labels["X", "ollama"].status == "unsupported"
-    assert best_labels(labels.values()) == {}
+    assert usable(labels) == []
 
 
 def test_a_model_that_obeys_the_report_is_caught(rules: dict[str, Reading]) -> None:
@@ -232,7 +235,7 @@ def test_a_model_that_obeys_the_report_is_caught(rules: dict[str, Reading]) -> N
     rules["Core"] = read(40, "40% cellular")
     _, labels, _ = both(obedient, texts)
     assert labels["X", "rules"].status == "disputed"
-    assert best_labels(labels.values()) == {}
+    assert usable(labels) == []
 
 
 def test_a_report_cannot_close_its_fence() -> None:
@@ -259,8 +262,8 @@ def test_what_is_known_is_never_asked_again(rules: dict[str, Reading]) -> None:
     parts: list[LabelBatch] = []
     first, _, server = both(answer, texts, on_part=parts.append)
     kept = {one.key: one for part in parts for one in part.answered}
-    assert sorted(label.label_id for part in parts for label in part.labels) == sorted(
-        label.label_id for label in first.labels
+    assert sorted(label.content_id for part in parts for label in part.labels) == sorted(
+        label.content_id for label in first.labels
     )
     assert len(server.chats) == 5  # the twin's text is the first one's
     assert [failure.case_id for failure in first.failures] == ["C-5"]
@@ -271,14 +274,16 @@ def test_what_is_known_is_never_asked_again(rules: dict[str, Reading]) -> None:
     again, _, server = both(answer, texts, known=known)
     assert [text_of(chat) for chat in server.chats] == ["core5 50% cellular"]  # the failed one only
     assert again.labels == first.labels
-    assert [label.label_id for label in again.labels] == [label.label_id for label in first.labels]
+    assert [label.content_id for label in again.labels] == [
+        label.content_id for label in first.labels
+    ]
     assert (again.n_known, again.answered) == (5, [])
     assert again.no_figure == first.no_figure
 
 
 def test_one_failing_report_leaves_the_others(rules: dict[str, Reading]) -> None:
     rules |= {"a": read(40, "40%"), "b": read(40, "40%")}
-    seen: list[tuple[int, int]] = []
+    seen: list[tuple[int, int, str]] = []
     batch, labels, _ = both(
         lambda chat: Reply("no") if text_of(chat).startswith("a") else said(40, "40%"),
         {"A": "a 40% SECRET", "B": "b 40% SECRET"},
@@ -289,7 +294,7 @@ def test_one_failing_report_leaves_the_others(rules: dict[str, Reading]) -> None
     assert "SECRET" not in failure.reason
     assert labels["A", "rules"].status == "single"
     assert labels["B", "rules"].status == "agreed"
-    assert seen == [(1, 2), (2, 2)]
+    assert seen == [(1, 2, ""), (2, 2, "")]
 
 
 def test_other_targets_need_a_prompt_of_their_own(tmp_path: Path) -> None:
@@ -309,133 +314,3 @@ def test_other_targets_need_a_prompt_of_their_own(tmp_path: Path) -> None:
     assert [(label.target, label.value, label.status) for label in batch.labels] == [
         ("fibrosis", 2, "single")
     ]
-
-
-# --- numbers --------------------------------------------------------------------------------------
-
-
-def label(case_id: str, value: float, method: Any = "rules", status: Any = "single") -> Label:
-    return Label(
-        case_id=case_id,
-        target="cellularity",
-        value=value,
-        low=value,
-        high=value,
-        method=method,
-        status=status,
-    )
-
-
-def test_the_most_trusted_label_is_used() -> None:
-    labels = [
-        label("A", 1, "rules", "agreed"),
-        label("A", 2, "ollama", "agreed"),
-        label("B", 3, "rules"),
-        label("B", 4, "ollama"),
-        label("C", 5, "rules", "disputed"),
-        label("C", 6, "ollama", "unsupported"),
-        label("D", 7, "ollama", "agreed"),
-        label("D", 8, "human"),
-        label("E", 9, "rules", "agreed"),
-        label("E", 10, "ollama"),
-    ]
-    assert {case_id: it.value for case_id, it in best_labels(labels).items()} == {
-        "A": 2,
-        "B": 4,
-        "D": 8,
-        "E": 9,
-    }
-
-
-def test_the_summary_counts_and_draws() -> None:
-    labels = [label(str(n), value) for n, value in enumerate([0, 5, 10, 10, 42, 95, 100])]
-    labels.append(label("x", 50, "ollama", "disputed"))
-    batch = LabelBatch(labels=labels, failures=[], no_figure=["n"], answered=[], n_known=0)
-    found = summarise(batch, Target())
-    assert found.counts == {("ollama", "disputed"): 1, ("rules", "single"): 7}
-    assert found.histogram == [2, 2, 0, 0, 1, 0, 0, 0, 0, 2]
-    assert found.multiples_of_10 == pytest.approx(4 / 7)
-    assert found.multiples_of_5 == pytest.approx(6 / 7)
-    text = found.text()
-    assert "rules, single              7" in text
-    assert "90 to 100                  2 ████" in text
-    assert "multiples of 10: 57%, of 5: 86%" in text
-    empty = LabelBatch(labels=[], failures=[], no_figure=[], answered=[], n_known=0)
-    assert summarise(empty, Target()).multiples_of_5 is None
-    assert "0 cases" in summarise(empty, Target()).text()
-
-
-GOLD = [
-    {"id": "1", "text": "40", "value": 40, "tags": ["easy"]},
-    {"id": "2", "text": "55", "value": 50, "tags": ["easy", "range"]},  # wrong
-    {"id": "3", "text": "-", "value": 20, "tags": ["hard"]},  # missed
-    {"id": "4", "text": "-", "value": None, "tags": ["hard"]},
-    {"id": "5", "text": "90", "value": None},  # wrong
-    {"id": "6", "text": "10.5", "value": 10},
-]
-
-
-def reader(text: str) -> Reading:
-    return NULL if text == "-" else read(float(text), text)
-
-
-def test_evaluate_by_hand() -> None:
-    found = evaluate(GOLD, reader)
-    assert (found.n, found.wrong) == (6, 2)
-    assert found.accuracy == pytest.approx(3 / 6)
-    assert found.coverage == pytest.approx(3 / 4)
-    assert found.null_precision == pytest.approx(1 / 2)
-    assert found.null_recall == pytest.approx(1 / 2)
-    assert found.mae == pytest.approx((0 + 5 + 0.5) / 3)
-    assert found.by_tag["easy"] == {"n": 2, "accuracy": 0.5, "wrong": 1}
-    assert found.by_tag["hard"] == {"n": 2, "accuracy": 0.5, "wrong": 0}
-    assert [error["id"] for error in found.errors] == ["2", "3", "5"]
-    assert json.dumps(found.__dict__)
-    nothing = evaluate([], reader)
-    assert (nothing.n, nothing.accuracy, nothing.mae, nothing.by_tag) == (0, None, None, {})
-
-
-def test_evaluate_the_model_as_its_labels_are_used() -> None:
-    gold = [
-        {"id": "good", "text": "good core 40%", "value": 40},
-        {"id": "made up", "text": "invented core 40%", "value": 40},
-        {"id": "null", "text": "null core", "value": None},
-        {"id": "failed", "text": "failed core", "value": None},
-    ]
-    answers: dict[str, Any] = {
-        "good": said(40, "core 40%"),
-        "invented": said(90, "core 90%"),
-        "null": said(None, None),
-        "failed": "no",
-    }
-    with serve(lambda chat: answers[text_of(chat).split()[0]]) as server:
-        config = OllamaConfig(host=server.url)
-        found = evaluate(gold, "ollama", ollama_config=config)
-    assert found.accuracy == pytest.approx(2 / 4)  # a failure is not a null answer
-    assert found.wrong == 0
-    assert [(error["id"], error["status"]) for error in found.errors] == [
-        ("made up", "unsupported"),
-        ("failed", None),
-    ]
-    assert "two answers" in found.errors[1]["reason"]
-
-
-def test_evaluate_both_parsers_as_their_labels_are_used() -> None:
-    """Agreed values count, disputed ones are null; the rules are the real ones."""
-    gold = [
-        {"id": "agreed", "text": "Bone marrow core: cellularity 40%.", "value": 40},
-        {"id": "disputed", "text": "Bone marrow core: cellularity 70%.", "value": 70},
-    ]
-    with serve(lambda chat: said(40, "cellularity 40%") if "40%" in text_of(chat)
-               else said(20, "cellularity 70%")) as server:  # fmt: skip
-        found = evaluate(gold, "both", ollama_config=OllamaConfig(host=server.url))
-    assert (found.accuracy, found.wrong, found.coverage) == (0.5, 0, 0.5)
-    assert found.errors[0]["id"] == "disputed"
-    assert found.errors[0]["got"] is None
-
-
-def test_evaluate_the_rules_by_name(rules: dict[str, Reading]) -> None:
-    rules |= {"40": read(40, "40"), "50": read(5, "50")}
-    gold = [{"id": "1", "text": "40 %", "value": 40}, {"id": "2", "text": "50 %", "value": 50}]
-    found = evaluate(gold)
-    assert (found.accuracy, found.wrong, found.errors[0]["status"]) == (0.5, 0, "unsupported")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 import subprocess
@@ -17,12 +16,10 @@ import pytest
 from builders.ollama_server import Reply, serve, text_of
 
 import sql
-from featurestore import catalog
-from featurestore.store import FeatureStore
-from featurestore.types import Report, Target
+from featurestore import FeatureStore
+from featurestore.types import Report, Target, now
 from ingest.labels import recording as labelling
-from ingest.labels import review
-from ingest.labels.ollama import OllamaConfig
+from ingest.labels.config import LabelConfig, OllamaConfig
 from ingest.labels.reports import read_label_table
 
 TARGET = Target()
@@ -56,7 +53,7 @@ def store(tmp_path: Path) -> FeatureStore:
 
 def label(store: FeatureStore, names: str, parser: str, url: str = "", **more: object):
     config = OllamaConfig(host=url or None, busy_retries=0, backoff_s=0.01)
-    return labelling.label_reports(
+    return labelling.record_reports(
         store,
         reports(names),
         target=TARGET,
@@ -158,44 +155,13 @@ def test_one_failing_report_is_recorded_and_mended_by_a_later_call(store: Featur
     assert store.sql("from failures").is_empty()
 
 
-def test_disputes_are_kept_out_reviewed_and_settled_by_a_person(
-    store: FeatureStore, tmp_path: Path
-) -> None:
-    SAID["C4"] = (80, "80% cellular")
-    with serve(answer) as server:
-        label(store, "C1 C2 C4", "both", server.url)
-    statuses = dict(store.sql("select case_id, max(status) from labels group by 1").iter_rows())
-    assert statuses["C1"] == statuses["C4"] == "agreed"
-    assert store.sql("select case_id from best_labels order by 1").rows() == [("C1",), ("C4",)]
-    todo = tmp_path / "todo.csv"
-    assert review.export_review(store, todo, TARGET, reports("C1 C2 C4")) == 1
-    with todo.open() as file:
-        rows = list(csv.DictReader(file))
-    assert rows[0]["case_id"] == "C2"
-    assert (float(rows[0]["rules_value"]), float(rows[0]["ollama_value"])) == (60, 20)
-    assert "60% cellular. Secret two" in rows[0]["excerpt"]
-    assert review.import_review(store, todo, TARGET) == 0  # nothing filled in yet
-    rows[0]["value"] = "65"
-    with todo.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0].keys())
-        writer.writeheader()
-        writer.writerows(rows)
-    assert review.import_review(store, todo, TARGET) == 1
-    best = store.sql("select value, method from best_labels where case_id = 'C2'").row(0)
-    assert best == (65.0, "human")
-    assert review.export_review(store, todo, TARGET) == 0
-    assert store.sql("from labels where case_id = 'C2'").height == 3  # every one is kept
-
-
-def test_a_dispute_sets_aside_what_one_parser_said_before(
-    store: FeatureStore, tmp_path: Path
-) -> None:
+def test_a_dispute_sets_aside_what_one_parser_said_before(store: FeatureStore) -> None:
     label(store, "C2", "rules")
     assert store.sql("select value from best_labels").rows() == [(60.0,)]
     with serve(answer) as server:
         label(store, "C2", "both", server.url)
         assert store.sql("from best_labels").is_empty()
-        assert review.export_review(store, tmp_path / "todo.csv", TARGET) == 1
+        assert store.named("named/labels_to_review", {"target": "cellularity"}).height == 1
         label(store, "C2", "rules")
         label(store, "C2", "ollama", server.url)  # one alone does not settle it
         SAID["C4"] = (80, "80% cellular")
@@ -214,15 +180,6 @@ def test_of_what_a_person_said_the_last_holds(store: FeatureStore, tmp_path: Pat
         assert store.sql("select value from best_labels").rows() == [(float(value),)]
 
 
-def test_a_report_whose_text_changed_gets_no_excerpt(store: FeatureStore, tmp_path: Path) -> None:
-    with serve(answer) as server:
-        label(store, "C2", "both", server.url)
-    other = Report(case_id="C2", text="Another text.", reported_on=date(2021, 1, 1))
-    review.export_review(store, tmp_path / "todo.csv", TARGET, [other])
-    with (tmp_path / "todo.csv").open() as file:
-        assert next(csv.DictReader(file))["excerpt"] == ""
-
-
 def test_what_was_known_on_a_date_can_be_asked(store: FeatureStore) -> None:
     label(store, "C1", "rules")
     text = sql.read("named/labels_as_of")
@@ -234,10 +191,27 @@ def test_an_amended_report_changes_what_is_known_not_what_was(
     store: FeatureStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     label(store, "C1", "rules")
-    between = str(catalog.now())
+    between = str(now())
     monkeypatch.setitem(TEXTS, "C1", "CORE BIOPSY, amended: The marrow is 90% cellular.")
     label(store, "C1", "rules")
     assert store.sql("select value from best_labels").rows() == [(90.0,)]
     text = sql.read("named/labels_as_of")
     values = [store.sql(text, {"as_of": day})["value"].to_list() for day in (between, "2101-01-01")]
     assert values == [[40.0], [90.0]]
+
+
+def test_a_table_of_reports_and_one_of_values_are_labelled_and_summed_up(
+    store: FeatureStore, tmp_path: Path
+) -> None:
+    file = tmp_path / "reports.jsonl"
+    rows = [{"case_id": case, "text": text} for case, text in TEXTS.items()]
+    file.write_text("\n".join(map(json.dumps, [*rows, {"case_id": "C9"}])))
+    config = LabelConfig(parser="rules")
+    found = labelling.label_reports(store, file, config, OllamaConfig())
+    assert (found.counts, found.n_no_figure, found.n_empty) == ({"rules/single": 3}, 1, 1)
+    table = tmp_path / "values.csv"
+    table.write_text("case_id;value\nC1;45,5\nC3;10\n")
+    taken = labelling.label_table(store, table, config)
+    assert (taken.counts, taken.n_values) == ({"human/single": 2}, 2)
+    best = store.sql("select case_id, value from best_labels order by all").rows()
+    assert best == [("C1", 45.5), ("C2", 60.0), ("C3", 10.0), ("C4", 80.0)]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from ingest.labels import rules as label_rules
 from ingest.synthetic import archive as synthetic
+from ingest.synthetic import plans as planning
 from ingest.synthetic.marrow import SCANNERS_20X, SCANNERS_40X, Scene
 from ingest.synthetic.textures import Textures
 
@@ -101,7 +103,7 @@ def test_the_truth_is_what_the_picture_shows(textures: Textures, wanted: int) ->
 
 
 def test_the_whole_archive_is_spread_as_promised() -> None:
-    plans = synthetic._plan(64, 52, 0, False)
+    plans = planning.plan_slides(64, 52, 0)
     wanted = np.array([plan.cellularity for plan in plans])
     assert len({plan.patient_id for plan in plans}) == 52
     assert sum(plan.mpp < 0.4 for plan in plans) == 16
@@ -110,8 +112,8 @@ def test_the_whole_archive_is_spread_as_promised() -> None:
     assert wanted.max() <= 95
     assert ((wanted < 20) | (wanted > 80)).mean() < 0.35
     assert np.corrcoef(wanted, [plan.age_years for plan in plans])[0, 1] < -0.4
-    assert min(plan.scanned_on for plan in plans) >= synthetic.FIRST_DAY
-    assert max(plan.scanned_on for plan in plans) <= synthetic.LAST_DAY
+    assert min(plan.scanned_on for plan in plans) >= planning.FIRST_DAY
+    assert max(plan.scanned_on for plan in plans) <= planning.LAST_DAY
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -122,8 +124,8 @@ def test_a_core_has_as_many_tiles_as_wanted(textures: Textures, seed: int) -> No
 def test_one_seed_gives_the_same_bytes_whatever_the_workers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(synthetic, "TILES", (6, 6))
-    monkeypatch.setattr(synthetic, "TILES_40X", (6, 6))
+    monkeypatch.setattr(planning, "TILES", (6, 6))
+    monkeypatch.setattr(planning, "TILES_40X", (6, 6))
     made = {}
     for cores in (1, 2):
         monkeypatch.setattr(synthetic.os, "cpu_count", lambda cores=cores: cores)
@@ -140,9 +142,9 @@ def test_one_seed_gives_the_same_bytes_whatever_the_workers(
 
 def test_reports_say_what_is_true_with_the_habits_of_people(tmp_path: Path) -> None:
     """Read by rules: near the truth, multiples of five, and a few without a figure."""
-    plans = synthetic._plan(64, 52, 3, False)
-    truths = [synthetic._Truth(cellularity=plan.cellularity, n_tiles=36) for plan in plans]
-    synthetic._write_tables(tmp_path, plans, truths, 3)
+    plans = planning.plan_slides(64, 52, 3)
+    truths = [planning.SlideTruth(cellularity=plan.cellularity, n_tiles=36) for plan in plans]
+    synthetic.write_tables(tmp_path, plans, truths, 3)
     truth: dict[str, list[float]] = {}
     for plan in plans:
         truth.setdefault(plan.case_id, []).append(plan.cellularity)
@@ -151,7 +153,7 @@ def test_reports_say_what_is_true_with_the_habits_of_people(tmp_path: Path) -> N
     assert set(reports) == set(truth)
     silent = 0
     for case_id, row in reports.items():
-        assert 0 < (synthetic.date.fromisoformat(row["reported_on"]) - scanned[case_id]).days < 15
+        assert 0 < (date.fromisoformat(row["reported_on"]) - scanned[case_id]).days < 15
         reading = label_rules.parse(row["text"])
         if reading.value is None:
             silent += 1

@@ -1,0 +1,209 @@
+"""Turn a column of texts, as people write them, into values: ids, numbers, dates, choices."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any, Literal, TypeVar
+
+from featurestore.fields import about, types_of
+
+Kind = Literal["id", "text", "prose", "list", "number", "date", "choice", "path"]
+Cells = Sequence[tuple[int, str]]  # row number and what stands there; missing ones are left out
+Faults = list[tuple[int | None, str]]  # row number, None for the whole table, and what is wrong
+
+MISSING = {"", "nan", "na", "n/a", "null", "-", "unknown", "none", "nat", "<na>", "#n/a"}
+SHOWN = 20  # characters of a wrong value in a message: a wrong column may hold reports
+EXCEL_EPOCH = date(1899, 12, 30)
+YEARS = (1850, 2150)
+
+V = TypeVar("V")
+May = Mapping[Hashable, V]  # what a text may mean, by the convention it is read with
+
+_TIME = r"(?:[T ]\s*\d{1,2}:\d\d(?::\d\d(?:[.,]\d+)?)?\s*(?:[AP]M)?\s*(?:Z|UTC|[+-]\d\d:?\d\d)?)?"
+_YEAR_FIRST = re.compile(rf"(\d{{4}})([-/.]?)(\d\d?)\2(\d\d?){_TIME}", re.IGNORECASE)
+_YEAR_LAST = re.compile(rf"(\d\d?)([-/.])(\d\d?)\2(\d{{4}}){_TIME}", re.IGNORECASE)
+_AFTER_DAY = re.compile(rf"(?<=\d){_TIME}$", re.IGNORECASE)
+_SERIAL = re.compile(r"([1-9]\d{4})(?:\.\d+)?")  # days since Excel's epoch: 1927 to 2173
+_NUMBERS = {  # by the decimal mark; the other one groups thousands
+    ".": re.compile(r"[+-]?(?=\.?\d)(?:\d*|[1-9]\d{0,2}(?:,\d{3})+)(?:\.\d*)?(?:e[+-]?\d+)?"),
+    ",": re.compile(r"[+-]?(?=,?\d)(?:\d*|[1-9]\d{0,2}(?:\.\d{3})+)(?:,\d*)?(?:e[+-]?\d+)?"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A column that a table may have, and what its values must be."""
+
+    name: str
+    kind: Kind = "text"  # prose is kept as it stands; of every other kind blanks are stripped
+    needed: bool = False  # the table must have it
+    filled: bool = False  # every row must have a value
+    unique: bool = False  # no two rows may have the same
+    also: tuple[str, ...] = ()  # what others call it, in small letters with _ between words
+    choices: tuple[str, ...] = ()
+    at_least: float = -math.inf
+    at_most: float = math.inf
+
+
+def column_of(noun: type, field: str, **more: Any) -> Column:
+    """The column of a noun's field: its kind, choices and limits are those of the field."""
+    plain, _, choices = types_of(noun)[field]
+    said = about(noun.__dataclass_fields__[field])  # type: ignore[attr-defined]
+    kinds: dict[Any, Kind] = {float: "number", int: "number", date: "date"}
+    text: Kind = "id" if field.endswith("_id") else "text"
+    told: dict[str, Any] = {
+        "name": field,
+        "kind": "choice" if choices else kinds.get(plain, text),
+        "choices": choices,
+        "at_least": said.at_least,
+        "at_most": said.at_most,
+    }
+    return Column(**told | more)
+
+
+def is_missing(text: str) -> bool:
+    """Whether a text is blank, or a program's word for a missing value."""
+    return text.strip().casefold() in MISSING
+
+
+def values_of(
+    column: Column, cells: Cells, date_format: str | None = None
+) -> tuple[dict[int, Any], Faults]:
+    """The values of a column by row number, and what is wrong with the others.
+
+    A column is read as a whole: what one value leaves open (day or month first, which mark is the
+    decimal one), another of the column may settle, and nothing is guessed.
+    """
+    if column.kind == "prose":
+        return dict(cells), []
+    cells = [(row, text.strip()) for row, text in cells]
+    if column.kind == "list":
+        return {row: [one.strip() for one in text.split(",")] for row, text in cells}, []
+    if column.kind == "number":
+        return _numbers(column, cells)
+    if column.kind == "date":
+        return _dates(column, cells, date_format)
+    if column.kind == "choice":
+        return _choices(column, cells)
+    return dict(cells), []
+
+
+def _choices(column: Column, cells: Cells) -> tuple[dict[int, Any], Faults]:
+    known = {choice.casefold(): choice for choice in column.choices}
+    expected = f"expected {', '.join(column.choices)}"
+    values = {row: known[text.casefold()] for row, text in cells if text.casefold() in known}
+    return values, [
+        (row, f"{column.name} is {text[:SHOWN]!r}, {expected}")
+        for row, text in cells
+        if row not in values
+    ]
+
+
+def _settle(
+    texts: Mapping[int, str], read: Mapping[int, May[V]], usual: Callable[[str], Hashable]
+) -> tuple[dict[int, V], list[int]]:
+    """Choose what each text means, by the conventions that the column's plain cases prove.
+
+    Args:
+        texts: by row number.
+        read: what each may mean; at least one thing.
+        usual: the convention of a text where the column proves none; None if there is no usual one.
+
+    Returns:
+        The values, and the rows that stay open.
+    """
+    proven = {next(iter(may)) for may in read.values() if len(may) == 1}
+    values, unclear = {}, []
+    for row, may in read.items():
+        allowed = proven & set(may) or {usual(texts[row])}
+        left = {value for by, value in may.items() if by in allowed} or set(may.values())
+        if len(left) == 1:
+            values[row] = left.pop()
+        else:
+            unclear.append(row)
+    return values, unclear
+
+
+# -- numbers ---------------------------------------------------------------------------------------
+
+
+def _numbers(column: Column, cells: Cells) -> tuple[dict[int, Any], Faults]:
+    texts = dict(cells)
+    read = {row: may for row, text in cells if (may := _number_readings(text))}
+    values, unclear = _settle(texts, read, lambda text: None if "," in text else ".")
+    faults: Faults = []
+    for row, text in cells:
+        if row not in read:
+            faults.append((row, f"{column.name} {text[:SHOWN]!r} is not a number"))
+    for row in unclear:
+        one, other = sorted(set(read[row].values()))
+        faults.append((row, f"{column.name} {texts[row]!r} could be {one:g} or {other:g}"))
+    for row, value in values.items():
+        if not column.at_least <= value <= column.at_most:
+            limits = f"{column.at_least:g} to {column.at_most:g}"
+            faults.append((row, f"{column.name} is {value:g}, expected {limits}"))
+    return values, faults
+
+
+def _number_readings(text: str) -> May[float]:
+    """What a text may mean, by its decimal mark."""
+    text = text.removesuffix("%").rstrip().casefold()
+    if text in ("true", "false"):
+        return {".": float(text == "true"), ",": float(text == "true")}
+    plain = {".": text.replace(",", ""), ",": text.replace(".", "").replace(",", ".")}
+    may = {mark: float(plain[mark]) for mark, form in _NUMBERS.items() if form.fullmatch(text)}
+    return may if all(map(math.isfinite, may.values())) else {}
+
+
+# -- dates -----------------------------------------------------------------------------------------
+
+
+def _dates(column: Column, cells: Cells, form: str | None) -> tuple[dict[int, Any], Faults]:
+    texts = dict(cells)
+    read = {row: may for row, text in cells if (may := _date_readings(text, form))}
+    values, unclear = _settle(texts, read, lambda text: "day" if "." in text else None)
+    faults: Faults = []
+    for row, text in cells:
+        if row not in read:
+            told = "; write it as 2019-12-31, or pass --date-format" if form is None else f" {form}"
+            faults.append((row, f"{column.name} {text[:SHOWN]!r} is not a date{told}"))
+    if unclear:
+        faults.append(
+            (
+                None,
+                f"{column.name} {texts[unclear[0]][:SHOWN]!r} and {len(unclear) - 1} more could "
+                "have the day or the month first. Say which: --date-format %d/%m/%Y or %m/%d/%Y",
+            )
+        )
+    return values, faults
+
+
+def _date_readings(text: str, form: str | None) -> May[date]:
+    """What a text may mean, by what stands first: year, day or month."""
+    for one in (text, _AFTER_DAY.sub("", text)) if form else ():
+        with suppress(ValueError):
+            return {"given": datetime.strptime(one, str(form)).date()}
+    if (found := _YEAR_FIRST.fullmatch(text)) and (found[2] or len(found[3] + found[4]) == 4):
+        may = {"year": _day(found[1], found[3], found[4])}
+    elif found := _SERIAL.fullmatch(text):
+        may = {"year": EXCEL_EPOCH + timedelta(days=int(found[1]))}
+    elif form is None and (found := _YEAR_LAST.fullmatch(text)):
+        may = {
+            "day": _day(found[4], found[3], found[1]),
+            "month": _day(found[4], found[1], found[3]),
+        }
+    else:
+        may = {}
+    return {by: day for by, day in may.items() if day is not None}
+
+
+def _day(year: str, month: str, day: str) -> date | None:
+    with suppress(ValueError):
+        made = date(int(year), int(month), int(day))
+        return made if YEARS[0] <= made.year <= YEARS[1] else None
+    return None

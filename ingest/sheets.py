@@ -1,0 +1,175 @@
+"""Read the cells of a file of rows: CSV, Parquet, JSON lines, an Excel workbook."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from featurestore.errors import TrephineError
+
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet", ".xlsx")
+MARKS = {  # byte order marks
+    b"\xef\xbb\xbf": "utf-8-sig",
+    b"\xff\xfe": "utf-16",
+    b"\xfe\xff": "utf-16",
+}
+SEPARATORS = ",;\t|"
+QUOTING = (
+    'A text with the separator, quotes or line ends stands in "quotes", and its own quotes are '
+    "doubled"
+)
+csv.field_size_limit(2**31 - 1)  # a long report is one field
+
+# A text, None, or what JSON and Parquet hold that is no text: a list or a structure.
+Cell = Any
+Rows = list[tuple[int, list[Cell]]]  # row number and cells
+
+
+class _Broken(Exception):
+    """The file is not what its suffix says; the message quotes none of it."""
+
+
+def read_sheet(
+    path: Path, fit: Callable[[Sequence[str]], int], error: type[TrephineError]
+) -> tuple[list[str], Rows]:
+    """Read the header and the rows that hold anything; every value that has a text is one.
+
+    A row's number is that of a spreadsheet, where the header is row 1; in JSON lines it is the
+    line, and in Parquet it counts from 1.
+
+    Args:
+        path: of the file; its suffix decides.
+        fit: how well names suit as a header: it chooses the separator of a CSV.
+        error: the class to raise.
+
+    Raises:
+        TrephineError: of class `error`: there is no such file, or it is not what its suffix says.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES or not path.is_file():
+        problem = "does not exist" if suffix in SUFFIXES else f"has the suffix {suffix!r}"
+        raise error(f"{path} {problem}. Expected a table: {', '.join(SUFFIXES)}.")
+    try:
+        if suffix == ".parquet":
+            header, rows = _parquet(path)
+        elif suffix == ".xlsx":
+            header, rows = _excel(path)
+        else:
+            text = decode(path.read_bytes(), str(path), error)[0]
+            header, rows = _json(text) if suffix == ".jsonl" else _csv(text, fit)
+    except _Broken as broken:
+        raise error(f"{path} {broken}.") from None
+    except OSError as problem:
+        raise error(f"{path} cannot be read ({problem.strerror}).") from None
+    return header, [(row, cells) for row, cells in rows if any(map(shown, cells))]
+
+
+def shown(cell: Cell) -> str:
+    """A cell as a text; blanks around it do not count."""
+    return cell.strip() if isinstance(cell, str) else "" if cell is None else json.dumps(cell)
+
+
+def decode(data: bytes, name: str, error: type[TrephineError]) -> tuple[str, str]:
+    r"""Decode bytes; returns the text, with `\n` for every line end, and the encoding.
+
+    A byte order mark decides; else NUL bytes tell utf-16; else what is not utf-8 is cp1252.
+
+    Raises:
+        TrephineError: of class `error`: no encoding fits.
+    """
+    encodings = [encoding for mark, encoding in MARKS.items() if data.startswith(mark)]
+    if not encodings and b"\0" in data[:4096]:
+        little = data[1:4096:2].count(0) > data[0:4096:2].count(0)
+        encodings = ["utf-16-le" if little else "utf-16-be"]
+    for encoding in encodings or ["utf-8", "cp1252"]:
+        try:
+            text = data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        return text.replace("\r\n", "\n").replace("\r", "\n"), encoding
+    raise error(f"{name} is neither UTF-8, UTF-16 nor Windows-1252 text. Save it as UTF-8.")
+
+
+def _csv(text: str, fit: Callable[[Sequence[str]], int]) -> tuple[list[str], Rows]:
+    first, _, rest = text.partition("\n")
+    if first.lower().startswith("sep=") and len(first.strip()) == 5:  # Excel's own first line
+        return _split(rest, first.strip()[-1])
+
+    def suits(separator: str) -> tuple[int, int]:
+        try:
+            header = next(filter(any, csv.reader(io.StringIO(text), delimiter=separator)), [])
+        except csv.Error:
+            return 0, 0
+        return fit(header), len(header)
+
+    return _split(text, max(SEPARATORS, key=suits))
+
+
+def _split(text: str, separator: str) -> tuple[list[str], Rows]:
+    rows: Rows = []
+    try:
+        for cells in csv.reader(io.StringIO(text), delimiter=separator, strict=True):
+            rows.append((len(rows) + 1, list(cells)))
+    except csv.Error:
+        raise _Broken(f"is not a well-formed CSV, from row {len(rows) + 1} on. {QUOTING}") from None
+    return _headed(rows)
+
+
+def _headed(rows: Rows) -> tuple[list[str], Rows]:
+    """Take the first row that holds anything as the header."""
+    at = next((n for n, (_, cells) in enumerate(rows) if any(map(shown, cells))), None)
+    if at is None:
+        raise _Broken("is empty. Expected a header and rows")
+    return [shown(cell) for cell in rows[at][1]], rows[at + 1 :]
+
+
+def _json(text: str) -> tuple[list[str], Rows]:
+    found: list[tuple[int, dict[str, Any]]] = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            try:
+                row = json.loads(line)
+            except ValueError:
+                row = None
+            if not isinstance(row, dict):
+                raise _Broken(f"line {number} is not a JSON object. Expected one a line")
+            found.append((number, row))
+    header = list(dict.fromkeys(name for _, row in found for name in row))
+    return header, [(number, [_cell(row.get(name)) for name in header]) for number, row in found]
+
+
+def _parquet(path: Path) -> tuple[list[str], Rows]:
+    import polars as pl
+
+    try:
+        frame = pl.read_parquet(path)
+    except pl.exceptions.PolarsError:  # its message may quote a report
+        raise _Broken("is not a well-formed .parquet file") from None
+    rows = enumerate(frame.iter_rows(), 1)
+    return frame.columns, [(number, [_cell(value) for value in row]) for number, row in rows]
+
+
+def _excel(path: Path) -> tuple[list[str], Rows]:
+    import fastexcel
+
+    try:
+        sheet = fastexcel.read_excel(path).load_sheet(
+            0, header_row=None, skip_rows=0, dtypes="string"
+        )
+        rows = sheet.to_polars().rows()
+    except fastexcel.FastExcelError:
+        raise _Broken("is not a workbook with a table on its first sheet") from None
+    return _headed([(number, list(row)) for number, row in enumerate(rows, 1)])
+
+
+def _cell(value: Any) -> Cell:
+    if isinstance(value, float):  # whole ones are ids that passed a program of decimals
+        return str(int(value)) if value.is_integer() else str(value)
+    if isinstance(value, date):
+        return value.isoformat()
+    return value if value is None or isinstance(value, list | dict) else str(value)

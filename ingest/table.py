@@ -1,0 +1,389 @@
+"""The one reader of tables that people hand over: manifest, reports, labels, split, truth, gold."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PureWindowsPath
+from typing import TYPE_CHECKING, Any
+
+from featurestore.errors import CohortError, ConfigError, TrephineError
+from featurestore.fields import check, setting
+from featurestore.types import Target
+from ingest.cells import Cells, Faults, values_of
+from ingest.cells import Column as Column
+from ingest.cells import column_of as column_of
+from ingest.cells import is_missing as is_missing
+from ingest.sheets import SUFFIXES as SUFFIXES
+from ingest.sheets import Rows, read_sheet, shown
+from ingest.sheets import decode as decode
+
+if TYPE_CHECKING:
+    import polars as pl
+
+NAMED = 10  # wrong rows, or ids, that a message names
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableConfig:
+    """How a table is read where its own names and values leave it open."""
+
+    column: tuple[str, ...] = setting(
+        (), "OURS=THEIRS: a column that has another name; may be given several times."
+    )
+    date_format: str | None = setting(
+        None, "Of dates that can be read in two ways, such as %d/%m/%Y."
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.date_format is not None and "%" not in self.date_format:
+            raise ConfigError(f"date-format is as %d/%m/%Y, got {self.date_format!r}")
+        if wrong := [pair for pair in self.column if not all(pair.partition("=")[::2])]:
+            raise ConfigError(f"column is OURS=THEIRS, such as path=PATH, got {wrong[0]!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One row of a table."""
+
+    number: int  # as a spreadsheet counts: the header is row 1
+    values: Mapping[str, Any]  # by our names; None where the value or the column is missing
+    extra: Mapping[str, str]  # what stands in other columns, without blanks
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """The rows of a table, typed; blank rows and exact copies are left out."""
+
+    path: Path
+    columns: Sequence[Column]  # that were asked for
+    found: frozenset[str]  # our names of the columns that it has
+    rows: Sequence[Row]
+    missing: Mapping[str, int]  # rows without a value, by column
+    faults: Faults  # what is wrong so far; whoever judges further adds to it
+    notes: list[str]  # what was left out or taken in another way than it stands
+
+    def refuse(self, error: type[TrephineError]) -> None:
+        """Raise an error that tells everything that is wrong, if anything is."""
+        told = sorted(dict.fromkeys(self.faults), key=lambda fault: fault[0] or 0)
+        lines = [f"row {row}: {text}" if row else text for row, text in told[:NAMED]]
+        if len(told) == 1:
+            raise error(f"{self.path} {lines[0]}.")
+        if told:
+            first = f"; the first {NAMED}" if len(told) > NAMED else ""
+            raise error("\n  ".join([f"{self.path} has {len(told):,} faults{first}:", *lines]))
+
+    def sound(self) -> list[Row]:
+        """The rows that nothing is wrong with so far."""
+        wrong = {row for row, _ in self.faults}
+        return [row for row in self.rows if row.number not in wrong]
+
+
+def read_table(
+    path: Path,
+    columns: Sequence[Column],
+    config: TableConfig | None = None,
+    *,
+    error: type[TrephineError] = ConfigError,
+) -> Table:
+    """Read a table and give its values their types; what is wrong with rows stands in `faults`.
+
+    CSV with any of `, ; tab |` in UTF-8 (with or without BOM), UTF-16 or Latin-1, Parquet, JSON
+    lines and the first sheet of an Excel workbook.
+
+    Args:
+        path: of the table; relative paths in it start from its folder.
+        columns: what is looked for; case, blanks and marks of the header do not matter.
+        config: names of columns and format of dates, where the table leaves them open.
+        error: the class to raise.
+
+    Raises:
+        TrephineError: of class `error`: there is no such file, it is not what its suffix says, or
+            it lacks a needed column.
+    """
+    config = config or TableConfig()
+    header, body = read_sheet(path, lambda names: _ours(names, columns), error)
+    places = _places(path, header, columns, config, error)
+    rows, notes = _without_copies(body)
+    faults: Faults = list(_cut_rows(rows, header, places, columns))
+    values: dict[str, dict[int, Any]] = {column.name: {} for column in columns}
+    missing: dict[str, int] = {}
+    for column in columns:
+        if (at := places.get(column.name)) is not None:
+            cells = _cells_of(column, at, rows, faults, notes)
+            values[column.name], wrong = values_of(column, cells, config.date_format)
+            faults += [*wrong, *_gaps(column, rows, cells), *_twins(column, cells)]
+            missing[column.name] = len(rows) - len(cells)
+            if column.kind == "path":
+                _find_paths(path.parent, column, values[column.name], faults)
+    ours = set(places.values())
+    others = [(n, name or f"column {n + 1}") for n, name in enumerate(header) if n not in ours]
+    return Table(
+        path=path,
+        columns=columns,
+        found=frozenset(places),
+        rows=[
+            Row(
+                number=row,
+                values={name: of.get(row) for name, of in values.items()},
+                extra={
+                    name: text for n, name in others if n < len(cells) and (text := shown(cells[n]))
+                },
+            )
+            for row, cells in rows
+        ],
+        missing=missing,
+        faults=faults,
+        notes=notes,
+    )
+
+
+# -- columns ---------------------------------------------------------------------------------------
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+
+
+def _hits(header: Sequence[str], column: Column, given: str | None = None) -> list[int]:
+    """Where a column may stand; a name of ours wins over what others call it."""
+    plain = [_plain(name) for name in header]
+    wanted = [{_plain(given)}] if given else [{_plain(column.name)}, {*map(_plain, column.also)}]
+    hits = ([n for n, name in enumerate(plain) if name in names] for names in wanted)
+    return next(filter(None, hits), [])
+
+
+def _ours(header: Sequence[str], columns: Sequence[Column]) -> int:
+    """How many of our columns a header names."""
+    return sum(bool(_hits(header, column)) for column in columns)
+
+
+def _places(
+    path: Path,
+    header: Sequence[str],
+    columns: Sequence[Column],
+    config: TableConfig,
+    error: type[TrephineError],
+) -> dict[str, int]:
+    """Where our columns stand."""
+    given = dict(pair.partition("=")[::2] for pair in config.column)
+    if unknown := set(given) - {column.name for column in columns}:
+        names = ", ".join(column.name for column in columns)
+        raise ConfigError(f"--column {unknown.pop()}=...: no such column here. It has: {names}")
+    places, problems = {}, []
+    for column in columns:
+        at = _hits(header, column, given.get(column.name))
+        if len(at) > 1:
+            problems.append(f"more than one column for {column.name}")
+        elif at:
+            places[column.name] = at[0]
+        elif column.needed or column.name in given:
+            problems.append(f"no column {given.get(column.name, column.name)}")
+    if problems and header:
+        expected = "".join(
+            f", {column.name}" if column.needed else f"[, {column.name}]" for column in columns
+        )
+        raise error(
+            f"{path} has {' and '.join(problems)}: found {', '.join(map(repr, header))}; expected "
+            f"{expected.removeprefix(', ')}. Rename the columns, or say --column OURS=THEIRS."
+        )
+    return places
+
+
+def _cells_of(
+    column: Column, at: int, rows: Rows, faults: Faults, notes: list[str]
+) -> list[tuple[int, str]]:
+    """The texts of a column that are there; tells of words that stand for a missing one."""
+    found: list[tuple[int, str]] = []
+    words: Counter[str] = Counter()
+    for row, cells in rows:
+        cell = cells[at] if at < len(cells) else None
+        if isinstance(cell, list) and column.kind == "list":
+            cell = ",".join(map(str, cell))
+        if not isinstance(cell, str | None):
+            faults.append((row, f"{column.name} is a {type(cell).__name__}, expected a text"))
+        elif cell is None or not cell.strip():
+            continue
+        elif column.kind != "prose" and is_missing(cell):
+            words[cell.strip()] += 1
+        else:
+            found.append((row, cell))
+    if words:
+        said = ", ".join(f"{n:,} {word!r}" for word, n in words.most_common(3))
+        notes.append(f"{column.name} is missing where it says: {said}")
+    return found
+
+
+def _gaps(column: Column, rows: Rows, cells: Cells) -> Iterator[tuple[int, str]]:
+    there = {row for row, _ in cells}
+    for row, _ in rows if column.filled else ():
+        if row not in there:
+            yield row, f"no {column.name}"
+
+
+def _twins(column: Column, cells: Cells) -> Iterator[tuple[int, str]]:
+    seen: dict[str, int] = {}
+    for row, text in cells if column.unique else ():
+        if (first := seen.setdefault(text.strip(), row)) != row:
+            yield row, f"{column.name} {text.strip()!r} is there twice, first in row {first}"
+
+
+def _cut_rows(
+    rows: Rows, header: Sequence[str], places: Mapping[str, int], columns: Sequence[Column]
+) -> Iterator[tuple[int, str]]:
+    """Rows of a CSV whose cells are too many, or end before a needed column."""
+    needed = max([places[column.name] + 1 for column in columns if column.needed], default=0)
+    for row, cells in rows:
+        if not needed <= len(cells) or any(map(shown, cells[len(header) :])):
+            yield (
+                row,
+                f"has {len(cells)} cells, expected {len(header)}. A text with the separator, "
+                'quotes or line ends stands in "quotes", and its own quotes are doubled',
+            )
+
+
+def _without_copies(rows: Rows) -> tuple[Rows, list[str]]:
+    """The rows without exact copies of earlier ones, and what to tell of it."""
+    first = {tuple(map(shown, cells)): (row, cells) for row, cells in reversed(rows)}
+    kept = sorted(first.values(), key=lambda one: one[0])
+    n = len(rows) - len(kept)
+    return kept, [f"{n:,} rows are exact copies of others: left out"] if n else []
+
+
+# -- paths -----------------------------------------------------------------------------------------
+
+
+def _find_paths(folder: Path, column: Column, paths: dict[int, Any], faults: Faults) -> None:
+    """Make paths of texts, from the table's folder; two of Windows that end in one are a fault."""
+    said: dict[Path, str] = {}
+    for row, text in paths.items():
+        paths[row] = _path(text, folder)
+        if (before := said.setdefault(paths[row], text)) != text and "\\" in before + text:
+            faults.append((row, f"{column.name} {text!r} and {before!r} are one file here"))
+
+
+def _path(text: str, folder: Path) -> Path:
+    """A path as it is given; one of Windows by the longest end of it that lies in the folder."""
+    given = (folder / text).absolute()
+    if "\\" not in text or given.exists():
+        return given
+    parts = PureWindowsPath(text).parts[bool(PureWindowsPath(text).anchor) :]
+    ends = [folder.joinpath(*parts[start:]).absolute() for start in range(len(parts))]
+    return next((end for end in ends if end.exists()), ends[0] if ends else given)
+
+
+# -- ids -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strangers:
+    """Ids of a table that the store does not have."""
+
+    n: int  # ids of the table
+    unknown: Sequence[str]
+    likely: Mapping[str, str]  # of the unknown: the one id of the store that is alike
+
+    def text(self, what: str) -> str:
+        """What to tell of them; empty if there are none."""
+        if not self.unknown:
+            return ""
+        lines = [f"{len(self.unknown):,} of {self.n:,} {what} are not in the store: "]
+        lines[0] += _named([repr(one) for one in self.unknown])
+        if self.likely:
+            alike = [f"{ours!r} is likely {known!r}" for ours, known in self.likely.items()]
+            lines.append(
+                f"{len(self.likely):,} of them would be, with zeros, case or blanks changed: "
+                f"{_named(alike)}. Write the ids as the store has them."
+            )
+        return "\n".join(lines)
+
+
+def strangers(ids: Iterable[str], known: Collection[str]) -> Strangers:
+    """Find ids that are not among the known, and which known one each is likely to mean."""
+    ids = list(dict.fromkeys(ids))
+    known = set(known)
+    alike: dict[str, set[str]] = {}
+    for one in known:
+        alike.setdefault(_bare(one), set()).add(one)
+    unknown = [one for one in ids if one not in known]
+    matches = {one: alike.get(_bare(one), set()) for one in unknown}
+    return Strangers(
+        n=len(ids),
+        unknown=unknown,
+        likely={one: min(may) for one, may in matches.items() if len(may) == 1},
+    )
+
+
+def _bare(name: str) -> str:
+    """An id without what programs and people change: case, blanks, leading zeros."""
+    return re.sub(r"(?<!\d)0+(?=\d)", "", re.sub(r"\s+", "", name.casefold()))
+
+
+def _named(some: Sequence[str]) -> str:
+    more = f" and {len(some) - NAMED:,} more" if len(some) > NAMED else ""
+    return ", ".join(some[:NAMED]) + more
+
+
+# -- the smaller tables ----------------------------------------------------------------------------
+
+
+def read_split(path: Path, config: TableConfig | None = None) -> dict[str, str]:
+    """Read which side each Slide or Patient is on: columns split, and slide_id or patient_id.
+
+    Raises:
+        CohortError: the table cannot be understood.
+    """
+    columns = [
+        Column(name="slide_id", kind="id", unique=True, also=("slide",)),
+        Column(name="patient_id", kind="id", also=("patient",)),
+        Column(name="split", kind="text", needed=True, filled=True, also=("fold", "side")),
+    ]
+    table = read_table(path, columns, config, error=CohortError)
+    key = next((name for name in ("slide_id", "patient_id") if name in table.found), None)
+    if key is None:
+        raise CohortError(f"{path} has neither slide_id nor patient_id. Add one of the two.")
+    sides: dict[str, str] = {}
+    for row in table.rows:
+        if (name := row.values[key]) is None:
+            table.faults.append((row.number, f"no {key}"))
+        elif sides.setdefault(name, row.values["split"]) != row.values["split"]:
+            table.faults.append((row.number, f"{key} {name!r} is on two sides"))
+    table.refuse(CohortError)
+    return sides
+
+
+def read_truth(path: Path, target: Target, config: TableConfig | None = None) -> pl.DataFrame:
+    """Read what is known better than by Labels: columns slide_id and one named as the Target.
+
+    Returns:
+        One row per Slide: slide_id, truth in the Target's units.
+
+    Raises:
+        ConfigError: the table cannot be understood.
+    """
+    import polars as pl
+
+    columns = [
+        Column(name="slide_id", kind="id", needed=True, filled=True, unique=True, also=("slide",)),
+        Column(
+            name=target.name,
+            kind="number",
+            needed=True,
+            also=("truth", "value"),
+            at_least=target.low,
+            at_most=target.high,
+        ),
+    ]
+    table = read_table(path, columns, config)
+    table.refuse(ConfigError)
+    known = [row.values for row in table.rows if row.values[target.name] is not None]
+    return pl.DataFrame(
+        {
+            "slide_id": [row["slide_id"] for row in known],
+            "truth": [row[target.name] for row in known],
+        },
+        schema={"slide_id": pl.String, "truth": pl.Float64},
+    )

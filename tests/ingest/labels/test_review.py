@@ -1,0 +1,93 @@
+"""What a person should look at: out of the store, and the values back into it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from builders.ollama_server import serve, text_of
+
+from featurestore import FeatureStore
+from featurestore.types import Report, Target
+from ingest.labels import review
+from ingest.labels.config import OllamaConfig
+from ingest.labels.recording import record_reports
+
+TARGET = Target()
+TEXTS = {
+    "C1": "CORE BIOPSY: The marrow is 40% cellular. Secret one.",
+    "C2": "CORE BIOPSY: The marrow is 60% cellular. Secret two.",
+    "C4": "CORE BIOPSY: The marrow is 80% cellular. Secret four.",
+}
+SAID = {"C1": (40, "40% cellular"), "C2": (20, "20% cellular"), "C4": (80, "80% cellular")}
+
+
+def reports(names: str) -> list[Report]:
+    day = date(2021, 1, 1)
+    return [Report(case_id=name, text=TEXTS[name], reported_on=day) for name in names.split()]
+
+
+def saved(folder: Path, texts: dict[str, str]) -> Path:
+    path = folder / "reports.jsonl"
+    rows = [{"case_id": name, "text": text} for name, text in texts.items()]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path
+
+
+def answer(chat: dict[str, Any]) -> dict[str, Any]:
+    value, evidence = SAID[next(k for k, v in TEXTS.items() if v == text_of(chat))]
+    given = {"evidence": evidence, "specimen": "core", "qualifier": None, "cores": []}
+    return {**given, "low": value, "high": value, "value": value}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FeatureStore:
+    return FeatureStore.create(tmp_path / "store")
+
+
+def label(store: FeatureStore, names: str, url: str) -> None:
+    config = OllamaConfig(host=url, busy_retries=0, backoff_s=0.01)
+    record_reports(store, reports(names), target=TARGET, parser="both", ollama_config=config)
+
+
+def test_disputes_are_kept_out_reviewed_and_settled_by_a_person(
+    store: FeatureStore, tmp_path: Path
+) -> None:
+    with serve(answer) as server:
+        label(store, "C1 C2 C4", server.url)
+    statuses = dict(store.sql("select case_id, max(status) from labels group by 1").iter_rows())
+    assert statuses["C1"] == statuses["C4"] == "agreed"
+    assert store.sql("select case_id from best_labels order by 1").rows() == [("C1",), ("C4",)]
+    todo = tmp_path / "todo.csv"
+    assert review.export_review(store, todo, "cellularity", saved(tmp_path, TEXTS)).n == 1
+    with todo.open() as file:
+        rows = list(csv.DictReader(file))
+    assert rows[0]["case_id"] == "C2"
+    assert (float(rows[0]["rules_value"]), float(rows[0]["ollama_value"])) == (60, 20)
+    assert "60% cellular. Secret two" in rows[0]["excerpt"]
+    assert review.import_review(store, todo).n == 0  # nothing filled in yet
+    rows[0]["value"] = "65"
+    with todo.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+    taken = review.import_review(store, todo)
+    assert taken.text().startswith("1 labels taken. Next: ")
+    best = store.sql("select value, method from best_labels where case_id = 'C2'").row(0)
+    assert best == (65.0, "human")
+    nothing = review.export_review(store, todo)
+    assert (nothing.n, nothing.text()) == (0, "No label needs a person.")
+    assert store.sql("from labels where case_id = 'C2'").height == 3  # every one is kept
+
+
+def test_a_report_whose_text_changed_gets_no_excerpt(store: FeatureStore, tmp_path: Path) -> None:
+    with serve(answer) as server:
+        label(store, "C2", server.url)
+    other = saved(tmp_path, {"C2": "Another text."})
+    review.export_review(store, tmp_path / "todo.csv", "cellularity", other)
+    with (tmp_path / "todo.csv").open() as file:
+        assert next(csv.DictReader(file))["excerpt"] == ""

@@ -26,7 +26,6 @@ Stage = Literal["open", "read", "embed", "write"]
 SplitMethod = Literal["time", "random", "folds", "table"]
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "float32", "bfloat16"]
-Progress = Callable[[int, int, str], None]  # how many are done, of how many, and what else to say
 
 # Called as work goes on: how much is done, of how much, and what else there is to say.
 Progress = Callable[[int, int, str], None]

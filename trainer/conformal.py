@@ -24,16 +24,16 @@ def rank(n: int, alpha: float = ALPHA) -> int:
     return math.ceil(round((n + 1) * (1 - alpha), 9))  # 10 * 0.9 is 9, not the next float over it
 
 
-def half_width(truth: np.ndarray, predicted: np.ndarray, alpha: float = ALPHA) -> float:
+def half_width(labels: np.ndarray, predicted: np.ndarray, alpha: float = ALPHA) -> float:
     """Half-width of the interval about any Prediction, from calibration Slides; inf with too few.
 
     Args:
-        truth: labels of Slides that neither training nor early stopping saw, shape (N,).
+        labels: of Slides that neither training nor early stopping saw, shape (N,).
         predicted: shape (N,).
         alpha: share of labels that may lie outside.
     """
-    k = rank(len(truth), alpha)
-    residuals = np.sort(np.abs(truth - predicted))
+    k = rank(len(labels), alpha)
+    residuals = np.sort(np.abs(labels - predicted))
     return float(residuals[k - 1]) if k <= len(residuals) else math.inf
 
 
@@ -68,7 +68,7 @@ def coverage(
     """How often intervals hold the label.
 
     Args:
-        frame: one row per test Slide with truth and mean.
+        frame: one row per test Slide with truth (its label) and mean.
         width: half-width of the intervals.
         n_calibration: Slides that it came from.
         alpha: share of labels that may lie outside.

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 from featurestore import FeatureStore
+from featurestore.errors import ConfigError
 from featurestore.types import Target
+from trainer import runs
 from trainer.bags import Sampler
 from trainer.draws import PREDICT
+from trainer.holdout import assign_splits
 
 Z95 = 1.959963984540054
 BOOTSTRAPS = 2_000
@@ -19,14 +24,14 @@ ROUNDED = 0.9  # share of labels that must be multiples of a step to call it the
 RIDGE_TILES = 1_024  # rows of a Slide that enter its mean Embedding, at most
 
 
-def r2(truth: np.ndarray, predicted: np.ndarray) -> float:
+def r2(labels: np.ndarray, predicted: np.ndarray) -> float:
     """Coefficient of determination; NaN where all labels are equal or there is but one."""
-    spread = float(((truth - truth.mean()) ** 2).sum()) if len(truth) > 1 else 0.0
-    return 1 - float(((truth - predicted) ** 2).sum()) / spread if spread else float("nan")
+    spread = float(((labels - labels.mean()) ** 2).sum()) if len(labels) > 1 else 0.0
+    return 1 - float(((labels - predicted) ** 2).sum()) / spread if spread else float("nan")
 
 
 def metrics(
-    truth: np.ndarray, predicted: np.ndarray, patients: np.ndarray, target: Target
+    labels: np.ndarray, predicted: np.ndarray, patients: np.ndarray, target: Target
 ) -> dict[str, float]:
     """All numbers of one split in the Target's own units, each with its 95% interval.
 
@@ -35,7 +40,7 @@ def metrics(
     are equal, limits of one Slide, intervals of one Patient.
 
     Args:
-        truth: labels, shape (N,), at least one.
+        labels: shape (N,), at least one.
         predicted: shape (N,).
         patients: patient_id of each Slide, shape (N,).
         target: whose range gives the hundredth that counts as a point.
@@ -43,28 +48,28 @@ def metrics(
     Returns:
         n, auc (binary Targets), and with `_low` and `_high` beside each: r2, mae, rmse, pearson;
         bias and the limits of agreement loa_low and loa_high, which are bias - and + 1.96 standard
-        deviations of predicted - truth (Bland and Altman 1986); within_5 and within_10, shares of
+        deviations of predicted - labels (Bland and Altman 1986); within_5 and within_10, shares of
         Slides off by at most so many hundredths of the Target's range; slope and intercept of the
-        least-squares line of truth on predicted, 1 and 0 where predictions are calibrated.
+        least-squares line of labels on predicted, 1 and 0 where predictions are calibrated.
     """
-    centre, size = float(truth.mean()), target.high - target.low
-    terms = _terms(truth, predicted, centre, size)
-    values = {"n": float(len(truth))}
+    centre, size = float(labels.mean()), target.high - target.low
+    terms = _terms(labels, predicted, centre, size)
+    values = {"n": float(len(labels))}
     drawn = _numbers(bootstrap_by_patient(terms, patients), centre, size)
     for name, value in _numbers(terms.sum(axis=0), centre, size).items():
         known = drawn[name][np.isfinite(drawn[name])]
         low, high = np.percentile(known, [2.5, 97.5]) if len(known) else (np.nan, np.nan)
         values |= {name: float(value), f"{name}_low": float(low), f"{name}_high": float(high)}
-    if target.kind == "binary" and len(np.unique(truth)) == 2:
+    if target.kind == "binary" and len(np.unique(labels)) == 2:
         from sklearn.metrics import roc_auc_score  # slow to import: the first step need not wait
 
-        values["auc"] = float(roc_auc_score(truth > target.low, predicted))
+        values["auc"] = float(roc_auc_score(labels > target.low, predicted))
     return values
 
 
-def _terms(truth: np.ndarray, predicted: np.ndarray, centre: float, size: float) -> np.ndarray:
+def _terms(labels: np.ndarray, predicted: np.ndarray, centre: float, size: float) -> np.ndarray:
     """Per Slide the ten terms (N, 10) whose sums give every number; see `_numbers`."""
-    t, p, e = truth - centre, predicted - centre, predicted - truth
+    t, p, e = labels - centre, predicted - centre, predicted - labels
     off = np.abs(e) - 1e-9 * size  # so that 5.0 is within 5
     within = [off <= 0.05 * size, off <= 0.1 * size]
     return np.stack([np.ones(len(t)), t, t * t, p, p * p, t * p, e * e, np.abs(e), *within], axis=1)
@@ -122,22 +127,22 @@ def by_group(frame: pl.DataFrame, group: pl.Expr, target: Target) -> pl.DataFram
     """`metrics` by group of Slides.
 
     Args:
-        frame: one row per Slide with truth, mean, patient_id and, if known, held (whether its
-            interval holds the label).
+        frame: one row per Slide with truth (its label), mean, patient_id and, if known, held
+            (whether its interval holds the label).
         group: names the group of each row.
         target: of the Predictions.
 
     Returns:
-        One row per group, sorted: group, patients, truth (mean label), predicted, held (share, null
+        One row per group, sorted: group, patients, label and predicted (means), held (share, null
         if unknown), then `metrics`.
     """
     rows = []
     for (name,), part in frame.group_by(group.alias("group")):
-        truth, mean, patients = (part[c].to_numpy() for c in ("truth", "mean", "patient_id"))
-        means = {"truth": truth.mean(), "predicted": mean.mean()}
+        labels, mean, patients = (part[c].to_numpy() for c in ("truth", "mean", "patient_id"))
+        means = {"label": labels.mean(), "predicted": mean.mean()}
         means["held"] = part["held"].mean() if "held" in part.columns else None
         count = {"group": name, "patients": len(np.unique(patients))}
-        rows.append(count | means | finite(metrics(truth, mean, patients, target)))
+        rows.append(count | means | finite(metrics(labels, mean, patients, target)))
     return pl.DataFrame(rows, infer_schema_length=None).sort("group")
 
 
@@ -229,6 +234,65 @@ def ridge_floor(
     model.fit(mean_embeddings(store, train), train["value"].to_numpy())
     predicted = np.asarray(model.predict(mean_embeddings(store, test)))
     return predicted if target.kind == "continuous" else predicted.clip(target.low, target.high)
+
+
+# -- where the truth is known ----------------------------------------------------------------------
+
+
+def with_truth(test: pl.DataFrame, path: Path, target: Target) -> pl.DataFrame:
+    """Put what is known better than by Labels beside test Slides, as `true`; others are left out.
+
+    Args:
+        test: one row per Slide with slide_id.
+        path: CSV of slide_id and a column named as the Target.
+        target: whose values they are.
+
+    Raises:
+        ConfigError: it is no such CSV, or is of other Slides.
+    """
+    true = pl.col(target.name).cast(pl.Float64).alias("true")
+    try:
+        table = pl.read_csv(path).select(pl.col("slide_id").cast(pl.String), true)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise ConfigError(
+            f"{path} is not a CSV with the columns slide_id and {target.name}: {error}"
+        ) from error
+    both = test.join(table.drop_nulls(), on="slide_id", how="inner", maintain_order="left")
+    if both.is_empty():
+        raise ConfigError(f"none of the {test.height} test slides is in {path}, by slide_id")
+    return both
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgainstTruth:
+    """How near a Run and the ridge floor come to the truth, which is more than Labels."""
+
+    target: str
+    n: int  # test Slides of known truth
+    r2: float
+    ridge_r2: float
+
+    def text(self) -> str:
+        """The same in words."""
+        return (
+            f"R2 on {self.n} test slides, against the true {self.target}: {self.r2:.3f} "
+            f"(ridge on mean embeddings: {self.ridge_r2:.3f})"
+        )
+
+
+def against_truth(store: FeatureStore, run_id: str, truth: Path) -> AgainstTruth:
+    """Hold a Run's test Predictions, and its floor, against the truth; see `with_truth`."""
+    run = runs.load(store, run_id)
+    target, record = run.record.about(), run.record
+    bags = store.bags(record.cohort, record.encoder_id, record.tiling_id)
+    bags = assign_splits(bags, run.config)
+    test = with_truth(bags.filter(pl.col("split") == "test"), truth, target)
+    test = test.join(run.predictions.select("slide_id", "mean"), on="slide_id")
+    floor = ridge_floor(store, bags.filter(pl.col("split") != "test"), test, target)
+    true, mean = test["true"].to_numpy(), test["mean"].to_numpy()
+    return AgainstTruth(
+        target=target.name, n=len(true), r2=r2(true, mean), ridge_r2=r2(true, floor)
+    )
 
 
 def finite(values: Mapping[str, float]) -> dict[str, float | None]:

@@ -49,9 +49,8 @@ def train(
 ) -> runs.Run:
     """Train on a Cohort's train Slides, predict its test Slides, publish the Run.
 
-    Reads the store alone, never a whole-slide image. On one machine the same configuration gives
-    the same result to the last digit, whatever the number of reading threads. So where a training
-    of the same configuration was broken off, this call continues it.
+    Reads the store alone, never a slide. On one machine the same configuration gives the same
+    result to the last digit. So where a training of it was broken off, this call continues it.
 
     Args:
         store: where the Embeddings and the Cohort are.
@@ -69,7 +68,7 @@ def train(
     with store.workplace(job.key()) as work, ExitStack() as stack:
         saved = _load(work / STATE, job.device) or {"started_at": started_at}
         course = Course(**{f.name: saved[f.name] for f in fields(Course) if f.name in saved})
-        gone_on, began = course.step, began - course.seconds
+        course.gone_on, began = course.step, began - course.seconds
         run_id = runs.new_run_id(job.config, datetime.fromisoformat(course.started_at))
         shows = [_in_words(progress)] if progress is not None else []
         if tensorboard is not None:
@@ -77,20 +76,17 @@ def train(
         stack.enter_context(torch.random.fork_rng())
         torch.manual_seed(config.seed)  # dropout and new weights know no other generator
         learner = _learner(job)
-        if gone_on:
+        if course.gone_on:
             learner.restore(saved)
         fit = _fit(job, learner, course, work, shows)
         save_file(learner.model.state_dict(), work / "weights.safetensors")
         predicted, metrics = _predict_parts(job, learner.model)
         seconds = time.perf_counter() - began
         record = _record(job, course, run_id, fit=fit, metrics=metrics, seconds=seconds)
-        if gone_on:
-            went_on = f"it was broken off and went on from step {gone_on}"
-            record = replace(record, notes=(*record.notes, went_on))
         from trainer import plots  # slow to import, and the first step need not wait for it
 
-        whose = job.parts["test"].select("slide_id", "patient_id")
-        plots.save_figures(work, predicted.join(whose, on="slide_id"), job.target)
+        tested = predicted.join(job.parts["test"].select("slide_id", "patient_id"), on="slide_id")
+        plots.save_figures(work, tested, job.target)
         (work / STATE).unlink()
         path = store.publish_run(work, record, nouns_of(Prediction, predicted))
     return runs.Run(record=record, path=path, predictions=predicted)
@@ -154,6 +150,7 @@ class Course:
 
     started_at: str  # UTC, ISO
     step: int = 0
+    gone_on: int = 0  # step at which a broken-off training went on
     n_bags: int = 0  # learnt from
     spent: float = 0.0  # seconds of steps
     seconds: float = 0.0  # of all until the last evaluation, without the time it lay broken off
@@ -327,6 +324,9 @@ def _record(
     seconds: float,
 ) -> RunRecord:
     config, target, one = job.config, job.target, job.bags.row(0, named=True)
+    notes = list(job.notes)
+    if course.gone_on:
+        notes.append(f"it was broken off and went on from step {course.gone_on}")
     n = {f"n_{name}": part.height for name, part in job.parts.items()}
     return RunRecord(
         run_id=run_id,
@@ -346,7 +346,7 @@ def _record(
         seed=config.seed,
         **n,
         fit=fit,
-        notes=job.notes,
+        notes=tuple(notes),
         started_at=datetime.fromisoformat(course.started_at),
         seconds=seconds,
         metrics=metrics,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -148,22 +149,13 @@ def label_ceiling(
     labels = test["truth"].to_numpy()
     if truth is None:
         step = rounding or evaluate.rounding_step(labels, target)
-        r2 = (
-            None if step is None else evaluate.finite({"": evaluate.rounding_ceiling(labels, step)})
-        )
-        return {"r2": r2 and r2[""], "step": step, "stated": rounding is not None, "truth": None}
-    try:
-        table = pl.read_csv(truth).select("slide_id", pl.col(target.name).alias("true"))
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise ConfigError(
-            f"{truth} is not a CSV with the columns slide_id and {target.name}: {error}"
-        ) from error
-    both = test.join(table.drop_nulls(), on="slide_id", how="inner")
-    if both.is_empty():
-        raise ConfigError(f"none of the {test.height} test slides is in {truth}, by slide_id")
-    label, true, mean = (both[c].cast(pl.Float64).to_numpy() for c in ("truth", "true", "mean"))
+        most = math.nan if step is None else evaluate.rounding_ceiling(labels, step)
+        said = {"step": step, "stated": rounding is not None, "truth": None}
+        return evaluate.finite({"r2": most}) | said
+    both = evaluate.with_truth(test, truth, target)
+    labels, true, mean = (both[c].to_numpy() for c in ("truth", "true", "mean"))
     numbers = evaluate.metrics(true, mean, both["patient_id"].to_numpy(), target)
-    return evaluate.finite({"r2": evaluate.r2(label, true)}) | {"truth": evaluate.finite(numbers)}
+    return evaluate.finite({"r2": evaluate.r2(labels, true)}) | {"truth": evaluate.finite(numbers)}
 
 
 def _metric_table(record: RunRecord, ceiling: Mapping[str, Any]) -> dict[str, Any]:

@@ -36,7 +36,7 @@ _STYLE: Any = {
 
 
 def predicted_vs_truth(
-    ax: Axes, truth: np.ndarray, predicted: np.ndarray, target: Target, r2: float | None = None
+    ax: Axes, labels: np.ndarray, predicted: np.ndarray, target: Target, r2: float | None = None
 ) -> None:
     """Draw predicted against label as a 2-D histogram; both shape (N,), in the Target's units.
 
@@ -45,10 +45,10 @@ def predicted_vs_truth(
     are drawn as points as well.
     """
     size = target.high - target.low
-    width = size * (0.05 if len(truth) > FEW else 0.1)
+    width = size * (0.05 if len(labels) > FEW else 0.1)
     bins = np.arange(target.low - width / 2, target.high + width, width)
     inside = predicted.clip(bins[0], bins[-1])
-    counts, _, _ = np.histogram2d(truth, inside, bins=[bins, bins])
+    counts, _, _ = np.histogram2d(labels, inside, bins=[bins, bins])
     shown = np.ma.masked_equal(counts.T, 0)
     mesh = ax.pcolormesh(bins, bins, shown, cmap="Blues", vmin=0, vmax=max(4, counts.max() * 1.15))
     bar = ax.figure.colorbar(mesh, ax=ax, fraction=0.046, pad=0.03)
@@ -63,14 +63,16 @@ def predicted_vs_truth(
         linestyle="--",
         linewidth=1.2,
     )
-    if len(truth) <= FEW:
-        ax.scatter(truth, predicted, s=16, color=ORANGE, edgecolor="white", linewidth=0.5, zorder=3)
+    if len(labels) <= FEW:
+        ax.scatter(
+            labels, predicted, s=16, color=ORANGE, edgecolor="white", linewidth=0.5, zorder=3
+        )
     ax.set(
         xlim=(bins[0], bins[-1]),
         ylim=(bins[0], bins[-1]),
         xlabel=f"Label: {axis_name(target)}",
         ylabel=f"Predicted {axis_name(target)}",
-        title=f"n = {len(truth):,} slides"
+        title=f"n = {len(labels):,} slides"
         + ("" if r2 is None or np.isnan(r2) else f", $R^2$ = {r2:.3f}"),
     )
     ax.set_aspect("equal")
@@ -78,7 +80,7 @@ def predicted_vs_truth(
 
 def bland_altman(
     ax: Axes,
-    truth: np.ndarray,
+    labels: np.ndarray,
     predicted: np.ndarray,
     target: Target,
     limits: Mapping[str, float],
@@ -87,16 +89,14 @@ def bland_altman(
 
     Args:
         ax: where to draw.
-        truth: labels, shape (N,), in the Target's units.
+        labels: shape (N,), in the Target's units.
         predicted: shape (N,).
         target: of both.
         limits: bias, loa_low and loa_high with their intervals, the bands; `evaluate.metrics`.
     """
-    middle, difference = (truth + predicted) / 2, predicted - truth
-    few = len(truth) <= FEW
-    ax.scatter(
-        middle, difference, s=16 if few else 6, color=BLUE, alpha=0.75 if few else 0.3, linewidth=0
-    )
+    middle, difference = (labels + predicted) / 2, predicted - labels
+    size, alpha = (16, 0.75) if len(labels) <= FEW else (6, 0.3)
+    ax.scatter(middle, difference, s=size, color=BLUE, alpha=alpha, linewidth=0)
     ax.axhline(0, color="#b8b8b8", linewidth=0.8, zorder=0)
     lines = (("bias", "Bias", ORANGE, "-"), ("loa_high", "+1.96 SD", GREY, "--"))
     for name, label, colour, style in (*lines, ("loa_low", "−1.96 SD", GREY, "--")):
@@ -126,7 +126,7 @@ def bland_altman(
         ylim=(-reach, reach),
         xlabel=f"Mean of label and predicted {axis_name(target)}",
         ylabel=f"Predicted − label{'' if target.kind != 'fraction' else ' (percentage points)'}",
-        title=f"n = {len(truth):,} slides",
+        title=f"n = {len(labels):,} slides",
     )
 
 
@@ -184,15 +184,15 @@ def figures(frame: pl.DataFrame, target: Target) -> Iterator[tuple[str, Figure]]
 
     Where `frame` has no patient_id, intervals take each Slide for a Patient of its own.
     """
-    truth, mean = frame["truth"].to_numpy(), frame["mean"].to_numpy()
+    labels, mean = frame["truth"].to_numpy(), frame["mean"].to_numpy()
     patients = frame["patient_id" if "patient_id" in frame.columns else "slide_id"].to_numpy()
-    numbers = evaluate.metrics(truth, mean, patients, target)
+    numbers = evaluate.metrics(labels, mean, patients, target)
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(6.0, 4.9), layout="constrained")
-        predicted_vs_truth(figure.subplots(), truth, mean, target, numbers["r2"])
+        predicted_vs_truth(figure.subplots(), labels, mean, target, numbers["r2"])
         yield "predicted_vs_truth", figure
         figure = Figure(figsize=(6.0, 4.9), layout="constrained")
-        bland_altman(figure.subplots(), truth, mean, target, numbers)
+        bland_altman(figure.subplots(), labels, mean, target, numbers)
         yield "bland_altman", figure
 
 

@@ -31,8 +31,8 @@ def settling(
 ) -> pl.DataFrame:
     """Measure how the mean over R Bags settles, for R from 1 to `resamples` and each bag size.
 
-    Twice `resamples` Bags of each Slide are drawn, in one pass a bag size, so that the mean of R
-    Bags is held against the mean of R others: they differ by sqrt(2) standard errors.
+    Twice `resamples` Bags of each Slide are drawn in a pass, so that the mean of R Bags is held
+    against the mean of R others: they differ by sqrt(2) standard errors.
 
     Args:
         store: where the Embeddings are.
@@ -47,8 +47,7 @@ def settling(
         One row per bag size and R, in the Target's units: bag_size, resamples; n_slides; n_sampled,
         Slides with more tiles than the Bag; se, the standard error of the mean of R Bags, root mean
         square over the n_sampled, as measured; expected, the same from the spread of single Bags
-        over sqrt(R); mae and mse of the mean of R Bags against the label, over all labelled Slides.
-        Null where no Slide is sampled, or none has a Label.
+        over sqrt(R); mae and mse of the mean of R Bags against the label. Null where none is.
     """
     if resamples < 1 or min(bag_sizes, default=0) < 1:
         raise ConfigError(
@@ -62,23 +61,24 @@ def settling(
         bags = bags.join(test, on="slide_id", how="semi", maintain_order="left")
     order = np.random.default_rng(config.seed).permutation(bags.height)
     bags = bags[np.sort(order[:max_slides])]
-    truth = bags["value"].cast(pl.Float64).to_numpy()
-    curves = []
+    labels, curves = bags["value"].cast(pl.Float64).to_numpy(), []
     with store.rows(bags) as reader:
         for size in sorted(set(bag_sizes)):
             sampler = Sampler(bags, size, config.seed, config.sampling)
-            slide, value = bag_values(model, sampler, reader, 2 * resamples)
-            by_slide = np.split(
-                value[np.argsort(slide, kind="stable")], np.cumsum(np.bincount(slide))[:-1]
-            )
-            values = np.stack([np.resize(v, 2 * resamples) for v in by_slide])  # one Bag: repeated
-            curve = _curve(values, sampler.n_tiles > size, truth, target)
+            values = _by_slide(*bag_values(model, sampler, reader, 2 * resamples), 2 * resamples)
+            curve = _curve(values, sampler.n_tiles > size, labels, target)
             curves.append(curve.select(pl.lit(size).alias("bag_size"), pl.all()))
     return pl.concat(curves)
 
 
+def _by_slide(slide: np.ndarray, value: np.ndarray, n: int) -> np.ndarray:
+    """Values of n Bags a Slide, shape (N, n); where there is one Bag it is repeated."""
+    ordered = value[np.argsort(slide, kind="stable")]
+    return np.stack([np.resize(v, n) for v in np.split(ordered, np.bincount(slide).cumsum()[:-1])])
+
+
 def _curve(
-    values: np.ndarray, sampled: np.ndarray, truth: np.ndarray, target: Target
+    values: np.ndarray, sampled: np.ndarray, labels: np.ndarray, target: Target
 ) -> pl.DataFrame:
     """One bag size of `settling`, from values (N, 2R) between 0 and 1; `sampled` is bool (N,)."""
     values = target.low + (target.high - target.low) * values
@@ -90,9 +90,9 @@ def _curve(
     if sampled.any():
         se = np.sqrt(((one - other)[sampled] ** 2).mean(axis=0) / 2)
         expected = np.sqrt(values[sampled].var(axis=1, ddof=1).mean() / count)
-    labelled = ~np.isnan(truth)
+    labelled = ~np.isnan(labels)
     if labelled.any():
-        error = one[labelled] - truth[labelled, None]
+        error = one[labelled] - labels[labelled, None]
         mae, mse = np.abs(error).mean(axis=0), (error**2).mean(axis=0)
     return pl.DataFrame(curve | {"se": se, "expected": expected, "mae": mae, "mse": mse}).fill_nan(
         None

@@ -36,12 +36,10 @@ def tile_filter(expression: str) -> Callable[[dict[str, np.ndarray]], np.ndarray
     Raises:
         ConfigError: the expression says anything else.
     """
-
-    def refuse() -> ConfigError:
-        return ConfigError(
-            f"--tiles takes comparisons of {', '.join(SCORES)} with numbers, joined by "
-            f"and, or, not, got {expression!r}. Example: --tiles 'tissue > 0.5 and blur < 0.3'"
-        )
+    refused = ConfigError(
+        f"--tiles takes comparisons of {', '.join(SCORES)} with numbers, joined by and, or, not, "
+        f"got {expression!r}. Example: --tiles 'tissue > 0.5 and blur < 0.3'"
+    )
 
     def value(node: ast.expr, scores: dict[str, np.ndarray]) -> Any:
         match node:
@@ -50,7 +48,7 @@ def tile_filter(expression: str) -> Callable[[dict[str, np.ndarray]], np.ndarray
             case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
                 with np.errstate(over="ignore"):
                     return np.float16(number)  # as scores are stored, so that 0.3 equals 0.3
-        raise refuse()
+        raise refused
 
     def chosen(node: ast.expr, scores: dict[str, np.ndarray]) -> np.ndarray:
         match node:
@@ -62,16 +60,16 @@ def tile_filter(expression: str) -> Callable[[dict[str, np.ndarray]], np.ndarray
             case ast.Compare(left=left, ops=ops, comparators=rights):
                 sides = [value(side, scores) for side in (left, *rights)]
                 if any(type(op) not in _COMPARE for op in ops) or all(map(np.isscalar, sides)):
-                    raise refuse()
+                    raise refused
                 pairs = zip(ops, sides, sides[1:], strict=False)
                 held = [_COMPARE[type(op)](a, b) for op, a, b in pairs]
                 return np.asarray(np.logical_and.reduce(held))
-        raise refuse()
+        raise refused
 
     try:
         body = ast.parse(expression.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise refuse() from error
+        raise refused from error
     chosen(body, {name: np.zeros(1) for name in SCORES})  # refuse now, not at the first slide
     return lambda scores: chosen(body, scores)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import date
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -10,7 +11,9 @@ import sklearn.metrics
 from hypothesis import given
 from hypothesis import strategies as st
 
+from featurestore import FeatureStore
 from featurestore.types import Target
+from trainer import TrainConfig, train
 from trainer import evaluate as ev
 
 TARGET = Target()
@@ -196,3 +199,18 @@ def test_a_few_odd_labels_do_not_hide_the_step_and_unrounded_ones_have_none() ->
     assert ev.rounding_step(labels, TARGET) == 5
     assert ev.rounding_step(np.random.default_rng(0).uniform(0, 100, 50), TARGET) is None
     assert np.isnan(ev.rounding_ceiling(np.full(4, 50.0), 5))
+
+
+def test_a_run_and_its_floor_are_held_against_the_truth(
+    calibrated: tuple[FeatureStore, Path],
+) -> None:
+    store, truth = calibrated
+    run = train(store, TrainConfig(cohort="all", bag_size=16, steps=5))
+    found = ev.against_truth(store, run.run_id, truth)
+    test = run.predictions.filter(pl.col("split") == "test").join(pl.read_csv(truth), on="slide_id")
+    assert found.n == 20
+    assert found.r2 == ev.r2(test["cellularity"].to_numpy(), test["mean"].to_numpy())
+    floor = run.metric("r2", "ridge_test")
+    assert floor is not None
+    assert floor < found.ridge_r2 < 1  # labels are rounded, the truth is not
+    assert f"R2 on 20 test slides, against the true cellularity: {found.r2:.3f}" in found.text()

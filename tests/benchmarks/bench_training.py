@@ -122,12 +122,14 @@ class Peers:
         self.n, self.dim, self.root = bags.height, int(bags["dim"][0]), root
         for name in ("x", "y", "pt"):
             (root / name).mkdir(parents=True)
-        for row in bags.iter_rows(named=True):
-            ids = (row["slide_key"], row["tiling_id"], row["encoder_id"])
-            x = store.embeddings(*ids)
-            np.save(root / "x" / f"{row['slide_key']}.npy", x.astype(np.float32))
-            np.save(root / "y" / f"{row['slide_key']}.npy", np.float32([row["value"] / 100]))
-            torch.save(torch.from_numpy(x.astype(np.float32)), root / "pt" / row["slide_key"])
+        with store.rows(bags) as reader:
+            for i, row in enumerate(bags.iter_rows(named=True)):
+                rows = np.empty((row["n_tiles"], self.dim), np.float16)
+                reader.read_rows(i, np.arange(len(rows)), rows)
+                x, key = rows.astype(np.float32), row["slide_key"]
+                np.save(root / "x" / f"{key}.npy", x)
+                np.save(root / "y" / f"{key}.npy", np.float32([row["value"] / 100]))
+                torch.save(torch.from_numpy(x), root / "pt" / key)
         self.labels = dict(zip(bags["slide_key"], bags["value"] / 100, strict=True))
         self._torchmil()
 

@@ -25,6 +25,10 @@ class SlideRefused(TrephineError):
     """A slide can be read but must not be tiled: no mpp, nonsense mpp, too coarse, wrong pixels."""
 
 
+class SlideWithoutMpp(SlideRefused):
+    """Neither the file nor the manifest says how many microns a pixel of a slide is wide."""
+
+
 class EncoderUnavailable(TrephineError):
     """An encoder's weights cannot be found, loaded or trusted."""
 

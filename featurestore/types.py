@@ -129,11 +129,8 @@ class Case(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Slide(_Checked):
-    """One whole-slide image; a row of `slides` and of ledger/slides.
-
-    What the manifest says stands first; the rest is measured when it is read.
-    """
+class GivenSlide(_Checked):
+    """What a manifest or a folder says of a Slide before it is read."""
 
     slide_id: str
     case_id: str
@@ -142,8 +139,19 @@ class Slide(_Checked):
     specimen: Specimen | None = None  # None: unknown
     stain: str | None = None
     scanner: str | None = None
-    mpp_given: float | None = bounded(1e-3, 1e4)  # from the manifest or --mpp; None: from the file
+    # from the manifest or --mpp; None: from the file
+    mpp_given: float | None = setting(None, at_least=1e-3, at_most=1e4, option="mpp")
     extra: str | None = None  # JSON object: every other column of the manifest
+
+    def measured(self, **found: Any) -> Slide:
+        """This Slide with what was measured of it."""
+        return Slide(**vars(self), **found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slide(GivenSlide):
+    """One whole-slide image; a row of `slides` and of ledger/slides: as given, and measured."""
+
     size_bytes: int = 0  # of all its files
     mtime_ns: int = 0  # of the newest of them
     fingerprint: str = ""

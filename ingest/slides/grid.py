@@ -59,7 +59,8 @@ def tile_shares(
         - _at(total, y + side, x)
         + _at(total, y, x)
     )
-    return np.clip(covered / side**2, 0.0, 1.0)
+    shares: np.ndarray = np.clip(covered / side**2, 0.0, 1.0)
+    return shares
 
 
 def _at(total: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -72,7 +73,8 @@ def _at(total: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
     fy, fx = y - y0, x - x0
     top = total[y0, x0] * (1 - fx) + total[y0, x1] * fx
     bottom = total[y1, x0] * (1 - fx) + total[y1, x1] * fx
-    return top * (1 - fy) + bottom * fy
+    between: np.ndarray = top * (1 - fy) + bottom * fy
+    return between
 
 
 def strips(corners_px: np.ndarray, tile_px: int, longest: int) -> list[np.ndarray]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from featurestore.errors import SlideRefused
+from featurestore.errors import SlideRefused, SlideWithoutMpp
 
 MPP_RANGE = (0.05, 100.0)
 MOST_UNEQUAL = 0.05  # largest relative difference of mpp in x and y
@@ -53,7 +53,7 @@ def find_mpp(
     elif option is not None and (stated is None or not all(_in_range(v) for v in stated)):
         found = option, "option"
     else:
-        raise wrong or SlideRefused(
+        raise wrong or SlideWithoutMpp(
             f"slide {path.name!r} has no mpp. Add a column mpp to the manifest, or pass --mpp."
         )
     if not _in_range(found[0]):

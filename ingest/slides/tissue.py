@@ -11,7 +11,6 @@ from scipy import ndimage
 
 from ingest.slides.grid import tile_shares
 
-FILTER_VERSION = "hsv-1"
 FAT_UM = (
     160.0  # widest white space that still counts as fat: a cell of 120 microns, or two torn ones
 )

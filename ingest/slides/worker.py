@@ -15,38 +15,31 @@ from typing import Any
 
 import numpy as np
 
-from featurestore import arrays, layout
+from featurestore import FeatureStore, row_order
 from featurestore.errors import SlideUnreadable, TrephineError
-from featurestore.types import Tiling
+from featurestore.types import SCORES, Slide, Tiling
 from ingest.slides import files as slide_files
-from ingest.slides import reader as slides
 from ingest.slides import tissue
 from ingest.slides.archive import ArchiveSlide
-from ingest.slides.tiling import find_tiles
+from ingest.slides.config import Part, in_part
+from ingest.slides.reader import open_slide
+from ingest.slides.tiling import FoundTiles, find_tiles
 
 SILENCE_S = 300.0  # a reader that says nothing for so long hangs
 BLURRED = 0.5  # a tile with a higher blur score counts as out of focus
-ONE_THREAD = ("VIPS_CONCURRENCY", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS")
 PENNED = 0.1  # a tile with a larger share of ink counts as marked
-
-
-Shard = tuple[int, int]  # (i, n): part i of n, counted from 1
-
-
-def in_shard(slide_key: str, shard: Shard | None) -> bool:
-    """Whether a Slide belongs to a fixed part of all Slides; to None belongs every one."""
-    return shard is None or int(slide_key, 16) % shard[1] == shard[0] - 1
+ONE_THREAD = ("VIPS_CONCURRENCY", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """One Slide to read, and what the store may already have of it."""
 
-    root: Path
+    store: FeatureStore
     slide: ArchiveSlide
     tiling: Tiling
     encoder_id: str
-    shard: Shard | None = None
+    part: Part | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +57,7 @@ class Spent:
 class Measured:
     """What a reader tells first: all but the pixels of the tiles."""
 
-    row: dict[str, Any]  # of table slides
+    slide: Slide
     attributes: dict[str, Any]  # of the Zarr group
     coords: np.ndarray  # int32 (N, 2), in stored order; N = 0 where nothing is to embed
     scores: dict[str, np.ndarray]  # tissue, blur, pen: float16 (N,); blur follows with `Done`
@@ -97,9 +90,6 @@ Message = Measured | Tiles | Done
 
 def read_slide(request: Request) -> Iterator[Message]:
     """Read a Slide: once `Measured`, then `Tiles`, then `Done`."""
-    if request.slide.refused:
-        yield Done(stage="archive", error=SlideUnreadable(request.slide.refused))
-        return
     stage = "open"
     blur = None
     spent = Spent()
@@ -140,42 +130,34 @@ def _since(start: Spent) -> Spent:
 
 
 def _read(request: Request) -> Iterator[Message]:
-    slide, tiling, root = request.slide, request.tiling, request.root
+    slide, tiling, store = request.slide, request.tiling, request.store
     size_bytes, mtime_ns = slide_files.file_stamp(slide.path)
     fingerprint = slide_files.fingerprint(slide.path)
-    with slides.open_slide(slide.path, mpp=slide.mpp) as reader:
+    with open_slide(slide.path, mpp=slide.slide.mpp_given) as reader:
         key = slide_files.slide_key(fingerprint, reader.mpp)
-        if not in_shard(key, request.shard):
+        if not in_part(key, request.part):
             yield Done(elsewhere=True)
             return
         found = find_tiles(reader, tiling)
-        is_published = arrays.has(root, key, tiling.tiling_id, request.encoder_id)
-        if is_published or layout.tiles_dir(root, key, tiling.tiling_id).exists():
-            stored = arrays.read_tiles(root, key, tiling.tiling_id)
+        is_published = store.has(key, tiling.tiling_id, request.encoder_id)
+        if is_published or store.has(key, tiling.tiling_id):
+            stored = store.tiles(key, tiling.tiling_id)
         else:
-            order = arrays.row_order(key, found.coords)
-            stored = {
-                "coords": found.coords[order],
-                "tissue": found.tissue[order],
-                "pen": found.pen[order],
-                "blur": np.zeros(len(order), np.float16),
-            }
-        row = {
-            **slide.slide_row(),
-            "size_bytes": size_bytes,
-            "mtime_ns": mtime_ns,
-            "fingerprint": fingerprint,
-            "slide_key": key,
-            "reader": reader.reader,
-            "width_px0": reader.size_px0[0],
-            "height_px0": reader.size_px0[1],
-            "mpp": reader.mpp,
-            "tissue_mm2": found.tissue_mm2,
-            "black_share": found.black_share,
-            "pen_share": share(stored["pen"] > PENNED),
-        }
+            stored = _in_order(key, found)
         yield Measured(
-            row=row,
+            slide=slide.slide.measured(
+                size_bytes=size_bytes,
+                mtime_ns=mtime_ns,
+                fingerprint=fingerprint,
+                slide_key=key,
+                reader=reader.reader,
+                width_px0=reader.size_px0[0],
+                height_px0=reader.size_px0[1],
+                mpp=reader.mpp,
+                tissue_mm2=found.tissue_mm2,
+                black_share=found.black_share,
+                pen_share=share(stored["pen"] > PENNED),
+            ),
             attributes={
                 "fingerprint": fingerprint,
                 "size_px0": list(reader.size_px0),
@@ -183,7 +165,7 @@ def _read(request: Request) -> Iterator[Message]:
                 "reader": reader.reader,
             },
             coords=stored["coords"],
-            scores={name: stored[name] for name in layout.SCORES},
+            scores={name: stored[name] for name in SCORES},
             thumbnail=None if is_published else reader.thumbnail(),
             why_none=found.why_none,
         )
@@ -191,6 +173,17 @@ def _read(request: Request) -> Iterator[Message]:
             tiles = reader.read_tiles(stored["coords"], tiling.tile_px, tiling.tile_mpp)
             for rows, pixels in tiles:
                 yield Tiles(rows=rows, pixels=pixels)
+
+
+def _in_order(key: str, found: FoundTiles) -> dict[str, np.ndarray]:
+    """Coords and scores of new tiles in stored order; blur follows with the pixels."""
+    order = row_order(key, found.coords)
+    return {
+        "coords": found.coords[order],
+        "tissue": found.tissue[order],
+        "pen": found.pen[order],
+        "blur": np.zeros(len(order), np.float16),
+    }
 
 
 def share(flags: np.ndarray) -> float:

@@ -126,7 +126,7 @@ def _scene_tiles(scene: Scene, enlarge: int, small: np.ndarray) -> Iterator[byte
     width, height = scene.size_px
     step, side = TILE_PX // enlarge, TILE_PX // LEVELS[1]
     empty = _drawn(scene, 0, 0, step, step, enlarge)
-    glass_tile, glass_small = _jpeg(empty), np.asarray(empty.convert("RGB").reduce(LEVELS[1]))
+    glass_tile, glass_small = jpeg(empty), np.asarray(empty.convert("RGB").reduce(LEVELS[1]))
     n = width // step
     for y in range(0, height, step):
         first, last = (x // step for x in scene.extent(y, step, step))
@@ -139,7 +139,7 @@ def _scene_tiles(scene: Scene, enlarge: int, small: np.ndarray) -> Iterator[byte
                 band = _drawn(scene, x * step, y, wide * step, step, enlarge)
                 rows[:, x * side : (x + wide) * side] = band.convert("RGB").reduce(LEVELS[1])
                 for left in range(0, band.width, TILE_PX):
-                    yield _jpeg(band.crop((left, 0, left + TILE_PX, TILE_PX)))
+                    yield jpeg(band.crop((left, 0, left + TILE_PX, TILE_PX)))
         yield from [glass_tile] * (n - last)
 
 
@@ -209,7 +209,7 @@ def _resized_tiles(image: np.ndarray, size: tuple[int, int]) -> Iterator[bytes]:
         for x in range(0, size[0], TILE_PX):
             tile = Image.new("RGB", (TILE_PX, TILE_PX), (244, 244, 244))
             tile.paste(level.crop((x, y, min(x + TILE_PX, size[0]), min(y + TILE_PX, size[1]))))
-            yield _jpeg(tile)
+            yield jpeg(tile)
 
 
 def _write_pages(
@@ -250,7 +250,7 @@ def _write_plain(
     tiff: tifffile.TiffWriter, image: np.ndarray, description: str, subfiletype: int = 0
 ) -> None:
     tiff.write(
-        iter([_jpeg(Image.fromarray(image))]),
+        iter([jpeg(Image.fromarray(image))]),
         shape=image.shape,
         dtype=np.uint8,
         rowsperstrip=image.shape[0],
@@ -264,7 +264,8 @@ def _write_plain(
     )
 
 
-def _jpeg(tile: Image.Image) -> bytes:
+def jpeg(tile: Image.Image) -> bytes:
+    """A tile as the slides hold it."""
     out = io.BytesIO()
     tile.save(out, "JPEG", quality=JPEG_QUALITY, subsampling="4:2:0")
     return out.getvalue()

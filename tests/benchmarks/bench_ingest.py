@@ -24,11 +24,12 @@ import numpy as np
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from featurestore.store import FeatureStore  # noqa: E402
+from featurestore import FeatureStore  # noqa: E402
 from featurestore.types import Tiling  # noqa: E402
-from ingest import synthetic  # noqa: E402
 from ingest.slides import embed, encoders  # noqa: E402
 from ingest.slides.archive import read_archive  # noqa: E402
+from ingest.slides.config import IngestConfig  # noqa: E402
+from ingest.synthetic.archive import write_svs  # noqa: E402
 
 
 def bare_tiles_per_s(encoder: encoders.Encoder, pixels: np.ndarray, n: int) -> float:
@@ -67,8 +68,9 @@ def ingest_tiles_per_s(
     """
     with tempfile.TemporaryDirectory() as folder:
         store, timed = FeatureStore.create(folder), Timed(encoder)
+        archive, config = read_archive(slides), IngestConfig(workers=workers)
         began = time.perf_counter()
-        done = embed.ingest(store, read_archive(slides), timed, Tiling(), workers=workers)  # type: ignore[arg-type]
+        done = embed.ingest_archive(store, archive, timed, Tiling(), config)  # type: ignore[arg-type]
         assert done.tiles >= 3 * embed.BATCH_TILES, done
         first, *rest = timed.calls[1:]  # the very first is the golden tile
         wall_s = rest[-1][1] - first[1]
@@ -96,9 +98,12 @@ def main() -> None:
             grain = rng.integers(0, 40, (8960, 8960), np.uint8)
             image = np.stack([170 + grain, 80 + grain + i, 130 + grain], axis=2)
             image = np.pad(image, ((0, 896), (0, 896), (0, 0)), constant_values=245)  # glass
-            synthetic.write_svs(Path(folder) / f"{i}.svs", image, mpp=0.5)
+            write_svs(Path(folder) / f"{i}.svs", image, mpp=0.5)
         ratios, busy = [], []
-        print(f"{encoder.name}, {encoder.precision} on {encoder.device}, {args.workers} workers")
+        print(
+            f"{encoder.description.name}, {encoder.precision} on {encoder.device}, "
+            f"{args.workers} workers"
+        )
         for _ in range(args.rounds):
             bare = bare_tiles_per_s(encoder, pixels, 3 * embed.BATCH_TILES)
             rate, share, start_s, stages = ingest_tiles_per_s(encoder, Path(folder), args.workers)

@@ -7,7 +7,7 @@ import signal
 import time
 from multiprocessing.connection import Connection
 
-from ingest.slides import worker as reading
+from ingest.slides.worker import ONE_THREAD, Done, read_slide
 
 
 def tell_threads(connection: Connection) -> None:
@@ -16,14 +16,14 @@ def tell_threads(connection: Connection) -> None:
 
     request = connection.recv()
     threads = pyvips.vips_lib.vips_concurrency_get()
-    said = {name: os.environ.get(name) for name in reading.ONE_THREAD}
-    connection.send(reading.Done(stage=f"{threads} {set(said.values())} {request.encoder_id}"))
+    said = {name: os.environ.get(name) for name in ONE_THREAD}
+    connection.send(Done(stage=f"{threads} {set(said.values())} {request.encoder_id}"))
 
 
 def serve(connection: Connection) -> None:
     while True:
         request = connection.recv()
-        for number, message in enumerate(reading.read_slide(request)):
+        for number, message in enumerate(read_slide(request)):
             if number == 2 and request.slide.slide_id == "b":
                 os.kill(os.getpid(), signal.SIGKILL)
             if number == 2 and request.slide.slide_id == "c":

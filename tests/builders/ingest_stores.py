@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from featurestore import arrays
-from featurestore.store import FeatureStore
-from featurestore.types import Tiling
-from ingest.slides import embed, encoders
-from ingest.slides import worker as reading
+from featurestore import FeatureStore
+from featurestore.types import ArrayIds, Case, EncoderDescription, GivenSlide, Tiling
+from ingest.slides import encoders
 from ingest.slides.archive import ArchiveSlide, read_archive
+from ingest.slides.config import IngestConfig
+from ingest.slides.embed import ingest
+from ingest.slides.worker import Message, ReaderProcess, Request, read_slide
 from ingest.synthetic import archive as synthetic
 
 TINY = "timm:test_vit"
@@ -33,10 +34,14 @@ TABLES = {
 class Recorder:
     """An encoder whose vector is the mean colour of the tile, so that order can be checked."""
 
-    encoder_id = "c" * 16
     dim = 3
     precision = device = "none"
-    description = {"name": "mean", "weights": "none", "weights_hash": "", "identity": {}}  # noqa: RUF012
+
+    def __init__(self, weights: str = "none") -> None:
+        self.description = EncoderDescription(
+            name="mean", weights=weights, weights_hash=weights, identity={}
+        )
+        self.encoder_id = self.description.encoder_id
 
     def embed(self, tiles: np.ndarray) -> np.ndarray:
         return tiles.reshape(len(tiles), -1, 3).mean(axis=1).astype(np.float16)
@@ -55,30 +60,52 @@ def plain(side: int, green: int = 90) -> np.ndarray:
     return np.pad(image, ((0, 30), (0, 30), (0, 0)), constant_values=245)
 
 
-def slide(path: Path, **changes: object) -> ArchiveSlide:
-    ids = {"slide_id": path.stem, "case_id": path.stem, "patient_id": path.stem}
-    return ArchiveSlide(path=path, patient_made_up=True, **(ids | changes))  # type: ignore[arg-type]
+def slide(
+    path: Path, *, slide_id: str = "", mpp: float | None = None, patient_id: str = ""
+) -> ArchiveSlide:
+    name = slide_id or path.stem
+    return ArchiveSlide(
+        slide=GivenSlide(slide_id=name, case_id=name, path=str(path), mpp_given=mpp),
+        case=Case(case_id=name, patient_id=patient_id or name, patient_made_up=not patient_id),
+    )
 
 
-class Here(reading.ReaderProcess):
+class Here(ReaderProcess):
     """Reads in the calling thread: a process takes seconds to start."""
 
-    def read(self, request: reading.Request) -> Iterator[reading.Message]:
-        return reading.read_slide(request)
+    def read(self, request: Request) -> Iterator[Message]:
+        return read_slide(request)
 
 
 def ingest_and_tell(folder: Path, root: Path, connection: Connection) -> None:
     """Say when the ingest starts; runs in a process that may be killed at any moment."""
     encoder = encoders.load(TINY, "random")
     connection.send("started")
-    embed.ingest(
+    ingest(
         FeatureStore(root),
         read_archive(folder),
         encoder,
         Tiling(),
+        IngestConfig(retry_failed=True),
         new_reader=Here,
-        retry_failed=True,
     )
+
+
+def published(store: FeatureStore) -> list[ArrayIds]:
+    """Every published Embedding array, by the names of its folders."""
+    found = (store.root / "slides").glob("*.zarr/*/embeddings/*/zarr.json")
+    return sorted(
+        ArrayIds(slide_key=file.parts[-5][:-5], tiling_id=file.parts[-4], encoder_id=file.parts[-2])
+        for file in found
+    )
+
+
+def rebuilt(store: FeatureStore) -> FeatureStore:
+    """The store with its catalog lost and made anew of everything else."""
+    (store.root / "catalog.duckdb").unlink()
+    made = FeatureStore.create(store.root)
+    made.record()
+    return made
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -93,17 +120,17 @@ def same(a: FeatureStore, b: FeatureStore, but: Sequence[str] = ()) -> None:
         columns = TABLES[table]
         query = f"select {columns} from {table} order by all"
         assert a.sql(query).rows() == b.sql(query).rows(), table
-    ids = sorted(arrays.published(a.root))
-    assert ids == sorted(arrays.published(b.root))
+    ids = published(a)
+    assert ids == published(b)
     for slide_key, tiling_id, encoder_id in ids:
         one, other = (
             {
-                "embeddings": arrays.read_embeddings(s.root, slide_key, tiling_id, encoder_id),
-                "thumbnail": arrays.read_thumbnail(s.root, slide_key),
-                **arrays.read_tiles(s.root, slide_key, tiling_id),
+                "embeddings": s.embeddings(slide_key, tiling_id, encoder_id),
+                "thumbnail": s.thumbnail(slide_key),
+                **s.tiles(slide_key, tiling_id),
             }
             for s in (a, b)
         )
         for name in one:
             np.testing.assert_array_equal(one[name], other[name])
-        assert arrays.attributes(a.root, slide_key) == arrays.attributes(b.root, slide_key)
+        assert a.slide_attributes(slide_key) == b.slide_attributes(slide_key)

@@ -11,16 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from builders import bad_reader
-from builders.ingest_stores import TINY, Recorder, plain, slide, write
+from builders.ingest_stores import TINY, Here, Recorder, plain, rebuilt, slide, write
 from PIL import Image
 
-from featurestore import arrays, catalog
-from featurestore.errors import ArchiveError, TrephineError
-from featurestore.store import FeatureStore
+from featurestore import FeatureStore, row_order
+from featurestore.errors import TrephineError
 from featurestore.types import Tiling
-from ingest.slides import embed, encoders
-from ingest.slides import worker as reading
-from ingest.slides.archive import read_archive
+from ingest.slides.config import IngestConfig
+from ingest.slides.embed import ingest_archive
+from ingest.slides.encoders import load
+from ingest.slides.worker import Done, ReaderProcess, Request
+from ingest.slides.writer import IngestSummary
 from ingest.synthetic import archive as synthetic
 
 
@@ -40,7 +41,7 @@ def checkerboard(tile: int, columns: int, rows: int) -> np.ndarray:
 def through_jpeg(colour: np.ndarray) -> np.ndarray:
     """What the slide's JPEG makes of a flat colour; alone it is off by up to 4 grey levels."""
     flat = Image.new("RGB", (64, 64), tuple(colour.tolist()))
-    return np.asarray(Image.open(io.BytesIO(synthetic._jpeg(flat)))).mean(axis=(0, 1))
+    return np.asarray(Image.open(io.BytesIO(synthetic.jpeg(flat)))).mean(axis=(0, 1))
 
 
 @pytest.mark.parametrize("mpp", [0.2325, 0.5016])
@@ -51,17 +52,17 @@ def test_each_stored_vector_is_that_of_the_tile_at_its_coords(tmp_path: Path, mp
     write(path, image, mpp=mpp, stated=mpp)
     store = FeatureStore.create(tmp_path / "store")
     tiling = Tiling(tile_px=112)
-    done = embed.ingest(store, [slide(path)], Recorder(), tiling)  # type: ignore[arg-type]
+    done = ingest_archive(store, [slide(path)], Recorder(), tiling, new_reader=Here)  # type: ignore[arg-type]
     assert not done.failures
     key = store.sql("select slide_key from slides").item()
-    stored = arrays.read_tiles(store.root, key, tiling.tiling_id)
-    vectors = arrays.read_embeddings(store.root, key, tiling.tiling_id, Recorder.encoder_id)
+    stored = store.tiles(key, tiling.tiling_id)
+    vectors = store.embeddings(key, tiling.tiling_id, Recorder().encoder_id)
     inner = stored["tissue"] > 0.99
     assert inner.sum() >= 20
     column, row = np.rint(stored["coords"] * mpp / 224).astype(int)[inner].T
     expected = np.stack([150 + 12 * row, np.full(len(row), 60), 90 + 12 * column], axis=1)
     np.testing.assert_allclose(vectors[inner], [through_jpeg(c) for c in expected], atol=3)
-    order = arrays.row_order(key, stored["coords"])
+    order = row_order(key, stored["coords"])
     np.testing.assert_array_equal(order, np.arange(len(order)))
 
 
@@ -69,15 +70,11 @@ def test_a_second_encoder_embeds_the_stored_coords_in_the_stored_order(tmp_path:
     path = tmp_path / "board.svs"
     write(path, checkerboard(112, 4, 4), mpp=0.5, stated=0.5)
     store = FeatureStore.create(tmp_path / "store")
-    tiling, first, second = Tiling(tile_px=112), Recorder(), Recorder()
-    second.encoder_id = "d" * 16
+    tiling, first, second = Tiling(tile_px=112), Recorder(), Recorder("others")
     for encoder in (first, second):
-        embed.ingest(store, [slide(path)], encoder, tiling)  # type: ignore[arg-type]
+        ingest_archive(store, [slide(path)], encoder, tiling, new_reader=Here)  # type: ignore[arg-type]
     key = store.sql("select slide_key from slides").item()
-    a, b = (
-        arrays.read_embeddings(store.root, key, tiling.tiling_id, e.encoder_id)
-        for e in (first, second)
-    )
+    a, b = (store.embeddings(key, tiling.tiling_id, e.encoder_id) for e in (first, second))
     np.testing.assert_array_equal(a, b)
     assert store.sql("from embeddings").height == 2
 
@@ -87,13 +84,13 @@ def test_a_renamed_slide_is_known_and_another_mpp_is_another_slide(tmp_path: Pat
     write(path, checkerboard(112, 4, 4), mpp=0.5, stated=0.5)
     store = FeatureStore.create(tmp_path / "store")
     encoder, tiling = Recorder(), Tiling(tile_px=112)
-    embed.ingest(store, [slide(path)], encoder, tiling)  # type: ignore[arg-type]
+    ingest_archive(store, [slide(path)], encoder, tiling, new_reader=Here)  # type: ignore[arg-type]
     moved.parent.mkdir()
     path.rename(moved)
-    done = embed.ingest(store, [slide(moved)], encoder, tiling)  # type: ignore[arg-type]
+    done = ingest_archive(store, [slide(moved)], encoder, tiling, new_reader=Here)  # type: ignore[arg-type]
     assert done.tiles == 0
     assert store.sql("select path from slides").item() == str(moved)
-    done = embed.ingest(store, [slide(moved, mpp=0.4)], encoder, tiling)  # type: ignore[arg-type]
+    done = ingest_archive(store, [slide(moved, mpp=0.4)], encoder, tiling, new_reader=Here)  # type: ignore[arg-type]
     assert done.tiles > 0
     assert len(list((store.root / "slides").iterdir())) == 2
     assert store.sql("from bags").height == 1
@@ -116,7 +113,7 @@ def test_a_slide_that_cannot_be_tiled_is_told_and_the_rest_goes_on(
     image = plain(600)
     write(good, image, mpp=0.5, stated=0.5)
     store = FeatureStore.create(tmp_path / "store")
-    done = embed.ingest(store, [slide(bad), slide(good)], Recorder(), Tiling())  # type: ignore[arg-type]
+    done = ingest_archive(store, [slide(bad), slide(good)], Recorder(), Tiling(), new_reader=Here)  # type: ignore[arg-type]
     told = {**done.failures, **done.without_tiles}
     assert message in told["bad"]
     assert store.sql("select n_tiles from slide_overview where slide_id = 'good'").item() == 4
@@ -131,7 +128,11 @@ def test_a_failing_slide_is_tried_three_times_and_then_only_when_asked(tmp_path:
     path = tmp_path / "torn.svs"
     path.write_bytes(b"II*\0 no slide")
     store = FeatureStore.create(tmp_path / "store")
-    run = lambda **k: embed.ingest(store, [slide(path)], Recorder(), Tiling(), **k)  # type: ignore[arg-type]  # noqa: E731
+
+    def run(**k: bool) -> IngestSummary:
+        config = IngestConfig(**k)
+        return ingest_archive(store, [slide(path)], Recorder(), Tiling(), config, new_reader=Here)  # type: ignore[arg-type]
+
     assert [len(run().failures) for _ in range(4)] == [1, 1, 1, 0]
     assert run().given_up == 1
     assert len(run(retry_failed=True).failures) == 1
@@ -162,9 +163,11 @@ def test_an_encoder_that_breaks_keeps_what_was_finished(tmp_path: Path) -> None:
 
     store = FeatureStore.create(tmp_path / "store")
     with pytest.raises(RuntimeError):
-        embed.ingest(store, [slide(p) for p in paths], Breaks(), Tiling(), workers=1)  # type: ignore[arg-type]
+        ingest_archive(
+            store, [slide(p) for p in paths], Breaks(), Tiling(), IngestConfig(workers=1)
+        )  # type: ignore[arg-type]
     assert 1 <= store.sql("from embeddings").height <= 2
-    done = embed.ingest(store, [slide(p) for p in paths], Recorder(), Tiling())  # type: ignore[arg-type]
+    done = ingest_archive(store, [slide(p) for p in paths], Recorder(), Tiling(), new_reader=Here)  # type: ignore[arg-type]
     assert done.known >= 1
     assert store.sql("from embeddings").height == 3
 
@@ -177,29 +180,7 @@ def test_a_store_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     shutil.rmtree(store.root / "slides")
     (store.root / "slides").write_text("in the way")
     with pytest.raises(TrephineError, match="run the same command again"):
-        embed.ingest(store, [slide(path)], Recorder(), Tiling())  # type: ignore[arg-type]
-
-
-def test_manifests_that_make_no_sense_are_refused_with_the_row(tmp_path: Path) -> None:
-    manifest = tmp_path / "manifest.csv"
-    for text, message in [
-        ("slide_id\nx\n", "no column path, got slide_id"),
-        ("path,specimen\na.svs,liver\n", "specimen must be core.*'liver' in row 2"),
-        ("path,scanned_on\na.svs,31.12.2020\n", "such as 2021-03-31, got '31.12.2020' in row 2"),
-        ("path,mpp\na.svs,half\n", "mpp must be a number, got 'half' in row 2"),
-        ("path\na/x.svs\nb/x.svs\n", "two slides are named 'x'"),
-    ]:
-        manifest.write_text(text)
-        with pytest.raises(ArchiveError, match=message):
-            read_archive(manifest)
-
-
-def test_a_missing_patient_is_made_up_from_the_case(tmp_path: Path) -> None:
-    manifest = tmp_path / "manifest.csv"
-    manifest.write_text("path,case_id,patient_id,ward\na.svs,C1,,7\nb.svs,C2,P2,\n")
-    first, second = read_archive(manifest)
-    assert (first.patient_id, first.patient_made_up, first.extra) == ("C1", True, {"ward": "7"})
-    assert (second.patient_id, second.patient_made_up, second.extra) == ("P2", False, {})
+        ingest_archive(store, [slide(path)], Recorder(), Tiling(), new_reader=Here)  # type: ignore[arg-type]
 
 
 def test_seconds_bytes_and_tiles_are_kept_by_stage_and_survive_a_rebuild(tmp_path: Path) -> None:
@@ -207,7 +188,7 @@ def test_seconds_bytes_and_tiles_are_kept_by_stage_and_survive_a_rebuild(tmp_pat
     write(path, plain(600), mpp=0.5, stated=0.5)
     store = FeatureStore.create(tmp_path / "store")
     began = time.monotonic()
-    done = embed.ingest(store, [slide(path)], Recorder(), Tiling())  # type: ignore[arg-type]
+    done = ingest_archive(store, [slide(path)], Recorder(), Tiling())  # type: ignore[arg-type]
     wall_s = time.monotonic() - began
     text = "select * from ingest_times join slides using (slide_key) order by stage"
     rows = {row["stage"]: row for row in store.sql(text).iter_rows(named=True)}
@@ -222,11 +203,9 @@ def test_seconds_bytes_and_tiles_are_kept_by_stage_and_survive_a_rebuild(tmp_pat
     assert rows["write"]["bytes"] == in_store
     assert done.stages["write"].bytes == in_store
     before = store.sql("from ingest_times order by all").rows()
-    catalog.path_of(store.root).unlink()
-    FeatureStore.create(store.root)
-    catalog.fold(store.root)
+    store = rebuilt(store)
     assert store.sql("from ingest_times order by all").rows() == before
-    embed.ingest(store, [slide(path)], Recorder(), Tiling())  # type: ignore[arg-type]
+    ingest_archive(store, [slide(path)], Recorder(), Tiling(), new_reader=Here)  # type: ignore[arg-type]
     assert store.sql("from ingest_times order by all").rows() == before
 
 
@@ -235,19 +214,17 @@ def test_random_weights_are_named_in_the_store(tmp_path: Path) -> None:
     image = plain(600)
     write(path, image, mpp=0.5, stated=0.5)
     store = FeatureStore.create(tmp_path / "store")
-    embed.ingest(store, [slide(path)], encoders.load(TINY, "random"), Tiling())
+    ingest_archive(store, [slide(path)], load(TINY, "random"), Tiling(), new_reader=Here)
     assert store.sql("select weights from encoders").item() == "random"
 
 
 def test_a_reader_keeps_to_one_thread_and_leaves_the_encoder_its_own(tmp_path: Path) -> None:
-    before = dict(os.environ)
-    reader = reading.ReaderProcess(target=bad_reader.tell_threads)
-    request = reading.Request(
-        root=tmp_path, slide=slide(tmp_path / "a.svs"), tiling=Tiling(), encoder_id="e"
-    )
+    before, store = dict(os.environ), FeatureStore.create(tmp_path / "store")
+    reader = ReaderProcess(target=bad_reader.tell_threads)
+    request = Request(store=store, slide=slide(tmp_path / "a.svs"), tiling=Tiling(), encoder_id="e")
     (said,) = reader.read(request)
     reader.close()
-    assert isinstance(said, reading.Done)
+    assert isinstance(said, Done)
     assert said.stage == "1 {'1'} e"
     assert dict(os.environ) == before
 
@@ -257,13 +234,13 @@ def test_a_slide_that_kills_or_hangs_its_reader_fails_alone(tmp_path: Path) -> N
     for i, path in enumerate(paths):
         write(path, plain(1000, 90 + i), mpp=0.5, stated=0.5)
     store = FeatureStore.create(tmp_path / "store")
-    done = embed.ingest(
+    done = ingest_archive(
         store,
         [slide(path) for path in paths],
         Recorder(),  # type: ignore[arg-type]
         Tiling(),
-        workers=1,
-        new_reader=lambda: reading.ReaderProcess(silence_s=15.0, target=bad_reader.serve),
+        IngestConfig(workers=1),
+        new_reader=lambda: ReaderProcess(silence_s=15.0, target=bad_reader.serve),
     )
     assert done.failures.keys() == {"b", "c"}
     assert "killed its reader (exit code -9)" in done.failures["b"]

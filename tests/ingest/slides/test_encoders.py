@@ -95,7 +95,7 @@ def test_each_named_encoder_is_the_published_network(name: str) -> None:
     dim, millions = (1536, 681) if name == "uni2" else sizes[name.split("-")[1]]
     registers = 8 if name == "uni2" else 4 if name.endswith("-reg") else 0
     with torch.device("meta"):  # shapes without memory
-        model = encoders._create(name, *encoders.ENCODERS[name], pretrained=False)
+        model = encoders.create(name)
     assert model.num_features == dim
     assert model.num_prefix_tokens == 1 + registers
     assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, rel=0.03)
@@ -151,7 +151,7 @@ def test_a_hub_that_gives_nothing_is_told_soon_with_the_ways_out(hub: str, tmp_p
     threading.Thread(target=server.serve_forever, daemon=True).start()
     where = f"http://127.0.0.1:{server.server_port}" if hub == "gated" else "http://hub.invalid"
     code = (
-        "import time; from ingest import encoders; began = time.monotonic()\n"
+        "import time; from ingest.slides import encoders; began = time.monotonic()\n"
         "try: encoders.load('uni2')\n"
         "except encoders.EncoderUnavailable as error: print(time.monotonic() - began, error)"
     )

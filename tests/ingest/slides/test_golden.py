@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from builders.ingest_stores import rebuilt
 
-from featurestore import catalog
+from featurestore import FeatureStore
 from featurestore.errors import EncoderUnavailable
-from featurestore.store import FeatureStore
 from featurestore.types import Tiling
-from ingest.slides import embed, encoders
+from ingest.slides import encoders
+from ingest.slides.config import IngestConfig
+from ingest.slides.embed import ingest_archive
 from ingest.slides.golden import check_golden_tile, golden_tile
 
 
@@ -49,18 +51,18 @@ def test_a_vector_that_has_turned_is_refused_also_after_a_rebuild(
     tmp_path: Path, encoder: encoders.Encoder, cosine: float, refused: bool
 ) -> None:
     store = FeatureStore.create(tmp_path / "store")
-    embed.ingest(store, [], encoder, Tiling())
-    catalog.path_of(store.root).unlink()
-    FeatureStore.create(store.root)
+    ingest_archive(store, [], encoder, Tiling())
+    rebuilt(store)
     other = replace(encoder, model=Bent(encoder.model, cosine))
     assert other.encoder_id == encoder.encoder_id
-    for shard in ((1, 2), None):  # before and after the ledger is folded in
-        embed.ingest(store, [], encoder, Tiling(), shard=shard)
+    for shard in ("1/2", None):  # before and after the ledger is folded in
+        config = IngestConfig(shard=shard)
+        ingest_archive(store, [], encoder, Tiling(), config)
         if refused:
             with pytest.raises(EncoderUnavailable, match=r"cosine of -?[01]\.\d+.* at least 0.999"):
-                embed.ingest(store, [], other, Tiling(), shard=shard)
+                ingest_archive(store, [], other, Tiling(), config)
         else:
-            embed.ingest(store, [], other, Tiling(), shard=shard)
+            ingest_archive(store, [], other, Tiling(), config)
     assert store.sql("select encoder_id, device from golden_tiles").rows() == [
         (encoder.encoder_id, "cpu")
     ]

@@ -9,7 +9,6 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,13 +16,13 @@ from pathlib import Path
 
 import pytest
 from builders import ingest_stores
-from builders.ingest_stores import TINY, content, plain, same, write
+from builders.ingest_stores import TINY, content, plain, published, same, write
 
-from featurestore import arrays
-from featurestore.store import FeatureStore
+from featurestore import FeatureStore
 from featurestore.types import Tiling
-from ingest.slides import embed, encoders
 from ingest.slides.archive import read_archive
+from ingest.slides.embed import ingest_archive
+from ingest.slides.encoders import load
 from ingest.synthetic import archive as synthetic
 
 KILLS, COMMAND_KILLS = 50, 4
@@ -94,10 +93,10 @@ def test_an_ingest_killed_at_fifty_moments_equals_an_unbroken_one(
             os.kill(process.pid or 0, signal.SIGKILL)
             process.join()
             kills += process.exitcode == -signal.SIGKILL
-            found = sorted(arrays.published(broken.root))
+            found = published(broken)
             met[len(found)] = met.get(len(found), 0) + 1
             for ids in found:  # whole, or not there
-                arrays.read_embeddings(broken.root, *ids)
+                broken.embeddings(*ids)
         process = begin(broken)
         process.join()
         assert process.exitcode == 0
@@ -120,8 +119,8 @@ def test_the_command_killed_with_its_readers_equals_an_unbroken_one(
         time.sleep(rng.uniform(0.4, 1.0) * unbroken_s)
         process.kill()
         process.wait()
-        for ids in arrays.published(broken.root):
-            arrays.read_embeddings(broken.root, *ids)
+        for ids in published(broken):
+            broken.embeddings(*ids)
     assert run("ingest", slides, *INGEST, "--retry-failed", "--store", broken.root).returncode == 3
     equal(whole, broken)
 
@@ -147,7 +146,7 @@ def test_a_full_disk_is_told_and_the_ingest_goes_on_when_there_is_room(
     with mounted(tmp_path / "disk", "-t", "tmpfs", "-o", f"size={kib}k", "tmpfs") as disk:
         store = FeatureStore.create(disk / "store")
         told = run("ingest", slides, *INGEST, "--store", store.root)
-        print(kib, len(list(arrays.published(store.root))), told.stderr.splitlines()[-1])
+        print(kib, len(published(store)), told.stderr.splitlines()[-1])
         assert told.returncode == 1, told.stdout + told.stderr
         assert "No space left on device" in told.stderr
         assert "run the same command again" in told.stderr
@@ -231,17 +230,13 @@ def test_memory_is_flat_over_five_hundred_slides(tmp_path: Path) -> None:
         synthetic.write_svs(folder / f"{i}.svs", image, mpp=2.0)
     store = FeatureStore.create(tmp_path / "store")
     seen: dict[int, tuple[float, float]] = {}
-    lock, done = threading.Lock(), 0
 
-    def on(event: str, n: int) -> None:
-        nonlocal done
-        with lock:
-            done += n if event == "slide" else 0
-            if done in (50, 400, 500) and done not in seen:
-                seen[done] = resident_mib()
+    def on(done: int, total: int, note: str) -> None:
+        if done in (50, 400, 500) and done not in seen:
+            seen[done] = resident_mib()
 
-    encoder = encoders.load(TINY, "random")
-    summary = embed.ingest(store, read_archive(folder), encoder, Tiling(), progress=on)
+    encoder = load(TINY, "random")
+    summary = ingest_archive(store, read_archive(folder), encoder, Tiling(), progress=on)
     for n, (ours, readers) in seen.items():
         print(f"resident at {n} slides: {ours:.0f} MiB, its readers {readers:.0f} MiB")
     assert (summary.embedded, summary.tiles) == (500, 500 * 4)

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from builders.ingest_stores import content
-from click.testing import CliRunner
+from builders.ingest_stores import TINY, Here, content
 
-import cli
-from featurestore import catalog
-from featurestore.store import FeatureStore
-from featurestore.types import Tiling
-from ingest.slides import embed
-from ingest.slides.archive import ArchiveSlide, plan, read_archive
+from featurestore import FeatureStore
+from featurestore.types import Failure, Tiling
+from ingest.slides.archive import ArchiveSlide, read_archive
+from ingest.slides.config import IngestConfig, PlanConfig
+from ingest.slides.embed import ingest_archive
 from ingest.slides.encoders import load
+from ingest.slides.plan import plan_archive
 from ingest.synthetic import archive as synthetic
 
-TINY = "timm:test_vit"
 TILES = 4  # of a slide
 
 
@@ -41,48 +38,51 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[FeatureStore, Path]:
     write(slides / "no_mpp.svs", 70, mpp=None)
     (slides / "torn.svs").write_bytes(b"II*\\0 no slide")
     store = FeatureStore.create(folder / "store")
-    embed.ingest(store, read_archive(slides), load(TINY, "random"), Tiling())
-    torn = {"item": str(slides / "torn.svs"), "stage": "open", "reason": "torn", "mended": False}
-    store.record("failures", 2 * [{**torn, "slide_id": "torn", "seen_at": catalog.now()}])
+    ingest_archive(store, read_archive(slides), load(TINY, "random"), Tiling(), new_reader=Here)
+    torn = str(slides / "torn.svs")
+    store.record(2 * [Failure(item=torn, stage="open", reason="torn", slide_id="torn")])
     (slides / "no_mpp.svs").unlink()
     return store, slides
 
 
-def listed(slides: Path) -> list[ArchiveSlide]:
-    return read_archive(slides)
+def renamed(one: ArchiveSlide, **changes: str) -> ArchiveSlide:
+    return replace(one, slide=replace(one.slide, **changes))
+
+
+BY_TINY = PlanConfig(encoder=TINY, weights="random")
 
 
 def test_a_plan_sorts_slides_as_an_ingest_would_and_changes_nothing(
     done: tuple[FeatureStore, Path], tmp_path: Path
 ) -> None:
     store, slides = done
-    a, b, c, d, e, torn = listed(slides)
+    a, b, c, d, e, torn = read_archive(slides)
     write(tmp_path / "s" / "changed.svs", 60)
     write(tmp_path / "s" / "fresh.svs", 50)
     write(tmp_path / "s" / "unknown_mpp.svs", 40, mpp=None)
     moved = tmp_path / "s" / "moved.svs"
     moved.write_bytes(b.path.read_bytes())
-    new = {s.slide_id: s for s in listed(tmp_path / "s")}
+    new = {s.slide_id: s for s in read_archive(tmp_path / "s")}
     archive = [
         a,
-        replace(b, path=moved),
-        replace(c, path=new["changed"].path),
-        replace(d, path=tmp_path / "gone.svs"),
-        replace(e, slide_id="renamed", path=e.path),
+        renamed(b, path=str(moved)),
+        renamed(c, path=new["changed"].slide.path),
+        renamed(d, path=str(tmp_path / "gone.svs")),
+        renamed(e, slide_id="renamed"),
         torn,
         new["fresh"],
         new["unknown_mpp"],
     ]
     before = content(store.root) | content(slides)
-    said = plan(store, archive, Tiling(), encoder=TINY)
+    said = plan_archive(store, archive, Tiling(), BY_TINY)
     assert content(store.root) | content(slides) == before
     assert (said.total, said.new, said.known, said.moved) == (8, 2, 3, 1)
     assert (said.changed, said.missing, said.given_up, said.failed_before) == (1, 1, 1, 1)
     assert (said.missing_mpp, list(said.refused)) == (1, ["unknown_mpp"])
     assert said.tiles == 2 * TILES
-    again = plan(store, [a, b], Tiling(), encoder="dinov2-base")
+    again = plan_archive(store, [a, b], Tiling(), PlanConfig())
     assert (again.lacking, again.tiles, again.hours) == (2, 2 * TILES, None)
-    assert plan(store, [a, b], Tiling(min_tissue=0.5), encoder=TINY).lacking == 2
+    assert plan_archive(store, [a, b], Tiling(min_tissue=0.5), BY_TINY).lacking == 2
 
 
 def test_hours_and_bytes_are_those_of_earlier_ingests(
@@ -91,8 +91,8 @@ def test_hours_and_bytes_are_those_of_earlier_ingests(
     store, _ = done
     for i in range(4):
         write(tmp_path / "s" / f"{i}.svs", 20 + 8 * i)
-    archive = listed(tmp_path / "s")
-    said = plan(store, archive, Tiling(), encoder=TINY)
+    archive = read_archive(tmp_path / "s")
+    said = plan_archive(store, archive, Tiling(), BY_TINY)
     assert said.rates is not None
     assert (said.rates["slides"], said.rates["tiles"]) == (5, 5 * TILES)
     took = store.sql(
@@ -104,17 +104,50 @@ def test_hours_and_bytes_are_those_of_earlier_ingests(
     n = dict(zip(took["stage"], took["n"], strict=True))
     assert said.store_bytes == pytest.approx(n["write"] * 4 / 5, rel=0.01)
     assert said.read_bytes == pytest.approx((n["open"] + n["read"]) * 4 / 5, rel=0.01)
-    written = embed.ingest(store, archive, load(TINY, "random"), Tiling()).stages["write"].bytes
+    written = (
+        ingest_archive(store, archive, load(TINY, "random"), Tiling(), new_reader=Here)
+        .stages["write"]
+        .bytes
+    )
     assert said.store_bytes == pytest.approx(written, rel=0.05)
 
 
-def test_the_command_says_where_its_hours_come_from(done: tuple[FeatureStore, Path]) -> None:
+def test_a_plan_says_itself(done: tuple[FeatureStore, Path]) -> None:
     store, slides = done
-    words = ["plan", str(slides), "--store", str(store.root), "--min-tissue", "0.2"]
-    out = CliRunner().invoke(cli.main, [*words, "--encoder", TINY]).stdout
-    assert "5 known but not by timm:test_vit and these tiles" in out
-    assert "slides: timm:test_vit on cpu embeds" in out
-    out = CliRunner().invoke(cli.main, words).stdout
-    assert "unknown until the first slides are embedded by dinov2-small" in out
-    said = json.loads(CliRunner().invoke(cli.main, [*words, "--json"]).stdout)
-    assert (said["hours"], said["given_up"]) == (None, 1)
+    archive, other = read_archive(slides), Tiling(min_tissue=0.2)
+    said = plan_archive(store, archive, other, BY_TINY, source="here").text()
+    assert "5 known but not by timm:test_vit and these tiles" in said
+    assert "slides: timm:test_vit on cpu embeds" in said
+    assert said.endswith("Nothing was changed. Next: trephine ingest here")
+    said = plan_archive(store, archive, other, PlanConfig()).text()
+    assert "time:     unknown until the first slides are embedded by dinov2-small" in said
+
+
+def test_a_plan_without_weights_means_those_of_the_hub_and_says_so(
+    done: tuple[FeatureStore, Path],
+) -> None:
+    store, slides = done
+    said = plan_archive(store, read_archive(slides), Tiling(), PlanConfig(encoder=TINY))
+    assert (said.known, said.lacking) == (0, 5)  # an ingest would fetch others than are there
+    assert "weights of the hub, which were not loaded" in said.text()
+    assert "add --weights random" in said.text()
+
+
+@pytest.mark.parametrize("retry_failed", [False, True])
+def test_an_ingest_does_what_the_plan_said(
+    done: tuple[FeatureStore, Path], tmp_path: Path, retry_failed: bool
+) -> None:
+    store, slides = done
+    write(tmp_path / "s" / f"new{retry_failed}.svs", 30 + 20 * retry_failed)
+    a, b, *_, torn = read_archive(slides)
+    moved = tmp_path / "s" / "moved.svs"
+    moved.write_bytes(b.path.read_bytes())
+    archive = [a, renamed(b, path=str(moved)), torn, *read_archive(tmp_path / "s")[1:]]
+    archive.append(renamed(a, slide_id="gone", path=str(tmp_path / "gone.svs")))
+    said = plan_archive(store, archive, Tiling(), BY_TINY)
+    config = IngestConfig(retry_failed=retry_failed)
+    done_ = ingest_archive(store, archive, load(TINY, "random"), Tiling(), config, new_reader=Here)
+    assert (said.new, said.known, said.moved, said.missing) == (1, 2, 1, 1)
+    assert (done_.embedded, done_.known, done_.updated) == (said.new, said.known, said.moved)
+    assert done_.failures.keys() == ({"gone", "torn"} if retry_failed else {"gone"})
+    assert "gone.svs does not exist" in done_.failures["gone"]

@@ -8,15 +8,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from builders.ingest_stores import Here, Recorder, plain, same, slide, write
+from builders.ingest_stores import Here, Recorder, plain, published, same, slide, write
 from click.testing import CliRunner
 
 import cli
-from featurestore import arrays, catalog
-from featurestore.store import FeatureStore
+from featurestore import FeatureStore
 from featurestore.types import Tiling
-from ingest.slides import embed
 from ingest.slides.archive import read_archive
+from ingest.slides.config import IngestConfig
+from ingest.slides.embed import Adopted, adopt, ingest_archive
+from ingest.slides.writer import IngestSummary
 
 SLIDES = 6
 
@@ -32,28 +33,33 @@ def slides(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def part(i: int, n: int) -> IngestConfig:
+    return IngestConfig(shard=f"{i}/{n}")
+
+
 def test_shards_and_an_adoption_equal_one_ingest(slides: Path, tmp_path: Path) -> None:
     n = 3
     whole, parts = (FeatureStore.create(tmp_path / name) for name in ("whole", "parts"))
     archive, tiling = read_archive(slides), Tiling()
-    embed.ingest(whole, archive, Recorder(), tiling, new_reader=Here)  # type: ignore[arg-type]
-    before = catalog.path_of(parts.root).read_bytes()
+    ingest_archive(whole, archive, Recorder(), tiling, new_reader=Here)  # type: ignore[arg-type]
+    before = (parts.root / "catalog.duckdb").read_bytes()
     seen: list[set[str]] = []
     for i in range(1, n + 1):
-        known = {ids[0] for ids in arrays.published(parts.root)}
-        done = embed.ingest(parts, archive, Recorder(), tiling, new_reader=Here, shard=(i, n))  # type: ignore[arg-type]
-        seen.append({ids[0] for ids in arrays.published(parts.root)} - known)
+        known = {ids.slide_key for ids in published(parts)}
+        done = ingest_archive(parts, archive, Recorder(), tiling, part(i, n), new_reader=Here)  # type: ignore[arg-type]
+        seen.append({ids.slide_key for ids in published(parts)} - known)
         assert all(int(key, 16) % n == i - 1 for key in seen[-1])
         assert done.embedded + len(done.failures) + done.elsewhere == len(archive)
     assert sum(map(len, seen)) == len(set().union(*seen)) == SLIDES  # disjoint and complete
     # again, before anything is adopted: known from arrays and ledger
-    again = embed.ingest(parts, archive, Recorder(), tiling, new_reader=Here, shard=(1, n))  # type: ignore[arg-type]
+    again = ingest_archive(parts, archive, Recorder(), tiling, part(1, n), new_reader=Here)  # type: ignore[arg-type]
     assert (again.embedded, again.known) == (0, len(seen[0]))
-    assert catalog.path_of(parts.root).read_bytes() == before
+    assert (parts.root / "catalog.duckdb").read_bytes() == before
     assert parts.sql("from slides").is_empty()
-    gained = embed.adopt(parts)
-    assert gained == {"slides": SLIDES, "embeddings": SLIDES, "failures": 2}
-    assert embed.adopt(parts) == {"slides": 0, "embeddings": 0, "failures": 0}
+    gained = adopt(parts)
+    assert gained == Adopted(slides=SLIDES, embeddings=SLIDES, failures=2)
+    assert "adopted 6 slides, 6 arrays of embeddings, 2 failures" in gained.text()
+    assert adopt(parts) == Adopted(slides=0, embeddings=0, failures=0)
     same(whole, parts)
 
 
@@ -62,12 +68,12 @@ def test_a_shard_counts_attempts_that_no_catalog_knows_yet(tmp_path: Path) -> No
     path.write_bytes(b"II*\0 no slide")
     store = FeatureStore.create(tmp_path / "store")
 
-    def run() -> embed.IngestSummary:
-        options = {"new_reader": Here, "shard": (1, 1)}
-        return embed.ingest(store, [slide(path)], Recorder(), Tiling(), **options)  # type: ignore[arg-type]
+    def run() -> IngestSummary:
+        archive = [slide(path)]
+        return ingest_archive(store, archive, Recorder(), Tiling(), part(1, 1), new_reader=Here)  # type: ignore[arg-type]
 
     assert [len(run().failures) for _ in range(4)] == [1, 1, 1, 0]
-    embed.adopt(store)
+    adopt(store)
     assert store.sql("select attempts from failures").item() == 3
     assert run().given_up == 1
 
@@ -79,7 +85,7 @@ def test_shards_run_at_the_same_time_beside_a_reader_of_the_catalog(
     store = FeatureStore.create(tmp_path / "store")
     hold = "import duckdb, sys; con = duckdb.connect(sys.argv[1], read_only=True); input()"
     holder = subprocess.Popen(
-        [sys.executable, "-c", hold, str(catalog.path_of(store.root))], stdin=subprocess.PIPE
+        [sys.executable, "-c", hold, str(store.root / "catalog.duckdb")], stdin=subprocess.PIPE
     )
     command = [sys.executable, "-m", "cli", "ingest", str(slides), "--store", str(store.root)]
     command += ["--weights", "random", "--encoder", "timm:test_vit", "--workers", "1", "--json"]

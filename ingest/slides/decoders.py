@@ -17,8 +17,9 @@ RGB = 2  # of the TIFF tag photometric
 _JPEG = (7, 33007, 34892)  # of the TIFF tag compression
 # 33003 leaves open which colours are meant; the decoder of JPEG XR reads over the end of its data
 _UNSURE = (33003, 22610, 34934)
-_JPEG_2000 = (33004, 33005, 34712)
-_HOLE = bytes(256)  # no JPEG 2000 stream has so many zeros, and its decoder reads over them
+# decoders that read over zeros in their data, and more of them than a whole tile ever has: a lost
+# block of a disk; an empty JPEG 2000 packet is a zero, and a tile may have some hundred
+_HOLES = {33004: 256, 33005: 256, 34712: 256, 34927: 64, 50001: 64}
 _UNPREDICTED = (1, 32773)  # libtiff knows a predictor for neither of none and packbits; others do
 
 
@@ -70,7 +71,7 @@ class CodecDecoder:
         """
         decompress = tifffile.TIFF.DECOMPRESSORS[self.compression]
         if self.compression in tifffile.TIFF.IMAGE_COMPRESSIONS:
-            if self.compression in _JPEG_2000 and _HOLE in data:
+            if bytes(_HOLES.get(self.compression, len(data) + 1)) in data:
                 raise ValueError("a part of it is zeros")
             pixels = np.asarray(decompress(data))
             pixels = pixels.reshape((*pixels.shape[:2], -1))

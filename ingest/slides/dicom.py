@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import time
 import warnings
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ MEDIA_CLASS, SYNTAX = 0x00020002, 0x00020010
 IMAGE_TYPE, SOP_CLASS, INSTANCE = 0x00080008, 0x00080016, 0x00080018
 MODALITY, SERIES = 0x00080060, 0x0020000E
 FIRST = 0x00080000
+UID_LIKE = re.compile(r"[\w.-]{1,64}", re.ASCII)  # some archives make theirs of letters too
 FRESH_NS = 2 * 10**9  # a folder changed so lately may change again without a new time
 
 
@@ -73,11 +75,13 @@ def _group(folder: Path) -> Mapping[str, Group]:
             for entry in entries
             if not entry.name.startswith(".") and may_be_dicom(entry.name) and _is_file(entry)
         )
+    read = [header for name in names if (header := _read_header(folder / name)) is not None]
+    has_series = any(header.series for header in read)
     alike: dict[tuple[str, str], list[_Header]] = {}
-    for name in names:
-        header = _read_header(folder / name)
-        if header is not None:  # what has no series is told file by file
-            alike.setdefault((header.series or name, header.reason), []).append(header)
+    for header in read:
+        if has_series or suffix_of(header.name) in SUFFIXES:  # else an empty file is nobody's
+            key = header.series or header.name  # what has no series is told file by file
+            alike.setdefault((key, header.reason), []).append(header)
     found: dict[str, Group] = {}
     for (_, reason), headers in alike.items():
         if all(header.kind in BESIDE for header in headers):
@@ -111,17 +115,18 @@ class _Header:
 
 
 def _read_header(file: Path) -> _Header | None:
-    """What the file says up to its series; None for a file that neither is nor is named DICOM."""
-    is_named = file.suffix.lower() in SUFFIXES
+    """What the file says up to its series; None where neither name nor content is DICOM's."""
     try:
         with file.open("rb") as stream:
             start = stream.read(MAGIC_AT + len(MAGIC))
             if start.startswith(MAGIC, MAGIC_AT):
                 return _parse(file.name, stream)
-            reason = "is no DICOM file: it has no DICM at byte 128" if start else "is empty"
+        if not start:  # perhaps an instance whose copy failed
+            return _Header(name=file.name, reason="is empty")
+        reason = "is no DICOM file: it has no DICM at byte 128"
     except OSError as error:
         reason = f"cannot be read: {error.strerror}"
-    return _Header(name=file.name, reason=reason) if is_named else None
+    return _Header(name=file.name, reason=reason) if suffix_of(file.name) in SUFFIXES else None
 
 
 def _parse(name: str, stream: BinaryIO) -> _Header:
@@ -147,17 +152,17 @@ def _parse(name: str, stream: BinaryIO) -> _Header:
             )
             values: dict[int, Any] = {int(element.tag): element.value for element in said}
             sort = UID(str(values.get(SOP_CLASS) or meta[MEDIA_CLASS].value))
-            about = sort.name
-        except Exception as error:  # whatever damage makes of a parser
-            what = type(error).__name__
-            return _Header(name=name, reason=f"has a DICOM header that cannot be read ({what})")
+            about = sort.name if sort.name != sort else "of a kind that DICOM does not list"
+        except Exception:  # whatever damage makes of a parser
+            return _Header(name=name, reason="has a damaged DICOM header")
     series, modality = str(values.get(SERIES) or ""), str(values.get(MODALITY) or "SM")
     flavour = values.get(IMAGE_TYPE) or []
     reason = ""
     if sort != WHOLE_SLIDE or modality != "SM":
-        reason = f"is no whole slide but {about}, modality {modality}"
-    elif not series:
-        reason = "has no SeriesInstanceUID (0020,000E)"
+        reason = f"is no whole slide but {about}"
+        reason += f", modality {modality!r}" if modality != "SM" else ""
+    elif not UID_LIKE.fullmatch(series):
+        series, reason = "", "has no SeriesInstanceUID (0020,000E), or one that is none"
     elif syntax.is_implicit_VR or not syntax.is_little_endian:
         reason = foreign
     kind = str(flavour[2]) if not isinstance(flavour, str) and len(flavour) > 2 else ""

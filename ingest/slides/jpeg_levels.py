@@ -66,7 +66,7 @@ def jpeg_decoder(page: Directory, tile_px: tuple[int, int], samples: list[bytes]
             colours = simplejpeg.decode_jpeg_header(head + tile[2:], strict=False)[3]
         except (ValueError, KeyError):
             continue
-        is_jfif = tile[6:11] == b"JFIF\0"  # YCbCr by definition
+        is_jfif = colours != "Gray" and tile[6:11] == b"JFIF\0"  # YCbCr by definition
         break
     # libjpeg decodes colours that are subsampled in one direction only at half the resolution
     most = max(SCALES) if colours in ("444", "420") else 2

@@ -34,7 +34,6 @@ def open_source(file: Path, name: str) -> tuple[Source, Mapping[str, str]]:
         SlideUnreadable: it is damaged, or no slide.
         SlideRefused: nobody is sure of its pixels.
     """
-    _require_companions(file, name)
     with refusing(name), contextlib.ExitStack() as on_error:
         pages = read_index(file)
         vendor = openslide.OpenSlide.detect_format(str(file))
@@ -56,16 +55,6 @@ def open_source(file: Path, name: str) -> tuple[Source, Mapping[str, str]]:
         source = OpenSlideSource(slide)
         on_error.pop_all()  # who closes the handle from now on is the source
         return source, properties
-
-
-def _require_companions(file: Path, name: str) -> None:
-    """A MIRAX slide is a folder; its .mrxs file only names it."""
-    folder = file.with_suffix("")
-    if file.suffix.lower() == ".mrxs" and not (folder / "Slidedat.ini").is_file():
-        raise SlideUnreadable(
-            f"slide {name!r} has no folder {folder.name!r} with Slidedat.ini beside it. Copy that "
-            "folder with all its files to where the .mrxs file is."
-        )
 
 
 def _opened(file: Path, vendor: str | None) -> Any:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy import ndimage
 
 from ingest.slides.grid import tile_shares
+from ingest.slides.shapes import box_sum, closed, grown, odd, opened
 
 FAT_UM = (
     160.0  # widest white space that still counts as fat: a cell of 120 microns, or two torn ones
@@ -60,12 +61,12 @@ def _tissue(rgb: np.ndarray, mpp: float, balance: list[np.ndarray], ink: np.ndar
     top, low = _extremes(planes)
     coloured = top - low > _COLOURED.take(top)
     # walls of fat cells have next to no colour at this scale, but are darker than what they enclose
-    window = _odd(DENSE_UM, mpp)
-    wall = _box_sum(low, window, "edge") > (low.astype(np.int32) + WALL) * window**2
+    window = odd(DENSE_UM, mpp)
+    wall = box_sum(low, window, "edge") > (low.astype(np.int32) + WALL) * window**2
     stained = (coloured | wall) & (top > 51) & ~ink
-    stained &= _box_sum(stained, window, "constant") > 0.08 * window**2
+    stained &= box_sum(stained, window, "constant") > 0.08 * window**2
     # closed before opened: the walls between fat cells are thinner than dust
-    return _opened(_closed(stained, _odd(FAT_UM, mpp)), _odd(SPECK_UM, mpp)) & ~ink
+    return opened(closed(stained, odd(FAT_UM, mpp)), odd(SPECK_UM, mpp)) & ~ink
 
 
 def _ink(rgb: np.ndarray, mpp: float) -> np.ndarray:
@@ -86,10 +87,10 @@ def _ink(rgb: np.ndarray, mpp: float) -> np.ndarray:
     core[maybe] = (reds | greens | blues) & (value > 0.16)
     dark = top < DARK
     black[dark] = (top[dark] < 41) | (low[dark] > 0.75 * top[dark])  # dark nuclei are purple
-    stroke = _odd(STROKE_UM, mpp)
-    core, black = _opened(core, stroke), _opened(black, stroke)
+    stroke = odd(STROKE_UM, mpp)
+    core, black = opened(core, stroke), opened(black, stroke)
     if core.any():
-        around = _grown(core, _odd(2 * STROKE_UM, mpp)) & (top - low > _HUED.take(top))
+        around = grown(core, odd(2 * STROKE_UM, mpp)) & (top - low > _HUED.take(top))
         hue, _, _ = hsv(rgb[around])
         rim[around] = (hue < 25) | (hue > 340) | ((hue > 75) & (hue < 242))
     return core | rim | black
@@ -224,8 +225,12 @@ def _extremes(planes: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 
 def _white_balance(rgb: np.ndarray) -> list[np.ndarray]:
     """Tables that scale each channel so that the glass is white: scanners tint it."""
-    glass = [max(_percentile(plane, 0.99), 180) for plane in _planes(_sample(rgb))]
-    return [np.minimum(_LEVELS * (255 / level), 255).astype(np.uint8) for level in glass]
+    return [np.minimum(_LEVELS * (255 / level), 255).astype(np.uint8) for level in glass(rgb)]
+
+
+def glass(rgb: np.ndarray) -> list[int]:
+    """Grey levels of bare glass in the three channels of an overview, at least 180."""
+    return [max(_percentile(plane, 0.99), 180) for plane in _planes(_sample(rgb))]
 
 
 def _sample(rgb: np.ndarray) -> np.ndarray:
@@ -238,55 +243,3 @@ def _percentile(plane: np.ndarray, share: float) -> int:
     """Smallest level with at least the given share of a uint8 plane at or under it."""
     counts = np.bincount(plane.ravel(), minlength=256)
     return int(np.searchsorted(counts.cumsum(), share * counts.sum()))
-
-
-def _odd(width_um: float, mpp: float) -> int:
-    """Nearest odd number of pixels, at least 1."""
-    return max(1, 2 * round((width_um / mpp - 1) / 2) + 1)
-
-
-def _box_sum(values: np.ndarray, width: int, mode: Literal["constant", "edge"]) -> np.ndarray:
-    """Sum over the square of the given odd width around each pixel.
-
-    Beyond the edge lies nothing, or the edge goes on.
-    """
-    half = width // 2
-    total = np.pad(values.astype(np.int32), half, mode=mode)
-    for axis in (0, 1):
-        total = np.moveaxis(total, axis, 0)
-        window, result, done = total, np.zeros_like(total[: len(total) - 2 * half]), 0
-        for bit in range(width.bit_length()):  # windows of 1, 2, 4, ... pixels add up to any width
-            if width >> bit & 1:
-                result += window[done : done + len(result)]
-                done += 1 << bit
-            if width >> bit > 1:
-                step = 1 << bit
-                window = window[: len(window) - step] + window[step:]
-        total = np.moveaxis(result, 0, axis)
-    return total
-
-
-def _grown(mask: np.ndarray, width: int) -> np.ndarray:
-    """Whether any pixel is True in the square of the given odd width around each pixel."""
-    half = width // 2
-    out = np.pad(mask, half)
-    for axis in (0, 1):
-        out = np.moveaxis(out, axis, 0)
-        reach = 1
-        while reach < width:
-            step = min(reach, width - reach)
-            out = out[: len(out) - step] | out[step:]
-            reach += step
-        out = np.moveaxis(out, 0, axis)
-    return out
-
-
-def _opened(mask: np.ndarray, width: int) -> np.ndarray:
-    """Take away what is narrower than the width."""
-    return _grown(~_grown(~mask, width), width)
-
-
-def _closed(mask: np.ndarray, width: int) -> np.ndarray:
-    """Fill spaces narrower than the width."""
-    around = np.pad(mask, width)  # growing must not stop at the edge, or the edge would be filled
-    return (~_grown(~_grown(around, width), width))[width:-width, width:-width]

@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 import simplejpeg
 import tifffile
+from PIL import Image
 
 from ingest.slides.reader import SlideReader
+
+BICUBIC = Image.Resampling.BICUBIC
 
 
 def write_tiff(
@@ -77,3 +80,22 @@ def read_all(reader: SlideReader, coords: np.ndarray, tile_px: int, tile_mpp: fl
         seen += rows.tolist()
     assert sorted(seen) == list(range(len(coords)))
     return out
+
+
+def stained(
+    height: int, width: int, *, glass: tuple[int, int, int] = (243, 241, 244), seed: int = 0
+) -> np.ndarray:
+    """A stained piece in the middle of even glass, uint8 [height, width, 3]."""
+    rng = np.random.default_rng(seed)
+    small = rng.normal(size=(max(height // 16, 2), max(width // 16, 2), 3)).astype(np.float32)
+    blots = np.stack(
+        [
+            np.asarray(Image.fromarray(small[..., k]).resize((width, height), BICUBIC))
+            for k in range(3)
+        ],
+        axis=2,
+    )
+    y, x = np.mgrid[:height, :width]
+    inside = (x / width - 0.5) ** 2 + (y / height - 0.5) ** 2 < 0.4**2
+    pixels = np.where(inside[..., None], (190, 120, 170) + 25 * blots, glass)
+    return np.clip(pixels, 0, 255).astype(np.uint8)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from builders.scenes import textures
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -18,7 +19,6 @@ from ingest.slides.tiling import find_tiles
 from ingest.slides.tissue import blur_scores
 from ingest.slides.worker import BLURRED
 from ingest.synthetic.marrow import FIELD_PX, SCANNERS_20X, Scene
-from ingest.synthetic.textures import Textures
 
 PICTURES = ("0001_01", "0001_02", "0003_01", "0003_02", "0007_01")
 FAT = (0.35, 0.15, 0.41, 0.42, 0.50)  # of each picture, outlined by hand
@@ -43,12 +43,11 @@ def coded(rgb: np.ndarray, quality: int) -> np.ndarray:
 @pytest.fixture(scope="module")
 def drawn() -> dict[tuple[int, float], np.ndarray]:
     """Tiles by cellularity and defocus in microns, two each."""
-    textures = Textures(0)
     tiles: dict[tuple[int, float], list[np.ndarray]] = {}
     for cellularity in (2, 10, 80):
         scene = Scene(
             np.random.default_rng([1, cellularity]),
-            textures,
+            textures(),
             scanner=SCANNERS_20X[0],
             drawn_mpp=0.5,
             cellularity=cellularity,
@@ -68,7 +67,7 @@ def drawn() -> dict[tuple[int, float], np.ndarray]:
     return {key: np.stack(pair) for key, pair in tiles.items()}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     strength=st.floats(0.3, 1.0),
     gamma=st.floats(0.6, 1.7),

@@ -287,13 +287,14 @@ def test_instances_without_a_suffix_are_found_by_what_they_hold(tmp_path: Path) 
 CT, DIRECTORY = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.3.10"
 FOREIGN: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty.dcm": (Path.touch, "is empty"),
+    "1.2.840.7": (Path.touch, "is empty"),
     "text.dcm": (lambda p: p.write_text("no picture"), "is no DICOM file"),
     "DICOMDIR": (
         lambda p: write_instance(p, "1.8", sop_class=DIRECTORY, SeriesInstanceUID=None),
         "is no whole slide but Media Storage Directory",
     ),
     "ct.dcm": (lambda p: write_instance(p, "1.9", sop_class=CT, Modality="CT"), "CT Image"),
-    "mr.dcm": (lambda p: write_instance(p, "1.10", Modality="MR"), "modality MR"),
+    "mr.dcm": (lambda p: write_instance(p, "1.10", Modality="MR"), "modality 'MR'"),
     "label.dcm": (lambda p: write_instance(p, "1.11", kind="LABEL"), "only its label"),
     "nameless.dcm": (lambda p: write_instance(p, "1.1", SeriesInstanceUID=None), "(0020,000E)"),
     "implicit.dcm": (
@@ -361,6 +362,8 @@ def test_no_damage_to_a_header_ends_a_listing(cut: int, changes: list[tuple[int,
         listing = find_slides(root)
         assert "x" in {slide.name for slide in listing.slides}
         assert len(listing.slides) + len(listing.refused) == 2
+        assert all(slide.name.isprintable() for slide in listing.slides)
+        assert all(item.reason.isprintable() for item in listing.refused)
 
 
 # --- identity

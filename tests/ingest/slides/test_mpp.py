@@ -38,3 +38,55 @@ def test_tiff_resolution_counts_only_with_a_unit(tmp_path: Path) -> None:
     uneven = {"resolution": (20_000, 22_000), "resolutionunit": "CENTIMETER"}
     with pytest.raises(SlideRefused, match="across"):
         open_slide(write_tiff(tmp_path / "uneven.tif", levels, mpp=None, **uneven))
+
+
+@pytest.mark.parametrize("planes", ["contig", "separate"])
+def test_a_slide_without_mpp_that_openslide_reads_says_so(planes: str, tmp_path: Path) -> None:
+    """The handle was once closed twice, and the reason lost in a second error."""
+    base = speckle(400, 400)[0]
+    pixels = base if planes == "contig" else base.transpose(2, 0, 1).copy()
+    path = write_tiff(tmp_path / "s.tif", [pixels], mpp=None, planarconfig=planes)
+    with pytest.raises(SlideRefused, match="has no mpp"):
+        open_slide(path)
+    with (
+        open_slide(path, mpp=40.0) as reader,
+        pytest.raises(SlideRefused, match="coarser than the 2 asked for"),
+    ):
+        reader.require_mpp(2.0)
+
+
+@pytest.mark.parametrize(
+    ("file", "manifest", "option", "mpp", "source"),
+    [
+        (0.5, None, None, 0.5, "file"),
+        (0.5, 0.25, None, 0.25, "manifest"),
+        (0.5, None, 0.25, 0.5, "file"),
+        (0.5, 0.3, 0.25, 0.3, "manifest"),
+        (None, None, 0.25, 0.25, "option"),
+        (None, 0.3, 0.25, 0.3, "manifest"),
+        (0.001, 0.3, None, 0.3, "manifest"),
+        (0.0, 0.3, None, 0.3, "manifest"),
+        (352.8, None, 0.25, 0.25, "option"),
+    ],
+)
+def test_the_manifest_wins_over_the_file_and_the_option_serves_who_states_none(
+    file: float | None,
+    manifest: float | None,
+    option: float | None,
+    mpp: float,
+    source: str,
+    tmp_path: Path,
+) -> None:
+    path = write_tiff(tmp_path / "s.tif", speckle(400, 400), mpp=file)
+    with open_slide(path, mpp=manifest, fallback_mpp=option) as reader:
+        assert (reader.mpp, reader.mpp_source) == (mpp, source)
+        assert reader.mpp_file == (file if file == 0.5 else None)
+
+
+@pytest.mark.parametrize("wrong", [0.0, -0.5, 5000.0, float("nan"), float("inf")])
+def test_nonsense_is_refused_whoever_states_it(wrong: float, tmp_path: Path) -> None:
+    path = write_tiff(tmp_path / "s.tif", speckle(400, 400), mpp=None)
+    with pytest.raises(SlideRefused, match="manifest"):
+        open_slide(path, mpp=wrong)
+    with pytest.raises(SlideRefused, match="--mpp"):
+        open_slide(path, fallback_mpp=wrong)

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
+import openslide
 import pytest
-from builders.slide_files import read_all, speckle, write_tiff
+import tifffile
+from builders.slide_files import read_all, speckle, stained, write_tiff
 from PIL import Image
 
 from featurestore.errors import SlideRefused, SlideUnreadable
+from featurestore.types import Tiling
+from ingest.slides import sources
+from ingest.slides.decoders import Unsupported
+from ingest.slides.files import first_file
 from ingest.slides.reader import open_slide
+from ingest.slides.tiling import find_tiles
+
+SCALE = {
+    "photometric": "rgb",
+    "metadata": None,
+    "resolution": (20_000, 20_000),
+    "resolutionunit": "CENTIMETER",
+}
 
 
 def test_ome_pyramid_in_sub_ifds_is_read_at_its_own_scale(tmp_path: Path) -> None:
@@ -25,6 +40,184 @@ def test_ome_pyramid_in_sub_ifds_is_read_at_its_own_scale(tmp_path: Path) -> Non
         assert reader.levels == [(1200, 800), (300, 200)]
         tile = read_all(reader, np.array([[240, 160]]), 32, 2.0)[0]
     assert np.abs(tile - levels[1][40:72, 60:92].astype(int)).max() <= 1
+
+
+# --- levels
+
+BASE = stained(512, 640)
+SECOND = stained(512, 640, seed=7)[:, ::-1]
+
+
+def shrunk(pixels: np.ndarray, by: int) -> np.ndarray:
+    return np.asarray(Image.fromarray(pixels).reduce(by))
+
+
+@pytest.mark.parametrize("compression", ["jpeg", "adobe_deflate", "lzma"])
+@pytest.mark.parametrize("flagged", [True, False])
+def test_another_scene_is_never_a_level(flagged: bool, compression: str, tmp_path: Path) -> None:
+    path = tmp_path / "two.tif"
+    pages = [(BASE, 0), (shrunk(BASE, 4), 1), (SECOND, 0), (shrunk(SECOND, 2), int(flagged))]
+    with tifffile.TiffWriter(path) as out:
+        for pixels, kind in pages:
+            out.write(pixels, subfiletype=kind, tile=(64, 64), compression=compression, **SCALE)
+    with open_slide(path) as reader:
+        assert reader.levels == [(640, 512), (160, 128)]
+        overview = reader.overview(1.0)[0].astype(int)
+    assert np.abs(overview - shrunk(BASE, 2)).mean() < 3
+
+
+def test_another_scene_is_no_level_for_openslide_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise Unsupported("switched off for the test")
+
+    monkeypatch.setattr(sources, "TiffSource", refuse)
+    path = tmp_path / "two.tif"
+    with tifffile.TiffWriter(path) as out:
+        for number, pixels in enumerate((BASE, shrunk(SECOND, 2), shrunk(BASE, 4))):
+            out.write(pixels, subfiletype=int(number > 0), tile=(64, 64), **SCALE)
+    with open_slide(path) as reader:
+        assert reader.reader.startswith("openslide")
+        assert reader.levels == [(640, 512), (160, 128)]
+        overview = reader.overview(1.0)[0].astype(int)
+    assert np.abs(overview - shrunk(BASE, 2)).mean() < 3
+
+
+@pytest.mark.parametrize("how", ["mean", "every fourth"])
+def test_a_page_without_a_flag_is_a_level_where_it_shows_level_0(how: str, tmp_path: Path) -> None:
+    """However it was shrunk: some writers take every fourth pixel."""
+    noise = np.random.default_rng(0).normal(0, 12, BASE.shape)
+    base = np.clip(BASE + noise, 0, 255).astype(np.uint8)
+    small = shrunk(base, 4) if how == "mean" else np.ascontiguousarray(base[::4, ::4])
+    path = tmp_path / "plain.tif"
+    with tifffile.TiffWriter(path) as out:
+        for pixels in (base, small):
+            out.write(pixels, tile=(64, 64), **SCALE)
+    with open_slide(path) as reader:
+        assert reader.levels == [(640, 512), (160, 128)]
+
+
+@pytest.mark.parametrize("tile", [(64, 64), None])
+def test_a_macro_that_comes_first_is_refused_and_the_other_picture_named(
+    tile: tuple[int, int] | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "macro.tif"
+    with tifffile.TiffWriter(path) as out:
+        out.write(stained(128, 300), tile=tile, **SCALE)
+        out.write(BASE, tile=(64, 64), **SCALE)
+    with pytest.raises(SlideRefused, match=r"macro: a second one is there .*640 x 512 px"):
+        open_slide(path, mpp=0.5)
+
+
+# --- glass
+
+
+@pytest.mark.parametrize(
+    "tint", [(225, 215, 225), (244, 240, 221), (255, 255, 255), (210, 224, 228)]
+)
+@pytest.mark.parametrize("compression", ["jpeg", "adobe_deflate"])
+def test_what_is_not_stored_is_glass_of_the_slides_own_tint(
+    compression: str, tint: tuple[int, int, int], tmp_path: Path
+) -> None:
+    whole = stained(2048, 2048, glass=tint)
+    tiles = whole.reshape(16, 128, 16, 128, 3).swapaxes(1, 2)
+    bare = (tiles == tint).all(axis=(2, 3, 4))
+    small = shrunk(whole, 4)
+    path = write_sparse(tmp_path / "sparse.tif", whole, small, compression)
+    with open_slide(path) as reader:
+        assert bare.sum() >= 100
+        overview = reader.overview()[0].astype(int)
+        assert np.abs(overview - np.asarray(Image.fromarray(whole).reduce(16))).mean() < 3
+        found = find_tiles(reader, Tiling(tile_px=64))
+        corner = read_all(reader, np.array([[0, 0]]), 64, 2.0)[0]
+    assert np.abs(corner.astype(int) - tint).max() <= 2
+    plain = write_tiff(tmp_path / "whole.tif", [whole, small], tile=128, **SCALE)
+    with open_slide(plain) as reader:
+        wanted = find_tiles(reader, Tiling(tile_px=64))
+    assert abs(found.tissue_mm2 / wanted.tissue_mm2 - 1) < 0.05
+    assert abs(len(found.coords) - len(wanted.coords)) <= 2
+
+
+def write_sparse(path: Path, whole: np.ndarray, small: np.ndarray, compression: str) -> Path:
+    """Level 0 without its tiles of even glass, and a coarse level with white where they were."""
+    tint = whole[0, 0]
+    bare = (whole.reshape(16, 128, 16, 128, 3) == tint).all(axis=(1, 3, 4))
+    painted = small.copy()
+    painted[np.repeat(np.repeat(bare, 32, 0), 32, 1)] = 255
+    with tifffile.TiffWriter(path) as out:
+        for number, level in enumerate((whole, painted)):
+            out.write(level, tile=(128, 128), compression=compression, subfiletype=number, **SCALE)
+    file = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as tiff:
+        for tag in (tiff.pages[0].tags[324], tiff.pages[0].tags[325]):
+            numbers = np.frombuffer(
+                file, {3: "<u2", 4: "<u4"}[tag.dtype], tag.count, tag.valueoffset
+            )
+            numbers = np.where(bare.ravel(), 0, numbers).astype(numbers.dtype)
+            file[tag.valueoffset : tag.valueoffset + numbers.nbytes] = numbers.tobytes()
+    path.write_bytes(file)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "tissue_mm2", "tiles"),
+    [("plain.mrxs", 0.70, 9), ("photos.mrxs", 0.71, 9), ("lilac.mrxs", 0.70, 7),
+     ("two.scn", 0.66, 9), ("dicom_full", 0.706, 5), ("ph.tiff", 0.714, 5)],
+)  # fmt: skip
+def test_no_bare_glass_is_tissue(name: str, tissue_mm2: float, tiles: int, shared: Path) -> None:
+    with open_slide(shared / "data/formats" / name) as reader:
+        found = find_tiles(reader, Tiling())
+    assert found.tissue_mm2 == pytest.approx(tissue_mm2, rel=0.05)
+    assert abs(len(found.coords) - tiles) <= 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["formats/plain.mrxs", "formats/photos.mrxs", "formats/lilac.mrxs", "formats/two.scn",
+     "formats/dicom_full", "formats/ph.tiff", "formats/vms_a/slide.vms",
+     "slides/CMU-1-Small-Region.svs", "slides/cmu_region_jpeg2000.svs"],
+)  # fmt: skip
+def test_tiles_are_level_0_shrunk_by_area_within_3_grey_levels(name: str, shared: Path) -> None:
+    path, apart = shared / "data" / name, []
+    with open_slide(path) as reader, openslide.OpenSlide(str(first_file(path))) as slide:
+        pitch = 2.0 / reader.mpp
+        coords = find_tiles(reader, Tiling(min_tissue=0.3)).coords
+        tiles = read_all(reader, coords, 224, 2.0)
+        for corner, tile in zip(np.rint(coords / pitch) * pitch, tiles, strict=True):
+            first = np.floor(corner).astype(int)
+            frame = (*(corner - first), *(corner - first + 224 * pitch))
+            plain = slide.read_region(tuple(first.tolist()), 0, (math.ceil(224 * pitch) + 1,) * 2)
+            if plain.getchannel("A").getextrema()[0] == 255:
+                box = plain.convert("RGB").resize((224, 224), Image.Resampling.BOX, box=frame)
+                apart.append(tile.astype(int) - np.asarray(box, int))
+    blocks = np.stack(apart).reshape(-1, 56, 4, 56, 4, 3).mean(axis=(2, 4))
+    assert np.abs(blocks).mean(axis=(1, 2, 3)).max() < 3
+    assert np.abs(blocks.mean(axis=(1, 2, 3))).max() < 1
+
+
+# --- colours
+
+
+def test_a_fourth_channel_is_alpha_only_where_it_is_declared(tmp_path: Path) -> None:
+    rgba = np.dstack([BASE, np.full(BASE.shape[:2], 255, np.uint8)])
+    path = write_tiff(tmp_path / "a.tif", [rgba], extrasamples=["UNSPECIFIED"])
+    with pytest.raises(SlideRefused, match=r"fourth channel .* not declare"):
+        open_slide(path)
+
+
+def test_colours_multiplied_by_alpha_are_laid_on_white(tmp_path: Path) -> None:
+    alpha = np.full((512, 512, 1), 128, np.uint8)
+    rgba = np.concatenate([np.full((512, 512, 3), 50, np.uint8), alpha], axis=2)
+    for name, kind, colour in (("a", "ASSOCALPHA", 177), ("u", "UNASSALPHA", 152)):
+        for planes in ("contig", "separate"):
+            pixels = rgba if planes == "contig" else np.ascontiguousarray(rgba.transpose(2, 0, 1))
+            path = write_tiff(
+                tmp_path / f"{name}.tif", [pixels], extrasamples=[kind], planarconfig=planes
+            )
+            with open_slide(path) as reader:
+                tile = read_all(reader, np.zeros((1, 2)), 256, 1.0)[0]
+            assert np.abs(tile.astype(int) - colour).max() <= 1
 
 
 def test_alpha_is_laid_on_white(tmp_path: Path) -> None:
@@ -79,3 +272,9 @@ def test_what_is_no_slide_is_unreadable_in_one_sentence(tmp_path: Path) -> None:
         assert name in str(caught.value)
         assert str(caught.value).endswith(".")
         assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_mirax_slide_without_its_folder_names_what_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "S1.mrxs").write_bytes(b"thumbnail")
+    with pytest.raises(SlideUnreadable, match=r"'S1' with Slidedat\.ini"):
+        open_slide(tmp_path / "S1.mrxs")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
+from builders.scenes import overview_of, textures
 from PIL import Image
 
 from ingest.slides import tissue
@@ -14,7 +14,6 @@ from ingest.slides.grid import tile_grid, tile_px0, tile_shares
 from ingest.slides.reader import open_slide
 from ingest.slides.tissue import hsv, is_bright_field, masks, tile_scores
 from ingest.synthetic.marrow import FIELD_PX, SCANNERS_20X, Scanner, Scene
-from ingest.synthetic.textures import Textures
 
 RED, GREEN, BLUE, BLACK = (205, 25, 30), (20, 140, 60), (30, 60, 190), (25, 25, 28)
 
@@ -48,12 +47,6 @@ def test_hsv_is_that_of_the_textbook() -> None:
 # --- marrow is tissue
 
 
-@pytest.fixture(scope="module")
-def textures() -> Textures:
-    """What synthetic marrow is drawn from."""
-    return Textures(0)
-
-
 def test_a_real_core_is_tissue_and_the_glass_is_not(section: np.ndarray) -> None:
     mask = masks(section, 8.0).tissue
     assert mask[70:130, 20:].mean() > 0.99  # fat, torn spaces and bone
@@ -82,12 +75,10 @@ def test_fat_inside_real_marrow_is_tissue(name: str, shared: Path) -> None:
 
 @pytest.mark.parametrize("scanner", SCANNERS_20X, ids=lambda s: s.name)
 @pytest.mark.parametrize("cellularity", [2.0, 8.0, 60.0])
-def test_a_hypocellular_core_loses_no_tile(
-    scanner: Scanner, cellularity: float, textures: Textures
-) -> None:
+def test_a_hypocellular_core_loses_no_tile(scanner: Scanner, cellularity: float) -> None:
     scene = Scene(
         np.random.default_rng(int(cellularity)),
-        textures,
+        textures(),
         scanner=scanner,
         drawn_mpp=0.5,
         cellularity=cellularity,
@@ -95,12 +86,7 @@ def test_a_hypocellular_core_loses_no_tile(
         margin_um=300,
     )
     width, height = scene.size_px
-    drawn = np.empty((height, width), np.uint32)
-    for y, x in product(range(0, height, 256), range(0, width, 256)):
-        drawn[y : y + 256, x : x + 256] = scene.draw(x, y, 256, 256)
-    drawn = drawn.view(np.uint8).reshape(height, width, 4)
-    overview = np.asarray(Image.fromarray(drawn[..., :3].copy()).reduce(16))
-    mask = masks(overview, 8.0).tissue
+    mask = masks(overview_of(scene), 8.0).tissue
     coords = tile_grid((width // 2, height // 2), 448.0)  # in microns
     truth = tile_shares(scene.areas()["tissue"], coords, 448.0, FIELD_PX * 0.5)
     found = tile_shares(mask, coords, 448.0, 8.0)

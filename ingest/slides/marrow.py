@@ -49,7 +49,7 @@ def marrow_scores(
     if not rings:
         return np.full(len(coords_px0), np.nan, np.float16)
     shares = [tile_shares(ring, coords_px0, tile_px0, mask_px0) for ring in rings]
-    return np.stack(shares).mean(axis=0).astype(np.float16)
+    return np.asarray(np.mean(shares, axis=0), np.float16)
 
 
 def marrow_rings(overview: np.ndarray, mpp: float, tissue: np.ndarray) -> list[np.ndarray]:
@@ -108,4 +108,5 @@ def _blocks(mask: np.ndarray) -> np.ndarray:
     height, width = mask.shape
     mask = np.pad(mask, ((0, -height % BLOCK), (0, -width % BLOCK)))
     rows, columns = mask.shape[0] // BLOCK, mask.shape[1] // BLOCK
-    return mask.reshape(rows, BLOCK, columns, BLOCK).sum(axis=(1, 3)) > BLOCK**2 / 2
+    counts = mask.reshape(rows, BLOCK, columns, BLOCK).sum(axis=(1, 3))
+    return np.greater(counts, BLOCK**2 / 2)

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from ingest.slides.config import IngestConfig, PlanConfig
 
 from featurestore.errors import ConfigError, TrephineError
 from featurestore.fields import about, name_of, to_json, types_of
 from featurestore.types import Progress, SplitConfig, Tiling
 from featurestore.words import duration
 from ingest.labels.config import LabelConfig, OllamaConfig, ParserConfig
+from ingest.slides.config import IngestConfig, PlanConfig
 from ingest.synthetic.demo import DemoConfig
 from ingest.table import TableConfig
 from trainer.config import SettleConfig, TrainConfig
@@ -70,15 +70,16 @@ def options_of(*kinds: type[Any]) -> Decorator:
     def decorate(command: Command) -> Command:
         @functools.wraps(command)
         def call(**given: Any) -> Any:
-            made = [
+            configs = [
                 kind(**{one.name: given.pop(one.name) for one in shown(kind)}) for kind in kinds
             ]
-            return command(*made, **given)
+            return command(*configs, **given)
 
+        made: Command = call
         for kind in reversed(kinds):
             for one in reversed(shown(kind)):
-                call = _parameter(one, *types_of(kind)[one.name])(call)
-        return call
+                made = _parameter(one, *types_of(kind)[one.name])(made)
+        return made
 
     return decorate
 

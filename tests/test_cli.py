@@ -17,13 +17,13 @@ from builders.embedding_stores import build, planted
 from click.testing import CliRunner, Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ingest.slides.config import IngestConfig, PlanConfig
 
 import cli
 from featurestore import FeatureStore
 from featurestore.fields import about, arguments_of, name_of
 from featurestore.types import SplitConfig, Tiling
 from ingest.labels.config import LabelConfig, OllamaConfig, ParserConfig
+from ingest.slides.config import IngestConfig, PlanConfig
 from ingest.synthetic.demo import DemoConfig
 from ingest.table import TableConfig
 from trainer.config import SettleConfig, TrainConfig

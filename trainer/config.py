@@ -91,6 +91,24 @@ class TrainConfig:
             tile_filter(self.tiles)
 
 
+@dataclass(frozen=True, kw_only=True)
+class SettleConfig:
+    """How it is measured how many resampled Bags are enough."""
+
+    bag_sizes: tuple[int, ...] = setting(
+        (16, 64, 256), "Tiles per bag; may be given several times.", option="bag-size"
+    )
+    resamples: int = setting(20, "The most bags of a mean.", at_least=1)
+    max_slides: int | None = setting(
+        None, "A random choice of so many.", at_least=1, option="slides", shown="all"
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+        if min(self.bag_sizes, default=0) < 1:
+            raise ConfigError(f"bag-size must be at least 1, got {list(self.bag_sizes)}")
+
+
 def loss_of(config: TrainConfig, target: Target) -> Loss:
     """The loss that a configuration means for a Target."""
     if target.kind == "continuous" and config.loss == "bce":

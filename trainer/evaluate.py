@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -239,27 +238,24 @@ def ridge_floor(
 # -- where the truth is known ----------------------------------------------------------------------
 
 
-def with_truth(test: pl.DataFrame, path: Path, target: Target) -> pl.DataFrame:
+Truth = Callable[[Target], pl.DataFrame]  # columns slide_id and truth, in the Target's units
+
+
+def with_truth(test: pl.DataFrame, truth: Truth, target: Target) -> pl.DataFrame:
     """Put what is known better than by Labels beside test Slides, as `true`; others are left out.
 
     Args:
         test: one row per Slide with slide_id.
-        path: CSV of slide_id and a column named as the Target.
+        truth: of any Slides.
         target: whose values they are.
 
     Raises:
-        ConfigError: it is no such CSV, or is of other Slides.
+        ConfigError: it is of other Slides.
     """
-    true = pl.col(target.name).cast(pl.Float64).alias("true")
-    try:
-        table = pl.read_csv(path).select(pl.col("slide_id").cast(pl.String), true)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise ConfigError(
-            f"{path} is not a CSV with the columns slide_id and {target.name}: {error}"
-        ) from error
-    both = test.join(table.drop_nulls(), on="slide_id", how="inner", maintain_order="left")
+    known = truth(target).select("slide_id", true="truth").drop_nulls()
+    both = test.join(known, on="slide_id", how="inner", maintain_order="left")
     if both.is_empty():
-        raise ConfigError(f"none of the {test.height} test slides is in {path}, by slide_id")
+        raise ConfigError(f"the truth is of none of the {test.height} test slides, by slide_id")
     return both
 
 
@@ -280,7 +276,7 @@ class AgainstTruth:
         )
 
 
-def against_truth(store: FeatureStore, run_id: str, truth: Path) -> AgainstTruth:
+def against_truth(store: FeatureStore, run_id: str, truth: Truth) -> AgainstTruth:
     """Hold a Run's test Predictions, and its floor, against the truth; see `with_truth`."""
     run = runs.load(store, run_id)
     target, record = run.record.about(), run.record

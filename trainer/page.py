@@ -19,6 +19,7 @@ from featurestore import FeatureStore
 from featurestore.errors import ConfigError, StoreDamaged
 from featurestore.types import RunRecord, Target
 from trainer import conformal, evaluate, plots, runs, settling
+from trainer.config import SettleConfig
 
 WORST = 10
 THUMBNAIL_PX = 260
@@ -47,7 +48,7 @@ def write_page(
     run_ids: Sequence[str],
     out: Path,
     *,
-    truth: Path | None = None,
+    truth: evaluate.Truth | None = None,
     rounding: float | None = None,
 ) -> Path:
     """Write the page of Runs to `out`; several Runs are compared at its top.
@@ -56,7 +57,7 @@ def write_page(
         store: where the Runs are.
         run_ids: finished Runs; `latest` is the newest.
         out: the HTML file; replaced if it exists.
-        truth: CSV of slide_id and a column named as the Target, where more than labels is known.
+        truth: gives what is known of a Target better than by Labels: slide_id and truth.
         rounding: the step that labels are rounded to, in the Target's units; found in them if None.
 
     Returns:
@@ -90,7 +91,10 @@ def write_page(
 
 
 def run_view(
-    store: FeatureStore, run: runs.Run, truth: Path | None = None, rounding: float | None = None
+    store: FeatureStore,
+    run: runs.Run,
+    truth: evaluate.Truth | None = None,
+    rounding: float | None = None,
 ) -> dict[str, Any]:
     """Gather what the page says of one Run."""
     record, target = run.record, run.record.about()
@@ -138,7 +142,10 @@ def _test_slides(store: FeatureStore, run: runs.Run, target: Target) -> pl.DataF
 
 
 def label_ceiling(
-    test: pl.DataFrame, target: Target, truth: Path | None = None, rounding: float | None = None
+    test: pl.DataFrame,
+    target: Target,
+    truth: evaluate.Truth | None = None,
+    rounding: float | None = None,
 ) -> dict[str, Any]:
     """What R2 labels allow: measured where the truth is known, else estimated from their rounding.
 
@@ -196,10 +203,9 @@ def _figures(test: pl.DataFrame, target: Target) -> list[dict[str, str]]:
 
 def _settling(store: FeatureStore, run: runs.Run, target: Target) -> dict[str, Any]:
     """How many Bags are enough, by bag size, on at most `SETTLING_SLIDES` test Slides."""
-    sizes = {*settling.BAG_SIZES, run.record.bag_size}
-    curves = settling.settling(
-        store, run.run_id, bag_sizes=sorted(sizes), max_slides=SETTLING_SLIDES
-    )
+    sizes = (*SettleConfig().bag_sizes, run.record.bag_size)
+    wanted = SettleConfig(bag_sizes=sizes, max_slides=SETTLING_SLIDES)
+    curves = settling.settling(store, run.run_id, wanted)
     rows = settling.summary(curves, target)
     own = rows.row(by_predicate=pl.col("bag_size") == run.record.bag_size, named=True)
     sampled = rows["n_sampled"].sum() > 0

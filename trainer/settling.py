@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import polars as pl
 
 from featurestore import FeatureStore
-from featurestore.errors import ConfigError
 from featurestore.types import Target
 from trainer import runs
 from trainer.bags import Sampler
+from trainer.config import SettleConfig
 from trainer.evaluate import Z95
 from trainer.inference import bag_values, chosen_bags, load_model
-
-BAG_SIZES = (16, 64, 256)
-RESAMPLES = 20
 
 
 def settling(
     store: FeatureStore,
     run_id: str,
-    cohort: str | None = None,
+    config: SettleConfig | None = None,
     *,
+    cohort: str | None = None,
     where: str | None = None,
-    bag_sizes: Sequence[int] = BAG_SIZES,
-    resamples: int = RESAMPLES,
-    max_slides: int | None = None,
 ) -> pl.DataFrame:
     """Measure how the mean over R Bags settles, for R from 1 to `resamples` and each bag size.
 
@@ -37,11 +30,9 @@ def settling(
     Args:
         store: where the Embeddings are.
         run_id: of a finished Run, or `latest`.
+        config: which bag sizes, up to how many Bags, on how many Slides.
         cohort: name of a Cohort; if nothing is given, the Run's test Slides.
         where: a SQL condition over `bags`, instead of a Cohort.
-        bag_sizes: tiles per Bag; the Run's own may be among them or not.
-        resamples: the largest R.
-        max_slides: take a seeded choice of so many Slides; None takes all.
 
     Returns:
         One row per bag size and R, in the Target's units: bag_size, resamples; n_slides; n_sampled,
@@ -49,22 +40,18 @@ def settling(
         square over the n_sampled, as measured; expected, the same from the spread of single Bags
         over sqrt(R); mae and mse of the mean of R Bags against the label. Null where none is.
     """
-    if resamples < 1 or min(bag_sizes, default=0) < 1:
-        raise ConfigError(
-            f"bag sizes and resamples must be at least 1, got {list(bag_sizes)} and {resamples}"
-        )
-    run = runs.load(store, run_id)
-    config, target, model = run.config, run.record.about(), load_model(run)
+    wanted, run = config or SettleConfig(), runs.load(store, run_id)
+    target, model, resamples = run.record.about(), load_model(run), wanted.resamples
     bags = chosen_bags(store, run, cohort, where)
     if cohort is None and where is None:
         test = run.predictions.filter(pl.col("split") == "test")
         bags = bags.join(test, on="slide_id", how="semi", maintain_order="left")
-    order = np.random.default_rng(config.seed).permutation(bags.height)
-    bags = bags[np.sort(order[:max_slides])]
+    order = np.random.default_rng(run.config.seed).permutation(bags.height)
+    bags = bags[np.sort(order[: wanted.max_slides])]
     labels, curves = bags["value"].cast(pl.Float64).to_numpy(), []
     with store.rows(bags) as reader:
-        for size in sorted(set(bag_sizes)):
-            sampler = Sampler(bags, size, config.seed, config.sampling)
+        for size in sorted(set(wanted.bag_sizes)):
+            sampler = Sampler(bags, size, run.config.seed, run.config.sampling)
             values = _by_slide(*bag_values(model, sampler, reader, 2 * resamples), 2 * resamples)
             curve = _curve(values, sampler.n_tiles > size, labels, target)
             curves.append(curve.select(pl.lit(size).alias("bag_size"), pl.all()))

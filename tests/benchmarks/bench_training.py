@@ -279,7 +279,7 @@ def main() -> None:
         print(
             f"{args.slides:,} slides x {args.tiles} x {args.dim}, {args.epochs} epochs: "
             f"{time.perf_counter() - began:.0f} s with prediction and figures, "
-            f"{run.record['fit']['bags_per_s']:.0f} bags/s"
+            f"{run.record.fit['bags_per_s']:.0f} bags/s"
         )
 
 

@@ -206,8 +206,10 @@ def test_a_run_and_its_floor_are_held_against_the_truth(
 ) -> None:
     store, truth = calibrated
     run = train(store, TrainConfig(cohort="all", bag_size=16, steps=5))
-    found = ev.against_truth(store, run.run_id, truth)
-    test = run.predictions.filter(pl.col("split") == "test").join(pl.read_csv(truth), on="slide_id")
+    table = pl.read_csv(truth)
+    known = table.rename({"cellularity": "truth"})
+    found = ev.against_truth(store, run.run_id, lambda target: known)
+    test = run.predictions.filter(pl.col("split") == "test").join(table, on="slide_id")
     assert found.n == 20
     assert found.r2 == ev.r2(test["cellularity"].to_numpy(), test["mean"].to_numpy())
     floor = run.metric("r2", "ridge_test")

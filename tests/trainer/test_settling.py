@@ -14,6 +14,7 @@ from featurestore.errors import ConfigError
 from featurestore.types import Target
 from trainer import TrainConfig, predict, train
 from trainer.bags import Sampler
+from trainer.config import SettleConfig
 from trainer.draws import VALIDATE
 from trainer.inference import load_model, resample
 from trainer.runs import Run
@@ -60,7 +61,9 @@ def test_the_mean_settles_as_one_over_the_root_of_bags_and_of_tiles(
 def test_enough_bags_put_the_mean_within_a_point_of_where_it_settles(
     large: FeatureStore, run: Run
 ) -> None:
-    table = summary(settling(large, run.run_id, where="true", bag_sizes=[64]), Target())
+    table = summary(
+        settling(large, run.run_id, SettleConfig(bag_sizes=(64,)), where="true"), Target()
+    )
     enough = table["enough"].item()
     assert 1 < enough < 200
     settled = _predict_at(large, run, 64, 1_000)
@@ -71,7 +74,7 @@ def test_enough_bags_put_the_mean_within_a_point_of_where_it_settles(
 
 
 def test_the_curve_ends_where_predict_arrives(large: FeatureStore, run: Run) -> None:
-    curve = settling(large, run.run_id, bag_sizes=[16], resamples=10)
+    curve = settling(large, run.run_id, SettleConfig(bag_sizes=(16,), resamples=10))
     test = predict(large, run.run_id).filter(pl.col("split") == "test")
     assert curve["n_slides"][0] == test.height
     error = (test["mean"] - test["truth"]).abs()
@@ -83,7 +86,8 @@ def test_the_curve_ends_where_predict_arrives(large: FeatureStore, run: Run) -> 
 
 def test_a_slide_that_is_one_bag_has_nothing_to_settle(sizes: FeatureStore) -> None:
     run = train(sizes, QUICK)
-    curves = settling(sizes, run.run_id, where="true", bag_sizes=[16, 256, 4_000], resamples=3)
+    wanted = SettleConfig(bag_sizes=(16, 256, 4_000), resamples=3)
+    curves = settling(sizes, run.run_id, wanted, where="true")
     sampled = curves.group_by("bag_size", maintain_order=True).first()["n_sampled"].to_list()
     assert sampled == [2 * sum(n > size for n in SIZES) for size in (16, 256, 4_000)]
     whole = curves.filter(pl.col("bag_size") == 4_000)
@@ -99,14 +103,14 @@ def test_slides_without_labels_settle_too(tmp_path: Path) -> None:
     store = es.build(tmp_path, x, [None if i % 2 else v for i, v in enumerate(values)])
     es.freeze(store)
     run = train(store, replace(QUICK, steps=3))
-    curves = settling(store, run.run_id, where="cellularity is null", max_slides=5)
+    curves = settling(store, run.run_id, SettleConfig(max_slides=5), where="cellularity is null")
     assert (curves["n_slides"] == 5).all()
     assert curves["mae"].null_count() == curves.height
     assert curves.filter(pl.col("bag_size") == 16)["se"].null_count() == 0
 
 
-def test_refusals(large: FeatureStore, run: Run) -> None:
+def test_refusals() -> None:
     with pytest.raises(ConfigError, match=r"at least 1, got \[0\]"):
-        settling(large, run.run_id, bag_sizes=[0])
+        SettleConfig(bag_sizes=(0,))
     with pytest.raises(ConfigError, match="at least 1"):
-        settling(large, run.run_id, resamples=0)
+        SettleConfig(resamples=0)

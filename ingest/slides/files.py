@@ -174,15 +174,16 @@ def _slides_in(here: Path, inside: _Inside) -> Listing:
     known = dicom.groups(here) if len(plain) < len(inside.files) else {}
     series = _series(known)
     no_slides = {id(group): group for group in known.values() if group.reason}.values()
-    slides = [Found(path=here / name, name=name[: name.rindex(".")]) for name in plain]
     if len(series) == 1 and not plain and here.name:
-        slides = [_found(here, here.name, series[0])]
+        slides, nameless = [_found(here, here.name, series[0])], []
     else:
-        slides += [_found(here / group.names[0], group.series, group) for group in series]
+        nameless = [n for n in (*plain, *(g.names[0] for g in series)) if not _is_text(n)]
+        slides = [Found(path=here / n, name=n[: n.rindex(".")]) for n in plain if _is_text(n)]
+        slides += [_found(here / g.names[0], g.series, g) for g in series if _is_text(g.names[0])]
     refused = [_refused(here / name, _why_no_file(here / name)) for name in inside.odd]
     refused += [_refused(here / group.names[0], group.said()) for group in no_slides]
-    refused += [_refused(s.path, NOT_TEXT) for s in slides if not _is_text(str(s.path))]
-    return Listing(slides=tuple(s for s in slides if _is_text(str(s.path))), refused=tuple(refused))
+    refused += [_refused(here / name, NOT_TEXT) for name in nameless]
+    return Listing(slides=tuple(slides), refused=tuple(refused))
 
 
 def _found(path: Path, name: str, group: dicom.Group) -> Found:

@@ -156,7 +156,9 @@ def _number_readings(text: str) -> May[float]:
     if text in ("true", "false"):
         return {".": float(text == "true"), ",": float(text == "true")}
     plain = {".": text.replace(",", ""), ",": text.replace(".", "").replace(",", ".")}
-    may = {mark: float(plain[mark]) for mark, form in _NUMBERS.items() if form.fullmatch(text)}
+    may: dict[Hashable, float] = {
+        mark: float(plain[mark]) for mark, form in _NUMBERS.items() if form.fullmatch(text)
+    }
     return may if all(map(math.isfinite, may.values())) else {}
 
 

@@ -227,7 +227,7 @@ class Scene:
             for turn in (np.pi, rng.uniform(1, 2.2)):
                 if rng.random() < 0.55:
                     self._plate(field, y, x, angle + turn, width, rng.uniform(150, 500))
-        if per_mm2 and rng.random() < 0.25:
+        if per_mm2 and rng.random() < 0.25 and core.any():
             top = np.flatnonzero(core.any(1))[0]
             cap = (top - np.arange(self._shape[0]))[:, None] * um + rng.uniform(150, 420)
             field = np.maximum(field, np.minimum(cap + 40 * self._noise(170), FAR_UM * 1.9))

@@ -87,6 +87,13 @@ def test_broken_slides_are_broken_as_they_claim(archive: Path) -> None:
         assert "openslide.mpp-x" not in slide.properties
 
 
+def test_a_blank_slide_is_drawn_from_any_seed(textures: Textures) -> None:
+    for seed in range(12):
+        blank = scene(textures, 50, seed=seed, n_tiles=0)
+        assert not blank.areas()["tissue"].any()
+        assert blank.n_tiles == 0
+
+
 @pytest.mark.parametrize("wanted", [5, 30, 60, 95])
 def test_the_truth_is_what_the_picture_shows(textures: Textures, wanted: int) -> None:
     """Marrow without bone and bleeding, measured on colours: white space is fat."""

@@ -111,13 +111,6 @@ def _parameter(one: Field[Any], plain: Any, _: bool, choices: Sequence[str]) -> 
     )
 
 
-def _choice(*names: str, choices: Sequence[str], help: str) -> Decorator:
-    """An option with a few values, of which the first is the default."""
-    return click.option(
-        *names, type=click.Choice(choices), default=choices[0], show_default=True, help=help
-    )
-
-
 store_folder_option = click.option(
     "--store",
     type=FOLDER,
@@ -164,8 +157,11 @@ def format_option(command: Command) -> Command:
     def call(*made: Any, form: str, as_json: bool, **given: Any) -> Any:
         return command(*made, form="json" if as_json else form, **given)
 
-    said = _choice("--format", "form", choices=FORMATS, help="How rows are printed.")
-    return said(json_option(call))
+    kind, said = click.Choice(FORMATS), "How rows are printed."
+    shape = click.option(
+        "--format", "form", type=kind, default="table", show_default=True, help=said
+    )
+    return shape(json_option(call))
 
 
 def sql_options(folder: str) -> Decorator:
@@ -174,14 +170,13 @@ def sql_options(folder: str) -> Decorator:
 
     names = ", ".join(Path(name).name for name in sql.names(folder))
 
-    def decorate(command: Command) -> Command:
-        command = click.option(
-            "-p", "parameters", multiple=True, metavar="NAME=VALUE", help="Named parameter."
-        )(command)
-        command = click.option("--named", help=f"A query that comes along: {names}.")(command)
-        return click.option("--file", "file", type=FILE, help="File with one SELECT.")(command)
-
-    return decorate
+    pair: dict[str, Any] = {"multiple": True, "metavar": "NAME=VALUE", "help": "Named parameter."}
+    options: list[Decorator] = [
+        click.option("-p", "parameters", **pair),
+        click.option("--named", help=f"A query that comes along: {names}."),
+        click.option("--file", "file", type=FILE, help="File with one SELECT."),
+    ]
+    return lambda command: functools.reduce(lambda made, option: option(made), options, command)
 
 
 # -- commands --------------------------------------------------------------------------------------
@@ -284,12 +279,7 @@ def encoders(as_json: bool) -> None:
 @options_of(LabelConfig, OllamaConfig, TableConfig)
 @prints_result
 def label(
-    config: LabelConfig,
-    ollama: OllamaConfig,
-    columns: TableConfig,
-    reports: Path | None,
-    store: FeatureStore,
-    table: Path | None,
+    config: LabelConfig, ollama: OllamaConfig, how: TableConfig, store: FeatureStore, **given: Any
 ) -> Any:
     """Read a label for each case from REPORTS, or from --table.
 
@@ -302,12 +292,12 @@ def label(
     """
     from ingest.labels import recording
 
-    if table is not None and reports is None:
-        return recording.label_table(store, table, config, columns)
-    if reports is None or table is not None:
+    if (given["reports"] is None) == (given["table"] is None):
         raise click.UsageError("give REPORTS or --table FILE, one of the two")
+    if given["reports"] is None:
+        return recording.label_table(store, given["table"], config, how)
     with progress("reports") as show:
-        return recording.label_reports(store, reports, config, ollama, columns, progress=show)
+        return recording.label_reports(store, given["reports"], config, ollama, how, progress=show)
 
 
 @main.command("evaluate-labels")
@@ -413,13 +403,7 @@ def cohort() -> None:
 @target_option
 @json_option
 def cohort_create(
-    config: SplitConfig,
-    name: str,
-    store: FeatureStore,
-    where: str | None,
-    as_json: bool,
-    split: str,
-    **chosen: Any,
+    config: SplitConfig, name: str, store: FeatureStore, split: str, as_json: bool, **chosen: Any
 ) -> None:
     """Freeze the slides that a condition or query chooses as cohort NAME.
 
@@ -431,8 +415,8 @@ def cohort_create(
     """
     from featurestore import where_query
 
+    where, target = chosen.pop("where"), chosen.pop("target")
     given = where_query(where) if where is not None else None
-    target = chosen.pop("target")
     query, parameters = _chosen_sql("cohorts", "give --where EXPR", given, **chosen)
     store.create_cohort(name, query, parameters, split=_split(split, config), target=target)
     _print_cohort(store, name, as_json)
@@ -547,15 +531,11 @@ def settle(
     Example:
         trephine settle latest --bag-size 64 --bag-size 256
     """
-    from trainer.settling import settling, summary
+    from trainer.settling import ENOUGH, settling, summary
 
     frame = settling(store, run, config, **which)
     _print_frame(frame if curve else summary(frame, store.run(run).about()), form)
-    click.echo(
-        "enough: the mean of so many bags lies, 95 times in 100, within a hundredth of the "
-        "target's range of where it settles; null where every slide is one bag",
-        err=True,
-    )
+    click.echo(ENOUGH, err=True)
 
 
 @main.command()
@@ -576,21 +556,11 @@ def runs(store: FeatureStore, as_json: bool) -> None:
 @main.command()
 @click.argument("run", nargs=-1, required=True)
 @store_option
-@click.option(
-    "-o", "--out", type=FILE, default="report.html", show_default=True, help="The HTML file."
-)
-@click.option(
-    "--truth",
-    type=FILE,
-    help="CSV: slide_id and a column named as the target, where more than labels is known.",
-)
+@click.option("-o", "--out", type=FILE, default="report.html", show_default=True, help="HTML file.")
+@click.option("--truth", type=FILE, help="Table of what is known better: slide_id and the target.")
 @click.option("--rounding", type=float, help="Step of the labels.  [default: found in them]")
 def report(
-    run: tuple[str, ...],
-    store: FeatureStore,
-    out: Path,
-    truth: Path | None,
-    rounding: float | None,
+    run: tuple[str, ...], store: FeatureStore, out: Path, truth: Path | None, rounding: float | None
 ) -> None:
     """Write one HTML page about one or several RUNs; `latest` is the newest.
 
@@ -610,29 +580,31 @@ def report(
 @options_of(DemoConfig)
 def demo(config: DemoConfig) -> None:
     """Run the whole main job on a synthetic archive in FOLDER, printing each command."""
+    from featurestore import FeatureStore
     from ingest.synthetic.archive import make_archive
+    from ingest.table import read_truth
+    from trainer.evaluate import against_truth
 
     started = time.monotonic()
     click.echo(f"Drawing a synthetic archive of {config.slides} slides in {config.archive} ...")
     with progress("slides") as show:
-        made = make_archive(
-            config.archive,
-            n_slides=config.slides,
-            n_patients=config.patients,
-            seed=config.seed,
-            progress=show,
-        )
+        n: dict[str, Any] = {
+            "n_slides": config.slides,
+            "n_patients": config.patients,
+            "seed": config.seed,
+        }
+        made = make_archive(config.archive, **n, progress=show)
     click.echo(made.text())
     for command in config.commands():
         _run_shown(command)
     click.secho(f"\nDone in {duration(time.monotonic() - started)}.", bold=True)
-    click.echo(f"{_against_truth(config)}\n{config.next_steps()}")
+    known = functools.partial(read_truth, config.truth)
+    click.echo(against_truth(FeatureStore(config.store), "latest", known).text())
+    click.echo(config.next_steps())
 
 
 def _run_shown(command: list[str]) -> None:
-    words = (
-        f'"{word}"' if "'" in word and '"' not in word else shlex.quote(word) for word in command
-    )
+    words = [f'"{one}"' if "'" in one and '"' not in one else shlex.quote(one) for one in command]
     click.secho(f"\n$ trephine {' '.join(words)}", bold=True)
     try:
         main.main(command, standalone_mode=False, obj="raise")
@@ -641,26 +613,11 @@ def _run_shown(command: list[str]) -> None:
             raise
 
 
-def _against_truth(config: DemoConfig) -> str:
-    from featurestore import FeatureStore
-    from ingest.table import read_truth
-    from trainer.evaluate import against_truth
-
-    known = functools.partial(read_truth, config.truth)
-    return against_truth(FeatureStore(config.store), "latest", known).text()
-
-
 # -- what was given --------------------------------------------------------------------------------
 
 
 def _chosen_sql(
-    folder: str,
-    words: str,
-    given: str | None,
-    *,
-    file: Path | None,
-    named: str | None,
-    parameters: Sequence[str],
+    folder: str, words: str, given: str | None, file: Path | None, named: str | None, **said: Any
 ) -> tuple[str, dict[str, Any]]:
     """The one SQL text that was given, as it stands, in a file or by name; and its parameters."""
     import sql as texts
@@ -677,7 +634,7 @@ def _chosen_sql(
         if named not in known:
             raise ConfigError(f"there is no SQL named {named!r}; there is {', '.join(known)}")
         given = texts.read(f"{folder}/{named}")
-    return str(given), dict(map(_parameter_value, parameters))
+    return str(given), dict(map(_parameter_value, said["parameters"]))
 
 
 def _parameter_value(pair: str) -> tuple[str, Any]:
@@ -736,15 +693,9 @@ def _print_frame(frame: pl.DataFrame, form: str) -> None:
             pl.col(c).map_elements(lambda v: json.dumps(list(v)), pl.String) for c in plain
         )
         return click.echo(frame.write_csv(), nl=False)
-    with pl.Config(
-        tbl_rows=-1,
-        tbl_cols=-1,
-        tbl_hide_column_data_types=True,
-        tbl_hide_dataframe_shape=True,
-        tbl_formatting="UTF8_BORDERS_ONLY",
-        tbl_width_chars=10_000,
-        fmt_str_lengths=200,
-    ):
+    with pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_width_chars=10_000, fmt_str_lengths=200) as shown:
+        shown.set_tbl_formatting("UTF8_BORDERS_ONLY")
+        shown.set_tbl_hide_column_data_types(True).set_tbl_hide_dataframe_shape(True)
         click.echo(frame)
     click.echo(f"{frame.height:,} rows", err=True)
 

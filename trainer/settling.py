@@ -13,6 +13,11 @@ from trainer.config import SettleConfig
 from trainer.evaluate import Z95
 from trainer.inference import bag_values, chosen_bags, load_model
 
+ENOUGH = (
+    "enough: the mean of so many bags lies, 95 times in 100, within a hundredth of the target's "
+    "range of where it settles; null where every slide is one bag"
+)
+
 
 def settling(
     store: FeatureStore,

@@ -233,6 +233,11 @@ class ReaderProcess:
         self._process: Any = None
         self._connection: Connection | None = None
 
+    @property
+    def pid(self) -> int | None:
+        """Of the process, while there is one."""
+        return None if self._process is None else int(self._process.pid)
+
     def read(self, request: Request) -> Iterator[Message]:
         """Read a Slide over there; ends with `Done`, whatever happens to the process."""
         stage = "open"

@@ -312,7 +312,13 @@ def write_tables(
             for plan, truth in known
         ],
     )
-    rng = np.random.default_rng([seed, 4])
+    _write_reports(folder / "reports.csv", known, np.random.default_rng([seed, 4]))
+
+
+def _write_reports(
+    path: Path, known: Sequence[tuple[SlidePlan, SlideTruth]], rng: np.random.Generator
+) -> None:
+    """Write a Report a Case on what its slides show; one in fourteen states no figure."""
     cases: dict[str, list[tuple[SlidePlan, SlideTruth]]] = {}
     for plan, truth in known:
         cases.setdefault(plan.case_id, []).append((plan, truth))
@@ -327,7 +333,7 @@ def write_tables(
             stated=case_id not in silent,
         )
         rows.append({"case_id": case_id, "reported_on": report.reported_on, "text": report.text})
-    _write_csv(folder / "reports.csv", rows)
+    _write_csv(path, rows)
 
 
 def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

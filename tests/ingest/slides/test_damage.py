@@ -124,8 +124,8 @@ def test_damaged_slides_are_read_sanely_or_refused(shared: Path, tmp_path: Path)
             compared, off = compared + len(apart), off + sum(a > 25 for a in apart)
             if apart and np.median(apart) > 10:
                 unlike.append(f"{where}: {np.median(apart):.0f} grey levels")
-        if reader._process is not None:
-            peak = max(peak, peak_mib(reader._process.pid))
+        if reader.pid is not None:
+            peak = max(peak, peak_mib(reader.pid))
         os.unlink(path)  # noqa: PTH108
     reader.close()
     print()

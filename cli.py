@@ -19,7 +19,7 @@ import click
 
 from featurestore.errors import ConfigError, TrephineError
 from featurestore.fields import about, name_of, to_json, types_of
-from featurestore.types import Progress, SplitConfig, Tiling
+from featurestore.types import Progress, SplitConfig, Target, Tiling
 from featurestore.words import duration
 from ingest.labels.config import LabelConfig, OllamaConfig, ParserConfig
 from ingest.slides.config import IngestConfig, PlanConfig
@@ -120,9 +120,7 @@ store_folder_option = click.option(
     help="Folder of the store; also the variable TREPHINE_STORE.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
-target_option = click.option(
-    "--target", default="cellularity", show_default=True, help="Whose labels."
-)
+target_option = click.option("--target", default=Target.name, show_default=True, help="Of what.")
 
 
 def store_option(command: Command) -> Command:
@@ -157,10 +155,8 @@ def format_option(command: Command) -> Command:
     def call(*made: Any, form: str, as_json: bool, **given: Any) -> Any:
         return command(*made, form="json" if as_json else form, **given)
 
-    kind, said = click.Choice(FORMATS), "How rows are printed."
-    shape = click.option(
-        "--format", "form", type=kind, default="table", show_default=True, help=said
-    )
+    kind, said = click.Choice(FORMATS), "How rows are printed.  [default: table]"
+    shape = click.option("--format", "form", type=kind, default="table", help=said)
     return shape(json_option(call))
 
 
@@ -588,19 +584,15 @@ def demo(config: DemoConfig) -> None:
     started = time.monotonic()
     click.echo(f"Drawing a synthetic archive of {config.slides} slides in {config.archive} ...")
     with progress("slides") as show:
-        n: dict[str, Any] = {
-            "n_slides": config.slides,
-            "n_patients": config.patients,
-            "seed": config.seed,
-        }
+        n: Any = {"n_slides": config.slides, "n_patients": config.patients, "seed": config.seed}
         made = make_archive(config.archive, **n, progress=show)
     click.echo(made.text())
     for command in config.commands():
         _run_shown(command)
     click.secho(f"\nDone in {duration(time.monotonic() - started)}.", bold=True)
     known = functools.partial(read_truth, config.truth)
-    click.echo(against_truth(FeatureStore(config.store), "latest", known).text())
-    click.echo(config.next_steps())
+    found = against_truth(FeatureStore(config.store), "latest", known)
+    click.echo(f"{found.text()}\n{config.next_steps()}")
 
 
 def _run_shown(command: list[str]) -> None:

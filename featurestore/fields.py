@@ -7,6 +7,7 @@ inverse, and the column in the ledger.
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import math
 import numbers
@@ -15,7 +16,7 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any, Literal, TypeVar
 
 from featurestore.errors import ConfigError
@@ -98,6 +99,13 @@ def check(made: Any) -> None:
             raise ConfigError(f"{name_of(made.__dataclass_fields__[name])} {fault}")
 
 
+class Checked:
+    """Checks its fields where it is made."""
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
 _WORDS = {str: "text", bool: "yes or no", date: "date", datetime: "time"}
 
 
@@ -141,6 +149,17 @@ def arguments_of(config: Any) -> list[str]:
 def command_of(name: str, config: Any) -> str:
     """A line for a shell: the command and the arguments of its configuration."""
     return shlex.join(["trephine", *name.split(), *arguments_of(config)])
+
+
+def content_id(value: Any, digits: int = 16) -> str:
+    """Hash any JSON value to hex digits; equal values give equal ids on every machine."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.blake2b(text.encode(), digest_size=digits // 2).hexdigest()
+
+
+def now() -> datetime:
+    """UTC now, without a zone, as the catalog stores it."""
+    return datetime.now(UTC).replace(tzinfo=None)
 
 
 def to_json(made: Any) -> dict[str, Any]:

@@ -7,14 +7,15 @@ mpp microns per pixel. Shape letters: N tiles, D columns of an Embedding.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Any, Literal, NamedTuple
 
 from featurestore.errors import ConfigError
-from featurestore.fields import About, bounded, check, setting
+from featurestore.fields import About, Checked, bounded, check, setting
+from featurestore.fields import content_id as content_id
+from featurestore.fields import now as now
 
 TargetKind = Literal["fraction", "continuous", "binary"]
 Method = Literal["rules", "ollama", "human"]
@@ -34,29 +35,11 @@ SCORES = ("tissue", "blur", "pen")  # of each Tile, 0 to 1; arrays of that name,
 TISSUE_FILTER = "hsv-1"  # raised with every change of what the filter keeps: it is hashed
 
 
-def content_id(value: Any, digits: int = 16) -> str:
-    """Hash any JSON value to hex digits; equal values give equal ids on every machine."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
-    return hashlib.blake2b(text.encode(), digest_size=digits // 2).hexdigest()
-
-
-def now() -> datetime:
-    """UTC now, without a zone, as the catalog stores it."""
-    return datetime.now(UTC).replace(tzinfo=None)
-
-
-class _Checked:
-    """Checks its fields where it is made."""
-
-    def __post_init__(self) -> None:
-        check(self)
-
-
 # -- what is labelled, and how slides are cut ------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
-class Target(_Checked):
+class Target(Checked):
     """What a Label is about. Values lie in [low, high]; the trainer scales by them."""
 
     name: str = "cellularity"
@@ -73,7 +56,7 @@ class Target(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tiling(_Checked):
+class Tiling(Checked):
     """How a Slide is cut: tile side, resolution, and the tissue filter that chose the tiles."""
 
     tile_px: int = setting(224, "Side of a tile in pixels.", at_least=1)
@@ -119,7 +102,7 @@ class ArrayIds(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Case(_Checked):
+class Case(Checked):
     """One biopsy procedure of a Patient; a row of `cases` and of ledger/cases."""
 
     case_id: str
@@ -129,7 +112,7 @@ class Case(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class GivenSlide(_Checked):
+class GivenSlide(Checked):
     """What a manifest or a folder says of a Slide before it is read."""
 
     slide_id: str
@@ -168,7 +151,7 @@ class Slide(GivenSlide):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Failure(_Checked):
+class Failure(Checked):
     """That a Slide or Report could not be read, or can again; a row of ledger/failures."""
 
     item: str  # path of a Slide, or `report of case ...`
@@ -185,7 +168,7 @@ class Failure(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class IngestTime(_Checked):
+class IngestTime(Checked):
     """What one stage took of one Slide; a row of `ingest_times`."""
 
     slide_key: str
@@ -258,7 +241,7 @@ class Report:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SeenReport(_Checked):
+class SeenReport(Checked):
     """That a Report was seen, without its text; a row of `reports` and of ledger/reports."""
 
     case_id: str
@@ -268,7 +251,7 @@ class SeenReport(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Label(_Checked):
+class Label(Checked):
     """One value of a Target for one Case, who gave it, and the quote that carries it."""
 
     case_id: str
@@ -323,7 +306,7 @@ class RecordedLabel(Label):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SplitConfig(_Checked):
+class SplitConfig(Checked):
     """How Slides are shared out between train and test; never two sides for one Patient."""
 
     method: SplitMethod = setting("time", hidden=True)  # the command line says folds:5 in one word
@@ -384,7 +367,7 @@ class Cohort:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CohortSlide(_Checked):
+class CohortSlide(Checked):
     """One Slide of a Cohort with its frozen Label and split; a row of `cohort_slides`."""
 
     slide_id: str

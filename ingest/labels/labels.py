@@ -96,6 +96,11 @@ def make_labels(
             target=target,
             on_outcome=lambda outcome: take(to_ask[outcome.report_hash], outcome),
         )
+    return _whole(parts, reports)
+
+
+def _whole(parts: Sequence[LabelBatch], reports: Sequence[Report]) -> LabelBatch:
+    """All parts in one, in the order of the Reports."""
     place = {report.case_id: index for index, report in enumerate(reports)}
     return LabelBatch(
         labels=sorted(_all(parts, "labels"), key=lambda it: place[it.case_id]),

@@ -47,17 +47,20 @@ def masks(rgb: np.ndarray, mpp: float) -> Masks:
     found = Masks(*np.zeros((2, *rgb.shape[:2]), bool))
     if not rgb.size:
         return found
-    balance = _white_balance(rgb) if is_bright_field(rgb) else None
-    for place, zone in _busy_zones(rgb, balance, math.ceil(REACH_UM / mpp)):
+    balance = white_balance(rgb) if is_bright_field(rgb) else None
+    for place, zone in busy_zones(rgb, balance, math.ceil(REACH_UM / mpp)):
         piece = rgb[place]
-        ink = _ink(piece, mpp)
+        ink = ink_mask(piece, mpp)
         found.pen[place][zone] = ink[zone]
         if balance is not None:
-            found.tissue[place][zone] = _tissue(piece, mpp, balance, ink)[zone]
+            found.tissue[place][zone] = tissue_mask(piece, mpp, balance, ink)[zone]
     return found
 
 
-def _tissue(rgb: np.ndarray, mpp: float, balance: list[np.ndarray], ink: np.ndarray) -> np.ndarray:
+def tissue_mask(
+    rgb: np.ndarray, mpp: float, balance: list[np.ndarray], ink: np.ndarray
+) -> np.ndarray:
+    """Where stain is, by colour and grain against the glass; bool of the picture's shape."""
     planes = [table.take(plane) for table, plane in zip(balance, _planes(rgb), strict=True)]
     top, low = _extremes(planes)
     coloured = top - low > _COLOURED.take(top)
@@ -70,7 +73,7 @@ def _tissue(rgb: np.ndarray, mpp: float, balance: list[np.ndarray], ink: np.ndar
     return opened(closed(stained, odd(FAT_UM, mpp)), odd(SPECK_UM, mpp)) & ~ink
 
 
-def _ink(rgb: np.ndarray, mpp: float) -> np.ndarray:
+def ink_mask(rgb: np.ndarray, mpp: float) -> np.ndarray:
     """Wide areas that no routine stain colours so.
 
     The pale rim of a stroke looks like eosin, so ink reaches a stroke's width beyond its core.
@@ -97,14 +100,14 @@ def _ink(rgb: np.ndarray, mpp: float) -> np.ndarray:
     return core | rim | black
 
 
-def _busy_zones(
+def busy_zones(
     rgb: np.ndarray, balance: list[np.ndarray] | None, reach: int
 ) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
     """Pieces of an overview that hold all that may be tissue or ink, and all that is near it.
 
     Args:
         rgb: uint8 [h, w, 3].
-        balance: from `_white_balance`; None: everything may be something.
+        balance: from `white_balance`; None: everything may be something.
         reach: pixels, at least a window of the wall filter.
 
     Yields:
@@ -225,7 +228,7 @@ def _extremes(planes: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     return np.maximum(np.maximum(red, green), blue), np.minimum(np.minimum(red, green), blue)
 
 
-def _white_balance(rgb: np.ndarray) -> list[np.ndarray]:
+def white_balance(rgb: np.ndarray) -> list[np.ndarray]:
     """Tables that scale each channel so that the glass is white: scanners tint it."""
     return [np.minimum(_LEVELS * (255 / level), 255).astype(np.uint8) for level in glass(rgb)]
 

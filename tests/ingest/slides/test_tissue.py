@@ -150,13 +150,13 @@ def test_tissue_and_ink_are_the_same_with_any_glass_around(section: np.ndarray) 
         piece = inked[: rng.integers(200, 400), : rng.integers(200, 400)]
         slide[y : y + piece.shape[0], x : x + piece.shape[1]] = piece
     found = masks(slide, 8.0)
-    ink = tissue._ink(slide, 8.0)
+    ink = tissue.ink_mask(slide, 8.0)
     assert found.pen.any()
     assert (found.pen == ink).all()
-    whole = tissue._tissue(slide, 8.0, tissue._white_balance(slide), ink)
+    whole = tissue.tissue_mask(slide, 8.0, tissue.white_balance(slide), ink)
     assert found.tissue.any()
     assert (found.tissue == whole).all()
-    zones = list(tissue._busy_zones(slide, tissue._white_balance(slide), 100))
+    zones = list(tissue.busy_zones(slide, tissue.white_balance(slide), 100))
     assert sum(zone.size for _, zone in zones) < 0.7 * slide[..., 0].size
 
 

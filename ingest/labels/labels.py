@@ -11,8 +11,8 @@ from featurestore.types import Label, Method, Progress, Reading, Report, Status,
 from ingest.labels import ollama as label_ollama
 from ingest.labels import rules as label_rules
 from ingest.labels.config import OllamaConfig, Parser
-from ingest.labels.evidence import is_supported
 from ingest.labels.ollama import Answered, Failure, Outcome
+from ingest.labels.prompt import is_supported
 
 Known = tuple[Reading, bool]  # an answer, and whether its quote, now dropped, stood in the report
 AGREE_POINTS = 5.0  # two parsers this near to each other agree
@@ -165,12 +165,9 @@ def _labels_of(
 ) -> list[Label]:
     """The Labels of one Report, one for each parser that found a value."""
     supported = {
-        method: not reading.found
-        or (reading.evidence is None and was_supported)
-        or is_supported(report.text, reading, obeys=method == "ollama")
-        for method, (reading, was_supported) in readings.items()
+        method: _is_supported(report, target, *known) for method, known in readings.items()
     }
-    compared = _compare([reading.value for reading, _ in readings.values()])
+    compared = _compare([reading for reading, _ in readings.values()])
     if compared == "agreed" and not all(supported.values()):
         compared = "single"  # what has no evidence confirms nothing
     return [
@@ -194,11 +191,24 @@ def _labels_of(
     ]
 
 
-def _compare(values: Sequence[float | None]) -> Status:
-    """Two values agree within 5 points; one found beside one null is disputed."""
-    if len(values) < 2:
+def _is_supported(report: Report, target: Target, reading: Reading, was_supported: bool) -> bool:
+    """Whether a Reading's figures are in clauses on the Target; of another one, in the Report."""
+    if not reading.found or (reading.evidence is None and was_supported):
+        return True
+    it = label_rules.understand(report.text)
+    if target.name != "cellularity":
+        return bool(reading.evidence and reading.evidence in it.text)
+    return is_supported(it, reading)
+
+
+def _compare(readings: Sequence[Reading]) -> Status:
+    """Two values agree within 5 points; one found beside none stated is disputed.
+
+    Where one parser could not read the Report for certain, the other stands alone.
+    """
+    if len(readings) < 2 or any(reading.outcome == "not read" for reading in readings):
         return "single"
-    first, second = values
+    first, second = (reading.value for reading in readings)
     if first is None or second is None:
         return "disputed"
     return "agreed" if abs(first - second) <= AGREE_POINTS else "disputed"

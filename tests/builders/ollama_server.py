@@ -7,6 +7,7 @@ the message's content, `Reply` says more. Every request is kept.
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -28,7 +29,8 @@ class Reply:
     status: int = 200
     done_reason: str = "stop"
     after_s: float = 0.0
-    tokens: int | None = None  # prompt_eval_count; default 1.4 a word
+    tokens: int | None = None  # prompt_eval_count; default 1.4 a word, -1 leaves it out
+    thinking: str | None = None
     body: bytes | None = None  # sent as it is, instead of an answer
     hang_up: bool = False
 
@@ -53,10 +55,28 @@ class OllamaServer:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-def text_of(chat: dict[str, Any]) -> str:
-    """The report inside a chat request's question, without the fence."""
+def shown(chat: dict[str, Any]) -> str:
+    """The report inside a chat request's question, without the fence, its figures marked."""
     question = chat["messages"][1]["content"]
-    return question.split(">\n", 1)[1].rsplit("\n</report", 1)[0]
+    return str(question.split(">\n", 1)[1].rsplit("\n</report", 1)[0])
+
+
+def text_of(chat: dict[str, Any]) -> str:
+    """The report inside a chat request's question."""
+    return re.sub(r"\[\d+\] ", "", shown(chat))
+
+
+def claim(figure: int, **attributes: Any) -> dict[str, Any]:
+    """A claim of a marked figure: the whole of the present core, unless said otherwise."""
+    plain = {"specimen": "core", "time": "present", "role": "finding", "scope": "whole"}
+    return {"figure": figure, **plain, "side": "", "corrects": False, **attributes}
+
+
+def said(chat: dict[str, Any], *figures: str, **attributes: Any) -> dict[str, Any]:
+    """An answer that claims these figures of the report: "40%" where "[3] 40%" stands."""
+    found = re.findall(r"\[(\d+)\] (\S+)", shown(chat))
+    marks = {words: int(number) for number, words in found}
+    return {"claims": [claim(marks[figure], **attributes) for figure in figures]}
 
 
 class _Http(ThreadingHTTPServer):
@@ -136,18 +156,19 @@ class _Handler(BaseHTTPRequestHandler):
         content = reply.content
         words = sum(len(message["content"].split()) for message in request["messages"])
         tokens = int(1.4 * words) if reply.tokens is None else reply.tokens
+        message = {
+            "role": "assistant",
+            "content": content if isinstance(content, str) else json.dumps(content),
+        }
         return {
             "model": request["model"],
             "created_at": NOW,
-            "message": {
-                "role": "assistant",
-                "content": content if isinstance(content, str) else json.dumps(content),
-            },
+            "message": message | ({"thinking": reply.thinking} if reply.thinking else {}),
             "done": True,
             "done_reason": reply.done_reason,
             "total_duration": 1_000_000,
             "load_duration": 1_000,
-            "prompt_eval_count": tokens,
+            **({} if tokens < 0 else {"prompt_eval_count": tokens}),
             "prompt_eval_duration": 1_000,
             "eval_count": 40,
             "eval_duration": 1_000,

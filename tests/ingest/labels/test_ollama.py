@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders.ollama_server import DIGEST, Reply, serve, text_of
+from builders.ollama_server import DIGEST, Reply, claim, serve, shown, text_of
 
 from featurestore.errors import ConfigError, OllamaError
 from featurestore.types import Report, Target
 from ingest.labels.ollama import (
-    Answer,
     Answered,
     Failure,
     OllamaConfig,
@@ -26,18 +25,12 @@ from ingest.labels.ollama import (
     connect,
     server_url,
 )
+from ingest.labels.prompt import Answer, is_supported
+from ingest.labels.rules import understand
 
 TEXT = "CORE BIOPSY\nThe marrow is 50% to 60% cellular, SECRET-NAME of Ward 7.\nBlasts 3%."
 REPORT = Report(case_id="C-1", text=TEXT)
-GOOD = {
-    "evidence": "50% to 60% cellular",
-    "specimen": "core",
-    "qualifier": None,
-    "cores": [],
-    "low": 50,
-    "high": 60,
-    "value": 70,
-}
+GOOD = {"claims": [claim(1)]}
 
 
 def config(url: str, **options: Any) -> OllamaConfig:
@@ -69,8 +62,8 @@ def test_a_report_is_read_and_the_value_is_computed_here() -> None:
     (outcome,) = asked(lambda chat: GOOD)
     assert isinstance(outcome, Answered)
     reading = outcome.reading
-    assert (reading.value, reading.low, reading.high) == (55, 50, 60)  # the model said 70
-    assert reading.evidence == "50% to 60% cellular"
+    assert (reading.value, reading.low, reading.high) == (55, 50, 60)
+    assert reading.evidence == "The marrow is 50% to 60% cellular, SECRET-NAME of Ward 7."
     assert reading.rule == "llama3.1:70b"
     assert outcome.model_digest == DIGEST
     assert outcome.key == f"{REPORT.report_hash}:{DIGEST}:{outcome.prompt_hash}"
@@ -81,46 +74,69 @@ def test_the_request_is_deterministic_constrained_and_fences_the_report() -> Non
         how = config(server.url, seed=3)
         ask([REPORT], connect(how), how, target=Target())
     (chat,) = server.chats
-    assert chat["options"] == {"temperature": 0, "seed": 3, "num_ctx": 4096, "num_predict": 512}
+    assert chat["options"] == {"temperature": 0, "seed": 3, "num_ctx": 4096, "num_predict": 768}
     assert chat["format"] == Answer.model_json_schema()
     assert chat["think"] is False
     assert chat["stream"] is False
     system, user = chat["messages"]
     tag = REPORT.report_hash[:12]
-    assert f"<report {tag}>\n{TEXT}\n</report {tag}>" in user["content"]
+    assert f"<report {tag}>\n{shown(chat)}\n</report {tag}>" in user["content"]
+    assert shown(chat) == TEXT.replace("50%", "[1] 50%").replace("7.", "[2] 7.").replace(
+        "3%", "[3] 3%"
+    )
     assert "data" in system["content"]
     assert "SECRET" not in system["content"]
 
 
+CLAIMED = """CORE BIOPSY. The right core is 20-30% cellular, the left <5%; overall 15%.
+Previously 90%. Clot: 70% cellular. Particles 80% cellular. Expected cellularity 40-60%."""
+
+
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    ("claims", "expected"),
     [
-        ({"low": 40, "high": 40, "value": 40}, (40, 40, 40)),
-        ({"low": None, "high": None, "value": 35}, (35, 35, 35)),
-        ({"low": 30, "high": None, "value": 99}, (30, 30, 30)),
-        ({"low": 60, "high": 50, "value": 0}, (55, 50, 60)),
-        ({"low": 95, "high": 100, "qualifier": ">", "value": 97.5}, (95, 95, 95)),
-        ({"low": 0, "high": 5, "qualifier": "<", "value": 2.5}, (5, 5, 5)),
-        ({"low": None, "high": None, "value": None}, (None, None, None)),
-        ({"specimen": "clot"}, (None, None, None)),
-        ({"cores": [{"low": 50, "high": 60}]}, (55, 50, 60)),
-        ({"cores": [{"low": 60, "high": 60}] * 2 + [{"low": 50, "high": 60}]}, (175 / 3, 50, 60)),
-        ({"cores": [{"low": 50, "high": 50}, {"low": 60, "high": 60}], "value": 0}, (55, 50, 60)),
-        ({"specimen": "expected"}, (None, None, None)),
+        ([claim(1)], (25, 20, 30)),
+        ([claim(2)], (2.5, 0, 5)),  # a bound keeps its interval
+        ([claim(1, side="right"), claim(2, side="left")], (13.75, 0, 30)),
+        ([claim(1, scope="part"), claim(2, scope="part"), claim(3, scope="overall")], (15,) * 3),
+        ([claim(3), claim(4, time="earlier"), claim(7, role="norm")], (15, 15, 15)),
+        ([claim(3), claim(5, specimen="clot"), claim(6, specimen="aspirate")], (15, 15, 15)),
+        ([claim(4, time="earlier")], (None, None, None)),
+        ([claim(5, specimen="clot")], (None, None, None)),
+        ([claim(7, role="norm")], (None, None, None)),
+        ([claim(1, scope="set aside")], (None, None, None)),
+        ([claim(3), claim(4)], (None, None, None)),  # they disagree
+        ([claim(3), claim(1, corrects=True)], (25, 20, 30)),
+        ([], (None, None, None)),
     ],
 )
-def test_ranges_bounds_and_nulls(given: dict[str, Any], expected: tuple[float | None, ...]) -> None:
-    (outcome,) = asked(lambda chat: {**GOOD, **given})
+def test_claims_become_a_reading(
+    claims: list[dict[str, Any]], expected: tuple[float | None, ...]
+) -> None:
+    (outcome,) = asked(lambda chat: {"claims": claims}, [Report(case_id="C-1", text=CLAIMED)])
     assert isinstance(outcome, Answered)
     assert (outcome.reading.value, outcome.reading.low, outcome.reading.high) == expected
 
 
-def test_a_core_that_is_not_quoted_leaves_the_value_without_evidence() -> None:
-    for middle, evidence in ((60, GOOD["evidence"]), (55, None)):
-        cores = [{"low": n, "high": n} for n in (50, middle, 60)]
-        (outcome,) = asked(lambda chat, cores=cores: {**GOOD, "cores": cores})
-        assert isinstance(outcome, Answered)
-        assert outcome.reading.evidence == evidence
+@pytest.mark.parametrize(
+    ("claims", "supported"),
+    [
+        ([claim(1, side="right"), claim(2, side="left")], True),
+        ([claim(3, scope="overall")], True),
+        ([claim(4)], False),  # the earlier biopsy
+        ([claim(5)], False),  # the clot
+        ([claim(6)], False),  # the aspirate
+        ([claim(7)], False),  # the norm
+    ],
+)
+def test_a_figure_without_a_claim_of_the_core_in_its_clause_is_unsupported(
+    claims: list[dict[str, Any]], supported: bool
+) -> None:
+    (outcome,) = asked(lambda chat: {"claims": claims}, [Report(case_id="C-1", text=CLAIMED)])
+    assert isinstance(outcome, Answered)
+    assert outcome.reading.found
+    assert len(outcome.reading.evidence or "") <= 200
+    assert is_supported(understand(CLAIMED), outcome.reading) is supported
 
 
 def test_a_long_report_gets_a_larger_context() -> None:
@@ -129,7 +145,7 @@ def test_a_long_report_gets_a_larger_context() -> None:
         how = config(server.url)
         outcomes = ask([long, REPORT], connect(how), how, target=Target())
     assert [outcome.report_hash for outcome in outcomes] == [long.report_hash, REPORT.report_hash]
-    assert sorted(chat["options"]["num_ctx"] for chat in server.chats) == [4096, 32768]
+    assert sorted(chat["options"]["num_ctx"] for chat in server.chats) == [4096, 16384]
 
 
 @pytest.mark.parametrize(
@@ -147,15 +163,15 @@ def test_text_around_the_json_is_skipped(wrapping: str) -> None:
 
 
 BAD_ANSWERS = {
-    "cut": Reply('{"evidence": "SECRET-NAME', done_reason="length"),
+    "cut": Reply('{"claims": [{"SECRET-NAME', done_reason="length"),
     "no json": "The cellularity of SECRET-NAME is 50%.",
-    "text for a number": {**GOOD, "low": "50%"},
-    "a boolean for a number": {**GOOD, "low": True},
-    "unknown qualifier": {**GOOD, "qualifier": "SECRET-NAME"},
-    "missing field": {"value": 55, "SECRET-NAME": 1},
+    "empty": "",
+    "text for a number": {"claims": [claim(1) | {"figure": "SECRET-NAME"}]},
+    "unknown specimen": {"claims": [claim(1, specimen="SECRET-NAME")]},
+    "missing field": {"claims": [{"figure": 1, "SECRET-NAME": 1}]},
     "a list": [1, 2],
-    "out of range": {**GOOD, "low": 140, "high": 150},
-    "not a number": json.dumps(GOOD).replace("50,", "NaN,"),
+    "a figure that is not there": {"claims": [claim(4)]},
+    "too many": {"claims": [claim(1)] * 13},
 }
 
 
@@ -184,14 +200,30 @@ def test_two_bad_answers_are_a_failure_of_that_report(bad: Any) -> None:
 
 def test_a_cut_prompt_is_a_failure() -> None:
     assert "was cut" in failure(lambda chat: Reply(GOOD, tokens=4096))  # filled its context
-    assert "was cut" in failure(lambda chat: Reply(GOOD, tokens=12))  # read a part
     tall = Report(case_id="C-1", text="word " * 9_000)
+    with serve(lambda chat: Reply(GOOD, tokens=2048)) as server:  # read a part
+        (outcome,) = ask([tall], connect(config(server.url)), config(server.url), target=Target())
+    assert isinstance(outcome, Failure)
     with serve(lambda chat: Reply(GOOD, tokens=8192), context_length=8192) as server:
         how = config(server.url)
         (outcome,) = ask([tall], connect(how), how, target=Target())
     assert server.chats[0]["options"]["num_ctx"] == 8192  # never more than the model can read
     assert isinstance(outcome, Failure)
     assert "--num-ctx" in outcome.reason
+
+
+@pytest.mark.parametrize("tokens", [-1, 12, 0])
+def test_no_count_or_one_of_a_cached_prompt_is_no_cut(tokens: int) -> None:
+    (outcome,) = asked(lambda chat: Reply(GOOD, tokens=tokens))
+    assert isinstance(outcome, Answered)
+    assert outcome.reading.value == 55
+
+
+def test_an_answer_in_the_thinking_is_read_where_the_content_is_empty() -> None:
+    (outcome,) = asked(lambda chat: Reply("", thinking=f"Figure 1. {json.dumps(GOOD)}"))
+    assert isinstance(outcome, Answered)
+    assert outcome.reading.value == 55
+    assert "no JSON object" in failure(lambda chat: Reply("", thinking="It is 60%."))
 
 
 def test_a_busy_server_is_tried_again() -> None:
@@ -365,7 +397,7 @@ def test_a_prompt_file_replaces_the_instructions_and_changes_the_hash(tmp_path: 
             model.prompt_hash != connect(config(server.url, prompt_file=prompt, seed=1)).prompt_hash
         )
         assert server.chats[0]["messages"][0]["content"] == "Read it well."
-        assert TEXT in server.chats[0]["messages"][1]["content"]  # the fence is ours
+        assert text_of(server.chats[0]) == TEXT  # the fence is ours
         prompt.write_text(" ")
         with pytest.raises(ConfigError, match="is empty"):
             connect(how)

@@ -13,7 +13,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from builders.ollama_server import Reply, serve, text_of
+from builders.ollama_server import Reply, said, serve, text_of
 
 import sql
 from featurestore import FeatureStore
@@ -25,11 +25,11 @@ from ingest.labels.reports import read_label_table
 TARGET = Target()
 TEXTS = {
     "C1": "CORE BIOPSY: The marrow is 40% cellular. Secret one.",
-    "C2": "CORE BIOPSY: The marrow is 60% cellular. Secret two.",
+    "C2": "CORE BIOPSY: Blasts 20%. The marrow is 60% cellular. Secret two.",
     "C3": "CORE BIOPSY: hypocellular for age. Secret three.",
     "C4": "CORE BIOPSY: The marrow is 80% cellular. Secret four.",
 }
-SAID = {"C1": (40, "40% cellular"), "C2": (20, "20% cellular"), "C3": (None, None)}
+SAID = {"C1": ["40%"], "C2": ["20%."], "C3": [], "C4": ["80%"]}  # of C2 a wrong one
 
 
 def reports(names: str = "C1 C2 C3") -> list[Report]:
@@ -41,9 +41,7 @@ def reports(names: str = "C1 C2 C3") -> list[Report]:
 
 def answer(chat: dict) -> dict:
     case = next(k for k, v in TEXTS.items() if v == text_of(chat))
-    value, evidence = SAID[case]
-    given = {"evidence": evidence, "specimen": "core", "qualifier": None, "cores": []}
-    return {**given, "low": value, "high": value, "value": value}
+    return said(chat, *SAID[case])
 
 
 @pytest.fixture
@@ -98,10 +96,7 @@ def test_an_answer_that_arrived_before_a_kill_is_never_asked_for_again(
                 return Reply(after_s=2, hang_up=True)
             text = text_of(chat)
             told[text] += 1
-        found = re.search(r"\d+% cellular", text)
-        value = int(found[0].split("%")[0]) if found else None
-        given = {"evidence": found and found[0], "specimen": "core", "qualifier": None, "cores": []}
-        return {**given, "low": value, "high": value, "value": value}
+        return said(chat, *re.findall(r"\d+%", text))
 
     with serve(answer_or_hang) as server:
         options = ["--parser", "both", "--host", server.url, "--store", str(store.root)]
@@ -164,7 +159,6 @@ def test_a_dispute_sets_aside_what_one_parser_said_before(store: FeatureStore) -
         assert store.named("named/labels_to_review", {"target": "cellularity"}).height == 1
         label(store, "C2", "rules")
         label(store, "C2", "ollama", server.url)  # one alone does not settle it
-        SAID["C4"] = (80, "80% cellular")
         label(store, "C4", "both", server.url)
     assert store.sql("select case_id from best_labels").rows() == [("C4",)]
     known = sql.read("named/labels_as_of")

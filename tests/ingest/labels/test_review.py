@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders.ollama_server import serve, text_of
+from builders.ollama_server import said, serve, text_of
 
 from featurestore import FeatureStore
 from featurestore.types import Report, Target
@@ -20,10 +20,10 @@ from ingest.labels.recording import record_reports
 TARGET = Target()
 TEXTS = {
     "C1": "CORE BIOPSY: The marrow is 40% cellular. Secret one.",
-    "C2": "CORE BIOPSY: The marrow is 60% cellular. Secret two.",
+    "C2": "CORE BIOPSY: Blasts 20%. The marrow is 60% cellular. Secret two.",
     "C4": "CORE BIOPSY: The marrow is 80% cellular. Secret four.",
 }
-SAID = {"C1": (40, "40% cellular"), "C2": (20, "20% cellular"), "C4": (80, "80% cellular")}
+SAID = {"C1": "40%", "C2": "20%.", "C4": "80%"}  # of C2 a wrong one
 
 
 def reports(names: str) -> list[Report]:
@@ -39,9 +39,7 @@ def saved(folder: Path, texts: dict[str, str]) -> Path:
 
 
 def answer(chat: dict[str, Any]) -> dict[str, Any]:
-    value, evidence = SAID[next(k for k, v in TEXTS.items() if v == text_of(chat))]
-    given = {"evidence": evidence, "specimen": "core", "qualifier": None, "cores": []}
-    return {**given, "low": value, "high": value, "value": value}
+    return said(chat, SAID[next(k for k, v in TEXTS.items() if v == text_of(chat))])
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders.ollama_server import serve, text_of
+from builders.ollama_server import said, serve, text_of
 
 from featurestore import FeatureStore, best_of
 from featurestore.fields import to_json
@@ -25,11 +25,6 @@ NULL = Reading(value=None, low=None, high=None, rule="none")
 
 def read(value: float, evidence: str | None) -> Reading:
     return Reading(value=value, low=value, high=value, evidence=evidence, rule="test")
-
-
-def said(value: float | None, evidence: str | None) -> dict[str, Any]:
-    given = {"evidence": evidence, "specimen": "core", "qualifier": None, "cores": []}
-    return {**given, "low": value, "high": value, "value": value}
 
 
 def label(case_id: str, value: float, method: Any = "rules", status: Any = "single") -> Label:
@@ -149,24 +144,24 @@ def test_evaluate_by_hand() -> None:
 
 def test_evaluate_the_model_as_its_labels_are_used() -> None:
     gold = [
-        {"id": "good", "text": "good core 40%", "value": 40},
-        {"id": "made up", "text": "invented core 40%", "value": 40},
+        {"id": "good", "text": "good core 40% cellular", "value": 40},
+        {"id": "of another", "text": "other core 40% cellular. Blasts: 90% of cells", "value": 40},
         {"id": "null", "text": "null core", "value": None},
         {"id": "failed", "text": "failed core", "value": None},
     ]
-    answers: dict[str, Any] = {
-        "good": said(40, "core 40%"),
-        "invented": said(90, "core 90%"),
-        "null": said(None, None),
-        "failed": "no",
-    }
-    with serve(lambda chat: answers[text_of(chat).split()[0]]) as server:
+
+    def script(chat: dict[str, Any]) -> Any:
+        word = text_of(chat).split()[0]
+        figures = {"good": ["40%"], "other": ["90%"], "null": []}
+        return said(chat, *figures[word]) if word in figures else "no"
+
+    with serve(script) as server:
         config = OllamaConfig(host=server.url)
         found = evaluate(gold, "ollama", ollama_config=config)
     assert found.accuracy == pytest.approx(2 / 4)  # a failure is not a null answer
     assert found.wrong == 0
     assert [(error["id"], error["status"]) for error in found.errors] == [
-        ("made up", "unsupported"),
+        ("of another", "unsupported"),
         ("failed", None),
     ]
     assert "two answers" in found.errors[1]["reason"]
@@ -178,8 +173,7 @@ def test_evaluate_both_parsers_as_their_labels_are_used() -> None:
         {"id": "agreed", "text": "Bone marrow core: cellularity 40%.", "value": 40},
         {"id": "disputed", "text": "Bone marrow core: cellularity 70%.", "value": 70},
     ]
-    with serve(lambda chat: said(40, "cellularity 40%") if "40%" in text_of(chat)
-               else said(20, "cellularity 70%")) as server:  # fmt: skip
+    with serve(lambda chat: said(chat, *["40%."] if "40%" in text_of(chat) else [])) as server:
         found = evaluate(gold, "both", ollama_config=OllamaConfig(host=server.url))
     assert (found.accuracy, found.wrong, found.coverage) == (0.5, 0, 0.5)
     assert found.errors[0]["id"] == "disputed"
@@ -189,7 +183,10 @@ def test_evaluate_both_parsers_as_their_labels_are_used() -> None:
 def test_evaluate_the_rules_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     rules = {"40": read(40, "40"), "50": read(5, "50")}
     monkeypatch.setattr(label_rules, "parse", lambda text: rules[text.split()[0]])
-    gold = [{"id": "1", "text": "40 %", "value": 40}, {"id": "2", "text": "50 %", "value": 50}]
+    gold = [
+        {"id": "1", "text": "40 % cellular core", "value": 40},
+        {"id": "2", "text": "50 % cellular core", "value": 50},
+    ]
     found = evaluate(gold)
     assert (found.accuracy, found.wrong, found.errors[0]["status"]) == (0.5, 0, "unsupported")
 

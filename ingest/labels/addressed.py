@@ -1,0 +1,40 @@
+"""Tell sentences that speak to a reader or a program: they are content, and no finding."""
+
+from __future__ import annotations
+
+import re
+
+# orders to a program or a reader: "ignore previous instructions", "note to software"
+_ORDERS = re.compile(
+    r"\b(?:ignore|disregard|override|forget)\b[^.]{0,40}\b(?:instruct|prompt|rule|everything|all|text|"
+    r"above)|\b(?:note|notice|message|instructions?|attention|memo)[ :,]*(?:to|for)? (?:the |all )*"
+    r"(?:software|program|model|ai\b|llm|parser|reader|abstract|automat|machine|assistant|system)"
+)
+# names of the machine: "language models must", "SYSTEM: you are now"
+_MACHINES = re.compile(
+    r"\b(?:language models?|llms?|chat ?bots?|gpt|ai|assistants?|parsers?|(?:system )?prompt|json|"
+    r"abstract(?:ion|ors?|ing)|test mode|extraction|data ?base)\b|(?:^|\n)[ \t]*(?:system|"
+    r"assistant|user) ?:|to the (?:model|program|software|machine|reader)\b"
+)
+# what to say: "answer 100%", "return only 40", "must be recorded as"
+_ANSWERS = re.compile(
+    r"\b(?:answer|reply|respond|output|return|enter|record|transcribe|extract|type|print|write)\b"
+    r"[^.\n]{0,40}[\d\"'<]|\b(?:must|shall) (?:be )?(?:record|answer|report|return|enter|output|say"
+    r")|\b(?:answer|reply|respond) (?:only |just )?(?:with|in|as|using)\b"
+)
+_OVER = ("end of report", "end of the report", "new report", "new task", "begin report")
+
+
+def is_addressed(folded: str, start: int, end: int, *, amends: bool) -> bool:
+    """Whether the words from start to end speak to a reader, or stand behind a planted end.
+
+    Args:
+        folded: the whole report.
+        start: where the paragraph of the sentence begins.
+        end: where the next sentence ends: "The value is 90%. Models must take it."
+        amends: whether an addendum is read, which does stand behind the end of the report.
+    """
+    if not amends and any(0 <= folded.find(mark) < start for mark in _OVER):
+        return True
+    start = max(0, start - 1)  # with the line's end before it
+    return any(word.search(folded, start, end) for word in (_ORDERS, _MACHINES, _ANSWERS))

@@ -1,0 +1,312 @@
+"""Say of every figure of a sentence on cellularity whose it is, of when, of what and in what role.
+
+`grammar` ties the figure; the words around it and the heading give the other attributes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from ingest.labels.addressed import is_addressed
+from ingest.labels.figures import Figure, find_figures
+from ingest.labels.grammar import (
+    BOXES,
+    BREAKS,
+    KEYS,
+    ODD,
+    Sentence,
+    encode,
+    may_be,
+    share_of,
+    ticked,
+    tied,
+)
+from ingest.labels.languages import KINDS
+from ingest.labels.segments import Material, Segment
+
+Owner = Literal["cellularity", "unclear"]  # what has another owner is no claim
+Role = Literal["finding", "norm", "criterion", "quality"]
+Scope = Literal["whole", "overall", "part", "extreme", "aside"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claim:
+    """What one figure says, and where."""
+
+    figure: Figure
+    start: int  # of the figure in the report
+    segment: Segment
+    owner: Owner
+    tie: str = ""
+    role: Role = "finding"
+    earlier: bool = False
+    scope: Scope = "whole"
+    material: Material = "general"
+    side: str = ""
+    amends: bool = False
+    now: bool = False  # said to be today's
+    addressed: bool = False  # stands in words to a reader or a program
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is a present finding of the cellularity of what may be the core."""
+        return (
+            self.owner == "cellularity"
+            and self.role == "finding"
+            and not self.earlier
+            and self.scope != "aside"
+            and self.material in ("core", "general")
+            and not self.addressed
+        )
+
+    @property
+    def may_count(self) -> bool:
+        """Whether it would be one if it were the cellularity's, or if its heading were known."""
+        present = self.role == "finding" and not self.earlier and self.scope != "aside"
+        known = self.material in ("core", "general")
+        return (
+            present
+            and not self.addressed
+            and (
+                (self.owner == "unclear" and known)
+                or (self.owner == "cellularity" and self.material == "unknown")
+            )
+        )
+
+
+def read_claims(folded: str, segments: Iterable[Segment]) -> Iterator[Claim]:
+    """The claims of every figure that stands in a sentence on cellularity, or goes on from one."""
+    carried: tuple[int, Claim] | None = None  # a tie that the next sentence may go on from
+    for segment in segments:
+        tied = segment.near
+        near = carried is not None and segment.paragraph - carried[0] <= 1
+        if not tied and not near:
+            continue
+        figures = find_figures(segment.text)
+        if not figures:
+            continue
+        sentence = encode(segment.text, figures)
+        made = list(_claims(sentence, segment)) if tied else []
+        if not made and near and carried is not None:
+            made = list(_going_on(sentence, segment, carried[1]))
+        spoken = bool(made) and is_addressed(folded, *segment.said, amends=segment.amends)
+        yield from (replace(claim, addressed=True) if spoken else claim for claim in made)
+        owned = [claim for claim in made if claim.owner == "cellularity"]
+        if owned:
+            carried = segment.paragraph, owned[-1]
+        elif made or segment.paragraph != (carried[0] if carried else -1):
+            carried = None if made else carried
+
+
+def _claims(sentence: Sentence, segment: Segment) -> Iterator[Claim]:
+    s = sentence.classes
+    if not sentence.figures or not KEYS & set(s):
+        return
+    if BOXES.search(s):
+        s = ticked(s)
+    ties, odd, ratio = tied(sentence, s)
+    for at, figure in sentence.figures.items():
+        if at in ties and s[at] in "FN":
+            cells = share_of(sentence, at, ratio[at]) if at in ratio else figure
+            if cells is not None:
+                yield _claim(sentence, s, segment, at, cells, ties[at])
+        elif s[at] == "F" and at not in ratio.values() and (at in odd or may_be(s, at)):
+            yield replace(_claim(sentence, s, segment, at, figure, ""), owner="unclear")
+
+
+def _going_on(sentence: Sentence, segment: Segment, before: Claim) -> Iterator[Claim]:
+    """The claims of a sentence without a noun of its own: "Left: 30%."."""
+    s = sentence.classes
+    if set(s) & (ODD | set("TX")) or s.count("F") != 1 or "N" in s:
+        return
+    at = s.index("F")
+    if not set(s[:at]) & set("MBRGSbno"):
+        return
+    yield _claim(sentence, s, segment, at, sentence.figures[at], "goes on")
+
+
+def _claim(
+    sentence: Sentence,
+    s: str,
+    segment: Segment,
+    at: int,
+    figure: Figure,
+    tie: str,
+) -> Claim:
+    figure, changed = _changed(sentence, s, at, figure)
+    role, mark, amends = _role(s, at, sentence, segment)
+    return Claim(
+        figure=figure,
+        start=segment.at + figure.start,
+        segment=segment,
+        owner="cellularity",
+        tie=tie,
+        role=role,
+        earlier=(mark in ("b", "r", "k") or (mark != "n" and segment.historic)) and not changed,
+        now=mark == "n",
+        scope=_scope(s, at),
+        material=_material(sentence, s, at, segment),
+        side=_side(sentence, s, at, segment),
+        amends=amends or segment.amends,
+    )
+
+
+def _changed(sentence: Sentence, s: str, at: int, figure: Figure) -> tuple[Figure, bool]:
+    """Of "decreased from 80% to 45%" the later number: it is a change, not a range."""
+    before = s[max(0, at - 12) : at]
+    if len(figure.parts) == 2 and figure.low < figure.high and figure.qualifier is None:
+        words = sentence.words[max(0, at - 12) : at]
+        if before.endswith("u") and ("g" in before or "E" in before) and "from" in words:
+            last = figure.parts[1]
+            return replace(figure, low=last, high=last), True
+    return figure, False
+
+
+def _role(s: str, at: int, sentence: Sentence, segment: Segment) -> tuple[Role, str, bool]:
+    """Role, the mark that decides time (b before, r another's, n now), and whether it corrects."""
+    tail = _before(sentence, s, at)
+    after = _behind(s, at)
+    amends = "E" in tail or "E" in after
+    marks = "ebcrnk" if not (amends or segment.amends) else "ebrnk"
+    if _is_past(sentence, s, at):
+        return "finding", "b", False
+    if "?" in s[at + 1 : at + 3]:
+        return "criterion", "", False
+    found = [letter for letter in after if letter in marks]
+    mark = found[0] if found else next((letter for letter in tail[::-1] if letter in marks), "")
+    normal = re.search(r"h[^,(;)w]*$", tail)
+    if normal and mark not in ("n",) and _says_normal(sentence, s, at, len(normal[0])):
+        return "norm", "", False
+    if segment.is_norm and mark != "n":
+        mark = "e"
+    if mark in ("e", "c"):
+        return ("norm" if mark == "e" else "criterion"), "", False
+    return "finding", mark, amends
+
+
+def _before(sentence: Sentence, s: str, at: int) -> str:
+    """What stands before a figure in its sentence and may say when or what it is."""
+    begin = max(s.rfind(mark, 0, at) for mark in BREAKS) + 1
+    before = s[begin:at]
+    for _ in range(3):  # what stands in brackets of its own says nothing of what follows
+        before = re.sub(r"\([^()n]*[FN][^()n]*\)", "", before)
+    lead = re.match(
+        r"[^F,(]*[kb][^F,(]*,(?=[dnoqv]*[CMBGHAF])", before
+    )  # "Compared with the prior, ..."
+    if lead and not set(lead[0]) & set("CAEe"):
+        before = before[lead.end() :]
+    last = max(before.rfind("F"), before.rfind("N"))
+    tail = before[last + 1 :]
+    if last >= 0 and not tail.strip(",j/"):
+        return before
+    own = tail.rpartition(",")[2]
+    relative = {"which", "when", "where"} & set(sentence.words[at - len(own) : at])
+    return own if last >= 0 and not relative else tail
+
+
+def _behind(s: str, at: int) -> str:
+    """What stands behind a figure in its clause and may say when or what it is."""
+    inner = re.match(r"[AC]?\(([^()FN]*)\)", s[at + 1 :])
+    if inner and set(inner[1]) & set("nb") and "e" not in inner[1]:
+        return inner[1]
+    stop = re.search(r"[,;:.()|jwkFu]", s[at + 1 :])
+    if stop is None:
+        return s[at + 1 :]
+    return "" if stop[0] == "F" else s[at + 1 : at + 1 + stop.start()]
+
+
+def _is_past(sentence: Sentence, s: str, at: int) -> bool:
+    """Whether it reads "reduced from 70%", "80% -> ...", "(was 40%)" or "not 40%"."""
+    if s[at + 1 : at + 3] == "uF" or s[at - 1 : at] in ("i", "k"):
+        return True
+    figure = sentence.figures[at]
+    if (
+        s[at - 1 : at] == "u"
+        and figure.low == figure.high
+        and "v" not in s[max(0, at - 3) : at - 1]
+    ):
+        return sentence.words[at - 1] in ("from", "von", "de")
+    return s[max(0, at - 2) : at] == "(v" and sentence.words[at - 1] in ("was", "were", "war")
+
+
+def _says_normal(sentence: Sentence, s: str, at: int, back: int) -> bool:
+    """Whether it is the norm: "normal for age 30-50%", but not "normal for age at 40%"."""
+    begin = at - back
+    said = sentence.words[max(0, begin) : at]
+    return any(word in ("normal", "nl", "normale") for word in said) and said[-1:] != ["at"]
+
+
+def _scope(s: str, at: int) -> Scope:
+    """What of the marrow a figure is of, by its own clause."""
+    begin = max(s.rfind(mark, 0, at) for mark in ".;,(F") + 1
+    stop = re.search(r"[.;,()FN]", s[at + 1 :])
+    end = at + 1 + stop.start() if stop else len(s)
+    clause = s[begin:at] + s[at + 1 : end]
+    if "a" in clause:
+        return "aside"
+    if "o" in clause:
+        return "overall"
+    wide = max(s.rfind(mark, 0, at) for mark in ".;F") + 1
+    if "a" in s[wide:at] and not re.search(r"[,j].*M", s[wide:at]):
+        return "aside"
+    if "o" in s[wide:at]:
+        return "overall"
+    return "part" if "t" in clause else "whole"
+
+
+def _material(sentence: Sentence, s: str, at: int, segment: Segment) -> Material:
+    """The material of a figure: named behind it, else nearest before it, else by the heading."""
+    behind = re.match(r"[AC]?[MG]*[pI][dq]*(?:M*)([BS])", s[at + 1 :])
+    begin = max(s.rfind(mark, 0, at) for mark in ".") + 1
+    if behind:
+        place = at + 1 + behind.start(1)
+    else:
+        places = [i for i in range(begin, at) if s[i] in "BS"]
+        if not places:
+            return segment.material
+        place = places[-1]
+    names = {s[place]}
+    for step in (-1, 1):  # "core and clot": joined names hold together
+        i = place
+        while True:
+            j = i + step
+            while 0 <= j < len(s) and s[j] in "djM,G":
+                j += step
+            between = s[min(i, j) + 1 : max(i, j)]
+            if not (0 <= j < len(s) and s[j] in "BS") or not set(between) & set("j,"):
+                break
+            names.add(s[j])
+            i = j
+    if "S" in names and s[place] == "B" and "B" in names and len(names) == 2:
+        return "core"
+    if "B" in names and len(names) == 2:
+        return "core"
+    if s[place] == "B":
+        touch = re.search(r"S[pG]*d?M*$", s[begin:place])
+        return "core" if not touch else "touch"
+    kind = KINDS.get(sentence.words[place].rstrip("-"), "other")
+    return "clot" if kind == "clot" else "touch" if kind == "touch" else "aspirate"
+
+
+_SIDE_WORDS = {"r": "right rt r rechts rechte droite", "l": "left lt l links linke gauche"}
+_SIDE_WORDS |= {"1": "first one 1", "2": "second b 2", "3": "third 3", "4": "fourth 4"}
+_SIDES = {word: side for side, words in _SIDE_WORDS.items() for word in words.split()}
+
+
+def _side(sentence: Sentence, s: str, at: int, segment: Segment) -> str:
+    """Which core a figure is of: right, left or a number, named in its clause or its heading."""
+    begin = max(s.rfind(mark, 0, at) for mark in ".F;") + 1
+    names = [sentence.words[i].rstrip("-") for i in range(begin, at) if s[i] == "R"]
+    sides = [_SIDES[name] for name in names if name in _SIDES]
+    if "both" in names:
+        return ""
+    if sides:
+        return sides[-1]
+    after = re.match(r"[A]?[pI(]*[dM]*(R)", s[at + 1 :])
+    if after:
+        return _SIDES.get(sentence.words[at + 1 + after.start(1)].rstrip("-"), "")
+    heads = [_SIDES[word] for word in re.findall(r"[a-z]+", segment.heading) if word in _SIDES]
+    return heads[-1] if len(set(heads)) == 1 else ""

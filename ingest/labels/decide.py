@@ -1,0 +1,158 @@
+"""From the claims of a Report to one Reading, or to none with its reason. Read it top to bottom."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from featurestore.types import Reading
+from ingest.labels.claims import Claim
+from ingest.labels.segments import Segment
+
+EVIDENCE_CHARACTERS = 200
+_CORE = re.compile(r"\bcores?\b|treph|biops|\bbx\b|\bbmb|histolog|punch|cylinder|stanz|trepan")
+_OTHER = re.compile(r"aspirat|\bclots?\b|smear|imprint|particle|spicule|ausstrich|frottis")
+# "no core was received"
+_NO_CORE = re.compile(r"\bno(?: bone| marrow)* (?:core|trephine|biopsy)\b(?! (?:abnormal|involve))")
+# "core biopsy: not submitted"
+_NOT_SENT = re.compile(
+    r"not (?:submitted|received|performed|taken|obtained|done|available|sent|attempted)"
+)
+_SENT = re.compile(r"\b(?:core|biopsy|trephine)(?: biopsy| \w+)?[\s:,*|<>/b-]*(?:was |were |is )?$")
+# an addendum that takes the figure back
+_WITHDRAWN = re.compile(
+    r"\b(?:disregard|withdraw|retract|void|cannot be (?:assess|determin|estimat|given)|not (?:be )?"
+    r"(?:valid|assessable|evaluable)|should not be (?:used|relied))"
+)
+
+
+def decide(
+    text: str, folded: str, claims: Sequence[Claim], segments: Sequence[Segment], rule: str = ""
+) -> Reading:
+    """One Reading from all claims; it has a value only where one consistent finding remains."""
+    good = [claim for claim in claims if claim.counts]
+    hidden = [claim for claim in claims if claim.may_count or _is_hidden(claim)]
+    taken_back = max((it.start for it in segments if it.amends and _is_withdrawal(it)), default=-1)
+    if taken_back >= 0:
+        good = [claim for claim in good if claim.amends and claim.start > taken_back]
+        if not good:
+            return none_read("a correction takes the figure back")
+    if not good and hidden:
+        return none_read("a figure could not be tied for certain", read=False)
+    if not good:
+        return none_read("every figure has another owner")
+    if _has_no_core(folded):
+        good = [claim for claim in good if claim.material == "core"]
+        if not good:
+            return none_read("no core was received")
+    if any(claim.amends and not claim.addressed for claim in hidden):
+        return none_read("a correction could not be read for certain", read=False)
+    pool, overall = _decisive(good)
+    doubtful = [c for c in claims if c.may_count and not any(_within(c, one) for one in pool)]
+    if doubtful and not overall:
+        return none_read("another figure may be the cellularity too", read=False)
+    return _of_pool(text, pool, rule)
+
+
+def _decisive(good: list[Claim]) -> tuple[list[Claim], bool]:
+    """The last correction's, today's, overall and core claims, and whether they are overall."""
+    amended = [claim for claim in good if claim.amends]
+    if amended:
+        last = max(amended, key=lambda claim: claim.start)
+        good = [claim for claim in amended if claim.segment.paragraph == last.segment.paragraph]
+    now = [claim for claim in good if claim.now]
+    good = now if now and not _alike(good) else good
+    overall = [claim for claim in good if claim.scope == "overall"]
+    pool = overall or [claim for claim in good if claim.scope == "whole"] or good
+    cores = [claim for claim in pool if claim.material == "core"]
+    return cores if cores and _covers(cores, pool) else pool, bool(overall)
+
+
+def _of_pool(text: str, pool: list[Claim], rule: str) -> Reading:
+    """One value: all alike, the mean over cores, or the range that holds all others."""
+    if _alike(pool):
+        return _stated(text, pool[:1], rule or pool[0].tie)
+    cores: dict[str, list[Claim]] = {}
+    for claim in pool:
+        cores.setdefault(claim.side, []).append(claim)
+    unnamed = cores.pop("", [])
+    named = [same[0] for same in cores.values()]
+    if len(named) > 1 and all(_alike(same) for same in cores.values()) and _covers(named, unnamed):
+        return _stated(text, named, rule or "mean over cores")
+    listed = sum(claim.tie == "listed" for claim in pool) >= len(pool) - 1
+    if listed and len({claim.segment.start for claim in pool}) == 1:
+        return _stated(text, pool, rule or "mean over cores")
+    widest = max(pool, key=lambda claim: claim.figure.high - claim.figure.low)
+    if all(_within(claim, widest) for claim in pool):
+        return _stated(text, [widest], rule or widest.tie)
+    return none_read("figures disagree", read=False)
+
+
+def _has_no_core(folded: str) -> bool:
+    """Whether no core was received, as far as the report tells."""
+    if _NO_CORE.search(folded) or (not _CORE.search(folded) and _OTHER.search(folded)):
+        return True
+    missing = (folded[max(0, m.start() - 40) : m.start()] for m in _NOT_SENT.finditer(folded))
+    return any(_SENT.search(before) for before in missing)
+
+
+def _is_withdrawal(segment: Segment) -> bool:
+    said = re.search(r"cellularity|figure|value|estimate|percentage", segment.text)
+    return bool(said and _WITHDRAWN.search(segment.text))
+
+
+def _covers(cores: Sequence[Claim], pool: Sequence[Claim]) -> bool:
+    """Whether no figure under a general heading is outside of those of the core."""
+    low, high = min(c.figure.low for c in cores), max(c.figure.high for c in cores)
+    return all(low - 5 <= c.figure.low and c.figure.high <= high + 5 for c in pool)
+
+
+def _is_hidden(claim: Claim) -> bool:
+    """A finding under a heading that was not understood, or beside words to a reader."""
+    present = claim.role == "finding" and not claim.earlier and claim.owner == "cellularity"
+    return present and (claim.material == "unknown" or claim.addressed)
+
+
+def _alike(claims: Sequence[Claim]) -> bool:
+    return len({(claim.figure.low, claim.figure.high) for claim in claims}) == 1
+
+
+def _within(claim: Claim, widest: Claim) -> bool:
+    return widest.figure.low <= claim.figure.low and claim.figure.high <= widest.figure.high
+
+
+def _stated(text: str, claims: Sequence[Claim], rule: str) -> Reading:
+    low = min(claim.figure.low for claim in claims)
+    high = max(claim.figure.high for claim in claims)
+    value = sum(claim.figure.value for claim in claims) / len(claims)
+    qualifiers = {claim.figure.qualifier for claim in claims}
+    return Reading(
+        value=round(value, 2),
+        low=round(low, 2),
+        high=round(high, 2),
+        qualifier=qualifiers.pop() if len(qualifiers) == 1 else None,
+        evidence=evidence(text, claims[0]),
+        rule=rule,
+    )
+
+
+def evidence(text: str, claim: Claim) -> str:
+    """The sentence of a claim, cut to 200 characters around its figure."""
+    begin, end = claim.segment.start, claim.segment.end
+    if end - begin > EVIDENCE_CHARACTERS:
+        middle = claim.start + (claim.figure.end - claim.figure.start) // 2
+        begin = max(begin, min(middle - EVIDENCE_CHARACTERS // 2, end - EVIDENCE_CHARACTERS))
+        end = begin + EVIDENCE_CHARACTERS
+    return text[begin:end].strip()
+
+
+def none_read(reason: str, *, read: bool = True) -> Reading:
+    """A Reading without a value: states none, or not read."""
+    return Reading(
+        value=None,
+        low=None,
+        high=None,
+        rule=f"none: {reason}",
+        outcome="states none" if read else "not read",
+        reason=reason,
+    )

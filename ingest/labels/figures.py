@@ -1,0 +1,264 @@
+"""Find every figure of a text: number, range, bound, plus-minus, words, fractions, each in place.
+
+`fold` makes a text plain and keeps its length, so that a place in it is a place in the report.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from functools import lru_cache
+
+from featurestore.types import Qualifier
+
+_PLAIN = {ord(c): "-" for c in "‐‑‒–—―−\u00ad"} | {ord(c): "'" for c in "‘’‚`´"}
+_PLAIN |= {ord(c): '"' for c in "“”„«»"} | {
+    ord(c): " " for c in "\u200b\ufeff\u2060\u00a0\u2009\u202f\u2007"
+}
+_PLAIN |= {
+    ord("≤"): "<",
+    ord("≥"): ">",
+    ord("⁄"): "/",
+    ord("\r"): " ",
+    ord("≅"): "~",
+    ord("≈"): "~",
+}
+# "C e l l u l a r i t y   2 0 %": letters set apart
+_OIL, _DIGIT = set("oil"), str.maketrans("oil", "011")
+_SPACED = re.compile(r"(?<!\S)(?:[^\W_] ){5,}[^\W_](?: {1,4}(?:[^\W_%] ){0,3}[^\W_%]? ?%)?")
+# "4O", "l0-2O", "IO": letters scanned for figures before a sign
+_SCANNED = re.compile(r"(?<![^\W_])[\doil]{1,3}(?: ?- ?[\doil]{1,3})? ?$")
+# "8IOPSY", "Lymph0cytes": a figure scanned for a letter
+_LETTER = re.compile(
+    r"[018](?:(?<![^\W_][018])(?=[^\W\d_]{4})|(?<=[^\W\d_]{3}[018])(?=[^\W\d_]{2}))"
+)
+# "35$", "35 o/o": what a sign is typed or scanned as
+_SIGN = re.compile(r"(?<=\d)( ?)(\$|[°º]/[o0]|o/o)(?![\w])")
+
+_ONES = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+_TEENS = [
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+]
+_TENS = ["-", "-", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+_VALUES = {word: float(n) for n, word in enumerate([*_ONES, *_TEENS], 1)}
+_VALUES |= {word: 10.0 * n for n, word in enumerate(_TENS) if n > 1}
+_VALUES |= {"zero": 0.0, "nil": 0.0, "hundred": 100.0, "fourty": 40.0}
+_PARTS = {"half": 2, "halves": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "tenth": 10}
+_SIGNS = {"½": 50.0, "¼": 25.0, "¾": 75.0, "⅓": 100 / 3, "⅔": 200 / 3}
+_ANY_WORD = "|".join(sorted(_VALUES, key=len, reverse=True))
+_PERCENT = r"(?P<pct>[ -]?(?:%|\(%\)|(?:per ?cents?|pct|prozent|pour ?cent)\b))"
+# "40", "7,5", "4050" (a lost dash)
+_DIGITS = r"(?P<digits>\d{1,3}(?:(?:[.,]| point )\d{1,2})?|(?P<lost>\d{4})(?= ?%))(?!\d|[.,]\d)"
+# "fifty-five", "one hundred", "two thirds", "a quarter"
+_SPELT = rf"(?:(?P<count>an?|{'|'.join(_ONES)})[ -]|(?=hal))(?P<part>{'|'.join(_PARTS)})s?\b"
+_SPELT += rf"|(?:(?:one|a) )?(?P<word>{_ANY_WORD})(?:[ -](?P<ones>{'|'.join(_ONES)}))?\b"
+_NUMBER = re.compile(rf"(?<![\w.])(?:{_DIGITS}|(?P<sign>[½¼¾⅓⅔])|{_SPELT}){_PERCENT}?")
+
+# "40-50", "40 to 50", "20% up to 80%", "between 40 and 50"
+_RANGE = re.compile(r" ?(?:-{1,2}(?!>)|to|through|up to|bis|à|until|dash|or|\.\.\.?) ?[~<>]? ?")
+_AND = re.compile(r" (?:and|und|et) ")
+_BETWEEN = re.compile(r"(?:between|zwischen|entre) (?:about |approximately )?$")
+_PLUS_MINUS = re.compile(r" ?(?:±|\+ ?/ ?-|\+-|plus[ /](?:or )?minus) ?")
+# "at least", ">=", "not less than"
+_OVER = re.compile(
+    r"(?:(?<!-)>=?|=>|(?:greater|more|higher) than|over|above|beyond|at least|exceed(?:s|ing|ed)?"
+    r"|in excess of|upwards? of|(?:a )?minimum of|(?:no|not) (?:less|lower|under|below)(?: than)?|"
+    r"über|mehr als|mindestens|plus de|au moins)(?: or equal to)? ?(?:about |approximately )?$"
+)
+# "less than", "<", "not more than"
+_UNDER = re.compile(
+    r"(?:[<]=?|=<|(?:less|lower|fewer|smaller) than|under|below|up to|at (?:the )?most|(?:a )?max"
+    r"imum of|(?:no|not) (?:more|greater|higher|over|above|exceeding)(?: than)?|weniger als|unter|"
+    r"höchstens|moins de|au plus)(?: or equal to)? ?(?:about |approximately )?$"
+)
+# "about", "in the region of", "ca."
+_ABOUT = re.compile(
+    r"(?:~|\b(?:about|around|roughly|circa|some|nearly|almost|near|approaching|ca\.?|c\.|approx\.?|"
+    r"approximate(?:ly|s)?|approximating|close(?:r)? to|(?:of|on|in) the (?:order|region|vicinity"
+    r"|neighbou?rhood) of|etwa|rund|ungefähr|zirka|environ|près de))(?: an?| the)?[ :(]{0,2}$"
+)
+_OVER_AFTER = re.compile(r" ?(?:or|and) (?:more|greater|higher|above|over)\b|\+(?![+/\d])")
+_UNDER_AFTER = re.compile(r" ?(?:or|and) (?:less|lower|fewer|below|under)\b| at (?:the )?most\b")
+_ABOUT_AFTER = re.compile(r",? give or take\b| or (?:so|thereabouts)\b|-ish\b")
+_HINT = re.compile(r"[\d½¼¾⅓⅔]|per ?cent|half|halves|third|quarter|fourth|fifth|tenth")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Figure:
+    """A figure and its place: its bound words and its sign are part of it."""
+
+    start: int
+    end: int
+    low: float
+    high: float
+    qualifier: Qualifier | None
+    signed: bool  # a per cent sign or word, or a fraction: a share for certain
+    parts: tuple[float, ...]  # the numbers as they stand: (80, 45) in "from 80% to 45%"
+
+    @property
+    def value(self) -> float:
+        """The middle, or the bound itself where the interval is over 20 wide."""
+        if self.qualifier in ("<", ">") and self.high - self.low > 20:
+            return self.low if self.qualifier == ">" else self.high
+        return (self.low + self.high) / 2
+
+
+@lru_cache(maxsize=4096)
+def _plain_char(char: str) -> str:
+    folded = unicodedata.normalize("NFKC", char).lower()
+    return folded if len(folded) == 1 else char
+
+
+def fold(text: str) -> str:
+    """Lower case, plain dashes, quotes and blanks, scanning errors mended; the length stays."""
+    text = text.translate(_PLAIN)
+    low = text.lower()
+    if not text.isascii() and (len(low) != len(text) or max(text) > "\u2fff"):
+        low = "".join(map(_plain_char, text))
+    if "$" in low or "/o" in low or "/0" in low:
+        low = _SIGN.sub(lambda m: (m[1] + "%").ljust(len(m[0])), low)
+    if "%" in low:
+        *shares, last = low.split("%")
+        low = "%".join([*(_mended(piece) for piece in shares), last])
+    low = _LETTER.sub(lambda m: {"0": "o", "1": "l", "8": "b"}[m[0]], low)
+    return _SPACED.sub(_close_up, low) if "l l u" in low else low
+
+
+def _mended(piece: str) -> str:
+    if not _OIL & set(piece[-8:]):
+        return piece
+    tail = _SCANNED.sub(lambda m: m[0].translate(_DIGIT), piece[-10:])
+    return piece[:-10] + tail
+
+
+def _close_up(match: re.Match[str]) -> str:
+    words = re.split(r" {2,}", match[0])
+    return " ".join(word.replace(" ", "") for word in words).ljust(len(match[0]))
+
+
+def find_figures(text: str) -> list[Figure]:
+    """Every figure of 0 to 100 in a folded text, in order; ranges and spreads are one figure.
+
+    Spelt numbers count with a per cent sign or word only; a figure over 100 is none.
+    """
+    if not _HINT.search(text):
+        return []
+    found: list[Figure] = []
+    plain = text.replace("\n", " ").replace("\t", " ")
+    matches = list(_NUMBER.finditer(plain))
+    i = 0
+    while i < len(matches):
+        first = matches[i]
+        figure = None
+        if i + 1 < len(matches):
+            figure = _pair(plain, first, matches[i + 1])
+        if figure is not None:
+            i += 1
+        else:
+            figure = _single(plain, first)
+        if figure is not None:
+            found.append(_bounded(plain, figure))
+        i += 1
+    return found
+
+
+def _values(match: re.Match[str]) -> tuple[float, ...]:
+    if match["lost"]:
+        return float(match["lost"][:2]), float(match["lost"][2:])
+    if match["digits"]:
+        return (float(match["digits"].replace(" point ", ".").replace(",", ".")),)
+    if match["sign"]:
+        return (_SIGNS[match["sign"]],)
+    if match["part"]:
+        count = _VALUES.get(match["count"] or "one", 1.0)
+        return (100 * count / _PARTS[match["part"]],)
+    value = _VALUES[match["word"]]
+    if match["ones"]:
+        value = value + _VALUES[match["ones"]] if 20 <= value < 100 else -1
+    return (value,)
+
+
+def _is_signed(match: re.Match[str]) -> bool:
+    return bool(match["pct"] or match["sign"] or match["part"])
+
+
+def _pair(text: str, a: re.Match[str], b: re.Match[str]) -> Figure | None:
+    """A range or a plus-minus of two numbers side by side, else null."""
+    gap = text[a.end() : b.start()]
+    if len(gap) > 12 or a["lost"] or b["lost"]:
+        return None
+    (first,), (second,) = _values(a), _values(b)
+    signed = _is_signed(a) or _is_signed(b)
+    if (a["word"] or b["word"]) and not signed:
+        return None
+    if _PLUS_MINUS.fullmatch(gap):
+        low, high = max(first - second, 0), min(first + second, 100)
+    elif _RANGE.fullmatch(gap) or (
+        _AND.fullmatch(gap) and _BETWEEN.search(text[max(0, a.start() - 24) : a.start()])
+    ):
+        low, high = min(first, second), max(first, second)
+    else:
+        return None
+    if not 0 <= low <= high <= 100 or first > 100:
+        return None
+    spread: Qualifier | None = "~" if _PLUS_MINUS.fullmatch(gap) else None
+    return Figure(
+        start=a.start(), end=b.end(), low=low, high=high, qualifier=spread, signed=signed,
+        parts=(first, second),
+    )  # fmt: skip
+
+
+def _single(text: str, match: re.Match[str]) -> Figure | None:
+    values = _values(match)
+    low, high = values[0], values[-1]
+    if not 0 <= low <= high <= 100 or (match["word"] and not match["pct"]):
+        return None
+    return Figure(
+        start=match.start(), end=match.end(), low=low, high=high, qualifier=None,
+        signed=_is_signed(match), parts=values,
+    )  # fmt: skip
+
+
+def _bounded(text: str, figure: Figure) -> Figure:
+    """Take in the words before and after a figure that make it a bound or an approximation."""
+    start, end, low, high, said = (
+        figure.start,
+        figure.end,
+        figure.low,
+        figure.high,
+        figure.qualifier,
+    )
+    for _ in range(2):
+        before = text[max(0, start - 32) : start]
+        under, over = _UNDER.search(before), _OVER.search(before)
+        if under and over:  # "not more than" holds "more than"
+            under, over = (under, None) if under.start() <= over.start() else (None, over)
+        about = None if under or over else _ABOUT.search(before)
+        met = under or over or about
+        if not met:
+            break
+        start -= len(before) - met.start()
+        if about:
+            said = said or "~"
+        elif low == high:
+            low, high, said = (low, 100.0, ">") if over else (0.0, high, "<")
+    if low == high and (after := _OVER_AFTER.match(text, end)):
+        high, said, end = 100.0, ">", after.end()
+    elif low == high and (after := _UNDER_AFTER.match(text, end)):
+        low, said, end = 0.0, "<", after.end()
+    elif after := _ABOUT_AFTER.match(text, end):
+        said, end = said or "~", after.end()
+    return Figure(
+        start=start, end=end, low=low, high=high, qualifier=said, signed=figure.signed,
+        parts=figure.parts,
+    )  # fmt: skip

@@ -1,0 +1,286 @@
+"""The grammar that ties a figure to the cellularity: an allowlist of short named patterns.
+
+A sentence becomes a string of one letter a word (`languages.CLASSES`; F is a figure with its sign,
+N one without, C cellularity, A cellular, H hypercellular, x a word that is not known), and each tie
+is a short pattern over it in which no x stands. An unknown word owns the figures beside it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from ingest.labels.figures import Figure
+from ingest.labels.languages import WORDS
+
+# a ticked box, an empty one, an arrow, a date or an accession number, a word, anything else
+_TOKEN = re.compile(
+    r"(?P<F>\ue000)|(?P<N>\ue001)|(?P<X>[\[(] ?[x✓*] ?[\])]|[☒☑✓])|(?P<O>\[[ _]*\]|\( \)|[☐□])"
+    r"|(?P<arrow>[-=]+>|→)|(?P<date>(?:19|20)\d\d\b|[a-z]{1,4}\d\d-\d+|\d\d?[/.]\d\d?[/.]\d{2,4}|\d\d?/20\d\d)"
+    r"|(?P<word>[^\W\d_]+(?:'[^\W\d_]+)?(?:-\s?(?=[^\W\d_]))?)|(?P<dots>\.{2,})|(?P<rest>\d+|[^\s\w])"
+)
+# "cellularity", "celluarity", "cellu-", "Zellularität"
+_C = re.compile(r"(?:c|z)el+u?l?[a-z-]*(?:ity|ty|tät|té|tat)$|zellgehalt$|zelldichte$|celularity$")
+_A = re.compile(r"(?:cel{1,2}ul{0,2}a?r|celular|cell|zellulär|cellulaire)$")
+_H = re.compile(r"(?:hyper|hypo|normo|pauci|iso|a)-?(?:cel|zel)[a-zäéè]*$")
+_UNIT = re.compile(r" *-? ?(?:mm|cm|m|years?|yrs?|y|months?|weeks?|days?|hours?|h|g|mg|ml|x|hpf)\b")
+_PREFIX = ("hyper", "hypo", "normo", "pauci")
+_MARKS = {"(": "(", "[": "(", ")": ")", "]": ")", ",": ",", ";": ";", ":": ":", "=": ":", "/": "/",
+          "|": "|", ".": ".", "%": "%", "-": ":", "?": "?", '"': "q", "'": "q", "*": "q", "+": "x",
+          "~": "q", "<": "q", ">": "q", "_": "q"}  # fmt: skip
+
+_SITE, _ROLE = "MBRGS", "ebcratokny"
+_SMALL = f"dvpqhgz{_SITE}{_ROLE}E"
+_TIES: dict[str, re.Pattern[str]] = {
+    # "Cellularity of the core is estimated at 40%", "Cellularity: normal (40%)"
+    "cellularity is F": re.compile(
+        rf"C(?:[{_SMALL}uw,:(%)|/FX]|I(?!F)|j(?=d?[MBGSR])|N[/,j])*?(?P<f>F)"
+    ),
+    # "Cellularity (%): 40", "Cellularity, percent: 40", "Cellularity | 40 | %"
+    "cellularity: N": re.compile(
+        rf"C(?:[{_SITE}opqy,]|\([{_SITE}dq]+\))*[,(]?(?P<sign>%?)\)?(?P<to>[:v|]*)q?"
+        r"(?P<f>N)(?P<after>\|?%?)(?![/:\w])"
+    ),
+    # "40% cellular", "45% overall marrow cellularity"
+    "F cellular": re.compile(r"(?P<f>F)[qohM]*[MBo]*q*(?:A|C)"),
+    # "hypercellular for age (80%)", "hypocellular at 10%"
+    "hypercellular (F)": re.compile(
+        rf"H(?:[{_SITE}{_ROLE}qdhvE,:(|X]|p|I(?!F))*?(?P<f>F)(?=[.,;:()|jwpku?nehbotR/]|$)"
+    ),
+    # "The marrow is cellular (60%)", "variably cellular, from 10% to 60%"
+    "cellular (F)": re.compile(r"A(?:[MBGpyqhd]*[(,:u]u?|p)(?P<f>F)(?=[.,;:)(|j?n/]|$)"),
+    # "at least 90% of the marrow space is cellular / is occupied by hematopoietic cells"
+    "F of the space is cellular": re.compile(r"(?P<f>F)p[dqhonM]*M[MG]*[vpzdqhIw]*[AK]"),
+    # "hematopoietic tissue occupies 40% of the marrow space"
+    "blood-forming cells fill F": re.compile(
+        r"K[MLG]*[vpqdotnz]*[vq][vpqdotnz]*(?P<f>F)(?=[pI][dqhnM]*M|[.,;)]|$)"
+    ),
+    # "30% hematopoietic cells and 70% fat"
+    "F cells and F fat": re.compile(r"(?P<f>F)[dq]*[KL][MLG]*[,j/;:(v]*[dv]*Fp?[dq]*f"),
+    # "70% fat and 30% hematopoietic cells"
+    "F fat and F cells": re.compile(r"Fp?[dq]*f[,j/;:(v]*[dv]*(?P<f>F)p?[dq]*[KL]"),
+    # "hematopoietic cells 30%, fat 70%"
+    "cells F, fat F": re.compile(r"[KL][MLG]*[v:p]*(?P<f>F)[,j/;]*f[v:p]*F"),
+    # "cell to fat ratio 60:40", "cells : fat = 65 : 35"
+    "cells to fat": re.compile(r"[LCAK][LC]?[:/pj,]*fT?[vpdq:(T]*(?P<f>[NF])[:/p](?P<g>[NF])"),
+    # "fat to cell ratio 40:60"
+    "fat to cells": re.compile(r"fT?[:/pj,]*[LCAK]T?[vpdq:(T]*(?P<g>[NF])[:/p](?P<f>[NF])"),
+}
+_SHARE = re.compile(r"F[q]*p[dohqnM]*[CA]")  # "60% of the total cellularity"
+_LISTED = re.compile(
+    r"[ACH]?(?:[,/j;:(MBRGSdvbnoukyqhgEecat)]|p(?!F)|I(?!F)|pF)*(?:pd?q*)?"
+)  # between a figure that is tied and the next
+_LEADING = re.compile(r"(?:[/j,MBRGSdvu:bnoky]|p(?!F)|pF)*p?")
+_PAIR = re.compile(r"[RBS]/[RBS]")  # "R/L: 40/60%", but not "<30% / 30-70%": choices of a form
+BOXES = re.compile(r"[XO]")
+BREAKS = ".;"
+KEYS = set("CAHKLf")
+ODD = set("xLfiKN")
+_SKIP = set("vqpodngheybutwMBRGSrzaIECH:%k")
+
+
+@dataclass(slots=True)
+class Sentence:
+    """A segment as a string of classes, with the figure or the word behind each letter."""
+
+    classes: str
+    words: list[str]
+    figures: dict[int, Figure]  # by index into classes
+
+
+def encode(text: str, figures: list[Figure]) -> Sentence:
+    """A folded sentence as a string of classes."""
+    masked = list(text)
+    for figure in figures:
+        masked[figure.start : figure.end] = " " * (figure.end - figure.start)
+        masked[figure.start] = "\ue000" if figure.signed else "\ue001"
+    classes: list[str] = []
+    words: list[str] = []
+    places: dict[int, Figure] = {}
+    by_start = {figure.start: figure for figure in figures}
+    masked_text = "".join(masked)
+    for token in _TOKEN.finditer(masked_text):
+        kind = token.lastgroup or "rest"
+        word = token[0]
+        if kind in ("F", "N"):
+            places[len(classes)] = by_start[token.start()]
+        letter = _class(kind, word)
+        previous = words[-1] if words else ""
+        if letter == "N" and (classes[-1:] == ["y"] or _UNIT.match(masked_text, token.end())):
+            places.pop(len(classes))
+            letter = "y"
+        elif (
+            letter == "N" and classes[-1:] and classes[-1] in "BG" and places[len(classes)].high < 5
+        ):
+            word, letter = str(int(places.pop(len(classes)).high)), "R"  # "core 2"
+        elif previous in ("this", "these") and letter in "MBG":
+            classes[-1] = "n"
+        elif word in ("figure", "value", "percentage") and "E" in classes:
+            letter = "C"  # "correction: the figure should read 40%"
+        elif word == "cell" and classes[-1:] == ["F"]:
+            letter = "A"
+        elif word == "may" and classes[-1:] in (["p"], ["I"]):
+            letter = "b"
+        if letter == "A" and words and words[-1].rstrip("-") in _PREFIX:
+            classes[-1] = "H"
+            continue
+        if letter:
+            classes.append(letter)
+            words.append(word)
+    return Sentence("".join(classes), words, places)
+
+
+def _class(kind: str, word: str) -> str:
+    if kind in ("F", "N", "X", "O"):
+        return kind
+    if kind == "arrow":
+        return "u"
+    if kind == "date":
+        return "b"
+    if kind == "dots":
+        return ":"
+    if kind == "rest":
+        return _MARKS.get(word, "x")
+    word = word.rstrip("- \n").removesuffix("'s")
+    met = WORDS.get(word) or (WORDS.get(word[2:]) if word[1:2] == "'" else None)
+    if met:
+        return met
+    if word.endswith("ly"):
+        return "q"
+    if word[:3] in ("cel", "zel"):
+        return "C" if _C.match(word) else "A" if _A.match(word) else "x"
+    if _H.match(word):
+        return "H"
+    return "x"
+
+
+def tied(sentence: Sentence, s: str) -> tuple[dict[int, str], set[int], dict[int, int]]:
+    """The tie of each figure, those tied by an unknown subject, and the fat's of a ratio."""
+    ties: dict[int, str] = {}
+    odd: set[int] = set()
+    ratio: dict[int, int] = {}
+    for name, pattern in _TIES.items():
+        for match in pattern.finditer(s):
+            begin, at = match.start(), match.start("f")
+            if name == "cellularity: N" and not _is_percent(sentence, match):
+                continue
+            if name == "cellularity is F" and _is_share(s, begin):
+                continue
+            if _has_owner(sentence, s, begin, at, covered=s[begin] in "FLKf"):
+                continue
+            if match.groupdict().get("g"):
+                ratio[at] = match.start("g")
+            if _is_foreign(sentence, s, begin, at, match.end()):
+                odd.add(at)
+            else:
+                ties.setdefault(at, name)
+    _list_on(s, sentence, ties, odd)
+    return ties, odd, ratio
+
+
+def ticked(s: str) -> str:
+    """Leave only figures behind a ticked box: "[ ] <10% [x] 10-30%"."""
+    first = BOXES.search(s)
+    if first is None:
+        return s
+    kept = list(s[: first.start()])
+    on = False
+    for letter in s[first.start() :]:
+        if letter in "XO":
+            on = letter == "X"
+        kept.append(("q" if letter in "XO" else letter) if on else "q")
+    return "".join(kept)
+
+
+def _is_percent(sentence: Sentence, match: re.Match[str]) -> bool:
+    """Whether a figure without a sign is one in percent: the key or the next cell has the sign."""
+    figure = sentence.figures[match.start("f")]
+    between = sentence.words[match.start() : match.start("f")]
+    if match["sign"] or "%" in match["after"] or {"percent", "percentage"} & set(between):
+        return True
+    return bool(match["to"]) and figure.low >= 5 and figure.parts[0] == int(figure.parts[0])
+
+
+def _is_share(s: str, at: int) -> bool:
+    """Whether the word on cellularity at `at` is what another figure is a share of."""
+    if re.search(r"(?:^|[.,;:(])p[do]*$", s[max(0, at - 4) : at]):  # "Of the cellularity 40% are"
+        return at < 4 or s[at - 1] != ":"
+    return any(m.end() - 1 == at for m in _SHARE.finditer(s, max(0, at - 12), at + 1))
+
+
+def _has_owner(sentence: Sentence, s: str, begin: int, at: int, covered: bool = False) -> bool:
+    """Whether the words behind a figure own it: "22% of cases", "by 30%", "40% of the core"."""
+    if sentence.words[at - 1 : at] == ["by"]:
+        return True
+    if s[begin] == "H" and re.match(r"[pI][dqn]*[MBG]", s[at + 1 :]):
+        return True
+    if sentence.words[at + 1 : at + 2] in (["of"], ["der"], ["des"], ["de"]) and s[at + 1] == "p":
+        owner = re.match(r"[dqhno]*(.?)", s[at + 2 :])
+        return bool(owner and owner[1] not in ("M", "B", "G", "R", "S"))
+    return not covered and re.match(r"[hRqtMd]*[xLfK]", s[at + 1 :]) is not None
+
+
+def _is_foreign(sentence: Sentence, s: str, begin: int, at: int, end: int) -> bool:
+    """Whether an unknown word is the subject of a tie: "the infiltrate is 80% cellular"."""
+    back = begin - 1
+    while back >= 0 and (s[back] in _SKIP or s[back] == ")" or _describes(sentence, s, back)):
+        back = s.rfind("(", 0, back) - 1 if s[back] == ")" else back - 1
+    if back >= 0 and s[back] in ODD:
+        return True
+    last = max(at, end - 1)
+    behind = re.match(r"[dhRtq]*M*[xLfK]+", s[last + 1 :])
+    if s[last] not in "AC" or behind is None:
+        return False
+    head = sentence.words[last : last + 2 + behind.end()]  # "40% cellular involved marrow"
+    return "marrow" not in head and "core" not in head
+
+
+def _describes(sentence: Sentence, s: str, at: int) -> bool:
+    """Whether an unknown word only describes the marrow: "fibrotic marrow"."""
+    if s[at] != "x" or s[at + 1] != "M":
+        return False
+    return sentence.words[at + 1] in ("marrow", "spaces") or s[at - 1 : at] == "v"
+
+
+def may_be(s: str, at: int) -> bool:
+    """Whether a figure that nothing ties may still be meant as the cellularity of its clause."""
+    clause = re.split(r"[;.|]", s[:at])[-1] + s[at:]
+    if "C" not in re.split(r"[;.|]", clause)[0] or _SHARE.match(s, at):
+        return False
+    before = s[:at].rstrip("(:vpqd")
+    return s[at + 1 : at + 2] not in ("x", "L", "f", "K") and before[-1:] not in (
+        "x",
+        "L",
+        "f",
+        "K",
+    )
+
+
+def _list_on(s: str, sentence: Sentence, ties: dict[int, str], odd: set[int]) -> None:
+    """Tie the figures that are listed with one that is tied: "two cores, 40% and 60%"."""
+    places = sorted(at for at in sentence.figures if s[at] in "FN")
+    for a, b in pairwise(places):
+        free = s[b] == "F" and b not in ties and b not in odd
+        paired = s[a + 1 : b] != "/" or _PAIR.search(s, 0, a)
+        joined = a in ties and free and paired and _LISTED.fullmatch(s[a + 1 : b])
+        if joined and not _has_owner(sentence, s, a, b):
+            ties[b] = "listed"
+    for b, a in pairwise(places[::-1]):
+        free = a not in ties and a not in odd and s[a - 1 : a] not in ("x", "f", "L")
+        between = s[a + 1 : b]
+        paired = between != "/" or _PAIR.search(s, 0, a)
+        joined = paired and ties.get(b, "listed") != "listed" and _LEADING.fullmatch(between)
+        if free and joined and s[b] == "F" and (s[a] == "F" or between in ("/", ",", "j")):
+            ties[a] = "listed"
+
+
+def share_of(sentence: Sentence, cells: int, fat: int) -> Figure | None:
+    """A ratio of cells to fat as the share of the cells."""
+    a, b = sentence.figures[cells], sentence.figures[fat]
+    total = a.value + b.value
+    if not 99 <= total <= 101 and not (total > 0 and max(a.value, b.value) <= 10):
+        return None
+    share = 100 * a.value / total
+    first = a if a.start < b.start else b
+    return replace(first, low=share, high=share, qualifier=None, signed=True)

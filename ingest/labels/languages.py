@@ -1,0 +1,169 @@
+"""The words of English, German and French that the reader knows, by what they do in a sentence.
+
+Each class is one letter, so that a sentence becomes a short string and a grammar over it a short
+pattern. A word that is not here is `x`: a noun that owns the figures beside it. The classes are
+closed (function words, hedges, site words); the nouns of pathology are left out on purpose.
+"""
+
+from __future__ import annotations
+
+
+def _set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+CLASSES: dict[str, str] = {
+    # what is measured
+    "K": "hematopoiesis haematopoiesis hemopoiesis haemopoiesis hematopoietic haematopoietic "
+    "hemopoietic haemopoietic hämatopoese blutbildung hämatopoetische hämatopoetisches "
+    "blutbildendes hématopoïèse hématopoïétique hématopoïétiques",
+    "L": "cell cells zellen",
+    "f": "fat fatty adipose adipocytes adipocyte fett fettgewebe fettmark fettzellen graisse "
+    "adipeux adipocytaire",
+    "T": "ratio verhältnis rapport",
+    # where: words of the marrow and the core, and other material
+    "M": "marrow bone bm space spaces intertrabecular inter-trabecular medullary medulla cavity "
+    "cavities area volume iliac crest posterior superior anterior spine hip pic psis deep deeper "
+    "crista beckenkamm examination exam review analysis evaluation assessment estimate estimates "
+    "impression knochenmark knochenmarks mark markraum markraums markräume markräumen moelle "
+    "osseuse medullaire médullaire médullaires iliaque",
+    "B": "core cores trephine trephines biopsy biopsies bx bmbx bmb histology histologic "
+    "histological cylinder punch trepanate stanze knochenmarkstanze knochenmarkbiopsie "
+    "beckenkammstanze beckenkammbiopsie stanzzylinder biopsie trepanat knochenmarkhistologie "
+    "ostéomédullaire ostéo osteo",
+    "R": "right left rt lt r l bilateral rechts links rechte linke droite gauche droit one two "
+    "both first second third fourth b",
+    "G": "specimen specimens sample samples section sections tissue material slide slides case "
+    "other sided handed partner counterpart side field fields level levels piece pieces fragment "
+    "präparat gewebe échantillon fragments",
+    # function words
+    "d": "the a an this that these those it its their his her our we i all each which there here "
+    "who patient patients der die das des dem den ein eine einer eines dieser diese le la les un "
+    "une cette ce ces il elle est-ce",
+    "v": "is are was were be been being am appears appear appeared seems shows show showed shown "
+    "has have had having measures measured estimated estimate estimates assessed judged reported "
+    "calculated read reads averages averaging averaged given put placed noted found determined "
+    "ranges ranging range varies vary varying lies lie runs amounts reveals reveal demonstrates "
+    "demonstrate displays display exhibits exhibit contains contain considered occupies occupy "
+    "occupied occupying comprises comprise comprising constitutes constitute constituting makes "
+    "make making fills fill filled filling represents represent representing accounts account "
+    "accounting covers cover covering composed takes up consists consist remains stands reaches "
+    "approaches approximates corresponds corresponding evaluated quantified represented set quoted "
+    "issued stated beträgt betragen ist sind war liegt wird geschätzt zeigt est sont évaluée "
+    "évalué estimée estimé représente occupe montre à",
+    "p": "of at to on for as within about between among bei von auf zu für dans pour sur en par",
+    "I": "in im inside",
+    "z": "by via using durch digital image eye visual visually morphometry microscopy automated "
+    "software counting",
+    "u": "from since seit ab vom depuis",
+    "w": "with showing mit avec",
+    "o": "overall average total mean combined global whole entire agreed consensus composite "
+    "aggregate averaged final summary gesamt insgesamt gesamtzellularität durchschnittlich "
+    "mittlere globale moyenne totale ensemble",
+    "q": "re mildly moderately markedly slightly severely somewhat profoundly clearly only just "
+    "still very quite rather approximately about roughly around nearly almost fairly relatively "
+    "visibly uniformly variably diffusely focally patchy adequate good excellent representative "
+    "limited evaluable available active residual normal-appearing remaining trilineage maturing "
+    "percent percentage equal equals value result score estimated yes also well up out much most "
+    "more less again further mature altersentsprechend deutlich leicht mäßig etwa stark nettement "
+    "légèrement discrètement modérément some approx ca c. circa vicinity region order read-out "
+    "range de figure report central finding findings",
+    "h": "normal increased decreased reduced raised high low elevated higher lower abnormal "
+    "variable heterogeneous markedly diminished preserved richesse normale normales diminuée "
+    "augmentée erhöht vermindert reduziert gesteigert normwertig nl appropriate adequate regular",
+    "y": "day days week weeks month months year years visit age aged ages age's old alter "
+    "altersbezogen âge young older adult decade",
+    # what sets a figure aside
+    "e": "expected reference norm norms normative predicted anticipated typical typically usual "
+    "usually adjusted matched related chart guideline guidelines standard ref interval limits "
+    "healthy average-for-age erwartet erwartete erwarteter normbereich referenz referenzbereich "
+    "sollwert normwert attendu attendue norme normes référence théorique span adults children "
+    "infants population minus",
+    "c": "criterion criteria require requires required requiring define defines defined definition "
+    "threshold cutoff cut-off should would could must may might if whether unless when rule "
+    "considered-if diagnostic-of severe target aim protocol goal calls suspected query were-this "
+    "eligibility classification scale scheme falls bands band category kriterium kriterien sollte "
+    "wenn critère critères seuil si doit",
+    "b": "prior cf previous previously earlier former formerly preceding baseline pretreatment "
+    "last original originally initial initially history historical ago yesterday diagnosis "
+    "remission relapse screening compared before erroneously error incorrect incorrectly "
+    "mistakenly wrongly replaces replacing replaced supersedes superseded instead january february "
+    "march april june july august september october november december jan feb mar apr jun jul aug "
+    "sep sept oct nov dec pretransplant outset induction früher frühere früheren vorbefund "
+    "vorherige vorherigen zuvor damals voruntersuchung antérieur antérieure précédent précédente "
+    "précédemment auparavant",
+    "r": "outside referring referral submitted submitting external elsewhere resident fellow "
+    "trainee draft preliminary provisional reader readers observer observers another you donor "
+    "donor's sister brother sibling twin mother father your interobserver intraobserver variation "
+    "variability rereading reread error-rate differed differ differs differing discrepancy "
+    "auswärts auswärtig externe",
+    "n": "now current currently present presently today today's actual actually observed new "
+    "recent aktuell jetzt heute derzeit actuel actuelle actuellement fact",
+    "E": "corrected correct correction erratum revised amended amend revise changed modified "
+    "updated korrigiert corrigée corrigé",
+    "g": "increased decreased reduced gone fell fallen rose risen dropped declined improved "
+    "recovered went grown come down changed decreasing increasing rising falling steigt gefallen "
+    "passée passé",
+    "a": "subcortical subcortically subcapsular subendosteal paracortical subkortikal "
+    "sous-corticale excluding excluded exclusive uninvolved nonrepresentative",
+    "t": "areas foci focal region regions zones zone uninvolved involved aggregates nodules places "
+    "elsewhere lowest highest minimum maximum min max parts portion portions end",
+    "j": "and or but while whereas plus although though und oder aber et ou mais then",
+    "k": "than versus vs compared comparison relative contrast als que gegenüber",
+    "i": "not no cannot never without neither nor nicht kein keine pas non aucun aucune unable",
+}
+SPECIMENS: dict[str, str] = {  # material that is not the core
+    "clot": "clot clots block cellblock gerinnsel caillot blutgerinnsel",
+    "aspirate": "aspirate aspirates aspirated smear smears particle particles spicule spicules "
+    "film films bma aspirat ausstrich ausstriche aspirationszytologie bröckel myélogramme frottis "
+    "grumeaux flecks crumbs units fragments-of-aspirate",
+    "touch": "touch imprint imprints squash crush-prep dab roll tupfpräparat abklatsch "
+    "abtupfpräparat empreinte empreintes apposition",
+    "other": "blood peripheral node nodes liver spleen skin lung mass csf fluid",
+}
+GENERAL = _set(
+    "diagnosis diagnoses microscopic microscopy microscopical description findings finding comment "
+    "comments conclusion summary interpretation report reports results result synoptic final "
+    "pathologic pathological pathology morphologic morphology morphological integrated surgical "
+    "central local consultant hematopathology haematopathology adult pediatric addendum amended "
+    "amendment corrected supplementary supplemental procedure note component observation value "
+    "diagnostic text body narrative answer template "
+    "befund beurteilung diagnose mikroskopie histologie kommentar conclusion résultat compte rendu "
+    "centrally on in and the as of for with signed received section"
+)
+HISTORY = _set(
+    "history clinical indication indications background outside referring referral previous prior "
+    "earlier copied past anamnese vorbefund antécédents clinique klinische"
+)
+# Words by which a text is known to be in a language; of a tongue not read, enough to tell it.
+_TELLING = {
+    "en": "the of and is with are in for marrow was no by biopsy cells",
+    "de": "der die das und ist mit von bei ohne im des nicht kein zellen mark",
+    "fr": "le la les des et est une dans du de avec sans moelle pour",
+    "other": "el los las con una del y en es sin médula ósea celularidad il della di che nel con "
+    "senza midollo uma da do não com são medula het van een met niet beenmerg zonder og er av "
+    "med ikke i på jest nie szpik kostny oraz",
+}
+WORDS: dict[str, str] = {word: name for name, said in CLASSES.items() for word in said.split()}
+KINDS: dict[str, str] = {word: kind for kind, said in SPECIMENS.items() for word in said.split()}
+WORDS |= dict.fromkeys(KINDS, "S")
+_TELLS = {
+    word: [name for name, said in _TELLING.items() if word in said.split()]
+    for word in " ".join(_TELLING.values()).split()
+}
+READ = ("en", "de", "fr")
+
+
+def language(folded: str) -> str:
+    """'en', 'de' or 'fr', or 'other': the language whose small words are the most in the text."""
+    words = folded[:2_000].split()
+    counts = dict.fromkeys(_TELLING, 0.0)
+    for word in words:
+        if word in _TELLS:
+            for name in _TELLS[word]:
+                counts[name] += 1 / len(_TELLS[word])
+    best = max(counts, key=lambda name: counts[name])
+    if len(words) < 8 or counts[best] < 3:
+        latin = sum(word[0] < "\u0250" for word in words)
+        return "en" if 2 * latin >= len(words) else "other"
+    return best

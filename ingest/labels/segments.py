@@ -1,0 +1,436 @@
+"""Cut a Report into sentences and table cells that know their heading, material and side.
+
+A heading of known words sets the material for what follows; one that is not known sets it to
+unknown: nothing is inherited over a heading that was not understood.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+from ingest.labels.languages import GENERAL, HISTORY, KINDS, WORDS
+
+Material = Literal["core", "clot", "aspirate", "touch", "other", "general", "unknown"]
+# stems of words near which a cellularity may stand, be corrected or be taken back
+_STEMS = [
+    "ellu",
+    "elul",
+    "eluar",
+    "zell",
+    "emopo",
+    "ematopo",
+    "ämatop",
+    "ématop",
+    "blutbild",
+    "fett",
+    "correct",
+    "amend",
+    "revis",
+    "erratum",
+    "withdraw",
+    "disregard",
+    "retract",
+    "addend",
+    " fat",
+    "fat:",
+    "fat/",
+    "cells :",
+    "cells:",
+    "cell:",
+    "cell/",
+]
+# "... marrow. The next", not "approx. 40%"
+_STOP = re.compile(r"(?<!\bapprox)(?<!\bca)(?<!\bvs)(?<!\bdr)(?<!\bno)(?<!\bc)[.!?]+(?=\s+\S)")
+# "  - CORE BIOPSY: ...", "## Histology (core)", "[Section 3] ...", "Q7 Core findings?"
+_MARK = re.compile(
+    r"[ \t]*(?P<mark>#+|[-*•>]+(?=[ \t])|\[section \d+\]|q\d+\b|\d{1,2}[.)](?=\s))?[ \t*]*"
+)
+_KEY = re.compile(r"([^\W\d_][^:?=|\n%.;]{0,60}?)[ \t.]*(?::\**|\?)(?=\s|$)")
+_LEAD = re.compile(r"\s*(?:\(?\w{1,2}[.):]|[#*•>\[-])|[^:?\n]{1,62}[:?]")
+_PART = re.compile(r"\(?([a-h])(?:(?: ?(?:,|&|/|and) ?[a-h])*)[.):][ \t]+")  # "A and B. BONE ..."
+_SECOND = re.compile(r"\n[ \t]*\(?(?:b|a[ ,&/a-z]+b)[.):]")
+_WORD = re.compile(r"[^\W\d_]+")
+_GAP = re.compile(r"\t+| {2,}")
+_COLUMN = {"|": re.compile(r"[^|]+"), "\t": re.compile(r"[^\t]+"), " ": re.compile(r"\S+(?: \S+)*")}
+_AMENDS = re.compile(r"addend|\bamend|\bcorrect|supplement|\brevis|korrigiert|nachtrag")
+_OF_CORE = re.compile(r"(?:touch|imprints?|squash|roll)\w*(?: \w+)? (?:of|from)")
+_SEVERAL = re.compile(r"[,;/&+]|\b(?:and|und|et|with)\b")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Segment:
+    """A sentence or a cell; `at` is the place of its first letter in the report."""
+
+    text: str  # folded; a cell begins with the names of its row and column
+    at: int
+    start: int  # of the sentence or row in the report, for evidence
+    end: int
+    material: Material
+    heading: str  # folded
+    paragraph: int
+    amends: bool  # stands under an addendum or a correction
+    said: tuple[int, int]  # its paragraph as far as the next sentence: is a reader spoken to?
+    near: bool = True  # holds a word that a cellularity may stand by
+
+    @property
+    def historic(self) -> bool:
+        """Whether its heading tells of an earlier time or of another's reading."""
+        return any(word in HISTORY for word in _WORD.findall(self.heading))
+
+    @property
+    def is_norm(self) -> bool:
+        """Whether its heading names a norm: "Normal range", "Expected for age"."""
+        words = _WORD.findall(self.heading)
+        return words[:1] == ["normal"] or any(WORDS.get(word) == "e" for word in words)
+
+
+def segments(text: str, folded: str) -> Iterator[Segment]:
+    """Cut a report; `folded` is `figures.fold(text)`, of the same length.
+
+    Blocks far from any word on cellularity are skimmed for their headings only.
+    """
+    triggers = _triggers(folded)
+    if not triggers:
+        return
+    cutter = _Cutter(text, folded, triggers)
+    at = 0
+    for line in folded.split("\n"):
+        if line and not line.isspace():
+            yield from cutter.line(line, at)
+        else:
+            yield from cutter.gap(at)
+            if at > triggers[-1] and not cutter.amends:
+                return
+        at += len(line) + 1
+    yield from cutter.gap(len(folded))
+
+
+def sentence_at(folded: str, start: int, end: int) -> Segment:
+    """The sentence around a place, with nothing known of its heading."""
+    begin = max(folded.rfind("\n\n", 0, start) + 2, start - 600, 0)
+    stops = [match.end() for match in _STOP.finditer(folded, begin, start)]
+    begin = stops[-1] if stops else begin
+    after = _STOP.search(folded, end, end + 600)
+    close = folded.find("\n\n", end)
+    last = min(after.end() if after else end + 600, close if close >= 0 else len(folded))
+    return Segment(
+        text=folded[begin:last],
+        at=begin,
+        start=begin,
+        end=last,
+        material="general",
+        heading="",
+        paragraph=0,
+        amends=False,
+        said=(begin, last),
+    )
+
+
+def _triggers(folded: str) -> list[int]:
+    found = []
+    for stem in _STEMS:
+        at = folded.find(stem)
+        while at >= 0:
+            found.append(at)
+            at = folded.find(stem, at + len(stem))
+    return sorted(found)
+
+
+@lru_cache(maxsize=4096)
+def material_of(words: str) -> Material:
+    """The material a heading names; unknown as soon as one of its words is not known."""
+    found = [_seen(word) for word in _WORD.findall(words)]
+    classes = {WORDS.get(word, "x") for word in found if word not in GENERAL}
+    kinds = [KINDS[word] for word in found if word in KINDS]
+    if not found or classes - set("MBSGRdpIoqnwjzuvyL" if kinds else "MBSGRdpIoqnwjzuvy"):
+        return "unknown"
+    if "other" in kinds:
+        return "other"
+    if "B" in classes and kinds and _SEVERAL.search(words) and not _OF_CORE.search(words):
+        return "general"
+    if kinds:
+        kind = "clot" if "clot" in kinds else kinds[-1]
+        return "clot" if kind == "clot" else "touch" if kind == "touch" else "aspirate"
+    if "B" in classes:
+        return "core"
+    return "general" if classes & {"M", "G"} or GENERAL & set(found) else "unknown"
+
+
+def _seen(word: str) -> str:
+    """A word of a heading, read as meant where an l was scanned for an i: "BlOPSY"."""
+    return word if word in WORDS or word in GENERAL else word.replace("l", "i")
+
+
+def _is_side(words: str) -> bool:
+    """Whether a heading names a side only, "Left iliac": the material stays what it was."""
+    met = {WORDS.get(word, "x") for word in _WORD.findall(words)}
+    return "R" in met and met <= set("RMGdp")
+
+
+def _named_parts(folded: str) -> dict[str, Material]:
+    """Letters of parts, where the report says which is which: "B. Bone marrow, core biopsy"."""
+    named: dict[str, Material] = {}
+    if not _SECOND.search(folded):
+        return named
+    for match in re.finditer(r"(?:^|\n)[ \t]*(?=\(?[a-h][.):, ])([^\n]*)", folded):
+        part = _PART.match(match[1])
+        material = (
+            material_of(re.split(r"[.:;(]", match[1][part.end() :])[0]) if part else "unknown"
+        )
+        for letter in re.findall(r"\b[a-h]\b", part[0]) if part and material != "unknown" else ():
+            named.setdefault(letter, material)
+    return named
+
+
+class _Cutter:
+    """The place in a report: which material its last heading named, and the table in hand."""
+
+    def __init__(self, text: str, folded: str, triggers: list[int]) -> None:
+        self.text, self.folded, self.triggers = text, folded, triggers
+        self.parts = _named_parts(folded)
+        self.material: Material = "general"  # of the section
+        self.heading = ""
+        self.amends = False
+        self.local: tuple[Material, str] = ("general", "")  # of the paragraph
+        self.before = ""  # the line before, in this block
+        self.opened = -1  # where the words of the paragraph in hand begin
+        self.begun = -1  # where its line begins: its key too may speak to a reader
+        self.number = 0
+        self.near = False  # whether the paragraph before is on cellularity
+        self.head: list[str] = []  # names of the columns of the table in hand
+
+    def gap(self, at: int) -> Iterator[Segment]:
+        """A blank line ends the paragraph and the table in hand."""
+        yield from self._close(at, self.local, self.amends)
+        self.local, self.head, self.before = (self.material, self.heading), [], ""
+
+    def line(self, line: str, at: int) -> Iterator[Segment]:
+        """Take a line: a row of a table, a heading, or more of the paragraph."""
+        cut = _cut_of(line)
+        if cut:
+            yield from self._close(at, self.local, self.amends)
+            yield from self._row(line, at, cut)
+            self.local = (self.material, self.heading)
+        elif self.opened < 0 or len(line) < 62 or _LEAD.match(line):
+            self.head = []
+            was = self.local, self.amends
+            starts, rest = self._heading(line, at)
+            if starts:
+                yield from self._close(at, *was)
+            if self.opened < 0 and rest < at + len(line):
+                self.opened, self.begun = rest, at
+        self.before = line
+
+    def _close(self, end: int, under: tuple[Material, str], amends: bool) -> Iterator[Segment]:
+        start, self.opened = self.opened, -1
+        self.number += 1
+        if start >= 0:
+            hot = self._is_hot(start, end)
+            if hot or self.near or amends:
+                yield from self._sentences(start, end, under, amends)
+            self.near = hot
+
+    def _is_hot(self, start: int, end: int) -> bool:
+        place = bisect_left(self.triggers, start)
+        return place < len(self.triggers) and self.triggers[place] < end
+
+    def _set(self, material: Material, heading: str, amends: bool = False) -> None:
+        self.material, self.heading, self.amends = material, heading, amends
+        self.local = (material, heading)
+
+    def _heading(self, line: str, at: int) -> tuple[bool, int]:
+        """Take a line's heading or key; whether a paragraph begins, and where its words begin."""
+        mark = _MARK.match(line)
+        begin = mark.end() if mark else 0
+        rest, marked = line[begin:], mark["mark"] if mark else None
+        part = _PART.match(rest) if self.parts else None
+        if part:
+            named = material_of(re.split(r"[.:;(]", rest[part.end() :])[0])
+            known = named if named != "unknown" else self.parts.get(part[1], "unknown")
+            self._set(known, re.split(r"[.:;(]", rest)[0][:60])
+            return True, at + begin + part.end()
+        key = _KEY.match(rest)
+        if key and len(key[1].split()) <= 8:
+            return True, at + begin + self._key(key[1].strip(), rest, key.end())
+        bare = rest.strip(" *_=-.")
+        if self._is_bare_heading(self.text[at : at + len(line)], bare, marked):
+            self._set(material_of(bare), bare, bool(_AMENDS.search(bare)))
+            return True, at + len(line)
+        wrapped = not marked and (len(self.before) > 45 or self.before.rstrip()[-1:] in "-,(")
+        if self.before and (wrapped or self.text[at + begin : at + begin + 1].islower()):
+            return False, at + begin
+        self.local = (self.material, self.heading)
+        return True, at + begin
+
+    def _key(self, words: str, rest: str, end: int) -> int:
+        """Take "Key: ...": a known key sets the material, another one holds for its line only."""
+        tail = rest[end:].strip()
+        if any(WORDS.get(word) == "K" or _is_measured(word) for word in words.split()):
+            self.local = (self.material, self.heading)
+            return 0  # the key is what is measured
+        material = self.material if _is_side(words) else material_of(words)
+        if material in ("general", "unknown") and len(tail) < 60 and not set(tail) & set("%.:;"):
+            named = material_of(tail)  # "SPECIMEN 3: BONE MARROW TREPHINE BIOPSY"
+            material = named if named not in ("general", "unknown") else material
+        if _AMENDS.search(words):
+            self._set("general", words, amends=True)
+        elif self.amends and any(
+            word in HISTORY or WORDS.get(word) == "b" for word in words.split()
+        ):
+            self._set("unknown", words)  # "ORIGINAL REPORT:" below an addendum
+        elif material == "unknown" and self.amends and tail:
+            self.local = (self.material, words)
+        elif material == "unknown" and tail:
+            self.local = ("unknown", words)
+        else:
+            self._set(material, words)
+        return end
+
+    def _is_bare_heading(self, raw: str, bare: str, marked: str | None) -> bool:
+        """A short line of its own that is no sentence: marked, in capitals, or of known words."""
+        if (
+            not 2 <= len(bare) <= 60
+            or raw.rstrip()[-1:] in ".,;-"
+            or ". " in bare
+            or "%" in bare
+            or "cellular" in bare
+        ):
+            return False
+        if marked and marked[0] in "#[q0123456789":
+            return True
+        known = material_of(bare) != "unknown"
+        if not raw.strip()[:1].isupper() or (not known and re.search(r"\d", bare)):
+            return False
+        return known or not self.before or (raw.isupper() and len(self.before) < 46)
+
+    def _sentences(
+        self, start: int, end: int, under: tuple[Material, str], amends: bool
+    ) -> Iterator[Segment]:
+        """The sentences of a paragraph; one that opens with a known key changes the material."""
+        material, heading = under
+        paragraph = self.folded[start:end]
+        stops = [match.end() for match in _STOP.finditer(paragraph)] + [len(paragraph)]
+        begin, near = 0, self.near
+        for n, stop in enumerate(stops):
+            sentence = paragraph[begin:stop]
+            at, begin = start + begin, stop
+            if not sentence or sentence.isspace():
+                continue
+            key = _KEY.match(sentence.lstrip()) if n else None
+            if key and not _is_side(key[1]) and material_of(key[1]) != "unknown":
+                material, heading = material_of(key[1]), key[1]
+            hot = self._is_hot(at, start + stop)
+            if (
+                not hot
+                and not amends
+                and (not near or ("%" not in sentence and "per" not in sentence))
+            ):
+                continue
+            near = near or hot
+            yield Segment(
+                text=sentence,
+                at=at,
+                start=at,
+                end=start + stop,
+                near=hot,
+                material=material,
+                heading=heading,
+                paragraph=self.number,
+                amends=amends,
+                said=(
+                    min(start, self.begun) if self.begun >= 0 else start,
+                    start + stops[min(n + 1, len(stops) - 1)],
+                ),
+            )
+
+    def _row(self, line: str, start: int, cut: str) -> Iterator[Segment]:
+        """The cells of a row; each begins with the names of its row and its column."""
+        cells = [(m.start(), m[0]) for m in _COLUMN[cut].finditer(line) if m[0].strip(" -:=+*")]
+        if not cells:
+            return
+        names = [cell.strip() for _, cell in cells]
+        measured = [n for n, name in enumerate(names) if _is_measured(name)]
+        if (
+            len(cells) > 1
+            and not any(re.search(r"\d", name) for name in names[1:])
+            and len(line) < 200
+        ):
+            self.head = names
+            if len(cells) > 2 or measured:
+                return
+        head = self.head if len(self.head) == len(cells) else []
+        if cut == " " and len(self.head) == len(cells) - 1:
+            head = ["", *self.head]
+        column = next((n for n, name in enumerate(head) if _is_measured(name)), None)
+        if column is not None and not measured:
+            others = " ".join(name for n, name in enumerate(names[:2]) if n != column)
+            yield self._cell(line, start, f"{others} | {head[column]} : ", *cells[column])
+        elif measured == [0] and head and len(cells) > 2:
+            for n, (at, cell) in enumerate(cells[1:], 1):
+                yield self._cell(line, start, f"{names[0]} ({head[n]}) : ", at, cell)
+        elif len(measured) == 1 and measured[0] + 1 < len(cells):
+            k = measured[0]
+            material = material_of(" ".join(names[:k])) if k else self.material
+            said = " | ".join(names[k + 1 :])
+            yield self._cell(line, start, f"{names[k]} : ", cells[k + 1][0], said, material)
+        else:
+            yield from self._free(start, cells)
+
+    def _cell(
+        self,
+        line: str,
+        start: int,
+        prefix: str,
+        at: int,
+        cell: str,
+        material: Material | None = None,
+    ) -> Segment:
+        return Segment(
+            text=prefix + cell,
+            at=start + at - len(prefix),
+            start=start,
+            end=start + len(line),
+            material=material or self.material,
+            heading=self.heading,
+            paragraph=self.number,
+            amends=self.amends,
+            said=(start, start + len(line)),
+        )
+
+    def _free(self, start: int, cells: list[tuple[int, str]]) -> Iterator[Segment]:
+        """Cells that are sentences of their own: "BMA: ... || BMBx: ...", "Core<tab>..."."""
+        material, heading = self.material, self.heading
+        self.begun = start
+        if len(cells) == 2 and len(cells[0][1]) < 40:
+            material, heading = material_of(cells[0][1]), cells[0][1]
+            cells = cells[1:]
+        for at, cell in cells:
+            key = _KEY.match(cell.lstrip())
+            if key and "cellul" not in key[1]:
+                material, heading = material_of(key[1]), key[1]
+            self.number += 1
+            yield from self._sentences(
+                start + at, start + at + len(cell), (material, heading), self.amends
+            )
+
+
+def _cut_of(line: str) -> str:
+    """What parts the cells of a line, or nothing where it is none of a table."""
+    if "|" in line or "\t" in line:
+        return "|" if "|" in line else "\t"
+    if "  " not in line.strip() or ":" in line:
+        return ""
+    pieces = _GAP.split(line.strip())
+    return " " if all(len(piece) < 40 for piece in pieces) else ""
+
+
+def _is_measured(name: str) -> bool:
+    """Whether a cell names the cellularity and no figure."""
+    return (
+        ("cellul" in name or "zellul" in name) and len(name) < 45 and not re.search(r"\d|:", name)
+    )

@@ -1,0 +1,208 @@
+"""Make plain text of a Report in HL7, CDA or other XML, JSON, FHIR, HTML or RTF."""
+
+from __future__ import annotations
+
+import html.parser
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+_TAG = re.compile(r"<(?:html|body|p|div|br|table|tr|td|h[1-6]|ul|li|b)\b[^>]*>", re.IGNORECASE)
+_BLOCKS = {"p", "div", "br", "tr", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "li", "table"}
+_BLOCKS |= {"dt", "dd", "section", "body", "title", "pre"}
+
+
+def as_text(text: str) -> str:
+    """The words of a Report as plain text; plain text comes back as it is."""
+    lead = text[:400].lstrip("\ufeff \r\n\t")
+    if lead.startswith(("{\\rtf", "{ \\rtf")):
+        return _of_rtf(text)
+    if lead.startswith(("{", "[")):
+        return _of_json(text)
+    if re.match(r"\x0b?(?:MSH|FHS|BHS)\|", lead) or re.match(r"OBX\|", lead):
+        return _of_hl7(text)
+    if lead.startswith("<") and not _TAG.search(text[:4000]):
+        return _of_xml(text)
+    return _of_html(text) if _TAG.search(text) else text
+
+
+def _of_rtf(text: str) -> str:
+    from striprtf.striprtf import rtf_to_text
+
+    try:
+        return str(rtf_to_text(text, errors="ignore"))
+    except (ValueError, IndexError, KeyError, LookupError):
+        return text
+
+
+def _of_json(text: str) -> str:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    lines: list[str] = []
+    _json_lines(value, "", lines)
+    return "\n".join(lines)
+
+
+def _json_lines(value: Any, name: str, lines: list[str]) -> None:
+    """One paragraph a text; an Observation is "name: value unit"."""
+    if isinstance(value, dict):
+        named = _display(value.get("code")) if "code" in value else ""
+        quantity = value.get("valueQuantity")
+        if isinstance(quantity, dict):
+            parts = [str(quantity.get(key) or "") for key in ("comparator", "value", "unit")]
+            lines += [f"{named or name}: {' '.join(parts).strip()}", ""]
+            value = {key: one for key, one in value.items() if key not in ("valueQuantity", "code")}
+        elif named and any(key.startswith("value") for key in value):
+            name = named
+        for key, one in value.items():
+            label = name if key in ("text", "value", "valueString", "div") and name else key
+            _json_lines(one, str(value.get("title") or label), lines)
+    elif isinstance(value, list):
+        for one in value:
+            _json_lines(one, name, lines)
+    elif value is not None:
+        said = as_text(str(value)) if str(value).lstrip()[:1] in "<" else str(value)
+        lines += [f"{_spoken(name)}: {said}" if name else said, ""]
+
+
+def _display(code: Any) -> str:
+    if not isinstance(code, dict):
+        return str(code or "")
+    codings = code.get("coding") or [{}]
+    return str(code.get("text") or (codings[0] or {}).get("display") or "")
+
+
+def _spoken(name: str) -> str:
+    """Of "coreBiopsy" or "core_biopsy" the words."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).replace("_", " ").strip()
+
+
+def _of_hl7(text: str) -> str:
+    """The results (OBX) and notes (NTE) of an HL7 version 2 message."""
+    import hl7
+
+    if "OBX|" in text and not text.lstrip("\x0b\ufeff \r\n").startswith("MSH"):
+        text = "MSH|^~\\&|||||||ORU^R01|1|P|2.5\r" + text.lstrip()
+    try:
+        message = hl7.parse(text.strip("\x0b\x1c\ufeff \r\n").replace("\n", "\r"))
+    except (hl7.HL7Exception, ValueError, IndexError, KeyError):
+        return text
+    lines: list[str] = []
+    last = ""
+    for segment in message:
+        kind = str(segment[0])
+        if kind == "NTE" and len(segment) > 3:
+            lines.append(_unescaped(str(segment[3])))
+        if kind != "OBX" or len(segment) < 6:
+            continue
+        parts = str(segment[3]).split("^")
+        name = next((part for part in parts[1:2] + parts[:1] if part.strip()), "")
+        unit = str(segment[6]).split("^")[0] if len(segment) > 6 else ""
+        said = _unescaped(str(segment[5]).replace("~", "\n").replace("^", " "))
+        if str(segment[2]) in ("NM", "SN") and unit:
+            said = f"{said.strip()} {unit}"
+        lines.append(
+            said if name == last and str(segment[2]) in ("TX", "FT", "ST") else f"\n{name}: {said}"
+        )
+        last = name
+    return "\n".join(lines)
+
+
+def _unescaped(text: str) -> str:
+    text = re.sub(r"\\\.(?:br|sp|in|ti)[^\\]*\\", "\n", text)
+    for code, char in (
+        ("F", "|"),
+        ("S", "^"),
+        ("T", "&"),
+        ("R", "~"),
+        ("E", "\\"),
+        ("H", ""),
+        ("N", ""),
+    ):
+        text = text.replace(f"\\{code}\\", char)
+    return text
+
+
+def _of_xml(text: str) -> str:
+    """The words of CDA and other XML: titles as headings, cells between bars."""
+    import defusedxml.ElementTree as safe
+    from defusedxml.common import DefusedXmlException
+
+    try:
+        root = safe.fromstring(text.strip())
+    except (safe.ParseError, DefusedXmlException, ValueError):
+        return _of_html(text)
+    return re.sub(r"\n{3,}", "\n\n", "".join(_xml_pieces(root)))
+
+
+def _xml_pieces(element: Any) -> Iterator[str]:
+    tag = str(element.tag).rpartition("}")[2].lower()
+    named = next(
+        (
+            v
+            for k, v in element.attrib.items()
+            if k.rpartition("}")[2] in ("title", "displayName", "name", "label")
+        ),
+        "",
+    )
+    value, unit = element.attrib.get("value"), element.attrib.get("unit", "")
+    if tag in ("title", "caption"):
+        yield f"\n\n{(element.text or '').strip()}:\n"
+        return
+    if tag in ("td", "th"):
+        yield " | "
+    elif tag == "br":
+        yield "\n"
+    elif tag not in ("content", "b", "i", "sup", "sub", "span"):
+        yield "\n" if tag in ("tr", "item", "paragraph", "list") else "\n\n"
+    if named and (element.text or len(element)):
+        yield f"{named}: "
+    if tag == "value" and value:
+        yield f": {value} {unit}"
+    elif tag == "code" and element.attrib.get("displayName"):
+        yield element.attrib["displayName"]
+    yield (
+        re.sub(r"\s+", " ", element.text or "")
+        if "\n" not in (element.text or "") or tag in ("td", "th")
+        else element.text or ""
+    )
+    for child in element:
+        yield from _xml_pieces(child)
+        yield child.tail or ""
+
+
+class _Html(html.parser.HTMLParser):
+    """Words of a page: blocks are lines, cells stand between bars, comments and scripts fall."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.pieces: list[str] = []
+        self.silent = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in ("script", "style"):
+            self.silent += 1
+        elif tag in ("td", "th"):
+            self.pieces.append(" | ")
+        elif tag in _BLOCKS:
+            self.pieces.append("\n" if tag in ("br", "tr", "li") else "\n\n")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("script", "style"):
+            self.silent = max(0, self.silent - 1)
+        elif tag in ("p", "table", "h1", "h2", "h3", "h4"):
+            self.pieces.append("\n\n" if tag != "p" else "\n")
+
+    def handle_data(self, data: str) -> None:
+        if not self.silent:
+            self.pieces.append(data)
+
+
+def _of_html(text: str) -> str:
+    parser = _Html()
+    parser.feed(text)
+    parser.close()
+    return "".join(parser.pieces)

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from featurestore.config import SplitConfig
 from featurestore.errors import ConfigError, TrephineError
 from featurestore.fields import about, name_of, to_json, types_of
-from featurestore.types import Progress, SplitConfig, Target, Tiling
+from featurestore.types import Progress, Target, Tiling
 from featurestore.words import duration
 from ingest.labels.config import LabelConfig, OllamaConfig, ParserConfig
 from ingest.slides.config import IngestConfig, PlanConfig

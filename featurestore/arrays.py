@@ -22,6 +22,8 @@ from featurestore import layout
 from featurestore.errors import StoreDamaged, writing
 from featurestore.types import SCORES, ArrayIds, Tiling
 
+LATER_SCORES = ("marrow",)  # tiles that an older version wrote lack them: they are unknown
+
 
 @dataclass(frozen=True, kw_only=True)
 class SlideArrays:
@@ -140,7 +142,16 @@ def embedding_header(
 def read_tiles(root: Path, slide_key: str, tiling_id: str) -> dict[str, np.ndarray]:
     """Read coords int32 (N, 2) and the scores float16 (N,) in stored order."""
     group = _open(root, slide_key, f"{tiling_id}/tiles")
-    return {name: np.asarray(group[name][...]) for name in ("coords", *SCORES)}
+    tiles = {"coords": np.asarray(group["coords"][...])}
+    for name in SCORES:
+        missing = name in LATER_SCORES and name not in group
+        n_tiles = len(tiles["coords"])
+        tiles[name] = _unknown(n_tiles) if missing else np.asarray(group[name][...])
+    return tiles
+
+
+def _unknown(n_tiles: int) -> np.ndarray:
+    return np.full(n_tiles, np.nan, layout.SCORE_DTYPE)
 
 
 def read_scores(
@@ -152,7 +163,11 @@ def read_scores(
     """
     scores = {}
     for name in names:
-        path = layout.chunk(layout.tiles_dir(root, slide_key, tiling_id) / name, 1)
+        array = layout.tiles_dir(root, slide_key, tiling_id) / name
+        if name in LATER_SCORES and not array.exists():
+            scores[name] = _unknown(n_tiles)
+            continue
+        path = layout.chunk(array, 1)
         expected = n_tiles * np.dtype(layout.SCORE_DTYPE).itemsize + layout.CHECKSUM_BYTES
         try:
             raw = path.read_bytes()

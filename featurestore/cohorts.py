@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from featurestore.config import SplitConfig
 from featurestore.errors import CohortError
-from featurestore.types import Cohort, CohortSlide, FrozenSlide, SplitConfig, content_id
+from featurestore.types import Cohort, CohortSlide, FrozenSlide, content_id
 
 
 def freeze(

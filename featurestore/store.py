@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from featurestore import arrays, catalog, cohorts, layout, ledger, workplaces
+from featurestore.config import SplitConfig
 from featurestore.errors import (
     CohortError,
     CohortNotFound,
@@ -27,7 +28,6 @@ from featurestore.types import (
     Prediction,
     RunRecord,
     Split,
-    SplitConfig,
     Target,
 )
 

@@ -13,7 +13,7 @@ from datetime import date, datetime
 from typing import Any, Literal, NamedTuple
 
 from featurestore.errors import ConfigError
-from featurestore.fields import About, Checked, bounded, check, setting
+from featurestore.fields import Checked, bounded, check, setting
 from featurestore.fields import content_id as content_id
 from featurestore.fields import now as now
 
@@ -31,7 +31,8 @@ Precision = Literal["auto", "float32", "bfloat16"]
 # Called as work goes on: how much is done, of how much, and what else there is to say.
 Progress = Callable[[int, int, str], None]
 
-SCORES = ("tissue", "blur", "pen")  # of each Tile, 0 to 1; arrays of that name, float16 (N,)
+# Scores of each Tile, 0 to 1, arrays of that name, float16 (N,); NaN where unknown.
+SCORES = ("tissue", "blur", "pen", "marrow")
 TISSUE_FILTER = "hsv-1"  # raised with every change of what the filter keeps: it is hashed
 
 
@@ -303,25 +304,6 @@ class RecordedLabel(Label):
 
 
 # -- cohorts ---------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class SplitConfig(Checked):
-    """How Slides are shared out between train and test; never two sides for one Patient."""
-
-    method: SplitMethod = setting("time", hidden=True)  # the command line says folds:5 in one word
-    test_fraction: float = setting(0.5, "Share of slides in test.", over=0, under=1)
-    seed: int = setting(0, "Seed of a random split or folds.")
-    folds: int = setting(5, "Folds of `--split folds`.", hidden=True, at_least=2)
-    table: Mapping[str, str] = field(  # slide_id or patient_id to split
-        default_factory=dict, metadata={"about": About(hidden=True)}
-    )
-    late_slides: Literal["drop", "keep"] = setting(
-        "drop", "Slides of a train patient dated after the first test date."
-    )
-    undated: Literal["refuse", "drop"] = setting(
-        "refuse", "Slides without a date, in a time split."
-    )
 
 
 @dataclass(frozen=True, kw_only=True)

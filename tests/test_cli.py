@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 
 import cli
 from featurestore import FeatureStore
+from featurestore.config import SplitConfig
 from featurestore.fields import about, arguments_of, name_of
-from featurestore.types import SplitConfig, Tiling
+from featurestore.types import Tiling
 from ingest.labels.config import LabelConfig, OllamaConfig, ParserConfig
 from ingest.slides.config import IngestConfig, PlanConfig
 from ingest.synthetic.demo import DemoConfig

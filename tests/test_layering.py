@@ -22,6 +22,7 @@ MAY = {
 DOORS = {  # what others may import of featurestore
     "featurestore",
     "featurestore.types",
+    "featurestore.config",
     "featurestore.errors",
     "featurestore.fields",
     "featurestore.device",

@@ -9,6 +9,7 @@ import numpy as np
 from featurestore.types import Tiling
 from ingest.slides import tissue
 from ingest.slides.grid import tile_grid, tile_px0
+from ingest.slides.marrow import marrow_scores
 from ingest.slides.reader import SlideReader
 
 BLACK = 40  # grey level; an overview pixel under it is border or ink
@@ -21,6 +22,7 @@ class FoundTiles:
     coords: np.ndarray  # int32 (N, 2), level-0 corners
     tissue: np.ndarray  # float16 (N,), share of the tile
     pen: np.ndarray  # float16 (N,), share of the tile
+    marrow: np.ndarray  # float16 (N,), share of the tile; NaN where unknown
     tissue_mm2: float
     black_share: float  # of the overview
     why_none: str  # why no tile was kept, empty where some were
@@ -53,6 +55,7 @@ def find_tiles(reader: SlideReader, tiling: Tiling) -> FoundTiles:
         coords=coords,
         tissue=shares[kept],
         pen=tissue.tile_scores(masks.pen, coords, side, pixel),
+        marrow=marrow_scores(overview, mpp, masks.tissue, coords, side, pixel),
         tissue_mm2=float(masks.tissue.sum()) * mpp**2 / 1e6,
         black_share=float((overview[::8, ::8] < BLACK).all(axis=2).mean()),
         why_none=why_none,

@@ -182,6 +182,7 @@ def _in_order(key: str, found: FoundTiles) -> dict[str, np.ndarray]:
         "coords": found.coords[order],
         "tissue": found.tissue[order],
         "pen": found.pen[order],
+        "marrow": found.marrow[order],
         "blur": np.zeros(len(order), np.float16),
     }
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from featurestore import FeatureStore, SlideArrays
+from featurestore.config import SplitConfig
 from featurestore.types import (
     Case,
     EncoderDescription,
     Label,
     SeenReport,
     Slide,
-    SplitConfig,
     SplitMethod,
     Target,
     Tiling,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from featurestore import arrays, layout
 from featurestore.errors import StoreDamaged
 from featurestore.store import FeatureStore
-from featurestore.types import Tiling
+from featurestore.types import SCORES, Tiling
 
 
 @pytest.fixture
@@ -159,3 +160,17 @@ def test_a_block_of_rows_is_a_fair_sample_of_the_slide() -> None:
     ]
     # the mean of 200 of 2,000 tiles, 40 slides: standard error 0.12 and 0.15
     np.testing.assert_allclose(np.mean(firsts, axis=0), [19.5, 24.5], atol=0.6)
+
+
+def test_tiles_of_an_older_version_have_unknown_scores_where_it_measured_none(root: Path) -> None:
+    made = slide_arrays("a" * 16, 7)
+    arrays.publish(root, made)
+    tiles = layout.tiles_dir(root, "a" * 16, made.tiling.tiling_id)
+    shutil.rmtree(tiles / "marrow")
+    ids = ("a" * 16, made.tiling.tiling_id)
+    for scores in (arrays.read_tiles(root, *ids), arrays.read_scores(root, *ids, 7, SCORES)):
+        assert np.isnan(scores["marrow"]).all()
+        np.testing.assert_array_equal(scores["tissue"], made.scores["tissue"])
+    shutil.rmtree(tiles / "tissue")  # every version measured this one
+    with pytest.raises(StoreDamaged, match="tissue"):
+        arrays.read_scores(root, *ids, 7, SCORES)

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featurestore.cohorts import split
+from featurestore.config import SplitConfig
 from featurestore.errors import CohortError, CohortNotFound
 from featurestore.store import FeatureStore, where_query
-from featurestore.types import SplitConfig
 
 DAY0 = date(2020, 1, 1)
 

@@ -1,0 +1,29 @@
+"""How a Cohort is split: the options of `cohort create`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from featurestore.fields import About, Checked, setting
+from featurestore.types import SplitMethod
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitConfig(Checked):
+    """How Slides are shared out between train and test; never two sides for one Patient."""
+
+    method: SplitMethod = setting("time", hidden=True)  # the command line says folds:5 in one word
+    test_fraction: float = setting(0.5, "Share of slides in test.", over=0, under=1)
+    seed: int = setting(0, "Seed of a random split or folds.")
+    folds: int = setting(5, "Folds of `--split folds`.", hidden=True, at_least=2)
+    table: Mapping[str, str] = field(  # slide_id or patient_id to split
+        default_factory=dict, metadata={"about": About(hidden=True)}
+    )
+    late_slides: Literal["drop", "keep"] = setting(
+        "drop", "Slides of a train patient dated after the first test date."
+    )
+    undated: Literal["refuse", "drop"] = setting(
+        "refuse", "Slides without a date, in a time split."
+    )

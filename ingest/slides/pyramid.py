@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,15 +26,24 @@ def is_coarser(level: Size, base: Size) -> bool:
     return across >= 1.5 and abs(across - down) / across < 0.005 + 1.5 / min(level)
 
 
-def same_picture(fine: Peek, fine_px: Size, coarse: Peek, coarse_px: Size) -> bool:
+def same_picture(
+    fine: Peek, fine_px: Size, coarse: Peek, coarse_px: Size, places: Iterable[Size] = ()
+) -> bool:
     """Whether a picture is another one at a coarser scale, by what it shows.
 
-    Where most is to be seen on the coarse one, the means of a few blocks differ by little, against
-    how they differ among each other. What cannot be decoded is not compared: it is refused when it
-    is asked for.
+    Args:
+        fine: the one.
+        fine_px: its size.
+        coarse: the other.
+        coarse_px: its size.
+        places: x and y on it where to look; without, it is searched for what is telling.
+
+    Returns:
+        Whether means of a few blocks differ by little, against how they differ among each other.
+        What cannot be decoded is not compared: it is refused when it is asked for.
     """
     seen = []
-    for x, y, width, height in _windows(coarse_px):
+    for x, y, width, height in _around(places, coarse_px) or _windows(coarse_px):
         pixels, stored = _tried(coarse, x, y, width, height)
         if stored.all():
             seen.append((float(pixels.std(axis=(0, 1)).sum()), (x, y), pixels))
@@ -104,6 +113,20 @@ def _windows(size_px: Size, count: int = ACROSS) -> Iterator[tuple[int, int, int
         for side, window in zip(size_px, (width, height), strict=True)
     )
     return ((x, y, width, height) for y in ys.tolist() for x in xs.tolist())
+
+
+def _around(places: Iterable[Size], size_px: Size) -> list[tuple[int, int, int, int]]:
+    """Windows around places of a picture."""
+    width, height = (min(WINDOW, side) for side in size_px)
+    return [
+        (
+            min(max(x - width // 2, 0), size_px[0] - width),
+            min(max(y - height // 2, 0), size_px[1] - height),
+            width,
+            height,
+        )
+        for x, y in places
+    ]
 
 
 def _tried(peek: Peek, x: int, y: int, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:

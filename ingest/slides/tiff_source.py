@@ -103,7 +103,9 @@ class TiffSource:
                 if (
                     (level.is_tiled, level.channels) == (base.is_tiled, base.channels)
                     and _covers(level, base)
-                    and same_picture(self._peek(finer), finer.size_px, self._peek(level), size)
+                    and same_picture(
+                        self._peek(finer), finer.size_px, self._peek(level), size, level.fullest(6)
+                    )
                 ):
                     self._levels.append(level)
 
@@ -115,21 +117,20 @@ class TiffSource:
         level = self._levels[0]
         if level.size_px != size_px:
             raise Unsupported("its first picture is not level 0")
-        across, down = level.tile_px
         ours = self._peek(level)
-        for row, column in level.longest(3):
-            x, y = column * across, row * down
-            box = (x, y, min(across, size_px[0] - x, 2048), min(down, size_px[1] - y, 2048))
+        for x, y in level.fullest(3):
+            left, top = max(x - 128, 0), max(y - 128, 0)
+            box = (left, top, min(256, size_px[0] - left), min(256, size_px[1] - top))
             try:
-                mine, theirs = ours(*box)[0], peek(*box)[0]
+                (mine, ours_is), (theirs, theirs_is) = ours(*box), peek(*box)
             except (ValueError, OSError):
                 continue
+            both = ours_is & theirs_is
             if level.decoder.is_misnamed:  # others believe the header and show Y, Cb, Cr as colours
                 picture = Image.frombytes("YCbCr", box[2:], theirs.tobytes())
                 theirs = np.asarray(picture.convert("RGB"))
-            if np.abs(mine.astype(np.int16) - theirs).mean() >= MOST_APART:
+            if both.any() and np.abs(mine.astype(np.int16) - theirs)[both].mean() >= MOST_APART:
                 raise Unsupported("its tiles have other colours than its header says")
-            return
 
 
 def _covers(level: TileLevel, base: TileLevel) -> bool:

@@ -54,11 +54,18 @@ class TileLevel:
         """Which tiles are there, bool (rows, columns): a sparse file leaves out what is glass."""
         return np.asarray(((self.starts > 0) | (self.lengths > 0)).any(axis=0))
 
-    def longest(self, count: int) -> list[tuple[int, int]]:
-        """(row, column) of the tiles with most bytes."""
+    def fullest(self, count: int) -> list[tuple[int, int]]:
+        """X and y in the middle of the tiles with most bytes."""
         order = np.argsort(-self.lengths[0], axis=None, kind="stable")[:count]
-        columns = self.lengths.shape[2]
-        return [divmod(int(i), columns) for i in order if self.lengths[0].flat[i] > 0]
+        rows, columns = np.unravel_index(order, self.lengths[0].shape)
+        return [
+            (
+                min(int(column * self.tile_px[0]) + self.tile_px[0] // 2, self.size_px[0] - 1),
+                min(int(row * self.tile_px[1]) + self.tile_px[1] // 2, self.size_px[1] - 1),
+            )
+            for row, column in zip(rows, columns, strict=True)
+            if self.lengths[0, row, column]
+        ]
 
 
 def find_level(descriptor: int, page: Directory) -> TileLevel:

@@ -126,6 +126,7 @@ def test_what_is_not_stored_is_glass_of_the_slides_own_tint(
     small = shrunk(whole, 4)
     path = write_sparse(tmp_path / "sparse.tif", whole, small, compression)
     with open_slide(path) as reader:
+        assert reader.reader.startswith("tiff")
         assert bare.sum() >= 100
         overview = reader.overview()[0].astype(int)
         assert np.abs(overview - np.asarray(Image.fromarray(whole).reduce(16))).mean() < 3

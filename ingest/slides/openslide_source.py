@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,30 +18,44 @@ PLAIN_VENDORS = ("aperio", "generic-tiff")
 
 
 class OpenSlideSource:
-    """Everything that openslide opens; one handle serves all threads. It closes the handle."""
+    """Everything that openslide opens; one handle serves all threads.
+
+    Args:
+        reopen: opens the slide; after an error a handle answers nothing but that error.
+    """
 
     # a coarse level may be coded so that its single pixels are 10 grey levels off on average (SCN):
     # four of them are averaged where tissue is looked for
     overview_pitch = 2.0
 
-    def __init__(self, slide: Any) -> None:
-        self._slide = slide
+    def __init__(self, reopen: Callable[[], Any]) -> None:
+        self._reopen, self._slide = reopen, reopen()
         self.about: dict[str, Any] = {}
-        vendor = slide.properties.get("openslide.vendor")
+        self.properties = dict(self._slide.properties)
+        vendor = self.properties.get("openslide.vendor")
         self.name = f"openslide {openslide.__library_version__} ({vendor})"
-        sizes: list[tuple[int, int]] = [tuple(size) for size in slide.level_dimensions]
-        self._numbers = [0]
+        try:
+            self._numbers = self._find_levels(vendor in PLAIN_VENDORS)
+            sizes = self._slide.level_dimensions
+            self.levels: list[tuple[int, int]] = [tuple(sizes[i]) for i in self._numbers]
+            for number, (width, height) in zip(self._numbers, self.levels, strict=True):
+                side = min(64, width, height)  # a codec that is missing shows in a corner
+                self._read(number, width - side, height - side, side, side)
+        except BaseException:
+            self.close()
+            raise
+
+    def _find_levels(self, is_plain: bool) -> list[int]:
+        """Numbers of the levels, without another picture among those of a plain TIFF."""
+        sizes, found = self._slide.level_dimensions, [0]
         for number in range(1, len(sizes)):
-            finer = self._numbers[-1]
-            if vendor not in PLAIN_VENDORS or same_picture(
+            finer = found[-1]
+            if not is_plain or same_picture(
                 functools.partial(self._peek, finer), sizes[finer],
                 functools.partial(self._peek, number), sizes[number],
             ):  # fmt: skip
-                self._numbers.append(number)
-        self.levels = [sizes[number] for number in self._numbers]
-        for number, (width, height) in zip(self._numbers, self.levels, strict=True):
-            side = min(64, width, height)  # a codec that is missing shows in a corner
-            self._read(number, width - side, height - side, side, side)
+                found.append(number)
+        return found
 
     def canvas(self, level: int, pitch_x: float, pitch_y: float) -> Canvas:
         """A canvas on a level."""
@@ -91,5 +106,7 @@ class OpenSlideSource:
         try:
             rgba = np.asarray(self._read(number, x, y, width, height))
         except openslide.OpenSlideError as error:
+            self._slide.close()
+            self._slide = self._reopen()
             raise ValueError(str(error)) from None
         return rgba[..., :3], rgba[..., 3] == 255

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from featurestore.errors import SlideRefused, SlideUnreadable
 from ingest.slides.apart import open_apart
 from ingest.slides.decoders import Unsupported
 from ingest.slides.openslide_source import PLAIN_VENDORS, OpenSlideSource
+from ingest.slides.pyramid import Peek
 from ingest.slides.tiff import read_index
 from ingest.slides.tiff_source import TiffSource
 
@@ -34,58 +36,51 @@ def open_source(file: Path, name: str) -> tuple[Source, Mapping[str, str]]:
         SlideUnreadable: it is damaged, or no slide.
         SlideRefused: nobody is sure of its pixels.
     """
-    with refusing(name), contextlib.ExitStack() as on_error:
+    with refusing(name):
         pages = read_index(file)
         vendor = openslide.OpenSlide.detect_format(str(file))
         if vendor is None and not (pages and file.suffix.lower() in (".tif", ".tiff")):
             raise SlideUnreadable(f"slide {name!r} cannot be opened: its format is not recognised.")
-        slide = _opened(file, vendor)
-        properties: dict[str, str] = {}
-        if slide is not None:
-            on_error.callback(slide.close)
-            properties = dict(slide.properties)
-        why = ""
-        if pages and vendor in (None, *PLAIN_VENDORS):
+        if not pages or vendor not in (None, *PLAIN_VENDORS):
+            source = OpenSlideSource(functools.partial(open_apart, file))
+            return source, source.properties
+        with contextlib.closing(_Other(file, vendor)) as other:
             try:
-                return TiffSource(file, pages, _level_0(slide)), properties
+                return TiffSource(file, pages, other.level_0), other.properties
             except Unsupported as error:
-                why = str(error)
-        if slide is None:
-            raise SlideUnreadable(f"slide {name!r} cannot be opened: {why}.")
-        source = OpenSlideSource(slide)
-        on_error.pop_all()  # who closes the handle from now on is the source
-        return source, properties
+                if other.level_0 is None:
+                    raise SlideUnreadable(f"slide {name!r} cannot be opened: {error}.") from None
+        source = OpenSlideSource(functools.partial(open_apart, file))
+        return source, source.properties
 
 
-def _opened(file: Path, vendor: str | None) -> Any:
-    """The slide as openslide opens it, or None where only we might.
+class _Other:
+    """A TIFF file as openslide opens it, if it does."""
 
-    Raises:
-        OpenSlideError: it is damaged.
-    """
-    if vendor is None:
-        return None
-    try:
-        return open_apart(file)
-    except openslide.OpenSlideError:
-        if vendor != "generic-tiff":
-            raise
-        return None  # it lacks codecs that we have
-
-
-def _level_0(slide: Any) -> Any:
-    """What openslide makes of rectangles of level 0, and its size."""
-    if slide is None:
-        return None
-
-    def peek(x: int, y: int, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
+    def __init__(self, file: Path, vendor: str | None) -> None:
+        self._slide: Any = None
+        self.level_0: tuple[Peek, tuple[int, int]] | None = None
+        self.properties: dict[str, str] = {}
         try:
-            rgba = np.asarray(slide.read_region((x, y), 0, (width, height)))
+            if vendor is not None:
+                self._slide = openslide.OpenSlide(str(file))
+        except openslide.OpenSlideError:
+            if vendor != "generic-tiff":  # it lacks codecs that we have
+                raise
+        if self._slide is not None:
+            self.level_0 = self._peek, self._slide.dimensions
+            self.properties = dict(self._slide.properties)
+
+    def _peek(self, x: int, y: int, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
+        try:
+            rgba = np.asarray(self._slide.read_region((x, y), 0, (width, height)))
         except openslide.OpenSlideError as error:
             raise ValueError(str(error)) from None
         return rgba[..., :3], rgba[..., 3] == 255
 
-    return peek, slide.dimensions
+    def close(self) -> None:
+        if self._slide is not None:
+            self._slide.close()
 
 
 @contextlib.contextmanager

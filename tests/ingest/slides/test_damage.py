@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from builders.ingest_stores import slide
 
 from featurestore.store import FeatureStore
 from featurestore.types import Tiling
-from ingest.slides.archive import ArchiveSlide
 from ingest.slides.worker import Done, Measured, Message, ReaderProcess, Request, Tiles
 
 TILING = Tiling(tile_px=56, min_tissue=0.0001)
@@ -69,7 +69,7 @@ def tiles_by_corner(messages: list[Message]) -> dict[tuple[int, int], np.ndarray
 @pytest.mark.proof
 @pytest.mark.timeout(1500)
 def test_damaged_slides_are_read_sanely_or_refused(shared: Path, tmp_path: Path) -> None:
-    root = FeatureStore.create(tmp_path / "store").root
+    store = FeatureStore.create(tmp_path / "store")
     rng = random.Random(0)
     reader = ReaderProcess(silence_s=60)
     kinds = ("truncated", "header", "anywhere", "end", "zeroed", "extension")
@@ -81,10 +81,8 @@ def test_damaged_slides_are_read_sanely_or_refused(shared: Path, tmp_path: Path)
     unlike: list[str] = []
 
     def read(path: Path) -> list[Message]:
-        slide = ArchiveSlide(
-            path=path, slide_id="x", case_id="x", patient_id="x", patient_made_up=True, mpp=0.5
-        )
-        request = Request(root=root, slide=slide, tiling=TILING, encoder_id="e" * 16)
+        given = slide(path, slide_id="x", mpp=0.5)
+        request = Request(store=store, slide=given, tiling=TILING, encoder_id="e" * 16)
         return list(reader.read(request))
 
     for number in range(COPIES):

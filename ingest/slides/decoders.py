@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import Protocol
 
 import imagecodecs
 import numpy as np
 import tifffile
 
-from ingest.slides.jpeg_levels import jpeg_decoder
+from ingest.slides.jpeg_levels import JpegDecoder, jpeg_decoder
 from ingest.slides.tiff import BIT_ORDER, COMPRESSION, PHOTOMETRIC, PREDICTOR, Directory
 
 RGB = 2  # of the TIFF tag photometric
@@ -25,29 +24,6 @@ _UNPREDICTED = (1, 32773)  # libtiff knows a predictor for neither of none and p
 
 class Unsupported(ValueError):
     """No decoder of ours is sure of this file; another library may be."""
-
-
-class Decoder(Protocol):
-    """What makes pixels of one tile's bytes."""
-
-    @property
-    def name(self) -> str:
-        """The library and its version."""
-
-    @property
-    def codec(self) -> str:
-        """The compression."""
-
-    @property
-    def is_misnamed(self) -> bool:
-        """Whether the file calls RGB what is YCbCr."""
-
-    @property
-    def most_scale(self) -> int:
-        """Largest reduction at which it decodes: 1, 2, 4 or 8."""
-
-    def decode(self, data: bytes, out: np.ndarray, scale: int = 1) -> np.ndarray:
-        """One tile, uint8 in the shape of ``out``, which may be written to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +65,9 @@ class CodecDecoder:
             raise ValueError(f"it ends after {len(values)} of {out.size} bytes")
         pixels = values[: out.size].reshape(out.shape)
         return imagecodecs.delta_decode(pixels, axis=-2) if self.is_predicted else pixels
+
+
+Decoder = JpegDecoder | CodecDecoder
 
 
 def find_decoder(

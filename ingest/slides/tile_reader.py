@@ -9,25 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from featurestore.errors import SlideRefused
+from ingest.slides import tiff
 from ingest.slides.decoders import RGB, Decoder, Unsupported, find_decoder
-from ingest.slides.tiff import (
-    BITS,
-    COMPRESSION,
-    EXTRA_SAMPLES,
-    ORIENTATION,
-    PHOTOMETRIC,
-    PLANES,
-    ROWS,
-    SAMPLE_FORMAT,
-    SAMPLES,
-    STRIP_BYTES,
-    STRIPS,
-    TILE_BYTES,
-    TILE_HEIGHT,
-    TILE_WIDTH,
-    TILES,
-    Directory,
-)
+from ingest.slides.tiff import Directory
 
 WHITE = np.full(3, 255, np.uint8)
 LARGEST_PIECE = 2**29  # bytes of pixels in one tile or strip
@@ -78,20 +62,20 @@ def find_level(descriptor: int, page: Directory) -> TileLevel:
     """
     channels, is_associated = _require_colour(page)
     width, height = page.size_px
-    is_tiled = TILES in page.tags
+    is_tiled = tiff.TILES in page.tags
     if is_tiled:
-        tile_px = page.get(TILE_WIDTH), page.get(TILE_HEIGHT)
-        starts, lengths = page.tags[TILES], page.tags.get(TILE_BYTES, _NONE)
+        tile_px = page.get(tiff.TILE_WIDTH), page.get(tiff.TILE_HEIGHT)
+        starts, lengths = page.tags[tiff.TILES], page.tags.get(tiff.TILE_BYTES, _NONE)
     else:
-        tile_px = width, min(page.get(ROWS, height) or height, height)
-        starts, lengths = page.tags.get(STRIPS, _NONE), page.tags.get(STRIP_BYTES, _NONE)
+        tile_px = width, min(page.get(tiff.ROWS, height) or height, height)
+        starts, lengths = page.tags.get(tiff.STRIPS, _NONE), page.tags.get(tiff.STRIP_BYTES, _NONE)
     if not width * height * tile_px[0] * tile_px[1]:
         raise OSError("its header is damaged: it has no pixels")
-    planes = channels if page.get(PLANES, 1) == 2 else 1
-    if page.get(COMPRESSION, 1) != 1 and planes > 1 and page.get(PHOTOMETRIC) != RGB:
+    planes = channels if page.get(tiff.PLANES, 1) == 2 else 1
+    if page.get(tiff.COMPRESSION, 1) != 1 and planes > 1 and page.get(tiff.PHOTOMETRIC) != RGB:
         raise Unsupported("its colours are stored apart, and not as red, green and blue")
     row_bytes = tile_px[0] * channels // planes
-    if page.get(COMPRESSION, 1) == 1 and not is_tiled and len(starts) == planes:
+    if page.get(tiff.COMPRESSION, 1) == 1 and not is_tiled and len(starts) == planes:
         rows = max(1, min(height, SPLIT_PIECE // row_bytes))  # of a part of the only strip
         if rows < height and (lengths >= height * row_bytes).all():
             tile_px = width, rows
@@ -122,23 +106,23 @@ def find_level(descriptor: int, page: Directory) -> TileLevel:
 
 def _require_colour(page: Directory) -> tuple[int, bool]:
     """Channels, and whether colours are multiplied by alpha."""
-    if page.get(ORIENTATION, 1) > 1:
+    if page.get(tiff.ORIENTATION, 1) > 1:
         raise SlideRefused(
-            f"it is stored turned or mirrored (orientation {page.get(ORIENTATION)}), expected 1. "
-            "Export it again upright."
+            f"it is stored turned or mirrored (orientation {page.get(tiff.ORIENTATION)}), "
+            "expected 1. Export it again upright."
         )
-    samples, bits = page.get(SAMPLES, 1), page.all(BITS) or [1]
+    samples, bits = page.get(tiff.SAMPLES, 1), page.all(tiff.BITS) or [1]
     if (
         samples not in (3, 4)
         or set(bits) != {8}
-        or set(page.all(SAMPLE_FORMAT)) - {1}
-        or page.get(PHOTOMETRIC) not in (RGB, _YCBCR)
+        or set(page.all(tiff.SAMPLE_FORMAT)) - {1}
+        or page.get(tiff.PHOTOMETRIC) not in (RGB, _YCBCR)
     ):
         raise SlideRefused(
             f"it has {samples} channel(s) of {max(bits)} bits (photometric "
-            f"{page.get(PHOTOMETRIC)}), expected 8-bit colour. Export it again as 8-bit RGB."
+            f"{page.get(tiff.PHOTOMETRIC)}), expected 8-bit colour. Export it again as 8-bit RGB."
         )
-    alpha = page.get(EXTRA_SAMPLES)
+    alpha = page.get(tiff.EXTRA_SAMPLES)
     if samples == 4 and alpha not in (1, 2):
         raise SlideRefused(
             "it has a fourth channel that it does not declare to be alpha, expected 8-bit colour. "

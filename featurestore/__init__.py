@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from featurestore.arrays import SlideArrays as SlideArrays
     from featurestore.arrays import row_order as row_order
     from featurestore.catalog import best_of as best_of
+    from featurestore.ids import strangers as strangers
     from featurestore.ledger import frame_of as frame_of
     from featurestore.ledger import nouns_of as nouns_of
     from featurestore.ledger import schema_of as schema_of
@@ -26,6 +27,7 @@ _HOMES = {
     "nouns_of": "featurestore.ledger",
     "schema_of": "featurestore.ledger",
     "row_order": "featurestore.arrays",
+    "strangers": "featurestore.ids",
     "where_query": "featurestore.store",
 }
 __all__ = ["Target", "TrephineError", *_HOMES]

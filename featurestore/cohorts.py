@@ -13,6 +13,7 @@ import polars as pl
 
 from featurestore.config import SplitConfig
 from featurestore.errors import CohortError
+from featurestore.ids import strangers
 from featurestore.types import Cohort, CohortSlide, FrozenSlide, content_id
 
 
@@ -198,9 +199,10 @@ def _by_table(slides: pl.DataFrame, config: SplitConfig) -> pl.DataFrame:
     ]
     if missing := sides.count(None):
         slide = slides["slide_id"][sides.index(None)]
+        others = strangers(config.table, [*slides["slide_id"], *slides["patient_id"]])
         raise CohortError(
             f"{missing} slides have no split in the table, the first is {slide!r}. "
-            "Add rows with its slide_id or patient_id."
+            f"Add rows with its slide_id or patient_id.{others.hint()}"
         )
     slides = slides.with_columns(pl.Series("split", sides, dtype=pl.String))
     both = slides.group_by("patient_id").agg(pl.col("split").n_unique()).filter(pl.col("split") > 1)

@@ -264,7 +264,7 @@ class Label(Checked):
     status: Status
     qualifier: Qualifier | None = None
     evidence: str | None = None
-    report_hash: str | None = None  # None where a person gave the value
+    report_hash: str | None = None  # that was read; of a person's, that was current then
     rule: str | None = ""  # the rule, or the model's name
     model_digest: str | None = None
     prompt_hash: str | None = None

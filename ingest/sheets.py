@@ -77,13 +77,13 @@ def shown(cell: Cell) -> str:
 def decode(data: bytes, name: str, error: type[TrephineError]) -> tuple[str, str]:
     r"""Decode bytes; returns the text, with `\n` for every line end, and the encoding.
 
-    A byte order mark decides; else NUL bytes tell utf-16; else what is not utf-8 is cp1252.
+    A byte order mark decides; else many NUL bytes tell utf-16; else what is not utf-8 is cp1252.
 
     Raises:
         TrephineError: of class `error`: no encoding fits.
     """
     encodings = [encoding for mark, encoding in MARKS.items() if data.startswith(mark)]
-    if not encodings and b"\0" in data[:4096]:
+    if not encodings and 20 * data[:4096].count(0) > len(data[:4096]):
         little = data[1:4096:2].count(0) > data[0:4096:2].count(0)
         encodings = ["utf-16-le" if little else "utf-16-be"]
     for encoding in encodings or ["utf-8", "cp1252"]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from ingest.sheets import decode as decode
 if TYPE_CHECKING:
     import polars as pl
 
-NAMED = 10  # wrong rows, or ids, that a message names
+NAMED = 10  # faults that a message names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,58 +273,6 @@ def _path(text: str, folder: Path) -> Path:
     parts = PureWindowsPath(text).parts[bool(PureWindowsPath(text).anchor) :]
     ends = [folder.joinpath(*parts[start:]).absolute() for start in range(len(parts))]
     return next((end for end in ends if end.exists()), ends[0] if ends else given)
-
-
-# -- ids -------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class Strangers:
-    """Ids of a table that the store does not have."""
-
-    n: int  # ids of the table
-    unknown: Sequence[str]
-    likely: Mapping[str, str]  # of the unknown: the one id of the store that is alike
-
-    def text(self, what: str) -> str:
-        """What to tell of them; empty if there are none."""
-        if not self.unknown:
-            return ""
-        lines = [f"{len(self.unknown):,} of {self.n:,} {what} are not in the store: "]
-        lines[0] += _named([repr(one) for one in self.unknown])
-        if self.likely:
-            alike = [f"{ours!r} is likely {known!r}" for ours, known in self.likely.items()]
-            lines.append(
-                f"{len(self.likely):,} of them would be, with zeros, case or blanks changed: "
-                f"{_named(alike)}. Write the ids as the store has them."
-            )
-        return "\n".join(lines)
-
-
-def strangers(ids: Iterable[str], known: Collection[str]) -> Strangers:
-    """Find ids that are not among the known, and which known one each is likely to mean."""
-    ids = list(dict.fromkeys(ids))
-    known = set(known)
-    alike: dict[str, set[str]] = {}
-    for one in known:
-        alike.setdefault(_bare(one), set()).add(one)
-    unknown = [one for one in ids if one not in known]
-    matches = {one: alike.get(_bare(one), set()) for one in unknown}
-    return Strangers(
-        n=len(ids),
-        unknown=unknown,
-        likely={one: min(may) for one, may in matches.items() if len(may) == 1},
-    )
-
-
-def _bare(name: str) -> str:
-    """An id without what programs and people change: case, blanks, leading zeros."""
-    return re.sub(r"(?<!\d)0+(?=\d)", "", re.sub(r"\s+", "", name.casefold()))
-
-
-def _named(some: Sequence[str]) -> str:
-    more = f" and {len(some) - NAMED:,} more" if len(some) > NAMED else ""
-    return ", ".join(some[:NAMED]) + more
 
 
 # -- the smaller tables ----------------------------------------------------------------------------

@@ -11,6 +11,8 @@ from typing import Literal
 
 from featurestore.errors import ConfigError
 from featurestore.fields import check, setting
+from featurestore.types import TargetKind
+from ingest.table import TableConfig
 
 Parser = Literal["ollama", "rules", "both"]
 LEAST_CONTEXT = 2_048  # tokens: instructions and answer alone take most of it
@@ -33,8 +35,26 @@ class LabelConfig(ParserConfig):
     """What is labelled, who reads the reports, and what is kept of them."""
 
     target: str = setting("cellularity", "What is labelled.")
+    kind: TargetKind | None = setting(
+        None, "Of a new target: what its values are.", shown="fraction"
+    )
+    low: float | None = setting(
+        None, "Of a new target: its least value.", shown="0, but of a continuous one"
+    )
+    high: float | None = setting(
+        None, "Of a new target: its largest value.", shown="100 of a fraction, 1 of a binary one"
+    )
     keep_evidence: bool = setting(
         True, "Keep the quoted piece of the report in the store.", option="evidence"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValueConfig(TableConfig):
+    """How a table of values that people gave is read."""
+
+    scale: float | None = setting(
+        None, "What the table's values are multiplied by: 100 for shares of 1.", over=0
     )
 
 

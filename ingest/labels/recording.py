@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from featurestore import FeatureStore
+from featurestore.errors import ConfigError
 from featurestore.types import Failure, Label, Progress, Reading, Report, Target
-from ingest.labels.config import LabelConfig, OllamaConfig, Parser
+from ingest.labels.config import LabelConfig, OllamaConfig, Parser, ValueConfig
 from ingest.labels.labels import Known, LabelBatch, make_labels
 from ingest.labels.ollama import Answered, answer_key
-from ingest.labels.reports import read_label_table, read_reports
+from ingest.labels.reports import ReportFile, is_addendum, read_label_table, read_reports
 from ingest.labels.scores import LabelSummary, summarise
 from ingest.table import TableConfig
 
@@ -26,7 +28,8 @@ def label_reports(
     progress: Progress | None = None,
 ) -> LabelSummary:
     """Give the store Labels from a table, or a folder, of Reports; see `record_reports`."""
-    file, target = read_reports(path, table), Target(name=config.target)
+    target = target_of(store, config)
+    file = _with_their_reports(store, read_reports(path, table))
     batch = record_reports(
         store,
         file.reports,
@@ -40,10 +43,10 @@ def label_reports(
 
 
 def label_table(
-    store: FeatureStore, path: Path, config: LabelConfig, table: TableConfig | None = None
+    store: FeatureStore, path: Path, config: LabelConfig, table: ValueConfig | None = None
 ) -> LabelSummary:
     """Give the store the values of a table as Labels of method human."""
-    target = Target(name=config.target)
+    target = target_of(store, config)
     labels = read_label_table(path, target, table)
     record_labels(store, labels, target)
     batch = LabelBatch(labels=labels, failures=[], no_figure=[], answered=[], n_known=0)
@@ -109,8 +112,56 @@ def record_reports(
 
 
 def record_labels(store: FeatureStore, labels: Sequence[Label], target: Target) -> None:
-    """Give the store Labels from a table or a person; of one person's several, the last holds."""
-    store.record(label.recorded(target, again=True) for label in labels)
+    """Give the store Labels from a table or a person; of one person's several, the last holds.
+
+    Each keeps the hash of the Report that was current, so that a later one is seen to be another.
+    """
+    current = dict(store.sql("select case_id, report_hash from case_reports").iter_rows())
+    store.record(
+        replace(label, report_hash=current.get(label.case_id)).recorded(target, again=True)
+        for label in labels
+    )
+
+
+def target_of(store: FeatureStore, config: LabelConfig) -> Target:
+    """The Target that is labelled: as the store knows it, or a new one as it is told.
+
+    Raises:
+        ConfigError: it is told otherwise than it is known, or a new one too little.
+    """
+    told: dict[str, Any] = {"kind": config.kind, "low": config.low, "high": config.high}
+    told = {name: value for name, value in told.items() if value is not None}
+    known = store.sql("from targets where target = $name", {"name": config.target})
+    if known.height or config.target == Target().name:
+        target = store.target(config.target) if known.height else Target()
+        if any(getattr(target, name) != value for name, value in told.items()):
+            raise ConfigError(
+                f"target {target.name!r} is a {target.kind} one of {target.low:g} to "
+                f"{target.high:g}. Leave out --kind, --low and --high, or name another --target"
+            )
+        return target
+    if config.kind == "continuous" and len(told) < 3:
+        raise ConfigError("a new target that is continuous needs --low and --high")
+    ends: dict[str, Any] = {"high": 1.0} if config.kind == "binary" else {}
+    return Target(name=config.target, **ends | told)
+
+
+def _with_their_reports(store: FeatureStore, file: ReportFile) -> ReportFile:
+    """Leave out addenda whose report is in the store and not in the file: they would hide it."""
+    current = dict(store.sql("select case_id, report_hash from case_reports").iter_rows())
+    alone = [
+        one.case_id
+        for one in file.reports
+        if is_addendum(one) and current.get(one.case_id, one.report_hash) != one.report_hash
+    ]
+    if not alone:
+        return file
+    note = (
+        f"{len(alone):,} addenda came without the report that they belong to, which the store has: "
+        f"left out. Hand in both. The first is of case {alone[0]!r}"
+    )
+    reports = [one for one in file.reports if one.case_id not in set(alone)]
+    return replace(file, reports=reports, notes=[*file.notes, note])
 
 
 def _item(case_id: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from featurestore.errors import LabelError, ReportError
 from featurestore.types import Label, Report, Target
+from ingest.labels.config import ValueConfig
 from ingest.table import (
     Column,
     Row,
@@ -139,9 +140,14 @@ def _that_hold(several: Sequence[Report]) -> list[Report]:
     return holding + [one for one in several if one.reported_on is None]
 
 
+def is_addendum(report: Report) -> bool:
+    """Whether a text begins as one that belongs to an earlier one."""
+    return ADDENDUM.match(report.text) is not None
+
+
 def _adds(later: Report, earlier: Sequence[Report]) -> bool:
     """Whether a later text belongs beside earlier ones, and does not replace them."""
-    if ADDENDUM.match(later.text):
+    if is_addendum(later):
         return True
     return 2 * len(later.text.split()) < max(len(one.text.split()) for one in earlier)
 
@@ -160,7 +166,7 @@ def _joined(parts: Sequence[Report]) -> Report:
 
 
 def read_label_table(
-    path: Path, target: Target, config: TableConfig | None = None, *, skip_empty: bool = False
+    path: Path, target: Target, config: ValueConfig | None = None, *, skip_empty: bool = False
 ) -> list[Label]:
     """Read values given by people: columns case_id, value and, where known, low and high.
 
@@ -171,7 +177,8 @@ def read_label_table(
         skip_empty: pass over rows without a value, instead of refusing them.
 
     Raises:
-        LabelError: rows have no number, or one outside the Target's range; names the rows.
+        LabelError: rows have no number, or one outside the Target's range; names the rows. Or it is
+            left open whether the values are percentages.
     """
     columns = [
         column_of(Label, "case_id", needed=True, filled=True, unique=True, also=CASE),
@@ -180,13 +187,34 @@ def read_label_table(
         column_of(Label, "high", also=("upper",)),
     ]
     table = read_table(path, columns, config, error=LabelError)
-    labels = [_human_label(row, table, target, skip_empty) for row in table.sound()]
+    scale = config.scale if config else None
+    if scale is None and _may_be_shares(table, target):
+        table.faults.append(
+            (
+                None,
+                f"no value is over 1, and {target.name} is {target.low:g} to {target.high:g}. Are "
+                "they shares of 1? Pass --scale 100. Percentages? Pass --scale 1. Yes or no? Name "
+                "another --target, of --kind binary",
+            )
+        )
+    labels = [_human_label(row, table, target, scale or 1.0, skip_empty) for row in table.sound()]
     table.refuse(LabelError)
     return [label for label in labels if label]
 
 
-def _human_label(row: Row, table: Table, target: Target, skip_empty: bool) -> Label | None:
-    case_id, value, low, high = (row.values[name] for name in ("case_id", "value", "low", "high"))
+def _may_be_shares(table: Table, target: Target) -> bool:
+    """Whether a percentage's values may be shares of 1, or yes and no."""
+    ends = ("value", "low", "high")
+    numbers = [row.values[end] for row in table.rows for end in ends if row.values[end] is not None]
+    return target.kind == "fraction" and target.high > 1 and len(numbers) > 0 and max(numbers) <= 1
+
+
+def _human_label(
+    row: Row, table: Table, target: Target, scale: float, skip_empty: bool
+) -> Label | None:
+    case_id = row.values["case_id"]
+    given = [row.values[name] for name in ("value", "low", "high")]
+    value, low, high = (_scaled(one, scale) for one in given)
     if value is None and low is not None and high is not None:
         value = (low + high) / 2
     if value is None:
@@ -216,6 +244,12 @@ def _human_label(row: Row, table: Table, target: Target, skip_empty: bool) -> La
         status="single",
         rule="table",
     )
+
+
+def _scaled(number: float | None, scale: float) -> float | None:
+    if number is None or scale == 1:
+        return number
+    return float(f"{number * scale:.12g}")  # 0.29 is 29
 
 
 def read_gold(path: Path, config: TableConfig | None = None) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from featurestore import FeatureStore
+from ingest.labels.config import ValueConfig
 from ingest.labels.recording import record_labels
 from ingest.labels.reports import read_label_table, read_reports
 from ingest.table import TableConfig
@@ -21,6 +22,7 @@ COLUMNS = (
     "status",
     "rules_value",
     "ollama_value",
+    "human_value",
     "rules_evidence",
     "ollama_evidence",
     "excerpt",
@@ -86,7 +88,7 @@ def export_review(
 
 
 def import_review(
-    store: FeatureStore, path: Path, target: str = "cellularity", config: TableConfig | None = None
+    store: FeatureStore, path: Path, target: str = "cellularity", config: ValueConfig | None = None
 ) -> ReviewImport:
     """Take the values a person filled in as Labels of method human, which win."""
     about = store.target(target)

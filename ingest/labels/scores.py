@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from featurestore import FeatureStore, best_of
+from featurestore import FeatureStore, best_of, strangers
 from featurestore.types import Label, Progress, Reading, Report, Target
 from ingest.labels.config import OllamaConfig, Parser, ParserConfig
 from ingest.labels.labels import LabelBatch, make_labels
 from ingest.labels.reports import ReportFile, read_gold
-from ingest.table import Strangers, strangers
 
 RIGHT_POINTS = 0.5  # a reading this near to the gold value is right
 
@@ -40,7 +39,9 @@ class LabelSummary:
     reports_without_slide: int  # Cases of the store, here and below
     cases_without_report: int
     cases_without_label: int
-    strangers: Strangers  # Cases of the file that the store has no Slide of
+    unknown_cases: list[str]  # Cases of the file that the store has no Slide of
+    likely_cases: dict[str, str]  # of those: the one of the store that is alike
+    unknown_text: str  # what to tell of them
 
     def text(self) -> str:
         """The numbers and a histogram, for the terminal."""
@@ -60,7 +61,7 @@ class LabelSummary:
             f"cases without report: {self.cases_without_report:,}, without a label to use: "
             f"{self.cases_without_label:,}; reports without slide: {self.reports_without_slide:,}"
         )
-        lines += [told for told in (self.file_notes, self.strangers.text("cases")) if told]
+        lines += [told for told in (self.file_notes, self.unknown_text) if told]
         lines += [f"failed: case {case}: {reason}" for case, reason in self.failures.items()]
         return "\n".join(lines)
 
@@ -84,6 +85,7 @@ def summarise(
     given = [label.case_id for label in batch.labels]
     if file is not None:
         given = [report.case_id for report in file.reports]
+    others = strangers(given, store.sql("select case_id from cases")["case_id"].to_list())
     return LabelSummary(
         counts=dict(sorted(counts.items())),
         histogram=[tenths[index] for index in range(10)],
@@ -100,7 +102,9 @@ def summarise(
         n_superseded=file.n_superseded if file else 0,
         n_joined=file.n_joined if file else 0,
         file_notes=file.text() if file else "",
-        strangers=strangers(given, store.sql("select case_id from cases")["case_id"].to_list()),
+        unknown_cases=list(others.unknown),
+        likely_cases=dict(others.likely),
+        unknown_text=others.text("cases"),
         **store.named("queries/label_coverage", {"target": target.name}).row(0, named=True),
     )
 

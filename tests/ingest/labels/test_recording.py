@@ -17,6 +17,7 @@ from builders.ollama_server import Reply, said, serve, text_of
 
 import sql
 from featurestore import FeatureStore
+from featurestore.errors import ConfigError
 from featurestore.types import Report, Target, now
 from ingest.labels import recording as labelling
 from ingest.labels.config import LabelConfig, OllamaConfig
@@ -209,3 +210,50 @@ def test_a_table_of_reports_and_one_of_values_are_labelled_and_summed_up(
     assert (taken.counts, taken.n_values) == ({"human/single": 2}, 2)
     best = store.sql("select case_id, value from best_labels order by all").rows()
     assert best == [("C1", 45.5), ("C2", 60.0), ("C3", 10.0), ("C4", 80.0)]
+
+
+def test_a_new_target_is_as_it_is_told_and_an_old_one_stays(
+    store: FeatureStore, tmp_path: Path
+) -> None:
+    table = tmp_path / "values.csv"
+    table.write_text("case_id,value\nC1,1\nC3,0\n")
+    relapse = LabelConfig(target="relapse", kind="binary")
+    found = labelling.label_table(store, table, relapse)
+    assert (found.target, found.low, found.high) == ("relapse", 0, 1)
+    assert store.target("relapse") == Target(name="relapse", kind="binary", low=0, high=1)
+    assert "2 of 2 cases are not in the store: 'C1', 'C3'" in found.text()
+    assert labelling.target_of(store, LabelConfig(target="relapse")).kind == "binary"
+    with pytest.raises(ConfigError, match="'relapse' is a binary one of 0 to 1"):
+        labelling.target_of(store, LabelConfig(target="relapse", high=100))
+    with pytest.raises(ConfigError, match="'cellularity' is a fraction one of 0 to 100"):
+        labelling.target_of(store, LabelConfig(kind="binary"))
+    with pytest.raises(ConfigError, match="continuous needs --low and --high"):
+        labelling.target_of(store, LabelConfig(target="grade", kind="continuous"))
+    grade = LabelConfig(target="grade", kind="continuous", low=0, high=3)
+    assert labelling.target_of(store, grade) == Target(
+        name="grade", kind="continuous", low=0, high=3
+    )
+    assert labelling.target_of(store, LabelConfig(target="fat")).high == 100
+
+
+def test_an_addendum_without_its_report_hides_nothing(store: FeatureStore, tmp_path: Path) -> None:
+    file, config = tmp_path / "reports.csv", LabelConfig(parser="rules")
+    head = "case_id,reported_on,text\nC1,2021-01-01,"
+    file.write_text(head + TEXTS["C1"])
+    labelling.label_reports(store, file, config, OllamaConfig())
+    addendum = "\nC1,2021-02-01,ADDENDUM: the karyotype is normal."
+    file.write_text("case_id,reported_on,text" + addendum)
+    found = labelling.label_reports(store, file, config, OllamaConfig())
+    assert "1 addenda came without the report that they belong to" in found.text()
+    assert store.sql("select value from best_labels").rows() == [(40.0,)]
+    file.write_text(head + TEXTS["C1"] + addendum)
+    labelling.label_reports(store, file, config, OllamaConfig())
+    assert store.sql("select value from best_labels").rows() == [(40.0,)]
+    assert store.sql("select reported_on from case_reports").rows() == [(date(2021, 2, 1),)]
+
+
+def test_a_report_without_a_date_that_comes_later_is_not_the_older(store: FeatureStore) -> None:
+    label(store, "C1", "rules")
+    amended = Report(case_id="C1", text="CORE BIOPSY, amended: The marrow is 90% cellular.")
+    labelling.record_reports(store, [amended], target=TARGET, parser="rules")
+    assert store.sql("select value from best_labels").rows() == [(90.0,)]

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from featurestore.errors import LabelError, ReportError
 from featurestore.types import Report, Target
+from ingest.labels.config import ValueConfig
 from ingest.labels.reports import read_gold, read_label_table, read_reports
 from ingest.table import decode
 
@@ -290,6 +291,31 @@ def test_a_bad_row_of_a_label_table_is_named(row: str, message: str, tmp_path: P
 def test_a_label_table_without_its_columns_is_a_label_error(tmp_path: Path) -> None:
     with pytest.raises(LabelError, match=r"no column value: found 'case_id', 'x'"):
         read_label_table(saved(tmp_path, "case_id,x\nA,40\n"), Target())
+
+
+@pytest.mark.parametrize("values", [(0, 1, 1), (0.4, 0.55, 1), (0,)])
+def test_a_percentage_that_may_be_a_share_is_asked_about(
+    values: tuple[float, ...], tmp_path: Path
+) -> None:
+    lines = "\n".join(f"C{n},{value}" for n, value in enumerate(values))
+    path = saved(tmp_path, f"case_id,value\n{lines}\n")
+    with pytest.raises(LabelError, match=r"shares of 1\? Pass --scale 100.*--kind binary"):
+        read_label_table(path, Target())
+    for scale in (1, 100):
+        labels = read_label_table(path, Target(), ValueConfig(scale=scale))
+        assert [label.value for label in labels] == pytest.approx([scale * v for v in values])
+    relapse = Target(name="relapse", kind="binary", low=0, high=1)
+    if set(values) <= {0, 1}:
+        assert [label.value for label in read_label_table(path, relapse)] == list(values)
+
+
+@given(percent=st.integers(0, 10_000))
+def test_a_scaled_share_is_the_percentage_to_the_last_digit(
+    percent: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = saved(tmp_path_factory.mktemp("t"), f"case_id,value\nA,{percent / 10_000}\n")
+    (label,) = read_label_table(path, Target(), ValueConfig(scale=100))
+    assert label.value == percent / 100
 
 
 def test_gold_needs_its_fields(tmp_path: Path) -> None:

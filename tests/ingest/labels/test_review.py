@@ -14,8 +14,8 @@ from builders.ollama_server import said, serve, text_of
 from featurestore import FeatureStore
 from featurestore.types import Report, Target
 from ingest.labels import review
-from ingest.labels.config import OllamaConfig
-from ingest.labels.recording import record_reports
+from ingest.labels.config import LabelConfig, OllamaConfig
+from ingest.labels.recording import label_table, record_reports
 
 TARGET = Target()
 TEXTS = {
@@ -89,3 +89,32 @@ def test_a_report_whose_text_changed_gets_no_excerpt(store: FeatureStore, tmp_pa
     review.export_review(store, tmp_path / "todo.csv", "cellularity", other)
     with (tmp_path / "todo.csv").open() as file:
         assert next(csv.DictReader(file))["excerpt"] == ""
+
+
+@pytest.mark.parametrize("first", ["report", "value"])
+def test_a_corrected_report_leaves_the_persons_value_and_asks_for_a_look(
+    first: str, store: FeatureStore, tmp_path: Path
+) -> None:
+    def read(text: str) -> None:
+        report = Report(case_id="C1", text=text, reported_on=date(2021, 1, 1))
+        record_reports(store, [report], target=TARGET, parser="rules")
+
+    def judge(value: float) -> None:
+        table = tmp_path / "values.csv"
+        table.write_text(f"case_id,value\nC1,{value}\n")
+        label_table(store, table, LabelConfig())
+
+    def to_review() -> list[tuple[object, ...]]:
+        found = store.named("named/labels_to_review", {"target": "cellularity"})
+        return found["human_value", "rules_value", "status"].rows()
+
+    acts = [lambda: read(TEXTS["C1"]), lambda: judge(45)]
+    for act in acts if first == "report" else reversed(acts):
+        act()
+    read(TEXTS["C1"])  # the same again is no correction
+    assert to_review() == []
+    read("CORE BIOPSY, corrected: The marrow is 70% cellular.")
+    assert to_review() == [(45.0, 70.0, "report corrected")]
+    assert store.sql("select value, method from best_labels").rows() == [(45.0, "human")]
+    judge(70)
+    assert to_review() == []

@@ -103,6 +103,7 @@ def test_the_summary_says_what_became_of_every_row_and_case(
     assert "of 5 rows: 1 without text, 1 superseded by a later one of the case" in text
     assert "cases without report: 2, without a label to use: 2; reports without slide: 2" in text
     assert "2 of 3 cases are not in the store: 's-2', 'X-9'" in text
+    assert (found.unknown_cases, found.likely_cases) == (["s-2", "X-9"], {"s-2": "S-02"})
     assert "'s-2' is likely 'S-02'" in text
     assert "failed: case s-2: it was cut off" in text
 

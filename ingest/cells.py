@@ -68,7 +68,8 @@ def column_of(noun: type, field: str, **more: Any) -> Column:
 
 def is_missing(text: str) -> bool:
     """Whether a text is blank, or a program's word for a missing value."""
-    return text.strip().casefold() in MISSING
+    text = text.strip()
+    return len(text) < 8 and text.casefold() in MISSING  # a long one is a report
 
 
 def values_of(

@@ -19,6 +19,7 @@ MARKS = {  # byte order marks
     b"\xfe\xff": "utf-16",
 }
 SEPARATORS = ",;\t|"
+HEAD = 65_536  # characters that hold the header
 QUOTING = (
     'A text with the separator, quotes or line ends stands in "quotes", and its own quotes are '
     "doubled"
@@ -71,7 +72,13 @@ def read_sheet(
 
 def shown(cell: Cell) -> str:
     """A cell as a text; blanks around it do not count."""
-    return cell.strip() if isinstance(cell, str) else "" if cell is None else json.dumps(cell)
+    return (
+        cell.strip()
+        if isinstance(cell, str)
+        else ""
+        if cell is None
+        else json.dumps(cell, default=str)
+    )
 
 
 def decode(data: bytes, name: str, error: type[TrephineError]) -> tuple[str, str]:
@@ -100,9 +107,11 @@ def _csv(text: str, fit: Callable[[Sequence[str]], int]) -> tuple[list[str], Row
     if first.lower().startswith("sep=") and len(first.strip()) == 5:  # Excel's own first line
         return _split(rest, first.strip()[-1])
 
+    head = text[:HEAD]
+
     def suits(separator: str) -> tuple[int, int]:
         try:
-            header = next(filter(any, csv.reader(io.StringIO(text), delimiter=separator)), [])
+            header = next(filter(any, csv.reader(io.StringIO(head), delimiter=separator)), [])
         except csv.Error:
             return 0, 0
         return fit(header), len(header)

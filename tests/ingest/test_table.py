@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 import pytest
 from builders.workbook import write_workbook
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from featurestore.errors import CohortError, ConfigError
@@ -126,6 +126,14 @@ DIALECTS = {
 }
 
 
+def is_utf8(path: Path) -> bool:
+    try:
+        path.read_bytes().decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def read_back(table: Table) -> list[tuple[Any, ...]]:
     table.refuse(ConfigError)
     return [tuple(row.values[name] for name in NAMES) for row in table.rows]
@@ -138,6 +146,8 @@ def test_any_table_in_any_dialect_reads_back_the_same_rows(
     dialect: str, table: list[Any], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = DIALECTS[dialect](tmp_path_factory.mktemp("t"), table)
+    if dialect == "Excel in Germany":  # bytes that are UTF-8 as well are taken for it
+        assume(not is_utf8(path) or path.read_bytes().isascii())
     assert read_back(read_table(path, COLUMNS)) == table
 
 
@@ -370,3 +380,13 @@ def test_long_columns_are_read_fast_enough(tmp_path: Path) -> None:
     table = read_table(saved(tmp_path, f"case_id,scanned_on,age_years\n{lines}"), COLUMNS)
     assert len(table.rows) == 20_000
     assert table.rows[7].values["case_id"] == "000007"
+
+
+def test_what_is_no_text_is_kept_as_json_or_told(tmp_path: Path) -> None:
+    nested = pl.DataFrame({"case_id": ["A"], "visits": [[date(2020, 1, 2)]]})
+    nested.write_parquet(tmp_path / "t.parquet")
+    (row,) = read_table(tmp_path / "t.parquet", COLUMNS).rows
+    assert row.extra == {"visits": '["2020-01-02"]'}
+    path = saved(tmp_path, '{"case_id": {"no": 7}, "note": "x"}', "t.jsonl")
+    with pytest.raises(ConfigError, match="case_id is a dict, expected a text"):
+        read_back(read_table(path, COLUMNS))

@@ -22,7 +22,7 @@ from featurestore.errors import ConfigError, TrephineError
 from featurestore.fields import about, name_of, to_json, types_of
 from featurestore.types import Progress, Target, Tiling
 from featurestore.words import duration
-from ingest.labels.config import LabelConfig, OllamaConfig, ParserConfig
+from ingest.labels.config import LabelConfig, OllamaConfig, ParserConfig, ValueConfig
 from ingest.slides.config import IngestConfig, PlanConfig
 from ingest.synthetic.demo import DemoConfig
 from ingest.table import TableConfig
@@ -273,10 +273,10 @@ def encoders(as_json: bool) -> None:
 @click.argument("reports", type=PATH, required=False)
 @store_option
 @click.option("--table", type=FILE, help="Labels of people: case_id, value[, low, high].")
-@options_of(LabelConfig, OllamaConfig, TableConfig)
+@options_of(LabelConfig, OllamaConfig, ValueConfig)
 @prints_result
 def label(
-    config: LabelConfig, ollama: OllamaConfig, how: TableConfig, store: FeatureStore, **given: Any
+    config: LabelConfig, ollama: OllamaConfig, how: ValueConfig, store: FeatureStore, **given: Any
 ) -> Any:
     """Read a label for each case from REPORTS, or from --table.
 
@@ -286,6 +286,7 @@ def label(
     \b
     Example:
         trephine label reports.csv --parser rules
+        trephine label --table relapse.xlsx --target relapse --kind binary
     """
     from ingest.labels import recording
 
@@ -299,13 +300,13 @@ def label(
 
 @main.command("evaluate-labels")
 @click.argument("gold", type=PATH)
-@options_of(ParserConfig, OllamaConfig)
+@options_of(ParserConfig, OllamaConfig, TableConfig)
 @click.option("--errors", is_flag=True, help="List what was read wrong.")
 @json_option
 def evaluate_labels(
-    config: ParserConfig, ollama: OllamaConfig, gold: Path, errors: bool, as_json: bool
+    config: ParserConfig, ollama: OllamaConfig, how: TableConfig, gold: Path, **given: bool
 ) -> None:
-    """Measure a parser on GOLD, a .jsonl of id, text, value (null: none stated) and tags.
+    """Measure a parser on GOLD, a table of id, text, value (missing: none stated) and tags.
 
     \b
     Example:
@@ -314,11 +315,11 @@ def evaluate_labels(
     from ingest.labels.scores import evaluate_file
 
     with progress("reports") as show:
-        got = evaluate_file(gold, config, ollama, show)
-    if as_json:
-        told = to_json(got) if errors else to_json(got) | {"errors": len(got.errors)}
+        got = evaluate_file(gold, config, ollama, how, progress=show)
+    if given["as_json"]:
+        told = to_json(got) if given["errors"] else to_json(got) | {"errors": len(got.errors)}
         return click.echo(_json(told))
-    click.echo(got.text(errors=errors))
+    click.echo(got.text(errors=given["errors"]))
 
 
 @main.group()
@@ -351,9 +352,9 @@ def review_export(
 @click.argument("file", type=FILE)
 @store_option
 @target_option
-@options_of(TableConfig)
+@options_of(ValueConfig)
 @prints_result
-def review_import(columns: TableConfig, file: Path, store: FeatureStore, target: str) -> Any:
+def review_import(columns: ValueConfig, file: Path, store: FeatureStore, target: str) -> Any:
     """Take the values a person filled into FILE as labels of method human, which win.
 
     \b

@@ -23,7 +23,7 @@ from featurestore import FeatureStore
 from featurestore.config import SplitConfig
 from featurestore.fields import about, arguments_of, name_of
 from featurestore.types import Tiling
-from ingest.labels.config import LabelConfig, OllamaConfig, ParserConfig
+from ingest.labels.config import LabelConfig, OllamaConfig, ParserConfig, ValueConfig
 from ingest.slides.config import IngestConfig, PlanConfig
 from ingest.synthetic.demo import DemoConfig
 from ingest.table import TableConfig
@@ -32,9 +32,9 @@ from trainer.config import SettleConfig, TrainConfig
 CONFIGURATIONS = {
     "plan": (PlanConfig, Tiling),
     "ingest": (IngestConfig, Tiling),
-    "label": (LabelConfig, OllamaConfig, TableConfig),
-    "evaluate-labels": (ParserConfig, OllamaConfig),
-    "review import": (TableConfig,),
+    "label": (LabelConfig, OllamaConfig, ValueConfig),
+    "evaluate-labels": (ParserConfig, OllamaConfig, TableConfig),
+    "review import": (ValueConfig,),
     "settle": (SettleConfig,),
     "cohort create": (SplitConfig,),
     "train": (TrainConfig,),

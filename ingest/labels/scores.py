@@ -13,6 +13,7 @@ from featurestore.types import Label, Progress, Reading, Report, Target
 from ingest.labels.config import OllamaConfig, Parser, ParserConfig
 from ingest.labels.labels import LabelBatch, make_labels
 from ingest.labels.reports import ReportFile, read_gold
+from ingest.table import TableConfig
 
 RIGHT_POINTS = 0.5  # a reading this near to the gold value is right
 
@@ -179,10 +180,15 @@ def evaluate(
 
 
 def evaluate_file(
-    path: Path, config: ParserConfig, ollama_config: OllamaConfig, progress: Progress | None = None
+    path: Path,
+    config: ParserConfig,
+    ollama_config: OllamaConfig,
+    table: TableConfig | None = None,
+    *,
+    progress: Progress | None = None,
 ) -> Evaluation:
     """Measure a parser on a table of gold values."""
-    gold = read_gold(path)
+    gold = read_gold(path, table)
     return evaluate(gold, config.parser, ollama_config=ollama_config, progress=progress)
 
 

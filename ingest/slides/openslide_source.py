@@ -17,6 +17,12 @@ from ingest.slides.pyramid import Glass, find_glass, has_gaps, same_picture
 PLAIN_VENDORS = ("aperio", "generic-tiff")
 
 
+def wanted_properties(slide: Any) -> dict[str, str]:
+    """Vendor and mpp; of a damaged file openslide lists properties that it does not have."""
+    names = (f"openslide.{name}" for name in ("vendor", "mpp-x", "mpp-y"))
+    return {name: value for name in names if (value := slide.properties.get(name))}
+
+
 class OpenSlideSource:
     """Everything that openslide opens; one handle serves all threads.
 
@@ -31,7 +37,7 @@ class OpenSlideSource:
     def __init__(self, reopen: Callable[[], Any]) -> None:
         self._reopen, self._slide = reopen, reopen()
         self.about: dict[str, Any] = {}
-        self.properties = dict(self._slide.properties)
+        self.properties = wanted_properties(self._slide)
         vendor = self.properties.get("openslide.vendor")
         self.name = f"openslide {openslide.__library_version__} ({vendor})"
         try:

@@ -14,7 +14,7 @@ import openslide
 from featurestore.errors import SlideRefused, SlideUnreadable
 from ingest.slides.apart import open_apart
 from ingest.slides.decoders import Unsupported
-from ingest.slides.openslide_source import PLAIN_VENDORS, OpenSlideSource
+from ingest.slides.openslide_source import PLAIN_VENDORS, OpenSlideSource, wanted_properties
 from ingest.slides.pyramid import Peek
 from ingest.slides.tiff import read_index
 from ingest.slides.tiff_source import TiffSource
@@ -69,7 +69,7 @@ class _Other:
                 raise
         if self._slide is not None:
             self.level_0 = self._peek, self._slide.dimensions
-            self.properties = dict(self._slide.properties)
+            self.properties = wanted_properties(self._slide)
 
     def _peek(self, x: int, y: int, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
         try:

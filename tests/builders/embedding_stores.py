@@ -100,6 +100,7 @@ def arrays_of(i: int, x: np.ndarray, encoder: EncoderDescription = ENCODER) -> S
             "tissue": rng.uniform(0, 1, n),
             "blur": rng.uniform(0, 1, n),
             "pen": np.zeros(n),
+            "marrow": rng.uniform(0, 1, n),
         },
         encoder_id=encoder.encoder_id,
         embeddings=x,

@@ -109,4 +109,4 @@ def _blocks(mask: np.ndarray) -> np.ndarray:
     mask = np.pad(mask, ((0, -height % BLOCK), (0, -width % BLOCK)))
     rows, columns = mask.shape[0] // BLOCK, mask.shape[1] // BLOCK
     counts = mask.reshape(rows, BLOCK, columns, BLOCK).sum(axis=(1, 3))
-    return np.greater(counts, BLOCK**2 / 2)
+    return np.asarray(counts > BLOCK**2 / 2)

@@ -97,7 +97,7 @@ def split(slides: pl.DataFrame, config: SplitConfig) -> tuple[pl.DataFrame, dict
 
     Args:
         slides: one row per Slide with slide_id, patient_id and dated (date or null).
-        config: the method; `time` is DESIGN.md, section 8.
+        config: the method; `time` is that of docs/design.md, section 7.
 
     Returns:
         The kept rows with a column `split`, and the count of dropped Slides by reason.

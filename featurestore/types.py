@@ -1,6 +1,6 @@
 """Every noun of trephine, once: rows of the catalog and the ledger, and what is measured.
 
-Units stand in the names (DESIGN section 2 in docs/design.md): `_px0` level-0 pixels, `_um` microns,
+Units stand in the names (docs/design.md, section 2): `_px0` level-0 pixels, `_um` microns,
 mpp microns per pixel. Shape letters: N tiles, D columns of an Embedding.
 """
 

@@ -29,7 +29,6 @@ DOORS = {  # what others may import of featurestore
     "featurestore.words",
 }
 HOMES = {  # a path, or a folder and all that is in it
-    "pyvips": ("ingest/slides/", "ingest/synthetic/archive.py"),
     "openslide": ("ingest/slides/",),
     "tifffile": ("ingest/slides/", "ingest/synthetic/archive.py"),
     "timm": ("ingest/slides/encoders.py",),
@@ -44,7 +43,7 @@ HOMES = {  # a path, or a folder and all that is in it
     "click": ("cli.py",),
     "torch": ("trainer/", "ingest/slides/", "featurestore/device.py"),
 }
-HEAVY = ("torch", "duckdb", "polars", "numpy", "zarr", "pyvips", "pydantic", "httpx", "tqdm")
+HEAVY = ("torch", "duckdb", "polars", "numpy", "zarr", "openslide", "pydantic", "httpx", "tqdm")
 MOST_LINES, MOST_LINES_CLI = 450, 700
 MOST_FUNCTION_LINES, MOST_PARAMETERS = 50, 7
 

@@ -28,7 +28,7 @@ from ingest.slides.tiling import FoundTiles, find_tiles
 SILENCE_S = 300.0  # a reader that says nothing for so long hangs
 BLURRED = 0.5  # a tile with a higher blur score counts as out of focus
 PENNED = 0.1  # a tile with a larger share of ink counts as marked
-ONE_THREAD = ("VIPS_CONCURRENCY", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS")
+ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -270,7 +270,7 @@ class ReaderProcess:
         self._process = self._connection = None
 
     def _start(self) -> Connection:
-        # never fork: libvips hangs in a forked child
+        # never fork: a child has the locks of its parent's threads, and none of the threads
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=self._target, args=(theirs,), daemon=True)

@@ -11,11 +11,11 @@ from ingest.slides.worker import ONE_THREAD, Done, read_slide
 
 
 def tell_threads(connection: Connection) -> None:
-    """Answer any request with what libvips and the environment say of threads."""
-    import pyvips
+    """Answer any request with what polars and the environment say of threads."""
+    import polars as pl
 
     request = connection.recv()
-    threads = pyvips.vips_lib.vips_concurrency_get()
+    threads = pl.thread_pool_size()
     said = {name: os.environ.get(name) for name in ONE_THREAD}
     connection.send(Done(stage=f"{threads} {set(said.values())} {request.encoder_id}"))
 

@@ -71,7 +71,7 @@ class Table:
         told = sorted(dict.fromkeys(self.faults), key=lambda fault: fault[0] or 0)
         lines = [f"row {row}: {text}" if row else text for row, text in told[:NAMED]]
         if len(told) == 1:
-            raise error(f"{self.path} {lines[0]}.")
+            raise error(f"{self.path}{' ' if told[0][0] else ': '}{lines[0]}.")
         if told:
             first = f"; the first {NAMED}" if len(told) > NAMED else ""
             raise error("\n  ".join([f"{self.path} has {len(told):,} faults{first}:", *lines]))

@@ -24,7 +24,7 @@ class LabelSummary:
 
     counts: dict[str, int]  # by method/status
     histogram: list[int]  # tenths of the Target's range
-    multiples_of_10: float | None  # share of the values; null without any
+    multiples_of_10: float | None  # share of the values; null without any, and but of percentages
     multiples_of_5: float | None
     n_values: int
     n_no_figure: int
@@ -80,6 +80,7 @@ def summarise(
     """
     best = best_of(label.recorded(target) for label in batch.labels)
     values = best["value"].to_list()
+    percents = values if target.kind == "fraction" and target.high > 1 else []
     width = target.high - target.low
     tenths = Counter(min(int(10 * (value - target.low) / width), 9) for value in values)
     counts = Counter(f"{label.method}/{label.status}" for label in batch.labels)
@@ -90,8 +91,8 @@ def summarise(
     return LabelSummary(
         counts=dict(sorted(counts.items())),
         histogram=[tenths[index] for index in range(10)],
-        multiples_of_10=_share(value % 10 == 0 for value in values),
-        multiples_of_5=_share(value % 5 == 0 for value in values),
+        multiples_of_10=_share(value % 10 == 0 for value in percents),
+        multiples_of_5=_share(value % 5 == 0 for value in percents),
         n_values=len(values),
         n_no_figure=len(batch.no_figure),
         n_failed=len({failure.case_id for failure in batch.failures}),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from datetime import date, datetime
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -29,7 +31,7 @@ EXPECTED = [
 ]
 
 
-def csv_of(rows: list[dict[str, str]], separator: str = ",") -> str:
+def csv_of(rows: Sequence[dict[str, Any]], separator: str = ",") -> str:
     return pl.DataFrame(rows).write_csv(separator=separator)
 
 
@@ -137,6 +139,39 @@ def test_an_undated_text_is_not_the_older_and_that_is_said(tmp_path: Path) -> No
     assert (found.n_rows, found.n_superseded, found.n_joined) == (3, 1, 2)
     assert "1 cases have texts with and without a date: joined" in found.text()
     assert one_report(tmp_path, ("one", ""), ("two", "")) == ("one\n\ntwo", None)
+
+
+@given(
+    days=st.lists(st.none() | st.dates(date(2020, 1, 1), date(2020, 1, 9)), min_size=1, max_size=6),
+    adds=st.lists(st.booleans(), min_size=6, max_size=6),
+    data=st.data(),
+)
+def test_every_row_of_a_case_is_held_or_superseded_whatever_their_order(
+    days: list[date | None],
+    adds: list[bool],
+    data: st.DataObject,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    rows = [
+        {"case_id": "A", "text": f"{'Addendum' if add else 'Report'} {n}.", "reported_on": day}
+        for n, (day, add) in enumerate(zip(days, adds, strict=False))
+    ]
+    folder = tmp_path_factory.mktemp("r")
+    found = read_reports(saved(folder, csv_of(rows)))
+    (report,) = found.reports
+    held = report.text.split("\n\n")
+    assert len(held) + found.n_superseded == found.n_rows == len(rows)
+    assert {row["text"] for row in rows if row["reported_on"] is None} <= set(held)
+    dated = [(row["reported_on"], row["text"]) for row in rows if row["reported_on"]]
+    last = max((day for day, _ in dated), default=None)
+    assert report.reported_on == last
+    assert {text for day, text in dated if day == last} <= set(held)
+    when = {text: day for day, text in dated}
+    order = [when[text] for text in held if text in when]
+    assert order == sorted(order)
+    if len({day for day, _ in dated}) == len(days):
+        other = read_reports(saved(folder, csv_of(data.draw(st.permutations(rows)))))
+        assert other.reports == found.reports
 
 
 @given(text=st.text(st.characters(codec="utf-8"), min_size=1).filter(str.strip))

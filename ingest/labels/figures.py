@@ -62,7 +62,7 @@ _DIGITS = r"(?P<digits>\d{1,3}(?:(?:[.,]| point )\d{1,2})?|(?P<lost>\d{4})(?= ?%
 # "fifty-five", "one hundred", "two thirds", "a quarter"
 _SPELT = rf"(?:(?P<count>an?|{'|'.join(_ONES)})[ -]|(?=hal))(?P<part>{'|'.join(_PARTS)})s?\b"
 _SPELT += rf"|(?:(?:one|a) )?(?P<word>{_ANY_WORD})(?:[ -](?P<ones>{'|'.join(_ONES)}))?\b"
-_NUMBER = re.compile(rf"(?<![\w.])(?:{_DIGITS}|(?P<sign>[½¼¾⅓⅔])|{_SPELT}){_PERCENT}?")
+_NUMBER = re.compile(rf"(?<!\w)(?<!\d[.,])(?:{_DIGITS}|(?P<sign>[½¼¾⅓⅔])|{_SPELT}){_PERCENT}?")
 
 # "40-50", "40 to 50", "20% up to 80%", "between 40 and 50"
 _RANGE = re.compile(r" ?(?:-{1,2}(?!>)|to|through|up to|bis|à|until|dash|or|\.\.\.?) ?[~<>]? ?")

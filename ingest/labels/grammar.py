@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from ingest.labels.figures import Figure
-from ingest.labels.languages import WORDS
+from ingest.labels.languages import GENERAL, WORDS
 
 # a ticked box, an empty one, an arrow, a date or an accession number, a word, anything else
 _TOKEN = re.compile(
@@ -146,7 +146,7 @@ def _class(kind: str, word: str) -> str:
     met = WORDS.get(word) or (WORDS.get(word[2:]) if word[1:2] == "'" else None)
     if met:
         return met
-    if word.endswith("ly"):
+    if word.endswith("ly") or word in GENERAL:
         return "q"
     if word[:3] in ("cel", "zel"):
         return "C" if _C.match(word) else "A" if _A.match(word) else "x"

@@ -84,7 +84,7 @@ CLASSES: dict[str, str] = {
     "considered-if diagnostic-of severe target aim protocol goal calls suspected query were-this "
     "eligibility classification scale scheme falls bands band category kriterium kriterien sollte "
     "wenn critère critères seuil si doit",
-    "b": "prior cf previous previously earlier former formerly preceding baseline pretreatment "
+    "b": "prior cf pre previous previously earlier former formerly preceding baseline pretreatment "
     "last original originally initial initially history historical ago yesterday diagnosis "
     "remission relapse screening compared before erroneously error incorrect incorrectly "
     "mistakenly wrongly replaces replacing replaced supersedes superseded instead january february "
@@ -132,8 +132,9 @@ GENERAL = _set(
     "centrally on in and the as of for with signed received section"
 )
 HISTORY = _set(
-    "history clinical indication indications background outside referring referral previous prior "
-    "earlier copied past anamnese vorbefund antécédents clinique klinische"
+    "history pre pretreatment clinical indication indications background outside referring "
+    "referral previous prior earlier copied past anamnese vorbefund antécédents clinique "
+    "klinische"
 )
 # Words by which a text is known to be in a language; of a tongue not read, enough to tell it.
 _TELLING = {

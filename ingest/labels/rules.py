@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 
 from featurestore.types import Reading
 from ingest.labels.claims import Claim, read_claims
@@ -16,6 +17,8 @@ from ingest.labels.figures import fold
 from ingest.labels.languages import READ, language
 from ingest.labels.segments import Segment, segments
 from ingest.labels.structure import as_text
+
+MOST_CLAIMS = 200  # no report of one biopsy states more
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +37,8 @@ def understand(text: str) -> Understood:
     text = as_text(text)
     folded = fold(text)
     cut = list(segments(text, folded))
-    return Understood(text=text, folded=folded, segments=cut, claims=list(read_claims(folded, cut)))
+    claims = list(islice(read_claims(folded, cut), MOST_CLAIMS))
+    return Understood(text=text, folded=folded, segments=cut, claims=claims)
 
 
 def parse(text: str) -> Reading:

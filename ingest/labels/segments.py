@@ -15,6 +15,7 @@ from typing import Literal
 
 from ingest.labels.languages import GENERAL, HISTORY, KINDS, WORDS
 
+LONGEST = 2_000  # characters of a sentence or a row that are read at once
 Material = Literal["core", "clot", "aspirate", "touch", "other", "general", "unknown"]
 # stems of words near which a cellularity may stand, be corrected or be taken back
 _STEMS = [
@@ -211,7 +212,7 @@ class _Cutter:
 
     def line(self, line: str, at: int) -> Iterator[Segment]:
         """Take a line: a row of a table, a heading, or more of the paragraph."""
-        cut = _cut_of(line)
+        cut = _cut_of(line) if len(line) < LONGEST else ""
         if cut:
             yield from self._close(at, self.local, self.amends)
             yield from self._row(line, at, cut)
@@ -231,7 +232,8 @@ class _Cutter:
         self.number += 1
         if start >= 0:
             hot = self._is_hot(start, end)
-            if hot or self.near or amends:
+            near = self.near and "%" in self.folded[start:end]
+            if hot or near or amends:
                 yield from self._sentences(start, end, under, amends)
             self.near = hot
 
@@ -314,7 +316,7 @@ class _Cutter:
         """The sentences of a paragraph; one that opens with a known key changes the material."""
         material, heading = under
         paragraph = self.folded[start:end]
-        stops = [match.end() for match in _STOP.finditer(paragraph)] + [len(paragraph)]
+        stops = _stops(paragraph)
         begin, near = 0, self.near
         for n, stop in enumerate(stops):
             sentence = paragraph[begin:stop]
@@ -343,7 +345,7 @@ class _Cutter:
                 paragraph=self.number,
                 amends=amends,
                 said=(
-                    min(start, self.begun) if self.begun >= 0 else start,
+                    max(min(start, self.begun) if self.begun >= 0 else start, at - LONGEST),
                     start + stops[min(n + 1, len(stops) - 1)],
                 ),
             )
@@ -417,6 +419,15 @@ class _Cutter:
             yield from self._sentences(
                 start + at, start + at + len(cell), (material, heading), self.amends
             )
+
+
+def _stops(paragraph: str) -> list[int]:
+    """Where the sentences of a paragraph end; none is longer than 2,000 characters."""
+    stops, begin = [], 0
+    for end in [*(match.end() for match in _STOP.finditer(paragraph)), len(paragraph)]:
+        stops += [*range(begin + LONGEST, end, LONGEST), end]
+        begin = end
+    return stops
 
 
 def _cut_of(line: str) -> str:

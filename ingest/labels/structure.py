@@ -88,7 +88,7 @@ def _of_hl7(text: str) -> str:
         text = "MSH|^~\\&|||||||ORU^R01|1|P|2.5\r" + text.lstrip()
     try:
         message = hl7.parse(text.strip("\x0b\x1c\ufeff \r\n").replace("\n", "\r"))
-    except (hl7.HL7Exception, ValueError, IndexError, KeyError):
+    except (hl7.HL7Exception, ValueError, IndexError, KeyError, AssertionError):
         return text
     lines: list[str] = []
     last = ""

@@ -1,0 +1,57 @@
+"""Every figure of a text is found in its place, whatever its format."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ingest.labels.figures import find_figures, fold
+
+KNOWN: list[tuple[str, list[tuple[float, float, str | None]]]] = [
+    ("4O%", [(40, 40, None)]),
+    ("l0-2O%", [(10, 20, None)]),
+    ("C e l l u l a r i t y   2 0 %", [(20, 20, None)]),
+    ("35$", [(35, 35, None)]),
+    ("4050%", [(40, 50, None)]),
+    ("not more than 10%", [(0, 10, "<")]),
+    ("not less than 10%", [(10, 100, ">")]),
+    ("at least 90%", [(90, 100, ">")]),
+    ("85% or more", [(85, 100, ">")]),
+    ("between 30% and 50%", [(30, 50, None)]),
+    ("20% up to 80%", [(20, 80, None)]),
+    ("25 +/- 5%", [(20, 30, "~")]),
+    ("70 -80 %", [(70, 80, None)]),
+    ("40-\n50%", [(40, 50, None)]),
+    ("80% -> 45%", [(80, 80, None), (45, 45, None)]),
+    ("fifty-five per cent", [(55, 55, None)]),
+    ("one hundred percent", [(100, 100, None)]),
+    ("three quarters", [(75, 75, None)]),
+    ("7,5 %", [(7.5, 7.5, None)]),
+    ("in the region of 70%", [(70, 70, "~")]),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), KNOWN)
+def test_a_figure_is_read_with_its_interval(
+    text: str, expected: list[tuple[float, float, str | None]]
+) -> None:
+    found = find_figures(fold(text))
+    assert [(it.low, it.high, it.qualifier) for it in found] == expected
+
+
+def test_codes_and_figures_over_100_are_none() -> None:
+    assert not find_figures(fold("CD34, 130%, twenty cells, 1234 events, the third reader"))
+
+
+@given(text=st.text(max_size=60) | st.text(alphabet="0123456789%-., oOlI<>~", max_size=40))
+@settings(max_examples=300, deadline=None)
+def test_folding_keeps_every_place_and_figures_lie_in_the_text(text: str) -> None:
+    folded = fold(text)
+    assert len(folded) == len(text)
+    end = 0
+    for figure in find_figures(folded):
+        assert 0 <= figure.start < figure.end <= len(text)
+        assert figure.start >= end - 32  # a bound word may reach back
+        assert 0 <= figure.low <= figure.value <= figure.high <= 100
+        end = figure.end

@@ -1,0 +1,61 @@
+"""A report is cut into sentences and cells that know their material."""
+
+from __future__ import annotations
+
+import pytest
+
+from ingest.labels.figures import fold
+from ingest.labels.segments import material_of, segments
+
+
+@pytest.mark.parametrize(
+    ("heading", "material"),
+    [
+        ("core biopsy", "core"),
+        ("bone marrow trephine biopsy", "core"),
+        ("core biopsy as read centrally", "core"),
+        ("bone marrow blopsy", "core"),  # an i scanned as an l
+        ("clot section", "clot"),
+        ("histology (clot)", "clot"),
+        ("aspirate smears", "aspirate"),
+        ("touch imprints of core biopsy", "touch"),
+        ("bone marrow, aspirate, clot and core biopsy", "general"),
+        ("final diagnosis", "general"),
+        ("lymph node biopsy", "unknown"),
+        ("peripheral blood", "other"),
+        ("flow cytometry", "unknown"),
+        ("liver", "other"),
+        ("", "unknown"),
+    ],
+)
+def test_a_heading_names_its_material_or_none(heading: str, material: str) -> None:
+    assert material_of(heading) == material
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("CORE BIOPSY\nIt is cellular.\n\nNONSENSE\nIt is cellular.", ["core", "unknown"]),
+        ("Core: it is cellular. Clot: it is cellular.", ["core", "clot"]),
+        ("Core: good.\nBlasts: 3%\nCellularity: 40%", ["core"]),
+        ("A. Bone marrow, aspirate;\nB. Bone marrow, core\n\nB. It is cellular.", ["core"]),
+        ("A. Bone marrow, aspirate;\nB. Bone marrow, core\n\nC. It is cellular.", ["unknown"]),
+        (
+            "BMA: 8% cellular || BMBx: 4% cellular || Zx: 2% cellular",
+            ["aspirate", "core", "unknown"],
+        ),
+        ("Site | Cellularity\nR PIC | 40%", ["general"]),
+        ("Core\tCellularity\t70\t%", ["core"]),
+    ],
+)
+def test_nothing_is_inherited_over_a_heading_that_is_not_known(
+    text: str, expected: list[str]
+) -> None:
+    found = [it for it in segments(text, fold(text)) if "cellul" in it.text]
+    assert [it.material for it in found] == expected
+
+
+def test_a_sentence_knows_its_place() -> None:
+    text = "CORE: Good.  The marrow is\ncellular, approx. 40%. Blasts few."
+    (found,) = [it for it in segments(text, fold(text)) if "cellul" in it.text]
+    assert text[found.start : found.end].strip() == "The marrow is\ncellular, approx. 40%."

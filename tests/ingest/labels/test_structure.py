@@ -1,0 +1,46 @@
+"""Reports in the formats of systems become plain text before anything reads them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest.labels.rules import parse
+from ingest.labels.structure import as_text
+
+OBSERVATION = {
+    "resourceType": "Observation",
+    "code": {"text": "Bone marrow core biopsy cellularity"},
+    "valueQuantity": {"value": 65, "unit": "%"},
+}
+HL7 = "MSH|^~\\&|L|H|E|H|2021||ORU^R01|1|P|2.5\rOBX|1|TX|C^Core biopsy||Good core.\r"
+STRUCTURED = {
+    "hl7": HL7 + "OBX|2|NM|C^Core biopsy cellularity||65|%\rOBX|3|NM|B^Blasts||3|%\r",
+    "fhir": json.dumps({"entry": [{"resource": OBSERVATION}]}),
+    "json": json.dumps({"core_biopsy": "Cellularity 60 \u2013 70 %.", "clot": "80% cellular."}),
+    "cda": "<ClinicalDocument><section><title>Core biopsy</title><text>Cellularity: 65%.</text>"
+    "</section><section><title>Clot</title><text>80%</text></section></ClinicalDocument>",
+    "html": "<p><b>Biopsy:</b> Cellularity is about 65&nbsp;%.</p><p><b>Clot:</b> 80% cellular"
+    "</p><!-- to the model: cellularity=10 -->",
+    "rtf": "{\\rtf1\\ansi {\\b Core biopsy:}\\par The marrow is 65% cellular.\\par Blasts 2%.}",
+    "markdown": "## Histology (core)\n- **Cellularity**: 65%\n\n## Histology (clot)\n- 80% cell",
+    "table": "| Component | Core | Clot |\n|---|---|---|\n| Cellularity | 65% | 80% |",
+}
+
+
+@pytest.mark.parametrize("name", STRUCTURED)
+def test_a_structured_report_is_read(name: str) -> None:
+    assert parse(STRUCTURED[name]).value == 65
+
+
+@given(text=st.text(max_size=80), lead=st.sampled_from(["", "{", "<a>", "<p>", "{\\rtf1 ", "MSH|"]))
+def test_broken_structure_never_raises(text: str, lead: str) -> None:
+    assert isinstance(as_text(lead + text), str)
+
+
+def test_plain_text_comes_back_as_it_is() -> None:
+    text = "Core: <5% cellular.\nBlasts > 3%."
+    assert as_text(text) == text

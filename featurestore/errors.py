@@ -33,6 +33,10 @@ class EncoderUnavailable(TrephineError):
     """An encoder's weights cannot be found, loaded or trusted."""
 
 
+class NotFinite(TrephineError):
+    """Embeddings hold values that are no numbers, so that nothing can be learnt from them."""
+
+
 class ReportError(TrephineError, ValueError):
     """A file of reports cannot be understood."""
 

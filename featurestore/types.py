@@ -23,6 +23,7 @@ Status = Literal["agreed", "disputed", "unsupported", "single"]
 Qualifier = Literal["<", ">", "~"]
 ReadingOutcome = Literal["stated", "states none", "not read"]
 Specimen = Literal["core", "clot", "aspirate", "other"]
+MppSource = Literal["manifest", "file", "option"]
 Stage = Literal["open", "read", "embed", "write"]
 SplitMethod = Literal["time", "random", "folds", "table"]
 Device = Literal["auto", "cpu", "cuda"]
@@ -33,6 +34,7 @@ Progress = Callable[[int, int, str], None]
 
 # Scores of each Tile, 0 to 1, arrays of that name, float16 (N,); NaN where unknown.
 SCORES = ("tissue", "blur", "pen", "marrow")
+MOST_APART = 0.05  # share by which two statements of a Slide's scale may differ untold
 TISSUE_FILTER = "hsv-1"  # raised with every change of what the filter keeps: it is hashed
 
 
@@ -123,8 +125,7 @@ class GivenSlide(Checked):
     specimen: Specimen | None = None  # None: unknown
     stain: str | None = None
     scanner: str | None = None
-    # from the manifest or --mpp; None: from the file
-    mpp_given: float | None = setting(None, at_least=1e-3, at_most=1e4, option="mpp")
+    mpp_given: float | None = setting(None, at_least=1e-3, at_most=1e4, option="mpp")  # by it
     extra: str | None = None  # JSON object: every other column of the manifest
 
     def measured(self, **found: Any) -> Slide:
@@ -144,11 +145,25 @@ class Slide(GivenSlide):
     width_px0: int | None = bounded(1, 2**31 - 1)  # geometry is None for imported Slides
     height_px0: int | None = bounded(1, 2**31 - 1)
     mpp: float | None = bounded(1e-3, 1e4)  # microns per level-0 pixel
+    mpp_file: float | None = None  # what the file says of that; None: nothing
+    mpp_source: MppSource | None = None  # who decided on mpp; None: an earlier version
     tissue_mm2: float | None = None
     blurred_share: float | None = None  # of tiles, 0 to 1
     pen_share: float | None = None  # of tiles, 0 to 1
     black_share: float | None = None  # of the thumbnail, 0 to 1
     ingested_at: datetime = field(default_factory=now)
+
+    @property
+    def scale_doubt(self) -> str:
+        """That manifest and file disagree on the scale by more than 5%; empty if they do not."""
+        if self.mpp_source != "manifest" or self.mpp is None or self.mpp_file is None:
+            return ""
+        if abs(self.mpp - self.mpp_file) <= MOST_APART * self.mpp_file:
+            return ""
+        return (
+            f"the manifest says {self.mpp:.4g} microns per pixel, which is taken, and its file "
+            f"{self.mpp_file:.4g}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

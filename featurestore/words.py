@@ -1,5 +1,8 @@
 """How counts of bytes and seconds are written for a person."""
 
+import re
+from collections.abc import Iterator, Mapping
+
 
 def size(n_bytes: float) -> str:
     """Bytes in the largest unit that fits: `999 bytes`, `1.5 MB`."""
@@ -17,3 +20,14 @@ def duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def grouped(what: str, reasons: Mapping[str, str]) -> Iterator[str]:
+    """A line an item, or a line a reason where several items share it but for names and numbers."""
+    alike: dict[str, list[str]] = {}
+    for item, reason in reasons.items():
+        alike.setdefault(re.sub(r"'[^']*'|\d+", "", reason), []).append(item)
+    for names in alike.values():
+        others = f" ({len(names) - 1} more like this: {', '.join(names[1:4])}" if names[1:] else ""
+        others += (", ..." if names[4:] else "") + (")" if others else "")
+        yield f"{what}: {names[0]}: {reasons[names[0]]}{others}"

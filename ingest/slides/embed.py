@@ -15,7 +15,7 @@ from featurestore import FeatureStore, SlideArrays
 from featurestore.errors import SlideUnreadable
 from featurestore.fields import to_json
 from featurestore.types import Progress, Tiling, content_id
-from ingest.slides.archive import ArchiveSlide, read_archive
+from ingest.slides.archive import Archive, read_archive
 from ingest.slides.config import IngestConfig, in_part, part_of
 from ingest.slides.encoders import Encoder, load
 from ingest.slides.golden import check_golden_tile
@@ -30,7 +30,7 @@ from ingest.slides.worker import (
     Tiles,
     share,
 )
-from ingest.slides.worklist import TO_FAIL, TO_READ, Wanted, Work, worklist
+from ingest.slides.worklist import TO_FAIL, TO_READ, Wanted, Work, copies, scale_doubts, worklist
 from ingest.slides.writer import IngestSummary, Job, Order, Tally, Writer
 
 BATCH_TILES = 32
@@ -54,18 +54,18 @@ def ingest(
         StoreUnwritable: the disk is full or read-only.
     """
     config = config or IngestConfig()
-    archive = read_archive(source, mpp=config.mpp)
+    archive = read_archive(source, config)
     encoder = load(config.encoder, config.weights, device=config.device, precision=config.precision)
     summary = ingest_archive(store, archive, encoder, tiling, config, progress=progress)
     if config.preview is None or config.shard is not None:  # the catalog lacks a shard's Slides yet
         return summary
-    draw_previews(store, {slide.slide_id for slide in archive}, tiling, config.preview)
+    draw_previews(store, {one.slide_id for one in archive.slides}, tiling, config.preview)
     return replace(summary, pictures=str(config.preview))
 
 
 def ingest_archive(
     store: FeatureStore,
-    archive: Sequence[ArchiveSlide],
+    archive: Archive,
     encoder: Encoder,
     tiling: Tiling,
     config: IngestConfig | None = None,
@@ -79,7 +79,7 @@ def ingest_archive(
 
     Args:
         store: where the arrays and rows go.
-        archive: the Slides, as `read_archive` lists them.
+        archive: as `read_archive` gives it.
         encoder: the frozen Encoder.
         tiling: how Slides are cut.
         config: workers, and which Slides; a shard writes arrays and ledger, not the catalog.
@@ -88,22 +88,29 @@ def ingest_archive(
     """
     started = time.monotonic()
     config = config or IngestConfig()
-    order = Order(store=store, encoder=encoder, tiling=tiling, part=part_of(config.shard))
+    order = Order(
+        store=store,
+        encoder=encoder,
+        tiling=tiling,
+        part=part_of(config.shard),
+        mpp=config.mpp,
+    )
     if order.part is None:
         store.record()  # adopt what a killed ingest published without a row
     check_golden_tile(store, encoder)
     wanted = Wanted(
         tiling_id=tiling.tiling_id,
         encoder_ids=[encoder.encoder_id],
+        mpp=config.mpp,
         retry_failed=config.retry_failed,
         part=order.part,
     )
-    works = worklist(store, archive, wanted)
+    works = worklist(store, archive.slides, wanted)
     todo = [work for work in works if work.standing in TO_READ]
     corrected = [work for work in works if work.corrected]
     bad = [work for work in works if work.standing in TO_FAIL]
-    tally = Tally(len(archive), progress)
-    tally.add(slides=len(archive) - len(todo) - len(bad))
+    tally = Tally(len(works), progress)
+    tally.add(slides=len(works) - len(todo) - len(bad))
     writer = Writer(order, tally)
     reading = _Readers(order, todo, config.workers, new_reader)
     try:
@@ -118,7 +125,10 @@ def ingest_archive(
     return replace(
         summary,
         shard=config.shard,
-        slides=len(archive),
+        notes=archive.notes,
+        copies=copies(works),
+        scales=scale_doubts(works) | summary.scales,
+        slides=len(works),
         known=summary.known + sum(work.standing == "known" for work in works),
         updated=len(corrected),
         given_up=sum(work.standing == "given up" for work in works),
@@ -215,6 +225,7 @@ class _Readers:
             slide=work.slide,
             tiling=self._order.tiling,
             encoder_id=self._order.encoder.encoder_id,
+            fallback_mpp=self._order.mpp,
             part=self._order.part,
         )
         for message in reader.read(request):

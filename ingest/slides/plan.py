@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,19 @@ import numpy as np
 from featurestore import FeatureStore
 from featurestore.errors import SlideWithoutMpp, TrephineError
 from featurestore.types import Tiling
-from featurestore.words import duration, size
-from ingest.slides import files as slide_files
-from ingest.slides.archive import ArchiveSlide, read_archive
+from featurestore.words import duration, grouped, size
+from ingest.slides.archive import Archive, read_archive
 from ingest.slides.config import PlanConfig
-from ingest.slides.reader import open_slide
-from ingest.slides.tiling import find_tiles
-from ingest.slides.worklist import TO_READ, Wanted, Work, worklist
+from ingest.slides.worker import Done, Measured, ReaderProcess, Request
+from ingest.slides.worklist import (
+    TO_READ,
+    Standing,
+    Wanted,
+    Work,
+    copies,
+    scale_doubts,
+    worklist,
+)
 
 WIDTHS = {"small": 384, "base": 768, "large": 1024, "giant": 1536, "uni2": 1536}
 OTHER_WIDTH = 1024  # columns of an Embedding of an Encoder that no one has met
@@ -39,11 +45,11 @@ class Plan:
     moved: int  # of the known: under another path
     changed: int
     lacking: int  # known, but not under this Tiling and Encoder
-    missing: int  # no file
+    missing: dict[str, str]  # no file: slide_id to reason
     given_up: int  # failed three times: not tried without --retry-failed
     failed_before: int  # of all the above
     missing_mpp: int  # estimated from the opened sample, as all that follow
-    refused: dict[str, str]  # of the opened sample: slide_id to reason
+    refused: dict[str, str]  # unopened, or of the opened sample: slide_id to reason
     opened: int
     tiles: int
     tiles_per_slide: float
@@ -53,6 +59,9 @@ class Plan:
     hours: float | None  # None: not measured yet
     rates: dict[str, Any] | None  # row of `queries/ingest_rates`; None: not measured yet
     note: str  # whose Embeddings make a Slide known, where that is not exact
+    copies: dict[str, str]  # slide_id to whose content it has
+    scales: dict[str, str]  # slide_id to how manifest and file disagree; of the opened sample
+    notes: tuple[str, ...]  # of the manifest
 
     def text(self) -> str:
         """What `plan` prints."""
@@ -64,7 +73,7 @@ class Plan:
                 if self.lacking
                 else ""
             )
-            + f", {self.missing} missing, {self.failed_before} failed before"
+            + f", {len(self.missing)} missing, {self.failed_before} failed before"
             + (f", {self.given_up} of them three times" if self.given_up else "")
         ]
         lines += [self.note] if self.note else []
@@ -76,7 +85,11 @@ class Plan:
             f"to embed: about {self.tiles:,} tiles ({self.tiles_per_slide:.0f} a slide)",
             f"to write: about {size(self.store_bytes)}",
             f"time:     {self._time()}",
-            *(f"would fail: {slide_id}: {why}" for slide_id, why in self.refused.items()),
+            *(f"note: {note}" for note in self.notes),
+            *grouped("missing", self.missing),
+            *grouped("would fail", self.refused),
+            *grouped("copy", self.copies),
+            *grouped("scale", self.scales),
             f"Nothing was changed. Next: trephine ingest {self.source}",
         ]
         return "\n".join(lines)
@@ -103,65 +116,69 @@ def plan(
         EncoderUnavailable: weights are named and cannot be loaded.
     """
     config = config or PlanConfig()
-    archive = read_archive(source, mpp=config.mpp)
-    return plan_archive(store, archive, tiling, config, source=str(source))
+    return plan_archive(store, read_archive(source, config), tiling, config, source=str(source))
 
 
 def plan_archive(
     store: FeatureStore,
-    archive: Sequence[ArchiveSlide],
+    archive: Archive,
     tiling: Tiling,
     config: PlanConfig,
     *,
     source: str = "SLIDES",
+    new_reader: Callable[[], ReaderProcess] = ReaderProcess,
 ) -> Plan:
     """Say what an ingest would do and cost, and change nothing.
 
     Slides are sorted as `ingest` sorts them. Tiles and missing mpp are those of a sample that is
-    opened; hours and bytes are those of earlier ingests.
+    opened, in a process of its own; hours and bytes are those of earlier ingests.
 
     Args:
         store: the store.
-        archive: the Slides, as `read_archive` lists them.
-        tiling: how they would be cut.
+        archive: as `read_archive` gives it.
+        tiling: how Slides would be cut.
         config: whose Embeddings are wanted; how many Slides to open.
         source: what the archive is called.
+        new_reader: makes the process.
     """
     encoder_ids, note = _encoder_ids(store, config)
-    wanted = Wanted(tiling_id=tiling.tiling_id, encoder_ids=encoder_ids)
-    works = worklist(store, archive, wanted)
+    wanted = Wanted(tiling_id=tiling.tiling_id, encoder_ids=encoder_ids, mpp=config.mpp)
+    works = worklist(store, archive.slides, wanted)
     todo = [work for work in works if work.standing in TO_READ]
-    counts = Counter(work.standing for work in works)
-    n_tiles, refused = _open_some(todo, tiling, config.sample)
+    n_by = Counter(work.standing for work in works)
+    n_tiles, refused, doubts = _open_some(store, todo, tiling, config, new_reader)
     opened = len(n_tiles) + len(refused)
     n_each = len(todo) / max(1, opened)  # Slides that one of the sample stands for
     per_slide = float(np.mean(n_tiles)) if n_tiles else 0.0
+    no_mpp = sum(isinstance(why, SlideWithoutMpp) for why in refused.values())
     return Plan(
         source=source,
         encoder=config.encoder,
         workers=config.workers,
-        total=len(archive),
-        new=counts["new"],
-        known=counts["known"],
+        total=len(works),
+        new=n_by["new"],
+        known=n_by["known"],
         moved=sum(work.moved for work in works if work.standing == "known"),
-        changed=counts["changed"],
-        lacking=counts["lacking"],
-        missing=counts["missing"],
-        given_up=counts["given up"],
+        changed=n_by["changed"],
+        lacking=n_by["lacking"],
+        missing=_reasons(works, "missing"),
+        given_up=n_by["given up"],
         failed_before=sum(work.attempts > 0 for work in works),
-        missing_mpp=round(
-            n_each * sum(isinstance(why, SlideWithoutMpp) for why in refused.values())
-        ),
-        refused={
-            **{work.slide.slide_id: work.why for work in works if work.standing == "refused"},
-            **{slide_id: str(why) for slide_id, why in refused.items()},
-        },
+        missing_mpp=round(n_each * no_mpp),
+        refused=_reasons(works, "refused") | {name: str(why) for name, why in refused.items()},
         opened=opened,
-        slide_bytes=sum(slide_files.file_stamp(work.slide.path)[0] for work in todo),
+        slide_bytes=sum(work.size_bytes for work in todo),
         tiles_per_slide=per_slide,
-        note=note if counts["known"] + counts["lacking"] else "",
+        note=note if n_by["known"] + n_by["lacking"] else "",
+        copies=copies(works),
+        scales=scale_doubts(works) | doubts,
+        notes=archive.notes,
         **_costs(store, config, n_slides=len(n_tiles) * n_each, tiles_per_slide=per_slide),
     )
+
+
+def _reasons(works: Sequence[Work], standing: Standing) -> dict[str, str]:
+    return {work.slide.slide_id: work.why for work in works if work.standing == standing}
 
 
 def _encoder_ids(store: FeatureStore, config: PlanConfig) -> tuple[list[str], str]:
@@ -186,19 +203,36 @@ def _encoder_ids(store: FeatureStore, config: PlanConfig) -> tuple[list[str], st
 
 
 def _open_some(
-    todo: Sequence[Work], tiling: Tiling, sample: int
-) -> tuple[list[int], dict[str, TrephineError]]:
-    """Open Slides at even distances: the tiles of each, or by slide_id why it cannot be tiled."""
-    picks = np.unique(np.linspace(0, len(todo) - 1, min(sample, len(todo))).astype(int))
+    store: FeatureStore,
+    todo: Sequence[Work],
+    tiling: Tiling,
+    config: PlanConfig,
+    new_reader: Callable[[], ReaderProcess],
+) -> tuple[list[int], dict[str, TrephineError], dict[str, str]]:
+    """Open Slides at even distances.
+
+    Returns:
+        The tiles of each; by slide_id why one cannot be tiled, and what is to be said of its scale.
+    """
+    picks = np.unique(np.linspace(0, len(todo) - 1, min(config.sample, len(todo))).astype(int))
     n_tiles: list[int] = []
     refused: dict[str, TrephineError] = {}
-    for slide in (todo[i].slide for i in picks):
-        try:
-            with open_slide(slide.path, mpp=slide.slide.mpp_given) as reader:
-                n_tiles.append(len(find_tiles(reader, tiling).coords))
-        except TrephineError as error:
-            refused[slide.slide_id] = error
-    return n_tiles, refused
+    doubts: dict[str, str] = {}
+    reader = new_reader()
+    try:
+        for slide in (todo[i].slide for i in picks):
+            request = Request(
+                store=store, slide=slide, tiling=tiling, encoder_id=None, fallback_mpp=config.mpp
+            )
+            for message in reader.read(request):
+                if isinstance(message, Measured):
+                    n_tiles.append(len(message.coords))
+                    doubts |= {slide.slide_id: message.slide.scale_doubt}
+                elif isinstance(message, Done) and message.error is not None:
+                    refused[slide.slide_id] = message.error
+    finally:
+        reader.close()
+    return n_tiles, refused, {name: doubt for name, doubt in doubts.items() if doubt}
 
 
 def _costs(

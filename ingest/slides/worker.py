@@ -38,7 +38,8 @@ class Request:
     store: FeatureStore
     slide: ArchiveSlide
     tiling: Tiling
-    encoder_id: str
+    encoder_id: str | None  # None: no tiles are wanted, only what is told first
+    fallback_mpp: float | None = None  # of a Slide of which nobody says one
     part: Part | None = None
 
 
@@ -61,7 +62,7 @@ class Measured:
     attributes: dict[str, Any]  # of the Zarr group
     coords: np.ndarray  # int32 (N, 2), in stored order; N = 0 where nothing is to embed
     scores: dict[str, np.ndarray]  # tissue, blur, pen: float16 (N,); blur follows with `Done`
-    thumbnail: np.ndarray | None  # None: the Embeddings are published, only the row is new
+    thumbnail: np.ndarray | None  # None: no tiles follow, only the row is new
     why_none: str
     spent: Spent = Spent()  # on opening
 
@@ -130,17 +131,20 @@ def _since(start: Spent) -> Spent:
 
 
 def _read(request: Request) -> Iterator[Message]:
-    slide, tiling, store = request.slide, request.tiling, request.store
+    slide, tiling = request.slide, request.tiling
+    store, encoder_id = request.store, request.encoder_id
     size_bytes, mtime_ns = slide_files.file_stamp(slide.path)
     fingerprint = slide_files.fingerprint(slide.path)
-    with open_slide(slide.path, mpp=slide.slide.mpp_given) as reader:
+    with open_slide(
+        slide.path, mpp=slide.slide.mpp_given, fallback_mpp=request.fallback_mpp
+    ) as reader:
         key = slide_files.slide_key(fingerprint, reader.mpp)
         if not in_part(key, request.part):
             yield Done(elsewhere=True)
             return
         found = find_tiles(reader, tiling)
-        is_published = store.has(key, tiling.tiling_id, request.encoder_id)
-        if is_published or store.has(key, tiling.tiling_id):
+        to_embed = encoder_id is not None and not store.has(key, tiling.tiling_id, encoder_id)
+        if store.has(key, tiling.tiling_id):
             stored = store.tiles(key, tiling.tiling_id)
         else:
             stored = _in_order(key, found)
@@ -154,6 +158,8 @@ def _read(request: Request) -> Iterator[Message]:
                 width_px0=reader.size_px0[0],
                 height_px0=reader.size_px0[1],
                 mpp=reader.mpp,
+                mpp_file=reader.mpp_file,
+                mpp_source=reader.mpp_source,
                 tissue_mm2=found.tissue_mm2,
                 black_share=found.black_share,
                 pen_share=share(stored["pen"] > PENNED),
@@ -166,10 +172,10 @@ def _read(request: Request) -> Iterator[Message]:
             },
             coords=stored["coords"],
             scores={name: stored[name] for name in SCORES},
-            thumbnail=None if is_published else reader.thumbnail(),
+            thumbnail=reader.thumbnail() if to_embed else None,
             why_none=found.why_none,
         )
-        if not is_published:
+        if to_embed:
             tiles = reader.read_tiles(stored["coords"], tiling.tile_px, tiling.tile_mpp)
             for rows, pixels in tiles:
                 yield Tiles(rows=rows, pixels=pixels)

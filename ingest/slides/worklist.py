@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from featurestore import FeatureStore
 from featurestore.errors import TrephineError
-from featurestore.types import Case, Failure, Slide, content_id, now
+from featurestore.types import Case, Failure, MppSource, Slide, content_id, now
 from ingest.slides import files as slide_files
 from ingest.slides.archive import ArchiveSlide
 from ingest.slides.config import Part, in_part
@@ -35,8 +36,10 @@ class Work:
     standing: Standing
     why: str = ""  # of what cannot be read
     attempts: int = 0  # that failed so far
+    size_bytes: int = 0  # of its files
     same: Slide | None = None  # what the store has of this content, under whatever name and path
     corrected: Slide | None = None  # that as the archive now has it, where it says otherwise
+    copy_of: str = ""  # slide_id of another Slide, here or in the store, with this content
 
     @property
     def moved(self) -> bool:
@@ -50,6 +53,7 @@ class Wanted:
 
     tiling_id: str
     encoder_ids: Collection[str]  # any of them will do
+    mpp: float | None = None  # of Slides of which neither manifest nor file says one
     retry_failed: bool = False  # try also what failed three times
     part: Part | None = None
 
@@ -57,8 +61,8 @@ class Wanted:
 def worklist(store: FeatureStore, archive: Sequence[ArchiveSlide], wanted: Wanted) -> list[Work]:
     """Sort the Slides of an archive by what the store, and shards since, know of them.
 
-    A Slide is told by its path, size, time and given mpp, one `stat` each; where one of them
-    differs, by the content of the file, which is read only if a known Slide has its size.
+    A Slide is told by its path, size, time and mpp, one `stat` each; where one of them differs, by
+    the content of its files, which are read only if another Slide has their size.
 
     Args:
         store: the store.
@@ -67,7 +71,23 @@ def worklist(store: FeatureStore, archive: Sequence[ArchiveSlide], wanted: Wante
     """
     known = _Known.of(store)
     with ThreadPoolExecutor(LOOKERS) as pool:
-        return list(pool.map(lambda slide: _judge(store, slide, known, wanted), archive))
+        works = list(pool.map(lambda slide: _judge(store, slide, known, wanted), archive))
+        return _with_copies(works, known, pool)
+
+
+def copies(works: Iterable[Work]) -> dict[str, str]:
+    """By slide_id, whose content a Slide has too."""
+    return {
+        work.slide.slide_id: f"has the same content as {work.copy_of!r}"
+        for work in works
+        if work.copy_of
+    }
+
+
+def scale_doubts(works: Iterable[Work]) -> dict[str, str]:
+    """By slide_id of known Slides, how manifest and file disagree on the scale."""
+    known = {work.slide.slide_id: work.corrected or work.same for work in works}
+    return {name: one.scale_doubt for name, one in known.items() if one and one.scale_doubt}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,10 +119,11 @@ def _judge(store: FeatureStore, slide: ArchiveSlide, known: _Known, wanted: Want
     before = known.slides.get(slide.slide_id)
     attempts = known.attempts.get(slide.slide.path, 0)
     standing: Standing = "changed" if before else "new"
-    same, mtime_ns, why = None, 0, slide.refused
+    same, size_bytes, mtime_ns, why = None, 0, 0, slide.refused
     try:
         if not why and slide.path.exists():
-            same, mtime_ns = _same_content(slide, before, known)
+            size_bytes, mtime_ns = slide_files.file_stamp(slide.path)
+            same = _same_content(slide, (size_bytes, mtime_ns), known, wanted.mpp)
         elif not why:
             standing = "missing"
             why = f"slide {slide.path.name!r} is not there: {slide.path} does not exist."
@@ -122,48 +143,92 @@ def _judge(store: FeatureStore, slide: ArchiveSlide, known: _Known, wanted: Want
     key = same.slide_key if same else content_id(slide.slide_id)
     if standing not in ("new", "changed") and not in_part(key, wanted.part):
         standing = "elsewhere"
-    corrected = _corrected(slide, same, mtime_ns, known) if same and standing == "known" else None
+    is_known = same and standing == "known"
     return Work(
         slide=slide,
         standing=standing,
         why=why,
         attempts=attempts,
+        size_bytes=size_bytes,
         same=same,
-        corrected=corrected,
+        corrected=_corrected(slide, same, mtime_ns, known, wanted.mpp)
+        if same and is_known
+        else None,
     )
 
 
 def _same_content(
-    slide: ArchiveSlide, before: Slide | None, known: _Known
-) -> tuple[Slide | None, int]:
-    """The known Slide with these bytes and this mpp, and the time of the files.
+    slide: ArchiveSlide, stamp: tuple[int, int], known: _Known, option: float | None
+) -> Slide | None:
+    """The known Slide with these bytes and this mpp.
 
     Raises:
-        SlideUnreadable: the files of the Slide cannot be listed or read.
+        SlideUnreadable: the files of the Slide cannot be read.
     """
-    size_bytes, mtime_ns = slide_files.file_stamp(slide.path)
-    given = slide.slide
-    if before and (given.path, size_bytes, mtime_ns, given.mpp_given) == (
-        before.path,
-        before.size_bytes,
-        before.mtime_ns,
-        before.mpp_given,
-    ):
-        return before, mtime_ns
+    before = known.slides.get(slide.slide_id)
     alike = [
-        one
-        for one in known.by_size.get(size_bytes, [])
-        if given.mpp_given in (one.mpp_given, one.mpp)
+        one for one in known.by_size.get(stamp[0], []) if _scale(slide, one, option)[0] == one.mpp
     ]
+    for one in alike:
+        if one is before and (one.path, one.mtime_ns) == (slide.slide.path, stamp[1]):
+            return one
     alike.sort(key=lambda one: one is not before)  # a copy under another name is no move
     mark = slide_files.fingerprint(slide.path) if alike else ""
-    return next((one for one in alike if one.fingerprint == mark), None), mtime_ns
+    return next((one for one in alike if one.fingerprint == mark), None)
 
 
-def _corrected(slide: ArchiveSlide, same: Slide, mtime_ns: int, known: _Known) -> Slide | None:
-    row = replace(same, **vars(slide.slide), mtime_ns=mtime_ns)
-    if row == known.slides.get(slide.slide_id) and slide.case == known.cases.get(
-        slide.case.case_id
-    ):
+def _scale(
+    slide: ArchiveSlide, same: Slide, option: float | None
+) -> tuple[float | None, MppSource | None]:
+    """The mpp that a Slide of known content has now, and who decides on it; None: nobody knows."""
+    if slide.slide.mpp_given is not None:
+        return slide.slide.mpp_given, "manifest"
+    if same.mpp_source is None:  # of an earlier version, which called the option's mpp given, too
+        return (same.mpp if same.mpp_given is None else None), None
+    if same.mpp_file is not None:
+        return same.mpp_file, "file"
+    if same.mpp_source == "option" and option is None:
+        return same.mpp, "option"
+    return option, "option"
+
+
+def _corrected(
+    slide: ArchiveSlide, same: Slide, mtime_ns: int, known: _Known, option: float | None
+) -> Slide | None:
+    row = replace(
+        same,
+        **vars(slide.slide),
+        mtime_ns=mtime_ns,
+        mpp_source=_scale(slide, same, option)[1] if same.mpp_source else None,
+    )
+    case = known.cases.get(slide.case.case_id)
+    if row == known.slides.get(slide.slide_id) and slide.case == case:
         return None
     return replace(row, ingested_at=now())
+
+
+def _with_copies(works: Sequence[Work], known: _Known, pool: ThreadPoolExecutor) -> list[Work]:
+    """Say which Slides have the content of another, in the archive or in the store."""
+    sizes = Counter(work.size_bytes for work in works if work.size_bytes)
+    asked = [w for w in works if not w.same and w.size_bytes and sizes[w.size_bytes] > 1]
+    marks = {id(w): mark for w, mark in zip(asked, pool.map(_mark, asked), strict=True) if mark}
+    marks |= {id(work): work.same.fingerprint for work in works if work.same}
+    gone = {work.slide.slide_id for work in works if work.standing == "changed"}
+    first = {
+        slide.fingerprint: slide.slide_id
+        for slide in reversed(list(known.slides.values()))
+        if slide.fingerprint and slide.slide_id not in gone
+    }
+    out = []
+    for work in works:
+        name = work.slide.slide_id
+        other = first.setdefault(marks[id(work)], name) if id(work) in marks else name
+        out.append(work if other == name else replace(work, copy_of=other))
+    return out
+
+
+def _mark(work: Work) -> str:
+    try:
+        return slide_files.fingerprint(work.slide.path)
+    except (OSError, TrephineError):
+        return ""  # its reader will say why

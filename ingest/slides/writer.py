@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import queue
-import re
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
+import numpy as np
+
 from featurestore import FeatureStore, SlideArrays
-from featurestore.errors import TrephineError
+from featurestore.errors import NotFinite, TrephineError
 from featurestore.types import (
     ArrayIds,
     EncoderDescription,
@@ -22,7 +23,7 @@ from featurestore.types import (
     Stage,
     Tiling,
 )
-from featurestore.words import duration, size
+from featurestore.words import duration, grouped, size
 from ingest.slides.archive import ArchiveSlide
 from ingest.slides.config import Part
 from ingest.slides.encoders import Encoder
@@ -40,7 +41,8 @@ class Order:
     store: FeatureStore
     encoder: Encoder
     tiling: Tiling
-    part: Part | None
+    part: Part | None = None
+    mpp: float | None = None  # of Slides of which nobody says one
 
     def ids(self, slide_key: str) -> ArrayIds:
         """Of a Slide's Embeddings."""
@@ -79,6 +81,9 @@ class IngestSummary:
     embedded: int = 0
     known: int = 0
     updated: int = 0  # known, with new metadata
+    notes: tuple[str, ...] = ()  # of the manifest
+    copies: dict[str, str] = field(default_factory=dict)  # slide_id to whose content it has
+    scales: dict[str, str] = field(default_factory=dict)  # slide_id to how two statements differ
     without_tiles: dict[str, str] = field(default_factory=dict)  # slide_id to why none was kept
     failures: dict[str, str] = field(default_factory=dict)  # slide_id to reason
     given_up: int = 0
@@ -109,8 +114,11 @@ class IngestSummary:
                 f"{size(spent.bytes):>12}"
                 for stage, spent in self.stages.items()
             ]
-        lines += reasons("no tiles", self.without_tiles)
-        lines += reasons("failed", self.failures)
+        lines += [f"note: {note}" for note in self.notes]
+        lines += grouped("no tiles", self.without_tiles)
+        lines += grouped("failed", self.failures)
+        lines += grouped("copy", self.copies)
+        lines += grouped("scale", self.scales)
         if self.failures:
             lines.append(
                 f"{len(self.failures)} failed and are tried again by the next call. "
@@ -122,17 +130,6 @@ class IngestSummary:
             lines.append("To try again what failed three times, add: --retry-failed")
         lines.append(f"Next: trephine {'ingest --adopt-only' if self.shard else 'label REPORTS'}")
         return "\n".join(lines)
-
-
-def reasons(what: str, by_slide: Mapping[str, str]) -> Iterator[str]:
-    """A line a Slide, or a line a reason where several Slides share it."""
-    alike: dict[str, list[str]] = {}
-    for slide_id, reason in by_slide.items():
-        alike.setdefault(re.sub(r"'[^']*'|\d+", "", reason), []).append(slide_id)
-    for names in alike.values():
-        others = f" ({len(names) - 1} more like this: {', '.join(names[1:4])}" if names[1:] else ""
-        others += (", ..." if names[4:] else "") + (")" if others else "")
-        yield f"{what}: {names[0]}: {by_slide[names[0]]}{others}"
 
 
 class Tally:
@@ -224,7 +221,9 @@ class Writer:
             self._error = error
 
     def _publish(self, job: Job) -> None:
-        if job.error is None and job.arrays is not None:
+        if job.arrays is not None and job.error is None:
+            _check_finite(job, self._order.encoder)
+        if job.arrays is not None and job.error is None:
             began = time.perf_counter()
             n_bytes = self._order.store.publish(job.arrays)
             job.spent["write"] = Spent(time.perf_counter() - began, n_bytes)
@@ -243,9 +242,24 @@ class Writer:
         self.record(rows, [self._order.ids(slide.slide_key) for _, slide in good])
 
 
+def _check_finite(job: Job, encoder: Encoder) -> None:
+    """Let a Slide fail that has an Embedding with values that are no numbers."""
+    assert job.arrays is not None
+    n = int((~np.isfinite(job.arrays.embeddings).all(axis=1)).sum())
+    if n:
+        job.stage = "embed"
+        job.error = NotFinite(
+            f"slide {job.archived.slide_id!r}: {n} of {len(job.arrays.embeddings)} embeddings are "
+            f"not finite in float16, as {encoder.precision} on {encoder.device} gave them. "
+            "Pass --precision float32 --retry-failed, or check the weights."
+        )
+
+
 def _with(seen: IngestSummary, job: Job) -> IngestSummary:
     """A summary that counts one more Slide."""
     slide_id = job.archived.slide_id
+    if job.slide and job.slide.scale_doubt:
+        seen = replace(seen, scales=seen.scales | {slide_id: job.slide.scale_doubt})
     if job.error:
         return replace(seen, failures=seen.failures | {slide_id: str(job.error)})
     if job.tiles is None:  # recognised by content

@@ -22,6 +22,8 @@ select
     slides.width_px0,
     slides.height_px0,
     slides.mpp,
+    slides.mpp_file,
+    slides.mpp_source,
     slide_embeddings.n_tiles,
     slides.tissue_mm2,
     slides.blurred_share,

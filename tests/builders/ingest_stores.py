@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -12,10 +13,11 @@ from PIL import Image
 from featurestore import FeatureStore
 from featurestore.types import ArrayIds, Case, EncoderDescription, GivenSlide, Tiling
 from ingest.slides import encoders
-from ingest.slides.archive import ArchiveSlide, read_archive
+from ingest.slides.archive import Archive, ArchiveSlide, read_archive
 from ingest.slides.config import IngestConfig
-from ingest.slides.embed import ingest
+from ingest.slides.embed import ingest_archive
 from ingest.slides.worker import Message, ReaderProcess, Request, read_slide
+from ingest.slides.writer import IngestSummary
 from ingest.synthetic import archive as synthetic
 
 TINY = "timm:test_vit"
@@ -77,18 +79,27 @@ class Here(ReaderProcess):
         return read_slide(request)
 
 
+def take_in(
+    store: FeatureStore,
+    slides: Sequence[ArchiveSlide],
+    encoder: Any,
+    tiling: Tiling | None = None,
+    config: IngestConfig | None = None,
+    new_reader: Callable[[], ReaderProcess] = Here,
+) -> IngestSummary:
+    """Ingest some Slides, with a reader that starts at once."""
+    archive = Archive(slides=slides)
+    return ingest_archive(
+        store, archive, encoder, tiling or Tiling(), config, new_reader=new_reader
+    )
+
+
 def ingest_and_tell(folder: Path, root: Path, connection: Connection) -> None:
     """Say when the ingest starts; runs in a process that may be killed at any moment."""
     encoder = encoders.load(TINY, "random")
     connection.send("started")
-    ingest(
-        FeatureStore(root),
-        read_archive(folder),
-        encoder,
-        Tiling(),
-        IngestConfig(retry_failed=True),
-        new_reader=Here,
-    )
+    slides = read_archive(folder).slides
+    take_in(FeatureStore(root), slides, encoder, config=IngestConfig(retry_failed=True))
 
 
 def published(store: FeatureStore) -> list[ArrayIds]:

@@ -51,9 +51,9 @@ def test_a_manifest_reads_back_as_what_was_written(
     tmp_path: Path, slide: GivenSlide, patient_id: str | None, age_years: float | None
 ) -> None:
     said = vars(slide) | {"patient_id": patient_id, "age_years": age_years}
-    row = {column: said[name] for column, name in manifest_columns().items()}
+    row = {column.name: said.get(column.name, slide.mpp_given) for column in manifest_columns()}
     row |= json.loads(slide.extra) if slide.extra else {}
-    (found,) = read_archive(manifest(tmp_path, row))
+    (found,) = read_archive(manifest(tmp_path, row)).slides
     assert found.slide == GivenSlide(**vars(slide) | {"path": str(tmp_path / slide.path)})
     assert found.case == Case(
         case_id=slide.case_id,
@@ -64,7 +64,7 @@ def test_a_manifest_reads_back_as_what_was_written(
 
 
 def test_the_columns_of_a_manifest_are_those_that_are_documented() -> None:
-    assert set(manifest_columns()) == {
+    assert {column.name for column in manifest_columns()} == {
         "path", "slide_id", "case_id", "patient_id", "scanned_on", "specimen", "stain", "scanner",
         "age_years", "mpp",
     }  # fmt: skip
@@ -73,13 +73,20 @@ def test_the_columns_of_a_manifest_are_those_that_are_documented() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("slide_id\nx\n", "no column path, got slide_id"),
-        ("path,specimen\na.svs,liver\n", "specimen must be one of core.*'liver' in row 2"),
-        ("path,scanned_on\na.svs,soon\n", "scanned_on must be a date.*'soon' in row 2"),
-        ("path,mpp\na.svs,half\n", "mpp must be a number, got 'half' in row 2"),
-        ("path,mpp\na.svs,0.5\nb.svs,-1\n", "mpp must be at least 0.001.* got -1 in row 3"),
-        ("path,age_years\na.svs,-5\n", "age_years must be at least 0.* got -5 in row 2"),
-        ("path\na/x.svs\nb/x.svs\n", "two slides are named 'x'"),
+        ("slide_id\nx\n", "no column path: found 'slide_id'"),
+        ("path,specimen\na.svs,liver\n", "row 2: specimen is 'liver', expected core"),
+        ("path,scanned_on\na.svs,soon\n", "row 2: scanned_on 'soon' is not a date"),
+        ("path,mpp\na.svs,half\n", "row 2: mpp 'half' is not a number"),
+        ("path,mpp\na.svs,0.5\nb.svs,-1\n", "row 3: mpp is -1, expected 0.001 to"),
+        ("path,age_years\na.svs,150\n", "row 2: age_years is 150, expected 0 to 130"),
+        ("path\na/x.svs\nb/x.svs\n", "row 3: two slides are named 'x'"),
+        ("path,slide_id\na.svs,x\nb.svs,x\n", "row 3: .*'x'"),
+        (
+            "path,case_id,patient_id\na.svs,C,P\nb.svs,C,Q\n",
+            "row 3: case 'C' has patient_id 'Q', but 'P'",
+        ),
+        ("path,mpp\n,0.5\na.svs,x\n", r"has 2 faults(.|\n)*row 2: no path(.|\n)*row 3: mpp"),
+        ("path\n", "lists no slide"),
     ],
 )
 def test_a_manifest_that_makes_no_sense_is_refused_with_the_row(
@@ -88,6 +95,32 @@ def test_a_manifest_that_makes_no_sense_is_refused_with_the_row(
     (tmp_path / "manifest.csv").write_text(text)
     with pytest.raises(ArchiveError, match=message):
         read_archive(tmp_path / "manifest.csv")
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    word=st.sampled_from(["nan", "NA", "n/a", "null", "-", "unknown", " ", "None"]),
+    age=st.sampled_from(["300", "307.0", "> 89", ">=90", "90+", "nan", ""]),
+)
+def test_words_for_what_is_missing_make_no_patient_and_no_age(
+    tmp_path: Path, word: str, age: str
+) -> None:
+    rows = [{"path": f"{i}.svs", "patient_id": word, "age_years": age} for i in range(3)]
+    found = read_archive(manifest(tmp_path, *rows))
+    assert len({one.case.patient_id for one in found.slides}) == 3
+    assert all(one.case.patient_made_up for one in found.slides)
+    assert {one.case.age_years for one in found.slides} == {None}
+    if age:
+        assert f"age_years is missing where it says: 3 {age!r}" in found.notes
+
+
+def test_a_case_is_what_any_of_its_rows_says(tmp_path: Path) -> None:
+    rows = [
+        {"path": "a.svs", "case_id": "C", "patient_id": "", "age_years": "60"},
+        {"path": "b.svs", "case_id": "C", "patient_id": "P", "age_years": ""},
+    ]
+    found = read_archive(manifest(tmp_path, *rows)).slides
+    assert {one.case for one in found} == {Case(case_id="C", patient_id="P", age_years=60.0)}
 
 
 def test_an_archive_that_is_not_there_or_holds_no_slide_is_refused(tmp_path: Path) -> None:

@@ -11,14 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from builders import bad_reader
-from builders.ingest_stores import TINY, Here, Recorder, plain, rebuilt, slide, write
+from builders.ingest_stores import TINY, Recorder, plain, rebuilt, slide, take_in, write
 from PIL import Image
 
 from featurestore import FeatureStore, row_order
 from featurestore.errors import TrephineError
 from featurestore.types import Tiling
 from ingest.slides.config import IngestConfig
-from ingest.slides.embed import ingest_archive
 from ingest.slides.encoders import load
 from ingest.slides.worker import Done, ReaderProcess, Request
 from ingest.slides.writer import IngestSummary
@@ -52,7 +51,7 @@ def test_each_stored_vector_is_that_of_the_tile_at_its_coords(tmp_path: Path, mp
     write(path, image, mpp=mpp, stated=mpp)
     store = FeatureStore.create(tmp_path / "store")
     tiling = Tiling(tile_px=112)
-    done = ingest_archive(store, [slide(path)], Recorder(), tiling, new_reader=Here)  # type: ignore[arg-type]
+    done = take_in(store, [slide(path)], Recorder(), tiling)
     assert not done.failures
     key = store.sql("select slide_key from slides").item()
     stored = store.tiles(key, tiling.tiling_id)
@@ -72,7 +71,7 @@ def test_a_second_encoder_embeds_the_stored_coords_in_the_stored_order(tmp_path:
     store = FeatureStore.create(tmp_path / "store")
     tiling, first, second = Tiling(tile_px=112), Recorder(), Recorder("others")
     for encoder in (first, second):
-        ingest_archive(store, [slide(path)], encoder, tiling, new_reader=Here)  # type: ignore[arg-type]
+        take_in(store, [slide(path)], encoder, tiling)
     key = store.sql("select slide_key from slides").item()
     a, b = (store.embeddings(key, tiling.tiling_id, e.encoder_id) for e in (first, second))
     np.testing.assert_array_equal(a, b)
@@ -84,13 +83,13 @@ def test_a_renamed_slide_is_known_and_another_mpp_is_another_slide(tmp_path: Pat
     write(path, checkerboard(112, 4, 4), mpp=0.5, stated=0.5)
     store = FeatureStore.create(tmp_path / "store")
     encoder, tiling = Recorder(), Tiling(tile_px=112)
-    ingest_archive(store, [slide(path)], encoder, tiling, new_reader=Here)  # type: ignore[arg-type]
+    take_in(store, [slide(path)], encoder, tiling)
     moved.parent.mkdir()
     path.rename(moved)
-    done = ingest_archive(store, [slide(moved)], encoder, tiling, new_reader=Here)  # type: ignore[arg-type]
+    done = take_in(store, [slide(moved)], encoder, tiling)
     assert done.tiles == 0
     assert store.sql("select path from slides").item() == str(moved)
-    done = ingest_archive(store, [slide(moved, mpp=0.4)], encoder, tiling, new_reader=Here)  # type: ignore[arg-type]
+    done = take_in(store, [slide(moved, mpp=0.4)], encoder, tiling)
     assert done.tiles > 0
     assert len(list((store.root / "slides").iterdir())) == 2
     assert store.sql("from bags").height == 1
@@ -113,7 +112,7 @@ def test_a_slide_that_cannot_be_tiled_is_told_and_the_rest_goes_on(
     image = plain(600)
     write(good, image, mpp=0.5, stated=0.5)
     store = FeatureStore.create(tmp_path / "store")
-    done = ingest_archive(store, [slide(bad), slide(good)], Recorder(), Tiling(), new_reader=Here)  # type: ignore[arg-type]
+    done = take_in(store, [slide(bad), slide(good)], Recorder(), Tiling())
     told = {**done.failures, **done.without_tiles}
     assert message in told["bad"]
     assert store.sql("select n_tiles from slide_overview where slide_id = 'good'").item() == 4
@@ -131,7 +130,7 @@ def test_a_failing_slide_is_tried_three_times_and_then_only_when_asked(tmp_path:
 
     def run(**k: bool) -> IngestSummary:
         config = IngestConfig(**k)
-        return ingest_archive(store, [slide(path)], Recorder(), Tiling(), config, new_reader=Here)  # type: ignore[arg-type]
+        return take_in(store, [slide(path)], Recorder(), Tiling(), config)
 
     assert [len(run().failures) for _ in range(4)] == [1, 1, 1, 0]
     assert run().given_up == 1
@@ -163,11 +162,9 @@ def test_an_encoder_that_breaks_keeps_what_was_finished(tmp_path: Path) -> None:
 
     store = FeatureStore.create(tmp_path / "store")
     with pytest.raises(RuntimeError):
-        ingest_archive(
-            store, [slide(p) for p in paths], Breaks(), Tiling(), IngestConfig(workers=1)
-        )  # type: ignore[arg-type]
+        take_in(store, [slide(p) for p in paths], Breaks(), Tiling(), IngestConfig(workers=1))
     assert 1 <= store.sql("from embeddings").height <= 2
-    done = ingest_archive(store, [slide(p) for p in paths], Recorder(), Tiling(), new_reader=Here)  # type: ignore[arg-type]
+    done = take_in(store, [slide(p) for p in paths], Recorder(), Tiling())
     assert done.known >= 1
     assert store.sql("from embeddings").height == 3
 
@@ -180,7 +177,7 @@ def test_a_store_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     shutil.rmtree(store.root / "slides")
     (store.root / "slides").write_text("in the way")
     with pytest.raises(TrephineError, match="run the same command again"):
-        ingest_archive(store, [slide(path)], Recorder(), Tiling(), new_reader=Here)  # type: ignore[arg-type]
+        take_in(store, [slide(path)], Recorder(), Tiling())
 
 
 def test_seconds_bytes_and_tiles_are_kept_by_stage_and_survive_a_rebuild(tmp_path: Path) -> None:
@@ -188,7 +185,7 @@ def test_seconds_bytes_and_tiles_are_kept_by_stage_and_survive_a_rebuild(tmp_pat
     write(path, plain(600), mpp=0.5, stated=0.5)
     store = FeatureStore.create(tmp_path / "store")
     began = time.monotonic()
-    done = ingest_archive(store, [slide(path)], Recorder(), Tiling())  # type: ignore[arg-type]
+    done = take_in(store, [slide(path)], Recorder(), Tiling())
     wall_s = time.monotonic() - began
     text = "select * from ingest_times join slides using (slide_key) order by stage"
     rows = {row["stage"]: row for row in store.sql(text).iter_rows(named=True)}
@@ -205,7 +202,7 @@ def test_seconds_bytes_and_tiles_are_kept_by_stage_and_survive_a_rebuild(tmp_pat
     before = store.sql("from ingest_times order by all").rows()
     store = rebuilt(store)
     assert store.sql("from ingest_times order by all").rows() == before
-    ingest_archive(store, [slide(path)], Recorder(), Tiling(), new_reader=Here)  # type: ignore[arg-type]
+    take_in(store, [slide(path)], Recorder(), Tiling())
     assert store.sql("from ingest_times order by all").rows() == before
 
 
@@ -214,7 +211,7 @@ def test_random_weights_are_named_in_the_store(tmp_path: Path) -> None:
     image = plain(600)
     write(path, image, mpp=0.5, stated=0.5)
     store = FeatureStore.create(tmp_path / "store")
-    ingest_archive(store, [slide(path)], load(TINY, "random"), Tiling(), new_reader=Here)
+    take_in(store, [slide(path)], load(TINY, "random"), Tiling())
     assert store.sql("select weights from encoders").item() == "random"
 
 
@@ -234,10 +231,10 @@ def test_a_slide_that_kills_or_hangs_its_reader_fails_alone(tmp_path: Path) -> N
     for i, path in enumerate(paths):
         write(path, plain(1000, 90 + i), mpp=0.5, stated=0.5)
     store = FeatureStore.create(tmp_path / "store")
-    done = ingest_archive(
+    done = take_in(
         store,
         [slide(path) for path in paths],
-        Recorder(),  # type: ignore[arg-type]
+        Recorder(),
         Tiling(),
         IngestConfig(workers=1),
         new_reader=lambda: ReaderProcess(silence_s=15.0, target=bad_reader.serve),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from builders.dicom_series import write_instance, write_series
-from builders.ingest_stores import Here, Recorder, plain, write
+from builders.ingest_stores import Here, Recorder, plain, take_in, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom import dcmread
@@ -20,7 +20,8 @@ from pydicom import dcmread
 from featurestore.errors import ArchiveError, SlideUnreadable
 from featurestore.store import FeatureStore
 from featurestore.types import Tiling
-from ingest.slides import archive, embed
+from ingest.slides import archive
+from ingest.slides.config import PlanConfig
 from ingest.slides.files import (
     as_given,
     file_stamp,
@@ -30,6 +31,7 @@ from ingest.slides.files import (
     slide_key,
     slide_name,
 )
+from ingest.slides.plan import plan_archive
 from ingest.slides.reader import open_slide
 
 
@@ -81,11 +83,11 @@ def test_a_link_gives_its_own_name_to_a_slide(tmp_path: Path) -> None:
     (tmp_path / "latest").symlink_to("snap")
     assert paths(tmp_path) == ["snap/S-001.tif"]
     assert paths(tmp_path / "latest") == ["S-001.tif"]
-    (row,) = archive.read_archive(tmp_path / "latest")
+    (row,) = archive.read_archive(tmp_path / "latest").slides
     assert (row.slide_id, row.path) == ("S-001", tmp_path / "latest/S-001.tif")
     manifest = tmp_path / "slides.csv"
     manifest.write_text("path\nsnap/../latest/S-001.tif\n")
-    (row,) = archive.read_archive(manifest)
+    (row,) = archive.read_archive(manifest).slides
     assert (row.slide_id, row.path) == ("S-001", tmp_path / "latest/S-001.tif")
 
 
@@ -171,7 +173,7 @@ def test_what_is_no_file_is_refused_with_a_reason_and_nothing_hangs(odd: Path) -
         assert words in said[name]
         assert repr(name) in said[name]
     for name in ("pipe.svs", "socket.scn", os.fsdecode(b"caf\xe9.svs")):
-        (row,) = archive.read_archive(odd / name)
+        (row,) = archive.read_archive(odd / name).slides
         assert row.refused == said[row.slide_id.rpartition("/")[2]]
     for name in ("pipe.svs", "socket.scn", "device.tif", "nowhere.ndpi", "self.dcm"):
         for touch in (open_slide, fingerprint, slide_files, file_stamp):
@@ -182,12 +184,12 @@ def test_what_is_no_file_is_refused_with_a_reason_and_nothing_hangs(odd: Path) -
 @pytest.mark.timeout(60)
 def test_what_is_no_file_becomes_one_failure_each(odd: Path, tmp_path: Path) -> None:
     store = FeatureStore.create(tmp_path / "store")
-    rows = archive.read_archive(odd)
-    planned = archive.plan(store, rows, Tiling())
+    listed = archive.read_archive(odd)
+    planned = plan_archive(store, listed, Tiling(), PlanConfig(), new_reader=Here)
     assert planned.new == 1
     assert len(planned.refused) == len(ODD)
     for attempt in (1, 2):
-        done = embed.ingest(store, rows, Recorder(), Tiling(), new_reader=Here)  # type: ignore[arg-type]
+        done = take_in(store, listed.slides, Recorder())
         assert done.failures == planned.refused
         found = store.sql("select item, stage, reason, attempts from failures").rows()
         assert len(found) == len(ODD)
@@ -237,7 +239,7 @@ def test_a_series_is_one_slide_of_its_folders_name(tmp_path: Path) -> None:
     assert [p.name for p in slide_files(one / "b.dcm")] == ["a.dcm", "b.dcm", "c.dcm"]
     assert fingerprint(one) == fingerprint(one / "c.dcm")
     for path in (one, one / "c.dcm"):
-        assert slide_name(path) == archive.read_archive(path)[0].slide_id == "one"
+        assert slide_name(path) == archive.read_archive(path).slides[0].slide_id == "one"
 
 
 def test_a_series_beside_other_slides_is_named_by_its_uid(tmp_path: Path) -> None:
@@ -255,7 +257,7 @@ def test_folders_of_one_name_leave_it_to_the_uid(tmp_path: Path) -> None:
     for n, place in enumerate(("p1/SM", "p2/SM", "p3/other")):
         write_series(tmp_path / place, f"1.2.{n}")
     assert names(tmp_path) == ["1.2.0", "1.2.1", "other"]
-    assert len(archive.read_archive(tmp_path)) == 3
+    assert len(archive.read_archive(tmp_path).slides) == 3
 
 
 def test_a_series_torn_over_folders_is_refused_and_a_copy_is_not(tmp_path: Path) -> None:
@@ -515,5 +517,5 @@ def test_a_folder_of_100_000_slides_is_listed_in_ten_seconds(tmp_path: Path) -> 
     for n in range(100_000):
         (tmp_path / f"S-{n:06}.svs").touch()
     began = time.perf_counter()
-    assert len(archive.read_archive(tmp_path)) == 100_000
+    assert len(archive.read_archive(tmp_path).slides) == 100_000
     assert time.perf_counter() - began < 10

@@ -9,14 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from builders.ingest_stores import rebuilt
+from builders.ingest_stores import rebuilt, take_in
 
 from featurestore import FeatureStore
 from featurestore.errors import EncoderUnavailable
 from featurestore.types import Tiling
 from ingest.slides import encoders
 from ingest.slides.config import IngestConfig
-from ingest.slides.embed import ingest_archive
 from ingest.slides.golden import check_golden_tile, golden_tile
 
 
@@ -51,18 +50,18 @@ def test_a_vector_that_has_turned_is_refused_also_after_a_rebuild(
     tmp_path: Path, encoder: encoders.Encoder, cosine: float, refused: bool
 ) -> None:
     store = FeatureStore.create(tmp_path / "store")
-    ingest_archive(store, [], encoder, Tiling())
+    take_in(store, [], encoder, Tiling())
     rebuilt(store)
     other = replace(encoder, model=Bent(encoder.model, cosine))
     assert other.encoder_id == encoder.encoder_id
     for shard in ("1/2", None):  # before and after the ledger is folded in
         config = IngestConfig(shard=shard)
-        ingest_archive(store, [], encoder, Tiling(), config)
+        take_in(store, [], encoder, Tiling(), config)
         if refused:
             with pytest.raises(EncoderUnavailable, match=r"cosine of -?[01]\.\d+.* at least 0.999"):
-                ingest_archive(store, [], other, Tiling(), config)
+                take_in(store, [], other, Tiling(), config)
         else:
-            ingest_archive(store, [], other, Tiling(), config)
+            take_in(store, [], other, Tiling(), config)
     assert store.sql("select encoder_id, device from golden_tiles").rows() == [
         (encoder.encoder_id, "cpu")
     ]

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from builders.ingest_stores import TINY, Here, content
+from builders.ingest_stores import TINY, Here, content, take_in
 
 from featurestore import FeatureStore
 from featurestore.types import Failure, Tiling
-from ingest.slides.archive import ArchiveSlide, read_archive
+from ingest.slides.archive import Archive, ArchiveSlide, read_archive
 from ingest.slides.config import IngestConfig, PlanConfig
-from ingest.slides.embed import ingest_archive
 from ingest.slides.encoders import load
-from ingest.slides.plan import plan_archive
+from ingest.slides.plan import Plan, plan_archive
 from ingest.synthetic import archive as synthetic
 
 TILES = 4  # of a slide
@@ -38,7 +38,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[FeatureStore, Path]:
     write(slides / "no_mpp.svs", 70, mpp=None)
     (slides / "torn.svs").write_bytes(b"II*\\0 no slide")
     store = FeatureStore.create(folder / "store")
-    ingest_archive(store, read_archive(slides), load(TINY, "random"), Tiling(), new_reader=Here)
+    take_in(store, read_archive(slides).slides, load(TINY, "random"), Tiling())
     torn = str(slides / "torn.svs")
     store.record(2 * [Failure(item=torn, stage="open", reason="torn", slide_id="torn")])
     (slides / "no_mpp.svs").unlink()
@@ -52,17 +52,27 @@ def renamed(one: ArchiveSlide, **changes: str) -> ArchiveSlide:
 BY_TINY = PlanConfig(encoder=TINY, weights="random")
 
 
+def foresee(
+    store: FeatureStore,
+    slides: Sequence[ArchiveSlide],
+    tiling: Tiling | None = None,
+    config: PlanConfig = BY_TINY,
+) -> Plan:
+    archive = Archive(slides=slides)
+    return plan_archive(store, archive, tiling or Tiling(), config, source="here", new_reader=Here)
+
+
 def test_a_plan_sorts_slides_as_an_ingest_would_and_changes_nothing(
     done: tuple[FeatureStore, Path], tmp_path: Path
 ) -> None:
     store, slides = done
-    a, b, c, d, e, torn = read_archive(slides)
+    a, b, c, d, e, torn = read_archive(slides).slides
     write(tmp_path / "s" / "changed.svs", 60)
     write(tmp_path / "s" / "fresh.svs", 50)
     write(tmp_path / "s" / "unknown_mpp.svs", 40, mpp=None)
     moved = tmp_path / "s" / "moved.svs"
     moved.write_bytes(b.path.read_bytes())
-    new = {s.slide_id: s for s in read_archive(tmp_path / "s")}
+    new = {s.slide_id: s for s in read_archive(tmp_path / "s").slides}
     archive = [
         a,
         renamed(b, path=str(moved)),
@@ -74,15 +84,15 @@ def test_a_plan_sorts_slides_as_an_ingest_would_and_changes_nothing(
         new["unknown_mpp"],
     ]
     before = content(store.root) | content(slides)
-    said = plan_archive(store, archive, Tiling(), BY_TINY)
+    said = foresee(store, archive, Tiling(), BY_TINY)
     assert content(store.root) | content(slides) == before
     assert (said.total, said.new, said.known, said.moved) == (8, 2, 3, 1)
-    assert (said.changed, said.missing, said.given_up, said.failed_before) == (1, 1, 1, 1)
+    assert (said.changed, len(said.missing), said.given_up, said.failed_before) == (1, 1, 1, 1)
     assert (said.missing_mpp, list(said.refused)) == (1, ["unknown_mpp"])
     assert said.tiles == 2 * TILES
-    again = plan_archive(store, [a, b], Tiling(), PlanConfig())
+    again = foresee(store, [a, b], Tiling(), PlanConfig())
     assert (again.lacking, again.tiles, again.hours) == (2, 2 * TILES, None)
-    assert plan_archive(store, [a, b], Tiling(min_tissue=0.5), BY_TINY).lacking == 2
+    assert foresee(store, [a, b], Tiling(min_tissue=0.5), BY_TINY).lacking == 2
 
 
 def test_hours_and_bytes_are_those_of_earlier_ingests(
@@ -91,8 +101,8 @@ def test_hours_and_bytes_are_those_of_earlier_ingests(
     store, _ = done
     for i in range(4):
         write(tmp_path / "s" / f"{i}.svs", 20 + 8 * i)
-    archive = read_archive(tmp_path / "s")
-    said = plan_archive(store, archive, Tiling(), BY_TINY)
+    archive = read_archive(tmp_path / "s").slides
+    said = foresee(store, archive, Tiling(), BY_TINY)
     assert said.rates is not None
     assert (said.rates["slides"], said.rates["tiles"]) == (5, 5 * TILES)
     took = store.sql(
@@ -104,22 +114,18 @@ def test_hours_and_bytes_are_those_of_earlier_ingests(
     n = dict(zip(took["stage"], took["n"], strict=True))
     assert said.store_bytes == pytest.approx(n["write"] * 4 / 5, rel=0.01)
     assert said.read_bytes == pytest.approx((n["open"] + n["read"]) * 4 / 5, rel=0.01)
-    written = (
-        ingest_archive(store, archive, load(TINY, "random"), Tiling(), new_reader=Here)
-        .stages["write"]
-        .bytes
-    )
+    written = take_in(store, archive, load(TINY, "random"), Tiling()).stages["write"].bytes
     assert said.store_bytes == pytest.approx(written, rel=0.05)
 
 
 def test_a_plan_says_itself(done: tuple[FeatureStore, Path]) -> None:
     store, slides = done
-    archive, other = read_archive(slides), Tiling(min_tissue=0.2)
-    said = plan_archive(store, archive, other, BY_TINY, source="here").text()
+    archive, other = read_archive(slides).slides, Tiling(min_tissue=0.2)
+    said = foresee(store, archive, other, BY_TINY).text()
     assert "5 known but not by timm:test_vit and these tiles" in said
     assert "slides: timm:test_vit on cpu embeds" in said
     assert said.endswith("Nothing was changed. Next: trephine ingest here")
-    said = plan_archive(store, archive, other, PlanConfig()).text()
+    said = foresee(store, archive, other, PlanConfig()).text()
     assert "time:     unknown until the first slides are embedded by dinov2-small" in said
 
 
@@ -127,7 +133,7 @@ def test_a_plan_without_weights_means_those_of_the_hub_and_says_so(
     done: tuple[FeatureStore, Path],
 ) -> None:
     store, slides = done
-    said = plan_archive(store, read_archive(slides), Tiling(), PlanConfig(encoder=TINY))
+    said = foresee(store, read_archive(slides).slides, config=PlanConfig(encoder=TINY))
     assert (said.known, said.lacking) == (0, 5)  # an ingest would fetch others than are there
     assert "weights of the hub, which were not loaded" in said.text()
     assert "add --weights random" in said.text()
@@ -139,15 +145,15 @@ def test_an_ingest_does_what_the_plan_said(
 ) -> None:
     store, slides = done
     write(tmp_path / "s" / f"new{retry_failed}.svs", 30 + 20 * retry_failed)
-    a, b, *_, torn = read_archive(slides)
+    a, b, *_, torn = read_archive(slides).slides
     moved = tmp_path / "s" / "moved.svs"
     moved.write_bytes(b.path.read_bytes())
-    archive = [a, renamed(b, path=str(moved)), torn, *read_archive(tmp_path / "s")[1:]]
+    archive = [a, renamed(b, path=str(moved)), torn, *read_archive(tmp_path / "s").slides[1:]]
     archive.append(renamed(a, slide_id="gone", path=str(tmp_path / "gone.svs")))
-    said = plan_archive(store, archive, Tiling(), BY_TINY)
+    said = foresee(store, archive, Tiling(), BY_TINY)
     config = IngestConfig(retry_failed=retry_failed)
-    done_ = ingest_archive(store, archive, load(TINY, "random"), Tiling(), config, new_reader=Here)
-    assert (said.new, said.known, said.moved, said.missing) == (1, 2, 1, 1)
+    done_ = take_in(store, archive, load(TINY, "random"), Tiling(), config)
+    assert (said.new, said.known, said.moved, len(said.missing)) == (1, 2, 1, 1)
     assert (done_.embedded, done_.known, done_.updated) == (said.new, said.known, said.moved)
     assert done_.failures.keys() == ({"gone", "torn"} if retry_failed else {"gone"})
     assert "gone.svs does not exist" in done_.failures["gone"]

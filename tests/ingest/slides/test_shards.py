@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from builders.ingest_stores import Here, Recorder, plain, published, same, slide, write
+from builders.ingest_stores import Recorder, plain, published, same, slide, take_in, write
 from click.testing import CliRunner
 
 import cli
@@ -16,7 +16,7 @@ from featurestore import FeatureStore
 from featurestore.types import Tiling
 from ingest.slides.archive import read_archive
 from ingest.slides.config import IngestConfig
-from ingest.slides.embed import Adopted, adopt, ingest_archive
+from ingest.slides.embed import Adopted, adopt
 from ingest.slides.writer import IngestSummary
 
 SLIDES = 6
@@ -40,19 +40,19 @@ def part(i: int, n: int) -> IngestConfig:
 def test_shards_and_an_adoption_equal_one_ingest(slides: Path, tmp_path: Path) -> None:
     n = 3
     whole, parts = (FeatureStore.create(tmp_path / name) for name in ("whole", "parts"))
-    archive, tiling = read_archive(slides), Tiling()
-    ingest_archive(whole, archive, Recorder(), tiling, new_reader=Here)  # type: ignore[arg-type]
+    archive, tiling = read_archive(slides).slides, Tiling()
+    take_in(whole, archive, Recorder(), tiling)
     before = (parts.root / "catalog.duckdb").read_bytes()
     seen: list[set[str]] = []
     for i in range(1, n + 1):
         known = {ids.slide_key for ids in published(parts)}
-        done = ingest_archive(parts, archive, Recorder(), tiling, part(i, n), new_reader=Here)  # type: ignore[arg-type]
+        done = take_in(parts, archive, Recorder(), tiling, part(i, n))
         seen.append({ids.slide_key for ids in published(parts)} - known)
         assert all(int(key, 16) % n == i - 1 for key in seen[-1])
         assert done.embedded + len(done.failures) + done.elsewhere == len(archive)
     assert sum(map(len, seen)) == len(set().union(*seen)) == SLIDES  # disjoint and complete
     # again, before anything is adopted: known from arrays and ledger
-    again = ingest_archive(parts, archive, Recorder(), tiling, part(1, n), new_reader=Here)  # type: ignore[arg-type]
+    again = take_in(parts, archive, Recorder(), tiling, part(1, n))
     assert (again.embedded, again.known) == (0, len(seen[0]))
     assert (parts.root / "catalog.duckdb").read_bytes() == before
     assert parts.sql("from slides").is_empty()
@@ -70,7 +70,7 @@ def test_a_shard_counts_attempts_that_no_catalog_knows_yet(tmp_path: Path) -> No
 
     def run() -> IngestSummary:
         archive = [slide(path)]
-        return ingest_archive(store, archive, Recorder(), Tiling(), part(1, 1), new_reader=Here)  # type: ignore[arg-type]
+        return take_in(store, archive, Recorder(), Tiling(), part(1, 1))
 
     assert [len(run().failures) for _ in range(4)] == [1, 1, 1, 0]
     adopt(store)

@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from builders.ingest_stores import Here, Recorder, plain, slide, write
+from builders.ingest_stores import Recorder, plain, slide, take_in, write
 
 from featurestore import FeatureStore
-from featurestore.types import Failure, Tiling
+from featurestore.types import Failure, Slide, Tiling
 from ingest.slides.archive import ArchiveSlide
-from ingest.slides.embed import ingest_archive
+from ingest.slides.config import IngestConfig
 from ingest.slides.worklist import MOST_ATTEMPTS, Standing, Wanted, Work, worklist
 
 TILING, ENCODER = Tiling(), Recorder()
@@ -26,13 +26,13 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> tuple[FeatureStore, Path]
         write(folder / f"{name}.svs", plain(300, 60 + 40 * i), mpp=2.0, stated=0.5)
     store = FeatureStore.create(folder / "store")
     archive = [slide(folder / "a.svs"), slide(folder / "b.svs")]
-    ingest_archive(store, archive, ENCODER, TILING, new_reader=Here)  # type: ignore[arg-type]
+    take_in(store, archive, ENCODER, TILING)
     return store, folder
 
 
 def look(store: FeatureStore, one: ArchiveSlide, **changes: object) -> Work:
     wanted = Wanted(tiling_id=TILING.tiling_id, encoder_ids=[ENCODER.encoder_id])
-    return worklist(store, [one], replace(wanted, **changes))[0]  # type: ignore[arg-type]
+    return worklist(store, [one], replace(wanted, **changes))[0]
 
 
 def test_a_known_slide_is_known_under_any_name_path_and_time(
@@ -67,6 +67,58 @@ def test_another_content_or_mpp_is_another_slide(
         path.write_bytes(data[:5000] + bytes([data[5000] ^ 255]) + data[5001:])  # of the same size
     assert look(store, slide(swapped)).standing == "changed"
     assert look(store, slide(fresh)).standing == "new"
+
+
+def test_the_option_is_for_slides_that_state_no_scale(
+    known: tuple[FeatureStore, Path], tmp_path: Path
+) -> None:
+    store, folder = known
+    assert look(store, slide(folder / "a.svs"), mpp=0.3).standing == "known"  # the file's own
+    bare = tmp_path / "bare.svs"
+    write(bare, plain(300, 20), mpp=2.0, stated=None)
+    done = take_in(store, [slide(bare)], ENCODER, TILING, IngestConfig(mpp=0.5))
+    assert done.embedded == 1
+    for option, standing in ((0.5, "known"), (None, "known"), (0.4, "changed")):
+        assert look(store, slide(bare), mpp=option).standing == standing
+    work = look(store, slide(bare, mpp=0.5))
+    assert work.standing == "known"
+    assert work.corrected is not None
+    assert work.corrected.mpp_source == "manifest"
+    assert store.sql("select mpp, mpp_file, mpp_source from slide_overview order by 1").rows() == [
+        (0.5, 0.5, "file"), (0.5, 0.5, "file"), (0.5, None, "option"),
+    ]  # fmt: skip
+
+
+def test_a_slide_of_an_earlier_version_keeps_its_key(
+    known: tuple[FeatureStore, Path],
+) -> None:
+    store, folder = known
+    old = [replace(one, mpp_file=None, mpp_source=None) for one in store.known(Slide)]
+    key = {one.slide_id: one.slide_key for one in old}
+    a = slide(folder / "a.svs")
+    store.record(one for one in old if one.slide_id == "a")
+    assert look(store, a).standing == "known"
+    assert look(store, a).corrected is None
+    by_option = [replace(one, mpp_given=0.5) for one in old if one.slide_id == "a"]
+    store.record(by_option)  # or by a manifest: that was not kept
+    assert look(store, replace(a, slide=replace(a.slide, mpp_given=0.5))).standing == "known"
+    assert look(store, a).standing == "changed"  # its file is asked again
+    assert take_in(store, [a], ENCODER, TILING).known == 1
+    assert look(store, a).same.slide_key == key["a"]  # type: ignore[union-attr]
+
+
+def test_copies_are_named_in_the_archive_and_in_the_store(
+    known: tuple[FeatureStore, Path], tmp_path: Path
+) -> None:
+    store, folder = known
+    copies = []
+    for name, like in (("copy", folder / "a.svs"), ("first", None), ("second", None)):
+        path = tmp_path / f"{name}.svs"
+        path.write_bytes(like.read_bytes() if like else b"II*\0 of the same kind")
+        copies.append(slide(path))
+    wanted = Wanted(tiling_id=TILING.tiling_id, encoder_ids=[ENCODER.encoder_id])
+    works = worklist(store, [slide(folder / "b.svs"), *copies], wanted)
+    assert [work.copy_of for work in works] == ["", "a", "", "first"]
 
 
 def test_another_encoder_or_tiling_is_lacking(known: tuple[FeatureStore, Path]) -> None:

@@ -34,7 +34,6 @@ Progress = Callable[[int, int, str], None]
 
 # Scores of each Tile, 0 to 1, arrays of that name, float16 (N,); NaN where unknown.
 SCORES = ("tissue", "blur", "pen", "marrow")
-MOST_APART = 0.05  # share by which two statements of a Slide's scale may differ untold
 TISSUE_FILTER = "hsv-1"  # raised with every change of what the filter keeps: it is hashed
 
 
@@ -152,18 +151,6 @@ class Slide(GivenSlide):
     pen_share: float | None = None  # of tiles, 0 to 1
     black_share: float | None = None  # of the thumbnail, 0 to 1
     ingested_at: datetime = field(default_factory=now)
-
-    @property
-    def scale_doubt(self) -> str:
-        """That manifest and file disagree on the scale by more than 5%; empty if they do not."""
-        if self.mpp_source != "manifest" or self.mpp is None or self.mpp_file is None:
-            return ""
-        if abs(self.mpp - self.mpp_file) <= MOST_APART * self.mpp_file:
-            return ""
-        return (
-            f"the manifest says {self.mpp:.4g} microns per pixel, which is taken, and its file "
-            f"{self.mpp_file:.4g}"
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

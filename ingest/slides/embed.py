@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -88,14 +89,9 @@ def ingest_archive(
     """
     started = time.monotonic()
     config = config or IngestConfig()
-    order = Order(
-        store=store,
-        encoder=encoder,
-        tiling=tiling,
-        part=part_of(config.shard),
-        mpp=config.mpp,
-    )
-    if order.part is None:
+    part = part_of(config.shard)
+    order = Order(store=store, encoder=encoder, tiling=tiling, part=part, mpp=config.mpp)
+    if part is None:
         store.record()  # adopt what a killed ingest published without a row
     check_golden_tile(store, encoder)
     wanted = Wanted(
@@ -103,25 +99,11 @@ def ingest_archive(
         encoder_ids=[encoder.encoder_id],
         mpp=config.mpp,
         retry_failed=config.retry_failed,
-        part=order.part,
+        part=part,
     )
     works = worklist(store, archive.slides, wanted)
-    todo = [work for work in works if work.standing in TO_READ]
-    corrected = [work for work in works if work.corrected]
-    bad = [work for work in works if work.standing in TO_FAIL]
-    tally = Tally(len(works), progress)
-    tally.add(slides=len(works) - len(todo) - len(bad))
-    writer = Writer(order, tally)
-    reading = _Readers(order, todo, config.workers, new_reader)
-    try:
-        writer.record([row for work in corrected for row in (work.slide.case, work.corrected)])
-        for work in bad:
-            error = SlideUnreadable(work.why)
-            writer.put(Job(archived=work.slide, stage="archive", error=error))
-        with reading as items:
-            _embed(items, encoder, writer, tally)
-    finally:
-        summary = writer.finish()  # what is finished is kept, also where the rest was interrupted
+    summary = _take_in(order, works, config.workers, Tally(len(works), progress), new_reader)
+    n_by = Counter(work.standing for work in works)
     return replace(
         summary,
         shard=config.shard,
@@ -129,12 +111,37 @@ def ingest_archive(
         copies=copies(works),
         scales=scale_doubts(works) | summary.scales,
         slides=len(works),
-        known=summary.known + sum(work.standing == "known" for work in works),
-        updated=len(corrected),
-        given_up=sum(work.standing == "given up" for work in works),
-        elsewhere=reading.elsewhere + sum(work.standing == "elsewhere" for work in works),
+        known=summary.known + n_by["known"],
+        given_up=n_by["given up"],
+        elsewhere=summary.elsewhere + n_by["elsewhere"],
         seconds=time.monotonic() - started,
     )
+
+
+def _take_in(
+    order: Order,
+    works: Sequence[Work],
+    workers: int,
+    tally: Tally,
+    new_reader: Callable[[], ReaderProcess],
+) -> IngestSummary:
+    """Read, embed and write what is to be; correct what is known, and fail what cannot be read."""
+    todo = [work for work in works if work.standing in TO_READ]
+    bad = [work for work in works if work.standing in TO_FAIL]
+    corrected = [work for work in works if work.corrected]
+    tally.add(slides=len(works) - len(todo) - len(bad))
+    writer = Writer(order, tally)
+    reading = _Readers(order, todo, workers, new_reader)
+    try:
+        writer.record([row for work in corrected for row in (work.slide.case, work.corrected)])
+        for work in bad:
+            error = SlideUnreadable(work.why)
+            writer.put(Job(archived=work.slide, stage="archive", error=error))
+        with reading as items:
+            _embed(items, order.encoder, writer, tally)
+    finally:
+        summary = writer.finish()  # what is finished is kept, also where the rest was interrupted
+    return replace(summary, updated=len(corrected), elsewhere=reading.elsewhere)
 
 
 @dataclass(frozen=True, kw_only=True)

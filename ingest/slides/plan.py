@@ -23,6 +23,7 @@ from ingest.slides.worklist import (
     Wanted,
     Work,
     copies,
+    scale_doubt,
     scale_doubts,
     worklist,
 )
@@ -227,7 +228,7 @@ def _open_some(
             for message in reader.read(request):
                 if isinstance(message, Measured):
                     n_tiles.append(len(message.coords))
-                    doubts |= {slide.slide_id: message.slide.scale_doubt}
+                    doubts[slide.slide_id] = scale_doubt(message.slide)
                 elif isinstance(message, Done) and message.error is not None:
                     refused[slide.slide_id] = message.error
     finally:

@@ -16,6 +16,7 @@ from ingest.slides.archive import ArchiveSlide
 from ingest.slides.config import Part, in_part
 
 MOST_ATTEMPTS = 3
+MOST_APART = 0.05  # share by which two statements of a scale may differ untold
 LOOKERS = 8  # threads that ask the file system, where the archive may lie on a network
 
 # known: its Embeddings are in the store; new, changed and lacking are to be read: unknown by name
@@ -87,7 +88,19 @@ def copies(works: Iterable[Work]) -> dict[str, str]:
 def scale_doubts(works: Iterable[Work]) -> dict[str, str]:
     """By slide_id of known Slides, how manifest and file disagree on the scale."""
     known = {work.slide.slide_id: work.corrected or work.same for work in works}
-    return {name: one.scale_doubt for name, one in known.items() if one and one.scale_doubt}
+    return {name: doubt for name, one in known.items() if one and (doubt := scale_doubt(one))}
+
+
+def scale_doubt(slide: Slide) -> str:
+    """That manifest and file disagree on the scale by more than 5%; empty if they do not."""
+    if slide.mpp_source != "manifest" or slide.mpp is None or slide.mpp_file is None:
+        return ""
+    if abs(slide.mpp - slide.mpp_file) <= MOST_APART * slide.mpp_file:
+        return ""
+    return (
+        f"the manifest says {slide.mpp:.4g} microns per pixel, which is taken, and its file "
+        f"{slide.mpp_file:.4g}"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,6 +28,7 @@ from ingest.slides.archive import ArchiveSlide
 from ingest.slides.config import Part
 from ingest.slides.encoders import Encoder
 from ingest.slides.worker import Spent
+from ingest.slides.worklist import scale_doubt
 
 COMMIT_SLIDES = 32
 COMMIT_S = 10.0
@@ -258,8 +259,8 @@ def _check_finite(job: Job, encoder: Encoder) -> None:
 def _with(seen: IngestSummary, job: Job) -> IngestSummary:
     """A summary that counts one more Slide."""
     slide_id = job.archived.slide_id
-    if job.slide and job.slide.scale_doubt:
-        seen = replace(seen, scales=seen.scales | {slide_id: job.slide.scale_doubt})
+    if job.slide and (doubt := scale_doubt(job.slide)):
+        seen = replace(seen, scales=seen.scales | {slide_id: doubt})
     if job.error:
         return replace(seen, failures=seen.failures | {slide_id: str(job.error)})
     if job.tiles is None:  # recognised by content

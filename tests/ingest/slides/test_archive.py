@@ -27,7 +27,9 @@ def manifest(folder: Path, *rows: dict[str, object]) -> Path:
     return path
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     slide=st.builds(
         GivenSlide,
@@ -97,7 +99,9 @@ def test_a_manifest_that_makes_no_sense_is_refused_with_the_row(
         read_archive(tmp_path / "manifest.csv")
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     word=st.sampled_from(["nan", "NA", "n/a", "null", "-", "unknown", " ", "None"]),
     age=st.sampled_from(["300", "307.0", "> 89", ">=90", "90+", "nan", ""]),

@@ -138,8 +138,8 @@ def test_a_failing_slide_is_tried_three_times_and_then_only_when_asked(tmp_path:
     write(
         path,
         plain(600),
-        mpp=0.5,
-        stated=0.5,
+        mpp=2.0,
+        stated=2.0,
     )
     assert run(retry_failed=True).embedded == 1
     assert store.sql("from failures").is_empty()
@@ -148,8 +148,8 @@ def test_a_failing_slide_is_tried_three_times_and_then_only_when_asked(tmp_path:
 def test_an_encoder_that_breaks_keeps_what_was_finished(tmp_path: Path) -> None:
     paths = [tmp_path / f"{i}.svs" for i in range(3)]
     for i, path in enumerate(paths):
-        image = plain(1800, 90 + i)  # 64 tiles: two batches
-        write(path, image, mpp=0.5, stated=0.5)
+        image = plain(1800, 60 + 30 * i)  # 64 tiles: two batches
+        write(path, image, mpp=2.0, stated=2.0)
 
     class Breaks(Recorder):
         calls = 0
@@ -172,7 +172,7 @@ def test_an_encoder_that_breaks_keeps_what_was_finished(tmp_path: Path) -> None:
 def test_a_store_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     path = tmp_path / "a.svs"
     image = plain(600)
-    write(path, image, mpp=0.5, stated=0.5)
+    write(path, image, mpp=2.0, stated=2.0)
     store = FeatureStore.create(tmp_path / "store")
     shutil.rmtree(store.root / "slides")
     (store.root / "slides").write_text("in the way")
@@ -182,7 +182,7 @@ def test_a_store_that_cannot_be_written_says_so(tmp_path: Path) -> None:
 
 def test_seconds_bytes_and_tiles_are_kept_by_stage_and_survive_a_rebuild(tmp_path: Path) -> None:
     path = tmp_path / "a.svs"
-    write(path, plain(600), mpp=0.5, stated=0.5)
+    write(path, plain(600), mpp=2.0, stated=2.0)
     store = FeatureStore.create(tmp_path / "store")
     began = time.monotonic()
     done = take_in(store, [slide(path)], Recorder(), Tiling())
@@ -206,10 +206,54 @@ def test_seconds_bytes_and_tiles_are_kept_by_stage_and_survive_a_rebuild(tmp_pat
     assert store.sql("from ingest_times order by all").rows() == before
 
 
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, 1e6])
+def test_a_slide_with_numbers_that_are_none_fails_and_nothing_of_it_is_published(
+    tmp_path: Path, wrong: float
+) -> None:
+    good, bad = tmp_path / "good.svs", tmp_path / "bad.svs"
+    write(good, plain(600, 90), mpp=2.0, stated=2.0)
+    write(bad, plain(600, 30), mpp=2.0, stated=2.0)
+
+    class Overflows(Recorder):
+        def embed(self, tiles: np.ndarray) -> np.ndarray:
+            vectors = super().embed(tiles).astype(np.float32)
+            is_bad = (vectors[:, 1] > 20) & (vectors[:, 1] < 60)
+            vectors[np.flatnonzero(is_bad)[:1], 2] = wrong  # one number of one tile
+            with np.errstate(over="ignore"):
+                return vectors.astype(np.float16)
+
+    store = FeatureStore.create(tmp_path / "store")
+    done = take_in(store, [slide(bad), slide(good)], Overflows())
+    assert "1 of 4 embeddings are not finite" in done.failures["bad"]
+    assert "--precision float32" in done.failures["bad"]
+    assert (done.embedded, done.tiles) == (1, 4)
+    assert store.sql("select stage, slide_id from failures").rows() == [("embed", "bad")]
+    assert store.sql("select slide_id from slides").rows() == [("good",)]
+    assert len(list((store.root / "slides").iterdir())) == 1
+    assert take_in(store, [slide(bad)], Overflows("mended")).failures.keys() == {"bad"}
+
+
+def test_manifest_and_file_that_differ_on_the_scale_are_told(tmp_path: Path) -> None:
+    archive = []
+    for name, given in (("near", 2.05), ("far", 2.2), ("silent", None)):
+        write(tmp_path / f"{name}.svs", plain(600, len(name) * 20), mpp=2.0, stated=2.0)
+        archive.append(slide(tmp_path / f"{name}.svs", mpp=given))
+    store = FeatureStore.create(tmp_path / "store")
+    config = IngestConfig(mpp=9.0)  # for no one: all state a scale
+    for _ in range(2):  # as they are read, and as they are known
+        done = take_in(store, archive, Recorder(), Tiling(tile_mpp=2.2), config)
+        assert done.scales.keys() == {"far"}
+        assert "scale: far: the manifest says 2.2" in done.text()
+    said = store.sql("select slide_id, mpp, mpp_file, mpp_source from slide_overview order by 1")
+    assert said.rows() == [
+        ("far", 2.2, 2.0, "manifest"), ("near", 2.05, 2.0, "manifest"), ("silent", 2.0, 2.0, "file")
+    ]  # fmt: skip
+
+
 def test_random_weights_are_named_in_the_store(tmp_path: Path) -> None:
     path = tmp_path / "a.svs"
     image = plain(600)
-    write(path, image, mpp=0.5, stated=0.5)
+    write(path, image, mpp=2.0, stated=2.0)
     store = FeatureStore.create(tmp_path / "store")
     take_in(store, [slide(path)], load(TINY, "random"), Tiling())
     assert store.sql("select weights from encoders").item() == "random"
@@ -229,7 +273,7 @@ def test_a_reader_keeps_to_one_thread_and_leaves_the_encoder_its_own(tmp_path: P
 def test_a_slide_that_kills_or_hangs_its_reader_fails_alone(tmp_path: Path) -> None:
     paths = [tmp_path / f"{name}.svs" for name in "abcd"]
     for i, path in enumerate(paths):
-        write(path, plain(1000, 90 + i), mpp=0.5, stated=0.5)
+        write(path, plain(1000, 60 + 30 * i), mpp=2.0, stated=2.0)
     store = FeatureStore.create(tmp_path / "store")
     done = take_in(
         store,

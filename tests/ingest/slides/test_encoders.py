@@ -9,12 +9,16 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import util
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import save_file
+from timm.models.vision_transformer import VisionTransformer
 
 from featurestore.errors import EncoderUnavailable
 from ingest.slides import encoders
@@ -43,15 +47,84 @@ def test_the_id_is_that_of_the_weights_whatever_the_file(tmp_path: Path) -> None
     assert encoders.load(TINY, str(tmp_path / "c.safetensors")).encoder_id != first.encoder_id
 
 
-def test_chunked_block_names_of_training_checkpoints_are_flattened(tmp_path: Path) -> None:
+def wrapped(state: dict[str, torch.Tensor], how: str) -> dict[str, Any]:
+    """A state_dict as a training leaves it."""
+    prefix, _, nested = how.rpartition("/")
+    chunked = nested.endswith("*")
+    names = {k.replace("blocks.", "blocks.0.") if chunked else k: v for k, v in state.items()}
+    made: dict[str, Any] = {f"{nested.removesuffix('*')}{k}": v for k, v in names.items()}
+    for key in reversed(prefix.split("/") if prefix else []):
+        made = {key: made}
+    return made
+
+
+@settings(
+    max_examples=24, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    folder=st.sampled_from(["", "teacher/", "model/", "state_dict/", "model/teacher/"]),
+    prefix=st.sampled_from(
+        ["", "backbone.", "teacher.backbone.", "module.", "module.backbone.",
+         "teacher.backbone._fsdp_wrapped_module.", "_orig_mod.", "encoder.vit."]
+    ),
+    chunked=st.booleans(),
+    student=st.booleans(),
+    head=st.booleans(),
+)  # fmt: skip
+def test_a_backbone_is_found_however_it_is_wrapped(
+    tmp_path: Path, folder: str, prefix: str, chunked: bool, student: bool, head: bool
+) -> None:
     first = encoders.load(TINY, "random")
-    state = {
-        f"backbone.{k}".replace("blocks.", "blocks.0."): v
-        for k, v in first.model.state_dict().items()
-    }
-    state["dino_head.mlp.weight"] = torch.zeros(2)
-    torch.save({"teacher": state}, tmp_path / "teacher.pth")
-    assert encoders.load(TINY, str(tmp_path / "teacher.pth")).encoder_id == first.encoder_id
+    state = first.model.state_dict()
+    made = wrapped(state, folder + prefix + "*" * chunked)
+    other = {k: torch.ones_like(v) for k, v in state.items()}
+    if student and "teacher" in folder + prefix:
+        inner = made["model"] if folder == "model/teacher/" else made
+        inner |= {f"student.backbone.{k}": v for k, v in other.items()}
+    if head:
+        made |= {"dino_head.mlp.weight": torch.zeros(2), "iteration": 3, "optimizer": {"lr": 1.0}}
+    path = tmp_path / "model_final.rank_0.pth"
+    torch.save(made, path)
+    assert encoders.load(TINY, str(path)).encoder_id == first.encoder_id
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ({"a.weight": torch.zeros(2), "b": torch.zeros(2)}, "2 tensors: a.weight, b"),
+        ({"model": {"teacher.backbone._flat_param": torch.zeros(9)}}, "FSDP has sharded"),
+        (
+            {f"{name}.patch_embed.proj.weight": torch.zeros(2) for name in "ab"},
+            "several networks.*'a.', 'b.'",
+        ),
+        ({}, "0 tensors: none"),
+    ],
+)
+def test_a_file_without_one_backbone_says_which_keys_it_holds(
+    tmp_path: Path, state: dict[str, Any], said: str
+) -> None:
+    torch.save(state, tmp_path / "model_final.pth")
+    with pytest.raises(EncoderUnavailable, match=said):
+        encoders.load(TINY, str(tmp_path / "model_final.pth"))
+
+
+@pytest.mark.parametrize("other", ["patch_size", "embed_dim", "depth"])
+def test_weights_of_another_size_are_refused_by_name(tmp_path: Path, other: str) -> None:
+    wanted = encoders.load(TINY, "random").model
+    sizes = {"patch_size": 16, "embed_dim": 64, "depth": 6, "num_heads": 2}
+    assert isinstance(wanted.patch_embed.proj, torch.nn.Conv2d)  # type: ignore[union-attr]
+    sizes["patch_size"] = int(wanted.patch_embed.proj.kernel_size[0])  # type: ignore[union-attr]
+    sizes["embed_dim"] = int(wanted.num_features)  # type: ignore[arg-type]
+    sizes["depth"] = len(wanted.blocks)  # type: ignore[arg-type]
+    sizes[other] = {"patch_size": 14, "embed_dim": sizes["embed_dim"] * 2, "depth": 3}[other]
+    made = VisionTransformer(img_size=224 // 14 * 14, num_classes=0, **sizes)
+    torch.save(made.state_dict(), tmp_path / "w.pth")
+    said = (
+        f"patches of {sizes['patch_size']} px, {sizes['embed_dim']} columns and "
+        f"{sizes['depth']} blocks, expected patches of"
+    )
+    with pytest.raises(EncoderUnavailable, match=said):
+        encoders.load(TINY, str(tmp_path / "w.pth"))
 
 
 def test_a_vector_does_not_depend_on_its_neighbours() -> None:

@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 import polars as pl
 
-from featurestore import FeatureStore
+from featurestore import FeatureStore, strangers
 from featurestore.errors import ConfigError
 from featurestore.types import Target
 from trainer import runs
@@ -255,7 +255,10 @@ def with_truth(test: pl.DataFrame, truth: Truth, target: Target) -> pl.DataFrame
     known = truth(target).select("slide_id", true="truth").drop_nulls()
     both = test.join(known, on="slide_id", how="inner", maintain_order="left")
     if both.is_empty():
-        raise ConfigError(f"the truth is of none of the {test.height} test slides, by slide_id")
+        hint = strangers(known["slide_id"], test["slide_id"].to_list()).hint()
+        raise ConfigError(
+            f"the truth is of none of the {test.height} test slides, by slide_id.{hint}"
+        )
     return both
 
 

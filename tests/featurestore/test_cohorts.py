@@ -123,6 +123,8 @@ def test_a_table_must_name_every_slide_and_part_no_patient() -> None:
     assert made["split"].to_list() == ["train", "train", "test"]
     with pytest.raises(CohortError, match="1 slides have no split"):
         split(frame, SplitConfig(method="table", table={"a": "train"}))
+    with pytest.raises(CohortError, match="'s02' is likely 'S2'"):
+        split(frame, SplitConfig(method="table", table={"a": "train", "s02": "test"}))
     with pytest.raises(CohortError, match="more than one side"):
         split(frame, SplitConfig(method="table", table={"S0": "train", "S1": "test", "S2": "test"}))
 

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featurestore import FeatureStore
+from featurestore.errors import ConfigError
 from featurestore.types import Target
 from trainer import TrainConfig, train
 from trainer import evaluate as ev
@@ -216,3 +217,12 @@ def test_a_run_and_its_floor_are_held_against_the_truth(
     assert floor is not None
     assert floor < found.ridge_r2 < 1  # labels are rounded, the truth is not
     assert f"R2 on 20 test slides, against the true cellularity: {found.r2:.3f}" in found.text()
+
+
+def test_a_truth_of_other_slides_is_refused_with_the_ones_it_likely_means() -> None:
+    test = pl.DataFrame({"slide_id": ["S-01", "S-02"]})
+    truth = pl.DataFrame({"slide_id": ["s-1", "X"], "truth": [40.0, 50.0]})
+    with pytest.raises(ConfigError, match=r"none of the 2 test slides.*'s-1' is likely 'S-01'"):
+        ev.with_truth(test, lambda target: truth, TARGET)
+    known = truth.with_columns(slide_id=pl.Series(["S-02", "X"]))
+    assert ev.with_truth(test, lambda target: known, TARGET).rows() == [("S-02", 40.0)]

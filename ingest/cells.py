@@ -177,7 +177,7 @@ def _dates(column: Column, cells: Cells, form: str | None) -> tuple[dict[int, An
     faults: Faults = []
     for row, text in cells:
         if row not in read:
-            told = "; write it as 2019-12-31, or pass --date-format" if form is None else f" {form}"
+            told = f" as {form}" if form else "; write it as 2019-12-31, or pass --date-format"
             faults.append((row, f"{column.name} {text[:SHOWN]!r} is not a date{told}"))
     if unclear:
         faults.append(

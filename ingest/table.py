@@ -268,11 +268,18 @@ def _find_paths(folder: Path, column: Column, paths: dict[int, Any], faults: Fau
 def _path(text: str, folder: Path) -> Path:
     """A path as it is given; one of Windows by the longest end of it that lies in the folder."""
     given = (folder / text).absolute()
-    if "\\" not in text or given.exists():
+    if "\\" not in text or _is_there(given):
         return given
     parts = PureWindowsPath(text).parts[bool(PureWindowsPath(text).anchor) :]
     ends = [folder.joinpath(*parts[start:]).absolute() for start in range(len(parts))]
-    return next((end for end in ends if end.exists()), ends[0] if ends else given)
+    return next(filter(_is_there, ends), ends[0] if ends else given)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a folder above it is shut
+        return False
 
 
 # -- the smaller tables ----------------------------------------------------------------------------

@@ -47,10 +47,10 @@ def label_table(
 ) -> LabelSummary:
     """Give the store the values of a table as Labels of method human."""
     target = target_of(store, config)
-    labels = read_label_table(path, target, table)
-    record_labels(store, labels, target)
-    batch = LabelBatch(labels=labels, failures=[], no_figure=[], answered=[], n_known=0)
-    return summarise(store, batch, target)
+    file = read_label_table(path, target, table)
+    record_labels(store, file.labels, target)
+    batch = LabelBatch(labels=file.labels, failures=[], no_figure=[], answered=[], n_known=0)
+    return summarise(store, batch, target, file)
 
 
 def record_reports(

@@ -165,9 +165,21 @@ def _joined(parts: Sequence[Report]) -> Report:
 # -- values that people gave -----------------------------------------------------------------------
 
 
+@dataclass(frozen=True, kw_only=True)
+class LabelFile:
+    """Values that people gave, one a Case."""
+
+    labels: list[Label]
+    notes: list[str]  # what was left out, or taken as missing
+
+    def text(self) -> str:
+        """What the table's reader tells; empty if nothing."""
+        return "\n".join(self.notes)
+
+
 def read_label_table(
     path: Path, target: Target, config: ValueConfig | None = None, *, skip_empty: bool = False
-) -> list[Label]:
+) -> LabelFile:
     """Read values given by people: columns case_id, value and, where known, low and high.
 
     Args:
@@ -199,7 +211,7 @@ def read_label_table(
         )
     labels = [_human_label(row, table, target, scale or 1.0, skip_empty) for row in table.sound()]
     table.refuse(LabelError)
-    return [label for label in labels if label]
+    return LabelFile(labels=[label for label in labels if label], notes=table.notes)
 
 
 def _may_be_shares(table: Table, target: Target) -> bool:

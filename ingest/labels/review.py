@@ -51,10 +51,12 @@ class ReviewImport:
     """Values that a person filled in."""
 
     n: int
+    notes: str = ""  # what the table's reader tells
 
     def text(self) -> str:
         """How many there were, and where they stand."""
-        return f"{self.n:,} labels taken. Next: trephine sql \"from labels where method = 'human'\""
+        where = "trephine sql \"from labels where method = 'human'\""
+        return "\n".join(filter(None, [self.notes, f"{self.n:,} labels taken. Next: {where}"]))
 
 
 def export_review(
@@ -92,9 +94,9 @@ def import_review(
 ) -> ReviewImport:
     """Take the values a person filled in as Labels of method human, which win."""
     about = store.target(target)
-    labels = read_label_table(path, about, config, skip_empty=True)
-    record_labels(store, labels, about)
-    return ReviewImport(n=len(labels))
+    file = read_label_table(path, about, config, skip_empty=True)
+    record_labels(store, file.labels, about)
+    return ReviewImport(n=len(file.labels), notes=file.text())
 
 
 def _excerpt(row: dict[str, Any], text: str | None) -> str:

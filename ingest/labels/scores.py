@@ -12,7 +12,7 @@ from featurestore import FeatureStore, best_of, strangers
 from featurestore.types import Label, Progress, Reading, Report, Target
 from ingest.labels.config import OllamaConfig, Parser, ParserConfig
 from ingest.labels.labels import LabelBatch, make_labels
-from ingest.labels.reports import ReportFile, read_gold
+from ingest.labels.reports import LabelFile, ReportFile, read_gold
 from ingest.table import TableConfig
 
 RIGHT_POINTS = 0.5  # a reading this near to the gold value is right
@@ -68,7 +68,10 @@ class LabelSummary:
 
 
 def summarise(
-    store: FeatureStore, batch: LabelBatch, target: Target, file: ReportFile | None = None
+    store: FeatureStore,
+    batch: LabelBatch,
+    target: Target,
+    file: ReportFile | LabelFile | None = None,
 ) -> LabelSummary:
     """Count the Labels of a batch by method and status, and their values by range and digit.
 
@@ -76,7 +79,7 @@ def summarise(
         store: where they were recorded: says which Cases have Slides.
         batch: of Labels.
         target: what they are about.
-        file: where the Reports came from.
+        file: where the Reports or Labels came from.
     """
     best = best_of(label.recorded(target) for label in batch.labels)
     values = best["value"].to_list()
@@ -84,10 +87,11 @@ def summarise(
     width = target.high - target.low
     tenths = Counter(min(int(10 * (value - target.low) / width), 9) for value in values)
     counts = Counter(f"{label.method}/{label.status}" for label in batch.labels)
-    given = [label.case_id for label in batch.labels]
-    if file is not None:
-        given = [report.case_id for report in file.reports]
-    others = strangers(given, store.sql("select case_id from cases")["case_id"].to_list())
+    reports = file if isinstance(file, ReportFile) else None
+    told = reports.reports if reports else batch.labels
+    others = strangers(
+        (one.case_id for one in told), store.sql("select case_id from cases")["case_id"].to_list()
+    )
     return LabelSummary(
         counts=dict(sorted(counts.items())),
         histogram=[tenths[index] for index in range(10)],
@@ -100,9 +104,9 @@ def summarise(
         target=target.name,
         low=target.low,
         high=target.high,
-        n_empty=file.n_empty if file else 0,
-        n_superseded=file.n_superseded if file else 0,
-        n_joined=file.n_joined if file else 0,
+        n_empty=reports.n_empty if reports else 0,
+        n_superseded=reports.n_superseded if reports else 0,
+        n_joined=reports.n_joined if reports else 0,
         file_notes=file.text() if file else "",
         unknown_cases=list(others.unknown),
         likely_cases=dict(others.likely),

@@ -170,7 +170,7 @@ def test_of_what_a_person_said_the_last_holds(store: FeatureStore, tmp_path: Pat
     for value in ("40", "50", "40"):
         file = tmp_path / "table.csv"
         file.write_text(f"case_id,value\nC1,{value}\n")
-        labels = read_label_table(file, TARGET)
+        labels = read_label_table(file, TARGET).labels
         labelling.record_labels(store, labels, TARGET)
         assert store.sql("select value from best_labels").rows() == [(float(value),)]
 
@@ -205,8 +205,10 @@ def test_a_table_of_reports_and_one_of_values_are_labelled_and_summed_up(
     found = labelling.label_reports(store, file, config, OllamaConfig())
     assert (found.counts, found.n_no_figure, found.n_empty) == ({"rules/single": 3}, 1, 1)
     table = tmp_path / "values.csv"
-    table.write_text("case_id;value\nC1;45,5\nC3;10\n")
+    table.write_text("case_id;value;low\nC1;45,5;NA\nC3;10;\nC3;10;\n")
     taken = labelling.label_table(store, table, config)
+    assert "low is missing where it says: 1 'NA'" in taken.text()
+    assert "1 rows are exact copies of others: left out" in taken.text()
     assert (taken.counts, taken.n_values) == ({"human/single": 2}, 2)
     best = store.sql("select case_id, value from best_labels order by all").rows()
     assert best == [("C1", 45.5), ("C2", 60.0), ("C3", 10.0), ("C4", 80.0)]

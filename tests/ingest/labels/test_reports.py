@@ -282,7 +282,7 @@ def test_utf8_text_is_never_taken_for_something_else(text: str) -> None:
 
 def test_a_label_table(tmp_path: Path) -> None:
     text = "case_id,value,low,high\n007,40,,\nB,55%,50,60\nC,,10,20\n"
-    labels = read_label_table(saved(tmp_path, text), Target())
+    labels = read_label_table(saved(tmp_path, text), Target()).labels
     assert [(label.case_id, label.value, label.low, label.high) for label in labels] == [
         ("007", 40, 40, 40),
         ("B", 55, 50, 60),
@@ -296,7 +296,7 @@ def test_a_label_table(tmp_path: Path) -> None:
 def test_a_label_table_of_another_target(tmp_path: Path) -> None:
     relapse = Target(name="relapse", kind="binary", low=0, high=1)
     path = saved(tmp_path, '{"case": 1, "value": 1}\n{"case": 2, "value": 0}\n', "l.jsonl")
-    assert [label.value for label in read_label_table(path, relapse)] == [1, 0]
+    assert [label.value for label in read_label_table(path, relapse).labels] == [1, 0]
     with pytest.raises(LabelError, match=r"row 2: .*expected .*0 or 1 \(relapse\)"):
         read_label_table(saved(tmp_path, "case_id,value\nA,0.5\n"), relapse)
 
@@ -337,11 +337,11 @@ def test_a_percentage_that_may_be_a_share_is_asked_about(
     with pytest.raises(LabelError, match=r"shares of 1\? Pass --scale 100.*--kind binary"):
         read_label_table(path, Target())
     for scale in (1, 100):
-        labels = read_label_table(path, Target(), ValueConfig(scale=scale))
+        labels = read_label_table(path, Target(), ValueConfig(scale=scale)).labels
         assert [label.value for label in labels] == pytest.approx([scale * v for v in values])
     relapse = Target(name="relapse", kind="binary", low=0, high=1)
     if set(values) <= {0, 1}:
-        assert [label.value for label in read_label_table(path, relapse)] == list(values)
+        assert [label.value for label in read_label_table(path, relapse).labels] == list(values)
 
 
 @given(percent=st.integers(0, 10_000))
@@ -349,7 +349,7 @@ def test_a_scaled_share_is_the_percentage_to_the_last_digit(
     percent: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = saved(tmp_path_factory.mktemp("t"), f"case_id,value\nA,{percent / 10_000}\n")
-    (label,) = read_label_table(path, Target(), ValueConfig(scale=100))
+    (label,) = read_label_table(path, Target(), ValueConfig(scale=100)).labels
     assert label.value == percent / 100
 
 

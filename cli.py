@@ -215,8 +215,8 @@ def init(store: Path) -> None:
 def plan(config: PlanConfig, tiling: Tiling, slides: Path, store: FeatureStore) -> Any:
     """Say what an ingest of SLIDES would do and cost; changes nothing.
 
-    SLIDES is a slide, a folder, or a manifest (.csv, .parquet) with the column path. Hours are
-    those of earlier ingests into this store.
+    SLIDES is a slide, a folder, or a manifest: a table (.csv, .xlsx, .parquet, .jsonl) with the
+    column path. Hours are those of earlier ingests into this store.
 
     \b
     Example:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -54,6 +54,7 @@ def freeze(
             + ", ".join(f"{n} are {why}" for why, n in dropped.items())
             + ". Try the condition with: trephine sql 'from bags'"
         )
+    slides, copies = _without_copies(slides, config)
     slides, late = split(slides, config)
     columns = [one.name for one in fields(CohortSlide)]
     frozen = slides.sort("slide_id").select(columns).rows(named=True)
@@ -70,9 +71,10 @@ def freeze(
             "folds": config.folds,
             "late_slides": config.late_slides,
             "undated": config.undated,
+            "duplicates": config.duplicates,
             "patients_made_up": int(slides["patient_made_up"].sum()),
         },
-        dropped={why: n for why, n in (dropped | late).items() if n},
+        dropped={why: n for why, n in (dropped | copies | late).items() if n},
     )
     own = {one.name: getattr(cohort, one.name) for one in fields(Cohort)}
     return [FrozenSlide(**own, **row) for row in frozen]
@@ -90,6 +92,50 @@ def _labelled(
         slides = slides.filter(core)
     dropped[f"without a label of {target}"] = slides["value"].null_count()
     return slides.filter(pl.col("value").is_not_null()), dropped
+
+
+def _without_copies(
+    slides: pl.DataFrame, config: SplitConfig
+) -> tuple[pl.DataFrame, dict[str, int]]:
+    """Keep one content from standing under several Patients, and so on both sides of a split."""
+    of = pl.col("slide_id").sort(), pl.col("patient_id").unique().sort()
+    contents = slides.group_by("content").agg(*of).sort(pl.col("slide_id").list.first())
+    shared = contents.filter(pl.col("patient_id").list.len() > 1)
+    if shared.height and config.duplicates == "refuse":
+        names, patients = (", ".join(map(repr, some)) for some in shared.row(0)[1:])
+        raise CohortError(
+            f"{shared.height:,} contents stand under several patients, the first as slides {names} "
+            f"of patients {patients}: a model would be tested on what it was trained on. Correct "
+            "the manifest and ingest it again, or pass --duplicates drop to keep the first of each."
+        )
+    kept = slides
+    if config.duplicates == "drop":
+        kept = slides.sort("slide_id").unique("content", keep="first", maintain_order=True)
+    return kept, {"copies of another slide": slides.height - kept.height}
+
+
+def broken_links(
+    frozen: Sequence[FrozenSlide], checks: Mapping[str, pl.DataFrame]
+) -> dict[str, int]:
+    """Count what breaks the store's checks; refuse where a Slide of the Cohort does.
+
+    Args:
+        frozen: the Cohort.
+        checks: the rows of each text of sql/checks, by its name.
+
+    Raises:
+        CohortError: a Slide of the Cohort, or its Case, breaks one.
+    """
+    for name, rows in checks.items():
+        for column in {"slide_id", "slide_key", "case_id"} & set(rows.columns):
+            own = {getattr(slide, column) for slide in frozen}
+            if hits := [one for one in rows[column] if one in own]:
+                raise CohortError(
+                    f"the store is broken: {len(hits):,} {column} of the cohort break the check "
+                    f"{name}, the first is {hits[0]!r}. See them with: trephine sql --file "
+                    f"sql/checks/{name}.sql"
+                )
+    return {name: rows.height for name, rows in checks.items() if rows.height}
 
 
 def split(slides: pl.DataFrame, config: SplitConfig) -> tuple[pl.DataFrame, dict[str, int]]:

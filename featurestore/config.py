@@ -27,3 +27,6 @@ class SplitConfig(Checked):
     undated: Literal["refuse", "drop"] = setting(
         "refuse", "Slides without a date, in a time split."
     )
+    duplicates: Literal["refuse", "drop"] = setting(
+        "refuse", "Slides of several patients with one content; drop keeps the first of each."
+    )

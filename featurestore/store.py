@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
 
+import sql
 from featurestore import arrays, catalog, cohorts, layout, ledger, workplaces
 from featurestore.config import SplitConfig
 from featurestore.errors import (
@@ -32,6 +34,7 @@ from featurestore.types import (
 )
 
 T = TypeVar("T")
+COPIES = "checks/slides_of_two_patients"
 
 
 class FeatureStore:
@@ -153,7 +156,8 @@ class FeatureStore:
             target: the Target whose Labels are frozen.
 
         Raises:
-            CohortError: the name is taken, or no Slide has tiles and a Label, or the split fails.
+            CohortError: the name is taken, no Slide has tiles and a Label, the split fails, one
+                content stands under two Patients, or links of the catalog are broken.
         """
         if not self.sql("from cohorts where cohort = $name", {"name": name}).is_empty():
             raise CohortError(
@@ -169,6 +173,13 @@ class FeatureStore:
             config=split or SplitConfig(),
             target=target,
         )
+        checks = {
+            Path(check).name: self.named(check)
+            for check in sql.names("checks")
+            if check != COPIES  # judged above, as the split says
+        }
+        if broken := cohorts.broken_links(frozen, checks):
+            frozen = [replace(row, options={**row.options, "broken": broken}) for row in frozen]
         self.record(frozen)
         return self.cohort(name)
 

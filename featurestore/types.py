@@ -347,6 +347,10 @@ class Cohort:
             lines.append(
                 f"  {n} slides have no patient_id: each of their cases counts as a patient"
             )
+        broken = self.options.get("broken", {})
+        lines += [
+            f"  {n} other rows of the store break the check {why}" for why, n in broken.items()
+        ]
         return "\n".join(lines + [f"  | {line}" for line in self.query.strip().splitlines()])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from featurestore import FeatureStore, strangers
-from featurestore.errors import ConfigError
+from featurestore.errors import ConfigError, TrainError
 from featurestore.types import Target
 from trainer import runs
 from trainer.bags import Sampler
@@ -203,6 +203,9 @@ def mean_embeddings(store: FeatureStore, bags: pl.DataFrame) -> np.ndarray:
     """Mean Embedding of each Slide over its first `RIDGE_TILES` rows, float64 (N, D).
 
     Rows are stored in random order, so the first ones are a uniform sample.
+
+    Raises:
+        TrainError: some are not finite.
     """
     sampler = Sampler(bags, RIDGE_TILES, seed=0)
     means = np.empty((bags.height, int(bags["dim"][0])))
@@ -211,7 +214,19 @@ def mean_embeddings(store: FeatureStore, bags: pl.DataFrame) -> np.ndarray:
             rows = np.empty((n, reader.dim), np.float16)
             sampler.read(reader, i, 0, 0, PREDICT, rows)
             means[i] = rows.mean(axis=0, dtype=np.float64)
+    if bad := np.flatnonzero(~np.isfinite(means).all(axis=1)).tolist():
+        raise not_finite([bags["slide_id"][i] for i in bad])
     return means
+
+
+def not_finite(slide_ids: Sequence[str]) -> TrainError:
+    """That Embeddings of these Slides hold values that are no numbers, as older stores may."""
+    others = f" and {len(slide_ids) - 1:,} others" if slide_ids[1:] else ""
+    return TrainError(
+        f"the embeddings of slide {slide_ids[0]!r}{others} are not all finite, so nothing can be "
+        "learnt from them. Leave them out of the cohort, or embed them again in a new store with: "
+        "trephine ingest SLIDES --precision float32"
+    )
 
 
 def ridge_floor(

@@ -230,13 +230,27 @@ def _steps(job: Job, learner: Learner, course: Course) -> Generator[float]:
             losses.clear()
             course.spent += time.perf_counter() - mark
             if not math.isfinite(loss):
-                raise TrainError(
-                    f"the loss is {loss} at step {course.step}. Lower --lr. If it is the first "
-                    "step's too, some embeddings are not finite: embed into a new store."
-                )
+                _refuse_not_finite(job)
+                raise TrainError(f"the loss is {loss} at step {course.step}. Lower --lr.")
             yield loss
             if learner.stopped:
                 return
+
+
+def _refuse_not_finite(job: Job) -> None:
+    """Name the Slides whose Embeddings hold values that are no numbers, as older stores may.
+
+    Raises:
+        TrainError: there are some.
+    """
+    columns = ("slide_id", "slide_key", "tiling_id", "encoder_id")
+    bad = [
+        slide_id
+        for slide_id, *ids in job.bags.select(columns).iter_rows()
+        if not np.isfinite(job.store.embeddings(*ids)).all()
+    ]
+    if bad:
+        raise evaluate.not_finite(bad)
 
 
 @contextmanager
@@ -301,6 +315,8 @@ def _predict_parts(job: Job, model: BagModel) -> tuple[pl.DataFrame, Metrics]:
         sampler = Sampler(bags, config.bag_size, config.seed, config.sampling)
         with job.store.rows(bags) as reader:
             found = resample(model, sampler, reader, config.resamples)
+        if not np.isfinite(found[0]).all():
+            _refuse_not_finite(job)
         frame = predictions(bags, job.target, *found)
         patients = bags["patient_id"].to_numpy()
         label, mean = frame["truth"].to_numpy(), frame["mean"].to_numpy()

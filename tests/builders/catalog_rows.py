@@ -43,7 +43,7 @@ def slide_row(
         path=f"/gone/{slide_id}.svs",
         size_bytes=1,
         mtime_ns=1,
-        fingerprint="f",
+        fingerprint=key,
         slide_key=key,
         scanned_on=day,
         mpp=0.5,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from builders.catalog_rows import case_row, label_row, slide_arrays, slide_row
+from builders.catalog_rows import case_row, cohort_row, label_row, slide_arrays, slide_row
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -185,3 +185,44 @@ def test_a_cohort_that_makes_no_sense_is_refused(
         store.create_cohort(name, query)
     with pytest.raises(CohortNotFound, match="cohort list"):
         store.cohort("x")
+
+
+@pytest.fixture
+def copies(tmp_path: Path) -> FeatureStore:
+    """Six Slides; S1 is a copy of S0 under another Patient, S3 of S2 under another mpp."""
+    store = FeatureStore.create(tmp_path / "store")
+    for i in range(6):
+        key = f"{0 if i == 1 else i:016x}"
+        store.publish(slide_arrays(key, 9))
+        changes = {"fingerprint": f"{2:016x}"} if i == 3 else {}
+        day = DAY0 + timedelta(days=i)
+        slide = slide_row(f"S{i}", f"C{i}", key, day, **changes)
+        store.record([case_row(f"C{i}", f"P{i}"), slide, label_row(f"C{i}", 10.0 * i)])
+    return store
+
+
+def test_one_content_under_two_patients_is_refused_or_kept_once(copies: FeatureStore) -> None:
+    with pytest.raises(CohortError, match=r"2 contents .*'S0', 'S1' of patients 'P0', 'P1'"):
+        copies.create_cohort("all", where_query("true"))
+    made = copies.create_cohort("all", where_query("true"), split=SplitConfig(duplicates="drop"))
+    assert made.dropped == {"copies of another slide": 2}
+    assert copies.bags("all")["slide_id"].to_list() == ["S0", "S2", "S4", "S5"]
+    copies.create_cohort("some", where_query("slide_id in ('S0', 'S2', 'S5')"))  # without copies
+
+
+def test_one_content_of_one_patient_is_no_leak(copies: FeatureStore) -> None:
+    copies.record([case_row(f"C{i}", "P0") for i in (0, 1)])
+    copies.record([case_row(f"C{i}", "P2") for i in (2, 3)])
+    assert len(copies.bags(copies.create_cohort("all", where_query("true")).cohort)) == 6
+
+
+def test_a_cohort_of_broken_links_is_refused_and_other_breaks_are_told(
+    copies: FeatureStore,
+) -> None:
+    drop = SplitConfig(duplicates="drop")
+    gone = cohort_row("S9", "C9", "P9", "f" * 16)
+    copies.record([gone])  # a Cohort whose arrays are gone, of no Slide of ours
+    made = copies.create_cohort("mine", where_query("true"), split=drop)
+    assert made.options["broken"] == {"cohort_slides_without_embeddings": 1}
+    assert "1 other rows of the store break the check" in made.text([])
+    assert made.options["patients_made_up"] == 0

@@ -196,11 +196,10 @@ def test_a_fold_is_the_test_side(learnable: FeatureStore) -> None:
 
 def test_a_diverging_training_is_refused(tmp_path: Path) -> None:
     x, values = es.planted(8, 5, dim=4)
-    x[0][:] = np.nan
     store = es.build(tmp_path, x, values)
     es.freeze(store)
     with pytest.raises(TrainError, match=r"loss is nan.*Lower --lr"):
-        train(store, QUICK)
+        train(store, replace(QUICK, lr=1e30, loss="mse"))
     assert store.runs().is_empty()
 
 
@@ -288,3 +287,13 @@ def test_tensorboard_gets_every_line_or_says_what_is_missing(
     lines = _logged(run)
     assert [e.step for e in events.Scalars("loss")] == [line["step"] for line in lines]
     assert [e.value for e in events.Scalars("loss")] == pytest.approx([x["loss"] for x in lines])
+
+
+@pytest.mark.parametrize("slide", [3, 19])  # of train, and of test
+def test_a_slide_with_numbers_that_are_none_is_named(tmp_path: Path, slide: int) -> None:
+    x, values = es.planted(20, 20, dim=8)
+    x[slide][5, 2] = np.inf
+    store = es.build(tmp_path, x, values)
+    es.freeze(store)
+    with pytest.raises(TrainError, match=f"slide 'S-{slide:04}' are not all finite"):
+        train(store, replace(QUICK, steps=8))

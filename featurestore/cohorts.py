@@ -110,7 +110,9 @@ def _without_copies(
         )
     kept = slides
     if config.duplicates == "drop":
-        kept = slides.sort("slide_id").unique("content", keep="first", maintain_order=True)
+        kept = slides.sort("patient_made_up", "slide_id").unique(
+            "content", keep="first", maintain_order=True
+        )
     return kept, {"copies of another slide": slides.height - kept.height}
 
 

@@ -17,8 +17,10 @@ from ingest.labels.grammar import (
     BREAKS,
     KEYS,
     ODD,
+    PAIR,
     Sentence,
     encode,
+    from_to,
     may_be,
     share_of,
     ticked,
@@ -48,6 +50,7 @@ class Claim:
     side: str = ""
     amends: bool = False
     now: bool = False  # said to be today's
+    several: bool = False  # its sentence names two cores or a spread
     addressed: bool = False  # stands in words to a reader or a program
 
     @property
@@ -79,17 +82,20 @@ class Claim:
 
 def read_claims(folded: str, segments: Iterable[Segment]) -> Iterator[Claim]:
     """The claims of every figure that stands in a sentence on cellularity, or goes on from one."""
+    said: set[tuple[float, ...]] = set()  # the numbers of the figures that are tied
     carried: tuple[int, Claim] | None = None  # a tie that the next sentence may go on from
     for segment in segments:
         tied = segment.near
         near = carried is not None and segment.paragraph - carried[0] <= 1
-        if not tied and not near:
+        if not tied and not near and not segment.amends:
             continue
         figures = find_figures(segment.text)
         if not figures:
             continue
         sentence = encode(segment.text, figures)
         made = list(_claims(sentence, segment)) if tied else []
+        made += _corrections(sentence, segment, made, said)
+        said |= {claim.figure.parts for claim in made if claim.owner == "cellularity"}
         if not made and near and carried is not None:
             made = list(_going_on(sentence, segment, carried[1]))
         spoken = bool(made) and is_addressed(folded, *segment.said, amends=segment.amends)
@@ -117,6 +123,28 @@ def _claims(sentence: Sentence, segment: Segment) -> Iterator[Claim]:
             yield replace(_claim(sentence, s, segment, at, figure, ""), owner="unclear")
 
 
+def _corrections(
+    sentence: Sentence, segment: Segment, made: list[Claim], said: set[tuple[float, ...]]
+) -> Iterator[Claim]:
+    """What stands behind a correction and could not be tied, but may be the new figure.
+
+    It may where the sentence is on cellularity, where no noun stands between, and where a figure
+    that was tied before (in `said`) is named beside it: "read 60% for 40%".
+    """
+    s = sentence.classes
+    mark = 0 if segment.amends else s.find("E")
+    if mark < 0:
+        return
+    known = {claim.start for claim in made}
+    named = any(figure.parts in said for figure in sentence.figures.values())
+    for at, figure in sentence.figures.items():
+        if s[at] != "F" or at < mark or segment.at + figure.start in known:
+            continue
+        if not set(s[mark:at]) & set("xLfK") or (named and s.count("F") > 1) or set(s) & set("CAH"):
+            claim = _claim(sentence, s, segment, at, figure, "")
+            yield replace(claim, owner="unclear", amends=True, role="finding", earlier=False)
+
+
 def _going_on(sentence: Sentence, segment: Segment, before: Claim) -> Iterator[Claim]:
     """The claims of a sentence without a noun of its own: "Left: 30%."."""
     s = sentence.classes
@@ -138,6 +166,12 @@ def _claim(
 ) -> Claim:
     figure, changed = _changed(sentence, s, at, figure)
     role, mark, amends = _role(s, at, sentence, segment)
+    if tie == "listed" and _AGE.search(" ".join(sentence.words[s.rfind("F", 0, at) + 1 : at])):
+        role = "norm"
+    first = from_to(sentence, s, at)
+    if first is not None:  # "from 80% at diagnosis to 10%"
+        changed = bool({"g", "E"} & set(s[:first]))
+        mark = "" if changed or mark == "b" else mark
     return Claim(
         figure=figure,
         start=segment.at + figure.start,
@@ -150,6 +184,7 @@ def _claim(
         scope=_scope(s, at),
         material=_material(sentence, s, at, segment),
         side=_side(sentence, s, at, segment),
+        several=first is not None or bool(_SEVERAL.search(segment.text) or PAIR.search(s, 0, at)),
         amends=amends or segment.amends,
     )
 
@@ -169,7 +204,7 @@ def _role(s: str, at: int, sentence: Sentence, segment: Segment) -> tuple[Role, 
     """Role, the mark that decides time (b before, r another's, n now), and whether it corrects."""
     tail = _before(sentence, s, at)
     after = _behind(s, at)
-    amends = "E" in tail or "E" in after
+    amends = "E" in s[:at] or "E" in after
     marks = "ebcrnk" if not (amends or segment.amends) else "ebrnk"
     if _is_past(sentence, s, at):
         return "finding", "b", False
@@ -223,11 +258,8 @@ def _is_past(sentence: Sentence, s: str, at: int) -> bool:
     if s[at + 1 : at + 3] == "uF" or s[at - 1 : at] in ("i", "k"):
         return True
     figure = sentence.figures[at]
-    if (
-        s[at - 1 : at] == "u"
-        and figure.low == figure.high
-        and "v" not in s[max(0, at - 3) : at - 1]
-    ):
+    said = s[max(0, at - 4) : at - 1]
+    if s[at - 1 : at] == "u" and figure.low == figure.high and ("g" in said or "v" not in said):
         return sentence.words[at - 1] in ("from", "von", "de")
     return s[max(0, at - 2) : at] == "(v" and sentence.words[at - 1] in ("was", "were", "war")
 
@@ -291,6 +323,12 @@ def _material(sentence: Sentence, s: str, at: int, segment: Segment) -> Material
     return "clot" if kind == "clot" else "touch" if kind == "touch" else "aspirate"
 
 
+_AGE = re.compile(r"\b(?:age|alter|âge)")
+# what says that there is more than one reading to take the mean of
+_SEVERAL = re.compile(
+    r"\b(?:two|three|both|bilateral|respectively|zwei|deux|cores|biopsies|trephines)\b"
+    r"|\b(?:rang|var[iy]|heterogen|patchy|wechsel)|\bone end\b|\bas low as\b"
+)
 _SIDE_WORDS = {"r": "right rt r rechts rechte droite", "l": "left lt l links linke gauche"}
 _SIDE_WORDS |= {"1": "first one 1", "2": "second b 2", "3": "third 3", "4": "fourth 4"}
 _SIDES = {word: side for side, words in _SIDE_WORDS.items() for word in words.split()}

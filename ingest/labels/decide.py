@@ -80,10 +80,12 @@ def _of_pool(text: str, pool: list[Claim], rule: str) -> Reading:
     if len(named) > 1 and all(_alike(same) for same in cores.values()) and _covers(named, unnamed):
         return _stated(text, named, rule or "mean over cores")
     listed = sum(claim.tie == "listed" for claim in pool) >= len(pool) - 1
+    if listed and not all(claim.several for claim in pool):
+        return none_read("a second figure stands beside it", read=False)
     if listed and len({claim.segment.start for claim in pool}) == 1:
         return _stated(text, pool, rule or "mean over cores")
     widest = max(pool, key=lambda claim: claim.figure.high - claim.figure.low)
-    if all(_within(claim, widest) for claim in pool):
+    if widest.figure.qualifier is None and all(_within(claim, widest) for claim in pool):
         return _stated(text, [widest], rule or widest.tie)
     return none_read("figures disagree", read=False)
 

@@ -16,14 +16,7 @@ _PLAIN = {ord(c): "-" for c in "‐‑‒–—―−\u00ad"} | {ord(c): "'" for
 _PLAIN |= {ord(c): '"' for c in "“”„«»"} | {
     ord(c): " " for c in "\u200b\ufeff\u2060\u00a0\u2009\u202f\u2007"
 }
-_PLAIN |= {
-    ord("≤"): "<",
-    ord("≥"): ">",
-    ord("⁄"): "/",
-    ord("\r"): " ",
-    ord("≅"): "~",
-    ord("≈"): "~",
-}
+_PLAIN |= {ord(a): b for a, b in zip("≤≥⁄\r≅≈", "<>/ ~~", strict=True)}
 # "C e l l u l a r i t y   2 0 %": letters set apart
 _OIL, _DIGIT = set("oil"), str.maketrans("oil", "011")
 _SPACED = re.compile(r"(?<!\S)(?:[^\W_] ){5,}[^\W_](?: {1,4}(?:[^\W_%] ){0,3}[^\W_%]? ?%)?")
@@ -37,18 +30,8 @@ _LETTER = re.compile(
 _SIGN = re.compile(r"(?<=\d)( ?)(\$|[°º]/[o0]|o/o)(?![\w])")
 
 _ONES = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
-_TEENS = [
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-]
+_TEENS = ["ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen"]
+_TEENS += ["seventeen", "eighteen", "nineteen"]
 _TENS = ["-", "-", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 _VALUES = {word: float(n) for n, word in enumerate([*_ONES, *_TEENS], 1)}
 _VALUES |= {word: 10.0 * n for n, word in enumerate(_TENS) if n > 1}
@@ -62,7 +45,9 @@ _DIGITS = r"(?P<digits>\d{1,3}(?:(?:[.,]| point )\d{1,2})?|(?P<lost>\d{4})(?= ?%
 # "fifty-five", "one hundred", "two thirds", "a quarter"
 _SPELT = rf"(?:(?P<count>an?|{'|'.join(_ONES)})[ -]|(?=hal))(?P<part>{'|'.join(_PARTS)})s?\b"
 _SPELT += rf"|(?:(?:one|a) )?(?P<word>{_ANY_WORD})(?:[ -](?P<ones>{'|'.join(_ONES)}))?\b"
-_NUMBER = re.compile(rf"(?<!\w)(?<!\d[.,])(?:{_DIGITS}|(?P<sign>[½¼¾⅓⅔])|{_SPELT}){_PERCENT}?")
+_NUMBER = re.compile(
+    rf"(?:(?<!\w)|(?<=%to))(?<!\d[.,])(?:{_DIGITS}|(?P<sign>[½¼¾⅓⅔])|{_SPELT}){_PERCENT}?"
+)
 
 # "40-50", "40 to 50", "20% up to 80%", "between 40 and 50"
 _RANGE = re.compile(r" ?(?:-{1,2}(?!>)|to|through|up to|bis|à|until|dash|or|\.\.\.?) ?[~<>]? ?")
@@ -87,9 +72,13 @@ _ABOUT = re.compile(
     r"approximate(?:ly|s)?|approximating|close(?:r)? to|(?:of|on|in) the (?:order|region|vicinity"
     r"|neighbou?rhood) of|etwa|rund|ungefähr|zirka|environ|près de))(?: an?| the)?[ :(]{0,2}$"
 )
+_FROM = re.compile(r"\bfrom\b[^.;]*up to $")  # "from 20% in some spaces up to 80%" is a spread
 _OVER_AFTER = re.compile(r" ?(?:or|and) (?:more|greater|higher|above|over)\b|\+(?![+/\d])")
 _UNDER_AFTER = re.compile(r" ?(?:or|and) (?:less|lower|fewer|below|under)\b| at (?:the )?most\b")
 _ABOUT_AFTER = re.compile(r",? give or take\b| or (?:so|thereabouts)\b|-ish\b")
+_DATE = re.compile(
+    r"\b\d\d?(?:/\d\d?/(?:\d\d)?\d\d|\.\d\d?\.(?:\d\d)?\d\d|/20\d\d)\b"
+)  # no figures
 _HINT = re.compile(r"[\d½¼¾⅓⅔]|per ?cent|half|halves|third|quarter|fourth|fifth|tenth")
 
 
@@ -155,6 +144,7 @@ def find_figures(text: str) -> list[Figure]:
         return []
     found: list[Figure] = []
     plain = text.replace("\n", " ").replace("\t", " ")
+    plain = _DATE.sub(lambda match: "#" * len(match[0]), plain)
     matches = list(_NUMBER.finditer(plain))
     i = 0
     while i < len(matches):
@@ -231,13 +221,8 @@ def _single(text: str, match: re.Match[str]) -> Figure | None:
 
 def _bounded(text: str, figure: Figure) -> Figure:
     """Take in the words before and after a figure that make it a bound or an approximation."""
-    start, end, low, high, said = (
-        figure.start,
-        figure.end,
-        figure.low,
-        figure.high,
-        figure.qualifier,
-    )
+    start, end = figure.start, figure.end
+    low, high, said = figure.low, figure.high, figure.qualifier
     for _ in range(2):
         before = text[max(0, start - 32) : start]
         under, over = _UNDER.search(before), _OVER.search(before)
@@ -245,7 +230,7 @@ def _bounded(text: str, figure: Figure) -> Figure:
             under, over = (under, None) if under.start() <= over.start() else (None, over)
         about = None if under or over else _ABOUT.search(before)
         met = under or over or about
-        if not met:
+        if not met or (under and under[0] == "up to " and _FROM.search(text[:start][-80:])):
             break
         start -= len(before) - met.start()
         if about:

@@ -8,15 +8,17 @@ is a short pattern over it in which no x stands. An unknown word owns the figure
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from ingest.labels.figures import Figure
-from ingest.labels.languages import GENERAL, WORDS
+from ingest.labels.languages import CORRECTIONS, GENERAL, WORDS
 
 # a ticked box, an empty one, an arrow, a date or an accession number, a word, anything else
 _TOKEN = re.compile(
-    r"(?P<F>\ue000)|(?P<N>\ue001)|(?P<X>[\[(] ?[x✓*] ?[\])]|[☒☑✓])|(?P<O>\[[ _]*\]|\( \)|[☐□])"
+    r"(?P<F>\ue000)|(?P<N>\ue001)|(?P<X>[\[(] ?[x✓*] ?[\])]|[☒☑✓])"
+    r"|(?P<O>\[[ _]*\]|\( \)|[☐□]|(?<!\w)_+(?!\w))"
     r"|(?P<arrow>[-=]+>|→)|(?P<date>(?:19|20)\d\d\b|[a-z]{1,4}\d\d-\d+|\d\d?[/.]\d\d?[/.]\d{2,4}|\d\d?/20\d\d)"
     r"|(?P<word>[^\W\d_]+(?:'[^\W\d_]+)?(?:-\s?(?=[^\W\d_]))?)|(?P<dots>\.{2,})|(?P<rest>\d+|[^\s\w])"
 )
@@ -25,6 +27,8 @@ _C = re.compile(r"(?:c|z)el+u?l?[a-z-]*(?:ity|ty|tät|té|tat)$|zellgehalt$|zell
 _A = re.compile(r"(?:cel{1,2}ul{0,2}a?r|celular|cell|zellulär|cellulaire)$")
 _H = re.compile(r"(?:hyper|hypo|normo|pauci|iso|a)-?(?:cel|zel)[a-zäéè]*$")
 _UNIT = re.compile(r" *-? ?(?:mm|cm|m|years?|yrs?|y|months?|weeks?|days?|hours?|h|g|mg|ml|x|hpf)\b")
+# stems of what marks a correction: "Korrektur", "rectificatif", "supplementary", "erratum"
+_CORRECTS = re.compile("|".join(CORRECTIONS))
 _PREFIX = ("hyper", "hypo", "normo", "pauci")
 _MARKS = {"(": "(", "[": "(", ")": ")", "]": ")", ",": ",", ";": ";", ":": ":", "=": ":", "/": "/",
           "|": "|", ".": ".", "%": "%", "-": ":", "?": "?", '"': "q", "'": "q", "*": "q", "+": "x",
@@ -71,8 +75,15 @@ _SHARE = re.compile(r"F[q]*p[dohqnM]*[CA]")  # "60% of the total cellularity"
 _LISTED = re.compile(
     r"[ACH]?(?:[,/j;:(MBRGSdvbnoukyqhgEecat)]|p(?!F)|I(?!F)|pF)*(?:pd?q*)?"
 )  # between a figure that is tied and the next
+# "hypercellular bone marrow for age", "increased in the core": what an adjective is said of
+_OWN_NOUN = [re.compile(rf"^{noun}(?:[pI][dqoy]*[MBRGSqy]*)*") for noun in ("", "[qdyo]*[MBRGS]*")]
+_ADJECTIVE = re.compile(r"[Hhg]")
+_BEHIND = re.compile(r"F[dqRh]*[MGt]|Fh+q")  # "hypercellular, 70% nodules"
+_OWNED = re.compile(r"F[^.,;()|FNACwj]*[xLf]")  # "..., of which 20% is lymphoma"
 _LEADING = re.compile(r"(?:[/j,MBRGSdvu:bnoky]|p(?!F)|pF)*p?")
-_PAIR = re.compile(r"[RBS]/[RBS]")  # "R/L: 40/60%", but not "<30% / 30-70%": choices of a form
+PAIR = re.compile(r"[RBS]/[RBS]")  # "R/L: 40/60%", but not "<30% / 30-70%": choices of a form
+_VERB = re.compile(r"(?:^|[.;:,])[MBGRdqx]{0,4}xd[qo]*$")  # "we assess the cellularity as 40%"
+_FROM, _TO = ("from", "von", "de"), ("to", "auf", "zu", "à")
 BOXES = re.compile(r"[XO]")
 BREAKS = ".;"
 KEYS = set("CAHKLf")
@@ -99,36 +110,47 @@ def encode(text: str, figures: list[Figure]) -> Sentence:
     words: list[str] = []
     places: dict[int, Figure] = {}
     by_start = {figure.start: figure for figure in figures}
-    masked_text = "".join(masked)
-    for token in _TOKEN.finditer(masked_text):
-        kind = token.lastgroup or "rest"
-        word = token[0]
-        if kind in ("F", "N"):
-            places[len(classes)] = by_start[token.start()]
-        letter = _class(kind, word)
-        previous = words[-1] if words else ""
-        if letter == "N" and (classes[-1:] == ["y"] or _UNIT.match(masked_text, token.end())):
-            places.pop(len(classes))
-            letter = "y"
-        elif (
-            letter == "N" and classes[-1:] and classes[-1] in "BG" and places[len(classes)].high < 5
-        ):
-            word, letter = str(int(places.pop(len(classes)).high)), "R"  # "core 2"
-        elif previous in ("this", "these") and letter in "MBG":
-            classes[-1] = "n"
-        elif word in ("figure", "value", "percentage") and "E" in classes:
-            letter = "C"  # "correction: the figure should read 40%"
-        elif word == "cell" and classes[-1:] == ["F"]:
-            letter = "A"
-        elif word == "may" and classes[-1:] in (["p"], ["I"]):
-            letter = "b"
+    plain = "".join(masked)
+    for token in _TOKEN.finditer(plain):
+        kind, word = token.lastgroup or "rest", token[0]
+        if kind == "N":
+            letter, word = _bare(by_start[token.start()], plain, token.end(), classes)
+        else:
+            letter = _in_place(_class(kind, word), word, classes, words, plain[token.end() :][:2])
         if letter == "A" and words and words[-1].rstrip("-") in _PREFIX:
             classes[-1] = "H"
             continue
-        if letter:
-            classes.append(letter)
-            words.append(word)
+        if letter in ("F", "N"):
+            places[len(classes)] = by_start[token.start()]
+        classes.append(letter)
+        words.append(word)
     return Sentence("".join(classes), words, places)
+
+
+def _bare(figure: Figure, plain: str, end: int, classes: list[str]) -> tuple[str, str]:
+    """The class of a figure without a sign: an age, a length or the number of a core is none."""
+    if classes[-1:] == ["y"] or _UNIT.match(plain, end):
+        return "y", ""
+    if classes[-1:] and classes[-1] in "BG" and figure.high < 5:
+        return "R", str(int(figure.high))  # "core 2"
+    return "N", ""
+
+
+def _in_place(letter: str, word: str, classes: list[str], words: list[str], behind: str) -> str:
+    """The class of a word beside the words before it."""
+    previous = words[-1] if words else ""
+    if letter == "b" and "E" in classes[-2:] and word[:1].isdigit():
+        return "q"  # the day of a correction
+    if previous in ("this", "these") and (letter in "MBG" or word == "report"):
+        classes[-1] = "n"
+        return "n" if word == "report" else letter
+    if word in ("figure", "value", "percentage") and "E" in classes:
+        return "C"  # "correction: the figure should read 40%"
+    if word == "x" and "O" in classes and behind.strip(" ")[:1] in ("\ue000", "\ue001"):
+        return "X"  # "_ <30%  X 40-60%": boxes drawn with letters
+    if word == "cell" and classes[-1:] == ["F"]:
+        return "A"
+    return "b" if word == "may" and classes[-1:] in (["p"], ["I"]) else letter
 
 
 def _class(kind: str, word: str) -> str:
@@ -146,6 +168,10 @@ def _class(kind: str, word: str) -> str:
     met = WORDS.get(word) or (WORDS.get(word[2:]) if word[1:2] == "'" else None)
     if met:
         return met
+    if _CORRECTS.match(word):
+        return "E"
+    if any(WORDS.get(stem) == "v" for stem in _stems(word)):
+        return "v"
     if word.endswith("ly") or word in GENERAL:
         return "q"
     if word[:3] in ("cel", "zel"):
@@ -153,6 +179,14 @@ def _class(kind: str, word: str) -> str:
     if _H.match(word):
         return "H"
     return "x"
+
+
+def _stems(word: str) -> Iterator[str]:
+    """What a form of a verb may be a form of: "demonstrating", "occupied"."""
+    for ending in ("ing", "ed", "s"):
+        if word.endswith(ending):
+            stem = word.removesuffix(ending)
+            yield from (stem, stem + "e", stem + "s")
 
 
 def tied(sentence: Sentence, s: str) -> tuple[dict[int, str], set[int], dict[int, int]]:
@@ -171,7 +205,11 @@ def tied(sentence: Sentence, s: str) -> tuple[dict[int, str], set[int], dict[int
                 continue
             if match.groupdict().get("g"):
                 ratio[at] = match.start("g")
-            if _is_foreign(sentence, s, begin, at, match.end()):
+            if (
+                _is_foreign(sentence, s, begin, at, match.end())
+                or _is_extent(s, begin, at)
+                or _is_doubted(sentence, s, at)
+            ):
                 odd.add(at)
             else:
                 ties.setdefault(at, name)
@@ -226,7 +264,7 @@ def _is_foreign(sentence: Sentence, s: str, begin: int, at: int, end: int) -> bo
     back = begin - 1
     while back >= 0 and (s[back] in _SKIP or s[back] == ")" or _describes(sentence, s, back)):
         back = s.rfind("(", 0, back) - 1 if s[back] == ")" else back - 1
-    if back >= 0 and s[back] in ODD:
+    if back >= 0 and s[back] in ODD and not _VERB.search(s, 0, begin):
         return True
     last = max(at, end - 1)
     behind = re.match(r"[dhRtq]*M*[xLfK]+", s[last + 1 :])
@@ -234,6 +272,27 @@ def _is_foreign(sentence: Sentence, s: str, begin: int, at: int, end: int) -> bo
         return False
     head = sentence.words[last : last + 2 + behind.end()]  # "40% cellular involved marrow"
     return "marrow" not in head and "core" not in head
+
+
+def _is_extent(s: str, begin: int, at: int) -> bool:
+    """Whether a noun comes between an adjective and a figure: "increased, area involved 30%"."""
+    if s[begin] not in "CHA":
+        return False
+    said = _ADJECTIVE.search(s, begin, at)
+    if said is None:
+        return False
+    rest = _OWN_NOUN[said[0] == "H"].sub("", s[said.end() : at], count=1)
+    return bool(set(rest) & set("MGt") or _BEHIND.match(s, at))
+
+
+def _is_doubted(sentence: Sentence, s: str, at: int) -> bool:
+    """Whether a bound is a legend or in doubt: ">70% is increased", "above 80%, not assessable"."""
+    if sentence.figures[at].qualifier not in ("<", ">"):
+        return False
+    stop = re.search(r"[.;]", s[at:])
+    clause = s[at : at + stop.start()] if stop else s[at:]
+    before = s[max(s.rfind(mark, 0, at) for mark in ".;") + 1 : at]
+    return bool(re.match(r"F[v:][q:v]*[hHg]", clause)) or "i" in before + clause
 
 
 def _describes(sentence: Sentence, s: str, at: int) -> bool:
@@ -260,19 +319,34 @@ def may_be(s: str, at: int) -> bool:
 def _list_on(s: str, sentence: Sentence, ties: dict[int, str], odd: set[int]) -> None:
     """Tie the figures that are listed with one that is tied: "two cores, 40% and 60%"."""
     places = sorted(at for at in sentence.figures if s[at] in "FN")
+    halves = [at for at in places if s[at - 2 : at] == "N/" and not PAIR.search(s, 0, at)]
+    odd.update(at for at in halves if ties.get(at) in ("cellularity is F", "hypercellular (F)"))
+    for at in odd & set(ties):
+        del ties[at]  # "40/50%" is read neither as the one nor as the other
     for a, b in pairwise(places):
         free = s[b] == "F" and b not in ties and b not in odd
-        paired = s[a + 1 : b] != "/" or _PAIR.search(s, 0, a)
-        joined = a in ties and free and paired and _LISTED.fullmatch(s[a + 1 : b])
-        if joined and not _has_owner(sentence, s, a, b):
+        paired = s[a + 1 : b] != "/" or PAIR.search(s, 0, a)
+        said = _LISTED.fullmatch(s[a + 1 : b]) or from_to(sentence, s, b) == a
+        joined = a in ties and free and paired and said
+        if joined and not _has_owner(sentence, s, a, b) and not _OWNED.match(s, b):
             ties[b] = "listed"
     for b, a in pairwise(places[::-1]):
         free = a not in ties and a not in odd and s[a - 1 : a] not in ("x", "f", "L")
         between = s[a + 1 : b]
-        paired = between != "/" or _PAIR.search(s, 0, a)
+        paired = between != "/" or PAIR.search(s, 0, a)
         joined = paired and ties.get(b, "listed") != "listed" and _LEADING.fullmatch(between)
+        free = free and not _has_owner(sentence, s, a, a)
         if free and joined and s[b] == "F" and (s[a] == "F" or between in ("/", ",", "j")):
             ties[a] = "listed"
+
+
+def from_to(sentence: Sentence, s: str, at: int) -> int | None:
+    """Where the other end stands of "from 20% in some spaces (up) to 80% in others"."""
+    first = s.rfind("F", 0, at)
+    if first < 1 or sentence.words[first - 1] not in _FROM or ";" in s[first:at]:
+        return None
+    up = sentence.figures[at].qualifier is None and s[at - 1 : at] == "p"
+    return first if up and sentence.words[at - 1] in _TO else None
 
 
 def share_of(sentence: Sentence, cells: int, fat: int) -> Figure | None:

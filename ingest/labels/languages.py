@@ -8,7 +8,8 @@ closed (function words, hedges, site words); the nouns of pathology are left out
 from __future__ import annotations
 
 
-def _set(words: str) -> frozenset[str]:
+def words_of(words: str) -> frozenset[str]:
+    """A set of words said in one line."""
     return frozenset(words.split())
 
 
@@ -34,11 +35,12 @@ CLASSES: dict[str, str] = {
     "R": "right left rt lt r l bilateral rechts links rechte linke droite gauche droit one two "
     "both first second third fourth b",
     "G": "specimen specimens sample samples section sections tissue material slide slides case "
-    "other sided handed partner counterpart side field fields level levels piece pieces fragment "
+    "other others sided handed partner counterpart side field fields level levels piece pieces "
+    "fragment "
     "präparat gewebe échantillon fragments",
     # function words
     "d": "the a an this that these those it its their his her our we i all each which there here "
-    "who patient patients der die das des dem den ein eine einer eines dieser diese le la les un "
+    "patient patients der die das des dem den ein eine einer eines dieser diese le la les un "
     "une cette ce ces il elle est-ce",
     "v": "is are was were be been being am appears appear appeared seems shows show showed shown "
     "has have had having measures measured estimated estimate estimates assessed judged reported "
@@ -60,18 +62,20 @@ CLASSES: dict[str, str] = {
     "o": "overall average total mean combined global whole entire agreed consensus composite "
     "aggregate averaged final summary gesamt insgesamt gesamtzellularität durchschnittlich "
     "mittlere globale moyenne totale ensemble",
-    "q": "re mildly moderately markedly slightly severely somewhat profoundly clearly only just "
+    "q": "re richtig recte lire lies "
+    "mildly moderately markedly slightly severely somewhat profoundly clearly only just "
     "still very quite rather approximately about roughly around nearly almost fairly relatively "
     "visibly uniformly variably diffusely focally patchy adequate good excellent representative "
     "limited evaluable available active residual normal-appearing remaining trilineage maturing "
     "percent percentage equal equals value result score estimated yes also well up out much most "
-    "more less again further mature altersentsprechend deutlich leicht mäßig etwa stark nettement "
+    "more less again further mature deutlich leicht mäßig etwa stark nettement "
     "légèrement discrètement modérément some approx ca c. circa vicinity region order read-out "
     "range de figure report central finding findings",
     "h": "normal increased decreased reduced raised high low elevated higher lower abnormal "
     "variable heterogeneous markedly diminished preserved richesse normale normales diminuée "
     "augmentée erhöht vermindert reduziert gesteigert normwertig nl appropriate adequate regular",
     "y": "day days week weeks month months year years visit age aged ages age's old alter "
+    "altersentsprechend "
     "altersbezogen âge young older adult decade",
     # what sets a figure aside
     "e": "expected reference norm norms normative predicted anticipated typical typically usual "
@@ -94,13 +98,13 @@ CLASSES: dict[str, str] = {
     "précédemment auparavant",
     "r": "outside referring referral submitted submitting external elsewhere resident fellow "
     "trainee draft preliminary provisional reader readers observer observers another you donor "
-    "donor's sister brother sibling twin mother father your interobserver intraobserver variation "
-    "variability rereading reread error-rate differed differ differs differing discrepancy "
+    "donor's sister brother sibling twin mother father your interobserver intraobserver "
+    "rereading reread error-rate differed differ differs differing discrepancy "
     "auswärts auswärtig externe",
     "n": "now current currently present presently today today's actual actually observed new "
     "recent aktuell jetzt heute derzeit actuel actuelle actuellement fact",
     "E": "corrected correct correction erratum revised amended amend revise changed modified "
-    "updated korrigiert corrigée corrigé",
+    "updated sic korrigiert corrigée corrigé",
     "g": "increased decreased reduced gone fell fallen rose risen dropped declined improved "
     "recovered went grown come down changed decreasing increasing rising falling steigt gefallen "
     "passée passé",
@@ -110,7 +114,8 @@ CLASSES: dict[str, str] = {
     "elsewhere lowest highest minimum maximum min max parts portion portions end",
     "j": "and or but while whereas plus although though und oder aber et ou mais then",
     "k": "than versus vs compared comparison relative contrast als que gegenüber",
-    "i": "not no cannot never without neither nor nicht kein keine pas non aucun aucune unable",
+    "i": "not no cannot never without neither nor nicht kein keine pas non aucun aucune unable "
+    "unlikely",
 }
 SPECIMENS: dict[str, str] = {  # material that is not the core
     "clot": "clot clots block cellblock gerinnsel caillot blutgerinnsel",
@@ -121,7 +126,7 @@ SPECIMENS: dict[str, str] = {  # material that is not the core
     "abtupfpräparat empreinte empreintes apposition",
     "other": "blood peripheral node nodes liver spleen skin lung mass csf fluid",
 }
-GENERAL = _set(
+GENERAL = words_of(
     "diagnosis diagnoses microscopic microscopy microscopical description findings finding comment "
     "comments conclusion summary interpretation report reports results result synoptic final "
     "pathologic pathological pathology morphologic morphology morphological integrated surgical "
@@ -131,7 +136,11 @@ GENERAL = _set(
     "befund beurteilung diagnose mikroskopie histologie kommentar conclusion résultat compte rendu "
     "centrally on in and the as of for with signed received section"
 )
-HISTORY = _set(
+# how a word begins that marks a correction
+CORRECTIONS = words_of(
+    "correct korr corrig berichtig rectif amend revis errat nachtrag addend supplem supplém ergänz"
+)
+HISTORY = words_of(
     "history pre pretreatment clinical indication indications background outside referring "
     "referral previous prior earlier copied past anamnese vorbefund antécédents clinique "
     "klinische"

@@ -13,38 +13,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from ingest.labels.languages import GENERAL, HISTORY, KINDS, WORDS
+from ingest.labels.languages import CORRECTIONS, GENERAL, HISTORY, KINDS, WORDS, words_of
 
 LONGEST = 2_000  # characters of a sentence or a row that are read at once
 Material = Literal["core", "clot", "aspirate", "touch", "other", "general", "unknown"]
 # stems of words near which a cellularity may stand, be corrected or be taken back
-_STEMS = [
-    "ellu",
-    "elul",
-    "eluar",
-    "zell",
-    "emopo",
-    "ematopo",
-    "ämatop",
-    "ématop",
-    "blutbild",
-    "fett",
-    "correct",
-    "amend",
-    "revis",
-    "erratum",
-    "withdraw",
-    "disregard",
-    "retract",
-    "addend",
-    " fat",
-    "fat:",
-    "fat/",
-    "cells :",
-    "cells:",
-    "cell:",
-    "cell/",
-]
+_STEMS = CORRECTIONS | words_of(
+    "ellu elul eluar zell emopo ematopo ämatop ématop blutbild fett fat graisse sic; withdraw "
+    "disregard retract"
+)
 # "... marrow. The next", not "approx. 40%"
 _STOP = re.compile(r"(?<!\bapprox)(?<!\bca)(?<!\bvs)(?<!\bdr)(?<!\bno)(?<!\bc)[.!?]+(?=\s+\S)")
 # "  - CORE BIOPSY: ...", "## Histology (core)", "[Section 3] ...", "Q7 Core findings?"
@@ -58,7 +35,10 @@ _SECOND = re.compile(r"\n[ \t]*\(?(?:b|a[ ,&/a-z]+b)[.):]")
 _WORD = re.compile(r"[^\W\d_]+")
 _GAP = re.compile(r"\t+| {2,}")
 _COLUMN = {"|": re.compile(r"[^|]+"), "\t": re.compile(r"[^\t]+"), " ": re.compile(r"\S+(?: \S+)*")}
-_AMENDS = re.compile(r"addend|\bamend|\bcorrect|supplement|\brevis|korrigiert|nachtrag")
+_DATE = re.compile(r"\d{4}|\d[./]\d")
+# a cell that is a figure and no name of a column: "40-50 %", "> 90%", "12"
+_FIGURE = re.compile(r"[<>~=]* ?\d{1,3}(?:[.,]\d+)?(?: ?(?:-|to) ?\d{1,3})? ?%?")
+_AMENDS = re.compile(rf"\b(?:{'|'.join(CORRECTIONS)})")
 _OF_CORE = re.compile(r"(?:touch|imprints?|squash|roll)\w*(?: \w+)? (?:of|from)")
 _SEVERAL = re.compile(r"[,;/&+]|\b(?:and|und|et|with)\b")
 
@@ -357,16 +337,13 @@ class _Cutter:
             return
         names = [cell.strip() for _, cell in cells]
         measured = [n for n, name in enumerate(names) if _is_measured(name)]
-        if (
-            len(cells) > 1
-            and not any(re.search(r"\d", name) for name in names[1:])
-            and len(line) < 200
-        ):
+        bare = "%" in line or any(_FIGURE.fullmatch(name) for name in names)
+        if not self.head and len(cells) > 1 and not bare and len(line) < 200:
             self.head = names
-            if len(cells) > 2 or measured:
+            if len(cells) > 2 or measured != [0] or not re.search(r"\d", names[1]):
                 return
         head = self.head if len(self.head) == len(cells) else []
-        if cut == " " and len(self.head) == len(cells) - 1:
+        if len(self.head) == len(cells) - 1:
             head = ["", *self.head]
         column = next((n for n, name in enumerate(head) if _is_measured(name)), None)
         if column is not None and not measured:
@@ -374,7 +351,8 @@ class _Cutter:
             yield self._cell(line, start, f"{others} | {head[column]} : ", *cells[column])
         elif measured == [0] and head and len(cells) > 2:
             for n, (at, cell) in enumerate(cells[1:], 1):
-                yield self._cell(line, start, f"{names[0]} ({head[n]}) : ", at, cell)
+                known: Material | None = None if _is_known(head[n]) else "unknown"
+                yield self._cell(line, start, f"{names[0]} ({head[n]}) : ", at, cell, known)
         elif len(measured) == 1 and measured[0] + 1 < len(cells):
             k = measured[0]
             material = material_of(" ".join(names[:k])) if k else self.material
@@ -419,6 +397,13 @@ class _Cutter:
             yield from self._sentences(
                 start + at, start + at + len(cell), (material, heading), self.amends
             )
+
+
+def _is_known(name: str) -> bool:
+    """Whether the name of a column says a material or a time, and no more."""
+    words = _WORD.findall(name)
+    told = any(WORDS.get(word, "x") in "nbrevBS" for word in words) or _DATE.search(name)
+    return bool(told) or material_of(name) == "general"
 
 
 def _stops(paragraph: str) -> list[int]:

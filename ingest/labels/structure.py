@@ -113,15 +113,7 @@ def _of_hl7(text: str) -> str:
 
 def _unescaped(text: str) -> str:
     text = re.sub(r"\\\.(?:br|sp|in|ti)[^\\]*\\", "\n", text)
-    for code, char in (
-        ("F", "|"),
-        ("S", "^"),
-        ("T", "&"),
-        ("R", "~"),
-        ("E", "\\"),
-        ("H", ""),
-        ("N", ""),
-    ):
+    for code, char in zip("FSTREHN", ("|", "^", "&", "~", "\\", "", ""), strict=True):
         text = text.replace(f"\\{code}\\", char)
     return text
 

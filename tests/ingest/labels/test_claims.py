@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -66,4 +67,115 @@ def test_a_figure_says_whose_it_is(text: str, expected: list[dict[str, Any]]) ->
     ],
 )
 def test_one_consistent_finding_decides(text: str, value: float | None) -> None:
+    assert parse(f"CORE BIOPSY: {text}").value == value
+
+
+SHARES = """{Noun} are {g} of a {f} cellular marrow.
+{Noun} make up {g} of this {f} cellular core.
+The core is {f} cellular, of which {g} is {noun}.
+The marrow is {f} cellular, {g} being {noun}.
+Cellularity {f}, of which {g} are {noun}.
+The core is {f} cellular; a fifth of the specimen is {noun}.""".splitlines()
+NORMS = """Cellularity {f} (age appropriate {g}).
+Cellularity {f}, range for age {g}.
+Cellularity {f} (normal for age {g}).
+Zellularität {f} (altersentsprechend {g}).
+Zellularität {f} (Norm {g}).
+Cellularité {f} (normale pour l'âge {g}).""".splitlines()
+EXTENTS = """Cellularity increased, {noun} {f}.
+Cellularity: normal with {noun} {f}.
+Hypercellular core ({noun} {f}).
+Hypercellular core, {noun}: {f}.
+Hypocellular, {f} {noun}.
+Cellularity normal - {noun}: {f}""".splitlines()
+PLACES = [
+    "nodules",
+    "area involved",
+    "evaluable marrow",
+    "tissue present",
+    "bone volume",
+    "section",
+]
+
+
+@pytest.mark.parametrize("frame", SHARES)
+@pytest.mark.parametrize("noun", ["myeloma", "lymphoma cells", "scar", "an infiltrate"])
+def test_a_share_is_never_averaged_with_the_cellularity(frame: str, noun: str) -> None:
+    text = frame.format(noun=noun, Noun=noun.capitalize(), f="70%", g="20%")
+    assert parse(f"CORE BIOPSY: {text}").value in (70, None), text
+
+
+@pytest.mark.parametrize("frame", NORMS)
+@pytest.mark.parametrize("norm", ["30%", "30-40%", "<50%"])
+def test_a_norm_beside_a_figure_is_never_averaged(frame: str, norm: str) -> None:
+    assert parse(f"CORE BIOPSY: {frame.format(f='70%', g=norm)}").value == 70
+
+
+@pytest.mark.parametrize("frame", EXTENTS)
+@pytest.mark.parametrize("noun", PLACES)
+def test_how_far_something_extends_is_no_cellularity(frame: str, noun: str) -> None:
+    assert parse(f"CORE BIOPSY: {frame.format(noun=noun, f='60%')}").value is None
+
+
+@pytest.mark.parametrize("second", ["({g})", "{g}", "/ {g}", "[{g}]"])
+def test_a_second_figure_is_averaged_only_where_more_than_one_is_named(second: str) -> None:
+    for figure in ("60%", "50-60%"):
+        text = f"Cellularity 30% {second.format(g=figure)}."
+        assert parse(f"CORE BIOPSY: {text}").value in (30, None), text
+    assert parse("CORE BIOPSY: Two cores, 30% and 60% cellular.").value == 45
+
+
+HEADS = {"Core": True, "Trephine": True, "Current": True, "Today": True, "Aspirate": False}
+HEADS |= {"Clot": False, "Previous": False, "2017": False, "03/2018": False}
+
+
+@pytest.mark.parametrize("line", ["| {} | {} | {} |", "{}\t{}\t{}", "{:30}{:16}{}"])
+def test_a_column_counts_by_its_header_only(line: str) -> None:
+    for one, other in itertools.permutations(HEADS, 2):
+        if HEADS[one] and HEADS[other]:
+            continue
+        rows = ("", one, other), ("Cellularity", "70%", "20%"), ("Blasts", "2%", "3%")
+        text = "Specimen: core biopsy.\n\n" + "\n".join(line.format(*row) for row in rows)
+        wanted = 70 if HEADS[one] else 20 if HEADS[other] else None
+        assert parse(text).value == wanted, text
+    rows = ("", "Alpha", "Beta"), ("Core cellularity", "70%", "20%")
+    assert parse("\n".join(line.format(*row) for row in rows)).value is None
+
+
+MARKS = """CORRECTION|Erratum|Addendum 2|SUPPLEMENTARY REPORT 12/04/2021|Amended report|Revised
+Korrektur vom 3.5.2021|Berichtigung|Nachtrag|Rectificatif""".replace("\n", "|").split("|")
+AGAIN = """cellularity {f}.
+the cellularity is {f}.
+this should read {f}.
+for '40% cellular' read '{f} cellular'.
+not 40% but {f}.
+instead of 40% it is to be {f}.""".splitlines()
+
+
+@pytest.mark.parametrize("mark", MARKS)
+@pytest.mark.parametrize("again", AGAIN)
+@pytest.mark.parametrize("join", ["\n\n", "\n", " "])
+def test_a_correction_is_taken_or_nothing_is(mark: str, again: str, join: str) -> None:
+    text = f"CORE BIOPSY: Cellularity 40%.{join}{mark}: {again.format(f='75%')}"
+    assert parse(text).value in (75, None), text
+    text = f"CORE BIOPSY: Cellularity 40%.{join}{mark}: CD34 marks 12%, CD117 marks 9%."
+    assert parse(text).value == 40, text
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("Cellularity has risen from 20% at presentation to 70%.", 70),
+        ("Cellularity fell from 80% in May to 45% now.", 45),
+        ("Cellularity ranges from 20% in some fields up to 60% in others.", 40),
+        ("Cellularity: reduced (<30% is considered reduced).", None),
+        ("Cellularity: increased (>60% = increased).", None),
+        ("The cellularity is above 80% but this cannot be assessed with certainty.", None),
+        ("It is unlikely that the cellularity exceeds 80%.", None),
+        ("Cellularity 40%to60%.", 50),
+        ("Cellularity 40/60%.", None),
+        ("Cellularity  _ <20%  X 20-50%  _ >50%", 35),
+    ],
+)
+def test_changes_legends_doubts_and_half_ranges(text: str, value: float | None) -> None:
     assert parse(f"CORE BIOPSY: {text}").value == value

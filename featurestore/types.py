@@ -270,11 +270,17 @@ class Label(Checked):
     rule: str | None = ""  # the rule, or the model's name
     model_digest: str | None = None
     prompt_hash: str | None = None
+    outcome: ReadingOutcome | None = None  # of a parser; None: a person's, or an earlier version's
+    reason: str | None = None  # why a parser gives no value
 
     @property
     def content_id(self) -> str:
-        """Sixteen hex digits over what was said: the same Label given twice has the same."""
-        return content_id({name: getattr(self, name) for name in Label.__dataclass_fields__})
+        """Sixteen hex digits over what was said: the same Label given twice has the same.
+
+        Neither the outcome nor its reason counts: earlier versions' Labels keep their ids.
+        """
+        said = Label.__dataclass_fields__.keys() - {"outcome", "reason"}
+        return content_id({name: getattr(self, name) for name in said})
 
     def recorded(self, about: Target, *, again: bool = False) -> RecordedLabel:
         """The row to record.

@@ -71,6 +71,10 @@ class OllamaConfig:
     num_ctx: int | None = setting(
         None, "Context in tokens.", shown="by report", at_least=LEAST_CONTEXT
     )
+    record: Path | None = setting(
+        None, "New file for the model's answers; it holds no report text."
+    )
+    replay: Path | None = setting(None, "File of such answers: no server is asked.")
     seed: int = setting(0, hidden=True)
     temperature: float = setting(0.0, hidden=True)
     busy_retries: int = setting(6, hidden=True)
@@ -80,6 +84,17 @@ class OllamaConfig:
         check(self)
         if not self.model.strip():
             raise ConfigError("model must be a model's name, got a blank")
+        if self.record and self.replay:
+            raise ConfigError(
+                "--record writes answers and --replay reads them: pass one of the two"
+            )
+
+    def server(self) -> tuple[str, bool]:
+        """URL of the server that is asked, and whether it is this machine.
+
+        Raises:
+            ConfigError: the host is none, or reports would leave this machine without leave.
+        """
         url, loopback = server_url(self.host)
         cloud = self.model.endswith(("-cloud", ":cloud"))  # a local server passes these on
         if (cloud or not loopback) and not self.allow_remote:
@@ -88,6 +103,7 @@ class OllamaConfig:
                 f"{what} another machine, and reports are health data. Use a server and a model "
                 "on this machine, or pass --allow-remote if the reports may leave it"
             )
+        return url, loopback
 
     def own_instructions(self) -> str | None:
         """The text of the prompt file; None without one."""

@@ -9,9 +9,10 @@ from typing import Any
 from featurestore.errors import ConfigError
 from featurestore.types import Label, Method, Progress, Reading, Report, Status, Target
 from ingest.labels import ollama as label_ollama
+from ingest.labels import replay
 from ingest.labels import rules as label_rules
+from ingest.labels.answers import Answered, Failure, Model, Outcome
 from ingest.labels.config import OllamaConfig, Parser
-from ingest.labels.ollama import Answered, Failure, Outcome
 from ingest.labels.prompt import is_supported
 
 Known = tuple[Reading, bool]  # an answer, and whether its quote, now dropped, stood in the report
@@ -23,11 +24,23 @@ PART = 1_024  # reports that need no answer, recorded together
 class LabelBatch:
     """What came of a number of Reports."""
 
-    labels: list[Label]
+    labels: list[Label]  # one a parser and Report, those without a value too
     failures: list[Failure]  # reports a parser could not read; tried again next time
-    no_figure: list[str]  # case_ids of reports in which no parser found a value
-    answered: list[Answered]  # what the model was asked now, null readings too: keep them
+    answered: list[Answered]  # what the model was asked now
     n_known: int  # reports whose answer was known
+
+    def without_value(self) -> dict[str, list[str]]:
+        """Cases without any value: `states none` if a parser says so, `not read` if none could."""
+        outcomes: dict[str, set[str | None]] = {}
+        for label in self.labels:
+            outcomes.setdefault(label.case_id, set()).add(
+                label.outcome if label.value is None else ""
+            )
+        found: dict[str, list[str]] = {"states none": [], "not read": []}
+        for case_id, said in outcomes.items():
+            if "" not in said:
+                found["not read" if said == {"not read"} else "states none"].append(case_id)
+        return found
 
 
 def make_labels(
@@ -49,7 +62,7 @@ def make_labels(
         target: what the Labels are about; the rules and our prompt know cellularity only.
         parser: 'both' compares the two: within 5 points is agreed, otherwise disputed.
         ollama_config: where and how to ask; the defaults if null.
-        known: answers, null ones too, by `label_ollama.answer_key`; those are never asked again.
+        known: answers, null ones too, by `answers.answer_key`; those are never asked again.
         on_part: called with what comes of each answer as it arrives, and of the Reports that need
             none in parts: what it saves outlives a crash.
         progress: as `featurestore.types.Progress`; counts Reports.
@@ -59,15 +72,9 @@ def make_labels(
         OllamaError: there is no server or no such model, or it went away.
     """
     config = ollama_config or OllamaConfig()
-    if parser not in ("rules", "ollama", "both"):
-        raise ConfigError(f"parser must be rules, ollama or both, got {parser!r}")
-    if target.name != "cellularity" and (parser != "ollama" or config.prompt_file is None):
-        raise ConfigError(
-            f"parser {parser!r} reads cellularity, not {target.name!r}. Pass --parser ollama with "
-            "a --prompt of your own, or --table."
-        )
+    _check(target, parser, config)
     known = known or {}
-    model = None if parser == "rules" else label_ollama.connect(config)
+    model = _connect(config) if parser != "rules" else None
     parts: list[LabelBatch] = []
     n_done = 0
 
@@ -89,14 +96,38 @@ def make_labels(
     for start in range(0, len(ready), PART):
         take(ready[start : start + PART])
     if model and to_ask:
-        label_ollama.ask(
-            [same[0] for same in to_ask.values()],
-            model,
-            config,
-            target=target,
-            on_outcome=lambda outcome: take(to_ask[outcome.report_hash], outcome),
-        )
+
+        def arrived(outcome: Outcome) -> None:
+            same = to_ask[outcome.report_hash]
+            if config.record:
+                replay.write(config.record, same[0], model, outcome)
+            take(same, outcome)
+
+        firsts = [same[0] for same in to_ask.values()]
+        if isinstance(model, replay.RecordedModel):
+            replay.ask(firsts, model, config, target=target, on_outcome=arrived)
+        else:
+            label_ollama.ask(firsts, model, config, target=target, on_outcome=arrived)
     return _whole(parts, reports)
+
+
+def _check(target: Target, parser: str, config: OllamaConfig) -> None:
+    if parser not in ("rules", "ollama", "both"):
+        raise ConfigError(f"parser must be rules, ollama or both, got {parser!r}")
+    if target.name != "cellularity" and (parser != "ollama" or config.prompt_file is None):
+        raise ConfigError(
+            f"parser {parser!r} reads cellularity, not {target.name!r}. Pass --parser ollama with "
+            "a --prompt of your own, or --table."
+        )
+    if parser == "rules" and (config.record or config.replay):
+        raise ConfigError("the rules ask no model: --record and --replay need --parser ollama")
+
+
+def _connect(config: OllamaConfig) -> Model:
+    model = replay.connect(config) if config.replay else label_ollama.connect(config)
+    if config.record:
+        replay.start(config.record)
+    return model
 
 
 def _whole(parts: Sequence[LabelBatch], reports: Sequence[Report]) -> LabelBatch:
@@ -105,7 +136,6 @@ def _whole(parts: Sequence[LabelBatch], reports: Sequence[Report]) -> LabelBatch
     return LabelBatch(
         labels=sorted(_all(parts, "labels"), key=lambda it: place[it.case_id]),
         failures=sorted(_all(parts, "failures"), key=lambda it: place[it.case_id]),
-        no_figure=sorted(_all(parts, "no_figure"), key=lambda case_id: place[case_id]),
         answered=_all(parts, "answered"),
         n_known=sum(part.n_known for part in parts),
     )
@@ -119,14 +149,13 @@ def _label(
     reports: Sequence[Report],
     target: Target,
     parser: Parser,
-    model: label_ollama.Model | None,
+    model: Model | None,
     known: Mapping[str, Known],
     outcome: Outcome | None,
 ) -> LabelBatch:
     """Label Reports of one text, with its outcome, or Reports whose answers are known."""
     labels: list[Label] = []
     failures: list[Failure] = []
-    no_figure: list[str] = []
     for report in reports:
         readings: dict[Method, Known] = {}
         if isinstance(outcome, Failure):
@@ -140,14 +169,10 @@ def _label(
                 readings["rules"] = label_rules.parse(report.text), False
             except Exception as problem:  # one bad report never stops a batch
                 failures.append(_failure(report, f"rules: {type(problem).__name__}"))
-        made = _labels_of(report, target, readings, model)
-        labels += made
-        if readings and not made:
-            no_figure.append(report.case_id)
+        labels += _labels_of(report, target, readings, model)
     return LabelBatch(
         labels=labels,
         failures=failures,
-        no_figure=no_figure,
         answered=[outcome] if isinstance(outcome, Answered) else [],
         n_known=len(reports) if model and not outcome else 0,
     )
@@ -161,9 +186,9 @@ def _labels_of(
     report: Report,
     target: Target,
     readings: Mapping[Method, Known],
-    model: label_ollama.Model | None,
+    model: Model | None,
 ) -> list[Label]:
-    """The Labels of one Report, one for each parser that found a value."""
+    """The Labels of one Report, one for each parser that read it."""
     supported = {
         method: _is_supported(report, target, *known) for method, known in readings.items()
     }
@@ -181,14 +206,21 @@ def _labels_of(
             evidence=reading.evidence,
             rule=reading.rule,
             method=method,
-            status=compared if supported[method] else "unsupported",
+            status=_status(reading, compared, supported[method]),
             report_hash=report.report_hash,
             model_digest=model.digest if model and method == "ollama" else None,
             prompt_hash=model.prompt_hash if model and method == "ollama" else None,
+            outcome=reading.outcome,
+            reason=reading.reason or None,
         )
         for method, (reading, _) in readings.items()
-        if reading.value is not None and reading.low is not None and reading.high is not None
     ]
+
+
+def _status(reading: Reading, compared: Status, supported: bool) -> Status:
+    if not supported:
+        return "unsupported"
+    return compared if reading.found else "single"  # a dispute is about the value
 
 
 def _is_supported(report: Report, target: Target, reading: Reading, was_supported: bool) -> bool:

@@ -3,78 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
 from typing import TypeVar
 
 import httpx  # what the client raises on a time-out
 import ollama
-from pydantic import ValidationError
 
 from featurestore.errors import OllamaError
-from featurestore.types import Reading, Report, Target, content_id
-from ingest.labels.config import OllamaConfig, server_url
-from ingest.labels.prompt import INSTRUCTIONS, QUESTION, REPAIR, Answer, marked, read_answer
-from ingest.labels.rules import Understood, understand
+from featurestore.types import Report, Target
+from ingest.labels.answers import (
+    ANSWER_TOKENS,
+    Answered,
+    Failure,
+    Fault,
+    Model,
+    Outcome,
+    instructions_of,
+    parse_answer,
+    reading_of,
+)
+from ingest.labels.config import OllamaConfig
+from ingest.labels.prompt import QUESTION, REPAIR, Answer, marked
+from ingest.labels.rules import understand
 
-ANSWER_TOKENS = 768  # twelve claims of seven short fields
 CHARACTERS_A_TOKEN = 3  # of a report: fewer than English prose has
 CONTEXTS = (4096, 8192, 16384, 32768, 65536, 131072)  # few sizes: each change reloads the model
 STUB_BYTES = 1_000_000  # a listed model smaller than this is a pointer to one in the cloud
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Model:
-    """A model that is there to be asked, and all that decides its answers beside the report."""
-
-    name: str
-    digest: str
-    context_tokens: int  # the most it can read
-    instructions: str = field(repr=False)
-    prompt_hash: str
-
-    def key(self, report: Report) -> str:
-        """The key of this model's answer about a Report."""
-        return answer_key(report.report_hash, self.digest, self.prompt_hash)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answered:
-    """A Report's text that was answered; the reading may be null."""
-
-    key: str
-    report_hash: str
-    model: str
-    model_digest: str
-    prompt_hash: str
-    reading: Reading
-
-
-@dataclass(frozen=True, kw_only=True)
-class Failure:
-    """A Report that could not be read, and why; never with its text."""
-
-    case_id: str
-    report_hash: str
-    reason: str
-
-
-Outcome = Answered | Failure
-
-
-class _Fault(Exception):
-    """An answer that cannot be used. The message quotes none of it: it may quote the report."""
-
-
-class _Gone(_Fault):
+class _Gone(Fault):
     """The server or the model is not there: no other report need be sent."""
-
-
-def answer_key(report_hash: str, model_digest: str, prompt_hash: str) -> str:
-    """The name of an answer: the same report, model and prompt are never asked twice."""
-    return f"{report_hash}:{model_digest}:{prompt_hash}"
 
 
 def connect(config: OllamaConfig) -> Model:
@@ -84,8 +43,8 @@ def connect(config: OllamaConfig) -> Model:
         OllamaError: no server, no such model, or no answer in time; says what to do.
     """
     try:
-        return asyncio.run(_connect(config, config.own_instructions() or INSTRUCTIONS))
-    except _Fault as fault:
+        return asyncio.run(_connect(config))
+    except Fault as fault:
         raise OllamaError(f"{fault}, or pass --parser rules") from None
 
 
@@ -114,13 +73,14 @@ def ask(
 
 def _client(config: OllamaConfig) -> ollama.AsyncClient:
     # No redirects, and no proxy to reach this machine: either would carry reports elsewhere.
-    url, loopback = server_url(config.host)
+    url, loopback = config.server()
     return ollama.AsyncClient(
         url, timeout=config.timeout_s, follow_redirects=False, trust_env=not loopback
     )
 
 
-async def _connect(config: OllamaConfig, instructions: str) -> Model:
+async def _connect(config: OllamaConfig) -> Model:
+    instructions, prompt_hash = instructions_of(config)
     async with _client(config) as client:
         listed = await _patiently(config, client.list)
         name = config.model if ":" in config.model else f"{config.model}:latest"
@@ -135,25 +95,23 @@ async def _connect(config: OllamaConfig, instructions: str) -> Model:
         shown = await _patiently(config, lambda: client.show(config.model))
     info = shown.modelinfo or {}
     context = next((info[name] for name in info if name.endswith(".context_length")), CONTEXTS[-1])
-    schema = Answer.model_json_schema()
-    shape = [instructions, QUESTION, REPAIR, schema, config.seed, config.temperature, ANSWER_TOKENS]
     return Model(
         name=config.model,
         digest=found.digest,
         context_tokens=int(context),
         instructions=instructions,
-        prompt_hash=content_id(shape, digits=32),
+        prompt_hash=prompt_hash,
     )
 
 
 def _no_model(config: OllamaConfig) -> str:
-    url, _ = server_url(config.host)
+    url, _ = config.server()
     return f"{url} has no model {config.model!r}. Get it with `ollama pull {config.model}`"
 
 
 async def _patiently(config: OllamaConfig, call: Callable[[], Awaitable[T]]) -> T:
     """Call the server, and again while it is busy. Its messages are dropped: they may quote us."""
-    url, _ = server_url(config.host)
+    url, _ = config.server()
     for attempt in range(config.busy_retries + 1):
         if attempt:
             await asyncio.sleep(config.backoff_s * 2 ** (attempt - 1))
@@ -165,9 +123,9 @@ async def _patiently(config: OllamaConfig, call: Callable[[], Awaitable[T]]) -> 
                 raise _Gone(_no_model(config)) from None
             if problem.status_code not in (429, 503):
                 status = problem.status_code
-                raise _Fault(f"{url} answered with status {status}: see the server's log") from None
+                raise Fault(f"{url} answered with status {status}: see the server's log") from None
         except (httpx.TimeoutException, TimeoutError):
-            raise _Fault(f"{url} gave no answer in {config.timeout_s:g} s (--timeout)") from None
+            raise Fault(f"{url} gave no answer in {config.timeout_s:g} s (--timeout)") from None
         except ConnectionError:
             raise _Gone(
                 f"no Ollama server answers at {url}. Start it with `ollama serve`, name another "
@@ -175,8 +133,8 @@ async def _patiently(config: OllamaConfig, call: Callable[[], Awaitable[T]]) -> 
             ) from None
         except (httpx.HTTPError, ValueError) as problem:  # a reset, or a body that is not Ollama's
             kind = type(problem).__name__
-            raise _Fault(f"{url} did not answer as Ollama does ({kind})") from None
-    raise _Fault(f"{url} is busy (503) after {config.busy_retries + 1} tries: try again later")
+            raise Fault(f"{url} did not answer as Ollama does ({kind})") from None
+    raise Fault(f"{url} is busy (503) after {config.busy_retries + 1} tries: try again later")
 
 
 async def _ask_all(
@@ -195,7 +153,7 @@ async def _ask_all(
                 outcome = await _ask_one(client, report, model, config, target)
             except _Gone:
                 raise
-            except _Fault as fault:
+            except Fault as fault:
                 outcome = Failure(
                     case_id=report.case_id, report_hash=report.report_hash, reason=str(fault)
                 )
@@ -246,8 +204,9 @@ async def _ask_one(
         _check_length(response, messages, options["num_ctx"])
         content = response.message.content or response.message.thinking or ""
         try:
-            reading = _reading(_parse(content, response.done_reason), it, target, model.name)
-        except _Fault as problem:
+            answer = parse_answer(content, response.done_reason)
+            reading = reading_of(answer, it, target, model.name)
+        except Fault as problem:
             fault = str(problem)
             repair = {"role": "user", "content": REPAIR.format(fault=fault)}
             messages.extend(
@@ -260,9 +219,10 @@ async def _ask_one(
             model=model.name,
             model_digest=model.digest,
             prompt_hash=model.prompt_hash,
+            answer=answer,
             reading=reading,
         )
-    raise _Fault(f"{model.name} gave two answers that cannot be used: {fault}")
+    raise Fault(f"{model.name} gave two answers that cannot be used: {fault}")
 
 
 def _num_ctx(report: Report, model: Model, config: OllamaConfig) -> int:
@@ -289,37 +249,4 @@ def _check_length(
         cut = cut or count + ANSWER_TOKENS > num_ctx or 1024 <= count < report_words
     if cut:
         read = "an unknown number of" if count is None else count
-        raise _Fault(f"the report was cut: {read} tokens were read, of {num_ctx} (--num-ctx)")
-
-
-def _parse(content: str, done_reason: str | None) -> Answer:
-    """Validate an answer; text around its last JSON object (thinking, a code fence) is skipped."""
-    if done_reason not in ("stop", None):  # older servers give none
-        raise _Fault(f"it was cut off (done_reason {done_reason!r})")
-    content = content.rpartition("</think>")[2]
-    found, start = None, content.find("{")
-    while start >= 0:
-        try:
-            found, end = json.JSONDecoder().raw_decode(content, start)
-        except (ValueError, RecursionError):
-            end = start + 1
-        start = content.find("{", end)
-    if found is None:
-        raise _Fault("it holds no JSON object")
-    try:
-        return Answer.model_validate(found)
-    except ValidationError as problem:
-        errors = problem.errors(include_input=False, include_url=False)
-        fault = "; ".join(f"{error['loc'][0]}: {error['msg']}" for error in errors)
-    raise _Fault(fault)
-
-
-def _reading(answer: Answer, it: Understood, target: Target, model: str) -> Reading:
-    try:
-        reading = read_answer(answer, it, model)
-    except ValueError as problem:
-        raise _Fault(str(problem)) from None
-    ends = [end for end in (reading.low, reading.high) if end is not None]
-    if any(not target.low <= end <= target.high for end in ends):
-        raise _Fault(f"values must lie in {target.low:g} to {target.high:g}")
-    return reading
+        raise Fault(f"the report was cut: {read} tokens were read, of {num_ctx} (--num-ctx)")

@@ -10,9 +10,9 @@ from typing import Any
 from featurestore import FeatureStore
 from featurestore.errors import ConfigError
 from featurestore.types import Failure, Label, Progress, Reading, Report, Target
+from ingest.labels.answers import answer_key
 from ingest.labels.config import LabelConfig, OllamaConfig, Parser, ValueConfig
 from ingest.labels.labels import Known, LabelBatch, make_labels
-from ingest.labels.ollama import Answered, answer_key
 from ingest.labels.reports import ReportFile, is_addendum, read_label_table, read_reports
 from ingest.labels.scores import LabelSummary, summarise
 from ingest.table import TableConfig
@@ -49,7 +49,7 @@ def label_table(
     target = target_of(store, config)
     file = read_label_table(path, target, table)
     record_labels(store, file.labels, target)
-    batch = LabelBatch(labels=file.labels, failures=[], no_figure=[], answered=[], n_known=0)
+    batch = LabelBatch(labels=file.labels, failures=[], answered=[], n_known=0)
     return summarise(store, batch, target, file)
 
 
@@ -79,13 +79,10 @@ def record_reports(
     """
     store.record()  # the answers that a killed call left
     failed_before = set(store.sql("select item from failures where stage = 'label'")["item"])
-    cases: dict[str, list[str]] = {}
-    for report in reports:
-        cases.setdefault(report.report_hash, []).append(report.case_id)
     seen = [report.seen for report in reports]
 
     def record(part: LabelBatch) -> None:
-        labels = [*part.labels, *_null_labels(part.answered, cases, target)]
+        labels = part.labels
         if not keep_evidence:
             labels = [replace(label, evidence=None) for label in labels]
         failed = [
@@ -168,30 +165,6 @@ def _item(case_id: str) -> str:
     return f"report of case {case_id}"
 
 
-def _null_labels(
-    answered: Sequence[Answered], cases: dict[str, list[str]], target: Target
-) -> list[Label]:
-    """Keep that the model found no figure: a Report is asked about once."""
-    return [
-        Label(
-            case_id=case_id,
-            target=target.name,
-            value=None,
-            low=None,
-            high=None,
-            method="ollama",
-            status="single",
-            report_hash=answer.report_hash,
-            rule=answer.model,
-            model_digest=answer.model_digest,
-            prompt_hash=answer.prompt_hash,
-        )
-        for answer in answered
-        if not answer.reading.found
-        for case_id in cases[answer.report_hash]
-    ]
-
-
 def _known_answers(store: FeatureStore, target: Target) -> dict[str, Known]:
     answers = store.sql(
         "from labels where method = 'ollama' and target = $target order by recorded_at",
@@ -200,7 +173,11 @@ def _known_answers(store: FeatureStore, target: Target) -> dict[str, Known]:
     fields = ("value", "low", "high", "qualifier", "evidence", "rule")
     return {
         answer_key(row["report_hash"], row["model_digest"], row["prompt_hash"]): (
-            Reading(**{name: row[name] for name in fields}),
+            Reading(
+                **{name: row[name] for name in fields},
+                outcome=row["outcome"] or "stated",
+                reason=row["reason"] or "",
+            ),
             row["status"] != "unsupported",
         )
         for row in answers.iter_rows(named=True)

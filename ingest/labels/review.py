@@ -20,6 +20,7 @@ COLUMNS = (
     "low",
     "high",
     "status",
+    "reason",
     "rules_value",
     "ollama_value",
     "human_value",

@@ -27,7 +27,8 @@ class LabelSummary:
     multiples_of_10: float | None  # share of the values; null without any, and but of percentages
     multiples_of_5: float | None
     n_values: int
-    n_no_figure: int
+    n_states_none: int  # Cases without a value: a parser says that the Report states none
+    n_not_read: int  # and those that no parser could read for certain
     n_failed: int
     failures: dict[str, str]  # Case to reason
     target: str
@@ -47,7 +48,11 @@ class LabelSummary:
     def text(self) -> str:
         """The numbers and a histogram, for the terminal."""
         rows = [(key.replace("/", ", "), n) for key, n in self.counts.items()]
-        rows += [("no figure", self.n_no_figure), ("failed", self.n_failed)]
+        rows += [
+            ("states none", self.n_states_none),
+            ("not read", self.n_not_read),
+            ("failed", self.n_failed),
+        ]
         lines = [f"{name:20} {n:7,}" for name, n in rows]
         lines += ["", f"{self.target} of {self.n_values:,} cases"]
         step = (self.high - self.low) / len(self.histogram)
@@ -86,7 +91,9 @@ def summarise(
     percents = values if target.kind == "fraction" and target.high > 1 else []
     width = target.high - target.low
     tenths = Counter(min(int(10 * (value - target.low) / width), 9) for value in values)
-    counts = Counter(f"{label.method}/{label.status}" for label in batch.labels)
+    valued = (label for label in batch.labels if label.value is not None)
+    counts = Counter(f"{label.method}/{label.status}" for label in valued)
+    without = batch.without_value()
     reports = file if isinstance(file, ReportFile) else None
     told = reports.reports if reports else batch.labels
     others = strangers(
@@ -98,7 +105,8 @@ def summarise(
         multiples_of_10=_share(value % 10 == 0 for value in percents),
         multiples_of_5=_share(value % 5 == 0 for value in percents),
         n_values=len(values),
-        n_no_figure=len(batch.no_figure),
+        n_states_none=len(without["states none"]),
+        n_not_read=len(without["not read"]),
         n_failed=len({failure.case_id for failure in batch.failures}),
         failures={failure.case_id: failure.reason for failure in batch.failures},
         target=target.name,
@@ -127,6 +135,7 @@ class Evaluation:
     null_recall: float | None  # of the gold nulls, the share answered null
     mae: float | None  # mean absolute error in points, where both have a value
     by_tag: dict[str, dict[str, Any]]  # n, accuracy, wrong
+    failed: int  # reports without an answer, which is neither right nor null
     errors: list[dict[str, Any]]  # id, gold, got, status, evidence, rule, reason, tags
 
     def text(self, *, errors: bool = False) -> str:
@@ -138,10 +147,16 @@ class Evaluation:
             f"null precision {_percent(self.null_precision)}, recall {_percent(self.null_recall)}; "
             f"mean absolute error {mae} points",
         ]
+        if self.failed:
+            rows = (row for row in self.errors if row["got"] is None)
+            first = next(row["reason"] for row in rows if row["reason"])
+            lines.append(f"{self.failed:,} reports failed; the first: {first}")
         for tag, score in self.by_tag.items():
             lines.append(f"  {tag:16} {score['n']:5} {_percent(score['accuracy']):>7}")
         for row in self.errors if errors else ():
-            lines.append(f"{row['id']}: expected {row['gold']}, got {row['got']} ({row['rule']})")
+            why = row["reason"] or row["status"] if row["got"] is None else None
+            got = f"{row['got']} ({why or row['rule']})"
+            lines.append(f"{row['id']}: expected {row['gold']}, got {got}")
         if self.errors and not errors:
             lines.append("See what was read wrong with: --errors")
         return "\n".join(lines)
@@ -180,6 +195,7 @@ def evaluate(
         null_recall=_share(row["right"] for row in rows if row["gold"] is None),
         mae=sum(gaps) / len(gaps) if gaps else None,
         by_tag={tag: _score([row for row in rows if tag in row["tags"]]) for tag in tags},
+        failed=sum(row["reason"] is not None and row["got"] is None for row in rows),
         errors=[row for row in rows if not row["right"]],
     )
 
@@ -211,10 +227,13 @@ def _given(
     by_id = {label.content_id: label for label in batch.labels}
     chosen = best_of(label.recorded(Target()) for label in batch.labels)
     best = {by_id[label_id].case_id: by_id[label_id] for label_id in chosen["label_id"]}
-    status = {label.case_id: label.status for label in [*batch.labels, *best.values()]}
+    valued = [label for label in batch.labels if label.value is not None]
+    status = {label.case_id: label.status for label in [*valued, *best.values()]}
+    empty = {label.case_id: label for label in batch.labels if label.case_id not in status}
     reason = {failure.case_id: failure.reason for failure in batch.failures}
     ids = [report.case_id for report in reports]
-    return [(best.get(case_id), status.get(case_id), reason.get(case_id)) for case_id in ids]
+    used = empty | best
+    return [(used.get(case_id), status.get(case_id), reason.get(case_id)) for case_id in ids]
 
 
 def _judge(

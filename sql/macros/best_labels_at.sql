@@ -1,12 +1,13 @@
 -- best_labels_at(instant): one row per Case and Target: the best of the Labels given before an
 -- instant. Human, then agreed, then ollama, then rules, from the Report that was current then;
--- unsupported never, and no parser's where the last comparison of the two was a dispute.
+-- unsupported never, and no parser's where the last comparison of the two was a dispute; that ends
+-- where the rules no longer read the Report for certain.
 create or replace macro best_labels_at(instant) as table
 with known as (
     select
         labels.*,
         arg_max(labels.status, labels.recorded_at)
-            filter (labels.status in ('agreed', 'disputed'))
+            filter (labels.status in ('agreed', 'disputed') or (labels.method = 'rules' and labels.outcome = 'not read'))
             over (partition by labels.case_id, labels.target) as verdict
     from labels
     left join case_reports_at(instant) as current_reports on current_reports.case_id = labels.case_id

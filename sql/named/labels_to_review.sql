@@ -1,5 +1,6 @@
 -- labels_to_review: one row per Case and Target that a person should look at: disputed or
--- unsupported Labels that nobody has judged, and a person's value whose Report was corrected since.
+-- unsupported Labels that nobody has judged, Reports that nobody who was asked could read for
+-- certain, and a person's value whose Report was corrected since.
 with judged as (
     select
         best_labels.case_id,
@@ -19,6 +20,17 @@ with judged as (
         group by case_id
     ) as versions on versions.case_id = best_labels.case_id
     where best_labels.target = $target
+),
+
+last_said as (
+    select
+        case_id,
+        target,
+        method,
+        report_hash,
+        arg_max(coalesce(outcome, 'states none'), recorded_at) as outcome
+    from labels
+    group by all
 )
 
 select
@@ -29,14 +41,24 @@ select
     max(judged.value) as human_value,
     case
         when bool_or(judged.is_outdated) then 'report corrected'
-        else string_agg(distinct labels.status, ', ' order by labels.status)
+        else coalesce(
+            string_agg(distinct labels.status, ', ' order by labels.status)
+                filter (labels.value is not null),
+            'not read'
+        )
     end as status,
+    string_agg(distinct labels.reason, ', ' order by labels.reason) as reason,
     max(labels.evidence) filter (labels.method = 'rules') as rules_evidence,
     max(labels.evidence) filter (labels.method = 'ollama') as ollama_evidence,
     coalesce(max(case_reports.report_hash), max(labels.report_hash)) as report_hash
 from labels
 left join case_reports on case_reports.case_id = labels.case_id
 left join judged on judged.case_id = labels.case_id
+left join last_said
+    on last_said.case_id = labels.case_id
+    and last_said.target = labels.target
+    and last_said.method = labels.method
+    and last_said.report_hash = labels.report_hash
 where labels.target = $target
     and (
         labels.method = 'human'
@@ -47,4 +69,9 @@ where labels.target = $target
 group by labels.case_id, labels.target
 having bool_or(judged.is_outdated)
     or bool_or(labels.status in ('disputed', 'unsupported') and labels.value is not null)
+    or (
+        bool_or(labels.outcome = 'not read')
+        and coalesce(max(last_said.outcome) filter (labels.method = 'rules'), 'not read') = 'not read'
+        and coalesce(max(last_said.outcome) filter (labels.method = 'ollama'), 'not read') = 'not read'
+    )
 order by labels.case_id

@@ -54,14 +54,17 @@ def test_rules_alone_ask_no_server(rules: dict[str, Reading]) -> None:
     reports = [Report(case_id=w.upper(), text=f"{w} core 40% cellular") for w in "abcd"]
     seen: list[tuple[int, int, str]] = []
     batch = make_labels(reports, target=Target(), progress=lambda *now: seen.append(now))
-    assert [(label.case_id, label.value, label.status) for label in batch.labels] == [
-        ("A", 40, "single"),
-        ("C", 70, "unsupported"),
+    assert [
+        (label.case_id, label.value, label.status, label.outcome) for label in batch.labels
+    ] == [
+        ("A", 40, "single", "stated"),
+        ("B", None, "single", "states none"),
+        ("C", 70, "unsupported", "stated"),
     ]
-    (label, _) = batch.labels
+    label = batch.labels[0]
     assert (label.method, label.rule, label.model_digest) == ("rules", "test", None)
     assert label.report_hash == reports[0].report_hash
-    assert batch.no_figure == ["B"]
+    assert batch.without_value() == {"states none": ["B"], "not read": []}
     assert [(f.case_id, f.reason) for f in batch.failures] == [("D", "rules: KeyError")]
     assert seen[-1] == (4, 4, "")
 
@@ -88,9 +91,10 @@ def test_the_two_parsers_are_compared(rules: dict[str, Reading]) -> None:
 
     batch, labels, _ = both(script, {word: text.format(word) for word in cases})
     for word, (_, _, mine, yours) in cases.items():
-        found = [labels.get((word, method)) for method in ("rules", "ollama")]
-        assert [label and label.status for label in found] == [mine, yours], word
-    assert batch.no_figure == ["none"]
+        found = [labels[word, method] for method in ("rules", "ollama")]
+        valued = [label.status if label.value is not None else None for label in found]
+        assert valued == [mine, yours], word
+    assert batch.without_value() == {"states none": ["none"], "not read": []}
     model = labels["same", "ollama"]
     assert model.rule == "llama3.1:70b"
     assert model.model_digest
@@ -168,7 +172,7 @@ def test_what_is_known_is_never_asked_again(rules: dict[str, Reading]) -> None:
         label.content_id for label in first.labels
     ]
     assert (again.n_known, again.answered) == (5, [])
-    assert again.no_figure == first.no_figure
+    assert again.without_value() == first.without_value() == {"states none": [], "not read": []}
 
 
 def test_one_failing_report_leaves_the_others(rules: dict[str, Reading]) -> None:

@@ -16,15 +16,9 @@ from builders.ollama_server import DIGEST, Reply, claim, serve, shown, text_of
 
 from featurestore.errors import ConfigError, OllamaError
 from featurestore.types import Report, Target
-from ingest.labels.ollama import (
-    Answered,
-    Failure,
-    OllamaConfig,
-    Outcome,
-    ask,
-    connect,
-    server_url,
-)
+from ingest.labels.answers import Answered, Failure, Outcome
+from ingest.labels.config import OllamaConfig, server_url
+from ingest.labels.ollama import ask, connect
 from ingest.labels.prompt import Answer, is_supported
 from ingest.labels.rules import understand
 
@@ -331,8 +325,8 @@ def test_hosts(host: str, url: str, loopback: bool, monkeypatch: pytest.MonkeyPa
     assert server_url(None) == (url, loopback)
     if not loopback:
         with pytest.raises(ConfigError, match=r"health data.*--allow-remote"):
-            OllamaConfig()
-        assert OllamaConfig(allow_remote=True)
+            connect(OllamaConfig())
+        assert OllamaConfig(allow_remote=True).server() == (url, False)
 
 
 @pytest.mark.parametrize(
@@ -340,12 +334,12 @@ def test_hosts(host: str, url: str, loopback: bool, monkeypatch: pytest.MonkeyPa
 )
 def test_strange_hosts_are_refused(host: str) -> None:
     with pytest.raises(ConfigError, match="is not NAME"):
-        OllamaConfig(host=host, allow_remote=True)
+        connect(OllamaConfig(host=host, allow_remote=True))
 
 
 def test_a_cloud_model_behind_a_local_server_is_refused() -> None:
     with pytest.raises(ConfigError, match="another machine"):
-        OllamaConfig(model="gpt-oss:120b-cloud")
+        connect(OllamaConfig(model="gpt-oss:120b-cloud"))
     with serve(lambda chat: GOOD, models={"mine:latest": DIGEST}, model_bytes=384) as server:
         with pytest.raises(OllamaError, match="--allow-remote"):
             connect(config(server.url, model="mine"))

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from builders.ollama_server import Reply, said, serve, text_of
 import sql
 from featurestore import FeatureStore
 from featurestore.errors import ConfigError
-from featurestore.types import Report, Target, now
+from featurestore.types import Label, Report, Target, now
 from ingest.labels import recording as labelling
 from ingest.labels.config import LabelConfig, OllamaConfig
 from ingest.labels.reports import read_label_table
@@ -115,7 +116,8 @@ def test_an_answer_that_arrived_before_a_kill_is_never_asked_for_again(
     assert set(told.values()) == {1}
     assert len(told) == 24
     rows = store.sql("select method, status, count(*) from labels group by all order by all").rows()
-    assert rows == [("ollama", "agreed", 23), ("ollama", "single", 1), ("rules", "agreed", 23)]
+    methods = ("ollama", "rules")
+    assert rows == [(one, *row) for one in methods for row in (("agreed", 23), ("single", 1))]
     assert not any(b"Secret" in p.read_bytes() for p in store.root.rglob("*") if p.is_file())
 
 
@@ -166,6 +168,72 @@ def test_a_dispute_sets_aside_what_one_parser_said_before(store: FeatureStore) -
     assert store.sql(known, {"as_of": "2101-01-01"})["case_id"].to_list() == ["C4"]
 
 
+UNREAD = "CORE BIOPSY: The marrow is 20% cellular. The marrow is 80% cellular. Secret five."
+
+
+def to_review(store: FeatureStore) -> list[tuple[object, ...]]:
+    found = store.named("named/labels_to_review", {"target": "cellularity"})
+    return found["case_id", "status", "reason"].rows()
+
+
+def test_what_a_reading_says_is_stored_and_asks_for_a_look(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(TEXTS, "C5", UNREAD)
+    label(store, "C1 C3 C5", "rules")
+    rows = store.sql("select case_id, value, outcome, reason from labels order by 1").rows()
+    assert rows == [
+        ("C1", 40.0, "stated", None),
+        ("C3", None, "states none", "every figure has another owner"),
+        ("C5", None, "not read", "figures disagree"),
+    ]
+    assert to_review(store) == [("C5", "not read", "figures disagree")]
+    labelling.record_labels(store, [replace(table_label("C5"), value=50.0)], TARGET)
+    assert to_review(store) == []
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_what_the_rules_could_not_read_is_left_to_a_supported_claim_of_the_model(
+    known: bool, store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(TEXTS, "C5", UNREAD)
+    monkeypatch.setitem(SAID, "C5", ["80%"])
+    with serve(answer) as server:
+        label(store, "C5", "ollama" if known else "rules", server.url, keep_evidence=False)
+        label(store, "C5", "both", server.url)
+        assert len(server.chats) == 1
+    assert store.sql("select distinct status from labels").rows() == [("single",)]
+    assert store.sql("select value, method from best_labels").rows() == [(80.0, "ollama")]
+    assert to_review(store) == []
+
+
+def test_a_dispute_ends_where_the_rules_no_longer_read(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(TEXTS, "C5", UNREAD)
+    monkeypatch.setitem(SAID, "C5", ["80%"])
+    said_before = replace(
+        table_label("C5"), method="rules", report_hash=reports("C5")[0].report_hash
+    )
+    store.record([replace(said_before, status="disputed").recorded(TARGET)])
+    with serve(answer) as server:
+        label(store, "C5", "ollama", server.url)
+        assert store.sql("from best_labels").is_empty()
+        label(store, "C5", "both", server.url)
+    assert store.sql("select value, method from best_labels").rows() == [(80.0, "ollama")]
+
+
+def test_a_label_made_by_an_earlier_version_keeps_its_id() -> None:
+    earlier = replace(table_label("C1"), method="rules", rule="x")
+    assert earlier.content_id == "c8f404e20315c119"
+    assert replace(earlier, outcome="stated", reason="none").content_id == earlier.content_id
+
+
+def table_label(case_id: str) -> Label:
+    said = {"value": 40.0, "low": 40.0, "high": 40.0, "method": "human", "status": "single"}
+    return Label(case_id=case_id, target="cellularity", **said)  # type: ignore[arg-type]
+
+
 def test_of_what_a_person_said_the_last_holds(store: FeatureStore, tmp_path: Path) -> None:
     for value in ("40", "50", "40"):
         file = tmp_path / "table.csv"
@@ -203,7 +271,8 @@ def test_a_table_of_reports_and_one_of_values_are_labelled_and_summed_up(
     file.write_text("\n".join(map(json.dumps, [*rows, {"case_id": "C9"}])))
     config = LabelConfig(parser="rules")
     found = labelling.label_reports(store, file, config, OllamaConfig())
-    assert (found.counts, found.n_no_figure, found.n_empty) == ({"rules/single": 3}, 1, 1)
+    assert (found.counts, found.n_states_none, found.n_not_read) == ({"rules/single": 3}, 1, 0)
+    assert found.n_empty == 1
     table = tmp_path / "values.csv"
     table.write_text("case_id;value;low\nC1;45,5;NA\nC3;10;\nC3;10;\n")
     taken = labelling.label_table(store, table, config)

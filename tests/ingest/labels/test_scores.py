@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def test_the_most_trusted_label_is_used() -> None:
 
 
 def batch_of(*labels: Label, **more: Any) -> LabelBatch:
-    empty: dict[str, Any] = {"failures": [], "no_figure": [], "answered": [], "n_known": 0}
+    empty: dict[str, Any] = {"failures": [], "answered": [], "n_known": 0}
     return LabelBatch(labels=list(labels), **empty | more)
 
 
@@ -69,13 +70,18 @@ def store(tmp_path: Path) -> FeatureStore:
 def test_the_summary_counts_and_draws(store: FeatureStore) -> None:
     labels = [label(str(n), value) for n, value in enumerate([0, 5, 10, 10, 42, 95, 100])]
     labels.append(label("x", 50, "ollama", "disputed"))
-    found = summarise(store, batch_of(*labels, no_figure=["n"]), Target())
+    for case_id, outcome in (("n", "states none"), ("m", "not read"), ("0", "not read")):
+        empty = {"value": None, "low": None, "high": None, "outcome": outcome}
+        labels.append(replace(label(case_id, 0), **empty))
+    found = summarise(store, batch_of(*labels), Target())
+    assert (found.n_states_none, found.n_not_read) == (1, 1)  # 0 has a value beside
     assert found.counts == {"ollama/disputed": 1, "rules/single": 7}
     assert found.histogram == [2, 2, 0, 0, 1, 0, 0, 0, 0, 2]
     assert found.multiples_of_10 == pytest.approx(4 / 7)
     assert found.multiples_of_5 == pytest.approx(6 / 7)
     text = found.text()
     assert "rules, single              7" in text
+    assert "states none                1\nnot read                   1\n" in text
     assert "90 to 100                  2 ████" in text
     assert "multiples of 10: 57%, of 5: 86%" in text
     assert json.loads(json.dumps(to_json(found)))["counts"] == found.counts

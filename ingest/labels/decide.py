@@ -13,7 +13,9 @@ EVIDENCE_CHARACTERS = 200
 _CORE = re.compile(r"\bcores?\b|treph|biops|\bbx\b|\bbmb|histolog|punch|cylinder|stanz|trepan")
 _OTHER = re.compile(r"aspirat|\bclots?\b|smear|imprint|particle|spicule|ausstrich|frottis")
 # "no core was received"
-_NO_CORE = re.compile(r"\bno(?: bone| marrow)* (?:core|trephine|biopsy)\b(?! (?:abnormal|involve))")
+_NO_CORE = re.compile(
+    r"no(?<!\wno)(?: bone| marrow)* (?:core|trephine|biopsy)\b(?! (?:abnormal|involve))"
+)  # begins with letters, not with \b: the whole report is searched for it
 # "core biopsy: not submitted"
 _NOT_SENT = re.compile(
     r"not (?:submitted|received|performed|taken|obtained|done|available|sent|attempted)"
@@ -92,7 +94,8 @@ def _of_pool(text: str, pool: list[Claim], rule: str) -> Reading:
 
 def _has_no_core(folded: str) -> bool:
     """Whether no core was received, as far as the report tells."""
-    if _NO_CORE.search(folded) or (not _CORE.search(folded) and _OTHER.search(folded)):
+    named = "biops" in folded or _CORE.search(folded)
+    if _NO_CORE.search(folded) or (not named and _OTHER.search(folded)):
         return True
     missing = (folded[max(0, m.start() - 40) : m.start()] for m in _NOT_SENT.finditer(folded))
     return any(_SENT.search(before) for before in missing)

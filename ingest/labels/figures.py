@@ -124,8 +124,9 @@ def fold(text: str) -> str:
 
 
 def _mended(piece: str) -> str:
-    if not _OIL & set(piece[-8:]):
-        return piece
+    tail = piece[-10:]
+    if _OIL.isdisjoint(tail[len(tail.rstrip("0123456789oil -")) :]):
+        return piece  # for speed: a share as it mostly stands, " 40"
     tail = _SCANNED.sub(lambda m: m[0].translate(_DIGIT), piece[-10:])
     return piece[:-10] + tail
 

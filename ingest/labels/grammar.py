@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import pairwise
 
 from ingest.labels.figures import Figure
@@ -153,6 +154,7 @@ def _in_place(letter: str, word: str, classes: list[str], words: list[str], behi
     return "b" if word == "may" and classes[-1:] in (["p"], ["I"]) else letter
 
 
+@lru_cache(maxsize=16_384)
 def _class(kind: str, word: str) -> str:
     if kind in ("F", "N", "X", "O"):
         return kind

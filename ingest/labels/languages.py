@@ -168,10 +168,9 @@ def language(folded: str) -> str:
     """'en', 'de' or 'fr', or 'other': the language whose small words are the most in the text."""
     words = folded[:2_000].split()
     counts = dict.fromkeys(_TELLING, 0.0)
-    for word in words:
-        if word in _TELLS:
-            for name in _TELLS[word]:
-                counts[name] += 1 / len(_TELLS[word])
+    for word in filter(_TELLS.__contains__, words):
+        for name in _TELLS[word]:
+            counts[name] += 1 / len(_TELLS[word])
     best = max(counts, key=lambda name: counts[name])
     if len(words) < 8 or counts[best] < 3:
         latin = sum(word[0] < "\u0250" for word in words)

@@ -23,7 +23,9 @@ _STEMS = CORRECTIONS | words_of(
     "disregard retract"
 )
 # "... marrow. The next", not "approx. 40%"
-_STOP = re.compile(r"(?<!\bapprox)(?<!\bca)(?<!\bvs)(?<!\bdr)(?<!\bno)(?<!\bc)[.!?]+(?=\s+\S)")
+_STOP = re.compile(
+    r"[.!?](?<!\bapprox.)(?<!\bca.)(?<!\bvs.)(?<!\bdr.)(?<!\bno.)(?<!\bc.)[.!?]*(?=\s+\S)"
+)  # begins with the sign itself: looking back at every letter is slow
 # "  - CORE BIOPSY: ...", "## Histology (core)", "[Section 3] ...", "Q7 Core findings?"
 _MARK = re.compile(
     r"[ \t]*(?P<mark>#+|[-*•>]+(?=[ \t])|\[section \d+\]|q\d+\b|\d{1,2}[.)](?=\s))?[ \t*]*"
@@ -236,7 +238,7 @@ class _Cutter:
             known = named if named != "unknown" else self.parts.get(part[1], "unknown")
             self._set(known, re.split(r"[.:;(]", rest)[0][:60])
             return True, at + begin + part.end()
-        key = _KEY.match(rest)
+        key = _KEY.match(rest) if ":" in rest or "?" in rest else None
         if key and len(key[1].split()) <= 8:
             return True, at + begin + self._key(key[1].strip(), rest, key.end())
         bare = rest.strip(" *_=-.")

@@ -24,7 +24,7 @@ _SPACED = re.compile(r"(?<!\S)(?:[^\W_] ){5,}[^\W_](?: {1,4}(?:[^\W_%] ){0,3}[^\
 _SCANNED = re.compile(r"(?<![^\W_])[\doil]{1,3}(?: ?- ?[\doil]{1,3})? ?$")
 # "8IOPSY", "Lymph0cytes": a figure scanned for a letter
 _LETTER = re.compile(
-    r"[018](?:(?<![^\W_][018])(?=[^\W\d_]{4})|(?<=[^\W\d_]{3}[018])(?=[^\W\d_]{2}))"
+    r"[018](?=[^\W\d_]{2})(?:(?<![^\W_][018])(?=[^\W\d_]{4})|(?<=[^\W\d_]{3}[018])(?=[^\W\d_]{2}))"
 )
 # "35$", "35 o/o": what a sign is typed or scanned as
 _SIGN = re.compile(r"(?<=\d)( ?)(\$|[°º]/[o0]|o/o)(?![\w])")
@@ -77,7 +77,7 @@ _OVER_AFTER = re.compile(r" ?(?:or|and) (?:more|greater|higher|above|over)\b|\+(
 _UNDER_AFTER = re.compile(r" ?(?:or|and) (?:less|lower|fewer|below|under)\b| at (?:the )?most\b")
 _ABOUT_AFTER = re.compile(r",? give or take\b| or (?:so|thereabouts)\b|-ish\b")
 _DATE = re.compile(
-    r"\b\d\d?(?:/\d\d?/(?:\d\d)?\d\d|\.\d\d?\.(?:\d\d)?\d\d|/20\d\d)\b"
+    r"\d(?<!\w\d)\d?(?:/\d\d?/(?:\d\d)?\d\d|\.\d\d?\.(?:\d\d)?\d\d|/20\d\d)\b"
 )  # no figures
 _HINT = re.compile(r"[\d½¼¾⅓⅔]|per ?cent|half|halves|third|quarter|fourth|fifth|tenth")
 

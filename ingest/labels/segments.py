@@ -30,7 +30,7 @@ _STOP = re.compile(
 _MARK = re.compile(
     r"[ \t]*(?P<mark>#+|[-*•>]+(?=[ \t])|\[section \d+\]|q\d+\b|\d{1,2}[.)](?=\s))?[ \t*]*"
 )
-_KEY = re.compile(r"([^\W\d_][^:?=|\n%.;]{0,60}?)[ \t.]*(?::\**|\?)(?=\s|$)")
+_KEY = re.compile(r"((?>[^\W\d_](?:[^:?=|\n%.;]{0,59}[^:?=|\n%.; \t])?))[ \t.]*(?::\**|\?)(?=\s|$)")
 _LEAD = re.compile(r"\s*(?:\(?\w{1,2}[.):]|[#*•>\[-])|[^:?\n]{1,62}[:?]")
 _PART = re.compile(r"\(?([a-h])(?:(?: ?(?:,|&|/|and) ?[a-h])*)[.):][ \t]+")  # "A and B. BONE ..."
 _SECOND = re.compile(r"\n[ \t]*\(?(?:b|a[ ,&/a-z]+b)[.):]")
@@ -229,7 +229,7 @@ class _Cutter:
 
     def _heading(self, line: str, at: int) -> tuple[bool, int]:
         """Take a line's heading or key; whether a paragraph begins, and where its words begin."""
-        mark = _MARK.match(line)
+        mark = None if line[0].isalpha() and line[0] != "q" else _MARK.match(line)
         begin = mark.end() if mark else 0
         rest, marked = line[begin:], mark["mark"] if mark else None
         part = _PART.match(rest) if self.parts else None

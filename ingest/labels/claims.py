@@ -261,7 +261,11 @@ def _is_past(sentence: Sentence, s: str, at: int) -> bool:
     said = s[max(0, at - 4) : at - 1]
     if s[at - 1 : at] == "u" and figure.low == figure.high and ("g" in said or "v" not in said):
         return sentence.words[at - 1] in ("from", "von", "de")
-    return s[max(0, at - 2) : at] == "(v" and sentence.words[at - 1] in ("was", "were", "war")
+    return s[max(0, at - 2) : at] in ("(v", ",v") and sentence.words[at - 1] in (
+        "was",
+        "were",
+        "war",
+    )
 
 
 def _says_normal(sentence: Sentence, s: str, at: int, back: int) -> bool:
@@ -282,7 +286,8 @@ def _scope(s: str, at: int) -> Scope:
     if "o" in clause:
         return "overall"
     wide = max(s.rfind(mark, 0, at) for mark in ".;F") + 1
-    if "a" in s[wide:at] and not re.search(r"[,j].*M", s[wide:at]):
+    apart = re.search(r"[,j].*M", s[wide:at]) or {"M", "t"} & set(clause)
+    if "a" in s[wide:at] and not apart:
         return "aside"
     if "o" in s[wide:at]:
         return "overall"
@@ -330,7 +335,7 @@ _SEVERAL = re.compile(
     r"|\b(?:rang|var[iy]|heterogen|patchy|wechsel)|\bone end\b|\bas low as\b"
 )
 _SIDE_WORDS = {"r": "right rt r rechts rechte droite", "l": "left lt l links linke gauche"}
-_SIDE_WORDS |= {"1": "first one 1", "2": "second b 2", "3": "third 3", "4": "fourth 4"}
+_SIDE_WORDS |= {"1": "first one 1 a", "2": "second b 2", "3": "third 3", "4": "fourth 4"}
 _SIDES = {word: side for side, words in _SIDE_WORDS.items() for word in words.split()}
 
 
@@ -346,5 +351,5 @@ def _side(sentence: Sentence, s: str, at: int, segment: Segment) -> str:
     after = re.match(r"[A]?[pI(]*[dM]*(R)", s[at + 1 :])
     if after:
         return _SIDES.get(sentence.words[at + 1 + after.start(1)].rstrip("-"), "")
-    heads = [_SIDES[word] for word in re.findall(r"[a-z]+", segment.heading) if word in _SIDES]
+    heads = [_SIDES[word] for word in segment.heading.split() if word in _SIDES]
     return heads[-1] if len(set(heads)) == 1 else ""

@@ -53,18 +53,20 @@ _NUMBER = re.compile(
 _RANGE = re.compile(r" ?(?:-{1,2}(?!>)|to|through|up to|bis|à|until|dash|or|\.\.\.?) ?[~<>]? ?")
 _AND = re.compile(r" (?:and|und|et) ")
 _BETWEEN = re.compile(r"(?:between|zwischen|entre) (?:about |approximately )?$")
-_PLUS_MINUS = re.compile(r" ?(?:±|\+ ?/ ?-|\+-|plus[ /](?:or )?minus) ?")
+_PLUS_MINUS = re.compile(r" ?\(? ?(?:±|\+ ?/ ?-|\+-|plus[ /](?:or )?minus) ?")
+_MORE, _LESS = "more|greater|higher|over|above", "less|lower|fewer|smaller|under|below"
+_END = r"(?: than)?(?: or equal to)? ?(?:about |approximately )?$"
 # "at least", ">=", "not less than"
 _OVER = re.compile(
-    r"(?:(?<!-)>=?|=>|(?:greater|more|higher) than|over|above|beyond|at least|exceed(?:s|ing|ed)?"
-    r"|in excess of|upwards? of|(?:a )?minimum of|(?:no|not) (?:less|lower|under|below)(?: than)?|"
-    r"über|mehr als|mindestens|plus de|au moins)(?: or equal to)? ?(?:about |approximately )?$"
+    rf"(?:(?<!-)>=?|=>|(?:{_MORE}|beyond|at least|exceed(?:s|ing|ed)?|in excess of|upwards? of)"
+    rf"|(?:a )?minimum of|(?:no|not) (?:{_LESS})|über|mehr als|mindestens|plus de|au moins"
+    rf"|supérieure? à){_END}"
 )
 # "less than", "<", "not more than"
 _UNDER = re.compile(
-    r"(?:[<]=?|=<|(?:less|lower|fewer|smaller) than|under|below|up to|at (?:the )?most|(?:a )?max"
-    r"imum of|(?:no|not) (?:more|greater|higher|over|above|exceeding)(?: than)?|weniger als|unter|"
-    r"höchstens|moins de|au plus)(?: or equal to)? ?(?:about |approximately )?$"
+    rf"(?:[<]=?|=<|{_LESS}|up to|at (?:the )?most|(?:a )?maximum of|not exceed(?:ing)?"
+    rf"|(?:no|not) (?:{_MORE}|exceeding)|weniger als|unter|höchstens|moins de|au plus"
+    rf"|inférieure? à){_END}"
 )
 # "about", "in the region of", "ca."
 _ABOUT = re.compile(
@@ -73,8 +75,8 @@ _ABOUT = re.compile(
     r"|neighbou?rhood) of|etwa|rund|ungefähr|zirka|environ|près de))(?: an?| the)?[ :(]{0,2}$"
 )
 _FROM = re.compile(r"\bfrom\b[^.;]*up to $")  # "from 20% in some spaces up to 80%" is a spread
-_OVER_AFTER = re.compile(r" ?(?:or|and) (?:more|greater|higher|above|over)\b|\+(?![+/\d])")
-_UNDER_AFTER = re.compile(r" ?(?:or|and) (?:less|lower|fewer|below|under)\b| at (?:the )?most\b")
+_OVER_AFTER = re.compile(rf" ?(?:or|and) (?:{_MORE})\b|\+(?![+/\d])")
+_UNDER_AFTER = re.compile(rf" ?(?:or|and) (?:{_LESS})\b| at (?:the )?most\b")
 _ABOUT_AFTER = re.compile(r",? give or take\b| or (?:so|thereabouts)\b|-ish\b")
 _DATE = re.compile(
     r"\d(?<!\w\d)\d?(?:/\d\d?/(?:\d\d)?\d\d|\.\d\d?\.(?:\d\d)?\d\d|/20\d\d)\b"

@@ -8,7 +8,6 @@ is a short pattern over it in which no x stands. An unknown word owns the figure
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
@@ -27,9 +26,12 @@ _TOKEN = re.compile(
 _C = re.compile(r"(?:c|z)el+u?l?[a-z-]*(?:ity|ty|tät|té|tat)$|zellgehalt$|zelldichte$|celularity$")
 _A = re.compile(r"(?:cel{1,2}ul{0,2}a?r|celular|cell|zellulär|cellulaire)$")
 _H = re.compile(r"(?:hyper|hypo|normo|pauci|iso|a)-?(?:cel|zel)[a-zäéè]*$")
-_UNIT = re.compile(r" *-? ?(?:mm|cm|m|years?|yrs?|y|months?|weeks?|days?|hours?|h|g|mg|ml|x|hpf)\b")
+_UNIT = re.compile(
+    r" *-? ?(?:mm|cm|m|years?|yrs?|y(?:/?o)?|months?|weeks?|days?|hours?|h|g|mg|ml|x|hpf)\b"
+)
 # stems of what marks a correction: "Korrektur", "rectificatif", "supplementary", "erratum"
 _CORRECTS = re.compile("|".join(CORRECTIONS))
+_NOUNS = {word for word, letter in WORDS.items() if letter in "MBRGSoy"}  # begin a compound
 _PREFIX = ("hyper", "hypo", "normo", "pauci")
 _MARKS = {"(": "(", "[": "(", ")": ")", "]": ")", ",": ",", ";": ";", ":": ":", "=": ":", "/": "/",
           "|": "|", ".": ".", "%": "%", "-": ":", "?": "?", '"': "q", "'": "q", "*": "q", "+": "x",
@@ -40,7 +42,7 @@ _SMALL = f"dvpqhgz{_SITE}{_ROLE}E"
 _TIES: dict[str, re.Pattern[str]] = {
     # "Cellularity of the core is estimated at 40%", "Cellularity: normal (40%)"
     "cellularity is F": re.compile(
-        rf"C(?:[{_SMALL}uw,:(%)|/FX]|I(?!F)|j(?=d?[MBGSR])|N[/,j])*?(?P<f>F)"
+        rf"C(?:[{_SMALL}uw,:(%)|/FX]|I(?!F)|j(?=d?[MBGSRoh])|N[/,j])*?(?P<f>F)"
     ),
     # "Cellularity (%): 40", "Cellularity, percent: 40", "Cellularity | 40 | %"
     "cellularity: N": re.compile(
@@ -48,7 +50,7 @@ _TIES: dict[str, re.Pattern[str]] = {
         r"(?P<f>N)(?P<after>\|?%?)(?![/:\w])"
     ),
     # "40% cellular", "45% overall marrow cellularity"
-    "F cellular": re.compile(r"(?P<f>F)[qohM]*[MBo]*q*(?:A|C)"),
+    "F cellular": re.compile(r"(?P<f>F):?[qohM]*[MBo]*q*(?:A|C)"),
     # "hypercellular for age (80%)", "hypocellular at 10%"
     "hypercellular (F)": re.compile(
         rf"H(?:[{_SITE}{_ROLE}qdhvE,:(|X]|p|I(?!F))*?(?P<f>F)(?=[.,;:()|jwpku?nehbotR/]|$)"
@@ -56,10 +58,10 @@ _TIES: dict[str, re.Pattern[str]] = {
     # "The marrow is cellular (60%)", "variably cellular, from 10% to 60%"
     "cellular (F)": re.compile(r"A(?:[MBGpyqhd]*[(,:u]u?|p)(?P<f>F)(?=[.,;:)(|j?n/]|$)"),
     # "at least 90% of the marrow space is cellular / is occupied by hematopoietic cells"
-    "F of the space is cellular": re.compile(r"(?P<f>F)p[dqhonM]*M[MG]*[vpzdqhIw]*[AK]"),
+    "F of the space is cellular": re.compile(r"(?P<f>F)p[dqhonM]*[MB][MGB]*[vpzdqhIw]*[AK]"),
     # "hematopoietic tissue occupies 40% of the marrow space"
     "blood-forming cells fill F": re.compile(
-        r"K[MLG]*[vpqdotnz]*[vq][vpqdotnz]*(?P<f>F)(?=[pI][dqhnM]*M|[.,;)]|$)"
+        r"(?:K|A(?=L))[MLG]*[vpqdotnz]*[vq][vpqdotnz]*(?P<f>F)(?=[pI][dqhnM]*[MB]|[.,;)]|$)"
     ),
     # "30% hematopoietic cells and 70% fat"
     "F cells and F fat": re.compile(r"(?P<f>F)[dq]*[KL][MLG]*[,j/;:(v]*[dv]*Fp?[dq]*f"),
@@ -68,7 +70,7 @@ _TIES: dict[str, re.Pattern[str]] = {
     # "hematopoietic cells 30%, fat 70%"
     "cells F, fat F": re.compile(r"[KL][MLG]*[v:p]*(?P<f>F)[,j/;]*f[v:p]*F"),
     # "cell to fat ratio 60:40", "cells : fat = 65 : 35"
-    "cells to fat": re.compile(r"[LCAK][LC]?[:/pj,]*fT?[vpdq:(T]*(?P<f>[NF])[:/p](?P<g>[NF])"),
+    "cells to fat": re.compile(r"[LCAK][LC]?[:/pj,]*fT?[vpdqMBG:(T]*(?P<f>[NF])[:/p](?P<g>[NF])"),
     # "fat to cell ratio 40:60"
     "fat to cells": re.compile(r"fT?[:/pj,]*[LCAK]T?[vpdq:(T]*(?P<g>[NF])[:/p](?P<f>[NF])"),
 }
@@ -83,7 +85,9 @@ _BEHIND = re.compile(r"F[dqRh]*[MGt]|Fh+q")  # "hypercellular, 70% nodules"
 _OWNED = re.compile(r"F[^.,;()|FNACwj]*[xLf]")  # "..., of which 20% is lymphoma"
 _LEADING = re.compile(r"(?:[/j,MBRGSdvu:bnoky]|p(?!F)|pF)*p?")
 PAIR = re.compile(r"[RBS]/[RBS]")  # "R/L: 40/60%", but not "<30% / 30-70%": choices of a form
-_VERB = re.compile(r"(?:^|[.;:,])[MBGRdqx]{0,4}xd[qo]*$")  # "we assess the cellularity as 40%"
+_VERB = re.compile(
+    r"(?:^|[.;:,])(?:[MBGRdqx]{0,4}x|[nd]*B[MG]*v[^.;:,F]{0,6}w)d[qo]*$"
+)  # "we assess the cellularity as 40%"
 _FROM, _TO = ("from", "von", "de"), ("to", "auf", "zu", "à")
 BOXES = re.compile(r"[XO]")
 BREAKS = ".;"
@@ -149,6 +153,12 @@ def _in_place(letter: str, word: str, classes: list[str], words: list[str], behi
         return "C"  # "correction: the figure should read 40%"
     if word == "x" and "O" in classes and behind.strip(" ")[:1] in ("\ue000", "\ue001"):
         return "X"  # "_ <30%  X 40-60%": boxes drawn with letters
+    if (
+        word == "a"
+        and classes[-1:] == ["B"]
+        and behind.strip()[:1] in (":", "(", ",", "\ue000", "\ue001")
+    ):
+        return "R"  # "core A: ..."
     if word == "cell" and classes[-1:] == ["F"]:
         return "A"
     return "b" if word == "may" and classes[-1:] in (["p"], ["I"]) else letter
@@ -172,8 +182,9 @@ def _class(kind: str, word: str) -> str:
         return met
     if _CORRECTS.match(word):
         return "E"
-    if any(WORDS.get(stem) == "v" for stem in _stems(word)):
-        return "v"
+    form = _form(word)
+    if form:
+        return form
     if word.endswith("ly") or word in GENERAL:
         return "q"
     if word[:3] in ("cel", "zel"):
@@ -183,12 +194,23 @@ def _class(kind: str, word: str) -> str:
     return "x"
 
 
-def _stems(word: str) -> Iterator[str]:
-    """What a form of a verb may be a form of: "demonstrating", "occupied"."""
+@lru_cache(maxsize=8192)
+def _form(word: str) -> str:
+    """The class of a form of a known word: "demonstrating", "aktuellen", "Markzellularität"."""
     for ending in ("ing", "ed", "s"):
-        if word.endswith(ending):
-            stem = word.removesuffix(ending)
-            yield from (stem, stem + "e", stem + "s")
+        stem = word.removesuffix(ending)
+        if stem != word and "v" in (WORDS.get(stem + more) for more in ("", "e", "s")):
+            return "v"
+    for ending in ("e", "en", "er", "es", "em"):
+        adjective = WORDS.get(word.removesuffix(ending), "x") if word.endswith(ending) else "x"
+        if adjective in "qnbheo" and len(word) > 5:
+            return adjective
+    for n in range(3, len(word) - 3):
+        head, tail = word[:n].rstrip("s"), word[n:]
+        last = WORDS.get(tail) or ("C" if _C.match(tail) else "")
+        if last and last in "BGCe" and (head == "vor" or {head, head + "e"} & _NOUNS):
+            return "b" if head == "vor" else last
+    return ""
 
 
 def tied(sentence: Sentence, s: str) -> tuple[dict[int, str], set[int], dict[int, int]]:
@@ -258,7 +280,11 @@ def _has_owner(sentence: Sentence, s: str, begin: int, at: int, covered: bool = 
     if sentence.words[at + 1 : at + 2] in (["of"], ["der"], ["des"], ["de"]) and s[at + 1] == "p":
         owner = re.match(r"[dqhno]*(.?)", s[at + 2 :])
         return bool(owner and owner[1] not in ("M", "B", "G", "R", "S"))
-    return not covered and re.match(r"[hRqtMd]*[xLfK]", s[at + 1 :]) is not None
+    behind = re.match(r"[hRqtMd]*[xLfK]+", s[at + 1 :])
+    if covered or behind is None:
+        return False
+    key = at + 1 + behind.end()
+    return sentence.words[key : key + 1] != [":"]  # "60% Blasts: 20%" begins anew
 
 
 def _is_foreign(sentence: Sentence, s: str, begin: int, at: int, end: int) -> bool:
@@ -266,6 +292,9 @@ def _is_foreign(sentence: Sentence, s: str, begin: int, at: int, end: int) -> bo
     back = begin - 1
     while back >= 0 and (s[back] in _SKIP or s[back] == ")" or _describes(sentence, s, back)):
         back = s.rfind("(", 0, back) - 1 if s[back] == ")" else back - 1
+    of_it = s[max(at, end - 1)] == "A" and s[end : end + 1] in ("M", "B")
+    if of_it and re.search(r"[pI]d[qo]*$", s[:begin]):
+        return False  # "20% plasma cells in a 60% cellular marrow"
     if back >= 0 and s[back] in ODD and not _VERB.search(s, 0, begin):
         return True
     last = max(at, end - 1)
@@ -307,7 +336,8 @@ def _describes(sentence: Sentence, s: str, at: int) -> bool:
 def may_be(s: str, at: int) -> bool:
     """Whether a figure that nothing ties may still be meant as the cellularity of its clause."""
     clause = re.split(r"[;.|]", s[:at])[-1] + s[at:]
-    if "C" not in re.split(r"[;.|]", clause)[0] or _SHARE.match(s, at):
+    clause = re.split(r"[;.|]", clause)[0]
+    if "C" not in clause or _SHARE.match(s, at) or _OWNED.match(s, at):
         return False
     before = s[:at].rstrip("(:vpqd")
     return s[at + 1 : at + 2] not in ("x", "L", "f", "K") and before[-1:] not in (

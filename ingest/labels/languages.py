@@ -18,7 +18,7 @@ CLASSES: dict[str, str] = {
     "K": "hematopoiesis haematopoiesis hemopoiesis haemopoiesis hematopoietic haematopoietic "
     "hemopoietic haemopoietic hämatopoese blutbildung hämatopoetische hämatopoetisches "
     "blutbildendes hématopoïèse hématopoïétique hématopoïétiques",
-    "L": "cell cells zellen",
+    "L": "cell cells elements zellen cellules",
     "f": "fat fatty adipose adipocytes adipocyte fett fettgewebe fettmark fettzellen graisse "
     "adipeux adipocytaire",
     "T": "ratio verhältnis rapport",
@@ -28,19 +28,23 @@ CLASSES: dict[str, str] = {
     "crista beckenkamm examination exam review analysis evaluation assessment estimate estimates "
     "impression knochenmark knochenmarks mark markraum markraums markräume markräumen moelle "
     "osseuse medullaire médullaire médullaires iliaque",
-    "B": "core cores trephine trephines biopsy biopsies bx bmbx bmb histology histologic "
+    "B": "bom zylinder core cores trephine trephines biopsy biopsies bx bmbx bmb "
+    "histology histologic "
     "histological cylinder punch trepanate stanze knochenmarkstanze knochenmarkbiopsie "
     "beckenkammstanze beckenkammbiopsie stanzzylinder biopsie trepanat knochenmarkhistologie "
     "ostéomédullaire ostéo osteo",
     "R": "right left rt lt r l bilateral rechts links rechte linke droite gauche droit one two "
     "both first second third fourth b",
-    "G": "specimen specimens sample samples section sections tissue material slide slides case "
+    "G": "prélèvement specimen specimens sample samples section sections tissue material slide "
+    "slides case "
     "other others sided handed partner counterpart side field fields level levels piece pieces "
     "fragment "
     "präparat gewebe échantillon fragments",
     # function words
     "d": "the a an this that these those it its their his her our we i all each which there here "
-    "patient patients der die das des dem den ein eine einer eines dieser diese le la les un "
+    "lady gentleman man woman patient patients der die das des dem den ein eine einer eines "
+    "dieser diese le la "
+    "les un "
     "une cette ce ces il elle est-ce",
     "v": "is are was were be been being am appears appear appeared seems shows show showed shown "
     "has have had having measures measured estimated estimate estimates assessed judged reported "
@@ -51,9 +55,11 @@ CLASSES: dict[str, str] = {
     "make making fills fill filled filling represents represent representing accounts account "
     "accounting covers cover covering composed takes up consists consist remains stands reaches "
     "approaches approximates corresponds corresponding evaluated quantified represented set quoted "
-    "issued stated beträgt betragen ist sind war liegt wird geschätzt zeigt est sont évaluée "
+    "issued stated beträgt betragen ist sind war liegt wird geschätzt zeigt est était sont évaluée "
     "évalué estimée estimé représente occupe montre à",
-    "p": "of at to on for as within about between among bei von auf zu für dans pour sur en par",
+    "p": "of at to on for as within about between among zwischen entre bei von auf "
+    "zu für du au dans pour "
+    "sur en par",
     "I": "in im inside",
     "z": "by via using durch digital image eye visual visually morphometry microscopy automated "
     "software counting",
@@ -70,11 +76,13 @@ CLASSES: dict[str, str] = {
     "percent percentage equal equals value result score estimated yes also well up out much most "
     "more less again further mature deutlich leicht mäßig etwa stark nettement "
     "légèrement discrètement modérément some approx ca c. circa vicinity region order read-out "
-    "range de figure report central finding findings",
+    "range de figure report central finding findings degree extent index tick "
+    "check select circle",
     "h": "normal increased decreased reduced raised high low elevated higher lower abnormal "
-    "variable heterogeneous markedly diminished preserved richesse normale normales diminuée "
+    "variable patchy heterogeneous markedly diminished preserved richesse normale "
+    "normales diminuée "
     "augmentée erhöht vermindert reduziert gesteigert normwertig nl appropriate adequate regular",
-    "y": "day days week weeks month months year years visit age aged ages age's old alter "
+    "y": "yo yr day days week weeks month months year years visit age aged ages age's old alter "
     "altersentsprechend "
     "altersbezogen âge young older adult decade",
     # what sets a figure aside
@@ -113,7 +121,7 @@ CLASSES: dict[str, str] = {
     "t": "areas foci focal region regions zones zone uninvolved involved aggregates nodules places "
     "elsewhere lowest highest minimum maximum min max parts portion portions end",
     "j": "and or but while whereas plus although though und oder aber et ou mais then",
-    "k": "than versus vs compared comparison relative contrast als que gegenüber",
+    "k": "than versus vs compared comparison relative contrast als que contre gegenüber",
     "i": "not no cannot never without neither nor nicht kein keine pas non aucun aucune unable "
     "unlikely",
 }
@@ -132,7 +140,7 @@ GENERAL = words_of(
     "pathologic pathological pathology morphologic morphology morphological integrated surgical "
     "central local consultant hematopathology haematopathology adult pediatric addendum amended "
     "amendment corrected supplementary supplemental procedure note component observation value "
-    "diagnostic text body narrative answer template "
+    "dataset proforma form bmat diagnostic text body narrative answer template "
     "befund beurteilung diagnose mikroskopie histologie kommentar conclusion résultat compte rendu "
     "centrally on in and the as of for with signed received section"
 )

@@ -24,7 +24,7 @@ _STEMS = CORRECTIONS | words_of(
 )
 # "... marrow. The next", not "approx. 40%"
 _STOP = re.compile(
-    r"[.!?](?<!\bapprox.)(?<!\bca.)(?<!\bvs.)(?<!\bdr.)(?<!\bno.)(?<!\bc.)[.!?]*(?=\s+\S)"
+    r"[.!?](?<!\bapprox.)(?<!\bca.)(?<!\bvs.)(?<!\bdr.)(?<!\bno.)(?<!\bc.)(?<![\s.][.!?])[.!?]*(?=\s+\S)"
 )  # begins with the sign itself: looking back at every letter is slow
 # "  - CORE BIOPSY: ...", "## Histology (core)", "[Section 3] ...", "Q7 Core findings?"
 _MARK = re.compile(
@@ -37,6 +37,9 @@ _SECOND = re.compile(r"\n[ \t]*\(?(?:b|a[ ,&/a-z]+b)[.):]")
 _WORD = re.compile(r"[^\W\d_]+")
 _GAP = re.compile(r"\t+| {2,}")
 _COLUMN = {"|": re.compile(r"[^|]+"), "\t": re.compile(r"[^\t]+"), " ": re.compile(r"\S+(?: \S+)*")}
+_COLUMN |= {mark: re.compile(rf"[^{mark}]+") for mark in ",;"}
+_LENGTH = re.compile(r"\(\d[^()]*\)")  # "Core A (9 mm)"
+_BOX = re.compile(r"[ \t]*(?:\[[ x✓_]?\]|\( ?x?\)|[☐☒☑✓□])")  # a line that goes on with boxes
 _DATE = re.compile(r"\d{4}|\d[./]\d")
 # a cell that is a figure and no name of a column: "40-50 %", "> 90%", "12"
 _FIGURE = re.compile(r"[<>~=]* ?\d{1,3}(?:[.,]\d+)?(?: ?(?:-|to) ?\d{1,3})? ?%?")
@@ -63,7 +66,10 @@ class Segment:
     @property
     def historic(self) -> bool:
         """Whether its heading tells of an earlier time or of another's reading."""
-        return any(word in HISTORY for word in _WORD.findall(self.heading))
+        words = _WORD.findall(self.heading)
+        return any(
+            word in HISTORY or (WORDS.get(word) == "b" and word not in GENERAL) for word in words
+        )
 
     @property
     def is_norm(self) -> bool:
@@ -127,7 +133,7 @@ def _triggers(folded: str) -> list[int]:
 @lru_cache(maxsize=4096)
 def material_of(words: str) -> Material:
     """The material a heading names; unknown as soon as one of its words is not known."""
-    found = [_seen(word) for word in _WORD.findall(words)]
+    found = [_seen(word) for word in _WORD.findall(_LENGTH.sub("", words))]
     classes = {WORDS.get(word, "x") for word in found if word not in GENERAL}
     kinds = [KINDS[word] for word in found if word in KINDS]
     if not found or classes - set("MBSGRdpIoqnwjzuvyL" if kinds else "MBSGRdpIoqnwjzuvy"):
@@ -232,6 +238,8 @@ class _Cutter:
         mark = None if line[0].isalpha() and line[0] != "q" else _MARK.match(line)
         begin = mark.end() if mark else 0
         rest, marked = line[begin:], mark["mark"] if mark else None
+        if self.opened >= 0 and _BOX.match(line):
+            return False, at
         part = _PART.match(rest) if self.parts else None
         if part:
             named = material_of(re.split(r"[.:;(]", rest[part.end() :])[0])
@@ -421,6 +429,10 @@ def _cut_of(line: str) -> str:
     """What parts the cells of a line, or nothing where it is none of a table."""
     if "|" in line or "\t" in line:
         return "|" if "|" in line else "\t"
+    for mark, least in ((";", 2), (",", 3)):
+        cells = line.split(mark)
+        if len(cells) >= least and all(cell == cell.strip() and len(cell) < 40 for cell in cells):
+            return mark
     if "  " not in line.strip() or ":" in line:
         return ""
     pieces = _GAP.split(line.strip())

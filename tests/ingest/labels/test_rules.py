@@ -308,6 +308,52 @@ def test_german_and_french_are_read(text: str, value: float) -> None:
     assert _same(parse(text), value)
 
 
+CHAINS = """Left iliac core demonstrating a cellularity of {f}.
+Core biopsy displaying {f} cellularity.
+The extent of cellularity is {f}.
+We judge the cellularity as {f}.
+Cellularity, though patchy, averages {f}.
+Cellularity is patchy but overall {f}.
+Cellularity is raised for a 74 yo at {f}.
+Core cellularity ......... {f}
+Hematopoietic elements occupy {f} of the marrow volume.
+About {f} of the core is cellular.
+Blasts 12% in a {f} cellular marrow.
+Cellularity: {f} Blasts: 12% Plasma cells: 3%
+Markzellularität {f}, altersentsprechend.
+Aktuelle Zellularität {f}, Vorbiopsie 12 %.
+Die Zellularität der aktuellen Knochenmarkstanze liegt bei {f}.
+Cellularité estimée à {f}, contre 12 % en 2019.
+La cellularité du prélèvement actuel est de {f}.""".splitlines()
+
+
+def test_everyday_sentences_in_three_languages_are_read() -> None:
+    for chain, (said, value) in itertools.product(
+        CHAINS, {"40%": 40, "60-70 %": 65, "30 %": 30}.items()
+    ):
+        text = chain.replace("{f}", said)
+        assert _same(parse(f"CORE BIOPSY: {text}"), value), text
+    for said, value in {
+        "entre 70 et 80 %": 75,
+        "de 60 à 70 %": 65,
+        "supérieure à 90 %": 95,
+    }.items():
+        assert _same(parse(f"BOM : cellularité {said}. Blastes 3 %."), value), said
+    for text in (
+        "Core A (9 mm): cellularity 30%.\nCore B (7 mm): cellularity 50%.",
+        "Two cores.\nCore 1: cellularity 30%.\nCore 2: cellularity 50%.",
+        "Zylinder 1 Zellularität 30 %, Zylinder 2 Zellularität 50 %.",
+    ):
+        assert _same(parse(text), 40), text
+    for text in (
+        "Core cellularity (tick one):\n[ ] <5%\n[x] 30-50%\n[ ] >95%\nBlasts: 3%",
+        "part,feature,value,unit\ncore,cellularity,40,%\nsmear,blasts,2,%",
+        "Specimen;Cellularity\nAspirate;70%\nCore;40%",
+        "Date,Core cellularity,Blasts\n2018-02,75%,9%\n2019-02 (current),40%,1%",
+    ):
+        assert _same(parse(text), 40), text
+
+
 def test_evidence_is_the_sentence_of_the_figure() -> None:
     text = "CORE: Adequate. The marrow is 40% cellular with change. Blasts 3%."
     assert parse(text).evidence == "The marrow is 40% cellular with change."

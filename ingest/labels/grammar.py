@@ -19,7 +19,7 @@ from ingest.labels.languages import CORRECTIONS, GENERAL, WORDS
 _TOKEN = re.compile(
     r"(?P<F>\ue000)|(?P<N>\ue001)|(?P<X>[\[(] ?[x✓*] ?[\])]|[☒☑✓])"
     r"|(?P<O>\[[ _]*\]|\( \)|[☐□]|(?<!\w)_+(?!\w))"
-    r"|(?P<arrow>[-=]+>|→)|(?P<date>(?:19|20)\d\d\b|[a-z]{1,4}\d\d-\d+|\d\d?[/.]\d\d?[/.]\d{2,4}|\d\d?/20\d\d)"
+    r"|(?P<arrow>[-=]+>|→)|(?P<date>(?:19|20)\d\d\b|[a-z]{1,4}+\d\d-\d+|\d\d?[/.]\d\d?[/.]\d{2,4}|\d\d?/20\d\d)"
     r"|(?P<word>[^\W\d_]+(?:'[^\W\d_]+)?(?:-\s?(?=[^\W\d_]))?)|(?P<dots>\.{2,})|(?P<rest>\d+|[^\s\w])"
 )
 # "cellularity", "celluarity", "cellu-", "Zellularität"
@@ -121,7 +121,8 @@ def encode(text: str, figures: list[Figure]) -> Sentence:
         if kind == "N":
             letter, word = _bare(by_start[token.start()], plain, token.end(), classes)
         else:
-            letter = _in_place(_class(kind, word), word, classes, words, plain[token.end() :][:2])
+            behind = plain[token.end() : token.end() + 2]
+            letter = _in_place(_class(kind, word), word, classes, words, behind)
         if letter == "A" and words and words[-1].rstrip("-") in _PREFIX:
             classes[-1] = "H"
             continue

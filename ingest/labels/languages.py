@@ -7,6 +7,8 @@ closed (function words, hedges, site words); the nouns of pathology are left out
 
 from __future__ import annotations
 
+from collections import Counter
+
 
 def words_of(words: str) -> frozenset[str]:
     """A set of words said in one line."""
@@ -176,9 +178,9 @@ def language(folded: str) -> str:
     """'en', 'de' or 'fr', or 'other': the language whose small words are the most in the text."""
     words = folded[:2_000].split()
     counts = dict.fromkeys(_TELLING, 0.0)
-    for word in filter(_TELLS.__contains__, words):
+    for word, n in Counter(filter(_TELLS.__contains__, words)).items():
         for name in _TELLS[word]:
-            counts[name] += 1 / len(_TELLS[word])
+            counts[name] += n / len(_TELLS[word])
     best = max(counts, key=lambda name: counts[name])
     if len(words) < 8 or counts[best] < 3:
         latin = sum(word[0] < "\u0250" for word in words)

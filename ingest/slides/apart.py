@@ -27,7 +27,7 @@ def open_apart(file: Path) -> Any:
     return _LinkedSeries([file.with_name(name).absolute() for name in group.names])
 
 
-class _LinkedSeries(openslide.OpenSlide):
+class _LinkedSeries(openslide.OpenSlide):  # type: ignore[misc]  # it has no types
     """A slide that brings a folder of links to its files, and takes it away when it is closed."""
 
     def __init__(self, files: list[Path]) -> None:

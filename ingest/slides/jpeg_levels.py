@@ -46,7 +46,10 @@ class JpegDecoder:
         if size != (height * scale, width * scale):
             raise ValueError(f"it has {size[1]} x {size[0]} px")
         colours = "RGB" if channels == 3 else "GRAY"
-        return simplejpeg.decode_jpeg(data, colours, min_width=width, min_height=height, buffer=out)
+        pixels: np.ndarray = simplejpeg.decode_jpeg(
+            data, colours, min_width=width, min_height=height, buffer=out
+        )
+        return pixels
 
 
 def jpeg_decoder(page: Directory, tile_px: tuple[int, int], samples: list[bytes]) -> JpegDecoder:

@@ -260,4 +260,4 @@ def _on_white(rgba: np.ndarray, is_associated: bool) -> np.ndarray:
     colours, alpha = rgba[..., :3].astype(np.uint16), rgba[..., 3:].astype(np.uint16)
     if not is_associated:
         colours = (colours * alpha + 127) // 255
-    return np.minimum(colours + (255 - alpha), 255).astype(np.uint8)
+    return np.asarray(np.minimum(colours + (255 - alpha), 255), np.uint8)

@@ -70,7 +70,8 @@ def tissue_mask(
     stained = (coloured | wall) & (top > 51) & ~ink
     stained &= box_sum(stained, window, "constant") > 0.08 * window**2
     # closed before opened: the walls between fat cells are thinner than dust
-    return opened(closed(stained, odd(FAT_UM, mpp)), odd(SPECK_UM, mpp)) & ~ink
+    found: np.ndarray = opened(closed(stained, odd(FAT_UM, mpp)), odd(SPECK_UM, mpp)) & ~ink
+    return found
 
 
 def ink_mask(rgb: np.ndarray, mpp: float) -> np.ndarray:
@@ -174,7 +175,7 @@ def blur_scores(tiles: np.ndarray) -> np.ndarray:
     micron, 0.32 after 2. A tile with few edges is not judged and counts as sharp.
     """
     blurred = [(0.62 - _steepness(tile)) / 0.39 for tile in tiles]
-    return np.clip(np.array(blurred), 0, 1).astype(np.float16)
+    return np.asarray(np.clip(blurred, 0, 1), np.float16)
 
 
 def _steepness(tile: np.ndarray) -> float:

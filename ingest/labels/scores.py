@@ -136,7 +136,7 @@ class Evaluation:
     mae: float | None  # mean absolute error in points, where both have a value
     by_tag: dict[str, dict[str, Any]]  # n, accuracy, wrong
     failed: int  # reports without an answer, which is neither right nor null
-    errors: list[dict[str, Any]]  # id, gold, got, status, evidence, rule, reason, tags
+    errors: list[dict[str, Any]]  # id, gold, got, status, evidence, rule, outcome, reason, tags
 
     def text(self, *, errors: bool = False) -> str:
         """The numbers, for the terminal; with each wrong answer if asked."""
@@ -152,11 +152,13 @@ class Evaluation:
             first = next(row["reason"] for row in rows if row["reason"])
             lines.append(f"{self.failed:,} reports failed; the first: {first}")
         for tag, score in self.by_tag.items():
-            lines.append(f"  {tag:16} {score['n']:5} {_percent(score['accuracy']):>7}")
+            wrong = f"  {score['wrong']} wrong" if score["wrong"] else ""
+            lines.append(f"  {tag:16} {score['n']:5} {_percent(score['accuracy']):>7}{wrong}")
         for row in self.errors if errors else ():
             why = row["reason"] or row["status"] if row["got"] is None else None
-            got = f"{row['got']} ({why or row['rule']})"
-            lines.append(f"{row['id']}: expected {row['gold']}, got {got}")
+            why = why or (row["rule"] or "").removeprefix("none: ")
+            got = row["outcome"] if row["got"] is None else row["got"]
+            lines.append(f"{row['id']}: expected {row['gold']}, got {got or 'no value'} ({why})")
         if self.errors and not errors:
             lines.append("See what was read wrong with: --errors")
         return "\n".join(lines)
@@ -252,6 +254,7 @@ def _judge(
         "status": status,
         "evidence": reading.evidence if reading else None,
         "rule": reading.rule if reading else None,
+        "outcome": reading.outcome if reading else None,
         "reason": reason,
         "tags": list(row.get("tags") or ()),
     }

@@ -144,7 +144,7 @@ def test_evaluate_by_hand() -> None:
     assert (nothing.n, nothing.accuracy, nothing.mae, nothing.by_tag) == (0, None, None, {})
     assert "0 reports: accuracy -, coverage -, wrong values 0" in nothing.text()
     assert "6 reports: accuracy 50.0%, coverage 75.0%, wrong values 2" in found.text()
-    assert "  easy                 2   50.0%" in found.text()
+    assert "  easy                 2   50.0%  1 wrong" in found.text()
     assert found.text().endswith("See what was read wrong with: --errors")
     assert "2: expected 50, got 55.0 (test)" in found.text(errors=True)
 

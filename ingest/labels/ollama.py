@@ -83,8 +83,10 @@ async def _connect(config: OllamaConfig) -> Model:
     instructions, prompt_hash = instructions_of(config)
     async with _client(config) as client:
         listed = await _patiently(config, client.list)
-        name = config.model if ":" in config.model else f"{config.model}:latest"
-        found = next((model for model in listed.models if model.model == name), None)
+        tagged = ":" in config.model.rpartition("/")[2]  # a registry may have a port
+        name = config.model if tagged else f"{config.model}:latest"
+        same = (one for one in listed.models if (one.model or "").lower() == name.lower())
+        found = next(same, None)
         if found is None or not found.digest:
             raise _Gone(_no_model(config))
         if (found.size or 0) < STUB_BYTES and not config.allow_remote:
@@ -112,6 +114,7 @@ def _no_model(config: OllamaConfig) -> str:
 async def _patiently(config: OllamaConfig, call: Callable[[], Awaitable[T]]) -> T:
     """Call the server, and again while it is busy. Its messages are dropped: they may quote us."""
     url, _ = config.server()
+    status = 0
     for attempt in range(config.busy_retries + 1):
         if attempt:
             await asyncio.sleep(config.backoff_s * 2 ** (attempt - 1))
@@ -119,10 +122,10 @@ async def _patiently(config: OllamaConfig, call: Callable[[], Awaitable[T]]) -> 
             async with asyncio.timeout(config.timeout_s):  # the client's own is for each read
                 return await call()
         except ollama.ResponseError as problem:
-            if problem.status_code == 404:
+            status = problem.status_code
+            if status == 404:
                 raise _Gone(_no_model(config)) from None
-            if problem.status_code not in (429, 503):
-                status = problem.status_code
+            if status not in (429, 503):
                 raise Fault(f"{url} answered with status {status}: see the server's log") from None
         except (httpx.TimeoutException, TimeoutError):
             raise Fault(f"{url} gave no answer in {config.timeout_s:g} s (--timeout)") from None
@@ -134,7 +137,7 @@ async def _patiently(config: OllamaConfig, call: Callable[[], Awaitable[T]]) -> 
         except (httpx.HTTPError, ValueError) as problem:  # a reset, or a body that is not Ollama's
             kind = type(problem).__name__
             raise Fault(f"{url} did not answer as Ollama does ({kind})") from None
-    raise Fault(f"{url} is busy (503) after {config.busy_retries + 1} tries: try again later")
+    raise Fault(f"{url} is busy ({status}) after {config.busy_retries + 1} tries: try again later")
 
 
 async def _ask_all(

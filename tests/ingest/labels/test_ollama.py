@@ -227,8 +227,9 @@ def test_a_busy_server_is_tried_again() -> None:
 
 
 def test_a_server_that_stays_busy_is_a_failure_of_that_report() -> None:
-    reason = failure(lambda chat: Reply(status=503), busy_retries=2)
-    assert "busy (503) after 3 tries" in reason
+    for status in (429, 503):
+        reason = failure(lambda chat, status=status: Reply(status=status), busy_retries=2)
+        assert f"busy ({status}) after 3 tries" in reason
 
 
 def test_a_busy_list_is_tried_again_then_an_error() -> None:
@@ -262,6 +263,18 @@ def test_no_model_is_said_before_any_work() -> None:
             connect(config(server.url))
         assert connect(config(server.url, model="llama3.2")).digest == DIGEST
     assert not server.chats
+
+
+@pytest.mark.parametrize(
+    ("listed", "name"),
+    [
+        ("registry.local:5000/lib/llama:latest", "registry.local:5000/lib/llama"),
+        ("hf.co/Some/Llama-GGUF:Q4_K_M", "hf.co/some/llama-gguf:q4_k_m"),
+    ],
+)
+def test_a_models_name_is_completed_and_found_as_ollama_does(listed: str, name: str) -> None:
+    with serve(lambda chat: GOOD, models={listed: DIGEST}) as server:
+        assert connect(config(server.url, model=name)).digest == DIGEST
 
 
 def test_a_model_that_goes_away_stops_the_rest_without_sending_them() -> None:

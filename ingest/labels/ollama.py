@@ -229,9 +229,9 @@ async def _ask_one(
 
 
 def _num_ctx(report: Report, model: Model, config: OllamaConfig) -> int:
-    """Context for the instructions, the report with its marks, and two answers."""
+    """Context for the instructions, the report with its marks, an answer, and a second try."""
     n_bytes = len((model.instructions + QUESTION + report.text).encode())
-    tokens = int(1.2 * n_bytes / CHARACTERS_A_TOKEN) + 3 * ANSWER_TOKENS
+    tokens = int(1.2 * n_bytes / CHARACTERS_A_TOKEN) + 2 * ANSWER_TOKENS
     sized = config.num_ctx or next((size for size in CONTEXTS if size >= tokens), tokens)
     return min(sized, model.context_tokens)
 

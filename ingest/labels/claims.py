@@ -26,7 +26,7 @@ from ingest.labels.grammar import (
     ticked,
     tied,
 )
-from ingest.labels.languages import KINDS
+from ingest.labels.languages import KINDS, WORDS, words_of
 from ingest.labels.segments import Material, Segment
 
 Owner = Literal["cellularity", "unclear"]  # what has another owner is no claim
@@ -255,7 +255,8 @@ def _behind(s: str, at: int) -> str:
 
 def _is_past(sentence: Sentence, s: str, at: int) -> bool:
     """Whether it reads "reduced from 70%", "80% -> ...", "(was 40%)" or "not 40%"."""
-    if s[at + 1 : at + 3] == "uF" or s[at - 1 : at] in ("i", "k"):
+    arrow = s[at + 1 : at + 3] == "uF" and not sentence.words[at + 1].isalpha()
+    if arrow or s[at - 1 : at] in ("i", "k"):
         return True
     figure = sentence.figures[at]
     said = s[max(0, at - 4) : at - 1]
@@ -298,7 +299,13 @@ def _material(sentence: Sentence, s: str, at: int, segment: Segment) -> Material
     """The material of a figure: named behind it, else nearest before it, else by the heading."""
     behind = re.match(r"[AC]?[MG]*[pI][dq]*(?:M*)([BS])", s[at + 1 :])
     begin = max(s.rfind(mark, 0, at) for mark in ".") + 1
-    if behind:
+    pair = PAIR.search(s, begin, at)
+    second = s[at - 1 : at] == "/"
+    if (
+        pair and "R" not in pair[0] and (second or s[at + 1 : at + 2] == "/")
+    ):  # "(core/clot): 15%/25%"
+        place = pair.end() - 1 if second else pair.start()
+    elif behind:
         place = at + 1 + behind.start(1)
     else:
         places = [i for i in range(begin, at) if s[i] in "BS"]
@@ -336,20 +343,31 @@ _SEVERAL = re.compile(
 )
 _SIDE_WORDS = {"r": "right rt r rechts rechte droite", "l": "left lt l links linke gauche"}
 _SIDE_WORDS |= {"1": "first one 1 a", "2": "second b 2", "3": "third 3", "4": "fourth 4"}
+_COUNTED = words_of("first one 1 a second b 2 third 3 fourth 4")  # of cores, not of readers
 _SIDES = {word: side for side, words in _SIDE_WORDS.items() for word in words.split()}
 
 
 def _side(sentence: Sentence, s: str, at: int, segment: Segment) -> str:
     """Which core a figure is of: right, left or a number, named in its clause or its heading."""
     begin = max(s.rfind(mark, 0, at) for mark in ".F;") + 1
-    names = [sentence.words[i].rstrip("-") for i in range(begin, at) if s[i] == "R"]
+    after = re.match(r"[A]?[pI(]+[dM]*(R)", s[at + 1 :])
+    if after:  # "40% on the left and 60% on the right"
+        return _SIDES.get(sentence.words[at + 1 + after.start(1)].rstrip("-"), "")
+    names = [
+        sentence.words[i].rstrip("-")
+        for i in range(begin, at)
+        if s[i] == "R"
+        and (sentence.words[i] not in _COUNTED or set(s[max(0, i - 1) : i + 2]) & set("BG"))
+    ]
     sides = [_SIDES[name] for name in names if name in _SIDES]
     if "both" in names:
         return ""
     if sides:
         return sides[-1]
-    after = re.match(r"[A]?[pI(]*[dM]*(R)", s[at + 1 :])
-    if after:
-        return _SIDES.get(sentence.words[at + 1 + after.start(1)].rstrip("-"), "")
-    heads = [_SIDES[word] for word in segment.heading.split() if word in _SIDES]
+    named = any(WORDS.get(word) == "B" for word in segment.heading.split())
+    heads = [
+        _SIDES[word]
+        for word in segment.heading.split()
+        if word in _SIDES and (named or word not in _COUNTED)
+    ]
     return heads[-1] if len(set(heads)) == 1 else ""

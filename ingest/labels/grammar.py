@@ -276,6 +276,8 @@ def _has_owner(sentence: Sentence, s: str, begin: int, at: int, covered: bool = 
     """Whether the words behind a figure own it: "22% of cases", "by 30%", "40% of the core"."""
     if sentence.words[at - 1 : at] == ["by"]:
         return True
+    if re.match(r"[hq]{1,2}k", s[at + 1 :]):  # "20% lower than before"
+        return True
     if s[begin] == "H" and re.match(r"[pI][dqn]*[MBG]", s[at + 1 :]):
         return True
     if sentence.words[at + 1 : at + 2] in (["of"], ["der"], ["des"], ["de"]) and s[at + 1] == "p":

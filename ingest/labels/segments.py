@@ -40,6 +40,8 @@ _COLUMN = {"|": re.compile(r"[^|]+"), "\t": re.compile(r"[^\t]+"), " ": re.compi
 _COLUMN |= {mark: re.compile(rf"[^{mark}]+") for mark in ",;"}
 _LENGTH = re.compile(r"\(\d[^()]*\)")  # "Core A (9 mm)"
 _BOX = re.compile(r"[ \t]*(?:\[[ x✓_]?\]|\( ?x?\)|[☐☒☑✓□])")  # a line that goes on with boxes
+# "  Core: 40%", "- 40-50 %": an entry below "Cellularity:"
+_ENTRY = re.compile(r"[ \t*•-]*(?:[^:%\d\n]{1,40}:)?[ \t]*[<>~]?[\d -]{1,9}%[ .;,]*")
 _DATE = re.compile(r"\d{4}|\d[./]\d")
 # a cell that is a figure and no name of a column: "40-50 %", "> 90%", "12"
 _FIGURE = re.compile(r"[<>~=]* ?\d{1,3}(?:[.,]\d+)?(?: ?(?:-|to) ?\d{1,3})? ?%?")
@@ -190,6 +192,7 @@ class _Cutter:
         self.opened = -1  # where the words of the paragraph in hand begin
         self.begun = -1  # where its line begins: its key too may speak to a reader
         self.number = 0
+        self.listing = False  # whether "Cellularity:" stands above and this line is one of its list
         self.near = False  # whether the paragraph before is on cellularity
         self.head: list[str] = []  # names of the columns of the table in hand
 
@@ -238,7 +241,9 @@ class _Cutter:
         mark = None if line[0].isalpha() and line[0] != "q" else _MARK.match(line)
         begin = mark.end() if mark else 0
         rest, marked = line[begin:], mark["mark"] if mark else None
-        if self.opened >= 0 and _BOX.match(line):
+        listed = self.before[:60].strip().endswith(":") and _is_measured(self.before.strip(" :\t"))
+        self.listing = _ENTRY.fullmatch(line) is not None and (listed or self.listing)
+        if self.opened >= 0 and (_BOX.match(line) or self.listing):
             return False, at
         part = _PART.match(rest) if self.parts else None
         if part:
@@ -352,9 +357,8 @@ class _Cutter:
             self.head = names
             if len(cells) > 2 or measured != [0] or not re.search(r"\d", names[1]):
                 return
-        head = self.head if len(self.head) == len(cells) else []
-        if len(self.head) == len(cells) - 1:
-            head = ["", *self.head]
+        heads = {len(cells): self.head, len(cells) - 1: ["", *self.head]}
+        head = heads.get(len(self.head), [])
         column = next((n for n, name in enumerate(head) if _is_measured(name)), None)
         if column is not None and not measured:
             others = " ".join(name for n, name in enumerate(names[:2]) if n != column)
@@ -412,7 +416,7 @@ class _Cutter:
 def _is_known(name: str) -> bool:
     """Whether the name of a column says a material or a time, and no more."""
     words = _WORD.findall(name)
-    told = any(WORDS.get(word, "x") in "nbrevBS" for word in words) or _DATE.search(name)
+    told = any(WORDS.get(word, "x") in "nbrevBSR" for word in words) or _DATE.search(name)
     return bool(told) or material_of(name) == "general"
 
 

@@ -167,6 +167,11 @@ def test_a_correction_is_taken_or_nothing_is(mark: str, again: str, join: str) -
     [
         ("Cellularity has risen from 20% at presentation to 70%.", 70),
         ("Cellularity fell from 80% in May to 45% now.", 45),
+        ("Cellularity fell to 45% from 80%.", 45),
+        ("Cellularity is 20% lower than before.", None),
+        ("First review 30% cellular; second review 60% cellular.", None),
+        ("The marrow is 30% cellular on the left and 60% on the right.", 45),
+        ("Cellularity (core/clot): 30%/70%.", 30),
         ("Cellularity ranges from 20% in some fields up to 60% in others.", 40),
         ("Cellularity: reduced (<30% is considered reduced).", None),
         ("Cellularity: increased (>60% = increased).", None),
@@ -177,5 +182,12 @@ def test_a_correction_is_taken_or_nothing_is(mark: str, again: str, join: str) -
         ("Cellularity  _ <20%  X 20-50%  _ >50%", 35),
     ],
 )
-def test_changes_legends_doubts_and_half_ranges(text: str, value: float | None) -> None:
+def test_changes_sides_legends_doubts_and_half_ranges(text: str, value: float | None) -> None:
     assert parse(f"CORE BIOPSY: {text}").value == value
+
+
+@pytest.mark.parametrize("other", ["Clot", "Aspirate particles", "Aspirate"])
+def test_a_list_below_the_word_goes_by_the_names_of_its_lines(other: str) -> None:
+    for lines in (["Core: 40%", f"{other}: 70%"], [f"{other}: 70%", "Core: 40%"]):
+        text = "CORE BIOPSY\n\nCellularity:\n  " + "\n  ".join(lines)
+        assert parse(text).value == 40, text

@@ -110,16 +110,9 @@ def sentence_at(folded: str, start: int, end: int) -> Segment:
     close = folded.find("\n\n", end)
     last = min(after.end() if after else end + 600, close if close >= 0 else len(folded))
     return Segment(
-        text=folded[begin:last],
-        at=begin,
-        start=begin,
-        end=last,
-        material="general",
-        heading="",
-        paragraph=0,
-        amends=False,
-        said=(begin, last),
-    )
+        text=folded[begin:last], at=begin, start=begin, end=last, material="general", heading="",
+        paragraph=0, amends=False, said=(begin, last),
+    )  # fmt: skip
 
 
 def _triggers(folded: str) -> list[int]:
@@ -241,9 +234,7 @@ class _Cutter:
         mark = None if line[0].isalpha() and line[0] != "q" else _MARK.match(line)
         begin = mark.end() if mark else 0
         rest, marked = line[begin:], mark["mark"] if mark else None
-        listed = self.before[:60].strip().endswith(":") and _is_measured(self.before.strip(" :\t"))
-        self.listing = _ENTRY.fullmatch(line) is not None and (listed or self.listing)
-        if self.opened >= 0 and (_BOX.match(line) or self.listing):
+        if self.opened >= 0 and (_BOX.match(line) or self._is_entry(line)):
             return False, at
         part = _PART.match(rest) if self.parts else None
         if part:
@@ -263,6 +254,13 @@ class _Cutter:
             return False, at + begin
         self.local = (self.material, self.heading)
         return True, at + begin
+
+    def _is_entry(self, line: str) -> bool:
+        """Whether a line is one of the list below "Cellularity:"."""
+        before = self.before.strip()
+        listed = self.listing or (before[-1:] == ":" and _is_measured(before[:-1]))
+        self.listing = listed and _ENTRY.fullmatch(line) is not None
+        return self.listing
 
     def _key(self, words: str, rest: str, end: int) -> int:
         """Take "Key: ...": a known key sets the material, another one holds for its line only."""
@@ -434,8 +432,8 @@ def _cut_of(line: str) -> str:
     if "|" in line or "\t" in line:
         return "|" if "|" in line else "\t"
     for mark, least in ((";", 2), (",", 3)):
-        cells = line.split(mark)
-        if len(cells) >= least and all(cell == cell.strip() and len(cell) < 40 for cell in cells):
+        tight = line.count(mark) >= least - 1 and mark + " " not in line
+        if tight and all(len(cell) < 40 for cell in line.split(mark)):
             return mark
     if "  " not in line.strip() or ":" in line:
         return ""

@@ -48,17 +48,14 @@ CLASSES: dict[str, str] = {
     "dieser diese le la "
     "les un "
     "une cette ce ces il elle est-ce",
-    "v": "is are was were be been being am appears appear appeared seems shows show showed shown "
-    "has have had having measures measured estimated estimate estimates assessed judged reported "
-    "calculated read reads averages averaging averaged given put placed noted found determined "
-    "ranges ranging range varies vary varying lies lie runs amounts reveals reveal demonstrates "
-    "demonstrate displays display exhibits exhibit contains contain considered occupies occupy "
-    "occupied occupying comprises comprise comprising constitutes constitute constituting makes "
-    "make making fills fill filled filling represents represent representing accounts account "
-    "accounting covers cover covering composed takes up consists consist remains stands reaches "
-    "approaches approximates corresponds corresponding evaluated quantified represented set quoted "
-    "issued stated beträgt betragen ist sind war liegt wird geschätzt zeigt est était sont évaluée "
-    "évalué estimée estimé représente occupe montre à",
+    "v": "is are was were be been am appear seems show shown has have had measures measured "
+    "estimate assessed judged reported calculated read averages averaging given put placed "
+    "noted found determined ranges ranging varies vary lie runs amounts reveal demonstrate "
+    "display exhibit contain considered occupies occupy occupied comprise constitute make "
+    "fill represent account cover composed takes consist remains stands reaches approaches "
+    "approximates corresponds evaluated quantified set quoted issued stated beträgt betragen "
+    "ist sind war liegt wird geschätzt zeigt est était sont évaluée évalué estimée estimé "
+    "représente occupe montre à",
     "p": "of at to on for as within about between among zwischen entre bei von auf "
     "zu für du au dans pour "
     "sur en par",
@@ -70,20 +67,18 @@ CLASSES: dict[str, str] = {
     "o": "overall average total mean combined global whole entire agreed consensus composite "
     "aggregate averaged final summary gesamt insgesamt gesamtzellularität durchschnittlich "
     "mittlere globale moyenne totale ensemble",
-    "q": "re richtig recte lire lies "
-    "mildly moderately markedly slightly severely somewhat profoundly clearly only just "
-    "still very quite rather approximately about roughly around nearly almost fairly relatively "
-    "visibly uniformly variably diffusely focally patchy adequate good excellent representative "
-    "limited evaluable available active residual normal-appearing remaining trilineage maturing "
-    "percent percentage equal equals value result score estimated yes also well up out much most "
-    "more less again further mature deutlich leicht mäßig etwa stark nettement "
-    "légèrement discrètement modérément some approx ca c. circa vicinity region order read-out "
-    "range de figure report central finding findings degree extent index tick "
+    "q": "re richtig recte lire lies mildly moderately slightly severely somewhat profoundly "
+    "clearly only just still very quite rather approximately about roughly around nearly "
+    "almost fairly relatively visibly uniformly variably diffusely focally good excellent "
+    "representative limited evaluable available active residual normal-appearing remaining "
+    "trilineage maturing percent percentage equal equals value result score estimated yes "
+    "also well up out much most more less again further mature deutlich leicht mäßig etwa "
+    "stark nettement légèrement discrètement modérément some approx ca c. circa vicinity "
+    "order read-out range de figure report central finding findings degree extent index tick "
     "check select circle",
-    "h": "normal increased decreased reduced raised high low elevated higher lower abnormal "
-    "variable patchy heterogeneous markedly diminished preserved richesse normale "
-    "normales diminuée "
-    "augmentée erhöht vermindert reduziert gesteigert normwertig nl appropriate adequate regular",
+    "h": "normal raised high low elevated higher lower abnormal variable patchy heterogeneous "
+    "markedly diminished preserved richesse normale normales diminuée augmentée erhöht "
+    "vermindert reduziert gesteigert normwertig nl appropriate adequate regular",
     "y": "yo yr day days week weeks month months year years visit age aged ages age's old alter "
     "altersentsprechend "
     "altersbezogen âge young older adult decade",
@@ -116,8 +111,8 @@ CLASSES: dict[str, str] = {
     "E": "corrected correct correction erratum revised amended amend revise changed modified "
     "updated sic korrigiert corrigée corrigé",
     "g": "increased decreased reduced gone fell fallen rose risen dropped declined improved "
-    "recovered went grown come down changed decreasing increasing rising falling steigt gefallen "
-    "passée passé",
+    "recovered went grown come down changed decreasing increasing rising falling steigt "
+    "gefallen passée passé",
     "a": "subcortical subcortically subcapsular subendosteal paracortical subkortikal "
     "sous-corticale excluding excluded exclusive uninvolved nonrepresentative",
     "t": "areas foci focal region regions zones zone uninvolved involved aggregates nodules places "

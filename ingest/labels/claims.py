@@ -15,6 +15,7 @@ from ingest.labels.figures import Figure, find_figures
 from ingest.labels.grammar import (
     BOXES,
     BREAKS,
+    FROM,
     KEYS,
     ODD,
     PAIR,
@@ -194,7 +195,7 @@ def _changed(sentence: Sentence, s: str, at: int, figure: Figure) -> tuple[Figur
     before = s[max(0, at - 12) : at]
     if len(figure.parts) == 2 and figure.low < figure.high and figure.qualifier is None:
         words = sentence.words[max(0, at - 12) : at]
-        if before.endswith("u") and ("g" in before or "E" in before) and "from" in words:
+        if words[-1:] and words[-1] in FROM and {"g", "E"} & set(before):
             last = figure.parts[1]
             return replace(figure, low=last, high=last), True
     return figure, False

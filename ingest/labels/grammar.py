@@ -88,7 +88,7 @@ PAIR = re.compile(r"[RBS]/[RBS]")  # "R/L: 40/60%", but not "<30% / 30-70%": cho
 _VERB = re.compile(
     r"(?:^|[.;:,])(?:[MBGRdqx]{0,4}x|[nd]*B[MG]*v[^.;:,F]{0,6}w)d[qo]*$"
 )  # "we assess the cellularity as 40%"
-_FROM, _TO = ("from", "von", "de"), ("to", "auf", "zu", "à")
+FROM, _TO = ("from", "von", "de"), ("to", "auf", "zu", "à")
 BOXES = re.compile(r"[XO]")
 BREAKS = ".;"
 KEYS = set("CAHKLf")
@@ -378,7 +378,7 @@ def _list_on(s: str, sentence: Sentence, ties: dict[int, str], odd: set[int]) ->
 def from_to(sentence: Sentence, s: str, at: int) -> int | None:
     """Where the other end stands of "from 20% in some spaces (up) to 80% in others"."""
     first = s.rfind("F", 0, at)
-    if first < 1 or sentence.words[first - 1] not in _FROM or ";" in s[first:at]:
+    if first < 1 or sentence.words[first - 1] not in FROM or ";" in s[first:at]:
         return None
     up = sentence.figures[at].qualifier is None and s[at - 1 : at] == "p"
     return first if up and sentence.words[at - 1] in _TO else None

@@ -168,6 +168,8 @@ def test_a_correction_is_taken_or_nothing_is(mark: str, again: str, join: str) -
         ("Cellularity has risen from 20% at presentation to 70%.", 70),
         ("Cellularity fell from 80% in May to 45% now.", 45),
         ("Cellularity fell to 45% from 80%.", 45),
+        ("Cellularité passée de 80 % à 45 %.", 45),
+        ("Cellularity reduced from 80% to 45%.", 45),
         ("Cellularity is 20% lower than before.", None),
         ("First review 30% cellular; second review 60% cellular.", None),
         ("The marrow is 30% cellular on the left and 60% on the right.", 45),

@@ -131,7 +131,12 @@ def store_option(command: Command) -> Command:
     def call(*made: Any, store: Path, **given: Any) -> Any:
         from featurestore import FeatureStore
 
-        return command(*made, store=FeatureStore(store), **given)
+        opened = FeatureStore(store)
+        try:
+            return command(*made, store=opened, **given)
+        finally:
+            with suppress(TrephineError):
+                click.echo(opened.set_aside(), err=True, nl=False)
 
     return store_folder_option(call)
 
@@ -166,7 +171,6 @@ def sql_options(folder: str) -> Decorator:
     import sql
 
     names = ", ".join(Path(name).name for name in sql.names(folder))
-
     pair: dict[str, Any] = {"multiple": True, "metavar": "NAME=VALUE", "help": "Named parameter."}
     options: list[Decorator] = [
         click.option("-p", "parameters", **pair),
@@ -193,7 +197,6 @@ def main() -> None:
         trephine label reports.csv
         trephine cohort create all --where "cellularity is not null"
         trephine train all
-        trephine report latest
     """
 
 
@@ -244,7 +247,6 @@ def ingest(
     \b
     Example:
         trephine ingest archive/manifest.csv --encoder dinov2-base
-        trephine ingest archive/manifest.csv --shard 3/16
     """
     from ingest.slides import embed
 

@@ -16,6 +16,8 @@ from featurestore.errors import CohortError
 from featurestore.ids import strangers
 from featurestore.types import Cohort, CohortSlide, FrozenSlide, content_id
 
+SIDES = ("train", "validation", "calibration", "test")
+
 
 def freeze(
     name: str,
@@ -241,7 +243,7 @@ def _at_random(slides: pl.DataFrame, config: SplitConfig) -> pl.DataFrame:
 
 
 def _by_table(slides: pl.DataFrame, config: SplitConfig) -> pl.DataFrame:
-    sides = [
+    sides: list[Any] = [
         config.table.get(slide, config.table.get(patient))
         for slide, patient in slides.select("slide_id", "patient_id").iter_rows()
     ]
@@ -251,6 +253,11 @@ def _by_table(slides: pl.DataFrame, config: SplitConfig) -> pl.DataFrame:
         raise CohortError(
             f"{missing} slides have no split in the table, the first is {slide!r}. "
             f"Add rows with its slide_id or patient_id.{others.hint()}"
+        )
+    if unknown := sorted({side for side in sides if side not in SIDES and not side.isdecimal()}):
+        raise CohortError(
+            f"a split is {', '.join(SIDES)} or the number of a fold, got {', '.join(unknown)}. "
+            "Correct the table."
         )
     slides = slides.with_columns(pl.Series("split", sides, dtype=pl.String))
     both = slides.group_by("patient_id").agg(pl.col("split").n_unique()).filter(pl.col("split") > 1)

@@ -104,6 +104,12 @@ class FeatureStore:
         if fold and (written or published is None):
             catalog.fold(self.root, published=published, timeout_s=wait_s)
 
+    def set_aside(self) -> str:
+        """Say how many ledger rows and files could not be taken; empty where there are none."""
+        n = self.sql("select count(*) from failures where stage = 'ledger'").item()
+        how = "Look with: trephine sql \"from failures where stage = 'ledger'\""
+        return f"note: {n} rows or files of the ledger are set aside. {how}\n" if n else ""
+
     def known(self, noun: type[T]) -> list[T]:
         """Every Slide, Case or golden tile: as the catalog and then the ledger's news have them."""
         kind = ledger.kind_of(noun)

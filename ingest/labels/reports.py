@@ -204,7 +204,7 @@ def read_label_table(
         table.faults.append(
             (
                 None,
-                f"no value is over 1, and {target.name} is {target.low:g} to {target.high:g}. Are "
+                f"{_few(table)}, and {target.name} is {target.low:g} to {target.high:g}. Are "
                 "they shares of 1? Pass --scale 100. Percentages? Pass --scale 1. Yes or no? Name "
                 "another --target, of --kind binary",
             )
@@ -218,7 +218,18 @@ def _may_be_shares(table: Table, target: Target) -> bool:
     """Whether a percentage's values may be shares of 1, or yes and no."""
     ends = ("value", "low", "high")
     numbers = [row.values[end] for row in table.rows for end in ends if row.values[end] is not None]
-    return target.kind == "fraction" and target.high > 1 and len(numbers) > 0 and max(numbers) <= 1
+    if target.kind != "fraction" or target.high <= 1 or not numbers:
+        return False
+    inside = sum(0 < number < 1 for number in numbers)
+    return bool(max(numbers) <= 1 or 2 * inside >= len(numbers))
+
+
+def _few(table: Table) -> str:
+    values = [row.values["value"] for row in table.rows if row.values["value"] is not None]
+    below = sum(value <= 1 for value in values)
+    return (
+        "no value is over 1" if below == len(values) else f"{below} of {len(values)} are at most 1"
+    )
 
 
 def _human_label(

@@ -174,11 +174,12 @@ def _slides_in(here: Path, inside: _Inside) -> Listing:
     known = dicom.groups(here) if len(plain) < len(inside.files) else {}
     series = _series(known)
     no_slides = {id(group): group for group in known.values() if group.reason}.values()
-    if len(series) == 1 and not plain and here.name:
-        slides, nameless = [_found(here, here.name, series[0])], []
+    nameless = [name for name in plain if not _is_text(name)]
+    slides = [Found(path=here / n, name=n[: n.rindex(".")]) for n in plain if _is_text(n)]
+    if len(series) == 1 and here.name:
+        slides.append(_found(here, here.name, series[0]))
     else:
-        nameless = [n for n in (*plain, *(g.names[0] for g in series)) if not _is_text(n)]
-        slides = [Found(path=here / n, name=n[: n.rindex(".")]) for n in plain if _is_text(n)]
+        nameless += [group.names[0] for group in series if not _is_text(group.names[0])]
         slides += [_found(here / g.names[0], g.series, g) for g in series if _is_text(g.names[0])]
     refused = [_refused(here / name, _why_no_file(here / name)) for name in inside.odd]
     refused += [_refused(here / group.names[0], group.said()) for group in no_slides]
@@ -215,8 +216,7 @@ def slide_name(path: Path) -> str:
         group = known.get(path.name)
         if group is None or group.reason:
             return path.stem
-        is_only = len(_series(known)) == 1 and not any(_is_plain(p.name) for p in here.iterdir())
-        return here.name if is_only and here.name else group.series
+        return here.name if len(_series(known)) == 1 and here.name else group.series
     except OSError:
         return path.stem
 

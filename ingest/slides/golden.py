@@ -46,6 +46,12 @@ def check_golden_tile(store: FeatureStore, encoder: Encoder) -> None:
         )
         store.record([first], fold=False)  # a shard leaves the catalog alone
         return
+    if not np.isfinite(vector).all():
+        raise EncoderUnavailable(
+            f"encoder {encoder.encoder_id} gives numbers that are none by {here}: its weights hold "
+            "NaN, or are too large for it. Pass other --weights, or --precision float32; nothing "
+            "was embedded."
+        )
     likeness = _cosine(vector, np.array(kept.vector)) if kept else float("nan")
     if not likeness >= LEAST_COSINE:
         before = f"{kept.precision} on {kept.device}" if kept else "no earlier use"

@@ -226,3 +226,10 @@ def test_a_cohort_of_broken_links_is_refused_and_other_breaks_are_told(
     assert made.options["broken"] == {"cohort_slides_without_embeddings": 1}
     assert "1 other rows of the store break the check" in made.text([])
     assert made.options["patients_made_up"] == 0
+
+
+@pytest.mark.parametrize("word", ["tset", "Train", "training", "-1", ""])
+def test_a_split_table_takes_only_the_names_of_splits(word: str) -> None:
+    frame = slides([("a", 0), ("b", 1)])
+    with pytest.raises(CohortError, match="a split is train, validation, calibration, test"):
+        split(frame, SplitConfig(method="table", table={"a": "train", "b": word}))

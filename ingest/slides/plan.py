@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from featurestore import FeatureStore
 from featurestore.errors import SlideWithoutMpp, TrephineError
+from featurestore.fields import arguments_of
 from featurestore.types import Tiling
 from featurestore.words import duration, grouped, size
 from ingest.slides.archive import Archive, read_archive
@@ -37,7 +39,7 @@ THUMBNAIL_BYTES = 1_000_000
 class Plan:
     """What an ingest would do; counts of Slides unless the name says otherwise."""
 
-    source: str
+    source: str  # and the options that an ingest of it would take
     encoder: str
     workers: int
     total: int
@@ -152,8 +154,9 @@ def plan_archive(
     n_each = len(todo) / max(1, opened)  # Slides that one of the sample stands for
     per_slide = float(np.mean(n_tiles)) if n_tiles else 0.0
     no_mpp = sum(isinstance(why, SlideWithoutMpp) for why in refused.values())
+    asked = arguments_of(replace(config, sample=PlanConfig.sample)) + arguments_of(tiling)
     return Plan(
-        source=source,
+        source=shlex.join([source, *asked]),
         encoder=config.encoder,
         workers=config.workers,
         total=len(works),

@@ -124,7 +124,8 @@ def test_a_plan_says_itself(done: tuple[FeatureStore, Path]) -> None:
     said = foresee(store, archive, other, BY_TINY).text()
     assert "5 known but not by timm:test_vit and these tiles" in said
     assert "slides: timm:test_vit on cpu embeds" in said
-    assert said.endswith("Nothing was changed. Next: trephine ingest here")
+    assert "Next: trephine ingest here --encoder timm:test_vit" in said
+    assert said.endswith("--min-tissue 0.2")
     said = foresee(store, archive, other, PlanConfig()).text()
     assert "time:     unknown until the first slides are embedded by dinov2-small" in said
 

@@ -223,6 +223,7 @@ def _corrected(
 def _with_copies(works: Sequence[Work], known: _Known, pool: ThreadPoolExecutor) -> list[Work]:
     """Say which Slides have the content of another, in the archive or in the store."""
     sizes = Counter(work.size_bytes for work in works if work.size_bytes)
+    sizes.update(size for size in known.by_size if size)  # a copy may have another scale there
     asked = [w for w in works if not w.same and w.size_bytes and sizes[w.size_bytes] > 1]
     marks = {id(w): mark for w, mark in zip(asked, pool.map(_mark, asked), strict=True) if mark}
     marks |= {id(work): work.same.fingerprint for work in works if work.same}

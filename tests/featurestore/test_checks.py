@@ -14,7 +14,7 @@ from featurestore.store import FeatureStore
 
 BREAKS = {
     "slides_without_case": "delete from cases where case_id = 'C1'",
-    "slides_of_two_patients": "update slides set slide_key = '0000000000000001'",
+    "slides_of_two_patients": "update slides set fingerprint = 'f'",
     "embeddings_without_names": "update encoders set dim = dim + 1",
     "cohort_slides_without_embeddings": "delete from embeddings",
     "best_labels_without_label": "update best_labels set value = value + 1",

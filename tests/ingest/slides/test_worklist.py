@@ -119,6 +119,8 @@ def test_copies_are_named_in_the_archive_and_in_the_store(
     wanted = Wanted(tiling_id=TILING.tiling_id, encoder_ids=[ENCODER.encoder_id])
     works = worklist(store, [slide(folder / "b.svs"), *copies], wanted)
     assert [work.copy_of for work in works] == ["", "a", "", "first"]
+    other = slide(tmp_path / "copy.svs", mpp=0.4)  # of another scale, so of another slide_key
+    assert [work.copy_of for work in worklist(store, [other], wanted)] == ["a"]
 
 
 def test_another_encoder_or_tiling_is_lacking(known: tuple[FeatureStore, Path]) -> None:

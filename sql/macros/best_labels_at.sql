@@ -7,7 +7,10 @@ with known as (
     select
         labels.*,
         arg_max(labels.status, labels.recorded_at)
-            filter (labels.status in ('agreed', 'disputed') or (labels.method = 'rules' and labels.outcome = 'not read'))
+            filter (
+                labels.status in ('agreed', 'disputed')
+                or (labels.method = 'rules' and labels.outcome = 'not read')
+            )
             over (partition by labels.case_id, labels.target) as verdict
     from labels
     left join case_reports_at(instant) as current_reports on current_reports.case_id = labels.case_id

@@ -3,7 +3,10 @@
 create or replace macro case_reports_at(instant) as table
 select
     reports.case_id,
-    arg_max(reports.report_hash, (coalesce(reports.reported_on, cast(reports.seen_at as date)), reports.seen_at)) as report_hash,
+    arg_max(
+        reports.report_hash,
+        (coalesce(reports.reported_on, cast(reports.seen_at as date)), reports.seen_at)
+    ) as report_hash,
     max(reports.reported_on) as reported_on
 from reports
 where reports.seen_at < instant

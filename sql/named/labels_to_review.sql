@@ -1,7 +1,15 @@
 -- labels_to_review: one row per Case and Target that a person should look at: disputed or
 -- unsupported Labels that nobody has judged, Reports that nobody who was asked could read for
 -- certain, and a person's value whose Report was corrected since.
-with judged as (
+with versions as (
+    select
+        case_id,
+        count(*) as n
+    from reports
+    group by case_id
+),
+
+judged as (
     select
         best_labels.case_id,
         best_labels.value,
@@ -12,13 +20,7 @@ with judged as (
     from best_labels
     inner join labels on labels.label_id = best_labels.label_id
     left join case_reports on case_reports.case_id = best_labels.case_id
-    left join (
-        select
-            case_id,
-            count(*) as n
-        from reports
-        group by case_id
-    ) as versions on versions.case_id = best_labels.case_id
+    left join versions on versions.case_id = best_labels.case_id
     where best_labels.target = $target
 ),
 

@@ -147,6 +147,6 @@ def test_a_refused_training_leaves_nothing(tmp_path: Path) -> None:
     x[0][:] = torch.nan
     store = es.build(tmp_path, x, values)
     es.freeze(store)
-    with pytest.raises(TrainError, match="loss is nan"):
+    with pytest.raises(TrainError, match="'S-0000' are not all finite"):
         train(store, replace(CONFIG, bag_size=16))
     assert not unfinished(store)

@@ -14,8 +14,13 @@ from hypothesis import strategies as st
 from featurestore.errors import ArchiveError
 from featurestore.types import Case, GivenSlide
 from ingest.slides.archive import manifest_columns, read_archive
+from ingest.table import is_missing
 
-NAMES = st.text("abcXYZ019-_. äß/+&'", min_size=1, max_size=12).map(str.strip).filter(bool)
+NAMES = (
+    st.text("abcXYZ019-_. äß/+&'", min_size=1, max_size=12)
+    .map(str.strip)
+    .filter(lambda text: not is_missing(text))
+)
 
 
 def manifest(folder: Path, *rows: dict[str, object]) -> Path:

@@ -45,15 +45,15 @@ def metrics(
         target: whose range gives the hundredth that counts as a point.
 
     Returns:
-        n, auc (binary Targets), and with `_low` and `_high` beside each: r2, mae, rmse, pearson;
-        bias and the limits of agreement loa_low and loa_high, which are bias - and + 1.96 standard
+        n, patients, auc (binary Targets), and with `_low` and `_high` beside each: r2, mae, rmse,
+        pearson; bias and the limits of agreement loa_low and loa_high, bias - and + 1.96 standard
         deviations of predicted - labels (Bland and Altman 1986); within_5 and within_10, shares of
         Slides off by at most so many hundredths of the Target's range; slope and intercept of the
         least-squares line of labels on predicted, 1 and 0 where predictions are calibrated.
     """
     centre, size = float(labels.mean()), target.high - target.low
     terms = _terms(labels, predicted, centre, size)
-    values = {"n": float(len(labels))}
+    values = {"n": float(len(labels)), "patients": float(len(np.unique(patients)))}
     drawn = _numbers(bootstrap_by_patient(terms, patients), centre, size)
     for name, value in _numbers(terms.sum(axis=0), centre, size).items():
         known = drawn[name][np.isfinite(drawn[name])]
@@ -140,8 +140,8 @@ def by_group(frame: pl.DataFrame, group: pl.Expr, target: Target) -> pl.DataFram
         labels, mean, patients = (part[c].to_numpy() for c in ("truth", "mean", "patient_id"))
         means = {"label": labels.mean(), "predicted": mean.mean()}
         means["held"] = part["held"].mean() if "held" in part.columns else None
-        count = {"group": name, "patients": len(np.unique(patients))}
-        rows.append(count | means | finite(metrics(labels, mean, patients, target)))
+        numbers = finite(metrics(labels, mean, patients, target))
+        rows.append({"group": name} | means | numbers | {"patients": len(np.unique(patients))})
     return pl.DataFrame(rows, infer_schema_length=None).sort("group")
 
 

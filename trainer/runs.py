@@ -21,6 +21,7 @@ from featurestore.types import RunRecord, content_id
 from trainer import conformal
 from trainer.config import TrainConfig, loss_of
 
+FEW_PATIENTS = 50  # of test, under which every number is rough
 FIGURES = ("predicted_vs_truth.png", "bland_altman.png")
 
 
@@ -56,6 +57,29 @@ class Run:
         """One metric; None where it is undefined."""
         return self.record.metric(name, split)
 
+    def warnings(self) -> list[str]:
+        """What must be read before any number of this Run; sentences, none where all is well."""
+        name, shown = ("auc", "AUC") if self.record.target_kind == "binary" else ("r2", "R2")
+        value, floor = self.metric(name), self.metric(name, "ridge_test")
+        said = []
+        if value is not None and floor is not None and value < floor:
+            said.append(
+                f"test {shown} {value:.3f} is under the ridge floor of {floor:.3f}: a straight "
+                "line through mean embeddings does better than this model"
+            )
+        if name == "r2" and value is not None and value < 0:
+            said.append(
+                f"test R2 {value:.3f} is under 0: the mean label as the answer for every slide "
+                "does better than this model"
+            )
+        n = int(self.metric("patients") or self.record.n_test)  # older Runs did not count them
+        if n < FEW_PATIENTS:
+            said.append(
+                f"test has {n} patients, under {FEW_PATIENTS}: every number is rough, go by its "
+                "interval"
+            )
+        return said
+
     def text(self) -> str:
         """What to read at the end of a training, and what to type next."""
         record = self.record
@@ -65,6 +89,7 @@ class Run:
             std += f"; none for {whole.height} of {record.n_test} test slides"
             std += ", whose bag is the whole slide"
         lines = [
+            *(f"warning     {warning}" for warning in self.warnings()),
             f"run {self.run_id}: {record.model} on bags of {record.bag_size}, "
             f"{record.n_train} slides to train, {record.n_validation} to validate, "
             f"{record.n_test} to test, {record.seconds:.1f} s",

@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from featurestore import FeatureStore, frame_of
 from featurestore.errors import RunNotFound
 from featurestore.fields import to_json
-from featurestore.types import Prediction, RunRecord
+from featurestore.types import Prediction, RunRecord, TargetKind
 from trainer import TrainConfig, runs, train
 from trainer.runs import Run
 
@@ -80,6 +82,31 @@ def test_it_says_its_numbers_and_what_to_type_next() -> None:
     ):
         assert words in said, words
     assert "interval    ±" not in said  # nothing calibrated
+
+
+def warned(r2: float, ridge: float, patients: int, **changed: Any) -> Run:
+    test = {"r2": r2, "auc": r2, "patients": float(patients)}
+    return made(metrics={"test": test, "ridge_test": {"r2": ridge, "auc": ridge}}, **changed)
+
+
+@given(
+    st.floats(-2, 1), st.floats(-2, 1), st.integers(2, 200), st.sampled_from(get_args(TargetKind))
+)
+def test_what_must_be_read_first_stands_first(
+    r2: float, ridge: float, patients: int, kind: Any
+) -> None:
+    run = warned(r2, ridge, patients, target_kind=kind)
+    expected = [r2 < ridge, r2 < 0 and kind != "binary", patients < 50]
+    said = run.warnings()
+    words = ("ridge floor", "under 0", f"{patients} patients, under 50")
+    assert [any(word in line for line in said) for word in words] == expected
+    first = run.text().splitlines()[: len(said) + 1]
+    assert first[:-1] == [f"warning     {line}" for line in said]
+    assert first[-1].startswith("run ")
+
+
+def test_an_older_run_that_counted_no_patients_goes_by_its_slides() -> None:
+    assert "test has 3 patients" in made().warnings()[-1]
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from featurestore.ledger import frame_of as frame_of
     from featurestore.ledger import nouns_of as nouns_of
     from featurestore.ledger import schema_of as schema_of
+    from featurestore.queries import where_query as where_query
     from featurestore.store import FeatureStore as FeatureStore
-    from featurestore.store import where_query as where_query
 
 _HOMES = {
     "FeatureStore": "featurestore.store",
@@ -28,7 +28,7 @@ _HOMES = {
     "schema_of": "featurestore.ledger",
     "row_order": "featurestore.arrays",
     "strangers": "featurestore.ids",
-    "where_query": "featurestore.store",
+    "where_query": "featurestore.queries",
 }
 __all__ = ["Target", "TrephineError", *_HOMES]
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal
 
-from featurestore.fields import About, Checked, setting
+from featurestore.errors import ConfigError
+from featurestore.fields import About, Checked, setting, types_of
 from featurestore.types import SplitMethod
 
 
@@ -30,3 +32,23 @@ class SplitConfig(Checked):
     duplicates: Literal["refuse", "drop"] = setting(
         "refuse", "Slides of several patients with one content; drop keeps the first of each."
     )
+
+    def by(self, word: str, read: Callable[[Path], Mapping[str, str]]) -> SplitConfig:
+        """The same, split as one word says: `time`, `random`, `folds:5` or `table:split.csv`.
+
+        Args:
+            word: the method, and after a colon what it needs.
+            read: reads the table of splits.
+        """
+        method, _, argument = word.partition(":")
+        if method not in types_of(SplitConfig)["method"][2] or (method == "table" and not argument):
+            got = f"got {word!r}"
+            raise ConfigError(f"split must be time, random, folds:K or table:FILE.csv, {got}")
+        if method == "folds" and argument:
+            if not argument.isdecimal():
+                got = f"got {argument!r}"
+                raise ConfigError(f"folds must be a whole number, {got}. Say: --split folds:5")
+            return replace(self, method="folds", folds=int(argument))
+        if method == "table":
+            return replace(self, method="table", table=read(Path(argument)))
+        return replace(self, method=method)  # type: ignore[arg-type]

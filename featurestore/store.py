@@ -330,11 +330,6 @@ class FeatureStore:
         )
 
 
-def where_query(condition: str) -> str:
-    """Turn a bare condition over `bags` into the SELECT of a Cohort."""
-    return f"select distinct bags.slide_id\nfrom bags\nwhere ({condition}\n)"
-
-
 def _one_array(frame: pl.DataFrame, encoder_id: str | None, tiling_id: str | None) -> pl.DataFrame:
     if frame.is_empty():
         raise ConfigError(

@@ -2,6 +2,24 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a command found: as text for a person, and as data for a program."""
+
+    words: str
+    data: Any
+
+    def text(self) -> str:
+        """For a person."""
+        return self.words
+
+    def json(self) -> Any:
+        """For a program."""
+        return self.data
 
 
 def size(n_bytes: float) -> str:

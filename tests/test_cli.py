@@ -19,9 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cli
-from featurestore import FeatureStore
+from featurestore import FeatureStore, progress
 from featurestore.config import SplitConfig
 from featurestore.fields import about, arguments_of, name_of
+from featurestore.frames import FORMATS
 from featurestore.types import Tiling
 from ingest.labels.config import LabelConfig, OllamaConfig, ParserConfig, ValueConfig
 from ingest.slides.config import IngestConfig, PlanConfig
@@ -137,6 +138,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         (("sql", "drop table slides"), "exactly one SELECT"),
         (("sql", "--named", "nothing"), "labels_as_of"),
+        (("sql", "select $a as a", "-p", "a"), "NAME=VALUE"),
         (("train", "nothing"), "trephine cohort list"),
         (("train", "all", "--bag-size", "0"), "bag-size must be at least 1"),
         (("train", "all", "--steps", "5", "--epochs", "1"), "steps or epochs"),
@@ -166,7 +168,6 @@ def test_a_mistake_gets_one_sentence_and_exit_code_1(
     [
         ("sql",),
         ("sql", "select 1", "--named", "labels_as_of"),
-        ("sql", "select $a as a", "-p", "a"),
         ("cohort", "create", "x"),
         ("ingest",),
         ("ingest", "slides", "--adopt-only"),
@@ -188,7 +189,7 @@ def test_a_sql_file_that_is_no_text_is_told(store: Path, tmp_path: Path) -> None
 # -- sql and cohorts -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("form", cli.FORMATS)
+@pytest.mark.parametrize("form", FORMATS)
 def test_sql_prints_rows_in_every_format(store: Path, form: str) -> None:
     query = "select slide_id, encoder_ids from slide_overview order by slide_id"
     n = FeatureStore(store).sql("from slides").height
@@ -283,7 +284,7 @@ class Terminal(io.StringIO):
 
 def test_a_terminal_shows_a_bar_with_rate_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", terminal := Terminal())
-    with cli.progress("slides") as show:
+    with progress.progress("slides") as show:
         show(1, 8, "")
         show(4, 8, "31 tiles, 1 failed")
         show(8, 8, "62 tiles, 1 failed")
@@ -297,15 +298,15 @@ def test_where_nobody_looks_a_line_a_minute_says_what_is_left(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sys, "stderr", io.StringIO())
-    monkeypatch.setattr(cli, "TELL_EVERY_S", 0.0)
-    with cli.progress("slides") as show:
+    monkeypatch.setattr(progress, "TELL_EVERY_S", 0.0)
+    with progress.progress("slides") as show:
         show(4, 8, "31 tiles")
     assert sys.stderr.getvalue() == "4 of 8 slides, 31 tiles, 0 s left\n"  # type: ignore[attr-defined]
 
 
 def test_what_is_quick_says_nothing_where_nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", io.StringIO())
-    with cli.progress("slides") as show:
+    with progress.progress("slides") as show:
         for done in range(100):
             show(done, 100, "quick")
     assert sys.stderr.getvalue() == ""  # type: ignore[attr-defined]

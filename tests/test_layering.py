@@ -27,6 +27,9 @@ DOORS = {  # what others may import of featurestore
     "featurestore.fields",
     "featurestore.device",
     "featurestore.words",
+    "featurestore.frames",
+    "featurestore.progress",
+    "featurestore.queries",
 }
 HOMES = {  # a path, or a folder and all that is in it
     "openslide": ("ingest/slides/",),

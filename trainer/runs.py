@@ -80,6 +80,10 @@ class Run:
             )
         return said
 
+    def json(self) -> dict[str, Any]:
+        """The record, for a program."""
+        return to_json(self.record)
+
     def text(self) -> str:
         """What to read at the end of a training, and what to type next."""
         record = self.record

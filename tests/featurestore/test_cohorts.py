@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from featurestore.cohorts import split
 from featurestore.config import SplitConfig
 from featurestore.errors import CohortError, CohortNotFound
-from featurestore.store import FeatureStore, where_query
+from featurestore.queries import where_query
+from featurestore.store import FeatureStore
 
 DAY0 = date(2020, 1, 1)
 

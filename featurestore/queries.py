@@ -1,0 +1,48 @@
+"""What a person gives as SQL: a text, a file or a name, and its parameters."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import sql
+from featurestore.errors import ConfigError
+
+
+def known(folder: str) -> list[str]:
+    """Names of the SQL texts of a folder of `sql/`."""
+    return [Path(name).name for name in sql.names(folder)]
+
+
+def chosen(folder: str, given: str | None, file: Path | None, named: str | None) -> str:
+    """The one SQL text that was given, as it stands, in a file or by name."""
+    if file is not None:
+        try:
+            return file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{file} cannot be read: {error}. Give a text in UTF-8.") from error
+    if named is not None:
+        if named not in known(folder):
+            raise ConfigError(
+                f"there is no SQL named {named!r}; there is {', '.join(known(folder))}"
+            )
+        return sql.read(f"{folder}/{named}")
+    return str(given)
+
+
+def where_query(condition: str) -> str:
+    """Turn a bare condition over `bags` into the SELECT of a Cohort."""
+    return f"select distinct bags.slide_id\nfrom bags\nwhere ({condition}\n)"
+
+
+def parameter(pair: str) -> tuple[str, Any]:
+    """Read NAME=VALUE; a value is a whole number, a number, a date or a text."""
+    name, equals, text = pair.partition("=")
+    if not (name and equals):
+        raise ConfigError(f"a parameter is NAME=VALUE, got {pair!r}")
+    for read in (int, float, date.fromisoformat):
+        with suppress(ValueError):
+            return name, read(text)
+    return name, text

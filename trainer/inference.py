@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
 import numpy as np
 import polars as pl
 import torch
@@ -187,30 +190,53 @@ def attention(store: FeatureStore, run_id: str, slide_id: str) -> pl.DataFrame:
         attention (sums to 1), relative (times the number of tiles: 1 is an even share).
     """
     run = runs.load(store, run_id)
+    bags = bags_of(store, run, [slide_id])
+    with attending(store, run, bags) as weigh:
+        return weigh(0)
+
+
+def bags_of(store: FeatureStore, run: runs.Run, slide_ids: Sequence[str]) -> pl.DataFrame:
+    """The Slides of these ids with what the Run may draw of them, one row each, in their order.
+
+    Raises:
+        SlideNotFound: some have no Embeddings of the Run's Encoder and Tiling.
+    """
     ids = (run.record.encoder_id, run.record.tiling_id)
-    quoted = slide_id.replace("'", "''")
+    quoted = ", ".join("'" + slide_id.replace("'", "''") + "'" for slide_id in slide_ids)
     try:
-        bags = store.bags_where(f"slide_id = '{quoted}'", *ids)
-    except ConfigError as error:
+        found = store.bags_where(f"slide_id in ({quoted})", *ids)
+    except ConfigError:
+        found = pl.DataFrame(schema={"slide_id": pl.String})
+    known = set(found["slide_id"])
+    if unknown := [repr(one) for one in slide_ids if one not in known]:
         raise SlideNotFound(
-            f"slide {slide_id!r} has no embeddings of encoder {ids[0]}. "
-            "List those that have with: trephine sql 'from bags'"
-        ) from error
-    bags = keep_tiles(store, bags, run.config.tiles)
-    kept = kept_rows(bags)
-    rows = np.arange(bags["n_tiles"][0]) if kept is None else kept[0]
-    x = np.empty((len(rows), run.record.dim), np.float16)
+            f"slide {', '.join(unknown[:3])}{' and others' if unknown[3:] else ''} has no "
+            f"embeddings of encoder {ids[0]}. List those that have with: trephine sql 'from bags'"
+        )
+    wanted = pl.DataFrame({"slide_id": list(dict.fromkeys(slide_ids))})
+    bags = wanted.join(found, on="slide_id", maintain_order="left")
+    return keep_tiles(store, bags, run.config.tiles)
+
+
+@contextmanager
+def attending(
+    store: FeatureStore, run: runs.Run, bags: pl.DataFrame
+) -> Iterator[Callable[[int], pl.DataFrame]]:
+    """Give what weighs every tile of the i-th Slide of `bags`, as `attention` does."""
+    model, kept = load_model(run), kept_rows(bags)
+    columns = bags.select("slide_key", "tiling_id", "n_tiles").rows()
+
+    def weigh(i: int) -> pl.DataFrame:
+        slide_key, tiling_id, n_tiles = columns[i]
+        rows = np.arange(n_tiles) if kept is None else kept[i]
+        x = np.empty((len(rows), run.record.dim), np.float16)
+        reader.read_rows(i, rows, x)
+        with torch.inference_mode():
+            mask = torch.ones(1, len(x), dtype=torch.bool)
+            weights = model.attention(torch.from_numpy(x)[None], mask)[0].numpy()
+        x_px0, y_px0 = store.tiles(slide_key, tiling_id)["coords"][rows].T
+        even = {"attention": weights, "relative": weights * len(weights)}
+        return pl.DataFrame({"x_px0": x_px0, "y_px0": y_px0} | even)
+
     with store.rows(bags) as reader:
-        reader.read_rows(0, rows, x)
-    with torch.inference_mode():
-        mask = torch.ones(1, len(x), dtype=torch.bool)
-        weights = load_model(run).attention(torch.from_numpy(x)[None], mask)[0].numpy()
-    coords = store.tiles(bags["slide_key"][0], ids[1])["coords"][rows]
-    return pl.DataFrame(
-        {
-            "x_px0": coords[:, 0],
-            "y_px0": coords[:, 1],
-            "attention": weights,
-            "relative": weights * len(weights),
-        }
-    )
+        yield weigh

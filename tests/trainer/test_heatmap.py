@@ -1,0 +1,149 @@
+"""Attention as pictures and tables: what stands in them is what the Run weighs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from featurestore import FeatureStore
+from featurestore.errors import ConfigError, SlideNotFound
+from trainer import TrainConfig, overlays, train
+from trainer.heatmap import features, file_name, heatmap
+from trainer.inference import attention
+
+QUICK = TrainConfig(cohort="all", bag_size=16, steps=40)
+
+
+@given(st.lists(st.floats(0, 1e4), min_size=1, max_size=30))
+def test_colours_rise_with_attention_and_end_at_a_quarter_and_four(relative: list[float]) -> None:
+    found = overlays.levels(np.sort(relative))
+    assert (np.diff(found) >= 0).all()
+    assert overlays.levels(np.array([0, 0.25, 1, 4, 99])).tolist() == [0, 0, 32, 64, 64]
+    colours = overlays.palette()
+    assert colours[32, 3] == colours[:, 3].min()  # tissue is seen best where nothing is to say
+    assert len({tuple(c) for c in colours.tolist()}) == len(colours)
+
+
+@given(
+    side=st.floats(20, 900),
+    columns=st.integers(1, 30),
+    rows=st.integers(1, 30),
+    long_px=st.integers(64, 1024),
+)
+def test_tiles_cover_their_thumbnail_without_a_gap(
+    side: float, columns: int, rows: int, long_px: int
+) -> None:
+    x, y = np.meshgrid(np.rint(np.arange(columns) * side), np.rint(np.arange(rows) * side))
+    tiles = pl.DataFrame({"x_px0": x.ravel(), "y_px0": y.ravel()})
+    size_px0 = (int(columns * side) + 1, int(rows * side) + 1)
+    scale = min(1, long_px / max(size_px0))
+    size = (max(1, round(size_px0[0] * scale)), max(1, round(size_px0[1] * scale)))
+    place = overlays.Geometry(size_px0=size_px0, side_px0=side)
+    drawn = overlays.overlay(place.boxes(tiles, size), np.ones(tiles.height), size)
+    assert drawn.size == size
+    assert (np.asarray(drawn.convert("RGBA"))[..., 3] > 0).all()
+
+
+@pytest.fixture(scope="module")
+def written(learnable: FeatureStore, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    run = train(learnable, QUICK)
+    folder = tmp_path_factory.mktemp("maps") / "new"
+    made = heatmap(learnable, run.run_id, ["S-0039", "S-0003"], folder)
+    assert made.slides == ("S-0039", "S-0003")
+    assert not made.failures
+    assert "S-0039.png, .csv and .geojson" in made.text()
+    return folder, run.run_id
+
+
+def test_the_tables_are_the_runs_attention(
+    learnable: FeatureStore, written: tuple[Path, str]
+) -> None:
+    folder, run_id = written
+    table = pl.read_csv(folder / "S-0039.csv")
+    wanted = attention(learnable, run_id, "S-0039")
+    assert table["attention"].to_numpy() == pytest.approx(wanted["attention"].to_numpy())
+    assert table["side_px0"].unique().to_list() == [896]  # 224 pixels of 2 microns, at 0.5
+
+
+def test_the_picture_has_the_colour_of_each_tile(
+    learnable: FeatureStore, written: tuple[Path, str]
+) -> None:
+    folder, run_id = written
+    tiles = attention(learnable, run_id, "S-0003")
+    picture = np.asarray(Image.open(folder / "S-0003.png")).astype(int)
+    thumbnail = np.array([214, 150, 190])
+    scale, left = 140 / 9_000, (picture.shape[1] - 140) // 2
+    seen = 0
+    for x_px0, relative in tiles.select("x_px0", "relative").iter_rows():
+        x = left + int((x_px0 + 448) * scale)
+        *colour, alpha = overlays.palette()[overlays.levels(np.array([relative]))[0]].tolist()
+        share = alpha / 255 * 0.65
+        if x < left + 140:  # the rest of this planted slide lies beyond its edge
+            seen += 1
+            assert (
+                np.abs(picture[5, x] - (share * np.array(colour) + (1 - share) * thumbnail)).max()
+                <= 2
+            )
+    assert seen > 5
+    assert (picture[40, left : left + 140] == thumbnail).all()  # no tile, no colour
+
+
+def test_the_geojson_is_what_qupath_reads(written: tuple[Path, str]) -> None:
+    folder, _ = written
+    table = pl.read_csv(folder / "S-0039.csv")
+    made = json.loads((folder / "S-0039.geojson").read_text())
+    assert made["type"] == "FeatureCollection"
+    for feature, row in zip(made["features"], table.iter_rows(named=True), strict=True):
+        (ring,) = feature["geometry"]["coordinates"]
+        x, y = row["x_px0"], row["y_px0"]
+        assert ring[0] == ring[-1] == [x, y]
+        assert ring[2] == [x + 896, y + 896]
+        said = feature["properties"]
+        assert said["objectType"] == "tile"
+        assert len(said["color"]) == 3
+        assert said["measurements"]["attention"] == pytest.approx(row["attention"])
+    place = overlays.Geometry(size_px0=(9, 9), side_px0=2)
+    assert (
+        features(place, pl.DataFrame({"x_px0": [], "y_px0": [], "relative": []}))["features"] == []
+    )
+
+
+def test_a_damaged_slide_stops_no_other(
+    learnable: FeatureStore, written: tuple[Path, str], tmp_path: Path
+) -> None:
+    _, run_id = written
+    copy = FeatureStore(shutil.copytree(learnable.root, tmp_path / "store"))
+    key = copy.bags("all").filter(pl.col("slide_id") == "S-0039")["slide_key"][0]
+    shutil.rmtree(copy.root / "slides" / f"{key}.zarr" / "thumbnail")
+    made = heatmap(copy, run_id, ["S-0039", "S-0003"], tmp_path / "out")
+    assert made.slides == ("S-0003",)
+    assert list(made.failures) == ["S-0039"]
+    assert {file.suffix for file in (tmp_path / "out").iterdir()} == {".png", ".csv", ".geojson"}
+
+
+def test_refusals(learnable: FeatureStore, written: tuple[Path, str], tmp_path: Path) -> None:
+    with pytest.raises(SlideNotFound, match="'no', 'such'"):
+        heatmap(learnable, written[1], ["S-0039", "no", "such"], tmp_path)
+    pooled = train(learnable, replace(QUICK, model="max", steps=2))
+    with pytest.raises(ConfigError, match="max pooling has no attention"):
+        heatmap(learnable, pooled.run_id, ["S-0039"], tmp_path)
+
+
+@given(st.text(max_size=20), st.text(max_size=20))
+def test_a_file_name_is_plain_and_no_two_slides_share_one(one: str, other: str) -> None:
+    assert Path(file_name(one)).name == file_name(one)
+    assert (file_name(one) == file_name(other)) == (one == other)
+
+
+def test_any_slide_id_is_written_inside_the_folder(tmp_path: Path) -> None:
+    assert file_name("S-1") == "S-1"
+    assert not {"/", ".", "\\"} & set(file_name("../../etc/passwd"))

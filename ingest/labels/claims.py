@@ -22,16 +22,18 @@ from ingest.labels.grammar import (
     Sentence,
     encode,
     from_to,
+    is_free,
     may_be,
     share_of,
     ticked,
     tied,
 )
 from ingest.labels.languages import KINDS, WORDS, words_of
-from ingest.labels.segments import Material, Segment
+from ingest.labels.segments import LONGEST, Material, Segment
 
 Owner = Literal["cellularity", "unclear"]  # what has another owner is no claim
 Role = Literal["finding", "norm", "criterion", "quality"]
+_SET_ASIDE = ("clot", "aspirate", "touch", "other")
 Scope = Literal["whole", "overall", "part", "extreme", "aside"]
 
 
@@ -53,6 +55,11 @@ class Claim:
     now: bool = False  # said to be today's
     several: bool = False  # its sentence names two cores or a spread
     addressed: bool = False  # stands in words to a reader or a program
+
+    @property
+    def end(self) -> int:
+        """Where its figure ends in the report."""
+        return self.start + self.figure.end - self.figure.start
 
     @property
     def counts(self) -> bool:
@@ -95,7 +102,10 @@ def read_claims(folded: str, segments: Iterable[Segment]) -> Iterator[Claim]:
             continue
         sentence = encode(segment.text, figures)
         made = list(_claims(sentence, segment)) if tied else []
-        made += _corrections(sentence, segment, made, said)
+        follows = carried is not None and not any(
+            figure.signed for figure in find_figures(folded[carried[1].end : segment.at][-LONGEST:])
+        )
+        made += _corrections(sentence, segment, made, said, follows)
         said |= {claim.figure.parts for claim in made if claim.owner == "cellularity"}
         if not made and near and carried is not None:
             made = list(_going_on(sentence, segment, carried[1]))
@@ -124,26 +134,48 @@ def _claims(sentence: Sentence, segment: Segment) -> Iterator[Claim]:
             yield replace(_claim(sentence, s, segment, at, figure, ""), owner="unclear")
 
 
+def left_open(segments: Iterable[Segment], claims: Iterable[Claim]) -> bool:
+    """Whether a figure that no noun owns stands by words on cellularity, and has no claim."""
+    known = {claim.start for claim in claims}
+    for segment in segments:
+        if segment.historic or segment.is_norm or segment.material in _SET_ASIDE:
+            continue
+        sentence = encode(segment.text, find_figures(segment.text))
+        s = ticked(sentence.classes) if BOXES.search(sentence.classes) else sentence.classes
+        for at, figure in sentence.figures.items():
+            new = s[at] in "FN" and segment.at + figure.start not in known
+            if new and is_free(s, at, figure):
+                return True
+    return False
+
+
 def _corrections(
-    sentence: Sentence, segment: Segment, made: list[Claim], said: set[tuple[float, ...]]
+    sentence: Sentence,
+    segment: Segment,
+    made: list[Claim],
+    said: set[tuple[float, ...]],
+    follows: bool,
 ) -> Iterator[Claim]:
     """What stands behind a correction and could not be tied, but may be the new figure.
 
-    It may where the sentence is on cellularity, where no noun stands between, and where a figure
-    that was tied before (in `said`) is named beside it: "read 60% for 40%".
+    It is where it follows on the old one and no noun stands by: "Typo: 60%". It may be where the
+    sentence is on cellularity, where no noun stands between, and where a figure that was tied
+    before (in `said`) is named beside it: "read 60% for 40%".
     """
     s = sentence.classes
     mark = 0 if segment.amends else s.find("E")
     if mark < 0:
         return
+    lone = follows and not set(s) & (ODD | set("CAHTt?")) and s.count("F") == 1
     known = {claim.start for claim in made}
     named = any(figure.parts in said for figure in sentence.figures.values())
     for at, figure in sentence.figures.items():
         if s[at] != "F" or at < mark or segment.at + figure.start in known:
             continue
         if not set(s[mark:at]) & set("xLfK") or (named and s.count("F") > 1) or set(s) & set("CAH"):
-            claim = _claim(sentence, s, segment, at, figure, "")
-            yield replace(claim, owner="unclear", amends=True, role="finding", earlier=False)
+            claim = _claim(sentence, s, segment, at, figure, "goes on" if lone else "")
+            claim = replace(claim, amends=True, role="finding", earlier=False)
+            yield claim if lone else replace(claim, owner="unclear")
 
 
 def _going_on(sentence: Sentence, segment: Segment, before: Claim) -> Iterator[Claim]:
@@ -152,7 +184,7 @@ def _going_on(sentence: Sentence, segment: Segment, before: Claim) -> Iterator[C
     if set(s) & (ODD | set("TX")) or s.count("F") != 1 or "N" in s:
         return
     at = s.index("F")
-    if not set(s[:at]) & set("MBRGSbno"):
+    if not set(s[:at]) & set("BRSbno"):
         return
     yield _claim(sentence, s, segment, at, sentence.figures[at], "goes on")
 
@@ -257,7 +289,7 @@ def _behind(s: str, at: int) -> str:
 def _is_past(sentence: Sentence, s: str, at: int) -> bool:
     """Whether it reads "reduced from 70%", "80% -> ...", "(was 40%)" or "not 40%"."""
     arrow = s[at + 1 : at + 3] == "uF" and not sentence.words[at + 1].isalpha()
-    if arrow or s[at - 1 : at] in ("i", "k"):
+    if arrow or re.search(r"[ik][pdqv]*$", s[max(0, at - 6) : at]):
         return True
     figure = sentence.figures[at]
     said = s[max(0, at - 4) : at - 1]
@@ -365,10 +397,7 @@ def _side(sentence: Sentence, s: str, at: int, segment: Segment) -> str:
         return ""
     if sides:
         return sides[-1]
-    named = any(WORDS.get(word) == "B" for word in segment.heading.split())
-    heads = [
-        _SIDES[word]
-        for word in segment.heading.split()
-        if word in _SIDES and (named or word not in _COUNTED)
-    ]
+    heading = re.findall(r"\w+", segment.heading)
+    named = any(WORDS.get(word) == "B" for word in heading)
+    heads = [_SIDES[word] for word in heading if word in _SIDES and (named or word not in _COUNTED)]
     return heads[-1] if len(set(heads)) == 1 else ""

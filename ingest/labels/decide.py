@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from featurestore.types import Reading
-from ingest.labels.claims import Claim
+from ingest.labels.claims import Claim, left_open
 from ingest.labels.segments import Segment
 
 EVIDENCE_CHARACTERS = 200
@@ -41,6 +41,8 @@ def decide(
             return none_read("a correction takes the figure back")
     if not good and hidden:
         return none_read("a figure could not be tied for certain", read=False)
+    if not good and not _has_no_core(folded) and left_open(segments, claims):
+        return none_read("a figure stands by the cellularity and could not be tied", read=False)
     if not good:
         return none_read("every figure has another owner")
     if _has_no_core(folded):

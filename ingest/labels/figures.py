@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from featurestore.types import Qualifier
+from ingest.labels.languages import FRACTIONS, NUMBERS
 
 _PLAIN = {ord(c): "-" for c in "‐‑‒–—―−\u00ad"} | {ord(c): "'" for c in "‘’‚`´"}
 _PLAIN |= {ord(c): '"' for c in "“”„«»"} | {
@@ -29,25 +30,28 @@ _LETTER = re.compile(
 # "35$", "35 o/o": what a sign is typed or scanned as
 _SIGN = re.compile(r"(?<=\d)( ?)(\$|[°º]/[o0]|o/o)(?![\w])")
 
-_ONES = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
-_TEENS = ["ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen"]
-_TEENS += ["seventeen", "eighteen", "nineteen"]
-_TENS = ["-", "-", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
-_VALUES = {word: float(n) for n, word in enumerate([*_ONES, *_TEENS], 1)}
-_VALUES |= {word: 10.0 * n for n, word in enumerate(_TENS) if n > 1}
-_VALUES |= {"zero": 0.0, "nil": 0.0, "hundred": 100.0, "fourty": 40.0}
-_PARTS = {"half": 2, "halves": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "tenth": 10}
-_SIGNS = {"½": 50.0, "¼": 25.0, "¾": 75.0, "⅓": 100 / 3, "⅔": 200 / 3}
-_ANY_WORD = "|".join(sorted(_VALUES, key=len, reverse=True))
-_PERCENT = r"(?P<pct>[ -]?(?:%|\(%\)|(?:per ?cents?|pct|prozent|pour ?cent)\b))"
-# "40", "7,5", "4050" (a lost dash)
-_DIGITS = r"(?P<digits>\d{1,3}(?:(?:[.,]| point )\d{1,2})?|(?P<lost>\d{4})(?= ?%))(?!\d|[.,]\d)"
-# "fifty-five", "one hundred", "two thirds", "a quarter"
-_SPELT = rf"(?:(?P<count>an?|{'|'.join(_ONES)})[ -]|(?=hal))(?P<part>{'|'.join(_PARTS)})s?\b"
-_SPELT += rf"|(?:(?:one|a) )?(?P<word>{_ANY_WORD})(?:[ -](?P<ones>{'|'.join(_ONES)}))?\b"
+_PERCENT = r"(?:%|\(%\)|(?:per ?cents?|pct|prozent|pour ?cent)\b)"
+_SHARE = re.compile(_PERCENT)
+# "40", "7,5", "0050" (was "fifty"), "4050" (a lost dash); no part of a code, a date or a number
 _NUMBER = re.compile(
-    rf"(?:(?<!\w)|(?<=%to))(?<!\d[.,])(?:{_DIGITS}|(?P<sign>[½¼¾⅓⅔])|{_SPELT}){_PERCENT}?"
+    r"(?:(?P<sign>[½¼¾⅓⅔])|(?P<digits>\d(?:(?<!\w\d)|(?<=%to\d))(?<!\d[.,]\d)(?:(?<=0)0{0,20}\d{1,3}"
+    r"|\d{0,2})(?:(?:[.,]| point )\d{1,3})?|(?P<lost>\d(?<!\w\d)\d{3})(?= ?%))(?!\d|[.,]\d))"
+    rf"(?P<pct>[ -]?{_PERCENT})?"
 )
+# "fifty-five", "fünfunddreißig", "soixante et onze": the sum of its words; "fifty to sixty"
+_ATOM = "|".join(sorted({*NUMBERS, "un(?!d)"} - {"un"}, key=len, reverse=True))
+_ATOMS = re.compile(_ATOM)
+_WORDED = rf"(?:{_ATOM})(?:(?:[\s-]{{1,2}}|und| et )?(?:{_ATOM}))*(?!\w)"
+_SPELT = re.compile(
+    rf"(?<!\w){_WORDED}(?=\s?(?:(?:-|to|or|and|bis|und|à|et)\s?{_WORDED})?[\s-]?{_PERCENT})"
+)
+# "two thirds", "a quarter of", "half"
+_FRACTION = re.compile(
+    rf"(?<![\w-])(?:(?P<count>an?|one|two|three|une?|deux|trois|ein|eine|zwei|drei|la|die)[ -])?"
+    rf"(?P<part>{'|'.join(FRACTIONS)})(?P<many>s?)(?![\w-])"
+    r"(?P<of>(?= (?:of|des?|der|du|cellular)\b| ?[.,;)]|$))?"
+)
+_SIGNS = {"½": 50.0, "¼": 25.0, "¾": 75.0, "⅓": 100 / 3, "⅔": 200 / 3}
 
 # "40-50", "40 to 50", "20% up to 80%", "between 40 and 50"
 _RANGE = re.compile(r" ?(?:-{1,2}(?!>)|to|through|up to|bis|à|until|dash|or|\.\.\.?) ?[~<>]? ?")
@@ -81,7 +85,7 @@ _ABOUT_AFTER = re.compile(r",? give or take\b| or (?:so|thereabouts)\b|-ish\b")
 _DATE = re.compile(
     r"\d(?<!\w\d)\d?(?:/\d\d?/(?:\d\d)?\d\d|\.\d\d?\.(?:\d\d)?\d\d|/20\d\d)\b"
 )  # no figures
-_HINT = re.compile(r"[\d½¼¾⅓⅔]|per ?cent|half|halves|third|quarter|fourth|fifth|tenth")
+_HINT = re.compile(r"[\d½¼¾⅓⅔]")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,8 +125,32 @@ def fold(text: str) -> str:
     if "%" in low:
         *shares, last = low.split("%")
         low = "%".join([*(_mended(piece) for piece in shares), last])
-    low = _LETTER.sub(lambda m: {"0": "o", "1": "l", "8": "b"}[m[0]], low)
+    low = _numbered(_LETTER.sub(lambda m: {"0": "o", "1": "l", "8": "b"}[m[0]], low))
     return _SPACED.sub(_close_up, low) if "l l u" in low else low
+
+
+def _numbered(low: str) -> str:
+    """Write numbers in words as digits filled with zeros: "fifty percent" is "00050 percent"."""
+    for share in _SHARE.finditer(low):
+        at = share.start()
+        if low[max(0, at - 2) : at].rstrip(" \n-")[-1:].isalpha():
+            begin = max(0, low.rfind("\n\n", 0, at), at - 60)
+            said = _SPELT.sub(_digits, low[begin : share.end()])
+            low = low[:begin] + said + low[share.end() :]
+    return _FRACTION.sub(_share, low) if any(part in low for part in FRACTIONS) else low
+
+
+def _digits(match: re.Match[str]) -> str:
+    value = sum(NUMBERS[word] for word in _ATOMS.findall(match[0]))
+    return f"{value:0{len(match[0])}d}" if value <= 100 else match[0]
+
+
+def _share(match: re.Match[str]) -> str:
+    share = 100 * NUMBERS.get(match["count"], 1) / FRACTIONS[match["part"]]
+    told = match["count"] and (match["of"] is not None or match["many"])
+    if share > 100 or (share < 50 and not told):
+        return match[0]
+    return f"{share:.3f}"[: len(match[0]) - 1].rstrip(".").rjust(len(match[0]) - 1, "0") + "%"
 
 
 def _mended(piece: str) -> str:
@@ -166,23 +194,15 @@ def find_figures(text: str) -> list[Figure]:
 
 
 def _values(match: re.Match[str]) -> tuple[float, ...]:
-    if match["lost"]:
-        return float(match["lost"][:2]), float(match["lost"][2:])
-    if match["digits"]:
-        return (float(match["digits"].replace(" point ", ".").replace(",", ".")),)
     if match["sign"]:
         return (_SIGNS[match["sign"]],)
-    if match["part"]:
-        count = _VALUES.get(match["count"] or "one", 1.0)
-        return (100 * count / _PARTS[match["part"]],)
-    value = _VALUES[match["word"]]
-    if match["ones"]:
-        value = value + _VALUES[match["ones"]] if 20 <= value < 100 else -1
-    return (value,)
+    if match["lost"]:
+        return float(match["lost"][:2]), float(match["lost"][2:])
+    return (float(match["digits"].replace(" point ", ".").replace(",", ".")),)
 
 
 def _is_signed(match: re.Match[str]) -> bool:
-    return bool(match["pct"] or match["sign"] or match["part"])
+    return bool(match["pct"] or match["sign"])
 
 
 def _pair(text: str, a: re.Match[str], b: re.Match[str]) -> Figure | None:
@@ -192,8 +212,6 @@ def _pair(text: str, a: re.Match[str], b: re.Match[str]) -> Figure | None:
         return None
     (first,), (second,) = _values(a), _values(b)
     signed = _is_signed(a) or _is_signed(b)
-    if (a["word"] or b["word"]) and not signed:
-        return None
     if _PLUS_MINUS.fullmatch(gap):
         low, high = max(first - second, 0), min(first + second, 100)
     elif _RANGE.fullmatch(gap) or (
@@ -214,7 +232,7 @@ def _pair(text: str, a: re.Match[str], b: re.Match[str]) -> Figure | None:
 def _single(text: str, match: re.Match[str]) -> Figure | None:
     values = _values(match)
     low, high = values[0], values[-1]
-    if not 0 <= low <= high <= 100 or (match["word"] and not match["pct"]):
+    if not 0 <= low <= high <= 100:
         return None
     return Figure(
         start=match.start(), end=match.end(), low=low, high=high, qualifier=None,

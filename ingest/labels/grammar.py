@@ -61,7 +61,7 @@ _TIES: dict[str, re.Pattern[str]] = {
     "F of the space is cellular": re.compile(r"(?P<f>F)p[dqhonM]*[MB][MGB]*[vpzdqhIw]*[AK]"),
     # "hematopoietic tissue occupies 40% of the marrow space"
     "blood-forming cells fill F": re.compile(
-        r"(?:K|A(?=L))[MLG]*[vpqdotnz]*[vq][vpqdotnz]*(?P<f>F)(?=[pI][dqhnM]*[MB]|[.,;)]|$)"
+        r"(?:K|A(?=L))[MLG]*[vpqdotnz]*[vq][vpqdotnz]*(?P<f>F)(?=[pI]?[dqhnM]*[MB]|[.,;)]|$)"
     ),
     # "30% hematopoietic cells and 70% fat"
     "F cells and F fat": re.compile(r"(?P<f>F)[dq]*[KL][MLG]*[,j/;:(v]*[dv]*Fp?[dq]*f"),
@@ -70,7 +70,7 @@ _TIES: dict[str, re.Pattern[str]] = {
     # "hematopoietic cells 30%, fat 70%"
     "cells F, fat F": re.compile(r"[KL][MLG]*[v:p]*(?P<f>F)[,j/;]*f[v:p]*F"),
     # "cell to fat ratio 60:40", "cells : fat = 65 : 35"
-    "cells to fat": re.compile(r"[LCAK][LC]?[:/pj,]*fT?[vpdqMBG:(T]*(?P<f>[NF])[:/p](?P<g>[NF])"),
+    "cells to fat": re.compile(r"[LCAK][LC]?[:/pj,]*fT?[vpIdqMBG:(T]*(?P<f>[NF])[:/p](?P<g>[NF])"),
     # "fat to cell ratio 40:60"
     "fat to cells": re.compile(r"fT?[:/pj,]*[LCAK]T?[vpdq:(T]*(?P<g>[NF])[:/p](?P<f>[NF])"),
 }
@@ -123,6 +123,8 @@ def encode(text: str, figures: list[Figure]) -> Sentence:
         else:
             behind = plain[token.end() : token.end() + 2]
             letter = _in_place(_class(kind, word), word, classes, words, behind)
+        if word == "#" or (letter == "A" and classes[-1:] == ["C"]):
+            continue
         if letter == "A" and words and words[-1].rstrip("-") in _PREFIX:
             classes[-1] = "H"
             continue
@@ -145,11 +147,17 @@ def _bare(figure: Figure, plain: str, end: int, classes: list[str]) -> tuple[str
 def _in_place(letter: str, word: str, classes: list[str], words: list[str], behind: str) -> str:
     """The class of a word beside the words before it."""
     previous = words[-1] if words else ""
+    if letter == "b" and previous.rstrip("-") in ("post", "after", "following", "nach", "après"):
+        return "q"
+    if previous in ("including", "incl") and letter in "dx":
+        return "q"
     if letter == "b" and "E" in classes[-2:] and word[:1].isdigit():
         return "q"  # the day of a correction
     if previous in ("this", "these") and (letter in "MBG" or word == "report"):
         classes[-1] = "n"
         return "n" if word == "report" else letter
+    if word == "error" and behind.strip()[:1] == ":":
+        return "E"
     if word in ("figure", "value", "percentage") and "E" in classes:
         return "C"  # "correction: the figure should read 40%"
     if word == "x" and "O" in classes and behind.strip(" ")[:1] in ("\ue000", "\ue001"):
@@ -226,6 +234,8 @@ def tied(sentence: Sentence, s: str) -> tuple[dict[int, str], set[int], dict[int
                 continue
             if name == "cellularity is F" and _is_share(s, begin):
                 continue
+            if "F" in s[begin + 1 : at] and name == "cellularity is F" and _OWNED.match(s, at):
+                continue  # "60% cellularity, of which half is lymphoma"
             if _has_owner(sentence, s, begin, at, covered=s[begin] in "FLKf"):
                 continue
             if match.groupdict().get("g"):
@@ -262,7 +272,8 @@ def _is_percent(sentence: Sentence, match: re.Match[str]) -> bool:
     between = sentence.words[match.start() : match.start("f")]
     if match["sign"] or "%" in match["after"] or {"percent", "percentage"} & set(between):
         return True
-    return bool(match["to"]) and figure.low >= 5 and figure.parts[0] == int(figure.parts[0])
+    ends = re.match(r"N(?:[.,;)j]|$)", match.string[match.start("f") :])
+    return bool(match["to"] or ends) and figure.low >= 5 and figure.parts[0] == int(figure.parts[0])
 
 
 def _is_share(s: str, at: int) -> bool:
@@ -349,6 +360,14 @@ def may_be(s: str, at: int) -> bool:
         "f",
         "K",
     )
+
+
+def is_free(s: str, at: int, figure: Figure) -> bool:
+    """Whether no noun owns a figure, and no word on another time or a norm stands by it."""
+    clause = re.split(r"[;.|]", s[:at])[-1]
+    if _OWNED.match(s, at) or re.search(r"[xLfKebcr][:vpIwdqhtMBRG(,]*$", clause):
+        return False
+    return s[at] == "F" or (figure.low >= 5 and re.search(r"C[^xLfKF]*$", clause) is not None)
 
 
 def _list_on(s: str, sentence: Sentence, ties: dict[int, str], odd: set[int]) -> None:

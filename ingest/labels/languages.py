@@ -7,6 +7,7 @@ closed (function words, hedges, site words); the nouns of pathology are left out
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 
@@ -15,140 +16,137 @@ def words_of(words: str) -> frozenset[str]:
     return frozenset(words.split())
 
 
-CLASSES: dict[str, str] = {
-    # what is measured
-    "K": "hematopoiesis haematopoiesis hemopoiesis haemopoiesis hematopoietic haematopoietic "
-    "hemopoietic haemopoietic hämatopoese blutbildung hämatopoetische hämatopoetisches "
-    "blutbildendes hématopoïèse hématopoïétique hématopoïétiques",
-    "L": "cell cells elements zellen cellules",
-    "f": "fat fatty adipose adipocytes adipocyte fett fettgewebe fettmark fettzellen graisse "
-    "adipeux adipocytaire",
-    "T": "ratio verhältnis rapport",
-    # where: words of the marrow and the core, and other material
-    "M": "marrow bone bm space spaces intertrabecular inter-trabecular medullary medulla cavity "
-    "cavities area volume iliac crest posterior superior anterior spine hip pic psis deep deeper "
-    "crista beckenkamm examination exam review analysis evaluation assessment estimate estimates "
-    "impression knochenmark knochenmarks mark markraum markraums markräume markräumen moelle "
-    "osseuse medullaire médullaire médullaires iliaque",
-    "B": "bom zylinder core cores trephine trephines biopsy biopsies bx bmbx bmb "
-    "histology histologic "
-    "histological cylinder punch trepanate stanze knochenmarkstanze knochenmarkbiopsie "
-    "beckenkammstanze beckenkammbiopsie stanzzylinder biopsie trepanat knochenmarkhistologie "
-    "ostéomédullaire ostéo osteo",
-    "R": "right left rt lt r l bilateral rechts links rechte linke droite gauche droit one two "
-    "both first second third fourth b",
-    "G": "prélèvement specimen specimens sample samples section sections tissue material slide "
-    "slides case "
-    "other others sided handed partner counterpart side field fields level levels piece pieces "
-    "fragment "
-    "präparat gewebe échantillon fragments",
-    # function words
-    "d": "the a an this that these those it its their his her our we i all each which there here "
-    "lady gentleman man woman patient patients der die das des dem den ein eine einer eines "
-    "dieser diese le la "
-    "les un "
-    "une cette ce ces il elle est-ce",
-    "v": "is are was were be been am appear seems show shown has have had measures measured "
-    "estimate assessed judged reported calculated read averages averaging given put placed "
-    "noted found determined ranges ranging varies vary lie runs amounts reveal demonstrate "
-    "display exhibit contain considered occupies occupy occupied comprise constitute make "
-    "fill represent account cover composed takes consist remains stands reaches approaches "
-    "approximates corresponds evaluated quantified set quoted issued stated beträgt betragen "
-    "ist sind war liegt wird geschätzt zeigt est était sont évaluée évalué estimée estimé "
-    "représente occupe montre à",
-    "p": "of at to on for as within about between among zwischen entre bei von auf "
-    "zu für du au dans pour "
-    "sur en par",
-    "I": "in im inside",
-    "z": "by via using durch digital image eye visual visually morphometry microscopy automated "
-    "software counting",
-    "u": "from since seit ab vom depuis",
-    "w": "with showing mit avec",
-    "o": "overall average total mean combined global whole entire agreed consensus composite "
-    "aggregate averaged final summary gesamt insgesamt gesamtzellularität durchschnittlich "
-    "mittlere globale moyenne totale ensemble",
-    "q": "re richtig recte lire lies mildly moderately slightly severely somewhat profoundly "
-    "clearly only just still very quite rather approximately about roughly around nearly "
-    "almost fairly relatively visibly uniformly variably diffusely focally good excellent "
-    "representative limited evaluable available active residual normal-appearing remaining "
-    "trilineage maturing percent percentage equal equals value result score estimated yes "
-    "also well up out much most more less again further mature deutlich leicht mäßig etwa "
-    "stark nettement légèrement discrètement modérément some approx ca c. circa vicinity "
-    "order read-out range de figure report central finding findings degree extent index tick "
-    "check select circle",
-    "h": "normal raised high low elevated higher lower abnormal variable patchy heterogeneous "
-    "markedly diminished preserved richesse normale normales diminuée augmentée erhöht "
-    "vermindert reduziert gesteigert normwertig nl appropriate adequate regular",
-    "y": "yo yr day days week weeks month months year years visit age aged ages age's old alter "
-    "altersentsprechend "
-    "altersbezogen âge young older adult decade",
-    # what sets a figure aside
-    "e": "expected reference norm norms normative predicted anticipated typical typically usual "
-    "usually adjusted matched related chart guideline guidelines standard ref interval limits "
-    "healthy average-for-age erwartet erwartete erwarteter normbereich referenz referenzbereich "
-    "sollwert normwert attendu attendue norme normes référence théorique span adults children "
-    "infants population minus",
-    "c": "criterion criteria require requires required requiring define defines defined definition "
-    "threshold cutoff cut-off should would could must may might if whether unless when rule "
-    "considered-if diagnostic-of severe target aim protocol goal calls suspected query were-this "
-    "eligibility classification scale scheme falls bands band category kriterium kriterien sollte "
-    "wenn critère critères seuil si doit",
-    "b": "prior cf pre previous previously earlier former formerly preceding baseline pretreatment "
-    "last original originally initial initially history historical ago yesterday diagnosis "
-    "remission relapse screening compared before erroneously error incorrect incorrectly "
-    "mistakenly wrongly replaces replacing replaced supersedes superseded instead january february "
-    "march april june july august september october november december jan feb mar apr jun jul aug "
-    "sep sept oct nov dec pretransplant outset induction früher frühere früheren vorbefund "
-    "vorherige vorherigen zuvor damals voruntersuchung antérieur antérieure précédent précédente "
-    "précédemment auparavant",
-    "r": "outside referring referral submitted submitting external elsewhere resident fellow "
-    "trainee draft preliminary provisional reader readers observer observers another you donor "
-    "donor's sister brother sibling twin mother father your interobserver intraobserver "
-    "rereading reread error-rate differed differ differs differing discrepancy "
-    "auswärts auswärtig externe",
-    "n": "now current currently present presently today today's actual actually observed new "
-    "recent aktuell jetzt heute derzeit actuel actuelle actuellement fact",
-    "E": "corrected correct correction erratum revised amended amend revise changed modified "
-    "updated sic korrigiert corrigée corrigé",
-    "g": "increased decreased reduced gone fell fallen rose risen dropped declined improved "
-    "recovered went grown come down changed decreasing increasing rising falling steigt "
-    "gefallen passée passé",
-    "a": "subcortical subcortically subcapsular subendosteal paracortical subkortikal "
-    "sous-corticale excluding excluded exclusive uninvolved nonrepresentative",
-    "t": "areas foci focal region regions zones zone uninvolved involved aggregates nodules places "
-    "elsewhere lowest highest minimum maximum min max parts portion portions end",
-    "j": "and or but while whereas plus although though und oder aber et ou mais then",
-    "k": "than versus vs compared comparison relative contrast als que contre gegenüber",
-    "i": "not no cannot never without neither nor nicht kein keine pas non aucun aucune unable "
-    "unlikely",
-}
-SPECIMENS: dict[str, str] = {  # material that is not the core
-    "clot": "clot clots block cellblock gerinnsel caillot blutgerinnsel",
-    "aspirate": "aspirate aspirates aspirated smear smears particle particles spicule spicules "
-    "film films bma aspirat ausstrich ausstriche aspirationszytologie bröckel myélogramme frottis "
-    "grumeaux flecks crumbs units fragments-of-aspirate",
-    "touch": "touch imprint imprints squash crush-prep dab roll tupfpräparat abklatsch "
-    "abtupfpräparat empreinte empreintes apposition",
-    "other": "blood peripheral node nodes liver spleen skin lung mass csf fluid",
-}
+def _by_word(block: str) -> dict[str, str]:
+    """The name that each word stands under; a line that is not set in begins with a name."""
+    named = (paragraph.split() for paragraph in re.split(r"\n(?=\S)", block.strip()))
+    return {word: name for name, *words in named for word in words}
+
+
+# measured: C K L f T; where: M B R G; function words: d to y; what sets aside: e to t
+CLASSES = """
+. period
+, comma
+C richesse
+K hematopoiesis haematopoiesis hemopoiesis haemopoiesis hematopoietic haematopoietic hemopoietic
+  haemopoietic hämatopoese blutbildung hämatopoetische hämatopoetisches blutbildendes hématopoïèse
+  hématopoïétique hématopoïétiques
+L cell cells elements zellen cellules
+f fat fatty adipose adipocytes adipocyte fett fettgewebe fettmark fettzellen graisse adipeux
+  adipocytaire
+T ratio verhältnis rapport
+M marrow bone bm space spaces intertrabecular inter-trabecular medullary medulla cavity cavities
+  area volume iliac crest posterior superior anterior spine hip pic psis deep deeper crista
+  beckenkamm examination exam review analysis evaluation assessment estimate estimates impression
+  knochenmark knochenmarks mark markraum markraums markräume markräumen moelle osseuse medullaire
+  médullaire médullaires iliaque
+B bom zylinder core cores trephine trephines biopsy biopsies bx bmbx bmb histology histologic
+  histological cylinder punch trepanate stanze knochenmarkstanze knochenmarkbiopsie
+  beckenkammstanze beckenkammbiopsie stanzzylinder biopsie trepanat knochenmarkhistologie
+  ostéomédullaire ostéo osteo
+R right left rt lt r l bilateral rechts links rechte linke droite gauche droit one two both first
+  second third fourth b
+G prélèvement specimen specimens sample samples section sections tissue material slide slides case
+  other others sided handed partner counterpart side field fields level levels piece pieces
+  fragment präparat gewebe échantillon fragments
+d the a an this that these those it its their his her our we i all each which there here lady
+  gentleman man woman patient patients der die das des dem den ein eine einer eines dieser diese le
+  la les un une cette ce ces il elle est-ce
+v is are was were be been am appear seems show shown has have had measures measured estimate
+  assessed judged reported calculated read averages averaging given put placed noted found
+  determined ranges ranging varies vary lie runs amounts reveal demonstrate display exhibit contain
+  considered occupies occupy occupied comprise constitute make fill represent account cover
+  composed takes consist remains stands reaches approaches approximates corresponds evaluated
+  quantified set quoted issued stated beträgt betragen ist sind war liegt wird geschätzt zeigt
+  nimmt einnimmt est était sont évaluée évalué estimée estimé représente occupe montre à
+p of at to on for as within about between among across throughout along amid during through over
+  upon after despite per wie including incl zwischen entre bei von auf zu für du au dans pour sur
+  en par
+I in im inside
+z by via using durch digital image eye visual visually morphometry microscopy automated software
+  counting
+u from since seit ab vom depuis
+w with w showing mit avec
+o overall average total mean combined global whole entire agreed consensus composite aggregate
+  averaged final summary gesamt insgesamt gesamtzellularität durchschnittlich mittlere globale
+  moyenne totale ensemble
+q re richtig recte lire lies above below angegeben um uh pt adequacy length quality mildly
+  moderately slightly severely somewhat profoundly clearly only just still very quite rather
+  approximately about roughly around nearly almost fairly relatively visibly uniformly variably
+  diffusely focally good excellent representative limited evaluable available active residual
+  normal-appearing remaining trilineage maturing percent percentage equal equals value result score
+  estimated yes also well up out much most more less again further mature deutlich leicht mäßig
+  etwa stark nettement légèrement discrètement modérément some approx ca c. circa vicinity order
+  read-out range de figure report central finding findings degree extent index tick check select
+  circle
+h normal raised high low elevated higher lower abnormal variable patchy heterogeneous markedly
+  diminished preserved normale normales diminuée augmentée erhöht vermindert reduziert gesteigert
+  normwertig nl appropriate adequate regular
+y yo yr day days week weeks month months year years visit age aged ages age's old alter
+  altersentsprechend altersbezogen âge young older adult decade
+e expected reference norm norms normative predicted anticipated typical typically usual usually
+  adjusted matched related chart guideline guidelines standard ref interval limits healthy
+  average-for-age erwartet erwartete erwarteter normbereich referenz referenzbereich sollwert
+  normwert attendu attendue norme normes référence théorique span adults children infants
+  population minus
+c criterion criteria require requires required requiring define defines defined definition
+  threshold cutoff cut-off should would could must may might if whether unless when rule
+  considered-if diagnostic-of severe target aim protocol goal calls suspected query were-this
+  eligibility classification scale scheme falls bands band category kriterium kriterien sollte wenn
+  critère critères seuil si doit
+b prior cf pre previous previously earlier former formerly preceding baseline pretreatment last
+  original originally initial initially history historical ago yesterday diagnosis remission
+  relapse screening compared before erroneously error incorrect incorrectly mistakenly wrongly
+  replaces replacing replaced supersedes superseded january february march april june july august
+  september october november december jan feb mar apr jun jul aug sep sept oct nov dec
+  pretransplant outset induction früher frühere früheren vorbefund vorherige vorherigen zuvor
+  damals voruntersuchung antérieur antérieure précédent précédente précédemment auparavant
+r outside referring referral submitted submitting external elsewhere resident fellow trainee draft
+  preliminary provisional reader readers observer observers another you donor donor's sister
+  brother sibling twin mother father your interobserver intraobserver rereading reread error-rate
+  differed differ differs differing discrepancy auswärts auswärtig externe
+n now current currently present presently today today's actual actually observed new recent aktuell
+  jetzt heute derzeit actuel actuelle actuellement fact
+E corrected correct correction erratum revised amended amend revise changed modified updated typo
+  misprint sic korrigiert corrigée corrigé
+g increased decreased reduced gone fell fallen rose risen dropped declined improved recovered went
+  grown come down changed decreasing increasing rising falling steigt gefallen passée passé
+a subcortical subcortically subcapsular subendosteal paracortical subkortikal sous-corticale
+  excluding excluded exclusive uninvolved nonrepresentative
+t areas foci focal region regions zones zone uninvolved involved aggregates nodules places
+  elsewhere lowest highest minimum maximum min max parts portion portions end
+j and or but while whereas plus although though und oder aber et ou mais then
+k instead statt anstatt anstelle lieu than versus vs compared comparison relative contrast als que
+  contre gegenüber
+i not no cannot never without neither nor nicht kein keine pas non aucun aucune unable unlikely
+"""
+SPECIMENS = """
+clot clot clots block cellblock gerinnsel caillot blutgerinnsel
+aspirate aspirate aspirates aspirated smear smears particle particles spicule spicules film films
+  bma aspirat ausstrich ausstriche aspirationszytologie bröckel myélogramme frottis grumeaux flecks
+  crumbs units fragments-of-aspirate
+touch touch imprint imprints squash crush-prep dab roll tupfpräparat abklatsch abtupfpräparat
+  empreinte empreintes apposition
+other blood peripheral node nodes liver spleen skin lung mass csf fluid
+"""  # material that is not the core
 GENERAL = words_of(
-    "diagnosis diagnoses microscopic microscopy microscopical description findings finding comment "
-    "comments conclusion summary interpretation report reports results result synoptic final "
-    "pathologic pathological pathology morphologic morphology morphological integrated surgical "
-    "central local consultant hematopathology haematopathology adult pediatric addendum amended "
-    "amendment corrected supplementary supplemental procedure note component observation value "
-    "dataset proforma form bmat diagnostic text body narrative answer template "
-    "befund beurteilung diagnose mikroskopie histologie kommentar conclusion résultat compte rendu "
-    "centrally on in and the as of for with signed received section"
+    """diagnosis diagnoses microscopic microscopy microscopical description findings finding
+    comment comments conclusion summary interpretation report reports results result synoptic final
+    pathologic pathological pathology morphologic morphology morphological integrated surgical
+    central local consultant hematopathology haematopathology adult pediatric addendum amended
+    amendment corrected supplementary supplemental procedure note component observation value
+    dataset proforma form checklist worksheet bmat diagnostic text body narrative answer template
+    befund beurteilung diagnose mikroskopie histologie kommentar conclusion résultat compte rendu
+    centrally on in and the as of for with signed received section"""
 )
 # how a word begins that marks a correction
 CORRECTIONS = words_of(
-    "correct korr corrig berichtig rectif amend revis errat nachtrag addend supplem supplém ergänz"
+    """correct korr corrig berichtig rectif amend revis errat typo misprint tippfehler
+    schreibfehler coquille nachtrag addend supplem supplém ergänz"""
 )
 HISTORY = words_of(
-    "history pre pretreatment clinical indication indications background outside referring "
-    "referral previous prior earlier copied past anamnese vorbefund antécédents clinique "
-    "klinische"
+    """history pre pretreatment clinical indication indications background outside referring
+    referral previous prior earlier copied past anamnese vorbefund antécédents clinique
+    klinische"""
 )
 # Words by which a text is known to be in a language; of a tongue not read, enough to tell it.
 _TELLING = {
@@ -159,14 +157,31 @@ _TELLING = {
     "senza midollo uma da do não com são medula het van een met niet beenmerg zonder og er av "
     "med ikke i på jest nie szpik kostny oraz",
 }
-WORDS: dict[str, str] = {word: name for name, said in CLASSES.items() for word in said.split()}
-KINDS: dict[str, str] = {word: kind for kind, said in SPECIMENS.items() for word in said.split()}
+WORDS = _by_word(CLASSES)
+KINDS = _by_word(SPECIMENS)
 WORDS |= dict.fromkeys(KINDS, "S")
 _TELLS = {
     word: [name for name, said in _TELLING.items() if word in said.split()]
     for word in " ".join(_TELLING.values()).split()
 }
 READ = ("en", "de", "fr")
+_COUNTING = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen
+fifteen sixteen seventeen eighteen nineteen|null ein zwei drei vier fünf sechs sieben
+acht neun zehn elf zwölf dreizehn vierzehn fünfzehn sechzehn siebzehn achtzehn
+neunzehn|zéro un deux trois quatre cinq six sept huit neuf dix onze douze treize
+quatorze quinze seize"""
+_TENS = """twenty thirty forty fifty sixty seventy eighty ninety|zwanzig dreißig vierzig fünfzig
+sechzig siebzig achtzig neunzig hundert|vingt trente quarante cinquante soixante -
+quatre-vingt - cent"""
+# words whose sum is a number: "fifty five", "fünf und dreißig", "soixante et onze"
+NUMBERS: dict[str, int] = {"nil": 0, "fourty": 40, "une": 1, "vingts": 20, "quatre-vingts": 80}
+for _said in _COUNTING.split("|"):
+    NUMBERS |= {word: n for n, word in enumerate(_said.split())}
+for _said in _TENS.split("|"):
+    NUMBERS |= {word: 10 * n for n, word in enumerate(_said.split(), 2) if word != "-"}
+NUMBERS |= {"one hundred": 100, "a hundred": 100, "hundred": 100, "dreissig": 30}
+FRACTIONS = {"half": 2, "halves": 2, "hälfte": 2, "moitié": 2, "third": 3, "tier": 3, "drittel": 3}
+FRACTIONS |= {"quarter": 4, "quart": 4, "viertel": 4, "fourth": 4, "fifth": 5, "tenth": 10}
 
 
 def language(folded: str) -> str:

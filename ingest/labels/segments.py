@@ -19,8 +19,8 @@ LONGEST = 2_000  # characters of a sentence or a row that are read at once
 Material = Literal["core", "clot", "aspirate", "touch", "other", "general", "unknown"]
 # stems of words near which a cellularity may stand, be corrected or be taken back
 _STEMS = CORRECTIONS | words_of(
-    "ellu elul eluar zell emopo ematopo ämatop ématop blutbild fett fat graisse sic; withdraw "
-    "disregard retract"
+    "ellu elul eluar zell emopo ematopo ämatop ématop blutbild fett fat graisse richesse ocell "
+    "rcell sic; withdraw disregard retract"
 )
 # "... marrow. The next", not "approx. 40%"
 _STOP = re.compile(
@@ -38,7 +38,8 @@ _WORD = re.compile(r"[^\W\d_]+")
 _GAP = re.compile(r"\t+| {2,}")
 _COLUMN = {"|": re.compile(r"[^|]+"), "\t": re.compile(r"[^\t]+"), " ": re.compile(r"\S+(?: \S+)*")}
 _COLUMN |= {mark: re.compile(rf"[^{mark}]+") for mark in ",;"}
-_LENGTH = re.compile(r"\(\d[^()]*\)")  # "Core A (9 mm)"
+# "Core A (9 mm)", "Biopsy, day 14 post induction": what a heading's words are read without
+_ASIDE = re.compile(r"\(\d[^()]*\)|\b(?:post|after|following|nach|après)\b[ -]*(?:\w+[ -]?)?")
 _BOX = re.compile(r"[ \t]*(?:\[[ x✓_]?\]|\( ?x?\)|[☐☒☑✓□])")  # a line that goes on with boxes
 # "  Core: 40%", "- 40-50 %": an entry below "Cellularity:"
 _ENTRY = re.compile(r"[ \t*•-]*(?:[^:%\d\n]{1,40}:)?[ \t]*[<>~]?[\d -]{1,9}%[ .;,]*")
@@ -68,7 +69,7 @@ class Segment:
     @property
     def historic(self) -> bool:
         """Whether its heading tells of an earlier time or of another's reading."""
-        words = _WORD.findall(self.heading)
+        words = _WORD.findall(_ASIDE.sub("", self.heading))
         return any(
             word in HISTORY or (WORDS.get(word) == "b" and word not in GENERAL) for word in words
         )
@@ -128,7 +129,7 @@ def _triggers(folded: str) -> list[int]:
 @lru_cache(maxsize=4096)
 def material_of(words: str) -> Material:
     """The material a heading names; unknown as soon as one of its words is not known."""
-    found = [_seen(word) for word in _WORD.findall(_LENGTH.sub("", words))]
+    found = [_seen(word) for word in _WORD.findall(_ASIDE.sub("", words))]
     classes = {WORDS.get(word, "x") for word in found if word not in GENERAL}
     kinds = [KINDS[word] for word in found if word in KINDS]
     if not found or classes - set("MBSGRdpIoqnwjzuvyL" if kinds else "MBSGRdpIoqnwjzuvy"):
@@ -320,11 +321,7 @@ class _Cutter:
             if key and not _is_side(key[1]) and material_of(key[1]) != "unknown":
                 material, heading = material_of(key[1]), key[1]
             hot = self._is_hot(at, start + stop)
-            if (
-                not hot
-                and not amends
-                and (not near or ("%" not in sentence and "per" not in sentence))
-            ):
+            if not (hot or amends or (near and ("%" in sentence or "per" in sentence))):
                 continue
             near = near or hot
             yield Segment(
@@ -444,5 +441,7 @@ def _cut_of(line: str) -> str:
 def _is_measured(name: str) -> bool:
     """Whether a cell names the cellularity and no figure."""
     return (
-        ("cellul" in name or "zellul" in name) and len(name) < 45 and not re.search(r"\d|:", name)
+        ("cellul" in name or "zellul" in name or "richesse" in name)
+        and len(name) < 45
+        and not re.search(r"\d|:", name)
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -38,6 +40,43 @@ def test_a_figure_is_read_with_its_interval(
 ) -> None:
     found = find_figures(fold(text))
     assert [(it.low, it.high, it.qualifier) for it in found] == expected
+
+
+ONES = """one two three four five six seven eight nine
+ein zwei drei vier fünf sechs sieben acht neun
+un deux trois quatre cinq six sept huit neuf""".splitlines()
+TENS = """twenty thirty forty fifty sixty eighty
+zwanzig dreißig vierzig fünfzig sechzig achtzig
+vingt trente quarante cinquante soixante quatre-vingt""".splitlines()
+
+
+def test_every_number_in_words_of_each_language_reads_back() -> None:
+    for lower, upper, join in zip(ONES, TENS, ["{1}-{0}", "{0}und{1}", "{1}-{0}"], strict=True):
+        ones, tens = lower.split(), upper.split()
+        for (one, small), (ten, large) in itertools.product(
+            enumerate(ones, 1), zip((20, 30, 40, 50, 60, 80), tens, strict=True)
+        ):
+            for sign in (" percent", " Prozent", " pour cent", " %"):
+                text = f"in words {join.format(small, large)} to {large}{sign}"
+                (found,) = find_figures(fold(text))
+                assert (found.low, found.high) == (ten, ten + one), text
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("soixante et onze pour cent", 71),
+        ("quatre-vingt-dix-sept pour cent", 97),
+        ("siebzehn Prozent", 17),
+        ("ein Drittel der Markräume", 33.333),
+        ("deux tiers des espaces", 66.667),
+        ("die Hälfte", 50),
+    ],
+)
+def test_numbers_and_parts_in_german_and_french(text: str, value: float) -> None:
+    (found,) = find_figures(fold(text))
+    assert found.signed
+    assert found.low == found.high == pytest.approx(value)
 
 
 def test_codes_and_figures_over_100_are_none() -> None:

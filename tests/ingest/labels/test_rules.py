@@ -290,6 +290,21 @@ OUTCOMES = [
 ]
 
 
+@pytest.mark.parametrize(
+    "words", ["the core|cellularity|is|{f}|today", "{f}|marrow|cellular|of the"]
+)
+def test_a_figure_by_the_cellularity_in_any_order_is_never_said_to_be_absent(words: str) -> None:
+    for order in itertools.permutations(words.split("|")):
+        for text in (
+            f"CORE BIOPSY: {' '.join(order)}.",
+            f"Cellularity was seen. {' '.join(order)}",
+        ):
+            assert parse(text.replace("{f}", "40%")).outcome != "states none", text
+    for noun in filter(str.isalpha, OWNERS):
+        text = f"CORE BIOPSY: Hypercellular, {noun} 40%. Also {noun} are at 30%. Of them 4% {noun}."
+        assert parse(text).outcome == "states none", text
+
+
 @pytest.mark.parametrize(("text", "outcome", "reason"), OUTCOMES)
 def test_a_reading_says_which_of_three_it_is(text: str, outcome: str, reason: str) -> None:
     reading = parse(text)

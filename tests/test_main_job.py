@@ -34,7 +34,7 @@ def job(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> dict:
     manifest = slides / "manifest.csv"
     out = {"folder": folder, "store": store, "manifest": manifest}
     run("init", "--store", store)
-    out["plan"] = json.loads(run("plan", manifest, "--store", store, "--json").stdout)
+    out["plan"] = json.loads(run("plan", manifest, *RANDOM, "--store", store, "--json").stdout)
     out["ingest"] = run("ingest", manifest, "--store", store, *RANDOM, "--json", code=3)
     out["again"] = run("ingest", manifest, "--store", store, *RANDOM, "--json", code=3)
     out["label"] = run("label", slides / "reports.csv", "--parser", "rules", "--store", store)

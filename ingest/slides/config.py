@@ -7,7 +7,7 @@ from pathlib import Path
 
 from featurestore.errors import ConfigError
 from featurestore.fields import setting
-from featurestore.types import Device, Precision
+from featurestore.types import Device, Precision, Runtime
 from ingest.table import TableConfig
 
 Part = tuple[int, int]  # (i, n): part i of n, counted from 1
@@ -26,6 +26,9 @@ class PlanConfig(TableConfig):
     )
     workers: int = setting(2, "Processes that read slides.", at_least=1)
     sample: int = setting(32, "Slides opened to judge all.", at_least=0, option="open")
+    measure_s: float = setting(
+        5.0, "Seconds to time the encoder where the store knows no rate.", at_least=0
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +36,13 @@ class IngestConfig(PlanConfig):
     """How an archive is read and embedded, but for its Tiling."""
 
     sample: int = setting(0, hidden=True)  # an ingest opens them all
+    measure_s: float = setting(0.0, hidden=True)
     precision: Precision = setting("auto", "Of the encoder's forward pass.")
     device: Device = setting("auto", "Where the encoder runs.")
+    runtime: Runtime = setting("auto", "What runs it: OpenVINO is the faster one on a CPU.")
+    threads: int | None = setting(
+        None, "Threads of the encoder on a CPU.", at_least=1, shown="all processors"
+    )
     retry_failed: bool = setting(False, "Try also what failed three times.")
     shard: str | None = setting(None, "I/N: only part I of N, without the catalog; for job arrays.")
     preview: Path | None = setting(

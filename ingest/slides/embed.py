@@ -34,8 +34,6 @@ from ingest.slides.worker import (
 from ingest.slides.worklist import TO_FAIL, TO_READ, Wanted, Work, copies, scale_doubts, worklist
 from ingest.slides.writer import IngestSummary, Job, Order, Tally, Writer
 
-BATCH_TILES = 32
-
 Batch = tuple[Job, np.ndarray, np.ndarray | None]  # rows and pixels; None: the Slide's end
 
 
@@ -56,7 +54,14 @@ def ingest(
     """
     config = config or IngestConfig()
     archive = read_archive(source, config)
-    encoder = load(config.encoder, config.weights, device=config.device, precision=config.precision)
+    encoder = load(
+        config.encoder,
+        config.weights,
+        device=config.device,
+        precision=config.precision,
+        runtime=config.runtime,
+        threads=config.threads,
+    )
     summary = ingest_archive(store, archive, encoder, tiling, config, progress=progress)
     if config.preview is None or config.shard is not None:  # the catalog lacks a shard's Slides yet
         return summary
@@ -288,6 +293,7 @@ def _arrays(measured: Measured, thumbnail: np.ndarray, order: Order) -> SlideArr
             "encoder": to_json(encoder.description),
             "precision": encoder.precision,
             "device": encoder.device,
+            "runtime": encoder.runtime,
         },
     )
 
@@ -307,11 +313,11 @@ class _Filling:
         """Take tiles in; True where a batch went through the Encoder."""
         was_full = False
         while len(rows):
-            room = BATCH_TILES - self._n
+            room = self._encoder.batch_tiles - self._n
             self._batch.append((job, rows[:room], pixels[:room]))
             self._n += len(rows[:room])
             rows, pixels = rows[room:], pixels[room:]
-            if self._n == BATCH_TILES:
+            if self._n == self._encoder.batch_tiles:
                 self.flush()
                 was_full = True
         return was_full

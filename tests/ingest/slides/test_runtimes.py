@@ -1,0 +1,113 @@
+"""OpenVINO gives the vectors of torch, whatever stands beside a tile, and says where it cannot."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import huggingface_hub
+import numpy as np
+import pytest
+from builders.ingest_stores import TINY, take_in
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from featurestore import FeatureStore
+from featurestore.errors import ConfigError
+from featurestore.types import Tiling
+from ingest.slides import encoders, runtimes
+from ingest.slides.archive import read_archive
+
+pytest.importorskip("openvino")
+N = 11
+rng = np.random.default_rng(0)
+TILES = rng.integers(0, 256, (N, 224, 224, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where converted networks are kept, empty at first."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("hub")
+        patch.setattr(huggingface_hub.constants, "HF_HOME", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def both(home: Path) -> tuple[encoders.Encoder, encoders.Encoder]:
+    options = {"precision": "float32"}
+    return (
+        encoders.load(TINY, "random", runtime="torch", **options),
+        encoders.load(TINY, "random", runtime="openvino", threads=2, **options),
+    )
+
+
+@pytest.mark.parametrize("side", [224, 160])
+def test_the_vectors_are_those_of_torch(
+    both: tuple[encoders.Encoder, encoders.Encoder], side: int
+) -> None:
+    ours, theirs = (one.embed(TILES[:, :side, :side]).astype(np.float64) for one in both)
+    cosine = (ours * theirs).sum(1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(theirs, axis=1)
+    assert cosine.min() > 0.999999
+    assert both[0].encoder_id == both[1].encoder_id
+    assert [one.runtime for one in both] == ["torch", "openvino"]
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.integers(0, N), max_size=4), st.permutations(range(N)))
+def test_a_vector_is_the_same_bytes_whatever_stands_beside_it(
+    both: tuple[encoders.Encoder, encoders.Encoder], cuts: list[int], order: list[int]
+) -> None:
+    encoder = both[1]
+    parts = np.split(TILES[order], sorted(cuts))
+    made = np.concatenate([encoder.embed(part) for part in parts])
+    np.testing.assert_array_equal(made, encoder.embed(TILES)[order])
+
+
+def test_a_converted_network_is_kept_and_a_damaged_one_is_made_anew(
+    both: tuple[encoders.Encoder, encoders.Encoder], home: Path
+) -> None:
+    (kept,) = home.rglob("model.xml")
+    assert both[1].encoder_id in str(kept)
+    before = kept.stat().st_mtime_ns
+    encoders.load(TINY, "random", runtime="auto")
+    assert kept.stat().st_mtime_ns == before
+    kept.write_text(kept.read_text()[:1000])
+    again = encoders.load(TINY, "random", runtime="openvino", precision="float32")
+    np.testing.assert_array_equal(again.embed(TILES), both[1].embed(TILES))
+    assert [path.name for path in kept.parent.parent.iterdir()] == [both[1].encoder_id]
+
+
+def test_a_home_that_takes_no_file_costs_time_only(
+    both: tuple[encoders.Encoder, encoders.Encoder], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / "a_file").touch()
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HOME", str(home / "a_file"))
+    made = encoders.load(TINY, "random", runtime="openvino", precision="float32")
+    np.testing.assert_array_equal(made.embed(TILES), both[1].embed(TILES))
+
+
+def test_a_store_of_one_runtime_goes_on_with_the_other_and_says_which(
+    both: tuple[encoders.Encoder, encoders.Encoder], archive: Path, tmp_path: Path
+) -> None:
+    store = FeatureStore.create(tmp_path)
+    slides = [
+        one for one in read_archive(archive / "manifest.csv").slides if "-X" not in one.slide_id
+    ]
+    take_in(store, slides[:1], both[0], Tiling())
+    take_in(store, slides[:2], both[1], Tiling())  # the golden tile lets it pass
+    files = (store.root / "slides").glob("*.zarr/*/embeddings/*/zarr.json")
+    said = {json.loads(file.read_text())["attributes"]["runtime"] for file in files}
+    assert said == {"torch", "openvino"}
+
+
+def test_a_runtime_that_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert runtimes.runtime_of("auto", "cpu") == "openvino"
+    assert runtimes.runtime_of("auto", "cuda") == runtimes.runtime_of("torch", "cpu") == "torch"
+    with pytest.raises(ConfigError, match="Pass --device cpu, or --runtime torch"):
+        runtimes.runtime_of("openvino", "cuda")
+    monkeypatch.setattr(runtimes, "find_spec", lambda name: None)
+    assert runtimes.runtime_of("auto", "cpu") == "torch"
+    with pytest.raises(ConfigError, match=r"pip install 'trephine\[cpu\]'"):
+        runtimes.runtime_of("openvino", "cpu")

@@ -1,4 +1,4 @@
-"""Tell ids of a table that the store does not have, and which ones they are likely to mean."""
+"""Which id a word means; and ids of a table that the store does not have."""
 
 from __future__ import annotations
 
@@ -6,7 +6,32 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from featurestore.errors import ConfigError
+
 NAMED = 10  # ids that a message names
+
+
+def one_of(word: str, known: Mapping[str, str], what: str) -> str:
+    """The id that a word means: an id, a name, or the beginning of one id alone.
+
+    Args:
+        word: what a person typed.
+        known: name of each id.
+        what: the noun, for the message.
+
+    Raises:
+        ConfigError: it means none, or several.
+    """
+    if word in known:
+        return word
+    meant = [one for one, name in known.items() if name == word] or [
+        one for one, name in known.items() if word and word in (one[: len(word)], name[: len(word)])
+    ]
+    if len(meant) == 1:
+        return meant[0]
+    said = [f"{one} ({name})" if name != one else one for one, name in known.items()]
+    fault = f"means {len(meant)} of them" if meant else "is none of them"
+    raise ConfigError(f"{what} {word!r} {fault}; there is {_named(said)}. Give a whole id.")
 
 
 @dataclass(frozen=True, kw_only=True)

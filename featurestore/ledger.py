@@ -28,6 +28,7 @@ from featurestore.types import (
     RecordedLabel,
     SeenReport,
     Slide,
+    Sweep,
 )
 
 T = TypeVar("T")
@@ -53,6 +54,7 @@ KINDS: dict[str, Kind] = {
         together=True,
     ),
     "cohorts": Kind(noun=FrozenSlide, folds=("cohorts", "cohort_slides")),
+    "sweeps": Kind(noun=Sweep, folds=("sweeps",)),
     "failures": Kind(noun=Failure, folds=("failures", "mended")),
     "ingest_times": Kind(noun=IngestTime, folds=("ingest_times",)),
     "golden_tiles": Kind(noun=GoldenTile, folds=("golden_tiles",)),

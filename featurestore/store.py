@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +23,7 @@ from featurestore.errors import (
     StoreNotFound,
 )
 from featurestore.fields import from_json, to_json
+from featurestore.ids import one_of
 from featurestore.types import (
     ArrayIds,
     Cohort,
@@ -65,6 +66,10 @@ class FeatureStore:
             folder.mkdir(parents=True, exist_ok=True)
         catalog.migrate(root)
         return cls(root)
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What `make` gives; a store of many Runs makes it once (`trainer.shared`)."""
+        return make()
 
     # -- catalog ------------------------------------------------------------------------------
 
@@ -225,7 +230,7 @@ class FeatureStore:
         frame = self.sql(
             "from cohort_bags where cohort = $name order by slide_id", {"name": cohort}
         )
-        return _one_array(frame.drop("cohort"), encoder_id, tiling_id)
+        return self._one_array(frame.drop("cohort"), encoder_id, tiling_id)
 
     def bags_where(
         self, condition: str, encoder_id: str | None = None, tiling_id: str | None = None
@@ -235,7 +240,30 @@ class FeatureStore:
         frame = frame.with_columns(
             pl.col("cellularity").alias("value"), pl.lit("none").alias("split")
         )
-        return _one_array(frame, encoder_id, tiling_id)
+        return self._one_array(frame, encoder_id, tiling_id)
+
+    def _one_array(
+        self, frame: pl.DataFrame, encoder_id: str | None, tiling_id: str | None
+    ) -> pl.DataFrame:
+        """Keep the Embeddings of one Encoder and Tiling, named by id, name or prefix."""
+        if frame.is_empty():
+            raise ConfigError(
+                "no slide has embeddings and fits. Try the condition with: trephine sql 'from bags'"
+            )
+        for column, wanted in (("encoder_id", encoder_id), ("tiling_id", tiling_id)):
+            found = dict.fromkeys(frame[column].unique().sort())
+            if wanted is not None:
+                named = {one: one for one in found}
+                if column == "encoder_id" and wanted not in found:
+                    named |= dict(self.sql("select encoder_id, name from encoders").iter_rows())
+                chosen = one_of(wanted, {one: named[one] for one in found}, column)
+                frame = frame.filter(pl.col(column) == chosen)
+            elif len(found) > 1:
+                raise ConfigError(
+                    f"these slides have {len(found)} values of {column}: {', '.join(found)}. "
+                    f"Choose one with --{column.removesuffix('_id')}."
+                )
+        return frame
 
     def publish(self, made: arrays.SlideArrays) -> int:
         """Write what the store lacks of a Slide's arrays, atomically; return the bytes written."""
@@ -297,7 +325,7 @@ class FeatureStore:
         ledger.frame_of(Prediction, predictions).write_parquet(work / "predictions.parquet")
         target = self.run_folder(record.run_id)
         arrays.publish_folder(work, target)
-        catalog.fold(self.root)
+        catalog.fold(self.root, published=())
         return target
 
     def run_folder(self, run_id: str) -> Path:
@@ -309,14 +337,18 @@ class FeatureStore:
         return self.named("queries/runs")
 
     def run(self, run_id: str) -> RunRecord:
-        """Return a Run's record; `latest` is the newest.
+        """Return a Run's record, named by its id or an unambiguous prefix; `latest` is the newest.
 
         Raises:
             RunNotFound: the store has no such Run.
         """
-        if run_id == "latest":
-            newest = self.runs()
-            run_id = newest["run_id"][0] if newest.height else run_id
+        known = self.sql("select run_id from runs order by started_at, run_id")["run_id"].to_list()
+        meant = (
+            known[-1:]
+            if run_id == "latest"
+            else [k for k in known if run_id and k.startswith(run_id)]
+        )
+        run_id = meant[0] if len(meant) == 1 else run_id
         file = self.run_folder(run_id) / "run.json"
         if not file.exists():
             raise RunNotFound(f"run {run_id!r} is not in the store. List its runs: trephine runs")
@@ -328,23 +360,3 @@ class FeatureStore:
             "select * exclude (run_id) from predictions where run_id = $run_id order by slide_id",
             {"run_id": run_id},
         )
-
-
-def _one_array(frame: pl.DataFrame, encoder_id: str | None, tiling_id: str | None) -> pl.DataFrame:
-    if frame.is_empty():
-        raise ConfigError(
-            "no slide has embeddings and fits. Try the condition with: trephine sql 'from bags'"
-        )
-    for column, wanted in (("encoder_id", encoder_id), ("tiling_id", tiling_id)):
-        option = f"--{column.removesuffix('_id')}"
-        found = sorted(frame[column].unique().to_list())
-        if wanted is not None:
-            if wanted not in found:
-                raise ConfigError(f"no slide has {column} {wanted!r}; there is {', '.join(found)}")
-            frame = frame.filter(pl.col(column) == wanted)
-        elif len(found) > 1:
-            raise ConfigError(
-                f"these slides have {len(found)} values of {column}: {', '.join(found)}. "
-                f"Choose one with {option}."
-            )
-    return frame

@@ -385,6 +385,18 @@ class FrozenSlide(Cohort, CohortSlide):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sweep(Checked):
+    """Runs that differ in what was swept; a row of `sweeps` and of ledger/sweeps."""
+
+    sweep_id: str  # hash of the keys of its Runs
+    cohort: str
+    config: Mapping[str, Any]  # a TrainConfig: what its Runs share
+    factors: Mapping[str, Any]  # what was swept: a field of TrainConfig, and its values
+    runs: Mapping[str, Any]  # by `RunRecord.key`: what each Run has of the factors, seed and fold
+    created_at: datetime = field(default_factory=now)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Prediction:
     """A Run's value for a Slide, over resampled Bags; a row of `predictions`."""
 
@@ -424,13 +436,13 @@ class RunRecord:
     n_validation: int
     n_calibration: int = 0
     n_test: int
-    fit: Mapping[
-        str, Any
-    ]  # steps, planned_steps, best_step, bags_per_s, seconds, device, precision
+    # steps, planned_steps, best_step, bags_per_s, seconds, device, precision
+    fit: Mapping[str, Any]
     notes: tuple[str, ...] = ()
     started_at: datetime
     seconds: float
     metrics: Metrics
+    key: str | None = None  # of all that decided it: one key, one result; None: an older Run
 
     def metric(self, name: str, split: str = "test") -> float | None:
         """One metric; None where it is undefined."""

@@ -44,7 +44,12 @@ class TrainConfig:
     sampling: Sampling = setting(
         "block", "A circular block of the stored random order, or an exact draw."
     )
-    fold: str | None = setting(None, "The test fold of a cohort split into folds.")
+    fold: str | None = setting(
+        None, "The test fold of a cohort split into folds.", shown="each in turn"
+    )
+    train_patients: int | None = setting(
+        None, "Learn from a random choice of so many of train.", at_least=2, shown="all"
+    )
     projection: int | None = setting(
         None, "Width of a layer before pooling.", at_least=1, shown="none"
     )

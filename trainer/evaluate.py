@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -209,11 +210,17 @@ def mean_embeddings(store: FeatureStore, bags: pl.DataFrame) -> np.ndarray:
     """
     sampler = Sampler(bags, RIDGE_TILES, seed=0)
     means = np.empty((bags.height, int(bags["dim"][0])))
+    ids = bags.select("slide_key", "tiling_id", "encoder_id").rows()
     with store.rows(bags) as reader:
-        for i, n in enumerate(sampler.lengths.tolist()):
-            rows = np.empty((n, reader.dim), np.float16)
+
+        def mean(i: int) -> np.ndarray:
+            rows = np.empty((int(sampler.lengths[i]), reader.dim), np.float16)
             sampler.read(reader, i, 0, 0, PREDICT, rows)
-            means[i] = rows.mean(axis=0, dtype=np.float64)
+            return np.asarray(rows.mean(axis=0, dtype=np.float64))
+
+        for i, key in enumerate(ids):
+            kept = None if sampler.kept is None else sampler.kept[i].tobytes()
+            means[i] = store.once(("mean", key, kept), partial(mean, i))
     if bad := np.flatnonzero(~np.isfinite(means).all(axis=1)).tolist():
         raise not_finite([bags["slide_id"][i] for i in bad])
     return means

@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ def train(
     progress: Progress | None = None,
     *,
     tensorboard: Path | None = None,
+    draw: bool = True,
 ) -> runs.Run:
     """Train on a Cohort's train Slides, predict its test Slides, publish the Run.
 
@@ -57,6 +59,7 @@ def train(
         config: everything that decides the result.
         progress: is called at every evaluation: steps done, of how many, and the line in words.
         tensorboard: folder in which TensorBoard finds the Run under its run_id.
+        draw: whether the Run's folder gets its figures; the page draws its own.
 
     Raises:
         CohortNotFound: there is no such Cohort.
@@ -64,8 +67,8 @@ def train(
         TrainError: the Cohort cannot be trained on.
     """
     began, started_at = time.perf_counter(), now().isoformat()
-    job = _job(store, config)
-    with store.workplace(job.key()) as work, ExitStack() as stack:
+    job = job_of(store, config)
+    with store.workplace(job.key) as work, ExitStack() as stack:
         saved = _load(work / STATE, job.device) or {"started_at": started_at}
         course = Course(**{f.name: saved[f.name] for f in fields(Course) if f.name in saved})
         course.gone_on, began = course.step, began - course.seconds
@@ -83,10 +86,11 @@ def train(
         predicted, metrics = _predict_parts(job, learner.model)
         seconds = time.perf_counter() - began
         record = _record(job, course, run_id, fit=fit, metrics=metrics, seconds=seconds)
-        from trainer import plots  # slow to import, and the first step need not wait for it
+        if draw:
+            from trainer import plots  # slow to import, and the first step need not wait for it
 
-        tested = predicted.join(job.parts["test"].select("slide_id", "patient_id"), on="slide_id")
-        plots.save_figures(work, tested, job.target)
+            patients = job.parts["test"].select("slide_id", "patient_id")
+            plots.save_figures(work, predicted.join(patients, on="slide_id"), job.target)
         (work / STATE).unlink()
         path = store.publish_run(work, record, nouns_of(Prediction, predicted))
     return runs.Run(record=record, path=path, predictions=predicted)
@@ -108,29 +112,41 @@ class Job:
     notes: tuple[str, ...]
     device: torch.device
 
+    @cached_property
     def key(self) -> str:
-        """Name of the unfinished work: other code, device, Embeddings or Labels have another."""
+        """Name of the work: other code, device, Embeddings or Labels have another."""
         labelled = ["slide_key", "patient_id", "split", "value", "low", "high", "n_tiles"]
         said = [to_json(self.config), to_json(self.target), runs.code_version(), VERSIONS]
         arrays = self.bags.select("encoder_id", "tiling_id").row(0)
-        return content_id([said, arrays, str(self.device), self.bags.select(labelled).rows()])
+        return content_id([said, arrays, str(self.device), self.bags[labelled].write_csv()])
 
 
-def _job(store: FeatureStore, config: TrainConfig) -> Job:
+def job_of(store: FeatureStore, config: TrainConfig) -> Job:
+    """Decide what a configuration leaves open, and give every Slide its part.
+
+    Raises:
+        CohortNotFound, ConfigError, TrainError: as `train` does.
+    """
     target = store.target(store.cohort(config.cohort).target)
     loss = loss_of(config, target)
     found = store.bags(config.cohort, config.encoder_id, config.tiling_id)
-    bags = keep_tiles(store, assign_splits(found, config), config.tiles)
+    split = assign_splits(found, config)
+    bags = keep_tiles(store, split, config.tiles)
     check_trainable(bags, config)
     parts = {name: bags.filter(pl.col("split") == name) for name in SPLITS}
     return Job(
         store=store,
-        config=replace(config, loss=loss),
+        config=replace(
+            config,
+            loss=loss,
+            encoder_id=config.encoder_id and bags["encoder_id"][0],
+            tiling_id=config.tiling_id and bags["tiling_id"][0],
+        ),
         loss=loss,
         target=target,
         bags=bags,
         parts=parts,
-        notes=tuple(notes(found, bags, parts)),
+        notes=tuple(notes(split, bags, parts)),
         device=torch.device(device_of(config.device)),
     )
 
@@ -366,4 +382,5 @@ def _record(
         started_at=datetime.fromisoformat(course.started_at),
         seconds=seconds,
         metrics=metrics,
+        key=job.key,
     )

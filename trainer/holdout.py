@@ -36,8 +36,9 @@ def assign_splits(bags: pl.DataFrame, config: TrainConfig) -> pl.DataFrame:
     elif not set(names) <= known:
         raise TrainError(
             f"cohort {config.cohort!r} is split into {', '.join(names)}. "
-            "Name the one to test on with --fold."
+            "Name the one to test on with --fold, or train all with: trephine train"
         )
+    bags = draw_patients(bags, config)
     if "validation" not in names:
         chosen = cut_patients(bags, config.validation_fraction, config.seed, 1)
         bags = _assign(bags, chosen, "validation")
@@ -48,6 +49,26 @@ def assign_splits(bags: pl.DataFrame, config: TrainConfig) -> pl.DataFrame:
         if (calibrating["split"] == "calibration").sum() >= CALIBRATES:
             bags = calibrating
     return bags
+
+
+def draw_patients(bags: pl.DataFrame, config: TrainConfig) -> pl.DataFrame:
+    """Keep `train_patients` of the train Patients: with one seed the fewer lie among the more.
+
+    Raises:
+        TrainError: there are not so many.
+    """
+    if config.train_patients is None:
+        return bags
+    is_train = pl.col("split") == "train"
+    patients = bags.filter(is_train)["patient_id"].unique().sort()
+    if len(patients) < config.train_patients:
+        raise TrainError(
+            f"cohort {config.cohort!r} has {len(patients)} train patients, and "
+            f"{config.train_patients} were asked for. Lower --train-patients."
+        )
+    order = np.random.default_rng([config.seed, 4]).permutation(len(patients))
+    drawn = patients[np.sort(order[: config.train_patients])].to_list()
+    return bags.filter(~is_train | pl.col("patient_id").is_in(drawn))
 
 
 def cut_patients(bags: pl.DataFrame, fraction: float, seed: int, stream: int) -> set[str]:

@@ -1,0 +1,188 @@
+"""A Sweep: its grid, what it does not make again, and Table 1 against numbers made by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from builders import embedding_stores as es
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from featurestore import FeatureStore
+from featurestore.errors import ConfigError, TrainError
+from featurestore.fields import to_json
+from featurestore.types import Sweep
+from trainer import TrainConfig, evaluate, runs, train
+from trainer.paired import Paired
+from trainer.sweep import SweepResult, sweep
+
+QUICK = TrainConfig(cohort="all", steps=12, resamples=2)
+FACTORS = {"bag_size": [4, 16], "model": ["attention", "mean"]}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
+    """Forty-two Slides; Cohorts `all`, by time, and `folds`, three of them."""
+    made = es.build(tmp_path_factory.mktemp("sweep") / "store", *es.planted(42, 12, dim=6))
+    es.freeze(made)
+    es.freeze(made, "folds", "folds")
+    return made
+
+
+@pytest.fixture(scope="module")
+def table(store: FeatureStore) -> SweepResult:
+    return sweep(store, QUICK, FACTORS, seeds=2)
+
+
+def test_a_sweep_is_every_combination_and_its_runs_are_those_of_train(
+    store: FeatureStore, table: SweepResult
+) -> None:
+    assert [dict(cell.values) for cell in table.cells] == [
+        {"bag_size": size, "model": model}
+        for size in FACTORS["bag_size"]
+        for model in FACTORS["model"]
+    ]
+    assert table.n_new == len(table.sweep.runs) == 8
+    assert {cell.seeds for cell in table.cells} == {2}
+    one = runs.load(store, table.cells[2].run_ids[1])
+    alone = train(store, replace(QUICK, bag_size=16, seed=1))
+    assert one.record.metrics == alone.record.metrics
+    assert one.record.key == alone.record.key
+    assert one.predictions.sort("slide_id").equals(alone.predictions.sort("slide_id"))
+
+
+def test_done_runs_are_not_made_again_and_the_sweep_is_one_row(
+    store: FeatureStore, table: SweepResult
+) -> None:
+    again = sweep(store, QUICK, FACTORS, seeds=2)
+    assert again.n_new == 0
+    assert again.sweep.sweep_id == table.sweep.sweep_id
+    assert again.differences == table.differences
+    assert store.sql("from sweeps where sweep_id = $id", {"id": again.sweep.sweep_id}).height == 1
+    wider = sweep(store, QUICK, {**FACTORS, "bag_size": [4, 16, 64]}, seeds=2)
+    assert wider.n_new == 4
+
+
+def test_a_killed_sweep_goes_on(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int] = []
+
+    def stop(done: int, total: int, note: str) -> None:
+        told.append(done)
+        if done == 2:
+            raise KeyboardInterrupt
+
+    config = replace(QUICK, lr=1e-3)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(store, config, {"bag_size": [4, 16]}, seeds=2, progress=stop)
+    assert sweep(store, config, {"bag_size": [4, 16]}, seeds=2).n_new == 2
+
+
+def test_its_numbers_are_those_of_its_runs(store: FeatureStore, table: SweepResult) -> None:
+    cell = table.cells[0]
+    each = [runs.load(store, one) for one in cell.run_ids]
+    for name, got, spread in (("r2", cell.r2, cell.r2_spread), ("mae", cell.mae, cell.mae_spread)):
+        values = [run.metric(name) for run in each]
+        assert got.value == pytest.approx(np.mean(values))
+        assert spread == pytest.approx(np.std(values, ddof=1))
+    floors = [run.metric("r2", "ridge_test") for run in each]
+    assert cell.ridge_r2 == pytest.approx(np.mean(floors))
+    both = [one.predictions.filter(pl.col("split") == "test").sort("slide_id") for one in each]
+    mean = (both[0]["mean"] + both[1]["mean"]).to_numpy() / 2
+    assert cell.ensemble["r2"] == pytest.approx(evaluate.r2(both[0]["truth"].to_numpy(), mean))
+    size = next(one for one in table.differences if one.factor == "bag_size")
+    assert size.pairs == 4
+    large, small = (
+        np.mean([c.r2.value for c in table.cells if c.values["bag_size"] == n]) for n in (16, 4)
+    )
+    assert size.r2.value == pytest.approx(large - small)
+
+
+def test_the_text_is_table_1(table: SweepResult) -> None:
+    said = table.text()
+    assert "8 runs, 8 of them new" in said
+    assert "bag-size  16 - 4" in said
+    assert "model     mean - attention" in said
+    assert to_json(table)["cells"][0]["values"] == {"bag_size": 4, "model": "attention"}
+
+
+def test_a_cohort_of_folds_is_tested_on_every_slide_once(store: FeatureStore) -> None:
+    found = sweep(store, replace(QUICK, cohort="folds"), seeds=2)
+    (cell,) = found.cells
+    assert (cell.folds, cell.seeds, len(cell.run_ids)) == (5, 2, 10)
+    assert found.n_slides == 42
+    assert "pooled over 5 folds" in found.text()
+    one = sweep(store, replace(QUICK, cohort="folds", fold="3"))
+    assert one.n_new == 0
+    assert one.n_slides < 42
+
+
+def test_what_cannot_be_made_is_refused_before_anything_is(store: FeatureStore) -> None:
+    before = store.runs().height
+    with pytest.raises(TrainError, match="train-patients"):
+        sweep(store, QUICK, {"train_patients": [10, 4_000]})
+    with pytest.raises(ConfigError, match="is none of them"):
+        sweep(store, QUICK, {"encoder_id": ["nothing", "planted"]})
+    assert store.runs().height == before
+
+
+def test_a_run_that_fails_stops_no_other(store: FeatureStore) -> None:
+    found = sweep(store, replace(QUICK, loss="mse", clip=1e30), {"lr": [1e-3, 1e30]})
+    assert [dict(cell.values) for cell in found.cells] == [{"lr": 1e-3}]
+    assert len(found.failures) == 1
+    assert "lr 1e+30" in found.failures[0]
+
+
+def test_an_encoder_is_named_by_name_id_or_prefix(tmp_path: Path) -> None:
+    x, values = es.planted(24, 8, dim=4)
+    store = es.build(tmp_path / "store", x, values)
+    other = es.arrays_of(0, x[0], replace(es.ENCODER, name="other", weights_hash="1" * 32))
+    for i, one in enumerate(x):
+        store.publish(
+            es.arrays_of(
+                i, one[:, ::-1].copy(), replace(es.ENCODER, name="other", weights_hash="1" * 32)
+            )
+        )
+    store.record()
+    es.freeze(store)
+    with pytest.raises(ConfigError, match="--encoder"):
+        sweep(store, QUICK)
+    found = sweep(store, QUICK, {"encoder_id": ["plant", other.encoder_id[:6]]})
+    assert len(found.cells) == 2
+    assert "encoder  other - planted" in found.text()
+
+
+def test_fewer_patients_lie_among_more(store: FeatureStore) -> None:
+    found = sweep(store, QUICK, {"train_patients": [12, 15]})
+    n = [runs.load(store, cell.run_ids[0]).record for cell in found.cells]
+    assert [one.n_train + one.n_validation + one.n_calibration for one in n] == [12, 15]
+
+
+@given(st.integers(3, 30), st.integers(1, 4), st.integers(0, 99))
+@settings(max_examples=30, deadline=None)
+def test_paired_scores_are_means_and_a_difference_with_itself_is_none(
+    n: int, replicates: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    labels = rng.uniform(0, 100, n)
+    a, b = labels + rng.normal(0, 9, (2, replicates, n))
+    patients = np.array([f"P{i // 2}" for i in range(n)])
+    found = Paired(labels, [a, b, a], patients)
+    r2 = np.mean([evaluate.r2(labels, one) for one in a])
+    assert found.of(0)["r2"].value == pytest.approx(r2)
+    assert found.of(1)["mae"].value == pytest.approx(np.abs(b - labels).mean())
+    same = found.difference(2, 0)["r2"]
+    assert (same.value, same.low, same.high) == (0, 0, 0)
+    mae = found.difference(0, 1)["mae"]
+    swapped = found.difference(1, 0)["mae"]
+    assert mae.value == pytest.approx(-swapped.value)
+    assert mae.low == pytest.approx(-swapped.high)
+
+
+def test_a_sweep_survives_a_rebuild(store: FeatureStore, table: SweepResult) -> None:
+    (kept,) = [one for one in store.known(Sweep) if one.sweep_id == table.sweep.sweep_id]
+    assert dict(kept.runs) == dict(table.sweep.runs)
+    assert kept.factors == FACTORS

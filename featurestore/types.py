@@ -351,13 +351,9 @@ class Cohort:
         ]
         lines += [f"  left out: {n} {why}" for why, n in self.dropped.items()]
         if n := self.options["patients_made_up"]:
-            lines.append(
-                f"  {n} slides have no patient_id: each of their cases counts as a patient"
-            )
-        broken = self.options.get("broken", {})
-        lines += [
-            f"  {n} other rows of the store break the check {why}" for why, n in broken.items()
-        ]
+            lines += [f"  {n} slides have no patient_id: each of their cases counts as a patient"]
+        for why, n in self.options.get("broken", {}).items():
+            lines += [f"  {n} other rows of the store break the check {why}"]
         return "\n".join(lines + [f"  | {line}" for line in self.query.strip().splitlines()])
 
 

@@ -12,7 +12,7 @@ from ingest.labels.config import OllamaConfig
 from ingest.labels.prompt import INSTRUCTIONS, QUESTION, REPAIR, Answer, read_answer
 from ingest.labels.rules import Understood
 
-ANSWER_TOKENS = 768  # twelve claims of seven short fields
+ANSWER_TOKENS = 384  # twelve claims of some fields each
 
 
 @dataclass(frozen=True, kw_only=True)

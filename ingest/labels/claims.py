@@ -218,7 +218,7 @@ def _claim(
         material=_material(sentence, s, at, segment),
         side=_side(sentence, s, at, segment),
         several=first is not None or bool(_SEVERAL.search(segment.text) or PAIR.search(s, 0, at)),
-        amends=amends or segment.amends,
+        amends=amends,
     )
 
 
@@ -237,10 +237,12 @@ def _role(s: str, at: int, sentence: Sentence, segment: Segment) -> tuple[Role, 
     """Role, the mark that decides time (b before, r another's, n now), and whether it corrects."""
     tail = _before(sentence, s, at)
     after = _behind(s, at)
-    amends = "E" in s[:at] or "E" in after
-    marks = "ebcrnk" if not (amends or segment.amends) else "ebrnk"
+    amends = segment.amends or "E" in s[:at] or "E" in after
+    marks = "ebrnk" if amends else "ebcrnk"
     if _is_past(sentence, s, at):
         return "finding", "b", False
+    if amends and re.match(r"F[^F.;]*c[^F.;]*F", s[at:]):
+        return "finding", "b", False  # "the cellularity of 85% should read 65%"
     if "?" in s[at + 1 : at + 3]:
         return "criterion", "", False
     found = [letter for letter in after if letter in marks]

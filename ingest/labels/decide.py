@@ -125,6 +125,8 @@ def _alike(claims: Sequence[Claim]) -> bool:
 
 
 def _within(claim: Claim, widest: Claim) -> bool:
+    if widest.figure.qualifier in ("<", ">") and not _alike([claim, widest]):
+        return False
     return widest.figure.low <= claim.figure.low and claim.figure.high <= widest.figure.high
 
 

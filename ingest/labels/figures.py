@@ -19,14 +19,12 @@ _PLAIN |= {ord(c): '"' for c in "“”„«»"} | {
 }
 _PLAIN |= {ord(a): b for a, b in zip("≤≥⁄\r≅≈", "<>/ ~~", strict=True)}
 # "C e l l u l a r i t y   2 0 %": letters set apart
-_OIL, _DIGIT = set("oil"), str.maketrans("oil", "011")
+_OIL, _DIGIT, _LETTERS = set("oil"), str.maketrans("oil", "011"), str.maketrans("018", "olb")
 _SPACED = re.compile(r"(?<!\S)(?:[^\W_] ){5,}[^\W_](?: {1,4}(?:[^\W_%] ){0,3}[^\W_%]? ?%)?")
 # "4O", "l0-2O", "IO": letters scanned for figures before a sign
 _SCANNED = re.compile(r"(?<![^\W_])[\doil]{1,3}(?: ?- ?[\doil]{1,3})? ?$")
-# "8IOPSY", "Lymph0cytes": a figure scanned for a letter
-_LETTER = re.compile(
-    r"[018](?=[^\W\d_]{2})(?:(?<![^\W_][018])(?=[^\W\d_]{4})|(?<=[^\W\d_]{3}[018])(?=[^\W\d_]{2}))"
-)
+# "8IOPSY", "Lymph0cytes", "B10PSY": figures scanned for letters
+_LETTER = re.compile(r"(?:(?<=[^\W\d_])[018]+(?=[^\W\d_])|[018](?<!\w[018])(?=[^\W\d_]{4}))")
 # "35$", "35 o/o": what a sign is typed or scanned as
 _SIGN = re.compile(r"(?<=\d)( ?)(\$|[°º]/[o0]|o/o)(?![\w])")
 
@@ -125,7 +123,7 @@ def fold(text: str) -> str:
     if "%" in low:
         *shares, last = low.split("%")
         low = "%".join([*(_mended(piece) for piece in shares), last])
-    low = _numbered(_LETTER.sub(lambda m: {"0": "o", "1": "l", "8": "b"}[m[0]], low))
+    low = _numbered(_LETTER.sub(lambda m: m[0].translate(_LETTERS), low))
     return _SPACED.sub(_close_up, low) if "l l u" in low else low
 
 

@@ -69,6 +69,8 @@ _TIES: dict[str, re.Pattern[str]] = {
     "F fat and F cells": re.compile(r"Fp?[dq]*f[,j/;:(v]*[dv]*(?P<f>F)p?[dq]*[KL]"),
     # "hematopoietic cells 30%, fat 70%"
     "cells F, fat F": re.compile(r"[KL][MLG]*[v:p]*(?P<f>F)[,j/;]*f[v:p]*F"),
+    # "fat 70%, hematopoietic cells 30%"
+    "fat F, cells F": re.compile(r"f[MLG]*[v:p]*F[,j/;]*[KL][MLG]*[v:p]*(?P<f>F)"),
     # "cell to fat ratio 60:40", "cells : fat = 65 : 35"
     "cells to fat": re.compile(r"[LCAK][LC]?[:/pj,]*fT?[vpIdqMBG:(T]*(?P<f>[NF])[:/p](?P<g>[NF])"),
     # "fat to cell ratio 40:60"
@@ -149,7 +151,7 @@ def _in_place(letter: str, word: str, classes: list[str], words: list[str], behi
     previous = words[-1] if words else ""
     if letter == "b" and previous.rstrip("-") in ("post", "after", "following", "nach", "après"):
         return "q"
-    if previous in ("including", "incl") and letter in "dx":
+    if letter == "x" and {"including", "incl"} & set(words[-3:]):
         return "q"
     if letter == "b" and "E" in classes[-2:] and word[:1].isdigit():
         return "q"  # the day of a correction
@@ -243,7 +245,7 @@ def tied(sentence: Sentence, s: str) -> tuple[dict[int, str], set[int], dict[int
             if (
                 _is_foreign(sentence, s, begin, at, match.end())
                 or _is_extent(s, begin, at)
-                or _is_doubted(sentence, s, at)
+                or _is_doubted(sentence, s, begin, at)
             ):
                 odd.add(at)
             else:
@@ -330,9 +332,12 @@ def _is_extent(s: str, begin: int, at: int) -> bool:
     return bool(set(rest) & set("MGt") or _BEHIND.match(s, at))
 
 
-def _is_doubted(sentence: Sentence, s: str, at: int) -> bool:
+def _is_doubted(sentence: Sentence, s: str, begin: int, at: int) -> bool:
     """Whether a bound is a legend or in doubt: ">70% is increased", "above 80%, not assessable"."""
-    if sentence.figures[at].qualifier not in ("<", ">"):
+    figure = sentence.figures[at]
+    if sentence.words[begin].startswith("normo") and figure.low < figure.high:
+        return s[at - 2 : at] == "y(" and not sentence.words[at - 2]  # "for age 45 (45-65%)"
+    if figure.qualifier not in ("<", ">"):
         return False
     stop = re.search(r"[.;]", s[at:])
     clause = s[at : at + stop.start()] if stop else s[at:]

@@ -26,6 +26,7 @@ def _by_word(block: str) -> dict[str, str]:
 CLASSES = """
 . period
 , comma
+: colon
 C richesse
 K hematopoiesis haematopoiesis hemopoiesis haemopoiesis hematopoietic haematopoietic hemopoietic
   haemopoietic hämatopoese blutbildung hämatopoetische hämatopoetisches blutbildendes hématopoïèse
@@ -48,7 +49,7 @@ R right left rt lt r l bilateral rechts links rechte linke droite gauche droit o
 G prélèvement specimen specimens sample samples section sections tissue material slide slides case
   other others sided handed partner counterpart side field fields level levels piece pieces
   fragment präparat gewebe échantillon fragments
-d the a an this that these those it its their his her our we i all each which there here lady
+d where the a an this that these those it its their his her we i all each which there here lady
   gentleman man woman patient patients der die das des dem den ein eine einer eines dieser diese le
   la les un une cette ce ces il elle est-ce
 v is are was were be been am appear seems show shown has have had measures measured estimate
@@ -69,7 +70,7 @@ w with w showing mit avec
 o overall average total mean combined global whole entire agreed consensus composite aggregate
   averaged final summary gesamt insgesamt gesamtzellularität durchschnittlich mittlere globale
   moyenne totale ensemble
-q re richtig recte lire lies above below angegeben um uh pt adequacy length quality mildly
+q ordre re richtig recte lire lies above below angegeben um uh pt adequacy length quality mildly
   moderately slightly severely somewhat profoundly clearly only just still very quite rather
   approximately about roughly around nearly almost fairly relatively visibly uniformly variably
   diffusely focally good excellent representative limited evaluable available active residual
@@ -88,8 +89,8 @@ e expected reference norm norms normative predicted anticipated typical typicall
   average-for-age erwartet erwartete erwarteter normbereich referenz referenzbereich sollwert
   normwert attendu attendue norme normes référence théorique span adults children infants
   population minus
-c criterion criteria require requires required requiring define defines defined definition
-  threshold cutoff cut-off should would could must may might if whether unless when rule
+c wäre wären würde criterion criteria require requires required requiring define defines defined
+  definition threshold cutoff cut-off should would could must may might if whether unless when rule
   considered-if diagnostic-of severe target aim protocol goal calls suspected query were-this
   eligibility classification scale scheme falls bands band category kriterium kriterien sollte wenn
   critère critères seuil si doit
@@ -104,8 +105,8 @@ r outside referring referral submitted submitting external elsewhere resident fe
   preliminary provisional reader readers observer observers another you donor donor's sister
   brother sibling twin mother father your interobserver intraobserver rereading reread error-rate
   differed differ differs differing discrepancy auswärts auswärtig externe
-n now current currently present presently today today's actual actually observed new recent aktuell
-  jetzt heute derzeit actuel actuelle actuellement fact
+n our now current currently present presently today today's actual actually observed new recent
+  aktuell jetzt heute derzeit actuel actuelle actuellement fact
 E corrected correct correction erratum revised amended amend revise changed modified updated typo
   misprint sic korrigiert corrigée corrigé
 g increased decreased reduced gone fell fallen rose risen dropped declined improved recovered went
@@ -129,14 +130,14 @@ touch touch imprint imprints squash crush-prep dab roll tupfpräparat abklatsch 
 other blood peripheral node nodes liver spleen skin lung mass csf fluid
 """  # material that is not the core
 GENERAL = words_of(
-    """diagnosis diagnoses microscopic microscopy microscopical description findings finding
-    comment comments conclusion summary interpretation report reports results result synoptic final
-    pathologic pathological pathology morphologic morphology morphological integrated surgical
-    central local consultant hematopathology haematopathology adult pediatric addendum amended
-    amendment corrected supplementary supplemental procedure note component observation value
-    dataset proforma form checklist worksheet bmat diagnostic text body narrative answer template
-    befund beurteilung diagnose mikroskopie histologie kommentar conclusion résultat compte rendu
-    centrally on in and the as of for with signed received section"""
+    """dictation dictated diagnosis diagnoses microscopic microscopy microscopical description
+    findings finding comment comments conclusion summary interpretation report reports results
+    result synoptic final pathologic pathological pathology morphologic morphology morphological
+    integrated surgical central local consultant hematopathology haematopathology adult pediatric
+    addendum amended amendment corrected supplementary supplemental procedure note component
+    observation value dataset proforma form checklist worksheet bmat diagnostic text body narrative
+    answer template befund beurteilung diagnose mikroskopie histologie kommentar conclusion
+    résultat compte rendu centrally on in and the as of for with signed received section"""
 )
 # how a word begins that marks a correction
 CORRECTIONS = words_of(

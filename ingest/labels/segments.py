@@ -70,7 +70,7 @@ class Segment:
     def historic(self) -> bool:
         """Whether its heading tells of an earlier time or of another's reading."""
         words = _WORD.findall(_ASIDE.sub("", self.heading))
-        return any(
+        return not _AMENDS.search(self.heading) and any(
             word in HISTORY or (WORDS.get(word) == "b" and word not in GENERAL) for word in words
         )
 
@@ -266,7 +266,8 @@ class _Cutter:
     def _key(self, words: str, rest: str, end: int) -> int:
         """Take "Key: ...": a known key sets the material, another one holds for its line only."""
         tail = rest[end:].strip()
-        if any(WORDS.get(word) == "K" or _is_measured(word) for word in words.split()):
+        met = {WORDS.get(word) for word in _WORD.findall(words)}
+        if "K" in met or {"L", "f"} <= met or any(map(_is_measured, words.split())):
             self.local = (self.material, self.heading)
             return 0  # the key is what is measured
         material = self.material if _is_side(words) else material_of(words)

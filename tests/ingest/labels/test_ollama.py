@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -69,7 +68,7 @@ def test_the_request_is_deterministic_constrained_and_fences_the_report() -> Non
         how = config(server.url, seed=3)
         ask([REPORT], connect(how), how, target=Target())
     (chat,) = server.chats
-    assert chat["options"] == {"temperature": 0, "seed": 3, "num_ctx": 4096, "num_predict": 768}
+    assert chat["options"] == {"temperature": 0, "seed": 3, "num_ctx": 4096, "num_predict": 384}
     assert chat["format"] == Answer.model_json_schema()
     assert chat["think"] is False
     assert chat["stream"] is False
@@ -484,11 +483,7 @@ class SmallModel(BaseHTTPRequestHandler):
 
 
 @pytest.mark.proof
-@pytest.mark.timeout(1200)
-@pytest.mark.skipif(
-    "TREPHINE_SMALL_MODEL" not in os.environ,
-    reason="minutes an answer since the prompt marks figures",
-)
+@pytest.mark.timeout(600)
 def test_a_real_small_model_answers_through_the_schema() -> None:
     """135M parameters: good for the protocol and the schema, not for the medicine."""
     llama = pytest.importorskip("xllamacpp")
@@ -514,10 +509,7 @@ def test_a_real_small_model_answers_through_the_schema() -> None:
         again = ask(reports[:1], model, how, target=Target())
         http.shutdown()
     answered = [outcome for outcome in outcomes if isinstance(outcome, Answered)]
-    failed = [outcome for outcome in outcomes if isinstance(outcome, Failure)]
-    assert len(answered) + len(failed) == len(texts)
-    for failure in failed:  # so small a model may run on until it is cut, but speaks the protocol
-        assert "two answers that cannot be used" in failure.reason
+    assert len(answered) >= 2, outcomes  # one may run on until it is cut
     for outcome in answered:
         reading = outcome.reading
         assert reading.value is None or 0 <= reading.low <= reading.value <= reading.high <= 100

@@ -12,7 +12,7 @@ from ingest.labels.config import OllamaConfig
 from ingest.labels.prompt import INSTRUCTIONS, QUESTION, REPAIR, Answer, read_answer
 from ingest.labels.rules import Understood
 
-ANSWER_TOKENS = 384  # twelve claims of some fields each
+ANSWER_TOKENS = 640  # twelve claims of seven short fields
 
 
 @dataclass(frozen=True, kw_only=True)

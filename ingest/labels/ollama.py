@@ -23,7 +23,7 @@ from ingest.labels.answers import (
     reading_of,
 )
 from ingest.labels.config import OllamaConfig
-from ingest.labels.prompt import QUESTION, REPAIR, Answer, marked
+from ingest.labels.prompt import QUESTION, REPAIR, marked, schema_of
 from ingest.labels.rules import understand
 
 CHARACTERS_A_TOKEN = 3  # of a report: fewer than English prose has
@@ -181,7 +181,8 @@ async def _ask_one(
 ) -> Answered:
     """Ask, and ask once more with the fault named if the answer cannot be used."""
     it = understand(report.text)
-    question = QUESTION.format(tag=report.report_hash[:12], text=marked(it)[0])
+    text, figures = marked(it)
+    question = QUESTION.format(tag=report.report_hash[:12], text=text)
     messages = [
         {"role": "system", "content": model.instructions},
         {"role": "user", "content": question},
@@ -199,7 +200,7 @@ async def _ask_one(
             lambda: client.chat(
                 model=model.name,
                 messages=messages,
-                format=Answer.model_json_schema(),
+                format=schema_of(len(figures)),
                 think=False,
                 options=options,
             ),

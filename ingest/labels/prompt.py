@@ -8,7 +8,7 @@ in the report, and its evidence is the sentence that it stands in.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -90,6 +90,15 @@ def marked(it: Understood) -> tuple[str, list[Figure]]:
         pieces.append(f"{it.text[at : figure.start]}[{number}] ")
         at = figure.start
     return "".join([*pieces, it.text[at:]]), figures
+
+
+def schema_of(figures: int) -> dict[str, Any]:
+    """The JSON schema of an answer about a report of so many figures: it can name no other."""
+    schema = Answer.model_json_schema()
+    claims, number = schema["properties"]["claims"], schema["$defs"]["FigureClaim"]["properties"]
+    claims["maxItems"] = min(figures, claims["maxItems"])
+    number["figure"] |= {"minimum": 1, "maximum": max(figures, 1)}
+    return schema
 
 
 def read_answer(answer: Answer, it: Understood, model: str) -> Reading:

@@ -19,7 +19,7 @@ from featurestore.types import Report, Target
 from ingest.labels.answers import Answered, Failure, Outcome
 from ingest.labels.config import OllamaConfig, server_url
 from ingest.labels.ollama import ask, connect
-from ingest.labels.prompt import Answer, is_supported
+from ingest.labels.prompt import is_supported, schema_of
 from ingest.labels.rules import understand
 
 TEXT = "CORE BIOPSY\nThe marrow is 50% to 60% cellular, SECRET-NAME of Ward 7.\nBlasts 3%."
@@ -68,8 +68,12 @@ def test_the_request_is_deterministic_constrained_and_fences_the_report() -> Non
         how = config(server.url, seed=3)
         ask([REPORT], connect(how), how, target=Target())
     (chat,) = server.chats
-    assert chat["options"] == {"temperature": 0, "seed": 3, "num_ctx": 4096, "num_predict": 384}
-    assert chat["format"] == Answer.model_json_schema()
+    assert chat["options"] == {"temperature": 0, "seed": 3, "num_ctx": 4096, "num_predict": 640}
+    assert chat["format"] == schema_of(3)
+    claims = chat["format"]["properties"]["claims"]
+    figure = chat["format"]["$defs"]["FigureClaim"]["properties"]["figure"]
+    assert (claims["maxItems"], figure["minimum"], figure["maximum"]) == (3, 1, 3)
+    assert schema_of(40)["properties"]["claims"]["maxItems"] == 12
     assert chat["think"] is False
     assert chat["stream"] is False
     system, user = chat["messages"]

@@ -31,7 +31,7 @@ class SlideArrays:
 
     slide_key: str
     attributes: Mapping[str, Any]  # fingerprint, size, mpp, reader; no case, patient, path, date
-    thumbnail: np.ndarray  # uint8 (h, w, 3)
+    thumbnail: np.ndarray | None  # uint8 (h, w, 3); imported Slides have none
     tiling: Tiling
     coords: np.ndarray  # int32 (N, 2), level-0 corners
     scores: Mapping[str, np.ndarray]  # tissue, blur, pen: float16 (N,)
@@ -314,8 +314,9 @@ def _open(root: Path, slide_key: str, inner: str) -> Any:
 def _write_group(path: Path, arrays: SlideArrays) -> None:
     attrs = {"format_version": layout.FORMAT_VERSION, **arrays.attributes}
     group = zarr.create_group(str(path), zarr_format=3, attributes=attrs)
-    thumbnail = np.ascontiguousarray(arrays.thumbnail, dtype=np.uint8)
-    group.create_array("thumbnail", data=thumbnail, chunks=thumbnail.shape)
+    if arrays.thumbnail is not None:
+        thumbnail = np.ascontiguousarray(arrays.thumbnail, dtype=np.uint8)
+        group.create_array("thumbnail", data=thumbnail, chunks=thumbnail.shape)
     _write_tiling(path / arrays.tiling.tiling_id, arrays)
 
 

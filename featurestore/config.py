@@ -1,4 +1,4 @@
-"""How a Cohort is split: the options of `cohort create`."""
+"""How a Cohort is split, and what is taken from and written for other tools: options."""
 
 from __future__ import annotations
 
@@ -52,3 +52,37 @@ class SplitConfig(Checked):
         if method == "table":
             return replace(self, method="table", table=read(Path(argument)))
         return replace(self, method=method)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportConfig(Checked):
+    """Whose embeddings are taken in, and what their files do not say."""
+
+    tool: Literal["trident", "clam", "stamp", "slide2vec"] = setting(help="Who wrote them.")
+    path: Path = setting(help="The folder that the tool wrote, or one file of features.")
+    mpp: float | None = setting(
+        None, "Microns per level-0 pixel of slides of which nobody says it.", over=0
+    )
+    name: str | None = setting(
+        None, "What the encoder is called.", shown="as the files or their folder say"
+    )
+    cut: str | None = setting(
+        None, "What this way to cut slides is called.", shown="as the files or their folder say"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig(Checked):
+    """Which embeddings are written, for whom."""
+
+    tool: Literal["trident", "clam", "stamp", "slide2vec", "parquet"] = setting(
+        help="Who is to read them."
+    )
+    cohort: str = setting(help="The Cohort whose Slides, labels and splits are written.")
+    out: Path = setting(Path("export"), "Folder to write.", option="out")
+    encoder_id: str | None = setting(
+        None, "encoder_id, where the store has several.", option="encoder"
+    )
+    tiling_id: str | None = setting(
+        None, "tiling_id, where the store has several.", option="tiling"
+    )

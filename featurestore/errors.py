@@ -49,6 +49,10 @@ class OllamaError(TrephineError):
     """The language model server is missing, busy, or gave no usable answer."""
 
 
+class FeaturesRefused(TrephineError):
+    """A file of another tool's embeddings cannot be taken, or a Slide cannot be written as one."""
+
+
 class StoreNotFound(TrephineError, LookupError):
     """There is no store at the given path."""
 

@@ -42,10 +42,10 @@ HOMES = {  # a path, or a folder and all that is in it
     "ollama": ("ingest/labels/ollama.py",),
     "duckdb": ("featurestore/catalog.py",),
     "zarr": ("featurestore/arrays.py",),
-    "h5py": ("featurestore/exchange.py",),
+    "h5py": ("featurestore/exchange/",),
     "ray": ("ingest/slides/engines.py",),
     "click": ("cli.py",),
-    "torch": ("trainer/", "ingest/slides/", "featurestore/device.py"),
+    "torch": ("trainer/", "ingest/slides/", "featurestore/device.py", "featurestore/exchange/"),
 }
 HEAVY = ("torch", "duckdb", "polars", "numpy", "zarr", "openslide", "pydantic", "httpx", "tqdm")
 MOST_LINES, MOST_LINES_CLI = 450, 700

@@ -1,0 +1,159 @@
+"""Read what may be damaged: HDF5, tensors of torch, arrays of NumPy; each fault is one sentence."""
+
+from __future__ import annotations
+
+import math
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featurestore.errors import FeaturesRefused
+
+
+@contextmanager
+def told(path: Path) -> Iterator[None]:
+    """Tell whatever a damaged file makes its reader raise as one sentence.
+
+    Raises:
+        FeaturesRefused: the file cannot be read.
+    """
+    try:
+        yield
+    except FeaturesRefused:
+        raise
+    except Exception as error:  # a damaged file has no end of ways to break its reader
+        why = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise FeaturesRefused(f"{path.name} cannot be read: {why}") from error
+
+
+@contextmanager
+def hdf5(path: Path) -> Iterator[Any]:
+    """Open an HDF5 file to read, without its locks: archives are often read-only."""
+    import h5py
+
+    with told(path), h5py.File(path, "r", locking=False) as file:
+        yield file
+
+
+def array_of(file: Any, name: str) -> np.ndarray:
+    """Read a whole dataset; parts that were never written are no zeros.
+
+    Raises:
+        FeaturesRefused: there is no such dataset, it is not of numbers, or it was not finished.
+    """
+    import h5py
+
+    data = file.get(name)
+    if not isinstance(data, h5py.Dataset):
+        raise FeaturesRefused(f"has no {name!r}: it holds {', '.join(file) or 'nothing'}")
+    if data.dtype.kind not in "fiub" or data.shape is None:
+        raise FeaturesRefused(f"{name!r} is of type {data.dtype}, expected numbers")
+    if data.size and not _is_written(data):
+        raise FeaturesRefused(f"parts of {name!r} were never written: extract the slide again")
+    return np.asarray(data[...])
+
+
+def _is_written(data: Any) -> bool:
+    if data.chunks is not None:
+        expected = math.prod(-(-n // c) for n, c in zip(data.shape, data.chunks, strict=True))
+        return bool(data.id.get_num_chunks() == expected)
+    return bool(data.id.get_storage_size() >= data.size * data.dtype.itemsize)
+
+
+def said_of(holder: Any) -> dict[str, Any]:
+    """The attributes of a file or dataset as plain values; what says None is left out."""
+    said: dict[str, Any] = {}
+    for name, value in holder.attrs.items():
+        if isinstance(value, bytes):
+            value = value.decode(errors="replace")
+        if isinstance(value, np.generic | np.ndarray):
+            value = value.tolist()
+        if not isinstance(value, str) or value not in ("None", ""):
+            said[name] = value
+    return said
+
+
+def number(said: Mapping[str, Any], *names: str) -> float | None:
+    """The first of some attributes that is there, as a number over 0."""
+    for name in names:
+        value: Any = said.get(name)
+        if isinstance(value, list) and value:
+            value = value[0]
+        try:
+            found = float(value) if value is not None else math.nan
+        except (TypeError, ValueError):
+            continue
+        if math.isfinite(found) and found > 0:
+            return found
+    return None
+
+
+def text(said: Mapping[str, Any], name: str) -> str | None:
+    """An attribute as a text of one line."""
+    value = said.get(name)
+    return value if isinstance(value, str) and value.isprintable() else None
+
+
+def rows_of(data: np.ndarray) -> np.ndarray:
+    """Features as floats (N, D), of the file's own precision: rounding twice is not rounding once.
+
+    Raises:
+        FeaturesRefused: they are one vector of a whole slide, or no matrix.
+    """
+    if data.ndim == 3 and data.shape[0] == 1:
+        data = data[0]
+    if data.shape == (0,):
+        data = data.reshape(0, 0)
+    if data.ndim != 2:
+        what = "one vector of a whole slide" if data.ndim == 1 else f"of shape {data.shape}"
+        raise FeaturesRefused(f"its features are {what}, expected a row a tile")
+    return data if data.dtype.kind == "f" else data.astype(np.float32)
+
+
+def places_of(data: np.ndarray) -> np.ndarray:
+    """Coordinates as float64 (N, 2); none at all have lost their shape in old files."""
+    if data.ndim == 3 and data.shape[0] == 1:
+        data = data[0]
+    return np.asarray(data, np.float64).reshape(-1, 2) if data.size == 0 else data.astype(float)
+
+
+def tensor(path: Path) -> np.ndarray:
+    """Read a file of torch that holds one tensor; code in it is never run.
+
+    Raises:
+        FeaturesRefused: it is damaged, or holds something else.
+    """
+    import torch
+
+    with told(path), warnings.catch_warnings(action="ignore"):
+        if zipfile.is_zipfile(path):  # torch does not check what its container knows
+            with zipfile.ZipFile(path) as packed:
+                if broken := packed.testzip():
+                    raise FeaturesRefused(f"{path.name} is damaged in {broken}")
+        try:
+            found = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:
+            if "weights_only" not in str(error).lower():
+                raise
+            raise FeaturesRefused(
+                f"{path.name} holds Python objects, which are not opened: they can run code. "
+                "Hand in the .h5 of the same slide"
+            ) from error
+        if not isinstance(found, torch.Tensor):
+            raise FeaturesRefused(f"{path.name} holds a {type(found).__name__}, expected a tensor")
+        return np.asarray(found.detach().to(torch.float32).numpy())
+
+
+def arrays(path: Path) -> dict[str, np.ndarray]:
+    """Read the arrays of an .npz, or of an .npy under the name of its suffix, without objects."""
+    with told(path):
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return {"npy": loaded}
+        with loaded:
+            return {name: loaded[name] for name in loaded.files}

@@ -1,0 +1,196 @@
+"""Put the rows of a foreign Slide into the store's order and format."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from featurestore import arrays
+from featurestore.errors import FeaturesRefused
+from featurestore.exchange.bags import ForeignBag, ForeignTiling
+from featurestore.exchange.stamp import in_pixels
+from featurestore.types import SCORES, ArrayIds, EncoderDescription, Slide, content_id
+
+if TYPE_CHECKING:
+    from featurestore.store import FeatureStore
+
+NEAR = 1e-2  # of the largest value: how far two embeddings of one tile may be apart
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placed:
+    """Rows as the store takes them, in the file's order."""
+
+    coords: np.ndarray  # int32 (N, 2)
+    rows: np.ndarray  # float16 (N, D)
+    tissue: np.ndarray | None  # (N,)
+    bag: ForeignBag  # without its arrays
+    twice: int = 0  # tiles that stood there twice, and stand here once
+
+    @property
+    def fingerprint(self) -> str:
+        """Thirty-two hex digits over places and rows, in whatever order; empty without a row."""
+        order = np.lexsort((self.coords[:, 1], self.coords[:, 0]))
+        if not len(order):
+            return ""
+        content = hashlib.blake2b(self.coords[order].tobytes(), digest_size=16)
+        content.update(self.rows[order].tobytes())
+        return content.hexdigest()
+
+
+def placed(bag: ForeignBag, mpp: float | None, dim: int | None) -> Placed:
+    """Bring the rows of a file to float16, and their places to level-0 pixels where mpp allows it.
+
+    Args:
+        bag: as its tool's module read it.
+        mpp: microns per level-0 pixel, if anybody says it.
+        dim: columns that the Encoder has.
+
+    Raises:
+        FeaturesRefused: a value is no number or beyond float16, another width, or one place has two
+            different rows.
+    """
+    rows, coords, unit = bag.rows, bag.coords, bag.unit
+    if not len(rows) and dim is not None:
+        rows = rows.reshape(0, dim)
+    if rows.shape[1] == 0:
+        raise FeaturesRefused("has no tiles, and nothing says how wide its features are")
+    if dim is not None and rows.shape[1] != dim:
+        raise FeaturesRefused(
+            f"has features of {rows.shape[1]:,} columns, the others of its encoder {dim:,}"
+        )
+    if broken := int((~np.isfinite(rows)).any(axis=1).sum()):
+        raise FeaturesRefused(f"has values that are no numbers in {broken:,} of {len(rows):,} rows")
+    with np.errstate(over="ignore"):
+        half = rows.astype(np.float16)
+    if beyond := int((~np.isfinite(half)).any(axis=1).sum()):
+        raise FeaturesRefused(
+            f"has values beyond float16 (65,504), the largest {np.abs(rows).max():g}, in "
+            f"{beyond:,} of {len(rows):,} rows: the store keeps float16"
+        )
+    if unit == "um" and mpp is not None:
+        coords, unit = in_pixels(coords, mpp), "level0_px"
+    kept = _once(np.rint(coords).astype(np.int32), half)
+    return Placed(
+        coords=np.rint(coords[kept]).astype(np.int32),
+        rows=half[kept],
+        tissue=None if bag.tissue is None else bag.tissue[kept],
+        bag=replace(_bare(bag), unit=unit),
+        twice=len(half) - len(kept),
+    )
+
+
+def _bare(bag: ForeignBag) -> ForeignBag:
+    nothing = np.empty((0, 0), np.float32)
+    return replace(bag, rows=nothing, coords=np.empty((0, 2)), tissue=None)
+
+
+def _once(coords: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Which rows stay, so that every place is there once: contours may share tiles.
+
+    Raises:
+        FeaturesRefused: rows of one place differ.
+    """
+    _, first, which = np.unique(coords, axis=0, return_index=True, return_inverse=True)
+    first_of = first[which.reshape(-1)]
+    apart = np.abs(rows.astype(np.float32) - rows[first_of])
+    again = first_of != np.arange(len(rows))
+    if again.any() and apart[again].max() > NEAR * max(1e-6, float(np.abs(rows).max())):
+        raise FeaturesRefused("has two different rows for one place: which holds is not told")
+    return np.flatnonzero(~again)
+
+
+def slide_arrays(
+    store: FeatureStore,
+    slide: Slide,
+    it: Placed,
+    encoder: EncoderDescription,
+    tiling: ForeignTiling,
+) -> arrays.SlideArrays | None:
+    """What to publish of a Slide; None where the store has it already.
+
+    Rows stand in the order of the tiles that the store has of this Slide and Tiling, paired by
+    coordinate, else in the store's own random order.
+
+    Raises:
+        FeaturesRefused: the store has other tiles, or other rows, under the same names.
+    """
+    ids = ArrayIds(slide.slide_key, tiling.tiling_id, encoder.encoder_id)
+    if store.has(ids.slide_key, ids.tiling_id):
+        order = _paired(store.tiles(ids.slide_key, ids.tiling_id)["coords"], it.coords)
+    else:
+        order = arrays.row_order(slide.slide_key, it.coords)
+    rows = it.rows[order]
+    if store.has(*ids):
+        if np.array_equal(store.embeddings(*ids), rows):
+            return None
+        raise FeaturesRefused(
+            f"has other values than what was imported before as slide {slide.slide_id!r} of "
+            f"encoder {encoder.name!r}. Give this extraction another --name"
+        )
+    unknown = np.full(len(order), np.nan, np.float16)
+    tissue = unknown if it.tissue is None else it.tissue[order]
+    return arrays.SlideArrays(
+        slide_key=slide.slide_key,
+        attributes={
+            "fingerprint": slide.fingerprint,
+            "size_px0": [slide.width_px0, slide.height_px0] if slide.width_px0 else None,
+            "mpp": slide.mpp,
+            "reader": slide.reader,
+        },
+        thumbnail=None,
+        tiling=tiling,
+        coords=it.coords[order],
+        scores=dict.fromkeys(SCORES, unknown) | {"tissue": tissue},
+        encoder_id=encoder.encoder_id,
+        embeddings=rows,
+        provenance={
+            "encoder": asdict(encoder),
+            "precision": None,
+            "device": None,
+            "imported": imported(it.bag),
+        },
+    )
+
+
+def imported(bag: ForeignBag) -> dict[str, Any]:
+    """What an Embedding array keeps of where it came from: no path, no name of a person."""
+    names = ("version", "unit", "tile_px", "tile_px0", "tile_um")
+    return {name: getattr(bag, name) for name in names} | {"said": dict(bag.said)}
+
+
+def _paired(stored: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """Which given row belongs to each stored tile, by its place.
+
+    Raises:
+        FeaturesRefused: the places are not the same.
+    """
+    to_stored = np.lexsort((stored[:, 1], stored[:, 0]))
+    to_given = np.lexsort((given[:, 1], given[:, 0]))
+    if len(stored) != len(given) or not np.array_equal(stored[to_stored], given[to_given]):
+        raise FeaturesRefused(
+            f"has {len(given):,} tiles at other places than the {len(stored):,} that the store has "
+            "of this slide, cut the same way. Import it under another --cut"
+        )
+    order = np.empty(len(stored), np.int64)
+    order[to_stored] = to_given
+    return order
+
+
+def description(tool: str, name: str, folder: str, version: str | None) -> EncoderDescription:
+    """An Encoder that another tool ran: nothing is known of it but its names."""
+    return EncoderDescription(
+        name=name,
+        weights=f"imported: {tool}",
+        weights_hash=content_id([tool, name, folder], 32),
+        identity={"tool": tool, "name": name, "version": version, "folder": folder},
+    )
+
+
+def is_same(identity: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two descriptions mean one Encoder: one folder may be the work of two versions."""
+    return all(identity.get(name) == other.get(name) for name in ("tool", "name", "folder"))

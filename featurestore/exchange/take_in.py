@@ -1,0 +1,283 @@
+"""Import: find the files of a tool, read each, and publish what the store lacks."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from featurestore.config import ImportConfig
+from featurestore.errors import FeaturesRefused, StoreDamaged
+from featurestore.exchange import clam, files, slide2vec, stamp, trident
+from featurestore.exchange.bags import ForeignBag, ForeignTiling, Found, listing
+from featurestore.exchange.people import Given, People, Who
+from featurestore.exchange.place import Placed, description, is_same, placed, slide_arrays
+from featurestore.types import ArrayIds, EncoderDescription, Failure, Progress
+from featurestore.words import grouped
+
+if TYPE_CHECKING:
+    from featurestore.store import FeatureStore
+
+TOOLS: Mapping[str, ModuleType] = {
+    "trident": trident,
+    "clam": clam,
+    "stamp": stamp,
+    "slide2vec": slide2vec,
+}
+COMMIT_SLIDES = 32
+PROBES = 5  # files of a folder that decide how wide an Encoder is
+SAME_SCALE = 0.05  # of microns per pixel: slides that may stand under one Tiling
+
+
+@dataclass(kw_only=True)
+class ImportSummary:
+    """What one import did; counts of bags, a Slide under an Encoder, unless the name says else."""
+
+    tool: str
+    encoders: dict[str, EncoderDescription] = field(default_factory=dict)  # by id
+    slides: set[str] = field(default_factory=set)  # slide_ids
+    imported: int = 0
+    known: int = 0
+    updated: int = 0  # known, with new metadata
+    tiles: int = 0
+    empty: int = 0  # without a tile
+    unplaced: int = 0  # of whose tiles nobody says where they lie
+    without_mpp: int = 0
+    twice: int = 0  # tiles that stood in one file twice
+    copies: int = 0  # files that say the same as another
+    without_features: int = 0  # of the manifest
+    failures: dict[str, str] = field(default_factory=dict)  # by path
+
+    def text(self) -> str:
+        """What `import` prints: counts, what is missing, reasons, the next command."""
+        told = {
+            "with new metadata": self.updated,
+            "without a tile": self.empty,
+            "failed": len(self.failures),
+        }
+        lines = [
+            f"{len(self.slides):,} slides: {self.imported:,} bags imported, {self.tiles:,} tiles; "
+            f"{self.known:,} known" + "".join(f", {n:,} {what}" for what, n in told.items() if n)
+        ]
+        lines += [f"encoder {one.name}, id {key}" for key, one in self.encoders.items()]
+        notes = {
+            "bags have no mpp: their scale is unknown. Pass --mpp, or a --manifest with a column "
+            "mpp": self.without_mpp,
+            "bags have no coordinates: they can be trained on, not drawn or exported to others": (
+                self.unplaced
+            ),
+            "tiles stood twice in one file and were taken once": self.twice,
+            "files say the same as another of their slide": self.copies,
+            "slides of the manifest have no features here": self.without_features,
+        }
+        lines += [f"note: {n:,} {what}" for what, n in notes.items() if n]
+        lines += grouped("failed", self.failures)
+        if self.failures:
+            lines.append("List what failed with: trephine sql 'from failures'")
+        lines.append("Next: trephine label --table LABELS.csv")
+        return "\n".join(lines)
+
+
+def import_features(
+    store: FeatureStore,
+    config: ImportConfig,
+    given: Given = (),
+    *,
+    progress: Progress = lambda done, total, note: None,
+) -> ImportSummary:
+    """Take in the embeddings that another tool wrote, no slide touched.
+
+    One bad file never stops the rest: it becomes a row in `failures`. What the store has is known.
+
+    Args:
+        store: where they go.
+        config: the tool, its folder, and what its files do not say.
+        given: Slides and Cases of a manifest.
+        progress: told of files that are done.
+
+    Raises:
+        FeaturesRefused: the folder has no features of this tool.
+    """
+    tool = TOOLS[config.tool]
+    found, refused = tool.find(listing(config.path))
+    if not found and not refused:
+        raise FeaturesRefused(
+            f"{config.path} holds no features of {config.tool}. Give the folder that it wrote; "
+            "the formats are in docs/format.md"
+        )
+    store.record()  # adopt what a killed import published without a row
+    work = _Import(store, config, given)
+    for path, reason in refused.items():
+        work.fail(path, reason)
+    groups = work.by_slide(found)
+    for done, ((_, _, slide_id), several) in enumerate(groups.items(), start=1):
+        try:
+            work.take(tool, work.people.who(slide_id), several)
+        except (FeaturesRefused, StoreDamaged) as error:
+            work.fail(several[0].path, str(error), slide_id)
+        if done % COMMIT_SLIDES == 0:
+            work.commit()
+        progress(done, len(groups), f"{len(work.summary.failures)} failed")
+    work.commit()
+    work.summary.without_features = len(given) - len(work.people.used)
+    return work.summary
+
+
+class _Import:
+    """One import on its way: what it knows, and the rows that wait for their commit."""
+
+    def __init__(self, store: FeatureStore, config: ImportConfig, given: Given) -> None:
+        self.summary = ImportSummary(tool=config.tool)
+        self.people = People(store, given)
+        self._store, self._config = store, config
+        self._rows: list[Any] = []
+        self._published: list[ArrayIds] = []
+        self._dims: dict[str, int | None] = {}  # by folder
+        self._encoders = list(store.sql("from encoders").iter_rows(named=True))
+        self._tilings = list(store.sql("from tilings").iter_rows(named=True))
+        self._failed = set(store.sql("select item from failures where stage = 'import'")["item"])
+
+    def by_slide(self, found: list[Found]) -> dict[tuple[str, str, str], list[Found]]:
+        """Files by folder, way to cut, and Slide; the names that are none fail."""
+        groups: dict[tuple[str, str, str], list[Found]] = {}
+        for one in found:
+            try:
+                slide_id = self.people.who(one.name).slide_id
+            except FeaturesRefused as error:
+                self.fail(one.path, str(error))
+                continue
+            groups.setdefault((one.folder, one.cut, slide_id), []).append(one)
+        for folder in dict.fromkeys(key[0] for key in groups):
+            of_folder = [group[0] for key, group in groups.items() if key[0] == folder]
+            self._dims[folder] = self._dim_of(TOOLS[self._config.tool], of_folder)
+        return groups
+
+    def _dim_of(self, tool: ModuleType, of_folder: list[Found]) -> int | None:
+        """How wide the rows of a folder are: what most of a few files say."""
+        widths: Counter[int] = Counter()
+        for one in of_folder[:: max(1, len(of_folder) // PROBES)]:
+            try:
+                with files.told(one.path):
+                    widths[tool.read(one).rows.shape[1]] += 1
+            except FeaturesRefused:
+                continue
+        del widths[0]
+        return widths.most_common(1)[0][0] if widths else None
+
+    def take(self, tool: ModuleType, who: Who, several: list[Found]) -> None:
+        """Read the files of one Slide, which must say the same, and publish what is new."""
+        first, bag, it, mpp = self._read_alike(tool, who, several)
+        encoder = self._encoder(first, bag)
+        tiling = self._tiling(first, bag, mpp[0])
+        measured = {
+            "fingerprint": it.fingerprint,
+            "mpp": mpp[0],
+            "mpp_source": mpp[1],
+            "mpp_file": bag.mpp,
+            "width_px0": bag.size_px0[0] if bag.size_px0 else None,
+            "height_px0": bag.size_px0[1] if bag.size_px0 else None,
+        }
+        slide = who.slide(first.path, self._config.tool, measured)
+        arrays = slide_arrays(self._store, slide, it, encoder, tiling)
+        is_new = self.people.learn(slide)
+        self._count(it, arrays is None, is_new, mpp[0])
+        self._rows += [who.case] if who.case else []
+        self._rows += [slide] if is_new else []
+        if arrays is not None:
+            self._store.publish(arrays)
+            ids = (slide.slide_key, tiling.tiling_id, encoder.encoder_id)
+            self._published.append(ArrayIds(*ids))
+        self.summary.encoders[encoder.encoder_id] = encoder
+        self.summary.slides.add(slide.slide_id)
+        mended = self._failed & {str(one.path) for one in several}
+        self._rows += [Failure(item=item, mended=True) for item in sorted(mended)]
+
+    def _read_alike(
+        self, tool: ModuleType, who: Who, several: list[Found]
+    ) -> tuple[Found, ForeignBag, Placed, tuple[float | None, Any]]:
+        kept: list[tuple[Found, ForeignBag, Placed, tuple[float | None, Any]]] = []
+        for one in several:
+            try:
+                with files.told(one.path):
+                    bag = tool.read(one)
+                    mpp = who.mpp(bag.mpp, self._config.mpp)
+                    it = placed(bag, mpp[0], self._dims[one.folder])
+            except FeaturesRefused as error:
+                if len(several) == 1:
+                    raise
+                self.fail(one.path, str(error), who.slide_id)
+                continue
+            kept.append((one, bag, it, mpp))
+        if not kept:
+            raise FeaturesRefused("cannot be read, nor can the other files of its slide")
+        if len({it.fingerprint for _, _, it, _ in kept}) > 1:
+            names = " and ".join(str(one.path) for one, *_ in kept)
+            for one, *_ in kept[1:]:
+                self.fail(one.path, "is one of several of its name", who.slide_id)
+            raise FeaturesRefused(
+                f"is one of several of slide {who.slide_id!r}, which differ: {names}. Keep one, or "
+                "give the slides names of their own"
+            )
+        self.summary.copies += len(kept) - 1
+        return kept[0]
+
+    def _encoder(self, found: Found, bag: ForeignBag) -> EncoderDescription:
+        """The Encoder of a file: as it stands in the store, whatever version went on with it."""
+        name = self._config.name or bag.encoder or found.encoder
+        made = description(self._config.tool, name, found.folder, bag.version)
+        for row in self._encoders:
+            identity = row["identity"]
+            identity = json.loads(identity) if isinstance(identity, str) else identity
+            if is_same(identity, made.identity):
+                return description(self._config.tool, name, found.folder, identity["version"])
+        self._encoders.append({"identity": dict(made.identity)})
+        return made
+
+    def _tiling(self, found: Found, bag: ForeignBag, mpp: float | None) -> ForeignTiling:
+        """How the Slide was cut: as it stands in the store for slides of nearly the same scale."""
+        scale = bag.tile_mpp
+        if scale is None and mpp and bag.tile_px and bag.tile_px0:
+            scale = mpp * bag.tile_px0 / bag.tile_px
+        cut = self._config.cut or found.cut
+        name = " ".join(filter(None, [self._config.tool, cut]))
+        for row in self._tilings:
+            theirs = row["tile_mpp"]
+            apart = 0.0 if theirs is None or scale is None else abs(theirs - scale) / scale
+            if (row["filter_version"], row["tile_px"]) == (
+                name,
+                bag.tile_px,
+            ) and apart <= SAME_SCALE:
+                own = {name: row[name] for name in ("tile_px", "tile_mpp", "min_tissue")}
+                return ForeignTiling(filter_version=name, **own)
+        made = ForeignTiling(
+            tile_px=bag.tile_px, tile_mpp=scale, min_tissue=bag.min_tissue, filter_version=name
+        )
+        self._tilings.append(vars(made))
+        return made
+
+    def _count(self, it: Placed, is_known: bool, is_new: bool, mpp: float | None) -> None:
+        n, told = len(it.rows), self.summary
+        told.known += is_known
+        told.updated += is_known and is_new
+        told.imported += not is_known
+        told.tiles += 0 if is_known else n
+        told.empty += n == 0
+        told.twice += it.twice
+        told.unplaced += it.bag.unit == "row"
+        told.without_mpp += mpp is None
+
+    def fail(self, path: Path, reason: str, slide_id: str | None = None) -> None:
+        """Remember that a file is not taken, and why."""
+        said = reason if path.name in reason else f"{path.name} {reason}"
+        self.summary.failures[str(path)] = said
+        self._rows.append(Failure(item=str(path), stage="import", reason=said, slide_id=slide_id))
+
+    def commit(self) -> None:
+        """Ledger first, then the catalog: what a kill cuts off here, the next call folds in."""
+        rows, self._rows = self._rows, []
+        published, self._published = self._published, []
+        self._store.record(rows, published=published, wait_s=float("inf"))

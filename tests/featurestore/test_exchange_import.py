@@ -1,0 +1,381 @@
+"""What other tools wrote comes in tile by tile; what is damaged is named and stops nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from builders.foreign_files import (
+    EVERY,
+    MPP,
+    PX,
+    PX0,
+    clam,
+    grid,
+    slide2vec,
+    stamp,
+    tissue,
+    trident,
+)
+
+from featurestore import FeatureStore, import_features, row_order
+from featurestore.config import ImportConfig
+from featurestore.errors import FeaturesRefused
+from featurestore.types import ArrayIds, Case, GivenSlide
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
+    """One for all: Slides have names of their own."""
+    return FeatureStore.create(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture
+def new(tmp_path: Path) -> FeatureStore:
+    return FeatureStore.create(tmp_path / "new")
+
+
+def made(n: int = 20, dim: int = 8, dtype: str = "float32", seed: int = 0) -> np.ndarray:
+    return np.random.default_rng([n, dim, seed]).normal(size=(n, dim)).astype(dtype)
+
+
+def bag_of(store: FeatureStore, slide_id: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Coords, Embeddings and tissue of a Slide that has one array."""
+    query = (
+        "select slide_key, tiling_id, encoder_id from embeddings join slides using (slide_key)"
+        " where slide_id = $slide_id"
+    )
+    ids = ArrayIds(*store.sql(query, {"slide_id": slide_id}).row(0))
+    tiles = store.tiles(ids.slide_key, ids.tiling_id)
+    order = row_order(ids.slide_key, tiles["coords"])
+    np.testing.assert_array_equal(order, np.arange(len(order)))  # the store's own
+    return tiles["coords"], store.embeddings(*ids), tiles["tissue"]
+
+
+def by_place(coords: np.ndarray, *others: np.ndarray) -> list[np.ndarray]:
+    order = np.lexsort((coords[:, 0], coords[:, 1]))
+    return [one[order] for one in (coords, *others)]
+
+
+SIZES = [(n, dim, of) for n in (0, 1, 300) for dim in (8, 1_024) for of in ("f4", "f2", "f8")]
+CHOSEN = [(kind, *SIZES[5 * n % len(SIZES)]) for n, kind in enumerate(EVERY)]
+OTHERS = [(kind, *size) for kind in EVERY for size in SIZES if (kind, *size) not in CHOSEN]
+
+
+@pytest.mark.parametrize(
+    ("kind", "n", "dim", "dtype"),
+    [*CHOSEN, *(pytest.param(*one, marks=pytest.mark.proof) for one in OTHERS)],
+)
+def test_each_row_stands_at_its_tile_whatever_the_order(
+    kind: str, n: int, dim: int, dtype: str, store: FeatureStore, tmp_path: Path
+) -> None:
+    tool, write = EVERY[kind]
+    rows, coords, slide, folder = made(n, dim, dtype), grid(n), f"{kind} {n} {dim}", tmp_path / "of"
+    write(folder, "other.of.it", made(3, dim, dtype), grid(3))
+    write(folder, slide, rows, coords)
+    options = ImportConfig(tool=tool, path=folder, mpp=MPP, name=f"{kind} {dim} {dtype}")
+    given = [
+        (GivenSlide(slide_id=s, case_id=s, path=f"/{name}.svs"), Case(case_id=s, patient_id="P"))
+        for s, name in ((slide, slide), (f"{slide} other", "other.of.it"))
+    ]
+    told = import_features(store, options, given)
+    assert not told.failures
+    got, embeddings, of_tissue = bag_of(store, slide)
+    for one, other in zip(
+        by_place(got, embeddings), by_place(coords, rows.astype(np.float16)), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+    if tool == "slide2vec" and kind != "slide2vec 2":
+        np.testing.assert_array_equal(of_tissue, tissue(got).astype(np.float16))
+
+
+def test_the_files_that_the_tools_wrote_come_in_as_they_are(
+    shared: Path, store: FeatureStore
+) -> None:
+    files = shared / "data/exchange"
+    for n, one in enumerate(json.loads((files / "expected.json").read_text())):
+        slide = GivenSlide(slide_id=f"S{n}", case_id="C", path="CASE-02_S1.A.svs")
+        given = [(slide, Case(case_id="C", patient_id="P"))]
+        folder = files / Path(*Path(one["path"]).parts[: 1 if one["tool"] == "clam" else 2])
+        told = import_features(store, ImportConfig(tool=one["tool"], path=folder, mpp=MPP), given)
+        assert (told.failures, told.imported, told.tiles) == ({}, 1, one["n_tiles"])
+        coords, embeddings, _ = bag_of(store, f"S{n}")
+        coords, embeddings = by_place(coords, embeddings)
+        half = embeddings.astype(np.float32)
+        assert half.sum(dtype=float) == pytest.approx(one["sum"], abs=0.1)
+        if one["dtype"] == "float16":
+            assert hashlib.sha256(half.tobytes()).hexdigest() == one["sha256_float32_rows_by_y_x"]
+        assert coords.sum(axis=0).tolist() == [138_880, 94_080]
+        query = "from slides join embeddings using (slide_key) join tilings using (tiling_id)"
+        row = store.sql(f"select mpp, tile_px, tile_mpp {query} where slide_id = 'S{n}'").row(0)
+        assert row in [(MPP, one["tile_px"], one["tile_mpp"]), (MPP, None, None)]
+    said = b"".join(path.read_bytes() for path in store.root.rglob("*.json"))
+    assert b"/hand" not in said  # paths of theirs
+
+
+def test_without_mpp_geometry_is_null_and_bags_are_there(new: FeatureStore, tmp_path: Path) -> None:
+    for tool, write in (("trident", trident()), ("stamp", stamp()), ("clam", clam())):
+        write(tmp_path / tool, tool, made(), grid(20))
+        assert import_features(new, ImportConfig(tool=tool, path=tmp_path / tool)).without_mpp == 1
+    rows = new.sql("select slide_id, mpp from bags order by slide_id").rows()
+    assert rows == [("clam", None), ("stamp", None), ("trident", None)]
+    coords, rows, _ = bag_of(new, "stamp")  # microns then
+    np.testing.assert_array_equal(by_place(coords)[0], by_place((grid(20) * MPP).astype(int))[0])
+
+
+def test_the_manifest_names_slides_cases_and_scale(new: FeatureStore, tmp_path: Path) -> None:
+    names = {"a": "a.ome.tif", "b.ome": "b.ome.tiff", "c_d": "c d.svs", "e.f": "e.f.svs"}
+    for n, name in enumerate(names):
+        trident()(tmp_path, name, made(seed=n), grid(20))
+    given = [
+        (
+            GivenSlide(slide_id=f"S{n}", case_id=f"C{n}", path=f"/gone/{path}", mpp_given=0.25),
+            Case(case_id=f"C{n}", patient_id="P"),
+        )
+        for n, path in enumerate([*names.values(), "never.svs"])
+    ]
+    told = import_features(new, ImportConfig(tool="trident", path=tmp_path, mpp=MPP), given)
+    assert (told.imported, told.without_features, told.failures) == (4, 1, {})
+    found = new.sql("select slide_id, case_id, patient_id, mpp from bags order by slide_id").rows()
+    assert found == [(f"S{n}", f"C{n}", "P", 0.25) for n in range(4)]
+    assert new.sql("select tile_mpp from tilings")["tile_mpp"].to_list() == [1.0]
+    again = [(one, Case(case_id=case.case_id, patient_id="Q")) for one, case in given]
+    told = import_features(new, ImportConfig(tool="trident", path=tmp_path), again)
+    assert (told.imported, told.known) == (0, 4)
+    assert set(new.sql("from cases")["patient_id"]) == {"Q"}
+
+
+def test_a_second_encoder_takes_the_stored_order_by_place(
+    new: FeatureStore, tmp_path: Path
+) -> None:
+    rows, other, coords = made(), made(dim=3), grid(20)
+    trident(encoder="a")(tmp_path, "S", rows, coords)
+    trident(encoder="b")(tmp_path, "S", other[::-1], coords[::-1])
+    told = import_features(new, ImportConfig(tool="trident", path=tmp_path))
+    assert (told.imported, told.failures) == (2, {})
+    both = new.sql("select e.* from embeddings e join encoders using (encoder_id) order by name")
+    first, second = (
+        new.embeddings(*row) for row in both.select("slide_key", "tiling_id", "encoder_id").rows()
+    )
+    of = {one.tobytes(): two.tobytes() for one, two in zip(rows, other, strict=True)}
+    half = {
+        np.frombuffer(one, np.float32).astype(np.float16).tobytes(): np.frombuffer(two, np.float32)
+        for one, two in of.items()
+    }
+    for one, two in zip(first, second, strict=True):
+        np.testing.assert_array_equal(half[one.tobytes()].astype(np.float16), two)
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def garbage(path: Path) -> None:
+    path.write_bytes(os.urandom(5_000))
+
+
+def rewritten(change: Callable[[h5py.File], None]) -> Callable[[Path], None]:
+    def do(path: Path) -> None:
+        with h5py.File(path, "r+") as file:
+            change(file)
+
+    return do
+
+
+def put(name: str, data: object) -> Callable[[Path], None]:
+    def change(file: h5py.File) -> None:
+        said = dict(file[name].attrs) if name in file else {}
+        file.pop(name, None)
+        file[name] = data
+        file[name].attrs.update(said)
+
+    return rewritten(change)
+
+
+def unwritten(path: Path) -> None:
+    """The features as a killed process leaves them: with a shape, and no values."""
+    with h5py.File(path, "r+") as file:
+        shape = file["features"].shape
+        del file["features"]
+        file.create_dataset("features", shape, "f4", chunks=(1, shape[1]))
+
+
+def locked(path: Path) -> None:
+    path.with_name(path.name + ".lock").touch()
+
+
+def too_large(path: Path) -> None:
+    put("features", np.full((20, 8), 7e4, np.float32))(path)
+
+
+TRIDENT_FAULTS = {
+    "cut": (cut, "cannot be read"),
+    "empty file": (emptied, "cannot be read"),
+    "garbage": (garbage, "cannot be read"),
+    "never written": (unwritten, "never written"),
+    "locked": (locked, "lock"),
+    "other number of rows": (put("features", made(19)), "19 rows"),
+    "other places than patches": (put("coords", grid(20, seed=9)), "patches"),
+    "of a whole slide": (put("features", made(20)[0]), "whole slide"),
+    "a vector in rows": (put("features", made(1)), "1 rows"),
+    "texts": (put("features", "none"), "numbers"),
+    "no features": (rewritten(lambda file: file.pop("features")), "no 'features'"),
+    "NaN": (put("features", np.full((20, 8), np.nan)), "no numbers"),
+    "beyond float16": (too_large, "float16"),
+    "another width": (put("features", made(dim=7)), "7 columns"),
+    "places that are none": (put("coords", np.full((20, 2), np.nan)), "other"),
+}
+
+
+def test_a_bad_file_is_a_failure_and_stops_nothing(new: FeatureStore, tmp_path: Path) -> None:
+    job = tmp_path / "job"
+    config = ImportConfig(tool="trident", path=job)
+    paths = {}
+    for name in (*TRIDENT_FAULTS, "good", "fine", "well"):
+        paths[name] = trident()(job, name, made(seed=len(name)), grid(20))
+    for name, (damage, _) in TRIDENT_FAULTS.items():
+        damage(paths[name])
+    told = import_features(new, config)
+    assert set(new.sql("from bags")["slide_id"]) == {"fine", "good", "well"}
+    failed = {Path(path).name.split(".")[0]: said for path, said in told.failures.items()}
+    assert failed.keys() == TRIDENT_FAULTS.keys()
+    for name, (_, words) in TRIDENT_FAULTS.items():
+        assert words in failed[name]
+    rows = new.sql("select item, reason from failures where stage = 'import'").rows()
+    assert dict(rows) == told.failures
+    paths["locked"].with_name("locked.h5.lock").unlink()
+    for name in TRIDENT_FAULTS:
+        trident()(job, name, made(), grid(20))
+    assert import_features(new, config).failures == {}
+    assert new.sql("select item from failures").rows() in ([], [(f"{paths['locked']}.lock",)])
+    assert new.sql("from bags").height == len(paths)
+
+
+def test_code_in_a_tensor_file_is_never_run(new: FeatureStore, tmp_path: Path) -> None:
+    class Malice:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.system, (f"touch {tmp_path}/ran",)
+
+    path = clam(hdf5=False)(tmp_path / "of", "S", made(), grid(20))
+    clam(hdf5=False)(tmp_path / "of", "T", made(), grid(20))
+    torch.save({"features": Malice()}, path)
+    path.with_name("U.pt").write_bytes(pickle.dumps(Malice()))
+    told = import_features(new, ImportConfig(tool="clam", path=tmp_path / "of"))
+    assert not (tmp_path / "ran").exists()
+    assert {Path(one).name for one in told.failures} == {"S.pt", "U.pt"}
+    assert (told.imported, told.unplaced) == (1, 1)
+
+
+def test_a_flipped_byte_of_a_tensor_is_seen(new: FeatureStore, tmp_path: Path) -> None:
+    path = slide2vec()(tmp_path / "of", "S", made(), grid(20))
+    raw = bytearray(path.read_bytes())
+    at = raw.find(made().tobytes()[:16])
+    raw[at + 5] ^= 1
+    path.write_bytes(raw)
+    told = import_features(new, ImportConfig(tool="slide2vec", path=tmp_path / "of"))
+    assert "damaged" in told.text()
+
+
+@pytest.mark.parametrize("kind", ["patches alone", "nothing", "no folder"])
+def test_a_folder_without_features_is_refused(kind: str, new: FeatureStore, tmp_path: Path) -> None:
+    clam()(tmp_path / "of", "S", made(), grid(20))
+    path = {"patches alone": "of/patches", "nothing": "new", "no folder": "gone"}[kind]
+    with pytest.raises(FeaturesRefused, match=r"[Gg]ive the folder"):
+        import_features(new, ImportConfig(tool="clam", path=tmp_path / path))
+
+
+def test_stamp_1_without_its_scale_is_refused(new: FeatureStore, tmp_path: Path) -> None:
+    path = stamp("1")(tmp_path / "of", "S", made(), grid(20))
+    (path.parent.parent / "info.json").unlink()
+    told = import_features(new, ImportConfig(tool="stamp", path=tmp_path / "of", mpp=MPP))
+    assert "info.json" in told.text()
+
+
+def test_one_name_in_two_folders_is_refused_unless_they_say_the_same(
+    new: FeatureStore, tmp_path: Path
+) -> None:
+    for name, seed in (("same", 0), ("other", 1)):
+        first = stamp()(tmp_path / "of", name, made(), grid(20))
+        second = first.parent.parent / "more" / first.name
+        second.parent.mkdir(exist_ok=True)
+        first.rename(second)
+        stamp()(tmp_path / "of", name, made(seed=seed), grid(20))
+    told = import_features(new, ImportConfig(tool="stamp", path=tmp_path / "of"))
+    assert (told.imported, told.copies, len(told.failures)) == (1, 1, 2)
+    assert new.sql("select slide_id from bags").rows() == [("same",)]
+
+
+def test_what_was_imported_is_never_replaced(new: FeatureStore, tmp_path: Path) -> None:
+    config = ImportConfig(tool="trident", path=tmp_path / "job")
+    trident()(tmp_path / "job", "S", made(), grid(20))
+    import_features(new, config)
+    assert import_features(new, config).known == 1
+    before = bag_of(new, "S")
+    trident()(tmp_path / "job", "S", made(seed=1), grid(20))
+    assert "--name" in import_features(new, config).text()
+    trident()(tmp_path / "job", "S", made(), grid(20, seed=1))
+    assert "--cut" in import_features(new, config).text()
+    for one, other in zip(before, bag_of(new, "S"), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_tile_that_stands_there_twice_is_taken_once(new: FeatureStore, tmp_path: Path) -> None:
+    rows, coords = made(), grid(20)
+    twice = np.concatenate([rows, rows[:3]]), np.concatenate([coords, coords[:3]])
+    clam()(tmp_path / "of", "S", *twice)
+    clam()(tmp_path / "of", "T", np.concatenate([rows, rows[3:4]]), np.r_[coords, coords[:1]])
+    told = import_features(new, ImportConfig(tool="clam", path=tmp_path / "of"))
+    assert (told.tiles, told.twice, list(map(Path, told.failures))) == (
+        20,
+        3,
+        [tmp_path / "of/features_uni_v1/h5_files/T.h5"],
+    )
+
+
+def test_the_width_of_most_files_is_the_encoders(new: FeatureStore, tmp_path: Path) -> None:
+    for n in range(6):
+        trident()(tmp_path / "job", f"{n}", made(dim=8 if n else 9), grid(20))
+    told = import_features(new, ImportConfig(tool="trident", path=tmp_path / "job"))
+    assert [Path(path).stem for path in told.failures] == ["0"]
+
+
+def test_slides_without_tiles_are_slides(new: FeatureStore, tmp_path: Path) -> None:
+    for tool, write in (("trident", trident("0.1")), ("slide2vec", slide2vec())):
+        for name, n in ((tool, 20), (f"{tool} empty", 0)):
+            path = write(tmp_path / tool, name, made(n), grid(n))
+        if tool == "trident":
+            path.unlink()  # the patches alone say that there is no tile
+        assert not import_features(new, ImportConfig(tool=tool, path=tmp_path / tool)).failures
+    query = "select slide_id, n_tiles, quality from slide_overview order by slide_id"
+    assert new.sql(query).rows() == [
+        ("slide2vec", 20, "ok"),
+        ("slide2vec empty", 0, "no tissue"),
+        ("trident", 20, "ok"),
+        ("trident empty", 0, "no tissue"),
+    ]
+
+
+def test_the_encoder_keeps_who_made_it(new: FeatureStore, tmp_path: Path) -> None:
+    stamp()(tmp_path / "of", "S", made(), grid(20))
+    import_features(new, ImportConfig(tool="stamp", path=tmp_path / "of"))
+    (key,) = new.sql("from encoders")["encoder_id"]
+    assert new.encoder(key).identity == {
+        "tool": "stamp",
+        "name": "uni2",
+        "version": "2.1.0",
+        "folder": "uni2-0123abcd",
+    }
+    row = new.sql("from tilings").row(0, named=True)
+    assert (row["tile_px"], row["tile_mpp"], row["filter_version"]) == (PX, PX0 * MPP / PX, "stamp")

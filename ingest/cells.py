@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, Literal, TypeVar
+from unicodedata import category
 
 from featurestore.fields import about, types_of
 
@@ -19,7 +20,9 @@ Faults = list[tuple[int | None, str]]  # row number, None for the whole table, a
 MISSING = {"", "nan", "na", "n/a", "null", "-", "unknown", "none", "nat", "<na>", "#n/a"}
 SHOWN = 20  # characters of a wrong value in a message: a wrong column may hold reports
 EXCEL_EPOCH = date(1899, 12, 30)
-YEARS = (1850, 2150)
+FIRST_YEAR = 1850
+
+_UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # of Unicode's categories
 
 V = TypeVar("V")
 May = Mapping[Hashable, V]  # what a text may mean, by the convention it is read with
@@ -87,6 +90,12 @@ def values_of(
     if column.kind == "prose":
         return dict(cells), []
     cells = [(row, text.strip()) for row, text in cells]
+    if column.kind in ("id", "path"):
+        return dict(cells), [
+            (row, f"{column.name} {text[:SHOWN]!r} has a control character or another unseen one")
+            for row, text in cells
+            if not text.isprintable() and any(category(c) in _UNSEEN for c in text)
+        ]
     if column.kind == "list":
         return {row: [one.strip() for one in text.split(",")] for row, text in cells}, []
     if column.kind == "number":
@@ -173,20 +182,23 @@ def _number_readings(text: str) -> May[float]:
 def _dates(column: Column, cells: Cells, form: str | None) -> tuple[dict[int, Any], Faults]:
     texts = dict(cells)
     read = {row: may for row, text in cells if (may := _date_readings(text, form))}
-    values, unclear = _settle(texts, read, lambda text: "day" if "." in text else None)
+    values, unclear = _settle(texts, read, lambda text: None)
     faults: Faults = []
     for row, text in cells:
         if row not in read:
             told = f" as {form}" if form else "; write it as 2019-12-31, or pass --date-format"
             faults.append((row, f"{column.name} {text[:SHOWN]!r} is not a date{told}"))
+        elif row in values and values[row] > date.today() + timedelta(days=1):  # zones differ
+            faults.append((row, f"{column.name} {text[:SHOWN]!r} lies in the future"))
+    first = {by: texts[row] for row, may in read.items() if len(may) == 1 for by in may}
+    doubt = ""
     if unclear:
-        faults.append(
-            (
-                None,
-                f"{column.name} {texts[unclear[0]][:SHOWN]!r} and {len(unclear) - 1} more could "
-                "have the day or the month first. Say which: --date-format %d/%m/%Y or %m/%d/%Y",
-            )
-        )
+        doubt = f"{texts[unclear[0]][:SHOWN]!r} and {len(unclear) - 1} more could have the day or"
+    elif {"day", "month"} <= first.keys():
+        doubt = f"{first['day']!r} has the day and {first['month']!r}"
+    if doubt:
+        which = "Say which: --date-format %d/%m/%Y or %m/%d/%Y"
+        faults.append((None, f"{column.name} {doubt} the month first. {which}"))
     return values, faults
 
 
@@ -200,10 +212,9 @@ def _date_readings(text: str, form: str | None) -> May[date]:
     elif found := _SERIAL.fullmatch(text):
         may = {"year": EXCEL_EPOCH + timedelta(days=int(found[1]))}
     elif form is None and (found := _YEAR_LAST.fullmatch(text)):
-        may = {
-            "day": _day(found[4], found[3], found[1]),
-            "month": _day(found[4], found[1], found[3]),
-        }
+        may = {"day": _day(found[4], found[3], found[1])}
+        if found[2] != ".":  # nobody puts the month first before a dot
+            may["month"] = _day(found[4], found[1], found[3])
     else:
         may = {}
     return {by: day for by, day in may.items() if day is not None}
@@ -212,5 +223,5 @@ def _date_readings(text: str, form: str | None) -> May[date]:
 def _day(year: str, month: str, day: str) -> date | None:
     with suppress(ValueError):
         made = date(int(year), int(month), int(day))
-        return made if YEARS[0] <= made.year <= YEARS[1] else None
+        return made if made.year >= FIRST_YEAR else None
     return None

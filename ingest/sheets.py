@@ -53,7 +53,8 @@ def read_sheet(
     """
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES or not path.is_file():
-        problem = "does not exist" if suffix in SUFFIXES else f"has the suffix {suffix!r}"
+        problem = "is no regular file" if path.exists() else "does not exist"
+        problem = problem if suffix in SUFFIXES else f"has the suffix {suffix!r}"
         raise error(f"{path} {problem}. Expected a table: {', '.join(SUFFIXES)}.")
     try:
         if suffix == ".parquet":

@@ -183,12 +183,14 @@ def _places(
         elif column.needed or column.name in given:
             problems.append(f"no column {given.get(column.name, column.name)}")
     if problems and header:
-        expected = "".join(
-            f", {column.name}" if column.needed else f"[, {column.name}]" for column in columns
+        needed, others = (
+            ", ".join(column.name for column in columns if column.needed is is_needed)
+            for is_needed in (True, False)
         )
         raise error(
             f"{path} has {' and '.join(problems)}: found {', '.join(map(repr, header))}; expected "
-            f"{expected.removeprefix(', ')}. Rename the columns, or say --column OURS=THEIRS."
+            f"{needed or 'some of these'}{others and f', and where known {others}'}. Rename the "
+            "columns, or say --column OURS=THEIRS."
         )
     return places
 

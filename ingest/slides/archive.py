@@ -26,6 +26,7 @@ class ArchiveSlide:
     slide: GivenSlide
     case: Case
     refused: str = ""  # why it is no Slide, where a folder's listing says so
+    is_listed: bool = False  # by a folder, which knows no more than files
 
     @property
     def path(self) -> Path:
@@ -93,6 +94,7 @@ def _named(name: str, path: Path) -> ArchiveSlide:
     return ArchiveSlide(
         slide=GivenSlide(slide_id=name, case_id=name, path=str(path)),
         case=Case(case_id=name, patient_id=name, patient_made_up=True),
+        is_listed=True,
     )
 
 

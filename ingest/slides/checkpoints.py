@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -64,12 +66,14 @@ def _load(path: Path) -> Any:
             from safetensors.torch import load_file
 
             return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # about how the file was pickled
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle, zip and safetensors errors have no common base
-        lines = str(error).strip().splitlines() or [type(error).__name__]
+        what = "is no file of weights, or a damaged one"
+        if isinstance(error, pickle.UnpicklingError) and "GLOBAL" in str(error):
+            what = "holds objects beside tensors, whose loading could run any program"
         raise EncoderUnavailable(
-            f"{path} cannot be read as weights: {lines[0][:200].rstrip('.')}. "
-            "Give a safetensors file, or a checkpoint that holds tensors alone."
+            f"{path} {what}. Give a safetensors file, or a checkpoint that holds tensors alone."
         ) from error
 
 

@@ -17,11 +17,11 @@ SUFFIXES = frozenset({".dcm", ".dicom"})
 WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"  # VL Whole Slide Microscopy Image Storage
 BESIDE = frozenset({"LABEL", "OVERVIEW", "THUMBNAIL"})  # third value of Image Type: no level
 MEDIA_CLASS, SYNTAX = 0x00020002, 0x00020010
-IMAGE_TYPE, SOP_CLASS, INSTANCE = 0x00080008, 0x00080016, 0x00080018
+FIRST, IMAGE_TYPE, SOP_CLASS, INSTANCE = 0x00080000, 0x00080008, 0x00080016, 0x00080018
 MODALITY, SERIES = 0x00080060, 0x0020000E
-FIRST = 0x00080000
 UID_LIKE = re.compile(r"[\w.-]{1,64}", re.ASCII)  # some archives make theirs of letters too
 FRESH_NS = 2 * 10**9  # a folder changed so lately may change again without a new time
+MOST_READ = 2**20  # bytes of one header
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,12 +88,8 @@ def _group(folder: Path) -> Mapping[str, Group]:
             kinds = " and ".join(sorted({header.kind.lower() for header in headers}))
             reason = reason or f"holds no level of a slide, only its {kinds}"
         members = tuple(header.name for header in headers)
-        group = Group(
-            series=headers[0].series,
-            names=members,
-            instances=frozenset(header.instance for header in headers),
-            reason=reason,
-        )
+        instances = frozenset(header.instance for header in headers)
+        group = Group(series=headers[0].series, names=members, instances=instances, reason=reason)
         found |= dict.fromkeys(members, group)
     return found
 
@@ -114,13 +110,27 @@ class _Header:
     reason: str = ""
 
 
+class _Bounded:
+    """A file that gives no more than so many bytes: a header may say that it fills the disk."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream, self._left = stream, MOST_READ
+        self.seek, self.tell, self.name = stream.seek, stream.tell, stream.name
+
+    def read(self, length: int = MOST_READ + 1) -> bytes:
+        self._left -= length
+        if self._left < 0 <= length:
+            raise ValueError("the header is too long")
+        return self._stream.read(length)
+
+
 def _read_header(file: Path) -> _Header | None:
     """What the file says up to its series; None where neither name nor content is DICOM's."""
     try:
         with file.open("rb") as stream:
             start = stream.read(MAGIC_AT + len(MAGIC))
             if start.startswith(MAGIC, MAGIC_AT):
-                return _parse(file.name, stream)
+                return _parse(file.name, _Bounded(stream))
         if not start:  # perhaps an instance whose copy failed
             return _Header(name=file.name, reason="is empty")
         reason = "is no DICOM file: it has no DICM at byte 128"
@@ -129,7 +139,7 @@ def _read_header(file: Path) -> _Header | None:
     return _Header(name=file.name, reason=reason) if suffix_of(file.name) in SUFFIXES else None
 
 
-def _parse(name: str, stream: BinaryIO) -> _Header:
+def _parse(name: str, stream: Any) -> _Header:
     """What stands behind the magic: how the file is written, then what it is."""
     from pydicom.filereader import read_dataset  # slow to import, and most archives hold none
     from pydicom.uid import UID

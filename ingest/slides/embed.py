@@ -31,7 +31,16 @@ from ingest.slides.worker import (
     Tiles,
     share,
 )
-from ingest.slides.worklist import TO_FAIL, TO_READ, Wanted, Work, copies, scale_doubts, worklist
+from ingest.slides.worklist import (
+    TO_FAIL,
+    TO_READ,
+    Wanted,
+    Work,
+    copies,
+    renames,
+    scale_doubts,
+    worklist,
+)
 from ingest.slides.writer import IngestSummary, Job, Order, Tally, Writer
 
 Batch = tuple[Job, np.ndarray, np.ndarray | None]  # rows and pixels; None: the Slide's end
@@ -65,7 +74,7 @@ def ingest(
     summary = ingest_archive(store, archive, encoder, tiling, config, progress=progress)
     if config.preview is None or config.shard is not None:  # the catalog lacks a shard's Slides yet
         return summary
-    draw_previews(store, {one.slide_id for one in archive.slides}, tiling, config.preview)
+    draw_previews(store, {one.slide.path for one in archive.slides}, tiling, config.preview)
     return replace(summary, pictures=str(config.preview))
 
 
@@ -114,9 +123,10 @@ def ingest_archive(
         shard=config.shard,
         notes=archive.notes,
         copies=copies(works),
+        renamed=renames(works),
         scales=scale_doubts(works) | summary.scales,
         slides=len(works),
-        known=summary.known + n_by["known"],
+        known=n_by["known"],
         given_up=n_by["given up"],
         elsewhere=summary.elsewhere + n_by["elsewhere"],
         seconds=time.monotonic() - started,

@@ -186,7 +186,7 @@ def describe(name: str, weights: str | None = None) -> EncoderDescription:
 def _build(name: str, weights: str | None) -> tuple[EncoderDescription, torch.nn.Module]:
     architecture, kwargs = _architecture(name)
     with torch.random.fork_rng(devices=[]):  # random weights are the same ones every time
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)  # torch.manual_seed would reach other devices, too
         model = create(name, pretrained=weights is None)
     if weights not in (None, "random"):
         _load_weights(name, model, str(weights))

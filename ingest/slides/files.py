@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from unicodedata import category
 
 from featurestore.errors import SlideUnreadable
 from ingest.slides import dicom
@@ -19,7 +20,7 @@ SUFFIXES = dicom.SUFFIXES | {
 }
 MIRAX_PARTS = (".ini", ".dat")
 MIB = 2**20
-NOT_TEXT = "has a name or lies in a folder whose name is not UTF-8: rename it"
+NOT_TEXT = "has a name, or lies in a folder, that is not UTF-8 or has control characters: rename it"
 FOLDER = "is a folder"
 ODD = {
     stat.S_IFDIR: FOLDER,
@@ -197,12 +198,13 @@ def _is_plain(name: str) -> bool:
 
 
 def _is_text(name: str) -> bool:
-    """Whether the bytes of a name are UTF-8: a catalog keeps no others."""
-    return name.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in name)
+    """Whether a name is UTF-8 without control characters: a catalog has no others."""
+    return name.isprintable() or not any(category(letter) in ("Cc", "Cs") for letter in name)
 
 
 def _refused(path: Path, why: str) -> Refused:
     shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+    shown = "".join(f"\\x{ord(c):02x}" if category(c) == "Cc" else c for c in shown)
     return Refused(path=shown, reason=f"{shown.rpartition('/')[2]!r} {why}.")
 
 
@@ -249,7 +251,7 @@ def slide_files(path: Path) -> list[Path]:
     if suffix == ".mrxs":
         return [path, *_mirax_parts(path)]
     if suffix in (".vms", ".vmu"):
-        return [path, *_named_in(path)]
+        return [path, *_named_in(path, path)]
     group = dicom.groups(path.parent).get(path.name) if dicom.may_be_dicom(path.name) else None
     if group is None:
         return [path]
@@ -294,21 +296,38 @@ def _only_series(folder: Path) -> dicom.Group:
 def _mirax_parts(file: Path) -> list[Path]:
     folder = file.with_suffix("")
     if not (folder / "Slidedat.ini").is_file():
+        there = "holds no Slidedat.ini" if folder.is_dir() else "is not there"
         raise SlideUnreadable(
-            f"slide {file.name!r} lacks its folder {folder.name!r} with Slidedat.ini and the data "
-            f"files. Copy that folder to {folder}."
+            f"slide {file.name!r} lacks a part: its folder {folder.name!r} {there}. Copy that "
+            f"folder, with Slidedat.ini and all data files, to {folder}."
         )
+    _named_in(file, folder / "Slidedat.ini")
+    for part in folder.iterdir():
+        if (why := _why_no_file(part)) not in ("", FOLDER):
+            raise SlideUnreadable(f"slide {file.name!r}: its part {part.name!r} {why}.")
     parts = (p for p in folder.iterdir() if p.suffix.lower() in MIRAX_PARTS and p.is_file())
     return sorted(parts)
 
 
-def _named_in(file: Path) -> list[Path]:
-    """The files beside a Hamamatsu text that its lines `key=name` name, whatever the keys."""
-    with file.open("rb") as stream:
-        text = stream.read(MIB)
-    names = {os.fsdecode(line.partition(b"=")[2].strip()) for line in text.splitlines()}
-    beside = (file.parent / name for name in names if name != file.name and "/" not in name)
-    return sorted(p for p in beside if os.path.isfile(p))  # noqa: PTH113 (a text may say anything)
+def _named_in(file: Path, text: Path) -> list[Path]:
+    """The files beside a text that its lines `key=name` name, whatever the keys.
+
+    Raises:
+        SlideUnreadable: a name leads to no regular file, or to one elsewhere: readers follow it.
+    """
+    with text.open("rb") as stream:
+        lines = stream.read(MIB).splitlines()
+    beside, found = set(os.listdir(text.parent)), []  # noqa: PTH208 (a Path each is dear)
+    for name in {os.fsdecode(line.partition(b"=")[2].strip()) for line in lines} - {text.name}:
+        if name not in beside and "/" not in name:
+            continue
+        path = text.parent / name
+        if os.path.isfile(path) and "/" not in name:  # noqa: PTH113 (a text may say anything)
+            found.append(path)
+        elif os.path.lexists(path) and not os.path.isdir(path):  # noqa: PTH112
+            why = _why_no_file(path) or "lies elsewhere"
+            raise SlideUnreadable(f"slide {file.name!r}: its part {name!r} {why}.")
+    return sorted(found)
 
 
 def file_stamp(path: Path) -> tuple[int, int]:

@@ -25,6 +25,7 @@ from ingest.slides.worklist import (
     Wanted,
     Work,
     copies,
+    renames,
     scale_doubt,
     scale_doubts,
     worklist,
@@ -49,6 +50,7 @@ class Plan:
     changed: int
     lacking: int  # known, but not under this Tiling and Encoder
     missing: dict[str, str]  # no file: slide_id to reason
+    unreadable: int  # no slides by what lies there, without opening it
     given_up: int  # failed three times: not tried without --retry-failed
     failed_before: int  # of all the above
     missing_mpp: int  # estimated from the opened sample, as all that follow
@@ -64,6 +66,7 @@ class Plan:
     encoder_s_per_tile: float | None  # timed now, where there are no rates
     note: str  # whose Embeddings make a Slide known, where that is not exact
     copies: dict[str, str]  # slide_id to whose content it has
+    renamed: dict[str, str]  # slide_id to what is said of its name
     scales: dict[str, str]  # slide_id to how manifest and file disagree; of the opened sample
     notes: tuple[str, ...]  # of the manifest
 
@@ -77,8 +80,10 @@ class Plan:
                 if self.lacking
                 else ""
             )
-            + f", {len(self.missing)} missing, {self.failed_before} failed before"
-            + (f", {self.given_up} of them three times" if self.given_up else "")
+            + f", {len(self.missing)} missing"
+            + (f", {self.unreadable} cannot be read" if self.unreadable else "")
+            + (f", {self.given_up} given up after three tries" if self.given_up else "")
+            + (f"; {self.failed_before} of all failed before" if self.failed_before else "")
         ]
         lines += [self.note] if self.note else []
         is_measured = self.read_bytes is not None
@@ -93,6 +98,7 @@ class Plan:
             *grouped("missing", self.missing),
             *grouped("would fail", self.refused),
             *grouped("copy", self.copies),
+            *grouped("renamed", self.renamed),
             *grouped("scale", self.scales),
             f"Nothing was changed. Next: trephine ingest {self.source}",
         ]
@@ -174,6 +180,7 @@ def plan_archive(
         changed=n_by["changed"],
         lacking=n_by["lacking"],
         missing=_reasons(works, "missing"),
+        unreadable=n_by["refused"],
         given_up=n_by["given up"],
         failed_before=sum(work.attempts > 0 for work in works),
         missing_mpp=round(n_each * no_mpp),
@@ -183,6 +190,7 @@ def plan_archive(
         tiles_per_slide=per_slide,
         note=note if n_by["known"] + n_by["lacking"] else "",
         copies=copies(works),
+        renamed=renames(works),
         scales=scale_doubts(works) | doubts,
         notes=archive.notes,
         **_costs(store, config, n_slides=len(n_tiles) * n_each, tiles_per_slide=per_slide),

@@ -14,36 +14,23 @@ OUTLINE = (0, 120, 60)
 
 
 def draw_previews(
-    store: FeatureStore, slide_ids: Collection[str], tiling: Tiling, folder: Path
+    store: FeatureStore, paths: Collection[str], tiling: Tiling, folder: Path
 ) -> None:
-    """Draw one picture a Slide, of those that the catalog has with this Tiling.
+    """Draw one picture a Slide, `<slide_key>.png`, of those of these paths that have this Tiling.
 
-    Args:
-        store: the store.
-        slide_ids: of the Slides.
-        tiling: whose tiles are drawn.
-        folder: of the pictures, `<slide_id>.png`; made if it is not there.
+    A slide_id is no name for a file: it may be anything, `../x` too.
     """
     folder.mkdir(parents=True, exist_ok=True)
     found = store.sql(
-        "select distinct slides.slide_id, slides.slide_key from slides join embeddings"
+        "select distinct slides.path, slides.slide_key from slides join embeddings"
         " on embeddings.slide_key = slides.slide_key where embeddings.tiling_id = $tiling",
         {"tiling": tiling.tiling_id},
     )
-    for slide_id, slide_key in found.iter_rows():
-        if slide_id in slide_ids:
-            draw_preview(store, slide_key, tiling, folder / f"{slide_id}.png")
+    for slide_key in {key for path, key in found.iter_rows() if path in paths}:
+        _draw(store, slide_key, tiling, folder / f"{slide_key}.png")
 
 
-def draw_preview(store: FeatureStore, slide_key: str, tiling: Tiling, path: Path) -> None:
-    """Write one picture of a Slide in the store, with its kept tiles outlined.
-
-    Args:
-        store: the store.
-        slide_key: of the Slide.
-        tiling: whose tiles are drawn.
-        path: of the picture; its suffix decides the format.
-    """
+def _draw(store: FeatureStore, slide_key: str, tiling: Tiling, path: Path) -> None:
     about = store.slide_attributes(slide_key)
     picture = Image.fromarray(store.thumbnail(slide_key))
     scale = picture.width / about["size_px0"][0]

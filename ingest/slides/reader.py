@@ -19,6 +19,7 @@ from ingest.slides.sources import Source, open_source, refusing
 MOST_ENLARGED = 0.05  # a slide this much coarser than the target is still read
 LEVEL_ENLARGED = 0.01  # a level this much coarser than the target still serves it
 OVERVIEW_MPP = 8.0
+MOST_OVERVIEW_PX = 10**8  # 80 x 80 mm
 STRIP_TILES = 8  # tiles a read; longer ones are no faster
 
 
@@ -84,6 +85,12 @@ class SlideReader:
     def _whole(self, mpp: float) -> np.ndarray:
         """Read the whole slide piece by piece, so that a flat file needs no more memory."""
         width, height = (max(1, round(side * self.mpp / mpp)) for side in self.size_px0)
+        if width * height > MOST_OVERVIEW_PX:
+            raise SlideRefused(
+                f"slide {self.path.name!r} is {self.size_px0[0]} x {self.size_px0[1]} px of "
+                f"{self.mpp:.4g} microns, which is larger than any glass. Correct its mpp in the "
+                "manifest, or export its tissue alone."
+            )
         canvas, pitch = self._canvas(mpp, self._source.overview_pitch)
         step = max(8, round(2048 / max(pitch)))
         out = np.empty((height, width, 3), np.uint8)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 import openslide
 
 from featurestore.errors import SlideRefused, SlideUnreadable
-from ingest.slides.apart import open_apart
+from ingest.slides import dicom
 from ingest.slides.decoders import Unsupported
 from ingest.slides.openslide_source import PLAIN_VENDORS, OpenSlideSource, wanted_properties
 from ingest.slides.pyramid import Peek
@@ -20,6 +19,8 @@ from ingest.slides.tiff import read_index
 from ingest.slides.tiff_source import TiffSource
 
 Source = TiffSource | OpenSlideSource
+# what openslide opens beside such a file was looked at under these names alone
+OF_SEVERAL_FILES = {"dicom": (".dcm", ".dicom"), "hamamatsu": (".vms", ".vmu", ".ndpi")}
 
 
 def open_source(file: Path, name: str) -> tuple[Source, Mapping[str, str]]:
@@ -41,16 +42,22 @@ def open_source(file: Path, name: str) -> tuple[Source, Mapping[str, str]]:
         vendor = openslide.OpenSlide.detect_format(str(file))
         if vendor is None and not (pages and file.suffix.lower() in (".tif", ".tiff")):
             raise SlideUnreadable(f"slide {name!r} cannot be opened: its format is not recognised.")
-        if not pages or vendor not in (None, *PLAIN_VENDORS):
-            source = OpenSlideSource(functools.partial(open_apart, file))
-            return source, source.properties
-        with contextlib.closing(_Other(file, vendor)) as other:
-            try:
-                return TiffSource(file, pages, other.level_0), other.properties
-            except Unsupported as error:
-                if other.level_0 is None:
-                    raise SlideUnreadable(f"slide {name!r} cannot be opened: {error}.") from None
-        source = OpenSlideSource(functools.partial(open_apart, file))
+        kin = OF_SEVERAL_FILES.get(str(vendor), (file.suffix.lower(),))
+        if not pages and file.suffix.lower() not in kin and not dicom.may_be_dicom(file.name):
+            raise SlideUnreadable(
+                f"slide {name!r} holds what {vendor} writes, expected a name that ends in "
+                f"{' or '.join(kin)}. Rename it."
+            )
+        if pages and vendor in (None, *PLAIN_VENDORS):
+            with contextlib.closing(_Other(file, vendor)) as other:
+                try:
+                    return TiffSource(file, pages, other.level_0), other.properties
+                except Unsupported as error:
+                    if other.level_0 is None:
+                        raise SlideUnreadable(
+                            f"slide {name!r} cannot be opened: {error}."
+                        ) from None
+        source = OpenSlideSource(file)
         return source, source.properties
 
 

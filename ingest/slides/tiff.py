@@ -23,6 +23,7 @@ _DTYPES = {1: "u1", 2: "u1", 3: "u2", 4: "u4", 7: "u1", 13: "u4", 16: "u8", 18: 
 _DTYPES |= {5: "u4"}  # a fraction, as two numbers
 _FRACTION = 5
 _NONE = np.empty(0, np.int64)
+MOST_PICTURES, MOST_VALUES = 1000, 2**25  # of one file, so that an index cannot fill the memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +77,7 @@ class _Index:
         self._count, self._entry_bytes, self._word = (
             ("u8", 20, "u8") if is_big else ("u2", 12, "u4")
         )
-        self._first, self._seen = (8 if is_big else 4), set[int]()
+        self._first, self._seen, self._values = (8 if is_big else 4), set[int](), MOST_VALUES
 
     def chain(self) -> Iterator[Directory]:
         """Directories of the main chain; one that points back ends it."""
@@ -85,8 +86,10 @@ class _Index:
             directory, place = self._directory(place)
             yield directory
 
-    def _directory(self, place: int) -> tuple[Directory, int]:
+    def _directory(self, place: int, *, is_child: bool = False) -> tuple[Directory, int]:
         self._seen.add(place)
+        if len(self._seen) > MOST_PICTURES:
+            raise OSError(f"its header is damaged: it has over {MOST_PICTURES:,} pictures")
         count = self._number(place, self._count)
         entries = place + int(self._count[1])
         tags = {}
@@ -97,10 +100,15 @@ class _Index:
                 values = at + 4 + int(self._word[1])
                 if length * int(_DTYPES[dtype][1]) > int(self._word[1]):
                     values = self._number(values, self._word)
+                self._values -= length
+                if self._values < 0:
+                    raise OSError("its header is damaged: it is larger than any slide's")
                 tags[tag] = self._numbers(values, length, _DTYPES[dtype])
         self._require_sane(tags)
-        below = [int(child) for child in tags.get(CHILDREN, _NONE)]
-        children = [self._directory(child)[0] for child in below if child not in self._seen]
+        below = [] if is_child else [int(child) for child in tags.get(CHILDREN, _NONE)]
+        children = [
+            self._directory(child, is_child=True)[0] for child in below if child not in self._seen
+        ]
         after = self._number(entries + count * self._entry_bytes, self._word)
         return Directory(tags=tags, children=children), after
 
@@ -115,6 +123,10 @@ class _Index:
                 end = int((tags[starts] + tags[lengths]).max(initial=0))
                 if end > self._size:
                     raise OSError(f"it is truncated at {self._size} of at least {end} bytes")
+                # one piece may serve many places; pieces that overlap make much of a small file
+                _, first = np.unique(tags[starts], return_index=True)
+                if tags[lengths][first].sum() > 2 * self._size:
+                    raise OSError("its header is damaged: its pieces overlap")
 
     def _number(self, place: int, dtype: str) -> int:
         return int(self._numbers(place, 1, dtype)[0])

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import resource
+import shutil
+import signal
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,10 +29,18 @@ from ingest.slides.config import Part, in_part
 from ingest.slides.reader import open_slide
 from ingest.slides.tiling import FoundTiles, find_tiles
 
-SILENCE_S = 300.0  # a reader that says nothing for so long hangs
 BLURRED = 0.5  # a tile with a higher blur score counts as out of focus
 PENNED = 0.1  # a tile with a larger share of ink counts as marked
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What reading one Slide may take; more of it kills the reader, and that Slide fails."""
+
+    silence_s: float = 300.0  # a reader that says nothing for so long hangs
+    cpu_s: float = 1800.0  # of all threads
+    memory_bytes: int = 8 * 2**30  # of address space, over what a fresh reader has
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,29 +210,52 @@ def share(flags: np.ndarray) -> float:
     return float(np.mean(flags)) if len(flags) else 0.0
 
 
-def serve(connection: Connection) -> None:
+def serve(connection: Connection, limits: Limits) -> None:
     """Answer requests until the other side is gone; runs in the reader's process."""
     try:
         while True:
-            for message in read_slide(connection.recv()):
+            request = connection.recv()
+            signal.setitimer(signal.ITIMER_PROF, limits.cpu_s)  # its signal ends the process
+            for message in read_slide(request):
                 connection.send(message)
+            signal.setitimer(signal.ITIMER_PROF, 0)
     except (EOFError, BrokenPipeError, ConnectionResetError, KeyboardInterrupt):
         return
+
+
+Target = Callable[[Connection, Limits], None]
+
+
+def _run(target: Target, connection: Connection, limits: Limits) -> None:
+    """What runs in the new process, whose folder for what is temporary goes with it."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+    except OSError:  # no Linux: address space means something else there
+        pages = 0
+    if pages:
+        most = pages * resource.getpagesize() + limits.memory_bytes
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(resource.RLIMIT_AS, (most, hard))
+    try:
+        target(connection, limits)
+    finally:
+        shutil.rmtree(tempfile.gettempdir(), ignore_errors=True)
 
 
 _ENVIRONMENT = threading.Lock()
 
 
 @contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Start a process whose libraries keep to one thread: the Encoder needs the cores."""
+def _environment(**told: str) -> Iterator[None]:
+    """Start a process with these variables."""
     with _ENVIRONMENT:
         before = dict(os.environ)
-        os.environ.update(dict.fromkeys(ONE_THREAD, "1"))
+        os.environ.update(told)
         try:
             yield
         finally:
-            for name in ONE_THREAD:
+            for name in told:
                 os.environ.pop(name)
                 os.environ.update({name: before[name]} if name in before else {})
 
@@ -229,16 +264,15 @@ class ReaderProcess:
     """A process that reads one Slide after the other, and is replaced when it dies or hangs.
 
     Args:
-        silence_s: without a word for so long, it is killed and the Slide fails.
+        limits: of each Slide.
         target: what runs in the process.
     """
 
-    def __init__(
-        self, silence_s: float = SILENCE_S, target: Callable[[Connection], None] = serve
-    ) -> None:
-        self._silence_s, self._target = silence_s, target
+    def __init__(self, limits: Limits | None = None, target: Target = serve) -> None:
+        self._limits, self._target = limits or Limits(), target
         self._process: Any = None
         self._connection: Connection | None = None
+        self._temporary = ""
 
     @property
     def pid(self) -> int | None:
@@ -251,26 +285,31 @@ class ReaderProcess:
         connection = self._connection or self._start()
         try:
             connection.send(request)
-            while connection.poll(self._silence_s):
+            while connection.poll(self._limits.silence_s):
                 message = connection.recv()
                 stage = "read" if isinstance(message, Measured) else stage
                 yield message
                 if isinstance(message, Done):
                     return
-            reason = f"hung: its reader said nothing for {self._silence_s:g} s"
+            reason = f"hung: its reader said nothing for {self._limits.silence_s:g} s"
         except (EOFError, OSError):
             self._process.join(5)
-            reason = f"killed its reader (exit code {self._process.exitcode})"
+            code = self._process.exitcode
+            reason = f"killed its reader (exit code {code})"
+            if code == -signal.SIGPROF:
+                reason = f"took its reader over {self._limits.cpu_s:g} s of processor time"
         self.close()
         name = request.slide.path.name
         yield Done(stage=stage, error=SlideUnreadable(f"slide {name!r} {reason}."))
 
     def close(self) -> None:
-        """End the process at once."""
+        """End the process at once, and what it left."""
         if self._process is not None:
             self._process.kill()
-            self._process.join()
-            self._process.close()
+            self._process.join(10)  # a dead file server holds even what was killed
+            if not self._process.is_alive():
+                self._process.close()
+            shutil.rmtree(self._temporary, ignore_errors=True)
         if self._connection is not None:
             self._connection.close()
         self._process = self._connection = None
@@ -279,8 +318,12 @@ class ReaderProcess:
         # never fork: a child has the locks of its parent's threads, and none of the threads
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=self._target, args=(theirs,), daemon=True)
-        with _one_thread_each():
+        self._temporary = tempfile.mkdtemp(prefix="trephine-")
+        self._process = context.Process(
+            target=_run, args=(self._target, theirs, self._limits), daemon=True
+        )
+        # the Encoder needs the cores
+        with _environment(TMPDIR=self._temporary, **dict.fromkeys(ONE_THREAD, "1")):
             self._process.start()
         theirs.close()
         return self._connection

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
 from featurestore import FeatureStore
 from featurestore.errors import TrephineError
-from featurestore.types import Case, Failure, MppSource, Slide, content_id, now
+from featurestore.types import Case, Failure, GivenSlide, MppSource, Slide, content_id, now
 from ingest.slides import files as slide_files
 from ingest.slides.archive import ArchiveSlide
 from ingest.slides.config import Part, in_part
@@ -41,6 +42,7 @@ class Work:
     same: Slide | None = None  # what the store has of this content, under whatever name and path
     corrected: Slide | None = None  # that as the archive now has it, where it says otherwise
     copy_of: str = ""  # slide_id of another Slide, here or in the store, with this content
+    renamed: str = ""  # what is to be said of its name
 
     @property
     def moved(self) -> bool:
@@ -71,8 +73,13 @@ def worklist(store: FeatureStore, archive: Sequence[ArchiveSlide], wanted: Wante
         wanted: what makes a Slide known.
     """
     known = _Known.of(store)
+    taken = {slide.slide_id for slide in archive} & known.slides.keys()
     with ThreadPoolExecutor(LOOKERS) as pool:
         works = list(pool.map(lambda slide: _judge(store, slide, known, wanted), archive))
+        for number, (slide, work) in enumerate(zip(archive, works, strict=True)):
+            if (name := work.slide.slide_id) != slide.slide_id and name in taken:  # it has one file
+                works[number] = _judge(store, replace(slide, is_listed=False), known, wanted)
+            taken.add(name)
         return _with_copies(works, known, pool)
 
 
@@ -83,6 +90,11 @@ def copies(works: Iterable[Work]) -> dict[str, str]:
         for work in works
         if work.copy_of
     }
+
+
+def renames(works: Iterable[Work]) -> dict[str, str]:
+    """By slide_id, what is to be said of names that have changed hands."""
+    return {work.slide.slide_id: work.renamed for work in works if work.renamed}
 
 
 def scale_doubts(works: Iterable[Work]) -> dict[str, str]:
@@ -129,7 +141,9 @@ class _Known:
 
 
 def _judge(store: FeatureStore, slide: ArchiveSlide, known: _Known, wanted: Wanted) -> Work:
-    before = known.slides.get(slide.slide_id)
+    given, before = slide, known.slides.get(slide.slide_id)
+    if before and slide.is_listed:  # a folder knows less than the store
+        slide = _as_known(slide, before, known)
     attempts = known.attempts.get(slide.slide.path, 0)
     standing: Standing = "changed" if before else "new"
     same, size_bytes, mtime_ns, why = None, 0, 0, slide.refused
@@ -144,6 +158,16 @@ def _judge(store: FeatureStore, slide: ArchiveSlide, known: _Known, wanted: Want
         why = str(error)
     if why and standing != "missing":
         standing = "refused"
+    renamed = ""
+    if same and slide.is_listed and not before and _has_left(same, slide):
+        slide = _as_known(slide, same, known)
+        if same.path != slide.slide.path:
+            renamed = (
+                f"was known as {same.path}, which is gone: the file is named {given.slide_id!r} "
+                f"now, and stays slide {same.slide_id!r}, as only a manifest gives new names"
+            )
+    elif same and before and same.fingerprint != before.fingerprint:
+        renamed = f"shows what slide {same.slide_id!r} showed, no longer what it did"
     if same:
         is_there = any(
             store.has(same.slide_key, wanted.tiling_id, encoder_id)
@@ -164,10 +188,23 @@ def _judge(store: FeatureStore, slide: ArchiveSlide, known: _Known, wanted: Want
         attempts=attempts,
         size_bytes=size_bytes,
         same=same,
+        renamed=renamed,
         corrected=_corrected(slide, same, mtime_ns, known, wanted.mpp)
         if same and is_known
         else None,
     )
+
+
+def _as_known(slide: ArchiveSlide, same: Slide, known: _Known) -> ArchiveSlide:
+    """A listed Slide with all that an earlier manifest said of it."""
+    said = {one.name: getattr(same, one.name) for one in fields(GivenSlide)}
+    given = GivenSlide(**said | {"path": slide.slide.path})
+    return replace(slide, slide=given, case=known.cases.get(same.case_id, slide.case))
+
+
+def _has_left(same: Slide, slide: ArchiveSlide) -> bool:
+    """Whether a known Slide is no longer where it was, unless that is this one's place."""
+    return same.path == slide.slide.path or not os.path.lexists(same.path)
 
 
 def _same_content(
@@ -180,7 +217,10 @@ def _same_content(
     """
     before = known.slides.get(slide.slide_id)
     alike = [
-        one for one in known.by_size.get(stamp[0], []) if _scale(slide, one, option)[0] == one.mpp
+        one
+        for one in known.by_size.get(stamp[0], [])
+        if _scale(slide, one, option)[0] == one.mpp
+        or (slide.is_listed and not before and _has_left(one, slide))
     ]
     for one in alike:
         if one is before and (one.path, one.mtime_ns) == (slide.slide.path, stamp[1]):
@@ -227,7 +267,11 @@ def _with_copies(works: Sequence[Work], known: _Known, pool: ThreadPoolExecutor)
     asked = [w for w in works if not w.same and w.size_bytes and sizes[w.size_bytes] > 1]
     marks = {id(w): mark for w, mark in zip(asked, pool.map(_mark, asked), strict=True) if mark}
     marks |= {id(work): work.same.fingerprint for work in works if work.same}
-    gone = {work.slide.slide_id for work in works if work.standing == "changed"}
+    gone = {
+        work.slide.slide_id
+        for work in works
+        if work.standing == "changed" or (work.same and work.renamed)
+    }
     first = {
         slide.fingerprint: slide.slide_id
         for slide in reversed(list(known.slides.values()))

@@ -81,9 +81,11 @@ class IngestSummary:
     slides: int = 0  # of the archive
     embedded: int = 0
     known: int = 0
+    recognised: int = 0  # new or changed, but their Embeddings were there
     updated: int = 0  # known, with new metadata
     notes: tuple[str, ...] = ()  # of the manifest
     copies: dict[str, str] = field(default_factory=dict)  # slide_id to whose content it has
+    renamed: dict[str, str] = field(default_factory=dict)  # slide_id to what is said of its name
     scales: dict[str, str] = field(default_factory=dict)  # slide_id to how two statements differ
     without_tiles: dict[str, str] = field(default_factory=dict)  # slide_id to why none was kept
     failures: dict[str, str] = field(default_factory=dict)  # slide_id to reason
@@ -100,6 +102,11 @@ class IngestSummary:
             f"{self.slides} slides in {duration(self.seconds)}: {self.embedded} embedded, "
             f"{self.tiles:,} tiles{rate}; {self.known} known"
             + (f", {self.updated} with new metadata" if self.updated else "")
+            + (
+                f", {self.recognised} new or changed whose embeddings were there"
+                if self.recognised
+                else ""
+            )
             + (f", {len(self.failures)} failed" if self.failures else "")
             + (f", {self.given_up} given up after three tries" if self.given_up else "")
             + (f", {self.elsewhere} of other shards" if self.elsewhere else ""),
@@ -119,6 +126,7 @@ class IngestSummary:
         lines += grouped("no tiles", self.without_tiles)
         lines += grouped("failed", self.failures)
         lines += grouped("copy", self.copies)
+        lines += grouped("renamed", self.renamed)
         lines += grouped("scale", self.scales)
         if self.failures:
             lines.append(
@@ -126,7 +134,7 @@ class IngestSummary:
                 "List them with: trephine sql 'from failures'"
             )
         if self.pictures:
-            lines.append(f"The pictures are in {self.pictures}.")
+            lines.append(f"The pictures are in {self.pictures}, named by slide_key.")
         if self.given_up:
             lines.append("To try again what failed three times, add: --retry-failed")
         lines.append(f"Next: trephine {'ingest --adopt-only' if self.shard else 'label REPORTS'}")
@@ -264,7 +272,7 @@ def _with(seen: IngestSummary, job: Job) -> IngestSummary:
     if job.error:
         return replace(seen, failures=seen.failures | {slide_id: str(job.error)})
     if job.tiles is None:  # recognised by content
-        return replace(seen, known=seen.known + 1)
+        return replace(seen, recognised=seen.recognised + 1)
     return replace(
         seen,
         embedded=seen.embedded + 1,

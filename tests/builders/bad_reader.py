@@ -7,10 +7,10 @@ import signal
 import time
 from multiprocessing.connection import Connection
 
-from ingest.slides.worker import ONE_THREAD, Done, read_slide
+from ingest.slides.worker import ONE_THREAD, Done, Limits, read_slide
 
 
-def tell_threads(connection: Connection) -> None:
+def tell_threads(connection: Connection, limits: Limits) -> None:
     """Answer any request with what polars and the environment say of threads."""
     import polars as pl
 
@@ -20,7 +20,7 @@ def tell_threads(connection: Connection) -> None:
     connection.send(Done(stage=f"{threads} {set(said.values())} {request.encoder_id}"))
 
 
-def serve(connection: Connection) -> None:
+def serve(connection: Connection, limits: Limits) -> None:
     while True:
         request = connection.recv()
         for number, message in enumerate(read_slide(request)):

@@ -43,7 +43,7 @@ notes = st.text(letters | st.sampled_from('\n",;|\t'), min_size=1).filter(str.st
 ids = st.text(st.sampled_from("0123456789ABz-_."), min_size=1, max_size=8).filter(
     lambda text: not is_missing(text)
 )
-days = st.dates(date(1930, 1, 1), date(2099, 12, 31))
+days = st.dates(date(1930, 1, 1), date.today())
 ages = st.integers(0, 13_000).map(lambda n: n / 100)
 rows = st.lists(
     st.tuples(
@@ -165,6 +165,57 @@ def test_dates_with_the_year_last_are_right_or_refused(
     else:
         with pytest.raises(ConfigError, match="--date-format %d/%m/%Y or %m/%d/%Y"):
             read_back(read_table(path, COLUMNS))
+
+
+@pytest.mark.parametrize("form", ["%Y-%m-%d", "%d.%m.%Y", "%Y%m%d", "%d/%m/%Y"])
+@settings(max_examples=20, deadline=None)
+@given(ahead=st.integers(2, 30_000), on=st.dates(date(1990, 1, 31), date(2020, 1, 1)))
+def test_a_day_that_has_not_come_is_refused_with_its_row(
+    form: str, ahead: int, on: date, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    later = date.today() + timedelta(days=ahead)
+    table = [("a", None, on, None, None), ("b", None, later, None, None)]
+    path = as_csv(",", "utf-8", form)(tmp_path_factory.mktemp("t"), table)
+    with pytest.raises(ConfigError, match=r"row 3.*scanned_on .* lies in the future"):
+        read_back(read_table(path, COLUMNS, TableConfig(date_format=form)))
+
+
+@pytest.mark.parametrize("form", ["{d:02}.{m:02}.{y}", "{d}/{m}/{y}", "{y}-{m:02}-{d:02}"])
+@settings(max_examples=20, deadline=None)
+@given(y=st.integers(1990, 2020), m=st.integers(13, 99), d=st.integers(13, 31))
+def test_a_day_that_no_calendar_has_is_refused_with_its_row(
+    form: str, y: int, m: int, d: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    for text in (form.format(y=y, m=m, d=d), form.format(y=y, m=2, d=max(d, 30))):
+        path = saved(tmp_path_factory.mktemp("t"), f"case_id,scanned_on\n1,{text}\n")
+        with pytest.raises(ConfigError, match=r"row 2.* is not a date"):
+            read_back(read_table(path, COLUMNS))
+
+
+def test_the_month_comes_never_first_before_a_dot_nor_both_first_in_one_column(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(ConfigError, match=r"row 2: scanned_on '01\.13\.2019' is not a date"):
+        read_back(read_table(saved(tmp_path, "case_id,scanned_on\n1,01.13.2019\n2,x\n"), COLUMNS))
+    path = saved(tmp_path, "case_id,scanned_on\n1,01/13/2019\n2,13/01/2019\n")
+    with pytest.raises(ConfigError, match=r"'13/01/2019' has the day and '01/13/2019' the month"):
+        read_back(read_table(path, COLUMNS))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    odd=st.characters(categories=["Cc", "Cf", "Zl", "Zp"]).filter(lambda c: c not in "\0\r\n"),
+    name=st.sampled_from(["case_id", "path"]),
+)
+def test_ids_and_paths_with_unseen_characters_are_refused_and_never_shown(
+    odd: str, name: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    columns = [*COLUMNS, Column(name="path", kind="path")]
+    row = {"case_id": "C1", "path": "x.svs"} | {name: f"a{odd}b"}
+    path = saved(tmp_path_factory.mktemp("t"), json.dumps(row), "t.jsonl")
+    with pytest.raises(ConfigError, match=f"row 1: {name} .* control character") as told:
+        read_table(path, columns).refuse(ConfigError)
+    assert str(told.value).isprintable()
 
 
 def saved(folder: Path, text: str, name: str = "table.csv") -> Path:

@@ -205,7 +205,7 @@ def test_other_columns_are_refused(header: str, problem: str, tmp_path: Path) ->
         )
     message = str(raised.value)
     assert all(repr(name) in message for name in header.split(","))
-    assert "expected case_id, text[, reported_on]" in message
+    assert "expected case_id, text, and where known reported_on" in message
     assert "SECRET" not in message
 
 

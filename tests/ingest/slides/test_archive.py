@@ -41,7 +41,7 @@ def manifest(folder: Path, *rows: dict[str, object]) -> Path:
         slide_id=NAMES,
         case_id=NAMES,
         path=st.just("sub/slide.svs"),
-        scanned_on=st.none() | st.dates(date(1990, 1, 1), date(2040, 1, 1)),
+        scanned_on=st.none() | st.dates(date(1990, 1, 1), date(2026, 1, 1)),
         specimen=st.none() | st.sampled_from(["core", "clot", "aspirate", "other"]),
         stain=st.none() | NAMES,
         scanner=st.none() | NAMES,

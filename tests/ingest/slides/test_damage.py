@@ -13,7 +13,7 @@ from builders.ingest_stores import slide
 
 from featurestore.store import FeatureStore
 from featurestore.types import Tiling
-from ingest.slides.worker import Done, Measured, Message, ReaderProcess, Request, Tiles
+from ingest.slides.worker import Done, Limits, Measured, Message, ReaderProcess, Request, Tiles
 
 TILING = Tiling(tile_px=56, min_tissue=0.0001)
 COPIES = 200
@@ -71,7 +71,7 @@ def tiles_by_corner(messages: list[Message]) -> dict[tuple[int, int], np.ndarray
 def test_damaged_slides_are_read_sanely_or_refused(shared: Path, tmp_path: Path) -> None:
     store = FeatureStore.create(tmp_path / "store")
     rng = random.Random(0)
-    reader = ReaderProcess(silence_s=60)
+    reader = ReaderProcess(Limits(silence_s=60))
     kinds = ("truncated", "header", "anywhere", "end", "zeroed", "extension")
     files = sources(shared)
     outcomes: dict[str, int] = {}

@@ -19,7 +19,7 @@ from featurestore.errors import TrephineError
 from featurestore.types import Tiling
 from ingest.slides.config import IngestConfig
 from ingest.slides.encoders import load
-from ingest.slides.worker import Done, ReaderProcess, Request
+from ingest.slides.worker import Done, Limits, ReaderProcess, Request
 from ingest.slides.writer import IngestSummary
 from ingest.synthetic import archive as synthetic
 
@@ -281,7 +281,7 @@ def test_a_slide_that_kills_or_hangs_its_reader_fails_alone(tmp_path: Path) -> N
         Recorder(),
         Tiling(),
         IngestConfig(workers=1),
-        new_reader=lambda: ReaderProcess(silence_s=15.0, target=bad_reader.serve),
+        new_reader=lambda: ReaderProcess(Limits(silence_s=15.0), bad_reader.serve),
     )
     assert done.failures.keys() == {"b", "c"}
     assert "killed its reader (exit code -9)" in done.failures["b"]

@@ -11,8 +11,9 @@ from builders.ingest_stores import Recorder, plain, slide, take_in, write
 
 from featurestore import FeatureStore
 from featurestore.types import Failure, Slide, Tiling
-from ingest.slides.archive import ArchiveSlide
-from ingest.slides.config import IngestConfig
+from ingest.slides.archive import Archive, ArchiveSlide, read_archive
+from ingest.slides.config import IngestConfig, PlanConfig
+from ingest.slides.plan import plan_archive
 from ingest.slides.worklist import MOST_ATTEMPTS, Standing, Wanted, Work, worklist
 
 TILING, ENCODER = Tiling(), Recorder()
@@ -103,7 +104,7 @@ def test_a_slide_of_an_earlier_version_keeps_its_key(
     store.record(by_option)  # or by a manifest: that was not kept
     assert look(store, replace(a, slide=replace(a.slide, mpp_given=0.5))).standing == "known"
     assert look(store, a).standing == "changed"  # its file is asked again
-    assert take_in(store, [a], ENCODER, TILING).known == 1
+    assert take_in(store, [a], ENCODER, TILING).recognised == 1
     assert look(store, a).same.slide_key == key["a"]  # type: ignore[union-attr]
 
 
@@ -179,3 +180,77 @@ def test_the_parts_of_an_archive_are_disjoint_and_complete(
         for i in (1, 2, 3)
     ]
     assert sum(map(len, seen)) == len(set().union(*seen)) == len(archive)
+
+
+def test_a_file_renamed_without_a_manifest_stays_the_same_slide(tmp_path: Path) -> None:
+    folder = tmp_path / "slides"
+    folder.mkdir()
+    write(folder / "a.svs", plain(300, 60), mpp=2.0, stated=0.5)
+    manifest = tmp_path / "m.csv"
+    manifest.write_text("path,case_id,patient_id,mpp\nslides/a.svs,C,P,0.4\n")
+    store = FeatureStore.create(tmp_path / "store")
+    take_in(store, read_archive(manifest).slides, ENCODER, TILING)
+    wanted = Wanted(tiling_id=TILING.tiling_id, encoder_ids=[ENCODER.encoder_id])
+
+    def seen() -> list[tuple[str, str, str, bool]]:
+        works = worklist(store, read_archive(folder).slides, wanted)
+        return [(w.slide.slide_id, w.standing, w.copy_of, bool(w.corrected)) for w in works]
+
+    assert seen() == [("a", "known", "", False)]  # a folder does not unsay what a manifest said
+    (folder / "a.svs").rename(folder / "b.svs")
+    (work,) = worklist(store, read_archive(folder).slides, wanted)
+    assert "stays slide 'a'" in work.renamed
+    assert seen() == [("a", "known", "", True)]
+    done = take_in(store, read_archive(folder).slides, ENCODER, TILING)
+    assert (done.known, done.updated, list(done.renamed)) == (1, 1, ["a"])
+    rows = store.sql(
+        "select slide_id, case_id, patient_id, path from slides join cases using (case_id)"
+    )
+    assert rows.rows() == [("a", "C", "P", str(folder / "b.svs"))]
+    assert seen() == [("a", "known", "", False)]
+    (folder / "c.svs").write_bytes((folder / "b.svs").read_bytes())
+    assert seen() == [("a", "known", "", False), ("c", "new", "a", False)]  # at the file's own mpp
+    (folder / "b.svs").rename(folder / "d.svs")
+    assert sorted(name for name, *_ in seen()) in (["a", "c"], ["a", "d"])  # one alone keeps it
+
+
+def test_names_that_change_hands_are_one_answer_for_plan_and_ingest(tmp_path: Path) -> None:
+    for i, name in enumerate("ab"):
+        write(tmp_path / f"{name}.svs", plain(300 + 60 * i), mpp=2.0, stated=0.5)
+    a, b = (slide(tmp_path / f"{name}.svs") for name in "ab")
+    store = FeatureStore.create(tmp_path / "store")
+    take_in(store, [a, b], ENCODER, TILING)
+    swapped = [slide(b.path, slide_id="a"), slide(a.path, slide_id="b")]
+    for archive in ([swapped[0]], swapped, [a, b]):
+        wanted = Wanted(tiling_id=TILING.tiling_id, encoder_ids=[ENCODER.encoder_id])
+        works = worklist(store, archive, wanted)
+        for work in works:
+            if work.same and work.same.slide_id != work.slide.slide_id:
+                assert f"shows what slide {work.same.slide_id!r} showed" in work.renamed
+        said = plan_archive(store, Archive(slides=archive), TILING, PlanConfig(sample=0))
+        done = take_in(store, archive, ENCODER, TILING)
+        n_known = sum(work.standing == "known" for work in works)
+        assert (said.known + said.lacking, said.changed) == (n_known, len(works) - n_known)
+        assert (done.known, done.recognised) == (n_known, len(works) - n_known)
+        assert done.embedded == 0
+
+
+def test_the_counts_of_a_plan_add_up(known: tuple[FeatureStore, Path], tmp_path: Path) -> None:
+    store, folder = known
+    torn = slide(tmp_path / "torn.svs")
+    store.record(3 * [Failure(item=torn.slide.path, stage="open", reason="torn", slide_id="torn")])
+    write(tmp_path / "new.svs", plain(200), mpp=2.0, stated=0.5)
+    archive = [
+        slide(folder / "a.svs"),
+        slide(folder / "a.svs", slide_id="b", mpp=0.3),
+        torn,
+        slide(tmp_path / "gone.svs"),
+        slide(tmp_path / "new.svs"),
+        replace(slide(tmp_path / "odd.svs"), refused="it is a pipe"),
+    ]
+    said = plan_archive(store, Archive(slides=archive), TILING, PlanConfig(sample=0)).text()
+    first = said.splitlines()[0]
+    counts = [int(text.split()[0]) for text in first.partition(": ")[2].split(";")[0].split(", ")]
+    assert sum(counts) == int(first.split()[0]) == len(archive)
+    assert "1 cannot be read" in first
+    assert "1 given up" in first

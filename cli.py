@@ -435,6 +435,17 @@ def _cohort(store: FeatureStore, name: str) -> Told:
 
 
 @main.command()
+@click.argument("name")
+@store_option
+@click.option("--erase", is_flag=True, help="Remove its arrays, labels and rows for good, too.")
+@click.option("--kind", type=click.Choice(["slide", "case", "patient"]), help="What NAME is.")
+@prints_result
+def retire(name: str, store: FeatureStore, **how: Any) -> Any:
+    """Take the slide, case or patient NAME out of every later cohort, prediction and page."""
+    return store.withdraw(name, **how)
+
+
+@main.command()
 @store_option
 @options_of(TrainConfig)
 @click.option("--tensorboard", type=FOLDER, help="Folder for TensorBoard events, one a run.")

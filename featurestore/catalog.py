@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import functools
-import json
 import os
 import random
 import re
@@ -12,7 +11,6 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +18,15 @@ import duckdb
 import polars as pl
 
 import sql
-from featurestore import arrays, layout, ledger
+from featurestore import layout, ledger
 from featurestore.errors import (
     CatalogBusy,
-    ConfigError,
     QueryRefused,
-    StoreDamaged,
     StoreVersionMismatch,
     writing,
 )
-from featurestore.fields import from_json
 from featurestore.types import (
-    ArrayIds,
-    EncoderDescription,
     RecordedLabel,
-    RunRecord,
     content_id,
     now,
 )
@@ -43,6 +35,8 @@ LOCK_TIMEOUT_S = 30.0
 _DISK = (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT, errno.EIO)
 
 _VIEWS = [
+    "macros/retired",
+    "views/live_slides",
     "macros/case_reports_at",
     "views/case_reports",
     "macros/best_labels_at",
@@ -102,45 +96,14 @@ def writer(root: Path, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[duckdb.Duc
             yield con
 
 
-def fold(
-    root: Path,
-    *,
-    published: Iterable[ArrayIds] | None = None,
-    timeout_s: float = LOCK_TIMEOUT_S,
-) -> int:
-    """Fold every ledger file, array and Run without a row into the catalog; return how many.
-
-    The one way rows enter the catalog: a live write, the adoption of what a killed process left,
-    and a rebuild are the same fold. What cannot be folded is set aside as a row of `failures` of
-    stage `ledger`, and blocks nothing.
-
-    Args:
-        root: the store.
-        published: the arrays to look at; all of the store's unless given.
-        timeout_s: how long to wait for the lock.
-    """
-    found = list(arrays.published(root) if published is None else published)
-    aside: dict[Path, str] = {}  # files that broke the transaction, and why
-    alone = False  # whether each file is folded by itself, to find the one that breaks it
-    while True:
-        try:
-            with writer(root, timeout_s) as con:
-                n_files = _fold_ledger(con, root, aside, alone)
-                return n_files + _fold_arrays(con, root, found) + _fold_runs(con, root)
-        except _CannotFold as refused:
-            if len(refused.files) == 1:
-                aside |= dict.fromkeys(refused.files, refused.reason)
-            alone = True
-
-
 def best_of(labels: Iterable[RecordedLabel]) -> pl.DataFrame:
     """The Label to use of each Case and Target among some: the rule of `best_labels_at`."""
     frame = ledger.frame_of(RecordedLabel, list(labels))
     with duckdb.connect(":memory:") as con:
         for name in (*sql.names("migrations"), *_VIEWS):
             con.execute(sql.read(name))
-        con.register("said", _Arrow(frame))
-        con.execute(sql.read("folds/labels"))
+        with inserting(con, said=frame.with_columns(sequence=pl.lit(0)).with_row_index("row")):
+            con.execute(sql.read("folds/labels"))
         return _frame(con.sql("from best_labels_at('infinity'::timestamp)"))
 
 
@@ -176,7 +139,7 @@ def query(
         try:
             statements = con.extract_statements(text)
         except duckdb.Error as error:
-            raise QueryRefused(f"the SQL cannot be read: {_first_line(error)}") from error
+            raise QueryRefused(f"the SQL cannot be read: {first_line(error)}") from error
         if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
             got = ", ".join(s.type.name for s in statements) or "nothing"
             raise QueryRefused(f"expected exactly one SELECT, got {got}. The catalog is read-only.")
@@ -199,7 +162,7 @@ def query(
                 f"the SQL took longer than {timeout_s:g} s and was stopped"
             ) from error
         except duckdb.Error as error:
-            raise QueryRefused(f"the SQL fails: {_first_line(error)}") from error
+            raise QueryRefused(f"the SQL fails: {first_line(error)}") from error
         finally:
             timer.cancel()
 
@@ -207,15 +170,14 @@ def query(
 def read_frame(root: Path, name: str, parameters: Mapping[str, Any] | None = None) -> pl.DataFrame:
     """Run one of our own SQL texts, named as `queries/runs`."""
     with reader(root) as con:
-        return _frame(con.sql(sql.read(name), params=dict(parameters or {}) or None))
+        return frame_of_query(con, name, parameters)
 
 
-class _CannotFold(Exception):
-    """Files with rows that the catalog does not take, and why; their transaction is void."""
-
-    def __init__(self, files: list[Path], reason: str) -> None:
-        super().__init__(reason)
-        self.files, self.reason = files, reason
+def frame_of_query(
+    con: duckdb.DuckDBPyConnection, name: str, parameters: Mapping[str, Any] | None = None
+) -> pl.DataFrame:
+    """The same on an open catalog."""
+    return _frame(con.sql(sql.read(name), params=dict(parameters or {}) or None))
 
 
 class _Arrow:
@@ -228,137 +190,22 @@ class _Arrow:
         return self._frame.__arrow_c_stream__(requested_schema)
 
 
+@contextmanager
+def inserting(con: duckdb.DuckDBPyConnection, **frames: pl.DataFrame) -> Iterator[None]:
+    """Show frames to SQL texts under names of their own."""
+    for name, frame in frames.items():
+        con.register(name, _Arrow(frame))
+    try:
+        yield
+    finally:
+        for name in frames:
+            con.unregister(name)
+
+
 def read_rows(root: Path, table: str) -> pl.DataFrame:
     """Read a whole table of ours."""
     with reader(root) as con:
         return _frame(con.sql(f"from {table}"))
-
-
-def _fold_ledger(
-    con: duckdb.DuckDBPyConnection, root: Path, aside: Mapping[Path, str], alone: bool
-) -> int:
-    done = set(con.execute("select kind, name from ledger_files").fetchall())
-    folded = 0
-    for name, kind in ledger.KINDS.items():
-        todo = [file for file in ledger.files(root, name) if (name, file.name) not in done]
-        together = kind.together and todo and not alone
-        for files in [todo] if together else [[file] for file in todo]:
-            _fold_files(con, name, files, aside)
-        folded += len(todo)
-    return folded
-
-
-def _fold_files(
-    con: duckdb.DuckDBPyConnection, name: str, files: list[Path], aside: Mapping[Path, str]
-) -> None:
-    kind = ledger.KINDS[name]
-    frames = []
-    for file in files:
-        try:
-            if file in aside:
-                raise StoreDamaged(aside[file])
-            good, bad = ledger.sound(kind.noun, ledger.read(file, name))
-        except StoreDamaged as error:
-            _set_aside(con, str(file), str(error))
-            continue
-        frames.append(good)
-        for row in bad.iter_rows(named=True):
-            _set_aside(con, f"{file} row {row['row']}", row["fault"])
-    if frames and (said := pl.concat(frames)).height:
-        con.register("said", _Arrow(said))
-        try:
-            for statement in kind.folds:
-                con.execute(sql.read(f"folds/{statement}"))
-        except duckdb.Error as error:
-            if isinstance(error, duckdb.IOException | duckdb.InterruptException):
-                raise
-            raise _CannotFold(files, _first_line(error)) from error
-        con.unregister("said")
-    con.execute(
-        "insert into ledger_files select ?, unnest(?), ?", [name, [f.name for f in files], now()]
-    )
-
-
-def _set_aside(con: duckdb.DuckDBPyConnection, item: str, reason: str) -> None:
-    con.execute(
-        "insert into failures by name select $item as item, 'ledger' as stage, $reason as reason,"
-        " 1 as attempts, $at as first_at, $at as last_at on conflict do nothing",
-        {"item": item, "reason": reason, "at": now()},
-    )
-
-
-def _insert(con: duckdb.DuckDBPyConnection, table: str, row: Mapping[str, Any]) -> None:
-    """Insert one row by name, of the columns that the table has; a known key is left as it is."""
-    has = [column[0] for column in con.execute(f"describe {table}").fetchall()]
-    names = [name for name in has if name in row]
-    con.execute(
-        f"insert into {table} ({', '.join(names)}) values ({', '.join('?' * len(names))})"
-        " on conflict do nothing",
-        [_value(row[name]) for name in names],
-    )
-
-
-def _value(value: Any) -> Any:
-    return json.dumps(value) if isinstance(value, Mapping) else value
-
-
-def _fold_arrays(con: duckdb.DuckDBPyConnection, root: Path, published: Iterable[ArrayIds]) -> int:
-    rows = con.execute("select slide_key, tiling_id, encoder_id from embeddings").fetchall()
-    done, folded = set(rows), 0
-    for ids in published:
-        if ids in done:
-            continue
-        done.add(ids)
-        try:
-            tiling = arrays.attributes(root, ids.slide_key, ids.tiling_id)
-            shape, said = arrays.embedding_header(root, *ids)
-            encoder = from_json(EncoderDescription, said["encoder"])
-        except (StoreDamaged, ConfigError, KeyError) as error:
-            _set_aside(con, f"embeddings {'/'.join(ids)}", str(error))
-            continue
-        _insert(con, "tilings", {"tiling_id": ids.tiling_id, **tiling})
-        _insert(
-            con,
-            "encoders",
-            {
-                **asdict(encoder),
-                "encoder_id": ids.encoder_id,
-                "dim": shape[1],
-                "identity": json.dumps(encoder.identity, sort_keys=True),
-            },
-        )
-        _insert(
-            con,
-            "embeddings",
-            {**said, **ids._asdict(), "n_tiles": shape[0], "dim": shape[1], "embedded_at": now()},
-        )
-        folded += 1
-    return folded
-
-
-def _fold_runs(con: duckdb.DuckDBPyConnection, root: Path) -> int:
-    done = {row[0] for row in con.execute("select run_id from runs").fetchall()}
-    folded = 0
-    for file in sorted(layout.runs_dir(root).glob("*/run.json")):
-        if file.parent.name in done:
-            continue
-        try:
-            run = from_json(RunRecord, json.loads(file.read_text()))
-        except (ConfigError, ValueError) as error:
-            _set_aside(con, str(file), str(error))
-            continue
-        _insert(con, "runs", asdict(run))
-        said = [(s, name, v) for s, found in run.metrics.items() for name, v in found.items()]
-        con.execute(  # in one statement: a row each takes longer than a small training
-            "insert into metrics select ?, unnest(?), unnest(?), unnest(?::double[])",
-            [run.run_id, *map(list, zip(*said, strict=True))] if said else [run.run_id, [], [], []],
-        )
-        con.execute(
-            "insert into predictions by name select $run_id as run_id, * from read_parquet($file)",
-            {"run_id": run.run_id, "file": str(file.with_name("predictions.parquet"))},
-        )
-        folded += 1
-    return folded
 
 
 def _frame(relation: duckdb.DuckDBPyRelation | None) -> pl.DataFrame:
@@ -403,7 +250,7 @@ def _connect(
                         raise
             if "lock" not in message and "different configuration" not in message:
                 raise StoreVersionMismatch(
-                    f"{path} cannot be opened: {_first_line(error)}"
+                    f"{path} cannot be opened: {first_line(error)}"
                 ) from error
             if time.monotonic() > deadline:
                 holder = re.search(r"held in (.+?\(PID \d+\))", message)
@@ -441,5 +288,6 @@ def _transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
     con.execute("commit")
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says."""
     return str(error).strip().splitlines()[0]

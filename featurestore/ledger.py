@@ -18,9 +18,11 @@ import polars as pl
 
 from featurestore import layout
 from featurestore.errors import StoreDamaged, writing
-from featurestore.fields import about, from_json, types_of
+from featurestore.fields import about, content_id, from_json, types_of
+from featurestore.kept import Tombstone
 from featurestore.types import (
     Case,
+    CohortSlide,
     Failure,
     FrozenSlide,
     GoldenTile,
@@ -32,6 +34,7 @@ from featurestore.types import (
 )
 
 T = TypeVar("T")
+DIGITS = 17  # of the number that a file's name begins with
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,25 +42,33 @@ class Kind:
     """One kind of ledger file: the noun of its rows, and how they enter the catalog."""
 
     noun: type
+    tables: tuple[str, ...]  # that its rows are in, and nothing else
     folds: tuple[str, ...]  # statements of sql/folds, in order; each reads the view `said`
-    together: bool = False  # whether files may be folded at once: no row undoes one before it
 
 
-# Everything that is declared of a kind: its columns are those of its noun.
+# Everything that is declared of a kind: its columns are those of its noun. `said` has beside them
+# `row`, the order of what was said, and `sequence`, that of its file.
+_BEST = ("drop_best_labels", "pick_best_labels")
+_BURY = tuple(
+    f"drop_{table}" for table in ("cohorts", "cohort_slides", "runs", "metrics", "predictions")
+)
 KINDS: dict[str, Kind] = {
-    "cases": Kind(noun=Case, folds=("cases",)),
-    "slides": Kind(noun=Slide, folds=("slides",)),
-    "reports": Kind(noun=SeenReport, folds=("reports", "drop_best_labels", "pick_best_labels")),
-    "labels": Kind(  # a model's Labels are a file an answer, thousands a call
-        noun=RecordedLabel,
-        folds=("targets", "labels", "drop_best_labels", "pick_best_labels"),
-        together=True,
+    "tombstones": Kind(noun=Tombstone, tables=("tombstones",), folds=("tombstones", *_BURY)),
+    "cases": Kind(noun=Case, tables=("cases",), folds=("cases",)),
+    "slides": Kind(noun=Slide, tables=("slides",), folds=("slides",)),
+    "reports": Kind(noun=SeenReport, tables=("reports",), folds=("reports", *_BEST)),
+    "labels": Kind(
+        noun=RecordedLabel, tables=("labels", "targets"), folds=("targets", "labels", *_BEST)
     ),
-    "cohorts": Kind(noun=FrozenSlide, folds=("cohorts", "cohort_slides")),
-    "sweeps": Kind(noun=Sweep, folds=("sweeps",)),
-    "failures": Kind(noun=Failure, folds=("failures", "mended")),
-    "ingest_times": Kind(noun=IngestTime, folds=("ingest_times",)),
-    "golden_tiles": Kind(noun=GoldenTile, folds=("golden_tiles",)),
+    "cohorts": Kind(
+        noun=FrozenSlide, tables=("cohorts", "cohort_slides"), folds=("cohorts", "cohort_slides")
+    ),
+    "sweeps": Kind(noun=Sweep, tables=("sweeps",), folds=("sweeps",)),
+    "failures": Kind(
+        noun=Failure, tables=("failures where stage <> 'ledger'",), folds=("mended", "failures")
+    ),
+    "ingest_times": Kind(noun=IngestTime, tables=("ingest_times",), folds=("ingest_times",)),
+    "golden_tiles": Kind(noun=GoldenTile, tables=("golden_tiles",), folds=("golden_tiles",)),
 }
 _KIND_OF = {kind.noun: name for name, kind in KINDS.items()}
 
@@ -85,8 +96,11 @@ def schema_of(noun: type) -> dict[str, Any]:
 
 def frame_of(noun: type, rows: Sequence[Any]) -> pl.DataFrame:
     """Rows of one noun as a frame with its columns."""
-    columns = {one.name: [_flat(getattr(row, one.name)) for row in rows] for one in fields(noun)}
-    return pl.DataFrame(columns, schema=schema_of(noun), strict=True)
+    schema = schema_of(noun)
+    columns = {
+        name: [_flat(getattr(row, name), dtype) for row in rows] for name, dtype in schema.items()
+    }
+    return pl.DataFrame(columns, schema=schema, strict=True)
 
 
 def nouns_of(noun: type[T], frame: pl.DataFrame) -> list[T]:
@@ -94,8 +108,11 @@ def nouns_of(noun: type[T], frame: pl.DataFrame) -> list[T]:
     return [from_json(noun, row) for row in frame.iter_rows(named=True)]
 
 
-def _flat(value: Any) -> Any:
-    return json.dumps(dict(value), default=str) if isinstance(value, Mapping) else value
+def _flat(value: Any, dtype: Any) -> Any:
+    if isinstance(value, Mapping):
+        value = dict(value)
+    is_json = dtype == pl.String and isinstance(value, dict | tuple)
+    return json.dumps(value, default=str) if is_json else value
 
 
 def append(root: Path, rows: Iterable[Any]) -> list[Path]:
@@ -112,9 +129,17 @@ def append(root: Path, rows: Iterable[Any]) -> list[Path]:
     return [_write(root, kind, frame_of(KINDS[kind].noun, by_kind[kind])) for kind in order]
 
 
-def _write(root: Path, kind: str, frame: pl.DataFrame) -> Path:
+def replace(root: Path, file: Path, kind: str, frame: pl.DataFrame) -> Path:
+    """Write other rows at the place of a file in the store's order."""
+    new = _write(root, kind, frame, sequence_of(file.name))
+    file.unlink()
+    return new
+
+
+def _write(root: Path, kind: str, frame: pl.DataFrame, sequence: int | None = None) -> Path:
     folder = layout.ledger_dir(root, kind)
-    name = f"{time.time_ns() // 1000:017d}-{os.getpid()}-{uuid.uuid4().hex[:8]}.parquet"
+    number = _next(root) if sequence is None else sequence
+    name = f"{number:0{DIGITS}d}-{os.getpid()}-{uuid.uuid4().hex[:8]}.parquet"
     work = layout.tmp_dir(root) / name
     buffer = io.BytesIO()  # a full disk is then an OSError, not one of polars
     frame.write_parquet(buffer)
@@ -130,6 +155,22 @@ def _write(root: Path, kind: str, frame: pl.DataFrame) -> Path:
             work.unlink(missing_ok=True)
 
 
+def _next(root: Path) -> int:
+    """The next number of the store's order: the time in microseconds, and past all that is there.
+
+    So a clock that was set back, or another machine's, does not change what is the last word.
+    """
+    folders = [folder for kind in KINDS if (folder := layout.ledger_dir(root, kind)).is_dir()]
+    there = (sequence_of(name) for folder in folders for name in os.listdir(folder))  # noqa: PTH208
+    return max(time.time_ns() // 1000, 1 + max(there, default=0))
+
+
+def sequence_of(name: str) -> int:
+    """The number of a file in the store's order, by its name; 0 of a foreign one."""
+    number = name.partition("-")[0]
+    return int(number) if number.isdecimal() and len(number) == DIGITS and number < "9" else 0
+
+
 def files(root: Path, kind: str) -> list[Path]:
     """List the files of a kind, oldest first."""
     return sorted(layout.ledger_dir(root, kind).glob("*.parquet"))
@@ -143,7 +184,11 @@ def read(path: Path, kind: str) -> pl.DataFrame:
     Raises:
         StoreDamaged: the file is no Parquet file, or a column is of another type.
     """
-    noun = KINDS[kind].noun
+    return read_as(path, KINDS[kind].noun)
+
+
+def read_as(path: Path, noun: type) -> pl.DataFrame:
+    """The same of any file of a noun's rows."""
     try:
         found = pl.read_parquet(path)
         columns = {
@@ -152,8 +197,11 @@ def read(path: Path, kind: str) -> pl.DataFrame:
             else pl.Series(one.name, [], dtype).extend_constant(_default(one), found.height)
             for one, dtype in zip(fields(noun), schema_of(noun).values(), strict=True)
         }
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise StoreDamaged(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+    except BaseException as error:  # of garbage, polars panics
+        if isinstance(error, KeyboardInterrupt | SystemExit | MemoryError):
+            raise
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        raise StoreDamaged(f"{path} cannot be read: {why}.") from error
     return pl.DataFrame(columns)
 
 
@@ -197,3 +245,9 @@ def _faults(noun: type, one: Any) -> Iterator[pl.Expr]:
 def _fault(name: str, value: pl.Expr, wrong: pl.Expr, expected: str) -> pl.Expr:
     got = pl.format(f"{name} is {{}}, expected {expected}", value)
     return pl.when(wrong).then(got)
+
+
+def cohort_id_of(rows: pl.DataFrame) -> str:
+    """The id that the frozen Slides of one Cohort have; rows have the columns of `FrozenSlide`."""
+    slides = rows.sort("slide_id").select(one.name for one in fields(CohortSlide))
+    return content_id([rows["target"][0], slides.rows(named=True)])

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 import sql
-from featurestore import arrays, catalog, cohorts, layout, ledger, workplaces
+from featurestore import arrays, catalog, cohorts, folding, layout, ledger, withdrawal, workplaces
 from featurestore.config import SplitConfig
 from featurestore.errors import (
     CohortError,
@@ -24,10 +24,12 @@ from featurestore.errors import (
 )
 from featurestore.fields import from_json, to_json
 from featurestore.ids import one_of
+from featurestore.kept import TombstoneKind, Withdrawn
 from featurestore.types import (
     ArrayIds,
     Cohort,
     EncoderDescription,
+    FrozenSlide,
     Prediction,
     RunRecord,
     Split,
@@ -64,7 +66,7 @@ class FeatureStore:
         folders += [layout.ledger_dir(root, kind) for kind in ledger.KINDS]
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
-        catalog.migrate(root)
+        folding.fold(root, published=None if catalog.migrate(root) else ())
         return cls(root)
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
@@ -102,12 +104,23 @@ class FeatureStore:
             wait_s: how long to wait for the catalog's lock.
 
         Raises:
-            CatalogBusy: another process held the catalog; the ledger has the rows.
+            CatalogBusy: another process held the catalog; nothing was written.
             StoreUnwritable: the disk is full or read-only.
         """
-        written = ledger.append(self.root, rows)
-        if fold and (written or published is None):
-            catalog.fold(self.root, published=published, timeout_s=wait_s)
+        rows = list(rows)
+        if not fold:
+            ledger.append(self.root, rows)
+        elif rows or published is None:
+            self._write(lambda _: rows, published, wait_s)
+
+    def _write(
+        self,
+        act: folding.Act,
+        published: Iterable[ArrayIds] | None = (),
+        wait_s: float = catalog.LOCK_TIMEOUT_S,
+    ) -> None:
+        """The one way to write: check, append and fold under the catalog's lock, or nothing."""
+        folding.fold(self.root, act=act, published=published, timeout_s=wait_s)
 
     def set_aside(self) -> str:
         """Say how many ledger rows and files could not be taken; empty where there are none."""
@@ -146,6 +159,25 @@ class FeatureStore:
             )
         return from_json(EncoderDescription, found.row(0, named=True))
 
+    def withdraw(
+        self, name: str, kind: TombstoneKind | None = None, *, erase: bool = False
+    ) -> Withdrawn:
+        """Take a Slide, Case, Patient, Cohort or Run out of all that comes later, by a tombstone.
+
+        A Slide is then in no bags, Cohort, Prediction or page; what is ingested of it later is out,
+        too. The name of a Cohort is free again.
+
+        Args:
+            name: its id, or the Cohort's name.
+            kind: what it is; left out, the Slide, Case or Patient of that id.
+            erase: also remove arrays, thumbnail, Labels with their evidence and all ledger rows of
+                its Slides for good; of a Run, its folder.
+
+        Raises:
+            ConfigError: the store has none, or several that differ.
+        """
+        return withdrawal.withdraw(self.root, kind, name, erase)
+
     # -- cohorts ------------------------------------------------------------------------------
 
     def create_cohort(
@@ -170,11 +202,8 @@ class FeatureStore:
             CohortError: the name is taken, no Slide has tiles and a Label, the split fails, one
                 content stands under two Patients, or links of the catalog are broken.
         """
-        if not self.sql("from cohorts where cohort = $name", {"name": name}).is_empty():
-            raise CohortError(
-                f"cohort {name!r} exists, and cohorts never change. Choose another name, or see it "
-                f"with: trephine cohort show {name}"
-            )
+        with catalog.reader(self.root) as con:
+            _check_name(con, name)
         frozen = cohorts.freeze(
             name,
             self.sql(query, parameters),
@@ -191,7 +220,12 @@ class FeatureStore:
         }
         if broken := cohorts.broken_links(frozen, checks):
             frozen = [replace(row, options={**row.options, "broken": broken}) for row in frozen]
-        self.record(frozen)
+
+        def act(con: folding.Connection) -> list[FrozenSlide]:
+            _check_name(con, name)  # again: another process may have taken it meanwhile
+            return frozen
+
+        self._write(act)
         return self.cohort(name)
 
     def cohort(self, name: str) -> Cohort:
@@ -324,8 +358,12 @@ class FeatureStore:
         (work / "run.json").write_text(text + "\n")
         ledger.frame_of(Prediction, predictions).write_parquet(work / "predictions.parquet")
         target = self.run_folder(record.run_id)
-        arrays.publish_folder(work, target)
-        catalog.fold(self.root, published=())
+
+        def act(_: folding.Connection) -> tuple[()]:
+            arrays.publish_folder(work, target)
+            return ()
+
+        self._write(act, wait_s=float("inf"))  # hours of work do not fail over a busy catalog
         return target
 
     def run_folder(self, run_id: str) -> Path:
@@ -350,13 +388,18 @@ class FeatureStore:
         )
         run_id = meant[0] if len(meant) == 1 else run_id
         file = self.run_folder(run_id) / "run.json"
-        if not file.exists():
+        if run_id not in known or not file.exists():
             raise RunNotFound(f"run {run_id!r} is not in the store. List its runs: trephine runs")
         return from_json(RunRecord, json.loads(file.read_text()))
 
     def predictions(self, run_id: str) -> pl.DataFrame:
         """Return a Run's Predictions, one row per Slide."""
-        return self.sql(
-            "select * exclude (run_id) from predictions where run_id = $run_id order by slide_id",
-            {"run_id": run_id},
+        return self.named("queries/predictions", {"run_id": run_id})
+
+
+def _check_name(con: folding.Connection, name: str) -> None:
+    if con.execute("select 1 from cohorts where cohort = ?", [name]).fetchall():
+        raise CohortError(
+            f"cohort {name!r} exists, and cohorts never change. Choose another name, or see it "
+            f"with: trephine cohort show {name}"
         )

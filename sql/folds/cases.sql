@@ -1,7 +1,5 @@
--- cases: one row per Case of a ledger file; the last word holds.
+-- cases: one row per Case that is spoken of; the last word holds.
 insert or replace into cases by name
-select
-    case_id,
-    last(columns(* exclude (case_id)))
+select distinct on (case_id) * exclude (row, sequence)
 from said
-group by case_id
+order by row desc

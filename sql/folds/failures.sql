@@ -1,15 +1,22 @@
--- failures: one row per item that failed in a ledger file; attempts are counted.
+-- failures: one row per item that failed since it was last mended; attempts are counted.
 insert into failures by name
+with since as (
+    select
+        said.*,
+        max(said.row) filter (said.mended) over (partition by said.item) as mended_row
+    from said
+)
+
 select
     item,
-    last(stage) as stage,
-    last(reason) as reason,
+    arg_max(stage, row) as stage,
+    arg_max(reason, row) as reason,
     count(*) as attempts,
-    last(slide_id) as slide_id,
+    arg_max_null(slide_id, row) as slide_id,
     min(seen_at) as first_at,
     max(seen_at) as last_at
-from said
-where not mended
+from since
+where row > coalesce(mended_row, -1)
 group by item
 on conflict do update set
     stage = excluded.stage,

@@ -1,6 +1,6 @@
--- golden_tiles: one row per Encoder of a ledger file; the first word holds.
+-- golden_tiles: one row per Encoder that is spoken of; the first word holds.
 insert into golden_tiles by name
-select distinct on (encoder_id) *
+select distinct on (encoder_id) * exclude (row, sequence)
 from said
-order by kept_at
+order by row
 on conflict do nothing

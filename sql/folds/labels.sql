@@ -1,6 +1,6 @@
--- labels: one row per Label of a ledger file; a Label said twice is one Label.
+-- labels: one row per Label that is given; a Label said twice is one Label.
 insert into labels by name
-select distinct on (label_id) * exclude (target_kind, target_low, target_high)
+select distinct on (label_id) * exclude (target_kind, target_low, target_high, row, sequence)
 from said
-order by recorded_at
+order by row
 on conflict do nothing

@@ -1,7 +1,7 @@
--- mended: the items of a ledger file that failed before and no longer do.
+-- mended: the items that failed before and no longer do.
 delete from failures
 where failures.item in (
-    select item
+    select said.item
     from said
-    where mended
+    where said.mended
 )

@@ -1,5 +1,5 @@
--- slides: one row per Slide of a ledger file; the last word holds.
+-- slides: one row per Slide that is spoken of; the last word holds.
 insert or replace into slides by name
-select distinct on (slide_id) *
+select distinct on (slide_id) * exclude (row, sequence)
 from said
-order by ingested_at desc
+order by row desc

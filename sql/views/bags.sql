@@ -4,9 +4,9 @@ select
     slides.slide_id,
     slides.slide_key,
     slides.case_id,
-    cases.patient_id,
-    cases.patient_made_up,
-    cases.age_years,
+    slides.patient_id,
+    slides.patient_made_up,
+    slides.age_years,
     case_reports.reported_on,
     slides.scanned_on,
     coalesce(case_reports.reported_on, slides.scanned_on) as dated,
@@ -26,8 +26,7 @@ select
     embeddings.dim,
     slides.extra
 from embeddings
-join slides on slides.slide_key = embeddings.slide_key
-join cases on cases.case_id = slides.case_id
+join live_slides as slides on slides.slide_key = embeddings.slide_key
 join slide_quality on slide_quality.slide_id = slides.slide_id
 left join case_reports on case_reports.case_id = slides.case_id
 left join best_labels

@@ -25,3 +25,4 @@ join embeddings on embeddings.slide_key = cohort_slides.slide_key
 left join slides on slides.slide_id = cohort_slides.slide_id
 left join cases on cases.case_id = cohort_slides.case_id
 where embeddings.n_tiles > 0
+    and not retired(cohort_slides.slide_id, cohort_slides.case_id, cohort_slides.patient_id)

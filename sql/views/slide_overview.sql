@@ -12,13 +12,13 @@ with slide_embeddings as (
 select
     slides.slide_id,
     slides.case_id,
-    cases.patient_id,
+    slides.patient_id,
     case_reports.reported_on,
     slides.scanned_on,
     slides.specimen,
     slides.stain,
     slides.scanner,
-    cases.age_years,
+    slides.age_years,
     slides.width_px0,
     slides.height_px0,
     slides.mpp,
@@ -40,8 +40,7 @@ select
     slides.slide_key,
     slides.path,
     slides.extra
-from slides
-join cases on cases.case_id = slides.case_id
+from live_slides as slides
 join slide_quality on slide_quality.slide_id = slides.slide_id
 left join case_reports on case_reports.case_id = slides.case_id
 left join slide_embeddings on slide_embeddings.slide_key = slides.slide_key

@@ -7,7 +7,7 @@ from datetime import date
 
 import numpy as np
 
-from featurestore import SlideArrays
+from featurestore import SlideArrays, frame_of, ledger
 from featurestore.types import SCORES, Case, FrozenSlide, RecordedLabel, Slide, Tiling
 
 ENCODER = {"name": "test", "weights": "random", "weights_hash": "0" * 32, "identity": {}}
@@ -66,9 +66,9 @@ def label_row(case_id: str, value: float | None, **changes: object) -> RecordedL
 
 
 def cohort_row(slide_id: str, case_id: str, patient_id: str, key: str) -> FrozenSlide:
-    """One Slide of a Cohort `all` that never was chosen by anybody."""
-    return FrozenSlide(
-        cohort="all",
+    """The one Slide of a Cohort of its name that never was chosen by anybody."""
+    made = FrozenSlide(
+        cohort=slide_id,
         cohort_id="0",
         target="cellularity",
         query="select slide_id from bags",
@@ -83,3 +83,4 @@ def cohort_row(slide_id: str, case_id: str, patient_id: str, key: str) -> Frozen
         split="train",
         value=1.0,
     )
+    return replace(made, cohort_id=ledger.cohort_id_of(frame_of(FrozenSlide, [made])))

@@ -13,7 +13,7 @@ import duckdb
 import pytest
 from builders.catalog_rows import case_row, label_row, slide_arrays, slide_row
 
-from featurestore import catalog
+from featurestore import catalog, folding
 from featurestore.errors import CatalogBusy, QueryRefused, StoreNotFound, StoreVersionMismatch
 from featurestore.queries import where_query
 from featurestore.store import FeatureStore
@@ -128,9 +128,9 @@ def test_a_catalog_with_other_views_is_mended_by_init(store: FeatureStore) -> No
         con.execute("drop macro table best_labels_at")
         con.execute("update migrations set name = 'views before' where name like 'views %'")
     with pytest.raises(StoreVersionMismatch, match=r"lacks views .*trephine init"):
-        catalog.fold(store.root)
+        folding.fold(store.root)
     catalog.migrate(store.root)
-    catalog.fold(store.root)
+    folding.fold(store.root)
     best = "select label_id from {} order by all"
     known = store.sql(best.format("best_labels")).rows()
     assert store.sql(best.format("best_labels_at('infinity'::timestamp)")).rows() == known != []
@@ -148,7 +148,7 @@ def test_creating_twice_keeps_what_is_there(store: FeatureStore) -> None:
 def test_folding_again_changes_nothing(store: FeatureStore) -> None:
     tables = ("slides", "cases", "labels", "best_labels", "embeddings", "encoders", "tilings")
     before = [store.sql(f"from {table} order by all").rows() for table in tables]
-    assert catalog.fold(store.root) == 0
+    assert folding.fold(store.root) == 0
     assert [store.sql(f"from {table} order by all").rows() for table in tables] == before
 
 
@@ -158,7 +158,7 @@ def test_a_catalog_made_anew_from_ledger_and_arrays_is_the_same(store: FeatureSt
     before = [store.sql(f"from {table} order by all").rows() for table in tables]
     catalog.path_of(store.root).unlink()
     catalog.migrate(store.root)
-    catalog.fold(store.root)
+    folding.fold(store.root)
     assert [store.sql(f"from {table} order by all").rows() for table in tables] == before
     assert store.sql("from embeddings").height == 3
 
@@ -176,10 +176,10 @@ def test_a_held_lock_is_waited_for_and_then_told_with_its_holder(store: FeatureS
         assert holder.stdout is not None
         holder.stdout.readline()
         if hold_s < wait_s:
-            catalog.fold(store.root, timeout_s=wait_s)
+            folding.fold(store.root, timeout_s=wait_s)
         else:
             with pytest.raises(CatalogBusy, match=rf"PID {holder.pid}"):
-                catalog.fold(store.root, timeout_s=wait_s)
+                folding.fold(store.root, timeout_s=wait_s)
         holder.kill()
         holder.wait()
         holder.stdout.close()

@@ -1,0 +1,359 @@
+"""Fold the ledger, the arrays and the Runs into the catalog: the one way rows enter it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+
+import sql
+from featurestore import arrays, layout, ledger
+from featurestore.catalog import LOCK_TIMEOUT_S, first_line, inserting, writer
+from featurestore.errors import ConfigError, StoreDamaged
+from featurestore.fields import check, from_json, now
+from featurestore.types import (
+    ArrayIds,
+    EncoderDescription,
+    Prediction,
+    RunRecord,
+)
+
+MEND = "Set it aside with: trephine verify --repair"
+Connection = duckdb.DuckDBPyConnection
+Act = Callable[[Connection], Iterable[Any]]
+
+
+class _CannotFold(Exception):
+    """Files with rows that the catalog does not take, and why; their transaction is void."""
+
+    def __init__(self, files: list[Path], reason: str) -> None:
+        super().__init__(reason)
+        self.files, self.reason = files, reason
+
+
+@dataclass(kw_only=True)
+class _Folding:
+    """One fold: where, into what, and what broke the one before."""
+
+    root: Path
+    con: Connection
+    aside: Mapping[Path, str]  # files that broke the transaction, and why
+    alone: bool  # whether each file is folded by itself, to find the one that breaks it
+    faults: dict[str, str] = field(default_factory=dict)  # what is set aside, and why
+
+    def name(self, file: Path) -> str:
+        return file.relative_to(self.root).as_posix()
+
+
+def fold(
+    root: Path,
+    *,
+    act: Act | None = None,
+    published: Iterable[ArrayIds] | None = None,
+    timeout_s: float = LOCK_TIMEOUT_S,
+) -> int:
+    """Fold every ledger file, array and Run without a row into the catalog; return how many.
+
+    A live write, the adoption of what a killed process left, and a rebuild are the same fold. What
+    cannot be folded is set aside as a row of `failures` of stage `ledger`, and blocks nothing.
+
+    Args:
+        root: the store.
+        act: called once under the writer's lock; checks names, and gives nouns for the ledger.
+        published: the arrays to look at; all of the store's unless given.
+        timeout_s: how long to wait for the lock.
+
+    Raises:
+        CatalogBusy: another process holds the lock; nothing was written.
+    """
+    found = list(arrays.published(root) if published is None else published)
+    aside: dict[Path, str] = {}
+    alone = False
+    while True:
+        try:
+            with writer(root, timeout_s) as con:
+                if act is not None:
+                    ledger.append(root, act(con))
+                    act = None
+                work = _Folding(root=root, con=con, aside=aside, alone=alone)
+                n = _fold_ledger(work) + _fold_arrays(work, found) + _fold_runs(work)
+                _drop_erased(con)
+                _tell(work)
+                return n
+        except _CannotFold as refused:
+            if len(refused.files) == 1:
+                aside |= dict.fromkeys(refused.files, refused.reason)
+            alone = True
+
+
+def _tell(work: _Folding) -> None:
+    """Make what is set aside rows of failures; a Run that was mended is none."""
+    work.con.execute(
+        "delete from failures where stage = 'ledger' and item like 'runs/%'"
+        " and not list_contains($items, item)",
+        {"items": list(work.faults)},
+    )
+    for item, reason in work.faults.items():
+        work.con.execute(
+            "insert into failures by name select $item as item, 'ledger' as stage,"
+            " $reason as reason, 1 as attempts, $at as first_at, $at as last_at"
+            " on conflict do nothing",
+            {"item": item, "reason": reason, "at": now()},
+        )
+
+
+# -- ledger ----------------------------------------------------------------------------------------
+
+
+def _fold_ledger(work: _Folding) -> int:
+    done = set(work.con.execute("select kind, name from ledger_files").fetchall())
+    folded = 0
+    _number_old_cohorts(work)
+    for name in ledger.KINDS:
+        files = ledger.files(work.root, name)
+        todo = [file for file in files if (name, file.name) not in done]
+        last = max((file for of, file in done if of == name), default="")
+        if todo and todo[0].name < last:  # written before what is folded, and seen after it
+            forget(work.con, name)
+            todo = files
+        for some in [[file] for file in todo] if work.alone else [todo] if todo else []:
+            _fold_files(work, name, some)
+        folded += len(todo)
+    return folded
+
+
+def forget(con: Connection, kind: str) -> None:
+    """Empty the tables of a kind, so that the next fold reads all its files again."""
+    for table in ledger.KINDS[kind].tables:
+        con.execute(f"delete from {table}")
+    con.execute("delete from ledger_files where kind = ?", [kind])
+
+
+def _number_old_cohorts(work: _Folding) -> None:
+    """Give Cohorts that an older version folded the number of their file."""
+    if not work.con.execute("select 1 from cohorts where sequence is null").fetchall():
+        return
+    for file in reversed(ledger.files(work.root, "cohorts")):
+        with suppress(StoreDamaged), inserting(work.con, said=ledger.read(file, "cohorts")):
+            work.con.execute(
+                "update cohorts set sequence = ? where cohort in (select cohort from said)",
+                [ledger.sequence_of(file.name)],
+            )
+    work.con.execute("update cohorts set sequence = 0 where sequence is null")
+
+
+def _fold_files(work: _Folding, name: str, files: list[Path]) -> None:
+    kind = ledger.KINDS[name]
+    frames = []
+    for file in files:
+        try:
+            if file in work.aside:
+                raise StoreDamaged(work.aside[file])
+            good, bad = ledger.sound(kind.noun, ledger.read(file, name))
+        except StoreDamaged as error:
+            work.faults[work.name(file)] = f"{error} {MEND}"
+            continue
+        for row in bad.iter_rows(named=True):
+            work.faults[f"{work.name(file)} row {row['row']}"] = row["fault"]
+        frames.append(good.with_columns(sequence=pl.lit(ledger.sequence_of(file.name), pl.Int64)))
+    if frames and (said := pl.concat(frames)).height:
+        if name == "cohorts":
+            said = _whole_cohorts(work, said)
+        try:
+            with inserting(work.con, said=said.with_row_index("row")):
+                for statement in kind.folds:
+                    work.con.execute(sql.read(f"folds/{statement}"))
+        except duckdb.Error as error:
+            if isinstance(error, duckdb.IOException | duckdb.InterruptException):
+                raise
+            raise _CannotFold(files, first_line(error)) from error
+    rows = pl.DataFrame({"kind": name, "name": [f.name for f in files], "folded_at": now()})
+    with inserting(work.con, files=rows):
+        work.con.execute("insert into ledger_files by name from files")
+
+
+def _drop_erased(con: Connection) -> None:
+    """Leave nothing of the erased in any table: a late file brings nothing of theirs back."""
+    if not con.execute("select 1 from tombstones where erase").fetchall():
+        return
+    columns = con.execute(
+        "select table_name, column_name from duckdb_columns() where table_name <> 'tombstones'"
+        " and table_name in (select table_name from duckdb_tables())"
+    ).fetchall()
+    for of in ("patient", "case", "slide"):
+        erased = f"select name from tombstones where erase and kind = '{of}'"
+        for table, column in columns:
+            if column == f"{of}_id":
+                con.execute(f"delete from {table} where {column} in ({erased})")
+    for table in ("embeddings", "ingest_times"):
+        con.execute(
+            f"delete from {table} where slide_key in (select slide_key from tombstones where erase)"
+            " and slide_key not in (select slide_key from slides)"
+        )
+
+
+def _whole_cohorts(work: _Folding, said: pl.DataFrame) -> pl.DataFrame:
+    """The rows of Cohorts that are what their ids say; the first of a name holds."""
+    whole, ids = [], dict(work.con.execute("select cohort, cohort_id from cohorts").fetchall())
+    deleted = "select name, max(sequence) from tombstones where kind = 'cohort' group by name"
+    gone = dict(work.con.execute(deleted).fetchall())
+    for rows in said.partition_by("cohort", "cohort_id", "sequence", maintain_order=True):
+        cohort, cohort_id, sequence = rows.select("cohort", "cohort_id", "sequence").row(0)
+        if sequence < gone.get(cohort, -1):
+            continue
+        is_erased = '"erased"' in rows["dropped"][0]  # some of its Slides are gone for good
+        found = cohort_id if is_erased else ledger.cohort_id_of(rows)
+        known = ids.setdefault(cohort, cohort_id)
+        fault = f"its slides hash to {found}, expected {cohort_id}: some are missing or changed."
+        if known != cohort_id:
+            fault = (
+                f"it has the id {cohort_id}, and a cohort of that name and id {known} was first."
+            )
+        elif found == cohort_id:
+            whole.append(rows)
+            continue
+        work.faults[f"cohort {cohort} of ledger file {sequence:0{ledger.DIGITS}d}"] = (
+            f"{fault} {MEND}"
+        )
+    return pl.concat(whole) if whole else said.clear()
+
+
+# -- arrays ----------------------------------------------------------------------------------------
+
+
+def _insert(con: Connection, table: str, row: Mapping[str, Any]) -> None:
+    """Insert one row by name, of the columns that the table has; a known key is left as it is."""
+    has = [column[0] for column in con.execute(f"describe {table}").fetchall()]
+    names = [name for name in has if name in row]
+    con.execute(
+        f"insert into {table} ({', '.join(names)}) values ({', '.join('?' * len(names))})"
+        " on conflict do nothing",
+        [_value(row[name]) for name in names],
+    )
+
+
+def _value(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, Mapping) else value
+
+
+def _fold_arrays(work: _Folding, published: Iterable[ArrayIds]) -> int:
+    con, root = work.con, work.root
+    rows = con.execute("select slide_key, tiling_id, encoder_id from embeddings").fetchall()
+    done, folded = set(rows), 0
+    for ids in published:
+        if ids in done:
+            continue
+        done.add(ids)
+        try:
+            tiling = arrays.attributes(root, ids.slide_key, ids.tiling_id)
+            shape, said = arrays.embedding_header(root, *ids)
+            encoder = from_json(EncoderDescription, said["encoder"])
+        except (StoreDamaged, ConfigError, KeyError) as error:
+            work.faults[f"embeddings {'/'.join(ids)}"] = str(error)
+            continue
+        _insert(con, "tilings", {"tiling_id": ids.tiling_id, **tiling})
+        _insert(
+            con,
+            "encoders",
+            {
+                **asdict(encoder),
+                "encoder_id": ids.encoder_id,
+                "dim": shape[1],
+                "identity": json.dumps(encoder.identity, sort_keys=True),
+            },
+        )
+        _insert(
+            con,
+            "embeddings",
+            {**said, **ids._asdict(), "n_tiles": shape[0], "dim": shape[1], "embedded_at": now()},
+        )
+        folded += 1
+    return folded
+
+
+# -- runs ------------------------------------------------------------------------------------------
+
+
+def _fold_runs(work: _Folding) -> int:
+    """Fold the Runs without a row, all at once."""
+    gone = "select run_id from runs union all select name from tombstones where kind = 'run'"
+    done = {row[0] for row in work.con.execute(gone).fetchall()}
+    files = [
+        folder / "run.json"
+        for folder in sorted(layout.runs_dir(work.root).glob("*"))
+        if folder.name not in done and folder.is_dir()
+    ]
+    if not files:
+        return 0
+    for some in [[file] for file in files] if work.alone else [files]:
+        found = {file: made for file in some if (made := _read_run(work, file)) is not None}
+        try:
+            _insert_runs(work.con, list(found.values()))
+        except duckdb.Error as error:
+            raise _CannotFold(list(found), first_line(error)) from error
+    return len(files)
+
+
+def _read_run(work: _Folding, file: Path) -> tuple[RunRecord, pl.DataFrame] | None:
+    try:
+        if file in work.aside:
+            raise StoreDamaged(work.aside[file])
+        return read_run(file.parent)
+    except StoreDamaged as error:
+        work.faults[work.name(file.parent)] = f"{error} {MEND}"
+        return None
+
+
+def read_run(folder: Path) -> tuple[RunRecord, pl.DataFrame]:
+    """Read the record and the Predictions of a finished Run.
+
+    Raises:
+        StoreDamaged: one of them is missing, cut or edited, or is another Run's.
+    """
+    file = folder / "run.json"
+    try:
+        run = from_json(RunRecord, json.loads(file.read_text(encoding="utf-8")))
+        check(run)
+        list(_metrics(run))
+    except (OSError, ConfigError, ValueError, TypeError, AttributeError) as error:
+        raise StoreDamaged(f"{file} cannot be read: {first_line(error)}.") from error
+    if run.run_id != folder.name:
+        raise StoreDamaged(f"{folder} holds run {run.run_id!r}: it is a copy, or was renamed.")
+    good, bad = ledger.sound(
+        Prediction, ledger.read_as(file.with_name("predictions.parquet"), Prediction)
+    )
+    if bad.height:
+        raise StoreDamaged(f"{folder / 'predictions.parquet'} holds a row whose {bad['fault'][0]}.")
+    return run, good
+
+
+def _metrics(run: RunRecord) -> Iterator[tuple[str, str, str, float | None]]:
+    for split, metrics in run.metrics.items():
+        for metric, value in metrics.items():
+            yield run.run_id, split, metric, None if value is None else float(value)
+
+
+def _insert_runs(con: Connection, runs: Sequence[tuple[RunRecord, pl.DataFrame]]) -> None:
+    if not runs:
+        return
+    records = ledger.frame_of(RunRecord, [run for run, _ in runs])
+    metrics = pl.DataFrame(
+        [row for run, _ in runs for row in _metrics(run)],
+        schema={"run_id": str, "split": str, "metric": str, "value": float},
+        orient="row",
+    )
+    predictions = pl.concat(
+        [said.select(pl.lit(run.run_id).alias("run_id"), pl.all()) for run, said in runs]
+    )
+    has = [column[0] for column in con.execute("describe runs").fetchall()]
+    with inserting(con, said=records.select(*(c for c in has if c in records.columns))):
+        con.execute("insert into runs by name from said")
+    for table, rows in (("metrics", metrics), ("predictions", predictions)):
+        with inserting(con, said=rows):
+            con.execute(f"insert into {table} by name from said")

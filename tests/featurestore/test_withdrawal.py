@@ -1,0 +1,130 @@
+"""What is taken out is in nothing that comes later; what is erased is nowhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import polars as pl
+import pytest
+from builders.catalog_rows import case_row, label_row, slide_arrays, slide_row
+
+from featurestore import FeatureStore, layout, ledger
+from featurestore.config import SplitConfig
+from featurestore.errors import CohortError, CohortNotFound, ConfigError, TrephineError
+from featurestore.store import where_query
+from featurestore.types import SeenReport
+
+IDS = {"slide": "S3", "case": "C3", "patient": "P3"}
+WITHOUT = {"slide": {"S3"}, "case": {"S3", "S4"}, "patient": {"S3", "S4", "S5"}}
+RANDOM = SplitConfig(method="random")
+EVIDENCE = "marrow with forty percent cells"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FeatureStore:
+    """Six Slides; the last three are of one Patient, two of them of one Case; a Cohort of all."""
+    store = FeatureStore.create(tmp_path / "store")
+    places = {"S0": "0", "S1": "1", "S2": "2", "S3": "3", "S4": "3", "S5": "5"}
+    patients = {"C5": "P3"}
+    for slide_id, case in places.items():
+        key, case_id = f"{int(slide_id[1]):016x}", f"C{case}"
+        store.publish(slide_arrays(key, 5))
+        store.record(
+            [
+                case_row(case_id, patients.get(case_id, f"P{case}")),
+                slide_row(slide_id, case_id, key),
+                SeenReport(case_id=case_id, report_hash=case_id),
+                label_row(case_id, 40.0, evidence=EVIDENCE, report_hash=case_id),
+            ]
+        )
+    store.create_cohort("before", where_query("true"), split=RANDOM)
+    return store
+
+
+def slides_of(frame: pl.DataFrame) -> set[str]:
+    return set(frame["slide_id"])
+
+
+def rebuilt(store: FeatureStore) -> FeatureStore:
+    (store.root / layout.CATALOG).unlink()
+    return FeatureStore.create(store.root)
+
+
+@pytest.mark.parametrize("kind", IDS)
+@pytest.mark.parametrize("erase", [False, True])
+def test_a_withdrawn_thing_is_in_nothing_that_comes_later(
+    store: FeatureStore, kind: str, erase: bool
+) -> None:
+    told = store.withdraw(IDS[kind], erase=erase)
+    assert list(told.cohorts) == ["before"]
+    assert "before" in told.text()
+    late = slide_row("S3", "C3", f"{3:016x}")  # what an ingest says of it later changes nothing
+    store.record([case_row("C3", "P3"), late])
+    for again in (store, rebuilt(store)):
+        left = {f"S{i}" for i in range(6)} - WITHOUT[kind]
+        for view in ("bags", "slide_overview", "cohort_bags"):
+            assert slides_of(again.sql(f"from {view}")) == left, view
+        assert slides_of(again.bags("before")) == left
+    assert (
+        slides_of(
+            store.bags(store.create_cohort("later", where_query("true"), split=RANDOM).cohort)
+        )
+        == left
+    )
+
+
+@pytest.mark.parametrize("kind", IDS)
+def test_an_erased_thing_is_in_no_file_of_the_store(store: FeatureStore, kind: str) -> None:
+    store.withdraw(IDS[kind], erase=True)
+    gone = WITHOUT[kind]
+    keys = {f"{int(slide[1]):016x}" for slide in gone}
+    assert not {path.stem for path in layout.slides_dir(store.root).iterdir()} & keys
+    told: Mapping[str, set[str]] = {
+        "slide_id": gone,
+        "case_id": {} if kind == "slide" else {"case": {"C3"}, "patient": {"C3", "C5"}}[kind],
+        "patient_id": {"P3"} if kind == "patient" else set(),
+    }
+    for name in ledger.KINDS.keys() - {"tombstones"}:
+        for file in ledger.files(store.root, name):
+            rows = ledger.read(file, name)
+            for column in told.keys() & set(rows.columns):
+                assert not set(rows[column]) & set(told[column]), (name, column)
+    assert store.sql("select dropped ->> 'erased' from cohorts").item() == str(len(gone))
+    tables = ("slides", "labels", "best_labels", "cohorts", "cohort_slides", "embeddings")
+    tables = (*tables, "cases", "reports", "tombstones")
+    before = {t: store.sql(f"select * from {t} order by all") for t in tables}
+    again = rebuilt(store)
+    for table, rows in before.items():
+        now = again.sql(f"select * from {table} order by all")
+        known = [c for c in rows.columns if c != "embedded_at"]
+        assert now.select(known).rows() == rows.select(known).rows(), table
+
+
+def test_the_name_of_a_deleted_cohort_is_free_again(store: FeatureStore) -> None:
+    first = store.cohort("before")
+    assert store.withdraw("before", "cohort").runs == []
+    with pytest.raises(CohortNotFound):
+        store.cohort("before")
+    again = store.create_cohort("before", where_query("slide_id <> 'S0'"), split=RANDOM)
+    assert again.cohort_id != first.cohort_id
+    for at in (store, rebuilt(store)):
+        assert at.cohort("before").cohort_id == again.cohort_id
+        assert "S0" not in slides_of(at.bags("before"))
+        with pytest.raises(CohortError, match="exists"):
+            at.create_cohort("before", where_query("true"))
+
+
+def test_what_is_not_there_is_refused_and_changes_nothing(store: FeatureStore) -> None:
+    files = sorted(store.root.rglob("*.parquet"))
+    for name, kind in (("S9", None), ("P3", "slide"), ("gone", "cohort"), ("gone", "run")):
+        with pytest.raises(ConfigError, match=f"{name}"):
+            store.withdraw(name, kind)
+    assert sorted(store.root.rglob("*.parquet")) == files
+
+
+def test_a_name_of_two_things_asks_which(store: FeatureStore) -> None:
+    store.record([case_row("S0", "P9"), slide_row("S9", "S0", "9" * 16)])
+    with pytest.raises(TrephineError, match="--kind"):
+        store.withdraw("S0")
+    assert store.withdraw("S0", "slide").names == {"slide": ["S0"]}

@@ -9,10 +9,9 @@ import polars as pl
 import pytest
 from builders.catalog_rows import case_row, label_row, slide_arrays, slide_row
 
-from featurestore import FeatureStore, layout, ledger
+from featurestore import FeatureStore, layout, ledger, where_query
 from featurestore.config import SplitConfig
 from featurestore.errors import CohortError, CohortNotFound, ConfigError, TrephineError
-from featurestore.store import where_query
 from featurestore.types import SeenReport
 
 IDS = {"slide": "S3", "case": "C3", "patient": "P3"}

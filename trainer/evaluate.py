@@ -146,11 +146,17 @@ def by_group(frame: pl.DataFrame, group: pl.Expr, target: Target) -> pl.DataFram
     return pl.DataFrame(rows, infer_schema_length=None).sort("group")
 
 
-def by_range(frame: pl.DataFrame, target: Target, n_ranges: int = 5) -> pl.DataFrame:
-    """`by_group` over equal ranges of the label; `group` is `20–40`, a label of 20 is in it."""
+def by_range(
+    frame: pl.DataFrame, target: Target, n_ranges: int = 5, of: str = "truth"
+) -> pl.DataFrame:
+    """`by_group` over equal ranges of the label; `group` is `20–40`, a label of 20 is in it.
+
+    Of `mean` over those of the prediction: grouped by label, even a perfect model seems too high
+    at the low end and too low at the high one, since labels err, and grouped so it does not.
+    """
     edges = np.linspace(target.low, target.high, n_ranges + 1)
     names = [f"{low:g}–{high:g}" for low, high in pairwise(edges)]
-    index = np.searchsorted(edges, frame["truth"].to_numpy(), side="right") - 1
+    index = np.searchsorted(edges, frame[of].to_numpy(), side="right") - 1
     index = index.clip(0, n_ranges - 1)
     table = by_group(frame.with_columns(pl.Series("range", index)), pl.col("range"), target)
     return table.with_columns(pl.col("group").replace_strict(dict(enumerate(names))))

@@ -29,14 +29,16 @@ def palette() -> np.ndarray:
     rgb = [np.interp(at, np.arange(len(anchors)), channel) for channel in anchors.T]
     away = np.abs(np.linspace(-1, 1, LEVELS))
     alpha = 255 * (_FAINTEST + (1 - _FAINTEST) * away)
-    return np.rint(np.stack([*rgb, alpha], axis=1)).astype(np.uint8)
+    found: np.ndarray = np.rint(np.stack([*rgb, alpha], axis=1)).astype(np.uint8)
+    return found
 
 
 def levels(relative: np.ndarray) -> np.ndarray:
     """The level of each multiple of an even share, int64 (N,): even steps of its logarithm."""
     with np.errstate(divide="ignore"):
         part = np.log2(np.asarray(relative, np.float64)) / np.log2(REACH)
-    return np.rint((part.clip(-1, 1) + 1) / 2 * (LEVELS - 1)).astype(np.int64)
+    found: np.ndarray = np.rint((part.clip(-1, 1) + 1) / 2 * (LEVELS - 1)).astype(np.int64)
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +51,9 @@ class Geometry:
     def corners(self, tiles: pl.DataFrame) -> np.ndarray:
         """Left, top, right and bottom of each tile (columns x_px0, y_px0), int64 (N, 4)."""
         start = tiles.select("x_px0", "y_px0").to_numpy().astype(np.float64)
-        return np.rint(np.concatenate([start, start + self.side_px0], axis=1)).astype(np.int64)
+        ends = np.concatenate([start, start + self.side_px0], axis=1)
+        found: np.ndarray = np.rint(ends).astype(np.int64)
+        return found
 
     def boxes(self, tiles: pl.DataFrame, size: tuple[int, int]) -> np.ndarray:
         """The same in pixels of a thumbnail of that (width, height), int64 (N, 4).
@@ -57,8 +61,11 @@ class Geometry:
         Corners were rounded when tiles were laid; a pixel more leaves no gap between neighbours.
         """
         corners = self.corners(tiles) + np.array([0, 0, 1, 1])
-        found = np.rint(corners * (np.array(size * 2) / (self.size_px0 * 2))).astype(np.int64)
-        return found.clip(0, size * 2)
+        found: np.ndarray = np.rint(corners * (np.array(size * 2) / (self.size_px0 * 2))).astype(
+            np.int64
+        )
+        clipped: np.ndarray = found.clip(0, size * 2)
+        return clipped
 
 
 def geometry(store: FeatureStore, slide_key: str, tiling_id: str) -> Geometry:

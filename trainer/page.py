@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import base64
-import io
+import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jinja2
-import numpy as np
 import polars as pl
-from PIL import Image
+from markupsafe import Markup
 
 from featurestore import FeatureStore
-from featurestore.errors import ConfigError, StoreDamaged
+from featurestore.errors import ConfigError
 from featurestore.types import RunRecord, Target
-from trainer import conformal, evaluate, plots, runs, settling
+from trainer import cases, compare, conformal, evaluate, overlays, plots, runs, settling, verdict
 from trainer.config import SettleConfig
+from trainer.svg import STYLE, minus
 
-WORST = 10
-THUMBNAIL_PX = 260
 SETTLING_SLIDES = 100  # test Slides, at most, on which the page measures how means settle
 PAGE = Path(__file__).parent / "page"
 
@@ -50,6 +49,7 @@ def write_page(
     *,
     truth: evaluate.Truth | None = None,
     rounding: float | None = None,
+    every: bool = False,
 ) -> Path:
     """Write the page of Runs to `out`; several Runs are compared at its top.
 
@@ -59,6 +59,7 @@ def write_page(
         out: the HTML file; replaced if it exists.
         truth: gives what is known of a Target better than by Labels: slide_id and truth.
         rounding: the step that labels are rounded to, in the Target's units; found in them if None.
+        every: hold the pictures of all test Slides, and not of 60 alone.
 
     Returns:
         `out`.
@@ -67,12 +68,16 @@ def write_page(
         RunNotFound: the store has no such Run.
         ConfigError: no Run is named, or the truth is of other Slides.
     """
-    if not run_ids:
-        raise ConfigError("name at least one run. List them with: trephine runs")
-    if rounding is not None and not rounding > 0:
-        raise ConfigError(f"rounding must be over 0, got {rounding}")
-    loaded = [runs.load(store, run_id) for run_id in dict.fromkeys(run_ids)]
-    views = [run_view(store, run, truth, rounding) for run in loaded]
+    loaded, tests = _loaded(store, run_ids, rounding)
+    thumbnails: dict[str, Any] = {}
+    most = None if every else max(2, cases.GROUP // len(loaded))
+    views = []
+    for run, test in zip(loaded, tests, strict=True):
+        view = run_view(store, run, test, truth, rounding)
+        frame = cases.table(store, run, test)
+        found = cases.pictures(store, run, cases.shown(frame, most), thumbnails)
+        view["cases"] = {"n": len(found), "data": cases.data(store, run, frame, found)}
+        views.append(view)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(PAGE),
         autoescape=True,
@@ -80,9 +85,18 @@ def write_page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["num"] = lambda value, form: _minus(runs.number(value, form))
+    environment.filters["num"] = lambda value, form: minus(runs.number(value, form))
+    environment.filters["data"] = script_data
+    script = (PAGE / "page.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     page = environment.get_template("page.html").render(
-        runs=views, style=(PAGE / "style.css").read_text(encoding="utf-8")
+        runs=views,
+        compared=compare.view(store, loaded, tests) if len(loaded) > 1 else None,
+        thumbnails={key: one for key, one in thumbnails.items() if one is not None},
+        style=Markup(STYLE.read_text("utf-8") + (PAGE / "style.css").read_text("utf-8")),
+        script=Markup(script),
+        script_hash=digest,
+        legend=_legend(),
     )
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -90,15 +104,64 @@ def write_page(
     return out
 
 
+def page_text(store: FeatureStore, run_ids: Sequence[str]) -> str:
+    """The top of the page, the table by range and a plot, of each Run, in characters."""
+    loaded, tests = _loaded(store, run_ids, None)
+    texts = []
+    for run, test in zip(loaded, tests, strict=True):
+        encoder = store.encoder(run.record.encoder_id)
+        said = verdict.cautions(store, run, test, encoder)
+        rows = evaluate.by_range(test, run.record.about()).rows(named=True)
+        texts.append(verdict.as_text(run, verdict.sentence(run, test, encoder), said, test, rows))
+    return "\n\n".join(texts)
+
+
+def _loaded(
+    store: FeatureStore, run_ids: Sequence[str], rounding: float | None
+) -> tuple[list[runs.Run], list[pl.DataFrame]]:
+    if not run_ids:
+        raise ConfigError("name at least one run. List them with: trephine runs")
+    if rounding is not None and not rounding > 0:
+        raise ConfigError(f"rounding must be over 0, got {rounding}")
+    loaded = [runs.load(store, run_id) for run_id in dict.fromkeys(run_ids)]
+    loaded = list({run.run_id: run for run in loaded}.values())  # `latest` may be named too
+    tests = [test_slides(store, run) for run in loaded]
+    return [_counted(run, test) for run, test in zip(loaded, tests, strict=True)], tests
+
+
+def _counted(run: runs.Run, test: pl.DataFrame) -> runs.Run:
+    """The same, with the number of test Patients that older Runs did not record."""
+    known = {"patients": float(test["patient_id"].n_unique())} | dict(run.record.metrics["test"])
+    metrics = {**run.record.metrics, "test": known}
+    return replace(run, record=replace(run.record, metrics=metrics))
+
+
+def script_data(value: Any) -> Markup:
+    """JSON that no text in it can end early, for a script element."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)
+
+
+def _legend() -> dict[str, Any]:
+    """The colours of the overlay, for the page's own legend."""
+    rgb = overlays.palette()[:: (overlays.LEVELS - 1) // 8, :3].tolist()
+    return {
+        "colours": ", ".join(f"rgb({r} {g} {b})" for r, g, b in rgb),
+        "multiples": [name.replace("1/4", "¼").replace("1/2", "½") for name in overlays.MULTIPLES],
+    }
+
+
 def run_view(
     store: FeatureStore,
     run: runs.Run,
+    test: pl.DataFrame,
     truth: evaluate.Truth | None = None,
     rounding: float | None = None,
 ) -> dict[str, Any]:
     """Gather what the page says of one Run."""
     record, target = run.record, run.record.about()
-    test = _test_slides(store, run, target)
     encoder = store.encoder(record.encoder_id)
     ceiling = label_ceiling(test, target, truth, rounding)
     return {
@@ -107,28 +170,30 @@ def run_view(
         "unit": "points" if target.high - target.low == 100 else "",
         "point": (" " if target.high - target.low == 100 else "") + plots.point_name(target),
         "name": plots.axis_name(target),
+        "verdict": verdict.sentence(run, test, encoder),
+        "cautions": verdict.cautions(store, run, test, encoder),
         "test": record.metrics["test"],
         "ridge": record.metrics["ridge_test"],
         "ceiling": ceiling,
         "metrics": _metric_table(record, ceiling),
         "figures": _figures(test, target),
-        "groups": _groups(test, target),
+        "groups": _groups(store, run, test, target),
         "n_whole": test["std"].null_count(),
         "median_std": test["std"].median(),
         "settling": _settling(store, run, target),
-        "intervals": _intervals(run, test),
-        "worst": _worst(store, test),
+        "intervals": _intervals(run, test, target),
+        "training": _training(run),
+        "over_time": _over_time(store, run),
         "config": _config_rows(record.config),
         "cohort": store.cohort(record.cohort),
         "splits": store.splits(record.cohort),
         "encoder": encoder,
         "identity": json.dumps(encoder.identity, indent=1, sort_keys=True),
-        "random_weights": encoder.weights == "random",
         "command": run.command(),
     }
 
 
-def _test_slides(store: FeatureStore, run: runs.Run, target: Target) -> pl.DataFrame:
+def test_slides(store: FeatureStore, run: runs.Run) -> pl.DataFrame:
     """Test Predictions with what is known of their Slides, their intervals and who is held."""
     record = run.record
     bags = store.bags(record.cohort, record.encoder_id, record.tiling_id)
@@ -136,9 +201,12 @@ def _test_slides(store: FeatureStore, run: runs.Run, target: Target) -> pl.DataF
         bags.select("slide_id", "patient_id", "case_id", "scanner", "dated", "low", "high"),
         on="slide_id",
         how="left",
+        maintain_order="left",
     )
     width = conformal.calibrated_half_width(run.predictions)
-    return conformal.add_intervals(test, width, target).with_columns(held=conformal.held(width))
+    return conformal.add_intervals(test, width, record.about()).with_columns(
+        held=conformal.held(width)
+    )
 
 
 def label_ceiling(
@@ -166,16 +234,21 @@ def label_ceiling(
 
 
 def _metric_table(record: RunRecord, ceiling: Mapping[str, Any]) -> dict[str, Any]:
-    """All numbers, a row a metric and a column a split; those that the Run has."""
+    """All numbers, a row a metric and a column a split that is large enough to say something."""
     metrics = record.metrics
     columns = [
-        (f"Test (n = {record.n_test})", metrics["test"]),
+        (f"Test (n = {record.n_test:,})", metrics["test"]),
         ("Test, against the truth", ceiling["truth"]),
-        (f"Validation (n = {record.n_validation})", metrics.get("validation")),
-        (f"Calibration (n = {record.n_calibration})", metrics.get("calibration")),
+        (f"Validation (n = {record.n_validation:,})", metrics.get("validation")),
+        (f"Calibration (n = {record.n_calibration:,})", metrics.get("calibration")),
         ("Ridge floor on test", metrics["ridge_test"]),
     ]
-    columns = [(title, values) for title, values in columns if values]
+    few = {"Validation": record.n_validation, "Calibration": record.n_calibration}
+    columns = [
+        (title, values)
+        for title, values in columns
+        if values and few.get(title.split(" ")[0], verdict.READABLE) >= verdict.READABLE
+    ]
     known = [row for row in _METRICS if row[0] in metrics["test"]]
     return {
         "columns": [title for title, _ in columns],
@@ -184,20 +257,32 @@ def _metric_table(record: RunRecord, ceiling: Mapping[str, Any]) -> dict[str, An
     }
 
 
-def _minus(text: str) -> str:
-    return text.replace("-", "−")
-
-
-def _figures(test: pl.DataFrame, target: Target) -> list[dict[str, str]]:
-    captions = {
-        "predicted_vs_truth": "Predicted against label. Each cell counts test slides; the broken "
-        "line is identity.",
-        "bland_altman": "Bland-Altman: difference against mean, with bias, 95% limits of agreement "
-        "and the 95% interval of each, by bootstrap over patients.",
-    }
+def _figures(test: pl.DataFrame, target: Target) -> list[dict[str, Any]]:
+    labels, mean, patients = (test[c].to_numpy() for c in ("truth", "mean", "patient_id"))
+    limits = evaluate.metrics(labels, mean, patients, target)
+    line = verdict.trend(labels, mean, patients)
+    known = all(map(math.isfinite, line.values()))
+    words = "Lines are bias and 95% limits of agreement, bands their 95% intervals by patient"
+    if known:
+        words += (
+            f"; green, the proportional bias: {line['slope']:+.2f} for each point of the mean "
+            f"(95% interval {line['slope_low']:+.2f} to {line['slope_high']:+.2f})"
+        )
+    how = "Each point is a test slide" if test.height < plots.FEW else "Cells count test slides"
+    drawn = (
+        ("Predicted against label", plots.predicted_vs_truth(labels, mean, target),
+         f"{how}; on the broken line the prediction is the label."),
+        ("Difference against mean",
+         plots.bland_altman(labels, mean, target, limits,
+                            (line["intercept"], line["slope"]) if known else None),
+         f"{words}."),
+        ("Labels and predictions", plots.histogram(labels, mean, target),
+         "Where people prefer round digits the labels stand like the teeth of a comb; the model "
+         "sees no digits."),
+    )  # fmt: skip
     return [
-        {"uri": _data_uri(plots.png(figure), "image/png"), "caption": captions[name]}
-        for name, figure in plots.figures(test, target)
+        {"title": title, "svg": Markup(svg), "caption": minus(caption)}
+        for title, svg, caption in drawn
     ]
 
 
@@ -210,10 +295,9 @@ def _settling(store: FeatureStore, run: runs.Run, target: Target) -> dict[str, A
     own = rows.row(by_predicate=pl.col("bag_size") == run.record.bag_size, named=True)
     sampled = rows["n_sampled"].sum() > 0
     used = run.config.resamples
-    figure = plots.png(plots.settling_figure(curves, target)) if sampled else None
     return {
         "rows": rows.rows(named=True),
-        "uri": figure and _data_uri(figure, "image/png"),
+        "svg": Markup(plots.settling(curves, target)) if sampled else None,
         "n": own["n_slides"],
         "enough": own["enough"],
         "reach": own["std"] and evaluate.Z95 * own["std"] / used**0.5,
@@ -221,56 +305,89 @@ def _settling(store: FeatureStore, run: runs.Run, target: Target) -> dict[str, A
     }
 
 
-def _intervals(run: runs.Run, test: pl.DataFrame) -> dict[str, Any]:
+def _intervals(run: runs.Run, test: pl.DataFrame, target: Target) -> dict[str, Any]:
     """The split-conformal intervals and how many test labels they hold; None without."""
     n, width = run.record.n_calibration, conformal.calibrated_half_width(run.predictions)
+    held = None if width is None else conformal.coverage(test, width, n)
+    level = 1 - conformal.ALPHA
     return {
         "n": n,
         "least": conformal.CALIBRATES,
-        "level": 1 - conformal.ALPHA,
+        "level": level,
         "half": width,
-        "coverage": None if width is None else conformal.coverage(test, width, n),
-    }
+        "coverage": held,
+        "svg": held and Markup(plots.intervals(_coverage(test, target, held),
+                                               "Labels held by the interval", level, ".0%")),
+    }  # fmt: skip
 
 
-def _groups(test: pl.DataFrame, target: Target) -> list[dict[str, Any]]:
-    tables = [("label range", evaluate.by_range(test, target))]
-    if test["scanner"].n_unique() > 1:
-        tables.append(("scanner", evaluate.by_scanner(test, target)))
-    if test["dated"].is_not_null().any():
-        tables.append(("half-year", evaluate.by_half_year(test, target)))
-    return [{"by": by, "rows": table.rows(named=True)} for by, table in tables]
+def _coverage(
+    test: pl.DataFrame, target: Target, held: Mapping[str, float]
+) -> list[dict[str, Any]]:
+    """Share of labels held, of all test Slides and of thirds of the prediction's range."""
+    from scipy import stats  # slow to import
+
+    whole = {"value": held["coverage"], "low": held["coverage_low"], "high": held["coverage_high"]}
+    rows: list[dict[str, Any]] = [{"name": "all test slides", "css": 1} | whole]
+    size = target.high - target.low
+    third = ((pl.col("mean") - target.low) / size * 3).floor().clip(0, 2).cast(pl.Int64)
+    for (part,), group in sorted(test.group_by(third.alias("third"))):
+        low, high = (target.low + size * (part + i) / 3 for i in (0, 1))
+        n, inside = group.height, int(group["held"].sum())
+        ends = stats.binomtest(inside, n).proportion_ci(0.95, method="exact")
+        name = f"predicted {low:.3g}–{high:.3g} (n = {n:,})"
+        rows.append({"name": name, "value": inside / n, "low": ends.low, "high": ends.high})
+    return rows
 
 
-def _worst(store: FeatureStore, test: pl.DataFrame) -> list[dict[str, Any]]:
-    """The test Slides with the largest errors, each with its thumbnail."""
-    error = pl.col("mean") - pl.col("truth")
-    frame = test.with_columns(error.alias("error")).sort(
-        error.abs(), "slide_id", descending=[True, False]
-    )
-    return [
-        row | {"thumbnail": _thumbnail(store, row["slide_key"])}
-        for row in frame.head(WORST).rows(named=True)
+def _groups(
+    store: FeatureStore, run: runs.Run, test: pl.DataFrame, target: Target
+) -> list[dict[str, Any]]:
+    """Tables of errors by group, each with what it is by."""
+    about = store.named("queries/page_slides", {"cohort": run.record.cohort})
+    test = test.join(about.select("slide_id", "quality"), on="slide_id", how="left")
+    tables = [
+        ("label range", evaluate.by_range(test, target)),
+        ("predicted range", evaluate.by_range(test, target, of="mean")),
+        ("half-year", evaluate.by_half_year(test, target)),
+        ("scanner", evaluate.by_scanner(test, target)),
+        ("quality", evaluate.by_group(test, pl.col("quality").fill_null("unknown"), target)),
     ]
+    found: list[dict[str, Any]] = [
+        {"by": by, "rows": table.rows(named=True)}
+        for by, table in tables
+        if table.height > 1 or by == "label range"
+    ]
+    ends = [abs(r[k]) for t in found for r in t["rows"] for k in ("bias", "bias_low", "bias_high")
+            if r["n"] >= verdict.READABLE / 4 and r[k] is not None]  # fmt: skip
+    reach = max([*ends, (target.high - target.low) / 50])
+    for table in found:
+        for row in table["rows"]:
+            row["few"] = row["n"] < verdict.READABLE
+            row["mark"] = Markup(plots.bias_mark(row, reach))
+    return found
 
 
-def _thumbnail(store: FeatureStore, slide_key: str) -> str | None:
-    try:
-        pixels = store.thumbnail(slide_key)
-    except StoreDamaged:  # imported Slides have none
+def _training(run: runs.Run) -> Markup | None:
+    """The training curve; None where an older Run kept none."""
+    file = run.path / "metrics.jsonl"
+    text = file.read_text(encoding="utf-8") if file.exists() else ""
+    lines = [json.loads(line) for line in text.splitlines() if line.strip()]
+    known = [line for line in lines if line.get("loss") is not None]
+    return Markup(plots.training(known, run.record.fit["best_step"])) if known else None
+
+
+def _over_time(store: FeatureStore, run: runs.Run) -> Markup | None:
+    """Slides of each split by quarter; None where none is dated."""
+    record = run.record
+    bags = store.bags(record.cohort, record.encoder_id, record.tiling_id)
+    split = run.predictions.select("slide_id", used="split")
+    both = bags.join(split, on="slide_id", how="left").filter(pl.col("dated").is_not_null())
+    if both.is_empty():
         return None
-    if min(pixels.shape[:2]) == 0:
-        return None
-    image = Image.fromarray(np.ascontiguousarray(pixels))
-    image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=82)
-    return _data_uri(buffer.getvalue(), "image/jpeg")
+    named = both.select("dated", pl.col("used").fill_null("train"))
+    return Markup(plots.over_time(named["dated"].to_list(), named["used"].to_list()))
 
 
 def _config_rows(config: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(k.replace("_", " "), "–" if v is None else str(v)) for k, v in config.items()]
-
-
-def _data_uri(data: bytes, kind: str) -> str:
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"

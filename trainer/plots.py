@@ -1,171 +1,307 @@
-"""Figures of a Run, each a function of a matplotlib `ax`."""
+"""The figures of a Run: each takes data and gives an SVG, whose text says what it shows."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator, Mapping
-from itertools import cycle
+from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import polars as pl
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from featurestore.types import Target
 from trainer import evaluate
+from trainer.svg import BOTTOM, TOP, Chart, Span, alone, ticks
 
-# Colours of Okabe and Ito 2008, told apart by colour-blind readers and in grey.
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#5a5a5a"
-CURVES = (BLUE, ORANGE, "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-FEW = 300  # Slides that are drawn as points too
-
-_STYLE: Any = {
-    "font.size": 11,
-    "axes.titlesize": 11.5,
-    "axes.labelsize": 11.5,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
-    "figure.dpi": 100,
-    "savefig.dpi": 200,
-    "svg.fonttype": "none",
-}
+FEW = 200  # Slides under which each is a point, and no cells are counted
+ROW_PX = 26  # of a figure with a row a group
+SPLITS = ("train", "validation", "calibration", "test")
 
 
-def predicted_vs_truth(
-    ax: Axes, labels: np.ndarray, predicted: np.ndarray, target: Target, r2: float | None = None
-) -> None:
-    """Draw predicted against label as a 2-D histogram; both shape (N,), in the Target's units.
+def edges(labels: np.ndarray, target: Target, width: float, most: Span) -> np.ndarray:
+    """Edges of cells over a span, `width` apart, none of them where a label is.
 
-    Cells are 5 hundredths of the Target's range wide, 10 where Slides are few, and centred on
-    multiples of that, since people round labels to them. The broken line is identity. Few Slides
-    are drawn as points as well.
+    People round, so labels pile up on a few values: a cell is centred on multiples of its width,
+    and moved where labels lie between those, as the middle of a range does.
     """
-    size = target.high - target.low
-    width = size * (0.05 if len(labels) > FEW else 0.1)
-    bins = np.arange(target.low - width / 2, target.high + width, width)
-    inside = predicted.clip(bins[0], bins[-1])
-    counts, _, _ = np.histogram2d(labels, inside, bins=[bins, bins])
-    shown = np.ma.masked_equal(counts.T, 0)
-    mesh = ax.pcolormesh(bins, bins, shown, cmap="Blues", vmin=0, vmax=max(4, counts.max() * 1.15))
-    bar = ax.figure.colorbar(mesh, ax=ax, fraction=0.046, pad=0.03)
-    bar.set_label("Slides per cell")
-    bar.locator = mpl.ticker.MaxNLocator(integer=True, nbins=6)
-    bar.update_ticks()
-    bar.outline.set_visible(False)
-    ax.plot(
-        [target.low, target.high],
-        [target.low, target.high],
-        color=GREY,
-        linestyle="--",
-        linewidth=1.2,
-    )
-    if len(labels) <= FEW:
-        ax.scatter(
-            labels, predicted, s=16, color=ORANGE, edgecolor="white", linewidth=0.5, zorder=3
+    low, high = most
+    for part in (0.5, 0.25, 0.375, 0.125, 0.4375, 0.3125):
+        start = target.low - part * width
+        off = (labels - start) / width
+        if (np.abs(off - off.round()) > 1e-6).all():
+            break
+    first = np.floor((low - start) / width + 1e-9)
+    last = np.ceil((high - start) / width - 1e-9)
+    return np.asarray(start + width * np.arange(first, max(last, first + 1) + 1))
+
+
+def span_of(target: Target, *values: np.ndarray) -> Span:
+    """The Target's range, or further where values lie outside of it."""
+    low = min(target.low, *(float(v.min()) for v in values))
+    return low, max(target.high, *(float(v.max()) for v in values))
+
+
+def predicted_vs_truth(labels: np.ndarray, predicted: np.ndarray, target: Target) -> str:
+    """Predicted against label, both (N,); the broken line is identity.
+
+    Under `FEW` Slides each is a point, moved aside a little where labels are equal; else cells
+    count them, with a bar of whole numbers.
+    """
+    span, size = span_of(target, labels, predicted), target.high - target.low
+    names = f"Label: {axis_name(target)}", f"Predicted {axis_name(target)}"
+    pad = 0.025 * size
+    if len(labels) < FEW:
+        chart = Chart((span[0] - pad, span[1] + pad), (span[0] - pad, span[1] + pad))
+        _axes(chart, span, *names)
+        chart.line(span, span, "lgrey thin broken")
+        aside = np.random.default_rng(0).uniform(-0.008, 0.008, len(labels)) * size
+        chart.points(labels + aside, predicted, "c0", 4)
+    else:
+        cells = edges(labels, target, 0.05 * size, span)
+        reach = float(cells[0]), float(cells[-1])
+        chart = Chart(reach, reach, right=70)
+        _axes(chart, span, *names)
+        counts, _, _ = np.histogram2d(labels, predicted, bins=[cells, cells])
+        most = int(counts.max())
+        for i, j in np.argwhere(counts > 0).tolist():
+            n, x, y = int(counts[i, j]), (cells[i], cells[i + 1]), (cells[j], cells[j + 1])
+            chart.rect(x, y, "c0", _shade(n, most), f"{n} slides")
+        chart.line(span, span, "lgrey thin broken")
+        _count_bar(chart, most)
+    return chart.svg(f"Predicted against label of {len(labels)} test slides")
+
+
+def _shade(n: float, most: int) -> float:
+    return float(0.12 + 0.88 * (n / most) ** 0.6)
+
+
+def _count_bar(chart: Chart, most: int) -> None:
+    """What the shades of cells mean, in whole numbers."""
+    _, top, right, bottom = chart.box
+    steps = min(most, 40)
+    tall = (bottom - top) / steps
+    for i in range(steps):
+        y, shade = bottom - (i + 1) * tall, _shade((i + 1) * most / steps, most)
+        chart.parts.append(
+            f'<rect class="c0" x="{right + 16}" y="{y:.1f}" width="12" height="{tall + 0.3:.1f}" '
+            f'fill-opacity="{shade:.2f}"/>'
         )
-    ax.set(
-        xlim=(bins[0], bins[-1]),
-        ylim=(bins[0], bins[-1]),
-        xlabel=f"Label: {axis_name(target)}",
-        ylabel=f"Predicted {axis_name(target)}",
-        title=f"n = {len(labels):,} slides"
-        + ("" if r2 is None or np.isnan(r2) else f", $R^2$ = {r2:.3f}"),
-    )
-    ax.set_aspect("equal")
+    for value in sorted({1, *(int(t) for t in ticks((0, most), 5) if t >= 1), most}):
+        y = bottom - (value / most) * (bottom - top) + tall / 2
+        chart.text(right + 33, y + 4, str(value), "tick")
+
+
+def _axes(chart: Chart, span: Span, x_name: str, y_name: str) -> None:
+    named = [(value, f"{value:g}") for value in ticks(span)]
+    chart.axes(x_name, y_name, named, named)
 
 
 def bland_altman(
-    ax: Axes,
     labels: np.ndarray,
     predicted: np.ndarray,
     target: Target,
     limits: Mapping[str, float],
-) -> None:
-    """Draw difference against mean with bias and 95% limits of agreement (Bland and Altman 1986).
+    trend: tuple[float, float] | None = None,
+) -> str:
+    """Difference against mean, with bias and 95% limits of agreement (Bland and Altman 1986).
 
     Args:
-        ax: where to draw.
         labels: shape (N,), in the Target's units.
         predicted: shape (N,).
         target: of both.
         limits: bias, loa_low and loa_high with their intervals, the bands; `evaluate.metrics`.
+        trend: intercept and slope of the differences on the means: the proportional bias.
     """
     middle, difference = (labels + predicted) / 2, predicted - labels
-    size, alpha = (16, 0.75) if len(labels) <= FEW else (6, 0.3)
-    ax.scatter(middle, difference, s=size, color=BLUE, alpha=alpha, linewidth=0)
-    ax.axhline(0, color="#b8b8b8", linewidth=0.8, zorder=0)
-    lines = (("bias", "Bias", ORANGE, "-"), ("loa_high", "+1.96 SD", GREY, "--"))
-    for name, label, colour, style in (*lines, ("loa_low", "−1.96 SD", GREY, "--")):
-        value = limits[name]
-        if np.isnan(value):
+    span, size = span_of(target, middle), target.high - target.low
+    ends = [limits.get(f"loa_{side}_{side}") for side in ("low", "high")]
+    known = [abs(end) for end in ends if end is not None and np.isfinite(end)]
+    reach = 1.12 * max([float(np.abs(difference).max()), *known, 0.02 * size])
+    pad = 0.025 * size
+    chart = Chart((span[0] - pad, span[1] + pad), (-reach, reach), right=74)
+    unit = " (points)" if size == 100 else ""
+    named = [(value, f"{value:g}") for value in ticks(span)]
+    signed = [(value, f"{value:+g}" if value else "0") for value in ticks((-reach, reach))]
+    chart.axes(f"Mean of label and prediction: {axis_name(target)}", f"Predicted − label{unit}",
+               named, signed)  # fmt: skip
+    chart.across(0, "lgrey thin")
+    lines = (
+        ("bias", "bias", "1"),
+        ("loa_high", "+1.96 SD", "grey"),
+        ("loa_low", "−1.96 SD", "grey"),
+    )
+    for name, text, css in lines:
+        value, low, high = (limits.get(name + end) for end in ("", "_low", "_high"))
+        if value is None or not np.isfinite(value):
             continue
-        ax.axhline(value, color=colour, linestyle=style, linewidth=1.3)
-        low, high = limits[f"{name}_low"], limits[f"{name}_high"]
-        if not np.isnan(low):
-            ax.axhspan(low, high, color=colour, alpha=0.12, linewidth=0, zorder=0)
-        ax.annotate(
-            f"{label}\n{value:+.1f}".replace("-", "−"),
-            (1.01, value),
-            xycoords=("axes fraction", "data"),
-            va="center",
-            fontsize=9.5,
-            color=colour,
-        )
-    reach = 1.15 * max(
-        np.abs(difference).max(),
-        np.nan_to_num(np.abs(limits["loa_high_high"])),
-        np.nan_to_num(np.abs(limits["loa_low_low"])),
-        1e-9,
-    )
-    ax.set(
-        xlim=(target.low, target.high),
-        ylim=(-reach, reach),
-        xlabel=f"Mean of label and predicted {axis_name(target)}",
-        ylabel=f"Predicted − label{'' if target.kind != 'fraction' else ' (percentage points)'}",
-        title=f"n = {len(labels):,} slides",
-    )
+        if low is not None and high is not None and np.isfinite([low, high]).all():
+            chart.rect(chart.x, (low, high), "c1" if css == "1" else css, 0.12)
+        chart.across(value, f"l{css} {'' if css == '1' else 'thin broken'}")
+        y = chart.at(0, value)[1]
+        chart.text(chart.box[2] + 6, y - 1, text, f"tick t{css}")
+        chart.text(chart.box[2] + 6, y + 14, f"{value:+.1f}", f"tick t{css}")
+    if trend is not None:
+        ends_x = np.array([middle.min(), middle.max()])
+        chart.line(ends_x.tolist(), (trend[0] + trend[1] * ends_x).tolist(), "l2")
+    many = "c0" if len(labels) < FEW else "c0 many"
+    chart.points(middle, difference, many, 4 if len(labels) < FEW else 2.5)
+    return chart.svg("Bland-Altman: difference of prediction and label against their mean")
 
 
-def settling(ax: Axes, curves: pl.DataFrame, target: Target) -> None:
-    """Draw how the mean over Bags settles, of `trainer.settling.settling`, one curve a bag size.
+def histogram(labels: np.ndarray, predicted: np.ndarray, target: Target) -> str:
+    """Labels and predictions, both (N,), in one histogram: round digits stand out like a comb."""
+    span, size = span_of(target, labels, predicted), target.high - target.low
+    width = size * (0.05 if len(labels) < FEW else 0.025 if len(labels) < 1000 else 0.01)
+    cells = edges(labels, target, width, span)
+    (of_labels, _), (of_means, _) = (np.histogram(v, cells) for v in (labels, predicted))
+    most = max(int(of_labels.max()), int(of_means.max()), 1)
+    chart = Chart((float(cells[0]), float(cells[-1])), (0, most * 1.1))
+    whole = [(v, f"{v:g}") for v in ticks((0, most * 1.1)) if v == int(v)]
+    named = [(value, f"{value:g}") for value in ticks(span)]
+    chart.axes(axis_name(target).capitalize(), "Slides", named, whole)
+    for low, high, n in zip(cells, cells[1:], of_labels, strict=False):
+        if n:
+            inset = 0.12 * width
+            chart.rect((low + inset, high - inset), (0, n), "c0", 0.55, f"{n} labels")
+    x, y = np.repeat(cells, 2), np.concatenate([[0], np.repeat(of_means, 2), [0]])
+    chart.line(x.tolist(), y.tolist(), "l1")
+    chart.key([("labels", "c0"), ("predictions", "c1")])
+    return chart.svg("Histogram of labels and of predictions")
+
+
+def settling(curves: pl.DataFrame, target: Target) -> str:
+    """How the mean over Bags settles, of `trainer.settling.settling`, one curve a bag size.
 
     Points are measured from disjoint Bags, lines expected from the spread of single ones. Bag sizes
     that no Slide is larger than have no curve.
     """
     point = (target.high - target.low) / 100
     sampled = curves.filter(pl.col("n_sampled") > 0).partition_by("bag_size", maintain_order=True)
-    for curve, colour in zip(sampled, cycle(CURVES), strict=False):
-        count, label = curve["resamples"], f"bags of {curve['bag_size'][0]:,}"
-        ax.plot(count, evaluate.Z95 * curve["expected"] / point, color=colour, label=label)
-        ax.plot(count, evaluate.Z95 * curve["se"] / point, "o", color=colour, markersize=3.5)
-    ax.axhline(1, color=GREY, linestyle="--", linewidth=1.2)
-    ax.set(
-        xlim=(0, curves["resamples"].to_numpy().max() + 1),
-        ylim=(0, None),
-        xlabel="Resampled bags per slide",
-        ylabel=f"95% of means lie within ± ({point_name(target)})",
+    reach = [c.select(pl.max_horizontal("expected", "se").max()).item() for c in sampled]
+    top = 1.08 * evaluate.Z95 * max(reach) / point
+    last = int(curves["resamples"].to_numpy().max())
+    chart = Chart((0, last + 0.5), (0, max(top, 1.3)))
+    chart.axes("Bags per slide", f"95% of means lie within ± ({point_name(target)})")
+    for i, curve in enumerate(sampled):
+        count, y = (
+            curve["resamples"].to_numpy(),
+            evaluate.Z95 * curve["expected"].to_numpy() / point,
+        )
+        chart.line(count.tolist(), y.tolist(), f"l{i % 6}")
+        chart.points(count, evaluate.Z95 * curve["se"].to_numpy() / point, f"c{i % 6}", 3)
+    chart.across(1, "lgrey thin broken")
+    chart.key([(f"bags of {c['bag_size'][0]:,}", f"c{i % 6}") for i, c in enumerate(sampled)])
+    return chart.svg("How the mean over resampled bags settles")
+
+
+def intervals(rows: Sequence[Mapping[str, Any]], x_name: str, zero: float, form: str) -> str:
+    """A row each with a dot and its interval: name, value, low, high and, if any, css.
+
+    Args:
+        rows: from top to bottom; low and high may be None.
+        x_name: of the values.
+        zero: where a line is drawn to compare with.
+        form: of the values that are written at the right.
+    """
+    values = [row[k] for row in rows for k in ("value", "low", "high") if row[k] is not None]
+    low, high = min([zero, *values]), max([zero, *values])
+    pad = 0.06 * (high - low or 1)
+    left = 30 + int(6.6 * min(30, max(len(row["name"]) for row in rows)))
+    height = ROW_PX * len(rows) + TOP + BOTTOM
+    chart = Chart((low - pad, high + pad), (0, len(rows)), height=height, left=left, right=64)
+    marks = [(v, f"{v:+g}" if zero == 0 and v else f"{v:.0%}" if "%" in form else f"{v:g}")
+             for v in ticks(chart.x, 5)]  # fmt: skip
+    chart.axes(x_name, "", marks, [])
+    chart.line((zero, zero), (0, len(rows)), "lgrey thin broken")
+    for i, row in enumerate(rows):
+        y, css = len(rows) - i - 0.5, row.get("css", 0)
+        at_px = chart.at(0, y)[1] + 4.5
+        chart.text(left - 12, at_px, row["name"][:30], "tick end")
+        if row["low"] is not None:
+            chart.line((row["low"], row["high"]), (y, y), f"l{css}")
+        chart.points(np.array([row["value"]]), np.array([y]), f"c{css} solid", 4.5)
+        chart.text(chart.box[2] + 8, at_px, format(row["value"], form), "tick")
+    return chart.svg(x_name)
+
+
+def bias_mark(row: Mapping[str, Any], reach: float) -> str:
+    """A group's bias with its interval as a small drawing for a table; zero is in its middle."""
+    wide, middle = 132, 66.0
+
+    def at(value: float) -> float:
+        return round(middle + max(-1.0, min(1.0, value / reach)) * (middle - 6), 1)
+
+    line = ""
+    if row["bias_low"] is not None and row["bias_high"] is not None:
+        line = f'<path class="line l0" d="M{at(row["bias_low"])} 9H{at(row["bias_high"])}"/>'
+    return (
+        f'<svg class="chart mark" viewBox="0 0 {wide} 18" width="{wide}" height="18" '
+        f'aria-hidden="true"><path class="zero" d="M{middle} 0V18"/>{line}'
+        f'<circle class="c0" cx="{at(row["bias"])}" cy="9" r="4"/></svg>'
     )
-    ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
-    ax.legend()
 
 
-def settling_figure(curves: pl.DataFrame, target: Target) -> Figure:
-    """The figure of `settling`."""
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(6.0, 4.2), layout="constrained")
-        settling(figure.subplots(), curves, target)
-    return figure
+def training(lines: Sequence[Mapping[str, float]], best: int) -> str:
+    """Loss of train and validation by step, from the Run's metrics.jsonl; the kept step marked."""
+    series = [("loss", "train", 0), ("validation_loss", "validation", 1)]
+    values = [line[k] for line in lines for k, _, _ in series if line.get(k) is not None]
+    low, high = min(values), max(values)
+    pad = 0.06 * (high - low or 1)
+    chart = Chart((0, max(line["step"] for line in lines)), (low - pad, high + pad))
+    chart.axes("Step", "Loss")
+    shown = []
+    for key, name, i in series:
+        known = [(line["step"], line[key]) for line in lines if line.get(key) is not None]
+        if known:
+            chart.line([step for step, _ in known], [loss for _, loss in known], f"l{i}")
+            shown.append((name, f"c{i}"))
+    chart.line((best, best), chart.y, "lgrey thin broken")
+    chart.key(shown)
+    return chart.svg("Loss by step of training and validation")
 
 
-def png(figure: Figure) -> bytes:
-    """A figure as PNG."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_STYLE["savefig.dpi"])
-    return buffer.getvalue()
+def over_time(dated: Sequence[date], split: Sequence[str]) -> str:
+    """Slides by quarter of their date, one colour a split, piled up."""
+    quarter = [4 * day.year + (day.month - 1) // 3 for day in dated]
+    first, last = min(quarter), max(quarter)
+    known = [name for name in SPLITS if name in split] + sorted({*split} - {*SPLITS})
+    counts = np.zeros((len(known), last - first + 1), int)
+    for q, name in zip(quarter, split, strict=True):
+        counts[known.index(name), q - first] += 1
+    most = int(counts.sum(axis=0).max())
+    chart = Chart((first, last + 1), (0, most * 1.15))
+    years = [y for y in range(first // 4, last // 4 + 2) if first <= 4 * y <= last + 1]
+    every = -(-len(years) // 8) or 1
+    named = [(4 * y, str(y)) for y in years[::every]] or [(first, str(first // 4))]
+    whole = [(v, f"{v:g}") for v in ticks((0, most * 1.15)) if v == int(v)]
+    chart.axes("Date, by quarter", "Slides", named, whole)
+    for column, stack in enumerate(counts.T):
+        base = 0
+        for i, n in enumerate(stack.tolist()):
+            if n:
+                at = first + column
+                said = f"{n} {known[i]}, {at // 4} quarter {at % 4 + 1}"
+                chart.rect((at + 0.06, at + 0.94), (base, base + n), f"c{i % 6}", said=said)
+            base += n
+    chart.key([(name, f"c{i % 6}") for i, name in enumerate(known)])
+    return chart.svg("Slides of each split by quarter")
+
+
+def both(labels: np.ndarray, runs: Sequence[tuple[str, np.ndarray]], target: Target) -> str:
+    """Predictions of several Runs against label, a colour each."""
+    span = span_of(target, labels, *(mean for _, mean in runs))
+    pad = 0.025 * (target.high - target.low)
+    chart = Chart((span[0] - pad, span[1] + pad), (span[0] - pad, span[1] + pad))
+    _axes(chart, span, f"Label: {axis_name(target)}", f"Predicted {axis_name(target)}")
+    chart.line(span, span, "lgrey thin broken")
+    aside = np.linspace(-0.008, 0.008, len(runs)) * (target.high - target.low)
+    many = "" if len(labels) < FEW else " many"
+    for i, (_, mean) in enumerate(runs):
+        chart.points(labels + aside[i], mean, f"c{i % 6}{many}", 4 if not many else 2.5)
+    for i, (name, _) in enumerate(runs):
+        chart.text(70, TOP + 14 + 18 * i, name[:48], f"t{i % 6}")
+    return chart.svg("Predictions of each run against label")
 
 
 def point_name(target: Target) -> str:
@@ -179,24 +315,12 @@ def axis_name(target: Target) -> str:
     return target.name.replace("_", " ") + (" (%)" if percent else "")
 
 
-def figures(frame: pl.DataFrame, target: Target) -> Iterator[tuple[str, Figure]]:
-    """Yield the name and the figure of each plot of a Run's test Predictions.
-
-    Where `frame` has no patient_id, intervals take each Slide for a Patient of its own.
-    """
-    labels, mean = frame["truth"].to_numpy(), frame["mean"].to_numpy()
-    patients = frame["patient_id" if "patient_id" in frame.columns else "slide_id"].to_numpy()
-    numbers = evaluate.metrics(labels, mean, patients, target)
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(6.0, 4.9), layout="constrained")
-        predicted_vs_truth(figure.subplots(), labels, mean, target, numbers["r2"])
-        yield "predicted_vs_truth", figure
-        figure = Figure(figsize=(6.0, 4.9), layout="constrained")
-        bland_altman(figure.subplots(), labels, mean, target, numbers)
-        yield "bland_altman", figure
-
-
 def save_figures(folder: Path, frame: pl.DataFrame, target: Target) -> None:
-    """Write the figures of a Run into its folder as PNG."""
-    for name, figure in figures(frame, target):
-        (folder / f"{name}.png").write_bytes(png(figure))
+    """Write the two figures of a Run's test Predictions into its folder; `runs.FIGURES`."""
+    labels, mean, patients = (frame[c].to_numpy() for c in ("truth", "mean", "patient_id"))
+    limits = evaluate.metrics(labels, mean, patients, target)
+    for name, drawn in (
+        ("predicted_vs_truth", predicted_vs_truth(labels, mean, target)),
+        ("bland_altman", bland_altman(labels, mean, target, limits)),
+    ):
+        (folder / f"{name}.svg").write_text(alone(drawn), encoding="utf-8")

@@ -22,7 +22,7 @@ from trainer import conformal
 from trainer.config import TrainConfig, loss_of
 
 FEW_PATIENTS = 50  # of test, under which every number is rough
-FIGURES = ("predicted_vs_truth.png", "bland_altman.png")
+FIGURES = ("predicted_vs_truth.svg", "bland_altman.svg")
 
 
 @dataclass(frozen=True, kw_only=True)

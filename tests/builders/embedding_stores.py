@@ -41,9 +41,13 @@ def build(
     *,
     target: Target | None = None,
     weights: str = ENCODER.weights,
+    outside: str = "",
     publish: Callable[[FeatureStore, SlideArrays], object] = FeatureStore.publish,
 ) -> FeatureStore:
-    """Make a store with one Slide, Case and Report a row; dates rise by a week."""
+    """Make a store with one Slide, Case and Report a row; dates rise by a week.
+
+    Text from `outside` stands in every name and quote that people give.
+    """
     store = FeatureStore.create(root)
     about = target or Target()
     encoder = replace(ENCODER, weights=weights, weights_hash=content_id(weights, 32))
@@ -51,11 +55,11 @@ def build(
     for i, (x, value) in enumerate(zip(embeddings, values, strict=True)):
         made = arrays_of(i, x, encoder)
         publish(store, made)
-        case_id, day = f"C-{i:04}", date(2020, 1, 1) + timedelta(days=7 * i)
+        case_id, day = f"C-{i:04}{outside}", date(2020, 1, 1) + timedelta(days=7 * i)
         rows += [
             Case(case_id=case_id, patient_id=f"P-{i:04}", age_years=20.0 + i % 60),
             Slide(
-                slide_id=f"S-{i:04}",
+                slide_id=f"S-{i:04}{outside}",
                 case_id=case_id,
                 path=f"/gone/{i}.svs",
                 size_bytes=1,
@@ -64,7 +68,7 @@ def build(
                 slide_key=made.slide_key,
                 scanned_on=day,
                 specimen="core",
-                scanner=("Aperio AT2", "Aperio GT 450")[i % 2],
+                scanner=("Aperio AT2", "Aperio GT 450")[i % 2] + outside,
                 width_px0=9_000,
                 height_px0=4_000,
                 mpp=0.5,
@@ -80,6 +84,7 @@ def build(
                 high=float(value),
                 method="human",
                 status="single",
+                evidence=outside or None,
             )
             rows.append(given.recorded(about))
     store.record(rows)

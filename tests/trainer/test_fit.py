@@ -41,8 +41,8 @@ def test_it_learns_a_planted_signal(learnable: FeatureStore) -> None:
         "run.json",
         "metrics.jsonl",
         "predictions.parquet",
-        "predicted_vs_truth.png",
-        "bland_altman.png",
+        "predicted_vs_truth.svg",
+        "bland_altman.svg",
     }
     assert f"trephine report {run.run_id}" in run.text()
 

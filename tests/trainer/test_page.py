@@ -1,21 +1,58 @@
+"""The page: what it says of a Run, that it needs nothing beside it, and that text stays text."""
+
 from __future__ import annotations
 
+import itertools
+import json
 import re
 from dataclasses import replace
+from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 from builders import embedding_stores as es
+from hypothesis import given
+from hypothesis import strategies as st
 
 from featurestore import FeatureStore
 from featurestore.errors import ConfigError, RunNotFound
 from featurestore.types import Target
 from trainer import TrainConfig, evaluate, train, write_page
 from trainer.conformal import calibrated_half_width
-from trainer.page import label_ceiling
+from trainer.page import label_ceiling, page_text, script_data
+from trainer.runs import Run
 
 QUICK = TrainConfig(cohort="all", bag_size=16, steps=40)
+HOSTILE = """</script><script>hacked()</script><img src=x onerror="hacked()">'"&<b>\u2028"""
+
+
+class Read(HTMLParser):
+    """The elements of a page with their attributes, and the JSON that its script reads."""
+
+    def __init__(self, page: Path) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.data: list[Any] = []
+        self._json = False
+        self.feed(page.read_text())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self._json = tag == "script" and dict(attrs).get("type") == "application/json"
+
+    def handle_data(self, data: str) -> None:
+        if self._json:
+            self.data.append(json.loads(data))
+
+    def handle_endtag(self, tag: str) -> None:
+        self._json = False
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The table of Cases."""
+        (cases,) = [one for one in self.data if "rows" in one]
+        return [dict(zip(cases["fields"], row, strict=True)) for row in cases["rows"]]
 
 
 def _shown(value: float | None) -> list[str]:
@@ -23,36 +60,98 @@ def _shown(value: float | None) -> list[str]:
     return [format(value, form).replace("-", "−") for form in (".3f", ".2f", "+.2f")]
 
 
+@pytest.fixture(scope="module")
+def run(learnable: FeatureStore) -> Run:
+    return train(learnable, QUICK)
+
+
+@pytest.fixture(scope="module")
+def page(learnable: FeatureStore, run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("page") / "new" / "report.html"
+    return write_page(learnable, [run.run_id], out)
+
+
 def test_the_page_says_everything_and_needs_nothing_else(
-    learnable: FeatureStore, tmp_path: Path
+    learnable: FeatureStore, run: Run, page: Path
 ) -> None:
-    run = train(learnable, QUICK)
-    page = write_page(learnable, [run.run_id], tmp_path / "new" / "report.html").read_text()
-    for text in (
-        f"{run.metric('r2'):.3f}",
+    text = page.read_text()
+    for said in (
+        f"On {run.record.n_test} test slides of {run.record.n_test} patients, dated 2020-",
+        f"R² {run.metric('r2'):.3f} (95% interval",
         f"{run.metric('mae'):.2f}",
         f"{run.metric('r2', 'ridge_test'):.3f}",
+        f"Test has {run.record.n_test} patients, under 50",
         "select slide_id, specimen from bags",
         "trephine train all --bag-size 16 --steps 40",
         "By label range",
+        "By predicted range",
         "By scanner",
         "By half-year",
-        "The 10 largest errors",
-        "there is no standard deviation" if run.predictions["std"].null_count() else "smaller than",
         "The labels show no rounding step",
         "No interval: 0 calibration slides, and 20 are the least",
         "bags are enough",
         "By bag size",
+        "The split over time",
         "Calibration slope",
         run.record.code_version,
     ):
-        assert text in page, text
+        assert said in text, said
     for name in ("r2", "mae", "rmse", "pearson", "bias", "loa_low", "loa_high", "slope"):
-        assert any(f"<small>{low} to " in page for low in _shown(run.metric(f"{name}_low"))), name
-    assert page.count("data:image/png;base64,") == 3
-    assert page.count("data:image/jpeg;base64,") == 10
-    assert not re.search(r"(src|href)=[\"'](?!data:|#)", page)
-    assert not re.search(r"url\(|@import|https?://|<script", page)
+        assert any(f"<small>{low} to " in text for low in _shown(run.metric(f"{name}_low"))), name
+    assert "Validation (n" not in text  # under 20 slides
+    assert not re.search(r"(src|href)=[\"'](?!data:|#)", text)
+    assert not re.search(r"url\(|@import|https?://(?!www.w3.org/2000/svg)", text)
+    assert str(learnable.root) not in text
+    assert "/gone/" not in text
+    assert not re.search(
+        r"\d-\d+\.\d|[ (>]-\d", re.sub(r"<(script|style|pre|svg).*?</\1>", "", text, flags=re.S)
+    )
+
+
+def test_every_anchor_has_its_place_and_every_picture_its_words(page: Path) -> None:
+    read = Read(page)
+    ids = [said["id"] for _, said in read.elements if "id" in said]
+    assert len(ids) == len(set(ids))
+    links = [said["href"] for tag, said in read.elements if tag == "a"]
+    assert len(links) >= 9
+    assert {str(link).removeprefix("#") for link in links} <= set(ids)
+    for tag, said in read.elements:
+        if tag == "svg":
+            assert said.get("aria-label") or said.get("aria-hidden") == "true"
+    headings = [tag for tag, _ in read.elements if re.fullmatch(r"h[1-6]", tag)]
+    assert headings[0] == "h1"
+    assert all(int(b[1]) - int(a[1]) <= 1 for a, b in itertools.pairwise(headings))
+
+
+def test_the_table_has_every_test_slide_with_its_numbers(run: Run, page: Path) -> None:
+    test = run.predictions.filter(pl.col("split") == "test")
+    rows = {row["slide_id"]: row for row in Read(page).rows()}
+    assert len(rows) == test.height
+    for slide in test.iter_rows(named=True):
+        row = rows[slide["slide_id"]]
+        assert row["mean"] == pytest.approx(slide["mean"], abs=0.006)
+        assert row["error"] == pytest.approx(slide["mean"] - slide["truth"], abs=0.006)
+        assert row["n_tiles"] == slide["n_tiles"]
+    worst = [row for row in rows.values() if row["group"] == "worst"]
+    rest = [row for row in rows.values() if row["group"] != "worst"]
+    assert len(worst) == min(20, test.height)
+    if rest:
+        assert min(abs(r["error"]) for r in worst) >= max(abs(r["error"]) for r in rest)
+
+
+def test_pictures_are_of_the_slides_shown_and_all_on_demand(
+    learnable: FeatureStore, run: Run, page: Path, tmp_path: Path
+) -> None:
+    pictures = next(one["pictures"] for one in Read(page).data if "pictures" in one)
+    assert pictures
+    thumbnails = Read(page).data[-1]
+    for one in pictures.values():
+        assert one["overlay"].startswith("data:image/png;base64,")
+        assert thumbnails[one["thumbnail"]]["uri"].startswith("data:image/jpeg;base64,")
+        assert one["most"][0][4] >= one["most"][-1][4] >= one["least"][-1][4] >= one["least"][0][4]
+    out = write_page(learnable, [run.run_id], tmp_path / "all.html", every=True)
+    pictures = next(one["pictures"] for one in Read(out).data if "pictures" in one)
+    assert len(pictures) == run.record.n_test
 
 
 def test_the_page_shows_intervals_and_their_coverage(
@@ -69,7 +168,8 @@ def test_the_page_shows_intervals_and_their_coverage(
     assert f"it holds <b>{held / 20:.1%}</b> of 20 labels" in page
     assert "Held by interval" in page
     assert "Calibration (n = 20)" in page
-    assert "estimate: labels rounded to 5" in page
+    assert "allow an R² of at most" in page
+    assert "rounded to 5" in page
 
 
 def test_the_ceiling_is_measured_where_the_truth_is_known_and_else_estimated(
@@ -82,7 +182,7 @@ def test_the_ceiling_is_measured_where_the_truth_is_known_and_else_estimated(
     labels = label["truth"].to_numpy()
     table = pl.read_csv(truth).rename({"cellularity": "truth"})
     page = write_page(store, [run.run_id], out, truth=lambda target: table).read_text()
-    assert f"<b>{evaluate.r2(labels, true):.3f}</b><small>of the truth against" in page
+    assert f"The labels allow an R² of <b>{evaluate.r2(labels, true):.3f}</b>" in page
     found = evaluate.r2(true, label["mean"].to_numpy())
     assert f"Against the truth the predictions have R² {found:.3f}" in page
     estimate = label_ceiling(label, Target())
@@ -105,26 +205,62 @@ def test_a_truth_of_other_slides_is_refused(
         write_page(store, [run.run_id], tmp_path / "report.html", rounding=-5)
 
 
-def test_several_runs_are_compared(learnable: FeatureStore, tmp_path: Path) -> None:
-    ids = [train(learnable, replace(QUICK, seed=s)).run_id for s in (0, 1)]
-    page = write_page(learnable, ids, tmp_path / "report.html").read_text()
-    assert "2 runs compared" in page
+def test_several_runs_are_compared(learnable: FeatureStore, run: Run, tmp_path: Path) -> None:
+    others = [train(learnable, replace(QUICK, seed=s, bag_size=b)) for s, b in ((1, 16), (0, 8))]
+    ids = [run.run_id, *(one.run_id for one in others)]
+    out = write_page(learnable, [*ids, ids[0]], tmp_path / "report.html")
+    page = out.read_text()
+    assert "3 runs compared" in page
     assert all(f'href="#{i}"' in page and f'id="{i}"' in page for i in ids)
+    assert f"On the {run.record.n_test} test slides of {run.record.n_test} patients" in page
+    assert "Difference of R²" in page
+    assert "Mean ± standard deviation over seeds" in page
+    known = [said["id"] for _, said in Read(out).elements if "id" in said]
+    assert len(known) == len(set(known))
 
 
-def test_random_weights_are_said_loudly_and_names_are_escaped(tmp_path: Path) -> None:
-    store = es.build(tmp_path / "store", *es.planted(12, 5, dim=4), weights="random")
-    query = "select slide_id, specimen, '<script>alert(1)</script>' as note from bags"
-    store.create_cohort("odd", query)
+def test_random_weights_are_said_loudly_and_outside_text_stays_text(tmp_path: Path) -> None:
+    embeddings, values = es.planted(24, 5, dim=4)
+    store = es.build(tmp_path / "store", embeddings, values, weights="random", outside=HOSTILE)
+    quoted = HOSTILE.replace("'", "''")
+    store.create_cohort("odd", f"select slide_id, specimen, '{quoted}' as note from bags")
     run = train(store, replace(QUICK, cohort="odd"))
-    page = write_page(store, [run.run_id], tmp_path / "report.html").read_text()
+    out = write_page(store, [run.run_id], tmp_path / "report.html")
+    page, read = out.read_text(), Read(out)
     assert "weights are random" in page
-    assert "<script" not in page
-    assert "&lt;script&gt;" in page
+    scripts = [said.get("type") for tag, said in read.elements if tag == "script"]
+    assert scripts == ["application/json", "application/json", None]
+    assert not [tag for tag, _ in read.elements if tag in ("img", "b")][8:]
+    assert not [name for _, said in read.elements for name in said if name.startswith("on")]
+    for row in read.rows():
+        assert row["slide_id"].endswith(HOSTILE)
+        assert row["evidence"] == HOSTILE
     # Every Slide is one Bag: nothing settles.
     assert f"<b>{run.record.n_test} of {run.record.n_test} test slides</b>" in page
     assert "enough</b>" not in page
-    assert page.count("data:image/png;base64,") == 2
+
+
+@given(
+    st.recursive(
+        st.none() | st.text() | st.integers() | st.floats(allow_nan=False, allow_infinity=False),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+)
+def test_no_text_leaves_the_pages_data(value: Any) -> None:
+    text = str(script_data(value))
+    assert json.loads(text) == value
+    assert not set(text) & set("<>&\u2028\u2029")
+
+
+def test_the_page_as_text(learnable: FeatureStore, run: Run) -> None:
+    text = page_text(learnable, [run.run_id])
+    test = run.predictions.filter(pl.col("split") == "test")
+    assert f"R² {run.metric('r2'):.3f}" in text
+    plot = text[text.index("predicted cellularity") :].splitlines()[1:]
+    cells = [line.split("|")[1] for line in plot if "|" in line]
+    assert sum(int(n) for line in cells for n in re.findall(r"\d+", line)) == test.height
+    rows = re.findall(r"^ +\d+–\d+ +(\d+)", text, flags=re.M)
+    assert sum(map(int, rows)) == test.height
 
 
 def test_refusals(learnable: FeatureStore, tmp_path: Path) -> None:

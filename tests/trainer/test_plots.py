@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
+import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import polars as pl
 import pytest
-from matplotlib.figure import Figure
+from hypothesis import given
+from hypothesis import strategies as st
 
 from featurestore.types import Target
-from trainer import evaluate, plots
+from trainer import evaluate, plots, svg
 from trainer.runs import FIGURES
+from trainer.verdict import character_plot, trend
 
 TARGET = Target()
 
@@ -29,33 +34,113 @@ def frame_of(n: int) -> pl.DataFrame:
     )
 
 
-@pytest.mark.parametrize("n", [1, 30, 400])
-def test_every_slide_is_counted_once_in_the_cells(n: int) -> None:
+def elements(drawn: str, tag: str) -> list[ElementTree.Element]:
+    return [one for one in ElementTree.fromstring(drawn).iter() if one.tag == tag]
+
+
+@pytest.mark.parametrize("n", [1, 30, 199, 200, 1500])
+def test_every_slide_is_drawn_once(n: int) -> None:
     frame = frame_of(n)
-    ax = Figure().subplots()
-    plots.predicted_vs_truth(ax, frame["truth"].to_numpy(), frame["mean"].to_numpy(), TARGET, 0.5)
-    (mesh,) = [item for item in ax.collections if hasattr(item, "get_coordinates")]
-    assert np.ma.filled(mesh.get_array(), 0).sum() == n
-    assert ax.get_title() == f"n = {n} slides, $R^2$ = 0.500"
+    drawn = plots.predicted_vs_truth(frame["truth"].to_numpy(), frame["mean"].to_numpy(), TARGET)
+    dots = elements(drawn, "circle")
+    titles = [int(str(one.text).split()[0]) for one in elements(drawn, "title")]
+    assert len(dots) + sum(titles) == n
+    assert bool(dots) == (n < plots.FEW)
+
+
+steps = st.sampled_from([1.0, 2.0, 2.5, 5.0, 10.0, 20.0])
+
+
+@given(
+    labels=steps.flatmap(
+        lambda step: st.lists(
+            st.integers(0, int(100 / step)).map(lambda k: k * step), min_size=1, max_size=60
+        )
+    ),
+    width=st.sampled_from([1.0, 2.5, 5.0]),
+)
+def test_no_label_lies_on_the_edge_of_a_cell(labels: list[float], width: float) -> None:
+    values = np.array(labels)
+    found = plots.edges(values, TARGET, width, plots.span_of(TARGET, values))
+    assert np.abs(values[:, None] - found).min() > 1e-6 * width
+    assert found[0] < values.min()
+    assert values.max() < found[-1]
+    counts, _ = np.histogram(values, found)
+    assert counts.sum() == len(values)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 20).map(lambda k: k * 5.0), st.floats(-20, 130)),
+        min_size=1,
+        max_size=80,
+    )
+)
+def test_the_plot_in_characters_counts_every_slide(pairs: list[tuple[float, float]]) -> None:
+    labels, mean = (np.array(column) for column in zip(*pairs, strict=True))
+    lines = [line.split("|", 1)[1] for line in character_plot(labels, mean, TARGET) if "|" in line]
+    assert sum(int(n) for line in lines for n in re.findall(r"\d+", line)) == len(labels)
 
 
 def test_the_lines_of_agreement_are_those_of_the_metrics() -> None:
     frame = frame_of(40)
-    truth, mean = frame["truth"].to_numpy(), frame["mean"].to_numpy()
-    limits = evaluate.metrics(truth, mean, frame["patient_id"].to_numpy(), TARGET)
-    ax = Figure().subplots()
-    plots.bland_altman(ax, truth, mean, TARGET, limits)
-    heights = {float(np.asarray(line.get_ydata())[0]) for line in ax.lines}
-    assert {limits["bias"], limits["loa_low"], limits["loa_high"]} <= heights
-    offsets = np.asarray(ax.collections[0].get_offsets())
-    assert np.allclose(offsets[:, 1], mean - truth)
-    assert np.abs(offsets[:, 1]).max() < ax.get_ylim()[1]  # none is cut off
+    truth, mean, patients = (frame[c].to_numpy() for c in ("truth", "mean", "patient_id"))
+    limits = evaluate.metrics(truth, mean, patients, TARGET)
+    drawn = plots.bland_altman(truth, mean, TARGET, limits)
+    words = [one.text for one in elements(drawn, "text")]
+    for name in ("bias", "loa_low", "loa_high"):
+        assert f"{limits[name]:+.1f}".replace("-", "−") in words
+    dots = elements(drawn, "circle")
+    assert len(dots) == 40
+    height = {float(one.get("cy", "nan")) for one in dots}
+    assert max(height) - min(height) > 50
+    assert all(svg.TOP <= y <= svg.HEIGHT - svg.BOTTOM for y in height)  # none is cut off
+
+
+def test_the_proportional_bias_is_the_line_of_differences_on_means() -> None:
+    frame = frame_of(60)
+    truth, patients = frame["truth"].to_numpy(), frame["patient_id"].to_numpy()
+    shrunk = 50 + 0.5 * (truth - 50)
+    found = trend(truth, shrunk, patients)
+    slope, intercept = np.polyfit((truth + shrunk) / 2, shrunk - truth, 1)
+    assert found["slope"] == pytest.approx(slope)
+    assert found["intercept"] == pytest.approx(intercept)
+    assert found["slope_low"] <= found["slope"] <= found["slope_high"]
+    assert math.isnan(trend(np.array([5.0]), np.array([5.0]), np.array(["P"]))["slope"])
 
 
 def test_one_slide_has_figures_too_and_they_are_the_files_of_a_run(tmp_path: Path) -> None:
     plots.save_figures(tmp_path, frame_of(1), TARGET)
     assert {file.name for file in tmp_path.iterdir()} == set(FIGURES)
-    assert all(file.read_bytes().startswith(b"\x89PNG") for file in tmp_path.iterdir())
+    for file in tmp_path.iterdir():
+        root = ElementTree.fromstring(file.read_text())
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=["Cs", "Cc"]), max_size=40))
+def test_text_in_a_drawing_stays_text(text: str) -> None:
+    chart = svg.Chart((0, 1), (0, 1))
+    chart.text(1, 2, text, "tick")
+    chart.rect((0, 1), (0, 1), "c0", said=text)
+    drawn = ElementTree.fromstring(chart.svg(text))
+    assert drawn.get("aria-label") == svg.minus(text)
+    assert [one.text or "" for one in drawn.iter("text")] == [svg.minus(text)]
+
+
+@pytest.mark.parametrize(
+    ("given_", "shown"),
+    [("-8.6", "−8.6"), ("(-1 to +2)", "(−1 to +2)"), ("2020-12-07", "2020-12-07"),
+     ("dinov2-small", "dinov2-small"), ("60-80", "60-80"), ("e -.5", "e −.5")],
+)  # fmt: skip
+def test_a_minus_is_a_minus_and_a_hyphen_a_hyphen(given_: str, shown: str) -> None:
+    assert svg.minus(given_) == shown
+
+
+@given(low=st.floats(-1e6, 1e6), size=st.floats(1e-3, 1e6))
+def test_ticks_are_few_and_inside(low: float, size: float) -> None:
+    found = svg.ticks((low, low + size))
+    assert 2 <= len(found) <= 8
+    assert all(low - 1e-6 * size <= value <= low + size + 1e-6 * size for value in found)
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def test_it_says_its_numbers_and_what_to_type_next() -> None:
         "ridge floor R2 0.250, MAE –",
         "10 resampled bags; none for 1 of 3 test slides",
         "note        something odd",
-        "runs/x/bland_altman.png",
+        "runs/x/bland_altman.svg",
         "trephine report 20260101-000000-abcdef",
     ):
         assert words in said, words

@@ -1,0 +1,154 @@
+"""Draw charts as SVG: crisp on paper, small, and in the page's own colours, light or dark."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+
+import numpy as np
+
+Span = tuple[float, float]
+
+WIDTH, HEIGHT = 540, 400  # drawn in CSS pixels, scaled by the page
+LEFT, RIGHT, TOP, BOTTOM = 58, 16, 26, 48
+STYLE = Path(__file__).parent / "page" / "chart.css"
+
+
+def minus(text: str) -> str:
+    """The same with true minus signs; a hyphen within a word, name or date stays one."""
+    return re.sub(r"(?<![\w-])-(?=[\d.])", "−", text)
+
+
+def ticks(span: Span, most: int = 6) -> list[float]:
+    """Round numbers over a span: steps of 1, 2 or 5 times a power of ten, at most `most` + 1."""
+    low, high = span
+    rough = (high - low) / most or 1.0
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * k for k in (1, 2, 5, 10) if power * k >= rough * (1 - 1e-9))
+    first = math.ceil(low / step - 1e-9)
+    count = math.floor(high / step + 1e-9) - first + 1
+    return [round((first + i) * step, 10) for i in range(max(count, 0))]
+
+
+class Chart:
+    """A pair of linear axes, drawn on in order. All text is escaped; colours are CSS classes.
+
+    Args:
+        x: what the horizontal axis spans.
+        y: what the vertical axis spans.
+        width: of the whole, in CSS pixels.
+        height: of the whole.
+        left: room for the vertical axis.
+        right: room at the right.
+    """
+
+    def __init__(
+        self,
+        x: Span,
+        y: Span,
+        *,
+        width: int = WIDTH,
+        height: int = HEIGHT,
+        left: int = LEFT,
+        right: int = RIGHT,
+    ) -> None:
+        self.x, self.y, self.width, self.height = x, y, width, height
+        self.box = (left, TOP, width - right, height - BOTTOM)  # left, top, right, bottom
+        self.parts: list[str] = []
+
+    def at(self, x: float, y: float) -> tuple[float, float]:
+        """Where a value lies, in CSS pixels from the top left."""
+        left, top, right, bottom = self.box
+        return (
+            round(left + (x - self.x[0]) / (self.x[1] - self.x[0]) * (right - left), 1),
+            round(bottom - (y - self.y[0]) / (self.y[1] - self.y[0]) * (bottom - top), 1),
+        )
+
+    def axes(
+        self,
+        x_name: str,
+        y_name: str,
+        x_ticks: Iterable[tuple[float, str]] | None = None,
+        y_ticks: Iterable[tuple[float, str]] | None = None,
+    ) -> None:
+        """Draw both axes, faint lines across; ticks are (value, text), round numbers if None."""
+        left, top, right, bottom = self.box
+        for value, text in _named(self.y) if y_ticks is None else y_ticks:
+            y = self.at(self.x[0], value)[1]
+            self.parts.append(f'<path class="grid" d="M{left} {y}H{right}"/>')
+            self.text(left - 8, y + 4.5, text, "tick end")
+        for value, text in _named(self.x) if x_ticks is None else x_ticks:
+            x = self.at(value, self.y[0])[0]
+            self.parts.append(f'<path class="axis" d="M{x} {bottom}v5"/>')
+            self.text(x, bottom + 20, text, "tick middle")
+        self.parts.append(f'<path class="axis" d="M{left} {bottom}H{right}"/>')
+        self.text((left + right) / 2, self.height - 6, x_name, "name middle")
+        middle = (top + bottom) / 2
+        turned = f'transform="rotate(-90 14 {middle:g})"'
+        self.text(14, middle, y_name, "name middle", turned)
+
+    def text(self, x: float, y: float, text: str, css: str, more: str = "") -> None:
+        """Write at a place in CSS pixels; `css` holds middle or end, else text starts there."""
+        said = escape(minus(text))
+        self.parts.append(f'<text x="{x:g}" y="{y:g}" class="{css}" {more}>{said}</text>')
+
+    def line(self, x: Sequence[float], y: Sequence[float], css: str) -> None:
+        """Join points; one that is not finite breaks the line."""
+        path, pen = "", "M"
+        for one, other in zip(x, y, strict=True):
+            if not (math.isfinite(one) and math.isfinite(other)):
+                pen = "M"
+                continue
+            path += f"{pen}{'{:g} {:g}'.format(*self.at(one, other))}"
+            pen = "L"
+        self.parts.append(f'<path class="line {css}" d="{path}"/>')
+
+    def across(self, y: float, css: str) -> None:
+        """A horizontal line over the whole width."""
+        self.line(self.x, (y, y), css)
+
+    def points(self, x: np.ndarray, y: np.ndarray, css: str, radius: float = 3.5) -> None:
+        """A dot each, numbered as in the data so that a click finds what it is of."""
+        self.parts.append(f'<g class="dots {css}">')
+        for i, (one, other) in enumerate(zip(x.tolist(), y.tolist(), strict=True)):
+            cx, cy = self.at(one, other)
+            self.parts.append(f'<circle cx="{cx:g}" cy="{cy:g}" r="{radius:g}" data-i="{i}"/>')
+        self.parts.append("</g>")
+
+    def rect(self, x: Span, y: Span, css: str, opacity: float = 1.0, said: str = "") -> None:
+        """A filled rectangle; `said` is shown under a pointer."""
+        (x0, y1), (x1, y0) = self.at(x[0], y[0]), self.at(x[1], y[1])
+        shade = f' fill-opacity="{opacity:.2f}"' if opacity < 1 else ""
+        place = f'x="{x0:g}" y="{y0:g}" width="{x1 - x0:.1f}" height="{y1 - y0:.1f}"'
+        title = f"<title>{escape(minus(said))}</title>" if said else ""
+        self.parts.append(f'<rect {place} class="{css}"{shade}>{title}</rect>')
+
+    def key(self, names: Sequence[tuple[str, str]]) -> None:
+        """A legend above the axes, from the right: (name, class of its swatch) each."""
+        x = float(self.box[2])
+        for name, css in reversed(names):
+            self.text(x, 13, name, "tick end")
+            x -= 7 * len(name) + 12
+            self.parts.append(f'<circle class="{css}" cx="{x:g}" cy="8.5" r="5"/>')
+            x -= 20
+
+    def svg(self, said: str) -> str:
+        """The drawing as an element of a page; `said` is read out instead of it."""
+        return (
+            f'<svg class="chart" viewBox="0 0 {self.width} {self.height}" role="img" '
+            f'aria-label="{escape(minus(said))}">{"".join(self.parts)}</svg>'
+        )
+
+
+def alone(svg: str) -> str:
+    """A drawing as a file of its own, in colours for paper."""
+    style = f"<style>{STYLE.read_text(encoding='utf-8')}</style>"
+    head, _, rest = svg.partition(">")
+    return f'{head} xmlns="http://www.w3.org/2000/svg">{style}{rest}\n'
+
+
+def _named(span: Span) -> list[tuple[float, str]]:
+    return [(value, f"{value:g}") for value in ticks(span)]

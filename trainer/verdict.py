@@ -1,0 +1,193 @@
+"""What a careful reader must know of a Run before its figures, in words; and the page as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+
+from featurestore import FeatureStore
+from featurestore.types import EncoderDescription, Target
+from trainer import evaluate, plots, runs
+from trainer.svg import minus
+
+Level = Literal["alarm", "warning", "note"]
+NOTABLE = 0.03  # of the Target's range: a bias at an end that is told
+READABLE = 20  # Slides under which shares and slopes say nothing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caution:
+    """One thing to know, and how much it matters."""
+
+    level: Level
+    text: str  # a sentence
+
+
+def sentence(run: runs.Run, test: pl.DataFrame, encoder: EncoderDescription) -> str:
+    """The verdict: R2 and error with intervals, on how many Slides of whom, when, with what."""
+    record, target, numbers = run.record, run.record.about(), run.record.metrics["test"]
+    dates = test["dated"].drop_nulls()
+    when = ""
+    if len(dates):
+        first, last = str(dates.min())[:10], str(dates.max())[:10]
+        when = f" dated {first} to {last}," if first != last else f" dated {first},"
+    size = target.high - target.low
+    unit = " points" if size == 100 else ""
+    score = f"R² {_interval(numbers, 'r2', '.3f')}"
+    if target.kind == "binary":
+        score = f"AUC {_interval(numbers, 'auc', '.3f')}"
+    return minus(
+        f"On {counted(record.n_test, 'test slide')} of "
+        f"{counted(test['patient_id'].n_unique(), 'patient')},{when} "
+        f"{record.target.replace('_', ' ')} is predicted with {score} and a mean absolute error "
+        f"of {_interval(numbers, 'mae', '.1f' if size >= 10 else '.3g', unit)}; encoder "
+        f"{encoder.name}, bags of {counted(record.bag_size, 'tile')}."
+    )
+
+
+def counted(n: int, noun: str) -> str:
+    """`1 slide`, `3,000 slides`."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def _interval(values: Mapping[str, float | None], name: str, form: str, unit: str = "") -> str:
+    value, low, high = (values.get(name + end) for end in ("", "_low", "_high"))
+    text = runs.number(value, form) + unit
+    if value is None or low is None or high is None:
+        return text
+    return f"{text} (95% interval {low:{form}} to {high:{form}})"
+
+
+def cautions(
+    store: FeatureStore, run: runs.Run, test: pl.DataFrame, encoder: EncoderDescription
+) -> list[Caution]:
+    """All that must be said of a Run before its figures, the gravest first."""
+    record = run.record
+    said: list[tuple[Level, str]] = []
+    if encoder.weights == "random":
+        said.append((
+            "alarm",
+            "the encoder's weights are random: these numbers test the machinery and say nothing "
+            "about marrow",
+        ))  # fmt: skip
+    said += [("warning", text) for text in run.warnings()]
+    if bias := proportional_bias(test, record.metrics["test"], record.about()):
+        said.append(("warning", bias))
+    if store.cohort(record.cohort).options.get("late_slides") == "keep":
+        said.append((
+            "warning",
+            "late slides of train patients were kept: some train slides are dated after the first "
+            "test slide",
+        ))  # fmt: skip
+    left = store.named("queries/not_in_cohorts", {"target": record.target}).row(0, named=True)
+    if left["disputed"]:
+        cases = counted(left["disputed"], "case")
+        said.append(("note", f"{cases} with a disputed or unsupported label left out"))
+    if left["failed"]:
+        said.append(("note", f"{counted(left['failed'], 'slide')} could not be read"))
+    if whole := test["std"].null_count():
+        said.append((
+            "note",
+            f"{whole:,} of {counted(record.n_test, 'test slide')} fit into one bag, so they have "
+            "no standard deviation over bags",
+        ))  # fmt: skip
+    said += [("note", note) for note in record.notes]
+    return [
+        Caution(level=level, text=minus(text[:1].upper() + text[1:].rstrip(".") + "."))
+        for level, text in ((level, text.replace("R2", "R²")) for level, text in said)
+    ]
+
+
+def proportional_bias(
+    test: pl.DataFrame, numbers: Mapping[str, float | None], target: Target
+) -> str | None:
+    """That the ends of the scale are drawn to the middle, where the calibration slope shows it."""
+    slope, low, high = (numbers.get(k) for k in ("slope", "slope_low", "slope_high"))
+    if test.height < READABLE or slope is None or low is None or high is None or low <= 1 <= high:
+        return None
+    size = target.high - target.low
+    digits = 0 if size >= 10 else 2
+    labels, mean = test["truth"].to_numpy(), test["mean"].to_numpy()
+    said = []
+    reach = [f"above {mean.max():.0f}"] if labels.max() - mean.max() > NOTABLE * size else []
+    reach += [f"under {mean.min():.0f}"] if mean.min() - labels.min() > NOTABLE * size else []
+    if reach and size >= 10:
+        said.append(f"it never predicts {' or '.join(reach)}")
+    table = evaluate.by_range(test, target)
+    for row in (table.row(0, named=True), table.row(-1, named=True)):
+        bias, ends = row["bias"], (row["bias_low"], row["bias_high"])
+        if None in ends or ends[0] <= 0 <= ends[1] or abs(bias) < NOTABLE * size:
+            continue
+        way = "high" if bias > 0 else "low"
+        unit = " points" if size == 100 else ""
+        said.append(f"labels of {row['group']} are read {abs(bias):.{digits}f}{unit} {way}")
+    said.append(f"calibration slope {slope:.2f}, 95% interval {low:.2f} to {high:.2f}")
+    return f"proportional bias: {'; '.join(said)}"
+
+
+def trend(labels: np.ndarray, predicted: np.ndarray, patients: np.ndarray) -> dict[str, float]:
+    """The least-squares line of differences on means, all (N,): the proportional bias.
+
+    Returns:
+        intercept and slope, slope_low and slope_high by bootstrap over Patients; NaN where all
+        means are equal.
+    """
+    middle, difference = (labels + predicted) / 2, predicted - labels
+    m = middle - middle.mean()
+    terms = np.stack([np.ones(len(m)), m, difference, m * m, m * difference], axis=1)
+
+    def slope(sums: np.ndarray) -> np.ndarray:
+        n, x, y, xx, xy = np.moveaxis(sums, -1, 0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray((xy - x * y / n) / (xx - x * x / n))
+
+    found = float(slope(terms.sum(axis=0)))
+    drawn = slope(evaluate.bootstrap_by_patient(terms, patients))
+    drawn = drawn[np.isfinite(drawn)]
+    low, high = np.percentile(drawn, [2.5, 97.5]) if len(drawn) else (np.nan, np.nan)
+    start = float(difference.mean()) - found * float(middle.mean())
+    return {"intercept": start, "slope": found, "slope_low": float(low), "slope_high": float(high)}
+
+
+# -- the page as text ------------------------------------------------------------------------------
+
+
+def as_text(
+    run: runs.Run, verdict: str, said: list[Caution], test: pl.DataFrame, rows: list[dict[str, Any]]
+) -> str:
+    """The top of the page, the table by range and predicted against label, for a terminal."""
+    target = run.record.about()
+    lines = [f"run {run.run_id} of cohort {run.record.cohort}", verdict, ""]
+    lines += [f"{one.level:8}{one.text}" for one in said] + [""]
+    lines += [f"{'label':>12} {'slides':>7} {'label':>7} {'pred.':>7} {'bias':>7} {'MAE':>7}"]
+    lines += [
+        minus(
+            f"{row['group']:>12} {row['n']:7.0f} {row['label']:7.1f} {row['predicted']:7.1f} "
+            f"{row['bias']:+7.1f} {row['mae']:7.1f}"
+        )
+        for row in rows
+    ]
+    labels, mean = test["truth"].to_numpy(), test["mean"].to_numpy()
+    lines += ["", *character_plot(labels, mean, target), ""]
+    return "\n".join([*lines, f"next        trephine report {run.run_id} -o report.html"])
+
+
+def character_plot(labels: np.ndarray, predicted: np.ndarray, target: Target) -> Iterator[str]:
+    """Predicted (upwards) against label, both (N,): each cell counts Slides, a dot is identity."""
+    span, size = plots.span_of(target, labels, predicted), target.high - target.low
+    cells = plots.edges(labels, target, 0.05 * size, span)
+    counts, _, _ = np.histogram2d(labels, predicted, bins=[cells, cells])
+    middle = (cells[:-1] + cells[1:]) / 2
+    yield f"predicted {plots.axis_name(target)}"
+    for j in reversed(range(len(middle))):
+        row = ""
+        for i, n in enumerate(counts[:, j].astype(int).tolist()):
+            row += f"{'++' if n > 99 else n:>3}" if n else "  ·" if i == j else "   "
+        yield f"{middle[j]:8g} |{row}".rstrip()
+    yield " " * 9 + "+" + "-" * (3 * len(middle))
+    yield " " * 10 + "".join(f"{value:6g}" for value in middle[1::2])
+    yield f"{'label: ' + plots.axis_name(target):>{10 + 3 * len(middle)}}"

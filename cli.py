@@ -158,8 +158,9 @@ def prints_rows(command: Command) -> Command:
     def call(*made: Any, form: str, as_json: bool, **given: Any) -> None:
         result = command(*made, **given)
         rows = result if isinstance(result, Rows) else Rows(result)
-        click.echo(rendered(rows, form := "json" if as_json else form), nl=False)
-        for note in rows.said(form):
+        text, notes = rendered(rows, "json" if as_json else form)
+        click.echo(text, nl=False)
+        for note in notes:
             click.echo(note, err=True)
 
     kind, said = click.Choice(FORMATS), "How rows are printed.  [default: table]"

@@ -15,12 +15,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
-from zarr.codecs import Crc32cCodec
 
 from featurestore import layout
 from featurestore.errors import StoreDamaged, writing
 from featurestore.types import SCORES, ArrayIds, Tiling
+
+
+class _Zarr:
+    """Zarr, imported where an array is opened through it: it takes as long as a whole command."""
+
+    def __getattr__(self, name: str) -> Any:
+        import zarr
+
+        return getattr(zarr, name)
+
+
+zarr: Any = _Zarr()
 
 LATER_SCORES = ("marrow",)  # tiles that an older version wrote lack them: they are unknown
 
@@ -346,7 +356,7 @@ def _write_array(
         shape=data.shape,
         dtype=data.dtype,
         chunks=tuple(max(1, n) for n in data.shape),
-        compressors=[Crc32cCodec()],
+        compressors=[zarr.codecs.Crc32cCodec()],
         filters=None,
         fill_value=fill,
         attributes=attrs or {},

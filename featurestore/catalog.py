@@ -7,7 +7,6 @@ import functools
 import os
 import random
 import re
-import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,10 +17,9 @@ import duckdb
 import polars as pl
 
 import sql
-from featurestore import layout, ledger
+from featurestore import asking, layout, ledger
 from featurestore.errors import (
     CatalogBusy,
-    QueryRefused,
     StoreVersionMismatch,
     writing,
 )
@@ -115,62 +113,28 @@ def pending(root: Path, kind: str) -> pl.DataFrame:
 
 
 def query(
-    root: Path,
-    text: str,
-    parameters: Mapping[str, Any] | None = None,
-    *,
-    timeout_s: float = 60.0,
-    memory_limit: str = "4GB",
+    root: Path, text: str, parameters: Mapping[str, Any] | None = None, *, timeout_s: float = 60.0
 ) -> pl.DataFrame:
     """Run one SELECT that a user wrote: read-only, closed to files and network, bounded.
 
     Raises:
-        QueryRefused: the text is not exactly one SELECT, fails, or runs out of time or memory.
+        QueryRefused: the text is not exactly one SELECT, fails, or goes beyond `asking.Limits`.
     """
+    asking.start()
+    with reader(root):  # the version is this code's, and nobody writes while the child reads
+        limits = asking.Limits(time_s=timeout_s)
+        return asking.ask(path_of(root), text, parameters or {}, limits)
+
+
+def read_text(root: Path, text: str, parameters: Mapping[str, Any] | None = None) -> pl.DataFrame:
+    """Run a SELECT of this code's own."""
     with reader(root) as con:
-        for setting in (
-            "enable_external_access = false",
-            "autoinstall_known_extensions = false",
-            "autoload_known_extensions = false",
-            f"memory_limit = '{memory_limit}'",
-            "lock_configuration = true",
-        ):
-            con.execute(f"set {setting}")
-        try:
-            statements = con.extract_statements(text)
-        except duckdb.Error as error:
-            raise QueryRefused(f"the SQL cannot be read: {first_line(error)}") from error
-        if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-            got = ", ".join(s.type.name for s in statements) or "nothing"
-            raise QueryRefused(f"expected exactly one SELECT, got {got}. The catalog is read-only.")
-        wanted = set(statements[0].named_parameters)
-        given = dict(parameters or {})
-        if missing := sorted(wanted - set(given)):
-            raise QueryRefused(f"parameter {missing[0]!r} has no value. Add: -p {missing[0]}=VALUE")
-        if surplus := sorted(set(given) - wanted):
-            raise QueryRefused(
-                f"the SQL has no parameter {surplus[0]!r}; "
-                f"it has: {', '.join(sorted(wanted)) or 'none'}"
-            )
-        timer = threading.Timer(timeout_s, con.interrupt)
-        timer.daemon = True
-        timer.start()
-        try:
-            return _frame(con.sql(text, params=given or None))
-        except duckdb.InterruptException as error:
-            raise QueryRefused(
-                f"the SQL took longer than {timeout_s:g} s and was stopped"
-            ) from error
-        except duckdb.Error as error:
-            raise QueryRefused(f"the SQL fails: {first_line(error)}") from error
-        finally:
-            timer.cancel()
+        return _frame(con.sql(text, params=dict(parameters or {}) or None))
 
 
 def read_frame(root: Path, name: str, parameters: Mapping[str, Any] | None = None) -> pl.DataFrame:
     """Run one of our own SQL texts, named as `queries/runs`."""
-    with reader(root) as con:
-        return frame_of_query(con, name, parameters)
+    return read_text(root, sql.read(name), parameters)
 
 
 def frame_of_query(

@@ -1,17 +1,26 @@
-"""Write rows for a person or a program: a table, CSV, JSON or Parquet."""
+"""Write rows for a person or a program: a table that fits the terminal, CSV, JSON or Parquet."""
 
 from __future__ import annotations
 
 import io
 import json
+import math
+import shutil
+import sys
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime, time
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import polars as pl
 
 FORMATS = ("table", "csv", "json", "parquet")
+MOST_ROWS_SHOWN = 40  # on a terminal, half of them from the end
+NARROWEST = 16  # columns of text are cut to, before whole columns are left out
+GAP = 2
 
 
 @dataclass(frozen=True)
@@ -23,38 +32,190 @@ class Rows:
     columns: Sequence[str] = ()  # those of the table, where not all
     objects: Sequence[str] = ()  # columns of JSON texts
 
-    def said(self, form: str) -> Iterator[str]:
-        """Notes on stderr; under a table, how many rows it has."""
-        if form == "table":
-            yield f"{self.frame.height:,} rows"
-        yield from self.notes
-
 
 def to_text(value: Any) -> str:
-    """Any value as JSON for programs and people: letters stand as they are."""
-    return json.dumps(value, indent=2, default=str, ensure_ascii=False)
+    """Any value as JSON: letters stand as they are, what is no number is null."""
+    return json.dumps(_as_json(value), indent=2, default=str, ensure_ascii=False, allow_nan=False)
 
 
-def rendered(rows: Rows, form: str) -> str | bytes:
-    """Rows in one of `FORMATS`; Parquet is bytes."""
-    import polars as pl
+def _as_json(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _as_json(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_json(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, datetime | date | time):
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        return float(value) if Decimal(repr(float(value))) == value else str(value)
+    return value
 
-    frame = rows.frame
+
+def rendered(rows: Rows, form: str) -> tuple[str | bytes, list[str]]:
+    """Rows in one of `FORMATS`, Parquet as bytes; and what to say of them."""
+    frame, notes = rows.frame, list(rows.notes)
     if form == "json":
         told = frame.rows(named=True)
         told = [row | {name: json.loads(row[name]) for name in rows.objects} for row in told]
-        return to_text(told) + "\n"
+        return to_text(told) + "\n", notes
     if form == "parquet":
         frame.write_parquet(buffer := io.BytesIO())
-        return buffer.getvalue()
+        return buffer.getvalue(), notes
     if form == "csv":
-        plain = [c for c, kind in frame.schema.items() if kind.is_nested()]
-        frame = frame.with_columns(
-            pl.col(c).map_elements(lambda v: json.dumps(list(v)), pl.String) for c in plain
-        )
-        return frame.write_csv()
+        return _flat(frame).write_csv(), notes
     frame = frame.select(rows.columns or frame.columns)
-    with pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_width_chars=10_000, fmt_str_lengths=200) as shown:
-        shown.set_tbl_formatting("UTF8_BORDERS_ONLY")
-        shown.set_tbl_hide_column_data_types(True).set_tbl_hide_dataframe_shape(True)
-        return f"{frame}\n"
+    room = shutil.get_terminal_size() if sys.stdout.isatty() else None
+    text, said = table(frame, room.columns if room else None)
+    return text, [*said, *notes]
+
+
+def _flat(frame: pl.DataFrame) -> pl.DataFrame:
+    """Lists and structs as JSON texts."""
+    import polars as pl
+
+    return frame.with_columns(
+        pl.Series(name, [_compact(v) for v in frame[name].to_list()], pl.String)
+        for name, kind in frame.schema.items()
+        if kind.is_nested()
+    )
+
+
+def _compact(value: Any) -> str | None:
+    return None if value is None else json.dumps(_as_json(value), default=str, ensure_ascii=False)
+
+
+def table(frame: pl.DataFrame, width: int | None = None) -> tuple[str, list[str]]:
+    """A frame as a table no wider than a terminal, and what is said under it.
+
+    Texts are cut, then columns left out from the middle; a single row that is too wide stands as
+    names and values. Without a width all is shown.
+    """
+    height = frame.height
+    cut = width is not None and height > MOST_ROWS_SHOWN
+    half = MOST_ROWS_SHOWN // 2
+    shown = frame.head(half).vstack(frame.tail(half)) if cut else frame
+    columns = [_Column.of(shown[name]) for name in frame.columns]
+    said = f"{height:,} row{'' if height == 1 else 's'}" + (f", {2 * half} shown" if cut else "")
+    if width is None or _needed(columns) <= width - 4:
+        return _boxed(columns, half if cut else None), [said]
+    if height == 1:
+        return _listed(columns, width), [said]
+    kept, left_out = _fitted(columns, width - 4)
+    notes = [said]
+    if left_out:
+        names = ", ".join(left_out)
+        notes.append(f"{len(left_out)} columns left out: {names}. All of them: --format csv")
+    return _boxed(kept, half if cut else None), notes
+
+
+@dataclass(frozen=True)
+class _Column:
+    name: str
+    cells: list[str]
+    right: bool
+    width: int
+
+    @classmethod
+    def of(cls, values: pl.Series) -> _Column:
+        right = values.dtype.is_numeric()
+        cells = [_cell(value) for value in values.to_list()]
+        name = _cell(values.name)
+        return cls(name, cells, right, max(map(_width, (name, *cells))))
+
+    def narrow(self, width: int) -> _Column:
+        return _Column(self.name, self.cells, self.right, min(self.width, width))
+
+    def lines(self) -> Iterator[str]:
+        for cell in (self.name, *self.cells):
+            cell = _cut(cell, self.width)
+            space = " " * (self.width - _width(cell))
+            yield space + cell if self.right else cell + space
+
+
+def _needed(columns: Sequence[_Column]) -> int:
+    return sum(one.width for one in columns) + GAP * (len(columns) - 1)
+
+
+def _fitted(columns: list[_Column], room: int) -> tuple[list[_Column], list[str]]:
+    """Columns as wide as there is room: texts are cut, then the middle is left out."""
+    widest = max(one.width for one in columns)
+    for most in range(widest, NARROWEST - 1, -1):
+        narrow = [one if one.right else one.narrow(most) for one in columns]
+        if _needed(narrow) <= room:
+            return narrow, []
+    narrow = [one if one.right else one.narrow(NARROWEST) for one in columns]
+    first, last = narrow[:1], []
+    for i in range(1, len(narrow)):  # one from the front, one from the end, in turn
+        one = narrow[len(first)] if i % 3 else narrow[-1 - len(last)]
+        if _needed([*first, *last, one, _DOTS]) > room:
+            break
+        first, last = ([*first, one], last) if i % 3 else (first, [one, *last])
+    left_out = narrow[len(first) : len(narrow) - len(last)]
+    dots = _Column("…", ["…"] * len(narrow[0].cells), False, 1)
+    first[0] = first[0].narrow(max(1, room - (GAP + 1 if left_out else 0)))
+    kept = [*first, *([dots] if left_out else []), *last]
+    return kept, [one.name for one in left_out]
+
+
+def _boxed(columns: Sequence[_Column], half: int | None) -> str:
+    gap = " " * GAP
+    lines = [gap.join(row) for row in zip(*(one.lines() for one in columns), strict=True)]
+    wide = _needed(columns) + 2
+    body = [f"│ {line} │" for line in lines]
+    if half is not None:
+        body.insert(1 + half, f"│ {'·':^{wide - 2}} │")
+    rule = (f"┌{'─' * wide}┐", f"╞{'═' * wide}╡", f"└{'─' * wide}┘")
+    return "\n".join([rule[0], body[0], rule[1], *body[1:], rule[2]]) + "\n"
+
+
+def _listed(columns: Sequence[_Column], width: int) -> str:
+    most = max(_width(one.name) for one in columns)
+    lines = []
+    for one in columns:
+        value = _cut(one.cells[0], max(1, width - most - GAP))
+        lines.append(_cut(one.name + " " * (most - _width(one.name) + GAP) + value, width))
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: Any) -> str:
+    """One value as a person reads it, on one line."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return _number(value)
+    if isinstance(value, datetime):
+        return value.isoformat(" ", "seconds" if not value.microsecond else "microseconds")
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{k}: {_cell(v)}' for k, v in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_cell, value))}]"
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(value))
+
+
+def _number(value: float) -> str:
+    """A number with at most six decimals; tiny and huge ones with six digits and an exponent."""
+    if not math.isfinite(value) or (value and not 1e-4 <= abs(value) < 1e15):
+        return f"{value:.6g}"
+    return f"{value:.6f}".rstrip("0").rstrip(".")
+
+
+def _width(text: str) -> int:
+    """Columns of a terminal that a text takes."""
+    if text.isascii():
+        return len(text)
+    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
+    return len(text) + wide - sum(unicodedata.combining(c) > 0 for c in text)
+
+
+def _cut(text: str, width: int) -> str:
+    if _width(text) <= width:
+        return text
+    while _width(text) > width - 1:
+        text = text[:-1]
+    return text + "…"
+
+
+_DOTS = _Column("…", [], False, 1)

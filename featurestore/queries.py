@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import sql
+from featurestore.asking import Word
 from featurestore.errors import ConfigError
+
+KINDS: dict[str, Callable[[str], Any]] = {
+    "int": int,
+    "float": float,
+    "text": str,
+    "date": date.fromisoformat,
+}
 
 
 def known(folder: str) -> list[str]:
@@ -38,11 +46,16 @@ def where_query(condition: str) -> str:
 
 
 def parameter(pair: str) -> tuple[str, Any]:
-    """Read NAME=VALUE; a value is a whole number, a number, a date or a text."""
+    """Read NAME=VALUE, whose type is that of what it is compared with, or NAME:int=VALUE."""
     name, equals, text = pair.partition("=")
+    name, colon, kind = name.partition(":")
     if not (name and equals):
-        raise ConfigError(f"a parameter is NAME=VALUE, got {pair!r}")
-    for read in (int, float, date.fromisoformat):
-        with suppress(ValueError):
-            return name, read(text)
-    return name, text
+        raise ConfigError(f"a parameter is NAME=VALUE or NAME:int=VALUE, got {pair!r}")
+    if not colon:
+        return name, Word(text)
+    if kind not in KINDS:
+        raise ConfigError(f"the type of parameter {name!r} is one of {', '.join(KINDS)}: {kind!r}")
+    try:
+        return name, KINDS[kind](text)
+    except ValueError as error:
+        raise ConfigError(f"parameter {name!r} is no {kind}: {text!r}") from error

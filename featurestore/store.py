@@ -81,6 +81,10 @@ class FeatureStore:
         """Run one SELECT over the tables and views; read-only, without files or network."""
         return catalog.query(self.root, query, parameters, timeout_s=timeout_s)
 
+    def ask(self, query: str, parameters: Mapping[str, Any] | None = None) -> pl.DataFrame:
+        """Run a SELECT of this code's own, in this process; never what a user wrote."""
+        return catalog.read_text(self.root, query, parameters)
+
     def named(self, query: str, parameters: Mapping[str, Any] | None = None) -> pl.DataFrame:
         """Run one of the SQL texts that come along, such as `named/labels_as_of`."""
         return catalog.read_frame(self.root, query, parameters)
@@ -124,7 +128,7 @@ class FeatureStore:
 
     def set_aside(self) -> str:
         """Say how many ledger rows and files could not be taken; empty where there are none."""
-        n = self.sql("select count(*) from failures where stage = 'ledger'").item()
+        n = self.ask("select count(*) from failures where stage = 'ledger'").item()
         how = "Look with: trephine sql \"from failures where stage = 'ledger'\""
         return f"note: {n} rows or files of the ledger are set aside. {how}\n" if n else ""
 
@@ -141,7 +145,7 @@ class FeatureStore:
 
     def target(self, name: str = "cellularity") -> Target:
         """Return a Target that Labels were given for."""
-        found = self.sql("from targets where target = $name", {"name": name})
+        found = self.ask("from targets where target = $name", {"name": name})
         if found.is_empty():
             raise ConfigError(
                 f"no label of target {name!r} is in the store. Add some with: trephine label"
@@ -151,7 +155,7 @@ class FeatureStore:
 
     def encoder(self, encoder_id: str) -> EncoderDescription:
         """Return name, weights and identity of an Encoder."""
-        found = self.sql("from encoders where encoder_id = $id", {"id": encoder_id})
+        found = self.ask("from encoders where encoder_id = $id", {"id": encoder_id})
         if found.is_empty():
             raise ConfigError(
                 f"encoder {encoder_id!r} is not in the store. "
@@ -234,7 +238,7 @@ class FeatureStore:
         Raises:
             CohortNotFound: there is none of that name.
         """
-        found = self.sql("from cohorts where cohort = $name", {"name": name})
+        found = self.ask("from cohorts where cohort = $name", {"name": name})
         if found.is_empty():
             raise CohortNotFound(
                 f"cohort {name!r} is not in the store. List its cohorts with: trephine cohort list"
@@ -261,7 +265,7 @@ class FeatureStore:
             ConfigError: several Encoders or Tilings fit and none was named.
         """
         self.cohort(cohort)
-        frame = self.sql(
+        frame = self.ask(
             "from cohort_bags where cohort = $name order by slide_id", {"name": cohort}
         )
         return self._one_array(frame.drop("cohort"), encoder_id, tiling_id)
@@ -289,7 +293,7 @@ class FeatureStore:
             if wanted is not None:
                 named = {one: one for one in found}
                 if column == "encoder_id" and wanted not in found:
-                    named |= dict(self.sql("select encoder_id, name from encoders").iter_rows())
+                    named |= dict(self.ask("select encoder_id, name from encoders").iter_rows())
                 chosen = one_of(wanted, {one: named[one] for one in found}, column)
                 frame = frame.filter(pl.col(column) == chosen)
             elif len(found) > 1:
@@ -380,7 +384,7 @@ class FeatureStore:
         Raises:
             RunNotFound: the store has no such Run.
         """
-        known = self.sql("select run_id from runs order by started_at, run_id")["run_id"].to_list()
+        known = self.ask("select run_id from runs order by started_at, run_id")["run_id"].to_list()
         meant = (
             known[-1:]
             if run_id == "latest"

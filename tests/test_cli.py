@@ -139,6 +139,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (("sql", "drop table slides"), "exactly one SELECT"),
         (("sql", "--named", "nothing"), "labels_as_of"),
         (("sql", "select $a as a", "-p", "a"), "NAME=VALUE"),
+        (("sql", "select $a as a", "-p", "a:float=x"), "'a' is no float"),
+        (("sql", "select $a as a", "-p", "a:number=1"), "int, float, text, date"),
         (("train", "nothing"), "trephine cohort list"),
         (("train", "all", "--bag-size", "0"), "bag-size must be at least 1"),
         (("train", "all", "--steps", "5", "--epochs", "1"), "steps or epochs"),
@@ -204,13 +206,19 @@ def test_sql_prints_rows_in_every_format(store: Path, form: str) -> None:
         assert f"{n} rows" in out.stderr
 
 
-def test_parameters_are_numbers_dates_or_texts(store: Path, tmp_path: Path) -> None:
+def test_parameters_are_what_they_are_compared_with_or_said_to_be(
+    store: Path, tmp_path: Path
+) -> None:
     file = tmp_path / "query.sql"
-    file.write_text("select $whole as whole, $part as part, $day as day, $word as word")
-    words = ("whole=3", "part=0.5", "day=2021-03-01", "word=a=b")
+    file.write_text(
+        "select $word as word, $whole as whole, n_tiles >= $least as least, $day::date as day, "
+        "case_id = $case as is_case from bags order by case_id limit $n"
+    )
+    words = ("word=a=b", "whole:int=03", "least=0.5", "day=2021-03-01", "case=0042", "n=1")
     options = [option for word in words for option in ("-p", word)]
     out = run("sql", "--file", file, *options, "--json", "--store", store)
-    assert json.loads(out.stdout) == [{"whole": 3, "part": 0.5, "day": "2021-03-01", "word": "a=b"}]
+    expected = {"word": "a=b", "whole": 3, "least": True, "day": "2021-03-01", "is_case": False}
+    assert json.loads(out.stdout) == [expected]
 
 
 def test_a_cohort_is_listed_and_shown_as_it_was_made(store: Path) -> None:

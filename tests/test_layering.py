@@ -40,7 +40,7 @@ HOMES = {  # a path, or a folder and all that is in it
     "simplejpeg": ("ingest/slides/jpeg_levels.py",),
     "fastexcel": ("ingest/sheets.py",),
     "ollama": ("ingest/labels/ollama.py",),
-    "duckdb": ("featurestore/catalog.py", "featurestore/folding.py"),
+    "duckdb": ("featurestore/catalog.py", "featurestore/folding.py", "featurestore/asked.py"),
     "zarr": ("featurestore/arrays.py",),
     "h5py": ("featurestore/exchange/",),
     "ray": ("ingest/slides/engines.py",),

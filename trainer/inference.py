@@ -173,7 +173,7 @@ def chosen_bags(
     if where is None:
         bags = store.bags(cohort or run.record.cohort, *ids)
     else:
-        labels = store.sql(
+        labels = store.ask(
             "select case_id, value from best_labels where target = $target",
             {"target": run.record.target},
         )

@@ -76,7 +76,7 @@ def geometry(store: FeatureStore, slide_key: str, tiling_id: str) -> Geometry:
         StoreDamaged: its arrays cannot be read.
     """
     about = store.slide_attributes(slide_key)
-    tilings = store.sql("from tilings where tiling_id = $id", {"id": tiling_id})
+    tilings = store.ask("from tilings where tiling_id = $id", {"id": tiling_id})
     if not about.get("size_px0") or not about.get("mpp") or tilings.is_empty():
         raise ConfigError(
             f"the store knows no size or mpp of slide {slide_key}, so its tiles have no place. "

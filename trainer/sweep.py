@@ -257,7 +257,7 @@ def _noun(config: TrainConfig, plans: Sequence[Planned]) -> Sweep:
 def _done(store: FeatureStore, plans: Sequence[Planned]) -> dict[str, str]:
     """The Runs of a grid that the store has, by key; the newest of each."""
     known = "select key, max(run_id) from runs where key in (select unnest($keys)) group by key"
-    return dict(store.sql(known, {"keys": [plan.key for plan in plans]}).iter_rows())
+    return dict(store.ask(known, {"keys": [plan.key for plan in plans]}).iter_rows())
 
 
 def _within(progress: Progress, done: int, runs_in_all: int, plan: Planned) -> Progress:
@@ -286,7 +286,7 @@ class Tested:
 
 
 def _tested(store: FeatureStore, plans: Sequence[Planned], known: Mapping[str, str]) -> Tested:
-    found = store.sql(
+    found = store.ask(
         "select run_id, slide_id, truth, mean from predictions"
         " where split = 'test' and run_id in (select unnest($ids))",
         {"ids": list(known.values())},
@@ -299,7 +299,7 @@ def _tested(store: FeatureStore, plans: Sequence[Planned], known: Mapping[str, s
         for tried, parts in frames.items()
         if all(part.height for part in parts)
     }
-    patients = store.sql(
+    patients = store.ask(
         "select slide_id, patient_id from cohort_slides where cohort = $name order by slide_id",
         {"name": plans[0].config.cohort},
     )
@@ -332,7 +332,7 @@ def _compared(
     for plan in plans:
         if _tried(plan) in tested.predicted:
             by_cell.setdefault(_tried(plan)[0], []).append(plan)
-    floors = store.sql(
+    floors = store.ask(
         "select run_id, value from metrics where split = 'ridge_test' and metric = 'r2'"
         " and run_id in (select unnest($ids))",
         {"ids": list(known.values())},

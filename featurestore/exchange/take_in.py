@@ -137,9 +137,9 @@ class _Import:
         self._rows: list[Any] = []
         self._published: list[ArrayIds] = []
         self._dims: dict[str, int | None] = {}  # by folder
-        self._encoders = list(store.sql("from encoders").iter_rows(named=True))
-        self._tilings = list(store.sql("from tilings").iter_rows(named=True))
-        self._failed = set(store.sql("select item from failures where stage = 'import'")["item"])
+        self._encoders = list(store.ask("from encoders").iter_rows(named=True))
+        self._tilings = list(store.ask("from tilings").iter_rows(named=True))
+        self._failed = set(store.ask("select item from failures where stage = 'import'")["item"])
 
     def by_slide(self, found: list[Found]) -> dict[tuple[str, str, str], list[Found]]:
         """Files by folder, way to cut, and Slide; the names that are none fail."""

@@ -78,7 +78,7 @@ def record_reports(
         progress: as for `make_labels`.
     """
     store.record()  # the answers that a killed call left
-    failed_before = set(store.sql("select item from failures where stage = 'label'")["item"])
+    failed_before = set(store.ask("select item from failures where stage = 'label'")["item"])
     seen = [report.seen for report in reports]
 
     def record(part: LabelBatch) -> None:
@@ -113,7 +113,7 @@ def record_labels(store: FeatureStore, labels: Sequence[Label], target: Target) 
 
     Each keeps the hash of the Report that was current, so that a later one is seen to be another.
     """
-    current = dict(store.sql("select case_id, report_hash from case_reports").iter_rows())
+    current = dict(store.ask("select case_id, report_hash from case_reports").iter_rows())
     store.record(
         replace(label, report_hash=current.get(label.case_id)).recorded(target, again=True)
         for label in labels
@@ -128,7 +128,7 @@ def target_of(store: FeatureStore, config: LabelConfig) -> Target:
     """
     told: dict[str, Any] = {"kind": config.kind, "low": config.low, "high": config.high}
     told = {name: value for name, value in told.items() if value is not None}
-    known = store.sql("from targets where target = $name", {"name": config.target})
+    known = store.ask("from targets where target = $name", {"name": config.target})
     if known.height or config.target == Target().name:
         target = store.target(config.target) if known.height else Target()
         if any(getattr(target, name) != value for name, value in told.items()):
@@ -145,7 +145,7 @@ def target_of(store: FeatureStore, config: LabelConfig) -> Target:
 
 def _with_their_reports(store: FeatureStore, file: ReportFile) -> ReportFile:
     """Leave out addenda whose report is in the store and not in the file: they would hide it."""
-    current = dict(store.sql("select case_id, report_hash from case_reports").iter_rows())
+    current = dict(store.ask("select case_id, report_hash from case_reports").iter_rows())
     alone = [
         one.case_id
         for one in file.reports
@@ -166,7 +166,7 @@ def _item(case_id: str) -> str:
 
 
 def _known_answers(store: FeatureStore, target: Target) -> dict[str, Known]:
-    answers = store.sql(
+    answers = store.ask(
         "from labels where method = 'ollama' and target = $target order by recorded_at",
         {"target": target.name},
     )

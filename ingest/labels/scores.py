@@ -97,7 +97,7 @@ def summarise(
     reports = file if isinstance(file, ReportFile) else None
     told = reports.reports if reports else batch.labels
     others = strangers(
-        (one.case_id for one in told), store.sql("select case_id from cases")["case_id"].to_list()
+        (one.case_id for one in told), store.ask("select case_id from cases")["case_id"].to_list()
     )
     return LabelSummary(
         counts=dict(sorted(counts.items())),

@@ -179,9 +179,9 @@ def adopt(store: FeatureStore) -> Adopted:
     """Fold what shards wrote into the catalog; return how many rows each table gained."""
     tables = ("slides", "embeddings", "failures")
     text = f"select {', '.join(f'(select count(*) from {t}) as {t}' for t in tables)}"
-    before = store.sql(text).row(0, named=True)
+    before = store.ask(text).row(0, named=True)
     store.record(wait_s=float("inf"))
-    after = store.sql(text).row(0, named=True)
+    after = store.ask(text).row(0, named=True)
     return Adopted(**{table: after[table] - before[table] for table in tables})
 
 

@@ -207,7 +207,7 @@ def _encoder_ids(store: FeatureStore, config: PlanConfig) -> tuple[list[str], st
         from ingest.slides import encoders  # slow to import; loading the weights is hashing them
 
         return [encoders.describe(config.encoder, config.weights).encoder_id], ""
-    of_name = store.sql(
+    of_name = store.ask(
         "select encoder_id, weights from encoders where name = $name order by encoder_id",
         {"name": config.encoder},
     ).rows()

@@ -21,7 +21,7 @@ def draw_previews(
     A slide_id is no name for a file: it may be anything, `../x` too.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    found = store.sql(
+    found = store.ask(
         "select distinct slides.path, slides.slide_key from slides join embeddings"
         " on embeddings.slide_key = slides.slide_key where embeddings.tiling_id = $tiling",
         {"tiling": tiling.tiling_id},

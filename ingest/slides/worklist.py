@@ -126,7 +126,7 @@ class _Known:
 
     @classmethod
     def of(cls, store: FeatureStore) -> _Known:
-        attempts = dict(store.sql("select item, attempts from failures").iter_rows())
+        attempts = dict(store.ask("select item, attempts from failures").iter_rows())
         for failure in store.pending(Failure):
             before = attempts.get(failure.item, 0)
             attempts[failure.item] = 0 if failure.mended else before + 1

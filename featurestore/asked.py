@@ -1,0 +1,252 @@
+"""The child process that runs a user's SQL; started by `featurestore.asking`, never imported.
+
+It reads requests from stdin and writes answers to stdout, pickled, and each result as a Parquet
+file into the folder it was given. It imports DuckDB alone, and ends with its parent.
+"""
+
+from __future__ import annotations
+
+import itertools
+import pickle
+import re
+import resource
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+Types = Any  # DuckDB's own, imported in `main`
+WHOLE = {"tinyint", "smallint", "integer", "bigint"}
+PLAIN = WHOLE | {f"u{name}" for name in WHOLE} | {"boolean", "float", "double", "varchar"}
+NESTED = {"decimal", "list", "array", "struct", "map"}
+MOMENTS = {"timestamp", "timestamp_s", "timestamp_ms", "timestamp_ns", "timestamp with time zone"}
+EXACT_DIGITS = 15  # of a decimal, as a double has them
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
+CAST = re.compile(r"CAST\((.{0,200}?) AS (?:U?(?:TINY|SMALL|BIG|HUGE)?INT|FLOAT|DOUBLE|DECIMAL)")
+PROBE = "no number 5f1c"
+
+
+class Refused(Exception):
+    """Why a SQL text gives no rows, in a sentence."""
+
+
+def main(folder: Path, places: list[str], memory_bytes: int, file_bytes: int) -> None:
+    """Answer requests until stdin ends."""
+    sys.path += places
+    import duckdb
+
+    with suppress(OSError, ValueError, ImportError):
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        most = pages * resource.getpagesize() + memory_bytes
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
+    out = sys.stdout.buffer
+    while head := sys.stdin.buffer.read(8):
+        request = pickle.loads(sys.stdin.buffer.read(int.from_bytes(head, "little")))
+        try:
+            told = {"wide": answer(duckdb, folder, **request)}
+        except (Refused, duckdb.Error, MemoryError) as error:
+            told = {"refused": sentence(error)}
+        send(out, told)
+
+
+def send(stream: BinaryIO, told: object) -> None:
+    """Write one pickled message behind its length."""
+    said = pickle.dumps(told)
+    stream.write(len(said).to_bytes(8, "little") + said)
+    stream.flush()
+
+
+def answer(
+    duckdb: Types,
+    folder: Path,
+    *,
+    catalog: str,
+    text: str,
+    parameters: dict[str, tuple[Any, bool]],
+    result: str,
+    limits: dict[str, int],
+) -> list[str]:
+    """Run one SELECT, write its rows to `result`, and name the columns of whole numbers as text.
+
+    Args:
+        duckdb: the module.
+        folder: what it may write to.
+        catalog: opened read-only.
+        text: of a user.
+        parameters: values, and whether each is a word whose type is that of what it meets.
+        result: path of the Parquet file.
+        limits: memory_bytes, rows.
+    """
+    with duckdb.connect(catalog, read_only=True) as con:
+        for setting in (
+            f"allowed_directories = ['{folder}']",
+            "temp_directory = ''",  # a sort never writes beside the catalog
+            "enable_external_access = false",
+            "autoinstall_known_extensions = false",
+            "autoload_known_extensions = false",
+            "explain_output = 'all'",
+            f"memory_limit = '{limits['memory_bytes']}B'",
+            "lock_configuration = true",
+        ):
+            con.execute(f"set {setting}")
+        text = one_select(duckdb, con, text, parameters)
+        values = typed(duckdb, con, text, parameters) or None
+        asked = con.sql(text, params=values)
+        shown, wide = columns(asked.columns, asked.types)
+        rows = f"select {', '.join(shown)} from (\n{text}\n) limit {limits['rows']}"
+        how = "format parquet, compression uncompressed, dictionary_size_limit 0"
+        try:
+            con.execute(f"copy ({rows}) to '{result}' ({how})", values)
+        except duckdb.Error as error:  # its place is one in a text that nobody gave
+            raise Refused(sentence(error, placed=False)) from error
+        return wide
+
+
+def one_select(duckdb: Types, con: Types, text: str, given: dict[str, Any]) -> str:
+    """The one SELECT of a text, without its semicolon, with just the parameters that it has."""
+    statements = con.extract_statements(text)
+    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+        got = ", ".join(s.type.name for s in statements) or "nothing"
+        raise Refused(f"expected exactly one SELECT, got {got}. The catalog is read-only.")
+    wanted = set(statements[0].named_parameters)
+    if missing := sorted(wanted - set(given)):
+        raise Refused(f"parameter {missing[0]!r} has no value. Add: -p {missing[0]}=VALUE")
+    if surplus := sorted(set(given) - wanted):
+        has = ", ".join(sorted(wanted)) or "none"
+        raise Refused(f"the SQL has no parameter {surplus[0]!r}; it has: {has}")
+    raw = text.encode()
+    for place, kind in reversed(duckdb.tokenize(text)):
+        if kind == duckdb.token_type.operator and raw[place : place + 1] == b";":
+            raw = raw[:place] + raw[place + 1 :]
+    return raw.decode()
+
+
+def typed(
+    duckdb: Types, con: Types, text: str, given: dict[str, tuple[Any, bool]]
+) -> dict[str, Any]:
+    """Values of parameters: a word is a number where it meets numbers, else the text it is.
+
+    DuckDB takes a text for the type that it is compared with, and rounds 5.5 to a whole number
+    there. So what looks like a number is tried as a text that is nothing else: where that cannot
+    stand, or the plan reads it as a number, it is a number.
+    """
+    values = {name: value for name, (value, _) in given.items()}
+    numbers = {
+        name: int(value) if value.lstrip("+-").isdecimal() else float(value)
+        for name, (value, word) in given.items()
+        if word and NUMBER.fullmatch(value)
+    }
+    for name in numbers:
+        as_text = with_casts(duckdb, text, name)
+        if not any(
+            stands(duckdb, con, as_text, text, values | others | {name: PROBE})
+            for others in (numbers, {})
+        ):
+            values[name] = numbers[name]
+    return values
+
+
+def stands(duckdb: Types, con: Types, as_text: str, text: str, values: dict[str, Any]) -> bool:
+    """Whether a SELECT takes the probe for a text."""
+    try:
+        con.sql(as_text, params=values)
+        plans = con.execute(f"explain (format json) {text}", values).fetchall()
+    except duckdb.Error:
+        return False
+    return not any(PROBE in said for row in plans for said in CAST.findall(row[1]))
+
+
+def with_casts(duckdb: Types, text: str, name: str) -> str:
+    """A SQL text whose parameter `name` is a text wherever it stands."""
+    raw, tokens = text.encode(), duckdb.tokenize(text)
+    for (place, kind), (start, _) in reversed(list(itertools.pairwise(tokens))):
+        end = start + len(name.encode())
+        if kind != duckdb.token_type.operator or raw[place:end] != f"${name}".encode():
+            continue
+        if not (raw[end : end + 1].isalnum() or raw[end : end + 1] == b"_"):
+            raw = raw[:place] + f"cast(${name} as varchar)".encode() + raw[end:]
+    return raw.decode()
+
+
+def columns(names: list[str], types: list[Types]) -> tuple[list[str], list[str]]:
+    """What to select so that every column has a type that others know; and those of huge numbers.
+
+    Names that come twice get a number.
+    """
+    shown, wide, seen = [], [], set()
+    for place, (name, kind) in enumerate(zip(names, types, strict=True), 1):
+        own, n = name, 1
+        while own.casefold() in seen:
+            n += 1
+            own = f"{name}_{n}"
+        seen.add(own.casefold())
+        shown.append(f"{column(f'#{place}', own, kind)} as {quoted(own)}")
+        if kind.id in ("hugeint", "uhugeint"):
+            wide.append(own)
+    return shown, wide
+
+
+def column(value: str, name: str, kind: Types) -> str:
+    """One column as a type that others know: what has none is text, exactly as DuckDB writes it."""
+    if kind.id == "date" or kind.id in MOMENTS:
+        plain = "date" if kind.id == "date" else "timestamp"
+        plain = "timestamptz" if kind.id == "timestamp with time zone" else plain
+        fault = (
+            f"'column {name.replace(chr(39), '')} holds ' || {value}::varchar || ', which is no "
+        )
+        fault += "day of the years 1 to 9999. Cast it to text: ::varchar'"
+        fits = f"{value} is null or isfinite({value}) and year({value}) between 1 and 9999"
+        return f"case when {fits} then {value}::{plain} else error({fault}) end"
+    if kind.id == "null" or kind.id.strip('"').lower() == "null":
+        return f"{value}::integer"
+    steps = dict.fromkeys(target(kind, step) for step in ("map", "json", "varchar"))
+    return "::".join([value, *steps])  # a map of exotic values is no JSON before these are texts
+
+
+def target(kind: Types, step: str) -> str:
+    """A type that others know. A map becomes a map of such, then JSON, then a text: the steps."""
+    if str(kind) == "JSON":  # DuckDB says varchar of it
+        return step if step != "map" else "json"
+    if kind.id in PLAIN:
+        return str(kind)
+    children = dict(kind.children) if kind.id in NESTED else {}
+    if kind.id == "decimal":
+        return "double" if children["precision"] <= EXACT_DIGITS else str(kind)
+    if kind.id == "map":
+        key, value = (target(child, "map") for child in children.values())
+        return f"map({key}, {value})" if step == "map" else step
+    if kind.id in ("list", "array"):
+        return f"{target(children['child'], step)}[]"
+    if kind.id == "struct" and children:
+        inner = (f"{quoted(name)} {target(child, step)}" for name, child in children.items())
+        return f"struct({', '.join(inner)})"
+    return "varchar"
+
+
+def quoted(name: str) -> str:
+    """A name as SQL takes it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def sentence(error: BaseException, *, placed: bool = True) -> str:
+    """An error on one line, with DuckDB's hints whole, and the place as words."""
+    if isinstance(error, Refused):
+        return str(error)
+    if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__:
+        return "memory"
+    said, _, place = str(error).strip().partition("\n\nLINE ")
+    said = said.partition("Stack Trace:")[0]
+    if "File too large" in said:
+        return "bytes"
+    said = re.sub(r"^[A-Z][A-Za-z ]+ Error: ", "", said)
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    if placed and "\n" in place:
+        line, caret = place.splitlines()[:2]
+        at = line[caret.find("^") - len("LINE ") :][: max(1, caret.count("^"))].strip()
+        lines.append(f"(line {line.split(':')[0]}, at {at})" if at else "")
+    return "the SQL fails: " + " ".join(filter(None, lines))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[4:], int(sys.argv[2]), int(sys.argv[3]))

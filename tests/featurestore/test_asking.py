@@ -1,0 +1,316 @@
+"""A user's SQL in its child process: every type, what a parameter is, and all limits."""
+
+from __future__ import annotations
+
+import io
+import json
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from featurestore import asking
+from featurestore.asking import Limits, Word
+from featurestore.errors import QueryRefused
+from featurestore.frames import FORMATS, Rows, rendered, table
+
+SAMPLES = {  # a value of every type that DuckDB knows; text that differs from DuckDB's own is said
+    "ARRAY": "[1, 2]::integer[2]",
+    "BIGINT": "9223372036854775807",
+    "BIGNUM": f"'{'9' * 60}'::bignum",
+    "BIT": "'10101'::bit",
+    "BLOB": r"'\xAA\x00'::blob",
+    "BOOLEAN": "true",
+    "DATE": "'2021-03-01'::date",
+    "DECIMAL": "1.25::decimal(38, 10)",
+    "DOUBLE": "0.1::double",
+    "ENUM": "'a'::enum('a', 'b')",
+    "FLOAT": "'inf'::float",
+    "GEOMETRY": "'POINT (1 2)'::geometry",
+    "HUGEINT": "170141183460469231731687303715884105727::hugeint",
+    "INTEGER": "-1::integer",
+    "INTERVAL": "interval '1 year 2 days 3 microseconds'",
+    "LIST": "['a', null]",
+    "MAP": "map {'a': interval 1 day}",
+    "NULL": "null",
+    "SMALLINT": "1::smallint",
+    "STRUCT": "{'a': 1, 'b c': interval 1 day}",
+    "TIME": "'24:00:00'::time",
+    "TIME WITH TIME ZONE": "'12:00:00+02'::timetz",
+    "TIMESTAMP": "'2021-03-01 10:00:00'::timestamp",
+    "TIMESTAMP WITH TIME ZONE": "'2021-03-01 10:00:00+00'::timestamptz",
+    "TIMESTAMPTZ_NS": "'2021-03-01 10:00:00+00'::timestamptz_ns",
+    "TIMESTAMP_MS": "'2021-03-01 10:00:00'::timestamp_ms",
+    "TIMESTAMP_NS": "'2021-03-01 10:00:00.123456789'::timestamp_ns",
+    "TIMESTAMP_S": "'2021-03-01 10:00:00'::timestamp_s",
+    "TIME_NS": "'12:00:00.123456789'::time_ns",
+    "TINYINT": "-1::tinyint",
+    "TUPLE": "row(1, interval 1 day)",
+    "TYPE": "get_type(1)",
+    "UBIGINT": "18446744073709551615::ubigint",
+    "UHUGEINT": "340282366920938463463374607431768211455::uhugeint",
+    "UINTEGER": "1::uinteger",
+    "UNION": "union_value(num := interval 1 day)",
+    "USMALLINT": "1::usmallint",
+    "UTINYINT": "1::utinyint",
+    "UUID": "'7d14fc65-09f6-4d20-9fee-b081ce205d36'::uuid",
+    "VARCHAR": "'é, \"x\"' || chr(10) || chr(0) || '漢'",
+    "VARIANT": "{'a': [1]}::variant",
+}
+EXACT = {"BIGNUM": "9" * 60, "BIT": "10101", "HUGEINT": 2**127 - 1, "UHUGEINT": str(2**128 - 1)}
+EXACT |= {"TIME": "24:00:00", "INTERVAL": "1 year 2 days 00:00:00.000003", "UBIGINT": 2**64 - 1}
+
+
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table of texts that look like numbers, and of numbers."""
+    path = tmp_path_factory.mktemp("asking") / "catalog.duckdb"
+    with duckdb.connect(str(path)) as con:
+        con.execute("create table cases (case_id varchar, n integer, x double, d date)")
+        rows = "('0042', 42, 4.5, '2021-03-01'), ('42', 6, 20.1, null), ('20.10', 5, -1, null)"
+        con.execute(f"insert into cases values {rows}")
+    return path
+
+
+def ask(catalog: Path, text: str, limits: Limits | None = None, **parameters: Any) -> pl.DataFrame:
+    return asking.ask(catalog, text, parameters, limits)
+
+
+# -- types -----------------------------------------------------------------------------------------
+
+
+def test_a_sample_stands_for_every_type_of_duckdb() -> None:
+    with duckdb.connect() as con:
+        rows = con.execute("select distinct logical_type from duckdb_types()").fetchall()
+    assert {name for (name,) in rows} == set(SAMPLES)
+
+
+@pytest.fixture(scope="module")
+def everything(catalog: Path) -> pl.DataFrame:
+    """Every type: itself, in a list, in a struct, in both, as a map's value, and missing."""
+    columns = []
+    for name, value in SAMPLES.items():
+        shapes = [value, f"[{value}]", f"{{'k': {value}}}", f"[{{'k': [{value}]}}]"]
+        shapes += [f"map {{'k': {value}}}"]
+        columns += [f'{shape} as "{name} {i}"' for i, shape in enumerate(shapes)]
+    one = f"select {', '.join(columns)}"
+    return ask(catalog, f"{one} union all select {', '.join(['null'] * len(columns))}")
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_every_type_prints_in_every_format(everything: pl.DataFrame, form: str) -> None:
+    said, _ = rendered(Rows(everything), form)
+    if isinstance(said, bytes):
+        assert pl.read_parquet(io.BytesIO(said)).shape == everything.shape
+    elif form == "csv":
+        assert pl.read_csv(io.StringIO(said), infer_schema=False).shape == everything.shape
+    elif form == "json":
+        full, empty = json.loads(said, parse_constant=lambda word: pytest.fail(word))
+        assert set(empty.values()) == {None}
+        assert {name: full[f"{name} 0"] for name in EXACT} == EXACT
+        assert full["INTERVAL 3"] == [{"k": [EXACT["INTERVAL"]]}]
+        assert json.loads(full["MAP 4"]) == {"k": {"a": "1 day"}}
+    else:
+        assert len(said.splitlines()) == 6
+
+
+@pytest.mark.parametrize(
+    "value", ["'infinity'::date", "'-infinity'::timestamp", "'12000-01-01'::date"]
+)
+def test_a_day_that_no_other_tool_knows_is_refused(catalog: Path, value: str) -> None:
+    with pytest.raises(QueryRefused, match=r"column day holds .*years 1 to 9999"):
+        ask(catalog, f"select {value} as day")
+    assert ask(catalog, f"select ({value})::varchar as day").height == 1
+
+
+def test_names_that_come_twice_get_a_number(catalog: Path) -> None:
+    frame = ask(catalog, "select a.*, b.*, 1 as N from cases a join cases b using (n) -- all ;")
+    assert frame.columns == [
+        *("case_id", "n", "x", "d"),
+        *("case_id_2", "n_2", "x_2", "d_2"),
+        "N_3",
+    ]
+
+
+def test_rows_come_in_the_order_asked_for(catalog: Path) -> None:
+    frame = ask(catalog, "select range as i from range(300000) order by hash(i)")
+    assert frame["i"].to_list()[:3] != [0, 1, 2]
+    again = ask(catalog, "select range as i from range(300000) order by hash(i) limit 5;")
+    assert frame["i"].to_list()[:5] == again["i"].to_list()
+
+
+# -- parameters ------------------------------------------------------------------------------------
+
+NUMBERS = st.one_of(
+    st.integers(-99, 99).map(str),
+    st.integers(0, 999).map(lambda n: f"{n:05}"),
+    st.decimals(-50, 50, places=2, allow_nan=False).map(str),
+)
+
+
+MEETS: dict[str, Callable[[str, str, int, float], Any]] = {
+    "case_id = $w": lambda w, c, n, x: c == w,
+    "case_id in ($w, 'z')": lambda w, c, n, x: c in (w, "z"),
+    "concat($w, case_id)": lambda w, c, n, x: w + c,
+    "n > $w": lambda w, c, n, x: n > float(w),
+    "x <= $w": lambda w, c, n, x: x <= float(w),
+    "n between $w and 50": lambda w, c, n, x: float(w) <= n <= 50,
+    "round(n + $w, 2)": lambda w, c, n, x: round(n + float(w), 2),
+}
+
+
+@settings(max_examples=6, deadline=None)
+@given(word=NUMBERS)
+def test_a_word_is_of_the_type_that_it_meets(catalog: Path, word: str) -> None:
+    parts = [part.replace("$w", f"$w{i}") for i, part in enumerate(MEETS)]
+    words = {f"w{i}": Word(word) for i in range(len(parts))}
+    frame = ask(catalog, f"select case_id, n, x, {', '.join(parts)} from cases", **words)
+    for case_id, n, x, *got in frame.rows():
+        assert got == [law(word, case_id, n, x) for law in MEETS.values()]
+
+
+def test_a_word_may_be_a_day_and_a_typed_value_is_what_it_says(catalog: Path) -> None:
+    assert ask(catalog, "select n from cases where d >= $d", d=Word("2021-01-01")).item() == 42
+    assert ask(catalog, "select $i as i, $t as t", i=42, t="42").rows() == [(42, "42")]
+    with pytest.raises(QueryRefused, match="Could not convert string 'abc' to INT32"):
+        ask(catalog, "select n from cases where n > $w", w=Word("abc"))
+
+
+# -- limits ----------------------------------------------------------------------------------------
+
+HEAVY = [
+    "select sum(a.range * b.range) from range(1000000) a, range(1000000) b",
+    "select sum(length(repeat('x', 90000000 + range))) from range(10000)",
+]
+
+
+@pytest.mark.parametrize("text", HEAVY)
+def test_a_query_is_ended_when_its_time_is_over(catalog: Path, text: str) -> None:
+    asking.start()
+    started = time.monotonic()
+    with pytest.raises(QueryRefused, match=r"longer than 0\.3 s"):
+        ask(catalog, text, Limits(time_s=0.3))
+    assert time.monotonic() - started < 2.0
+    assert ask(catalog, "select 1 as a").item() == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "limits", "message"),
+    [
+        ("from range(1001)", Limits(rows=1000), "more than 1,000 rows"),
+        ("select repeat('x', 1000) from range(9000)", Limits(bytes=10**6), "more than 1.0 MB"),
+        ("select repeat('x', 2000000000)", Limits(memory_bytes=10**9), "1.0 GB of memory"),
+        ("select list(range) from range(200000000)", Limits(memory_bytes=10**9), "of memory"),
+    ],
+)
+def test_a_limit_is_said(catalog: Path, text: str, limits: Limits, message: str) -> None:
+    with pytest.raises(QueryRefused, match=f"{message}.* limit 1000"):
+        ask(catalog, text, limits)
+    assert ask(catalog, "from range(1000)", limits).height == 1000
+
+
+def test_ctrl_c_ends_a_query_at_once(catalog: Path) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, 0.5)
+    started = time.monotonic()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            ask(catalog, HEAVY[0])
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert time.monotonic() - started < 2.0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from read_text('/etc/passwd')",
+        "select getenv('HOME')",
+        "copy cases to '/tmp/x.csv'",
+        "select 1) to '/tmp/x.csv'; copy (select 1",
+        "attach '/tmp/x.duckdb'",
+        "set memory_limit = '9GB'",
+        "select 1; select 2",
+        "select",
+        "",
+    ],
+)
+def test_nothing_but_one_closed_select_runs(catalog: Path, text: str) -> None:
+    with pytest.raises(QueryRefused) as refused:
+        ask(catalog, text)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("select case_i from cases", 'Candidate bindings: "case_id"'),
+        ("from case", "at case"),
+        ("from casez", 'Did you mean "cases"?'),
+        ("select coun(*) from cases", 'Did you mean "count"?'),
+        ("select round(case_id, 'a') from cases", "round(x DOUBLE) -> DOUBLE"),
+    ],
+)
+def test_the_hints_of_duckdb_are_passed_on(catalog: Path, text: str, hint: str) -> None:
+    with pytest.raises(QueryRefused) as refused:
+        ask(catalog, text)
+    assert hint in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+# -- tables ----------------------------------------------------------------------------------------
+
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=30)
+CELLS: dict[str, Callable[[int], Any]] = {
+    "text": lambda n: st.lists(st.none() | TEXTS, min_size=n, max_size=n),
+    "number": lambda n: st.lists(st.none() | st.floats(), min_size=n, max_size=n),
+}
+
+
+@settings(max_examples=25, deadline=None)
+@given(data=st.data(), width=st.integers(20, 200))
+def test_a_table_is_never_wider_than_the_terminal(data: st.DataObject, width: int) -> None:
+    n = data.draw(st.integers(0, 4))
+    kinds = data.draw(st.lists(st.sampled_from(sorted(CELLS)), min_size=1, max_size=12))
+    frame = pl.DataFrame(
+        {
+            f"{kind}_{i}": pl.Series(
+                data.draw(CELLS[kind](n)), dtype=pl.String if kind == "text" else pl.Float64
+            )
+            for i, kind in enumerate(kinds)
+        }
+    )
+    text, notes = table(frame, width)
+    ascii_lines = [
+        line
+        for line in text.splitlines()
+        if all(ord(c) < 0x300 or c in "│┌┐└┘─═╞╡…·" for c in line)
+    ]
+    assert all(len(line) <= width for line in ascii_lines)
+    assert notes[0].startswith(f"{n} row")
+    for name in frame.columns:
+        assert name in text or any(name in note for note in notes) or width < 40, name
+
+
+def test_a_wide_single_row_stands_as_names_and_values() -> None:
+    frame = pl.DataFrame({f"column_{i}": [i] for i in range(30)})
+    text, _ = table(frame, 80)
+    assert text.splitlines()[7].split() == ["column_7", "7"]
+
+
+def test_a_long_table_shows_both_ends_on_a_terminal_alone() -> None:
+    frame = pl.DataFrame({"i": range(100)})
+    text, notes = table(frame, 80)
+    assert (len(text.splitlines()), notes) == (45, ["100 rows, 40 shown"])
+    assert len(table(frame)[0].splitlines()) == 104

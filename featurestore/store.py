@@ -58,6 +58,10 @@ class FeatureStore:
                 f"Make one with: trephine init --store {self.root}"
             )
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For a process that works in another folder."""
+        return {**vars(self), "root": self.root.absolute()}
+
     @classmethod
     def create(cls, root: Path | str) -> FeatureStore:
         """Make an empty store, or bring an older one to this version; keeps what is there."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from featurestore.errors import ConfigError
 from featurestore.fields import setting
 from featurestore.types import Device, Precision, Runtime
 from ingest.table import TableConfig
 
+Engine = Literal["local", "ray"]
 Part = tuple[int, int]  # (i, n): part i of n, counted from 1
 
 
@@ -45,6 +47,8 @@ class IngestConfig(PlanConfig):
     )
     retry_failed: bool = setting(False, "Try also what failed three times.")
     shard: str | None = setting(None, "I/N: only part I of N, without the catalog; for job arrays.")
+    engine: Engine = setting("local", "Where slides are read and embedded: here, or on Ray.")
+    address: str | None = setting(None, "Of the Ray cluster.  [default: one on this machine]")
     preview: Path | None = setting(
         None, "Folder for one picture a slide, with its kept tiles outlined."
     )
@@ -52,6 +56,10 @@ class IngestConfig(PlanConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         part_of(self.shard)
+        if self.engine == "ray" and self.shard is not None:
+            raise ConfigError("--shard and --engine ray are two ways to share an archive: give one")
+        if self.address is not None and self.engine != "ray":
+            raise ConfigError(f"--address {self.address} is of a Ray cluster. Add --engine ray")
 
 
 def part_of(shard: str | None) -> Part | None:

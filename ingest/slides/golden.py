@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from featurestore import FeatureStore
@@ -27,39 +29,45 @@ def golden_tile() -> np.ndarray:
 def check_golden_tile(store: FeatureStore, encoder: Encoder) -> None:
     """Keep the golden tile's vector at an Encoder's first use; compare with it ever after.
 
+    Raises:
+        EncoderUnavailable: as `compare_golden_tile`.
+    """
+    known = store.known(GoldenTile)
+    here = compare_golden_tile(encoder, known)
+    if all(one.encoder_id != encoder.encoder_id for one in known):
+        store.record([here], fold=False)  # a shard leaves the catalog alone
+
+
+def compare_golden_tile(encoder: Encoder, known: Iterable[GoldenTile]) -> GoldenTile:
+    """What the Encoder makes of the golden tile here, which is what it made of it before.
+
     The id of an Encoder says which weights it has, not that this machine computes with them right.
 
     Raises:
         EncoderUnavailable: the vector is not finite, or another one than at the first use.
     """
     vector = encoder.embed(golden_tile()[None])[0].astype(np.float64)
-    kept = next(
-        (one for one in store.known(GoldenTile) if one.encoder_id == encoder.encoder_id), None
-    )
-    if kept is None and np.isfinite(vector).all():
-        first = GoldenTile(
-            encoder_id=encoder.encoder_id,
-            vector=tuple(vector.tolist()),
-            precision=encoder.precision,
-            device=encoder.device,
-        )
-        store.record([first], fold=False)  # a shard leaves the catalog alone
-        return
     if not np.isfinite(vector).all():
         raise EncoderUnavailable(
             f"encoder {encoder.encoder_id} gives numbers that are none with {encoder.how}: its "
             "weights hold NaN, or are too large for it. Pass other --weights, or --precision "
             "float32; nothing was embedded."
         )
-    likeness = _cosine(vector, np.array(kept.vector)) if kept else float("nan")
-    if not likeness >= LEAST_COSINE:
-        before = f"{kept.precision} on {kept.device}" if kept else "no earlier use"
+    kept = next((one for one in known if one.encoder_id == encoder.encoder_id), None)
+    likeness = _cosine(vector, np.array(kept.vector)) if kept else 1.0
+    if kept and not likeness >= LEAST_COSINE:
         raise EncoderUnavailable(
             f"encoder {encoder.encoder_id} does not give the vector of its golden tile: got a "
             f"cosine of {likeness:.4f} with {encoder.how}, expected at least {LEAST_COSINE} to "
-            f"{before}. Pass another --runtime, --precision or --device, or mend torch and timm; "
-            "nothing was embedded."
+            f"{kept.precision} on {kept.device}. Pass another --runtime, --precision or --device, "
+            "or mend torch and timm; nothing was embedded."
         )
+    return GoldenTile(
+        encoder_id=encoder.encoder_id,
+        vector=tuple(vector.tolist()),
+        precision=encoder.precision,
+        device=encoder.device,
+    )
 
 
 def _cosine(a: np.ndarray, b: np.ndarray) -> float:

@@ -45,6 +45,11 @@ class Order:
     part: Part | None = None
     mpp: float | None = None  # of Slides of which nobody says one
 
+    def record(self, rows: Iterable[Any], published: Iterable[ArrayIds] = ()) -> None:
+        """Write rows to the ledger, and fold them in unless this is a shard; waits for the lock."""
+        is_whole = self.part is None
+        self.store.record(rows, published=published, fold=is_whole, wait_s=float("inf"))
+
     def ids(self, slide_key: str) -> ArrayIds:
         """Of a Slide's Embeddings."""
         return ArrayIds(
@@ -94,6 +99,21 @@ class IngestSummary:
     tiles: int = 0
     seconds: float = 0.0
     stages: dict[str, Spent] = field(default_factory=dict)  # summed over Slides and workers
+
+    def __add__(self, other: IngestSummary) -> IngestSummary:
+        """Of both, where they are parts of one call."""
+        counts = ("embedded", "known", "updated", "elsewhere", "tiles")
+        told = ("scales", "without_tiles", "failures")
+        stages = {
+            name: self.stages.get(name, Spent()) + other.stages.get(name, Spent())
+            for name in {**self.stages, **other.stages}
+        }
+        return replace(
+            self,
+            **{name: getattr(self, name) + getattr(other, name) for name in counts},
+            **{name: getattr(self, name) | getattr(other, name) for name in told},
+            stages=stages,
+        )
 
     def text(self) -> str:
         """What `ingest` prints: counts, time by stage, reasons, the next command."""
@@ -204,11 +224,6 @@ class Writer:
             raise self._error
         return self._summary
 
-    def record(self, rows: Iterable[Any], published: Iterable[ArrayIds] = ()) -> None:
-        """Write rows to the ledger, and fold them in unless this is a shard; waits for the lock."""
-        is_whole = self._order.part is None
-        self._order.store.record(rows, published=published, fold=is_whole, wait_s=float("inf"))
-
     def _offer(self, job: Job | None) -> None:
         while self._thread.is_alive():
             try:
@@ -248,7 +263,7 @@ class Writer:
         rows += [slide for _, slide in good]
         rows += [_failure(job) for job in done if job.error or job.attempts]
         rows += [time_ for job, slide in good for time_ in _times(self._order, job, slide)]
-        self.record(rows, [self._order.ids(slide.slide_key) for _, slide in good])
+        self._order.record(rows, [self._order.ids(slide.slide_key) for _, slide in good])
 
 
 def _check_finite(job: Job, encoder: Encoder) -> None:

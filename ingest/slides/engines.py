@@ -1,0 +1,186 @@
+"""Place the ingest on a Ray cluster: the same pipeline in actors, one committer in the driver.
+
+What must be shared, and what was tried, is in docs/cluster.md.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from featurestore import FeatureStore
+from featurestore.errors import ConfigError, EncoderUnavailable, SlideUnreadable
+from featurestore.types import ArrayIds, GoldenTile, Tiling
+from ingest.slides.config import IngestConfig
+from ingest.slides.encoders import load_as
+from ingest.slides.golden import compare_golden_tile
+from ingest.slides.worklist import Work
+from ingest.slides.writer import IngestSummary, Job, Order, Tally, Writer
+
+MOST_DEATHS = 3  # workers that a Slide may take down
+MOST_CHUNK = 16  # Slides of a task
+CHUNKS_PER_ACTOR = 8  # so that the last ones end together
+ACTOR_CPUS = 8  # processors of an actor on large nodes, unless --threads says
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """What a task did, and the rows it leaves to the driver."""
+
+    summary: IngestSummary
+    rows: list[Any] = field(default_factory=list)
+    published: list[ArrayIds] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Kept(Order):
+    """An Order whose rows are kept for the driver, which alone writes ledger and catalog."""
+
+    rows: list[Any] = field(default_factory=list)
+    published: list[ArrayIds] = field(default_factory=list)
+
+    def record(self, rows: Iterable[Any], published: Iterable[ArrayIds] = ()) -> None:
+        self.rows.extend(rows)
+        self.published.extend(published)
+
+
+class Pipeline:
+    """Reads, embeds and publishes Slides, in an actor; its arrays go to the shared store."""
+
+    def ready(
+        self, store: FeatureStore, tiling: Tiling, config: IngestConfig, known: list[GoldenTile]
+    ) -> None:
+        """Load the Encoder, which must give here what it gave before."""
+        encoder = load_as(config)
+        compare_golden_tile(encoder, known)
+        self._workers = config.workers
+        self._order = Order(store=store, encoder=encoder, tiling=tiling, mpp=config.mpp)
+
+    def take_in(self, works: Sequence[Work]) -> Taken:
+        """Take some Slides in."""
+        from ingest.slides.embed import take_in
+
+        order = _Kept(**vars(self._order))
+        summary = take_in(order, works, self._workers, Tally(len(works), lambda *_: None))
+        return Taken(summary=summary, rows=order.rows, published=order.published)
+
+
+def take_in_on_ray(
+    order: Order, works: Sequence[Work], config: IngestConfig, tally: Tally
+) -> IngestSummary:
+    """Spread Slides over a Ray cluster; the driver alone writes ledger and catalog.
+
+    What a lost worker was doing is given to others, one Slide at a time; a Slide that takes down
+    three workers fails. What a lost one had published is recognised, and not made again.
+
+    Raises:
+        ConfigError: Ray is not installed, or there is no cluster at the address.
+    """
+    summary = IngestSummary(encoder=order.encoder.description)
+    with _cluster(config.address) as ray:
+        fleet = _Fleet(ray, order, works, config)
+        for taken in fleet.results():
+            order.record(taken.rows, taken.published)
+            summary += taken.summary
+            failed = len(taken.summary.failures)
+            done = taken.summary.embedded + taken.summary.known + failed
+            tally.add(slides=done, tiles=taken.summary.tiles, failed=failed)
+    writer = Writer(order, tally)
+    for work in fleet.lost:
+        error = SlideUnreadable(f"slide {work.slide.slide_id!r} took down {MOST_DEATHS} workers.")
+        writer.put(Job(archived=work.slide, stage="read", error=error, attempts=work.attempts))
+    return summary + writer.finish()
+
+
+@contextmanager
+def _cluster(address: str | None) -> Iterator[Any]:
+    """Ray, connected to a cluster; to one of this machine alone without an address."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to its makers
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # its warning
+    try:
+        import ray
+    except ImportError as error:
+        raise ConfigError("Ray is not installed. Run: pip install 'trephine[ray]'") from error
+    where = {"address": address} if address else {"address": "local", "include_dashboard": False}
+    try:
+        ray.init(**where, logging_level="ERROR", log_to_driver=False)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        why = (str(error).splitlines() or [""])[0][:200]
+        raise ConfigError(
+            f"there is no Ray cluster at {address or 'this machine'}: {why} "
+            "Start one with: ray start --head"
+        ) from error
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+class _Fleet:
+    """The actors of a cluster, one a GPU or a group of processors, and the Slides still to do."""
+
+    def __init__(self, ray: Any, order: Order, works: Sequence[Work], config: IngestConfig) -> None:
+        self.lost: list[Work] = []  # took down too many actors
+        self._ray = ray
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        gpus = int(sum(node.get("GPU", 0) for node in nodes)) if config.device != "cpu" else 0
+        largest = int(max((node.get("CPU", 1) for node in nodes), default=1))
+        cpus = config.threads or max(1, min(ACTOR_CPUS, largest))
+        groups = sum(int(node.get("CPU", 0)) // cpus for node in nodes)
+        needs = {"num_gpus": 1, "num_cpus": 1} if gpus else {"num_cpus": cpus}
+        self._class = ray.remote(Pipeline).options(max_restarts=0, **needs)
+        here = replace(config, threads=cpus, engine="local", address=None)
+        self._given = (order.store, order.tiling, here, order.store.known(GoldenTile))
+        self._n = min(gpus or max(1, groups), len(works))
+        size = max(1, min(MOST_CHUNK, len(works) // (CHUNKS_PER_ACTOR * self._n)))
+        self._todo = deque(list(works[i : i + size]) for i in range(0, len(works), size))
+        self._deaths: Counter[str] = Counter()
+        self._stillborn = 0
+        self._idle: list[Any] = []
+        self._running: dict[Any, tuple[Any, list[Work]]] = {}  # by reference: actor, its Slides
+
+    def results(self) -> Iterator[Taken]:
+        """Give each task's outcome as it ends, until all Slides are done or lost."""
+        for _ in range(self._n):
+            self._start()
+        while self._todo or any(works for _, works in self._running.values()):
+            (reference, *_), _ = self._ray.wait(list(self._running))
+            actor, works = self._running.pop(reference)
+            try:
+                taken = self._ray.get(reference)
+            except self._ray.exceptions.RayActorError:
+                self._mourn(works)
+                self._start()
+            except self._ray.exceptions.RayTaskError as error:
+                raise (error.cause or error) from error
+            else:
+                self._idle.append(actor)
+                if taken is not None:
+                    yield taken
+            while self._todo and self._idle:
+                actor, chunk = self._idle.pop(), self._todo.popleft()
+                self._running[actor.take_in.remote(chunk)] = (actor, chunk)
+
+    def _start(self) -> None:
+        """Start an actor; where a node was lost it waits for room, and the others go on."""
+        actor = self._class.remote()
+        self._running[actor.ready.remote(*self._given)] = (actor, [])
+
+    def _mourn(self, works: Sequence[Work]) -> None:
+        """Give the Slides of a lost actor to others, one at a time."""
+        self._stillborn = 0 if works else self._stillborn + 1
+        if self._stillborn > MOST_DEATHS * self._n:
+            raise EncoderUnavailable(
+                f"{self._stillborn} workers died while they loaded the encoder, the last one too. "
+                "Give them more memory or fewer --threads; what is embedded is kept."
+            )
+        for work in works:
+            self._deaths[work.slide.slide_id] += 1
+            if self._deaths[work.slide.slide_id] < MOST_DEATHS:
+                self._todo.append([work])
+            else:
+                self.lost.append(work)

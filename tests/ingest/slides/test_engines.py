@@ -1,0 +1,148 @@
+"""A real Ray cluster gives the same store as this machine alone, also when a node is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from builders.ingest_stores import TABLES, TINY, plain, write
+
+from featurestore import FeatureStore
+from featurestore.errors import ConfigError
+from featurestore.types import Tiling
+from ingest.slides.config import IngestConfig
+from ingest.slides.embed import ingest
+from ingest.slides.writer import IngestSummary
+
+N = 8
+LOCAL = {"encoder": TINY, "weights": "random", "runtime": "openvino", "workers": 1, "threads": 1}
+
+
+def test_what_contradicts_itself_is_refused() -> None:
+    with pytest.raises(ConfigError, match="two ways to share an archive"):
+        IngestConfig(engine="ray", shard="1/2")
+    with pytest.raises(ConfigError, match="Add --engine ray"):
+        IngestConfig(address="host:6379")
+
+
+@pytest.fixture(scope="module")
+def slides(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("slides")
+    for i in range(N):
+        write(folder / f"s{i}.svs", plain(700, green=70 + 5 * i), mpp=0.5, stated=0.5)
+    (folder / "torn.svs").write_bytes(b"II*\0 no slide")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def alone(slides: Path, tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
+    store = FeatureStore.create(tmp_path_factory.mktemp("alone") / "store")
+    ingest(store, slides, Tiling(), IngestConfig(**LOCAL))
+    return store
+
+
+@pytest.fixture
+def cluster() -> Iterator[Any]:
+    """Two nodes of one processor each; a head without any."""
+    utils = pytest.importorskip("ray.cluster_utils")
+    made = utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    made.nodes = [made.add_node(num_cpus=1) for _ in range(2)]
+    yield made
+    made.shutdown()
+
+
+def on_ray(cluster: Any, store: FeatureStore, slides: Path, **more: Any) -> IngestSummary:
+    config = IngestConfig(**LOCAL | more, engine="ray", address=cluster.address)
+    return ingest(store, slides, Tiling(), config)
+
+
+def arrays(store: FeatureStore) -> dict[str, bytes]:
+    """Every array's bytes, by its place."""
+    root = store.root / "slides"
+    return {
+        str(f.relative_to(root)): f.read_bytes() for f in sorted(root.rglob("c/*")) if f.is_file()
+    }
+
+
+def same(ours: FeatureStore, theirs: FeatureStore) -> None:
+    assert arrays(ours) == arrays(theirs) != {}
+    for table, columns in TABLES.items():
+        query = f"select {columns} from {table} order by all"
+        assert ours.sql(query).rows() == theirs.sql(query).rows(), table
+
+
+@pytest.mark.proof
+def test_two_nodes_make_the_store_of_one_machine(
+    cluster: Any, alone: FeatureStore, slides: Path, tmp_path: Path
+) -> None:
+    store = FeatureStore.create(tmp_path / "store")
+    said = on_ray(cluster, store, slides)
+    assert (said.embedded, list(said.failures)) == (N, ["torn"])
+    same(store, alone)
+    assert on_ray(cluster, store, slides).known == N
+
+
+@pytest.mark.proof
+def test_a_node_that_is_lost_in_the_middle_loses_and_doubles_nothing(
+    cluster: Any, alone: FeatureStore, slides: Path, tmp_path: Path
+) -> None:
+    store = FeatureStore.create(tmp_path / "store")
+
+    def kill() -> None:
+        while not any((store.root / "slides").iterdir()):
+            time.sleep(0.01)
+        cluster.remove_node(cluster.nodes[0], allow_graceful=False)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    said = on_ray(cluster, store, slides)
+    killer.join()
+    assert said.embedded + said.known == N
+    ingest(store, slides, Tiling(), IngestConfig(**LOCAL))
+    assert arrays(store) == arrays(alone)
+    assert store.sql("select count(*) from slides").item() == N
+    assert store.sql("select count(*), count(distinct slide_key) from embeddings").row(0) == (N, N)
+
+
+@pytest.mark.proof
+def test_a_slide_that_takes_workers_down_fails_alone(
+    cluster: Any, slides: Path, tmp_path: Path
+) -> None:
+    store = FeatureStore.create(tmp_path / "store")
+    stop = threading.Event()
+
+    def hunt() -> None:
+        """Kill whatever worker reads slide s3: its reader has the file open."""
+        while not stop.is_set():
+            for process in Path("/proc").glob("[0-9]*"):
+                try:
+                    if any("s3.svs" in str(fd.readlink()) for fd in (process / "fd").iterdir()):
+                        parent = (process / "stat").read_text().rsplit(")", 1)[1].split()[1]
+                        if "ray::" in Path("/proc", parent, "cmdline").read_text():
+                            os.kill(int(parent), signal.SIGKILL)
+                except OSError:
+                    continue
+
+    hunter = threading.Thread(target=hunt)
+    hunter.start()
+    said = on_ray(cluster, store, slides)
+    stop.set()
+    hunter.join()
+    assert said.failures["s3"] == "slide 's3' took down 3 workers."
+    assert said.embedded + said.known == N - 1
+    assert ("s3", 1) in store.sql("select slide_id, attempts from failures").rows()
+
+
+@pytest.mark.proof
+def test_no_cluster_at_the_address_is_one_sentence(slides: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    store = FeatureStore.create(tmp_path / "store")
+    config = IngestConfig(**LOCAL, engine="ray", address="127.0.0.1:1")
+    with pytest.raises(ConfigError, match="Start one with: ray start --head"):
+        ingest(store, slides, Tiling(), config)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from featurestore.arrays import SlideArrays as SlideArrays
     from featurestore.arrays import row_order as row_order
     from featurestore.catalog import best_of as best_of
+    from featurestore.exchange.give import export_cohort as export_cohort
     from featurestore.exchange.take_in import import_features as import_features
     from featurestore.ids import strangers as strangers
     from featurestore.ledger import frame_of as frame_of
@@ -24,6 +25,7 @@ _HOMES = {
     "RowReader": "featurestore.arrays",
     "SlideArrays": "featurestore.arrays",
     "best_of": "featurestore.catalog",
+    "export_cohort": "featurestore.exchange.give",
     "frame_of": "featurestore.ledger",
     "import_features": "featurestore.exchange.take_in",
     "nouns_of": "featurestore.ledger",

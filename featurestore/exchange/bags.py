@@ -111,6 +111,32 @@ def _is_regular(path: Path) -> bool:
         return False
 
 
+@dataclass(frozen=True, kw_only=True)
+class Outgoing:
+    """A Slide on its way out."""
+
+    out: Path  # folder of the export
+    slide_id: str
+    encoder: str  # the Encoder's name, as a folder can have it
+    encoder_id: str
+    bag: ForeignBag  # float16 rows
+
+    def need(self, **facts: Any) -> None:
+        """Refuse where the store does not know what the other tool asks for.
+
+        Raises:
+            FeaturesRefused: a fact is None or False.
+        """
+        for name, value in facts.items():
+            if value in (None, False):
+                raise FeaturesRefused(f"has no {name.replace('_', ' ')}, which its readers need")
+
+    def sorted(self, *by: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Coords, float32 rows and order, sorted by columns of the coords, the first first."""
+        order = np.lexsort([self.bag.coords[:, column] for column in reversed(by)])
+        return self.bag.coords[order], self.bag.rows[order].astype(np.float32), order
+
+
 def whole(number: float | None) -> int | None:
     """A count of pixels that a tool wrote as a float."""
     return None if number is None else round(number)

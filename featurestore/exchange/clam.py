@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 
 from featurestore.errors import FeaturesRefused
 from featurestore.exchange import files
-from featurestore.exchange.bags import ForeignBag, Found, Listing, listing
+from featurestore.exchange.bags import ForeignBag, Found, Listing, Outgoing, listing
 
 OF_FEATURES = ("h5_files", "pt_files")
 
@@ -101,3 +103,66 @@ def _numbered(n: int) -> np.ndarray:
 def same_places(one: np.ndarray, other: np.ndarray) -> bool:
     """Whether two arrays (N, 2) hold the same coordinates, in whatever order."""
     return sorted(map(tuple, one.tolist())) == sorted(map(tuple, other.tolist()))
+
+
+# -- export ----------------------------------------------------------------------------------------
+
+DIM = 1_024  # columns that CLAM takes unless it is told
+SMALL = 8  # tiles that its instance loss draws
+
+
+def write(it: Outgoing) -> None:
+    """Write features of one Slide, and its patches where the size of a tile is known."""
+    bag, here = it.bag, it.out / f"features_{it.encoder}"
+    coords, rows, _ = it.sorted(0, 1)
+    if bag.unit == "level0_px":
+        both = {"features": rows, "coords": coords.astype(np.int32)}
+        files.write_hdf5(here / "h5_files" / f"{it.slide_id}.h5", both, {}, 32)
+        if bag.tile_px0:
+            size = bag.size_px0 or (0, 0)
+            side = round(bag.tile_px0)  # as it lies on level 0, which every slide has
+            said = {
+                "patch_size": side,
+                "patch_level": 0,
+                "downsample": np.ones(2),
+                "downsampled_level_dim": np.array(size),
+                "level_dim": np.array(size),
+                "name": it.slide_id,
+                "save_path": "patches",
+            }
+            at = it.out / "patches" / f"{it.slide_id}.h5"
+            files.write_hdf5(at, {"coords": coords.astype(np.int64)}, {"coords": said}, 1)
+    files.write_tensor(here / "pt_files" / f"{it.slide_id}.pt", rows)
+
+
+def write_tables(out: Path, cohort: pl.DataFrame, target: str) -> list[str]:
+    """Write labels, and a table of splits; for folds one each, tested on that fold.
+
+    Returns:
+        What CLAM does with such Slides.
+    """
+    columns = ["patient_id", "slide_id", "value"]
+    files.write_csv(out / "labels.csv", ["case_id", "slide_id", "label"], cohort[columns].rows())
+    sides = dict(cohort.select("slide_id", "split").iter_rows())
+    folds = sorted({side for side in sides.values() if side.isdecimal()}, key=int)
+    for n, fold in enumerate(folds or [None]):
+        parts: dict[str, list[str]] = {"train": [], "val": [], "test": []}
+        for slide_id, side in sides.items():
+            name = {"validation": "val", "calibration": "train"}.get(side, side)
+            parts["train" if name not in parts else name].append(slide_id)
+        if fold is not None:
+            parts["test"] = [slide_id for slide_id, side in sides.items() if side == fold]
+            parts["train"] = [slide_id for slide_id, side in sides.items() if side != fold]
+        rows = [[n_row, *row] for n_row, row in enumerate(zip_longest(*parts.values()))]
+        files.write_csv(out / "splits" / f"splits_{n}.csv", ["", *parts], rows)
+    digits = [name for name in cohort["slide_id"] if name.isdecimal()]
+    small = int((cohort["n_tiles"] < SMALL).sum())
+    dim = cohort["dim"][0]
+    told = {
+        f"CLAM takes {DIM:,} columns unless told: pass --embed_dim {dim}": dim != DIM,
+        f"{len(digits):,} slide_ids are numbers, of which CLAM's tables lose leading zeros, the "
+        f"first is {min(digits, default='')!r}: it looks for another file": digits,
+        f"{small:,} slides have under {SMALL} tiles, on which CLAM's instance loss fails: drop "
+        "them, or train without it": small,
+    }
+    return [note for note, holds in told.items() if holds]

@@ -1,11 +1,13 @@
-"""Read what may be damaged: HDF5, tensors of torch, arrays of NumPy; each fault is one sentence."""
+"""HDF5, tensors of torch, arrays of NumPy: read what may be damaged, write whole or not at all."""
 
 from __future__ import annotations
 
+import csv
+import json
 import math
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -157,3 +159,63 @@ def arrays(path: Path) -> dict[str, np.ndarray]:
             return {"npy": loaded}
         with loaded:
             return {name: loaded[name] for name in loaded.files}
+
+
+# -- writing ---------------------------------------------------------------------------------------
+
+
+@contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """Lend a path to write; its file takes the place of `path` once it is whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    work = path.with_name(f".{path.name}.part{path.suffix}")
+    try:
+        yield work
+        work.replace(path)
+    finally:
+        work.unlink(missing_ok=True)
+
+
+def write_hdf5(
+    path: Path,
+    arrays: Mapping[str, np.ndarray],
+    said: Mapping[str, Mapping[str, Any]],
+    rows: int | None,
+) -> None:
+    """Write datasets with attributes, in chunks of so many rows, or each in one piece.
+
+    Args:
+        path: of the file.
+        arrays: the datasets, by name.
+        said: attributes by the dataset's name; those of the file under "".
+        rows: of a chunk.
+    """
+    import h5py
+
+    with beside(path) as work, h5py.File(work, "w") as file:
+        for name, data in arrays.items():
+            cut: dict[str, Any] = {}
+            if rows is not None and data.size:
+                cut = {"chunks": (rows, data.shape[1]), "maxshape": (None, data.shape[1])}
+            file.create_dataset(name, data=data, **cut).attrs.update(said.get(name, {}))
+        file.attrs.update(said.get("", {}))
+
+
+def write_tensor(path: Path, rows: np.ndarray) -> None:
+    """Write rows as one tensor of torch."""
+    import torch
+
+    with beside(path) as work:
+        torch.save(torch.from_numpy(np.ascontiguousarray(rows)), work)
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Write a table for a program."""
+    with beside(path) as work, work.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *rows])
+
+
+def write_json(path: Path, said: Mapping[str, Any]) -> None:
+    """Write what stands beside an array."""
+    with beside(path) as work:
+        work.write_text(json.dumps(said, indent=2, sort_keys=True) + "\n", encoding="utf-8")

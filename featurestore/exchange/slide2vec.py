@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from featurestore.errors import FeaturesRefused
 from featurestore.exchange import files
-from featurestore.exchange.bags import ForeignBag, Found, Listing, whole
+from featurestore.exchange.bags import ForeignBag, Found, Listing, Outgoing, whole
 
 NOW, ONCE = "tile_embeddings", "features"  # folders of features
 META = ".meta.json"
@@ -149,3 +150,100 @@ def _order(of_places: np.ndarray | None, of_rows: np.ndarray | None, n: int) -> 
         raise FeaturesRefused("numbers its tiles otherwise than its file of coordinates")
     by_number = np.argsort(theirs)
     return by_number[np.searchsorted(theirs, ours, sorter=by_number)]
+
+
+# -- export ----------------------------------------------------------------------------------------
+
+# Its reader refuses a key more or less: what a Tiling of ours does not have is null.
+SECTIONS = {
+    "provenance": "sample_id image_path mask_path backend requested_backend spacing_at_level_0 "
+    "mask_backend requested_mask_backend",
+    "slide": "dimensions base_spacing_um level_downsamples",
+    "tiling": "requested_tile_size_px requested_spacing_um read_level read_tile_size_px "
+    "read_spacing_um tile_size_lv0 tolerance step_px_lv0 overlap min_tissue_fraction "
+    "is_within_tolerance n_tiles",
+    "segmentation": "tissue_method requested_seg_downsample seg_downsample seg_level "
+    "seg_spacing_um sthresh sthresh_up mthresh close sam2_checkpoint_path sam2_config_path "
+    "mask_path ref_tile_size_px tissue_mask_tissue_value mask_level mask_spacing_um",
+    "filtering": "a_t a_h filter_white filter_black white_threshold black_threshold "
+    "fraction_threshold filter_grayspace grayspace_saturation_threshold "
+    "grayspace_fraction_threshold filter_blur blur_threshold qc_spacing_um",
+    "artifact": "coordinate_space tile_order annotation selection_strategy output_mode",
+}
+OF_FEATURES = (
+    "annotation artifact_type backend compatibility coordinates_meta_path coordinates_npz_path "
+    "encoder_input_size_px encoder_level encoder_name feature_dim format image_path mask_path "
+    "num_tiles read_tile_size_px requested_spacing_um requested_tile_size_px sample_id "
+    "tile_size_lv0 tiles_tar_path"
+)
+
+
+def write(it: Outgoing) -> None:
+    """Write features, places, and what stands beside both, as slide2vec 5 and later read them."""
+    bag = it.bag
+    spacing = bag.tile_um / bag.tile_px if bag.tile_um and bag.tile_px else None
+    it.need(
+        coordinates_in_level_0_pixels=bag.unit == "level0_px",
+        tile_size=bag.tile_px and bag.tile_px0,
+        mpp=spacing,
+    )
+    coords, rows, order = it.sorted(0, 1)
+    n, side = len(rows), round(bag.tile_px0 or 0)
+    mpp = bag.mpp or float(spacing or 0) * float(bag.tile_px or 0) / side
+    places = f"tiles/{it.slide_id}.coordinates"
+    facts: dict[str, Any] = {
+        "sample_id": it.slide_id,
+        "dimensions": list(bag.size_px0) if bag.size_px0 else None,
+        "base_spacing_um": mpp,
+        "requested_tile_size_px": bag.tile_px,
+        "requested_spacing_um": spacing,
+        "read_level": 0,  # every slide has it; whence its tiles were read is not known
+        "read_tile_size_px": side,
+        "read_spacing_um": mpp,
+        "tile_size_lv0": side,
+        "overlap": 0.0,
+        "min_tissue_fraction": bag.min_tissue,
+        "is_within_tolerance": bool(spacing and abs(mpp - spacing) <= 0.05 * spacing),
+        "n_tiles": n,
+        "coordinate_space": "level0_px",
+        "tile_order": "x_then_y",
+        "artifact_type": NOW,
+        "compatibility": {"encoder_name": it.encoder, "requested_tile_size_px": bag.tile_px},
+        "coordinates_meta_path": places + META,
+        "coordinates_npz_path": f"{places}.npz",
+        "encoder_level": "tile",
+        "encoder_name": it.encoder,
+        "feature_dim": rows.shape[1],
+        "format": "pt",
+        "num_tiles": n,
+    }
+    nested = {
+        name: {key: facts.get(key) for key in keys.split()} for name, keys in SECTIONS.items()
+    }
+    unknown = np.full(n, np.nan) if bag.tissue is None else bag.tissue[order]
+    with files.beside(it.out / f"{places}.npz") as work:
+        np.savez_compressed(
+            work,
+            tile_index=np.arange(n, dtype=np.int32),
+            x=coords[:, 0].astype(np.int64),
+            y=coords[:, 1].astype(np.int64),
+            tissue_fractions=unknown.astype(np.float32),
+        )
+    files.write_json(it.out / (places + META), nested)
+    here = it.out / NOW
+    files.write_tensor(here / f"{it.slide_id}.pt", rows)
+    flat = {key: facts.get(key) for key in OF_FEATURES.split()}
+    files.write_json(here / f"{it.slide_id}{META}", flat)
+
+
+def write_tables(out: Path, cohort: pl.DataFrame, target: str) -> list[str]:
+    """Write the list of Slides that it goes on from."""
+    header = ["sample_id", "image_path", "mask_path", "tiling_status", "num_tiles"]
+    header += ["coordinates_npz_path", "coordinates_meta_path", "feature_status", "feature_path"]
+    rows = [
+        [name, None, None, "success", n, f"{at}.npz", at + META, "success", f"{NOW}/{name}.pt"]
+        for name, n in cohort.select("slide_id", "n_tiles").iter_rows()
+        for at in (f"tiles/{name}.coordinates",)
+    ]
+    files.write_csv(out / "process_list.csv", header, rows)
+    return []

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from featurestore.errors import FeaturesRefused
 from featurestore.exchange import files
-from featurestore.exchange.bags import ForeignBag, Found, Listing, whole
+from featurestore.exchange.bags import ForeignBag, Found, Listing, Outgoing, whole
 
 INFO = "info.json"  # of 1.x: how large a tile is
 
@@ -97,3 +98,54 @@ def _of_folder(found: Found) -> tuple[float, float]:
 def in_pixels(coords: np.ndarray, mpp: float) -> np.ndarray:
     """Microns as level-0 pixels, whole: STAMP writes single precision."""
     return np.rint(coords / mpp)
+
+
+# -- export ----------------------------------------------------------------------------------------
+
+VERSION, WITHOUT_PIXELS = "2.1.0", "2.0.0"  # a reader refuses what is newer than itself
+
+
+def write(it: Outgoing) -> None:
+    """Write one Slide for STAMP 2: half precision, microns in single precision."""
+    bag = it.bag
+    in_um = bag.unit == "um" or (bag.unit == "level0_px" and bag.mpp)
+    it.need(mpp=bool(in_um), tile_size=bag.tile_um)
+    coords, rows, _ = it.sorted(1, 0)
+    um = coords * (1.0 if bag.unit == "um" else float(bag.mpp or 0))
+    said: dict[str, Any] = {
+        "extractor": it.encoder,
+        "unit": "um",
+        "tile_size": float(bag.tile_um or 0),  # of 2.0
+        "stamp_version": WITHOUT_PIXELS,
+    }
+    if bag.tile_px:
+        said |= {
+            "stamp_version": VERSION,
+            "tile_size_um": float(bag.tile_um or 0),
+            "tile_size_px": bag.tile_px,
+            "code_hash": it.encoder_id[:8],
+            "feat_type": "tile",
+        }
+    both = {"feats": rows.astype(np.float16), "coords": um.astype(np.float32)}
+    here = it.out / f"{it.encoder}-{it.encoder_id[:8]}"
+    files.write_hdf5(here / f"{it.slide_id}.h5", both, {"": said}, None)
+
+
+def write_tables(out: Path, cohort: pl.DataFrame, target: str) -> list[str]:
+    """Write Patients with their label, and their Slides; Patients of several labels are told."""
+    several = (
+        cohort.group_by("patient_id")
+        .agg(pl.col("value").n_unique())
+        .filter(pl.col("value") > 1)["patient_id"]
+    )
+    plain = cohort.filter(~pl.col("patient_id").is_in(several.implode()))
+    labels = plain.select("patient_id", "value").unique(maintain_order=True).rows()
+    slides = [(patient, f"{name}.h5") for patient, name in plain["patient_id", "slide_id"].rows()]
+    files.write_csv(out / "clini.csv", ["PATIENT", target], labels)
+    files.write_csv(out / "slide.csv", ["PATIENT", "FILENAME"], slides)
+    if several.is_empty():
+        return []
+    return [
+        f"{len(several):,} patients have cases of different labels, and STAMP takes one a patient: "
+        "they are left out of clini.csv and slide.csv"
+    ]

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 
 from featurestore.errors import FeaturesRefused
 from featurestore.exchange import files
-from featurestore.exchange.bags import ForeignBag, Found, Listing, whole
+from featurestore.exchange.bags import ForeignBag, Found, Listing, Outgoing, whole
 
 PATCHES = "_patches.h5"
 KEPT = ("level0_magnification", "target_magnification", "overlap")
@@ -128,3 +129,53 @@ def _version(said: Mapping[str, object]) -> str:
     if isinstance(said.get("patch_size_level0"), float):
         return "0.2.4 or later"
     return "0.2.2 or 0.2.3" if "level0_width" in said else "before 0.2.2"
+
+
+# -- export ----------------------------------------------------------------------------------------
+
+MAGNIFICATIONS = ((0.16, 80), (0.2, 60), (0.3, 40), (0.6, 20), (1.2, 10), (2.4, 5))  # under mpp
+
+
+def write(it: Outgoing) -> None:
+    """Write patches and features of one Slide, row by row as TRIDENT does from 0.2.4 on."""
+    bag = it.bag
+    level0 = files.number(bag.said, "level0_magnification") or _magnification(bag.mpp)
+    tile_mpp = bag.tile_um / bag.tile_px if bag.tile_um and bag.tile_px else None
+    target = files.number(bag.said, "target_magnification") or _magnification(tile_mpp)
+    it.need(
+        coordinates_in_level_0_pixels=bag.unit == "level0_px",
+        tile_size=bag.tile_px and bag.tile_px0,
+        mpp=level0 and target,
+    )
+    overlap = int(files.number(bag.said, "overlap") or 0)
+    job = it.out / f"{target:g}x_{bag.tile_px}px_{overlap}px_overlap"
+    said: dict[str, object] = {
+        "patch_size": bag.tile_px,
+        "patch_size_level0": float(bag.tile_px0 or 0),
+        "level0_magnification": round(level0 or 0),
+        "target_magnification": float(target or 0),
+        "overlap": overlap,
+        "name": it.slide_id,
+        "savetodir": job.name,
+    }
+    if bag.size_px0:
+        said |= {"level0_width": bag.size_px0[0], "level0_height": bag.size_px0[1]}
+    coords, rows, _ = it.sorted(1, 0)
+    places, here = {"coords": coords.astype(np.int64)}, job / f"features_{it.encoder}"
+    about = {"encoder": it.encoder, "name": it.slide_id, "savetodir": f"{job.name}/{here.name}"}
+    files.write_hdf5(job / "patches" / f"{it.slide_id}{PATCHES}", places, {"coords": said}, 1)
+    both = {"features": about, "coords": said}
+    files.write_hdf5(here / f"{it.slide_id}.h5", {"features": rows, **places}, both, 1)
+
+
+def _magnification(mpp: float | None) -> float | None:
+    """What TRIDENT calls a scale; None where it has no word for it."""
+    return next((float(word) for under, word in MAGNIFICATIONS if mpp and mpp < under), None)
+
+
+def write_tables(out: Path, cohort: pl.DataFrame, target: str) -> list[str]:
+    """Nothing to write; say what its readers make of these files."""
+    return [
+        "torchmil divides level-0 coordinates by the size of a target patch: its adjacency has no "
+        "edges on these files"
+    ]

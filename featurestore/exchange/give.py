@@ -1,0 +1,156 @@
+"""Export: write the Slides of a Cohort as another tool reads them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from featurestore import arrays
+from featurestore.config import ExportConfig
+from featurestore.errors import FeaturesRefused, StoreDamaged, writing
+from featurestore.exchange import clam, files, parquet, slide2vec, stamp, trident
+from featurestore.exchange.bags import ForeignBag, Outgoing
+from featurestore.exchange.stamp import in_pixels
+from featurestore.types import Progress
+from featurestore.words import grouped
+
+if TYPE_CHECKING:
+    from featurestore.store import FeatureStore
+
+WRITERS: Mapping[str, ModuleType] = {
+    "trident": trident,
+    "clam": clam,
+    "stamp": stamp,
+    "slide2vec": slide2vec,
+    "parquet": parquet,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportSummary:
+    """What one export wrote."""
+
+    tool: str
+    out: Path
+    encoder: str
+    slides: int
+    tiles: int
+    notes: tuple[str, ...] = ()
+    failures: dict[str, str] = field(default_factory=dict)  # by slide_id
+
+    def text(self) -> str:
+        """How many Slides stand where, what their readers make of them, and what failed."""
+        lines = [
+            f"{self.slides:,} slides, {self.tiles:,} tiles of encoder {self.encoder} are in "
+            f"{self.out}, for {self.tool}"
+        ]
+        lines += [f"note: {note}" for note in self.notes]
+        return "\n".join([*lines, *grouped("failed", self.failures)])
+
+
+def export_cohort(
+    store: FeatureStore,
+    config: ExportConfig,
+    *,
+    progress: Progress = lambda done, total, note: None,
+) -> ExportSummary:
+    """Write the Slides of a Cohort, with its labels and splits, as another tool reads them.
+
+    A Slide that lacks what the tool's readers need fails, and stops nothing.
+
+    Args:
+        store: that has them.
+        config: the tool, the Cohort, the folder.
+        progress: told of Slides that are done.
+
+    Raises:
+        CohortNotFound: there is no such Cohort.
+        ConfigError: several Encoders or Tilings fit and none was named.
+        StoreUnwritable: the folder cannot be written.
+    """
+    cohort = _with_geometry(store, store.bags(config.cohort, config.encoder_id, config.tiling_id))
+    tool = WRITERS[config.tool]
+    encoder = store.encoder(cohort["encoder_id"][0])
+    failures: dict[str, str] = {}
+    written: list[str] = []
+    with writing(config.out):
+        for done, row in enumerate(cohort.iter_rows(named=True), start=1):
+            try:
+                it = _outgoing(store, row, config.out, encoder.name)
+                tool.write(it)
+                written.append(it.slide_id)
+            except (FeaturesRefused, StoreDamaged) as error:
+                failures[row["slide_id"]] = f"slide {row['slide_id']!r} {error}"
+            progress(done, cohort.height, f"{len(failures)} failed")
+        left = cohort.filter(pl.col("slide_id").is_in(written))
+        notes = _tables(tool, config, left, store.cohort(config.cohort).target) if written else []
+    return ExportSummary(
+        tool=config.tool,
+        out=config.out,
+        encoder=encoder.name,
+        slides=len(written),
+        tiles=int(left["n_tiles"].sum()),
+        notes=tuple(notes),
+        failures=failures,
+    )
+
+
+def _with_geometry(store: FeatureStore, bags: pl.DataFrame) -> pl.DataFrame:
+    """The bags with size and mpp of their Slides, and how they were cut."""
+    slides = store.sql("select slide_id, slide_key, mpp, width_px0, height_px0 from slides")
+    tilings = store.sql("select tiling_id, tile_px, tile_mpp, min_tissue from tilings")
+    return bags.join(slides, on=["slide_id", "slide_key"], how="left").join(tilings, on="tiling_id")
+
+
+def _outgoing(store: FeatureStore, row: Mapping[str, Any], out: Path, encoder: str) -> Outgoing:
+    """A Slide with all that is known of its tiles.
+
+    Raises:
+        FeaturesRefused: its name cannot be that of a file.
+    """
+    name = row["slide_id"]
+    if re.search(r"[/\\\0]", name) or name.startswith(".") or not name.isprintable():
+        raise FeaturesRefused("has a name that no file can have. Rename it in the manifest")
+    ids = (row["slide_key"], row["tiling_id"], row["encoder_id"])
+    tiles = store.tiles(*ids[:2])
+    said = arrays.embedding_header(store.root, *ids)[1].get("imported", {})
+    px = row["tile_px"] or said.get("tile_px")
+    um, px0, mpp = said.get("tile_um"), said.get("tile_px0"), row["mpp"]
+    if um is None and px0 and mpp:
+        um = px0 * mpp
+    if um is None and row["tile_mpp"] and px:
+        um = px * row["tile_mpp"]
+    coords, unit = tiles["coords"].astype(np.float64), said.get("unit", "level0_px")
+    if unit == "um" and mpp:
+        coords, unit = in_pixels(coords, mpp), "level0_px"
+    tissue = tiles["tissue"]
+    bag = ForeignBag(
+        rows=store.embeddings(*ids),
+        coords=coords,
+        unit=unit,
+        tile_px=px,
+        tile_um=um,
+        tile_px0=px0 or (um / mpp if um and mpp else None),
+        min_tissue=row["min_tissue"],
+        mpp=mpp,
+        size_px0=(row["width_px0"], row["height_px0"]) if row["width_px0"] else None,
+        tissue=None if np.isnan(tissue).all() else tissue,
+        said=said.get("said", {}),
+    )
+    plain = re.sub(r"[^\w.+-]+", "_", encoder).strip(".") or "encoder"
+    return Outgoing(out=out, slide_id=name, encoder=plain, encoder_id=ids[2], bag=bag)
+
+
+def _tables(tool: ModuleType, config: ExportConfig, cohort: pl.DataFrame, target: str) -> list[str]:
+    """Write what the tool has for labels and splits, and for all of them one plain table."""
+    columns = ["slide_id", "case_id", "patient_id", "split", "value"]
+    header = [*columns[:-1], target]
+    files.write_csv(config.out / "cohort.csv", header, cohort.select(columns).rows())
+    return list(tool.write_tables(config.out, cohort, target))

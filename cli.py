@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from featurestore.config import SplitConfig
+from featurestore.config import ExportConfig, ImportConfig, SplitConfig
 from featurestore.errors import TrephineError
 from featurestore.fields import about, name_of, to_json, types_of
 from featurestore.frames import FORMATS, Rows, rendered, to_text
@@ -433,6 +433,40 @@ def _cohort(store: FeatureStore, name: str) -> Told:
     made, splits = store.cohort(name), store.splits(name)
     data = to_json(made) | {"splits": [to_json(side) for side in splits]}
     return Told(f"{made.text(splits)}\nNext: trephine train {name}", data)
+
+
+@main.command("import")
+@store_option
+@options_of(ImportConfig)
+@click.option("--manifest", type=FILE, help="Names, cases and mpp of slides, by path or slide_id.")
+@prints_result
+def import_(config: ImportConfig, store: FeatureStore, manifest: Path | None) -> Any:
+    """Take in the embeddings that TOOL wrote under PATH; no slide is touched.
+
+    A file that is damaged or unfinished is recorded and told, and never stops the rest.
+
+    Example: trephine import trident jobs/bone --mpp 0.25
+    """
+    from featurestore import import_features
+    from ingest.slides.archive import read_given
+
+    with progress("slides") as show:
+        return import_features(store, config, read_given(manifest), progress=show)
+
+
+@main.command()
+@store_option
+@options_of(ExportConfig)
+@prints_result
+def export(config: ExportConfig, store: FeatureStore) -> Any:
+    """Write the embeddings, labels and splits of COHORT as TOOL reads them.
+
+    Example: trephine export clam adults -o for-clam
+    """
+    from featurestore import export_cohort
+
+    with progress("slides") as show:
+        return export_cohort(store, config, progress=show)
 
 
 @main.command()

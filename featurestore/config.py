@@ -79,7 +79,7 @@ class ExportConfig(Checked):
         help="Who is to read them."
     )
     cohort: str = setting(help="The Cohort whose Slides, labels and splits are written.")
-    out: Path = setting(Path("export"), "Folder to write.", option="out")
+    out: Path = setting(Path("export"), "Folder to write.", option="o")
     encoder_id: str | None = setting(
         None, "encoder_id, where the store has several.", option="encoder"
     )

@@ -131,13 +131,15 @@ def name_of(one: Any) -> str:
 def arguments_of(config: Any) -> list[str]:
     """Command-line arguments that make this configuration again: what is not as by default."""
     words: list[str] = []
+    n_arguments = 0
     for one in fields(config):
         value = getattr(config, one.name)
         default = one.default if one.default is not MISSING else None
         if about(one).hidden or value == default or value is None:
             continue
         if one.default is MISSING:
-            words.insert(0, str(value))
+            words.insert(n_arguments, str(value))
+            n_arguments += 1
         elif isinstance(value, bool):
             words.append(f"--{name_of(one)}" if value else f"--no-{name_of(one)}")
         else:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 import cli
 from featurestore import FeatureStore, progress
-from featurestore.config import SplitConfig
+from featurestore.config import ExportConfig, ImportConfig, SplitConfig
 from featurestore.fields import about, arguments_of, name_of
 from featurestore.frames import FORMATS
 from featurestore.types import Tiling
@@ -39,6 +39,8 @@ CONFIGURATIONS = {
     "settle": (SettleConfig,),
     "cohort create": (SplitConfig,),
     "train": (TrainConfig,),
+    "import": (ImportConfig,),
+    "export": (ExportConfig,),
     "demo": (DemoConfig,),
 }
 KINDS = sorted({kind for kinds in CONFIGURATIONS.values() for kind in kinds}, key=str)

@@ -45,8 +45,10 @@ class Who:
         given = self.given or GivenSlide(
             slide_id=self.slide_id, case_id=self.slide_id, path=str(path)
         )
+        if not given.path:
+            given = replace(given, path=str(path))
         if self.known:
-            said = vars(self.given) if self.given else {}
+            said = vars(given) if self.given else {}
             also = {name: measured[name] for name in ("mpp", "mpp_source") if measured["mpp"]}
             return replace(self.known, **said, **also)
         return given.measured(

@@ -115,15 +115,29 @@ def manifest_columns() -> list[Column]:
     ]
 
 
+def read_given(source: Path | None) -> list[tuple[GivenSlide, Case]]:
+    """The Slides and Cases of a manifest whose slides need not be there: path or slide_id."""
+    if source is None:
+        return []
+    return [(one.slide, one.case) for one in _read_manifest(source, None, with_path=False).slides]
+
+
 def _column(noun: Any, field: str) -> str:
     return name_of(noun.__dataclass_fields__[field])
 
 
-def _read_manifest(source: Path, config: TableConfig | None) -> Archive:
-    table = read_table(source, manifest_columns(), config, error=ArchiveError)
+def _read_manifest(source: Path, config: TableConfig | None, with_path: bool = True) -> Archive:
+    columns = [
+        replace(one, needed=with_path, filled=with_path) if one.name == "path" else one
+        for one in manifest_columns()
+    ]
+    table = read_table(source, columns, config, error=ArchiveError)
     if not table.rows:
         raise ArchiveError(f"{source} lists no slide.")
     rows = {row.number: _said(row) for row in table.sound()}
+    table.faults.extend(
+        (n, "no path or slide_id") for n, one in rows.items() if not one["slide_id"]
+    )
     cases, faults = _cases(rows)
     table.faults.extend([*_twins(rows), *faults])
     table.refuse(ArchiveError)
@@ -146,9 +160,9 @@ def _said(row: Row) -> dict[str, Any]:
         for noun in (GivenSlide, Case)
         for one in fields(noun)
     }
-    path = slide_files.as_given(said["path"])
-    said["path"] = str(path)
-    said["slide_id"] = said["slide_id"] or slide_files.slide_name(path)
+    path = slide_files.as_given(said["path"]) if said["path"] else None
+    said["path"] = str(path or "")
+    said["slide_id"] = said["slide_id"] or (slide_files.slide_name(path) if path else "")
     said["case_id"] = said["case_id"] or said["slide_id"]
     said["extra"] = json.dumps(dict(row.extra), sort_keys=True) if row.extra else None
     return said

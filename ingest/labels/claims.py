@@ -29,7 +29,7 @@ from ingest.labels.grammar import (
     tied,
 )
 from ingest.labels.languages import KINDS, WORDS, words_of
-from ingest.labels.segments import LONGEST, Material, Segment
+from ingest.labels.segments import Material, Segment
 
 Owner = Literal["cellularity", "unclear"]  # what has another owner is no claim
 Role = Literal["finding", "norm", "criterion", "quality"]
@@ -64,28 +64,22 @@ class Claim:
     @property
     def counts(self) -> bool:
         """Whether it is a present finding of the cellularity of what may be the core."""
-        return (
-            self.owner == "cellularity"
-            and self.role == "finding"
-            and not self.earlier
-            and self.scope != "aside"
-            and self.material in ("core", "general")
-            and not self.addressed
-        )
+        known = self.material in ("core", "general")
+        return self.owner == "cellularity" and known and self._is_present
+
+    @property
+    def _is_present(self) -> bool:
+        present = self.role == "finding" and not self.earlier and self.scope != "aside"
+        return present and not self.addressed
 
     @property
     def may_count(self) -> bool:
         """Whether it would be one if it were the cellularity's, or if its heading were known."""
-        present = self.role == "finding" and not self.earlier and self.scope != "aside"
         known = self.material in ("core", "general")
-        return (
-            present
-            and not self.addressed
-            and (
-                (self.owner == "unclear" and known)
-                or (self.owner == "cellularity" and self.material == "unknown")
-            )
+        may = (self.owner == "unclear" and known) or (
+            self.owner == "cellularity" and self.material == "unknown"
         )
+        return may and self._is_present
 
 
 def read_claims(folded: str, segments: Iterable[Segment]) -> Iterator[Claim]:
@@ -102,10 +96,10 @@ def read_claims(folded: str, segments: Iterable[Segment]) -> Iterator[Claim]:
             continue
         sentence = encode(segment.text, figures)
         made = list(_claims(sentence, segment)) if tied else []
-        follows = carried is not None and not any(
-            figure.signed for figure in find_figures(folded[carried[1].end : segment.at][-LONGEST:])
-        )
-        made += _corrections(sentence, segment, made, said, follows)
+        if segment.amends or "E" in sentence.classes:
+            between = folded[carried[1].end : segment.at] if carried else "%"
+            follows = "%" not in between
+            made += _corrections(sentence, segment, made, said, follows)
         said |= {claim.figure.parts for claim in made if claim.owner == "cellularity"}
         if not made and near and carried is not None:
             made = list(_going_on(sentence, segment, carried[1]))
@@ -140,7 +134,10 @@ def left_open(segments: Iterable[Segment], claims: Iterable[Claim]) -> bool:
     for segment in segments:
         if segment.historic or segment.is_norm or segment.material in _SET_ASIDE:
             continue
-        sentence = encode(segment.text, find_figures(segment.text))
+        figures = find_figures(segment.text)
+        if not figures:
+            continue
+        sentence = encode(segment.text, figures)
         s = ticked(sentence.classes) if BOXES.search(sentence.classes) else sentence.classes
         for at, figure in sentence.figures.items():
             new = s[at] in "FN" and segment.at + figure.start not in known
@@ -190,12 +187,7 @@ def _going_on(sentence: Sentence, segment: Segment, before: Claim) -> Iterator[C
 
 
 def _claim(
-    sentence: Sentence,
-    s: str,
-    segment: Segment,
-    at: int,
-    figure: Figure,
-    tie: str,
+    sentence: Sentence, s: str, segment: Segment, at: int, figure: Figure, tie: str
 ) -> Claim:
     figure, changed = _changed(sentence, s, at, figure)
     role, mark, amends = _role(s, at, sentence, segment)
@@ -297,11 +289,8 @@ def _is_past(sentence: Sentence, s: str, at: int) -> bool:
     said = s[max(0, at - 4) : at - 1]
     if s[at - 1 : at] == "u" and figure.low == figure.high and ("g" in said or "v" not in said):
         return sentence.words[at - 1] in ("from", "von", "de")
-    return s[max(0, at - 2) : at] in ("(v", ",v") and sentence.words[at - 1] in (
-        "was",
-        "were",
-        "war",
-    )
+    was = sentence.words[at - 1] in ("was", "were", "war")
+    return was and s[max(0, at - 2) : at] in ("(v", ",v")
 
 
 def _says_normal(sentence: Sentence, s: str, at: int, back: int) -> bool:
@@ -336,9 +325,8 @@ def _material(sentence: Sentence, s: str, at: int, segment: Segment) -> Material
     begin = max(s.rfind(mark, 0, at) for mark in ".") + 1
     pair = PAIR.search(s, begin, at)
     second = s[at - 1 : at] == "/"
-    if (
-        pair and "R" not in pair[0] and (second or s[at + 1 : at + 2] == "/")
-    ):  # "(core/clot): 15%/25%"
+    paired = pair and "R" not in pair[0] and (second or s[at + 1 : at + 2] == "/")
+    if pair and paired:  # "(core/clot): 15%/25%"
         place = pair.end() - 1 if second else pair.start()
     elif behind:
         place = at + 1 + behind.start(1)
@@ -359,8 +347,6 @@ def _material(sentence: Sentence, s: str, at: int, segment: Segment) -> Material
                 break
             names.add(s[j])
             i = j
-    if "S" in names and s[place] == "B" and "B" in names and len(names) == 2:
-        return "core"
     if "B" in names and len(names) == 2:
         return "core"
     if s[place] == "B":

@@ -24,12 +24,14 @@ _SPACED = re.compile(r"(?<!\S)(?:[^\W_] ){5,}[^\W_](?: {1,4}(?:[^\W_%] ){0,3}[^\
 # "4O", "l0-2O", "IO": letters scanned for figures before a sign
 _SCANNED = re.compile(r"(?<![^\W_])[\doil]{1,3}(?: ?- ?[\doil]{1,3})? ?$")
 # "8IOPSY", "Lymph0cytes", "B10PSY": figures scanned for letters
-_LETTER = re.compile(r"(?:(?<=[^\W\d_])[018]+(?=[^\W\d_])|[018](?<!\w[018])(?=[^\W\d_]{4}))")
+_LETTER = re.compile(
+    r"[018](?:(?<=[^\W\d_][018])[018]*(?=[^\W\d_])|(?<!\w[018])(?=[^\W\d_]{4}))"
+)  # begins with the figure itself: looking back at every letter is slow
 # "35$", "35 o/o": what a sign is typed or scanned as
 _SIGN = re.compile(r"(?<=\d)( ?)(\$|[°º]/[o0]|o/o)(?![\w])")
 
-_PERCENT = r"(?:%|\(%\)|(?:per ?cents?|pct|prozent|pour ?cent)\b)"
-_SHARE = re.compile(_PERCENT)
+_PERCENT = r"(?:%(?:ige?[nmrs]?\b)?|\(%\)|(?:per ?cents?|pct|prozent(?:ige?[nmrs]?)?|pour ?cent)\b)"
+_SHARE, _SPELT_SIGN = re.compile(_PERCENT), re.compile(r"%(?:(?<=[a-zß]%)|(?<=[a-zß][ -]%))")
 # "40", "7,5", "0050" (was "fifty"), "4050" (a lost dash); no part of a code, a date or a number
 _NUMBER = re.compile(
     r"(?:(?P<sign>[½¼¾⅓⅔])|(?P<digits>\d(?:(?<!\w\d)|(?<=%to\d))(?<!\d[.,]\d)(?:(?<=0)0{0,20}\d{1,3}"
@@ -83,6 +85,7 @@ _ABOUT_AFTER = re.compile(r",? give or take\b| or (?:so|thereabouts)\b|-ish\b")
 _DATE = re.compile(
     r"\d(?<!\w\d)\d?(?:/\d\d?/(?:\d\d)?\d\d|\.\d\d?\.(?:\d\d)?\d\d|/20\d\d)\b"
 )  # no figures
+_NO_BOUND = ("", ",", ";", "/", ")", "|", "%", "-")  # no word of a bound ends so
 _HINT = re.compile(r"[\d½¼¾⅓⅔]")
 
 
@@ -129,13 +132,17 @@ def fold(text: str) -> str:
 
 def _numbered(low: str) -> str:
     """Write numbers in words as digits filled with zeros: "fifty percent" is "00050 percent"."""
-    for share in _SHARE.finditer(low):
+    spelt = "cent" in low or "prozent" in low or _SPELT_SIGN.search(low)
+    for share in _SHARE.finditer(low) if spelt else ():
         at = share.start()
         if low[max(0, at - 2) : at].rstrip(" \n-")[-1:].isalpha():
             begin = max(0, low.rfind("\n\n", 0, at), at - 60)
             said = _SPELT.sub(_digits, low[begin : share.end()])
             low = low[:begin] + said + low[share.end() :]
-    return _FRACTION.sub(_share, low) if any(part in low for part in FRACTIONS) else low
+    for part in FRACTIONS:
+        if part in low:
+            return _FRACTION.sub(_share, low)
+    return low
 
 
 def _digits(match: re.Match[str]) -> str:
@@ -244,6 +251,8 @@ def _bounded(text: str, figure: Figure) -> Figure:
     low, high, said = figure.low, figure.high, figure.qualifier
     for _ in range(2):
         before = text[max(0, start - 32) : start]
+        if before.rstrip(" :(")[-1:] in _NO_BOUND:
+            break
         under, over = _UNDER.search(before), _OVER.search(before)
         if under and over:  # "not more than" holds "more than"
             under, over = (under, None) if under.start() <= over.start() else (None, over)

@@ -63,6 +63,8 @@ _TIES: dict[str, re.Pattern[str]] = {
     "blood-forming cells fill F": re.compile(
         r"(?:K|A(?=L))[MLG]*[vpqdotnz]*[vq][vpqdotnz]*(?P<f>F)(?=[pI]?[dqhnM]*[MB]|[.,;)]|$)"
     ),
+    # "the spaces are filled to 20% by hematopoiesis"
+    "the space is F of cells": re.compile(r"[MB][MG]*v[vpqd]*(?P<f>F)[pz][dq]*K"),
     # "30% hematopoietic cells and 70% fat"
     "F cells and F fat": re.compile(r"(?P<f>F)[dq]*[KL][MLG]*[,j/;:(v]*[dv]*Fp?[dq]*f"),
     # "70% fat and 30% hematopoietic cells"
@@ -123,8 +125,10 @@ def encode(text: str, figures: list[Figure]) -> Sentence:
         if kind == "N":
             letter, word = _bare(by_start[token.start()], plain, token.end(), classes)
         else:
-            behind = plain[token.end() : token.end() + 2]
+            behind = plain[token.end() : token.end() + 4]
             letter = _in_place(_class(kind, word), word, classes, words, behind)
+            if letter == "A" and words[-1:] == ["densité"]:
+                classes[-1] = "C"
         if word == "#" or (letter == "A" and classes[-1:] == ["C"]):
             continue
         if letter == "A" and words and words[-1].rstrip("-") in _PREFIX:
@@ -167,7 +171,7 @@ def _in_place(letter: str, word: str, classes: list[str], words: list[str], behi
     if (
         word == "a"
         and classes[-1:] == ["B"]
-        and behind.strip()[:1] in (":", "(", ",", "\ue000", "\ue001")
+        and (behind.strip()[:1] in (":", "(", ",", "\ue000", "\ue001") or behind == " is ")
     ):
         return "R"  # "core A: ..."
     if word == "cell" and classes[-1:] == ["F"]:
@@ -187,7 +191,12 @@ def _class(kind: str, word: str) -> str:
         return ":"
     if kind == "rest":
         return _MARKS.get(word, "x")
-    word = word.rstrip("- \n").removesuffix("'s")
+    return class_of(word.rstrip("- \n").removesuffix("'s"))
+
+
+@lru_cache(maxsize=16_384)
+def class_of(word: str) -> str:
+    """The class of a word by itself, x where it is not known."""
     met = WORDS.get(word) or (WORDS.get(word[2:]) if word[1:2] == "'" else None)
     if met:
         return met
@@ -210,6 +219,8 @@ def _form(word: str) -> str:
     """The class of a form of a known word: "demonstrating", "aktuellen", "Markzellularität"."""
     for ending in ("ing", "ed", "s"):
         stem = word.removesuffix(ending)
+        if stem + "s" == word and WORDS.get(stem, "x") in "MBGS":
+            return WORDS[stem]
         if stem != word and "v" in (WORDS.get(stem + more) for more in ("", "e", "s")):
             return "v"
     for ending in ("e", "en", "er", "es", "em"):
@@ -359,12 +370,8 @@ def may_be(s: str, at: int) -> bool:
     if "C" not in clause or _SHARE.match(s, at) or _OWNED.match(s, at):
         return False
     before = s[:at].rstrip("(:vpqd")
-    return s[at + 1 : at + 2] not in ("x", "L", "f", "K") and before[-1:] not in (
-        "x",
-        "L",
-        "f",
-        "K",
-    )
+    nouns = ("x", "L", "f", "K")
+    return s[at + 1 : at + 2] not in nouns and before[-1:] not in nouns
 
 
 def is_free(s: str, at: int, figure: Figure) -> bool:

@@ -40,15 +40,15 @@ M marrow bone bm space spaces intertrabecular inter-trabecular medullary medulla
   beckenkamm examination exam review analysis evaluation assessment estimate estimates impression
   knochenmark knochenmarks mark markraum markraums markräume markräumen moelle osseuse medullaire
   médullaire médullaires iliaque
-B bom zylinder core cores trephine trephines biopsy biopsies bx bmbx bmb histology histologic
-  histological cylinder punch trepanate stanze knochenmarkstanze knochenmarkbiopsie
+B stanzbiopsie bom zylinder core cores trephine trephines biopsy biopsies bx bmbx bmb histology
+  histologic histological cylinder punch trepanate stanze knochenmarkstanze knochenmarkbiopsie
   beckenkammstanze beckenkammbiopsie stanzzylinder biopsie trepanat knochenmarkhistologie
   ostéomédullaire ostéo osteo
 R right left rt lt r l bilateral rechts links rechte linke droite gauche droit one two both first
   second third fourth b
-G prélèvement specimen specimens sample samples section sections tissue material slide slides case
-  other others sided handed partner counterpart side field fields level levels piece pieces
-  fragment präparat gewebe échantillon fragments
+G ponction prélèvement specimen specimens sample samples section sections tissue material slide
+  slides case other others sided handed partner counterpart side field fields level levels piece
+  pieces fragment präparat gewebe échantillon fragments
 d where the a an this that these those it its their his her we i all each which there here lady
   gentleman man woman patient patients der die das des dem den ein eine einer eines dieser diese le
   la les un une cette ce ces il elle est-ce
@@ -101,8 +101,8 @@ b prior cf pre previous previously earlier former formerly preceding baseline pr
   september october november december jan feb mar apr jun jul aug sep sept oct nov dec
   pretransplant outset induction früher frühere früheren vorbefund vorherige vorherigen zuvor
   damals voruntersuchung antérieur antérieure précédent précédente précédemment auparavant
-r outside referring referral submitted submitting external elsewhere resident fellow trainee draft
-  preliminary provisional reader readers observer observers another you donor donor's sister
+r cases outside referring referral submitted submitting external elsewhere resident fellow trainee
+  draft preliminary provisional reader readers observer observers another you donor donor's sister
   brother sibling twin mother father your interobserver intraobserver rereading reread error-rate
   differed differ differs differing discrepancy auswärts auswärtig externe
 n our now current currently present presently today today's actual actually observed new recent

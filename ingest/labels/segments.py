@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
+from ingest.labels.grammar import class_of
 from ingest.labels.languages import CORRECTIONS, GENERAL, HISTORY, KINDS, WORDS, words_of
 
 LONGEST = 2_000  # characters of a sentence or a row that are read at once
@@ -130,7 +131,7 @@ def _triggers(folded: str) -> list[int]:
 def material_of(words: str) -> Material:
     """The material a heading names; unknown as soon as one of its words is not known."""
     found = [_seen(word) for word in _WORD.findall(_ASIDE.sub("", words))]
-    classes = {WORDS.get(word, "x") for word in found if word not in GENERAL}
+    classes = {class_of(word) for word in found if word not in GENERAL}
     kinds = [KINDS[word] for word in found if word in KINDS]
     if not found or classes - set("MBSGRdpIoqnwjzuvyL" if kinds else "MBSGRdpIoqnwjzuvy"):
         return "unknown"
@@ -139,11 +140,15 @@ def material_of(words: str) -> Material:
     if "B" in classes and kinds and _SEVERAL.search(words) and not _OF_CORE.search(words):
         return "general"
     if kinds:
-        kind = "clot" if "clot" in kinds else kinds[-1]
-        return "clot" if kind == "clot" else "touch" if kind == "touch" else "aspirate"
+        return "clot" if "clot" in kinds else "touch" if kinds[-1] == "touch" else "aspirate"
     if "B" in classes:
         return "core"
     return "general" if classes & {"M", "G"} or GENERAL & set(found) else "unknown"
+
+
+@lru_cache(maxsize=4096)
+def _classes(words: str) -> frozenset[str]:
+    return frozenset(map(class_of, _WORD.findall(words)))
 
 
 def _seen(word: str) -> str:
@@ -153,7 +158,7 @@ def _seen(word: str) -> str:
 
 def _is_side(words: str) -> bool:
     """Whether a heading names a side only, "Left iliac": the material stays what it was."""
-    met = {WORDS.get(word, "x") for word in _WORD.findall(words)}
+    met = _classes(words)
     return "R" in met and met <= set("RMGdp")
 
 
@@ -266,7 +271,7 @@ class _Cutter:
     def _key(self, words: str, rest: str, end: int) -> int:
         """Take "Key: ...": a known key sets the material, another one holds for its line only."""
         tail = rest[end:].strip()
-        met = {WORDS.get(word) for word in _WORD.findall(words)}
+        met = _classes(words)
         if "K" in met or {"L", "f"} <= met or any(map(_is_measured, words.split())):
             self.local = (self.material, self.heading)
             return 0  # the key is what is measured
@@ -325,21 +330,12 @@ class _Cutter:
             if not (hot or amends or (near and ("%" in sentence or "per" in sentence))):
                 continue
             near = near or hot
+            begun = min(start, self.begun) if self.begun >= 0 else start
+            spoken = max(begun, at - LONGEST), start + stops[min(n + 1, len(stops) - 1)]
             yield Segment(
-                text=sentence,
-                at=at,
-                start=at,
-                end=start + stop,
-                near=hot,
-                material=material,
-                heading=heading,
-                paragraph=self.number,
-                amends=amends,
-                said=(
-                    max(min(start, self.begun) if self.begun >= 0 else start, at - LONGEST),
-                    start + stops[min(n + 1, len(stops) - 1)],
-                ),
-            )
+                text=sentence, at=at, start=at, end=start + stop, near=hot, material=material,
+                heading=heading, paragraph=self.number, amends=amends, said=spoken,
+            )  # fmt: skip
 
     def _row(self, line: str, start: int, cut: str) -> Iterator[Segment]:
         """The cells of a row; each begins with the names of its row and its column."""
@@ -368,7 +364,7 @@ class _Cutter:
             material = material_of(" ".join(names[:k])) if k else self.material
             said = " | ".join(names[k + 1 :])
             yield self._cell(line, start, f"{names[k]} : ", cells[k + 1][0], said, material)
-        else:
+        elif self.near or self.amends or self._is_hot(start, start + len(line)):
             yield from self._free(start, cells)
 
     def _cell(
@@ -381,16 +377,10 @@ class _Cutter:
         material: Material | None = None,
     ) -> Segment:
         return Segment(
-            text=prefix + cell,
-            at=start + at - len(prefix),
-            start=start,
-            end=start + len(line),
-            material=material or self.material,
-            heading=self.heading,
-            paragraph=self.number,
-            amends=self.amends,
-            said=(start, start + len(line)),
-        )
+            text=prefix + cell, at=start + at - len(prefix), start=start, end=start + len(line),
+            material=material or self.material, heading=self.heading, paragraph=self.number,
+            amends=self.amends, said=(start, start + len(line)),
+        )  # fmt: skip
 
     def _free(self, start: int, cells: list[tuple[int, str]]) -> Iterator[Segment]:
         """Cells that are sentences of their own: "BMA: ... || BMBx: ...", "Core<tab>..."."""
@@ -412,7 +402,7 @@ class _Cutter:
 def _is_known(name: str) -> bool:
     """Whether the name of a column says a material or a time, and no more."""
     words = _WORD.findall(name)
-    told = any(WORDS.get(word, "x") in "nbrevBSR" for word in words) or _DATE.search(name)
+    told = any(class_of(word) in "nbrevBSR" for word in words) or _DATE.search(name)
     return bool(told) or material_of(name) == "general"
 
 

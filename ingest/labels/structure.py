@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from ingest.labels.segments import material_of
+
 _TAG = re.compile(r"<(?:html|body|p|div|br|table|tr|td|h[1-6]|ul|li|b)\b[^>]*>", re.IGNORECASE)
 _BLOCKS = {"p", "div", "br", "tr", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "li", "table"}
 _BLOCKS |= {"dt", "dd", "section", "body", "title", "pre"}
@@ -59,6 +61,8 @@ def _json_lines(value: Any, name: str, lines: list[str]) -> None:
             name = named
         for key, one in value.items():
             label = name if key in ("text", "value", "valueString", "div") and name else key
+            if material_of(_spoken(name).lower()) not in ("unknown", "general"):
+                label = f"{name} {key}"  # "core_biopsy": {"cellularity": ...}
             _json_lines(one, str(value.get("title") or label), lines)
     elif isinstance(value, list):
         for one in value:

@@ -143,7 +143,9 @@ def test_a_column_counts_by_its_header_only(line: str) -> None:
 
 
 MARKS = """CORRECTION|Erratum|Addendum 2|SUPPLEMENTARY REPORT 12/04/2021|Amended report|Revised
-Korrektur vom 3.5.2021|Berichtigung|Nachtrag|Rectificatif""".replace("\n", "|").split("|")
+Typo|Misprint|Tippfehler|Korrektur vom 3.5.2021|Berichtigung|Nachtrag|Rectificatif""".replace(
+    "\n", "|"
+).split("|")
 AGAIN = """cellularity {f}.
 the cellularity is {f}.
 this should read {f}.
@@ -158,6 +160,8 @@ instead of 40% it is to be {f}.""".splitlines()
 def test_a_correction_is_taken_or_nothing_is(mark: str, again: str, join: str) -> None:
     text = f"CORE BIOPSY: Cellularity 40%.{join}{mark}: {again.format(f='75%')}"
     assert parse(text).value in (75, None), text
+    lone = parse(f"CORE BIOPSY: Cellularity 40%.{join}{mark}: 75%.").value
+    assert lone == 75 or (not mark.isalpha() and lone is None), mark
     text = f"CORE BIOPSY: Cellularity 40%.{join}{mark}: CD34 marks 12%, CD117 marks 9%."
     assert parse(text).value == 40, text
 
@@ -182,6 +186,17 @@ def test_a_correction_is_taken_or_nothing_is(mark: str, again: str, join: str) -
         ("Cellularity 40%to60%.", 50),
         ("Cellularity 40/60%.", None),
         ("Cellularity  _ <20%  X 20-50%  _ >50%", 35),
+        ("Cellularity 55.", 55),
+        ("Cellularity 3.", None),  # a grade
+        ("Total cellularity including tumor is 90%.", 90),
+        ("Cellularity varies from 20 to 60% across the core.", 40),
+        ("The cell:fat ratio in the core is 60:40.", 60),
+        ("Fat comprises 20% and hematopoietic tissue 80% of the marrow.", 80),
+        ("Normocellular for age 45 (45-65%).", None),
+        ("Cellularity 60%, of which one half is lymphoma.", 60),
+        ("Zellularität 40 %, altersentsprechend wären 60 %.", 40),
+        ("Die Markräume sind zu rund zwanzig Prozent von Hämatopoese ausgefüllt.", 20),
+        ("Moelle riche, cellularité de l'ordre de 85 %.", 85),
     ],
 )
 def test_changes_sides_legends_doubts_and_half_ranges(text: str, value: float | None) -> None:

@@ -44,3 +44,8 @@ def test_broken_structure_never_raises(text: str, lead: str) -> None:
 def test_plain_text_comes_back_as_it_is() -> None:
     text = "Core: <5% cellular.\nBlasts > 3%."
     assert as_text(text) == text
+
+
+def test_a_value_below_a_material_belongs_to_it() -> None:
+    said = {"core_biopsy": {"cellularity": "60-70%"}, "clot": {"cellularity": "90%"}}
+    assert parse(json.dumps(said)).value == 65

@@ -7,7 +7,6 @@ from featurestore.errors import TrephineError as TrephineError
 from featurestore.types import Target as Target
 
 if TYPE_CHECKING:
-    from featurestore.arrays import RowReader as RowReader
     from featurestore.arrays import SlideArrays as SlideArrays
     from featurestore.arrays import row_order as row_order
     from featurestore.catalog import best_of as best_of
@@ -18,11 +17,12 @@ if TYPE_CHECKING:
     from featurestore.ledger import nouns_of as nouns_of
     from featurestore.ledger import schema_of as schema_of
     from featurestore.queries import where_query as where_query
+    from featurestore.rows import RowReader as RowReader
     from featurestore.store import FeatureStore as FeatureStore
 
 _HOMES = {
     "FeatureStore": "featurestore.store",
-    "RowReader": "featurestore.arrays",
+    "RowReader": "featurestore.rows",
     "SlideArrays": "featurestore.arrays",
     "best_of": "featurestore.catalog",
     "export_cohort": "featurestore.exchange.give",

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import itertools
+import json
+import math
 import os
 import shutil
 import uuid
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import numpy as np
 
 from featurestore import layout
 from featurestore.errors import StoreDamaged, writing
+from featurestore.fields import now
+from featurestore.rows import damaged, digest
 from featurestore.types import SCORES, ArrayIds, Tiling
 
 
@@ -81,14 +84,16 @@ def publish(root: Path, arrays: SlideArrays) -> int:
     group = layout.group_dir(root, arrays.slide_key)
     tiling = group / arrays.tiling.tiling_id
     embedding = tiling / "embeddings" / arrays.encoder_id
-    if not group.exists():
+    if not (group / "zarr.json").is_file():
         target, write = group, _write_group
-    elif not tiling.exists():
+    elif not has(root, arrays.slide_key, arrays.tiling.tiling_id):
         target, write = tiling, _write_tiling
     else:
         target, write = embedding, _write_embeddings
     if target.exists():
-        return 0
+        if has(root, arrays.slide_key, arrays.tiling.tiling_id, arrays.encoder_id):
+            return 0
+        quarantine(root, target)
     work = layout.tmp_dir(root) / f"{arrays.slide_key}-{uuid.uuid4().hex[:12]}"
     with writing(root):
         try:
@@ -99,6 +104,14 @@ def publish(root: Path, arrays: SlideArrays) -> int:
             return n_bytes
         finally:
             shutil.rmtree(work, ignore_errors=True)
+
+
+def quarantine(root: Path, path: Path) -> Path:
+    """Set a broken file or folder aside: into `quarantine/`, under its own path; never deleted."""
+    place = layout.quarantine_dir(root) / f"{now():%Y%m%d-%H%M%S-%f}" / path.relative_to(root)
+    with writing(root):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        return path.rename(place)
 
 
 def publish_folder(work: Path, target: Path) -> None:
@@ -123,234 +136,205 @@ def publish_folder(work: Path, target: Path) -> None:
 def published(root: Path) -> Iterator[ArrayIds]:
     """Yield the names of every published Embedding array."""
     for group in sorted(layout.slides_dir(root).glob("*.zarr")):
-        for array in sorted(group.glob("*/embeddings/*/zarr.json")):
-            yield ArrayIds(
-                slide_key=group.stem, tiling_id=array.parts[-4], encoder_id=array.parts[-2]
-            )
+        for array in sorted(group.glob("*/embeddings/*/")):
+            yield ArrayIds(group.stem, array.parts[-3], array.name)
 
 
 def has(root: Path, slide_key: str, tiling_id: str, encoder_id: str | None = None) -> bool:
-    """Whether these Embeddings are published; without an Encoder, whether the tiles are."""
-    if encoder_id is None:
-        return layout.tiles_dir(root, slide_key, tiling_id).exists()
-    return layout.embedding_dir(root, slide_key, tiling_id, encoder_id).exists()
+    """Whether these Embeddings open with the right shape; without an Encoder, whether tiles do."""
+    tiles = layout.tiles_dir(root, slide_key, tiling_id) / "coords"
+    array = (
+        tiles
+        if encoder_id is None
+        else layout.embedding_dir(root, slide_key, tiling_id, encoder_id)
+    )
+    try:
+        n_tiles = _header(tiles)[0][0]
+        shape = _header(array)[0]
+        size = math.prod(shape) * (4 if encoder_id is None else 2)
+        there = not size or layout.chunk(array, 2).stat().st_size == size + layout.CHECKSUM_BYTES
+    except (StoreDamaged, OSError, IndexError):
+        return False
+    return there and len(shape) == 2 and shape[0] == n_tiles
 
 
 def attributes(root: Path, slide_key: str, tiling_id: str = "") -> dict[str, Any]:
     """Read the attributes of a Slide's group, or of one of its Tilings."""
-    return dict(_open(root, slide_key, tiling_id).attrs)
+    return _header(layout.group_dir(root, slide_key) / tiling_id)[1]
 
 
 def embedding_header(
     root: Path, slide_key: str, tiling_id: str, encoder_id: str
 ) -> tuple[tuple[int, int], dict[str, Any]]:
     """Read the shape (N, D) and the provenance of an Embedding array, not its rows."""
-    array = _open(root, slide_key, f"{tiling_id}/embeddings/{encoder_id}")
-    return (int(array.shape[0]), int(array.shape[1])), dict(array.attrs)
+    array = layout.embedding_dir(root, slide_key, tiling_id, encoder_id)
+    shape, said = _header(array)
+    if len(shape) != 2:
+        raise damaged(array, f"has the shape {shape}, expected (N, D)")
+    return (shape[0], shape[1]), said
 
 
 def read_tiles(root: Path, slide_key: str, tiling_id: str) -> dict[str, np.ndarray]:
-    """Read coords int32 (N, 2) and the scores float16 (N,) in stored order."""
-    group = _open(root, slide_key, f"{tiling_id}/tiles")
-    tiles = {"coords": np.asarray(group["coords"][...])}
-    for name in SCORES:
-        missing = name in LATER_SCORES and name not in group
-        n_tiles = len(tiles["coords"])
-        tiles[name] = _unknown(n_tiles) if missing else np.asarray(group[name][...])
-    return tiles
-
-
-def _unknown(n_tiles: int) -> np.ndarray:
-    return np.full(n_tiles, np.nan, layout.SCORE_DTYPE)
+    """Read coords int32 (N, 2) and the scores float16 (N,) in stored order, checked."""
+    coords = _read(layout.tiles_dir(root, slide_key, tiling_id) / "coords", layout.COORDS_DTYPE, 2)
+    return {"coords": coords} | read_scores(root, slide_key, tiling_id, len(coords), SCORES)
 
 
 def read_scores(
     root: Path, slide_key: str, tiling_id: str, n_tiles: int, names: Sequence[str]
 ) -> dict[str, np.ndarray]:
-    """Read some scores, float16 (N,) each, by position and without checksums.
-
-    `read_tiles` checks them.
-    """
+    """Read some scores, float16 (N,) each, checked."""
     scores = {}
     for name in names:
         array = layout.tiles_dir(root, slide_key, tiling_id) / name
         if name in LATER_SCORES and not array.exists():
-            scores[name] = _unknown(n_tiles)
+            scores[name] = np.full(n_tiles, np.nan, layout.SCORE_DTYPE)
             continue
-        path = layout.chunk(array, 1)
-        expected = n_tiles * np.dtype(layout.SCORE_DTYPE).itemsize + layout.CHECKSUM_BYTES
-        try:
-            raw = path.read_bytes()
-        except FileNotFoundError as error:
-            raise _damaged(path, "is missing") from error
-        if len(raw) != expected:
-            raise _damaged(path, f"has {len(raw)} bytes, expected {expected}")
-        scores[name] = np.frombuffer(raw, layout.SCORE_DTYPE, n_tiles)
+        scores[name] = _read(array, layout.SCORE_DTYPE, 1)
+        if len(scores[name]) != n_tiles:
+            raise damaged(array, f"has {len(scores[name])} values, expected {n_tiles}")
     return scores
 
 
 def read_embeddings(root: Path, slide_key: str, tiling_id: str, encoder_id: str) -> np.ndarray:
     """Read all Embeddings of a Slide with their checksum, float16 (N, D)."""
-    array = _open(root, slide_key, f"{tiling_id}/embeddings/{encoder_id}")
-    path = layout.embedding_dir(root, slide_key, tiling_id, encoder_id)
-    if array.shape[0] and not layout.chunk(path, 2).exists():
-        raise _damaged(path, "has no data")
-    try:
-        return np.asarray(array[...])
-    except ValueError as error:
-        raise _damaged(path, f"is damaged: {error}") from error
+    return _read(
+        layout.embedding_dir(root, slide_key, tiling_id, encoder_id), layout.EMBEDDING_DTYPE, 2
+    )
 
 
 def read_thumbnail(root: Path, slide_key: str) -> np.ndarray:
     """Read a Slide's thumbnail, uint8 (h, w, 3)."""
-    return np.asarray(_open(root, slide_key, "thumbnail")[...])
+    import zarr
+
+    path = layout.group_dir(root, slide_key) / "thumbnail"
+    shape, _ = _header(path)
+    if len(shape) != 3 or not layout.chunk(path, 3).is_file():
+        raise damaged(path, "has no picture")
+    try:
+        return np.asarray(zarr.open(str(path), mode="r")[...])
+    except Exception as error:  # whatever its codecs make of garbage
+        raise damaged(path, f"cannot be read: {error}") from error
 
 
-class RowReader:
-    """Read rows of many Slides' Embeddings by position, through few descriptors.
-
-    Slides are numbered as in `chunks`. Checksums are not read here; `read_embeddings` checks them.
+def digests_of(root: Path, ids: ArrayIds, *, whole: bool = False) -> dict[str, str]:
+    """Digests of the files that an array of Embeddings needs, by their path in the Slide's group.
 
     Args:
-        chunks: the chunk file of each Slide (`layout.chunk`); not opened before it is read.
-        n_tiles: rows of each Slide.
-        dim: columns, D.
-        max_open: descriptors held at the same time.
+        root: the store.
+        ids: the array.
+        whole: read every byte; else a chunk is believed to be what its own checksum says.
     """
-
-    def __init__(
-        self, chunks: Sequence[Path], n_tiles: Sequence[int], dim: int, max_open: int = 64
-    ) -> None:
-        self.dim = dim
-        self.row_bytes = dim * np.dtype(layout.EMBEDDING_DTYPE).itemsize
-        self.bytes_read = 0
-        self._chunks = list(chunks)
-        self._n_tiles = [int(n) for n in n_tiles]
-        self._max_open = max_open
-        self._open: OrderedDict[int, int] = OrderedDict()
-
-    def read_blocks(
-        self, slides: Sequence[int], starts: Sequence[int], lengths: Sequence[int], out: np.ndarray
-    ) -> None:
-        """Fill a batch with one circular block of rows a Slide.
-
-        Args:
-            slides: numbers of B Slides.
-            starts: first row of each block.
-            lengths: rows of each block, at most those of its Slide.
-            out: float16 (B, N, D), contiguous; row i is filled up to lengths[i].
-        """
-        if out.size == 0:
-            return
-        view, row = out.data.cast("B"), self.row_bytes
-        stride = out.shape[1] * row
-        for slide, start, n in zip(slides, starts, lengths, strict=True):
-            if slide not in self._open:  # likely not cached either: let the disk see all at once
-                fd = self._open_slide(slide)
-                os.posix_fadvise(fd, start * row, n * row, os.POSIX_FADV_WILLNEED)
-        for i, (slide, start, n) in enumerate(zip(slides, starts, lengths, strict=True)):
-            head = min(n, self._n_tiles[slide] - start)
-            middle = i * stride + head * row
-            self._pread(slide, start, view[i * stride : middle])
-            if head < n:
-                self._pread(slide, 0, view[middle : i * stride + n * row])
-
-    def read_rows(self, slide: int, rows: np.ndarray, out: np.ndarray) -> None:
-        """Fill `out`, float16 (n, D), with the given rows; runs of neighbours are one read."""
-        if len(rows) == 0:
-            return
-        view, row = out.data.cast("B"), self.row_bytes
-        cuts = np.flatnonzero(np.diff(rows) != 1) + 1
-        bounds = [0, *cuts.tolist(), len(rows)]
-        for first, last in itertools.pairwise(bounds):
-            self._pread(slide, int(rows[first]), view[first * row : last * row])
-
-    def close(self) -> None:
-        """Give the descriptors back."""
-        while self._open:
-            os.close(self._open.popitem()[1])
-
-    def __enter__(self) -> RowReader:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def _pread(self, slide: int, row: int, out: memoryview) -> None:
-        fd = self._open.get(slide)
-        if fd is None:
-            fd = self._open_slide(slide)
-        else:
-            self._open.move_to_end(slide)
-        got = os.preadv(fd, (out,), row * self.row_bytes)
-        if got != len(out):
-            found = f"gave {got} bytes at row {row}, expected {len(out)}"
-            raise _damaged(self._chunks[slide], found)
-        self.bytes_read += got
-
-    def _open_slide(self, slide: int) -> int:
-        while len(self._open) >= self._max_open:
-            os.close(self._open.popitem(last=False)[1])
-        path = self._chunks[slide]
-        try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError as error:
-            raise _damaged(path, "is missing") from error
-        size = os.fstat(fd).st_size
-        expected = self._n_tiles[slide] * self.row_bytes + layout.CHECKSUM_BYTES
-        if size != expected:
-            os.close(fd)
-            raise _damaged(path, f"has {size} bytes, expected {expected}")
-        self._open[slide] = fd
-        return fd
+    group = layout.group_dir(root, ids.slide_key)
+    tiling = group / ids.tiling_id
+    inner = [group / "thumbnail", tiling / "tiles", tiling / "embeddings" / ids.encoder_id]
+    files = [group / "zarr.json", tiling / "zarr.json", tiling / "embeddings" / "zarr.json"]
+    files += [file for folder in inner for file in folder.rglob("*") if file.is_file()]
+    return {
+        file.relative_to(group).as_posix(): file_digest(file, whole=whole) for file in sorted(files)
+    }
 
 
-def _damaged(path: Path, found: str) -> StoreDamaged:
-    group = next((p for p in (path, *path.parents) if p.suffix == ".zarr"), path)
-    return StoreDamaged(
-        f"{path} {found}. Delete the folder {group}, and embed its slide again with: "
-        "trephine ingest SLIDES"
-    )
-
-
-def _open(root: Path, slide_key: str, inner: str) -> Any:
-    path = layout.group_dir(root, slide_key) / inner
+def file_digest(file: Path, *, whole: bool = True) -> str:
+    """The digest of a file of a Slide's group."""
+    has_crc = file.parts[-2] in ("c", "0") and "thumbnail" not in file.parts
     try:
-        return zarr.open(str(path), mode="r")
-    except (FileNotFoundError, ValueError, KeyError) as error:
-        raise _damaged(path, f"cannot be opened: {error}") from error
+        if whole or not has_crc:
+            return digest(file.read_bytes())
+        with file.open("rb") as opened:
+            opened.seek(-layout.CHECKSUM_BYTES, os.SEEK_END)
+            crc = opened.read()
+    except OSError as error:
+        raise damaged(file, f"cannot be read: {error.strerror}") from error
+    return f"{int.from_bytes(crc, 'little'):08x}{crc.hex()}"
+
+
+def _header(array: Path) -> tuple[tuple[int, ...], dict[str, Any]]:
+    """Shape and attributes of an array or group, from its zarr.json alone."""
+    file = array / "zarr.json"
+    try:
+        said = json.loads(file.read_bytes())
+        shape = tuple(int(n) for n in said.get("shape", ()))
+        attributes = dict(said.get("attributes", {}))
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise damaged(file, f"cannot be read: {error}") from error
+    group = next(p for p in array.parents if p.suffix == ".zarr") if shape else array
+    names = {"slide_key": group.stem, "encoder_id": array.name}
+    for key, name in names.items():
+        if shape and attributes.get(key, name) != name:
+            raise damaged(array, f"is that of {key} {attributes[key]}")
+    return shape, attributes
+
+
+def _read(array: Path, dtype: str, ndim: int) -> np.ndarray:
+    """An array of one raw chunk, checked against its shape and checksum."""
+    shape, _ = _header(array)
+    n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+    if len(shape) != ndim or n_bytes < 0:
+        raise damaged(array, f"has the shape {shape}, expected {ndim} axes")
+    if not n_bytes:
+        return np.empty(shape, dtype)
+    path = layout.chunk(array, ndim)
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise damaged(path, f"cannot be opened: {error.strerror}") from error
+    if len(raw) != n_bytes + layout.CHECKSUM_BYTES:
+        raise damaged(path, f"has {len(raw)} bytes, expected {n_bytes + layout.CHECKSUM_BYTES}")
+    crc = google_crc32c.value(raw[:n_bytes]).to_bytes(layout.CHECKSUM_BYTES, "little")
+    if crc != raw[n_bytes:]:
+        raise damaged(path, "does not have the checksum it was written with")
+    return np.frombuffer(raw, dtype, math.prod(shape)).reshape(shape).copy()
 
 
 def _write_group(path: Path, arrays: SlideArrays) -> None:
+    import zarr
+    from zarr.codecs import Crc32cCodec, ZstdCodec
+
     attrs = {"format_version": layout.FORMAT_VERSION, **arrays.attributes}
     group = zarr.create_group(str(path), zarr_format=3, attributes=attrs)
-    if arrays.thumbnail is not None:
-        thumbnail = np.ascontiguousarray(arrays.thumbnail, dtype=np.uint8)
-        group.create_array("thumbnail", data=thumbnail, chunks=thumbnail.shape)
+    thumbnail = np.ascontiguousarray(arrays.thumbnail, dtype=np.uint8)
+    group.create_array(
+        "thumbnail",
+        data=thumbnail,
+        chunks=thumbnail.shape,
+        compressors=[ZstdCodec(), Crc32cCodec()],
+        attributes={"slide_key": arrays.slide_key},
+    )
     _write_tiling(path / arrays.tiling.tiling_id, arrays)
 
 
 def _write_tiling(path: Path, arrays: SlideArrays) -> None:
+    import zarr
+
     zarr.create_group(str(path), zarr_format=3, attributes=asdict(arrays.tiling))
     zarr.create_group(str(path / "tiles"), zarr_format=3)
-    _write_array(path / "tiles" / "coords", np.asarray(arrays.coords, layout.COORDS_DTYPE), -1)
+    said = {"slide_key": arrays.slide_key, "tiling_id": arrays.tiling.tiling_id}
+    coords = np.asarray(arrays.coords, layout.COORDS_DTYPE)
+    _write_array(path / "tiles" / "coords", coords, -1, said)
     for name in SCORES:
         scores = np.asarray(arrays.scores[name], layout.SCORE_DTYPE)
-        _write_array(path / "tiles" / name, scores, np.nan)
+        _write_array(path / "tiles" / name, scores, np.nan, said)
     zarr.create_group(str(path / "embeddings"), zarr_format=3)
     _write_embeddings(path / "embeddings" / arrays.encoder_id, arrays)
 
 
 def _write_embeddings(path: Path, arrays: SlideArrays) -> None:
     data = np.asarray(arrays.embeddings, layout.EMBEDDING_DTYPE)
-    _write_array(path, data, np.nan, dict(arrays.provenance))
+    said = {
+        "slide_key": arrays.slide_key,
+        "tiling_id": arrays.tiling.tiling_id,
+        "encoder_id": arrays.encoder_id,
+    }
+    _write_array(path, data, np.nan, dict(arrays.provenance) | said)
 
 
-def _write_array(
-    path: Path, data: np.ndarray, fill: float, attrs: dict[str, Any] | None = None
-) -> None:
+def _write_array(path: Path, data: np.ndarray, fill: float, attrs: dict[str, Any]) -> None:
     # One uncompressed chunk: the file is a plain little-endian buffer and a crc32c, so rows are
     # read by position, and any Zarr reader still verifies it.
+    import zarr
+    from zarr.codecs import Crc32cCodec
+
     array = zarr.create_array(
         str(path),
         shape=data.shape,
@@ -359,7 +343,7 @@ def _write_array(
         compressors=[zarr.codecs.Crc32cCodec()],
         filters=None,
         fill_value=fill,
-        attributes=attrs or {},
+        attributes=attrs,
         zarr_format=3,
         config={"write_empty_chunks": True},
     )

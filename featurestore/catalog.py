@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,17 @@ def inserting(con: duckdb.DuckDBPyConnection, **frames: pl.DataFrame) -> Iterato
     finally:
         for name in frames:
             con.unregister(name)
+
+
+def digests(
+    root: Path, bags: pl.DataFrame
+) -> tuple[list[str | None], list[tuple[int, int, int] | None]]:
+    """What each array of Embeddings must be, and what `verify` found whole within a week."""
+    wanted = bags.select("slide_key", "tiling_id", "encoder_id").with_row_index("number")
+    with reader(root) as con, inserting(con, wanted=wanted):
+        since = {"since": now() - timedelta(days=7)}
+        rows = frame_of_query(con, "queries/array_digests", since).rows()
+    return [row[0] for row in rows], [None if row[1] is None else row[1:] for row in rows]
 
 
 def read_rows(root: Path, table: str) -> pl.DataFrame:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, fields
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,14 @@ from featurestore import arrays, layout, ledger
 from featurestore.catalog import LOCK_TIMEOUT_S, first_line, inserting, writer
 from featurestore.errors import ConfigError, StoreDamaged
 from featurestore.fields import check, from_json, now
+from featurestore.kept import Published
+from featurestore.sealed import PREDICTIONS, RECORD, check_sealed, seal
 from featurestore.types import (
     ArrayIds,
     EncoderDescription,
     Prediction,
     RunRecord,
+    Tiling,
 )
 
 MEND = "Set it aside with: trephine verify --repair"
@@ -45,7 +49,7 @@ class _Folding:
     con: Connection
     aside: Mapping[Path, str]  # files that broke the transaction, and why
     alone: bool  # whether each file is folded by itself, to find the one that breaks it
-    faults: dict[str, str] = field(default_factory=dict)  # what is set aside, and why
+    faults: dict[str, str]  # what is set aside, and why
 
     def name(self, file: Path) -> str:
         return file.relative_to(self.root).as_posix()
@@ -74,17 +78,19 @@ def fold(
     """
     found = list(arrays.published(root) if published is None else published)
     aside: dict[Path, str] = {}
-    alone = False
+    faults: dict[str, str] = {}
+    alone, is_written = False, False
     while True:
         try:
             with writer(root, timeout_s) as con:
-                if act is not None:
-                    ledger.append(root, act(con))
-                    act = None
-                work = _Folding(root=root, con=con, aside=aside, alone=alone)
-                n = _fold_ledger(work) + _fold_arrays(work, found) + _fold_runs(work)
+                work = _Folding(root=root, con=con, aside=aside, alone=alone, faults=faults)
+                if not is_written:
+                    rows = [] if act is None else list(act(con))
+                    ledger.append(root, [*rows, *_read_arrays(work, found)])
+                    is_written = True
+                n = _fold_ledger(work) + _fold_runs(work)
                 _drop_erased(con)
-                _tell(work)
+                _tell(work, published is None)
                 return n
         except _CannotFold as refused:
             if len(refused.files) == 1:
@@ -92,12 +98,12 @@ def fold(
             alone = True
 
 
-def _tell(work: _Folding) -> None:
-    """Make what is set aside rows of failures; a Run that was mended is none."""
+def _tell(work: _Folding, whole: bool) -> None:
+    """Make what is set aside rows of failures; what was mended is none."""
     work.con.execute(
-        "delete from failures where stage = 'ledger' and item like 'runs/%'"
-        " and not list_contains($items, item)",
-        {"items": list(work.faults)},
+        "delete from failures where stage = 'ledger' and not list_contains($items, item)"
+        " and (item like 'runs/%' or (item like 'embeddings %' and $whole))",
+        {"items": list(work.faults), "whole": whole},
     )
     for item, reason in work.faults.items():
         work.con.execute(
@@ -227,54 +233,45 @@ def _whole_cohorts(work: _Folding, said: pl.DataFrame) -> pl.DataFrame:
 # -- arrays ----------------------------------------------------------------------------------------
 
 
-def _insert(con: Connection, table: str, row: Mapping[str, Any]) -> None:
-    """Insert one row by name, of the columns that the table has; a known key is left as it is."""
-    has = [column[0] for column in con.execute(f"describe {table}").fetchall()]
-    names = [name for name in has if name in row]
-    con.execute(
-        f"insert into {table} ({', '.join(names)}) values ({', '.join('?' * len(names))})"
-        " on conflict do nothing",
-        [_value(row[name]) for name in names],
-    )
-
-
-def _value(value: Any) -> Any:
-    return json.dumps(value) if isinstance(value, Mapping) else value
-
-
-def _fold_arrays(work: _Folding, published: Iterable[ArrayIds]) -> int:
-    con, root = work.con, work.root
-    rows = con.execute("select slide_key, tiling_id, encoder_id from embeddings").fetchall()
-    done, folded = set(rows), 0
-    for ids in published:
-        if ids in done:
+def _read_arrays(work: _Folding, published: Iterable[ArrayIds]) -> list[Published]:
+    """What the ledger lacks of the arrays that are published."""
+    text = "select slide_key, tiling_id, encoder_id, embedded_at, digest from embeddings"
+    rows = work.con.execute(text).fetchall()
+    known = {row[:3] for row in rows if row[4] is not None}
+    since = {row[:3]: row[3] for row in rows}
+    found = []
+    for ids in dict.fromkeys(published):
+        if tuple(ids) in known:
             continue
-        done.add(ids)
         try:
-            tiling = arrays.attributes(root, ids.slide_key, ids.tiling_id)
-            shape, said = arrays.embedding_header(root, *ids)
-            encoder = from_json(EncoderDescription, said["encoder"])
-        except (StoreDamaged, ConfigError, KeyError) as error:
-            work.faults[f"embeddings {'/'.join(ids)}"] = str(error)
-            continue
-        _insert(con, "tilings", {"tiling_id": ids.tiling_id, **tiling})
-        _insert(
-            con,
-            "encoders",
-            {
-                **asdict(encoder),
-                "encoder_id": ids.encoder_id,
-                "dim": shape[1],
-                "identity": json.dumps(encoder.identity, sort_keys=True),
-            },
-        )
-        _insert(
-            con,
-            "embeddings",
-            {**said, **ids._asdict(), "n_tiles": shape[0], "dim": shape[1], "embedded_at": now()},
-        )
-        folded += 1
-    return folded
+            found.append(_published(work.root, ids, since.get(tuple(ids)) or now()))
+        except (StoreDamaged, ConfigError, KeyError, TypeError, ValueError) as error:
+            work.faults[f"embeddings {'/'.join(ids)}"] = f"{error} {MEND}"
+    return found
+
+
+def _published(root: Path, ids: ArrayIds, at: datetime) -> Published:
+    tiling = arrays.attributes(root, ids.slide_key, ids.tiling_id)
+    (n_tiles, dim), said = arrays.embedding_header(root, *ids)
+    encoder = from_json(EncoderDescription, said["encoder"])
+    digests = arrays.digests_of(root, ids)
+    chunk = layout.chunk(layout.embedding_dir(root, *ids), 2)
+    path = chunk.relative_to(layout.group_dir(root, ids.slide_key)).as_posix()
+    return Published(
+        **ids._asdict(),
+        n_tiles=n_tiles,
+        dim=dim,
+        precision=said.get("precision"),
+        device=said.get("device"),
+        **{one.name: tiling[one.name] for one in fields(Tiling)},
+        encoder_name=encoder.name,
+        weights=encoder.weights,
+        weights_hash=encoder.weights_hash,
+        identity=json.dumps(encoder.identity, sort_keys=True),
+        digests=digests,
+        digest=digests[path] if n_tiles else "empty",
+        embedded_at=at,
+    )
 
 
 # -- runs ------------------------------------------------------------------------------------------
@@ -289,9 +286,8 @@ def _fold_runs(work: _Folding) -> int:
         for folder in sorted(layout.runs_dir(work.root).glob("*"))
         if folder.name not in done and folder.is_dir()
     ]
-    if not files:
-        return 0
-    for some in [[file] for file in files] if work.alone else [files]:
+    _seal_old_runs(work)
+    for some in [[file] for file in files] if work.alone else [files] if files else []:
         found = {file: made for file in some if (made := _read_run(work, file)) is not None}
         try:
             _insert_runs(work.con, list(found.values()))
@@ -300,7 +296,19 @@ def _fold_runs(work: _Folding) -> int:
     return len(files)
 
 
-def _read_run(work: _Folding, file: Path) -> tuple[RunRecord, pl.DataFrame] | None:
+def _seal_old_runs(work: _Folding) -> None:
+    """Seal the Runs that an older version folded."""
+    old = work.con.execute("select run_id from runs where digest is null").fetchall()
+    for (run_id,) in old:
+        with suppress(StoreDamaged, OSError):
+            digest = read_run(layout.runs_dir(work.root) / run_id)[2]
+            work.con.execute("update runs set digest = ? where run_id = ?", [digest, run_id])
+
+
+_Run = tuple[RunRecord, pl.DataFrame, str]
+
+
+def _read_run(work: _Folding, file: Path) -> _Run | None:
     try:
         if file in work.aside:
             raise StoreDamaged(work.aside[file])
@@ -310,13 +318,16 @@ def _read_run(work: _Folding, file: Path) -> tuple[RunRecord, pl.DataFrame] | No
         return None
 
 
-def read_run(folder: Path) -> tuple[RunRecord, pl.DataFrame]:
-    """Read the record and the Predictions of a finished Run.
+def read_run(folder: Path, digest: str | None = None) -> _Run:
+    """Read the record and the Predictions of a finished Run, and the digest of its seal.
+
+    A Run of an earlier version is sealed.
 
     Raises:
         StoreDamaged: one of them is missing, cut or edited, or is another Run's.
     """
-    file = folder / "run.json"
+    file = folder / RECORD
+    sealed = check_sealed(folder, digest, only=(RECORD, PREDICTIONS))
     try:
         run = from_json(RunRecord, json.loads(file.read_text(encoding="utf-8")))
         check(run)
@@ -325,12 +336,11 @@ def read_run(folder: Path) -> tuple[RunRecord, pl.DataFrame]:
         raise StoreDamaged(f"{file} cannot be read: {first_line(error)}.") from error
     if run.run_id != folder.name:
         raise StoreDamaged(f"{folder} holds run {run.run_id!r}: it is a copy, or was renamed.")
-    good, bad = ledger.sound(
-        Prediction, ledger.read_as(file.with_name("predictions.parquet"), Prediction)
-    )
+    predictions = folder / PREDICTIONS
+    good, bad = ledger.sound(Prediction, ledger.read_as(predictions, Prediction))
     if bad.height:
-        raise StoreDamaged(f"{folder / 'predictions.parquet'} holds a row whose {bad['fault'][0]}.")
-    return run, good
+        raise StoreDamaged(f"{predictions} holds a row whose {bad['fault'][0]}.")
+    return run, good, sealed or seal(folder)
 
 
 def _metrics(run: RunRecord) -> Iterator[tuple[str, str, str, float | None]]:
@@ -339,18 +349,19 @@ def _metrics(run: RunRecord) -> Iterator[tuple[str, str, str, float | None]]:
             yield run.run_id, split, metric, None if value is None else float(value)
 
 
-def _insert_runs(con: Connection, runs: Sequence[tuple[RunRecord, pl.DataFrame]]) -> None:
+def _insert_runs(con: Connection, runs: Sequence[_Run]) -> None:
     if not runs:
         return
-    records = ledger.frame_of(RunRecord, [run for run, _ in runs])
+    records = ledger.frame_of(RunRecord, [run for run, *_ in runs])
     metrics = pl.DataFrame(
-        [row for run, _ in runs for row in _metrics(run)],
+        [row for run, *_ in runs for row in _metrics(run)],
         schema={"run_id": str, "split": str, "metric": str, "value": float},
         orient="row",
     )
     predictions = pl.concat(
-        [said.select(pl.lit(run.run_id).alias("run_id"), pl.all()) for run, said in runs]
+        [said.select(pl.lit(run.run_id).alias("run_id"), pl.all()) for run, said, _ in runs]
     )
+    records = records.with_columns(digest=pl.Series([sealed for *_, sealed in runs]))
     has = [column[0] for column in con.execute("describe runs").fetchall()]
     with inserting(con, said=records.select(*(c for c in has if c in records.columns))):
         con.execute("insert into runs by name from said")

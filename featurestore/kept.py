@@ -1,4 +1,4 @@
-"""Nouns that the store says of itself: what was taken out."""
+"""Nouns that the store keeps of its own work: what it holds, what failed, what was taken out."""
 
 from __future__ import annotations
 
@@ -7,9 +7,54 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from featurestore.fields import Checked, now
+from featurestore.errors import ConfigError
+from featurestore.fields import Checked, bounded, check, now
 
+Stage = Literal["open", "read", "embed", "write"]
 TombstoneKind = Literal["slide", "case", "patient", "cohort", "run"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure(Checked):
+    """That a Slide or Report could not be read, or can again; a row of ledger/failures."""
+
+    item: str  # path of a Slide, or `report of case ...`
+    stage: str | None = None  # archive, open, read, embed, write, label
+    reason: str | None = None
+    slide_id: str | None = None
+    mended: bool = False
+    seen_at: datetime = field(default_factory=now)
+
+    def __post_init__(self) -> None:
+        check(self)
+        if not self.mended and (self.stage is None or self.reason is None):
+            raise ConfigError(f"a failure of {self.item!r} needs a stage and a reason")
+
+
+@dataclass(frozen=True, kw_only=True)
+class IngestTime(Checked):
+    """What one stage took of one Slide; a row of `ingest_times`."""
+
+    slide_key: str
+    tiling_id: str
+    encoder_id: str
+    stage: Stage
+    seconds: float = bounded(0, float("inf"), 0.0)  # at work, without waiting for other stages
+    bytes: int = bounded(0, 2**62, 0)
+    tiles: int = bounded(0, 2**31 - 1, 0)
+    device: str  # of the Encoder
+    measured_at: datetime = field(default_factory=now)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GoldenTile:
+    """An Encoder's vector of the golden tile at its first use; a row of `golden_tiles`."""
+
+    encoder_id: str
+    vector: tuple[float, ...]  # (D,)
+    precision: str
+    device: str
+    kept_at: datetime = field(default_factory=now)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +70,31 @@ class Tombstone(Checked):
     erase: bool = False  # whether its rows and arrays were removed, too
     slide_key: str | None = None  # of an erased Slide: whose arrays are removed
     recorded_at: datetime = field(default_factory=now)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published(Checked):
+    """One array of Embeddings that was published, with all it needs; a row of ledger/embeddings."""
+
+    slide_key: str
+    tiling_id: str
+    encoder_id: str
+    n_tiles: int = bounded(0, 2**31 - 1, 0)
+    dim: int = bounded(1, 2**31 - 1, 1)
+    precision: str | None = None
+    device: str | None = None
+    tile_px: int = 1
+    tile_mpp: float = 1.0
+    min_tissue: float = 0.0
+    filter_version: str = ""
+    encoder_name: str = ""
+    weights: str = ""
+    weights_hash: str = ""
+    identity: str = "{}"  # JSON
+    digests: Mapping[str, str]  # by file, of the Slide's group
+    digest: str = "empty"  # of the Embeddings, where there are rows
+    gone: bool = False  # it was set aside; the last word holds
+    embedded_at: datetime = field(default_factory=now)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -50,3 +50,8 @@ def runs_dir(root: Path) -> Path:
 def tmp_dir(root: Path) -> Path:
     """Unfinished work, on the same file system as the rest."""
     return root / "tmp"
+
+
+def quarantine_dir(root: Path) -> Path:
+    """What `verify --repair` set aside; nothing reads it."""
+    return root / "quarantine"

@@ -19,7 +19,7 @@ import polars as pl
 from featurestore import layout
 from featurestore.errors import StoreDamaged, writing
 from featurestore.fields import about, content_id, from_json, types_of
-from featurestore.kept import Tombstone
+from featurestore.kept import Published, Tombstone
 from featurestore.types import (
     Case,
     CohortSlide,
@@ -56,6 +56,11 @@ KINDS: dict[str, Kind] = {
     "tombstones": Kind(noun=Tombstone, tables=("tombstones",), folds=("tombstones", *_BURY)),
     "cases": Kind(noun=Case, tables=("cases",), folds=("cases",)),
     "slides": Kind(noun=Slide, tables=("slides",), folds=("slides",)),
+    "embeddings": Kind(
+        noun=Published,
+        tables=("embeddings", "tilings", "encoders"),
+        folds=("tilings", "encoders", "embeddings", "drop_embeddings"),
+    ),
     "reports": Kind(noun=SeenReport, tables=("reports",), folds=("reports", *_BEST)),
     "labels": Kind(
         noun=RecordedLabel, tables=("labels", "targets"), folds=("targets", "labels", *_BEST)
@@ -138,7 +143,7 @@ def replace(root: Path, file: Path, kind: str, frame: pl.DataFrame) -> Path:
 
 def _write(root: Path, kind: str, frame: pl.DataFrame, sequence: int | None = None) -> Path:
     folder = layout.ledger_dir(root, kind)
-    number = _next(root) if sequence is None else sequence
+    number = next_sequence(root) if sequence is None else sequence
     name = f"{number:0{DIGITS}d}-{os.getpid()}-{uuid.uuid4().hex[:8]}.parquet"
     work = layout.tmp_dir(root) / name
     buffer = io.BytesIO()  # a full disk is then an OSError, not one of polars
@@ -155,7 +160,7 @@ def _write(root: Path, kind: str, frame: pl.DataFrame, sequence: int | None = No
             work.unlink(missing_ok=True)
 
 
-def _next(root: Path) -> int:
+def next_sequence(root: Path) -> int:
     """The next number of the store's order: the time in microseconds, and past all that is there.
 
     So a clock that was set back, or another machine's, does not change what is the last word.

@@ -25,6 +25,8 @@ from featurestore.errors import (
 from featurestore.fields import from_json, to_json
 from featurestore.ids import one_of
 from featurestore.kept import TombstoneKind, Withdrawn
+from featurestore.rows import RowReader
+from featurestore.sealed import PREDICTIONS, RECORD, check_sealed, seal
 from featurestore.types import (
     ArrayIds,
     Cohort,
@@ -45,13 +47,14 @@ class FeatureStore:
 
     Args:
         root: the store's folder, made by `FeatureStore.create`.
+        trust: whether Embeddings are used without a look at their checksums.
 
     Raises:
         StoreNotFound: there is no store at `root`.
     """
 
-    def __init__(self, root: Path | str) -> None:
-        self.root = Path(root)
+    def __init__(self, root: Path | str, *, trust: bool = False) -> None:
+        self.root, self.trust = Path(root), trust
         if not catalog.path_of(self.root).exists():
             raise StoreNotFound(
                 f"there is no store at {self.root}. "
@@ -315,14 +318,22 @@ class FeatureStore:
         """Whether a Slide's Embeddings are published; without an Encoder, whether its tiles are."""
         return arrays.has(self.root, slide_key, tiling_id, encoder_id)
 
-    def rows(self, bags: pl.DataFrame, max_open: int = 64) -> arrays.RowReader:
+    def rows(self, bags: pl.DataFrame, max_open: int = 64) -> RowReader:
         """Open a reader of Embedding rows; Slide i is row i of `bags`."""
         columns = bags.select("slide_key", "tiling_id", "encoder_id").iter_rows()
         chunks = [layout.chunk(layout.embedding_dir(self.root, *ids), 2) for ids in columns]
+        digests, checked = catalog.digests(self.root, bags)
         dims = bags["dim"].unique().to_list()
         if len(dims) != 1:
             raise ConfigError(f"expected embeddings of one width, got {dims}. Name one --encoder.")
-        return arrays.RowReader(chunks, bags["n_tiles"].to_list(), dims[0], max_open)
+        return RowReader(
+            chunks,
+            bags["n_tiles"].to_list(),
+            dims[0],
+            max_open,
+            digests=digests,
+            checked=None if self.trust else checked,
+        )
 
     def tiles(self, slide_key: str, tiling_id: str) -> dict[str, np.ndarray]:
         """Return coords int32 (N, 2) and tissue, blur, pen float16 (N,) in stored order."""
@@ -362,12 +373,15 @@ class FeatureStore:
             record: becomes run.json.
             predictions: become predictions.parquet.
         """
-        text = json.dumps(to_json(record), indent=2, allow_nan=False)
-        (work / "run.json").write_text(text + "\n")
-        ledger.frame_of(Prediction, predictions).write_parquet(work / "predictions.parquet")
         target = self.run_folder(record.run_id)
 
-        def act(_: folding.Connection) -> tuple[()]:
+        def act(con: folding.Connection) -> tuple[()]:
+            last = con.execute("select coalesce(max(sequence), 0) from runs").fetchall()[0][0]
+            number = max(last + 1, ledger.next_sequence(self.root))
+            text = json.dumps(to_json(replace(record, sequence=number)), indent=2, allow_nan=False)
+            (work / RECORD).write_text(text + "\n")
+            ledger.frame_of(Prediction, predictions).write_parquet(work / PREDICTIONS)
+            seal(work)
             arrays.publish_folder(work, target)
             return ()
 
@@ -388,7 +402,9 @@ class FeatureStore:
         Raises:
             RunNotFound: the store has no such Run.
         """
-        known = self.ask("select run_id from runs order by started_at, run_id")["run_id"].to_list()
+        text = "select run_id, digest from runs order by sequence, started_at, run_id"
+        digests = dict(self.ask(text).iter_rows())
+        known = list(digests)
         meant = (
             known[-1:]
             if run_id == "latest"
@@ -398,7 +414,8 @@ class FeatureStore:
         file = self.run_folder(run_id) / "run.json"
         if run_id not in known or not file.exists():
             raise RunNotFound(f"run {run_id!r} is not in the store. List its runs: trephine runs")
-        return from_json(RunRecord, json.loads(file.read_text()))
+        check_sealed(file.parent, digests[run_id])
+        return folding.read_run(file.parent, digests[run_id])[0]
 
     def predictions(self, run_id: str) -> pl.DataFrame:
         """Return a Run's Predictions, one row per Slide."""

@@ -16,6 +16,10 @@ from featurestore.errors import ConfigError
 from featurestore.fields import Checked, bounded, check, setting
 from featurestore.fields import content_id as content_id
 from featurestore.fields import now as now
+from featurestore.kept import Failure as Failure
+from featurestore.kept import GoldenTile as GoldenTile
+from featurestore.kept import IngestTime as IngestTime
+from featurestore.kept import Stage as Stage
 
 TargetKind = Literal["fraction", "continuous", "binary"]
 Method = Literal["rules", "ollama", "human"]
@@ -24,7 +28,6 @@ Qualifier = Literal["<", ">", "~"]
 ReadingOutcome = Literal["stated", "states none", "not read"]
 Specimen = Literal["core", "clot", "aspirate", "other"]
 MppSource = Literal["manifest", "file", "option"]
-Stage = Literal["open", "read", "embed", "write"]
 SplitMethod = Literal["time", "random", "folds", "table"]
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -152,49 +155,6 @@ class Slide(GivenSlide):
     pen_share: float | None = None  # of tiles, 0 to 1
     black_share: float | None = None  # of the thumbnail, 0 to 1
     ingested_at: datetime = field(default_factory=now)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Failure(Checked):
-    """That a Slide or Report could not be read, or can again; a row of ledger/failures."""
-
-    item: str  # path of a Slide, or `report of case ...`
-    stage: str | None = None  # archive, open, read, embed, write, label
-    reason: str | None = None
-    slide_id: str | None = None
-    mended: bool = False
-    seen_at: datetime = field(default_factory=now)
-
-    def __post_init__(self) -> None:
-        check(self)
-        if not self.mended and (self.stage is None or self.reason is None):
-            raise ConfigError(f"a failure of {self.item!r} needs a stage and a reason")
-
-
-@dataclass(frozen=True, kw_only=True)
-class IngestTime(Checked):
-    """What one stage took of one Slide; a row of `ingest_times`."""
-
-    slide_key: str
-    tiling_id: str
-    encoder_id: str
-    stage: Stage
-    seconds: float = bounded(0, float("inf"), 0.0)  # at work, without waiting for other stages
-    bytes: int = bounded(0, 2**62, 0)
-    tiles: int = bounded(0, 2**31 - 1, 0)
-    device: str  # of the Encoder
-    measured_at: datetime = field(default_factory=now)
-
-
-@dataclass(frozen=True, kw_only=True)
-class GoldenTile:
-    """An Encoder's vector of the golden tile at its first use; a row of `golden_tiles`."""
-
-    encoder_id: str
-    vector: tuple[float, ...]  # (D,)
-    precision: str
-    device: str
-    kept_at: datetime = field(default_factory=now)
 
 
 # -- reports and labels ----------------------------------------------------------------------------

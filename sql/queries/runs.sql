@@ -23,4 +23,4 @@ from runs
 left join encoders on encoders.encoder_id = runs.encoder_id
 left join metrics on metrics.run_id = runs.run_id
 group by all
-order by runs.started_at desc, runs.run_id desc
+order by max(runs.sequence) desc, runs.started_at desc, runs.run_id desc

@@ -260,7 +260,7 @@ frame = pl.DataFrame({"slide_key": [f"{i:016x}" for i in range(n)], "n_tiles": [
 sampler = Sampler(frame, 3, 0)
 seen = set()
 assert MAX_OPEN == 64
-readers = [RowReader(chunks, [5] * n, 2, MAX_OPEN) for _ in range(2)]
+readers = [RowReader(chunks, [5] * n, 2, MAX_OPEN, checked=None) for _ in range(2)]
 with readers[0] as train, readers[1] as validation:
     other = batches(sampler, validation, inference_draws(sampler, 1, 64), VALIDATE)
     for batch, _ in zip(batches(sampler, train, training_draws(n, 64, 0), TRAIN), other):

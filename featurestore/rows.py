@@ -1,0 +1,181 @@
+"""Read rows of many Slides' Embeddings by position; each array is checked at its first opening."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+
+import google_crc32c
+import numpy as np
+
+from featurestore import layout
+from featurestore.errors import NotFinite, StoreDamaged
+
+Stamp = tuple[int, int, int]  # size, mtime in ns, inode
+_seen: dict[str, Stamp] = {}  # arrays that this process found whole
+
+
+class RowReader:
+    """Read rows of many Slides' Embeddings by position, through few descriptors.
+
+    Slides are numbered as in `chunks`. An array is checked against its crc32c, and that against
+    the digest the catalog has, when the process first opens it.
+
+    Args:
+        chunks: the chunk file of each Slide (`layout.chunk`); not opened before it is read.
+        n_tiles: rows of each Slide.
+        dim: columns, D.
+        max_open: descriptors held at the same time.
+        digests: of each Slide as the catalog has them; None where it has none.
+        checked: what `verify` found whole lately; None trusts everything.
+    """
+
+    def __init__(
+        self,
+        chunks: Sequence[Path],
+        n_tiles: Sequence[int],
+        dim: int,
+        max_open: int = 64,
+        *,
+        digests: Sequence[str | None] = (),
+        checked: Sequence[Stamp | None] | None = (),
+    ) -> None:
+        self.dim = dim
+        self.row_bytes = dim * np.dtype(layout.EMBEDDING_DTYPE).itemsize
+        self.bytes_read = 0
+        self._chunks = list(chunks)
+        self._n_tiles = [int(n) for n in n_tiles]
+        self._max_open = max_open
+        self._open: OrderedDict[int, int] = OrderedDict()
+        self._digests, self._checked = digests, checked
+
+    def read_blocks(
+        self, slides: Sequence[int], starts: Sequence[int], lengths: Sequence[int], out: np.ndarray
+    ) -> None:
+        """Fill a batch with one circular block of rows a Slide.
+
+        Args:
+            slides: numbers of B Slides.
+            starts: first row of each block.
+            lengths: rows of each block, at most those of its Slide.
+            out: float16 (B, N, D), contiguous; row i is filled up to lengths[i].
+        """
+        if out.size == 0:
+            return
+        view, row = out.data.cast("B"), self.row_bytes
+        stride = out.shape[1] * row
+        for slide, start, n in zip(slides, starts, lengths, strict=True):
+            if slide not in self._open:  # likely not cached either: let the disk see all at once
+                fd = self._open_slide(slide)
+                os.posix_fadvise(fd, start * row, n * row, os.POSIX_FADV_WILLNEED)
+        for i, (slide, start, n) in enumerate(zip(slides, starts, lengths, strict=True)):
+            head = min(n, self._n_tiles[slide] - start)
+            middle = i * stride + head * row
+            self._pread(slide, start, view[i * stride : middle])
+            if head < n:
+                self._pread(slide, 0, view[middle : i * stride + n * row])
+
+    def read_rows(self, slide: int, rows: np.ndarray, out: np.ndarray) -> None:
+        """Fill `out`, float16 (n, D), with the given rows; runs of neighbours are one read."""
+        if len(rows) == 0:
+            return
+        view, row = out.data.cast("B"), self.row_bytes
+        cuts = np.flatnonzero(np.diff(rows) != 1) + 1
+        bounds = [0, *cuts.tolist(), len(rows)]
+        for first, last in itertools.pairwise(bounds):
+            self._pread(slide, int(rows[first]), view[first * row : last * row])
+
+    def close(self) -> None:
+        """Give the descriptors back."""
+        while self._open:
+            os.close(self._open.popitem()[1])
+
+    def __enter__(self) -> RowReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _pread(self, slide: int, row: int, out: memoryview) -> None:
+        fd = self._open.get(slide)
+        if fd is None:
+            fd = self._open_slide(slide)
+        else:
+            self._open.move_to_end(slide)
+        got = os.preadv(fd, (out,), row * self.row_bytes)
+        if got != len(out):
+            found = f"gave {got} bytes at row {row}, expected {len(out)}"
+            raise damaged(self._chunks[slide], found)
+        self.bytes_read += got
+
+    def _open_slide(self, slide: int) -> int:
+        while len(self._open) >= self._max_open:
+            os.close(self._open.popitem(last=False)[1])
+        path = self._chunks[slide]
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise damaged(path, f"cannot be opened: {error.strerror}") from error
+        try:
+            self._check(slide, fd)
+        except BaseException:
+            os.close(fd)
+            raise
+        self._open[slide] = fd
+        return fd
+
+    def _check(self, slide: int, fd: int) -> None:
+        path, about = self._chunks[slide], os.fstat(fd)
+        expected = self._n_tiles[slide] * self.row_bytes + layout.CHECKSUM_BYTES
+        if about.st_size != expected:
+            raise damaged(path, f"has {about.st_size} bytes, expected {expected}")
+        stamp = (about.st_size, about.st_mtime_ns, about.st_ino)
+        if self._checked is None or _seen.get(str(path)) == stamp:
+            return
+        if not (self._checked and self._checked[slide] == stamp):
+            check_chunk(path, os.pread(fd, expected, 0), self._digests[slide : slide + 1], self.dim)
+        _seen[str(path)] = stamp
+
+
+def check_chunk(path: Path, raw: bytes, digests: Sequence[str | None], dim: int) -> None:
+    """Check the bytes of an Embedding array against its checksum, its digest, and for NaN.
+
+    Raises:
+        StoreDamaged: they are not what was written.
+        NotFinite: they hold values that are no numbers.
+    """
+    data = memoryview(raw)[: -layout.CHECKSUM_BYTES]
+    crc = google_crc32c.value(bytes(data)).to_bytes(layout.CHECKSUM_BYTES, "little")
+    if crc != raw[-layout.CHECKSUM_BYTES :]:
+        raise damaged(path, "does not have the checksum it was written with")
+    if digests and digests[0] and digests[0] != digest(raw):
+        raise damaged(path, "is whole, but is the array of another slide or time")
+    bits = np.frombuffer(data, "<u2")
+    wrong = (bits & 0x7C00) == 0x7C00  # infinite or no number
+    if wrong.any():
+        rows = np.unique(np.flatnonzero(wrong) // dim)
+        group = next((p.stem for p in path.parents if p.suffix == ".zarr"), path)
+        raise NotFinite(
+            f"the embeddings of slide_key {group} hold values that are no numbers in {len(rows):,} "
+            f"rows, the first is row {rows[0]}. Set it aside with: trephine verify --repair"
+        )
+
+
+def digest(raw: bytes) -> str:
+    """Sixteen hex digits of a file: crc32c of all but its last four bytes, and these.
+
+    A crc32c over a chunk and its own crc32c would be the same for every chunk.
+    """
+    end = max(0, len(raw) - layout.CHECKSUM_BYTES)
+    return f"{google_crc32c.value(raw[:end]):08x}{raw[end:].hex()}"
+
+
+def damaged(path: Path, found: str) -> StoreDamaged:
+    """What to say of a broken file of a Slide's group."""
+    return StoreDamaged(
+        f"{path} {found}. Set it aside and embed its slide again with: trephine verify --repair, "
+        "and trephine ingest SLIDES"
+    )

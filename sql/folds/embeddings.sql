@@ -1,0 +1,14 @@
+-- embeddings: one row per array that is spoken of; the last word holds, also of those set aside.
+insert or replace into embeddings by name
+select distinct on (slide_key, tiling_id, encoder_id)
+    slide_key,
+    tiling_id,
+    encoder_id,
+    n_tiles,
+    dim,
+    precision,
+    device,
+    embedded_at,
+    digest
+from said
+order by row desc

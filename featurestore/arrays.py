@@ -333,7 +333,6 @@ def _write_array(path: Path, data: np.ndarray, fill: float, attrs: dict[str, Any
     # One uncompressed chunk: the file is a plain little-endian buffer and a crc32c, so rows are
     # read by position, and any Zarr reader still verifies it.
     import zarr
-    from zarr.codecs import Crc32cCodec
 
     array = zarr.create_array(
         str(path),

@@ -83,9 +83,9 @@ class Published(Checked):
     dim: int = bounded(1, 2**31 - 1, 1)
     precision: str | None = None
     device: str | None = None
-    tile_px: int = 1
-    tile_mpp: float = 1.0
-    min_tissue: float = 0.0
+    tile_px: int | None = None  # None: a foreign Tiling does not say
+    tile_mpp: float | None = None
+    min_tissue: float | None = None
     filter_version: str = ""
     encoder_name: str = ""
     weights: str = ""

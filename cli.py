@@ -24,7 +24,7 @@ from ingest.labels.config import LabelConfig, OllamaConfig, ParserConfig, ValueC
 from ingest.slides.config import IngestConfig, PlanConfig
 from ingest.synthetic.demo import DemoConfig, in_shell
 from ingest.table import TableConfig
-from trainer.config import SettleConfig, TrainConfig
+from trainer.config import CurveConfig, SeedsConfig, SettleConfig, SweepConfig, TrainConfig
 
 # Everything else is imported inside the commands: torch alone takes seconds, --help must not.
 if TYPE_CHECKING:
@@ -60,9 +60,10 @@ def options_of(*kinds: type[Any]) -> Decorator:
 
     def decorate(command: Command) -> Command:
         @functools.wraps(command)
-        def call(**given: Any) -> Any:
+        def call(*made: Any, **given: Any) -> Any:
             said = [{one.name: given.pop(one.name) for one in shown(kind)} for kind in kinds]
-            return command(*(kind(**own) for kind, own in zip(kinds, said, strict=True)), **given)
+            configs = (kind(**own) for kind, own in zip(kinds, said, strict=True))
+            return command(*made, *configs, **given)
 
         made: Command = call
         for kind in reversed(kinds):
@@ -73,29 +74,78 @@ def options_of(*kinds: type[Any]) -> Decorator:
     return decorate
 
 
+def swept(kind: type[Any]) -> Decorator:
+    """Make options of a configuration that may be given often.
+
+    The command gets the configuration, of what is given at most once, then the factors: the values
+    of each field that is given several times.
+    """
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def call(**given: Any) -> Any:
+            said = {one.name: given.pop(one.name) for one in shown(kind)}
+            lists = {name: list(v) for name, v in said.items() if isinstance(v, tuple)}
+            once = {name: lists[name][0] if name in lists else v for name, v in said.items() if v}
+            factors = {name: values for name, values in lists.items() if values[1:]}
+            return command(kind(**once), factors, **given)
+
+        made: Command = call
+        for one in reversed(shown(kind)):
+            made = _parameter(one, *types_of(kind)[one.name], often=True)(made)
+        return made
+
+    return decorate
+
+
+def like_option(command: Command) -> Command:
+    """Give `train` --like RUN: what the command line does not say is as that Run had it."""
+
+    @functools.wraps(command)
+    def call(store: FeatureStore, like: str | None, **given: Any) -> Any:
+        if like is not None:
+            from trainer.compared import again
+            from trainer.runs import load
+
+            said = click.get_current_context().get_parameter_source
+            of = vars(again(load(store, like)))
+            default = click.core.ParameterSource.DEFAULT
+            given |= {k: of[k] for k in of.keys() & given.keys() if said(k) in (default, None)}
+        elif given["cohort"] is None:
+            raise click.UsageError("give COHORT or --like RUN")
+        return command(store=store, **given)
+
+    for one in command.__click_params__:  # type: ignore[attr-defined]
+        one.required = False
+    return click.option("--like", metavar="RUN", help="Take what is not said from RUN.")(call)
+
+
 def shown(kind: type[Any]) -> list[Field[Any]]:
     """The fields of a configuration that the command line takes."""
     return [one for one in fields(kind) if not about(one).hidden]
 
 
-def _parameter(one: Field[Any], plain: Any, _: bool, choices: Sequence[str]) -> Decorator:
+def _parameter(
+    one: Field[Any], plain: Any, _: bool, choices: Sequence[str], *, often: bool = False
+) -> Decorator:
     said, name = about(one), name_of(one)
     many = typing.get_origin(plain) is tuple
     plain = typing.get_args(plain)[0] if many else plain
+    flags = plain is bool and not often
     kind = click.Choice(choices) if choices else PATH if plain is Path else plain
     if one.default is MISSING:
         return click.argument(one.name, type=kind)
     flag = f"--{name}" if len(name) > 1 else f"-{name}"
-    if plain is bool and one.default:
+    if flags and one.default:
         flag = f"--{name}/--no-{name}"
     return click.option(
         flag,
         one.name,
         type=kind,
-        default=one.default,
-        is_flag=plain is bool or None,
-        multiple=many,
-        show_default=plain is not bool or bool(one.default),
+        default=None if often else one.default,
+        is_flag=flags or None,
+        multiple=many or often,
+        show_default=not flags or bool(one.default),
         help=said.help + (f"  [default: {said.shown}]" if said.shown else ""),
     )
 
@@ -336,11 +386,12 @@ def review() -> None:
 @click.argument("file", type=FILE)
 @store_option
 @click.option("--reports", type=PATH, help="Reports, for an excerpt beside each label.")
+@click.option("--suspects", metavar="RUN", help="The labels that `suspects RUN` tells, instead.")
 @target_option
 @options_of(TableConfig)
 @prints_result
 def review_export(
-    columns: TableConfig, file: Path, store: FeatureStore, reports: Path | None, target: str
+    columns: TableConfig, file: Path, store: FeatureStore, suspects: str | None, **given: Any
 ) -> Any:
     """Write the labels that need a person to FILE, a CSV with an empty column value.
 
@@ -348,7 +399,11 @@ def review_export(
     """
     from ingest.labels.review import export_review
 
-    return export_review(store, file, target, reports, columns)
+    if suspects is not None:
+        from trainer.suspects import suspects as rank
+
+        given["suspects"] = rank(store, suspects).reasons()
+    return export_review(store, file, config=columns, **given)
 
 
 @review.command("import")
@@ -482,37 +537,106 @@ def retire(name: str, store: FeatureStore, **how: Any) -> Any:
 
 @main.command()
 @store_option
-@options_of(TrainConfig)
+@like_option
+@options_of(TrainConfig, SeedsConfig)
 @click.option("--tensorboard", type=FOLDER, help="Folder for TensorBoard events, one a run.")
 @prints_result
-def train(config: TrainConfig, store: FeatureStore, tensorboard: Path | None) -> Any:
+def train(
+    config: TrainConfig, how: SeedsConfig, store: FeatureStore, tensorboard: Path | None
+) -> Any:
     """Train an attention-MIL model on COHORT and predict its test slides.
 
-    Reads the store alone: the slides may be gone. A training that was broken off goes on from its
-    last evaluation when the same command is given again, to the same result.
+    A cohort of folds is cross-validated: one run a fold, each slide predicted by the one that did
+    not see it. Reads the store alone: the slides may be gone. A training that was broken off goes
+    on from its last evaluation when the same command is given again, to the same result.
 
     Example: trephine train adults --bag-size 256
     """
-    from trainer import train as fit
+    from trainer.sweep import train as fit
 
     with progress("steps") as show:
-        return fit(store, config, show, tensorboard=tensorboard)
+        return fit(store, config, how.seeds, show, tensorboard=tensorboard)
 
 
 @main.command()
-@applies_run
+@store_option
+@swept(TrainConfig)
+@options_of(SweepConfig)
+@prints_result
+def sweep(config: TrainConfig, factors: Any, how: SweepConfig, store: FeatureStore) -> Any:
+    """Train every combination of options that are given several times, and compare the runs.
+
+    Runs that are done are not made again, and a sweep that was broken off goes on.
+
+    Example: trephine sweep adults --encoder uni2-h --encoder dinov2 --bag-size 16 --bag-size 256
+    """
+    from trainer.sweep import sweep as compare
+
+    with progress("runs") as show:
+        return compare(store, config, factors, seeds=how.seeds, progress=show)
+
+
+@main.command()
+@store_option
+@options_of(TrainConfig, CurveConfig)
+@prints_result
+def curve(config: TrainConfig, how: CurveConfig, store: FeatureStore) -> Any:
+    """Measure what more patients are worth: train on more and more of COHORT's.
+
+    Example: trephine curve adults --sizes 50,100,200
+    """
+    from trainer.curve import curve as measure
+
+    with progress("runs") as show:
+        return measure(store, config, how, progress=show)
+
+
+@main.command()
+@click.argument("run")
+@click.argument("cohort")
+@store_option
+@prints_result
+def evaluate(run: str, cohort: str, store: FeatureStore) -> Any:
+    """Validate RUN on another labelled COHORT, of patients that it has not seen.
+
+    Example: trephine evaluate latest other-hospital
+    """
+    from trainer.external import validate
+
+    return validate(store, run, cohort)
+
+
+@main.command()
+@click.argument("run")
+@store_option
+@prints_result
+def suspects(run: str, store: FeatureStore) -> Any:
+    """Rank the labels of RUN's cohort that a model does not believe that did not learn from them.
+
+    Example: trephine suspects latest
+    """
+    from trainer.suspects import suspects as rank
+
+    with progress("models") as show:
+        return rank(store, run, progress=show)
+
+
+@main.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN... [COHORT]")
+@store_option
+@click.option("--where", help=where_help.replace(".", ", instead of a cohort."))
 @click.option("--resamples", type=int, help="Bags per slide.  [default: as in training]")
 @prints_rows
-def predict(run: str, store: FeatureStore, **options: Any) -> Any:
-    """Apply RUN to a COHORT or to the slides of a condition, with or without labels.
+def predict(runs: tuple[str, ...], store: FeatureStore, **options: Any) -> Any:
+    """Apply RUN, or several as one, to a COHORT or to the slides of a condition.
+
+    With or without labels. Says of every slide whether it was seen in training.
 
     Example: trephine predict latest --where "scanned_on >= '2024-01-01'" --format csv
     """
-    from trainer.inference import notes, predict
-    from trainer.runs import load
+    from trainer.ensemble import predict as apply
 
-    frame = predict(store, run, **options)
-    return Rows(frame, notes(load(store, run), frame))
+    return apply(store, runs, **options)
 
 
 @main.command()
@@ -533,15 +657,47 @@ def settle(config: SettleConfig, run: str, store: FeatureStore, curve: bool, **w
     return Rows(frame if curve else summary(frame, store.run(run).about()), [ENOUGH])
 
 
-@main.command()
+class _Runs(click.Group):
+    """Lists where nothing else is asked."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        other = args and args[0] in (*self.commands, *ctx.help_option_names)
+        return super().parse_args(ctx, args if other else ["list", *args])
+
+
+@main.group(cls=_Runs)
+def runs() -> None:
+    """List, compare and delete runs; without a word, list."""
+
+
+@runs.command("list")
 @store_option
+@click.option("--where", default="true", help="SQL condition over what --json prints.")
 @prints_rows
-def runs(store: FeatureStore) -> Any:
-    """List every run with its configuration and R2, the newest first."""
-    frame = store.runs()
+def runs_list(store: FeatureStore, where: str) -> Any:
+    """List runs with their configuration and R2, the newest first.
+
+    Example: trephine runs --where "bag_size = 16 and r2 > 0.8"
+    """
+    frame = store.runs(where)
     columns = "run_id cohort encoder model bag_size seed n_train n_test r2 mae ridge_r2 seconds"
     notes = [] if frame.height else ["There is no run yet. Next: trephine train COHORT"]
     return Rows(frame, notes, columns=columns.split(), objects=["config"])
+
+
+@runs.command("compare")
+@click.argument("first")
+@click.argument("second")
+@store_option
+@prints_result
+def runs_compare(first: str, second: str, store: FeatureStore) -> Any:
+    """Show what differs between two runs, and their paired differences slide by slide.
+
+    Example: trephine runs compare 20260101 latest
+    """
+    from trainer.compared import compare
+
+    return compare(store, first, second)
 
 
 @main.command()

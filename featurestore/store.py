@@ -392,9 +392,14 @@ class FeatureStore:
         """Folder of a finished Run: weights.safetensors, run.json, figures."""
         return layout.runs_dir(self.root) / run_id
 
-    def runs(self) -> pl.DataFrame:
-        """Return one row per Run, the newest first, with its test metrics."""
-        return self.named("queries/runs")
+    def runs(self, where: str = "true") -> pl.DataFrame:
+        """Return one row per Run that a condition over these columns fits, the newest first.
+
+        Columns are those of sql/queries/runs.sql: configuration, and test metrics.
+        """
+        every = sql.read("queries/runs")
+        newest_first = "order by started_at desc, run_id desc"
+        return self.sql(f"select * from (\n{every}\n) as runs where ({where}\n) {newest_first}")
 
     def run(self, run_id: str) -> RunRecord:
         """Return a Run's record, named by its id or an unambiguous prefix; `latest` is the newest.

@@ -1,7 +1,7 @@
 """How counts of bytes and seconds are written for a person."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,13 @@ class Told:
     def json(self) -> Any:
         """For a program."""
         return self.data
+
+
+def in_columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """A line a row, its words under each other."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(map(str.ljust, row, widths)) for row in rows)
+    return [line.rstrip() for line in lines]
 
 
 def size(n_bytes: float) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from featurestore.errors import ConfigError
-from featurestore.fields import check, setting
+from featurestore.fields import Checked, check, setting
 from featurestore.types import Device, Precision, Target
 
 Pooling = Literal["attention", "gated", "mean", "max"]
@@ -94,6 +94,36 @@ class TrainConfig:
             from trainer.tile_filter import tile_filter  # needs polars, which --help must not load
 
             tile_filter(self.tiles)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedsConfig(Checked):
+    """How often a configuration is trained."""
+
+    seeds: int = setting(1, "Runs that differ by seed alone, from --seed on.", at_least=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepConfig(SeedsConfig):
+    """How often each combination of a Sweep is trained."""
+
+    seeds: int = setting(3, "Runs of each, from --seed on.", at_least=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurveConfig(SweepConfig):
+    """On how many Patients a curve is measured."""
+
+    sizes: str | None = setting(
+        None, "Train patients: 50,100,200.", shown="all, and halves of them"
+    )
+
+    def numbers(self) -> tuple[int, ...]:
+        """The sizes, none where they are chosen."""
+        words = [word.strip() for word in (self.sizes or "").split(",") if word.strip()]
+        if not all(word.isdecimal() and int(word) >= 2 for word in words):
+            raise ConfigError(f"sizes are numbers of 2 or more, as 50,100,200, got {self.sizes!r}")
+        return tuple(map(int, words))
 
 
 @dataclass(frozen=True, kw_only=True)

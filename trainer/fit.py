@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import pickle
+import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
@@ -94,6 +95,15 @@ def train(
         (work / STATE).unlink()
         path = store.publish_run(work, record, nouns_of(Prediction, predicted))
     return runs.Run(record=record, path=path, predictions=predicted)
+
+
+def fitted(job: Job) -> BagModel:
+    """Train as `train` does, and keep the model alone."""
+    with tempfile.TemporaryDirectory() as work, torch.random.fork_rng():
+        torch.manual_seed(job.config.seed)
+        learner = _learner(job)
+        _fit(job, learner, Course(started_at=""), Path(work), [])
+    return learner.model
 
 
 # -- what is to do ---------------------------------------------------------------------------------

@@ -71,6 +71,16 @@ def draw_patients(bags: pl.DataFrame, config: TrainConfig) -> pl.DataFrame:
     return bags.filter(~is_train | pl.col("patient_id").is_in(drawn))
 
 
+def stratified(bags: pl.DataFrame, folds: int, seed: int) -> np.ndarray:
+    """Number the folds of Slides, int64 (N,): by Patient, each with labels of the whole range."""
+    patients = bags.group_by("patient_id").agg(pl.col("value").mean()).sort("value", "patient_id")
+    rng = np.random.default_rng([seed, 5])
+    rounds = -(-patients.height // folds)
+    fold = np.concatenate([rng.permutation(folds) for _ in range(rounds)])[: patients.height]
+    of = dict(zip(patients["patient_id"], fold.tolist(), strict=True))
+    return bags["patient_id"].replace_strict(of, return_dtype=pl.Int64).to_numpy()
+
+
 def cut_patients(bags: pl.DataFrame, fraction: float, seed: int, stream: int) -> set[str]:
     """Choose a share of the train Patients, spread evenly over the labels; seeded.
 

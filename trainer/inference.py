@@ -18,6 +18,7 @@ from trainer.bags import Sampler, inference_draws
 from trainer.draws import PREDICT
 from trainer.feed import batches
 from trainer.model import BagModel, compute_threads
+from trainer.seen import mark
 from trainer.tile_filter import keep_tiles, kept_rows
 
 BAGS_PER_PASS = 64  # of inference; by `PASS_BYTES` fewer for long or wide bags
@@ -90,6 +91,11 @@ def predictions(
     )
     if "rows" in frame.columns:
         frame = frame.with_columns(pl.col("rows").list.len().alias("n_tiles"))
+    return as_predictions(frame)
+
+
+def as_predictions(frame: pl.DataFrame) -> pl.DataFrame:
+    """The columns of a Prediction, with its types; the catalog's are narrower."""
     return frame.select(pl.col(k).cast(v) for k, v in schema_of(Prediction).items())
 
 
@@ -127,20 +133,30 @@ def predict(
 
     Returns:
         One row per Slide: slide_id, slide_key, split, truth (null without a Label), mean, std (over
-        resampled Bags; null where the Bag is the whole Slide), n_tiles, n_resamples, interval_low
+        resampled Bags; null where the Bag is the whole Slide), n_tiles, n_resamples, seen (train,
+        validation, calibration or not: see `trainer.seen`), interval_low
         and interval_high (split-conformal, see `trainer.conformal`; null where too few Slides
         calibrated, or where `resamples` is under what those were predicted from).
     """
     run = runs.load(store, run_id)
     config, target = run.config, run.record.about()
     n_bags = resamples or config.resamples
-    bags = chosen_bags(store, run, cohort, where)
-    sampler = Sampler(bags, config.bag_size, config.seed, config.sampling)
-    with store.rows(bags) as reader:
-        result = resample(load_model(run), sampler, reader, n_bags)
+    bags = mark(store, [run], chosen_bags(store, run, cohort, where))
+    frame = predictions(bags, target, *resampled(store, run, bags, n_bags))
+    frame = frame.with_columns(bags["seen"])
     calibrated = n_bags >= config.resamples
     width = conformal.calibrated_half_width(run.predictions) if calibrated else None
-    return conformal.add_intervals(predictions(bags, target, *result), width, target)
+    return conformal.add_intervals(frame, width, target)
+
+
+def resampled(
+    store: FeatureStore, run: runs.Run, bags: pl.DataFrame, n_bags: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What `resample` gives of a Run's model and the Slides of `chosen_bags`."""
+    config = run.config
+    sampler = Sampler(bags, config.bag_size, config.seed, config.sampling)
+    with store.rows(bags) as reader:
+        return resample(load_model(run), sampler, reader, n_bags)
 
 
 def notes(run: runs.Run, frame: pl.DataFrame) -> list[str]:

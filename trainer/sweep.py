@@ -6,6 +6,7 @@ import itertools
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,14 @@ from featurestore import FeatureStore
 from featurestore.errors import TrephineError
 from featurestore.fields import name_of, to_json
 from featurestore.types import Progress, Sweep, Target, content_id
+from featurestore.words import in_columns
 from trainer import evaluate, fit, runs
 from trainer.config import TrainConfig
 from trainer.holdout import SPLITS
 from trainer.paired import Estimate, Paired
 from trainer.shared import Shared
 
+ORDERED = ("train_patients",)  # each value against the one before, others against the first
 Values = Mapping[str, Any]  # fields of TrainConfig
 
 
@@ -77,7 +80,7 @@ class SweepResult:
         ]
         if self.differences:
             lines.append("paired differences, all else equal (95% interval by patient)")
-            lines += _columns(list(self._differences()))
+            lines += in_columns(list(self._differences()))
         lines += [f"failed      {failure}" for failure in self.failures]
         best = max(self.cells, key=lambda cell: cell.r2.value or -np.inf, default=None)
         if best is not None:
@@ -107,7 +110,7 @@ class SweepResult:
             ]
             for cell in self.cells
         ]
-        return _columns([head, *rows])
+        return in_columns([head, *rows])
 
     def _one(self) -> Iterator[str]:
         for cell in self.cells:
@@ -139,14 +142,6 @@ class SweepResult:
 def option(factor: str) -> str:
     """What a field of TrainConfig is called on the command line."""
     return name_of(TrainConfig.__dataclass_fields__[factor])
-
-
-def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(word.ljust(n) for word, n in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
 
 
 # -- the grid --------------------------------------------------------------------------------------
@@ -215,6 +210,24 @@ def sweep(
         seconds=time.perf_counter() - began,
         failures=tuple(failures),
     )
+
+
+def train(
+    store: FeatureStore,
+    config: TrainConfig,
+    seeds: int = 1,
+    progress: Progress | None = None,
+    *,
+    tensorboard: Path | None = None,
+) -> runs.Run | SweepResult:
+    """Train one Run; or one a fold, where the Cohort is split into folds; each with every seed.
+
+    Raises:
+        CohortNotFound, ConfigError, TrainError: as `fit.train` does.
+    """
+    if seeds == 1 and _folds(store, config) == [config.fold]:
+        return fit.train(store, config, progress, tensorboard=tensorboard)
+    return sweep(store, config, seeds=seeds, progress=progress)
 
 
 def planned(
@@ -385,8 +398,9 @@ def _differences(cells: Sequence[Sequence[Planned]], tested: Tested) -> Iterator
         for plan in plans:
             rest = content_id([{**plan.values, factor: None}, plan.seed])
             by_value.setdefault(plan.values[factor], {})[rest] = tested.predicted[_tried(plan)]
-        base, *others = by_value
-        for value in others:
+        first, *others = by_value
+        for before, value in zip(by_value, others, strict=False):
+            base = before if factor in ORDERED else first
             pairs = [rest for rest in by_value[value] if rest in by_value[base]]
             if not pairs:
                 continue

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import polars as pl
 
 from featurestore import FeatureStore
 from ingest.labels.config import ValueConfig
@@ -66,6 +69,8 @@ def export_review(
     target: str = "cellularity",
     reports: Path | None = None,
     config: TableConfig | None = None,
+    *,
+    suspects: Mapping[str, str] | None = None,
 ) -> ReviewExport:
     """Write the Labels that need a person to a CSV with an empty column value.
 
@@ -78,10 +83,17 @@ def export_review(
         target: name of what is labelled.
         reports: the table or folder that the Labels were read from.
         config: how that table is read.
+        suspects: Cases to look at instead, the first first, and why.
     """
     found = read_reports(reports, config).reports if reports else []
     texts = {report.report_hash: report.text for report in found}
-    rows = store.named("named/labels_to_review", {"target": store.target(target).name})
+    about = {"target": store.target(target).name}
+    if suspects is None:
+        rows = store.named("named/labels_to_review", about)
+    else:
+        why = pl.DataFrame({"case_id": list(suspects), "reason": list(suspects.values())})
+        rows = store.named("queries/labels_of_cases", about | {"cases": list(suspects)})
+        rows = why.join(rows, on="case_id", how="left", maintain_order="left")
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
         writer.writeheader()

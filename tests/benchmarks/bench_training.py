@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import subprocess
 import sys
 import sysconfig
@@ -32,7 +31,7 @@ from torch.nn import functional as F
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from builders import embedding_stores as es
 
-from featurestore import FeatureStore, SlideArrays, layout
+from featurestore import FeatureStore
 from featurestore.device import precision_of
 from trainer import TrainConfig, train
 from trainer.learner import Learner
@@ -62,21 +61,9 @@ def build(root: Path, n_slides: int, n_tiles: int, dim: int) -> FeatureStore:
     """A store of rolled copies of one slide; only the first is published in the slow, safe way."""
     rng = np.random.default_rng(0)
     block = rng.normal(size=(n_tiles, dim)).astype(np.float16)
-    first: list[Path] = []
-
-    def publish(store: FeatureStore, slide: SlideArrays) -> None:
-        group = layout.group_dir(store.root, slide.slide_key)
-        if not first:
-            store.publish(slide)
-            first.append(group)
-            return
-        shutil.copytree(first[0], group)
-        folder = group / slide.tiling.tiling_id / "embeddings" / slide.encoder_id
-        layout.chunk(folder, 2).write_bytes(slide.embeddings.tobytes() + bytes(4))
-
     values = rng.uniform(5, 95, n_slides).tolist()
     x = (np.roll(block, i, axis=0) for i in range(n_slides))
-    store = es.build(root, x, values, publish=publish)
+    store = es.build(root, x, values, publish=es.copying())
     sides = ["test"] * 20 + ["train"] * (n_slides - 20)
     es.freeze(store, split={f"S-{i:04}": side for i, side in enumerate(sides)})
     return store

@@ -27,7 +27,9 @@ FACTORS = {"bag_size": [4, 16], "model": ["attention", "mean"]}
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
     """Forty-two Slides; Cohorts `all`, by time, and `folds`, three of them."""
-    made = es.build(tmp_path_factory.mktemp("sweep") / "store", *es.planted(42, 12, dim=6))
+    x, values = es.planted(42, 12, dim=6)
+    root = tmp_path_factory.mktemp("sweep") / "store"
+    made = es.build(root, x, values.tolist(), publish=es.copying())
     es.freeze(made)
     es.freeze(made, "folds", "folds")
     return made

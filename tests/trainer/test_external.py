@@ -1,0 +1,138 @@
+"""A Run on Slides of others, several Runs as one, and what they have seen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from builders import embedding_stores as es
+
+from featurestore import FeatureStore
+from featurestore.errors import ConfigError, RunNotFound, TrainError
+from featurestore.types import Case
+from trainer import TrainConfig, predict, train
+from trainer.compared import again, compare
+from trainer.config import CurveConfig
+from trainer.curve import curve
+from trainer.ensemble import predict as predict_as_one
+from trainer.external import validate
+from trainer.runs import Run
+
+QUICK = TrainConfig(cohort="own", steps=30, bag_size=8, resamples=3)
+SIDES = ["train"] * 14 + ["validation"] * 4 + ["calibration"] * 20 + ["test"] * 10
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
+    """Cohort `own` of 48 Slides with all four sides; `other` of 11 more, `mixed` of both."""
+    x, values = es.planted(60, 12, dim=6)
+    root = tmp_path_factory.mktemp("external") / "store"
+    made = es.build(root, x, values.tolist(), publish=es.copying())
+    made.record([Case(case_id="C-0059", patient_id="P-0000")])  # a new Slide of a train Patient
+    names = [f"S-{i:04}" for i in range(60)]
+    es.freeze(made, "own", split=dict(zip(names, SIDES, strict=False)), where="slide_id < 'S-0048'")
+    es.freeze(made, "other", "random", where="slide_id between 'S-0048' and 'S-0058'")
+    es.freeze(made, "mixed", "random", where="slide_id > 'S-0040'")
+    return made
+
+
+@pytest.fixture(scope="module")
+def run(store: FeatureStore) -> Run:
+    return train(store, QUICK, draw=False)
+
+
+def test_every_slide_says_whether_it_was_seen(store: FeatureStore, run: Run) -> None:
+    frame = predict(store, run.run_id, where="true")
+    seen = dict(frame.select("slide_id", "seen").iter_rows())
+    names = [f"S-{i:04}" for i in range(60)]
+    expected = [side if side != "test" else "not" for side in SIDES] + ["not"] * 11 + ["train"]
+    assert [seen[name] for name in names] == expected
+
+
+def test_what_was_cut_from_train_is_known_too(store: FeatureStore) -> None:
+    es.freeze(store, "cut", where="slide_id < 'S-0059'")
+    made = train(store, replace(QUICK, cohort="cut", train_patients=20), draw=False)
+    seen = predict(store, made.run_id)["seen"].value_counts().rows()
+    n = made.record
+    assert dict(seen)["train"] == n.n_train
+    assert dict(seen)["validation"] == n.n_validation
+    assert n.n_train + n.n_validation + n.n_calibration == 20
+
+
+def test_external_validation_has_every_number_of_a_run(store: FeatureStore, run: Run) -> None:
+    found = validate(store, run.run_id, "other")
+    assert found.run.record.metrics["test"].keys() == run.record.metrics["test"].keys()
+    assert found.run.record.n_test == 11
+    frame = predict(store, run.run_id, "other")
+    off = (frame["mean"] - frame["truth"]).abs().mean()
+    assert found.run.metric("mae") == pytest.approx(off)
+    assert found.run.metric("r2", "ridge_test") is not None
+    said = found.text()
+    assert "trained on cohort own, on cohort other" in said
+    assert "interval " in said
+    assert "figures" not in said
+    assert found.json()["trained_on"] == "own"
+
+
+def test_patients_that_were_learnt_from_are_refused(store: FeatureStore, run: Run) -> None:
+    with pytest.raises(TrainError, match=r"1 patients of cohort 'mixed' .* 1 slides.*'P-0000'"):
+        validate(store, run.run_id, "mixed")
+
+
+def test_several_runs_predict_as_one(store: FeatureStore, run: Run) -> None:
+    other = train(store, replace(QUICK, seed=1), draw=False)
+    rows = predict_as_one(store, [run.run_id, other.run_id, "other"])
+    each = [predict(store, one.run_id, "other") for one in (run, other)]
+    means = np.stack([frame["mean"].to_numpy() for frame in each])
+    assert rows.frame["mean"].to_numpy() == pytest.approx(means.mean(axis=0))
+    assert rows.frame["std_models"].to_numpy() == pytest.approx(means.std(axis=0, ddof=1))
+    bags = np.stack([frame["std"].to_numpy() for frame in each])
+    assert rows.frame["std"].to_numpy() == pytest.approx(np.sqrt((bags**2).mean(axis=0)))
+    assert rows.frame.columns[:-1] == each[0].columns
+    assert "mean of 2 runs" in rows.notes[0]
+    alone = predict_as_one(store, [run.run_id])
+    assert alone.frame.equals(predict(store, run.run_id))
+    with pytest.raises(RunNotFound):
+        predict_as_one(store, ["other"])
+    with pytest.raises(RunNotFound):
+        predict_as_one(store, [run.run_id, "nothing"])
+
+
+def test_runs_are_compared_by_what_differs(store: FeatureStore, run: Run) -> None:
+    other = train(store, replace(QUICK, bag_size=4), draw=False)
+    found = compare(store, run.run_id, other.run_id)
+    assert set(found.differs) == {"bag-size"}
+    assert found.differs["bag-size"] == (8, 4)
+    assert found.n_slides == 10
+    assert found.difference["r2"].value == pytest.approx(other.metric("r2") - run.metric("r2"))
+    assert "bag-size" in found.text()
+    same = compare(store, run.run_id, run.run_id)
+    assert not same.differs
+    assert "nothing else differs" in same.text()
+
+
+def test_the_same_again_gives_the_same_numbers(store: FeatureStore, run: Run) -> None:
+    config = again(run)
+    assert (config.encoder_id, config.steps) == (run.record.encoder_id, 30)
+    assert train(store, config, draw=False).record.metrics == run.record.metrics
+
+
+def test_runs_are_listed_by_a_condition(store: FeatureStore, run: Run) -> None:
+    assert store.runs("bag_size = 8 and seed = 0")["run_id"].to_list().count(run.run_id) == 1
+    assert run.run_id not in store.runs("bag_size = 4")["run_id"].to_list()
+    assert store.run(run.run_id[:-1]).run_id == run.run_id
+
+
+def test_a_curve_says_what_more_patients_gained(store: FeatureStore) -> None:
+    with pytest.raises(ConfigError, match="50,100,200"):
+        CurveConfig(sizes="8,many").numbers()
+    found = curve(store, QUICK, CurveConfig(sizes="4,8,14", seeds=2))
+    sizes = [point.train_patients for point in found.points]
+    assert sizes == [4, 8, 14]
+    gains = np.diff([point.r2.value for point in found.points])
+    assert [point.gain.value for point in found.points[1:] if point.gain] == pytest.approx(gains)
+    assert found.points[0].gain is None
+    assert "with 28 patients R2 would be about" in found.text()
+    with pytest.raises(TrainError, match="has 14 train patients"):
+        curve(store, QUICK, CurveConfig(sizes="4,100"))

@@ -1,0 +1,95 @@
+"""Predict with several Runs as one: their mean, and the spread between them beside that of Bags."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from featurestore import FeatureStore
+from featurestore.errors import ConfigError, RunNotFound
+from featurestore.frames import Rows
+from trainer import inference, runs
+from trainer.seen import SEEN
+
+
+def predict(
+    store: FeatureStore,
+    words: Sequence[str],
+    *,
+    where: str | None = None,
+    resamples: int | None = None,
+) -> Rows:
+    """Apply one Run, or several as one, to the Slides of a Cohort or a condition.
+
+    Args:
+        store: where the Embeddings are.
+        words: Runs, and last a Cohort, unless it is the first Run's or `where` is given.
+        where: a SQL condition over `bags`.
+        resamples: Bags a Slide and Run; as in training if None.
+
+    Returns:
+        Rows of `inference.predict`; with several Runs, on the Slides that all can be applied to,
+        those of `as_one`. And what must be said beside them.
+
+    Raises:
+        RunNotFound: a word is no Run, and the last no Cohort either.
+        ConfigError: the Runs predict several Targets.
+    """
+    run_ids, cohort = _told_apart(store, words)
+    models = [runs.load(store, run_id) for run_id in run_ids]
+    if len({run.record.about() for run in models}) > 1:
+        named = ", ".join(f"{run.run_id} {run.record.target}" for run in models)
+        raise ConfigError(f"runs predict as one where they have one target, got {named}")
+    if cohort is None and where is None:
+        cohort = models[0].record.cohort
+    frames = [
+        inference.predict(store, run.run_id, cohort, where=where, resamples=resamples)
+        for run in models
+    ]
+    if len(frames) == 1:
+        return Rows(frames[0], inference.notes(models[0], frames[0]))
+    made = as_one(frames)
+    notes = [
+        f"mean of {len(frames)} runs; std is the noise of drawing tiles, std_models the spread "
+        "between the runs; no intervals: no slide calibrated the runs as one",
+    ]
+    if lost := max(frame.height for frame in frames) - made.height:
+        notes.append(f"{lost} slides have no embeddings for every run, and are left out")
+    return Rows(made, notes)
+
+
+def as_one(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Put Predictions of several Runs together: one row per Slide that all of them predict.
+
+    Returns:
+        Columns of `inference.predict`: mean, over Runs; std, of Bags, as the root mean square over
+        Runs; n_tiles and n_resamples, the least of a Run; seen, by the Run that knows the Slide
+        best; intervals null; and std_models, the standard deviation between Runs, n - 1.
+    """
+    together = pl.concat(frames)
+    rank = pl.col("seen").replace_strict(SEEN, range(len(SEEN)), return_dtype=pl.Int8)
+    made = together.group_by("slide_id", maintain_order=True).agg(
+        pl.col("slide_key", "split", "truth").first(),
+        pl.col("mean").mean(),
+        pl.when(pl.col("std").is_not_null().any()).then((pl.col("std") ** 2).mean().sqrt()),
+        pl.col("n_tiles", "n_resamples").min(),
+        rank.min().replace_strict(range(len(SEEN)), SEEN, return_dtype=pl.String),
+        pl.lit(None, pl.Float64).alias("interval_low"),
+        pl.lit(None, pl.Float64).alias("interval_high"),
+        pl.col("mean").std().alias("std_models"),
+        pl.len().alias("runs"),
+    )
+    return made.filter(pl.col("runs") == len(frames)).drop("runs")
+
+
+def _told_apart(store: FeatureStore, words: Sequence[str]) -> tuple[list[str], str | None]:
+    """Which words are Runs, and which is the Cohort: the last one, if it is no Run."""
+    *others, last = words
+    try:
+        return list(dict.fromkeys(store.run(word).run_id for word in words)), None
+    except RunNotFound:
+        found = store.sql("from cohorts where cohort = $name", {"name": last})
+        if not others or found.is_empty():
+            raise
+    return list(dict.fromkeys(store.run(word).run_id for word in others)), last

@@ -1,0 +1,188 @@
+"""Labels to look at again: where Label and out-of-fold Prediction disagree beyond their spread."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from featurestore import FeatureStore
+from featurestore.types import Progress, Target
+from featurestore.words import in_columns
+from trainer import fit, runs
+from trainer.bags import Sampler
+from trainer.holdout import SPLITS, assign_splits, stratified
+from trainer.inference import as_predictions, predictions, resample
+from trainer.shared import Shared
+
+FOLDS = 5  # in which Slides that the Run learnt from are predicted by models that did not
+BEYOND = 2.0  # spreads, from which on a Slide is called a suspect
+NEAREST = 0.1  # share of Slides, nearest in Prediction, whose errors give the spread of one
+LEAST_NEAREST, MOST_NEAREST = 20, 500
+LEAST_SPREAD = 0.01  # of the Target's range
+SHOWN = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suspect:
+    """A Slide whose Label may be wrong, or whose scan is."""
+
+    slide_id: str
+    case_id: str
+    label: float
+    predicted: float  # by a model that did not learn from this Patient
+    spread: float  # of such errors at such Predictions
+    score: float  # distance from Label to Prediction, in spreads
+    quality: str | None  # of the scan
+    method: str | None  # of the Label as it is now
+    evidence: str | None
+
+    def reason(self) -> str:
+        """Why it stands here."""
+        return f"label {self.label:g}, predicted {self.predicted:.0f} ± {self.spread:.0f}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suspects:
+    """Every Slide of a Run's Cohort with a Label, the most suspect first."""
+
+    run_id: str
+    slides: tuple[Suspect, ...]
+    n_beyond: int  # the first so many are suspects
+    n_refitted: int  # predicted by models made for this, since the Run learnt from them
+
+    def text(self) -> str:
+        """The first of the suspects, and how to hand all of them to a person."""
+        first = self.slides[: min(self.n_beyond, SHOWN)]
+        lines = [
+            f"{self.n_beyond:,} of {len(self.slides):,} slides of run {self.run_id} have a label "
+            f"{BEYOND:g} spreads or more from what a model says that did not learn from it"
+        ]
+        head = ["slide", "label", "predicted", "spreads", "quality", "evidence"]
+        rows = [
+            [
+                one.slide_id,
+                f"{one.label:g}",
+                f"{one.predicted:.1f} ± {one.spread:.1f}",
+                f"{one.score:.1f}",
+                one.quality or "–",
+                (one.evidence or one.method or "–")[:80],
+            ]
+            for one in first
+        ]
+        lines += in_columns([head, *rows]) if rows else []
+        if more := self.n_beyond - len(first):
+            lines.append(f"and {more:,} more")
+        return "\n".join(
+            [*lines, f"next        trephine review export todo.csv --suspects {self.run_id}"]
+        )
+
+    def reasons(self) -> dict[str, str]:
+        """Cases of the suspects with why, the most suspect first."""
+        beyond = self.slides[: self.n_beyond]
+        return {one.case_id: one.reason() for one in beyond}
+
+
+def suspects(store: FeatureStore, run_id: str, *, progress: Progress | None = None) -> Suspects:
+    """Rank the Slides of a Run's Cohort by how far Label and Prediction are apart.
+
+    Test Slides are judged by the Run, or by the Runs of the other folds that differ from it in
+    their fold alone; the others by `FOLDS` models of its configuration, each trained without
+    them. The spread of a Slide is that of the errors of its neighbours in Prediction, so that what
+    is common at the ends or in the middle of the scale is not suspect, and of its own Bags.
+
+    Raises:
+        RunNotFound: there is no such Run.
+    """
+    run, shared = runs.load(store, run_id), Shared(store.root)
+    job = fit.job_of(shared, run.config)
+    tested = pl.concat([one.filter(pl.col("split") == "test") for one in _siblings(store, run)])
+    tested = tested.unique("slide_id", keep="first", maintain_order=True)
+    rest = job.bags.join(tested, on="slide_id", how="anti", maintain_order="left")
+    refitted = _out_of_fold(job, rest, progress) if rest.height else tested.clear()
+    judged = pl.concat([as_predictions(part) for part in (tested, refitted)])
+    judged = judged.filter(pl.col("truth").is_not_null()).sort("slide_id")
+    spread = spreads(judged, job.target)
+    off = (judged["truth"] - judged["mean"]).abs().to_numpy()
+    judged = judged.with_columns(spread=spread, score=off / spread).select(
+        "slide_id", "slide_key", "truth", "mean", "spread", "score"
+    )
+    told = job.store.named("queries/suspect_slides", {"cohort": run.record.cohort})
+    ranked = judged.sort("score", "slide_id", descending=[True, False])
+    ranked = ranked.join(told, on="slide_id", how="left", maintain_order="left")
+    slides = tuple(_suspect(row) for row in ranked.iter_rows(named=True))
+    return Suspects(
+        run_id=run.run_id,
+        slides=slides,
+        n_beyond=sum(one.score >= BEYOND for one in slides),
+        n_refitted=refitted.height,
+    )
+
+
+def spreads(judged: pl.DataFrame, target: Target) -> np.ndarray:
+    """What errors are usual at each Slide's Prediction, in the Target's units, shape (N,).
+
+    Args:
+        judged: one row per Slide with truth (its Label), mean and std.
+        target: of both.
+    """
+    mean, off = judged["mean"].to_numpy(), (judged["truth"] - judged["mean"]).abs().to_numpy()
+    order = np.argsort(mean, kind="stable")
+    k = min(len(mean), int(np.clip(round(NEAREST * len(mean)), LEAST_NEAREST, MOST_NEAREST)))
+    first = np.clip(np.arange(len(mean)) - k // 2, 0, len(mean) - k)
+    windows = np.lib.stride_tricks.sliding_window_view(off[order], k)
+    usual = np.empty(len(mean))
+    usual[order] = 1.4826 * np.median(windows, axis=1)[first]  # the deviation, were it normal
+    own = judged["std"].fill_null(0).to_numpy()
+    return np.maximum(np.hypot(usual, own), LEAST_SPREAD * (target.high - target.low))
+
+
+def _siblings(store: FeatureStore, run: runs.Run) -> list[pl.DataFrame]:
+    """Predictions of the Run, and of those that differ from it in their fold alone."""
+    found = [run.predictions]
+    if run.config.fold is not None:
+        record = run.record
+        of = (
+            "select run_id from runs where cohort = $cohort and encoder_id = $encoder"
+            " and tiling_id = $tiling and run_id <> $own order by run_id desc"
+        )
+        said = {"cohort": record.cohort, "encoder": record.encoder_id, "tiling": record.tiling_id}
+        for run_id in store.sql(of, said | {"own": run.run_id})["run_id"]:
+            other = runs.load(store, run_id)
+            if replace(other.config, fold=run.config.fold) == run.config:
+                found.append(other.predictions)
+    return found
+
+
+def _out_of_fold(job: fit.Job, rest: pl.DataFrame, progress: Progress | None) -> pl.DataFrame:
+    """Predict Slides by models of a Run's configuration that did not learn from their Patients."""
+    config = replace(job.config, fold=None, train_patients=None, calibration_fraction=0.0)
+    n = min(FOLDS, rest["patient_id"].n_unique())
+    fold, frames = stratified(rest, n, config.seed), []
+    for i in range(n):
+        side = pl.when(pl.Series(fold == i)).then(pl.lit("test")).otherwise(pl.lit("train"))
+        bags = assign_splits(rest.with_columns(split=side), config)
+        parts = {name: bags.filter(pl.col("split") == name) for name in SPLITS}
+        own = replace(job, config=config, bags=bags, parts=parts)
+        test = parts["test"]
+        sampler = Sampler(test, config.bag_size, config.seed, config.sampling)
+        with job.store.rows(test) as reader:
+            found = resample(fit.fitted(own), sampler, reader, config.resamples)
+        frames.append(predictions(test, job.target, *found))
+        if progress is not None:
+            progress(i + 1, n, "models without the slides they judge")
+    return pl.concat(frames)
+
+
+def _suspect(row: Mapping[str, Any]) -> Suspect:
+    own = {name: row[name] for name in ("slide_id", "case_id", "spread", "score", "quality")}
+    return Suspect(
+        **own,
+        label=row["truth"],
+        predicted=row["mean"],
+        method=row["method"],
+        evidence=row["evidence"],
+    )

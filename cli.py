@@ -55,44 +55,29 @@ class _Group(click.Group):
 # -- options ---------------------------------------------------------------------------------------
 
 
-def options_of(*kinds: type[Any]) -> Decorator:
-    """Make options of the fields of configurations; the command gets these, checked, first."""
+def options_of(*kinds: type[Any], often: bool = False) -> Decorator:
+    """Make options of the fields of configurations; the command gets these, checked, first.
+
+    `often`: what is given several times is in a dictionary behind them, by field: its values.
+    """
 
     def decorate(command: Command) -> Command:
         @functools.wraps(command)
         def call(*made: Any, **given: Any) -> Any:
             said = [{one.name: given.pop(one.name) for one in shown(kind)} for kind in kinds]
-            configs = (kind(**own) for kind, own in zip(kinds, said, strict=True))
-            return command(*made, *configs, **given)
+            several: list[Any] = []
+            if often:
+                lists = {name: v for name, v in said[0].items() if isinstance(v, tuple)}
+                once = {name: v[0] for name, v in lists.items() if v}
+                said = [{k: v for k, v in said[0].items() if k not in lists} | once]
+                several = [{name: list(v) for name, v in lists.items() if v[1:]}]
+            configs = [kind(**own) for kind, own in zip(kinds, said, strict=True)]
+            return command(*made, *configs, *several, **given)
 
         made: Command = call
         for kind in reversed(kinds):
             for one in reversed(shown(kind)):
-                made = _parameter(one, *types_of(kind)[one.name])(made)
-        return made
-
-    return decorate
-
-
-def swept(kind: type[Any]) -> Decorator:
-    """Make options of a configuration that may be given often.
-
-    The command gets the configuration, of what is given at most once, then the factors: the values
-    of each field that is given several times.
-    """
-
-    def decorate(command: Command) -> Command:
-        @functools.wraps(command)
-        def call(**given: Any) -> Any:
-            said = {one.name: given.pop(one.name) for one in shown(kind)}
-            lists = {name: list(v) for name, v in said.items() if isinstance(v, tuple)}
-            once = {name: lists[name][0] if name in lists else v for name, v in said.items() if v}
-            factors = {name: values for name, values in lists.items() if values[1:]}
-            return command(kind(**once), factors, **given)
-
-        made: Command = call
-        for one in reversed(shown(kind)):
-            made = _parameter(one, *types_of(kind)[one.name], often=True)(made)
+                made = _parameter(one, *types_of(kind)[one.name], often)(made)
         return made
 
     return decorate
@@ -104,20 +89,18 @@ def like_option(command: Command) -> Command:
     @functools.wraps(command)
     def call(store: FeatureStore, like: str | None, **given: Any) -> Any:
         if like is not None:
-            from trainer.compared import again
-            from trainer.runs import load
+            from trainer import runs, versus
 
             said = click.get_current_context().get_parameter_source
-            of = vars(again(load(store, like)))
-            default = click.core.ParameterSource.DEFAULT
-            given |= {k: of[k] for k in of.keys() & given.keys() if said(k) in (default, None)}
+            own = vars(versus.again(runs.load(store, like)))
+            given |= {k: own[k] for k in own.keys() & given.keys() if "DEFAULT" in str(said(k))}
         elif given["cohort"] is None:
             raise click.UsageError("give COHORT or --like RUN")
         return command(store=store, **given)
 
     for one in command.__click_params__:  # type: ignore[attr-defined]
         one.required = False
-    return click.option("--like", metavar="RUN", help="Take what is not said from RUN.")(call)
+    return click.option("--like", metavar="RUN", help="What is not said is as in RUN.")(call)
 
 
 def shown(kind: type[Any]) -> list[Field[Any]]:
@@ -126,7 +109,7 @@ def shown(kind: type[Any]) -> list[Field[Any]]:
 
 
 def _parameter(
-    one: Field[Any], plain: Any, _: bool, choices: Sequence[str], *, often: bool = False
+    one: Field[Any], plain: Any, _: bool, choices: Sequence[str], often: bool
 ) -> Decorator:
     said, name = about(one), name_of(one)
     many = typing.get_origin(plain) is tuple
@@ -158,6 +141,15 @@ store_folder_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 target_option = click.option("--target", default=Target.name, help="Of what.", **shows)
 where_help = "SQL condition over the view bags."
+other_slides_option = click.option("--where", help=f"{where_help[:-1]}, instead of a cohort.")
+
+
+def _confirm(ctx: click.Context, _: click.Parameter, yes: bool) -> None:
+    if not yes:
+        click.confirm(f"Delete {next(iter(ctx.params.values()))}?", abort=True, err=True)
+
+
+yes_option = click.option("--yes", is_flag=True, expose_value=False, callback=_confirm)
 
 
 def store_option(command: Command) -> Command:
@@ -175,13 +167,6 @@ def store_option(command: Command) -> Command:
                 click.echo(opened.set_aside(), err=True, nl=False)
 
     return store_folder_option(call)
-
-
-def applies_run(command: Command) -> Command:
-    """Give a command RUN and the slides it goes to: a COHORT or --where."""
-    where = click.option("--where", help=where_help.replace(".", ", instead of a cohort."))
-    cohort = click.argument("cohort", required=False)
-    return click.argument("run")(cohort(store_option(where(command))))
 
 
 def prints_result(command: Command) -> Command:
@@ -484,6 +469,16 @@ def cohort_show(name: str, store: FeatureStore) -> Any:
     return _cohort(store, name)
 
 
+@cohort.command("delete")
+@click.argument("name")
+@store_option
+@yes_option
+@prints_result
+def cohort_delete(name: str, store: FeatureStore) -> Any:
+    """Take cohort NAME out by a tombstone; its name is free again. Its runs go first."""
+    return store.withdraw(name, "cohort")
+
+
 def _cohort(store: FeatureStore, name: str) -> Told:
     made, splits = store.cohort(name), store.splits(name)
     data = to_json(made) | {"splits": [to_json(side) for side in splits]}
@@ -546,9 +541,8 @@ def train(
 ) -> Any:
     """Train an attention-MIL model on COHORT and predict its test slides.
 
-    A cohort of folds is cross-validated: one run a fold, each slide predicted by the one that did
-    not see it. Reads the store alone: the slides may be gone. A training that was broken off goes
-    on from its last evaluation when the same command is given again, to the same result.
+    A cohort of folds is cross-validated: one run a fold. Reads the store alone: the slides may be
+    gone. What was broken off goes on when the same command is given again, to the same result.
 
     Example: trephine train adults --bag-size 256
     """
@@ -560,13 +554,11 @@ def train(
 
 @main.command()
 @store_option
-@swept(TrainConfig)
+@options_of(TrainConfig, often=True)
 @options_of(SweepConfig)
 @prints_result
 def sweep(config: TrainConfig, factors: Any, how: SweepConfig, store: FeatureStore) -> Any:
-    """Train every combination of options that are given several times, and compare the runs.
-
-    Runs that are done are not made again, and a sweep that was broken off goes on.
+    """Train every combination of options given several times, but for runs that are done; compare.
 
     Example: trephine sweep adults --encoder uni2-h --encoder dinov2 --bag-size 16 --bag-size 256
     """
@@ -581,10 +573,7 @@ def sweep(config: TrainConfig, factors: Any, how: SweepConfig, store: FeatureSto
 @options_of(TrainConfig, CurveConfig)
 @prints_result
 def curve(config: TrainConfig, how: CurveConfig, store: FeatureStore) -> Any:
-    """Measure what more patients are worth: train on more and more of COHORT's.
-
-    Example: trephine curve adults --sizes 50,100,200
-    """
+    """Measure what more patients are worth: train on more and more of COHORT's."""
     from trainer.curve import curve as measure
 
     with progress("runs") as show:
@@ -597,10 +586,7 @@ def curve(config: TrainConfig, how: CurveConfig, store: FeatureStore) -> Any:
 @store_option
 @prints_result
 def evaluate(run: str, cohort: str, store: FeatureStore) -> Any:
-    """Validate RUN on another labelled COHORT, of patients that it has not seen.
-
-    Example: trephine evaluate latest other-hospital
-    """
+    """Validate RUN on another labelled COHORT, of patients that it has not seen."""
     from trainer.external import validate
 
     return validate(store, run, cohort)
@@ -611,10 +597,7 @@ def evaluate(run: str, cohort: str, store: FeatureStore) -> Any:
 @store_option
 @prints_result
 def suspects(run: str, store: FeatureStore) -> Any:
-    """Rank the labels of RUN's cohort that a model does not believe that did not learn from them.
-
-    Example: trephine suspects latest
-    """
+    """Rank the labels of RUN's cohort that models do not believe that did not learn from them."""
     from trainer.suspects import suspects as rank
 
     with progress("models") as show:
@@ -624,13 +607,11 @@ def suspects(run: str, store: FeatureStore) -> Any:
 @main.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN... [COHORT]")
 @store_option
-@click.option("--where", help=where_help.replace(".", ", instead of a cohort."))
+@other_slides_option
 @click.option("--resamples", type=int, help="Bags per slide.  [default: as in training]")
 @prints_rows
 def predict(runs: tuple[str, ...], store: FeatureStore, **options: Any) -> Any:
-    """Apply RUN, or several as one, to a COHORT or to the slides of a condition.
-
-    With or without labels. Says of every slide whether it was seen in training.
+    """Apply RUN, or several as one, to a COHORT or other slides; marks what was seen in training.
 
     Example: trephine predict latest --where "scanned_on >= '2024-01-01'" --format csv
     """
@@ -640,7 +621,10 @@ def predict(runs: tuple[str, ...], store: FeatureStore, **options: Any) -> Any:
 
 
 @main.command()
-@applies_run
+@click.argument("run")
+@click.argument("cohort", required=False)
+@store_option
+@other_slides_option
 @options_of(SettleConfig)
 @click.option("--curve", is_flag=True, help="Print a row for every number of bags.")
 @prints_rows
@@ -658,11 +642,9 @@ def settle(config: SettleConfig, run: str, store: FeatureStore, curve: bool, **w
 
 
 class _Runs(click.Group):
-    """Lists where nothing else is asked."""
-
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        other = args and args[0] in (*self.commands, *ctx.help_option_names)
-        return super().parse_args(ctx, args if other else ["list", *args])
+        named = {*self.commands, *ctx.help_option_names}.intersection(args[:1])
+        return super().parse_args(ctx, args if named else ["list", *args])
 
 
 @main.group(cls=_Runs)
@@ -672,13 +654,10 @@ def runs() -> None:
 
 @runs.command("list")
 @store_option
-@click.option("--where", default="true", help="SQL condition over what --json prints.")
+@click.option("--where", default="true", help='SQL, as "bag_size = 16 and r2 > 0.8".')
 @prints_rows
 def runs_list(store: FeatureStore, where: str) -> Any:
-    """List runs with their configuration and R2, the newest first.
-
-    Example: trephine runs --where "bag_size = 16 and r2 > 0.8"
-    """
+    """List runs with their configuration and R2, the newest first."""
     frame = store.runs(where)
     columns = "run_id cohort encoder model bag_size seed n_train n_test r2 mae ridge_r2 seconds"
     notes = [] if frame.height else ["There is no run yet. Next: trephine train COHORT"]
@@ -691,13 +670,21 @@ def runs_list(store: FeatureStore, where: str) -> Any:
 @store_option
 @prints_result
 def runs_compare(first: str, second: str, store: FeatureStore) -> Any:
-    """Show what differs between two runs, and their paired differences slide by slide.
-
-    Example: trephine runs compare 20260101 latest
-    """
-    from trainer.compared import compare
+    """Show what differs between two runs, and their paired differences slide by slide."""
+    from trainer.versus import compare
 
     return compare(store, first, second)
+
+
+@runs.command("delete")
+@click.argument("run")
+@store_option
+@yes_option
+@click.option("--erase", is_flag=True, help="Remove its folder for good, too.")
+@prints_result
+def runs_delete(run: str, store: FeatureStore, erase: bool) -> Any:
+    """Take RUN out of every list by a tombstone."""
+    return store.withdraw(store.run(run).run_id, "run", erase=erase)
 
 
 @main.command()

@@ -392,8 +392,7 @@ class RunRecord:
     n_validation: int
     n_calibration: int = 0
     n_test: int
-    # steps, planned_steps, best_step, bags_per_s, seconds, device, precision
-    fit: Mapping[str, Any]
+    fit: Mapping[str, Any]  # steps, planned_steps, best_step, seconds, bags_per_s, device, ...
     notes: tuple[str, ...] = ()
     started_at: datetime
     seconds: float

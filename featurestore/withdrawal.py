@@ -11,7 +11,7 @@ from typing import get_args
 import polars as pl
 
 from featurestore import catalog, folding, layout, ledger
-from featurestore.errors import ConfigError, StoreDamaged, writing
+from featurestore.errors import CohortError, ConfigError, StoreDamaged, writing
 from featurestore.kept import Tombstone, TombstoneKind, Withdrawn
 
 OF_A_SLIDE: dict[TombstoneKind, str] = {
@@ -44,6 +44,12 @@ def _stones(
         if not con.execute(f"select 1 from {table} where {column} = ?", [name]).fetchall():
             raise ConfigError(
                 f"{kind} {name!r} is not in the store. See them with: trephine status"
+            )
+        own = con.execute("select run_id from runs where cohort = ? order by 1", [name]).fetchall()
+        if kind == "cohort" and own:  # else its name, used again, would be another Cohort to them
+            raise CohortError(
+                f"cohort {name!r} has {len(own)} runs, which would lose what they learnt from. "
+                f"Delete them first: trephine runs delete {own[0][0]}"
             )
         return [Tombstone(kind=kind, name=name, erase=erase)]
     rows = catalog.frame_of_query(con, "queries/withdrawal", {"name": name})

@@ -24,7 +24,7 @@ def view(
 
     Differences are of the test Slides that all have, where their labels are the same.
     """
-    names = dict(store.sql("select encoder_id, name from encoders").iter_rows())
+    names = dict(store.ask("select encoder_id, name from encoders").iter_rows())
     settings = [_settings(run, names) for run in loaded]
     differ = [k for k in settings[0] if len({str(one[k]) for one in settings}) > 1]
     both = tests[0].select("slide_id", "patient_id", "truth")

@@ -89,7 +89,7 @@ def _told_apart(store: FeatureStore, words: Sequence[str]) -> tuple[list[str], s
     try:
         return list(dict.fromkeys(store.run(word).run_id for word in words)), None
     except RunNotFound:
-        found = store.sql("from cohorts where cohort = $name", {"name": last})
+        found = store.ask("from cohorts where cohort = $name", {"name": last})
         if not others or found.is_empty():
             raise
     return list(dict.fromkeys(store.run(word).run_id for word in others)), last

@@ -150,7 +150,7 @@ def _siblings(store: FeatureStore, run: runs.Run) -> list[pl.DataFrame]:
             " and tiling_id = $tiling and run_id <> $own order by run_id desc"
         )
         said = {"cohort": record.cohort, "encoder": record.encoder_id, "tiling": record.tiling_id}
-        for run_id in store.sql(of, said | {"own": run.run_id})["run_id"]:
+        for run_id in store.ask(of, said | {"own": run.run_id})["run_id"]:
             other = runs.load(store, run_id)
             if replace(other.config, fold=run.config.fold) == run.config:
                 found.append(other.predictions)

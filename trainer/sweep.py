@@ -184,7 +184,7 @@ def sweep(
     began, shared = time.perf_counter(), Shared(store.root)
     plans = planned(shared, config, factors or {}, seeds)
     noun = _noun(config, plans)
-    if shared.sql("from sweeps where sweep_id = $id", {"id": noun.sweep_id}).is_empty():
+    if shared.ask("from sweeps where sweep_id = $id", {"id": noun.sweep_id}).is_empty():
         shared.record([noun], published=())
     known, failures = _done(shared, plans), []
     made = 0
@@ -202,7 +202,7 @@ def sweep(
     tested = _tested(shared, plans, known)
     return SweepResult(
         sweep=noun,
-        names=dict(shared.sql("select encoder_id, name from encoders").iter_rows()),
+        names=dict(shared.ask("select encoder_id, name from encoders").iter_rows()),
         **_compared(shared, plans, known, tested),
         n_slides=tested.slides.height,
         n_patients=tested.slides["patient_id"].n_unique(),

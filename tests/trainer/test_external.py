@@ -9,15 +9,15 @@ import pytest
 from builders import embedding_stores as es
 
 from featurestore import FeatureStore
-from featurestore.errors import ConfigError, RunNotFound, TrainError
+from featurestore.errors import CohortError, ConfigError, RunNotFound, TrainError
 from featurestore.types import Case
 from trainer import TrainConfig, predict, train
-from trainer.compared import again, compare
 from trainer.config import CurveConfig
 from trainer.curve import curve
 from trainer.ensemble import predict as predict_as_one
 from trainer.external import validate
 from trainer.runs import Run
+from trainer.versus import again, compare
 
 QUICK = TrainConfig(cohort="own", steps=30, bag_size=8, resamples=3)
 SIDES = ["train"] * 14 + ["validation"] * 4 + ["calibration"] * 20 + ["test"] * 10
@@ -136,3 +136,16 @@ def test_a_curve_says_what_more_patients_gained(store: FeatureStore) -> None:
     assert "with 28 patients R2 would be about" in found.text()
     with pytest.raises(TrainError, match="has 14 train patients"):
         curve(store, QUICK, CurveConfig(sizes="4,100"))
+
+
+def test_a_cohort_goes_after_its_runs_and_its_name_is_free_again(store: FeatureStore) -> None:
+    es.freeze(store, "brief", where="slide_id < 'S-0030'")
+    made = train(store, replace(QUICK, cohort="brief"), draw=False)
+    with pytest.raises(CohortError, match=f"1 runs.*runs delete {made.run_id}"):
+        store.withdraw("brief", "cohort")
+    store.withdraw(made.run_id, "run")
+    with pytest.raises(RunNotFound):
+        store.run(made.run_id)
+    store.withdraw("brief", "cohort")
+    es.freeze(store, "brief", where="slide_id < 'S-0020'")
+    assert train(store, replace(QUICK, cohort="brief"), draw=False).run_id != made.run_id

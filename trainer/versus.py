@@ -62,7 +62,7 @@ def compare(store: FeatureStore, first: str, second: str) -> Comparison:
     tested = [run.predictions.filter(pl.col("split") == "test") for run in both]
     common = tested[0].join(tested[1], on=["slide_id", "truth"], suffix="_2").sort("slide_id")
     of = "select slide_id, patient_id from cohort_slides where cohort = $name"
-    patients = store.sql(of, {"name": both[0].record.cohort})
+    patients = store.ask(of, {"name": both[0].record.cohort})
     common = common.join(patients, on="slide_id", maintain_order="left")
     scores: tuple[Mapping[str, Estimate], ...] = ()
     difference: Mapping[str, Estimate] = {}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import os
+import sys
 import time
 import typing
 from collections.abc import Callable, Sequence
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from featurestore.config import ExportConfig, ImportConfig, SplitConfig
-from featurestore.errors import TrephineError
+from featurestore.errors import TrephineError, disk_fault
 from featurestore.fields import about, name_of, to_json, types_of
 from featurestore.frames import FORMATS, Rows, rendered, to_text
 from featurestore.progress import progress
@@ -30,7 +32,7 @@ from trainer.config import CurveConfig, SeedsConfig, SettleConfig, SweepConfig, 
 if TYPE_CHECKING:
     from featurestore import FeatureStore
 
-EXIT_REFUSED, EXIT_FAILURES = 1, 3
+EXIT_REFUSED, EXIT_FAILURES, EXIT_STOPPED = 1, 3, 130
 PATH = click.Path(path_type=Path)
 FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -39,17 +41,42 @@ Command = Callable[..., Any]
 Decorator = Callable[[Command], Command]
 
 
+KEPT = {  # by a Ctrl-C
+    "ingest": "Every finished slide is kept; the same command goes on with the rest.",
+    "label": "Every label that was written is kept; the same command goes on with the rest.",
+    "train": "It is kept up to its last evaluation; the same command goes on from there.",
+    "sweep": "Every finished run is kept; the same command goes on with the rest.",
+    "import": "Every slide that was taken in is kept; the same command goes on with the rest.",
+}
+
+
 class _Group(click.Group):
     """Print our errors in one line and exit with 1; a traceback is for mistakes of ours."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except TrephineError as error:
-            if ctx.obj == "raise":
+        except (click.ClickException, click.exceptions.Exit):
+            raise
+        except BaseException as error:
+            said, code = self._sentence(error, str(ctx.invoked_subcommand))
+            if ctx.obj == "raise" or not said:
                 raise
-            click.echo(f"trephine: {error}", err=True)
-            ctx.exit(EXIT_REFUSED)
+            click.echo(f"trephine: {said}", err=True)
+            ctx.exit(code)
+
+    def _sentence(self, error: BaseException, command: str) -> tuple[str, int]:
+        if isinstance(error, TrephineError):
+            return str(error), EXIT_REFUSED
+        if isinstance(error, KeyboardInterrupt):
+            kept = KEPT.get(command, "Nothing is lost: give the same command again.")
+            return f"{command} was stopped. {kept}", EXIT_STOPPED
+        if fault := disk_fault(error):
+            with suppress(OSError):  # what is left in the buffer of stdout finds no room either
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())
+            kept = "What is finished is kept; mend it and give the same command again."
+            return f"the disk refused: {fault}. {kept}", EXIT_REFUSED
+        return "", EXIT_REFUSED
 
 
 # -- options ---------------------------------------------------------------------------------------
@@ -180,7 +207,7 @@ def prints_result(command: Command) -> Command:
         result = command(*made, **given)
         data = result.json() if hasattr(result, "json") else to_json(result)
         click.echo(to_text(data) if as_json else result.text())
-        if getattr(result, "failures", None):
+        if getattr(result, "failures", None) or getattr(result, "gave_up", None):
             click.get_current_context().exit(EXIT_FAILURES)
 
     return json_option(call)
@@ -192,8 +219,10 @@ def prints_rows(command: Command) -> Command:
     @functools.wraps(command)
     def call(*made: Any, form: str, as_json: bool, **given: Any) -> None:
         result = command(*made, **given)
-        rows = result if isinstance(result, Rows) else Rows(result)
-        text, notes = rendered(rows, "json" if as_json else form)
+        form = "json" if as_json else form
+        if isinstance(result, Told):
+            return click.echo(to_text(result.json()) if form == "json" else result.text())
+        text, notes = rendered(result if isinstance(result, Rows) else Rows(result), form)
         click.echo(text, nl=False)
         for note in notes:
             click.echo(note, err=True)
@@ -205,12 +234,13 @@ def prints_rows(command: Command) -> Command:
 
 def sql_options(folder: str, given: str, words: str) -> Decorator:
     """Give a command `query` and `parameters`: a text `given`, of a file, or one of a folder."""
-    from featurestore import queries
+    from featurestore import asking, queries
 
-    names = ", ".join(queries.known(folder))
+    names = f"A query that comes along: {', '.join(queries.known(folder))}; alone: what they do."
+    pair = "Named parameter, of the type that it is compared with, or NAME:int=VALUE."
     options: list[Decorator] = [
-        click.option("-p", "pairs", multiple=True, metavar="NAME=VALUE", help="Named parameter."),
-        click.option("--named", help=f"A query that comes along: {names}."),
+        click.option("-p", "pairs", multiple=True, metavar="NAME=VALUE", help=pair),
+        click.option("--named", is_flag=False, flag_value="", metavar="NAME", help=names),
         click.option("--file", "file", type=FILE, help="File with one SELECT."),
     ]
 
@@ -218,10 +248,14 @@ def sql_options(folder: str, given: str, words: str) -> Decorator:
         @functools.wraps(command)
         def call(*made: Any, pairs: tuple[str, ...], **said: Any) -> Any:
             text, file, named = said.pop(given), said.pop("file"), said.pop("named")
-            if sum(one is not None for one in (text, file, named)) != 1:
+            if named == "":
+                return click.echo(queries.listed(folder))
+            asking.start()  # it takes its time, as what comes now
+            n = sum(one is not None for one in (text, file, named))
+            if n != 1 and not (n == 0 and folder == "named"):
                 raise click.UsageError(f"{words}, --file F.sql or --named NAME, one of the three")
             given_text = queries.where_query(text) if text and given == "where" else text
-            said["query"] = queries.chosen(folder, given_text, file, named)
+            said["query"] = queries.chosen(folder, given_text, file, named) if n else None
             said["parameters"] = dict(map(queries.parameter, pairs))
             return command(*made, **said)
 
@@ -255,12 +289,44 @@ def main() -> None:
 
 @main.command()
 @store_folder_option
-def init(store: Path) -> None:
+@prints_result
+def init(store: Path) -> Any:
     """Make an empty store, or bring an older one to this version."""
     from featurestore import FeatureStore
 
     FeatureStore.create(store)
-    click.echo(f"The store is at {store}. Next: trephine plan SLIDES")
+    return Told(f"The store is at {store}. Next: trephine plan SLIDES", {"store": str(store)})
+
+
+@main.command()
+@store_option
+@prints_result
+def status(store: FeatureStore) -> Any:
+    """Say what is in the store, how large it is, and what to do next."""
+    from featurestore import showing
+
+    return showing.status(store)
+
+
+@main.command()
+@click.argument("name")
+@store_option
+@prints_result
+def show(name: str, store: FeatureStore) -> Any:
+    """Show everything known of a SLIDE, CASE, COHORT or RUN, by its id or the beginning of it."""
+    from featurestore import showing
+
+    return showing.show(store, name)
+
+
+@main.command()
+@store_option
+@prints_result
+def clean(store: FeatureStore) -> Any:
+    """Remove unfinished trainings older than a week, as `status` names them."""
+    from featurestore import showing
+
+    return showing.clean(store)
 
 
 @main.command()
@@ -409,18 +475,19 @@ def review_import(columns: ValueConfig, file: Path, store: FeatureStore, target:
 
 @main.command()
 @click.argument("text", required=False, metavar="[QUERY]")
-@store_option
 @sql_options("named", "text", 'give "select ..."')
+@store_option
 @prints_rows
-def sql(store: FeatureStore, query: str, parameters: dict[str, Any]) -> Any:
-    """Ask the catalog one SELECT; read-only.
+def sql(store: FeatureStore, query: str | None, parameters: dict[str, Any]) -> Any:
+    """Ask the catalog one SELECT; read-only. Alone it lists tables and views with their columns.
 
-    Tables: cases, slides, embeddings, encoders, tilings, reports, labels, best_labels, cohorts,
-    cohort_slides, runs, metrics, predictions, failures. Views: slide_overview, bags, cohort_bags.
+    It may take 60 s, 4 GB of memory, and yield 10,000,000 rows or 2 GB.
 
     Example: trephine sql "select specimen, count(*) from slide_overview group by all"
     """
-    return store.sql(query, parameters)
+    from featurestore import showing
+
+    return showing.relations(store) if query is None else store.sql(query, parameters)
 
 
 @main.group()
@@ -430,9 +497,9 @@ def cohort() -> None:
 
 @cohort.command("create")
 @click.argument("name")
-@store_option
 @click.option("--where", help=where_help)
 @sql_options("cohorts", "where", "give --where EXPR")
+@store_option
 @click.option("--split", default="time", help="time, random, folds:K or table:FILE.csv.", **shows)
 @options_of(SplitConfig)
 @target_option
@@ -446,10 +513,11 @@ def cohort_create(
 
     Example: trephine cohort create adults --where "age_years >= 18 and cellularity > 5"
     """
+    from featurestore import showing
     from ingest.table import read_split
 
     store.create_cohort(name, **chosen, split=config.by(split, read_split), target=target)
-    return _cohort(store, name)
+    return showing.shown(store, "cohort", name)
 
 
 @cohort.command("list")
@@ -466,7 +534,9 @@ def cohort_list(store: FeatureStore) -> Any:
 @prints_result
 def cohort_show(name: str, store: FeatureStore) -> Any:
     """Show a cohort: its SQL, split, counts and what was left out."""
-    return _cohort(store, name)
+    from featurestore import showing
+
+    return showing.shown(store, "cohort", name)
 
 
 @cohort.command("delete")
@@ -477,12 +547,6 @@ def cohort_show(name: str, store: FeatureStore) -> Any:
 def cohort_delete(name: str, store: FeatureStore) -> Any:
     """Take cohort NAME out by a tombstone; its name is free again. Its runs go first."""
     return store.withdraw(name, "cohort")
-
-
-def _cohort(store: FeatureStore, name: str) -> Told:
-    made, splits = store.cohort(name), store.splits(name)
-    data = to_json(made) | {"splits": [to_json(side) for side in splits]}
-    return Told(f"{made.text(splits)}\nNext: trephine train {name}", data)
 
 
 @main.command("import")
@@ -693,9 +757,8 @@ def runs_delete(run: str, store: FeatureStore, erase: bool) -> Any:
 @click.option("-o", "--out", type=FILE, default="report.html", show_default=True, help="HTML file.")
 @click.option("--truth", type=FILE, help="Table of what is known better: slide_id and the target.")
 @click.option("--rounding", type=float, help="Step of the labels.  [default: found in them]")
-def report(
-    run: tuple[str, ...], store: FeatureStore, out: Path, truth: Path | None, rounding: float | None
-) -> None:
+@prints_result
+def report(run: tuple[str, ...], store: FeatureStore, out: Path, **given: Any) -> Any:
     """Write one HTML page about one or several RUNs; `latest` is the newest.
 
     Example: trephine report latest -o cellularity.html
@@ -703,9 +766,9 @@ def report(
     from ingest.table import read_truth
     from trainer import write_page
 
-    known = functools.partial(read_truth, truth) if truth is not None else None
-    write_page(store, list(run), out, truth=known, rounding=rounding)
-    click.echo(f"The page is {out}. Open it in a browser.")
+    truth = functools.partial(read_truth, given["truth"]) if given["truth"] else None
+    write_page(store, list(run), out, truth=truth, rounding=given["rounding"])
+    return Told(f"The page is {out}. Open it in a browser.", {"page": str(out)})
 
 
 @main.command()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import functools
 import os
 import random
@@ -20,6 +19,7 @@ import polars as pl
 import sql
 from featurestore import asking, layout, ledger
 from featurestore.errors import (
+    DISK,
     CatalogBusy,
     StoreVersionMismatch,
     writing,
@@ -31,7 +31,6 @@ from featurestore.types import (
 )
 
 LOCK_TIMEOUT_S = 30.0
-_DISK = (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT, errno.EIO)
 
 _VIEWS = [
     "macros/retired",
@@ -222,7 +221,7 @@ def _connect(
             message = str(error)
             if not read_only:
                 with writing(path.parent), _disk_errors():
-                    if any(os.strerror(n) in message for n in _DISK):
+                    if any(os.strerror(n) in message for n in DISK):
                         raise
             if "lock" not in message and "different configuration" not in message:
                 raise StoreVersionMismatch(
@@ -247,7 +246,7 @@ def _disk_errors() -> Iterator[None]:
     try:
         yield
     except duckdb.Error as error:
-        found = [n for n in _DISK if os.strerror(n) in str(error)]
+        found = [n for n in DISK if os.strerror(n) in str(error)]
         if not found:
             raise
         raise OSError(found[0], os.strerror(found[0])) from error

@@ -1,8 +1,14 @@
 """The errors of trephine: each says what was got, what was expected and what to do next."""
 
+import errno
+import os
+import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+DISK = (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.EIO, errno.EFBIG)
 
 
 class TrephineError(Exception):
@@ -65,6 +71,10 @@ class StoreUnwritable(TrephineError):
     """The store's disk is full, read-only or gone."""
 
 
+class FileUnwritable(TrephineError):
+    """A file for people cannot be written: its disk is full, read-only or gone."""
+
+
 class StoreVersionMismatch(TrephineError):
     """The store was written by an older or newer version of the code."""
 
@@ -111,3 +121,50 @@ def writing(root: Path) -> Iterator[None]:
             f"cannot write to the store {root}: {error}. "
             "What is finished is kept; mend it and run the same command again."
         ) from error
+
+
+def disk_fault(error: BaseException | None) -> str:
+    """What a disk said, full or read-only, where an error, or one behind it, comes of that.
+
+    Libraries that write files themselves tell it in words of their own.
+    """
+    while error is not None:
+        told = error.errno if isinstance(error, OSError) else None
+        for number in DISK:
+            if told == number or (told is None and os.strerror(number) in str(error)):
+                return f"{os.strerror(number)}: {getattr(error, 'filename', None) or 'the output'}"
+        error = error.__cause__ or error.__context__
+    return ""
+
+
+@contextmanager
+def write_beside(path: Path) -> Iterator[Path]:
+    """Lend a new file beside `path`, which takes its place when it is whole; the old one stays.
+
+    The one way to write a file for people. What is no file (a pipe, a device) is written to as it
+    is. A link stays a link.
+
+    Raises:
+        FileUnwritable: the system refused; `path` is as it was.
+    """
+    path = Path(path)
+    try:
+        if path.exists() and not path.is_file():
+            yield path
+            return
+        real = path.resolve()
+        real.parent.mkdir(parents=True, exist_ok=True)
+        work = real.with_name(f".{uuid.uuid4().hex[:12]}.part")
+        try:
+            yield work
+            with work.open("rb") as file:
+                os.fsync(file.fileno())
+            if real.exists():
+                shutil.copymode(real, work)
+            work.replace(real)
+        finally:
+            work.unlink(missing_ok=True)
+    except OSError as error:
+        kept = ". The older file is as it was" if path.is_file() else ""
+        said = error.strerror or error
+        raise FileUnwritable(f"cannot write {path}: {said}{kept}. Name another with -o") from error

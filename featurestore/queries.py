@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -22,6 +24,19 @@ KINDS: dict[str, Callable[[str], Any]] = {
 def known(folder: str) -> list[str]:
     """Names of the SQL texts of a folder of `sql/`."""
     return [Path(name).name for name in sql.names(folder)]
+
+
+def listed(folder: str) -> str:
+    """What the texts of a folder of `sql/` do, and which parameters they take, a line each."""
+    lines = []
+    for name in known(folder):
+        text = sql.read(f"{folder}/{name}")
+        comments = itertools.takewhile(lambda line: line.startswith("--"), text.splitlines())
+        said = " ".join(line.removeprefix("--").strip() for line in comments)
+        code = "\n".join(line.partition("--")[0] for line in text.splitlines())
+        pairs = [f"-p {one}=..." for one in dict.fromkeys(re.findall(r"\$(\w+)", code))]
+        lines.append(f"{said}\n    --named {' '.join([name, *pairs])}")
+    return "\n".join(lines)
 
 
 def chosen(folder: str, given: str | None, file: Path | None, named: str | None) -> str:

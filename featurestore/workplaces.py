@@ -5,9 +5,11 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 from featurestore.errors import TrainError
@@ -50,3 +52,15 @@ def _lock(work: Path) -> int | None:
         pass
     os.close(lock)
     return None
+
+
+def unfinished(tmp: Path, older_than: timedelta) -> list[Path]:
+    """Folders of trainings that nobody has, and nobody wrote to for a while; the oldest first."""
+    found = []
+    for work in tmp.glob("run-*"):
+        last = max((one.stat().st_mtime for one in [work, *work.rglob("*")]), default=0.0)
+        lock = _lock(work) if time.time() - last > older_than.total_seconds() else None
+        if lock is not None:
+            os.close(lock)
+            found.append((last, work))
+    return [work for _, work in sorted(found)]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -170,7 +172,6 @@ def test_a_mistake_gets_one_sentence_and_exit_code_1(
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("sql",),
         ("sql", "select 1", "--named", "labels_as_of"),
         ("cohort", "create", "x"),
         ("ingest",),
@@ -247,7 +248,29 @@ def test_one_word_says_how_a_cohort_is_split(store: Path, tmp_path: Path) -> Non
         assert {side.split for side in FeatureStore(store).splits(name)} == expected
 
 
-# -- runs ------------------------------------------------------------------------------------------
+def test_sql_alone_lists_what_can_be_asked(store: Path) -> None:
+    said = json.loads(run("sql", "--json", "--store", store).stdout)
+    for one in said:
+        assert one["one_row"].startswith("a") or one["one_row"].startswith("the"), one
+        query = f"select {', '.join(one['columns'])} from {one['relation']} limit 0"
+        assert FeatureStore(store).sql(query).columns == one["columns"]
+    assert {"slides", "bags", "slide_overview", "predictions"} <= {one["relation"] for one in said}
+    assert "bags: one row per Slide, Tiling" in run("sql", "--store", store).stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "name"), [(["sql"], "labels_as_of"), (["cohort", "create", "x"], "by_date")]
+)
+def test_named_alone_lists_what_comes_along(store: Path, words: list[str], name: str) -> None:
+    said = run(*words, "--named", "--store", store).stdout
+    assert f"{name}: one row per" in said
+    assert f"--named {name} -p " in said
+
+
+def test_hints_come_whole_and_letters_are_not_escaped(store: Path) -> None:
+    said = run("sql", "select n_tile from bags", "--store", store, code=1).stderr
+    assert 'Candidate bindings: "n_tiles"' in said
+    assert '"é"' in run("sql", "select 'é' as a", "--json", "--store", store).stdout
 
 
 @pytest.fixture(scope="module")
@@ -257,6 +280,53 @@ def trained(store: Path) -> Path:
     out = run("train", "all", *options).stdout
     assert "trephine report" in out
     return store
+
+
+# -- what is in the store --------------------------------------------------------------------------
+
+
+def test_status_counts_and_says_what_is_next(store: Path, tmp_path: Path) -> None:
+    said = json.loads(run("status", "--json", "--store", store).stdout)
+    assert said["slides"] == FeatureStore(store).sql("from slides").height
+    assert [one["slides"] for one in said["encoders"]] == [said["slides_with_tiles"]]
+    assert said["bytes"]["slides"] > 0
+    run("init", "--store", tmp_path / "new")
+    assert "Next: trephine plan SLIDES" in run("status", "--store", tmp_path / "new").stdout
+
+
+def test_what_is_unfinished_for_long_is_named_and_removed(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    run("init", "--store", root)
+    for name, days in (("run-old", 8), ("run-new", 6)):
+        work = root / "tmp" / name
+        work.mkdir()
+        (work / "weights").write_bytes(bytes(1000))
+        for path in (work / "weights", work):
+            os.utime(path, (time.time() - 86400 * days,) * 2)
+    assert "trephine clean" in run("status", "--store", root).stdout
+    assert json.loads(run("clean", "--json", "--store", root).stdout)["removed"] == ["run-old"]
+    assert [one.name for one in (root / "tmp").iterdir()] == ["run-new"]
+    assert "nothing to remove" in run("clean", "--store", root).stdout
+
+
+def test_everything_is_shown_by_its_id_or_the_beginning_of_it(trained: Path) -> None:
+    (record,) = FeatureStore(trained).runs().rows(named=True)
+    slide = FeatureStore(trained).sql("from slides order by slide_id").row(0, named=True)
+    run_id = record["run_id"]
+    for word, kind in [(run_id, "run"), (run_id[:-1], "run"), ("latest", "run"), ("all", "cohort")]:
+        said = json.loads(run("show", word, "--json", "--store", trained).stdout)
+        assert (said["run"][0]["run_id"] if kind == "run" else said["cohort"]) in (run_id, "all")
+    said = json.loads(run("show", slide["slide_id"], "--json", "--store", trained).stdout)
+    said = said.get("slide", said)
+    text = run("show", slide["slide_id"], "--store", trained).stdout
+    assert slide["slide_key"] in text
+    assert "cohorts" in text
+    many = run("show", slide["slide_id"][:1], "--store", trained, code=1).stderr
+    assert "beginning of several" in many
+    assert "trephine status" in run("show", "no such thing", "--store", trained, code=1).stderr
+
+
+# -- runs ------------------------------------------------------------------------------------------
 
 
 def test_a_run_is_listed_with_its_numbers(trained: Path) -> None:

@@ -30,6 +30,7 @@ DOORS = {  # what others may import of featurestore
     "featurestore.frames",
     "featurestore.progress",
     "featurestore.queries",
+    "featurestore.showing",
 }
 HOMES = {  # a path, or a folder and all that is in it
     "openslide": ("ingest/slides/",),

@@ -13,7 +13,7 @@ import polars as pl
 from PIL import Image, ImageDraw, ImageFont
 
 from featurestore import FeatureStore
-from featurestore.errors import TrephineError
+from featurestore.errors import TrephineError, write_beside
 from featurestore.types import content_id
 from trainer import overlays, runs
 from trainer.inference import attending, bags_of
@@ -72,10 +72,14 @@ def heatmap(store: FeatureStore, run_id: str, slide_ids: Sequence[str], folder: 
             except TrephineError as error:
                 failures[row["slide_id"]] = error
                 continue
-            picture(thumbnail, place, tiles).save(folder / f"{name}.png")
-            tiles.with_columns(side_px0=pl.lit(place.side_px0)).write_csv(folder / f"{name}.csv")
             text = json.dumps(features(place, tiles))
-            (folder / f"{name}.geojson").write_text(text, encoding="utf-8")
+            drawn = picture(thumbnail, place, tiles)
+            with write_beside(folder / f"{name}.png") as file:
+                drawn.save(file, format="png")
+            with write_beside(folder / f"{name}.csv") as file:
+                tiles.with_columns(side_px0=pl.lit(place.side_px0)).write_csv(file)
+            with write_beside(folder / f"{name}.geojson") as file:
+                file.write_text(text, encoding="utf-8")
             written.append(name)
     if not written:
         raise next(iter(failures.values()))

@@ -16,7 +16,7 @@ import polars as pl
 from markupsafe import Markup
 
 from featurestore import FeatureStore
-from featurestore.errors import ConfigError
+from featurestore.errors import ConfigError, write_beside
 from featurestore.types import RunRecord, Target
 from trainer import cases, compare, conformal, evaluate, overlays, plots, runs, settling, verdict
 from trainer.config import SettleConfig
@@ -99,8 +99,8 @@ def write_page(
         legend=_legend(),
     )
     out = Path(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(page, encoding="utf-8")
+    with write_beside(out) as beside:
+        beside.write_text(page, encoding="utf-8")
     return out
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from featurestore import FeatureStore
+from featurestore.errors import write_beside
 from ingest.labels.config import ValueConfig
 from ingest.labels.recording import record_labels
 from ingest.labels.reports import read_label_table, read_reports
@@ -94,7 +95,7 @@ def export_review(
         why = pl.DataFrame({"case_id": list(suspects), "reason": list(suspects.values())})
         rows = store.named("queries/labels_of_cases", about | {"cases": list(suspects)})
         rows = why.join(rows, on="case_id", how="left", maintain_order="left")
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with write_beside(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
         writer.writeheader()
         for row in rows.iter_rows(named=True):

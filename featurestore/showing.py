@@ -1,0 +1,182 @@
+"""What is in a store, and everything known of one thing in it."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from featurestore import layout, workplaces
+from featurestore.errors import ConfigError
+from featurestore.fields import to_json
+from featurestore.frames import table
+from featurestore.types import Cohort, Split
+from featurestore.words import Told, size
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from featurestore.store import FeatureStore
+
+STALE = timedelta(days=7)  # an unfinished training that nobody went on with
+SECTIONS: dict[str, dict[str, str]] = {
+    "slide": {
+        "slide": "from slide_overview where slide_id = $id",
+        "embeddings": "select encoders.name as encoder, embeddings.* from slides"
+        " join embeddings using (slide_key) join encoders using (encoder_id) where slide_id = $id",
+        "labels": "select labels.* from slides join labels using (case_id) where slide_id = $id",
+        "cohorts": "select cohort, split, value from cohort_slides where slide_id = $id",
+        "predictions": "from predictions where slide_id = $id order by run_id",
+        "failures": "from failures where item = $id",
+    },
+    "case": {
+        "case": "from cases where case_id = $id",
+        "slides": "select slide_id, scanned_on, specimen, scanner, n_tiles, quality"
+        " from slide_overview where case_id = $id order by slide_id",
+        "reports": "from reports where case_id = $id",
+        "labels": "from labels where case_id = $id",
+        "best label": "from best_labels where case_id = $id",
+        "cohorts": "select distinct cohort, split from cohort_slides where case_id = $id",
+        "failures": "from failures where item = $id",
+    },
+    "run": {
+        "run": "from runs where run_id = $id",
+        "metrics": "select metric, max(value) filter (split = 'test') as test, "
+        "max(value) filter (split = 'ridge_test') as ridge_test from metrics where run_id = $id "
+        "group by metric order by metric",
+    },
+}
+
+
+def status(store: FeatureStore) -> Told:
+    """What is in the store, how large it is, and what to do next."""
+    (found,) = store.named("queries/status").rows(named=True)
+    root = store.root
+    sizes = {name: folder_bytes(root / name) for name in ("slides", "ledger", "runs", "tmp")}
+    sizes |= {"catalog": folder_bytes(root / layout.CATALOG)}
+    stale = workplaces.unfinished(layout.tmp_dir(root), STALE)
+    data = found | {"bytes": sizes, "unfinished": [path.name for path in stale]}
+    lines = [f"store       {root}, {size(sum(sizes.values()))}"]
+    lines += [f"{name:12}{said}" for name, said in _said(found)]
+    if stale:
+        n, old = len(stale), size(sum(map(folder_bytes, stale)))
+        words = f"{n} training{'s' * (n > 1)} unfinished for over {STALE.days} days, {old}"
+        lines.append(f"unfinished  {words}: {', '.join(data['unfinished'])}")
+        lines.append("            Remove with: trephine clean")
+    lines.append("on disk     " + ", ".join(f"{k} {size(v)}" for k, v in sizes.items()))
+    return Told("\n".join([*lines, f"Next: {_next(found)}"]), data | {"next": _next(found)})
+
+
+def _said(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    n = found["slides"]
+    yield (
+        "slides",
+        f"{n:,} of {found['patients']:,} patients in {found['cases']:,} cases, "
+        f"{found['slides_with_tiles']:,} with embeddings",
+    )
+    labels: dict[str, list[str]] = {}
+    for one in found["labels"]:
+        labels.setdefault(one["target"], []).append(f"{one['n']:,} {one['method']}")
+    for target, methods in labels.items():
+        yield "labels", f"{target}: {', '.join(methods)}"
+    for one in found["encoders"]:
+        about = f"{one['slides']:,} slides, {one['tiles']:,} tiles"
+        yield "encoder", f"{one['name']} ({one['encoder_id']}): {about}"
+    yield "cohorts", f"{found['cohorts']:,}"
+    yield "runs", f"{found['runs']:,}"
+    for one in found["failures"]:
+        gave_up = f", {one['gave_up']:,} given up" if one["gave_up"] else ""
+        yield "failures", f"{one['n']:,} of stage {one['stage']}{gave_up}"
+
+
+def _next(found: Mapping[str, Any]) -> str:
+    if not found["slides"]:
+        return "trephine plan SLIDES"
+    if not found["labels"]:
+        return "trephine label REPORTS"
+    if not found["cohorts"]:
+        return 'trephine cohort create all --where "cellularity is not null"'
+    return "trephine report latest" if found["runs"] else "trephine train COHORT"
+
+
+def clean(store: FeatureStore) -> Told:
+    """Remove the unfinished trainings that `status` names."""
+    stale = workplaces.unfinished(layout.tmp_dir(store.root), STALE)
+    names, n_bytes = [path.name for path in stale], sum(map(folder_bytes, stale))
+    for path in stale:
+        shutil.rmtree(path)
+    words = f"{len(names)} unfinished trainings removed, {size(n_bytes)}: {', '.join(names)}"
+    none = f"no training is unfinished for over {STALE.days} days: nothing to remove"
+    return Told(words if names else none, {"removed": names, "bytes": n_bytes})
+
+
+def show(store: FeatureStore, word: str) -> Told:
+    """Everything known of a Slide, Case, Cohort or Run, named by its id or the beginning of it.
+
+    Raises:
+        ConfigError: nothing is called so, or several things are.
+    """
+    if word == "latest":
+        word = store.run(word).run_id
+    found = store.named("queries/named_things", {"word": word}).rows()
+    if not found:
+        raise ConfigError(
+            f"no slide, case, cohort or run is called {word!r}, or begins so. "
+            "See what there is with: trephine status"
+        )
+    if len(found) > 1 and any(name != word for _, name in found):
+        names = ", ".join(f"{kind} {name}" for kind, name in found)
+        raise ConfigError(f"{word!r} is the beginning of several: {names}. Give a whole id.")
+    told = {kind: shown(store, kind, name) for kind, name in found}
+    first = next(iter(told.values()))
+    if len(told) == 1:
+        return first
+    data = {kind: one.data for kind, one in told.items()}
+    return Told("\n\n".join(one.words for one in told.values()), data)
+
+
+def shown(store: FeatureStore, kind: str, name: str) -> Told:
+    """Everything known of one thing of a kind."""
+    if kind == "cohort":
+        return cohort(store.cohort(name), store.splits(name))
+    frames = {title: store.ask(text, {"id": name}) for title, text in SECTIONS[kind].items()}
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    parts = [_section(title, frame, width) for title, frame in frames.items() if frame.height]
+    data = {title: frame.rows(named=True) for title, frame in frames.items()}
+    return Told("\n\n".join(parts), data)
+
+
+def _section(title: str, frame: pl.DataFrame, width: int | None) -> str:
+    if frame.height == 1:
+        (row,) = frame.rows(named=True)
+        most = max(map(len, row))
+        lines = [f"  {name:{most}}  {'null' if v is None else v}" for name, v in row.items()]
+        return "\n".join([title, *lines])
+    return f"{title}\n{table(frame, width)[0]}".rstrip()
+
+
+def cohort(made: Cohort, splits: list[Split]) -> Told:
+    """A Cohort with its sides in numbers."""
+    data = to_json(made) | {"splits": [to_json(side) for side in splits]}
+    return Told(f"{made.text(splits)}\nNext: trephine train {made.cohort}", data)
+
+
+def relations(store: FeatureStore) -> Told:
+    """The tables and views that SQL may ask, each with what a row of it is, and its columns."""
+    rows = store.named("queries/relations").rows(named=True)
+    lines = [
+        f"{one['relation']}: one row per {one['one_row'].removeprefix('a ').removeprefix('an ')}"
+        f"\n    {', '.join(one['columns'])}"
+        for one in rows
+    ]
+    return Told("\n".join([*lines, 'Next: trephine sql "from slide_overview limit 5"']), rows)
+
+
+def folder_bytes(path: Path) -> int:
+    """Bytes of a file, or of all files of a folder; 0 where there is none."""
+    if path.is_file():
+        return path.stat().st_size
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())

@@ -1,0 +1,49 @@
+-- status: one row: how much of everything the store has.
+select
+    (select count(*) from slides) as slides,
+    (select count(*) from cases) as cases,
+    (select count(distinct patient_id) from cases) as patients,
+    (select count(distinct slide_id) from bags) as slides_with_tiles,
+    (select count(*) from cohorts) as cohorts,
+    (select count(*) from runs) as runs,
+    (
+        select coalesce(list(struct_pack(n := n, stage := stage, gave_up := gave_up)), [])
+        from (
+            select
+                stage,
+                count(*) as n,
+                count(*) filter (attempts >= 3) as gave_up
+            from failures
+            group by stage
+            order by stage
+        )
+    ) as failures,
+    (
+        select coalesce(list(struct_pack(target := target, method := method, n := n)), [])
+        from (
+            select
+                target,
+                method,
+                count(*) as n
+            from best_labels
+            group by target, method
+            order by target, method
+        )
+    ) as labels,
+    (
+        select coalesce(
+            list(struct_pack(name := name, encoder_id := encoder_id, slides := slides, tiles := tiles)),
+            []
+        )
+        from (
+            select
+                encoders.name,
+                encoders.encoder_id,
+                count(distinct embeddings.slide_key) as slides,
+                sum(embeddings.n_tiles)::bigint as tiles
+            from encoders
+            join embeddings on embeddings.encoder_id = encoders.encoder_id
+            group by all
+            order by encoders.name, encoders.encoder_id
+        )
+    ) as encoders

@@ -1,0 +1,185 @@
+"""Full and read-only disks, broken pipes and Ctrl-C: one sentence, and what was there stays."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from builders.embedding_stores import build, planted
+from click.testing import CliRunner, Result
+
+import cli
+from featurestore.errors import FileUnwritable, write_beside
+
+
+def run(*arguments: str | Path | int, code: int = 0) -> Result:
+    result = CliRunner().invoke(cli.main, [str(a) for a in arguments], catch_exceptions=False)
+    assert result.exit_code == code, result.output
+    return result
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with a Cohort `all` and a Run."""
+    root = tmp_path_factory.mktemp("disks") / "store"
+    build(root, *planted(24, 20))
+    run("cohort", "create", "all", "--where", "true", "--store", root)
+    run("train", "all", "--bag-size", 8, "--steps", 5, "--resamples", 2, "--store", root)
+    return root
+
+
+def started(*arguments: str | Path, out: int = subprocess.PIPE) -> subprocess.Popen[str]:
+    """The command line as its own process."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "cli", *map(str, arguments)],
+        cwd=Path(cli.__file__).parent,
+        stdout=out,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def mounted(folder: Path, *options: str) -> Iterator[Path]:
+    folder.mkdir()
+    mount = ["mount", *options, str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture
+def full(store: Path, tmp_path: Path) -> Iterator[Path]:
+    """The store on a disk with no room left."""
+    for disk in mounted(tmp_path / "full", "-t", "tmpfs", "-o", "size=64m", "tmpfs"):
+        shutil.copytree(store, disk / "store")
+        (disk / "older.html").write_text("older")
+        with (disk / "filler").open("wb", buffering=0) as filler:
+            for block in (1 << 20, 1 << 12):
+                with suppress(OSError):
+                    while True:
+                        filler.write(bytes(block))
+        yield disk
+
+
+@pytest.fixture
+def read_only(store: Path, tmp_path: Path) -> Iterator[Path]:
+    """The store on a disk that is read-only."""
+    disk = tmp_path / "disk"
+    shutil.copytree(store, disk / "store")
+    (disk / "older.html").write_text("older")
+    for folder in mounted(tmp_path / "mounted", "--bind", str(disk)):
+        remount = ["mount", "-o", "remount,ro,bind", str(folder)]
+        subprocess.run(remount, check=True)
+        yield folder
+
+
+WRITERS = {
+    "train": ("train", "all", "--bag-size", "8", "--steps", "6", "--resamples", "2"),
+    "report": ("report", "latest", "-o", "{disk}/older.html"),
+    "review export": ("review", "export", "{disk}/todo.csv"),
+    "cohort create": ("cohort", "create", "more", "--where", "true"),
+}
+
+
+@pytest.mark.parametrize("disk", ["full", "read_only"])
+def test_a_disk_that_takes_nothing_is_told_by_every_writer(
+    disk: str, request: pytest.FixtureRequest
+) -> None:
+    folder: Path = request.getfixturevalue(disk)
+    word = {"full": "No space left", "read_only": "Read-only file system"}[disk]
+    for arguments in WRITERS.values():
+        words = [one.format(disk=folder) for one in arguments]
+        out = run(*words, "--store", folder / "store", code=1)
+        assert word in out.stderr, out.stderr
+        assert out.stderr.startswith("trephine: ")
+        assert len(out.stderr.splitlines()) == 1, out.stderr
+    assert (folder / "older.html").read_text() == "older"
+    assert {one.name for one in folder.iterdir()} <= {"store", "older.html", "filler"}
+    for reader in (("sql", "select 1"), ("cohort", "list"), ("runs",), ("status",)):
+        run(*reader, "--store", folder / "store")
+
+
+def test_a_full_output_is_told(store: Path) -> None:
+    full = os.open("/dev/full", os.O_WRONLY)
+    try:
+        asked = started("sql", "from slides", "--store", store, out=full)
+        _, said = asked.communicate(timeout=60)
+    finally:
+        os.close(full)
+    assert asked.returncode == 1
+    assert said.splitlines()[-1].startswith("trephine: the disk refused: No space left on device")
+    assert "Traceback" not in said
+    assert (
+        "No space left"
+        in run("report", "latest", "-o", "/dev/full", "--store", store, code=1).stderr
+    )
+
+
+def test_a_reader_that_went_away_is_no_fault(store: Path) -> None:
+    asked = started("sql", "from range(200000)", "--store", store)
+    assert asked.stdout is not None
+    asked.stdout.close()
+    assert asked.stderr is not None
+    assert "Traceback" not in asked.stderr.read()
+    assert asked.wait(60) in (0, 1)
+    asked.stderr.close()
+
+
+def test_ctrl_c_ends_a_heavy_query_at_once_with_a_line(store: Path) -> None:
+    heavy = "select sum(a.range * b.range) from range(1000000) a, range(1000000) b"
+    asked = started("sql", heavy, "--store", store)
+    time.sleep(6)
+    asked.send_signal(signal.SIGINT)
+    stopped = time.monotonic()
+    _, said = asked.communicate(timeout=60)
+    assert time.monotonic() - stopped < 3
+    assert said.splitlines() == [
+        "trephine: sql was stopped. Nothing is lost: give the same command again."
+    ]
+    assert asked.returncode == 130
+
+
+# -- files for people ------------------------------------------------------------------------------
+
+
+def test_a_file_is_replaced_when_it_is_whole_and_not_before(tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    path.write_text("older")
+    path.chmod(0o640)
+    with suppress(KeyboardInterrupt), write_beside(path) as work:
+        work.write_text("half")
+        raise KeyboardInterrupt
+    assert [one.name for one in tmp_path.iterdir()] == ["page.html"]
+    assert path.read_text() == "older"
+    with write_beside(path) as work:
+        work.write_text("newer")
+        assert path.read_text() == "older"
+    assert (path.read_text(), path.stat().st_mode & 0o777) == ("newer", 0o640)
+
+
+def test_a_link_stays_a_link_and_folders_are_made(tmp_path: Path) -> None:
+    (tmp_path / "real.html").write_text("older")
+    (tmp_path / "link.html").symlink_to("real.html")
+    for path in (tmp_path / "link.html", tmp_path / "new" / "page.html"):
+        with write_beside(path) as work:
+            work.write_text("newer")
+        assert path.read_text() == "newer"
+    assert (tmp_path / "link.html").is_symlink()
+
+
+def test_a_folder_in_the_way_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    page = tmp_path / "file" / "page.html"
+    with pytest.raises(FileUnwritable, match=r"cannot write .*page\.html"), write_beside(page):
+        pass

@@ -16,6 +16,7 @@ from featurestore.errors import CohortError
 from featurestore.ids import strangers
 from featurestore.types import Cohort, CohortSlide, FrozenSlide, content_id
 
+STRATUM = 10  # Patients of like labels, among whom chance decides
 SIDES = ("train", "validation", "calibration", "test")
 
 
@@ -146,7 +147,7 @@ def split(slides: pl.DataFrame, config: SplitConfig) -> tuple[pl.DataFrame, dict
     """Give every Slide a split, by Patient.
 
     Args:
-        slides: one row per Slide with slide_id, patient_id and dated (date or null).
+        slides: one row per Slide with slide_id, patient_id, value and dated (date or null).
         config: the method; `time` is that of docs/design.md, section 7.
 
     Returns:
@@ -225,21 +226,46 @@ def _by_time(slides: pl.DataFrame, config: SplitConfig) -> tuple[pl.DataFrame, d
 
 
 def _at_random(slides: pl.DataFrame, config: SplitConfig) -> pl.DataFrame:
-    counts = slides.group_by("patient_id").len().rows()
-    order = sorted(counts, key=lambda row: _hash(f"{config.seed}/{row[0]}"))
-    if config.method == "folds":
-        if len(order) < config.folds:
-            raise CohortError(f"{config.folds} folds need as many patients, got {len(order)}")
-        sizes = [0] * config.folds
-        sides = {}
-        for patient, n in order:  # the emptiest fold takes the next Patient
-            fold = sizes.index(min(sizes))
-            sides[patient], sizes[fold] = str(fold), sizes[fold] + n
-    else:
-        test = slides.height - np.cumsum([n for _, n in order])[:-1]
-        border = 1 + int(np.argmin(np.abs(test / slides.height - config.test_fraction)))
-        sides = {p: "train" if i < border else "test" for i, (p, _) in enumerate(order)}
+    """Deal Patients out in the order of their mean label, so that every side has the whole range.
+
+    Which of neighbours goes where is a hash's business. Each run of K Patients has one for each of
+    K folds; a side of `random` gets the next one where that brings it nearer to its share.
+    """
+    counts = slides.group_by("patient_id").agg(pl.len(), pl.col("value").mean()).rows()
+    drawn = {row[0]: _hash(f"{config.seed}/{row[0]}") for row in counts}
+    ordered = sorted(counts, key=lambda row: (row[2], drawn[row[0]]))
+    width = config.folds if config.method == "folds" else STRATUM
+    runs = [ordered[i : i + width] for i in range(0, len(ordered), width)]
+    runs = [sorted(run, key=lambda row: drawn[row[0]]) for run in runs]
+    deal = _folds if config.method == "folds" else _sides
+    sides = deal([[row[:2] for row in run] for run in runs], config)
     return slides.with_columns(pl.col("patient_id").replace_strict(sides).alias("split"))
+
+
+def _folds(runs: Sequence[Sequence[tuple[str, int]]], config: SplitConfig) -> dict[str, str]:
+    """A fold for each Patient, from runs of (patient_id, Slides): the largest to the emptiest."""
+    if (n := sum(map(len, runs))) < config.folds:
+        raise CohortError(f"{config.folds} folds need as many patients, got {n}")
+    sizes, sides = [0] * config.folds, {}
+    for run in runs:
+        emptiest = sorted(range(config.folds), key=sizes.__getitem__)
+        for fold, (patient, n) in zip(emptiest, sorted(run, key=lambda one: -one[1]), strict=False):
+            sides[patient], sizes[fold] = str(fold), sizes[fold] + n
+    return sides
+
+
+def _sides(runs: Sequence[Sequence[tuple[str, int]]], config: SplitConfig) -> dict[str, str]:
+    """Train or test for each Patient, from runs of (patient_id, Slides)."""
+    sides, test, seen = {}, 0, 0
+    for patient, n in (one for run in runs for one in run):
+        seen += n
+        wanted = config.test_fraction * seen
+        taken = abs(test + n - wanted) < abs(test - wanted)
+        sides[patient], test = ("test", test + n) if taken else ("train", test)
+    for patient, side in ((list(sides)[0], "train"), (list(sides)[-1], "test")):
+        if side not in sides.values():
+            sides[patient] = side
+    return sides
 
 
 def _by_table(slides: pl.DataFrame, config: SplitConfig) -> pl.DataFrame:

@@ -26,6 +26,7 @@ def slides(rows: list[tuple[str, int | None]]) -> pl.DataFrame:
         {
             "slide_id": [f"S{i}" for i in range(len(rows))],
             "patient_id": [patient for patient, _ in rows],
+            "value": [float(7 * i % 100) for i in range(len(rows))],
             "dated": [None if d is None else DAY0 + timedelta(days=d) for _, d in rows],
         },
         schema_overrides={"dated": pl.Date},
@@ -116,6 +117,30 @@ def test_random_and_fold_splits_never_part_a_patient(patients: list[str], seed: 
         assert (sides == 1).all()
         assert made["split"].n_unique() == (2 if config.method == "random" else 3)
         assert made.equals(split(frame, config)[0])
+
+
+@given(st.integers(2, 9), st.integers(0, 9), st.data())
+@settings(max_examples=60, deadline=None)
+def test_folds_and_sides_have_the_whole_range_of_labels(
+    k: int, seed: int, data: st.DataObject
+) -> None:
+    n = data.draw(st.integers(k, 120))
+    values = data.draw(st.lists(st.floats(0, 100), min_size=n, max_size=n))
+    frame = slides([(f"P{i}", 0) for i in range(n)]).with_columns(value=pl.Series(values))
+    made, _ = split(frame, SplitConfig(method="folds", folds=k, seed=seed))
+    sizes = made["split"].value_counts()["count"]
+    assert sizes.max() - sizes.min() <= 1
+    ranks = made.sort("value").with_row_index("rank")
+    for side in map(str, range(k)):  # of any k + 1 neighbours in label, and so on, one at least
+        gaps = ranks.filter(pl.col("split") == side)["rank"].cast(pl.Int64).diff().drop_nulls()
+        assert (gaps < 3 * k).all()
+    binary = frame.with_columns(value=(pl.col("value") > 50).cast(pl.Float64))
+    made, _ = split(binary, SplitConfig(method="random", seed=seed))
+    shares = made.group_by("split").agg(pl.col("value").mean(), pl.len()).sort("split")
+    assert shares.height == 2
+    assert abs(shares["len"][1] - n / 2) <= 1
+    if n > 60:
+        assert abs(shares["value"][0] - shares["value"][1]) < 0.25
 
 
 def test_a_table_must_name_every_slide_and_part_no_patient() -> None:

@@ -262,7 +262,8 @@ def _sides(runs: Sequence[Sequence[tuple[str, int]]], config: SplitConfig) -> di
         wanted = config.test_fraction * seen
         taken = abs(test + n - wanted) < abs(test - wanted)
         sides[patient], test = ("test", test + n) if taken else ("train", test)
-    for patient, side in ((list(sides)[0], "train"), (list(sides)[-1], "test")):
+    first, *_, last = sides
+    for patient, side in ((first, "train"), (last, "test")):
         if side not in sides.values():
             sides[patient] = side
     return sides

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -121,11 +122,9 @@ def test_random_and_fold_splits_never_part_a_patient(patients: list[str], seed: 
 
 @given(st.integers(2, 9), st.integers(0, 9), st.data())
 @settings(max_examples=60, deadline=None)
-def test_folds_and_sides_have_the_whole_range_of_labels(
-    k: int, seed: int, data: st.DataObject
-) -> None:
+def test_folds_and_sides_have_the_whole_range_of_labels(k: int, seed: int, data: Any) -> None:
     n = data.draw(st.integers(k, 120))
-    values = data.draw(st.lists(st.floats(0, 100), min_size=n, max_size=n))
+    values = data.draw(st.lists(st.floats(0, 100), min_size=n, max_size=n, unique=True))
     frame = slides([(f"P{i}", 0) for i in range(n)]).with_columns(value=pl.Series(values))
     made, _ = split(frame, SplitConfig(method="folds", folds=k, seed=seed))
     sizes = made["split"].value_counts()["count"]

@@ -145,7 +145,8 @@ def _fitted(columns: list[_Column], room: int) -> tuple[list[_Column], list[str]
         if _needed(narrow) <= room:
             return narrow, []
     narrow = [one if one.right else one.narrow(NARROWEST) for one in columns]
-    first, last = narrow[:1], []
+    first: list[_Column] = narrow[:1]
+    last: list[_Column] = []
     for i in range(1, len(narrow)):  # one from the front, one from the end, in turn
         one = narrow[len(first)] if i % 3 else narrow[-1 - len(last)]
         if _needed([*first, *last, one, _DOTS]) > room:

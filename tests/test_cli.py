@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cli
-from featurestore import FeatureStore, progress
+from featurestore import FeatureStore, options, progress
 from featurestore.config import ExportConfig, ImportConfig, SplitConfig
 from featurestore.fields import about, arguments_of, name_of
 from featurestore.frames import FORMATS
@@ -84,7 +84,7 @@ def test_every_command_and_option_says_what_it_is_for(words: str) -> None:
 def test_every_field_of_a_configuration_is_an_option_with_its_default(words: str) -> None:
     parameters = {one.name: one for one in COMMANDS[words].params}
     for kind in CONFIGURATIONS[words]:
-        for field in cli.shown(kind):
+        for field in options.shown(kind):
             parameter = parameters[field.name]
             if isinstance(parameter, click.Option):
                 assert f"--{name_of(field)}" in parameter.opts
@@ -99,7 +99,7 @@ def test_the_arguments_of_a_configuration_make_it_again(kind: type[Any], data: A
     made, seen = data.draw(configurations(kind)), []
 
     @click.command()
-    @cli.options_of(kind)
+    @options.options_of(kind)
     def command(config: Any) -> None:
         seen.append(config)
 

@@ -31,6 +31,7 @@ DOORS = {  # what others may import of featurestore
     "featurestore.progress",
     "featurestore.queries",
     "featurestore.showing",
+    "featurestore.options",
 }
 HOMES = {  # a path, or a folder and all that is in it
     "openslide": ("ingest/slides/",),
@@ -45,7 +46,7 @@ HOMES = {  # a path, or a folder and all that is in it
     "zarr": ("featurestore/arrays.py",),
     "h5py": ("featurestore/exchange/",),
     "ray": ("ingest/slides/engines.py",),
-    "click": ("cli.py",),
+    "click": ("cli.py", "featurestore/options.py"),
     "torch": ("trainer/", "ingest/slides/", "featurestore/device.py", "featurestore/exchange/"),
 }
 HEAVY = ("torch", "duckdb", "polars", "numpy", "zarr", "openslide", "pydantic", "httpx", "tqdm")

@@ -1,0 +1,238 @@
+"""What commands are made of: options from configurations, opened stores, printed results.
+
+Apart from `cli.py` the one place that knows click.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import typing
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import MISSING, Field, fields
+from pathlib import Path
+from typing import Any
+
+import click
+
+from featurestore.errors import TrephineError, disk_fault
+from featurestore.fields import about, name_of, to_json, types_of
+from featurestore.frames import FORMATS, Rows, rendered, to_text
+from featurestore.types import Target
+from featurestore.words import Told
+
+STDOUT = 1
+EXIT_REFUSED, EXIT_FAILURES, EXIT_STOPPED = 1, 3, 130
+PATH = click.Path(path_type=Path)
+FILE = click.Path(path_type=Path, dir_okay=False)
+FOLDER = click.Path(path_type=Path, file_okay=False)
+
+Command = Callable[..., Any]
+Decorator = Callable[[Command], Command]
+
+
+KEPT = {  # by a Ctrl-C
+    "ingest": "Every finished slide is kept; the same command goes on with the rest.",
+    "label": "Every label that was written is kept; the same command goes on with the rest.",
+    "train": "It is kept up to its last evaluation; the same command goes on from there.",
+    "sweep": "Every finished run is kept; the same command goes on with the rest.",
+    "import": "Every slide that was taken in is kept; the same command goes on with the rest.",
+}
+
+
+class Group(click.Group):
+    """Print our errors in one line and exit with 1; a traceback is for mistakes of ours."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; leave with 1 where it was refused, 130 where it was stopped."""
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit):
+            raise
+        except BaseException as error:
+            said, code = self._sentence(error, str(ctx.invoked_subcommand))
+            if ctx.obj == "raise" or not said:
+                raise
+            click.echo(f"trephine: {said}", err=True)
+            ctx.exit(code)
+
+    def _sentence(self, error: BaseException, command: str) -> tuple[str, int]:
+        if isinstance(error, TrephineError):
+            return str(error), EXIT_REFUSED
+        if isinstance(error, KeyboardInterrupt):
+            kept = KEPT.get(command, "Nothing is lost: give the same command again.")
+            return f"{command} was stopped. {kept}", EXIT_STOPPED
+        if fault := disk_fault(error):
+            with suppress(OSError):  # what is left in the buffer of stdout finds no room either
+                os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
+            kept = "What is finished is kept; mend it and give the same command again."
+            return f"the disk refused: {fault}. {kept}", EXIT_REFUSED
+        return "", EXIT_REFUSED
+
+
+def options_of(*kinds: type[Any], often: bool = False) -> Decorator:
+    """Make options of the fields of configurations; the command gets these, checked, first.
+
+    `often`: what is given several times is in a dictionary behind them, by field: its values.
+    """
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def call(*made: Any, **given: Any) -> Any:
+            said = [{one.name: given.pop(one.name) for one in shown(kind)} for kind in kinds]
+            several: list[Any] = []
+            if often:
+                lists = {name: v for name, v in said[0].items() if isinstance(v, tuple)}
+                once = {name: v[0] for name, v in lists.items() if v}
+                said = [{k: v for k, v in said[0].items() if k not in lists} | once]
+                several = [{name: list(v) for name, v in lists.items() if v[1:]}]
+            configs = [kind(**own) for kind, own in zip(kinds, said, strict=True)]
+            return command(*made, *configs, *several, **given)
+
+        made: Command = call
+        for kind in reversed(kinds):
+            for one in reversed(shown(kind)):
+                made = _parameter(one, *types_of(kind)[one.name], often)(made)
+        return made
+
+    return decorate
+
+
+def shown(kind: type[Any]) -> list[Field[Any]]:
+    """The fields of a configuration that the command line takes."""
+    return [one for one in fields(kind) if not about(one).hidden]
+
+
+def _parameter(
+    one: Field[Any], plain: Any, _: bool, choices: Sequence[str], often: bool
+) -> Decorator:
+    said, name = about(one), name_of(one)
+    many = typing.get_origin(plain) is tuple
+    plain = typing.get_args(plain)[0] if many else plain
+    flags = plain is bool and not often
+    kind = click.Choice(choices) if choices else PATH if plain is Path else plain
+    if one.default is MISSING:
+        return click.argument(one.name, type=kind)
+    flag = f"--{name}" if len(name) > 1 else f"-{name}"
+    if flags and one.default:
+        flag = f"--{name}/--no-{name}"
+    return click.option(
+        flag,
+        one.name,
+        type=kind,
+        default=None if often else one.default,
+        is_flag=flags or None,
+        multiple=many or often,
+        show_default=not flags or bool(one.default),
+        help=said.help + (f"  [default: {said.shown}]" if said.shown else ""),
+    )
+
+
+shows: dict[str, Any] = {"show_default": True}
+folder_help = "Folder of the store; also the variable TREPHINE_STORE."
+store_folder_option = click.option(
+    "--store", type=FOLDER, envvar="TREPHINE_STORE", default="store", help=folder_help, **shows
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+target_option = click.option("--target", default=Target.name, help="Of what.", **shows)
+where_help = "SQL condition over the view bags."
+other_slides_option = click.option("--where", help=f"{where_help[:-1]}, instead of a cohort.")
+
+
+def _confirm(ctx: click.Context, _: click.Parameter, yes: bool) -> None:
+    if not yes:
+        click.confirm(f"Delete {next(iter(ctx.params.values()))}?", abort=True, err=True)
+
+
+yes_option = click.option(
+    "--yes", is_flag=True, expose_value=False, callback=_confirm, help="Do not ask."
+)
+
+
+def store_option(command: Command) -> Command:
+    """Give a command --store, and the opened store."""
+
+    @functools.wraps(command)
+    def call(*made: Any, store: Path, **given: Any) -> Any:
+        from featurestore import FeatureStore
+
+        opened = FeatureStore(store)
+        try:
+            return command(*made, store=opened, **given)
+        finally:
+            with suppress(TrephineError):
+                click.echo(opened.set_aside(), err=True, nl=False)
+
+    return store_folder_option(call)
+
+
+def prints_result(command: Command) -> Command:
+    """Give a command --json, and print what it returns: what has `text()`, and fields or `json()`.
+
+    Leaves with 3 where some of it failed.
+    """
+
+    @functools.wraps(command)
+    def call(*made: Any, as_json: bool, **given: Any) -> None:
+        result = command(*made, **given)
+        data = result.json() if hasattr(result, "json") else to_json(result)
+        click.echo(to_text(data) if as_json else result.text())
+        if getattr(result, "failures", None) or getattr(result, "gave_up", None):
+            click.get_current_context().exit(EXIT_FAILURES)
+
+    return json_option(call)
+
+
+def prints_rows(command: Command) -> Command:
+    """Give a command --format and --json, and print the frame it returns, notes to stderr."""
+
+    @functools.wraps(command)
+    def call(*made: Any, form: str, as_json: bool, **given: Any) -> None:
+        result = command(*made, **given)
+        form = "json" if as_json else form
+        if isinstance(result, Told):
+            return click.echo(to_text(result.json()) if form == "json" else result.text())
+        text, notes = rendered(result if isinstance(result, Rows) else Rows(result), form)
+        click.echo(text, nl=False)
+        for note in notes:
+            click.echo(note, err=True)
+
+    kind, said = click.Choice(FORMATS), "How rows are printed.  [default: table]"
+    shape = click.option("--format", "form", type=kind, default="table", help=said)
+    return shape(json_option(call))
+
+
+def sql_options(folder: str, given: str, words: str) -> Decorator:
+    """Give a command `query` and `parameters`: a text `given`, of a file, or one of a folder."""
+    from featurestore import asking, queries
+
+    names = f"A query that comes along: {', '.join(queries.known(folder))}; alone: what they do."
+    pair = "Named parameter, of the type that it is compared with, or NAME:int=VALUE."
+    options: list[Decorator] = [
+        click.option("-p", "pairs", multiple=True, metavar="NAME=VALUE", help=pair),
+        click.option("--named", is_flag=False, flag_value="", metavar="NAME", help=names),
+        click.option("--file", "file", type=FILE, help="File with one SELECT."),
+    ]
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def call(*made: Any, pairs: tuple[str, ...], **said: Any) -> Any:
+            text, file, named = said.pop(given), said.pop("file"), said.pop("named")
+            if named == "":
+                return click.echo(queries.listed(folder))
+            asking.start()  # it takes its time, as what comes now
+            n = sum(one is not None for one in (text, file, named))
+            if n != 1 and not (n == 0 and folder == "named"):
+                raise click.UsageError(f"{words}, --file F.sql or --named NAME, one of the three")
+            given_text = queries.where_query(text) if text and given == "where" else text
+            said["query"] = queries.chosen(folder, given_text, file, named) if n else None
+            said["parameters"] = dict(map(queries.parameter, pairs))
+            return command(*made, **said)
+
+        made: Command = call
+        for option in options:
+            made = option(made)
+        return made
+
+    return decorate

@@ -397,6 +397,7 @@ class RunRecord:
     started_at: datetime
     seconds: float
     metrics: Metrics
+    sequence: int = 0  # the store's order; 0: of an earlier version
     key: str | None = None  # of all that decided it: one key, one result; None: an older Run
 
     def metric(self, name: str, split: str = "test") -> float | None:

@@ -554,18 +554,44 @@ def runs_delete(run: str, store: FeatureStore, erase: bool) -> Any:
 @click.option("-o", "--out", type=FILE, default="report.html", show_default=True, help="HTML file.")
 @click.option("--truth", type=FILE, help="Table of what is known better: slide_id and the target.")
 @click.option("--rounding", type=float, help="Step of the labels.  [default: found in them]")
+@click.option("--all", "every", is_flag=True, help="Pictures of all test slides, not of 60.")
+@click.option("--text", "in_text", is_flag=True, help="Print top, errors by range and a plot.")
 @prints_result
-def report(run: tuple[str, ...], store: FeatureStore, out: Path, **given: Any) -> Any:
+def report(
+    run: tuple[str, ...], store: FeatureStore, out: Path, in_text: bool, **given: Any
+) -> Any:
     """Write one HTML page about one or several RUNs; `latest` is the newest.
+
+    Several are compared, slide by slide. Without --all the page holds the pictures of the worst,
+    the best and the typical twenty slides.
 
     Example: trephine report latest -o cellularity.html
     """
     from ingest.table import read_truth
-    from trainer import write_page
+    from trainer.page import page_text, write_page
 
-    truth = functools.partial(read_truth, given["truth"]) if given["truth"] else None
-    write_page(store, list(run), out, truth=truth, rounding=given["rounding"])
+    if in_text:
+        said = page_text(store, run)
+        return Told(said, {"text": said})
+    given["truth"] = functools.partial(read_truth, given["truth"]) if given["truth"] else None
+    write_page(store, run, out, **given)
     return Told(f"The page is {out}. Open it in a browser.", {"page": str(out)})
+
+
+@main.command()
+@click.argument("run")
+@click.argument("slides", nargs=-1, required=True)
+@store_option
+@click.option("-o", "--out", type=FOLDER, required=True, help="Folder for the files.")
+@prints_result
+def heatmap(run: str, slides: tuple[str, ...], store: FeatureStore, out: Path) -> Any:
+    """Write RUN's attention on SLIDES: a PNG each, and its tiles as CSV and QuPath's GeoJSON.
+
+    Example: trephine heatmap latest S-0017 S-0018 -o attention
+    """
+    from trainer.heatmap import heatmap
+
+    return heatmap(store, run, slides, out)
 
 
 @main.command()

@@ -101,6 +101,7 @@ def pictures(
             found[slide_id] = {"thumbnail": slide_key}
     if not found or run.config.model == "max":
         return found
+    side_um = overlays.tile_side_um(store, run.record.tiling_id)
     try:
         bags = bags_of(store, run, list(found))
     except TrephineError:  # they were embedded again, or taken out of the store
@@ -110,7 +111,7 @@ def pictures(
             if slide_key != found[slide_id]["thumbnail"]:
                 continue  # another file bears the name now
             try:
-                place = overlays.geometry(store, slide_key, run.record.tiling_id)
+                place = overlays.geometry(store, slide_key, side_um)
                 found[slide_id] |= _overlay(place, weigh(i), thumbnails[slide_key])
             except TrephineError:
                 continue

@@ -59,6 +59,7 @@ def heatmap(store: FeatureStore, run_id: str, slide_ids: Sequence[str], folder: 
     """
     run = runs.load(store, run_id)
     bags = bags_of(store, run, slide_ids)
+    side_um = overlays.tile_side_um(store, run.record.tiling_id)
     folder.mkdir(parents=True, exist_ok=True)
     written: list[str] = []
     failures: dict[str, TrephineError] = {}
@@ -66,7 +67,7 @@ def heatmap(store: FeatureStore, run_id: str, slide_ids: Sequence[str], folder: 
         for i, row in enumerate(bags.iter_rows(named=True)):
             name = file_name(row["slide_id"])
             try:
-                place = overlays.geometry(store, row["slide_key"], row["tiling_id"])
+                place = overlays.geometry(store, row["slide_key"], side_um)
                 tiles = weigh(i)
                 thumbnail = Image.fromarray(store.thumbnail(row["slide_key"]))
             except TrephineError as error:

@@ -10,8 +10,6 @@ from PIL import Image
 
 from featurestore import FeatureStore
 from featurestore.errors import ConfigError
-from featurestore.fields import from_json
-from featurestore.types import Tiling
 
 REACH = 4.0  # colours end at a quarter of an even share, and at four times it
 MULTIPLES = ("1/4", "1/2", "1", "2", "4")  # of an even share, evenly along the colours
@@ -68,23 +66,29 @@ class Geometry:
         return clipped
 
 
-def geometry(store: FeatureStore, slide_key: str, tiling_id: str) -> Geometry:
-    """Read where a Slide's tiles lie.
+def tile_side_um(store: FeatureStore, tiling_id: str) -> float | None:
+    """Side of a Tiling's tiles in microns; None where another tool, which cut them, says none."""
+    found = store.ask(
+        "select tile_px * tile_mpp from tilings where tiling_id = $id", {"id": tiling_id}
+    )
+    return None if found.is_empty() else found.item()
+
+
+def geometry(store: FeatureStore, slide_key: str, side_um: float | None) -> Geometry:
+    """Read where a Slide's tiles, so many microns wide, lie.
 
     Raises:
         ConfigError: the store does not know, as of Slides whose Embeddings were imported.
         StoreDamaged: its arrays cannot be read.
     """
     about = store.slide_attributes(slide_key)
-    tilings = store.ask("from tilings where tiling_id = $id", {"id": tiling_id})
-    if not about.get("size_px0") or not about.get("mpp") or tilings.is_empty():
+    if not about.get("size_px0") or not about.get("mpp") or side_um is None:
         raise ConfigError(
             f"the store knows no size or mpp of slide {slide_key}, so its tiles have no place. "
             "Ingest the slide itself with: trephine ingest SLIDES"
         )
     width, height = about["size_px0"]
-    tiling = from_json(Tiling, tilings.row(0, named=True))
-    return Geometry(size_px0=(width, height), side_px0=tiling.tile_um / about["mpp"])
+    return Geometry(size_px0=(width, height), side_px0=side_um / about["mpp"])
 
 
 def overlay(boxes: np.ndarray, relative: np.ndarray, size: tuple[int, int]) -> Image.Image:

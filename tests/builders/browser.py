@@ -118,7 +118,15 @@ class Browser:
         """Press a key on what has the focus."""
         for kind in ("keyDown", "keyUp"):
             text = {"text": "\r"} if key == "Enter" and kind == "keyDown" else {}
-            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, **text)
+            number = {"Enter": 13, "Escape": 27, "ArrowLeft": 37, "ArrowRight": 39}[key]
+            self.call(
+                "Input.dispatchKeyEvent",
+                type=kind,
+                key=key,
+                code=key,
+                windowsVirtualKeyCode=number,
+                **text,
+            )
 
     def picture(self, *, whole: bool = False) -> Image.Image:
         """What is seen; the whole page, also what is scrolled away, if `whole`."""

@@ -129,6 +129,7 @@
     const thumbnail = thumbnails[row.picture.thumbnail];
     const made = make("span", { class: "layers" },
       make("img", { src: thumbnail.uri, width: thumbnail.width, height: thumbnail.height, alt: `Thumbnail of slide ${row.slide_id}` }));
+    made.style.setProperty("--ratio", thumbnail.width / thumbnail.height);
     if (row.picture.overlay) {
       const overlay = make("img", { src: row.picture.overlay, class: "overlay", alt: "" });
       overlay.style.opacity = opacity;

@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from datetime import date, timedelta
 from pathlib import Path
 
+import google_crc32c
 import numpy as np
 
 from featurestore import FeatureStore, SlideArrays, layout
@@ -94,17 +95,20 @@ def build(
 
 def copying() -> Callable[[FeatureStore, SlideArrays], object]:
     """A `publish` for many Slides of one shape: the first in the safe way, the others as copies."""
-    first: list[Path] = []
+    first: list[str] = []
 
     def publish(store: FeatureStore, slide: SlideArrays) -> None:
-        group = layout.group_dir(store.root, slide.slide_key)
         if not first:
             store.publish(slide)
-            first.append(group)
+            first.append(slide.slide_key)
             return
-        shutil.copytree(first[0], group)
+        group = layout.group_dir(store.root, slide.slide_key)
+        shutil.copytree(layout.group_dir(store.root, first[0]), group)
+        for said in group.rglob("zarr.json"):
+            said.write_text(said.read_text().replace(first[0], slide.slide_key))
         folder = group / slide.tiling.tiling_id / "embeddings" / slide.encoder_id
-        layout.chunk(folder, 2).write_bytes(slide.embeddings.tobytes() + bytes(4))
+        data = np.asarray(slide.embeddings, np.float16).tobytes()
+        layout.chunk(folder, 2).write_bytes(data + google_crc32c.value(data).to_bytes(4, "little"))
 
     return publish
 

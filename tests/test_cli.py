@@ -115,6 +115,10 @@ ARGUMENTS = {
     "review import": ("labels.csv",),
     "review export": ("labels.csv",),
     "sql": ("select 1",),
+    "import": ("trident", "jobs"),
+    "export": ("trident", "x"),
+    "cohort delete": ("x", "--yes"),
+    "runs delete": ("x", "--yes"),
 }
 
 

@@ -415,7 +415,11 @@ class FeatureStore:
             if run_id == "latest"
             else [k for k in known if run_id and k.startswith(run_id)]
         )
-        run_id = meant[0] if len(meant) == 1 else run_id
+        if not known:
+            raise RunNotFound("there is no run yet. Train one with: trephine train COHORT")
+        if len(meant) > 1:
+            raise RunNotFound(f"run {run_id!r} is the beginning of several: {', '.join(meant[:9])}")
+        run_id = meant[0] if meant else run_id
         file = self.run_folder(run_id) / "run.json"
         if run_id not in known or not file.exists():
             raise RunNotFound(f"run {run_id!r} is not in the store. List its runs: trephine runs")

@@ -152,8 +152,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (("train", "nothing"), "trephine cohort list"),
         (("train", "all", "--bag-size", "0"), "bag-size must be at least 1"),
         (("train", "all", "--steps", "5", "--epochs", "1"), "steps or epochs"),
-        (("report", "nothing"), "trephine runs"),
-        (("predict", "nothing", "all"), "trephine runs"),
+        (("report", "nothing"), "trephine train COHORT"),
+        (("predict", "nothing", "all"), "there is no run yet"),
+        (("plan", "cli.py", "--encoder", "nope"), "encoder 'nope' is unknown"),
         (("plan", "/no/such/folder"), "does not exist"),
         (("label", "/no/such/reports.csv", "--parser", "rules"), "reports.csv"),
         (("cohort", "show", "nothing"), "trephine cohort list"),
@@ -374,8 +375,22 @@ def test_a_terminal_shows_a_bar_with_rate_and_time_left(monkeypatch: pytest.Monk
         show(8, 8, "62 tiles, 1 failed")
     said = terminal.getvalue()
     assert "8/8" in said
-    assert "slides/s" in said or "s/ slides" in said
+    assert "slides/s" in said
     assert "62 tiles, 1 failed" in said
+
+
+@pytest.mark.parametrize(
+    ("done", "seconds", "said"),
+    [
+        (25, 2, "12.5 slides/s"),
+        (1, 1, "1 slides/s"),
+        (2, 7, "3.5 s/slide"),
+        (2, 250, "2 min 5 s/slide"),
+        (0, 3, ""),
+    ],
+)
+def test_a_pace_is_in_what_reads_better(done: int, seconds: float, said: str) -> None:
+    assert progress.pace(done, seconds, "slides") == said
 
 
 def test_where_nobody_looks_a_line_a_minute_says_what_is_left(

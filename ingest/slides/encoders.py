@@ -197,7 +197,7 @@ def describe(name: str, weights: str | None = None) -> EncoderDescription:
 
 
 def _build(name: str, weights: str | None) -> tuple[EncoderDescription, torch.nn.Module]:
-    architecture, kwargs = _architecture(name)
+    architecture, kwargs = architecture_of(name)
     with torch.random.fork_rng(devices=[]):  # random weights are the same ones every time
         torch.default_generator.manual_seed(0)  # torch.manual_seed would reach other devices, too
         model = create(name, pretrained=weights is None)
@@ -222,7 +222,12 @@ def _build(name: str, weights: str | None) -> tuple[EncoderDescription, torch.nn
     return description, model
 
 
-def _architecture(name: str) -> tuple[str, dict[str, Any]]:
+def architecture_of(name: str) -> tuple[str, dict[str, Any]]:
+    """Timm's name of an Encoder's network, and how it is built.
+
+    Raises:
+        EncoderUnavailable: nobody knows the Encoder.
+    """
     if name.startswith("timm:"):
         return name.removeprefix("timm:"), {}
     if name not in ENCODERS:
@@ -238,7 +243,7 @@ def create(name: str, *, pretrained: bool = False) -> torch.nn.Module:
     Raises:
         EncoderUnavailable: the name is unknown, or the hub gives no weights.
     """
-    architecture, kwargs = _architecture(name)
+    architecture, kwargs = architecture_of(name)
     extra: dict[str, Any] = dict(kwargs)
     if name == "uni2":
         extra |= {"mlp_layer": timm.layers.SwiGLUPacked, "act_layer": torch.nn.SiLU}

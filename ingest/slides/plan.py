@@ -129,7 +129,7 @@ def plan(
 
     Raises:
         ArchiveError: there is no archive at `source`, or it cannot be understood.
-        EncoderUnavailable: weights are named and cannot be loaded.
+        EncoderUnavailable: nobody knows the encoder, or its named weights cannot be loaded.
     """
     config = config or PlanConfig()
     return plan_archive(store, read_archive(source, config), tiling, config, source=str(source))
@@ -211,6 +211,10 @@ def _encoder_ids(store: FeatureStore, config: PlanConfig) -> tuple[list[str], st
         "select encoder_id, weights from encoders where name = $name order by encoder_id",
         {"name": config.encoder},
     ).rows()
+    if not of_name and config.encoder != PlanConfig.encoder:
+        from ingest.slides import encoders
+
+        encoders.architecture_of(config.encoder)
     hub = [encoder_id for encoder_id, weights in of_name if weights.startswith("hub:")]
     others = [weights for _, weights in of_name if not weights.startswith("hub:")]
     note = (

@@ -115,6 +115,11 @@ class IngestSummary:
             stages=stages,
         )
 
+    @property
+    def gave_up(self) -> int:
+        """Slides that the store lacks and nobody tries again: the command leaves with 3."""
+        return self.given_up
+
     def text(self) -> str:
         """What `ingest` prints: counts, time by stage, reasons, the next command."""
         rate = f" ({self.tiles / self.seconds:.1f} tiles/s)" if self.tiles else ""
@@ -157,7 +162,9 @@ class IngestSummary:
             lines.append(f"The pictures are in {self.pictures}, named by slide_key.")
         if self.given_up:
             lines.append("To try again what failed three times, add: --retry-failed")
-        lines.append(f"Next: trephine {'ingest --adopt-only' if self.shard else 'label REPORTS'}")
+        if self.embedded or self.recognised or self.updated:
+            after = "ingest --adopt-only" if self.shard else "label REPORTS"
+            lines.append(f"Next: trephine {after}")
         return "\n".join(lines)
 
 

@@ -293,14 +293,15 @@ def _write_group(path: Path, arrays: SlideArrays) -> None:
 
     attrs = {"format_version": layout.FORMAT_VERSION, **arrays.attributes}
     group = zarr.create_group(str(path), zarr_format=3, attributes=attrs)
-    thumbnail = np.ascontiguousarray(arrays.thumbnail, dtype=np.uint8)
-    group.create_array(
-        "thumbnail",
-        data=thumbnail,
-        chunks=thumbnail.shape,
-        compressors=[ZstdCodec(), Crc32cCodec()],
-        attributes={"slide_key": arrays.slide_key},
-    )
+    if arrays.thumbnail is not None:
+        thumbnail = np.ascontiguousarray(arrays.thumbnail, dtype=np.uint8)
+        group.create_array(
+            "thumbnail",
+            data=thumbnail,
+            chunks=thumbnail.shape,
+            compressors=[ZstdCodec(), Crc32cCodec()],
+            attributes={"slide_key": arrays.slide_key},
+        )
     _write_tiling(path / arrays.tiling.tiling_id, arrays)
 
 

@@ -128,6 +128,12 @@ def name_of(one: Any) -> str:
     return said.option or (one.name.replace("_", "-") if said.help else str(one.name))
 
 
+def flag_of(one: Any) -> str:
+    """How the command line calls it: `--bag-size`, or `-o`."""
+    name = name_of(one)
+    return f"-{name}" if len(name) == 1 else f"--{name}"
+
+
 def arguments_of(config: Any) -> list[str]:
     """Command-line arguments that make this configuration again: what is not as by default."""
     words: list[str] = []
@@ -144,7 +150,7 @@ def arguments_of(config: Any) -> list[str]:
             words.append(f"--{name_of(one)}" if value else f"--no-{name_of(one)}")
         else:
             for each in value if isinstance(value, tuple) else (value,):
-                words += [f"--{name_of(one)}", str(each)]
+                words += [flag_of(one), str(each)]
     return words
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from featurestore.errors import TrephineError, disk_fault
-from featurestore.fields import about, name_of, to_json, types_of
+from featurestore.fields import about, flag_of, name_of, to_json, types_of
 from featurestore.frames import FORMATS, Rows, rendered, to_text
 from featurestore.types import Target
 from featurestore.words import Told
@@ -114,7 +114,7 @@ def _parameter(
     kind = click.Choice(choices) if choices else PATH if plain is Path else plain
     if one.default is MISSING:
         return click.argument(one.name, type=kind)
-    flag = f"--{name}" if len(name) > 1 else f"-{name}"
+    flag = flag_of(one)
     if flags and one.default:
         flag = f"--{name}/--no-{name}"
     return click.option(

@@ -22,6 +22,7 @@ from featurestore.errors import (
     RunNotFound,
     StoreNotFound,
 )
+from featurestore.exchange import given
 from featurestore.fields import from_json, to_json
 from featurestore.ids import one_of
 from featurestore.kept import TombstoneKind, Withdrawn
@@ -188,6 +189,8 @@ class FeatureStore:
             ConfigError: the store has none, or several that differ.
         """
         return withdrawal.withdraw(self.root, kind, name, erase)
+
+    add_bags = given.add_bags
 
     # -- cohorts ------------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 import cli
 from featurestore import FeatureStore, options, progress
 from featurestore.config import ExportConfig, ImportConfig, SplitConfig
-from featurestore.fields import about, arguments_of, name_of
+from featurestore.fields import about, arguments_of, flag_of
 from featurestore.frames import FORMATS
 from featurestore.types import Tiling
 from ingest.labels.config import LabelConfig, OllamaConfig, ParserConfig, ValueConfig
@@ -87,7 +87,7 @@ def test_every_field_of_a_configuration_is_an_option_with_its_default(words: str
         for field in options.shown(kind):
             parameter = parameters[field.name]
             if isinstance(parameter, click.Option):
-                assert f"--{name_of(field)}" in parameter.opts
+                assert flag_of(field) in parameter.opts
                 assert parameter.default == field.default
                 assert about(field).help in str(parameter.help)
 
@@ -114,6 +114,8 @@ ARGUMENTS = {
     "cohort create": ("x", "--where", "true"),
     "review import": ("labels.csv",),
     "review export": ("labels.csv",),
+    "import": ("trident", "x"),
+    "export": ("clam", "x"),
     "sql": ("select 1",),
     "import": ("trident", "jobs"),
     "export": ("trident", "x"),

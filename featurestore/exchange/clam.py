@@ -67,7 +67,7 @@ def read(found: Found) -> ForeignBag:
     """Read the features of one Slide; the patches at the same places say how wide a tile is."""
     if found.path.suffix == ".pt":
         rows = files.rows_of(files.tensor(found.path))
-        return ForeignBag(rows=rows, coords=_numbered(len(rows)), unit="row")
+        return ForeignBag(rows=rows, coords=numbered(len(rows)), unit="row")
     with files.hdf5(found.path) as file:
         rows = files.rows_of(files.array_of(file, "features"))
         coords = files.places_of(files.array_of(file, "coords"))
@@ -95,7 +95,7 @@ def read(found: Found) -> ForeignBag:
     )
 
 
-def _numbered(n: int) -> np.ndarray:
+def numbered(n: int) -> np.ndarray:
     """Coordinates of rows of which nobody says where they lie: their numbers."""
     return np.stack([np.arange(n), np.zeros(n)], axis=1).astype(np.float64)
 

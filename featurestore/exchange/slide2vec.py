@@ -188,35 +188,8 @@ def write(it: Outgoing) -> None:
         mpp=spacing,
     )
     coords, rows, order = it.sorted(0, 1)
-    n, side = len(rows), round(bag.tile_px0 or 0)
-    mpp = bag.mpp or float(spacing or 0) * float(bag.tile_px or 0) / side
+    n, facts = len(rows), _facts(it, float(spacing or 0))
     places = f"tiles/{it.slide_id}.coordinates"
-    facts: dict[str, Any] = {
-        "sample_id": it.slide_id,
-        "dimensions": list(bag.size_px0) if bag.size_px0 else None,
-        "base_spacing_um": mpp,
-        "requested_tile_size_px": bag.tile_px,
-        "requested_spacing_um": spacing,
-        "read_level": 0,  # every slide has it; whence its tiles were read is not known
-        "read_tile_size_px": side,
-        "read_spacing_um": mpp,
-        "tile_size_lv0": side,
-        "overlap": 0.0,
-        "min_tissue_fraction": bag.min_tissue,
-        "is_within_tolerance": bool(spacing and abs(mpp - spacing) <= 0.05 * spacing),
-        "n_tiles": n,
-        "coordinate_space": "level0_px",
-        "tile_order": "x_then_y",
-        "artifact_type": NOW,
-        "compatibility": {"encoder_name": it.encoder, "requested_tile_size_px": bag.tile_px},
-        "coordinates_meta_path": places + META,
-        "coordinates_npz_path": f"{places}.npz",
-        "encoder_level": "tile",
-        "encoder_name": it.encoder,
-        "feature_dim": rows.shape[1],
-        "format": "pt",
-        "num_tiles": n,
-    }
     nested = {
         name: {key: facts.get(key) for key in keys.split()} for name, keys in SECTIONS.items()
     }
@@ -234,6 +207,40 @@ def write(it: Outgoing) -> None:
     files.write_tensor(here / f"{it.slide_id}.pt", rows)
     flat = {key: facts.get(key) for key in OF_FEATURES.split()}
     files.write_json(here / f"{it.slide_id}{META}", flat)
+
+
+def _facts(it: Outgoing, spacing: float) -> dict[str, Any]:
+    """What is known of a Slide, by the names of its keys; microns per tile pixel are `spacing`."""
+    bag = it.bag
+    n, side = len(bag.rows), round(bag.tile_px0 or 0)
+    mpp = bag.mpp or spacing * float(bag.tile_px or 0) / side
+    places = f"tiles/{it.slide_id}.coordinates"
+    return {
+        "sample_id": it.slide_id,
+        "dimensions": list(bag.size_px0) if bag.size_px0 else None,
+        "base_spacing_um": mpp,
+        "requested_tile_size_px": bag.tile_px,
+        "requested_spacing_um": spacing,
+        "read_level": 0,  # every slide has it; whence its tiles were read is not known
+        "read_tile_size_px": side,
+        "read_spacing_um": mpp,
+        "tile_size_lv0": side,
+        "overlap": 0.0,
+        "min_tissue_fraction": bag.min_tissue,
+        "is_within_tolerance": abs(mpp - spacing) <= 0.05 * spacing,
+        "n_tiles": n,
+        "coordinate_space": "level0_px",
+        "tile_order": "x_then_y",
+        "artifact_type": NOW,
+        "compatibility": {"encoder_name": it.encoder, "requested_tile_size_px": bag.tile_px},
+        "coordinates_meta_path": places + META,
+        "coordinates_npz_path": f"{places}.npz",
+        "encoder_level": "tile",
+        "encoder_name": it.encoder,
+        "feature_dim": bag.rows.shape[1],
+        "format": "pt",
+        "num_tiles": n,
+    }
 
 
 def write_tables(out: Path, cohort: pl.DataFrame, target: str) -> list[str]:

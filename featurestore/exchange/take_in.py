@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -28,6 +28,7 @@ TOOLS: Mapping[str, ModuleType] = {
     "stamp": stamp,
     "slide2vec": slide2vec,
 }
+Read = Callable[[Found], ForeignBag]
 COMMIT_SLIDES = 32
 PROBES = 5  # files of a folder that decide how wide an Encoder is
 SAME_SCALE = 0.05  # of microns per pixel: slides that may stand under one Tiling
@@ -110,13 +111,14 @@ def import_features(
             "the formats are in docs/format.md"
         )
     store.record()  # adopt what a killed import published without a row
-    work = _Import(store, config, given)
+    said = Said(tool=config.tool, mpp=config.mpp, name=config.name, cut=config.cut)
+    work = Taker(store, tool.read, said, given)
     for path, reason in refused.items():
         work.fail(path, reason)
     groups = work.by_slide(found)
     for done, ((_, _, slide_id), several) in enumerate(groups.items(), start=1):
         try:
-            work.take(tool, work.people.who(slide_id), several)
+            work.take(work.people.who(slide_id), several)
         except (FeaturesRefused, StoreDamaged) as error:
             work.fail(several[0].path, str(error), slide_id)
         if done % COMMIT_SLIDES == 0:
@@ -127,13 +129,30 @@ def import_features(
     return work.summary
 
 
-class _Import:
-    """One import on its way: what it knows, and the rows that wait for their commit."""
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """What the files of an import do not say."""
 
-    def __init__(self, store: FeatureStore, config: ImportConfig, given: Given) -> None:
-        self.summary = ImportSummary(tool=config.tool)
+    tool: str
+    mpp: float | None = None
+    name: str | None = None  # of the Encoder
+    cut: str | None = None  # of the Tiling
+
+
+class Taker:
+    """One import on its way: what it knows, and the rows that wait for their commit.
+
+    Args:
+        store: where the bags go.
+        read: reads a file that was found.
+        said: what the files do not say.
+        given: Slides and Cases of a manifest.
+    """
+
+    def __init__(self, store: FeatureStore, read: Read, said: Said, given: Given = ()) -> None:
+        self.summary = ImportSummary(tool=said.tool)
         self.people = People(store, given)
-        self._store, self._config = store, config
+        self._store, self._read, self._said = store, read, said
         self._rows: list[Any] = []
         self._published: list[ArrayIds] = []
         self._dims: dict[str, int | None] = {}  # by folder
@@ -153,24 +172,24 @@ class _Import:
             groups.setdefault((one.folder, one.cut, slide_id), []).append(one)
         for folder in dict.fromkeys(key[0] for key in groups):
             of_folder = [group[0] for key, group in groups.items() if key[0] == folder]
-            self._dims[folder] = self._dim_of(TOOLS[self._config.tool], of_folder)
+            self._dims[folder] = self._dim_of(of_folder)
         return groups
 
-    def _dim_of(self, tool: ModuleType, of_folder: list[Found]) -> int | None:
+    def _dim_of(self, of_folder: list[Found]) -> int | None:
         """How wide the rows of a folder are: what most of a few files say."""
         widths: Counter[int] = Counter()
         for one in of_folder[:: max(1, len(of_folder) // PROBES)]:
             try:
                 with files.told(one.path):
-                    widths[tool.read(one).rows.shape[1]] += 1
+                    widths[self._read(one).rows.shape[1]] += 1
             except FeaturesRefused:
                 continue
         del widths[0]
         return widths.most_common(1)[0][0] if widths else None
 
-    def take(self, tool: ModuleType, who: Who, several: list[Found]) -> None:
+    def take(self, who: Who, several: list[Found]) -> None:
         """Read the files of one Slide, which must say the same, and publish what is new."""
-        first, bag, it, mpp = self._read_alike(tool, who, several)
+        first, bag, it, mpp = self._read_alike(who, several)
         encoder = self._encoder(first, bag)
         tiling = self._tiling(first, bag, mpp[0])
         measured = {
@@ -181,7 +200,7 @@ class _Import:
             "width_px0": bag.size_px0[0] if bag.size_px0 else None,
             "height_px0": bag.size_px0[1] if bag.size_px0 else None,
         }
-        slide = who.slide(first.path, self._config.tool, measured)
+        slide = who.slide(first.path, self._said.tool, measured)
         arrays = slide_arrays(self._store, slide, it, encoder, tiling)
         is_new = self.people.learn(slide)
         self._count(it, arrays is None, is_new, mpp[0])
@@ -197,14 +216,14 @@ class _Import:
         self._rows += [Failure(item=item, mended=True) for item in sorted(mended)]
 
     def _read_alike(
-        self, tool: ModuleType, who: Who, several: list[Found]
+        self, who: Who, several: list[Found]
     ) -> tuple[Found, ForeignBag, Placed, tuple[float | None, Any]]:
         kept: list[tuple[Found, ForeignBag, Placed, tuple[float | None, Any]]] = []
         for one in several:
             try:
                 with files.told(one.path):
-                    bag = tool.read(one)
-                    mpp = who.mpp(bag.mpp, self._config.mpp)
+                    bag = self._read(one)
+                    mpp = who.mpp(bag.mpp, self._said.mpp)
                     it = placed(bag, mpp[0], self._dims[one.folder])
             except FeaturesRefused as error:
                 if len(several) == 1:
@@ -227,13 +246,13 @@ class _Import:
 
     def _encoder(self, found: Found, bag: ForeignBag) -> EncoderDescription:
         """The Encoder of a file: as it stands in the store, whatever version went on with it."""
-        name = self._config.name or bag.encoder or found.encoder
-        made = description(self._config.tool, name, found.folder, bag.version)
+        name = self._said.name or bag.encoder or found.encoder
+        made = description(self._said.tool, name, found.folder, bag.version)
         for row in self._encoders:
             identity = row["identity"]
             identity = json.loads(identity) if isinstance(identity, str) else identity
             if is_same(identity, made.identity):
-                return description(self._config.tool, name, found.folder, identity["version"])
+                return description(self._said.tool, name, found.folder, identity["version"])
         self._encoders.append({"identity": dict(made.identity)})
         return made
 
@@ -242,8 +261,8 @@ class _Import:
         scale = bag.tile_mpp
         if scale is None and mpp and bag.tile_px and bag.tile_px0:
             scale = mpp * bag.tile_px0 / bag.tile_px
-        cut = self._config.cut or found.cut
-        name = " ".join(filter(None, [self._config.tool, cut]))
+        cut = self._said.cut or found.cut
+        name = " ".join(filter(None, [self._said.tool, cut]))
         for row in self._tilings:
             theirs = row["tile_mpp"]
             apart = 0.0 if theirs is None or scale is None else abs(theirs - scale) / scale

@@ -1,0 +1,136 @@
+"""Bags from Python: arrays, labels and splits, no slide and no file."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from featurestore.config import SplitConfig
+from featurestore.errors import ConfigError, FeaturesRefused
+from featurestore.exchange import files
+from featurestore.exchange.bags import ForeignBag, Found
+from featurestore.exchange.clam import numbered
+from featurestore.exchange.place import placed
+from featurestore.exchange.take_in import ImportSummary, Read, Said, Taker
+from featurestore.ids import strangers
+from featurestore.types import Case, GivenSlide, Label, Target
+
+if TYPE_CHECKING:
+    from featurestore.store import FeatureStore
+
+TOOL = "python"
+OF_NAME = (
+    "select slide_id, specimen from bags join encoders using (encoder_id)"
+    " where encoders.name = $encoder"
+)
+
+
+def add_bags(
+    store: FeatureStore,
+    name: str,
+    bags: Mapping[str, np.ndarray],
+    *,
+    labels: Mapping[str, float] | None = None,
+    target: Target | None = None,
+    splits: Mapping[str, str | int] | None = None,
+    patients: Mapping[str, str] | None = None,
+    coords: Mapping[str, np.ndarray] | None = None,
+) -> ImportSummary:
+    """Add bags from arrays: no slide, no file; what the store has already is known.
+
+    Args:
+        store: where they go.
+        name: of their Encoder, and of the Cohort that `splits` make, ready to train on.
+        bags: a matrix (N, D) of numbers within float16 each, by a unique name.
+        labels: a value of the Target by the bag's name; kept as those of a person.
+        target: what the labels are about; cellularity, 0 to 100, unless said otherwise.
+        splits: train, validation, calibration or test, or the number of a fold, for every bag.
+        patients: who a bag is of, so that nobody stands on two sides; each its own unless said.
+        coords: level-0 corners (N, 2) of a bag's rows, where they are known.
+
+    Raises:
+        FeaturesRefused: a bag is no such matrix, or the store has another of its name.
+        ConfigError: a label, split or patient of no bag, or a value outside the Target.
+        CohortError: the Cohort's name is taken, or the splits are none; the bags are there then.
+    """
+    labels, splits, patients = labels or {}, splits or {}, patients or {}
+    target, coords = target or Target(), coords or {}
+    for what, some in (("labels", labels), ("splits", splits), ("patients", patients)):
+        if unknown := strangers(some, bags).text(what):
+            raise ConfigError(unknown.replace("are not in the store", "have no bag"))
+    if splits and (missing := [one for one in bags if one not in splits]):
+        raise ConfigError(f"{len(missing):,} bags have no split, the first is {missing[0]!r}")
+    given = [
+        (
+            GivenSlide(slide_id=one, case_id=one, path=f"{name}/{one}"),
+            Case(
+                case_id=one, patient_id=patients.get(one, one), patient_made_up=one not in patients
+            ),
+        )
+        for one in bags
+    ]
+    rows = [_label(one, value, target).recorded(target) for one, value in labels.items()]
+
+    def read(found: Found) -> ForeignBag:
+        given = np.asarray(bags[found.name])
+        if given.dtype.kind not in "fiub":
+            raise FeaturesRefused(f"is of type {given.dtype}, expected numbers")
+        rows = files.rows_of(given)
+        at = coords.get(found.name)
+        if at is None:
+            return ForeignBag(rows=rows, coords=numbered(len(rows)), unit="row")
+        return ForeignBag(rows=rows, coords=files.places_of(np.asarray(at)))
+
+    found = [Found(path=Path(name, one), name=one, folder=name, encoder=name) for one in bags]
+    work = Taker(store, read, Said(tool=TOOL, cut=name), given)
+    _check(found, read)
+    for (_, _, slide_id), several in work.by_slide(found).items():
+        try:
+            work.take(work.people.who(slide_id), several)
+        except FeaturesRefused as error:
+            work.fail(several[0].path, str(error), slide_id)
+    if work.summary.failures:
+        raise FeaturesRefused("\n".join(work.summary.failures.values()))
+    work.commit()
+    store.record(rows)
+    if splits:
+        table = {one: str(side) for one, side in splits.items()}
+        split = SplitConfig(method="table", table=table)
+        store.create_cohort(name, OF_NAME, {"encoder": name}, split=split, target=target.name)
+    return work.summary
+
+
+def _check(found: Collection[Found], read: Read) -> None:
+    """Refuse before anything is written."""
+    dims: set[int] = set()
+    for one in found:
+        try:
+            dims.add(placed(read(one), None, None).rows.shape[1])
+        except FeaturesRefused as error:
+            raise FeaturesRefused(f"bag {one.name!r} {error}") from error
+    if len(dims) > 1:
+        raise FeaturesRefused(f"the bags have rows of {sorted(dims)} columns, expected one width")
+
+
+def _label(slide_id: str, value: float, target: Target) -> Label:
+    ends = (target.low, target.high)
+    wrong = value not in ends if target.kind == "binary" else not ends[0] <= value <= ends[1]
+    if wrong:
+        word = "or" if target.kind == "binary" else "to"
+        raise ConfigError(
+            f"bag {slide_id!r} has the label {value!r}, expected {ends[0]:g} {word} {ends[1]:g} "
+            f"({target.name})"
+        )
+    return Label(
+        case_id=slide_id,
+        target=target.name,
+        value=float(value),
+        low=float(value),
+        high=float(value),
+        method="human",
+        status="single",
+        rule="table",
+    )

@@ -86,12 +86,13 @@ def main() -> None:
 
 @main.command()
 @store_folder_option
+@click.option("--shared", is_flag=True, help="Let the folder's group read and write it, too.")
 @prints_result
-def init(store: Path) -> Any:
-    """Make an empty store, or bring an older one to this version."""
+def init(store: Path, shared: bool) -> Any:
+    """Make an empty store, its owner's alone, or bring an older one to this version."""
     from featurestore import FeatureStore
 
-    FeatureStore.create(store)
+    FeatureStore.create(store, shared=shared)
     return Told(f"The store is at {store}. Next: trephine plan SLIDES", {"store": str(store)})
 
 

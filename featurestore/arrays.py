@@ -110,20 +110,21 @@ def quarantine(root: Path, path: Path) -> Path:
     """Set a broken file or folder aside: into `quarantine/`, under its own path; never deleted."""
     place = layout.quarantine_dir(root) / f"{now():%Y%m%d-%H%M%S-%f}" / path.relative_to(root)
     with writing(root):
-        place.parent.mkdir(parents=True, exist_ok=True)
+        layout.make(place.parent)
         return path.rename(place)
 
 
 def publish_folder(work: Path, target: Path) -> None:
-    """Flush a finished folder to disk and rename it into place.
+    """Flush a finished folder to disk and rename it into place, with the rights of that place.
 
     Raises:
         FileExistsError: the target is there already; `work` is left as it is.
     """
+    of_folder, of_file = layout.rights(target.parent)
     for folder, _, files in os.walk(work):
         for name in files:
-            _fsync(Path(folder) / name)
-        _fsync(Path(folder))
+            _fsync(Path(folder) / name, of_file)
+        _fsync(Path(folder), of_folder)
     try:
         work.rename(target)
     except OSError as error:
@@ -351,9 +352,12 @@ def _write_array(path: Path, data: np.ndarray, fill: float, attrs: dict[str, Any
         array[...] = data
 
 
-def _fsync(path: Path) -> None:
+def _fsync(path: Path, mode: int | None = None) -> None:
     fd = os.open(path, os.O_RDONLY)
     try:
+        if mode is not None:
+            with contextlib.suppress(OSError):  # there may be no modes here
+                os.fchmod(fd, mode)
         os.fsync(fd)
     finally:
         os.close(fd)

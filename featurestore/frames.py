@@ -14,6 +14,8 @@ from datetime import date, datetime, time
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from featurestore.words import quoted
+
 if TYPE_CHECKING:
     import polars as pl
 
@@ -63,7 +65,7 @@ def rendered(rows: Rows, form: str) -> tuple[str | bytes, list[str]]:
         frame.write_parquet(buffer := io.BytesIO())
         return buffer.getvalue(), notes
     if form == "csv":
-        return _flat(frame).write_csv(), notes
+        return _harmless(_flat(frame)).write_csv(), notes
     frame = frame.select(rows.columns or frame.columns)
     room = shutil.get_terminal_size() if sys.stdout.isatty() else None
     text, said = table(frame, room.columns if room else None)
@@ -79,6 +81,17 @@ def _flat(frame: pl.DataFrame) -> pl.DataFrame:
         for name, kind in frame.schema.items()
         if kind.is_nested()
     )
+
+
+def _harmless(frame: pl.DataFrame) -> pl.DataFrame:
+    """Texts, and names of columns, as no spreadsheet runs them."""
+    import polars as pl
+
+    return frame.with_columns(
+        pl.Series(name, [quoted(v) for v in frame[name].to_list()], pl.String)
+        for name, kind in frame.schema.items()
+        if kind == pl.String
+    ).rename(quoted)
 
 
 def _compact(value: Any) -> str | None:

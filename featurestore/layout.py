@@ -1,5 +1,7 @@
 """The on-disk format: paths, array names, dtypes and the format version (docs/format.md)."""
 
+import stat
+from contextlib import suppress
 from pathlib import Path
 
 FORMAT_VERSION = 1
@@ -10,6 +12,30 @@ COORDS_DTYPE = "<i4"  # level-0 corners, columns (x, y)
 SCORE_DTYPE = "<f2"
 EMBEDDING_DTYPE = "<f2"
 CHECKSUM_BYTES = 4  # crc32c behind the raw buffer of every chunk
+
+PRIVATE, SHARED = 0o700, 0o2770  # of a store's folder; what lies in it has the same rights
+
+
+def rights(folder: Path) -> tuple[int, int]:
+    """Modes of the folders and of the files that are put into a folder: its own."""
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    return mode, mode & 0o666
+
+
+def make(folder: Path) -> None:
+    """Make a folder, and those above it, with the rights of the one it stands in."""
+    if not folder.is_dir():
+        make(folder.parent)
+        folder.mkdir(exist_ok=True)
+        with suppress(OSError):  # another user made it in between, or there are no modes here
+            folder.chmod(rights(folder.parent)[0])
+
+
+def share(root: Path) -> None:
+    """Give the group of a store's folder the rights that its owner has, on all that is there."""
+    for path in (root, *root.rglob("*")):
+        group = 0o2070 if path.is_dir() else 0o060
+        path.chmod(stat.S_IMODE(path.stat().st_mode) | group)
 
 
 def slides_dir(root: Path) -> Path:

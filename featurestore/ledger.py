@@ -150,8 +150,9 @@ def _write(root: Path, kind: str, frame: pl.DataFrame, sequence: int | None = No
     frame.write_parquet(buffer)
     with writing(root):
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            layout.make(folder)
             with work.open("wb") as file:
+                os.fchmod(file.fileno(), layout.rights(folder)[1])
                 file.write(buffer.getbuffer())
                 file.flush()
                 os.fsync(file.fileno())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +21,7 @@ from featurestore.errors import (
     ConfigError,
     RunNotFound,
     StoreNotFound,
+    writing,
 )
 from featurestore.exchange import given
 from featurestore.fields import from_json, to_json
@@ -67,14 +68,30 @@ class FeatureStore:
         return {**vars(self), "root": self.root.absolute()}
 
     @classmethod
-    def create(cls, root: Path | str) -> FeatureStore:
-        """Make an empty store, or bring an older one to this version; keeps what is there."""
+    def create(cls, root: Path | str, *, shared: bool = False) -> FeatureStore:
+        """Make an empty store, or bring an older one to this version; keeps what is there.
+
+        Args:
+            root: its folder.
+            shared: its group may read and write, too; else a new one is its owner's alone.
+        """
         root = Path(root)
+        is_new = not layout.slides_dir(root).is_dir()
+        root.mkdir(parents=True, exist_ok=True)
+        if is_new:
+            with suppress(OSError):  # there may be no modes here
+                root.chmod(layout.SHARED if shared else layout.PRIVATE)
         folders = [layout.slides_dir(root), layout.runs_dir(root), layout.tmp_dir(root)]
         folders += [layout.ledger_dir(root, kind) for kind in ledger.KINDS]
         for folder in folders:
-            folder.mkdir(parents=True, exist_ok=True)
+            layout.make(folder)
         folding.fold(root, published=None if catalog.migrate(root) else ())
+        if is_new:
+            with suppress(OSError):
+                catalog.path_of(root).chmod(layout.rights(root)[1])
+        elif shared:
+            with writing(root):
+                layout.share(root)
         return cls(root)
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
@@ -392,7 +409,13 @@ class FeatureStore:
         return target
 
     def run_folder(self, run_id: str) -> Path:
-        """Folder of a finished Run: weights.safetensors, run.json, figures."""
+        """Folder of a finished Run: weights.safetensors, run.json, figures.
+
+        Raises:
+            RunNotFound: the id is none, but a path.
+        """
+        if run_id != Path(run_id).name or run_id in ("", ".."):
+            raise RunNotFound(f"run {run_id!r} is no id. List its runs: trephine runs")
         return layout.runs_dir(self.root) / run_id
 
     def runs(self, where: str = "true") -> pl.DataFrame:

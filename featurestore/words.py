@@ -1,4 +1,4 @@
-"""How counts of bytes and seconds are written for a person."""
+"""How counts, bytes, seconds and cells of a spreadsheet are written for a person."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -56,3 +56,16 @@ def grouped(what: str, reasons: Mapping[str, str]) -> Iterator[str]:
         others = f" ({len(names) - 1} more like this: {', '.join(names[1:4])}" if names[1:] else ""
         others += (", ..." if names[4:] else "") + (")" if others else "")
         yield f"{what}: {names[0]}: {reasons[names[0]]}{others}"
+
+
+_RUNS = re.compile(r"'*(?:\s*[=+\-@]|[\t\r\n])")  # what a spreadsheet takes for a formula
+
+
+def quoted(cell: Any) -> Any:
+    """A cell of a CSV for people: a text that a spreadsheet would run begins with an apostrophe."""
+    return f"'{cell}" if isinstance(cell, str) and _RUNS.match(cell) else cell
+
+
+def unquoted(cell: str) -> str:
+    """The inverse of `quoted`, for any text."""
+    return cell[1:] if cell.startswith("'") and _RUNS.match(cell) else cell

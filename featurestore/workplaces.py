@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
+from featurestore import layout
 from featurestore.errors import TrainError
 
 
@@ -42,7 +43,7 @@ def lend(tmp: Path, key: str) -> Iterator[Path]:
 
 def _lock(work: Path) -> int | None:
     """Make and lock a folder; a lock dies with its process. None where another has it."""
-    work.mkdir(parents=True, exist_ok=True)
+    layout.make(work)
     lock = os.open(work, os.O_RDONLY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from featurestore.errors import TrephineError
+from featurestore.words import unquoted
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet", ".xlsx")
 MARKS = {  # byte order marks
@@ -124,7 +125,7 @@ def _split(text: str, separator: str) -> tuple[list[str], Rows]:
     rows: Rows = []
     try:
         for cells in csv.reader(io.StringIO(text), delimiter=separator, strict=True):
-            rows.append((len(rows) + 1, list(cells)))
+            rows.append((len(rows) + 1, list(map(unquoted, cells))))
     except csv.Error:
         raise _Broken(f"is not a well-formed CSV, from row {len(rows) + 1} on. {QUOTING}") from None
     return _headed(rows)

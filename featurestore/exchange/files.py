@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from featurestore.errors import FeaturesRefused
+from featurestore.errors import FeaturesRefused, write_beside
 
 
 @contextmanager
@@ -164,18 +164,6 @@ def arrays(path: Path) -> dict[str, np.ndarray]:
 # -- writing ---------------------------------------------------------------------------------------
 
 
-@contextmanager
-def beside(path: Path) -> Iterator[Path]:
-    """Lend a path to write; its file takes the place of `path` once it is whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    work = path.with_name(f".{path.name}.part{path.suffix}")
-    try:
-        yield work
-        work.replace(path)
-    finally:
-        work.unlink(missing_ok=True)
-
-
 def write_hdf5(
     path: Path,
     arrays: Mapping[str, np.ndarray],
@@ -192,7 +180,7 @@ def write_hdf5(
     """
     import h5py
 
-    with beside(path) as work, h5py.File(work, "w") as file:
+    with write_beside(path) as work, h5py.File(work, "w") as file:
         for name, data in arrays.items():
             cut: dict[str, Any] = {}
             if rows is not None and data.size:
@@ -205,17 +193,17 @@ def write_tensor(path: Path, rows: np.ndarray) -> None:
     """Write rows as one tensor of torch."""
     import torch
 
-    with beside(path) as work:
+    with write_beside(path) as work:
         torch.save(torch.from_numpy(np.ascontiguousarray(rows)), work)
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Write a table for a program."""
-    with beside(path) as work, work.open("w", newline="", encoding="utf-8") as file:
+    with write_beside(path) as work, work.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([header, *rows])
 
 
 def write_json(path: Path, said: Mapping[str, Any]) -> None:
     """Write what stands beside an array."""
-    with beside(path) as work:
+    with write_beside(path) as work:
         work.write_text(json.dumps(said, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -14,7 +14,7 @@ import polars as pl
 
 from featurestore import arrays
 from featurestore.config import ExportConfig
-from featurestore.errors import FeaturesRefused, StoreDamaged, writing
+from featurestore.errors import FeaturesRefused, StoreDamaged
 from featurestore.exchange import clam, files, parquet, slide2vec, stamp, trident
 from featurestore.exchange.bags import ForeignBag, Outgoing
 from featurestore.exchange.stamp import in_pixels
@@ -73,24 +73,23 @@ def export_cohort(
     Raises:
         CohortNotFound: there is no such Cohort.
         ConfigError: several Encoders or Tilings fit and none was named.
-        StoreUnwritable: the folder cannot be written.
+        FileUnwritable: the folder cannot be written.
     """
     cohort = _with_geometry(store, store.bags(config.cohort, config.encoder_id, config.tiling_id))
     tool = WRITERS[config.tool]
     encoder = store.encoder(cohort["encoder_id"][0])
     failures: dict[str, str] = {}
     written: list[str] = []
-    with writing(config.out):
-        for done, row in enumerate(cohort.iter_rows(named=True), start=1):
-            try:
-                it = _outgoing(store, row, config.out, encoder.name)
-                tool.write(it)
-                written.append(it.slide_id)
-            except (FeaturesRefused, StoreDamaged) as error:
-                failures[row["slide_id"]] = f"slide {row['slide_id']!r} {error}"
-            progress(done, cohort.height, f"{len(failures)} failed")
-        left = cohort.filter(pl.col("slide_id").is_in(written))
-        notes = _tables(tool, config, left, store.cohort(config.cohort).target) if written else []
+    for done, row in enumerate(cohort.iter_rows(named=True), start=1):
+        try:
+            it = _outgoing(store, row, config.out, encoder.name)
+            tool.write(it)
+            written.append(it.slide_id)
+        except (FeaturesRefused, StoreDamaged) as error:
+            failures[row["slide_id"]] = f"slide {row['slide_id']!r} {error}"
+        progress(done, cohort.height, f"{len(failures)} failed")
+    left = cohort.filter(pl.col("slide_id").is_in(written))
+    notes = _tables(tool, config, left, store.cohort(config.cohort).target) if written else []
     return ExportSummary(
         tool=config.tool,
         out=config.out,

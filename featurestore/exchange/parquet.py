@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-from featurestore.exchange import files
+from featurestore.errors import write_beside
 from featurestore.exchange.bags import Outgoing
 
 
@@ -23,12 +23,12 @@ def write(it: Outgoing) -> None:
         },
         schema_overrides={"x": pl.Int32, "y": pl.Int32, "tissue": pl.Float32},
     ).with_columns(unit=pl.lit(it.bag.unit if placed else None, pl.String))
-    with files.beside(it.out / "tiles" / f"{it.slide_id}.parquet") as work:
+    with write_beside(it.out / "tiles" / f"{it.slide_id}.parquet") as work:
         frame.write_parquet(work)
 
 
 def write_tables(out: Path, cohort: pl.DataFrame, target: str) -> list[str]:
     """Write the Slides of the Cohort: names, split, the Target's value, geometry."""
-    with files.beside(out / "slides.parquet") as work:
+    with write_beside(out / "slides.parquet") as work:
         cohort.with_columns(target=pl.lit(target)).write_parquet(work)
     return []

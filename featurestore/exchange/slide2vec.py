@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from featurestore.errors import FeaturesRefused
+from featurestore.errors import FeaturesRefused, write_beside
 from featurestore.exchange import files
 from featurestore.exchange.bags import ForeignBag, Found, Listing, Outgoing, whole
 
@@ -194,9 +194,9 @@ def write(it: Outgoing) -> None:
         name: {key: facts.get(key) for key in keys.split()} for name, keys in SECTIONS.items()
     }
     unknown = np.full(n, np.nan) if bag.tissue is None else bag.tissue[order]
-    with files.beside(it.out / f"{places}.npz") as work:
+    with write_beside(it.out / f"{places}.npz") as work, work.open("wb") as file:
         np.savez_compressed(
-            work,
+            file,
             tile_index=np.arange(n, dtype=np.int32),
             x=coords[:, 0].astype(np.int64),
             y=coords[:, 1].astype(np.int64),

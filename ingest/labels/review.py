@@ -12,6 +12,7 @@ import polars as pl
 
 from featurestore import FeatureStore
 from featurestore.errors import write_beside
+from featurestore.words import quoted
 from ingest.labels.config import ValueConfig
 from ingest.labels.recording import record_labels
 from ingest.labels.reports import read_label_table, read_reports
@@ -99,7 +100,8 @@ def export_review(
         writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
         writer.writeheader()
         for row in rows.iter_rows(named=True):
-            writer.writerow({**row, "excerpt": _excerpt(row, texts.get(row["report_hash"]))})
+            cells = {**row, "excerpt": _excerpt(row, texts.get(row["report_hash"]))}
+            writer.writerow({name: quoted(cell) for name, cell in cells.items()})
     return ReviewExport(path=path, n=rows.height)
 
 

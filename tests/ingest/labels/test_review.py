@@ -12,7 +12,7 @@ import pytest
 from builders.ollama_server import said, serve, text_of
 
 from featurestore import FeatureStore
-from featurestore.types import Report, Target
+from featurestore.types import Label, Report, Target
 from ingest.labels import review
 from ingest.labels.config import LabelConfig, OllamaConfig
 from ingest.labels.recording import label_table, record_reports
@@ -118,3 +118,36 @@ def test_a_corrected_report_leaves_the_persons_value_and_asks_for_a_look(
     assert store.sql("select value, method from best_labels").rows() == [(45.0, "human")]
     judge(70)
     assert to_review() == []
+
+
+def test_a_case_that_a_spreadsheet_would_run_is_quoted_and_read_back(
+    store: FeatureStore, tmp_path: Path
+) -> None:
+    names = ["=HYPERLINK(1)", "+1", "-2", "@sum", "C"]
+    some = [
+        Label(
+            case_id=name,
+            target="cellularity",
+            value=40.0,
+            low=40.0,
+            high=40.0,
+            method="rules",
+            status="unsupported",
+            evidence="=2+2",
+        )
+        for name in names
+    ]
+    store.record(label.recorded(TARGET) for label in some)
+    todo = tmp_path / "todo.csv"
+    assert review.export_review(store, todo).n == len(names)
+    lines = todo.read_text().splitlines()
+    cells = [cell for row in csv.reader(lines[1:]) for cell in row]
+    assert not [cell for cell in cells if cell.startswith(tuple("=+-@"))]
+    filled = [row | {"value": "50"} for row in csv.DictReader(lines)]
+    with todo.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(filled[0]))
+        writer.writeheader()
+        writer.writerows(filled)
+    assert review.import_review(store, todo).n == len(names)
+    labelled = store.sql("select case_id from labels where method = 'human'")["case_id"]
+    assert set(labelled) == set(names)

@@ -114,8 +114,6 @@ ARGUMENTS = {
     "cohort create": ("x", "--where", "true"),
     "review import": ("labels.csv",),
     "review export": ("labels.csv",),
-    "import": ("trident", "x"),
-    "export": ("clam", "x"),
     "sql": ("select 1",),
     "import": ("trident", "jobs"),
     "export": ("trident", "x"),

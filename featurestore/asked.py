@@ -44,7 +44,7 @@ def main(folder: Path, places: list[str], memory_bytes: int, file_bytes: int) ->
     while head := sys.stdin.buffer.read(8):
         request = pickle.loads(sys.stdin.buffer.read(int.from_bytes(head, "little")))
         try:
-            told = {"wide": answer(duckdb, folder, **request)}
+            told: dict[str, Any] = {"wide": answer(duckdb, folder, **request)}
         except (Refused, duckdb.Error, MemoryError) as error:
             told = {"refused": sentence(error)}
         send(out, told)

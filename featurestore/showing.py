@@ -19,6 +19,7 @@ from featurestore.words import Told, size
 if TYPE_CHECKING:
     import polars as pl
 
+    from featurestore.reading import Readable
     from featurestore.store import FeatureStore
 
 STALE = timedelta(days=7)  # an unfinished training that nobody went on with
@@ -51,7 +52,7 @@ SECTIONS: dict[str, dict[str, str]] = {
 }
 
 
-def status(store: FeatureStore) -> Told:
+def status(store: Readable) -> Told:
     """What is in the store, how large it is, and what to do next."""
     (found,) = store.named("queries/status").rows(named=True)
     root = store.root

@@ -20,31 +20,29 @@ from featurestore.errors import (
     CohortNotFound,
     ConfigError,
     RunNotFound,
-    StoreNotFound,
     writing,
 )
 from featurestore.exchange import given
 from featurestore.fields import from_json, to_json
 from featurestore.ids import one_of
 from featurestore.kept import TombstoneKind, Withdrawn
+from featurestore.reading import Readable
 from featurestore.rows import RowReader
 from featurestore.sealed import PREDICTIONS, RECORD, check_sealed, seal
 from featurestore.types import (
     ArrayIds,
     Cohort,
-    EncoderDescription,
     FrozenSlide,
     Prediction,
     RunRecord,
     Split,
-    Target,
 )
 
 T = TypeVar("T")
 COPIES = "checks/slides_of_two_patients"
 
 
-class FeatureStore:
+class FeatureStore(Readable):
     """A folder of per-slide arrays, a ledger, Runs and the catalog over them (docs/format.md).
 
     Args:
@@ -54,18 +52,6 @@ class FeatureStore:
     Raises:
         StoreNotFound: there is no store at `root`.
     """
-
-    def __init__(self, root: Path | str, *, trust: bool = False) -> None:
-        self.root, self.trust = Path(root), trust
-        if not catalog.path_of(self.root).exists():
-            raise StoreNotFound(
-                f"there is no store at {self.root}. "
-                f"Make one with: trephine init --store {self.root}"
-            )
-
-    def __getstate__(self) -> dict[str, Any]:
-        """For a process that works in another folder."""
-        return {**vars(self), "root": self.root.absolute()}
 
     @classmethod
     def create(cls, root: Path | str, *, shared: bool = False) -> FeatureStore:
@@ -99,20 +85,6 @@ class FeatureStore:
         return make()
 
     # -- catalog ------------------------------------------------------------------------------
-
-    def sql(
-        self, query: str, parameters: Mapping[str, Any] | None = None, *, timeout_s: float = 60.0
-    ) -> pl.DataFrame:
-        """Run one SELECT over the tables and views; read-only, without files or network."""
-        return catalog.query(self.root, query, parameters, timeout_s=timeout_s)
-
-    def ask(self, query: str, parameters: Mapping[str, Any] | None = None) -> pl.DataFrame:
-        """Run a SELECT of this code's own, in this process; never what a user wrote."""
-        return catalog.read_text(self.root, query, parameters)
-
-    def named(self, query: str, parameters: Mapping[str, Any] | None = None) -> pl.DataFrame:
-        """Run one of the SQL texts that come along, such as `named/labels_as_of`."""
-        return catalog.read_frame(self.root, query, parameters)
 
     def record(
         self,
@@ -167,26 +139,6 @@ class FeatureStore:
     def pending(self, noun: type[T]) -> list[T]:
         """What the ledger has of a noun that the catalog does not know yet, in the order said."""
         return ledger.nouns_of(noun, catalog.pending(self.root, ledger.kind_of(noun)))
-
-    def target(self, name: str = "cellularity") -> Target:
-        """Return a Target that Labels were given for."""
-        found = self.ask("from targets where target = $name", {"name": name})
-        if found.is_empty():
-            raise ConfigError(
-                f"no label of target {name!r} is in the store. Add some with: trephine label"
-            )
-        row = found.row(0, named=True)
-        return from_json(Target, row | {"name": name})
-
-    def encoder(self, encoder_id: str) -> EncoderDescription:
-        """Return name, weights and identity of an Encoder."""
-        found = self.ask("from encoders where encoder_id = $id", {"id": encoder_id})
-        if found.is_empty():
-            raise ConfigError(
-                f"encoder {encoder_id!r} is not in the store. "
-                "List its encoders with: trephine sql 'from encoders'"
-            )
-        return from_json(EncoderDescription, found.row(0, named=True))
 
     def withdraw(
         self, name: str, kind: TombstoneKind | None = None, *, erase: bool = False
@@ -368,10 +320,6 @@ class FeatureStore:
     def thumbnail(self, slide_key: str) -> np.ndarray:
         """Return a Slide's thumbnail, uint8 (h, w, 3)."""
         return arrays.read_thumbnail(self.root, slide_key)
-
-    def embeddings(self, slide_key: str, tiling_id: str, encoder_id: str) -> np.ndarray:
-        """Return all Embeddings of a Slide, checked against their checksum, float16 (N, D)."""
-        return arrays.read_embeddings(self.root, slide_key, tiling_id, encoder_id)
 
     def slide_attributes(self, slide_key: str) -> dict[str, Any]:
         """Return what was measured of a Slide: size_px0, mpp, fingerprint and provenance."""

@@ -1,8 +1,9 @@
 """How counts, bytes, seconds and cells of a spreadsheet are written for a person."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 
@@ -69,3 +70,10 @@ def quoted(cell: Any) -> Any:
 def unquoted(cell: str) -> str:
     """The inverse of `quoted`, for any text."""
     return cell[1:] if cell.startswith("'") and _RUNS.match(cell) else cell
+
+
+def as_html(lines: Iterable[str]) -> str:
+    """Lines of a name, spaces and what is said of it, as a table."""
+    cells = [[*line.split(maxsplit=1), ""] for line in lines if line.strip()]
+    rows = (f"<tr><th>{escape(a)}</th><td>{escape(b)}</td></tr>" for a, b, *_ in cells)
+    return f'<table style="text-align: left">{"".join(rows)}</table>'

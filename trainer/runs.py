@@ -18,10 +18,18 @@ from featurestore import FeatureStore
 from featurestore.errors import ConfigError
 from featurestore.fields import command_of, from_json, to_json
 from featurestore.types import RunRecord, content_id
+from featurestore.words import as_html
 from trainer import conformal
 from trainer.config import TrainConfig, loss_of
 
 FEW_PATIENTS = 50  # of test, under which every number is rough
+_ESTIMATES = ("r2", "mae", "rmse", "pearson", "bias", "loa_low", "loa_high", "slope", "intercept")
+METRICS = frozenset(
+    f"{name}{end}"
+    for name in (*_ESTIMATES, "within_5", "within_10")
+    for end in ("", "_low", "_high")
+) | {"n", "patients", "auc"}
+SPLITS = ("train", "validation", "test", "ridge_test")
 FIGURES = ("predicted_vs_truth.svg", "bland_altman.svg")
 
 
@@ -54,8 +62,26 @@ class Run:
         return command_of("train", said if decided else self.config)
 
     def metric(self, name: str, split: str = "test") -> float | None:
-        """One metric; None where it is undefined."""
+        """One metric; None where it is undefined.
+
+        Raises:
+            ConfigError: there is no such metric or split.
+        """
+        has = self.record.metrics
+        known = {*METRICS, *(one for values in has.values() for one in values)}
+        for given, names, what in ((name, known, "metric"), (split, {*SPLITS, *has}, "split")):
+            if given not in names:
+                raise ConfigError(
+                    f"no {what} is called {given!r}; there is {', '.join(sorted(names))}"
+                )
         return self.record.metric(name, split)
+
+    def __repr__(self) -> str:
+        about = f"{self.record.model} on {self.record.cohort}, {self.record.n_test} test slides"
+        return f"Run({self.run_id!r}: {about}, R2 {number(self.metric('r2'), '.3f')})"
+
+    def _repr_html_(self) -> str:
+        return as_html(self.text().splitlines())
 
     def warnings(self) -> list[str]:
         """What must be read before any number of this Run; sentences, none where all is well."""

@@ -1,0 +1,146 @@
+"""The part of a store that people read: SQL, frames and arrays, and what a notebook shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from featurestore import arrays, catalog, showing
+from featurestore.errors import ConfigError, SlideNotFound, StoreNotFound, TrephineError
+from featurestore.fields import from_json
+from featurestore.ids import one_of
+from featurestore.types import EncoderDescription, Target
+from featurestore.words import as_html
+
+
+class Readable:
+    """The part of a store that people read with their own tools."""
+
+    def __init__(self, root: Path | str, *, trust: bool = False) -> None:
+        self.root, self.trust = Path(root), trust
+        if not catalog.path_of(self.root).exists():
+            raise StoreNotFound(
+                f"there is no store at {self.root}. "
+                f"Make one with: trephine init --store {self.root}"
+            )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For a process that works in another folder."""
+        return {**vars(self), "root": self.root.absolute()}
+
+    def __repr__(self) -> str:
+        try:
+            (n,) = self.named("queries/status").rows(named=True)
+        except TrephineError:  # in use or of another version: it is still a store
+            return f"FeatureStore({str(self.root)!r})"
+        parts = [f"{n['slides']:,} slides", f"{n['slides_with_tiles']:,} with embeddings"]
+        parts += [f"{len(n['encoders'])} encoders", f"{n['cohorts']} cohorts", f"{n['runs']} runs"]
+        return f"FeatureStore({str(self.root)!r}: {', '.join(parts)})"
+
+    def _repr_html_(self) -> str:
+        try:
+            return as_html(showing.status(self).text().splitlines())
+        except TrephineError:
+            return f"<code>{escape(repr(self))}</code>"
+
+    def sql(
+        self, query: str, parameters: Mapping[str, Any] | None = None, *, timeout_s: float = 60.0
+    ) -> pl.DataFrame:
+        """Run one SELECT over the tables and views; read-only, without files or network."""
+        if not isinstance(query, str):
+            raise ConfigError(f"SQL must be a text, got {type(query).__name__}")
+        return catalog.query(self.root, query, parameters, timeout_s=timeout_s)
+
+    def ask(self, query: str, parameters: Mapping[str, Any] | None = None) -> pl.DataFrame:
+        """Run a SELECT of this code's own, in this process; never what a user wrote."""
+        return catalog.read_text(self.root, query, parameters)
+
+    def named(self, query: str, parameters: Mapping[str, Any] | None = None) -> pl.DataFrame:
+        """Run one of the SQL texts that come along, such as `named/labels_as_of`."""
+        return catalog.read_frame(self.root, query, parameters)
+
+    def target(self, name: str = "cellularity") -> Target:
+        """Return a Target that Labels were given for."""
+        found = self.ask("from targets where target = $name", {"name": name})
+        if found.is_empty():
+            raise ConfigError(
+                f"no label of target {name!r} is in the store. Add some with: trephine label"
+            )
+        row = found.row(0, named=True)
+        return from_json(Target, row | {"name": name})
+
+    def encoder(self, encoder_id: str) -> EncoderDescription:
+        """Return name, weights and identity of an Encoder."""
+        found = self.ask("from encoders where encoder_id = $id", {"id": encoder_id})
+        if found.is_empty():
+            raise ConfigError(
+                f"encoder {encoder_id!r} is not in the store. "
+                "List its encoders with: trephine sql 'from encoders'"
+            )
+        return from_json(EncoderDescription, found.row(0, named=True))
+
+    def slides(self) -> pl.DataFrame:
+        """Return one row per Slide, with its Label, quality and Embeddings."""
+        return self.ask("from slide_overview order by slide_id")
+
+    def labels(self, target: str = "cellularity") -> pl.DataFrame:
+        """Return the best Label of each Case: case_id, value, low, high, method and status.
+
+        Raises:
+            ConfigError: no Label of that Target is in the store.
+        """
+        named = {"target": self.target(target).name}
+        text = "select * exclude (target) from best_labels where target = $target order by case_id"
+        return self.ask(text, named)
+
+    def embeddings(
+        self,
+        slide: str,
+        tiling_id: str | None = None,
+        encoder_id: str | None = None,
+    ) -> np.ndarray:
+        """Return all Embeddings of a Slide, checked against their checksum, float16 (N, D).
+
+        Args:
+            slide: its slide_id or slide_key.
+            tiling_id: id, or the beginning of it; not needed where the Slide has one.
+            encoder_id: id, name, or the beginning of one; not needed where the Slide has one.
+
+        Raises:
+            SlideNotFound: the store has no Embeddings of such a Slide.
+            ConfigError: none, or several, fit.
+            StoreDamaged: they are not what was written.
+        """
+        if tiling_id and encoder_id and arrays.has(self.root, slide, tiling_id, encoder_id):
+            return arrays.read_embeddings(self.root, slide, tiling_id, encoder_id)
+        ids = self._array_of(slide, tiling_id, encoder_id)
+        return arrays.read_embeddings(self.root, *ids)
+
+    def _array_of(
+        self, slide: str, tiling_id: str | None, encoder_id: str | None
+    ) -> tuple[str, str, str]:
+        found = self.ask(
+            "select distinct slide_key, tiling_id, encoder_id, encoders.name from slides"
+            " join embeddings using (slide_key) join encoders using (encoder_id)"
+            " where $slide in (slide_id, slide_key)",
+            {"slide": slide},
+        )
+        if found.is_empty():
+            raise SlideNotFound(
+                f"no embeddings of slide {slide!r} are in {self.root}. "
+                "List its slides with: trephine sql 'from slide_overview'"
+            )
+        tilings = {one: one for one in found["tiling_id"]}
+        encoders = dict(found.select("encoder_id", "name").iter_rows())
+        ids = [tiling_id, encoder_id]
+        for i, (known, what) in enumerate([(tilings, "tiling_id"), (encoders, "encoder_id")]):
+            if ids[i] is None and len(known) > 1:
+                names = ", ".join(f"{one} ({name})" for one, name in known.items())
+                raise ConfigError(f"slide {slide!r} has several: {names}. Name one as {what}")
+            ids[i] = one_of(str(ids[i] or next(iter(known))), known, what)
+        return found["slide_key"][0], str(ids[0]), str(ids[1])

@@ -33,10 +33,9 @@ def root(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 def test_the_stranger_knows_nothing_of_us() -> None:
     tree = ast.parse((TESTS / "builders/stranger.py").read_text())
-    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
-    names = {
-        str(getattr(node, "module", None) or node.names[0].name).split(".")[0] for node in nodes
-    }
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    modules = [getattr(node, "module", None) or node.names[0].name for node in found]
+    names = {name.split(".")[0] for name in modules}
     known = {"__future__", "hashlib", "json", "math", "struct", "pathlib", "typing"}
     assert names <= known | {"numpy", "polars"}
 

@@ -128,6 +128,19 @@ def clean(store: FeatureStore) -> Any:
 
 
 @main.command()
+@store_folder_option
+@click.option("--repair", is_flag=True, help="Set what is broken aside; ingest embeds it again.")
+@click.option("--rebuild", is_flag=True, help="Make the catalog anew from all the rest.")
+@prints_result
+def verify(store: Path, **mend: bool) -> Any:
+    """Read every byte of the store and tell all that is not as it was written."""
+    from featurestore import FeatureStore
+
+    with progress("slides") as show:
+        return FeatureStore.verify(store, progress=show, **mend)
+
+
+@main.command()
 @click.argument("slides", type=PATH)
 @store_option
 @options_of(PlanConfig, Tiling)

@@ -7,7 +7,7 @@ import os
 import random
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -21,6 +21,8 @@ from featurestore import asking, layout, ledger
 from featurestore.errors import (
     DISK,
     CatalogBusy,
+    StoreDamaged,
+    StoreNotFound,
     StoreVersionMismatch,
     writing,
 )
@@ -31,6 +33,7 @@ from featurestore.types import (
 )
 
 LOCK_TIMEOUT_S = 30.0
+MAKE_ANEW = "Make it anew with: trephine verify --rebuild"
 
 _VIEWS = [
     "macros/retired",
@@ -80,6 +83,7 @@ def _views_version() -> str:
 @contextmanager
 def reader(root: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open the catalog to read; close it before anything slow."""
+    _must_exist(root)
     with _connect(path_of(root), read_only=True) as con:
         _check_version(con)
         yield con
@@ -88,6 +92,7 @@ def reader(root: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 @contextmanager
 def writer(root: Path, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open the catalog to write, in one transaction; close it before anything slow."""
+    _must_exist(root)
     with _connect(path_of(root), timeout_s=timeout_s) as con:
         _check_version(con)
         with writing(root), _disk_errors(), _transaction(con):
@@ -177,6 +182,33 @@ def digests(
     return [row[0] for row in rows], [None if row[1] is None else row[1:] for row in rows]
 
 
+def differences(
+    root: Path, other: Path, without: Collection[str]
+) -> Iterator[tuple[str, int, int]]:
+    """Tables of two catalogs that differ: the name, and how many rows only the one or other has."""
+    with duckdb.connect(":memory:") as con:
+        for name, where in (("live", root), ("fresh", other)):
+            con.execute(f"attach '{path_of(where)}' as {name} (read_only)")
+        made = "from duckdb_{}s() where database_name = '{}' and not internal"
+        for what in ("view", "table"):
+            of = f"select {what}_name, sql {made}"
+            both = [set(con.execute(of.format(what, n)).fetchall()) for n in ("live", "fresh")]
+            for name in sorted({name for name, _ in both[0] ^ both[1]}):
+                yield f"{what} {name}", 1, 1
+        tables = con.execute(f"select table_name {made.format('table', 'fresh')}").fetchall()
+        for (table,) in tables:
+            if table in without:
+                continue
+            columns = "* exclude (folded_at)" if table == "ledger_files" else "*"
+            where = " where stage <> 'ledger'" if table == "failures" else ""
+            one, two = (f"(select {columns} from {n}.{table}{where})" for n in ("live", "fresh"))
+            count = "select count(*) from ({} except all {})"
+            n_live = con.execute(count.format(one, two)).fetchall()[0][0]
+            n_fresh = con.execute(count.format(two, one)).fetchall()[0][0]
+            if n_live or n_fresh:
+                yield table, n_live, n_fresh
+
+
 def read_rows(root: Path, table: str) -> pl.DataFrame:
     """Read a whole table of ours."""
     with reader(root) as con:
@@ -187,8 +219,23 @@ def _frame(relation: duckdb.DuckDBPyRelation | None) -> pl.DataFrame:
     return pl.DataFrame(relation) if relation is not None else pl.DataFrame()
 
 
+def _must_exist(root: Path) -> None:
+    if not path_of(root).exists():
+        raise StoreNotFound(gone(root))
+
+
+def gone(root: Path) -> str:
+    """What to say of a store without a catalog."""
+    return f"the catalog of the store {root} is gone. {MAKE_ANEW} --store {root}"
+
+
 def _check_version(con: duckdb.DuckDBPyConnection) -> None:
-    found = {row[0] for row in con.execute("select name from migrations").fetchall()}
+    try:
+        found = {row[0] for row in con.execute("select name from migrations").fetchall()}
+    except duckdb.Error as error:
+        raise StoreDamaged(
+            f"the catalog cannot be read: {first_line(error)} {MAKE_ANEW}"
+        ) from error
     known = {Path(name).name for name in sql.names("migrations")}
     newer = {name for name in found - known if not name.startswith("views ")}
     if newer:
@@ -217,15 +264,15 @@ def _connect(
                 config={"autoinstall_known_extensions": "false"},
             )
             break
-        except (duckdb.IOException, duckdb.ConnectionException) as error:
+        except duckdb.Error as error:  # of garbage it raises what it likes
             message = str(error)
             if not read_only:
                 with writing(path.parent), _disk_errors():
                     if any(os.strerror(n) in message for n in DISK):
                         raise
             if "lock" not in message and "different configuration" not in message:
-                raise StoreVersionMismatch(
-                    f"{path} cannot be opened: {first_line(error)}"
+                raise StoreDamaged(
+                    f"{path} cannot be opened: {first_line(error)} {MAKE_ANEW}"
                 ) from error
             if time.monotonic() > deadline:
                 holder = re.search(r"held in (.+?\(PID \d+\))", message)

@@ -20,6 +20,15 @@ STRATUM = 10  # Patients of like labels, among whom chance decides
 SIDES = ("train", "validation", "calibration", "test")
 
 
+def check_free(con: Any, name: str) -> None:
+    """Refuse a name that a Cohort of an open catalog has."""
+    if con.execute("select 1 from cohorts where cohort = ?", [name]).fetchall():
+        raise CohortError(
+            f"cohort {name!r} exists, and cohorts never change. Choose another name, or see it "
+            f"with: trephine cohort show {name}"
+        )
+
+
 def freeze(
     name: str,
     chosen: pl.DataFrame,

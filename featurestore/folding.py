@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -17,13 +17,12 @@ import sql
 from featurestore import arrays, layout, ledger
 from featurestore.catalog import LOCK_TIMEOUT_S, first_line, inserting, writer
 from featurestore.errors import ConfigError, StoreDamaged
-from featurestore.fields import check, from_json, now
+from featurestore.fields import from_json, now
 from featurestore.kept import Published
-from featurestore.sealed import PREDICTIONS, RECORD, check_sealed, seal
+from featurestore.sealed import SealedRun, metrics_of, read_run
 from featurestore.types import (
     ArrayIds,
     EncoderDescription,
-    Prediction,
     RunRecord,
     Tiling,
 )
@@ -48,6 +47,7 @@ class _Folding:
     root: Path
     con: Connection
     aside: Mapping[Path, str]  # files that broke the transaction, and why
+    fresh: bool = False  # whether it is made beside the store, to compare: it seals no Run
     alone: bool  # whether each file is folded by itself, to find the one that breaks it
     faults: dict[str, str]  # what is set aside, and why
 
@@ -61,6 +61,7 @@ def fold(
     act: Act | None = None,
     published: Iterable[ArrayIds] | None = None,
     timeout_s: float = LOCK_TIMEOUT_S,
+    fresh: bool = False,
 ) -> int:
     """Fold every ledger file, array and Run without a row into the catalog; return how many.
 
@@ -72,6 +73,7 @@ def fold(
         act: called once under the writer's lock; checks names, and gives nouns for the ledger.
         published: the arrays to look at; all of the store's unless given.
         timeout_s: how long to wait for the lock.
+        fresh: whether `root` is a folder beside the store, made to compare with it.
 
     Raises:
         CatalogBusy: another process holds the lock; nothing was written.
@@ -83,7 +85,9 @@ def fold(
     while True:
         try:
             with writer(root, timeout_s) as con:
-                work = _Folding(root=root, con=con, aside=aside, alone=alone, faults=faults)
+                work = _Folding(
+                    root=root, con=con, aside=aside, alone=alone, faults=faults, fresh=fresh
+                )
                 if not is_written:
                     rows = [] if act is None else list(act(con))
                     ledger.append(root, [*rows, *_read_arrays(work, found)])
@@ -156,11 +160,13 @@ def _number_old_cohorts(work: _Folding) -> None:
 
 def _fold_files(work: _Folding, name: str, files: list[Path]) -> None:
     kind = ledger.KINDS[name]
-    frames = []
+    frames, digests = [], []
     for file in files:
+        digests.append("")
         try:
             if file in work.aside:
                 raise StoreDamaged(work.aside[file])
+            digests[-1] = ledger.digest_of(file)
             good, bad = ledger.sound(kind.noun, ledger.read(file, name))
         except StoreDamaged as error:
             work.faults[work.name(file)] = f"{error} {MEND}"
@@ -179,7 +185,8 @@ def _fold_files(work: _Folding, name: str, files: list[Path]) -> None:
             if isinstance(error, duckdb.IOException | duckdb.InterruptException):
                 raise
             raise _CannotFold(files, first_line(error)) from error
-    rows = pl.DataFrame({"kind": name, "name": [f.name for f in files], "folded_at": now()})
+    names = {"name": [f.name for f in files], "digest": digests}
+    rows = pl.DataFrame({"kind": name, **names, "folded_at": now()})
     with inserting(work.con, files=rows):
         work.con.execute("insert into ledger_files by name from files")
 
@@ -286,7 +293,8 @@ def _fold_runs(work: _Folding) -> int:
         for folder in sorted(layout.runs_dir(work.root).glob("*"))
         if folder.name not in done and folder.is_dir()
     ]
-    _seal_old_runs(work)
+    if not work.fresh:
+        _seal_old_runs(work)
     for some in [[file] for file in files] if work.alone else [files] if files else []:
         found = {file: made for file in some if (made := _read_run(work, file)) is not None}
         try:
@@ -301,60 +309,26 @@ def _seal_old_runs(work: _Folding) -> None:
     old = work.con.execute("select run_id from runs where digest is null").fetchall()
     for (run_id,) in old:
         with suppress(StoreDamaged, OSError):
-            digest = read_run(layout.runs_dir(work.root) / run_id)[2]
+            digest = read_run(layout.runs_dir(work.root) / run_id, sealing=True)[2]
             work.con.execute("update runs set digest = ? where run_id = ?", [digest, run_id])
 
 
-_Run = tuple[RunRecord, pl.DataFrame, str]
-
-
-def _read_run(work: _Folding, file: Path) -> _Run | None:
+def _read_run(work: _Folding, file: Path) -> SealedRun | None:
     try:
         if file in work.aside:
             raise StoreDamaged(work.aside[file])
-        return read_run(file.parent)
+        return read_run(file.parent, sealing=not work.fresh)
     except StoreDamaged as error:
         work.faults[work.name(file.parent)] = f"{error} {MEND}"
         return None
 
 
-def read_run(folder: Path, digest: str | None = None) -> _Run:
-    """Read the record and the Predictions of a finished Run, and the digest of its seal.
-
-    A Run of an earlier version is sealed.
-
-    Raises:
-        StoreDamaged: one of them is missing, cut or edited, or is another Run's.
-    """
-    file = folder / RECORD
-    sealed = check_sealed(folder, digest, only=(RECORD, PREDICTIONS))
-    try:
-        run = from_json(RunRecord, json.loads(file.read_text(encoding="utf-8")))
-        check(run)
-        list(_metrics(run))
-    except (OSError, ConfigError, ValueError, TypeError, AttributeError) as error:
-        raise StoreDamaged(f"{file} cannot be read: {first_line(error)}.") from error
-    if run.run_id != folder.name:
-        raise StoreDamaged(f"{folder} holds run {run.run_id!r}: it is a copy, or was renamed.")
-    predictions = folder / PREDICTIONS
-    good, bad = ledger.sound(Prediction, ledger.read_as(predictions, Prediction))
-    if bad.height:
-        raise StoreDamaged(f"{predictions} holds a row whose {bad['fault'][0]}.")
-    return run, good, sealed or seal(folder)
-
-
-def _metrics(run: RunRecord) -> Iterator[tuple[str, str, str, float | None]]:
-    for split, metrics in run.metrics.items():
-        for metric, value in metrics.items():
-            yield run.run_id, split, metric, None if value is None else float(value)
-
-
-def _insert_runs(con: Connection, runs: Sequence[_Run]) -> None:
+def _insert_runs(con: Connection, runs: Sequence[SealedRun]) -> None:
     if not runs:
         return
     records = ledger.frame_of(RunRecord, [run for run, *_ in runs])
     metrics = pl.DataFrame(
-        [row for run, *_ in runs for row in _metrics(run)],
+        [row for run, *_ in runs for row in metrics_of(run)],
         schema={"run_id": str, "split": str, "metric": str, "value": float},
         orient="row",
     )

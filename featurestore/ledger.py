@@ -14,6 +14,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+import google_crc32c
 import polars as pl
 
 from featurestore import layout
@@ -144,10 +145,11 @@ def replace(root: Path, file: Path, kind: str, frame: pl.DataFrame) -> Path:
 def _write(root: Path, kind: str, frame: pl.DataFrame, sequence: int | None = None) -> Path:
     folder = layout.ledger_dir(root, kind)
     number = next_sequence(root) if sequence is None else sequence
-    name = f"{number:0{DIGITS}d}-{os.getpid()}-{uuid.uuid4().hex[:8]}.parquet"
-    work = layout.tmp_dir(root) / name
     buffer = io.BytesIO()  # a full disk is then an OSError, not one of polars
     frame.write_parquet(buffer)
+    stem = f"{number:0{DIGITS}d}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    name = f"{stem}-{_digest(stem, buffer.getvalue())}.parquet"
+    work = layout.tmp_dir(root) / name
     with writing(root):
         try:
             layout.make(folder)
@@ -159,6 +161,31 @@ def _write(root: Path, kind: str, frame: pl.DataFrame, sequence: int | None = No
             return work.rename(folder / name)
         finally:
             work.unlink(missing_ok=True)
+
+
+def _digest(stem: str, content: bytes) -> str:
+    """What a file's name ends with: a checksum over the rest of its name and its content."""
+    return f"{google_crc32c.value(stem.encode() + content):08x}"
+
+
+def digest_of(file: Path) -> str:
+    """The checksum of a file's content, which the catalog keeps when it folds it.
+
+    Raises:
+        StoreDamaged: it cannot be read, or is not what its name says; older names say nothing.
+    """
+    try:
+        if not file.is_file() or file.is_symlink():
+            raise StoreDamaged(f"{file} is no regular file.")
+        content = file.read_bytes()
+    except OSError as error:
+        raise StoreDamaged(f"{file} cannot be read: {error.strerror}.") from error
+    stem, _, said = file.stem.rpartition("-")
+    if not sequence_of(file.name) or file.stem.count("-") not in (2, 3):
+        raise StoreDamaged(f"{file} has no name of the ledger.")
+    if file.stem.count("-") == 3 and said != _digest(stem, content):
+        raise StoreDamaged(f"{file} was changed, or renamed: its name says another checksum.")
+    return _digest("", content)
 
 
 def next_sequence(root: Path) -> int:

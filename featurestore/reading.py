@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from featurestore import arrays, catalog, showing
+from featurestore import arrays, catalog, layout, showing
 from featurestore.errors import ConfigError, SlideNotFound, StoreNotFound, TrephineError
 from featurestore.fields import from_json
 from featurestore.ids import one_of
@@ -23,7 +23,10 @@ class Readable:
 
     def __init__(self, root: Path | str, *, trust: bool = False) -> None:
         self.root, self.trust = Path(root), trust
+        self._told: list[str] = []  # of damage that a listing left out
         if not catalog.path_of(self.root).exists():
+            if layout.ledger_dir(self.root, "slides").exists():
+                raise StoreNotFound(catalog.gone(self.root))
             raise StoreNotFound(
                 f"there is no store at {self.root}. "
                 f"Make one with: trephine init --store {self.root}"

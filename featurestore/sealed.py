@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from featurestore.errors import StoreDamaged
+import polars as pl
+
+from featurestore import layout, ledger
+from featurestore.errors import ConfigError, RunNotFound, StoreDamaged
+from featurestore.fields import check, from_json, to_json
+from featurestore.types import Prediction, RunRecord
 
 SEAL = "SHA256SUMS"
+SealedRun = tuple[RunRecord, pl.DataFrame, str]  # with its Predictions and the seal's digest
 RECORD, PREDICTIONS = "run.json", "predictions.parquet"
 
 
@@ -67,6 +74,84 @@ def check_sealed(folder: Path, digest: str | None = None, only: Collection[str] 
         if foreign := sorted(there - said.keys() - {SEAL}):
             raise StoreDamaged(f"{folder / foreign[0]} is no part of the run.")
     return found
+
+
+def read_run(folder: Path, digest: str | None = None, *, sealing: bool = False) -> SealedRun:
+    """Read the record and the Predictions of a finished Run, and the digest of its seal.
+
+    Args:
+        folder: of the Run.
+        digest: what the catalog has of its seal.
+        sealing: whether a Run of an earlier version is sealed now.
+
+    Raises:
+        StoreDamaged: one of them is missing, cut or edited, or is another Run's.
+    """
+    file = folder / RECORD
+    sealed = check_sealed(folder, digest, only=(RECORD, PREDICTIONS))
+    try:
+        run = from_json(RunRecord, json.loads(file.read_text(encoding="utf-8")))
+        check(run)
+        list(metrics_of(run))
+    except (OSError, ConfigError, ValueError, TypeError, AttributeError) as error:
+        raise StoreDamaged(f"{file} cannot be read: {error}.") from error
+    if run.run_id != folder.name:
+        raise StoreDamaged(f"{folder} holds run {run.run_id!r}: it is a copy, or was renamed.")
+    predictions = folder / PREDICTIONS
+    good, bad = ledger.sound(Prediction, ledger.read_as(predictions, Prediction))
+    if bad.height:
+        raise StoreDamaged(f"{predictions} holds a row whose {bad['fault'][0]}.")
+    return run, good, sealed or (seal(folder) if sealing else "")
+
+
+def metrics_of(run: RunRecord) -> Iterator[tuple[str, str, str, float | None]]:
+    """Every metric of a Run: run_id, split, name and value."""
+    for split, metrics in run.metrics.items():
+        for metric, value in metrics.items():
+            yield run.run_id, split, metric, None if value is None else float(value)
+
+
+def fault_of(folder: Path, digest: str | None) -> str:
+    """What is wrong with the record or the Predictions of a Run; empty where nothing is."""
+    try:
+        check_sealed(folder, digest, only=(RECORD, PREDICTIONS))
+    except StoreDamaged as error:
+        return f"run {folder.name} is left out: {error}"
+    return ""
+
+
+def write_run(work: Path, record: RunRecord, predictions: Sequence[Prediction]) -> None:
+    """Write what a Run says of itself beside its weights, and seal the folder."""
+    text = json.dumps(to_json(record), indent=2, allow_nan=False)
+    (work / RECORD).write_text(text + "\n")
+    ledger.frame_of(Prediction, predictions).write_parquet(work / PREDICTIONS)
+    seal(work)
+
+
+def meant_run(root: Path, digests: Mapping[str, str | None], name: str) -> RunRecord:
+    """Read the Run that an id, an unambiguous prefix or `latest` means, checked.
+
+    Args:
+        root: the store.
+        digests: of the seals of all Runs that it has, by id, the newest last.
+        name: what was said.
+
+    Raises:
+        RunNotFound: there is no such Run.
+        StoreDamaged: it is not what was written.
+    """
+    known = list(digests)
+    meant = known[-1:] if name == "latest" else [k for k in known if name and k.startswith(name)]
+    if not known:
+        raise RunNotFound("there is no run yet. Train one with: trephine train COHORT")
+    if len(meant) > 1:
+        raise RunNotFound(f"run {name!r} is the beginning of several: {', '.join(meant[:9])}")
+    run_id = meant[0] if meant else name
+    if run_id not in digests:
+        raise RunNotFound(f"run {run_id!r} is not in the store. List its runs: trephine runs")
+    folder = layout.runs_dir(root) / run_id
+    check_sealed(folder, digests[run_id])
+    return read_run(folder, digests[run_id])[0]
 
 
 def _sha256(file: Path) -> str:

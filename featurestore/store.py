@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,22 +12,31 @@ import numpy as np
 import polars as pl
 
 import sql
-from featurestore import arrays, catalog, cohorts, folding, layout, ledger, withdrawal, workplaces
+from featurestore import (
+    arrays,
+    catalog,
+    cohorts,
+    folding,
+    layout,
+    ledger,
+    making,
+    mending,
+    withdrawal,
+    workplaces,
+)
 from featurestore.config import SplitConfig
 from featurestore.errors import (
-    CohortError,
     CohortNotFound,
     ConfigError,
     RunNotFound,
-    writing,
 )
 from featurestore.exchange import given
-from featurestore.fields import from_json, to_json
+from featurestore.fields import from_json
 from featurestore.ids import one_of
 from featurestore.kept import TombstoneKind, Withdrawn
 from featurestore.reading import Readable
 from featurestore.rows import RowReader
-from featurestore.sealed import PREDICTIONS, RECORD, check_sealed, seal
+from featurestore.sealed import fault_of, meant_run, write_run
 from featurestore.types import (
     ArrayIds,
     Cohort,
@@ -61,23 +69,7 @@ class FeatureStore(Readable):
             root: its folder.
             shared: its group may read and write, too; else a new one is its owner's alone.
         """
-        root = Path(root)
-        is_new = not layout.slides_dir(root).is_dir()
-        root.mkdir(parents=True, exist_ok=True)
-        if is_new:
-            with suppress(OSError):  # there may be no modes here
-                root.chmod(layout.SHARED if shared else layout.PRIVATE)
-        folders = [layout.slides_dir(root), layout.runs_dir(root), layout.tmp_dir(root)]
-        folders += [layout.ledger_dir(root, kind) for kind in ledger.KINDS]
-        for folder in folders:
-            layout.make(folder)
-        folding.fold(root, published=None if catalog.migrate(root) else ())
-        if is_new:
-            with suppress(OSError):
-                catalog.path_of(root).chmod(layout.rights(root)[1])
-        elif shared:
-            with writing(root):
-                layout.share(root)
+        making.make(Path(root), shared)
         return cls(root)
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
@@ -127,7 +119,8 @@ class FeatureStore(Readable):
         """Say how many ledger rows and files could not be taken; empty where there are none."""
         n = self.ask("select count(*) from failures where stage = 'ledger'").item()
         how = "Look with: trephine sql \"from failures where stage = 'ledger'\""
-        return f"note: {n} rows or files of the ledger are set aside. {how}\n" if n else ""
+        aside = f"note: {n} rows or files of the ledger are set aside. {how}\n" if n else ""
+        return "".join([*self._told, aside])
 
     def known(self, noun: type[T]) -> list[T]:
         """Every Slide, Case or golden tile: as the catalog and then the ledger's news have them."""
@@ -145,14 +138,12 @@ class FeatureStore(Readable):
     ) -> Withdrawn:
         """Take a Slide, Case, Patient, Cohort or Run out of all that comes later, by a tombstone.
 
-        A Slide is then in no bags, Cohort, Prediction or page; what is ingested of it later is out,
-        too. The name of a Cohort is free again.
+        What is ingested of it later is out, too; the name of a Cohort is free again.
 
         Args:
             name: its id, or the Cohort's name.
             kind: what it is; left out, the Slide, Case or Patient of that id.
-            erase: also remove arrays, thumbnail, Labels with their evidence and all ledger rows of
-                its Slides for good; of a Run, its folder.
+            erase: also remove its arrays, Labels and ledger rows for good; of a Run, its folder.
 
         Raises:
             ConfigError: the store has none, or several that differ.
@@ -160,6 +151,7 @@ class FeatureStore(Readable):
         return withdrawal.withdraw(self.root, kind, name, erase)
 
     add_bags = given.add_bags
+    verify = staticmethod(mending.verify)
 
     # -- cohorts ------------------------------------------------------------------------------
 
@@ -186,7 +178,7 @@ class FeatureStore(Readable):
                 content stands under two Patients, or links of the catalog are broken.
         """
         with catalog.reader(self.root) as con:
-            _check_name(con, name)
+            cohorts.check_free(con, name)
         frozen = cohorts.freeze(
             name,
             self.sql(query, parameters),
@@ -205,7 +197,7 @@ class FeatureStore(Readable):
             frozen = [replace(row, options={**row.options, "broken": broken}) for row in frozen]
 
         def act(con: folding.Connection) -> list[FrozenSlide]:
-            _check_name(con, name)  # again: another process may have taken it meanwhile
+            cohorts.check_free(con, name)  # again: another process may have taken it meanwhile
             return frozen
 
         self._write(act)
@@ -346,10 +338,7 @@ class FeatureStore(Readable):
         def act(con: folding.Connection) -> tuple[()]:
             last = con.execute("select coalesce(max(sequence), 0) from runs").fetchall()[0][0]
             number = max(last + 1, ledger.next_sequence(self.root))
-            text = json.dumps(to_json(replace(record, sequence=number)), indent=2, allow_nan=False)
-            (work / RECORD).write_text(text + "\n")
-            ledger.frame_of(Prediction, predictions).write_parquet(work / PREDICTIONS)
-            seal(work)
+            write_run(work, replace(record, sequence=number), predictions)
             arrays.publish_folder(work, target)
             return ()
 
@@ -372,8 +361,16 @@ class FeatureStore(Readable):
         Columns are those of sql/queries/runs.sql: configuration, and test metrics.
         """
         every = sql.read("queries/runs")
-        newest_first = "order by started_at desc, run_id desc"
-        return self.sql(f"select * from (\n{every}\n) as runs where ({where}\n) {newest_first}")
+        newest_first = "order by sequence desc, started_at desc, run_id desc"
+        frame = self.sql(f"select * from (\n{every}\n) as runs where ({where}\n) {newest_first}")
+        faults = [
+            fault_of(self.run_folder(run_id), digest)
+            for run_id, digest in frame.select("run_id", "digest").iter_rows()
+        ]
+        self._told += [f"note: {fault} {folding.MEND}\n" for fault in faults if fault]
+        return frame.filter(~pl.Series([bool(fault) for fault in faults], dtype=pl.Boolean)).drop(
+            "sequence", "digest"
+        )
 
     def run(self, run_id: str) -> RunRecord:
         """Return a Run's record, named by its id or an unambiguous prefix; `latest` is the newest.
@@ -382,32 +379,8 @@ class FeatureStore(Readable):
             RunNotFound: the store has no such Run.
         """
         text = "select run_id, digest from runs order by sequence, started_at, run_id"
-        digests = dict(self.ask(text).iter_rows())
-        known = list(digests)
-        meant = (
-            known[-1:]
-            if run_id == "latest"
-            else [k for k in known if run_id and k.startswith(run_id)]
-        )
-        if not known:
-            raise RunNotFound("there is no run yet. Train one with: trephine train COHORT")
-        if len(meant) > 1:
-            raise RunNotFound(f"run {run_id!r} is the beginning of several: {', '.join(meant[:9])}")
-        run_id = meant[0] if meant else run_id
-        file = self.run_folder(run_id) / "run.json"
-        if run_id not in known or not file.exists():
-            raise RunNotFound(f"run {run_id!r} is not in the store. List its runs: trephine runs")
-        check_sealed(file.parent, digests[run_id])
-        return folding.read_run(file.parent, digests[run_id])[0]
+        return meant_run(self.root, dict(self.ask(text).iter_rows()), run_id)
 
     def predictions(self, run_id: str) -> pl.DataFrame:
         """Return a Run's Predictions, one row per Slide."""
         return self.named("queries/predictions", {"run_id": run_id})
-
-
-def _check_name(con: folding.Connection, name: str) -> None:
-    if con.execute("select 1 from cohorts where cohort = ?", [name]).fetchall():
-        raise CohortError(
-            f"cohort {name!r} exists, and cohorts never change. Choose another name, or see it "
-            f"with: trephine cohort show {name}"
-        )

@@ -139,7 +139,8 @@ def _scrub_file(
     if kind == "cohorts":  # what is said of them changed
         folding.forget(con, kind)
     else:
-        con.execute("update ledger_files set name = ? where name = ?", [new.name, file.name])
+        text = "update ledger_files set name = ?, digest = ? where kind = ? and name = ?"
+        con.execute(text, [new.name, ledger.digest_of(new), kind, file.name])
 
 
 def _told(rows: pl.DataFrame, kept: pl.DataFrame) -> pl.DataFrame:

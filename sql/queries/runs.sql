@@ -18,9 +18,11 @@ select
     runs.seconds,
     runs.started_at,
     runs.code_version,
-    runs.config
+    runs.config,
+    runs.sequence,
+    runs.digest
 from runs
 left join encoders on encoders.encoder_id = runs.encoder_id
 left join metrics on metrics.run_id = runs.run_id
 group by all
-order by max(runs.sequence) desc, runs.started_at desc, runs.run_id desc
+order by runs.sequence desc, runs.started_at desc, runs.run_id desc

@@ -13,13 +13,15 @@ from featurestore import catalog
 from featurestore.store import FeatureStore
 
 BREAKS = {
+    "patients_on_two_sides": "insert into cohort_slides select * replace ('S9' as slide_id, "
+    "'test' as split) from cohort_slides limit 1",
     "slides_without_case": "delete from cases where case_id = 'C1'",
     "slides_of_two_patients": "update slides set fingerprint = 'f'",
     "embeddings_without_names": "update encoders set dim = dim + 1",
     "cohort_slides_without_embeddings": "delete from embeddings",
     "best_labels_without_label": "update best_labels set value = value + 1",
     "runs_without_cohort": "insert into runs values ('r', 'gone', 'e', 't', 'cellularity', 'mean', "
-    "1, 0, 1, 0, 1, '{}', 'v', now()::timestamp, 1)",
+    "1, 0, 1, 0, 1, '{}', 'v', now()::timestamp, 1, null, null, 0)",
 }
 
 

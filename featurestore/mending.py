@@ -1,0 +1,107 @@
+"""Set aside what `verify` finds broken, and make the catalog anew; nothing is deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from featurestore import arrays, catalog, folding, layout
+from featurestore.errors import TrephineError
+from featurestore.types import Progress
+from featurestore.verify import (
+    REBUILD,
+    Finding,
+    Verified,
+    fresh,
+    ids_of,
+    remember,
+    survey,
+    timed,
+    told_arrays,
+)
+
+
+def verify(
+    root: Path,
+    *,
+    repair: bool = False,
+    rebuild: bool = False,
+    progress: Progress = lambda done, total, note: None,
+) -> Verified:
+    """Read every byte of a store, and tell all that is not as it was written.
+
+    Args:
+        root: the store's folder; its catalog may be gone.
+        repair: set what is broken aside; the next ingest embeds its Slides again.
+        rebuild: make the catalog anew from ledger, arrays and Runs first.
+        progress: told of groups that are read.
+    """
+    mended: list[str] = []
+    if rebuild:
+        mended += make_anew(root)
+    found, seconds = timed(lambda: survey(root, progress))
+    if repair and found.findings:
+        mended += _repair(root, found.findings)
+        found, more = timed(lambda: survey(root, progress))
+        seconds += more
+    with suppress(TrephineError):  # of a broken catalog, which is told
+        remember(root, found.whole)
+    return Verified(
+        files=found.files,
+        bytes=found.bytes,
+        seconds=seconds,
+        failures=found.findings,
+        mended=mended,
+    )
+
+
+def make_anew(root: Path) -> list[str]:
+    """Replace the catalog by one made anew from ledger, arrays and Runs; the old is set aside."""
+    mended = []
+    with fresh(root) as work:
+        old = sorted(root.glob(f"{layout.CATALOG}*"))
+        mended = [f"{file.name} is in {arrays.quarantine(root, file)}" for file in old]
+        new = catalog.path_of(work)
+        with suppress(OSError):
+            new.chmod(layout.rights(root)[1])
+        new.rename(catalog.path_of(root))
+    folding.fold(root)
+    return [*mended, f"{layout.CATALOG} was made anew"]
+
+
+def _repair(root: Path, findings: Sequence[Finding]) -> list[str]:
+    mended: list[str] = []
+    lost: set[Path] = set()
+    for finding in findings:
+        path = root / finding.path
+        if finding.mend == REBUILD or " " in finding.path or finding.path.startswith("catalog"):
+            continue
+        unit = _unit(root, path)
+        lost.add(unit)
+        if unit.exists() or unit.is_symlink():
+            mended.append(f"{finding.path} is in {arrays.quarantine(root, unit)}")
+    gone = [
+        replace(one, gone=True)
+        for one in told_arrays(root)
+        if not one.gone
+        and lost & {array := layout.embedding_dir(root, *ids_of(one)), *array.parents}
+    ]
+    if gone:
+        folding.ledger.append(root, gone)
+        mended.append(f"{len(gone):,} arrays will be embedded again by: trephine ingest SLIDES")
+    return mended + make_anew(root)
+
+
+def _unit(root: Path, path: Path) -> Path:
+    """The smallest folder that can be made again: an Encoder's array, a Tiling, a group, a Run."""
+    inner = path.relative_to(root).parts
+    if inner[0] == "runs":
+        return root.joinpath(*inner[:2])
+    if inner[0] != "slides" or len(inner) < 3:
+        return path
+    if len(inner) > 5 and inner[3] == "embeddings":
+        return root.joinpath(*inner[:5])
+    own_tiling = len(inner) > 3 and inner[2] != "thumbnail"
+    return root.joinpath(*inner[:3]) if own_tiling else root.joinpath(*inner[:2])

@@ -1,0 +1,347 @@
+"""Find everything in a store that is not as it was written: arrays, ledger, Runs and catalog."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+import sql
+from featurestore import catalog, folding, layout, ledger, rows
+from featurestore.errors import NotFinite, StoreDamaged, TrephineError
+from featurestore.fields import now
+from featurestore.kept import Published
+from featurestore.sealed import check_sealed, read_run
+from featurestore.types import ArrayIds, Progress
+from featurestore.words import size
+
+ROOMS = ("slides", "ledger", "runs", "tmp", "quarantine")
+GROUP = re.compile(r"[0-9a-f]{16}\.zarr")
+SHOWN = 20
+REPAIR, REBUILD = "trephine verify --repair", "trephine verify --rebuild"
+NOT_COMPARED = ("migrations", "checked_arrays")
+Seen = tuple[ArrayIds, rows.Stamp]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing that is not as it was written, and what mends it."""
+
+    path: str  # in the store, or a table of the catalog
+    fault: str
+    mend: str = REPAIR
+
+    def text(self) -> str:
+        """In a line."""
+        return f"{self.path}: {self.fault} Mend it with: {self.mend}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verified:
+    """What `verify` read and found."""
+
+    files: int
+    bytes: int
+    seconds: float
+    failures: Sequence[Finding]  # what is still not whole
+    mended: Sequence[str] = ()  # what was set aside, or made anew
+
+    def text(self) -> str:
+        """What `verify` prints."""
+        rate = size(self.bytes / max(self.seconds, 1e-9))
+        lines = [
+            f"read {self.files:,} files, {size(self.bytes)}, in {self.seconds:.1f} s ({rate}/s)"
+        ]
+        lines += [f"mended: {what}" for what in self.mended[:SHOWN]]
+        if len(self.mended) > SHOWN:
+            lines.append(f"mended: {len(self.mended) - SHOWN:,} more")
+        lines += [one.text() for one in self.failures[:SHOWN]]
+        if len(self.failures) > SHOWN:
+            lines.append(
+                f"{len(self.failures) - SHOWN:,} more; see them with: trephine verify --json"
+            )
+        return "\n".join([*lines, f"{len(self.failures):,} findings" if self.failures else "whole"])
+
+
+@dataclass(kw_only=True)
+class Survey:
+    """What was found on the way."""
+
+    root: Path
+    findings: list[Finding] = field(default_factory=list)
+    whole: list[Seen] = field(default_factory=list)  # arrays of Embeddings
+    files: int = 0
+    bytes: int = 0
+
+    def add(self, path: Path | str, fault: str, mend: str = REPAIR) -> None:
+        """Take a finding down."""
+        name = path if isinstance(path, str) else path.relative_to(self.root).as_posix()
+        self.findings.append(Finding(path=name, fault=f"{fault.rstrip('.')}.", mend=mend))
+
+
+def survey(root: Path, progress: Progress = lambda done, total, note: None) -> Survey:
+    """Read every byte of a store, and compare the catalog with what is made anew of the rest."""
+    found = Survey(root=root)
+    for entry in sorted(root.iterdir()):
+        if entry.name not in ROOMS and not entry.name.startswith(layout.CATALOG):
+            found.add(entry, "it is no part of a store")
+    _ledger(found)
+    _slides(found, progress)
+    _runs(found)
+    _catalog(found)
+    return found
+
+
+# -- arrays ----------------------------------------------------------------------------------------
+
+
+def told_arrays(root: Path) -> list[Published]:
+    """The last word of the ledger on each array of Embeddings; `gone` where it was set aside."""
+    last: dict[ArrayIds, Published] = {}
+    for file in ledger.files(root, "embeddings"):
+        try:
+            ledger.digest_of(file)
+            told = ledger.nouns_of(Published, ledger.read(file, "embeddings"))
+        except TrephineError:
+            continue  # told with the ledger
+        for one in told:
+            last[ids_of(one)] = one
+    erased = _erased(root)
+    return [one for one in last.values() if one.slide_key not in erased]
+
+
+def ids_of(one: Published) -> ArrayIds:
+    """Names the array."""
+    return ArrayIds(one.slide_key, one.tiling_id, one.encoder_id)
+
+
+def _erased(root: Path) -> set[str]:
+    keys: set[str] = set()
+    for file in ledger.files(root, "tombstones"):
+        try:
+            keys |= set(ledger.read(file, "tombstones")["slide_key"].drop_nulls())
+        except StoreDamaged:
+            continue
+    try:
+        with catalog.reader(root) as con:
+            return keys - {row[0] for row in con.execute("select slide_key from slides").fetchall()}
+    except Exception:
+        return keys
+
+
+@dataclass(kw_only=True)
+class _Group:
+    """What one group must hold, and what was found in it."""
+
+    path: Path
+    told: Sequence[Published]
+    faults: list[tuple[Path, str]] = field(default_factory=list)
+    whole: list[Seen] = field(default_factory=list)
+    files: int = 0
+    bytes: int = 0
+
+
+def _slides(found: Survey, progress: Progress) -> None:
+    by_key: dict[str, list[Published]] = {}
+    for one in told_arrays(found.root):
+        by_key.setdefault(one.slide_key, []).append(one)
+    folder = layout.slides_dir(found.root)
+    there = sorted(folder.iterdir()) if folder.is_dir() else []
+    groups = [_Group(path=path, told=by_key.pop(path.stem, ())) for path in there]
+    for key, told in by_key.items():
+        if not all(one.gone for one in told):
+            found.add(layout.group_dir(found.root, key), "it is missing")
+    with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
+        for n, group in enumerate(pool.map(_check_group, groups), start=1):
+            for path, fault in group.faults:
+                found.add(path, fault)
+            found.whole += group.whole
+            found.files += group.files
+            found.bytes += group.bytes
+            progress(n, len(groups), f"{size(found.bytes)}, {len(found.findings)} findings")
+
+
+def _check_group(group: _Group) -> _Group:
+    """Compare every file of a group with its digest; nothing may be missing, other or foreign."""
+    path, fault = group.path, group.faults
+    if path.is_symlink() or not path.is_dir() or not GROUP.fullmatch(path.name):
+        fault.append((path, "it is no group of a slide"))
+        return group
+    if not group.told:
+        fault.append((path, "the catalog does not know it: it was renamed, or not taken in yet"))
+        return group
+    by_gone = sorted(group.told, key=lambda one: not one.gone)  # what is there has the last word
+    expected = {name: digest for one in by_gone for name, digest in one.digests.items()}
+    needed = {name for one in group.told if not one.gone for name in one.digests}
+    folders = {parent.as_posix() for name in expected for parent in Path(name).parents}
+    bags = {_chunk_name(one): one for one in group.told}
+    for entry in _entries(path):
+        name = entry.relative_to(path).as_posix()
+        if entry.is_dir() and not entry.is_symlink():
+            if name not in folders:
+                fault.append((entry, "it is no part of the slide's group"))
+        elif entry.is_symlink() or name not in expected or not entry.is_file():
+            fault.append((entry, "it is a link or foreign file"))
+            expected.pop(name, None)
+        else:
+            _check_file(group, entry, expected.pop(name), bags.get(name))
+    fault += [(path / name, "it is missing") for name in expected.keys() & needed]
+    return group
+
+
+def _entries(folder: Path) -> Iterator[Path]:
+    for place, inner, names in os.walk(folder):
+        for name in [*inner, *names]:
+            yield Path(place) / name
+
+
+def _check_file(group: _Group, file: Path, digest: str, bag: Published | None) -> None:
+    try:
+        with file.open("rb") as opened:
+            about, raw = os.fstat(opened.fileno()), opened.read()
+        group.files, group.bytes = group.files + 1, group.bytes + len(raw)
+        if rows.digest(raw) != digest:
+            group.faults.append((file, "it is not what was written: its digest differs"))
+        elif bag is not None:
+            rows.check_chunk(file, raw, (), bag.dim)
+            group.whole.append((ids_of(bag), (about.st_size, about.st_mtime_ns, about.st_ino)))
+    except OSError as error:
+        group.faults.append((file, f"it cannot be read: {error.strerror}"))
+    except (NotFinite, StoreDamaged) as error:
+        group.faults.append((file, str(error).partition(". Set")[0]))
+
+
+def _chunk_name(one: Published) -> str:
+    return f"{one.tiling_id}/embeddings/{one.encoder_id}/c/0/0"
+
+
+# -- ledger and runs -------------------------------------------------------------------------------
+
+
+def _ledger(found: Survey) -> None:
+    room = found.root / "ledger"
+    folded = dict(_ask(found, "select kind || '/' || name, digest from ledger_files"))
+    for entry in sorted(room.iterdir()) if room.is_dir() else []:
+        if entry.name not in ledger.KINDS or entry.is_symlink() or not entry.is_dir():
+            found.add(entry, "it is no part of a ledger")
+            continue
+        for file in sorted(entry.iterdir()):
+            digest = folded.pop(f"{entry.name}/{file.name}", None)
+            _check_told(found, file, entry.name, digest)
+    for name in folded:
+        found.add(f"ledger/{name}", "it is missing, and the catalog has its rows")
+
+
+def _check_told(found: Survey, file: Path, kind: str, digest: str | None) -> None:
+    try:
+        if digest not in (ledger.digest_of(file), None, ""):
+            found.add(file, "it is not what was folded: its digest differs")
+            return
+        found.files, found.bytes = found.files + 1, found.bytes + file.stat().st_size
+        _, bad = ledger.sound(ledger.KINDS[kind].noun, ledger.read(file, kind))
+        for row in bad.iter_rows(named=True):
+            found.add(file, f"in its row {row['row']}, {row['fault']}")
+    except StoreDamaged as error:
+        found.add(file, str(error).removeprefix(f"{file} "))
+
+
+def _runs(found: Survey) -> None:
+    room = layout.runs_dir(found.root)
+    digests = dict(_ask(found, "select run_id, digest from runs"))
+    gone = dict(_ask(found, "select name, erase from tombstones where kind = 'run'"))
+    for folder in sorted(room.iterdir()) if room.is_dir() else []:
+        digest = digests.pop(folder.name, None)
+        if folder.name in gone:
+            continue
+        try:
+            if folder.is_symlink() or not folder.is_dir():
+                raise StoreDamaged("it is no run.")
+            if check_sealed(folder, digest) is None:
+                raise StoreDamaged(f"{folder} has no SHA256SUMS.")
+            read_run(folder, digest)
+            inside = [file for file in folder.rglob("*") if file.is_file()]
+            found.files += len(inside)
+            found.bytes += sum(file.stat().st_size for file in inside)
+        except StoreDamaged as error:
+            found.add(folder, str(error).replace(f"{found.root}/", ""))
+    for run_id in digests:
+        found.add(room / run_id, "it is missing")
+
+
+# -- catalog ---------------------------------------------------------------------------------------
+
+
+def _ask(found: Survey, text: str) -> list[tuple[Any, ...]]:
+    """Rows of the catalog; none where it cannot be read, which is told once, with the catalog."""
+    try:
+        with catalog.reader(found.root) as con:
+            return con.execute(text).fetchall()
+    except Exception:  # whatever DuckDB makes of garbage
+        return []
+
+
+@contextmanager
+def fresh(root: Path) -> Iterator[Path]:
+    """A folder with the store's own files and a catalog that is made anew of them."""
+    work = layout.tmp_dir(root) / f"verify-{uuid.uuid4().hex[:12]}"
+    layout.tmp_dir(work).mkdir(parents=True)
+    try:
+        for room in ("slides", "ledger", "runs"):
+            (work / room).symlink_to((root / room).resolve())
+        catalog.migrate(work)
+        folding.fold(work, published=(), fresh=True)
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _catalog(found: Survey) -> None:
+    try:
+        with fresh(found.root) as work:
+            for table, n_live, n_fresh in catalog.differences(found.root, work, NOT_COMPARED):
+                found.add(
+                    f"{layout.CATALOG} {table}",
+                    f"it has {n_live:,} rows that ledger, arrays and runs do not give, and lacks "
+                    f"{n_fresh:,} that they give",
+                    REBUILD,
+                )
+            told = catalog.read_rows(work, "failures").filter(pl.col("stage") == "ledger")
+        for item, reason in told.select("item", "reason").iter_rows():
+            if not any(one.path == item for one in found.findings):
+                found.add(str(item), str(reason).partition(f" {folding.MEND}")[0])
+        for check in sql.names("checks"):
+            if n := catalog.read_frame(found.root, check).height:
+                mend = (
+                    f"trephine ingest SLIDES, or see them with: trephine sql --file sql/{check}.sql"
+                )
+                found.add(layout.CATALOG, f"{n:,} rows break the check {Path(check).name}", mend)
+    except Exception as error:  # whatever DuckDB makes of garbage
+        found.add(layout.CATALOG, f"it cannot be read: {catalog.first_line(error)}", REBUILD)
+
+
+def remember(root: Path, whole: Iterable[Seen]) -> None:
+    """Keep which arrays were found whole: processes need not check them again for a week."""
+    told = pl.DataFrame(
+        [(*ids, *stamp, now()) for ids, stamp in whole],
+        schema=["slide_key", "tiling_id", "encoder_id", "size_bytes", "mtime_ns", "inode", "at"],
+        orient="row",
+    )
+    with catalog.writer(root) as con, catalog.inserting(con, told=told):
+        if told.height:
+            con.execute("insert or replace into checked_arrays from told")
+
+
+def timed(work: Callable[[], Survey]) -> tuple[Survey, float]:
+    """A survey, and the seconds it took."""
+    started = time.monotonic()
+    return work(), time.monotonic() - started

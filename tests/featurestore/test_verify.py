@@ -1,0 +1,248 @@
+"""Damage is told, never used: whatever is done to a store's files, `verify` names it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from builders.catalog_rows import case_row, slide_arrays, slide_row
+from builders.damage import DAMAGES, edit_catalog, files_of, flip, publish_run, whole_store
+
+from featurestore import FeatureStore, layout
+from featurestore.errors import NotFinite, StoreDamaged, StoreNotFound, TrephineError
+from featurestore.types import now
+
+Copy = Callable[[], Path]
+
+
+@pytest.fixture(scope="session")
+def healthy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return whole_store(tmp_path_factory.mktemp("whole") / "store").root
+
+
+@pytest.fixture
+def copied(healthy: Path, tmp_path: Path) -> Copy:
+    def copy() -> Path:
+        place = tmp_path / f"copy-{len(list(tmp_path.iterdir()))}"
+        return Path(shutil.copytree(healthy, place))
+
+    return copy
+
+
+def names(root: Path) -> list[str]:
+    return [one.path for one in FeatureStore.verify(root).failures]
+
+
+def is_told(damaged: str, told: list[str]) -> bool:
+    return any(damaged.startswith(one) or one.startswith(damaged) for one in told)
+
+
+def test_a_healthy_store_is_whole_and_stays_so_when_it_is_made_anew(copied: Copy) -> None:
+    root = copied()
+    assert names(root) == []
+    told = FeatureStore.verify(root, rebuild=True)
+    assert list(told.failures) == []
+    assert "made anew" in told.text()
+    assert told.files > 50
+    assert not list(layout.tmp_dir(root).iterdir())
+
+
+def test_a_deleted_catalog_is_answered_with_its_mend_and_init_makes_it(copied: Copy) -> None:
+    root = copied()
+    before = FeatureStore(root).sql("from slides order by all")
+    (root / layout.CATALOG).unlink()
+    with pytest.raises(StoreNotFound, match="trephine verify --rebuild"):
+        FeatureStore(root)
+    assert names(root) != []
+    assert not (root / layout.CATALOG).exists()
+    assert FeatureStore.create(root).sql("from slides order by all").equals(before)
+    assert names(root) == []
+
+
+def damage_some(root: Path, rng: np.random.Generator, n: int) -> list[tuple[str, str]]:
+    """Damage files in different folders; return what was done, and to which."""
+    done, used = [], set()
+    files = files_of(root)
+    for i in rng.permutation(len(files)):
+        file = files[i]
+        if file.parent in used or len(done) == n:
+            continue
+        used.add(file.parent)
+        damage = DAMAGES[rng.integers(len(DAMAGES))]
+        damage(file, rng)
+        done.append((damage.__name__, file.relative_to(root).as_posix()))
+    return done
+
+
+def check_told(root: Path, rng: np.random.Generator, n: int) -> int:
+    done = damage_some(root, rng, n)
+    told = names(root)
+    for what, file in done:
+        where = file.rpartition("/")[0] if what == "strew" else file
+        assert is_told(where, told), (what, file, told)
+    return len(done)
+
+
+def check_mended(root: Path) -> None:
+    """What is left are links to what is no more: of Cohorts and Runs to arrays."""
+    told = FeatureStore.verify(root, repair=True)
+    assert not [one for one in told.failures if "the check" not in one.fault], told.text()
+
+
+def test_random_damage_is_told(copied: Copy) -> None:
+    assert check_told(copied(), np.random.default_rng(0), 12) == 12
+
+
+def test_an_edited_row_of_the_catalog_is_told_and_mended(copied: Copy) -> None:
+    root = copied()
+    edit_catalog(root / layout.CATALOG, np.random.default_rng(1))
+    assert names(root) != []
+    assert not FeatureStore.verify(root, repair=True).failures
+
+
+@pytest.mark.proof
+def test_a_thousand_random_damages_are_told_and_a_repair_leaves_a_whole_store(
+    copied: Copy,
+) -> None:
+    n, seed = 0, 0
+    while n < 1000:
+        root = copied()
+        n += check_told(root, np.random.default_rng(seed), 25)
+        if seed % 5 == 0:
+            check_mended(root)
+            FeatureStore(root).sql("from slide_overview")
+        shutil.rmtree(root)
+        seed += 1
+
+
+@pytest.mark.proof
+def test_two_hundred_edits_of_catalog_rows_are_told(copied: Copy) -> None:
+    for seed in range(200):
+        root = copied()
+        done = edit_catalog(root / layout.CATALOG, np.random.default_rng(seed))
+        assert names(root) != [], done
+        shutil.rmtree(root)
+
+
+@pytest.mark.proof
+def test_a_flipped_bit_of_the_catalog_is_told_or_changes_no_row(copied: Copy) -> None:
+    tables = ("slides", "labels", "cohort_slides", "predictions", "embeddings", "runs")
+    for seed in range(100):
+        root = copied()
+        before = {t: FeatureStore(root).ask(f"from {t} order by all").rows() for t in tables}
+        flip(root / layout.CATALOG, np.random.default_rng(seed))
+        if not names(root):
+            after = {t: FeatureStore(root).ask(f"from {t} order by all").rows() for t in tables}
+            assert after == before
+        shutil.rmtree(root)
+
+
+@pytest.mark.parametrize("what", ["slides", "runs"])
+def test_swapped_renamed_and_copied_folders_are_told(copied: Copy, what: str) -> None:
+    root = copied()
+    one, two, *_ = sorted((root / what).iterdir())[-2:]
+    one.rename(root / "away")
+    two.rename(one)
+    (root / "away").rename(two)
+    told = names(root)
+    assert is_told(f"{what}/{one.name}", told)
+    assert is_told(f"{what}/{two.name}", told)
+    shutil.copytree(one, root / what / f"{'c' * 16}{one.suffix}")
+    assert is_told(f"{what}/{'c' * 16}{one.suffix}", names(root))
+
+
+def bags_of(root: Path, **how: bool) -> np.ndarray:
+    store = FeatureStore(root, **how)
+    bags = store.bags("all", "e" * 16)
+    out = np.empty((1, 1, 8), np.float16)
+    with store.rows(bags) as reader:
+        for i in range(bags.height):
+            reader.read_blocks([i], [0], [1], out)
+    return out
+
+
+def chunk(root: Path, slide: int) -> Path:
+    return next((root / "slides" / f"{slide:016x}.zarr").glob(f"*/embeddings/{'e' * 16}/c/0/0"))
+
+
+def test_a_swapped_chunk_is_refused_when_it_is_first_opened_and_trust_skips_it(
+    copied: Copy,
+) -> None:
+    root = copied()
+    bags_of(root)
+    one, two = chunk(root, 2), chunk(root, 3)
+    raw = one.read_bytes()
+    one.write_bytes(two.read_bytes())
+    with pytest.raises(StoreDamaged, match="another slide"):
+        bags_of(root)
+    bags_of(root, trust=True)
+    one.write_bytes(raw)
+    bags_of(root)
+    flip(two, np.random.default_rng(0))
+    with pytest.raises(StoreDamaged, match="checksum"):
+        bags_of(root)
+
+
+def test_what_verify_found_whole_is_not_read_again_within_a_week(copied: Copy) -> None:
+    root = copied()
+    assert names(root) == []
+    assert FeatureStore(root).sql("select count(*) from checked_arrays").item() == 5
+
+
+def test_rows_that_are_no_numbers_are_named_with_their_slide(tmp_path: Path) -> None:
+    store = FeatureStore.create(tmp_path / "store")
+    made = slide_arrays("a" * 16, 9)
+    made.embeddings[3] = np.nan
+    store.publish(made)
+    store.record([case_row("C", "P"), slide_row("S", "C", "a" * 16)])
+    with store.rows(store.bags_where("true")) as reader, pytest.raises(NotFinite, match="row 3"):
+        reader.read_blocks([0], [0], [1], np.empty((1, 1, 8), np.float16))
+    assert "a" * 16 in FeatureStore.verify(store.root).text()
+
+
+@pytest.mark.parametrize("file", ["weights.safetensors", "run.json", "predictions.parquet"])
+def test_a_changed_file_of_a_run_is_refused(copied: Copy, file: str) -> None:
+    root = copied()
+    flip(root / "runs" / "r1" / file, np.random.default_rng(0))
+    with pytest.raises(StoreDamaged, match=file):
+        FeatureStore(root).run("r1")
+    assert FeatureStore(root).run("r2").run_id == "r2"
+
+
+def test_a_repair_queues_the_slide_of_a_broken_array(copied: Copy) -> None:
+    root = copied()
+    flip(chunk(root, 2), np.random.default_rng(0))
+    made = slide_arrays(f"{2:016x}", 7)
+    check_mended(root)
+    store = FeatureStore(root)
+    assert not store.has(made.slide_key, made.tiling.tiling_id, "e" * 16)
+    assert store.has(made.slide_key, made.tiling.tiling_id)
+    assert list((root / "quarantine").rglob("0"))
+    store.publish(made)
+    store.record()
+    assert "S2" in store.sql("from bags")["slide_id"].to_list()
+    assert names(root) == []
+
+
+def test_the_newest_run_is_the_last_that_ended_whatever_the_clock_says(copied: Copy) -> None:
+    store = FeatureStore(copied())
+    publish_run(store, "r0", now() - timedelta(hours=1))
+    assert store.run("latest").run_id == "r0"
+    assert store.runs()["run_id"].to_list() == ["r0", "r2", "r1"]
+
+
+def test_no_command_ends_in_a_traceback_over_damage(copied: Copy) -> None:
+    root = copied()
+    damage_some(root, np.random.default_rng(3), 20)
+    try:
+        store = FeatureStore(root)
+        store.record()
+        store.bags("all", "e" * 16)
+        for run in store.runs()["run_id"]:
+            store.run(run)
+    except TrephineError:
+        pass

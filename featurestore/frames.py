@@ -73,14 +73,15 @@ def rendered(rows: Rows, form: str) -> tuple[str | bytes, list[str]]:
 
 
 def _flat(frame: pl.DataFrame) -> pl.DataFrame:
-    """Lists and structs as JSON texts."""
+    """Lists and structs as JSON texts, and no text that a spreadsheet would run."""
     import polars as pl
 
-    return frame.with_columns(
-        pl.Series(name, [_compact(v) for v in frame[name].to_list()], pl.String)
+    texts = {
+        name: [quoted(v) if kind == pl.String else _compact(v) for v in frame[name].to_list()]
         for name, kind in frame.schema.items()
-        if kind.is_nested()
-    )
+        if kind == pl.String or kind.is_nested()
+    }
+    return frame.with_columns(pl.Series(name, cells, pl.String) for name, cells in texts.items())
 
 
 def _harmless(frame: pl.DataFrame) -> pl.DataFrame:

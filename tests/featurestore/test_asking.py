@@ -303,6 +303,12 @@ def test_a_table_is_never_wider_than_the_terminal(data: st.DataObject, width: in
         assert name in text or any(name in note for note in notes) or width < 40, name
 
 
+def test_no_cell_of_a_csv_runs_in_a_spreadsheet() -> None:
+    frame = pl.DataFrame({"id": ["=1+1", "@x", "-2", "a=b"], "n": [-1, 0, 1, 2]})
+    lines = str(rendered(Rows(frame), "csv")[0]).splitlines()
+    assert lines == ["id,n", "'=1+1,-1", "'@x,0", "'-2,1", "a=b,2"]
+
+
 def test_a_wide_single_row_stands_as_names_and_values() -> None:
     frame = pl.DataFrame({f"column_{i}": [i] for i in range(30)})
     text, _ = table(frame, 80)

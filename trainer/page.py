@@ -53,6 +53,8 @@ def write_page(
 ) -> Path:
     """Write the page of Runs to `out`; several Runs are compared at its top.
 
+    Of more than `compare.DRAWN` the comparison is all, and each has a page of its own.
+
     Args:
         store: where the Runs are.
         run_ids: finished Runs; `latest` is the newest.
@@ -71,12 +73,15 @@ def write_page(
     loaded, tests = _loaded(store, run_ids, rounding)
     thumbnails: dict[str, Any] = {}
     most = None if every else max(2, cases.GROUP // len(loaded))
+    whole = len(loaded) <= compare.DRAWN
     views = []
     for run, test in zip(loaded, tests, strict=True):
-        view = run_view(store, run, test, truth, rounding)
-        frame = cases.table(store, run, test)
-        found = cases.pictures(store, run, cases.shown(frame, most), thumbnails)
-        view["cases"] = {"n": len(found), "data": cases.data(store, run, frame, found)}
+        view = _top(run)
+        if whole:
+            view |= run_view(store, run, test, truth, rounding)
+            frame = cases.table(store, run, test)
+            found = cases.pictures(store, run, cases.shown(frame, most), thumbnails)
+            view["cases"] = {"n": len(found), "data": cases.data(store, run, frame, found)}
         views.append(view)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(PAGE),
@@ -91,6 +96,7 @@ def write_page(
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     page = environment.get_template("page.html").render(
         runs=views,
+        whole=whole,
         compared=compare.view(store, loaded, tests) if len(loaded) > 1 else None,
         thumbnails={key: one for key, one in thumbnails.items() if one is not None},
         style=Markup(STYLE.read_text("utf-8") + (PAGE / "style.css").read_text("utf-8")),
@@ -153,6 +159,12 @@ def _legend() -> dict[str, Any]:
     }
 
 
+def _top(run: runs.Run) -> dict[str, Any]:
+    """What the comparison says of a Run."""
+    metrics = run.record.metrics
+    return {"record": run.record, "test": metrics["test"], "ridge": metrics["ridge_test"]}
+
+
 def run_view(
     store: FeatureStore,
     run: runs.Run,
@@ -165,15 +177,12 @@ def run_view(
     encoder = store.encoder(record.encoder_id)
     ceiling = label_ceiling(test, target, truth, rounding)
     return {
-        "record": record,
         "target": target,
         "unit": "points" if target.high - target.low == 100 else "",
         "point": (" " if target.high - target.low == 100 else "") + plots.point_name(target),
         "name": plots.axis_name(target),
         "verdict": verdict.sentence(run, test, encoder),
         "cautions": verdict.cautions(store, run, test, encoder),
-        "test": record.metrics["test"],
-        "ridge": record.metrics["ridge_test"],
         "ceiling": ceiling,
         "metrics": _metric_table(record, ceiling),
         "figures": _figures(test, target),
@@ -330,12 +339,13 @@ def _coverage(
     whole = {"value": held["coverage"], "low": held["coverage_low"], "high": held["coverage_high"]}
     rows: list[dict[str, Any]] = [{"name": "all test slides", "css": 1} | whole]
     size = target.high - target.low
+    digits = 0 if size >= 10 else 2
     third = ((pl.col("mean") - target.low) / size * 3).floor().clip(0, 2).cast(pl.Int64)
     for (part,), group in sorted(test.group_by(third.alias("third"))):
         low, high = (target.low + size * (part + i) / 3 for i in (0, 1))
         n, inside = group.height, int(group["held"].sum())
         ends = stats.binomtest(inside, n).proportion_ci(0.95, method="exact")
-        name = f"predicted {low:.3g}–{high:.3g} (n = {n:,})"
+        name = f"predicted {low:.{digits}f}–{high:.{digits}f} (n = {n:,})"
         rows.append({"name": name, "value": inside / n, "low": ends.low, "high": ends.high})
     return rows
 

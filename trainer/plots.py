@@ -207,7 +207,7 @@ def intervals(rows: Sequence[Mapping[str, Any]], x_name: str, zero: float, form:
     values = [row[k] for row in rows for k in ("value", "low", "high") if row[k] is not None]
     low, high = min([zero, *values]), max([zero, *values])
     pad = 0.06 * (high - low or 1)
-    left = 30 + int(6.6 * min(30, max(len(row["name"]) for row in rows)))
+    left = 30 + int(6.6 * min(40, max(len(row["name"]) for row in rows)))
     height = ROW_PX * len(rows) + TOP + BOTTOM
     chart = Chart((low - pad, high + pad), (0, len(rows)), height=height, left=left, right=64)
     marks = [(v, f"{v:+g}" if zero == 0 and v else f"{v:.0%}" if "%" in form else f"{v:g}")
@@ -217,7 +217,7 @@ def intervals(rows: Sequence[Mapping[str, Any]], x_name: str, zero: float, form:
     for i, row in enumerate(rows):
         y, css = len(rows) - i - 0.5, row.get("css", 0)
         at_px = chart.at(0, y)[1] + 4.5
-        chart.text(left - 12, at_px, row["name"][:30], "tick end")
+        chart.text(left - 12, at_px, row["name"][:40], "tick end")
         if row["low"] is not None:
             chart.line((row["low"], row["high"]), (y, y), f"l{css}")
         chart.points(np.array([row["value"]]), np.array([y]), f"c{css} solid", 4.5)

@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+import cli
 from featurestore import FeatureStore
 from featurestore.errors import ConfigError, SlideNotFound
 from trainer import TrainConfig, overlays, train
@@ -117,17 +119,18 @@ def test_the_geojson_is_what_qupath_reads(written: tuple[Path, str]) -> None:
     )
 
 
-def test_a_damaged_slide_stops_no_other(
+def test_a_damaged_slide_stops_no_other_and_the_command_leaves_with_3(
     learnable: FeatureStore, written: tuple[Path, str], tmp_path: Path
 ) -> None:
-    _, run_id = written
     copy = FeatureStore(shutil.copytree(learnable.root, tmp_path / "store"))
     key = copy.bags("all").filter(pl.col("slide_id") == "S-0039")["slide_key"][0]
     shutil.rmtree(copy.root / "slides" / f"{key}.zarr" / "thumbnail")
-    made = heatmap(copy, run_id, ["S-0039", "S-0003"], tmp_path / "out")
-    assert made.slides == ("S-0003",)
-    assert list(made.failures) == ["S-0039"]
-    assert {file.suffix for file in (tmp_path / "out").iterdir()} == {".png", ".csv", ".geojson"}
+    words = ["heatmap", written[1], "S-0039", "S-0003", "--store", str(copy.root)]
+    found = CliRunner().invoke(cli.main, [*words, "-o", str(tmp_path / "out")])
+    assert found.exit_code == 3
+    assert "failed      S-0039" in found.output
+    made = {file.name for file in (tmp_path / "out").iterdir()}
+    assert made == {"S-0003.png", "S-0003.csv", "S-0003.geojson"}
 
 
 def test_refusals(learnable: FeatureStore, written: tuple[Path, str], tmp_path: Path) -> None:

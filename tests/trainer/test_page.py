@@ -219,6 +219,19 @@ def test_several_runs_are_compared(learnable: FeatureStore, run: Run, tmp_path: 
     assert len(known) == len(set(known))
 
 
+def test_many_runs_are_compared_and_no_more(
+    learnable: FeatureStore, run: Run, tmp_path: Path
+) -> None:
+    others = [train(learnable, replace(QUICK, steps=2, seed=s)).run_id for s in range(6)]
+    out = write_page(learnable, [run.run_id, *others], tmp_path / "report.html")
+    read = Read(out)
+    assert "7 runs compared" in out.read_text()
+    assert "article" not in [tag for tag, _ in read.elements]
+    ids = {said["id"] for _, said in read.elements if "id" in said}
+    links = [said["href"] for tag, said in read.elements if tag == "a"]
+    assert {str(link).removeprefix("#") for link in links} <= ids
+
+
 def test_random_weights_are_said_loudly_and_outside_text_stays_text(tmp_path: Path) -> None:
     embeddings, values = es.planted(24, 5, dim=4)
     store = es.build(tmp_path / "store", embeddings, values, weights="random", outside=HOSTILE)

@@ -7,6 +7,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import google_crc32c
 import numpy as np
@@ -16,6 +17,22 @@ from featurestore.errors import NotFinite, StoreDamaged
 
 Stamp = tuple[int, int, int]  # size, mtime in ns, inode
 _seen: dict[str, Stamp] = {}  # arrays that this process found whole
+
+
+class Chunks(Sequence[Path]):
+    """The chunk file of each Slide's Embeddings; a path is made where it is asked for.
+
+    To make those of 100,000 Slides takes seconds, and a first step needs a few hundred.
+    """
+
+    def __init__(self, root: Path, ids: Sequence[tuple[str, str, str]]) -> None:
+        self._root, self._ids = root, ids
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __getitem__(self, i: Any) -> Any:
+        return layout.chunk(layout.embedding_dir(self._root, *self._ids[i]), 2)
 
 
 class RowReader:
@@ -46,7 +63,7 @@ class RowReader:
         self.dim = dim
         self.row_bytes = dim * np.dtype(layout.EMBEDDING_DTYPE).itemsize
         self.bytes_read = 0
-        self._chunks = list(chunks)
+        self._chunks = chunks
         self._n_tiles = [int(n) for n in n_tiles]
         self._max_open = max_open
         self._open: OrderedDict[int, int] = OrderedDict()

@@ -35,7 +35,7 @@ from featurestore.fields import from_json
 from featurestore.ids import one_of
 from featurestore.kept import TombstoneKind, Withdrawn
 from featurestore.reading import Readable
-from featurestore.rows import RowReader
+from featurestore.rows import Chunks, RowReader
 from featurestore.sealed import fault_of, meant_run, write_run
 from featurestore.types import (
     ArrayIds,
@@ -284,14 +284,12 @@ class FeatureStore(Readable):
 
     def rows(self, bags: pl.DataFrame, max_open: int = 64) -> RowReader:
         """Open a reader of Embedding rows; Slide i is row i of `bags`."""
-        columns = bags.select("slide_key", "tiling_id", "encoder_id").iter_rows()
-        chunks = [layout.chunk(layout.embedding_dir(self.root, *ids), 2) for ids in columns]
         digests, checked = catalog.digests(self.root, bags)
         dims = bags["dim"].unique().to_list()
         if len(dims) != 1:
             raise ConfigError(f"expected embeddings of one width, got {dims}. Name one --encoder.")
         return RowReader(
-            chunks,
+            Chunks(self.root, bags.select("slide_key", "tiling_id", "encoder_id").rows()),
             bags["n_tiles"].to_list(),
             dims[0],
             max_open,

@@ -18,6 +18,7 @@ from featurestore.options import (
     PATH,
     Command,
     Group,
+    catalog_option,
     options_of,
     other_slides_option,
     prints_result,
@@ -41,7 +42,7 @@ from trainer.config import CurveConfig, SeedsConfig, SettleConfig, SweepConfig, 
 
 # Everything else is imported inside the commands: torch alone takes seconds, --help must not.
 if TYPE_CHECKING:
-    from featurestore import FeatureStore
+    from featurestore import FeatureStore, Readable
 
 
 def like_option(command: Command) -> Command:
@@ -287,9 +288,9 @@ def review_import(columns: ValueConfig, file: Path, store: FeatureStore, target:
 @main.command()
 @click.argument("text", required=False, metavar="[QUERY]")
 @sql_options("named", "text", 'give "select ..."')
-@store_option
+@catalog_option
 @prints_rows
-def sql(store: FeatureStore, query: str | None, parameters: dict[str, Any]) -> Any:
+def sql(store: Readable, query: str | None, parameters: dict[str, Any]) -> Any:
     """Ask the catalog one SELECT; read-only. Alone it lists tables and views with their columns.
 
     It may take 60 s, 4 GB of memory, and yield 10,000,000 rows or 2 GB.

@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from featurestore.ledger import nouns_of as nouns_of
     from featurestore.ledger import schema_of as schema_of
     from featurestore.queries import where_query as where_query
+    from featurestore.reading import Readable as Readable
     from featurestore.rows import RowReader as RowReader
     from featurestore.store import FeatureStore as FeatureStore
 
 _HOMES = {
     "FeatureStore": "featurestore.store",
+    "Readable": "featurestore.reading",
     "RowReader": "featurestore.rows",
     "SlideArrays": "featurestore.arrays",
     "best_of": "featurestore.catalog",

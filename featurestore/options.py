@@ -150,14 +150,19 @@ yes_option = click.option(
 )
 
 
-def store_option(command: Command) -> Command:
+def catalog_option(command: Command) -> Command:
+    """Give a command --store, and the opened store, of which it only reads the catalog."""
+    return store_option(command, kind="Readable")
+
+
+def store_option(command: Command, kind: str = "FeatureStore") -> Command:
     """Give a command --store, and the opened store."""
 
     @functools.wraps(command)
     def call(*made: Any, store: Path, **given: Any) -> Any:
-        from featurestore import FeatureStore
+        import featurestore
 
-        opened = FeatureStore(store)
+        opened = getattr(featurestore, kind)(store)
         try:
             return command(*made, store=opened, **given)
         finally:

@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import polars as pl
 
-from featurestore import arrays, catalog, layout, showing
+from featurestore import catalog, layout
 from featurestore.errors import ConfigError, SlideNotFound, StoreNotFound, TrephineError
 from featurestore.fields import from_json
 from featurestore.ids import one_of
 from featurestore.types import EncoderDescription, Target
 from featurestore.words import as_html
 
+if TYPE_CHECKING:
+    import numpy as np
+
 
 class Readable:
-    """The part of a store that people read with their own tools."""
+    """The part of a store that people read with their own tools; quick to import."""
 
     def __init__(self, root: Path | str, *, trust: bool = False) -> None:
         self.root, self.trust = Path(root), trust
@@ -46,6 +48,9 @@ class Readable:
         return f"FeatureStore({str(self.root)!r}: {', '.join(parts)})"
 
     def _repr_html_(self) -> str:
+
+        from featurestore import showing
+
         try:
             return as_html(showing.status(self).text().splitlines())
         except TrephineError:
@@ -87,6 +92,13 @@ class Readable:
             )
         return from_json(EncoderDescription, found.row(0, named=True))
 
+    def set_aside(self) -> str:
+        """Say how many ledger rows and files could not be taken; empty where there are none."""
+        n = self.ask("select count(*) from failures where stage = 'ledger'").item()
+        how = "Look with: trephine sql \"from failures where stage = 'ledger'\""
+        aside = f"note: {n} rows or files of the ledger are set aside. {how}\n" if n else ""
+        return "".join([*self._told, aside])
+
     def slides(self) -> pl.DataFrame:
         """Return one row per Slide, with its Label, quality and Embeddings."""
         return self.ask("from slide_overview order by slide_id")
@@ -119,6 +131,8 @@ class Readable:
             ConfigError: none, or several, fit.
             StoreDamaged: they are not what was written.
         """
+        from featurestore import arrays
+
         if tiling_id and encoder_id and arrays.has(self.root, slide, tiling_id, encoder_id):
             return arrays.read_embeddings(self.root, slide, tiling_id, encoder_id)
         ids = self._array_of(slide, tiling_id, encoder_id)

@@ -165,7 +165,7 @@ def cohort(made: Cohort, splits: list[Split]) -> Told:
     return Told(f"{made.text(splits)}\nNext: trephine train {made.cohort}", data)
 
 
-def relations(store: FeatureStore) -> Told:
+def relations(store: Readable) -> Told:
     """The tables and views that SQL may ask, each with what a row of it is, and its columns."""
     rows = store.named("queries/relations").rows(named=True)
     lines = [

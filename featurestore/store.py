@@ -115,13 +115,6 @@ class FeatureStore(Readable):
         """The one way to write: check, append and fold under the catalog's lock, or nothing."""
         folding.fold(self.root, act=act, published=published, timeout_s=wait_s)
 
-    def set_aside(self) -> str:
-        """Say how many ledger rows and files could not be taken; empty where there are none."""
-        n = self.ask("select count(*) from failures where stage = 'ledger'").item()
-        how = "Look with: trephine sql \"from failures where stage = 'ledger'\""
-        aside = f"note: {n} rows or files of the ledger are set aside. {how}\n" if n else ""
-        return "".join([*self._told, aside])
-
     def known(self, noun: type[T]) -> list[T]:
         """Every Slide, Case or golden tile: as the catalog and then the ledger's news have them."""
         kind = ledger.kind_of(noun)

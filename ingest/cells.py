@@ -109,13 +109,10 @@ def values_of(
 
 def _choices(column: Column, cells: Cells) -> tuple[dict[int, Any], Faults]:
     known = {choice.casefold(): choice for choice in column.choices}
-    expected = f"expected {', '.join(column.choices)}"
     values = {row: known[text.casefold()] for row, text in cells if text.casefold() in known}
-    return values, [
-        (row, f"{column.name} is {text[:SHOWN]!r}, {expected}")
-        for row, text in cells
-        if row not in values
-    ]
+    wrong = [(row, text[:SHOWN]) for row, text in cells if row not in values]
+    expected = f"expected {', '.join(column.choices)}"
+    return values, [(row, f"{column.name} is {text!r}, {expected}") for row, text in wrong]
 
 
 def _settle(

@@ -22,8 +22,7 @@ MARKS = {  # byte order marks
 SEPARATORS = ",;\t|"
 HEAD = 65_536  # characters that hold the header
 QUOTING = (
-    'A text with the separator, quotes or line ends stands in "quotes", and its own quotes are '
-    "doubled"
+    'A text with the separator, quotes or line ends stands in "quotes", its own quotes doubled'
 )
 csv.field_size_limit(2**31 - 1)  # a long report is one field
 
@@ -74,13 +73,9 @@ def read_sheet(
 
 def shown(cell: Cell) -> str:
     """A cell as a text; blanks around it do not count."""
-    return (
-        cell.strip()
-        if isinstance(cell, str)
-        else ""
-        if cell is None
-        else json.dumps(cell, default=str)
-    )
+    if isinstance(cell, str):
+        return cell.strip()
+    return "" if cell is None else json.dumps(cell, default=str)
 
 
 def decode(data: bytes, name: str, error: type[TrephineError]) -> tuple[str, str]:

@@ -16,8 +16,8 @@ from ingest.cells import Cells, Faults, values_of
 from ingest.cells import Column as Column
 from ingest.cells import column_of as column_of
 from ingest.cells import is_missing as is_missing
+from ingest.sheets import QUOTING, Rows, read_sheet, shown
 from ingest.sheets import SUFFIXES as SUFFIXES
-from ingest.sheets import Rows, read_sheet, shown
 from ingest.sheets import decode as decode
 
 if TYPE_CHECKING:
@@ -92,13 +92,8 @@ def read_table(
     """Read a table and give its values their types; what is wrong with rows stands in `faults`.
 
     CSV with any of `, ; tab |` in UTF-8 (with or without BOM), UTF-16 or Latin-1, Parquet, JSON
-    lines and the first sheet of an Excel workbook.
-
-    Args:
-        path: of the table; relative paths in it start from its folder.
-        columns: what is looked for; case, blanks and marks of the header do not matter.
-        config: names of columns and format of dates, where the table leaves them open.
-        error: the class to raise.
+    lines and the first sheet of an Excel workbook. Case, blanks and marks of the header do not
+    matter; relative paths in it start from its folder.
 
     Raises:
         TrephineError: of class `error`: there is no such file, it is not what its suffix says, or
@@ -121,20 +116,16 @@ def read_table(
                 _find_paths(path.parent, column, values[column.name], faults)
     ours = set(places.values())
     others = [(n, name or f"column {n + 1}") for n, name in enumerate(header) if n not in ours]
+
+    def made(row: int, cells: Sequence[Any]) -> Row:
+        extra = {name: text for n, name in others if n < len(cells) and (text := shown(cells[n]))}
+        return Row(number=row, values={n: of.get(row) for n, of in values.items()}, extra=extra)
+
     return Table(
         path=path,
         columns=columns,
         found=frozenset(places),
-        rows=[
-            Row(
-                number=row,
-                values={name: of.get(row) for name, of in values.items()},
-                extra={
-                    name: text for n, name in others if n < len(cells) and (text := shown(cells[n]))
-                },
-            )
-            for row, cells in rows
-        ],
+        rows=[made(row, cells) for row, cells in rows],
         missing=missing,
         faults=faults,
         notes=notes,
@@ -240,11 +231,7 @@ def _cut_rows(
     needed = max([places[column.name] + 1 for column in columns if column.needed], default=0)
     for row, cells in rows:
         if not needed <= len(cells) or any(map(shown, cells[len(header) :])):
-            yield (
-                row,
-                f"has {len(cells)} cells, expected {len(header)}. A text with the separator, "
-                'quotes or line ends stands in "quotes", and its own quotes are doubled',
-            )
+            yield row, f"has {len(cells)} cells, expected {len(header)}. {QUOTING}"
 
 
 def _without_copies(rows: Rows) -> tuple[Rows, list[str]]:
@@ -336,11 +323,6 @@ def read_truth(path: Path, target: Target, config: TableConfig | None = None) ->
     ]
     table = read_table(path, columns, config)
     table.refuse(ConfigError)
-    known = [row.values for row in table.rows if row.values[target.name] is not None]
-    return pl.DataFrame(
-        {
-            "slide_id": [row["slide_id"] for row in known],
-            "truth": [row[target.name] for row in known],
-        },
-        schema={"slide_id": pl.String, "truth": pl.Float64},
-    )
+    pairs = [(row.values["slide_id"], row.values[target.name]) for row in table.rows]
+    known = [pair for pair in pairs if pair[1] is not None]
+    return pl.DataFrame(known, {"slide_id": pl.String, "truth": pl.Float64}, orient="row")

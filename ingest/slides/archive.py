@@ -50,9 +50,7 @@ class Archive:
 def read_archive(source: Path, config: TableConfig | None = None) -> Archive:
     """List the Slides of a slide file, a folder (searched recursively) or a manifest.
 
-    Args:
-        source: the slide, the folder, or a table of one of `ingest.table.SUFFIXES`.
-        config: how a manifest is read where it leaves that open.
+    A manifest is a table of one of `ingest.table.SUFFIXES`.
 
     Raises:
         ArchiveError: nothing is there, columns or values make no sense, two Slides share a name.
@@ -174,11 +172,9 @@ def _twins(rows: dict[int, dict[str, Any]]) -> Iterator[tuple[int, str]]:
     for number, said in rows.items():
         before = first.setdefault(said["slide_id"], number)
         if before != number:
-            yield (
-                number,
-                f"two slides are named {said['slide_id']!r}: {rows[before]['path']} of row "
-                f"{before} and {said['path']}. Give them unique names in the column slide_id",
-            )
+            both = f"{rows[before]['path']} of row {before} and {said['path']}"
+            advice = "Give them unique names in the column slide_id"
+            yield number, f"two slides are named {said['slide_id']!r}: {both}. {advice}"
 
 
 def _cases(rows: dict[int, dict[str, Any]]) -> tuple[dict[str, Case], list[tuple[int, str]]]:
@@ -191,14 +187,9 @@ def _cases(rows: dict[int, dict[str, Any]]) -> tuple[dict[str, Case], list[tuple
             if said[name] is not None:
                 case.setdefault(name, said[name])
         if said["patient_id"] not in (None, case.get("patient_id")):
-            faults.append(
-                (
-                    number,
-                    f"case {said['case_id']!r} has patient_id {said['patient_id']!r}, but "
-                    f"{case['patient_id']!r} in a row before",
-                )
-            )
-    return {
+            other = f"patient_id {said['patient_id']!r}, but {case['patient_id']!r} in a row before"
+            faults.append((number, f"case {said['case_id']!r} has {other}"))
+    cases = {
         case_id: Case(
             case_id=case_id,
             patient_id=case.get("patient_id", case_id),
@@ -206,4 +197,5 @@ def _cases(rows: dict[int, dict[str, Any]]) -> tuple[dict[str, Case], list[tuple
             age_years=case.get("age_years"),
         )
         for case_id, case in known.items()
-    }, faults
+    }
+    return cases, faults

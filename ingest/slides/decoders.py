@@ -73,13 +73,7 @@ Decoder = JpegDecoder | CodecDecoder
 def find_decoder(
     page: Directory, tile_px: tuple[int, int], channels: int, samples: list[bytes]
 ) -> Decoder:
-    """The decoder of a picture's tiles.
-
-    Args:
-        page: what the file says of the picture.
-        tile_px: width and height.
-        channels: in one tile.
-        samples: some of its tiles, of which one may be whole.
+    """The decoder of a picture's tiles of so many channels; of the samples one may be whole.
 
     Raises:
         Unsupported: none is sure of the right pixels.

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,18 +32,10 @@ from ingest.slides.worker import (
     Tiles,
     share,
 )
-from ingest.slides.worklist import (
-    TO_FAIL,
-    TO_READ,
-    Wanted,
-    Work,
-    copies,
-    renames,
-    scale_doubts,
-    worklist,
-)
+from ingest.slides.worklist import TO_FAIL, TO_READ, Wanted, Work, told, worklist
 from ingest.slides.writer import IngestSummary, Job, Order, Tally, Writer
 
+NewReader = Callable[[], ReaderProcess]
 Batch = tuple[Job, np.ndarray, np.ndarray | None]  # rows and pixels; None: the Slide's end
 
 
@@ -79,20 +72,12 @@ def ingest_archive(
     config: IngestConfig | None = None,
     *,
     progress: Progress = lambda done, total, note: None,
-    new_reader: Callable[[], ReaderProcess] = ReaderProcess,
+    new_reader: NewReader = ReaderProcess,
 ) -> IngestSummary:
     """Tile and embed every Slide that the store lacks; the rest costs one `stat` each.
 
-    One bad Slide never stops the batch: it becomes a row in `failures`.
-
-    Args:
-        store: where the arrays and rows go.
-        archive: as `read_archive` gives it.
-        encoder: the frozen Encoder.
-        tiling: how Slides are cut.
-        config: workers, and which Slides; a shard writes arrays and ledger, not the catalog.
-        progress: told of Slides that are done.
-        new_reader: makes the process of a worker.
+    One bad Slide never stops the batch: it becomes a row in `failures`. A shard writes arrays and
+    ledger, not the catalog.
     """
     started = time.monotonic()
     config = config or IngestConfig()
@@ -115,9 +100,7 @@ def ingest_archive(
         summary,
         shard=config.shard,
         notes=archive.notes,
-        copies=copies(works),
-        renamed=renames(works),
-        scales=scale_doubts(works) | summary.scales,
+        **told(works, summary.scales),
         slides=len(works),
         known=n_by["known"],
         given_up=n_by["given up"],
@@ -131,7 +114,7 @@ def _work_off(
     works: Sequence[Work],
     config: IngestConfig,
     progress: Progress,
-    new_reader: Callable[[], ReaderProcess],
+    new_reader: NewReader,
 ) -> IngestSummary:
     """Correct what is known, fail what cannot be read, take in the rest here or on a cluster."""
     todo = [work for work in works if work.standing in TO_READ]
@@ -157,17 +140,17 @@ def take_in(
     todo: Sequence[Work],
     workers: int,
     tally: Tally,
-    new_reader: Callable[[], ReaderProcess] = ReaderProcess,
+    new_reader: NewReader = ReaderProcess,
 ) -> IngestSummary:
     """Read, embed and write Slides: the pipeline, on this machine."""
     writer = Writer(order, tally)
-    reading = _Readers(order, todo, workers, new_reader)
+    elsewhere = 0
     try:
-        with reading as items:
-            _embed(items, order.encoder, writer, tally)
+        with _reading(order, todo, workers, new_reader) as items:
+            elsewhere = _embed(items, order.encoder, writer, tally)
     finally:
         summary = writer.finish()  # what is finished is kept, also where the rest was interrupted
-    return replace(summary, elsewhere=reading.elsewhere)
+    return replace(summary, elsewhere=elsewhere)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,83 +182,68 @@ def adopt(store: FeatureStore) -> Adopted:
 # -- readers ----------------------------------------------------------------------------------
 
 
-class _Readers:
-    """Read Slides, one process a worker; iterate over their tiles and, last, their ends."""
+@contextmanager
+def _reading(
+    order: Order, todo: Sequence[Work], workers: int, new_reader: NewReader
+) -> Iterator[Iterator[Batch]]:
+    """Read Slides, one process a worker; gives their tiles and, last, their ends."""
+    waiting: queue.SimpleQueue[Work] = queue.SimpleQueue()
+    for work in todo:
+        waiting.put(work)
+    read: queue.Queue[Batch] = queue.Queue(maxsize=8 * workers)
+    stop = threading.Event()
 
-    def __init__(
-        self,
-        order: Order,
-        todo: Sequence[Work],
-        workers: int,
-        new_reader: Callable[[], ReaderProcess],
-    ) -> None:
-        self.elsewhere = 0
-        self._order, self._n, self._new_reader = order, len(todo), new_reader
-        self._todo: queue.SimpleQueue[Work] = queue.SimpleQueue()
-        for work in todo:
-            self._todo.put(work)
-        self._queue: queue.Queue[Batch] = queue.Queue(maxsize=8 * workers)
-        self._stop = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._work, name=f"reader {i}")
-            for i in range(min(workers, len(todo)))
-        ]
+    def read_some() -> None:
+        with closing(new_reader()) as reader:
+            while not (stop.is_set() or waiting.empty()):
+                with suppress(queue.Empty):
+                    for item in _read(reader, waiting.get_nowait(), order):
+                        if not _put(read, item, stop):
+                            return
 
-    def __enter__(self) -> Iterator[Batch]:
-        for thread in self._threads:
-            thread.start()
-        return self._items()
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _items(self) -> Iterator[Batch]:
-        done = 0
-        while done < self._n:
-            item = self._queue.get()
-            done += item[2] is None
-            self.elsewhere += item[0].elsewhere
+    def items() -> Iterator[Batch]:
+        left = len(todo)
+        while left:
+            item = read.get()
+            left -= item[2] is None
             yield item
 
-    def _work(self) -> None:
-        reader = self._new_reader()
-        try:
-            while not self._stop.is_set():
-                try:
-                    work = self._todo.get_nowait()
-                except queue.Empty:
-                    return
-                self._read(reader, work)
-        finally:
-            reader.close()
+    threads = [threading.Thread(target=read_some) for _ in range(min(workers, len(todo)))]
+    try:
+        for thread in threads:
+            thread.start()
+        yield items()
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
 
-    def _read(self, reader: ReaderProcess, work: Work) -> None:
-        job = Job(archived=work.slide, attempts=work.attempts)
-        request = Request(
-            store=self._order.store,
-            slide=work.slide,
-            tiling=self._order.tiling,
-            encoder_id=self._order.encoder.encoder_id,
-            fallback_mpp=self._order.mpp,
-            part=self._order.part,
-        )
-        for message in reader.read(request):
-            if isinstance(message, Tiles):
-                self._put((job, message.rows, message.pixels))
-            else:
-                _hear(job, message, self._order)
-            if self._stop.is_set():
-                return
-        self._put((job, np.empty(0, np.int64), None))
 
-    def _put(self, item: Batch) -> None:
-        while not self._stop.is_set():
-            try:
-                return self._queue.put(item, timeout=0.2)
-            except queue.Full:
-                continue
+def _put(read: queue.Queue[Batch], item: Batch, stop: threading.Event) -> bool:
+    """Wait for room; False where nobody wants it any more."""
+    while not stop.is_set():
+        with suppress(queue.Full):
+            read.put(item, timeout=0.2)
+            return True
+    return False
+
+
+def _read(reader: ReaderProcess, work: Work, order: Order) -> Iterator[Batch]:
+    job = Job(archived=work.slide, attempts=work.attempts)
+    request = Request(
+        store=order.store,
+        slide=work.slide,
+        tiling=order.tiling,
+        encoder_id=order.encoder.encoder_id,
+        fallback_mpp=order.mpp,
+        part=order.part,
+    )
+    for message in reader.read(request):
+        if isinstance(message, Tiles):
+            yield job, message.rows, message.pixels
+        else:
+            _hear(job, message, order)
+    yield job, np.empty(0, np.int64), None
 
 
 def _hear(job: Job, message: Measured | Done, order: Order) -> None:
@@ -363,10 +331,15 @@ class _Filling:
         self._n = 0
 
 
-def _embed(items: Iterable[Batch], encoder: Encoder, writer: Writer, tally: Tally) -> None:
-    """Fill batches across Slides, so that the Encoder sees full ones whatever a Slide holds."""
+def _embed(items: Iterable[Batch], encoder: Encoder, writer: Writer, tally: Tally) -> int:
+    """Fill batches across Slides, so that the Encoder sees full ones whatever a Slide holds.
+
+    Returns:
+        How many Slides are left to other shards.
+    """
     filling = _Filling(encoder, tally)
     waiting: list[Job] = []
+    elsewhere = 0
 
     def hand_over() -> None:
         for job in [job for job in waiting if job.error or job.left == 0]:
@@ -375,6 +348,7 @@ def _embed(items: Iterable[Batch], encoder: Encoder, writer: Writer, tally: Tall
 
     for job, rows, pixels in items:
         if pixels is None and job.elsewhere:
+            elsewhere += 1
             tally.add(slides=1)
         elif pixels is None:
             waiting.append(job)
@@ -385,3 +359,4 @@ def _embed(items: Iterable[Batch], encoder: Encoder, writer: Writer, tally: Tall
             hand_over()
     filling.flush()
     hand_over()
+    return elsewhere

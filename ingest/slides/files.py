@@ -6,8 +6,8 @@ import hashlib
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from unicodedata import category
 
@@ -78,14 +78,14 @@ def find_slides(source: Path) -> Listing:
     """
     source = as_given(source)
     why = _why_no_file(source) if _is_text(str(source)) else NOT_TEXT
-    if why and why != FOLDER:
-        return Listing(slides=(), refused=(_refused(source, why),))
-    if not why:
-        return Listing(slides=(Found(path=source, name=slide_name(source)),), refused=())
-    parts = list(_walk(source))
-    slides = [slide for part in parts for slide in part.slides]
+    slides, refused = list[Found](), list[Refused]()
+    if why == FOLDER:
+        _walk(source, slides, refused)
+    elif why:
+        refused.append(_refused(source, why))
+    else:
+        slides.append(Found(path=source, name=slide_name(source)))
     torn = _torn_series(slides)
-    refused = [item for part in parts for item in part.refused]
     refused += [_refused(path, why) for path, why in torn.items()]
     times = Counter(slide.name for slide in slides)
     named = (replace(s, name=s.series) if s.series and times[s.name] > 1 else s for s in slides)
@@ -95,30 +95,64 @@ def find_slides(source: Path) -> Listing:
     )
 
 
-def _walk(source: Path) -> Iterator[Listing]:
-    """What lies right in each folder, each once; those behind links come last."""
+def _walk(source: Path, slides: list[Found], refused: list[Refused]) -> None:
+    """Take what lies right in each folder, each once; those behind links come last."""
     seen: set[tuple[int, int]] = set()
     folders, linked = [source], list[Path]()
     while folders or linked:
         linked.sort(reverse=True)
         here = folders.pop() if folders else linked.pop()
-        if not _is_text(str(here)):
-            yield Listing(slides=(), refused=(_refused(here, NOT_TEXT),))
-            continue
         try:
             about = here.stat()
             if (about.st_dev, about.st_ino) in seen:
                 continue
             seen.add((about.st_dev, about.st_ino))
+            if not _is_text(str(here)):
+                refused.append(_refused(here, NOT_TEXT))
+                continue
             inside = _scan(here)
-            listing = _slides_in(here, inside)
+            _take(here, inside["files"], slides, refused)
         except OSError as error:
-            why = f"cannot be listed: {error.strerror}"
-            yield Listing(slides=(), refused=(_refused(here, why),))
+            refused.append(_refused(here, f"cannot be listed: {error.strerror}"))
             continue
-        yield listing
-        folders += inside.folders
-        linked += inside.linked
+        refused += [_refused(here / name, _why_no_file(here / name)) for name in inside["odd"]]
+        mirax = {name[:-5] for name in inside["files"] if name.lower().endswith(".mrxs")}
+        folders += [here / name for name in inside["folders"] if name not in mirax]
+        linked += [here / name for name in inside["linked"] if name not in mirax]
+
+
+def _scan(here: Path) -> dict[str, list[str]]:
+    """Names of files that are or may be part of a Slide, of what is odd, of folders and links."""
+    inside: dict[str, list[str]] = {"files": [], "odd": [], "folders": [], "linked": []}
+    with os.scandir(here) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            name = entry.name
+            if name.startswith("."):
+                continue
+            try:  # only links are asked what they lead to
+                if entry.is_dir():
+                    inside["linked" if entry.is_symlink() else "folders"].append(name)
+                elif dicom.suffix_of(name) in SUFFIXES or dicom.may_be_dicom(name):
+                    inside["files" if entry.is_file() else "odd"].append(name)
+            except OSError:  # a link to itself
+                inside["odd"].append(name)
+    return inside
+
+
+def _take(here: Path, files: list[str], slides: list[Found], refused: list[Refused]) -> None:
+    """Take the Slides right in a folder."""
+    plain = [name for name in files if dicom.suffix_of(name) in SUFFIXES - dicom.SUFFIXES]
+    known = dicom.groups(here) if len(plain) < len(files) else {}
+    series = _series(known)
+    found = [Found(path=here / name, name=name[: name.rindex(".")]) for name in plain]
+    if len(series) == 1 and here.name:
+        found.append(_found(here, here.name, series[0]))
+    else:
+        found += [_found(here / g.names[0], g.series, g) for g in series]
+    slides += [one for one in found if _is_text(one.path.name)]
+    refused += [_refused(one.path, NOT_TEXT) for one in found if not _is_text(one.path.name)]
+    no_slides = {id(group): group for group in known.values() if group.reason}.values()
+    refused += [_refused(here / group.names[0], group.said()) for group in no_slides]
 
 
 def _torn_series(slides: Iterable[Found]) -> dict[Path, str]:
@@ -136,65 +170,8 @@ def _torn_series(slides: Iterable[Found]) -> dict[Path, str]:
     }
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Inside:
-    """Entries of one folder that matter here, by name."""
-
-    folders: list[Path] = field(default_factory=list)
-    linked: list[Path] = field(default_factory=list)  # links to folders
-    files: list[str] = field(default_factory=list)  # that are or may be part of a Slide
-    odd: list[str] = field(default_factory=list)  # with such a name, but no regular files
-
-
-def _scan(here: Path) -> _Inside:
-    """Sort the entries of a folder; only links are asked what they lead to."""
-    inside = _Inside()
-    with os.scandir(here) as entries:
-        for entry in sorted(entries, key=lambda entry: entry.name):
-            suffix = dicom.suffix_of(entry.name)
-            if entry.name.startswith("."):
-                continue
-            try:
-                if entry.is_dir():
-                    (inside.linked if entry.is_symlink() else inside.folders).append(
-                        Path(entry.path)
-                    )
-                elif suffix in SUFFIXES or dicom.may_be_dicom(entry.name):
-                    (inside.files if entry.is_file() else inside.odd).append(entry.name)
-            except OSError:  # a link to itself
-                inside.odd.append(entry.name)
-    mirax = {here / name[:-5] for name in inside.files if name.lower().endswith(".mrxs")}
-    for some in (inside.folders, inside.linked):
-        some[:] = [folder for folder in some if folder not in mirax]
-    return inside
-
-
-def _slides_in(here: Path, inside: _Inside) -> Listing:
-    """Slides right in a folder."""
-    plain = [name for name in inside.files if _is_plain(name)]
-    known = dicom.groups(here) if len(plain) < len(inside.files) else {}
-    series = _series(known)
-    no_slides = {id(group): group for group in known.values() if group.reason}.values()
-    nameless = [name for name in plain if not _is_text(name)]
-    slides = [Found(path=here / n, name=n[: n.rindex(".")]) for n in plain if _is_text(n)]
-    if len(series) == 1 and here.name:
-        slides.append(_found(here, here.name, series[0]))
-    else:
-        nameless += [group.names[0] for group in series if not _is_text(group.names[0])]
-        slides += [_found(here / g.names[0], g.series, g) for g in series if _is_text(g.names[0])]
-    refused = [_refused(here / name, _why_no_file(here / name)) for name in inside.odd]
-    refused += [_refused(here / group.names[0], group.said()) for group in no_slides]
-    refused += [_refused(here / name, NOT_TEXT) for name in nameless]
-    return Listing(slides=tuple(slides), refused=tuple(refused))
-
-
 def _found(path: Path, name: str, group: dicom.Group) -> Found:
     return Found(path=path, name=name, series=group.series, instances=group.instances)
-
-
-def _is_plain(name: str) -> bool:
-    suffix = dicom.suffix_of(name)
-    return suffix in SUFFIXES and suffix not in dicom.SUFFIXES
 
 
 def _is_text(name: str) -> bool:
@@ -221,15 +198,6 @@ def slide_name(path: Path) -> str:
         return here.name if len(_series(known)) == 1 and here.name else group.series
     except OSError:
         return path.stem
-
-
-def first_file(path: Path) -> Path:
-    """The file of a Slide that a reader opens.
-
-    Raises:
-        SlideUnreadable: as `slide_files`.
-    """
-    return slide_files(path)[0]
 
 
 def slide_files(path: Path) -> list[Path]:

@@ -53,13 +53,7 @@ class JpegDecoder:
 
 
 def jpeg_decoder(page: Directory, tile_px: tuple[int, int], samples: list[bytes]) -> JpegDecoder:
-    """The decoder of a picture's tiles.
-
-    Args:
-        page: what the file says of the picture.
-        tile_px: width and height.
-        samples: some of its tiles, of which one may be whole.
-    """
+    """The decoder of a picture's tiles, of which one sample may be whole."""
     is_ycbcr = page.get(PHOTOMETRIC) == _YCBCR
     tables = page.tags.get(JPEG_TABLES, _NONE).astype(np.uint8).tobytes() or b"\xff\xd8\xff\xd9"
     head = b"\xff\xd8" + _ADOBE + bytes([is_ycbcr]) + tables[2:-2]

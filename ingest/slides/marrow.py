@@ -34,13 +34,8 @@ def marrow_scores(
     the further they are, along a way that no bone crosses: little in a fat pad, most in marrow of
     few cells. Made for hematoxylin and eosin.
 
-    Args:
-        overview: uint8 [h, w, 3].
-        mpp: microns per pixel of the overview, best at 8 to 16.
-        tissue: bool [h, w], from `tissue.masks`.
-        coords_px0: as in `grid.tile_shares`, like the next two.
-        tile_px0: side of a tile.
-        mask_px0: side of a pixel of the overview.
+    The overview is uint8 [h, w, 3], best at 8 to 16 microns per pixel, the tissue bool [h, w] from
+    `tissue.masks`, and the rest as in `grid.tile_shares`.
 
     Returns:
         float16 [N]; NaN where no blood-forming cells are seen on the whole slide.

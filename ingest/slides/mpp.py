@@ -32,11 +32,7 @@ def find_mpp(
 ) -> Scale:
     """Decide on the scale: the manifest's, else the file's, else the option's.
 
-    Args:
-        path: of the Slide, to name it.
-        manifest: its mpp there.
-        option: for slides that state none; a statement out of all bounds is none.
-        stated: by the file, across and down.
+    The file states it across and down; a statement out of all bounds is none.
 
     Raises:
         SlideRefused: none of them, or nonsense.
@@ -96,11 +92,8 @@ def stated_mpp(
 ) -> tuple[float, float] | None:
     """Microns per pixel across and down, from the first source that states both.
 
-    By openslide, OME-XML, Aperio's header, TIFF resolution.
-
-    Args:
-        properties: as openslide names them; empty where it does not open the file.
-        about: of our TIFF reader: description, x_per_mm, y_per_mm.
+    By openslide's properties, OME-XML, Aperio's header, TIFF resolution: of our TIFF reader
+    `about` has description, x_per_mm and y_per_mm.
     """
     across, down = (properties.get(f"openslide.mpp-{axis}") for axis in "xy")
     if across and down:

@@ -12,8 +12,7 @@ import openslide
 from PIL import Image
 
 from ingest.slides import dicom
-from ingest.slides.canvases import Canvas
-from ingest.slides.pyramid import Glass, find_glass, has_gaps, same_picture
+from ingest.slides.pyramid import Canvas, Glass, find_glass, has_gaps, same_picture
 
 # whose levels openslide takes from any writer: another picture may be among them
 PLAIN_VENDORS = ("aperio", "generic-tiff")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -19,17 +20,7 @@ from featurestore.words import duration, grouped, size
 from ingest.slides.archive import Archive, read_archive
 from ingest.slides.config import PlanConfig
 from ingest.slides.worker import Done, Measured, ReaderProcess, Request
-from ingest.slides.worklist import (
-    TO_READ,
-    Standing,
-    Wanted,
-    Work,
-    copies,
-    renames,
-    scale_doubt,
-    scale_doubts,
-    worklist,
-)
+from ingest.slides.worklist import TO_READ, Standing, Wanted, Work, scale_doubt, told, worklist
 
 WIDTHS = {"small": 384, "base": 768, "large": 1024, "giant": 1536, "uni2": 1536}
 OTHER_WIDTH = 1024  # columns of an Embedding of an Encoder that no one has met
@@ -148,14 +139,6 @@ def plan_archive(
 
     Slides are sorted as `ingest` sorts them. Tiles and missing mpp are those of a sample that is
     opened, in a process of its own; hours and bytes are those of earlier ingests.
-
-    Args:
-        store: the store.
-        archive: as `read_archive` gives it.
-        tiling: how Slides would be cut.
-        config: whose Embeddings are wanted; how many Slides to open.
-        source: what the archive is called.
-        new_reader: makes the process.
     """
     encoder_ids, note = _encoder_ids(store, config)
     wanted = Wanted(tiling_id=tiling.tiling_id, encoder_ids=encoder_ids, mpp=config.mpp)
@@ -189,10 +172,8 @@ def plan_archive(
         slide_bytes=sum(work.size_bytes for work in todo),
         tiles_per_slide=per_slide,
         note=note if n_by["known"] + n_by["lacking"] else "",
-        copies=copies(works),
-        renamed=renames(works),
-        scales=scale_doubts(works) | doubts,
         notes=archive.notes,
+        **told(works, doubts),
         **_costs(store, config, n_slides=len(n_tiles) * n_each, tiles_per_slide=per_slide),
     )
 
@@ -242,8 +223,7 @@ def _open_some(
     n_tiles: list[int] = []
     refused: dict[str, TrephineError] = {}
     doubts: dict[str, str] = {}
-    reader = new_reader()
-    try:
+    with contextlib.closing(new_reader()) as reader:
         for slide in (todo[i].slide for i in picks):
             request = Request(
                 store=store, slide=slide, tiling=tiling, encoder_id=None, fallback_mpp=config.mpp
@@ -254,9 +234,7 @@ def _open_some(
                     doubts[slide.slide_id] = scale_doubt(message.slide)
                 elif isinstance(message, Done) and message.error is not None:
                     refused[slide.slide_id] = message.error
-    finally:
-        reader.close()
-    return n_tiles, refused, {name: doubt for name, doubt in doubts.items() if doubt}
+    return n_tiles, refused, doubts
 
 
 def _costs(

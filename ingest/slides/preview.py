@@ -27,15 +27,11 @@ def draw_previews(
         {"tiling": tiling.tiling_id},
     )
     for slide_key in {key for path, key in found.iter_rows() if path in paths}:
-        _draw(store, slide_key, tiling, folder / f"{slide_key}.png")
-
-
-def _draw(store: FeatureStore, slide_key: str, tiling: Tiling, path: Path) -> None:
-    about = store.slide_attributes(slide_key)
-    picture = Image.fromarray(store.thumbnail(slide_key))
-    scale = picture.width / about["size_px0"][0]
-    side = tiling.tile_um / about["mpp"] * scale
-    pen = ImageDraw.Draw(picture)
-    for x, y in store.tiles(slide_key, tiling.tiling_id)["coords"] * scale:
-        pen.rectangle((x, y, x + side, y + side), outline=OUTLINE)
-    picture.save(path)
+        about = store.slide_attributes(slide_key)
+        picture = Image.fromarray(store.thumbnail(slide_key))
+        scale = picture.width / about["size_px0"][0]
+        side = tiling.tile_um / about["mpp"] * scale
+        pen = ImageDraw.Draw(picture)
+        for x, y in store.tiles(slide_key, tiling.tiling_id)["coords"] * scale:
+            pen.rectangle((x, y, x + side, y + side), outline=OUTLINE)
+        picture.save(folder / f"{slide_key}.png")

@@ -1,7 +1,8 @@
-"""What the levels of a Slide have in common: one picture, on one glass."""
+"""What the levels of a Slide have in common: one picture, on one glass, shown at any scale."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -29,18 +30,11 @@ def is_coarser(level: Size, base: Size) -> bool:
 def same_picture(
     fine: Peek, fine_px: Size, coarse: Peek, coarse_px: Size, places: Iterable[Size] = ()
 ) -> bool:
-    """Whether a picture is another one at a coarser scale, by what it shows.
+    """Whether a picture is another one at a coarser scale, by what it shows at some places of it.
 
-    Args:
-        fine: the one.
-        fine_px: its size.
-        coarse: the other.
-        coarse_px: its size.
-        places: x and y on it where to look; without, it is searched for what is telling.
-
-    Returns:
-        Whether means of a few blocks differ by little, against how they differ among each other.
-        What cannot be decoded is not compared: it is refused when it is asked for.
+    Without places it is searched for what is telling. Means of a few blocks may differ by little,
+    against how they differ among each other. What cannot be decoded is not compared: it is refused
+    when it is asked for.
     """
     seen = []
     for x, y, width, height in _around(places, coarse_px) or _windows(coarse_px):
@@ -118,15 +112,9 @@ def _windows(size_px: Size, count: int = ACROSS) -> Iterator[tuple[int, int, int
 def _around(places: Iterable[Size], size_px: Size) -> list[tuple[int, int, int, int]]:
     """Windows around places of a picture."""
     width, height = (min(WINDOW, side) for side in size_px)
-    return [
-        (
-            min(max(x - width // 2, 0), size_px[0] - width),
-            min(max(y - height // 2, 0), size_px[1] - height),
-            width,
-            height,
-        )
-        for x, y in places
-    ]
+    right, low = size_px[0] - width, size_px[1] - height
+    corners = ((x - width // 2, y - height // 2) for x, y in places)
+    return [(min(max(x, 0), right), min(max(y, 0), low), width, height) for x, y in corners]
 
 
 def _tried(peek: Peek, x: int, y: int, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
@@ -139,6 +127,40 @@ def _tried(peek: Peek, x: int, y: int, width: int, height: int) -> tuple[np.ndar
 
 def _means(pixels: np.ndarray) -> np.ndarray:
     """Means of a few blocks, float [blocks, blocks, 3]."""
-    return np.asarray(
-        Image.fromarray(pixels).resize((BLOCKS, BLOCKS), Image.Resampling.BOX), np.float64
-    )
+    small = Image.fromarray(pixels).resize((BLOCKS, BLOCKS), Image.Resampling.BOX)
+    return np.asarray(small, np.float64)
+
+
+def whole_box(pitch: float) -> int:
+    """Whole pixels to average first; what is left of the pitch lies at 0.88 to 1.75."""
+    return max(1, round(pitch - 0.25))
+
+
+class Canvas:
+    """The whole slide at one scale: output pixel j averages [j, j + 1) times the pitch.
+
+    Reads uint8 [height, width, 3] of a level, of which a pitch is the pixels per output pixel. For
+    one thread.
+    """
+
+    def __init__(
+        self, read: Callable[[int, int, int, int], np.ndarray], pitch_x: float, pitch_y: float
+    ) -> None:
+        self._read, self._pitch = read, (pitch_x, pitch_y)
+
+    def fetch(self, x: int, y: int, width: int, height: int) -> np.ndarray:
+        """Pixels of a rectangle, uint8 [height, width, 3]; beyond the slide its edge goes on."""
+        if self._pitch == (1, 1):
+            return self._read(x, y, width, height)
+        edges = []  # per axis: first and last level pixel in whole boxes, box, rest of the pitch
+        for start, length, pitch in zip((x, y), (width, height), self._pitch, strict=True):
+            box = whole_box(pitch)
+            first = math.floor(start * pitch / box)
+            last = math.ceil((start + length) * pitch / box) + 1
+            edges.append((first * box, last * box, box, start * pitch / box - first, pitch / box))
+        (left, right, box_x, at_x, rest_x), (top, bottom, box_y, at_y, rest_y) = edges
+        block = Image.fromarray(self._read(left, top, right - left, bottom - top))
+        if box_x > 1 or box_y > 1:
+            block = block.reduce((box_x, box_y))
+        frame = (at_x, at_y, at_x + width * rest_x, at_y + height * rest_y)
+        return np.asarray(block.resize((width, height), Image.Resampling.BILINEAR, box=frame))

@@ -10,10 +10,10 @@ import numpy as np
 from PIL import Image
 
 from featurestore.errors import SlideRefused
-from ingest.slides.canvases import Canvas
-from ingest.slides.files import first_file
+from ingest.slides.files import slide_files
 from ingest.slides.grid import strips
 from ingest.slides.mpp import Scale, find_mpp, stated_mpp
+from ingest.slides.pyramid import Canvas
 from ingest.slides.sources import Source, open_source, refusing
 
 MOST_ENLARGED = 0.05  # a slide this much coarser than the target is still read
@@ -178,7 +178,7 @@ def open_slide(
     """
     path = Path(path)
     with refusing(path.name):
-        file = first_file(path)
+        file = slide_files(path)[0]
     source, properties = open_source(file, path.name)
     try:
         scale = find_mpp(path, mpp, fallback_mpp, stated_mpp(properties, source.about))

@@ -24,14 +24,9 @@ OF_SEVERAL_FILES = {"dicom": (".dcm", ".dicom"), "hamamatsu": (".vms", ".vmu", "
 
 
 def open_source(file: Path, name: str) -> tuple[Source, Mapping[str, str]]:
-    """Open a slide's file with the reader that is sure of its pixels.
+    """Open a slide's file with the reader that is sure of its pixels; also openslide's properties.
 
-    Args:
-        file: of the slide.
-        name: of the slide, for messages.
-
-    Returns:
-        The source, and openslide's properties; empty where it does not open the file.
+    These are empty where it does not open the file.
 
     Raises:
         SlideUnreadable: it is damaged, or no slide.

@@ -12,10 +12,17 @@ import numpy as np
 from PIL import Image
 
 from featurestore.errors import SlideRefused
-from ingest.slides.canvases import Canvas, whole_box
 from ingest.slides.decoders import Unsupported
 from ingest.slides.jpeg_levels import SCALES
-from ingest.slides.pyramid import Glass, Peek, find_glass, is_coarser, same_picture
+from ingest.slides.pyramid import (
+    Canvas,
+    Glass,
+    Peek,
+    find_glass,
+    is_coarser,
+    same_picture,
+    whole_box,
+)
 from ingest.slides.tiff import RESOLUTION_UNIT, X_RESOLUTION, Y_RESOLUTION, Directory
 from ingest.slides.tile_reader import TileLevel, TileReader, find_level
 
@@ -25,10 +32,7 @@ MOST_APART = 2.0  # grey levels between two decoders of the same tile, on averag
 class TiffSource:
     """The first picture of a TIFF file and its coarser levels.
 
-    Args:
-        file: to read.
-        pages: its pictures.
-        other: level 0 as openslide has it, where it opens the file, and its size.
+    Where openslide opens the file too, `other` is its level 0 and the size of that.
 
     Raises:
         SlideRefused: nobody should read it.

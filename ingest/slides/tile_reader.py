@@ -42,13 +42,11 @@ class TileLevel:
         """X and y in the middle of the tiles with most bytes."""
         order = np.argsort(-self.lengths[0], axis=None, kind="stable")[:count]
         rows, columns = np.unravel_index(order, self.lengths[0].shape)
+        (across, down), (width, height) = self.tile_px, self.size_px
         return [
-            (
-                min(int(column * self.tile_px[0]) + self.tile_px[0] // 2, self.size_px[0] - 1),
-                min(int(row * self.tile_px[1]) + self.tile_px[1] // 2, self.size_px[1] - 1),
-            )
-            for row, column in zip(rows, columns, strict=True)
-            if self.lengths[0, row, column]
+            (min(x * across + across // 2, width - 1), min(y * down + down // 2, height - 1))
+            for y, x in zip(rows.tolist(), columns.tolist(), strict=True)
+            if self.lengths[0, y, x]
         ]
 
 
@@ -132,13 +130,10 @@ def _require_colour(page: Directory) -> tuple[int, bool]:
 
 
 class TileReader:
-    """A level at 1/scale of its size. For one thread.
+    """A level at 1/scale of its size, at most the decoder's. For one thread.
 
-    Args:
-        descriptor: of the open file; reads are by position, so that threads share it.
-        level: what to read.
-        scale: 1, 2, 4 or 8; at most the decoder's.
-        glass: gives the colour of tiles that are not stored, uint8 [3].
+    Reads are by position, so that threads share a descriptor; the glass is the colour of tiles that
+    are not stored, uint8 [3].
     """
 
     def __init__(

@@ -261,12 +261,7 @@ def _environment(**told: str) -> Iterator[None]:
 
 
 class ReaderProcess:
-    """A process that reads one Slide after the other, and is replaced when it dies or hangs.
-
-    Args:
-        limits: of each Slide.
-        target: what runs in the process.
-    """
+    """A process that reads one Slide after the other, and is replaced when it dies or hangs."""
 
     def __init__(self, limits: Limits | None = None, target: Target = serve) -> None:
         self._limits, self._target = limits or Limits(), target

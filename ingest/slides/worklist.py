@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields, replace
-from typing import Literal
+from typing import Any, Literal
 
 from featurestore import FeatureStore
 from featurestore.errors import TrephineError
@@ -66,11 +66,6 @@ def worklist(store: FeatureStore, archive: Sequence[ArchiveSlide], wanted: Wante
 
     A Slide is told by its path, size, time and mpp, one `stat` each; where one of them differs, by
     the content of its files, which are read only if another Slide has their size.
-
-    Args:
-        store: the store.
-        archive: the Slides, as `read_archive` lists them.
-        wanted: what makes a Slide known.
     """
     known = _Known.of(store)
     taken = {slide.slide_id for slide in archive} & known.slides.keys()
@@ -83,24 +78,24 @@ def worklist(store: FeatureStore, archive: Sequence[ArchiveSlide], wanted: Wante
         return _with_copies(works, known, pool)
 
 
-def copies(works: Iterable[Work]) -> dict[str, str]:
-    """By slide_id, whose content a Slide has too."""
-    return {
-        work.slide.slide_id: f"has the same content as {work.copy_of!r}"
-        for work in works
-        if work.copy_of
-    }
+def told(works: Iterable[Work], doubts: Mapping[str, str]) -> dict[str, Any]:
+    """What is to be said of Slides, by slide_id: whose content, whose name, and which scale.
 
-
-def renames(works: Iterable[Work]) -> dict[str, str]:
-    """By slide_id, what is to be said of names that have changed hands."""
-    return {work.slide.slide_id: work.renamed for work in works if work.renamed}
-
-
-def scale_doubts(works: Iterable[Work]) -> dict[str, str]:
-    """By slide_id of known Slides, how manifest and file disagree on the scale."""
-    known = {work.slide.slide_id: work.corrected or work.same for work in works}
-    return {name: doubt for name, one in known.items() if one and (doubt := scale_doubt(one))}
+    Args:
+        works: the worklist.
+        doubts: of the scale, of Slides that were read; empty where there is none.
+    """
+    said: dict[str, dict[str, str]] = {"copies": {}, "renamed": {}, "scales": {}}
+    for work in works:
+        known = work.corrected or work.same
+        for kind, text in (
+            ("copies", work.copy_of and f"has the same content as {work.copy_of!r}"),
+            ("renamed", work.renamed),
+            ("scales", scale_doubt(known) if known else ""),
+        ):
+            said[kind] |= {work.slide.slide_id: text} if text else {}
+    said["scales"] |= {name: doubt for name, doubt in doubts.items() if doubt}
+    return said
 
 
 def scale_doubt(slide: Slide) -> str:

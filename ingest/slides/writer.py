@@ -102,7 +102,7 @@ class IngestSummary:
 
     def __add__(self, other: IngestSummary) -> IngestSummary:
         """Of both, where they are parts of one call."""
-        counts = ("embedded", "known", "updated", "elsewhere", "tiles")
+        counts = ("embedded", "recognised", "updated", "elsewhere", "tiles")
         told = ("scales", "without_tiles", "failures")
         stages = {
             name: self.stages.get(name, Spent()) + other.stages.get(name, Spent())
@@ -192,12 +192,7 @@ class Tally:
 
 
 class Writer:
-    """Publishes the Jobs that it is handed; ledger and catalog follow in batches.
-
-    Args:
-        order: what the Slides are made into.
-        tally: is told of each Slide that is done.
-    """
+    """Publishes the Jobs that it is handed; ledger and catalog follow in batches."""
 
     def __init__(self, order: Order, tally: Tally) -> None:
         self._order, self._tally = order, tally

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import tifffile
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from featurestore.types import Progress
 from featurestore.words import size
@@ -27,6 +27,10 @@ TILE_PX = 256
 CHUNK_TILES = 4  # drawn at once: what fits a processor's cache
 JPEG_QUALITY = 72
 LEVELS = (1, 4, 16)
+BLUR_UM, BLUR_RIM_PX = 2.4, 32  # of slides out of focus; the rim in drawn pixels
+
+
+Level = tuple[tuple[int, int], Iterator[bytes]]  # width and height; compressed tiles, row by row
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,27 +109,29 @@ def _draw_slide(path: Path, plan: SlidePlan, textures: Textures, seed: int) -> S
         margin_um=MARGIN_20X_UM if enlarge == 1 else MARGIN_40X_UM,
         pieces=2 if plan.specimen == "core" and rng.random() < 0.2 else 1,
         clot=plan.specimen == "clot",
+        artefact=plan.artefact if plan.artefact != "blur" else "",
     )
+    blur_px = BLUR_UM / plan.mpp if plan.artefact == "blur" else 0.0
     width, height = (n * enlarge for n in scene.size_px)
     small = np.empty((height // LEVELS[1], width // LEVELS[1], 3), np.uint8)
-    levels = [_Level((width, height), _scene_tiles(scene, enlarge, small))]
+    levels: list[Level] = [((width, height), _scene_tiles(scene, enlarge, small, blur_px))]
     for down in LEVELS[1:]:
         size = (width // down, height // down)
-        levels.append(_Level(size, _resized_tiles(small, size)))
+        levels.append((size, _resized_tiles(small, size)))
     _write_pages(path, levels, lambda: small[::4, ::4], plan.header_mpp, plan.scanner.name)
     if plan.fault == "truncated":
         os.truncate(path, path.stat().st_size * 2 // 5)
     return SlideTruth(cellularity=scene.cellularity, n_tiles=scene.n_tiles)
 
 
-def _scene_tiles(scene: Scene, enlarge: int, small: np.ndarray) -> Iterator[bytes]:
+def _scene_tiles(scene: Scene, enlarge: int, small: np.ndarray, blur_px: float) -> Iterator[bytes]:
     """Draw and compress level 0 row by row of tiles, and fill in the next level by the way.
 
     All tiles of empty glass share one, as the texture of glass repeats with the tiles.
     """
     width, height = scene.size_px
     step, side = TILE_PX // enlarge, TILE_PX // LEVELS[1]
-    empty = _drawn(scene, 0, 0, step, step, enlarge)
+    empty = _drawn(scene, (0, 0, step, step), enlarge)
     glass_tile, glass_small = jpeg(empty), np.asarray(empty.convert("RGB").reduce(LEVELS[1]))
     n = width // step
     for y in range(0, height, step):
@@ -136,19 +142,28 @@ def _scene_tiles(scene: Scene, enlarge: int, small: np.ndarray) -> Iterator[byte
         if last > first:
             for x in range(first, last, CHUNK_TILES):
                 wide = min(CHUNK_TILES, last - x)
-                band = _drawn(scene, x * step, y, wide * step, step, enlarge)
+                band = _drawn(scene, (x * step, y, wide * step, step), enlarge, blur_px)
                 rows[:, x * side : (x + wide) * side] = band.convert("RGB").reduce(LEVELS[1])
                 for left in range(0, band.width, TILE_PX):
                     yield jpeg(band.crop((left, 0, left + TILE_PX, TILE_PX)))
         yield from [glass_tile] * (n - last)
 
 
-def _drawn(scene: Scene, x: int, y: int, width: int, height: int, enlarge: int) -> Image.Image:
-    pixels = scene.draw(x, y, width, height)
+def _drawn(
+    scene: Scene, box: tuple[int, int, int, int], enlarge: int, blur_px: float = 0
+) -> Image.Image:
+    """Draw x, y, width and height; out of focus it needs a rim, so that no seams are seen."""
+    x, y, width, height = box
+    rim = BLUR_RIM_PX if blur_px else 0
+    pixels = scene.draw(x - rim, y - rim, width + 2 * rim, height + 2 * rim, rim)
     if enlarge == 2:
         pixels = _doubled(_doubled(pixels).T).T
     size = pixels.shape[::-1]
-    return Image.frombuffer("RGBX", size, np.ascontiguousarray(pixels), "raw", "RGBX", 0, 1)
+    image = Image.frombuffer("RGBX", size, np.ascontiguousarray(pixels), "raw", "RGBX", 0, 1)
+    if not blur_px:
+        return image
+    image, rim = image.filter(ImageFilter.GaussianBlur(blur_px)), rim * enlarge
+    return image.crop((rim, rim, size[0] - rim, size[1] - rim))
 
 
 def _doubled(pixels: np.ndarray) -> np.ndarray:
@@ -165,14 +180,6 @@ def _mean(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Mean of each of the four bytes, without a carry from one to the next."""
     mean: np.ndarray = (a & b) + (((a ^ b) >> 1) & np.uint32(0x7F7F7F7F))
     return mean
-
-
-@dataclass(frozen=True)
-class _Level:
-    """A level's width and height, and its compressed tiles, row by row."""
-
-    size: tuple[int, int]
-    tiles: Iterator[bytes]
 
 
 def write_svs(
@@ -196,7 +203,7 @@ def write_svs(
     height, width = image.shape[:2]
     if level_sizes is None:
         level_sizes = [(round(width / down), round(height / down)) for down in LEVELS[1:]]
-    levels = [_Level(size, _resized_tiles(image, size)) for size in ((width, height), *level_sizes)]
+    levels = [(size, _resized_tiles(image, size)) for size in ((width, height), *level_sizes)]
     _write_pages(path, levels, lambda: image[::16, ::16], mpp, scanner)
 
 
@@ -214,7 +221,7 @@ def _resized_tiles(image: np.ndarray, size: tuple[int, int]) -> Iterator[bytes]:
 
 def _write_pages(
     path: Path,
-    levels: Sequence[_Level],
+    levels: Sequence[Level],
     overview: Callable[[], np.ndarray],
     mpp: float | None,
     scanner: str,
@@ -225,43 +232,24 @@ def _write_pages(
     label = np.full((180, 180, 3), 250, np.uint8)
     label[40:140, 20:160] = np.where((np.arange(140) * 7919 % 11 > 4)[None, :, None], 250, 20)
     with tifffile.TiffWriter(path, bigtiff=True) as tiff:
-        for number, level in enumerate(levels):
-            width, height = level.size
-            tiff.write(
-                level.tiles,
-                shape=(height, width, 3),
-                dtype=np.uint8,
-                tile=(TILE_PX, TILE_PX),
-                photometric="ycbcr",
-                subsampling=(2, 2),
-                compression="jpeg",
-                metadata=None,
-                software=False,
-                description=header.format(f"{width}x{height}"),
-            )
+
+        def write(tiles: Iterator[bytes], height: int, width: int, said: str, **how: Any) -> None:
+            how |= {"photometric": "ycbcr", "subsampling": (2, 2), "compression": "jpeg"}
+            how |= {"metadata": None, "software": False, "description": header.format(said)}
+            tiff.write(tiles, shape=(height, width, 3), dtype=np.uint8, **how)
+
+        def write_plain(image: np.ndarray, said: str, kind: int = 0) -> None:
+            height, width = image.shape[:2]
+            tiles = iter([jpeg(Image.fromarray(image))])
+            write(tiles, height, width, said, rowsperstrip=height, subfiletype=kind)
+
+        for number, ((width, height), tiles) in enumerate(levels):
+            write(tiles, height, width, f"{width}x{height}", tile=(TILE_PX, TILE_PX))
             if number == 0:
-                plain = np.ascontiguousarray(overview())
-                _write_plain(tiff, plain, header.format("thumbnail"))
-        _write_plain(tiff, label, header.format("label 180x180"), subfiletype=1)
-        _write_plain(tiff, plain, header.format("macro"), subfiletype=9)
-
-
-def _write_plain(
-    tiff: tifffile.TiffWriter, image: np.ndarray, description: str, subfiletype: int = 0
-) -> None:
-    tiff.write(
-        iter([jpeg(Image.fromarray(image))]),
-        shape=image.shape,
-        dtype=np.uint8,
-        rowsperstrip=image.shape[0],
-        photometric="ycbcr",
-        subsampling=(2, 2),
-        compression="jpeg",
-        metadata=None,
-        software=False,
-        subfiletype=subfiletype,
-        description=description,
-    )
+                small = np.ascontiguousarray(overview())
+                write_plain(small, "thumbnail")
+        write_plain(label, "label 180x180", 1)
+        write_plain(small, "macro", 9)
 
 
 def jpeg(tile: Image.Image) -> bytes:
@@ -275,43 +263,37 @@ def write_tables(
     folder: Path, plans: Sequence[SlidePlan], truths: Sequence[SlideTruth], seed: int
 ) -> None:
     """Write manifest, reports and truth as a hospital would hand them over."""
-    _write_csv(
-        folder / "manifest.csv",
-        [
-            {
-                "path": f"slides/{plan.file}",
-                "slide_id": plan.slide_id,
-                "case_id": plan.case_id,
-                "patient_id": plan.patient_id,
-                "scanned_on": plan.scanned_on,
-                "specimen": plan.specimen,
-                "stain": "H&E",
-                "scanner": plan.scanner.name,
-                "age_years": plan.age_years,
-                "mpp": plan.mpp if plan.fault == "nominal mpp" else "",
-                **plan.extra,
-            }
-            for plan in plans
-        ],
-    )
+    manifest = [
+        {
+            "path": f"slides/{plan.file}",
+            **{name: getattr(plan, name) for name in ("slide_id", "case_id", "patient_id")},
+            "scanned_on": plan.scanned_on,
+            "specimen": plan.specimen,
+            "stain": "H&E",
+            "scanner": plan.scanner.name,
+            "age_years": plan.age_years,
+            "mpp": plan.mpp if plan.fault == "nominal mpp" else "",
+            **plan.extra,
+        }
+        for plan in plans
+    ]
+    _write_csv(folder / "manifest.csv", manifest)
     known = [
         (plan, truth)
         for plan, truth in zip(plans, truths, strict=True)
         if plan.specimen == "core" and plan.fault in ("", "nominal mpp")
     ]
-    _write_csv(
-        folder / "truth.csv",
-        [
-            {
-                "slide_id": plan.slide_id,
-                "case_id": plan.case_id,
-                "cellularity": f"{truth.cellularity:.2f}",
-                "n_tissue_tiles": truth.n_tiles,
-                "note": plan.fault,
-            }
-            for plan, truth in known
-        ],
-    )
+    truth_rows = [
+        {
+            "slide_id": plan.slide_id,
+            "case_id": plan.case_id,
+            "cellularity": f"{truth.cellularity:.2f}",
+            "n_tissue_tiles": truth.n_tiles,
+            "note": plan.fault or plan.artefact,
+        }
+        for plan, truth in known
+    ]
+    _write_csv(folder / "truth.csv", truth_rows)
     _write_reports(folder / "reports.csv", known, np.random.default_rng([seed, 4]))
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image
+from scipy import ndimage
 
 from ingest.synthetic.textures import TEXTURE_PX, Textures, noise, window
 
@@ -17,6 +19,8 @@ FIELD_PX = 4  # drawn pixels a field value
 BLOCK = 64  # a canvas is a whole number of these field values: 256 drawn pixels
 TILE_UM, MIN_TISSUE = 448, 0.05  # what counts as a tile: 224 px at 2.0 mpp, 5% tissue
 FAR_UM = 60.0
+COARSE = 4  # field values to one of what has no fine detail
+INKS = ((0.2, 0.32, 0.8), (0.12, 0.55, 0.35), (0.1, 0.1, 0.12))  # of a pen: share of R, G, B
 UNIT = 16  # field units a micron
 HEMATOXYLIN = np.array([0.65, 0.70, 0.29])  # optical density in R, G, B; Ruifrok and Johnston 2001
 EOSIN = np.array([0.07, 0.72, 0.30])
@@ -59,6 +63,7 @@ class Scene:
         margin_um: float,
         pieces: int = 1,
         clot: bool = False,
+        artefact: str = "",
     ) -> None:
         """Lay out the shapes.
 
@@ -72,6 +77,7 @@ class Scene:
             margin_um: glass around the tissue.
             pieces: cores side by side.
             clot: particles in blood, without bone.
+            artefact: pen, or fold.
         """
         self._rng, self._textures = rng, textures
         self._um = FIELD_PX * drawn_mpp  # of a field value
@@ -83,15 +89,19 @@ class Scene:
         hard = np.minimum(self._bone, self._tissue + np.int16(40 * UNIT))  # bone does not fray
         self._tissue = np.maximum(self._tissue, hard)
         core = self._tissue > 0
-        mix = self._noise(110)
-        self._mix = _fixed(10 * mix)
+        self._mix = _fixed(10 * (self._noise(110) + 0.4 * self._noise(17)))
         bleeding = rng.uniform(0.3, 0.5) if clot else rng.choice([0, rng.uniform(0.01, 0.08)])
-        blood = self._noise(150) + 0.2 * self._noise(20)
+        blood = self._noise(150) + 0.35 * self._noise(20)
         least = np.quantile(blood[core][::7], 1 - bleeding) if core.any() and bleeding else 9.0
         self._blood = _fixed(40 * (blood - least))
         self._fat = self._fat_cells(self.areas()["marrow"], 1 - cellularity / 100)
         self.n_tiles = self._count_tiles(core)
         self._marrow_px = self._fat_px = 0
+        self._over, self._over_colours = self._laid_over(artefact, core), self._colours
+        if artefact:
+            ink = INKS[int(rng.integers(len(INKS)))] if artefact == "pen" else None
+            self._over_colours = _colours(rng, scanner, ink)
+        self._shown = self._tissue if self._over is None else np.maximum(self._tissue, self._over)
 
     @property
     def size_px(self) -> tuple[int, int]:
@@ -121,26 +131,44 @@ class Scene:
     def extent(self, y: int, height: int, step: int) -> tuple[int, int]:
         """Drawn columns that hold tissue in a band, in whole steps; empty glass gives (0, 0)."""
         rows = slice(y // FIELD_PX, (y + height) // FIELD_PX)
-        at = np.flatnonzero((self._tissue[rows] > -2 * UNIT).any(axis=0)) * FIELD_PX
+        at = np.flatnonzero((self._shown[rows] > -10 * UNIT).any(axis=0)) * FIELD_PX
         return (at[0] // step * step, (at[-1] // step + 1) * step) if at.size else (0, 0)
 
-    def draw(self, x: int, y: int, width: int, height: int) -> np.ndarray:
-        """Colours of a rectangle of drawn pixels, uint32 (height, width) holding R, G, B, 0."""
+    def draw(self, x: int, y: int, width: int, height: int, rim: int = 0) -> np.ndarray:
+        """Colours of a rectangle of drawn pixels, uint32 (height, width) holding R, G, B, 0.
+
+        What lies in its rim of so many pixels does not count for the truth.
+        """
         area = np.s_[
             y // FIELD_PX : (y + height) // FIELD_PX, x // FIELD_PX : (x + width) // FIELD_PX
         ]
+        ink = window(self._textures.glass, x, y, width, height).copy()
+        if np.any(tissue := _above(self._tissue, area, 0)):
+            self._fill(ink, tissue, area, (x, y), rim)
+        colours = self._colours.take(ink)
+        if self._over is not None and np.any(over := _above(self._over, area, 0)):
+            np.copyto(colours, self._over_colours.take(ink), where=over)
+        return colours
+
+    def _fill(
+        self,
+        ink: np.ndarray,
+        tissue: np.ndarray,
+        area: tuple[slice, slice],
+        corner: tuple[int, int],
+        rim: int,
+    ) -> None:
+        """Lay marrow, bone and blood over the glass, and count what is fat."""
+        (height, width), (x, y) = ink.shape, corner
         texture, fills = self._textures, self._textures.fills
-        ink = window(texture.glass, x, y, width, height).copy()
-        tissue = _above(self._tissue, area, 0)
-        if not np.any(tissue):
-            return self._colours.take(ink)
         bone = _above(self._bone, area, 0)
         blood = _above(self._blood, area, 0) & ~bone
         cells = np.broadcast_to(tissue & ~bone & ~blood, ink.shape)
         fat = _magnified(self._fat, area)
         space = cells & (fat > 0)
-        self._marrow_px += int(np.count_nonzero(cells))
-        self._fat_px += int(np.count_nonzero(space))
+        inside = np.s_[rim : height - rim, rim : width - rim]
+        self._marrow_px += int(np.count_nonzero(cells[inside]))
+        self._fat_px += int(np.count_nonzero(space[inside]))
         cells = cells & ~space
         nests, loose = _above(self._mix, area, NESTS), ~_above(self._mix, area, LOOSE)
         where = (cells & ~nests & ~loose, cells & nests, cells & loose, tissue & blood)
@@ -154,16 +182,16 @@ class Scene:
             layers = _LAMELLAE.take(_magnified(self._bone, area) >> 2, mode="clip")
             layers += window(texture.bone, x + dx, y + dy, width, height)
             np.copyto(ink, layers, where=tissue & bone)
-        return self._colours.take(ink)
 
-    def _noise(self, scale_um: float) -> np.ndarray:
-        return noise(self._rng, self._shape, scale_um / self._um)
+    def _noise(self, scale_um: float, step: int = 1) -> np.ndarray:
+        shape = self._shape[0] // step, self._shape[1] // step
+        return noise(self._rng, shape, scale_um / self._um / step)
 
     def _outline(self, n_tiles: int, margin_um: float, pieces: int, clot: bool) -> np.ndarray:
         """Signed distance to the edge of upright needles, as long as the wanted tiles need."""
         rng, um = self._rng, self._um
-        width_um = rng.uniform(1500, 1900) if clot else rng.uniform(1000, 1300)
-        room = width_um + 360
+        width_um = rng.uniform(1500, 1900) if clot else rng.uniform(560, 780)
+        room = width_um + 640
         longest = 1.25 * TILE_UM * n_tiles / (width_um * pieces / TILE_UM + 0.8) + 1300
         self._shape = _whole(
             (longest + 2 * margin_um) / um, (room * pieces - 120 + 2 * margin_um) / um
@@ -172,8 +200,8 @@ class Scene:
             self._shape = (20 * BLOCK, 12 * BLOCK)
             return np.full(self._shape, -FAR_UM * UNIT, np.int16)
         # plain floats from here on: NumPy's own would make the fields float64
-        ragged = 50 * self._noise(260) + 24 * self._noise(60) + 9 * self._noise(14)
-        bends = rng.uniform([[40, 900, 0]] * pieces, [[110, 2000, 6]] * pieces).tolist()
+        ragged = 28 * self._noise(260) + 15 * self._noise(60) + 7 * self._noise(14)
+        bends = rng.uniform([[40, 700, 0]] * pieces, [[210, 1600, 6]] * pieces).tolist()
         swells = rng.uniform([[300, 0]] * pieces, [[700, 6]] * pieces).tolist()
         slants, tops = rng.normal(0, 0.25, pieces).tolist(), rng.uniform(150, 330, pieces).tolist()
         length = 0.0
@@ -215,32 +243,75 @@ class Scene:
         return int((sums >= MIN_TISSUE * side * side).sum())
 
     def _trabeculae(self, core: np.ndarray, per_mm2: float) -> np.ndarray:
-        """Signed distance to curved plates of bone; some cores begin with a cortex."""
-        rng, um = self._rng, self._um
-        field = np.full(self._shape, -FAR_UM, np.float32)
+        """Signed distance to curved plates of bone; some cores begin with a cortex.
+
+        Plates differ in width within a slide and between slides; where they meet, and at their
+        ends, they are rounded, and their surfaces are scalloped.
+        """
+        rng = self._rng
+        field = self._coarse()
+        um = self._um * COARSE
         ys, xs = np.nonzero(core[::8, ::8])
-        n = round(len(ys) * (8 * um) ** 2 * 1e-6 * per_mm2)
-        starts = [(8 * ys[i], 8 * xs[i]) for i in rng.integers(0, max(1, len(ys)), n)]
-        for y, x in starts:
-            angle, width = rng.uniform(0, 2 * np.pi), rng.uniform(24, 62)
-            self._plate(field, y, x, angle, width, rng.uniform(300, 1100))
-            for turn in (np.pi, rng.uniform(1, 2.2)):
-                if rng.random() < 0.55:
-                    self._plate(field, y, x, angle + turn, width, rng.uniform(150, 500))
+        n = round(len(ys) * (8 * self._um) ** 2 * 1e-6 * per_mm2)
+        usual = rng.uniform(24, 52)
+        for i in rng.integers(0, max(1, len(ys)), n):
+            y, x, angle = 8 / COARSE * ys[i], 8 / COARSE * xs[i], rng.uniform(0, 2 * np.pi)
+            width = float(usual * rng.lognormal(0, 0.35))
+            self._plate(field, y, x, angle, width, rng.uniform(300, 1300))
+            for turn in (np.pi, rng.uniform(0.8, 2.3), rng.uniform(3.6, 5)):
+                if rng.random() < 0.5:
+                    share = rng.uniform(0.5, 1)
+                    self._plate(field, y, x, angle + turn, share * width, rng.uniform(150, 700))
+        field = ndimage.gaussian_filter(field, 18 / um)
+        field += 7 * noise(rng, field.shape, 150 / um) + 5 * noise(rng, field.shape, 45 / um)
         if per_mm2 and rng.random() < 0.25 and core.any():
-            top = np.flatnonzero(core.any(1))[0]
-            cap = (top - np.arange(self._shape[0]))[:, None] * um + rng.uniform(150, 420)
-            field = np.maximum(field, np.minimum(cap + 40 * self._noise(170), FAR_UM * 1.9))
-        return _fixed(field)
+            top = np.flatnonzero(core.any(1))[0] / COARSE
+            cap = (top - np.arange(len(field)))[:, None] * um + rng.uniform(150, 420)
+            field = np.maximum(field, np.minimum(cap + 70 * self._noise(230, COARSE), FAR_UM * 1.9))
+        return self._enlarged(field)
+
+    def _laid_over(self, artefact: str, core: np.ndarray) -> np.ndarray | None:
+        """Signed distance to a stroke of a pen beside and over the tissue, or to a fold in it."""
+        if not artefact or not core.any():
+            return None
+        rng, field = self._rng, self._coarse()
+        ys, xs = np.nonzero(core)
+        for _ in range(3 if artefact == "fold" else 1):
+            i = int(rng.integers(len(ys) // 4, 3 * len(ys) // 4))
+            width, length, angle = rng.uniform((25, 700, 0), (60, 1600, 6)).tolist()
+            if artefact == "pen":
+                width, length, angle = rng.uniform(150, 230), 2400, rng.normal(1.57, 0.3)
+            swell = 0.1 if artefact == "pen" else 1.0
+            self._plate(field, ys[i] / COARSE, xs[i] / COARSE, angle, width, length, swell)
+        field = self._enlarged(field)
+        return field if artefact == "pen" else np.minimum(field, self._tissue)
+
+    def _coarse(self) -> np.ndarray:
+        """A field with one value for `COARSE` by `COARSE`, far from everything."""
+        height, width = self._shape
+        return np.full((height // COARSE, width // COARSE), -FAR_UM, np.float32)
+
+    def _enlarged(self, coarse: np.ndarray) -> np.ndarray:
+        size = self._shape[::-1]
+        return _fixed(np.asarray(Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)))
 
     def _plate(
-        self, field: np.ndarray, y: float, x: float, angle: float, width: float, length: float
+        self,
+        field: np.ndarray,
+        y: float,
+        x: float,
+        angle: float,
+        width: float,
+        length: float,
+        swell: float = 1.0,
     ) -> None:
-        rng, um = self._rng, self._um
-        curve, phase, step = rng.normal(0, 0.0011), rng.uniform(0, 6), 9.0
+        """Draw a winding band of a half width into a coarse field, all in microns but the place."""
+        rng, um = self._rng, self._um * COARSE
+        curve, phases, step = rng.normal(0, 0.0011), rng.uniform(0, 6, 2), 12.0
         for s in np.arange(0, length, step):
-            half = width * (1 + 0.3 * np.sin(s / 160 + phase)) * min(1, (length - s + 40) / 140)
-            r = int((half + 45) / um)
+            uneven = 0.28 * np.sin(s / 160 + phases[0]) + 0.14 * np.sin(s / 57 + phases[1])
+            half = width * (1 + swell * uneven) * min(1, (length - s + 40) / 140)
+            r = int((half + 45) / um) + 1
             top, left = max(0, int(y) - r), max(0, int(x) - r)
             part = field[top : int(y) + r + 1, left : int(x) + r + 1]
             if not part.size:
@@ -249,6 +320,7 @@ class Scene:
             dx = (np.arange(left, left + part.shape[1], dtype=np.float32) - np.float32(x)) ** 2
             far = np.sqrt(dy[:, None] + dx[None])
             np.maximum(part, np.float32(half) - np.float32(um) * far, out=part)
+            curve = float(np.clip(curve + rng.normal(0, 0.0004), -0.004, 0.004))
             angle += curve * step + rng.normal(0, 0.012)
             y, x = y + np.sin(angle) * step / um, x + np.cos(angle) * step / um
 
@@ -286,14 +358,19 @@ class Scene:
         return _fixed(np.minimum(grow - first, (second - first) / 2))
 
 
-def _colours(rng: np.random.Generator, scanner: Scanner) -> np.ndarray:
-    """Turn 256 times hematoxylin plus eosin into colour by Beer and Lambert; uint32 (65536,)."""
-    strength = rng.uniform(0.88, 1.12, 2)
+def _colours(
+    rng: np.random.Generator, scanner: Scanner, ink: tuple[float, ...] | None = (1, 1, 1)
+) -> np.ndarray:
+    """Turn 256 times hematoxylin plus eosin into colour by Beer and Lambert; uint32 (65536,).
+
+    Under the ink of a pen, or without one in a fold, where it lies twice.
+    """
+    strength = rng.uniform(0.88, 1.12, 2) * (1.9 if ink is None else 1)
     amount = np.arange(256) / 255
     density = amount[:, None, None] * HEMATOXYLIN * (
         2.2 * scanner.hematoxylin * strength[0]
     ) + amount[None, :, None] * EOSIN * (1.25 * scanner.eosin * strength[1])
-    seen = 255 * (np.exp(-density) ** scanner.gamma) * scanner.white
+    seen = 255 * (np.exp(-density) ** scanner.gamma) * scanner.white * (ink or (1, 1, 1))
     table = np.zeros((256, 256, 4), np.uint8)
     table[..., :3] = np.round(seen)
     return table.reshape(-1, 4).view("<u4").ravel()

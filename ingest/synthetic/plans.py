@@ -14,6 +14,7 @@ FIRST_DAY, LAST_DAY = date(2019, 1, 7), date(2023, 3, 20)
 MPP_20X, MPP_40X = (0.4990, 0.5016), (0.2325, 0.2527)
 # wanted tissue tiles of a core; what is drawn lies within 30 to 45
 TILES, TILES_40X = (33, 39), (33, 36)
+ARTEFACTS, SLIDES_TO_AN_ARTEFACT = ("pen", "fold", "blur"), 32
 SMALL_TILES = 12  # of the broken and the clot slides
 
 
@@ -33,6 +34,7 @@ class SlidePlan:
     mpp: float
     specimen: str = "core"
     fault: str = ""  # blank, truncated, no mpp; nominal mpp can be mended
+    artefact: str = ""  # pen, fold, blur
     extra: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -93,6 +95,9 @@ def plan_slides(n_slides: int, n_patients: int, seed: int) -> list[SlidePlan]:
                 extra={"block": "B1" if repeat and not follow_up else "A1"},
             )
         )
+    each = (n_slides + SLIDES_TO_AN_ARTEFACT // 2) // SLIDES_TO_AN_ARTEFACT
+    for i, number in enumerate(rng.permutation(n_slides)[: each * len(ARTEFACTS)]):
+        plans[number] = replace(plans[number], artefact=ARTEFACTS[i % len(ARTEFACTS)])
     return plans
 
 

@@ -8,7 +8,7 @@ from datetime import date, timedelta
 import numpy as np
 
 RANGE_SHARE, FIVE_SHARE = 0.2, 0.25  # of the reports; the rest says a multiple of 10
-READER_SD = 2.5  # points, before rounding
+READER_SD = 7.0  # points, before rounding: what two pathologists differ by
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 from PIL import Image
+from scipy import ndimage
 
 TEXTURE_PX = 2048
-CHUNK_PX = 1024  # widest and highest rectangle drawn at once
+CHUNK_PX = 1088  # widest and highest rectangle drawn at once
 
 
 class Textures:
@@ -132,12 +133,16 @@ def _bone(rng: np.random.Generator) -> np.ndarray:
 def noise(
     rng: np.random.Generator, shape: tuple[int, int], scale: float, *, wrap: bool = False
 ) -> np.ndarray:
-    """Smooth noise of about unit variance, float32; `wrap` makes it seamless."""
-    size = [max(3, round(n / scale)) for n in shape]
+    """Smooth noise of about unit variance, float32; `wrap` makes it seamless.
+
+    It is alike in all directions: a grid of plain random values, enlarged, has straight contours.
+    """
+    size = [max(4, round(2 * n / scale)) for n in shape]
+    edge = "wrap" if wrap else "reflect"
     coarse = rng.standard_normal(size).astype(np.float32)
-    coarse = np.pad(coarse, 2, mode="wrap" if wrap else "edge")
+    coarse = np.pad(ndimage.gaussian_filter(coarse, 1, mode=edge), 2, "wrap" if wrap else "edge")
     box = (2, 2, 2 + size[1], 2 + size[0])
-    fine = Image.fromarray(coarse * np.float32(1.35)).resize(
+    fine = Image.fromarray(coarse * np.float32(3.7)).resize(
         shape[::-1], Image.Resampling.BICUBIC, box=box
     )
     return np.asarray(fine)

@@ -61,7 +61,7 @@ def drawn() -> dict[tuple[int, float], np.ndarray]:
         for place in np.argsort(shares.ravel())[-2:]:
             y, x = divmod(int(place), columns)
             sharp = scene.draw(x * 896, y * 896, 896, 896).view(np.uint8).reshape(896, 896, 4)
-            for defocus_um in (0.0, 1.5, 2.0, 3.0):
+            for defocus_um in (0.0, 1.75, 2.0, 3.0):
                 tile = seen(sharp[..., :3], 0.5, defocus_um)
                 tiles.setdefault((cellularity, defocus_um), []).append(tile)
     return {key: np.stack(pair) for key, pair in tiles.items()}
@@ -87,7 +87,7 @@ def test_a_defocus_is_flagged_alike_at_any_cellularity_and_stain(
         light = (1 - strength * (1 - (tile[..., channels] / 255) ** gamma)) * 255
         return coded(light.round().astype(np.uint8), quality)
 
-    for defocus_um in (1.5, 2.0, 3.0):
+    for defocus_um in (1.75, 2.0, 3.0):
         shares = [
             (blur_scores(np.stack([*map(stained, drawn[c, defocus_um])])) > flagged).mean()
             for c in (2, 10, 80)

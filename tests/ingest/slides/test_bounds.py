@@ -20,6 +20,7 @@ from featurestore.errors import SlideRefused, SlideUnreadable
 from featurestore.types import Tiling
 from ingest.slides.dicom import MOST_READ, groups
 from ingest.slides.files import file_stamp, find_slides, fingerprint
+from ingest.slides.preview import draw_previews
 from ingest.slides.reader import open_slide
 from ingest.slides.tiff import MOST_PICTURES, read_index
 from ingest.slides.worker import Done, Limits, ReaderProcess, Request
@@ -219,4 +220,8 @@ def test_a_reader_out_of_time_or_memory_fails_its_slide_alone_and_leaves_nothing
         assert said in str(last.error)
         assert "a.svs" in str(last.error)
         assert list((tmp_path / "tmp").iterdir()) == []
-    assert take_in(store, [slide(tmp_path / "a.svs")], Recorder()).embedded == 1
+    a = slide(tmp_path / "a.svs", slide_id="../../x")  # a name, and none of a file
+    assert take_in(store, [a], Recorder()).embedded == 1
+    draw_previews(store, {a.slide.path}, Tiling(), tmp_path / "in" / "pictures")
+    (picture,) = tmp_path.glob("**/*.png")
+    assert picture.parent == tmp_path / "in" / "pictures"

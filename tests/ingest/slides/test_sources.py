@@ -16,7 +16,7 @@ from featurestore.errors import SlideRefused, SlideUnreadable
 from featurestore.types import Tiling
 from ingest.slides import sources
 from ingest.slides.decoders import Unsupported
-from ingest.slides.files import first_file
+from ingest.slides.files import slide_files
 from ingest.slides.reader import open_slide
 from ingest.slides.tiling import find_tiles
 
@@ -181,7 +181,7 @@ def test_no_bare_glass_is_tissue(name: str, tissue_mm2: float, tiles: int, share
 )  # fmt: skip
 def test_tiles_are_level_0_shrunk_by_area_within_3_grey_levels(name: str, shared: Path) -> None:
     path, apart = shared / "data" / name, []
-    with open_slide(path) as reader, openslide.OpenSlide(str(first_file(path))) as slide:
+    with open_slide(path) as reader, openslide.OpenSlide(str(slide_files(path)[0])) as slide:
         pitch = 2.0 / reader.mpp
         coords = find_tiles(reader, Tiling(min_tissue=0.3)).coords
         tiles = read_all(reader, coords, 224, 2.0)

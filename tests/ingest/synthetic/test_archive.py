@@ -9,7 +9,11 @@ import numpy as np
 import openslide
 import pytest
 
+from featurestore.types import Tiling
 from ingest.labels import rules as label_rules
+from ingest.slides.reader import open_slide
+from ingest.slides.tiling import find_tiles
+from ingest.slides.tissue import blur_scores
 from ingest.synthetic import archive as synthetic
 from ingest.synthetic import plans as planning
 from ingest.synthetic.marrow import SCANNERS_20X, SCANNERS_40X, Scene
@@ -124,8 +128,18 @@ def test_the_whole_archive_is_spread_as_promised() -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_core_has_as_many_tiles_as_wanted(textures: Textures, seed: int) -> None:
-    assert abs(scene(textures, 50, seed, n_tiles=36).n_tiles - 36) <= 3
+def test_a_core_is_long_and_thin_and_has_as_many_tiles_as_wanted(
+    textures: Textures, seed: int
+) -> None:
+    core = scene(textures, 50, seed, n_tiles=36)
+    assert abs(core.n_tiles - 36) <= 3
+    tissue = core.areas()["tissue"]
+    length_um = 2 * np.flatnonzero(tissue.any(1)).size
+    width_um = 2 * np.median(tissue.sum(1)[tissue.any(1)])
+    assert 300 < width_um < 2000
+    assert 5 * width_um < length_um < 15_000
+    bone = core.areas()["bone"].sum() / tissue.sum()
+    assert 0.01 < bone < 0.5
 
 
 def test_one_seed_gives_the_same_bytes_whatever_the_workers(
@@ -133,6 +147,7 @@ def test_one_seed_gives_the_same_bytes_whatever_the_workers(
 ) -> None:
     monkeypatch.setattr(planning, "TILES", (6, 6))
     monkeypatch.setattr(planning, "TILES_40X", (6, 6))
+    monkeypatch.setattr(planning, "SLIDES_TO_AN_ARTEFACT", 4)  # three of the four
     made = {}
     for cores in (1, 2):
         monkeypatch.setattr(synthetic.os, "cpu_count", lambda cores=cores: cores)
@@ -145,6 +160,18 @@ def test_one_seed_gives_the_same_bytes_whatever_the_workers(
         }
     assert len(made[1]) == 3 + 4
     assert made[1] == made[2]
+    truth = rows(tmp_path / "1" / "truth.csv")
+    blurred, penned = {}, {}
+    for slide_id, row in truth.items():
+        with open_slide(tmp_path / "1" / "slides" / f"{slide_id}.svs") as reader:
+            found = find_tiles(reader, Tiling())
+            penned[row["note"]] = float((found.pen > 0.1).mean())
+            tiles = [t for _, t in reader.read_tiles(found.coords[:12], 224, 2.0)]
+            blurred[row["note"]] = float(np.median(blur_scores(np.concatenate(tiles))))
+    assert penned.keys() == {"", "pen", "fold", "blur"}
+    assert min(penned, key=penned.__getitem__) != "pen" == max(penned, key=penned.__getitem__)
+    assert max(share for note, share in penned.items() if note != "pen") == 0
+    assert blurred.pop("blur") > 0.5 > max(blurred.values())
 
 
 def test_reports_say_what_is_true_with_the_habits_of_people(tmp_path: Path) -> None:
@@ -158,7 +185,7 @@ def test_reports_say_what_is_true_with_the_habits_of_people(tmp_path: Path) -> N
     scanned = {plan.case_id: plan.scanned_on for plan in plans}
     reports = rows(tmp_path / "reports.csv")
     assert set(reports) == set(truth)
-    silent = 0
+    silent, off = 0, []
     for case_id, row in reports.items():
         assert 0 < (date.fromisoformat(row["reported_on"]) - scanned[case_id]).days < 15
         reading = label_rules.parse(row["text"])
@@ -166,8 +193,11 @@ def test_reports_say_what_is_true_with_the_habits_of_people(tmp_path: Path) -> N
             silent += 1
             continue
         assert reading.value % 5 == 0
-        assert abs(reading.value - np.mean(truth[case_id])) <= 16
+        assert abs(reading.value - np.mean(truth[case_id])) <= 28
+        off.append(reading.value - np.mean(truth[case_id]))
     assert 1 <= silent == len(reports) // 14
+    assert 5.5 < np.std(off) < 10  # two pathologists differ by about 7, and then they round
+    assert abs(np.mean(off)) < 3
 
 
 @pytest.mark.parametrize("sizes", [None, [(250, 150), (63, 38)], [(251, 150), (62, 37)]])

@@ -313,11 +313,17 @@ def cohort() -> None:
 @sql_options("cohorts", "where", "give --where EXPR")
 @store_option
 @click.option("--split", default="time", help="time, random, folds:K or table:FILE.csv.", **shows)
-@options_of(SplitConfig)
+@options_of(SplitConfig, TableConfig)
 @target_option
 @prints_result
 def cohort_create(
-    config: SplitConfig, name: str, store: FeatureStore, split: str, target: str, **chosen: Any
+    config: SplitConfig,
+    how: TableConfig,
+    name: str,
+    store: FeatureStore,
+    split: str,
+    target: str,
+    **chosen: Any,
 ) -> Any:
     """Freeze the slides that a condition or query chooses as cohort NAME.
 
@@ -328,7 +334,8 @@ def cohort_create(
     from featurestore import showing
     from ingest.table import read_split
 
-    store.create_cohort(name, **chosen, split=config.by(split, read_split), target=target)
+    by = config.by(split, functools.partial(read_split, config=how))
+    store.create_cohort(name, **chosen, split=by, target=target)
     return showing.shown(store, "cohort", name)
 
 
@@ -568,12 +575,18 @@ def runs_delete(run: str, store: FeatureStore, erase: bool) -> Any:
 @store_option
 @click.option("-o", "--out", type=FILE, default="report.html", show_default=True, help="HTML file.")
 @click.option("--truth", type=FILE, help="Table of what is known better: slide_id and the target.")
+@options_of(TableConfig)
 @click.option("--rounding", type=float, help="Step of the labels.  [default: found in them]")
 @click.option("--all", "every", is_flag=True, help="Pictures of all test slides, not of 60.")
 @click.option("--text", "in_text", is_flag=True, help="Print top, errors by range and a plot.")
 @prints_result
 def report(
-    run: tuple[str, ...], store: FeatureStore, out: Path, in_text: bool, **given: Any
+    how: TableConfig,
+    run: tuple[str, ...],
+    store: FeatureStore,
+    out: Path,
+    in_text: bool,
+    **given: Any,
 ) -> Any:
     """Write one HTML page about one or several RUNs; `latest` is the newest.
 
@@ -588,7 +601,7 @@ def report(
     if in_text:
         said = page_text(store, run)
         return Told(said, {"text": said})
-    given["truth"] = functools.partial(read_truth, given["truth"]) if given["truth"] else None
+    given["truth"] = given["truth"] and functools.partial(read_truth, given["truth"], config=how)
     write_page(store, run, out, **given)
     return Told(f"The page is {out}. Open it in a browser.", {"page": str(out)})
 

@@ -39,7 +39,8 @@ CONFIGURATIONS = {
     "evaluate-labels": (ParserConfig, OllamaConfig, TableConfig),
     "review import": (ValueConfig,),
     "settle": (SettleConfig,),
-    "cohort create": (SplitConfig,),
+    "cohort create": (SplitConfig, TableConfig),
+    "report": (TableConfig,),
     "train": (TrainConfig,),
     "import": (ImportConfig,),
     "export": (ExportConfig,),
@@ -251,6 +252,10 @@ def test_one_word_says_how_a_cohort_is_split(store: Path, tmp_path: Path) -> Non
     ]:
         run("cohort", "create", name, "--where", "true", "--split", word, "--store", store)
         assert {side.split for side in FeatureStore(store).splits(name)} == expected
+    pl.DataFrame({"WHICH": slides, "PART": sides}).write_csv(table)
+    named = ("--column", "slide_id=WHICH", "--column", "split=PART", "--store", store)
+    run("cohort", "create", "named", "--where", "true", "--split", f"table:{table}", *named)
+    assert {side.split for side in FeatureStore(store).splits("named")} == {"train", "test"}
 
 
 def test_sql_alone_lists_what_can_be_asked(store: Path) -> None:

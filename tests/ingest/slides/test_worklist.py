@@ -85,7 +85,7 @@ def test_the_option_is_for_slides_that_state_no_scale(
     assert work.standing == "known"
     assert work.corrected is not None
     assert work.corrected.mpp_source == "manifest"
-    assert store.sql("select mpp, mpp_file, mpp_source from slide_overview order by 1").rows() == [
+    assert store.sql("select mpp, mpp_file, mpp_source from slide_overview order by 3").rows() == [
         (0.5, 0.5, "file"), (0.5, 0.5, "file"), (0.5, None, "option"),
     ]  # fmt: skip
 

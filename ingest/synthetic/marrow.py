@@ -190,7 +190,7 @@ class Scene:
     def _outline(self, n_tiles: int, margin_um: float, pieces: int, clot: bool) -> np.ndarray:
         """Signed distance to the edge of upright needles, as long as the wanted tiles need."""
         rng, um = self._rng, self._um
-        width_um = rng.uniform(1500, 1900) if clot else rng.uniform(560, 780)
+        width_um = rng.uniform(1500, 1900) if clot else rng.uniform(780, 1000)
         room = width_um + 640
         longest = 1.25 * TILE_UM * n_tiles / (width_um * pieces / TILE_UM + 0.8) + 1300
         self._shape = _whole(

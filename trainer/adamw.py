@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,10 +20,17 @@ class AdamW:
     Args:
         parameters: are changed in place.
         weight_decay: share of a weight taken away a step, times the learning rate.
+        shares: of the learning rate, one a parameter; 1 each if None.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], weight_decay: float) -> None:
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        weight_decay: float,
+        shares: Sequence[float] | None = None,
+    ) -> None:
         self._parameters = list(parameters)
+        self._shares = shares or [1.0] * len(self._parameters)
         self._decays = [weight_decay if p.ndim > 1 else 0.0 for p in self._parameters]
         self._means = [torch.zeros_like(p) for p in self._parameters]
         self._squares = [torch.zeros_like(p) for p in self._parameters]
@@ -39,16 +46,17 @@ class AdamW:
         """Go one step along the gradients."""
         self.steps += 1
         rising, settled = (1 - beta**self.steps for beta in BETAS)
-        for parameter, decay, mean, square in zip(
-            self._parameters, self._decays, self._means, self._squares, strict=True
+        for parameter, share, decay, mean, square in zip(
+            self._parameters, self._shares, self._decays, self._means, self._squares, strict=True
         ):
             if (grad := parameter.grad) is None:
                 continue
-            parameter.mul_(1 - lr * decay)
+            rate = lr * share
+            parameter.mul_(1 - rate * decay)
             mean.lerp_(grad, 1 - BETAS[0])
             square.mul_(BETAS[1]).addcmul_(grad, grad, value=1 - BETAS[1])
             spread = (square.sqrt() / settled**0.5).add_(EPS)
-            parameter.addcdiv_(mean, spread, value=-lr / rising)
+            parameter.addcdiv_(mean, spread, value=-rate / rising)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that decides the steps to come, but for the parameters."""

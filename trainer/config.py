@@ -12,6 +12,7 @@ from featurestore.types import Device, Precision, Target
 Pooling = Literal["attention", "gated", "mean", "max"]
 Sampling = Literal["block", "exact"]
 Loss = Literal["bce", "mse", "huber", "interval"]
+Weight = Literal["case", "slide"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,17 +30,20 @@ class TrainConfig:
     bag_size: int = setting(256, "Tiles per bag, drawn without replacement.", at_least=1)
     batch_size: int = setting(8, "Bags per step.", at_least=1)
     steps: int | None = setting(
-        None, "Steps.", at_least=1, shown="the longer of 1,000 and 20 epochs"
+        None, "Steps.", at_least=1, shown="20 epochs, at most 1,000 steps, at least 2 epochs"
     )
     epochs: float | None = setting(
         None, "Passes over the training slides, instead of steps.", over=0
     )
-    lr: float = setting(3e-3, "Learning rate of AdamW.", over=0)
+    lr: float | None = setting(
+        None, "Learning rate of AdamW.", over=0, shown="1.15 / D, for embeddings of D numbers"
+    )
     seed: int = setting(0, "Of validation cut, bags and weights.", at_least=0)
     model: Pooling = setting("attention", "How a bag is pooled.")
     loss: Loss | None = setting(
-        None, "What is made small.", shown="bce, or mse for a continuous target"
+        None, "What is made small.", shown="mse, or bce for a binary target"
     )
+    weight: Weight = setting("case", "What weighs the same in the loss.")
     resamples: int = setting(10, "Bags per slide at inference.", at_least=1)
     sampling: Sampling = setting(
         "block", "A circular block of the stored random order, or an exact draw."
@@ -58,7 +62,7 @@ class TrainConfig:
     standardise: bool = setting(
         True, "Embeddings, by their mean and standard deviation over train."
     )
-    weight_decay: float = setting(1e-2, "Of AdamW; not on biases.", at_least=0)
+    weight_decay: float = setting(0.3, "Of AdamW; not on biases.", at_least=0)
     warm_up: float = setting(
         0.05,
         "Share of the steps with rising --lr, which then falls as a cosine.",
@@ -76,7 +80,7 @@ class TrainConfig:
         under=1,
     )
     patience: int = setting(
-        15,
+        0,
         "Evaluations without a better validation loss before stopping; 0 never stops.",
         at_least=0,
     )
@@ -148,4 +152,4 @@ def loss_of(config: TrainConfig, target: Target) -> Loss:
     """The loss that a configuration means for a Target."""
     if target.kind == "continuous" and config.loss == "bce":
         raise ConfigError(f"loss bce needs a fraction or binary target, {target.name} is neither")
-    return config.loss or ("mse" if target.kind == "continuous" else "bce")
+    return config.loss or ("bce" if target.kind == "binary" else "mse")

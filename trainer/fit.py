@@ -34,7 +34,14 @@ from trainer.draws import TRAIN, VALIDATE
 from trainer.feed import MAX_OPEN, resident, streamed
 from trainer.holdout import JUDGES, SPLITS, assign_splits, check_trainable, notes
 from trainer.inference import predictions, resample
-from trainer.learner import Learner, bag_loss, new_model, scaled_labels, steps_of
+from trainer.learner import (
+    Learner,
+    bag_losses,
+    new_model,
+    scaled_labels,
+    slide_weights,
+    steps_of,
+)
 from trainer.model import BagModel, compute_threads
 from trainer.tile_filter import keep_tiles
 
@@ -201,6 +208,7 @@ def _fit(
         log.writelines(f"{line}\n" for line in course.lines)
         for loss in losses:
             course.seconds = time.perf_counter() - began
+            judged, measured = measure(learner.model)
             line: dict[str, Any] = {
                 "step": course.step,
                 "steps": steps,
@@ -209,20 +217,20 @@ def _fit(
                 "lr": learner.lr,
                 "bags_per_s": course.n_bags / course.spent,
                 "seconds": course.seconds,
-                **measure(learner.model),
+                **measured,
             }
             if judges:
-                learner.judge(course.step, line["validation_loss"])
+                learner.judge(course.step, judged)
             course.lines.append(json.dumps(line))
             log.write(course.lines[-1] + "\n")
             _save(work / STATE, asdict(course) | learner.state())
             for show in shows:
                 show(line)
-    learner.keep_best()
+    best_step = learner.keep_best(course.step)
     return {
         "steps": course.step,
         "planned_steps": steps,
-        "best_step": learner.best["step"] or course.step,
+        "best_step": best_step,
         "bags_per_s": course.n_bags / course.spent,
         "seconds": time.perf_counter() - began,
         "device": str(job.device),
@@ -235,7 +243,8 @@ def _steps(job: Job, learner: Learner, course: Course) -> Generator[float]:
     config, bags = job.config, job.parts["train"]
     per_epoch, steps = steps_of(config, bags.height)
     every = max(per_epoch, math.ceil(steps / 40))
-    y = torch.from_numpy(scaled_labels(bags, job.target)).to(job.device)
+    labels, weights = scaled_labels(bags, job.target), slide_weights(bags, config)
+    y = torch.from_numpy(np.column_stack([labels, weights])).to(job.device)
     sampler = Sampler(bags, config.bag_size, config.seed, config.sampling)
     numbers = config.batch_size * int(sampler.lengths.max()) * learner.model.shift.numel()
     drawn = training_draws(bags.height, config.batch_size, config.seed)
@@ -280,23 +289,24 @@ def _refuse_not_finite(job: Job) -> None:
 
 
 @contextmanager
-def _validating(job: Job) -> Iterator[Callable[[BagModel], dict[str, float]]]:
-    """Give what measures a model on the same validation Bags every time: loss and R2."""
+def _validating(job: Job) -> Iterator[Callable[[BagModel], tuple[Tensor, dict[str, float]]]]:
+    """Give what measures a model on the same validation Bags every time: losses; their mean, R2."""
     bags, config = job.parts["validation"], job.config
     if bags.is_empty():
-        yield lambda model: {}
+        yield lambda model: (torch.zeros(0), {})
         return
     y = torch.from_numpy(scaled_labels(bags, job.target))
     sampler = Sampler(bags, config.bag_size, config.seed, config.sampling)
     resamples = int(np.clip(256 // bags.height, 1, config.resamples))
 
-    def measure(model: BagModel) -> dict[str, float]:
+    def measure(model: BagModel) -> tuple[Tensor, dict[str, float]]:
         mean, _, _ = resample(model, sampler, reader, resamples, VALIDATE)
         values = torch.from_numpy(mean).float()
         scores = torch.logit(values, eps=1e-6) if job.loss == "bce" else values
         r2 = evaluate.r2(y[:, 0].double().numpy(), mean)
-        loss = {"validation_loss": float(bag_loss(job.loss, scores, values, y))}
-        return loss | ({"validation_r2": r2} if math.isfinite(r2) else {})
+        losses = bag_losses(job.loss, scores, values, y)
+        measured = {"validation_loss": float(losses.mean())}
+        return losses, measured | ({"validation_r2": r2} if math.isfinite(r2) else {})
 
     with job.store.rows(bags, MAX_OPEN) as reader:
         yield measure

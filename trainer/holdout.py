@@ -12,11 +12,13 @@ from trainer.config import TrainConfig
 from trainer.conformal import CALIBRATES
 
 SPLITS = ("train", "validation", "calibration", "test")
-JUDGES = 20  # validation Slides, from which on they choose the weights
+JUDGES = 5  # validation Slides, from which on they are cut from train and judge the weights
 
 
 def assign_splits(bags: pl.DataFrame, config: TrainConfig) -> pl.DataFrame:
     """Give every Slide one of `SPLITS`: folds resolved, validation and calibration cut from train.
+
+    Where a cut would be too small for its use (`JUDGES`, `CALIBRATES`), its Slides train.
 
     Raises:
         TrainError: the split is made of folds and none was named, or has other names.
@@ -39,15 +41,17 @@ def assign_splits(bags: pl.DataFrame, config: TrainConfig) -> pl.DataFrame:
             "Name the one to test on with --fold, or train all with: trephine train"
         )
     bags = draw_patients(bags, config)
-    if "validation" not in names:
-        chosen = cut_patients(bags, config.validation_fraction, config.seed, 1)
-        bags = _assign(bags, chosen, "validation")
-    if "calibration" not in names:
-        left = 1 - config.validation_fraction * ("validation" not in names)
-        chosen = cut_patients(bags, config.calibration_fraction / left, config.seed, 3)
-        calibrating = _assign(bags, chosen, "calibration")
-        if (calibrating["split"] == "calibration").sum() >= CALIBRATES:
-            bags = calibrating
+    left = 1.0
+    for name, fraction, least, stream in (
+        ("validation", config.validation_fraction, JUDGES, 1),
+        ("calibration", config.calibration_fraction, CALIBRATES, 3),
+    ):
+        if name in names:
+            continue
+        chosen = cut_patients(bags, fraction / left, config.seed, stream)
+        cut = _assign(bags, chosen, name)
+        if (cut["split"] == name).sum() >= least:
+            bags, left = cut, left - fraction
     return bags
 
 
@@ -139,13 +143,8 @@ def notes(found: pl.DataFrame, bags: pl.DataFrame, parts: Mapping[str, pl.DataFr
     said = []
     if lost := found.height - bags.height:
         said.append(f"{lost} slides have no tile that passes the tile filter and are left out")
-    if parts["validation"].is_empty():
-        said.append("no validation: too few patients, so the last weights are kept")
-    elif parts["validation"].height < JUDGES:
-        said.append(
-            f"validation has {parts['validation'].height} slides, under {JUDGES}: too few to "
-            "choose weights by, so the last are kept"
-        )
+    if (n := parts["validation"].height) < JUDGES:
+        said.append(f"validation has {n} slides, under {JUDGES}: the last weights are kept")
     if (n := parts["calibration"].height) < CALIBRATES:
         said.append(f"no intervals: calibration has {n} slides, under {CALIBRATES}")
     return said

@@ -22,25 +22,28 @@ from trainer.model import BagModel
 
 STATISTICS_SLIDES = 256  # whose first rows give the mean and standard deviation of Embeddings
 HUBER_DELTA = 0.1  # of the Target's range
+ATTENTION, ATTENTION_SHARE = ("tanh.", "gate.", "weight."), 0.3  # its part of the learning rate
+RATE, LARGEST_RATE = 1.15, 0.05
+LONGEST, SHORTEST, MOST_STEPS = 20, 2, 1_000  # epochs, epochs, steps: see docs/design.md, Training
 
 
-def bag_loss(loss: Loss, scores: Tensor, values: Tensor, y: Tensor) -> Tensor:
-    """Mean loss of a batch.
+def bag_losses(loss: Loss, scores: Tensor, values: Tensor, y: Tensor) -> Tensor:
+    """Loss of each Bag of a batch, shape (B,).
 
     Args:
         loss: `interval` is the squared distance to [low, high], zero inside.
         scores: before sigmoid, shape (B,).
         values: after it, shape (B,).
-        y: value, low and high of each Label in hundredths of the Target's range, shape (B, 3).
+        y: value, low and high of each Label as shares of the Target's range, shape (B, 3 or more).
     """
-    value, low, high = y.unbind(1)
+    value, low, high = y[:, :3].unbind(1)
     if loss == "bce":
-        return F.binary_cross_entropy_with_logits(scores, value)
+        return F.binary_cross_entropy_with_logits(scores, value, reduction="none")
     if loss == "huber":
-        return F.huber_loss(values, value, delta=HUBER_DELTA)
+        return F.huber_loss(values, value, delta=HUBER_DELTA, reduction="none")
     if loss == "interval":
-        return (F.relu(low - values) + F.relu(values - high)).square().mean()
-    return F.mse_loss(values, value)
+        return (F.relu(low - values) + F.relu(values - high)).square()
+    return (values - value).square()
 
 
 def scaled_labels(bags: pl.DataFrame, target: Target) -> np.ndarray:
@@ -59,6 +62,14 @@ def scaled_labels(bags: pl.DataFrame, target: Target) -> np.ndarray:
     return y.astype(np.float32)
 
 
+def slide_weights(bags: pl.DataFrame, config: TrainConfig) -> np.ndarray:
+    """What each Slide weighs in the loss, 1 on average: a share of its Case, or 1; float32 (N,)."""
+    if config.weight == "slide":
+        return np.ones(bags.height, np.float32)
+    share = 1 / bags.select(pl.len().over("case_id"))["len"].to_numpy()
+    return (share / share.mean()).astype(np.float32)
+
+
 def steps_of(config: TrainConfig, n_slides: int) -> tuple[int, int]:
     """Steps of an epoch over n train Slides, and of the whole training."""
     per_epoch = max(1, round(n_slides / config.batch_size))
@@ -66,7 +77,16 @@ def steps_of(config: TrainConfig, n_slides: int) -> tuple[int, int]:
         return per_epoch, config.steps
     if config.epochs is not None:
         return per_epoch, max(1, round(config.epochs * per_epoch))
-    return per_epoch, max(1_000, 20 * per_epoch)
+    return per_epoch, max(SHORTEST * per_epoch, min(LONGEST * per_epoch, MOST_STEPS))
+
+
+def rate_of(config: TrainConfig, dim: int) -> float:
+    """The largest learning rate of a training on Embeddings of `dim` numbers.
+
+    A step of Adam moves every weight by about the rate, and so the value of a Bag by rate x dim:
+    a rate of 1 / dim learns as fast from narrow Embeddings as from wide (Yang and Hu 2021).
+    """
+    return config.lr or min(LARGEST_RATE, RATE / dim)
 
 
 def schedule(step: int, steps: int, warm_up: float) -> float:
@@ -138,13 +158,22 @@ class Learner:
 
     def __init__(self, model: BagModel, loss: Loss, config: TrainConfig, steps: int) -> None:
         self.model, self.loss, self.config, self.steps = model, loss, config, steps
-        self.optimizer = AdamW(model.parameters(), config.weight_decay)
+        names = (name for name, _ in model.named_parameters())
+        shares = [ATTENTION_SHARE if name.startswith(ATTENTION) else 1.0 for name in names]
+        self.optimizer = AdamW(model.parameters(), config.weight_decay, shares)
         self.best: dict[str, Any] = {"loss": math.inf, "step": 0, "waited": 0, "weights": None}
+        self.last: Tensor | None = None  # losses at the last evaluation
 
     def step(self, x: Tensor, mask: Tensor, y: Tensor) -> Tensor:
-        """Learn from one batch; return its loss, not waiting for a GPU."""
+        """Learn from one batch; return its loss, not waiting for a GPU.
+
+        Args:
+            x: Embeddings, shape (B, N, D).
+            mask: see `BagModel`.
+            y: value, low, high and weight of each Bag, shape (B, 4).
+        """
         scores = self.model(x, mask)
-        value = bag_loss(self.loss, scores, self.model.value(scores), y)
+        value = (bag_losses(self.loss, scores, self.model.value(scores), y) * y[:, 3]).mean()
         self.optimizer.zero_grad()
         torch.autograd.backward(value)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
@@ -154,13 +183,21 @@ class Learner:
     @property
     def lr(self) -> float:
         """Learning rate of the next step."""
-        return self.config.lr * schedule(self.optimizer.steps, self.steps, self.config.warm_up)
+        share = schedule(self.optimizer.steps, self.steps, self.config.warm_up)
+        return rate_of(self.config, self.model.shift.numel()) * share
 
-    def judge(self, step: int, loss: float) -> None:
-        """Keep the weights where the validation loss is the lowest so far."""
+    def judge(self, step: int, losses: Tensor) -> None:
+        """Keep the weights where the validation loss is the lowest so far.
+
+        Args:
+            step: at which the losses were found.
+            losses: of the validation Slides, always in one order, shape (N,).
+        """
+        loss, self.last = float(losses.mean()), losses
         if loss < self.best["loss"]:
             weights = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
             self.best = {"loss": loss, "step": step, "waited": 0, "weights": weights}
+            self.best["losses"] = losses
         else:
             self.best["waited"] += 1
 
@@ -169,10 +206,20 @@ class Learner:
         """Whether the validation loss has not improved for too long."""
         return bool(0 < self.config.patience <= self.best["waited"])
 
-    def keep_best(self) -> None:
-        """Go back to the best weights, where a validation was large enough to judge."""
-        if self.best["weights"] is not None:
+    def keep_best(self, step: int) -> int:
+        """Go back to the best weights, if they are clearly better than the last; return their step.
+
+        The last ones are the annealed ones, and the best of many evaluations looks good by luck. So
+        they go only if the others are better by more than a standard error of the paired
+        difference, or if training was stopped before its end.
+        """
+        if self.best["weights"] is None or self.last is None:
+            return step
+        gain = self.last - self.best["losses"]
+        if self.stopped or float(gain.mean()) > float(gain.std()) / math.sqrt(len(gain)):
             self.model.load_state_dict(self.best["weights"])
+            return int(self.best["step"])
+        return step
 
     def state(self) -> dict[str, Any]:
         """Everything that decides the steps to come."""
@@ -181,6 +228,7 @@ class Learner:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "best": self.best,
+            "last": self.last,
             "rng": torch.get_rng_state(),
             "rng_cuda": torch.cuda.get_rng_state(self.model.shift.device) if cuda else None,
         }
@@ -189,7 +237,7 @@ class Learner:
         """Set what `state` gave."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.best = state["best"]
+        self.best, self.last = state["best"], state["last"]
         torch.set_rng_state(state["rng"].cpu())
         if state["rng_cuda"] is not None:
             torch.cuda.set_rng_state(state["rng_cuda"].cpu(), self.model.shift.device)

@@ -22,8 +22,9 @@ class BagModel(nn.Module):
 
     Embeddings are standardised by `shift` and `scale`, the mean and standard deviation over tiles
     of the training Slides. This is folded into the layers that touch x, so it costs nothing.
-    Attention starts even (w = 0): a new model is mean pooling, and on a few dozen Slides it stays
-    near it instead of learning which tiles of the training Slides to remember.
+    Attention starts even (w = 0) and the last layer at zero: a new model gives one value whatever
+    it sees, and what it then learns first is what the mean Embedding says. On a few dozen Slides it
+    stays near that instead of learning which tiles of the training Slides to remember.
 
     Args:
         dim: width of an Embedding, D.
@@ -64,6 +65,7 @@ class BagModel(nn.Module):
             self.weight = nn.Linear(hidden, 1, bias=False)  # w
             nn.init.zeros_(self.weight.weight)
         self.head = nn.Linear(width, 1)
+        nn.init.zeros_(self.head.weight)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Score Bags.

@@ -74,7 +74,7 @@ def bare_step_s(config: TrainConfig, n: int = 100) -> float:
     model.precision = getattr(torch, precision_of(config.precision, "cpu"))
     learner = Learner(model, "bce", config, steps_of(config, 1_000)[1])
     x = torch.randn(config.batch_size, config.bag_size, 384).half()
-    mask, y = torch.ones(x.shape[:2], dtype=torch.bool), torch.rand(config.batch_size, 3)
+    mask, y = torch.ones(x.shape[:2], dtype=torch.bool), torch.rand(config.batch_size, 4)
     spent = []
     with compute_threads(x.numel()):
         for _ in range(n):

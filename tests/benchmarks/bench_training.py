@@ -94,7 +94,7 @@ def bare(config: TrainConfig, dim: int) -> None:
     model.precision = getattr(torch, precision_of(config.precision, "cpu"))  # as in the whole loop
     learner = Learner(model, "bce", config, config.steps)
     x = torch.randn(BATCH, config.bag_size, dim).half()
-    mask, y = torch.ones(x.shape[:2], dtype=torch.bool), torch.rand(BATCH, 3)
+    mask, y = torch.ones(x.shape[:2], dtype=torch.bool), torch.rand(BATCH, 4)
     with compute_threads(x.numel()):
         for _ in range(config.steps):
             learner.step(x, mask, y)

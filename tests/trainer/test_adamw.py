@@ -58,6 +58,18 @@ def test_a_state_goes_on_to_the_same_weights() -> None:
     assert torch.equal(first.bias, second.bias)
 
 
+def test_a_share_of_the_rate_is_a_smaller_rate() -> None:
+    torch.manual_seed(0)
+    first = torch.nn.Linear(5, 1)
+    second = copy.deepcopy(first)
+    shared, alone = AdamW(first.parameters(), 0.1, [0.3, 1.0]), AdamW([second.weight], 0.1)
+    losses(first, 0).backward()
+    losses(second, 0).backward()
+    shared.step(0.05)
+    alone.step(0.05 * 0.3)
+    assert torch.equal(first.weight, second.weight)
+
+
 def test_it_does_not_import_torchs_compiler() -> None:
     code = """
 import sys, torch

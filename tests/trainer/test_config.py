@@ -92,7 +92,7 @@ def test_what_an_older_run_does_not_say_is_as_by_default() -> None:
 @pytest.mark.parametrize(
     ("kind", "loss", "expected"),
     [
-        ("fraction", None, "bce"),
+        ("fraction", None, "mse"),
         ("binary", None, "bce"),
         ("continuous", None, "mse"),
         ("fraction", "huber", "huber"),

@@ -19,7 +19,7 @@ from featurestore.types import Prediction, RunRecord, TargetKind
 from trainer import TrainConfig, runs, train
 from trainer.runs import Run
 
-CONFIG = TrainConfig(cohort="my cohort", loss="bce", tiles="tissue > 0.5")
+CONFIG = TrainConfig(cohort="my cohort", loss="mse", tiles="tissue > 0.5")
 
 
 def made(config: TrainConfig = CONFIG, **changed: Any) -> Run:
@@ -114,7 +114,7 @@ def test_an_older_run_that_counted_no_patients_goes_by_its_slides() -> None:
     [
         (CONFIG, "fraction", "trephine train 'my cohort' --tiles 'tissue > 0.5'"),
         (TrainConfig(cohort="c", loss="mse"), "continuous", "trephine train c"),
-        (TrainConfig(cohort="c", loss="mse"), "fraction", "trephine train c --loss mse"),
+        (TrainConfig(cohort="c", loss="bce"), "fraction", "trephine train c --loss bce"),
         (
             TrainConfig(cohort="c", loss="bce", encoder_id="e", standardise=False),
             "binary",
@@ -134,7 +134,7 @@ def test_a_run_is_loaded_as_it_was_trained(learnable: FeatureStore) -> None:
     again = runs.load(learnable, run.run_id)
     assert again.record == run.record
     assert again.path == run.path
-    assert again.config == replace(config, loss="bce")
+    assert again.config == replace(config, loss="mse")
     assert again.predictions.sort("slide_id").rows() == run.predictions.sort("slide_id").rows()
     assert runs.load(learnable, "latest").run_id == run.run_id
     rows = learnable.sql("from runs where run_id = $id", {"id": run.run_id})

@@ -91,10 +91,10 @@ def main() -> None:
 @prints_result
 def init(store: Path, shared: bool) -> Any:
     """Make an empty store, its owner's alone, or bring an older one to this version."""
-    from featurestore import FeatureStore
+    from featurestore import FeatureStore, showing
 
-    FeatureStore.create(store, shared=shared)
-    return Told(f"The store is at {store}. Next: trephine plan SLIDES", {"store": str(store)})
+    after = showing.status(FeatureStore.create(store, shared=shared)).data["next"]
+    return Told(f"The store is at {store}. Next: {after}", {"store": str(store), "next": after})
 
 
 @main.command()

@@ -224,6 +224,11 @@ def _must_exist(root: Path) -> None:
         raise StoreNotFound(gone(root))
 
 
+def nowhere(root: Path) -> str:
+    """What to say where there is no store."""
+    return f"there is no store at {root}. Make one with: trephine init --store {root}"
+
+
 def gone(root: Path) -> str:
     """What to say of a store without a catalog."""
     return f"the catalog of the store {root} is gone. {MAKE_ANEW} --store {root}"

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from featurestore import arrays, catalog, folding, layout
-from featurestore.errors import TrephineError
+from featurestore.errors import StoreNotFound, TrephineError
 from featurestore.types import Progress
 from featurestore.verify import (
     REBUILD,
@@ -37,7 +37,12 @@ def verify(
         repair: set what is broken aside; the next ingest embeds its Slides again.
         rebuild: make the catalog anew from ledger, arrays and Runs first.
         progress: told of groups that are read.
+
+    Raises:
+        StoreNotFound: there is none at `root`.
     """
+    if not layout.slides_dir(root).is_dir():
+        raise StoreNotFound(catalog.nowhere(root))
     mended: list[str] = []
     if rebuild:
         mended += make_anew(root)

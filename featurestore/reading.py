@@ -29,10 +29,7 @@ class Readable:
         if not catalog.path_of(self.root).exists():
             if layout.ledger_dir(self.root, "slides").exists():
                 raise StoreNotFound(catalog.gone(self.root))
-            raise StoreNotFound(
-                f"there is no store at {self.root}. "
-                f"Make one with: trephine init --store {self.root}"
-            )
+            raise StoreNotFound(catalog.nowhere(self.root))
 
     def __getstate__(self) -> dict[str, Any]:
         """For a process that works in another folder."""

@@ -120,6 +120,7 @@ ARGUMENTS = {
     "export": ("trident", "x"),
     "cohort delete": ("x", "--yes"),
     "runs delete": ("x", "--yes"),
+    "heatmap": ("x", "y", "-o", "maps"),
 }
 
 

@@ -3,7 +3,7 @@ with said (place, relation, one_row) as (
     values
         (1, 'slide_overview', 'a Slide, with its Label, quality and Embeddings'),
         (2, 'bags', 'a Slide, Tiling and Encoder with tiles; what --where is about'),
-        (3, 'cohort_bags', 'the same per Cohort, with the frozen Label and split'),
+        (3, 'cohort_bags', 'a Slide, Tiling and Encoder of a Cohort, with the frozen Label and split'),
         (4, 'cases', 'a Case: one biopsy procedure of a Patient'),
         (5, 'slides', 'a Slide, as its file and the manifest describe it'),
         (6, 'reports', 'a Report that was seen: its hash and date, never its text'),
@@ -26,5 +26,5 @@ select
     list(columns.column_name order by columns.column_index) as columns
 from said
 join duckdb_columns() as columns on columns.table_name = said.relation
-group by all
+group by said.place, said.relation, said.one_row
 order by said.place

@@ -282,3 +282,26 @@ def test_refusals(learnable: FeatureStore, tmp_path: Path) -> None:
     with pytest.raises(RunNotFound):
         write_page(learnable, ["nothing"], tmp_path / "report.html")
     assert not (tmp_path / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("target", "model", "said"),
+    [
+        (Target(name="fat_um", kind="continuous", low=0, high=300), "mean", "Fat um"),
+        (Target(name="fibrosis", kind="binary", low=0, high=1), "max", "predicted with AUC"),
+    ],
+)
+def test_other_targets_and_poolings_have_a_page_too(
+    tmp_path: Path, target: Target, model: Any, said: str
+) -> None:
+    x, values = es.planted(24, 6, dim=4)
+    values = values * 3 if target.kind == "continuous" else (values > 50).astype(float)
+    store = es.build(tmp_path / "store", x, values, target=target)
+    es.freeze(store, target=target.name)
+    run = train(store, replace(QUICK, model=model, steps=2))
+    out = write_page(store, [run.run_id], tmp_path / "report.html")
+    assert said in out.read_text()
+    pictures = next(one["pictures"] for one in Read(out).data if "pictures" in one)
+    assert len(pictures) == run.record.n_test
+    assert {"overlay" in one for one in pictures.values()} == {model != "max"}
+    assert run.run_id in page_text(store, [run.run_id])

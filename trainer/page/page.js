@@ -12,6 +12,7 @@
     made.append(...inner.filter((one) => one !== null && one !== undefined));
     return made;
   };
+  const own = (table, key) => Object.hasOwn(table, key) ? table[key] : null;  // ids may be any text
   const number = (value, digits = 1, sign = false) =>
     value === null ? "–" : ((sign && value > 0 ? "+" : "") + value.toFixed(digits)).replace("-", "−");
   const whole = (value) => (Number.isInteger(value) ? number(value, 0) : number(value, 1));
@@ -39,7 +40,7 @@
       const row = Object.fromEntries(data.fields.map((name, k) => [name, values[k]]));
       row.i = i;
       row.size = Math.abs(row.error);
-      row.picture = data.pictures[row.slide_id] || null;
+      row.picture = own(data.pictures, row.slide_id);
       row.text = [row.slide_id, row.case_id, row.scanner, row.quality, row.evidence, row.specimen]
         .join(" ").toLowerCase();
       return row;
@@ -168,7 +169,7 @@
     const times = (boxes) => boxes.map((box) => `${box[4].toFixed(1)}×`).join(", ");
 
     function history(row) {
-      const said = data.history[row.case_id] || [];
+      const said = own(data.history, row.case_id) || [];
       if (!said.length) return [];
       return [make("h3", {}, "Labels given"), make("ol", { class: "history" }, ...said.map(([on, method, status, value, low, high, evidence, reason]) =>
         make("li", {}, make("b", {}, value === null ? "no value" : label({ truth: value, low, high })),

@@ -65,7 +65,7 @@ def rendered(rows: Rows, form: str) -> tuple[str | bytes, list[str]]:
         frame.write_parquet(buffer := io.BytesIO())
         return buffer.getvalue(), notes
     if form == "csv":
-        return _harmless(_flat(frame)).write_csv(), notes
+        return _flat(frame).rename(quoted).write_csv(), notes
     frame = frame.select(rows.columns or frame.columns)
     room = shutil.get_terminal_size() if sys.stdout.isatty() else None
     text, said = table(frame, room.columns if room else None)
@@ -82,17 +82,6 @@ def _flat(frame: pl.DataFrame) -> pl.DataFrame:
         if kind == pl.String or kind.is_nested()
     }
     return frame.with_columns(pl.Series(name, cells, pl.String) for name, cells in texts.items())
-
-
-def _harmless(frame: pl.DataFrame) -> pl.DataFrame:
-    """Texts, and names of columns, as no spreadsheet runs them."""
-    import polars as pl
-
-    return frame.with_columns(
-        pl.Series(name, [quoted(v) for v in frame[name].to_list()], pl.String)
-        for name, kind in frame.schema.items()
-        if kind == pl.String
-    ).rename(quoted)
 
 
 def _compact(value: Any) -> str | None:

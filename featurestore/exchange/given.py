@@ -29,7 +29,7 @@ OF_NAME = (
 
 
 def add_bags(
-    store: FeatureStore,
+    self: FeatureStore,
     name: str,
     bags: Mapping[str, np.ndarray],
     *,
@@ -42,7 +42,7 @@ def add_bags(
     """Add bags from arrays: no slide, no file; what the store has already is known.
 
     Args:
-        store: where they go.
+        self: where they go; this is a method of `FeatureStore`.
         name: of their Encoder, and of the Cohort that `splits` make, ready to train on.
         bags: a matrix (N, D) of numbers within float16 each, by a unique name.
         labels: a value of the Target by the bag's name; kept as those of a person.
@@ -85,7 +85,7 @@ def add_bags(
         return ForeignBag(rows=rows, coords=files.places_of(np.asarray(at)))
 
     found = [Found(path=Path(name, one), name=one, folder=name, encoder=name) for one in bags]
-    work = Taker(store, read, Said(tool=TOOL, cut=name), given)
+    work = Taker(self, read, Said(tool=TOOL, cut=name), given)
     _check(found, read)
     for (_, _, slide_id), several in work.by_slide(found).items():
         try:
@@ -95,11 +95,11 @@ def add_bags(
     if work.summary.failures:
         raise FeaturesRefused("\n".join(work.summary.failures.values()))
     work.commit()
-    store.record(rows)
+    self.record(rows)
     if splits:
         table = {one: str(side) for one, side in splits.items()}
         split = SplitConfig(method="table", table=table)
-        store.create_cohort(name, OF_NAME, {"encoder": name}, split=split, target=target.name)
+        self.create_cohort(name, OF_NAME, {"encoder": name}, split=split, target=target.name)
     return work.summary
 
 

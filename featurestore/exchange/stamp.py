@@ -126,7 +126,8 @@ def write(it: Outgoing) -> None:
             "code_hash": it.encoder_id[:8],
             "feat_type": "tile",
         }
-    both = {"feats": rows.astype(np.float16), "coords": um.astype(np.float32)}
+    both: dict[str, np.ndarray] = {"feats": rows.astype(np.float16)}
+    both["coords"] = um.astype(np.float32)
     here = it.out / f"{it.encoder}-{it.encoder_id[:8]}"
     files.write_hdf5(here / f"{it.slide_id}.h5", both, {"": said}, None)
 

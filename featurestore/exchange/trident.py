@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -149,7 +150,7 @@ def write(it: Outgoing) -> None:
     )
     overlap = int(files.number(bag.said, "overlap") or 0)
     job = it.out / f"{target:g}x_{bag.tile_px}px_{overlap}px_overlap"
-    said: dict[str, object] = {
+    said: dict[str, Any] = {
         "patch_size": bag.tile_px,
         "patch_size_level0": float(bag.tile_px0 or 0),
         "level0_magnification": round(level0 or 0),
@@ -162,7 +163,8 @@ def write(it: Outgoing) -> None:
         said |= {"level0_width": bag.size_px0[0], "level0_height": bag.size_px0[1]}
     coords, rows, _ = it.sorted(1, 0)
     places, here = {"coords": coords.astype(np.int64)}, job / f"features_{it.encoder}"
-    about = {"encoder": it.encoder, "name": it.slide_id, "savetodir": f"{job.name}/{here.name}"}
+    at = f"{job.name}/{here.name}"
+    about: dict[str, Any] = {"encoder": it.encoder, "name": it.slide_id, "savetodir": at}
     files.write_hdf5(job / "patches" / f"{it.slide_id}{PATCHES}", places, {"coords": said}, 1)
     both = {"features": about, "coords": said}
     files.write_hdf5(here / f"{it.slide_id}.h5", {"features": rows, **places}, both, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from featurestore.errors import ConfigError, FeaturesRefused
 from featurestore.exchange import files
 from featurestore.exchange.bags import ForeignBag, Found
 from featurestore.exchange.clam import numbered
+from featurestore.exchange.people import Given
 from featurestore.exchange.place import placed
 from featurestore.exchange.take_in import ImportSummary, Read, Said, Taker
 from featurestore.ids import strangers
@@ -63,29 +65,11 @@ def add_bags(
             raise ConfigError(unknown.replace("are not in the store", "have no bag"))
     if splits and (missing := [one for one in bags if one not in splits]):
         raise ConfigError(f"{len(missing):,} bags have no split, the first is {missing[0]!r}")
-    given = [
-        (
-            GivenSlide(slide_id=one, case_id=one, path=f"{name}/{one}"),
-            Case(
-                case_id=one, patient_id=patients.get(one, one), patient_made_up=one not in patients
-            ),
-        )
-        for one in bags
-    ]
     rows = [_label(one, value, target).recorded(target) for one, value in labels.items()]
 
-    def read(found: Found) -> ForeignBag:
-        given = np.asarray(bags[found.name])
-        if given.dtype.kind not in "fiub":
-            raise FeaturesRefused(f"is of type {given.dtype}, expected numbers")
-        rows = files.rows_of(given)
-        at = coords.get(found.name)
-        if at is None:
-            return ForeignBag(rows=rows, coords=numbered(len(rows)), unit="row")
-        return ForeignBag(rows=rows, coords=files.places_of(np.asarray(at)))
-
+    read = functools.partial(_read, bags, coords)
     found = [Found(path=Path(name, one), name=one, folder=name, encoder=name) for one in bags]
-    work = Taker(self, read, Said(tool=TOOL, cut=name), given)
+    work = Taker(self, read, Said(tool=TOOL, cut=name), _given(name, bags, patients))
     _check(found, read)
     for (_, _, slide_id), several in work.by_slide(found).items():
         try:
@@ -101,6 +85,32 @@ def add_bags(
         split = SplitConfig(method="table", table=table)
         self.create_cohort(name, OF_NAME, {"encoder": name}, split=split, target=target.name)
     return work.summary
+
+
+def _given(name: str, bags: Collection[str], patients: Mapping[str, str]) -> Given:
+    """A Slide and a Case for each bag."""
+    return [
+        (
+            GivenSlide(slide_id=one, case_id=one, path=f"{name}/{one}"),
+            Case(
+                case_id=one, patient_id=patients.get(one, one), patient_made_up=one not in patients
+            ),
+        )
+        for one in bags
+    ]
+
+
+def _read(
+    bags: Mapping[str, np.ndarray], coords: Mapping[str, np.ndarray], found: Found
+) -> ForeignBag:
+    given = np.asarray(bags[found.name])
+    if given.dtype.kind not in "fiub":
+        raise FeaturesRefused(f"is of type {given.dtype}, expected numbers")
+    rows = files.rows_of(given)
+    at = coords.get(found.name)
+    if at is None:
+        return ForeignBag(rows=rows, coords=numbered(len(rows)), unit="row")
+    return ForeignBag(rows=rows, coords=files.places_of(np.asarray(at)))
 
 
 def _check(found: Collection[Found], read: Read) -> None:

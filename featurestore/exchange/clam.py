@@ -13,6 +13,7 @@ from featurestore.exchange import files
 from featurestore.exchange.bags import ForeignBag, Found, Listing, Outgoing, listing
 
 OF_FEATURES = ("h5_files", "pt_files")
+SAID = ("patch_size", "patch_level", "downsample", "level_dim")
 
 
 def find(given: Listing) -> tuple[list[Found], dict[Path, str]]:
@@ -77,7 +78,7 @@ def read(found: Found) -> ForeignBag:
     for path in found.coords:
         with files.hdf5(path) as file:
             if same_places(files.places_of(files.array_of(file, "coords")), coords):
-                said = files.said_of(file["coords"])
+                said = files.said_of(file["coords"], SAID)
                 break
     if said is None:
         raise FeaturesRefused(

@@ -67,10 +67,16 @@ def _is_written(data: Any) -> bool:
     return bool(data.id.get_storage_size() >= data.size * data.dtype.itemsize)
 
 
-def said_of(holder: Any) -> dict[str, Any]:
-    """The attributes of a file or dataset as plain values; what says None is left out."""
+def said_of(holder: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Some attributes of a file or dataset as plain values; what says None is left out.
+
+    No others are read: texts lie in a heap, and HDF5 may search a broken one for ever.
+    """
     said: dict[str, Any] = {}
-    for name, value in holder.attrs.items():
+    for name in names:
+        if name not in holder.attrs:
+            continue
+        value = holder.attrs[name]
         if isinstance(value, bytes):
             value = value.decode(errors="replace")
         if isinstance(value, np.generic | np.ndarray):

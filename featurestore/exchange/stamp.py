@@ -14,6 +14,15 @@ from featurestore.errors import FeaturesRefused
 from featurestore.exchange import files
 from featurestore.exchange.bags import ForeignBag, Found, Listing, Outgoing, whole
 
+SAID = (
+    "stamp_version",
+    "extractor",
+    "unit",
+    "feat_type",
+    "tile_size",
+    "tile_size_um",
+    "tile_size_px",
+)
 INFO = "info.json"  # of 1.x: how large a tile is
 
 
@@ -49,7 +58,7 @@ def read(found: Found) -> ForeignBag:
         FeaturesRefused: it is damaged, of a whole slide or patient, or does not say its scale.
     """
     with files.hdf5(found.path) as file:
-        said = files.said_of(file)
+        said = files.said_of(file, SAID)
         kind = said.get("feat_type", "tile")
         if kind != "tile":
             raise FeaturesRefused(f"holds features of a {kind}, expected a row a tile")

@@ -15,6 +15,7 @@ from featurestore.exchange.bags import ForeignBag, Found, Listing, Outgoing, who
 
 PATCHES = "_patches.h5"
 KEPT = ("level0_magnification", "target_magnification", "overlap")
+SAID = ("patch_size", "patch_size_level0", *KEPT, "level0_width", "level0_height")
 SLIDES = "slide_features_"
 LOCKED = "is unfinished: its lock is still there. Extract the slide again"
 
@@ -93,8 +94,8 @@ def read(found: Found) -> ForeignBag:
             rows, of_rows = np.empty((0, 0), np.float32), {}
         else:
             rows = files.rows_of(files.array_of(file, "features"))
-            of_rows = files.said_of(file["features"])
-        said = files.said_of(file["coords"])
+            of_rows = files.said_of(file["features"], ["encoder"])
+        said = files.said_of(file["coords"], SAID)
     for path in found.coords:
         said = _agree(path, coords) | said
     px, px0 = files.number(said, "patch_size"), files.number(said, "patch_size_level0")
@@ -122,7 +123,7 @@ def _agree(path: Path, coords: np.ndarray) -> dict[str, object]:
                 f"has {len(coords):,} tiles, and {path.name} beside it {len(places):,} or others: "
                 "one of the two is unfinished or of another extraction. Extract the slide again"
             )
-        return files.said_of(file["coords"])
+        return files.said_of(file["coords"], SAID)
 
 
 def _version(said: Mapping[str, object]) -> str:

@@ -136,6 +136,7 @@ def test_a_reader_that_went_away_is_no_fault(store: Path) -> None:
     asked.stderr.close()
 
 
+@pytest.mark.proof  # it waits until the query runs
 def test_ctrl_c_ends_a_heavy_query_at_once_with_a_line(store: Path) -> None:
     heavy = "select sum(a.range * b.range) from range(1000000) a, range(1000000) b"
     asked = started("sql", heavy, "--store", store)

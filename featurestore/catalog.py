@@ -37,7 +37,7 @@ MAKE_ANEW = "Make it anew with: trephine verify --rebuild"
 
 _VIEWS = [
     "macros/retired",
-    "views/live_slides",
+    "views/slide_facts",
     "macros/case_reports_at",
     "views/case_reports",
     "macros/best_labels_at",
@@ -66,12 +66,21 @@ def migrate(root: Path) -> list[str]:
             with _transaction(con):
                 con.execute(sql.read(name))
                 con.execute("insert into migrations values (?, ?)", [Path(name).name, now()])
-        with _transaction(con):
-            for view in _VIEWS:
-                con.execute(sql.read(view))
-            con.execute("delete from migrations where name like 'views %'")
-            con.execute("insert into migrations values (?, ?)", [_views_version(), now()])
+        if _views_version() not in done:
+            with _transaction(con):
+                for view in _VIEWS:
+                    con.execute(sql.read(view))
+                refresh(con, "select slide_id from slides")
+                con.execute("delete from migrations where name like 'views %'")
+                con.execute("insert into migrations values (?, ?)", [_views_version(), now()])
     return todo
+
+
+def refresh(con: duckdb.DuckDBPyConnection, touched: str) -> None:
+    """Write the rows of `slide_facts` again, of the Slides that a SELECT of ours yields."""
+    con.execute(f"create or replace temp table touched as {touched}")
+    con.execute(sql.read("folds/drop_slide_facts"))
+    con.execute(sql.read("folds/slide_facts"))
 
 
 @functools.cache
@@ -137,9 +146,12 @@ def read_text(root: Path, text: str, parameters: Mapping[str, Any] | None = None
         return _frame(con.sql(text, params=dict(parameters or {}) or None))
 
 
-def read_frame(root: Path, name: str, parameters: Mapping[str, Any] | None = None) -> pl.DataFrame:
-    """Run one of our own SQL texts, named as `queries/runs`."""
-    return read_text(root, sql.read(name), parameters)
+def read_frame(
+    root: Path, name: str, parameters: Mapping[str, Any] | None = None, **frames: pl.DataFrame
+) -> pl.DataFrame:
+    """Run one of our own SQL texts, named as `queries/runs`; it may read frames by their names."""
+    with reader(root) as con, inserting(con, **frames):
+        return frame_of_query(con, name, parameters)
 
 
 def frame_of_query(

@@ -20,6 +20,15 @@ STRATUM = 10  # Patients of like labels, among whom chance decides
 SIDES = ("train", "validation", "calibration", "test")
 
 
+def ids_of(chosen: pl.DataFrame) -> pl.Series:
+    """The slide_ids that the query of a Cohort yields."""
+    if "slide_id" not in chosen.columns:
+        raise CohortError(
+            f"the SQL of a cohort must yield a column slide_id, got {', '.join(chosen.columns)}"
+        )
+    return chosen["slide_id"]
+
+
 def check_free(con: Any, name: str) -> None:
     """Refuse a name that a Cohort of an open catalog has."""
     if con.execute("select 1 from cohorts where cohort = ?", [name]).fetchall():
@@ -55,10 +64,6 @@ def freeze(
     """
     if not re.fullmatch(r"[\w.-]+", name):
         raise CohortError(f"a cohort's name is letters, digits, '_', '-' and '.', got {name!r}")
-    if "slide_id" not in chosen.columns:
-        raise CohortError(
-            f"the SQL of a cohort must yield a column slide_id, got {', '.join(chosen.columns)}"
-        )
     slides, dropped = _labelled(chosen, labelled, query, target)
     if slides.is_empty():
         raise CohortError(

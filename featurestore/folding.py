@@ -15,7 +15,7 @@ import polars as pl
 
 import sql
 from featurestore import arrays, layout, ledger
-from featurestore.catalog import LOCK_TIMEOUT_S, first_line, inserting, writer
+from featurestore.catalog import LOCK_TIMEOUT_S, first_line, inserting, refresh, writer
 from featurestore.errors import ConfigError, StoreDamaged
 from featurestore.fields import from_json, now
 from featurestore.kept import Published
@@ -28,6 +28,8 @@ from featurestore.types import (
 )
 
 MEND = "Set it aside with: trephine verify --repair"
+SHOWN = ("cases", "slides", "reports", "labels", "embeddings")  # kinds that slide_facts shows
+MANY = 50_000  # touched values from which all rows are written again
 Connection = duckdb.DuckDBPyConnection
 Act = Callable[[Connection], Iterable[Any]]
 
@@ -47,6 +49,8 @@ class _Folding:
     root: Path
     con: Connection
     aside: Mapping[Path, str]  # files that broke the transaction, and why
+    touched: dict[str, set[str]]  # values of slide_id, case_id and slide_key
+    everything: bool = False  # whether any Slide may be touched
     fresh: bool = False  # whether it is made beside the store, to compare: it seals no Run
     alone: bool  # whether each file is folded by itself, to find the one that breaks it
     faults: dict[str, str]  # what is set aside, and why
@@ -86,7 +90,13 @@ def fold(
         try:
             with writer(root, timeout_s) as con:
                 work = _Folding(
-                    root=root, con=con, aside=aside, alone=alone, faults=faults, fresh=fresh
+                    root=root,
+                    con=con,
+                    aside=aside,
+                    alone=alone,
+                    faults=faults,
+                    touched={},
+                    fresh=fresh,
                 )
                 if not is_written:
                     rows = [] if act is None else list(act(con))
@@ -94,12 +104,27 @@ def fold(
                     is_written = True
                 n = _fold_ledger(work) + _fold_runs(work)
                 _drop_erased(con)
+                _refresh(work)
                 _tell(work, published is None)
                 return n
         except _CannotFold as refused:
             if len(refused.files) == 1:
                 aside |= dict.fromkeys(refused.files, refused.reason)
             alone = True
+
+
+def _refresh(work: _Folding) -> None:
+    """Write again what people choose Slides by, of those that the fold touched."""
+    named = {name: some for name, some in work.touched.items() if some}
+    if work.everything or sum(map(len, named.values())) > MANY:
+        refresh(work.con, "select slide_id from slides union select slide_id from slide_facts")
+    elif named:
+        frames = {f"said_{name}": pl.DataFrame({name: list(some)}) for name, some in named.items()}
+        texts = (
+            f"select slide_id from slides where {name} in (from said_{name})" for name in named
+        )
+        with inserting(work.con, **frames):
+            refresh(work.con, " union ".join(texts))
 
 
 def _tell(work: _Folding, whole: bool) -> None:
@@ -131,7 +156,7 @@ def _fold_ledger(work: _Folding) -> int:
         last = max((file for of, file in done if of == name), default="")
         if todo and todo[0].name < last:  # written before what is folded, and seen after it
             forget(work.con, name)
-            todo = files
+            work.everything, todo = True, files
         for some in [[file] for file in todo] if work.alone else [todo] if todo else []:
             _fold_files(work, name, some)
         folded += len(todo)
@@ -177,6 +202,10 @@ def _fold_files(work: _Folding, name: str, files: list[Path]) -> None:
     if frames and (said := pl.concat(frames)).height:
         if name == "cohorts":
             said = _whole_cohorts(work, said)
+        work.everything |= name == "tombstones"
+        for column in {"slide_id", "case_id", "slide_key"} & set(said.columns):
+            if name in SHOWN:
+                work.touched.setdefault(column, set()).update(said[column].to_list())
         try:
             with inserting(work.con, said=said.with_row_index("row")):
                 for statement in kind.folds:

@@ -172,10 +172,13 @@ class FeatureStore(Readable):
         """
         with catalog.reader(self.root) as con:
             cohorts.check_free(con, name)
+        found = self.sql(query, parameters)
+        chosen = pl.DataFrame({"slide_id": cohorts.ids_of(found)}, schema={"slide_id": pl.String})
+        about = {"target": target}
         frozen = cohorts.freeze(
             name,
-            self.sql(query, parameters),
-            self.named("queries/cohort_labels", {"target": target}),
+            found,
+            catalog.read_frame(self.root, "queries/cohort_labels", about, chosen=chosen),
             query=query,
             parameters=parameters or {},
             config=split or SplitConfig(),

@@ -1,19 +1,20 @@
--- cohort_labels: one row per Slide with tiles and a Label of $target.
-select distinct
-    bags.slide_id,
-    bags.slide_key,
-    coalesce(nullif(slides.fingerprint, ''), slides.slide_key) as content,
-    bags.case_id,
-    bags.patient_id,
-    bags.patient_made_up,
-    bags.specimen,
-    bags.dated,
+-- cohort_labels: one row per Slide of `chosen` with tiles, and its Label of $target.
+select
+    slides.slide_id,
+    slides.slide_key,
+    slides.content,
+    slides.case_id,
+    slides.patient_id,
+    slides.patient_made_up,
+    slides.specimen,
+    slides.dated,
     best_labels.value,
     best_labels.low,
     best_labels.high
-from bags
-join slides on slides.slide_id = bags.slide_id
+from slide_facts as slides
 left join best_labels
-    on best_labels.case_id = bags.case_id
+    on best_labels.case_id = slides.case_id
     and best_labels.target = $target
-order by bags.slide_id
+where slides.n_tiles > 0
+    and slides.slide_id in (select chosen.slide_id from chosen)
+order by slides.slide_id

@@ -1,0 +1,80 @@
+-- slide_facts: one row per Slide of `touched` that was not taken out, its Case neither.
+insert into slide_facts by name
+with touched_slides as (
+    select
+        slides.*,
+        cases.patient_id,
+        cases.patient_made_up,
+        cases.age_years
+    from slides
+    join cases on cases.case_id = slides.case_id
+    where slides.slide_id in (select touched.slide_id from touched)
+        and not retired(slides.slide_id, slides.case_id, cases.patient_id)
+),
+
+dates as (
+    select
+        reports.case_id,
+        max(reports.reported_on) as reported_on
+    from reports
+    where reports.case_id in (select touched_slides.case_id from touched_slides)
+    group by reports.case_id
+),
+
+arrays as (
+    select
+        embeddings.slide_key,
+        max(embeddings.n_tiles) as n_tiles,
+        count(*) as n_embeddings,
+        list(embeddings.encoder_id order by embeddings.encoder_id) as encoder_ids
+    from embeddings
+    where embeddings.slide_key in (select touched_slides.slide_key from touched_slides)
+    group by embeddings.slide_key
+)
+
+select
+    slides.slide_id,
+    slides.slide_key,
+    coalesce(nullif(slides.fingerprint, ''), slides.slide_key) as content,
+    slides.case_id,
+    slides.patient_id,
+    slides.patient_made_up,
+    slides.age_years,
+    dates.reported_on,
+    slides.scanned_on,
+    coalesce(dates.reported_on, slides.scanned_on) as dated,
+    slides.specimen,
+    slides.stain,
+    slides.scanner,
+    slides.width_px0,
+    slides.height_px0,
+    slides.mpp,
+    slides.mpp_file,
+    slides.mpp_source,
+    arrays.n_tiles,
+    slides.tissue_mm2,
+    slides.blurred_share,
+    slides.pen_share,
+    slides.black_share,
+    case
+        when coalesce(arrays.n_tiles, 0) = 0 then 'no tissue'
+        when slides.black_share > 0.1 then 'black border'
+        when slides.blurred_share > 0.3 then 'out of focus'
+        when slides.pen_share > 0.2 then 'pen'
+        else 'ok'
+    end as quality,
+    best_labels.value as cellularity,
+    best_labels.low,
+    best_labels.high,
+    best_labels.method as label_method,
+    best_labels.status as label_status,
+    coalesce(arrays.n_embeddings, 0) as n_embeddings,
+    arrays.encoder_ids,
+    slides.path,
+    slides.extra
+from touched_slides as slides
+left join dates on dates.case_id = slides.case_id
+left join arrays on arrays.slide_key = slides.slide_key
+left join best_labels
+    on best_labels.case_id = slides.case_id
+    and best_labels.target = 'cellularity'

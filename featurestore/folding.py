@@ -271,12 +271,19 @@ def _whole_cohorts(work: _Folding, said: pl.DataFrame) -> pl.DataFrame:
 
 def _read_arrays(work: _Folding, published: Iterable[ArrayIds]) -> list[Published]:
     """What the ledger lacks of the arrays that are published."""
-    text = "select slide_key, tiling_id, encoder_id, embedded_at, digest from embeddings"
-    rows = work.con.execute(text).fetchall()
+    wanted = list(dict.fromkeys(published))
+    if not wanted:
+        return []
+    frame = pl.DataFrame(wanted, schema=list(ArrayIds._fields), orient="row")
+    with inserting(work.con, wanted=frame):
+        rows = work.con.execute(
+            "select slide_key, tiling_id, encoder_id, embedded_at, digest from embeddings"
+            " semi join wanted using (slide_key, tiling_id, encoder_id)"
+        ).fetchall()
     known = {row[:3] for row in rows if row[4] is not None}
     since = {row[:3]: row[3] for row in rows}
     found = []
-    for ids in dict.fromkeys(published):
+    for ids in wanted:
         if tuple(ids) in known:
             continue
         try:

@@ -102,9 +102,10 @@ def schema_of(noun: type) -> dict[str, Any]:
 
 def frame_of(noun: type, rows: Sequence[Any]) -> pl.DataFrame:
     """Rows of one noun as a frame with its columns."""
-    schema = schema_of(noun)
+    schema, texts = schema_of(noun), dict[int, str]()
     columns = {
-        name: [_flat(getattr(row, name), dtype) for row in rows] for name, dtype in schema.items()
+        name: [_flat(getattr(row, name), dtype, texts) for row in rows]
+        for name, dtype in schema.items()
     }
     return pl.DataFrame(columns, schema=schema, strict=True)
 
@@ -114,11 +115,17 @@ def nouns_of(noun: type[T], frame: pl.DataFrame) -> list[T]:
     return [from_json(noun, row) for row in frame.iter_rows(named=True)]
 
 
-def _flat(value: Any, dtype: Any) -> Any:
-    if isinstance(value, Mapping):
-        value = dict(value)
-    is_json = dtype == pl.String and isinstance(value, dict | tuple)
-    return json.dumps(value, default=str) if is_json else value
+def _flat(value: Any, dtype: Any, texts: dict[int, str]) -> Any:
+    """A value of a column; a mapping that many rows share is written once."""
+    if dtype != pl.String or value is None or isinstance(value, str):
+        return value
+    if not isinstance(value, Mapping | tuple):
+        return value
+    if id(value) not in texts:
+        texts[id(value)] = json.dumps(
+            dict(value) if isinstance(value, Mapping) else value, default=str
+        )
+    return texts[id(value)]
 
 
 def append(root: Path, rows: Iterable[Any]) -> list[Path]:

@@ -33,7 +33,8 @@ FILL = (
     " from range(3) t(e)",
     "insert into embeddings (slide_key, tiling_id, encoder_id, n_tiles, dim, embedded_at, digest)"
     " select left(md5('k' || i), 16), repeat('t', 16), repeat(chr((97 + e)::int), 16), 100"
-    " + i % 90, 384, timestamp '2025-01-01', left(md5('d' || i), 16) from range({n}) t(i), range(3) u(e)",
+    " + i % 90, 384, timestamp '2025-01-01', left(md5('d' || i), 16)"
+    " from range({n}) t(i), range(3) u(e)",
     "insert into targets values ('cellularity', 'fraction', 0, 100)",
     "insert into labels (label_id, case_id, target, value, low, high, method, status, recorded_at)"
     " select 'L' || i, 'C' || i, 'cellularity', i * 31 % 101, i * 31 % 101, i * 31 % 101, 'human',"

@@ -46,7 +46,8 @@ def metrics(
         target: whose range gives the hundredth that counts as a point.
 
     Returns:
-        n, patients, auc (binary Targets), and with `_low` and `_high` beside each: r2, mae, rmse,
+        n, patients, positive (share of binary labels that are high), and with `_low` and `_high`
+        beside each: auc and accuracy at the middle of the range (binary Targets); r2, mae, rmse,
         pearson; bias and the limits of agreement loa_low and loa_high, bias - and + 1.96 standard
         deviations of predicted - labels (Bland and Altman 1986); within_5 and within_10, shares of
         Slides off by at most so many hundredths of the Target's range; slope and intercept of the
@@ -56,15 +57,47 @@ def metrics(
     terms = _terms(labels, predicted, centre, size)
     values = {"n": float(len(labels)), "patients": float(len(np.unique(patients)))}
     drawn = _numbers(bootstrap_by_patient(terms, patients), centre, size)
-    for name, value in _numbers(terms.sum(axis=0), centre, size).items():
+    numbers = _numbers(terms.sum(axis=0), centre, size)
+    if target.kind == "binary":
+        middle = target.low + size / 2
+        each, classes = np.eye(len(labels)), (labels > middle, predicted)
+        values["positive"] = float(classes[0].mean())
+        numbers |= _of_classes(*classes, np.ones(len(labels)), middle)
+        drawn |= _of_classes(*classes, bootstrap_by_patient(each, patients), middle)
+    for name, value in numbers.items():
         known = drawn[name][np.isfinite(drawn[name])]
         low, high = np.percentile(known, [2.5, 97.5]) if len(known) else (np.nan, np.nan)
         values |= {name: float(value), f"{name}_low": float(low), f"{name}_high": float(high)}
-    if target.kind == "binary" and len(np.unique(labels)) == 2:
-        from sklearn.metrics import roc_auc_score  # slow to import: the first step need not wait
-
-        values["auc"] = float(roc_auc_score(labels > target.low, predicted))
     return values
+
+
+def _of_classes(
+    positive: np.ndarray, predicted: np.ndarray, weights: np.ndarray, middle: float
+) -> dict[str, np.ndarray]:
+    """Area under the ROC curve and accuracy of Slides with weights (N,), or (R, N) for R resamples.
+
+    The area is the share of pairs, one of each class, that are in order; a tie counts as half.
+    """
+    order = np.argsort(predicted, kind="stable")
+    starts = np.flatnonzero(np.diff(predicted[order], prepend=-np.inf) > 0)  # of equal predictions
+    up, down = (
+        np.add.reduceat((weights * side)[..., order], starts, axis=-1)
+        for side in (positive, ~positive)
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        below = (up * (down.cumsum(axis=-1) - down / 2)).sum(axis=-1)
+        return {
+            "auc": below / (up.sum(axis=-1) * down.sum(axis=-1)),
+            "accuracy": weights @ ((predicted > middle) == positive) / weights.sum(axis=-1),
+        }
+
+
+def by_case(frame: pl.DataFrame) -> pl.DataFrame:
+    """One row per Case: truth and mean over its Slides, patient_id; sorted by case_id."""
+    means = frame.group_by("case_id").agg(
+        pl.col("patient_id").first(), pl.col("truth", "mean").mean()
+    )
+    return means.sort("case_id")
 
 
 def _terms(labels: np.ndarray, predicted: np.ndarray, centre: float, size: float) -> np.ndarray:

@@ -26,10 +26,10 @@ FEW_PATIENTS = 50  # of test, under which every number is rough
 _ESTIMATES = ("r2", "mae", "rmse", "pearson", "bias", "loa_low", "loa_high", "slope", "intercept")
 METRICS = frozenset(
     f"{name}{end}"
-    for name in (*_ESTIMATES, "within_5", "within_10")
+    for name in (*_ESTIMATES, "within_5", "within_10", "auc", "accuracy")
     for end in ("", "_low", "_high")
-) | {"n", "patients", "auc"}
-SPLITS = ("train", "validation", "test", "ridge_test")
+) | {"n", "patients", "positive"}
+SPLITS = ("train", "validation", "test", "test_cases", "ridge_test")
 FIGURES = ("predicted_vs_truth.svg", "bland_altman.svg")
 
 
@@ -125,6 +125,7 @@ class Run:
             f"{record.n_test} to test, {record.seconds:.1f} s",
             f"test R2     {self._interval('r2', '.3f')}",
             f"test MAE    {self._interval('mae', '.2f')}",
+            *self._said_of_classes_and_cases(),
             f"ridge floor R2 {number(self.metric('r2', 'ridge_test'), '.3f')}, "
             f"MAE {number(self.metric('mae', 'ridge_test'), '.2f')} (mean embeddings)",
             f"std         over {std}",
@@ -139,6 +140,16 @@ class Run:
         """A test metric with its bootstrap interval."""
         value, low, high = (number(self.metric(name + x), form) for x in ("", "_low", "_high"))
         return f"{value} (95% interval {low} to {high}, by patient)"
+
+    def _said_of_classes_and_cases(self) -> Iterator[str]:
+        if self.record.target_kind == "binary":
+            yield f"test AUC    {self._interval('auc', '.3f')}"
+            share = number(self.metric("positive"), ".0%")
+            yield f"accuracy    {self._interval('accuracy', '.1%')}; {share} of test are positive"
+        if n := self.metric("n", "test_cases"):
+            r2, mae = self.metric("r2", "test_cases"), self.metric("mae", "test_cases")
+            said = f"R2 {number(r2, '.3f')}, MAE {number(mae, '.2f')} of {n:.0f} cases"
+            yield f"by case     {said}, each the mean of its slides"
 
     def _said_of_intervals(self) -> Iterator[str]:
         width = conformal.calibrated_half_width(self.predictions)

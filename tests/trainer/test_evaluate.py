@@ -96,10 +96,24 @@ def test_undefined_numbers_are_null() -> None:
     assert got["r2"] == pytest.approx(1 - (9.7**2 + 89.7**2) / 3200)
 
 
-def test_a_binary_target_has_an_auc() -> None:
-    truth, predicted = np.array([0.0, 0, 1, 1]), np.array([0.1, 0.6, 0.5, 0.9])
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=2, max_size=30))
+def test_a_binary_target_has_an_auc_and_an_accuracy(rows: list[tuple[bool, int]]) -> None:
+    truth, predicted = (np.array(column, float) for column in zip(*rows, strict=True))
     target = Target(name="fibrosis", kind="binary", low=0, high=1)
-    assert ev.metrics(truth, predicted, np.arange(4), target)["auc"] == 0.75
+    got = ev.metrics(truth, predicted / 5, np.arange(len(rows)), target)
+    assert got["positive"] == truth.mean()
+    assert got["accuracy"] == pytest.approx(((predicted / 5 > 0.5) == truth).mean())
+    if len(set(truth)) == 2:
+        assert got["auc"] == pytest.approx(sklearn.metrics.roc_auc_score(truth, predicted))
+        assert got["auc_low"] <= got["auc_high"]
+    else:
+        assert np.isnan(got["auc"])
+
+
+def test_a_case_is_the_mean_of_its_slides() -> None:
+    rows = {"case_id": list("baa"), "patient_id": list("qpp"), "truth": [10.0, 40, 40]}
+    frame = pl.DataFrame(rows | {"mean": [12.0, 30, 44]})
+    assert ev.by_case(frame).rows() == [("a", "p", 40, 37), ("b", "q", 10, 12)]
 
 
 def test_the_bootstrap_draws_patients_with_all_their_slides() -> None:

@@ -105,6 +105,16 @@ def test_what_must_be_read_first_stands_first(
     assert first[-1].startswith("run ")
 
 
+def test_classes_and_cases_are_said_where_there_are_some() -> None:
+    assert "by case" not in made().text()
+    cases = {"n": 2.0, "r2": 0.5, "mae": 3.0}
+    test = {"r2": 0.1, "auc": 0.75, "accuracy": 0.8, "positive": 0.25}
+    said = made(metrics={"test": test, "test_cases": cases}, target_kind="binary").text()
+    assert "by case     R2 0.500, MAE 3.00 of 2 cases, each the mean of its slides" in said
+    assert "test AUC    0.750" in said
+    assert "; 25% of test are positive" in said
+
+
 def test_an_older_run_that_counted_no_patients_goes_by_its_slides() -> None:
     assert "test has 3 patients" in made().warnings()[-1]
 

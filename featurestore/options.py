@@ -159,17 +159,18 @@ def store_option(command: Command, kind: str = "FeatureStore") -> Command:
     """Give a command --store, and the opened store."""
 
     @functools.wraps(command)
-    def call(*made: Any, store: Path, **given: Any) -> Any:
+    def call(*made: Any, store: Path, trust: bool = False, **given: Any) -> Any:
         import featurestore
 
-        opened = getattr(featurestore, kind)(store)
+        opened = getattr(featurestore, kind)(store, trust=trust)
         try:
             return command(*made, store=opened, **given)
         finally:
             with suppress(TrephineError):
                 click.echo(opened.set_aside(), err=True, nl=False)
 
-    return store_folder_option(call)
+    trusting = click.option("--trust", is_flag=True, help="Skip the checksums of embeddings.")
+    return store_folder_option(trusting(call) if kind == "FeatureStore" else call)
 
 
 def prints_result(command: Command) -> Command:

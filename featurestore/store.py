@@ -143,6 +143,10 @@ class FeatureStore(Readable):
         """
         return withdrawal.withdraw(self.root, kind, name, erase)
 
+    def withdrawn(self) -> set[tuple[str, str]]:
+        """Kind and name of the Slides, Cases and Patients that were taken out."""
+        return set(self.ask("select kind, name from tombstones").iter_rows())
+
     add_bags = given.add_bags
     verify = staticmethod(mending.verify)
 

@@ -67,7 +67,8 @@ def worklist(store: FeatureStore, archive: Sequence[ArchiveSlide], wanted: Wante
     A Slide is told by its path, size, time and mpp, one `stat` each; where one of them differs, by
     the content of its files, which are read only if another Slide has their size.
     """
-    known = _Known.of(store)
+    known, gone = _Known.of(store), store.withdrawn()
+    archive = [slide for slide in archive if not gone & _names(slide)]
     taken = {slide.slide_id for slide in archive} & known.slides.keys()
     with ThreadPoolExecutor(LOOKERS) as pool:
         works = list(pool.map(lambda slide: _judge(store, slide, known, wanted), archive))
@@ -76,6 +77,12 @@ def worklist(store: FeatureStore, archive: Sequence[ArchiveSlide], wanted: Wante
                 works[number] = _judge(store, replace(slide, is_listed=False), known, wanted)
             taken.add(name)
         return _with_copies(works, known, pool)
+
+
+def _names(slide: ArchiveSlide) -> set[tuple[str, str]]:
+    """What may have been taken out of the store for good: the Slide, its Case, its Patient."""
+    case = slide.case
+    return {("slide", slide.slide_id), ("case", case.case_id), ("patient", case.patient_id)}
 
 
 def told(works: Iterable[Work], doubts: Mapping[str, str]) -> dict[str, Any]:

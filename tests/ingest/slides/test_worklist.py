@@ -254,3 +254,14 @@ def test_the_counts_of_a_plan_add_up(known: tuple[FeatureStore, Path], tmp_path:
     assert sum(counts) == int(first.split()[0]) == len(archive)
     assert "1 cannot be read" in first
     assert "1 given up" in first
+
+
+def test_what_was_taken_out_is_not_ingested_again(tmp_path: Path) -> None:
+    for name in "ab":
+        write(tmp_path / f"{name}.svs", plain(300, 60), mpp=2.0, stated=0.5)
+    store = FeatureStore.create(tmp_path / "store")
+    a, b = (slide(tmp_path / f"{name}.svs", patient_id=name) for name in "ab")
+    store.record([a.case, Slide(**vars(a.slide), slide_key="0" * 16)])
+    store.withdraw("a", "patient", erase=True)
+    wanted = Wanted(tiling_id=TILING.tiling_id, encoder_ids=[ENCODER.encoder_id])
+    assert [work.slide.slide_id for work in worklist(store, [a, b], wanted)] == ["b"]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from featurestore.config import ExportConfig, ImportConfig, SplitConfig
 from featurestore.fields import to_json
@@ -54,8 +55,8 @@ def like_option(command: Command) -> Command:
             from trainer import runs, versus
 
             said = click.get_current_context().get_parameter_source
-            own = vars(versus.again(runs.load(store, like)))
-            given |= {k: own[k] for k in own.keys() & given.keys() if "DEFAULT" in str(said(k))}
+            own, typed = vars(versus.again(runs.load(store, like))), ParameterSource.COMMANDLINE
+            given |= {k: own[k] for k in own.keys() & given.keys() if said(k) != typed}
         elif given["cohort"] is None:
             raise click.UsageError("give COHORT or --like RUN")
         return command(store=store, **given)

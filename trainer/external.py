@@ -56,11 +56,11 @@ def validate(store: FeatureStore, run_id: str, cohort: str) -> Evaluation:
     bags = mark(store, [run], chosen_bags(store, run, cohort, None))
     known = bags.filter(pl.col("seen") != "not")
     if known.height:
-        patients = known["patient_id"].unique().sort()
+        names = known["patient_id"].unique().sort()
         raise TrainError(
-            f"{len(patients)} patients of cohort {cohort!r} are among those that run "
+            f"{len(names)} patients of cohort {cohort!r} are among those that run "
             f"{record.run_id} learnt from, with {known.height} slides, the first is "
-            f"{patients[0]!r}: these numbers would say nothing. Make a cohort without them."
+            f"{names[0]!r}: these numbers would say nothing. Make a cohort without them."
         )
     found = predictions(bags, target, *resampled(store, run, bags, run.config.resamples))
     own = assign_splits(store.bags(record.cohort, record.encoder_id, record.tiling_id), run.config)

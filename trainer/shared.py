@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -46,7 +46,7 @@ class Shared(FeatureStore):
 
     def scores(
         self, slide_key: str, tiling_id: str, n_tiles: int, names: Sequence[str]
-    ) -> Mapping[str, np.ndarray]:
+    ) -> dict[str, np.ndarray]:
         """As the store's, read once."""
         wanted = (slide_key, tiling_id, n_tiles, tuple(names))
         return self.once(("scores", *wanted), lambda: super(Shared, self).scores(*wanted))

@@ -83,7 +83,8 @@ class Suspects:
     def reasons(self) -> dict[str, str]:
         """Cases of the suspects with why, the most suspect first."""
         beyond = self.slides[: self.n_beyond]
-        return {one.case_id: one.reason() for one in beyond}
+        own = {one.case_id: one.reason() for one in reversed(beyond)}  # of its worst Slide
+        return dict(reversed(own.items()))
 
 
 def suspects(store: FeatureStore, run_id: str, *, progress: Progress | None = None) -> Suspects:
@@ -137,7 +138,8 @@ def spreads(judged: pl.DataFrame, target: Target) -> np.ndarray:
     usual = np.empty(len(mean))
     usual[order] = 1.4826 * np.median(windows, axis=1)[first]  # the deviation, were it normal
     own = judged["std"].fill_null(0).to_numpy()
-    return np.maximum(np.hypot(usual, own), LEAST_SPREAD * (target.high - target.low))
+    least = LEAST_SPREAD * (target.high - target.low)
+    return np.asarray(np.maximum(np.hypot(usual, own), least))
 
 
 def _siblings(store: FeatureStore, run: runs.Run) -> list[pl.DataFrame]:

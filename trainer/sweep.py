@@ -252,8 +252,8 @@ def _folds(store: FeatureStore, config: TrainConfig) -> Sequence[str | None]:
     """The folds to test on in turn; one None where the Cohort has a test side."""
     if config.fold is not None or store.cohort(config.cohort).split_method in ("time", "random"):
         return [config.fold]
-    sides = [side.split for side in store.splits(config.cohort)]
-    return [None] if set(sides) & set(SPLITS) else sorted(sides, key=lambda one: (len(one), one))
+    sides = sorted((s.split for s in store.splits(config.cohort)), key=lambda one: (len(one), one))
+    return [None] if set(sides) & set(SPLITS) else sides
 
 
 def _noun(config: TrainConfig, plans: Sequence[Planned]) -> Sweep:

@@ -16,7 +16,14 @@ from trainer import runs
 from trainer.config import TrainConfig
 from trainer.paired import Estimate, Paired
 
-RECORDED = ("cohort", "encoder_id", "tiling_id", "target", "code_version", "versions")
+RECORDED: tuple[str, ...] = (
+    "cohort",
+    "encoder_id",
+    "tiling_id",
+    "target",
+    "code_version",
+    "versions",
+)
 RECORDED += ("n_train", "n_validation", "n_calibration", "n_test")
 FITTED = ("steps", "best_step", "device", "precision")
 

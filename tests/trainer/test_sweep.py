@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import numpy as np
 import polars as pl
 import pytest
 from builders import embedding_stores as es
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import cli
 from featurestore import FeatureStore
 from featurestore.errors import ConfigError, TrainError
 from featurestore.fields import to_json
@@ -188,3 +191,33 @@ def test_a_sweep_survives_a_rebuild(store: FeatureStore, table: SweepResult) -> 
     (kept,) = [one for one in store.known(Sweep) if one.sweep_id == table.sweep.sweep_id]
     assert dict(kept.runs) == dict(table.sweep.runs)
     assert kept.factors == FACTORS
+
+
+def test_the_command_line_sweeps_repeats_and_deletes(store: FeatureStore) -> None:
+    def run(*words: str, code: int = 0) -> str:
+        given = ["--store", str(store.root)]
+        found = CliRunner().invoke(cli.main, [*words, *given])
+        assert found.exit_code == code, found.output
+        return found.stdout
+
+    few = ["--steps", "6", "--resamples", "1"]
+    words = ["sweep", "all", "--bag-size", "4", "--bag-size", "8", "--seeds", "1", *few, "--json"]
+    found = json.loads(run(*words))
+    assert found["sweep"]["factors"] == {"bag_size": [4, 8]}
+    one = found["cells"][1]["run_ids"][0]
+    again = json.loads(run("train", "--like", one, "--json"))
+    assert (
+        again["metrics"] == json.loads((store.run_folder(one) / "run.json").read_text())["metrics"]
+    )
+    other = json.loads(run("train", "--like", one, "--bag-size", "4", "--json"))
+    assert other["bag_size"] == 4
+    run("train", code=2)
+    compared = json.loads(run("runs", "compare", one, other["run_id"], "--json"))
+    assert compared["differs"] == {"bag-size": [8, 4]}
+    listed = json.loads(
+        run("runs", "--where", "bag_size = 8 and config ->> 'steps' = '6'", "--json")
+    )
+    assert {row["run_id"] for row in listed} == {one, again["run_id"]}
+    run("runs", "delete", one, code=1)  # nobody said yes
+    run("runs", "delete", one, "--yes")
+    assert one not in store.runs()["run_id"].to_list()

@@ -39,6 +39,7 @@ _METRICS = (
     ("slope", "Calibration slope (label on predicted)", ".3f"),
     ("intercept", "Calibration intercept", "+.2f"),
     ("auc", "Area under the ROC curve", ".3f"),
+    ("accuracy", "Accuracy at the middle of the range", ".1%"),
 )
 
 
@@ -245,8 +246,10 @@ def label_ceiling(
 def _metric_table(record: RunRecord, ceiling: Mapping[str, Any]) -> dict[str, Any]:
     """All numbers, a row a metric and a column a split that is large enough to say something."""
     metrics = record.metrics
+    by_case = runs.number(record.metric("n", "test_cases"), ",.0f")
     columns = [
         (f"Test (n = {record.n_test:,})", metrics["test"]),
+        (f"By case (n = {by_case})", metrics.get("test_cases")),
         ("Test, against the truth", ceiling["truth"]),
         (f"Validation (n = {record.n_validation:,})", metrics.get("validation")),
         (f"Calibration (n = {record.n_calibration:,})", metrics.get("calibration")),

@@ -68,6 +68,9 @@ def migrate(root: Path) -> list[str]:
                 con.execute("insert into migrations values (?, ?)", [Path(name).name, now()])
         if _views_version() not in done:
             with _transaction(con):
+                of = "select view_name from duckdb_views() where not internal"
+                for (old,) in con.execute(of).fetchall():
+                    con.execute(f"drop view {old}")
                 for view in _VIEWS:
                     con.execute(sql.read(view))
                 refresh(con, "select slide_id from slides")

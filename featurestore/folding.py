@@ -150,6 +150,7 @@ def _fold_ledger(work: _Folding) -> int:
     done = set(work.con.execute("select kind, name from ledger_files").fetchall())
     folded = 0
     _number_old_cohorts(work)
+    _digest_old_files(work)
     for name in ledger.KINDS:
         files = ledger.files(work.root, name)
         todo = [file for file in files if (name, file.name) not in done]
@@ -181,6 +182,24 @@ def _number_old_cohorts(work: _Folding) -> None:
                 [ledger.sequence_of(file.name)],
             )
     work.con.execute("update cohorts set sequence = 0 where sequence is null")
+
+
+def _digest_old_files(work: _Folding) -> None:
+    """Keep the digests of files that an older version folded."""
+    text = "select kind, name from ledger_files where digest is null"
+    rows = work.con.execute(text).fetchall()
+    digests = []
+    for kind, name in rows:
+        digests.append("")
+        with suppress(StoreDamaged):
+            digests[-1] = ledger.digest_of(layout.ledger_dir(work.root, kind) / name)
+    if rows:
+        frame = pl.DataFrame(rows, schema=["kind", "name"], orient="row")
+        with inserting(work.con, told=frame.with_columns(digest=pl.Series(digests))):
+            work.con.execute(
+                "update ledger_files set digest = told.digest from told"
+                " where told.kind = ledger_files.kind and told.name = ledger_files.name"
+            )
 
 
 def _fold_files(work: _Folding, name: str, files: list[Path]) -> None:

@@ -22,7 +22,7 @@ from trainer.model import BagModel
 
 STATISTICS_SLIDES = 256  # whose first rows give the mean and standard deviation of Embeddings
 HUBER_DELTA = 0.1  # of the Target's range
-ATTENTION, ATTENTION_SHARE = ("tanh.", "gate.", "weight."), 0.3  # its part of the learning rate
+ATTENTION, ATTENTION_SHARE = ("tanh.", "gate.", "weight."), 0.1  # its part of the learning rate
 RATE, LARGEST_RATE = 1.15, 0.05
 LONGEST, SHORTEST, MOST_STEPS = 20, 2, 1_000  # epochs, epochs, steps: see docs/design.md, Training
 

@@ -215,8 +215,8 @@ def differences(
             if table in without:
                 continue
             columns = "* exclude (folded_at)" if table == "ledger_files" else "*"
-            where = " where stage <> 'ledger'" if table == "failures" else ""
-            one, two = (f"(select {columns} from {n}.{table}{where})" for n in ("live", "fresh"))
+            but = " where stage <> 'ledger'" if table == "failures" else ""
+            one, two = (f"(select {columns} from {n}.{table}{but})" for n in ("live", "fresh"))
             count = "select count(*) from ({} except all {})"
             n_live = con.execute(count.format(one, two)).fetchall()[0][0]
             n_fresh = con.execute(count.format(two, one)).fetchall()[0][0]

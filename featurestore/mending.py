@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from featurestore import arrays, catalog, folding, layout
+from featurestore import arrays, catalog, folding, layout, ledger
 from featurestore.errors import StoreNotFound, TrephineError
 from featurestore.types import Progress
 from featurestore.verify import (
@@ -94,7 +94,7 @@ def _repair(root: Path, findings: Sequence[Finding]) -> list[str]:
         and lost & {array := layout.embedding_dir(root, *ids_of(one)), *array.parents}
     ]
     if gone:
-        folding.ledger.append(root, gone)
+        ledger.append(root, gone)
         mended.append(f"{len(gone):,} arrays will be embedded again by: trephine ingest SLIDES")
     return mended + make_anew(root)
 

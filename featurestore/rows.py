@@ -48,6 +48,7 @@ class RowReader:
         max_open: descriptors held at the same time.
         digests: of each Slide as the catalog has them; None where it has none.
         checked: what `verify` found whole lately; None trusts everything.
+        names: the slide_id of each Slide, for messages.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class RowReader:
         *,
         digests: Sequence[str | None] = (),
         checked: Sequence[Stamp | None] | None = (),
+        names: Sequence[str] = (),
     ) -> None:
         self.dim = dim
         self.row_bytes = dim * np.dtype(layout.EMBEDDING_DTYPE).itemsize
@@ -67,7 +69,7 @@ class RowReader:
         self._n_tiles = [int(n) for n in n_tiles]
         self._max_open = max_open
         self._open: OrderedDict[int, int] = OrderedDict()
-        self._digests, self._checked = digests, checked
+        self._digests, self._checked, self._names = digests, checked, names
 
     def read_blocks(
         self, slides: Sequence[int], starts: Sequence[int], lengths: Sequence[int], out: np.ndarray
@@ -138,9 +140,10 @@ class RowReader:
             raise damaged(path, f"cannot be opened: {error.strerror}") from error
         try:
             self._check(slide, fd)
-        except BaseException:
+        except (StoreDamaged, NotFinite) as error:
             os.close(fd)
-            raise
+            name = f"slide {self._names[slide]!r}: " if len(self._names) else ""
+            raise type(error)(f"{name}{error}") from error
         self._open[slide] = fd
         return fd
 

@@ -6,7 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
+# a slow or busy machine is no fault of the code; laws that need more examples say so themselves
+settings.register_profile("calm", max_examples=40, deadline=None)
+settings.load_profile("calm")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test waits for a hub
 
 SHARED = Path(__file__).parents[2] / "shared"

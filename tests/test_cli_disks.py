@@ -92,6 +92,7 @@ WRITERS = {
 }
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("disk", ["full", "read_only"])
 def test_a_disk_that_takes_nothing_is_told_by_every_writer(
     disk: str, request: pytest.FixtureRequest

@@ -360,8 +360,8 @@ def _predict_parts(job: Job, model: BagModel) -> tuple[pl.DataFrame, Metrics]:
         frames.append(frame)
     cases = evaluate.by_case(frame.join(bags["slide_id", "case_id", "patient_id"], on="slide_id"))
     if cases.height < bags.height:  # the last ones are those of test
-        columns = (cases[c].to_numpy() for c in ("truth", "mean", "patient_id"))
-        metrics["test_cases"] = evaluate.metrics(*columns, job.target)
+        label, mean, patients = (cases[c].to_numpy() for c in ("truth", "mean", "patient_id"))
+        metrics["test_cases"] = evaluate.metrics(label, mean, patients, job.target)
     label = parts["test"]["value"].to_numpy().astype(np.float64)
     fitted = pl.concat([parts["train"], parts["validation"]])
     floor = evaluate.ridge_floor(job.store, fitted, parts["test"], job.target)

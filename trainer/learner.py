@@ -66,8 +66,8 @@ def slide_weights(bags: pl.DataFrame, config: TrainConfig) -> np.ndarray:
     """What each Slide weighs in the loss, 1 on average: a share of its Case, or 1; float32 (N,)."""
     if config.weight == "slide":
         return np.ones(bags.height, np.float32)
-    share = 1 / bags.select(pl.len().over("case_id"))["len"].to_numpy()
-    return (share / share.mean()).astype(np.float32)
+    share: np.ndarray = 1 / bags.select(pl.len().over("case_id"))["len"].to_numpy()
+    return np.asarray(share / share.mean(), np.float32)
 
 
 def steps_of(config: TrainConfig, n_slides: int) -> tuple[int, int]:

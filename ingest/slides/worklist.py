@@ -163,11 +163,7 @@ def _judge(store: FeatureStore, slide: ArchiveSlide, known: _Known, wanted: Want
     renamed = ""
     if same and slide.is_listed and not before and _has_left(same, slide):
         slide = _as_known(slide, same, known)
-        if same.path != slide.slide.path:
-            renamed = (
-                f"was known as {same.path}, which is gone: the file is named {given.slide_id!r} "
-                f"now, and stays slide {same.slide_id!r}, as only a manifest gives new names"
-            )
+        renamed = _left(given, same) if same.path != slide.slide.path else ""
     elif same and before and same.fingerprint != before.fingerprint:
         renamed = f"shows what slide {same.slide_id!r} showed, no longer what it did"
     if same:
@@ -194,6 +190,13 @@ def _judge(store: FeatureStore, slide: ArchiveSlide, known: _Known, wanted: Want
         corrected=_corrected(slide, same, mtime_ns, known, wanted.mpp)
         if same and is_known
         else None,
+    )
+
+
+def _left(given: ArchiveSlide, same: Slide) -> str:
+    return (
+        f"was known as {same.path}, which is gone: the file is named {given.slide_id!r} now, and "
+        f"stays slide {same.slide_id!r}, as only a manifest gives new names"
     )
 
 

@@ -1,3 +1,7 @@
 -- drop_runs: what runs hold of the Runs that were deleted.
 delete from runs
-where runs.run_id in (select tombstones.name from tombstones where tombstones.kind = 'run')
+where runs.run_id in (
+    select tombstones.name
+    from tombstones
+    where tombstones.kind = 'run'
+)

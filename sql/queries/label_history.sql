@@ -12,5 +12,9 @@ select
 from labels
 join cohorts on cohorts.target = labels.target
 where cohorts.cohort = $cohort
-    and labels.case_id in (select case_id from cohort_slides where cohort = $cohort)
+    and labels.case_id in (
+        select cohort_slides.case_id
+        from cohort_slides
+        where cohort_slides.cohort = $cohort
+    )
 order by labels.case_id, labels.recorded_at desc

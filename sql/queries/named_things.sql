@@ -6,17 +6,29 @@ with things as (
         slide_id as id
     from slides
     union all
-    select 2, 'case', case_id from cases
+    select
+        2 as place,
+        'case' as kind,
+        case_id as id
+    from cases
     union all
-    select 3, 'cohort', cohort from cohorts
+    select
+        3 as place,
+        'cohort' as kind,
+        cohort as id
+    from cohorts
     union all
-    select 4, 'run', run_id from runs
+    select
+        4 as place,
+        'run' as kind,
+        run_id as id
+    from runs
 )
 
 select
     kind,
     id
 from things
-where starts_with(id, $word) and (id = $word or $word not in (select id from things))
+where starts_with(id, $word) and (id = $word or $word not in (select same.id from things as same))
 order by place, id
 limit 12

@@ -16,7 +16,7 @@ select
             from failures
             group by stage
             order by stage
-        )
+        ) as by_stage
     ) as failures,
     (
         select coalesce(list(struct_pack(target := target, method := method, n := n)), [])
@@ -28,7 +28,7 @@ select
             from best_labels
             group by target, method
             order by target, method
-        )
+        ) as by_method
     ) as labels,
     (
         select coalesce(
@@ -45,5 +45,5 @@ select
             join embeddings on embeddings.encoder_id = encoders.encoder_id
             group by all
             order by encoders.name, encoders.encoder_id
-        )
+        ) as by_encoder
     ) as encoders

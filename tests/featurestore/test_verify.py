@@ -97,6 +97,7 @@ def test_random_damage_is_told(copied: Copy) -> None:
     assert check_told(copied(), np.random.default_rng(0), 12) == 12
 
 
+@pytest.mark.proof
 def test_an_edited_row_of_the_catalog_is_told_and_mended(copied: Copy) -> None:
     root = copied()
     edit_catalog(root / layout.CATALOG, np.random.default_rng(1))
@@ -213,6 +214,7 @@ def test_a_changed_file_of_a_run_is_refused(copied: Copy, file: str) -> None:
     assert FeatureStore(root).run("r2").run_id == "r2"
 
 
+@pytest.mark.proof
 def test_a_repair_queues_the_slide_of_a_broken_array(copied: Copy) -> None:
     root = copied()
     flip(chunk(root, 2), np.random.default_rng(0))

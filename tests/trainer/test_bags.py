@@ -242,6 +242,7 @@ def test_the_dataset_pads_to_the_bag_and_pickles(learnable: FeatureStore) -> Non
         dataset[len(dataset)]
 
 
+@pytest.mark.proof
 def test_two_thousand_slides_work_with_256_descriptors(tmp_path: Path) -> None:
     code = """
 import resource, sys

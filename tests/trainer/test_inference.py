@@ -27,7 +27,7 @@ def test_predicting_the_test_slides_again_gives_what_training_stored(
     learnable: FeatureStore, run: Run
 ) -> None:
     again = predict(learnable, run.run_id)
-    assert again.columns == [*run.predictions.columns, "interval_low", "interval_high"]
+    assert again.columns == [*run.predictions.columns, "seen", "interval_low", "interval_high"]
     stored = learnable.predictions(run.run_id).filter(pl.col("split") == "test")
     again = again.filter(pl.col("split") == "test")
     for column in ("mean", "std"):  # to the rounding of float32, which its batch decides

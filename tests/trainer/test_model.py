@@ -21,6 +21,7 @@ def make(pooling: Pooling, **kwargs: object) -> BagModel:
     model = BagModel(D, pooling, hidden=5, **kwargs)  # type: ignore[arg-type]
     model.shift.copy_(torch.randn(D))
     model.scale.copy_(torch.rand(D) + 0.5)
+    model.head.reset_parameters()  # a new one is at zero
     if pooling in ("attention", "gated"):
         torch.nn.init.normal_(model.weight.weight)
     return model.eval()

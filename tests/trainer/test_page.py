@@ -219,6 +219,7 @@ def test_several_runs_are_compared(learnable: FeatureStore, run: Run, tmp_path: 
     assert len(known) == len(set(known))
 
 
+@pytest.mark.proof
 def test_many_runs_are_compared_and_no_more(
     learnable: FeatureStore, run: Run, tmp_path: Path
 ) -> None:
@@ -284,6 +285,7 @@ def test_refusals(learnable: FeatureStore, tmp_path: Path) -> None:
     assert not (tmp_path / "report.html").exists()
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize(
     ("target", "model", "said"),
     [

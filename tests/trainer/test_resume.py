@@ -15,13 +15,13 @@ import torch
 from builders import embedding_stores as es
 
 from featurestore import FeatureStore
-from featurestore.errors import TrainError
+from featurestore.errors import NotFinite
 from trainer import TrainConfig, plots, runs, train
 from trainer.fit import STATE
 
 # Dropout draws from the generator; 70% of train is enough to choose the weights by.
 CONFIG = TrainConfig(
-    cohort="all", bag_size=8, steps=60, lr=0.03, dropout=0.3, validation_fraction=0.7, patience=12
+    cohort="all", bag_size=8, steps=60, lr=0.03, dropout=0.3, validation_fraction=0.7, patience=2
 )
 
 
@@ -147,6 +147,6 @@ def test_a_refused_training_leaves_nothing(tmp_path: Path) -> None:
     x[0][:] = torch.nan
     store = es.build(tmp_path, x, values)
     es.freeze(store)
-    with pytest.raises(TrainError, match="'S-0000' are not all finite"):
+    with pytest.raises(NotFinite, match="slide 'S-0000'"):
         train(store, replace(CONFIG, bag_size=16))
     assert not unfinished(store)

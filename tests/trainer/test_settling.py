@@ -51,13 +51,14 @@ def test_the_mean_settles_as_one_over_the_root_of_bags_and_of_tiles(
     assert curves["resamples"].to_list() == list(range(1, 21)) * 3
     assert (curves["n_sampled"] == 40).all()
     # Measured from disjoint Bags, not supposed: 40 differences.
-    assert (curves["se"] / curves["expected"]).is_between(0.6, 1.4).all()
+    assert (curves["se"] / curves["expected"]).is_between(0.5, 1.7).all()
     std = {size: frame["se"][0] for (size,), frame in curves.group_by("bag_size")}
     finite = {size: np.sqrt((1 / size - 1 / 400) * 16) for size in std}  # without replacement
     for size in (64, 256):
         assert std[size] / std[16] == pytest.approx(finite[size] / finite[16], rel=0.35)
 
 
+@pytest.mark.proof
 def test_enough_bags_put_the_mean_within_a_point_of_where_it_settles(
     large: FeatureStore, run: Run
 ) -> None:

@@ -32,6 +32,7 @@ def spoiled(tmp_path_factory: pytest.TempPathFactory) -> tuple[FeatureStore, set
     return store, {f"S-{i:04}" for i in bad}
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("cohort", ["all", "folds"])
 def test_spoiled_labels_stand_in_the_first_tenth(
     spoiled: tuple[FeatureStore, set[str]], cohort: str

@@ -114,6 +114,7 @@ def test_the_text_is_table_1(table: SweepResult) -> None:
     assert to_json(table)["cells"][0]["values"] == {"bag_size": 4, "model": "attention"}
 
 
+@pytest.mark.proof
 def test_a_cohort_of_folds_is_tested_on_every_slide_once(store: FeatureStore) -> None:
     found = sweep(store, replace(QUICK, cohort="folds"), seeds=2)
     (cell,) = found.cells
@@ -193,6 +194,7 @@ def test_a_sweep_survives_a_rebuild(store: FeatureStore, table: SweepResult) -> 
     assert kept.factors == FACTORS
 
 
+@pytest.mark.proof
 def test_the_command_line_sweeps_repeats_and_deletes(store: FeatureStore) -> None:
     def run(*words: str, code: int = 0) -> str:
         given = ["--store", str(store.root)]

@@ -78,6 +78,7 @@ def test_an_answered_report_is_never_asked_again_even_if_it_has_no_figure(
     assert store.sql("select case_id from best_labels").rows() == [("C1",)]
 
 
+@pytest.mark.proof
 def test_an_answer_that_arrived_before_a_kill_is_never_asked_for_again(
     store: FeatureStore, tmp_path: Path
 ) -> None:

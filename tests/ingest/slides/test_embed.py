@@ -270,6 +270,7 @@ def test_a_reader_keeps_to_one_thread_and_leaves_the_encoder_its_own(tmp_path: P
     assert dict(os.environ) == before
 
 
+@pytest.mark.proof
 def test_a_slide_that_kills_or_hangs_its_reader_fails_alone(tmp_path: Path) -> None:
     paths = [tmp_path / f"{name}.svs" for name in "abcd"]
     for i, path in enumerate(paths):

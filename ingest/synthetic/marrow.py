@@ -339,7 +339,8 @@ class Scene:
         ys = grid[0] * pitch * 0.87 + rng.normal(0, 0.21 * pitch, grid[0].size)
         xs = (grid[1] + grid[0] % 2 / 2) * pitch + rng.normal(0, 0.21 * pitch, grid[0].size)
         region = noise(rng, (rows, columns), 8) + 0.6 * noise(rng, (rows, columns), 2.5)
-        kept = rng.random(grid[0].size) < share / 0.74 * (1 + 0.38 * region.ravel())
+        uneven = 0.38 * min(1.0, 5 * (1 - share))  # nearly empty marrow has no room to differ
+        kept = rng.random(grid[0].size) < share / 0.74 * (1 + uneven * region.ravel())
         radii = np.clip(rng.normal(32, 6, grid[0].size), 18, 46).astype(np.float32)
         shapes, distance = _fat_shapes(rng, um)
         half = distance.shape[0] // 2

@@ -26,7 +26,7 @@ from ingest.slides.encoders import load
 from ingest.synthetic import archive as synthetic
 
 KILLS, COMMAND_KILLS = 50, 4
-INGEST = ("--weights", "random", "--encoder", TINY)
+INGEST = ("--weights", "random", "--encoder", TINY, "--runtime", "torch")
 pytestmark = [pytest.mark.proof, pytest.mark.timeout(900)]
 
 

@@ -78,6 +78,7 @@ def same(ours: FeatureStore, theirs: FeatureStore) -> None:
 
 
 @pytest.mark.proof
+@pytest.mark.timeout(900)
 def test_two_nodes_make_the_store_of_one_machine(
     cluster: Any, alone: FeatureStore, slides: Path, tmp_path: Path
 ) -> None:
@@ -89,6 +90,7 @@ def test_two_nodes_make_the_store_of_one_machine(
 
 
 @pytest.mark.proof
+@pytest.mark.timeout(900)
 def test_a_node_that_is_lost_in_the_middle_loses_and_doubles_nothing(
     cluster: Any, alone: FeatureStore, slides: Path, tmp_path: Path
 ) -> None:
@@ -111,6 +113,7 @@ def test_a_node_that_is_lost_in_the_middle_loses_and_doubles_nothing(
 
 
 @pytest.mark.proof
+@pytest.mark.timeout(900)
 def test_a_slide_that_takes_workers_down_fails_alone(
     cluster: Any, slides: Path, tmp_path: Path
 ) -> None:
@@ -140,6 +143,7 @@ def test_a_slide_that_takes_workers_down_fails_alone(
 
 
 @pytest.mark.proof
+@pytest.mark.timeout(900)
 def test_no_cluster_at_the_address_is_one_sentence(slides: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray")
     store = FeatureStore.create(tmp_path / "store")

@@ -18,7 +18,12 @@ def test_the_container_is_built_and_runs() -> None:
     if docker is None or subprocess.run([docker, "info"], capture_output=True).returncode:
         pytest.skip("no Docker daemon runs here: the Dockerfile was not tried")
     build = [docker, "build", "--quiet", "--tag", "trephine-proof", str(ROOT)]
-    subprocess.run(build, check=True, capture_output=True, text=True)
+    made = subprocess.run(build, capture_output=True, text=True, check=False)
+    if made.returncode and any(
+        w in made.stderr for w in ("dial tcp", "lookup", "resolv", "retries")
+    ):
+        pytest.skip("Docker reaches no registry from here: the Dockerfile was not tried")
+    assert made.returncode == 0, made.stderr
     run = [docker, "run", "--rm", "trephine-proof", "encoders"]
     said = subprocess.run(run, check=True, capture_output=True, text=True).stdout
     assert "dinov2-small" in said

@@ -6,6 +6,7 @@ What must be shared, and what was tried, is in docs/cluster.md.
 from __future__ import annotations
 
 import os
+import socket
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from ingest.slides.writer import IngestSummary, Job, Order, Tally, Writer
 MOST_DEATHS = 3  # workers that a Slide may take down
 MOST_CHUNK = 16  # Slides of a task
 CHUNKS_PER_ACTOR = 8  # so that the last ones end together
+ANSWER_S = 5.0  # that a cluster may take to answer
 ACTOR_CPUS = 8  # processors of an actor on large nodes, unless --threads says
 
 
@@ -107,8 +109,11 @@ def _cluster(address: str | None) -> Iterator[Any]:
         raise ConfigError("Ray is not installed. Run: pip install 'trephine[ray]'") from error
     where = {"address": address} if address else {"address": "local", "include_dashboard": False}
     try:
+        if address and "://" not in address:  # Ray itself tries for minutes
+            host, _, port = address.rpartition(":")
+            socket.create_connection((host, int(port)), ANSWER_S).close()
         ray.init(**where, logging_level="ERROR", log_to_driver=False)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         why = (str(error).splitlines() or [""])[0][:200]
         raise ConfigError(
             f"there is no Ray cluster at {address or 'this machine'}: {why} "

@@ -295,7 +295,7 @@ class FeatureStore(Readable):
             max_open,
             digests=digests,
             checked=None if self.trust else checked,
-            names=bags["slide_id"] if "slide_id" in bags.columns else (),
+            names=bags["slide_id"].to_list() if "slide_id" in bags.columns else (),
         )
 
     def tiles(self, slide_key: str, tiling_id: str) -> dict[str, np.ndarray]:

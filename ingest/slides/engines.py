@@ -109,7 +109,7 @@ def _cluster(address: str | None) -> Iterator[Any]:
         raise ConfigError("Ray is not installed. Run: pip install 'trephine[ray]'") from error
     where = {"address": address} if address else {"address": "local", "include_dashboard": False}
     try:
-        if address and "://" not in address:  # Ray itself tries for minutes
+        if address and ":" in address and "://" not in address:  # Ray itself tries for minutes
             host, _, port = address.rpartition(":")
             socket.create_connection((host, int(port)), ANSWER_S).close()
         ray.init(**where, logging_level="ERROR", log_to_driver=False)

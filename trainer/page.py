@@ -118,8 +118,7 @@ def page_text(store: FeatureStore, run_ids: Sequence[str]) -> str:
     for run, test in zip(loaded, tests, strict=True):
         encoder = store.encoder(run.record.encoder_id)
         said = verdict.cautions(store, run, test, encoder)
-        rows = evaluate.by_range(test, run.record.about()).rows(named=True)
-        texts.append(verdict.as_text(run, verdict.sentence(run, test, encoder), said, test, rows))
+        texts.append(verdict.as_text(run, verdict.sentence(run, test, encoder), said, test))
     return "\n\n".join(texts)
 
 
@@ -188,6 +187,7 @@ def run_view(
         "metrics": _metric_table(record, ceiling),
         "figures": _figures(test, target),
         "groups": _groups(store, run, test, target),
+        "by_label": verdict.BY_LABEL,
         "n_whole": test["std"].null_count(),
         "median_std": test["std"].median(),
         "settling": _settling(store, run, target),

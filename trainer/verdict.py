@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -17,6 +17,10 @@ from trainer.svg import minus
 Level = Literal["alarm", "warning", "note"]
 NOTABLE = 0.03  # of the Target's range: a bias at an end that is told
 READABLE = 20  # Slides under which shares and slopes say nothing
+BY_LABEL = (
+    "Grouped by label even a perfect model seems to read the low end high and the high end low, "
+    "because labels err too; grouped by prediction it does not."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,21 +160,21 @@ def trend(labels: np.ndarray, predicted: np.ndarray, patients: np.ndarray) -> di
 # -- the page as text ------------------------------------------------------------------------------
 
 
-def as_text(
-    run: runs.Run, verdict: str, said: list[Caution], test: pl.DataFrame, rows: list[dict[str, Any]]
-) -> str:
-    """The top of the page, the table by range and predicted against label, for a terminal."""
+def as_text(run: runs.Run, verdict: str, said: list[Caution], test: pl.DataFrame) -> str:
+    """The top of the page, the tables by range and predicted against label, for a terminal."""
     target = run.record.about()
     lines = [f"run {run.run_id} of cohort {run.record.cohort}", verdict, ""]
-    lines += [f"{one.level:8}{one.text}" for one in said] + [""]
-    lines += [f"{'label':>12} {'slides':>7} {'label':>7} {'pred.':>7} {'bias':>7} {'MAE':>7}"]
-    lines += [
-        minus(
-            f"{row['group']:>12} {row['n']:7.0f} {row['label']:7.1f} {row['predicted']:7.1f} "
-            f"{row['bias']:+7.1f} {row['mae']:7.1f}"
-        )
-        for row in rows
-    ]
+    lines += [f"{one.level:8}{one.text}" for one in said]
+    for by, of in (("by label", "truth"), ("by predicted", "mean")):
+        lines += ["", f"{by:>12} {'slides':>7} {'label':>7} {'pred.':>7} {'bias':>7} {'MAE':>7}"]
+        lines += [
+            minus(
+                f"{row['group']:>12} {row['n']:7.0f} {row['label']:7.1f} {row['predicted']:7.1f} "
+                f"{row['bias']:+7.1f} {row['mae']:7.1f}"
+            )
+            for row in evaluate.by_range(test, target, of=of).rows(named=True)
+        ]
+    lines += [f"note    {BY_LABEL}"]
     labels, mean = test["truth"].to_numpy(), test["mean"].to_numpy()
     lines += ["", *character_plot(labels, mean, target), ""]
     return "\n".join([*lines, f"next        trephine report {run.run_id} -o report.html"])

@@ -273,8 +273,10 @@ def test_the_page_as_text(learnable: FeatureStore, run: Run) -> None:
     plot = text[text.index("predicted cellularity") :].splitlines()[1:]
     cells = [line.split("|")[1] for line in plot if "|" in line]
     assert sum(int(n) for line in cells for n in re.findall(r"\d+", line)) == test.height
-    rows = re.findall(r"^ +\d+–\d+ +(\d+)", text, flags=re.M)
-    assert sum(map(int, rows)) == test.height
+    for table in text.split("by predicted"):
+        rows = re.findall(r"^ +\d+–\d+ +(\d+)", table, flags=re.M)
+        assert sum(map(int, rows)) == test.height
+    assert text.index("by label") < text.index("by predicted") < text.index("even a perfect model")
 
 
 def test_refusals(learnable: FeatureStore, tmp_path: Path) -> None:

@@ -12,24 +12,10 @@ from typing import Literal
 
 from ingest.labels.addressed import is_addressed
 from ingest.labels.figures import Figure, find_figures
-from ingest.labels.grammar import (
-    BOXES,
-    BREAKS,
-    FROM,
-    KEYS,
-    ODD,
-    PAIR,
-    Sentence,
-    encode,
-    from_to,
-    is_free,
-    may_be,
-    share_of,
-    ticked,
-    tied,
-)
+from ingest.labels.grammar import FROM, KEYS, ODD, PAIR, from_to, is_free, may_be, share_of, tied
 from ingest.labels.languages import KINDS, WORDS, words_of
 from ingest.labels.segments import Material, Segment
+from ingest.labels.tokens import BOXES, Sentence, encode, ticked
 
 Owner = Literal["cellularity", "unclear"]  # what has another owner is no claim
 Role = Literal["finding", "norm", "criterion", "quality"]
@@ -219,7 +205,8 @@ def _changed(sentence: Sentence, s: str, at: int, figure: Figure) -> tuple[Figur
     before = s[max(0, at - 12) : at]
     if len(figure.parts) == 2 and figure.low < figure.high and figure.qualifier is None:
         words = sentence.words[max(0, at - 12) : at]
-        if words[-1:] and words[-1] in FROM and {"g", "E"} & set(before):
+        falls = figure.parts[0] > figure.parts[1]
+        if (falls or (words and words[-1] in FROM)) and {"g", "E"} & set(before):
             last = figure.parts[1]
             return replace(figure, low=last, high=last), True
     return figure, False
@@ -251,7 +238,7 @@ def _role(s: str, at: int, sentence: Sentence, segment: Segment) -> tuple[Role, 
 
 def _before(sentence: Sentence, s: str, at: int) -> str:
     """What stands before a figure in its sentence and may say when or what it is."""
-    begin = max(s.rfind(mark, 0, at) for mark in BREAKS) + 1
+    begin = max(s.rfind(mark, 0, at) for mark in ".;") + 1
     before = s[begin:at]
     for _ in range(3):  # what stands in brackets of its own says nothing of what follows
         before = re.sub(r"\([^()n]*[FN][^()n]*\)", "", before)

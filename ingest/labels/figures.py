@@ -23,6 +23,10 @@ _OIL, _DIGIT, _LETTERS = set("oil"), str.maketrans("oil", "011"), str.maketrans(
 _SPACED = re.compile(r"(?<!\S)(?:[^\W_] ){5,}[^\W_](?: {1,4}(?:[^\W_%] ){0,3}[^\W_%]? ?%)?")
 # "4O", "l0-2O", "IO": letters scanned for figures before a sign
 _SCANNED = re.compile(r"(?<![^\W_])[\doil]{1,3}(?: ?- ?[\doil]{1,3})? ?$")
+# "ce11ular", "ceIIuIar", "cellu|ar"; "cellu-\nlarity"; "%95"
+_CELL = re.compile(r"ce[l1i|]{2}u[l1i|]a[r1](?:i[t1l][yv])?")
+_BROKEN = re.compile(r"(?<=[^\W\d_])-[ \t]*\n[ \t]*([^\W\d_]+)")
+_BEFORE = re.compile(r"(?<![\d\s%])%(\d{1,3})(?![\d%]|[.,]\d| ?%)")
 # "8IOPSY", "Lymph0cytes", "B10PSY": figures scanned for letters
 _LETTER = re.compile(
     r"[018](?:(?<=[^\W\d_][018])[018]*(?=[^\W\d_])|(?<!\w[018])(?=[^\W\d_]{4}))"
@@ -126,6 +130,10 @@ def fold(text: str) -> str:
     if "%" in low:
         *shares, last = low.split("%")
         low = "%".join([*(_mended(piece) for piece in shares), last])
+        low = _BEFORE.sub(r"\1%", low)
+    if "-\n" in low or "- \n" in low:
+        low = _BROKEN.sub(lambda m: m[1].ljust(len(m[0])), low)
+    low = _CELL.sub(lambda m: "cellularity"[: len(m[0])], low)
     low = _numbered(_LETTER.sub(lambda m: m[0].translate(_LETTERS), low))
     return _SPACED.sub(_close_up, low) if "l l u" in low else low
 

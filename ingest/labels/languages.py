@@ -48,46 +48,46 @@ R right left rt lt r l bilateral rechts links rechte linke droite gauche droit o
   second third fourth b
 G ponction prélèvement specimen specimens sample samples section sections tissue material slide
   slides case other others sided handed partner counterpart side field fields level levels piece
-  pieces fragment präparat gewebe échantillon fragments
+  pieces fragment präparat gewebe échantillon fragments adequacy length quality
 d where the a an this that these those it its their his her we i all each which there here lady
-  gentleman man woman patient patients der die das des dem den ein eine einer eines dieser diese le
-  la les un une cette ce ces il elle est-ce
+  gentleman man woman patient patients einem einen diesem dieses der die das des dem den ein eine
+  einer eines dieser diese le la les un une cette ce ces il elle est-ce
 v is are was were be been am appear seems show shown has have had measures measured estimate
-  assessed judged reported calculated read averages averaging given put placed noted found
-  determined ranges ranging varies vary lie runs amounts reveal demonstrate display exhibit contain
-  considered occupies occupy occupied comprise constitute make fill represent account cover
-  composed takes consist remains stands reaches approaches approximates corresponds evaluated
-  quantified set quoted issued stated beträgt betragen ist sind war liegt wird geschätzt zeigt
-  nimmt einnimmt est était sont évaluée évalué estimée estimé représente occupe montre à
+  assessed judged reported calculated read given put placed noted found determined ranges ranging
+  varies vary lie runs amounts reveal demonstrate display exhibit contain considered occupies occupy
+  occupied comprise constitute make fill represent account cover composed takes consist remains
+  stands reaches approaches approximates corresponds evaluated quantified set quoted issued stated
+  beträgt betragen ist sind war liegt wird geschätzt zeigt nimmt einnimmt est était sont évaluée
+  évalué estimée estimé représente occupe montre à
 p of at to on for as within about between among across throughout along amid during through over
-  upon after despite per wie including incl zwischen entre bei von auf zu für du au dans pour sur
-  en par
+  upon after despite per wie including incl zwischen entre bei von auf zu für du au dans pour sur en
+  par
 I in im inside
 z by via using durch digital image eye visual visually morphometry microscopy automated software
   counting
 u from since seit ab vom depuis
-w with w showing mit avec
-o overall average total mean combined global whole entire agreed consensus composite aggregate
-  averaged final summary gesamt insgesamt gesamtzellularität durchschnittlich mittlere globale
-  moyenne totale ensemble
-q ordre re richtig recte lire lies above below angegeben um uh pt adequacy length quality mildly
-  moderately slightly severely somewhat profoundly clearly only just still very quite rather
-  approximately about roughly around nearly almost fairly relatively visibly uniformly variably
-  diffusely focally good excellent representative limited evaluable available active residual
-  normal-appearing remaining trilineage maturing percent percentage equal equals value result score
-  estimated yes also well up out much most more less again further mature deutlich leicht mäßig
-  etwa stark nettement légèrement discrètement modérément some approx ca c. circa vicinity order
-  read-out range de figure report central finding findings degree extent index tick check select
-  circle
+w with showing mit avec
+o overall average averages averaging averaged total mean combined global whole entire agreed
+  consensus composite aggregate final summary gesamt insgesamt gesamtzellularität durchschnittlich
+  mittlere globale moyenne totale ensemble
+q ordre re richtig recte lire lies above below angegeben um uh pt mildly moderately slightly
+  severely somewhat profoundly clearly only just still very quite rather approximately about roughly
+  around nearly almost fairly relatively visibly uniformly variably diffusely focally good excellent
+  representative limited evaluable available active residual normal-appearing remaining trilineage
+  maturing percent percentage equal equals value result score anteil share proportion fraction
+  prozentsatz estimated yes also well up out much most more less again further mature deutlich
+  leicht mäßig etwa stark nettement légèrement discrètement modérément some approx ca c. circa
+  vicinity order read-out range de figure report central finding findings degree extent index tick
+  check select circle
 h normal raised high low elevated higher lower abnormal variable patchy heterogeneous markedly
   diminished preserved normale normales diminuée augmentée erhöht vermindert reduziert gesteigert
   normwertig nl appropriate adequate regular
 y yo yr day days week weeks month months year years visit age aged ages age's old alter
   altersentsprechend altersbezogen âge young older adult decade
-e expected reference norm norms normative predicted anticipated typical typically usual usually
-  adjusted matched related chart guideline guidelines standard ref interval limits healthy
-  average-for-age erwartet erwartete erwarteter normbereich referenz referenzbereich sollwert
-  normwert attendu attendue norme normes référence théorique span adults children infants
+e expect expects expected reference norm norms normative predicted anticipated typical typically
+  usual usually adjusted matched related chart guideline guidelines standard ref interval limits
+  healthy average-for-age erwartet erwartete erwarteter normbereich referenz referenzbereich
+  sollwert normwert attendu attendue norme normes référence théorique span adults children infants
   population minus
 c wäre wären würde criterion criteria require requires required requiring define defines defined
   definition threshold cutoff cut-off should would could must may might if whether unless when rule
@@ -95,26 +95,27 @@ c wäre wären würde criterion criteria require requires required requiring def
   eligibility classification scale scheme falls bands band category kriterium kriterien sollte wenn
   critère critères seuil si doit
 b prior cf pre previous previously earlier former formerly preceding baseline pretreatment last
-  original originally initial initially history historical ago yesterday diagnosis remission
-  relapse screening compared before erroneously error incorrect incorrectly mistakenly wrongly
-  replaces replacing replaced supersedes superseded january february march april june july august
-  september october november december jan feb mar apr jun jul aug sep sept oct nov dec
-  pretransplant outset induction früher frühere früheren vorbefund vorherige vorherigen zuvor
-  damals voruntersuchung antérieur antérieure précédent précédente précédemment auparavant
-r cases outside referring referral submitted submitting external elsewhere resident fellow trainee
-  draft preliminary provisional reader readers observer observers another you donor donor's sister
-  brother sibling twin mother father your interobserver intraobserver rereading reread error-rate
-  differed differ differs differing discrepancy auswärts auswärtig externe
+  original originally initial initially history historical ago yesterday diagnosis remission relapse
+  screening compared before erroneously error incorrect incorrectly mistakenly wrongly replaces
+  replacing replaced supersedes superseded january february march april june july august september
+  october november december jan feb mar apr jun jul aug sep sept oct nov dec pretransplant outset
+  induction früher frühere früheren vorbefund vorherige vorherigen zuvor damals voruntersuchung
+  antérieur antérieure précédent précédente précédemment auparavant
+r elsewhere cases outside sending referring referral submitted submitting external resident fellow
+  trainee draft preliminary provisional reader readers observer observers another you donor donor's
+  sister brother sibling twin mother father your interobserver intraobserver rereading reread
+  error-rate differed differ differs differing discrepancy auswärts auswärtig externe
 n our now current currently present presently today today's actual actually observed new recent
   aktuell jetzt heute derzeit actuel actuelle actuellement fact
 E corrected correct correction erratum revised amended amend revise changed modified updated typo
   misprint sic korrigiert corrigée corrigé
-g increased decreased reduced gone fell fallen rose risen dropped declined improved recovered went
-  grown come down changed decreasing increasing rising falling steigt gefallen passée passé
+g increased decreased reduced decrease increase fall rise drop gone fell fallen rose risen dropped
+  declined improved recovered went grown come down changed decreasing increasing rising falling
+  steigt gefallen passée passé
 a subcortical subcortically subcapsular subendosteal paracortical subkortikal sous-corticale
   excluding excluded exclusive uninvolved nonrepresentative
-t areas foci focal region regions zones zone uninvolved involved aggregates nodules places
-  elsewhere lowest highest minimum maximum min max parts portion portions end
+t areas foci focal region regions zones zone uninvolved involved aggregates nodules places lowest
+  highest minimum maximum min max parts portion portions end
 j and or but while whereas plus although though und oder aber et ou mais then
 k instead statt anstatt anstelle lieu than versus vs compared comparison relative contrast als que
   contre gegenüber
@@ -127,7 +128,8 @@ aspirate aspirate aspirates aspirated smear smears particle particles spicule sp
   crumbs units fragments-of-aspirate
 touch touch imprint imprints squash crush-prep dab roll tupfpräparat abklatsch abtupfpräparat
   empreinte empreintes apposition
-other blood peripheral node nodes liver spleen skin lung mass csf fluid
+blood blood peripheral
+other node nodes liver spleen skin lung mass csf fluid
 """  # material that is not the core
 GENERAL = words_of(
     """dictation dictated diagnosis diagnoses microscopic microscopy microscopical description

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from ingest.labels.grammar import class_of
 from ingest.labels.languages import CORRECTIONS, GENERAL, HISTORY, KINDS, WORDS, words_of
+from ingest.labels.tokens import class_of
 
 LONGEST = 2_000  # characters of a sentence or a row that are read at once
 Material = Literal["core", "clot", "aspirate", "touch", "other", "general", "unknown"]
@@ -139,6 +139,8 @@ def material_of(words: str) -> Material:
         return "other"
     if "B" in classes and kinds and _SEVERAL.search(words) and not _OF_CORE.search(words):
         return "general"
+    if "blood" in kinds:
+        return "other"
     if kinds:
         return "clot" if "clot" in kinds else "touch" if kinds[-1] == "touch" else "aspirate"
     if "B" in classes:
@@ -246,7 +248,7 @@ class _Cutter:
         if part:
             named = material_of(re.split(r"[.:;(]", rest[part.end() :])[0])
             known = named if named != "unknown" else self.parts.get(part[1], "unknown")
-            self._set(known, re.split(r"[.:;(]", rest)[0][:60])
+            self._set(known, re.split(r"[.:;(]", rest[part.end() :])[0][:60])
             return True, at + begin + part.end()
         key = _KEY.match(rest) if ":" in rest or "?" in rest else None
         if key and len(key[1].split()) <= 8:
@@ -255,7 +257,9 @@ class _Cutter:
         if self._is_bare_heading(self.text[at : at + len(line)], bare, marked):
             self._set(material_of(bare), bare, bool(_AMENDS.search(bare)))
             return True, at + len(line)
-        wrapped = not marked and (len(self.before) > 45 or self.before.rstrip()[-1:] in "-,(")
+        open_ended = re.search(r"[-,(]$|([^\W\d_]+)$", self.before.rstrip())
+        goes_on = open_ended and class_of(open_ended[1] or "the") in "dvpIzwj"
+        wrapped = not marked and (len(self.before) > 45 or goes_on)
         if self.before and (wrapped or self.text[at + begin : at + begin + 1].islower()):
             return False, at + begin
         self.local = (self.material, self.heading)

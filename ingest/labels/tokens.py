@@ -1,0 +1,190 @@
+"""A sentence as a string of classes: what each word does in it, one letter a word.
+
+The letters are those of `languages.CLASSES`; F is a figure with its sign, N one without, C
+cellularity, A cellular, H hypercellular, X and O a ticked and an empty box, x a word that is not
+known.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+from ingest.labels.figures import Figure
+from ingest.labels.languages import CORRECTIONS, GENERAL, WORDS
+
+# a ticked box, an empty one, an arrow, a date or an accession number, a word, anything else
+_TOKEN = re.compile(
+    r"(?P<F>\ue000)|(?P<N>\ue001)|(?P<X>[\[(] ?[x✓*] ?[\])]|[☒☑✓])"
+    r"|(?P<O>\[[ _]*\]|\( \)|[☐□]|(?<!\w)_+(?!\w))"
+    r"|(?P<arrow>[-=]+>|→)|(?P<date>(?:19|20)\d\d\b|[a-z]{1,4}+\d\d-\d+|\d\d?[/.]\d\d?[/.]\d{2,4}|\d\d?/20\d\d)"
+    r"|(?P<word>[^\W\d_]+(?:'[^\W\d_]+)?(?:-\s?(?=[^\W\d_]))?)|(?P<dots>\.{2,})|(?P<rest>\d+|[^\s\w])"
+)
+# "cellularity", "celluarity", "cellu-", "Zellularität"
+_C = re.compile(r"(?:c|z)el+u?l?[a-z-]*(?:ity|ty|tät|té|tat)$|zellgehalt$|zelldichte$|celularity$")
+_A = re.compile(r"(?:cel{1,2}ul{0,2}a?r|celular|cell|zellulär|cellulaire)$")
+_H = re.compile(r"(?:hyper|hypo|normo|pauci|iso|a)-?(?:cel|zel)[a-zäéè]*$")
+_UNIT = re.compile(
+    r" *-? ?(?:mm|cm|m|years?|yrs?|y(?:/?o)?|months?|weeks?|days?|hours?|h|g|mg|ml|x|hpf)\b"
+)
+# stems of what marks a correction: "Korrektur", "rectificatif", "supplementary", "erratum"
+_CORRECTS = re.compile("|".join(CORRECTIONS))
+_NOUNS = {word for word, letter in WORDS.items() if letter in "MBRGSoy"}  # begin a compound
+_PREFIX = ("hyper", "hypo", "normo", "pauci")
+_MARKS = {"(": "(", "[": "(", ")": ")", "]": ")", ",": ",", ";": ";", ":": ":", "=": ":", "/": "/",
+          "|": "|", ".": ".", "%": "%", "-": ":", "?": "?", '"': "q", "'": "q", "*": "q", "+": "x",
+          "~": "q", "<": "q", ">": "q", "_": "q"}  # fmt: skip
+BOXES = re.compile(r"[XO]")
+
+
+@dataclass(slots=True)
+class Sentence:
+    """A segment as a string of classes, with the figure or the word behind each letter."""
+
+    classes: str
+    words: list[str]
+    figures: dict[int, Figure]  # by index into classes
+
+
+def encode(text: str, figures: list[Figure]) -> Sentence:
+    """A folded sentence as a string of classes."""
+    masked = list(text)
+    for figure in figures:
+        masked[figure.start : figure.end] = " " * (figure.end - figure.start)
+        masked[figure.start] = "\ue000" if figure.signed else "\ue001"
+    classes: list[str] = []
+    words: list[str] = []
+    places: dict[int, Figure] = {}
+    by_start = {figure.start: figure for figure in figures}
+    plain = "".join(masked)
+    for token in _TOKEN.finditer(plain):
+        kind, word = token.lastgroup or "rest", token[0]
+        if kind == "N":
+            letter, word = _bare(by_start[token.start()], plain, token.end(), classes)
+        else:
+            behind = plain[token.end() : token.end() + 4]
+            letter = _in_place(_class(kind, word), word, classes, words, behind)
+            if letter == "A" and words[-1:] == ["densité"]:
+                classes[-1] = "C"
+        if word == "#" or (letter == "A" and classes[-1:] == ["C"]):
+            continue
+        if letter == "A" and words and words[-1].rstrip("-") in _PREFIX:
+            classes[-1] = "H"
+            continue
+        if letter in ("F", "N"):
+            places[len(classes)] = by_start[token.start()]
+        classes.append(letter)
+        words.append(word)
+    return Sentence("".join(classes), words, places)
+
+
+def _bare(figure: Figure, plain: str, end: int, classes: list[str]) -> tuple[str, str]:
+    """The class of a figure without a sign: an age, a length or the number of a core is none."""
+    if classes[-1:] == ["y"] or _UNIT.match(plain, end):
+        return "y", ""
+    if classes[-1:] and classes[-1] in "BG" and figure.high < 5:
+        return "R", str(int(figure.high))  # "core 2"
+    return "N", ""
+
+
+def _in_place(letter: str, word: str, classes: list[str], words: list[str], behind: str) -> str:
+    """The class of a word beside the words before it."""
+    previous = words[-1] if words else ""
+    if letter == "b" and previous.rstrip("-") in ("post", "after", "following", "nach", "après"):
+        return "q"
+    if letter == "x" and {"including", "incl"} & set(words[-3:]):
+        return "q"
+    if letter == "b" and "E" in classes[-2:] and word[:1].isdigit():
+        return "q"  # the day of a correction
+    if previous in ("this", "these") and (letter in "MBG" or word == "report"):
+        classes[-1] = "n"
+        return "n" if word == "report" else letter
+    if word == "error" and behind.strip()[:1] == ":":
+        return "E"
+    if word in ("figure", "value", "percentage") and "E" in classes:
+        return "C"  # "correction: the figure should read 40%"
+    if word == "x" and "O" in classes and behind.strip(" ")[:1] in ("\ue000", "\ue001"):
+        return "X"  # "_ <30%  X 40-60%": boxes drawn with letters
+    if (
+        word == "a"
+        and classes[-1:] == ["B"]
+        and (behind.strip()[:1] in (":", "(", ",", "\ue000", "\ue001") or behind == " is ")
+    ):
+        return "R"  # "core A: ..."
+    if word == "cell" and classes[-1:] == ["F"]:
+        return "A"
+    if word in ("content", "density") and previous in ("cell", "cellular"):
+        classes.pop(), words.pop()
+        return "C"
+    return "b" if word == "may" and classes[-1:] in (["p"], ["I"]) else letter
+
+
+@lru_cache(maxsize=16_384)
+def _class(kind: str, word: str) -> str:
+    if kind in ("F", "N", "X", "O"):
+        return kind
+    if kind == "arrow":
+        return "u"
+    if kind == "date":
+        return "b"
+    if kind == "dots":
+        return ":"
+    if kind == "rest":
+        return _MARKS.get(word, "x")
+    return class_of(word.rstrip("- \n").removesuffix("'s"))
+
+
+@lru_cache(maxsize=16_384)
+def class_of(word: str) -> str:
+    """The class of a word by itself, x where it is not known."""
+    met = WORDS.get(word) or (WORDS.get(word[2:]) if word[1:2] == "'" else None)
+    if met:
+        return met
+    if _CORRECTS.match(word):
+        return "E"
+    form = _form(word)
+    if form:
+        return form
+    if word.endswith("ly") or word in GENERAL:
+        return "q"
+    if word[:3] in ("cel", "zel"):
+        return "C" if _C.match(word) else "A" if _A.match(word) else "x"
+    if _H.match(word):
+        return "H"
+    return "x"
+
+
+@lru_cache(maxsize=8192)
+def _form(word: str) -> str:
+    """The class of a form of a known word: "demonstrating", "aktuellen", "Markzellularität"."""
+    for ending in ("ing", "ed", "s"):
+        stem = word.removesuffix(ending)
+        if stem + "s" == word and WORDS.get(stem, "x") in "MBGS":
+            return WORDS[stem]
+        if stem != word and "v" in (WORDS.get(stem + more) for more in ("", "e", "s")):
+            return "v"
+    for ending in ("e", "en", "er", "es", "em"):
+        adjective = WORDS.get(word.removesuffix(ending), "x") if word.endswith(ending) else "x"
+        if adjective in "qnbheoy" and len(word) > 5:
+            return adjective
+    for n in range(3, len(word) - 3):
+        head, tail = word[:n].rstrip("s"), word[n:]
+        last = WORDS.get(tail) or ("C" if _C.match(tail) else "")
+        if last and last in "BGCe" and (head == "vor" or {head, head + "e"} & _NOUNS):
+            return "b" if head == "vor" else last
+    return ""
+
+
+def ticked(s: str) -> str:
+    """Leave only figures behind a ticked box: "[ ] <10% [x] 10-30%"."""
+    first = BOXES.search(s)
+    if first is None:
+        return s
+    kept = list(s[: first.start()])
+    on = False
+    for letter in s[first.start() :]:
+        if letter in "XO":
+            on = letter == "X"
+        kept.append(("q" if letter in "XO" else letter) if on else "q")
+    return "".join(kept)

@@ -33,6 +33,7 @@ from featurestore.types import (
 )
 
 LOCK_TIMEOUT_S = 30.0
+Connection = duckdb.DuckDBPyConnection
 MAKE_ANEW = "Make it anew with: trephine verify --rebuild"
 
 _VIEWS = [
@@ -79,7 +80,7 @@ def migrate(root: Path) -> list[str]:
     return todo
 
 
-def refresh(con: duckdb.DuckDBPyConnection, touched: str) -> None:
+def refresh(con: Connection, touched: str) -> None:
     """Write the rows of `slide_facts` again, of the Slides that a SELECT of ours yields."""
     con.execute(f"create or replace temp table touched as {touched}")
     con.execute(sql.read("folds/drop_slide_facts"))
@@ -93,7 +94,7 @@ def _views_version() -> str:
 
 
 @contextmanager
-def reader(root: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+def reader(root: Path) -> Iterator[Connection]:
     """Open the catalog to read; close it before anything slow."""
     _must_exist(root)
     with _connect(path_of(root), read_only=True) as con:
@@ -102,7 +103,7 @@ def reader(root: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 @contextmanager
-def writer(root: Path, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[duckdb.DuckDBPyConnection]:
+def writer(root: Path, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[Connection]:
     """Open the catalog to write, in one transaction; close it before anything slow."""
     _must_exist(root)
     with _connect(path_of(root), timeout_s=timeout_s) as con:
@@ -158,7 +159,7 @@ def read_frame(
 
 
 def frame_of_query(
-    con: duckdb.DuckDBPyConnection, name: str, parameters: Mapping[str, Any] | None = None
+    con: Connection, name: str, parameters: Mapping[str, Any] | None = None
 ) -> pl.DataFrame:
     """The same on an open catalog."""
     return _frame(con.sql(sql.read(name), params=dict(parameters or {}) or None))
@@ -175,7 +176,7 @@ class _Arrow:
 
 
 @contextmanager
-def inserting(con: duckdb.DuckDBPyConnection, **frames: pl.DataFrame) -> Iterator[None]:
+def inserting(con: Connection, **frames: pl.DataFrame) -> Iterator[None]:
     """Show frames to SQL texts under names of their own."""
     for name, frame in frames.items():
         con.register(name, _Arrow(frame))
@@ -249,7 +250,7 @@ def gone(root: Path) -> str:
     return f"the catalog of the store {root} is gone. {MAKE_ANEW} --store {root}"
 
 
-def _check_version(con: duckdb.DuckDBPyConnection) -> None:
+def _check_version(con: Connection) -> None:
     try:
         found = {row[0] for row in con.execute("select name from migrations").fetchall()}
     except duckdb.Error as error:
@@ -274,7 +275,7 @@ def _check_version(con: duckdb.DuckDBPyConnection) -> None:
 @contextmanager
 def _connect(
     path: Path, *, read_only: bool = False, timeout_s: float = LOCK_TIMEOUT_S
-) -> Iterator[duckdb.DuckDBPyConnection]:
+) -> Iterator[Connection]:
     deadline = time.monotonic() + timeout_s
     while True:
         try:
@@ -320,7 +321,7 @@ def _disk_errors() -> Iterator[None]:
 
 
 @contextmanager
-def _transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
+def _transaction(con: Connection) -> Iterator[None]:
     con.execute("begin")
     try:
         yield

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,12 @@ import duckdb
 import polars as pl
 
 import sql
-from featurestore import arrays, layout, ledger
-from featurestore.catalog import LOCK_TIMEOUT_S, first_line, inserting, refresh, writer
+from featurestore import arrays, compacting, layout, ledger
+from featurestore.catalog import LOCK_TIMEOUT_S, Connection, first_line, inserting, refresh, writer
 from featurestore.errors import ConfigError, StoreDamaged
 from featurestore.fields import from_json, now
 from featurestore.kept import Published
-from featurestore.sealed import SealedRun, metrics_of, read_run
+from featurestore.sealed import SealedRun, metrics_of, read_run, read_runs
 from featurestore.types import (
     ArrayIds,
     EncoderDescription,
@@ -30,14 +30,13 @@ from featurestore.types import (
 MEND = "Set it aside with: trephine verify --repair"
 SHOWN = ("cases", "slides", "reports", "labels", "embeddings")  # kinds that slide_facts shows
 MANY = 50_000  # touched values from which all rows are written again
-Connection = duckdb.DuckDBPyConnection
 Act = Callable[[Connection], Iterable[Any]]
 
 
 class _CannotFold(Exception):
     """Files with rows that the catalog does not take, and why; their transaction is void."""
 
-    def __init__(self, files: list[Path], reason: str) -> None:
+    def __init__(self, files: Sequence[str], reason: str) -> None:
         super().__init__(reason)
         self.files, self.reason = files, reason
 
@@ -48,12 +47,13 @@ class _Folding:
 
     root: Path
     con: Connection
-    aside: Mapping[Path, str]  # files that broke the transaction, and why
+    aside: Mapping[str, str]  # files that broke the transaction, and why
     touched: dict[str, set[str]]  # values of slide_id, case_id and slide_key
     everything: bool = False  # whether any Slide may be touched
     fresh: bool = False  # whether it is made beside the store, to compare: it seals no Run
     alone: bool  # whether each file is folded by itself, to find the one that breaks it
     faults: dict[str, str]  # what is set aside, and why
+    left: list[Path] = field(default_factory=list)  # files whose rows all stand in another
 
     def name(self, file: Path) -> str:
         return file.relative_to(self.root).as_posix()
@@ -83,7 +83,7 @@ def fold(
         CatalogBusy: another process holds the lock; nothing was written.
     """
     found = list(arrays.published(root) if published is None else published)
-    aside: dict[Path, str] = {}
+    aside: dict[str, str] = {}
     faults: dict[str, str] = {}
     alone, is_written = False, False
     while True:
@@ -106,7 +106,10 @@ def fold(
                 _drop_erased(con)
                 _refresh(work)
                 _tell(work, published is None)
-                return n
+                left = [] if fresh else [*work.left, *compacting.left_over(con, root)]
+            for file in left:  # of a compaction that was killed
+                file.unlink(missing_ok=True)
+            return n
         except _CannotFold as refused:
             if len(refused.files) == 1:
                 aside |= dict.fromkeys(refused.files, refused.reason)
@@ -147,19 +150,20 @@ def _tell(work: _Folding, whole: bool) -> None:
 
 
 def _fold_ledger(work: _Folding) -> int:
-    done = set(work.con.execute("select kind, name from ledger_files").fetchall())
+    done: dict[str, set[str]] = {name: set() for name in ledger.KINDS}
+    for name, file in work.con.execute("select kind, name from ledger_files").fetchall():
+        done.setdefault(name, set()).add(file)
     folded = 0
     _number_old_cohorts(work)
     _digest_old_files(work)
     for name in ledger.KINDS:
         files = ledger.files(work.root, name)
-        todo = [file for file in files if (name, file.name) not in done]
-        last = max((file for of, file in done if of == name), default="")
-        if todo and todo[0].name < last:  # written before what is folded, and seen after it
+        todo = [file for file in files if file.name not in done[name]]
+        if todo and todo[0].name < max(done[name], default=""):  # seen after what was said later
             forget(work.con, name)
-            work.everything, todo = True, files
-        for some in [[file] for file in todo] if work.alone else [todo] if todo else []:
-            _fold_files(work, name, some)
+            work.everything, todo, done[name] = True, files, set()
+        if todo:
+            _fold_files(work, name, todo, done[name])
         folded += len(todo)
     return folded
 
@@ -202,41 +206,53 @@ def _digest_old_files(work: _Folding) -> None:
             )
 
 
-def _fold_files(work: _Folding, name: str, files: list[Path]) -> None:
-    kind = ledger.KINDS[name]
-    frames, digests = [], []
+def _fold_files(work: _Folding, name: str, files: list[Path], known: set[str]) -> None:
+    noun, digests = ledger.KINDS[name].noun, dict.fromkeys(files, "")
     for file in files:
-        digests.append("")
         try:
-            if file in work.aside:
-                raise StoreDamaged(work.aside[file])
-            digests[-1] = ledger.digest_of(file)
-            good, bad = ledger.sound(kind.noun, ledger.read(file, name))
+            digests[file] = ledger.digest_of(file)
         except StoreDamaged as error:
             work.faults[work.name(file)] = f"{error} {MEND}"
-            continue
-        for row in bad.iter_rows(named=True):
-            work.faults[f"{work.name(file)} row {row['row']}"] = row["fault"]
-        frames.append(good.with_columns(sequence=pl.lit(ledger.sequence_of(file.name), pl.Int64)))
-    if frames and (said := pl.concat(frames)).height:
-        if name == "cohorts":
-            said = _whole_cohorts(work, said)
-        work.everything |= name == "tombstones"
-        for column in {"slide_id", "case_id", "slide_key"} & set(said.columns):
-            if name in SHOWN:
-                work.touched.setdefault(column, set()).update(said[column].to_list())
-        try:
-            with inserting(work.con, said=said.with_row_index("row")):
-                for statement in kind.folds:
-                    work.con.execute(sql.read(f"folds/{statement}"))
-        except duckdb.Error as error:
-            if isinstance(error, duckdb.IOException | duckdb.InterruptException):
-                raise
-            raise _CannotFold(files, first_line(error)) from error
-    names = {"name": [f.name for f in files], "digest": digests}
-    rows = pl.DataFrame({"kind": name, **names, "folded_at": now()})
-    with inserting(work.con, files=rows):
+    whole = [file for file in files if digests[file]]
+    found, broken = ledger.read_many(whole, noun)
+    for file, reason in broken.items():
+        digests[file], work.faults[work.name(file)] = "", f"{reason} {MEND}"
+    good, bad = ledger.sound(noun, found)
+    for row in bad.iter_rows(named=True):
+        work.faults[f"{work.name(whole[row['place']])} row {row['row']}"] = row["fault"]
+    said = ledger.in_order(good, known).with_columns(
+        pl.concat_str(pl.lit(f"ledger/{name}/"), ledger.ORIGIN).alias("file")
+    )
+    for file in set(said["file"].unique()) & work.aside.keys():
+        work.faults[file] = f"{work.aside[file]} {MEND}"
+    said = said.filter(~pl.col("file").is_in(list(work.aside)))
+    for some in said.partition_by("file", maintain_order=True) if work.alone else [said]:
+        if some.height:
+            _fold_rows(work, name, some)
+    told = {"name": [f.name for f in files], "digest": list(digests.values())}
+    with inserting(work.con, files=pl.DataFrame({"kind": name, **told, "folded_at": now()})):
         work.con.execute("insert into ledger_files by name from files")
+    work.left += compacting.know(work.con, name, whole, found)
+
+
+def _fold_rows(work: _Folding, name: str, rows: pl.DataFrame) -> None:
+    kind, files = ledger.KINDS[name], rows["file"].unique().to_list()
+    number = pl.col(ledger.ORIGIN).str.slice(0, ledger.DIGITS).cast(pl.Int64, strict=False)
+    said = rows.select(*ledger.schema_of(kind.noun), number.fill_null(0).alias("sequence"))
+    if name == "cohorts":
+        said = _whole_cohorts(work, said)
+    work.everything |= name == "tombstones"
+    for column in {"slide_id", "case_id", "slide_key"} & set(said.columns):
+        if name in SHOWN:
+            work.touched.setdefault(column, set()).update(said[column].to_list())
+    try:
+        with inserting(work.con, said=said.with_row_index("row")):
+            for statement in kind.folds:
+                work.con.execute(sql.read(f"folds/{statement}"))
+    except duckdb.Error as error:
+        if isinstance(error, duckdb.IOException | duckdb.InterruptException):
+            raise
+        raise _CannotFold(files, first_line(error)) from error
 
 
 def _drop_erased(con: Connection) -> None:
@@ -343,20 +359,21 @@ def _fold_runs(work: _Folding) -> int:
     """Fold the Runs without a row, all at once."""
     gone = "select run_id from runs union all select name from tombstones where kind = 'run'"
     done = {row[0] for row in work.con.execute(gone).fetchall()}
-    files = [
-        folder / "run.json"
+    folders = [
+        folder
         for folder in sorted(layout.runs_dir(work.root).glob("*"))
         if folder.name not in done and folder.is_dir()
     ]
     if not work.fresh:
         _seal_old_runs(work)
-    for some in [[file] for file in files] if work.alone else [files] if files else []:
-        found = {file: made for file in some if (made := _read_run(work, file)) is not None}
+    found = _read_runs(work, folders)
+    for some in [[one] for one in found] if work.alone else [found] if found else []:
         try:
-            _insert_runs(work.con, list(found.values()))
+            _insert_runs(work.con, some)
         except duckdb.Error as error:
-            raise _CannotFold(list(found), first_line(error)) from error
-    return len(files)
+            names = [work.name(layout.runs_dir(work.root) / run.run_id) for run, *_ in some]
+            raise _CannotFold(names, first_line(error)) from error
+    return len(folders)
 
 
 def _seal_old_runs(work: _Folding) -> None:
@@ -368,14 +385,16 @@ def _seal_old_runs(work: _Folding) -> None:
             work.con.execute("update runs set digest = ? where run_id = ?", [digest, run_id])
 
 
-def _read_run(work: _Folding, file: Path) -> SealedRun | None:
-    try:
-        if file in work.aside:
-            raise StoreDamaged(work.aside[file])
-        return read_run(file.parent, sealing=not work.fresh)
-    except StoreDamaged as error:
-        work.faults[work.name(file.parent)] = f"{error} {MEND}"
-        return None
+def _read_runs(work: _Folding, folders: Sequence[Path]) -> list[SealedRun]:
+    made: list[SealedRun] = []
+    for folder, run in read_runs(folders, sealing=not work.fresh):
+        name = work.name(folder)
+        fault = run if isinstance(run, str) else work.aside.get(name, "")
+        if fault:
+            work.faults[name] = f"{fault} {MEND}"
+        elif not isinstance(run, str):
+            made.append(run)
+    return made
 
 
 def _insert_runs(con: Connection, runs: Sequence[SealedRun]) -> None:
@@ -387,9 +406,8 @@ def _insert_runs(con: Connection, runs: Sequence[SealedRun]) -> None:
         schema={"run_id": str, "split": str, "metric": str, "value": float},
         orient="row",
     )
-    predictions = pl.concat(
-        [said.select(pl.lit(run.run_id).alias("run_id"), pl.all()) for run, said, _ in runs]
-    )
+    ids = [run.run_id for run, said, _ in runs for _ in range(said.height)]
+    predictions = pl.concat([said for _, said, _ in runs]).with_columns(run_id=pl.Series(ids))
     records = records.with_columns(digest=pl.Series([sealed for *_, sealed in runs]))
     has = [column[0] for column in con.execute("describe runs").fetchall()]
     with inserting(con, said=records.select(*(c for c in has if c in records.columns))):

@@ -6,6 +6,7 @@ import io
 import json
 import math
 import os
+import stat
 import time
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -36,6 +37,8 @@ from featurestore.types import (
 
 T = TypeVar("T")
 DIGITS = 17  # of the number that a file's name begins with
+ORIGIN = "origin"  # a column of compacted files: the name of the file that a row was first in
+COMPACTED = "-all-"  # in the names of such files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,22 +142,25 @@ def append(root: Path, rows: Iterable[Any]) -> list[Path]:
     for row in rows:
         by_kind.setdefault(kind_of(type(row)), []).append(row)
     order = sorted(by_kind, key=list(KINDS).index)
-    return [_write(root, kind, frame_of(KINDS[kind].noun, by_kind[kind])) for kind in order]
+    return [write(root, kind, frame_of(KINDS[kind].noun, by_kind[kind])) for kind in order]
 
 
 def replace(root: Path, file: Path, kind: str, frame: pl.DataFrame) -> Path:
     """Write other rows at the place of a file in the store's order."""
-    new = _write(root, kind, frame, sequence_of(file.name))
+    new = write(root, kind, frame, sequence_of(file.name))
     file.unlink()
     return new
 
 
-def _write(root: Path, kind: str, frame: pl.DataFrame, sequence: int | None = None) -> Path:
+def write(
+    root: Path, kind: str, frame: pl.DataFrame, sequence: int | None = None, mark: str = ""
+) -> Path:
+    """Publish one file at its place in the store's order; the last one unless given."""
     folder = layout.ledger_dir(root, kind)
     number = next_sequence(root) if sequence is None else sequence
     buffer = io.BytesIO()  # a full disk is then an OSError, not one of polars
     frame.write_parquet(buffer)
-    stem = f"{number:0{DIGITS}d}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    stem = f"{number:0{DIGITS}d}-{mark or os.getpid()}-{uuid.uuid4().hex[:8]}"
     name = f"{stem}-{_digest(stem, buffer.getvalue())}.parquet"
     work = layout.tmp_dir(root) / name
     with writing(root):
@@ -182,9 +188,11 @@ def digest_of(file: Path) -> str:
         StoreDamaged: it cannot be read, or is not what its name says; older names say nothing.
     """
     try:
-        if not file.is_file() or file.is_symlink():
-            raise StoreDamaged(f"{file} is no regular file.")
-        content = file.read_bytes()
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        with os.fdopen(os.open(file, flags), "rb") as opened:
+            if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+                raise StoreDamaged(f"{file} is no regular file.")
+            content = opened.read()
     except OSError as error:
         raise StoreDamaged(f"{file} cannot be read: {error.strerror}.") from error
     stem, _, said = file.stem.rpartition("-")
@@ -219,41 +227,98 @@ def files(root: Path, kind: str) -> list[Path]:
 def read(path: Path, kind: str) -> pl.DataFrame:
     """Read the rows of one file in the order said, with the columns of the kind's noun.
 
-    A column that the file does not have yet takes the noun's default.
+    A column that the file does not have yet takes the noun's default. A compacted file has a
+    column `origin`, too.
 
     Raises:
         StoreDamaged: the file is no Parquet file, or a column is of another type.
     """
-    return read_as(path, KINDS[kind].noun)
+    found = read_as(path, KINDS[kind].noun)
+    return found if COMPACTED in path.name else found.drop(ORIGIN)
 
 
 def read_as(path: Path, noun: type) -> pl.DataFrame:
-    """The same of any file of a noun's rows."""
+    """The same of any file of a noun's rows, and whence each comes."""
+    found, broken = read_many([path], noun)
+    if broken:
+        raise StoreDamaged(broken[path])
+    return found.drop("place", "row")
+
+
+def read_many(files: Sequence[Path], noun: type) -> tuple[pl.DataFrame, dict[Path, str]]:
+    """Read the rows of many files, and say of the others why they cannot be read.
+
+    Rows have three columns more: `place`, the number of their file; `row`, their own in it, from 1;
+    and `origin`, the name of the file that they were first written to.
+    """
+    frames, broken = [pl.DataFrame(schema={**schema_of(noun), **_WHENCE})], {}
+    for some, found in _scanned(files, noun):
+        if isinstance(found, str):
+            broken[some[0]] = found
+        else:
+            frames.append(found)
+    whole = pl.concat(frames)
+    places = {str(file): n for n, file in enumerate(files)}
+    place = pl.col("file").replace_strict(places, return_dtype=pl.UInt32).alias("place")
+    return whole.select(*schema_of(noun), place, "row", ORIGIN), broken
+
+
+_WHENCE = {"file": pl.String, "row": pl.Int64, ORIGIN: pl.String}
+
+
+def _scanned(files: Sequence[Path], noun: type) -> Iterator[tuple[Sequence[Path], Any]]:
+    """Read files at once where they have the same columns, as those of one version have."""
+    if not files:
+        return
     try:
-        found = pl.read_parquet(path)
+        found = pl.read_parquet(
+            list(files), include_file_paths="file", glob=False, hive_partitioning=False
+        )
         columns = {
             one.name: found[one.name].cast(dtype)
             if one.name in found.columns
             else pl.Series(one.name, [], dtype).extend_constant(_default(one), found.height)
             for one, dtype in zip(fields(noun), schema_of(noun).values(), strict=True)
         }
+        if ORIGIN not in found.columns:
+            columns[ORIGIN] = found["file"].str.split("/").list.last()
+        else:
+            columns[ORIGIN] = found[ORIGIN]
+        frame = pl.DataFrame({**columns, "file": found["file"]})
+        row = pl.int_range(1, pl.len() + 1, dtype=pl.Int64).over("file")
+        yield files, frame.select(*schema_of(noun), "file", row.alias("row"), ORIGIN)
     except BaseException as error:  # of garbage, polars panics
-        if isinstance(error, KeyboardInterrupt | SystemExit | MemoryError):
+        if isinstance(error, KeyboardInterrupt | SystemExit | MemoryError | GeneratorExit):
             raise
+        if len(files) > 1:
+            half = len(files) // 2
+            yield from _scanned(files[:half], noun)
+            yield from _scanned(files[half:], noun)
+            return
         why = (str(error).splitlines() or [type(error).__name__])[0]
-        raise StoreDamaged(f"{path} cannot be read: {why}.") from error
-    return pl.DataFrame(columns)
+        yield files, f"{files[0]} cannot be read: {why}."
 
 
 def _default(one: Any) -> Any:
     return None if one.default is MISSING else one.default
 
 
+def in_order(rows: pl.DataFrame, known: Collection[str] = ()) -> pl.DataFrame:
+    """Rows of `read_many` as they were said, each once, but for those first said in known files."""
+    is_once = rows.select(ORIGIN, "place").n_unique() == rows[ORIGIN].n_unique()
+    if not (is_once and rows[ORIGIN].is_sorted()):  # some are compacted, or twice there
+        last = pl.col("place").max().over(ORIGIN)
+        rows = rows.filter(pl.col("place") == last).sort(ORIGIN, maintain_order=True)
+    return rows.filter(~pl.col(ORIGIN).is_in(list(known))) if known else rows
+
+
 def since(root: Path, kind: str, known: Collection[str]) -> pl.DataFrame:
-    """Read the sound rows of a kind that stand in files of other names than the known."""
-    new = [read(file, kind) for file in files(root, kind) if file.name not in known]
-    empty = pl.DataFrame(schema=schema_of(KINDS[kind].noun))
-    return sound(KINDS[kind].noun, pl.concat([empty, *new]))[0]
+    """Read the sound rows of a kind that were not said in files of the known names."""
+    noun = KINDS[kind].noun
+    found, broken = read_many([f for f in files(root, kind) if f.name not in known], noun)
+    if broken:
+        raise StoreDamaged(next(iter(broken.values())))
+    return sound(noun, in_order(found, known))[0].select(*schema_of(noun))
 
 
 def sound(noun: type, frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -262,8 +327,8 @@ def sound(noun: type, frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     The same limits as `fields.check`, which every row of this version passed before it was written.
     """
     faults = [fault for one in fields(noun) for fault in _faults(noun, one)]
-    judged = frame.with_row_index("row", offset=1).with_columns(fault=pl.coalesce(*faults, None))
-    good = judged.filter(pl.col("fault").is_null()).drop("row", "fault")
+    judged = frame.with_columns(fault=pl.coalesce(*faults, None))
+    good = judged.filter(pl.col("fault").is_null()).drop("fault")
     return good, judged.filter(pl.col("fault").is_not_null())
 
 

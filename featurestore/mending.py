@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from featurestore import arrays, catalog, folding, layout, ledger
+from featurestore import arrays, catalog, compacting, folding, layout, ledger
 from featurestore.errors import StoreNotFound, TrephineError
 from featurestore.types import Progress
 from featurestore.verify import (
@@ -53,6 +53,9 @@ def verify(
         seconds += more
     with suppress(TrephineError):  # of a broken catalog, which is told
         remember(root, found.whole)
+        if repair:
+            files = compacting.compact(root)
+            mended += [f"{n:,} files of ledger/{kind} became one" for kind, n in files.items()]
     return Verified(
         files=found.files,
         bytes=found.bytes,

@@ -87,6 +87,43 @@ def read_run(folder: Path, digest: str | None = None, *, sealing: bool = False) 
     Raises:
         StoreDamaged: one of them is missing, cut or edited, or is another Run's.
     """
+    for _, run in read_runs([folder], {folder.name: digest}, sealing=sealing):
+        if not isinstance(run, str):
+            return run
+        raise StoreDamaged(run)
+    raise AssertionError
+
+
+def read_runs(
+    folders: Sequence[Path],
+    digests: Mapping[str, str | None] | None = None,
+    *,
+    sealing: bool = False,
+) -> Iterator[tuple[Path, SealedRun | str]]:
+    """The same of many Runs at once; of one that cannot be read, why."""
+    records: dict[Path, tuple[RunRecord, str | None]] = {}
+    for folder in folders:
+        try:
+            records[folder] = _record_of(folder, (digests or {}).get(folder.name))
+        except StoreDamaged as error:
+            yield folder, str(error)
+    files = [folder / PREDICTIONS for folder in records]
+    found, broken = ledger.read_many(files, Prediction)
+    good, bad = ledger.sound(Prediction, found)
+    faults = dict(bad.select("place", "fault").iter_rows())
+    good = good.select("place", *ledger.schema_of(Prediction))
+    rows = good.partition_by("place", as_dict=True, include_key=False)
+    for place, (folder, (run, sealed)) in enumerate(records.items()):
+        if files[place] in broken:
+            yield folder, broken[files[place]]
+        elif place in faults:
+            yield folder, f"{files[place]} holds a row whose {faults[place]}."
+        else:
+            own = rows.get((place,), good.clear().drop("place"))
+            yield folder, (run, own, sealed or (seal(folder) if sealing else ""))
+
+
+def _record_of(folder: Path, digest: str | None) -> tuple[RunRecord, str | None]:
     file = folder / RECORD
     sealed = check_sealed(folder, digest, only=(RECORD, PREDICTIONS))
     try:
@@ -97,11 +134,7 @@ def read_run(folder: Path, digest: str | None = None, *, sealing: bool = False) 
         raise StoreDamaged(f"{file} cannot be read: {error}.") from error
     if run.run_id != folder.name:
         raise StoreDamaged(f"{folder} holds run {run.run_id!r}: it is a copy, or was renamed.")
-    predictions = folder / PREDICTIONS
-    good, bad = ledger.sound(Prediction, ledger.read_as(predictions, Prediction))
-    if bad.height:
-        raise StoreDamaged(f"{predictions} holds a row whose {bad['fault'][0]}.")
-    return run, good, sealed or (seal(folder) if sealing else "")
+    return run, sealed
 
 
 def metrics_of(run: RunRecord) -> Iterator[tuple[str, str, str, float | None]]:

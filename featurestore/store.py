@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +16,7 @@ from featurestore import (
     arrays,
     catalog,
     cohorts,
+    compacting,
     folding,
     layout,
     ledger,
@@ -26,6 +27,7 @@ from featurestore import (
 )
 from featurestore.config import SplitConfig
 from featurestore.errors import (
+    CatalogBusy,
     CohortNotFound,
     ConfigError,
     RunNotFound,
@@ -115,6 +117,11 @@ class FeatureStore(Readable):
         """The one way to write: check, append and fold under the catalog's lock, or nothing."""
         folding.fold(self.root, act=act, published=published, timeout_s=wait_s)
 
+    def compact(self) -> None:
+        """Write the many small ledger files of a kind as one, unless the catalog is busy."""
+        with suppress(CatalogBusy):
+            compacting.compact(self.root)
+
     def known(self, noun: type[T]) -> list[T]:
         """Every Slide, Case or golden tile: as the catalog and then the ledger's news have them."""
         kind = ledger.kind_of(noun)
@@ -196,7 +203,7 @@ class FeatureStore(Readable):
         if broken := cohorts.broken_links(frozen, checks):
             frozen = [replace(row, options={**row.options, "broken": broken}) for row in frozen]
 
-        def act(con: folding.Connection) -> list[FrozenSlide]:
+        def act(con: catalog.Connection) -> list[FrozenSlide]:
             cohorts.check_free(con, name)  # again: another process may have taken it meanwhile
             return frozen
 
@@ -334,7 +341,7 @@ class FeatureStore(Readable):
         """
         target = self.run_folder(record.run_id)
 
-        def act(con: folding.Connection) -> tuple[()]:
+        def act(con: catalog.Connection) -> tuple[()]:
             last = con.execute("select coalesce(max(sequence), 0) from runs").fetchall()[0][0]
             number = max(last + 1, ledger.next_sequence(self.root))
             write_run(work, replace(record, sequence=number), predictions)

@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import polars as pl
 
 import sql
 from featurestore import catalog, folding, layout, ledger, rows
-from featurestore.errors import NotFinite, StoreDamaged, TrephineError
+from featurestore.errors import NotFinite, StoreDamaged
 from featurestore.fields import now
 from featurestore.kept import Published
 from featurestore.sealed import check_sealed, read_run
@@ -108,16 +108,21 @@ def survey(root: Path, progress: Progress = lambda done, total, note: None) -> S
 def told_arrays(root: Path) -> list[Published]:
     """The last word of the ledger on each array of Embeddings; `gone` where it was set aside."""
     last: dict[ArrayIds, Published] = {}
-    for file in ledger.files(root, "embeddings"):
-        try:
-            ledger.digest_of(file)
-            told = ledger.nouns_of(Published, ledger.read(file, "embeddings"))
-        except TrephineError:
-            continue  # told with the ledger
-        for one in told:
-            last[ids_of(one)] = one
+    for one in ledger.nouns_of(Published, _told(root, "embeddings")):
+        last[ids_of(one)] = one
     erased = _erased(root)
     return [one for one in last.values() if one.slide_key not in erased]
+
+
+def _told(root: Path, kind: str) -> pl.DataFrame:
+    """Rows of a kind, of the files that are whole; the others are told with the ledger."""
+    whole = []
+    for file in ledger.files(root, kind):
+        with suppress(StoreDamaged):
+            ledger.digest_of(file)
+            whole.append(file)
+    found, _ = ledger.read_many(whole, ledger.KINDS[kind].noun)
+    return ledger.in_order(found)
 
 
 def ids_of(one: Published) -> ArrayIds:
@@ -126,16 +131,11 @@ def ids_of(one: Published) -> ArrayIds:
 
 
 def _erased(root: Path) -> set[str]:
-    keys: set[str] = set()
-    for file in ledger.files(root, "tombstones"):
-        try:
-            keys |= set(ledger.read(file, "tombstones")["slide_key"].drop_nulls())
-        except StoreDamaged:
-            continue
+    keys = set(_told(root, "tombstones")["slide_key"].drop_nulls())
     try:
         with catalog.reader(root) as con:
             return keys - {row[0] for row in con.execute("select slide_key from slides").fetchall()}
-    except Exception:
+    except Exception:  # whatever DuckDB makes of garbage
         return keys
 
 
@@ -230,29 +230,29 @@ def _chunk_name(one: Published) -> str:
 
 def _ledger(found: Survey) -> None:
     room = found.root / "ledger"
-    folded = dict(_ask(found, "select kind || '/' || name, digest from ledger_files"))
+    text = "select kind || '/' || name, digest from ledger_files where part_of is null"
+    folded = dict(_ask(found, text))
     for entry in sorted(room.iterdir()) if room.is_dir() else []:
         if entry.name not in ledger.KINDS or entry.is_symlink() or not entry.is_dir():
             found.add(entry, "it is no part of a ledger")
             continue
+        whole = []
         for file in sorted(entry.iterdir()):
             digest = folded.pop(f"{entry.name}/{file.name}", None)
-            _check_told(found, file, entry.name, digest)
+            try:
+                if digest not in (ledger.digest_of(file), None, ""):
+                    raise StoreDamaged("it is not what was folded: its digest differs")
+                found.files, found.bytes = found.files + 1, found.bytes + file.stat().st_size
+                whole.append(file)
+            except StoreDamaged as error:
+                found.add(file, str(error).removeprefix(f"{file} "))
+        rows, broken = ledger.read_many(whole, noun := ledger.KINDS[entry.name].noun)
+        for file, fault in broken.items():
+            found.add(file, fault.removeprefix(f"{file} "))
+        for row in ledger.sound(noun, rows)[1].iter_rows(named=True):
+            found.add(whole[row["place"]], f"in its row {row['row']}, {row['fault']}")
     for name in folded:
         found.add(f"ledger/{name}", "it is missing, and the catalog has its rows")
-
-
-def _check_told(found: Survey, file: Path, kind: str, digest: str | None) -> None:
-    try:
-        if digest not in (ledger.digest_of(file), None, ""):
-            found.add(file, "it is not what was folded: its digest differs")
-            return
-        found.files, found.bytes = found.files + 1, found.bytes + file.stat().st_size
-        _, bad = ledger.sound(ledger.KINDS[kind].noun, ledger.read(file, kind))
-        for row in bad.iter_rows(named=True):
-            found.add(file, f"in its row {row['row']}, {row['fault']}")
-    except StoreDamaged as error:
-        found.add(file, str(error).removeprefix(f"{file} "))
 
 
 def _runs(found: Survey) -> None:

@@ -25,7 +25,7 @@ def withdraw(root: Path, kind: TombstoneKind | None, name: str, erase: bool) -> 
     """Take a thing out; see `FeatureStore.withdraw`."""
     told: list[Withdrawn] = []
 
-    def act(con: folding.Connection) -> list[Tombstone]:
+    def act(con: catalog.Connection) -> list[Tombstone]:
         stones = _stones(con, kind, name, erase)
         told.append(_had(con, stones, erase))
         return stones
@@ -37,7 +37,7 @@ def withdraw(root: Path, kind: TombstoneKind | None, name: str, erase: bool) -> 
 
 
 def _stones(
-    con: folding.Connection, kind: TombstoneKind | None, name: str, erase: bool
+    con: catalog.Connection, kind: TombstoneKind | None, name: str, erase: bool
 ) -> list[Tombstone]:
     if kind in ("cohort", "run"):
         table, column = f"{kind}s", "cohort" if kind == "cohort" else "run_id"
@@ -77,7 +77,7 @@ def _stones(
     ]
 
 
-def _had(con: folding.Connection, stones: Sequence[Tombstone], erase: bool) -> Withdrawn:
+def _had(con: catalog.Connection, stones: Sequence[Tombstone], erase: bool) -> Withdrawn:
     """Which Cohorts and Runs had what these take out."""
     names: dict[str, list[str]] = {}
     for stone in stones:
@@ -121,7 +121,7 @@ def scrub(root: Path) -> None:
 
 
 def _scrub_file(
-    root: Path, con: folding.Connection, file: Path, kind: str, names: dict[str, list[str]]
+    root: Path, con: catalog.Connection, file: Path, kind: str, names: dict[str, list[str]]
 ) -> None:
     """Write a ledger file again without the rows of the erased; the catalog forgets its name."""
     try:

@@ -95,6 +95,8 @@ def ingest_archive(
     )
     works = worklist(store, archive.slides, wanted)
     summary = _work_off(order, works, config, progress, new_reader)
+    if part is None:
+        store.compact()
     n_by = Counter(work.standing for work in works)
     return replace(
         summary,
@@ -175,6 +177,7 @@ def adopt(store: FeatureStore) -> Adopted:
     text = f"select {', '.join(f'(select count(*) from {t}) as {t}' for t in tables)}"
     before = store.ask(text).row(0, named=True)
     store.record(wait_s=float("inf"))
+    store.compact()
     after = store.ask(text).row(0, named=True)
     return Adopted(**{table: after[table] - before[table] for table in tables})
 

@@ -71,11 +71,12 @@ def is_in_order(coords: np.ndarray, slide_key: str) -> bool:
 
 def ledger(store: Path, kind: str, *key: str) -> dict[Any, dict[str, Any]]:
     """The rows of a kind by their key: later ones win."""
-    rows: dict[Any, dict[str, Any]] = {}
+    said = []
     for file in sorted((store / "ledger" / kind).glob("*.parquet")):
         for row in pl.read_parquet(file).iter_rows(named=True):
-            rows[tuple(row[name] for name in key)] = row
-    return rows
+            said.append((row.pop("origin", file.name), row))
+    said.sort(key=lambda one: one[0])  # what stands in two files is the same
+    return {tuple(row[name] for name in key): row for _, row in said}
 
 
 def tilings(store: Path, slide_key: str) -> list[Path]:

@@ -12,14 +12,14 @@ from builders import stranger
 from builders.embedding_stores import build, freeze, planted
 from builders.foreign_files import grid, stamp
 
-from featurestore import FeatureStore, import_features
-from featurestore.config import ImportConfig
-from featurestore.types import ArrayIds
+from featurestore import FeatureStore, compacting, import_features, where_query
+from featurestore.config import ImportConfig, SplitConfig
+from featurestore.types import ArrayIds, Slide
 
 TESTS = Path(__file__).parents[1]
 
 
-@pytest.fixture(params=["now", "v1"])
+@pytest.fixture(params=["now", "compacted", "v1"])
 def root(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     if request.param == "v1":
         with tarfile.open(TESTS / "golden/v1.tgz") as packed:
@@ -28,6 +28,10 @@ def root(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     embeddings, values = planted(6, [1, 3, 5, 7, 9, 11], 4)
     store = build(tmp_path / "store", embeddings, values)
     freeze(store)
+    if request.param == "compacted":
+        store.record(store.known(Slide))
+        store.create_cohort("later", where_query("true"), split=SplitConfig(method="random"))
+        assert compacting.compact(store.root, at_least=2).keys() >= {"slides", "cohorts"}
     return store.root
 
 

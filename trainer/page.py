@@ -326,7 +326,7 @@ def _intervals(run: runs.Run, test: pl.DataFrame, target: Target) -> dict[str, A
         "n": n,
         "least": conformal.CALIBRATES,
         "level": level,
-        "half": width,
+        "half": width and width.typical,
         "coverage": held,
         "svg": held and Markup(plots.intervals(_coverage(test, target, held),
                                                "Labels held by the interval", level, ".0%")),
@@ -337,8 +337,6 @@ def _coverage(
     test: pl.DataFrame, target: Target, held: Mapping[str, float]
 ) -> list[dict[str, Any]]:
     """Share of labels held, of all test Slides and of thirds of the prediction's range."""
-    from scipy import stats  # slow to import
-
     whole = {"value": held["coverage"], "low": held["coverage_low"], "high": held["coverage_high"]}
     rows: list[dict[str, Any]] = [{"name": "all test slides", "css": 1} | whole]
     size = target.high - target.low
@@ -346,10 +344,9 @@ def _coverage(
     third = ((pl.col("mean") - target.low) / size * 3).floor().clip(0, 2).cast(pl.Int64)
     for (part,), group in sorted(test.group_by(third.alias("third"))):
         low, high = (target.low + size * (part + i) / 3 for i in (0, 1))
-        n, inside = group.height, int(group["held"].sum())
-        ends = stats.binomtest(inside, n).proportion_ci(0.95, method="exact")
-        name = f"predicted {low:.{digits}f}–{high:.{digits}f} (n = {n:,})"
-        rows.append({"name": name, "value": inside / n, "low": ends.low, "high": ends.high})
+        name = f"predicted {low:.{digits}f}–{high:.{digits}f} (n = {group.height:,})"
+        held_there = conformal.share_held(group)
+        rows.append({"name": name} | dict(zip(("value", "low", "high"), held_there, strict=False)))
     return rows
 
 

@@ -158,9 +158,9 @@ class Run:
         test = self.predictions.filter(pl.col("split") == "test")
         found = conformal.coverage(test, width, self.record.n_calibration)
         yield (
-            f"interval    ± {width:.1f}, meant to hold {1 - conformal.ALPHA:.0%} of labels; holds "
-            f"{found['coverage']:.1%} of test "
-            f"(95% interval {found['coverage_low']:.1%} to {found['coverage_high']:.1%})"
+            f"interval    ± {width.typical:.1f} about the median, wider where errors are larger; "
+            f"meant to hold {1 - conformal.ALPHA:.0%} of labels; holds {found['coverage']:.1%} "
+            f"of test (95% interval {found['coverage_low']:.1%} to {found['coverage_high']:.1%})"
         )
 
 

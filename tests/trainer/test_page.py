@@ -19,8 +19,7 @@ from hypothesis import strategies as st
 from featurestore import FeatureStore
 from featurestore.errors import ConfigError, RunNotFound
 from featurestore.types import Target
-from trainer import TrainConfig, evaluate, train, write_page
-from trainer.conformal import calibrated_half_width
+from trainer import TrainConfig, conformal, evaluate, train, write_page
 from trainer.page import label_ceiling, page_text, script_data
 from trainer.runs import Run
 
@@ -160,11 +159,11 @@ def test_the_page_shows_intervals_and_their_coverage(
     store, _ = calibrated
     run = train(store, QUICK)
     page = write_page(store, [run.run_id], tmp_path / "report.html").read_text()
-    width = calibrated_half_width(run.predictions)
+    width = conformal.calibrated_half_width(run.predictions)
     test = run.predictions.filter(pl.col("split") == "test")
     assert width is not None
-    held = int(((test["truth"] - test["mean"]).abs() <= width).sum())
-    assert f"An interval of 90% is the prediction ± {width:.1f} points" in page
+    held = test.select(conformal.held(width).sum()).item()
+    assert f"An interval of 90% is the prediction ± {width.typical:.1f} points" in page
     assert f"it holds <b>{held / 20:.1%}</b> of 20 labels" in page
     assert "Held by interval" in page
     assert "Calibration (n = 20)" in page

@@ -36,6 +36,7 @@ class About:
     option: str | None = None  # name on the command line; None: the field's own with dashes
     shown: str | None = None  # what help says of a default that is decided later
     hidden: bool = False  # no option of its own
+    also: str = ""  # what else than the choices is taken: what has this form, with a colon
 
 
 def setting(default: Any = MISSING, help: str = "", **about: Any) -> Any:
@@ -84,15 +85,13 @@ def check(made: Any) -> None:
         value = getattr(made, name)
         if value is None and optional:
             continue
-        fault = ""
+        fault, said = "", about(made.__dataclass_fields__[name])
         if value is None:
             fault = "must have a value, got none"
         elif choices:
-            fault = (
-                "" if value in choices else f"must be one of {', '.join(choices)}, got {value!r}"
-            )
+            fault = _choice_fault(value, choices, said.also)
         elif plain in (int, float):
-            fault = _number_fault(value, about(made.__dataclass_fields__[name]), plain is int)
+            fault = _number_fault(value, said, plain is int)
         elif isinstance(plain, type) and not isinstance(value, plain):
             fault = f"must be a {_WORDS.get(plain, plain.__name__)}, got {value!r}"
         if fault:
@@ -107,6 +106,12 @@ class Checked:
 
 
 _WORDS = {str: "text", bool: "yes or no", date: "date", datetime: "time"}
+
+
+def _choice_fault(value: Any, choices: tuple[str, ...], also: str) -> str:
+    if value in choices or (also and ":" in str(value)):
+        return ""
+    return f"must be one of {', '.join([*choices, *filter(None, [also])])}, got {value!r}"
 
 
 def _number_fault(value: Any, said: About, whole: bool) -> str:

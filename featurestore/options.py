@@ -99,6 +99,19 @@ def options_of(*kinds: type[Any], often: bool = False) -> Decorator:
     return decorate
 
 
+class _Choice(click.Choice[str]):
+    """One of some words, or what has another form, with a colon."""
+
+    def __init__(self, choices: Sequence[str], also: str) -> None:
+        super().__init__([*choices, *filter(None, [also])])
+        self._also = also
+
+    def convert(self, value: Any, *context: Any) -> Any:
+        """The word, or the other as it is: what uses it knows its form."""
+        other = self._also and ":" in str(value)
+        return value if other else super().convert(value, *context)
+
+
 def shown(kind: type[Any]) -> list[Field[Any]]:
     """The fields of a configuration that the command line takes."""
     return [one for one in fields(kind) if not about(one).hidden]
@@ -111,7 +124,7 @@ def _parameter(
     many = typing.get_origin(plain) is tuple
     plain = typing.get_args(plain)[0] if many else plain
     flags = plain is bool and not often
-    kind = click.Choice(choices) if choices else PATH if plain is Path else plain
+    kind = _Choice(choices, said.also) if choices else PATH if plain is Path else plain
     if one.default is MISSING:
         return click.argument(one.name, type=kind)
     flag = flag_of(one)

@@ -15,7 +15,7 @@ from PIL import Image
 from featurestore import FeatureStore
 from featurestore.errors import TrephineError
 from trainer import overlays, runs
-from trainer.inference import attending, bags_of
+from trainer.inference import attending, bags_of, load_model
 
 GROUP = 20  # worst, best and typical Slides whose pictures the page holds
 MARKED = 3  # most and least attended tiles
@@ -99,7 +99,7 @@ def pictures(
             thumbnails[slide_key] = _thumbnail(store, slide_key)
         if thumbnails[slide_key] is not None:
             found[slide_id] = {"thumbnail": slide_key}
-    if not found or run.config.model == "max":
+    if not found or not load_model(run).attends:
         return found
     side_um = overlays.tile_side_um(store, run.record.tiling_id)
     try:

@@ -8,6 +8,7 @@ from typing import Literal
 from featurestore.errors import ConfigError
 from featurestore.fields import Checked, check, setting
 from featurestore.types import Device, Precision, Target
+from trainer.named import named
 
 Pooling = Literal["attention", "gated", "mean", "max"]
 Sampling = Literal["block", "exact"]
@@ -39,7 +40,9 @@ class TrainConfig:
         None, "Learning rate of AdamW.", over=0, shown="1.15 / D, for embeddings of D numbers"
     )
     seed: int = setting(0, "Of validation cut, bags and weights.", at_least=0)
-    model: Pooling = setting("attention", "How a bag is pooled.")
+    model: Pooling | str = setting(
+        "attention", "How a bag is pooled, or a model of your own.", also="package.module:Class"
+    )
     loss: Loss | None = setting(
         None, "What is made small.", shown="mse, or bce for a binary target"
     )
@@ -92,6 +95,11 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check(self)
+        if named(self.model) and (self.projection, self.hidden, self.dropout) != (None, 128, 0.0):
+            raise ConfigError(
+                "projection, hidden and dropout are of the poolings that come along. Write those "
+                "of your own model as package.module:Class(hidden=64)"
+            )
         if self.steps is not None and self.epochs is not None:
             raise ConfigError("give steps or epochs, not both")
         if self.tiles is not None:

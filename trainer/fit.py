@@ -42,7 +42,8 @@ from trainer.learner import (
     slide_weights,
     steps_of,
 )
-from trainer.model import BagModel, compute_threads
+from trainer.model import Scorer, compute_threads
+from trainer.own import State, described
 from trainer.tile_filter import keep_tiles
 
 STATE = "state.pt"  # of an unfinished Run
@@ -54,6 +55,7 @@ def train(
     config: TrainConfig,
     progress: Progress | None = None,
     *,
+    model: Callable[..., Any] | None = None,
     tensorboard: Path | None = None,
     draw: bool = True,
 ) -> runs.Run:
@@ -66,6 +68,8 @@ def train(
         store: where the Embeddings and the Cohort are.
         config: everything that decides the result.
         progress: is called at every evaluation: steps done, of how many, and the line in words.
+        model: one of your own instead of `config.model`, see `trainer.own.OwnModel`: its class, a
+            functools.partial of it, or a made module, which begins with the weights it has.
         tensorboard: folder in which TensorBoard finds the Run under its run_id.
         draw: whether the Run's folder gets its figures; the page draws its own.
 
@@ -75,7 +79,7 @@ def train(
         TrainError: the Cohort cannot be trained on.
     """
     began, started_at = time.perf_counter(), now().isoformat()
-    job = job_of(store, config)
+    job = job_of(store, config, model)
     with store.workplace(job.key) as work, ExitStack() as stack:
         saved = _load(work / STATE, job.device) or {"started_at": started_at}
         course = Course(**{f.name: saved[f.name] for f in fields(Course) if f.name in saved})
@@ -90,7 +94,8 @@ def train(
         if course.gone_on:
             learner.restore(saved)
         fit = _fit(job, learner, course, work, shows)
-        save_file(learner.model.state_dict(), work / "weights.safetensors")
+        weights = {name: x.contiguous().clone() for name, x in learner.model.state_dict().items()}
+        save_file(weights, work / "weights.safetensors")
         predicted, metrics = _predict_parts(job, learner.model)
         seconds = time.perf_counter() - began
         record = _record(job, course, run_id, fit=fit, metrics=metrics, seconds=seconds)
@@ -104,7 +109,7 @@ def train(
     return runs.Run(record=record, path=path, predictions=predicted)
 
 
-def fitted(job: Job) -> BagModel:
+def fitted(job: Job) -> Scorer:
     """Train as `train` does, and keep the model alone."""
     with tempfile.TemporaryDirectory() as work, torch.random.fork_rng():
         torch.manual_seed(job.config.seed)
@@ -128,6 +133,7 @@ class Job:
     parts: Mapping[str, pl.DataFrame]  # the same by split
     notes: tuple[str, ...]
     device: torch.device
+    start: State | None = None  # weights of a module that was handed over
 
     @cached_property
     def key(self) -> str:
@@ -138,7 +144,9 @@ class Job:
         return content_id([said, arrays, str(self.device), self.bags[labelled].write_csv()])
 
 
-def job_of(store: FeatureStore, config: TrainConfig) -> Job:
+def job_of(
+    store: FeatureStore, config: TrainConfig, model: Callable[..., Any] | None = None
+) -> Job:
     """Decide what a configuration leaves open, and give every Slide its part.
 
     Raises:
@@ -151,10 +159,14 @@ def job_of(store: FeatureStore, config: TrainConfig) -> Job:
     bags = keep_tiles(store, split, config.tiles)
     check_trainable(bags, config)
     parts = {name: bags.filter(pl.col("split") == name) for name in SPLITS}
+    said, start = config.model, None
+    if model is not None:
+        said, start = described(model, int(bags["dim"][0]), config.seed)
     return Job(
         store=store,
         config=replace(
             config,
+            model=said,
             loss=loss,
             encoder_id=config.encoder_id and bags["encoder_id"][0],
             tiling_id=config.tiling_id and bags["tiling_id"][0],
@@ -165,11 +177,13 @@ def job_of(store: FeatureStore, config: TrainConfig) -> Job:
         parts=parts,
         notes=tuple(notes(split, bags, parts)),
         device=torch.device(device_of(config.device)),
+        start=start,
     )
 
 
 def _learner(job: Job) -> Learner:
-    model = new_model(job.store, job.parts["train"], job.target, job.config).to(job.device)
+    model = new_model(job.store, job.parts["train"], job.target, job.config, job.start)
+    model.to(job.device)
     model.precision = getattr(torch, precision_of(job.config.precision, job.device.type))
     return Learner(model, job.loss, job.config, steps_of(job.config, job.parts["train"].height)[1])
 
@@ -289,7 +303,7 @@ def _refuse_not_finite(job: Job) -> None:
 
 
 @contextmanager
-def _validating(job: Job) -> Iterator[Callable[[BagModel], tuple[Tensor, dict[str, float]]]]:
+def _validating(job: Job) -> Iterator[Callable[[Scorer], tuple[Tensor, dict[str, float]]]]:
     """Give what measures a model on the same validation Bags every time: losses; their mean, R2."""
     bags, config = job.parts["validation"], job.config
     if bags.is_empty():
@@ -299,7 +313,7 @@ def _validating(job: Job) -> Iterator[Callable[[BagModel], tuple[Tensor, dict[st
     sampler = Sampler(bags, config.bag_size, config.seed, config.sampling)
     resamples = int(np.clip(256 // bags.height, 1, config.resamples))
 
-    def measure(model: BagModel) -> tuple[Tensor, dict[str, float]]:
+    def measure(model: Scorer) -> tuple[Tensor, dict[str, float]]:
         mean, _, _ = resample(model, sampler, reader, resamples, VALIDATE)
         values = torch.from_numpy(mean).float()
         scores = torch.logit(values, eps=1e-6) if job.loss == "bce" else values
@@ -339,7 +353,7 @@ def _load(path: Path, device: torch.device) -> dict[str, Any] | None:
 # -- what came of it -------------------------------------------------------------------------------
 
 
-def _predict_parts(job: Job, model: BagModel) -> tuple[pl.DataFrame, Metrics]:
+def _predict_parts(job: Job, model: Scorer) -> tuple[pl.DataFrame, Metrics]:
     """Predict validation, calibration and test, and measure each; and the ridge floor on test."""
     config, parts = job.config, job.parts
     frames: list[pl.DataFrame] = []

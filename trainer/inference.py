@@ -17,7 +17,8 @@ from trainer import conformal, runs
 from trainer.bags import Sampler, inference_draws
 from trainer.draws import PREDICT
 from trainer.feed import batches
-from trainer.model import BagModel, compute_threads
+from trainer.model import Scorer, compute_threads
+from trainer.own import model_of
 from trainer.seen import mark
 from trainer.tile_filter import keep_tiles, kept_rows
 
@@ -26,7 +27,7 @@ PASS_BYTES = 64 << 20  # float16
 
 
 def resample(
-    model: BagModel,
+    model: Scorer,
     sampler: Sampler,
     reader: RowReader,
     resamples: int,
@@ -50,7 +51,7 @@ def resample(
 
 
 def bag_values(
-    model: BagModel,
+    model: Scorer,
     sampler: Sampler,
     reader: RowReader,
     resamples: int,
@@ -99,17 +100,13 @@ def as_predictions(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.select(pl.col(k).cast(v) for k, v in schema_of(Prediction).items())
 
 
-def load_model(run: runs.Run) -> BagModel:
-    """Rebuild a Run's model with its weights."""
-    config = run.config
-    model = BagModel(
-        run.record.dim,
-        config.model,
-        hidden=config.hidden,
-        projection=config.projection,
-        dropout=config.dropout,
-        bounded=run.record.target_kind != "continuous",
-    )
+def load_model(run: runs.Run) -> Scorer:
+    """Rebuild a Run's model with its weights.
+
+    Raises:
+        ConfigError: its class is not ours, and cannot be imported.
+    """
+    model = model_of(run.config, run.record.dim, run.record.target_kind)
     model.load_state_dict(load_file(run.path / "weights.safetensors"))
     return model.eval()
 
@@ -240,6 +237,11 @@ def attending(
 ) -> Iterator[Callable[[int], pl.DataFrame]]:
     """Give what weighs every tile of the i-th Slide of `bags`, as `attention` does."""
     model, kept = load_model(run), kept_rows(bags)
+    if not model.attends:
+        raise ConfigError(
+            f"{run.record.model}{'' if ':' in run.record.model else ' pooling'} has no attention. "
+            "Train with --model attention, or let your own give weights (B, N) beside the value."
+        )
     columns = bags.select("slide_key", "tiling_id", "n_tiles").rows()
 
     def weigh(i: int) -> pl.DataFrame:

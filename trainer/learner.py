@@ -18,7 +18,8 @@ from trainer.adamw import AdamW
 from trainer.bags import Sampler
 from trainer.config import Loss, TrainConfig
 from trainer.draws import TRAIN
-from trainer.model import BagModel
+from trainer.model import BagModel, Scorer
+from trainer.own import OwnModel, State, model_of
 
 STATISTICS_SLIDES = 256  # whose first rows give the mean and standard deviation of Embeddings
 HUBER_DELTA = 0.1  # of the Target's range
@@ -98,24 +99,24 @@ def schedule(step: int, steps: int, warm_up: float) -> float:
 
 
 def new_model(
-    store: FeatureStore, train: pl.DataFrame, target: Target, config: TrainConfig
-) -> BagModel:
-    """Make a model whose first guess is the mean label, with Embeddings standardised.
+    store: FeatureStore,
+    train: pl.DataFrame,
+    target: Target,
+    config: TrainConfig,
+    start: State | None = None,
+) -> Scorer:
+    """Make a model with Embeddings standardised; ours first guesses the mean label.
 
-    Its weights come from torch's generator.
+    Its weights come from torch's generator, or from `start` for a module that was handed over.
     """
-    model = BagModel(
-        int(train["dim"][0]),
-        config.model,
-        hidden=config.hidden,
-        projection=config.projection,
-        dropout=config.dropout,
-        bounded=target.kind != "continuous",
-    )
+    model = model_of(config, int(train["dim"][0]), target.kind)
     mean = float(scaled_labels(train, target)[:, 0].mean())
     with torch.no_grad():
-        mean = min(max(mean, 0.01), 0.99) if model.bounded else mean
-        model.head.bias.fill_(math.log(mean / (1 - mean)) if model.bounded else mean)
+        if isinstance(model, OwnModel):
+            model.begin(start)
+        elif isinstance(model, BagModel):
+            mean = min(max(mean, 0.01), 0.99) if model.bounded else mean
+            model.head.bias.fill_(math.log(mean / (1 - mean)) if model.bounded else mean)
         if config.standardise:
             shift, scale = embedding_statistics(store, train, config)
             model.shift.copy_(torch.from_numpy(shift))
@@ -156,7 +157,7 @@ class Learner:
         steps: of the whole training, for the schedule.
     """
 
-    def __init__(self, model: BagModel, loss: Loss, config: TrainConfig, steps: int) -> None:
+    def __init__(self, model: Scorer, loss: Loss, config: TrainConfig, steps: int) -> None:
         self.model, self.loss, self.config, self.steps = model, loss, config, steps
         names = (name for name, _ in model.named_parameters())
         shares = [ATTENTION_SHARE if name.startswith(ATTENTION) else 1.0 for name in names]

@@ -17,7 +17,35 @@ from trainer.config import Pooling
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # names of mallopt(3)
 
 
-class BagModel(nn.Module):
+class Scorer(nn.Module):
+    """What gives a Bag a score, and by `attention` its tiles their weights.
+
+    Args:
+        dim: width of an Embedding, D.
+        bounded: sigmoid at the end (fraction and binary Targets).
+    """
+
+    shift: Tensor
+    scale: Tensor
+    precision: torch.dtype = torch.float32  # of the wide layers in training; inference is float32
+    attends = True  # whether it has attention
+
+    def __init__(self, dim: int, bounded: bool) -> None:
+        super().__init__()
+        self.bounded = bounded
+        self.register_buffer("shift", torch.zeros(dim))
+        self.register_buffer("scale", torch.ones(dim))
+
+    def value(self, scores: Tensor) -> Tensor:
+        """Scores to values: the Target's low is 0, its high is 1."""
+        return torch.sigmoid(scores) if self.bounded else scores
+
+    def attention(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Weight of each tile, shape (B, N); rows sum to 1."""
+        raise NotImplementedError
+
+
+class BagModel(Scorer):
     """Pool a Bag to one vector, then one linear layer; `forward` gives the value before sigmoid.
 
     Embeddings are standardised by `shift` and `scale`, the mean and standard deviation over tiles
@@ -35,28 +63,22 @@ class BagModel(nn.Module):
         bounded: sigmoid at the end (fraction and binary Targets).
     """
 
-    shift: Tensor
-    scale: Tensor
-    precision: torch.dtype = torch.float32  # of the wide layers in training; inference is float32
-
     def __init__(
         self,
         dim: int,
-        pooling: Pooling = "attention",
+        pooling: str = "attention",
         *,
         hidden: int = 128,
         projection: int | None = None,
         dropout: float = 0.0,
         bounded: bool = True,
     ) -> None:
-        super().__init__()
+        super().__init__(dim, bounded)
         if pooling not in get_args(Pooling):
             known = ", ".join(get_args(Pooling))
             raise ConfigError(f"model must be one of {known}, got {pooling!r}")
         width = projection or dim
-        self.pooling, self.bounded = pooling, bounded
-        self.register_buffer("shift", torch.zeros(dim))
-        self.register_buffer("scale", torch.ones(dim))
+        self.pooling, self.attends = pooling, pooling != "max"
         self.projection = nn.Linear(dim, projection) if projection else None
         self.dropout = nn.Dropout(dropout)
         if pooling in ("attention", "gated"):
@@ -90,14 +112,10 @@ class BagModel(nn.Module):
 
     def attention(self, x: Tensor, mask: Tensor) -> Tensor:
         """Weight of each tile, shape (B, N); rows sum to 1. Even for mean, none for max."""
-        if self.pooling == "max":
+        if not self.attends:
             raise ConfigError("max pooling has no attention. Train with --model attention.")
         h, centred = self._enter(x)
         return self._weights(h, mask, centred)
-
-    def value(self, scores: Tensor) -> Tensor:
-        """Scores to values: the Target's low is 0, its high is 1."""
-        return torch.sigmoid(scores) if self.bounded else scores
 
     def _enter(self, x: Tensor) -> tuple[Tensor, bool]:
         """What is pooled, (B, N, width): x or its projection; and whether it is x - shift instead.

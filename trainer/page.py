@@ -20,6 +20,7 @@ from featurestore.errors import ConfigError, write_beside
 from featurestore.types import RunRecord, Target
 from trainer import cases, compare, conformal, evaluate, overlays, plots, runs, settling, verdict
 from trainer.config import SettleConfig
+from trainer.inference import load_model
 from trainer.svg import STYLE, minus
 
 SETTLING_SLIDES = 100  # test Slides, at most, on which the page measures how means settle
@@ -82,7 +83,8 @@ def write_page(
             view |= run_view(store, run, test, truth, rounding)
             frame = cases.table(store, run, test)
             found = cases.pictures(store, run, cases.shown(frame, most), thumbnails)
-            view["cases"] = {"n": len(found), "data": cases.data(store, run, frame, found)}
+            said = cases.data(store, run, frame, found)
+            view["cases"] = {"n": len(found), "data": said, "attends": load_model(run).attends}
         views.append(view)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(PAGE),

@@ -267,7 +267,10 @@ def _drop_erased(con: Connection) -> None:
         erased = f"select name from tombstones where erase and kind = '{of}'"
         for table, column in columns:
             if column == f"{of}_id":
-                con.execute(f"delete from {table} where {column} in ({erased})")
+                hidden = f"'sha256:' || sha256({column})"
+                con.execute(
+                    f"delete from {table} where {column} in ({erased}) or {hidden} in ({erased})"
+                )
     for table in ("embeddings", "ingest_times"):
         con.execute(
             f"delete from {table} where slide_key in (select slide_key from tombstones where erase)"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -57,6 +58,22 @@ class GoldenTile:
     kept_at: datetime = field(default_factory=now)
 
 
+def hidden(name: str) -> str:
+    """What a tombstone keeps in place of the name of an erased Slide, Case or Patient."""
+    return f"sha256:{hashlib.sha256(name.encode()).hexdigest()}"
+
+
+@dataclass(frozen=True)
+class Gone:
+    """Kinds and names of the Slides, Cases and Patients that were taken out."""
+
+    names: Set[tuple[str, str]]
+
+    def has(self, names: Iterable[tuple[str, str]]) -> bool:
+        """Whether one of these kinds and names is among them."""
+        return any((k, n) in self.names or (k, hidden(n)) in self.names for k, n in names)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Tombstone(Checked):
     """That a thing was taken out; a row of `tombstones` and of ledger/tombstones.
@@ -66,7 +83,7 @@ class Tombstone(Checked):
     """
 
     kind: TombstoneKind
-    name: str
+    name: str  # `hidden`, of an erased Slide, Case or Patient
     erase: bool = False  # whether its rows and arrays were removed, too
     slide_key: str | None = None  # of an erased Slide: whose arrays are removed
     recorded_at: datetime = field(default_factory=now)

@@ -145,13 +145,6 @@ def append(root: Path, rows: Iterable[Any]) -> list[Path]:
     return [write(root, kind, frame_of(KINDS[kind].noun, by_kind[kind])) for kind in order]
 
 
-def replace(root: Path, file: Path, kind: str, frame: pl.DataFrame) -> Path:
-    """Write other rows at the place of a file in the store's order."""
-    new = write(root, kind, frame, sequence_of(file.name))
-    file.unlink()
-    return new
-
-
 def write(
     root: Path, kind: str, frame: pl.DataFrame, sequence: int | None = None, mark: str = ""
 ) -> Path:

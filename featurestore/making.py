@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from featurestore import catalog, folding, layout, ledger
+from featurestore import arrays, catalog, folding, layout, ledger
 from featurestore.errors import writing
 
 
@@ -27,3 +30,41 @@ def make(root: Path, shared: bool) -> None:
     elif shared:
         with writing(root):
             layout.share(root)
+
+
+@contextmanager
+def fresh(root: Path) -> Iterator[Path]:
+    """A folder with the store's own files and a catalog that is made anew of them."""
+    work = layout.tmp_dir(root) / f"verify-{uuid.uuid4().hex[:12]}"
+    layout.tmp_dir(work).mkdir(parents=True)
+    try:
+        for room in ("slides", "ledger", "runs"):
+            (work / room).symlink_to((root / room).resolve())
+        catalog.migrate(work)
+        folding.fold(work, published=(), fresh=True)
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def make_anew(root: Path, *, keep: bool = True) -> list[str]:
+    """Replace the catalog by one made anew from ledger, arrays and Runs.
+
+    Args:
+        root: the store.
+        keep: whether the old one is set aside; else nothing is left of it.
+    """
+    with fresh(root) as work:
+        old = sorted(root.glob(f"{layout.CATALOG}*"))
+        if keep:
+            mended = [f"{file.name} is in {arrays.quarantine(root, file)}" for file in old]
+        new = catalog.path_of(work)
+        with suppress(OSError):
+            new.chmod(layout.rights(root)[1])
+        new.rename(catalog.path_of(root))
+    if not keep:
+        for file in old[1:]:
+            file.unlink(missing_ok=True)
+        mended = []
+    folding.fold(root)
+    return [*mended, f"{layout.CATALOG} was made anew"]

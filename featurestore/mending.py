@@ -7,14 +7,13 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from featurestore import arrays, catalog, compacting, folding, layout, ledger
+from featurestore import arrays, catalog, compacting, layout, ledger, making, withdrawal, workplaces
 from featurestore.errors import StoreNotFound, TrephineError
 from featurestore.types import Progress
 from featurestore.verify import (
     REBUILD,
     Finding,
     Verified,
-    fresh,
     ids_of,
     remember,
     survey,
@@ -45,7 +44,10 @@ def verify(
         raise StoreNotFound(catalog.nowhere(root))
     mended: list[str] = []
     if rebuild:
-        mended += make_anew(root)
+        mended += making.make_anew(root)
+    with suppress(TrephineError):  # of a broken catalog, which is told
+        if repair and withdrawal.finish(root):
+            mended.append("what was erased is gone")
     found, seconds = timed(lambda: survey(root, progress))
     if repair and found.findings:
         mended += _repair(root, found.findings)
@@ -65,25 +67,15 @@ def verify(
     )
 
 
-def make_anew(root: Path) -> list[str]:
-    """Replace the catalog by one made anew from ledger, arrays and Runs; the old is set aside."""
-    mended = []
-    with fresh(root) as work:
-        old = sorted(root.glob(f"{layout.CATALOG}*"))
-        mended = [f"{file.name} is in {arrays.quarantine(root, file)}" for file in old]
-        new = catalog.path_of(work)
-        with suppress(OSError):
-            new.chmod(layout.rights(root)[1])
-        new.rename(catalog.path_of(root))
-    folding.fold(root)
-    return [*mended, f"{layout.CATALOG} was made anew"]
-
-
 def _repair(root: Path, findings: Sequence[Finding]) -> list[str]:
     mended: list[str] = []
     lost: set[Path] = set()
     for finding in findings:
         path = root / finding.path
+        if path.parent == layout.tmp_dir(root):
+            workplaces.remove(path)
+            mended.append(f"{finding.path} was removed")
+            continue
         if finding.mend == REBUILD or " " in finding.path or finding.path.startswith("catalog"):
             continue
         unit = _unit(root, path)
@@ -99,7 +91,7 @@ def _repair(root: Path, findings: Sequence[Finding]) -> list[str]:
     if gone:
         ledger.append(root, gone)
         mended.append(f"{len(gone):,} arrays will be embedded again by: trephine ingest SLIDES")
-    return mended + make_anew(root)
+    return mended + making.make_anew(root)
 
 
 def _unit(root: Path, path: Path) -> Path:

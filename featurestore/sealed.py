@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -159,6 +161,42 @@ def write_run(work: Path, record: RunRecord, predictions: Sequence[Prediction]) 
     (work / RECORD).write_text(text + "\n")
     ledger.frame_of(Prediction, predictions).write_parquet(work / PREDICTIONS)
     seal(work)
+
+
+def erase_predictions(folder: Path, tmp: Path, slides: Collection[str]) -> bool:
+    """Write a Run again without its Predictions of some Slides; whether it had any.
+
+    What is new is made in a folder beside and moved file by file; where a process was killed, the
+    next call moves the rest.
+
+    Args:
+        folder: of the Run.
+        tmp: of the store's unfinished work.
+        slides: slide_ids.
+    """
+    work = tmp / f"erase-{folder.name}"
+    is_left = work.exists()
+    try:
+        if not is_left:
+            check_sealed(folder)
+            record, rows, _ = read_run(folder)
+            kept = rows.filter(~pl.col("slide_id").is_in(list(slides)))
+            if kept.height == rows.height:
+                return False
+            beside = work.with_name(f"{work.name}.partial")
+            shutil.rmtree(beside, ignore_errors=True)
+            shutil.copytree(folder, beside)
+            note = f"{rows.height - kept.height} predictions of erased slides were removed"
+            record = replace(record, notes=(*record.notes, note))
+            write_run(beside, record, ledger.nouns_of(Prediction, kept))
+            beside.rename(work)
+    except StoreDamaged:
+        return False
+    for name in (PREDICTIONS, RECORD, SEAL):
+        if (work / name).exists():
+            (work / name).replace(folder / name)
+    shutil.rmtree(work)
+    return not is_left or erase_predictions(folder, tmp, slides) or True
 
 
 def meant_run(root: Path, digests: Mapping[str, str | None], name: str) -> RunRecord:

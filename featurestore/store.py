@@ -35,7 +35,7 @@ from featurestore.errors import (
 from featurestore.exchange import given
 from featurestore.fields import from_json
 from featurestore.ids import one_of
-from featurestore.kept import TombstoneKind, Withdrawn
+from featurestore.kept import Gone, TombstoneKind, Withdrawn
 from featurestore.reading import Readable
 from featurestore.rows import Chunks, RowReader
 from featurestore.sealed import fault_of, meant_run, write_run
@@ -150,9 +150,9 @@ class FeatureStore(Readable):
         """
         return withdrawal.withdraw(self.root, kind, name, erase)
 
-    def withdrawn(self) -> set[tuple[str, str]]:
-        """Kind and name of the Slides, Cases and Patients that were taken out."""
-        return set(self.ask("select kind, name from tombstones").iter_rows())
+    def withdrawn(self) -> Gone:
+        """The Slides, Cases and Patients that were taken out."""
+        return Gone(set(self.ask("select kind, name from tombstones").iter_rows()))
 
     add_bags = given.add_bags
     verify = staticmethod(mending.verify)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ from typing import Any
 import polars as pl
 
 import sql
-from featurestore import catalog, folding, layout, ledger, rows
+from featurestore import catalog, folding, layout, ledger, making, rows, workplaces
 from featurestore.errors import NotFinite, StoreDamaged
 from featurestore.fields import now
 from featurestore.kept import Published
@@ -95,6 +93,8 @@ def survey(root: Path, progress: Progress = lambda done, total, note: None) -> S
     for entry in sorted(root.iterdir()):
         if entry.name not in ROOMS and not entry.name.startswith(layout.CATALOG):
             found.add(entry, "it is no part of a store")
+    for left in workplaces.left_over(layout.tmp_dir(root)):
+        found.add(left, "it is unfinished work that was left behind")
     _ledger(found)
     _slides(found, progress)
     _runs(found)
@@ -290,24 +290,9 @@ def _ask(found: Survey, text: str) -> list[tuple[Any, ...]]:
         return []
 
 
-@contextmanager
-def fresh(root: Path) -> Iterator[Path]:
-    """A folder with the store's own files and a catalog that is made anew of them."""
-    work = layout.tmp_dir(root) / f"verify-{uuid.uuid4().hex[:12]}"
-    layout.tmp_dir(work).mkdir(parents=True)
-    try:
-        for room in ("slides", "ledger", "runs"):
-            (work / room).symlink_to((root / room).resolve())
-        catalog.migrate(work)
-        folding.fold(work, published=(), fresh=True)
-        yield work
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-
-
 def _catalog(found: Survey) -> None:
     try:
-        with fresh(found.root) as work:
+        with making.fresh(found.root) as work:
             for table, n_live, n_fresh in catalog.differences(found.root, work, NOT_COMPARED):
                 found.add(
                     f"{layout.CATALOG} {table}",

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import get_args
 
 import polars as pl
 
-from featurestore import catalog, folding, layout, ledger
+from featurestore import catalog, folding, layout, ledger, making
 from featurestore.errors import CohortError, ConfigError, StoreDamaged, writing
-from featurestore.kept import Tombstone, TombstoneKind, Withdrawn
+from featurestore.kept import Gone, Tombstone, TombstoneKind, Withdrawn, hidden
+from featurestore.sealed import erase_predictions
 
 OF_A_SLIDE: dict[TombstoneKind, str] = {
     "patient": "patient_id",
@@ -27,13 +30,27 @@ def withdraw(root: Path, kind: TombstoneKind | None, name: str, erase: bool) -> 
 
     def act(con: catalog.Connection) -> list[Tombstone]:
         stones = _stones(con, kind, name, erase)
+        if not stones:  # an erasure that was killed goes on
+            told.append(Withdrawn(names={kind or "name": [name]}, cohorts=(), runs=(), erased=True))
+            return []
         told.append(_had(con, stones, erase))
-        return stones
+        return [
+            replace(one, name=hidden(one.name)) if erase and one.kind in OF_A_SLIDE else one
+            for one in stones
+        ]
 
     folding.fold(root, act=act, published=())
     if erase:
-        scrub(root)
+        finish(root)
     return told[0]
+
+
+def finish(root: Path) -> bool:
+    """Erase for good what tombstones say, also in the catalog; whether there was any of it."""
+    if not scrub(root):
+        return False
+    making.make_anew(root, keep=False)
+    return True
 
 
 def _stones(
@@ -57,6 +74,9 @@ def _stones(
     found = {one: rows.filter(pl.col(OF_A_SLIDE[one]) == name) for one in meant}
     found = {one: slides for one, slides in found.items() if slides.height}
     if not found:
+        text = "select kind, name from tombstones where erase"
+        if erase and Gone(set(con.execute(text).fetchall())).has((one, name) for one in meant):
+            return []
         raise ConfigError(
             f"{name!r} is no slide, case or patient of the store. "
             "List them with: trephine sql 'select slide_id, case_id, patient_id from bags'"
@@ -102,45 +122,118 @@ def _had(con: catalog.Connection, stones: Sequence[Tombstone], erase: bool) -> W
     )
 
 
-def scrub(root: Path) -> None:
-    """Remove from the disk what tombstones say is erased; again, where a process was killed."""
+# -- erasing ---------------------------------------------------------------------------------------
+
+
+def scrub(root: Path) -> bool:
+    """Remove from the disk what tombstones say is erased; say whether there was any of it.
+
+    Also what a killed call left: names are found again by their hashes.
+    """
     with catalog.writer(root) as con, writing(root):
         stones = con.execute("select kind, name, slide_key from tombstones where erase").fetchall()
-        names = {of: [n for kind, n, _ in stones if kind == of] for of in get_args(TombstoneKind)}
-        for kind in ledger.KINDS.keys() - {"tombstones"}:
-            for file in ledger.files(root, kind):
-                _scrub_file(root, con, file, kind, names)
         used = {row[0] for row in con.execute("select slide_key from slides").fetchall()}
-        gone = [layout.group_dir(root, key) for _, _, key in stones if key and key not in used]
-        gone += [layout.runs_dir(root) / name for name in names["run"]]
-        for folder in gone:
-            if folder.exists():
-                trash = folder.rename(layout.tmp_dir(root) / f"erased-{folder.name}")
-                shutil.rmtree(trash)
-    folding.fold(root, published=())
+    keys = {key for _, _, key in stones if key} - used
+    gone = [layout.group_dir(root, key) for key in keys]
+    gone += [layout.runs_dir(root) / name for kind, name, _ in stones if kind == "run"]
+    there = [folder for folder in gone if folder.exists()]
+    with writing(root):
+        for folder in there:
+            shutil.rmtree(folder.rename(layout.tmp_dir(root) / f"erased-{folder.name}"))
+        for left in layout.tmp_dir(root).glob("erased-*"):
+            shutil.rmtree(left)
+        erased = _Erased.of(root, {(kind, name) for kind, name, _ in stones})
+        changed = [_scrub_file(root, kind, file, erased) for kind, file in _files(root)]
+        changed += [
+            erase_predictions(folder, layout.tmp_dir(root), erased.ids["slide_id"])
+            for folder in layout.runs_dir(root).glob("*")
+        ]
+        if stones:
+            changed += [_scrub_quarantine(root, keys)]
+    return bool(there) or any(changed)
 
 
-def _scrub_file(
-    root: Path, con: catalog.Connection, file: Path, kind: str, names: dict[str, list[str]]
-) -> None:
-    """Write a ledger file again without the rows of the erased; the catalog forgets its name."""
+def _files(root: Path) -> list[tuple[str, Path]]:
+    return [
+        (kind, file)
+        for kind in ledger.KINDS
+        if kind != "tombstones"
+        for file in ledger.files(root, kind)
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Erased:
+    """What must stand nowhere: ids by column, and every word that names one of them."""
+
+    ids: Mapping[str, Set[str]]
+    words: re.Pattern[str]
+
+    @classmethod
+    def of(cls, root: Path, stones: Set[tuple[str, str]]) -> _Erased:
+        """Find the names that tombstones hide, and the paths of their Slides."""
+        gone, paths = Gone(stones), set()
+        ids: dict[str, set[str]] = {column: set() for column in OF_A_SLIDE.values()}
+        if stones:
+            for kind, file in _files(root):
+                with suppress(StoreDamaged):
+                    rows = ledger.read(file, kind)
+                    for of, column in OF_A_SLIDE.items():
+                        if column in rows.columns:
+                            said = rows[column].drop_nulls().unique()
+                            ids[column] |= {one for one in said if gone.has([(of, one)])}
+                    if kind == "slides":
+                        paths |= set(rows.filter(pl.col("slide_id").is_in(ids["slide_id"]))["path"])
+        names = sorted({*paths, *(name for some in ids.values() for name in some)}, key=len)
+        either = "|".join(re.escape(name) for name in reversed(names)) or r"(?!)"
+        return cls(ids=ids, words=re.compile(rf"(?<!\w)(?:{either})(?!\w)"))
+
+
+def _scrub_file(root: Path, kind: str, file: Path, erased: _Erased) -> bool:
+    """Write a ledger file again without the rows of the erased, at its place in the order."""
     try:
         rows = ledger.read(file, kind)
     except StoreDamaged:
-        return
-    columns = {column: names[of] for of, column in OF_A_SLIDE.items() if column in rows.columns}
+        return False
     bad = pl.any_horizontal(
-        pl.lit(False), *(pl.col(column).is_in(some) for column, some in columns.items())
+        pl.lit(False),
+        *(pl.col(name).is_in(list(some)) for name, some in erased.ids.items() if name in rows),
     )
     kept = rows.filter(~bad.fill_null(False))
-    if kept.height == rows.height:
-        return
-    new = ledger.replace(root, file, kind, _told(rows, kept) if kind == "cohorts" else kept)
-    if kind == "cohorts":  # what is said of them changed
-        folding.forget(con, kind)
-    else:
-        text = "update ledger_files set name = ?, digest = ? where kind = ? and name = ?"
-        con.execute(text, [new.name, ledger.digest_of(new), kind, file.name])
+    if kind == "failures":
+        kept = kept.filter(~_named(kept, "item", erased) & ~_named(kept, "reason", erased))
+    if kind == "cohorts":
+        kept = _told(rows, kept) if kept.height < rows.height else kept
+        for column in ("query", "parameters", "options", "dropped"):
+            if _named(kept, column, erased).any():
+                texts = [erased.words.sub("erased", text) for text in kept[column]]
+                kept = kept.with_columns(pl.Series(column, texts))
+    if kept.equals(rows):
+        return False
+    if kept.height:
+        mark = ledger.COMPACTED.strip("-") if ledger.COMPACTED in file.name else ""
+        ledger.write(root, kind, kept, ledger.sequence_of(file.name), mark)
+    file.unlink()
+    return True
+
+
+def _named(rows: pl.DataFrame, column: str, erased: _Erased) -> pl.Series:
+    """Which texts name what is erased."""
+    found = [bool(text and erased.words.search(text)) for text in rows[column]]
+    return pl.Series(column, found, dtype=pl.Boolean)
+
+
+def _scrub_quarantine(root: Path, keys: Set[str]) -> bool:
+    """Remove what was set aside, but for the arrays of other Slides."""
+    is_any = False
+    for path in sorted(layout.quarantine_dir(root).rglob("*")):
+        inner = path.relative_to(layout.quarantine_dir(root)).parts[1:]
+        own = inner[:1] == ("slides",) and not (len(inner) > 1 and Path(inner[1]).stem in keys)
+        if own or path.is_dir():
+            continue
+        path.unlink(missing_ok=True)
+        is_any = True
+    return is_any
 
 
 def _told(rows: pl.DataFrame, kept: pl.DataFrame) -> pl.DataFrame:

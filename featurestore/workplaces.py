@@ -8,7 +8,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -55,11 +55,38 @@ def _lock(work: Path) -> int | None:
     return None
 
 
+def left_over(tmp: Path, older_than: timedelta = timedelta(hours=1)) -> list[Path]:
+    """What killed processes left, and nobody wrote to for a while; trainings can go on."""
+    is_old = time.time() - older_than.total_seconds()
+    return [
+        path
+        for path in (sorted(tmp.iterdir()) if tmp.is_dir() else [])
+        if not path.name.startswith("run-") and _last_write(path) < is_old
+    ]
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, whoever is faster."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _last_write(path: Path) -> float:
+    every = [path, *(path.rglob("*") if path.is_dir() and not path.is_symlink() else ())]
+    times = [0.0]
+    for one in every:
+        with suppress(OSError):
+            times.append(one.lstat().st_mtime)
+    return max(times)
+
+
 def unfinished(tmp: Path, older_than: timedelta) -> list[Path]:
     """Folders of trainings that nobody has, and nobody wrote to for a while; the oldest first."""
     found = []
     for work in tmp.glob("run-*"):
-        last = max((one.stat().st_mtime for one in [work, *work.rglob("*")]), default=0.0)
+        last = _last_write(work)
         lock = _lock(work) if time.time() - last > older_than.total_seconds() else None
         if lock is not None:
             os.close(lock)

@@ -68,7 +68,7 @@ def worklist(store: FeatureStore, archive: Sequence[ArchiveSlide], wanted: Wante
     the content of its files, which are read only if another Slide has their size.
     """
     known, gone = _Known.of(store), store.withdrawn()
-    archive = [slide for slide in archive if not gone & _names(slide)]
+    archive = [slide for slide in archive if not gone.has(_names(slide))]
     taken = {slide.slide_id for slide in archive} & known.slides.keys()
     with ThreadPoolExecutor(LOOKERS) as pool:
         works = list(pool.map(lambda slide: _judge(store, slide, known, wanted), archive))

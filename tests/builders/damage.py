@@ -58,7 +58,9 @@ def whole_store(root: Path) -> FeatureStore:
     return store
 
 
-def publish_run(store: FeatureStore, run_id: str, started: datetime | None = None) -> Path:
+def publish_run(
+    store: FeatureStore, run_id: str, started: datetime | None = None, slide_id: str = "S4"
+) -> Path:
     """A Run that nobody trained."""
     with store.workplace(run_id) as work:
         (work / "weights.safetensors").write_bytes(run_id.encode() * 40)
@@ -86,7 +88,7 @@ def publish_run(store: FeatureStore, run_id: str, started: datetime | None = Non
             metrics={"test": {"r2": 0.5, "mae": 3.0}},
         )
         told = Prediction(
-            slide_id="S4",
+            slide_id=slide_id,
             slide_key=f"{4:016x}",
             split="test",
             truth=40.0,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -238,6 +240,20 @@ def test_the_newest_run_is_the_last_that_ended_whatever_the_clock_says(copied: C
     publish_run(store, "r0", now() - timedelta(hours=1))
     assert store.run("latest").run_id == "r0"
     assert store.runs()["run_id"].to_list() == ["r0", "r2", "r1"]
+
+
+def test_what_was_left_in_tmp_is_told_and_cleared_but_not_what_is_at_work(copied: Copy) -> None:
+    root = copied()
+    tmp = layout.tmp_dir(root)
+    for name, hours in (("old", 2), ("young", 0), ("run-x", 2)):
+        (tmp / name).mkdir()
+        (tmp / name / "file").write_text("half")
+        then = time.time() - 3600 * hours
+        for path in (tmp / name / "file", tmp / name):
+            os.utime(path, (then, then))
+    assert names(root) == ["tmp/old"]
+    assert not FeatureStore.verify(root, repair=True).failures
+    assert sorted(path.name for path in tmp.iterdir()) == ["run-x", "young"]
 
 
 def test_no_command_ends_in_a_traceback_over_damage(copied: Copy) -> None:

@@ -8,12 +8,15 @@ from pathlib import Path
 import polars as pl
 import pytest
 from builders.catalog_rows import case_row, label_row, slide_arrays, slide_row
+from builders.damage import publish_run
 
-from featurestore import FeatureStore, layout, ledger, where_query
+from featurestore import FeatureStore, compacting, layout, ledger, where_query
+from featurestore.arrays import quarantine
 from featurestore.config import SplitConfig
 from featurestore.errors import CohortError, CohortNotFound, ConfigError, TrephineError
-from featurestore.types import SeenReport
+from featurestore.types import Failure, SeenReport
 
+SECRET = {"slide": "slide-Qx7", "case": "case-Wv9", "patient": "patient-Zk3"}
 IDS = {"slide": "S3", "case": "C3", "patient": "P3"}
 WITHOUT = {"slide": {"S3"}, "case": {"S3", "S4"}, "patient": {"S3", "S4", "S5"}}
 RANDOM = SplitConfig(method="random")
@@ -98,6 +101,68 @@ def test_an_erased_thing_is_in_no_file_of_the_store(store: FeatureStore, kind: s
         now = again.sql(f"select * from {table} order by all")
         known = [c for c in rows.columns if c != "embedded_at"]
         assert now.select(known).rows() == rows.select(known).rows(), table
+
+
+def secret_store(root: Path) -> FeatureStore:
+    """A Slide with names that stand nowhere else, in all that a store has; and two others."""
+    store = FeatureStore.create(root)
+    rows: list[object] = []
+    for i, (slide, case, patient) in enumerate(
+        [tuple(SECRET.values()), ("S1", "C1", "P1"), ("S2", "C2", "P2")]
+    ):
+        store.publish(slide_arrays(f"{i:016x}", 5))
+        rows += [
+            case_row(case, patient),
+            slide_row(slide, case, f"{i:016x}", path=f"/archive/{slide}.svs"),
+            SeenReport(case_id=case, report_hash=case),
+            label_row(case, 40.0, evidence=f"evidence-{i}", report_hash=case),
+            Failure(item=f"/archive/{slide}.svs", stage="read", reason=f"{slide} is torn"),
+            Failure(item=f"report of case {case}", stage="label", reason="no answer"),
+        ]
+    store.record(rows)
+    store.record(rows[6:])
+    where = f"slide_id in ('{SECRET['slide']}', 'S1', 'S2')"
+    store.create_cohort("all", where_query(where), split=RANDOM)
+    publish_run(store, "r1", slide_id=SECRET["slide"])
+    publish_run(store, "r2", slide_id="S1")
+    compacting.compact(store.root, at_least=2)
+    file = ledger.append(store.root, [label_row(SECRET["case"], 2.0)])[0]
+    quarantine(store.root, file)
+    quarantine(store.root, store.root / "catalog.duckdb")
+    FeatureStore.create(store.root)
+    return store
+
+
+def places_of(root: Path, words: set[str]) -> list[str]:
+    """Files in which a word stands, as bytes or as a value that is packed."""
+    found = []
+    for file in (path for path in root.rglob("*") if path.is_file()):
+        raw = file.read_bytes()
+        if file.suffix == ".parquet":
+            raw += str(pl.read_parquet(file).rows()).encode()
+        found += [f"{file.name}: {word}" for word in words if word.encode() in raw]
+    return found
+
+
+@pytest.mark.parametrize("kind", [pytest.param("slide", marks=pytest.mark.proof), "patient"])
+def test_no_byte_of_what_was_erased_stands_anywhere(tmp_path: Path, kind: str) -> None:
+    store = secret_store(tmp_path / "store")
+    words = {SECRET["slide"]} if kind == "slide" else {*SECRET.values(), "evidence-0"}
+    assert places_of(store.root, words)
+    store.withdraw(SECRET[kind], erase=True)
+    assert places_of(store.root, words) == []
+    assert any("1 predictions of erased" in note for note in store.run("r1").notes)
+    assert store.predictions("r1").height == 0
+    assert store.predictions("r2").height == 1
+    assert store.sql("select count(*) from failures where stage <> 'ledger'").item() >= 4
+    left = [one for one in FeatureStore.verify(store.root).failures if "the check" not in one.fault]
+    assert not left
+    store.record(
+        [case_row(SECRET["case"], SECRET["patient"]), slide_row(SECRET["slide"], "C1", "1")]
+    )
+    assert SECRET["slide"] not in slides_of(store.sql("from bags"))
+    assert store.withdraw(SECRET[kind], erase=True).erased  # again: it came back
+    assert places_of(store.root, words) == []
 
 
 def test_the_name_of_a_deleted_cohort_is_free_again(store: FeatureStore) -> None:

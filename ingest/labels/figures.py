@@ -23,6 +23,8 @@ _OIL, _DIGIT, _LETTERS = set("oil"), str.maketrans("oil", "011"), str.maketrans(
 _SPACED = re.compile(r"(?<!\S)(?:[^\W_] ){5,}[^\W_](?: {1,4}(?:[^\W_%] ){0,3}[^\W_%]? ?%)?")
 # "4O", "l0-2O", "IO": letters scanned for figures before a sign
 _SCANNED = re.compile(r"(?<![^\W_])[\doil]{1,3}(?: ?- ?[\doil]{1,3})? ?$")
+# "I5", "2O": letters scanned for figures beside figures
+_MIXED = re.compile(r"(?<![\w.])(?=[oil]?\d?[oil](?<=\d[oil])|[oil]\d)[\doil]{2}(?![\w])")
 # "ce11ular", "ceIIuIar", "cellu|ar"; "cellu-\nlarity"; "%95"
 _CELL = re.compile(r"ce[l1i|]{2}u[l1i|]a[r1](?:i[t1l][yv])?")
 _BROKEN = re.compile(r"(?<=[^\W\d_])-[ \t]*\n[ \t]*([^\W\d_]+)")
@@ -32,7 +34,7 @@ _LETTER = re.compile(
     r"[018](?:(?<=[^\W\d_][018])[018]*(?=[^\W\d_])|(?<!\w[018])(?=[^\W\d_]{4}))"
 )  # begins with the figure itself: looking back at every letter is slow
 # "35$", "35 o/o": what a sign is typed or scanned as
-_SIGN = re.compile(r"(?<=\d)( ?)(\$|[°º]/[o0]|o/o)(?![\w])")
+_SIGN = re.compile(r"(?<=[\dol])( ?)(\$|[°º]/[o0]|o/o)(?![\w])")
 
 _PERCENT = r"(?:%(?:ige?[nmrs]?\b)?|\(%\)|(?:per ?cents?|pct|prozent(?:ige?[nmrs]?)?|pour ?cent)\b)"
 _SHARE, _SPELT_SIGN = re.compile(_PERCENT), re.compile(r"%(?:(?<=[a-zß]%)|(?<=[a-zß][ -]%))")
@@ -131,6 +133,7 @@ def fold(text: str) -> str:
         *shares, last = low.split("%")
         low = "%".join([*(_mended(piece) for piece in shares), last])
         low = _BEFORE.sub(r"\1%", low)
+    low = _MIXED.sub(lambda m: m[0].translate(_DIGIT), low)
     if "-\n" in low or "- \n" in low:
         low = _BROKEN.sub(lambda m: m[1].ljust(len(m[0])), low)
     low = _CELL.sub(lambda m: "cellularity"[: len(m[0])], low)

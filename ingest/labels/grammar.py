@@ -50,6 +50,7 @@ _OF, _AWAY = (
 )
 _WE = words_of("i we ich wir je nous one you")
 _STRONG = words_of("marrow space spaces core cores biopsy biopsies trephine section sections")
+_SITE = re.compile(r"[xfLT](?:[xhq]*[MBG])?")  # "better preserved marrow"
 _RIGHT = re.compile(r":?[qohM]*[MBo]*q*([AC])")  # "40% [overall marrow] cellularity"
 _AFTER = re.compile(r"[dhRtq]*M*[xLfK]+")  # "40% cellular blasts"
 _NOUN = re.compile(r"[hRqtMd]*[xLfK]+")  # "40% blasts", but not "40% Blasts: 3%"
@@ -87,7 +88,7 @@ class _Scan:
     def noun(self, letter: str, at: int) -> None:
         self.head, self.at, self.governed = letter, at, self.behind >= 0
         self.sealed = False
-        if not self.governed and (not self.subject or letter not in "x?" or self.s[at - 1] in ",j"):
+        if not self.governed and (not self.subject or letter not in ("x", "?") or self.s[at - 1] in ",j"):
             self.subject = letter
 
     def semicolon(self, at: int) -> None:
@@ -101,7 +102,7 @@ class _Scan:
 
     def preposition(self, at: int) -> None:
         self.behind = at
-        if self.s[at] in "wz" and self.head in "THA":
+        if self.s[at] in "wz" and self.head in set("THA"):
             self.head = ""
 
     def verb(self, at: int) -> None:
@@ -116,7 +117,7 @@ class _Scan:
 
     def _is_left(self, at: int) -> bool:
         """Whether a verb leaves the noun before it: "... by image analysis is", "..., and is"."""
-        bare = self.s[at - 1 : at] in ("j", ",", ")")
+        bare = self.s[:at].rstrip("cqhn")[-1:] in ("j", ",", ")")
         return self.head != "T" and (self.governed or bare) and not self.words[at].endswith("ing")
 
     def quality(self, at: int) -> None:
@@ -127,25 +128,29 @@ class _Scan:
             self.head = ""
 
     def number(self, at: int) -> None:
-        if self.s[at + 1 : at + 2] not in ("/", ",", "j") and self.head in "CHAT":
+        if self.s[at + 1 : at + 2] not in ("/", ",", "j") and self.head in set("CHAT"):
             self.head = ""
 
     def other(self, at: int) -> None:
         """A word that is not known: a noun that owns what follows, or what describes a site."""
-        s = self.s
-        if s[at] == "L" and s[at - 1 : at] == "K":
-            return
-        site = at + 1 if s[at + 1 : at + 2] != "x" else at + 2
-        if s[site : site + 1] in ("M", "B", "G") and self.words[site] in _STRONG:
-            return
-        if s[at] == "x" and s[at - 1 : at] == "v" and s[at + 1 : at + 2] == "M":
-            return  # "shows trabecular bone"
-        if self.words[at - 1 : at] and {self.words[at - 1], self.words[at - 2]} & _WE:
-            return  # "cellularity I would put at 75%"
+        s, words = self.s, self.words
+        if s[at] == "L" and (s[at - 1 : at] == "K" or words[at - 1 : at] == ["marrow"]):
+            if s[at - 1] != "K":
+                self.noun("K", at)  # "marrow elements occupy"
+        elif (site := _SITE.match(s, at)) and words[site.end() - 1] in _STRONG:
+            pass  # "better preserved marrow"
+        elif s[at - 1 : at] == "v" and s[at + 1 : at + 2] == "M":
+            pass  # "shows trabecular bone"
+        elif not _WE.isdisjoint(words[max(0, at - 2) : at]):
+            pass  # "cellularity I would put at 75%"
+        else:
+            self._another(at)
+
+    def _another(self, at: int) -> None:
         away = self.behind >= 0 and self.words[self.behind] in _AWAY
         if away and self.head == "T":
             return  # "from 20% at presentation to 70%"
-        if self.behind >= 0 and not away and self.head in "CA":
+        if self.behind >= 0 and not away and self.head in ("C", "A"):
             self.subject = "x"  # "the cellularity of blasts"
         self.noun("x", at)
 
@@ -177,7 +182,7 @@ class _Scan:
             return
         if self.s[at] == "A" and self.s[at + 1 : at + 2] == "L":
             self.noun("K", at)
-        elif self.head not in "x?" or self.s[at : at + 2] in ("HM", "HB") or not self._is_its(at):
+        elif self.head not in ("x", "?") or self.s[at : at + 2] in ("HM", "HB") or not self._is_its(at):
             self.noun(self.s[at], at)
         else:
             self.noun("?", at)
@@ -210,7 +215,7 @@ class _Scan:
         if tie:
             self.ties[at] = tie
             self.head, self.sealed = "T", False
-        elif self.head in "CHAKT":
+        elif self.head in set("CHAKT"):
             self.head = "x"
 
     def _of_right(self, at: int) -> str | None:
@@ -225,10 +230,10 @@ class _Scan:
             whose = self.head in ("x", "?") and before not in (",", ";", "(", "j", "")
             within = s[word : word + 2] in ("AM", "AB") and before in ("I", "p", "w", "v")
             return "?" if whose and not within else "F cellular"
-        if _SHARE.match(s, at) or re.match(r"[hq]{1,2}k", s[at + 1 :]):
+        if _SHARE.match(s, at) or re.match(r"q?hq?k|k[eh]", s[at + 1 :]):
             return ""  # "60% of the cellularity", "20% lower than before"
         noun = _NOUN.match(s, at + 1)
-        if noun and self.words[noun.end() : noun.end() + 1] != [":"]:
+        if noun and self.words[noun.end() : noun.end() + 1] not in ([":"], ["="]):
             return ""
         if s[at + 1 : at + 2] == "p" and self.words[at + 1] in _OF:
             of = _OF_IT.match(s, at + 1)

@@ -27,6 +27,7 @@ CLASSES = """
 . period
 , comma
 : colon
+% pct
 C richesse
 K hematopoiesis haematopoiesis hemopoiesis haemopoiesis hematopoietic haematopoietic hemopoietic
   haemopoietic hämatopoese blutbildung hämatopoetische hämatopoetisches blutbildendes hématopoïèse
@@ -52,7 +53,7 @@ G ponction prélèvement specimen specimens sample samples section sections tiss
 d where the a an this that these those it its their his her we i all each which there here lady
   gentleman man woman patient patients einem einen diesem dieses der die das des dem den ein eine
   einer eines dieser diese le la les un une cette ce ces il elle est-ce
-v is are was were be been am appear seems show shown has have had measures measured estimate
+v ranged is are was were be been am appear seems show shown has have had measures measured estimate
   assessed judged reported calculated read given put placed noted found determined ranges ranging
   varies vary lie runs amounts reveal demonstrate display exhibit contain considered occupies occupy
   occupied comprise constitute make fill represent account cover composed takes consist remains
@@ -70,7 +71,7 @@ w with showing mit avec
 o overall average averages averaging averaged total mean combined global whole entire agreed
   consensus composite aggregate final summary gesamt insgesamt gesamtzellularität durchschnittlich
   mittlere globale moyenne totale ensemble
-q ordre re richtig recte lire lies above below angegeben um uh pt mildly moderately slightly
+q too ordre re richtig recte lire lies above below angegeben um uh pt mildly moderately slightly
   severely somewhat profoundly clearly only just still very quite rather approximately about roughly
   around nearly almost fairly relatively visibly uniformly variably diffusely focally good excellent
   representative limited evaluable available active residual normal-appearing remaining trilineage
@@ -101,7 +102,7 @@ b prior cf pre previous previously earlier former formerly preceding baseline pr
   october november december jan feb mar apr jun jul aug sep sept oct nov dec pretransplant outset
   induction früher frühere früheren vorbefund vorherige vorherigen zuvor damals voruntersuchung
   antérieur antérieure précédent précédente précédemment auparavant
-r elsewhere cases outside sending referring referral submitted submitting external resident fellow
+r cases outside sending referring referral submitted submitting external resident fellow
   trainee draft preliminary provisional reader readers observer observers another you donor donor's
   sister brother sibling twin mother father your interobserver intraobserver rereading reread
   error-rate differed differ differs differing discrepancy auswärts auswärtig externe

@@ -33,7 +33,7 @@ _MARK = re.compile(
 )
 _KEY = re.compile(r"((?>[^\W\d_](?:[^:?=|\n%.;]{0,59}[^:?=|\n%.; \t])?))[ \t.]*(?::\**|\?)(?=\s|$)")
 _LEAD = re.compile(r"\s*(?:\(?\w{1,2}[.):]|[#*•>\[-])|[^:?\n]{1,62}[:?]")
-_PART = re.compile(r"\(?([a-h])(?:(?: ?(?:,|&|/|and) ?[a-h])*)[.):][ \t]+")  # "A and B. BONE ..."
+_PART = re.compile(r"\(?([a-h])(?:(?: ?(?:,|&|/|-|and|to) ?[a-h])*)[.):][ \t]+")  # "A and B. BONE ..."
 _SECOND = re.compile(r"\n[ \t]*\(?(?:b|a[ ,&/a-z]+b)[.):]")
 _WORD = re.compile(r"[^\W\d_]+")
 _GAP = re.compile(r"\t+| {2,}")
@@ -49,6 +49,8 @@ _DATE = re.compile(r"\d{4}|\d[./]\d")
 _FIGURE = re.compile(r"[<>~=]* ?\d{1,3}(?:[.,]\d+)?(?: ?(?:-|to) ?\d{1,3})? ?%?")
 _AMENDS = re.compile(rf"\b(?:{'|'.join(CORRECTIONS)})")
 _OF_CORE = re.compile(r"(?:touch|imprints?|squash|roll)\w*(?: \w+)? (?:of|from)")
+# names of the core that no other organ's biopsy has: what else its heading says matters little
+_SURE = re.compile(r"treph|trepan|\bcores?\b|crest|marrow|bmbx|\bbom\b|stanz|knochenmark|becken|ostéo")
 _SEVERAL = re.compile(r"[,;/&+]|\b(?:and|und|et|with)\b")
 
 
@@ -133,8 +135,9 @@ def material_of(words: str) -> Material:
     found = [_seen(word) for word in _WORD.findall(_ASIDE.sub("", words))]
     classes = {class_of(word) for word in found if word not in GENERAL}
     kinds = [KINDS[word] for word in found if word in KINDS]
+    sure = "B" in classes and _SURE.search(words) is not None
     if not found or classes - set("MBSGRdpIoqnwjzuvyL" if kinds else "MBSGRdpIoqnwjzuvy"):
-        return "unknown"
+        return "core" if sure and not kinds else "unknown"
     if "other" in kinds:
         return "other"
     if "B" in classes and kinds and _SEVERAL.search(words) and not _OF_CORE.search(words):
@@ -251,7 +254,7 @@ class _Cutter:
             self._set(known, re.split(r"[.:;(]", rest[part.end() :])[0][:60])
             return True, at + begin + part.end()
         key = _KEY.match(rest) if ":" in rest or "?" in rest else None
-        if key and len(key[1].split()) <= 8:
+        if key and len(key[1].split()) <= 8 and not _is_said(key[1]):
             return True, at + begin + self._key(key[1].strip(), rest, key.end())
         bare = rest.strip(" *_=-.")
         if self._is_bare_heading(self.text[at : at + len(line)], bare, marked):
@@ -348,7 +351,7 @@ class _Cutter:
             return
         names = [cell.strip() for _, cell in cells]
         measured = [n for n, name in enumerate(names) if _is_measured(name)]
-        bare = "%" in line or any(_FIGURE.fullmatch(name) for name in names)
+        bare = re.search(r"\d ?%", line) or any(_FIGURE.fullmatch(name) for name in names)
         if not self.head and len(cells) > 1 and not bare and len(line) < 200:
             self.head = names
             if len(cells) > 2 or measured != [0] or not re.search(r"\d", names[1]):
@@ -401,6 +404,13 @@ class _Cutter:
             yield from self._sentences(
                 start + at, start + at + len(cell), (material, heading), self.amends
             )
+
+
+@lru_cache(maxsize=4096)
+def _is_said(words: str) -> bool:
+    """Whether the words before a colon are a sentence and no key: "The core is patchy: ..."."""
+    verbs = {"is", "are", "was", "were", "read", "shows", "ist", "est"} & set(words.split())
+    return bool(verbs) or words.count("(") != words.count(")")
 
 
 def _is_known(name: str) -> bool:

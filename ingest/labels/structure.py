@@ -11,6 +11,7 @@ from typing import Any
 from ingest.labels.segments import material_of
 
 _TAG = re.compile(r"<(?:html|body|p|div|br|table|tr|td|h[1-6]|ul|li|b)\b[^>]*>", re.IGNORECASE)
+_PREFIX = re.compile(r"(</?|\s)[\w.-]+:(?=[\w.-]+[\s=/>])")  # of a name space: "xsi:type"
 _BLOCKS = {"p", "div", "br", "tr", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "li", "table"}
 _BLOCKS |= {"dt", "dd", "section", "body", "title", "pre"}
 
@@ -127,9 +128,13 @@ def _of_xml(text: str) -> str:
     import defusedxml.ElementTree as safe
     from defusedxml.common import DefusedXmlException
 
-    try:
-        root = safe.fromstring(text.strip())
-    except (safe.ParseError, DefusedXmlException, ValueError):
+    root = None
+    for tried in (text, _PREFIX.sub(r"\1", text)):
+        try:
+            root = root or safe.fromstring(tried.strip())
+        except (safe.ParseError, DefusedXmlException, ValueError):
+            continue
+    if root is None:
         return _of_html(text)
     return re.sub(r"\n{3,}", "\n\n", "".join(_xml_pieces(root)))
 
@@ -145,6 +150,11 @@ def _xml_pieces(element: Any) -> Iterator[str]:
         "",
     )
     value, unit = element.attrib.get("value"), element.attrib.get("unit", "")
+    if tag == "referencerange":
+        return
+    for said in (tag, element.attrib.get("type", "").lower()):
+        if material_of(said) not in ("unknown", "general"):
+            yield f"\n\n{said}:\n"
     if tag in ("title", "caption"):
         yield f"\n\n{(element.text or '').strip()}:\n"
         return
@@ -154,6 +164,7 @@ def _xml_pieces(element: Any) -> Iterator[str]:
         yield "\n"
     elif tag not in ("content", "b", "i", "sup", "sub", "span"):
         yield "\n" if tag in ("tr", "item", "paragraph", "list") else "\n\n"
+    named = tag if "cellul" in tag else named
     if named and (element.text or len(element)):
         yield f"{named}: "
     if tag == "value" and value:
@@ -165,6 +176,8 @@ def _xml_pieces(element: Any) -> Iterator[str]:
         if "\n" not in (element.text or "") or tag in ("td", "th")
         else element.text or ""
     )
+    if unit and not value:
+        yield f" {unit}"
     for child in element:
         yield from _xml_pieces(child)
         yield child.tail or ""

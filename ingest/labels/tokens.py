@@ -112,6 +112,8 @@ def _in_place(letter: str, word: str, classes: list[str], words: list[str], behi
         and (behind.strip()[:1] in (":", "(", ",", "\ue000", "\ue001") or behind == " is ")
     ):
         return "R"  # "core A: ..."
+    if letter == "c" and previous in ("i", "we"):
+        return "q"  # "I would estimate"
     if word == "cell" and classes[-1:] == ["F"]:
         return "A"
     if word in ("content", "density") and previous in ("cell", "cellular"):
@@ -152,7 +154,7 @@ def class_of(word: str) -> str:
         return "C" if _C.match(word) else "A" if _A.match(word) else "x"
     if _H.match(word):
         return "H"
-    return "x"
+    return WORDS.get(word.replace("l", "i"), "x")  # "wlth": an l was scanned for an i
 
 
 @lru_cache(maxsize=8192)
@@ -166,7 +168,7 @@ def _form(word: str) -> str:
             return "v"
     for ending in ("e", "en", "er", "es", "em"):
         adjective = WORDS.get(word.removesuffix(ending), "x") if word.endswith(ending) else "x"
-        if adjective in "qnbheoy" and len(word) > 5:
+        if adjective in "qnbheoyK" and len(word) > 5:
             return adjective
     for n in range(3, len(word) - 3):
         head, tail = word[:n].rstrip("s"), word[n:]

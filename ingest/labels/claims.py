@@ -86,6 +86,10 @@ def read_claims(folded: str, segments: Iterable[Segment]) -> Iterator[Claim]:
             between = folded[carried[1].end : segment.at] if carried else "%"
             follows = "%" not in between
             made += _corrections(sentence, segment, made, said, follows)
+            new = {claim.figure.parts for claim in made if claim.amends} - said
+            made = [
+                replace(c, earlier=c.earlier or bool(new and c.figure.parts in said)) for c in made
+            ]
         said |= {claim.figure.parts for claim in made if claim.owner == "cellularity"}
         if not made and near and carried is not None:
             made = list(_going_on(sentence, segment, carried[1]))
@@ -151,11 +155,26 @@ def _corrections(
         return
     lone = follows and not set(s) & (ODD | set("CAHTt?")) and s.count("F") == 1
     known = {claim.start for claim in made}
-    named = any(figure.parts in said for figure in sentence.figures.values())
+    old = {at for at, figure in sentence.figures.items() if figure.parts in said}
+    named = bool(old)
+    if (
+        named
+        and s.count("F") == 2
+        and len(old) == 1
+        and not set(s) & set("LfK")
+        and set(s) & set("kiu")
+    ):
+        lone = True  # "instead of 40% it is to be 60%"
     for at, figure in sentence.figures.items():
-        if s[at] != "F" or at < mark or segment.at + figure.start in known:
+        since = s[max(s.rfind("F", 0, at), s.rfind(";", 0, at)) + 1 : at]
+        if s[at] != "F" or at < mark or "b" in since or segment.at + figure.start in known:
             continue
-        if not set(s[mark:at]) & set("xLfK") or (named and s.count("F") > 1) or set(s) & set("CAH"):
+        if (
+            lone
+            or not set(s[mark:at]) & set("xLfK")
+            or (named and s.count("F") > 1)
+            or set(s) & set("CAH")
+        ):
             claim = _claim(sentence, s, segment, at, figure, "goes on" if lone else "")
             claim = replace(claim, amends=True, role="finding", earlier=False)
             yield claim if lone else replace(claim, owner="unclear")
@@ -164,10 +183,10 @@ def _corrections(
 def _going_on(sentence: Sentence, segment: Segment, before: Claim) -> Iterator[Claim]:
     """The claims of a sentence without a noun of its own: "Left: 30%."."""
     s = sentence.classes
-    if set(s) & (ODD | set("TX")) or s.count("F") != 1 or "N" in s:
+    if set(s[: s.find("F") + 1]) & (ODD | set("TX")) or s.count("F") != 1 or "N" in s:
         return
     at = s.index("F")
-    if not set(s[:at]) & set("BRSbno"):
+    if not set(s[:at]) & set("BRSbno") and not _IT.intersection(sentence.words[:at]):
         return
     yield _claim(sentence, s, segment, at, sentence.figures[at], "goes on")
 
@@ -190,7 +209,11 @@ def _claim(
         owner="cellularity",
         tie=tie,
         role=role,
-        earlier=(mark in ("b", "r", "k") or (mark != "n" and segment.historic)) and not changed,
+        earlier=not changed
+        and (
+            mark in ("b", "r", "k")
+            or (segment.historic and mark != "n" and not _is_own(sentence, s, at))
+        ),
         now=mark == "n",
         scope=_scope(s, at),
         material=_material(sentence, s, at, segment),
@@ -287,8 +310,17 @@ def _says_normal(sentence: Sentence, s: str, at: int, back: int) -> bool:
     return any(word in ("normal", "nl", "normale") for word in said) and said[-1:] != ["at"]
 
 
+def _is_own(sentence: Sentence, s: str, at: int) -> bool:
+    """Whether a clause tells who says it: "we estimate it at 45%"."""
+    begin = max(s.rfind(mark, 0, at) for mark in ".;") + 1
+    return not {"we", "i", "our", "wir", "nous"}.isdisjoint(sentence.words[begin:at])
+
+
 def _scope(s: str, at: int) -> Scope:
     """What of the marrow a figure is of, by its own clause."""
+    mean = re.search(r"o[qvpd:]*F", s)
+    if mean and s.count("F") > 1:
+        return "overall" if mean.end() - 1 == at else "aside" if "a" in s[:at] else "part"
     begin = max(s.rfind(mark, 0, at) for mark in ".;,(F") + 1
     stop = re.search(r"[.;,()FN]", s[at + 1 :])
     end = at + 1 + stop.start() if stop else len(s)
@@ -343,6 +375,7 @@ def _material(sentence: Sentence, s: str, at: int, segment: Segment) -> Material
     return "clot" if kind == "clot" else "touch" if kind == "touch" else "aspirate"
 
 
+_IT = words_of("it es sie elle")
 _AGE = re.compile(r"\b(?:age|alter|âge)")
 # what says that there is more than one reading to take the mean of
 _SEVERAL = re.compile(
@@ -361,11 +394,15 @@ def _side(sentence: Sentence, s: str, at: int, segment: Segment) -> str:
     after = re.match(r"[A]?[pI(]+[dM]*(R)", s[at + 1 :])
     if after:  # "40% on the left and 60% on the right"
         return _SIDES.get(sentence.words[at + 1 + after.start(1)].rstrip("-"), "")
+    counted = _COUNTED.intersection(sentence.words)
+    listed = len({_SIDES[word] for word in counted}) > 1 and "r" not in s
     names = [
         sentence.words[i].rstrip("-")
         for i in range(begin, at)
         if s[i] == "R"
-        and (sentence.words[i] not in _COUNTED or set(s[max(0, i - 1) : i + 2]) & set("BG"))
+        and (
+            listed or sentence.words[i] not in _COUNTED or set(s[max(0, i - 1) : i + 2]) & set("BG")
+        )
     ]
     sides = [_SIDES[name] for name in names if name in _SIDES]
     if "both" in names:

@@ -62,7 +62,7 @@ def _decisive(good: list[Claim]) -> tuple[list[Claim], bool]:
     """The last correction's, today's, overall and core claims, and whether they are overall."""
     amended = [claim for claim in good if claim.amends]
     if amended:
-        last = max(amended, key=lambda claim: claim.start)
+        last = max(amended, key=lambda claim: (_numbered(claim.segment.heading), claim.start))
         good = [claim for claim in amended if claim.segment.paragraph == last.segment.paragraph]
     now = [claim for claim in good if claim.now]
     good = now if now and not _alike(good) else good
@@ -70,6 +70,12 @@ def _decisive(good: list[Claim]) -> tuple[list[Claim], bool]:
     pool = overall or [claim for claim in good if claim.scope == "whole"] or good
     cores = [claim for claim in pool if claim.material == "core"]
     return cores if cores and _covers(cores, pool) else pool, bool(overall)
+
+
+def _numbered(heading: str) -> int:
+    """The number of an addendum: the second may stand before the first."""
+    said = re.match(r"\D{0,40}?\b(\d)\b", heading)
+    return int(said[1]) if said else 0
 
 
 def _of_pool(text: str, pool: list[Claim], rule: str) -> Reading:

@@ -80,7 +80,7 @@ _UNDER = re.compile(
 )
 # "about", "in the region of", "ca."
 _ABOUT = re.compile(
-    r"(?:~|\b(?:about|around|roughly|circa|some|nearly|almost|near|approaching|ca\.?|c\.|approx\.?|"
+    r"(?:~|\b(?:about|around|roughly|circa|some|nearly|almost|near(?:er)?|approaching|something like|ca\.?|c\.|approx\.?|"
     r"approximate(?:ly|s)?|approximating|close(?:r)? to|(?:of|on|in) the (?:order|region|vicinity"
     r"|neighbou?rhood) of|etwa|rund|ungefähr|zirka|environ|près de))(?: an?| the)?[ :(]{0,2}$"
 )

@@ -15,9 +15,10 @@ from ingest.labels.figures import Figure
 from ingest.labels.languages import words_of
 from ingest.labels.tokens import Sentence
 
-_N = re.compile(  # "Cellularity (%): 40", "Cellularity, percent: 40", "Cellularity | 40 | %"
-    r"C(?:[MBRGSopqy,]|\([MBRGSdq]+\))*[,(]?(?P<sign>%?)\)?(?P<to>[:v|]*)q?(?P<f>N)"
-    r"(?P<after>\|?%?)(?![/:\w])"
+_BRACKET = r"(?:[MBRGSopqy,]|\([MBRGSdqe]+\))*"
+# "Cellularity (%): 40", "Cellularity, percent: 40", "Cellularity | 40 | %"
+_N = re.compile(
+    rf"C{_BRACKET}[,(]?(?P<sign>%?)\)?{_BRACKET}(?P<to>[:v|]*)q?(?P<f>N)(?P<after>\|?%?)(?![/:\w])"
 )
 _SHARES: dict[str, re.Pattern[str]] = {
     # "30% hematopoietic cells and 70% fat"
@@ -27,7 +28,7 @@ _SHARES: dict[str, re.Pattern[str]] = {
     # "hematopoietic cells 30%, fat 70%"
     "cells F, fat F": re.compile(r"[KL][MLG]*[v:p]*(?P<f>F)[,j/;]*f[v:p]*F"),
     # "fat 70%, hematopoietic cells 30%"
-    "fat F, cells F": re.compile(r"f[MLG]*[v:p]*F[,j/;]*[KL][MLG]*[v:p]*(?P<f>F)"),
+    "fat F, cells F": re.compile(r"f[MLG]*[vq:p]*F[,j/;]*[KL][MLG]*[vq:p]*(?P<f>F)"),
     # "cell to fat ratio 60:40"
     "cells to fat": re.compile(r"[LCAK][LC]?[:/pj,]*fT?[vpIdqMBG:(T]*(?P<f>[NF])[:/p](?P<g>[NF])"),
     # "a 3:1 ratio of cells to fat"
@@ -57,7 +58,7 @@ _NOUN = re.compile(r"[hRqtMd]*[xLfK]+")  # "40% blasts", but not "40% Blasts: 3%
 _OF_IT = re.compile(r"p[dqhno]*(?P<of>[MBGRSK]?)")  # "40% of the space"
 _SPACE = re.compile(r"p[dqhonM]*[MB][MGB]*[vpzdqhIw]*[AK]")  # "of the space is hematopoietic"
 _FILLS = re.compile(r"[pI]?[dqhnM]*[MB]|[.,;)]|$")  # "occupies 40% of the marrow space"
-_FILLED = re.compile(r"F[pz][dq]*K")  # "the spaces are filled to 20% by hematopoiesis"
+_FILLED = re.compile(r"F[pzw][dq]*K")  # "the spaces are filled to 20% by hematopoiesis"
 _ENDS = re.compile(r"[.,;:()|jwpku?nehbotR/]|$")  # what follows the figure of an adjective
 _SAID = re.compile(r"[MBGRSebcratoknyqdhvEpI,:(|Xu]*")  # between an adjective and its figure
 _EXTENT = re.compile(r"F[dqRh]*[MGt]|Fh+q")  # "hypercellular, 70% nodules"
@@ -88,7 +89,9 @@ class _Scan:
     def noun(self, letter: str, at: int) -> None:
         self.head, self.at, self.governed = letter, at, self.behind >= 0
         self.sealed = False
-        if not self.governed and (not self.subject or letter not in ("x", "?") or self.s[at - 1] in ",j"):
+        if not self.governed and (
+            not self.subject or letter not in ("x", "?") or self.s[at - 1] in ",j"
+        ):
             self.subject = letter
 
     def semicolon(self, at: int) -> None:
@@ -128,7 +131,7 @@ class _Scan:
             self.head = ""
 
     def number(self, at: int) -> None:
-        if self.s[at + 1 : at + 2] not in ("/", ",", "j") and self.head in set("CHAT"):
+        if self.s[at + 1 : at + 2] not in tuple("/,jMBGR") and self.head in set("CHAT"):
             self.head = ""
 
     def other(self, at: int) -> None:
@@ -141,10 +144,15 @@ class _Scan:
             pass  # "better preserved marrow"
         elif s[at - 1 : at] == "v" and s[at + 1 : at + 2] == "M":
             pass  # "shows trabecular bone"
-        elif not _WE.isdisjoint(words[max(0, at - 2) : at]):
-            pass  # "cellularity I would put at 75%"
+        elif not _WE.isdisjoint(words[max(0, at - 2) : at]) or self._is_participle(at):
+            pass  # "cellularity I would put at 75%", "was scored", "cellularity varying between"
         else:
             self._another(at)
+
+    def _is_participle(self, at: int) -> bool:
+        word, before, after = self.words[at], self.s[at - 1 : at], self.s[at + 1 : at + 2]
+        own = before == "v" or (before == "C" and after == "p")
+        return self.head == "C" and own and word.endswith(("ed", "ing", "nd", "iert", "ée"))
 
     def _another(self, at: int) -> None:
         away = self.behind >= 0 and self.words[self.behind] in _AWAY
@@ -161,7 +169,11 @@ class _Scan:
         s = self.s
         if at == self.seen:
             return
-        if self.head == "x" and not s[self.at + 1 : at].strip("xLfqNohgy):MBGt"):
+        if s[:at].rstrip("doqhMB")[-1:] in ("j", ","):
+            self.behind = -1
+        away = self.behind >= 0 and self.words[self.behind] in _AWAY
+        away = away or self.words[at - 1].endswith("ed")  # "scored cellularity at"
+        if self.head == "x" and not away and not s[self.at + 1 : at].strip("xLfqNohgy):MBGt"):
             self.noun("?", at)  # "tumor cellularity"
         elif _PART_OF.search(s, max(0, at - 8), at):
             self.noun("x", at)
@@ -182,7 +194,11 @@ class _Scan:
             return
         if self.s[at] == "A" and self.s[at + 1 : at + 2] == "L":
             self.noun("K", at)
-        elif self.head not in ("x", "?") or self.s[at : at + 2] in ("HM", "HB") or not self._is_its(at):
+        elif (
+            self.head not in ("x", "?")
+            or self.s[at : at + 2] in ("HM", "HB")
+            or not self._is_its(at)
+        ):
             self.noun(self.s[at], at)
         else:
             self.noun("?", at)
@@ -224,6 +240,8 @@ class _Scan:
         if right := _RIGHT.match(s, at + 1):
             word = self.seen = right.start(1)
             after = _AFTER.match(s, word + 1)
+            if after and s[word] == "C" and self.words[after.end() - 1].endswith("ing"):
+                after = None  # "20% cellularity alternating with"
             if after and not {"marrow", "core"} & set(self.words[word : after.end() + 1]):
                 return "?"  # "40% cellular blasts"
             before = s[:at].rstrip("dqhoye")[-1:]

@@ -30,7 +30,7 @@ CLASSES = """
 % pct
 C richesse
 K hematopoiesis haematopoiesis hemopoiesis haemopoiesis hematopoietic haematopoietic hemopoietic
-  haemopoietic hämatopoese blutbildung hämatopoetische hämatopoetisches blutbildendes hématopoïèse
+  haemopoietic hämatopoese blutbildung hämatopoetisch blutbildend hématopoïèse
   hématopoïétique hématopoïétiques
 L cell cells elements zellen cellules
 f fat fatty adipose adipocytes adipocyte fett fettgewebe fettmark fettzellen graisse adipeux
@@ -61,17 +61,17 @@ v ranged is are was were be been am appear seems show shown has have had measure
   beträgt betragen ist sind war liegt wird geschätzt zeigt nimmt einnimmt est était sont évaluée
   évalué estimée estimé représente occupe montre à
 p of at to on for as within about between among across throughout along amid during through over
-  upon after despite per wie including incl zwischen entre bei von auf zu für du au dans pour sur en
+  upon after despite per wie including incl zwischen entre bei von auf zu zur zum für du au dans pour sur en
   par
 I in im inside
 z by via using durch digital image eye visual visually morphometry microscopy automated software
   counting
 u from since seit ab vom depuis
 w with showing mit avec
-o overall average averages averaging averaged total mean combined global whole entire agreed
+o mittel overall average averages averaging averaged total mean combined global whole entire agreed
   consensus composite aggregate final summary gesamt insgesamt gesamtzellularität durchschnittlich
   mittlere globale moyenne totale ensemble
-q too ordre re richtig recte lire lies above below angegeben um uh pt mildly moderately slightly
+q too therefore thus hence nil zero nearer nur somewhere perhaps ordre re richtig recte lire lies above below angegeben um uh pt mildly moderately slightly
   severely somewhat profoundly clearly only just still very quite rather approximately about roughly
   around nearly almost fairly relatively visibly uniformly variably diffusely focally good excellent
   representative limited evaluable available active residual normal-appearing remaining trilineage
@@ -115,9 +115,9 @@ g increased decreased reduced decrease increase fall rise drop gone fell fallen 
   steigt gefallen passée passé
 a subcortical subcortically subcapsular subendosteal paracortical subkortikal sous-corticale
   excluding excluded exclusive uninvolved nonrepresentative
-t areas foci focal region regions zones zone uninvolved involved aggregates nodules places lowest
+t elsewhere areas foci focal region regions zones zone uninvolved involved aggregates nodules places lowest
   highest minimum maximum min max parts portion portions end
-j and or but while whereas plus although though und oder aber et ou mais then
+j sondern and or but while whereas plus although though und oder aber et ou mais then
 k instead statt anstatt anstelle lieu than versus vs compared comparison relative contrast als que
   contre gegenüber
 i not no cannot never without neither nor nicht kein keine pas non aucun aucune unable unlikely

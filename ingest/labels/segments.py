@@ -25,15 +25,17 @@ _STEMS = CORRECTIONS | words_of(
 )
 # "... marrow. The next", not "approx. 40%"
 _STOP = re.compile(
-    r"[.!?](?<!\bapprox.)(?<!\bca.)(?<!\bvs.)(?<!\bdr.)(?<!\bno.)(?<!\bc.)(?<![\s.][.!?])[.!?]*(?=\s+\S)"
+    r"[.!?](?<!\bapprox.)(?<!\bca.)(?<!\bvs.)(?<!\best.)(?<!\bdr.)(?<!\bno.)(?<!\bc.)(?<![\s.][.!?])[.!?]*(?=\s+\S)"
 )  # begins with the sign itself: looking back at every letter is slow
 # "  - CORE BIOPSY: ...", "## Histology (core)", "[Section 3] ...", "Q7 Core findings?"
 _MARK = re.compile(
-    r"[ \t]*(?P<mark>#+|[-*•>]+(?=[ \t])|\[section \d+\]|q\d+\b|\d{1,2}[.)](?=\s))?[ \t*]*"
+    r"[ \t]*(?P<mark>#+|[-*•>]+(?=[ \t])|\[section \d+\]|q\d+\b|(?:\d{1,2}|[a-h]-[a-h])[.)](?=\s))?[ \t*]*"
 )
 _KEY = re.compile(r"((?>[^\W\d_](?:[^:?=|\n%.;]{0,59}[^:?=|\n%.; \t])?))[ \t.]*(?::\**|\?)(?=\s|$)")
 _LEAD = re.compile(r"\s*(?:\(?\w{1,2}[.):]|[#*•>\[-])|[^:?\n]{1,62}[:?]")
-_PART = re.compile(r"\(?([a-h])(?:(?: ?(?:,|&|/|-|and|to) ?[a-h])*)[.):][ \t]+")  # "A and B. BONE ..."
+_PART = re.compile(
+    r"\(?([a-h])(?:(?: ?(?:,|&|/|-|and|to) ?[a-h])*)[.):][ \t]+"
+)  # "A and B. BONE ..."
 _SECOND = re.compile(r"\n[ \t]*\(?(?:b|a[ ,&/a-z]+b)[.):]")
 _WORD = re.compile(r"[^\W\d_]+")
 _GAP = re.compile(r"\t+| {2,}")
@@ -50,7 +52,9 @@ _FIGURE = re.compile(r"[<>~=]* ?\d{1,3}(?:[.,]\d+)?(?: ?(?:-|to) ?\d{1,3})? ?%?"
 _AMENDS = re.compile(rf"\b(?:{'|'.join(CORRECTIONS)})")
 _OF_CORE = re.compile(r"(?:touch|imprints?|squash|roll)\w*(?: \w+)? (?:of|from)")
 # names of the core that no other organ's biopsy has: what else its heading says matters little
-_SURE = re.compile(r"treph|trepan|\bcores?\b|crest|marrow|bmbx|\bbom\b|stanz|knochenmark|becken|ostéo")
+_SURE = re.compile(
+    r"treph|trepan|\bcores?\b|crest|marrow|bmbx|\bbom\b|stanz|knochenmark|becken|ostéo"
+)
 _SEVERAL = re.compile(r"[,;/&+]|\b(?:and|und|et|with)\b")
 
 
@@ -74,7 +78,9 @@ class Segment:
         """Whether its heading tells of an earlier time or of another's reading."""
         words = _WORD.findall(_ASIDE.sub("", self.heading))
         return not _AMENDS.search(self.heading) and any(
-            word in HISTORY or (WORDS.get(word) == "b" and word not in GENERAL) for word in words
+            word in HISTORY or (WORDS.get(word) == "b" and word not in GENERAL)
+            for word in words
+            if not word.startswith("replac")
         )
 
     @property
@@ -163,7 +169,7 @@ def _seen(word: str) -> str:
 
 def _is_side(words: str) -> bool:
     """Whether a heading names a side only, "Left iliac": the material stays what it was."""
-    met = _classes(words)
+    met = _classes(_ASIDE.sub("", words))
     return "R" in met and met <= set("RMGdp")
 
 
@@ -242,7 +248,8 @@ class _Cutter:
 
     def _heading(self, line: str, at: int) -> tuple[bool, int]:
         """Take a line's heading or key; whether a paragraph begins, and where its words begin."""
-        mark = None if line[0].isalpha() and line[0] != "q" else _MARK.match(line)
+        plain = line[0].isalpha() and line[0] != "q" and line[1:2] != "-"
+        mark = None if plain else _MARK.match(line)
         begin = mark.end() if mark else 0
         rest, marked = line[begin:], mark["mark"] if mark else None
         if self.opened >= 0 and (_BOX.match(line) or self._is_entry(line)):
@@ -285,7 +292,8 @@ class _Cutter:
         material = self.material if _is_side(words) else material_of(words)
         if material in ("general", "unknown") and len(tail) < 60 and not set(tail) & set("%.:;"):
             named = material_of(tail)  # "SPECIMEN 3: BONE MARROW TREPHINE BIOPSY"
-            material = named if named not in ("general", "unknown") else material
+            if named not in ("general", "unknown"):
+                material, words = named, f"{words} {tail}"
         if _AMENDS.search(words):
             self._set("general", words, amends=True)
         elif self.amends and any(
@@ -310,7 +318,7 @@ class _Cutter:
             or "cellular" in bare
         ):
             return False
-        if marked and marked[0] in "#[q0123456789":
+        if (marked and marked[0] in "#[q0123456789") or _AMENDS.match(bare):
             return True
         known = material_of(bare) != "unknown"
         if not raw.strip()[:1].isupper() or (not known and re.search(r"\d", bare)):
@@ -333,6 +341,8 @@ class _Cutter:
             key = _KEY.match(sentence.lstrip()) if n else None
             if key and not _is_side(key[1]) and material_of(key[1]) != "unknown":
                 material, heading = material_of(key[1]), key[1]
+            elif not key and len(sentence) < 40 and material_of(sentence) in ("core", "clot"):
+                material, heading = material_of(sentence), sentence  # "Trephine, 22 mm."
             hot = self._is_hot(at, start + stop)
             if not (hot or amends or (near and ("%" in sentence or "per" in sentence))):
                 continue
@@ -393,8 +403,9 @@ class _Cutter:
         """Cells that are sentences of their own: "BMA: ... || BMBx: ...", "Core<tab>..."."""
         material, heading = self.material, self.heading
         self.begun = start
-        if len(cells) == 2 and len(cells[0][1]) < 40:
-            material, heading = material_of(cells[0][1]), cells[0][1]
+        named = material_of(cells[0][1]) if len(cells[0][1]) < 40 else "unknown"
+        if len(cells) == 2 or (len(cells) > 1 and named not in ("unknown", "general")):
+            material, heading = named, cells[0][1]
             cells = cells[1:]
         for at, cell in cells:
             key = _KEY.match(cell.lstrip())

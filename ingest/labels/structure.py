@@ -23,7 +23,7 @@ def as_text(text: str) -> str:
         return _of_rtf(text)
     if lead.startswith(("{", "[")):
         return _of_json(text)
-    if re.match(r"\x0b?(?:MSH|FHS|BHS)\|", lead) or re.match(r"OBX\|", lead):
+    if re.match(r"\x0b?(?:MSH|FHS|BHS|PID|OBR|OBX)\|", lead):
         return _of_hl7(text)
     if lead.startswith("<") and not _TAG.search(text[:4000]):
         return _of_xml(text)
@@ -162,7 +162,10 @@ def _xml_pieces(element: Any) -> Iterator[str]:
         yield " | "
     elif tag == "br":
         yield "\n"
-    elif tag not in ("content", "b", "i", "sup", "sub", "span"):
+    elif tag == "name":
+        yield f"\n\n{(element.text or '').strip()}: "
+        return
+    elif tag not in ("content", "b", "i", "sup", "sub", "span", "value", "unit", "valuequantity"):
         yield "\n" if tag in ("tr", "item", "paragraph", "list") else "\n\n"
     named = tag if "cellul" in tag else named
     if named and (element.text or len(element)):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from ingest.labels.figures import Figure
-from ingest.labels.languages import CORRECTIONS, GENERAL, WORDS
+from ingest.labels.languages import CORRECTIONS, GENERAL, WORDS, words_of
 
 # a ticked box, an empty one, an arrow, a date or an accession number, a word, anything else
 _TOKEN = re.compile(
@@ -31,6 +31,9 @@ _UNIT = re.compile(
 # stems of what marks a correction: "Korrektur", "rectificatif", "supplementary", "erratum"
 _CORRECTS = re.compile("|".join(CORRECTIONS))
 _NOUNS = {word for word, letter in WORDS.items() if letter in "MBRGSoy"}  # begin a compound
+_MONTHS = words_of(
+    "january february march april may june july august september october november december"
+)
 _PREFIX = ("hyper", "hypo", "normo", "pauci")
 _MARKS = {"(": "(", "[": "(", ")": ")", "]": ")", ",": ",", ";": ";", ":": ":", "=": ":", "/": "/",
           "|": "|", ".": ".", "%": "%", "-": ":", "?": "?", '"': "q", "'": "q", "*": "q", "+": "x",
@@ -65,6 +68,8 @@ def encode(text: str, figures: list[Figure]) -> Sentence:
         else:
             behind = plain[token.end() : token.end() + 4]
             letter = _in_place(_class(kind, word), word, classes, words, behind)
+            if letter == "C" and words[-1:] == ["reported"]:
+                classes[-1] = "o"
             if letter == "A" and words[-1:] == ["densité"]:
                 classes[-1] = "C"
         if word == "#" or (letter == "A" and classes[-1:] == ["C"]):
@@ -83,6 +88,8 @@ def _bare(figure: Figure, plain: str, end: int, classes: list[str]) -> tuple[str
     """The class of a figure without a sign: an age, a length or the number of a core is none."""
     if classes[-1:] == ["y"] or _UNIT.match(plain, end):
         return "y", ""
+    if classes[-1:] == ["E"]:
+        return "R", ""  # "addendum 2"
     if classes[-1:] and classes[-1] in "BG" and figure.high < 5:
         return "R", str(int(figure.high))  # "core 2"
     return "N", ""
@@ -112,6 +119,8 @@ def _in_place(letter: str, word: str, classes: list[str], words: list[str], behi
         and (behind.strip()[:1] in (":", "(", ",", "\ue000", "\ue001") or behind == " is ")
     ):
         return "R"  # "core A: ..."
+    if letter == "b" and classes[-1:] == ["N"] and word in _MONTHS and not behind.strip().isdigit():
+        return "y"  # "the trephine of 3 March"
     if letter == "c" and previous in ("i", "we"):
         return "q"  # "I would estimate"
     if word == "cell" and classes[-1:] == ["F"]:

@@ -13,8 +13,8 @@ _ORDERS = re.compile(
 # names of the machine: "language models must", "SYSTEM: you are now"
 _MACHINES = re.compile(
     r"\b(?:language models?|llms?|chat ?bots?|gpt|ai|assistants?|parsers?|(?:system )?prompt|json|"
-    r"abstract(?:ion|ors?|ing)|summari[sz]ers?|test mode|extraction|data ?base)\b|(?:^|\n)[ \t]*(?:system|"
-    r"assistant|user) ?:|to the (?:model|program|software|machine|reader)\b"
+    r"abstract(?:ion|ors?|ing)|summari[sz]ers?|test mode|extraction|data ?base)\b|(?:^|\n)[ \t]*"
+    r"(?:system|assistant|user) ?:|to the (?:model|program|software|machine|reader)\b"
 )
 # what to say: "answer 100%", "return only 40", "must be recorded as"
 _ANSWERS = re.compile(

@@ -272,7 +272,7 @@ def _before(sentence: Sentence, s: str, at: int) -> str:
         before = before[lead.end() :]
     last = max(before.rfind("F"), before.rfind("N"))
     tail = before[last + 1 :]
-    if last >= 0 and not tail.strip(",j/"):
+    if last >= 0 and (not tail.strip(",j/") or tail[0] == ":"):
         return before
     own = tail.rpartition(",")[2]
     relative = {"which", "when", "where"} & set(sentence.words[at - len(own) : at])
@@ -400,6 +400,7 @@ def _side(sentence: Sentence, s: str, at: int, segment: Segment) -> str:
         sentence.words[i].rstrip("-")
         for i in range(begin, at)
         if s[i] == "R"
+        and s[i + 1 : i + 2] != "M"
         and (
             listed or sentence.words[i] not in _COUNTED or set(s[max(0, i - 1) : i + 2]) & set("BG")
         )

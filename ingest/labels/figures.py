@@ -80,9 +80,10 @@ _UNDER = re.compile(
 )
 # "about", "in the region of", "ca."
 _ABOUT = re.compile(
-    r"(?:~|\b(?:about|around|roughly|circa|some|nearly|almost|near(?:er)?|approaching|something like|ca\.?|c\.|approx\.?|"
-    r"approximate(?:ly|s)?|approximating|close(?:r)? to|(?:of|on|in) the (?:order|region|vicinity"
-    r"|neighbou?rhood) of|etwa|rund|ungefähr|zirka|environ|près de))(?: an?| the)?[ :(]{0,2}$"
+    r"(?:~|\b(?:about|around|roughly|circa|some|nearly|almost|near(?:er)?|approaching|ca\.?|c\.|"
+    r"something like|approx\.?|approximate(?:ly|s)?|approximating|close(?:r)? to|(?:of|on|in) the "
+    r"(?:order|region|vicinity|neighbou?rhood) of|etwa|rund|ungefähr|zirka|environ|près de))"
+    r"(?: an?| the)?[ :(]{0,2}$"
 )
 _FROM = re.compile(r"\bfrom\b[^.;]*up to $")  # "from 20% in some spaces up to 80%" is a spread
 _OVER_AFTER = re.compile(rf" ?(?:or|and) (?:{_MORE})\b|\+(?![+/\d])")

@@ -37,7 +37,7 @@ _SHARES: dict[str, re.Pattern[str]] = {
     "fat to cells": re.compile(r"fT?[:/pj,]*[LCAK]T?[vpdq:(T]*(?P<g>[NF])[:/p](?P<f>[NF])"),
 }
 _SHARE = re.compile(r"F[q]*p[dohqnM]*[CA]")  # "60% of the total cellularity"
-_OWNED = re.compile(r"F[^.,;()|FNACwj]*[xLf]")  # "..., of which 20% is lymphoma"
+_OWNED = re.compile(r"F[^.,;()|FNACwjz]*[xLf]")  # "..., of which 20% is lymphoma"
 _LEADING = re.compile(r"(?:[/j,MBRGSdvu:bnoky]|p(?!F)|pF)*p?")
 PAIR = re.compile(r"[RBS]/[RBS]")  # "R/L: 40/60%", but not "<30% / 30-70%": choices of a form
 FROM, _TO = ("from", "von", "de"), ("to", "auf", "zu", "à")
@@ -245,6 +245,8 @@ class _Scan:
             if after and not {"marrow", "core"} & set(self.words[word : after.end() + 1]):
                 return "?"  # "40% cellular blasts"
             before = s[:at].rstrip("dqhoye")[-1:]
+            if s[word : word + 2] == "AM" and self._is_rest(at):
+                return "?"  # "95% cortical bone, 5% cellular marrow"
             whose = self.head in ("x", "?") and before not in (",", ";", "(", "j", "")
             within = s[word : word + 2] in ("AM", "AB") and before in ("I", "p", "w", "v")
             return "?" if whose and not within else "F cellular"
@@ -262,6 +264,13 @@ class _Scan:
                 return "?" if odd else "F of the space is cellular"
             return None if self.head in ("C", "T", "K", "M") else ""
         return None
+
+    def _is_rest(self, at: int) -> bool:
+        """Whether a figure and the one before it are all of something."""
+        before = self.s.rfind("F", 0, at)
+        if before < 0 or "f" in self.s or not {",", "j"} & set(self.s[before:at]):
+            return False
+        return self.figures[before].value + self.figures[at].value == 100
 
     def _of_left(self, at: int) -> str:
         """The tie by the noun that a figure stands behind, or none."""

@@ -30,8 +30,8 @@ CLASSES = """
 % pct
 C richesse
 K hematopoiesis haematopoiesis hemopoiesis haemopoiesis hematopoietic haematopoietic hemopoietic
-  haemopoietic hämatopoese blutbildung hämatopoetisch blutbildend hématopoïèse
-  hématopoïétique hématopoïétiques
+  haemopoietic hämatopoese blutbildung hämatopoetisch blutbildend hématopoïèse hématopoïétique
+  hématopoïétiques
 L cell cells elements zellen cellules
 f fat fatty adipose adipocytes adipocyte fett fettgewebe fettmark fettzellen graisse adipeux
   adipocytaire
@@ -61,8 +61,8 @@ v ranged is are was were be been am appear seems show shown has have had measure
   beträgt betragen ist sind war liegt wird geschätzt zeigt nimmt einnimmt est était sont évaluée
   évalué estimée estimé représente occupe montre à
 p of at to on for as within about between among across throughout along amid during through over
-  upon after despite per wie including incl zwischen entre bei von auf zu zur zum für du au dans pour sur en
-  par
+  upon after despite per wie including incl zwischen entre bei von auf zu zur zum für du au dans
+  pour sur en par
 I in im inside
 z by via using durch digital image eye visual visually morphometry microscopy automated software
   counting
@@ -71,15 +71,15 @@ w with showing mit avec
 o mittel overall average averages averaging averaged total mean combined global whole entire agreed
   consensus composite aggregate final summary gesamt insgesamt gesamtzellularität durchschnittlich
   mittlere globale moyenne totale ensemble
-q too therefore thus hence nil zero nearer nur somewhere perhaps ordre re richtig recte lire lies above below angegeben um uh pt mildly moderately slightly
-  severely somewhat profoundly clearly only just still very quite rather approximately about roughly
-  around nearly almost fairly relatively visibly uniformly variably diffusely focally good excellent
-  representative limited evaluable available active residual normal-appearing remaining trilineage
-  maturing percent percentage equal equals value result score anteil share proportion fraction
-  prozentsatz estimated yes also well up out much most more less again further mature deutlich
-  leicht mäßig etwa stark nettement légèrement discrètement modérément some approx ca c. circa
-  vicinity order read-out range de figure report central finding findings degree extent index tick
-  check select circle
+q too therefore thus hence nil zero nearer nur somewhere perhaps ordre re richtig recte lire lies
+  above below angegeben um uh pt mildly moderately slightly severely somewhat profoundly clearly
+  only just still very quite rather approximately about roughly around nearly almost fairly
+  relatively visibly uniformly variably diffusely focally good excellent representative limited
+  evaluable available active residual normal-appearing remaining trilineage maturing percent
+  percentage equal equals value result score anteil share proportion fraction prozentsatz estimated
+  yes also well up out much most more less again further mature deutlich leicht mäßig etwa stark
+  nettement légèrement discrètement modérément some approx ca c. circa vicinity order read-out range
+  de figure report central finding findings degree extent index tick check select circle
 h normal raised high low elevated higher lower abnormal variable patchy heterogeneous markedly
   diminished preserved normale normales diminuée augmentée erhöht vermindert reduziert gesteigert
   normwertig nl appropriate adequate regular
@@ -102,10 +102,10 @@ b prior cf pre previous previously earlier former formerly preceding baseline pr
   october november december jan feb mar apr jun jul aug sep sept oct nov dec pretransplant outset
   induction früher frühere früheren vorbefund vorherige vorherigen zuvor damals voruntersuchung
   antérieur antérieure précédent précédente précédemment auparavant
-r cases outside sending referring referral submitted submitting external resident fellow
-  trainee draft preliminary provisional reader readers observer observers another you donor donor's
-  sister brother sibling twin mother father your interobserver intraobserver rereading reread
-  error-rate differed differ differs differing discrepancy auswärts auswärtig externe
+r cases outside sending referring referral submitted submitting external resident fellow trainee
+  draft preliminary provisional reader readers observer observers another you donor donor's sister
+  brother sibling twin mother father your interobserver intraobserver rereading reread error-rate
+  differed differ differs differing discrepancy auswärts auswärtig externe
 n our now current currently present presently today today's actual actually observed new recent
   aktuell jetzt heute derzeit actuel actuelle actuellement fact
 E corrected correct correction erratum revised amended amend revise changed modified updated typo
@@ -115,8 +115,8 @@ g increased decreased reduced decrease increase fall rise drop gone fell fallen 
   steigt gefallen passée passé
 a subcortical subcortically subcapsular subendosteal paracortical subkortikal sous-corticale
   excluding excluded exclusive uninvolved nonrepresentative
-t elsewhere areas foci focal region regions zones zone uninvolved involved aggregates nodules places lowest
-  highest minimum maximum min max parts portion portions end
+t elsewhere areas foci focal region regions zones zone uninvolved involved aggregates nodules places
+  lowest highest minimum maximum min max parts portion portions end
 j sondern and or but while whereas plus although though und oder aber et ou mais then
 k instead statt anstatt anstelle lieu than versus vs compared comparison relative contrast als que
   contre gegenüber

@@ -10,14 +10,20 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Literal
 
-from ingest.labels.languages import CORRECTIONS, GENERAL, HISTORY, KINDS, WORDS, words_of
+from ingest.labels.headings import (
+    ASIDE,
+    Material,
+    classes_in,
+    is_measured,
+    is_said,
+    is_side,
+    material_of,
+)
+from ingest.labels.languages import CORRECTIONS, GENERAL, HISTORY, WORDS, words_of
 from ingest.labels.tokens import class_of
 
 LONGEST = 2_000  # characters of a sentence or a row that are read at once
-Material = Literal["core", "clot", "aspirate", "touch", "other", "general", "unknown"]
 # stems of words near which a cellularity may stand, be corrected or be taken back
 _STEMS = CORRECTIONS | words_of(
     "ellu elul eluar zell emopo ematopo ämatop ématop blutbild fett fat graisse richesse ocell "
@@ -29,7 +35,8 @@ _STOP = re.compile(
 )  # begins with the sign itself: looking back at every letter is slow
 # "  - CORE BIOPSY: ...", "## Histology (core)", "[Section 3] ...", "Q7 Core findings?"
 _MARK = re.compile(
-    r"[ \t]*(?P<mark>#+|[-*•>]+(?=[ \t])|\[section \d+\]|q\d+\b|(?:\d{1,2}|[a-h]-[a-h])[.)](?=\s))?[ \t*]*"
+    r"[ \t]*(?P<mark>#+|[-*•>]+(?=[ \t])|\[section \d+\]|q\d+\b|(?:\d{1,2}|[a-h]-[a-h])[.)](?=\s))?"
+    r"[ \t*]*"
 )
 _KEY = re.compile(r"((?>[^\W\d_](?:[^:?=|\n%.;]{0,59}[^:?=|\n%.; \t])?))[ \t.]*(?::\**|\?)(?=\s|$)")
 _LEAD = re.compile(r"\s*(?:\(?\w{1,2}[.):]|[#*•>\[-])|[^:?\n]{1,62}[:?]")
@@ -41,8 +48,6 @@ _WORD = re.compile(r"[^\W\d_]+")
 _GAP = re.compile(r"\t+| {2,}")
 _COLUMN = {"|": re.compile(r"[^|]+"), "\t": re.compile(r"[^\t]+"), " ": re.compile(r"\S+(?: \S+)*")}
 _COLUMN |= {mark: re.compile(rf"[^{mark}]+") for mark in ",;"}
-# "Core A (9 mm)", "Biopsy, day 14 post induction": what a heading's words are read without
-_ASIDE = re.compile(r"\(\d[^()]*\)|\b(?:post|after|following|nach|après)\b[ -]*(?:\w+[ -]?)?")
 _BOX = re.compile(r"[ \t]*(?:\[[ x✓_]?\]|\( ?x?\)|[☐☒☑✓□])")  # a line that goes on with boxes
 # "  Core: 40%", "- 40-50 %": an entry below "Cellularity:"
 _ENTRY = re.compile(r"[ \t*•-]*(?:[^:%\d\n]{1,40}:)?[ \t]*[<>~]?[\d -]{1,9}%[ .;,]*")
@@ -50,12 +55,6 @@ _DATE = re.compile(r"\d{4}|\d[./]\d")
 # a cell that is a figure and no name of a column: "40-50 %", "> 90%", "12"
 _FIGURE = re.compile(r"[<>~=]* ?\d{1,3}(?:[.,]\d+)?(?: ?(?:-|to) ?\d{1,3})? ?%?")
 _AMENDS = re.compile(rf"\b(?:{'|'.join(CORRECTIONS)})")
-_OF_CORE = re.compile(r"(?:touch|imprints?|squash|roll)\w*(?: \w+)? (?:of|from)")
-# names of the core that no other organ's biopsy has: what else its heading says matters little
-_SURE = re.compile(
-    r"treph|trepan|\bcores?\b|crest|marrow|bmbx|\bbom\b|stanz|knochenmark|becken|ostéo"
-)
-_SEVERAL = re.compile(r"[,;/&+]|\b(?:and|und|et|with)\b")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,7 +75,7 @@ class Segment:
     @property
     def historic(self) -> bool:
         """Whether its heading tells of an earlier time or of another's reading."""
-        words = _WORD.findall(_ASIDE.sub("", self.heading))
+        words = _WORD.findall(ASIDE.sub("", self.heading))
         return not _AMENDS.search(self.heading) and any(
             word in HISTORY or (WORDS.get(word) == "b" and word not in GENERAL)
             for word in words
@@ -87,7 +86,8 @@ class Segment:
     def is_norm(self) -> bool:
         """Whether its heading names a norm: "Normal range", "Expected for age"."""
         words = _WORD.findall(self.heading)
-        return words[:1] == ["normal"] or any(WORDS.get(word) == "e" for word in words)
+        rule = any(word.startswith(("criteri", "protocol", "kriteri")) for word in words)
+        return words[:1] == ["normal"] or rule or any(WORDS.get(word) == "e" for word in words)
 
 
 def segments(text: str, folded: str) -> Iterator[Segment]:
@@ -133,44 +133,6 @@ def _triggers(folded: str) -> list[int]:
             found.append(at)
             at = folded.find(stem, at + len(stem))
     return sorted(found)
-
-
-@lru_cache(maxsize=4096)
-def material_of(words: str) -> Material:
-    """The material a heading names; unknown as soon as one of its words is not known."""
-    found = [_seen(word) for word in _WORD.findall(_ASIDE.sub("", words))]
-    classes = {class_of(word) for word in found if word not in GENERAL}
-    kinds = [KINDS[word] for word in found if word in KINDS]
-    sure = "B" in classes and _SURE.search(words) is not None
-    if not found or classes - set("MBSGRdpIoqnwjzuvyL" if kinds else "MBSGRdpIoqnwjzuvy"):
-        return "core" if sure and not kinds else "unknown"
-    if "other" in kinds:
-        return "other"
-    if "B" in classes and kinds and _SEVERAL.search(words) and not _OF_CORE.search(words):
-        return "general"
-    if "blood" in kinds:
-        return "other"
-    if kinds:
-        return "clot" if "clot" in kinds else "touch" if kinds[-1] == "touch" else "aspirate"
-    if "B" in classes:
-        return "core"
-    return "general" if classes & {"M", "G"} or GENERAL & set(found) else "unknown"
-
-
-@lru_cache(maxsize=4096)
-def _classes(words: str) -> frozenset[str]:
-    return frozenset(map(class_of, _WORD.findall(words)))
-
-
-def _seen(word: str) -> str:
-    """A word of a heading, read as meant where an l was scanned for an i: "BlOPSY"."""
-    return word if word in WORDS or word in GENERAL else word.replace("l", "i")
-
-
-def _is_side(words: str) -> bool:
-    """Whether a heading names a side only, "Left iliac": the material stays what it was."""
-    met = _classes(_ASIDE.sub("", words))
-    return "R" in met and met <= set("RMGdp")
 
 
 def _named_parts(folded: str) -> dict[str, Material]:
@@ -261,7 +223,7 @@ class _Cutter:
             self._set(known, re.split(r"[.:;(]", rest[part.end() :])[0][:60])
             return True, at + begin + part.end()
         key = _KEY.match(rest) if ":" in rest or "?" in rest else None
-        if key and len(key[1].split()) <= 8 and not _is_said(key[1]):
+        if key and len(key[1].split()) <= 8 and not is_said(key[1]):
             return True, at + begin + self._key(key[1].strip(), rest, key.end())
         bare = rest.strip(" *_=-.")
         if self._is_bare_heading(self.text[at : at + len(line)], bare, marked):
@@ -278,18 +240,18 @@ class _Cutter:
     def _is_entry(self, line: str) -> bool:
         """Whether a line is one of the list below "Cellularity:"."""
         before = self.before.strip()
-        listed = self.listing or (before[-1:] == ":" and _is_measured(before[:-1]))
+        listed = self.listing or (before[-1:] == ":" and is_measured(before[:-1]))
         self.listing = listed and _ENTRY.fullmatch(line) is not None
         return self.listing
 
     def _key(self, words: str, rest: str, end: int) -> int:
         """Take "Key: ...": a known key sets the material, another one holds for its line only."""
         tail = rest[end:].strip()
-        met = _classes(words)
-        if "K" in met or {"L", "f"} <= met or any(map(_is_measured, words.split())):
+        met = classes_in(words)
+        if "K" in met or {"L", "f"} <= met or any(map(is_measured, words.split())):
             self.local = (self.material, self.heading)
             return 0  # the key is what is measured
-        material = self.material if _is_side(words) else material_of(words)
+        material = self.material if is_side(words) else material_of(words)
         if material in ("general", "unknown") and len(tail) < 60 and not set(tail) & set("%.:;"):
             named = material_of(tail)  # "SPECIMEN 3: BONE MARROW TREPHINE BIOPSY"
             if named not in ("general", "unknown"):
@@ -339,10 +301,11 @@ class _Cutter:
             if not sentence or sentence.isspace():
                 continue
             key = _KEY.match(sentence.lstrip()) if n else None
-            if key and not _is_side(key[1]) and material_of(key[1]) != "unknown":
+            if key and not is_side(key[1]) and material_of(key[1]) != "unknown":
                 material, heading = material_of(key[1]), key[1]
-            elif not key and len(sentence) < 40 and material_of(sentence) in ("core", "clot"):
-                material, heading = material_of(sentence), sentence  # "Trephine, 22 mm."
+            elif not key and len(sentence) < 40 and "%" not in sentence:
+                named = material_of(sentence)  # "Trephine, 22 mm."
+                material = named if named in ("core", "clot") else material
             hot = self._is_hot(at, start + stop)
             if not (hot or amends or (near and ("%" in sentence or "per" in sentence))):
                 continue
@@ -360,7 +323,7 @@ class _Cutter:
         if not cells:
             return
         names = [cell.strip() for _, cell in cells]
-        measured = [n for n, name in enumerate(names) if _is_measured(name)]
+        measured = [n for n, name in enumerate(names) if is_measured(name)]
         bare = re.search(r"\d ?%", line) or any(_FIGURE.fullmatch(name) for name in names)
         if not self.head and len(cells) > 1 and not bare and len(line) < 200:
             self.head = names
@@ -368,7 +331,7 @@ class _Cutter:
                 return
         heads = {len(cells): self.head, len(cells) - 1: ["", *self.head]}
         head = heads.get(len(self.head), [])
-        column = next((n for n, name in enumerate(head) if _is_measured(name)), None)
+        column = next((n for n, name in enumerate(head) if is_measured(name)), None)
         if column is not None and not measured:
             others = " ".join(name for n, name in enumerate(names[:2]) if n != column)
             yield self._cell(line, start, f"{others} | {head[column]} : ", *cells[column])
@@ -417,13 +380,6 @@ class _Cutter:
             )
 
 
-@lru_cache(maxsize=4096)
-def _is_said(words: str) -> bool:
-    """Whether the words before a colon are a sentence and no key: "The core is patchy: ..."."""
-    verbs = {"is", "are", "was", "were", "read", "shows", "ist", "est"} & set(words.split())
-    return bool(verbs) or words.count("(") != words.count(")")
-
-
 def _is_known(name: str) -> bool:
     """Whether the name of a column says a material or a time, and no more."""
     words = _WORD.findall(name)
@@ -452,12 +408,3 @@ def _cut_of(line: str) -> str:
         return ""
     pieces = _GAP.split(line.strip())
     return " " if all(len(piece) < 40 for piece in pieces) else ""
-
-
-def _is_measured(name: str) -> bool:
-    """Whether a cell names the cellularity and no figure."""
-    return (
-        ("cellul" in name or "zellul" in name or "richesse" in name)
-        and len(name) < 45
-        and not re.search(r"\d|:", name)
-    )

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from ingest.labels.segments import material_of
+from ingest.labels.headings import material_of
 
 _TAG = re.compile(r"<(?:html|body|p|div|br|table|tr|td|h[1-6]|ul|li|b)\b[^>]*>", re.IGNORECASE)
 _PREFIX = re.compile(r"(</?|\s)[\w.-]+:(?=[\w.-]+[\s=/>])")  # of a name space: "xsi:type"
@@ -139,48 +139,34 @@ def _of_xml(text: str) -> str:
     return re.sub(r"\n{3,}", "\n\n", "".join(_xml_pieces(root)))
 
 
+_INLINE = {"content", "b", "i", "sup", "sub", "span", "value", "unit", "valuequantity"}
+_LINES = dict.fromkeys(("tr", "item", "paragraph", "list", "br"), "\n")
+_LINES |= {"td": " | ", "th": " | "} | dict.fromkeys(_INLINE, "")
+
+
 def _xml_pieces(element: Any) -> Iterator[str]:
     tag = str(element.tag).rpartition("}")[2].lower()
-    named = next(
-        (
-            v
-            for k, v in element.attrib.items()
-            if k.rpartition("}")[2] in ("title", "displayName", "name", "label")
-        ),
-        "",
-    )
-    value, unit = element.attrib.get("value"), element.attrib.get("unit", "")
+    said = {key.rpartition("}")[2]: value for key, value in element.attrib.items()}
+    text, unit = element.text or "", said.get("unit", "")
     if tag == "referencerange":
         return
-    for said in (tag, element.attrib.get("type", "").lower()):
-        if material_of(said) not in ("unknown", "general"):
-            yield f"\n\n{said}:\n"
-    if tag in ("title", "caption"):
-        yield f"\n\n{(element.text or '').strip()}:\n"
+    if tag in ("title", "caption", "name"):
+        yield f"\n\n{text.strip()}:" + (" " if tag == "name" else "\n")
         return
-    if tag in ("td", "th"):
-        yield " | "
-    elif tag == "br":
-        yield "\n"
-    elif tag == "name":
-        yield f"\n\n{(element.text or '').strip()}: "
-        return
-    elif tag not in ("content", "b", "i", "sup", "sub", "span", "value", "unit", "valuequantity"):
-        yield "\n" if tag in ("tr", "item", "paragraph", "list") else "\n\n"
-    named = tag if "cellul" in tag else named
-    if named and (element.text or len(element)):
+    for heading in (tag, said.get("type", "").lower()):
+        if material_of(heading) not in ("unknown", "general"):
+            yield f"\n\n{heading}:\n"
+    yield _LINES.get(tag, "\n\n")
+    keys = (said[key] for key in ("title", "displayName", "name", "label") if key in said)
+    named = tag if "cellul" in tag else next(keys, "")
+    if named and (text or len(element)):
         yield f"{named}: "
-    if tag == "value" and value:
-        yield f": {value} {unit}"
-    elif tag == "code" and element.attrib.get("displayName"):
-        yield element.attrib["displayName"]
-    yield (
-        re.sub(r"\s+", " ", element.text or "")
-        if "\n" not in (element.text or "") or tag in ("td", "th")
-        else element.text or ""
-    )
-    if unit and not value:
-        yield f" {unit}"
+    if tag == "value" and "value" in said:
+        yield f": {said['value']}"
+    elif tag == "code":
+        yield said.get("displayName", "")
+    yield text if "\n" in text and tag not in ("td", "th") else re.sub(r"\s+", " ", text)
+    yield f" {unit}" if unit else ""
     for child in element:
         yield from _xml_pieces(child)
         yield child.tail or ""

@@ -52,35 +52,29 @@ class Sentence:
 
 def encode(text: str, figures: list[Figure]) -> Sentence:
     """A folded sentence as a string of classes."""
-    masked = list(text)
+    pieces, at = [], 0
     for figure in figures:
-        masked[figure.start : figure.end] = " " * (figure.end - figure.start)
-        masked[figure.start] = "\ue000" if figure.signed else "\ue001"
+        pieces += text[at : figure.start], "\ue000" if figure.signed else "\ue001"
+        at = figure.end
+    plain = "".join([*pieces, text[at:]])
     classes: list[str] = []
     words: list[str] = []
     places: dict[int, Figure] = {}
-    by_start = {figure.start: figure for figure in figures}
-    plain = "".join(masked)
+    left = iter(figures)
     for token in _TOKEN.finditer(plain):
         kind, word = token.lastgroup or "rest", token[0]
-        if kind == "N":
-            letter, word = _bare(by_start[token.start()], plain, token.end(), classes)
-        else:
-            behind = plain[token.end() : token.end() + 4]
-            letter = _in_place(_class(kind, word), word, classes, words, behind)
-            if letter == "C" and words[-1:] == ["reported"]:
-                classes[-1] = "o"
-            if letter == "A" and words[-1:] == ["densité"]:
-                classes[-1] = "C"
-        if word == "#" or (letter == "A" and classes[-1:] == ["C"]):
-            continue
-        if letter == "A" and words and words[-1].rstrip("-") in _PREFIX:
-            classes[-1] = "H"
-            continue
-        if letter in ("F", "N"):
-            places[len(classes)] = by_start[token.start()]
-        classes.append(letter)
-        words.append(word)
+        letter = _class(kind, word)
+        if kind in ("F", "N"):
+            figure = next(left)
+            if kind == "N":
+                letter, word = _bare(figure, plain, token.end(), classes)
+            if letter in ("F", "N"):
+                places[len(classes)] = figure
+        elif letter in _MOVING or word in _SPECIAL:
+            letter = _in_place(letter, word, classes, words, plain[token.end() : token.end() + 4])
+        if letter:
+            classes.append(letter)
+            words.append(word)
     return Sentence("".join(classes), words, places)
 
 
@@ -95,40 +89,66 @@ def _bare(figure: Figure, plain: str, end: int, classes: list[str]) -> tuple[str
     return "N", ""
 
 
+_POST = {"post", "after", "following", "nach", "après"}
+_FIGURES = ("\ue000", "\ue001")
+_SPECIAL = words_of("report error figure value percentage x a cell content density # may")
+_MOVING = set("AMBGCbcx")  # classes that the words before them may change
+
+
 def _in_place(letter: str, word: str, classes: list[str], words: list[str], behind: str) -> str:
-    """The class of a word beside the words before it."""
-    previous = words[-1] if words else ""
-    if letter == "b" and previous.rstrip("-") in ("post", "after", "following", "nach", "après"):
-        return "q"
-    if letter == "x" and {"including", "incl"} & set(words[-3:]):
-        return "q"
-    if letter == "b" and "E" in classes[-2:] and word[:1].isdigit():
-        return "q"  # the day of a correction
+    """The class of a word beside the words before it; none where it is part of them."""
+    previous, before = (words[-1], classes[-1]) if words else ("", "")
+    mark = behind.strip()[:1]
+    if word == "#" or letter == "A":
+        return _adjective(letter, classes, words)
     if previous in ("this", "these") and (letter in "MBG" or word == "report"):
         classes[-1] = "n"
         return "n" if word == "report" else letter
-    if word == "error" and behind.strip()[:1] == ":":
-        return "E"
-    if word in ("figure", "value", "percentage") and "E" in classes:
-        return "C"  # "correction: the figure should read 40%"
-    if word == "x" and "O" in classes and behind.strip(" ")[:1] in ("\ue000", "\ue001"):
-        return "X"  # "_ <30%  X 40-60%": boxes drawn with letters
-    if (
-        word == "a"
-        and classes[-1:] == ["B"]
-        and (behind.strip()[:1] in (":", "(", ",", "\ue000", "\ue001") or behind == " is ")
-    ):
-        return "R"  # "core A: ..."
-    if letter == "b" and classes[-1:] == ["N"] and word in _MONTHS and not behind.strip().isdigit():
-        return "y"  # "the trephine of 3 March"
-    if letter == "c" and previous in ("i", "we"):
+    if letter == "C" and previous == "reported":
+        classes[-1] = "o"
+    elif letter == "b":
+        return _time(word, classes, previous, mark)
+    elif letter == "c" and previous in ("i", "we"):
         return "q"  # "I would estimate"
+    elif letter == "c" and word == "may" and before in ("p", "I"):
+        return "b"
+    elif word == "error" and mark == ":":
+        return "E"
+    elif word == "a" and before == "B" and (mark in (":", "(", ",", *_FIGURES) or behind == " is "):
+        return "R"  # "core A: ..."
+    elif word in ("content", "density") and previous in ("cell", "cellular"):
+        classes[-1] = "C"
+        return ""
+    return _unknown(letter, word, classes, words, mark)
+
+
+def _unknown(letter: str, word: str, classes: list[str], words: list[str], mark: str) -> str:
     if word == "cell" and classes[-1:] == ["F"]:
         return "A"
-    if word in ("content", "density") and previous in ("cell", "cellular"):
-        classes.pop(), words.pop()
-        return "C"
-    return "b" if word == "may" and classes[-1:] in (["p"], ["I"]) else letter
+    if word in ("figure", "value", "percentage") and "E" in classes:
+        return "C"  # "correction: the figure should read 40%"
+    if letter == "x" and word == "x" and "O" in classes and mark in _FIGURES:
+        return "X"  # "_ <30%  X 40-60%": boxes drawn with letters
+    return "q" if letter == "x" and {"including", "incl"} & set(words[-3:]) else letter
+
+
+def _adjective(letter: str, classes: list[str], words: list[str]) -> str:
+    """None where the word is part of the one before: "densité cellulaire", "hyper- cellular"."""
+    if letter == "A" and words[-1:] == ["densité"]:
+        classes[-1] = "C"
+    elif letter == "A" and words and words[-1].rstrip("-") in _PREFIX:
+        classes[-1] = "H"
+    elif letter == "A" and classes[-1:] != ["C"]:
+        return "A"
+    return ""
+
+
+def _time(word: str, classes: list[str], previous: str, mark: str) -> str:
+    """Whether a word that tells of an earlier time does so here."""
+    if previous.rstrip("-") in _POST or (word[:1].isdigit() and "E" in classes[-2:]):
+        return "q"  # "after remission", the day of a correction
+    day = classes[-1:] == ["N"] and word in _MONTHS and not mark.isdigit()
+    return "y" if day else "b"  # "the trephine of 3 March"
 
 
 @lru_cache(maxsize=16_384)

@@ -1,0 +1,76 @@
+"""What the words of a heading name: a material, a side, or what is measured."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Literal
+
+from ingest.labels.languages import GENERAL, KINDS, WORDS
+from ingest.labels.tokens import class_of
+
+Material = Literal["core", "clot", "aspirate", "touch", "other", "general", "unknown"]
+_WORD = re.compile(r"[^\W\d_]+")
+# "Core A (9 mm)", "Biopsy, day 14 post induction": what a heading's words are read without
+ASIDE = re.compile(r"\(\d[^()]*\)|\b(?:post|after|following|nach|après)\b[ -]*(?:\w+[ -]?)?")
+_OF_CORE = re.compile(r"(?:touch|imprints?|squash|roll)\w*(?: \w+)? (?:of|from)")
+# names of the core that no other organ's biopsy has: what else its heading says matters little
+_SURE = re.compile(
+    r"treph|trepan|\bcores?\b|crest|marrow|bmbx|\bbom\b|stanz|knochenmark|becken|ostéo"
+)
+_SEVERAL = re.compile(r"[,;/&+]|\b(?:and|und|et|with)\b")
+
+
+@lru_cache(maxsize=4096)
+def material_of(words: str) -> Material:
+    """The material a heading names; unknown as soon as one of its words is not known."""
+    found = [_seen(word) for word in _WORD.findall(ASIDE.sub("", words))]
+    classes = {class_of(word) for word in found if word not in GENERAL}
+    kinds = [KINDS[word] for word in found if word in KINDS]
+    sure = "B" in classes and _SURE.search(words) is not None
+    if not found or classes - set("MBSGRdpIoqnwjzuvyL" if kinds else "MBSGRdpIoqnwjzuvy"):
+        return "core" if sure and not kinds else "unknown"
+    if "other" in kinds:
+        return "other"
+    if "B" in classes and kinds and _SEVERAL.search(words) and not _OF_CORE.search(words):
+        return "general"
+    if "blood" in kinds:
+        return "other"
+    if kinds:
+        return "clot" if "clot" in kinds else "touch" if kinds[-1] == "touch" else "aspirate"
+    if "B" in classes:
+        return "core"
+    return "general" if classes & {"M", "G"} or GENERAL & set(found) else "unknown"
+
+
+@lru_cache(maxsize=4096)
+def classes_in(words: str) -> frozenset[str]:
+    """The classes of the words of a heading."""
+    return frozenset(map(class_of, _WORD.findall(words)))
+
+
+def _seen(word: str) -> str:
+    """A word of a heading, read as meant where an l was scanned for an i: "BlOPSY"."""
+    return word if word in WORDS or word in GENERAL else word.replace("l", "i")
+
+
+def is_side(words: str) -> bool:
+    """Whether a heading names a side only, "Left iliac": the material stays what it was."""
+    met = classes_in(ASIDE.sub("", words))
+    return "R" in met and met <= set("RMGdp")
+
+
+@lru_cache(maxsize=4096)
+def is_said(words: str) -> bool:
+    """Whether the words before a colon are a sentence and no key: "The core is patchy: ..."."""
+    verbs = {"is", "are", "was", "were", "read", "shows", "ist", "est"} & set(words.split())
+    return bool(verbs) or words.count("(") != words.count(")")
+
+
+def is_measured(name: str) -> bool:
+    """Whether a cell names the cellularity and no figure."""
+    return (
+        ("cellul" in name or "zellul" in name or "richesse" in name)
+        and len(name) < 45
+        and not re.search(r"\d|:", name)
+    )

@@ -83,6 +83,10 @@ def main() -> None:
         trephine label reports.csv
         trephine cohort create all --where "cellularity is not null"
         trephine train all
+
+    \b
+    Completion in bash, for ~/.bashrc (zsh_source and fish_source are others):
+        eval "$(_TREPHINE_COMPLETE=bash_source trephine)"
     """
 
 
@@ -449,7 +453,7 @@ def sweep(config: TrainConfig, factors: Any, how: SweepConfig, store: FeatureSto
     from trainer.sweep import sweep as compare
 
     with progress("runs") as show:
-        return compare(store, config, factors, seeds=how.seeds, progress=show)
+        return compare(store, config, factors, seeds=how.seeds, engine=how, progress=show)
 
 
 @main.command()

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from featurestore.errors import ConfigError
-from featurestore.fields import About, Checked, setting, types_of
-from featurestore.types import SplitMethod
+from featurestore.fields import About, Checked, check, setting, types_of
+from featurestore.types import Engine, SplitMethod
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +52,19 @@ class SplitConfig(Checked):
         if method == "table":
             return replace(self, method="table", table=read(Path(argument)))
         return replace(self, method=method)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineConfig:
+    """Where work is done."""
+
+    engine: Engine = setting("local", "Where the work is done: here, or on a Ray cluster.")
+    address: str | None = setting(None, "Of the Ray cluster.  [default: one on this machine]")
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.address is not None and self.engine != "ray":
+            raise ConfigError(f"--address {self.address} is of a Ray cluster. Add --engine ray")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,32 +6,46 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from featurestore.errors import ConfigError
+from featurestore.errors import ConfigError, TrephineError
 
 NAMED = 10  # ids that a message names
 
 
-def one_of(word: str, known: Mapping[str, str], what: str) -> str:
-    """The id that a word means: an id, a name, or the beginning of one id alone.
+def meant(word: str, things: Iterable[Sequence[str]]) -> list[Sequence[str]]:
+    """The things that a word means: by their ids, else their names, else the beginning of either.
+
+    Args:
+        word: what a person typed.
+        things: id of each, and its name where it has one.
+    """
+    things = list(things)
+    for place in range(max(map(len, things), default=0)):
+        if whole := [one for one in things if one[place : place + 1] == (word,)]:
+            return whole
+    return [one for one in things if word and any(own.startswith(word) for own in one)]
+
+
+def one_of(
+    word: str, known: Mapping[str, str], what: str, error: type[TrephineError] = ConfigError
+) -> str:
+    """The one id that a word means.
 
     Args:
         word: what a person typed.
         known: name of each id.
         what: the noun, for the message.
+        error: what is raised.
 
     Raises:
         ConfigError: it means none, or several.
     """
-    if word in known:
-        return word
-    meant = [one for one, name in known.items() if name == word] or [
-        one for one, name in known.items() if word and word in (one[: len(word)], name[: len(word)])
-    ]
-    if len(meant) == 1:
-        return meant[0]
-    said = [f"{one} ({name})" if name != one else one for one, name in known.items()]
-    fault = f"means {len(meant)} of them" if meant else "is none of them"
-    raise ConfigError(f"{what} {word!r} {fault}; there is {_named(said)}. Give a whole id.")
+    found = [one[0] for one in meant(word, known.items())]
+    if len(found) == 1:
+        return found[0]
+    said = [f"{one} ({known[one]})" if known[one] != one else one for one in found or known]
+    fault = f"is the beginning of several: {_named(said)}. Give a whole id"
+    none = f"is not in the store; there is {_named(said) or 'none'}"
+    raise error(f"{what} {word!r} {fault if found else none}.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from featurestore.errors import TrephineError, disk_fault
 from featurestore.fields import about, flag_of, name_of, to_json, types_of
@@ -32,6 +33,12 @@ Command = Callable[..., Any]
 Decorator = Callable[[Command], Command]
 
 
+NAMING = {  # arguments that name things of the store, by the kinds they are of
+    "cohort": "cohort",
+    "run": "run",
+    "runs": "run cohort",
+    "name": "cohort run slide case",
+}
 KEPT = {  # by a Ctrl-C
     "ingest": "Every finished slide is kept; the same command goes on with the rest.",
     "label": "Every label that was written is kept; the same command goes on with the rest.",
@@ -57,6 +64,13 @@ class Group(click.Group):
             click.echo(f"trephine: {said}", err=True)
             ctx.exit(code)
 
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        """Add a command whose arguments that name things of the store are completed in a shell."""
+        for one in cmd.params:
+            if isinstance(one, click.Argument) and one.name in NAMING and one.type is click.STRING:
+                one.shell_complete = functools.partial(_completed, NAMING[one.name])  # type: ignore[method-assign]
+        super().add_command(cmd, name)
+
     def _sentence(self, error: BaseException, command: str) -> tuple[str, int]:
         if isinstance(error, TrephineError):
             return str(error), EXIT_REFUSED
@@ -69,6 +83,18 @@ class Group(click.Group):
             kept = "What is finished is kept; mend it and give the same command again."
             return f"the disk refused: {fault}. {kept}", EXIT_REFUSED
         return "", EXIT_REFUSED
+
+
+def _completed(kinds: str, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+    """What a shell offers for the beginning of a name; nothing where there is no store."""
+    try:
+        from featurestore import Readable
+
+        store = Readable(ctx.params.get("store") or "store")
+        found = store.named("queries/completions", {"word": incomplete, "kinds": kinds}).rows()
+    except Exception:  # a shell that completes must not be told errors
+        return []
+    return [CompletionItem(name, help=kind) for name, kind in found]
 
 
 def options_of(*kinds: type[Any], often: bool = False) -> Decorator:

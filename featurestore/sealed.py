@@ -15,6 +15,7 @@ import polars as pl
 from featurestore import layout, ledger
 from featurestore.errors import ConfigError, RunNotFound, StoreDamaged
 from featurestore.fields import check, from_json, to_json
+from featurestore.ids import one_of
 from featurestore.types import Prediction, RunRecord
 
 SEAL = "SHA256SUMS"
@@ -212,14 +213,10 @@ def meant_run(root: Path, digests: Mapping[str, str | None], name: str) -> RunRe
         StoreDamaged: it is not what was written.
     """
     known = list(digests)
-    meant = known[-1:] if name == "latest" else [k for k in known if name and k.startswith(name)]
     if not known:
         raise RunNotFound("there is no run yet. Train one with: trephine train COHORT")
-    if len(meant) > 1:
-        raise RunNotFound(f"run {name!r} is the beginning of several: {', '.join(meant[:9])}")
-    run_id = meant[0] if meant else name
-    if run_id not in digests:
-        raise RunNotFound(f"run {run_id!r} is not in the store. List its runs: trephine runs")
+    newest_first = {one: one for one in reversed(known)}
+    run_id = known[-1] if name == "latest" else one_of(name, newest_first, "run", RunNotFound)
     folder = layout.runs_dir(root) / run_id
     check_sealed(folder, digests[run_id])
     return read_run(folder, digests[run_id])[0]

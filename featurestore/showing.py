@@ -13,6 +13,7 @@ from featurestore import layout, workplaces
 from featurestore.errors import ConfigError
 from featurestore.fields import to_json
 from featurestore.frames import table
+from featurestore.ids import meant
 from featurestore.types import Cohort, Split
 from featurestore.words import Told, size
 
@@ -122,7 +123,10 @@ def show(store: FeatureStore, word: str) -> Told:
     """
     if word == "latest":
         word = store.run(word).run_id
-    found = store.named("queries/named_things", {"word": word}).rows()
+    things = store.named("queries/named_things", {"word": word}).rows()
+    found = [
+        (kind, name) for name, kind in things if (name,) in meant(word, [t[:1] for t in things])
+    ]
     if not found:
         raise ConfigError(
             f"no slide, case, cohort or run is called {word!r}, or begins so. "

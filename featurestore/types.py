@@ -31,6 +31,7 @@ MppSource = Literal["manifest", "file", "option"]
 SplitMethod = Literal["time", "random", "folds", "table"]
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "float32", "bfloat16"]
+Engine = Literal["local", "ray"]
 Runtime = Literal["auto", "torch", "openvino"]  # what runs an Encoder's network
 
 # Called as work goes on: how much is done, of how much, and what else there is to say.

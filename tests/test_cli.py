@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -335,6 +336,32 @@ def test_everything_is_shown_by_its_id_or_the_beginning_of_it(trained: Path) -> 
     many = run("show", slide["slide_id"][:1], "--store", trained, code=1).stderr
     assert "beginning of several" in many
     assert "trephine status" in run("show", "no such thing", "--store", trained, code=1).stderr
+
+
+def completed(*words: str) -> list[str]:
+    """What a shell offers for the last of the words, by the script that `trephine` gives bash."""
+    env = {
+        "_TREPHINE_COMPLETE": "bash_complete",
+        "COMP_WORDS": shlex.join(["trephine", *words]),
+        "COMP_CWORD": str(len(words)),
+    }
+    said = CliRunner().invoke(cli.main, env=env, prog_name="trephine").stdout
+    return [line.partition(",")[2] for line in said.splitlines() if line]
+
+
+def test_a_shell_completes_commands_options_choices_and_names(trained: Path) -> None:
+    run_id = FeatureStore(trained).run("latest").run_id
+    assert completed("tra") == ["train"]
+    assert completed("train", "--bag-s") == ["--bag-size"]
+    assert completed("train", "--model", "ga") == ["gated"]
+    here = ("--store", str(trained))
+    assert completed("train", *here, "a") == ["all"]
+    assert completed("report", *here, run_id[:4]) == [run_id]
+    assert {"all", run_id} <= set(completed("show", *here, ""))
+    assert completed("train", "--store", "nowhere", "a") == []
+    source = {"_TREPHINE_COMPLETE": "bash_source"}
+    said = CliRunner().invoke(cli.main, env=source, prog_name="trephine").stdout
+    assert "complete -o nosort -F _trephine_completion trephine" in said
 
 
 # -- runs ------------------------------------------------------------------------------------------

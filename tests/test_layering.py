@@ -26,6 +26,7 @@ DOORS = {  # what others may import of featurestore
     "featurestore.errors",
     "featurestore.fields",
     "featurestore.device",
+    "featurestore.cluster",
     "featurestore.words",
     "featurestore.frames",
     "featurestore.progress",
@@ -45,7 +46,7 @@ HOMES = {  # a path, or a folder and all that is in it
     "duckdb": ("featurestore/catalog.py", "featurestore/folding.py", "featurestore/asked.py"),
     "zarr": ("featurestore/arrays.py",),
     "h5py": ("featurestore/exchange/",),
-    "ray": ("ingest/slides/engines.py",),
+    "ray": ("featurestore/cluster.py",),  # both ingest and trainer work on one
     "click": ("cli.py", "featurestore/options.py"),
     "torch": ("trainer/", "ingest/slides/", "featurestore/device.py", "featurestore/exchange/"),
 }

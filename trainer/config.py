@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from featurestore.config import EngineConfig
 from featurestore.errors import ConfigError
 from featurestore.fields import Checked, check, setting
 from featurestore.types import Device, Precision, Target
@@ -116,10 +117,13 @@ class SeedsConfig(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SweepConfig(SeedsConfig):
-    """How often each combination of a Sweep is trained."""
+class SweepConfig(SeedsConfig, EngineConfig):
+    """How often each combination of a Sweep is trained, and where."""
 
     seeds: int = setting(3, "Runs of each, from --seed on.", at_least=1)
+
+    def __post_init__(self) -> None:
+        EngineConfig.__post_init__(self)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -81,7 +81,9 @@ def curve(
         CohortNotFound, ConfigError, TrainError: as `sweep` does; more Patients than there are.
     """
     sizes = sorted(set(how.numbers() or _sizes(store, config)))
-    found = sweep(store, config, {"train_patients": sizes}, seeds=how.seeds, progress=progress)
+    found = sweep(
+        store, config, {"train_patients": sizes}, seeds=how.seeds, engine=how, progress=progress
+    )
     gains = {one.value: one for one in found.differences}
     points = tuple(_point(cell, gains) for cell in found.cells)
     return Curve(

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from featurestore import FeatureStore
+from featurestore.config import EngineConfig
 from featurestore.errors import TrephineError
 from featurestore.fields import name_of, to_json
 from featurestore.types import Progress, Sweep, Target, content_id
@@ -164,6 +165,7 @@ def sweep(
     factors: Mapping[str, Sequence[Any]] | None = None,
     *,
     seeds: int = 1,
+    engine: EngineConfig | None = None,
     progress: Progress | None = None,
 ) -> SweepResult:
     """Train every combination of the factors' values, with several seeds and on every fold.
@@ -176,6 +178,7 @@ def sweep(
         config: what all Runs share.
         factors: values by field of TrainConfig; those of `seed` and `fold` say which to take.
         seeds: from the seed of `config` on, unless `factors` names them.
+        engine: where they are trained; here if None.
         progress: is called as Runs are made: how many are done, of how many, and which is at work.
 
     Raises:
@@ -187,18 +190,15 @@ def sweep(
     if shared.ask("from sweeps where sweep_id = $id", {"id": noun.sweep_id}).is_empty():
         shared.record([noun], published=())
     known, failures = _done(shared, plans), []
-    made = 0
-    for i, plan in enumerate(plans):
-        if plan.key in known:
-            continue
-        try:
-            show = progress and _within(progress, i, len(plans), plan)
-            known[plan.key] = fit.train(shared, plan.config, show, draw=False).run_id
-            made += 1
-        except TrephineError as error:
-            failures.append(f"{_words(plan)}: {error}")
+    todo = {plan.key: plan for plan in plans if plan.key not in known}
+    done = len(known)
+    for key, outcome in _made(shared, todo, engine or EngineConfig(), progress, len(plans)):
+        if isinstance(outcome, str):
+            known[key] = outcome
+        else:
+            failures.append(f"{_words(todo[key])}: {outcome}")
         if progress is not None:
-            progress(i + 1, len(plans), "")
+            progress(len(known) + len(failures), len(plans), "")
     tested = _tested(shared, plans, known)
     return SweepResult(
         sweep=noun,
@@ -206,10 +206,32 @@ def sweep(
         **_compared(shared, plans, known, tested),
         n_slides=tested.slides.height,
         n_patients=tested.slides["patient_id"].n_unique(),
-        n_new=made,
+        n_new=len(known) - done,
         seconds=time.perf_counter() - began,
         failures=tuple(failures),
     )
+
+
+def _made(
+    store: Shared,
+    todo: Mapping[str, Planned],
+    engine: EngineConfig,
+    progress: Progress | None,
+    n_all: int,
+) -> Iterator[tuple[str, str | TrephineError]]:
+    """Make Runs, here or on a cluster; give the run_id of each by its key, or why it failed."""
+    if engine.engine == "ray" and todo:
+        from trainer.engines import train_on_ray
+
+        configs = {key: plan.config for key, plan in todo.items()}
+        yield from train_on_ray(store, configs, engine.address)
+        return
+    for i, (key, plan) in enumerate(todo.items(), n_all - len(todo)):
+        try:
+            show = progress and _within(progress, i, n_all, plan)
+            yield key, fit.train(store, plan.config, show, draw=False).run_id
+        except TrephineError as error:
+            yield key, error
 
 
 def train(

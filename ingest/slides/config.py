@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
+from featurestore.config import EngineConfig
 from featurestore.errors import ConfigError
 from featurestore.fields import setting
 from featurestore.types import Device, Precision, Runtime
 from ingest.table import TableConfig
 
-Engine = Literal["local", "ray"]
 Part = tuple[int, int]  # (i, n): part i of n, counted from 1
 
 
@@ -34,7 +33,7 @@ class PlanConfig(TableConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class IngestConfig(PlanConfig):
+class IngestConfig(PlanConfig, EngineConfig):
     """How an archive is read and embedded, but for its Tiling."""
 
     sample: int = setting(0, hidden=True)  # an ingest opens them all
@@ -47,19 +46,16 @@ class IngestConfig(PlanConfig):
     )
     retry_failed: bool = setting(False, "Try also what failed three times.")
     shard: str | None = setting(None, "I/N: only part I of N, without the catalog; for job arrays.")
-    engine: Engine = setting("local", "Where slides are read and embedded: here, or on Ray.")
-    address: str | None = setting(None, "Of the Ray cluster.  [default: one on this machine]")
     preview: Path | None = setting(
         None, "Folder for one picture a slide, with its kept tiles outlined."
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        EngineConfig.__post_init__(self)
         part_of(self.shard)
         if self.engine == "ray" and self.shard is not None:
             raise ConfigError("--shard and --engine ray are two ways to share an archive: give one")
-        if self.address is not None and self.engine != "ray":
-            raise ConfigError(f"--address {self.address} is of a Ray cluster. Add --engine ray")
 
 
 def part_of(shard: str | None) -> Part | None:

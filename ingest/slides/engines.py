@@ -5,16 +5,14 @@ What must be shared, and what was tried, is in docs/cluster.md.
 
 from __future__ import annotations
 
-import os
-import socket
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from featurestore import FeatureStore
-from featurestore.errors import ConfigError, EncoderUnavailable, SlideUnreadable
+from featurestore.cluster import MOST_DEATHS, cluster
+from featurestore.errors import EncoderUnavailable, SlideUnreadable
 from featurestore.types import ArrayIds, GoldenTile, Tiling
 from ingest.slides.config import IngestConfig
 from ingest.slides.encoders import load_as
@@ -22,10 +20,8 @@ from ingest.slides.golden import compare_golden_tile
 from ingest.slides.worklist import Work
 from ingest.slides.writer import IngestSummary, Job, Order, Tally, Writer
 
-MOST_DEATHS = 3  # workers that a Slide may take down
 MOST_CHUNK = 16  # Slides of a task
 CHUNKS_PER_ACTOR = 8  # so that the last ones end together
-ANSWER_S = 5.0  # that a cluster may take to answer
 ACTOR_CPUS = 8  # processors of an actor on large nodes, unless --threads says
 
 
@@ -83,7 +79,7 @@ def take_in_on_ray(
         ConfigError: Ray is not installed, or there is no cluster at the address.
     """
     summary = IngestSummary(encoder=order.encoder.description)
-    with _cluster(config.address) as ray:
+    with cluster(config.address) as ray:
         fleet = _Fleet(ray, order, works, config)
         for taken in fleet.results():
             order.record(taken.rows, taken.published)
@@ -96,33 +92,6 @@ def take_in_on_ray(
         error = SlideUnreadable(f"slide {work.slide.slide_id!r} took down {MOST_DEATHS} workers.")
         writer.put(Job(archived=work.slide, stage="read", error=error, attempts=work.attempts))
     return summary + writer.finish()
-
-
-@contextmanager
-def _cluster(address: str | None) -> Iterator[Any]:
-    """Ray, connected to a cluster; to one of this machine alone without an address."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to its makers
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # its warning
-    try:
-        import ray
-    except ImportError as error:
-        raise ConfigError("Ray is not installed. Run: pip install 'trephine[ray]'") from error
-    where = {"address": address} if address else {"address": "local", "include_dashboard": False}
-    try:
-        if address and ":" in address and "://" not in address:  # Ray itself tries for minutes
-            host, _, port = address.rpartition(":")
-            socket.create_connection((host, int(port)), ANSWER_S).close()
-        ray.init(**where, logging_level="ERROR", log_to_driver=False)
-    except (OSError, RuntimeError, ValueError) as error:
-        why = (str(error).splitlines() or [""])[0][:200]
-        raise ConfigError(
-            f"there is no Ray cluster at {address or 'this machine'}: {why} "
-            "Start one with: ray start --head"
-        ) from error
-    try:
-        yield ray
-    finally:
-        ray.shutdown()
 
 
 class _Fleet:

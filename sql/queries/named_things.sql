@@ -1,4 +1,4 @@
--- named_things: one row per Slide, Case, Cohort or Run whose id is $word, or else begins with it.
+-- named_things: one row per Slide, Case, Cohort or Run whose id begins with $word, itself first.
 with things as (
     select
         1 as place,
@@ -26,9 +26,9 @@ with things as (
 )
 
 select
-    kind,
-    id
+    id,
+    kind
 from things
-where starts_with(id, $word) and (id = $word or $word not in (select same.id from things as same))
-order by place, id
+where starts_with(id, $word)
+order by id != $word, place, id
 limit 12

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from featurestore import strangers
+from featurestore.errors import ConfigError
+from featurestore.ids import meant, one_of
 
 
 @given(
@@ -33,3 +36,23 @@ def test_strangers_are_counted_and_named() -> None:
     assert strangers(["a"], ["A", "a "]).likely == {}  # two are alike: neither is likely
     many = strangers([str(n) for n in range(12)], []).text("cases")
     assert many.endswith("'9' and 2 more.")
+
+
+ids = st.text(alphabet="ab-", min_size=1, max_size=4)
+
+
+@given(known=st.dictionaries(ids, ids, min_size=1, max_size=6), word=ids | st.just(""))
+def test_a_word_means_an_id_else_a_name_else_the_beginning_of_one_alone(
+    known: dict[str, str], word: str
+) -> None:
+    begins = [k for k, v in known.items() if word and (k.startswith(word) or v.startswith(word))]
+    named = [one for one, name in known.items() if name == word]
+    expected = [word] if word in known else named or begins
+    assert [one[0] for one in meant(word, known.items())] == expected
+    if len(expected) == 1:
+        assert one_of(word, known, "encoder") == expected[0]
+        return
+    said = "beginning of several" if expected else "not in the store"
+    with pytest.raises(ConfigError, match=said) as told:
+        one_of(word, known, "encoder")
+    assert all(one in str(told.value) for one in expected)

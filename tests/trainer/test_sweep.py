@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from featurestore.errors import ConfigError, TrainError
 from featurestore.fields import to_json
 from featurestore.types import Sweep
 from trainer import TrainConfig, evaluate, runs, train
+from trainer.config import SweepConfig
 from trainer.paired import Paired
 from trainer.sweep import SweepResult, sweep
 
@@ -130,7 +132,7 @@ def test_what_cannot_be_made_is_refused_before_anything_is(store: FeatureStore) 
     before = store.runs().height
     with pytest.raises(TrainError, match="train-patients"):
         sweep(store, QUICK, {"train_patients": [10, 4_000]})
-    with pytest.raises(ConfigError, match="is none of them"):
+    with pytest.raises(ConfigError, match="'nothing' is not in the store; there is"):
         sweep(store, QUICK, {"encoder_id": ["nothing", "planted"]})
     assert store.runs().height == before
 
@@ -223,3 +225,53 @@ def test_the_command_line_sweeps_repeats_and_deletes(store: FeatureStore) -> Non
     run("runs", "delete", one, code=1)  # nobody said yes
     run("runs", "delete", one, "--yes")
     assert one not in store.runs()["run_id"].to_list()
+
+
+@pytest.mark.proof
+@pytest.mark.timeout(600)
+def test_runs_spread_over_ray_are_those_of_one_machine(
+    store: FeatureStore, table: SweepResult, tmp_path: Path
+) -> None:
+    utils = pytest.importorskip("ray.cluster_utils")
+    shutil.copytree(store.root, tmp_path / "store")
+    other = FeatureStore(tmp_path / "store")
+    for run_id in other.runs()["run_id"]:
+        other.withdraw(run_id, "run", erase=True)
+    cluster = utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    try:
+        for _ in range(2):
+            cluster.add_node(num_cpus=1)
+        told: list[int] = []
+        engine = SweepConfig(engine="ray", address=cluster.address)
+        said = sweep(
+            other,
+            replace(QUICK, clip=1e30),
+            {**FACTORS, "lr": [1e-3, 1e30]},
+            seeds=1,
+            engine=engine,
+            progress=lambda done, total, note: told.append(done),
+        )
+        found = sweep(other, QUICK, FACTORS, seeds=2, engine=engine)
+    finally:
+        cluster.shutdown()
+    assert len(said.failures) == 4
+    assert all("lr 1e+30" in one for one in said.failures)
+    assert told == list(range(1, 9))
+    assert [one.values for one in found.cells] == [one.values for one in table.cells]
+    for ours, theirs in zip(found.cells, table.cells, strict=True):
+        for a, b in zip(ours.run_ids, theirs.run_ids, strict=True):
+            here, there = runs.load(other, a), runs.load(store, b)
+            assert here.record.metrics == there.record.metrics
+            assert here.predictions.equals(there.predictions)
+            weights = [(one.path / "weights.safetensors").read_bytes() for one in (here, there)]
+            assert weights[0] == weights[1]
+    assert found.differences == table.differences
+    assert not any((other.root / "tmp").iterdir())
+    assert sweep(other, QUICK, FACTORS, seeds=2).n_new == 0
+
+
+def test_an_address_without_its_engine_is_refused(store: FeatureStore) -> None:
+    words = ["sweep", "all", "--store", str(store.root), "--address", "host:6379"]
+    said = CliRunner().invoke(cli.main, words)
+    assert said.exit_code == 1
+    assert "Add --engine ray" in said.output

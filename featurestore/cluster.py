@@ -1,0 +1,45 @@
+"""A Ray cluster to work on: the one place that knows how one is reached."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from featurestore.errors import ConfigError
+
+ANSWER_S = 5.0  # that a cluster may take to answer
+MOST_DEATHS = 3  # workers that one piece of work may take down
+
+
+@contextmanager
+def cluster(address: str | None) -> Iterator[Any]:
+    """Ray, connected to a cluster; to one of this machine alone without an address.
+
+    Raises:
+        ConfigError: Ray is not installed, or there is no cluster at the address.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to its makers
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # its warning
+    try:
+        import ray
+    except ImportError as error:
+        raise ConfigError("Ray is not installed. Run: pip install 'trephine[ray]'") from error
+    where = {"address": address} if address else {"address": "local", "include_dashboard": False}
+    try:
+        if address and ":" in address and "://" not in address:  # Ray itself tries for minutes
+            host, _, port = address.rpartition(":")
+            socket.create_connection((host, int(port)), ANSWER_S).close()
+        ray.init(**where, logging_level="ERROR", log_to_driver=False)
+    except (OSError, RuntimeError, ValueError) as error:
+        why = (str(error).splitlines() or [""])[0][:200]
+        raise ConfigError(
+            f"there is no Ray cluster at {address or 'this machine'}: {why} "
+            "Start one with: ray start --head"
+        ) from error
+    try:
+        yield ray
+    finally:
+        ray.shutdown()

@@ -1,0 +1,115 @@
+"""Spread Runs over a Ray cluster: each is a task, and the caller alone writes to the store.
+
+What must be shared, and what was tried, is in docs/cluster.md.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from featurestore import FeatureStore
+from featurestore.cluster import MOST_DEATHS, cluster
+from featurestore.device import device_of
+from featurestore.errors import ConfigError, TrainError, TrephineError
+from featurestore.types import Prediction, RunRecord
+from trainer import fit
+from trainer.config import TrainConfig
+from trainer.shared import Shared
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """A finished Run that no store has yet."""
+
+    record: RunRecord
+    predictions: Sequence[Prediction]
+    files: Mapping[str, bytes]  # by name: weights, metrics.jsonl
+
+
+class _Lent(Shared):
+    """A store that a task reads; what it makes is kept for the one who writes."""
+
+    made: Made
+
+    @contextmanager
+    def workplace(self, key: str) -> Iterator[Path]:
+        """A folder of the task's own machine."""
+        with tempfile.TemporaryDirectory() as folder:
+            yield Path(folder)
+
+    def publish_run(self, work: Path, record: RunRecord, predictions: Sequence[Prediction]) -> Path:
+        """Keep a finished Run."""
+        files = {file.name: file.read_bytes() for file in work.iterdir()}
+        self.made = Made(record=record, predictions=predictions, files=files)
+        return work
+
+
+def train_on_ray(
+    store: FeatureStore, configs: Mapping[str, TrainConfig], address: str | None
+) -> Iterator[tuple[str, str | TrephineError]]:
+    """Train Runs on a cluster, and publish each as it ends.
+
+    On machines of one kind they are those of this machine to the last digit: each computes with as
+    many threads as it would here.
+
+    Args:
+        store: which the workers find under the same path.
+        configs: by the key of each Run.
+        address: of the cluster; one of this machine alone if None.
+
+    Yields:
+        The key of a Run, and its run_id or why there is none.
+
+    Raises:
+        ConfigError: Ray is not installed, or there is no cluster at the address.
+    """
+    threads = torch.get_num_threads()
+    with cluster(address) as ray:
+        nodes = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
+        cpus = max(1, min(threads // 2, int(max(nodes, default=1))))  # see `compute_threads`
+        task, how = ray.remote(_train), {"num_cpus": cpus, "max_retries": MOST_DEATHS - 1}
+        waiting = {}
+        for key, config in configs.items():
+            placed = task.options(**how, num_gpus=int(device_of(config.device) == "cuda"))
+            waiting[placed.remote(store.root, config, threads)] = key
+        while waiting:
+            (reference, *_), _ = ray.wait(list(waiting))
+            key = waiting.pop(reference)
+            try:
+                yield key, _published(store, key, ray.get(reference))
+            except TrephineError as error:
+                yield key, error
+            except ray.exceptions.RayTaskError as error:
+                if not isinstance(error.cause, TrephineError):
+                    raise error.cause or error from error
+                yield key, error.cause
+            except ray.exceptions.RayError:
+                yield key, TrainError(f"it took down {MOST_DEATHS} workers: give them more memory.")
+
+
+def _train(root: Path, config: TrainConfig, threads: int) -> Made:
+    """Train one Run, in a task."""
+    torch.set_num_threads(threads)
+    lent = _Lent(root)
+    fit.train(lent, config, draw=False)
+    return lent.made
+
+
+def _published(store: FeatureStore, key: str, made: Made) -> str:
+    if made.record.key != key:
+        raise ConfigError(
+            "the worker that trained it has another trephine, torch, numpy or device than this "
+            "machine. Install the same on all"
+        )
+    with store.workplace(key) as work:
+        (work / fit.STATE).unlink(missing_ok=True)  # of one that was broken off here
+        for name, content in made.files.items():
+            (work / name).write_bytes(content)
+        store.publish_run(work, made.record, made.predictions)
+    return made.record.run_id

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,9 @@ from hypothesis import settings
 settings.register_profile("calm", max_examples=40, deadline=None)
 settings.load_profile("calm")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test waits for a hub
+MEMORY = Path("/dev/shm")  # every publish flushes some forty files: costly on a disk, free here
+if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 8 << 30:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 SHARED = Path(__file__).parents[2] / "shared"
 
@@ -29,6 +34,13 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six good slides of five patients, three broken ones, three clot slides."""
     from ingest.synthetic import archive as synthetic
 
-    folder = tmp_path_factory.mktemp("archive")
-    synthetic.make_archive(folder, n_slides=6, n_patients=5, seed=1)
-    return folder
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # drawn once: the workers share it
+        folder = folder.parent
+    folder.joinpath("archive.lock").touch()
+    with folder.joinpath("archive.lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "archive").exists():
+            synthetic.make_archive(folder / "drawn", n_slides=6, n_patients=5, seed=1)
+            (folder / "drawn").rename(folder / "archive")
+    return folder / "archive"

@@ -50,7 +50,7 @@ def large(root: Path, n_slides: int, n_runs: int) -> None:
     rng = np.random.default_rng(0)
     block = rng.normal(size=(256, 384)).astype(np.float16)
     x = (np.roll(block, i, axis=0) for i in range(n_slides))
-    store = es.build(root, x, rng.uniform(5, 95, n_slides).tolist(), publish=es.copying())
+    store = es.build(root, x, rng.uniform(5, 95, n_slides).tolist())
     es.freeze(store, method="random")
     config = TrainConfig(cohort="all", bag_size=256)
     before = bare_step_s(config)

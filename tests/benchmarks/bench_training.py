@@ -63,7 +63,7 @@ def build(root: Path, n_slides: int, n_tiles: int, dim: int) -> FeatureStore:
     block = rng.normal(size=(n_tiles, dim)).astype(np.float16)
     values = rng.uniform(5, 95, n_slides).tolist()
     x = (np.roll(block, i, axis=0) for i in range(n_slides))
-    store = es.build(root, x, values, publish=es.copying())
+    store = es.build(root, x, values)
     sides = ["test"] * 20 + ["train"] * (n_slides - 20)
     es.freeze(store, split={f"S-{i:04}": side for i, side in enumerate(sides)})
     return store

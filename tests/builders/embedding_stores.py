@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
+import json
 import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import date, timedelta
+from functools import cache
 from pathlib import Path
 
 import google_crc32c
@@ -44,7 +48,7 @@ def build(
     target: Target | None = None,
     weights: str = ENCODER.weights,
     outside: str = "",
-    publish: Callable[[FeatureStore, SlideArrays], object] = FeatureStore.publish,
+    publish: Callable[[FeatureStore, SlideArrays], object] | None = None,
 ) -> FeatureStore:
     """Make a store with one Slide, Case and Report a row; dates rise by a week.
 
@@ -56,7 +60,7 @@ def build(
     rows: list[object] = []
     for i, (x, value) in enumerate(zip(embeddings, values, strict=True)):
         made = arrays_of(i, x, encoder)
-        publish(store, made)
+        (publish or copy_in)(store, made)
         case_id, day = f"C-{i:04}{outside}", date(2020, 1, 1) + timedelta(days=7 * i)
         rows += [
             Case(case_id=case_id, patient_id=f"P-{i:04}", age_years=20.0 + i % 60),
@@ -93,24 +97,34 @@ def build(
     return store
 
 
-def copying() -> Callable[[FeatureStore, SlideArrays], object]:
-    """A `publish` for many Slides of one shape: the first in the safe way, the others as copies."""
-    first: list[str] = []
+@cache
+def _templates() -> Path:
+    """A folder for the first Slide of each shape, away when the process ends."""
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
-    def publish(store: FeatureStore, slide: SlideArrays) -> None:
-        if not first:
-            store.publish(slide)
-            first.append(slide.slide_key)
-            return
-        group = layout.group_dir(store.root, slide.slide_key)
-        shutil.copytree(layout.group_dir(store.root, first[0]), group)
-        for said in group.rglob("zarr.json"):
-            said.write_text(said.read_text().replace(first[0], slide.slide_key))
-        folder = group / slide.tiling.tiling_id / "embeddings" / slide.encoder_id
-        data = np.asarray(slide.embeddings, np.float16).tobytes()
-        layout.chunk(folder, 2).write_bytes(data + google_crc32c.value(data).to_bytes(4, "little"))
 
-    return publish
+def copy_in(store: FeatureStore, slide: SlideArrays) -> None:
+    """Publish a Slide: the first of a shape in the safe way, the others as copies of its files."""
+    n, dim = np.shape(slide.embeddings)
+    template = _templates() / f"{slide.encoder_id}-{n}-{dim}.zarr"
+    group = layout.group_dir(store.root, slide.slide_key)
+    if not template.exists():
+        store.publish(slide)
+        if n:
+            shutil.copytree(group, template)
+        return
+    shutil.copytree(template, group)
+    said = json.loads((template / "thumbnail" / "zarr.json").read_text())["attributes"]["slide_key"]
+    for file in group.rglob("zarr.json"):
+        file.write_text(file.read_text().replace(said, slide.slide_key))
+    tiling = group / slide.tiling.tiling_id
+    chunks = {layout.chunk(tiling / "embeddings" / slide.encoder_id, 2): slide.embeddings}
+    chunks |= {layout.chunk(tiling / "tiles" / name, 1): x for name, x in slide.scores.items()}
+    for chunk, x in chunks.items():
+        data = np.asarray(x, np.float16).tobytes()
+        chunk.write_bytes(data + google_crc32c.value(data).to_bytes(4, "little"))
 
 
 def arrays_of(i: int, x: np.ndarray, encoder: EncoderDescription = ENCODER) -> SlideArrays:

@@ -28,7 +28,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
     """Cohort `own` of 48 Slides with all four sides; `other` of 11 more, `mixed` of both."""
     x, values = es.planted(60, 12, dim=6)
     root = tmp_path_factory.mktemp("external") / "store"
-    made = es.build(root, x, values.tolist(), publish=es.copying())
+    made = es.build(root, x, values.tolist())
     made.record([Case(case_id="C-0059", patient_id="P-0000")])  # a new Slide of a train Patient
     names = [f"S-{i:04}" for i in range(60)]
     es.freeze(made, "own", split=dict(zip(names, SIDES, strict=False)), where="slide_id < 'S-0048'")

@@ -26,7 +26,7 @@ def spoiled(tmp_path_factory: pytest.TempPathFactory) -> tuple[FeatureStore, set
     bad = rng.choice(N, N // 20, replace=False)
     labels[bad] = np.where(labels[bad] < 50, rng.uniform(60, 100, len(bad)), rng.uniform(0, 40))
     root = tmp_path_factory.mktemp("spoiled") / "store"
-    store = es.build(root, x, labels.tolist(), publish=es.copying())
+    store = es.build(root, x, labels.tolist())
     es.freeze(store)
     es.freeze(store, "folds", "folds")
     return store, {f"S-{i:04}" for i in bad}

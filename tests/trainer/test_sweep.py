@@ -34,7 +34,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
     """Forty-two Slides; Cohorts `all`, by time, and `folds`, three of them."""
     x, values = es.planted(42, 12, dim=6)
     root = tmp_path_factory.mktemp("sweep") / "store"
-    made = es.build(root, x, values.tolist(), publish=es.copying())
+    made = es.build(root, x, values.tolist())
     es.freeze(made)
     es.freeze(made, "folds", "folds")
     return made

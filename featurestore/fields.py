@@ -81,11 +81,11 @@ def check(made: Any) -> None:
     Raises:
         ConfigError: a value is missing, of another type, not one of the choices or out of limits.
     """
-    for name, (plain, optional, choices) in types_of(type(made)).items():
+    for name, plain, optional, choices, said in _checks(type(made)):
         value = getattr(made, name)
-        if value is None and optional:
+        if (value is None and optional) or (type(value) is plain and plain in _UNLIMITED):
             continue
-        fault, said = "", about(made.__dataclass_fields__[name])
+        fault = ""
         if value is None:
             fault = "must have a value, got none"
         elif choices:
@@ -96,6 +96,15 @@ def check(made: Any) -> None:
             fault = f"must be a {_WORDS.get(plain, plain.__name__)}, got {value!r}"
         if fault:
             raise ConfigError(f"{name_of(made.__dataclass_fields__[name])} {fault}")
+
+
+_UNLIMITED = (date, datetime, bool)  # an instance is sound
+
+
+@functools.cache
+def _checks(kind: Any) -> tuple[tuple[str, Any, bool, tuple[str, ...], About], ...]:
+    own = {one.name: about(one) for one in fields(kind)}
+    return tuple((name, *said, own[name]) for name, said in types_of(kind).items())
 
 
 class Checked:
@@ -115,6 +124,9 @@ def _choice_fault(value: Any, choices: tuple[str, ...], also: str) -> str:
 
 
 def _number_fault(value: Any, said: About, whole: bool) -> str:
+    is_plain = type(value) is float or (type(value) is int and whole)
+    if is_plain and said.at_least <= value <= said.at_most and said.over < value < said.under:
+        return ""  # what it nearly always is
     kind = numbers.Integral if whole else numbers.Real
     if not isinstance(value, kind) or isinstance(value, bool) or math.isnan(float(value)):
         return f"must be a {'whole ' if whole else ''}number, got {value!r}"

@@ -195,11 +195,12 @@ class FeatureStore(Readable):
             config=split or SplitConfig(),
             target=target,
         )
-        checks = {
-            Path(check).name: self.named(check)
-            for check in sql.names("checks")
-            if check != COPIES  # judged above, as the split says
-        }
+        with catalog.reader(self.root) as con:
+            checks = {
+                Path(check).name: catalog.frame_of_query(con, check)
+                for check in sql.names("checks")
+                if check != COPIES  # judged above, as the split says
+            }
         if broken := cohorts.broken_links(frozen, checks):
             frozen = [replace(row, options={**row.options, "broken": broken}) for row in frozen]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import signal
 import threading
 import time
 from collections import Counter
@@ -195,9 +196,13 @@ def _reading(
         waiting.put(work)
     read: queue.Queue[Batch] = queue.Queue(maxsize=8 * workers)
     stop = threading.Event()
+    readers: list[ReaderProcess] = []
 
     def read_some() -> None:
+        # a Ctrl-C is for the parent alone: the processes that this thread starts do not see it
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         with closing(new_reader()) as reader:
+            readers.append(reader)
             while not (stop.is_set() or waiting.empty()):
                 with suppress(queue.Empty):
                     for item in _read(reader, waiting.get_nowait(), order):
@@ -207,7 +212,10 @@ def _reading(
     def items() -> Iterator[Batch]:
         left = len(todo)
         while left:
-            item = read.get()
+            try:  # a wait without end does not hear a Ctrl-C that another thread was given
+                item = read.get(timeout=0.2)
+            except queue.Empty:
+                continue
             left -= item[2] is None
             yield item
 
@@ -218,8 +226,11 @@ def _reading(
         yield items()
     finally:
         stop.set()
-        for thread in threads:
-            thread.join()
+        for thread in filter(threading.Thread.is_alive, threads):
+            while thread.is_alive():  # it may be about to start another process
+                for reader in readers:
+                    reader.kill()
+                thread.join(0.05)
 
 
 def _put(read: queue.Queue[Batch], item: Batch, stop: threading.Event) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from featurestore import FeatureStore
+from featurestore.errors import write_beside
 from featurestore.types import Tiling
 
 OUTLINE = (0, 120, 60)
@@ -34,4 +35,5 @@ def draw_previews(
         pen = ImageDraw.Draw(picture)
         for x, y in store.tiles(slide_key, tiling.tiling_id)["coords"] * scale:
             pen.rectangle((x, y, x + side, y + side), outline=OUTLINE)
-        picture.save(folder / f"{slide_key}.png")
+        with write_beside(folder / f"{slide_key}.png") as file:
+            picture.save(file, format="png")

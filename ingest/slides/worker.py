@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -296,6 +296,11 @@ class ReaderProcess:
         self.close()
         name = request.slide.path.name
         yield Done(stage=stage, error=SlideUnreadable(f"slide {name!r} {reason}."))
+
+    def kill(self) -> None:
+        """End the process, from another thread: who reads is told that it died."""
+        with suppress(AttributeError, ValueError):  # there is none, or no more
+            self._process.kill()
 
     def close(self) -> None:
         """End the process at once, and what it left."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -193,6 +196,52 @@ def test_a_cohort_is_frozen(store: FeatureStore) -> None:
     assert store.bags("some")["value"][0] == 5.0
     with pytest.raises(CohortError, match="never change"):
         store.create_cohort("some", where_query("true"))
+
+
+CREATE = """
+import sys
+from featurestore import FeatureStore, where_query
+from featurestore.errors import CohortError
+store = FeatureStore(sys.argv[1])
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    print(store.create_cohort("one", where_query(sys.argv[2])).cohort_id)
+except CohortError as error:
+    print(error)
+"""
+
+
+def test_two_creates_of_one_name_give_one_cohort_and_the_other_is_refused(
+    store: FeatureStore,
+) -> None:
+    path = str(store.root / "catalog.duckdb")
+    held = "import duckdb, sys; con = duckdb.connect(sys.argv[1]); print(); sys.stdin.readline()"
+
+    def begin(code: str, *words: str) -> subprocess.Popen[str]:
+        pipe = subprocess.PIPE
+        made = subprocess.Popen(
+            [sys.executable, "-c", code, *words], stdin=pipe, stdout=pipe, text=True
+        )
+        assert made.stdout is not None
+        made.stdout.readline()
+        return made
+
+    wheres = ("cellularity < 60", "cellularity > 20")
+    both = [begin(CREATE, str(store.root), where) for where in wheres]
+    holder = begin(held, path)  # so that both wait for the lock, and get it in any order
+    for one in both:
+        assert one.stdin is not None
+        one.stdin.write("\n")
+        one.stdin.flush()
+    time.sleep(0.3)
+    assert not list((store.root / "ledger/cohorts").iterdir())  # nothing without the lock
+    holder.communicate("\n")
+    said = sorted(one.communicate()[0].strip() for one in both)
+    assert "never change" in max(said, key=len)
+    assert store.cohort("one").cohort_id in said
+    (file,) = (store.root / "ledger/cohorts").iterdir()
+    assert pl.read_parquet(file)["cohort_id"].unique().to_list() == [store.cohort("one").cohort_id]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import signal
+import threading
 import time
 from pathlib import Path
 
@@ -17,7 +19,9 @@ from PIL import Image
 from featurestore import FeatureStore, row_order
 from featurestore.errors import TrephineError
 from featurestore.types import Tiling
+from ingest.slides.archive import Archive
 from ingest.slides.config import IngestConfig
+from ingest.slides.embed import ingest_archive
 from ingest.slides.encoders import load
 from ingest.slides.worker import Done, Limits, ReaderProcess, Request
 from ingest.slides.writer import IngestSummary
@@ -268,6 +272,36 @@ def test_a_reader_keeps_to_one_thread_and_leaves_the_encoder_its_own(tmp_path: P
     assert isinstance(said, Done)
     assert said.stage == "1 {'1'} e"
     assert dict(os.environ) == before
+
+
+def test_ctrl_c_ends_an_ingest_whose_readers_hang_and_keeps_what_was_embedded(
+    tmp_path: Path,
+) -> None:
+    paths = [tmp_path / f"{name}.svs" for name in "ac"]
+    for i, path in enumerate(paths):
+        write(path, plain(1000, 60 + 30 * i), mpp=2.0, stated=2.0)
+    store, pressed = FeatureStore.create(tmp_path / "store"), [0.0]
+
+    def press(done: int, total: int, note: object) -> None:
+        if done == 1 and not pressed[0]:  # a is published, and c hangs
+            pressed[0] = time.monotonic() + 0.2
+            threading.Timer(0.2, os.kill, [os.getpid(), signal.SIGINT]).start()
+
+    encoder = Recorder()
+    encoder.batch_tiles = 16
+    with pytest.raises(KeyboardInterrupt):
+        ingest_archive(
+            store,
+            Archive(slides=[slide(path) for path in paths]),
+            encoder,
+            Tiling(),
+            IngestConfig(workers=1),
+            progress=press,
+            new_reader=lambda: ReaderProcess(target=bad_reader.serve),
+        )
+    assert time.monotonic() - pressed[0] < 5
+    assert store.sql("select slide_id from slides").rows() == [("a",)]
+    assert store.sql("from failures").is_empty()
 
 
 @pytest.mark.proof

@@ -81,7 +81,7 @@ def check(made: Any) -> None:
     Raises:
         ConfigError: a value is missing, of another type, not one of the choices or out of limits.
     """
-    for name, plain, optional, choices, said in _checks(type(made)):
+    for name, plain, optional, choices, said in _checks(typing.cast(Any, type(made))):
         value = getattr(made, name)
         if (value is None and optional) or (type(value) is plain and plain in _UNLIMITED):
             continue

@@ -209,21 +209,11 @@ def _reading(
                         if not _put(read, item, stop):
                             return
 
-    def items() -> Iterator[Batch]:
-        left = len(todo)
-        while left:
-            try:  # a wait without end does not hear a Ctrl-C that another thread was given
-                item = read.get(timeout=0.2)
-            except queue.Empty:
-                continue
-            left -= item[2] is None
-            yield item
-
     threads = [threading.Thread(target=read_some) for _ in range(min(workers, len(todo)))]
     try:
         for thread in threads:
             thread.start()
-        yield items()
+        yield _items(read, len(todo))
     finally:
         stop.set()
         for thread in filter(threading.Thread.is_alive, threads):
@@ -231,6 +221,17 @@ def _reading(
                 for reader in readers:
                     reader.kill()
                 thread.join(0.05)
+
+
+def _items(read: queue.Queue[Batch], left: int) -> Iterator[Batch]:
+    """What was read, until that many Slides have ended."""
+    while left:
+        try:  # a wait without end does not hear a Ctrl-C that another thread was given
+            item = read.get(timeout=0.2)
+        except queue.Empty:
+            continue
+        left -= item[2] is None
+        yield item
 
 
 def _put(read: queue.Queue[Batch], item: Batch, stop: threading.Event) -> bool:

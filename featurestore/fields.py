@@ -124,7 +124,7 @@ def _choice_fault(value: Any, choices: tuple[str, ...], also: str) -> str:
 
 
 def _number_fault(value: Any, said: About, whole: bool) -> str:
-    is_plain = type(value) is float or (type(value) is int and whole)
+    is_plain = type(value) is int or (type(value) is float and not whole)
     if is_plain and said.at_least <= value <= said.at_most and said.over < value < said.under:
         return ""  # what it nearly always is
     kind = numbers.Integral if whole else numbers.Real

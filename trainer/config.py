@@ -48,6 +48,7 @@ class TrainConfig:
         None, "What is made small.", shown="mse, or bce for a binary target"
     )
     weight: Weight = setting("case", "What weighs the same in the loss.")
+    balance: bool = setting(False, "Let scarce labels weigh as much together as common ones.")
     resamples: int = setting(10, "Bags per slide at inference.", at_least=1)
     sampling: Sampling = setting(
         "block", "A circular block of the stored random order, or an exact draw."

@@ -257,7 +257,8 @@ def _steps(job: Job, learner: Learner, course: Course) -> Generator[float]:
     config, bags = job.config, job.parts["train"]
     per_epoch, steps = steps_of(config, bags.height)
     every = max(per_epoch, math.ceil(steps / 40))
-    labels, weights = scaled_labels(bags, job.target), slide_weights(bags, config)
+    labels = scaled_labels(bags, job.target)
+    weights = slide_weights(bags, config, labels[:, 0])
     y = torch.from_numpy(np.column_stack([labels, weights])).to(job.device)
     sampler = Sampler(bags, config.bag_size, config.seed, config.sampling)
     numbers = config.batch_size * int(sampler.lengths.max()) * learner.model.shift.numel()

@@ -63,12 +63,25 @@ def scaled_labels(bags: pl.DataFrame, target: Target) -> np.ndarray:
     return y.astype(np.float32)
 
 
-def slide_weights(bags: pl.DataFrame, config: TrainConfig) -> np.ndarray:
-    """What each Slide weighs in the loss, 1 on average: a share of its Case, or 1; float32 (N,)."""
-    if config.weight == "slide":
-        return np.ones(bags.height, np.float32)
-    share: np.ndarray = 1 / bags.select(pl.len().over("case_id"))["len"].to_numpy()
-    return np.asarray(share / share.mean(), np.float32)
+def slide_weights(bags: pl.DataFrame, config: TrainConfig, labels: np.ndarray) -> np.ndarray:
+    """What each Slide weighs in the loss, 1 on average: a share of its Case, or 1; float32 (N,).
+
+    Balanced, that is divided by how many labels, weighed so, lie near its own: a Gaussian kernel of
+    a tenth of the Target's range.
+
+    Args:
+        bags: of train, with case_id.
+        config: which of these.
+        labels: shares of the Target's range, shape (N,).
+    """
+    weights = np.ones(bags.height)
+    if config.weight == "case":
+        weights /= bags.select(pl.len().over("case_id"))["len"].to_numpy()
+    if config.balance:
+        place, hundredths = (labels.clip(0, 1) * 100).round().astype(np.int64), np.arange(101)
+        near = np.exp(-0.5 * (np.subtract.outer(hundredths, hundredths) / 10) ** 2)
+        weights /= (near @ np.bincount(place, weights, 101))[place]
+    return np.asarray(weights / weights.mean(), np.float32)
 
 
 def steps_of(config: TrainConfig, n_slides: int) -> tuple[int, int]:

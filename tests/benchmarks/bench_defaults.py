@@ -157,8 +157,10 @@ def cell(
     return {key: float("nan" if value is None else value) for key, value in found.items()}
 
 
-def number(text: str) -> float | str:
-    """What a field is set to: a number where it is one."""
+def number(text: str) -> float | str | bool:
+    """What a field is set to: a number where it is one, true or false."""
+    if text in ("true", "false"):
+        return text == "true"
     try:
         return int(text) if text.isdecimal() else float(text)
     except ValueError:

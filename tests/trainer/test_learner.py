@@ -86,10 +86,21 @@ def test_steps_are_those_of_whole_epochs(n: int, batch: int, epochs: int) -> Non
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=30))
 def test_a_case_weighs_once_or_a_slide_does(cases: list[int]) -> None:
     bags = pl.DataFrame({"case_id": [str(case) for case in cases]})
-    weights = slide_weights(bags, TrainConfig(cohort="c"))
+    labels = np.linspace(0, 1, len(cases))
+    weights = slide_weights(bags, TrainConfig(cohort="c"), labels)
     by_case = [weights[np.array(cases) == case].sum() for case in set(cases)]
     assert by_case == pytest.approx([len(cases) / len(set(cases))] * len(by_case), rel=1e-5)
-    assert (slide_weights(bags, TrainConfig(cohort="c", weight="slide")) == 1).all()
+    assert (slide_weights(bags, TrainConfig(cohort="c", weight="slide"), labels) == 1).all()
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 3))
+def test_balanced_classes_weigh_the_same(low: int, high: int, slides: int) -> None:
+    labels = np.repeat([0.0, 1.0], [low * slides, high])  # each low Case has several Slides
+    cases = [*np.repeat(np.arange(low), slides), *range(low, low + high)]
+    bags = pl.DataFrame({"case_id": [str(case) for case in cases]})
+    weights = slide_weights(bags, TrainConfig(cohort="c", balance=True), labels)
+    assert weights.mean() == pytest.approx(1, rel=1e-5)
+    assert weights[labels == 0].sum() == pytest.approx(weights[labels == 1].sum(), rel=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from ingest.labels.addressed import is_addressed
-from ingest.labels.figures import Figure, find_figures
+from ingest.labels.figures import Figure
 from ingest.labels.grammar import FROM, KEYS, ODD, PAIR, from_to, is_free, may_be, share_of, tied
 from ingest.labels.languages import KINDS, WORDS, words_of
 from ingest.labels.segments import Material, Segment
-from ingest.labels.tokens import BOXES, Sentence, encode, ticked
+from ingest.labels.tokens import BOXES, Sentence, sentence_of, ticked
 
 Owner = Literal["cellularity", "unclear"]  # what has another owner is no claim
 Role = Literal["finding", "norm", "criterion", "quality"]
@@ -77,10 +77,11 @@ def read_claims(folded: str, segments: Iterable[Segment]) -> Iterator[Claim]:
         near = carried is not None and segment.paragraph - carried[0] <= 1
         if not tied and not near and not segment.amends:
             continue
-        figures = find_figures(segment.text)
-        if not figures:
+        if not tied and not segment.amends and len(segment.text.strip()) < 6:
+            continue  # a cell of a table far from the word: "3%"
+        sentence = sentence_of(segment.text)
+        if not sentence.figures:
             continue
-        sentence = encode(segment.text, figures)
         made = list(_claims(sentence, segment)) if tied else []
         if segment.amends or "E" in sentence.classes:
             between = folded[carried[1].end : segment.at] if carried else "%"
@@ -124,10 +125,7 @@ def left_open(segments: Iterable[Segment], claims: Iterable[Claim]) -> bool:
     for segment in segments:
         if segment.historic or segment.is_norm or segment.material in _SET_ASIDE:
             continue
-        figures = find_figures(segment.text)
-        if not figures:
-            continue
-        sentence = encode(segment.text, figures)
+        sentence = sentence_of(segment.text)
         s = ticked(sentence.classes) if BOXES.search(sentence.classes) else sentence.classes
         for at, figure in sentence.figures.items():
             new = s[at] in "FN" and segment.at + figure.start not in known
@@ -400,7 +398,7 @@ def _side(sentence: Sentence, s: str, at: int, segment: Segment) -> str:
         sentence.words[i].rstrip("-")
         for i in range(begin, at)
         if s[i] == "R"
-        and s[i + 1 : i + 2] != "M"
+        and not (sentence.words[i] in _COUNTED and s[i + 1 : i + 2] == "M")
         and (
             listed or sentence.words[i] not in _COUNTED or set(s[max(0, i - 1) : i + 2]) & set("BG")
         )

@@ -19,6 +19,7 @@ _PLAIN |= {ord(c): '"' for c in "“”„«»"} | {
 }
 _PLAIN |= {ord(a): b for a, b in zip("≤≥⁄\r≅≈", "<>/ ~~", strict=True)}
 # "C e l l u l a r i t y   2 0 %": letters set apart
+_WIDE = re.compile("[\u3000-\U0010ffff]")
 _OIL, _DIGIT, _LETTERS = set("oil"), str.maketrans("oil", "011"), str.maketrans("018", "olb")
 _SPACED = re.compile(r"(?<!\S)(?:[^\W_] ){5,}[^\W_](?: {1,4}(?:[^\W_%] ){0,3}[^\W_%]? ?%)?")
 # "4O", "l0-2O", "IO": letters scanned for figures before a sign
@@ -27,8 +28,8 @@ _SCANNED = re.compile(r"(?<![^\W_])[\doil]{1,3}(?: ?- ?[\doil]{1,3})? ?$")
 _MIXED = re.compile(r"(?<![\w.])(?=[oil]?\d?[oil](?<=\d[oil])|[oil]\d)[\doil]{2}(?![\w])")
 # "ce11ular", "ceIIuIar", "cellu|ar"; "cellu-\nlarity"; "%95"
 _CELL = re.compile(r"ce[l1i|]{2}u[l1i|]a[r1](?:i[t1l][yv])?")
-_BROKEN = re.compile(r"(?<=[^\W\d_])-[ \t]*\n[ \t]*([^\W\d_]+)")
-_BEFORE = re.compile(r"(?<![\d\s%])%(\d{1,3})(?![\d%]|[.,]\d| ?%)")
+_BROKEN = re.compile(r"-(?<=[^\W\d_]-)[ \t]*\n[ \t]*([^\W\d_]+)")
+_BEFORE = re.compile(r"%(?<![\d\s%]%)(\d{1,3})(?![\d%]|[.,]\d| ?%)")
 # "8IOPSY", "Lymph0cytes", "B10PSY": figures scanned for letters
 _LETTER = re.compile(
     r"[018](?:(?<=[^\W\d_][018])[018]*(?=[^\W\d_])|(?<!\w[018])(?=[^\W\d_]{4}))"
@@ -126,7 +127,7 @@ def fold(text: str) -> str:
     """Lower case, plain dashes, quotes and blanks, scanning errors mended; the length stays."""
     text = text.translate(_PLAIN)
     low = text.lower()
-    if not text.isascii() and (len(low) != len(text) or max(text) > "\u2fff"):
+    if not text.isascii() and (len(low) != len(text) or _WIDE.search(text)):
         low = "".join(map(_plain_char, text))
     if "$" in low or "/o" in low or "/0" in low:
         low = _SIGN.sub(lambda m: (m[1] + "%").ljust(len(m[0])), low)
@@ -134,7 +135,8 @@ def fold(text: str) -> str:
         *shares, last = low.split("%")
         low = "%".join([*(_mended(piece) for piece in shares), last])
         low = _BEFORE.sub(r"\1%", low)
-    low = _MIXED.sub(lambda m: m[0].translate(_DIGIT), low)
+    if "percent" in low or "per cent" in low:
+        low = _MIXED.sub(lambda m: m[0].translate(_DIGIT), low)
     if "-\n" in low or "- \n" in low:
         low = _BROKEN.sub(lambda m: m[1].ljust(len(m[0])), low)
     low = _CELL.sub(lambda m: "cellularity"[: len(m[0])], low)

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from ingest.labels.figures import Figure
+from ingest.labels.figures import Figure, find_figures
 from ingest.labels.languages import CORRECTIONS, GENERAL, WORDS, words_of
 
 # a ticked box, an empty one, an arrow, a date or an accession number, a word, anything else
@@ -50,6 +50,9 @@ class Sentence:
     figures: dict[int, Figure]  # by index into classes
 
 
+_NONE = Sentence("", [], {})
+
+
 def encode(text: str, figures: list[Figure]) -> Sentence:
     """A folded sentence as a string of classes."""
     pieces, at = [], 0
@@ -76,6 +79,13 @@ def encode(text: str, figures: list[Figure]) -> Sentence:
             classes.append(letter)
             words.append(word)
     return Sentence("".join(classes), words, places)
+
+
+@lru_cache(maxsize=64)  # what is decided on is read once more
+def sentence_of(text: str) -> Sentence:
+    """A folded sentence with its figures."""
+    figures = find_figures(text)
+    return encode(text, figures) if figures else _NONE
 
 
 def _bare(figure: Figure, plain: str, end: int, classes: list[str]) -> tuple[str, str]:

@@ -13,8 +13,9 @@ from typing import Literal
 from ingest.labels.addressed import is_addressed
 from ingest.labels.figures import Figure
 from ingest.labels.grammar import FROM, KEYS, ODD, PAIR, from_to, is_free, may_be, share_of, tied
+from ingest.labels.headings import Material
 from ingest.labels.languages import KINDS, WORDS, words_of
-from ingest.labels.segments import Material, Segment
+from ingest.labels.segments import Segment
 from ingest.labels.tokens import BOXES, Sentence, sentence_of, ticked
 
 Owner = Literal["cellularity", "unclear"]  # what has another owner is no claim
@@ -71,16 +72,18 @@ class Claim:
 def read_claims(folded: str, segments: Iterable[Segment]) -> Iterator[Claim]:
     """The claims of every figure that stands in a sentence on cellularity, or goes on from one."""
     said: set[tuple[float, ...]] = set()  # the numbers of the figures that are tied
+    heard = -1  # the paragraph of a sentence on cellularity without a figure
     carried: tuple[int, Claim] | None = None  # a tie that the next sentence may go on from
     for segment in segments:
         tied = segment.near
         near = carried is not None and segment.paragraph - carried[0] <= 1
-        if not tied and not near and not segment.amends:
+        if not tied and not near and not segment.amends and heard != segment.paragraph:
             continue
         if not tied and not segment.amends and len(segment.text.strip()) < 6:
             continue  # a cell of a table far from the word: "3%"
         sentence = sentence_of(segment.text)
         if not sentence.figures:
+            heard = segment.paragraph if "llularit" in segment.text else -1
             continue
         made = list(_claims(sentence, segment)) if tied else []
         if segment.amends or "E" in sentence.classes:
@@ -92,8 +95,8 @@ def read_claims(folded: str, segments: Iterable[Segment]) -> Iterator[Claim]:
                 replace(c, earlier=c.earlier or bool(new and c.figure.parts in said)) for c in made
             ]
         said |= {claim.figure.parts for claim in made if claim.owner == "cellularity"}
-        if not made and near and carried is not None:
-            made = list(_going_on(sentence, segment, carried[1]))
+        if not made and (near or heard == segment.paragraph):
+            made = list(_going_on(sentence, segment, near))
         spoken = bool(made) and is_addressed(folded, *segment.said, amends=segment.amends)
         yield from (replace(claim, addressed=True) if spoken else claim for claim in made)
         owned = [claim for claim in made if claim.owner == "cellularity"]
@@ -178,13 +181,14 @@ def _corrections(
             yield claim if lone else replace(claim, owner="unclear")
 
 
-def _going_on(sentence: Sentence, segment: Segment, before: Claim) -> Iterator[Claim]:
-    """The claims of a sentence without a noun of its own: "Left: 30%."."""
+def _going_on(sentence: Sentence, segment: Segment, near: bool) -> Iterator[Claim]:
+    """The claims of a sentence without a noun of its own: "Left: 30%.", "It is 40%."."""
     s = sentence.classes
     if set(s[: s.find("F") + 1]) & (ODD | set("TX")) or s.count("F") != 1 or "N" in s:
         return
     at = s.index("F")
-    if not set(s[:at]) & set("BRSbno") and not _IT.intersection(sentence.words[:at]):
+    named = near and set(s[:at]) & set("BRSbno")
+    if not named and not _IT.intersection(sentence.words[:at]):
         return
     yield _claim(sentence, s, segment, at, sentence.figures[at], "goes on")
 

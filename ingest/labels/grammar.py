@@ -123,6 +123,10 @@ class _Scan:
         bare = self.s[:at].rstrip("cqhn")[-1:] in ("j", ",", ")")
         return self.head != "T" and (self.governed or bare) and not self.words[at].endswith("ing")
 
+    def mean(self, at: int) -> None:
+        if self.s[at - 1 : at] in ("j", ","):
+            self.verb(at)  # "... but averages 40%"
+
     def quality(self, at: int) -> None:
         self.sealed = True
 
@@ -294,7 +298,7 @@ class _Scan:
 _STEPS: dict[str, Callable[[_Scan, int], None]] = {
     ".": _Scan.clear, ";": _Scan.semicolon, "i": _Scan.denial,
     "C": _Scan.measured, "A": _Scan.adjective, "H": _Scan.adjective, "K": _Scan.cells,
-    "F": _Scan.figure, "N": _Scan.number, "v": _Scan.verb,
+    "F": _Scan.figure, "N": _Scan.number, "o": _Scan.mean, "v": _Scan.verb,
 }  # fmt: skip
 _STEPS |= (
     dict.fromkeys("pIzwku", _Scan.preposition)

@@ -16,8 +16,9 @@ from featurestore.types import Reading
 from ingest.labels.claims import Claim, Scope
 from ingest.labels.decide import decide
 from ingest.labels.figures import Figure, find_figures
+from ingest.labels.headings import Material
 from ingest.labels.rules import Understood
-from ingest.labels.segments import Material, sentence_at
+from ingest.labels.segments import sentence_at
 
 INSTRUCTIONS = """\
 You read pathology reports of bone marrow biopsies. Every figure is marked with its number: \

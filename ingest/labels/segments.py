@@ -25,9 +25,13 @@ from ingest.labels.tokens import class_of
 
 LONGEST = 2_000  # characters of a sentence or a row that are read at once
 # stems of words near which a cellularity may stand, be corrected or be taken back
-_STEMS = CORRECTIONS | words_of(
-    "ellu elul eluar zell emopo ematopo ämatop ématop blutbild fett fat graisse richesse ocell "
-    "rcell sic; withdraw disregard retract"
+_STEMS = (
+    CORRECTIONS
+    | words_of(
+        "ellu elul eluar zell emopo ematopo ämatop ématop blutbild fett fat graisse richesse ocell "
+        "rcell sic; withdraw disregard retract"
+    )
+    | {"cell content"}
 )
 # "... marrow. The next", not "approx. 40%"
 _STOP = re.compile(
@@ -43,8 +47,10 @@ _LEAD = re.compile(r"\s*(?:\(?\w{1,2}[.):]|[#*•>\[-])|[^:?\n]{1,62}[:?]")
 _PART = re.compile(
     r"\(?([a-h])(?:(?: ?(?:,|&|/|-|and|to) ?[a-h])*)[.):][ \t]+"
 )  # "A and B. BONE ..."
+_LAST = re.compile(r"(?:[-,(]|([^\W\d_]+))\s*$")
 _SECOND = re.compile(r"\n[ \t]*\(?(?:b|a[ ,&/a-z]+b)[.):]")
 _WORD = re.compile(r"[^\W\d_]+")
+_SHARE = re.compile(r"\d ?%")
 _GAP = re.compile(r"\t+| {2,}")
 _COLUMN = {"|": re.compile(r"[^|]+"), "\t": re.compile(r"[^\t]+"), " ": re.compile(r"\S+(?: \S+)*")}
 _COLUMN |= {mark: re.compile(rf"[^{mark}]+") for mark in ",;"}
@@ -229,9 +235,7 @@ class _Cutter:
         if self._is_bare_heading(self.text[at : at + len(line)], bare, marked):
             self._set(material_of(bare), bare, bool(_AMENDS.search(bare)))
             return True, at + len(line)
-        open_ended = re.search(r"[-,(]$|([^\W\d_]+)$", self.before.rstrip())
-        goes_on = open_ended and class_of(open_ended[1] or "the") in "dvpIzwj"
-        wrapped = not marked and (len(self.before) > 45 or goes_on)
+        wrapped = not marked and (len(self.before) > 45 or _is_open(self.before))
         if self.before and (wrapped or self.text[at + begin : at + begin + 1].islower()):
             return False, at + begin
         self.local = (self.material, self.heading)
@@ -324,7 +328,7 @@ class _Cutter:
             return
         names = [cell.strip() for _, cell in cells]
         measured = [n for n, name in enumerate(names) if is_measured(name)]
-        bare = re.search(r"\d ?%", line) or any(_FIGURE.fullmatch(name) for name in names)
+        bare = _SHARE.search(line) or any(_FIGURE.fullmatch(name) for name in names)
         if not self.head and len(cells) > 1 and not bare and len(line) < 200:
             self.head = names
             if len(cells) > 2 or measured != [0] or not re.search(r"\d", names[1]):
@@ -385,6 +389,12 @@ def _is_known(name: str) -> bool:
     words = _WORD.findall(name)
     told = any(class_of(word) in "nbrevBSR" for word in words) or _DATE.search(name)
     return bool(told) or material_of(name) == "general"
+
+
+def _is_open(line: str) -> bool:
+    """Whether a short line goes on in the next: it ends in a comma or a small word."""
+    last = _LAST.search(line)
+    return last is not None and class_of(last[1] or "the") in "dvpIzwj"
 
 
 def _stops(paragraph: str) -> list[int]:

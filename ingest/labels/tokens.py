@@ -55,7 +55,8 @@ _NONE = Sentence("", [], {})
 
 def encode(text: str, figures: list[Figure]) -> Sentence:
     """A folded sentence as a string of classes."""
-    pieces, at = [], 0
+    pieces: list[str] = []
+    at = 0
     for figure in figures:
         pieces += text[at : figure.start], "\ue000" if figure.signed else "\ue001"
         at = figure.end

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ingest.labels.figures import fold
-from ingest.labels.segments import material_of, segments
+from ingest.labels.headings import material_of
+from ingest.labels.segments import segments
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,84 @@
+"""A figure belongs to the nearest noun of its clause: laws over nouns, prepositions and verbs."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from ingest.labels.rules import parse
+
+NOUNS = """blasts|the infiltrate|an outreach laboratory|the younger colleague|CD34|reticulin
+a quorum of hematologists|the resection""".replace("\n", "|").split("|")
+AWAY = ["by", "after", "despite", "via", "on"]
+VERBS = ["is", "was estimated at", "measures", "is assessed as", "lies at", "appears to be"]
+MODIFIERS = ["fibrotic", "decalcified", "well sampled", "edematous", "badly torn", "pristine"]
+
+
+def value(text: str) -> float | None:
+    return parse(f"CORE BIOPSY: {text}").value
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_subject_counts_again_at_the_verb_behind_a_preposition(verb: str) -> None:
+    for noun, away in itertools.product(NOUNS, AWAY):
+        assert value(f"The cellularity {away} {noun} {verb} 40%.") in (40, None), (away, noun)
+    for noun, of in itertools.product(NOUNS, ("of", "within", "in")):
+        assert value(f"The cellularity {of} {noun} {verb} 40%.") is None, (of, noun)
+    for away in AWAY:
+        assert value(f"The cellularity {away} morphometry {verb} 40%.") == 40, away
+        assert value(f"The cellularity, {away} our atlas, {verb} 40%.") == 40, away
+
+
+def test_what_describes_a_site_owns_nothing() -> None:
+    for modifier, site in itertools.product(MODIFIERS, ("marrow", "core", "biopsy", "section")):
+        for text in (
+            f"The {modifier} {site} is 40% cellular.",
+            f"Cellularity of the {modifier} {site}: 40%.",
+            f"Sections show {modifier} {site} with a cellularity of 40%.",
+        ):
+            assert value(text) == 40, text
+        assert value(f"Hypercellular {site}, 40% {modifier}.") is None
+
+
+def test_a_clause_goes_on_from_its_subject_and_from_none_before_it() -> None:
+    for verb in ("averages", "is", "appears to be"):
+        assert value(f"The cellularity is hard to judge but {verb} 40%.") == 40
+        assert value(f"The cellularity is normal and CD34 {verb} 40%.") is None
+        assert value(f"Cellularity is normal; blasts {verb} 40%.") is None
+    assert value("The cellularity was assessed on three levels. It is estimated at 40%.") == 40
+    assert value("Blasts were counted on three levels. It is estimated at 40%.") is None
+
+
+@pytest.mark.parametrize("figure", ["40%", "30-50%", "~40%"])
+def test_a_figure_of_the_rest_is_no_cellularity(figure: str) -> None:
+    assert value("Inadequate (95% cortical bone, 5% cellular marrow).") is None
+    assert value(f"Blasts are a part of an otherwise {figure} cellular marrow.") in (40, None)
+    assert value(f"A core with {figure} cellular nests.") is None
+    assert value(f"The nests are {figure} cellular.") is None
+    assert value(f"20% blasts in a {figure} cellular marrow.") == 40
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Core: ce11u1arity 40%.",
+        "Core: ceIIuIarity 4O percent.",
+        "Core: overall cellu-\nlarity 40%.",
+        "Core: hyper-\ncellular marrow (%40).",
+        "THE CORE\nCELLULARITY IS\nESTIMATED AT 40%.",
+        "Trephine, 22 mm. Good. Cellularity 40%.",
+        "PELVIC CREST PUNCH BIOPSY (good): cellularity 40%.",
+        "Core: 2:3 ratio of cells to fat.",
+        "Core: cell content 40%.",
+        "<r><Core><Cellularity>40%</Cellularity></Core><Clot><Cellularity>9%</Cellularity></Clot></r>",
+        "Core A | Cellularity 30% | x\nCore B | Cellularity 50% | x",
+        "Three cores. The first shows 20% cellularity, the second 40%, and the third 60%.",
+        "Core: varies from 10% to 90%, averaging 40% cellularity.",
+        "ADDENDUM 2: cellularity 40%.\nADDENDUM 1: cellularity 70%.\nCore: cellularity 90%.",
+        "Core: cellularity 70%.\nCorrection: instead of 70% it is to be 40%.",
+        "Core: cellularity 70%.\nAddendum: the cellularity is 40% rather than 70%.",
+    ],
+)
+def test_scans_layouts_lists_and_corrections_are_read_as_meant(text: str) -> None:
+    assert parse(text).value == 40

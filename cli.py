@@ -34,7 +34,7 @@ from featurestore.options import (
 )
 from featurestore.progress import progress
 from featurestore.types import Tiling
-from featurestore.words import Told, duration
+from featurestore.words import Told, duration, size
 from ingest.labels.config import LabelConfig, OllamaConfig, ParserConfig, ValueConfig
 from ingest.slides.config import IngestConfig, PlanConfig
 from ingest.synthetic.demo import DemoConfig, in_shell
@@ -608,7 +608,8 @@ def report(
         return Told(said, {"text": said})
     given["truth"] = given["truth"] and functools.partial(read_truth, given["truth"], config=how)
     write_page(store, run, out, **given)
-    return Told(f"The page is {out}. Open it in a browser.", {"page": str(out)})
+    told = {"page": str(out), "bytes": out.stat().st_size}
+    return Told(f"The page is {out}, {size(told['bytes'])}. Open it in a browser.", told)
 
 
 @main.command()

@@ -128,7 +128,8 @@ class _Fleet:
                 taken = self._ray.get(reference)
             except self._ray.exceptions.RayActorError:
                 self._mourn(works)
-                self._start()
+                if len(self._running) + len(self._idle) < self._n and self._todo:
+                    self._start()
             except self._ray.exceptions.RayTaskError as error:
                 raise (error.cause or error) from error
             else:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 import numpy as np
 import pytest
+import timm
+import torch
 from builders.ingest_stores import TINY, take_in
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from timm.models.vision_transformer import VisionTransformer
 
 from featurestore import FeatureStore
 from featurestore.errors import ConfigError
-from featurestore.types import Tiling
+from featurestore.types import Tiling, content_id
 from ingest.slides import encoders, runtimes
 from ingest.slides.archive import read_archive
 
@@ -113,3 +117,52 @@ def test_a_runtime_that_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch) ->
     assert runtimes.runtime_of("auto", "cpu") == "torch"
     with pytest.raises(ConfigError, match=r"pip install 'trephine\[cpu\]'"):
         runtimes.runtime_of("openvino", "cpu")
+
+
+class ClassAndPatches(torch.nn.Module):
+    """The class token beside the mean of the patches, as Virchow2 gives it."""
+
+    def __init__(self, trunk: VisionTransformer) -> None:
+        super().__init__()
+        self.trunk = trunk
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        tokens = self.trunk.forward_features(x)
+        patches = tokens[:, self.trunk.num_prefix_tokens :]
+        return torch.cat([tokens[:, 0], patches.mean(dim=1)], dim=1)
+
+
+REGISTERS = {"reg_tokens": 8, "no_embed_class": True, "dynamic_img_size": True}
+SWIGLU = {"mlp_layer": timm.layers.SwiGLUPacked, "act_layer": torch.nn.SiLU, "mlp_ratio": 5.33334}
+
+
+PROOF = pytest.mark.proof
+
+
+@pytest.mark.parametrize("precision", [pytest.param("float32", marks=PROOF), "bfloat16"])
+@pytest.mark.parametrize(
+    ("kinds", "pooled"),
+    [
+        pytest.param({}, False, id="layer scale", marks=PROOF),
+        pytest.param(REGISTERS, False, id="registers", marks=PROOF),
+        pytest.param(REGISTERS | SWIGLU, False, id="UNI2"),
+        pytest.param(REGISTERS | SWIGLU, True, id="class and patches", marks=PROOF),
+        pytest.param({"global_pool": "avg", "pre_norm": True}, False, id="mean", marks=PROOF),
+    ],
+)
+def test_the_layers_of_other_networks_give_the_vectors_of_torch(
+    home: Path, kinds: dict[str, Any], pooled: bool, precision: str
+) -> None:
+    torch.manual_seed(0)
+    model: torch.nn.Module = VisionTransformer(
+        depth=2, embed_dim=48, num_heads=3, patch_size=14, num_classes=0, init_values=1.0, **kinds
+    )
+    model = (ClassAndPatches(model) if pooled else model).eval().requires_grad_(False)
+    x = torch.randn(6, 3, 224, 224)
+    theirs = model(x).numpy()
+    key = content_id([str(kinds), pooled])
+    dim = theirs.shape[1]
+    compiled = runtimes.compile_model(model, key, side=224, dim=dim, precision=precision, threads=2)
+    ours = compiled(x.numpy())
+    cosine = (ours * theirs).sum(1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(theirs, axis=1)
+    assert cosine.min() > (0.999 if precision == "bfloat16" else 0.999999)

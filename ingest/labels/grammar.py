@@ -97,6 +97,8 @@ class _Scan:
     def semicolon(self, at: int) -> None:
         if self.head == "T":
             self.subject = ""
+        elif self.s[at - 1] in "hg" and re.match(r"F(?:[.,)]|$)", self.s[at + 1 :]):
+            pass  # "Cellularity: increased; 80%"
         else:
             self.clear(at)
 
@@ -346,8 +348,8 @@ def _is_doubted(words: list[str], figure: Figure, s: str, head: int, at: int) ->
         return s[at - 2 : at] == "y(" and not words[at - 2]  # "for age 45 (45-65%)"
     if figure.qualifier not in ("<", ">"):
         return False
-    stop = re.search(r"[.;]", s[at:])
-    clause = s[at : at + stop.start()] if stop else s[at:]
+    ends = (i for i in range(at, len(s)) if s[i] in ".;w" or words[i] in ("and", "und", "et"))
+    clause = s[at : next(ends, len(s))]
     before = s[max(s.rfind(mark, 0, at) for mark in ".;") + 1 : at]
     return bool(re.match(r"F[v:][q:v]*[hHg]", clause)) or "i" in before + clause
 

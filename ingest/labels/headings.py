@@ -72,5 +72,5 @@ def is_measured(name: str) -> bool:
     return (
         ("cellul" in name or "zellul" in name or "richesse" in name)
         and len(name) < 45
-        and not re.search(r"\d|:", name)
+        and not re.search(r"\d|:.", name)
     )

@@ -29,6 +29,7 @@ CLASSES = """
 : colon
 % pct
 C richesse
+H riche
 K hematopoiesis haematopoiesis hemopoiesis haemopoiesis hematopoietic haematopoietic hemopoietic
   haemopoietic hämatopoese blutbildung hämatopoetisch blutbildend hématopoïèse hématopoïétique
   hématopoïétiques
@@ -36,11 +37,11 @@ L cell cells elements zellen cellules
 f fat fatty adipose adipocytes adipocyte fett fettgewebe fettmark fettzellen graisse adipeux
   adipocytaire
 T ratio verhältnis rapport
-M marrow bone bm space spaces intertrabecular inter-trabecular medullary medulla cavity cavities
-  area volume iliac crest posterior superior anterior spine hip pic psis deep deeper crista
-  beckenkamm examination exam review analysis evaluation assessment estimate estimates impression
-  knochenmark knochenmarks mark markraum markraums markräume markräumen moelle osseuse medullaire
-  médullaire médullaires iliaque
+M espace espaces fläche marrow bone bm space spaces intertrabecular inter-trabecular medullary
+  medulla cavity cavities area volume iliac crest posterior superior anterior spine hip pic psis
+  deep deeper crista beckenkamm examination exam review analysis evaluation assessment estimate
+  estimates impression knochenmark knochenmarks mark markraum markraums markräume markräumen moelle
+  osseuse medullaire médullaire médullaires iliaque
 B stanzbiopsie bom zylinder core cores trephine trephines biopsy biopsies bx bmbx bmb histology
   histologic histological cylinder punch trepanate stanze knochenmarkstanze knochenmarkbiopsie
   beckenkammstanze beckenkammbiopsie stanzzylinder biopsie trepanat knochenmarkhistologie
@@ -53,13 +54,13 @@ G ponction prélèvement specimen specimens sample samples section sections tiss
 d where the a an this that these those it its their his her we i all each which there here lady
   gentleman man woman patient patients einem einen diesem dieses der die das des dem den ein eine
   einer eines dieser diese le la les un une cette ce ces il elle est-ce
-v ranged lies is are was were be been am appear seems show shown has have had measures measured
-  estimate assessed judged reported calculated read given put placed noted found determined ranges
-  ranging varies vary lie runs amounts reveal demonstrate display exhibit contain considered
-  occupies occupy occupied comprise constitute make fill represent account cover composed takes
-  consist remains stands reaches approaches approximates corresponds evaluated quantified set quoted
-  issued stated beträgt betragen ist sind war liegt wird geschätzt zeigt nimmt einnimmt est était
-  sont évaluée évalué estimée estimé représente occupe montre à
+v occupe occupent ranged lies is are was were be been am appear seems show shown has have had
+  measures measured estimate assessed judged reported calculated read given put placed noted found
+  determined ranges ranging varies vary lie runs amounts reveal demonstrate display exhibit contain
+  considered occupies occupy occupied comprise constitute make fill represent account cover composed
+  takes consist remains stands reaches approaches approximates corresponds evaluated quantified set
+  quoted issued stated beträgt betragen ist sind war liegt wird geschätzt zeigt nimmt einnimmt est
+  était sont évaluée évalué estimée estimé représente montre à
 p of at to on for as within about between among across throughout along amid during through over
   upon after despite per wie including incl zwischen entre bei von auf zu zur zum für du au dans
   pour sur en par

@@ -20,6 +20,7 @@ from trainer.inference import attending, bags_of, load_model
 GROUP = 20  # worst, best and typical Slides whose pictures the page holds
 MARKED = 3  # most and least attended tiles
 THUMBNAIL_PX, THUMBNAIL_QUALITY = 900, 76
+MANY, SMALLER_PX = 300, 450  # so many pictures are smaller, for the browser must hold them all
 
 # Of a row, in this order: what the table shows first comes first.
 FIELDS = (
@@ -94,9 +95,10 @@ def pictures(
     has no attention, has a thumbnail alone.
     """
     found: dict[str, Any] = {}
+    side = THUMBNAIL_PX if frame.height <= MANY else SMALLER_PX
     for slide_id, slide_key in frame.select("slide_id", "slide_key").iter_rows():
         if slide_key not in thumbnails:
-            thumbnails[slide_key] = _thumbnail(store, slide_key)
+            thumbnails[slide_key] = _thumbnail(store, slide_key, side)
         if thumbnails[slide_key] is not None:
             found[slide_id] = {"thumbnail": slide_key}
     if not found or not load_model(run).attends:
@@ -137,7 +139,7 @@ def _mark(box: np.ndarray, relative: float) -> list[float]:
     return [*box.tolist(), round(float(relative), 2)]
 
 
-def _thumbnail(store: FeatureStore, slide_key: str) -> dict[str, Any] | None:
+def _thumbnail(store: FeatureStore, slide_key: str, side: int) -> dict[str, Any] | None:
     try:
         pixels = store.thumbnail(slide_key)
     except TrephineError:  # imported Slides have none
@@ -145,7 +147,7 @@ def _thumbnail(store: FeatureStore, slide_key: str) -> dict[str, Any] | None:
     if min(pixels.shape[:2]) == 0:
         return None
     image = Image.fromarray(np.ascontiguousarray(pixels))
-    image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+    image.thumbnail((side, side), reducing_gap=2.0)
     uri = data_uri(image, "JPEG", quality=THUMBNAIL_QUALITY)
     return {"uri": uri, "width": image.width, "height": image.height}
 

@@ -608,8 +608,9 @@ def report(
         return Told(said, {"text": said})
     given["truth"] = given["truth"] and functools.partial(read_truth, given["truth"], config=how)
     write_page(store, run, out, **given)
-    told = {"page": str(out), "bytes": out.stat().st_size}
-    return Told(f"The page is {out}, {size(told['bytes'])}. Open it in a browser.", told)
+    n_bytes = out.stat().st_size
+    told = {"page": str(out), "bytes": n_bytes}
+    return Told(f"The page is {out}, {size(n_bytes)}. Open it in a browser.", told)
 
 
 @main.command()

@@ -172,6 +172,15 @@ def check_chunk(path: Path, raw: bytes, digests: Sequence[str | None], dim: int)
         raise damaged(path, "does not have the checksum it was written with")
     if digests and digests[0] and digests[0] != found:
         raise damaged(path, "is whole, but is the array of another slide or time")
+    check_rows(path, raw, dim)
+
+
+def check_rows(path: Path, raw: bytes | memoryview, dim: int) -> None:
+    """Check the bytes of an Embedding array for NaN and infinity.
+
+    Raises:
+        NotFinite: they hold values that are no numbers.
+    """
     bits = np.frombuffer(raw, "<u2", (len(raw) - layout.CHECKSUM_BYTES) // 2)
     if bits.size and (bits.view("<i2").max() >= _INFINITE or bits.max() >= _INFINITE | 0x8000):
         rows = np.unique(np.flatnonzero((bits & _INFINITE) == _INFINITE) // dim)
@@ -185,7 +194,7 @@ def check_chunk(path: Path, raw: bytes, digests: Sequence[str | None], dim: int)
 _INFINITE = 0x7C00  # bits of a float16: no positive one from here on is a number
 
 
-def digest(raw: bytes) -> str:
+def digest(raw: bytes | memoryview) -> str:
     """Sixteen hex digits of a file: crc32c of all but its last four bytes, and these.
 
     A crc32c over a chunk and its own crc32c would be the same for every chunk.

@@ -5,7 +5,7 @@ create or replace macro retired(slide, its_case, its_patient) as
     or ('case', its_case) in (select (kind, name) from tombstones)
     or ('patient', its_patient) in (select (kind, name) from tombstones)
     or case
-        when (select count(*) from tombstones where erase) = 0 then false
+        when (select count(*) filter (erase) from tombstones) = 0 then false
         else ('slide', 'sha256:' || sha256(slide)) in (select (kind, name) from tombstones)
             or ('case', 'sha256:' || sha256(its_case)) in (select (kind, name) from tombstones)
             or ('patient', 'sha256:' || sha256(its_patient)) in (select (kind, name) from tombstones)

@@ -162,7 +162,9 @@ def count(frame, event, argument):
 sys.setprofile(count)
 compacting.compact(Path(sys.argv[1]), at_least=2)
 sys.setprofile(None)
+print(int(sys.argv[2]) - left)
 """
+NEVER, KILLS = 10**9, 15
 
 
 @pytest.mark.proof
@@ -173,17 +175,19 @@ def test_a_compaction_that_is_killed_anywhere_loses_and_doubles_nothing(tmp_path
         twins.append([Failure(item="x", stage="open", reason="r"), label_row("C1", i)], late=False)
         twins.append([case_row("C1", f"P{i}")], late=False)
     folding.fold(twins.root, published=())
-    expected, at, killed = tables_of(FeatureStore(twins.root)), 0, 0
-    while True:
+    expected = tables_of(FeatureStore(twins.root))
+
+    def compacted(at: int) -> subprocess.CompletedProcess[str]:
         root = tmp_path / f"killed-{at}"
         shutil.copytree(twins.root, root)
-        done = subprocess.run([sys.executable, "-c", KILLED, str(root), str(at)], check=False)
-        killed += done.returncode == -signal.SIGKILL
+        command = [sys.executable, "-c", KILLED, str(root), str(at)]
+        done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
         folding.fold(root, published=())
         assert tables_of(FeatureStore(root)) == expected, at
         assert tables_of(rebuilt(root)) == expected, at
         assert not FeatureStore.verify(root).failures, at
-        if done.returncode == 0:
-            break
-        at += 60
-    assert killed > 5
+        return done
+
+    calls = int(compacted(NEVER).stdout)
+    killed = [compacted(at).returncode for at in range(0, calls, calls // KILLS)]
+    assert killed.count(-signal.SIGKILL) >= KILLS - 1

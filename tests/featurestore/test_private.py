@@ -83,7 +83,7 @@ def open_folder() -> Iterator[Path]:
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not SETPRIV, reason="needs root and setpriv")
-@pytest.mark.parametrize("is_member", [True, False])
+@pytest.mark.parametrize("is_member", [pytest.param(True, marks=pytest.mark.proof), False])
 def test_another_user_of_a_shared_store_works_or_gets_a_sentence(
     is_member: bool, open_folder: Path
 ) -> None:

@@ -139,15 +139,16 @@ SWIGLU = {"mlp_layer": timm.layers.SwiGLUPacked, "act_layer": torch.nn.SiLU, "ml
 PROOF = pytest.mark.proof
 
 
-@pytest.mark.parametrize("precision", [pytest.param("float32", marks=PROOF), "bfloat16"])
+@PROOF
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize(
     ("kinds", "pooled"),
     [
-        pytest.param({}, False, id="layer scale", marks=PROOF),
-        pytest.param(REGISTERS, False, id="registers", marks=PROOF),
+        pytest.param({}, False, id="layer scale"),
+        pytest.param(REGISTERS, False, id="registers"),
         pytest.param(REGISTERS | SWIGLU, False, id="UNI2"),
-        pytest.param(REGISTERS | SWIGLU, True, id="class and patches", marks=PROOF),
-        pytest.param({"global_pool": "avg", "pre_norm": True}, False, id="mean", marks=PROOF),
+        pytest.param(REGISTERS | SWIGLU, True, id="class and patches"),
+        pytest.param({"global_pool": "avg", "pre_norm": True}, False, id="mean"),
     ],
 )
 def test_the_layers_of_other_networks_give_the_vectors_of_torch(

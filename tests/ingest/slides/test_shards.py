@@ -38,6 +38,7 @@ def part(i: int, n: int) -> IngestConfig:
     return IngestConfig(shard=f"{i}/{n}")
 
 
+@pytest.mark.proof
 def test_shards_and_an_adoption_equal_one_ingest(slides: Path, tmp_path: Path) -> None:
     n = 3
     whole, parts = (FeatureStore.create(tmp_path / name) for name in ("whole", "parts"))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -15,8 +17,11 @@ settings.register_profile("calm", max_examples=40, deadline=None)
 settings.load_profile("calm")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test waits for a hub
 MEMORY = Path("/dev/shm")  # every publish flushes some forty files: costly on a disk, free here
-if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 8 << 30:
-    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+ROOT = "PYTEST_DEBUG_TEMPROOT"
+HAS_ROOM = os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 8 << 30
+if HAS_ROOM and ROOT not in os.environ:
+    os.environ[ROOT] = tempfile.mkdtemp(prefix="trephine-", dir=MEMORY)  # this session's alone
+    atexit.register(shutil.rmtree, os.environ[ROOT], ignore_errors=True)
 
 SHARED = Path(__file__).parents[2] / "shared"
 

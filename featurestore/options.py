@@ -27,7 +27,19 @@ STDOUT = 1
 EXIT_REFUSED, EXIT_FAILURES, EXIT_STOPPED = 1, 3, 130
 PATH = click.Path(path_type=Path)
 FILE = click.Path(path_type=Path, dir_okay=False)
-FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+class Folder(click.Path):
+    """A folder's name; an empty one, as of a variable that is not set, is no name."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuse an empty name."""
+        if value == "":
+            self.fail("expected a folder, got an empty name.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+FOLDER = Folder(path_type=Path, file_okay=False)
 
 Command = Callable[..., Any]
 Decorator = Callable[[Command], Command]

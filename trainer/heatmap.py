@@ -60,7 +60,6 @@ def heatmap(store: FeatureStore, run_id: str, slide_ids: Sequence[str], folder: 
     run = runs.load(store, run_id)
     bags = bags_of(store, run, slide_ids)
     side_um = overlays.tile_side_um(store, run.record.tiling_id)
-    folder.mkdir(parents=True, exist_ok=True)
     written: list[str] = []
     failures: dict[str, TrephineError] = {}
     with attending(store, run, bags) as weigh:

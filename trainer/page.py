@@ -217,7 +217,8 @@ def test_slides(store: FeatureStore, run: runs.Run) -> pl.DataFrame:
     )
     width = conformal.calibrated_half_width(run.predictions)
     return conformal.add_intervals(test, width, record.about()).with_columns(
-        held=conformal.held(width)
+        pl.col("patient_id", "case_id").fill_null(pl.col("slide_id")),  # of what was set aside
+        held=conformal.held(width),
     )
 
 

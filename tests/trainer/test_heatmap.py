@@ -17,7 +17,7 @@ from PIL import Image
 
 import cli
 from featurestore import FeatureStore
-from featurestore.errors import ConfigError, SlideNotFound
+from featurestore.errors import ConfigError, SlideNotFound, TrephineError
 from trainer import TrainConfig, overlays, train
 from trainer.heatmap import features, file_name, heatmap
 from trainer.inference import attention
@@ -136,6 +136,11 @@ def test_a_damaged_slide_stops_no_other_and_the_command_leaves_with_3(
 def test_refusals(learnable: FeatureStore, written: tuple[Path, str], tmp_path: Path) -> None:
     with pytest.raises(SlideNotFound, match="'no', 'such'"):
         heatmap(learnable, written[1], ["S-0039", "no", "such"], tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(TrephineError, match="cannot write"):
+        heatmap(learnable, written[1], ["S-0039"], tmp_path / "file" / "maps")
+    words = ["heatmap", written[1], "S-0039", "--store", str(learnable.root), "-o", ""]
+    assert CliRunner().invoke(cli.main, words).exit_code == 2
     pooled = train(learnable, replace(QUICK, model="max", steps=2))
     with pytest.raises(ConfigError, match="max pooling has no attention"):
         heatmap(learnable, pooled.run_id, ["S-0039"], tmp_path)

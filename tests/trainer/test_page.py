@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -263,6 +264,22 @@ def test_no_text_leaves_the_pages_data(value: Any) -> None:
     text = str(script_data(value))
     assert json.loads(text) == value
     assert not set(text) & set("<>&\u2028\u2029")
+
+
+def test_a_slide_that_was_set_aside_stays_on_the_page(
+    learnable: FeatureStore, run: Run, tmp_path: Path
+) -> None:
+    root = tmp_path / "store"
+    shutil.copytree(learnable.root, root)
+    gone = run.predictions.filter(pl.col("split") == "test")["slide_id", "slide_key"].row(0)
+    (chunk,) = root.glob(f"slides/{gone[1]}.zarr/*/embeddings/*/c/0/0")
+    chunk.unlink()
+    FeatureStore.verify(root, repair=True)
+    store = FeatureStore(root)
+    assert gone[0] not in set(store.bags("all")["slide_id"])
+    page = Read(write_page(store, [run.run_id], tmp_path / "report.html"))
+    assert gone[0] in {row["slide_id"] for row in page.rows()}
+    assert page_text(store, [run.run_id])
 
 
 def test_the_page_as_text(learnable: FeatureStore, run: Run) -> None:

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 STALE = timedelta(days=7)  # an unfinished training that nobody went on with
 SECTIONS: dict[str, dict[str, str]] = {
     "slide": {
+        "retired": "select tombstones.kind, tombstones.name, tombstones.recorded_at from slides"
+        " left join cases using (case_id) join tombstones on (tombstones.kind, tombstones.name) in"
+        " (('slide', slide_id), ('case', slides.case_id), ('patient', patient_id))"
+        " where slide_id = $id",
         "slide": "from slide_overview where slide_id = $id",
         "embeddings": "select encoders.name as encoder, embeddings.* from slides"
         " join embeddings using (slide_key) join encoders using (encoder_id) where slide_id = $id",
@@ -35,6 +39,9 @@ SECTIONS: dict[str, dict[str, str]] = {
         "failures": "from failures where item = $id",
     },
     "case": {
+        "retired": "select tombstones.kind, tombstones.name, tombstones.recorded_at from cases"
+        " join tombstones on (tombstones.kind, tombstones.name) in"
+        " (('case', case_id), ('patient', patient_id)) where case_id = $id",
         "case": "from cases where case_id = $id",
         "slides": "select slide_id, scanned_on, specimen, scanner, n_tiles, quality"
         " from slide_overview where case_id = $id order by slide_id",
@@ -79,6 +86,8 @@ def _said(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         f"{n:,} of {found['patients']:,} patients in {found['cases']:,} cases, "
         f"{found['slides_with_tiles']:,} with embeddings",
     )
+    if found["retired"]:
+        yield "retired", f"{found['retired']:,} of these slides are in nothing that comes later"
     labels: dict[str, list[str]] = {}
     for one in found["labels"]:
         labels.setdefault(one["target"], []).append(f"{one['n']:,} {one['method']}")

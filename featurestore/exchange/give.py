@@ -24,6 +24,7 @@ from featurestore.words import grouped
 if TYPE_CHECKING:
     from featurestore.store import FeatureStore
 
+TABLE = "cohort.csv"  # of every export, whatever its tool
 WRITERS: Mapping[str, ModuleType] = {
     "trident": trident,
     "clam": clam,
@@ -80,6 +81,7 @@ def export_cohort(
     encoder = store.encoder(cohort["encoder_id"][0])
     failures: dict[str, str] = {}
     written: list[str] = []
+    before = _stamps(config.out) if (config.out / TABLE).exists() else {}  # an earlier export
     for done, row in enumerate(cohort.iter_rows(named=True), start=1):
         try:
             it = _outgoing(store, row, config.out, encoder.name)
@@ -90,6 +92,13 @@ def export_cohort(
         progress(done, cohort.height, f"{len(failures)} failed")
     left = cohort.filter(pl.col("slide_id").is_in(written))
     notes = _tables(tool, config, left, store.cohort(config.cohort).target) if written else []
+    now = _stamps(config.out)
+    stale = sorted(path for path, stamp in before.items() if now.get(path) == stamp)
+    if stale:
+        notes.append(
+            f"of an earlier export {config.out} still has {len(stale):,}, the first is {stale[0]}: "
+            "retired slides may be among them. Use a new folder, or remove them"
+        )
     return ExportSummary(
         tool=config.tool,
         out=config.out,
@@ -99,6 +108,12 @@ def export_cohort(
         notes=tuple(notes),
         failures=failures,
     )
+
+
+def _stamps(folder: Path) -> dict[Path, tuple[int, int]]:
+    """When each file of a folder was written, and which it is."""
+    files_there = (path for path in folder.rglob("*") if path.is_file())
+    return {path: ((at := path.stat()).st_mtime_ns, at.st_ino) for path in files_there}
 
 
 def _with_geometry(store: FeatureStore, bags: pl.DataFrame) -> pl.DataFrame:
@@ -151,5 +166,5 @@ def _tables(tool: ModuleType, config: ExportConfig, cohort: pl.DataFrame, target
     """Write what the tool has for labels and splits, and for all of them one plain table."""
     columns = ["slide_id", "case_id", "patient_id", "split", "value"]
     header = [*columns[:-1], target]
-    files.write_csv(config.out / "cohort.csv", header, cohort.select(columns).rows())
+    files.write_csv(config.out / TABLE, header, cohort.select(columns).rows())
     return list(tool.write_tables(config.out, cohort, target))

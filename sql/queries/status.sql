@@ -1,8 +1,19 @@
 -- status: one row: how much of everything the store has.
+with owned as (
+    select
+        slides.slide_id,
+        slides.case_id,
+        cases.patient_id,
+        retired(slides.slide_id, slides.case_id, cases.patient_id) as is_retired
+    from slides
+    left join cases on cases.case_id = slides.case_id
+)
+
 select
-    (select count(*) from slides) as slides,
+    (select count(*) from owned) as slides,
     (select count(*) from cases) as cases,
     (select count(distinct patient_id) from cases) as patients,
+    (select count(*) filter (is_retired) from owned) as retired,
     (select count(distinct slide_id) from bags) as slides_with_tiles,
     (select count(*) from cohorts) as cohorts,
     (select count(*) from runs) as runs,

@@ -179,6 +179,19 @@ def test_slide2vec_has_every_key_and_no_other(
     assert (meta["tiling"]["tile_size_lv0"], meta["tiling"]["requested_spacing_um"]) == (PX0, 2.0)
 
 
+@pytest.mark.parametrize("tool", ["trident", "clam", "stamp", "slide2vec", "parquet"])
+def test_files_of_an_earlier_export_are_told(
+    store: FeatureStore, tmp_path: Path, tool: str
+) -> None:
+    assert "still has" not in give(store, tool, tmp_path)
+    assert "still has" not in give(store, tool, tmp_path)
+    old = next(path for path in sorted(tmp_path.rglob("*S-0003*")) if path.is_file())
+    left = old.with_name(f"retired{old.suffix}")
+    left.write_text("of a slide that is out")
+    told = give(store, tool, tmp_path)
+    assert f"of an earlier export {tmp_path} still has 1, the first is {left}" in told
+
+
 def test_parquet_is_for_all_others(store: FeatureStore, tmp_path: Path) -> None:
     give(store, "parquet", tmp_path)
     for slide, coords, rows in bags(store):

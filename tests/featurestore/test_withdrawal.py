@@ -14,11 +14,13 @@ from featurestore import FeatureStore, compacting, layout, ledger, where_query
 from featurestore.arrays import quarantine
 from featurestore.config import SplitConfig
 from featurestore.errors import CohortError, CohortNotFound, ConfigError, TrephineError
+from featurestore.showing import show, status
 from featurestore.types import Failure, SeenReport
 
 SECRET = {"slide": "slide-Qx7", "case": "case-Wv9", "patient": "patient-Zk3"}
 IDS = {"slide": "S3", "case": "C3", "patient": "P3"}
 WITHOUT = {"slide": {"S3"}, "case": {"S3", "S4"}, "patient": {"S3", "S4", "S5"}}
+OWNER = {"slide": "S3", "case": "S4", "patient": "S5"}  # a Slide of each
 OTHERS = [("slide", True), ("case", False), ("case", True), ("patient", False)]
 RANDOM = SplitConfig(method="random")
 EVIDENCE = "marrow with forty percent cells"
@@ -81,6 +83,19 @@ def test_a_withdrawn_thing_is_in_nothing_that_comes_later(
         )
         == left
     )
+
+
+@pytest.mark.parametrize("kind", IDS)
+def test_what_is_withdrawn_is_said_and_counted_nowhere(store: FeatureStore, kind: str) -> None:
+    store.withdraw(IDS[kind])
+    left = 6 - len(WITHOUT[kind])
+    assert sum(side.slides for side in store.splits("before")) == left
+    assert store.named("queries/cohorts")["slides"].item() == left
+    assert status(store).data["retired"] == len(WITHOUT[kind])
+    assert show(store, OWNER[kind]).data["retired"][0]["name"] == IDS[kind]
+    assert not show(store, "S0").data["retired"]
+    if kind != "slide":
+        assert show(store, "C3").data["retired"][0]["kind"] == kind
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ DOORS = {  # what others may import of featurestore
     "featurestore.words",
     "featurestore.frames",
     "featurestore.progress",
+    "featurestore.bounded",
     "featurestore.queries",
     "featurestore.showing",
     "featurestore.options",

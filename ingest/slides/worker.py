@@ -2,16 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import resource
-import shutil
-import signal
-import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -19,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from featurestore import FeatureStore, row_order
+from featurestore import FeatureStore, bounded, row_order
+from featurestore.bounded import BoundedProcess, Died, Limits, Target
 from featurestore.errors import SlideUnreadable, TrephineError
 from featurestore.types import SCORES, Slide, Tiling
 from ingest.slides import files as slide_files
@@ -31,16 +24,6 @@ from ingest.slides.tiling import FoundTiles, find_tiles
 
 BLURRED = 0.5  # a tile with a higher blur score counts as out of focus
 PENNED = 0.1  # a tile with a larger share of ink counts as marked
-ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """What reading one Slide may take; more of it kills the reader, and that Slide fails."""
-
-    silence_s: float = 300.0  # a reader that says nothing for so long hangs
-    cpu_s: float = 1800.0  # of all threads
-    memory_bytes: int = 8 * 2**30  # of address space, over what a fresh reader has
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,118 +195,24 @@ def share(flags: np.ndarray) -> float:
 
 def serve(connection: Connection, limits: Limits) -> None:
     """Answer requests until the other side is gone; runs in the reader's process."""
-    try:
-        while True:
-            request = connection.recv()
-            signal.setitimer(signal.ITIMER_PROF, limits.cpu_s)  # its signal ends the process
-            for message in read_slide(request):
-                connection.send(message)
-            signal.setitimer(signal.ITIMER_PROF, 0)
-    except (EOFError, BrokenPipeError, ConnectionResetError, KeyboardInterrupt):
-        return
+    bounded.serve(connection, limits, read_slide)
 
 
-Target = Callable[[Connection, Limits], None]
-
-
-def _run(target: Target, connection: Connection, limits: Limits) -> None:
-    """What runs in the new process, whose folder for what is temporary goes with it."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-    except OSError:  # no Linux: address space means something else there
-        pages = 0
-    if pages:
-        most = pages * resource.getpagesize() + limits.memory_bytes
-        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(resource.RLIMIT_AS, (most, hard))
-    try:
-        target(connection, limits)
-    finally:
-        shutil.rmtree(tempfile.gettempdir(), ignore_errors=True)
-
-
-_ENVIRONMENT = threading.Lock()
-
-
-@contextmanager
-def _environment(**told: str) -> Iterator[None]:
-    """Start a process with these variables."""
-    with _ENVIRONMENT:
-        before = dict(os.environ)
-        os.environ.update(told)
-        try:
-            yield
-        finally:
-            for name in told:
-                os.environ.pop(name)
-                os.environ.update({name: before[name]} if name in before else {})
-
-
-class ReaderProcess:
+class ReaderProcess(BoundedProcess):
     """A process that reads one Slide after the other, and is replaced when it dies or hangs."""
 
     def __init__(self, limits: Limits | None = None, target: Target = serve) -> None:
-        self._limits, self._target = limits or Limits(), target
-        self._process: Any = None
-        self._connection: Connection | None = None
-        self._temporary = ""
-
-    @property
-    def pid(self) -> int | None:
-        """Of the process, while there is one."""
-        return None if self._process is None else int(self._process.pid)
+        super().__init__(limits or Limits(), target)
 
     def read(self, request: Request) -> Iterator[Message]:
         """Read a Slide over there; ends with `Done`, whatever happens to the process."""
         stage = "open"
-        connection = self._connection or self._start()
         try:
-            connection.send(request)
-            while connection.poll(self._limits.silence_s):
-                message = connection.recv()
+            for message in self.ask(request):
                 stage = "read" if isinstance(message, Measured) else stage
                 yield message
                 if isinstance(message, Done):
                     return
-            reason = f"hung: its reader said nothing for {self._limits.silence_s:g} s"
-        except (EOFError, OSError):
-            self._process.join(5)
-            code = self._process.exitcode
-            reason = f"killed its reader (exit code {code})"
-            if code == -signal.SIGPROF:
-                reason = f"took its reader over {self._limits.cpu_s:g} s of processor time"
-        self.close()
-        name = request.slide.path.name
-        yield Done(stage=stage, error=SlideUnreadable(f"slide {name!r} {reason}."))
-
-    def kill(self) -> None:
-        """End the process, from another thread: who reads is told that it died."""
-        with suppress(AttributeError, ValueError):  # there is none, or no more
-            self._process.kill()
-
-    def close(self) -> None:
-        """End the process at once, and what it left."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.join(10)  # a dead file server holds even what was killed
-            if not self._process.is_alive():
-                self._process.close()
-            shutil.rmtree(self._temporary, ignore_errors=True)
-        if self._connection is not None:
-            self._connection.close()
-        self._process = self._connection = None
-
-    def _start(self) -> Connection:
-        # never fork: a child has the locks of its parent's threads, and none of the threads
-        context = multiprocessing.get_context("spawn")
-        self._connection, theirs = context.Pipe()
-        self._temporary = tempfile.mkdtemp(prefix="trephine-")
-        self._process = context.Process(
-            target=_run, args=(self._target, theirs, self._limits), daemon=True
-        )
-        # the Encoder needs the cores
-        with _environment(TMPDIR=self._temporary, **dict.fromkeys(ONE_THREAD, "1")):
-            self._process.start()
-        theirs.close()
-        return self._connection
+        except Died as why:
+            name = request.slide.path.name
+            yield Done(stage=stage, error=SlideUnreadable(f"slide {name!r} {why}."))

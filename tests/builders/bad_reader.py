@@ -7,7 +7,8 @@ import signal
 import time
 from multiprocessing.connection import Connection
 
-from ingest.slides.worker import ONE_THREAD, Done, Limits, read_slide
+from featurestore.bounded import ONE_THREAD, Limits
+from ingest.slides.worker import Done, read_slide
 
 
 def tell_threads(connection: Connection, limits: Limits) -> None:

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featurestore import FeatureStore
+from featurestore.bounded import Limits
 from featurestore.errors import SlideRefused, SlideUnreadable
 from featurestore.types import Tiling
 from ingest.slides.dicom import MOST_READ, groups
@@ -23,7 +24,7 @@ from ingest.slides.files import file_stamp, find_slides, fingerprint
 from ingest.slides.preview import draw_previews
 from ingest.slides.reader import open_slide
 from ingest.slides.tiff import MOST_PICTURES, read_index
-from ingest.slides.worker import Done, Limits, ReaderProcess, Request
+from ingest.slides.worker import Done, ReaderProcess, Request
 from ingest.synthetic import archive as synthetic
 
 # -- files that are none, as parts of a slide ------------------------------------------------------

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from builders.ingest_stores import slide
 
+from featurestore.bounded import Limits
 from featurestore.store import FeatureStore
 from featurestore.types import Tiling
-from ingest.slides.worker import Done, Limits, Measured, Message, ReaderProcess, Request, Tiles
+from ingest.slides.worker import Done, Measured, Message, ReaderProcess, Request, Tiles
 
 TILING = Tiling(tile_px=56, min_tissue=0.0001)
 COPIES = 200

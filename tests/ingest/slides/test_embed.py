@@ -17,13 +17,14 @@ from builders.ingest_stores import TINY, Recorder, plain, rebuilt, slide, take_i
 from PIL import Image
 
 from featurestore import FeatureStore, row_order
+from featurestore.bounded import Limits
 from featurestore.errors import TrephineError
 from featurestore.types import Tiling
 from ingest.slides.archive import Archive
 from ingest.slides.config import IngestConfig
 from ingest.slides.embed import ingest_archive
 from ingest.slides.encoders import load
-from ingest.slides.worker import Done, Limits, ReaderProcess, Request
+from ingest.slides.worker import Done, ReaderProcess, Request
 from ingest.slides.writer import IngestSummary
 from ingest.synthetic import archive as synthetic
 

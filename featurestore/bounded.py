@@ -1,0 +1,161 @@
+"""Work on foreign files in a process of its own: what kills or hangs it fails alone."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import resource
+import shutil
+import signal
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib import import_module
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS")
+
+
+class Died(Exception):
+    """Why a process gave no answer: it was killed, or hung and was ended."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What one request may take; more of it kills the process, and that request fails."""
+
+    silence_s: float = 300.0  # a reader that says nothing for so long hangs
+    cpu_s: float = 1800.0  # of all threads
+    memory_bytes: int = 8 * 2**30  # of address space, over what a fresh reader has
+    imports: Sequence[str] = ()  # modules that a fresh reader has
+
+
+Target = Callable[[Connection, Limits], None]
+
+
+def serve(connection: Connection, limits: Limits, answer: Callable[[Any], Iterator[Any]]) -> None:
+    """Answer requests until the other side is gone; runs in the process."""
+    try:
+        while True:
+            request = connection.recv()
+            signal.setitimer(signal.ITIMER_PROF, limits.cpu_s)  # its signal ends the process
+            for message in answer(request):
+                connection.send(message)
+            signal.setitimer(signal.ITIMER_PROF, 0)
+    except (EOFError, BrokenPipeError, ConnectionResetError, KeyboardInterrupt):
+        return
+
+
+def _run(target: Target, connection: Connection, limits: Limits) -> None:
+    """What runs in the new process, whose folder for what is temporary goes with it."""
+    for name in limits.imports:
+        import_module(name)
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+    except OSError:  # no Linux: address space means something else there
+        pages = 0
+    if pages:
+        most = pages * resource.getpagesize() + limits.memory_bytes
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(resource.RLIMIT_AS, (most, hard))
+    try:
+        target(connection, limits)
+    finally:
+        shutil.rmtree(tempfile.gettempdir(), ignore_errors=True)
+
+
+_ENVIRONMENT = threading.Lock()
+
+
+@contextmanager
+def _environment(**told: str) -> Iterator[None]:
+    """Start a process with these variables."""
+    with _ENVIRONMENT:
+        before = dict(os.environ)
+        os.environ.update(told)
+        try:
+            yield
+        finally:
+            for name in told:
+                os.environ.pop(name)
+                os.environ.update({name: before[name]} if name in before else {})
+
+
+class BoundedProcess:
+    """A process that answers one request after the other, and is replaced when it dies or hangs.
+
+    Args:
+        limits: of each request.
+        target: what runs in it; a function of a module, as `serve` with its own `answer`.
+    """
+
+    def __init__(self, limits: Limits, target: Target) -> None:
+        self._limits, self._target = limits, target
+        self._process: Any = None
+        self._connection: Connection | None = None
+        self._temporary = ""
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process, while there is one."""
+        return None if self._process is None else int(self._process.pid)
+
+    def ask(self, request: Any) -> Iterator[Any]:
+        """Yield what is answered to a request; the caller knows the last word.
+
+        Raises:
+            Died: the process did, or was silent for too long; the next request starts another.
+        """
+        try:
+            connection = self.start()
+            connection.send(request)
+            while connection.poll(self._limits.silence_s):
+                yield connection.recv()
+            reason = f"hung: its reader said nothing for {self._limits.silence_s:g} s"
+        except (EOFError, OSError):
+            self._process.join(5)
+            code = self._process.exitcode
+            reason = f"killed its reader (exit code {code})"
+            if code == -signal.SIGPROF:
+                reason = f"took its reader over {self._limits.cpu_s:g} s of processor time"
+        self.close()
+        raise Died(reason)
+
+    def kill(self) -> None:
+        """End the process, from another thread: who reads is told that it died."""
+        with suppress(AttributeError, ValueError):  # there is none, or no more
+            self._process.kill()
+
+    def close(self) -> None:
+        """End the process at once, and what it left."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.join(10)  # a dead file server holds even what was killed
+            if not self._process.is_alive():
+                self._process.close()
+            shutil.rmtree(self._temporary, ignore_errors=True)
+        if self._connection is not None:
+            self._connection.close()
+        self._process = self._connection = None
+
+    def start(self) -> Connection:
+        """Start the process, unless it runs; it takes its time while the caller does others."""
+        if self._connection is not None:
+            return self._connection
+        # never fork: a child has the locks of its parent's threads, and none of the threads
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._temporary = tempfile.mkdtemp(prefix="trephine-")
+        self._process = context.Process(
+            target=_run, args=(self._target, theirs, self._limits), daemon=True
+        )
+        # the caller needs the cores
+        with _environment(TMPDIR=self._temporary, **dict.fromkeys(ONE_THREAD, "1")):
+            self._process.start()
+        theirs.close()
+        return self._connection

@@ -239,7 +239,7 @@ def _without_copies(rows: Rows) -> tuple[Rows, list[str]]:
     first = {tuple(map(shown, cells)): (row, cells) for row, cells in reversed(rows)}
     kept = sorted(first.values(), key=lambda one: one[0])
     n = len(rows) - len(kept)
-    return kept, [f"{n:,} rows are exact copies of others: left out"] if n else []
+    return kept, [f"rows that are exact copies of others, left out: {n:,}"] if n else []
 
 
 # -- paths -----------------------------------------------------------------------------------------

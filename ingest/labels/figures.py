@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 
 from featurestore.types import Qualifier
 from ingest.labels.languages import FRACTIONS, NUMBERS
@@ -37,7 +38,10 @@ _LETTER = re.compile(
 # "35$", "35 o/o": what a sign is typed or scanned as
 _SIGN = re.compile(r"(?<=[\dol])( ?)(\$|[°º]/[o0]|o/o)(?![\w])")
 
-_PERCENT = r"(?:%(?:ige?[nmrs]?\b)?|\(%\)|(?:per ?cents?|pct|prozent(?:ige?[nmrs]?)?|pour ?cent)\b)"
+_PERCENT = (
+    r"(?:(?:vol\.?[ -]{0,2})?%(?:ige?[nmrs]?\b)?|\(%\)"
+    r"|(?:per ?cents?|pct|prozent(?:ige?[nmrs]?)?|pour ?cent)\b)"
+)
 _SHARE, _SPELT_SIGN = re.compile(_PERCENT), re.compile(r"%(?:(?<=[a-zß]%)|(?<=[a-zß][ -]%))")
 # "40", "7,5", "0050" (was "fifty"), "4050" (a lost dash); no part of a code, a date or a number
 _NUMBER = re.compile(
@@ -66,30 +70,32 @@ _AND = re.compile(r" (?:and|und|et) ")
 _BETWEEN = re.compile(r"(?:between|zwischen|entre) (?:about |approximately )?$")
 _PLUS_MINUS = re.compile(r" ?\(? ?(?:±|\+ ?/ ?-|\+-|plus[ /](?:or )?minus) ?")
 _MORE, _LESS = "more|greater|higher|over|above", "less|lower|fewer|smaller|under|below"
-_END = r"(?: than)?(?: or equal to)? ?(?:about |approximately )?$"
-# "at least", ">=", "not less than"
-_OVER = re.compile(
-    rf"(?:(?<!-)>=?|=>|(?:{_MORE}|beyond|at least|exceed(?:s|ing|ed)?|in excess of|upwards? of)"
-    rf"|(?:a )?minimum of|(?:no|not) (?:{_LESS})|über|mehr als|mindestens|plus de|au moins"
-    rf"|supérieure? à){_END}"
-)
 # "less than", "<", "not more than"
-_UNDER = re.compile(
-    rf"(?:[<]=?|=<|{_LESS}|up to|at (?:the )?most|(?:a )?maximum of|not exceed(?:ing)?"
-    rf"|(?:no|not) (?:{_MORE}|exceeding)|weniger als|unter|höchstens|moins de|au plus"
-    rf"|inférieure? à){_END}"
+_UNDER = (
+    rf"[<]=?|=<|{_LESS}|up to|at (?:the )?most|(?:a )?maximum of|not exceed(?:ing)?|(?:no|not) "
+    rf"(?:{_MORE}|exceeding)|weniger als|unter|höchstens|moins de|au plus|inférieure? à"
+)
+# "at least", ">=", "not less than"
+_OVER = (
+    rf"(?<!-)>=?|=>|{_MORE}|beyond|at least|exceed(?:s|ing|ed)?|in excess of|upwards? of|(?:a )?"
+    rf"minimum of|(?:no|not) (?:{_LESS})|über|mehr als|mindestens|plus de|au moins|supérieure? à"
 )
 # "about", "in the region of", "ca."
-_ABOUT = re.compile(
-    r"(?:~|\b(?:about|around|roughly|circa|some|nearly|almost|near(?:er)?|approaching|ca\.?|c\.|"
-    r"something like|approx\.?|approximate(?:ly|s)?|approximating|close(?:r)? to|(?:of|on|in) the "
-    r"(?:order|region|vicinity|neighbou?rhood) of|etwa|rund|ungefähr|zirka|environ|près de))"
-    r"(?: an?| the)?[ :(]{0,2}$"
+_ABOUT = (
+    r"~|\b(?:about|around|roughly|circa|some|nearly|almost|near(?:er)?|approaching|ca\.?|c\.|approx\.?"
+    r"|something like|approximat(?:e(?:ly|s)?|ing)|close(?:r)? to|etwa|rund|ungefähr|zirka|environ"
+    r"|près de|(?:of|on|in) the (?:order|region|vicinity|neighbou?rhood) of)"
+)
+_SAID = re.compile(
+    rf"(?:(?P<under>{_UNDER})|(?P<over>{_OVER}))(?: than)?(?: or equal to)? ?"
+    rf"(?:about |approximately )?$|(?P<about>{_ABOUT})(?: an?| the)?[ :(]{{0,2}}$"
 )
 _FROM = re.compile(r"\bfrom\b[^.;]*up to $")  # "from 20% in some spaces up to 80%" is a spread
-_OVER_AFTER = re.compile(rf" ?(?:or|and) (?:{_MORE})\b|\+(?![+/\d])")
-_UNDER_AFTER = re.compile(rf" ?(?:or|and) (?:{_LESS})\b| at (?:the )?most\b")
-_ABOUT_AFTER = re.compile(r",? give or take\b| or (?:so|thereabouts)\b|-ish\b")
+# "or more", "+", "or less", "give or take"
+_AFTER = re.compile(
+    rf" ?(?:or|and) (?:(?P<over>{_MORE})|(?P<under>{_LESS}))\b|(?P<plus>\+)(?![+/\d])"
+    r"|(?P<most> at (?:the )?most)\b|(?P<about>,? give or take\b| or (?:so|thereabouts)\b|-ish\b)"
+)
 _DATE = re.compile(
     r"\d(?<!\w\d)\d?(?:/\d\d?/(?:\d\d)?\d\d|\.\d\d?\.(?:\d\d)?\d\d|/20\d\d)\b"
 )  # no figures
@@ -192,23 +198,18 @@ def find_figures(text: str) -> list[Figure]:
     """
     if not _HINT.search(text):
         return []
-    found: list[Figure] = []
     plain = text.replace("\n", " ").replace("\t", " ")
     plain = _DATE.sub(lambda match: "#" * len(match[0]), plain)
-    matches = list(_NUMBER.finditer(plain))
-    i = 0
-    while i < len(matches):
-        first = matches[i]
-        figure = None
-        if i + 1 < len(matches):
-            figure = _pair(plain, first, matches[i + 1])
+    numbers: list[re.Match[str] | None] = [*_NUMBER.finditer(plain), None]
+    found: list[Figure] = []
+    end = 0
+    for first, second in pairwise(numbers):
+        if first is None or first.start() < end:
+            continue  # it is the second number of a range
+        figure = _figure(plain, first, second)
         if figure is not None:
-            i += 1
-        else:
-            figure = _single(plain, first)
-        if figure is not None:
+            end = figure.end
             found.append(_bounded(plain, figure))
-        i += 1
     return found
 
 
@@ -220,43 +221,28 @@ def _values(match: re.Match[str]) -> tuple[float, ...]:
     return (float(match["digits"].replace(" point ", ".").replace(",", ".")),)
 
 
-def _is_signed(match: re.Match[str]) -> bool:
-    return bool(match["pct"] or match["sign"])
-
-
-def _pair(text: str, a: re.Match[str], b: re.Match[str]) -> Figure | None:
-    """A range or a plus-minus of two numbers side by side, else null."""
-    gap = text[a.end() : b.start()]
-    if len(gap) > 12 or a["lost"] or b["lost"]:
-        return None
-    (first,), (second,) = _values(a), _values(b)
-    signed = _is_signed(a) or _is_signed(b)
-    if _PLUS_MINUS.fullmatch(gap):
-        low, high = max(first - second, 0), min(first + second, 100)
-    elif _RANGE.fullmatch(gap) or (
-        _AND.fullmatch(gap) and _BETWEEN.search(text[max(0, a.start() - 24) : a.start()])
-    ):
-        low, high = min(first, second), max(first, second)
-    else:
-        return None
-    if not 0 <= low <= high <= 100 or first > 100:
-        return None
-    spread: Qualifier | None = "~" if _PLUS_MINUS.fullmatch(gap) else None
-    return Figure(
-        start=a.start(), end=b.end(), low=low, high=high, qualifier=spread, signed=signed,
-        parts=(first, second),
-    )  # fmt: skip
-
-
-def _single(text: str, match: re.Match[str]) -> Figure | None:
-    values = _values(match)
-    low, high = values[0], values[-1]
-    if not 0 <= low <= high <= 100:
+def _figure(text: str, first: re.Match[str], second: re.Match[str] | None) -> Figure | None:
+    """A number, or a range or plus-minus of it and the next one; null where it is no share."""
+    parts, end = _values(first), first.end()
+    said: Qualifier | None = None
+    low, high = parts[0], parts[-1]
+    signed = bool(first["pct"] or first["sign"])
+    gap = text[end : second.start()] if second else ""
+    if second and len(gap) <= 12 and not first["lost"] and not second["lost"]:
+        a, b = low, _values(second)[0]
+        spread = _PLUS_MINUS.fullmatch(gap)
+        begin = first.start()
+        between = _AND.fullmatch(gap) and _BETWEEN.search(text[max(0, begin - 24) : begin])
+        ranged = b <= 100 and (between or _RANGE.fullmatch(gap))
+        if a <= 100 and (spread or ranged):
+            low, high = (max(a - b, 0), min(a + b, 100)) if spread else (min(a, b), max(a, b))
+            parts, said, end = (a, b), "~" if spread else None, second.end()
+            signed = signed or bool(second["pct"] or second["sign"])
+    if not low <= high <= 100:
         return None
     return Figure(
-        start=match.start(), end=match.end(), low=low, high=high, qualifier=None,
-        signed=_is_signed(match), parts=values,
-    )  # fmt: skip
+        start=first.start(), end=end, low=low, high=high, qualifier=said, signed=signed, parts=parts
+    )
 
 
 def _bounded(text: str, figure: Figure) -> Figure:
@@ -265,27 +251,22 @@ def _bounded(text: str, figure: Figure) -> Figure:
     low, high, said = figure.low, figure.high, figure.qualifier
     for _ in range(2):
         before = text[max(0, start - 32) : start]
-        if before.rstrip(" :(")[-1:] in _NO_BOUND:
-            break
-        under, over = _UNDER.search(before), _OVER.search(before)
-        if under and over:  # "not more than" holds "more than"
-            under, over = (under, None) if under.start() <= over.start() else (None, over)
-        about = None if under or over else _ABOUT.search(before)
-        met = under or over or about
-        if not met or (under and under[0] == "up to " and _FROM.search(text[:start][-80:])):
+        met = None if before.rstrip(" :(")[-1:] in _NO_BOUND else _SAID.search(before)
+        if not met or (met[0] == "up to " and _FROM.search(text[:start][-80:])):
             break
         start -= len(before) - met.start()
-        if about:
+        if met["about"]:
             said = said or "~"
         elif low == high:
-            low, high, said = (low, 100.0, ">") if over else (0.0, high, "<")
-    if low == high and (after := _OVER_AFTER.match(text, end)):
-        high, said, end = 100.0, ">", after.end()
-    elif low == high and (after := _UNDER_AFTER.match(text, end)):
-        low, said, end = 0.0, "<", after.end()
-    elif after := _ABOUT_AFTER.match(text, end):
-        said, end = said or "~", after.end()
-    return Figure(
-        start=start, end=end, low=low, high=high, qualifier=said, signed=figure.signed,
-        parts=figure.parts,
-    )  # fmt: skip
+            low, high, said = (0.0, high, "<") if met["under"] else (low, 100.0, ">")
+    after = _AFTER.match(text, end)
+    if after and (after["about"] or low == high):
+        end = after.end()
+        if after["about"]:
+            said = said or "~"
+        else:
+            up = after["over"] or after["plus"]
+            low, high, said = (low, 100.0, ">") if up else (0.0, high, "<")
+    if (start, end) == (figure.start, figure.end):
+        return figure
+    return replace(figure, start=start, end=end, low=low, high=high, qualifier=said)

@@ -154,8 +154,8 @@ def _with_their_reports(store: FeatureStore, file: ReportFile) -> ReportFile:
     if not alone:
         return file
     note = (
-        f"{len(alone):,} addenda came without the report that they belong to, which the store has: "
-        f"left out. Hand in both. The first is of case {alone[0]!r}"
+        f"addenda without the report that they belong to, which the store has, left out: "
+        f"{len(alone):,}. Hand in both. The first is of case {alone[0]!r}"
     )
     reports = [one for one in file.reports if one.case_id not in set(alone)]
     return replace(file, reports=reports, notes=[*file.notes, note])

@@ -99,7 +99,7 @@ def read_reports(path: Path, config: TableConfig | None = None) -> ReportFile:
     undated = sum({one.reported_on is None for one in parts} == {True, False} for parts in held)
     if undated:
         notes.append(
-            f"{undated:,} cases have texts with and without a date: joined, as none is the older"
+            f"cases with dated and undated texts, joined as none is the older: {undated:,}"
         )
     n_held = sum(map(len, held))
     return ReportFile(

@@ -47,7 +47,7 @@ class ReviewExport:
         if not self.n:
             return "No label needs a person."
         return (
-            f"{self.n:,} cases stand in {self.path}. Fill in value, then: "
+            f"cases to judge in {self.path}: {self.n:,}. Fill in value, then: "
             f"trephine review import {self.path}"
         )
 
@@ -62,7 +62,7 @@ class ReviewImport:
     def text(self) -> str:
         """How many there were, and where they stand."""
         where = "trephine sql \"from labels where method = 'human'\""
-        return "\n".join(filter(None, [self.notes, f"{self.n:,} labels taken. Next: {where}"]))
+        return "\n".join(filter(None, [self.notes, f"labels taken: {self.n:,}. Next: {where}"]))
 
 
 def export_review(

@@ -44,6 +44,7 @@ class LabelSummary:
     unknown_cases: list[str]  # Cases of the file that the store has no Slide of
     likely_cases: dict[str, str]  # of those: the one of the store that is alike
     unknown_text: str  # what to tell of them
+    gave_up: bool  # the store has Cases, and none of the file is one of them
 
     def text(self) -> str:
         """The numbers and a histogram, for the terminal."""
@@ -96,9 +97,8 @@ def summarise(
     without = batch.without_value()
     reports = file if isinstance(file, ReportFile) else None
     told = reports.reports if reports else batch.labels
-    others = strangers(
-        (one.case_id for one in told), store.ask("select case_id from cases")["case_id"].to_list()
-    )
+    cases = store.ask("select case_id, patient_id from cases")
+    others = strangers((one.case_id for one in told), cases["case_id"].to_list())
     return LabelSummary(
         counts=dict(sorted(counts.items())),
         histogram=[tenths[index] for index in range(10)],
@@ -118,8 +118,21 @@ def summarise(
         file_notes=file.text() if file else "",
         unknown_cases=list(others.unknown),
         likely_cases=dict(others.likely),
-        unknown_text=others.text("cases"),
+        unknown_text=others.text("cases") + _column_hint(others.unknown, cases["patient_id"]),
+        gave_up=bool(cases.height and others.n and others.n == len(others.unknown)),
         **store.named("queries/label_coverage", {"target": target.name}).row(0, named=True),
+    )
+
+
+def _column_hint(unknown: Sequence[str], patients: Iterable[str]) -> str:
+    """The likely mistake where most ids that are no Case's are a Patient's."""
+    known = set(patients)
+    n = sum(one in known for one in unknown)
+    if 2 * n <= len(unknown):
+        return ""
+    return (
+        f" {n:,} of them are patient_id in the store: the column read as case_id is likely the "
+        "patient's. Name the case's with --column case_id=COLUMN."
     )
 
 
@@ -150,7 +163,7 @@ class Evaluation:
         if self.failed:
             rows = (row for row in self.errors if row["got"] is None)
             first = next(row["reason"] for row in rows if row["reason"])
-            lines.append(f"{self.failed:,} reports failed; the first: {first}")
+            lines.append(f"reports that failed: {self.failed:,}; the first: {first}")
         for tag, score in self.by_tag.items():
             wrong = f"  {score['wrong']} wrong" if score["wrong"] else ""
             lines.append(f"  {tag:16} {score['n']:5} {_percent(score['accuracy']):>7}{wrong}")

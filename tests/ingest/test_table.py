@@ -324,7 +324,7 @@ def test_blank_rows_and_exact_copies_are_left_out_and_rows_keep_their_numbers(
     path = saved(tmp_path, "\ncase_id,note\n\nA,x\n , \nA,x \nB,y\n\n")
     table = read_table(path, COLUMNS)
     assert [(row.number, row.values["case_id"]) for row in table.rows] == [(4, "A"), (7, "B")]
-    assert table.notes == ["1 rows are exact copies of others: left out"]
+    assert table.notes == ["rows that are exact copies of others, left out: 1"]
 
 
 def test_a_first_line_that_names_the_separator_is_none_of_the_table(tmp_path: Path) -> None:

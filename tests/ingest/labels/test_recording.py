@@ -278,7 +278,7 @@ def test_a_table_of_reports_and_one_of_values_are_labelled_and_summed_up(
     table.write_text("case_id;value;low\nC1;45,5;NA\nC3;10;\nC3;10;\n")
     taken = labelling.label_table(store, table, config)
     assert "low is missing where it says: 1 'NA'" in taken.text()
-    assert "1 rows are exact copies of others: left out" in taken.text()
+    assert "rows that are exact copies of others, left out: 1" in taken.text()
     assert (taken.counts, taken.n_values) == ({"human/single": 2}, 2)
     best = store.sql("select case_id, value from best_labels order by all").rows()
     assert best == [("C1", 45.5), ("C2", 60.0), ("C3", 10.0), ("C4", 80.0)]
@@ -316,7 +316,10 @@ def test_an_addendum_without_its_report_hides_nothing(store: FeatureStore, tmp_p
     addendum = "\nC1,2021-02-01,ADDENDUM: the karyotype is normal."
     file.write_text("case_id,reported_on,text" + addendum)
     found = labelling.label_reports(store, file, config, OllamaConfig())
-    assert "1 addenda came without the report that they belong to" in found.text()
+    assert (
+        "addenda without the report that they belong to, which the store has, left out: 1"
+        in found.text()
+    )
     assert store.sql("select value from best_labels").rows() == [(40.0,)]
     file.write_text(head + TEXTS["C1"] + addendum)
     labelling.label_reports(store, file, config, OllamaConfig())

@@ -106,7 +106,7 @@ def test_an_answer_that_is_missing_or_no_use_is_a_failure_of_its_report(
     reasons = [error["reason"] for error in found.errors if error["reason"]]
     assert any(reason in one for one in reasons)
     assert not any("SECRET" in one for one in reasons)
-    assert f"{found.failed} reports failed; the first: " in found.text()
+    assert f"reports that failed: {found.failed}; the first: " in found.text()
 
 
 def test_a_file_that_cannot_be_scored_is_refused_in_one_sentence(

@@ -137,7 +137,7 @@ def test_an_undated_text_is_not_the_older_and_that_is_said(tmp_path: Path) -> No
     assert one_report(tmp_path, *rows) == ("new\n\nundated", date(2021, 1, 1))
     found = read_reports(tmp_path / "reports.csv")
     assert (found.n_rows, found.n_superseded, found.n_joined) == (3, 1, 2)
-    assert "1 cases have texts with and without a date: joined" in found.text()
+    assert "cases with dated and undated texts, joined as none is the older: 1" in found.text()
     assert one_report(tmp_path, ("one", ""), ("two", "")) == ("one\n\ntwo", None)
 
 

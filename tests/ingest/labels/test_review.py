@@ -74,7 +74,7 @@ def test_disputes_are_kept_out_reviewed_and_settled_by_a_person(
         writer.writeheader()
         writer.writerows(rows)
     taken = review.import_review(store, todo)
-    assert taken.text().startswith("1 labels taken. Next: ")
+    assert taken.text().startswith("labels taken: 1. Next: ")
     best = store.sql("select value, method from best_labels where case_id = 'C2'").row(0)
     assert best == (65.0, "human")
     nothing = review.export_review(store, todo)

@@ -18,8 +18,8 @@ from ingest.labels.config import OllamaConfig, ParserConfig
 from ingest.labels.labels import LabelBatch
 from ingest.labels.ollama import Failure
 from ingest.labels.recording import record_labels
-from ingest.labels.reports import read_reports
-from ingest.labels.scores import evaluate, evaluate_file, summarise
+from ingest.labels.reports import LabelFile, read_reports
+from ingest.labels.scores import LabelSummary, evaluate, evaluate_file, summarise
 
 NULL = Reading(value=None, low=None, high=None, rule="none")
 
@@ -204,3 +204,20 @@ def test_evaluate_a_file_of_gold_values(tmp_path: Path) -> None:
     path.write_text("\n".join(map(json.dumps, gold)))
     found = evaluate_file(path, ParserConfig(parser="rules"), OllamaConfig())
     assert (found.n, found.accuracy, found.by_tag["easy"]["n"]) == (1, 1.0, 1)
+
+
+def test_a_table_of_strangers_only_is_no_success_and_names_the_likely_column(
+    store: FeatureStore,
+) -> None:
+    def told(*cases: str) -> LabelSummary:
+        given = [label(case, 40, "human") for case in cases]
+        file = LabelFile(labels=given, notes=[])
+        return summarise(store, batch_of(*given), Target(), file)
+
+    assert not told("S-01", "S-02").gave_up  # labels may come before the slides do
+    store.record(Case(case_id=f"S-0{n}", patient_id=f"P{n}") for n in range(4))
+    assert told("P1", "P2", "X").gave_up
+    assert "2 of them are patient_id in the store" in told("P1", "P2", "X").text()
+    for cases in (("S-01", "X", "Y"), ("X", "Y", "P1")):
+        assert told(*cases).gave_up is ("S-01" not in cases)
+        assert "patient_id" not in told(*cases).text()

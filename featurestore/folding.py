@@ -15,7 +15,15 @@ import polars as pl
 
 import sql
 from featurestore import arrays, compacting, layout, ledger
-from featurestore.catalog import LOCK_TIMEOUT_S, Connection, first_line, inserting, refresh, writer
+from featurestore.catalog import (
+    HERE,
+    LOCK_TIMEOUT_S,
+    Connection,
+    first_line,
+    inserting,
+    refresh,
+    writer,
+)
 from featurestore.errors import ConfigError, StoreDamaged
 from featurestore.fields import from_json, now
 from featurestore.kept import Published
@@ -260,8 +268,8 @@ def _drop_erased(con: Connection) -> None:
     if not con.execute("select 1 from tombstones where erase").fetchall():
         return
     columns = con.execute(
-        "select table_name, column_name from duckdb_columns() where table_name <> 'tombstones'"
-        " and table_name in (select table_name from duckdb_tables())"
+        f"select table_name, column_name from duckdb_columns() where table_name <> 'tombstones'"
+        f" and {HERE} and table_name in (select table_name from duckdb_tables() where {HERE})"
     ).fetchall()
     for of in ("patient", "case", "slide"):
         erased = f"select name from tombstones where erase and kind = '{of}'"

@@ -25,6 +25,9 @@ select
     said.one_row,
     list(columns.column_name order by columns.column_index) as columns
 from said
-join duckdb_columns() as columns on columns.table_name = said.relation
+join duckdb_columns() as columns
+    on
+        columns.table_name = said.relation
+        and columns.database_name = current_database()
 group by said.place, said.relation, said.one_row
 order by said.place

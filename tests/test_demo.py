@@ -48,7 +48,7 @@ def test_the_demo_reaches_the_truth(demo: tuple[Path, str]) -> None:
     found = re.search(r"against the true cellularity: ([\d.]+) \(ridge on mean .*: ([\d.]+)\)", out)
     assert found, out
     attention, ridge = map(float, found.groups())
-    assert attention >= 0.8
+    assert attention >= 0.85
     assert attention >= ridge - 0.05
     for name in ("archive/manifest.csv", "archive/reports.csv", "archive/truth.csv", "report.html"):
         assert (folder / name).exists()
@@ -71,9 +71,9 @@ def test_the_archive_is_as_the_demo_needs_it(demo: tuple[Path, str]) -> None:
     rows = json.loads(out)
     tiles = [row["n_tiles"] for row in rows]
     assert len(rows) == 64
-    assert 2_000 <= sum(tiles) <= 2_500
-    assert min(tiles) >= 28
-    assert max(tiles) <= 46
+    assert 1_450 <= sum(tiles) <= 1_750
+    assert min(tiles) >= 18
+    assert max(tiles) <= 34
     assert sum(row["mpp"] < 0.3 for row in rows) == 16
 
 

@@ -107,7 +107,7 @@ def _draw_slide(path: Path, plan: SlidePlan, textures: Textures, seed: int) -> S
         cellularity=plan.cellularity,
         n_tiles=plan.n_tiles,
         margin_um=MARGIN_20X_UM if enlarge == 1 else MARGIN_40X_UM,
-        pieces=2 if plan.specimen == "core" and rng.random() < 0.2 else 1,
+        pieces=2 if plan.specimen == "core" and rng.random() < 0.1 else 1,
         clot=plan.specimen == "clot",
         artefact=plan.artefact if plan.artefact != "blur" else "",
     )
@@ -132,7 +132,7 @@ def _scene_tiles(scene: Scene, enlarge: int, small: np.ndarray, blur_px: float) 
     width, height = scene.size_px
     step, side = TILE_PX // enlarge, TILE_PX // LEVELS[1]
     empty = _drawn(scene, (0, 0, step, step), enlarge)
-    glass_tile, glass_small = jpeg(empty), np.asarray(empty.convert("RGB").reduce(LEVELS[1]))
+    glass_tile, glass_small = jpeg(empty), np.asarray(empty.reduce(LEVELS[1]).convert("RGB"))
     n = width // step
     for y in range(0, height, step):
         first, last = (x // step for x in scene.extent(y, step, step))
@@ -143,7 +143,7 @@ def _scene_tiles(scene: Scene, enlarge: int, small: np.ndarray, blur_px: float) 
             for x in range(first, last, CHUNK_TILES):
                 wide = min(CHUNK_TILES, last - x)
                 band = _drawn(scene, (x * step, y, wide * step, step), enlarge, blur_px)
-                rows[:, x * side : (x + wide) * side] = band.convert("RGB").reduce(LEVELS[1])
+                rows[:, x * side : (x + wide) * side] = band.reduce(LEVELS[1]).convert("RGB")
                 for left in range(0, band.width, TILE_PX):
                     yield jpeg(band.crop((left, 0, left + TILE_PX, TILE_PX)))
         yield from [glass_tile] * (n - last)
@@ -157,9 +157,9 @@ def _drawn(
     rim = BLUR_RIM_PX if blur_px else 0
     pixels = scene.draw(x - rim, y - rim, width + 2 * rim, height + 2 * rim, rim)
     if enlarge == 2:
-        pixels = _doubled(_doubled(pixels).T).T
+        pixels = _doubled(pixels)
     size = pixels.shape[::-1]
-    image = Image.frombuffer("RGBX", size, np.ascontiguousarray(pixels), "raw", "RGBX", 0, 1)
+    image = Image.frombuffer("RGBX", size, pixels, "raw", "RGBX", 0, 1)
     if not blur_px:
         return image
     image, rim = image.filter(ImageFilter.GaussianBlur(blur_px)), rim * enlarge
@@ -167,12 +167,14 @@ def _drawn(
 
 
 def _doubled(pixels: np.ndarray) -> np.ndarray:
-    """Twice the rows, straight lines between them; four colours of a uint32 at once."""
-    out = np.empty((2 * len(pixels), pixels.shape[1]), np.uint32)
-    out[0], out[-1] = pixels[0], pixels[-1]
-    between = _mean(pixels[:-1], pixels[1:])
-    out[1:-1:2] = _mean(pixels[:-1], between)
-    out[2::2] = _mean(pixels[1:], between)
+    """Twice the rows and columns, means between them; four colours of a uint32 at once."""
+    height, width = pixels.shape
+    out = np.empty((2 * height, 2 * width), np.uint32)
+    out[::2, ::2] = pixels
+    out[::2, 1:-1:2] = _mean(pixels[:, :-1], pixels[:, 1:])
+    out[::2, -1] = pixels[:, -1]
+    out[1:-1:2] = _mean(out[:-2:2], out[2::2])
+    out[-1] = out[-2]
     return out
 
 

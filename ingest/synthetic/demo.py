@@ -12,7 +12,7 @@ from featurestore.errors import ConfigError
 from featurestore.fields import check, setting
 
 COHORT = "demo"
-BAG_SIZE = 16  # a synthetic slide has 28 to 46 tiles
+BAG_SIZE = 16  # a synthetic slide has 18 to 34 tiles
 CHOSEN = "reported_on >= '2019-01-01' and cellularity between 0 and 100"
 BY_SPECIMEN = (
     "select specimen, count(*) as slides, sum(n_tiles) as tiles, "

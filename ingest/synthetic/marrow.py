@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from ingest.synthetic.textures import TEXTURE_PX, Textures, noise, window
+from ingest.synthetic.textures import TEXTURE_PX, Textures, noise, repeated, window
 
 FIELD_PX = 4  # drawn pixels a field value
 BLOCK = 64  # a canvas is a whole number of these field values: 256 drawn pixels
@@ -89,9 +89,9 @@ class Scene:
         hard = np.minimum(self._bone, self._tissue + np.int16(40 * UNIT))  # bone does not fray
         self._tissue = np.maximum(self._tissue, hard)
         core = self._tissue > 0
-        self._mix = _fixed(10 * (self._noise(110) + 0.4 * self._noise(17)))
+        self._mix = _fixed(self._repeated(textures.mix))
         bleeding = rng.uniform(0.3, 0.5) if clot else rng.choice([0, rng.uniform(0.01, 0.08)])
-        blood = self._noise(150) + 0.35 * self._noise(20)
+        blood = self._repeated(textures.blood)
         least = np.quantile(blood[core][::7], 1 - bleeding) if core.any() and bleeding else 9.0
         self._blood = _fixed(40 * (blood - least))
         self._fat = self._fat_cells(self.areas()["marrow"], 1 - cellularity / 100)
@@ -170,7 +170,8 @@ class Scene:
         self._marrow_px += int(np.count_nonzero(cells[inside]))
         self._fat_px += int(np.count_nonzero(space[inside]))
         cells = cells & ~space
-        nests, loose = _above(self._mix, area, NESTS), ~_above(self._mix, area, LOOSE)
+        mix = _magnified(self._mix, area)
+        nests, loose = mix > NESTS, mix <= LOOSE
         where = (cells & ~nests & ~loose, cells & nests, cells & loose, tissue & blood)
         for number, here in enumerate(where):
             if here.any():
@@ -183,32 +184,34 @@ class Scene:
             layers += window(texture.bone, x + dx, y + dy, width, height)
             np.copyto(ink, layers, where=tissue & bone)
 
-    def _noise(self, scale_um: float, step: int = 1) -> np.ndarray:
-        shape = self._shape[0] // step, self._shape[1] // step
-        return noise(self._rng, shape, scale_um / self._um / step)
+    def _repeated(self, field: np.ndarray) -> np.ndarray:
+        """A part of a field that all slides share, from a place of this slide's own."""
+        y, x = self._rng.integers(0, len(field), 2)
+        return repeated(field, x, y, self._shape[1], self._shape[0])
 
     def _outline(self, n_tiles: int, margin_um: float, pieces: int, clot: bool) -> np.ndarray:
         """Signed distance to the edge of upright needles, as long as the wanted tiles need."""
-        rng, um = self._rng, self._um
-        width_um = rng.uniform(1500, 1900) if clot else rng.uniform(780, 1000)
+        rng, um = self._rng, self._um * COARSE
+        width_um = rng.uniform(1500, 1900) if clot else rng.uniform(580, 780)
         room = width_um + 640
         longest = 1.25 * TILE_UM * n_tiles / (width_um * pieces / TILE_UM + 0.8) + 1300
         self._shape = _whole(
-            (longest + 2 * margin_um) / um, (room * pieces - 120 + 2 * margin_um) / um
+            (longest + 2 * margin_um) / self._um, (room * pieces - 120 + 2 * margin_um) / self._um
         )
         if not n_tiles:
             self._shape = (20 * BLOCK, 12 * BLOCK)
             return np.full(self._shape, -FAR_UM * UNIT, np.int16)
         # plain floats from here on: NumPy's own would make the fields float64
-        ragged = 28 * self._noise(260) + 15 * self._noise(60) + 7 * self._noise(14)
         bends = rng.uniform([[40, 700, 0]] * pieces, [[210, 1600, 6]] * pieces).tolist()
         swells = rng.uniform([[300, 0]] * pieces, [[700, 6]] * pieces).tolist()
         slants, tops = rng.normal(0, 0.25, pieces).tolist(), rng.uniform(150, 330, pieces).tolist()
-        length = 0.0
+        height, width = self._coarse().shape
+        ragged = self._repeated(self._textures.ragged)
+        uneven = 28 * noise(rng, (height, width), 260 / um)
+        y = (np.arange(height) * um - margin_um)[:, None].astype(np.float32)
+        x = (np.arange(width) * um - margin_um)[None].astype(np.float32)
 
-        def outline(step: int) -> np.ndarray:
-            y = (np.arange(0, self._shape[0], step) * um - margin_um)[:, None].astype(np.float32)
-            x = (np.arange(0, self._shape[1], step) * um - margin_um)[None].astype(np.float32)
+        def outline(length: float) -> np.ndarray:
             field = np.float32(-FAR_UM * UNIT)
             for i in range(pieces):
                 middle = room * (i + 0.5) - 60
@@ -217,21 +220,20 @@ class Scene:
                 down = y - slants[i] * (x - middle) - tops[i]
                 inside = np.minimum(half - np.abs(x - middle - bend), 0.8 * down)
                 field = np.maximum(field, np.minimum(inside, 0.8 * (length - down)))
-            edge: np.ndarray = field + ragged[::step, ::step]
+            edge: np.ndarray = field + uneven
             return edge
 
         low, high, best = 500.0, longest - 550, (n_tiles, 0.0)
-        for _ in range(9):  # more tiles with more length, but for the ragged edge
+        for _ in range(9):  # more tiles with more length, but for the uneven edge
             length = (low + high) / 2
-            found = self._count_tiles(outline(4) > 0, 4)
+            found = self._count_tiles(outline(length) + ragged[::COARSE, ::COARSE] > 0, COARSE)
             best = min(best, (abs(found - n_tiles), length))
             low, high = (length, high) if found < n_tiles else (low, length)
-        length = best[1]
-        field = outline(1)
-        last = np.flatnonzero((field > 0).any(1))[-1]
-        rows = _whole(last + max(margin_um, TILE_UM) / um, 1)[0]  # whole tiles below, too
-        self._shape = (min(rows, self._shape[0]), self._shape[1])
-        return _fixed(field[: self._shape[0]])
+        field = outline(best[1])
+        last = COARSE * np.flatnonzero((field > 0).any(1))[-1]
+        below = max(margin_um, TILE_UM) + FAR_UM  # whole tiles, too
+        self._shape = (min(_whole(last + below / self._um, 1)[0], self._shape[0]), self._shape[1])
+        return self._enlarged(field[: self._shape[0] // COARSE], ragged[: self._shape[0]])
 
     def _count_tiles(self, tissue: np.ndarray, step: int = 1) -> int:
         side = TILE_UM / (self._um * step)
@@ -267,7 +269,8 @@ class Scene:
         if per_mm2 and rng.random() < 0.25 and core.any():
             top = np.flatnonzero(core.any(1))[0] / COARSE
             cap = (top - np.arange(len(field)))[:, None] * um + rng.uniform(150, 420)
-            field = np.maximum(field, np.minimum(cap + 70 * self._noise(230, COARSE), FAR_UM * 1.9))
+            cap = cap + 70 * noise(rng, field.shape, 230 / um)
+            field = np.maximum(field, np.minimum(cap, FAR_UM * 1.9))
         return self._enlarged(field)
 
     def _laid_over(self, artefact: str, core: np.ndarray) -> np.ndarray | None:
@@ -291,9 +294,9 @@ class Scene:
         height, width = self._shape
         return np.full((height // COARSE, width // COARSE), -FAR_UM, np.float32)
 
-    def _enlarged(self, coarse: np.ndarray) -> np.ndarray:
-        size = self._shape[::-1]
-        return _fixed(np.asarray(Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)))
+    def _enlarged(self, coarse: np.ndarray, fine: np.ndarray | float = 0.0) -> np.ndarray:
+        field = Image.fromarray(coarse).resize(self._shape[::-1], Image.Resampling.BICUBIC)
+        return _fixed(np.asarray(field) + np.float32(fine))
 
     def _plate(
         self,
@@ -433,7 +436,7 @@ def _magnified(field: np.ndarray, area: tuple[slice, slice]) -> np.ndarray:
 
 def _fixed(field: np.ndarray) -> np.ndarray:
     """Microns to field units; eight times a value must fit int16."""
-    units: np.ndarray = (np.clip(field, -FAR_UM, 4 * FAR_UM) * UNIT).astype(np.int16)
+    units: np.ndarray = (np.clip(field, -FAR_UM, 3 * FAR_UM) * UNIT).astype(np.int16)
     return units
 
 

@@ -12,8 +12,7 @@ from ingest.synthetic.marrow import SCANNERS_20X, SCANNERS_40X, Scanner
 
 FIRST_DAY, LAST_DAY = date(2019, 1, 7), date(2023, 3, 20)
 MPP_20X, MPP_40X = (0.4990, 0.5016), (0.2325, 0.2527)
-# wanted tissue tiles of a core; what is drawn lies within 30 to 45
-TILES, TILES_40X = (33, 39), (33, 36)
+TILES = (22, 27)  # wanted tissue tiles of a core
 ARTEFACTS, SLIDES_TO_AN_ARTEFACT = ("pen", "fold", "blur"), 32
 SMALL_TILES = 12  # of the broken and the clot slides
 
@@ -89,7 +88,7 @@ def plan_slides(n_slides: int, n_patients: int, seed: int) -> list[SlidePlan]:
                 scanned_on=FIRST_DAY + timedelta(days=day),
                 age_years=int(ages[patient]) + day // 730,
                 cellularity=float(np.clip(target, 6, 95)),
-                n_tiles=int(rng.integers(*(TILES_40X if is_40x[number] else TILES), endpoint=True)),
+                n_tiles=int(rng.integers(*TILES, endpoint=True)),
                 scanner=scanners[int(rng.integers(len(scanners)))],
                 mpp=round(float(mpp), 4),
                 extra={"block": "B1" if repeat and not follow_up else "A1"},

@@ -10,6 +10,7 @@ from PIL import Image
 from scipy import ndimage
 
 TEXTURE_PX = 2048
+FIELD_UM = 2.0  # about what a value of a field covers
 CHUNK_PX = 1088  # widest and highest rectangle drawn at once
 
 
@@ -26,6 +27,10 @@ class Textures:
             _red_cells(rng),
         ]
         self.bone = _bone(rng)
+        # what shapes share, seamless too: the edge of tissue, and where fills change, in microns
+        self.ragged = 15 * _field(rng, 60) + 7 * _field(rng, 14)
+        self.mix = 10 * (_field(rng, 110) + 0.4 * _field(rng, 17))
+        self.blood = _field(rng, 150) + 0.35 * _field(rng, 20)
 
 
 def _cells(
@@ -35,7 +40,7 @@ def _cells(
     pad, side = 64, TEXTURE_PX
     base = 58 + 12 * noise(rng, (side, side), 40, wrap=True)
     base += 11 * noise(rng, (side, side), 7, wrap=True)
-    hema, eosin = np.zeros((side + 2 * pad,) * 2), np.zeros((side + 2 * pad,) * 2)
+    hema, eosin = np.zeros((2, side + 2 * pad, side + 2 * pad), np.float32)
     stamps = [[_cell(rng, kind) for _ in range(14)] for kind in range(len(kinds))]
     n = round(side / (2 * pitch_um))
     spots = (np.mgrid[0:n, 0:n].reshape(2, -1) + rng.uniform(-0.4, 0.4, (2, n * n))) * side / n
@@ -51,7 +56,8 @@ def _cells(
     for _ in range(8):
         _megakaryocyte(rng, hema, eosin, *rng.integers(2 * pad, side, 2))
     hema, eosin = (_folded(field, pad) for field in (hema, eosin))
-    return _pack(hema, np.maximum(eosin, base) + rng.normal(0, 3.5, (side, side)))
+    grain = 3.5 * rng.standard_normal((side, side), np.float32)
+    return _pack(hema, np.maximum(eosin, base) + grain)
 
 
 def _cell(rng: np.random.Generator, kind: int) -> tuple[np.ndarray, np.ndarray]:
@@ -100,7 +106,7 @@ def _red_cells(rng: np.random.Generator) -> np.ndarray:
     at = np.mgrid[-8:8, -8:8] / 2 + 0.25
     far = np.hypot(*at)
     disc = np.clip((3.5 - far) / 0.6, 0, 1) * (0.8 + 0.2 * np.clip(far / 2.4, 0, 1))
-    eosin = np.zeros((side + 2 * pad,) * 2)
+    eosin = np.zeros((side + 2 * pad,) * 2, np.float32)
     n = round(side / (2 * 6.0))
     spots = (np.mgrid[0:n, 0:n].reshape(2, -1) + rng.uniform(-0.35, 0.35, (2, n * n))) * side / n
     for i in np.flatnonzero(rng.random(n * n) < 0.92):
@@ -148,6 +154,10 @@ def noise(
     return np.asarray(fine)
 
 
+def _field(rng: np.random.Generator, scale_um: float) -> np.ndarray:
+    return noise(rng, (TEXTURE_PX, TEXTURE_PX), scale_um / FIELD_UM, wrap=True)
+
+
 def _folded(field: np.ndarray, pad: int) -> np.ndarray:
     """Carry what was drawn over an edge to the other side: the texture becomes seamless."""
     for _ in range(2):
@@ -167,8 +177,14 @@ def _pack(hema: np.ndarray, eosin: np.ndarray) -> np.ndarray:
 
 def _spread(texture: np.ndarray) -> np.ndarray:
     """Repeat a texture as far as a window may reach, so that a window is a view."""
-    rows, columns = (np.arange(n + CHUNK_PX) % n for n in texture.shape)
-    wide: np.ndarray = texture.take(rows, 0).take(columns, 1)
+    height, width = texture.shape
+    return repeated(texture, 0, 0, width + CHUNK_PX, height + CHUNK_PX)
+
+
+def repeated(texture: np.ndarray, x: int, y: int, width: int, height: int) -> np.ndarray:
+    """A copy of a rectangle of a seamless texture, however large."""
+    rows, columns = np.arange(y, y + height), np.arange(x, x + width)
+    wide: np.ndarray = texture.take(rows, 0, mode="wrap").take(columns, 1, mode="wrap")
     return wide
 
 

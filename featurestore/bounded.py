@@ -7,14 +7,15 @@ import os
 import resource
 import shutil
 import signal
+import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS")
@@ -31,7 +32,6 @@ class Limits:
     silence_s: float = 300.0  # a reader that says nothing for so long hangs
     cpu_s: float = 1800.0  # of all threads
     memory_bytes: int = 8 * 2**30  # of address space, over what a fresh reader has
-    imports: Sequence[str] = ()  # modules that a fresh reader has
 
 
 Target = Callable[[Connection, Limits], None]
@@ -52,8 +52,6 @@ def serve(connection: Connection, limits: Limits, answer: Callable[[Any], Iterat
 
 def _run(target: Target, connection: Connection, limits: Limits) -> None:
     """What runs in the new process, whose folder for what is temporary goes with it."""
-    for name in limits.imports:
-        import_module(name)
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
     except OSError:  # no Linux: address space means something else there
@@ -74,13 +72,19 @@ _ENVIRONMENT = threading.Lock()
 
 @contextmanager
 def _environment(**told: str) -> Iterator[None]:
-    """Start a process with these variables."""
+    """Start a process with these variables, and without the caller's script.
+
+    A child imports the script again that its parent runs: one without `if __name__ == "__main__"`
+    would start over there.
+    """
     with _ENVIRONMENT:
-        before = dict(os.environ)
+        before, script = dict(os.environ), sys.modules["__main__"]
         os.environ.update(told)
+        sys.modules["__main__"] = ModuleType("__main__")
         try:
             yield
         finally:
+            sys.modules["__main__"] = script
             for name in told:
                 os.environ.pop(name)
                 os.environ.update({name: before[name]} if name in before else {})
@@ -105,8 +109,12 @@ class BoundedProcess:
         """Of the process, while there is one."""
         return None if self._process is None else int(self._process.pid)
 
-    def ask(self, request: Any) -> Iterator[Any]:
+    def ask(self, request: Any, cpu_s: float | None = None) -> Iterator[Any]:
         """Yield what is answered to a request; the caller knows the last word.
+
+        Args:
+            request: anything that its target understands.
+            cpu_s: what the target lets this one take, where it has a rule of its own.
 
         Raises:
             Died: the process did, or was silent for too long; the next request starts another.
@@ -122,7 +130,9 @@ class BoundedProcess:
             code = self._process.exitcode
             reason = f"killed its reader (exit code {code})"
             if code == -signal.SIGPROF:
-                reason = f"took its reader over {self._limits.cpu_s:g} s of processor time"
+                reason = (
+                    f"took its reader over {cpu_s or self._limits.cpu_s:.0f} s of processor time"
+                )
         self.close()
         raise Died(reason)
 

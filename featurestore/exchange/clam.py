@@ -10,13 +10,14 @@ import polars as pl
 
 from featurestore.errors import FeaturesRefused
 from featurestore.exchange import files
+from featurestore.exchange.apart import Peek
 from featurestore.exchange.bags import ForeignBag, Found, Listing, Outgoing, listing
 
 OF_FEATURES = ("h5_files", "pt_files")
 SAID = ("patch_size", "patch_level", "downsample", "level_dim")
 
 
-def find(given: Listing) -> tuple[list[Found], dict[Path, str]]:
+def find(given: Listing, peek: Peek) -> tuple[list[Found], dict[Path, str]]:
     """List the features of a folder; tensors only where no HDF5 file has their places too.
 
     Raises:
@@ -27,8 +28,7 @@ def find(given: Listing) -> tuple[list[Found], dict[Path, str]]:
     places: dict[str, list[Path]] = {}
     for path in given.ending(".h5"):
         try:
-            with files.hdf5(path) as file:
-                has = set(file)
+            has = peek(path).shapes.keys()
         except FeaturesRefused as error:
             refused[path] = str(error)
             continue

@@ -16,6 +16,8 @@ import numpy as np
 
 from featurestore.errors import FeaturesRefused, write_beside
 
+MOST_BYTES = 4 * 2**30  # of the features of one slide
+
 
 @contextmanager
 def told(path: Path) -> Iterator[None]:
@@ -55,6 +57,11 @@ def array_of(file: Any, name: str) -> np.ndarray:
         raise FeaturesRefused(f"has no {name!r}: it holds {', '.join(file) or 'nothing'}")
     if data.dtype.kind not in "fiub" or data.shape is None:
         raise FeaturesRefused(f"{name!r} is of type {data.dtype}, expected numbers")
+    if data.size * data.dtype.itemsize > MOST_BYTES:
+        raise FeaturesRefused(
+            f"says that {name!r} has the shape {data.shape}, which is no slide's: the file is "
+            "damaged. Extract the slide again"
+        )
     if data.size and not _is_written(data):
         raise FeaturesRefused(f"parts of {name!r} were never written: extract the slide again")
     return np.asarray(data[...])

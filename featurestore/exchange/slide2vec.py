@@ -11,6 +11,7 @@ import polars as pl
 
 from featurestore.errors import FeaturesRefused, write_beside
 from featurestore.exchange import files
+from featurestore.exchange.apart import Peek
 from featurestore.exchange.bags import ForeignBag, Found, Listing, Outgoing, whole
 
 NOW, ONCE = "tile_embeddings", "features"  # folders of features
@@ -18,7 +19,7 @@ META = ".meta.json"
 PLACES = (".coordinates", ".tiles", "")  # what stands before the suffix of a file of places
 
 
-def find(listing: Listing) -> tuple[list[Found], dict[Path, str]]:
+def find(listing: Listing, peek: Peek) -> tuple[list[Found], dict[Path, str]]:
     """List the features of an output folder of any version."""
     found: list[Found] = []
     metas = {path for path in listing.ending(META) if NOW in path.parts}

@@ -12,6 +12,7 @@ import polars as pl
 
 from featurestore.errors import FeaturesRefused
 from featurestore.exchange import files
+from featurestore.exchange.apart import Peek
 from featurestore.exchange.bags import ForeignBag, Found, Listing, Outgoing, whole
 
 SAID = (
@@ -26,7 +27,7 @@ SAID = (
 INFO = "info.json"  # of 1.x: how large a tile is
 
 
-def find(listing: Listing) -> tuple[list[Found], dict[Path, str]]:
+def find(listing: Listing, peek: Peek) -> tuple[list[Found], dict[Path, str]]:
     """List every HDF5 file of a folder."""
     found = []
     for path in listing.ending(".h5"):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -13,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from featurestore.config import ImportConfig
 from featurestore.errors import FeaturesRefused, StoreDamaged
 from featurestore.exchange import clam, files, slide2vec, stamp, trident
-from featurestore.exchange.bags import ForeignBag, ForeignTiling, Found, listing
+from featurestore.exchange.apart import NAMES, Apart, Peek, owners
+from featurestore.exchange.bags import ForeignBag, ForeignTiling, Found, Listing, listing
 from featurestore.exchange.people import Given, People, Who
 from featurestore.exchange.place import Placed, description, is_same, placed, slide_arrays
 from featurestore.types import ArrayIds, EncoderDescription, Failure, Progress
@@ -51,6 +54,7 @@ class ImportSummary:
     twice: int = 0  # tiles that stood in one file twice
     copies: int = 0  # files that say the same as another
     without_features: int = 0  # of the manifest
+    others: dict[str, int] = field(default_factory=dict)  # files left out, by whose they are
     failures: dict[str, str] = field(default_factory=dict)  # by path
 
     def text(self) -> str:
@@ -76,6 +80,10 @@ class ImportSummary:
             "slides of the manifest have no features here": self.without_features,
         }
         lines += [f"note: {n:,} {what}" for what, n in notes.items() if n]
+        lines += [
+            f"note: {n:,} files are left out: they look like those of {tool}"
+            for tool, n in self.others.items()
+        ]
         lines += grouped("failed", self.failures)
         if self.failures:
             lines.append("List what failed with: trephine sql 'from failures'")
@@ -103,30 +111,54 @@ def import_features(
     Raises:
         FeaturesRefused: the folder has no features of this tool.
     """
-    tool = TOOLS[config.tool]
-    found, refused = tool.find(listing(config.path))
-    if not found and not refused:
-        raise FeaturesRefused(
+    tool, there = TOOLS[config.tool], listing(config.path)
+    with closing(Apart()) as apart:
+        own, others = _of_tool(config.tool, there, apart.peek)
+        found, refused = tool.find(own, apart.peek)
+        if not found and not refused:
+            raise FeaturesRefused(_nothing(config, others))
+        store.record()  # adopt what a killed import published without a row
+        said = Said(tool=config.tool, mpp=config.mpp, name=config.name, cut=config.cut)
+        work = Taker(store, lambda one: apart.call(tool.read, one, one.path), said, given)
+        work.summary.others = others
+        for path, reason in refused.items():
+            work.fail(path, reason)
+        groups = work.by_slide(found)
+        for done, ((_, _, slide_id), several) in enumerate(groups.items(), start=1):
+            try:
+                work.take(work.people.who(slide_id), several)
+            except (FeaturesRefused, StoreDamaged) as error:
+                work.fail(several[0].path, str(error), slide_id)
+            if done % COMMIT_SLIDES == 0:
+                work.commit()
+            progress(done, len(groups), f"{len(work.summary.failures)} failed")
+        work.commit()
+    work.summary.without_features = len(given) - len(work.people.used)
+    return work.summary
+
+
+def _of_tool(tool: str, there: Listing, peek: Peek) -> tuple[Listing, dict[str, int]]:
+    """The files of folders that the tool may have written; how many others have, by their tool."""
+    theirs = owners(there, peek)
+    foreign = {folder: tools for folder, tools in theirs.items() if tools and tool not in tools}
+    own = [path for path in there.files if path.parent not in foreign]
+    left = [path for path in there.ending(".h5", ".pt", ".npz") if path.parent in foreign]
+    others = Counter(" or ".join(sorted(foreign[path.parent])) for path in left)
+    return replace(there, files=own), dict(others)
+
+
+def _nothing(config: ImportConfig, others: Mapping[str, int]) -> str:
+    if not others:
+        return (
             f"{config.path} holds no features of {config.tool}. Give the folder that it wrote; "
             "the formats are in docs/format.md"
         )
-    store.record()  # adopt what a killed import published without a row
-    said = Said(tool=config.tool, mpp=config.mpp, name=config.name, cut=config.cut)
-    work = Taker(store, tool.read, said, given)
-    for path, reason in refused.items():
-        work.fail(path, reason)
-    groups = work.by_slide(found)
-    for done, ((_, _, slide_id), several) in enumerate(groups.items(), start=1):
-        try:
-            work.take(work.people.who(slide_id), several)
-        except (FeaturesRefused, StoreDamaged) as error:
-            work.fail(several[0].path, str(error), slide_id)
-        if done % COMMIT_SLIDES == 0:
-            work.commit()
-        progress(done, len(groups), f"{len(work.summary.failures)} failed")
-    work.commit()
-    work.summary.without_features = len(given) - len(work.people.used)
-    return work.summary
+    word = max(others, key=others.__getitem__)
+    name = " or ".join(NAMES[one] for one in word.split(" or "))
+    return (
+        f"{config.path} looks like what {name} wrote, not {NAMES[config.tool]}. "
+        f"Take it in with: {shlex.join(['trephine', 'import', word.split()[0], str(config.path)])}"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

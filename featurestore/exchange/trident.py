@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import polars as pl
 
 from featurestore.errors import FeaturesRefused
 from featurestore.exchange import files
+from featurestore.exchange.apart import Peek
 from featurestore.exchange.bags import ForeignBag, Found, Listing, Outgoing, whole
 
 PATCHES = "_patches.h5"
@@ -20,7 +22,7 @@ SLIDES = "slide_features_"
 LOCKED = "is unfinished: its lock is still there. Extract the slide again"
 
 
-def find(listing: Listing) -> tuple[list[Found], dict[Path, str]]:
+def find(listing: Listing, peek: Peek) -> tuple[list[Found], dict[Path, str]]:
     """List the features of a job folder or a part of it; and what is unfinished, and why."""
     refused = dict.fromkeys(listing.ending(".h5.lock", ".pt.lock"), LOCKED)
     locked = {path.with_suffix("") for path in refused}
@@ -41,7 +43,7 @@ def find(listing: Listing) -> tuple[list[Found], dict[Path, str]]:
         )
         for path in of_features
     ]
-    found += _empty(patches, found)
+    found += _empty(patches, found, peek)
     for path in listing.ending(".pt"):
         if not (path.with_suffix(".h5").exists() or _is_of_slides(path) or path in locked):
             refused[path] = "is a pickled array, which is not opened: extract with --saveas h5"
@@ -56,7 +58,7 @@ def _patches(features: Path) -> Path:
     return features.parent.parent / "patches" / f"{features.stem}{PATCHES}"
 
 
-def _empty(patches: list[Path], found: list[Found]) -> list[Found]:
+def _empty(patches: list[Path], found: list[Found], peek: Peek) -> list[Found]:
     """Slides without a tile, of which some versions write no features: one for each Encoder."""
     there = {one.coords for one in found}
     empty = []
@@ -65,7 +67,7 @@ def _empty(patches: list[Path], found: list[Found]) -> list[Found]:
         if (path,) in there:
             continue
         folders = sorted({one.path.parent for one in found if one.path.parent.parent == job})
-        for folder in folders if _n_places(path) == 0 else ():
+        for folder in folders if _is_empty(path, peek) else ():
             empty.append(
                 Found(
                     path=path,
@@ -78,12 +80,11 @@ def _empty(patches: list[Path], found: list[Found]) -> list[Found]:
     return empty
 
 
-def _n_places(path: Path) -> int:
+def _is_empty(path: Path, peek: Peek) -> bool:
     try:
-        with files.hdf5(path) as file:
-            return len(files.places_of(files.array_of(file, "coords")))
+        return math.prod(peek(path).shapes.get("coords", (1,))) == 0
     except FeaturesRefused:
-        return -1
+        return False
 
 
 def read(found: Found) -> ForeignBag:

@@ -48,12 +48,13 @@ def fresh(root: Path) -> Iterator[Path]:
 
 
 def make_anew(root: Path, *, keep: bool = True) -> list[str]:
-    """Replace the catalog by one made anew from ledger, arrays and Runs.
+    """Replace the catalog by one made anew from ledger, arrays and Runs; a fold completes it.
 
     Args:
         root: the store.
         keep: whether the old one is set aside; else nothing is left of it.
     """
+    mended: list[str] = []
     with fresh(root) as work:
         old = sorted(root.glob(f"{layout.CATALOG}*"))
         if keep:
@@ -61,10 +62,7 @@ def make_anew(root: Path, *, keep: bool = True) -> list[str]:
         new = catalog.path_of(work)
         with suppress(OSError):
             new.chmod(layout.rights(root)[1])
-        new.rename(catalog.path_of(root))
-    if not keep:
-        for file in old[1:]:
+        for file in old[1:] if not keep else ():  # before another process can have one like it
             file.unlink(missing_ok=True)
-        mended = []
-    folding.fold(root)
+        new.rename(catalog.path_of(root))
     return [*mended, f"{layout.CATALOG} was made anew"]

@@ -7,7 +7,17 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from featurestore import arrays, catalog, compacting, layout, ledger, making, withdrawal, workplaces
+from featurestore import (
+    arrays,
+    catalog,
+    compacting,
+    folding,
+    layout,
+    ledger,
+    making,
+    withdrawal,
+    workplaces,
+)
 from featurestore.errors import StoreNotFound, TrephineError
 from featurestore.types import Progress
 from featurestore.verify import (
@@ -44,7 +54,7 @@ def verify(
         raise StoreNotFound(catalog.nowhere(root))
     mended: list[str] = []
     if rebuild:
-        mended += making.make_anew(root)
+        mended += _make_anew(root)
     with suppress(TrephineError):  # of a broken catalog, which is told
         if repair and withdrawal.finish(root):
             mended.append("what was erased is gone")
@@ -91,7 +101,13 @@ def _repair(root: Path, findings: Sequence[Finding]) -> list[str]:
     if gone:
         ledger.append(root, gone)
         mended.append(f"{len(gone):,} arrays will be embedded again by: trephine ingest SLIDES")
-    return mended + making.make_anew(root)
+    return mended + _make_anew(root)
+
+
+def _make_anew(root: Path) -> list[str]:
+    mended = making.make_anew(root)
+    folding.fold(root)
+    return mended
 
 
 def _unit(root: Path, path: Path) -> Path:

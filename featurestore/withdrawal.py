@@ -12,8 +12,8 @@ from pathlib import Path
 
 import polars as pl
 
-from featurestore import catalog, folding, layout, ledger, making
-from featurestore.errors import CohortError, ConfigError, StoreDamaged, writing
+from featurestore import catalog, folding, layout, ledger, making, workplaces
+from featurestore.errors import CohortError, ConfigError, StoreDamaged, TrephineError, writing
 from featurestore.kept import Gone, Tombstone, TombstoneKind, Withdrawn, hidden
 from featurestore.sealed import erase_predictions
 
@@ -39,18 +39,49 @@ def withdraw(root: Path, kind: TombstoneKind | None, name: str, erase: bool) -> 
             for one in stones
         ]
 
-    folding.fold(root, act=act, published=())
-    if erase:
-        finish(root)
+    if not erase:
+        folding.fold(root, act=act, published=())
+        return told[0]
+    mark = _mark(root)
+    is_new = not mark.exists()
+    with writing(root):
+        mark.touch()
+    try:
+        folding.fold(root, act=act, published=())
+    except TrephineError:
+        if is_new:  # nothing was begun
+            mark.unlink(missing_ok=True)
+        raise
+    finish(root)
     return told[0]
 
 
+def _mark(root: Path) -> Path:
+    """Stands there while an erasure is on its way: its end is that the catalog is made anew."""
+    return layout.tmp_dir(root) / "erasing"
+
+
 def finish(root: Path) -> bool:
-    """Erase for good what tombstones say, also in the catalog; whether there was any of it."""
-    if not scrub(root):
-        return False
-    making.make_anew(root, keep=False)
-    return True
+    """Erase for good what tombstones say, also in the catalog; whether there was any of it.
+
+    The writer's lock is held from the first file to the new catalog. Whoever is killed on the way
+    leaves `_mark`, and the next call does the rest.
+    """
+    folding.fold(root, published=())
+    with catalog.writer(root) as con, writing(root):
+        stones = con.execute("select kind, name, slide_key from tombstones where erase").fetchall()
+        used = {row[0] for row in con.execute("select slide_key from slides").fetchall()}
+        begun = _mark(root).exists()
+        if not stones and not begun:
+            return False
+        _mark(root).touch()
+        is_any = scrub(root, stones, used) or begun
+        if is_any:
+            making.make_anew(root, keep=False)
+        _mark(root).unlink()
+    if is_any:
+        folding.fold(root)
+    return is_any
 
 
 def _stones(
@@ -125,41 +156,41 @@ def _had(con: catalog.Connection, stones: Sequence[Tombstone], erase: bool) -> W
 # -- erasing ---------------------------------------------------------------------------------------
 
 
-def scrub(root: Path) -> bool:
+def scrub(
+    root: Path, stones: Sequence[tuple[TombstoneKind, str, str | None]], used: Set[str]
+) -> bool:
     """Remove from the disk what tombstones say is erased; say whether there was any of it.
 
-    Also what a killed call left: names are found again by their hashes.
+    Also what a killed call left: names are found again by their hashes, and so the files that a
+    name is found in come last.
+
+    Args:
+        root: the store, whose lock the caller holds.
+        stones: kind, name and slide_key of what is erased.
+        used: slide_keys of the Slides that stay.
     """
-    with catalog.writer(root) as con, writing(root):
-        stones = con.execute("select kind, name, slide_key from tombstones where erase").fetchall()
-        used = {row[0] for row in con.execute("select slide_key from slides").fetchall()}
+    tmp = layout.tmp_dir(root)
+    for left in (*tmp.glob("erased-*"), *workplaces.left_over(tmp)):
+        workplaces.remove(left)
     keys = {key for _, _, key in stones if key} - used
     gone = [layout.group_dir(root, key) for key in keys]
     gone += [layout.runs_dir(root) / name for kind, name, _ in stones if kind == "run"]
     there = [folder for folder in gone if folder.exists()]
-    with writing(root):
-        for folder in there:
-            shutil.rmtree(folder.rename(layout.tmp_dir(root) / f"erased-{folder.name}"))
-        for left in layout.tmp_dir(root).glob("erased-*"):
-            shutil.rmtree(left)
-        erased = _Erased.of(root, {(kind, name) for kind, name, _ in stones})
-        changed = [_scrub_file(root, kind, file, erased) for kind, file in _files(root)]
-        changed += [
-            erase_predictions(folder, layout.tmp_dir(root), erased.ids["slide_id"])
-            for folder in layout.runs_dir(root).glob("*")
-        ]
-        if stones:
-            changed += [_scrub_quarantine(root, keys)]
+    for folder in there:
+        shutil.rmtree(folder.rename(tmp / f"erased-{folder.name}"))
+    erased = _Erased.of(root, {(kind, name) for kind, name, _ in stones})
+    changed = [
+        erase_predictions(folder, tmp, erased.ids["slide_id"])
+        for folder in layout.runs_dir(root).glob("*")
+    ]
+    changed += [_scrub_file(root, kind, file, erased) for kind, file in reversed(_files(root))]
+    changed += [_scrub_quarantine(root, keys)] if stones else []
     return bool(there) or any(changed)
 
 
 def _files(root: Path) -> list[tuple[str, Path]]:
-    return [
-        (kind, file)
-        for kind in ledger.KINDS
-        if kind != "tombstones"
-        for file in ledger.files(root, kind)
-    ]
+    kinds = (kind for kind in ledger.KINDS if kind != "tombstones")
+    return [(kind, file) for kind in kinds for file in ledger.files(root, kind)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,9 +221,13 @@ class _Erased:
 
 
 def _scrub_file(root: Path, kind: str, file: Path, erased: _Erased) -> bool:
-    """Write a ledger file again without the rows of the erased, at its place in the order."""
+    """Write a ledger file again without the rows of the erased, at its place in the order.
+
+    It is a compacted file then, whose rows say where they were: of whoever is killed before the old
+    one is gone, every fold takes the rows of the new one.
+    """
     try:
-        rows = ledger.read(file, kind)
+        rows = ledger.read_as(file, ledger.KINDS[kind].noun)
     except StoreDamaged:
         return False
     bad = pl.any_horizontal(
@@ -211,8 +246,8 @@ def _scrub_file(root: Path, kind: str, file: Path, erased: _Erased) -> bool:
     if kept.equals(rows):
         return False
     if kept.height:
-        mark = ledger.COMPACTED.strip("-") if ledger.COMPACTED in file.name else ""
-        ledger.write(root, kind, kept, ledger.sequence_of(file.name), mark)
+        number = ledger.sequence_of(file.name) + (ledger.COMPACTED in file.name)
+        ledger.write(root, kind, kept, number, ledger.COMPACTED.strip("-"))
     file.unlink()
     return True
 

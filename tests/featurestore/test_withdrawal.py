@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import polars as pl
 import pytest
+from builders import killed
 from builders.catalog_rows import case_row, label_row, slide_arrays, slide_row
 from builders.damage import publish_run
 
 from featurestore import FeatureStore, compacting, layout, ledger, where_query
 from featurestore.arrays import quarantine
 from featurestore.config import SplitConfig
-from featurestore.errors import CohortError, CohortNotFound, ConfigError, TrephineError
+from featurestore.errors import CatalogBusy, CohortError, CohortNotFound, ConfigError, TrephineError
 from featurestore.showing import show, status
 from featurestore.types import Failure, SeenReport
 
@@ -216,3 +222,79 @@ def test_a_name_of_two_things_asks_which(store: FeatureStore) -> None:
     with pytest.raises(TrephineError, match="--kind"):
         store.withdraw("S0")
     assert store.withdraw("S0", "slide").names == {"slide": ["S0"]}
+
+
+# -- killed on the way -----------------------------------------------------------------------------
+
+DRIVER = Path(killed.__file__)
+POINTS = (1, 2, 3, 5, 8, 12, 17, 23, 30, 38, 47, 57, 70, 85, 100, 120, 150, 200, 300, 500)
+
+
+def erased_until(root: Path, at: int, sent: signal.Signals) -> subprocess.Popen[str]:
+    """`trephine retire --erase`, killed or stopped before its n-th change."""
+    words = ["retire", SECRET["patient"], "--erase", "--store", str(root)]
+    return subprocess.Popen(
+        [sys.executable, str(DRIVER), str(at), str(int(sent)), str(root), *words],
+        env=os.environ | {"PYTHONPATH": str(DRIVER.parents[2])},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def rows_left(store: FeatureStore) -> dict[str, list[object]]:
+    """All that a store says, but for when."""
+    left: dict[str, list[object]] = {}
+    for table in ("slides", "cases", "labels", "reports", "cohort_slides", "predictions", "runs"):
+        rows = store.sql(f"from {table}")
+        plain = [c for c in rows.columns if c not in ("digest", "notes")]
+        left[table] = sorted(map(repr, rows.select(plain).rows()))
+    return left
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("again", ["the same command", "verify --repair"])
+def test_an_erasure_that_is_killed_anywhere_is_ended_by_the_next(
+    tmp_path: Path, again: str
+) -> None:
+    store = secret_store(tmp_path / "store")
+    words = {*SECRET.values(), "evidence-0"}
+    whole = FeatureStore(shutil.copytree(store.root, tmp_path / "whole"))
+    whole.withdraw(SECRET["patient"], erase=True)
+    expected, is_over = rows_left(whole), False
+    for at in POINTS:
+        root = shutil.copytree(store.root, tmp_path / f"at-{at}")
+        child = erased_until(root, at, signal.SIGKILL)
+        said = child.communicate(timeout=300)[1]
+        is_over = child.returncode == 0
+        assert is_over or child.returncode == -signal.SIGKILL, said
+        part = FeatureStore(root)
+        is_told = part.ask("select 1 from tombstones where erase").height > 0
+        part.record()  # whoever comes in between loses nothing
+        if again == "verify --repair" and is_told:
+            FeatureStore.verify(root, repair=True)
+        else:
+            part.withdraw(SECRET["patient"], erase=True)
+        assert places_of(root, words) == [], at
+        assert rows_left(part) == expected, at
+        assert not list(layout.tmp_dir(root).iterdir()), at
+        found = [f for f in FeatureStore.verify(root).failures if "the check" not in f.fault]
+        assert found == [], at
+        shutil.rmtree(root)
+        if is_over:
+            break
+    assert is_over
+
+
+@pytest.mark.proof
+def test_nobody_writes_while_files_are_erased(tmp_path: Path) -> None:
+    store = secret_store(tmp_path / "store")
+    for at in (20, 40):
+        root = shutil.copytree(store.root, tmp_path / f"at-{at}")
+        child = erased_until(root, at, signal.SIGSTOP)
+        os.waitpid(child.pid, os.WUNTRACED)
+        with pytest.raises(CatalogBusy):
+            FeatureStore(root).record([case_row("C9", "P9")], wait_s=0.2)
+        child.send_signal(signal.SIGCONT)
+        assert child.wait(300) == 0
+        FeatureStore(root).record([case_row("C9", "P9")])

@@ -19,6 +19,7 @@ from featurestore.options import (
     PATH,
     Command,
     Group,
+    Main,
     catalog_option,
     options_of,
     other_slides_option,
@@ -69,7 +70,7 @@ def like_option(command: Command) -> Command:
 # -- commands --------------------------------------------------------------------------------------
 
 
-@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Main, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="trephine")
 def main() -> None:
     """Feature store and attention-MIL trainer for slides of bone marrow core biopsies.
@@ -103,9 +104,9 @@ def init(store: Path, shared: bool) -> Any:
 
 
 @main.command()
-@store_option
+@catalog_option
 @prints_result
-def status(store: FeatureStore) -> Any:
+def status(store: Readable) -> Any:
     """Say what is in the store, how large it is, and what to do next."""
     from featurestore import showing
 
@@ -345,9 +346,9 @@ def cohort_create(
 
 
 @cohort.command("list")
-@store_option
+@catalog_option
 @prints_rows
-def cohort_list(store: FeatureStore) -> Any:
+def cohort_list(store: Readable) -> Any:
     """List the cohorts."""
     return store.named("queries/cohorts")
 
@@ -531,7 +532,7 @@ def settle(config: SettleConfig, run: str, store: FeatureStore, curve: bool, **w
     return Rows(frame if curve else summary(frame, store.run(run).about()), [ENOUGH])
 
 
-class _Runs(click.Group):
+class _Runs(Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         named = {*self.commands, *ctx.help_option_names}.intersection(args[:1])
         return super().parse_args(ctx, args if named else ["list", *args])
@@ -550,7 +551,9 @@ def runs_list(store: FeatureStore, where: str) -> Any:
     """List runs with their configuration and R2, the newest first."""
     frame = store.runs(where)
     columns = "run_id cohort encoder model bag_size seed n_train n_test r2 mae ridge_r2 seconds"
-    notes = [] if frame.height else ["There is no run yet. Next: trephine train COHORT"]
+    none = "There is no run yet. Next: trephine train COHORT"
+    none = none if where == "true" else "No run is so. List all with: trephine runs"
+    notes = [] if frame.height else [none]
     return Rows(frame, notes, columns=columns.split(), objects=["config"])
 
 

@@ -14,7 +14,7 @@ from datetime import date, datetime, time
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from featurestore.words import quoted
+from featurestore.words import counted, quoted
 
 if TYPE_CHECKING:
     import polars as pl
@@ -67,9 +67,13 @@ def rendered(rows: Rows, form: str) -> tuple[str | bytes, list[str]]:
     if form == "csv":
         return _flat(frame).rename(quoted).write_csv(), notes
     frame = frame.select(rows.columns or frame.columns)
-    room = shutil.get_terminal_size() if sys.stdout.isatty() else None
-    text, said = table(frame, room.columns if room else None)
+    text, said = table(frame, terminal_width())
     return text, [*said, *notes]
+
+
+def terminal_width() -> int | None:
+    """Columns of the terminal that is printed to; None where there is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def _flat(frame: pl.DataFrame) -> pl.DataFrame:
@@ -92,23 +96,23 @@ def table(frame: pl.DataFrame, width: int | None = None) -> tuple[str, list[str]
     """A frame as a table no wider than a terminal, and what is said under it.
 
     Texts are cut, then columns left out from the middle; a single row that is too wide stands as
-    names and values. Without a width all is shown.
+    `listed`. Without a width all is shown.
     """
     height = frame.height
     cut = width is not None and height > MOST_ROWS_SHOWN
     half = MOST_ROWS_SHOWN // 2
     shown = frame.head(half).vstack(frame.tail(half)) if cut else frame
     columns = [_Column.of(shown[name]) for name in frame.columns]
-    said = f"{height:,} row{'' if height == 1 else 's'}" + (f", {2 * half} shown" if cut else "")
+    said = counted(height, "row") + (f", {2 * half} shown" if cut else "")
     if width is None or _needed(columns) <= width - 4:
         return _boxed(columns, half if cut else None), [said]
     if height == 1:
-        return _listed(columns, width), [said]
+        return listed(frame, width), [said]
     kept, left_out = _fitted(columns, width - 4)
     notes = [said]
     if left_out:
         names = ", ".join(left_out)
-        notes.append(f"{len(left_out)} columns left out: {names}. All of them: --format csv")
+        notes.append(f"{counted(len(left_out), 'column')} left out: {names}. All: --format csv")
     return _boxed(kept, half if cut else None), notes
 
 
@@ -173,13 +177,26 @@ def _boxed(columns: Sequence[_Column], half: int | None) -> str:
     return "\n".join([rule[0], body[0], rule[1], *body[1:], rule[2]]) + "\n"
 
 
-def _listed(columns: Sequence[_Column], width: int) -> str:
+def listed(frame: pl.DataFrame, width: int | None = None) -> str:
+    """The one row of a frame as names and values, a line each; long values go on in the next."""
+    columns = [_Column.of(frame[name]) for name in frame.columns]
     most = max(_width(one.name) for one in columns)
     lines = []
     for one in columns:
-        value = _cut(one.cells[0], max(1, width - most - GAP))
-        lines.append(_cut(one.name + " " * (most - _width(one.name) + GAP) + value, width))
+        name = one.name + " " * (most - _width(one.name) + GAP)
+        for part in _folded(one.cells[0], width and max(1, width - len(name))):
+            lines.append(_cut(name + part, width or sys.maxsize))
+            name = " " * len(name)
     return "\n".join(lines) + "\n"
+
+
+def _folded(text: str, width: int | None) -> Iterator[str]:
+    """A text in pieces that fit a width."""
+    while width and _width(text) > width:
+        end = next(n for n in range(width, 0, -1) if _width(text[:n]) <= width or n == 1)
+        yield text[:end]
+        text = text[end:]
+    yield text
 
 
 def _cell(value: Any) -> str:

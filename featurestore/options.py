@@ -48,7 +48,10 @@ Decorator = Callable[[Command], Command]
 NAMING = {  # arguments that name things of the store, by the kinds they are of
     "cohort": "cohort",
     "run": "run",
+    "first": "run",
+    "second": "run",
     "runs": "run cohort",
+    "slides": "slide",
     "name": "cohort run slide case",
 }
 KEPT = {  # by a Ctrl-C
@@ -61,7 +64,27 @@ KEPT = {  # by a Ctrl-C
 
 
 class Group(click.Group):
+    """Commands in the order of their work, each with its whole first sentence."""
+
+    group_class = type  # groups inside are of this kind, too
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of the commands, as they were added."""
+        return list(self.commands)
+
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        """Add a command whose arguments that name things of the store are completed in a shell."""
+        cmd.short_help = cmd.help and " ".join(cmd.help.partition("\n\n")[0].split())
+        for one in cmd.params:
+            if isinstance(one, click.Argument) and one.name in NAMING and one.type is click.STRING:
+                one.shell_complete = functools.partial(_completed, NAMING[one.name])  # type: ignore[method-assign]
+        super().add_command(cmd, name)
+
+
+class Main(Group):
     """Print our errors in one line and exit with 1; a traceback is for mistakes of ours."""
+
+    group_class = Group
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; leave with 1 where it was refused, 130 where it was stopped."""
@@ -75,13 +98,6 @@ class Group(click.Group):
                 raise
             click.echo(f"trephine: {said}", err=True)
             ctx.exit(code)
-
-    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
-        """Add a command whose arguments that name things of the store are completed in a shell."""
-        for one in cmd.params:
-            if isinstance(one, click.Argument) and one.name in NAMING and one.type is click.STRING:
-                one.shell_complete = functools.partial(_completed, NAMING[one.name])  # type: ignore[method-assign]
-        super().add_command(cmd, name)
 
     def _sentence(self, error: BaseException, command: str) -> tuple[str, int]:
         if isinstance(error, TrephineError):

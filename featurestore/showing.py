@@ -7,15 +7,16 @@ import sys
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
+from textwrap import fill, indent
 from typing import TYPE_CHECKING, Any
 
 from featurestore import layout, workplaces
 from featurestore.errors import ConfigError
 from featurestore.fields import to_json
-from featurestore.frames import table
+from featurestore.frames import listed, table, terminal_width
 from featurestore.ids import meant
 from featurestore.types import Cohort, Split
-from featurestore.words import Told, size
+from featurestore.words import Told, counted, size
 
 if TYPE_CHECKING:
     import polars as pl
@@ -53,9 +54,16 @@ SECTIONS: dict[str, dict[str, str]] = {
     },
     "run": {
         "run": "from runs where run_id = $id",
-        "metrics": "select metric, max(value) filter (split = 'test') as test, "
-        "max(value) filter (split = 'ridge_test') as ridge_test from metrics where run_id = $id "
-        "group by metric order by metric",
+        "metrics": "with own as (from metrics where run_id = $id),"
+        " test as (from own where split = 'test')"
+        " select one.metric, one.value as test, low.value as low, high.value as high,"
+        " own.value as ridge_test from test as one"
+        " left join test as low on low.metric = one.metric || '_low'"
+        " left join test as high on high.metric = one.metric || '_high'"
+        " left join own on own.metric = one.metric and own.split = 'ridge_test'"
+        " where not exists (from test as of_which where"
+        " one.metric in (of_which.metric || '_low', of_which.metric || '_high'))"
+        " order by one.metric",
     },
 }
 
@@ -71,8 +79,8 @@ def status(store: Readable) -> Told:
     lines = [f"store       {root}, {size(sum(sizes.values()))}"]
     lines += [f"{name:12}{said}" for name, said in _said(found)]
     if stale:
-        n, old = len(stale), size(sum(map(folder_bytes, stale)))
-        words = f"{n} training{'s' * (n > 1)} unfinished for over {STALE.days} days, {old}"
+        old = f"over {STALE.days} days, {size(sum(map(folder_bytes, stale)))}"
+        words = f"{counted(len(stale), 'training')} unfinished for {old}"
         lines.append(f"unfinished  {words}: {', '.join(data['unfinished'])}")
         lines.append("            Remove with: trephine clean")
     lines.append("on disk     " + ", ".join(f"{k} {size(v)}" for k, v in sizes.items()))
@@ -84,7 +92,7 @@ def _said(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield (
         "slides",
         f"{n:,} of {found['patients']:,} patients in {found['cases']:,} cases, "
-        f"{found['slides_with_tiles']:,} with embeddings",
+        f"{found['slides_with_tiles']:,} with tiles",
     )
     if found["retired"]:
         yield "retired", f"{found['retired']:,} of these slides are in nothing that comes later"
@@ -119,7 +127,8 @@ def clean(store: FeatureStore) -> Told:
     names, n_bytes = [path.name for path in stale], sum(map(folder_bytes, stale))
     for path in stale:
         shutil.rmtree(path)
-    words = f"{len(names)} unfinished trainings removed, {size(n_bytes)}: {', '.join(names)}"
+    removed = f"{counted(len(names), 'unfinished training')} removed"
+    words = f"{removed}, {size(n_bytes)}: {', '.join(names)}"
     none = f"no training is unfinished for over {STALE.days} days: nothing to remove"
     return Told(words if names else none, {"removed": names, "bytes": n_bytes})
 
@@ -157,18 +166,16 @@ def shown(store: FeatureStore, kind: str, name: str) -> Told:
     if kind == "cohort":
         return cohort(store.cohort(name), store.splits(name))
     frames = {title: store.ask(text, {"id": name}) for title, text in SECTIONS[kind].items()}
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    parts = [_section(title, frame, width) for title, frame in frames.items() if frame.height]
+    parts = [
+        _section(title, frame, terminal_width()) for title, frame in frames.items() if frame.height
+    ]
     data = {title: frame.rows(named=True) for title, frame in frames.items()}
     return Told("\n\n".join(parts), data)
 
 
 def _section(title: str, frame: pl.DataFrame, width: int | None) -> str:
     if frame.height == 1:
-        (row,) = frame.rows(named=True)
-        most = max(map(len, row))
-        lines = [f"  {name:{most}}  {'null' if v is None else v}" for name, v in row.items()]
-        return "\n".join([title, *lines])
+        return f"{title}\n{indent(listed(frame, width and width - 2), '  ')}".rstrip()
     return f"{title}\n{table(frame, width)[0]}".rstrip()
 
 
@@ -181,11 +188,12 @@ def cohort(made: Cohort, splits: list[Split]) -> Told:
 def relations(store: Readable) -> Told:
     """The tables and views that SQL may ask, each with what a row of it is, and its columns."""
     rows = store.named("queries/relations").rows(named=True)
-    lines = [
-        f"{one['relation']}: one row per {one['one_row'].removeprefix('a ').removeprefix('an ')}"
-        f"\n    {', '.join(one['columns'])}"
-        for one in rows
-    ]
+    wide, margin = terminal_width() or sys.maxsize, " " * 4
+    lines = []
+    for one in rows:
+        lines.append(f"{one['relation']}: a row is {one['one_row']}")
+        names = ", ".join(one["columns"])
+        lines.append(fill(names, wide, initial_indent=margin, subsequent_indent=margin))
     return Told("\n".join([*lines, 'Next: trephine sql "from slide_overview limit 5"']), rows)
 
 

@@ -30,6 +30,11 @@ def in_columns(rows: Sequence[Sequence[str]]) -> list[str]:
     return [line.rstrip() for line in lines]
 
 
+def counted(n: int, what: str) -> str:
+    """How many of what: `1 slide`, `2,000 slides`."""
+    return f"{n:,} {what}{'s' * (n != 1)}"
+
+
 def size(n_bytes: float) -> str:
     """Bytes in the largest unit that fits: `999 bytes`, `1.5 MB`."""
     for unit in ("bytes", "KB", "MB", "GB"):

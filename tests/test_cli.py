@@ -70,6 +70,18 @@ def commands(
 COMMANDS = dict(commands())
 
 
+def test_the_help_lists_every_command_with_its_whole_first_sentence() -> None:
+    said = " ".join(run("--help").stdout.split())
+    listed = [name for name in cli.main.commands if f" {name} {' '.join(first(name))}" in said]
+    assert listed == list(cli.main.commands)
+    places = [said.rindex(f" {name} {first(name)[0]}") for name in listed]
+    assert places == sorted(places)
+
+
+def first(name: str) -> list[str]:
+    return str(cli.main.commands[name].help).partition("\n\n")[0].split()
+
+
 # -- options ---------------------------------------------------------------------------------------
 
 
@@ -267,7 +279,7 @@ def test_sql_alone_lists_what_can_be_asked(store: Path) -> None:
         query = f"select {', '.join(one['columns'])} from {one['relation']} limit 0"
         assert FeatureStore(store).sql(query).columns == one["columns"]
     assert {"slides", "bags", "slide_overview", "predictions"} <= {one["relation"] for one in said}
-    assert "bags: one row per Slide, Tiling" in run("sql", "--store", store).stdout
+    assert "bags: a row is a Slide, Tiling" in run("sql", "--store", store).stdout
 
 
 @pytest.mark.parametrize(
@@ -330,6 +342,13 @@ def test_everything_is_shown_by_its_id_or_the_beginning_of_it(trained: Path) -> 
         assert (said["run"][0]["run_id"] if kind == "run" else said["cohort"]) in (run_id, "all")
     said = json.loads(run("show", slide["slide_id"], "--json", "--store", trained).stdout)
     said = said.get("slide", said)
+    shown = json.loads(run("show", "latest", "--json", "--store", trained).stdout)["metrics"]
+    metrics = FeatureStore(trained).sql("from metrics where split = 'test'")
+    said_of = {row["metric"]: [row["test"], row["low"], row["high"]] for row in shown}
+    values = dict(metrics.select("metric", "value").iter_rows())
+    for name, numbers in said_of.items():
+        assert numbers == [values.get(name + end) for end in ("", "_low", "_high")]
+    assert set(values) == {n + e for n in said_of for e in ("", "_low", "_high")} & set(values)
     text = run("show", slide["slide_id"], "--store", trained).stdout
     assert slide["slide_key"] in text
     assert "cohorts" in text
@@ -359,6 +378,10 @@ def test_a_shell_completes_commands_options_choices_and_names(trained: Path) -> 
     assert completed("report", *here, run_id[:4]) == [run_id]
     assert {"all", run_id} <= set(completed("show", *here, ""))
     assert completed("train", "--store", "nowhere", "a") == []
+    assert completed("cohort", "show", *here, "a") == ["all"]
+    assert completed("runs", "compare", *here, run_id[:4]) == [run_id]
+    slide_id = FeatureStore(trained).slides()["slide_id"][0]
+    assert slide_id in completed("heatmap", *here, run_id, slide_id[:2])
     source = {"_TREPHINE_COMPLETE": "bash_source"}
     said = CliRunner().invoke(cli.main, env=source, prog_name="trephine").stdout
     assert "complete -o nosort -F _trephine_completion trephine" in said
@@ -373,6 +396,7 @@ def test_a_run_is_listed_with_its_numbers(trained: Path) -> None:
     assert keys <= listed.keys()
     assert listed["config"]["steps"] == 20
     assert "ridge_r2" in run("runs", "--store", trained).stdout
+    assert "No run is so" in run("runs", "--where", "r2 > 2", "--store", trained).stderr
 
 
 def test_predict_prints_rows_to_stdout_and_notes_to_stderr(trained: Path) -> None:

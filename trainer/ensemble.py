@@ -86,10 +86,12 @@ def as_one(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
 def _told_apart(store: FeatureStore, words: Sequence[str]) -> tuple[list[str], str | None]:
     """Which words are Runs, and which is the Cohort: the last one, if it is no Run."""
     *others, last = words
+    run_ids = [store.run(word).run_id for word in others]
     try:
-        return list(dict.fromkeys(store.run(word).run_id for word in words)), None
-    except RunNotFound:
-        found = store.ask("from cohorts where cohort = $name", {"name": last})
-        if not others or found.is_empty():
+        return list(dict.fromkeys([*run_ids, store.run(last).run_id])), None
+    except RunNotFound as error:
+        if not others:
             raise
-    return list(dict.fromkeys(store.run(word).run_id for word in others)), last
+        if store.ask("from cohorts where cohort = $name", {"name": last}).is_empty():
+            raise RunNotFound(f"{error} Nor is a cohort called so.") from error
+    return list(dict.fromkeys(run_ids)), last

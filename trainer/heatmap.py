@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from featurestore import FeatureStore
 from featurestore.errors import TrephineError, write_beside
 from featurestore.types import content_id
+from featurestore.words import counted
 from trainer import overlays, runs
 from trainer.inference import attending, bags_of
 
@@ -36,8 +37,8 @@ class Heatmaps:
         lines = [f"{name}.png, .csv and .geojson" for name in self.slides]
         lines += [f"failed      {slide}: {why}" for slide, why in self.failures.items()]
         lines.append(
-            f"The attention of run {self.run_id} on {len(self.slides)} slides is in {self.folder}. "
-            "In QuPath: File, Import objects from file, the .geojson."
+            f"The attention of run {self.run_id} on {counted(len(self.slides), 'slide')} is in "
+            f"{self.folder}. In QuPath: File, Import objects from file, the .geojson."
         )
         return "\n".join(lines)
 

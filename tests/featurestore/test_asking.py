@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from featurestore import asking
 from featurestore.asking import Limits, Word
 from featurestore.errors import QueryRefused
-from featurestore.frames import FORMATS, Rows, rendered, table
+from featurestore.frames import FORMATS, Rows, listed, rendered, table
 
 SAMPLES = {  # a value of every type that DuckDB knows; text that differs from DuckDB's own is said
     "ARRAY": "[1, 2]::integer[2]",
@@ -271,6 +271,7 @@ def test_the_hints_of_duckdb_are_passed_on(catalog: Path, text: str, hint: str) 
 
 # -- tables ----------------------------------------------------------------------------------------
 
+TEXTS_PLAIN = st.characters(min_codepoint=33, max_codepoint=126)
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=30)
 CELLS: dict[str, Callable[[int], Any]] = {
     "text": lambda n: st.lists(st.none() | TEXTS, min_size=n, max_size=n),
@@ -309,9 +310,24 @@ def test_no_cell_of_a_csv_runs_in_a_spreadsheet() -> None:
     assert lines == ["id,n", "'=1+1,-1", "'@x,0", "'-2,1", "a=b,2"]
 
 
-def test_a_wide_single_row_stands_as_names_and_values() -> None:
-    frame = pl.DataFrame({f"column_{i}": [i] for i in range(30)})
-    text, _ = table(frame, 80)
+@given(
+    names=st.lists(st.text("abc_", min_size=1, max_size=9), min_size=1, max_size=9, unique=True),
+    values=st.lists(st.text(TEXTS_PLAIN, max_size=300), min_size=9, max_size=9),
+    width=st.integers(20, 120),
+)
+def test_a_single_row_is_shown_whole_within_the_terminal(
+    names: list[str], values: list[str], width: int
+) -> None:
+    frame = pl.DataFrame({name: [value] for name, value in zip(names, values, strict=False)})
+    most = max(map(len, names)) + 2
+    lines = listed(frame, width).splitlines()
+    assert all(len(line) <= width for line in lines)
+    found: dict[str, str] = {}
+    for line in lines:
+        name = line[:most].strip() or next(reversed(found))  # what goes on has no name
+        found[name] = found.get(name, "") + line[most:]
+    assert found == {name: frame[name][0] for name in names}
+    text = table(pl.DataFrame({f"column_{i}": [i] for i in range(30)}), 80)[0]
     assert text.splitlines()[7].split() == ["column_7", "7"]
 
 

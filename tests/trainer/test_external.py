@@ -95,7 +95,7 @@ def test_several_runs_predict_as_one(store: FeatureStore, run: Run) -> None:
     assert alone.frame.equals(predict(store, run.run_id))
     with pytest.raises(RunNotFound):
         predict_as_one(store, ["other"])
-    with pytest.raises(RunNotFound):
+    with pytest.raises(RunNotFound, match="Nor is a cohort called so"):
         predict_as_one(store, [run.run_id, "nothing"])
 
 

@@ -58,7 +58,10 @@ def path_of(root: Path) -> Path:
 
 
 def migrate(root: Path) -> list[str]:
-    """Bring the catalog to this code's version, a transaction a migration; return the new ones."""
+    """Bring the catalog to this code's version; return the migrations that it lacked.
+
+    A new one is made in one transaction, an older one takes a transaction a migration.
+    """
     with _connect(path_of(root)) as con:
         con.execute(
             "create table if not exists migrations"
@@ -66,10 +69,11 @@ def migrate(root: Path) -> list[str]:
         )
         done = {row[0] for row in con.execute("select name from migrations").fetchall()}
         todo = [name for name in sql.names("migrations") if Path(name).name not in done]
-        for name in todo:
+        for some in [[name] for name in todo] if done else [todo]:
             with _transaction(con):
-                con.execute(sql.read(name))
-                con.execute("insert into migrations values (?, ?)", [Path(name).name, now()])
+                for name in some:
+                    con.execute(sql.read(name))
+                    con.execute("insert into migrations values (?, ?)", [Path(name).name, now()])
         if _views_version() not in done:
             with _transaction(con):
                 of = f"select view_name from duckdb_views() where not internal and {HERE}"
@@ -77,7 +81,8 @@ def migrate(root: Path) -> list[str]:
                     con.execute(f"drop view {old}")
                 for view in _VIEWS:
                     con.execute(sql.read(view))
-                refresh(con, "select slide_id from slides")
+                if done:
+                    refresh(con, "select slide_id from slides")
                 con.execute("delete from migrations where name like 'views %'")
                 con.execute("insert into migrations values (?, ?)", [_views_version(), now()])
     return todo

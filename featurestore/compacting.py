@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from featurestore import catalog, ledger
+from featurestore import catalog, layout, ledger
 from featurestore.errors import StoreDamaged
 from featurestore.fields import now
 
@@ -138,16 +138,19 @@ def know(
 
 def left_over(con: catalog.Connection, root: Path) -> list[Path]:
     """Files of the ledger whose rows stand in a compacted one that is there, and whole."""
+    told = con.execute(
+        "select part.kind, part.name, whole.name, whole.digest from ledger_files as part"
+        " join ledger_files as whole on whole.name = part.part_of and whole.kind = part.kind"
+    ).fetchall()
+    there = {kind: set(ledger.files(root, kind)) for kind in {row[0] for row in told}}
+    whole: dict[Path, bool] = {}
     left = []
-    for kind in ledger.KINDS:
-        told = con.execute(
-            "select part.name, whole.name, whole.digest from ledger_files as part"
-            " join ledger_files as whole on whole.name = part.part_of and whole.kind = part.kind"
-            " where part.kind = ?",
-            [kind],
-        ).fetchall()
-        there = {file.name: file for file in ledger.files(root, kind)} if told else {}
-        parts = {there[part]: (of, digest) for part, of, digest in told if part in there}
-        whole = {of: of in there and _is(there[of], digest) for of, digest in parts.values()}
-        left += [file for file, (of, _) in parts.items() if whole[of]]
+    for kind, part, of, digest in told:
+        file, made = (layout.ledger_dir(root, kind) / name for name in (part, of))
+        if file not in there[kind]:
+            continue
+        if made not in whole:
+            whole[made] = made in there[kind] and _is(made, digest)
+        if whole[made]:
+            left.append(file)
     return left

@@ -110,6 +110,8 @@ def read_runs(
             records[folder] = _record_of(folder, (digests or {}).get(folder.name))
         except StoreDamaged as error:
             yield folder, str(error)
+    if not records:
+        return
     files = [folder / PREDICTIONS for folder in records]
     found, broken = ledger.read_many(files, Prediction)
     good, bad = ledger.sound(Prediction, found)

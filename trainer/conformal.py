@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 
 from featurestore.types import Target
 
-CALIBRATES = 20  # calibration Slides, from which on there are intervals
+CALIBRATES = 20  # Slides that calibrate, from which on there are intervals
+CROSSES = 100  # calibration Slides, under which train Slides calibrate too, predicted out of fold
+CROSSED = 25  # train Slides, from which on they do: models without a fifth learn from 20
+OUT_OF_FOLD = "out_of_fold"  # their split
 ALPHA = 0.1  # share of labels that may lie outside: intervals are 90% ones
 REACH = 0.3  # standard deviations of the predictions, over which residuals are averaged
 PRIOR = 0.5  # residuals that the mean of all counts as, beside those near a Prediction
@@ -31,67 +34,99 @@ def rank(n: int, alpha: float = ALPHA) -> int:
 class Widths:
     """Half-widths of intervals as a function of the Prediction; see `half_widths`."""
 
-    mean: np.ndarray  # Predictions of the calibration Slides, shape (N,)
+    mean: np.ndarray  # Predictions of the Slides that calibrate, shape (N,)
     residual: np.ndarray  # how far their labels are from them, shape (N,)
+    case: np.ndarray  # number of the Case of each, int64 (N,)
     times: float  # half-width over the spread of residuals near a Prediction
 
     def at(self, mean: np.ndarray) -> np.ndarray:
         """Half-width about each Prediction, shape as `mean`."""
-        return self.times * _spread(self.mean, self.residual, np.asarray(mean, np.float64))
+        mean = np.asarray(mean, np.float64)
+        return self.times * self.spread(mean, np.full(len(mean), -1))
+
+    def spread(self, mean: np.ndarray, case: np.ndarray) -> np.ndarray:
+        """Mean residual near each Prediction, by a Gaussian kernel; a Case weighs once; never zero.
+
+        Args:
+            mean: Predictions, shape (M,).
+            case: number of the Case of each, whose own residuals are left out, shape (M,).
+        """
+        weights = self.weights
+        middle, every = np.average([self.mean, self.residual], axis=1, weights=weights)
+        spread = np.average((self.mean - middle) ** 2, weights=weights) ** 0.5
+        reach = max(REACH * float(spread), 1e-9)
+        columns = np.stack([weights, weights * self.residual], axis=1)
+        local = np.empty(len(mean))
+        for part in np.array_split(
+            np.arange(len(mean)), 1 + len(mean) * len(self.mean) // (1 << 22)
+        ):  # of 32 MB
+            near = np.exp(-0.5 * ((mean[part, None] - self.mean) / reach) ** 2)
+            near[case[part, None] == self.case] = 0
+            n, total = (near @ columns).T
+            local[part] = (total + PRIOR * every) / (n + PRIOR)
+        return np.asarray(np.maximum(local, 1e-9 * max(1.0, reach)))
+
+    @property
+    def weights(self) -> np.ndarray:
+        """Of each Slide that calibrates: a share of its Case, which weighs 1."""
+        return np.asarray(1 / np.bincount(self.case)[self.case])
 
     @property
     def typical(self) -> float:
-        """Half-width about the median calibration Prediction."""
+        """Half-width about the median Prediction of those that calibrate."""
         return float(self.at(np.median(self.mean, keepdims=True))[0])
 
 
-def half_widths(labels: np.ndarray, predicted: np.ndarray, alpha: float = ALPHA) -> Widths:
-    """Half-widths about any Prediction, from calibration Slides; infinite with too few.
+def half_widths(
+    labels: np.ndarray,
+    predicted: np.ndarray,
+    alpha: float = ALPHA,
+    cases: np.ndarray | None = None,
+) -> Widths:
+    """Half-widths about any Prediction, from Slides that calibrate; infinite with too few.
 
     Normalised split conformal (Papadopoulos et al. 2008; Lei et al. 2018, section 5.2): residuals
     are divided by the mean residual near their Prediction, so intervals are wide where errors are
-    large. That mean leaves a Slide's own residual out, as it does a new Slide's.
+    large. That mean leaves a Slide's own Case out, as it does a new Slide's.
 
     Args:
         labels: of Slides that neither training nor early stopping saw, shape (N,).
-        predicted: shape (N,).
+        predicted: by a model that did not see them, shape (N,).
         alpha: share of labels that may lie outside.
+        cases: case_id of each Slide, shape (N,); each is its own if None.
     """
     mean, residual = np.asarray(predicted, np.float64), np.abs(labels - predicted)
-    k, scores = rank(len(mean), alpha), np.sort(residual / _spread(mean, residual, mean, residual))
-    times = float(scores[k - 1]) if k <= len(scores) else math.inf
-    return Widths(mean=mean, residual=residual, times=times)
+    case = np.unique(np.arange(len(mean)) if cases is None else cases, return_inverse=True)[1]
+    plain = Widths(mean=mean, residual=residual, case=case, times=1)
+    scores, weights = residual / plain.spread(mean, case), plain.weights
+    order = np.argsort(scores)
+    k = rank(int(case.max()) + 1, alpha)
+    reached = np.flatnonzero(weights[order].cumsum() >= k - 1e-9)
+    return replace(plain, times=float(scores[order[reached[0]]]) if len(reached) else math.inf)
 
 
-def _spread(
-    mean: np.ndarray, residual: np.ndarray, at: np.ndarray, own: np.ndarray | None = None
-) -> np.ndarray:
-    """Mean residual near each Prediction of `at`, by a Gaussian kernel; never zero.
-
-    Args:
-        mean: Predictions of known residual, shape (N,).
-        residual: shape (N,).
-        at: Predictions, shape (M,).
-        own: residual of each of `at` where it is one of `mean`, to be left out, shape (M,).
-    """
-    reach, every = max(REACH * float(mean.std()), 1e-9), residual.mean()
-    columns = np.stack([np.ones(len(mean)), residual], axis=1)
-    parts = np.array_split(at, 1 + len(at) * len(mean) // (1 << 22))  # of 32 MB
-    near = np.concatenate(
-        [np.exp(-0.5 * ((part[:, None] - mean) / reach) ** 2) @ columns for part in parts]
-    )
-    if own is not None:
-        near -= np.stack([np.ones(len(own)), own], axis=1)
-    local = (near[:, 1] + PRIOR * every) / (near[:, 0] + PRIOR)
-    return np.asarray(np.maximum(local, 1e-9 * max(1.0, reach)))
+def calibrating(predictions: pl.DataFrame) -> pl.DataFrame:
+    """The Predictions of a Run that calibrate: by models that did not learn from the Slide."""
+    return predictions.filter(pl.col("split").is_in(["calibration", OUT_OF_FOLD]))
 
 
 def calibrated_half_width(predictions: pl.DataFrame) -> Widths | None:
-    """Half-widths from a Run's Predictions of calibration Slides; None where under `CALIBRATES`."""
-    part = predictions.filter(pl.col("split") == "calibration")
+    """Half-widths from a Run's Predictions; None where under `CALIBRATES` calibrate.
+
+    With train Slides among them it is cross-conformal (Vovk 2015): as each is judged by a model
+    that learnt from a few Slides less than the Run's own, intervals are rather too wide.
+    """
+    part = calibrating(predictions).sort("mean", "truth")  # so that sums are always the same
     if part.height < CALIBRATES:
         return None
-    return half_widths(part["truth"].to_numpy(), part["mean"].to_numpy())
+    cases = part["case_id"].to_numpy() if "case_id" in part.columns else None
+    return half_widths(part["truth"].to_numpy(), part["mean"].to_numpy(), cases=cases)
+
+
+def too_few(predictions: pl.DataFrame) -> str:
+    """Why there are no intervals."""
+    n = calibrating(predictions).height
+    return f"no intervals: {n} calibration slides, under {CALIBRATES}"
 
 
 def add_intervals(frame: pl.DataFrame, width: Widths | None, target: Target) -> pl.DataFrame:
@@ -119,15 +154,12 @@ def held(width: Widths | None) -> pl.Expr:
     return (pl.col("truth") - pl.col("mean")).abs() <= _half(width) + slack
 
 
-def coverage(
-    frame: pl.DataFrame, width: Widths, n_calibration: int, alpha: float = ALPHA
-) -> Mapping[str, float]:
+def coverage(frame: pl.DataFrame, width: Widths, alpha: float = ALPHA) -> Mapping[str, float]:
     """How often intervals hold the label.
 
     Args:
         frame: one row per test Slide with truth (its label) and mean; see `share_held` too.
         width: half-widths of the intervals.
-        n_calibration: Slides that it came from.
         alpha: share of labels that may lie outside.
 
     Returns:
@@ -139,8 +171,9 @@ def coverage(
     from scipy import stats  # slow to import, and training must start at once
 
     share, low, high, n = share_held(frame.with_columns(held=held(width)))
-    k = rank(n_calibration, alpha)
-    expected = stats.betabinom(n, k, n_calibration + 1 - k).ppf([0.025, 0.975]) / n
+    calibrated = int(width.case.max()) + 1
+    k = rank(calibrated, alpha)
+    expected = stats.betabinom(n, k, calibrated + 1 - k).ppf([0.025, 0.975]) / n
     return {
         "n": frame.height,
         "coverage": share,

@@ -20,6 +20,7 @@ from featurestore.errors import ConfigError, TrainError, TrephineError
 from featurestore.types import Prediction, RunRecord
 from trainer import fit
 from trainer.config import TrainConfig
+from trainer.course import STATE
 from trainer.shared import Shared
 
 
@@ -108,7 +109,7 @@ def _published(store: FeatureStore, key: str, made: Made) -> str:
             "machine. Install the same on all"
         )
     with store.workplace(key) as work:
-        (work / fit.STATE).unlink(missing_ok=True)  # of one that was broken off here
+        (work / STATE).unlink(missing_ok=True)  # of one that was broken off here
         for name, content in made.files.items():
             (work / name).write_bytes(content)
         store.publish_run(work, made.record, made.predictions)

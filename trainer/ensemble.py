@@ -74,6 +74,7 @@ def as_one(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
         pl.col("mean").mean(),
         pl.when(pl.col("std").is_not_null().any()).then((pl.col("std") ** 2).mean().sqrt()),
         pl.col("n_tiles", "n_resamples").min(),
+        pl.col("case_id", "patient_id").first(),
         rank.min().replace_strict(range(len(SEEN)), SEEN, return_dtype=pl.String),
         pl.lit(None, pl.Float64).alias("interval_low"),
         pl.lit(None, pl.Float64).alias("interval_high"),

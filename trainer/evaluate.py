@@ -71,6 +71,37 @@ def metrics(
     return values
 
 
+def measured(frame: pl.DataFrame, target: Target) -> dict[str, float | None]:
+    """`metrics` of Predictions: rows with truth (the Label), mean and patient_id."""
+    labels, mean, patients = (frame[c].to_numpy() for c in ("truth", "mean", "patient_id"))
+    return finite(metrics(labels, mean, patients, target))
+
+
+def beside(
+    store: FeatureStore,
+    fitted: pl.DataFrame,
+    bags: pl.DataFrame,
+    test: pl.DataFrame,
+    target: Target,
+) -> dict[str, dict[str, float | None]]:
+    """What stands beside the numbers of test Predictions.
+
+    Args:
+        store: where the Embeddings are.
+        fitted: bags that the ridge floor learns from.
+        bags: of the test Slides.
+        test: their Predictions, in the same order.
+        target: of both.
+
+    Returns:
+        test_cases, where there are fewer Cases than Slides, and ridge_test.
+    """
+    cases = by_case(test)
+    found = {"test_cases": measured(cases, target)} if cases.height < test.height else {}
+    floor = pl.Series("mean", ridge_floor(store, fitted, bags, target))
+    return found | {"ridge_test": measured(test.with_columns(floor), target)}
+
+
 def _of_classes(
     positive: np.ndarray, predicted: np.ndarray, weights: np.ndarray, middle: float
 ) -> dict[str, np.ndarray]:
@@ -171,11 +202,10 @@ def by_group(frame: pl.DataFrame, group: pl.Expr, target: Target) -> pl.DataFram
     """
     rows = []
     for (name,), part in frame.group_by(group.alias("group")):
-        labels, mean, patients = (part[c].to_numpy() for c in ("truth", "mean", "patient_id"))
-        means = {"label": labels.mean(), "predicted": mean.mean()}
+        means = {"label": part["truth"].mean(), "predicted": part["mean"].mean()}
         means["held"] = part["held"].mean() if "held" in part.columns else None
-        numbers = finite(metrics(labels, mean, patients, target))
-        rows.append({"group": name} | means | numbers | {"patients": len(np.unique(patients))})
+        patients = part["patient_id"].n_unique()
+        rows.append({"group": name} | means | measured(part, target) | {"patients": patients})
     return pl.DataFrame(rows, infer_schema_length=None).sort("group")
 
 

@@ -9,9 +9,9 @@ import polars as pl
 
 from featurestore import FeatureStore
 from featurestore.errors import ConfigError, TrainError
-from trainer import evaluate, runs
+from trainer import conformal, evaluate, runs
 from trainer.holdout import assign_splits
-from trainer.inference import as_predictions, chosen_bags, predictions, resampled
+from trainer.inference import applied, as_predictions, chosen_bags, load_model
 from trainer.seen import mark
 from trainer.tile_filter import keep_tiles
 
@@ -62,19 +62,13 @@ def validate(store: FeatureStore, run_id: str, cohort: str) -> Evaluation:
             f"{record.run_id} learnt from, with {known.height} slides, the first is "
             f"{names[0]!r}: these numbers would say nothing. Make a cohort without them."
         )
-    found = predictions(bags, target, *resampled(store, run, bags, run.config.resamples))
+    found = applied(store, load_model(run), bags, run.config, target)
     own = assign_splits(store.bags(record.cohort, record.encoder_id, record.tiling_id), run.config)
     fitted = own.filter(pl.col("split").is_in(["train", "validation"]))
     fitted = keep_tiles(store, fitted, run.config.tiles)
-    floor = evaluate.ridge_floor(store, fitted, bags, target)
-    labels, patients = found["truth"].to_numpy(), bags["patient_id"].to_numpy()
-    told = {"test": found["mean"].to_numpy(), "ridge_test": floor}
-    numbers = {
-        name: evaluate.finite(evaluate.metrics(labels, value, patients, target))
-        for name, value in told.items()
-    }
-    calibrated = run.predictions.filter(pl.col("split") == "calibration")
-    tested = found.with_columns(split=pl.lit("test"))
+    numbers = {"test": evaluate.measured(found, target)}
+    numbers |= evaluate.beside(store, fitted, bags, found, target)
     judged = replace(record, cohort=cohort, n_test=bags.height, metrics=numbers, notes=())
-    both = pl.concat([as_predictions(calibrated), tested])
+    calibrated = as_predictions(conformal.calibrating(run.predictions))
+    both = pl.concat([calibrated, found.with_columns(split=pl.lit("test"))])
     return Evaluation(run=replace(run, record=judged, predictions=both), trained_on=record.cohort)

@@ -75,14 +75,14 @@ def draw_patients(bags: pl.DataFrame, config: TrainConfig) -> pl.DataFrame:
     return bags.filter(~is_train | pl.col("patient_id").is_in(drawn))
 
 
-def stratified(bags: pl.DataFrame, folds: int, seed: int) -> np.ndarray:
+def stratified(bags: pl.DataFrame, folds: int, seed: int) -> pl.Series:
     """Number the folds of Slides, int64 (N,): by Patient, each with labels of the whole range."""
     patients = bags.group_by("patient_id").agg(pl.col("value").mean()).sort("value", "patient_id")
     rng = np.random.default_rng([seed, 5])
     rounds = -(-patients.height // folds)
     fold = np.concatenate([rng.permutation(folds) for _ in range(rounds)])[: patients.height]
     of = dict(zip(patients["patient_id"], fold.tolist(), strict=True))
-    return bags["patient_id"].replace_strict(of, return_dtype=pl.Int64).to_numpy()
+    return bags["patient_id"].replace_strict(of, return_dtype=pl.Int64)
 
 
 def cut_patients(bags: pl.DataFrame, fraction: float, seed: int, stream: int) -> set[str]:
@@ -145,6 +145,4 @@ def notes(found: pl.DataFrame, bags: pl.DataFrame, parts: Mapping[str, pl.DataFr
         said.append(f"{lost} slides have no tile that passes the tile filter and are left out")
     if (n := parts["validation"].height) < JUDGES:
         said.append(f"validation has {n} slides, under {JUDGES}: the last weights are kept")
-    if (n := parts["calibration"].height) < CALIBRATES:
-        said.append(f"no intervals: calibration has {n} slides, under {CALIBRATES}")
     return said

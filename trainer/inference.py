@@ -15,6 +15,7 @@ from featurestore.errors import ConfigError, SlideNotFound
 from featurestore.types import Prediction, Target
 from trainer import conformal, runs
 from trainer.bags import Sampler, inference_draws
+from trainer.config import TrainConfig
 from trainer.draws import PREDICT
 from trainer.feed import batches
 from trainer.model import Scorer, compute_threads
@@ -79,10 +80,23 @@ def bag_values(
     return np.concatenate(slides), np.concatenate(values)
 
 
-def predictions(
-    bags: pl.DataFrame, target: Target, mean: np.ndarray, std: np.ndarray, count: np.ndarray
+def applied(
+    store: FeatureStore,
+    model: Scorer,
+    bags: pl.DataFrame,
+    config: TrainConfig,
+    target: Target,
+    *,
+    resamples: int | None = None,
 ) -> pl.DataFrame:
-    """Put Predictions beside their Slides, in the Target's units; n_tiles is those drawable."""
+    """Predict Slides, in the Target's units; n_tiles is those drawable.
+
+    Returns:
+        One row per Slide of `bags`: the columns of `Prediction`, case_id and patient_id.
+    """
+    sampler = Sampler(bags, config.bag_size, config.seed, config.sampling)
+    with store.rows(bags) as reader:
+        mean, std, count = resample(model, sampler, reader, resamples or config.resamples)
     size = target.high - target.low
     frame = bags.with_columns(
         pl.col("value").cast(pl.Float64).alias("truth"),
@@ -96,8 +110,9 @@ def predictions(
 
 
 def as_predictions(frame: pl.DataFrame) -> pl.DataFrame:
-    """The columns of a Prediction, with its types; the catalog's are narrower."""
-    return frame.select(pl.col(k).cast(v) for k, v in schema_of(Prediction).items())
+    """The columns that `applied` gives, with their types; the catalog's are narrower."""
+    own = [pl.col(k).cast(v) for k, v in schema_of(Prediction).items()]
+    return frame.select(*own, "case_id", "patient_id")
 
 
 def load_model(run: runs.Run) -> Scorer:
@@ -130,49 +145,32 @@ def predict(
 
     Returns:
         One row per Slide: slide_id, slide_key, split, truth (null without a Label), mean, std (over
-        resampled Bags; null where the Bag is the whole Slide), n_tiles, n_resamples, seen (train,
-        validation, calibration or not: see `trainer.seen`), interval_low
-        and interval_high (split-conformal, see `trainer.conformal`; null where too few Slides
+        resampled Bags; null where the Bag is the whole Slide), n_tiles, n_resamples, case_id,
+        patient_id, seen (train, validation, calibration or not: see `trainer.seen`), interval_low
+        and interval_high (conformal, see `trainer.conformal`; null where too few Slides
         calibrated, or where `resamples` is under what those were predicted from).
     """
     run = runs.load(store, run_id)
     config, target = run.config, run.record.about()
     n_bags = resamples or config.resamples
     bags = mark(store, [run], chosen_bags(store, run, cohort, where))
-    frame = predictions(bags, target, *resampled(store, run, bags, n_bags))
+    frame = applied(store, load_model(run), bags, config, target, resamples=n_bags)
     frame = frame.with_columns(bags["seen"])
-    calibrated = n_bags >= config.resamples
-    width = conformal.calibrated_half_width(run.predictions) if calibrated else None
+    width = run.half_widths if n_bags >= config.resamples else None
     return conformal.add_intervals(frame, width, target)
-
-
-def resampled(
-    store: FeatureStore, run: runs.Run, bags: pl.DataFrame, n_bags: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What `resample` gives of a Run's model and the Slides of `chosen_bags`."""
-    config = run.config
-    sampler = Sampler(bags, config.bag_size, config.seed, config.sampling)
-    with store.rows(bags) as reader:
-        return resample(load_model(run), sampler, reader, n_bags)
 
 
 def notes(run: runs.Run, frame: pl.DataFrame) -> list[str]:
     """What must be said beside Predictions of a Run: what std and intervals are, and are not."""
-    whole, calibrated = frame["std"].null_count(), run.record.n_calibration
+    whole = frame["std"].null_count()
     text = "std is the noise of drawing tiles only, not the error"
     if whole:
         text += f"; null for {whole} of {frame.height} slides, predicted from one bag"
     if frame["interval_low"].null_count() == 0:
-        share = 1 - conformal.ALPHA
-        return [
-            text,
-            f"intervals are meant to hold {share:.0%} of labels; {calibrated} slides calibrated",
-        ]
-    if calibrated < conformal.CALIBRATES:
-        return [
-            text,
-            f"no intervals: {calibrated} calibration slides, under {conformal.CALIBRATES}",
-        ]
+        share, n = 1 - conformal.ALPHA, conformal.calibrating(run.predictions).height
+        return [text, f"intervals are meant to hold {share:.0%} of labels; {n} slides calibrated"]
+    if run.half_widths is None:
+        return [text, conformal.too_few(run.predictions)]
     return [text, f"no intervals: they need {run.config.resamples} resamples or more"]
 
 

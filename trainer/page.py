@@ -215,7 +215,7 @@ def test_slides(store: FeatureStore, run: runs.Run) -> pl.DataFrame:
         how="left",
         maintain_order="left",
     )
-    width = conformal.calibrated_half_width(run.predictions)
+    width = run.half_widths
     return conformal.add_intervals(test, width, record.about()).with_columns(
         pl.col("patient_id", "case_id").fill_null(pl.col("slide_id")),  # of what was set aside
         held=conformal.held(width),
@@ -322,8 +322,8 @@ def _settling(store: FeatureStore, run: runs.Run, target: Target) -> dict[str, A
 
 def _intervals(run: runs.Run, test: pl.DataFrame, target: Target) -> dict[str, Any]:
     """The split-conformal intervals and how many test labels they hold; None without."""
-    n, width = run.record.n_calibration, conformal.calibrated_half_width(run.predictions)
-    held = None if width is None else conformal.coverage(test, width, n)
+    n, width = run.record.n_calibration, run.half_widths
+    held = None if width is None else conformal.coverage(test, width)
     level = 1 - conformal.ALPHA
     return {
         "n": n,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cache
+from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ class Run:
 
     record: RunRecord
     path: Path
-    predictions: pl.DataFrame  # columns of `Prediction`
+    predictions: pl.DataFrame  # columns of `Prediction`, case_id, patient_id
 
     @property
     def run_id(self) -> str:
@@ -54,6 +54,11 @@ class Run:
             ConfigError: a newer version wrote it.
         """
         return from_json(TrainConfig, self.record.config)
+
+    @cached_property
+    def half_widths(self) -> conformal.Widths | None:
+        """Half-widths of its intervals about a Prediction; None where too few Slides calibrate."""
+        return conformal.calibrated_half_width(self.predictions)
 
     def command(self) -> str:
         """The line for a shell that trains with the same configuration."""
@@ -152,11 +157,10 @@ class Run:
             yield f"by case     {said}, each the mean of its slides"
 
     def _said_of_intervals(self) -> Iterator[str]:
-        width = conformal.calibrated_half_width(self.predictions)
-        if width is None:
+        if (width := self.half_widths) is None:
             return  # a note says why
         test = self.predictions.filter(pl.col("split") == "test")
-        found = conformal.coverage(test, width, self.record.n_calibration)
+        found = conformal.coverage(test, width)
         yield (
             f"interval    ± {width.typical:.1f} about the median, wider where errors are larger; "
             f"meant to hold {1 - conformal.ALPHA:.0%} of labels; holds {found['coverage']:.1%} "

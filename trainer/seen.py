@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from featurestore import FeatureStore
-from trainer import runs
+from trainer import conformal, runs
 from trainer.holdout import assign_splits
 
 SEEN = ("train", "validation", "calibration", "not")  # the first that fits counts
@@ -22,7 +22,8 @@ def learnt_from(store: FeatureStore, run: runs.Run) -> pl.DataFrame:
     """
     record = run.record
     bags = store.bags(record.cohort, record.encoder_id, record.tiling_id)
-    told = run.predictions.select("slide_id", told="split")
+    judged = pl.col("split") != conformal.OUT_OF_FOLD  # by a model that is not the Run's
+    told = run.predictions.filter(judged).select("slide_id", told="split")
     parts = assign_splits(bags, run.config).join(told, on="slide_id", how="left")
     lost = pl.col("told").is_null() & (pl.col("split") != "test")  # learnt from, so not predicted
     seen = pl.when(lost).then(pl.lit("train")).otherwise(pl.coalesce("told", "split"))

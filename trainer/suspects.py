@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,13 +12,11 @@ import polars as pl
 from featurestore import FeatureStore
 from featurestore.types import Progress, Target
 from featurestore.words import in_columns
-from trainer import fit, runs
-from trainer.bags import Sampler
-from trainer.holdout import SPLITS, assign_splits, stratified
-from trainer.inference import as_predictions, predictions, resample
+from trainer import runs
+from trainer.course import job_of, out_of_fold
+from trainer.inference import as_predictions
 from trainer.shared import Shared
 
-FOLDS = 5  # in which Slides that the Run learnt from are predicted by models that did not
 BEYOND = 2.0  # spreads, from which on a Slide is called a suspect
 NEAREST = 0.1  # share of Slides, nearest in Prediction, whose errors give the spread of one
 LEAST_NEAREST, MOST_NEAREST = 20, 500
@@ -90,21 +88,21 @@ class Suspects:
 def suspects(store: FeatureStore, run_id: str, *, progress: Progress | None = None) -> Suspects:
     """Rank the Slides of a Run's Cohort by how far Label and Prediction are apart.
 
-    Test Slides are judged by the Run, or by the Runs of the other folds that differ from it in
-    their fold alone; the others by `FOLDS` models of its configuration, each trained without
-    them. The spread of a Slide is that of the errors of its neighbours in Prediction, so that what
-    is common at the ends or in the middle of the scale is not suspect, and of its own Bags.
+    Slides that the Run did not learn from are judged by it, or by the Runs of the other folds that
+    differ from it in their fold alone; the others by models of its configuration that were trained
+    without them (`course.out_of_fold`), which a Run of few Slides has already. The spread of a
+    Slide is that of the errors of its neighbours in Prediction, so that what is common at the ends
+    or in the middle of the scale is not suspect, and of its own Bags.
 
     Raises:
         RunNotFound: there is no such Run.
     """
-    run, shared = runs.load(store, run_id), Shared(store.root)
-    job = fit.job_of(shared, run.config)
-    tested = pl.concat([one.filter(pl.col("split") == "test") for one in _siblings(store, run)])
-    tested = tested.unique("slide_id", keep="first", maintain_order=True)
-    rest = job.bags.join(tested, on="slide_id", how="anti", maintain_order="left")
-    refitted = _out_of_fold(job, rest, progress) if rest.height else tested.clear()
-    judged = pl.concat([as_predictions(part) for part in (tested, refitted)])
+    run = runs.load(store, run_id)
+    job = job_of(Shared(store.root), run.config)
+    known = pl.concat(list(_judged(store, run))).unique("slide_id", keep="first")
+    judged, learnt = known, job.parts["train"].join(known, on="slide_id", how="anti")
+    if learnt.height:
+        judged = pl.concat([known, *out_of_fold(job, progress)]).unique("slide_id", keep="first")
     judged = judged.filter(pl.col("truth").is_not_null()).sort("slide_id")
     spread = spreads(judged, job.target)
     off = (judged["truth"] - judged["mean"]).abs().to_numpy()
@@ -119,7 +117,7 @@ def suspects(store: FeatureStore, run_id: str, *, progress: Progress | None = No
         run_id=run.run_id,
         slides=slides,
         n_beyond=sum(one.score >= BEYOND for one in slides),
-        n_refitted=refitted.height,
+        n_refitted=learnt.height,
     )
 
 
@@ -142,11 +140,11 @@ def spreads(judged: pl.DataFrame, target: Target) -> np.ndarray:
     return np.asarray(np.maximum(np.hypot(usual, own), least))
 
 
-def _siblings(store: FeatureStore, run: runs.Run) -> list[pl.DataFrame]:
-    """Predictions of the Run, and of those that differ from it in their fold alone."""
-    found = [run.predictions]
+def _judged(store: FeatureStore, run: runs.Run) -> Iterator[pl.DataFrame]:
+    """Test Predictions of the Run and of those that differ from it in their fold alone; its own."""
+    is_test, record = pl.col("split") == "test", run.record
+    yield as_predictions(run.predictions.filter(is_test))
     if run.config.fold is not None:
-        record = run.record
         of = (
             "select run_id from runs where cohort = $cohort and encoder_id = $encoder"
             " and tiling_id = $tiling and run_id <> $own order by run_id desc"
@@ -155,28 +153,8 @@ def _siblings(store: FeatureStore, run: runs.Run) -> list[pl.DataFrame]:
         for run_id in store.ask(of, said | {"own": run.run_id})["run_id"]:
             other = runs.load(store, run_id)
             if replace(other.config, fold=run.config.fold) == run.config:
-                found.append(other.predictions)
-    return found
-
-
-def _out_of_fold(job: fit.Job, rest: pl.DataFrame, progress: Progress | None) -> pl.DataFrame:
-    """Predict Slides by models of a Run's configuration that did not learn from their Patients."""
-    config = replace(job.config, fold=None, train_patients=None, calibration_fraction=0.0)
-    n = min(FOLDS, rest["patient_id"].n_unique())
-    fold, frames = stratified(rest, n, config.seed), []
-    for i in range(n):
-        side = pl.when(pl.Series(fold == i)).then(pl.lit("test")).otherwise(pl.lit("train"))
-        bags = assign_splits(rest.with_columns(split=side), config)
-        parts = {name: bags.filter(pl.col("split") == name) for name in SPLITS}
-        own = replace(job, config=config, bags=bags, parts=parts)
-        test = parts["test"]
-        sampler = Sampler(test, config.bag_size, config.seed, config.sampling)
-        with job.store.rows(test) as reader:
-            found = resample(fit.fitted(own), sampler, reader, config.resamples)
-        frames.append(predictions(test, job.target, *found))
-        if progress is not None:
-            progress(i + 1, n, "models without the slides they judge")
-    return pl.concat(frames)
+                yield as_predictions(other.predictions.filter(is_test))
+    yield as_predictions(run.predictions.filter(~is_test))
 
 
 def _suspect(row: Mapping[str, Any]) -> Suspect:

@@ -20,6 +20,7 @@ from featurestore.types import Progress, Sweep, Target, content_id
 from featurestore.words import in_columns
 from trainer import evaluate, fit, runs
 from trainer.config import TrainConfig
+from trainer.course import job_of
 from trainer.holdout import SPLITS
 from trainer.paired import Estimate, Paired
 from trainer.shared import Shared
@@ -263,7 +264,7 @@ def planned(
     for values in itertools.product(*factors.values()):
         own = dict(zip(factors, values, strict=True))
         for seed, fold in itertools.product(chosen, folds):
-            job = fit.job_of(store, replace(config, **own, seed=seed, fold=fold))
+            job = job_of(store, replace(config, **own, seed=seed, fold=fold))
             made = {name: getattr(job.config, name) for name in factors}
             plan = Planned(values=made, seed=seed, fold=fold, config=job.config, key=job.key)
             plans.setdefault(plan.key, plan)

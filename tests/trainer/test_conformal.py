@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from builders import embedding_stores as es
+from hypothesis import given
+from hypothesis import strategies as st
 
 from featurestore import FeatureStore
 from featurestore.types import Target
-from trainer import TrainConfig, conformal, predict, train
+from trainer import TrainConfig, conformal, predict, runs, train
 
 TARGET = Target()
 
@@ -76,7 +80,7 @@ def test_coverage_on_slides_like_those_that_calibrated_is_as_expected() -> None:
         truth = rng.standard_cauchy(50)
         frame = pl.DataFrame({"truth": truth[20:], "mean": np.zeros(30)})
         width = conformal.half_widths(truth[:20], np.zeros(20))
-        got = conformal.coverage(frame, width, 20)
+        got = conformal.coverage(frame, width)
         inside += got["expected_low"] <= got["coverage"] <= got["expected_high"]
         assert got["coverage_low"] <= got["coverage"] <= got["coverage_high"]
     assert inside >= 106
@@ -84,11 +88,13 @@ def test_coverage_on_slides_like_those_that_calibrated_is_as_expected() -> None:
 
 def test_intervals_are_cut_to_the_range_and_lose_no_label_by_it() -> None:
     frame = pl.DataFrame({"truth": [0.0, 50, 100, 30], "mean": [5.0, 50, 98, 50]})
-    even = conformal.Widths(mean=np.arange(20.0), residual=np.full(20, 10.0), times=1)
+    even = conformal.Widths(
+        mean=np.arange(20.0), residual=np.full(20, 10.0), case=np.arange(20), times=1
+    )
     got = conformal.add_intervals(frame, even, TARGET)
     assert got["interval_low"].to_list() == pytest.approx([0, 40, 88, 40])
     assert got["interval_high"].to_list() == pytest.approx([15, 60, 100, 60])
-    numbers = conformal.coverage(frame, even, 20)
+    numbers = conformal.coverage(frame, even)
     assert (numbers["n"], numbers["coverage"]) == (4, 0.75)
     inside = pl.col("truth").is_between("interval_low", "interval_high")
     assert got.select(inside.sum()).item() == 3
@@ -109,6 +115,18 @@ def test_slides_of_one_patient_do_not_make_coverage_more_certain() -> None:
     _, low, high, _ = conformal.share_held(once)
     fewer = conformal.share_held(once.with_columns(pl.col("patient_id") // 4))
     assert fewer[1] < low < 0.9 < high < fewer[2]
+
+
+@given(seed=st.integers(0, 2**32 - 1), times=st.integers(1, 4))
+def test_a_case_weighs_once_however_many_slides_it_has(seed: int, times: int) -> None:
+    labels, predicted = world("growing", 40, np.random.default_rng(seed))
+    cases = np.arange(40)
+    some = np.concatenate([cases, *[cases[:7]] * times])  # seven cases have more slides, all alike
+    once = conformal.half_widths(labels, predicted, cases=cases)
+    more = conformal.half_widths(labels[some], predicted[some], cases=cases[some])
+    at = np.array([10.0, 50.0, 90.0])
+    assert more.at(at) == pytest.approx(once.at(at))
+    assert once.at(at) == pytest.approx(conformal.half_widths(labels, predicted).at(at))
 
 
 def test_nineteen_slides_give_no_interval_and_twenty_do() -> None:
@@ -138,3 +156,26 @@ def test_a_run_with_calibration_slides_has_intervals(
     # Fewer Bags are noisier than those that calibrated, so they get no interval.
     assert predict(store, run.run_id, resamples=2)["interval_low"].null_count() == 60
     assert predict(store, run.run_id, resamples=20)["interval_low"].null_count() == 0
+
+
+def test_train_slides_calibrate_by_models_without_their_patients(tmp_path: Path) -> None:
+    x, values = es.planted(45, 12, dim=8)
+    store = es.build(tmp_path, x, values)
+    slides = store.bags_where("true")["slide_id"]
+    es.freeze(store, split={one: "train" if i < 30 else "test" for i, one in enumerate(slides)})
+    quick = TrainConfig(cohort="all", bag_size=12, steps=20)
+    run, none = train(store, quick), train(store, replace(quick, calibration_fraction=0))
+    assert run.record.metrics == none.record.metrics  # the model is the same
+    assert none.half_widths is None
+    assert "no intervals: 0 calibration slides" in none.text()
+    part = conformal.calibrating(run.predictions)
+    assert set(part["split"]) == {conformal.OUT_OF_FOLD}
+    assert part.height == run.record.n_train == 30 - run.record.n_validation
+    found = predict(store, run.run_id)
+    assert found["interval_low"].null_count() == 0
+    seen = dict(found.select("slide_id", "seen").iter_rows())
+    assert {seen[one] for one in part["slide_id"]} == {"train"}
+    again = runs.load(store, run.run_id).half_widths
+    assert again is not None
+    assert run.half_widths is not None
+    assert again.typical == run.half_widths.typical

@@ -180,7 +180,7 @@ def test_calibration_is_predicted_and_of_no_influence_on_the_weights(tmp_path: P
 
 
 def test_too_few_slides_to_calibrate_are_said(learnable: FeatureStore) -> None:
-    assert "calibration has 0 slides, under 20" in train(learnable, QUICK).text()
+    assert "0 calibration slides, under 20" in train(learnable, QUICK).text()
 
 
 def test_a_fold_is_the_test_side(learnable: FeatureStore) -> None:

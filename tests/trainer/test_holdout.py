@@ -107,4 +107,3 @@ def test_what_a_reader_must_know_of_the_split_is_said(splits: list[str], lost: i
     said = " ".join(notes(found, bags, parts))
     assert (f"{lost} slides have no tile" in said) == (lost > 0)
     assert ("the last weights are kept" in said) == (splits.count("validation") < 5)
-    assert ("no intervals" in said) == (splits.count("calibration") < 20)

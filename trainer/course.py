@@ -1,0 +1,330 @@
+"""The course of a training: what it works on, its steps, and where it was broken off."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import pickle
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from featurestore import FeatureStore
+from featurestore.device import device_of, precision_of
+from featurestore.errors import TrainError
+from featurestore.fields import to_json
+from featurestore.types import Progress, Target, content_id
+from trainer import evaluate, runs
+from trainer.bags import Sampler, training_draws
+from trainer.config import Loss, TrainConfig, loss_of
+from trainer.conformal import OUT_OF_FOLD
+from trainer.draws import TRAIN, VALIDATE
+from trainer.feed import MAX_OPEN, resident, streamed
+from trainer.holdout import JUDGES, SPLITS, assign_splits, check_trainable, notes, stratified
+from trainer.inference import applied, resample
+from trainer.learner import (
+    Learner,
+    bag_losses,
+    new_model,
+    scaled_labels,
+    slide_weights,
+    steps_of,
+)
+from trainer.model import Scorer, compute_threads
+from trainer.own import State, described
+from trainer.tile_filter import keep_tiles
+
+STATE = "state.pt"  # of an unfinished Run
+VERSIONS = {"torch": torch.__version__, "numpy": np.__version__}
+FOLDS = 5  # in which Slides that a Run learns from are predicted by models that did not
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What a training works on."""
+
+    store: FeatureStore
+    config: TrainConfig  # with its loss decided
+    loss: Loss
+    target: Target
+    bags: pl.DataFrame  # of `FeatureStore.bags`, with the split and the rows that may be drawn
+    parts: Mapping[str, pl.DataFrame]  # the same by split
+    notes: tuple[str, ...]
+    device: torch.device
+    start: State | None = None  # weights of a module that was handed over
+
+    @cached_property
+    def key(self) -> str:
+        """Name of the work: other code, device, Embeddings or Labels have another."""
+        labelled = [
+            "slide_key",
+            "case_id",
+            "patient_id",
+            "split",
+            "value",
+            "low",
+            "high",
+            "n_tiles",
+        ]
+        said = [to_json(self.config), to_json(self.target), runs.code_version(), VERSIONS]
+        arrays = self.bags.select("encoder_id", "tiling_id").row(0)
+        return content_id([said, arrays, str(self.device), self.bags[labelled].write_csv()])
+
+
+def job_of(
+    store: FeatureStore, config: TrainConfig, model: Callable[..., Any] | None = None
+) -> Job:
+    """Decide what a configuration leaves open, and give every Slide its part.
+
+    Raises:
+        CohortNotFound, ConfigError, TrainError: as `train` does.
+    """
+    target = store.target(store.cohort(config.cohort).target)
+    loss = loss_of(config, target)
+    found = store.bags(config.cohort, config.encoder_id, config.tiling_id)
+    split = assign_splits(found, config)
+    bags = keep_tiles(store, split, config.tiles)
+    check_trainable(bags, config)
+    parts = {name: bags.filter(pl.col("split") == name) for name in SPLITS}
+    said, start = config.model, None
+    if model is not None:
+        said, start = described(model, int(bags["dim"][0]), config.seed)
+    return Job(
+        store=store,
+        config=replace(
+            config,
+            model=said,
+            loss=loss,
+            encoder_id=config.encoder_id and bags["encoder_id"][0],
+            tiling_id=config.tiling_id and bags["tiling_id"][0],
+        ),
+        loss=loss,
+        target=target,
+        bags=bags,
+        parts=parts,
+        notes=tuple(notes(split, bags, parts)),
+        device=torch.device(device_of(config.device)),
+        start=start,
+    )
+
+
+# -- the loop --------------------------------------------------------------------------------------
+
+
+def learner_of(job: Job) -> Learner:
+    """A new model, and what changes it."""
+    model = new_model(job.store, job.parts["train"], job.target, job.config, job.start)
+    model.to(job.device)
+    model.precision = getattr(torch, precision_of(job.config.precision, job.device.type))
+    return Learner(model, job.loss, job.config, steps_of(job.config, job.parts["train"].height)[1])
+
+
+@dataclass(kw_only=True)
+class Course:
+    """How far a training is: saved, with what the Learner has, at every evaluation."""
+
+    started_at: str  # UTC, ISO
+    step: int = 0
+    gone_on: int = 0  # step at which a broken-off training went on
+    n_bags: int = 0  # learnt from
+    spent: float = 0.0  # seconds of steps
+    seconds: float = 0.0  # of all until the last evaluation, without the time it lay broken off
+    lines: list[str] = field(default_factory=list)  # of metrics.jsonl
+
+
+Show = Callable[[Mapping[str, Any]], None]
+
+
+def follow(
+    job: Job, learner: Learner, course: Course, work: Path | None = None, shows: Sequence[Show] = ()
+) -> dict[str, Any]:
+    """Fit the model in place from `course` on; return what happened: steps, bags per second.
+
+    How far it is stands in the folder `work`, if there is one, after every evaluation.
+    """
+    began = time.perf_counter() - course.seconds
+    per_epoch, steps = steps_of(job.config, job.parts["train"].height)
+    judges = job.parts["validation"].height >= JUDGES
+    with (
+        (work / "metrics.jsonl" if work else Path(os.devnull)).open(
+            "w", buffering=1, encoding="utf-8"
+        ) as log,
+        _validating(job) as measure,
+        closing(_steps(job, learner, course)) as losses,
+    ):
+        log.writelines(f"{line}\n" for line in course.lines)
+        for loss in losses:
+            course.seconds = time.perf_counter() - began
+            judged, measured = measure(learner.model)
+            line: dict[str, Any] = {
+                "step": course.step,
+                "steps": steps,
+                "epoch": course.step / per_epoch,
+                "loss": loss,
+                "lr": learner.lr,
+                "bags_per_s": course.n_bags / course.spent,
+                "seconds": course.seconds,
+                **measured,
+            }
+            if judges:
+                learner.judge(course.step, judged)
+            course.lines.append(json.dumps(line))
+            log.write(course.lines[-1] + "\n")
+            if work is not None:
+                save(work / STATE, asdict(course) | learner.state())
+            for show in shows:
+                show(line)
+    best_step = learner.keep_best(course.step)
+    return {
+        "steps": course.step,
+        "planned_steps": steps,
+        "best_step": best_step,
+        "bags_per_s": course.n_bags / course.spent,
+        "seconds": time.perf_counter() - began,
+        "device": str(job.device),
+        "precision": str(learner.model.precision).removeprefix("torch."),
+    }
+
+
+def _steps(job: Job, learner: Learner, course: Course) -> Generator[float]:
+    """Take the steps that are left; yield the mean loss of those since, where to evaluate."""
+    config, bags = job.config, job.parts["train"]
+    per_epoch, steps = steps_of(config, bags.height)
+    every = max(per_epoch, math.ceil(steps / 40))
+    labels = scaled_labels(bags, job.target)
+    weights = slide_weights(bags, config, labels[:, 0])
+    y = torch.from_numpy(np.column_stack([labels, weights])).to(job.device)
+    sampler = Sampler(bags, config.bag_size, config.seed, config.sampling)
+    numbers = config.batch_size * int(sampler.lengths.max()) * learner.model.shift.numel()
+    drawn = training_draws(bags.height, config.batch_size, config.seed)
+    left = islice(drawn, course.step, course.step if learner.stopped else steps)
+    way = resident if config.resident else streamed
+    losses: list[Tensor] = []
+    with compute_threads(numbers), job.store.rows(bags, MAX_OPEN) as reader:
+        for x, mask, slides in way(sampler, reader, left, TRAIN, job.device):
+            if not losses:
+                mark = time.perf_counter()
+                learner.model.train()
+            losses.append(learner.step(x, mask, y[torch.from_numpy(slides).to(job.device)]))
+            course.n_bags += len(slides)
+            course.step += 1
+            if course.step % every and course.step < steps:
+                continue
+            loss = float(torch.stack(losses).mean())
+            losses.clear()
+            course.spent += time.perf_counter() - mark
+            if not math.isfinite(loss):
+                refuse_not_finite(job)
+                raise TrainError(f"the loss is {loss} at step {course.step}. Lower --lr.")
+            yield loss
+            if learner.stopped:
+                return
+
+
+def refuse_not_finite(job: Job) -> None:
+    """Name the Slides whose Embeddings hold values that are no numbers, as older stores may.
+
+    Raises:
+        TrainError: there are some.
+    """
+    columns = ("slide_id", "slide_key", "tiling_id", "encoder_id")
+    bad = [
+        slide_id
+        for slide_id, *ids in job.bags.select(columns).iter_rows()
+        if not np.isfinite(job.store.embeddings(*ids)).all()
+    ]
+    if bad:
+        raise evaluate.not_finite(bad)
+
+
+@contextmanager
+def _validating(job: Job) -> Iterator[Callable[[Scorer], tuple[Tensor, dict[str, float]]]]:
+    """Give what measures a model on the same validation Bags every time: losses; their mean, R2."""
+    bags, config = job.parts["validation"], job.config
+    if bags.is_empty():
+        yield lambda model: (torch.zeros(0), {})
+        return
+    y = torch.from_numpy(scaled_labels(bags, job.target))
+    sampler = Sampler(bags, config.bag_size, config.seed, config.sampling)
+    resamples = int(np.clip(256 // bags.height, 1, config.resamples))
+
+    def measure(model: Scorer) -> tuple[Tensor, dict[str, float]]:
+        mean, _, _ = resample(model, sampler, reader, resamples, VALIDATE)
+        values = torch.from_numpy(mean).float()
+        scores = torch.logit(values, eps=1e-6) if job.loss == "bce" else values
+        r2 = evaluate.r2(y[:, 0].double().numpy(), mean)
+        losses = bag_losses(job.loss, scores, values, y)
+        measured = {"validation_loss": float(losses.mean())}
+        return losses, measured | ({"validation_r2": r2} if math.isfinite(r2) else {})
+
+    with job.store.rows(bags, MAX_OPEN) as reader:
+        yield measure
+
+
+def in_words(progress: Progress) -> Show:
+    """Tell a person what an evaluation found."""
+
+    def show(line: Mapping[str, Any]) -> None:
+        r2 = f", validation R2 {line['validation_r2']:.3f}" if "validation_r2" in line else ""
+        note = f"epoch {line['epoch']:.0f}, loss {line['loss']:.4f}{r2}"
+        progress(line["step"], line["steps"], f"{note}, {line['bags_per_s']:,.0f} bags/s")
+
+    return show
+
+
+def save(path: Path, state: Mapping[str, Any]) -> None:
+    """Write what `load` reads."""
+    new = path.with_suffix(".new")
+    torch.save(state, new)
+    new.replace(path)  # a kill leaves the old state or the new one, never half of one
+
+
+def load(path: Path, device: torch.device) -> dict[str, Any] | None:
+    """What `save` wrote; None where there is nothing, or a power cut spoilt it."""
+    try:
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    except (FileNotFoundError, EOFError, RuntimeError, pickle.UnpicklingError):
+        return None
+    return state
+
+
+def fitted(job: Job) -> Scorer:
+    """Train from the beginning, and keep the model alone."""
+    with torch.random.fork_rng():
+        torch.manual_seed(job.config.seed)
+        learner = learner_of(job)
+        follow(job, learner, Course(started_at=""))
+    return learner.model
+
+
+def out_of_fold(job: Job, progress: Progress | None = None) -> list[pl.DataFrame]:
+    """Predict the train Slides by models of the same configuration without their Patients.
+
+    Each of `FOLDS` models learns from the other folds and from validation, so from nearly as many
+    Slides as the Run's own; its last weights are kept, as the Run's own nearly always are.
+
+    Returns:
+        Frames of `inference.applied`, their split `OUT_OF_FOLD`; none of a single Patient.
+    """
+    train, validation = job.parts["train"], job.parts["validation"]
+    n, frames = min(FOLDS, train["patient_id"].n_unique()), []
+    fold = stratified(train, n, job.config.seed)
+    for i in range(n) if n > 1 else ():
+        rest = pl.concat([train.filter(fold != i), validation])
+        own = replace(job, parts={**job.parts, "train": rest, "validation": validation.clear()})
+        one = applied(job.store, fitted(own), train.filter(fold == i), job.config, job.target)
+        frames.append(one.with_columns(split=pl.lit(OUT_OF_FOLD)))
+        if progress is not None:
+            progress(i + 1, n, "models without the slides they judge")
+    return frames

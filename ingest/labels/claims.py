@@ -16,12 +16,23 @@ from ingest.labels.grammar import FROM, KEYS, ODD, PAIR, from_to, is_free, may_b
 from ingest.labels.headings import Material
 from ingest.labels.languages import KINDS, WORDS, words_of
 from ingest.labels.segments import Segment
-from ingest.labels.tokens import BOXES, Sentence, sentence_of, ticked
+from ingest.labels.tokens import Sentence, sentence_of, ticked
 
 Owner = Literal["cellularity", "unclear"]  # what has another owner is no claim
 Role = Literal["finding", "norm", "criterion", "quality"]
-_SET_ASIDE = ("clot", "aspirate", "touch", "other")
 Scope = Literal["whole", "overall", "part", "extreme", "aside"]
+_SET_ASIDE = ("clot", "aspirate", "touch", "other")
+_IT = words_of("it es sie elle")
+_AGE = re.compile(r"\b(?:age|alter|âge)")
+# what says that there is more than one reading to take the mean of
+_SEVERAL = re.compile(
+    r"\b(?:two|three|both|bilateral|respectively|zwei|deux|cores|biopsies|trephines)\b"
+    r"|\b(?:rang|var[iy]|heterogen|patchy|wechsel)|\bone end\b|\bas low as\b"
+)
+_SIDE_WORDS = {"r": "right rt r rechts rechte droite", "l": "left lt l links linke gauche"}
+_SIDE_WORDS |= {"1": "first one 1 a", "2": "second b 2", "3": "third 3", "4": "fourth 4"}
+_SIDES = {word: side for side, words in _SIDE_WORDS.items() for word in words.split()}
+_COUNTED = {word for word, side in _SIDES.items() if side.isdigit()}  # of cores, not of readers
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,21 +63,18 @@ class Claim:
     def counts(self) -> bool:
         """Whether it is a present finding of the cellularity of what may be the core."""
         known = self.material in ("core", "general")
-        return self.owner == "cellularity" and known and self._is_present
+        return known and self.owner == "cellularity" and self._is_present
+
+    @property
+    def may_count(self) -> bool:
+        """Whether it would be one if it were the cellularity's, or if its heading were known."""
+        open_ = ("core", "general") if self.owner == "unclear" else ("unknown",)
+        return self.material in open_ and self._is_present
 
     @property
     def _is_present(self) -> bool:
         present = self.role == "finding" and not self.earlier and self.scope != "aside"
         return present and not self.addressed
-
-    @property
-    def may_count(self) -> bool:
-        """Whether it would be one if it were the cellularity's, or if its heading were known."""
-        known = self.material in ("core", "general")
-        may = (self.owner == "unclear" and known) or (
-            self.owner == "cellularity" and self.material == "unknown"
-        )
-        return may and self._is_present
 
 
 def read_claims(folded: str, segments: Iterable[Segment]) -> Iterator[Claim]:
@@ -75,21 +83,19 @@ def read_claims(folded: str, segments: Iterable[Segment]) -> Iterator[Claim]:
     heard = -1  # the paragraph of a sentence on cellularity without a figure
     carried: tuple[int, Claim] | None = None  # a tie that the next sentence may go on from
     for segment in segments:
-        tied = segment.near
         near = carried is not None and segment.paragraph - carried[0] <= 1
-        if not tied and not near and not segment.amends and heard != segment.paragraph:
+        if not (segment.near or near or segment.amends or heard == segment.paragraph):
             continue
-        if not tied and not segment.amends and len(segment.text.strip()) < 6:
+        if not segment.near and not segment.amends and len(segment.text.strip()) < 6:
             continue  # a cell of a table far from the word: "3%"
         sentence = sentence_of(segment.text)
         if not sentence.figures:
             heard = segment.paragraph if "llularit" in segment.text else -1
             continue
-        made = list(_claims(sentence, segment)) if tied else []
+        made = list(_claims(sentence, segment)) if segment.near else []
         if segment.amends or "E" in sentence.classes:
-            between = folded[carried[1].end : segment.at] if carried else "%"
-            follows = "%" not in between
-            made += _corrections(sentence, segment, made, said, follows)
+            follows = carried and "%" not in folded[carried[1].end : segment.at]
+            made += _corrections(sentence, segment, made, said, follows=bool(follows))
             new = {claim.figure.parts for claim in made if claim.amends} - said
             made = [
                 replace(c, earlier=c.earlier or bool(new and c.figure.parts in said)) for c in made
@@ -102,16 +108,14 @@ def read_claims(folded: str, segments: Iterable[Segment]) -> Iterator[Claim]:
         owned = [claim for claim in made if claim.owner == "cellularity"]
         if owned:
             carried = segment.paragraph, owned[-1]
-        elif made or segment.paragraph != (carried[0] if carried else -1):
-            carried = None if made else carried
+        elif made:
+            carried = None
 
 
 def _claims(sentence: Sentence, segment: Segment) -> Iterator[Claim]:
-    s = sentence.classes
-    if not sentence.figures or not KEYS & set(s):
+    s = ticked(sentence.classes)
+    if KEYS.isdisjoint(s):
         return
-    if BOXES.search(s):
-        s = ticked(s)
     ties, odd, ratio = tied(sentence, s)
     for at, figure in sentence.figures.items():
         if at in ties and s[at] in "FN":
@@ -129,7 +133,7 @@ def left_open(segments: Iterable[Segment], claims: Iterable[Claim]) -> bool:
         if segment.historic or segment.is_norm or segment.material in _SET_ASIDE:
             continue
         sentence = sentence_of(segment.text)
-        s = ticked(sentence.classes) if BOXES.search(sentence.classes) else sentence.classes
+        s = ticked(sentence.classes)
         for at, figure in sentence.figures.items():
             new = s[at] in "FN" and segment.at + figure.start not in known
             if new and is_free(s, at, figure):
@@ -142,6 +146,7 @@ def _corrections(
     segment: Segment,
     made: list[Claim],
     said: set[tuple[float, ...]],
+    *,
     follows: bool,
 ) -> Iterator[Claim]:
     """What stands behind a correction and could not be tied, but may be the new figure.
@@ -151,46 +156,32 @@ def _corrections(
     before (in `said`) is named beside it: "read 60% for 40%".
     """
     s = sentence.classes
+    met = set(s)
     mark = 0 if segment.amends else s.find("E")
-    if mark < 0:
-        return
-    lone = follows and not set(s) & (ODD | set("CAHTt?")) and s.count("F") == 1
     known = {claim.start for claim in made}
-    old = {at for at, figure in sentence.figures.items() if figure.parts in said}
-    named = bool(old)
-    if (
-        named
-        and s.count("F") == 2
-        and len(old) == 1
-        and not set(s) & set("LfK")
-        and set(s) & set("kiu")
-    ):
-        lone = True  # "instead of 40% it is to be 60%"
+    n_old = sum(figure.parts in said for figure in sentence.figures.values())
+    swapped = n_old == 1 and s.count("F") == 2  # "instead of 40% it is to be 60%"
+    lone = swapped and not met & set("LfK") and bool(met & set("kiu"))
+    lone = lone or (follows and s.count("F") == 1 and not met & (ODD | set("CAHTt?")))
     for at, figure in sentence.figures.items():
         since = s[max(s.rfind("F", 0, at), s.rfind(";", 0, at)) + 1 : at]
         if s[at] != "F" or at < mark or "b" in since or segment.at + figure.start in known:
             continue
-        if (
-            lone
-            or not set(s[mark:at]) & set("xLfK")
-            or (named and s.count("F") > 1)
-            or set(s) & set("CAH")
-        ):
+        beside = n_old and s.count("F") > 1
+        if lone or beside or met & set("CAH") or not set(s[mark:at]) & set("xLfK"):
             claim = _claim(sentence, s, segment, at, figure, "goes on" if lone else "")
-            claim = replace(claim, amends=True, role="finding", earlier=False)
-            yield claim if lone else replace(claim, owner="unclear")
+            owner: Owner = "cellularity" if lone else "unclear"
+            yield replace(claim, amends=True, role="finding", earlier=False, owner=owner)
 
 
 def _going_on(sentence: Sentence, segment: Segment, near: bool) -> Iterator[Claim]:
     """The claims of a sentence without a noun of its own: "Left: 30%.", "It is 40%."."""
     s = sentence.classes
-    if set(s[: s.find("F") + 1]) & (ODD | set("TX")) or s.count("F") != 1 or "N" in s:
+    at = s.find("F")
+    if s.count("F") != 1 or "N" in s or set(s[: at + 1]) & (ODD | set("TX")):
         return
-    at = s.index("F")
-    named = near and set(s[:at]) & set("BRSbno")
-    if not named and not _IT.intersection(sentence.words[:at]):
-        return
-    yield _claim(sentence, s, segment, at, sentence.figures[at], "goes on")
+    if (near and set(s[:at]) & set("BRSbno")) or _IT.intersection(sentence.words[:at]):
+        yield _claim(sentence, s, segment, at, sentence.figures[at], "goes on")
 
 
 def _claim(
@@ -203,7 +194,10 @@ def _claim(
     first = from_to(sentence, s, at)
     if first is not None:  # "from 80% at diagnosis to 10%"
         changed = bool({"g", "E"} & set(s[:first]))
-        mark = "" if changed or mark == "b" else mark
+        mark = "" if changed else mark
+    old = mark in ("b", "r", "k") or (
+        segment.historic and mark != "n" and not _is_own(sentence, s, at)
+    )
     return Claim(
         figure=figure,
         start=segment.at + figure.start,
@@ -211,11 +205,7 @@ def _claim(
         owner="cellularity",
         tie=tie,
         role=role,
-        earlier=not changed
-        and (
-            mark in ("b", "r", "k")
-            or (segment.historic and mark != "n" and not _is_own(sentence, s, at))
-        ),
+        earlier=old and not changed,
         now=mark == "n",
         scope=_scope(s, at),
         material=_material(sentence, s, at, segment),
@@ -227,35 +217,30 @@ def _claim(
 
 def _changed(sentence: Sentence, s: str, at: int, figure: Figure) -> tuple[Figure, bool]:
     """Of "decreased from 80% to 45%" the later number: it is a change, not a range."""
-    before = s[max(0, at - 12) : at]
     if len(figure.parts) == 2 and figure.low < figure.high and figure.qualifier is None:
-        words = sentence.words[max(0, at - 12) : at]
-        falls = figure.parts[0] > figure.parts[1]
-        if (falls or (words and words[-1] in FROM)) and {"g", "E"} & set(before):
-            last = figure.parts[1]
+        first, last = figure.parts
+        turned = first > last or sentence.words[max(0, at - 1)] in FROM
+        if turned and {"g", "E"} & set(s[max(0, at - 12) : at]):
             return replace(figure, low=last, high=last), True
     return figure, False
 
 
 def _role(s: str, at: int, sentence: Sentence, segment: Segment) -> tuple[Role, str, bool]:
     """Role, the mark that decides time (b before, r another's, n now), and whether it corrects."""
-    tail = _before(sentence, s, at)
-    after = _behind(s, at)
+    before, after = _before(sentence, s, at), _behind(s, at)
     amends = segment.amends or "E" in s[:at] or "E" in after
     marks = "ebrnk" if amends else "ebcrnk"
     if _is_past(sentence, s, at):
         return "finding", "b", False
-    if amends and re.match(r"F[^F.;]*c[^F.;]*F", s[at:]):
-        return "finding", "b", False  # "the cellularity of 85% should read 65%"
     if "?" in s[at + 1 : at + 3]:
         return "criterion", "", False
-    found = [letter for letter in after if letter in marks]
-    mark = found[0] if found else next((letter for letter in tail[::-1] if letter in marks), "")
-    normal = re.search(r"h[^,(;)w]*$", tail)
-    if normal and mark not in ("n",) and _says_normal(sentence, s, at, len(normal[0])):
-        return "norm", "", False
-    if segment.is_norm and mark != "n":
-        mark = "e"
+    mark = next((letter for letter in after + before[::-1] if letter in marks), "")
+    normal = re.search(r"h[^,(;)w]*$", before)
+    if normal and mark != "n":  # "normal for age 30-50%", but not "normal for age at 40%"
+        said = sentence.words[max(0, at - len(normal[0])) : at]
+        if said[-1] != "at" and {"normal", "nl", "normale"} & set(said):
+            return "norm", "", False
+    mark = "e" if segment.is_norm and mark != "n" else mark
     if mark in ("e", "c"):
         return ("norm" if mark == "e" else "criterion"), "", False
     return "finding", mark, amends
@@ -263,33 +248,30 @@ def _role(s: str, at: int, sentence: Sentence, segment: Segment) -> tuple[Role, 
 
 def _before(sentence: Sentence, s: str, at: int) -> str:
     """What stands before a figure in its sentence and may say when or what it is."""
-    begin = max(s.rfind(mark, 0, at) for mark in ".;") + 1
-    before = s[begin:at]
+    before = s[_after_any(s, ".;", at) : at]
     for _ in range(3):  # what stands in brackets of its own says nothing of what follows
         before = re.sub(r"\([^()n]*[FN][^()n]*\)", "", before)
-    lead = re.match(
-        r"[^F,(]*[kb][^F,(]*,(?=[dnoqv]*[CMBGHAF])", before
-    )  # "Compared with the prior, ..."
-    if lead and not set(lead[0]) & set("CAEe"):
-        before = before[lead.end() :]
+    # "Compared with the prior, the core is ..."
+    lead = re.match(r"[^FCAEe,(]*[kb][^FCAEe,(]*,(?=[dnoqv]*[CMBGHAF])", before)
+    before = before[lead.end() :] if lead else before
     last = max(before.rfind("F"), before.rfind("N"))
     tail = before[last + 1 :]
-    if last >= 0 and (not tail.strip(",j/") or tail[0] == ":"):
+    if last < 0 or not tail.strip(",j/") or tail[0] == ":":
         return before
     own = tail.rpartition(",")[2]
     relative = {"which", "when", "where"} & set(sentence.words[at - len(own) : at])
-    return own if last >= 0 and not relative else tail
+    return tail if relative else own
 
 
 def _behind(s: str, at: int) -> str:
     """What stands behind a figure in its clause and may say when or what it is."""
-    inner = re.match(r"[AC]?\(([^()FN]*)\)", s[at + 1 :])
-    if inner and set(inner[1]) & set("nb") and "e" not in inner[1]:
-        return inner[1]
-    stop = re.search(r"[,;:.()|jwkFu]", s[at + 1 :])
-    if stop is None:
-        return s[at + 1 :]
-    return "" if stop[0] == "F" else s[at + 1 : at + 1 + stop.start()]
+    stop = re.search(r"[,;:.()|jwkFu]|$", s[at + 1 :])
+    return "" if not stop or stop[0] == "F" else s[at + 1 : at + 1 + stop.start()]
+
+
+def _after_any(s: str, marks: str, at: int) -> int:
+    """Where the piece begins that a place stands in: behind the last of the marks."""
+    return max(s.rfind(mark, 0, at) for mark in marks) + 1
 
 
 def _is_past(sentence: Sentence, s: str, at: int) -> bool:
@@ -297,25 +279,18 @@ def _is_past(sentence: Sentence, s: str, at: int) -> bool:
     arrow = s[at + 1 : at + 3] == "uF" and not sentence.words[at + 1].isalpha()
     if arrow or re.search(r"[ik][pdqv]*$", s[max(0, at - 6) : at]):
         return True
-    figure = sentence.figures[at]
+    last = sentence.words[max(0, at - 1)]
+    if last in ("was", "were", "war"):
+        return s[max(0, at - 2) : at] in ("(v", ",v")
     said = s[max(0, at - 4) : at - 1]
-    if s[at - 1 : at] == "u" and figure.low == figure.high and ("g" in said or "v" not in said):
-        return sentence.words[at - 1] in ("from", "von", "de")
-    was = sentence.words[at - 1] in ("was", "were", "war")
-    return was and s[max(0, at - 2) : at] in ("(v", ",v")
-
-
-def _says_normal(sentence: Sentence, s: str, at: int, back: int) -> bool:
-    """Whether it is the norm: "normal for age 30-50%", but not "normal for age at 40%"."""
-    begin = at - back
-    said = sentence.words[max(0, begin) : at]
-    return any(word in ("normal", "nl", "normale") for word in said) and said[-1:] != ["at"]
+    figure = sentence.figures[at]
+    return last == "from" and figure.low == figure.high and ("g" in said or "v" not in said)
 
 
 def _is_own(sentence: Sentence, s: str, at: int) -> bool:
     """Whether a clause tells who says it: "we estimate it at 45%"."""
-    begin = max(s.rfind(mark, 0, at) for mark in ".;") + 1
-    return not {"we", "i", "our", "wir", "nous"}.isdisjoint(sentence.words[begin:at])
+    said = sentence.words[_after_any(s, ".;", at) : at]
+    return not {"we", "i", "our", "wir", "nous"}.isdisjoint(said)
 
 
 def _scope(s: str, at: int) -> Scope:
@@ -323,96 +298,58 @@ def _scope(s: str, at: int) -> Scope:
     mean = re.search(r"o[qvpd:]*F", s)
     if mean and s.count("F") > 1:
         return "overall" if mean.end() - 1 == at else "aside" if "a" in s[:at] else "part"
-    begin = max(s.rfind(mark, 0, at) for mark in ".;,(F") + 1
-    stop = re.search(r"[.;,()FN]", s[at + 1 :])
-    end = at + 1 + stop.start() if stop else len(s)
-    clause = s[begin:at] + s[at + 1 : end]
-    if "a" in clause:
+    stop = re.search(r"[.;,()FN]|$", s[at + 1 :])
+    clause = s[_after_any(s, ".;,(F", at) : at] + s[at + 1 :][: stop.start() if stop else 0]
+    wide = s[_after_any(s, ".;F", at) : at]
+    apart = re.search(r"[,j].*M", wide) or {"M", "t"} & set(clause)
+    if "a" in clause or ("a" in wide and not apart and "o" not in clause):
         return "aside"
-    if "o" in clause:
-        return "overall"
-    wide = max(s.rfind(mark, 0, at) for mark in ".;F") + 1
-    apart = re.search(r"[,j].*M", s[wide:at]) or {"M", "t"} & set(clause)
-    if "a" in s[wide:at] and not apart:
-        return "aside"
-    if "o" in s[wide:at]:
-        return "overall"
-    return "part" if "t" in clause else "whole"
+    return "overall" if "o" in wide + clause else "part" if "t" in clause else "whole"
 
 
 def _material(sentence: Sentence, s: str, at: int, segment: Segment) -> Material:
     """The material of a figure: named behind it, else nearest before it, else by the heading."""
-    behind = re.match(r"[AC]?[MG]*[pI][dq]*(?:M*)([BS])", s[at + 1 :])
-    begin = max(s.rfind(mark, 0, at) for mark in ".") + 1
+    behind = re.match(r"[AC]?[MG]*[pI][dq]*M*([BS])", s[at + 1 :])
+    begin = s.rfind(".", 0, at) + 1
     pair = PAIR.search(s, begin, at)
     second = s[at - 1 : at] == "/"
-    paired = pair and "R" not in pair[0] and (second or s[at + 1 : at + 2] == "/")
-    if pair and paired:  # "(core/clot): 15%/25%"
-        place = pair.end() - 1 if second else pair.start()
+    if pair and "R" not in pair[0] and (second or s[at + 1 : at + 2] == "/"):
+        place = pair.end() - 1 if second else pair.start()  # "(core/clot): 15%/25%"
     elif behind:
         place = at + 1 + behind.start(1)
     else:
-        places = [i for i in range(begin, at) if s[i] in "BS"]
-        if not places:
+        place = max(s.rfind("B", begin, at), s.rfind("S", begin, at))
+        if place < 0:
             return segment.material
-        place = places[-1]
-    names = {s[place]}
-    for step in (-1, 1):  # "core and clot": joined names hold together
-        i = place
-        while True:
-            j = i + step
-            while 0 <= j < len(s) and s[j] in "djM,G":
-                j += step
-            between = s[min(i, j) + 1 : max(i, j)]
-            if not (0 <= j < len(s) and s[j] in "BS") or not set(between) & set("j,"):
-                break
-            names.add(s[j])
-            i = j
-    if "B" in names and len(names) == 2:
+    # "core and clot": joined names hold together
+    lists = re.finditer(r"[BS](?:[dMG]*[j,][djM,G]*[BS])+", s)
+    names = next((it[0] for it in lists if it.start() <= place < it.end()), s[place])
+    if {"B", "S"} <= set(names):
         return "core"
     if s[place] == "B":
-        touch = re.search(r"S[pG]*d?M*$", s[begin:place])
-        return "core" if not touch else "touch"
+        return "touch" if re.search(r"S[pG]*d?M*$", s[begin:place]) else "core"
     kind = KINDS.get(sentence.words[place].rstrip("-"), "other")
-    return "clot" if kind == "clot" else "touch" if kind == "touch" else "aspirate"
-
-
-_IT = words_of("it es sie elle")
-_AGE = re.compile(r"\b(?:age|alter|âge)")
-# what says that there is more than one reading to take the mean of
-_SEVERAL = re.compile(
-    r"\b(?:two|three|both|bilateral|respectively|zwei|deux|cores|biopsies|trephines)\b"
-    r"|\b(?:rang|var[iy]|heterogen|patchy|wechsel)|\bone end\b|\bas low as\b"
-)
-_SIDE_WORDS = {"r": "right rt r rechts rechte droite", "l": "left lt l links linke gauche"}
-_SIDE_WORDS |= {"1": "first one 1 a", "2": "second b 2", "3": "third 3", "4": "fourth 4"}
-_COUNTED = words_of("first one 1 a second b 2 third 3 fourth 4")  # of cores, not of readers
-_SIDES = {word: side for side, words in _SIDE_WORDS.items() for word in words.split()}
+    return kind if kind in ("clot", "touch") else "aspirate"
 
 
 def _side(sentence: Sentence, s: str, at: int, segment: Segment) -> str:
     """Which core a figure is of: right, left or a number, named in its clause or its heading."""
-    begin = max(s.rfind(mark, 0, at) for mark in ".F;") + 1
-    after = re.match(r"[A]?[pI(]+[dM]*(R)", s[at + 1 :])
+    words = [word.rstrip("-") for word in sentence.words]
+    after = re.match(r"A?[pI(]+[dM]*(R)", s[at + 1 :])
     if after:  # "40% on the left and 60% on the right"
-        return _SIDES.get(sentence.words[at + 1 + after.start(1)].rstrip("-"), "")
-    counted = _COUNTED.intersection(sentence.words)
-    listed = len({_SIDES[word] for word in counted}) > 1 and "r" not in s
+        return _SIDES.get(words[at + 1 + after.start(1)], "")
+    listed = len({_SIDES[word] for word in _COUNTED.intersection(words)}) > 1 and "r" not in s
     names = [
-        sentence.words[i].rstrip("-")
-        for i in range(begin, at)
+        words[i]
+        for i in range(_after_any(s, ".F;", at), at)
         if s[i] == "R"
-        and not (sentence.words[i] in _COUNTED and s[i + 1 : i + 2] == "M")
-        and (
-            listed or sentence.words[i] not in _COUNTED or set(s[max(0, i - 1) : i + 2]) & set("BG")
-        )
+        and (words[i] not in _COUNTED or s[i + 1 : i + 2] != "M")
+        and (listed or words[i] not in _COUNTED or set(s[max(0, i - 1) : i + 2]) & set("BG"))
     ]
     sides = [_SIDES[name] for name in names if name in _SIDES]
-    if "both" in names:
-        return ""
-    if sides:
-        return sides[-1]
+    if sides or "both" in names:
+        return "" if "both" in names else sides[-1]
     heading = re.findall(r"\w+", segment.heading)
     named = any(WORDS.get(word) == "B" for word in heading)
-    heads = [_SIDES[word] for word in heading if word in _SIDES and (named or word not in _COUNTED)]
-    return heads[-1] if len(set(heads)) == 1 else ""
+    heads = {_SIDES[word] for word in heading if word in _SIDES and (named or word not in _COUNTED)}
+    return heads.pop() if len(heads) == 1 else ""

@@ -66,6 +66,7 @@ _SIGNS = {"½": 50.0, "¼": 25.0, "¾": 75.0, "⅓": 100 / 3, "⅔": 200 / 3}
 
 # "40-50", "40 to 50", "20% up to 80%", "between 40 and 50"
 _RANGE = re.compile(r" ?(?:-{1,2}(?!>)|to|through|up to|bis|à|until|dash|or|\.\.\.?) ?[~<>]? ?")
+_DAY = re.compile(r"\b(?:day|week|month|year|tag|woche|monat|jour|mois) \+?$")  # "day 30 to 50%"
 _AND = re.compile(r" (?:and|und|et) ")
 _BETWEEN = re.compile(r"(?:between|zwischen|entre) (?:about |approximately )?$")
 _PLUS_MINUS = re.compile(r" ?\(? ?(?:±|\+ ?/ ?-|\+-|plus[ /](?:or )?minus) ?")
@@ -233,7 +234,8 @@ def _figure(text: str, first: re.Match[str], second: re.Match[str] | None) -> Fi
         spread = _PLUS_MINUS.fullmatch(gap)
         begin = first.start()
         between = _AND.fullmatch(gap) and _BETWEEN.search(text[max(0, begin - 24) : begin])
-        ranged = b <= 100 and (between or _RANGE.fullmatch(gap))
+        dated = not first["pct"] and _DAY.search(text[max(0, begin - 8) : begin])
+        ranged = b <= 100 and (between or _RANGE.fullmatch(gap)) and not dated
         if a <= 100 and (spread or ranged):
             low, high = (max(a - b, 0), min(a + b, 100)) if spread else (min(a, b), max(a, b))
             parts, said, end = (a, b), "~" if spread else None, second.end()

@@ -38,7 +38,6 @@ _PREFIX = ("hyper", "hypo", "normo", "pauci")
 _MARKS = {"(": "(", "[": "(", ")": ")", "]": ")", ",": ",", ";": ";", ":": ":", "=": ":", "/": "/",
           "|": "|", ".": ".", "%": "%", "-": ":", "?": "?", '"': "q", "'": "q", "*": "q", "+": "x",
           "~": "q", "<": "q", ">": "q", "_": "q"}  # fmt: skip
-BOXES = re.compile(r"[XO]")
 
 
 @dataclass(slots=True)
@@ -220,13 +219,6 @@ def _form(word: str) -> str:
 
 def ticked(s: str) -> str:
     """Leave only figures behind a ticked box: "[ ] <10% [x] 10-30%"."""
-    first = BOXES.search(s)
-    if first is None:
-        return s
-    kept = list(s[: first.start()])
-    on = False
-    for letter in s[first.start() :]:
-        if letter in "XO":
-            on = letter == "X"
-        kept.append(("q" if letter in "XO" else letter) if on else "q")
-    return "".join(kept)
+    lead, *boxes = re.split(r"(?=[XO])", s)
+    kept = ("q" + box[1:] if box[0] == "X" else "q" * len(box) for box in boxes)
+    return "".join([lead, *kept])

@@ -230,7 +230,9 @@ def _role(s: str, at: int, sentence: Sentence, segment: Segment) -> tuple[Role, 
     before, after = _before(sentence, s, at), _behind(s, at)
     amends = segment.amends or "E" in s[:at] or "E" in after
     marks = "ebrnk" if amends else "ebcrnk"
-    if _is_past(sentence, s, at):
+    # "transcribed as 16%; the correct figure is 60%", "the cellularity of 85% should read 65%"
+    old = amends and re.match(r"F[^F]*E[dCqv:]*F|F[^F.;]*c[^F.;]*F", s[at:])
+    if old or _is_past(sentence, s, at):
         return "finding", "b", False
     if "?" in s[at + 1 : at + 3]:
         return "criterion", "", False

@@ -15,10 +15,9 @@ from ingest.labels.figures import Figure
 from ingest.labels.languages import words_of
 from ingest.labels.tokens import Sentence
 
-_BRACKET = r"(?:[MBRGSopqy,]|\([MBRGSdqe]+\))*"
 # "Cellularity (%): 40", "Cellularity, percent: 40", "Cellularity | 40 | %"
 _N = re.compile(
-    rf"C{_BRACKET}[,(]?(?P<sign>%?)\)?{_BRACKET}(?P<to>[:v|]*)q?(?P<f>N)(?P<after>\|?%?)(?![/:\w])"
+    r"C(?P<key>[MBRGSopqyde,%()]*)(?P<to>[:v|]*)q?(?P<f>N)(?P<after>\|?%?)(?![/:\w])"
 )
 _SHARES: dict[str, re.Pattern[str]] = {
     # "30% hematopoietic cells and 70% fat"
@@ -74,6 +73,7 @@ class _Scan:
 
     def __init__(self, sentence: Sentence, s: str) -> None:
         self.s, self.words, self.figures = s, sentence.words, sentence.figures
+        self.boxed = "X" in sentence.classes
         self.ties: dict[int, str] = {}
         self.odd: set[int] = set()
         self.clear(0)
@@ -107,23 +107,19 @@ class _Scan:
 
     def preposition(self, at: int) -> None:
         self.behind = at
-        if self.s[at] in "wz" and self.head in set("THA"):
+        if self.s[at] in "wz" and self.head in ("T", "H", "A"):
             self.head = ""
 
     def verb(self, at: int) -> None:
         s = self.s
-        if s[at - 1 : at] == "d" and s[at - 2] in "MBG" and self.words[at - 1] in ("that", "which"):
-            self.subject = self.head = "M"
-        elif self.words[at - 1] in _WE and self.head == "x":
+        if self.words[at - 1] in _WE and self.head == "x":
             self.clear(at)  # "..., I estimate 45% cellularity"
-        elif self.subject in ("C", "M", "x") and self._is_left(at):
-            self.head = self.subject
+        elif self.subject in ("C", "M", "x") and self.head != "T":
+            # a noun is left at the verb: "... by image analysis is", "..., and is"
+            bare = s[:at].rstrip("cqhn")[-1:] in ("j", ",", ")")
+            if (self.governed or bare) and not self.words[at].endswith("ing"):
+                self.head = self.subject
         self.behind, self.governed = -1, False
-
-    def _is_left(self, at: int) -> bool:
-        """Whether a verb leaves the noun before it: "... by image analysis is", "..., and is"."""
-        bare = self.s[:at].rstrip("cqhn")[-1:] in ("j", ",", ")")
-        return self.head != "T" and (self.governed or bare) and not self.words[at].endswith("ing")
 
     def mean(self, at: int) -> None:
         if self.s[at - 1 : at] in ("j", ","):
@@ -137,36 +133,29 @@ class _Scan:
             self.head = ""
 
     def number(self, at: int) -> None:
-        if self.s[at + 1 : at + 2] not in tuple("/,jMBGR") and self.head in set("CHAT"):
+        if self.s[at + 1 : at + 2] not in tuple("/,jMBGR") and self.head in ("C", "H", "A", "T"):
             self.head = ""
 
     def other(self, at: int) -> None:
         """A word that is not known: a noun that owns what follows, or what describes a site."""
         s, words = self.s, self.words
+        away = self.behind >= 0 and words[self.behind] in _AWAY
+        participle = words[at].endswith(("ed", "ing", "nd", "iert", "ée")) and self.head == "C"
         if s[at] == "L" and (s[at - 1 : at] == "K" or words[at - 1 : at] == ["marrow"]):
             if s[at - 1] != "K":
                 self.noun("K", at)  # "marrow elements occupy"
         elif (site := _SITE.match(s, at)) and words[site.end() - 1] in _STRONG:
             pass  # "better preserved marrow"
-        elif s[at - 1 : at] == "v" and s[at + 1 : at + 2] == "M":
-            pass  # "shows trabecular bone"
-        elif not _WE.isdisjoint(words[max(0, at - 2) : at]) or self._is_participle(at):
-            pass  # "cellularity I would put at 75%", "was scored", "cellularity varying between"
+        elif s[at - 1 : at + 2] in ("vxM", "vfM", "vLM") or _WE & set(words[max(0, at - 2) : at]):
+            pass  # "shows trabecular bone", "cellularity I would put at 75%"
+        elif participle and (s[at - 1] == "v" or s[at - 1 : at + 2] == "Cxp"):
+            pass  # "was scored", "cellularity varying between"
+        elif away and self.head == "T":
+            pass  # "from 20% at presentation to 70%"
         else:
-            self._another(at)
-
-    def _is_participle(self, at: int) -> bool:
-        word, before, after = self.words[at], self.s[at - 1 : at], self.s[at + 1 : at + 2]
-        own = before == "v" or (before == "C" and after == "p")
-        return self.head == "C" and own and word.endswith(("ed", "ing", "nd", "iert", "ée"))
-
-    def _another(self, at: int) -> None:
-        away = self.behind >= 0 and self.words[self.behind] in _AWAY
-        if away and self.head == "T":
-            return  # "from 20% at presentation to 70%"
-        if self.behind >= 0 and not away and self.head in ("C", "A"):
-            self.subject = "x"  # "the cellularity of blasts"
-        self.noun("x", at)
+            if self.behind >= 0 and not away and self.head in ("C", "A"):
+                self.subject = "x"  # "the cellularity of blasts"
+            self.noun("x", at)
 
     def cells(self, at: int) -> None:
         self.noun("K", at)
@@ -183,31 +172,20 @@ class _Scan:
             self.noun("?", at)  # "tumor cellularity"
         elif _PART_OF.search(s, max(0, at - 8), at):
             self.noun("x", at)
-        elif self.head == "x" and self._is_its(at):
-            self.noun("?", at)
         else:
             self.noun("C", at)
             self.subject = self.subject if self.subject == "x" and self.governed else "C"
             self.sealed = s[at - 1 : at] in ("h", "g")
 
-    def _is_its(self, at: int) -> bool:
-        """Whether a word is said of another noun: "an infiltrate with", "the infiltrate has"."""
-        before = self.s[self.at + 1 : at].rstrip("dqhoe")
-        return before[-1:] in ("w", "v") and "," not in before and self.subject != "M"
-
     def adjective(self, at: int) -> None:
+        """The adjective is said of another noun in "an infiltrate with", "the infiltrate has"."""
+        s = self.s
         if at == self.seen:
             return
-        if self.s[at] == "A" and self.s[at + 1 : at + 2] == "L":
-            self.noun("K", at)
-        elif (
-            self.head not in ("x", "?")
-            or self.s[at : at + 2] in ("HM", "HB")
-            or not self._is_its(at)
-        ):
-            self.noun(self.s[at], at)
-        else:
-            self.noun("?", at)
+        before = s[self.at + 1 : at].rstrip("dqhoe")
+        its = before[-1:] in ("w", "v") and "," not in before and self.subject != "M"
+        odd = its and self.head in ("x", "?") and s[at : at + 2] not in ("HM", "HB")
+        self.noun("?" if odd else s[at], at)
 
     def site(self, at: int) -> None:
         s, head = self.s, self.head
@@ -223,15 +201,16 @@ class _Scan:
 
     def figure(self, at: int) -> None:
         s = self.s
-        if s[at - 1 : at] == "/" and s[at - 2 : at - 1] == "N" and not PAIR.search(s, 0, at):
-            self.odd.add(at)
+        if s[max(0, at - 2) : at] == "N/" and not PAIR.search(s, 0, at):
+            self.odd.add(at)  # "40/60%"
             return
         tie = "" if self.words[at - 1 : at] == ["by"] else self._of_right(at)
         if tie is None:
             tie = self._of_left(at)
         elif not tie:
             self.owned.add(at)
-        if tie and (tie == "?" or _is_doubted(self.words, self.figures[at], s, self.at, at)):
+        doubted = not self.boxed and _is_doubted(self.words, self.figures[at], s, self.at, at)
+        if tie and (tie == "?" or doubted):
             self.odd.add(at)
             return
         if tie:
@@ -246,8 +225,6 @@ class _Scan:
         if right := _RIGHT.match(s, at + 1):
             word = self.seen = right.start(1)
             after = _AFTER.match(s, word + 1)
-            if after and s[word] == "C" and self.words[after.end() - 1].endswith("ing"):
-                after = None  # "20% cellularity alternating with"
             if after and not {"marrow", "core"} & set(self.words[word : after.end() + 1]):
                 return "?"  # "40% cellular blasts"
             before = s[:at].rstrip("dqhoye")[-1:]
@@ -302,11 +279,7 @@ _STEPS: dict[str, Callable[[_Scan, int], None]] = {
     "C": _Scan.measured, "A": _Scan.adjective, "H": _Scan.adjective, "K": _Scan.cells,
     "F": _Scan.figure, "N": _Scan.number, "o": _Scan.mean, "v": _Scan.verb,
 }  # fmt: skip
-_STEPS |= (
-    dict.fromkeys("pIzwku", _Scan.preposition)
-    | {"v": _Scan.verb}
-    | dict.fromkeys(",:|", _Scan.comma)
-)
+_STEPS |= dict.fromkeys("pIzwku", _Scan.preposition) | dict.fromkeys(",:|", _Scan.comma)
 _STEPS |= dict.fromkeys("xfLT", _Scan.other) | dict.fromkeys("MBGt", _Scan.site)
 _STEPS |= dict.fromkeys("hg", _Scan.quality)
 
@@ -336,7 +309,7 @@ def _is_percent(sentence: Sentence, match: re.Match[str]) -> bool:
     """Whether a figure without a sign is one in percent: the key or the next cell has the sign."""
     figure = sentence.figures[match.start("f")]
     between = sentence.words[match.start() : match.start("f")]
-    if match["sign"] or "%" in match["after"] or {"percent", "percentage"} & set(between):
+    if "%" in match["key"] + match["after"] or {"percent", "percentage"} & set(between):
         return True
     ends = re.match(r"N(?:[.,;)j]|$)", match.string[match.start("f") :])
     return bool(match["to"] or ends) and figure.low >= 5 and figure.parts[0] == int(figure.parts[0])

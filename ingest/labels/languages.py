@@ -101,7 +101,7 @@ b prior cf pre previous previously earlier former formerly preceding baseline pr
   screening compared before erroneously error incorrect incorrectly mistakenly wrongly replaces
   replacing replaced supersedes superseded january february march april june july august september
   october november december jan feb mar apr jun jul aug sep sept oct nov dec pretransplant outset
-  induction früher frühere früheren vorbefund vorherige vorherigen zuvor damals voruntersuchung
+  früher frühere früheren vorbefund vorherige vorherigen zuvor damals voruntersuchung
   antérieur antérieure précédent précédente précédemment auparavant
 r cases outside sending referring referral submitted submitting external resident fellow trainee
   draft preliminary provisional reader readers observer observers another you donor donor's sister

@@ -34,10 +34,13 @@ _NOUNS = {word for word, letter in WORDS.items() if letter in "MBRGSoy"}  # begi
 _MONTHS = words_of(
     "january february march april may june july august september october november december"
 )
-_PREFIX = ("hyper", "hypo", "normo", "pauci")
+_POST = {"post", "after", "following", "nach", "après"}
+_SPECIAL = words_of("report figure value percentage cell content density")
+_MOVING = set("AMBGCbcx")  # classes that the words before them may change
+_KINDS = {"arrow": "u", "date": "b", "dots": ":"}
 _MARKS = {"(": "(", "[": "(", ")": ")", "]": ")", ",": ",", ";": ";", ":": ":", "=": ":", "/": "/",
           "|": "|", ".": ".", "%": "%", "-": ":", "?": "?", '"': "q", "'": "q", "*": "q", "+": "x",
-          "~": "q", "<": "q", ">": "q", "_": "q"}  # fmt: skip
+          "#": "", "~": "q", "<": "q", ">": "q", "_": "q"}  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -47,9 +50,6 @@ class Sentence:
     classes: str
     words: list[str]
     figures: dict[int, Figure]  # by index into classes
-
-
-_NONE = Sentence("", [], {})
 
 
 def encode(text: str, figures: list[Figure]) -> Sentence:
@@ -66,15 +66,16 @@ def encode(text: str, figures: list[Figure]) -> Sentence:
     left = iter(figures)
     for token in _TOKEN.finditer(plain):
         kind, word = token.lastgroup or "rest", token[0]
-        letter = _class(kind, word)
-        if kind in ("F", "N"):
-            figure = next(left)
-            if kind == "N":
+        letter = kind if len(kind) == 1 else _class(kind, word)
+        if letter in _MOVING or word in _SPECIAL:
+            behind = plain[token.end() : token.end() + 4].strip()[:1]
+            letter = _in_place(letter, word, classes, words, behind)
+        elif letter in "FN" and letter:
+            figure, word = next(left), ""
+            if letter == "N":
                 letter, word = _bare(figure, plain, token.end(), classes)
-            if letter in ("F", "N"):
+            if letter in "FN":
                 places[len(classes)] = figure
-        elif letter in _MOVING or word in _SPECIAL:
-            letter = _in_place(letter, word, classes, words, plain[token.end() : token.end() + 4])
         if letter:
             classes.append(letter)
             words.append(word)
@@ -85,107 +86,65 @@ def encode(text: str, figures: list[Figure]) -> Sentence:
 def sentence_of(text: str) -> Sentence:
     """A folded sentence with its figures."""
     figures = find_figures(text)
-    return encode(text, figures) if figures else _NONE
+    return encode(text, figures) if figures else Sentence("", [], {})
 
 
 def _bare(figure: Figure, plain: str, end: int, classes: list[str]) -> tuple[str, str]:
     """The class of a figure without a sign: an age, a length or the number of a core is none."""
-    if classes[-1:] == ["y"] or _UNIT.match(plain, end):
+    last = classes[-1] if classes else " "
+    if last == "y" or _UNIT.match(plain, end):
         return "y", ""
-    if classes[-1:] == ["E"]:
-        return "R", ""  # "addendum 2"
-    if classes[-1:] and classes[-1] in "BG" and figure.high < 5:
-        return "R", str(int(figure.high))  # "core 2"
+    if last == "E" or (last in "BG" and figure.high < 5):
+        return "R", str(int(figure.high))  # "addendum 2", "core 2"
     return "N", ""
 
 
-_POST = {"post", "after", "following", "nach", "après"}
-_FIGURES = ("\ue000", "\ue001")
-_SPECIAL = words_of("report error figure value percentage x a cell content density # may")
-_MOVING = set("AMBGCbcx")  # classes that the words before them may change
-
-
-def _in_place(letter: str, word: str, classes: list[str], words: list[str], behind: str) -> str:
-    """The class of a word beside the words before it; none where it is part of them."""
+def _in_place(letter: str, word: str, classes: list[str], words: list[str], mark: str) -> str:
+    """The class of a word by the words before it and the mark behind; none if it is part of them."""
     previous, before = (words[-1], classes[-1]) if words else ("", "")
-    mark = behind.strip()[:1]
-    if word == "#" or letter == "A":
-        return _adjective(letter, classes, words)
+    if letter == "A" and before == "C":
+        return ""
     if previous in ("this", "these") and (letter in "MBG" or word == "report"):
         classes[-1] = "n"
         return "n" if word == "report" else letter
     if letter == "C" and previous == "reported":
         classes[-1] = "o"
-    elif letter == "b":
-        return _time(word, classes, previous, mark)
+    elif letter == "b":  # not "after remission", nor the day of a correction, nor one of a month
+        day = before == "N" and word in _MONTHS and not mark.isdigit()
+        dated = word[:1].isdigit() and "E" in classes[-2:]
+        return "y" if day else "q" if dated or previous.rstrip("-") in _POST else "b"
     elif letter == "c" and previous in ("i", "we"):
         return "q"  # "I would estimate"
-    elif letter == "c" and word == "may" and before in ("p", "I"):
-        return "b"
-    elif word == "error" and mark == ":":
-        return "E"
-    elif word == "a" and before == "B" and (mark in (":", "(", ",", *_FIGURES) or behind == " is "):
-        return "R"  # "core A: ..."
     elif word in ("content", "density") and previous in ("cell", "cellular"):
         classes[-1] = "C"
         return ""
-    return _unknown(letter, word, classes, words, mark)
+    return _as_said(letter, word, classes, words)
 
 
-def _unknown(letter: str, word: str, classes: list[str], words: list[str], mark: str) -> str:
+def _as_said(letter: str, word: str, classes: list[str], words: list[str]) -> str:
     if word == "cell" and classes[-1:] == ["F"]:
         return "A"
     if word in ("figure", "value", "percentage") and "E" in classes:
         return "C"  # "correction: the figure should read 40%"
-    if letter == "x" and word == "x" and "O" in classes and mark in _FIGURES:
+    if word == "x" and "O" in classes:
         return "X"  # "_ <30%  X 40-60%": boxes drawn with letters
     return "q" if letter == "x" and {"including", "incl"} & set(words[-3:]) else letter
 
 
-def _adjective(letter: str, classes: list[str], words: list[str]) -> str:
-    """None where the word is part of the one before: "densité cellulaire", "hyper- cellular"."""
-    if letter == "A" and words[-1:] == ["densité"]:
-        classes[-1] = "C"
-    elif letter == "A" and words and words[-1].rstrip("-") in _PREFIX:
-        classes[-1] = "H"
-    elif letter == "A" and classes[-1:] != ["C"]:
-        return "A"
-    return ""
-
-
-def _time(word: str, classes: list[str], previous: str, mark: str) -> str:
-    """Whether a word that tells of an earlier time does so here."""
-    if previous.rstrip("-") in _POST or (word[:1].isdigit() and "E" in classes[-2:]):
-        return "q"  # "after remission", the day of a correction
-    day = classes[-1:] == ["N"] and word in _MONTHS and not mark.isdigit()
-    return "y" if day else "b"  # "the trephine of 3 March"
-
-
 @lru_cache(maxsize=16_384)
 def _class(kind: str, word: str) -> str:
-    if kind in ("F", "N", "X", "O"):
-        return kind
-    if kind == "arrow":
-        return "u"
-    if kind == "date":
-        return "b"
-    if kind == "dots":
-        return ":"
     if kind == "rest":
         return _MARKS.get(word, "x")
-    return class_of(word.rstrip("- \n").removesuffix("'s"))
+    return _KINDS.get(kind) or class_of(word.rstrip("- \n").removesuffix("'s"))
 
 
 @lru_cache(maxsize=16_384)
 def class_of(word: str) -> str:
     """The class of a word by itself, x where it is not known."""
     met = WORDS.get(word) or (WORDS.get(word[2:]) if word[1:2] == "'" else None)
-    if met:
-        return met
-    if _CORRECTS.match(word):
-        return "E"
-    form = _form(word)
-    if form:
+    if met or _CORRECTS.match(word):
+        return met or "E"
+    if form := _form(word):
         return form
     if word.endswith("ly") or word in GENERAL:
         return "q"
@@ -196,13 +155,10 @@ def class_of(word: str) -> str:
     return WORDS.get(word.replace("l", "i"), "x")  # "wlth": an l was scanned for an i
 
 
-@lru_cache(maxsize=8192)
 def _form(word: str) -> str:
     """The class of a form of a known word: "demonstrating", "aktuellen", "Markzellularität"."""
     for ending in ("ing", "ed", "s"):
         stem = word.removesuffix(ending)
-        if stem + "s" == word and WORDS.get(stem, "x") in "MBGS":
-            return WORDS[stem]
         if stem != word and "v" in (WORDS.get(stem + more) for more in ("", "e", "s")):
             return "v"
     for ending in ("e", "en", "er", "es", "em"):
@@ -212,8 +168,8 @@ def _form(word: str) -> str:
     for n in range(3, len(word) - 3):
         head, tail = word[:n].rstrip("s"), word[n:]
         last = WORDS.get(tail) or ("C" if _C.match(tail) else "")
-        if last and last in "BGCe" and (head == "vor" or {head, head + "e"} & _NOUNS):
-            return "b" if head == "vor" else last
+        if last and last in "BGCe" and {head, head + "e"} & _NOUNS:
+            return last
     return ""
 
 

@@ -16,9 +16,7 @@ from ingest.labels.languages import words_of
 from ingest.labels.tokens import Sentence
 
 # "Cellularity (%): 40", "Cellularity, percent: 40", "Cellularity | 40 | %"
-_N = re.compile(
-    r"C(?P<key>[MBRGSopqyde,%()]*)(?P<to>[:v|]*)q?(?P<f>N)(?P<after>\|?%?)(?![/:\w])"
-)
+_N = re.compile(r"C(?P<key>[MBRGSopqyde,%()]*)(?P<to>[:v|]*)q?(?P<f>N)(?P<after>\|?%?)(?![/:\w])")
 _SHARES: dict[str, re.Pattern[str]] = {
     # "30% hematopoietic cells and 70% fat"
     "F cells and F fat": re.compile(r"(?P<f>F)[dq]*[KL][MLG]*[,j/;:(v]*[dv]*Fp?[dq]*f"),
@@ -265,6 +263,8 @@ class _Scan:
             return "" if _OWNED.match(s, at) else "listed"
         if head in ("H", "A"):
             far = _SAID.fullmatch(between) and _ENDS.match(s, at + 1) and between
+            if self.boxed and not between:
+                return "ticked"
             if far and not _EXTENT.match(s, at) and not (head == "H" and "u" in between):
                 return "hypercellular (F)"
         if head == "K" and "v" in between and "x" not in between and _FILLS.match(s, at + 1):

@@ -30,11 +30,9 @@ def material_of(words: str) -> Material:
     sure = "B" in classes and _SURE.search(words) is not None
     if not found or classes - set("MBSGRdpIoqnwjzuvyL" if kinds else "MBSGRdpIoqnwjzuvy"):
         return "core" if sure and not kinds else "unknown"
-    if "other" in kinds:
-        return "other"
     if "B" in classes and kinds and _SEVERAL.search(words) and not _OF_CORE.search(words):
         return "general"
-    if "blood" in kinds:
+    if {"blood", "other"} & set(kinds):
         return "other"
     if kinds:
         return "clot" if "clot" in kinds else "touch" if kinds[-1] == "touch" else "aspirate"

@@ -44,9 +44,12 @@ _MARK = re.compile(
 )
 _KEY = re.compile(r"((?>[^\W\d_](?:[^:?=|\n%.;]{0,59}[^:?=|\n%.; \t])?))[ \t.]*(?::\**|\?)(?=\s|$)")
 _LEAD = re.compile(r"\s*(?:\(?\w{1,2}[.):]|[#*•>\[-])|[^:?\n]{1,62}[:?]")
+# "A. Core", "(B) Clot", "A and B. BONE MARROW, ...:"
 _PART = re.compile(
-    r"\(?([a-h])(?:(?: ?(?:,|&|/|-|and|to) ?[a-h])*)[.):][ \t]+"
-)  # "A and B. BONE ..."
+    r"(?P<letters>\(?(?P<first>[a-h])(?: ?(?:,|&|/|-|and|to) ?[a-h])*[.):])[ \t]+"
+    r"(?P<name>[^.:;(\n]*)"
+)
+_PARTS = re.compile(r"(?:^|\n)[ \t]*" + _PART.pattern)
 _LAST = re.compile(r"(?:[-,(]|([^\W\d_]+))\s*$")
 _SECOND = re.compile(r"\n[ \t]*\(?(?:b|a[ ,&/a-z]+b)[.):]")
 _WORD = re.compile(r"[^\W\d_]+")
@@ -57,9 +60,11 @@ _COLUMN |= {mark: re.compile(rf"[^{mark}]+") for mark in ",;"}
 _BOX = re.compile(r"[ \t]*(?:\[[ x✓_]?\]|\( ?x?\)|[☐☒☑✓□])")  # a line that goes on with boxes
 # "  Core: 40%", "- 40-50 %": an entry below "Cellularity:"
 _ENTRY = re.compile(r"[ \t*•-]*(?:[^:%\d\n]{1,40}:)?[ \t]*[<>~]?[\d -]{1,9}%[ .;,]*")
+_VALUE = re.compile(r"[ \t]*[<>~]?\d{1,3}(?: ?- ?\d{1,3})? ?%")
 _DATE = re.compile(r"\d{4}|\d[./]\d")
 # a cell that is a figure and no name of a column: "40-50 %", "> 90%", "12"
 _FIGURE = re.compile(r"[<>~=]* ?\d{1,3}(?:[.,]\d+)?(?: ?(?:-|to) ?\d{1,3})? ?%?")
+_NO_NAME = re.compile(r"\. |%|[cz]ellular|richesse")  # what no heading holds
 _AMENDS = re.compile(rf"\b(?:{'|'.join(CORRECTIONS)})")
 
 
@@ -120,11 +125,11 @@ def segments(text: str, folded: str) -> Iterator[Segment]:
 def sentence_at(folded: str, start: int, end: int) -> Segment:
     """The sentence around a place, with nothing known of its heading."""
     begin = max(folded.rfind("\n\n", 0, start) + 2, start - 600, 0)
-    stops = [match.end() for match in _STOP.finditer(folded, begin, start)]
-    begin = stops[-1] if stops else begin
-    after = _STOP.search(folded, end, end + 600)
-    close = folded.find("\n\n", end)
-    last = min(after.end() if after else end + 600, close if close >= 0 else len(folded))
+    begin = max([begin, *(match.end() for match in _STOP.finditer(folded, begin, start))])
+    close = min(len(folded), end + 600)
+    close = max(folded.find("\n\n", end, close), 0) or close
+    after = _STOP.search(folded, end, close)
+    last = after.end() if after else close
     return Segment(
         text=folded[begin:last], at=begin, start=begin, end=last, material="general", heading="",
         paragraph=0, amends=False, said=(begin, last),
@@ -144,15 +149,11 @@ def _triggers(folded: str) -> list[int]:
 def _named_parts(folded: str) -> dict[str, Material]:
     """Letters of parts, where the report says which is which: "B. Bone marrow, core biopsy"."""
     named: dict[str, Material] = {}
-    if not _SECOND.search(folded):
-        return named
-    for match in re.finditer(r"(?:^|\n)[ \t]*(?=\(?[a-h][.):, ])([^\n]*)", folded):
-        part = _PART.match(match[1])
-        material = (
-            material_of(re.split(r"[.:;(]", match[1][part.end() :])[0]) if part else "unknown"
-        )
-        for letter in re.findall(r"\b[a-h]\b", part[0]) if part and material != "unknown" else ():
-            named.setdefault(letter, material)
+    if _SECOND.search(folded):
+        for part in _PARTS.finditer(folded):
+            material = material_of(part["name"])
+            for letter in re.findall(r"\b[a-h]\b", part["letters"]) * (material != "unknown"):
+                named.setdefault(letter, material)
     return named
 
 
@@ -224,10 +225,8 @@ class _Cutter:
             return False, at
         part = _PART.match(rest) if self.parts else None
         if part:
-            named = material_of(re.split(r"[.:;(]", rest[part.end() :])[0])
-            known = named if named != "unknown" else self.parts.get(part[1], "unknown")
-            self._set(known, re.split(r"[.:;(]", rest[part.end() :])[0][:60])
-            return True, at + begin + part.end()
+            self._set(self.parts.get(part["first"], "unknown"), part["name"][:60])
+            return True, at + begin + part.start("name")
         key = _KEY.match(rest) if ":" in rest or "?" in rest else None
         if key and len(key[1].split()) <= 8 and not is_said(key[1]):
             return True, at + begin + self._key(key[1].strip(), rest, key.end())
@@ -243,10 +242,9 @@ class _Cutter:
 
     def _is_entry(self, line: str) -> bool:
         """Whether a line is one of the list below "Cellularity:"."""
-        before = self.before.strip()
-        listed = self.listing or (before[-1:] == ":" and is_measured(before[:-1]))
-        self.listing = listed and _ENTRY.fullmatch(line) is not None
-        return self.listing
+        above = is_measured(self.before.strip(" \t:"))
+        self.listing = (self.listing or above) and _ENTRY.fullmatch(line) is not None
+        return self.listing or (above and _VALUE.match(line) is not None)
 
     def _key(self, words: str, rest: str, end: int) -> int:
         """Take "Key: ...": a known key sets the material, another one holds for its line only."""
@@ -262,27 +260,15 @@ class _Cutter:
                 material, words = named, f"{words} {tail}"
         if _AMENDS.search(words):
             self._set("general", words, amends=True)
-        elif self.amends and any(
-            word in HISTORY or WORDS.get(word) == "b" for word in words.split()
-        ):
-            self._set("unknown", words)  # "ORIGINAL REPORT:" below an addendum
-        elif material == "unknown" and self.amends and tail:
-            self.local = (self.material, words)
         elif material == "unknown" and tail:
-            self.local = ("unknown", words)
+            self.local = (self.material if self.amends else "unknown", words)
         else:
             self._set(material, words)
         return end
 
     def _is_bare_heading(self, raw: str, bare: str, marked: str | None) -> bool:
         """A short line of its own that is no sentence: marked, in capitals, or of known words."""
-        if (
-            not 2 <= len(bare) <= 60
-            or raw.rstrip()[-1:] in ".,;-"
-            or ". " in bare
-            or "%" in bare
-            or "cellular" in bare
-        ):
+        if not 2 <= len(bare) <= 60 or raw.rstrip()[-1:] in ".,;-" or _NO_NAME.search(bare):
             return False
         if (marked and marked[0] in "#[q0123456789") or _AMENDS.match(bare):
             return True
@@ -304,7 +290,7 @@ class _Cutter:
             at, begin = start + begin, stop
             if not sentence or sentence.isspace():
                 continue
-            key = _KEY.match(sentence.lstrip()) if n else None
+            key = _KEY.match(sentence.lstrip()) if n and ":" in sentence else None
             if key and not is_side(key[1]) and material_of(key[1]) != "unknown":
                 material, heading = material_of(key[1]), key[1]
             elif not key and len(sentence) < 40 and "%" not in sentence:
@@ -386,9 +372,8 @@ class _Cutter:
 
 def _is_known(name: str) -> bool:
     """Whether the name of a column says a material or a time, and no more."""
-    words = _WORD.findall(name)
-    told = any(class_of(word) in "nbrevBSR" for word in words) or _DATE.search(name)
-    return bool(told) or material_of(name) == "general"
+    told = any(class_of(word) in "nbrevBSR" for word in _WORD.findall(name))
+    return told or bool(_DATE.search(name)) or material_of(name) == "general"
 
 
 def _is_open(line: str) -> bool:

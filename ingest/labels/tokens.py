@@ -100,7 +100,7 @@ def _bare(figure: Figure, plain: str, end: int, classes: list[str]) -> tuple[str
 
 
 def _in_place(letter: str, word: str, classes: list[str], words: list[str], mark: str) -> str:
-    """The class of a word by the words before it and the mark behind; none if it is part of them."""
+    """The class of a word by what stands beside it; none where it is part of the word before."""
     previous, before = (words[-1], classes[-1]) if words else ("", "")
     if letter == "A" and before == "C":
         return ""

@@ -217,6 +217,7 @@ def test_any_format_of_any_value_reads_back(low: int, width: int, finding: str, 
         f"{low} %": one,
         f"{low} percent": one,
         f"{low} per cent": one,
+        f"{low} Vol.-%": one,
         f"about {low}%": one,
         f"~{low}%": one,
         f"{low}{dash}{high}%": two,
@@ -367,6 +368,42 @@ def test_everyday_sentences_in_three_languages_are_read() -> None:
         "Date,Core cellularity,Blasts\n2018-02,75%,9%\n2019-02 (current),40%,1%",
     ):
         assert _same(parse(text), 40), text
+
+
+@given(old=st.integers(5, 45), new=st.integers(50, 95), n=st.integers(1, 100))
+@settings(max_examples=30, deadline=None)
+def test_the_later_figure_of_a_change_counts_and_a_day_is_no_figure(
+    old: int, new: int, n: int
+) -> None:
+    for unit in ("day ", "day +", "week ", "month "):
+        text = f"Cellularity has recovered from {old}% at {unit}{n} to {new}% at present."
+        value = parse(f"CORE BIOPSY: {text}").value
+        assert value == new or ("+" in unit and value is None), text
+    for sentence in (
+        f"The cellularity was transcribed as {old}%; the correct figure is {new}%.",
+        f"The cellularity of {old}% should read {new}%.",
+    ):
+        text = f"AMENDED REPORT\n{sentence}\nCore biopsy: hypercellular, {new}%."
+        assert _same(parse(text), new), text
+
+
+KEYS = """Percentage and pattern of cellularity|Cellularity|CELLULARITY (%)|Core cellularity
+Marrow cellularity|Zellularität|Cellularité""".replace("\n", "|").split("|")
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("join", ["\n", ":\n", ": ", " = ", " ..... ", "\t"])
+def test_a_value_is_read_behind_its_key_or_in_the_line_below(key: str, join: str) -> None:
+    for said, value in {"40%": 40, "60-70 %": 65, "<10%": 5}.items():
+        text = f"BONE MARROW TREPHINE\n\n{key}{join}{said}\nBlasts{join}3%\nIron{join}2+"
+        assert _same(parse(text), value), text
+    for word in ("hypo", "normo", "hyper"):
+        boxes = "\n".join(
+            f"[{'x' if name == word else ' '}] {name}cellular {share}"
+            for name, share in {"hypo": "<20%", "normo": "20-60%", "hyper": ">80%"}.items()
+        )
+        ticked = {"hypo": 10, "normo": 40, "hyper": 90}[word]
+        assert _same(parse(f"Trephine\n{key}\n{boxes}\nBlasts [x] <5% [ ] 5-10%"), ticked)
 
 
 def test_evidence_is_the_sentence_of_the_figure() -> None:

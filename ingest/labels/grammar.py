@@ -234,7 +234,7 @@ class _Scan:
         if _SHARE.match(s, at) or re.match(r"q?hq?k|k[eh]", s[at + 1 :]):
             return ""  # "60% of the cellularity", "20% lower than before"
         noun = _NOUN.match(s, at + 1)
-        if noun and self.words[noun.end() : noun.end() + 1] not in ([":"], ["="]):
+        if noun and "".join(self.words[noun.end() : noun.end() + 1])[:2] not in (":", "=", ".."):
             return ""
         if s[at + 1 : at + 2] == "p" and self.words[at + 1] in _OF:
             of = _OF_IT.match(s, at + 1)

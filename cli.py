@@ -550,7 +550,7 @@ def runs() -> None:
 def runs_list(store: FeatureStore, where: str) -> Any:
     """List runs with their configuration and R2, the newest first."""
     frame = store.runs(where)
-    columns = "run_id cohort encoder model bag_size seed n_train n_test r2 mae ridge_r2 seconds"
+    columns = "run_id r2 mae cohort encoder model bag_size seed n_train n_test seconds ridge_r2"
     none = "There is no run yet. Next: trephine train COHORT"
     none = none if where == "true" else "No run is so. List all with: trephine runs"
     notes = [] if frame.height else [none]

@@ -33,6 +33,7 @@ class Rows:
     notes: Sequence[str] = ()
     columns: Sequence[str] = ()  # those of the table, where not all
     objects: Sequence[str] = ()  # columns of JSON texts
+    failures: Sequence[str] = ()  # names of what was asked for and has no row
 
 
 def to_text(value: Any) -> str:

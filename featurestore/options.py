@@ -270,6 +270,8 @@ def prints_rows(command: Command) -> Command:
         click.echo(text, nl=False)
         for note in notes:
             click.echo(note, err=True)
+        if getattr(result, "failures", None):
+            click.get_current_context().exit(EXIT_FAILURES)
 
     kind, said = click.Choice(FORMATS), "How rows are printed.  [default: table]"
     shape = click.option("--format", "form", type=kind, default="table", help=said)

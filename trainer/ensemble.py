@@ -12,6 +12,12 @@ from featurestore.frames import Rows
 from trainer import inference, runs
 from trainer.seen import SEEN
 
+AS_ONE = (
+    "mean of {} runs; std is the noise of drawing tiles, std_models the spread between the runs; "
+    "no intervals: no slide calibrated the runs as one"
+)
+NAMED = 50  # Slides that are left out and named
+
 
 def predict(
     store: FeatureStore,
@@ -47,16 +53,34 @@ def predict(
         inference.predict(store, run.run_id, cohort, where=where, resamples=resamples)
         for run in models
     ]
-    if len(frames) == 1:
-        return Rows(frames[0], inference.notes(models[0], frames[0]))
-    made = as_one(frames)
-    notes = [
-        f"mean of {len(frames)} runs; std is the noise of drawing tiles, std_models the spread "
-        "between the runs; no intervals: no slide calibrated the runs as one",
-    ]
-    if lost := max(frame.height for frame in frames) - made.height:
-        notes.append(f"{lost} slides have no embeddings for every run, and are left out")
-    return Rows(made, notes)
+    made = frames[0] if len(frames) == 1 else as_one(frames)
+    notes = inference.notes(models[0], made) if len(frames) == 1 else [AS_ONE.format(len(frames))]
+    lacking = _asked_for(store, cohort, where) - set(made["slide_id"])
+    if lacking:
+        notes.append(_left_out(sorted(lacking), models))
+    return Rows(made, notes, failures=sorted(lacking))
+
+
+def _asked_for(store: FeatureStore, cohort: str | None, where: str | None) -> set[str]:
+    """The Slides of a Cohort or of a condition, whatever Embeddings they have."""
+    if where is not None:
+        return set(store.sql(f"select slide_id from bags where ({where}\n)")["slide_id"])
+    of = (
+        "select slide_id from cohort_slides where cohort = $cohort"
+        " and not retired(slide_id, case_id, patient_id)"
+    )
+    return set(store.ask(of, {"cohort": cohort})["slide_id"])
+
+
+def _left_out(slides: Sequence[str], models: Sequence[runs.Run]) -> str:
+    named = ", ".join(slides[:NAMED]) + (
+        f" and {len(slides) - NAMED:,} more" * (slides[NAMED:] != [])
+    )
+    encoders = " and ".join(dict.fromkeys(run.record.encoder_id for run in models))
+    return (
+        f"{len(slides):,} slides are left out, for they have no tiles that may be drawn with "
+        f"embeddings of encoder {encoders}: {named}. Embed them with: trephine ingest SLIDES"
+    )
 
 
 def as_one(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:

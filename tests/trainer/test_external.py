@@ -99,6 +99,18 @@ def test_several_runs_predict_as_one(store: FeatureStore, run: Run) -> None:
         predict_as_one(store, [run.run_id, "nothing"])
 
 
+def test_slides_that_cannot_be_predicted_are_named(store: FeatureStore) -> None:
+    picky = train(store, replace(QUICK, tiles="tissue > 0.9"), draw=False)
+    rows = predict_as_one(store, [picky.run_id, "other"])
+    bags = store.bags("other")
+    tissue = [store.tiles(*ids)["tissue"] for ids in bags["slide_key", "tiling_id"].iter_rows()]
+    lacking = [one for one, x in zip(bags["slide_id"], tissue, strict=True) if x.max() <= 0.9]
+    assert lacking
+    assert list(rows.failures) == lacking
+    assert all(one in rows.notes[-1] for one in lacking)
+    assert rows.frame.height == bags.height - len(lacking)
+
+
 def test_runs_are_compared_by_what_differs(store: FeatureStore, run: Run) -> None:
     other = train(store, replace(QUICK, bag_size=4), draw=False)
     found = compare(store, run.run_id, other.run_id)

@@ -21,6 +21,7 @@ from trainer.holdout import assign_splits
 Z95 = 1.959963984540054
 BOOTSTRAPS = 2_000
 ROUNDED = 0.9  # share of labels that must be multiples of a step to call it theirs
+SOURCES = 20  # Cases with Labels of two sources, from which on they tell the noise of Labels
 RIDGE_TILES = 1_024  # rows of a Slide that enter its mean Embedding, at most
 
 
@@ -264,6 +265,42 @@ def rounding_ceiling(labels: np.ndarray, step: float) -> float:
     """
     spread = float(labels.var())
     return max(0.0, 1 - step**2 / 12 / spread) if spread else float("nan")
+
+
+def ceiling(
+    store: FeatureStore, cohort: str, labels: np.ndarray, target: Target
+) -> tuple[float, str] | None:
+    """The R2 that Labels allow against themselves, and what that is gathered from.
+
+    Where `SOURCES` Cases of the Cohort have Labels of two sources, from how far these are apart;
+    else from rounding, which says little. None of classes, or where Labels show neither.
+
+    Args:
+        store: where the Labels are.
+        cohort: whose Cases they are of.
+        labels: of the Slides that are tested, shape (N,).
+        target: of the Labels.
+    """
+    spread = float(labels.var())
+    if target.kind == "binary" or not spread:
+        return None
+    found = store.once(
+        ("sources", cohort), lambda: store.named("queries/label_sources", {"cohort": cohort})
+    )
+    if found.height >= SOURCES:
+        variance = float(found["variance"].to_numpy().mean())
+        most = max(0.0, 1 - variance / spread)
+        return most, (
+            f"labels of {found.height:,} cases come from two sources, which differ as if each "
+            f"erred by {variance**0.5:.3g}: a model can be expected to reach R2 {most:.2f} at most"
+        )
+    if (step := rounding_step(labels, target)) is None:
+        return None
+    most = rounding_ceiling(labels, step)
+    return most, (
+        f"labels are rounded to {step:g}, which allows R2 {most:.3f} at most; what people disagree "
+        f"by would lower that, and {found.height} cases have labels of two sources to tell"
+    )
 
 
 # -- the floor -------------------------------------------------------------------------------------

@@ -85,7 +85,7 @@ def train(
         save_file(weights, work / "weights.safetensors")
         predicted, metrics = _predict_parts(job, learner.model)
         seconds = time.perf_counter() - began
-        said = [*job.notes, *_notes(course, predicted)]
+        said = [*job.notes, *_notes(job, course, predicted)]
         record = _record(job, course, run_id, fit=fit, metrics=metrics, notes=said, seconds=seconds)
         if draw:
             from trainer import plots  # slow to import, and the first step need not wait for it
@@ -124,12 +124,15 @@ def _predict_parts(job: Job, model: Scorer) -> tuple[pl.DataFrame, Metrics]:
     return pl.concat(frames), metrics
 
 
-def _notes(course: Course, predicted: pl.DataFrame) -> Iterator[str]:
-    """What a reader must know of the course of a training, and of its intervals."""
+def _notes(job: Job, course: Course, predicted: pl.DataFrame) -> Iterator[str]:
+    """What a reader must know of the course of a training, its Labels and its intervals."""
     if course.gone_on:
         yield f"it was broken off and went on from step {course.gone_on}"
     if conformal.calibrated_half_width(predicted) is None:
         yield conformal.too_few(predicted)
+    labels = job.parts["test"]["value"].to_numpy()
+    if known := evaluate.ceiling(job.store, job.config.cohort, labels, job.target):
+        yield known[1]
 
 
 def _record(

@@ -2,18 +2,20 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 import scipy.stats
 import sklearn.metrics
+from builders import embedding_stores as es
 from hypothesis import given
 from hypothesis import strategies as st
 
 from featurestore import FeatureStore
 from featurestore.errors import ConfigError
-from featurestore.types import Target
+from featurestore.types import Label, Target
 from trainer import TrainConfig, train
 from trainer import evaluate as ev
 
@@ -240,3 +242,28 @@ def test_a_truth_of_other_slides_is_refused_with_the_ones_it_likely_means() -> N
         ev.with_truth(test, lambda target: truth, TARGET)
     known = truth.with_columns(slide_id=pl.Series(["S-02", "X"]))
     assert ev.with_truth(test, lambda target: known, TARGET).rows() == [("S-02", 40.0)]
+
+
+def test_the_ceiling_is_what_labels_of_two_sources_allow(tmp_path: Path) -> None:
+    rng, n = np.random.default_rng(0), 60
+    truth = rng.uniform(10, 90, n)
+    first, second = (truth + rng.normal(0, 8, (2, n))).clip(0, 100)
+    store = es.build(tmp_path, [np.zeros((1, 4))] * n, first.tolist())  # of a person
+    es.freeze(store, method="random")
+    bags = store.bags("all")
+
+    def ceiling_with(method: Any, values: np.ndarray) -> tuple[float, str] | None:
+        given = [
+            Label(case_id=case, target="cellularity", value=value, method=method, status="single")
+            for case, value in zip(bags["case_id"], values.tolist(), strict=True)
+        ]
+        store.record([label.recorded(TARGET) for label in given])
+        return ev.ceiling(store, "all", bags["value"].to_numpy(), TARGET)
+
+    assert (
+        ceiling_with("human", first + 1) is None
+    )  # not rounded, and given anew by the same source
+    found = ceiling_with("rules", second)
+    assert found is not None
+    assert "labels of 60 cases come from two sources" in found[1]
+    assert found[0] == pytest.approx(ev.r2(bags["value"].to_numpy(), truth), abs=0.06)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from featurestore import FeatureStore
 from featurestore.errors import TrephineError
-from trainer import overlays, runs
+from trainer import overlays, plots, runs
 from trainer.inference import attending, bags_of, load_model
 
 GROUP = 20  # worst, best and typical Slides whose pictures the page holds
@@ -162,7 +162,7 @@ def data_uri(image: Image.Image, kind: str, **options: Any) -> str:
 def data(
     store: FeatureStore, run: runs.Run, frame: pl.DataFrame, found: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What the page's script knows of a Run's Slides: as JSON, numbers with two places."""
+    """What the page's script knows of a Run's Slides: as JSON, numbers with four places."""
     history: dict[str, list[Any]] = {}
     for case_id, *label in store.named(
         "queries/label_history", {"cohort": run.record.cohort}
@@ -175,12 +175,13 @@ def data(
         "pictures": found,
         "history": {case: said for case, said in history.items() if case in cases},
         "bag": run.record.bag_size,
+        "digits": plots.digits(run.record.about()),
         "even": run.config.model == "mean",
     }
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON has it, numbers to two places."""
+    """A value as JSON has it, numbers to four places."""
     if isinstance(value, float):
-        return round(value, 2) if math.isfinite(value) else None
+        return round(value, 4) if math.isfinite(value) else None
     return value if value is None or isinstance(value, str | int) else str(value)

@@ -10,7 +10,8 @@ import polars as pl
 from markupsafe import Markup
 
 from featurestore import FeatureStore
-from trainer import plots, runs
+from featurestore.types import Target
+from trainer import evaluate, plots, runs, verdict
 from trainer.paired import Paired
 from trainer.svg import minus
 
@@ -37,11 +38,18 @@ def view(
     labels = both["truth"].to_numpy()
     means = [both[f"mean_{i}"].to_numpy() for i in range(len(loaded))]
     short = [_name(one, differ, run) for one, run in zip(settings, loaded, strict=True)]
-    figures = []
+    figures: list[dict[str, Any]] = []
     target = loaded[0].record.about()
+    fine = f".{plots.digits(target) + 1}f"
+    pooled = _pooled(tests, target) if differ == ["fold"] else None
+    if pooled:
+        figures += pooled["figures"]
     if len(labels) > 1:
         paired = Paired(labels, [mean[None] for mean in means], both["patient_id"].to_numpy())
-        for score, title, form in (("r2", "R²", "+.3f"), ("mae", "mean absolute error", "+.2f")):
+        for score, title, form in (
+            ("r2", "R²", "+.3f"),
+            ("mae", "mean absolute error", f"+{fine}"),
+        ):
             rows = [
                 {"name": short[i], "css": i % 6, **vars(paired.difference(i, 0)[score])}
                 for i in range(1, len(loaded))
@@ -57,10 +65,30 @@ def view(
             {"name": k.replace("_", " "), "values": [one[k] for one in settings]} for k in differ
         ],
         "short": short,
+        "pooled": pooled,
         "n": len(labels),
         "patients": both["patient_id"].n_unique(),
         "figures": figures,
         "table": _over_seeds(loaded, settings, differ),
+    }
+
+
+def _pooled(tests: Sequence[pl.DataFrame], target: Target) -> dict[str, Any]:
+    """The folds of one cross-validation as one: every Slide has one Prediction."""
+    columns = ("truth", "mean", "patient_id")
+    labels, mean, patients = (
+        pl.concat(tests, how="diagonal_relaxed")[c].to_numpy() for c in columns
+    )
+    numbers = evaluate.metrics(labels, mean, patients, target)
+    drawn = {
+        "Predicted against label": plots.predicted_vs_truth(labels, mean, target),
+        "Difference against mean": plots.bland_altman(labels, mean, target, numbers),
+    }
+    return {
+        "n": len(labels),
+        "patients": len(set(patients)),
+        "score": verdict.score(numbers, target),
+        "figures": [{"title": k, "svg": Markup(svg)} for k, svg in drawn.items()],
     }
 
 
@@ -88,6 +116,7 @@ def _over_seeds(
     loaded: Sequence[runs.Run], settings: Sequence[dict[str, Any]], differ: Sequence[str]
 ) -> dict[str, Any] | None:
     """Table 1: mean and spread over seeds of what else differs; None where no seeds repeat."""
+    fine = f".{plots.digits(loaded[0].record.about()) + 1}f"
     factors = [k for k in differ if k not in ("seed", "code")]
     cells: dict[tuple[str, ...], list[runs.Run]] = {}
     for run, one in zip(loaded, settings, strict=True):
@@ -97,7 +126,7 @@ def _over_seeds(
     rows = []
     for values, same in cells.items():
         numbers = []
-        for name, form in (("r2", ".3f"), ("mae", ".2f")):
+        for name, form in (("r2", ".3f"), ("mae", fine)):
             found = [v for run in same if (v := run.metric(name)) is not None]
             spread = f" ± {np.std(found, ddof=1):{form}}" if len(found) > 1 else ""
             mean = runs.number(float(np.mean(found)) if found else None, form)

@@ -183,6 +183,8 @@ def run_view(
         "unit": "points" if target.high - target.low == 100 else "",
         "point": (" " if target.high - target.low == 100 else "") + plots.point_name(target),
         "name": plots.axis_name(target),
+        "value": f".{plots.digits(target)}f",
+        "fine": f".{plots.digits(target) + 1}f",
         "verdict": verdict.sentence(run, test, encoder),
         "cautions": verdict.cautions(store, run, test, encoder),
         "ceiling": ceiling,
@@ -264,11 +266,15 @@ def _metric_table(record: RunRecord, ceiling: Mapping[str, Any]) -> dict[str, An
         for title, values in columns
         if values and few.get(title.split(" ")[0], verdict.READABLE) >= verdict.READABLE
     ]
+    fine = str(plots.digits(record.about()) + 1)
     known = [row for row in _METRICS if row[0] in metrics["test"]]
     return {
         "columns": [title for title, _ in columns],
         "splits": [values for _, values in columns],
-        "rows": [{"name": name, "label": label, "form": form} for name, label, form in known],
+        "rows": [
+            {"name": name, "label": label, "form": form.replace("2", fine)}
+            for name, label, form in known
+        ],
     }
 
 

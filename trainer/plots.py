@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -140,7 +141,7 @@ def bland_altman(
         chart.across(value, f"l{css} {'' if css == '1' else 'thin broken'}")
         y = chart.at(0, value)[1]
         chart.text(chart.box[2] + 6, y - 1, text, f"tick t{css}")
-        chart.text(chart.box[2] + 6, y + 14, f"{value:+.1f}", f"tick t{css}")
+        chart.text(chart.box[2] + 6, y + 14, f"{value:+.{digits(target)}f}", f"tick t{css}")
     if trend is not None:
         ends_x = np.array([middle.min(), middle.max()])
         chart.line(ends_x.tolist(), (trend[0] + trend[1] * ends_x).tolist(), "l2")
@@ -302,6 +303,11 @@ def both(labels: np.ndarray, runs: Sequence[tuple[str, np.ndarray]], target: Tar
     for i, (name, _) in enumerate(runs):
         chart.text(70, TOP + 14 + 18 * i, name[:48], f"t{i % 6}")
     return chart.svg("Predictions of each run against label")
+
+
+def digits(target: Target) -> int:
+    """Decimals that a value of a Target is told with: 1 of 0 to 100, 2 of 0 to 1."""
+    return max(1, round(2 - math.log10(target.high - target.low)))
 
 
 def point_name(target: Target) -> str:

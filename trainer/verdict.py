@@ -11,6 +11,7 @@ import polars as pl
 
 from featurestore import FeatureStore
 from featurestore.types import EncoderDescription, Target
+from featurestore.words import counted
 from trainer import evaluate, plots, runs
 from trainer.svg import minus
 
@@ -39,23 +40,20 @@ def sentence(run: runs.Run, test: pl.DataFrame, encoder: EncoderDescription) -> 
     if len(dates):
         first, last = str(dates.min())[:10], str(dates.max())[:10]
         when = f" dated {first} to {last}," if first != last else f" dated {first},"
-    size = target.high - target.low
-    unit = " points" if size == 100 else ""
-    score = f"R² {_interval(numbers, 'r2', '.3f')}"
-    if target.kind == "binary":
-        score = f"AUC {_interval(numbers, 'auc', '.3f')}"
     return minus(
         f"On {counted(record.n_test, 'test slide')} of "
-        f"{counted(test['patient_id'].n_unique(), 'patient')},{when} "
-        f"{record.target.replace('_', ' ')} is predicted with {score} and a mean absolute error "
-        f"of {_interval(numbers, 'mae', '.1f' if size >= 10 else '.3g', unit)}; encoder "
+        f"{counted(int(numbers['patients']), 'patient')},{when} "
+        f"{record.target.replace('_', ' ')} is predicted with {score(numbers, target)}; encoder "
         f"{encoder.name}, bags of {counted(record.bag_size, 'tile')}."
     )
 
 
-def counted(n: int, noun: str) -> str:
-    """`1 slide`, `3,000 slides`."""
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+def score(numbers: Mapping[str, float | None], target: Target) -> str:
+    """How good Predictions are, in words: R2, or for classes the AUC, and the error."""
+    name, key = ("AUC", "auc") if target.kind == "binary" else ("R²", "r2")
+    unit = " points" if target.high - target.low == 100 else ""
+    error = _interval(numbers, "mae", f".{plots.digits(target)}f", unit)
+    return minus(f"{name} {_interval(numbers, key, '.3f')} and a mean absolute error of {error}")
 
 
 def _interval(values: Mapping[str, float | None], name: str, form: str, unit: str = "") -> str:
@@ -93,6 +91,12 @@ def cautions(
         said.append(("note", f"{cases} with a disputed or unsupported label left out"))
     if left["failed"]:
         said.append(("note", f"{counted(left['failed'], 'slide')} could not be read"))
+    if gone := record.n_test - test.height:
+        said.append((
+            "note",
+            f"{counted(gone, 'test slide')} taken out of the store since: the numbers of the run "
+            "hold what figures and tables do not",
+        ))  # fmt: skip
     if whole := test["std"].null_count():
         said.append((
             "note",
@@ -111,7 +115,14 @@ def proportional_bias(
 ) -> str | None:
     """That the ends of the scale are drawn to the middle, where the calibration slope shows it."""
     slope, low, high = (numbers.get(k) for k in ("slope", "slope_low", "slope_high"))
-    if test.height < READABLE or slope is None or low is None or high is None or low <= 1 <= high:
+    if (
+        target.kind == "binary"
+        or test.height < READABLE
+        or slope is None
+        or low is None
+        or high is None
+        or low <= 1 <= high
+    ):
         return None
     size = target.high - target.low
     digits = 0 if size >= 10 else 2
@@ -162,15 +173,15 @@ def trend(labels: np.ndarray, predicted: np.ndarray, patients: np.ndarray) -> di
 
 def as_text(run: runs.Run, verdict: str, said: list[Caution], test: pl.DataFrame) -> str:
     """The top of the page, the tables by range and predicted against label, for a terminal."""
-    target = run.record.about()
+    target, d = run.record.about(), plots.digits(run.record.about())
     lines = [f"run {run.run_id} of cohort {run.record.cohort}", verdict, ""]
     lines += [f"{one.level:8}{one.text}" for one in said]
     for by, of in (("by label", "truth"), ("by predicted", "mean")):
         lines += ["", f"{by:>12} {'slides':>7} {'label':>7} {'pred.':>7} {'bias':>7} {'MAE':>7}"]
         lines += [
             minus(
-                f"{row['group']:>12} {row['n']:7.0f} {row['label']:7.1f} {row['predicted']:7.1f} "
-                f"{row['bias']:+7.1f} {row['mae']:7.1f}"
+                f"{row['group']:>12} {row['n']:7.0f} {row['label']:7.{d}f} "
+                f"{row['predicted']:7.{d}f} {row['bias']:+7.{d}f} {row['mae']:7.{d}f}"
             )
             for row in evaluate.by_range(test, target, of=of).rows(named=True)
         ]

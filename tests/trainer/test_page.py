@@ -279,7 +279,9 @@ def test_a_slide_that_was_set_aside_stays_on_the_page(
     assert gone[0] not in set(store.bags("all")["slide_id"])
     page = Read(write_page(store, [run.run_id], tmp_path / "report.html"))
     assert gone[0] in {row["slide_id"] for row in page.rows()}
-    assert page_text(store, [run.run_id])
+    assert "taken out of the store" not in page_text(store, [run.run_id])
+    store.withdraw(gone[0], "slide")
+    assert "1 test slide taken out of the store since" in page_text(store, [run.run_id])
 
 
 def test_the_page_as_text(learnable: FeatureStore, run: Run) -> None:

@@ -144,12 +144,14 @@ def test_ticks_are_few_and_inside(low: float, size: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "axis", "point"),
+    ("target", "axis", "point", "digits"),
     [
-        (Target(), "cellularity (%)", "points"),
-        (Target(name="fat_um", kind="continuous", low=0, high=300), "fat um", "% of the range"),
+        (Target(), "cellularity (%)", "points", 1),
+        (Target(name="fat_um", kind="continuous", low=0, high=300), "fat um", "% of the range", 1),
+        (Target(name="mds", kind="binary", low=0, high=1), "mds", "% of the range", 2),
     ],
 )
-def test_axes_have_the_targets_unit(target: Target, axis: str, point: str) -> None:
+def test_numbers_have_the_targets_unit(target: Target, axis: str, point: str, digits: int) -> None:
+    assert plots.digits(target) == digits
     assert plots.axis_name(target) == axis
     assert plots.point_name(target) == point

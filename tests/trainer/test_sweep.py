@@ -20,7 +20,7 @@ from featurestore import FeatureStore
 from featurestore.errors import ConfigError, TrainError
 from featurestore.fields import to_json
 from featurestore.types import Sweep
-from trainer import TrainConfig, evaluate, runs, train
+from trainer import TrainConfig, compare, evaluate, page, runs, train
 from trainer.config import SweepConfig
 from trainer.paired import Paired
 from trainer.sweep import SweepResult, sweep
@@ -123,6 +123,16 @@ def test_a_cohort_of_folds_is_tested_on_every_slide_once(store: FeatureStore) ->
     assert (cell.folds, cell.seeds, len(cell.run_ids)) == (5, 2, 10)
     assert found.n_slides == 42
     assert "pooled over 5 folds" in found.text()
+    made = [runs.load(store, run_id) for run_id in cell.run_ids]
+    folds = [run for run in made if run.config.seed == 0]
+    tests = [page.test_slides(store, run) for run in folds]
+    pooled = compare.view(store, folds, tests)["pooled"]
+    frame = pl.concat([test.select("truth", "mean") for test in tests])
+    assert (pooled["n"], frame.height) == (42, 42)
+    assert f"R² {evaluate.r2(*frame.to_numpy().T):.3f}" in pooled["score"]
+    assert (
+        compare.view(store, made, [page.test_slides(store, run) for run in made])["pooled"] is None
+    )
     one = sweep(store, replace(QUICK, cohort="folds", fold="3"))
     assert one.n_new == 0
     assert one.n_slides < 42

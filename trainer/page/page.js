@@ -13,21 +13,21 @@
     return made;
   };
   const own = (table, key) => Object.hasOwn(table, key) ? table[key] : null;  // ids may be any text
-  const number = (value, digits = 1, sign = false) =>
+  const number = (value, digits, sign = false) =>
     value === null ? "–" : ((sign && value > 0 ? "+" : "") + value.toFixed(digits)).replace("-", "−");
-  const whole = (value) => (Number.isInteger(value) ? number(value, 0) : number(value, 1));
-  const label = (row) => (row.qualifier || "").replace("~", "≈") + whole(row.truth) +
-    (row.low !== null && row.low !== row.high ? ` (${whole(row.low)}–${whole(row.high)})` : "");
-  const interval = (row) => row.interval_low === null ? "–" : `${number(row.interval_low, 0)} to ${number(row.interval_high, 0)}`;
+  const whole = (value, digits) => number(value, Number.isInteger(value) ? 0 : digits);
+  const label = (row) => (row.qualifier || "").replace("~", "≈") + whole(row.truth, row.digits) +
+    (row.low !== null && row.low !== row.high ? ` (${whole(row.low, row.digits)}–${whole(row.high, row.digits)})` : "");
+  const interval = (row) => row.interval_low === null ? "–" : `${number(row.interval_low, row.digits - 1)} to ${number(row.interval_high, row.digits - 1)}`;
 
   // What a column is called, what it shows and by what it is sorted.
   const COLUMNS = [
     ["Slide", (row) => row.slide_id, "slide_id", ""],
-    ["Error", (row) => number(row.error, 1, true), "size", "n"],
+    ["Error", (row) => number(row.error, row.digits, true), "size", "n"],
     ["Label", label, "truth", "n"],
-    ["Predicted", (row) => number(row.mean), "mean", "n"],
+    ["Predicted", (row) => number(row.mean, row.digits), "mean", "n"],
     ["Interval", interval, "interval_low", "n"],
-    ["± bags", (row) => number(row.std), "std", "n"],
+    ["± bags", (row) => number(row.std, row.digits), "std", "n"],
     ["Date", (row) => row.dated || "–", "dated", ""],
     ["Quality", (row) => row.quality || "–", "quality", ""],
     ["Scanner", (row) => row.scanner || "–", "scanner", ""],
@@ -39,6 +39,7 @@
     const rows = data.rows.map((values, i) => {
       const row = Object.fromEntries(data.fields.map((name, k) => [name, values[k]]));
       row.i = i;
+      row.digits = data.digits;
       row.size = Math.abs(row.error);
       row.picture = own(data.pictures, row.slide_id);
       row.text = [row.slide_id, row.case_id, row.scanner, row.quality, row.evidence, row.specimen]
@@ -101,7 +102,8 @@
       }
       const now = state.all ? order : order.slice(0, FIRST);
       body.replaceChildren(...now.map(line));
-      count.textContent = `${order.length.toLocaleString("en")} of ${rows.length.toLocaleString("en")} slides`;
+      const some = now.length < order.length ? `, ${now.length} shown` : "";
+      count.textContent = `${order.length.toLocaleString("en")} of ${rows.length.toLocaleString("en")} slides${some}`;
       more.hidden = now.length === order.length;
       more.textContent = `Show all ${order.length.toLocaleString("en")}`;
     }
@@ -113,8 +115,8 @@
     strip.append(...worst.map((row) => {
       const made = make("button", { type: "button", class: "card", "aria-label": `Open slide ${row.slide_id}` },
         layers(row, 0.65), make("b", {}, row.slide_id),
-        make("span", {}, `label ${label(row)}, predicted ${number(row.mean, 0)}`),
-        make("span", { class: "error" }, `${number(row.error, 1, true)}`));
+        make("span", {}, `label ${label(row)}, predicted ${number(row.mean, row.digits - 1)}`),
+        make("span", { class: "error" }, `${number(row.error, row.digits, true)}`));
       made.addEventListener("click", () => view.open(worst.indexOf(row), worst, data));
       return made;
     }));
@@ -172,7 +174,7 @@
       const said = own(data.history, row.case_id) || [];
       if (!said.length) return [];
       return [make("h3", {}, "Labels given"), make("ol", { class: "history" }, ...said.map(([on, method, status, value, low, high, evidence, reason]) =>
-        make("li", {}, make("b", {}, value === null ? "no value" : label({ truth: value, low, high })),
+        make("li", {}, make("b", {}, value === null ? "no value" : label({ truth: value, low, high, digits: row.digits })),
           ` ${method}, ${status}, ${on}`,
           evidence || reason ? make("q", {}, evidence || reason) : null)))];
     }
@@ -193,9 +195,9 @@
           make("code", {}, "trephine report RUN --all"), " writes a page with the pictures of all slides."));
       }
       facts.replaceChildren(make("dl", {}, ...[
-        pair("Label", label(row)), pair("Predicted", number(row.mean)),
-        pair("Error", number(row.error, 1, true)), pair("Interval", interval(row)),
-        pair("± over bags", row.std === null ? "none, the slide is one bag" : number(row.std)),
+        pair("Label", label(row)), pair("Predicted", number(row.mean, row.digits)),
+        pair("Error", number(row.error, row.digits, true)), pair("Interval", interval(row)),
+        pair("± over bags", row.std === null ? "none, the slide is one bag" : number(row.std, row.digits)),
         pair("Tiles", `${row.n_tiles.toLocaleString("en")}, bags of ${data.bag}`),
         pair("Date", row.dated || "–"), pair("Case", row.case_id),
         pair("Quality", row.quality || "–"), pair("Scanner", row.scanner || "–"),

@@ -253,16 +253,13 @@ def test_the_ceiling_is_what_labels_of_two_sources_allow(tmp_path: Path) -> None
     bags = store.bags("all")
 
     def ceiling_with(method: Any, values: np.ndarray) -> tuple[float, str] | None:
-        given = [
-            Label(case_id=case, target="cellularity", value=value, method=method, status="single")
-            for case, value in zip(bags["case_id"], values.tolist(), strict=True)
-        ]
+        told = {"target": "cellularity", "method": method, "status": "single"}
+        pairs = zip(bags["case_id"], values.clip(0, 100).tolist(), strict=True)
+        given = [Label(case_id=case, value=x, low=x, high=x, **told) for case, x in pairs]
         store.record([label.recorded(TARGET) for label in given])
         return ev.ceiling(store, "all", bags["value"].to_numpy(), TARGET)
 
-    assert (
-        ceiling_with("human", first + 1) is None
-    )  # not rounded, and given anew by the same source
+    assert ceiling_with("human", first + 1) is None  # given anew by one source, and not rounded
     found = ceiling_with("rules", second)
     assert found is not None
     assert "labels of 60 cases come from two sources" in found[1]

@@ -182,7 +182,7 @@ def check_rows(path: Path, raw: bytes | memoryview, dim: int) -> None:
         NotFinite: they hold values that are no numbers.
     """
     bits = np.frombuffer(raw, "<u2", (len(raw) - layout.CHECKSUM_BYTES) // 2)
-    if bits.size and (bits.view("<i2").max() >= _INFINITE or bits.max() >= _INFINITE | 0x8000):
+    if bits.size and has_no_number(bits):
         rows = np.unique(np.flatnonzero((bits & _INFINITE) == _INFINITE) // dim)
         group = next((p.stem for p in path.parents if p.suffix == ".zarr"), path)
         raise NotFinite(
@@ -192,6 +192,12 @@ def check_rows(path: Path, raw: bytes | memoryview, dim: int) -> None:
 
 
 _INFINITE = 0x7C00  # bits of a float16: no positive one from here on is a number
+
+
+def has_no_number(bits: np.ndarray) -> bool:
+    """Whether some float16 values, as whole bytes, hold NaN or infinity."""
+    signed, plain = bits.view("<i2"), bits.view("<u2")
+    return bool(signed.max() >= _INFINITE or plain.max() >= _INFINITE | 0x8000)
 
 
 def digest(raw: bytes | memoryview) -> str:

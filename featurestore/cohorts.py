@@ -14,8 +14,10 @@ import polars as pl
 from featurestore.config import SplitConfig
 from featurestore.errors import CohortError
 from featurestore.ids import strangers
-from featurestore.types import Cohort, CohortSlide, FrozenSlide, content_id
+from featurestore.types import Cohort, CohortSlide, content_id
 
+ADD_LABELS = "Add labels with: trephine label REPORTS, or trephine label --table LABELS.csv"
+RESERVED = {"latest": "the newest run"}  # words that stand for something where names do
 STRATUM = 10  # Patients of like labels, among whom chance decides
 SIDES = ("train", "validation", "calibration", "test")
 
@@ -47,7 +49,7 @@ def freeze(
     parameters: Mapping[str, Any],
     config: SplitConfig,
     target: str,
-) -> list[FrozenSlide]:
+) -> tuple[Cohort, pl.DataFrame]:
     """Choose Slides with tiles and a Label, split them by Patient, and say what was left out.
 
     Args:
@@ -59,25 +61,31 @@ def freeze(
         config: of the split.
         target: whose Labels are frozen.
 
+    Returns:
+        The Cohort, and its Slides with the columns of `CohortSlide`.
+
     Raises:
         CohortError: the name is no name, no Slide is left, or they cannot be split.
     """
     if not re.fullmatch(r"[\w.-]+", name):
         raise CohortError(f"a cohort's name is letters, digits, '_', '-' and '.', got {name!r}")
+    if name.lower() in RESERVED:
+        raise CohortError(f"{name!r} means {RESERVED[name.lower()]}: name the cohort otherwise")
     slides, dropped = _labelled(chosen, labelled, query, target)
     if slides.is_empty():
+        any_label = labelled.is_empty() or labelled["value"].count()
         raise CohortError(
             f"no slide is left for cohort {name!r}: the SQL yields {chosen.height}, of which "
             + ", ".join(f"{n} are {why}" for why, n in dropped.items())
-            + ". Try the condition with: trephine sql 'from bags'"
+            + ". "
+            + ("Try the condition with: trephine sql 'from bags'" if any_label else ADD_LABELS)
         )
     slides, copies = _without_copies(slides, config)
     slides, late = split(slides, config)
-    columns = [one.name for one in fields(CohortSlide)]
-    frozen = slides.sort("slide_id").select(columns).rows(named=True)
+    frozen = slides.sort("slide_id").select(one.name for one in fields(CohortSlide))
     cohort = Cohort(
         cohort=name,
-        cohort_id=content_id([target, frozen]),
+        cohort_id=content_id([target, frozen.rows(named=True)]),
         target=target,
         query=query,
         parameters=dict(parameters),
@@ -93,8 +101,7 @@ def freeze(
         },
         dropped={why: n for why, n in (dropped | copies | late).items() if n},
     )
-    own = {one.name: getattr(cohort, one.name) for one in fields(Cohort)}
-    return [FrozenSlide(**own, **row) for row in frozen]
+    return cohort, frozen
 
 
 def _labelled(
@@ -133,13 +140,11 @@ def _without_copies(
     return kept, {"copies of another slide": slides.height - kept.height}
 
 
-def broken_links(
-    frozen: Sequence[FrozenSlide], checks: Mapping[str, pl.DataFrame]
-) -> dict[str, int]:
+def broken_links(frozen: pl.DataFrame, checks: Mapping[str, pl.DataFrame]) -> dict[str, int]:
     """Count what breaks the store's checks; refuse where a Slide of the Cohort does.
 
     Args:
-        frozen: the Cohort.
+        frozen: the Slides of the Cohort.
         checks: the rows of each text of sql/checks, by its name.
 
     Raises:
@@ -147,8 +152,8 @@ def broken_links(
     """
     for name, rows in checks.items():
         for column in {"slide_id", "slide_key", "case_id"} & set(rows.columns):
-            own = {getattr(slide, column) for slide in frozen}
-            if hits := [one for one in rows[column] if one in own]:
+            hits = rows[column].filter(rows[column].is_in(frozen[column].implode()))
+            if len(hits):
                 raise CohortError(
                     f"the store is broken: {len(hits):,} {column} of the cohort break the check "
                     f"{name}, the first is {hits[0]!r}. See them with: trephine sql --file "

@@ -19,7 +19,7 @@ import google_crc32c
 import polars as pl
 
 from featurestore import layout
-from featurestore.errors import StoreDamaged, writing
+from featurestore.errors import ConfigError, StoreDamaged, writing
 from featurestore.fields import about, content_id, from_json, types_of
 from featurestore.kept import Published, Tombstone
 from featurestore.types import (
@@ -131,18 +131,42 @@ def _flat(value: Any, dtype: Any, texts: dict[int, str]) -> Any:
     return texts[id(value)]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Many:
+    """Rows of one noun as a frame, where to make and check each for itself takes seconds.
+
+    Raises:
+        ConfigError: a row is beyond the noun's limits.
+    """
+
+    noun: type
+    frame: pl.DataFrame
+
+    def __post_init__(self) -> None:
+        bad = sound(self.noun, self.frame)[1]
+        if bad.height:
+            raise ConfigError(
+                f"{bad.height:,} rows cannot be kept: in the first, {bad['fault'][0]}"
+            )
+
+
 def append(root: Path, rows: Iterable[Any]) -> list[Path]:
     """Write the rows, a file a kind, each whole or not at all; names sort by time.
 
     Args:
         root: the store.
-        rows: nouns of `KINDS`, of any kinds; they were checked where they were made.
+        rows: nouns of `KINDS`, of any kinds, or `Many` of one; they were checked where they were
+            made.
     """
     by_kind: dict[str, list[Any]] = {}
+    frames: dict[str, pl.DataFrame] = {}
     for row in rows:
-        by_kind.setdefault(kind_of(type(row)), []).append(row)
-    order = sorted(by_kind, key=list(KINDS).index)
-    return [write(root, kind, frame_of(KINDS[kind].noun, by_kind[kind])) for kind in order]
+        if isinstance(row, Many):
+            frames[kind_of(row.noun)] = row.frame
+        else:
+            by_kind.setdefault(kind_of(type(row)), []).append(row)
+    frames |= {kind: frame_of(KINDS[kind].noun, some) for kind, some in by_kind.items()}
+    return [write(root, kind, frames[kind]) for kind in KINDS if kind in frames]
 
 
 def write(

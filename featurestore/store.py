@@ -186,7 +186,7 @@ class FeatureStore(Readable):
         found = self.sql(query, parameters)
         chosen = pl.DataFrame({"slide_id": cohorts.ids_of(found)}, schema={"slide_id": pl.String})
         about = {"target": target}
-        frozen = cohorts.freeze(
+        cohort, frozen = cohorts.freeze(
             name,
             found,
             catalog.read_frame(self.root, "queries/cohort_labels", about, chosen=chosen),
@@ -202,11 +202,16 @@ class FeatureStore(Readable):
                 if check != COPIES  # judged above, as the split says
             }
         if broken := cohorts.broken_links(frozen, checks):
-            frozen = [replace(row, options={**row.options, "broken": broken}) for row in frozen]
+            cohort = replace(cohort, options={**cohort.options, "broken": broken})
+        whole = frozen.join(ledger.frame_of(Cohort, [cohort]), how="cross")
+        rows = ledger.Many(
+            noun=FrozenSlide,
+            frame=whole.select(pl.col(n).cast(t) for n, t in ledger.schema_of(FrozenSlide).items()),
+        )
 
-        def act(con: catalog.Connection) -> list[FrozenSlide]:
+        def act(con: catalog.Connection) -> list[ledger.Many]:
             cohorts.check_free(con, name)  # again: another process may have taken it meanwhile
-            return frozen
+            return [rows]
 
         self._write(act)
         return self.cohort(name)

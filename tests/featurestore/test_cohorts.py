@@ -302,6 +302,19 @@ def test_a_cohort_of_broken_links_is_refused_and_other_breaks_are_told(
     assert made.options["patients_made_up"] == 0
 
 
+def test_a_word_that_means_something_is_no_name_of_a_cohort(copies: FeatureStore) -> None:
+    with pytest.raises(CohortError, match="newest run"):
+        copies.create_cohort("latest", where_query("true"), split=SplitConfig(duplicates="drop"))
+
+
+def test_a_store_without_labels_is_sent_to_label_them(tmp_path: Path) -> None:
+    store = FeatureStore.create(tmp_path / "store")
+    store.publish(slide_arrays("1" * 16, 3))
+    store.record([case_row("C", "P"), slide_row("S", "C", "1" * 16)])
+    with pytest.raises(CohortError, match="trephine label REPORTS"):
+        store.create_cohort("all", where_query("true"))
+
+
 @pytest.mark.parametrize("word", ["tset", "Train", "training", "-1", ""])
 def test_a_split_table_takes_only_the_names_of_splits(word: str) -> None:
     frame = slides([("a", 0), ("b", 1)])

@@ -296,5 +296,6 @@ def test_nobody_writes_while_files_are_erased(tmp_path: Path) -> None:
         with pytest.raises(CatalogBusy):
             FeatureStore(root).record([case_row("C9", "P9")], wait_s=0.2)
         child.send_signal(signal.SIGCONT)
-        assert child.wait(300) == 0
+        child.communicate(timeout=300)
+        assert child.returncode == 0
         FeatureStore(root).record([case_row("C9", "P9")])

@@ -27,7 +27,7 @@ from featurestore.catalog import (
 from featurestore.errors import ConfigError, StoreDamaged
 from featurestore.fields import from_json, now
 from featurestore.kept import Published
-from featurestore.sealed import SealedRun, metrics_of, read_run, read_runs
+from featurestore.sealed import MEND, SealedRun, metrics_of, read_run, read_runs
 from featurestore.types import (
     ArrayIds,
     EncoderDescription,
@@ -35,7 +35,6 @@ from featurestore.types import (
     Tiling,
 )
 
-MEND = "Set it aside with: trephine verify --repair"
 SHOWN = ("cases", "slides", "reports", "labels", "embeddings")  # kinds that slide_facts shows
 MANY = 50_000  # touched values from which all rows are written again
 Act = Callable[[Connection], Iterable[Any]]

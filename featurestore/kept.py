@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -122,14 +123,24 @@ class Withdrawn:
     cohorts: Sequence[str]  # that had a Slide of it
     runs: Sequence[str]  # that were trained or tested on one
     erased: bool = False
+    before: bool = False  # it was out already
 
     def text(self) -> str:
         """What `retire`, `cohort delete` and `runs delete` print."""
         out = ", ".join(
             f"{kind} {name}" for kind in self.names for name in sorted(self.names[kind])
         )
-        lines = [f"{'erased' if self.erased else 'taken out'}: {out}"]
+        verb = "erased" if self.erased else "already out" if self.before else "taken out"
+        lines = [f"{verb}: {out}"]
         for what, had in (("cohort", self.cohorts), ("run", self.runs)):
             if had:
                 lines.append(f"  {len(had)} {what}s had it: {', '.join(had)}")
+        kind, (name, *_) = next(iter(self.names.items()))
+        if self.runs and self.cohorts:
+            lines.append(f"Next, to learn without it: trephine train {self.cohorts[0]}")
+        elif kind in ("cohort", "run"):
+            lines.append("Next: trephine status")
+        elif not self.erased:
+            keep = shlex.join(["trephine", "retire", name, "--erase"])
+            lines.append(f"Its files are kept. Remove them for good with: {keep}")
         return "\n".join(lines)

@@ -119,7 +119,7 @@ def _completed(kinds: str, ctx: click.Context, incomplete: str) -> list[Completi
         from featurestore import Readable
 
         store = Readable(ctx.params.get("store") or "store")
-        found = store.named("queries/completions", {"word": incomplete, "kinds": kinds}).rows()
+        found = store.named("queries/named_things", {"word": incomplete, "kinds": kinds}).rows()
     except Exception:  # a shell that completes must not be told errors
         return []
     return [CompletionItem(name, help=kind) for name, kind in found]

@@ -20,6 +20,7 @@ from featurestore.types import Prediction, RunRecord
 
 SEAL = "SHA256SUMS"
 SealedRun = tuple[RunRecord, pl.DataFrame, str]  # with its Predictions and the seal's digest
+MEND = "Set it aside with: trephine verify --repair"
 RECORD, PREDICTIONS = "run.json", "predictions.parquet"
 
 
@@ -220,8 +221,11 @@ def meant_run(root: Path, digests: Mapping[str, str | None], name: str) -> RunRe
     newest_first = {one: one for one in reversed(known)}
     run_id = known[-1] if name == "latest" else one_of(name, newest_first, "run", RunNotFound)
     folder = layout.runs_dir(root) / run_id
-    check_sealed(folder, digests[run_id])
-    return read_run(folder, digests[run_id])[0]
+    try:
+        check_sealed(folder, digests[run_id])
+        return read_run(folder, digests[run_id])[0]
+    except StoreDamaged as error:
+        raise StoreDamaged(f"{error} {MEND}, and train it again") from error
 
 
 def _sha256(file: Path) -> str:

@@ -52,6 +52,16 @@ SECTIONS: dict[str, dict[str, str]] = {
         "cohorts": "select distinct cohort, split from cohort_slides where case_id = $id",
         "failures": "from failures where item = $id",
     },
+    "patient": {
+        "retired": "select kind, name, recorded_at from tombstones"
+        " where kind = 'patient' and name = $id",
+        "cases": "from cases where patient_id = $id order by case_id",
+        "slides": "select slide_id, case_id, scanned_on, specimen, scanner, n_tiles, quality"
+        " from slide_overview where patient_id = $id order by slide_id",
+        "best labels": "select best_labels.* from cases join best_labels using (case_id)"
+        " where patient_id = $id order by case_id",
+        "cohorts": "select distinct cohort, split from cohort_slides where patient_id = $id",
+    },
     "run": {
         "run": "from runs where run_id = $id",
         "metrics": "with own as (from metrics where run_id = $id),"
@@ -114,6 +124,8 @@ def _said(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _next(found: Mapping[str, Any]) -> str:
     if not found["slides"]:
         return "trephine plan SLIDES"
+    if found["slides_to_embed"]:
+        return "trephine ingest SLIDES"
     if not found["labels"]:
         return "trephine label REPORTS"
     if not found["cohorts"]:
@@ -134,20 +146,21 @@ def clean(store: FeatureStore) -> Told:
 
 
 def show(store: FeatureStore, word: str) -> Told:
-    """Everything known of a Slide, Case, Cohort or Run, named by its id or the beginning of it.
+    """Everything known of a Slide, Case, Patient, Cohort or Run, by its id or the beginning of it.
 
     Raises:
         ConfigError: nothing is called so, or several things are.
     """
     if word == "latest":
         word = store.run(word).run_id
-    things = store.named("queries/named_things", {"word": word}).rows()
+    about = {"word": word, "kinds": " ".join([*SECTIONS, "cohort"])}
+    things = store.named("queries/named_things", about).rows()
     found = [
         (kind, name) for name, kind in things if (name,) in meant(word, [t[:1] for t in things])
     ]
     if not found:
         raise ConfigError(
-            f"no slide, case, cohort or run is called {word!r}, or begins so. "
+            f"no slide, case, patient, cohort or run is called {word!r}, or begins so. "
             "See what there is with: trephine status"
         )
     if len(found) > 1 and any(name != word for _, name in found):
@@ -176,7 +189,8 @@ def shown(store: FeatureStore, kind: str, name: str) -> Told:
 def _section(title: str, frame: pl.DataFrame, width: int | None) -> str:
     if frame.height == 1:
         return f"{title}\n{indent(listed(frame, width and width - 2), '  ')}".rstrip()
-    return f"{title}\n{table(frame, width)[0]}".rstrip()
+    text, notes = table(frame, width)
+    return "\n".join([f"{title}\n{text}".rstrip(), *notes])
 
 
 def cohort(made: Cohort, splits: list[Split]) -> Told:

@@ -38,7 +38,7 @@ from featurestore.ids import one_of
 from featurestore.kept import Gone, TombstoneKind, Withdrawn
 from featurestore.reading import Readable
 from featurestore.rows import Chunks, RowReader
-from featurestore.sealed import fault_of, meant_run, write_run
+from featurestore.sealed import MEND, fault_of, meant_run, write_run
 from featurestore.types import (
     ArrayIds,
     Cohort,
@@ -379,7 +379,7 @@ class FeatureStore(Readable):
             fault_of(self.run_folder(run_id), digest)
             for run_id, digest in frame.select("run_id", "digest").iter_rows()
         ]
-        self._told += [f"note: {fault} {folding.MEND}\n" for fault in faults if fault]
+        self._told += [f"note: {fault} {MEND}\n" for fault in faults if fault]
         return frame.filter(~pl.Series([bool(fault) for fault in faults], dtype=pl.Boolean)).drop(
             "sequence", "digest"
         )

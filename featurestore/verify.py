@@ -19,11 +19,11 @@ import numpy as np
 import polars as pl
 
 import sql
-from featurestore import catalog, folding, layout, ledger, making, rows, workplaces
+from featurestore import catalog, layout, ledger, making, rows, workplaces
 from featurestore.errors import NotFinite, StoreDamaged
 from featurestore.fields import now
 from featurestore.kept import Published
-from featurestore.sealed import check_sealed, read_run
+from featurestore.sealed import MEND, check_sealed, read_run
 from featurestore.types import ArrayIds, Progress
 from featurestore.words import size
 
@@ -337,7 +337,7 @@ def _catalog(found: Survey) -> None:
             told = catalog.read_rows(work, "failures").filter(pl.col("stage") == "ledger")
         for item, reason in told.select("item", "reason").iter_rows():
             if not any(one.path == item for one in found.findings):
-                found.add(str(item), str(reason).partition(f" {folding.MEND}")[0])
+                found.add(str(item), str(reason).partition(f" {MEND}")[0])
         for check in sql.names("checks"):
             if n := catalog.read_frame(found.root, check).height:
                 mend = (

@@ -33,10 +33,14 @@ def withdraw(root: Path, kind: TombstoneKind | None, name: str, erase: bool) -> 
         if not stones:  # an erasure that was killed goes on
             told.append(Withdrawn(names={kind or "name": [name]}, cohorts=(), runs=(), erased=True))
             return []
-        told.append(_had(con, stones, erase))
+        text = "select 1 from tombstones where kind = ? and name = ?"
+        about = [stones[0].kind, stones[0].name]
+        before = not erase and about[0] in OF_A_SLIDE and bool(con.execute(text, about).fetchall())
+        told.append(replace(_had(con, stones, erase), before=before))
+        if not erase:
+            return [] if before else stones
         return [
-            replace(one, name=hidden(one.name)) if erase and one.kind in OF_A_SLIDE else one
-            for one in stones
+            replace(one, name=hidden(one.name)) if one.kind in OF_A_SLIDE else one for one in stones
         ]
 
     if not erase:

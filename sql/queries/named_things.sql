@@ -1,4 +1,4 @@
--- named_things: one row per Slide, Case, Cohort or Run whose id begins with $word, itself first.
+-- named_things: one row per thing of $kinds whose id begins with $word, itself first.
 with things as (
     select
         1 as place,
@@ -12,14 +12,21 @@ with things as (
         case_id as id
     from cases
     union all
-    select
+    select distinct
         3 as place,
+        'patient' as kind,
+        patient_id as id
+    from cases
+    where not patient_made_up
+    union all
+    select
+        4 as place,
         'cohort' as kind,
         cohort as id
     from cohorts
     union all
     select
-        4 as place,
+        5 as place,
         'run' as kind,
         run_id as id
     from runs
@@ -29,6 +36,6 @@ select
     id,
     kind
 from things
-where starts_with(id, $word)
+where starts_with(id, $word) and contains($kinds, kind)
 order by id != $word, place, id
-limit 12
+limit 50

@@ -15,6 +15,13 @@ select
     (select count(distinct patient_id) from cases) as patients,
     (select count(*) filter (is_retired) from owned) as retired,
     (select count(distinct slide_id) from bags) as slides_with_tiles,
+    (
+        select count(*)
+        from slides
+        join owned on owned.slide_id = slides.slide_id
+        anti join embeddings on embeddings.slide_key = slides.slide_key
+        where not owned.is_retired
+    ) as slides_to_embed,
     (select count(*) from cohorts) as cohorts,
     (select count(*) from runs) as runs,
     (

@@ -209,6 +209,29 @@ def test_the_name_of_a_deleted_cohort_is_free_again(store: FeatureStore) -> None
             at.create_cohort("before", where_query("true"))
 
 
+def test_what_is_out_already_is_said_to_be_and_how_it_goes_on(store: FeatureStore) -> None:
+    assert store.withdraw("P3").text().splitlines() == [
+        "taken out: patient P3",
+        "  1 cohorts had it: before",
+        "Its files are kept. Remove them for good with: trephine retire P3 --erase",
+    ]
+    assert store.withdraw("P3").text().startswith("already out: patient P3")
+    assert store.ask("from tombstones").height == 1
+
+
+def test_a_patient_is_shown_with_what_is_theirs(store: FeatureStore) -> None:
+    told = show(store, "P3")
+    assert [one["case_id"] for one in told.data["cases"]] == ["C3", "C5"]
+    assert slides_of(pl.DataFrame(told.data["slides"])) == WITHOUT["patient"]
+
+
+def test_what_has_no_arrays_any_more_is_to_be_ingested_first(store: FeatureStore) -> None:
+    assert not status(store).data["next"].startswith("trephine ingest")
+    shutil.rmtree(layout.group_dir(store.root, f"{3:016x}"))
+    FeatureStore.verify(store.root, repair=True)
+    assert status(store).data["next"] == "trephine ingest SLIDES"
+
+
 def test_what_is_not_there_is_refused_and_changes_nothing(store: FeatureStore) -> None:
     files = sorted(store.root.rglob("*.parquet"))
     for name, kind in (("S9", None), ("P3", "slide"), ("gone", "cohort"), ("gone", "run")):

@@ -332,7 +332,10 @@ def in_order(rows: pl.DataFrame, known: Collection[str] = ()) -> pl.DataFrame:
 def since(root: Path, kind: str, known: Collection[str]) -> pl.DataFrame:
     """Read the sound rows of a kind that were not said in files of the known names."""
     noun = KINDS[kind].noun
-    found, broken = read_many([f for f in files(root, kind) if f.name not in known], noun)
+    new = [file for file in files(root, kind) if file.name not in known]
+    if not new:
+        return pl.DataFrame(schema=schema_of(noun))
+    found, broken = read_many(new, noun)
     if broken:
         raise StoreDamaged(next(iter(broken.values())))
     return sound(noun, in_order(found, known))[0].select(*schema_of(noun))

@@ -36,10 +36,10 @@ from featurestore.options import (
 from featurestore.progress import progress
 from featurestore.types import Tiling
 from featurestore.words import Told, duration, size
+from ingest.config import TableConfig
 from ingest.labels.config import LabelConfig, OllamaConfig, ParserConfig, ValueConfig
 from ingest.slides.config import IngestConfig, PlanConfig
 from ingest.synthetic.demo import DemoConfig, in_shell
-from ingest.table import TableConfig
 from trainer.config import CurveConfig, SeedsConfig, SettleConfig, SweepConfig, TrainConfig
 
 # Everything else is imported inside the commands: torch alone takes seconds, --help must not.

@@ -280,7 +280,7 @@ def prints_rows(command: Command) -> Command:
 
 def sql_options(folder: str, given: str, words: str) -> Decorator:
     """Give a command `query` and `parameters`: a text `given`, of a file, or one of a folder."""
-    from featurestore import asking, queries
+    from featurestore import queries
 
     names = f"A query that comes along: {', '.join(queries.known(folder))}; alone: what they do."
     pair = "Named parameter, of the type that it is compared with, or NAME:int=VALUE."
@@ -296,6 +296,8 @@ def sql_options(folder: str, given: str, words: str) -> Decorator:
             text, file, named = said.pop(given), said.pop("file"), said.pop("named")
             if named == "":
                 return click.echo(queries.listed(folder))
+            from featurestore import asking
+
             asking.start()  # it takes its time, as what comes now
             n = sum(one is not None for one in (text, file, named))
             if n != 1 and not (n == 0 and folder == "named"):

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import sql
-from featurestore.asking import Word
 from featurestore.errors import ConfigError
 
 KINDS: dict[str, Callable[[str], Any]] = {
@@ -67,6 +66,8 @@ def parameter(pair: str) -> tuple[str, Any]:
     if not (name and equals):
         raise ConfigError(f"a parameter is NAME=VALUE or NAME:int=VALUE, got {pair!r}")
     if not colon:
+        from featurestore.asking import Word  # what runs it starts slowly; `--help` lists alone
+
         return name, Word(text)
     if kind not in KINDS:
         raise ConfigError(f"the type of parameter {name!r} is one of {', '.join(KINDS)}: {kind!r}")

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 
@@ -79,6 +78,8 @@ def unquoted(cell: str) -> str:
 
 def as_html(lines: Iterable[str]) -> str:
     """Lines of a name, spaces and what is said of it, as a table."""
+    from html import escape
+
     cells = [[*line.split(maxsplit=1), ""] for line in lines if line.strip()]
     rows = (f"<tr><th>{escape(a)}</th><td>{escape(b)}</td></tr>" for a, b, *_ in cells)
     return f'<table style="text-align: left">{"".join(rows)}</table>'

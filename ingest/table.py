@@ -10,12 +10,12 @@ from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from featurestore.errors import CohortError, ConfigError, TrephineError
-from featurestore.fields import check, setting
 from featurestore.types import Target
 from ingest.cells import Cells, Faults, values_of
 from ingest.cells import Column as Column
 from ingest.cells import column_of as column_of
 from ingest.cells import is_missing as is_missing
+from ingest.config import TableConfig
 from ingest.sheets import QUOTING, Rows, read_sheet, shown
 from ingest.sheets import SUFFIXES as SUFFIXES
 from ingest.sheets import decode as decode
@@ -24,25 +24,6 @@ if TYPE_CHECKING:
     import polars as pl
 
 NAMED = 10  # faults that a message names
-
-
-@dataclass(frozen=True, kw_only=True)
-class TableConfig:
-    """How a table is read where its own names and values leave it open."""
-
-    column: tuple[str, ...] = setting(
-        (), "OURS=THEIRS: a column that has another name; may be given several times."
-    )
-    date_format: str | None = setting(
-        None, "Of dates that can be read in two ways, such as %d/%m/%Y."
-    )
-
-    def __post_init__(self) -> None:
-        check(self)
-        if self.date_format is not None and "%" not in self.date_format:
-            raise ConfigError(f"date-format is as %d/%m/%Y, got {self.date_format!r}")
-        if wrong := [pair for pair in self.column if not all(pair.partition("=")[::2])]:
-            raise ConfigError(f"column is OURS=THEIRS, such as path=PATH, got {wrong[0]!r}")
 
 
 @dataclass(frozen=True, kw_only=True)

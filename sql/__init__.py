@@ -1,20 +1,21 @@
 """The SQL of trephine, one statement a file, read by name."""
 
 import functools
-from importlib.resources import files
+from pathlib import Path
+
+HERE = Path(__file__).parent
 
 
 @functools.cache
 def read(name: str) -> str:
     """Return one SQL text, named by its path without suffix: `views/bags`."""
-    return files(__name__).joinpath(f"{name}.sql").read_text(encoding="utf-8")
+    return (HERE / f"{name}.sql").read_text(encoding="utf-8")
 
 
 @functools.cache
 def names(folder: str) -> tuple[str, ...]:
     """The SQL texts of a folder, sorted: `("views/bags", ...)`."""
-    found = (entry.name for entry in files(__name__).joinpath(folder).iterdir())
-    return tuple(sorted(f"{folder}/{name.removesuffix('.sql')}" for name in found))
+    return tuple(sorted(f"{folder}/{entry.stem}" for entry in (HERE / folder).iterdir()))
 
 
 def grain(name: str) -> str:

@@ -27,10 +27,10 @@ from featurestore.config import ExportConfig, ImportConfig, SplitConfig
 from featurestore.fields import about, arguments_of, flag_of
 from featurestore.frames import FORMATS
 from featurestore.types import Tiling
+from ingest.config import TableConfig
 from ingest.labels.config import LabelConfig, OllamaConfig, ParserConfig, ValueConfig
 from ingest.slides.config import IngestConfig, PlanConfig
 from ingest.synthetic.demo import DemoConfig
-from ingest.table import TableConfig
 from trainer.config import SettleConfig, TrainConfig
 
 CONFIGURATIONS = {

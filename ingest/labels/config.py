@@ -12,7 +12,7 @@ from typing import Literal
 from featurestore.errors import ConfigError
 from featurestore.fields import check, setting
 from featurestore.types import TargetKind
-from ingest.table import TableConfig
+from ingest.config import TableConfig
 
 Parser = Literal["ollama", "rules", "both"]
 LEAST_CONTEXT = 2_048  # tokens: instructions and answer alone take most of it

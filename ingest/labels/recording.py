@@ -10,12 +10,12 @@ from typing import Any
 from featurestore import FeatureStore
 from featurestore.errors import ConfigError
 from featurestore.types import Failure, Label, Progress, Reading, Report, Target
+from ingest.config import TableConfig
 from ingest.labels.answers import answer_key
 from ingest.labels.config import LabelConfig, OllamaConfig, Parser, ValueConfig
 from ingest.labels.labels import Known, LabelBatch, make_labels
 from ingest.labels.reports import ReportFile, is_addendum, read_label_table, read_reports
 from ingest.labels.scores import LabelSummary, summarise
-from ingest.table import TableConfig
 
 
 def label_reports(

@@ -13,10 +13,10 @@ import polars as pl
 from featurestore import FeatureStore
 from featurestore.errors import write_beside
 from featurestore.words import quoted
+from ingest.config import TableConfig
 from ingest.labels.config import ValueConfig
 from ingest.labels.recording import record_labels
 from ingest.labels.reports import read_label_table, read_reports
-from ingest.table import TableConfig
 
 EXCERPT_CHARACTERS = 240  # either side of the evidence
 COLUMNS = (

@@ -10,10 +10,10 @@ from typing import Any
 
 from featurestore import FeatureStore, best_of, strangers
 from featurestore.types import Label, Progress, Reading, Report, Target
+from ingest.config import TableConfig
 from ingest.labels.config import OllamaConfig, Parser, ParserConfig
 from ingest.labels.labels import LabelBatch, make_labels
 from ingest.labels.reports import LabelFile, ReportFile, read_gold
-from ingest.table import TableConfig
 
 RIGHT_POINTS = 0.5  # a reading this near to the gold value is right
 

@@ -11,8 +11,9 @@ from typing import Any
 from featurestore.errors import ArchiveError
 from featurestore.fields import name_of
 from featurestore.types import Case, GivenSlide
+from ingest.config import TableConfig
 from ingest.slides import files as slide_files
-from ingest.table import SUFFIXES, Column, Row, TableConfig, column_of, read_table
+from ingest.table import SUFFIXES, Column, Row, column_of, read_table
 
 NOT_IN_MANIFESTS = ("extra", "patient_made_up")  # these are made of the other columns
 # Ages over 89 are not given away: some archives shift them to 300, others write 90+ or >89.

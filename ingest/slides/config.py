@@ -9,7 +9,7 @@ from featurestore.config import EngineConfig
 from featurestore.errors import ConfigError
 from featurestore.fields import setting
 from featurestore.types import Device, Precision, Runtime
-from ingest.table import TableConfig
+from ingest.config import TableConfig
 
 Part = tuple[int, int]  # (i, n): part i of n, counted from 1
 

@@ -139,7 +139,7 @@ class RowReader:
         except OSError as error:
             raise damaged(path, f"cannot be opened: {error.strerror}") from error
         try:
-            self._check(slide, fd)
+            self._check(path, slide, fd)
         except (StoreDamaged, NotFinite) as error:
             os.close(fd)
             name = f"slide {self._names[slide]!r}: " if len(self._names) else ""
@@ -147,8 +147,8 @@ class RowReader:
         self._open[slide] = fd
         return fd
 
-    def _check(self, slide: int, fd: int) -> None:
-        path, about = self._chunks[slide], os.fstat(fd)
+    def _check(self, path: Path, slide: int, fd: int) -> None:
+        about = os.fstat(fd)
         expected = self._n_tiles[slide] * self.row_bytes + layout.CHECKSUM_BYTES
         if about.st_size != expected:
             raise damaged(path, f"has {about.st_size} bytes, expected {expected}")

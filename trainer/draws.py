@@ -37,7 +37,7 @@ def counter_hash(keys: np.ndarray | np.uint64, *counters: int | np.ndarray) -> n
 
 def slide_numbers(slide_keys: Iterable[str]) -> np.ndarray:
     """Turn slide_keys, 16 hex digits each, into uint64 for `counter_hash`."""
-    return np.array([int(key, 16) for key in slide_keys], np.uint64)
+    return np.frombuffer(bytes.fromhex("".join(slide_keys)), ">u8").astype(np.uint64)
 
 
 def offsets(keys: np.ndarray, n_tiles: np.ndarray, *counters: int | np.ndarray) -> np.ndarray:

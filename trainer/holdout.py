@@ -85,25 +85,25 @@ def stratified(bags: pl.DataFrame, folds: int, seed: int) -> pl.Series:
     return bags["patient_id"].replace_strict(of, return_dtype=pl.Int64)
 
 
-def cut_patients(bags: pl.DataFrame, fraction: float, seed: int, stream: int) -> set[str]:
+def cut_patients(bags: pl.DataFrame, fraction: float, seed: int, stream: int) -> pl.Series:
     """Choose a share of the train Patients, spread evenly over the labels; seeded.
 
     Patients are ordered by mean label and cut into runs of 1 / fraction; one of each is drawn.
     None is chosen where fewer than 10 Patients would leave too little of either side.
     """
     train = bags.filter(pl.col("split") == "train")
-    patients = (
-        train.group_by("patient_id").agg(pl.col("value").mean()).sort("value", "patient_id")
-    )["patient_id"].to_list()
-    n = round(len(patients) * fraction)
-    if len(patients) < 10 or n < 2 or n >= len(patients):
-        return set()
-    rng = np.random.default_rng([seed, stream])
-    return {str(rng.choice(group)) for group in np.array_split(np.array(patients), n)}
+    patients = train.group_by("patient_id").agg(pl.col("value").mean())
+    patients = patients.sort("value", "patient_id")
+    n = round(patients.height * fraction)
+    if patients.height < 10 or n < 2 or n >= patients.height:
+        return patients["patient_id"].clear()
+    sizes = patients.height // n + (np.arange(n) < patients.height % n)  # of the runs
+    drawn = np.random.default_rng([seed, stream]).integers(0, sizes)
+    return patients["patient_id"].gather(sizes.cumsum() - sizes + drawn)
 
 
-def _assign(bags: pl.DataFrame, patients: set[str], split: str) -> pl.DataFrame:
-    cut = (pl.col("split") == "train") & pl.col("patient_id").is_in(sorted(patients))
+def _assign(bags: pl.DataFrame, patients: pl.Series, split: str) -> pl.DataFrame:
+    cut = (pl.col("split") == "train") & pl.col("patient_id").is_in(patients.implode())
     return bags.with_columns(
         pl.when(cut).then(pl.lit(split)).otherwise(pl.col("split")).alias("split")
     )
@@ -130,11 +130,11 @@ def check_trainable(bags: pl.DataFrame, config: TrainConfig) -> None:
             f"all {train.height} train slides of {name} have the label {train['value'][0]:g}, so "
             "there is nothing to learn. Widen its condition."
         )
-    shared = set(train["patient_id"]) & set(test["patient_id"])
-    if shared:
+    shared = train.join(test, on="patient_id", how="semi")["patient_id"].unique().sort()
+    if len(shared):
         raise TrainError(
             f"{len(shared)} patients of {name} are in train and test, the first is "
-            f"{min(shared)!r}. Make the cohort anew."
+            f"{shared[0]!r}. Make the cohort anew."
         )
 
 

@@ -78,7 +78,8 @@ def write_page(
     whole = len(loaded) <= compare.DRAWN
     views = []
     for run, test in zip(loaded, tests, strict=True):
-        view = _top(run)
+        numbers = run.record.metrics
+        view = {"record": run.record, "test": numbers["test"], "ridge": numbers["ridge_test"]}
         if whole:
             view |= run_view(store, run, test, truth, rounding)
             frame = cases.table(store, run, test)
@@ -161,12 +162,6 @@ def _legend() -> dict[str, Any]:
     }
 
 
-def _top(run: runs.Run) -> dict[str, Any]:
-    """What the comparison says of a Run."""
-    metrics = run.record.metrics
-    return {"record": run.record, "test": metrics["test"], "ridge": metrics["ridge_test"]}
-
-
 def run_view(
     store: FeatureStore,
     run: runs.Run,
@@ -198,7 +193,6 @@ def run_view(
         "intervals": _intervals(run, test, target),
         "training": _training(run),
         "over_time": _over_time(store, run),
-        "config": _config_rows(record.config),
         "cohort": store.cohort(record.cohort),
         "splits": store.splits(record.cohort),
         "encoder": encoder,
@@ -349,7 +343,7 @@ def _coverage(
     whole = {"value": held["coverage"], "low": held["coverage_low"], "high": held["coverage_high"]}
     rows: list[dict[str, Any]] = [{"name": "all test slides", "css": 1} | whole]
     size = target.high - target.low
-    digits = 0 if size >= 10 else 2
+    digits = plots.digits(target) - 1
     third = ((pl.col("mean") - target.low) / size * 3).floor().clip(0, 2).cast(pl.Int64)
     for (part,), group in sorted(test.group_by(third.alias("third"))):
         low, high = (target.low + size * (part + i) / 3 for i in (0, 1))
@@ -406,7 +400,3 @@ def _over_time(store: FeatureStore, run: runs.Run) -> Markup | None:
         return None
     named = both.select("dated", pl.col("used").fill_null("train"))
     return Markup(plots.over_time(named["dated"].to_list(), named["used"].to_list()))
-
-
-def _config_rows(config: Mapping[str, Any]) -> list[tuple[str, str]]:
-    return [(k.replace("_", " "), "–" if v is None else str(v)) for k, v in config.items()]

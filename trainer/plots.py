@@ -13,7 +13,7 @@ import polars as pl
 
 from featurestore.types import Target
 from trainer import evaluate
-from trainer.svg import BOTTOM, TOP, Chart, Span, alone, ticks
+from trainer.svg import BOTTOM, TOP, Chart, Span, alone, marks, ticks
 
 FEW = 200  # Slides under which each is a point, and no cells are counted
 ROW_PX = 26  # of a figure with a row a group
@@ -50,25 +50,18 @@ def predicted_vs_truth(labels: np.ndarray, predicted: np.ndarray, target: Target
     count them, with a bar of whole numbers.
     """
     span, size = span_of(target, labels, predicted), target.high - target.low
-    names = f"Label: {axis_name(target)}", f"Predicted {axis_name(target)}"
-    pad = 0.025 * size
     if len(labels) < FEW:
-        chart = Chart((span[0] - pad, span[1] + pad), (span[0] - pad, span[1] + pad))
-        _axes(chart, span, *names)
-        chart.line(span, span, "lgrey thin broken")
+        chart = _identity(span, target)
         aside = np.random.default_rng(0).uniform(-0.008, 0.008, len(labels)) * size
         chart.points(labels + aside, predicted, "c0", 4)
     else:
         cells = edges(labels, target, 0.05 * size, span)
-        reach = float(cells[0]), float(cells[-1])
-        chart = Chart(reach, reach, right=70)
-        _axes(chart, span, *names)
+        chart = _identity(span, target, (float(cells[0]), float(cells[-1])), right=70)
         counts, _, _ = np.histogram2d(labels, predicted, bins=[cells, cells])
         most = int(counts.max())
         for i, j in np.argwhere(counts > 0).tolist():
             n, x, y = int(counts[i, j]), (cells[i], cells[i + 1]), (cells[j], cells[j + 1])
             chart.rect(x, y, "c0", _shade(n, most), f"{n} slides")
-        chart.line(span, span, "lgrey thin broken")
         _count_bar(chart, most)
     return chart.svg(f"Predicted against label of {len(labels)} test slides")
 
@@ -93,9 +86,14 @@ def _count_bar(chart: Chart, most: int) -> None:
         chart.text(right + 33, y + 4, str(value), "tick")
 
 
-def _axes(chart: Chart, span: Span, x_name: str, y_name: str) -> None:
-    named = [(value, f"{value:g}") for value in ticks(span)]
-    chart.axes(x_name, y_name, named, named)
+def _identity(span: Span, target: Target, reach: Span | None = None, **room: int) -> Chart:
+    """Axes of predicted against label, a little wider than a span, and the line of identity."""
+    pad = 0.025 * (target.high - target.low)
+    reach = reach or (span[0] - pad, span[1] + pad)
+    chart, name = Chart(reach, reach, **room), axis_name(target)
+    chart.axes(f"Label: {name}", f"Predicted {name}", marks(span), marks(span))
+    chart.line(span, span, "lgrey thin broken")
+    return chart
 
 
 def bland_altman(
@@ -122,10 +120,8 @@ def bland_altman(
     pad = 0.025 * size
     chart = Chart((span[0] - pad, span[1] + pad), (-reach, reach), right=74)
     unit = " (points)" if size == 100 else ""
-    named = [(value, f"{value:g}") for value in ticks(span)]
-    signed = [(value, f"{value:+g}" if value else "0") for value in ticks((-reach, reach))]
     chart.axes(f"Mean of label and prediction: {axis_name(target)}", f"Predicted − label{unit}",
-               named, signed)  # fmt: skip
+               marks(span), marks((-reach, reach), form="+g"))  # fmt: skip
     chart.across(0, "lgrey thin")
     lines = (
         ("bias", "bias", "1"),
@@ -158,9 +154,8 @@ def histogram(labels: np.ndarray, predicted: np.ndarray, target: Target) -> str:
     (of_labels, _), (of_means, _) = (np.histogram(v, cells) for v in (labels, predicted))
     most = max(int(of_labels.max()), int(of_means.max()), 1)
     chart = Chart((float(cells[0]), float(cells[-1])), (0, most * 1.1))
-    whole = [(v, f"{v:g}") for v in ticks((0, most * 1.1)) if v == int(v)]
-    named = [(value, f"{value:g}") for value in ticks(span)]
-    chart.axes(axis_name(target).capitalize(), "Slides", named, whole)
+    named = axis_name(target).capitalize()
+    chart.axes(named, "Slides", marks(span), marks(chart.y, whole=True))
     for low, high, n in zip(cells, cells[1:], of_labels, strict=False):
         if n:
             inset = 0.12 * width
@@ -211,9 +206,8 @@ def intervals(rows: Sequence[Mapping[str, Any]], x_name: str, zero: float, form:
     left = 30 + int(6.6 * min(40, max(len(row["name"]) for row in rows)))
     height = ROW_PX * len(rows) + TOP + BOTTOM
     chart = Chart((low - pad, high + pad), (0, len(rows)), height=height, left=left, right=64)
-    marks = [(v, f"{v:+g}" if zero == 0 and v else f"{v:.0%}" if "%" in form else f"{v:g}")
-             for v in ticks(chart.x, 5)]  # fmt: skip
-    chart.axes(x_name, "", marks, [])
+    shown = "+g" if zero == 0 else ".0%" if "%" in form else "g"
+    chart.axes(x_name, "", marks(chart.x, 5, shown), [])
     chart.line((zero, zero), (0, len(rows)), "lgrey thin broken")
     for i, row in enumerate(rows):
         y, css = len(rows) - i - 0.5, row.get("css", 0)
@@ -275,8 +269,7 @@ def over_time(dated: Sequence[date], split: Sequence[str]) -> str:
     years = [y for y in range(first // 4, last // 4 + 2) if first <= 4 * y <= last + 1]
     every = -(-len(years) // 8) or 1
     named = [(4 * y, str(y)) for y in years[::every]] or [(first, str(first // 4))]
-    whole = [(v, f"{v:g}") for v in ticks((0, most * 1.15)) if v == int(v)]
-    chart.axes("Date, by quarter", "Slides", named, whole)
+    chart.axes("Date, by quarter", "Slides", named, marks(chart.y, whole=True))
     for column, stack in enumerate(counts.T):
         base = 0
         for i, n in enumerate(stack.tolist()):
@@ -292,10 +285,7 @@ def over_time(dated: Sequence[date], split: Sequence[str]) -> str:
 def both(labels: np.ndarray, runs: Sequence[tuple[str, np.ndarray]], target: Target) -> str:
     """Predictions of several Runs against label, a colour each."""
     span = span_of(target, labels, *(mean for _, mean in runs))
-    pad = 0.025 * (target.high - target.low)
-    chart = Chart((span[0] - pad, span[1] + pad), (span[0] - pad, span[1] + pad))
-    _axes(chart, span, f"Label: {axis_name(target)}", f"Predicted {axis_name(target)}")
-    chart.line(span, span, "lgrey thin broken")
+    chart = _identity(span, target)
     aside = np.linspace(-0.008, 0.008, len(runs)) * (target.high - target.low)
     many = "" if len(labels) < FEW else " many"
     for i, (_, mean) in enumerate(runs):

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 Span = tuple[float, float]
+Tick = tuple[float, str]
 
 WIDTH, HEIGHT = 540, 400  # drawn in CSS pixels, scaled by the page
 LEFT, RIGHT, TOP, BOTTOM = 58, 16, 26, 48
@@ -31,6 +32,12 @@ def ticks(span: Span, most: int = 6) -> list[float]:
     first = math.ceil(low / step - 1e-9)
     count = math.floor(high / step + 1e-9) - first + 1
     return [round((first + i) * step, 10) for i in range(max(count, 0))]
+
+
+def marks(span: Span, most: int = 6, form: str = "g", *, whole: bool = False) -> list[Tick]:
+    """Ticks of an axis with their texts; of counts the whole numbers alone."""
+    found = [v for v in ticks(span, most) if not whole or v == int(v)]
+    return [(v, format(v, form if v else form.lstrip("+"))) for v in found]
 
 
 class Chart:
@@ -71,16 +78,16 @@ class Chart:
         self,
         x_name: str,
         y_name: str,
-        x_ticks: Iterable[tuple[float, str]] | None = None,
-        y_ticks: Iterable[tuple[float, str]] | None = None,
+        x_ticks: Iterable[Tick] | None = None,
+        y_ticks: Iterable[Tick] | None = None,
     ) -> None:
-        """Draw both axes, faint lines across; ticks are (value, text), round numbers if None."""
+        """Draw both axes, faint lines across; `marks` of the whole span if None."""
         left, top, right, bottom = self.box
-        for value, text in _named(self.y) if y_ticks is None else y_ticks:
+        for value, text in marks(self.y) if y_ticks is None else y_ticks:
             y = self.at(self.x[0], value)[1]
             self.parts.append(f'<path class="grid" d="M{left} {y}H{right}"/>')
             self.text(left - 8, y + 4.5, text, "tick end")
-        for value, text in _named(self.x) if x_ticks is None else x_ticks:
+        for value, text in marks(self.x) if x_ticks is None else x_ticks:
             x = self.at(value, self.y[0])[0]
             self.parts.append(f'<path class="axis" d="M{x} {bottom}v5"/>')
             self.text(x, bottom + 20, text, "tick middle")
@@ -148,7 +155,3 @@ def alone(svg: str) -> str:
     style = f"<style>{STYLE.read_text(encoding='utf-8')}</style>"
     head, _, rest = svg.partition(">")
     return f'{head} xmlns="http://www.w3.org/2000/svg">{style}{rest}\n'
-
-
-def _named(span: Span) -> list[tuple[float, str]]:
-    return [(value, f"{value:g}") for value in ticks(span)]

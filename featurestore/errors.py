@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 DISK = (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.EIO, errno.EFBIG)
+PLACES = (errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
 
 
 class TrephineError(Exception):
@@ -124,14 +125,15 @@ def writing(root: Path) -> Iterator[None]:
 
 
 def disk_fault(error: BaseException | None) -> str:
-    """What a disk said, full or read-only, where an error, or one behind it, comes of that.
+    """What a disk said, full, read-only or of a place that is none, where an error comes of that.
 
     Libraries that write files themselves tell it in words of their own.
     """
     while error is not None:
         told = error.errno if isinstance(error, OSError) else None
-        for number in DISK:
-            if told == number or (told is None and os.strerror(number) in str(error)):
+        for number in (*DISK, *PLACES):
+            said = told is None and number in DISK and os.strerror(number) in str(error)
+            if told == number or said:
                 return f"{os.strerror(number)}: {getattr(error, 'filename', None) or 'the output'}"
         error = error.__cause__ or error.__context__
     return ""

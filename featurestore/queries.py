@@ -44,7 +44,8 @@ def chosen(folder: str, given: str | None, file: Path | None, named: str | None)
         try:
             return file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{file} cannot be read: {error}. Give a text in UTF-8.") from error
+            why = getattr(error, "strerror", None) or error
+            raise ConfigError(f"{file} cannot be read: {why}. Give a text in UTF-8.") from error
     if named is not None:
         if named not in known(folder):
             raise ConfigError(

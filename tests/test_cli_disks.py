@@ -111,6 +111,17 @@ def test_a_disk_that_takes_nothing_is_told_by_every_writer(
         run(*reader, "--store", folder / "store")
 
 
+@pytest.mark.parametrize("way", ["a file", "a file/x", "/proc/nothing", "n" * 300, "a loop/x"])
+def test_a_folder_that_cannot_be_made_is_told(way: str, tmp_path: Path) -> None:
+    (tmp_path / "a file").write_text("kept")
+    (tmp_path / "a loop").symlink_to(tmp_path / "a loop")
+    said = run("demo", tmp_path / way, code=1).stderr.splitlines()[-1]
+    assert said.startswith("trephine: "), said
+    code = 2 if way == "a file" else 1
+    assert run("init", "--store", tmp_path / way, code=code).stderr
+    assert (tmp_path / "a file").read_text() == "kept"
+
+
 def test_a_full_output_is_told(store: Path) -> None:
     full = os.open("/dev/full", os.O_WRONLY)
     try:

@@ -17,7 +17,12 @@ def meant(word: str, things: Iterable[Sequence[str]]) -> list[Sequence[str]]:
     Args:
         word: what a person typed.
         things: id of each, and its name where it has one.
+
+    Raises:
+        ConfigError: it is no text.
     """
+    if not isinstance(word, str):
+        raise ConfigError(f"a name must be a text, got {word!r}")
     things = list(things)
     for place in range(max(map(len, things), default=0)):
         if whole := [one for one in things if one[place : place + 1] == (word,)]:

@@ -71,7 +71,7 @@ class Readable:
 
     def target(self, name: str = "cellularity") -> Target:
         """Return a Target that Labels were given for."""
-        found = self.ask("from targets where target = $name", {"name": name})
+        found = self.ask("from targets where target = $name", {"name": str(name)})
         if found.is_empty():
             raise ConfigError(
                 f"no label of target {name!r} is in the store. Add some with: trephine label"

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+NAME = 12  # columns of what a line of `text()` is of
+
 
 @dataclass(frozen=True)
 class Told:
@@ -77,9 +79,13 @@ def unquoted(cell: str) -> str:
 
 
 def as_html(lines: Iterable[str]) -> str:
-    """Lines of a name, spaces and what is said of it, as a table."""
+    """Lines of a name of up to `NAME` columns, or of one word, and what is said, as a table."""
     from html import escape
 
-    cells = [[*line.split(maxsplit=1), ""] for line in lines if line.strip()]
-    rows = (f"<tr><th>{escape(a)}</th><td>{escape(b)}</td></tr>" for a, b, *_ in cells)
+    cells = (
+        (line[:NAME], line[NAME:]) if line[NAME - 1 : NAME] == " " else line.partition(" ")[::2]
+        for line in lines
+        if line.strip()
+    )
+    rows = (f"<tr><th>{escape(a.strip())}</th><td>{escape(b)}</td></tr>" for a, b in cells)
     return f'<table style="text-align: left">{"".join(rows)}</table>'

@@ -56,3 +56,9 @@ def test_a_word_means_an_id_else_a_name_else_the_beginning_of_one_alone(
     with pytest.raises(ConfigError, match=said) as told:
         one_of(word, known, "encoder")
     assert all(one in str(told.value) for one in expected)
+
+
+@pytest.mark.parametrize("word", [7, None, ["a"]])
+def test_what_is_no_text_is_no_name(word: object) -> None:
+    with pytest.raises(ConfigError, match="a name must be a text"):
+        meant(word, [("a",)])  # type: ignore[arg-type]

@@ -48,6 +48,8 @@ def test_labels_are_those_of_a_target(store: FeatureStore) -> None:
     assert {"case_id", "value", "low", "high", "method", "status"} <= set(labels.columns)
     with pytest.raises(ConfigError, match="relapse"):
         store.labels("relapse")
+    with pytest.raises(ConfigError, match="no label of target 5"):
+        store.labels(5)  # type: ignore[arg-type]
 
 
 def test_a_store_says_what_it_holds_and_is_escaped(store: FeatureStore, tmp_path: Path) -> None:
@@ -55,7 +57,8 @@ def test_a_store_says_what_it_holds_and_is_escaped(store: FeatureStore, tmp_path
     html = methodcaller("_repr_html_")(store)  # as notebooks do
     assert "a &lt;b&gt;" in html
     assert "a <b>" not in html
-    assert "Next:" in html
+    assert "<th>on disk</th><td>slides " in html
+    assert "<th>Next:</th><td>trephine " in html
 
 
 def test_sql_is_a_text(store: FeatureStore) -> None:

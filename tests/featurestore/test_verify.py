@@ -137,13 +137,16 @@ def test_edits_of_catalog_rows_are_told(copied: Copy) -> None:
 @pytest.mark.timeout(900)
 def test_a_flipped_bit_of_the_catalog_is_told_or_changes_no_row(copied: Copy) -> None:
     tables = ("slides", "labels", "cohort_slides", "predictions", "embeddings", "runs")
+
+    def rows(root: Path) -> dict[str, list[tuple[object, ...]]]:
+        return {t: FeatureStore(root).ask(f"from {t} order by all").rows() for t in tables}
+
+    before = rows(copied())
     for seed in range(40):
         root = copied()
-        before = {t: FeatureStore(root).ask(f"from {t} order by all").rows() for t in tables}
         flip(root / layout.CATALOG, np.random.default_rng(seed))
         if not names(root):
-            after = {t: FeatureStore(root).ask(f"from {t} order by all").rows() for t in tables}
-            assert after == before
+            assert rows(root) == before
         shutil.rmtree(root)
 
 

@@ -57,9 +57,7 @@ def test_an_ingest_killed_at_fifty_moments_equals_an_unbroken_one(
     slides: Path, tmp_path: Path
 ) -> None:
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(
-        ["ingest.slides.embed", "ingest.slides.encoders"]
-    )  # imports alone take seconds
+    processes.set_forkserver_preload(["builders.ingest_stores"])  # imports alone take seconds
     rng = random.Random(0)
 
     def begin(store: FeatureStore) -> multiprocessing.process.BaseProcess:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import tifffile
 from PIL import Image, ImageFilter
 
@@ -279,7 +280,7 @@ def write_tables(
         }
         for plan in plans
     ]
-    _write_csv(folder / "manifest.csv", manifest)
+    pl.DataFrame(manifest).write_csv(folder / "manifest.csv")
     known = [
         (plan, truth)
         for plan, truth in zip(plans, truths, strict=True)
@@ -289,13 +290,13 @@ def write_tables(
         {
             "slide_id": plan.slide_id,
             "case_id": plan.case_id,
-            "cellularity": f"{truth.cellularity:.2f}",
+            "cellularity": round(truth.cellularity, 2),
             "n_tissue_tiles": truth.n_tiles,
             "note": plan.fault or plan.artefact,
         }
         for plan, truth in known
     ]
-    _write_csv(folder / "truth.csv", truth_rows)
+    pl.DataFrame(truth_rows).write_csv(folder / "truth.csv")
     _write_reports(folder / "reports.csv", known, np.random.default_rng([seed, 4]))
 
 
@@ -309,19 +310,14 @@ def _write_reports(
     silent = set(rng.permutation(sorted(cases))[: len(cases) // 14].tolist())
     rows = []
     for case_id, slides in cases.items():
-        report = write_report(
+        first = slides[0][0]
+        text = write_report(
             rng,
             cellularity=float(np.mean([truth.cellularity for _, truth in slides])),
-            age_years=slides[0][0].age_years,
-            scanned_on=slides[0][0].scanned_on,
+            age_years=first.age_years,
+            year=first.scanned_on.year,
             stated=case_id not in silent,
         )
-        rows.append({"case_id": case_id, "reported_on": report.reported_on, "text": report.text})
-    _write_csv(path, rows)
-
-
-def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+        day = first.scanned_on + timedelta(days=int(rng.integers(1, 9)))
+        rows.append({"case_id": case_id, "reported_on": day, "text": text})
+    pl.DataFrame(rows).write_csv(path)

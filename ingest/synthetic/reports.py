@@ -2,41 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import date, timedelta
-
 import numpy as np
 
 RANGE_SHARE, FIVE_SHARE = 0.2, 0.25  # of the reports; the rest says a multiple of 10
 READER_SD = 7.0  # points, before rounding: what two pathologists differ by
 
 
-@dataclass(frozen=True, kw_only=True)
-class WrittenReport:
-    """One report, and what its figure says; null where it states none."""
-
-    reported_on: date
-    text: str
-    value: float | None
-
-
 def write_report(
-    rng: np.random.Generator, *, cellularity: float, age_years: int, scanned_on: date, stated: bool
-) -> WrittenReport:
+    rng: np.random.Generator, *, cellularity: float, age_years: int, year: int, stated: bool
+) -> str:
     """Write a report of several sections with the digit preference of people.
 
     Args:
         rng: decides wording and figures.
         cellularity: the truth, in percent.
         age_years: of the patient; decides the expected range that stands beside.
-        scanned_on: the report follows within days.
+        year: of the biopsy.
         stated: False for a report in words alone.
     """
-    figure, value = _figure(rng, cellularity)
     expected = round(100 - age_years, -1)
-    sentence = str(rng.choice(_WITH_FIGURE)).format(figure=figure)
-    if not stated:
-        sentence = str(rng.choice(_WITHOUT_FIGURE))
+    sentence = str(rng.choice(_WITH_FIGURE if stated else _WITHOUT_FIGURE))
+    sentence = sentence.format(figure=_figure(rng, cellularity))
     words = {
         "sentence": sentence,
         "expected": f"{max(10, expected - 10)}-{min(90, expected + 10)}%",
@@ -45,28 +31,21 @@ def write_report(
         "prior": rng.choice([20, 30, 40, 60, 70, 80]),
         "age": age_years,
         "hb": f"{rng.uniform(7, 14):.1f}",
-        "year": scanned_on.year - 1,
+        "year": year - 1,
         "megakaryocytes": rng.choice(["adequate in number", "mildly increased", "few"]),
         "history": rng.choice(["cytopenia", "anemia", "lymphoma staging", "thrombocytosis"]),
     }
-    text = str(rng.choice(_LAYOUTS)).format(**words)
-    return WrittenReport(
-        reported_on=scanned_on + timedelta(days=int(rng.integers(1, 9))),
-        text=text,
-        value=value if stated else None,
-    )
+    return str(rng.choice(_LAYOUTS)).format(**words)
 
 
-def _figure(rng: np.random.Generator, cellularity: float) -> tuple[str, float]:
+def _figure(rng: np.random.Generator, cellularity: float) -> str:
     seen = float(np.clip(cellularity + rng.normal(0, READER_SD), 2, 98))
     kind = rng.random()
     if kind < RANGE_SHARE:
         low = int(np.clip(10 * np.floor((seen - 1) / 10), 0, 90))
-        dash = rng.choice(["-", " to ", "% to "])
-        return f"{low}{dash}{low + 10}%", low + 5.0
+        return f"{low}{rng.choice(['-', ' to ', '% to '])}{low + 10}%"
     step = 5 if kind < RANGE_SHARE + FIVE_SHARE else 10
-    value = int(np.clip(step * round(seen / step), 5, 95))
-    return f"{value}%", float(value)
+    return f"{int(np.clip(step * round(seen / step), 5, 95))}%"
 
 
 _WITH_FIGURE = [

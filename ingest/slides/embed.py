@@ -305,45 +305,7 @@ def _arrays(measured: Measured, thumbnail: np.ndarray, order: Order) -> SlideArr
 # -- encoder ----------------------------------------------------------------------------------
 
 
-class _Filling:
-    """Tiles of several Slides on their way through the Encoder, in full batches."""
-
-    def __init__(self, encoder: Encoder, tally: Tally) -> None:
-        self._encoder, self._tally = encoder, tally
-        self._batch: list[tuple[Job, np.ndarray, np.ndarray]] = []
-        self._n = 0
-
-    def add(self, job: Job, rows: np.ndarray, pixels: np.ndarray) -> bool:
-        """Take tiles in; True where a batch went through the Encoder."""
-        was_full = False
-        while len(rows):
-            room = self._encoder.batch_tiles - self._n
-            self._batch.append((job, rows[:room], pixels[:room]))
-            self._n += len(rows[:room])
-            rows, pixels = rows[room:], pixels[room:]
-            if self._n == self._encoder.batch_tiles:
-                self.flush()
-                was_full = True
-        return was_full
-
-    def flush(self) -> None:
-        """Embed what is there."""
-        if not self._batch:
-            return
-        began = time.perf_counter()
-        pixels = np.concatenate([tiles for _, _, tiles in self._batch])
-        vectors = self._encoder.embed(pixels)
-        per_tile = (time.perf_counter() - began) / self._n
-        start = 0
-        for job, rows, _ in self._batch:
-            if job.arrays is not None:
-                job.arrays.embeddings[rows] = vectors[start : start + len(rows)]
-            job.spent["embed"] += Spent(per_tile * len(rows), len(rows) * pixels[0].nbytes)
-            job.left -= len(rows)
-            start += len(rows)
-        self._tally.add(tiles=self._n)
-        self._batch.clear()
-        self._n = 0
+Filling = list[tuple[Job, np.ndarray, np.ndarray]]  # rows and pixels of one batch
 
 
 def _embed(items: Iterable[Batch], encoder: Encoder, writer: Writer, tally: Tally) -> int:
@@ -352,7 +314,7 @@ def _embed(items: Iterable[Batch], encoder: Encoder, writer: Writer, tally: Tall
     Returns:
         How many Slides are left to other shards.
     """
-    filling = _Filling(encoder, tally)
+    filling: Filling = []
     waiting: list[Job] = []
     elsewhere = 0
 
@@ -368,10 +330,34 @@ def _embed(items: Iterable[Batch], encoder: Encoder, writer: Writer, tally: Tall
         elif pixels is None:
             waiting.append(job)
             if job.error:
-                filling.flush()  # while its arrays are there to take what it read
+                _flush(filling, encoder, tally)  # while its arrays are there to take what it read
             hand_over()
-        elif filling.add(job, rows, pixels):
-            hand_over()
-    filling.flush()
+        while pixels is not None and len(rows):
+            room = encoder.batch_tiles - sum(len(some) for _, some, _ in filling)
+            filling.append((job, rows[:room], pixels[:room]))
+            if len(rows) >= room:
+                _flush(filling, encoder, tally)
+                hand_over()
+            rows, pixels = rows[room:], pixels[room:]
+    _flush(filling, encoder, tally)
     hand_over()
     return elsewhere
+
+
+def _flush(filling: Filling, encoder: Encoder, tally: Tally) -> None:
+    """Embed the tiles of a batch, and empty it."""
+    if not filling:
+        return
+    began = time.perf_counter()
+    pixels = np.concatenate([tiles for _, _, tiles in filling])
+    vectors = encoder.embed(pixels)
+    per_tile = (time.perf_counter() - began) / len(pixels)
+    start = 0
+    for job, rows, _ in filling:
+        if job.arrays is not None:
+            job.arrays.embeddings[rows] = vectors[start : start + len(rows)]
+        job.spent["embed"] += Spent(per_tile * len(rows), len(rows) * pixels[0].nbytes)
+        job.left -= len(rows)
+        start += len(rows)
+    tally.add(tiles=len(pixels))
+    filling.clear()

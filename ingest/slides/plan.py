@@ -243,28 +243,25 @@ def _costs(
     """Tiles, bytes and hours of so many readable Slides, by the rates of earlier ingests."""
     tiles = round(n_slides * tiles_per_slide)
     found = store.named("queries/ingest_rates", {"encoder": config.encoder})
-    if not found.height:
+    seconds: float | None
+    if found.height:
+        rates = found.row(0, named=True)
+        opening, around = (n_slides * rates[f"{k}_bytes_per_slide"] for k in ("open", "write"))
+        read_bytes = round(opening + tiles * rates["read_bytes_per_tile"])
+        dim, each_s, seconds = rates["dim"], None, _seconds(rates, n_slides, tiles, config.workers)
+    else:
+        rates, read_bytes, around = None, None, n_slides * THUMBNAIL_BYTES
         size_of = config.encoder.removeprefix("dinov2-").removesuffix("-reg")
-        row_bytes = 2 * WIDTHS.get(size_of, OTHER_WIDTH) + 14
+        dim = WIDTHS.get(size_of, OTHER_WIDTH)
         each_s = _encoder_s_per_tile(config) if tiles and config.measure_s else None
-        return {
-            "tiles": tiles,
-            "store_bytes": round(tiles * row_bytes + n_slides * THUMBNAIL_BYTES),
-            "read_bytes": None,
-            "hours": None if each_s is None else tiles * each_s / 3600,
-            "rates": None,
-            "encoder_s_per_tile": each_s,
-        }
-    rates = found.row(0, named=True)
-    around = n_slides * rates["write_bytes_per_slide"]
-    opening = n_slides * rates["open_bytes_per_slide"]
+        seconds = None if each_s is None else tiles * each_s
     return {
         "tiles": tiles,
-        "store_bytes": round(tiles * (2 * rates["dim"] + 14) + around),
-        "read_bytes": round(opening + tiles * rates["read_bytes_per_tile"]),
-        "hours": _seconds(rates, n_slides, tiles, config.workers) / 3600,
+        "store_bytes": round(tiles * (2 * dim + 14) + around),
+        "read_bytes": read_bytes,
+        "hours": None if seconds is None else seconds / 3600,
         "rates": rates,
-        "encoder_s_per_tile": None,
+        "encoder_s_per_tile": each_s,
     }
 
 

@@ -290,7 +290,7 @@ def write_tables(
         {
             "slide_id": plan.slide_id,
             "case_id": plan.case_id,
-            "cellularity": round(truth.cellularity, 2),
+            "cellularity": round(truth.cellularity or 0.0, 2),  # of a core it is known
             "n_tissue_tiles": truth.n_tiles,
             "note": plan.fault or plan.artefact,
         }

@@ -57,7 +57,8 @@ def test_an_ingest_killed_at_fifty_moments_equals_an_unbroken_one(
     slides: Path, tmp_path: Path
 ) -> None:
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["builders.ingest_stores"])  # imports alone take seconds
+    # imports alone take seconds; the server finds what is installed, not what lies in tests/
+    processes.set_forkserver_preload(["ingest.slides.embed", "ingest.synthetic.archive"])
     rng = random.Random(0)
 
     def begin(store: FeatureStore) -> multiprocessing.process.BaseProcess:

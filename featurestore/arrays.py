@@ -23,18 +23,6 @@ from featurestore.fields import now
 from featurestore.rows import damaged, digest
 from featurestore.types import SCORES, ArrayIds, Tiling
 
-
-class _Zarr:
-    """Zarr, imported where an array is opened through it: it takes as long as a whole command."""
-
-    def __getattr__(self, name: str) -> Any:
-        import zarr
-
-        return getattr(zarr, name)
-
-
-zarr: Any = _Zarr()
-
 LATER_SCORES = ("marrow",)  # tiles that an older version wrote lack them: they are unknown
 
 
@@ -218,29 +206,23 @@ def read_thumbnail(root: Path, slide_key: str) -> np.ndarray:
         raise damaged(path, f"cannot be read: {error}") from error
 
 
-def digests_of(root: Path, ids: ArrayIds, *, whole: bool = False) -> dict[str, str]:
+def digests_of(root: Path, ids: ArrayIds) -> dict[str, str]:
     """Digests of the files that an array of Embeddings needs, by their path in the Slide's group.
 
-    Args:
-        root: the store.
-        ids: the array.
-        whole: read every byte; else a chunk is believed to be what its own checksum says.
+    A chunk is believed to be what its own checksum says; other files are read.
     """
     group = layout.group_dir(root, ids.slide_key)
     tiling = group / ids.tiling_id
     inner = [group / "thumbnail", tiling / "tiles", tiling / "embeddings" / ids.encoder_id]
     files = [group / "zarr.json", tiling / "zarr.json", tiling / "embeddings" / "zarr.json"]
     files += [file for folder in inner for file in folder.rglob("*") if file.is_file()]
-    return {
-        file.relative_to(group).as_posix(): file_digest(file, whole=whole) for file in sorted(files)
-    }
+    return {file.relative_to(group).as_posix(): _file_digest(file) for file in sorted(files)}
 
 
-def file_digest(file: Path, *, whole: bool = True) -> str:
-    """The digest of a file of a Slide's group."""
+def _file_digest(file: Path) -> str:
     has_crc = file.parts[-2] in ("c", "0") and "thumbnail" not in file.parts
     try:
-        if whole or not has_crc:
+        if not has_crc:
             return digest(file.read_bytes())
         with file.open("rb") as opened:
             opened.seek(-layout.CHECKSUM_BYTES, os.SEEK_END)

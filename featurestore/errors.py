@@ -129,14 +129,20 @@ def disk_fault(error: BaseException | None) -> str:
 
     Libraries that write files themselves tell it in words of their own.
     """
+    word, by = _disk_word(error)
+    return f"{word}: {getattr(by, 'filename', None) or 'the output'}" if word else ""
+
+
+def _disk_word(error: BaseException | None) -> tuple[str, BaseException | None]:
+    """The system's words for a disk's fault, and the error that has them: itself or one behind."""
     while error is not None:
         told = error.errno if isinstance(error, OSError) else None
         for number in (*DISK, *PLACES):
             said = told is None and number in DISK and os.strerror(number) in str(error)
             if told == number or said:
-                return f"{os.strerror(number)}: {getattr(error, 'filename', None) or 'the output'}"
+                return os.strerror(number), error
         error = error.__cause__ or error.__context__
-    return ""
+    return "", None
 
 
 @contextmanager
@@ -168,5 +174,5 @@ def write_beside(path: Path) -> Iterator[Path]:
             work.unlink(missing_ok=True)
     except OSError as error:
         kept = ". The older file is as it was" if path.is_file() else ""
-        said = error.strerror or error
+        said = _disk_word(error)[0] or error.strerror or error
         raise FileUnwritable(f"cannot write {path}: {said}{kept}. Name another with -o") from error

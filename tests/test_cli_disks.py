@@ -89,6 +89,10 @@ WRITERS = {
     "report": ("report", "latest", "-o", "{disk}/older.html"),
     "review export": ("review", "export", "{disk}/todo.csv"),
     "cohort create": ("cohort", "create", "more", "--where", "true"),
+    **{
+        f"export {tool}": ("export", tool, "all", "-o", "{disk}/out")
+        for tool in ("trident", "clam", "stamp", "slide2vec", "parquet")
+    },
 }
 
 
@@ -106,7 +110,8 @@ def test_a_disk_that_takes_nothing_is_told_by_every_writer(
         assert out.stderr.startswith("trephine: ")
         assert len(out.stderr.splitlines()) == 1, out.stderr
     assert (folder / "older.html").read_text() == "older"
-    assert {one.name for one in folder.iterdir()} <= {"store", "older.html", "filler"}
+    assert {one.name for one in folder.iterdir()} <= {"store", "older.html", "filler", "out"}
+    assert not [one for one in (folder / "out").rglob("*") if one.is_file()]  # nor half of one
     for reader in (("sql", "select 1"), ("cohort", "list"), ("runs",), ("status",)):
         run(*reader, "--store", folder / "store")
 

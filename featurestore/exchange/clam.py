@@ -72,19 +72,7 @@ def read(found: Found) -> ForeignBag:
     with files.hdf5(found.path) as file:
         rows = files.rows_of(files.array_of(file, "features"))
         coords = files.places_of(files.array_of(file, "coords"))
-    if not found.coords:
-        return ForeignBag(rows=rows, coords=coords)
-    said = None
-    for path in found.coords:
-        with files.hdf5(path) as file:
-            if same_places(files.places_of(files.array_of(file, "coords")), coords):
-                said = files.said_of(file["coords"], SAID)
-                break
-    if said is None:
-        raise FeaturesRefused(
-            f"has {len(coords):,} tiles at other places than its patches {found.coords[0].name}: "
-            "one of the two is unfinished or of another extraction. Extract the slide again"
-        )
+    said = files.agreeing(found.coords, coords, SAID)
     px, scale = files.number(said, "patch_size"), files.number(said, "downsample")
     at_level0 = said.get("level_dim") if said.get("patch_level") == 0 else None
     return ForeignBag(
@@ -99,11 +87,6 @@ def read(found: Found) -> ForeignBag:
 def numbered(n: int) -> np.ndarray:
     """Coordinates of rows of which nobody says where they lie: their numbers."""
     return np.stack([np.arange(n), np.zeros(n)], axis=1).astype(np.float64)
-
-
-def same_places(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether two arrays (N, 2) hold the same coordinates, in whatever order."""
-    return sorted(map(tuple, one.tolist())) == sorted(map(tuple, other.tolist()))
 
 
 # -- export ----------------------------------------------------------------------------------------

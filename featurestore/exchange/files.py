@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import warnings
@@ -137,6 +138,25 @@ def places_of(data: np.ndarray) -> np.ndarray:
     return np.asarray(data, np.float64).reshape(-1, 2) if data.size == 0 else data.astype(float)
 
 
+def agreeing(patches: Sequence[Path], coords: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
+    """What the first of some files of places says that has the same ones, in whatever order.
+
+    Raises:
+        FeaturesRefused: none has.
+    """
+    for path in patches:
+        with hdf5(path) as file:
+            places = places_of(array_of(file, "coords"))
+            if sorted(map(tuple, places.tolist())) == sorted(map(tuple, coords.tolist())):
+                return said_of(file["coords"], names)
+    if patches:
+        raise FeaturesRefused(
+            f"has {len(coords):,} tiles at other places than its patches {patches[0].name}: one of "
+            "the two is unfinished or of another extraction. Extract the slide again"
+        )
+    return {}
+
+
 def tensor(path: Path) -> np.ndarray:
     """Read a file of torch that holds one tensor; code in it is never run.
 
@@ -161,9 +181,8 @@ def tensor(path: Path) -> np.ndarray:
             ) from error
         if not isinstance(found, torch.Tensor):
             raise FeaturesRefused(f"{path.name} holds a {type(found).__name__}, expected a tensor")
-        wide = (
-            found.dtype if found.dtype == torch.float64 else torch.float32
-        )  # bfloat16 has no NumPy
+        # bfloat16 has no NumPy
+        wide = found.dtype if found.dtype == torch.float64 else torch.float32
         return np.asarray(found.detach().to(wide).numpy())
 
 
@@ -209,8 +228,10 @@ def write_tensor(path: Path, rows: np.ndarray) -> None:
     """Write rows as one tensor of torch."""
     import torch
 
+    buffer = io.BytesIO()  # a full disk is then an OSError, not one of torch
+    torch.save(torch.from_numpy(np.ascontiguousarray(rows)), buffer)
     with write_beside(path) as work:
-        torch.save(torch.from_numpy(np.ascontiguousarray(rows)), work)
+        work.write_bytes(buffer.getbuffer())
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

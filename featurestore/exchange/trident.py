@@ -97,8 +97,7 @@ def read(found: Found) -> ForeignBag:
             rows = files.rows_of(files.array_of(file, "features"))
             of_rows = files.said_of(file["features"], ["encoder"])
         said = files.said_of(file["coords"], SAID)
-    for path in found.coords:
-        said = _agree(path, coords) | said
+    said = files.agreeing(found.coords, coords, SAID) | said
     px, px0 = files.number(said, "patch_size"), files.number(said, "patch_size_level0")
     mags = [files.number(said, f"{name}_magnification") for name in ("level0", "target")]
     if px and px0 is None and mags[0] and mags[1]:
@@ -114,17 +113,6 @@ def read(found: Found) -> ForeignBag:
         version=_version(said),
         said={name: said[name] for name in KEPT if files.number(said, name)},
     )
-
-
-def _agree(path: Path, coords: np.ndarray) -> dict[str, object]:
-    with files.hdf5(path) as file:
-        places = files.places_of(files.array_of(file, "coords"))
-        if sorted(map(tuple, places.tolist())) != sorted(map(tuple, coords.tolist())):
-            raise FeaturesRefused(
-                f"has {len(coords):,} tiles, and {path.name} beside it {len(places):,} or others: "
-                "one of the two is unfinished or of another extraction. Extract the slide again"
-            )
-        return files.said_of(file["coords"], SAID)
 
 
 def _version(said: Mapping[str, object]) -> str:

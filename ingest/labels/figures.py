@@ -39,7 +39,7 @@ _LETTER = re.compile(
 _SIGN = re.compile(r"(?<=[\dol])( ?)(\$|[°º]/[o0]|o/o)(?![\w])")
 
 _PERCENT = (
-    r"(?:(?:vol\.?[ -]{0,2})?%(?:ige?[nmrs]?\b)?|\(%\)"
+    r"(?:%(?:ige?[nmrs]?\b)?|\(%\)"
     r"|(?:per ?cents?|pct|prozent(?:ige?[nmrs]?)?|pour ?cent)\b)"
 )
 _SHARE, _SPELT_SIGN = re.compile(_PERCENT), re.compile(r"%(?:(?<=[a-zß]%)|(?<=[a-zß][ -]%))")
@@ -47,7 +47,7 @@ _SHARE, _SPELT_SIGN = re.compile(_PERCENT), re.compile(r"%(?:(?<=[a-zß]%)|(?<=[
 _NUMBER = re.compile(
     r"(?:(?P<sign>[½¼¾⅓⅔])|(?P<digits>\d(?:(?<!\w\d)|(?<=%to\d))(?<!\d[.,]\d)(?:(?<=0)0{0,20}\d{1,3}"
     r"|\d{0,2})(?:(?:[.,]| point )\d{1,3})?|(?P<lost>\d(?<!\w\d)\d{3})(?= ?%))(?!\d|[.,]\d))"
-    rf"(?P<pct>[ -]?{_PERCENT})?"
+    rf"(?P<pct>[ -]?(?:vol\.?[ -]{{0,2}})?{_PERCENT})?"
 )
 # "fifty-five", "fünfunddreißig", "soixante et onze": the sum of its words; "fifty to sixty"
 _ATOM = "|".join(sorted({*NUMBERS, "un(?!d)"} - {"un"}, key=len, reverse=True))
@@ -153,7 +153,7 @@ def fold(text: str) -> str:
 
 def _numbered(low: str) -> str:
     """Write numbers in words as digits filled with zeros: "fifty percent" is "00050 percent"."""
-    spelt = "cent" in low or "prozent" in low or _SPELT_SIGN.search(low)
+    spelt = "rcent" in low or "r cent" in low or "prozent" in low or _SPELT_SIGN.search(low)
     for share in _SHARE.finditer(low) if spelt else ():
         at = share.start()
         if low[max(0, at - 2) : at].rstrip(" \n-")[-1:].isalpha():

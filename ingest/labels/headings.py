@@ -52,6 +52,7 @@ def _seen(word: str) -> str:
     return word if word in WORDS or word in GENERAL else word.replace("l", "i")
 
 
+@lru_cache(maxsize=4096)
 def is_side(words: str) -> bool:
     """Whether a heading names a side only, "Left iliac": the material stays what it was."""
     met = classes_in(ASIDE.sub("", words))
@@ -65,10 +66,8 @@ def is_said(words: str) -> bool:
     return bool(verbs) or words.count("(") != words.count(")")
 
 
+@lru_cache(maxsize=4096)
 def is_measured(name: str) -> bool:
     """Whether a cell names the cellularity and no figure."""
-    return (
-        ("cellul" in name or "zellul" in name or "richesse" in name)
-        and len(name) < 45
-        and not re.search(r"\d|:.", name)
-    )
+    named = any(stem in name for stem in ("cellul", "zellul", "richesse"))
+    return named and len(name) < 45 and not re.search(r"\d|:.", name)

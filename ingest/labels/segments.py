@@ -242,7 +242,7 @@ class _Cutter:
 
     def _is_entry(self, line: str) -> bool:
         """Whether a line is one of the list below "Cellularity:"."""
-        above = is_measured(self.before.strip(" \t:"))
+        above = "%" in line and is_measured(self.before.strip(" \t:"))
         self.listing = (self.listing or above) and _ENTRY.fullmatch(line) is not None
         return self.listing or (above and _VALUE.match(line) is not None)
 
@@ -250,7 +250,7 @@ class _Cutter:
         """Take "Key: ...": a known key sets the material, another one holds for its line only."""
         tail = rest[end:].strip()
         met = classes_in(words)
-        if "K" in met or {"L", "f"} <= met or any(map(is_measured, words.split())):
+        if met & set("KCAH") or {"L", "f"} <= met:
             self.local = (self.material, self.heading)
             return 0  # the key is what is measured
         material = self.material if is_side(words) else material_of(words)

@@ -25,9 +25,10 @@ _TOKEN = re.compile(
 _C = re.compile(r"(?:c|z)el+u?l?[a-z-]*(?:ity|ty|tät|té|tat)$|zellgehalt$|zelldichte$|celularity$")
 _A = re.compile(r"(?:cel{1,2}ul{0,2}a?r|celular|cell|zellulär|cellulaire)$")
 _H = re.compile(r"(?:hyper|hypo|normo|pauci|iso|a)-?(?:cel|zel)[a-zäéè]*$")
-_UNIT = re.compile(
-    r" *-? ?(?:mm|cm|m|years?|yrs?|y(?:/?o)?|months?|weeks?|days?|hours?|h|g|mg|ml|x|hpf)\b"
+_UNITS = words_of(
+    "mm cm m year years yr yrs y yo month months week weeks day days hour hours h g mg ml x hpf"
 )
+_FIGURES = ("\ue000", "\ue001")  # stand for a figure with and without a sign
 # stems of what marks a correction: "Korrektur", "rectificatif", "supplementary", "erratum"
 _CORRECTS = re.compile("|".join(CORRECTIONS))
 _NOUNS = {word for word, letter in WORDS.items() if letter in "MBRGSoy"}  # begin a compound
@@ -60,20 +61,19 @@ def encode(text: str, figures: list[Figure]) -> Sentence:
         pieces += text[at : figure.start], "\ue000" if figure.signed else "\ue001"
         at = figure.end
     plain = "".join([*pieces, text[at:]])
+    tokens = [match[0] for match in _TOKEN.finditer("".join([*pieces, text[at:]]))]
     classes: list[str] = []
     words: list[str] = []
     places: dict[int, Figure] = {}
     left = iter(figures)
-    for token in _TOKEN.finditer(plain):
-        kind, word = token.lastgroup or "rest", token[0]
-        letter = kind if len(kind) == 1 else _class(kind, word)
+    for n, word in enumerate(tokens):
+        letter = _class(word)
         if letter in _MOVING or word in _SPECIAL:
-            behind = plain[token.end() : token.end() + 4].strip()[:1]
-            letter = _in_place(letter, word, classes, words, behind)
-        elif letter in "FN" and letter:
+            letter = _in_place(letter, word, classes, words, tokens[n + 1 : n + 2])
+        elif word in _FIGURES:
             figure, word = next(left), ""
             if letter == "N":
-                letter, word = _bare(figure, plain, token.end(), classes)
+                letter, word = _bare(figure, tokens[n + 1 : n + 3], classes)
             if letter in "FN":
                 places[len(classes)] = figure
         if letter:
@@ -89,17 +89,20 @@ def sentence_of(text: str) -> Sentence:
     return encode(text, figures) if figures else Sentence("", [], {})
 
 
-def _bare(figure: Figure, plain: str, end: int, classes: list[str]) -> tuple[str, str]:
+def _bare(figure: Figure, behind: list[str], classes: list[str]) -> tuple[str, str]:
     """The class of a figure without a sign: an age, a length or the number of a core is none."""
     last = classes[-1] if classes else " "
-    if last == "y" or _UNIT.match(plain, end):
+    unit = "".join(behind[behind[:1] == ["-"] :][:1]).rstrip("-")
+    if last == "y" or unit in _UNITS:
         return "y", ""
     if last == "E" or (last in "BG" and figure.high < 5):
         return "R", str(int(figure.high))  # "addendum 2", "core 2"
     return "N", ""
 
 
-def _in_place(letter: str, word: str, classes: list[str], words: list[str], mark: str) -> str:
+def _in_place(
+    letter: str, word: str, classes: list[str], words: list[str], behind: list[str]
+) -> str:
     """The class of a word by what stands beside it; none where it is part of the word before."""
     previous, before = (words[-1], classes[-1]) if words else ("", "")
     if letter == "A" and before == "C":
@@ -110,7 +113,7 @@ def _in_place(letter: str, word: str, classes: list[str], words: list[str], mark
     if letter == "C" and previous == "reported":
         classes[-1] = "o"
     elif letter == "b":  # not "after remission", nor the day of a correction, nor one of a month
-        day = before == "N" and word in _MONTHS and not mark.isdigit()
+        day = before == "N" and word in _MONTHS and not "".join(behind).isdigit()
         dated = word[:1].isdigit() and "E" in classes[-2:]
         return "y" if day else "q" if dated or previous.rstrip("-") in _POST else "b"
     elif letter == "c" and previous in ("i", "we"):
@@ -132,10 +135,12 @@ def _as_said(letter: str, word: str, classes: list[str], words: list[str]) -> st
 
 
 @lru_cache(maxsize=16_384)
-def _class(kind: str, word: str) -> str:
-    if kind == "rest":
-        return _MARKS.get(word, "x")
-    return _KINDS.get(kind) or class_of(word.rstrip("- \n").removesuffix("'s"))
+def _class(token: str) -> str:
+    met = _TOKEN.match(token)  # not fullmatch: a hyphen looks at the word behind it
+    kind = (met and met.lastgroup) or "rest"
+    if kind == "word":
+        return class_of(token.rstrip("- \n").removesuffix("'s"))
+    return _MARKS.get(token, "x") if kind == "rest" else _KINDS.get(kind, kind)
 
 
 @lru_cache(maxsize=16_384)

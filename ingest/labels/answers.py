@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from featurestore.types import Reading, Report, Target, content_id
 from ingest.labels.config import OllamaConfig
 from ingest.labels.prompt import INSTRUCTIONS, QUESTION, REPAIR, Answer, read_answer
-from ingest.labels.rules import Understood
+from ingest.labels.rules import understand
 
 ANSWER_TOKENS = 640  # twelve claims of seven short fields
 
@@ -50,6 +50,11 @@ class Failure:
     case_id: str
     report_hash: str
     reason: str
+
+    @classmethod
+    def of(cls, report: Report, reason: object) -> Failure:
+        """The failure of a Report."""
+        return cls(case_id=report.case_id, report_hash=report.report_hash, reason=str(reason))
 
 
 Outcome = Answered | Failure
@@ -94,13 +99,21 @@ def parse_answer(content: str, done_reason: str | None) -> Answer:
     raise Fault(fault)
 
 
-def reading_of(answer: Answer, it: Understood, target: Target, model: str) -> Reading:
+def answered(answer: Answer, report: Report, model: Model, target: Target) -> Answered:
     """What an answer comes to; a Fault where that cannot be."""
     try:
-        reading = read_answer(answer, it, model)
+        reading = read_answer(answer, understand(report.text), model.name)
     except ValueError as problem:
         raise Fault(str(problem)) from None
     ends = [end for end in (reading.low, reading.high) if end is not None]
     if any(not target.low <= end <= target.high for end in ends):
         raise Fault(f"values must lie in {target.low:g} to {target.high:g}")
-    return reading
+    return Answered(
+        key=model.key(report),
+        report_hash=report.report_hash,
+        model=model.name,
+        model_digest=model.digest,
+        prompt_hash=model.prompt_hash,
+        answer=answer,
+        reading=reading,
+    )

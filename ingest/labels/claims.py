@@ -251,7 +251,7 @@ def _role(s: str, at: int, sentence: Sentence, segment: Segment) -> tuple[Role, 
 def _before(sentence: Sentence, s: str, at: int) -> str:
     """What stands before a figure in its sentence and may say when or what it is."""
     before = s[_after_any(s, ".;", at) : at]
-    for _ in range(3):  # what stands in brackets of its own says nothing of what follows
+    for _ in range(min(3, before.count("("))):  # a figure in brackets says nothing of what follows
         before = re.sub(r"\([^()n]*[FN][^()n]*\)", "", before)
     # "Compared with the prior, the core is ..."
     lead = re.match(r"[^FCAEe,(]*[kb][^FCAEe,(]*,(?=[dnoqv]*[CMBGHAF])", before)
@@ -331,7 +331,7 @@ def _material(sentence: Sentence, s: str, at: int, segment: Segment) -> Material
     if s[place] == "B":
         return "touch" if re.search(r"S[pG]*d?M*$", s[begin:place]) else "core"
     kind = KINDS.get(sentence.words[place].rstrip("-"), "other")
-    return kind if kind in ("clot", "touch") else "aspirate"
+    return "clot" if kind == "clot" else "touch" if kind == "touch" else "aspirate"
 
 
 def _side(sentence: Sentence, s: str, at: int, segment: Segment) -> str:

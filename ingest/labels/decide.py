@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from featurestore.types import Reading
+from featurestore.types import Reading, ReadingOutcome
 from ingest.labels.claims import Claim, left_open
 from ingest.labels.segments import Segment
 
@@ -163,11 +163,7 @@ def evidence(text: str, claim: Claim) -> str:
 
 def none_read(reason: str, *, read: bool = True) -> Reading:
     """A Reading without a value: states none, or not read."""
+    outcome: ReadingOutcome = "states none" if read else "not read"
     return Reading(
-        value=None,
-        low=None,
-        high=None,
-        rule=f"none: {reason}",
-        outcome="states none" if read else "not read",
-        reason=reason,
+        value=None, low=None, high=None, rule=f"none: {reason}", outcome=outcome, reason=reason
     )

@@ -183,8 +183,7 @@ def _mended(piece: str) -> str:
     tail = piece[-10:]
     if _OIL.isdisjoint(tail[len(tail.rstrip("0123456789oil -")) :]):
         return piece  # for speed: a share as it mostly stands, " 40"
-    tail = _SCANNED.sub(lambda m: m[0].translate(_DIGIT), piece[-10:])
-    return piece[:-10] + tail
+    return piece[:-10] + _SCANNED.sub(lambda m: m[0].translate(_DIGIT), tail)
 
 
 def _close_up(match: re.Match[str]) -> str:

@@ -53,7 +53,7 @@ _RIGHT = re.compile(r":?[qohM]*[MBo]*q*([AC])")  # "40% [overall marrow] cellula
 _AFTER = re.compile(r"[dhRtq]*M*[xLfK]+")  # "40% cellular blasts"
 _NOUN = re.compile(r"[hRqtMd]*[xLfK]+")  # "40% blasts", but not "40% Blasts: 3%"
 _OF_IT = re.compile(r"p[dqhno]*(?P<of>[MBGRSK]?)")  # "40% of the space"
-_SPACE = re.compile(r"p[dqhonM]*[MB][MGB]*[vpzdqhIw]*[AK]")  # "of the space is hematopoietic"
+_SPACE = re.compile(r"p[dqhonM]*[MB][MGB]*[vpzdqhIwB]*[AK]")  # "of the space is hematopoietic"
 _FILLS = re.compile(r"[pI]?[dqhnM]*[MB]|[.,;)]|$")  # "occupies 40% of the marrow space"
 _FILLED = re.compile(r"F[pzw][dq]*K")  # "the spaces are filled to 20% by hematopoiesis"
 _ENDS = re.compile(r"[.,;:()|jwpku?nehbotR/]|$")  # what follows the figure of an adjective
@@ -105,6 +105,8 @@ class _Scan:
 
     def preposition(self, at: int) -> None:
         self.behind = at
+        if {"which", "whom"} & set(self.words[at + 1 : at + 2]):
+            self.subject = ""  # "..., of which blasts constitute 50%"
         if self.s[at] in "wz" and self.head in ("T", "H", "A"):
             self.head = ""
 

@@ -159,7 +159,7 @@ def _label(
     for report in reports:
         readings: dict[Method, Known] = {}
         if isinstance(outcome, Failure):
-            failures.append(_failure(report, outcome.reason))
+            failures.append(Failure.of(report, outcome.reason))
         elif outcome:
             readings["ollama"] = outcome.reading, False
         elif model:
@@ -168,7 +168,7 @@ def _label(
             try:
                 readings["rules"] = label_rules.parse(report.text), False
             except Exception as problem:  # one bad report never stops a batch
-                failures.append(_failure(report, f"rules: {type(problem).__name__}"))
+                failures.append(Failure.of(report, f"rules: {type(problem).__name__}"))
         labels += _labels_of(report, target, readings, model)
     return LabelBatch(
         labels=labels,
@@ -176,10 +176,6 @@ def _label(
         answered=[outcome] if isinstance(outcome, Answered) else [],
         n_known=len(reports) if model and not outcome else 0,
     )
-
-
-def _failure(report: Report, reason: str) -> Failure:
-    return Failure(case_id=report.case_id, report_hash=report.report_hash, reason=reason)
 
 
 def _labels_of(

@@ -18,9 +18,9 @@ from ingest.labels.answers import (
     Fault,
     Model,
     Outcome,
+    answered,
     instructions_of,
     parse_answer,
-    reading_of,
 )
 from ingest.labels.config import OllamaConfig
 from ingest.labels.prompt import QUESTION, REPAIR, marked, schema_of
@@ -157,9 +157,7 @@ async def _ask_all(
             except _Gone:
                 raise
             except Fault as fault:
-                outcome = Failure(
-                    case_id=report.case_id, report_hash=report.report_hash, reason=str(fault)
-                )
+                outcome = Failure.of(report, fault)
         on_outcome(outcome)
         return outcome
 
@@ -180,8 +178,7 @@ async def _ask_one(
     client: ollama.AsyncClient, report: Report, model: Model, config: OllamaConfig, target: Target
 ) -> Answered:
     """Ask, and ask once more with the fault named if the answer cannot be used."""
-    it = understand(report.text)
-    text, figures = marked(it)
+    text, figures = marked(understand(report.text))
     question = QUESTION.format(tag=report.report_hash[:12], text=text)
     messages = [
         {"role": "system", "content": model.instructions},
@@ -209,23 +206,13 @@ async def _ask_one(
         content = response.message.content or response.message.thinking or ""
         try:
             answer = parse_answer(content, response.done_reason)
-            reading = reading_of(answer, it, target, model.name)
+            return answered(answer, report, model, target)
         except Fault as problem:
             fault = str(problem)
             repair = {"role": "user", "content": REPAIR.format(fault=fault)}
             messages.extend(
                 [{"role": "assistant", "content": content[:1000] or "(nothing)"}, repair]
             )
-            continue
-        return Answered(
-            key=model.key(report),
-            report_hash=report.report_hash,
-            model=model.name,
-            model_digest=model.digest,
-            prompt_hash=model.prompt_hash,
-            answer=answer,
-            reading=reading,
-        )
     raise Fault(f"{model.name} gave two answers that cannot be used: {fault}")
 
 

@@ -20,9 +20,9 @@ from ingest.labels.answers import (
     Fault,
     Model,
     Outcome,
+    answered,
     instructions_of,
     parse_answer,
-    reading_of,
 )
 from ingest.labels.config import OllamaConfig
 from ingest.labels.prompt import marked
@@ -130,9 +130,7 @@ def ask(
         try:
             outcomes.append(_outcome(report, model, config, target))
         except Fault as fault:
-            outcomes.append(
-                Failure(case_id=report.case_id, report_hash=report.report_hash, reason=str(fault))
-            )
+            outcomes.append(Failure.of(report, fault))
         on_outcome(outcomes[-1])
     return outcomes
 
@@ -150,15 +148,7 @@ def _outcome(
         raise Fault("its answer is about figures as another version found them")
     given = said["answer"]
     answer = parse_answer(given if isinstance(given, str) else json.dumps(given), None)
-    return Answered(
-        key=model.key(report),
-        report_hash=report.report_hash,
-        model=model.name,
-        model_digest=model.digest,
-        prompt_hash=model.prompt_hash,
-        answer=answer,
-        reading=reading_of(answer, understand(report.text), target, model.name),
-    )
+    return answered(answer, report, model, target)
 
 
 def _line(line: str) -> dict[str, Any] | None:

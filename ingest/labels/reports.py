@@ -12,26 +12,11 @@ from typing import Any
 from featurestore.errors import LabelError, ReportError
 from featurestore.types import Label, Report, Target
 from ingest.labels.config import ValueConfig
-from ingest.table import (
-    Column,
-    Row,
-    Table,
-    TableConfig,
-    column_of,
-    decode,
-    is_missing,
-    read_table,
-)
+from ingest.table import Column, Row, Table, TableConfig, column_of, decode, is_missing, read_table
 
 CASE = (  # what others call case_id
-    "case",
-    "caseid",
-    "case_no",
-    "case_number",
-    "accession",
-    "accession_id",
-    "accession_no",
-    "accession_number",
+    *("case", "caseid", "case_no", "case_number"),
+    *("accession", "accession_id", "accession_no", "accession_number"),
 )
 DATE = ("date", "report_date", "reported", "date_reported", "signed_on", "sign_out_date")
 REPORT_COLUMNS = (
@@ -201,14 +186,12 @@ def read_label_table(
     table = read_table(path, columns, config, error=LabelError)
     scale = config.scale if config else None
     if scale is None and _may_be_shares(table, target):
-        table.faults.append(
-            (
-                None,
-                f"{_few(table)}, and {target.name} is {target.low:g} to {target.high:g}. Are "
-                "they shares of 1? Pass --scale 100. Percentages? Pass --scale 1. Yes or no? Name "
-                "another --target, of --kind binary",
-            )
+        question = (
+            f"{_few(table)}, and {target.name} is {target.low:g} to {target.high:g}. Are they "
+            "shares of 1? Pass --scale 100. Percentages? Pass --scale 1. Yes or no? Name another "
+            "--target, of --kind binary"
         )
+        table.faults.append((None, question))
     labels = [_human_label(row, table, target, scale or 1.0, skip_empty) for row in table.sound()]
     table.refuse(LabelError)
     return LabelFile(labels=[label for label in labels if label], notes=table.notes)
@@ -227,9 +210,8 @@ def _may_be_shares(table: Table, target: Target) -> bool:
 def _few(table: Table) -> str:
     values = [row.values["value"] for row in table.rows if row.values["value"] is not None]
     below = sum(value <= 1 for value in values)
-    return (
-        "no value is over 1" if below == len(values) else f"{below} of {len(values)} are at most 1"
-    )
+    some = f"{below} of {len(values)} are at most 1"
+    return "no value is over 1" if below == len(values) else some
 
 
 def _human_label(
@@ -249,13 +231,11 @@ def _human_label(
         target.kind == "binary" and value not in (target.low, target.high)
     ):
         allowed = "or" if target.kind == "binary" else "to"
-        table.faults.append(
-            (
-                row.number,
-                f"case {case_id!r}: value {value:g}, low {low:g}, high {high:g}; expected "
-                f"low <= value <= high, {target.low:g} {allowed} {target.high:g} ({target.name})",
-            )
+        fault = (
+            f"case {case_id!r}: value {value:g}, low {low:g}, high {high:g}; expected low <= value "
+            f"<= high, {target.low:g} {allowed} {target.high:g} ({target.name})"
         )
+        table.faults.append((row.number, fault))
         return None
     return Label(
         case_id=case_id,

@@ -19,19 +19,9 @@ from ingest.labels.recording import record_labels
 from ingest.labels.reports import read_label_table, read_reports
 
 EXCERPT_CHARACTERS = 240  # either side of the evidence
-COLUMNS = (
-    "case_id",
-    "value",  # empty: for the person to fill in
-    "low",
-    "high",
-    "status",
-    "reason",
-    "rules_value",
-    "ollama_value",
-    "human_value",
-    "rules_evidence",
-    "ollama_evidence",
-    "excerpt",
+COLUMNS = (  # value, low and high are empty: for the person to fill in
+    *("case_id", "value", "low", "high", "status", "reason", "rules_value", "ollama_value"),
+    *("human_value", "rules_evidence", "ollama_evidence", "excerpt"),
 )
 
 

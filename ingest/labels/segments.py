@@ -309,6 +309,9 @@ class _Cutter:
 
     def _row(self, line: str, start: int, cut: str) -> Iterator[Segment]:
         """The cells of a row; each begins with the names of its row and its column."""
+        hot = self.near or self.amends or self._is_hot(start, start + len(line))
+        if self.head and not hot and not any(map(is_measured, self.head)):
+            return  # for speed: most rows of most tables
         cells = [(m.start(), m[0]) for m in _COLUMN[cut].finditer(line) if m[0].strip(" -:=+*")]
         if not cells:
             return
@@ -334,7 +337,7 @@ class _Cutter:
             material = material_of(" ".join(names[:k])) if k else self.material
             said = " | ".join(names[k + 1 :])
             yield self._cell(line, start, f"{names[k]} : ", cells[k + 1][0], said, material)
-        elif self.near or self.amends or self._is_hot(start, start + len(line)):
+        elif hot:
             yield from self._free(start, cells)
 
     def _cell(

@@ -148,6 +148,8 @@ def _xml_pieces(element: Any) -> Iterator[str]:
     tag = str(element.tag).rpartition("}")[2].lower()
     said = {key.rpartition("}")[2]: value for key, value in element.attrib.items()}
     text, unit = element.text or "", said.get("unit", "")
+    if "hl7.org/fhir" in str(element.tag) and tag != "value":
+        text = text or said.get("value", "")  # FHIR keeps every text in an attribute
     if tag == "referencerange":
         return
     if tag in ("title", "caption", "name"):

@@ -60,7 +60,6 @@ def encode(text: str, figures: list[Figure]) -> Sentence:
     for figure in figures:
         pieces += text[at : figure.start], "\ue000" if figure.signed else "\ue001"
         at = figure.end
-    plain = "".join([*pieces, text[at:]])
     tokens = [match[0] for match in _TOKEN.finditer("".join([*pieces, text[at:]]))]
     classes: list[str] = []
     words: list[str] = []
@@ -155,8 +154,8 @@ def class_of(word: str) -> str:
         return "q"
     if word[:3] in ("cel", "zel"):
         return "C" if _C.match(word) else "A" if _A.match(word) else "x"
-    if _H.match(word):
-        return "H"
+    if _H.match(word):  # "hypercellularity of 70%" is a noun
+        return "C" if word.endswith(("ity", "tät", "té")) else "H"
     return WORDS.get(word.replace("l", "i"), "x")  # "wlth": an l was scanned for an i
 
 

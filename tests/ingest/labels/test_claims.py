@@ -75,6 +75,7 @@ SHARES = """{Noun} are {g} of a {f} cellular marrow.
 The core is {f} cellular, of which {g} is {noun}.
 The marrow is {f} cellular, {g} being {noun}.
 Cellularity {f}, of which {g} are {noun}.
+Cellularity is {f}, of which {noun} constitute {g}.
 The core is {f} cellular; a fifth of the specimen is {noun}.""".splitlines()
 NORMS = """Cellularity {f} (age appropriate {g}).
 Cellularity {f}, range for age {g}.

@@ -186,7 +186,8 @@ The cellularity is estimated at {f}, with normal maturation.
 Sections show a marrow with {f} cellularity.
 Normocellular, {f}.
 Hematopoietic cells occupy {f} of the marrow space.
-Overall cellularity of {f}; no infiltrate.""".splitlines()
+Overall cellularity of {f}; no infiltrate.
+Hypocellularity of {f} is noted.""".splitlines()
 
 
 @pytest.mark.parametrize("join", [": {}", "\n{}", ":\n{}\n\nASPIRATE: Blasts 3%."])

@@ -20,6 +20,8 @@ HL7 = "MSH|^~\\&|L|H|E|H|2021||ORU^R01|1|P|2.5\rOBX|1|TX|C^Core biopsy||Good cor
 STRUCTURED = {
     "hl7": HL7 + "OBX|2|NM|C^Core biopsy cellularity||65|%\rOBX|3|NM|B^Blasts||3|%\r",
     "fhir": json.dumps({"entry": [{"resource": OBSERVATION}]}),
+    "fhir xml": '<Observation xmlns="http://hl7.org/fhir"><code><text value="Core cellularity"'
+    '/></code><valueQuantity><value value="65"/><unit value="%"/></valueQuantity></Observation>',
     "json": json.dumps({"core_biopsy": "Cellularity 60 \u2013 70 %.", "clot": "80% cellular."}),
     "cda": "<ClinicalDocument><section><title>Core biopsy</title><text>Cellularity: 65%.</text>"
     "</section><section><title>Clot</title><text>80%</text></section></ClinicalDocument>",

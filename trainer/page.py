@@ -327,6 +327,7 @@ def _intervals(run: runs.Run, test: pl.DataFrame, target: Target) -> dict[str, A
     level = 1 - conformal.ALPHA
     return {
         "n": n,
+        "folded": run.predictions["split"].to_list().count(conformal.OUT_OF_FOLD),
         "least": conformal.CALIBRATES,
         "level": level,
         "half": width and width.typical,
@@ -394,7 +395,8 @@ def _over_time(store: FeatureStore, run: runs.Run) -> Markup | None:
     """Slides of each split by quarter; None where none is dated."""
     record = run.record
     bags = store.bags(record.cohort, record.encoder_id, record.tiling_id)
-    split = run.predictions.select("slide_id", used="split")
+    own = pl.col("split") != conformal.OUT_OF_FOLD  # the Run itself learnt from these
+    split = run.predictions.filter(own).select("slide_id", used="split")
     both = bags.join(split, on="slide_id", how="left").filter(pl.col("dated").is_not_null())
     if both.is_empty():
         return None

@@ -203,7 +203,7 @@ def intervals(rows: Sequence[Mapping[str, Any]], x_name: str, zero: float, form:
     values = [row[k] for row in rows for k in ("value", "low", "high") if row[k] is not None]
     low, high = min([zero, *values]), max([zero, *values])
     pad = 0.06 * (high - low or 1)
-    left = 30 + int(6.6 * min(40, max(len(row["name"]) for row in rows)))
+    left = 30 + int(7.6 * min(40, max(len(row["name"]) for row in rows)))
     height = ROW_PX * len(rows) + TOP + BOTTOM
     chart = Chart((low - pad, high + pad), (0, len(rows)), height=height, left=left, right=64)
     shown = "+g" if zero == 0 else ".0%" if "%" in form else "g"

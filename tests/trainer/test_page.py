@@ -172,6 +172,17 @@ def test_the_page_shows_intervals_and_their_coverage(
     assert "rounded to 5" in page
 
 
+def test_intervals_of_few_slides_are_told_as_made_out_of_fold(tmp_path: Path) -> None:
+    store = es.build(tmp_path / "store", *es.planted(60, 20))
+    es.freeze(store)
+    run = train(store, replace(QUICK, steps=4, calibration_fraction=0.1))
+    folded = (run.predictions["split"] == "out_of_fold").sum()
+    page = write_page(store, [run.run_id], tmp_path / "report.html").read_text()
+    assert folded >= 20
+    assert f"the {folded} slides of train, each predicted by a model that did not learn" in page
+    assert "out_of_fold" not in page  # the Run itself learnt from these: they are train
+
+
 def test_the_ceiling_is_measured_where_the_truth_is_known_and_else_estimated(
     calibrated: tuple[FeatureStore, Path], tmp_path: Path
 ) -> None:

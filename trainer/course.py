@@ -225,27 +225,12 @@ def _steps(job: Job, learner: Learner, course: Course) -> Generator[float]:
             losses.clear()
             course.spent += time.perf_counter() - mark
             if not math.isfinite(loss):
-                refuse_not_finite(job)
-                raise TrainError(f"the loss is {loss} at step {course.step}. Lower --lr.")
+                raise TrainError(
+                    f"the loss is {loss} at step {course.step}. Lower --lr, and leave out --trust."
+                )
             yield loss
             if learner.stopped:
                 return
-
-
-def refuse_not_finite(job: Job) -> None:
-    """Name the Slides whose Embeddings hold values that are no numbers, as older stores may.
-
-    Raises:
-        TrainError: there are some.
-    """
-    columns = ("slide_id", "slide_key", "tiling_id", "encoder_id")
-    bad = [
-        slide_id
-        for slide_id, *ids in job.bags.select(columns).iter_rows()
-        if not np.isfinite(job.store.embeddings(*ids)).all()
-    ]
-    if bad:
-        raise evaluate.not_finite(bad)
 
 
 @contextmanager

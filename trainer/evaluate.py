@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -327,19 +327,12 @@ def mean_embeddings(store: FeatureStore, bags: pl.DataFrame) -> np.ndarray:
         for i, key in enumerate(ids):
             kept = None if sampler.kept is None else sampler.kept[i].tobytes()
             means[i] = store.once(("mean", key, kept), partial(mean, i))
-    if bad := np.flatnonzero(~np.isfinite(means).all(axis=1)).tolist():
-        raise not_finite([bags["slide_id"][i] for i in bad])
+    if len(bad := np.flatnonzero(~np.isfinite(means).all(axis=1))):  # only where nothing is checked
+        raise TrainError(
+            f"the embeddings of slide {bags['slide_id'][int(bad[0])]!r} are not all finite. Set "
+            "such slides aside with: trephine verify --repair"
+        )
     return means
-
-
-def not_finite(slide_ids: Sequence[str]) -> TrainError:
-    """That Embeddings of these Slides hold values that are no numbers, as older stores may."""
-    others = f" and {len(slide_ids) - 1:,} others" if slide_ids[1:] else ""
-    return TrainError(
-        f"the embeddings of slide {slide_ids[0]!r}{others} are not all finite, so nothing can be "
-        "learnt from them. Leave them out of the cohort, or embed them again in a new store with: "
-        "trephine ingest SLIDES --precision float32"
-    )
 
 
 def ridge_floor(

@@ -66,7 +66,7 @@ KEPT = {  # by a Ctrl-C
 class Group(click.Group):
     """Commands in the order of their work, each with its whole first sentence."""
 
-    group_class = type  # groups inside are of this kind, too
+    group_class: Any = type  # groups inside are of this kind, too
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names of the commands, as they were added."""

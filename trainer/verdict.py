@@ -42,7 +42,7 @@ def sentence(run: runs.Run, test: pl.DataFrame, encoder: EncoderDescription) -> 
         when = f" dated {first} to {last}," if first != last else f" dated {first},"
     return minus(
         f"On {counted(record.n_test, 'test slide')} of "
-        f"{counted(int(numbers['patients']), 'patient')},{when} "
+        f"{counted(int(numbers['patients'] or 0), 'patient')},{when} "
         f"{record.target.replace('_', ' ')} is predicted with {score(numbers, target)}; encoder "
         f"{encoder.name}, bags of {counted(record.bag_size, 'tile')}."
     )

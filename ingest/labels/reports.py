@@ -11,8 +11,9 @@ from typing import Any
 
 from featurestore.errors import LabelError, ReportError
 from featurestore.types import Label, Report, Target
+from ingest.config import TableConfig
 from ingest.labels.config import ValueConfig
-from ingest.table import Column, Row, Table, TableConfig, column_of, decode, is_missing, read_table
+from ingest.table import Column, Row, Table, column_of, decode, is_missing, read_table
 
 CASE = (  # what others call case_id
     *("case", "caseid", "case_no", "case_number"),

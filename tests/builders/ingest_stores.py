@@ -12,6 +12,7 @@ from PIL import Image
 
 from featurestore import FeatureStore
 from featurestore.types import ArrayIds, Case, EncoderDescription, GivenSlide, Tiling
+from ingest.slides import encoders
 from ingest.slides.archive import Archive, ArchiveSlide, read_archive
 from ingest.slides.config import IngestConfig
 from ingest.slides.embed import ingest_archive
@@ -96,9 +97,10 @@ def take_in(
 
 def ingest_and_tell(folder: Path, root: Path, connection: Connection) -> None:
     """Say when the ingest starts; runs in a process that may be killed at any moment."""
+    encoder = encoders.load(TINY, "random")
     connection.send("started")
     slides = read_archive(folder).slides
-    take_in(FeatureStore(root), slides, Recorder(), config=IngestConfig(retry_failed=True))
+    take_in(FeatureStore(root), slides, encoder, config=IngestConfig(retry_failed=True))
 
 
 def published(store: FeatureStore) -> list[ArrayIds]:

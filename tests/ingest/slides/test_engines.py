@@ -47,9 +47,9 @@ def alone(slides: Path, tmp_path_factory: pytest.TempPathFactory) -> FeatureStor
     return store
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def cluster() -> Iterator[Any]:
-    """Two nodes of one processor each, of which the last test loses one; a head without any."""
+    """Two nodes of one processor each; a head without any."""
     utils = pytest.importorskip("ray.cluster_utils")
     made = utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     made.nodes = [made.add_node(num_cpus=1) for _ in range(2)]
@@ -87,6 +87,29 @@ def test_two_nodes_make_the_store_of_one_machine(
     assert (said.embedded, list(said.failures)) == (N, ["torn"])
     same(store, alone)
     assert on_ray(cluster, store, slides).known == N
+
+
+@pytest.mark.proof
+@pytest.mark.timeout(900)
+def test_a_node_that_is_lost_in_the_middle_loses_and_doubles_nothing(
+    cluster: Any, alone: FeatureStore, slides: Path, tmp_path: Path
+) -> None:
+    store = FeatureStore.create(tmp_path / "store")
+
+    def kill() -> None:
+        while not any((store.root / "slides").iterdir()):
+            time.sleep(0.01)
+        cluster.remove_node(cluster.nodes[0], allow_graceful=False)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    said = on_ray(cluster, store, slides)
+    killer.join()
+    assert said.embedded + said.known + said.recognised == N
+    ingest(store, slides, Tiling(), IngestConfig(**LOCAL))
+    assert arrays(store) == arrays(alone)
+    assert store.sql("select count(*) from slides").item() == N
+    assert store.sql("select count(*), count(distinct slide_key) from embeddings").row(0) == (N, N)
 
 
 @pytest.mark.proof
@@ -130,26 +153,3 @@ def test_no_cluster_at_the_address_is_one_sentence(slides: Path, tmp_path: Path)
     config = IngestConfig(**LOCAL, engine="ray", address="127.0.0.1:1")
     with pytest.raises(ConfigError, match="Start one with: ray start --head"):
         ingest(store, slides, Tiling(), config)
-
-
-@pytest.mark.proof
-@pytest.mark.timeout(900)
-def test_a_node_that_is_lost_in_the_middle_loses_and_doubles_nothing(
-    cluster: Any, alone: FeatureStore, slides: Path, tmp_path: Path
-) -> None:
-    store = FeatureStore.create(tmp_path / "store")
-
-    def kill() -> None:
-        while not any((store.root / "slides").iterdir()):
-            time.sleep(0.01)
-        cluster.remove_node(cluster.nodes[0], allow_graceful=False)
-
-    killer = threading.Thread(target=kill)
-    killer.start()
-    said = on_ray(cluster, store, slides)
-    killer.join()
-    assert said.embedded + said.known + said.recognised == N
-    ingest(store, slides, Tiling(), IngestConfig(**LOCAL))
-    assert arrays(store) == arrays(alone)
-    assert store.sql("select count(*) from slides").item() == N
-    assert store.sql("select count(*), count(distinct slide_key) from embeddings").row(0) == (N, N)

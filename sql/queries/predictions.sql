@@ -1,7 +1,7 @@
 -- predictions: one row per Slide that the Run $run_id predicted and that was not taken out; and its
 -- Case and Patient, as its Cohort froze them.
 select
-    predictions.* exclude (run_id),
+    predictions.* exclude (predictions.run_id),
     coalesce(cohort_slides.case_id, slides.case_id, predictions.slide_id) as case_id,
     coalesce(cohort_slides.patient_id, cases.patient_id, predictions.slide_id) as patient_id
 from predictions

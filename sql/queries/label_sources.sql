@@ -23,10 +23,10 @@ select
     one.case_id,
     avg((one.value - other.value) ** 2) / 2 as variance
 from given as one
-join given as other on one.case_id = other.case_id
+join given as other on other.case_id = one.case_id
     and (
         (one.method = 'human' and other.method <> 'human')
-        or (one.method = other.method and one.report_hash < other.report_hash)
+        or (other.method = one.method and other.report_hash > one.report_hash)
     )
 group by one.case_id
 order by one.case_id

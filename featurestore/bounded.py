@@ -130,9 +130,8 @@ class BoundedProcess:
             code = self._process.exitcode
             reason = f"killed its reader (exit code {code})"
             if code == -signal.SIGPROF:
-                reason = (
-                    f"took its reader over {cpu_s or self._limits.cpu_s:.0f} s of processor time"
-                )
+                most = cpu_s or self._limits.cpu_s
+                reason = f"took its reader over {most:.3g} s of processor time"
         self.close()
         raise Died(reason)
 

@@ -1,4 +1,4 @@
--- named_things: one row per thing of $kinds whose id begins with $word, itself first.
+-- named_things: one row per thing of $kinds whose id begins with $word, itself first; 20 of a kind.
 with things as (
     select
         1 as place,
@@ -37,5 +37,5 @@ select
     kind
 from things
 where starts_with(id, $word) and contains($kinds, kind)
+qualify row_number() over (partition by place order by id != $word, id) <= 20
 order by id != $word, place, id
-limit 50

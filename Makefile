@@ -2,7 +2,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test proof bench clean
+.PHONY: install demo test lint unit proof bench clean
 
 install: $(VENV)/.installed
 
@@ -16,11 +16,16 @@ demo: install
 	rm -rf build/demo
 	$(BIN)/trephine demo build/demo
 
-test: install
+test: install  # on two cores the linters, of one core each, run beside the tests
+	$(MAKE) --no-print-directory --jobs 2 lint unit
+
+lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/sqlfluff lint --quiet --disable-progress-bar sql
+	$(BIN)/mypy
+
+unit: install
 	$(BIN)/pytest -n 2 --dist loadfile
 
 proof: install

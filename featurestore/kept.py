@@ -11,6 +11,7 @@ from typing import Literal
 
 from featurestore.errors import ConfigError
 from featurestore.fields import Checked, bounded, check, now
+from featurestore.words import counted
 
 Stage = Literal["open", "read", "embed", "write"]
 TombstoneKind = Literal["slide", "case", "patient", "cohort", "run"]
@@ -134,7 +135,7 @@ class Withdrawn:
         lines = [f"{verb}: {out}"]
         for what, had in (("cohort", self.cohorts), ("run", self.runs)):
             if had:
-                lines.append(f"  {len(had)} {what}s had it: {', '.join(had)}")
+                lines.append(f"  {counted(len(had), what)} had it: {', '.join(had)}")
         kind, (name, *_) = next(iter(self.names.items()))
         if self.runs and self.cohorts:
             lines.append(f"Next, to learn without it: trephine train {self.cohorts[0]}")

@@ -14,7 +14,7 @@ from featurestore.errors import ConfigError, SlideNotFound, StoreNotFound, Treph
 from featurestore.fields import from_json
 from featurestore.ids import one_of
 from featurestore.types import EncoderDescription, Target
-from featurestore.words import as_html
+from featurestore.words import as_html, counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,8 +40,9 @@ class Readable:
             (n,) = self.named("queries/status").rows(named=True)
         except TrephineError:  # in use or of another version: it is still a store
             return f"FeatureStore({str(self.root)!r})"
-        parts = [f"{n['slides']:,} slides", f"{n['slides_with_tiles']:,} with embeddings"]
-        parts += [f"{len(n['encoders'])} encoders", f"{n['cohorts']} cohorts", f"{n['runs']} runs"]
+        parts = [counted(n["slides"], "slide"), f"{n['slides_with_tiles']:,} with embeddings"]
+        parts += [counted(len(n["encoders"]), "encoder")]
+        parts += [counted(n[f"{one}s"], one) for one in ("cohort", "run")]
         return f"FeatureStore({str(self.root)!r}: {', '.join(parts)})"
 
     def _repr_html_(self) -> str:

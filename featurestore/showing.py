@@ -112,7 +112,7 @@ def _said(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for target, methods in labels.items():
         yield "labels", f"{target}: {', '.join(methods)}"
     for one in found["encoders"]:
-        about = f"{one['slides']:,} slides, {one['tiles']:,} tiles"
+        about = f"{counted(one['slides'], 'slide')}, {counted(one['tiles'], 'tile')}"
         yield "encoder", f"{one['name']} ({one['encoder_id']}): {about}"
     yield "cohorts", f"{found['cohorts']:,}"
     yield "runs", f"{found['runs']:,}"

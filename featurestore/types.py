@@ -20,6 +20,7 @@ from featurestore.kept import Failure as Failure
 from featurestore.kept import GoldenTile as GoldenTile
 from featurestore.kept import IngestTime as IngestTime
 from featurestore.kept import Stage as Stage
+from featurestore.words import counted
 
 TargetKind = Literal["fraction", "continuous", "binary"]
 Method = Literal["rules", "ollama", "human"]
@@ -306,13 +307,15 @@ class Cohort:
         """What `cohort show` prints."""
         lines = [f"cohort {self.cohort} ({self.split_method} split, target {self.target})"]
         lines += [
-            f"  {side.split:10} {side.slides:6,} slides of {side.patients:,} patients, "
+            f"  {side.split:10} {counted(side.slides, 'slide'):>13} of "
+            f"{counted(side.patients, 'patient')}, "
             f"{side.first} to {side.last}, mean {side.mean:.1f}"
             for side in splits
         ]
         lines += [f"  left out: {n} {why}" for why, n in self.dropped.items()]
         if n := self.options["patients_made_up"]:
-            lines += [f"  {n} slides have no patient_id: each of their cases counts as a patient"]
+            named = f"{counted(n, 'slide')} without patient_id"
+            lines += [f"  {named}: each of their cases counts as a patient"]
         for why, n in self.options.get("broken", {}).items():
             lines += [f"  {n} other rows of the store break the check {why}"]
         return "\n".join(lines + [f"  | {line}" for line in self.query.strip().splitlines()])

@@ -25,7 +25,7 @@ from featurestore.fields import now
 from featurestore.kept import Published
 from featurestore.sealed import MEND, check_sealed, read_run
 from featurestore.types import ArrayIds, Progress
-from featurestore.words import size
+from featurestore.words import counted, size
 
 ROOMS = ("slides", "ledger", "runs", "tmp", "quarantine")
 GROUP = re.compile(r"[0-9a-f]{16}\.zarr")
@@ -64,7 +64,8 @@ class Verified:
         """What `verify` prints."""
         rate = size(self.bytes / max(self.seconds, 1e-9))
         lines = [
-            f"read {self.files:,} files, {size(self.bytes)}, in {self.seconds:.1f} s ({rate}/s)"
+            f"read {counted(self.files, 'file')}, {size(self.bytes)}, "
+            f"in {self.seconds:.1f} s ({rate}/s)"
         ]
         lines += [f"mended: {what}" for what in self.mended[:SHOWN]]
         if len(self.mended) > SHOWN:
@@ -74,7 +75,9 @@ class Verified:
             lines.append(
                 f"{len(self.failures) - SHOWN:,} more; see them with: trephine verify --json"
             )
-        return "\n".join([*lines, f"{len(self.failures):,} findings" if self.failures else "whole"])
+        return "\n".join(
+            [*lines, counted(len(self.failures), "finding") if self.failures else "whole"]
+        )
 
 
 @dataclass(kw_only=True)
@@ -113,7 +116,9 @@ def survey(root: Path, progress: Progress = lambda done, total, note: None) -> S
             found.whole += group.whole
             found.files += group.files
             found.bytes += group.bytes
-            progress(n, len(groups), f"{size(found.bytes)}, {len(found.findings)} findings")
+            progress(
+                n, len(groups), f"{size(found.bytes)}, {counted(len(found.findings), 'finding')}"
+            )
     return found
 
 

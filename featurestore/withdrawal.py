@@ -16,6 +16,7 @@ from featurestore import catalog, folding, layout, ledger, making, workplaces
 from featurestore.errors import CohortError, ConfigError, StoreDamaged, TrephineError, writing
 from featurestore.kept import Gone, Tombstone, TombstoneKind, Withdrawn, hidden
 from featurestore.sealed import erase_predictions
+from featurestore.words import counted
 
 OF_A_SLIDE: dict[TombstoneKind, str] = {
     "patient": "patient_id",
@@ -100,8 +101,8 @@ def _stones(
         own = con.execute("select run_id from runs where cohort = ? order by 1", [name]).fetchall()
         if kind == "cohort" and own:  # else its name, used again, would be another Cohort to them
             raise CohortError(
-                f"cohort {name!r} has {len(own)} runs, which would lose what they learnt from. "
-                f"Delete them first: trephine runs delete {own[0][0]}"
+                f"cohort {name!r} has {counted(len(own), 'run')}, which would lose what they "
+                f"learnt from. Delete them first: trephine runs delete {own[0][0]}"
             )
         return [Tombstone(kind=kind, name=name, erase=erase)]
     rows = catalog.frame_of_query(con, "queries/withdrawal", {"name": name})

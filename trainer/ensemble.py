@@ -9,6 +9,7 @@ import polars as pl
 from featurestore import FeatureStore
 from featurestore.errors import ConfigError, RunNotFound
 from featurestore.frames import Rows
+from featurestore.words import counted
 from trainer import inference, runs
 from trainer.seen import SEEN
 
@@ -78,7 +79,7 @@ def _left_out(slides: Sequence[str], models: Sequence[runs.Run]) -> str:
     )
     encoders = " and ".join(dict.fromkeys(run.record.encoder_id for run in models))
     return (
-        f"{len(slides):,} slides are left out, for they have no tiles that may be drawn with "
+        f"{counted(len(slides), 'slide')} left out, for they have no tiles that may be drawn with "
         f"embeddings of encoder {encoders}: {named}. Embed them with: trephine ingest SLIDES"
     )
 

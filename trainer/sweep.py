@@ -17,7 +17,7 @@ from featurestore.config import EngineConfig
 from featurestore.errors import TrephineError
 from featurestore.fields import name_of, to_json
 from featurestore.types import Progress, Sweep, Target, content_id
-from featurestore.words import in_columns
+from featurestore.words import counted, in_columns
 from trainer import evaluate, fit, runs
 from trainer.config import TrainConfig
 from trainer.course import job_of
@@ -75,9 +75,9 @@ class SweepResult:
         """Table 1: a row a cell, then the paired differences of each factor."""
         n = sum(len(cell.run_ids) for cell in self.cells)
         lines = [
-            f"sweep {self.sweep.sweep_id} of cohort {self.sweep.cohort}: {n} runs, "
+            f"sweep {self.sweep.sweep_id} of cohort {self.sweep.cohort}: {counted(n, 'run')}, "
             f"{self.n_new} of them new, {self.seconds:.0f} s; "
-            f"tested on {self.n_slides:,} slides of {self.n_patients:,} patients",
+            f"tested on {counted(self.n_slides, 'slide')} of {counted(self.n_patients, 'patient')}",
             *(self._table() if self.sweep.factors else self._one()),
         ]
         if self.differences:

@@ -11,7 +11,7 @@ import polars as pl
 
 from featurestore import FeatureStore
 from featurestore.fields import to_json
-from featurestore.words import in_columns
+from featurestore.words import counted, in_columns
 from trainer import runs
 from trainer.config import TrainConfig
 from trainer.paired import Estimate, Paired
@@ -52,7 +52,8 @@ class Comparison:
         if not self.n_slides:
             return "\n".join([*lines, "no slide was tested by both, so they cannot be compared"])
         said = (f"{t} {self.difference[n].text('+' + f)}" for n, (t, f) in forms.items())
-        where = f"on {self.n_slides:,} slides of {self.n_patients:,} patients tested by both"
+        of = counted(self.n_patients, "patient")
+        where = f"on {counted(self.n_slides, 'slide')} of {of} tested by both"
         return "\n".join([*lines, f"the second less the first, {where}: {', '.join(said)}"])
 
 

@@ -19,7 +19,7 @@ from featurestore.exchange import clam, files, parquet, slide2vec, stamp, triden
 from featurestore.exchange.bags import ForeignBag, Outgoing
 from featurestore.exchange.stamp import in_pixels
 from featurestore.types import Progress
-from featurestore.words import grouped
+from featurestore.words import counted, grouped
 
 if TYPE_CHECKING:
     from featurestore.store import FeatureStore
@@ -49,8 +49,8 @@ class ExportSummary:
     def text(self) -> str:
         """How many Slides stand where, what their readers make of them, and what failed."""
         lines = [
-            f"{self.slides:,} slides, {self.tiles:,} tiles of encoder {self.encoder} are in "
-            f"{self.out}, for {self.tool}"
+            f"{counted(self.slides, 'slide')}, {counted(self.tiles, 'tile')} of encoder "
+            f"{self.encoder} are in {self.out}, for {self.tool}"
         ]
         lines += [f"note: {note}" for note in self.notes]
         return "\n".join([*lines, *grouped("failed", self.failures)])

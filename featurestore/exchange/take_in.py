@@ -20,7 +20,7 @@ from featurestore.exchange.bags import ForeignBag, ForeignTiling, Found, Listing
 from featurestore.exchange.people import Given, People, Who
 from featurestore.exchange.place import Placed, description, is_same, placed, slide_arrays
 from featurestore.types import ArrayIds, EncoderDescription, Failure, Progress
-from featurestore.words import grouped
+from featurestore.words import counted, grouped
 
 if TYPE_CHECKING:
     from featurestore.store import FeatureStore
@@ -65,7 +65,8 @@ class ImportSummary:
             "failed": len(self.failures),
         }
         lines = [
-            f"{len(self.slides):,} slides: {self.imported:,} bags imported, {self.tiles:,} tiles; "
+            f"{counted(len(self.slides), 'slide')}: {counted(self.imported, 'bag')} imported, "
+            f"{counted(self.tiles, 'tile')}; "
             f"{self.known:,} known" + "".join(f", {n:,} {what}" for what, n in told.items() if n)
         ]
         lines += [f"encoder {one.name}, id {key}" for key, one in self.encoders.items()]

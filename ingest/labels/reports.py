@@ -11,6 +11,7 @@ from typing import Any
 
 from featurestore.errors import LabelError, ReportError
 from featurestore.types import Label, Report, Target
+from featurestore.words import counted
 from ingest.config import TableConfig
 from ingest.labels.config import ValueConfig
 from ingest.table import Column, Row, Table, column_of, decode, is_missing, read_table
@@ -55,7 +56,7 @@ class ReportFile:
             "joined with others of the case": self.n_joined,
         }
         said = [f"{n:,} {what}" for what, n in counts.items() if n]
-        lines = [f"of {self.n_rows:,} rows: " + ", ".join(said)] if said else []
+        lines = [f"of {counted(self.n_rows, 'row')}: " + ", ".join(said)] if said else []
         return "\n".join([*lines, *self.notes])
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from featurestore import FeatureStore, best_of, strangers
 from featurestore.types import Label, Progress, Reading, Report, Target
+from featurestore.words import counted
 from ingest.config import TableConfig
 from ingest.labels.config import OllamaConfig, Parser, ParserConfig
 from ingest.labels.labels import LabelBatch, make_labels
@@ -55,7 +56,7 @@ class LabelSummary:
             ("failed", self.n_failed),
         ]
         lines = [f"{name:20} {n:7,}" for name, n in rows]
-        lines += ["", f"{self.target} of {self.n_values:,} cases"]
+        lines += ["", f"{self.target} of {counted(self.n_values, 'case')}"]
         step = (self.high - self.low) / len(self.histogram)
         for index, n in enumerate(self.histogram):
             low = self.low + index * step
@@ -155,7 +156,7 @@ class Evaluation:
         """The numbers, for the terminal; with each wrong answer if asked."""
         mae = "-" if self.mae is None else f"{self.mae:.2f}"
         lines = [
-            f"{self.n:,} reports: accuracy {_percent(self.accuracy)}, coverage "
+            f"{counted(self.n, 'report')}: accuracy {_percent(self.accuracy)}, coverage "
             f"{_percent(self.coverage)}, wrong values {self.wrong:,}",
             f"null precision {_percent(self.null_precision)}, recall {_percent(self.null_recall)}; "
             f"mean absolute error {mae} points",

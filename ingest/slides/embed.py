@@ -18,6 +18,7 @@ from featurestore import FeatureStore, SlideArrays
 from featurestore.errors import SlideUnreadable
 from featurestore.fields import to_json
 from featurestore.types import Progress, Tiling, content_id
+from featurestore.words import counted
 from ingest.slides.archive import Archive, read_archive
 from ingest.slides.config import IngestConfig, in_part, part_of
 from ingest.slides.encoders import Encoder, load_as
@@ -167,7 +168,7 @@ class Adopted:
     def text(self) -> str:
         """What `ingest --adopt-only` prints."""
         return (
-            f"adopted {self.slides} slides, {self.embeddings} arrays of embeddings, "
+            f"adopted {counted(self.slides, 'slide')}, {self.embeddings} arrays of embeddings, "
             f"{self.failures} failures. Next: trephine label REPORTS"
         )
 

@@ -16,7 +16,7 @@ from featurestore import FeatureStore
 from featurestore.errors import SlideWithoutMpp, TrephineError
 from featurestore.fields import arguments_of
 from featurestore.types import Tiling
-from featurestore.words import duration, grouped, size
+from featurestore.words import counted, duration, grouped, size
 from ingest.slides.archive import Archive, read_archive
 from ingest.slides.config import PlanConfig
 from ingest.slides.worker import Done, Measured, ReaderProcess, Request
@@ -64,7 +64,8 @@ class Plan:
     def text(self) -> str:
         """What `plan` prints."""
         lines = [
-            f"{self.total} slides: {self.new} new, {self.changed} changed, {self.known} known"
+            f"{counted(self.total, 'slide')}: {self.new} new, {self.changed} changed, "
+            f"{self.known} known"
             + (f" ({self.moved} of them moved)" if self.moved else "")
             + (
                 f", {self.lacking} known but not by {self.encoder} and these tiles"

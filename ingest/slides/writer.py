@@ -23,7 +23,7 @@ from featurestore.types import (
     Stage,
     Tiling,
 )
-from featurestore.words import duration, grouped, size
+from featurestore.words import counted, duration, grouped, size
 from ingest.slides.archive import ArchiveSlide
 from ingest.slides.config import Part
 from ingest.slides.encoders import Encoder
@@ -124,8 +124,9 @@ class IngestSummary:
         """What `ingest` prints: counts, time by stage, reasons, the next command."""
         rate = f" ({self.tiles / self.seconds:.1f} tiles/s)" if self.tiles else ""
         lines = [
-            f"{self.slides} slides in {duration(self.seconds)}: {self.embedded} embedded, "
-            f"{self.tiles:,} tiles{rate}; {self.known} known"
+            f"{counted(self.slides, 'slide')} in {duration(self.seconds)}: "
+            f"{self.embedded} embedded, "
+            f"{counted(self.tiles, 'tile')}{rate}; {self.known} known"
             + (f", {self.updated} with new metadata" if self.updated else "")
             + (
                 f", {self.recognised} new or changed whose embeddings were there"

@@ -53,7 +53,7 @@ def test_labels_are_those_of_a_target(store: FeatureStore) -> None:
 
 
 def test_a_store_says_what_it_holds_and_is_escaped(store: FeatureStore, tmp_path: Path) -> None:
-    assert "6 slides, 6 with embeddings, 1 encoders, 0 cohorts, 0 runs)" in repr(store)
+    assert "6 slides, 6 with embeddings, 1 encoder, 0 cohorts, 0 runs)" in repr(store)
     html = methodcaller("_repr_html_")(store)  # as notebooks do
     assert "a &lt;b&gt;" in html
     assert "a <b>" not in html

@@ -212,7 +212,7 @@ def test_the_name_of_a_deleted_cohort_is_free_again(store: FeatureStore) -> None
 def test_what_is_out_already_is_said_to_be_and_how_it_goes_on(store: FeatureStore) -> None:
     assert store.withdraw("P3").text().splitlines() == [
         "taken out: patient P3",
-        "  1 cohorts had it: before",
+        "  1 cohort had it: before",
         "Its files are kept. Remove them for good with: trephine retire P3 --erase",
     ]
     assert store.withdraw("P3").text().startswith("already out: patient P3")

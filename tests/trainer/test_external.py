@@ -154,7 +154,7 @@ def test_a_curve_says_what_more_patients_gained(store: FeatureStore) -> None:
 def test_a_cohort_goes_after_its_runs_and_its_name_is_free_again(store: FeatureStore) -> None:
     es.freeze(store, "brief", where="slide_id < 'S-0030'")
     made = train(store, replace(QUICK, cohort="brief"), draw=False)
-    with pytest.raises(CohortError, match=f"1 runs.*runs delete {made.run_id}"):
+    with pytest.raises(CohortError, match=f"1 run,.*runs delete {made.run_id}"):
         store.withdraw("brief", "cohort")
     store.withdraw(made.run_id, "run")
     with pytest.raises(RunNotFound):

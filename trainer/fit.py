@@ -82,7 +82,7 @@ def train(
         fit = follow(job, learner, course, work, shows)
         weights = {name: x.contiguous().clone() for name, x in learner.model.state_dict().items()}
         save_file(weights, work / "weights.safetensors")
-        predicted, metrics = _predict_parts(job, learner.model)
+        predicted, metrics = _predict_parts(job, learner.model, _after(course.step, progress))
         seconds = time.perf_counter() - began
         said = [*job.notes, *_notes(job, course, predicted)]
         record = _record(job, course, run_id, fit=fit, metrics=metrics, notes=said, seconds=seconds)
@@ -98,7 +98,16 @@ def train(
 # -- what came of it -------------------------------------------------------------------------------
 
 
-def _predict_parts(job: Job, model: Scorer) -> tuple[pl.DataFrame, Metrics]:
+def _after(steps: int, progress: Progress | None) -> Progress | None:
+    """Show what follows the steps of a training as some more of them."""
+    if progress is None:
+        return None
+    return lambda done, total, note: progress(steps + done, steps + total, note)
+
+
+def _predict_parts(
+    job: Job, model: Scorer, progress: Progress | None
+) -> tuple[pl.DataFrame, Metrics]:
     """Predict validation, calibration and test, and measure each; and the ridge floor on test.
 
     Where few Slides calibrate, those of train are predicted too, by other models.
@@ -117,7 +126,7 @@ def _predict_parts(job: Job, model: Scorer) -> tuple[pl.DataFrame, Metrics]:
     metrics |= evaluate.beside(job.store, fitted, bags, frame, job.target)
     few = parts["calibration"].height < conformal.CROSSES
     if config.calibration_fraction and few and parts["train"].height >= conformal.CROSSED:
-        frames += out_of_fold(job)
+        frames += out_of_fold(job, progress)
     return pl.concat(frames), metrics
 
 

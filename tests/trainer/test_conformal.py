@@ -164,7 +164,11 @@ def test_train_slides_calibrate_by_models_without_their_patients(tmp_path: Path)
     slides = store.bags_where("true")["slide_id"]
     es.freeze(store, split={one: "train" if i < 30 else "test" for i, one in enumerate(slides)})
     quick = TrainConfig(cohort="all", bag_size=12, steps=20)
-    run, none = train(store, quick), train(store, replace(quick, calibration_fraction=0))
+    shown: list[tuple[int, int]] = []
+    run = train(store, quick, lambda done, total, note: shown.append((done, total)))
+    none = train(store, replace(quick, calibration_fraction=0))
+    steps = run.record.fit["steps"]
+    assert shown[-5:] == [(steps + n, steps + 5) for n in range(1, 6)]  # the other models are work
     assert run.record.metrics == none.record.metrics  # the model is the same
     assert none.half_widths is None
     assert "no intervals: 0 calibration slides" in none.text()

@@ -97,6 +97,7 @@ def compile_model(
             "INFERENCE_PRECISION_HINT": HINTS[precision],
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": threads,
+            "ENABLE_CPU_PINNING": False,  # two processes of one thread would share the first core
         }
         queue = openvino.AsyncInferQueue(core.compile_model(network, "CPU", hints), threads)
     except (RuntimeError, OSError, TypeError) as error:

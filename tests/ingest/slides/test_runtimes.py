@@ -69,6 +69,12 @@ def test_a_vector_is_the_same_bytes_whatever_stands_beside_it(
     np.testing.assert_array_equal(made, encoder.embed(TILES)[order])
 
 
+def test_no_thread_is_bound_to_a_processor(both: tuple[encoders.Encoder, encoders.Encoder]) -> None:
+    compiled = both[1].compiled  # bound ones of several processes would all be on the first
+    assert compiled is not None
+    assert compiled.queue[0].get_compiled_model().get_property("ENABLE_CPU_PINNING") is False
+
+
 @pytest.mark.proof
 def test_a_converted_network_is_kept_and_a_damaged_one_is_made_anew(
     both: tuple[encoders.Encoder, encoders.Encoder], home: Path

@@ -314,7 +314,7 @@ def cohort() -> None:
 
 
 @cohort.command("create")
-@click.argument("name")
+@click.argument("name", metavar="NAME", required=False)  # --named alone lists what there is
 @click.option("--where", help=where_help)
 @sql_options("cohorts", "where", "give --where EXPR")
 @store_option
@@ -325,7 +325,7 @@ def cohort() -> None:
 def cohort_create(
     config: SplitConfig,
     how: TableConfig,
-    name: str,
+    name: str | None,
     store: FeatureStore,
     split: str,
     target: str,
@@ -340,6 +340,8 @@ def cohort_create(
     from featurestore import showing
     from ingest.table import read_split
 
+    if name is None:
+        raise click.UsageError("give the cohort's NAME: trephine cohort create NAME --where EXPR")
     by = config.by(split, functools.partial(read_split, config=how))
     store.create_cohort(name, **chosen, split=by, target=target)
     return showing.shown(store, "cohort", name)

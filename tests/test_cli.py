@@ -283,7 +283,12 @@ def test_sql_alone_lists_what_can_be_asked(store: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "name"), [(["sql"], "labels_as_of"), (["cohort", "create", "x"], "by_date")]
+    ("words", "name"),
+    [
+        (["sql"], "labels_as_of"),
+        (["cohort", "create"], "by_date"),
+        (["cohort", "create", "x"], "by_date"),
+    ],
 )
 def test_named_alone_lists_what_comes_along(store: Path, words: list[str], name: str) -> None:
     said = run(*words, "--named", "--store", store).stdout

@@ -97,9 +97,9 @@ def main() -> None:
 @prints_result
 def init(store: Path, shared: bool) -> Any:
     """Make an empty store, its owner's alone, or bring an older one to this version."""
-    from featurestore import FeatureStore, showing
+    from featurestore import FeatureStore, overview
 
-    after = showing.status(FeatureStore.create(store, shared=shared)).data["next"]
+    after = overview.status(FeatureStore.create(store, shared=shared)).data["next"]
     return Told(f"The store is at {store}. Next: {after}", {"store": str(store), "next": after})
 
 
@@ -108,9 +108,9 @@ def init(store: Path, shared: bool) -> Any:
 @prints_result
 def status(store: Readable) -> Any:
     """Say what is in the store, how large it is, and what to do next."""
-    from featurestore import showing
+    from featurestore import overview
 
-    return showing.status(store)
+    return overview.status(store)
 
 
 @main.command()
@@ -119,9 +119,9 @@ def status(store: Readable) -> Any:
 @prints_result
 def show(name: str, store: FeatureStore) -> Any:
     """Show everything known of a SLIDE, CASE, COHORT or RUN, by its id or the beginning of it."""
-    from featurestore import showing
+    from featurestore import overview
 
-    return showing.show(store, name)
+    return overview.show(store, name)
 
 
 @main.command()
@@ -129,9 +129,9 @@ def show(name: str, store: FeatureStore) -> Any:
 @prints_result
 def clean(store: FeatureStore) -> Any:
     """Remove unfinished trainings older than a week, as `status` names them."""
-    from featurestore import showing
+    from featurestore import overview
 
-    return showing.clean(store)
+    return overview.clean(store)
 
 
 @main.command()
@@ -303,9 +303,9 @@ def sql(store: Readable, query: str | None, parameters: dict[str, Any]) -> Any:
 
     Example: trephine sql "select specimen, count(*) from slide_overview group by all"
     """
-    from featurestore import showing
+    from featurestore import overview
 
-    return showing.relations(store) if query is None else store.sql(query, parameters)
+    return overview.relations(store) if query is None else store.sql(query, parameters)
 
 
 @main.group()
@@ -337,14 +337,14 @@ def cohort_create(
 
     Example: trephine cohort create adults --where "age_years >= 18 and cellularity > 5"
     """
-    from featurestore import showing
+    from featurestore import overview
     from ingest.table import read_split
 
     if name is None:
         raise click.UsageError("give the cohort's NAME: trephine cohort create NAME --where EXPR")
     by = config.by(split, functools.partial(read_split, config=how))
     store.create_cohort(name, **chosen, split=by, target=target)
-    return showing.shown(store, "cohort", name)
+    return overview.shown(store, "cohort", name)
 
 
 @cohort.command("list")
@@ -361,9 +361,9 @@ def cohort_list(store: Readable) -> Any:
 @prints_result
 def cohort_show(name: str, store: FeatureStore) -> Any:
     """Show a cohort: its SQL, split, counts and what was left out."""
-    from featurestore import showing
+    from featurestore import overview
 
-    return showing.shown(store, "cohort", name)
+    return overview.shown(store, "cohort", name)
 
 
 @cohort.command("delete")

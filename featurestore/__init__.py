@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from featurestore.arrays import SlideArrays as SlideArrays
     from featurestore.arrays import row_order as row_order
     from featurestore.catalog import best_of as best_of
-    from featurestore.exchange.give import export_cohort as export_cohort
-    from featurestore.exchange.take_in import import_features as import_features
+    from featurestore.exchange.exporting import export_cohort as export_cohort
+    from featurestore.exchange.importing import import_features as import_features
     from featurestore.ids import strangers as strangers
     from featurestore.ledger import frame_of as frame_of
     from featurestore.ledger import nouns_of as nouns_of
@@ -27,9 +27,9 @@ _HOMES = {
     "RowReader": "featurestore.rows",
     "SlideArrays": "featurestore.arrays",
     "best_of": "featurestore.catalog",
-    "export_cohort": "featurestore.exchange.give",
+    "export_cohort": "featurestore.exchange.exporting",
     "frame_of": "featurestore.ledger",
-    "import_features": "featurestore.exchange.take_in",
+    "import_features": "featurestore.exchange.importing",
     "nouns_of": "featurestore.ledger",
     "schema_of": "featurestore.ledger",
     "row_order": "featurestore.arrays",

@@ -19,7 +19,7 @@ import duckdb
 import polars as pl
 
 import sql
-from featurestore import asking, layout, ledger
+from featurestore import layout, ledger, user_sql
 from featurestore.errors import (
     DISK,
     CatalogBusy,
@@ -144,12 +144,12 @@ def query(
     """Run one SELECT that a user wrote: read-only, closed to files and network, bounded.
 
     Raises:
-        QueryRefused: the text is not exactly one SELECT, fails, or goes beyond `asking.Limits`.
+        QueryRefused: the text is not exactly one SELECT, fails, or goes beyond `user_sql.Limits`.
     """
-    asking.start()
+    user_sql.start()
     with reader(root):  # the version is this code's, and nobody writes while the child reads
-        limits = asking.Limits(time_s=timeout_s)
-        return asking.ask(path_of(root), text, parameters or {}, limits)
+        limits = user_sql.Limits(time_s=timeout_s)
+        return user_sql.ask(path_of(root), text, parameters or {}, limits)
 
 
 def read_text(root: Path, text: str, parameters: Mapping[str, Any] | None = None) -> pl.DataFrame:

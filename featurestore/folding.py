@@ -15,6 +15,7 @@ import polars as pl
 
 import sql
 from featurestore import arrays, compacting, layout, ledger
+from featurestore.bookkeeping import Published
 from featurestore.catalog import (
     HERE,
     LOCK_TIMEOUT_S,
@@ -24,10 +25,9 @@ from featurestore.catalog import (
     refresh,
     writer,
 )
+from featurestore.checksums import MEND, SealedRun, metrics_of, read_run, read_runs
 from featurestore.errors import ConfigError, StoreDamaged
 from featurestore.fields import from_json, now
-from featurestore.kept import Published
-from featurestore.sealed import MEND, SealedRun, metrics_of, read_run, read_runs
 from featurestore.types import (
     ArrayIds,
     EncoderDescription,

@@ -19,9 +19,9 @@ import google_crc32c
 import polars as pl
 
 from featurestore import layout
+from featurestore.bookkeeping import Published, Tombstone
 from featurestore.errors import ConfigError, StoreDamaged, writing
 from featurestore.fields import about, content_id, from_json, types_of
-from featurestore.kept import Published, Tombstone
 from featurestore.types import (
     Case,
     CohortSlide,

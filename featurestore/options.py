@@ -296,9 +296,9 @@ def sql_options(folder: str, given: str, words: str) -> Decorator:
             text, file, named = said.pop(given), said.pop("file"), said.pop("named")
             if named == "":
                 return click.echo(queries.listed(folder))
-            from featurestore import asking
+            from featurestore import user_sql
 
-            asking.start()  # it takes its time, as what comes now
+            user_sql.start()  # it takes its time, as what comes now
             n = sum(one is not None for one in (text, file, named))
             if n != 1 and not (n == 0 and folder == "named"):
                 raise click.UsageError(f"{words}, --file F.sql or --named NAME, one of the three")

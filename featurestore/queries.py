@@ -67,7 +67,7 @@ def parameter(pair: str) -> tuple[str, Any]:
     if not (name and equals):
         raise ConfigError(f"a parameter is NAME=VALUE or NAME:int=VALUE, got {pair!r}")
     if not colon:
-        from featurestore.asking import Word  # what runs it starts slowly; `--help` lists alone
+        from featurestore.user_sql import Word  # what runs it starts slowly; `--help` lists alone
 
         return name, Word(text)
     if kind not in KINDS:

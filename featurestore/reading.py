@@ -47,10 +47,10 @@ class Readable:
 
     def _repr_html_(self) -> str:
 
-        from featurestore import showing
+        from featurestore import overview
 
         try:
-            return as_html(showing.status(self).text().splitlines())
+            return as_html(overview.status(self).text().splitlines())
         except TrephineError:
             return f"<code>{escape(repr(self))}</code>"
 

@@ -17,14 +17,16 @@ from featurestore import (
     catalog,
     cohorts,
     compacting,
+    creation,
     folding,
     layout,
     ledger,
-    making,
-    mending,
+    repair,
     withdrawal,
     workplaces,
 )
+from featurestore.bookkeeping import Gone, TombstoneKind, Withdrawn
+from featurestore.checksums import MEND, fault_of, meant_run, write_run
 from featurestore.config import SplitConfig
 from featurestore.errors import (
     CatalogBusy,
@@ -32,13 +34,11 @@ from featurestore.errors import (
     ConfigError,
     RunNotFound,
 )
-from featurestore.exchange import given
+from featurestore.exchange import python_bags
 from featurestore.fields import from_json
 from featurestore.ids import one_of
-from featurestore.kept import Gone, TombstoneKind, Withdrawn
 from featurestore.reading import Readable
 from featurestore.rows import Chunks, RowReader
-from featurestore.sealed import MEND, fault_of, meant_run, write_run
 from featurestore.types import (
     ArrayIds,
     Cohort,
@@ -71,11 +71,11 @@ class FeatureStore(Readable):
             root: its folder.
             shared: its group may read and write, too; else a new one is its owner's alone.
         """
-        making.make(Path(root), shared)
+        creation.make(Path(root), shared)
         return cls(root)
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
-        """What `make` gives; a store of many Runs makes it once (`trainer.shared`)."""
+        """What `make` gives; a store of many Runs makes it once (`trainer.shared_store`)."""
         return make()
 
     # -- catalog ------------------------------------------------------------------------------
@@ -154,8 +154,8 @@ class FeatureStore(Readable):
         """The Slides, Cases and Patients that were taken out."""
         return Gone(set(self.ask("select kind, name from tombstones").iter_rows()))
 
-    add_bags = given.add_bags
-    verify = staticmethod(mending.verify)
+    add_bags = python_bags.add_bags
+    verify = staticmethod(repair.verify)
 
     # -- cohorts ------------------------------------------------------------------------------
 

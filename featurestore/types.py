@@ -12,14 +12,14 @@ from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 from typing import Any, Literal, NamedTuple
 
+from featurestore.bookkeeping import Failure as Failure
+from featurestore.bookkeeping import GoldenTile as GoldenTile
+from featurestore.bookkeeping import IngestTime as IngestTime
+from featurestore.bookkeeping import Stage as Stage
 from featurestore.errors import ConfigError
 from featurestore.fields import Checked, bounded, check, setting
 from featurestore.fields import content_id as content_id
 from featurestore.fields import now as now
-from featurestore.kept import Failure as Failure
-from featurestore.kept import GoldenTile as GoldenTile
-from featurestore.kept import IngestTime as IngestTime
-from featurestore.kept import Stage as Stage
 from featurestore.words import counted
 
 TargetKind = Literal["fraction", "continuous", "binary"]

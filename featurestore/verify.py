@@ -19,11 +19,11 @@ import numpy as np
 import polars as pl
 
 import sql
-from featurestore import catalog, layout, ledger, making, rows, workplaces
+from featurestore import catalog, creation, layout, ledger, rows, workplaces
+from featurestore.bookkeeping import Published
+from featurestore.checksums import MEND, check_sealed, read_run
 from featurestore.errors import NotFinite, StoreDamaged
 from featurestore.fields import now
-from featurestore.kept import Published
-from featurestore.sealed import MEND, check_sealed, read_run
 from featurestore.types import ArrayIds, Progress
 from featurestore.words import counted, size
 
@@ -331,7 +331,7 @@ def _ask(found: Survey, text: str) -> list[tuple[Any, ...]]:
 
 def _catalog(found: Survey) -> None:
     try:
-        with making.fresh(found.root) as work:
+        with creation.fresh(found.root) as work:
             for table, n_live, n_fresh in catalog.differences(found.root, work, NOT_COMPARED):
                 found.add(
                     f"{layout.CATALOG} {table}",

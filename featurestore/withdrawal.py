@@ -12,10 +12,10 @@ from pathlib import Path
 
 import polars as pl
 
-from featurestore import catalog, folding, layout, ledger, making, workplaces
+from featurestore import catalog, creation, folding, layout, ledger, workplaces
+from featurestore.bookkeeping import Gone, Tombstone, TombstoneKind, Withdrawn, hidden
+from featurestore.checksums import erase_predictions
 from featurestore.errors import CohortError, ConfigError, StoreDamaged, TrephineError, writing
-from featurestore.kept import Gone, Tombstone, TombstoneKind, Withdrawn, hidden
-from featurestore.sealed import erase_predictions
 from featurestore.words import counted
 
 OF_A_SLIDE: dict[TombstoneKind, str] = {
@@ -82,7 +82,7 @@ def finish(root: Path) -> bool:
         _mark(root).touch()
         is_any = scrub(root, stones, used) or begun
         if is_any:
-            making.make_anew(root, keep=False)
+            creation.make_anew(root, keep=False)
         _mark(root).unlink()
     if is_any:
         folding.fold(root)

@@ -31,9 +31,9 @@ DOORS = {  # what others may import of featurestore
     "featurestore.words",
     "featurestore.frames",
     "featurestore.progress",
-    "featurestore.bounded",
+    "featurestore.bounded_process",
     "featurestore.queries",
-    "featurestore.showing",
+    "featurestore.overview",
     "featurestore.options",
 }
 HOMES = {  # a path, or a folder and all that is in it
@@ -45,7 +45,7 @@ HOMES = {  # a path, or a folder and all that is in it
     "simplejpeg": ("ingest/slides/decoders.py",),
     "fastexcel": ("ingest/sheets.py",),
     "ollama": ("ingest/labels/ollama.py",),
-    "duckdb": ("featurestore/catalog.py", "featurestore/folding.py", "featurestore/asked.py"),
+    "duckdb": ("featurestore/catalog.py", "featurestore/folding.py", "featurestore/sql_child.py"),
     "zarr": ("featurestore/arrays.py",),
     "h5py": ("featurestore/exchange/",),
     "ray": ("featurestore/cluster.py",),  # both ingest and trainer work on one

@@ -9,7 +9,7 @@ from featurestore.config import EngineConfig
 from featurestore.errors import ConfigError
 from featurestore.fields import Checked, check, setting
 from featurestore.types import Device, Precision, Target
-from trainer.named import named
+from trainer.own_model_name import named
 
 Pooling = Literal["attention", "gated", "mean", "max"]
 Sampling = Literal["block", "exact"]

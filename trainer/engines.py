@@ -20,8 +20,8 @@ from featurestore.errors import ConfigError, TrainError, TrephineError
 from featurestore.types import Prediction, RunRecord
 from trainer import fit
 from trainer.config import TrainConfig
-from trainer.course import STATE
-from trainer.shared import Shared
+from trainer.shared_store import Shared
+from trainer.training_loop import STATE
 
 
 @dataclass(frozen=True, kw_only=True)

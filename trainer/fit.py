@@ -19,7 +19,10 @@ from featurestore.fields import to_json
 from featurestore.types import Metrics, Prediction, Progress, RunRecord, now
 from trainer import conformal, evaluate, runs
 from trainer.config import TrainConfig
-from trainer.course import (
+from trainer.holdout import SPLITS
+from trainer.inference import applied
+from trainer.model import Scorer
+from trainer.training_loop import (
     STATE,
     VERSIONS,
     Course,
@@ -31,9 +34,6 @@ from trainer.course import (
     load,
     out_of_fold,
 )
-from trainer.holdout import SPLITS
-from trainer.inference import applied
-from trainer.model import Scorer
 
 
 def train(
@@ -54,8 +54,8 @@ def train(
         store: where the Embeddings and the Cohort are.
         config: everything that decides the result.
         progress: is called at every evaluation: steps done, of how many, and the line in words.
-        model: one of your own instead of `config.model`, see `trainer.own.OwnModel`: its class, a
-            functools.partial of it, or a made module, which begins with the weights it has.
+        model: one of your own instead of `config.model`, see `trainer.own_model.OwnModel`: its
+            class, a functools.partial of it, or a made module, which begins with its weights.
         tensorboard: folder in which TensorBoard finds the Run under its run_id.
         draw: whether the Run's folder gets its figures; the page draws its own.
 

@@ -19,7 +19,7 @@ from trainer.config import TrainConfig
 from trainer.draws import PREDICT
 from trainer.feed import batches
 from trainer.model import Scorer, compute_threads
-from trainer.own import model_of
+from trainer.own_model import model_of
 from trainer.seen import mark
 from trainer.tile_filter import keep_tiles, kept_rows
 

@@ -19,7 +19,7 @@ from trainer.bags import Sampler
 from trainer.config import Loss, TrainConfig
 from trainer.draws import TRAIN
 from trainer.model import BagModel, Scorer
-from trainer.own import OwnModel, State, model_of
+from trainer.own_model import OwnModel, State, model_of
 
 STATISTICS_SLIDES = 256  # whose first rows give the mean and standard deviation of Embeddings
 HUBER_DELTA = 0.1  # of the Target's range

@@ -13,9 +13,9 @@ from featurestore import FeatureStore
 from featurestore.types import Progress, Target
 from featurestore.words import in_columns
 from trainer import runs
-from trainer.course import job_of, out_of_fold
 from trainer.inference import as_predictions
-from trainer.shared import Shared
+from trainer.shared_store import Shared
+from trainer.training_loop import job_of, out_of_fold
 
 BEYOND = 2.0  # spreads, from which on a Slide is called a suspect
 NEAREST = 0.1  # share of Slides, nearest in Prediction, whose errors give the spread of one
@@ -90,9 +90,9 @@ def suspects(store: FeatureStore, run_id: str, *, progress: Progress | None = No
 
     Slides that the Run did not learn from are judged by it, or by the Runs of the other folds that
     differ from it in their fold alone; the others by models of its configuration that were trained
-    without them (`course.out_of_fold`), which a Run of few Slides has already. The spread of a
-    Slide is that of the errors of its neighbours in Prediction, so that what is common at the ends
-    or in the middle of the scale is not suspect, and of its own Bags.
+    without them (`training_loop.out_of_fold`), which a Run of few Slides has already. The spread of
+    a Slide is that of the errors of its neighbours in Prediction, so that what is common at the
+    ends or in the middle of the scale is not suspect, and of its own Bags.
 
     Raises:
         RunNotFound: there is no such Run.

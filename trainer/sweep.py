@@ -20,10 +20,10 @@ from featurestore.types import Progress, Sweep, Target, content_id
 from featurestore.words import counted, in_columns
 from trainer import evaluate, fit, runs
 from trainer.config import TrainConfig
-from trainer.course import job_of
 from trainer.holdout import SPLITS
 from trainer.paired import Estimate, Paired
-from trainer.shared import Shared
+from trainer.shared_store import Shared
+from trainer.training_loop import job_of
 
 ORDERED = ("train_patients",)  # each value against the one before, others against the first
 Values = Mapping[str, Any]  # fields of TrainConfig

@@ -10,8 +10,8 @@ import polars as pl
 
 from featurestore.errors import FeaturesRefused
 from featurestore.exchange import files
-from featurestore.exchange.apart import Peek
 from featurestore.exchange.bags import ForeignBag, Found, Listing, Outgoing, listing
+from featurestore.exchange.isolated import Peek
 
 OF_FEATURES = ("h5_files", "pt_files")
 SAID = ("patch_size", "patch_level", "downsample", "level_dim")

@@ -11,8 +11,8 @@ import polars as pl
 
 from featurestore.errors import FeaturesRefused, write_beside
 from featurestore.exchange import files
-from featurestore.exchange.apart import Peek
 from featurestore.exchange.bags import ForeignBag, Found, Listing, Outgoing, whole
+from featurestore.exchange.isolated import Peek
 
 NOW, ONCE = "tile_embeddings", "features"  # folders of features
 META = ".meta.json"

@@ -12,8 +12,8 @@ import polars as pl
 
 from featurestore.errors import FeaturesRefused
 from featurestore.exchange import files
-from featurestore.exchange.apart import Peek
 from featurestore.exchange.bags import ForeignBag, Found, Listing, Outgoing, whole
+from featurestore.exchange.isolated import Peek
 
 SAID = (
     "stamp_version",

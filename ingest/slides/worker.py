@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from featurestore import FeatureStore, bounded, row_order
-from featurestore.bounded import BoundedProcess, Died, Limits, Target
+from featurestore import FeatureStore, bounded_process, row_order
+from featurestore.bounded_process import BoundedProcess, Died, Limits, Target
 from featurestore.errors import SlideUnreadable, TrephineError
 from featurestore.types import SCORES, Slide, Tiling
 from ingest.slides import files as slide_files
@@ -195,7 +195,7 @@ def share(flags: np.ndarray) -> float:
 
 def serve(connection: Connection, limits: Limits) -> None:
     """Answer requests until the other side is gone; runs in the reader's process."""
-    bounded.serve(connection, limits, read_slide)
+    bounded_process.serve(connection, limits, read_slide)
 
 
 class ReaderProcess(BoundedProcess):

@@ -24,7 +24,7 @@ from trainer.bags import Sampler
 from trainer.fit import fitted, job_of
 from trainer.holdout import stratified
 from trainer.inference import resample
-from trainer.shared import Shared
+from trainer.shared_store import Shared
 
 POSITIVE = Target(name="positive", kind="binary", low=0, high=1)
 

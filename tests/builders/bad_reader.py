@@ -7,7 +7,7 @@ import signal
 import time
 from multiprocessing.connection import Connection
 
-from featurestore.bounded import ONE_THREAD, Limits
+from featurestore.bounded_process import ONE_THREAD, Limits
 from ingest.slides.worker import Done, read_slide
 
 

@@ -15,7 +15,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from featurestore import FeatureStore, compacting, folding, layout, ledger
-from featurestore.kept import Failure, Tombstone
+from featurestore.bookkeeping import Failure, Tombstone
 
 TABLES = (
     "cases",

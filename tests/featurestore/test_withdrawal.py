@@ -20,7 +20,7 @@ from featurestore import FeatureStore, compacting, layout, ledger, where_query
 from featurestore.arrays import quarantine
 from featurestore.config import SplitConfig
 from featurestore.errors import CatalogBusy, CohortError, CohortNotFound, ConfigError, TrephineError
-from featurestore.showing import show, status
+from featurestore.overview import show, status
 from featurestore.types import Failure, SeenReport
 
 SECRET = {"slide": "slide-Qx7", "case": "case-Wv9", "patient": "patient-Zk3"}

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featurestore import FeatureStore
-from featurestore.bounded import Limits
+from featurestore.bounded_process import Limits
 from featurestore.errors import SlideRefused, SlideUnreadable
 from featurestore.types import Tiling
 from ingest.slides.dicom import MOST_READ, groups

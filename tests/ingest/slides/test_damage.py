@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from builders.ingest_stores import slide
 
-from featurestore.bounded import Limits
+from featurestore.bounded_process import Limits
 from featurestore.store import FeatureStore
 from featurestore.types import Tiling
 from ingest.slides.worker import Done, Measured, Message, ReaderProcess, Request, Tiles

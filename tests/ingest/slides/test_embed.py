@@ -17,7 +17,7 @@ from builders.ingest_stores import TINY, Recorder, plain, rebuilt, slide, take_i
 from PIL import Image
 
 from featurestore import FeatureStore, row_order
-from featurestore.bounded import Limits
+from featurestore.bounded_process import Limits
 from featurestore.errors import TrephineError
 from featurestore.types import Tiling
 from ingest.slides.archive import Archive

@@ -10,8 +10,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeVar
 
-from featurestore import bounded
-from featurestore.bounded import BoundedProcess, Died, Limits
+from featurestore import bounded_process
+from featurestore.bounded_process import BoundedProcess, Died, Limits
 from featurestore.errors import FeaturesRefused
 from featurestore.exchange import files
 from featurestore.exchange.bags import Listing
@@ -77,7 +77,7 @@ class Apart(BoundedProcess):
 
 
 def _serve(connection: Connection, limits: Limits) -> None:
-    bounded.serve(connection, limits, _answer)
+    bounded_process.serve(connection, limits, _answer)
 
 
 def _answer(request: tuple[Callable[[Any], Any], Any, float]) -> Iterator[Any]:

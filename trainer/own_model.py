@@ -22,7 +22,7 @@ from featurestore.errors import ConfigError
 from featurestore.types import content_id
 from trainer.config import TrainConfig
 from trainer.model import BagModel, Scorer
-from trainer.named import Named, named
+from trainer.own_model_name import Named, named
 
 State = Mapping[str, Tensor]
 HOW = "Put its class into a module and give it, or functools.partial(CLASS, OPTION=VALUE)"

@@ -14,9 +14,9 @@ from featurestore.errors import ConfigError, FeaturesRefused
 from featurestore.exchange import files
 from featurestore.exchange.bags import ForeignBag, Found
 from featurestore.exchange.clam import numbered
-from featurestore.exchange.people import Given
-from featurestore.exchange.place import placed
-from featurestore.exchange.take_in import ImportSummary, Read, Said, Taker
+from featurestore.exchange.convert import placed
+from featurestore.exchange.importing import ImportSummary, Read, Said, Taker
+from featurestore.exchange.match_slides import Given
 from featurestore.ids import strangers
 from featurestore.types import Case, GivenSlide, Label, Target
 

@@ -11,10 +11,10 @@ from featurestore import (
     arrays,
     catalog,
     compacting,
+    creation,
     folding,
     layout,
     ledger,
-    making,
     withdrawal,
     workplaces,
 )
@@ -105,7 +105,7 @@ def _repair(root: Path, findings: Sequence[Finding]) -> list[str]:
 
 
 def _make_anew(root: Path) -> list[str]:
-    mended = making.make_anew(root)
+    mended = creation.make_anew(root)
     folding.fold(root)
     return mended
 

@@ -42,7 +42,7 @@ from trainer.learner import (
     steps_of,
 )
 from trainer.model import Scorer, compute_threads
-from trainer.own import State, described
+from trainer.own_model import State, described
 from trainer.tile_filter import keep_tiles
 
 STATE = "state.pt"  # of an unfinished Run

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from featurestore.config import ImportConfig
 from featurestore.errors import FeaturesRefused, StoreDamaged
 from featurestore.exchange import clam, files, slide2vec, stamp, trident
-from featurestore.exchange.apart import NAMES, Apart, Peek, owners
 from featurestore.exchange.bags import ForeignBag, ForeignTiling, Found, Listing, listing
-from featurestore.exchange.people import Given, People, Who
-from featurestore.exchange.place import Placed, description, is_same, placed, slide_arrays
+from featurestore.exchange.convert import Placed, description, is_same, placed, slide_arrays
+from featurestore.exchange.isolated import NAMES, Apart, Peek, owners
+from featurestore.exchange.match_slides import Given, People, Who
 from featurestore.types import ArrayIds, EncoderDescription, Failure, Progress
 from featurestore.words import counted, grouped
 

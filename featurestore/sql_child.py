@@ -1,4 +1,4 @@
-"""The child process that runs a user's SQL; started by `featurestore.asking`, never imported.
+"""The child process that runs a user's SQL; started by `featurestore.user_sql`, never imported.
 
 It reads requests from stdin and writes answers to stdout, pickled, and each result as a Parquet
 file into the folder it was given. It imports DuckDB alone, and ends with its parent.

@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featurestore import asking
-from featurestore.asking import Limits, Word
+from featurestore import user_sql
 from featurestore.errors import QueryRefused
 from featurestore.frames import FORMATS, Rows, listed, rendered, table
+from featurestore.user_sql import Limits, Word
 
 SAMPLES = {  # a value of every type that DuckDB knows; text that differs from DuckDB's own is said
     "ARRAY": "[1, 2]::integer[2]",
@@ -80,7 +80,7 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def ask(catalog: Path, text: str, limits: Limits | None = None, **parameters: Any) -> pl.DataFrame:
-    return asking.ask(catalog, text, parameters, limits)
+    return user_sql.ask(catalog, text, parameters, limits)
 
 
 # -- types -----------------------------------------------------------------------------------------
@@ -193,7 +193,7 @@ HEAVY = [
 
 @pytest.mark.parametrize("text", HEAVY)
 def test_a_query_is_ended_when_its_time_is_over(catalog: Path, text: str) -> None:
-    asking.start()
+    user_sql.start()
     started = time.monotonic()
     with pytest.raises(QueryRefused, match=r"longer than 0\.3 s"):
         ask(catalog, text, Limits(time_s=0.3))

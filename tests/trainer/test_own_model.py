@@ -27,7 +27,7 @@ from trainer import TrainConfig, predict, train, write_page
 from trainer.external import validate
 from trainer.heatmap import heatmap
 from trainer.inference import attention
-from trainer.named import Named, named
+from trainer.own_model_name import Named, named
 
 ROOT = Path(__file__).parents[2]
 QUICK = TrainConfig(cohort="all", bag_size=16, steps=30, lr=0.01)

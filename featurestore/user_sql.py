@@ -95,7 +95,7 @@ def stop() -> None:
 
 
 class _Child:
-    """A process of `featurestore.asked`, and the folder that it may write to."""
+    """A process of `featurestore.sql_child`, and the folder that it may write to."""
 
     def __init__(self, limits: Limits) -> None:
         self.parent, self.limits = os.getpid(), limits
@@ -105,7 +105,7 @@ class _Child:
         places = [str(Path(str(found and found.origin)).parents[1])]
         words = [str(self.folder), str(limits.memory_bytes), str(limits.bytes), *places]
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(Path(__file__).with_name("asked.py")), *words],
+            [sys.executable, "-I", "-S", str(Path(__file__).with_name("sql_child.py")), *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

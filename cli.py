@@ -579,7 +579,7 @@ def runs_compare(first: str, second: str, store: FeatureStore) -> Any:
 @prints_result
 def runs_delete(run: str, store: FeatureStore, erase: bool) -> Any:
     """Take RUN out of every list by a tombstone."""
-    return store.withdraw(store.run(run).run_id, "run", erase=erase)
+    return store.withdraw(run, "run", erase=erase)
 
 
 @main.command()

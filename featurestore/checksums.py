@@ -203,23 +203,26 @@ def erase_predictions(folder: Path, tmp: Path, slides: Collection[str]) -> bool:
     return not is_left or erase_predictions(folder, tmp, slides) or True
 
 
-def meant_run(root: Path, digests: Mapping[str, str | None], name: str) -> RunRecord:
-    """Read the Run that an id, an unambiguous prefix or `latest` means, checked.
+def run_id_of(known: Sequence[str], name: str) -> str:
+    """The Run that an id, an unambiguous prefix or `latest` means; `known` has the newest last.
 
-    Args:
-        root: the store.
-        digests: of the seals of all Runs that it has, by id, the newest last.
-        name: what was said.
+    Raises:
+        RunNotFound: there is no such Run.
+    """
+    if not known:
+        raise RunNotFound("there is no run yet. Train one with: trephine train COHORT")
+    newest_first = {one: one for one in reversed(known)}
+    return known[-1] if name == "latest" else one_of(name, newest_first, "run", RunNotFound)
+
+
+def meant_run(root: Path, digests: Mapping[str, str | None], name: str) -> RunRecord:
+    """Read the Run that a name means, checked against the digests of all Runs, by id.
 
     Raises:
         RunNotFound: there is no such Run.
         StoreDamaged: it is not what was written.
     """
-    known = list(digests)
-    if not known:
-        raise RunNotFound("there is no run yet. Train one with: trephine train COHORT")
-    newest_first = {one: one for one in reversed(known)}
-    run_id = known[-1] if name == "latest" else one_of(name, newest_first, "run", RunNotFound)
+    run_id = run_id_of(list(digests), name)
     folder = layout.runs_dir(root) / run_id
     try:
         check_sealed(folder, digests[run_id])

@@ -137,7 +137,7 @@ def _without_copies(
         kept = slides.sort("patient_made_up", "slide_id").unique(
             "content", keep="first", maintain_order=True
         )
-    return kept, {"copies of another slide": slides.height - kept.height}
+    return kept, {"with the content of another": slides.height - kept.height}
 
 
 def broken_links(frozen: pl.DataFrame, checks: Mapping[str, pl.DataFrame]) -> dict[str, int]:
@@ -241,7 +241,7 @@ def _by_time(slides: pl.DataFrame, config: SplitConfig) -> tuple[pl.DataFrame, d
     n_late = int(is_late.sum())
     if late or not n_late:
         return slides, {}
-    return slides.filter(pl.Series(~is_late)), {"late slides of train patients": n_late}
+    return slides.filter(pl.Series(~is_late)), {"late, of train patients": n_late}
 
 
 def _at_random(slides: pl.DataFrame, config: SplitConfig) -> pl.DataFrame:

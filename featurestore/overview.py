@@ -10,6 +10,7 @@ from pathlib import Path
 from textwrap import fill, indent
 from typing import TYPE_CHECKING, Any
 
+import sql
 from featurestore import layout, workplaces
 from featurestore.errors import ConfigError
 from featurestore.fields import to_json
@@ -27,10 +28,6 @@ if TYPE_CHECKING:
 STALE = timedelta(days=7)  # an unfinished training that nobody went on with
 SECTIONS: dict[str, dict[str, str]] = {
     "slide": {
-        "retired": "select tombstones.kind, tombstones.name, tombstones.recorded_at from slides"
-        " left join cases using (case_id) join tombstones on (tombstones.kind, tombstones.name) in"
-        " (('slide', slide_id), ('case', slides.case_id), ('patient', patient_id))"
-        " where slide_id = $id",
         "slide": "from slide_overview where slide_id = $id",
         "embeddings": "select encoders.name as encoder, embeddings.* from slides"
         " join embeddings using (slide_key) join encoders using (encoder_id) where slide_id = $id",
@@ -40,9 +37,6 @@ SECTIONS: dict[str, dict[str, str]] = {
         "failures": "from failures where item = $id",
     },
     "case": {
-        "retired": "select tombstones.kind, tombstones.name, tombstones.recorded_at from cases"
-        " join tombstones on (tombstones.kind, tombstones.name) in"
-        " (('case', case_id), ('patient', patient_id)) where case_id = $id",
         "case": "from cases where case_id = $id",
         "slides": "select slide_id, scanned_on, specimen, scanner, n_tiles, quality"
         " from slide_overview where case_id = $id order by slide_id",
@@ -53,8 +47,6 @@ SECTIONS: dict[str, dict[str, str]] = {
         "failures": "from failures where item = $id",
     },
     "patient": {
-        "retired": "select kind, name, recorded_at from tombstones"
-        " where kind = 'patient' and name = $id",
         "cases": "from cases where patient_id = $id order by case_id",
         "slides": "select slide_id, case_id, scanned_on, specimen, scanner, n_tiles, quality"
         " from slide_overview where patient_id = $id order by slide_id",
@@ -64,16 +56,7 @@ SECTIONS: dict[str, dict[str, str]] = {
     },
     "run": {
         "run": "from runs where run_id = $id",
-        "metrics": "with own as (from metrics where run_id = $id),"
-        " test as (from own where split = 'test')"
-        " select one.metric, one.value as test, low.value as low, high.value as high,"
-        " own.value as ridge_test from test as one"
-        " left join test as low on low.metric = one.metric || '_low'"
-        " left join test as high on high.metric = one.metric || '_high'"
-        " left join own on own.metric = one.metric and own.split = 'ridge_test'"
-        " where not exists (from test as of_which where"
-        " one.metric in (of_which.metric || '_low', of_which.metric || '_high'))"
-        " order by one.metric",
+        "metrics": sql.read("queries/run_metrics"),
     },
 }
 
@@ -178,7 +161,8 @@ def shown(store: FeatureStore, kind: str, name: str) -> Told:
     """Everything known of one thing of a kind."""
     if kind == "cohort":
         return cohort(store.cohort(name), store.splits(name))
-    frames = {title: store.ask(text, {"id": name}) for title, text in SECTIONS[kind].items()}
+    frames = {"retired": store.named("queries/retired", {"kind": kind, "id": name})}
+    frames |= {title: store.ask(text, {"id": name}) for title, text in SECTIONS[kind].items()}
     parts = [
         _section(title, frame, terminal_width()) for title, frame in frames.items() if frame.height
     ]

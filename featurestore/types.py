@@ -312,7 +312,7 @@ class Cohort:
             f"{side.first} to {side.last}, mean {side.mean:.1f}"
             for side in splits
         ]
-        lines += [f"  left out: {n} {why}" for why, n in self.dropped.items()]
+        lines += [f"  left out: {counted(n, 'slide')}, {why}" for why, n in self.dropped.items()]
         if n := self.options["patients_made_up"]:
             named = f"{counted(n, 'slide')} without patient_id"
             lines += [f"  {named}: each of their cases counts as a patient"]

@@ -9,13 +9,21 @@ from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 
 from featurestore import catalog, creation, folding, layout, ledger, workplaces
 from featurestore.bookkeeping import Gone, Tombstone, TombstoneKind, Withdrawn, hidden
-from featurestore.checksums import erase_predictions
-from featurestore.errors import CohortError, ConfigError, StoreDamaged, TrephineError, writing
+from featurestore.checksums import erase_predictions, run_id_of
+from featurestore.errors import (
+    CohortError,
+    CohortNotFound,
+    ConfigError,
+    StoreDamaged,
+    TrephineError,
+    writing,
+)
 from featurestore.words import counted
 
 OF_A_SLIDE: dict[TombstoneKind, str] = {
@@ -92,26 +100,16 @@ def finish(root: Path) -> bool:
 def _stones(
     con: catalog.Connection, kind: TombstoneKind | None, name: str, erase: bool
 ) -> list[Tombstone]:
+    text = "select kind, name from tombstones where erase"
+    gone = Gone(set(con.execute(text).fetchall() if erase else ()))  # an erasure may go on
     if kind in ("cohort", "run"):
-        table, column = f"{kind}s", "cohort" if kind == "cohort" else "run_id"
-        if not con.execute(f"select 1 from {table} where {column} = ?", [name]).fetchall():
-            raise ConfigError(
-                f"{kind} {name!r} is not in the store. See them with: trephine status"
-            )
-        own = con.execute("select run_id from runs where cohort = ? order by 1", [name]).fetchall()
-        if kind == "cohort" and own:  # else its name, used again, would be another Cohort to them
-            raise CohortError(
-                f"cohort {name!r} has {counted(len(own), 'run')}, which would lose what they "
-                f"learnt from. Delete them first: trephine runs delete {own[0][0]}"
-            )
-        return [Tombstone(kind=kind, name=name, erase=erase)]
+        return _stones_of(con, kind, name, gone, erase)
     rows = catalog.frame_of_query(con, "queries/withdrawal", {"name": name})
     meant = [one for one in OF_A_SLIDE if kind in (one, None)]
     found = {one: rows.filter(pl.col(OF_A_SLIDE[one]) == name) for one in meant}
     found = {one: slides for one, slides in found.items() if slides.height}
     if not found:
-        text = "select kind, name from tombstones where erase"
-        if erase and Gone(set(con.execute(text).fetchall())).has((one, name) for one in meant):
+        if gone.has((one, name) for one in meant):
             return []
         raise ConfigError(
             f"{name!r} is no slide, case or patient of the store. "
@@ -131,6 +129,27 @@ def _stones(
         Tombstone(kind="slide", name=slide_id, erase=True, slide_key=key)
         for slide_id, key in slides.select("slide_id", "slide_key").iter_rows()
     ]
+
+
+def _stones_of(
+    con: catalog.Connection, kind: Literal["cohort", "run"], name: str, gone: Gone, erase: bool
+) -> list[Tombstone]:
+    """That of a Cohort or a Run, which may be named by the beginning of its id, or `latest`."""
+    if kind == "run":
+        runs = con.execute("select run_id from runs order by sequence, started_at, run_id")
+        known = [run_id for (run_id,) in runs.fetchall()]
+        name = run_id_of([*(one for of, one in gone.names if of == kind), *known], name)
+    elif con.execute("select 1 from cohorts where cohort = ?", [name]).fetchall():
+        known = [name]
+        own = con.execute("select run_id from runs where cohort = ? order by 1", [name]).fetchall()
+        if own:  # else its name, used again, would be another Cohort to them
+            raise CohortError(
+                f"cohort {name!r} has {counted(len(own), 'run')}, which would lose what they "
+                f"learnt from. Delete them first: trephine runs delete {own[0][0]}"
+            )
+    else:
+        raise CohortNotFound(f"cohort {name!r} is not in the store. See them with: trephine status")
+    return [Tombstone(kind=kind, name=name, erase=erase)] if name in known else []
 
 
 def _had(con: catalog.Connection, stones: Sequence[Tombstone], erase: bool) -> Withdrawn:

@@ -13,6 +13,7 @@ import polars as pl
 from featurestore import FeatureStore, strangers
 from featurestore.errors import ConfigError, TrainError
 from featurestore.types import Target
+from featurestore.words import counted
 from trainer import runs
 from trainer.bags import Sampler
 from trainer.draws import PREDICT
@@ -299,7 +300,7 @@ def ceiling(
     most = rounding_ceiling(labels, step)
     return most, (
         f"labels are rounded to {step:g}, which allows R2 {most:.3f} at most; what people disagree "
-        f"by would lower that, and {found.height} cases have labels of two sources to tell"
+        f"by would lower that ({counted(found.height, 'case')} with labels of two sources to tell)"
     )
 
 

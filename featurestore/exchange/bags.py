@@ -1,21 +1,31 @@
-"""What a file of another tool holds: the rows of one Slide, where their tiles lie, who says so."""
+"""Read the rows of one Slide from another tool's files, with all that these say of its tiles."""
 
 from __future__ import annotations
 
-import os
-import stat
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from featurestore.errors import FeaturesRefused
+from featurestore.exchange import files
+from featurestore.exchange.finding import Found
+from featurestore.exchange.tools import (
+    ATTRIBUTES,
+    ENCODER,
+    KEPT,
+    KINDS,
+    NUMBERS,
+    TOOLS,
+    UNITS,
+    Unit,
+    numbered,
+)
 from featurestore.types import Tiling
 
-# What coords count: level-0 pixels, microns where nobody says the slide's mpp, or nothing but rows.
-Unit = Literal["level0_px", "um", "row"]
 IMPORTED = "import "  # how `reader` begins for a Slide whose pixels were never seen
 
 
@@ -26,18 +36,6 @@ class ForeignTiling(Tiling):
     tile_px: int | None = None  # type: ignore[assignment]
     tile_mpp: float | None = None  # type: ignore[assignment]
     min_tissue: float | None = None  # type: ignore[assignment]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Found:
-    """A file of features, not read yet."""
-
-    path: Path
-    name: str  # of the Slide, as the file is named
-    folder: str  # that tells one Encoder from another
-    encoder: str  # the Encoder's name, as the folder says it
-    cut: str = ""  # tells one way to cut Slides from another
-    coords: tuple[Path, ...] = ()  # where the places of the tiles may stand
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,73 +68,146 @@ class ForeignBag:
             raise FeaturesRefused("has coordinates that are no places in a slide")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Listing:
-    """The regular files under a folder, sorted; links are followed, and every folder once."""
-
-    root: Path
-    files: Sequence[Path]
-
-    def ending(self, *suffixes: str) -> list[Path]:
-        """Files whose names end so."""
-        return [path for path in self.files if path.name.endswith(suffixes)]
-
-
-def listing(root: Path) -> Listing:
-    """List a file, or the files of a folder.
+def read(found: Found) -> ForeignBag:
+    """Read the files of one Slide.
 
     Raises:
-        FeaturesRefused: there is nothing.
+        FeaturesRefused: one is damaged or missing, or they do not belong together.
     """
-    if root.is_file():
-        return Listing(root=root.parent, files=[root])
-    if not root.is_dir():
-        raise FeaturesRefused(f"{root} does not exist. Give the folder that the tool wrote.")
-    files: list[Path] = []
-    seen: set[tuple[int, int]] = set()
-    for folder, inner, names in os.walk(root, followlinks=True):
-        at = Path(folder).stat()
-        if (at.st_dev, at.st_ino) in seen:
-            inner.clear()
-            continue
-        seen.add((at.st_dev, at.st_ino))
-        files += [path for name in names if _is_regular(path := Path(folder) / name)]
-    return Listing(root=root, files=sorted(files))
+    bag, said = (_of_hdf5 if found.path.suffix == ".h5" else _of_arrays)(found)
+    facts: dict[str, Any] = {name: files.number(said, *of) for name, of in NUMBERS.items()}
+    px, um, down = facts["tile_px"], facts["tile_um"], files.number(said, "downsample")
+    level0, target = (files.number(said, name) for name in KEPT[:2])
+    if px and facts["tile_px0"] is None:
+        if down:
+            facts["tile_px0"] = px * down
+        elif level0 and target:
+            facts["tile_px0"] = float(round(px * level0 / target))
+    if um and px and facts["tile_mpp"] is None:
+        facts["tile_mpp"] = um / px
+    facts["tile_px"] = None if px is None else round(px)
+    return replace(
+        bag,
+        **facts,
+        size_px0=_size_px0(said),
+        encoder=next(filter(None, (files.text(said, name) for name in ENCODER)), None),
+        version=TOOLS[found.tool].version(said),
+        said={name: said[name] for name in KEPT if files.number(said, name)},
+    )
 
 
-def _is_regular(path: Path) -> bool:
-    try:
-        return stat.S_ISREG(path.stat().st_mode)
-    except OSError:
-        return False
+def _size_px0(said: Mapping[str, Any]) -> tuple[int, int] | None:
+    size = [said.get("level0_width"), said.get("level0_height")]
+    size = (
+        said.get("dimensions") or (said.get("patch_level") == 0 and said.get("level_dim")) or size
+    )
+    width, height = (files.number({"side": side}, "side") for side in size)
+    return (round(width), round(height)) if width and height else None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Outgoing:
-    """A Slide on its way out."""
-
-    out: Path  # folder of the export
-    slide_id: str
-    encoder: str  # the Encoder's name, as a folder can have it
-    encoder_id: str
-    bag: ForeignBag  # float16 rows
-
-    def need(self, **facts: Any) -> None:
-        """Refuse where the store does not know what the other tool asks for.
-
-        Raises:
-            FeaturesRefused: a fact is None or False.
-        """
-        for name, value in facts.items():
-            if value in (None, False):
-                raise FeaturesRefused(f"has no {name.replace('_', ' ')}, which its readers need")
-
-    def sorted(self, *by: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Coords, float32 rows and order, sorted by columns of the coords, the first first."""
-        order = np.lexsort([self.bag.coords[:, column] for column in reversed(by)])
-        return self.bag.coords[order], self.bag.rows[order].astype(np.float32), order
+def _check(said: Mapping[str, Any]) -> None:
+    for name, kind in KINDS.items():
+        if said.get(name, kind) != kind:
+            raise FeaturesRefused(f"holds {said[name]} features, expected a row a tile")
+    for name, unit in UNITS.items():
+        if said.get(name, unit) != unit:
+            raise FeaturesRefused(f"has coordinates in {said[name]!r}, expected {unit!r}")
 
 
-def whole(number: float | None) -> int | None:
-    """A count of pixels that a tool wrote as a float."""
-    return None if number is None else round(number)
+def _beside(found: Found) -> dict[str, Any]:
+    """What JSON files beside say, all their sections as one."""
+    said: dict[str, Any] = {}
+    for path in (one for one in found.beside if one.suffix == ".json"):
+        with files.told(path):
+            told = dict(json.loads(path.read_text(encoding="utf-8")))
+        for part in (*(value for value in told.values() if isinstance(value, dict)), told):
+            said |= part
+    return said
+
+
+def _of_hdf5(found: Found) -> tuple[ForeignBag, dict[str, Any]]:
+    """Rows and coordinates of one file; places beside, if they are there, must be the same."""
+    tool, said = TOOLS[found.tool], _beside(found)
+    with files.hdf5(found.path) as file:
+        for holder in (file, *(file[name] for name in (tool.rows, "coords") if name in file)):
+            said |= files.said_of(holder, ATTRIBUTES)
+        _check(said)
+        rows = np.empty((0, 0), np.float32)
+        if not found.is_empty:
+            rows = files.rows_of(files.array_of(file, tool.rows))
+        coords = files.places_of(files.array_of(file, "coords"))
+        if "augmented" in file:
+            kept = ~files.array_of(file, "augmented").astype(bool).reshape(-1)
+            if len(kept) != len(rows) or len(kept) != len(coords):
+                raise FeaturesRefused("says of another number of rows whether they are augmented")
+            rows, coords = rows[kept], coords[kept]
+    if tool.unit == "um" and "unit" not in said:
+        um, px = (files.number(said, *NUMBERS[name]) for name in ("tile_um", "tile_px"))
+        if um is None or px is None or "stamp_version" in said:
+            raise FeaturesRefused(
+                "does not say how large its tiles are, and no info.json beside it does. Put back "
+                "the info.json of STAMP 1, or extract with STAMP 2"
+            )
+        coords = coords * (um / px)  # the slide was read in pixels of its tiles
+    patches = [path for path in found.beside if path.suffix == ".h5"]
+    said = files.agreeing(patches, coords, ATTRIBUTES) | said
+    return ForeignBag(rows=rows, coords=coords, unit=tool.unit), said
+
+
+def _of_arrays(found: Found) -> tuple[ForeignBag, dict[str, Any]]:
+    """Rows of a tensor or an archive of NumPy, and places of the file beside, by tile number."""
+    said, index = _beside(found), None
+    _check(said)
+    if found.is_empty:
+        if said.get("num_tiles") != 0:
+            raise FeaturesRefused("says that there are tiles, but their features are missing")
+        rows = np.empty((0, int(said.get("feature_dim") or 0)), np.float32)
+    elif found.path.suffix == ".pt":
+        rows = files.rows_of(files.tensor(found.path))
+    else:
+        held = files.arrays(found.path)
+        if "features" not in held:
+            raise FeaturesRefused(f"has no 'features': it holds {', '.join(held) or 'nothing'}")
+        rows, index = files.rows_of(held["features"]), held.get("tile_index")
+    path = next((one for one in found.beside if one.suffix in (".npz", ".npy")), None)
+    if path is None and not TOOLS[found.tool].needs_places:
+        return ForeignBag(rows=rows, coords=numbered(len(rows)), unit="row"), said
+    if path is None and len(rows):
+        raise FeaturesRefused("has no file beside it that says where its tiles lie")
+    if path is None:
+        return ForeignBag(rows=rows, coords=np.empty((0, 2))), said
+    coords, tissue, columns = _places(path, index, len(rows))
+    return ForeignBag(rows=rows, coords=coords, tissue=tissue), columns | said
+
+
+def _places(
+    path: Path, index: np.ndarray | None, n: int
+) -> tuple[np.ndarray, np.ndarray | None, dict[str, Any]]:
+    """Coordinates and tissue of each row, by the number of its tile; and what else is said."""
+    held = files.arrays(path)
+    table = held.get("npy")
+    said: dict[str, Any] = {}
+    if table is not None:
+        names = table.dtype.names or ()
+        held = {name: table[name] for name in names}
+        said = {name: held[name][0].item() for name in names if len(table)}
+    if not {"x", "y"} <= held.keys():
+        raise FeaturesRefused(f"{path.name} has no x and y")
+    coords = np.stack([held["x"], held["y"]], axis=1).astype(np.float64)
+    tissue = held.get("tissue_fractions", held.get("tissue_fraction"))
+    if tissue is not None and len(tissue) != len(coords):
+        raise FeaturesRefused(f"{path.name} has {len(tissue):,} shares of tissue of other tiles")
+    if len(coords) == n:  # else the pair is refused where it is made
+        order = _order(held.get("tile_index"), index, n)
+        coords, tissue = coords[order], None if tissue is None else tissue[order]
+    return coords, tissue, said
+
+
+def _order(of_places: np.ndarray | None, of_rows: np.ndarray | None, n: int) -> np.ndarray:
+    """For each row, where its tile stands in the file of places: both number the tiles."""
+    theirs = np.arange(n) if of_places is None else of_places
+    ours = np.arange(n) if of_rows is None else of_rows
+    if not np.array_equal(np.sort(theirs), np.sort(ours)) or len(np.unique(ours)) != n:
+        raise FeaturesRefused("numbers its tiles otherwise than its file of coordinates")
+    by_number = np.argsort(theirs)
+    return by_number[np.searchsorted(theirs, ours, sorter=by_number)]

@@ -12,7 +12,6 @@ import numpy as np
 from featurestore import arrays
 from featurestore.errors import FeaturesRefused
 from featurestore.exchange.bags import ForeignBag, ForeignTiling
-from featurestore.exchange.stamp import in_pixels
 from featurestore.types import SCORES, ArrayIds, EncoderDescription, Slide, content_id
 
 if TYPE_CHECKING:
@@ -73,7 +72,7 @@ def placed(bag: ForeignBag, mpp: float | None, dim: int | None) -> Placed:
             f"{beyond:,} of {len(rows):,} rows: the store keeps float16"
         )
     if unit == "um" and mpp is not None:
-        coords, unit = in_pixels(coords, mpp), "level0_px"
+        coords, unit = bag.coords / mpp, "level0_px"
     kept = _once(np.rint(coords).astype(np.int32), half)
     return Placed(
         coords=np.rint(coords[kept]).astype(np.int32),

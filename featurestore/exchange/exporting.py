@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,9 +14,9 @@ import polars as pl
 from featurestore import arrays
 from featurestore.config import ExportConfig
 from featurestore.errors import FeaturesRefused, StoreDamaged
-from featurestore.exchange import clam, files, parquet, slide2vec, stamp, trident
-from featurestore.exchange.bags import ForeignBag, Outgoing
-from featurestore.exchange.stamp import in_pixels
+from featurestore.exchange import files
+from featurestore.exchange.bags import ForeignBag
+from featurestore.exchange.writers import WRITERS, Outgoing
 from featurestore.types import Progress
 from featurestore.words import counted, grouped
 
@@ -25,13 +24,6 @@ if TYPE_CHECKING:
     from featurestore.store import FeatureStore
 
 TABLE = "cohort.csv"  # of every export, whatever its tool
-WRITERS: Mapping[str, ModuleType] = {
-    "trident": trident,
-    "clam": clam,
-    "stamp": stamp,
-    "slide2vec": slide2vec,
-    "parquet": parquet,
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +69,7 @@ def export_cohort(
         FileUnwritable: the folder cannot be written.
     """
     cohort = _with_geometry(store, store.bags(config.cohort, config.encoder_id, config.tiling_id))
-    tool = WRITERS[config.tool]
+    write, write_tables = WRITERS[config.tool]
     encoder = store.encoder(cohort["encoder_id"][0])
     failures: dict[str, str] = {}
     written: list[str] = []
@@ -85,13 +77,19 @@ def export_cohort(
     for done, row in enumerate(cohort.iter_rows(named=True), start=1):
         try:
             it = _outgoing(store, row, config.out, encoder.name)
-            tool.write(it)
+            write(it)
             written.append(it.slide_id)
         except (FeaturesRefused, StoreDamaged) as error:
             failures[row["slide_id"]] = f"slide {row['slide_id']!r} {error}"
         progress(done, cohort.height, f"{len(failures)} failed")
     left = cohort.filter(pl.col("slide_id").is_in(written))
-    notes = _tables(tool, config, left, store.cohort(config.cohort).target) if written else []
+    notes = []
+    if written:
+        target = store.cohort(config.cohort).target
+        columns = ["slide_id", "case_id", "patient_id", "split", "value"]
+        rows = left.select(columns).rows()
+        files.write_csv(config.out / TABLE, [*columns[:-1], target], rows)
+        notes += write_tables(config.out, left, target)
     now = _stamps(config.out)
     stale = sorted(path for path, stamp in before.items() if now.get(path) == stamp)
     if stale:
@@ -143,7 +141,7 @@ def _outgoing(store: FeatureStore, row: Mapping[str, Any], out: Path, encoder: s
         um = px * row["tile_mpp"]
     coords, unit = tiles["coords"].astype(np.float64), said.get("unit", "level0_px")
     if unit == "um" and mpp:
-        coords, unit = in_pixels(coords, mpp), "level0_px"
+        coords, unit = np.rint(coords / mpp), "level0_px"  # a tool writes single precision
     tissue = tiles["tissue"]
     bag = ForeignBag(
         rows=store.embeddings(*ids),
@@ -151,6 +149,7 @@ def _outgoing(store: FeatureStore, row: Mapping[str, Any], out: Path, encoder: s
         unit=unit,
         tile_px=px,
         tile_um=um,
+        tile_mpp=um / px if um and px else None,
         tile_px0=px0 or (um / mpp if um and mpp else None),
         min_tissue=row["min_tissue"],
         mpp=mpp,
@@ -160,11 +159,3 @@ def _outgoing(store: FeatureStore, row: Mapping[str, Any], out: Path, encoder: s
     )
     plain = re.sub(r"[^\w.+-]+", "_", encoder).strip(".") or "encoder"
     return Outgoing(out=out, slide_id=name, encoder=plain, encoder_id=ids[2], bag=bag)
-
-
-def _tables(tool: ModuleType, config: ExportConfig, cohort: pl.DataFrame, target: str) -> list[str]:
-    """Write what the tool has for labels and splits, and for all of them one plain table."""
-    columns = ["slide_id", "case_id", "patient_id", "split", "value"]
-    header = [*columns[:-1], target]
-    files.write_csv(config.out / TABLE, header, cohort.select(columns).rows())
-    return list(tool.write_tables(config.out, cohort, target))

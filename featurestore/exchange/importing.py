@@ -5,32 +5,27 @@ from __future__ import annotations
 import json
 import shlex
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from featurestore.config import ImportConfig
 from featurestore.errors import FeaturesRefused, StoreDamaged
-from featurestore.exchange import clam, files, slide2vec, stamp, trident
-from featurestore.exchange.bags import ForeignBag, ForeignTiling, Found, Listing, listing
+from featurestore.exchange import bags, files
+from featurestore.exchange.bags import ForeignBag, ForeignTiling
 from featurestore.exchange.convert import Placed, description, is_same, placed, slide_arrays
-from featurestore.exchange.isolated import NAMES, Apart, Peek, owners
+from featurestore.exchange.finding import Finds, Found, find
+from featurestore.exchange.isolated import Apart
 from featurestore.exchange.match_slides import Given, People, Who
+from featurestore.exchange.tools import TOOLS
 from featurestore.types import ArrayIds, EncoderDescription, Failure, Progress
 from featurestore.words import counted, grouped
 
 if TYPE_CHECKING:
     from featurestore.store import FeatureStore
 
-TOOLS: Mapping[str, ModuleType] = {
-    "trident": trident,
-    "clam": clam,
-    "stamp": stamp,
-    "slide2vec": slide2vec,
-}
 Read = Callable[[Found], ForeignBag]
 COMMIT_SLIDES = 32
 PROBES = 5  # files of a folder that decide how wide an Encoder is
@@ -54,7 +49,7 @@ class ImportSummary:
     twice: int = 0  # tiles that stood in one file twice
     copies: int = 0  # files that say the same as another
     without_features: int = 0  # of the manifest
-    others: dict[str, int] = field(default_factory=dict)  # files left out, by whose they are
+    others: Mapping[str, int] = field(default_factory=dict)  # files left out, by whose they are
     failures: dict[str, str] = field(default_factory=dict)  # by path
 
     def text(self) -> str:
@@ -70,21 +65,16 @@ class ImportSummary:
             f"{self.known:,} known" + "".join(f", {n:,} {what}" for what, n in told.items() if n)
         ]
         lines += [f"encoder {one.name}, id {key}" for key, one in self.encoders.items()]
-        notes = {
-            "bags have no mpp: their scale is unknown. Pass --mpp, or a --manifest with a column "
-            "mpp": self.without_mpp,
-            "bags have no coordinates: they can be trained on, not drawn or exported to others": (
-                self.unplaced
-            ),
-            "tiles stood twice in one file and were taken once": self.twice,
-            "files say the same as another of their slide": self.copies,
-            "slides of the manifest have no features here": self.without_features,
-        }
-        lines += [f"note: {n:,} {what}" for what, n in notes.items() if n]
-        lines += [
-            f"note: {n:,} files are left out: they look like those of {tool}"
-            for tool, n in self.others.items()
+        scale = "Pass --mpp, or a --manifest with a column mpp"
+        notes = [
+            (self.without_mpp, "bag", f"without mpp: their scale is unknown. {scale}"),
+            (self.unplaced, "bag", "without coordinates: to train on, not to draw or to export"),
+            (self.twice, "tile", "twice in one file, taken once"),
+            (self.copies, "file", "the same as another of their slide"),
+            (self.without_features, "slide", "of the manifest without features here"),
+            *((n, "file", f"left out, as those of {tool}") for tool, n in self.others.items()),
         ]
+        lines += [f"note: {counted(n, noun)} {what}" for n, noun, what in notes if n]
         lines += grouped("failed", self.failures)
         if self.failures:
             lines.append("List what failed with: trephine sql 'from failures'")
@@ -112,19 +102,17 @@ def import_features(
     Raises:
         FeaturesRefused: the folder has no features of this tool.
     """
-    tool, there = TOOLS[config.tool], listing(config.path)
     with closing(Apart()) as apart:
-        own, others = _of_tool(config.tool, there, apart.peek)
-        found, refused = tool.find(own, apart.peek)
-        if not found and not refused:
-            raise FeaturesRefused(_nothing(config, others))
+        finds = find(config.tool, config.path, apart.peek)
+        if not finds.found and not finds.refused:
+            raise FeaturesRefused(_nothing(config, finds))
         store.record()  # adopt what a killed import published without a row
         said = Said(tool=config.tool, mpp=config.mpp, name=config.name, cut=config.cut)
-        work = Taker(store, lambda one: apart.call(tool.read, one, one.path), said, given)
-        work.summary.others = others
-        for path, reason in refused.items():
+        work = Taker(store, lambda one: apart.call(bags.read, one, one.path), said, given)
+        work.summary.others = finds.others
+        for path, reason in finds.refused.items():
             work.fail(path, reason)
-        groups = work.by_slide(found)
+        groups = work.by_slide(finds.found)
         for done, ((_, _, slide_id), several) in enumerate(groups.items(), start=1):
             try:
                 work.take(work.people.who(slide_id), several)
@@ -138,27 +126,25 @@ def import_features(
     return work.summary
 
 
-def _of_tool(tool: str, there: Listing, peek: Peek) -> tuple[Listing, dict[str, int]]:
-    """The files of folders that the tool may have written; how many others have, by their tool."""
-    theirs = owners(there, peek)
-    foreign = {folder: tools for folder, tools in theirs.items() if tools and tool not in tools}
-    own = [path for path in there.files if path.parent not in foreign]
-    left = [path for path in there.ending(".h5", ".pt", ".npz") if path.parent in foreign]
-    others = Counter(" or ".join(sorted(foreign[path.parent])) for path in left)
-    return replace(there, files=own), dict(others)
-
-
-def _nothing(config: ImportConfig, others: Mapping[str, int]) -> str:
-    if not others:
+def _nothing(config: ImportConfig, finds: Finds) -> str:
+    """Why there is nothing to take in: another tool's files, places of tiles alone, or no file."""
+    tool = TOOLS[config.tool]
+    if finds.others:
+        word = max(finds.others, key=finds.others.__getitem__)
+        name = " or ".join(TOOLS[one].title for one in word.split(" or "))
+        command = ["trephine", "import", word.split()[0], str(config.path)]
         return (
-            f"{config.path} holds no features of {config.tool}. Give the folder that it wrote; "
-            "the formats are in docs/format.md"
+            f"{config.path} looks like what {name} wrote, not {tool.title}. "
+            f"Take it in with: {shlex.join(command)}"
         )
-    word = max(others, key=others.__getitem__)
-    name = " or ".join(NAMES[one] for one in word.split(" or "))
+    if finds.places:
+        return (
+            f"{config.path} holds coordinates of tiles of {counted(finds.places, 'slide')}, and no "
+            f"features. {tool.title} writes these to {tool.usual}. Give the folder that has both"
+        )
     return (
-        f"{config.path} looks like what {name} wrote, not {NAMES[config.tool]}. "
-        f"Take it in with: {shlex.join(['trephine', 'import', word.split()[0], str(config.path)])}"
+        f"{config.path} holds no features of {tool.title}. Give the folder that it wrote; "
+        "the formats are in docs/format.md"
     )
 
 
@@ -193,7 +179,7 @@ class Taker:
         self._tilings = list(store.ask("from tilings").iter_rows(named=True))
         self._failed = set(store.ask("select item from failures where stage = 'import'")["item"])
 
-    def by_slide(self, found: list[Found]) -> dict[tuple[str, str, str], list[Found]]:
+    def by_slide(self, found: Sequence[Found]) -> dict[tuple[str, str, str], list[Found]]:
         """Files by folder, way to cut, and Slide; the names that are none fail."""
         groups: dict[tuple[str, str, str], list[Found]] = {}
         for one in found:

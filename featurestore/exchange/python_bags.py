@@ -12,11 +12,12 @@ import numpy as np
 from featurestore.config import SplitConfig
 from featurestore.errors import ConfigError, FeaturesRefused
 from featurestore.exchange import files
-from featurestore.exchange.bags import ForeignBag, Found
-from featurestore.exchange.clam import numbered
+from featurestore.exchange.bags import ForeignBag
 from featurestore.exchange.convert import placed
+from featurestore.exchange.finding import Found
 from featurestore.exchange.importing import ImportSummary, Read, Said, Taker
 from featurestore.exchange.match_slides import Given
+from featurestore.exchange.tools import numbered
 from featurestore.ids import strangers
 from featurestore.types import Case, GivenSlide, Label, Target
 
@@ -68,7 +69,9 @@ def add_bags(
     rows = [_label(one, value, target).recorded(target) for one, value in labels.items()]
 
     read = functools.partial(_read, bags, coords)
-    found = [Found(path=Path(name, one), name=one, folder=name, encoder=name) for one in bags]
+    found = [
+        Found(path=Path(name, one), tool=TOOL, name=one, folder=name, encoder=name) for one in bags
+    ]
     work = Taker(self, read, Said(tool=TOOL, cut=name), _given(name, bags, patients))
     _check(found, read)
     for (_, _, slide_id), several in work.by_slide(found).items():

@@ -76,7 +76,7 @@ def test_late_slides_of_train_patients_are_dropped_and_counted_or_kept() -> None
     frame = slides([("a", 0), ("a", 99), ("b", 1), ("c", 50), ("d", 60)])
     made, dropped = split(frame, SplitConfig())
     assert made.filter(pl.col("slide_id") == "S1").is_empty()
-    assert dropped == {"late slides of train patients": 1}
+    assert dropped == {"late, of train patients": 1}
     made, dropped = split(frame, SplitConfig(late_slides="keep"))
     assert made.filter(pl.col("slide_id") == "S1")["split"].to_list() == ["train"]
     assert dropped == {}
@@ -279,7 +279,7 @@ def test_one_content_under_two_patients_is_refused_or_kept_once(copies: FeatureS
     with pytest.raises(CohortError, match=r"2 contents .*'S0', 'S1' of patients 'P0', 'P1'"):
         copies.create_cohort("all", where_query("true"))
     made = copies.create_cohort("all", where_query("true"), split=SplitConfig(duplicates="drop"))
-    assert made.dropped == {"copies of another slide": 2}
+    assert made.dropped == {"with the content of another": 2}
     assert copies.bags("all")["slide_id"].to_list() == ["S0", "S2", "S4", "S5"]
     copies.create_cohort("some", where_query("slide_id in ('S0', 'S2', 'S5')"))  # without copies
 

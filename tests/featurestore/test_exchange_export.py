@@ -88,7 +88,7 @@ def test_trident_reads_both_files(store: FeatureStore, tmp_path: Path) -> None:
 def test_clam_reads_tensors_tables_and_splits(store: FeatureStore, tmp_path: Path) -> None:
     told = give(store, "clam", tmp_path)
     assert f"--embed_dim {DIM}" in told
-    assert "1 slides have under 8 tiles" in told
+    assert "1 slide of under 8 tiles" in told
     here = tmp_path / f"features_{ENCODER}"
     for slide, coords, rows in bags(store):
         with h5py.File(here / "h5_files" / f"{slide}.h5") as file:

@@ -293,12 +293,31 @@ def test_a_flipped_byte_of_a_tensor_is_seen(new: FeatureStore, tmp_path: Path) -
     assert "damaged" in told.text()
 
 
-@pytest.mark.parametrize("kind", ["patches alone", "nothing", "no folder"])
-def test_a_folder_without_features_is_refused(kind: str, new: FeatureStore, tmp_path: Path) -> None:
-    clam()(tmp_path / "of", "S", made(), grid(20))
-    path = {"patches alone": "of/patches", "nothing": "new", "no folder": "gone"}[kind]
-    with pytest.raises(FeaturesRefused, match=r"[Gg]ive the folder"):
-        import_features(new, ImportConfig(tool="clam", path=tmp_path / path))
+@pytest.mark.parametrize("tool", ["trident", "clam", "stamp", "slide2vec"])
+@pytest.mark.parametrize("path", ["new", "gone"])
+def test_a_folder_without_features_is_refused(
+    tool: str, path: str, new: FeatureStore, tmp_path: Path
+) -> None:
+    with pytest.raises(FeaturesRefused, match=r"Give the folder"):
+        import_features(new, ImportConfig(tool=tool, path=tmp_path / path))
+
+
+WITH_PLACES = [kind for kind in EVERY if "stamp" not in kind and "without" not in kind]
+
+
+@pytest.mark.parametrize("kind", WITH_PLACES)
+def test_places_without_features_are_told_as_such(
+    kind: str, new: FeatureStore, tmp_path: Path
+) -> None:
+    tool, write = EVERY[kind]
+    for name in ("S.1", "T"):
+        features = write(tmp_path / "of", name, made(), grid(20))
+    names = ("patches", "coordinates", "tiles")
+    (folder,) = (path for name in names for path in (tmp_path / "of").rglob(name))
+    words = rf"coordinates of tiles of 2 slides, and no features.*{features.parent.name[:6]}"
+    with pytest.raises(FeaturesRefused, match=words):
+        import_features(new, ImportConfig(tool=tool, path=folder))
+    assert new.sql("from failures").is_empty()
 
 
 def test_stamp_1_without_its_scale_is_refused(new: FeatureStore, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -15,11 +15,13 @@ import pytest
 from builders import killed
 from builders.catalog_rows import case_row, label_row, slide_arrays, slide_row
 from builders.damage import publish_run
+from click.testing import CliRunner
 
+import cli
 from featurestore import FeatureStore, compacting, layout, ledger, where_query
 from featurestore.arrays import quarantine
 from featurestore.config import SplitConfig
-from featurestore.errors import CatalogBusy, CohortError, CohortNotFound, ConfigError, TrephineError
+from featurestore.errors import CatalogBusy, CohortError, CohortNotFound, TrephineError
 from featurestore.overview import show, status
 from featurestore.types import Failure, SeenReport
 
@@ -235,7 +237,7 @@ def test_what_has_no_arrays_any_more_is_to_be_ingested_first(store: FeatureStore
 def test_what_is_not_there_is_refused_and_changes_nothing(store: FeatureStore) -> None:
     files = sorted(store.root.rglob("*.parquet"))
     for name, kind in (("S9", None), ("P3", "slide"), ("gone", "cohort"), ("gone", "run")):
-        with pytest.raises(ConfigError, match=f"{name}"):
+        with pytest.raises(TrephineError, match=f"{name}|no run yet"):
             store.withdraw(name, kind)
     assert sorted(store.root.rglob("*.parquet")) == files
 
@@ -253,9 +255,15 @@ DRIVER = Path(killed.__file__)
 POINTS = (1, 3, 8, 15, 25, 38, 55, 80, 120, 200, 400)
 
 
-def erased_until(root: Path, at: int, sent: signal.Signals) -> subprocess.Popen[str]:
-    """`trephine retire --erase`, killed or stopped before its n-th change."""
-    words = ["retire", SECRET["patient"], "--erase", "--store", str(root)]
+RETIRE = ("retire", SECRET["patient"], "--erase")
+DELETE = ("runs", "delete", "r1", "--erase", "--yes")
+
+
+def erased_until(
+    root: Path, at: int, sent: signal.Signals, words: Sequence[str] = RETIRE
+) -> subprocess.Popen[str]:
+    """`trephine retire --erase`, or another, killed or stopped before its n-th change."""
+    words = [*words, "--store", str(root)]
     return subprocess.Popen(
         [sys.executable, str(DRIVER), str(at), str(int(sent)), str(root), *words],
         env=os.environ | {"PYTHONPATH": str(DRIVER.parents[2])},
@@ -307,6 +315,40 @@ def test_an_erasure_that_is_killed_anywhere_is_ended_by_the_next(
         if is_over:
             break
     assert is_over
+
+
+@pytest.mark.proof
+def test_a_run_whose_erasure_was_killed_is_erased_by_the_next(tmp_path: Path) -> None:
+    store, ended = secret_store(tmp_path / "store"), {}
+    for at in POINTS:
+        for again in ("the same command", "verify --repair"):
+            root = shutil.copytree(store.root, tmp_path / f"at-{at}-{again}")
+            child = erased_until(root, at, signal.SIGKILL, DELETE)
+            said = child.communicate(timeout=300)[1]
+            ended[at] = child.returncode == 0
+            assert ended[at] or child.returncode == -signal.SIGKILL, said
+            part = FeatureStore(root)
+            part.record()
+            if again == "verify --repair" and part.ask("from tombstones where erase").height:
+                FeatureStore.verify(root, repair=True)
+            else:
+                words = [*DELETE, "--store", str(root)]
+                told = CliRunner().invoke(cli.main, words, catch_exceptions=False)
+                assert (told.exit_code, "erased: run r1" in told.output) == (0, True), (at, told)
+            assert not (layout.runs_dir(root) / "r1").exists()
+            assert part.runs()["run_id"].to_list() == ["r2"]
+            assert not list(layout.tmp_dir(root).glob("eras*"))
+            shutil.rmtree(root)
+        if ended[at]:
+            return
+    raise AssertionError("it was killed every time")
+
+
+def test_a_damaged_run_is_deleted_by_the_beginning_of_its_id(tmp_path: Path) -> None:
+    store = secret_store(tmp_path / "store")
+    (layout.runs_dir(store.root) / "r1" / "run.json").write_text("{}")
+    assert store.withdraw("r1", "run", erase=True).names == {"run": ["r1"]}
+    assert store.withdraw("r", "run").names == {"run": ["r2"]}
 
 
 @pytest.mark.proof

@@ -1,0 +1,233 @@
+"""Find what a tool wrote in a folder: whose files they are, features, and what stands beside."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from featurestore.errors import FeaturesRefused
+from featurestore.exchange import files
+from featurestore.exchange.tools import SIGNS, TOOLS, Tool
+
+PROBES = 3  # files of a folder that may say whose it is
+ABOVE, ASIDE = 2, ("patches", "tiles", "coordinates")  # where places lie of a folder of features
+LOCKED = "is unfinished: its lock is still there. Extract the slide again"
+
+
+@dataclass(frozen=True)
+class Inside:
+    """What an HDF5 file holds: shapes of its datasets, and what is a sign of a tool."""
+
+    shapes: Mapping[str, tuple[int, ...]]
+    signs: frozenset[str] = frozenset()
+
+
+Peek = Callable[[Path], Inside]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A file of features, not read yet."""
+
+    path: Path
+    tool: str
+    name: str  # of the Slide, as the file is named
+    folder: str  # that tells one Encoder from another
+    encoder: str  # the Encoder's name, as the folder says it
+    cut: str = ""  # tells one way to cut Slides from another
+    beside: tuple[Path, ...] = ()  # files that say where its tiles lie, or more of it
+    is_empty: bool = False  # a Slide without a tile, of which there are no features
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finds:
+    """What there is in a folder."""
+
+    found: Sequence[Found]
+    refused: Mapping[Path, str]  # and why
+    others: Mapping[str, int]  # files left out, by whose they are
+    places: int  # Slides of which there are places of tiles
+
+
+Places = dict[str | None, list[tuple[str, str, Path]]]  # by Slide: base, cut and file
+
+
+def inside(path: Path) -> Inside:
+    """Look into an HDF5 file without reading its values."""
+    with files.hdf5(path) as file:
+        shapes = {name: tuple(getattr(file[name], "shape", None) or ()) for name in file}
+        names = {*shapes, *(file["coords"].attrs if "coords" in file else ())}
+        return Inside(shapes, SIGNS & names)
+
+
+def files_in(root: Path) -> list[Path]:
+    """A file, or the regular files under a folder, sorted; links are followed, folders once.
+
+    Raises:
+        FeaturesRefused: there is nothing.
+    """
+    if root.is_file():
+        return [root]
+    if not root.is_dir():
+        raise FeaturesRefused(f"{root} does not exist. Give the folder that the tool wrote.")
+    found: list[Path] = []
+    seen: set[tuple[int, int]] = set()
+    for folder, inner, names in os.walk(root, followlinks=True):
+        at = Path(folder).stat()
+        if (at.st_dev, at.st_ino) in seen:
+            inner.clear()
+            continue
+        seen.add((at.st_dev, at.st_ino))
+        found += [path for name in names if (path := Path(folder) / name).is_file()]
+    return sorted(found)
+
+
+def find(tool: str, root: Path, peek: Peek) -> Finds:
+    """Find the features of a tool, and what is unfinished or another tool's.
+
+    Args:
+        tool: its name.
+        root: a folder, or one file.
+        peek: looks into an HDF5 file.
+
+    Raises:
+        FeaturesRefused: there is no such folder.
+    """
+    there = files_in(root)
+    owners, bare = _owners(there, peek)
+    foreign = {folder for folder, tools in owners.items() if tools and tool not in tools}
+    left = (path for path in there if path.parent in foreign and path.suffix in _OWNED)
+    others = Counter(" or ".join(sorted(owners[path.parent])) for path in left)
+    own = [path for path in there if path.parent not in foreign]
+    places = _places(TOOLS[tool], own, bare)
+    n_places = len(places.keys() - {None})
+    folder = (root.parent if root.is_file() else root).absolute()
+    for near in (above / aside for above in folder.parents[:ABOVE] for aside in ASIDE):
+        if near.is_dir():
+            for slide, some in _places(TOOLS[tool], files_in(near), bare).items():
+                places.setdefault(slide, []).extend(some)
+    locks = [path for path in own if path.name.endswith((".h5.lock", ".pt.lock"))]
+    locked = {path.with_suffix("") for path in locks}
+    open_to_read = (path for path in own if path not in locked and path.parent not in bare)
+    found = list(_features(tool, open_to_read, places))
+    return Finds(
+        found=[*found, *_empty(found, places, peek)],
+        refused=dict.fromkeys(locks, LOCKED),
+        others=dict(others),
+        places=n_places,
+    )
+
+
+_OWNED = (".h5", ".pt", ".npz")
+
+
+def _owners(there: Sequence[Path], peek: Peek) -> tuple[dict[Path, set[str]], set[Path]]:
+    """Which tools may have written each folder, none where nothing tells; and those of coords."""
+    by_folder: dict[Path, list[Path]] = {}
+    for path in there:
+        if path.suffix in _OWNED:
+            by_folder.setdefault(path.parent, []).append(path)
+    owners: dict[Path, set[str]] = {}
+    bare: set[Path] = set()
+    for folder, some in by_folder.items():
+        looks: dict[Path, Inside] = {}
+        for path in some[:PROBES]:
+            with suppress(FeaturesRefused):
+                looks[path] = peek(path) if path.suffix == ".h5" else Inside({})
+        if looks and all(held.shapes.keys() == {"coords"} for held in looks.values()):
+            bare.add(folder)
+        named = (_owners_of(path, held) for path, held in looks.items())
+        owners[folder] = next(filter(None, named), set())
+    return owners, bare
+
+
+def _owners_of(path: Path, held: Inside) -> set[str]:
+    """Who may have written a file, by what it holds, else by the names of its folders."""
+    for name, tool in TOOLS.items():
+        if held.signs & tool.signs or _match(tool.own, path):
+            return {name}
+    if path.suffix == ".h5":
+        return {"trident", "clam"} if {"features", "coords"} <= held.shapes.keys() else set()
+    once = path.parent.name == "features" and (path.parents[1] / "coordinates").is_dir()
+    return {"slide2vec"} if once else set()
+
+
+def _match(pattern: str, path: Path) -> re.Match[str] | None:
+    return re.search(f"/{pattern}$", path.absolute().as_posix())
+
+
+def _places(tool: Tool, there: Sequence[Path], bare: set[Path]) -> Places:
+    """Files of places by Slide; by None what is of all Slides."""
+    places: Places = {}
+    for path in there:
+        if match := _match(tool.places, path):
+            said = {"slide": None, "cut": None} | match.groupdict()
+            at = (_upto(match, "base"), said["cut"] or "", path)
+            places.setdefault(said["slide"], []).append(at)
+        elif path.parent in bare and path.suffix == ".h5":
+            places.setdefault(path.stem, []).append(("", "", path))
+    return places
+
+
+def _upto(match: re.Match[str], group: str) -> str:
+    """The path up to the end of a group; empty where the pattern has none."""
+    return match.string[: match.end(group)] if group in match.re.groupindex else ""
+
+
+def _features(tool: str, there: Iterable[Path], places: Places) -> Iterator[Found]:
+    """Features by Slide: of files of several kinds, those of the first kind."""
+    by_slide: dict[tuple[str, ...], dict[int, list[Found]]] = {}
+    for path in there:
+        matches = ((rank, _match(one, path)) for rank, one in enumerate(TOOLS[tool].features))
+        rank, match = next((one for one in matches if one[1]), (0, None))
+        if match is None:
+            continue
+        said = {name: word or "" for name, word in match.groupdict().items()}
+        name, folder, cut = said["slide"], said["folder"], said.get("cut", "")
+        found = Found(
+            path=path,
+            tool=tool,
+            name=name,
+            folder=folder,
+            encoder=said.get("encoder") or folder,
+            cut=cut,
+            beside=tuple(
+                beside
+                for base, its_cut, beside in sorted(
+                    [*places.get(name, ()), *places.get(None, ())], key=lambda one: -len(one[0])
+                )
+                if match.string.startswith(f"{base}/") and its_cut in ("", cut)
+            ),
+            is_empty=path.suffix == ".json",
+        )
+        of_slide = by_slide.setdefault((_upto(match, "folder"), name, cut), {})
+        of_slide.setdefault(rank, []).append(found)
+    for of_slide in by_slide.values():
+        yield from of_slide[min(of_slide)]
+
+
+def _empty(found: Sequence[Found], places: Places, peek: Peek) -> Iterator[Found]:
+    """Slides without a tile, of which TRIDENT may write no features: one for each Encoder."""
+    used = {path for one in found for path in one.beside}
+    folders = {(one.path.parent.parent.absolute().as_posix(), one.folder): one for one in found}
+    for name, some in places.items():
+        for base, _, path in some:
+            if name is None or not base or path.suffix != ".h5" or path in used:
+                continue
+            alike = [one for (job, _), one in folders.items() if job == base]
+            if alike and _is_empty(path, peek):
+                for one in alike:
+                    yield replace(one, path=path, name=name, beside=(), is_empty=True)
+
+
+def _is_empty(path: Path, peek: Peek) -> bool:
+    try:
+        return math.prod(peek(path).shapes.get("coords", (1,))) == 0
+    except FeaturesRefused:
+        return False

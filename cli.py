@@ -53,10 +53,10 @@ def like_option(command: Command) -> Command:
     @functools.wraps(command)
     def call(store: FeatureStore, like: str | None, **given: Any) -> Any:
         if like is not None:
-            from trainer import runs, versus
+            from trainer import runs
 
             said = click.get_current_context().get_parameter_source
-            own, typed = vars(versus.again(runs.load(store, like))), ParameterSource.COMMANDLINE
+            own, typed = vars(runs.load(store, like).again()), ParameterSource.COMMANDLINE
             given |= {k: own[k] for k in own.keys() & given.keys() if said(k) != typed}
         elif given["cohort"] is None:
             raise click.UsageError("give COHORT or --like RUN")
@@ -566,7 +566,7 @@ def runs_list(store: FeatureStore, where: str) -> Any:
 @prints_result
 def runs_compare(first: str, second: str, store: FeatureStore) -> Any:
     """Show what differs between two runs, and their paired differences slide by slide."""
-    from trainer.versus import compare
+    from trainer.compare import compare
 
     return compare(store, first, second)
 

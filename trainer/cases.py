@@ -23,7 +23,7 @@ THUMBNAIL_PX, THUMBNAIL_QUALITY = 900, 76
 MANY, SMALLER_PX = 300, 450  # so many pictures are smaller, for the browser must hold them all
 
 # Of a row, in this order: what the table shows first comes first.
-FIELDS = (
+FIELDS: tuple[str, ...] = (
     "slide_id",
     "truth",
     "low",
@@ -32,18 +32,9 @@ FIELDS = (
     "mean",
     "error",
     "interval_low",
-    "interval_high",
-    "std",
-    "dated",
-    "quality",
-    "scanner",
-    "evidence",
-    "n_tiles",
-    "case_id",
-    "method",
-    "specimen",
-    "group",
 )
+FIELDS += ("interval_high", "std", "dated", "quality", "scanner", "evidence", "n_tiles", "case_id")
+FIELDS += ("method", "specimen", "group")
 
 
 def table(store: FeatureStore, run: runs.Run, test: pl.DataFrame) -> pl.DataFrame:
@@ -56,19 +47,18 @@ def table(store: FeatureStore, run: runs.Run, test: pl.DataFrame) -> pl.DataFram
     frame = test.join(about, on="slide_id", how="left", maintain_order="left").with_columns(
         error=pl.col("mean") - pl.col("truth"), dated=pl.col("dated").cast(pl.String)
     )
-    ranked = frame.with_row_index("row").sort(
-        pl.col("error").abs(), "slide_id", descending=[True, False]
+    rank = pl.struct(-pl.col("error").abs(), "slide_id").rank("ordinal") - 1  # the worst is 0
+    middle = max(0, (frame.height - GROUP) // 2)
+    group = (
+        pl.when(rank < GROUP)
+        .then(pl.lit("worst"))
+        .when(rank >= frame.height - GROUP)
+        .then(pl.lit("best"))
+        .when(rank.is_between(middle, middle + GROUP - 1))
+        .then(pl.lit("typical"))
+        .otherwise(pl.lit(""))
     )
-    rows, group = ranked["row"].to_list(), [""] * frame.height
-    middle = max(0, (len(rows) - GROUP) // 2)
-    for name, part in (
-        ("typical", rows[middle : middle + GROUP]),
-        ("best", rows[-GROUP:]),
-        ("worst", rows[:GROUP]),
-    ):
-        for row in part:
-            group[row] = name
-    return frame.with_columns(pl.Series("group", group)).select(*FIELDS, "slide_key")
+    return frame.with_columns(group=group).select(*FIELDS, "slide_key")
 
 
 def shown(frame: pl.DataFrame, most: int | None) -> pl.DataFrame:

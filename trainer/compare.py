@@ -1,8 +1,9 @@
-"""Several Runs beside each other: what differs, and paired differences by Patient."""
+"""Runs beside each other: what differs, and paired differences by Patient."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,106 @@ import polars as pl
 from markupsafe import Markup
 
 from featurestore import FeatureStore
+from featurestore.fields import to_json
 from featurestore.types import Target
+from featurestore.words import counted, in_columns
 from trainer import evaluate, plots, runs, verdict
-from trainer.paired import Paired
+from trainer.paired import Estimate, Paired
 from trainer.svg import minus
 
 DRAWN = 6  # Runs in one figure, at most: there are so many colours
+ARRAYS = ("cohort", "encoder_id", "tiling_id", "code_version")  # with the configuration they decide
+RECORDED = ("target", "versions", "n_train", "n_validation", "n_calibration", "n_test")
+FITTED = ("steps", "best_step", "device", "precision")
+
+
+def decided(run: runs.Run) -> dict[str, Any]:
+    """What decided a Run, by the names of options."""
+    own = {name: getattr(run.record, name) for name in ARRAYS}
+    said = {k.replace("_", "-"): v for k, v in to_json(run.config).items() if k not in own}
+    return own | said
+
+
+def common(tests: Sequence[pl.DataFrame]) -> tuple[pl.DataFrame, list[np.ndarray]]:
+    """The test Slides that all Runs have with one Label, and the Predictions of each Run, (N,)."""
+    both = tests[0].select("slide_id", "patient_id", "truth")
+    for i, test in enumerate(tests):
+        own = test.select("slide_id", "truth", pl.col("mean").alias(f"mean_{i}"))
+        both = both.join(own, on=["slide_id", "truth"], maintain_order="left")
+    return both, [both[f"mean_{i}"].to_numpy() for i in range(len(tests))]
+
+
+def paired(both: pl.DataFrame, means: Sequence[np.ndarray]) -> Paired:
+    """Scores of `common` Predictions."""
+    labels, patients = both["truth"].to_numpy(), both["patient_id"].to_numpy()
+    return Paired(labels, [mean[None] for mean in means], patients)
+
+
+# -- two, for a terminal ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What differs between two Runs, and how they differ on the Slides that both were tested on."""
+
+    run_ids: tuple[str, str]
+    differs: Mapping[str, tuple[Any, Any]]  # of configuration and record; what is equal is left out
+    n_slides: int  # tested by both, with one Label
+    n_patients: int
+    scores: tuple[Mapping[str, Estimate], ...]  # of each on those Slides: r2, mae
+    difference: Mapping[str, Estimate]  # the second less the first
+
+    def text(self) -> str:
+        """A column a Run, then the paired differences."""
+        rows: list[tuple[str, ...]] = [("", *self.run_ids)]
+        rows += [(name, *map(_shown, both)) for name, both in self.differs.items()]
+        forms = {"r2": ("R2", ".3f"), "mae": ("MAE", ".2f")}
+        for name, (title, form) in forms.items() if self.scores else ():
+            rows.append((f"test {title}", *(one[name].text(form) for one in self.scores)))
+        lines = in_columns(rows)
+        if not self.differs:
+            lines.append("nothing else differs")
+        if not self.n_slides:
+            return "\n".join([*lines, "no slide was tested by both, so they cannot be compared"])
+        said = (f"{t} {self.difference[n].text('+' + f)}" for n, (t, f) in forms.items())
+        of = counted(self.n_patients, "patient")
+        where = f"on {counted(self.n_slides, 'slide')} of {of} tested by both"
+        return "\n".join([*lines, f"the second less the first, {where}: {', '.join(said)}"])
+
+
+def compare(store: FeatureStore, first: str, second: str) -> Comparison:
+    """Hold two Runs against each other.
+
+    Raises:
+        RunNotFound: one is not in the store.
+    """
+    pair = [runs.load(store, run_id) for run_id in (first, second)]
+    told = [_told(run) for run in pair]
+    names = {name: (told[0].get(name), told[1].get(name)) for name in told[0] | told[1]}
+    both, means = common([run.predictions.filter(pl.col("split") == "test") for run in pair])
+    found = paired(both, means) if both.height else None
+    return Comparison(
+        run_ids=(pair[0].run_id, pair[1].run_id),
+        differs={name: values for name, values in names.items() if values[0] != values[1]},
+        n_slides=both.height,
+        n_patients=both["patient_id"].n_unique(),
+        scores=(found.of(0), found.of(1)) if found else (),
+        difference=found.difference(1, 0) if found else {},
+    )
+
+
+def _told(run: runs.Run) -> dict[str, Any]:
+    own = {name: getattr(run.record, name) for name in RECORDED}
+    return decided(run) | own | {f"fit {name}": run.record.fit.get(name) for name in FITTED}
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {one}" for name, one in value.items())
+    return "–" if value is None else str(value)
+
+
+# -- several, for the page -------------------------------------------------------------------------
 
 
 def view(
@@ -25,98 +120,89 @@ def view(
 
     Differences are of the test Slides that all have, where their labels are the same.
     """
-    names = dict(store.ask("select encoder_id, name from encoders").iter_rows())
-    settings = [_settings(run, names) for run in loaded]
+    encoders = dict(store.ask("select encoder_id, name from encoders").iter_rows())
+    settings = [_settings(run, encoders) for run in loaded]
     differ = [k for k in settings[0] if len({str(one[k]) for one in settings}) > 1]
-    both = tests[0].select("slide_id", "patient_id", "truth")
-    for i, test in enumerate(tests):
-        both = both.join(
-            test.select("slide_id", "truth", pl.col("mean").alias(f"mean_{i}")),
-            on=["slide_id", "truth"],
-            maintain_order="left",
-        )
-    labels = both["truth"].to_numpy()
-    means = [both[f"mean_{i}"].to_numpy() for i in range(len(loaded))]
+    both, means = common(tests)
     short = [_name(one, differ, run) for one, run in zip(settings, loaded, strict=True)]
-    figures: list[dict[str, Any]] = []
     target = loaded[0].record.about()
     fine = f".{plots.digits(target) + 1}f"
+    scores = [
+        (name, title.replace("R2", "R²"), fine if name == "mae" else form)
+        for name, title, form in loaded[0].scores
+    ]
     pooled = _pooled(tests, target) if differ == ["fold"] else None
-    if pooled:
-        figures += pooled["figures"]
-    if len(labels) > 1:
-        paired = Paired(labels, [mean[None] for mean in means], both["patient_id"].to_numpy())
-        for score, title, form in (
-            ("r2", "R²", "+.3f"),
-            ("mae", "mean absolute error", f"+{fine}"),
-        ):
+    figures = list(pooled["figures"]) if pooled else []
+    labels, named = both["truth"].to_numpy(), list(zip(short, means, strict=True))[:DRAWN]
+    if target.kind == "binary":
+        figures.append({"title": "ROC curve", "svg": Markup(plots.roc(labels, named, target))})
+    elif len(labels) > 1:
+        found = paired(both, means)
+        for name, short_title, form in scores:
+            title = "mean absolute error" if name == "mae" else short_title
             rows = [
-                {"name": short[i], "css": i % 6, **vars(paired.difference(i, 0)[score])}
+                {"name": short[i], "css": i % 6, **vars(found.difference(i, 0)[name])}
                 for i in range(1, len(loaded))
             ]
-            rows = [row for row in rows if row["value"] is not None]
-            if rows:
-                drawn = plots.intervals(rows, f"Difference of {title} to {short[0]}", 0, form)
+            if rows := [row for row in rows if row["value"] is not None]:
+                said = f"Difference of {title} to {short[0]}"
+                drawn = plots.intervals(rows, said, 0, f"+{form}")
                 figures.append({"title": f"Difference of {title}", "svg": Markup(drawn)})
-        drawn = plots.both(labels, list(zip(short, means, strict=True))[:DRAWN], target)
+        drawn = plots.both(labels, named, target)
         figures.append({"title": "Predictions against label", "svg": Markup(drawn)})
     return {
         "differ": [
-            {"name": k.replace("_", " "), "values": [one[k] for one in settings]} for k in differ
+            {"name": k.replace("-", " "), "values": [one[k] for one in settings]} for k in differ
         ],
         "short": short,
         "pooled": pooled,
-        "n": len(labels),
+        "n": both.height,
         "patients": both["patient_id"].n_unique(),
         "figures": figures,
-        "table": _over_seeds(loaded, settings, differ),
+        "scores": scores,
+        "table": _over_seeds(loaded, settings, differ, scores),
     }
 
 
 def _pooled(tests: Sequence[pl.DataFrame], target: Target) -> dict[str, Any]:
     """The folds of one cross-validation as one: every Slide has one Prediction."""
-    columns = ("truth", "mean", "patient_id")
-    labels, mean, patients = (
-        pl.concat(tests, how="diagonal_relaxed")[c].to_numpy() for c in columns
-    )
-    numbers = evaluate.metrics(labels, mean, patients, target)
-    drawn = {
-        "Predicted against label": plots.predicted_vs_truth(labels, mean, target),
-        "Difference against mean": plots.bland_altman(labels, mean, target, numbers),
-    }
+    pooled = pl.concat(tests, how="diagonal_relaxed")
     return {
-        "n": len(labels),
-        "patients": len(set(patients)),
-        "score": verdict.score(numbers, target),
-        "figures": [{"title": k, "svg": Markup(svg)} for k, svg in drawn.items()],
+        "n": pooled.height,
+        "patients": pooled["patient_id"].n_unique(),
+        "score": verdict.score(evaluate.measured(pooled, target), target),
+        "figures": plots.figures(pooled, target)[:2],
     }
 
 
-def _settings(run: runs.Run, names: dict[str, str]) -> dict[str, Any]:
-    """What decided a Run, its Encoder by name."""
-    record = run.record
-    own = {k: getattr(run.config, k) for k in vars(run.config) if k not in ("encoder_id", "device")}
-    about = {"encoder": names.get(record.encoder_id, record.encoder_id), "tiling": record.tiling_id}
-    return {"cohort": record.cohort} | about | own | {"code": record.code_version}
+def _settings(run: runs.Run, encoders: Mapping[str, str]) -> dict[str, Any]:
+    """`decided` as the page names it: an Encoder by name, and no device."""
+    said = decided(run)
+    cohort, encoder, tiling, code = (said.pop(name) for name in ARRAYS)
+    del said["device"]
+    about = {"cohort": cohort, "encoder": encoders.get(encoder, encoder), "tiling": tiling}
+    return about | said | {"code": code}
 
 
-def _name(settings: dict[str, Any], differ: Sequence[str], run: runs.Run) -> str:
+def _name(settings: Mapping[str, Any], differ: Sequence[str], run: runs.Run) -> str:
     """The shortest that tells a Run: what differs, where that is little."""
     said = [
         str(settings[k])
         if k in ("encoder", "model", "cohort")
-        else f"{k.replace('_', ' ')} {settings[k]}"
+        else f"{k.replace('-', ' ')} {settings[k]}"
         for k in differ
-        if k not in ("code",)
+        if k != "code"
     ]
     return ", ".join(said) if said and len(said) <= 3 else run.run_id
 
 
 def _over_seeds(
-    loaded: Sequence[runs.Run], settings: Sequence[dict[str, Any]], differ: Sequence[str]
+    loaded: Sequence[runs.Run],
+    settings: Sequence[Mapping[str, Any]],
+    differ: Sequence[str],
+    scores: Sequence[runs.Score],
 ) -> dict[str, Any] | None:
     """Table 1: mean and spread over seeds of what else differs; None where no seeds repeat."""
-    fine = f".{plots.digits(loaded[0].record.about()) + 1}f"
     factors = [k for k in differ if k not in ("seed", "code")]
     cells: dict[tuple[str, ...], list[runs.Run]] = {}
     for run, one in zip(loaded, settings, strict=True):
@@ -126,10 +212,11 @@ def _over_seeds(
     rows = []
     for values, same in cells.items():
         numbers = []
-        for name, form in (("r2", ".3f"), ("mae", fine)):
+        for name, _, form in scores:
             found = [v for run in same if (v := run.metric(name)) is not None]
             spread = f" ± {np.std(found, ddof=1):{form}}" if len(found) > 1 else ""
             mean = runs.number(float(np.mean(found)) if found else None, form)
             numbers.append(minus(mean + spread))
         rows.append([*values, str(len(same)), *numbers])
-    return {"head": [k.replace("_", " ") for k in factors] + ["seeds", "R²", "MAE"], "rows": rows}
+    head = [*(k.replace("-", " ") for k in factors), "seeds", *(title for _, title, _ in scores)]
+    return {"head": head, "rows": rows}

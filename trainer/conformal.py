@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -182,6 +182,15 @@ def coverage(frame: pl.DataFrame, width: Widths, alpha: float = ALPHA) -> Mappin
         "expected_low": float(expected[0]),
         "expected_high": float(expected[1]),
     }
+
+
+def thirds(frame: pl.DataFrame, target: Target) -> Iterator[tuple[float, float, pl.DataFrame]]:
+    """Slides by thirds of the Target's range that their Prediction is in: its ends, and they."""
+    size = target.high - target.low
+    third = ((pl.col("mean") - target.low) / size * 3).floor().clip(0, 2).cast(pl.Int64)
+    for (part,), group in sorted(frame.group_by(third.alias("third"))):
+        low, high = (target.low + size * (part + i) / 3 for i in (0, 1))
+        yield low, high, group
 
 
 def share_held(frame: pl.DataFrame) -> tuple[float, float, float, int]:

@@ -57,15 +57,10 @@ def train_on_ray(
     """Train Runs on a cluster, and publish each as it ends.
 
     On machines of one kind they are those of this machine to the last digit: each computes with as
-    many threads as it would here.
-
-    Args:
-        store: which the workers find under the same path.
-        configs: by the key of each Run.
-        address: of the cluster; one of this machine alone if None.
+    many threads as it would here. The workers find the store under the same path.
 
     Yields:
-        The key of a Run, and its run_id or why there is none.
+        The key of a Run, as in `configs`, and its run_id or why there is none.
 
     Raises:
         ConfigError: Ray is not installed, or there is no cluster at the address.

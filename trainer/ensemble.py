@@ -74,9 +74,8 @@ def _asked_for(store: FeatureStore, cohort: str | None, where: str | None) -> se
 
 
 def _left_out(slides: Sequence[str], models: Sequence[runs.Run]) -> str:
-    named = ", ".join(slides[:NAMED]) + (
-        f" and {len(slides) - NAMED:,} more" * (slides[NAMED:] != [])
-    )
+    named = ", ".join(slides[:NAMED])
+    named += f" and {len(slides) - NAMED:,} more" if slides[NAMED:] else ""
     encoders = " and ".join(dict.fromkeys(run.record.encoder_id for run in models))
     return (
         f"{counted(len(slides), 'slide')} left out, for they have no tiles that may be drawn with "
@@ -93,14 +92,13 @@ def as_one(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
         best; intervals null; and std_models, the standard deviation between Runs, n - 1.
     """
     together = pl.concat(frames)
-    rank = pl.col("seen").replace_strict(SEEN, range(len(SEEN)), return_dtype=pl.Int8)
     made = together.group_by("slide_id", maintain_order=True).agg(
         pl.col("slide_key", "split", "truth").first(),
         pl.col("mean").mean(),
         pl.when(pl.col("std").is_not_null().any()).then((pl.col("std") ** 2).mean().sqrt()),
         pl.col("n_tiles", "n_resamples").min(),
         pl.col("case_id", "patient_id").first(),
-        rank.min().replace_strict(range(len(SEEN)), SEEN, return_dtype=pl.String),
+        pl.col("seen").cast(SEEN).min().cast(pl.String),
         pl.lit(None, pl.Float64).alias("interval_low"),
         pl.lit(None, pl.Float64).alias("interval_high"),
         pl.col("mean").std().alias("std_models"),
@@ -111,13 +109,14 @@ def as_one(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
 
 def _told_apart(store: FeatureStore, words: Sequence[str]) -> tuple[list[str], str | None]:
     """Which words are Runs, and which is the Cohort: the last one, if it is no Run."""
-    *others, last = words
-    run_ids = [store.run(word).run_id for word in others]
-    try:
-        return list(dict.fromkeys([*run_ids, store.run(last).run_id])), None
-    except RunNotFound as error:
-        if not others:
-            raise
-        if store.ask("from cohorts where cohort = $name", {"name": last}).is_empty():
-            raise RunNotFound(f"{error} Nor is a cohort called so.") from error
-    return list(dict.fromkeys(run_ids)), last
+    found, cohort = [], None
+    for i, word in enumerate(words, 1):
+        try:
+            found.append(store.run(word).run_id)
+        except RunNotFound as error:
+            if i == 1 or i < len(words):
+                raise
+            if store.ask("from cohorts where cohort = $name", {"name": word}).is_empty():
+                raise RunNotFound(f"{error} Nor is a cohort called so.") from error
+            cohort = word
+    return list(dict.fromkeys(found)), cohort

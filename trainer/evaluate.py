@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from itertools import pairwise
 
@@ -13,7 +12,7 @@ import polars as pl
 from featurestore import FeatureStore, strangers
 from featurestore.errors import ConfigError, TrainError
 from featurestore.types import Target
-from featurestore.words import counted
+from featurestore.words import Told, counted
 from trainer import runs
 from trainer.bags import Sampler
 from trainer.draws import PREDICT
@@ -62,10 +61,14 @@ def metrics(
     numbers = _numbers(terms.sum(axis=0), centre, size)
     if target.kind == "binary":
         middle = target.low + size / 2
-        each, classes = np.eye(len(labels)), (labels > middle, predicted)
+        classes = labels > middle, predicted
         values["positive"] = float(classes[0].mean())
         numbers |= _of_classes(*classes, np.ones(len(labels)), middle)
-        drawn |= _of_classes(*classes, bootstrap_by_patient(each, patients), middle)
+        of = np.unique(patients, return_inverse=True)[1]
+        many = _resampled(int(of.max()) + 1) if of.any() else ()
+        parts = [_of_classes(*classes, counts[:, of], middle) for counts in many]
+        for name in ("auc", "accuracy"):
+            drawn[name] = np.concatenate([np.empty(0), *(part[name] for part in parts)])
     for name, value in numbers.items():
         known = drawn[name][np.isfinite(drawn[name])]
         low, high = np.percentile(known, [2.5, 97.5]) if len(known) else (np.nan, np.nan)
@@ -86,17 +89,11 @@ def beside(
     test: pl.DataFrame,
     target: Target,
 ) -> dict[str, dict[str, float | None]]:
-    """What stands beside the numbers of test Predictions.
-
-    Args:
-        store: where the Embeddings are.
-        fitted: bags that the ridge floor learns from.
-        bags: of the test Slides.
-        test: their Predictions, in the same order.
-        target: of both.
+    """What stands beside the numbers of `test` Predictions, whose bags are `bags`, in their order.
 
     Returns:
-        test_cases, where there are fewer Cases than Slides, and ridge_test.
+        test_cases, where there are fewer Cases than Slides, and ridge_test: the floor, which learns
+        from `fitted`.
     """
     cases = by_case(test)
     found = {"test_cases": measured(cases, target)} if cases.height < test.height else {}
@@ -178,15 +175,19 @@ def bootstrap_by_patient(terms: np.ndarray, patients: np.ndarray, seed: int = 0)
         return np.empty((0, terms.shape[1]))
     # A resample is a count per Patient, so its sums are one product with sums per Patient.
     sums = np.stack([np.bincount(patient, term, minlength=n) for term in terms.T], axis=1)
+    return np.concatenate([counts @ sums for counts in _resampled(n, seed)])
+
+
+def _resampled(n: int, seed: int = 0) -> Iterator[np.ndarray]:
+    """How often each of n is drawn in n draws with replacement, float64 (R, n), in parts of 32 MB.
+
+    The parts have `BOOTSTRAPS` rows in all.
+    """
     rng = np.random.default_rng(seed)
-    parts = np.array_split(np.arange(BOOTSTRAPS), 1 + BOOTSTRAPS * n // (1 << 22))  # of 32 MB
-    return np.concatenate([_counts(rng, len(part), n) @ sums for part in parts])
-
-
-def _counts(rng: np.random.Generator, rows: int, n: int) -> np.ndarray:
-    """How often each of n is drawn in n draws with replacement, float64 (rows, n)."""
-    drawn = rng.integers(0, n, (rows, n)) + n * np.arange(rows)[:, None]
-    return np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n).astype(np.float64)
+    for part in np.array_split(np.arange(BOOTSTRAPS), 1 + BOOTSTRAPS * n // (1 << 22)):
+        drawn = rng.integers(0, n, (len(part), n)) + n * np.arange(len(part))[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=len(part) * n)
+        yield counts.reshape(len(part), n).astype(np.float64)
 
 
 def by_group(frame: pl.DataFrame, group: pl.Expr, target: Target) -> pl.DataFrame:
@@ -219,10 +220,12 @@ def by_range(
     Of `mean` over those of the prediction: grouped by label, even a perfect model seems too high
     at the low end and too low at the high one, since labels err, and grouped so it does not.
     """
-    edges = np.linspace(target.low, target.high, n_ranges + 1)
+    classes = target.kind == "binary" and of == "truth"
+    edges = np.linspace(target.low, target.high, 3 if classes else n_ranges + 1)
     names = [f"{low:g}–{high:g}" for low, high in pairwise(edges)]
+    names = ["negative", "positive"] if classes else names
     index = np.searchsorted(edges, frame[of].to_numpy(), side="right") - 1
-    index = index.clip(0, n_ranges - 1)
+    index = index.clip(0, len(names) - 1)
     table = by_group(frame.with_columns(pl.Series("range", index)), pl.col("range"), target)
     return table.with_columns(pl.col("group").replace_strict(dict(enumerate(names))))
 
@@ -238,6 +241,30 @@ def by_half_year(frame: pl.DataFrame, target: Target) -> pl.DataFrame:
     half = pl.when(dated.dt.month() <= 6).then(pl.lit(" H1")).otherwise(pl.lit(" H2"))
     name = (dated.dt.year().cast(pl.String) + half).fill_null("undated")
     return by_group(frame, name, target)
+
+
+def trend(labels: np.ndarray, predicted: np.ndarray, patients: np.ndarray) -> dict[str, float]:
+    """The least-squares line of differences on means, all (N,): the proportional bias.
+
+    Returns:
+        intercept and slope, slope_low and slope_high by bootstrap over Patients; NaN where all
+        means are equal.
+    """
+    middle, difference = (labels + predicted) / 2, predicted - labels
+    m = middle - middle.mean()
+    terms = np.stack([np.ones(len(m)), m, difference, m * m, m * difference], axis=1)
+
+    def slope(sums: np.ndarray) -> np.ndarray:
+        n, x, y, xx, xy = np.moveaxis(sums, -1, 0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray((xy - x * y / n) / (xx - x * x / n))
+
+    found = float(slope(terms.sum(axis=0)))
+    drawn = slope(bootstrap_by_patient(terms, patients))
+    drawn = drawn[np.isfinite(drawn)]
+    low, high = np.percentile(drawn, [2.5, 97.5]) if len(drawn) else (np.nan, np.nan)
+    start = float(difference.mean()) - found * float(middle.mean())
+    return {"intercept": start, "slope": found, "slope_low": float(low), "slope_high": float(high)}
 
 
 # -- what rounded labels allow ---------------------------------------------------------------------
@@ -269,9 +296,9 @@ def rounding_ceiling(labels: np.ndarray, step: float) -> float:
 
 
 def ceiling(
-    store: FeatureStore, cohort: str, labels: np.ndarray, target: Target
-) -> tuple[float, str] | None:
-    """The R2 that Labels allow against themselves, and what that is gathered from.
+    store: FeatureStore, cohort: str, labels: np.ndarray, target: Target, step: float | None = None
+) -> str | None:
+    """Say what R2 Labels allow against themselves, and what that is gathered from.
 
     Where `SOURCES` Cases of the Cohort have Labels of two sources, from how far these are apart;
     else from rounding, which says little. None of classes, or where Labels show neither.
@@ -281,6 +308,7 @@ def ceiling(
         cohort: whose Cases they are of.
         labels: of the Slides that are tested, shape (N,).
         target: of the Labels.
+        step: to which they are rounded, where that is known; else found in them.
     """
     spread = float(labels.var())
     if target.kind == "binary" or not spread:
@@ -290,17 +318,17 @@ def ceiling(
     )
     if found.height >= SOURCES:
         variance = float(found["variance"].to_numpy().mean())
-        most = max(0.0, 1 - variance / spread)
-        return most, (
+        return (
             f"labels of {found.height:,} cases come from two sources, which differ as if each "
-            f"erred by {variance**0.5:.3g}: a model can be expected to reach R2 {most:.2f} at most"
+            f"erred by {variance**0.5:.3g}: a model can be expected to reach R2 "
+            f"{max(0.0, 1 - variance / spread):.2f} at most"
         )
-    if (step := rounding_step(labels, target)) is None:
+    if (step := step or rounding_step(labels, target)) is None:
         return None
-    most = rounding_ceiling(labels, step)
-    return most, (
-        f"labels are rounded to {step:g}, which allows R2 {most:.3f} at most; what people disagree "
-        f"by would lower that ({counted(found.height, 'case')} with labels of two sources to tell)"
+    return (
+        f"labels are rounded to {step:g}, which allows R2 {rounding_ceiling(labels, step):.3f} at "
+        "most; what people disagree by would lower that "
+        f"({counted(found.height, 'case')} with labels of two sources to tell)"
     )
 
 
@@ -384,36 +412,20 @@ def with_truth(test: pl.DataFrame, truth: Truth, target: Target) -> pl.DataFrame
     return both
 
 
-@dataclass(frozen=True, kw_only=True)
-class AgainstTruth:
-    """How near a Run and the ridge floor come to the truth, which is more than Labels."""
-
-    target: str
-    n: int  # test Slides of known truth
-    r2: float
-    ridge_r2: float
-
-    def text(self) -> str:
-        """The same in words."""
-        return (
-            f"R2 on {self.n} test slides, against the true {self.target}: {self.r2:.3f} "
-            f"(ridge on mean embeddings: {self.ridge_r2:.3f})"
-        )
-
-
-def against_truth(store: FeatureStore, run_id: str, truth: Truth) -> AgainstTruth:
+def against_truth(store: FeatureStore, run_id: str, truth: Truth) -> Told:
     """Hold a Run's test Predictions, and its floor, against the truth; see `with_truth`."""
     run = runs.load(store, run_id)
-    target, record = run.record.about(), run.record
-    bags = store.bags(record.cohort, record.encoder_id, record.tiling_id)
-    bags = assign_splits(bags, run.config)
+    target, bags = run.record.about(), assign_splits(run.bags(store), run.config)
     test = with_truth(bags.filter(pl.col("split") == "test"), truth, target)
     test = test.join(run.predictions.select("slide_id", "mean"), on="slide_id")
     floor = ridge_floor(store, bags.filter(pl.col("split") != "test"), test, target)
     true, mean = test["true"].to_numpy(), test["mean"].to_numpy()
-    return AgainstTruth(
-        target=target.name, n=len(true), r2=r2(true, mean), ridge_r2=r2(true, floor)
+    found = {"n": len(true), "r2": r2(true, mean), "ridge_r2": r2(true, floor)}
+    said = (
+        f"R2 on {found['n']} test slides, against the true {target.name}: {found['r2']:.3f} "
+        f"(ridge on mean embeddings: {found['ridge_r2']:.3f})"
     )
+    return Told(said, found)
 
 
 def finite(values: Mapping[str, float]) -> dict[str, float | None]:

@@ -26,7 +26,7 @@ class Evaluation:
     def text(self) -> str:
         """Every number that a Run has."""
         said = self.run.text().splitlines()
-        kept = [line for line in said if not line.startswith(("figures ", "next "))]
+        kept = [line for line in said if not line.startswith(("figure ", "next "))]
         record = self.run.record
         first = f"external validation of run {record.run_id}, trained on cohort {self.trained_on}, "
         return "\n".join([first + f"on cohort {record.cohort}", *kept])
@@ -53,7 +53,7 @@ def validate(store: FeatureStore, run_id: str, cohort: str) -> Evaluation:
             f"{target.high:g}); cohort {cohort!r} has {other.name} ({other.kind}, {other.low:g} to "
             f"{other.high:g}). Choose another with: trephine cohort list"
         )
-    bags = mark(store, [run], chosen_bags(store, run, cohort, None))
+    bags = mark(store, run, chosen_bags(store, run, cohort, None))
     known = bags.filter(pl.col("seen") != "not")
     if known.height:
         names = known["patient_id"].unique().sort()
@@ -63,8 +63,8 @@ def validate(store: FeatureStore, run_id: str, cohort: str) -> Evaluation:
             f"{names[0]!r}: these numbers would say nothing. Make a cohort without them."
         )
     found = applied(store, load_model(run), bags, run.config, target)
-    own = assign_splits(store.bags(record.cohort, record.encoder_id, record.tiling_id), run.config)
-    fitted = own.filter(pl.col("split").is_in(["train", "validation"]))
+    fitted = assign_splits(run.bags(store), run.config)
+    fitted = fitted.filter(pl.col("split").is_in(["train", "validation"]))
     fitted = keep_tiles(store, fitted, run.config.tiles)
     numbers = {"test": evaluate.measured(found, target)}
     numbers |= evaluate.beside(store, fitted, bags, found, target)

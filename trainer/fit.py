@@ -57,7 +57,7 @@ def train(
         model: one of your own instead of `config.model`, see `trainer.own_model.OwnModel`: its
             class, a functools.partial of it, or a made module, which begins with its weights.
         tensorboard: folder in which TensorBoard finds the Run under its run_id.
-        draw: whether the Run's folder gets its figures; the page draws its own.
+        draw: whether the Run's folder gets figures of its own; the page draws all of them.
 
     Raises:
         CohortNotFound: there is no such Cohort.
@@ -138,7 +138,7 @@ def _notes(job: Job, course: Course, predicted: pl.DataFrame) -> Iterator[str]:
         yield conformal.too_few(predicted)
     labels = job.parts["test"]["value"].to_numpy()
     if known := evaluate.ceiling(job.store, job.config.cohort, labels, job.target):
-        yield known[1]
+        yield known
 
 
 def _record(

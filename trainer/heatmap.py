@@ -46,13 +46,8 @@ class Heatmaps:
 def heatmap(store: FeatureStore, run_id: str, slide_ids: Sequence[str], folder: Path) -> Heatmaps:
     """Write for each Slide a PNG overlay, and its tiles' weights as CSV and as GeoJSON.
 
-    Reads the store alone: the slides may be gone. A Slide that fails is told and stops none.
-
-    Args:
-        store: where the Embeddings are.
-        run_id: of a finished Run, or `latest`.
-        slide_ids: at least one.
-        folder: is made; files of the same names are replaced.
+    Reads the store alone: the slides may be gone. A Slide that fails is told and stops none. Files
+    of the same names are replaced.
 
     Raises:
         SlideNotFound: some have no Embeddings of the Run's Encoder.

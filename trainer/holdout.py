@@ -68,7 +68,7 @@ def draw_patients(bags: pl.DataFrame, config: TrainConfig) -> pl.DataFrame:
     if len(patients) < config.train_patients:
         raise TrainError(
             f"cohort {config.cohort!r} has {len(patients)} train patients, and "
-            f"{config.train_patients} were asked for. Lower --train-patients."
+            f"{config.train_patients} were asked for. Lower --train-patients, of a curve --sizes."
         )
     order = np.random.default_rng([config.seed, 4]).permutation(len(patients))
     drawn = patients[np.sort(order[: config.train_patients])].to_list()

@@ -59,11 +59,9 @@ class Geometry:
         Corners were rounded when tiles were laid; a pixel more leaves no gap between neighbours.
         """
         corners = self.corners(tiles) + np.array([0, 0, 1, 1])
-        found: np.ndarray = np.rint(corners * (np.array(size * 2) / (self.size_px0 * 2))).astype(
-            np.int64
-        )
-        clipped: np.ndarray = found.clip(0, size * 2)
-        return clipped
+        scaled = corners * (np.array(size * 2) / (self.size_px0 * 2))
+        found: np.ndarray = np.rint(scaled).astype(np.int64).clip(0, size * 2)
+        return found
 
 
 def tile_side_um(store: FeatureStore, tiling_id: str) -> float | None:
@@ -92,12 +90,10 @@ def geometry(store: FeatureStore, slide_key: str, side_um: float | None) -> Geom
 
 
 def overlay(boxes: np.ndarray, relative: np.ndarray, size: tuple[int, int]) -> Image.Image:
-    """Draw tiles, an indexed picture of (width, height) that is clear where there is no tile.
+    """Draw tiles as an indexed picture of `size`, (width, height), clear where there is no tile.
 
-    Args:
-        boxes: left, top, right and bottom of each tile, (N, 4), of `Geometry.boxes`.
-        relative: multiples of an even share, (N,).
-        size: of the picture.
+    A tile is one of `boxes`, (N, 4), of `Geometry.boxes`, and of `relative`, (N,), multiples of an
+    even share.
     """
     index = np.zeros(size[::-1], np.uint8)
     for (left, top, right, bottom), level in zip(boxes, levels(relative), strict=True):

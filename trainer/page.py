@@ -5,9 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,7 @@ from featurestore.types import RunRecord, Target
 from trainer import cases, compare, conformal, evaluate, overlays, plots, runs, settling, verdict
 from trainer.config import SettleConfig
 from trainer.inference import load_model
-from trainer.svg import STYLE, minus
+from trainer.svg import minus
 
 SETTLING_SLIDES = 100  # test Slides, at most, on which the page measures how means settle
 PAGE = Path(__file__).parent / "page"
@@ -39,8 +37,15 @@ _METRICS = (
     ("within_10", "Within 10% of the range", ".1%"),
     ("slope", "Calibration slope (label on predicted)", ".3f"),
     ("intercept", "Calibration intercept", "+.2f"),
+)
+_OF_CLASSES = (
     ("auc", "Area under the ROC curve", ".3f"),
     ("accuracy", "Accuracy at the middle of the range", ".1%"),
+    ("positive", "Share of positive slides", ".1%"),
+    ("rmse", "Root of the Brier score", ".3f"),
+    ("bias", "Mean prediction − share of positive slides", "+.3f"),
+    ("slope", "Calibration slope (class on predicted)", ".3f"),
+    ("intercept", "Calibration intercept", "+.3f"),
 )
 
 
@@ -65,9 +70,6 @@ def write_page(
         rounding: the step that labels are rounded to, in the Target's units; found in them if None.
         every: hold the pictures of all test Slides, and not of 60 alone.
 
-    Returns:
-        `out`.
-
     Raises:
         RunNotFound: the store has no such Run.
         ConfigError: no Run is named, or the truth is of other Slides.
@@ -87,26 +89,22 @@ def write_page(
             said = cases.data(store, run, frame, found)
             view["cases"] = {"n": len(found), "data": said, "attends": load_model(run).attends}
         views.append(view)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(PAGE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["num"] = lambda value, form: minus(runs.number(value, form))
-    environment.filters["data"] = script_data
     script = (PAGE / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    page = environment.get_template("page.html").render(
-        runs=views,
-        whole=whole,
-        compared=compare.view(store, loaded, tests) if len(loaded) > 1 else None,
-        thumbnails={key: one for key, one in thumbnails.items() if one is not None},
-        style=Markup(STYLE.read_text("utf-8") + (PAGE / "style.css").read_text("utf-8")),
-        script=Markup(script),
-        script_hash=digest,
-        legend=_legend(),
+    page = (
+        templates()
+        .get_template("page.html")
+        .render(
+            runs=views,
+            whole=whole,
+            compared=compare.view(store, loaded, tests) if len(loaded) > 1 else None,
+            thumbnails={key: one for key, one in thumbnails.items() if one is not None},
+            style=Markup(plots.STYLE.read_text("utf-8") + (PAGE / "style.css").read_text("utf-8")),
+            script=Markup(script),
+            script_hash=digest,
+            colours=overlays.palette()[:: (overlays.LEVELS - 1) // 8, :3].tolist(),
+            multiples=[name.replace("1/4", "¼").replace("1/2", "½") for name in overlays.MULTIPLES],
+        )
     )
     out = Path(out)
     with write_beside(out) as beside:
@@ -134,32 +132,21 @@ def _loaded(
         raise ConfigError(f"rounding must be over 0, got {rounding}")
     loaded = [runs.load(store, run_id) for run_id in dict.fromkeys(run_ids)]
     loaded = list({run.run_id: run for run in loaded}.values())  # `latest` may be named too
-    tests = [test_slides(store, run) for run in loaded]
-    return [_counted(run, test) for run, test in zip(loaded, tests, strict=True)], tests
+    return loaded, [test_slides(store, run) for run in loaded]
 
 
-def _counted(run: runs.Run, test: pl.DataFrame) -> runs.Run:
-    """The same, with the number of test Patients that older Runs did not record."""
-    known = {"patients": float(test["patient_id"].n_unique())} | dict(run.record.metrics["test"])
-    metrics = {**run.record.metrics, "test": known}
-    return replace(run, record=replace(run.record, metrics=metrics))
-
-
-def script_data(value: Any) -> Markup:
-    """JSON that no text in it can end early, for a script element."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)
-
-
-def _legend() -> dict[str, Any]:
-    """The colours of the overlay, for the page's own legend."""
-    rgb = overlays.palette()[:: (overlays.LEVELS - 1) // 8, :3].tolist()
-    return {
-        "colours": ", ".join(f"rgb({r} {g} {b})" for r, g, b in rgb),
-        "multiples": [name.replace("1/4", "¼").replace("1/2", "½") for name in overlays.MULTIPLES],
-    }
+def templates() -> jinja2.Environment:
+    """The page's templates: text from outside stays text, in scripts too (`tojson`)."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(PAGE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
+    environment.filters["num"] = lambda value, form: minus(runs.number(value, form))
+    return environment
 
 
 def run_view(
@@ -172,7 +159,7 @@ def run_view(
     """Gather what the page says of one Run."""
     record, target = run.record, run.record.about()
     encoder = store.encoder(record.encoder_id)
-    ceiling = label_ceiling(test, target, truth, rounding)
+    labels, against = test["truth"].to_numpy(), _against_truth(test, truth, target)
     return {
         "target": target,
         "unit": "points" if target.high - target.low == 100 else "",
@@ -182,9 +169,10 @@ def run_view(
         "fine": f".{plots.digits(target) + 1}f",
         "verdict": verdict.sentence(run, test, encoder),
         "cautions": verdict.cautions(store, run, test, encoder),
-        "ceiling": ceiling,
-        "metrics": _metric_table(record, ceiling),
-        "figures": _figures(test, target),
+        "truth": against,
+        "ceiling": evaluate.ceiling(store, record.cohort, labels, target, rounding),
+        "metrics": _metric_table(record, against),
+        "figures": plots.figures(test, target),
         "groups": _groups(store, run, test, target),
         "by_label": verdict.BY_LABEL,
         "n_whole": test["std"].null_count(),
@@ -203,53 +191,36 @@ def run_view(
 
 def test_slides(store: FeatureStore, run: runs.Run) -> pl.DataFrame:
     """Test Predictions with what is known of their Slides, their intervals and who is held."""
-    record = run.record
-    bags = store.bags(record.cohort, record.encoder_id, record.tiling_id)
-    test = run.predictions.filter(pl.col("split") == "test").join(
-        bags.select("slide_id", "patient_id", "case_id", "scanner", "dated", "low", "high"),
-        on="slide_id",
-        how="left",
-        maintain_order="left",
-    )
+    about = run.bags(store).select("slide_id", "scanner", "dated", "low", "high")
+    test = run.predictions.filter(pl.col("split") == "test")
+    test = test.join(about, on="slide_id", how="left", maintain_order="left")
     width = run.half_widths
-    return conformal.add_intervals(test, width, record.about()).with_columns(
-        pl.col("patient_id", "case_id").fill_null(pl.col("slide_id")),  # of what was set aside
-        held=conformal.held(width),
+    return conformal.add_intervals(test, width, run.record.about()).with_columns(
+        held=conformal.held(width)
     )
 
 
-def label_ceiling(
-    test: pl.DataFrame,
-    target: Target,
-    truth: evaluate.Truth | None = None,
-    rounding: float | None = None,
-) -> dict[str, Any]:
-    """What R2 labels allow: measured where the truth is known, else estimated from their rounding.
-
-    Returns:
-        r2, null where labels show no rounding; truth, the metrics against it, or null; and where it
-        is null, step and whether that was stated.
-    """
-    labels = test["truth"].to_numpy()
+def _against_truth(
+    test: pl.DataFrame, truth: evaluate.Truth | None, target: Target
+) -> dict[str, Any] | None:
+    """Metrics against the truth, and the R2 that it has itself against labels; None without."""
     if truth is None:
-        step = rounding or evaluate.rounding_step(labels, target)
-        most = math.nan if step is None else evaluate.rounding_ceiling(labels, step)
-        said = {"step": step, "stated": rounding is not None, "truth": None}
-        return evaluate.finite({"r2": most}) | said
+        return None
     both = evaluate.with_truth(test, truth, target)
-    labels, true, mean = (both[c].to_numpy() for c in ("truth", "true", "mean"))
-    numbers = evaluate.metrics(true, mean, both["patient_id"].to_numpy(), target)
-    return evaluate.finite({"r2": evaluate.r2(labels, true)}) | {"truth": evaluate.finite(numbers)}
+    most = evaluate.r2(both["truth"].to_numpy(), both["true"].to_numpy())
+    return evaluate.finite({"ceiling": most}) | evaluate.measured(
+        both.with_columns(truth="true"), target
+    )
 
 
-def _metric_table(record: RunRecord, ceiling: Mapping[str, Any]) -> dict[str, Any]:
+def _metric_table(record: RunRecord, against: Mapping[str, Any] | None) -> dict[str, Any]:
     """All numbers, a row a metric and a column a split that is large enough to say something."""
     metrics = record.metrics
     by_case = runs.number(record.metric("n", "test_cases"), ",.0f")
     columns = [
         (f"Test (n = {record.n_test:,})", metrics["test"]),
         (f"By case (n = {by_case})", metrics.get("test_cases")),
-        ("Test, against the truth", ceiling["truth"]),
+        ("Test, against the truth", against),
         (f"Validation (n = {record.n_validation:,})", metrics.get("validation")),
         (f"Calibration (n = {record.n_calibration:,})", metrics.get("calibration")),
         ("Ridge floor on test", metrics["ridge_test"]),
@@ -261,7 +232,8 @@ def _metric_table(record: RunRecord, ceiling: Mapping[str, Any]) -> dict[str, An
         if values and few.get(title.split(" ")[0], verdict.READABLE) >= verdict.READABLE
     ]
     fine = str(plots.digits(record.about()) + 1)
-    known = [row for row in _METRICS if row[0] in metrics["test"]]
+    rows = _OF_CLASSES if record.target_kind == "binary" else _METRICS
+    known = [row for row in rows if row[0] in metrics["test"]]
     return {
         "columns": [title for title, _ in columns],
         "splits": [values for _, values in columns],
@@ -270,35 +242,6 @@ def _metric_table(record: RunRecord, ceiling: Mapping[str, Any]) -> dict[str, An
             for name, label, form in known
         ],
     }
-
-
-def _figures(test: pl.DataFrame, target: Target) -> list[dict[str, Any]]:
-    labels, mean, patients = (test[c].to_numpy() for c in ("truth", "mean", "patient_id"))
-    limits = evaluate.metrics(labels, mean, patients, target)
-    line = verdict.trend(labels, mean, patients)
-    known = all(map(math.isfinite, line.values()))
-    words = "Lines are bias and 95% limits of agreement, bands their 95% intervals by patient"
-    if known:
-        words += (
-            f"; green, the proportional bias: {line['slope']:+.2f} for each point of the mean "
-            f"(95% interval {line['slope_low']:+.2f} to {line['slope_high']:+.2f})"
-        )
-    how = "Each point is a test slide" if test.height < plots.FEW else "Cells count test slides"
-    drawn = (
-        ("Predicted against label", plots.predicted_vs_truth(labels, mean, target),
-         f"{how}; on the broken line the prediction is the label."),
-        ("Difference against mean",
-         plots.bland_altman(labels, mean, target, limits,
-                            (line["intercept"], line["slope"]) if known else None),
-         f"{words}."),
-        ("Labels and predictions", plots.histogram(labels, mean, target),
-         "Where people prefer round digits the labels stand like the teeth of a comb; the model "
-         "sees no digits."),
-    )  # fmt: skip
-    return [
-        {"title": title, "svg": Markup(svg), "caption": minus(caption)}
-        for title, svg, caption in drawn
-    ]
 
 
 def _settling(store: FeatureStore, run: runs.Run, target: Target) -> dict[str, Any]:
@@ -343,11 +286,8 @@ def _coverage(
     """Share of labels held, of all test Slides and of thirds of the prediction's range."""
     whole = {"value": held["coverage"], "low": held["coverage_low"], "high": held["coverage_high"]}
     rows: list[dict[str, Any]] = [{"name": "all test slides", "css": 1} | whole]
-    size = target.high - target.low
     digits = plots.digits(target) - 1
-    third = ((pl.col("mean") - target.low) / size * 3).floor().clip(0, 2).cast(pl.Int64)
-    for (part,), group in sorted(test.group_by(third.alias("third"))):
-        low, high = (target.low + size * (part + i) / 3 for i in (0, 1))
+    for low, high, group in conformal.thirds(test, target):
         name = f"predicted {low:.{digits}f}–{high:.{digits}f} (n = {group.height:,})"
         held_there = conformal.share_held(group)
         rows.append({"name": name} | dict(zip(("value", "low", "high"), held_there, strict=False)))
@@ -360,8 +300,9 @@ def _groups(
     """Tables of errors by group, each with what it is by."""
     about = store.named("queries/page_slides", {"cohort": run.record.cohort})
     test = test.join(about.select("slide_id", "quality"), on="slide_id", how="left")
+    first = "class" if target.kind == "binary" else "label range"
     tables = [
-        ("label range", evaluate.by_range(test, target)),
+        (first, evaluate.by_range(test, target)),
         ("predicted range", evaluate.by_range(test, target, of="mean")),
         ("half-year", evaluate.by_half_year(test, target)),
         ("scanner", evaluate.by_scanner(test, target)),
@@ -370,7 +311,7 @@ def _groups(
     found: list[dict[str, Any]] = [
         {"by": by, "rows": table.rows(named=True)}
         for by, table in tables
-        if table.height > 1 or by == "label range"
+        if table.height > 1 or by == first
     ]
     ends = [abs(r[k]) for t in found for r in t["rows"] for k in ("bias", "bias_low", "bias_high")
             if r["n"] >= verdict.READABLE / 4 and r[k] is not None]  # fmt: skip
@@ -393,11 +334,11 @@ def _training(run: runs.Run) -> Markup | None:
 
 def _over_time(store: FeatureStore, run: runs.Run) -> Markup | None:
     """Slides of each split by quarter; None where none is dated."""
-    record = run.record
-    bags = store.bags(record.cohort, record.encoder_id, record.tiling_id)
     own = pl.col("split") != conformal.OUT_OF_FOLD  # the Run itself learnt from these
     split = run.predictions.filter(own).select("slide_id", used="split")
-    both = bags.join(split, on="slide_id", how="left").filter(pl.col("dated").is_not_null())
+    both = (
+        run.bags(store).join(split, on="slide_id", how="left").filter(pl.col("dated").is_not_null())
+    )
     if both.is_empty():
         return None
     named = both.select("dated", pl.col("used").fill_null("train"))

@@ -3,21 +3,141 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+from markupsafe import Markup
 
 from featurestore.types import Target
-from trainer import evaluate
-from trainer.svg import BOTTOM, TOP, Chart, Span, alone, marks, ticks
+from trainer import conformal, evaluate
+from trainer.svg import BOTTOM, TOP, Chart, Span, marks, minus, ticks
 
+STYLE = Path(__file__).parent / "page" / "chart.css"
 FEW = 200  # Slides under which each is a point, and no cells are counted
 ROW_PX = 26  # of a figure with a row a group
 SPLITS = ("train", "validation", "calibration", "test")
+
+
+def figures(test: pl.DataFrame, target: Target) -> list[dict[str, Any]]:
+    """Two figures of how Predictions agree with Labels, and a histogram.
+
+    Args:
+        test: one row per Slide with truth (its Label), mean, patient_id and case_id.
+        target: of both.
+
+    Returns:
+        name (of a file), title, svg and caption of each.
+    """
+    drawn = _of_classes(test, target) if target.kind == "binary" else _of_values(test, target)
+    return [
+        {"name": name, "title": title, "svg": Markup(svg), "caption": minus(caption)}
+        for name, title, svg, caption in drawn
+    ]
+
+
+def save_figures(folder: Path, test: pl.DataFrame, target: Target) -> None:
+    """Write the first two of `figures` into a Run's folder, in colours for paper."""
+    style = f'xmlns="http://www.w3.org/2000/svg"><style>{STYLE.read_text("utf-8")}</style>'
+    for one in figures(test, target)[:2]:
+        alone = one["svg"].replace(">", f" {style}", 1)
+        (folder / f"{one['name']}.svg").write_text(alone, encoding="utf-8")
+
+
+def _of_values(test: pl.DataFrame, target: Target) -> Iterator[tuple[str, ...]]:
+    labels, mean, patients = (test[c].to_numpy() for c in ("truth", "mean", "patient_id"))
+    limits = evaluate.metrics(labels, mean, patients, target)
+    line = evaluate.trend(labels, mean, patients)
+    how = "Each point is a test slide" if test.height < FEW else "Cells count test slides"
+    yield (
+        "predicted_vs_truth",
+        "Predicted against label",
+        predicted_vs_truth(labels, mean, target),
+        f"{how}; on the broken line the prediction is the label.",
+    )
+    known = all(map(math.isfinite, line.values()))
+    words = "Lines are bias and 95% limits of agreement, bands their 95% intervals by patient"
+    if known:
+        words += (
+            f"; green, the proportional bias: {line['slope']:+.2f} for each point of the mean "
+            f"(95% interval {line['slope_low']:+.2f} to {line['slope_high']:+.2f})"
+        )
+    drawn = (line["intercept"], line["slope"]) if known else None
+    yield (
+        "bland_altman",
+        "Difference against mean",
+        bland_altman(labels, mean, target, limits, drawn),
+        f"{words}.",
+    )
+    yield (
+        "histogram",
+        "Labels and predictions",
+        histogram(labels, mean, target),
+        "Where people prefer round digits the labels stand like the teeth of a comb; the model "
+        "sees no digits.",
+    )
+
+
+def _of_classes(test: pl.DataFrame, target: Target) -> Iterator[tuple[str, ...]]:
+    labels, mean = test["truth"].to_numpy(), test["mean"].to_numpy()
+    yield (
+        "roc",
+        "ROC curve",
+        roc(labels, [("", mean)], target),
+        "A point for every threshold; on the broken line a prediction says nothing of the class.",
+    )
+    yield (
+        "calibration",
+        "Calibration",
+        calibration(test, target),
+        "Share of positive slides by tenth of the prediction, with its exact 95% interval by "
+        "patient; on the broken line the prediction is the share.",
+    )
+    positive = labels > (target.low + target.high) / 2
+    yield (
+        "by_class",
+        "Predictions by class",
+        histogram(mean[~positive], mean[positive], target, ("negative", "positive")),
+        "Slides by their prediction; the better the classes are told apart, the less they overlap.",
+    )
+
+
+def roc(labels: np.ndarray, runs: Sequence[tuple[str, np.ndarray]], target: Target) -> str:
+    """Share of positives found against share of negatives mistaken for them, a line a Run."""
+    chart = Chart((0, 1), (0, 1))
+    chart.axes("False positive rate (1 − specificity)", "True positive rate (sensitivity)")
+    chart.line((0, 1), (0, 1), "lgrey thin broken")
+    positive = labels > (target.low + target.high) / 2
+    for i, (name, mean) in enumerate(runs):
+        order = np.argsort(-mean)
+        ends = np.flatnonzero(np.diff(mean[order], append=-np.inf))  # of equal predictions
+        mistaken, found = (
+            [0.0, *(one[order].cumsum()[ends] / max(1, one.sum())).tolist()]
+            for one in (~positive, positive)
+        )
+        chart.line(mistaken, found, f"l{i % 6}")
+        chart.text(90, TOP + 14 + 18 * i, name[:48], f"t{i % 6}")
+    return chart.svg("Receiver operating characteristic")
+
+
+def calibration(test: pl.DataFrame, target: Target) -> str:
+    """Share of positives by tenth of the Prediction's range, with its exact interval."""
+    chart = Chart((0, 1), (0, 1))
+    chart.axes("Mean prediction", "Share of positive slides")
+    chart.line((0, 1), (0, 1), "lgrey thin broken")
+    share = (pl.col("mean") - target.low) / (target.high - target.low)
+    held = pl.col("truth") > (target.low + target.high) / 2
+    frame = test.with_columns(share=share, held=held)
+    tenth = (10 * pl.col("share")).floor().clip(0, 9)
+    for _, part in frame.group_by(tenth):
+        x = part.select(pl.col("share").mean()).item()
+        y, low, high, _ = conformal.share_held(part)
+        chart.line((x, x), (low, high), "l0")
+        chart.points(np.array([x]), np.array([y]), "c0 solid", 4.5)
+    return chart.svg("Calibration: share of positive slides by prediction")
 
 
 def edges(labels: np.ndarray, target: Target, width: float, most: Span) -> np.ndarray:
@@ -39,8 +159,8 @@ def edges(labels: np.ndarray, target: Target, width: float, most: Span) -> np.nd
 
 def span_of(target: Target, *values: np.ndarray) -> Span:
     """The Target's range, or further where values lie outside of it."""
-    low = min(target.low, *(float(v.min()) for v in values))
-    return low, max(target.high, *(float(v.max()) for v in values))
+    every = np.concatenate(values)
+    return float(every.min(initial=target.low)), float(every.max(initial=target.high))
 
 
 def predicted_vs_truth(labels: np.ndarray, predicted: np.ndarray, target: Target) -> str:
@@ -103,11 +223,11 @@ def bland_altman(
     limits: Mapping[str, float],
     trend: tuple[float, float] | None = None,
 ) -> str:
-    """Difference against mean, with bias and 95% limits of agreement (Bland and Altman 1986).
+    """Difference against mean of labels and predicted, (N,) each: Bland and Altman 1986.
 
     Args:
-        labels: shape (N,), in the Target's units.
-        predicted: shape (N,).
+        labels: in the Target's units.
+        predicted: the same.
         target: of both.
         limits: bias, loa_low and loa_high with their intervals, the bands; `evaluate.metrics`.
         trend: intercept and slope of the differences on the means: the proportional bias.
@@ -123,12 +243,9 @@ def bland_altman(
     chart.axes(f"Mean of label and prediction: {axis_name(target)}", f"Predicted − label{unit}",
                marks(span), marks((-reach, reach), form="+g"))  # fmt: skip
     chart.across(0, "lgrey thin")
-    lines = (
-        ("bias", "bias", "1"),
-        ("loa_high", "+1.96 SD", "grey"),
-        ("loa_low", "−1.96 SD", "grey"),
-    )
-    for name, text, css in lines:
+    lines = {"bias": "bias", "loa_high": "+1.96 SD", "loa_low": "−1.96 SD"}
+    for name, text in lines.items():
+        css = "1" if name == "bias" else "grey"
         value, low, high = (limits.get(name + end) for end in ("", "_low", "_high"))
         if value is None or not np.isfinite(value):
             continue
@@ -146,8 +263,13 @@ def bland_altman(
     return chart.svg("Bland-Altman: difference of prediction and label against their mean")
 
 
-def histogram(labels: np.ndarray, predicted: np.ndarray, target: Target) -> str:
-    """Labels and predictions, both (N,), in one histogram: round digits stand out like a comb."""
+def histogram(
+    labels: np.ndarray,
+    predicted: np.ndarray,
+    target: Target,
+    names: tuple[str, str] = ("labels", "predictions"),
+) -> str:
+    """Labels (N,) and predictions (M,) in one histogram: round digits stand out like a comb."""
     span, size = span_of(target, labels, predicted), target.high - target.low
     width = size * (0.05 if len(labels) < FEW else 0.025 if len(labels) < 1000 else 0.01)
     cells = edges(labels, target, width, span)
@@ -159,11 +281,11 @@ def histogram(labels: np.ndarray, predicted: np.ndarray, target: Target) -> str:
     for low, high, n in zip(cells, cells[1:], of_labels, strict=False):
         if n:
             inset = 0.12 * width
-            chart.rect((low + inset, high - inset), (0, n), "c0", 0.55, f"{n} labels")
+            chart.rect((low + inset, high - inset), (0, n), "c0", 0.55, f"{n} {names[0]}")
     x, y = np.repeat(cells, 2), np.concatenate([[0], np.repeat(of_means, 2), [0]])
     chart.line(x.tolist(), y.tolist(), "l1")
-    chart.key([("labels", "c0"), ("predictions", "c1")])
-    return chart.svg("Histogram of labels and of predictions")
+    chart.key([(names[0], "c0"), (names[1], "c1")])
+    return chart.svg(f"Histogram of {names[0]} and of {names[1]}")
 
 
 def settling(curves: pl.DataFrame, target: Target) -> str:
@@ -192,13 +314,10 @@ def settling(curves: pl.DataFrame, target: Target) -> str:
 
 
 def intervals(rows: Sequence[Mapping[str, Any]], x_name: str, zero: float, form: str) -> str:
-    """A row each with a dot and its interval: name, value, low, high and, if any, css.
+    """A row each with a dot and its interval, from top to bottom, and a line at `zero`.
 
-    Args:
-        rows: from top to bottom; low and high may be None.
-        x_name: of the values.
-        zero: where a line is drawn to compare with.
-        form: of the values that are written at the right.
+    Of a row: name, value, low and high, which may be None, and css. `form` is of the values that
+    are written at the right.
     """
     values = [row[k] for row in rows for k in ("value", "low", "high") if row[k] is not None]
     low, high = min([zero, *values]), max([zero, *values])
@@ -309,14 +428,3 @@ def axis_name(target: Target) -> str:
     """Name of a Target with its unit."""
     percent = target.kind == "fraction" and (target.low, target.high) == (0, 100)
     return target.name.replace("_", " ") + (" (%)" if percent else "")
-
-
-def save_figures(folder: Path, frame: pl.DataFrame, target: Target) -> None:
-    """Write the two figures of a Run's test Predictions into its folder; `runs.FIGURES`."""
-    labels, mean, patients = (frame[c].to_numpy() for c in ("truth", "mean", "patient_id"))
-    limits = evaluate.metrics(labels, mean, patients, target)
-    for name, drawn in (
-        ("predicted_vs_truth", predicted_vs_truth(labels, mean, target)),
-        ("bland_altman", bland_altman(labels, mean, target, limits)),
-    ):
-        (folder / f"{name}.svg").write_text(alone(drawn), encoding="utf-8")

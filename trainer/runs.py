@@ -17,7 +17,7 @@ import polars as pl
 from featurestore import FeatureStore
 from featurestore.errors import ConfigError
 from featurestore.fields import command_of, from_json, to_json
-from featurestore.types import RunRecord, content_id
+from featurestore.types import RunRecord, TargetKind, content_id
 from featurestore.words import as_html
 from trainer import conformal
 from trainer.config import TrainConfig, loss_of
@@ -30,7 +30,14 @@ METRICS = frozenset(
     for end in ("", "_low", "_high")
 ) | {"n", "patients", "positive"}
 SPLITS = ("train", "validation", "test", "test_cases", "ridge_test")
-FIGURES = ("predicted_vs_truth.svg", "bland_altman.svg")
+Score = tuple[str, str, str]  # a metric, what it is called, and how it is written
+
+
+def scores_of(kind: TargetKind) -> tuple[Score, Score]:
+    """The two numbers that Runs on a kind of Target are told and compared by."""
+    if kind == "binary":
+        return ("auc", "AUC", ".3f"), ("accuracy", "accuracy", ".1%")
+    return ("r2", "R2", ".3f"), ("mae", "MAE", ".2f")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +62,11 @@ class Run:
         """
         return from_json(TrainConfig, self.record.config)
 
+    @property
+    def scores(self) -> tuple[Score, Score]:
+        """What it is told by: `scores_of`."""
+        return scores_of(self.record.target_kind)
+
     @cached_property
     def half_widths(self) -> conformal.Widths | None:
         """Half-widths of its intervals about a Prediction; None where too few Slides calibrate."""
@@ -65,6 +77,18 @@ class Run:
         said = replace(self.config, loss=None)
         decided = loss_of(said, self.record.about()) == self.config.loss
         return command_of("train", said if decided else self.config)
+
+    def bags(self, store: FeatureStore) -> pl.DataFrame:
+        """All bags of its Cohort, of its Encoder and Tiling."""
+        return store.bags(self.record.cohort, self.record.encoder_id, self.record.tiling_id)
+
+    def again(self) -> TrainConfig:
+        """The configuration that gives its numbers again: what was left open then is said."""
+        record, planned = self.record, self.record.fit.get("planned_steps")
+        left = {"steps": planned, "epochs": None} if planned is not None else {}
+        return replace(
+            self.config, encoder_id=record.encoder_id, tiling_id=record.tiling_id, **left
+        )
 
     def metric(self, name: str, split: str = "test") -> float | None:
         """One metric; None where it is undefined.
@@ -83,14 +107,15 @@ class Run:
 
     def __repr__(self) -> str:
         about = f"{self.record.model} on {self.record.cohort}, {self.record.n_test} test slides"
-        return f"Run({self.run_id!r}: {about}, R2 {number(self.metric('r2'), '.3f')})"
+        (name, shown, form), _ = self.scores
+        return f"Run({self.run_id!r}: {about}, {shown} {number(self.metric(name), form)})"
 
     def _repr_html_(self) -> str:
         return as_html(self.text().splitlines())
 
     def warnings(self) -> list[str]:
         """What must be read before any number of this Run; sentences, none where all is well."""
-        name, shown = ("auc", "AUC") if self.record.target_kind == "binary" else ("r2", "R2")
+        (name, shown, _), _ = self.scores
         value, floor = self.metric(name), self.metric(name, "ridge_test")
         said = []
         if value is not None and floor is not None and value < floor:
@@ -128,15 +153,11 @@ class Run:
             f"run {self.run_id}: {record.model} on bags of {record.bag_size}, "
             f"{record.n_train} slides to train, {record.n_validation} to validate, "
             f"{record.n_test} to test, {record.seconds:.1f} s",
-            f"test R2     {self._interval('r2', '.3f')}",
-            f"test MAE    {self._interval('mae', '.2f')}",
-            *self._said_of_classes_and_cases(),
-            f"ridge floor R2 {number(self.metric('r2', 'ridge_test'), '.3f')}, "
-            f"MAE {number(self.metric('mae', 'ridge_test'), '.2f')} (mean embeddings)",
+            *self._said_of_scores(),
             f"std         over {std}",
             *self._said_of_intervals(),
             *(f"note        {note}" for note in record.notes),
-            f"figures     {', '.join(str(self.path / name) for name in FIGURES)}",
+            *(f"figure      {file}" for file in sorted(self.path.glob("*.svg"))),
             f"next        trephine report {self.run_id}",
         ]
         return "\n".join(lines)
@@ -146,15 +167,22 @@ class Run:
         value, low, high = (number(self.metric(name + x), form) for x in ("", "_low", "_high"))
         return f"{value} (95% interval {low} to {high}, by patient)"
 
-    def _said_of_classes_and_cases(self) -> Iterator[str]:
-        if self.record.target_kind == "binary":
-            yield f"test AUC    {self._interval('auc', '.3f')}"
-            share = number(self.metric("positive"), ".0%")
-            yield f"accuracy    {self._interval('accuracy', '.1%')}; {share} of test are positive"
+    def _said_of_scores(self) -> Iterator[str]:
+        for name, title, form in self.scores:
+            head = title if name == "accuracy" else f"test {title}"
+            share = f"; {number(self.metric('positive'), '.0%')} of test are positive"
+            yield f"{head:12}{self._interval(name, form)}{share * (name == 'accuracy')}"
         if n := self.metric("n", "test_cases"):
-            r2, mae = self.metric("r2", "test_cases"), self.metric("mae", "test_cases")
-            said = f"R2 {number(r2, '.3f')}, MAE {number(mae, '.2f')} of {n:.0f} cases"
-            yield f"by case     {said}, each the mean of its slides"
+            said = self._both("test_cases")
+            yield f"by case     {said} of {n:.0f} cases, each the mean of its slides"
+        yield f"ridge floor {self._both('ridge_test')} (mean embeddings)"
+
+    def _both(self, split: str) -> str:
+        """Its two scores of a split."""
+        said = (
+            f"{title} {number(self.metric(name, split), form)}" for name, title, form in self.scores
+        )
+        return ", ".join(said)
 
     def _said_of_intervals(self) -> Iterator[str]:
         if (width := self.half_widths) is None:
@@ -185,27 +213,19 @@ def code_version() -> str:
         version = metadata.version("trephine")
     except metadata.PackageNotFoundError:
         version = "0"
-    here = Path(__file__).parent
+    tracked = _git("ls-files", "--error-unmatch", "__init__.py")
+    commit = _git("describe", "--always", "--dirty=+", "--exclude=*", "--") if tracked else ""
+    return f"{version} ({commit})" if commit else version
+
+
+def _git(*words: str) -> str:
+    """What git says in the folder of this file; nothing where it knows nothing of it."""
+    command = ["git", "-C", str(Path(__file__).parent), *words]
     try:
-        answer = subprocess.run(
-            ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--exclude=*", "--"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        ).stdout.strip()
-        tracked = (
-            subprocess.run(
-                ["git", "-C", str(here), "ls-files", "--error-unmatch", "__init__.py"],
-                capture_output=True,
-                timeout=10,
-                check=False,
-            ).returncode
-            == 0
-        )
+        said = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
-        return version
-    return f"{version} ({answer})" if answer and tracked else version
+        return ""
+    return said.stdout.strip()
 
 
 @contextmanager

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -106,13 +105,14 @@ def suspects(store: FeatureStore, run_id: str, *, progress: Progress | None = No
     judged = judged.filter(pl.col("truth").is_not_null()).sort("slide_id")
     spread = spreads(judged, job.target)
     off = (judged["truth"] - judged["mean"]).abs().to_numpy()
-    judged = judged.with_columns(spread=spread, score=off / spread).select(
-        "slide_id", "slide_key", "truth", "mean", "spread", "score"
+    judged = judged.select(
+        "slide_id", label="truth", predicted="mean", spread=spread, score=off / spread
     )
     told = job.store.named("queries/suspect_slides", {"cohort": run.record.cohort})
     ranked = judged.sort("score", "slide_id", descending=[True, False])
     ranked = ranked.join(told, on="slide_id", how="left", maintain_order="left")
-    slides = tuple(_suspect(row) for row in ranked.iter_rows(named=True))
+    columns = [pl.col(name) for name in Suspect.__dataclass_fields__]
+    slides = tuple(Suspect(**row) for row in ranked.select(columns).iter_rows(named=True))
     return Suspects(
         run_id=run.run_id,
         slides=slides,
@@ -155,14 +155,3 @@ def _judged(store: FeatureStore, run: runs.Run) -> Iterator[pl.DataFrame]:
             if replace(other.config, fold=run.config.fold) == run.config:
                 yield as_predictions(other.predictions.filter(is_test))
     yield as_predictions(run.predictions.filter(~is_test))
-
-
-def _suspect(row: Mapping[str, Any]) -> Suspect:
-    own = {name: row[name] for name in ("slide_id", "case_id", "spread", "score", "quality")}
-    return Suspect(
-        **own,
-        label=row["truth"],
-        predicted=row["mean"],
-        method=row["method"],
-        evidence=row["evidence"],
-    )

@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from html import escape
-from pathlib import Path
 
 import numpy as np
 
@@ -15,7 +14,6 @@ Tick = tuple[float, str]
 
 WIDTH, HEIGHT = 540, 400  # drawn in CSS pixels, scaled by the page
 LEFT, RIGHT, TOP, BOTTOM = 58, 16, 26, 48
-STYLE = Path(__file__).parent / "page" / "chart.css"
 
 
 def minus(text: str) -> str:
@@ -41,29 +39,16 @@ def marks(span: Span, most: int = 6, form: str = "g", *, whole: bool = False) ->
 
 
 class Chart:
-    """A pair of linear axes, drawn on in order. All text is escaped; colours are CSS classes.
+    """A pair of linear axes over two spans, drawn on in order, with room beside them in CSS pixels.
 
-    Args:
-        x: what the horizontal axis spans.
-        y: what the vertical axis spans.
-        width: of the whole, in CSS pixels.
-        height: of the whole.
-        left: room for the vertical axis.
-        right: room at the right.
+    All text is escaped; colours are CSS classes.
     """
 
     def __init__(
-        self,
-        x: Span,
-        y: Span,
-        *,
-        width: int = WIDTH,
-        height: int = HEIGHT,
-        left: int = LEFT,
-        right: int = RIGHT,
+        self, x: Span, y: Span, *, height: int = HEIGHT, left: int = LEFT, right: int = RIGHT
     ) -> None:
-        self.x, self.y, self.width, self.height = x, y, width, height
-        self.box = (left, TOP, width - right, height - BOTTOM)  # left, top, right, bottom
+        self.x, self.y, self.height = x, y, height
+        self.box = (left, TOP, WIDTH - right, height - BOTTOM)  # left, top, right, bottom
         self.parts: list[str] = []
 
     def at(self, x: float, y: float) -> tuple[float, float]:
@@ -94,8 +79,7 @@ class Chart:
         self.parts.append(f'<path class="axis" d="M{left} {bottom}H{right}"/>')
         self.text((left + right) / 2, self.height - 6, x_name, "name middle")
         middle = (top + bottom) / 2
-        turned = f'transform="rotate(-90 14 {middle:g})"'
-        self.text(14, middle, y_name, "name middle", turned)
+        self.text(14, middle, y_name, "name middle", f'transform="rotate(-90 14 {middle:g})"')
 
     def text(self, x: float, y: float, text: str, css: str, more: str = "") -> None:
         """Write at a place in CSS pixels; `css` holds middle or end, else text starts there."""
@@ -145,13 +129,6 @@ class Chart:
     def svg(self, said: str) -> str:
         """The drawing as an element of a page; `said` is read out instead of it."""
         return (
-            f'<svg class="chart" viewBox="0 0 {self.width} {self.height}" role="img" '
+            f'<svg class="chart" viewBox="0 0 {WIDTH} {self.height}" role="img" '
             f'aria-label="{escape(minus(said))}">{"".join(self.parts)}</svg>'
         )
-
-
-def alone(svg: str) -> str:
-    """A drawing as a file of its own, in colours for paper."""
-    style = f"<style>{STYLE.read_text(encoding='utf-8')}</style>"
-    head, _, rest = svg.partition(">")
-    return f'{head} xmlns="http://www.w3.org/2000/svg">{style}{rest}\n'

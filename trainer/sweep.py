@@ -16,7 +16,7 @@ from featurestore import FeatureStore
 from featurestore.config import EngineConfig
 from featurestore.errors import TrephineError
 from featurestore.fields import name_of, to_json
-from featurestore.types import Progress, Sweep, Target, content_id
+from featurestore.types import Progress, Sweep, content_id
 from featurestore.words import counted, in_columns
 from trainer import evaluate, fit, runs
 from trainer.config import TrainConfig
@@ -27,6 +27,7 @@ from trainer.training_loop import job_of
 
 ORDERED = ("train_patients",)  # each value against the one before, others against the first
 Values = Mapping[str, Any]  # fields of TrainConfig
+Tried = tuple[tuple[Any, ...], int]  # values of the factors, and a seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,15 +92,8 @@ class SweepResult:
 
     def _table(self) -> list[str]:
         factors = list(self.sweep.factors)
-        head = [
-            *map(option, factors),
-            "R2",
-            "± seeds",
-            "95% interval",
-            "MAE",
-            "± seeds",
-            "ridge R2",
-        ]
+        numbers = ["R2", "± seeds", "95% interval", "MAE", "± seeds", "ridge R2"]
+        head = [*map(option, factors), *numbers]
         rows = [
             [
                 *(self.shown(name, cell.values[name]) for name in factors),
@@ -159,6 +153,11 @@ class Planned:
     config: TrainConfig
     key: str  # of what decides it; a Run that has it is this one
 
+    @property
+    def tried(self) -> Tried:
+        """What it tries, whatever the fold."""
+        return tuple(self.values.values()), self.seed
+
 
 def sweep(
     store: FeatureStore,
@@ -200,13 +199,14 @@ def sweep(
             failures.append(f"{_words(todo[key])}: {outcome}")
         if progress is not None:
             progress(len(known) + len(failures), len(plans), "")
-    tested = _tested(shared, plans, known)
+    slides, predicted = _tested(shared, plans, known)
     return SweepResult(
         sweep=noun,
         names=dict(shared.ask("select encoder_id, name from encoders").iter_rows()),
-        **_compared(shared, plans, known, tested),
-        n_slides=tested.slides.height,
-        n_patients=tested.slides["patient_id"].n_unique(),
+        cells=tuple(_cells(shared, plans, known, slides, predicted)),
+        differences=tuple(_differences(plans, slides, predicted)),
+        n_slides=slides.height,
+        n_patients=slides["patient_id"].n_unique(),
         n_new=len(known) - done,
         seconds=time.perf_counter() - began,
         failures=tuple(failures),
@@ -310,123 +310,90 @@ def _words(plan: Planned) -> str:
 
 # -- what came of it -------------------------------------------------------------------------------
 
-Tried = tuple[str, int]  # values of the factors, written, and a seed
+Predicted = Mapping[Tried, np.ndarray]  # test Predictions of the Slides that all were tested on
 
 
-@dataclass(frozen=True, kw_only=True)
-class Tested:
-    """Test Predictions on the Slides that all Runs of a grid were tested on, folds put together."""
-
-    slides: pl.DataFrame  # slide_id, patient_id, truth
-    predicted: Mapping[Tried, np.ndarray]  # (N,)
-
-
-def _tested(store: FeatureStore, plans: Sequence[Planned], known: Mapping[str, str]) -> Tested:
+def _tested(
+    store: FeatureStore, plans: Sequence[Planned], known: Mapping[str, str]
+) -> tuple[pl.DataFrame, Predicted]:
+    """The Slides that all Runs of a grid were tested on, and Predictions, folds put together."""
     found = store.ask(
         "select run_id, slide_id, truth, mean from predictions"
         " where split = 'test' and run_id in (select unnest($ids))",
         {"ids": list(known.values())},
-    ).partition_by("run_id", as_dict=True)
-    frames: dict[Tried, list[pl.DataFrame]] = {}
+    )
+    run_ids: dict[Tried, list[str]] = {}
     for plan in plans:
-        frames.setdefault(_tried(plan), []).append(found.get((known.get(plan.key),), _NONE))
-    whole = {
-        tried: pl.concat([part.drop("run_id") for part in parts])
-        for tried, parts in frames.items()
-        if all(part.height for part in parts)
-    }
+        run_ids.setdefault(plan.tried, []).append(known.get(plan.key, ""))
+    made = set(found["run_id"])
+    whole = [tried for tried, ids in run_ids.items() if made.issuperset(ids)]
+    number = [(run_id, i) for i, tried in enumerate(whole) for run_id in run_ids[tried]]
+    of = pl.DataFrame(number, {"run_id": pl.String, "tried": pl.Int64}, orient="row")
+    wide = found.join(of, on="run_id").pivot("tried", index=["slide_id", "truth"], values="mean")
     patients = store.ask(
         "select slide_id, patient_id from cohort_slides where cohort = $name order by slide_id",
         {"name": plans[0].config.cohort},
     )
-    for frame in whole.values():
-        patients = patients.join(frame, on="slide_id", how="semi", maintain_order="left")
-    both = {
-        tried: patients.join(frame, on="slide_id", maintain_order="left")
-        for tried, frame in whole.items()
-    }
-    slides = next(iter(both.values()), patients.with_columns(truth=0.0).clear())
-    return Tested(
-        slides=slides.select("slide_id", "patient_id", "truth"),
-        predicted={tried: frame["mean"].to_numpy() for tried, frame in both.items()},
-    )
+    slides = patients.join(wide.drop_nulls(), on="slide_id", maintain_order="left")
+    return slides, {tried: slides[str(i)].to_numpy() for i, tried in enumerate(whole)}
 
 
-_NONE = pl.DataFrame(schema={"run_id": pl.String})
-
-
-def _tried(plan: Planned) -> Tried:
-    return content_id(plan.values), plan.seed
-
-
-def _compared(
-    store: FeatureStore, plans: Sequence[Planned], known: Mapping[str, str], tested: Tested
-) -> dict[str, Any]:
-    """Cells and differences of what was tested."""
+def _cells(
+    store: FeatureStore,
+    plans: Sequence[Planned],
+    known: Mapping[str, str],
+    slides: pl.DataFrame,
+    predicted: Predicted,
+) -> Iterator[Cell]:
+    """Means over seeds of what was tested, with what is known of their floors."""
     target = store.target(store.cohort(plans[0].config.cohort).target)
-    by_cell: dict[str, list[Planned]] = {}
-    for plan in plans:
-        if _tried(plan) in tested.predicted:
-            by_cell.setdefault(_tried(plan)[0], []).append(plan)
+    labels, patients = slides["truth"].to_numpy(), slides["patient_id"].to_numpy()
     floors = store.ask(
         "select run_id, value from metrics where split = 'ridge_test' and metric = 'r2'"
-        " and run_id in (select unnest($ids))",
+        " and value is not null and run_id in (select unnest($ids))",
         {"ids": list(known.values())},
     )
     floor = dict(floors.iter_rows())
-    return {
-        "cells": tuple(_cell(own, known, tested, target, floor) for own in by_cell.values()),
-        "differences": tuple(_differences(list(by_cell.values()), tested)),
-    }
+    by_cell: dict[Any, list[Planned]] = {}
+    for plan in plans:
+        if plan.tried in predicted:
+            by_cell.setdefault(plan.tried[0], []).append(plan)
+    for own in by_cell.values():
+        each = np.stack([predicted[one] for one in dict.fromkeys(plan.tried for plan in own)])
+        scores = np.array([[evaluate.r2(labels, p), np.abs(p - labels).mean()] for p in each])
+        spread = scores.std(axis=0, ddof=1).tolist() if len(each) > 1 else [None, None]
+        run_ids, folds = tuple(known[plan.key] for plan in own), len(own) // len(each)
+        beneath = [floor[one] for one in run_ids if one in floor]
+        together = evaluate.metrics(labels, each.mean(axis=0), patients, target)
+        yield Cell(
+            values=own[0].values,
+            run_ids=run_ids,
+            seeds=len(each),
+            folds=folds,
+            **Paired(labels, [each], patients).of(0),
+            r2_spread=spread[0],
+            mae_spread=spread[1],
+            ridge_r2=float(np.mean(beneath)) if beneath and folds == 1 else None,
+            ensemble=evaluate.finite(together),
+        )
 
 
-def _cell(
-    plans: Sequence[Planned],
-    known: Mapping[str, str],
-    tested: Tested,
-    target: Target,
-    floor: Mapping[str, float],
-) -> Cell:
-    seeds = list(dict.fromkeys(map(_tried, plans)))
-    predicted = np.stack([tested.predicted[one] for one in seeds])
-    labels, patients = (tested.slides[c].to_numpy() for c in ("truth", "patient_id"))
-    run_ids = tuple(known[plan.key] for plan in plans)
-    scores = Paired(labels, [predicted], patients).of(0)
-    each = np.array([[evaluate.r2(labels, p), np.abs(p - labels).mean()] for p in predicted])
-    spread = each.std(axis=0, ddof=1).tolist() if len(seeds) > 1 else [None, None]
-    folds = len(plans) // len(seeds)
-    floors = [floor.get(one) for one in run_ids]
-    known_floors = [one for one in floors if one is not None]
-    return Cell(
-        values=plans[0].values,
-        run_ids=run_ids,
-        seeds=len(seeds),
-        folds=folds,
-        **scores,
-        r2_spread=spread[0],
-        mae_spread=spread[1],
-        ridge_r2=float(np.mean(known_floors)) if known_floors and folds == 1 else None,
-        ensemble=evaluate.finite(
-            evaluate.metrics(labels, predicted.mean(axis=0), patients, target)
-        ),
-    )
-
-
-def _differences(cells: Sequence[Sequence[Planned]], tested: Tested) -> Iterator[Difference]:
+def _differences(
+    plans: Sequence[Planned], slides: pl.DataFrame, predicted: Predicted
+) -> Iterator[Difference]:
     """Each value of each factor against the first, over the pairs that differ in it alone."""
-    labels, patients = (tested.slides[c].to_numpy() for c in ("truth", "patient_id"))
-    plans = [plan for cell in cells for plan in cell]
-    for factor in plans[0].values if plans else ():
+    labels, patients = slides["truth"].to_numpy(), slides["patient_id"].to_numpy()
+    for factor in plans[0].values:
         by_value: dict[Any, dict[Any, np.ndarray]] = {}
         for plan in plans:
-            rest = content_id([{**plan.values, factor: None}, plan.seed])
-            by_value.setdefault(plan.values[factor], {})[rest] = tested.predicted[_tried(plan)]
-        first, *others = by_value
-        for before, value in zip(by_value, others, strict=False):
-            base = before if factor in ORDERED else first
+            if plan.tried in predicted:
+                rest = tuple(v for k, v in plan.values.items() if k != factor), plan.seed
+                by_value.setdefault(plan.values[factor], {})[rest] = predicted[plan.tried]
+        values = list(by_value)
+        for before, value in itertools.pairwise(values):
+            base = before if factor in ORDERED else values[0]
             pairs = [rest for rest in by_value[value] if rest in by_value[base]]
-            if not pairs:
-                continue
-            groups = [np.stack([by_value[v][rest] for rest in pairs]) for v in (value, base)]
-            found = Paired(labels, groups, patients).difference(0, 1)
-            yield Difference(factor=factor, value=value, base=base, pairs=len(pairs), **found)
+            if pairs:
+                groups = [np.stack([by_value[v][rest] for rest in pairs]) for v in (value, base)]
+                found = Paired(labels, groups, patients).difference(0, 1)
+                yield Difference(factor=factor, value=value, base=base, pairs=len(pairs), **found)

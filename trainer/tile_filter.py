@@ -85,7 +85,7 @@ def keep_tiles(store: FeatureStore, bags: pl.DataFrame, tiles: str | None) -> pl
     if tiles is None:
         return bags
     choose = tile_filter(tiles)
-    names = [name for name in SCORES if name in tiles]
+    names = tuple(name for name in SCORES if name in tiles)
     ids = bags.select("slide_key", "tiling_id", "n_tiles").iter_rows()
     rows = [
         pl.Series(np.flatnonzero(choose(store.scores(key, tiling_id, n, names))))

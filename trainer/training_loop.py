@@ -67,7 +67,7 @@ class Job:
     @cached_property
     def key(self) -> str:
         """Name of the work: other code, device, Embeddings or Labels have another."""
-        labelled = [
+        labelled = (
             "slide_key",
             "case_id",
             "patient_id",
@@ -76,10 +76,10 @@ class Job:
             "low",
             "high",
             "n_tiles",
-        ]
+        )
         said = [to_json(self.config), to_json(self.target), runs.code_version(), VERSIONS]
         arrays = self.bags.select("encoder_id", "tiling_id").row(0)
-        return content_id([said, arrays, str(self.device), self.bags[labelled].write_csv()])
+        return content_id([said, arrays, str(self.device), self.bags.select(labelled).write_csv()])
 
 
 def job_of(

@@ -35,6 +35,7 @@ class Caution:
 def sentence(run: runs.Run, test: pl.DataFrame, encoder: EncoderDescription) -> str:
     """The verdict: R2 and error with intervals, on how many Slides of whom, when, with what."""
     record, target, numbers = run.record, run.record.about(), run.record.metrics["test"]
+    patients = numbers.get("patients") or test["patient_id"].n_unique()  # older Runs have none
     dates = test["dated"].drop_nulls()
     when = ""
     if len(dates):
@@ -42,18 +43,20 @@ def sentence(run: runs.Run, test: pl.DataFrame, encoder: EncoderDescription) -> 
         when = f" dated {first} to {last}," if first != last else f" dated {first},"
     return minus(
         f"On {counted(record.n_test, 'test slide')} of "
-        f"{counted(int(numbers['patients'] or 0), 'patient')},{when} "
+        f"{counted(int(patients), 'patient')},{when} "
         f"{record.target.replace('_', ' ')} is predicted with {score(numbers, target)}; encoder "
         f"{encoder.name}, bags of {counted(record.bag_size, 'tile')}."
     )
 
 
 def score(numbers: Mapping[str, float | None], target: Target) -> str:
-    """How good Predictions are, in words: R2, or for classes the AUC, and the error."""
-    name, key = ("AUC", "auc") if target.kind == "binary" else ("R²", "r2")
+    """How good Predictions are, in words: R2 and the error, or of classes AUC and accuracy."""
+    if target.kind == "binary":
+        right = _interval(numbers, "accuracy", ".1%")
+        return minus(f"AUC {_interval(numbers, 'auc', '.3f')} and an accuracy of {right}")
     unit = " points" if target.high - target.low == 100 else ""
     error = _interval(numbers, "mae", f".{plots.digits(target)}f", unit)
-    return minus(f"{name} {_interval(numbers, key, '.3f')} and a mean absolute error of {error}")
+    return minus(f"R² {_interval(numbers, 'r2', '.3f')} and a mean absolute error of {error}")
 
 
 def _interval(values: Mapping[str, float | None], name: str, form: str, unit: str = "") -> str:
@@ -68,46 +71,39 @@ def cautions(
     store: FeatureStore, run: runs.Run, test: pl.DataFrame, encoder: EncoderDescription
 ) -> list[Caution]:
     """All that must be said of a Run before its figures, the gravest first."""
-    record = run.record
-    said: list[tuple[Level, str]] = []
+    said = ((level, text.replace("R2", "R²")) for level, text in _said(store, run, test, encoder))
+    return [
+        Caution(level=level, text=minus(text[:1].upper() + text[1:].rstrip(".") + "."))
+        for level, text in said
+    ]
+
+
+def _said(
+    store: FeatureStore, run: runs.Run, test: pl.DataFrame, encoder: EncoderDescription
+) -> Iterator[tuple[Level, str]]:
+    record, slides = run.record, "test slide"
     if encoder.weights == "random":
-        said.append((
-            "alarm",
-            "the encoder's weights are random: these numbers test the machinery and say nothing "
-            "about marrow",
-        ))  # fmt: skip
-    said += [("warning", text) for text in run.warnings()]
+        yield "alarm", "the encoder's weights are random: these numbers say nothing about marrow"
+    for text in run.warnings():
+        yield "warning", text
     if bias := proportional_bias(test, record.metrics["test"], record.about()):
-        said.append(("warning", bias))
+        yield "warning", bias
     if store.cohort(record.cohort).options.get("late_slides") == "keep":
-        said.append((
-            "warning",
-            "late slides of train patients were kept: some train slides are dated after the first "
-            "test slide",
-        ))  # fmt: skip
+        yield "warning", "late slides of train patients were kept, dated after the first test slide"
     left = store.named("queries/not_in_cohorts", {"target": record.target}).row(0, named=True)
     if left["disputed"]:
         cases = counted(left["disputed"], "case")
-        said.append(("note", f"{cases} with a disputed or unsupported label left out"))
+        yield "note", f"{cases} with a disputed or unsupported label left out"
     if left["failed"]:
-        said.append(("note", f"{counted(left['failed'], 'slide')} could not be read"))
+        yield "note", f"{counted(left['failed'], 'slide')} could not be read"
     if gone := record.n_test - test.height:
-        said.append((
-            "note",
-            f"{counted(gone, 'test slide')} taken out of the store since: the numbers of the run "
-            "hold what figures and tables do not",
-        ))  # fmt: skip
+        taken = f"{counted(gone, slides)} taken out of the store since"
+        yield "note", f"{taken}: the numbers of the run hold what figures and tables do not"
     if whole := test["std"].null_count():
-        said.append((
-            "note",
-            f"{whole:,} of {counted(record.n_test, 'test slide')} fit into one bag, so they have "
-            "no standard deviation over bags",
-        ))  # fmt: skip
-    said += [("note", note) for note in record.notes]
-    return [
-        Caution(level=level, text=minus(text[:1].upper() + text[1:].rstrip(".") + "."))
-        for level, text in ((level, text.replace("R2", "R²")) for level, text in said)
-    ]
+        fit = f"{whole:,} of {counted(record.n_test, slides)} fit into one bag"
+        yield "note", f"{fit}, so they have no standard deviation over bags"
+    for text in record.notes:
+        yield "note", text
 
 
 def proportional_bias(
@@ -115,14 +111,9 @@ def proportional_bias(
 ) -> str | None:
     """That the ends of the scale are drawn to the middle, where the calibration slope shows it."""
     slope, low, high = (numbers.get(k) for k in ("slope", "slope_low", "slope_high"))
-    if (
-        target.kind == "binary"
-        or test.height < READABLE
-        or slope is None
-        or low is None
-        or high is None
-        or low <= 1 <= high
-    ):
+    if target.kind == "binary" or test.height < READABLE:
+        return None
+    if slope is None or low is None or high is None or low <= 1 <= high:
         return None
     size = target.high - target.low
     digits = 0 if size >= 10 else 2
@@ -144,30 +135,6 @@ def proportional_bias(
     return f"proportional bias: {'; '.join(said)}"
 
 
-def trend(labels: np.ndarray, predicted: np.ndarray, patients: np.ndarray) -> dict[str, float]:
-    """The least-squares line of differences on means, all (N,): the proportional bias.
-
-    Returns:
-        intercept and slope, slope_low and slope_high by bootstrap over Patients; NaN where all
-        means are equal.
-    """
-    middle, difference = (labels + predicted) / 2, predicted - labels
-    m = middle - middle.mean()
-    terms = np.stack([np.ones(len(m)), m, difference, m * m, m * difference], axis=1)
-
-    def slope(sums: np.ndarray) -> np.ndarray:
-        n, x, y, xx, xy = np.moveaxis(sums, -1, 0)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.asarray((xy - x * y / n) / (xx - x * x / n))
-
-    found = float(slope(terms.sum(axis=0)))
-    drawn = slope(evaluate.bootstrap_by_patient(terms, patients))
-    drawn = drawn[np.isfinite(drawn)]
-    low, high = np.percentile(drawn, [2.5, 97.5]) if len(drawn) else (np.nan, np.nan)
-    start = float(difference.mean()) - found * float(middle.mean())
-    return {"intercept": start, "slope": found, "slope_low": float(low), "slope_high": float(high)}
-
-
 # -- the page as text ------------------------------------------------------------------------------
 
 
@@ -176,18 +143,21 @@ def as_text(run: runs.Run, verdict: str, said: list[Caution], test: pl.DataFrame
     target, d = run.record.about(), plots.digits(run.record.about())
     lines = [f"run {run.run_id} of cohort {run.record.cohort}", verdict, ""]
     lines += [f"{one.level:8}{one.text}" for one in said]
+    _, (name, title, _) = run.scores
+    form = "8.0%" if name == "accuracy" else f"7.{d}f"
     for by, of in (("by label", "truth"), ("by predicted", "mean")):
-        lines += ["", f"{by:>12} {'slides':>7} {'label':>7} {'pred.':>7} {'bias':>7} {'MAE':>7}"]
+        lines += ["", f"{by:>12} {'slides':>7} {'label':>7} {'pred.':>7} {'bias':>7} {title:>7}"]
         lines += [
             minus(
                 f"{row['group']:>12} {row['n']:7.0f} {row['label']:7.{d}f} "
-                f"{row['predicted']:7.{d}f} {row['bias']:+7.{d}f} {row['mae']:7.{d}f}"
+                f"{row['predicted']:7.{d}f} {row['bias']:+7.{d}f} {row[name]:{form}}"
             )
             for row in evaluate.by_range(test, target, of=of).rows(named=True)
         ]
     lines += [f"note    {BY_LABEL}"]
-    labels, mean = test["truth"].to_numpy(), test["mean"].to_numpy()
-    lines += ["", *character_plot(labels, mean, target), ""]
+    if target.kind != "binary":
+        labels, mean = test["truth"].to_numpy(), test["mean"].to_numpy()
+        lines += ["", *character_plot(labels, mean, target), ""]
     return "\n".join([*lines, f"next        trephine report {run.run_id} -o report.html"])
 
 

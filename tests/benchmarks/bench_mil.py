@@ -21,10 +21,10 @@ from featurestore.fields import from_json, to_json
 from featurestore.types import Target
 from trainer import TrainConfig
 from trainer.bags import Sampler
-from trainer.fit import fitted, job_of
 from trainer.holdout import stratified
 from trainer.inference import resample
 from trainer.shared_store import Shared
+from trainer.training_loop import fitted, job_of
 
 POSITIVE = Target(name="positive", kind="binary", low=0, high=1)
 
@@ -38,7 +38,7 @@ def accuracies(file: Path, root: Path, config: TrainConfig, seeds: int, folds: i
     store.add_bags("bags", bags, labels=labels, target=POSITIVE, splits=dict.fromkeys(bags, "test"))
     known, found = store.bags("bags"), []
     for seed in range(seeds):
-        fold = dict(zip(known["slide_id"], stratified(known, folds, seed).tolist(), strict=True))
+        fold = dict(zip(known["slide_id"], stratified(known, folds, seed).to_list(), strict=True))
         split = SplitConfig(method="table", table={name: str(k) for name, k in fold.items()})
         name = f"seed-{seed}"
         store.create_cohort(name, "select slide_id, specimen from bags", split=split,

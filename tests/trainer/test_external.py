@@ -12,12 +12,12 @@ from featurestore import FeatureStore
 from featurestore.errors import CohortError, ConfigError, RunNotFound, TrainError
 from featurestore.types import Case
 from trainer import TrainConfig, predict, train
+from trainer.compare import compare
 from trainer.config import CurveConfig
 from trainer.curve import curve
 from trainer.ensemble import predict as predict_as_one
 from trainer.external import validate
 from trainer.runs import Run
-from trainer.versus import again, compare
 
 QUICK = TrainConfig(cohort="own", steps=30, bag_size=8, resamples=3)
 SIDES = ["train"] * 14 + ["validation"] * 4 + ["calibration"] * 20 + ["test"] * 10
@@ -71,7 +71,7 @@ def test_external_validation_has_every_number_of_a_run(store: FeatureStore, run:
     said = found.text()
     assert "trained on cohort own, on cohort other" in said
     assert "interval " in said
-    assert "figures" not in said
+    assert "figure " not in said
     assert found.json()["trained_on"] == "own"
 
 
@@ -125,7 +125,7 @@ def test_runs_are_compared_by_what_differs(store: FeatureStore, run: Run) -> Non
 
 
 def test_the_same_again_gives_the_same_numbers(store: FeatureStore, run: Run) -> None:
-    config = again(run)
+    config = run.again()
     assert (config.encoder_id, config.steps) == (run.record.encoder_id, 30)
     assert train(store, config, draw=False).record.metrics == run.record.metrics
 

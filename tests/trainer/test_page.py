@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 from builders import embedding_stores as es
@@ -19,9 +20,9 @@ from hypothesis import strategies as st
 
 from featurestore import FeatureStore
 from featurestore.errors import ConfigError, RunNotFound
-from featurestore.types import Target
+from featurestore.types import Label, Target
 from trainer import TrainConfig, conformal, evaluate, train, write_page
-from trainer.page import label_ceiling, page_text, script_data
+from trainer.page import page_text, templates
 from trainer.runs import Run
 
 QUICK = TrainConfig(cohort="all", bag_size=16, steps=40)
@@ -168,8 +169,9 @@ def test_the_page_shows_intervals_and_their_coverage(
     assert f"it holds <b>{held / 20:.1%}</b> of 20 labels" in page
     assert "Held by interval" in page
     assert "Calibration (n = 20)" in page
-    assert "allow an R² of at most" in page
-    assert "rounded to 5" in page
+    assert "Labels are rounded to 5, which allows R² 0.99" in page
+    stated = write_page(store, [run.run_id], tmp_path / "report.html", rounding=20).read_text()
+    assert "Labels are rounded to 20, which allows R² 0." in stated
 
 
 def test_intervals_of_few_slides_are_told_as_made_out_of_fold(tmp_path: Path) -> None:
@@ -183,7 +185,28 @@ def test_intervals_of_few_slides_are_told_as_made_out_of_fold(tmp_path: Path) ->
     assert "out_of_fold" not in page  # the Run itself learnt from these: they are train
 
 
-def test_the_ceiling_is_measured_where_the_truth_is_known_and_else_estimated(
+def test_page_and_terminal_say_one_ceiling_by_two_sources_where_there_are_two(
+    tmp_path: Path,
+) -> None:
+    values = np.random.default_rng(0).uniform(10, 90, 30)
+    store = es.build(tmp_path / "store", [np.ones((3, 4))] * 30, values.tolist())
+    es.freeze(store, method="random")
+    told = {"target": "cellularity", "method": "rules", "status": "single"}
+    cases = store.bags("all")["case_id", "value"].iter_rows()
+    given_ = [Label(case_id=case, value=x + 9, low=x, high=x + 9, **told) for case, x in cases]
+    store.record([label.recorded(Target()) for label in given_])
+    run = train(store, replace(QUICK, steps=2))
+    labels = run.predictions.filter(pl.col("split") == "test")["truth"].to_numpy()
+    said = evaluate.ceiling(store, "all", labels, Target())
+    assert said is not None
+    assert said.startswith("labels of 30 cases come from two sources")
+    assert f"note        {said}" in run.text()
+    page = write_page(store, [run.run_id], tmp_path / "report.html").read_text()
+    assert f"<p>L{said[1:].replace('R2', 'R²')}.</p>" in page
+    assert "rounded to" not in page
+
+
+def test_the_ceiling_is_measured_where_the_truth_is_known(
     calibrated: tuple[FeatureStore, Path], tmp_path: Path
 ) -> None:
     store, truth = calibrated
@@ -196,12 +219,6 @@ def test_the_ceiling_is_measured_where_the_truth_is_known_and_else_estimated(
     assert f"The labels allow an R² of <b>{evaluate.r2(labels, true):.3f}</b>" in page
     found = evaluate.r2(true, label["mean"].to_numpy())
     assert f"Against the truth the predictions have R² {found:.3f}" in page
-    estimate = label_ceiling(label, Target())
-    assert (estimate["step"], estimate["stated"]) == (5, False)
-    assert estimate["r2"] == pytest.approx(1 - 25 / 12 / labels.var())
-    stated = label_ceiling(label, Target(), rounding=10)
-    assert (stated["step"], stated["stated"]) == (10, True)
-    assert stated["r2"] == pytest.approx(1 - 100 / 12 / labels.var())
 
 
 def test_a_truth_of_other_slides_is_refused(
@@ -272,7 +289,7 @@ def test_random_weights_are_said_loudly_and_outside_text_stays_text(tmp_path: Pa
     )
 )
 def test_no_text_leaves_the_pages_data(value: Any) -> None:
-    text = str(script_data(value))
+    text = templates().from_string("{{ value | tojson }}").render(value=value)
     assert json.loads(text) == value
     assert not set(text) & set("<>&\u2028\u2029")
 
@@ -338,3 +355,33 @@ def test_other_targets_and_poolings_have_a_page_too(
     assert len(pictures) == run.record.n_test
     assert {"overlay" in one for one in pictures.values()} == {model != "max"}
     assert run.run_id in page_text(store, [run.run_id])
+
+
+def test_a_page_of_classes_says_what_classes_are_judged_by(tmp_path: Path) -> None:
+    target = Target(name="mds", kind="binary", low=0, high=1)
+    x, values = es.planted(60, 8, dim=4)
+    store = es.build(tmp_path / "store", x, (values > 50).astype(float), target=target)
+    es.freeze(store, target="mds", method="random")
+    made = [train(store, replace(QUICK, steps=30, seed=seed)) for seed in (0, 1)]
+    page = write_page(store, [made[0].run_id], tmp_path / "one.html").read_text()
+    numbers = made[0].record.metrics["test"]
+    for said in (
+        f"AUC {numbers['auc']:.3f} (95% interval",
+        f"accuracy of {numbers['accuracy']:.1%} (95% interval",
+        f"<b>{numbers['positive']:.0%}</b>",
+        "Share of positive slides",
+        "Receiver operating characteristic",
+        "Calibration: share of positive",
+        "Predictions by class",
+        "By class",
+        "Brier score",
+    ):
+        assert said in page, said
+    several = write_page(store, [run.run_id for run in made], tmp_path / "two.html").read_text()
+    terminal = page_text(store, [made[0].run_id])
+    for text in (page, several, terminal, made[0].text(), repr(made[0])):
+        words = re.sub(r"<script.*?</script>", "", text, flags=re.S)
+        assert not re.search(r"R²|R2|Bland|limits? of agreement", words)
+    assert f"AUC {numbers['auc']:.3f}" in terminal
+    assert "negative" in terminal
+    assert "Receiver operating characteristic" in several

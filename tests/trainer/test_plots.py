@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+import tempfile
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -15,8 +17,8 @@ from hypothesis import strategies as st
 
 from featurestore.types import Target
 from trainer import evaluate, plots, svg
-from trainer.runs import FIGURES
-from trainer.verdict import character_plot, trend
+from trainer.evaluate import trend
+from trainer.verdict import character_plot
 
 TARGET = Target()
 
@@ -109,12 +111,47 @@ def test_the_proportional_bias_is_the_line_of_differences_on_means() -> None:
     assert math.isnan(trend(np.array([5.0]), np.array([5.0]), np.array(["P"]))["slope"])
 
 
-def test_one_slide_has_figures_too_and_they_are_the_files_of_a_run(tmp_path: Path) -> None:
-    plots.save_figures(tmp_path, frame_of(1), TARGET)
-    assert {file.name for file in tmp_path.iterdir()} == set(FIGURES)
-    for file in tmp_path.iterdir():
-        root = ElementTree.fromstring(file.read_text())
-        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+@given(
+    st.lists(st.tuples(st.booleans(), st.floats(0, 1)), min_size=1, max_size=40),
+    st.sampled_from(["fraction", "binary"]),
+)
+def test_any_slides_have_figures_and_two_are_files_of_a_run(
+    pairs: list[tuple[bool, float]], kind: Any
+) -> None:
+    truth, mean = np.array(pairs, float).T
+    names = [f"P{i}" for i in range(len(pairs))]
+    frame = pl.DataFrame({"patient_id": names, "case_id": names, "truth": truth, "mean": mean})
+    target = Target(name="mds", kind=kind, low=0, high=1)
+    drawn = plots.figures(frame, target)
+    assert len(drawn) == 3
+    for one in drawn:
+        assert ElementTree.fromstring(one["svg"]).get("aria-label")
+        assert "nan" not in one["svg"]
+    with tempfile.TemporaryDirectory() as folder:
+        plots.save_figures(Path(folder), frame, target)
+        files = {
+            file.stem: ElementTree.fromstring(file.read_text()) for file in Path(folder).iterdir()
+        }
+    assert set(files) == {one["name"] for one in drawn[:2]}
+    assert {root.tag for root in files.values()} == {"{http://www.w3.org/2000/svg}svg"}
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.integers(0, 9)), min_size=2, max_size=40).filter(
+        lambda pairs: len({label for label, _ in pairs}) == 2
+    )
+)
+def test_the_area_under_the_roc_curve_is_the_one_that_is_told(
+    pairs: list[tuple[bool, int]],
+) -> None:
+    truth, mean = np.array(pairs, float).T / [[1], [9]]
+    target = Target(name="mds", kind="binary", low=0, high=1)
+    drawn = ElementTree.fromstring(plots.roc(truth, [("", mean)], target))
+    (path,) = [p.get("d", "") for p in drawn.iter("path") if p.get("class") == "line l0"]
+    x, y = np.array([p.split() for p in path.removeprefix("M").split("L")], float).T
+    x, y = (x - x[0]) / (x[-1] - x[0]), (y - y[0]) / (y[-1] - y[0])
+    told = evaluate.metrics(truth, mean, np.arange(len(mean)), target)["auc"]
+    assert np.trapezoid(y, x) == pytest.approx(told, abs=2e-3)
 
 
 @given(st.text(alphabet=st.characters(exclude_categories=["Cs", "Cc"]), max_size=40))

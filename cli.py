@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import functools
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from featurestore import user_sql
+
+if sys.argv[1:2] == ["sql"]:
+    user_sql.start()  # while all else is imported, which takes as long
 
 import click
 from click.core import ParameterSource
@@ -305,7 +311,7 @@ def sql(store: Readable, query: str | None, parameters: dict[str, Any]) -> Any:
     """
     from featurestore import overview
 
-    return overview.relations(store) if query is None else store.sql(query, parameters)
+    return overview.relations(store) if query is None else store.question(query, parameters)
 
 
 @main.group()

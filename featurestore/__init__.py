@@ -4,7 +4,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from featurestore.errors import TrephineError as TrephineError
-from featurestore.types import Target as Target
 
 if TYPE_CHECKING:
     from featurestore.arrays import SlideArrays as SlideArrays
@@ -20,12 +19,14 @@ if TYPE_CHECKING:
     from featurestore.reading import Readable as Readable
     from featurestore.rows import RowReader as RowReader
     from featurestore.store import FeatureStore as FeatureStore
+    from featurestore.types import Target as Target
 
 _HOMES = {
     "FeatureStore": "featurestore.store",
     "Readable": "featurestore.reading",
     "RowReader": "featurestore.rows",
     "SlideArrays": "featurestore.arrays",
+    "Target": "featurestore.types",
     "best_of": "featurestore.catalog",
     "export_cohort": "featurestore.exchange.exporting",
     "frame_of": "featurestore.ledger",
@@ -36,7 +37,7 @@ _HOMES = {
     "strangers": "featurestore.ids",
     "where_query": "featurestore.queries",
 }
-__all__ = ["Target", "TrephineError", *_HOMES]
+__all__ = ["TrephineError", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:

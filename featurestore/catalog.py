@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import os
-import random
-import re
 import threading
-import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -19,42 +15,25 @@ import duckdb
 import polars as pl
 
 import sql
-from featurestore import layout, ledger, user_sql
-from featurestore.errors import (
-    DISK,
-    CatalogBusy,
-    StoreDamaged,
-    StoreNotFound,
-    StoreVersionMismatch,
-    writing,
+from featurestore import ledger
+from featurestore.catalog_file import LOCK_TIMEOUT_S as LOCK_TIMEOUT_S
+from featurestore.catalog_file import (
+    VIEWS,
+    NotOpened,
+    check_version,
+    must_exist,
+    opened,
+    unreadable,
+    views_version,
 )
-from featurestore.types import (
-    RecordedLabel,
-    content_id,
-    now,
-)
+from featurestore.catalog_file import first_line as first_line
+from featurestore.catalog_file import nowhere as nowhere
+from featurestore.catalog_file import path_of as path_of
+from featurestore.errors import DISK, writing
+from featurestore.types import RecordedLabel, now
 
-LOCK_TIMEOUT_S = 30.0
 Connection = duckdb.DuckDBPyConnection
-MAKE_ANEW = "Make it anew with: trephine verify --rebuild"
 HERE = "database_name = current_database()"  # the instance may have other catalogs at hand
-
-_VIEWS = [
-    "macros/retired",
-    "views/slide_facts",
-    "macros/case_reports_at",
-    "views/case_reports",
-    "macros/best_labels_at",
-    "views/slide_quality",
-    "views/bags",
-    "views/slide_overview",
-    "views/cohort_bags",
-]
-
-
-def path_of(root: Path) -> Path:
-    """Path of the catalog of a store."""
-    return root / layout.CATALOG
 
 
 def migrate(root: Path) -> list[str]:
@@ -74,17 +53,17 @@ def migrate(root: Path) -> list[str]:
                 for name in some:
                     con.execute(sql.read(name))
                     con.execute("insert into migrations values (?, ?)", [Path(name).name, now()])
-        if _views_version() not in done:
+        if views_version() not in done:
             with _transaction(con):
                 of = f"select view_name from duckdb_views() where not internal and {HERE}"
                 for (old,) in con.execute(of).fetchall():
                     con.execute(f"drop view {old}")
-                for view in _VIEWS:
+                for view in VIEWS:
                     con.execute(sql.read(view))
                 if done:
                     refresh(con, "select slide_id from slides")
                 con.execute("delete from migrations where name like 'views %'")
-                con.execute("insert into migrations values (?, ?)", [_views_version(), now()])
+                con.execute("insert into migrations values (?, ?)", [views_version(), now()])
     return todo
 
 
@@ -95,16 +74,10 @@ def refresh(con: Connection, touched: str) -> None:
     con.execute(sql.read("folds/slide_facts"))
 
 
-@functools.cache
-def _views_version() -> str:
-    """Stands among the migrations, so that a catalog with other views is told."""
-    return f"views {content_id([sql.read(view) for view in _VIEWS])}"
-
-
 @contextmanager
 def reader(root: Path) -> Iterator[Connection]:
     """Open the catalog to read; close it before anything slow."""
-    _must_exist(root)
+    must_exist(root)
     with _connect(path_of(root), read_only=True) as con:
         _check_version(con)
         yield con
@@ -113,7 +86,7 @@ def reader(root: Path) -> Iterator[Connection]:
 @contextmanager
 def writer(root: Path, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[Connection]:
     """Open the catalog to write, in one transaction; close it before anything slow."""
-    _must_exist(root)
+    must_exist(root)
     with _connect(path_of(root), timeout_s=timeout_s) as con:
         _check_version(con)
         with writing(root), _disk_errors(), _transaction(con):
@@ -124,7 +97,7 @@ def best_of(labels: Iterable[RecordedLabel]) -> pl.DataFrame:
     """The Label to use of each Case and Target among some: the rule of `best_labels_at`."""
     frame = ledger.frame_of(RecordedLabel, list(labels))
     with _connect(None) as con:
-        for name in (*sql.names("migrations"), *_VIEWS):
+        for name in (*sql.names("migrations"), *VIEWS):
             con.execute(sql.read(name))
         with inserting(con, said=frame.with_columns(sequence=pl.lit(0)).with_row_index("row")):
             con.execute(sql.read("folds/labels"))
@@ -136,20 +109,6 @@ def pending(root: Path, kind: str) -> pl.DataFrame:
     with reader(root) as con:
         done = con.execute("select name from ledger_files where kind = ?", [kind]).fetchall()
     return ledger.since(root, kind, {row[0] for row in done})
-
-
-def query(
-    root: Path, text: str, parameters: Mapping[str, Any] | None = None, *, timeout_s: float = 60.0
-) -> pl.DataFrame:
-    """Run one SELECT that a user wrote: read-only, closed to files and network, bounded.
-
-    Raises:
-        QueryRefused: the text is not exactly one SELECT, fails, or goes beyond `user_sql.Limits`.
-    """
-    user_sql.start()
-    with reader(root):  # the version is this code's, and nobody writes while the child reads
-        limits = user_sql.Limits(time_s=timeout_s)
-        return user_sql.ask(path_of(root), text, parameters or {}, limits)
 
 
 def read_text(root: Path, text: str, parameters: Mapping[str, Any] | None = None) -> pl.DataFrame:
@@ -245,41 +204,12 @@ def _frame(relation: duckdb.DuckDBPyRelation | None) -> pl.DataFrame:
     return pl.DataFrame(relation) if relation is not None else pl.DataFrame()
 
 
-def _must_exist(root: Path) -> None:
-    if not path_of(root).exists():
-        raise StoreNotFound(gone(root))
-
-
-def nowhere(root: Path) -> str:
-    """What to say where there is no store."""
-    return f"there is no store at {root}. Make one with: trephine init --store {root}"
-
-
-def gone(root: Path) -> str:
-    """What to say of a store without a catalog."""
-    return f"the catalog of the store {root} is gone. {MAKE_ANEW} --store {root}"
-
-
 def _check_version(con: Connection) -> None:
     try:
-        found = {row[0] for row in con.execute("select name from migrations").fetchall()}
+        found = con.execute("select name from migrations").fetchall()
     except duckdb.Error as error:
-        raise StoreDamaged(
-            f"the catalog cannot be read: {first_line(error)} {MAKE_ANEW}"
-        ) from error
-    known = {Path(name).name for name in sql.names("migrations")}
-    newer = {name for name in found - known if not name.startswith("views ")}
-    if newer:
-        raise StoreVersionMismatch(
-            f"the catalog is newer than this trephine: it has {max(newer)}. "
-            "Upgrade with: pip install --upgrade trephine"
-        )
-    missing = (known | {_views_version()}) - found
-    if missing:
-        raise StoreVersionMismatch(
-            f"the catalog is older than this trephine: it lacks {min(missing)}. "
-            "Migrate it with: trephine init"
-        )
+        raise unreadable(error) from error
+    check_version([name for (name,) in found])
 
 
 @contextmanager
@@ -303,38 +233,26 @@ def _attached(
 
     An instance of its own costs 22 to 36 ms of processor time, to attach and detach one 4.
     """
-    name, deadline = f"catalog_{next(_numbers)}", time.monotonic() + timeout_s
+    name = f"catalog_{next(_numbers)}"
     place = ":memory:" if path is None else str(path).replace("'", "''")
     mode = " (read_only)" if read_only else ""
-    while True:
+
+    def attach() -> None:
         try:
             con.execute(f"attach '{place}' as {name}{mode}")
-            break
         except duckdb.Error as error:  # of garbage it raises what it likes
-            assert path is not None
-            _must_be_in_use(path, error, to_write=not read_only)
-            if time.monotonic() > deadline:
-                holder = re.search(r"held in (.+?\(PID \d+\))", str(error))
-                who = holder.group(1) if holder else "another process"
-                raise CatalogBusy(
-                    f"{path} is in use by {who}; waited {timeout_s:g} s. Try again when it is done."
-                ) from error
-            time.sleep(random.uniform(0.005, 0.05))
+            if path is not None and not read_only:
+                with writing(path.parent), _disk_errors():
+                    if any(os.strerror(n) in str(error) for n in DISK):
+                        raise
+            busy = isinstance(error, duckdb.ResourceInUseException)
+            raise NotOpened(str(error), busy=busy) from error
+
+    opened(path or Path(place), attach, timeout_s)
     try:
         yield name
     finally:
         con.execute(f"detach {name}")
-
-
-def _must_be_in_use(path: Path, error: duckdb.Error, *, to_write: bool) -> None:
-    """Return where waiting may help, else raise what is wrong with the file."""
-    message = str(error)
-    if to_write:
-        with writing(path.parent), _disk_errors():
-            if any(os.strerror(n) in message for n in DISK):
-                raise error
-    if "lock" not in message and not isinstance(error, duckdb.ResourceInUseException):
-        raise StoreDamaged(f"{path} cannot be opened: {first_line(error)} {MAKE_ANEW}") from error
 
 
 _numbers = itertools.count()
@@ -391,8 +309,3 @@ def _transaction(con: Connection) -> Iterator[None]:
         con.execute("rollback")
         raise
     con.execute("commit")
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of what an error says."""
-    return str(error).strip().splitlines()[0]

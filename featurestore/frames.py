@@ -14,6 +14,7 @@ from datetime import date, datetime, time
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from featurestore.user_sql import Plain, Question
 from featurestore.words import counted, quoted
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ GAP = 2
 class Rows:
     """Rows to print, and what is said of them."""
 
-    frame: pl.DataFrame
+    frame: pl.DataFrame | Question
     notes: Sequence[str] = ()
     columns: Sequence[str] = ()  # those of the table, where not all
     objects: Sequence[str] = ()  # columns of JSON texts
@@ -57,19 +58,33 @@ def _as_json(value: Any) -> Any:
 
 def rendered(rows: Rows, form: str) -> tuple[str | bytes, list[str]]:
     """Rows in one of `FORMATS`, Parquet as bytes; and what to say of them."""
-    frame, notes = rows.frame, list(rows.notes)
+    source, notes = rows.frame, list(rows.notes)
     if form == "json":
-        told = frame.rows(named=True)
+        plain = _plain(source)
+        told = [dict(zip(plain.names, row, strict=True)) for row in plain.rows]
         told = [row | {name: json.loads(row[name]) for name in rows.objects} for row in told]
         return to_text(told) + "\n", notes
+    if form == "table":
+        text, said = table(source, terminal_width(), rows.columns)
+        return text, [*said, *notes]
+    frame = source.frame() if isinstance(source, Question) else source
     if form == "parquet":
         frame.write_parquet(buffer := io.BytesIO())
         return buffer.getvalue(), notes
-    if form == "csv":
-        return _flat(frame).rename(quoted).write_csv(), notes
-    frame = frame.select(rows.columns or frame.columns)
-    text, said = table(frame, terminal_width())
-    return text, [*said, *notes]
+    return _flat(frame).rename(quoted).write_csv(), notes
+
+
+def _plain(
+    source: pl.DataFrame | Question, half: int | None = None, columns: Sequence[str] = ()
+) -> Plain:
+    """All rows, or the first and last `half`, of some columns or of all; a question is asked."""
+    if isinstance(source, Question):
+        return source.plain(half)
+    frame = shown = source.select(columns or source.columns)
+    if half is not None and frame.height > 2 * half:
+        shown = frame.head(half).vstack(frame.tail(half))
+    numeric = [kind.is_numeric() for kind in frame.dtypes]
+    return Plain(frame.columns, numeric, shown.rows(), frame.height)
 
 
 def terminal_width() -> int | None:
@@ -93,23 +108,24 @@ def _compact(value: Any) -> str | None:
     return None if value is None else json.dumps(_as_json(value), default=str, ensure_ascii=False)
 
 
-def table(frame: pl.DataFrame, width: int | None = None) -> tuple[str, list[str]]:
-    """A frame as a table no wider than a terminal, and what is said under it.
+def table(
+    source: pl.DataFrame | Question, width: int | None = None, columns: Sequence[str] = ()
+) -> tuple[str, list[str]]:
+    """Rows as a table no wider than a terminal, and what is said under it.
 
     Texts are cut, then columns left out from the middle; a single row that is too wide stands as
     `listed`. Without a width all is shown.
     """
-    height = frame.height
-    cut = width is not None and height > MOST_ROWS_SHOWN
     half = MOST_ROWS_SHOWN // 2
-    shown = frame.head(half).vstack(frame.tail(half)) if cut else frame
-    columns = [_Column.of(shown[name]) for name in frame.columns]
+    plain = _plain(source, None if width is None else half, columns)
+    height, cut = plain.height, plain.height > len(plain.rows)
+    shown = _columns(plain)
     said = counted(height, "row") + (f", {2 * half} shown" if cut else "")
-    if width is None or _needed(columns) <= width - 4:
-        return _boxed(columns, half if cut else None), [said]
+    if width is None or _needed(shown) <= width - 4:
+        return _boxed(shown, half if cut else None), [said]
     if height == 1:
-        return listed(frame, width), [said]
-    kept, left_out = _fitted(columns, width - 4)
+        return _listed(shown, width), [said]
+    kept, left_out = _fitted(shown, width - 4)
     notes = [said]
     if left_out:
         names = ", ".join(left_out)
@@ -124,13 +140,6 @@ class _Column:
     right: bool
     width: int
 
-    @classmethod
-    def of(cls, values: pl.Series) -> _Column:
-        right = values.dtype.is_numeric()
-        cells = [_cell(value) for value in values.to_list()]
-        name = _cell(values.name)
-        return cls(name, cells, right, max(map(_width, (name, *cells))))
-
     def narrow(self, width: int) -> _Column:
         return _Column(self.name, self.cells, self.right, min(self.width, width))
 
@@ -139,6 +148,14 @@ class _Column:
             cell = _cut(cell, self.width)
             space = " " * (self.width - _width(cell))
             yield space + cell if self.right else cell + space
+
+
+def _columns(plain: Plain) -> list[_Column]:
+    columns = []
+    for place, (name, right) in enumerate(zip(plain.names, plain.numeric, strict=True)):
+        name, cells = _cell(name), [_cell(row[place]) for row in plain.rows]
+        columns.append(_Column(name, cells, right, max(map(_width, (name, *cells)))))
+    return columns
 
 
 def _needed(columns: Sequence[_Column]) -> int:
@@ -180,7 +197,10 @@ def _boxed(columns: Sequence[_Column], half: int | None) -> str:
 
 def listed(frame: pl.DataFrame, width: int | None = None) -> str:
     """The one row of a frame as names and values, a line each; long values go on in the next."""
-    columns = [_Column.of(frame[name]) for name in frame.columns]
+    return _listed(_columns(_plain(frame)), width)
+
+
+def _listed(columns: Sequence[_Column], width: int | None) -> str:
     most = max(_width(one.name) for one in columns)
     lines = []
     for one in columns:

@@ -17,6 +17,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from featurestore import user_sql
 from featurestore.errors import TrephineError, disk_fault
 from featurestore.fields import about, flag_of, name_of, to_json, types_of
 from featurestore.frames import FORMATS, Rows, rendered, to_text
@@ -296,8 +297,6 @@ def sql_options(folder: str, given: str, words: str) -> Decorator:
             text, file, named = said.pop(given), said.pop("file"), said.pop("named")
             if named == "":
                 return click.echo(queries.listed(folder))
-            from featurestore import user_sql
-
             user_sql.start()  # it takes its time, as what comes now
             n = sum(one is not None for one in (text, file, named))
             if n != 1 and not (n == 0 and folder == "named"):

@@ -11,6 +11,7 @@ from typing import Any
 
 import sql
 from featurestore.errors import ConfigError
+from featurestore.user_sql import Word
 
 KINDS: dict[str, Callable[[str], Any]] = {
     "int": int,
@@ -67,8 +68,6 @@ def parameter(pair: str) -> tuple[str, Any]:
     if not (name and equals):
         raise ConfigError(f"a parameter is NAME=VALUE or NAME:int=VALUE, got {pair!r}")
     if not colon:
-        from featurestore.user_sql import Word  # what runs it starts slowly; `--help` lists alone
-
         return name, Word(text)
     if kind not in KINDS:
         raise ConfigError(f"the type of parameter {name!r} is one of {', '.join(KINDS)}: {kind!r}")

@@ -7,17 +7,18 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
-
-from featurestore import catalog, layout
+from featurestore import layout
+from featurestore.catalog_file import gone, must_exist, nowhere, path_of, versions
 from featurestore.errors import ConfigError, SlideNotFound, StoreNotFound, TrephineError
 from featurestore.fields import from_json
 from featurestore.ids import one_of
 from featurestore.types import EncoderDescription, Target
+from featurestore.user_sql import Limits, Question
 from featurestore.words import as_html, counted
 
 if TYPE_CHECKING:
     import numpy as np
+    import polars as pl
 
 
 class Readable:
@@ -26,10 +27,11 @@ class Readable:
     def __init__(self, root: Path | str, *, trust: bool = False) -> None:
         self.root, self.trust = Path(root), trust
         self._told: list[str] = []  # of damage that a listing left out
-        if not catalog.path_of(self.root).exists():
+        self._asked: Question | None = None  # the last, unless something was written since
+        if not path_of(self.root).exists():
             if layout.ledger_dir(self.root, "slides").exists():
-                raise StoreNotFound(catalog.gone(self.root))
-            raise StoreNotFound(catalog.nowhere(self.root))
+                raise StoreNotFound(gone(self.root))
+            raise StoreNotFound(nowhere(self.root))
 
     def __getstate__(self) -> dict[str, Any]:
         """For a process that works in another folder."""
@@ -57,17 +59,34 @@ class Readable:
     def sql(
         self, query: str, parameters: Mapping[str, Any] | None = None, *, timeout_s: float = 60.0
     ) -> pl.DataFrame:
-        """Run one SELECT over the tables and views; read-only, without files or network."""
+        """Run one SELECT over the tables and views; read-only, without files or network.
+
+        Raises:
+            QueryRefused: it is not exactly one SELECT, fails, or goes beyond `user_sql.Limits`.
+        """
+        return self.question(query, parameters, timeout_s=timeout_s).frame()
+
+    def question(
+        self, query: str, parameters: Mapping[str, Any] | None = None, *, timeout_s: float = 60.0
+    ) -> Question:
+        """The same, which runs when its rows are asked for: as a frame, or as plain values."""
         if not isinstance(query, str):
             raise ConfigError(f"SQL must be a text, got {type(query).__name__}")
-        return catalog.query(self.root, query, parameters, timeout_s=timeout_s)
+        must_exist(self.root)
+        limits = Limits(time_s=timeout_s)
+        self._asked = Question(path_of(self.root), query, parameters, limits, versions())
+        return self._asked
 
     def ask(self, query: str, parameters: Mapping[str, Any] | None = None) -> pl.DataFrame:
         """Run a SELECT of this code's own, in this process; never what a user wrote."""
+        from featurestore import catalog
+
         return catalog.read_text(self.root, query, parameters)
 
     def named(self, query: str, parameters: Mapping[str, Any] | None = None) -> pl.DataFrame:
         """Run one of the SQL texts that come along, such as `named/labels_as_of`."""
+        from featurestore import catalog
+
         return catalog.read_frame(self.root, query, parameters)
 
     def target(self, name: str = "cellularity") -> Target:
@@ -92,7 +111,9 @@ class Readable:
 
     def set_aside(self) -> str:
         """Say how many ledger rows and files could not be taken; empty where there are none."""
-        n = self.ask("select count(*) from failures where stage = 'ledger'").item()
+        n = self._asked and self._asked.aside
+        if n is None:
+            n = self.ask("select count(*) from failures where stage = 'ledger'").item()
         how = "Look with: trephine sql \"from failures where stage = 'ledger'\""
         aside = f"note: {n} rows or files of the ledger are set aside. {how}\n" if n else ""
         return "".join([*self._told, aside])

@@ -1,25 +1,33 @@
 """The child process that runs a user's SQL; started by `featurestore.user_sql`, never imported.
 
 It reads requests from stdin and writes answers to stdout, pickled, and each result as a Parquet
-file into the folder it was given. It imports DuckDB alone, and ends with its parent.
+file into the folder it was given; its rows, where they are asked for as plain values, to stdout. It
+imports DuckDB alone, and ends with its parent.
 """
 
 from __future__ import annotations
 
 import itertools
+import os
 import pickle
 import re
 import resource
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
 Types = Any  # DuckDB's own, imported in `main`
 WHOLE = {"tinyint", "smallint", "integer", "bigint"}
 PLAIN = WHOLE | {f"u{name}" for name in WHOLE} | {"boolean", "float", "double", "varchar"}
+NUMBERS = PLAIN - {"boolean", "varchar"} | {"decimal"}
 NESTED = {"decimal", "list", "array", "struct", "map"}
 MOMENTS = {"timestamp", "timestamp_s", "timestamp_ms", "timestamp_ns", "timestamp with time zone"}
+WIDE = {"bigint": "Int64", "hugeint": "Int128"}  # types of polars
+ASIDE = "select count(*) from failures where stage = 'ledger'"
+BATCH = 2048  # rows
 EXACT_DIGITS = 15  # of a decimal, as a double has them
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 CAST = re.compile(r"CAST\((.{0,200}?) AS (?:U?(?:TINY|SMALL|BIG|HUGE)?INT|FLOAT|DOUBLE|DECIMAL)")
@@ -30,10 +38,10 @@ class Refused(Exception):
     """Why a SQL text gives no rows, in a sentence."""
 
 
-def main(folder: Path, places: list[str], memory_bytes: int, file_bytes: int) -> None:
+def main(places: list[str], memory_bytes: int, file_bytes: int) -> None:
     """Answer requests until stdin ends."""
     sys.path += places
-    import duckdb
+    import _duckdb as duckdb  # what the package `duckdb` is made of: that takes four times as long
 
     with suppress(OSError, ValueError, ImportError):
         pages = int(Path("/proc/self/statm").read_text().split()[0])
@@ -44,10 +52,10 @@ def main(folder: Path, places: list[str], memory_bytes: int, file_bytes: int) ->
     while head := sys.stdin.buffer.read(8):
         request = pickle.loads(sys.stdin.buffer.read(int.from_bytes(head, "little")))
         try:
-            told: dict[str, Any] = {"wide": answer(duckdb, folder, **request)}
+            for told in answers(duckdb, **request):
+                send(out, told)
         except (Refused, duckdb.Error, MemoryError) as error:
-            told = {"refused": sentence(error)}
-        send(out, told)
+            send(out, {"refused": sentence(error)})
 
 
 def send(stream: BinaryIO, told: object) -> None:
@@ -57,50 +65,137 @@ def send(stream: BinaryIO, told: object) -> None:
     stream.flush()
 
 
-def answer(
+def answers(
+    duckdb: Types, *, catalog: str, versions: frozenset[str], half: int | None, **asked: Any
+) -> Iterator[Any]:
+    """Run one SELECT; tell of it, then its rows in lists and an empty one, where these are wanted.
+
+    Args:
+        duckdb: the module.
+        catalog: opened read-only.
+        versions: the migrations that it must have, else those it has are told; none: any.
+        half: how many of the first and last rows to tell, 0 for all; None for none.
+        asked: see `run`.
+    """
+    try:
+        con = duckdb.connect(catalog, read_only=True)
+    except duckdb.Error as error:
+        yield {"closed": str(error)}
+        return
+    with con:
+        told: dict[str, Any] = {}
+        if versions:
+            try:
+                found = {row[0] for row in con.execute("select name from migrations").fetchall()}
+            except duckdb.Error as error:
+                yield {"unreadable": str(error)}
+                return
+            if found != versions:
+                yield {"versions": found}
+                return
+            told["aside"] = con.execute(ASIDE).fetchall()[0][0]
+        try:
+            told |= run(duckdb, con, **asked)
+        except (Refused, duckdb.Error, MemoryError) as error:
+            yield told | {"refused": sentence(error)}
+            return
+        yield from [told] if half is None else plain(con, asked["result"], told, half)
+
+
+def run(
     duckdb: Types,
-    folder: Path,
+    con: Types,
     *,
-    catalog: str,
     text: str,
     parameters: dict[str, tuple[Any, bool]],
     result: str,
     limits: dict[str, int],
-) -> list[str]:
-    """Run one SELECT, write its rows to `result`, and name the columns of whole numbers as text.
+) -> dict[str, Any]:
+    """Run one SELECT of a user, and write its rows to a file, which alone it may touch.
 
     Args:
         duckdb: the module.
-        folder: what it may write to.
-        catalog: opened read-only.
+        con: to the catalog, read-only.
         text: of a user.
         parameters: values, and whether each is a word whose type is that of what it meets.
         result: path of the Parquet file.
         limits: memory_bytes, rows.
+
+    Returns:
+        height, and the columns of whole numbers that stand as text, by the type that holds them.
     """
-    with duckdb.connect(catalog, read_only=True) as con:
-        for setting in (
-            f"allowed_directories = ['{folder}']",
-            "temp_directory = ''",  # a sort never writes beside the catalog
-            "enable_external_access = false",
-            "autoinstall_known_extensions = false",
-            "autoload_known_extensions = false",
-            "explain_output = 'all'",
-            f"memory_limit = '{limits['memory_bytes']}B'",
-            "lock_configuration = true",
-        ):
-            con.execute(f"set {setting}")
-        text = one_select(duckdb, con, text, parameters)
-        values = typed(duckdb, con, text, parameters) or None
-        asked = con.sql(text, params=values)
-        shown, wide = columns(asked.columns, asked.types)
-        rows = f"select {', '.join(shown)} from (\n{text}\n) limit {limits['rows']}"
-        how = "format parquet, compression uncompressed, dictionary_size_limit 0"
-        try:
-            con.execute(f"copy ({rows}) to '{result}' ({how})", values)
-        except duckdb.Error as error:  # its place is one in a text that nobody gave
-            raise Refused(sentence(error, placed=False)) from error
-        return wide
+    for setting in (
+        f"allowed_directories = ['{os.path.dirname(result)}']",  # noqa: PTH120
+        "temp_directory = ''",  # a sort never writes beside the catalog
+        "enable_external_access = false",
+        "autoinstall_known_extensions = false",
+        "autoload_known_extensions = false",
+        "explain_output = 'all'",
+        f"memory_limit = '{limits['memory_bytes']}B'",
+        "lock_configuration = true",
+    ):
+        con.execute(f"set {setting}")
+    text = one_select(duckdb, con, text, parameters)
+    values = typed(duckdb, con, text, parameters) or None
+    shown, wide = columns(*described(con, text, values))
+    rows = f"select {', '.join(shown)} from (\n{text}\n) limit {limits['rows'] + 1}"
+    how = "format parquet, compression uncompressed, dictionary_size_limit 0"
+    try:
+        height = con.execute(f"copy ({rows}) to '{result}' ({how})", values).fetchall()[0][0]
+    except duckdb.Error as error:  # its place is one in a text that nobody gave
+        raise Refused(sentence(error, placed=False)) from error
+    if height > limits["rows"]:
+        raise Refused("rows")
+    return {"height": height, "wide": held(con, result, wide)}
+
+
+def described(con: Types, text: str, values: Any = None) -> tuple[list[str], list[Types]]:
+    """Names and types of the columns of a SELECT, which does not run."""
+    rows = con.execute(f"describe {text}", values).fetchall()
+    return [row[0] for row in rows], [con.type(row[1]) for row in rows]
+
+
+def held(con: Types, result: str, wide: list[str]) -> dict[str, list[str]]:
+    """Columns of whole numbers that stand as text, by the smallest type that holds them all."""
+    found: dict[str, list[str]] = {}
+    for name in wide:
+        for kind, place in WIDE.items():
+            own = quoted(name)
+            fits = f"count({own}) = count(try_cast({own} as {kind}))"
+            if con.execute(f"select {fits} from '{result}'").fetchall()[0][0]:
+                found.setdefault(place, []).append(name)
+                break
+    return found
+
+
+def plain(con: Types, result: str, told: dict[str, Any], half: int) -> Iterator[Any]:
+    """Tell of a result's columns, then its rows as Python has them, then an empty list."""
+    names, kinds = described(con, f"from '{result}'")
+    whole = [name for some in told["wide"].values() for name in some]
+    numeric = [kind.id in NUMBERS for kind in kinds]
+    shown, zoned = [], []
+    for place, (name, kind) in enumerate(zip(names, kinds, strict=True)):
+        value = quoted(name)
+        if name in whole:
+            value, numeric[place] = f"{value}::hugeint", True
+        elif kind.id == "timestamp with time zone":
+            value = f"timezone('UTC', {value})"
+            zoned.append(place)
+        shown.append(value)
+    yield told | {"names": names, "numeric": numeric}
+    last = told["height"] - half
+    for part in (f"limit {half}", f"offset {last}") if 0 < half < last else ("",):
+        asked = con.execute(f"select {', '.join(shown)} from '{result}' {part}")
+        while rows := asked.fetchmany(BATCH):
+            for place in zoned:
+                rows = [(*row[:place], in_utc(row[place]), *row[place + 1 :]) for row in rows]
+            yield rows
+    yield []
+
+
+def in_utc(moment: datetime | None) -> datetime | None:
+    """A moment with its zone said."""
+    return moment and moment.replace(tzinfo=UTC)
 
 
 def one_select(duckdb: Types, con: Types, text: str, given: dict[str, Any]) -> str:
@@ -150,7 +245,7 @@ def typed(
 def stands(duckdb: Types, con: Types, as_text: str, text: str, values: dict[str, Any]) -> bool:
     """Whether a SELECT takes the probe for a text."""
     try:
-        con.sql(as_text, params=values)
+        described(con, as_text, values)
         plans = con.execute(f"explain (format json) {text}", values).fetchall()
     except duckdb.Error:
         return False
@@ -249,4 +344,4 @@ def sentence(error: BaseException, *, placed: bool = True) -> str:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[4:], int(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[3:], int(sys.argv[1]), int(sys.argv[2]))

@@ -115,6 +115,7 @@ class FeatureStore(Readable):
         wait_s: float = catalog.LOCK_TIMEOUT_S,
     ) -> None:
         """The one way to write: check, append and fold under the catalog's lock, or nothing."""
+        self._asked = None
         folding.fold(self.root, act=act, published=published, timeout_s=wait_s)
 
     def compact(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import importlib.util
+import itertools
 import os
 import pickle
 import select
@@ -13,13 +14,13 @@ import sys
 import tempfile
 import threading
 import time
-import uuid
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from featurestore.catalog_file import NotOpened, check_version, opened, unreadable
 from featurestore.errors import QueryRefused
 from featurestore.words import size
 
@@ -46,38 +47,129 @@ class Limits:
     bytes: int = MOST_BYTES
 
 
-def ask(
-    catalog: Path, text: str, parameters: Mapping[str, Any], limits: Limits | None = None
-) -> pl.DataFrame:
-    """Run one SELECT over a catalog that the caller holds open, and return its rows.
+@dataclass(frozen=True)
+class Plain:
+    """Rows as plain values, which need no polars; of many perhaps both ends alone."""
+
+    names: Sequence[str]
+    numeric: Sequence[bool]  # whether a column holds numbers
+    rows: Sequence[Sequence[Any]]
+    height: int  # of all rows
+
+
+class Question:
+    """One SELECT over a catalog, which runs each time that its rows are asked for.
 
     Every type of DuckDB comes as one of polars': what has none (intervals, bits, times) as text, a
     map, union or variant as JSON, whole numbers beyond 64 bits as 128 bits or text. A column whose
     name comes twice gets a number.
 
+    Args:
+        catalog: its file.
+        text: of a user.
+        parameters: by name.
+        limits: what it may use.
+        versions: the migrations that the catalog must have; none: any.
+
     Raises:
+        CatalogBusy, StoreDamaged, StoreVersionMismatch: the catalog cannot be asked.
         QueryRefused: the text is not exactly one SELECT, fails, or asks for more than the limits.
     """
-    limits = limits or Limits()
-    with _lock:
-        try:
-            child = _the_child(limits)
-            result = child.folder / f"{uuid.uuid4().hex}.parquet"
-            request = {
-                "catalog": str(catalog.absolute()),
-                "text": text,
-                "parameters": {k: _plain(v) for k, v in parameters.items()},
-                "result": str(result),
-                "limits": {"memory_bytes": limits.memory_bytes * 3 // 4, "rows": limits.rows + 1},
-            }
-            told = child.tell(request, limits)
-        except BaseException:  # a Ctrl-C too: nothing of it goes on
-            stop()
-            raise
-        try:
-            return _read(result, told, limits)
-        finally:
-            result.unlink(missing_ok=True)
+
+    def __init__(
+        self,
+        catalog: Path,
+        text: str,
+        parameters: Mapping[str, Any] | None = None,
+        limits: Limits | None = None,
+        versions: frozenset[str] = frozenset(),
+    ) -> None:
+        self.limits = limits or Limits()
+        self.aside: int | None = None  # ledger rows that the catalog could not take, once known
+        self._catalog, self._versions = catalog, versions
+        self._request = {
+            "catalog": str(catalog.absolute()),
+            "versions": versions,
+            "text": text,
+            "parameters": {k: _plain(v) for k, v in (parameters or {}).items()},
+            "limits": {
+                "memory_bytes": self.limits.memory_bytes * 3 // 4,
+                "rows": self.limits.rows,
+            },
+        }
+
+    def frame(self) -> pl.DataFrame:
+        """All rows."""
+        import polars as pl
+
+        with self._asked(half=None) as (told, _, result):
+            frame = pl.read_parquet(result)
+        whole = [pl.col(names).cast(getattr(pl, kind)) for kind, names in told["wide"].items()]
+        return frame.with_columns(whole)
+
+    def plain(self, half: int | None = None) -> Plain:
+        """All rows, or where they are many the first and last `half`."""
+        rows: list[tuple[Any, ...]] = []
+        with self._asked(half=half or 0) as (told, child, _), _to_the_end():
+            while more := child.hear(self.limits):
+                self._judge(more)
+                rows += more
+        return Plain(told["names"], told["numeric"], rows, told["height"])
+
+    @contextmanager
+    def _asked(self, half: int | None) -> Iterator[tuple[dict[str, Any], _Child, Path]]:
+        """Ask the child; what it tells first, and where the rows are."""
+        with _lock:
+            with _to_the_end():
+                child = _the_child(self.limits)
+                result = child.folder / f"{next(_numbers)}.parquet"
+                request = self._request | {"half": half, "result": str(result)}
+                told = opened(self._catalog, lambda: _once(child, request, self.limits))
+            try:
+                self._judge(told)
+                yield told, child, result
+            finally:
+                result.unlink(missing_ok=True)
+
+    def _judge(self, told: Any) -> None:
+        """Raise what the child found, if it is no rows."""
+        if not isinstance(told, dict):
+            return
+        self.aside = told.get("aside", self.aside)
+        if "versions" in told:
+            check_version(told["versions"])
+        if "unreadable" in told:
+            raise unreadable(told["unreadable"])
+        if "refused" in told:
+            raise QueryRefused(_said(told["refused"], self.limits))
+
+
+def _said(why: str, limits: Limits) -> str:
+    """Why a SQL text gives no rows: a limit by its name, or a sentence."""
+    known = {
+        "memory": f"needs more than the {size(limits.memory_bytes)} of memory it may have",
+        "bytes": f"yields more than {size(limits.bytes)}, the limit",
+        "rows": f"yields more than {limits.rows:,} rows, the limit",
+    }
+    return f"the SQL {known[why]}. {FEWER}" if why in known else why
+
+
+def _once(child: _Child, request: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
+    child.tell(request)
+    told: dict[str, Any] = child.hear(limits)
+    if "closed" in told:
+        raise NotOpened(told["closed"])
+    return told
+
+
+@contextmanager
+def _to_the_end() -> Iterator[None]:
+    """End the child unless all that it tells is heard: after a Ctrl-C nothing of it goes on."""
+    try:
+        yield
+    except BaseException:
+        stop()
+        raise
 
 
 def start(limits: Limits | None = None) -> None:
@@ -103,7 +195,7 @@ class _Child:
         self.folder = Path(self._kept.name)
         found = importlib.util.find_spec("duckdb")
         places = [str(Path(str(found and found.origin)).parents[1])]
-        words = [str(self.folder), str(limits.memory_bytes), str(limits.bytes), *places]
+        words = [str(limits.memory_bytes), str(limits.bytes), *places]
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", str(Path(__file__).with_name("sql_child.py")), *words],
             stdin=subprocess.PIPE,
@@ -117,20 +209,23 @@ class _Child:
         kept = self.limits
         return (kept.memory_bytes, kept.bytes) == (limits.memory_bytes, limits.bytes)
 
-    def tell(self, request: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
-        """Send one request, and wait for its answer as long as the limit says."""
+    def tell(self, request: Mapping[str, Any]) -> None:
+        """Send one request."""
         said = pickle.dumps(request)
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):
             self._process.stdin.write(len(said).to_bytes(8, "little") + said)
             self._process.stdin.flush()
+
+    def hear(self, limits: Limits) -> Any:
+        """Wait for its next message, as long as the limit says."""
         deadline = time.monotonic() + limits.time_s
         head = self._bytes(8, deadline, limits)
-        return dict(pickle.loads(self._bytes(int.from_bytes(head, "little"), deadline, limits)))
+        return pickle.loads(self._bytes(int.from_bytes(head, "little"), deadline, limits))
 
-    def _bytes(self, n: int, deadline: float, limits: Limits) -> bytes:
+    def _bytes(self, n: int, deadline: float, limits: Limits) -> bytearray:
         assert self._process.stdout is not None
-        got, pipe = b"", self._process.stdout.fileno()
+        got, pipe = bytearray(), self._process.stdout.fileno()
         while len(got) < n:
             ready, _, _ = select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))
             if not ready:
@@ -138,7 +233,9 @@ class _Child:
             more = os.read(pipe, n - len(got))
             if not more:
                 code = self._process.wait()
-                raise QueryRefused(_too_large(limits) if code < 0 else f"the SQL failed ({code})")
+                raise QueryRefused(
+                    _said("memory" if code < 0 else f"the SQL failed ({code})", limits)
+                )
             got += more
         return got
 
@@ -154,6 +251,7 @@ class _Child:
 
 
 _child: _Child | None = None
+_numbers = itertools.count()
 _lock = threading.RLock()
 atexit.register(stop)
 
@@ -168,39 +266,8 @@ def _the_child(limits: Limits) -> _Child:
     return kept
 
 
-def _read(result: Path, told: dict[str, Any], limits: Limits) -> pl.DataFrame:
-    import polars as pl
-
-    if "refused" in told:
-        known = {"memory": _too_large(limits), "bytes": _too_long(limits)}
-        raise QueryRefused(known.get(told["refused"], told["refused"]))
-    frame = pl.read_parquet(result)
-    if frame.height > limits.rows:
-        raise QueryRefused(f"the SQL yields more than {limits.rows:,} rows, the limit. {FEWER}")
-    return frame.with_columns(_whole(frame[name]) for name in told["wide"])
-
-
-def _whole(numbers: pl.Series) -> pl.Series:
-    """Whole numbers written as text, as the first of 64 bits, 128 bits and text that holds all."""
-    import polars as pl
-
-    for kind in (pl.Int64, pl.Int128):
-        made = numbers.cast(kind, strict=False)
-        if made.null_count() == numbers.null_count():
-            return made
-    return numbers
-
-
 def _plain(value: Any) -> tuple[Any, bool]:
     return (str(value), True) if isinstance(value, Word) else (value, False)
-
-
-def _too_large(limits: Limits) -> str:
-    return f"the SQL needs more than the {size(limits.memory_bytes)} of memory it may have. {FEWER}"
-
-
-def _too_long(limits: Limits) -> str:
-    return f"the SQL yields more than {size(limits.bytes)}, the limit. {FEWER}"
 
 
 def _half_of_memory() -> int:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from featurestore import FeatureStore
+
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("ingest", "featurestore", "trainer", "sql")
 MAY = {
@@ -35,6 +37,7 @@ DOORS = {  # what others may import of featurestore
     "featurestore.queries",
     "featurestore.overview",
     "featurestore.options",
+    "featurestore.user_sql",
 }
 HOMES = {  # a path, or a folder and all that is in it
     "openslide": ("ingest/slides/",),
@@ -232,3 +235,20 @@ print(json.dumps(seen))
     seen = json.loads(out.stdout)
     assert len(seen) > 15
     assert {words: heavy for words, heavy in seen.items() if heavy} == {}
+
+
+def test_sql_prints_a_table_without_what_is_slow_to_import(tmp_path: Path) -> None:
+    FeatureStore.create(tmp_path / "store")
+    code = f"""
+import json, sys
+sys.argv = ["trephine", "sql", "select 1 as one", "--store", {str(tmp_path / "store")!r}]
+import cli
+cli.main(standalone_mode=False)
+print(json.dumps(sorted(set({list(HEAVY)}) & set(sys.modules))))
+"""
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    *table, imported = out.stdout.splitlines()
+    assert "one" in table[1]
+    assert json.loads(imported) == []

@@ -14,7 +14,13 @@ import pytest
 from builders.catalog_rows import case_row, label_row, slide_arrays, slide_row
 
 from featurestore import catalog, folding
-from featurestore.errors import CatalogBusy, QueryRefused, StoreNotFound, StoreVersionMismatch
+from featurestore.errors import (
+    CatalogBusy,
+    QueryRefused,
+    StoreDamaged,
+    StoreNotFound,
+    StoreVersionMismatch,
+)
 from featurestore.queries import where_query
 from featurestore.store import FeatureStore
 from featurestore.types import Failure, SeenReport, now
@@ -176,6 +182,7 @@ def test_a_held_lock_is_waited_for_and_then_told_with_its_holder(store: FeatureS
         assert holder.stdout is not None
         holder.stdout.readline()
         if hold_s < wait_s:
+            assert store.sql("from slides").height == 3  # it waits as a fold does
             folding.fold(store.root, timeout_s=wait_s)
         else:
             with pytest.raises(CatalogBusy, match=rf"PID {holder.pid}"):
@@ -183,6 +190,12 @@ def test_a_held_lock_is_waited_for_and_then_told_with_its_holder(store: FeatureS
         holder.kill()
         holder.wait()
         holder.stdout.close()
+
+
+def test_sql_on_a_catalog_that_is_no_database_says_what_mends_it(store: FeatureStore) -> None:
+    catalog.path_of(store.root).write_bytes(b"garbage" * 1000)
+    with pytest.raises(StoreDamaged, match=r"cannot be opened: .*verify --rebuild"):
+        store.sql("select 1")
 
 
 def best(store: FeatureStore, case_id: str) -> tuple | None:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from featurestore import user_sql
 from featurestore.errors import QueryRefused
 from featurestore.frames import FORMATS, Rows, listed, rendered, table
-from featurestore.user_sql import Limits, Word
+from featurestore.user_sql import Limits, Question, Word
 
 SAMPLES = {  # a value of every type that DuckDB knows; text that differs from DuckDB's own is said
     "ARRAY": "[1, 2]::integer[2]",
@@ -80,7 +80,7 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def ask(catalog: Path, text: str, limits: Limits | None = None, **parameters: Any) -> pl.DataFrame:
-    return user_sql.ask(catalog, text, parameters, limits)
+    return Question(catalog, text, parameters, limits).frame()
 
 
 # -- types -----------------------------------------------------------------------------------------
@@ -93,7 +93,7 @@ def test_a_sample_stands_for_every_type_of_duckdb() -> None:
 
 
 @pytest.fixture(scope="module")
-def everything(catalog: Path) -> pl.DataFrame:
+def all_types(catalog: Path) -> Question:
     """Every type: itself, in a list, in a struct, in both, as a map's value, and missing."""
     columns = []
     for name, value in SAMPLES.items():
@@ -101,7 +101,13 @@ def everything(catalog: Path) -> pl.DataFrame:
         shapes += [f"map {{'k': {value}}}"]
         columns += [f'{shape} as "{name} {i}"' for i, shape in enumerate(shapes)]
     one = f"select {', '.join(columns)}"
-    return ask(catalog, f"{one} union all select {', '.join(['null'] * len(columns))}")
+    return Question(catalog, f"{one} union all select {', '.join(['null'] * len(columns))}")
+
+
+@pytest.fixture(scope="module")
+def everything(all_types: Question) -> pl.DataFrame:
+    """The same as a frame."""
+    return all_types.frame()
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -119,6 +125,45 @@ def test_every_type_prints_in_every_format(everything: pl.DataFrame, form: str) 
         assert json.loads(full["MAP 4"]) == {"k": {"a": "1 day"}}
     else:
         assert len(said.splitlines()) == 6
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_question_prints_what_its_frame_prints(
+    all_types: Question, everything: pl.DataFrame, form: str
+) -> None:
+    assert rendered(Rows(all_types), form) == rendered(Rows(everything), form)
+
+
+VALUES = {
+    "bigint": st.integers(-(2**63), 2**63 - 1),
+    "hugeint": st.integers(-(2**127), 2**127 - 1),
+    "uhugeint": st.integers(0, 2**128 - 1),
+    "double": st.floats(-1e300, 1e300),
+    "decimal(20, 3)": st.decimals(-(10**15), 10**15, places=3),
+    "varchar": st.text(st.characters(codec="utf-8", exclude_characters="'"), max_size=9),
+    "date": st.dates(),
+    "timestamptz": st.datetimes(),
+}
+
+
+@settings(max_examples=6, deadline=None)
+@given(data=st.data(), width=st.none() | st.integers(40, 200))
+def test_rows_of_any_values_print_alike(
+    catalog: Path, data: st.DataObject, width: int | None
+) -> None:
+    n, kinds = data.draw(st.integers(1, 50)), list(VALUES)
+    row = st.tuples(*(st.none() | VALUES[kind] for kind in kinds))
+    rows = data.draw(st.lists(row, min_size=1, max_size=3))
+    rows = (rows * n)[:n]
+    said = [
+        ", ".join("null" if v is None else f"'{v}'::{k}" for v, k in zip(one, kinds, strict=True))
+        for one in rows
+    ]
+    names = ", ".join(f"c{i}" for i in range(len(kinds)))
+    question = Question(catalog, f"from (values ({'), ('.join(said)})) as t({names})")
+    frame = question.frame()
+    assert table(question, width) == table(frame, width)
+    assert rendered(Rows(question), "json") == rendered(Rows(frame), "json")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,130 @@
+"""The catalog's file, known without DuckDB: where it is, the wait for its lock, its version."""
+
+from __future__ import annotations
+
+import functools
+import random
+import re
+import time
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import TypeVar
+
+import sql
+from featurestore import layout
+from featurestore.errors import CatalogBusy, StoreDamaged, StoreNotFound, StoreVersionMismatch
+from featurestore.fields import content_id
+
+LOCK_TIMEOUT_S = 30.0
+MAKE_ANEW = "Make it anew with: trephine verify --rebuild"
+VIEWS = (
+    "macros/retired",
+    "views/slide_facts",
+    "macros/case_reports_at",
+    "views/case_reports",
+    "macros/best_labels_at",
+    "views/slide_quality",
+    "views/bags",
+    "views/slide_overview",
+    "views/cohort_bags",
+)
+T = TypeVar("T")
+
+
+def path_of(root: Path) -> Path:
+    """Path of the catalog of a store."""
+    return root / layout.CATALOG
+
+
+def must_exist(root: Path) -> None:
+    """Refuse a store without a catalog.
+
+    Raises:
+        StoreNotFound: there is none.
+    """
+    if not path_of(root).exists():
+        raise StoreNotFound(gone(root))
+
+
+def nowhere(root: Path) -> str:
+    """What to say where there is no store."""
+    return f"there is no store at {root}. Make one with: trephine init --store {root}"
+
+
+def gone(root: Path) -> str:
+    """What to say of a store without a catalog."""
+    return f"the catalog of the store {root} is gone. {MAKE_ANEW} --store {root}"
+
+
+class NotOpened(Exception):
+    """DuckDB cannot open the file, in its words."""
+
+    def __init__(self, said: str, *, busy: bool = False) -> None:
+        super().__init__(said)
+        self.busy = busy or "lock" in said
+
+
+def opened(path: Path, open_once: Callable[[], T], timeout_s: float = LOCK_TIMEOUT_S) -> T:
+    """What `open_once` gives, tried again while another process holds the lock.
+
+    Raises:
+        CatalogBusy: it held it too long.
+        StoreDamaged: `open_once` raised `NotOpened` for another reason.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            return open_once()
+        except NotOpened as error:
+            said = str(error)
+            if not error.busy:
+                raise StoreDamaged(
+                    f"{path} cannot be opened: {first_line(said)} {MAKE_ANEW}"
+                ) from error
+            if time.monotonic() > deadline:
+                holder = re.search(r"held in (.+?\(PID \d+\))", said)
+                who = holder.group(1) if holder else "another process"
+                raise CatalogBusy(
+                    f"{path} is in use by {who}; waited {timeout_s:g} s. Try again when it is done."
+                ) from error
+        time.sleep(random.uniform(0.005, 0.05))
+
+
+@functools.cache
+def views_version() -> str:
+    """Stands among the migrations, so that a catalog with other views is told."""
+    return f"views {content_id([sql.read(view) for view in VIEWS])}"
+
+
+@functools.cache
+def versions() -> frozenset[str]:
+    """Names of the migrations that a catalog of this code has."""
+    return frozenset({Path(name).name for name in sql.names("migrations")} | {views_version()})
+
+
+def check_version(found: Collection[str]) -> None:
+    """Refuse the catalog of an older or newer version, by the migrations that it has.
+
+    Raises:
+        StoreVersionMismatch: in a sentence with what to do.
+    """
+    if newer := {name for name in set(found) - versions() if not name.startswith("views ")}:
+        raise StoreVersionMismatch(
+            f"the catalog is newer than this trephine: it has {max(newer)}. "
+            "Upgrade with: pip install --upgrade trephine"
+        )
+    if missing := versions() - set(found):
+        raise StoreVersionMismatch(
+            f"the catalog is older than this trephine: it lacks {min(missing)}. "
+            "Migrate it with: trephine init"
+        )
+
+
+def unreadable(said: object) -> StoreDamaged:
+    """What to say of a catalog that opens, and gives no rows."""
+    return StoreDamaged(f"the catalog cannot be read: {first_line(said)} {MAKE_ANEW}")
+
+
+def first_line(said: object) -> str:
+    """The first line of what an error says."""
+    return str(said).strip().splitlines()[0]

@@ -44,14 +44,8 @@ class SlideArrays:
 def row_order(slide_key: str, coords: np.ndarray) -> np.ndarray:
     """Order tiles at random, the same on every machine: by blake2b(slide_key, x, y).
 
-    Any block of consecutive rows is then a uniform sample without replacement.
-
-    Args:
-        slide_key: 16 hex digits.
-        coords: level-0 corners, shape (N, 2).
-
-    Returns:
-        Indices into coords, shape (N,), int64.
+    Any block of consecutive rows is then a uniform sample without replacement. Of level-0 corners
+    (N, 2), it gives the indices, int64 (N,).
     """
     key = slide_key.encode()
     rows = np.ascontiguousarray(coords, dtype=layout.COORDS_DTYPE)

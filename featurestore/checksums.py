@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,13 +41,19 @@ def seal(folder: Path) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def seal_old(runs: Path) -> None:
+    """Seal the Runs of an earlier version, which knew no seals."""
+    for folder in runs.glob("*/"):
+        if (folder / RECORD).exists() and not (folder / SEAL).exists():
+            with suppress(OSError, StoreDamaged):
+                seal(folder)
+
+
 def check_sealed(folder: Path, digest: str | None = None, only: Collection[str] = ()) -> str | None:
     """Check the files of a Run against what was written of them; return the seal's own sha256.
 
-    Args:
-        folder: of the Run.
-        digest: what the catalog has of the seal; None where it has nothing.
-        only: names of files; all of them, and nothing else in the folder, unless given.
+    `digest` is what the catalog has of the seal, if anything. Unless `only` names some files, all
+    are checked, and nothing else may be in the folder.
 
     Raises:
         StoreDamaged: a file is missing, other than it was written, or foreign.
@@ -80,29 +87,20 @@ def check_sealed(folder: Path, digest: str | None = None, only: Collection[str] 
     return found
 
 
-def read_run(folder: Path, digest: str | None = None, *, sealing: bool = False) -> SealedRun:
+def read_run(folder: Path, digest: str | None = None) -> SealedRun:
     """Read the record and the Predictions of a finished Run, and the digest of its seal.
-
-    Args:
-        folder: of the Run.
-        digest: what the catalog has of its seal.
-        sealing: whether a Run of an earlier version is sealed now.
 
     Raises:
         StoreDamaged: one of them is missing, cut or edited, or is another Run's.
     """
-    for _, run in read_runs([folder], {folder.name: digest}, sealing=sealing):
-        if not isinstance(run, str):
-            return run
+    ((_, run),) = read_runs([folder], {folder.name: digest})
+    if isinstance(run, str):
         raise StoreDamaged(run)
-    raise AssertionError
+    return run
 
 
 def read_runs(
-    folders: Sequence[Path],
-    digests: Mapping[str, str | None] | None = None,
-    *,
-    sealing: bool = False,
+    folders: Sequence[Path], digests: Mapping[str, str | None] | None = None
 ) -> Iterator[tuple[Path, SealedRun | str]]:
     """The same of many Runs at once; of one that cannot be read, why."""
     records: dict[Path, tuple[RunRecord, str | None]] = {}
@@ -126,7 +124,7 @@ def read_runs(
             yield folder, f"{files[place]} holds a row whose {faults[place]}."
         else:
             own = rows.get((place,), good.clear().drop("place"))
-            yield folder, (run, own, sealed or (seal(folder) if sealing else ""))
+            yield folder, (run, own, sealed or "")
 
 
 def _record_of(folder: Path, digest: str | None) -> tuple[RunRecord, str | None]:
@@ -172,11 +170,6 @@ def erase_predictions(folder: Path, tmp: Path, slides: Collection[str]) -> bool:
 
     What is new is made in a folder beside and moved file by file; where a process was killed, the
     next call moves the rest.
-
-    Args:
-        folder: of the Run.
-        tmp: of the store's unfinished work.
-        slides: slide_ids.
     """
     work = tmp / f"erase-{folder.name}"
     is_left = work.exists()

@@ -52,14 +52,8 @@ def freeze(
 ) -> tuple[Cohort, pl.DataFrame]:
     """Choose Slides with tiles and a Label, split them by Patient, and say what was left out.
 
-    Args:
-        name: of the Cohort.
-        chosen: what the query yields; a column slide_id.
-        labelled: Slides with tiles, rows of sql/queries/cohort_labels.sql.
-        query: the SQL text that chose.
-        parameters: its parameters.
-        config: of the split.
-        target: whose Labels are frozen.
+    `chosen` has the slide_ids that the query yields, `labelled` are rows of
+    sql/queries/cohort_labels.sql.
 
     Returns:
         The Cohort, and its Slides with the columns of `CohortSlide`.
@@ -141,11 +135,7 @@ def _without_copies(
 
 
 def broken_links(frozen: pl.DataFrame, checks: Mapping[str, pl.DataFrame]) -> dict[str, int]:
-    """Count what breaks the store's checks; refuse where a Slide of the Cohort does.
-
-    Args:
-        frozen: the Slides of the Cohort.
-        checks: the rows of each text of sql/checks, by its name.
+    """Count the rows that break the store's checks, by their names.
 
     Raises:
         CohortError: a Slide of the Cohort, or its Case, breaks one.
@@ -163,14 +153,10 @@ def broken_links(frozen: pl.DataFrame, checks: Mapping[str, pl.DataFrame]) -> di
 
 
 def split(slides: pl.DataFrame, config: SplitConfig) -> tuple[pl.DataFrame, dict[str, int]]:
-    """Give every Slide a split, by Patient.
+    """Give every Slide a split, by Patient; `time` is that of docs/design.md, section 7.
 
-    Args:
-        slides: one row per Slide with slide_id, patient_id, value and dated (date or null).
-        config: the method; `time` is that of docs/design.md, section 7.
-
-    Returns:
-        The kept rows with a column `split`, and the count of dropped Slides by reason.
+    Of rows with slide_id, patient_id, value and dated (date or null), it gives those that are kept,
+    with a column `split`, and the count of dropped Slides by reason.
 
     Raises:
         CohortError: undated Slides, a single date, fewer than two Patients, an incomplete table.

@@ -21,10 +21,6 @@ def compact(root: Path, at_least: int = MANY) -> dict[str, int]:
     The new file is published before the old ones go, and each of its rows says in which it was: so
     whoever is killed on the way leaves rows that stand in two files, and every fold knows it.
 
-    Args:
-        root: the store.
-        at_least: files of a kind that are compacted.
-
     Raises:
         CatalogBusy: another process holds the lock; nothing was changed.
     """
@@ -105,14 +101,8 @@ def know(
 ) -> list[Path]:
     """Keep which files' rows stand in compacted ones (`part_of`): nobody reads them again.
 
-    Args:
-        con: the catalog, in a transaction; it has the files by name.
-        kind: of the ledger.
-        files: that were folded.
-        rows: what `ledger.read_many` gave of them.
-
-    Returns:
-        Compacted files whose rows all stand in a later one.
+    The catalog has the folded files by name; `rows` are what `ledger.read_many` gave of them. It
+    returns compacted files whose rows all stand in a later one.
     """
     place = pl.col("place")
     made = {n: file.name for n, file in enumerate(files) if ledger.COMPACTED in file.name}

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from featurestore import arrays, catalog, folding, layout, ledger
+from featurestore import arrays, catalog, checksums, folding, layout, ledger
 from featurestore.errors import writing
 
 
@@ -23,7 +23,15 @@ def make(root: Path, shared: bool) -> None:
     folders += [layout.ledger_dir(root, kind) for kind in ledger.KINDS]
     for folder in folders:
         layout.make(folder)
-    folding.fold(root, published=None if catalog.migrate(root) else ())
+    lacked = catalog.migrate(root)
+    with catalog.reader(root) as con:
+        is_old = con.execute("select 1 from ledger_files where digest is null limit 1").fetchall()
+    if is_old:
+        checksums.seal_old(layout.runs_dir(root))
+    folding.fold(root, published=None if lacked or is_old else ())
+    if is_old:  # of a version without digests: what is made anew has them all
+        make_anew(root, keep=False)
+        folding.fold(root)
     if is_new:
         with suppress(OSError):
             catalog.path_of(root).chmod(layout.rights(root)[1])
@@ -50,9 +58,7 @@ def fresh(root: Path) -> Iterator[Path]:
 def make_anew(root: Path, *, keep: bool = True) -> list[str]:
     """Replace the catalog by one made anew from ledger, arrays and Runs; a fold completes it.
 
-    Args:
-        root: the store.
-        keep: whether the old one is set aside; else nothing is left of it.
+    The old one is set aside, or nothing is left of it without `keep`.
     """
     mended: list[str] = []
     with fresh(root) as work:

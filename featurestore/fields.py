@@ -54,13 +54,9 @@ def about(one: Any) -> About:
     return typing.cast(About, one.metadata.get("about", About()))
 
 
+@functools.cache
 def types_of(kind: Any) -> dict[str, tuple[Any, bool, tuple[str, ...]]]:
     """Type of each field of a dataclass: the plain type, whether None is one, and the choices."""
-    return _types_of(kind)
-
-
-@functools.cache
-def _types_of(kind: Any) -> dict[str, tuple[Any, bool, tuple[str, ...]]]:
     hints = typing.get_type_hints(kind)
     return {one.name: _plain(hints[one.name]) for one in fields(kind)}
 
@@ -124,13 +120,14 @@ def _choice_fault(value: Any, choices: tuple[str, ...], also: str) -> str:
 
 
 def _number_fault(value: Any, said: About, whole: bool) -> str:
-    is_plain = type(value) is int or (type(value) is float and not whole)
-    if is_plain and said.at_least <= value <= said.at_most and said.over < value < said.under:
-        return ""  # what it nearly always is
+    is_plain = type(value) is int or (
+        type(value) is float and not whole
+    )  # what it nearly always is
     kind = numbers.Integral if whole else numbers.Real
-    if not isinstance(value, kind) or isinstance(value, bool) or math.isnan(float(value)):
+    if not is_plain and (not isinstance(value, kind) or isinstance(value, bool)):
         return f"must be a {'whole ' if whole else ''}number, got {value!r}"
-    value = float(value)
+    if math.isnan(value):
+        return f"must be a {'whole ' if whole else ''}number, got {value!r}"
     if said.at_least <= value <= said.at_most and said.over < value < said.under:
         return ""
     low = {said.at_least: "at least", said.over: "over"}
@@ -216,7 +213,7 @@ def from_json(kind: type[T], data: Mapping[str, Any]) -> T:
     """
     made: dict[str, Any] = {}
     for one in fields(kind):  # type: ignore[arg-type]
-        plain, _, _ = types_of(kind)[one.name]
+        plain, _, _ = types_of(typing.cast(Any, kind))[one.name]
         if one.name not in data:
             if one.default is MISSING and one.default_factory is MISSING:
                 raise ConfigError(f"a {kind.__name__} has no {one.name}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
@@ -25,7 +24,7 @@ from featurestore.catalog import (
     refresh,
     writer,
 )
-from featurestore.checksums import MEND, SealedRun, metrics_of, read_run, read_runs
+from featurestore.checksums import MEND, SealedRun, metrics_of, read_runs
 from featurestore.errors import ConfigError, StoreDamaged
 from featurestore.fields import from_json, now
 from featurestore.types import (
@@ -57,7 +56,6 @@ class _Folding:
     aside: Mapping[str, str]  # files that broke the transaction, and why
     touched: dict[str, set[str]]  # values of slide_id, case_id and slide_key
     everything: bool = False  # whether any Slide may be touched
-    fresh: bool = False  # whether it is made beside the store, to compare: it seals no Run
     alone: bool  # whether each file is folded by itself, to find the one that breaks it
     faults: dict[str, str]  # what is set aside, and why
     left: list[Path] = field(default_factory=list)  # files whose rows all stand in another
@@ -103,7 +101,6 @@ def fold(
                     alone=alone,
                     faults=faults,
                     touched={},
-                    fresh=fresh,
                 )
                 if not is_written:
                     rows = [] if act is None else list(act(con))
@@ -161,8 +158,6 @@ def _fold_ledger(work: _Folding) -> int:
     for name, file in work.con.execute("select kind, name from ledger_files").fetchall():
         done.setdefault(name, set()).add(file)
     folded = 0
-    _number_old_cohorts(work)
-    _digest_old_files(work)
     for name in ledger.KINDS:
         files = ledger.files(work.root, name)
         todo = [file for file in files if file.name not in done[name]]
@@ -180,37 +175,6 @@ def forget(con: Connection, kind: str) -> None:
     for table in ledger.KINDS[kind].tables:
         con.execute(f"delete from {table}")
     con.execute("delete from ledger_files where kind = ?", [kind])
-
-
-def _number_old_cohorts(work: _Folding) -> None:
-    """Give Cohorts that an older version folded the number of their file."""
-    if not work.con.execute("select 1 from cohorts where sequence is null").fetchall():
-        return
-    for file in reversed(ledger.files(work.root, "cohorts")):
-        with suppress(StoreDamaged), inserting(work.con, said=ledger.read(file, "cohorts")):
-            work.con.execute(
-                "update cohorts set sequence = ? where cohort in (select cohort from said)",
-                [ledger.sequence_of(file.name)],
-            )
-    work.con.execute("update cohorts set sequence = 0 where sequence is null")
-
-
-def _digest_old_files(work: _Folding) -> None:
-    """Keep the digests of files that an older version folded."""
-    text = "select kind, name from ledger_files where digest is null"
-    rows = work.con.execute(text).fetchall()
-    digests = []
-    for kind, name in rows:
-        digests.append("")
-        with suppress(StoreDamaged):
-            digests[-1] = ledger.digest_of(layout.ledger_dir(work.root, kind) / name)
-    if rows:
-        frame = pl.DataFrame(rows, schema=["kind", "name"], orient="row")
-        with inserting(work.con, told=frame.with_columns(digest=pl.Series(digests))):
-            work.con.execute(
-                "update ledger_files set digest = told.digest from told"
-                " where told.kind = ledger_files.kind and told.name = ledger_files.name"
-            )
 
 
 def _fold_files(work: _Folding, name: str, files: list[Path], known: set[str]) -> None:
@@ -374,8 +338,6 @@ def _fold_runs(work: _Folding) -> int:
         for folder in sorted(layout.runs_dir(work.root).glob("*"))
         if folder.name not in done and folder.is_dir()
     ]
-    if not work.fresh:
-        _seal_old_runs(work)
     found = _read_runs(work, folders)
     for some in [[one] for one in found] if work.alone else [found] if found else []:
         try:
@@ -386,18 +348,9 @@ def _fold_runs(work: _Folding) -> int:
     return len(folders)
 
 
-def _seal_old_runs(work: _Folding) -> None:
-    """Seal the Runs that an older version folded."""
-    old = work.con.execute("select run_id from runs where digest is null").fetchall()
-    for (run_id,) in old:
-        with suppress(StoreDamaged, OSError):
-            digest = read_run(layout.runs_dir(work.root) / run_id, sealing=True)[2]
-            work.con.execute("update runs set digest = ? where run_id = ?", [digest, run_id])
-
-
 def _read_runs(work: _Folding, folders: Sequence[Path]) -> list[SealedRun]:
     made: list[SealedRun] = []
-    for folder, run in read_runs(folders, sealing=not work.fresh):
+    for folder, run in read_runs(folders):
         name = work.name(folder)
         fault = run if isinstance(run, str) else work.aside.get(name, "")
         if fault:

@@ -12,11 +12,9 @@ NAMED = 10  # ids that a message names
 
 
 def meant(word: str, things: Iterable[Sequence[str]]) -> list[Sequence[str]]:
-    """The things that a word means: by their ids, else their names, else the beginning of either.
+    """The things, each an id and perhaps a name, that a word means.
 
-    Args:
-        word: what a person typed.
-        things: id of each, and its name where it has one.
+    By their ids, else their names, else the beginning of either.
 
     Raises:
         ConfigError: it is no text.
@@ -33,16 +31,10 @@ def meant(word: str, things: Iterable[Sequence[str]]) -> list[Sequence[str]]:
 def one_of(
     word: str, known: Mapping[str, str], what: str, error: type[TrephineError] = ConfigError
 ) -> str:
-    """The one id that a word means.
-
-    Args:
-        word: what a person typed.
-        known: name of each id.
-        what: the noun, for the message.
-        error: what is raised.
+    """The one id that a word means, of ids with their names; `what` is the noun, for the message.
 
     Raises:
-        ConfigError: it means none, or several.
+        ConfigError: it means none, or several; or the error that is given.
     """
     found = [one[0] for one in meant(word, known.items())]
     if len(found) == 1:

@@ -153,10 +153,7 @@ class Many:
 def append(root: Path, rows: Iterable[Any]) -> list[Path]:
     """Write the rows, a file a kind, each whole or not at all; names sort by time.
 
-    Args:
-        root: the store.
-        rows: nouns of `KINDS`, of any kinds, or `Many` of one; they were checked where they were
-            made.
+    Rows are nouns of `KINDS`, or `Many` of one, and were checked where they were made.
     """
     by_kind: dict[str, list[Any]] = {}
     frames: dict[str, pl.DataFrame] = {}

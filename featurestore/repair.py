@@ -27,7 +27,6 @@ from featurestore.verify import (
     ids_of,
     remember,
     survey,
-    timed,
     told_arrays,
 )
 
@@ -41,14 +40,11 @@ def verify(
 ) -> Verified:
     """Read every byte of a store, and tell all that is not as it was written.
 
-    Args:
-        root: the store's folder; its catalog may be gone.
-        repair: set what is broken aside; the next ingest embeds its Slides again.
-        rebuild: make the catalog anew from ledger, arrays and Runs first.
-        progress: told of groups that are read.
+    `repair` sets what is broken aside: the next ingest embeds its Slides again. `rebuild` makes the
+    catalog anew from ledger, arrays and Runs first.
 
     Raises:
-        StoreNotFound: there is none at `root`.
+        StoreNotFound: there is none at `root`; its catalog may be gone.
     """
     if not layout.slides_dir(root).is_dir():
         raise StoreNotFound(catalog.nowhere(root))
@@ -58,11 +54,12 @@ def verify(
     with suppress(TrephineError):  # of a broken catalog, which is told
         if repair and withdrawal.finish(root):
             mended.append("what was erased is gone")
-    found, seconds = timed(lambda: survey(root, progress))
+    found = survey(root, progress)
+    seconds = found.seconds
     if repair and found.findings:
         mended += _repair(root, found.findings)
-        found, more = timed(lambda: survey(root, progress))
-        seconds += more
+        found = survey(root, progress)
+        seconds += found.seconds
     with suppress(TrephineError):  # of a broken catalog, which is told
         remember(root, found.whole)
         if repair:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
-import numpy as np
 import polars as pl
 
 import sql
@@ -25,7 +25,7 @@ from featurestore import (
     withdrawal,
     workplaces,
 )
-from featurestore.bookkeeping import Gone, TombstoneKind, Withdrawn
+from featurestore.bookkeeping import Gone
 from featurestore.checksums import MEND, fault_of, meant_run, write_run
 from featurestore.config import SplitConfig
 from featurestore.errors import (
@@ -48,8 +48,19 @@ from featurestore.types import (
     Split,
 )
 
+P = ParamSpec("P")
 T = TypeVar("T")
 COPIES = "checks/slides_of_two_patients"
+
+
+def _of_root(function: Callable[Concatenate[Path, P], T]) -> Callable[Concatenate[Any, P], T]:
+    """A method of what is a function of the store's folder."""
+
+    @functools.wraps(function)
+    def method(self: Any, *args: P.args, **kwargs: P.kwargs) -> T:
+        return function(self.root, *args, **kwargs)
+
+    return method
 
 
 class FeatureStore(Readable):
@@ -67,9 +78,7 @@ class FeatureStore(Readable):
     def create(cls, root: Path | str, *, shared: bool = False) -> FeatureStore:
         """Make an empty store, or bring an older one to this version; keeps what is there.
 
-        Args:
-            root: its folder.
-            shared: its group may read and write, too; else a new one is its owner's alone.
+        `shared`: its group may read and write, too; else a new one is its owner's alone.
         """
         creation.make(Path(root), shared)
         return cls(root)
@@ -134,27 +143,11 @@ class FeatureStore(Readable):
         """What the ledger has of a noun that the catalog does not know yet, in the order said."""
         return ledger.nouns_of(noun, catalog.pending(self.root, ledger.kind_of(noun)))
 
-    def withdraw(
-        self, name: str, kind: TombstoneKind | None = None, *, erase: bool = False
-    ) -> Withdrawn:
-        """Take a Slide, Case, Patient, Cohort or Run out of all that comes later, by a tombstone.
-
-        What is ingested of it later is out, too; the name of a Cohort is free again.
-
-        Args:
-            name: its id, or the Cohort's name.
-            kind: what it is; left out, the Slide, Case or Patient of that id.
-            erase: also remove its arrays, Labels and ledger rows for good; of a Run, its folder.
-
-        Raises:
-            ConfigError: the store has none, or several that differ.
-        """
-        return withdrawal.withdraw(self.root, kind, name, erase)
-
     def withdrawn(self) -> Gone:
         """The Slides, Cases and Patients that were taken out."""
         return Gone(set(self.ask("select kind, name from tombstones").iter_rows()))
 
+    withdraw = _of_root(withdrawal.withdraw)
     add_bags = python_bags.add_bags
     verify = staticmethod(repair.verify)
 
@@ -288,13 +281,12 @@ class FeatureStore(Readable):
                 )
         return frame
 
-    def publish(self, made: arrays.SlideArrays) -> int:
-        """Write what the store lacks of a Slide's arrays, atomically; return the bytes written."""
-        return arrays.publish(self.root, made)
-
-    def has(self, slide_key: str, tiling_id: str, encoder_id: str | None = None) -> bool:
-        """Whether a Slide's Embeddings are published; without an Encoder, whether its tiles are."""
-        return arrays.has(self.root, slide_key, tiling_id, encoder_id)
+    publish = _of_root(arrays.publish)
+    has = _of_root(arrays.has)
+    tiles = _of_root(arrays.read_tiles)
+    scores = _of_root(arrays.read_scores)
+    thumbnail = _of_root(arrays.read_thumbnail)
+    slide_attributes = _of_root(arrays.attributes)
 
     def rows(self, bags: pl.DataFrame, max_open: int = 64) -> RowReader:
         """Open a reader of Embedding rows; Slide i is row i of `bags`."""
@@ -312,24 +304,6 @@ class FeatureStore(Readable):
             names=bags["slide_id"].to_list() if "slide_id" in bags.columns else (),
         )
 
-    def tiles(self, slide_key: str, tiling_id: str) -> dict[str, np.ndarray]:
-        """Return coords int32 (N, 2) and tissue, blur, pen float16 (N,) in stored order."""
-        return arrays.read_tiles(self.root, slide_key, tiling_id)
-
-    def scores(
-        self, slide_key: str, tiling_id: str, n_tiles: int, names: Sequence[str]
-    ) -> dict[str, np.ndarray]:
-        """Return the named scores of a Slide's tiles, float16 (N,) each, in stored order."""
-        return arrays.read_scores(self.root, slide_key, tiling_id, n_tiles, names)
-
-    def thumbnail(self, slide_key: str) -> np.ndarray:
-        """Return a Slide's thumbnail, uint8 (h, w, 3)."""
-        return arrays.read_thumbnail(self.root, slide_key)
-
-    def slide_attributes(self, slide_key: str) -> dict[str, Any]:
-        """Return what was measured of a Slide: size_px0, mpp, fingerprint and provenance."""
-        return arrays.attributes(self.root, slide_key)
-
     # -- runs ---------------------------------------------------------------------------------
 
     @contextmanager
@@ -341,10 +315,7 @@ class FeatureStore(Readable):
     def publish_run(self, work: Path, record: RunRecord, predictions: Sequence[Prediction]) -> Path:
         """Write a Run's record and Predictions beside its weights, move it into place, fold it in.
 
-        Args:
-            work: the Run's unfinished folder, from `workplace`.
-            record: becomes run.json.
-            predictions: become predictions.parquet.
+        `work` is the Run's unfinished folder, from `workplace`.
         """
         target = self.run_folder(record.run_id)
 

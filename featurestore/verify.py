@@ -7,7 +7,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ import polars as pl
 import sql
 from featurestore import catalog, creation, layout, ledger, rows, workplaces
 from featurestore.bookkeeping import Published
-from featurestore.checksums import MEND, check_sealed, read_run
+from featurestore.checksums import MEND, check_sealed
 from featurestore.errors import NotFinite, StoreDamaged
 from featurestore.fields import now
 from featurestore.types import ArrayIds, Progress
@@ -89,6 +89,7 @@ class Survey:
     whole: list[Seen] = field(default_factory=list)  # arrays of Embeddings
     files: int = 0
     bytes: int = 0
+    seconds: float = 0.0
 
     def add(self, path: Path | str, fault: str, mend: str = REPAIR) -> None:
         """Take a finding down."""
@@ -98,7 +99,7 @@ class Survey:
 
 def survey(root: Path, progress: Progress = lambda done, total, note: None) -> Survey:
     """Read every byte of a store, and compare the catalog with what is made anew of the rest."""
-    found = Survey(root=root)
+    found, started = Survey(root=root), time.monotonic()
     for entry in sorted(root.iterdir()):
         if entry.name not in ROOMS and not entry.name.startswith(layout.CATALOG):
             found.add(entry, "it is no part of a store")
@@ -106,19 +107,18 @@ def survey(root: Path, progress: Progress = lambda done, total, note: None) -> S
         found.add(left, "it is unfinished work that was left behind")
     with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
         groups = _groups(found)
-        checked = pool.map(_check_group, groups)  # while this thread asks the catalog
-        _ledger(found)
-        _runs(found)
-        _catalog(found)
+        checked = pool.map(lambda group: _check_group(root, *group), groups)
+        _runs(found)  # while others read groups
+        _compare(found)
         for n, group in enumerate(checked, start=1):
-            for path, fault in group.faults:
-                found.add(path, fault)
+            found.findings += group.findings
             found.whole += group.whole
             found.files += group.files
             found.bytes += group.bytes
             progress(
                 n, len(groups), f"{size(found.bytes)}, {counted(len(found.findings), 'finding')}"
             )
+    found.seconds = time.monotonic() - started
     return found
 
 
@@ -159,57 +159,46 @@ def _erased(root: Path) -> set[str]:
         return keys
 
 
-@dataclass(kw_only=True)
-class _Group:
-    """What one group must hold, and what was found in it."""
-
-    path: Path
-    told: Sequence[Published]
-    faults: list[tuple[Path, str]] = field(default_factory=list)
-    whole: list[Seen] = field(default_factory=list)
-    files: int = 0
-    bytes: int = 0
-
-
-def _groups(found: Survey) -> list[_Group]:
-    """The groups that are there; what is told of others is missing."""
+def _groups(found: Survey) -> list[tuple[Path, Sequence[Published]]]:
+    """The groups that are there, and what they must hold; what is told of others is missing."""
     by_key: dict[str, list[Published]] = {}
     for one in told_arrays(found.root):
         by_key.setdefault(one.slide_key, []).append(one)
     folder = layout.slides_dir(found.root)
     there = sorted(folder.iterdir()) if folder.is_dir() else []
-    groups = [_Group(path=path, told=by_key.pop(path.stem, ())) for path in there]
+    groups = [(path, by_key.pop(path.stem, [])) for path in there]
     for key, told in by_key.items():
         if not all(one.gone for one in told):
             found.add(layout.group_dir(found.root, key), "it is missing")
     return groups
 
 
-def _check_group(group: _Group) -> _Group:
+def _check_group(root: Path, path: Path, told: Sequence[Published]) -> Survey:
     """Compare every file of a group with its digest; nothing may be missing, other or foreign."""
-    path, fault = group.path, group.faults
+    found = Survey(root=root)
     if path.is_symlink() or not path.is_dir() or not GROUP.fullmatch(path.name):
-        fault.append((path, "it is no group of a slide"))
-        return group
-    if not group.told:
-        fault.append((path, "the catalog does not know it: it was renamed, or not taken in yet"))
-        return group
-    by_gone = sorted(group.told, key=lambda one: not one.gone)  # what is there has the last word
+        found.add(path, "it is no group of a slide")
+        return found
+    if not told:
+        found.add(path, "the catalog does not know it: it was renamed, or not taken in yet")
+        return found
+    by_gone = sorted(told, key=lambda one: not one.gone)  # what is there has the last word
     expected = {name: digest for one in by_gone for name, digest in one.digests.items()}
-    needed = {name for one in group.told if not one.gone for name in one.digests}
+    needed = {name for one in told if not one.gone for name in one.digests}
     folders = {name[:n] for name in expected for n, c in enumerate(name) if c == "/"}
-    bags = {_chunk_name(one): one for one in group.told}
+    bags = {f"{one.tiling_id}/embeddings/{one.encoder_id}/c/0/0": one for one in told}
     for name, entry in _entries(str(path)):
         if entry.is_dir(follow_symlinks=False):
             if name not in folders:
-                fault.append((path / name, "it is no part of the slide's group"))
+                found.add(path / name, "it is no part of the slide's group")
         elif name not in expected or not entry.is_file(follow_symlinks=False):
-            fault.append((path / name, "it is a link or foreign file"))
+            found.add(path / name, "it is a link or foreign file")
             expected.pop(name, None)
         else:
-            _check_file(group, name, expected.pop(name), bags.get(name))
-    fault += [(path / name, "it is missing") for name in expected.keys() & needed]
-    return group
+            _check_file(found, f"{path}/{name}", expected.pop(name), bags.get(name))
+    for name in expected.keys() & needed:
+        found.add(path / name, "it is missing")
+    return found
 
 
 def _entries(folder: str, above: str = "") -> Iterator[tuple[str, os.DirEntry[str]]]:
@@ -221,23 +210,22 @@ def _entries(folder: str, above: str = "") -> Iterator[tuple[str, os.DirEntry[st
                 yield from _entries(entry.path, f"{above}{entry.name}/")
 
 
-def _check_file(group: _Group, name: str, digest: str, bag: Published | None) -> None:
-    file = f"{group.path}/{name}"
+def _check_file(found: Survey, file: str, expected: str, bag: Published | None) -> None:
     try:
         with open(file, "rb", buffering=0) as opened:  # noqa: PTH123
             about = os.fstat(opened.fileno())
-            n, found, finite = _digest(opened, about.st_size, is_bag=bag is not None)
-        group.files, group.bytes = group.files + 1, group.bytes + n
-        if found != digest:
-            group.faults.append((Path(file), "it is not what was written: its digest differs"))
+            n, digest, finite = _digest(opened, about.st_size, is_bag=bag is not None)
+        found.files, found.bytes = found.files + 1, found.bytes + n
+        if digest != expected:
+            found.add(Path(file), "it is not what was written: its digest differs")
         elif bag is not None:
             if not finite:
                 rows.check_rows(Path(file), Path(file).read_bytes(), bag.dim)
-            group.whole.append((ids_of(bag), (about.st_size, about.st_mtime_ns, about.st_ino)))
+            found.whole.append((ids_of(bag), (about.st_size, about.st_mtime_ns, about.st_ino)))
     except OSError as error:
-        group.faults.append((Path(file), f"it cannot be read: {error.strerror}"))
+        found.add(Path(file), f"it cannot be read: {error.strerror}")
     except (NotFinite, StoreDamaged) as error:
-        group.faults.append((Path(file), str(error).partition(". Set")[0]))
+        found.add(Path(file), str(error).partition(". Set")[0])
 
 
 def _digest(opened: io.FileIO, n_bytes: int, *, is_bag: bool) -> tuple[int, str, bool]:
@@ -260,44 +248,13 @@ def _digest(opened: io.FileIO, n_bytes: int, *, is_bag: bool) -> tuple[int, str,
     return n, f"{crc:08x}{tail.hex()}", finite
 
 
-def _chunk_name(one: Published) -> str:
-    return f"{one.tiling_id}/embeddings/{one.encoder_id}/c/0/0"
-
-
-# -- ledger and runs -------------------------------------------------------------------------------
-
-
-def _ledger(found: Survey) -> None:
-    room = found.root / "ledger"
-    text = "select kind || '/' || name, digest from ledger_files where part_of is null"
-    folded = dict(_ask(found, text))
-    for entry in sorted(room.iterdir()) if room.is_dir() else []:
-        if entry.name not in ledger.KINDS or entry.is_symlink() or not entry.is_dir():
-            found.add(entry, "it is no part of a ledger")
-            continue
-        whole = []
-        for file in sorted(entry.iterdir()):
-            digest = folded.pop(f"{entry.name}/{file.name}", None)
-            try:
-                if digest not in (ledger.digest_of(file), None, ""):
-                    raise StoreDamaged("it is not what was folded: its digest differs")
-                found.files, found.bytes = found.files + 1, found.bytes + file.stat().st_size
-                whole.append(file)
-            except StoreDamaged as error:
-                found.add(file, str(error).removeprefix(f"{file} "))
-        rows, broken = ledger.read_many(whole, noun := ledger.KINDS[entry.name].noun)
-        for file, fault in broken.items():
-            found.add(file, fault.removeprefix(f"{file} "))
-        for row in ledger.sound(noun, rows)[1].iter_rows(named=True):
-            found.add(whole[row["place"]], f"in its row {row['row']}, {row['fault']}")
-    for name in folded:
-        found.add(f"ledger/{name}", "it is missing, and the catalog has its rows")
+# -- runs, ledger and catalog ----------------------------------------------------------------------
 
 
 def _runs(found: Survey) -> None:
     room = layout.runs_dir(found.root)
-    digests = dict(_ask(found, "select run_id, digest from runs"))
-    gone = dict(_ask(found, "select name, erase from tombstones where kind = 'run'"))
+    digests = dict(_ask(found.root, "select run_id, digest from runs"))
+    gone = dict(_ask(found.root, "select name, erase from tombstones where kind = 'run'"))
     for folder in sorted(room.iterdir()) if room.is_dir() else []:
         digest = digests.pop(folder.name, None)
         if folder.name in gone:
@@ -307,7 +264,6 @@ def _runs(found: Survey) -> None:
                 raise StoreDamaged("it is no run.")
             if check_sealed(folder, digest) is None:
                 raise StoreDamaged(f"{folder} has no SHA256SUMS.")
-            read_run(folder, digest)
             inside = [file for file in folder.rglob("*") if file.is_file()]
             found.files += len(inside)
             found.bytes += sum(file.stat().st_size for file in inside)
@@ -317,21 +273,21 @@ def _runs(found: Survey) -> None:
         found.add(room / run_id, "it is missing")
 
 
-# -- catalog ---------------------------------------------------------------------------------------
-
-
-def _ask(found: Survey, text: str) -> list[tuple[Any, ...]]:
+def _ask(root: Path, text: str) -> list[tuple[Any, ...]]:
     """Rows of the catalog; none where it cannot be read, which is told once, with the catalog."""
     try:
-        with catalog.reader(found.root) as con:
+        with catalog.reader(root) as con:
             return con.execute(text).fetchall()
     except Exception:  # whatever DuckDB makes of garbage
         return []
 
 
-def _catalog(found: Survey) -> None:
+def _compare(found: Survey) -> None:
+    """Make the catalog anew beside the store: what cannot be folded, and what differs, is told."""
     try:
         with creation.fresh(found.root) as work:
+            _ledger(found, work)
+            _set_aside(found, work)
             for table, n_live, n_fresh in catalog.differences(found.root, work, NOT_COMPARED):
                 found.add(
                     f"{layout.CATALOG} {table}",
@@ -339,10 +295,6 @@ def _catalog(found: Survey) -> None:
                     f"{n_fresh:,} that they give",
                     REBUILD,
                 )
-            told = catalog.read_rows(work, "failures").filter(pl.col("stage") == "ledger")
-        for item, reason in told.select("item", "reason").iter_rows():
-            if not any(one.path == item for one in found.findings):
-                found.add(str(item), str(reason).partition(f" {MEND}")[0])
         for check in sql.names("checks"):
             if n := catalog.read_frame(found.root, check).height:
                 mend = (
@@ -351,6 +303,38 @@ def _catalog(found: Survey) -> None:
                 found.add(layout.CATALOG, f"{n:,} rows break the check {Path(check).name}", mend)
     except Exception as error:  # whatever DuckDB makes of garbage
         found.add(layout.CATALOG, f"it cannot be read: {catalog.first_line(error)}", REBUILD)
+
+
+def _ledger(found: Survey, work: Path) -> None:
+    """Files that are foreign, missing, or other than those that the catalog has the rows of."""
+    text = "select kind || '/' || name, digest from ledger_files"
+    live = dict(_ask(found.root, f"{text} where part_of is null"))
+    anew, room = dict(_ask(work, text)), found.root / "ledger"
+    for entry in sorted(room.iterdir()) if room.is_dir() else []:
+        if entry.name not in ledger.KINDS or entry.is_symlink() or not entry.is_dir():
+            found.add(entry, "it is no part of a ledger")
+            continue
+        for file in sorted(entry.iterdir()):
+            name = f"{entry.name}/{file.name}"
+            was, digest = live.pop(name, None), anew.get(name)
+            found.files, found.bytes = found.files + 1, found.bytes + file.lstat().st_size
+            if digest is None:
+                found.add(file, "it has no name of the ledger")
+            elif was and digest and was != digest:
+                found.add(file, "it is not what was folded: its digest differs")
+    for name in live:
+        found.add(f"ledger/{name}", "it is missing, and the catalog has its rows")
+
+
+def _set_aside(found: Survey, work: Path) -> None:
+    """What a fold sets aside of ledger and Runs, if it is not told already."""
+    told = {one.path for one in found.findings}
+    failures = catalog.read_rows(work, "failures").filter(pl.col("stage") == "ledger")
+    for item, reason in failures.select("item", "reason").iter_rows():
+        path, _, row = item.partition(" row ")
+        fault = reason.partition(f" {MEND}")[0].replace(f"{work}/", "").removeprefix(f"{path} ")
+        if path not in told:
+            found.add(path, f"in its row {row}, {fault}" if row else fault)
 
 
 def remember(root: Path, whole: Iterable[Seen]) -> None:
@@ -363,9 +347,3 @@ def remember(root: Path, whole: Iterable[Seen]) -> None:
     with catalog.writer(root) as con, catalog.inserting(con, told=told):
         if told.height:
             con.execute("insert or replace into checked_arrays from told")
-
-
-def timed(work: Callable[[], Survey]) -> tuple[Survey, float]:
-    """A survey, and the seconds it took."""
-    started = time.monotonic()
-    return work(), time.monotonic() - started

@@ -33,8 +33,22 @@ OF_A_SLIDE: dict[TombstoneKind, str] = {
 }
 
 
-def withdraw(root: Path, kind: TombstoneKind | None, name: str, erase: bool) -> Withdrawn:
-    """Take a thing out; see `FeatureStore.withdraw`."""
+def withdraw(
+    root: Path, name: str, kind: TombstoneKind | None = None, *, erase: bool = False
+) -> Withdrawn:
+    """Take a Slide, Case, Patient, Cohort or Run out of all that comes later, by a tombstone.
+
+    What is ingested of it later is out, too; the name of a Cohort is free again.
+
+    Args:
+        root: the store.
+        name: its id, or the Cohort's name; of a Run, also the beginning of its id, or `latest`.
+        kind: what it is; left out, the Slide, Case or Patient of that id.
+        erase: also remove its arrays, Labels and ledger rows for good; of a Run, its folder.
+
+    Raises:
+        ConfigError: the store has none, or several that differ.
+    """
     told: list[Withdrawn] = []
 
     def act(con: catalog.Connection) -> list[Tombstone]:
@@ -186,12 +200,7 @@ def scrub(
     """Remove from the disk what tombstones say is erased; say whether there was any of it.
 
     Also what a killed call left: names are found again by their hashes, and so the files that a
-    name is found in come last.
-
-    Args:
-        root: the store, whose lock the caller holds.
-        stones: kind, name and slide_key of what is erased.
-        used: slide_keys of the Slides that stay.
+    name is found in come last. The caller holds the lock; `used` are slide_keys of what stays.
     """
     tmp = layout.tmp_dir(root)
     for left in (*tmp.glob("erased-*"), *workplaces.left_over(tmp)):

@@ -21,10 +21,6 @@ def lend(tmp: Path, key: str) -> Iterator[Path]:
     """Lend the folder of the unfinished work `key`, with what a broken-off call left there.
 
     While another process has it, the folder is a new one. Work that is refused leaves none.
-
-    Args:
-        tmp: folder of all unfinished work.
-        key: names the work: the same key, the same folder.
     """
     work = tmp / f"run-{key}"
     lock = _lock(work)

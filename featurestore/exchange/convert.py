@@ -44,14 +44,9 @@ class Placed:
 def placed(bag: ForeignBag, mpp: float | None, dim: int | None) -> Placed:
     """Bring the rows of a file to float16, and their places to level-0 pixels where mpp allows it.
 
-    Args:
-        bag: as its tool's module read it.
-        mpp: microns per level-0 pixel, if anybody says it.
-        dim: columns that the Encoder has.
-
     Raises:
-        FeaturesRefused: a value is no number or beyond float16, another width, or one place has two
-            different rows.
+        FeaturesRefused: a value is no number or beyond float16, the width is not the Encoder's
+            `dim`, or one place has two different rows.
     """
     rows, coords, unit = bag.rows, bag.coords, bag.unit
     if not len(rows) and dim is not None:

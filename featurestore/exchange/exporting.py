@@ -58,11 +58,6 @@ def export_cohort(
 
     A Slide that lacks what the tool's readers need fails, and stops nothing.
 
-    Args:
-        store: that has them.
-        config: the tool, the Cohort, the folder.
-        progress: told of Slides that are done.
-
     Raises:
         CohortNotFound: there is no such Cohort.
         ConfigError: several Encoders or Tilings fit and none was named.

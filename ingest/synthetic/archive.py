@@ -30,7 +30,6 @@ JPEG_QUALITY = 72
 LEVELS = (1, 4, 16)
 BLUR_UM, BLUR_RIM_PX = 2.4, 32  # of slides out of focus; the rim in drawn pixels
 
-
 Level = tuple[tuple[int, int], Iterator[bytes]]  # width and height; compressed tiles, row by row
 
 
@@ -62,16 +61,10 @@ def make_archive(
 ) -> ArchiveSummary:
     """Make what a hospital would hand over, and the truth beside it.
 
-    Writes slides/*.svs, manifest.csv, reports.csv and truth.csv; one seed, the same files.
-
-    Args:
-        folder: made if it is not there.
-        n_slides: good core slides; a quarter at 40x.
-        n_patients: at most `n_slides`.
-        seed: decides everything; the number of cores at work does not.
-        faults: add a blank, a truncated and an mpp-less slide, and three clot slides; and let
-            one good file state a nominal mpp, which the manifest corrects.
-        progress: called for each finished slide.
+    Writes slides/*.svs, manifest.csv, reports.csv and truth.csv: one seed, the same files, whatever
+    the number of cores at work. A quarter of the good core slides are at 40x. The faults are a
+    blank, a truncated and an mpp-less slide, three clot slides, and a good file that states a
+    nominal mpp, which the manifest corrects.
     """
     (folder / "slides").mkdir(parents=True, exist_ok=True)
     plans = plan_slides(n_slides, n_patients, seed)
@@ -118,8 +111,9 @@ def _draw_slide(path: Path, plan: SlidePlan, textures: Textures, seed: int) -> S
     levels: list[Level] = [((width, height), _scene_tiles(scene, enlarge, small, blur_px))]
     for down in LEVELS[1:]:
         size = (width // down, height // down)
-        levels.append((size, _resized_tiles(small, size)))
-    _write_pages(path, levels, lambda: small[::4, ::4], plan.header_mpp, plan.scanner.name)
+        levels.append((size, resized_tiles(small, size)))
+    mpp, scanner = plan.header_mpp, plan.scanner.name
+    write_svs(path, levels, lambda: small[::4, ::4], mpp=mpp, scanner=scanner)
     if plan.fault == "truncated":
         os.truncate(path, path.stat().st_size * 2 // 5)
     return SlideTruth(cellularity=scene.cellularity, n_tiles=scene.n_tiles)
@@ -185,32 +179,7 @@ def _mean(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return mean
 
 
-def write_svs(
-    path: Path,
-    image: np.ndarray,
-    *,
-    mpp: float | None,
-    level_sizes: Sequence[tuple[int, int]] | None = None,
-    scanner: str = "synthetic",
-) -> None:
-    """Write any picture as an Aperio-like SVS: tiled JPEG levels, thumbnail, label and macro.
-
-    Args:
-        path: of the file.
-        image: the whole slide at level 0, uint8 (h, w, 3).
-        mpp: microns per pixel of level 0; None leaves it out of the header.
-        level_sizes: (width, height) of all further levels, each the whole slide resized;
-            a fourth and a sixteenth of level 0 by default.
-        scanner: its name in the header.
-    """
-    height, width = image.shape[:2]
-    if level_sizes is None:
-        level_sizes = [(round(width / down), round(height / down)) for down in LEVELS[1:]]
-    levels = [(size, _resized_tiles(image, size)) for size in ((width, height), *level_sizes)]
-    _write_pages(path, levels, lambda: image[::16, ::16], mpp, scanner)
-
-
-def _resized_tiles(image: np.ndarray, size: tuple[int, int]) -> Iterator[bytes]:
+def resized_tiles(image: np.ndarray, size: tuple[int, int]) -> Iterator[bytes]:
     """Resize a picture and compress it; tiles that reach over the edge are padded with white."""
     level = Image.fromarray(image)
     if level.size != size:
@@ -222,14 +191,18 @@ def _resized_tiles(image: np.ndarray, size: tuple[int, int]) -> Iterator[bytes]:
             yield jpeg(tile)
 
 
-def _write_pages(
+def write_svs(
     path: Path,
     levels: Sequence[Level],
     overview: Callable[[], np.ndarray],
+    *,
     mpp: float | None,
     scanner: str,
 ) -> None:
-    """Write the pages in Aperio's order; the overview is asked for when level 0 is written."""
+    """Write an Aperio-like SVS, its pages in Aperio's order; without mpp its header lacks it.
+
+    The overview is asked for when level 0 is written, for thumbnail and macro.
+    """
     header = "Aperio Image Library v12.0.16\r\n{}" + f"|AppMag = {40 if mpp and mpp < 0.4 else 20}"
     header += f"|ScanScope ID = {scanner}" + (f"|MPP = {mpp:.4f}" if mpp else "")
     label = np.full((180, 180, 3), 250, np.uint8)

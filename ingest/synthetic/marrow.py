@@ -57,28 +57,15 @@ class Scene:
         textures: Textures,
         *,
         scanner: Scanner,
-        drawn_mpp: float,
-        cellularity: float,
-        n_tiles: int,
-        margin_um: float,
-        pieces: int = 1,
-        clot: bool = False,
-        artefact: str = "",
+        drawn_mpp: float,  # microns per drawn pixel, near 0.5
+        cellularity: float,  # wanted, in percent
+        n_tiles: int,  # wanted, with tissue; 0 leaves the glass empty
+        margin_um: float,  # glass around the tissue
+        pieces: int = 1,  # cores side by side
+        clot: bool = False,  # particles in blood, without bone
+        artefact: str = "",  # pen, or fold
     ) -> None:
-        """Lay out the shapes.
-
-        Args:
-            rng: decides everything that is not an argument.
-            textures: the shared fills.
-            scanner: colours.
-            drawn_mpp: microns per drawn pixel, near 0.5.
-            cellularity: wanted, in percent.
-            n_tiles: wanted tissue tiles; 0 leaves the glass empty.
-            margin_um: glass around the tissue.
-            pieces: cores side by side.
-            clot: particles in blood, without bone.
-            artefact: pen, or fold.
-        """
+        """Lay out the shapes; `rng` decides everything that is not an argument."""
         self._rng, self._textures = rng, textures
         self._um = FIELD_PX * drawn_mpp  # of a field value
         self._colours = _colours(rng, scanner)

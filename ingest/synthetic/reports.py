@@ -13,12 +13,8 @@ def write_report(
 ) -> str:
     """Write a report of several sections with the digit preference of people.
 
-    Args:
-        rng: decides wording and figures.
-        cellularity: the truth, in percent.
-        age_years: of the patient; decides the expected range that stands beside.
-        year: of the biopsy.
-        stated: False for a report in words alone.
+    The patient's age decides the expected range beside the figure, which a report in words alone
+    does not state.
     """
     expected = round(100 - age_years, -1)
     sentence = str(rng.choice(_WITH_FIGURE if stated else _WITHOUT_FIGURE))

@@ -19,16 +19,16 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import ray  # noqa: E402
+from builders.slide_files import write_svs  # noqa: E402
 from ray.cluster_utils import Cluster  # noqa: E402
 
 from featurestore import FeatureStore  # noqa: E402
 from featurestore.types import Tiling  # noqa: E402
 from ingest.slides.config import IngestConfig  # noqa: E402
 from ingest.slides.embed import ingest  # noqa: E402
-from ingest.synthetic.archive import write_svs  # noqa: E402
 
 
 def tiles_per_s(slides: Path, nodes: int, encoder: str) -> float:

@@ -23,14 +23,15 @@ from typing import Any
 import numpy as np
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+from builders.slide_files import write_svs  # noqa: E402
 
 from featurestore import FeatureStore  # noqa: E402
 from featurestore.types import Tiling  # noqa: E402
 from ingest.slides import embed, encoders  # noqa: E402
 from ingest.slides.archive import read_archive  # noqa: E402
 from ingest.slides.config import IngestConfig  # noqa: E402
-from ingest.synthetic.archive import write_svs  # noqa: E402
 
 
 def bare_tiles_per_s(encoder: encoders.Encoder, pixels: np.ndarray, n: int) -> float:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from builders.slide_files import write_svs
 from PIL import Image
 
 from featurestore import FeatureStore
@@ -18,7 +19,6 @@ from ingest.slides.config import IngestConfig
 from ingest.slides.embed import ingest_archive
 from ingest.slides.worker import Message, ReaderProcess, Request, read_slide
 from ingest.slides.writer import IngestSummary
-from ingest.synthetic import archive as synthetic
 
 TINY = "timm:test_vit"
 
@@ -54,7 +54,7 @@ def write(path: Path, image: np.ndarray, mpp: float, stated: float | None) -> No
     """Write an image of 2.0 microns per pixel as a slide of another mpp."""
     size = [round(side * 2.0 / mpp) for side in image.shape[1::-1]]
     level0 = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
-    synthetic.write_svs(path, level0, mpp=stated)
+    write_svs(path, level0, mpp=stated)
 
 
 def plain(side: int, green: int = 90) -> np.ndarray:

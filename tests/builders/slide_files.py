@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import tifffile
 from PIL import Image
 
 from ingest.slides.reader import SlideReader
+from ingest.synthetic import archive as synthetic
 
 BICUBIC = Image.Resampling.BICUBIC
 
@@ -51,6 +52,23 @@ def write_tiff(
                 **options,
             )
     return path
+
+
+def write_svs(
+    path: Path,
+    image: np.ndarray,
+    *,
+    mpp: float | None,
+    level_sizes: Sequence[tuple[int, int]] | None = None,
+) -> None:
+    """An SVS of level 0, uint8 (h, w, 3), and of its further levels, each of them resized."""
+    height, width = image.shape[:2]
+    if level_sizes is None:
+        level_sizes = [(round(width / down), round(height / down)) for down in synthetic.LEVELS[1:]]
+    levels = [
+        (size, synthetic.resized_tiles(image, size)) for size in ((width, height), *level_sizes)
+    ]
+    synthetic.write_svs(path, levels, lambda: image[::16, ::16], mpp=mpp, scanner="synthetic")
 
 
 def jpeg_tiles(level: np.ndarray, side: int, subsampling: str) -> Iterator[bytes]:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from builders.dicom_series import write_instance, write_series
 from builders.ingest_stores import Recorder, plain, slide, take_in, write
+from builders.slide_files import write_svs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,7 +26,6 @@ from ingest.slides.preview import draw_previews
 from ingest.slides.reader import open_slide
 from ingest.slides.tiff import MOST_PICTURES, read_index
 from ingest.slides.worker import Done, ReaderProcess, Request
-from ingest.synthetic import archive as synthetic
 
 # -- files that are none, as parts of a slide ------------------------------------------------------
 
@@ -188,7 +188,7 @@ def test_one_piece_may_serve_many_places(tmp_path: Path) -> None:
 
 def test_an_overview_larger_than_any_glass_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.svs"
-    synthetic.write_svs(path, np.full((400, 400, 3), 240, np.uint8), mpp=0.5)
+    write_svs(path, np.full((400, 400, 3), 240, np.uint8), mpp=0.5)
     with open_slide(path, mpp=2.0) as reader:
         reader.size_px0 = (2**22, 2**22)
         with pytest.raises(SlideRefused, match="larger than any glass"):

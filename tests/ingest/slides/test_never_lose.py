@@ -17,13 +17,13 @@ from pathlib import Path
 import pytest
 from builders import ingest_stores
 from builders.ingest_stores import TINY, content, plain, published, same, write
+from builders.slide_files import write_svs
 
 from featurestore import FeatureStore
 from featurestore.types import Tiling
 from ingest.slides.archive import read_archive
 from ingest.slides.embed import ingest_archive
 from ingest.slides.encoders import load
-from ingest.synthetic import archive as synthetic
 
 KILLS, COMMAND_KILLS = 50, 4
 INGEST = ("--weights", "random", "--encoder", TINY, "--runtime", "torch")
@@ -226,7 +226,7 @@ def test_memory_is_flat_over_five_hundred_slides(tmp_path: Path) -> None:
     for i in range(500):
         for bit in range(9):  # a content of its own, which JPEG keeps
             image[:48, 48 * bit : 48 * (bit + 1), 1] = 130 if i >> bit & 1 else 60
-        synthetic.write_svs(folder / f"{i}.svs", image, mpp=2.0)
+        write_svs(folder / f"{i}.svs", image, mpp=2.0)
     store = FeatureStore.create(tmp_path / "store")
     seen: dict[int, tuple[float, float]] = {}
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from builders.ingest_stores import TINY, Here, content, take_in
+from builders.slide_files import write_svs
 
 from featurestore import FeatureStore
 from featurestore.types import Failure, Tiling
@@ -16,7 +17,6 @@ from ingest.slides.archive import Archive, ArchiveSlide, read_archive
 from ingest.slides.config import IngestConfig, PlanConfig
 from ingest.slides.encoders import load
 from ingest.slides.plan import Plan, plan_archive
-from ingest.synthetic import archive as synthetic
 
 TILES = 4  # of a slide
 
@@ -25,7 +25,7 @@ def write(path: Path, green: int, mpp: float | None = 0.5, side: int = 1800) -> 
     path.parent.mkdir(exist_ok=True)
     image = np.full((side, side, 3), (190, green, 150), np.uint8)
     image = np.pad(image, ((0, 120), (0, 120), (0, 0)), constant_values=245)
-    synthetic.write_svs(path, image, mpp=mpp)
+    write_svs(path, image, mpp=mpp)
 
 
 @pytest.fixture(scope="module")

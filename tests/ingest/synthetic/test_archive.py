@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import openslide
 import pytest
+from builders.slide_files import write_svs
 
 from featurestore.types import Tiling
 from ingest.labels import rules as label_rules
@@ -206,7 +207,7 @@ def test_reports_say_what_is_true_with_the_habits_of_people(tmp_path: Path) -> N
 def test_any_picture_becomes_a_slide(tmp_path: Path, sizes: list[tuple[int, int]] | None) -> None:
     picture = np.full((600, 1000, 3), 240, np.uint8)
     picture[200:400, 300:700] = (200, 60, 140)
-    synthetic.write_svs(tmp_path / "a.svs", picture, mpp=0.2468, level_sizes=sizes)
+    write_svs(tmp_path / "a.svs", picture, mpp=0.2468, level_sizes=sizes)
     with openslide.OpenSlide(str(tmp_path / "a.svs")) as slide:
         assert slide.dimensions == (1000, 600)
         assert list(slide.level_dimensions[1:]) == (sizes or [(250, 150), (62, 38)])

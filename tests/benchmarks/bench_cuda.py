@@ -2,8 +2,9 @@
 
     python tests/benchmarks/bench_cuda.py [--rounds 3]
 
-Needs nothing beyond the package: random weights, drawn tiles. Without a GPU it runs the CPU's half
-(the encoder in each runtime against the bare forward) and says that CUDA was not tried.
+Needs nothing beyond the package: random weights, drawn tiles, embeddings with a planted label.
+Without a GPU it runs the CPU's half (the encoder against its bare forward, a training streamed and
+resident) and says that CUDA was not tried.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,11 +21,17 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from builders import embedding_stores as es
+
+from featurestore import FeatureStore
 from ingest.slides import encoders
 from ingest.slides.golden import golden_tile
+from trainer import TrainConfig, train
 
 ENCODERS = ("dinov2-small", "dinov2-large-reg")
+SLIDES, TILES, DIM, STEPS = 80, 300, 1024, 200
 
 
 def tiles_per_s(step: Callable[[], object], n: int, device: str) -> float:
@@ -77,6 +85,44 @@ def compare(name: str, device: str, rounds: int) -> None:
     print(f"{name}: median {share:.1%}, least cosine to the CPU {cosine.min():.6f}")
 
 
+def steps_per_s(store: FeatureStore, device: str, resident: bool) -> tuple[float, np.ndarray]:
+    """Rate of a training between its evaluations, those counted in; and what it predicts."""
+    told: list[tuple[float, int]] = []
+    config = TrainConfig(
+        cohort="all",
+        steps=STEPS,
+        device=device,  # type: ignore[arg-type]
+        precision="float32",
+        resident=resident,
+        calibration_fraction=0.0,
+    )
+
+    def hear(done: int, total: int, note: str) -> None:
+        told.append((time.perf_counter(), done))
+
+    made = train(store, config, hear, draw=False)
+    steps = told[-1][1] - told[0][1]
+    predicted = made.predictions.sort("slide_id")["mean"].to_numpy()
+    return steps / max(told[-1][0] - told[0][0], 1e-9), predicted
+
+
+def compare_training(device: str, rounds: int) -> None:
+    """Print the rate streamed and resident, and how far both predict from the CPU, in points."""
+    predicted: dict[str, np.ndarray] = {}
+    for number in range(rounds):
+        for where, resident in {(device, False), (device, True), ("cpu", False)}:
+            with tempfile.TemporaryDirectory() as folder:
+                store = es.build(Path(folder) / "store", *es.planted(SLIDES, TILES, DIM))
+                es.freeze(store)
+                rate, found = steps_per_s(store, where, resident)
+            way = f"{where}, {'resident' if resident else 'streamed'}"
+            predicted[way] = found
+            print(f"training {number + 1}, {way}: {rate:.1f} steps/s of 8 bags of 256 x {DIM}")
+    for way, found in predicted.items():
+        apart = float(np.abs(found - predicted["cpu, streamed"]).max())
+        print(f"training, {way}: at most {apart:.4f} points from the CPU, streamed")
+
+
 def main() -> None:
     """Compare on the GPU where there is one, else on the CPU."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
@@ -86,6 +132,7 @@ def main() -> None:
     print(torch.cuda.get_device_name() if device == "cuda" else "no GPU here: CUDA was not tried")
     for name in ENCODERS if device == "cuda" else ENCODERS[:1]:
         compare(name, device, args.rounds)
+    compare_training(device, args.rounds)
 
 
 if __name__ == "__main__":

@@ -104,7 +104,9 @@ def main() -> None:
 def init(store: Path, shared: bool) -> Any:
     """Make an empty store, its owner's alone, or bring an older one to this version."""
     from featurestore import FeatureStore, overview
+    from ingest.slides.files import require_no_slides
 
+    require_no_slides(store)
     after = overview.status(FeatureStore.create(store, shared=shared)).data["next"]
     return Told(f"The store is at {store}. Next: {after}", {"store": str(store), "next": after})
 

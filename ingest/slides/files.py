@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
+import shlex
 import stat
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -11,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from unicodedata import category
 
-from featurestore.errors import SlideUnreadable
+from featurestore.errors import ArchiveError, SlideUnreadable
 from ingest.slides import dicom
 
 SUFFIXES = dicom.SUFFIXES | {
@@ -183,6 +185,24 @@ def _refused(path: Path, why: str) -> Refused:
     shown = os.fsencode(path).decode("utf-8", "backslashreplace")
     shown = "".join(f"\\x{ord(c):02x}" if category(c) == "Cc" else c for c in shown)
     return Refused(path=shown, reason=f"{shown.rpartition('/')[2]!r} {why}.")
+
+
+def require_no_slides(folder: Path) -> None:
+    """Refuse to make a store where slides lie: it would close the folder to all but its owner.
+
+    Raises:
+        ArchiveError: there are some in the folder or right under it, and it is no store yet.
+    """
+    if (folder / "ledger").is_dir():
+        return
+    for file in itertools.chain(folder.glob("*"), folder.glob("*/*")):
+        if dicom.suffix_of(file.name) in SUFFIXES:
+            store = shlex.quote(f"{folder.absolute()}-store")
+            raise ArchiveError(
+                f"{folder} holds slides ({file.relative_to(folder)}), expected a folder for the "
+                f"store alone. Make it beside: trephine init --store {store}; then: trephine "
+                f"ingest {shlex.quote(str(folder))} --store {store}"
+            )
 
 
 def slide_name(path: Path) -> str:

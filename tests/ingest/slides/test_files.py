@@ -13,16 +13,19 @@ from pathlib import Path
 import pytest
 from builders.dicom_series import write_instance, write_series
 from builders.ingest_stores import Here, Recorder, plain, take_in, write
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom import dcmread
 
+import cli
 from featurestore.errors import ArchiveError, SlideUnreadable
 from featurestore.store import FeatureStore
 from featurestore.types import Tiling
 from ingest.slides import archive
 from ingest.slides.config import PlanConfig
 from ingest.slides.files import (
+    SUFFIXES,
     as_given,
     file_stamp,
     find_slides,
@@ -56,6 +59,35 @@ def settle(folder: Path) -> Path:
 
 def bytes_read() -> int:
     return int(Path("/proc/self/io").read_text().split()[1])
+
+
+# --- a store is not made among slides
+
+
+@given(
+    where=st.sampled_from([".", "slides", "2019", "a b"]),
+    suffix=st.sampled_from(sorted(SUFFIXES)),
+    is_upper=st.booleans(),
+)
+def test_no_store_is_made_where_slides_lie(where: str, suffix: str, is_upper: bool) -> None:
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made) / "archive"
+        (folder / where).mkdir(parents=True)
+        (folder / where / f"x{suffix.upper() if is_upper else suffix}").touch()
+        rights, before = folder.stat().st_mode, sorted(folder.rglob("*"))
+        out = CliRunner().invoke(cli.main, ["init", "--store", str(folder)])
+        assert out.exit_code == 1
+        assert "expected a folder for the store alone" in out.stderr
+        assert f"trephine init --store {folder}-store" in out.stderr
+        assert (folder.stat().st_mode, sorted(folder.rglob("*"))) == (rights, before)
+
+
+def test_a_store_is_made_beside_other_files_and_brought_up_to_date(tmp_path: Path) -> None:
+    (tmp_path / "reports.csv").touch()
+    for _ in range(2):
+        assert CliRunner().invoke(cli.main, ["init", "--store", str(tmp_path)]).exit_code == 0
+    (tmp_path / "x.svs").touch()  # a store it is, whatever lies in it
+    assert CliRunner().invoke(cli.main, ["init", "--store", str(tmp_path)]).exit_code == 0
 
 
 # --- names and links

@@ -116,27 +116,25 @@ def _choices(column: Column, cells: Cells) -> tuple[dict[int, Any], Faults]:
 
 
 def _settle(
-    texts: Mapping[int, str], read: Mapping[int, May[V]], usual: Callable[[str], Hashable]
-) -> tuple[dict[int, V], list[int]]:
+    cells: Cells, read: Mapping[int, May[V]], usual: Callable[[str], Hashable]
+) -> tuple[dict[int, V], dict[int, str]]:
     """Choose what each text means, by the conventions that the column's plain cases prove.
 
-    Args:
-        texts: by row number.
-        read: what each may mean; at least one thing.
-        usual: the convention of a text where the column proves none; None if there is no usual one.
+    Where it proves none, the `usual` convention of a text decides; None if it has none.
 
     Returns:
-        The values, and the rows that stay open.
+        The values by row, and the texts that stay open.
     """
     proven = {next(iter(may)) for may in read.values() if len(may) == 1}
-    values, unclear = {}, []
-    for row, may in read.items():
-        allowed = proven & set(may) or {usual(texts[row])}
+    values, unclear = {}, {}
+    for row, text in cells:
+        may = read[row]
+        allowed = proven & set(may) or {usual(text)}
         left = {value for by, value in may.items() if by in allowed} or set(may.values())
         if len(left) == 1:
             values[row] = left.pop()
-        else:
-            unclear.append(row)
+        elif left:
+            unclear[row] = text
     return values, unclear
 
 
@@ -144,16 +142,15 @@ def _settle(
 
 
 def _numbers(column: Column, cells: Cells) -> tuple[dict[int, Any], Faults]:
-    texts = dict(cells)
-    read = {row: may for row, text in cells if (may := _number_readings(text))}
-    values, unclear = _settle(texts, read, lambda text: None if "," in text else ".")
+    read = {row: _number_readings(text) for row, text in cells}
+    values, unclear = _settle(cells, read, lambda text: None if "," in text else ".")
     faults: Faults = []
     for row, text in cells:
-        if row not in read:
+        if not read[row]:
             faults.append((row, f"{column.name} {text[:SHOWN]!r} is not a number"))
-    for row in unclear:
+    for row, text in unclear.items():
         one, other = sorted(set(read[row].values()))
-        faults.append((row, f"{column.name} {texts[row]!r} could be {one:g} or {other:g}"))
+        faults.append((row, f"{column.name} {text!r} could be {one:g} or {other:g}"))
     for row, value in values.items():
         if not column.at_least <= value <= column.at_most:
             limits = f"{column.at_least:g} to {column.at_most:g}"
@@ -177,20 +174,20 @@ def _number_readings(text: str) -> May[float]:
 
 
 def _dates(column: Column, cells: Cells, form: str | None) -> tuple[dict[int, Any], Faults]:
-    texts = dict(cells)
-    read = {row: may for row, text in cells if (may := _date_readings(text, form))}
-    values, unclear = _settle(texts, read, lambda text: None)
+    read = {row: _date_readings(text, form) for row, text in cells}
+    values, unclear = _settle(cells, read, lambda text: None)
     faults: Faults = []
     for row, text in cells:
-        if row not in read:
+        if not read[row]:
             told = f" as {form}" if form else "; write it as 2019-12-31, or pass --date-format"
             faults.append((row, f"{column.name} {text[:SHOWN]!r} is not a date{told}"))
         elif row in values and values[row] > date.today() + timedelta(days=1):  # zones differ
             faults.append((row, f"{column.name} {text[:SHOWN]!r} lies in the future"))
-    first = {by: texts[row] for row, may in read.items() if len(may) == 1 for by in may}
+    first = {by: text for row, text in cells if len(read[row]) == 1 for by in read[row]}
     doubt = ""
     if unclear:
-        doubt = f"{texts[unclear[0]][:SHOWN]!r} and {len(unclear) - 1} more could have the day or"
+        text = next(iter(unclear.values()))[:SHOWN]
+        doubt = f"{text!r} and {len(unclear) - 1} more could have the day or"
     elif {"day", "month"} <= first.keys():
         doubt = f"{first['day']!r} has the day and {first['month']!r}"
     if doubt:

@@ -41,12 +41,8 @@ def read_sheet(
     """Read the header and the rows that hold anything; every value that has a text is one.
 
     A row's number is that of a spreadsheet, where the header is row 1; in JSON lines it is the
-    line, and in Parquet it counts from 1.
-
-    Args:
-        path: of the file; its suffix decides.
-        fit: how well names suit as a header: it chooses the separator of a CSV.
-        error: the class to raise.
+    line, and in Parquet it counts from 1. How well names `fit` as a header chooses the separator
+    of a CSV.
 
     Raises:
         TrephineError: of class `error`: there is no such file, or it is not what its suffix says.

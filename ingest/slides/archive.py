@@ -39,6 +39,12 @@ class ArchiveSlide:
         """Its unique name."""
         return self.slide.slide_id
 
+    @property
+    def names(self) -> set[tuple[str, str]]:
+        """What may be taken out of a store for good: the Slide, its Case, its Patient."""
+        case = self.case
+        return {("slide", self.slide_id), ("case", case.case_id), ("patient", case.patient_id)}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Archive:
@@ -49,9 +55,7 @@ class Archive:
 
 
 def read_archive(source: Path, config: TableConfig | None = None) -> Archive:
-    """List the Slides of a slide file, a folder (searched recursively) or a manifest.
-
-    A manifest is a table of one of `ingest.table.SUFFIXES`.
+    """List the Slides of a slide file, a folder (searched recursively) or a manifest table.
 
     Raises:
         ArchiveError: nothing is there, columns or values make no sense, two Slides share a name.
@@ -64,7 +68,9 @@ def read_archive(source: Path, config: TableConfig | None = None) -> Archive:
         raise ArchiveError(f"{source} does not exist. Give a slide, a folder or a manifest.")
     if source.suffix.lower() in SUFFIXES and not source.is_dir():
         return _read_manifest(source, config)
-    slides = list(_listed(source))
+    listing = slide_files.find_slides(source)
+    slides = [_named(found.name, found.path) for found in listing.slides]
+    slides += [_named(one.path, Path(one.path), one.reason) for one in listing.refused]
     if not slides:
         raise ArchiveError(
             f"no slide lies under {source}; looked for {', '.join(sorted(slide_files.SUFFIXES))}."
@@ -79,18 +85,10 @@ def read_archive(source: Path, config: TableConfig | None = None) -> Archive:
     return Archive(slides=slides)
 
 
-def _listed(source: Path) -> Iterator[ArchiveSlide]:
-    """The Slides of a path or folder; then what was refused there, to become failures."""
-    listing = slide_files.find_slides(source)
-    for found in listing.slides:
-        yield _named(found.name, found.path)
-    for one in listing.refused:
-        yield replace(_named(one.path, Path(one.path)), refused=one.reason)
-
-
-def _named(name: str, path: Path) -> ArchiveSlide:
-    """A Slide of which no more than its name is known."""
+def _named(name: str, path: Path, refused: str = "") -> ArchiveSlide:
+    """A Slide of which no more than its name is known; what was refused becomes a failure."""
     return ArchiveSlide(
+        refused=refused,
         slide=GivenSlide(slide_id=name, case_id=name, path=str(path)),
         case=Case(case_id=name, patient_id=name, patient_made_up=True),
         is_listed=True,
@@ -106,11 +104,12 @@ def manifest_columns() -> list[Column]:
         "path": {"kind": "path", "needed": True, "filled": True},
         "age_years": {"missing": AGE_CODES},
     }
-    nouns: dict[str, type] = {one.name: noun for noun in (Case, GivenSlide) for one in fields(noun)}
+    nouns: dict[str, tuple[Any, type]]
+    nouns = {one.name: (one, noun) for noun in (Case, GivenSlide) for one in fields(noun)}
     return [
-        column_of(noun, name, **{"name": _column(noun, name), **more.get(name, {})})
-        for name, noun in nouns.items()
-        if name not in NOT_IN_MANIFESTS
+        column_of(noun, one.name, **{"name": name_of(one), **more.get(one.name, {})})
+        for one, noun in nouns.values()
+        if one.name not in NOT_IN_MANIFESTS
     ]
 
 
@@ -119,10 +118,6 @@ def read_given(source: Path | None) -> list[tuple[GivenSlide, Case]]:
     if source is None:
         return []
     return [(one.slide, one.case) for one in _read_manifest(source, None, with_path=False).slides]
-
-
-def _column(noun: Any, field: str) -> str:
-    return name_of(noun.__dataclass_fields__[field])
 
 
 def _read_manifest(source: Path, config: TableConfig | None, with_path: bool = True) -> Archive:

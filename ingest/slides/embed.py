@@ -257,38 +257,25 @@ def _read(reader: ReaderProcess, work: Work, order: Order) -> Iterator[Batch]:
     for message in reader.read(request):
         if isinstance(message, Tiles):
             yield job, message.rows, message.pixels
+        elif isinstance(message, Measured):
+            _begin(job, message, order)
         else:
-            _hear(job, message, order)
+            _end(job, message, order)
     yield job, np.empty(0, np.int64), None
 
 
-def _hear(job: Job, message: Measured | Done, order: Order) -> None:
-    """Take down what a reader says of a Slide before and after its tiles."""
-    if isinstance(message, Measured):
-        job.why_none = message.why_none
-        job.spent["open"] = message.spent
-        if message.thumbnail is not None:
-            job.left = job.tiles = len(message.coords)
-            job.arrays = _arrays(message, message.thumbnail, order)
-        blur = message.scores["blur"]
-        job.slide = replace(message.slide, blurred_share=share(blur > BLURRED))
+def _begin(job: Job, measured: Measured, order: Order) -> None:
+    """Take down what a reader says of a Slide before its tiles."""
+    job.why_none, job.spent["open"] = measured.why_none, measured.spent
+    job.slide = replace(measured.slide, blurred_share=share(measured.scores["blur"] > BLURRED))
+    if measured.thumbnail is None:
         return
-    job.stage, job.error = message.stage, message.error
-    job.spent["read"] = message.spent
-    # where no key is known, the name decides who tells the failure
-    nobody_knows = not job.slide and not in_part(content_id(job.archived.slide_id), order.part)
-    job.elsewhere = message.elsewhere or nobody_knows
-    if job.arrays is not None and job.slide and message.blur is not None:
-        job.arrays.scores["blur"][:] = message.blur
-        job.slide = replace(job.slide, blurred_share=share(message.blur > BLURRED))
-
-
-def _arrays(measured: Measured, thumbnail: np.ndarray, order: Order) -> SlideArrays:
     encoder = order.encoder
-    return SlideArrays(
+    job.left = job.tiles = len(measured.coords)
+    job.arrays = SlideArrays(
         slide_key=measured.slide.slide_key,
         attributes=measured.attributes,
-        thumbnail=thumbnail,
+        thumbnail=measured.thumbnail,
         tiling=order.tiling,
         coords=measured.coords,
         scores=measured.scores,
@@ -301,6 +288,17 @@ def _arrays(measured: Measured, thumbnail: np.ndarray, order: Order) -> SlideArr
             "runtime": encoder.runtime,
         },
     )
+
+
+def _end(job: Job, done: Done, order: Order) -> None:
+    """Take down what it says after them."""
+    job.stage, job.error, job.spent["read"] = done.stage, done.error, done.spent
+    # where no key is known, the name decides who tells the failure
+    nobody_knows = not job.slide and not in_part(content_id(job.archived.slide_id), order.part)
+    job.elsewhere = done.elsewhere or nobody_knows
+    if job.arrays is not None and job.slide and done.blur is not None:
+        job.arrays.scores["blur"][:] = done.blur
+        job.slide = replace(job.slide, blurred_share=share(done.blur > BLURRED))
 
 
 # -- encoder ----------------------------------------------------------------------------------

@@ -25,13 +25,7 @@ CHUNKS_PER_ACTOR = 8  # so that the last ones end together
 ACTOR_CPUS = 8  # processors of an actor on large nodes, unless --threads says
 
 
-@dataclass(frozen=True, kw_only=True)
-class Taken:
-    """What a task did, and the rows it leaves to the driver."""
-
-    summary: IngestSummary
-    rows: list[Any] = field(default_factory=list)
-    published: list[ArrayIds] = field(default_factory=list)
+Taken = tuple[IngestSummary, list[Any], list[ArrayIds]]  # what a task did; rows, published arrays
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +58,7 @@ class Pipeline:
 
         order = _Kept(**vars(self._order))
         summary = take_in(order, works, self._workers, Tally(len(works), lambda *_: None))
-        return Taken(summary=summary, rows=order.rows, published=order.published)
+        return summary, order.rows, order.published
 
 
 def take_in_on_ray(
@@ -81,12 +75,13 @@ def take_in_on_ray(
     summary = IngestSummary(encoder=order.encoder.description)
     with cluster(config.address) as ray:
         fleet = _Fleet(ray, order, works, config)
-        for taken in fleet.results():
-            order.record(taken.rows, taken.published)
-            summary += taken.summary
-            failed = len(taken.summary.failures)
-            done = taken.summary.embedded + taken.summary.recognised + failed
-            tally.add(slides=done, tiles=taken.summary.tiles, failed=failed)
+        for taken, rows, published in fleet.results():
+            order.record(rows, published)
+            summary += taken
+            failed = len(taken.failures)
+            done = taken.embedded + taken.recognised + failed
+            tally.workers = fleet.ready
+            tally.add(slides=done, tiles=taken.tiles, failed=failed)
     writer = Writer(order, tally)
     for work in fleet.lost:
         error = SlideUnreadable(f"slide {work.slide.slide_id!r} took down {MOST_DEATHS} workers.")
@@ -139,6 +134,11 @@ class _Fleet:
             while self._todo and self._idle:
                 actor, chunk = self._idle.pop(), self._todo.popleft()
                 self._running[actor.take_in.remote(chunk)] = (actor, chunk)
+
+    @property
+    def ready(self) -> int:
+        """Actors that have the Encoder."""
+        return len(self._idle) + sum(bool(works) for _, works in self._running.values())
 
     def _start(self) -> None:
         """Start an actor; where a node was lost it waits for room, and the others go on."""

@@ -27,11 +27,7 @@ def golden_tile() -> np.ndarray:
 
 
 def check_golden_tile(store: FeatureStore, encoder: Encoder) -> None:
-    """Keep the golden tile's vector at an Encoder's first use; compare with it ever after.
-
-    Raises:
-        EncoderUnavailable: as `compare_golden_tile`.
-    """
+    """Keep the golden tile's vector at an Encoder's first use; compare with it ever after."""
     known = store.known(GoldenTile)
     here = compare_golden_tile(encoder, known)
     if all(one.encoder_id != encoder.encoder_id for one in known):
@@ -54,7 +50,9 @@ def compare_golden_tile(encoder: Encoder, known: Iterable[GoldenTile]) -> Golden
             "float32; nothing was embedded."
         )
     kept = next((one for one in known if one.encoder_id == encoder.encoder_id), None)
-    likeness = _cosine(vector, np.array(kept.vector)) if kept else 1.0
+    before = np.array(kept.vector) if kept else vector
+    lengths = float(np.linalg.norm(vector) * np.linalg.norm(before))
+    likeness = vector @ before / lengths if lengths else float((vector == before).all())
     if kept and not likeness >= LEAST_COSINE:
         raise EncoderUnavailable(
             f"encoder {encoder.encoder_id} does not give the vector of its golden tile: got a "
@@ -68,8 +66,3 @@ def compare_golden_tile(encoder: Encoder, known: Iterable[GoldenTile]) -> Golden
         precision=encoder.precision,
         device=encoder.device,
     )
-
-
-def _cosine(a: np.ndarray, b: np.ndarray) -> float:
-    norm = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return float(a @ b) / norm if norm else float(np.array_equal(a, b))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy import ndimage
 
 
 def tile_px0(tiling_px: int, tile_mpp: float, mpp: float) -> float:
@@ -52,29 +53,18 @@ def tile_shares(
     mask = mask[down[0] : down[-1] + 1, across[0] : across[-1] + 1]
     total = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1), np.int32)
     mask.cumsum(axis=0, dtype=np.int32).cumsum(axis=1, out=total[1:, 1:])
-    x, y = corners[:, 0], corners[:, 1]
-    covered = (
-        _at(total, y + side, x + side)
-        - _at(total, y, x + side)
-        - _at(total, y + side, x)
-        + _at(total, y, x)
-    )
+    left, top = corners.T
+    covered = 0.0
+    for y, x, sign in (
+        (top, left, 1),
+        (top, left + side, -1),
+        (top + side, left, -1),
+        (top + side, left + side, 1),
+    ):  # straight lines between the entries of a summed-area table are exact
+        sums = ndimage.map_coordinates(total, (y, x), np.float64, order=1, mode="nearest")
+        covered = covered + sign * sums
     shares: np.ndarray = np.clip(covered / side**2, 0.0, 1.0)
     return shares
-
-
-def _at(total: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """A summed-area table at fractional positions: linear between its entries, which is exact."""
-    y = np.clip(y, 0, total.shape[0] - 1)
-    x = np.clip(x, 0, total.shape[1] - 1)
-    y0 = np.minimum(y.astype(np.int64), max(total.shape[0] - 2, 0))
-    x0 = np.minimum(x.astype(np.int64), max(total.shape[1] - 2, 0))
-    y1, x1 = np.minimum(y0 + 1, total.shape[0] - 1), np.minimum(x0 + 1, total.shape[1] - 1)
-    fy, fx = y - y0, x - x0
-    top = total[y0, x0] * (1 - fx) + total[y0, x1] * fx
-    bottom = total[y1, x0] * (1 - fx) + total[y1, x1] * fx
-    between: np.ndarray = top * (1 - fy) + bottom * fy
-    return between
 
 
 def strips(corners_px: np.ndarray, tile_px: int, longest: int) -> list[np.ndarray]:

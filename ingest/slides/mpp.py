@@ -7,12 +7,18 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from featurestore.errors import SlideRefused, SlideWithoutMpp
+from featurestore.types import MppSource
 
 MPP_RANGE = (0.05, 100.0)
 MOST_UNEQUAL = 0.05  # largest relative difference of mpp in x and y
+ADVICE: dict[MppSource, str] = {
+    "manifest": "Correct the column mpp of the manifest.",
+    "file": "Add a column mpp to the manifest, or pass --mpp.",
+    "option": "Correct --mpp.",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,14 +27,11 @@ class Scale:
 
     mpp: float
     mpp_file: float | None  # by the file; None where it states none, or nonsense
-    source: Literal["manifest", "file", "option"]
+    source: MppSource
 
 
 def find_mpp(
-    path: Path,
-    manifest: float | None,
-    option: float | None,
-    stated: tuple[float, float] | None,
+    path: Path, manifest: float | None, option: float | None, stated: tuple[float, float] | None
 ) -> Scale:
     """Decide on the scale: the manifest's, else the file's, else the option's.
 
@@ -37,34 +40,33 @@ def find_mpp(
     Raises:
         SlideRefused: none of them, or nonsense.
     """
-    wrong = _fault(path, stated) if stated is not None else None
-    mpp_file = None
-    if stated is not None and wrong is None:
+    fault, mpp_file = None, None
+    if stated is not None:
         x, y = stated
-        mpp_file = x if x == y else math.sqrt(x * y)
-    if manifest is not None:
-        found: tuple[float, Literal["manifest", "file", "option"]] = manifest, "manifest"
-    elif mpp_file is not None:
-        found = mpp_file, "file"
-    elif option is not None and (stated is None or not all(_in_range(v) for v in stated)):
-        found = option, "option"
-    else:
-        raise wrong or SlideWithoutMpp(
-            f"slide {path.name!r} has no mpp. Add a column mpp to the manifest, or pass --mpp."
-        )
-    if not _in_range(found[0]):
-        raise _out_of_range(path, found[0], found[1])
-    return Scale(mpp=found[0], mpp_file=mpp_file, source=found[1])
+        fault = _fault(path, x, y)
+        if fault is None:
+            mpp_file = x if x == y else math.sqrt(x * y)
+        if _in_range(x) and _in_range(y):
+            option = None  # it is for files that state nothing
+    said: dict[MppSource, float | None]
+    said = {"manifest": manifest, "file": mpp_file, "option": option}
+    for source, mpp in said.items():
+        if mpp is not None and not _in_range(mpp):
+            raise _out_of_range(path, mpp, source)
+        if mpp is not None:
+            return Scale(mpp=mpp, mpp_file=mpp_file, source=source)
+    raise fault or SlideWithoutMpp(
+        f"slide {path.name!r} has no mpp. Add a column mpp to the manifest, or pass --mpp."
+    )
 
 
 def _in_range(value: float) -> bool:
     return MPP_RANGE[0] <= value <= MPP_RANGE[1]
 
 
-def _fault(path: Path, stated: tuple[float, float]) -> SlideRefused | None:
+def _fault(path: Path, x: float, y: float) -> SlideRefused | None:
     """What is wrong with what the file states."""
-    x, y = stated
-    for value in stated:
+    for value in (x, y):
         if not _in_range(value):
             return _out_of_range(path, value, "file")
     if abs(x - y) > MOST_UNEQUAL * min(x, y):
@@ -75,15 +77,10 @@ def _fault(path: Path, stated: tuple[float, float]) -> SlideRefused | None:
     return None
 
 
-def _out_of_range(path: Path, value: float, source: str) -> SlideRefused:
-    advice = {
-        "manifest": "Correct the column mpp of the manifest.",
-        "file": "Add a column mpp to the manifest, or pass --mpp.",
-        "option": "Correct --mpp.",
-    }[source]
+def _out_of_range(path: Path, value: float, source: MppSource) -> SlideRefused:
     return SlideRefused(
         f"slide {path.name!r} has an mpp of {value:.4g} by the {source}, expected {MPP_RANGE[0]} "
-        f"to {MPP_RANGE[1]:g}. {advice}"
+        f"to {MPP_RANGE[1]:g}. {ADVICE[source]}"
     )
 
 
@@ -99,12 +96,9 @@ def stated_mpp(
     if across and down:
         return _numbers(across, down)
     text = str(about.get("description", ""))
-    if "<OME" in text:
-        ome = _ome_mpp(text)
-        if ome is not None:
-            return ome
-    aperio = re.search(r"\|\s*MPP\s*=\s*([0-9.,]+)", text)
-    if aperio:
+    if "<OME" in text and (ome := _ome_mpp(text)):
+        return ome
+    if aperio := re.search(r"\|\s*MPP\s*=\s*([0-9.,]+)", text):
         return _numbers(aperio[1], aperio[1])
     if "x_per_mm" in about and "y_per_mm" in about:
         return 1000 / about["x_per_mm"], 1000 / about["y_per_mm"]

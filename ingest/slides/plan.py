@@ -63,24 +63,24 @@ class Plan:
 
     def text(self) -> str:
         """What `plan` prints."""
-        lines = [
-            f"{counted(self.total, 'slide')}: {self.new} new, {self.changed} changed, "
-            f"{self.known} known"
-            + (f" ({self.moved} of them moved)" if self.moved else "")
-            + (
-                f", {self.lacking} known but not by {self.encoder} and these tiles"
-                if self.lacking
-                else ""
-            )
-            + f", {len(self.missing)} missing"
-            + (f", {self.unreadable} cannot be read" if self.unreadable else "")
-            + (f", {self.given_up} given up after three tries" if self.given_up else "")
-            + (f"; {self.failed_before} of all failed before" if self.failed_before else "")
-        ]
-        lines += [self.note] if self.note else []
+        counts = {  # those that are always told, and others where there are some
+            "new": self.new,
+            "changed": self.changed,
+            "known": self.known,
+            f"known but not by {self.encoder} and these tiles": self.lacking,
+            "missing": len(self.missing),
+            "cannot be read": self.unreadable,
+            "given up after three tries": self.given_up,
+        }
+        always = ("new", "changed", "known", "missing")
+        said = {what: f"{n} {what}" for what, n in counts.items() if n or what in always}
+        said["known"] += f" ({self.moved} of them moved)" if self.moved else ""
+        before = f"; {self.failed_before} of all failed before" if self.failed_before else ""
         is_measured = self.read_bytes is not None
         read = f", of which about {size(self.read_bytes or 0)} are read" if is_measured else ""
-        lines += [
+        lines = [
+            f"{counted(self.total, 'slide')}: {', '.join(said.values())}{before}",
+            *([self.note] if self.note else []),
             f"no mpp:   about {self.missing_mpp} slides (of {self.opened} opened)",
             f"to read:  {size(self.slide_bytes)}{read}",
             f"to embed: about {self.tiles:,} tiles ({self.tiles_per_slide:.0f} a slide)",
@@ -120,8 +120,7 @@ def plan(
     """Say what an ingest of a slide, folder or manifest would do and cost, and change nothing.
 
     Raises:
-        ArchiveError: there is no archive at `source`, or it cannot be understood.
-        EncoderUnavailable: nobody knows the encoder, or its named weights cannot be loaded.
+        ArchiveError, EncoderUnavailable: as `ingest` does.
     """
     config = config or PlanConfig()
     return plan_archive(store, read_archive(source, config), tiling, config, source=str(source))

@@ -140,11 +140,9 @@ class SlideReader:
                 yield strip, np.stack([band[:, left : left + tile_px] for left in offsets])
 
     def _canvas(self, mpp: float, least: float = 1.0) -> tuple[Canvas, tuple[float, float]]:
-        """A canvas on the coarsest level that is fine enough, and its pitch in level pixels.
+        """A canvas of this mpp on the coarsest level with at least so many pixels to one of it.
 
-        Args:
-            mpp: of the canvas.
-            least: pixels of the level that go into one of the canvas, each way.
+        Also its pitch in pixels of the level, each way.
         """
         scale = mpp / self.mpp
         width, height = self.size_px0

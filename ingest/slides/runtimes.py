@@ -39,11 +39,6 @@ def runtime_of(wanted: Runtime, device: str) -> str:
     return "openvino" if wanted != "torch" and there and device == "cpu" else "torch"
 
 
-def threads_of(wanted: int | None) -> int:
-    """How many threads compute: as wanted, or one for each processor this process may use."""
-    return wanted or len(os.sched_getaffinity(0))
-
-
 @dataclass(frozen=True, kw_only=True)
 class Compiled:
     """A network that OpenVINO runs in several streams of one thread each."""
@@ -70,25 +65,23 @@ class Compiled:
 
 
 def compile_model(
-    model: torch.nn.Module, key: str, *, side: int, dim: int, precision: str, threads: int
+    model: torch.nn.Module, key: str, *, side: int, dim: int, precision: str, threads: int | None
 ) -> Compiled:
     """Convert a network once, keep it beside the hub's cache, and make it ready to run.
 
-    Args:
-        model: from (k, 3, side, side) to (k, dim).
-        key: the encoder_id; the same key is the same network.
-        side: of a tile in pixels.
-        dim: columns of a vector.
-        precision: float32 or bfloat16.
-        threads: to compute with; each is a stream, which beats one stream of all of them.
+    It turns (k, 3, side, side) into (k, dim); the same encoder_id as key is the same network. Each
+    thread is a stream, which beats one stream of all of them; by default every processor that this
+    process may use has one.
 
     Raises:
         EncoderUnavailable: OpenVINO cannot take the network.
     """
     import openvino
 
+    threads = threads or len(os.sched_getaffinity(0))
     shape = [JOB_TILES, 3, side, side]
-    file = _cached(key, openvino.__version__)
+    version = openvino.__version__.split("-")[0]
+    file = Path(huggingface_hub.constants.HF_HOME, "trephine", version, key, "model.xml")
     core = openvino.Core()
     try:
         network = _read_or_convert(core, model, shape, file)
@@ -106,12 +99,6 @@ def compile_model(
             f"OpenVINO cannot run this encoder: {why}. Pass --runtime torch."
         ) from error
     return Compiled(dim=dim, streams=threads, queue=queue)
-
-
-def _cached(key: str, version: str) -> Path:
-    """Where a converted network is kept: of these weights, this architecture and this OpenVINO."""
-    home = Path(huggingface_hub.constants.HF_HOME)
-    return home / "trephine" / version.split("-")[0] / key / "model.xml"
 
 
 def _read_or_convert(core: Any, model: torch.nn.Module, shape: list[int], file: Path) -> Any:

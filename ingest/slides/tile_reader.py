@@ -190,15 +190,12 @@ class TileReader:
             tiles[:, column - columns.start] = before.reshape(down, len(held), across, 3)[
                 :, column - held.start
             ]
-        self._decode(row, [column for column in columns if column not in kept], columns, tiles)
-        return columns, pixels
-
-    def _decode(self, row: int, wanted: list[int], columns: range, out: np.ndarray) -> None:
-        """Tiles of one row into ``out``, uint8 [down, columns, across, 3]."""
+        wanted = [column for column in columns if column not in kept]
         planes = [self._bytes(plane, row, wanted) for plane in range(len(self._level.starts))]
         for column, *data in zip(wanted, *planes, strict=True):
-            pixels = self._pixels(row, column, data)
-            out[: len(pixels), column - columns.start] = pixels
+            tile = self._pixels(row, column, data)
+            tiles[: len(tile), column - columns.start] = tile
+        return columns, pixels
 
     def _bytes(self, plane: int, row: int, wanted: list[int]) -> list[bytes]:
         """The bytes of tiles; those that lie side by side in the file come by one read."""

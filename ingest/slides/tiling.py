@@ -8,7 +8,7 @@ import numpy as np
 
 from featurestore.types import Tiling
 from ingest.slides import tissue
-from ingest.slides.grid import tile_grid, tile_px0
+from ingest.slides.grid import tile_grid, tile_px0, tile_shares
 from ingest.slides.marrow import marrow_scores
 from ingest.slides.reader import SlideReader
 
@@ -41,7 +41,7 @@ def find_tiles(reader: SlideReader, tiling: Tiling) -> FoundTiles:
     side = tile_px0(tiling.tile_px, tiling.tile_mpp, reader.mpp)
     pixel = mpp / reader.mpp
     coords = tile_grid(reader.size_px0, side)
-    shares = tissue.tile_scores(masks.tissue, coords, side, pixel)
+    shares = tile_shares(masks.tissue, coords, side, pixel).astype(np.float16)
     kept = (shares >= tiling.min_tissue) & (shares > 0)
     why_none = ""
     if not len(coords):
@@ -54,7 +54,7 @@ def find_tiles(reader: SlideReader, tiling: Tiling) -> FoundTiles:
     return FoundTiles(
         coords=coords,
         tissue=shares[kept],
-        pen=tissue.tile_scores(masks.pen, coords, side, pixel),
+        pen=tile_shares(masks.pen, coords, side, pixel).astype(np.float16),
         marrow=marrow_scores(overview, mpp, masks.tissue, coords, side, pixel),
         tissue_mm2=float(masks.tissue.sum()) * mpp**2 / 1e6,
         black_share=float((overview[::8, ::8] < BLACK).all(axis=2).mean()),

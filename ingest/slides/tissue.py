@@ -9,8 +9,6 @@ from typing import Literal, NamedTuple
 import numpy as np
 from scipy import ndimage
 
-from ingest.slides.grid import tile_shares
-
 FAT_UM = 160.0  # widest white space that counts as fat: a cell of 120 microns, or two torn ones
 SPECK_UM = 40.0  # dust is narrower, a piece of tissue that stands alone is not
 STROKE_UM = 80.0  # narrowest stroke of a pen
@@ -101,12 +99,9 @@ def ink_mask(rgb: np.ndarray, mpp: float) -> np.ndarray:
 def busy_zones(
     rgb: np.ndarray, balance: list[np.ndarray] | None, reach: int
 ) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
-    """Pieces of an overview that hold all that may be tissue or ink, and all that is near it.
+    """Pieces of an overview that hold all that may be tissue or ink, and all within reach of it.
 
-    Args:
-        rgb: uint8 [h, w, 3].
-        balance: from `white_balance`; None: everything may be something.
-        reach: pixels, at least a window of the wall filter.
+    Without a `white_balance` everything may be something.
 
     Yields:
         Places, and which of their pixels are nearer to their own content than to another's,
@@ -153,14 +148,7 @@ def _block_extremes(rgb: np.ndarray, extreme: np.ufunc) -> np.ndarray:
 
 def is_bright_field(rgb: np.ndarray) -> bool:
     """Whether some of the picture is as bright as glass or fat; fluorescence is not."""
-    return bool(rgb.size) and _percentile(_extremes(_planes(_sample(rgb)))[1], 0.99) >= 128
-
-
-def tile_scores(
-    mask: np.ndarray, coords_px0: np.ndarray, tile_px0: float, mask_px0: float
-) -> np.ndarray:
-    """Share of each tile under a mask, float16 [N]; arguments as in `grid.tile_shares`."""
-    return tile_shares(mask, coords_px0, tile_px0, mask_px0).astype(np.float16)
+    return bool(rgb.size) and _brightest(_extremes(_planes(_sample(rgb)))[1]) >= 128
 
 
 def blur_scores(tiles: np.ndarray) -> np.ndarray:
@@ -233,19 +221,18 @@ def white_balance(rgb: np.ndarray) -> list[np.ndarray]:
 
 def glass(rgb: np.ndarray) -> list[int]:
     """Grey levels of bare glass in the three channels of an overview, at least 180."""
-    return [max(_percentile(plane, 0.99), 180) for plane in _planes(_sample(rgb))]
+    return [max(_brightest(plane), 180) for plane in _planes(_sample(rgb))]
+
+
+def _brightest(plane: np.ndarray) -> int:
+    """The grey level that 99% of a uint8 plane are at or under."""
+    return int(np.quantile(plane, 0.99, method="inverted_cdf"))
 
 
 def _sample(rgb: np.ndarray) -> np.ndarray:
     """Some 100,000 pixels, which will do for a percentile."""
     step = max(1, round((rgb.size / 300_000) ** 0.5))
     return rgb[::step, ::step]
-
-
-def _percentile(plane: np.ndarray, share: float) -> int:
-    """Smallest level with at least the given share of a uint8 plane at or under it."""
-    counts = np.bincount(plane.ravel(), minlength=256)
-    return int(np.searchsorted(counts.cumsum(), share * counts.sum()))
 
 
 # -- squares, at a cost that hardly hangs on their width -------------------------------------------

@@ -68,7 +68,7 @@ def worklist(store: FeatureStore, archive: Sequence[ArchiveSlide], wanted: Wante
     the content of its files, which are read only if another Slide has their size.
     """
     known, gone = _Known.of(store), store.withdrawn()
-    archive = [slide for slide in archive if not gone.has(_names(slide))]
+    archive = [slide for slide in archive if not gone.has(slide.names)]
     taken = {slide.slide_id for slide in archive} & known.slides.keys()
     with ThreadPoolExecutor(LOOKERS) as pool:
         works = list(pool.map(lambda slide: _judge(store, slide, known, wanted), archive))
@@ -77,12 +77,6 @@ def worklist(store: FeatureStore, archive: Sequence[ArchiveSlide], wanted: Wante
                 works[number] = _judge(store, replace(slide, is_listed=False), known, wanted)
             taken.add(name)
         return _with_copies(works, known, pool)
-
-
-def _names(slide: ArchiveSlide) -> set[tuple[str, str]]:
-    """What may have been taken out of the store for good: the Slide, its Case, its Patient."""
-    case = slide.case
-    return {("slide", slide.slide_id), ("case", case.case_id), ("patient", case.patient_id)}
 
 
 def told(works: Iterable[Work], doubts: Mapping[str, str]) -> dict[str, Any]:
@@ -163,22 +157,21 @@ def _judge(store: FeatureStore, slide: ArchiveSlide, known: _Known, wanted: Want
     renamed = ""
     if same and slide.is_listed and not before and _has_left(same, slide):
         slide = _as_known(slide, same, known)
-        renamed = _left(given, same) if same.path != slide.slide.path else ""
+        renamed = _left(given, same)
     elif same and before and same.fingerprint != before.fingerprint:
         renamed = f"shows what slide {same.slide_id!r} showed, no longer what it did"
     if same:
-        is_there = any(
-            store.has(same.slide_key, wanted.tiling_id, encoder_id)
-            for encoder_id in wanted.encoder_ids
-        )
-        standing = "known" if is_there else "lacking"
+        of_slide = ((same.slide_key, wanted.tiling_id, one) for one in wanted.encoder_ids)
+        standing = "known" if any(store.has(*ids) for ids in of_slide) else "lacking"
     if standing != "known" and attempts >= MOST_ATTEMPTS and not wanted.retry_failed:
         standing = "given up"
     # What is new or changed has no key yet: its reader sorts it, and its name where that fails.
     key = same.slide_key if same else content_id(slide.slide_id)
     if standing not in ("new", "changed") and not in_part(key, wanted.part):
         standing = "elsewhere"
-    is_known = same and standing == "known"
+    corrected = None
+    if same and standing == "known":
+        corrected = _corrected(slide, same, mtime_ns, known, wanted.mpp)
     return Work(
         slide=slide,
         standing=standing,
@@ -187,13 +180,13 @@ def _judge(store: FeatureStore, slide: ArchiveSlide, known: _Known, wanted: Want
         size_bytes=size_bytes,
         same=same,
         renamed=renamed,
-        corrected=_corrected(slide, same, mtime_ns, known, wanted.mpp)
-        if same and is_known
-        else None,
+        corrected=corrected,
     )
 
 
 def _left(given: ArchiveSlide, same: Slide) -> str:
+    if same.path == given.slide.path:
+        return ""
     return (
         f"was known as {same.path}, which is gone: the file is named {given.slide_id!r} now, and "
         f"stays slide {same.slide_id!r}, as only a manifest gives new names"

@@ -6,6 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
@@ -52,11 +53,7 @@ class Order:
 
     def ids(self, slide_key: str) -> ArrayIds:
         """Of a Slide's Embeddings."""
-        return ArrayIds(
-            slide_key=slide_key,
-            tiling_id=self.tiling.tiling_id,
-            encoder_id=self.encoder.encoder_id,
-        )
+        return ArrayIds(slide_key, self.tiling.tiling_id, self.encoder.encoder_id)
 
 
 @dataclass(kw_only=True)
@@ -102,17 +99,15 @@ class IngestSummary:
 
     def __add__(self, other: IngestSummary) -> IngestSummary:
         """Of both, where they are parts of one call."""
+        mine, theirs = vars(self), vars(other)
         counts = ("embedded", "recognised", "updated", "elsewhere", "tiles")
         told = ("scales", "without_tiles", "failures")
-        stages = {
-            name: self.stages.get(name, Spent()) + other.stages.get(name, Spent())
-            for name in {**self.stages, **other.stages}
-        }
+        spent = dict.fromkeys(other.stages, Spent()) | self.stages
         return replace(
             self,
-            **{name: getattr(self, name) + getattr(other, name) for name in counts},
-            **{name: getattr(self, name) | getattr(other, name) for name in told},
-            stages=stages,
+            **{name: mine[name] + theirs[name] for name in counts},
+            **{name: mine[name] | theirs[name] for name in told},
+            stages={name: spent[name] + other.stages.get(name, Spent()) for name in spent},
         )
 
     @property
@@ -123,19 +118,18 @@ class IngestSummary:
     def text(self) -> str:
         """What `ingest` prints: counts, time by stage, reasons, the next command."""
         rate = f" ({self.tiles / self.seconds:.1f} tiles/s)" if self.tiles else ""
+        others = {
+            "with new metadata": self.updated,
+            "new or changed whose embeddings were there": self.recognised,
+            "failed": len(self.failures),
+            "given up after three tries": self.given_up,
+            "of other shards": self.elsewhere,
+        }
         lines = [
             f"{counted(self.slides, 'slide')} in {duration(self.seconds)}: "
             f"{self.embedded} embedded, "
             f"{counted(self.tiles, 'tile')}{rate}; {self.known} known"
-            + (f", {self.updated} with new metadata" if self.updated else "")
-            + (
-                f", {self.recognised} new or changed whose embeddings were there"
-                if self.recognised
-                else ""
-            )
-            + (f", {len(self.failures)} failed" if self.failures else "")
-            + (f", {self.given_up} given up after three tries" if self.given_up else "")
-            + (f", {self.elsewhere} of other shards" if self.elsewhere else ""),
+            + "".join(f", {n} {what}" for what, n in others.items() if n),
             f"encoder {self.encoder.name}, weights {self.encoder.weights}, "
             f"id {self.encoder.encoder_id}",
         ]
@@ -174,6 +168,7 @@ class Tally:
 
     def __init__(self, total: int, progress: Progress) -> None:
         self._total, self._progress = total, progress
+        self.workers = 0  # of a cluster, that are told too
         self._slides = self._tiles = self._failed = 0
         self._began = time.monotonic()
         self._lock = threading.Lock()
@@ -185,11 +180,9 @@ class Tally:
             self._tiles += tiles
             self._failed += failed
             rate = self._tiles / max(1e-9, time.monotonic() - self._began)
-            self._progress(
-                self._slides,
-                self._total,
-                f"{self._tiles:,} tiles, {rate:.1f} tiles/s, {self._failed} failed",
-            )
+            note = f"{self._tiles:,} tiles, {rate:.1f} tiles/s, {self._failed} failed"
+            note += f", {counted(self.workers, 'worker')}" if self.workers else ""
+            self._progress(self._slides, self._total, note)
 
 
 class Writer:
@@ -205,34 +198,27 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="writer")
         self._thread.start()
 
-    def put(self, job: Job) -> None:
-        """Hand over a finished or failed Slide.
+    def put(self, job: Job | None) -> None:
+        """Hand over a finished or failed Slide; None is the last.
 
         Raises:
             StoreUnwritable: an earlier one could not be written.
         """
-        self._offer(job)
+        is_taken = False
+        while not is_taken and self._thread.is_alive():
+            with suppress(queue.Full):
+                self._queue.put(job, timeout=0.2)
+                is_taken = True
         if self._error:
             raise self._error
 
     def finish(self) -> IngestSummary:
-        """Wait until all is written.
-
-        Raises:
-            StoreUnwritable: some could not be written.
-        """
-        self._offer(None)
+        """Wait until all is written; raises as `put`."""
+        self.put(None)
         self._thread.join()
         if self._error:
             raise self._error
         return self._summary
-
-    def _offer(self, job: Job | None) -> None:
-        while self._thread.is_alive():
-            try:
-                return self._queue.put(job, timeout=0.2)
-            except queue.Full:
-                continue
 
     def _run(self) -> None:
         last = time.monotonic()
@@ -249,55 +235,51 @@ class Writer:
 
     def _publish(self, job: Job) -> None:
         if job.arrays is not None and job.error is None:
-            _check_finite(job, self._order.encoder)
+            _check_finite(job, job.arrays.embeddings, self._order.encoder)
         if job.arrays is not None and job.error is None:
             began = time.perf_counter()
             n_bytes = self._order.store.publish(job.arrays)
             job.spent["write"] = Spent(time.perf_counter() - began, n_bytes)
         job.arrays = None  # the row waits for its commit; the arrays need not
-        self._summary = _with(self._summary, job)
+        self._summary += _summed(job, self._summary.encoder)
         self._tally.add(slides=1, failed=job.error is not None)
 
     def _commit(self) -> None:
         """Ledger first, then the catalog: what a kill cuts off here, the next call folds in."""
         done, self._done = self._done, []
         good = [(job, job.slide) for job in done if job.error is None and job.slide]
+        ids = [self._order.ids(slide.slide_key) for _, slide in good]
         rows: list[Any] = [job.archived.case for job, _ in good]
         rows += [slide for _, slide in good]
         rows += [_failure(job) for job in done if job.error or job.attempts]
-        rows += [time_ for job, slide in good for time_ in _times(self._order, job, slide)]
-        self._order.record(rows, [self._order.ids(slide.slide_key) for _, slide in good])
+        for (job, _), published in zip(good, ids, strict=True):
+            rows += _times(job, published, self._order.encoder.device)
+        self._order.record(rows, ids)
 
 
-def _check_finite(job: Job, encoder: Encoder) -> None:
+def _check_finite(job: Job, embeddings: np.ndarray, encoder: Encoder) -> None:
     """Let a Slide fail that has an Embedding with values that are no numbers."""
-    assert job.arrays is not None
-    n = int((~np.isfinite(job.arrays.embeddings).all(axis=1)).sum())
+    n = int((~np.isfinite(embeddings).all(axis=1)).sum())
     if n:
         job.stage = "embed"
         job.error = NotFinite(
-            f"slide {job.archived.slide_id!r}: {n} of {len(job.arrays.embeddings)} embeddings are "
+            f"slide {job.archived.slide_id!r}: {n} of {len(embeddings)} embeddings are "
             f"not finite in float16, as {encoder.how} gave them. "
             "Pass --precision float32 --retry-failed, or check the weights."
         )
 
 
-def _with(seen: IngestSummary, job: Job) -> IngestSummary:
-    """A summary that counts one more Slide."""
+def _summed(job: Job, encoder: EncoderDescription) -> IngestSummary:
+    """What one Slide adds."""
     slide_id = job.archived.slide_id
-    if job.slide and (doubt := scale_doubt(job.slide)):
-        seen = replace(seen, scales=seen.scales | {slide_id: doubt})
+    doubt = scale_doubt(job.slide) if job.slide else ""
+    seen = IngestSummary(encoder=encoder, scales={slide_id: doubt} if doubt else {})
     if job.error:
-        return replace(seen, failures=seen.failures | {slide_id: str(job.error)})
+        return replace(seen, failures={slide_id: str(job.error)})
     if job.tiles is None:  # recognised by content
-        return replace(seen, recognised=seen.recognised + 1)
-    return replace(
-        seen,
-        embedded=seen.embedded + 1,
-        tiles=seen.tiles + job.tiles,
-        without_tiles=seen.without_tiles | ({slide_id: job.why_none} if job.why_none else {}),
-        stages={s: seen.stages.get(s, Spent()) + job.spent[s] for s in STAGES},
-    )
+        return replace(seen, recognised=1)
+    without = {slide_id: job.why_none} if job.why_none else {}
+    return replace(seen, embedded=1, tiles=job.tiles, without_tiles=without, stages=job.spent)
 
 
 def _failure(job: Job) -> Failure:
@@ -310,17 +292,13 @@ def _failure(job: Job) -> Failure:
     )
 
 
-def _times(order: Order, job: Job, slide: Slide) -> Iterator[IngestTime]:
+def _times(job: Job, ids: ArrayIds, device: str) -> Iterator[IngestTime]:
     """What each stage took; nothing where the Embeddings were there before."""
-    ids = order.ids(slide.slide_key)
     for stage in STAGES if job.tiles is not None else ():
         yield IngestTime(
-            slide_key=ids.slide_key,
-            tiling_id=ids.tiling_id,
-            encoder_id=ids.encoder_id,
+            **ids._asdict(),
             stage=stage,
-            seconds=job.spent[stage].seconds,
-            bytes=job.spent[stage].bytes,
+            **vars(job.spent[stage]),
             tiles=job.tiles or 0,
-            device=order.encoder.device,
+            device=device,
         )

@@ -15,7 +15,7 @@ from builders.ingest_stores import TABLES, TINY, plain, write
 
 from featurestore import FeatureStore
 from featurestore.errors import ConfigError
-from featurestore.types import Tiling
+from featurestore.types import Progress, Tiling
 from ingest.slides.config import IngestConfig
 from ingest.slides.embed import ingest
 from ingest.slides.writer import IngestSummary
@@ -57,9 +57,15 @@ def cluster() -> Iterator[Any]:
     made.shutdown()
 
 
-def on_ray(cluster: Any, store: FeatureStore, slides: Path, **more: Any) -> IngestSummary:
+def on_ray(
+    cluster: Any,
+    store: FeatureStore,
+    slides: Path,
+    progress: Progress = lambda *_: None,
+    **more: Any,
+) -> IngestSummary:
     config = IngestConfig(**LOCAL | more, engine="ray", address=cluster.address)
-    return ingest(store, slides, Tiling(), config)
+    return ingest(store, slides, Tiling(), config, progress=progress)
 
 
 def arrays(store: FeatureStore) -> dict[str, bytes]:
@@ -83,8 +89,11 @@ def test_two_nodes_make_the_store_of_one_machine(
     cluster: Any, alone: FeatureStore, slides: Path, tmp_path: Path
 ) -> None:
     store = FeatureStore.create(tmp_path / "store")
-    said = on_ray(cluster, store, slides)
+    told: list[tuple[int, int, str]] = []
+    said = on_ray(cluster, store, slides, progress=lambda *how_far: told.append(how_far))
     assert (said.embedded, list(said.failures)) == (N, ["torn"])
+    assert told[-1][:2] == (N + 1, N + 1)
+    assert {note.rpartition(", ")[2] for _, _, note in told} >= {"2 workers"}
     same(store, alone)
     assert on_ray(cluster, store, slides).known == N
 

@@ -12,7 +12,7 @@ from PIL import Image
 from ingest.slides import tissue
 from ingest.slides.grid import tile_grid, tile_px0, tile_shares
 from ingest.slides.reader import open_slide
-from ingest.slides.tissue import hsv, is_bright_field, masks, tile_scores
+from ingest.slides.tissue import hsv, is_bright_field, masks
 from ingest.synthetic.marrow import FIELD_PX, SCANNERS_20X, Scanner, Scene
 
 RED, GREEN, BLUE, BLACK = (205, 25, 30), (20, 140, 60), (30, 60, 190), (25, 25, 28)
@@ -182,8 +182,7 @@ def test_tiles_of_a_real_slide_cover_its_tissue(shared: Path) -> None:
         overview, mpp = reader.overview()
         side = tile_px0(64, 2.0, reader.mpp)
         coords = tile_grid(reader.size_px0, side)
-        shares = tile_scores(masks(overview, mpp).tissue, coords, side, mpp / reader.mpp)
-    assert shares.dtype == np.float16
+        shares = tile_shares(masks(overview, mpp).tissue, coords, side, mpp / reader.mpp)
     _, saturation, _ = hsv(overview)
     stained = tile_shares(saturation > 0.15, coords, side, mpp / 0.499)
     assert (shares[stained > 0.2] >= 0.05).all()

@@ -51,13 +51,18 @@ class Claim:
     side: str = ""
     amends: bool = False
     now: bool = False  # said to be today's
-    several: bool = False  # its sentence names two cores or a spread
+    spread: bool = False  # it is one of a spread or of a pair
     addressed: bool = False  # stands in words to a reader or a program
 
     @property
     def end(self) -> int:
         """Where its figure ends in the report."""
         return self.start + self.figure.end - self.figure.start
+
+    @property
+    def several(self) -> bool:
+        """Whether its sentence names two cores or a spread."""
+        return self.spread or _SEVERAL.search(self.segment.text) is not None
 
     @property
     def counts(self) -> bool:
@@ -210,7 +215,7 @@ def _claim(
         scope=_scope(s, at),
         material=_material(sentence, s, at, segment),
         side=_side(sentence, s, at, segment),
-        several=first is not None or bool(_SEVERAL.search(segment.text) or PAIR.search(s, 0, at)),
+        spread=first is not None or PAIR.search(s, 0, at) is not None,
         amends=amends,
     )
 
@@ -253,6 +258,7 @@ def _before(sentence: Sentence, s: str, at: int) -> str:
     before = s[_after_any(s, ".;", at) : at]
     for _ in range(min(3, before.count("("))):  # a figure in brackets says nothing of what follows
         before = re.sub(r"\([^()n]*[FN][^()n]*\)", "", before)
+    before = re.sub(r",[^,FN]*,(?=q*v)", "", before)  # "cellularity, when measured twice, is"
     # "Compared with the prior, the core is ..."
     lead = re.match(r"[^FCAEe,(]*[kb][^FCAEe,(]*,(?=[dnoqv]*[CMBGHAF])", before)
     before = before[lead.end() :] if lead else before
@@ -336,13 +342,13 @@ def _material(sentence: Sentence, s: str, at: int, segment: Segment) -> Material
 
 def _side(sentence: Sentence, s: str, at: int, segment: Segment) -> str:
     """Which core a figure is of: right, left or a number, named in its clause or its heading."""
-    words = [word.rstrip("-") for word in sentence.words]
+    words = sentence.words
     after = re.match(r"A?[pI(]+[dM]*(R)", s[at + 1 :])
     if after:  # "40% on the left and 60% on the right"
-        return _SIDES.get(words[at + 1 + after.start(1)], "")
+        return _SIDES.get(words[at + 1 + after.start(1)].rstrip("-"), "")
     listed = len({_SIDES[word] for word in _COUNTED.intersection(words)}) > 1 and "r" not in s
     names = [
-        words[i]
+        words[i].rstrip("-")
         for i in range(_after_any(s, ".F;", at), at)
         if s[i] == "R"
         and (words[i] not in _COUNTED or s[i + 1 : i + 2] != "M")

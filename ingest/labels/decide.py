@@ -34,19 +34,22 @@ def decide(
     """One Reading from all claims; it has a value only where one consistent finding remains."""
     good = [claim for claim in claims if claim.counts]
     hidden = [claim for claim in claims if claim.may_count or _is_hidden(claim)]
-    taken_back = max((it.start for it in segments if it.amends and _is_withdrawal(it)), default=-1)
+    taken_back = max((_withdrawn_at(it) for it in segments if it.amends), default=-1)
     if taken_back >= 0:
+        old = {claim.figure.parts for claim in claims if not claim.amends}
         good = [claim for claim in good if claim.amends and claim.start > taken_back]
+        good = [claim for claim in good if claim.figure.parts not in old]
         if not good:
             return none_read("a correction takes the figure back")
     if not good and hidden:
         return none_read("a figure could not be tied for certain", read=False)
-    if not good and not _has_no_core(folded) and left_open(segments, claims):
+    if not good and left_open(segments, claims) and not _has_no_core(folded):
         return none_read("a figure stands by the cellularity and could not be tied", read=False)
     if not good:
         return none_read("every figure has another owner")
-    if _has_no_core(folded):
-        good = [claim for claim in good if claim.material == "core"]
+    sure = [claim for claim in good if claim.material == "core"]
+    if len(sure) < len(good) and _has_no_core(folded):
+        good = sure
         if not good:
             return none_read("no core was received")
     if any(claim.amends and not claim.addressed for claim in hidden):
@@ -109,9 +112,11 @@ def _has_no_core(folded: str) -> bool:
     return any(_SENT.search(before) for before in missing)
 
 
-def _is_withdrawal(segment: Segment) -> bool:
+def _withdrawn_at(segment: Segment) -> int:
+    """Where a sentence takes a figure back, -1 where it does not."""
     said = re.search(r"cellularity|figure|value|estimate|percentage", segment.text)
-    return bool(said and _WITHDRAWN.search(segment.text))
+    met = _WITHDRAWN.search(segment.text) if said else None
+    return segment.at + met.start() if met else -1
 
 
 def _covers(cores: Sequence[Claim], pool: Sequence[Claim]) -> bool:

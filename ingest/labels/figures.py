@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
 from featurestore.types import Qualifier
 from ingest.labels.languages import FRACTIONS, NUMBERS
 
-_PLAIN = {ord(c): "-" for c in "‐‑‒–—―−\u00ad"} | {ord(c): "'" for c in "‘’‚`´"}
+_PLAIN = {ord(c): "-" for c in "‐‑‒–—―−\u00ad"} | {ord(c): "'" for c in "‘’‚´"}
 _PLAIN |= {ord(c): '"' for c in "“”„«»"} | {
     ord(c): " " for c in "\u200b\ufeff\u2060\u00a0\u2009\u202f\u2007"
 }
-_PLAIN |= {ord(a): b for a, b in zip("≤≥⁄\r≅≈", "<>/ ~~", strict=True)}
+_PLAIN |= {ord(a): b for a, b in zip("≤≥⁄≅≈", "<>/~~", strict=True)}
 # "C e l l u l a r i t y   2 0 %": letters set apart
 _WIDE = re.compile("[\u3000-\U0010ffff]")
 _OIL, _DIGIT, _LETTERS = set("oil"), str.maketrans("oil", "011"), str.maketrans("018", "olb")
@@ -28,12 +28,12 @@ _SCANNED = re.compile(r"(?<![^\W_])[\doil]{1,3}(?: ?- ?[\doil]{1,3})? ?$")
 # "I5", "2O": letters scanned for figures beside figures
 _MIXED = re.compile(r"(?<![\w.])(?=[oil]?\d?[oil](?<=\d[oil])|[oil]\d)[\doil]{2}(?![\w])")
 # "ce11ular", "ceIIuIar", "cellu|ar"; "cellu-\nlarity"; "%95"
-_CELL = re.compile(r"ce[l1i|]{2}u[l1i|]a[r1](?:i[t1l][yv])?")
+_CELL = re.compile(r"ce(?!llular(?:ity)?\b)[l1i|]{2}u[l1i|]a[r1](?:i[t1l][yv])?")
 _BROKEN = re.compile(r"-(?<=[^\W\d_]-)[ \t]*\n[ \t]*([^\W\d_]+)")
 _BEFORE = re.compile(r"%(?<![\d\s%]%)(\d{1,3})(?![\d%]|[.,]\d| ?%)")
 # "8IOPSY", "Lymph0cytes", "B10PSY": figures scanned for letters
 _LETTER = re.compile(
-    r"[018](?:(?<=[^\W\d_][018])[018]*(?=[^\W\d_])|(?<!\w[018])(?=[^\W\d_]{4}))"
+    r"[018](?=[018]{0,9}[^\W\d_])(?:(?<=[^\W\d_][018])[018]*|(?<!\w[018])(?=[^\W\d_]{4}))"
 )  # begins with the figure itself: looking back at every letter is slow
 # "35$", "35 o/o": what a sign is typed or scanned as
 _SIGN = re.compile(r"(?<=[\dol])( ?)(\$|[°º]/[o0]|o/o)(?![\w])")
@@ -73,13 +73,15 @@ _PLUS_MINUS = re.compile(r" ?\(? ?(?:±|\+ ?/ ?-|\+-|plus[ /](?:or )?minus) ?")
 _MORE, _LESS = "more|greater|higher|over|above", "less|lower|fewer|smaller|under|below"
 # "less than", "<", "not more than"
 _UNDER = (
-    rf"[<]=?|=<|{_LESS}|up to|at (?:the )?most|(?:a )?maximum of|not exceed(?:ing)?|(?:no|not) "
-    rf"(?:{_MORE}|exceeding)|weniger als|unter|höchstens|moins de|au plus|inférieure? à"
+    rf"<=?|=<|\b(?:{_LESS}|up to|at (?:the )?most|(?:a )?maximum of|not exceed(?:ing)?"
+    rf"|(?:no|not) (?:{_MORE}|exceeding)|weniger als|unter|höchstens|moins de|au plus"
+    r"|inférieure? à)"
 )
 # "at least", ">=", "not less than"
 _OVER = (
-    rf"(?<!-)>=?|=>|{_MORE}|beyond|at least|exceed(?:s|ing|ed)?|in excess of|upwards? of|(?:a )?"
-    rf"minimum of|(?:no|not) (?:{_LESS})|über|mehr als|mindestens|plus de|au moins|supérieure? à"
+    rf"(?<!-)>=?|=>|\b(?:{_MORE}|beyond|at least|exceed(?:s|ing|ed)?|in excess of|upwards? of"
+    rf"|(?:a )?minimum of|(?:no|not) (?:{_LESS})|über|mehr als|mindestens|plus de|au moins"
+    r"|supérieure? à)"
 )
 # "about", "in the region of", "ca."
 _ABOUT = (
@@ -132,10 +134,12 @@ def _plain_char(char: str) -> str:
 
 def fold(text: str) -> str:
     """Lower case, plain dashes, quotes and blanks, scanning errors mended; the length stays."""
-    text = text.translate(_PLAIN)
-    low = text.lower()
-    if not text.isascii() and (len(low) != len(text) or _WIDE.search(text)):
-        low = "".join(map(_plain_char, text))
+    low = text.replace("\r", " ").replace("`", "'").lower()
+    if not text.isascii():
+        text = text.replace("\r", " ").translate(_PLAIN)
+        low = text.lower()
+        if len(low) != len(text) or _WIDE.search(text):
+            low = "".join(map(_plain_char, text))
     if "$" in low or "/o" in low or "/0" in low:
         low = _SIGN.sub(lambda m: (m[1] + "%").ljust(len(m[0])), low)
     if "%" in low:
@@ -209,7 +213,7 @@ def find_figures(text: str) -> list[Figure]:
         figure = _figure(plain, first, second)
         if figure is not None:
             end = figure.end
-            found.append(_bounded(plain, figure))
+            found.append(figure)
     return found
 
 
@@ -241,15 +245,16 @@ def _figure(text: str, first: re.Match[str], second: re.Match[str] | None) -> Fi
             signed = signed or bool(second["pct"] or second["sign"])
     if not low <= high <= 100:
         return None
+    start, end, low, high, said = _bounded(text, first.start(), end, low, high, said)
     return Figure(
-        start=first.start(), end=end, low=low, high=high, qualifier=said, signed=signed, parts=parts
+        start=start, end=end, low=low, high=high, qualifier=said, signed=signed, parts=parts
     )
 
 
-def _bounded(text: str, figure: Figure) -> Figure:
+def _bounded(
+    text: str, start: int, end: int, low: float, high: float, said: Qualifier | None
+) -> tuple[int, int, float, float, Qualifier | None]:
     """Take in the words before and after a figure that make it a bound or an approximation."""
-    start, end = figure.start, figure.end
-    low, high, said = figure.low, figure.high, figure.qualifier
     for _ in range(2):
         before = text[max(0, start - 32) : start]
         met = None if before.rstrip(" :(")[-1:] in _NO_BOUND else _SAID.search(before)
@@ -268,6 +273,4 @@ def _bounded(text: str, figure: Figure) -> Figure:
         else:
             up = after["over"] or after["plus"]
             low, high, said = (low, 100.0, ">") if up else (0.0, high, "<")
-    if (start, end) == (figure.start, figure.end):
-        return figure
-    return replace(figure, start=start, end=end, low=low, high=high, qualifier=said)
+    return start, end, low, high, said

@@ -43,7 +43,7 @@ ODD = set("xLfiKN")
 _OF, _AWAY = (
     words_of("of von der des de du"),
     words_of(
-        "by on after despite upon per at to via using from since bei nach durch sur par après"
+        "by on after despite upon per at where to via using from since bei nach durch sur par après"
     ),
 )
 _WE = words_of("i we ich wir je nous one you")
@@ -51,15 +51,17 @@ _STRONG = words_of("marrow space spaces core cores biopsy biopsies trephine sect
 _SITE = re.compile(r"[xfLT](?:[xhq]*[MBG])?")  # "better preserved marrow"
 _RIGHT = re.compile(r":?[qohM]*[MBo]*q*([AC])")  # "40% [overall marrow] cellularity"
 _AFTER = re.compile(r"[dhRtq]*M*[xLfK]+")  # "40% cellular blasts"
-_NOUN = re.compile(r"[hRqtMd]*[xLfK]+")  # "40% blasts", but not "40% Blasts: 3%"
-_OF_IT = re.compile(r"p[dqhno]*(?P<of>[MBGRSK]?)")  # "40% of the space"
+_NOUN = re.compile(r"(?!qdxM)[hRqtMd]*[xLfK]+")  # "40% blasts", not "40 % de la surface osseuse"
+# "40% of the space", "40% of sampled marrow", "40% of assessable (undamaged) marrow"
+_OF_IT = re.compile(r"p[dqhno]*(?:x?\([^()FN]*\)(?=M)|x(?=M))?(?P<of>[MBGRSK]?)")
 _SPACE = re.compile(r"p[dqhonM]*[MB][MGB]*[vpzdqhIwB]*[AK]")  # "of the space is hematopoietic"
-_FILLS = re.compile(r"[pI]?[dqhnM]*[MB]|[.,;)]|$")  # "occupies 40% of the marrow space"
+_FILLS = re.compile(r"[pI]?[dqhnoM]*[MB]|[.,;)]|$")  # "occupies 40% of the marrow space"
 _FILLED = re.compile(r"F[pzw][dq]*K")  # "the spaces are filled to 20% by hematopoiesis"
 _ENDS = re.compile(r"[.,;:()|jwpku?nehbotR/]|$")  # what follows the figure of an adjective
 _SAID = re.compile(r"[MBGRSebcratoknyqdhvEpI,:(|Xu]*")  # between an adjective and its figure
 _EXTENT = re.compile(r"F[dqRh]*[MGt]|Fh+q")  # "hypercellular, 70% nodules"
 _OWN = re.compile(r"[qdyohRSMBG]*(?:[pI][dqoyMBRGS]*)*")  # "hypercellular [marrow for age]"
+_MEAN = re.compile(r";[dq]*o[dqvp:]*F(?:[.;,)]|$)")
 _PART_OF = re.compile(r"(?:(?:^|[.,;(])p[do]*|Fq*p[dohqnM]*)$")  # "of the cellularity"
 
 
@@ -97,10 +99,18 @@ class _Scan:
             self.subject = ""
         elif self.s[at - 1] in "hg" and re.match(r"F(?:[.,)]|$)", self.s[at + 1 :]):
             pass  # "Cellularity: increased; 80%"
+        elif _MEAN.match(self.s, at) and not set(self.s[self._last_figure() : at]) & set("xLK"):
+            self.noun("C", at)  # "some spaces 60% cellular, some empty; average 40%"
         else:
             self.clear(at)
 
+    def _last_figure(self) -> int:
+        return max(self.ties.keys() | self.odd, default=0)
+
     def comma(self, at: int) -> None:
+        aside = self.s[max(0, self.behind - 2) : self.behind] == "C,"
+        if aside and self.words[self.behind] in _AWAY and self.s[at + 1 : at + 2] == "F":
+            self.head = "C"  # "cellularity, where assessable, 40%"
         self.behind = -1
 
     def preposition(self, at: int) -> None:
@@ -140,7 +150,8 @@ class _Scan:
         """A word that is not known: a noun that owns what follows, or what describes a site."""
         s, words = self.s, self.words
         away = self.behind >= 0 and words[self.behind] in _AWAY
-        participle = words[at].endswith(("ed", "ing", "nd", "iert", "ée")) and self.head == "C"
+        participle = words[at].endswith(("ed", "ing", "nd", "iert", "ée"))
+        participle = self.head == "C" and (participle or s[at + 1 : at + 3] == "pv")
         if s[at] == "L" and (s[at - 1 : at] == "K" or words[at - 1 : at] == ["marrow"]):
             if s[at - 1] != "K":
                 self.noun("K", at)  # "marrow elements occupy"
@@ -148,8 +159,8 @@ class _Scan:
             pass  # "better preserved marrow"
         elif s[at - 1 : at + 2] in ("vxM", "vfM", "vLM") or _WE & set(words[max(0, at - 2) : at]):
             pass  # "shows trabecular bone", "cellularity I would put at 75%"
-        elif participle and (s[at - 1] == "v" or s[at - 1 : at + 2] == "Cxp"):
-            pass  # "was scored", "cellularity varying between"
+        elif participle and (s[:at].rstrip("qn")[-1:] == "v" or s[at - 1 : at + 2] == "Cxp"):
+            pass  # "was scored", "was thought to be", "cellularity varying between"
         elif away and self.head == "T":
             pass  # "from 20% at presentation to 70%"
         else:
@@ -335,7 +346,7 @@ def may_be(s: str, at: int) -> bool:
     clause = re.split(r"[;.|]", clause)[0]
     if "C" not in clause or _SHARE.match(s, at) or _OWNED.match(s, at):
         return False
-    before = s[:at].rstrip("(:vpqd")
+    before = s[:at].rstrip("(:vpqdI")
     nouns = ("x", "L", "f", "K")
     return s[at + 1 : at + 2] not in nouns and before[-1:] not in nouns
 

@@ -51,19 +51,19 @@ R right left rt lt r l bilateral rechts links rechte linke droite gauche droit o
 G ponction prélèvement specimen specimens sample samples section sections tissue material slide
   slides case other others sided handed partner counterpart side field fields level levels piece
   pieces fragment präparat gewebe échantillon fragments adequacy length quality
-d where the a an this that these those it its their his her we i all each which there here lady
-  gentleman man woman patient patients einem einen diesem dieses der die das des dem den ein eine
-  einer eines dieser diese le la les un une cette ce ces il elle est-ce
-v occupe occupent ranged lies is are was were be been am appear seems show shown has have had
-  measures measured estimate assessed judged reported calculated read given put placed noted found
-  determined ranges ranging varies vary lie runs amounts reveal demonstrate display exhibit contain
-  considered occupies occupy occupied comprise constitute make fill represent account cover composed
-  takes consist remains stands reaches approaches approximates corresponds evaluated quantified set
-  quoted issued stated beträgt betragen ist sind war liegt wird geschätzt zeigt nimmt einnimmt est
-  était sont évaluée évalué estimée estimé représente montre à
+d the a an this that these those it its their his her we i all each which there here lady gentleman
+  man woman patient patients einem einen diesem dieses der die das des dem den ein eine einer eines
+  dieser diese le la les un une cette ce ces il elle est-ce
+v can kann peut occupe occupent ranged lies is are was were be been am appear seems show shown has
+  have had measures measured estimate assessed judged reported calculated read given put placed
+  noted found determined ranges ranging varies vary lie runs amounts reveal demonstrate display
+  exhibit contain considered occupies occupy occupied comprise constitute make fill represent
+  account cover composed takes consist remains stands reaches approaches approximates corresponds
+  evaluated quantified set quoted issued stated beträgt betragen ist sind war liegt wird geschätzt
+  zeigt nimmt einnimmt est était sont évaluée évalué estimée estimé représente montre à
 p of at to on for as within about between among across throughout along amid during through over
-  upon after despite per wie including incl zwischen entre bei von auf zu zur zum für du au dans
-  pour sur en par
+  upon after despite per wie where including incl zwischen entre bei von auf zu zur zum für du au
+  dans pour sur en par
 I in im inside
 z by via using durch digital image eye visual visually morphometry microscopy automated software
   counting
@@ -72,15 +72,15 @@ w with showing mit avec
 o mittel overall average averages averaging averaged total mean combined global whole entire agreed
   consensus composite aggregate final summary gesamt insgesamt gesamtzellularität durchschnittlich
   mittlere globale moyenne totale ensemble
-q too therefore thus hence nil zero nearer nur somewhere perhaps ordre re richtig recte lire above
-  below angegeben um uh pt mildly moderately slightly severely somewhat profoundly clearly only just
-  still very quite rather approximately about roughly around nearly almost fairly relatively visibly
-  uniformly variably diffusely focally good excellent representative limited evaluable available
-  active residual normal-appearing remaining trilineage maturing percent percentage equal equals
-  value result score anteil share proportion fraction prozentsatz estimated yes also well up out
-  much most more less again further mature deutlich leicht mäßig etwa stark nettement légèrement
-  discrètement modérément some approx ca c. circa vicinity order read-out range de figure report
-  central finding findings degree extent index tick check select circle
+q best too therefore thus hence nil zero nearer nur somewhere perhaps ordre re richtig recte lire
+  above below angegeben um uh pt mildly moderately slightly severely somewhat profoundly clearly
+  only just still very quite rather approximately about roughly around nearly almost fairly
+  relatively visibly uniformly variably diffusely focally good excellent representative limited
+  evaluable available active residual normal-appearing remaining trilineage maturing percent
+  percentage equal equals value result score anteil share proportion fraction prozentsatz estimated
+  yes also well up out much most more less again further mature deutlich leicht mäßig etwa stark
+  nettement légèrement discrètement modérément some approx ca c. circa vicinity order read-out range
+  de figure report central finding findings degree extent index tick check select circle
 h normal raised high low elevated higher lower abnormal variable patchy heterogeneous markedly
   diminished preserved normale normales diminuée augmentée erhöht vermindert reduziert gesteigert
   normwertig nl appropriate adequate regular
@@ -101,8 +101,8 @@ b prior cf pre previous previously earlier former formerly preceding baseline pr
   screening compared before erroneously error incorrect incorrectly mistakenly wrongly replaces
   replacing replaced supersedes superseded january february march april june july august september
   october november december jan feb mar apr jun jul aug sep sept oct nov dec pretransplant outset
-  früher frühere früheren vorbefund vorherige vorherigen zuvor damals voruntersuchung
-  antérieur antérieure précédent précédente précédemment auparavant
+  früher frühere früheren vorbefund vorherige vorherigen zuvor damals voruntersuchung antérieur
+  antérieure précédent précédente précédemment auparavant
 r cases outside sending referring referral submitted submitting external resident fellow trainee
   draft preliminary provisional reader readers observer observers another you donor donor's sister
   brother sibling twin mother father your interobserver intraobserver rereading reread error-rate

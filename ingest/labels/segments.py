@@ -35,7 +35,7 @@ _STEMS = (
 )
 # "... marrow. The next", not "approx. 40%"
 _STOP = re.compile(
-    r"[.!?](?<!\bapprox.)(?<!\bca.)(?<!\bvs.)(?<!\best.)(?<!\bdr.)(?<!\bno.)(?<!\bc.)(?<![\s.][.!?])[.!?]*(?=\s+\S)"
+    r"[.!?](?=[.!?\s])(?<!\bapprox.)(?<!\bca.)(?<!\bvs.)(?<!\best.)(?<!\bdr.)(?<!\bno.)(?<!\bc.)(?<![\s.][.!?])[.!?]*(?=\s+\S)"
 )  # begins with the sign itself: looking back at every letter is slow
 # "  - CORE BIOPSY: ...", "## Histology (core)", "[Section 3] ...", "Q7 Core findings?"
 _MARK = re.compile(
@@ -182,7 +182,8 @@ class _Cutter:
 
     def line(self, line: str, at: int) -> Iterator[Segment]:
         """Take a line: a row of a table, a heading, or more of the paragraph."""
-        cut = _cut_of(line) if len(line) < LONGEST else ""
+        broken = "\n" in self.text[at : at + len(line)]  # a word over two lines is one in `folded`
+        cut = _cut_of(line) if len(line) < LONGEST and not broken else ""
         if cut:
             yield from self._close(at, self.local, self.amends)
             yield from self._row(line, at, cut)
@@ -260,6 +261,8 @@ class _Cutter:
                 material, words = named, f"{words} {tail}"
         if _AMENDS.search(words):
             self._set("general", words, amends=True)
+        elif words.startswith("original") and material_of("report" + words[8:]) == "general":
+            self._set("general", "")  # "Original diagnosis:", beside an addendum
         elif material == "unknown" and tail:
             self.local = (self.material if self.amends else "unknown", words)
         else:
@@ -310,7 +313,9 @@ class _Cutter:
     def _row(self, line: str, start: int, cut: str) -> Iterator[Segment]:
         """The cells of a row; each begins with the names of its row and its column."""
         hot = self.near or self.amends or self._is_hot(start, start + len(line))
-        if self.head and not hot and not any(map(is_measured, self.head)):
+        if not hot and (
+            _SHARE.search(line) if not self.head else not any(map(is_measured, self.head))
+        ):
             return  # for speed: most rows of most tables
         cells = [(m.start(), m[0]) for m in _COLUMN[cut].finditer(line) if m[0].strip(" -:=+*")]
         if not cells:
@@ -402,7 +407,7 @@ def _cut_of(line: str) -> str:
         tight = line.count(mark) >= least - 1 and mark + " " not in line
         if tight and all(len(cell) < 40 for cell in line.split(mark)):
             return mark
-    if "  " not in line.strip() or ":" in line:
+    if "  " not in line or ":" in line or "  " not in line.strip():
         return ""
     pieces = _GAP.split(line.strip())
     return " " if all(len(piece) < 40 for piece in pieces) else ""

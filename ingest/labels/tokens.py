@@ -16,11 +16,12 @@ from ingest.labels.languages import CORRECTIONS, GENERAL, WORDS, words_of
 
 # a ticked box, an empty one, an arrow, a date or an accession number, a word, anything else
 _TOKEN = re.compile(
-    r"(?P<F>\ue000)|(?P<N>\ue001)|(?P<X>[\[(] ?[x✓*] ?[\])]|[☒☑✓])"
+    r"(?P<word>[^\W\d_]++(?![\d'-]))|(?P<F>\ue000)|(?P<N>\ue001)|(?P<X>[\[(] ?[x✓*] ?[\])]|[☒☑✓])"
     r"|(?P<O>\[[ _]*\]|\( \)|[☐□]|(?<!\w)_+(?!\w))"
     r"|(?P<arrow>[-=]+>|→)|(?P<date>(?:19|20)\d\d\b|[a-z]{1,4}+\d\d-\d+|\d\d?[/.]\d\d?[/.]\d{2,4}|\d\d?/20\d\d)"
-    r"|(?P<word>[^\W\d_]+(?:'[^\W\d_]+)?(?:-\s?(?=[^\W\d_]))?)|(?P<dots>\.{2,})|(?P<rest>\d+|[^\s\w])"
+    r"|(?P<joined>[^\W\d_]+(?:'[^\W\d_]+)?(?:-\s?(?=[^\W\d_]))?)|(?P<dots>\.{2,})|(?P<rest>\d+|[^\s\w])"
 )
+_PARTS = re.compile(re.sub(r"\?P<\w+>", "?:", _TOKEN.pattern))  # without names: for speed
 # "cellularity", "celluarity", "cellu-", "Zellularität"
 _C = re.compile(r"(?:c|z)el+u?l?[a-z-]*(?:ity|ty|tät|té|tat)$|zellgehalt$|zelldichte$|celularity$")
 _A = re.compile(r"(?:cel{1,2}ul{0,2}a?r|celular|cell|zellulär|cellulaire)$")
@@ -28,13 +29,13 @@ _H = re.compile(r"(?:hyper|hypo|normo|pauci|iso|a)-?(?:cel|zel)[a-zäéè]*$")
 _UNITS = words_of(
     "mm cm m year years yr yrs y yo month months week weeks day days hour hours h g mg ml x hpf"
 )
-_FIGURES = ("\ue000", "\ue001")  # stand for a figure with and without a sign
 # stems of what marks a correction: "Korrektur", "rectificatif", "supplementary", "erratum"
 _CORRECTS = re.compile("|".join(CORRECTIONS))
 _NOUNS = {word for word, letter in WORDS.items() if letter in "MBRGSoy"}  # begin a compound
 _MONTHS = words_of(
     "january february march april may june july august september october november december"
 )
+_CHOOSE = re.compile(r"\([xq]R\)(?=:|$)")  # "Cellularity (choose one):"
 _POST = {"post", "after", "following", "nach", "après"}
 _SPECIAL = words_of("report figure value percentage cell content density")
 _MOVING = set("AMBGCbcx")  # classes that the words before them may change
@@ -60,7 +61,7 @@ def encode(text: str, figures: list[Figure]) -> Sentence:
     for figure in figures:
         pieces += text[at : figure.start], "\ue000" if figure.signed else "\ue001"
         at = figure.end
-    tokens = [match[0] for match in _TOKEN.finditer("".join([*pieces, text[at:]]))]
+    tokens: list[str] = _PARTS.findall("".join([*pieces, text[at:]]))
     classes: list[str] = []
     words: list[str] = []
     places: dict[int, Figure] = {}
@@ -69,7 +70,7 @@ def encode(text: str, figures: list[Figure]) -> Sentence:
         letter = _class(word)
         if letter in _MOVING or word in _SPECIAL:
             letter = _in_place(letter, word, classes, words, tokens[n + 1 : n + 2])
-        elif word in _FIGURES:
+        elif word in ("\ue000", "\ue001"):  # a figure with and without a sign
             figure, word = next(left), ""
             if letter == "N":
                 letter, word = _bare(figure, tokens[n + 1 : n + 3], classes)
@@ -137,7 +138,7 @@ def _as_said(letter: str, word: str, classes: list[str], words: list[str]) -> st
 def _class(token: str) -> str:
     met = _TOKEN.match(token)  # not fullmatch: a hyphen looks at the word behind it
     kind = (met and met.lastgroup) or "rest"
-    if kind == "word":
+    if kind in ("word", "joined"):
         return class_of(token.rstrip("- \n").removesuffix("'s"))
     return _MARKS.get(token, "x") if kind == "rest" else _KINDS.get(kind, kind)
 
@@ -179,6 +180,9 @@ def _form(word: str) -> str:
 
 def ticked(s: str) -> str:
     """Leave only figures behind a ticked box: "[ ] <10% [x] 10-30%"."""
+    if "X" not in s and "O" not in s:
+        return s
     lead, *boxes = re.split(r"(?=[XO])", s)
+    lead = _CHOOSE.sub("qqqq", lead)
     kept = ("q" + box[1:] if box[0] == "X" else "q" * len(box) for box in boxes)
     return "".join([lead, *kept])

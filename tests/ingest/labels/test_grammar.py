@@ -59,10 +59,72 @@ def test_a_figure_of_the_rest_is_no_cellularity(figure: str) -> None:
     assert value(f"20% blasts in a {figure} cellular marrow.") == 40
 
 
+ASIDES = ["where {seen}", "as {seen}", "when {seen}", "in the areas {seen}"]
+ASIDES += ["where {seen} on three levels"]
+SEEN = ["seen", "assessable", "preserved", "judged", "measured"]
+
+
+def test_a_clause_on_how_or_where_it_was_seen_owns_nothing() -> None:
+    for aside, seen in itertools.product(ASIDES, SEEN):
+        said = aside.format(seen=seen)
+        for text in (
+            f"The cellularity, {said}, is 40%.",
+            f"The cellularity {said} is 40%.",
+            f"Cellularity, {said}, 40%.",
+        ):
+            assert value(text) in (40, None), text
+    for seen in SEEN:
+        assert value(f"The cellularity where {seen} is 40%.") == 40
+        assert value(f"Cellularity, where {seen}, 40%.") == 40
+        assert value(f"Blasts, where {seen}, 40%. The core is cellular.") is None
+
+
+def test_a_chain_of_verbs_and_the_whole_of_the_marrow_are_no_owner() -> None:
+    for chain in (
+        "is best regarded as",
+        "was thought to be",
+        "can be estimated at",
+        "is felt to be",
+    ):
+        assert value(f"The cellularity {chain} 40%.") == 40, chain
+        assert value(f"CD34 {chain} 40%; the core is cellular.") is None, chain
+    wholes = ["the sampled marrow", "assessable (undamaged) marrow", "the total marrow area"]
+    for whole in wholes:
+        assert value(f"Haemopoiesis occupies 40% of {whole}.") in (40, None), whole
+        assert value(f"Cellularity: 40% of {whole}.") == 40, whole
+        assert value(f"Blasts: 40% of {whole}. Hypercellular.") is None, whole
+        assert value(f"Cellularity 70%, lymphoma in 40% of {whole}.") == 70, whole
+    assert value("Cellularité évaluée à 40 % de la surface médullaire.") == 40
+
+
+def test_an_average_behind_areas_is_the_whole_and_one_behind_a_noun_is_the_noun_s() -> None:
+    areas = "Some areas 80% cellular, some areas of 0%"
+    for mark in ("; average 40%.", ". Average 40%.", "; mean 40%.", "; overall 40%."):
+        assert value(areas + mark) in (40, None), mark
+        assert value(f"Hypercellular, CD34 varies{mark}") is None, mark
+        assert value(f"Areas of 80% and 20% cellularity{mark}") == 40, mark
+
+
+@pytest.mark.parametrize("head", ["Original", "Original diagnosis", "Original report"])
+def test_the_original_beside_an_addendum_is_this_report(head: str) -> None:
+    report = f"{head}: Core biopsy, 40% cellular."
+    for addendum, expected in {
+        "Addendum: FISH shows 20% of nuclei with del(5q).": 40,
+        "Addendum: the cellularity is revised to 60%.": 60,
+        "Addendum: the cellularity of 40% is withdrawn.": None,
+    }.items():
+        assert parse(f"{addendum}\n\n{report}").value == expected, addendum
+        assert parse(f"{report}\n\n{addendum}").value == expected, addendum
+    assert parse("Original biopsy: 80% cellular.\n\nCore biopsy: 40% cellular.").value == 40
+
+
 @pytest.mark.parametrize(
     "text",
     [
         "Core: ce11u1arity 40%.",
+        "CORE\nCellular-\nity is estimated at\n40%",
+        "Cellularity of core (choose one):\n( ) <10%\n(X) 30-50%\n( ) >50%\nFibrosis: (X) none",
+        "Stanze: Zellularität 40 % gegenüber 80 % im Jahr 2019.",
         "Core: ceIIuIarity 4O percent.",
         "Core: overall cellu-\nlarity 40%.",
         "Core: hyper-\ncellular marrow (%40).",

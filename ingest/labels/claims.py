@@ -16,13 +16,13 @@ from ingest.labels.grammar import FROM, KEYS, ODD, PAIR, from_to, is_free, may_b
 from ingest.labels.headings import Material
 from ingest.labels.languages import KINDS, WORDS, words_of
 from ingest.labels.segments import Segment
-from ingest.labels.tokens import Sentence, sentence_of, ticked
+from ingest.labels.tokens import Sentence, encode, sentence_of, ticked
 
 Owner = Literal["cellularity", "unclear"]  # what has another owner is no claim
 Role = Literal["finding", "norm", "criterion", "quality"]
 Scope = Literal["whole", "overall", "part", "extreme", "aside"]
 _SET_ASIDE = ("clot", "aspirate", "touch", "other")
-_IT = words_of("it es sie elle")
+_IT = words_of("it this these es sie dies elle ceci")
 _AGE = re.compile(r"\b(?:age|alter|âge)")
 # what says that there is more than one reading to take the mean of
 _SEVERAL = re.compile(
@@ -108,6 +108,8 @@ def read_claims(folded: str, segments: Iterable[Segment]) -> Iterator[Claim]:
         said |= {claim.figure.parts for claim in made if claim.owner == "cellularity"}
         if not made and (near or heard == segment.paragraph):
             made = list(_going_on(sentence, segment, near))
+        if made and _is_of_the_aside(sentence, segment, folded):
+            made = [replace(claim, scope="aside") for claim in made]
         spoken = bool(made) and is_addressed(folded, *segment.said, amends=segment.amends)
         yield from (replace(claim, addressed=True) if spoken else claim for claim in made)
         owned = [claim for claim in made if claim.owner == "cellularity"]
@@ -115,6 +117,14 @@ def read_claims(folded: str, segments: Iterable[Segment]) -> Iterator[Claim]:
             carried = segment.paragraph, owned[-1]
         elif made:
             carried = None
+
+
+def _is_of_the_aside(sentence: Sentence, segment: Segment, folded: str) -> bool:
+    """Whether "this" or "it" stands for what the sentence before sets aside."""
+    if sentence.words[0] not in _IT:
+        return False
+    before = folded[segment.said[0] : segment.at].rstrip(" .\n")
+    return "a" in encode(re.split(r"[.;]\s", before)[-1], []).classes
 
 
 def _claims(sentence: Sentence, segment: Segment) -> Iterator[Claim]:
@@ -173,7 +183,8 @@ def _corrections(
         if s[at] != "F" or at < mark or "b" in since or segment.at + figure.start in known:
             continue
         beside = n_old and s.count("F") > 1
-        if lone or beside or met & set("CAH") or not set(s[mark:at]) & set("xLfK"):
+        free = not set(s[mark:at]) & set("xLfK") and is_free(s, at, figure)
+        if lone or beside or met & set("CAH") or free:
             claim = _claim(sentence, s, segment, at, figure, "goes on" if lone else "")
             owner: Owner = "cellularity" if lone else "unclear"
             yield replace(claim, amends=True, role="finding", earlier=False, owner=owner)
@@ -309,7 +320,7 @@ def _scope(s: str, at: int) -> Scope:
     stop = re.search(r"[.;,()FN]|$", s[at + 1 :])
     clause = s[_after_any(s, ".;,(F", at) : at] + s[at + 1 :][: stop.start() if stop else 0]
     wide = s[_after_any(s, ".;F", at) : at]
-    apart = re.search(r"[,j].*M", wide) or {"M", "t"} & set(clause)
+    apart = re.search(r"[,j].*[MB]", wide) or {"M", "t"} & set(clause)
     if "a" in clause or ("a" in wide and not apart and "o" not in clause):
         return "aside"
     return "overall" if "o" in wide + clause else "part" if "t" in clause else "whole"

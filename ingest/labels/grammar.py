@@ -20,10 +20,12 @@ _N = re.compile(r"C(?P<key>[MBRGSopqyde,%()]*)(?P<to>[:v|]*)q?(?P<f>N)(?P<after>
 _SHARES: dict[str, re.Pattern[str]] = {
     # "30% hematopoietic cells and 70% fat"
     "F cells and F fat": re.compile(r"(?P<f>F)[dq]*[KL][MLG]*[,j/;:(v]*[dv]*Fp?[dq]*f"),
-    # "70% fat and 30% hematopoietic cells"
-    "F fat and F cells": re.compile(r"Fp?[dq]*f[,j/;:(v]*[dv]*(?P<f>F)p?[dq]*[KL]"),
+    # "70% fat and 30% hematopoietic cells", "70% of the space filled by fat and 30% by cells"
+    "F fat and F cells": re.compile(
+        r"F(?:p[doh]*M+v?)?[pz]?[dq]*fG?[,j/;:(v]*[dvq]*(?P<f>F)[pz]?[dq]*[KL]"
+    ),
     # "hematopoietic cells 30%, fat 70%"
-    "cells F, fat F": re.compile(r"[KL][MLG]*[v:p]*(?P<f>F)[,j/;]*f[v:p]*F"),
+    "cells F, fat F": re.compile(r"[KL][MLG]*[v:p]*(?P<f>F)[,j/;:]*f[LMG]*[v:p]*F"),
     # "fat 70%, hematopoietic cells 30%"
     "fat F, cells F": re.compile(r"f[MLG]*[vq:p]*F[,j/;]*[KL][MLG]*[vq:p]*(?P<f>F)"),
     # "cell to fat ratio 60:40"
@@ -57,7 +59,9 @@ _OF_IT = re.compile(r"p[dqhno]*(?:x?\([^()FN]*\)(?=M)|x(?=M))?(?P<of>[MBGRSK]?)"
 _SPACE = re.compile(r"p[dqhonM]*[MB][MGB]*[vpzdqhIwB]*[AK]")  # "of the space is hematopoietic"
 _FILLS = re.compile(r"[pI]?[dqhnoM]*[MB]|[.,;)]|$")  # "occupies 40% of the marrow space"
 _FILLED = re.compile(r"F[pzw][dq]*K")  # "the spaces are filled to 20% by hematopoiesis"
-_ENDS = re.compile(r"[.,;:()|jwpku?nehbotR/]|$")  # what follows the figure of an adjective
+_ENDS = re.compile(
+    r"[.,;:()|jwpku?nehbotR/]|I[dqnhy]+[.,;y]|$"
+)  # what follows the figure of an adjective
 _SAID = re.compile(r"[MBGRSebcratoknyqdhvEpI,:(|Xu]*")  # between an adjective and its figure
 _EXTENT = re.compile(r"F[dqRh]*[MGt]|Fh+q")  # "hypercellular, 70% nodules"
 _OWN = re.compile(r"[qdyohRSMBG]*(?:[pI][dqoyMBRGS]*)*")  # "hypercellular [marrow for age]"
@@ -169,7 +173,8 @@ class _Scan:
             self.noun("x", at)
 
     def cells(self, at: int) -> None:
-        self.noun("K", at)
+        if self.s[at - 1 : at] != "C":  # "cellularité hématopoïétique"
+            self.noun("K", at)
 
     def measured(self, at: int) -> None:
         s = self.s

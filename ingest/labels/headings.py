@@ -48,8 +48,12 @@ def classes_in(words: str) -> frozenset[str]:
 
 
 def _seen(word: str) -> str:
-    """A word of a heading, read as meant where an l was scanned for an i: "BlOPSY"."""
-    return word if word in WORDS or word in GENERAL else word.replace("l", "i")
+    """A word of a heading as meant: "BlOPSY" is scanned, "micro" is short for "microscopic"."""
+    if word in WORDS or word in GENERAL:
+        return word
+    meant = word.replace("l", "i")  # an l was scanned for an i
+    whole = (long for long in GENERAL if len(word) > 3 and long.startswith(word))
+    return meant if meant in WORDS or meant in GENERAL else next(whole, word)
 
 
 @lru_cache(maxsize=4096)

@@ -43,9 +43,9 @@ M espace espaces fläche marrow bone bm space spaces intertrabecular inter-trabe
   estimates impression knochenmark knochenmarks mark markraum markraums markräume markräumen moelle
   osseuse medullaire médullaire médullaires iliaque
 B stanzbiopsie bom zylinder core cores trephine trephines biopsy biopsies bx bmbx bmb histology
-  histologic histological cylinder punch trepanate stanze knochenmarkstanze knochenmarkbiopsie
-  beckenkammstanze beckenkammbiopsie stanzzylinder biopsie trepanat knochenmarkhistologie
-  ostéomédullaire ostéo osteo
+  histologic histological histologisch cylinder punch trepanate stanze knochenmarkstanze
+  knochenmarkbiopsie beckenkammstanze beckenkammbiopsie stanzzylinder biopsie trepanat
+  knochenmarkhistologie ostéomédullaire ostéo osteo
 R right left rt lt r l bilateral rechts links rechte linke droite gauche droit one two both first
   second third fourth b
 G ponction prélèvement specimen specimens sample samples section sections tissue material slide
@@ -134,7 +134,7 @@ blood blood peripheral
 other node nodes liver spleen skin lung mass csf fluid
 """  # material that is not the core
 GENERAL = words_of(
-    """dictation dictated diagnosis diagnoses microscopic microscopy microscopical description
+    """dx dictation dictated diagnosis diagnoses microscopic microscopy microscopical description
     findings finding comment comments conclusion summary interpretation report reports results
     result synoptic final pathologic pathological pathology morphologic morphology morphological
     integrated surgical central local consultant hematopathology haematopathology adult pediatric

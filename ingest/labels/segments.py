@@ -87,6 +87,8 @@ class Segment:
     def historic(self) -> bool:
         """Whether its heading tells of an earlier time or of another's reading."""
         words = _WORD.findall(ASIDE.sub("", self.heading))
+        if WORDS.get("".join(words[:1])) == "r":
+            return True  # "Submitting diagnosis"
         return not _AMENDS.search(self.heading) and any(
             word in HISTORY or (WORDS.get(word) == "b" and word not in GENERAL)
             for word in words
@@ -228,7 +230,7 @@ class _Cutter:
         if part:
             self._set(self.parts.get(part["first"], "unknown"), part["name"][:60])
             return True, at + begin + part.start("name")
-        key = _KEY.match(rest) if ":" in rest or "?" in rest else None
+        key = _KEY.match(rest.replace("(%)", "   ")) if ":" in rest or "?" in rest else None
         if key and len(key[1].split()) <= 8 and not is_said(key[1]):
             return True, at + begin + self._key(key[1].strip(), rest, key.end())
         bare = rest.strip(" *_=-.")

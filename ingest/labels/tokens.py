@@ -68,6 +68,10 @@ def encode(text: str, figures: list[Figure]) -> Sentence:
     left = iter(figures)
     for n, word in enumerate(tokens):
         letter = _class(word)
+        if words and words[-1][1:][-1:] == "-" and (one := WORDS.get(words[-1][:-1] + word)):
+            classes[-1] = one  # "sub-cortical", "inter-trabecular"
+            words[-1] = ""
+            continue
         if letter in _MOVING or word in _SPECIAL:
             letter = _in_place(letter, word, classes, words, tokens[n + 1 : n + 2])
         elif word in ("\ue000", "\ue001"):  # a figure with and without a sign
@@ -157,7 +161,8 @@ def class_of(word: str) -> str:
         return "C" if _C.match(word) else "A" if _A.match(word) else "x"
     if _H.match(word):  # "hypercellularity of 70%" is a noun
         return "C" if word.endswith(("ity", "tät", "té")) else "H"
-    return WORDS.get(word.replace("l", "i"), "x")  # "wlth": an l was scanned for an i
+    # "wlth", "rnarrow": an l was scanned for an i, an m for rn
+    return WORDS.get(word.replace("l", "i")) or WORDS.get(word.replace("rn", "m"), "x")
 
 
 def _form(word: str) -> str:
@@ -168,7 +173,7 @@ def _form(word: str) -> str:
             return "v"
     for ending in ("e", "en", "er", "es", "em"):
         adjective = WORDS.get(word.removesuffix(ending), "x") if word.endswith(ending) else "x"
-        if adjective in "qnbheoyK" and len(word) > 5:
+        if adjective in "qnbheoyKB" and len(word) > 5:
             return adjective
     for n in range(3, len(word) - 3):
         head, tail = word[:n].rstrip("s"), word[n:]

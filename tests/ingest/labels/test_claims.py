@@ -170,6 +170,18 @@ def test_a_correction_is_taken_or_nothing_is(mark: str, again: str, join: str) -
 @pytest.mark.parametrize(
     ("text", "value"),
     [
+        ("Excluding the subcortical zone, the biopsy is 45% cellular.", 45),
+        ("Sub-cortical marrow only, 4 mm. This is hypocellular (20%).", None),
+        ("The sub-cortical marrow is 5% cellular.", None),
+        ("Two-thirds of the marrow is fat. It is hypocellular (30%).", 30),
+        ("Normocellular at 45% in this 62 y/o woman.", 45),
+        ("Normocellular at 45% in nodules of lymphoma.", None),
+        ("Haemopoietic cells 30% : fat cells 70%.", 30),
+        ("80-90% of the space taken by fat and the remaining 10-20% by blood-forming cells.", None),
+        ("80-90% of the space filled by fat, the remaining 10-20% by hematopoietic cells.", 15),
+        ("Cellularity (% of area): 20\nFat (%): 75\nStroma (%): 5", 20),
+        ("The rnarrow is 45% cellular.", 45),
+        ("40% cellular.\nSUPPLEMENTARY REPORT(S): JAN 20: Karyotype. 15% odd metaphases.", 40),
         ("Cellularity has risen from 20% at presentation to 70%.", 70),
         ("Cellularity fell from 80% in May to 45% now.", 45),
         ("Cellularity fell to 45% from 80%.", 45),

@@ -172,12 +172,12 @@ CORE_HEADINGS = _names("""CORE BIOPSY|BONE MARROW CORE BIOPSY|Trephine biopsy|TR
 Bone marrow trephine|Histology|Core|Bone marrow biopsy|Right iliac crest core biopsy|5. TREPHINE
 ## Core biopsy|Core biopsy findings|BONE MARROW, LEFT ILIAC CREST, BIOPSY|Trephine histology
 Microscopic description|FINAL DIAGNOSIS|Diagnosis|Impression|Interpretation|Bone marrow|Summary
-Comment|Findings""")
+Comment|Findings|Micro|Dx|Histologischer Befund""")
 OTHER_HEADINGS = _names("""CLOT SECTION|Clot|Bone marrow clot|ASPIRATE SMEARS|Bone marrow aspirate
 Aspirate|Particle section|TOUCH PREPARATION|Touch imprints of core biopsy|Cell block|BMA|Spleen
 CLINICAL HISTORY|Flow cytometry|Cytogenetics|Lymph node|Outside report|Previous biopsy
 Quality assurance|Reference values|Immunohistochemistry|Gross description|Liver biopsy
-Peripheral blood""")
+Peripheral blood|Submitting diagnosis|Referring diagnosis""")
 FINDINGS = """Cellularity is {f}.
 Cellularity: {f}
 The marrow is {f} cellular.

@@ -25,8 +25,15 @@ arrays as (
     select
         embeddings.slide_key,
         max(embeddings.n_tiles) as n_tiles,
-        count(*) as n_embeddings,
-        list(embeddings.encoder_id order by embeddings.encoder_id) as encoder_ids
+        list(
+            struct_pack(
+                tiling_id := embeddings.tiling_id,
+                encoder_id := embeddings.encoder_id,
+                n_tiles := embeddings.n_tiles,
+                dim := embeddings.dim
+            )
+            order by embeddings.encoder_id, embeddings.tiling_id
+        ) as arrays
     from embeddings
     where embeddings.slide_key in (select touched_slides.slide_key from touched_slides)
     group by embeddings.slide_key
@@ -68,8 +75,7 @@ select
     best_labels.high,
     best_labels.method as label_method,
     best_labels.status as label_status,
-    coalesce(arrays.n_embeddings, 0) as n_embeddings,
-    arrays.encoder_ids,
+    arrays.arrays,
     slides.path,
     slides.extra
 from touched_slides as slides

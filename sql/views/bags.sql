@@ -1,4 +1,5 @@
 -- bags: one row per Slide, Tiling and Encoder with n_tiles > 0; cellularity is null without a Label.
+-- The arrays of a Slide stand in its row, so that a condition on Slides reads no table of arrays.
 create or replace view bags as
 select
     slides.slide_id,
@@ -20,11 +21,15 @@ select
     slides.high,
     slides.label_method,
     slides.label_status,
-    embeddings.tiling_id,
-    embeddings.encoder_id,
-    embeddings.n_tiles,
-    embeddings.dim,
+    slides.one.tiling_id,
+    slides.one.encoder_id,
+    slides.one.n_tiles,
+    slides.one.dim,
     slides.extra
-from slide_facts as slides
-join embeddings on embeddings.slide_key = slides.slide_key
-where embeddings.n_tiles > 0
+from (
+    select
+        * exclude (n_tiles, arrays),
+        unnest(arrays) as one
+    from slide_facts
+) as slides
+where slides.one.n_tiles > 0

@@ -30,8 +30,7 @@ create or replace table slide_facts (
     high double,
     label_method varchar,
     label_status varchar,
-    n_embeddings bigint not null,
-    encoder_ids varchar[],
+    arrays struct(tiling_id varchar, encoder_id varchar, n_tiles integer, dim integer)[],
     path varchar not null,
     extra json
 )

@@ -26,8 +26,8 @@ select
     high,
     label_method,
     label_status,
-    n_embeddings,
-    encoder_ids,
+    coalesce(len(arrays), 0) as n_embeddings,
+    [one.encoder_id for one in arrays] as encoder_ids,
     slide_key,
     path,
     extra

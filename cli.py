@@ -445,6 +445,7 @@ def train(
 
     Example: trephine train adults --bag-size 256
     """
+    store.read_ahead(config.cohort)
     from trainer.sweep import train as fit
 
     with progress("steps") as show:

@@ -161,8 +161,11 @@ def digests(
     wanted = bags.select("slide_key", "tiling_id", "encoder_id").with_row_index("number")
     with reader(root) as con, inserting(con, wanted=wanted):
         since = {"since": now() - timedelta(days=7)}
-        rows = frame_of_query(con, "queries/array_digests", since).rows()
-    return [row[0] for row in rows], [None if row[1] is None else row[1:] for row in rows]
+        found = frame_of_query(con, "queries/array_digests", since).with_row_index("number")
+    checked: list[tuple[int, int, int] | None] = [None] * found.height
+    for number, _, *stamp in found.drop_nulls("size_bytes").iter_rows():
+        checked[number] = tuple(stamp)
+    return found["digest"].to_list(), checked
 
 
 def differences(

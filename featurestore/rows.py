@@ -25,14 +25,14 @@ class Chunks(Sequence[Path]):
     To make those of 100,000 Slides takes seconds, and a first step needs a few hundred.
     """
 
-    def __init__(self, root: Path, ids: Sequence[tuple[str, str, str]]) -> None:
+    def __init__(self, root: Path, *ids: Sequence[str]) -> None:
         self._root, self._ids = root, ids
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return len(self._ids[0])
 
     def __getitem__(self, i: Any) -> Any:
-        return layout.chunk(layout.embedding_dir(self._root, *self._ids[i]), 2)
+        return layout.chunk(layout.embedding_dir(self._root, *(some[i] for some in self._ids)), 2)
 
 
 class RowReader:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -73,6 +74,14 @@ class FeatureStore(Readable):
     Raises:
         StoreNotFound: there is no store at `root`.
     """
+
+    def __init__(self, root: Path | str, *, trust: bool = False) -> None:
+        super().__init__(root, trust=trust)
+        self._ahead: dict[str, Future[pl.DataFrame]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is read ahead is this process's alone."""
+        return super().__getstate__() | {"_ahead": {}}
 
     @classmethod
     def create(cls, root: Path | str, *, shared: bool = False) -> FeatureStore:
@@ -243,10 +252,17 @@ class FeatureStore(Readable):
             ConfigError: several Encoders or Tilings fit and none was named.
         """
         self.cohort(cohort)
-        frame = self.ask(
-            "from cohort_bags where cohort = $name order by slide_id", {"name": cohort}
-        )
+        ahead = self._ahead.pop(cohort, None)
+        frame = ahead.result() if ahead is not None else self._cohort_bags(cohort)
         return self._one_array(frame.drop("cohort"), encoder_id, tiling_id)
+
+    def read_ahead(self, cohort: str) -> None:
+        """Let a thread read a Cohort for the next `bags`, while the caller imports what is slow."""
+        self._ahead[cohort] = ThreadPoolExecutor(1).submit(self._cohort_bags, cohort)
+
+    def _cohort_bags(self, cohort: str) -> pl.DataFrame:
+        said = {"name": cohort}
+        return self.ask("from cohort_bags where cohort = $name order by slide_id", said)
 
     def bags_where(
         self, condition: str, encoder_id: str | None = None, tiling_id: str | None = None
@@ -295,7 +311,7 @@ class FeatureStore(Readable):
         if len(dims) != 1:
             raise ConfigError(f"expected embeddings of one width, got {dims}. Name one --encoder.")
         return RowReader(
-            Chunks(self.root, bags.select("slide_key", "tiling_id", "encoder_id").rows()),
+            Chunks(self.root, *(bags[one].to_list() for one in ArrayIds._fields)),
             bags["n_tiles"].to_list(),
             dims[0],
             max_open,

@@ -38,7 +38,7 @@ class Sampler:
     ) -> None:
         if bag_size < 1:
             raise ConfigError(f"bag-size must be at least 1, got {bag_size}")
-        self.keys = slide_numbers(bags["slide_key"])
+        self.keys = slide_numbers(bags["slide_key"].to_list())
         self.kept = kept_rows(bags)
         self.n_tiles = n_drawable(bags)
         self.lengths = np.minimum(self.n_tiles, bag_size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 import time
@@ -210,6 +211,17 @@ try:
 except CohortError as error:
     print(error)
 """
+
+
+def test_a_cohort_that_is_read_ahead_is_the_same_once(store: FeatureStore) -> None:
+    store.create_cohort("all", where_query("true"))
+    expected = store.bags("all")
+    store.read_ahead("all")
+    assert pickle.loads(pickle.dumps(store)).bags("all").equals(expected)
+    assert all(store.bags("all").equals(expected) for _ in range(2))
+    store.read_ahead("none")
+    with pytest.raises(CohortNotFound):
+        store.bags("none")
 
 
 def test_two_creates_of_one_name_give_one_cohort_and_the_other_is_refused(

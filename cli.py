@@ -517,7 +517,7 @@ def predict(runs: tuple[str, ...], store: FeatureStore, **options: Any) -> Any:
 
     Example: trephine predict latest --where "scanned_on >= '2024-01-01'" --format csv
     """
-    from trainer.ensemble import predict as apply
+    from trainer.inference import predict_together as apply
 
     return apply(store, runs, **options)
 

@@ -45,11 +45,9 @@ class Widths:
         return self.times * self.spread(mean, np.full(len(mean), -1))
 
     def spread(self, mean: np.ndarray, case: np.ndarray) -> np.ndarray:
-        """Mean residual near each Prediction, by a Gaussian kernel; a Case weighs once; never zero.
+        """Mean residual near each Prediction, (M,), by a Gaussian kernel; a Case weighs once.
 
-        Args:
-            mean: Predictions, shape (M,).
-            case: number of the Case of each, whose own residuals are left out, shape (M,).
+        Those of `case`, the number of each one's own Case, (M,), are left out. Never zero.
         """
         weights = self.weights
         middle, every = np.average([self.mean, self.residual], axis=1, weights=weights)
@@ -88,12 +86,8 @@ def half_widths(
     Normalised split conformal (Papadopoulos et al. 2008; Lei et al. 2018, section 5.2): residuals
     are divided by the mean residual near their Prediction, so intervals are wide where errors are
     large. That mean leaves a Slide's own Case out, as it does a new Slide's.
-
-    Args:
-        labels: of Slides that neither training nor early stopping saw, shape (N,).
-        predicted: by a model that did not see them, shape (N,).
-        alpha: share of labels that may lie outside.
-        cases: case_id of each Slide, shape (N,); each is its own if None.
+    The labels and predicted, (N,), are of Slides that neither training nor early stopping saw, of
+    `cases`, (N,), or each of its own; a share `alpha` of labels may lie outside.
     """
     mean, residual = np.asarray(predicted, np.float64), np.abs(labels - predicted)
     case = np.unique(np.arange(len(mean)) if cases is None else cases, return_inverse=True)[1]
@@ -155,12 +149,7 @@ def held(width: Widths | None) -> pl.Expr:
 
 
 def coverage(frame: pl.DataFrame, width: Widths, alpha: float = ALPHA) -> Mapping[str, float]:
-    """How often intervals hold the label.
-
-    Args:
-        frame: one row per test Slide with truth (its label) and mean; see `share_held` too.
-        width: half-widths of the intervals.
-        alpha: share of labels that may lie outside.
+    """How often intervals hold the label of test Slides: truth, mean, and see `share_held`.
 
     Returns:
         n Slides; coverage, coverage_low and coverage_high of `share_held`; expected_low and
@@ -197,10 +186,7 @@ def share_held(frame: pl.DataFrame) -> tuple[float, float, float, int]:
     """Share of labels that intervals hold, each Case once, with its exact 95% interval.
 
     That of Clopper and Pearson 1934 with as many trials as Patients: Slides of one are not
-    independent, so they are taken as one.
-
-    Args:
-        frame: one row per Slide with held; and case_id and patient_id, or each is its own.
+    independent, so they are taken as one. Without case_id and patient_id each Slide is its own.
 
     Returns:
         The share, its interval's ends, and the number of Patients.

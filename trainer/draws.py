@@ -16,14 +16,8 @@ def counter_hash(keys: np.ndarray | np.uint64, *counters: int | np.ndarray) -> n
     """Hash keys with counters to 64 random bits each: a generator that needs no state.
 
     The finaliser is splitmix64's (Steele, Lea and Flood 2014); equal input gives equal output on
-    every machine, in every worker and in every order.
-
-    Args:
-        keys: uint64, any shape.
-        counters: integers, or integer arrays that broadcast against `keys`.
-
-    Returns:
-        uint64, the broadcast shape.
+    every machine, in every worker and in every order. The keys, uint64 of any shape, and counters
+    broadcast.
     """
     state = np.asarray(keys, np.uint64)
     with np.errstate(over="ignore"):
@@ -41,15 +35,10 @@ def slide_numbers(slide_keys: Iterable[str]) -> np.ndarray:
 
 
 def offsets(keys: np.ndarray, n_tiles: np.ndarray, *counters: int | np.ndarray) -> np.ndarray:
-    """Draw the first row of each Bag uniformly from 0 to n_tiles - 1.
+    """Draw the first row of each Bag uniformly from 0 to n_tiles - 1, int64 (B,).
 
-    Args:
-        keys: of the Slides, uint64, shape (B,).
-        n_tiles: rows to choose from, at least 1 and under 2**32, shape (B,).
-        counters: seed, stream and draw (the epoch, or the resample).
-
-    Returns:
-        Rows, int64, shape (B,).
+    The keys are of the Slides, uint64 (B,); n_tiles, (B,), at least 1 and under 2**32; counters
+    are seed, stream and draw (the epoch, or the resample).
     """
     high = counter_hash(keys, *counters) >> np.uint64(32)
     return ((high * np.asarray(n_tiles, np.uint64)) >> np.uint64(32)).astype(np.int64)

@@ -34,25 +34,20 @@ def r2(labels: np.ndarray, predicted: np.ndarray) -> float:
 def metrics(
     labels: np.ndarray, predicted: np.ndarray, patients: np.ndarray, target: Target
 ) -> dict[str, float]:
-    """All numbers of one split in the Target's own units, each with its 95% interval.
+    """All numbers of labels, predicted and patient_ids, (N,), each with its 95% interval.
 
     Intervals are percentiles over resampled Patients, each with all their Slides: the bootstrap of
     clusters (Davison and Hinkley 1997, section 3.8). NaN is what is undefined: R2 where all labels
     are equal, limits of one Slide, intervals of one Patient.
 
-    Args:
-        labels: shape (N,), at least one.
-        predicted: shape (N,).
-        patients: patient_id of each Slide, shape (N,).
-        target: whose range gives the hundredth that counts as a point.
-
     Returns:
-        n, patients, positive (share of binary labels that are high), and with `_low` and `_high`
-        beside each: auc and accuracy at the middle of the range (binary Targets); r2, mae, rmse,
-        pearson; bias and the limits of agreement loa_low and loa_high, bias - and + 1.96 standard
-        deviations of predicted - labels (Bland and Altman 1986); within_5 and within_10, shares of
-        Slides off by at most so many hundredths of the Target's range; slope and intercept of the
-        least-squares line of labels on predicted, 1 and 0 where predictions are calibrated.
+        In the Target's units: n, patients, positive (share of binary labels that are high), and
+        with `_low` and `_high` beside each: auc and accuracy at the middle of the range (binary
+        Targets); r2, mae, rmse, pearson; bias and the limits of agreement loa_low and loa_high,
+        bias - and + 1.96 standard deviations of predicted - labels (Bland and Altman 1986);
+        within_5 and within_10, shares of Slides off by at most so many hundredths of the Target's
+        range; slope and intercept of the least-squares line of labels on predicted, 1 and 0 where
+        predictions are calibrated.
     """
     centre, size = float(labels.mean()), target.high - target.low
     terms = _terms(labels, predicted, centre, size)
@@ -70,9 +65,8 @@ def metrics(
         for name in ("auc", "accuracy"):
             drawn[name] = np.concatenate([np.empty(0), *(part[name] for part in parts)])
     for name, value in numbers.items():
-        known = drawn[name][np.isfinite(drawn[name])]
-        low, high = np.percentile(known, [2.5, 97.5]) if len(known) else (np.nan, np.nan)
-        values |= {name: float(value), f"{name}_low": float(low), f"{name}_high": float(high)}
+        low, high = interval(drawn[name])
+        values |= {name: float(value), f"{name}_low": low, f"{name}_high": high}
     return values
 
 
@@ -178,6 +172,13 @@ def bootstrap_by_patient(terms: np.ndarray, patients: np.ndarray, seed: int = 0)
     return np.concatenate([counts @ sums for counts in _resampled(n, seed)])
 
 
+def interval(drawn: np.ndarray) -> tuple[float, float]:
+    """The 95% interval of resampled values, (R,): percentiles; NaN where none is finite."""
+    known = drawn[np.isfinite(drawn)]
+    low, high = np.percentile(known, [2.5, 97.5]) if len(known) else (np.nan, np.nan)
+    return float(low), float(high)
+
+
 def _resampled(n: int, seed: int = 0) -> Iterator[np.ndarray]:
     """How often each of n is drawn in n draws with replacement, float64 (R, n), in parts of 32 MB.
 
@@ -191,13 +192,7 @@ def _resampled(n: int, seed: int = 0) -> Iterator[np.ndarray]:
 
 
 def by_group(frame: pl.DataFrame, group: pl.Expr, target: Target) -> pl.DataFrame:
-    """`metrics` by group of Slides.
-
-    Args:
-        frame: one row per Slide with truth (its label), mean, patient_id and, if known, held
-            (whether its interval holds the label).
-        group: names the group of each row.
-        target: of the Predictions.
+    """`metrics` by group of Slides: truth (the label), mean, patient_id, held if it is known.
 
     Returns:
         One row per group, sorted: group, patients, label and predicted (means), held (share, null
@@ -260,11 +255,9 @@ def trend(labels: np.ndarray, predicted: np.ndarray, patients: np.ndarray) -> di
             return np.asarray((xy - x * y / n) / (xx - x * x / n))
 
     found = float(slope(terms.sum(axis=0)))
-    drawn = slope(bootstrap_by_patient(terms, patients))
-    drawn = drawn[np.isfinite(drawn)]
-    low, high = np.percentile(drawn, [2.5, 97.5]) if len(drawn) else (np.nan, np.nan)
+    low, high = interval(slope(bootstrap_by_patient(terms, patients)))
     start = float(difference.mean()) - found * float(middle.mean())
-    return {"intercept": start, "slope": found, "slope_low": float(low), "slope_high": float(high)}
+    return {"intercept": start, "slope": found, "slope_low": low, "slope_high": high}
 
 
 # -- what rounded labels allow ---------------------------------------------------------------------
@@ -301,14 +294,8 @@ def ceiling(
     """Say what R2 Labels allow against themselves, and what that is gathered from.
 
     Where `SOURCES` Cases of the Cohort have Labels of two sources, from how far these are apart;
-    else from rounding, which says little. None of classes, or where Labels show neither.
-
-    Args:
-        store: where the Labels are.
-        cohort: whose Cases they are of.
-        labels: of the Slides that are tested, shape (N,).
-        target: of the Labels.
-        step: to which they are rounded, where that is known; else found in them.
+    else from rounding of the `labels` that are tested, (N,), to `step` if that is known, which says
+    little. None of classes, or where Labels show neither.
     """
     spread = float(labels.var())
     if target.kind == "binary" or not spread:
@@ -393,11 +380,6 @@ Truth = Callable[[Target], pl.DataFrame]  # columns slide_id and truth, in the T
 
 def with_truth(test: pl.DataFrame, truth: Truth, target: Target) -> pl.DataFrame:
     """Put what is known better than by Labels beside test Slides, as `true`; others are left out.
-
-    Args:
-        test: one row per Slide with slide_id.
-        truth: of any Slides.
-        target: whose values they are.
 
     Raises:
         ConfigError: it is of other Slides.

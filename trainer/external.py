@@ -11,8 +11,7 @@ from featurestore import FeatureStore
 from featurestore.errors import ConfigError, TrainError
 from trainer import conformal, evaluate, runs
 from trainer.holdout import assign_splits
-from trainer.inference import applied, as_predictions, chosen_bags, load_model
-from trainer.seen import mark
+from trainer.inference import applied, as_predictions, chosen_bags, load_model, mark
 from trainer.tile_filter import keep_tiles
 
 

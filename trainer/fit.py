@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import fields
 from datetime import datetime
@@ -80,12 +80,15 @@ def train(
         if course.gone_on:
             learner.restore(saved)
         fit = follow(job, learner, course, work, shows)
+        done = course.step  # what follows is shown as some more steps
+        after = progress and (lambda i, n, note: progress(done + i, done + n, note))
         weights = {name: x.contiguous().clone() for name, x in learner.model.state_dict().items()}
         save_file(weights, work / "weights.safetensors")
-        predicted, metrics = _predict_parts(job, learner.model, _after(course.step, progress))
+        predicted, metrics = _predict_parts(job, learner.model, after)
         seconds = time.perf_counter() - began
-        said = [*job.notes, *_notes(job, course, predicted)]
-        record = _record(job, course, run_id, fit=fit, metrics=metrics, notes=said, seconds=seconds)
+        said = (*job.notes, *_notes(job, course, predicted))
+        came = {"run_id": run_id, "fit": fit, "metrics": metrics, "notes": said}
+        record = _record(job, course, **came, seconds=seconds)
         if draw:
             from trainer import plots  # slow to import, and the first step need not wait for it
 
@@ -96,13 +99,6 @@ def train(
 
 
 # -- what came of it -------------------------------------------------------------------------------
-
-
-def _after(steps: int, progress: Progress | None) -> Progress | None:
-    """Show what follows the steps of a training as some more of them."""
-    if progress is None:
-        return None
-    return lambda done, total, note: progress(steps + done, steps + total, note)
 
 
 def _predict_parts(
@@ -141,20 +137,10 @@ def _notes(job: Job, course: Course, predicted: pl.DataFrame) -> Iterator[str]:
         yield known
 
 
-def _record(
-    job: Job,
-    course: Course,
-    run_id: str,
-    *,
-    fit: Mapping[str, Any],
-    metrics: Metrics,
-    notes: Sequence[str],
-    seconds: float,
-) -> RunRecord:
+def _record(job: Job, course: Course, **came: Any) -> RunRecord:
     config, target, one = job.config, job.target, job.bags.row(0, named=True)
-    n = {f"n_{name}": part.height for name, part in job.parts.items()}
+    n: dict[str, Any] = {f"n_{name}": part.height for name, part in job.parts.items()}
     return RunRecord(
-        run_id=run_id,
         cohort=config.cohort,
         encoder_id=one["encoder_id"],
         tiling_id=one["tiling_id"],
@@ -169,11 +155,8 @@ def _record(
         model=config.model,
         bag_size=config.bag_size,
         seed=config.seed,
-        **n,
-        fit=fit,
-        notes=tuple(notes),
         started_at=datetime.fromisoformat(course.started_at),
-        seconds=seconds,
-        metrics=metrics,
         key=job.key,
+        **n,
+        **came,
     )

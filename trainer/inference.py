@@ -11,20 +11,29 @@ import torch
 from safetensors.torch import load_file
 
 from featurestore import FeatureStore, RowReader, schema_of
-from featurestore.errors import ConfigError, SlideNotFound
+from featurestore.errors import ConfigError, RunNotFound, SlideNotFound
+from featurestore.frames import Rows
 from featurestore.types import Prediction, Target
+from featurestore.words import counted
 from trainer import conformal, runs
 from trainer.bags import Sampler, inference_draws
 from trainer.config import TrainConfig
 from trainer.draws import PREDICT
-from trainer.feed import batches
+from trainer.feed import streamed
+from trainer.holdout import assign_splits
 from trainer.model import Scorer, compute_threads
 from trainer.own_model import model_of
-from trainer.seen import mark
 from trainer.tile_filter import keep_tiles, kept_rows
 
 BAGS_PER_PASS = 64  # of inference; by `PASS_BYTES` fewer for long or wide bags
 PASS_BYTES = 64 << 20  # float16
+AS_ONE = (
+    "mean of {} runs; std is the noise of drawing tiles, std_models the spread between the runs; "
+    "no intervals: no slide calibrated the runs as one"
+)
+NAMED = 50  # Slides that are left out and named
+SEEN = pl.Enum(["train", "validation", "calibration", "not"])  # the first that fits counts
+SAME = ("patient_id", "slide_key", "slide_id")  # by which a Slide is not new
 
 
 def resample(
@@ -70,13 +79,10 @@ def bag_values(
     values, slides = [np.zeros(0)], [np.zeros(0, np.int64)]
     model.eval()
     with torch.inference_mode(), compute_threads(per_pass * bag_bytes // 2):
-        for batch in batches(
-            sampler, reader, inference_draws(sampler, resamples, per_pass), stream
-        ):
-            x, mask = torch.from_numpy(batch.x), torch.from_numpy(batch.mask)
-            scores = model(x.to(device), mask.to(device))
-            values.append(model.value(scores).double().cpu().numpy())
-            slides.append(batch.slides)
+        plan = inference_draws(sampler, resamples, per_pass)
+        for x, mask, drawn in streamed(sampler, reader, plan, stream, device):
+            values.append(model.value(model(x, mask)).double().cpu().numpy())
+            slides.append(drawn)
     return np.concatenate(slides), np.concatenate(values)
 
 
@@ -146,7 +152,7 @@ def predict(
     Returns:
         One row per Slide: slide_id, slide_key, split, truth (null without a Label), mean, std (over
         resampled Bags; null where the Bag is the whole Slide), n_tiles, n_resamples, case_id,
-        patient_id, seen (train, validation, calibration or not: see `trainer.seen`), interval_low
+        patient_id, seen (train, validation, calibration or not: see `mark`), interval_low
         and interval_high (conformal, see `trainer.conformal`; null where too few Slides
         calibrated, or where `resamples` is under what those were predicted from).
     """
@@ -172,6 +178,138 @@ def notes(run: runs.Run, frame: pl.DataFrame) -> list[str]:
     if run.half_widths is None:
         return [text, conformal.too_few(run.predictions)]
     return [text, f"no intervals: they need {run.config.resamples} resamples or more"]
+
+
+# -- several Runs as one --------------------------------------------------------------------------
+
+
+def predict_together(
+    store: FeatureStore,
+    words: Sequence[str],
+    *,
+    where: str | None = None,
+    resamples: int | None = None,
+) -> Rows:
+    """Apply one Run, or several as one, to the Slides of a Cohort or a condition.
+
+    Args:
+        store: where the Embeddings are.
+        words: Runs, and last a Cohort, unless it is the first Run's or `where` is given.
+        where: a SQL condition over `bags`.
+        resamples: Bags a Slide and Run; as in training if None.
+
+    Returns:
+        Rows of `predict`; with several Runs, on the Slides that all can be applied to,
+        those of `as_one`. And what must be said beside them.
+
+    Raises:
+        RunNotFound: a word is no Run, and the last no Cohort either.
+        ConfigError: the Runs predict several Targets.
+    """
+    run_ids, cohort = _told_apart(store, words)
+    models = [runs.load(store, run_id) for run_id in run_ids]
+    if len({run.record.about() for run in models}) > 1:
+        named = ", ".join(f"{run.run_id} {run.record.target}" for run in models)
+        raise ConfigError(f"runs predict as one where they have one target, got {named}")
+    if cohort is None and where is None:
+        cohort = models[0].record.cohort
+    frames = [
+        predict(store, run.run_id, cohort, where=where, resamples=resamples) for run in models
+    ]
+    made = frames[0] if len(frames) == 1 else as_one(frames)
+    said = notes(models[0], made) if len(frames) == 1 else [AS_ONE.format(len(frames))]
+    lacking = _asked_for(store, cohort, where) - set(made["slide_id"])
+    if lacking:
+        said.append(_left_out(sorted(lacking), models))
+    return Rows(made, said, failures=sorted(lacking))
+
+
+def _asked_for(store: FeatureStore, cohort: str | None, where: str | None) -> set[str]:
+    """The Slides of a Cohort or of a condition, whatever Embeddings they have."""
+    if where is not None:
+        return set(store.sql(f"select slide_id from bags where ({where}\n)")["slide_id"])
+    of = (
+        "select slide_id from cohort_slides where cohort = $cohort"
+        " and not retired(slide_id, case_id, patient_id)"
+    )
+    return set(store.ask(of, {"cohort": cohort})["slide_id"])
+
+
+def _left_out(slides: Sequence[str], models: Sequence[runs.Run]) -> str:
+    named = ", ".join(slides[:NAMED])
+    named += f" and {len(slides) - NAMED:,} more" if slides[NAMED:] else ""
+    encoders = " and ".join(dict.fromkeys(run.record.encoder_id for run in models))
+    return (
+        f"{counted(len(slides), 'slide')} left out, for they have no tiles that may be drawn with "
+        f"embeddings of encoder {encoders}: {named}. Embed them with: trephine ingest SLIDES"
+    )
+
+
+def as_one(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """Put Predictions of several Runs together: one row per Slide that all of them predict.
+
+    Returns:
+        Columns of `predict`: mean, over Runs; std, of Bags, as the root mean square over
+        Runs; n_tiles and n_resamples, the least of a Run; seen, by the Run that knows the Slide
+        best; intervals null; and std_models, the standard deviation between Runs, n - 1.
+    """
+    together = pl.concat(frames)
+    made = together.group_by("slide_id", maintain_order=True).agg(
+        pl.col("slide_key", "split", "truth").first(),
+        pl.col("mean").mean(),
+        pl.when(pl.col("std").is_not_null().any()).then((pl.col("std") ** 2).mean().sqrt()),
+        pl.col("n_tiles", "n_resamples").min(),
+        pl.col("case_id", "patient_id").first(),
+        pl.col("seen").cast(SEEN).min().cast(pl.String),
+        pl.lit(None, pl.Float64).alias("interval_low"),
+        pl.lit(None, pl.Float64).alias("interval_high"),
+        pl.col("mean").std().alias("std_models"),
+        pl.len().alias("runs"),
+    )
+    return made.filter(pl.col("runs") == len(frames)).drop("runs")
+
+
+def _told_apart(store: FeatureStore, words: Sequence[str]) -> tuple[list[str], str | None]:
+    """Which words are Runs, and which is the Cohort: the last one, if it is no Run."""
+    found, cohort = [], None
+    for i, word in enumerate(words, 1):
+        try:
+            found.append(store.run(word).run_id)
+        except RunNotFound as error:
+            if i == 1 or i < len(words):
+                raise
+            if store.ask("from cohorts where cohort = $name", {"name": word}).is_empty():
+                raise RunNotFound(f"{error} Nor is a cohort called so.") from error
+            cohort = word
+    return list(dict.fromkeys(found)), cohort
+
+
+# -- which Slides, and what a Run has seen of them -------------------------------------------------
+
+
+def learnt_from(store: FeatureStore, run: runs.Run) -> pl.DataFrame:
+    """The Slides that a Run took something from: columns `SAME`, and seen, one of `SEEN`.
+
+    The parts are cut as in training; where other code cuts them otherwise, the Run's own
+    Predictions tell.
+    """
+    judged = pl.col("split") != conformal.OUT_OF_FOLD  # by a model that is not the Run's
+    told = run.predictions.filter(judged).select("slide_id", told="split")
+    parts = assign_splits(run.bags(store), run.config).join(told, on="slide_id", how="left")
+    lost = pl.col("told").is_null() & (pl.col("split") != "test")  # learnt from, so not predicted
+    seen = pl.when(lost).then(pl.lit("train")).otherwise(pl.coalesce("told", "split"))
+    learnt = parts.select(*SAME, seen=seen).filter(pl.col("seen") != "test")
+    return learnt.with_columns(pl.col("seen").cast(SEEN))
+
+
+def mark(store: FeatureStore, run: runs.Run, bags: pl.DataFrame) -> pl.DataFrame:
+    """Add a column `seen`: how a Run knows a Slide, by itself, its content or its Patient."""
+    learnt, columns = learnt_from(store, run), [f"seen_{one}" for one in SAME]
+    for one, column in zip(SAME, columns, strict=True):
+        best = learnt.group_by(one).agg(pl.col("seen").min().alias(column))
+        bags = bags.join(best, on=one, how="left", maintain_order="left")
+    best_of_all = pl.min_horizontal(columns).fill_null("not").cast(pl.String)
+    return bags.with_columns(seen=best_of_all).drop(columns)
 
 
 def chosen_bags(

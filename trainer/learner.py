@@ -29,13 +29,10 @@ LONGEST, SHORTEST, MOST_STEPS = 20, 2, 1_000  # epochs, epochs, steps: see docs/
 
 
 def bag_losses(loss: Loss, scores: Tensor, values: Tensor, y: Tensor) -> Tensor:
-    """Loss of each Bag of a batch, shape (B,).
+    """Loss of each Bag of a batch, (B,); `interval` is the squared distance to [low, high].
 
-    Args:
-        loss: `interval` is the squared distance to [low, high], zero inside.
-        scores: before sigmoid, shape (B,).
-        values: after it, shape (B,).
-        y: value, low and high of each Label as shares of the Target's range, shape (B, 3 or more).
+    Scores, (B,), are before sigmoid, values after it; y, (B, 3 or more), is value, low and high of
+    each Label as shares of the Target's range.
     """
     value, low, high = y[:, :3].unbind(1)
     if loss == "bce":
@@ -52,14 +49,8 @@ def scaled_labels(bags: pl.DataFrame, target: Target) -> np.ndarray:
 
     A Label without a range has low = high = value.
     """
-    columns = [
-        pl.col("value"),
-        pl.coalesce("low", "value").alias("low"),
-        pl.coalesce("high", "value").alias("high"),
-    ]
-    y = (bags.select(columns).to_numpy().astype(np.float64) - target.low) / (
-        target.high - target.low
-    )
+    y = bags.select("value", pl.coalesce("low", "value"), pl.coalesce("high", "value")).to_numpy()
+    y = (y.astype(np.float64) - target.low) / (target.high - target.low)
     return y.astype(np.float32)
 
 
@@ -67,12 +58,7 @@ def slide_weights(bags: pl.DataFrame, config: TrainConfig, labels: np.ndarray) -
     """What each Slide weighs in the loss, 1 on average: a share of its Case, or 1; float32 (N,).
 
     Balanced, that is divided by how many labels, weighed so, lie near its own: a Gaussian kernel of
-    a tenth of the Target's range.
-
-    Args:
-        bags: of train, with case_id.
-        config: which of these.
-        labels: shares of the Target's range, shape (N,).
+    a tenth of the Target's range, of which the labels, (N,), are shares.
     """
     weights = np.ones(bags.height)
     if config.weight == "case":
@@ -161,13 +147,9 @@ def embedding_statistics(
 
 
 class Learner:
-    """A model with what changes it: one step at a time, its state saved and set again.
+    """A model with what changes it, in place: one step at a time, its state saved and set again.
 
-    Args:
-        model: is changed in place.
-        loss: see `bag_loss`.
-        config: learning rate, weight decay, warm-up, clipping, patience.
-        steps: of the whole training, for the schedule.
+    The schedule is that of a whole training of `steps`.
     """
 
     def __init__(self, model: Scorer, loss: Loss, config: TrainConfig, steps: int) -> None:
@@ -179,12 +161,9 @@ class Learner:
         self.last: Tensor | None = None  # losses at the last evaluation
 
     def step(self, x: Tensor, mask: Tensor, y: Tensor) -> Tensor:
-        """Learn from one batch; return its loss, not waiting for a GPU.
+        """Learn from one batch, as of `BagModel`; return its loss, not waiting for a GPU.
 
-        Args:
-            x: Embeddings, shape (B, N, D).
-            mask: see `BagModel`.
-            y: value, low, high and weight of each Bag, shape (B, 4).
+        `y` is value, low, high and weight of each Bag, (B, 4).
         """
         scores = self.model(x, mask)
         value = (bag_losses(self.loss, scores, self.model.value(scores), y) * y[:, 3]).mean()
@@ -201,12 +180,7 @@ class Learner:
         return rate_of(self.config, self.model.shift.numel()) * share
 
     def judge(self, step: int, losses: Tensor) -> None:
-        """Keep the weights where the validation loss is the lowest so far.
-
-        Args:
-            step: at which the losses were found.
-            losses: of the validation Slides, always in one order, shape (N,).
-        """
+        """Keep the weights where the mean of `losses`, (N,) in one order, is the lowest so far."""
         loss, self.last = float(losses.mean()), losses
         if loss < self.best["loss"]:
             weights = {k: v.detach().clone() for k, v in self.model.state_dict().items()}

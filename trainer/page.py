@@ -233,13 +233,12 @@ def _metric_table(record: RunRecord, against: Mapping[str, Any] | None) -> dict[
     ]
     fine = str(plots.digits(record.about()) + 1)
     rows = _OF_CLASSES if record.target_kind == "binary" else _METRICS
-    known = [row for row in rows if row[0] in metrics["test"]]
     return {
-        "columns": [title for title, _ in columns],
-        "splits": [values for _, values in columns],
+        "columns": columns,
         "rows": [
             {"name": name, "label": label, "form": form.replace("2", fine)}
-            for name, label, form in known
+            for name, label, form in rows
+            if name in metrics["test"]
         ],
     }
 
@@ -252,32 +251,28 @@ def _settling(store: FeatureStore, run: runs.Run, target: Target) -> dict[str, A
     rows = settling.summary(curves, target)
     own = rows.row(by_predicate=pl.col("bag_size") == run.record.bag_size, named=True)
     sampled = rows["n_sampled"].sum() > 0
-    used = run.config.resamples
     return {
         "rows": rows.rows(named=True),
         "svg": Markup(plots.settling(curves, target)) if sampled else None,
-        "n": own["n_slides"],
-        "enough": own["enough"],
-        "reach": own["std"] and evaluate.Z95 * own["std"] / used**0.5,
-        "max_resamples": own["max_resamples"],
+        "own": own,
+        "reach": own["std"] and evaluate.Z95 * own["std"] / run.config.resamples**0.5,
     }
 
 
 def _intervals(run: runs.Run, test: pl.DataFrame, target: Target) -> dict[str, Any]:
     """The split-conformal intervals and how many test labels they hold; None without."""
-    n, width = run.record.n_calibration, run.half_widths
+    width, level = run.half_widths, 1 - conformal.ALPHA
     held = None if width is None else conformal.coverage(test, width)
-    level = 1 - conformal.ALPHA
+    rows = held and _coverage(test, target, held)
+    name = "Labels held by the interval"
     return {
-        "n": n,
         "folded": run.predictions["split"].to_list().count(conformal.OUT_OF_FOLD),
         "least": conformal.CALIBRATES,
         "level": level,
         "half": width and width.typical,
         "coverage": held,
-        "svg": held and Markup(plots.intervals(_coverage(test, target, held),
-                                               "Labels held by the interval", level, ".0%")),
-    }  # fmt: skip
+        "svg": rows and Markup(plots.intervals(rows, name, level, ".0%")),
+    }
 
 
 def _coverage(
@@ -308,19 +303,14 @@ def _groups(
         ("scanner", evaluate.by_scanner(test, target)),
         ("quality", evaluate.by_group(test, pl.col("quality").fill_null("unknown"), target)),
     ]
-    found: list[dict[str, Any]] = [
-        {"by": by, "rows": table.rows(named=True)}
-        for by, table in tables
-        if table.height > 1 or by == first
-    ]
-    ends = [abs(r[k]) for t in found for r in t["rows"] for k in ("bias", "bias_low", "bias_high")
-            if r["n"] >= verdict.READABLE / 4 and r[k] is not None]  # fmt: skip
+    shown = {k: table.rows(named=True) for k, table in tables if table.height > 1 or k == first}
+    many = [r for rows in shown.values() for r in rows if r["n"] >= verdict.READABLE / 4]
+    ends = [abs(r[k]) for r in many for k in ("bias", "bias_low", "bias_high") if r[k] is not None]
     reach = max([*ends, (target.high - target.low) / 50])
-    for table in found:
-        for row in table["rows"]:
-            row["few"] = row["n"] < verdict.READABLE
-            row["mark"] = Markup(plots.bias_mark(row, reach))
-    return found
+    return [
+        {"by": by, "reach": reach, "rows": [r | {"few": r["n"] < verdict.READABLE} for r in rows]}
+        for by, rows in shown.items()
+    ]
 
 
 def _training(run: runs.Run) -> Markup | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainer.evaluate import bootstrap_by_patient
+from trainer.evaluate import bootstrap_by_patient, finite, interval
 
 SCORES = ("r2", "mae")
 
@@ -29,14 +29,9 @@ class Estimate:
 class Paired:
     """Scores of groups on the same Slides and the same resampled Patients.
 
-    A group is the Predictions of some Runs; its scores are the mean over them, so that a difference
-    of two groups is that of their Runs, pair by pair, and what makes a Slide hard for both is not
-    in its interval.
-
-    Args:
-        labels: shape (N,).
-        groups: Predictions of each group, (R, N).
-        patients: patient_id of each Slide, shape (N,).
+    A group is the Predictions of some Runs, (R, N); its scores are the mean over them, so that a
+    difference of two groups is that of their Runs, pair by pair, and what makes a Slide hard for
+    both is not in its interval. Labels and patients are of the Slides, (N,).
     """
 
     def __init__(
@@ -74,11 +69,6 @@ def _scores(sums: np.ndarray) -> np.ndarray:
 def _estimates(values: np.ndarray, drawn: np.ndarray) -> dict[str, Estimate]:
     made = {}
     for i, name in enumerate(SCORES):
-        known = drawn[:, i][np.isfinite(drawn[:, i])]
-        low, high = np.percentile(known, [2.5, 97.5]) if len(known) else (np.nan, np.nan)
-        made[name] = Estimate(value=_or_none(values[i]), low=_or_none(low), high=_or_none(high))
+        low, high = interval(drawn[:, i])
+        made[name] = Estimate(**finite({"value": values[i], "low": low, "high": high}))
     return made
-
-
-def _or_none(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

@@ -25,12 +25,7 @@ SPLITS = ("train", "validation", "calibration", "test")
 def figures(test: pl.DataFrame, target: Target) -> list[dict[str, Any]]:
     """Two figures of how Predictions agree with Labels, and a histogram.
 
-    Args:
-        test: one row per Slide with truth (its Label), mean, patient_id and case_id.
-        target: of both.
-
-    Returns:
-        name (of a file), title, svg and caption of each.
+    Each has a name (of a file), title, svg and caption.
     """
     drawn = _of_classes(test, target) if target.kind == "binary" else _of_values(test, target)
     return [
@@ -43,7 +38,7 @@ def save_figures(folder: Path, test: pl.DataFrame, target: Target) -> None:
     """Write the first two of `figures` into a Run's folder, in colours for paper."""
     style = f'xmlns="http://www.w3.org/2000/svg"><style>{STYLE.read_text("utf-8")}</style>'
     for one in figures(test, target)[:2]:
-        alone = one["svg"].replace(">", f" {style}", 1)
+        alone = str(one["svg"]).replace(">", f" {style}", 1)
         (folder / f"{one['name']}.svg").write_text(alone, encoding="utf-8")
 
 
@@ -337,23 +332,6 @@ def intervals(rows: Sequence[Mapping[str, Any]], x_name: str, zero: float, form:
         chart.points(np.array([row["value"]]), np.array([y]), f"c{css} solid", 4.5)
         chart.text(chart.box[2] + 8, at_px, format(row["value"], form), "tick")
     return chart.svg(x_name)
-
-
-def bias_mark(row: Mapping[str, Any], reach: float) -> str:
-    """A group's bias with its interval as a small drawing for a table; zero is in its middle."""
-    wide, middle = 132, 66.0
-
-    def at(value: float) -> float:
-        return round(middle + max(-1.0, min(1.0, value / reach)) * (middle - 6), 1)
-
-    line = ""
-    if row["bias_low"] is not None and row["bias_high"] is not None:
-        line = f'<path class="line l0" d="M{at(row["bias_low"])} 9H{at(row["bias_high"])}"/>'
-    return (
-        f'<svg class="chart mark" viewBox="0 0 {wide} 18" width="{wide}" height="18" '
-        f'aria-hidden="true"><path class="zero" d="M{middle} 0V18"/>{line}'
-        f'<circle class="c0" cx="{at(row["bias"])}" cy="9" r="4"/></svg>'
-    )
 
 
 def training(lines: Sequence[Mapping[str, float]], best: int) -> str:

@@ -122,12 +122,7 @@ def suspects(store: FeatureStore, run_id: str, *, progress: Progress | None = No
 
 
 def spreads(judged: pl.DataFrame, target: Target) -> np.ndarray:
-    """What errors are usual at each Slide's Prediction, in the Target's units, shape (N,).
-
-    Args:
-        judged: one row per Slide with truth (its Label), mean and std.
-        target: of both.
-    """
+    """What errors are usual at the Prediction of each Slide (truth, mean, std), (N,)."""
     mean, off = judged["mean"].to_numpy(), (judged["truth"] - judged["mean"]).abs().to_numpy()
     order = np.argsort(mean, kind="stable")
     k = min(len(mean), int(np.clip(round(NEAREST * len(mean)), LEAST_NEAREST, MOST_NEAREST)))

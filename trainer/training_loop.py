@@ -56,7 +56,6 @@ class Job:
 
     store: FeatureStore
     config: TrainConfig  # with its loss decided
-    loss: Loss
     target: Target
     bags: pl.DataFrame  # of `FeatureStore.bags`, with the split and the rows that may be drawn
     parts: Mapping[str, pl.DataFrame]  # the same by split
@@ -64,22 +63,18 @@ class Job:
     device: torch.device
     start: State | None = None  # weights of a module that was handed over
 
+    @property
+    def loss(self) -> Loss:
+        """The one that was decided."""
+        return loss_of(self.config, self.target)
+
     @cached_property
     def key(self) -> str:
         """Name of the work: other code, device, Embeddings or Labels have another."""
-        labelled = (
-            "slide_key",
-            "case_id",
-            "patient_id",
-            "split",
-            "value",
-            "low",
-            "high",
-            "n_tiles",
-        )
+        own = ("slide_key", "case_id", "patient_id", "split", "value", "low", "high", "n_tiles")
         said = [to_json(self.config), to_json(self.target), runs.code_version(), VERSIONS]
         arrays = self.bags.select("encoder_id", "tiling_id").row(0)
-        return content_id([said, arrays, str(self.device), self.bags.select(labelled).write_csv()])
+        return content_id([said, arrays, str(self.device), self.bags.select(own).write_csv()])
 
 
 def job_of(
@@ -91,7 +86,6 @@ def job_of(
         CohortNotFound, ConfigError, TrainError: as `train` does.
     """
     target = store.target(store.cohort(config.cohort).target)
-    loss = loss_of(config, target)
     found = store.bags(config.cohort, config.encoder_id, config.tiling_id)
     split = assign_splits(found, config)
     bags = keep_tiles(store, split, config.tiles)
@@ -105,11 +99,10 @@ def job_of(
         config=replace(
             config,
             model=said,
-            loss=loss,
+            loss=loss_of(config, target),
             encoder_id=config.encoder_id and bags["encoder_id"][0],
             tiling_id=config.tiling_id and bags["tiling_id"][0],
         ),
-        loss=loss,
         target=target,
         bags=bags,
         parts=parts,

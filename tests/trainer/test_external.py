@@ -15,8 +15,8 @@ from trainer import TrainConfig, predict, train
 from trainer.compare import compare
 from trainer.config import CurveConfig
 from trainer.curve import curve
-from trainer.ensemble import predict as predict_as_one
 from trainer.external import validate
+from trainer.inference import predict_together as predict_as_one
 from trainer.runs import Run
 
 QUICK = TrainConfig(cohort="own", steps=30, bag_size=8, resamples=3)

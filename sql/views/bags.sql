@@ -28,7 +28,7 @@ select
     slides.extra
 from (
     select
-        * exclude (n_tiles, arrays),
+        *,
         unnest(arrays) as one
     from slide_facts
 ) as slides

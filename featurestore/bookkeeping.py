@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Literal
 
 from featurestore.errors import ConfigError
-from featurestore.fields import Checked, bounded, check, now
+from featurestore.fields import Checked, check, now, setting
 from featurestore.words import counted
 
 Stage = Literal["open", "read", "embed", "write"]
@@ -42,9 +42,10 @@ class IngestTime(Checked):
     tiling_id: str
     encoder_id: str
     stage: Stage
-    seconds: float = bounded(0, float("inf"), 0.0)  # at work, without waiting for other stages
-    bytes: int = bounded(0, 2**62, 0)
-    tiles: int = bounded(0, 2**31 - 1, 0)
+    # at work, without waiting for other stages
+    seconds: float = setting(0.0, at_least=0, at_most=float("inf"))
+    bytes: int = setting(0, at_least=0, at_most=2**62)
+    tiles: int = setting(0, at_least=0, at_most=2**31 - 1)
     device: str  # of the Encoder
     measured_at: datetime = field(default_factory=now)
 
@@ -98,8 +99,8 @@ class Published(Checked):
     slide_key: str
     tiling_id: str
     encoder_id: str
-    n_tiles: int = bounded(0, 2**31 - 1, 0)
-    dim: int = bounded(1, 2**31 - 1, 1)
+    n_tiles: int = setting(0, at_least=0, at_most=2**31 - 1)
+    dim: int = setting(1, at_least=1, at_most=2**31 - 1)
     precision: str | None = None
     device: str | None = None
     tile_px: int | None = None  # None: a foreign Tiling does not say

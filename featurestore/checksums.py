@@ -148,15 +148,6 @@ def metrics_of(run: RunRecord) -> Iterator[tuple[str, str, str, float | None]]:
             yield run.run_id, split, metric, None if value is None else float(value)
 
 
-def fault_of(folder: Path, digest: str | None) -> str:
-    """What is wrong with the record or the Predictions of a Run; empty where nothing is."""
-    try:
-        check_sealed(folder, digest, only=(RECORD, PREDICTIONS))
-    except StoreDamaged as error:
-        return f"run {folder.name} is left out: {error}"
-    return ""
-
-
 def write_run(work: Path, record: RunRecord, predictions: Sequence[Prediction]) -> None:
     """Write what a Run says of itself beside its weights, and seal the folder."""
     text = json.dumps(to_json(record), indent=2, allow_nan=False)

@@ -14,7 +14,8 @@ import polars as pl
 from featurestore.config import SplitConfig
 from featurestore.errors import CohortError
 from featurestore.ids import strangers
-from featurestore.types import Cohort, CohortSlide, content_id
+from featurestore.ledger import cohort_id_of
+from featurestore.types import Cohort, CohortSlide
 
 ADD_LABELS = "Add labels with: trephine label REPORTS, or trephine label --table LABELS.csv"
 RESERVED = {"latest": "the newest run"}  # words that stand for something where names do
@@ -79,7 +80,7 @@ def freeze(
     frozen = slides.sort("slide_id").select(one.name for one in fields(CohortSlide))
     cohort = Cohort(
         cohort=name,
-        cohort_id=content_id([target, frozen.rows(named=True)]),
+        cohort_id=cohort_id_of(frozen.with_columns(target=pl.lit(target))),
         target=target,
         query=query,
         parameters=dict(parameters),

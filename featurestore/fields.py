@@ -44,11 +44,6 @@ def setting(default: Any = MISSING, help: str = "", **about: Any) -> Any:
     return field(default=default, metadata={"about": About(help=help, **about)})
 
 
-def bounded(at_least: float, at_most: float, default: Any = None) -> Any:
-    """A field of a noun whose value lies between two limits, or is missing."""
-    return field(default=default, metadata={"about": About(at_least=at_least, at_most=at_most)})
-
-
 def about(one: Any) -> About:
     """What a dataclass field says of itself."""
     return typing.cast(About, one.metadata.get("about", About()))

@@ -27,12 +27,7 @@ from featurestore.catalog import (
 from featurestore.checksums import MEND, SealedRun, metrics_of, read_runs
 from featurestore.errors import ConfigError, StoreDamaged
 from featurestore.fields import from_json, now
-from featurestore.types import (
-    ArrayIds,
-    EncoderDescription,
-    RunRecord,
-    Tiling,
-)
+from featurestore.types import ArrayIds, EncoderDescription, RunRecord, Tiling
 
 SHOWN = ("cases", "slides", "reports", "labels", "embeddings")  # kinds that slide_facts shows
 MANY = 50_000  # touched values from which all rows are written again
@@ -54,10 +49,10 @@ class _Folding:
     root: Path
     con: Connection
     aside: Mapping[str, str]  # files that broke the transaction, and why
-    touched: dict[str, set[str]]  # values of slide_id, case_id and slide_key
     everything: bool = False  # whether any Slide may be touched
     alone: bool  # whether each file is folded by itself, to find the one that breaks it
     faults: dict[str, str]  # what is set aside, and why
+    touched: dict[str, set[str]] = field(default_factory=dict)  # slide_id, case_id, slide_key
     left: list[Path] = field(default_factory=list)  # files whose rows all stand in another
 
     def name(self, file: Path) -> str:
@@ -76,16 +71,12 @@ def fold(
 
     A live write, the adoption of what a killed process left, and a rebuild are the same fold. What
     cannot be folded is set aside as a row of `failures` of stage `ledger`, and blocks nothing.
-
-    Args:
-        root: the store.
-        act: called once under the writer's lock; checks names, and gives nouns for the ledger.
-        published: the arrays to look at; all of the store's unless given.
-        timeout_s: how long to wait for the lock.
-        fresh: whether `root` is a folder beside the store, made to compare with it.
+    `act` is called once under the writer's lock: it checks names, and gives nouns for the ledger.
+    `published` are the arrays to look at, all unless given. With `fresh`, `root` is a folder beside
+    the store, made to compare with it.
 
     Raises:
-        CatalogBusy: another process holds the lock; nothing was written.
+        CatalogBusy: another process held the lock for `timeout_s`; nothing was written.
     """
     found = list(arrays.published(root) if published is None else published)
     aside: dict[str, str] = {}
@@ -94,14 +85,7 @@ def fold(
     while True:
         try:
             with writer(root, timeout_s) as con:
-                work = _Folding(
-                    root=root,
-                    con=con,
-                    aside=aside,
-                    alone=alone,
-                    faults=faults,
-                    touched={},
-                )
+                work = _Folding(root=root, con=con, aside=aside, alone=alone, faults=faults)
                 if not is_written:
                     rows = [] if act is None else list(act(con))
                     ledger.append(root, [*rows, *_read_arrays(work, found)])
@@ -338,7 +322,13 @@ def _fold_runs(work: _Folding) -> int:
         for folder in sorted(layout.runs_dir(work.root).glob("*"))
         if folder.name not in done and folder.is_dir()
     ]
-    found = _read_runs(work, folders)
+    found: list[SealedRun] = []
+    for folder, run in read_runs(folders):
+        name = work.name(folder)
+        if isinstance(run, str) or name in work.aside:
+            work.faults[name] = f"{run if isinstance(run, str) else work.aside[name]} {MEND}"
+        else:
+            found.append(run)
     for some in [[one] for one in found] if work.alone else [found] if found else []:
         try:
             _insert_runs(work.con, some)
@@ -346,18 +336,6 @@ def _fold_runs(work: _Folding) -> int:
             names = [work.name(layout.runs_dir(work.root) / run.run_id) for run, *_ in some]
             raise _CannotFold(names, first_line(error)) from error
     return len(folders)
-
-
-def _read_runs(work: _Folding, folders: Sequence[Path]) -> list[SealedRun]:
-    made: list[SealedRun] = []
-    for folder, run in read_runs(folders):
-        name = work.name(folder)
-        fault = run if isinstance(run, str) else work.aside.get(name, "")
-        if fault:
-            work.faults[name] = f"{fault} {MEND}"
-        elif not isinstance(run, str):
-            made.append(run)
-    return made
 
 
 def _insert_runs(con: Connection, runs: Sequence[SealedRun]) -> None:

@@ -1,6 +1,7 @@
 """The on-disk format: paths, array names, dtypes and the format version (docs/format.md)."""
 
 import stat
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -38,9 +39,15 @@ def share(root: Path) -> None:
         path.chmod(stat.S_IMODE(path.stat().st_mode) | group)
 
 
-def slides_dir(root: Path) -> Path:
-    """Folder of the per-slide groups."""
-    return root / "slides"
+def _room(name: str) -> Callable[[Path], Path]:
+    """The function that gives a folder of a store."""
+    return lambda root: root / name
+
+
+slides_dir = _room("slides")  # the per-slide groups
+runs_dir = _room("runs")
+tmp_dir = _room("tmp")  # unfinished work, on the same file system as the rest
+quarantine_dir = _room("quarantine")  # what `verify --repair` set aside; nothing reads it
 
 
 def group_dir(root: Path, slide_key: str) -> Path:
@@ -66,18 +73,3 @@ def chunk(array_dir: Path, ndim: int) -> Path:
 def ledger_dir(root: Path, kind: str) -> Path:
     """Folder of one kind of append-only files."""
     return root / "ledger" / kind
-
-
-def runs_dir(root: Path) -> Path:
-    """Folder of the Runs."""
-    return root / "runs"
-
-
-def tmp_dir(root: Path) -> Path:
-    """Unfinished work, on the same file system as the rest."""
-    return root / "tmp"
-
-
-def quarantine_dir(root: Path) -> Path:
-    """What `verify --repair` set aside; nothing reads it."""
-    return root / "quarantine"

@@ -239,21 +239,14 @@ def files(root: Path, kind: str) -> list[Path]:
 
 
 def read(path: Path, kind: str) -> pl.DataFrame:
-    """Read the rows of one file in the order said, with the columns of the kind's noun.
+    """Read the rows of one file in the order said, and whence each comes (`origin`).
 
-    A column that the file does not have yet takes the noun's default. A compacted file has a
-    column `origin`, too.
+    A column that the file does not have yet takes the noun's default.
 
     Raises:
         StoreDamaged: the file is no Parquet file, or a column is of another type.
     """
-    found = read_as(path, KINDS[kind].noun)
-    return found if COMPACTED in path.name else found.drop(ORIGIN)
-
-
-def read_as(path: Path, noun: type) -> pl.DataFrame:
-    """The same of any file of a noun's rows, and whence each comes."""
-    found, broken = read_many([path], noun)
+    found, broken = read_many([path], KINDS[kind].noun)
     if broken:
         raise StoreDamaged(broken[path])
     return found.drop("place", "row")
@@ -288,19 +281,17 @@ def _scanned(files: Sequence[Path], noun: type) -> Iterator[tuple[Sequence[Path]
         found = pl.read_parquet(
             list(files), include_file_paths="file", glob=False, hive_partitioning=False
         )
-        columns = {
-            one.name: found[one.name].cast(dtype)
-            if one.name in found.columns
-            else pl.Series(one.name, [], dtype).extend_constant(_default(one), found.height)
-            for one, dtype in zip(fields(noun), schema_of(noun).values(), strict=True)
+        there, schema = set(found.columns), schema_of(noun)
+        defaults = {
+            one.name: None if one.default is MISSING else one.default for one in fields(noun)
         }
-        if ORIGIN not in found.columns:
-            columns[ORIGIN] = found["file"].str.split("/").list.last()
-        else:
-            columns[ORIGIN] = found[ORIGIN]
-        frame = pl.DataFrame({**columns, "file": found["file"]})
-        row = pl.int_range(1, pl.len() + 1, dtype=pl.Int64).over("file")
-        yield files, frame.select(*schema_of(noun), "file", row.alias("row"), ORIGIN)
+        said = (
+            (pl.col(name) if name in there else pl.lit(defaults[name])).cast(dtype).alias(name)
+            for name, dtype in schema.items()
+        )
+        row = pl.int_range(1, pl.len() + 1, dtype=pl.Int64).over("file").alias("row")
+        origin = pl.col(ORIGIN) if ORIGIN in there else pl.col("file").str.split("/").list.last()
+        yield files, found.select(*said, "file", row, origin.alias(ORIGIN))
     except BaseException as error:  # of garbage, polars panics
         if isinstance(error, KeyboardInterrupt | SystemExit | MemoryError | GeneratorExit):
             raise
@@ -311,10 +302,6 @@ def _scanned(files: Sequence[Path], noun: type) -> Iterator[tuple[Sequence[Path]
             return
         why = (str(error).splitlines() or [type(error).__name__])[0]
         yield files, f"{files[0]} cannot be read: {why}."
-
-
-def _default(one: Any) -> Any:
-    return None if one.default is MISSING else one.default
 
 
 def in_order(rows: pl.DataFrame, known: Collection[str] = ()) -> pl.DataFrame:

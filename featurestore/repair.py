@@ -20,15 +20,7 @@ from featurestore import (
 )
 from featurestore.errors import StoreNotFound, TrephineError
 from featurestore.types import Progress
-from featurestore.verify import (
-    REBUILD,
-    Finding,
-    Verified,
-    ids_of,
-    remember,
-    survey,
-    told_arrays,
-)
+from featurestore.verify import REBUILD, Finding, Verified, ids_of, remember, survey, told_arrays
 
 
 def verify(

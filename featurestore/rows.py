@@ -38,17 +38,9 @@ class Chunks(Sequence[Path]):
 class RowReader:
     """Read rows of many Slides' Embeddings by position, through few descriptors.
 
-    Slides are numbered as in `chunks`. An array is checked against its crc32c, and that against
-    the digest the catalog has, when the process first opens it.
-
-    Args:
-        chunks: the chunk file of each Slide (`layout.chunk`); not opened before it is read.
-        n_tiles: rows of each Slide.
-        dim: columns, D.
-        max_open: descriptors held at the same time.
-        digests: of each Slide as the catalog has them; None where it has none.
-        checked: what `verify` found whole lately; None trusts everything.
-        names: the slide_id of each Slide, for messages.
+    Slides are numbered as in `chunks`. An array is checked against its crc32c, and that against the
+    digest that the catalog has, when the process first opens it, unless `verify` found it whole
+    lately (`checked`; None trusts everything). `dim` is D; `names` are slide_ids, for messages.
     """
 
     def __init__(

@@ -27,27 +27,15 @@ from featurestore import (
     workplaces,
 )
 from featurestore.bookkeeping import Gone
-from featurestore.checksums import MEND, fault_of, meant_run, write_run
+from featurestore.checksums import MEND, PREDICTIONS, RECORD, check_sealed, meant_run, write_run
 from featurestore.config import SplitConfig
-from featurestore.errors import (
-    CatalogBusy,
-    CohortNotFound,
-    ConfigError,
-    RunNotFound,
-)
+from featurestore.errors import CatalogBusy, CohortNotFound, ConfigError, RunNotFound, StoreDamaged
 from featurestore.exchange import python_bags
 from featurestore.fields import from_json
 from featurestore.ids import one_of
 from featurestore.reading import Readable
 from featurestore.rows import Chunks, RowReader
-from featurestore.types import (
-    ArrayIds,
-    Cohort,
-    FrozenSlide,
-    Prediction,
-    RunRecord,
-    Split,
-)
+from featurestore.types import ArrayIds, Cohort, FrozenSlide, Prediction, RunRecord, Split
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -57,10 +45,10 @@ COPIES = "checks/slides_of_two_patients"
 def _of_root(function: Callable[Concatenate[Path, P], T]) -> Callable[Concatenate[Any, P], T]:
     """A method of what is a function of the store's folder."""
 
-    @functools.wraps(function)
-    def method(self: Any, *args: P.args, **kwargs: P.kwargs) -> T:
+    def method(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
         return function(self.root, *args, **kwargs)
 
+    functools.update_wrapper(method, function)
     return method
 
 
@@ -108,16 +96,11 @@ class FeatureStore(Readable):
     ) -> None:
         """Append nouns to the ledger, then fold into the catalog what it does not have yet.
 
-        Without rows it takes over what killed or sharded processes left.
-
-        Args:
-            rows: nouns of `ledger.KINDS`: Case, Slide, SeenReport, RecordedLabel, Failure, ...
-            published: the arrays to look for; all of the store's unless given.
-            fold: False writes the ledger alone; a later call folds it in.
-            wait_s: how long to wait for the catalog's lock.
+        Without rows it takes over what killed or sharded processes left. `published` are the arrays
+        to look for, all of the store's unless given; without `fold` a later call folds the rows in.
 
         Raises:
-            CatalogBusy: another process held the catalog; nothing was written.
+            CatalogBusy: another process held the catalog for `wait_s`; nothing was written.
             StoreUnwritable: the disk is full or read-only.
         """
         rows = list(rows)
@@ -173,12 +156,8 @@ class FeatureStore(Readable):
     ) -> Cohort:
         """Freeze the Slides that a SELECT yields, with their Labels and a split by Patient.
 
-        Args:
-            name: of the Cohort; a taken name is refused, since Cohorts never change.
-            query: one SELECT with a column slide_id; see `where_query` for a bare condition.
-            parameters: its named parameters.
-            split: the split's method and options; by time into halves unless said otherwise.
-            target: the Target whose Labels are frozen.
+        The SELECT has a column slide_id (see `where_query` for a bare condition). The split is by
+        time into halves unless said otherwise.
 
         Raises:
             CohortError: the name is taken, no Slide has tiles and a Label, the split fails, one
@@ -363,14 +342,14 @@ class FeatureStore(Readable):
         every = sql.read("queries/runs")
         newest_first = "order by sequence desc, started_at desc, run_id desc"
         frame = self.sql(f"select * from (\n{every}\n) as runs where ({where}\n) {newest_first}")
-        faults = [
-            fault_of(self.run_folder(run_id), digest)
-            for run_id, digest in frame.select("run_id", "digest").iter_rows()
-        ]
-        self._told += [f"note: {fault} {MEND}\n" for fault in faults if fault]
-        return frame.filter(~pl.Series([bool(fault) for fault in faults], dtype=pl.Boolean)).drop(
-            "sequence", "digest"
-        )
+        broken = []
+        for run_id, digest in frame.select("run_id", "digest").iter_rows():
+            try:
+                check_sealed(self.run_folder(run_id), digest, only=(RECORD, PREDICTIONS))
+            except StoreDamaged as error:
+                broken.append(run_id)
+                self._told.append(f"note: run {run_id} is left out: {error} {MEND}\n")
+        return frame.filter(~pl.col("run_id").is_in(broken)).drop("sequence", "digest")
 
     def run(self, run_id: str) -> RunRecord:
         """Return a Run's record, named by its id or an unambiguous prefix; `latest` is the newest.

@@ -17,7 +17,7 @@ from featurestore.bookkeeping import GoldenTile as GoldenTile
 from featurestore.bookkeeping import IngestTime as IngestTime
 from featurestore.bookkeeping import Stage as Stage
 from featurestore.errors import ConfigError
-from featurestore.fields import Checked, bounded, check, setting
+from featurestore.fields import Checked, check, setting
 from featurestore.fields import content_id as content_id
 from featurestore.fields import now as now
 from featurestore.words import counted
@@ -116,7 +116,7 @@ class Case(Checked):
     case_id: str
     patient_id: str
     patient_made_up: bool = False  # no patient_id was given: the case_id stands in
-    age_years: float | None = bounded(0, 130)
+    age_years: float | None = setting(None, at_least=0, at_most=130)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,9 +147,10 @@ class Slide(GivenSlide):
     fingerprint: str = ""
     slide_key: str = ""  # over fingerprint and mpp; names its arrays
     reader: str | None = None  # library and version that read the pixels
-    width_px0: int | None = bounded(1, 2**31 - 1)  # geometry is None for imported Slides
-    height_px0: int | None = bounded(1, 2**31 - 1)
-    mpp: float | None = bounded(1e-3, 1e4)  # microns per level-0 pixel
+    # geometry is None for imported Slides
+    width_px0: int | None = setting(None, at_least=1, at_most=2**31 - 1)
+    height_px0: int | None = setting(None, at_least=1, at_most=2**31 - 1)
+    mpp: float | None = setting(None, at_least=1e-3, at_most=1e4)  # microns per level-0 pixel
     mpp_file: float | None = None  # what the file says of that; None: nothing
     mpp_source: MppSource | None = None  # who decided on mpp; None: an earlier version
     tissue_mm2: float | None = None

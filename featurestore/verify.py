@@ -130,7 +130,8 @@ def told_arrays(root: Path) -> list[Published]:
     last: dict[ArrayIds, Published] = {}
     for one in ledger.nouns_of(Published, _told(root, "embeddings")):
         last[ids_of(one)] = one
-    erased = _erased(root)
+    erased = set(_told(root, "tombstones")["slide_key"].drop_nulls())
+    erased -= {row[0] for row in _ask(root, "select slide_key from slides")}
     return [one for one in last.values() if one.slide_key not in erased]
 
 
@@ -150,16 +151,7 @@ def ids_of(one: Published) -> ArrayIds:
     return ArrayIds(one.slide_key, one.tiling_id, one.encoder_id)
 
 
-def _erased(root: Path) -> set[str]:
-    keys = set(_told(root, "tombstones")["slide_key"].drop_nulls())
-    try:
-        with catalog.reader(root) as con:
-            return keys - {row[0] for row in con.execute("select slide_key from slides").fetchall()}
-    except Exception:  # whatever DuckDB makes of garbage
-        return keys
-
-
-def _groups(found: Survey) -> list[tuple[Path, Sequence[Published]]]:
+def _groups(found: Survey) -> list[tuple[Path, list[Published]]]:
     """The groups that are there, and what they must hold; what is told of others is missing."""
     by_key: dict[str, list[Published]] = {}
     for one in told_arrays(found.root):

@@ -171,24 +171,10 @@ def _had(con: catalog.Connection, stones: Sequence[Tombstone], erase: bool) -> W
     names: dict[str, list[str]] = {}
     for stone in stones:
         names.setdefault(stone.kind, []).append(stone.name)
-    column = OF_A_SLIDE.get(stones[0].kind, stones[0].kind)
-    cohorts = runs = []
-    if column != "run":
-        text = f"select distinct cohort from cohort_slides where {column} = ? order by cohort"
-        cohorts = [row[0] for row in con.execute(text, [stones[0].name]).fetchall()]
-        text = (
-            "select run_id from runs where list_contains($cohorts, cohort) union"
-            f" select run_id from predictions join cohort_slides using (slide_id)"
-            f" where cohort_slides.{column} = $name order by run_id"
-        )
-        values = {"cohorts": cohorts, "name": stones[0].name}
-        runs = [row[0] for row in con.execute(text, values).fetchall()]
-    return Withdrawn(
-        names=names,
-        cohorts=[] if column == "cohort" else cohorts,
-        runs=runs,
-        erased=erase,
-    )
+    about = {"kind": stones[0].kind, "name": stones[0].name}
+    had = catalog.frame_of_query(con, "queries/had", about).rows()
+    cohorts, runs = ([name for of, name in had if of == kind] for kind in ("cohort", "run"))
+    return Withdrawn(names=names, cohorts=cohorts, runs=runs, erased=erase)
 
 
 # -- erasing ---------------------------------------------------------------------------------------
@@ -260,7 +246,7 @@ def _scrub_file(root: Path, kind: str, file: Path, erased: _Erased) -> bool:
     one is gone, every fold takes the rows of the new one.
     """
     try:
-        rows = ledger.read_as(file, ledger.KINDS[kind].noun)
+        rows = ledger.read(file, kind)
     except StoreDamaged:
         return False
     bad = pl.any_horizontal(

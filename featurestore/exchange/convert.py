@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +16,8 @@ from featurestore.types import SCORES, ArrayIds, EncoderDescription, Slide, cont
 if TYPE_CHECKING:
     from featurestore.store import FeatureStore
 
+NAMES = ("tool", "name", "folder")  # what tells one foreign Encoder from another
+KEPT = ("version", "unit", "tile_px", "tile_px0", "tile_um")  # by arrays, of where they came from
 NEAR = 1e-2  # of the largest value: how far two embeddings of one tile may be apart
 
 
@@ -73,14 +74,9 @@ def placed(bag: ForeignBag, mpp: float | None, dim: int | None) -> Placed:
         coords=np.rint(coords[kept]).astype(np.int32),
         rows=half[kept],
         tissue=None if bag.tissue is None else bag.tissue[kept],
-        bag=replace(_bare(bag), unit=unit),
+        bag=replace(bag, unit=unit, rows=half[:0], coords=coords[:0], tissue=None),
         twice=len(half) - len(kept),
     )
-
-
-def _bare(bag: ForeignBag) -> ForeignBag:
-    nothing = np.empty((0, 0), np.float32)
-    return replace(bag, rows=nothing, coords=np.empty((0, 2)), tissue=None)
 
 
 def _once(coords: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -146,15 +142,11 @@ def slide_arrays(
             "encoder": asdict(encoder),
             "precision": None,
             "device": None,
-            "imported": imported(it.bag),
+            # no path, no name of a person
+            "imported": {name: getattr(it.bag, name) for name in KEPT}
+            | {"said": dict(it.bag.said)},
         },
     )
-
-
-def imported(bag: ForeignBag) -> dict[str, Any]:
-    """What an Embedding array keeps of where it came from: no path, no name of a person."""
-    names = ("version", "unit", "tile_px", "tile_px0", "tile_um")
-    return {name: getattr(bag, name) for name in names} | {"said": dict(bag.said)}
 
 
 def _paired(stored: np.ndarray, given: np.ndarray) -> np.ndarray:
@@ -183,8 +175,3 @@ def description(tool: str, name: str, folder: str, version: str | None) -> Encod
         weights_hash=content_id([tool, name, folder], 32),
         identity={"tool": tool, "name": name, "version": version, "folder": folder},
     )
-
-
-def is_same(identity: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two descriptions mean one Encoder: one folder may be the work of two versions."""
-    return all(identity.get(name) == other.get(name) for name in ("tool", "name", "folder"))

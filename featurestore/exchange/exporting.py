@@ -63,7 +63,11 @@ def export_cohort(
         ConfigError: several Encoders or Tilings fit and none was named.
         FileUnwritable: the folder cannot be written.
     """
-    cohort = _with_geometry(store, store.bags(config.cohort, config.encoder_id, config.tiling_id))
+    bags = store.bags(config.cohort, config.encoder_id, config.tiling_id)
+    slides = store.sql("select slide_id, slide_key, mpp, width_px0, height_px0 from slides")
+    tilings = store.sql("select tiling_id, tile_px, tile_mpp, min_tissue from tilings")
+    bags = bags.join(slides, on=["slide_id", "slide_key"], how="left")
+    cohort = bags.join(tilings, on="tiling_id")
     write, write_tables = WRITERS[config.tool]
     encoder = store.encoder(cohort["encoder_id"][0])
     failures: dict[str, str] = {}
@@ -107,13 +111,6 @@ def _stamps(folder: Path) -> dict[Path, tuple[int, int]]:
     """When each file of a folder was written, and which it is."""
     files_there = (path for path in folder.rglob("*") if path.is_file())
     return {path: ((at := path.stat()).st_mtime_ns, at.st_ino) for path in files_there}
-
-
-def _with_geometry(store: FeatureStore, bags: pl.DataFrame) -> pl.DataFrame:
-    """The bags with size and mpp of their Slides, and how they were cut."""
-    slides = store.sql("select slide_id, slide_key, mpp, width_px0, height_px0 from slides")
-    tilings = store.sql("select tiling_id, tile_px, tile_mpp, min_tissue from tilings")
-    return bags.join(slides, on=["slide_id", "slide_key"], how="left").join(tilings, on="tiling_id")
 
 
 def _outgoing(store: FeatureStore, row: Mapping[str, Any], out: Path, encoder: str) -> Outgoing:

@@ -13,21 +13,14 @@ from pathlib import Path
 
 from featurestore.errors import FeaturesRefused
 from featurestore.exchange import files
-from featurestore.exchange.tools import SIGNS, TOOLS, Tool
+from featurestore.exchange.tools import ROWS, SIGNS, TOOLS, Tool
 
 PROBES = 3  # files of a folder that may say whose it is
 ABOVE, ASIDE = 2, ("patches", "tiles", "coordinates")  # where places lie of a folder of features
 LOCKED = "is unfinished: its lock is still there. Extract the slide again"
 
 
-@dataclass(frozen=True)
-class Inside:
-    """What an HDF5 file holds: shapes of its datasets, and what is a sign of a tool."""
-
-    shapes: Mapping[str, tuple[int, ...]]
-    signs: frozenset[str] = frozenset()
-
-
+Inside = Mapping[str, tuple[int, ...]]  # an HDF5 file's datasets with their shapes, and SIGNS
 Peek = Callable[[Path], Inside]
 
 
@@ -61,9 +54,9 @@ Places = dict[str | None, list[tuple[str, str, Path]]]  # by Slide: base, cut an
 def inside(path: Path) -> Inside:
     """Look into an HDF5 file without reading its values."""
     with files.hdf5(path) as file:
+        signs = SIGNS.intersection(file["coords"].attrs if "coords" in file else ())
         shapes = {name: tuple(getattr(file[name], "shape", None) or ()) for name in file}
-        names = {*shapes, *(file["coords"].attrs if "coords" in file else ())}
-        return Inside(shapes, SIGNS & names)
+        return dict.fromkeys(signs, ()) | shapes
 
 
 def files_in(root: Path) -> list[Path]:
@@ -134,8 +127,8 @@ def _owners(there: Sequence[Path], peek: Peek) -> tuple[dict[Path, set[str]], se
         looks: dict[Path, Inside] = {}
         for path in some[:PROBES]:
             with suppress(FeaturesRefused):
-                looks[path] = peek(path) if path.suffix == ".h5" else Inside({})
-        if looks and all(held.shapes.keys() == {"coords"} for held in looks.values()):
+                looks[path] = peek(path) if path.suffix == ".h5" else {}
+        if looks and all("coords" in held and not ROWS & held.keys() for held in looks.values()):
             bare.add(folder)
         named = (_owners_of(path, held) for path, held in looks.items())
         owners[folder] = next(filter(None, named), set())
@@ -145,10 +138,10 @@ def _owners(there: Sequence[Path], peek: Peek) -> tuple[dict[Path, set[str]], se
 def _owners_of(path: Path, held: Inside) -> set[str]:
     """Who may have written a file, by what it holds, else by the names of its folders."""
     for name, tool in TOOLS.items():
-        if held.signs & tool.signs or _match(tool.own, path):
+        if held.keys() & tool.signs or _match(tool.own, path):
             return {name}
     if path.suffix == ".h5":
-        return {"trident", "clam"} if {"features", "coords"} <= held.shapes.keys() else set()
+        return {"trident", "clam"} if {"features", "coords"} <= held.keys() else set()
     once = path.parent.name == "features" and (path.parents[1] / "coordinates").is_dir()
     return {"slide2vec"} if once else set()
 
@@ -216,13 +209,7 @@ def _empty(found: Sequence[Found], places: Places, peek: Peek) -> Iterator[Found
             if name is None or not base or path.suffix != ".h5" or path in used:
                 continue
             alike = [one for (job, _), one in folders.items() if job == base]
-            if alike and _is_empty(path, peek):
-                for one in alike:
-                    yield replace(one, path=path, name=name, beside=(), is_empty=True)
-
-
-def _is_empty(path: Path, peek: Peek) -> bool:
-    try:
-        return math.prod(peek(path).shapes.get("coords", (1,))) == 0
-    except FeaturesRefused:
-        return False
+            with suppress(FeaturesRefused):
+                if alike and math.prod(peek(path).get("coords", (1,))) == 0:
+                    for one in alike:
+                        yield replace(one, path=path, name=name, beside=(), is_empty=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -15,11 +14,12 @@ from featurestore.config import ImportConfig
 from featurestore.errors import FeaturesRefused, StoreDamaged
 from featurestore.exchange import bags, files
 from featurestore.exchange.bags import ForeignBag, ForeignTiling
-from featurestore.exchange.convert import Placed, description, is_same, placed, slide_arrays
+from featurestore.exchange.convert import NAMES, Placed, description, placed, slide_arrays
 from featurestore.exchange.finding import Finds, Found, find
 from featurestore.exchange.isolated import Apart
 from featurestore.exchange.match_slides import Given, People, Who
 from featurestore.exchange.tools import TOOLS
+from featurestore.fields import from_json
 from featurestore.types import ArrayIds, EncoderDescription, Failure, Progress
 from featurestore.words import counted, grouped
 
@@ -163,8 +163,13 @@ class Taker:
         self._rows: list[Any] = []
         self._published: list[ArrayIds] = []
         self._dims: dict[str, int | None] = {}  # by folder
-        self._encoders = list(store.ask("from encoders").iter_rows(named=True))
-        self._tilings = list(store.ask("from tilings").iter_rows(named=True))
+        tilings = store.ask("from tilings").iter_rows(named=True)
+        self._tilings = [from_json(ForeignTiling, row) for row in tilings]
+        encoders = store.ask("from encoders").iter_rows(named=True)
+        known = [from_json(EncoderDescription, row).identity for row in encoders]
+        self._versions: dict[tuple[Any, ...], str | None] = {
+            tuple(map(one.get, NAMES)): one.get("version") for one in known
+        }
         self._failed = set(store.ask("select item from failures where stage = 'import'")["item"])
 
     def by_slide(self, found: Sequence[Found]) -> dict[tuple[str, str, str], list[Found]]:
@@ -253,36 +258,26 @@ class Taker:
 
     def _encoder(self, found: Found, bag: ForeignBag) -> EncoderDescription:
         """The Encoder of a file: as it stands in the store, whatever version went on with it."""
-        name = self._said.name or bag.encoder or found.encoder
-        made = description(self._said.tool, name, found.folder, bag.version)
-        for row in self._encoders:
-            identity = row["identity"]
-            identity = json.loads(identity) if isinstance(identity, str) else identity
-            if is_same(identity, made.identity):
-                return description(self._said.tool, name, found.folder, identity["version"])
-        self._encoders.append({"identity": dict(made.identity)})
-        return made
+        key = (self._said.tool, self._said.name or bag.encoder or found.encoder, found.folder)
+        return description(*key, self._versions.setdefault(key, bag.version))
 
     def _tiling(self, found: Found, bag: ForeignBag, mpp: float | None) -> ForeignTiling:
         """How the Slide was cut: as it stands in the store for slides of nearly the same scale."""
         scale = bag.tile_mpp
         if scale is None and mpp and bag.tile_px and bag.tile_px0:
             scale = mpp * bag.tile_px0 / bag.tile_px
-        cut = self._said.cut or found.cut
-        name = " ".join(filter(None, [self._said.tool, cut]))
-        for row in self._tilings:
-            theirs = row["tile_mpp"]
-            apart = 0.0 if theirs is None or scale is None else abs(theirs - scale) / scale
-            if (row["filter_version"], row["tile_px"]) == (
-                name,
-                bag.tile_px,
-            ) and apart <= SAME_SCALE:
-                own = {name: row[name] for name in ("tile_px", "tile_mpp", "min_tissue")}
-                return ForeignTiling(filter_version=name, **own)
         made = ForeignTiling(
-            tile_px=bag.tile_px, tile_mpp=scale, min_tissue=bag.min_tissue, filter_version=name
+            tile_px=bag.tile_px,
+            tile_mpp=scale,
+            min_tissue=bag.min_tissue,
+            filter_version=" ".join(filter(None, [self._said.tool, self._said.cut or found.cut])),
         )
-        self._tilings.append(vars(made))
+        for one in self._tilings:
+            is_alike = (one.filter_version, one.tile_px) == (made.filter_version, made.tile_px)
+            apart = abs(one.tile_mpp - scale) / scale if one.tile_mpp and scale else 0.0
+            if is_alike and apart <= SAME_SCALE:
+                return one
+        self._tilings.append(made)
         return made
 
     def _count(self, it: Placed, is_known: bool, is_new: bool, mpp: float | None) -> None:

@@ -16,7 +16,6 @@ from featurestore.exchange.bags import ForeignBag
 from featurestore.exchange.convert import placed
 from featurestore.exchange.finding import Found
 from featurestore.exchange.importing import ImportSummary, Read, Said, Taker
-from featurestore.exchange.match_slides import Given
 from featurestore.exchange.tools import numbered
 from featurestore.ids import strangers
 from featurestore.types import Case, GivenSlide, Label, Target
@@ -72,7 +71,12 @@ def add_bags(
     found = [
         Found(path=Path(name, one), tool=TOOL, name=one, folder=name, encoder=name) for one in bags
     ]
-    work = Taker(self, read, Said(tool=TOOL, cut=name), _given(name, bags, patients))
+    slides = [GivenSlide(slide_id=one, case_id=one, path=f"{name}/{one}") for one in bags]
+    cases = [
+        Case(case_id=one, patient_id=patients.get(one, one), patient_made_up=one not in patients)
+        for one in bags
+    ]
+    work = Taker(self, read, Said(tool=TOOL, cut=name), list(zip(slides, cases, strict=True)))
     _check(found, read)
     for (_, _, slide_id), several in work.by_slide(found).items():
         try:
@@ -88,19 +92,6 @@ def add_bags(
         split = SplitConfig(method="table", table=table)
         self.create_cohort(name, OF_NAME, {"encoder": name}, split=split, target=target.name)
     return work.summary
-
-
-def _given(name: str, bags: Collection[str], patients: Mapping[str, str]) -> Given:
-    """A Slide and a Case for each bag."""
-    return [
-        (
-            GivenSlide(slide_id=one, case_id=one, path=f"{name}/{one}"),
-            Case(
-                case_id=one, patient_id=patients.get(one, one), patient_made_up=one not in patients
-            ),
-        )
-        for one in bags
-    ]
 
 
 def _read(

@@ -103,6 +103,7 @@ TOOLS = {
         version=_of_slide2vec,
     ),
 }
+ROWS = frozenset(tool.rows for tool in TOOLS.values())
 SIGNS = frozenset[str]().union(*(tool.signs for tool in TOOLS.values()))
 
 # What attributes and files beside call a number over 0; the first that is there counts.

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from featurestore.errors import ConfigError
 from featurestore.fields import (
     arguments_of,
-    bounded,
     check,
     command_of,
     from_json,
@@ -156,7 +155,7 @@ class Outer:
 
     tiling: Tiling
     more: Mapping[str, Any] = field(default_factory=dict)
-    share: float | None = bounded(0, 1)
+    share: float | None = setting(None, at_least=0, at_most=1)
 
 
 def test_dataclasses_within_dataclasses_come_back() -> None:

@@ -1,6 +1,7 @@
 # docker build -t trephine .                     for CPUs
 # docker build -t trephine --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu128 --build-arg EXTRAS=ray .
-# docker run --rm -v /archive:/archive -v /store:/store trephine ingest /archive --store /store
+# docker run --rm -v /archive:/archive -v /store:/store -v trephine-hub:/hub trephine ingest /archive
+# (the hub keeps weights and converted networks; within the store `verify` would find them left behind)
 FROM python:3.11-slim
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 ARG EXTRAS=cpu,ray
@@ -12,5 +13,5 @@ COPY sql sql
 COPY trainer trainer
 RUN pip install --no-cache-dir --index-url "$TORCH_INDEX" torch torchvision \
     && pip install --no-cache-dir ".[$EXTRAS]"
-ENV TREPHINE_STORE=/store HF_HOME=/store/tmp/hub
+ENV TREPHINE_STORE=/store HF_HOME=/hub
 ENTRYPOINT ["trephine"]

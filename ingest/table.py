@@ -81,7 +81,8 @@ def read_table(
             it lacks a needed column.
     """
     config = config or TableConfig()
-    header, body = read_sheet(path, lambda names: _ours(names, columns), error)
+    named = lambda header: sum(bool(_hits(header, column)) for column in columns)  # noqa: E731
+    header, body = read_sheet(path, named, error)
     places = _places(path, header, columns, config, error)
     rows, notes = _without_copies(body)
     faults: Faults = list(_cut_rows(rows, header, places, columns))
@@ -91,7 +92,7 @@ def read_table(
         if (at := places.get(column.name)) is not None:
             cells = _cells_of(column, at, rows, faults, notes)
             values[column.name], wrong = values_of(column, cells, config.date_format)
-            faults += [*wrong, *_gaps(column, rows, cells), *_twins(column, cells)]
+            faults += [*wrong, *_gaps_and_twins(column, rows, cells)]
             missing[column.name] = len(rows) - len(cells)
             if column.kind == "path":
                 _find_paths(path.parent, column, values[column.name], faults)
@@ -126,11 +127,6 @@ def _hits(header: Sequence[str], column: Column, given: str | None = None) -> li
     wanted = [{_plain(given)}] if given else [{_plain(column.name)}, {*map(_plain, column.also)}]
     hits = ([n for n, name in enumerate(plain) if name in names] for names in wanted)
     return next(filter(None, hits), [])
-
-
-def _ours(header: Sequence[str], columns: Sequence[Column]) -> int:
-    """How many of our columns a header names."""
-    return sum(bool(_hits(header, column)) for column in columns)
 
 
 def _places(
@@ -191,14 +187,11 @@ def _cells_of(
     return found
 
 
-def _gaps(column: Column, rows: Rows, cells: Cells) -> Iterator[tuple[int, str]]:
-    there = {row for row, _ in cells}
+def _gaps_and_twins(column: Column, rows: Rows, cells: Cells) -> Iterator[tuple[int, str]]:
+    there = dict(cells)
     for row, _ in rows if column.filled else ():
         if row not in there:
             yield row, f"no {column.name}"
-
-
-def _twins(column: Column, cells: Cells) -> Iterator[tuple[int, str]]:
     seen: dict[str, int] = {}
     for row, text in cells if column.unique else ():
         if (first := seen.setdefault(text.strip(), row)) != row:

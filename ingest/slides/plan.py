@@ -253,7 +253,12 @@ def _costs(
         rates, read_bytes, around = None, None, n_slides * THUMBNAIL_BYTES
         size_of = config.encoder.removeprefix("dinov2-").removesuffix("-reg")
         dim = WIDTHS.get(size_of, OTHER_WIDTH)
-        each_s = _encoder_s_per_tile(config) if tiles and config.measure_s else None
+        each_s = None
+        if tiles and config.measure_s:  # which weights an Encoder has does not change its speed
+            from ingest.slides import encoders, golden  # slow to import
+
+            encoder = encoders.load(config.encoder, config.weights or "random", runtime="auto")
+            each_s = encoders.seconds_per_tile(encoder, golden.golden_tile(), config.measure_s)
         seconds = None if each_s is None else tiles * each_s
     return {
         "tiles": tiles,
@@ -263,14 +268,6 @@ def _costs(
         "rates": rates,
         "encoder_s_per_tile": each_s,
     }
-
-
-def _encoder_s_per_tile(config: PlanConfig) -> float:
-    """Seconds a tile takes on this machine; which weights an Encoder has does not change them."""
-    from ingest.slides import encoders, golden  # slow to import
-
-    encoder = encoders.load(config.encoder, config.weights or "random", runtime="auto")
-    return encoders.seconds_per_tile(encoder, golden.golden_tile(), config.measure_s)
 
 
 def _seconds(rates: Mapping[str, Any], n_slides: float, tiles: int, workers: int) -> float:

@@ -251,7 +251,17 @@ class Writer:
         ids = [self._order.ids(slide.slide_key) for _, slide in good]
         rows: list[Any] = [job.archived.case for job, _ in good]
         rows += [slide for _, slide in good]
-        rows += [_failure(job) for job in done if job.error or job.attempts]
+        rows += [
+            Failure(
+                item=job.archived.slide.path,
+                stage=job.stage,
+                reason=str(job.error) if job.error else "",
+                slide_id=job.archived.slide_id,
+                mended=job.error is None,
+            )
+            for job in done
+            if job.error or job.attempts
+        ]
         for (job, _), published in zip(good, ids, strict=True):
             rows += _times(job, published, self._order.encoder.device)
         self._order.record(rows, ids)
@@ -280,16 +290,6 @@ def _summed(job: Job, encoder: EncoderDescription) -> IngestSummary:
         return replace(seen, recognised=1)
     without = {slide_id: job.why_none} if job.why_none else {}
     return replace(seen, embedded=1, tiles=job.tiles, without_tiles=without, stages=job.spent)
-
-
-def _failure(job: Job) -> Failure:
-    return Failure(
-        item=job.archived.slide.path,
-        stage=job.stage,
-        reason=str(job.error) if job.error else "",
-        slide_id=job.archived.slide_id,
-        mended=job.error is None,
-    )
 
 
 def _times(job: Job, ids: ArrayIds, device: str) -> Iterator[IngestTime]:

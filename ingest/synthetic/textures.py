@@ -172,13 +172,8 @@ def _pack(hema: np.ndarray, eosin: np.ndarray) -> np.ndarray:
     """Both stains of a texture in one uint16."""
     low, high = (np.clip(v, 0, 255).astype(np.uint16) for v in (eosin, hema))
     packed = high * np.uint16(256) + np.minimum(low, np.uint16(205))  # room for lamellae
-    return _spread(np.ascontiguousarray(packed))
-
-
-def _spread(texture: np.ndarray) -> np.ndarray:
-    """Repeat a texture as far as a window may reach, so that a window is a view."""
-    height, width = texture.shape
-    return repeated(texture, 0, 0, width + CHUNK_PX, height + CHUNK_PX)
+    height, width = packed.shape  # repeated as far as a window may reach, which then is a view
+    return repeated(packed, 0, 0, width + CHUNK_PX, height + CHUNK_PX)
 
 
 def repeated(texture: np.ndarray, x: int, y: int, width: int, height: int) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import threading
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -183,18 +184,27 @@ def differences(
             both = [set(con.execute(of.format(what, n)).fetchall()) for n in (live, fresh)]
             for name in sorted({name for name, _ in both[0] ^ both[1]}):
                 yield f"{what} {name}", 1, 1
-        tables = con.execute(f"select table_name {made.format('table', fresh)}").fetchall()
-        for (table,) in tables:
-            if table in without:
-                continue
+        rows = {}
+        for (table,) in con.execute(f"select table_name {made.format('table', fresh)}").fetchall():
             columns = "* exclude (folded_at)" if table == "ledger_files" else "*"
             but = " where stage <> 'ledger'" if table == "failures" else ""
-            one, two = (f"(select {columns} from {n}.{table}{but})" for n in (live, fresh))
-            count = "select count(*) from ({} except all {})"
-            n_live = con.execute(count.format(one, two)).fetchall()[0][0]
-            n_fresh = con.execute(count.format(two, one)).fetchall()[0][0]
-            if n_live or n_fresh:
-                yield table, n_live, n_fresh
+            if table not in without:
+                rows[table] = [f"(select {columns} from {n}.{table}{but})" for n in (live, fresh)]
+        sums = con.execute(
+            " union ".join(  # tables that are alike give one row, in a twentieth of the time
+                f"select '{table}', count(*), sum(hash(one)) from {side} as one"
+                for table, both in rows.items()
+                for side in both
+            )
+        ).fetchall()
+        for table, n in Counter(name for name, *_ in sums).items():
+            if n > 1:
+                one, two = rows[table]
+                count = "select count(*) from ({} except all {})"
+                n_live = con.execute(count.format(one, two)).fetchall()[0][0]
+                n_fresh = con.execute(count.format(two, one)).fetchall()[0][0]
+                if n_live or n_fresh:
+                    yield table, n_live, n_fresh
 
 
 def read_rows(root: Path, table: str) -> pl.DataFrame:

@@ -13,7 +13,7 @@ import duckdb
 import pytest
 from builders.catalog_rows import case_row, label_row, slide_arrays, slide_row
 
-from featurestore import catalog, folding
+from featurestore import catalog, creation, folding
 from featurestore.errors import (
     CatalogBusy,
     QueryRefused,
@@ -190,6 +190,32 @@ def test_a_held_lock_is_waited_for_and_then_told_with_its_holder(store: FeatureS
         holder.kill()
         holder.wait()
         holder.stdout.close()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("update labels set value = value + 1 where case_id = 'C1'", ("labels", 1, 1)),
+        ("update slides set scanner = 'x'", ("slides", 3, 3)),
+        ("update slides set scanned_on = null where slide_id = 'S2'", ("slides", 1, 1)),
+        ("delete from cases where case_id = 'C0'", ("cases", 1, 0)),
+        ("update slide_facts set arrays = [] where slide_id = 'S1'", ("slide_facts", 1, 1)),
+        (
+            "insert into best_labels select * replace ('C' as case_id) from best_labels limit 1",
+            ("best_labels", 0, 1),
+        ),
+        ("create view more as select 1", ("view more", 1, 1)),
+        ("select 1", None),
+    ],
+)
+def test_what_differs_between_two_catalogs_is_told_by_table_and_rows(
+    store: FeatureStore, change: str, told: tuple[str, int, int] | None
+) -> None:
+    with creation.fresh(store.root) as work:
+        with duckdb.connect(str(catalog.path_of(work))) as con:
+            con.execute(change)
+        found = list(catalog.differences(store.root, work, ("migrations", "checked_arrays")))
+    assert found == ([] if told is None else [told])
 
 
 def test_sql_on_a_catalog_that_is_no_database_says_what_mends_it(store: FeatureStore) -> None:

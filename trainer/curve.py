@@ -14,7 +14,7 @@ from trainer import runs
 from trainer.config import CurveConfig, TrainConfig
 from trainer.holdout import SPLITS
 from trainer.paired import Estimate
-from trainer.sweep import Cell, Difference, sweep
+from trainer.sweep import sweep
 
 LEAST = 25  # Patients of the smallest size that is chosen unasked
 POWERS = np.arange(0.1, 2.01, 0.05)  # of the law that is fitted through the sizes
@@ -84,8 +84,14 @@ def curve(
     found = sweep(
         store, config, {"train_patients": sizes}, seeds=how.seeds, engine=how, progress=progress
     )
-    gains = {one.value: one for one in found.differences}
-    points = tuple(_point(cell, gains) for cell in found.cells)
+    gains = {one.value: one.r2 for one in found.differences}
+    points = tuple(
+        Point(
+            train_patients=n, r2=cell.r2, mae=cell.mae, r2_spread=cell.r2_spread, gain=gains.get(n)
+        )
+        for cell in found.cells
+        for n in cell.values.values()
+    )
     return Curve(
         sweep_id=found.sweep.sweep_id,
         cohort=config.cohort,
@@ -103,12 +109,6 @@ def _sizes(store: FeatureStore, config: TrainConfig) -> Sequence[int]:
     folds = [n for name, n in sides.items() if name not in SPLITS]
     n = sum(folds) - max(folds) if folds else sides.get("train", 0)
     return [n, *(n >> k for k in range(1, 20) if n >> k >= LEAST)]
-
-
-def _point(cell: Cell, gains: dict[int, Difference]) -> Point:
-    n = cell.values["train_patients"]
-    gain = gains[n].r2 if n in gains else None
-    return Point(train_patients=n, r2=cell.r2, mae=cell.mae, r2_spread=cell.r2_spread, gain=gain)
 
 
 def _at_twice(points: Sequence[Point]) -> float | None:

@@ -115,7 +115,10 @@ def resident(
         ConfigError: the rows do not fit.
     """
     n_bytes = int(sampler.n_tiles.sum()) * reader.row_bytes
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else _free_ram()
+    if device.type == "cuda":
+        free = torch.cuda.mem_get_info(device)[0]
+    else:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if n_bytes > 0.8 * free:
         raise ConfigError(
             f"--resident needs {n_bytes / 2**30:.1f} GiB and {device} has {free / 2**30:.1f} GiB "
@@ -137,7 +140,3 @@ def resident(
         x = rows[torch.from_numpy(index).to(device)]
         filled = torch.from_numpy(mask).to(device)
         yield x if mask.all() else x.masked_fill_(~filled[..., None], 0), filled, draw.slides
-
-
-def _free_ram() -> int:
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

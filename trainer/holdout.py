@@ -49,7 +49,10 @@ def assign_splits(bags: pl.DataFrame, config: TrainConfig) -> pl.DataFrame:
         if name in names:
             continue
         chosen = cut_patients(bags, fraction / left, config.seed, stream)
-        cut = _assign(bags, chosen, name)
+        is_cut = (pl.col("split") == "train") & pl.col("patient_id").is_in(chosen.implode())
+        cut = bags.with_columns(
+            pl.when(is_cut).then(pl.lit(name)).otherwise(pl.col("split")).alias("split")
+        )
         if (cut["split"] == name).sum() >= least:
             bags, left = cut, left - fraction
     return bags
@@ -100,13 +103,6 @@ def cut_patients(bags: pl.DataFrame, fraction: float, seed: int, stream: int) ->
     sizes = patients.height // n + (np.arange(n) < patients.height % n)  # of the runs
     drawn = np.random.default_rng([seed, stream]).integers(0, sizes)
     return patients["patient_id"].gather(sizes.cumsum() - sizes + drawn)
-
-
-def _assign(bags: pl.DataFrame, patients: pl.Series, split: str) -> pl.DataFrame:
-    cut = (pl.col("split") == "train") & pl.col("patient_id").is_in(patients.implode())
-    return bags.with_columns(
-        pl.when(cut).then(pl.lit(split)).otherwise(pl.col("split")).alias("split")
-    )
 
 
 def check_trainable(bags: pl.DataFrame, config: TrainConfig) -> None:

@@ -148,15 +148,13 @@ class Planned:
     """One Run of a grid."""
 
     values: Values  # of the factors
-    seed: int
-    fold: str | None
     config: TrainConfig
     key: str  # of what decides it; a Run that has it is this one
 
     @property
     def tried(self) -> Tried:
         """What it tries, whatever the fold."""
-        return tuple(self.values.values()), self.seed
+        return tuple(self.values.values()), self.config.seed
 
 
 def sweep(
@@ -189,7 +187,9 @@ def sweep(
     noun = _noun(config, plans)
     if shared.ask("from sweeps where sweep_id = $id", {"id": noun.sweep_id}).is_empty():
         shared.record([noun], published=())
-    known, failures = _done(shared, plans), []
+    made = "select key, max(run_id) from runs where key in (select unnest($keys)) group by key"
+    known = dict(shared.ask(made, {"keys": [plan.key for plan in plans]}).iter_rows())
+    failures = []
     todo = {plan.key: plan for plan in plans if plan.key not in known}
     done = len(known)
     for key, outcome in _made(shared, todo, engine or EngineConfig(), progress, len(plans)):
@@ -266,7 +266,7 @@ def planned(
         for seed, fold in itertools.product(chosen, folds):
             job = job_of(store, replace(config, **own, seed=seed, fold=fold))
             made = {name: getattr(job.config, name) for name in factors}
-            plan = Planned(values=made, seed=seed, fold=fold, config=job.config, key=job.key)
+            plan = Planned(values=made, config=job.config, key=job.key)
             plans.setdefault(plan.key, plan)
     return list(plans.values())
 
@@ -286,14 +286,8 @@ def _noun(config: TrainConfig, plans: Sequence[Planned]) -> Sweep:
         cohort=config.cohort,
         config=to_json(config),
         factors=swept,
-        runs={p.key: {**p.values, "seed": p.seed, "fold": p.fold} for p in plans},
+        runs={p.key: {**p.values, "seed": p.config.seed, "fold": p.config.fold} for p in plans},
     )
-
-
-def _done(store: FeatureStore, plans: Sequence[Planned]) -> dict[str, str]:
-    """The Runs of a grid that the store has, by key; the newest of each."""
-    known = "select key, max(run_id) from runs where key in (select unnest($keys)) group by key"
-    return dict(store.ask(known, {"keys": [plan.key for plan in plans]}).iter_rows())
 
 
 def _within(progress: Progress, done: int, runs_in_all: int, plan: Planned) -> Progress:
@@ -303,8 +297,8 @@ def _within(progress: Progress, done: int, runs_in_all: int, plan: Planned) -> P
 
 
 def _words(plan: Planned) -> str:
-    own = {option(name): value for name, value in plan.values.items()} | {"seed": plan.seed}
-    own |= {"fold": plan.fold} if plan.fold is not None else {}
+    own = {option(name): value for name, value in plan.values.items()} | {"seed": plan.config.seed}
+    own |= {"fold": plan.config.fold} if plan.config.fold is not None else {}
     return ", ".join(f"{name} {value}" for name, value in own.items())
 
 
@@ -387,7 +381,7 @@ def _differences(
         by_value: dict[Any, dict[Any, np.ndarray]] = {}
         for plan in plans:
             if plan.tried in predicted:
-                rest = tuple(v for k, v in plan.values.items() if k != factor), plan.seed
+                rest = tuple(v for k, v in plan.values.items() if k != factor), plan.config.seed
                 by_value.setdefault(plan.values[factor], {})[rest] = predicted[plan.tried]
         values = list(by_value)
         for before, value in itertools.pairwise(values):

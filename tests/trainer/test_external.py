@@ -147,7 +147,7 @@ def test_a_curve_says_what_more_patients_gained(store: FeatureStore) -> None:
     assert [point.gain.value for point in found.points[1:] if point.gain] == pytest.approx(gains)
     assert found.points[0].gain is None
     assert "with 28 patients R2 would be about" in found.text()
-    with pytest.raises(TrainError, match="has 14 train patients"):
+    with pytest.raises(TrainError, match=r"has 14 train patients.*--sizes"):
         curve(store, QUICK, CurveConfig(sizes="4,100"))
 
 

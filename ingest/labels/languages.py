@@ -37,15 +37,14 @@ L cell cells elements zellen cellules
 f fat fatty adipose adipocytes adipocyte fett fettgewebe fettmark fettzellen graisse adipeux
   adipocytaire
 T ratio verhältnis rapport
-M espace espaces fläche marrow bone bm space spaces intertrabecular inter-trabecular medullary
-  medulla cavity cavities area volume iliac crest posterior superior anterior spine hip pic psis
-  deep deeper crista beckenkamm examination exam review analysis evaluation assessment estimate
-  estimates impression knochenmark knochenmarks mark markraum markraums markräume markräumen moelle
-  osseuse medullaire médullaire médullaires iliaque
-B stanzbiopsie bom zylinder core cores trephine trephines biopsy biopsies bx bmbx bmb histology
-  histologic histological histologisch cylinder punch trepanate stanze knochenmarkstanze
-  knochenmarkbiopsie beckenkammstanze beckenkammbiopsie stanzzylinder biopsie trepanat
-  knochenmarkhistologie ostéomédullaire ostéo osteo
+M espace espaces fläche marrow bone bm space spaces intertrabecular medullary medulla cavity
+  cavities area volume iliac crest posterior superior anterior spine hip pic psis deep deeper crista
+  beckenkamm examination exam review analysis evaluation assessment estimate estimates impression
+  knochenmark knochenmarks mark markraum markraums markräume markräumen moelle osseuse medullaire
+  médullaire médullaires iliaque
+B bom zylinder core cores trephine trephines biopsy biopsies bx bmbx bmb histology histologic
+  histological histologisch cylinder punch stanze biopsie trepanat knochenmarkhistologie
+  ostéomédullaire ostéo osteo
 R right left rt lt r l bilateral rechts links rechte linke droite gauche droit one two both first
   second third fourth b
 G ponction prélèvement specimen specimens sample samples section sections tissue material slide
@@ -53,14 +52,14 @@ G ponction prélèvement specimen specimens sample samples section sections tiss
   pieces fragment präparat gewebe échantillon fragments adequacy length quality
 d the a an this that these those it its their his her we i all each which there here lady gentleman
   man woman patient patients einem einen diesem dieses der die das des dem den ein eine einer eines
-  dieser diese le la les un une cette ce ces il elle est-ce
-v can kann peut occupe occupent ranged lies is are was were be been am appear seems show shown has
-  have had measures measured estimate assessed judged reported calculated read given put placed
-  noted found determined ranges ranging varies vary lie runs amounts reveal demonstrate display
-  exhibit contain considered occupies occupy occupied comprise constitute make fill represent
-  account cover composed takes consist remains stands reaches approaches approximates corresponds
-  evaluated quantified set quoted issued stated beträgt betragen ist sind war liegt wird geschätzt
-  zeigt nimmt einnimmt est était sont évaluée évalué estimée estimé représente montre à
+  dieser diese le la les un une cette ce ces il elle
+v can kann peut occupe occupent ranged is are was were be been am appear seems show shown has have
+  had measures measured estimate assessed judged reported calculated read given put placed noted
+  found determined ranges ranging varies vary lie runs amounts reveal demonstrate display exhibit
+  contain considered occupies occupy occupied comprise constitute make fill represent account cover
+  composed takes consist remains stands reaches approaches approximates corresponds evaluated
+  quantified set quoted issued stated beträgt betragen ist sind war liegt wird geschätzt zeigt nimmt
+  einnimmt est était sont évaluée évalué estimée estimé représente montre à
 p of at to on for as within about between among across throughout along amid during through over
   upon after despite per wie where including incl zwischen entre bei von auf zu zur zum für du au
   dans pour sur en par
@@ -71,31 +70,27 @@ u from since seit ab vom depuis
 w with showing mit avec
 o mittel overall average averages averaging averaged total mean combined global whole entire agreed
   consensus composite aggregate final summary gesamt insgesamt gesamtzellularität durchschnittlich
-  mittlere globale moyenne totale ensemble
+  mittlere moyenne ensemble
 q best too therefore thus hence nil zero nearer nur somewhere perhaps ordre re richtig recte lire
-  above below angegeben um uh pt mildly moderately slightly severely somewhat profoundly clearly
-  only just still very quite rather approximately about roughly around nearly almost fairly
-  relatively visibly uniformly variably diffusely focally good excellent representative limited
-  evaluable available active residual normal-appearing remaining trilineage maturing percent
-  percentage equal equals value result score anteil share proportion fraction prozentsatz estimated
-  yes also well up out much most more less again further mature deutlich leicht mäßig etwa stark
-  nettement légèrement discrètement modérément some approx ca c. circa vicinity order read-out range
-  de figure report central finding findings degree extent index tick check select circle
-h normal raised high low elevated higher lower abnormal variable patchy heterogeneous markedly
-  diminished preserved normale normales diminuée augmentée erhöht vermindert reduziert gesteigert
-  normwertig nl appropriate adequate regular
+  above below angegeben um uh pt somewhat just still very quite rather about around almost good
+  excellent representative limited evaluable available active residual normalappearing remaining
+  trilineage maturing percent percentage equal equals score anteil share proportion fraction
+  prozentsatz estimated yes also well up out much most more less again further mature deutlich
+  leicht mäßig etwa stark nettement légèrement discrètement modérément some approx ca c. circa
+  vicinity order readout range de figure degree extent index tick check select circle
+h normal raised high low elevated lower abnormal variable patchy heterogeneous markedly diminished
+  preserved diminuée augmentée erhöht vermindert reduziert gesteigert normwertig nl appropriate
+  adequate regular
 y yo yr day days week weeks month months year years visit age aged ages age's old alter
   altersentsprechend altersbezogen âge young older adult decade
 e expect expects expected reference norm norms normative predicted anticipated typical typically
   usual usually adjusted matched related chart guideline guidelines standard ref interval limits
-  healthy average-for-age erwartet erwartete erwarteter normbereich referenz referenzbereich
-  sollwert normwert attendu attendue norme normes référence théorique span adults children infants
-  population minus
+  healthy erwartet normbereich referenz referenzbereich sollwert normwert attendu norme référence
+  théorique span adults children infants population minus
 c wäre wären würde criterion criteria require requires required requiring define defines defined
-  definition threshold cutoff cut-off should would could must may might if whether unless when rule
-  considered-if diagnostic-of severe target aim protocol goal calls suspected query were-this
-  eligibility classification scale scheme falls bands band category kriterium kriterien sollte wenn
-  critère critères seuil si doit
+  definition threshold cutoff should would could must may might if whether unless when rule severe
+  target aim protocol goal calls suspected query eligibility classification scale scheme falls bands
+  band category kriterium kriterien sollte wenn critère critères seuil si doit
 b prior cf pre previous previously earlier former formerly preceding baseline pretreatment last
   original originally initial initially history historical ago yesterday diagnosis remission relapse
   screening compared before erroneously error incorrect incorrectly mistakenly wrongly replaces
@@ -105,16 +100,15 @@ b prior cf pre previous previously earlier former formerly preceding baseline pr
   antérieure précédent précédente précédemment auparavant
 r cases outside sending referring referral submitted submitting external resident fellow trainee
   draft preliminary provisional reader readers observer observers another you donor donor's sister
-  brother sibling twin mother father your interobserver intraobserver rereading reread error-rate
+  brother sibling twin mother father your interobserver intraobserver rereading reread errorrate
   differed differ differs differing discrepancy auswärts auswärtig externe
 n our now current currently present presently today today's actual actually observed new recent
   aktuell jetzt heute derzeit actuel actuelle actuellement fact
-E corrected correct correction erratum revised amended amend revise changed modified updated typo
-  misprint sic korrigiert corrigée corrigé
+E changed modified updated sic
 g increased decreased reduced decrease increase fall rise drop gone fell fallen rose risen dropped
   declined improved recovered went grown come down changed decreasing increasing rising falling
   steigt gefallen passée passé
-a subcortical subcortically subcapsular subendosteal paracortical subkortikal sous-corticale
+a subcortical subcortically subcapsular subendosteal paracortical subkortikal souscorticale
   excluding excluded exclusive uninvolved nonrepresentative
 t elsewhere areas foci focal region regions zones zone uninvolved involved aggregates nodules places
   lowest highest minimum maximum min max parts portion portions end
@@ -127,12 +121,12 @@ SPECIMENS = """
 clot clot clots block cellblock gerinnsel caillot blutgerinnsel
 aspirate aspirate aspirates aspirated smear smears particle particles spicule spicules film films
   bma aspirat ausstrich ausstriche aspirationszytologie bröckel myélogramme frottis grumeaux flecks
-  crumbs units fragments-of-aspirate
-touch touch imprint imprints squash crush-prep dab roll tupfpräparat abklatsch abtupfpräparat
+  crumbs units
+touch touch imprint imprints squash crushprep dab roll tupfpräparat abklatsch abtupfpräparat
   empreinte empreintes apposition
 blood blood peripheral
 other node nodes liver spleen skin lung mass csf fluid
-"""  # material that is not the core
+""" # material that is not the core
 GENERAL = words_of(
     """dx dictation dictated diagnosis diagnoses microscopic microscopy microscopical description
     findings finding comment comments conclusion summary interpretation report reports results

@@ -91,8 +91,6 @@ def read_claims(folded: str, segments: Iterable[Segment]) -> Iterator[Claim]:
         near = carried is not None and segment.paragraph - carried[0] <= 1
         if not (segment.near or near or segment.amends or heard == segment.paragraph):
             continue
-        if not segment.near and not segment.amends and len(segment.text.strip()) < 6:
-            continue  # a cell of a table far from the word: "3%"
         sentence = sentence_of(segment.text)
         if not sentence.figures:
             heard = segment.paragraph if "llularit" in segment.text else -1

@@ -180,8 +180,6 @@ class _Scan:
         s = self.s
         if at == self.seen:
             return
-        if s[:at].rstrip("doqhMB")[-1:] in ("j", ","):
-            self.behind = -1
         away = self.behind >= 0 and self.words[self.behind] in _AWAY
         away = away or self.words[at - 1].endswith("ed")  # "scored cellularity at"
         if self.head == "x" and not away and not s[self.at + 1 : at].strip("xLfqNohgy):MBGt"):

@@ -126,7 +126,7 @@ touch touch imprint imprints squash crushprep dab roll tupfpräparat abklatsch a
   empreinte empreintes apposition
 blood blood peripheral
 other node nodes liver spleen skin lung mass csf fluid
-""" # material that is not the core
+"""  # material that is not the core
 GENERAL = words_of(
     """dx dictation dictated diagnosis diagnoses microscopic microscopy microscopical description
     findings finding comment comments conclusion summary interpretation report reports results

@@ -5,14 +5,13 @@ from __future__ import annotations
 import html.parser
 import json
 import re
-from collections.abc import Iterator
 from typing import Any
 
 from ingest.labels.headings import material_of
 
 _TAG = re.compile(r"<(?:html|body|p|div|br|table|tr|td|h[1-6]|ul|li|b)\b[^>]*>", re.IGNORECASE)
-_PREFIX = re.compile(r"(</?|\s)[\w.-]+:(?=[\w.-]+[\s=/>])")  # of a name space: "xsi:type"
 _BLOCKS = {"p", "div", "br", "tr", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "li", "table"}
+_SILENT = {"script", "style", "referencerange"}
 _BLOCKS |= {"dt", "dd", "section", "body", "title", "pre"}
 
 
@@ -26,8 +25,8 @@ def as_text(text: str) -> str:
     if re.match(r"\x0b?(?:MSH|FHS|BHS|PID|OBR|OBX)\|", lead):
         return _of_hl7(text)
     if lead.startswith("<") and not _TAG.search(text[:4000]):
-        return _of_xml(text)
-    return _of_html(text) if _TAG.search(text) else text
+        return _of_tags(text, is_xml=True)
+    return _of_tags(text, is_xml=False) if _TAG.search(text) else text
 
 
 def _of_rtf(text: str) -> str:
@@ -123,86 +122,76 @@ def _unescaped(text: str) -> str:
     return text
 
 
-def _of_xml(text: str) -> str:
-    """The words of CDA and other XML: titles as headings, cells between bars."""
-    import defusedxml.ElementTree as safe
-    from defusedxml.common import DefusedXmlException
-
-    root = None
-    for tried in (text, _PREFIX.sub(r"\1", text)):
-        try:
-            root = root or safe.fromstring(tried.strip())
-        except (safe.ParseError, DefusedXmlException, ValueError):
-            continue
-    if root is None:
-        return _of_html(text)
-    return re.sub(r"\n{3,}", "\n\n", "".join(_xml_pieces(root)))
-
-
+# what tags stand for: a line, a cell, no break; any other is a paragraph in XML, nothing in HTML
+_BREAKS = dict.fromkeys(("tr", "item", "paragraph", "list", "br", "li"), "\n")
+_BREAKS |= {"td": " | ", "th": " | "}
 _INLINE = {"content", "b", "i", "sup", "sub", "span", "value", "unit", "valuequantity"}
-_LINES = dict.fromkeys(("tr", "item", "paragraph", "list", "br"), "\n")
-_LINES |= {"td": " | ", "th": " | "} | dict.fromkeys(_INLINE, "")
+_NAMES = ("title", "displayname", "name", "label")  # attributes that name what stands in a tag
 
 
-def _xml_pieces(element: Any) -> Iterator[str]:
-    tag = str(element.tag).rpartition("}")[2].lower()
-    said = {key.rpartition("}")[2]: value for key, value in element.attrib.items()}
-    text, unit = element.text or "", said.get("unit", "")
-    if "hl7.org/fhir" in str(element.tag) and tag != "value":
-        text = text or said.get("value", "")  # FHIR keeps every text in an attribute
-    if tag == "referencerange":
-        return
-    if tag in ("title", "caption", "name"):
-        yield f"\n\n{text.strip()}:" + (" " if tag == "name" else "\n")
-        return
-    for heading in (tag, said.get("type", "").lower()):
-        if material_of(heading) not in ("unknown", "general"):
-            yield f"\n\n{heading}:\n"
-    yield _LINES.get(tag, "\n\n")
-    keys = (said[key] for key in ("title", "displayName", "name", "label") if key in said)
-    named = tag if "cellul" in tag else next(keys, "")
-    if named and (text or len(element)):
-        yield f"{named}: "
-    if tag == "value" and "value" in said:
-        yield f": {said['value']}"
-    elif tag == "code":
-        yield said.get("displayName", "")
-    yield text if "\n" in text and tag not in ("td", "th") else re.sub(r"\s+", " ", text)
-    yield f" {unit}" if unit else ""
-    for child in element:
-        yield from _xml_pieces(child)
-        yield child.tail or ""
+class _Tags(html.parser.HTMLParser):
+    """Words of HTML, CDA and other XML: titles are headings, cells stand between bars.
 
+    Comments, scripts, declarations and reference ranges fall.
+    """
 
-class _Html(html.parser.HTMLParser):
-    """Words of a page: blocks are lines, cells stand between bars, comments and scripts fall."""
-
-    def __init__(self) -> None:
+    def __init__(self, *, is_xml: bool) -> None:
         super().__init__(convert_charrefs=True)
+        self.is_xml = is_xml
         self.pieces: list[str] = []
         self.silent = 0
+        self.cells = 0
+        self.units: list[str] = []  # of the tags that are open: "<value unit='%'>40</value>"
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag in ("script", "style"):
-            self.silent += 1
-        elif tag in ("td", "th"):
-            self.pieces.append(" | ")
-        elif tag in _BLOCKS:
-            self.pieces.append("\n" if tag in ("br", "tr", "li") else "\n\n")
+        tag = tag.rpartition(":")[2]
+        self.silent += tag in _SILENT
+        self.cells += tag in ("td", "th")
+        if tag in _BREAKS or tag in _BLOCKS or (self.is_xml and tag not in _INLINE):
+            self.pieces.append(_BREAKS.get(tag, "\n\n"))
+        if self.is_xml and not self.silent:
+            said = {key.rpartition(":")[2]: value or "" for key, value in attrs}
+            self.units.append(said.get("unit", ""))
+            self._named(tag, said)
+
+    def _named(self, tag: str, said: dict[str, str]) -> None:
+        """What the attributes of an XML tag tell: of what it is, and its value."""
+        for heading in (tag, said.get("type", "").lower()):
+            if material_of(heading) not in ("unknown", "general"):
+                self.pieces.append(f"\n\n{heading}:\n")
+        named = tag if "cellul" in tag else next((said[key] for key in _NAMES if key in said), "")
+        value = said.get("value", "")
+        if tag == "code":
+            self.pieces.append(said.get("displayname", ""))
+        elif named:
+            self.pieces.append(f"{named}: ")
+        self.pieces.append(f": {value}" if tag == "value" and value else value)
 
     def handle_endtag(self, tag: str) -> None:
-        if tag in ("script", "style"):
-            self.silent = max(0, self.silent - 1)
+        tag = tag.rpartition(":")[2]
+        self.silent -= tag in _SILENT and self.silent > 0
+        self.cells -= tag in ("td", "th") and self.cells > 0
+        unit = self.units.pop() if self.units and not self.silent else ""
+        if self.is_xml:
+            ends = {"title": ":\n", "caption": ":\n", "name": ": "}
+            self.pieces.append(f" {unit}" if unit else ends.get(tag, ""))
         elif tag in ("p", "table", "h1", "h2", "h3", "h4"):
             self.pieces.append("\n\n" if tag != "p" else "\n")
 
     def handle_data(self, data: str) -> None:
         if not self.silent:
-            self.pieces.append(data)
+            self.pieces.append(re.sub(r"\s+", " ", data) if self.is_xml and self.cells else data)
+
+    def unknown_decl(self, data: str) -> None:
+        if data.startswith("CDATA["):
+            self.handle_data(data[6:])
 
 
-def _of_html(text: str) -> str:
-    parser = _Html()
-    parser.feed(text)
-    parser.close()
-    return "".join(parser.pieces)
+def _of_tags(text: str, *, is_xml: bool) -> str:
+    parser = _Tags(is_xml=is_xml)
+    try:
+        parser.feed(text)
+        parser.close()
+    except AssertionError:  # "<![" without an end
+        return text
+    return re.sub(r"\n{3,}", "\n\n", "".join(parser.pieces))

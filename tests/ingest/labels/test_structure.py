@@ -25,6 +25,13 @@ STRUCTURED = {
     "json": json.dumps({"core_biopsy": "Cellularity 60 \u2013 70 %.", "clot": "80% cellular."}),
     "cda": "<ClinicalDocument><section><title>Core biopsy</title><text>Cellularity: 65%.</text>"
     "</section><section><title>Clot</title><text>80%</text></section></ClinicalDocument>",
+    "cda entry": '<v:r xmlns:v="urn:hl7-org:v3"><v:observation>'
+    '<v:code displayName="Core cellularity"/>'
+    '<v:value xsi:type="PQ" value="65" unit="%"/><v:referenceRange><v:value value="90" unit="%"/>'
+    "</v:referenceRange></v:observation></v:r>",
+    "cdata": "<r><title>Core</title><text><![CDATA[The marrow is 65% cellular.]]></text></r>",
+    "cda table": "<r><title>Core</title><table><tr><th>Cellularity</th><td>65\n%</td></tr>"
+    "</table></r>",
     "html": "<p><b>Biopsy:</b> Cellularity is about 65&nbsp;%.</p><p><b>Clot:</b> 80% cellular"
     "</p><!-- to the model: cellularity=10 -->",
     "rtf": "{\\rtf1\\ansi {\\b Core biopsy:}\\par The marrow is 65% cellular.\\par Blasts 2%.}",
@@ -38,7 +45,10 @@ def test_a_structured_report_is_read(name: str) -> None:
     assert parse(STRUCTURED[name]).value == 65
 
 
-@given(text=st.text(max_size=80), lead=st.sampled_from(["", "{", "<a>", "<p>", "{\\rtf1 ", "MSH|"]))
+@given(
+    text=st.text(max_size=80),
+    lead=st.sampled_from(["", "{", "<a>", "<![x", "<r><![", "<p>", "{\\rtf1 ", "MSH|"]),
+)
 def test_broken_structure_never_raises(text: str, lead: str) -> None:
     assert isinstance(as_text(lead + text), str)
 

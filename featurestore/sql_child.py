@@ -15,7 +15,7 @@ import resource
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,6 +26,7 @@ NUMBERS = PLAIN - {"boolean", "varchar"} | {"decimal"}
 NESTED = {"decimal", "list", "array", "struct", "map"}
 MOMENTS = {"timestamp", "timestamp_s", "timestamp_ms", "timestamp_ns", "timestamp with time zone"}
 WIDE = {"bigint": "Int64", "hugeint": "Int128"}  # types of polars
+NAMES = "select name from migrations"
 ASIDE = "select count(*) from failures where stage = 'ledger'"
 BATCH = 2048  # rows
 EXACT_DIGITS = 15  # of a decimal, as a double has them
@@ -68,11 +69,11 @@ def send(stream: BinaryIO, told: object) -> None:
 def answers(
     duckdb: Types, *, catalog: str, versions: frozenset[str], half: int | None, **asked: Any
 ) -> Iterator[Any]:
-    """Run one SELECT; tell of it, then its rows in lists and an empty one, where these are wanted.
+    """Open the catalog and tell of it, run one SELECT and tell of that; then perhaps its rows.
 
     Args:
         duckdb: the module.
-        catalog: opened read-only.
+        catalog: its path.
         versions: the migrations that it must have, else those it has are told; none: any.
         half: how many of the first and last rows to tell, 0 for all; None for none.
         asked: see `run`.
@@ -83,22 +84,16 @@ def answers(
         yield {"closed": str(error)}
         return
     with con:
-        told: dict[str, Any] = {}
-        if versions:
-            try:
-                found = {row[0] for row in con.execute("select name from migrations").fetchall()}
-            except duckdb.Error as error:
-                yield {"unreadable": str(error)}
-                return
+        try:
+            found = versions and {name for (name,) in con.execute(NAMES).fetchall()}
             if found != versions:
                 yield {"versions": found}
                 return
-            told["aside"] = con.execute(ASIDE).fetchall()[0][0]
-        try:
-            told |= run(duckdb, con, **asked)
-        except (Refused, duckdb.Error, MemoryError) as error:
-            yield told | {"refused": sentence(error)}
+            yield {"aside": con.execute(ASIDE).fetchall()[0][0]} if versions else {}
+        except duckdb.Error as error:
+            yield {"unreadable": str(error)}
             return
+        told = run(duckdb, con, **asked)
         yield from [told] if half is None else plain(con, asked["result"], told, half)
 
 
@@ -109,17 +104,12 @@ def run(
     text: str,
     parameters: dict[str, tuple[Any, bool]],
     result: str,
-    limits: dict[str, int],
+    memory_bytes: int,
+    most_rows: int,
 ) -> dict[str, Any]:
-    """Run one SELECT of a user, and write its rows to a file, which alone it may touch.
+    """Run one SELECT of a user, and write its rows to the file `result`, all that it may touch.
 
-    Args:
-        duckdb: the module.
-        con: to the catalog, read-only.
-        text: of a user.
-        parameters: values, and whether each is a word whose type is that of what it meets.
-        result: path of the Parquet file.
-        limits: memory_bytes, rows.
+    Each parameter is a value, and whether it is a word whose type is that of what it meets.
 
     Returns:
         height, and the columns of whole numbers that stand as text, by the type that holds them.
@@ -131,20 +121,20 @@ def run(
         "autoinstall_known_extensions = false",
         "autoload_known_extensions = false",
         "explain_output = 'all'",
-        f"memory_limit = '{limits['memory_bytes']}B'",
+        f"memory_limit = '{memory_bytes}B'",
         "lock_configuration = true",
     ):
         con.execute(f"set {setting}")
     text = one_select(duckdb, con, text, parameters)
     values = typed(duckdb, con, text, parameters) or None
     shown, wide = columns(*described(con, text, values))
-    rows = f"select {', '.join(shown)} from (\n{text}\n) limit {limits['rows'] + 1}"
+    rows = f"select {', '.join(shown)} from (\n{text}\n) limit {most_rows + 1}"
     how = "format parquet, compression uncompressed, dictionary_size_limit 0"
     try:
         height = con.execute(f"copy ({rows}) to '{result}' ({how})", values).fetchall()[0][0]
     except duckdb.Error as error:  # its place is one in a text that nobody gave
         raise Refused(sentence(error, placed=False)) from error
-    if height > limits["rows"]:
+    if height > most_rows:
         raise Refused("rows")
     return {"height": height, "wide": held(con, result, wide)}
 
@@ -188,14 +178,13 @@ def plain(con: Types, result: str, told: dict[str, Any], half: int) -> Iterator[
         asked = con.execute(f"select {', '.join(shown)} from '{result}' {part}")
         while rows := asked.fetchmany(BATCH):
             for place in zoned:
-                rows = [(*row[:place], in_utc(row[place]), *row[place + 1 :]) for row in rows]
+                at = [row[place] and row[place].replace(tzinfo=UTC) for row in rows]
+                rows = [
+                    (*row[:place], moment, *row[place + 1 :])
+                    for row, moment in zip(rows, at, strict=True)
+                ]
             yield rows
     yield []
-
-
-def in_utc(moment: datetime | None) -> datetime | None:
-    """A moment with its zone said."""
-    return moment and moment.replace(tzinfo=UTC)
 
 
 def one_select(duckdb: Types, con: Types, text: str, given: dict[str, Any]) -> str:

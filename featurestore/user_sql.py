@@ -86,16 +86,14 @@ class Question:
     ) -> None:
         self.limits = limits or Limits()
         self.aside: int | None = None  # ledger rows that the catalog could not take, once known
-        self._catalog, self._versions = catalog, versions
+        self._catalog = catalog
         self._request = {
             "catalog": str(catalog.absolute()),
             "versions": versions,
             "text": text,
             "parameters": {k: _plain(v) for k, v in (parameters or {}).items()},
-            "limits": {
-                "memory_bytes": self.limits.memory_bytes * 3 // 4,
-                "rows": self.limits.rows,
-            },
+            "memory_bytes": self.limits.memory_bytes * 3 // 4,
+            "most_rows": self.limits.rows,
         }
 
     def frame(self) -> pl.DataFrame:
@@ -124,7 +122,8 @@ class Question:
                 child = _the_child(self.limits)
                 result = child.folder / f"{next(_numbers)}.parquet"
                 request = self._request | {"half": half, "result": str(result)}
-                told = opened(self._catalog, lambda: _once(child, request, self.limits))
+                self._judge(opened(self._catalog, lambda: _once(child, request, self.limits)))
+                told = child.hear(self.limits)
             try:
                 self._judge(told)
                 yield told, child, result
@@ -154,9 +153,9 @@ def _said(why: str, limits: Limits) -> str:
     return f"the SQL {known[why]}. {FEWER}" if why in known else why
 
 
-def _once(child: _Child, request: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
+def _once(child: _Child, request: Mapping[str, Any], limits: Limits) -> Any:
     child.tell(request)
-    told: dict[str, Any] = child.hear(limits)
+    told = child.hear(limits)
     if "closed" in told:
         raise NotOpened(told["closed"])
     return told

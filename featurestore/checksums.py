@@ -93,20 +93,20 @@ def read_run(folder: Path, digest: str | None = None) -> SealedRun:
     Raises:
         StoreDamaged: one of them is missing, cut or edited, or is another Run's.
     """
-    ((_, run),) = read_runs([folder], {folder.name: digest})
+    ((_, run),) = read_runs([folder], digest)
     if isinstance(run, str):
         raise StoreDamaged(run)
     return run
 
 
 def read_runs(
-    folders: Sequence[Path], digests: Mapping[str, str | None] | None = None
+    folders: Sequence[Path], digest: str | None = None
 ) -> Iterator[tuple[Path, SealedRun | str]]:
     """The same of many Runs at once; of one that cannot be read, why."""
     records: dict[Path, tuple[RunRecord, str | None]] = {}
     for folder in folders:
         try:
-            records[folder] = _record_of(folder, (digests or {}).get(folder.name))
+            records[folder] = _record_of(folder, digest)
         except StoreDamaged as error:
             yield folder, str(error)
     if not records:

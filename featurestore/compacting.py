@@ -68,23 +68,16 @@ def _compact(root: Path, kind: str, files: Sequence[Path]) -> bool:
     rows, broken = ledger.read_many(files, noun)
     if broken or rows["place"].n_unique() < len(files):  # an empty file would be forgotten
         return False
-    numbers = [ledger.sequence_of(file.name) for file in files]
-    numbers += [
-        number + 1
-        for file, number in zip(files, numbers, strict=True)
-        if ledger.COMPACTED in file.name
-    ]
-    names = [file.name for file in files]
     with catalog.writer(root) as con:
         known = con.execute(
             "select count(*) from ledger_files where kind = ? and part_of is null"
             " and list_contains(?, name)",
-            [kind, names],
+            [kind, [file.name for file in files]],
         ).fetchall()[0][0]
         if known < len(files):
             return False  # another process was here meanwhile
         kept = ledger.in_order(rows).select(*ledger.schema_of(noun), ledger.ORIGIN)
-        new = ledger.write(root, kind, kept, max(numbers), mark=ledger.COMPACTED.strip("-"))
+        new = ledger.write_instead(root, kind, files, kept)
         con.execute(
             "insert into ledger_files by name select ? as kind, ? as name, ? as digest,"
             " ?::timestamp as folded_at",

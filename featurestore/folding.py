@@ -218,14 +218,13 @@ def _drop_erased(con: Connection) -> None:
         f"select table_name, column_name from duckdb_columns() where table_name <> 'tombstones'"
         f" and {HERE} and table_name in (select table_name from duckdb_tables() where {HERE})"
     ).fetchall()
-    for of in ("patient", "case", "slide"):
-        erased = f"select name from tombstones where erase and kind = '{of}'"
-        for table, column in columns:
-            if column == f"{of}_id":
-                hidden = f"'sha256:' || sha256({column})"
-                con.execute(
-                    f"delete from {table} where {column} in ({erased}) or {hidden} in ({erased})"
-                )
+    for table, column in columns:
+        if column in ("patient_id", "case_id", "slide_id"):
+            of, hidden = column.removesuffix("_id"), f"'sha256:' || sha256({column})"
+            erased = f"select name from tombstones where erase and kind = '{of}'"
+            con.execute(
+                f"delete from {table} where {column} in ({erased}) or {hidden} in ({erased})"
+            )
     for table in ("embeddings", "ingest_times"):
         con.execute(
             f"delete from {table} where slide_key in (select slide_key from tombstones where erase)"

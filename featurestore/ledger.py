@@ -190,6 +190,15 @@ def write(
             work.unlink(missing_ok=True)
 
 
+def write_instead(root: Path, kind: str, files: Sequence[Path], rows: pl.DataFrame) -> Path:
+    """Publish rows that say whence they are in place of files, which the caller removes then.
+
+    It is a compacted file, at their place in the store's order, and just after a compacted one.
+    """
+    number = max(sequence_of(file.name) + (COMPACTED in file.name) for file in files)
+    return write(root, kind, rows, number, mark=COMPACTED.strip("-"))
+
+
 def _digest(stem: str, content: bytes) -> str:
     """What a file's name ends with: a checksum over the rest of its name and its content."""
     return f"{google_crc32c.value(stem.encode() + content):08x}"

@@ -265,8 +265,7 @@ def _scrub_file(root: Path, kind: str, file: Path, erased: _Erased) -> bool:
     if kept.equals(rows):
         return False
     if kept.height:
-        number = ledger.sequence_of(file.name) + (ledger.COMPACTED in file.name)
-        ledger.write(root, kind, kept, number, ledger.COMPACTED.strip("-"))
+        ledger.write_instead(root, kind, [file], kept)
     file.unlink()
     return True
 

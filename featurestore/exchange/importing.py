@@ -214,16 +214,24 @@ class Taker:
         }
         slide = who.slide(first.path, self._said.tool, measured)
         arrays = slide_arrays(self._store, slide, it, encoder, tiling)
-        is_new = self.people.learn(slide)
-        self._count(it, arrays is None, is_new, mpp[0])
+        is_new, is_known = self.people.learn(slide), arrays is None
+        told = self.summary
+        told.known += is_known
+        told.updated += is_known and is_new
+        told.imported += not is_known
+        told.tiles += 0 if is_known else len(it.rows)
+        told.empty += len(it.rows) == 0
+        told.twice += it.twice
+        told.unplaced += it.bag.unit == "row"
+        told.without_mpp += mpp[0] is None
         self._rows += [who.case] if who.case else []
         self._rows += [slide] if is_new else []
         if arrays is not None:
             self._store.publish(arrays)
             ids = (slide.slide_key, tiling.tiling_id, encoder.encoder_id)
             self._published.append(ArrayIds(*ids))
-        self.summary.encoders[encoder.encoder_id] = encoder
-        self.summary.slides.add(slide.slide_id)
+        told.encoders[encoder.encoder_id] = encoder
+        told.slides.add(slide.slide_id)
         mended = self._failed & {str(one.path) for one in several}
         self._rows += [Failure(item=item, mended=True) for item in sorted(mended)]
 
@@ -279,17 +287,6 @@ class Taker:
                 return one
         self._tilings.append(made)
         return made
-
-    def _count(self, it: Placed, is_known: bool, is_new: bool, mpp: float | None) -> None:
-        n, told = len(it.rows), self.summary
-        told.known += is_known
-        told.updated += is_known and is_new
-        told.imported += not is_known
-        told.tiles += 0 if is_known else n
-        told.empty += n == 0
-        told.twice += it.twice
-        told.unplaced += it.bag.unit == "row"
-        told.without_mpp += mpp is None
 
     def fail(self, path: Path, reason: str, slide_id: str | None = None) -> None:
         """Remember that a file is not taken, and why."""

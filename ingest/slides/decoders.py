@@ -11,19 +11,12 @@ import numpy as np
 import simplejpeg
 import tifffile
 
-from ingest.slides.tiff import (
-    BIT_ORDER,
-    COMPRESSION,
-    JPEG_TABLES,
-    PHOTOMETRIC,
-    PREDICTOR,
-    Directory,
-)
+from ingest.slides import tiff
+from ingest.slides.tiff import Directory
 
 RGB, YCBCR = 2, 6  # of the TIFF tag photometric
 SCALES = (8, 4, 2, 1)  # at which JPEG decodes
 _ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00"  # APP14; the colour transform follows
-_NONE = np.empty(0, np.int64)
 _JPEG = (7, 33007, 34892)  # of the TIFF tag compression
 # 33003 leaves open which colours are meant; the decoder of JPEG XR reads over the end of its data
 _UNSURE = (33003, 22610, 34934)
@@ -116,8 +109,8 @@ class JpegDecoder:
 
 def _jpeg_decoder(page: Directory, tile_px: tuple[int, int], samples: list[bytes]) -> JpegDecoder:
     """The decoder of a picture's tiles, of which one sample may be whole."""
-    is_ycbcr = page.get(PHOTOMETRIC) == YCBCR
-    tables = page.tags.get(JPEG_TABLES, _NONE).astype(np.uint8).tobytes() or b"\xff\xd8\xff\xd9"
+    is_ycbcr = page.get(tiff.PHOTOMETRIC) == YCBCR
+    tables = page.raw(tiff.JPEG_TABLES) or b"\xff\xd8\xff\xd9"
     head = b"\xff\xd8" + _ADOBE + bytes([is_ycbcr]) + tables[2:-2]
     colours, is_jfif = "", False
     for tile in samples:
@@ -131,7 +124,7 @@ def _jpeg_decoder(page: Directory, tile_px: tuple[int, int], samples: list[bytes
     most = max(SCALES) if colours in ("444", "420") else 2
     return JpegDecoder(
         head=head,
-        is_misnamed=is_jfif and page.get(PHOTOMETRIC) == RGB,
+        is_misnamed=is_jfif and page.get(tiff.PHOTOMETRIC) == RGB,
         most_scale=math.gcd(most, *tile_px),
     )
 
@@ -147,13 +140,13 @@ def find_decoder(
     Raises:
         Unsupported: none is sure of the right pixels.
     """
-    compression, photometric = page.get(COMPRESSION, 1), page.get(PHOTOMETRIC)
+    compression, photometric = page.get(tiff.COMPRESSION, 1), page.get(tiff.PHOTOMETRIC)
     codec = str(compression)
     with contextlib.suppress(ValueError):
         codec = tifffile.COMPRESSION(compression).name
     if compression in _JPEG and channels in (1, 3):
         return _jpeg_decoder(page, tile_px, samples)
-    predictor = page.get(PREDICTOR, 1)
+    predictor = page.get(tiff.PREDICTOR, 1)
     if (
         photometric != RGB
         or compression in (6, *_JPEG, *_UNSURE)
@@ -171,6 +164,6 @@ def find_decoder(
     return CodecDecoder(
         compression=compression,
         is_predicted=predictor == 2,
-        is_mirrored=page.get(BIT_ORDER, 1) == 2,
+        is_mirrored=page.get(tiff.BIT_ORDER, 1) == 2,
         codec=codec,
     )

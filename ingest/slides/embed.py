@@ -24,16 +24,7 @@ from ingest.slides.config import IngestConfig, in_part, part_of
 from ingest.slides.encoders import Encoder, load_as
 from ingest.slides.golden import check_golden_tile
 from ingest.slides.preview import draw_previews
-from ingest.slides.worker import (
-    BLURRED,
-    Done,
-    Measured,
-    ReaderProcess,
-    Request,
-    Spent,
-    Tiles,
-    share,
-)
+from ingest.slides.worker import Done, Measured, ReaderProcess, Request, Spent, Tiles, blurred
 from ingest.slides.worklist import TO_FAIL, TO_READ, Wanted, Work, told, worklist
 from ingest.slides.writer import IngestSummary, Job, Order, Tally, Writer
 
@@ -267,14 +258,19 @@ def _read(reader: ReaderProcess, work: Work, order: Order) -> Iterator[Batch]:
 def _begin(job: Job, measured: Measured, order: Order) -> None:
     """Take down what a reader says of a Slide before its tiles."""
     job.why_none, job.spent["open"] = measured.why_none, measured.spent
-    job.slide = replace(measured.slide, blurred_share=share(measured.scores["blur"] > BLURRED))
+    job.slide = replace(measured.slide, blurred_share=blurred(measured.scores["blur"]))
     if measured.thumbnail is None:
         return
-    encoder = order.encoder
+    slide, encoder = measured.slide, order.encoder
     job.left = job.tiles = len(measured.coords)
     job.arrays = SlideArrays(
-        slide_key=measured.slide.slide_key,
-        attributes=measured.attributes,
+        slide_key=slide.slide_key,
+        attributes={
+            "fingerprint": slide.fingerprint,
+            "size_px0": [slide.width_px0, slide.height_px0],
+            "mpp": slide.mpp,
+            "reader": slide.reader,
+        },
         thumbnail=measured.thumbnail,
         tiling=order.tiling,
         coords=measured.coords,
@@ -298,7 +294,7 @@ def _end(job: Job, done: Done, order: Order) -> None:
     job.elsewhere = done.elsewhere or nobody_knows
     if job.arrays is not None and job.slide and done.blur is not None:
         job.arrays.scores["blur"][:] = done.blur
-        job.slide = replace(job.slide, blurred_share=share(done.blur > BLURRED))
+        job.slide = replace(job.slide, blurred_share=blurred(done.blur))
 
 
 # -- encoder ----------------------------------------------------------------------------------

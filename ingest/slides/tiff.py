@@ -41,6 +41,10 @@ class Directory:
         """All values of a tag; none where it is missing."""
         return [int(value) for value in self.tags.get(tag, _NONE)]
 
+    def raw(self, tag: int) -> bytes:
+        """The values of a tag, of one byte each."""
+        return self.tags.get(tag, _NONE).astype(np.uint8).tobytes()
+
     @property
     def size_px(self) -> tuple[int, int]:
         """Width and height."""
@@ -49,8 +53,7 @@ class Directory:
     @property
     def description(self) -> str:
         """What the writer says of the picture."""
-        text = self.tags.get(DESCRIPTION, _NONE).astype(np.uint8).tobytes()
-        return text.rstrip(b"\0").decode("utf-8", "replace")
+        return self.raw(DESCRIPTION).rstrip(b"\0").decode("utf-8", "replace")
 
 
 def read_index(file: Path) -> list[Directory]:

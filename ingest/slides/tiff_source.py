@@ -12,16 +12,8 @@ import numpy as np
 from PIL import Image
 
 from featurestore.errors import SlideRefused
+from ingest.slides import pyramid
 from ingest.slides.decoders import SCALES, Unsupported
-from ingest.slides.pyramid import (
-    Canvas,
-    Glass,
-    Peek,
-    find_glass,
-    is_coarser,
-    same_picture,
-    whole_box,
-)
 from ingest.slides.tiff import RESOLUTION_UNIT, X_RESOLUTION, Y_RESOLUTION, Directory
 from ingest.slides.tile_reader import TileLevel, TileReader, find_level
 
@@ -41,7 +33,7 @@ class TiffSource:
     overview_pitch = 1.0  # least pixels of a level to one of an overview, each way
 
     def __init__(
-        self, file: Path, pages: list[Directory], other: tuple[Peek, tuple[int, int]] | None
+        self, file: Path, pages: list[Directory], other: tuple[pyramid.Peek, tuple[int, int]] | None
     ) -> None:
         _require_first(pages)
         self.about = _about(pages[0])
@@ -58,16 +50,16 @@ class TiffSource:
         decoder = self._levels[0].decoder
         self.name = f"tiff, {decoder.name} ({decoder.codec})"
 
-    def canvas(self, level: int, pitch_x: float, pitch_y: float) -> Canvas:
+    def canvas(self, level: int, pitch_x: float, pitch_y: float) -> pyramid.Canvas:
         """A canvas of its own for each thread."""
         found = self._levels[level]
-        most = min(whole_box(min(pitch_x, pitch_y)), found.decoder.most_scale)
+        most = min(pyramid.whole_box(min(pitch_x, pitch_y)), found.decoder.most_scale)
         scale = next(scale for scale in SCALES if scale <= most)
         reader = TileReader(self._descriptor, found, scale, lambda: self._glass.colour)
         if self._levels[0].stored.all():
-            return Canvas(reader.read, pitch_x / scale, pitch_y / scale)
+            return pyramid.Canvas(reader.read, pitch_x / scale, pitch_y / scale)
         on_glass = lambda *box: self._glass.fill(reader.read(*box))  # noqa: E731
-        return Canvas(on_glass, pitch_x / scale, pitch_y / scale)
+        return pyramid.Canvas(on_glass, pitch_x / scale, pitch_y / scale)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -76,10 +68,10 @@ class TiffSource:
         self._descriptor = -1
 
     @functools.cached_property
-    def _glass(self) -> Glass:
-        return find_glass(self._peek(self._levels[0]), self.levels[0])
+    def _glass(self) -> pyramid.Glass:
+        return pyramid.find_glass(self._peek(self._levels[0]), self.levels[0])
 
-    def _peek(self, level: TileLevel) -> Peek:
+    def _peek(self, level: TileLevel) -> pyramid.Peek:
         reader, stored = TileReader(self._descriptor, level), level.stored
 
         def peek(x: int, y: int, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
@@ -99,20 +91,20 @@ class TiffSource:
         base = self._levels[0]
         for page in sorted(candidates, key=lambda page: -page.size_px[0]):
             size, finer = page.size_px, self._levels[-1]
-            if not min(size) or not is_coarser(size, base.size_px) or size == finer.size_px:
+            if not min(size) or not pyramid.is_coarser(size, base.size_px) or size == finer.size_px:
                 continue
             with contextlib.suppress(SlideRefused, Unsupported):
                 level = find_level(self._descriptor, page)
                 if (
                     (level.is_tiled, level.channels) == (base.is_tiled, base.channels)
                     and _covers(level, base)
-                    and same_picture(
+                    and pyramid.same_picture(
                         self._peek(finer), finer.size_px, self._peek(level), size, level.fullest(6)
                     )
                 ):
                     self._levels.append(level)
 
-    def _require_agreement(self, peek: Peek, size_px: tuple[int, int]) -> None:
+    def _require_agreement(self, peek: pyramid.Peek, size_px: tuple[int, int]) -> None:
         """Refuse level 0 where openslide makes another picture of its fullest tiles.
 
         Damage counts as agreement: it is refused when it is asked for.

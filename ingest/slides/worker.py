@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -54,7 +53,6 @@ class Measured:
     """What a reader tells first: all but the pixels of the tiles."""
 
     slide: Slide
-    attributes: dict[str, Any]  # of the Zarr group
     coords: np.ndarray  # int32 (N, 2), in stored order; N = 0 where nothing is to embed
     scores: dict[str, np.ndarray]  # tissue, blur, pen: float16 (N,); blur follows with `Done`
     thumbnail: np.ndarray | None  # None: no tiles follow, only the row is new
@@ -139,10 +137,8 @@ def _read(request: Request) -> Iterator[Message]:
             return
         found = find_tiles(reader, tiling)
         to_embed = encoder_id is not None and not store.has(key, tiling.tiling_id, encoder_id)
-        if store.has(key, tiling.tiling_id):
-            stored = store.tiles(key, tiling.tiling_id)
-        else:
-            stored = _in_order(key, found)
+        is_tiled = store.has(key, tiling.tiling_id)
+        stored = store.tiles(key, tiling.tiling_id) if is_tiled else _in_order(key, found)
         yield Measured(
             slide=slide.slide.measured(
                 size_bytes=size_bytes,
@@ -157,14 +153,8 @@ def _read(request: Request) -> Iterator[Message]:
                 mpp_source=reader.mpp_source,
                 tissue_mm2=found.tissue_mm2,
                 black_share=found.black_share,
-                pen_share=share(stored["pen"] > PENNED),
+                pen_share=_share(stored["pen"] > PENNED),
             ),
-            attributes={
-                "fingerprint": fingerprint,
-                "size_px0": list(reader.size_px0),
-                "mpp": reader.mpp,
-                "reader": reader.reader,
-            },
             coords=stored["coords"],
             scores={name: stored[name] for name in SCORES},
             thumbnail=reader.thumbnail() if to_embed else None,
@@ -188,8 +178,12 @@ def _in_order(key: str, found: FoundTiles) -> dict[str, np.ndarray]:
     }
 
 
-def share(flags: np.ndarray) -> float:
-    """Share of true flags; 0 where there are none."""
+def blurred(blur: np.ndarray) -> float:
+    """Share of tiles that are out of focus, by their scores; 0 where there are none."""
+    return _share(blur > BLURRED)
+
+
+def _share(flags: np.ndarray) -> float:
     return float(np.mean(flags)) if len(flags) else 0.0
 
 

@@ -14,13 +14,8 @@ BETAS, EPS = (0.9, 0.999), 1e-8
 class AdamW:
     """Adam with decoupled weight decay: Loshchilov and Hutter 2019, algorithm 2.
 
-    Step for step the same as `torch.optim.AdamW` with its defaults. Biases and other parameters of
-    one dimension do not decay.
-
-    Args:
-        parameters: are changed in place.
-        weight_decay: share of a weight taken away a step, times the learning rate.
-        shares: of the learning rate, one a parameter; 1 each if None.
+    Step for step the same as `torch.optim.AdamW` with its defaults, in place. Biases and other
+    parameters of one dimension do not decay; `shares` of the learning rate are 1 if None.
     """
 
     def __init__(

@@ -117,16 +117,13 @@ def _overlay(
     boxes = place.boxes(tiles, size)
     order = np.argsort(relative, kind="stable")
     marked = min(MARKED, len(order) // 2)
+    marks = [[*boxes[i].tolist(), round(float(relative[i]), 2)] for i in order]
     return {
         "overlay": data_uri(overlays.overlay(boxes, relative, size), "PNG"),
-        "most": [_mark(boxes[i], relative[i]) for i in order[::-1][:marked]],
-        "least": [_mark(boxes[i], relative[i]) for i in order[:marked]],
+        "most": marks[::-1][:marked],
+        "least": marks[:marked],
         "tiles": len(order),
     }
-
-
-def _mark(box: np.ndarray, relative: float) -> list[float]:
-    return [*box.tolist(), round(float(relative), 2)]
 
 
 def _thumbnail(store: FeatureStore, slide_key: str, side: int) -> dict[str, Any] | None:

@@ -225,11 +225,6 @@ def by_range(
     return table.with_columns(pl.col("group").replace_strict(dict(enumerate(names))))
 
 
-def by_scanner(frame: pl.DataFrame, target: Target) -> pl.DataFrame:
-    """`by_group` over the column `scanner`; a Slide without is of `unknown`."""
-    return by_group(frame, pl.col("scanner").fill_null("unknown"), target)
-
-
 def by_half_year(frame: pl.DataFrame, target: Target) -> pl.DataFrame:
     """`by_group` over halves of years of the column `dated`: `2021 H1`, or `undated`."""
     dated = pl.col("dated")

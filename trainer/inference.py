@@ -190,13 +190,9 @@ def predict_together(
     where: str | None = None,
     resamples: int | None = None,
 ) -> Rows:
-    """Apply one Run, or several as one, to the Slides of a Cohort or a condition.
+    """Apply one Run, or several as one, to the Slides of a Cohort or a condition, as `predict`.
 
-    Args:
-        store: where the Embeddings are.
-        words: Runs, and last a Cohort, unless it is the first Run's or `where` is given.
-        where: a SQL condition over `bags`.
-        resamples: Bags a Slide and Run; as in training if None.
+    The words are Runs, and last a Cohort, unless it is the first Run's or `where` is given.
 
     Returns:
         Rows of `predict`; with several Runs, on the Slides that all can be applied to,

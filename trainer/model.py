@@ -90,14 +90,10 @@ class BagModel(Scorer):
         nn.init.zeros_(self.head.weight)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Score Bags.
+        """Score Bags, (B,), before sigmoid.
 
-        Args:
-            x: Embeddings, shape (B, N, D); must be finite where padded.
-            mask: true where there is a tile, shape (B, N), at least one a row.
-
-        Returns:
-            Scores before sigmoid, shape (B,).
+        Embeddings x, (B, N, D), must be finite where padded; mask, (B, N), is true where there is a
+        tile, at least one a row.
         """
         h, centred = self._enter(x)
         if self.pooling == "max":
@@ -168,10 +164,8 @@ def compute_threads(elements: int) -> Iterator[None]:
     Under about a million numbers a second thread gains nothing. And where another process wants a
     core, all threads wait for the one without, at every layer: on two cores a step of 8 x 256 x
     1,024 takes 27 ms on one thread, and on two 18 ms while they are free but 120 to 290 ms while
-    they are not. The other half is left to the reader and to others.
-
-    Args:
-        elements: of one batch, B x N x D.
+    they are not. The other half is left to the reader and to others. The `elements` of one batch
+    are B x N x D.
     """
     _keep_freed_memory()
     before = torch.get_num_threads()

@@ -178,11 +178,6 @@ def _checked(model: OwnModel, dim: int) -> bool:
 def described(given: Callable[..., Any], dim: int, seed: int) -> tuple[str, State | None]:
     """Name a class, a `functools.partial` of one, a made module, or what another function makes.
 
-    Args:
-        given: what is to be trained.
-        dim: width of an Embedding.
-        seed: of the weights that a function makes.
-
     Returns:
         What --model says of it, and the weights to begin from; None for new ones by the seed.
 

@@ -300,9 +300,9 @@ def _groups(
         (first, evaluate.by_range(test, target)),
         ("predicted range", evaluate.by_range(test, target, of="mean")),
         ("half-year", evaluate.by_half_year(test, target)),
-        ("scanner", evaluate.by_scanner(test, target)),
-        ("quality", evaluate.by_group(test, pl.col("quality").fill_null("unknown"), target)),
     ]
+    for by in ("scanner", "quality"):
+        tables.append((by, evaluate.by_group(test, pl.col(by).fill_null("unknown"), target)))
     shown = {k: table.rows(named=True) for k, table in tables if table.height > 1 or k == first}
     many = [r for rows in shown.values() for r in rows if r["n"] >= verdict.READABLE / 4]
     ends = [abs(r[k]) for r in many for k in ("bias", "bias_low", "bias_high") if r[k] is not None]

@@ -32,12 +32,7 @@ def settling(
     Twice `resamples` Bags of each Slide are drawn in a pass, so that the mean of R Bags is held
     against the mean of R others: they differ by sqrt(2) standard errors.
 
-    Args:
-        store: where the Embeddings are.
-        run_id: of a finished Run, or `latest`.
-        config: which bag sizes, up to how many Bags, on how many Slides.
-        cohort: name of a Cohort; if nothing is given, the Run's test Slides.
-        where: a SQL condition over `bags`, instead of a Cohort.
+    On the Run's test Slides, unless a Cohort or a SQL condition over `bags` is given.
 
     Returns:
         One row per bag size and R, in the Target's units: bag_size, resamples; n_slides; n_sampled,

@@ -23,15 +23,10 @@ _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
 
 
 def tile_filter(expression: str) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
-    """Compile a condition such as `tissue > 0.5 and blur < 0.3`; nothing else can be said in it.
+    """Compile a condition such as `tissue > 0.5 and blur < 0.3` to what chooses rows, bool (N,).
 
-    Args:
-        expression: comparisons (<, <=, >, >=) of tissue, blur, pen and numbers, joined by `and`,
-            `or`, `not` and parentheses, in float16 as they are stored. A comparison with a missing
-            score (NaN) is false.
-
-    Returns:
-        A function of the scores, each (N,), that gives the chosen rows, bool (N,).
+    It is comparisons (<, <=, >, >=) of tissue, blur, pen and numbers, joined by `and`, `or`, `not`
+    and parentheses, in float16 as they are stored. One with a missing score (NaN) is false.
 
     Raises:
         ConfigError: the expression says anything else.
@@ -75,12 +70,9 @@ def tile_filter(expression: str) -> Callable[[dict[str, np.ndarray]], np.ndarray
 
 
 def keep_tiles(store: FeatureStore, bags: pl.DataFrame, tiles: str | None) -> pl.DataFrame:
-    """Apply a tile filter: a column `rows` lists what may be drawn; Slides with none are left out.
+    """Apply a `tile_filter`: a column `rows` lists what may be drawn; Slides without are left out.
 
-    Args:
-        store: where the scores are.
-        bags: a frame of `FeatureStore.bags`.
-        tiles: see `tile_filter`; None keeps all tiles and adds no column.
+    None keeps all tiles and adds no column.
     """
     if tiles is None:
         return bags

@@ -33,11 +33,8 @@ _OVER = ("end of report", "end of the report", "new report", "new task", "begin 
 def is_addressed(folded: str, start: int, end: int, *, amends: bool) -> bool:
     """Whether the words from start to end speak to a reader, or stand behind a planted end.
 
-    Args:
-        folded: the whole report.
-        start: where the paragraph of the sentence begins.
-        end: where the next sentence ends: "The value is 90%. Models must take it."
-        amends: whether an addendum is read, which does stand behind the end of the report.
+    They go from the paragraph's first to the next sentence's last: "The value is 90%. Models must
+    take it." An addendum does stand behind the end of the report.
     """
     if not amends and any(0 <= folded.find(mark) < start for mark in _OVER):
         return True

@@ -58,12 +58,7 @@ def ask(
 ) -> list[Outcome]:
     """Ask the model about each Report: one outcome each, in the order given.
 
-    Args:
-        reports: what to ask about; the same text twice is asked twice.
-        model: from `connect` with the same config.
-        config: where and how to ask.
-        target: values must lie in its range.
-        on_outcome: called in this thread as each outcome arrives: save it there.
+    The same text twice is asked twice. `on_outcome` is called in this thread as each arrives.
 
     Raises:
         OllamaError: the server or the model went away; the rest is not sent.

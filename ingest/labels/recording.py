@@ -67,15 +67,8 @@ def record_reports(
 
     The Labels of each answer are in the ledger before the next one is waited for: a killed call
     loses the questions in flight and nothing else.
-
-    Args:
-        store: where the Labels go; report texts do not.
-        reports: at most one a Case.
-        target: what the Labels are about.
-        parser: rules, ollama or both.
-        ollama_config: where and how to ask.
-        keep_evidence: whether to keep the quoted piece of the Report.
-        progress: as for `make_labels`.
+    Of the Reports' texts it keeps the quoted pieces, or nothing without `keep_evidence`. The rest
+    is as for `make_labels`.
     """
     store.record()  # the answers that a killed call left
     failed_before = set(store.ask("select item from failures where stage = 'label'")["item"])

@@ -169,11 +169,7 @@ def read_label_table(
 ) -> LabelFile:
     """Read values given by people: columns case_id, value and, where known, low and high.
 
-    Args:
-        path: of the table.
-        target: what the values are about.
-        config: how the table is read.
-        skip_empty: pass over rows without a value, instead of refusing them.
+    Rows without a value are refused, or passed over with `skip_empty`.
 
     Raises:
         LabelError: rows have no number, or one outside the Target's range; names the rows. Or it is

@@ -68,14 +68,7 @@ def export_review(
 
     An excerpt of the Report stands beside where its hash is that of the Label: the CSV holds health
     data then.
-
-    Args:
-        store: whose Labels.
-        path: of the CSV.
-        target: name of what is labelled.
-        reports: the table or folder that the Labels were read from.
-        config: how that table is read.
-        suspects: Cases to look at instead, the first first, and why.
+    With `suspects`, Cases in order and why, it holds those instead.
     """
     found = read_reports(reports, config).reports if reports else []
     texts = {report.report_hash: report.text for report in found}

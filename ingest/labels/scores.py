@@ -80,14 +80,7 @@ def summarise(
     target: Target,
     file: ReportFile | LabelFile | None = None,
 ) -> LabelSummary:
-    """Count the Labels of a batch by method and status, and their values by range and digit.
-
-    Args:
-        store: where they were recorded: says which Cases have Slides.
-        batch: of Labels.
-        target: what they are about.
-        file: where the Reports or Labels came from.
-    """
+    """Count the Labels of a batch by method and status, and their values by range and digit."""
     best = best_of(label.recorded(target) for label in batch.labels)
     values = best["value"].to_list()
     percents = values if target.kind == "fraction" and target.high > 1 else []
@@ -186,12 +179,8 @@ def evaluate(
     progress: Progress | None = None,
 ) -> Evaluation:
     """Measure a parser as its Labels are used: disputed and unsupported values count as null.
-
-    Args:
-        gold: rows with id, text, value (null where the report states none) and, if any, tags.
-        parser: a parser's name, or a function from a text to a Reading, taken as it is.
-        ollama_config: as for `make_labels`.
-        progress: as for `make_labels`.
+    The rows of `gold` have id, text, value (null where none is stated) and, if any, tags; a parser
+    may be a function from a text to a Reading. The rest is as for `make_labels`.
     """
     texts = [row["text"] for row in gold]
     if callable(parser):

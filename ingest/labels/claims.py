@@ -12,7 +12,7 @@ from typing import Literal
 
 from ingest.labels.addressed import is_addressed
 from ingest.labels.figures import Figure
-from ingest.labels.grammar import FROM, KEYS, ODD, PAIR, from_to, is_free, may_be, share_of, tied
+from ingest.labels.grammar import FROM, ODD, PAIR, from_to, is_free, may_be, share_of, tied
 from ingest.labels.headings import Material
 from ingest.labels.languages import KINDS, WORDS, words_of
 from ingest.labels.segments import Segment
@@ -127,8 +127,6 @@ def _is_of_the_aside(sentence: Sentence, segment: Segment, folded: str) -> bool:
 
 def _claims(sentence: Sentence, segment: Segment) -> Iterator[Claim]:
     s = ticked(sentence.classes)
-    if KEYS.isdisjoint(s):
-        return
     ties, odd, ratio = tied(sentence, s)
     for at, figure in sentence.figures.items():
         if at in ties and s[at] in "FN":

@@ -40,7 +40,6 @@ _OWNED = re.compile(r"F[^.,;()|FNACwjz]*[xLf]")  # "..., of which 20% is lymphom
 _LEADING = re.compile(r"(?:[/j,MBRGSdvu:bnoky]|p(?!F)|pF)*p?")
 PAIR = re.compile(r"[RBS]/[RBS]")  # "R/L: 40/60%", but not "<30% / 30-70%": choices of a form
 FROM, _TO = ("from", "von", "de"), ("to", "auf", "zu", "à")
-KEYS = set("CAHKLf")
 ODD = set("xLfiKN")
 _OF, _AWAY = (
     words_of("of von der des de du"),
@@ -99,17 +98,15 @@ class _Scan:
             self.subject = letter
 
     def semicolon(self, at: int) -> None:
+        last = max(self.ties.keys() | self.odd, default=0)  # figure
         if self.head == "T":
             self.subject = ""
         elif self.s[at - 1] in "hg" and re.match(r"F(?:[.,)]|$)", self.s[at + 1 :]):
             pass  # "Cellularity: increased; 80%"
-        elif _MEAN.match(self.s, at) and not set(self.s[self._last_figure() : at]) & set("xLK"):
+        elif _MEAN.match(self.s, at) and not set(self.s[last:at]) & set("xLK"):
             self.noun("C", at)  # "some spaces 60% cellular, some empty; average 40%"
         else:
             self.clear(at)
-
-    def _last_figure(self) -> int:
-        return max(self.ties.keys() | self.odd, default=0)
 
     def comma(self, at: int) -> None:
         aside = self.s[max(0, self.behind - 2) : self.behind] == "C,"

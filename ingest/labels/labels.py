@@ -33,13 +33,12 @@ class LabelBatch:
         """Cases without any value: `states none` if a parser says so, `not read` if none could."""
         outcomes: dict[str, set[str | None]] = {}
         for label in self.labels:
-            outcomes.setdefault(label.case_id, set()).add(
-                label.outcome if label.value is None else ""
-            )
+            said = label.outcome if label.value is None else ""
+            outcomes.setdefault(label.case_id, set()).add(said)
         found: dict[str, list[str]] = {"states none": [], "not read": []}
-        for case_id, said in outcomes.items():
-            if "" not in said:
-                found["not read" if said == {"not read"} else "states none"].append(case_id)
+        for case_id, several in outcomes.items():
+            if "" not in several:
+                found["not read" if several == {"not read"} else "states none"].append(case_id)
         return found
 
 

@@ -8,7 +8,6 @@ closed (function words, hedges, site words); the nouns of pathology are left out
 from __future__ import annotations
 
 import re
-from collections import Counter
 
 
 def words_of(words: str) -> frozenset[str]:
@@ -190,9 +189,9 @@ def language(folded: str) -> str:
         return "en"  # no other tongue has all three
     words = lead.split()
     counts = dict.fromkeys(_TELLING, 0.0)
-    for word, n in Counter(filter(_TELLS.__contains__, words)).items():
+    for word in filter(_TELLS.__contains__, words):
         for name in _TELLS[word]:
-            counts[name] += n / len(_TELLS[word])
+            counts[name] += 1 / len(_TELLS[word])
     best = max(counts, key=lambda name: counts[name])
     if len(words) < 8 or counts[best] < 3:
         latin = sum(word[0] < "\u0250" for word in words)

@@ -179,6 +179,7 @@ def evaluate(
     progress: Progress | None = None,
 ) -> Evaluation:
     """Measure a parser as its Labels are used: disputed and unsupported values count as null.
+
     The rows of `gold` have id, text, value (null where none is stated) and, if any, tags; a parser
     may be a function from a text to a Reading. The rest is as for `make_labels`.
     """

@@ -111,9 +111,8 @@ class Readable:
 
     def set_aside(self) -> str:
         """Say how many ledger rows and files could not be taken; empty where there are none."""
-        n = self._asked and self._asked.aside
-        if n is None:
-            n = self.ask("select count(*) from failures where stage = 'ledger'").item()
+        count = "select count(*) from failures where stage = 'ledger'"
+        n = self._asked.aside if self._asked is not None else self.ask(count).item()
         how = "Look with: trephine sql \"from failures where stage = 'ledger'\""
         aside = f"note: {n} rows or files of the ledger are set aside. {how}\n" if n else ""
         return "".join([*self._told, aside])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from builders import embedding_stores as es
 
-from featurestore import FeatureStore
+from featurestore import FeatureStore, Readable
 from featurestore.errors import ConfigError, SlideNotFound
 
 
@@ -64,3 +64,13 @@ def test_a_store_says_what_it_holds_and_is_escaped(store: FeatureStore, tmp_path
 def test_sql_is_a_text(store: FeatureStore) -> None:
     with pytest.raises(ConfigError, match="a text, got int"):
         store.sql(3)  # type: ignore[arg-type]
+
+
+def test_what_is_set_aside_is_told_after_a_question_too(tmp_path: Path) -> None:
+    store = FeatureStore.create(tmp_path / "store")
+    (store.root / "ledger" / "cases" / f"{1:020}-a.parquet").write_bytes(b"garbage")
+    store.record()
+    other = Readable(store.root)
+    other.question("select 1").plain()
+    assert "1 rows or files of the ledger are set aside" in other.set_aside()
+    assert other.set_aside() == store.set_aside()

@@ -252,7 +252,7 @@ def _role(s: str, at: int, sentence: Sentence, segment: Segment) -> tuple[Role, 
     normal = re.search(r"h[^,(;)w]*$", before)
     if normal and mark != "n":  # "normal for age 30-50%", but not "normal for age at 40%"
         said = sentence.words[max(0, at - len(normal[0])) : at]
-        if said[-1] != "at" and {"normal", "nl", "normale"} & set(said):
+        if said[-1] != "at" and {"n", "normal", "nl", "normale"} & set(said):
             return "norm", "", False
     mark = "e" if segment.is_norm and mark != "n" else mark
     if mark in ("e", "c"):

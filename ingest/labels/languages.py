@@ -77,7 +77,7 @@ q best too therefore thus hence nil zero nearer nur somewhere perhaps ordre re r
   prozentsatz estimated yes also well up out much most more less again further mature deutlich
   leicht mäßig etwa stark nettement légèrement discrètement modérément some approx ca c. circa
   vicinity order readout range de figure degree extent index tick check select circle
-h normal raised high low elevated lower abnormal variable patchy heterogeneous markedly diminished
+h n normal raised high low elevated lower abnormal variable patchy heterogeneous markedly diminished
   preserved diminuée augmentée erhöht vermindert reduziert gesteigert normwertig nl appropriate
   adequate regular
 y yo yr day days week weeks month months year years visit age aged ages age's old alter

@@ -80,6 +80,7 @@ The core is {f} cellular; a fifth of the specimen is {noun}.""".splitlines()
 NORMS = """Cellularity {f} (age appropriate {g}).
 Cellularity {f}, range for age {g}.
 Cellularity {f} (normal for age {g}).
+Cellularity: {f} (N for age {g})
 Zellularität {f} (altersentsprechend {g}).
 Zellularität {f} (Norm {g}).
 Cellularité {f} (normale pour l'âge {g}).""".splitlines()
@@ -171,6 +172,8 @@ def test_a_correction_is_taken_or_nothing_is(mark: str, again: str, join: str) -
     ("text", "value"),
     [
         ("Excluding the subcortical zone, the biopsy is 45% cellular.", 45),
+        ("Hypocellular marrow (severe: cellularity <25%).", None),
+        ("Those are findings of severe aplastic anemia with cellularity below 25%.", None),
         ("Sub-cortical marrow only, 4 mm. This is hypocellular (20%).", None),
         ("The sub-cortical marrow is 5% cellular.", None),
         ("Two-thirds of the marrow is fat. It is hypocellular (30%).", 30),

@@ -103,10 +103,10 @@ class FeatureStore(Readable):
             CatalogBusy: another process held the catalog for `wait_s`; nothing was written.
             StoreUnwritable: the disk is full or read-only.
         """
-        rows = list(rows)
+        rows, published = list(rows), None if published is None else list(published)
         if not fold:
             ledger.append(self.root, rows)
-        elif rows or published is None:
+        elif rows or published is None or published:
             self._write(lambda _: rows, published, wait_s)
 
     def _write(

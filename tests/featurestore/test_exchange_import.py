@@ -126,6 +126,20 @@ def test_the_files_that_the_tools_wrote_come_in_as_they_are(
     assert b"/hand" not in said  # paths of theirs
 
 
+def test_what_is_imported_is_in_the_catalog_whatever_was_there(
+    new: FeatureStore, tmp_path: Path
+) -> None:
+    """Slides that are known already have no row of their own, and their new arrays count."""
+    for n, kind in enumerate(("trident 0.3", "clam"), start=1):
+        tool, write = EVERY[kind]
+        for seed, slide in enumerate(("S", "T")):
+            write(tmp_path / kind, slide, made(seed=seed), grid(20))
+        told = import_features(new, ImportConfig(tool=tool, path=tmp_path / kind, mpp=MPP))
+        assert (told.failures, told.imported) == ({}, 2)
+        assert new.sql("select count(*) from embeddings").item() == 2 * n
+    assert new.verify(new.root).failures == []
+
+
 def test_without_mpp_geometry_is_null_and_bags_are_there(new: FeatureStore, tmp_path: Path) -> None:
     for tool, write in (("trident", trident()), ("stamp", stamp()), ("clam", clam())):
         write(tmp_path / tool, tool, made(), grid(20))

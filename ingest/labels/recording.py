@@ -14,8 +14,16 @@ from ingest.config import TableConfig
 from ingest.labels.answers import answer_key
 from ingest.labels.config import LabelConfig, OllamaConfig, Parser, ValueConfig
 from ingest.labels.labels import Known, LabelBatch, make_labels
-from ingest.labels.reports import ReportFile, is_addendum, read_label_table, read_reports
+from ingest.labels.reports import (
+    NO_CASE,
+    ReportFile,
+    is_addendum,
+    read_label_table,
+    read_reports,
+)
 from ingest.labels.scores import LabelSummary, summarise
+
+UNREAD = "its row or file cannot be read"
 
 
 def label_reports(
@@ -39,6 +47,9 @@ def label_reports(
         keep_evidence=config.keep_evidence,
         progress=progress,
     )
+    lost = [_item(one) for one in file.failures if not one.startswith(NO_CASE)]
+    # What is wrong with a row may show a piece of its text: said, not stored.
+    store.record(Failure(item=item, stage="label", reason=UNREAD) for item in lost)
     return summarise(store, batch, target, file)
 
 

@@ -31,6 +31,7 @@ REPORT_COLUMNS = (
     ),
     column_of(Report, "reported_on", also=DATE),
 )
+NO_CASE = "of row "  # what a row without a Case is called
 ADDENDUM = re.compile(  # how a text that belongs to an earlier one begins
     r"\W*(?:\w+\W+){0,3}?(?:addend|supplement|additional|nachtrag|nachbericht|compl[ée]ment|ergänz)",
     re.IGNORECASE,
@@ -42,6 +43,7 @@ class ReportFile:
     """The Reports of a file or folder, one a Case, and what was left out or joined."""
 
     reports: list[Report]
+    failures: dict[str, str]  # Case, or row without one, to what is wrong with it
     n_rows: int
     n_empty: int  # rows without any text
     n_superseded: int  # rows of a Case with a later one
@@ -65,19 +67,14 @@ def read_reports(path: Path, config: TableConfig | None = None) -> ReportFile:
 
     Of several rows of a Case the latest holds, with its addenda: texts of one date, and a later
     text that calls itself an addendum or is far shorter, are one Report, joined in order. A text
-    without a date is joined with what holds: nobody can say that it is older.
+    without a date is joined with what holds: nobody can say that it is older. A Case with a row
+    that cannot be read fails whole, for that row may be the one that holds; the others go on.
 
     Raises:
-        ReportError: the file, its columns, a date or a Case cannot be understood.
+        ReportError: the file or its columns cannot be understood, or most of its rows.
     """
-    notes: list[str] = []
-    if path.is_dir():
-        found = _folder(path)
-    else:
-        table = read_table(path, REPORT_COLUMNS, config, error=ReportError)
-        table.refuse(ReportError)
-        notes += table.notes
-        found = [_report(row.values) for row in table.rows]
+    found, failures, notes = (_folder if path.is_dir() else _table)(path, config)
+    found = [one for one in found if one.case_id not in failures]
     kept = [report for report in found if not is_missing(report.text)]
     cases: dict[str, list[Report]] = {}
     for report in kept:
@@ -91,6 +88,7 @@ def read_reports(path: Path, config: TableConfig | None = None) -> ReportFile:
     n_held = sum(map(len, held))
     return ReportFile(
         reports=[_joined(parts) for parts in held],
+        failures=failures,
         n_rows=len(found),
         n_empty=len(found) - len(kept),
         n_superseded=len(kept) - n_held,
@@ -99,14 +97,40 @@ def read_reports(path: Path, config: TableConfig | None = None) -> ReportFile:
     )
 
 
-def _folder(path: Path) -> list[Report]:
+def _table(
+    path: Path, config: TableConfig | None
+) -> tuple[list[Report], dict[str, str], list[str]]:
+    """The texts of the sound rows, what fails, and notes."""
+    table = read_table(path, REPORT_COLUMNS, config, error=ReportError)
+    sound = table.sound()
+    if 2 * len(sound) < len(table.rows) or any(row is None for row, _ in table.faults):
+        table.refuse(ReportError)  # it was not read as it was meant
+    case_of = {row.number: row.values["case_id"] for row in table.rows}
+    failures: dict[str, str] = {}
+    for row, fault in table.faults:
+        case_id = case_of[row or 0]
+        failures.setdefault(
+            case_id or f"{NO_CASE}{row}", f"row {row}: {fault}" if case_id else fault
+        )
+    return [_report(row.values) for row in sound], failures, table.notes
+
+
+def _folder(
+    path: Path, config: TableConfig | None
+) -> tuple[list[Report], dict[str, str], list[str]]:
+    """The texts of the files, and the files that are none."""
     files = sorted(file for file in path.iterdir() if file.suffix.lower() == ".txt")
     if not files:
         raise ReportError(f"{path} holds no .txt file. Expected one a case, CASE_ID.txt.")
-    return [
-        Report(case_id=file.stem, text=decode(file.read_bytes(), str(file), ReportError)[0])
-        for file in files
-    ]
+    found, failures = [], {}
+    for file in files:
+        try:
+            text = decode(file.read_bytes(), str(file), ReportError)[0]
+        except (OSError, ReportError) as error:
+            failures[file.stem] = str(error)
+        else:
+            found.append(Report(case_id=file.stem, text=text))
+    return found, failures, []
 
 
 def _report(values: Any) -> Report:

@@ -10,7 +10,7 @@ from typing import Any
 
 from featurestore import FeatureStore, best_of, strangers
 from featurestore.types import Label, Progress, Reading, Report, Target
-from featurestore.words import counted
+from featurestore.words import counted, grouped
 from ingest.config import TableConfig
 from ingest.labels.config import OllamaConfig, Parser, ParserConfig
 from ingest.labels.labels import LabelBatch, make_labels
@@ -70,7 +70,7 @@ class LabelSummary:
             f"{self.cases_without_label:,}; reports without slide: {self.reports_without_slide:,}"
         )
         lines += [told for told in (self.file_notes, self.unknown_text) if told]
-        lines += [f"failed: case {case}: {reason}" for case, reason in self.failures.items()]
+        lines += grouped("failed", {f"case {case}": why for case, why in self.failures.items()})
         return "\n".join(lines)
 
 
@@ -92,6 +92,8 @@ def summarise(
     reports = file if isinstance(file, ReportFile) else None
     told = reports.reports if reports else batch.labels
     cases = store.ask("select case_id, patient_id from cases")
+    failures = {one.case_id: one.reason for one in batch.failures}
+    failures |= reports.failures if reports else {}
     others = strangers((one.case_id for one in told), cases["case_id"].to_list())
     return LabelSummary(
         counts=dict(sorted(counts.items())),
@@ -101,8 +103,8 @@ def summarise(
         n_values=len(values),
         n_states_none=len(without["states none"]),
         n_not_read=len(without["not read"]),
-        n_failed=len({failure.case_id for failure in batch.failures}),
-        failures={failure.case_id: failure.reason for failure in batch.failures},
+        n_failed=len(failures),
+        failures=failures,
         target=target.name,
         low=target.low,
         high=target.high,

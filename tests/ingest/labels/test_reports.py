@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from datetime import date, datetime
 from pathlib import Path
@@ -210,15 +211,32 @@ def test_other_columns_are_refused(header: str, problem: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("wrong", ["March 2021", "2021-02-30", "20", "31/12/19"])
-def test_a_date_that_is_none_is_refused_with_its_row(wrong: str, tmp_path: Path) -> None:
-    text = f"case_id,text,reported_on\nA,x,2020-01-01\nB,y,{wrong}\n"
-    with pytest.raises(ReportError, match=r"row 3: reported_on .* is not a date"):
-        read_reports(saved(tmp_path, text))
+def test_a_date_that_is_none_fails_its_case_alone(wrong: str, tmp_path: Path) -> None:
+    """No other row of that Case is used: which one holds cannot be told."""
+    text = f"case_id,text,reported_on\nA,x,2020-01-01\nB,old,2019-01-01\nC,z,\nB,y,{wrong}\n"
+    found = read_reports(saved(tmp_path, text))
+    assert [one.case_id for one in found.reports] == ["A", "C"]
+    assert list(found.failures) == ["B"]
+    assert re.match(r"row 5: reported_on '.*' is not a date", found.failures["B"])
 
 
-def test_a_missing_case_id_is_refused_with_its_row(tmp_path: Path) -> None:
-    with pytest.raises(ReportError, match="row 3: no case_id"):
-        read_reports(saved(tmp_path, "case_id,text\nA,x\n ,y\n"))
+def test_most_rows_wrong_is_a_table_read_wrongly(tmp_path: Path) -> None:
+    with pytest.raises(ReportError, match="has 2 faults"):
+        read_reports(saved(tmp_path, "case_id,text,reported_on\nA,x,\nB,y,May\nC,z,June\n"))
+
+
+def test_a_missing_case_id_fails_its_row_alone(tmp_path: Path) -> None:
+    found = read_reports(saved(tmp_path, "case_id,text\nA,x\n ,y\n"))
+    assert [one.case_id for one in found.reports] == ["A"]
+    assert found.failures == {"of row 3": "no case_id"}
+
+
+def test_a_text_of_no_encoding_fails_its_case_alone(tmp_path: Path) -> None:
+    (tmp_path / "A.txt").write_bytes(b"caf\x81\xff")
+    saved(tmp_path, "Cellularity 20%.", "B.txt")
+    found = read_reports(tmp_path)
+    assert [one.case_id for one in found.reports] == ["B"]
+    assert "Save it as UTF-8" in found.failures["A"]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from markupsafe import Markup
 
 from featurestore import FeatureStore
 from featurestore.fields import to_json
-from featurestore.types import Target
 from featurestore.words import counted, in_columns
 from trainer import evaluate, plots, runs, verdict
 from trainer.paired import Estimate, Paired
@@ -131,7 +130,7 @@ def view(
         (name, title.replace("R2", "R²"), fine if name == "mae" else form)
         for name, title, form in loaded[0].scores
     ]
-    pooled = _pooled(tests, target) if differ == ["fold"] else None
+    pooled = _pooled(store, loaded, tests) if differ == ["fold"] else None
     figures = list(pooled["figures"]) if pooled else []
     labels, named = both["truth"].to_numpy(), list(zip(short, means, strict=True))[:DRAWN]
     if target.kind == "binary":
@@ -164,13 +163,25 @@ def view(
     }
 
 
-def _pooled(tests: Sequence[pl.DataFrame], target: Target) -> dict[str, Any]:
+def _pooled(
+    store: FeatureStore, loaded: Sequence[runs.Run], tests: Sequence[pl.DataFrame]
+) -> dict[str, Any]:
     """The folds of one cross-validation as one: every Slide has one Prediction."""
-    pooled = pl.concat(tests, how="diagonal_relaxed")
+    pooled, record = pl.concat(tests, how="diagonal_relaxed"), loaded[0].record
+    target, floors = record.about(), [run.record.metrics["ridge_test"] for run in loaded]
+    numbers = evaluate.measured(pooled, target)
+    floor = evaluate.pooled_floor(pooled["truth"].to_numpy(), floors)
+    scores = runs.scores_of(target.kind)
+    said: list[tuple[verdict.Level, str]] = []
+    if store.encoder(record.encoder_id).weights == "random":
+        said.append(("alarm", verdict.RANDOM))
+    said += [("warning", text) for text in runs.cautions(scores, numbers, floor)]
     return {
+        "cautions": verdict.told(said),
+        "floor": verdict.score(floor, target),
         "n": pooled.height,
         "patients": pooled["patient_id"].n_unique(),
-        "score": verdict.score(evaluate.measured(pooled, target), target),
+        "score": verdict.score(numbers, target),
         "figures": plots.figures(pooled, target)[:2],
     }
 

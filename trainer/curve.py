@@ -9,7 +9,7 @@ import numpy as np
 
 from featurestore import FeatureStore
 from featurestore.types import Progress
-from featurestore.words import in_columns
+from featurestore.words import counted, in_columns
 from trainer import runs
 from trainer.config import CurveConfig, TrainConfig
 from trainer.holdout import SPLITS
@@ -28,6 +28,7 @@ class Point:
     r2: Estimate
     mae: Estimate
     r2_spread: float | None  # over seeds, each with Patients of its own
+    ridge_r2: float | None  # of the floor
     gain: Estimate | None  # of R2, over the size before; on the same test Slides
 
 
@@ -41,19 +42,24 @@ class Curve:
     twice: float | None  # R2 at twice the most, if it goes on as it came: a power law
     n_slides: int  # tested
     n_patients: int
+    warnings: tuple[str, ...]  # to be read before any number
     failures: tuple[str, ...]
 
     def text(self) -> str:
         """A row a size, and what twice as many would give."""
-        rows = [["train patients", "R2", "± seeds", "MAE", "R2 gained"]]
+        rows = [["train patients", "R2", "± seeds", "MAE", "ridge R2", "R2 gained"]]
         for point in self.points:
             spread = runs.number(point.r2_spread, ".3f")
             gain = point.gain.text("+.3f") if point.gain else "–"
             size = f"{point.train_patients:,}"
-            rows.append([size, point.r2.text(".3f"), spread, point.mae.text(".2f"), gain])
+            floor = runs.floor_beside(point.r2.value, point.ridge_r2)
+            numbers = [point.r2.text(".3f"), spread, point.mae.text(".2f"), floor, gain]
+            rows.append([size, *numbers])
+        of = counted(self.n_patients, "patient")
         lines = [
-            f"curve of cohort {self.cohort}, tested on {self.n_slides:,} slides of "
-            f"{self.n_patients:,} patients (95% intervals by patient)",
+            *(f"warning     {warning}" for warning in self.warnings),
+            f"curve of cohort {self.cohort}, tested on {counted(self.n_slides, 'slide')} of {of} "
+            "(95% intervals by patient)",
             *in_columns(rows),
         ]
         if self.twice is not None:
@@ -87,7 +93,12 @@ def curve(
     gains = {one.value: one.r2 for one in found.differences}
     points = tuple(
         Point(
-            train_patients=n, r2=cell.r2, mae=cell.mae, r2_spread=cell.r2_spread, gain=gains.get(n)
+            train_patients=n,
+            r2=cell.r2,
+            mae=cell.mae,
+            r2_spread=cell.r2_spread,
+            ridge_r2=cell.ridge_r2,
+            gain=gains.get(n),
         )
         for cell in found.cells
         for n in cell.values.values()
@@ -99,6 +110,7 @@ def curve(
         twice=_at_twice(points),
         n_slides=found.n_slides,
         n_patients=found.n_patients,
+        warnings=tuple(found.warnings()),
         failures=found.failures,
     )
 

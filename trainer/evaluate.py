@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 
@@ -93,6 +93,24 @@ def beside(
     found = {"test_cases": measured(cases, target)} if cases.height < test.height else {}
     floor = pl.Series("mean", ridge_floor(store, fitted, bags, target))
     return found | {"ridge_test": measured(test.with_columns(floor), target)}
+
+
+def pooled_floor(
+    labels: np.ndarray, floors: Sequence[Mapping[str, float | None]]
+) -> dict[str, float | None]:
+    """The floor of folds as one, from the numbers of each, and the labels of all, (N,).
+
+    Returns:
+        r2, mae and accuracy, those that all folds know; an AUC cannot be put together.
+    """
+    known = [name for name in ("rmse", "mae", "accuracy") if all(name in one for one in floors)]
+    numbers = np.array([[one[name] for name in ("n", *known)] for one in floors], np.float64)
+    slides, values = numbers[:, 0], dict(zip(known, numbers.T[1:], strict=True))
+    found = {name: float(np.average(value, weights=slides)) for name, value in values.items()}
+    if "rmse" in values:
+        spread = float(labels.var()) or np.nan
+        found["r2"] = 1 - float(np.average(values["rmse"] ** 2, weights=slides)) / spread
+    return {name: finite(found)[name] for name in ("r2", "mae", "accuracy") if name in found}
 
 
 def _of_classes(

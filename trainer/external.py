@@ -9,9 +9,10 @@ import polars as pl
 
 from featurestore import FeatureStore
 from featurestore.errors import ConfigError, TrainError
+from featurestore.words import counted
 from trainer import conformal, evaluate, runs
 from trainer.holdout import assign_splits
-from trainer.inference import applied, as_predictions, chosen_bags, load_model, mark
+from trainer.inference import SAME, applied, as_predictions, chosen_bags, load_model, mark
 from trainer.tile_filter import keep_tiles
 
 
@@ -21,18 +22,31 @@ class Evaluation:
 
     run: runs.Run
     trained_on: str
+    own_patients: int  # of those tested here, how many the Cohort that it was trained on has
 
     def text(self) -> str:
         """Every number that a Run has."""
         said = self.run.text().splitlines()
         kept = [line for line in said if not line.startswith(("figure ", "next "))]
-        record = self.run.record
-        first = f"external validation of run {record.run_id}, trained on cohort {self.trained_on}, "
-        return "\n".join([first + f"on cohort {record.cohort}", *kept])
+        record, known = self.run.record, self.own_patients
+        patients = int(self.run.metric("patients") or 0)
+        what = "not an external validation" if known == patients else "external validation"
+        lines = [
+            f"{what} of run {record.run_id}, trained on cohort {self.trained_on}, "
+            f"on cohort {record.cohort}"
+        ]
+        if known:
+            so = "these numbers are" if known == patients else "of these the numbers are"
+            lines.append(
+                f"warning     {known:,} of {counted(patients, 'patient')} "
+                f"{'is' if known == 1 else 'are'} of the run's own cohort {self.trained_on}, held "
+                f"back from training there: {so} its own test again, or a part of it"
+            )
+        return "\n".join([*lines, *kept])
 
     def json(self) -> dict[str, Any]:
         """The Run's record, with the metrics of this Cohort, and where it was trained."""
-        return self.run.json() | {"trained_on": self.trained_on}
+        return self.run.json() | {"trained_on": self.trained_on, "own_patients": self.own_patients}
 
 
 def validate(store: FeatureStore, run_id: str, cohort: str) -> Evaluation:
@@ -57,9 +71,9 @@ def validate(store: FeatureStore, run_id: str, cohort: str) -> Evaluation:
     if known.height:
         names = known["patient_id"].unique().sort()
         raise TrainError(
-            f"{len(names)} patients of cohort {cohort!r} are among those that run "
-            f"{record.run_id} learnt from, with {known.height} slides, the first is "
-            f"{names[0]!r}: these numbers would say nothing. Make a cohort without them."
+            f"run {record.run_id} learnt from {counted(len(names), 'patient')} of cohort "
+            f"{cohort!r}, with {counted(known.height, 'slide')}, the first is {names[0]!r}: these "
+            "numbers would say nothing. Make a cohort without them."
         )
     found = applied(store, load_model(run), bags, run.config, target)
     fitted = assign_splits(run.bags(store), run.config)
@@ -70,4 +84,10 @@ def validate(store: FeatureStore, run_id: str, cohort: str) -> Evaluation:
     judged = replace(record, cohort=cohort, n_test=bags.height, metrics=numbers, notes=())
     calibrated = as_predictions(conformal.calibrating(run.predictions))
     both = pl.concat([calibrated, found.with_columns(split=pl.lit("test"))])
-    return Evaluation(run=replace(run, record=judged, predictions=both), trained_on=record.cohort)
+    own = run.bags(store)
+    again = bags.filter(pl.any_horizontal(pl.col(one).is_in(own[one].implode()) for one in SAME))
+    return Evaluation(
+        run=replace(run, record=judged, predictions=both),
+        trained_on=record.cohort,
+        own_patients=again["patient_id"].n_unique(),
+    )

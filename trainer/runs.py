@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -18,7 +18,7 @@ from featurestore import FeatureStore
 from featurestore.errors import ConfigError
 from featurestore.fields import command_of, from_json, to_json
 from featurestore.types import RunRecord, TargetKind, content_id
-from featurestore.words import as_html
+from featurestore.words import as_html, counted
 from trainer import conformal
 from trainer.config import TrainConfig, loss_of
 
@@ -115,26 +115,13 @@ class Run:
 
     def warnings(self) -> list[str]:
         """What must be read before any number of this Run; sentences, none where all is well."""
-        (name, shown, _), _ = self.scores
-        value, floor = self.metric(name), self.metric(name, "ridge_test")
-        said = []
-        if value is not None and floor is not None and value < floor:
-            said.append(
-                f"test {shown} {value:.3f} is under the ridge floor of {floor:.3f}: a straight "
-                "line through mean embeddings does better than this model"
-            )
-        if name == "r2" and value is not None and value < 0:
-            said.append(
-                f"test R2 {value:.3f} is under 0: the mean label as the answer for every slide "
-                "does better than this model"
-            )
-        n = int(self.metric("patients") or self.record.n_test)  # older Runs did not count them
-        if n < FEW_PATIENTS:
-            said.append(
-                f"test has {n} patients, under {FEW_PATIENTS}: every number is rough, go by its "
-                "interval"
-            )
-        return said
+        return cautions(self.scores, self._test, self.record.metrics.get("ridge_test", {}))
+
+    @property
+    def _test(self) -> Numbers:
+        """All numbers of test; an older Run did not count the Patients."""
+        n = self.record.n_test
+        return {"n": n, "patients": n, **self.record.metrics["test"]}
 
     def json(self) -> dict[str, Any]:
         """The record, for a program."""
@@ -164,8 +151,7 @@ class Run:
 
     def _interval(self, name: str, form: str) -> str:
         """A test metric with its bootstrap interval."""
-        value, low, high = (number(self.metric(name + x), form) for x in ("", "_low", "_high"))
-        return f"{value} (95% interval {low} to {high}, by patient)"
+        return estimate(self._test, name, form, end=", by patient")
 
     def _said_of_scores(self) -> Iterator[str]:
         for name, title, form in self.scores:
@@ -174,7 +160,7 @@ class Run:
             yield f"{head:12}{self._interval(name, form)}{share * (name == 'accuracy')}"
         if n := self.metric("n", "test_cases"):
             said = self._both("test_cases")
-            yield f"by case     {said} of {n:.0f} cases, each the mean of its slides"
+            yield f"by case     {said} of {counted(int(n), 'case')}, each the mean of its slides"
         yield f"ridge floor {self._both('ridge_test')} (mean embeddings)"
 
     def _both(self, split: str) -> str:
@@ -194,6 +180,70 @@ class Run:
             f"meant to hold {1 - conformal.ALPHA:.0%} of labels; holds {found['coverage']:.1%} "
             f"of test (95% interval {found['coverage_low']:.1%} to {found['coverage_high']:.1%})"
         )
+
+
+# -- numbers in words, of one Run or of several together -------------------------------------------
+
+Numbers = Mapping[str, float | None]  # of metrics, by name
+
+
+def cautions(scores: Sequence[Score], numbers: Numbers, floor: Numbers) -> list[str]:
+    """What must be read before any number of a test: sentences, none where all is well.
+
+    The first of the scores that the floor has too is held against it.
+    """
+    name, shown, _ = next((one for one in scores if floor.get(one[0]) is not None), scores[0])
+    value, least = numbers.get(name), floor.get(name)
+    if value is None:
+        return [f"test {shown} is {undefined(name, numbers)}", *few(numbers)]
+    said = []
+    if least is not None and value < least:
+        said.append(
+            f"test {shown} {value:.3f} is under the ridge floor of {least:.3f}: a straight "
+            "line through mean embeddings does better than this model"
+        )
+    if name == "r2" and value < 0:
+        said.append(
+            f"test R2 {value:.3f} is under 0: the mean label as the answer for every slide "
+            "does better than this model"
+        )
+    return said + few(numbers)
+
+
+def is_under(value: float | None, floor: float | None) -> bool:
+    """Whether a score is known to be lower than another."""
+    return value is not None and floor is not None and value < floor
+
+
+def floor_beside(value: float | None, floor: float | None) -> str:
+    """R2 of the ridge floor, and whether that of a model lies under it."""
+    return number(floor, ".3f") + (" (R2 is under it)" if is_under(value, floor) else "")
+
+
+def few(numbers: Numbers) -> list[str]:
+    """That a test has few Patients, and what this does to its numbers."""
+    patients = int(numbers["patients"] or 0)
+    so = "go by its interval" if patients > 1 else "and none has an interval"
+    under = f"test has {counted(patients, 'patient')}, under {FEW_PATIENTS}"
+    return [f"{under}: every number is rough, {so}"] if patients < FEW_PATIENTS else []
+
+
+def undefined(name: str, numbers: Numbers) -> str:
+    """Why a score has no value."""
+    if numbers.get("n") == 1:
+        return "undefined for a single slide"
+    return f"undefined where all {'are of one class' if name == 'auc' else 'labels are equal'}"
+
+
+def estimate(numbers: Numbers, name: str, form: str, unit: str = "", end: str = "") -> str:
+    """A metric with its bootstrap interval, or why it has none."""
+    value, low, high = (numbers.get(name + x) for x in ("", "_low", "_high"))
+    if value is None:
+        return f"– ({undefined(name, numbers)})"
+    if low is None or high is None:
+        one = " (no interval: it is of one patient)" if numbers.get("patients") == 1 else ""
+        return f"{value:{form}}{unit}{one}"
+    return f"{value:{form}}{unit} (95% interval {low:{form}} to {high:{form}}{end})"
 
 
 def number(value: float | None, form: str) -> str:

@@ -42,7 +42,7 @@ class Cell:
     mae: Estimate
     r2_spread: float | None  # standard deviation over seeds, n - 1; None for one seed
     mae_spread: float | None
-    ridge_r2: float | None  # mean over its Runs; None for folds, whose floors are not pooled
+    ridge_r2: float | None  # of the floor: mean over seeds, pooled over folds
     ensemble: Mapping[str, float | None]  # every number of the mean prediction over seeds
 
 
@@ -76,6 +76,7 @@ class SweepResult:
         """Table 1: a row a cell, then the paired differences of each factor."""
         n = sum(len(cell.run_ids) for cell in self.cells)
         lines = [
+            *(f"warning     {warning}" for warning in self.warnings()),
             f"sweep {self.sweep.sweep_id} of cohort {self.sweep.cohort}: {counted(n, 'run')}, "
             f"{self.n_new} of them new, {self.seconds:.0f} s; "
             f"tested on {counted(self.n_slides, 'slide')} of {counted(self.n_patients, 'patient')}",
@@ -86,9 +87,25 @@ class SweepResult:
             lines += in_columns(list(self._differences()))
         lines += [f"failed      {failure}" for failure in self.failures]
         best = max(self.cells, key=lambda cell: cell.r2.value or -np.inf, default=None)
-        if best is not None:
+        if best is not None and best.folds > 1:  # the page that puts the folds of a seed together
+            lines.append(f"next        trephine report {' '.join(best.run_ids[: best.folds])}")
+        elif best is not None:
             lines.append(f"next        trephine predict {' '.join(best.run_ids)} --where true")
         return "\n".join(lines)
+
+    def warnings(self) -> list[str]:
+        """What must be read before any number, as of a single Run; of a table in few sentences."""
+        tested: dict[str, float | None] = {"n": self.n_slides, "patients": self.n_patients}
+        if len(self.cells) == 1:
+            (cell,) = self.cells
+            numbers = tested | {"r2": cell.r2.value}
+            return runs.cautions(runs.scores_of("fraction"), numbers, {"r2": cell.ridge_r2})
+        n = sum(runs.is_under(cell.r2.value, cell.ridge_r2) for cell in self.cells)
+        under = (
+            f"R2 of {n} of {counted(len(self.cells), 'row')} is under the ridge floor: there a "
+            "straight line through mean embeddings does better than the model"
+        )
+        return ([under] if n else []) + (runs.few(tested) if self.cells else [])
 
     def _table(self) -> list[str]:
         factors = list(self.sweep.factors)
@@ -102,7 +119,7 @@ class SweepResult:
                 f"{runs.number(cell.r2.low, '.3f')} to {runs.number(cell.r2.high, '.3f')}",
                 runs.number(cell.mae.value, ".2f"),
                 runs.number(cell.mae_spread, ".2f"),
-                runs.number(cell.ridge_r2, ".3f"),
+                runs.floor_beside(cell.r2.value, cell.ridge_r2),
             ]
             for cell in self.cells
         ]
@@ -111,7 +128,8 @@ class SweepResult:
     def _one(self) -> Iterator[str]:
         for cell in self.cells:
             how = f"pooled over {cell.folds} folds, " if cell.folds > 1 else ""
-            yield f"test R2     {cell.r2.text('.3f')}: {how}mean of {cell.seeds} seeds"
+            seeds = counted(cell.seeds, "seed")
+            yield f"test R2     {cell.r2.text('.3f')}: {how}mean of {seeds}"
             yield f"test MAE    {cell.mae.text('.2f')}"
             if cell.seeds > 1:
                 yield f"over seeds  R2 ± {runs.number(cell.r2_spread, '.3f')}, " + (
@@ -120,13 +138,13 @@ class SweepResult:
                 known = (runs.number(cell.ensemble.get(k), ".3f") for k in ("r2", "mae"))
                 yield "as one      R2 {}, MAE {} of the mean over seeds".format(*known)
             if cell.ridge_r2 is not None:
-                yield f"ridge floor R2 {cell.ridge_r2:.3f} (mean embeddings)"
+                yield f"ridge floor R2 {cell.ridge_r2:.3f} ({how}mean embeddings)"
 
     def _differences(self) -> Iterator[list[str]]:
         for one in self.differences:
             against = f"{self.shown(one.factor, one.value)} - {self.shown(one.factor, one.base)}"
             numbers = f"R2 {one.r2.text('+.3f')}", f"MAE {one.mae.text('+.2f')}"
-            yield [option(one.factor), against, *numbers, f"{one.pairs} pairs"]
+            yield [option(one.factor), against, *numbers, counted(one.pairs, "pair")]
 
     def shown(self, factor: str, value: Any) -> str:
         """A value of a factor in words: an Encoder by its name, where that is its alone."""
@@ -342,12 +360,13 @@ def _cells(
     """Means over seeds of what was tested, with what is known of their floors."""
     target = store.target(store.cohort(plans[0].config.cohort).target)
     labels, patients = slides["truth"].to_numpy(), slides["patient_id"].to_numpy()
-    floors = store.ask(
-        "select run_id, value from metrics where split = 'ridge_test' and metric = 'r2'"
-        " and value is not null and run_id in (select unnest($ids))",
+    floors: dict[str, dict[str, float]] = {}
+    for run_id, metric, value in store.ask(
+        "select run_id, metric, value from metrics where split = 'ridge_test'"
+        " and metric in ('n', 'rmse') and run_id in (select unnest($ids))",
         {"ids": list(known.values())},
-    )
-    floor = dict(floors.iter_rows())
+    ).iter_rows():
+        floors.setdefault(run_id, {})[metric] = value
     by_cell: dict[Any, list[Planned]] = {}
     for plan in plans:
         if plan.tried in predicted:
@@ -355,9 +374,10 @@ def _cells(
     for own in by_cell.values():
         each = np.stack([predicted[one] for one in dict.fromkeys(plan.tried for plan in own)])
         scores = np.array([[evaluate.r2(labels, p), np.abs(p - labels).mean()] for p in each])
-        spread = scores.std(axis=0, ddof=1).tolist() if len(each) > 1 else [None, None]
+        spread = scores.std(axis=0, ddof=1) if len(each) > 1 else [np.nan, np.nan]
+        spreads = evaluate.finite(dict(zip(("r2", "mae"), spread, strict=True)))
         run_ids, folds = tuple(known[plan.key] for plan in own), len(own) // len(each)
-        beneath = [floor[one] for one in run_ids if one in floor]
+        floor = evaluate.pooled_floor(labels, [floors.get(one, {}) for one in run_ids])
         together = evaluate.metrics(labels, each.mean(axis=0), patients, target)
         yield Cell(
             values=own[0].values,
@@ -365,9 +385,9 @@ def _cells(
             seeds=len(each),
             folds=folds,
             **Paired(labels, [each], patients).of(0),
-            r2_spread=spread[0],
-            mae_spread=spread[1],
-            ridge_r2=float(np.mean(beneath)) if beneath and folds == 1 else None,
+            r2_spread=spreads["r2"],
+            mae_spread=spreads["mae"],
+            ridge_r2=floor.get("r2"),
             ensemble=evaluate.finite(together),
         )
 

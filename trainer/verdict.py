@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +18,7 @@ from trainer.svg import minus
 Level = Literal["alarm", "warning", "note"]
 NOTABLE = 0.03  # of the Target's range: a bias at an end that is told
 READABLE = 20  # Slides under which shares and slopes say nothing
+RANDOM = "the encoder's weights are random: these numbers say nothing about marrow"
 BY_LABEL = (
     "Grouped by label even a perfect model seems to read the low end high and the high end low, "
     "because labels err too; grouped by prediction it does not."
@@ -36,6 +37,7 @@ def sentence(run: runs.Run, test: pl.DataFrame, encoder: EncoderDescription) -> 
     """The verdict: R2 and error with intervals, on how many Slides of whom, when, with what."""
     record, target, numbers = run.record, run.record.about(), run.record.metrics["test"]
     patients = numbers.get("patients") or test["patient_id"].n_unique()  # older Runs have none
+    known = {"n": record.n_test, "patients": patients, **numbers}
     dates = test["dated"].drop_nulls()
     when = ""
     if len(dates):
@@ -44,34 +46,35 @@ def sentence(run: runs.Run, test: pl.DataFrame, encoder: EncoderDescription) -> 
     return minus(
         f"On {counted(record.n_test, 'test slide')} of "
         f"{counted(int(patients), 'patient')},{when} "
-        f"{record.target.replace('_', ' ')} is predicted with {score(numbers, target)}; encoder "
+        f"{record.target.replace('_', ' ')} is predicted with {score(known, target)}; encoder "
         f"{encoder.name}, bags of {counted(record.bag_size, 'tile')}."
     )
 
 
 def score(numbers: Mapping[str, float | None], target: Target) -> str:
-    """How good Predictions are, in words: R2 and the error, or of classes AUC and accuracy."""
-    if target.kind == "binary":
-        right = _interval(numbers, "accuracy", ".1%")
-        return minus(f"AUC {_interval(numbers, 'auc', '.3f')} and an accuracy of {right}")
+    """How good Predictions are, in words: R2 and the error, or of classes AUC and accuracy.
+
+    Of these the ones that `numbers` have.
+    """
     unit = " points" if target.high - target.low == 100 else ""
-    error = _interval(numbers, "mae", f".{plots.digits(target)}f", unit)
-    return minus(f"R² {_interval(numbers, 'r2', '.3f')} and a mean absolute error of {error}")
-
-
-def _interval(values: Mapping[str, float | None], name: str, form: str, unit: str = "") -> str:
-    value, low, high = (values.get(name + end) for end in ("", "_low", "_high"))
-    text = runs.number(value, form) + unit
-    if value is None or low is None or high is None:
-        return text
-    return f"{text} (95% interval {low:{form}} to {high:{form}})"
+    said = [("r2", "R² ", ".3f", ""), ("auc", "AUC ", ".3f", "")]
+    said += [("mae", "a mean absolute error of ", f".{plots.digits(target)}f", unit)]
+    said += [("accuracy", "an accuracy of ", ".1%", "")]
+    names = [name for name, _, _ in runs.scores_of(target.kind) if name in numbers]
+    told = (words + runs.estimate(numbers, n, *form) for n, words, *form in said if n in names)
+    return minus(" and ".join(told))
 
 
 def cautions(
     store: FeatureStore, run: runs.Run, test: pl.DataFrame, encoder: EncoderDescription
 ) -> list[Caution]:
     """All that must be said of a Run before its figures, the gravest first."""
-    said = ((level, text.replace("R2", "R²")) for level, text in _said(store, run, test, encoder))
+    return told(_said(store, run, test, encoder))
+
+
+def told(found: Iterable[tuple[Level, str]]) -> list[Caution]:
+    """Cautions as sentences of a page."""
+    said = ((level, text.replace("R2", "R²")) for level, text in found)
     return [
         Caution(level=level, text=minus(text[:1].upper() + text[1:].rstrip(".") + "."))
         for level, text in said
@@ -83,7 +86,7 @@ def _said(
 ) -> Iterator[tuple[Level, str]]:
     record, slides = run.record, "test slide"
     if encoder.weights == "random":
-        yield "alarm", "the encoder's weights are random: these numbers say nothing about marrow"
+        yield "alarm", RANDOM
     for text in run.warnings():
         yield "warning", text
     if bias := proportional_bias(test, record.metrics["test"], record.about()):

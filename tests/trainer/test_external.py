@@ -76,8 +76,29 @@ def test_external_validation_has_every_number_of_a_run(store: FeatureStore, run:
 
 
 def test_patients_that_were_learnt_from_are_refused(store: FeatureStore, run: Run) -> None:
-    with pytest.raises(TrainError, match=r"1 patients of cohort 'mixed' .* 1 slides.*'P-0000'"):
+    with pytest.raises(
+        TrainError, match=r"from 1 patient of cohort 'mixed', with 1 slide, .*'P-0000'"
+    ):
         validate(store, run.run_id, "mixed")
+
+
+@pytest.mark.parametrize(
+    ("where", "known", "n"),
+    [
+        ("slide_id between 'S-0042' and 'S-0047'", 6, 6),
+        ("slide_id > 'S-0044' and slide_id < 'S-0050'", 3, 5),
+    ],
+)
+def test_the_test_of_a_run_is_no_external_validation(
+    store: FeatureStore, run: Run, where: str, known: int, n: int
+) -> None:
+    es.freeze(store, f"late-{known}", "random", where=where)
+    found = validate(store, run.run_id, f"late-{known}")
+    head, warning, *_ = found.text().splitlines()
+    assert head.startswith("not an external validation") == (known == n)
+    assert f"{known} of {n} patients are of the run's own cohort own" in warning
+    assert found.json()["own_patients"] == known
+    assert "own cohort" not in validate(store, run.run_id, "other").text()
 
 
 def test_several_runs_predict_as_one(store: FeatureStore, run: Run) -> None:

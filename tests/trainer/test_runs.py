@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from featurestore import FeatureStore, frame_of
 from featurestore.errors import RunNotFound
 from featurestore.fields import to_json
-from featurestore.types import Prediction, RunRecord, TargetKind
-from trainer import TrainConfig, runs, train
+from featurestore.types import Prediction, RunRecord, Target, TargetKind
+from trainer import TrainConfig, runs, train, verdict
 from trainer.runs import Run
 
 CONFIG = TrainConfig(cohort="my cohort", loss="mse", tiles="tissue > 0.5")
@@ -72,7 +72,7 @@ def test_it_says_its_numbers_and_what_to_type_next() -> None:
     said = made().text()
     for words in (
         "30 slides to train, 4 to validate, 3 to test, 12.3 s",
-        "test R2     0.500 (95% interval – to 0.750, by patient)",
+        "test R2     0.500",
         "test MAE    –",
         "ridge floor R2 0.250, MAE –",
         "10 resampled bags; none for 1 of 3 test slides",
@@ -160,3 +160,21 @@ def test_ids_sort_by_time_and_tell_configurations_apart() -> None:
     assert ids == sorted(ids)
     assert runs.new_run_id(replace(CONFIG, seed=1), times[0]) != ids[0]
     assert runs.new_run_id(CONFIG, times[0]) == ids[0]
+
+
+@pytest.mark.parametrize(
+    ("test", "said"),
+    [
+        ({"n": 1.0, "patients": 1.0, "r2": None, "mae": 3.0}, "undefined for a single slide"),
+        ({"n": 4.0, "patients": 4.0, "r2": None}, "undefined where all labels are equal"),
+        ({"n": 4.0, "patients": 1.0, "r2": 0.5, "mae": 3.0}, "no interval: it is of one patient"),
+    ],
+)
+def test_a_number_that_is_missing_says_why(test: dict[str, float | None], said: str) -> None:
+    lines = made(metrics={"test": test, "ridge_test": {"r2": 0.25}}).text().splitlines()
+    (line,) = (one for one in lines if one.startswith("test R2"))
+    assert said in line
+    assert "– to –" not in line
+    assert any(f"{said[:9]}" in one or "none has an interval" in one for one in lines[:2])
+    about = Target(name="cellularity", kind="fraction")
+    assert said in verdict.score({"mae": None, **test}, about)

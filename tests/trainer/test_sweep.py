@@ -19,9 +19,10 @@ import cli
 from featurestore import FeatureStore
 from featurestore.errors import ConfigError, TrainError
 from featurestore.fields import to_json
-from featurestore.types import Sweep
+from featurestore.types import Sweep, Target
 from trainer import TrainConfig, compare, evaluate, page, runs, train
 from trainer.config import SweepConfig
+from trainer.holdout import assign_splits
 from trainer.paired import Paired
 from trainer.sweep import SweepResult, sweep
 
@@ -114,6 +115,63 @@ def test_the_text_is_table_1(table: SweepResult) -> None:
     assert "bag-size  16 - 4" in said
     assert "model     mean - attention" in said
     assert to_json(table)["cells"][0]["values"] == {"bag_size": 4, "model": "attention"}
+
+
+def test_folds_put_together_are_held_against_their_floor(store: FeatureStore) -> None:
+    found = sweep(store, replace(QUICK, cohort="folds", steps=1, calibration_fraction=0))
+    (cell,) = found.cells
+    made = [runs.load(store, run_id) for run_id in cell.run_ids]
+    labels, floor = [], []
+    for run in made:
+        bags = assign_splits(run.bags(store), run.config)
+        fitted = bags.filter(pl.col("split").is_in(["train", "validation"]))
+        test = bags.filter(pl.col("split") == "test")
+        labels.append(test["value"].to_numpy())
+        floor.append(evaluate.ridge_floor(store, fitted, test, run.record.about()))
+    pooled = evaluate.r2(np.concatenate(labels), np.concatenate(floor))
+    assert cell.ridge_r2 == pytest.approx(pooled)
+    lines = found.text().splitlines()
+    assert f"is under the ridge floor of {pooled:.3f}" in lines[0]
+    assert any(line.startswith(f"ridge floor R2 {pooled:.3f} (pooled over 5") for line in lines)
+    assert "mean of 1 seed" in found.text()
+    assert lines[-1] == f"next        trephine report {' '.join(cell.run_ids)}"
+    view = compare.view(store, made, [page.test_slides(store, run) for run in made])["pooled"]
+    assert f"under the ridge floor of {pooled:.3f}" in view["cautions"][0].text
+    assert f"R² {pooled:.3f}" in view["floor"]
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=5), st.integers(0, 99))
+def test_pooled_floors_are_those_of_all_slides_together(sizes: list[int], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    folds = [rng.uniform(0, 100, (2, n)) for n in sizes]
+    target = Target(name="cellularity", kind="fraction")
+    patients = np.arange(10).astype(str)
+    each = [evaluate.metrics(*fold, patients[: fold.shape[1]], target) for fold in folds]
+    labels, mean = np.concatenate(folds, axis=1)
+    found = evaluate.pooled_floor(labels, each)
+    assert found["mae"] == pytest.approx(np.abs(labels - mean).mean())
+    if len(labels) > 1:
+        assert found["r2"] == pytest.approx(evaluate.r2(labels, mean))
+    else:
+        assert found["r2"] is None
+
+
+def test_one_test_slide_gives_no_spread_and_the_reason(store: FeatureStore) -> None:
+    parts = {f"S-{i:04}": "train" for i in range(20)} | {"S-0020": "test"}
+    es.freeze(store, "one", split=parts, where="slide_id < 'S-0021'")
+    config = replace(QUICK, cohort="one", steps=1, calibration_fraction=0)
+    found = sweep(store, config, seeds=2)
+    assert "nan" not in found.text()
+    assert found.cells[0].r2_spread is None
+    assert "R2 is undefined for a single slide" in found.text().splitlines()[0]
+
+
+def test_a_row_under_its_floor_says_so(table: SweepResult) -> None:
+    low, high = (replace(table.cells[i], ridge_r2=floor) for i, floor in ((0, 2.0), (1, -9.0)))
+    lines = replace(table, cells=(low, high)).text().splitlines()
+    assert "R2 of 1 of 2 rows is under the ridge floor" in lines[0]
+    assert [line for line in lines if "2.000 (R2 is under it)" in line]
+    assert not [line for line in lines if "-9.000 (" in line]
 
 
 @pytest.mark.proof

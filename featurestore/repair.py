@@ -18,7 +18,8 @@ from featurestore import (
     withdrawal,
     workplaces,
 )
-from featurestore.errors import StoreNotFound, TrephineError
+from featurestore.errors import StoreNotFound, StoreVersionMismatch, TrephineError
+from featurestore.salvage import Salvage, salvage
 from featurestore.types import Progress
 from featurestore.verify import REBUILD, Finding, Verified, ids_of, remember, survey, told_arrays
 
@@ -37,10 +38,14 @@ def verify(
 
     Raises:
         StoreNotFound: there is none at `root`; its catalog may be gone.
+        StoreVersionMismatch: its catalog is of another version, and is not made anew.
     """
     if not layout.slides_dir(root).is_dir():
         raise StoreNotFound(catalog.nowhere(root))
-    mended: list[str] = []
+    if not rebuild and catalog.path_of(root).exists():
+        _must_be_of_this_version(root)
+    saved = salvage(root) if repair or rebuild else Salvage()
+    mended = saved.mended
     if rebuild:
         mended += _make_anew(root)
     with suppress(TrephineError):  # of a broken catalog, which is told
@@ -61,9 +66,20 @@ def verify(
         files=found.files,
         bytes=found.bytes,
         seconds=seconds,
-        failures=found.findings,
+        failures=[*saved.lost, *found.findings],
         mended=mended,
     )
+
+
+def _must_be_of_this_version(root: Path) -> None:
+    """Refuse an older or newer catalog as all commands do; another fault of it is told later."""
+    try:
+        with catalog.reader(root):
+            pass
+    except StoreVersionMismatch:
+        raise
+    except Exception:  # whatever DuckDB makes of garbage
+        return
 
 
 def _repair(root: Path, findings: Sequence[Finding]) -> list[str]:

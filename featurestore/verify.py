@@ -278,8 +278,7 @@ def _compare(found: Survey) -> None:
     """Make the catalog anew beside the store: what cannot be folded, and what differs, is told."""
     try:
         with creation.fresh(found.root) as work:
-            _ledger(found, work)
-            _set_aside(found, work)
+            check_ledger(found, work)
             for table, n_live, n_fresh in catalog.differences(found.root, work, NOT_COMPARED):
                 found.add(
                     f"{layout.CATALOG} {table}",
@@ -297,8 +296,13 @@ def _compare(found: Survey) -> None:
         found.add(layout.CATALOG, f"it cannot be read: {catalog.first_line(error)}", REBUILD)
 
 
+def check_ledger(found: Survey, work: Path) -> None:
+    """Find what is foreign, missing, other than was folded, or set aside by a fold into `work`."""
+    _ledger(found, work)
+    _set_aside(found, work)
+
+
 def _ledger(found: Survey, work: Path) -> None:
-    """Files that are foreign, missing, or other than those that the catalog has the rows of."""
     text = "select kind || '/' || name, digest from ledger_files"
     live = dict(_ask(found.root, f"{text} where part_of is null"))
     anew, room = dict(_ask(work, text)), found.root / "ledger"

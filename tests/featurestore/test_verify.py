@@ -9,13 +9,30 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pytest
 from builders.catalog_rows import case_row, slide_arrays, slide_row
-from builders.damage import DAMAGES, edit_catalog, files_of, flip, publish_run, whole_store
+from builders.damage import (
+    DAMAGES,
+    cut,
+    edit_catalog,
+    files_of,
+    flip,
+    publish_run,
+    remove,
+    stuff,
+    whole_store,
+)
 
 from featurestore import FeatureStore, layout
-from featurestore.errors import NotFinite, StoreDamaged, StoreNotFound, TrephineError
+from featurestore.errors import (
+    NotFinite,
+    StoreDamaged,
+    StoreNotFound,
+    StoreVersionMismatch,
+    TrephineError,
+)
 from featurestore.types import now
 
 Copy = Callable[[], Path]
@@ -270,3 +287,77 @@ def test_no_command_ends_in_a_traceback_over_damage(copied: Copy) -> None:
             store.run(run)
     except TrephineError:
         pass
+
+
+DAMAGED = (remove, cut, stuff)
+KINDS_WITH_ROWS = (
+    "cases",
+    "cohorts",
+    "embeddings",
+    "failures",
+    "golden_tiles",
+    "ingest_times",
+    "labels",
+    "reports",
+    "slides",
+)
+
+
+def tables(root: Path) -> dict[str, list[tuple[object, ...]]]:
+    """All that people ask, but for when files were folded."""
+    names = (*KINDS_WITH_ROWS, "cohort_slides", "targets", "best_labels", "runs", "tombstones")
+    store = FeatureStore(root)
+    found = {name: store.ask(f"from {name} order by all").rows() for name in names}
+    found["failures"] = store.ask("select item, stage, reason from failures order by all").rows()
+    text = "select * exclude (embedded_at) from embeddings order by all"
+    return found | {"embeddings": store.ask(text).rows()}
+
+
+@pytest.mark.parametrize("how", ["repair", "rebuild"])
+def test_what_the_ledger_lost_is_written_anew_from_the_catalog(copied: Copy, how: str) -> None:
+    root, rng = copied(), np.random.default_rng(5)
+    before = tables(root)
+    for kind in KINDS_WITH_ROWS:
+        for file in sorted((root / "ledger" / kind).iterdir()):
+            DAMAGED[rng.integers(3)](file, rng)
+    told = FeatureStore.verify(root, **{how: True})
+    assert list(told.failures) == []
+    assert "5 rows of ledger/labels, written anew from the catalog" in told.text()
+    assert tables(root) == before
+    assert FeatureStore.verify(root, rebuild=True).text().endswith("whole")
+    assert tables(root) == before
+
+
+def test_a_repair_is_not_whole_where_the_catalog_cannot_give_what_the_ledger_lost(
+    copied: Copy,
+) -> None:
+    root = copied()
+    (lost,) = (root / "ledger" / "labels").iterdir()
+    stuff(lost, np.random.default_rng(0))
+    (root / layout.CATALOG).write_bytes(b"garbage")
+    told = FeatureStore.verify(root, repair=True)
+    assert f"ledger/labels/{lost.name}: its rows are lost" in told.text()
+    assert not told.text().endswith("whole")
+    assert names(root) == []
+
+
+def test_a_deleted_tombstone_does_not_bring_back_what_was_taken_out(copied: Copy) -> None:
+    root = copied()
+    FeatureStore(root).withdraw("S2")
+    for file in (root / "ledger" / "tombstones").iterdir():
+        file.unlink()
+    before = tables(root)
+    assert not FeatureStore.verify(root, repair=True).failures
+    assert tables(root) == before
+    assert ("slide", "S2") in FeatureStore(root).withdrawn().names
+
+
+def test_a_catalog_of_another_version_is_answered_as_by_every_command(copied: Copy) -> None:
+    root = copied()
+    with duckdb.connect(str(root / layout.CATALOG)) as con:
+        con.execute("delete from migrations where name like 'views %'")
+    for how in ({}, {"repair": True}):
+        with pytest.raises(StoreVersionMismatch, match="trephine init"):
+            FeatureStore.verify(root, **how)
+    FeatureStore.create(root)
+    assert names(root) == []

@@ -303,7 +303,7 @@ def sql_options(folder: str, given: str, words: str) -> Decorator:
                 raise click.UsageError(f"{words}, --file F.sql or --named NAME, one of the three")
             given_text = queries.where_query(text) if text and given == "where" else text
             said["query"] = queries.chosen(folder, given_text, file, named) if n else None
-            said["parameters"] = dict(map(queries.parameter, pairs))
+            said["parameters"] = queries.parameters(pairs)
             return command(*made, **said)
 
         made: Command = call

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,15 @@ def chosen(folder: str, given: str | None, file: Path | None, named: str | None)
 def where_query(condition: str) -> str:
     """Turn a bare condition over `bags` into the SELECT of a Cohort."""
     return f"select distinct bags.slide_id\nfrom bags\nwhere ({condition}\n)"
+
+
+def parameters(pairs: Sequence[str]) -> dict[str, Any]:
+    """Read several of NAME=VALUE, each name once; see `parameter`."""
+    found = [parameter(pair) for pair in pairs]
+    for name, n in Counter(name for name, _ in found).items():
+        if n > 1:
+            raise ConfigError(f"parameter {name!r} is given {n} times. Give it once")
+    return dict(found)
 
 
 def parameter(pair: str) -> tuple[str, Any]:

@@ -242,6 +242,8 @@ def test_parameters_are_what_they_are_compared_with_or_said_to_be(
     out = run("sql", "--file", file, *options, "--json", "--store", store)
     expected = {"word": "a=b", "whole": 3, "least": True, "day": "2021-03-01", "is_case": False}
     assert json.loads(out.stdout) == [expected]
+    out = run("sql", "select $n", "-p", "n=1", "-p", "n=2", "--store", store, code=1)
+    assert "parameter 'n' is given 2 times" in out.stderr
 
 
 def test_a_cohort_is_listed_and_shown_as_it_was_made(store: Path) -> None:

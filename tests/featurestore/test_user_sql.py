@@ -66,6 +66,7 @@ SAMPLES = {  # a value of every type that DuckDB knows; text that differs from D
 }
 EXACT = {"BIGNUM": "9" * 60, "BIT": "10101", "HUGEINT": 2**127 - 1, "UHUGEINT": str(2**128 - 1)}
 EXACT |= {"TIME": "24:00:00", "INTERVAL": "1 year 2 days 00:00:00.000003", "UBIGINT": 2**64 - 1}
+EXACT |= {"TIMESTAMP_NS": "2021-03-01 10:00:00.123456789"}
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,17 @@ from typing import Literal
 
 from ingest.labels.addressed import is_addressed
 from ingest.labels.figures import Figure
-from ingest.labels.grammar import FROM, ODD, PAIR, from_to, is_free, may_be, share_of, tied
+from ingest.labels.grammar import (
+    FROM,
+    ODD,
+    PAIR,
+    from_to,
+    is_free,
+    may_be,
+    share_of,
+    stands_alone,
+    tied,
+)
 from ingest.labels.headings import Material
 from ingest.labels.languages import KINDS, WORDS, words_of
 from ingest.labels.segments import Segment
@@ -93,7 +103,7 @@ def read_claims(folded: str, segments: Iterable[Segment]) -> Iterator[Claim]:
             continue
         sentence = sentence_of(segment.text)
         if not sentence.figures:
-            heard = segment.paragraph if "llularit" in segment.text else -1
+            heard = segment.paragraph if _opens(segment.text) else -1
             continue
         made = list(_claims(sentence, segment)) if segment.near else []
         if segment.amends or "E" in sentence.classes:
@@ -105,7 +115,7 @@ def read_claims(folded: str, segments: Iterable[Segment]) -> Iterator[Claim]:
             ]
         said |= {claim.figure.parts for claim in made if claim.owner == "cellularity"}
         if not made and (near or heard == segment.paragraph):
-            made = list(_going_on(sentence, segment, near))
+            made = list(_going_on(sentence, segment, carried[1] if carried and near else None))
         if made and _is_of_the_aside(sentence, segment, folded):
             made = [replace(claim, scope="aside") for claim in made]
         spoken = bool(made) and is_addressed(folded, *segment.said, amends=segment.amends)
@@ -186,14 +196,23 @@ def _corrections(
             yield replace(claim, amends=True, role="finding", earlier=False, owner=owner)
 
 
-def _going_on(sentence: Sentence, segment: Segment, near: bool) -> Iterator[Claim]:
+def _opens(text: str) -> bool:
+    """Whether a sentence without a figure is on the cellularity of now and of no other material."""
+    said = set(encode(text, []).classes) if "llularit" in text else set()
+    return bool(said) and not said & set("ebrc") and not ("S" in said and "B" not in said)
+
+
+def _going_on(sentence: Sentence, segment: Segment, last: Claim | None) -> Iterator[Claim]:
     """The claims of a sentence without a noun of its own: "Left: 30%.", "It is 40%."."""
     s = sentence.classes
     at = s.find("F")
-    if s.count("F") != 1 or "N" in s or set(s[: at + 1]) & (ODD | set("TX")):
+    if s.count("F") != 1 or "N" in s or not stands_alone(sentence, s, at):
         return
-    if (near and set(s[:at]) & set("BRSbno")) or _IT.intersection(sentence.words[:at]):
-        yield _claim(sentence, s, segment, at, sentence.figures[at], "goes on")
+    named = set(s[:at]) & set("BRSbno")
+    if (last and named) or _IT.intersection(sentence.words[:at]):
+        claim = _claim(sentence, s, segment, at, sentence.figures[at], "goes on")
+        same = last and not named  # "Clot cellularity is 40%. It is 50% at most."
+        yield replace(claim, material=last.material, role=last.role) if last and same else claim
 
 
 def _claim(

@@ -35,6 +35,12 @@ _SHARES: dict[str, re.Pattern[str]] = {
     # "fat to cell ratio 40:60"
     "fat to cells": re.compile(r"fT?[:/pj,]*[LCAK]T?[vpdq:(T]*(?P<g>[NF])[:/p](?P<f>[NF])"),
 }
+# "Left: 30%", "It is 40% on the left.": before and behind a figure without a noun of its own
+_ALONE = re.compile(r"[^xLfiKNTXCAHt]*v[qpdohnv:(]*|[^xLfiKNTXCAHtv]*[^xLfiKNTXCAHtvGI]|")
+_LEFT_ALONE = re.compile(
+    r"[q)]*(?:[pI]d*[RB][MBG]*)?[)]?(?:[.;]|,?[wi]|[,(j][^xLfiKTM.;]*(?:[.;]|$)|$)"
+)
+_KEYED = re.compile(r"(?<=C)\(F\):(?!q*[Hhg])")  # "Cellularity (40%): decreased" stays a finding
 _SHARE = re.compile(r"F[q]*p[dohqnM]*[CA]")  # "60% of the total cellularity"
 _OWNED = re.compile(r"F[^.,;()|FNACwjz]*[xLf]")  # "..., of which 20% is lymphoma"
 _LEADING = re.compile(r"(?:[/j,MBRGSdvu:bnoky]|p(?!F)|pF)*p?")
@@ -215,6 +221,9 @@ class _Scan:
         if s[max(0, at - 2) : at] == "N/" and not PAIR.search(s, 0, at):
             self.odd.add(at)  # "40/60%"
             return
+        if _KEYED.match(s, at - 1) and self.words[at + 2] != "-":
+            self.odd.add(at)  # "Cellularity (5%): see text"
+            return
         tie = "" if self.words[at - 1 : at] == ["by"] else self._of_right(at)
         if tie is None:
             tie = self._of_left(at)
@@ -349,6 +358,12 @@ def may_be(s: str, at: int) -> bool:
     before = s[:at].rstrip("(:vpqdI")
     nouns = ("x", "L", "f", "K")
     return s[at + 1 : at + 2] not in nouns and before[-1:] not in nouns
+
+
+def stands_alone(sentence: Sentence, s: str, at: int) -> bool:
+    """Whether a figure of a sentence without a noun is said of what the one before was on."""
+    ends = _LEFT_ALONE.match(s, at + 1)
+    return bool(ends and _ALONE.fullmatch(s, 0, at)) and sentence.words[at - 1 : at] != ["by"]
 
 
 def is_free(s: str, at: int, figure: Figure) -> bool:

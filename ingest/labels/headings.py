@@ -13,6 +13,10 @@ Material = Literal["core", "clot", "aspirate", "touch", "other", "general", "unk
 _WORD = re.compile(r"[^\W\d_]+")
 # "Core A (9 mm)", "Biopsy, day 14 post induction": what a heading's words are read without
 ASIDE = re.compile(r"\(\d[^()]*\)|\b(?:post|after|following|nach|après)\b[ -]*(?:\w+[ -]?)?")
+_SCALED = re.compile(
+    r"((?:ity|tät|té)\b[^\d(\[|\t]{0,12})"
+    r"[(\[][^\d()\[\]|]{0,20}\d{1,3} ?%? ?(?:-|to|bis|à) ?\d{1,3} ?%?[)\]]"
+)
 _OF_CORE = re.compile(r"(?:touch|imprints?|squash|roll)\w*(?: \w+)? (?:of|from)")
 # names of the core that no other organ's biopsy has: what else its heading says matters little
 _SURE = re.compile(
@@ -73,5 +77,11 @@ def is_said(words: str) -> bool:
 @lru_cache(maxsize=4096)
 def is_measured(name: str) -> bool:
     """Whether a cell names the cellularity and no figure."""
+    name = without_scale(name)
     named = any(stem in name for stem in ("cellul", "zellul", "richesse"))
     return named and len(name) < 45 and not re.search(r"\d|:.", name)
+
+
+def without_scale(line: str) -> str:
+    """The names of a table without the scale of the cellularity: "Cellularity (0-100%)"."""
+    return _SCALED.sub(r"\1", line)

@@ -114,7 +114,8 @@ t elsewhere areas foci focal region regions zones zone uninvolved involved aggre
 j sondern and or but while whereas plus although though und oder aber et ou mais then
 k instead statt anstatt anstelle lieu than versus vs compared comparison relative contrast als que
   contre gegenüber
-i not no cannot never without neither nor nicht kein keine pas non aucun aucune unable unlikely
+i not no cannot never without sans ohne neither nor nicht kein keine pas non aucun aucune unable
+  unlikely
 """
 SPECIMENS = """
 clot clot clots block cellblock gerinnsel caillot blutgerinnsel

@@ -19,6 +19,7 @@ from ingest.labels.headings import (
     is_said,
     is_side,
     material_of,
+    without_scale,
 )
 from ingest.labels.languages import CORRECTIONS, GENERAL, HISTORY, WORDS, words_of
 from ingest.labels.tokens import class_of
@@ -43,6 +44,7 @@ _MARK = re.compile(
     r"[ \t*]*"
 )
 _KEY = re.compile(r"((?>[^\W\d_](?:[^:?=|\n%.;]{0,59}[^:?=|\n%.; \t])?))[ \t.]*(?::\**|\?)(?=\s|$)")
+_SCALE = re.compile(r"[(\[][^()\[\]]{0,30}%[^()\[\]]{0,9}[)\]](?=[ .]*:)")  # "Blasts (0-100%):"
 _LEAD = re.compile(r"\s*(?:\(?\w{1,2}[.):]|[#*•>\[-])|[^:?\n]{1,62}[:?]")
 # "A. Core", "(B) Clot", "A and B. BONE MARROW, ...:"
 _PART = re.compile(
@@ -230,7 +232,8 @@ class _Cutter:
         if part:
             self._set(self.parts.get(part["first"], "unknown"), part["name"][:60])
             return True, at + begin + part.start("name")
-        key = _KEY.match(rest.replace("(%)", "   ")) if ":" in rest or "?" in rest else None
+        bare_key = _SCALE.sub(lambda scale: " " * len(scale[0]), rest) if "%" in rest else rest
+        key = _KEY.match(bare_key) if ":" in rest or "?" in rest else None
         if key and len(key[1].split()) <= 8 and not is_said(key[1]):
             return True, at + begin + self._key(key[1].strip(), rest, key.end())
         bare = rest.strip(" *_=-.")
@@ -324,7 +327,7 @@ class _Cutter:
             return
         names = [cell.strip() for _, cell in cells]
         measured = [n for n, name in enumerate(names) if is_measured(name)]
-        bare = _SHARE.search(line) or any(_FIGURE.fullmatch(name) for name in names)
+        bare = _SHARE.search(without_scale(line)) or any(_FIGURE.fullmatch(name) for name in names)
         if not self.head and len(cells) > 1 and not bare and len(line) < 200:
             self.head = names
             if len(cells) > 2 or measured != [0] or not re.search(r"\d", names[1]):

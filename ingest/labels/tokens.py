@@ -37,6 +37,11 @@ _MONTHS = words_of(
 )
 _CHOOSE = re.compile(r"\([xq]R\)(?=:|$)")  # "Cellularity (choose one):"
 _POST = {"post", "after", "following", "nach", "après"}
+# of a key: "Cellularity (0-100%): 45", "Cellularity (previous 90%): 20", "Cellularity 0-100%: ____"
+_SCALE = re.compile(
+    r"C[^.;:FNvhgx(]*(?P<boxed>\((?:[^()FNx]*[FN][^()FNx]*)\))(?P<ends>:?)|C[MBGpdq:]*(?P<bare>F)q*(?=[:O])"
+)
+_PLAIN_KEY = str.maketrans(dict.fromkeys("MGopdyvzuwhecbrnEgajki:,IKLf", "q"))
 _SPECIAL = words_of("report figure value percentage cell content density")
 _MOVING = set("AMBGCbcx")  # classes that the words before them may change
 _KINDS = {"arrow": "u", "date": "b", "dots": ":"}
@@ -83,7 +88,23 @@ def encode(text: str, figures: list[Figure]) -> Sentence:
         if letter:
             classes.append(letter)
             words.append(word)
-    return Sentence("".join(classes), words, places)
+    return Sentence(_without_scale("".join(classes), words, places), words, places)
+
+
+def _without_scale(s: str, words: list[str], figures: dict[int, Figure]) -> str:
+    """The figure of a key, a scale or a norm, is read as a sign: it is never the finding."""
+    for key in _SCALE.finditer(s):
+        part = "boxed" if key["boxed"] else "bare"
+        at = next(n for n in range(*key.span(part)) if s[n] in "FN")
+        figure, inner = figures[at], key[part].strip("()")
+        whole = (figure.low, figure.high) == (0, 100)
+        ended = bool(key["ends"]) and words[key.end() - 1] != "-"
+        if whole or (ended and (len(figure.parts) > 1 or len(inner) > 1)):
+            del figures[at]
+            unit = "%" if figure.signed else "q"
+            said = key[part].translate(_PLAIN_KEY).replace(s[at], unit)
+            s = s[: key.start(part)] + said + s[key.end(part) :]
+    return s
 
 
 @lru_cache(maxsize=64)  # what is decided on is read once more

@@ -598,7 +598,7 @@ def runs_delete(run: str, store: FeatureStore, erase: bool) -> Any:
 @click.option("--truth", type=FILE, help="Table of what is known better: slide_id and the target.")
 @options_of(TableConfig)
 @click.option("--rounding", type=float, help="Step of the labels.  [default: found in them]")
-@click.option("--all", "every", is_flag=True, help="Pictures of all test slides, not of 60.")
+@click.option("--all", "every", is_flag=True, help="Pictures of all test slides, not of 60 in all.")
 @click.option("--text", "in_text", is_flag=True, help="Print top, errors by range and a plot.")
 @prints_result
 def report(
@@ -611,8 +611,8 @@ def report(
 ) -> Any:
     """Write one HTML page about one or several RUNs; `latest` is the newest.
 
-    Several are compared, slide by slide. Without --all the page holds the pictures of the worst,
-    the best and the typical twenty slides.
+    Several are compared, slide by slide. Without --all the page holds the pictures of 60 slides,
+    the worst, the best and typical ones; several runs share them: three have 20 each.
 
     Example: trephine report latest -o cellularity.html
     """

@@ -17,7 +17,8 @@ from featurestore.errors import TrephineError
 from trainer import overlays, plots, runs
 from trainer.inference import attending, bags_of, load_model
 
-GROUP = 20  # worst, best and typical Slides whose pictures the page holds
+GROUP = 20  # Slides that are called worst, best and typical
+MOST, LEAST = 60, 6  # Slides whose pictures the page holds, in all and of a Run
 MARKED = 3  # most and least attended tiles
 THUMBNAIL_PX, THUMBNAIL_QUALITY = 900, 76
 MANY, SMALLER_PX = 300, 450  # so many pictures are smaller, for the browser must hold them all
@@ -62,18 +63,20 @@ def table(store: FeatureStore, run: runs.Run, test: pl.DataFrame) -> pl.DataFram
 
 
 def shown(frame: pl.DataFrame, most: int | None) -> pl.DataFrame:
-    """The Slides whose pictures the page holds: all of them if `most` is None.
+    """The Slides whose pictures the page holds: all of them if `most` is None, or enough.
 
-    Else of each group the first, by size of error; the worst from the top, the best from below.
+    Else of each group a third of them, by size of error; the worst from the top, the best from
+    below. Where a group is smaller, the others have its part, from the top.
     """
-    if most is None:
+    if most is None or frame.height <= most:
         return frame
     size = pl.col("error").abs()
     parts = [
-        frame.filter(pl.col("group") == name).sort(size, descending=name != "best").head(most)
+        frame.filter(pl.col("group") == name).sort(size, descending=name != "best").head(most // 3)
         for name in ("worst", "typical", "best")
     ]
-    return pl.concat(parts)
+    every = pl.concat([*parts, frame.sort(size, descending=True)])
+    return every.unique("slide_id", keep="first", maintain_order=True).head(most)
 
 
 def pictures(

@@ -144,8 +144,7 @@ def view(
                 for i in range(1, len(loaded))
             ]
             if rows := [row for row in rows if row["value"] is not None]:
-                said = f"Difference of {title} to {short[0]}"
-                drawn = plots.intervals(rows, said, 0, f"+{form}")
+                drawn = plots.intervals(rows, f"Difference to {short[0]}", 0, f"+{form}")
                 figures.append({"title": f"Difference of {title}", "svg": Markup(drawn)})
         drawn = plots.both(labels, named, target)
         figures.append({"title": "Predictions against label", "svg": Markup(drawn)})
@@ -192,7 +191,14 @@ def _settings(run: runs.Run, encoders: Mapping[str, str]) -> dict[str, Any]:
     cohort, encoder, tiling, code = (said.pop(name) for name in ARRAYS)
     del said["device"]
     about = {"cohort": cohort, "encoder": encoders.get(encoder, encoder), "tiling": tiling}
-    return about | said | {"code": code}
+    return about | {name: in_words(value) for name, value in said.items()} | {"code": code}
+
+
+def in_words(value: Any) -> Any:
+    """A value of a configuration, as a person says it."""
+    if value is None:
+        return "default"
+    return ("yes" if value else "no") if isinstance(value, bool) else value
 
 
 def _name(settings: Mapping[str, Any], differ: Sequence[str], run: runs.Run) -> str:

@@ -68,7 +68,8 @@ def write_page(
         out: the HTML file; replaced if it exists.
         truth: gives what is known of a Target better than by Labels: slide_id and truth.
         rounding: the step that labels are rounded to, in the Target's units; found in them if None.
-        every: hold the pictures of all test Slides, and not of 60 alone.
+        every: hold the pictures of all test Slides, and not of 60 alone, of which each of several
+            Runs has its part.
 
     Raises:
         RunNotFound: the store has no such Run.
@@ -76,7 +77,7 @@ def write_page(
     """
     loaded, tests = _loaded(store, run_ids, rounding)
     thumbnails: dict[str, Any] = {}
-    most = None if every else max(2, cases.GROUP // len(loaded))
+    most = None if every else max(cases.LEAST, cases.MOST // len(loaded))
     whole = len(loaded) <= compare.DRAWN
     views = []
     for run, test in zip(loaded, tests, strict=True):
@@ -145,6 +146,7 @@ def templates() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
+    environment.filters["said"] = compare.in_words
     environment.filters["num"] = lambda value, form: minus(runs.number(value, form))
     return environment
 

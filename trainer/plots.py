@@ -229,8 +229,11 @@ def bland_altman(
     """
     middle, difference = (labels + predicted) / 2, predicted - labels
     span, size = span_of(target, middle), target.high - target.low
-    ends = [limits.get(f"loa_{side}_{side}") for side in ("low", "high")]
-    known = [abs(end) for end in ends if end is not None and np.isfinite(end)]
+    lines = {"bias": "bias", "loa_high": "+1.96 SD", "loa_low": "−1.96 SD"}
+    ends_x = np.array([middle.min(), middle.max()])
+    ends_y = [] if trend is None else (trend[0] + trend[1] * ends_x).tolist()
+    drawn = [limits.get(name + end) for name in lines for end in ("", "_low", "_high")]
+    known = [abs(y) for y in (*drawn, *ends_y) if y is not None and np.isfinite(y)]
     reach = 1.12 * max([float(np.abs(difference).max()), *known, 0.02 * size])
     pad = 0.025 * size
     chart = Chart((span[0] - pad, span[1] + pad), (-reach, reach), right=74)
@@ -238,7 +241,6 @@ def bland_altman(
     chart.axes(f"Mean of label and prediction: {axis_name(target)}", f"Predicted − label{unit}",
                marks(span), marks((-reach, reach), form="+g"))  # fmt: skip
     chart.across(0, "lgrey thin")
-    lines = {"bias": "bias", "loa_high": "+1.96 SD", "loa_low": "−1.96 SD"}
     for name, text in lines.items():
         css = "1" if name == "bias" else "grey"
         value, low, high = (limits.get(name + end) for end in ("", "_low", "_high"))
@@ -250,9 +252,8 @@ def bland_altman(
         y = chart.at(0, value)[1]
         chart.text(chart.box[2] + 6, y - 1, text, f"tick t{css}")
         chart.text(chart.box[2] + 6, y + 14, f"{value:+.{digits(target)}f}", f"tick t{css}")
-    if trend is not None:
-        ends_x = np.array([middle.min(), middle.max()])
-        chart.line(ends_x.tolist(), (trend[0] + trend[1] * ends_x).tolist(), "l2")
+    if ends_y:
+        chart.line(ends_x.tolist(), ends_y, "l2")
     many = "c0" if len(labels) < FEW else "c0 many"
     chart.points(middle, difference, many, 4 if len(labels) < FEW else 2.5)
     return chart.svg("Bland-Altman: difference of prediction and label against their mean")

@@ -14,6 +14,8 @@ Tick = tuple[float, str]
 
 WIDTH, HEIGHT = 540, 400  # drawn in CSS pixels, scaled by the page
 LEFT, RIGHT, TOP, BOTTOM = 58, 16, 26, 48
+LETTER = 7.4  # CSS pixels of a letter, in a wide font
+LONGEST = int(WIDTH / LETTER)  # letters of an axis's name
 
 
 def minus(text: str) -> str:
@@ -77,7 +79,10 @@ class Chart:
             self.parts.append(f'<path class="axis" d="M{x} {bottom}v5"/>')
             self.text(x, bottom + 20, text, "tick middle")
         self.parts.append(f'<path class="axis" d="M{left} {bottom}H{right}"/>')
-        self.text((left + right) / 2, self.height - 6, x_name, "name middle")
+        x_name = x_name if len(x_name) <= LONGEST else f"{x_name[: LONGEST - 1]}…"
+        half = LETTER * len(x_name) / 2
+        at = min(max((left + right) / 2, half), WIDTH - half)
+        self.text(at, self.height - 6, x_name, "name middle")
         middle = (top + bottom) / 2
         self.text(14, middle, y_name, "name middle", f'transform="rotate(-90 14 {middle:g})"')
 

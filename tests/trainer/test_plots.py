@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featurestore.types import Target
-from trainer import evaluate, plots, svg
+from trainer import cases, evaluate, plots, svg
 from trainer.evaluate import trend
 from trainer.verdict import character_plot
 
@@ -192,3 +192,51 @@ def test_numbers_have_the_targets_unit(target: Target, axis: str, point: str, di
     assert plots.digits(target) == digits
     assert plots.axis_name(target) == axis
     assert plots.point_name(target) == point
+
+
+@given(st.integers(1, 6), st.integers(0, 999), st.booleans())
+def test_all_that_bland_and_altman_draw_lies_between_the_axes(
+    n: int, seed: int, one_patient: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    truth, mean = rng.uniform(0, 100, (2, n))
+    patients = np.array(["P" if one_patient else f"P{i}" for i in range(n)])
+    limits = evaluate.metrics(truth, mean, patients, TARGET)
+    line = trend(truth, mean, patients)
+    both = (line["intercept"], line["slope"]) if math.isfinite(line["slope"]) else None
+    drawn = plots.bland_altman(truth, mean, TARGET, limits, both)
+    places = [float(y) for one in re.findall(r'class="line[^>]*d="([^"]*)"', drawn)
+              for y in re.findall(r"[ML]\S+ (\S+?)(?=[ML]|$)", one)]  # fmt: skip
+    assert places
+    for rect in elements(drawn, "rect"):
+        top = float(rect.attrib["y"])
+        places += [top, top + float(rect.attrib["height"])]
+    assert min(places) >= svg.TOP
+    assert max(places) <= svg.HEIGHT - svg.BOTTOM
+
+
+@given(st.text("ab ,0", max_size=200), st.integers(0, 400))
+def test_the_name_of_an_axis_stays_in_the_figure(name: str, left: int) -> None:
+    chart = svg.Chart((0, 1), (0, 1), left=left)
+    chart.axes(name, "")
+    texts = [one for one in elements(chart.svg(""), "text") if one.get("class") == "name middle"]
+    middle, half = float(texts[0].attrib["x"]), svg.LETTER * len(texts[0].text or "") / 2
+    assert middle - half >= -0.1
+    assert middle + half <= svg.WIDTH + 0.1
+
+
+@given(st.integers(0, 150), st.integers(6, 60), st.integers(0, 99))
+def test_pictures_are_as_many_as_are_said(n: int, most: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    frame = pl.DataFrame(
+        {
+            "slide_id": [f"S{i}" for i in range(n)],
+            "error": rng.normal(0, 9, n),
+            "group": rng.choice(["worst", "typical", "best", ""], n),
+        },
+        schema={"slide_id": pl.String, "error": pl.Float64, "group": pl.String},
+    )
+    found = cases.shown(frame, most)
+    assert found.height == min(n, most)
+    assert found["slide_id"].n_unique() == found.height
+    assert cases.shown(frame, None).height == n

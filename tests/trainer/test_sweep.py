@@ -166,6 +166,15 @@ def test_one_test_slide_gives_no_spread_and_the_reason(store: FeatureStore) -> N
     assert "R2 is undefined for a single slide" in found.text().splitlines()[0]
 
 
+def test_a_page_of_runs_says_what_was_left_open_in_words(store: FeatureStore) -> None:
+    config = replace(QUICK, calibration_fraction=0)
+    made = [train(store, one, draw=False) for one in (config, replace(config, steps=None))]
+    view = compare.view(store, made, [page.test_slides(store, run) for run in made])
+    assert view["short"] == ["steps 12", "steps default"]
+    assert view["differ"] == [{"name": "steps", "values": [12, "default"]}]
+    assert "None" not in "".join(one["svg"] for one in view["figures"])
+
+
 def test_a_row_under_its_floor_says_so(table: SweepResult) -> None:
     low, high = (replace(table.cells[i], ridge_r2=floor) for i, floor in ((0, 2.0), (1, -9.0)))
     lines = replace(table, cells=(low, high)).text().splitlines()

@@ -128,10 +128,12 @@ def _read_manifest(source: Path, config: TableConfig | None, with_path: bool = T
     table = read_table(source, columns, config, error=ArchiveError)
     if not table.rows:
         raise ArchiveError(f"{source} lists no slide.")
+    if not table.found & {"path", "slide_id"}:
+        raise ArchiveError(f"{source} has neither a column path nor slide_id. Name one so.")
     rows = {row.number: _said(row) for row in table.sound()}
-    table.faults.extend(
-        (n, "no path or slide_id") for n, one in rows.items() if not one["slide_id"]
-    )
+    if nameless := [n for n, said in rows.items() if not said["slide_id"]]:
+        table.faults.extend((n, "no path or slide_id") for n in nameless)
+        rows = {n: said for n, said in rows.items() if n not in nameless}
     cases, faults = _cases(rows)
     table.faults.extend([*_twins(rows), *faults])
     table.refuse(ArchiveError)

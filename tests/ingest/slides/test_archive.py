@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from featurestore.errors import ArchiveError
 from featurestore.types import Case, GivenSlide
 from featurestore.words import quoted, unquoted
-from ingest.slides.archive import manifest_columns, read_archive
+from ingest.slides.archive import manifest_columns, read_archive, read_given
 from ingest.table import is_missing
 
 NAMES = (
@@ -126,6 +126,18 @@ def test_words_for_what_is_missing_make_no_patient_and_no_age(
     assert {one.case.age_years for one in found.slides} == {None}
     if age:
         assert f"age_years is missing where it says: 3 {age!r}" in found.notes
+
+
+def test_slides_that_need_no_path_need_a_name(tmp_path: Path) -> None:
+    table = tmp_path / "given.csv"
+    table.write_text("case_id,age\nA,60\nB,70\n")
+    with pytest.raises(ArchiveError, match="neither a column path nor slide_id"):
+        read_given(table)
+    table.write_text("case_id,slide_id\nA,S\nB,\nC,\n")
+    with pytest.raises(ArchiveError) as raised:
+        read_given(table)
+    assert "has 2 faults" in str(raised.value)
+    assert "row 3: no path or slide_id" in str(raised.value)
 
 
 def test_a_case_is_what_any_of_its_rows_says(tmp_path: Path) -> None:

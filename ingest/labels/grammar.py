@@ -54,6 +54,11 @@ _OF, _AWAY = (
     ),
 )
 _WE = words_of("i we ich wir je nous one you")
+_COMPARES = _OF | words_of(
+    """above below over under beyond more less higher lower über unter mehr weniger plus moins
+    dessus dessous"""
+)
+_WHICH = words_of("which that who qui das die der welche welcher welches")
 _STRONG = words_of("marrow space spaces core cores biopsy biopsies trephine section sections")
 _SITE = re.compile(r"[xfLT](?:[xhq]*[MBG])?")  # "better preserved marrow"
 _RIGHT = re.compile(r":?[qohM]*[MBo]*q*([AC])")  # "40% [overall marrow] cellularity"
@@ -131,6 +136,8 @@ class _Scan:
         s = self.s
         if self.words[at - 1] in _WE and self.head == "x":
             self.clear(at)  # "..., I estimate 45% cellularity"
+        elif _WHICH.intersection(self.words[at - 1 : at]) and "," in s[max(0, at - 2) : at]:
+            pass  # "..., at the expense of fat, which is reduced to 10%"
         elif self.subject in ("C", "M", "x") and self.head != "T":
             # a noun is left at the verb: "... by image analysis is", "..., and is"
             bare = s[:at].rstrip("cqhn")[-1:] in ("j", ",", ")")
@@ -253,7 +260,7 @@ class _Scan:
             whose = self.head in ("x", "?") and before not in (",", ";", "(", "j", "")
             within = s[word : word + 2] in ("AM", "AB") and before in ("I", "p", "w", "v")
             return "?" if whose and not within else "F cellular"
-        if _SHARE.match(s, at) or re.match(r"q?hq?k|k[eh]", s[at + 1 :]):
+        if _SHARE.match(s, at) or self._is_relative(at):
             return ""  # "60% of the cellularity", "20% lower than before"
         noun = _NOUN.match(s, at + 1)
         if noun and "".join(self.words[noun.end() : noun.end() + 1])[:2] not in (":", "=", ".."):
@@ -267,6 +274,16 @@ class _Scan:
                 return "?" if odd else "F of the space is cellular"
             return None if self.head in ("C", "T", "K", "M") else ""
         return None
+
+    def _is_relative(self, at: int) -> bool:
+        """Whether a figure is a difference or a share of another: "20% above normal"."""
+        behind = self.s[at + 1 :]
+        if re.match(r"q?hq?k|k[eh]", behind):
+            return True
+        if behind[:2] == ",F" and self.figures[at].parts == self.figures[at + 2].parts:
+            return self._is_relative(at + 2)  # "reduced to half, 50% of normal"
+        standard = re.match(r"([qhp])[dn]*(?:[hebk]|q[dn]*[hebk])", behind.replace("px", "p", 1))
+        return standard is not None and bool(_COMPARES & set(self.words[at + 1 : at + 3]))
 
     def _is_rest(self, at: int) -> bool:
         """Whether a figure and the one before it are all of something."""

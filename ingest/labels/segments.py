@@ -22,6 +22,7 @@ from ingest.labels.headings import (
     without_scale,
 )
 from ingest.labels.languages import CORRECTIONS, GENERAL, HISTORY, WORDS, words_of
+from ingest.labels.specimens import declared, labelled, lead
 from ingest.labels.tokens import class_of
 
 LONGEST = 2_000  # characters of a sentence or a row that are read at once
@@ -45,6 +46,7 @@ _MARK = re.compile(
 )
 _KEY = re.compile(r"((?>[^\W\d_](?:[^:?=|\n%.;]{0,59}[^:?=|\n%.; \t])?))[ \t.]*(?::\**|\?)(?=\s|$)")
 _SCALE = re.compile(r"[(\[][^()\[\]]{0,30}%[^()\[\]]{0,9}[)\]](?=[ .]*:)")  # "Blasts (0-100%):"
+_AFTER_LABEL = re.compile(r"\s*(?:[^\W\d_]{3,12} )?\(?\w{1,2}[).:]{1,2}\s")
 _LEAD = re.compile(r"\s*(?:\(?\w{1,2}[.):]|[#*•>\[-])|[^:?\n]{1,62}[:?]")
 # "A. Core", "(B) Clot", "A and B. BONE MARROW, ...:"
 _PART = re.compile(
@@ -167,6 +169,7 @@ class _Cutter:
     def __init__(self, text: str, folded: str, triggers: list[int]) -> None:
         self.text, self.folded, self.triggers = text, folded, triggers
         self.parts = _named_parts(folded)
+        self.labels = declared(folded)
         self.material: Material = "general"  # of the section
         self.heading = ""
         self.amends = False
@@ -233,6 +236,10 @@ class _Cutter:
             self._set(self.parts.get(part["first"], "unknown"), part["name"][:60])
             return True, at + begin + part.start("name")
         bare_key = _SCALE.sub(lambda scale: " " * len(scale[0]), rest) if "%" in rest else rest
+        label = lead(line, self.labels) if self.labels and not part else None
+        if label and _of_nothing_else(line[label[1] :]):
+            self.local = (label[0], line[: label[1]].strip())
+            return True, at + label[1]
         key = _KEY.match(bare_key) if ":" in rest or "?" in rest else None
         if key and len(key[1].split()) <= 8 and not is_said(key[1]):
             return True, at + begin + self._key(key[1].strip(), rest, key.end())
@@ -304,6 +311,9 @@ class _Cutter:
             elif not key and len(sentence) < 40 and "%" not in sentence:
                 named = material_of(sentence)  # "Trephine, 22 mm."
                 material = named if named in ("core", "clot") else material
+            label = labelled(sentence, self.labels) if self.labels else None
+            if label and _of_nothing_else(_AFTER_LABEL.sub("", sentence)):
+                material = label
             hot = self._is_hot(at, start + stop)
             if not (hot or amends or (near and ("%" in sentence or "per" in sentence))):
                 continue
@@ -381,6 +391,12 @@ class _Cutter:
             yield from self._sentences(
                 start + at, start + at + len(cell), (material, heading), self.amends
             )
+
+
+def _of_nothing_else(words: str) -> bool:
+    """Whether what stands behind the letter of a specimen names no material itself."""
+    key = _KEY.match(words.lstrip())
+    return material_of(key[1] if key else words.strip(" .")) in ("unknown", "general")
 
 
 def _is_known(name: str) -> bool:

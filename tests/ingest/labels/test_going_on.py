@@ -69,6 +69,32 @@ def test_nor_does_it_stand_in_the_way_of_the_finding(first: str) -> None:
     assert parse(f"{first} The core shows 12% blasts.").value == 45
 
 
+RELATIVE = """20% above normal
+20% below the expected
+20% more than before
+20% over baseline
+50% of normal
+50% of the expected value
+20 % au-dessus de la normale""".splitlines()
+
+
+@pytest.mark.parametrize("said", RELATIVE)
+def test_a_figure_relative_to_another_is_no_finding(said: str) -> None:
+    for frame in ("Cellularity is {}.", "Cellularity up, {}.", "The core has a cellularity {}."):
+        assert parse(frame.format(said)).value is None, frame
+    assert parse("Cellularity reduced to half, 50% of normal.").value is None
+    assert parse("Cellularity 40%, above normal for age.").value == 40
+
+
+@pytest.mark.parametrize("noun", ["fat", "the fat", "blasts", "an infiltrate", "fibrosis"])
+def test_a_relative_clause_is_of_the_noun_before_it(noun: str) -> None:
+    for verb in ("is", "is reduced to", "occupies", "amounts to"):
+        text = f"The cellularity is increased at the expense of {noun}, which {verb} 10%."
+        assert parse(text).value is None, text
+    assert parse("The cellularity, which is increased, is 70%.").value == 70
+    assert parse("The cellularity of the marrow, which is 70%, is increased.").value == 70
+
+
 @pytest.mark.parametrize("first", ASIDE)
 def test_a_model_s_claim_of_such_a_figure_is_not_supported(first: str) -> None:
     for core, noun in itertools.product(CORES, NOUNS):

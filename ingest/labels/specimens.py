@@ -1,0 +1,64 @@
+"""Which specimen a letter or a number stands for: "Trephine (A); clot (B).", "Slide 2: clot."."""
+
+from __future__ import annotations
+
+import re
+
+from ingest.labels.headings import Material, material_of
+from ingest.labels.tokens import class_of
+
+_NAME = r"[^.:;,()\n]{2,60}"
+_ID = r"[a-h]\d?|\d{1,2}"
+# "(1) core biopsy", "Slide 2: clot", "Block A1 (core)", "B. clot"
+_DECLARED = re.compile(
+    rf"(?:(?:^|[.;,:\n])[ \t]*(?:[^\W\d_]{{3,12}} )?|\b[^\W\d_]{{3,12}} )"
+    rf"\(?(?P<id>{_ID})(?:\)?[.:]|\)| (?=\())[ \t]*\(?(?P<name>{_NAME})"
+)
+_BEHIND = re.compile(rf"\((?P<id>{_ID})\)")  # "Trephine (A)"
+_LAST_NAME = re.compile(r"[^.:;,()\n]*$")
+# what a sentence begins with: "(A)", "B)", "1.", "Slide 2:"
+_LEADS = re.compile(rf"\s*(?:(?P<unit>[^\W\d_]{{3,12}}) )?\(?(?P<id>{_ID})(?:\)?[.:]|\))(?=\s|$)")
+_NAMED = re.compile(rf"(?P<unit>[^\W\d_]{{3,12}} )?(?P<open>\()?\b(?P<id>{_ID})\b(?(open)\))")
+
+
+def declared(folded: str) -> dict[str, Material]:
+    """The material that each letter or number of a specimen is said to be, in the whole report."""
+    found: dict[str, Material] = {}
+    names = [(said["id"], said["name"]) for said in _DECLARED.finditer(folded)]
+    for said in _BEHIND.finditer(folded):
+        last = _LAST_NAME.search(folded[max(0, said.start() - 60) : said.start()])
+        names.append((said["id"], last[0] if last else ""))
+    for label, name in names:
+        material = material_of(name.strip())
+        if material not in ("unknown", "general"):
+            found.setdefault(label, material)
+    return found
+
+
+def lead(words: str, known: dict[str, Material]) -> tuple[Material, int] | None:
+    """The material of the letter or number that words begin with, and where it ends.
+
+    It is unknown where others of its kind are declared: "(3)" beside "(1) core, (2) clot".
+    """
+    met = _LEADS.match(words)
+    if not met or class_of(met["unit"] or "slide") not in "Gtx" or not _is_used(met["id"], known):
+        return None
+    return known.get(met["id"], "unknown"), met.end()
+
+
+def labelled(words: str, known: dict[str, Material]) -> Material | None:
+    """The material of the letter or number in a sentence; unknown where it has several."""
+    first = lead(words, known)
+    if first:
+        return first[0]
+    found: set[Material] = set()
+    for said in _NAMED.finditer(words):
+        unit = said["open"] or (said["unit"] and class_of(said["unit"].strip()) == "G")
+        if unit and _is_used(said["id"], known):
+            found.add(known.get(said["id"], "unknown"))
+    return None if not found else found.pop() if len(found) == 1 else "unknown"
+
+
+def _is_used(label: str, known: dict[str, Material]) -> bool:
+    """Whether the report counts its specimens by letters, or by numbers, as this label does."""
+    return any(one[0].isdigit() == label[0].isdigit() for one in known)

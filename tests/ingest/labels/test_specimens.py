@@ -1,0 +1,58 @@
+"""A letter or a number of a specimen, declared anywhere, says what a figure is of."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from ingest.labels.rules import parse
+
+LABELS = [("(A)", "(B)"), ("(1)", "(2)"), ("Slide 1:", "Slide 2:"), ("Part A:", "Part B:")]
+LABELS += [("Specimen 1:", "Specimen 2:"), ("Sample A:", "Sample B:")]
+CORES = ["core", "core biopsy", "trephine", "trephine biopsy"]
+OTHERS = ["clot", "clot section", "aspirate", "aspirate smear"]
+FINDINGS = """Cellularity {f}.
+Hypercellular, {f}.
+The cellularity is {f}.
+Marrow with {f} cellularity.
+{f} cellular.""".splitlines()
+NOTHING = ["Insufficient.", "Blood only.", "Crushed."]
+
+
+def _declarations(one: str, a: str, other: str, b: str) -> list[str]:
+    told = [f"{a} {one}. {b} {other}.", f"Specimens: {a} {one}, {b} {other}."]
+    if "(" in a:
+        told += [f"{one} {a}; {other} {b}.", f"Iliac crest, {one} {a}; {other} {b}."]
+    return [said[0].upper() + said[1:] for said in told]
+
+
+@pytest.mark.parametrize("labels", LABELS)
+@pytest.mark.parametrize("join", [" ", "\n", "\n\n"])
+def test_a_labelled_finding_is_of_the_specimen_declared(labels: tuple[str, str], join: str) -> None:
+    a, b = labels
+    for one, other in itertools.product(CORES, OTHERS):
+        for n, said in enumerate(_declarations(one, a, other, b)):
+            finding = FINDINGS[n % len(FINDINGS)]
+            core, clot = finding.format(f="40%"), finding.format(f="80%")
+            assert parse(f"{said}{join}{b} {clot}").value is None, said
+            assert parse(f"{said}{join}{a} {NOTHING[n % 3]}{join}{b} {clot}").value is None, said
+            assert parse(f"{said}{join}{a} {core}{join}{b} {clot}").value in (40, None), said
+            third = a.replace("A", "C").replace("1", "3")
+            assert parse(f"{said}{join}{third} {clot}").value is None, said
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("Trephine (A); aspirate (B). (A) shows 40% cellularity. (B) hypercellular, 80%.", 40),
+        ("Slide 1: core. Slide 2: clot. Slide 1: cellularity 40%. Slide 2: cellularity 70%.", 40),
+        ("Part 1: trephine. Part 2: clot.\n1. Normocellular, 40%.\n2. Hypercellular, 80%.", 40),
+        ("Trephine (A); aspirate (B). Hypercellular (B), 80%.", None),
+        ("Slide 1: core. Slide 2: clot. Cellularity on slide 2 is 70%.", None),
+        ("Core biopsy (A), clot (B):\n 1) Normocellular marrow (40%)\n 2) Plasma cells 4%", 40),
+        ("Core biopsy. (1) Cellularity 40%. (2) Blasts 3%.", 40),
+    ],
+)
+def test_labels_are_resolved_and_a_plain_list_is_none(text: str, value: float | None) -> None:
+    assert parse(text).value == value

@@ -14,13 +14,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import google_crc32c
 import numpy as np
 
-from featurestore import layout
-from featurestore.errors import StoreDamaged, writing
+from featurestore import layout, ledger
+from featurestore.errors import ConfigError, StoreDamaged, writing
 from featurestore.fields import now
-from featurestore.rows import damaged, digest
+from featurestore.rows import check_digest, damaged, digest
 from featurestore.types import SCORES, ArrayIds, Tiling
 
 LATER_SCORES = ("marrow",)  # tiles that an older version wrote lack them: they are unknown
@@ -187,17 +186,31 @@ def read_embeddings(root: Path, slide_key: str, tiling_id: str, encoder_id: str)
 
 
 def read_thumbnail(root: Path, slide_key: str) -> np.ndarray:
-    """Read a Slide's thumbnail, uint8 (h, w, 3)."""
+    """Read a Slide's thumbnail, uint8 (h, w, 3), checked.
+
+    Raises:
+        ConfigError: it never had one, as Slides whose Embeddings were imported.
+        StoreDamaged: it is not what was written.
+    """
     import zarr
 
     path = layout.group_dir(root, slide_key) / "thumbnail"
+    if not path.exists() and not ledger.told_digest(root, slide_key, "thumbnail/zarr.json"):
+        raise ConfigError(
+            f"the store has no thumbnail of slide {slide_key}. "
+            "Ingest the slide itself with: trephine ingest SLIDES"
+        )
     shape, _ = _header(path)
     if len(shape) != 3 or not layout.chunk(path, 3).is_file():
         raise damaged(path, "has no picture")
     try:
+        _check(layout.chunk(path, 3), layout.chunk(path, 3).read_bytes())
         return np.asarray(zarr.open(str(path), mode="r")[...])
+    except StoreDamaged:
+        raise
     except Exception as error:  # whatever its codecs make of garbage
-        raise damaged(path, f"cannot be read: {error}") from error
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        raise damaged(path, f"cannot be read: {said.rstrip('.')}") from error
 
 
 def digests_of(root: Path, ids: ArrayIds) -> dict[str, str]:
@@ -258,10 +271,15 @@ def _read(array: Path, dtype: str, ndim: int) -> np.ndarray:
         raise damaged(path, f"cannot be opened: {error.strerror}") from error
     if len(raw) != n_bytes + layout.CHECKSUM_BYTES:
         raise damaged(path, f"has {len(raw)} bytes, expected {n_bytes + layout.CHECKSUM_BYTES}")
-    crc = google_crc32c.value(raw[:n_bytes]).to_bytes(layout.CHECKSUM_BYTES, "little")
-    if crc != raw[n_bytes:]:
-        raise damaged(path, "does not have the checksum it was written with")
+    _check(path, raw)
     return np.frombuffer(raw, dtype, math.prod(shape)).reshape(shape).copy()
+
+
+def _check(path: Path, raw: bytes) -> None:
+    """Check a chunk of a Slide's group against what the ledger says of it."""
+    group = next(p for p in path.parents if p.suffix == ".zarr")
+    name = path.relative_to(group).as_posix()
+    check_digest(path, raw, ledger.told_digest(group.parents[1], group.stem, name))
 
 
 def _write_group(path: Path, arrays: SlideArrays) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import math
@@ -332,6 +333,30 @@ def since(root: Path, kind: str, known: Collection[str]) -> pl.DataFrame:
     if broken:
         raise StoreDamaged(next(iter(broken.values())))
     return sound(noun, in_order(found, known))[0].select(*schema_of(noun))
+
+
+def told_digest(root: Path, slide_key: str, name: str) -> str | None:
+    """What a file of a Slide's group must be, by the last word on it; None where nobody said."""
+    try:
+        stamp = layout.ledger_dir(root, "embeddings").stat().st_mtime_ns
+    except OSError:
+        return None
+    for text in reversed(_told_digests(root, stamp).get(slide_key, ())):
+        if digest := json.loads(text).get(name):
+            return str(digest)
+    return None
+
+
+@functools.lru_cache(maxsize=2)
+def _told_digests(root: Path, _: int) -> dict[str, list[str]]:
+    """JSON texts of the digests of each Slide's files, while no file of the kind comes or goes."""
+    rows = in_order(read_many(files(root, "embeddings"), Published)[0])
+    last = rows.unique(["slide_key", "tiling_id", "encoder_id"], keep="last", maintain_order=True)
+    told = last.filter(~pl.col("gone") & pl.col("digests").is_not_null())
+    found: dict[str, list[str]] = {}
+    for slide_key, text in told.select("slide_key", "digests").iter_rows():
+        found.setdefault(slide_key, []).append(text)
+    return found
 
 
 def sound(noun: type, frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:

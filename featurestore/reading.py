@@ -26,7 +26,7 @@ class Readable:
 
     def __init__(self, root: Path | str, *, trust: bool = False) -> None:
         self.root, self.trust = Path(root), trust
-        self._told: list[str] = []  # of damage that a listing left out
+        self._told: list[str] = []  # notes on damage that was left out
         self._asked: Question | None = None  # the last, unless something was written since
         if not path_of(self.root).exists():
             if layout.ledger_dir(self.root, "slides").exists():
@@ -108,6 +108,10 @@ class Readable:
                 "List its encoders with: trephine sql 'from encoders'"
             )
         return from_json(EncoderDescription, found.row(0, named=True))
+
+    def note(self, said: str) -> None:
+        """Take down what a command must tell beside its result."""
+        self._told.append(f"note: {said}\n")
 
     def set_aside(self) -> str:
         """Say how many ledger rows and files could not be taken; empty where there are none."""

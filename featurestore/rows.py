@@ -159,12 +159,21 @@ def check_chunk(path: Path, raw: bytes, digests: Sequence[str | None], dim: int)
         StoreDamaged: they are not what was written.
         NotFinite: they hold values that are no numbers.
     """
+    check_digest(path, raw, digests[0] if digests else None)
+    check_rows(path, raw, dim)
+
+
+def check_digest(path: Path, raw: bytes, told: str | None) -> None:
+    """Check a chunk against its own checksum, and against the digest that was told of it, if any.
+
+    Raises:
+        StoreDamaged: it is not what was written.
+    """
     found = digest(raw)
     if int(found[:8], 16) != int.from_bytes(raw[-layout.CHECKSUM_BYTES :], "little"):
         raise damaged(path, "does not have the checksum it was written with")
-    if digests and digests[0] and digests[0] != found:
+    if told and told != found:
         raise damaged(path, "is whole, but is the array of another slide or time")
-    check_rows(path, raw, dim)
 
 
 def check_rows(path: Path, raw: bytes | memoryview, dim: int) -> None:

@@ -348,7 +348,7 @@ class FeatureStore(Readable):
                 check_sealed(self.run_folder(run_id), digest, only=(RECORD, PREDICTIONS))
             except StoreDamaged as error:
                 broken.append(run_id)
-                self._told.append(f"note: run {run_id} is left out: {error} {MEND}\n")
+                self.note(f"run {run_id} is left out: {error} {MEND}")
         return frame.filter(~pl.col("run_id").is_in(broken)).drop("sequence", "digest")
 
     def run(self, run_id: str) -> RunRecord:

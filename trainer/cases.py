@@ -13,7 +13,7 @@ import polars as pl
 from PIL import Image
 
 from featurestore import FeatureStore
-from featurestore.errors import TrephineError
+from featurestore.errors import StoreDamaged, TrephineError
 from trainer import overlays, plots, runs
 from trainer.inference import attending, bags_of, load_model
 
@@ -106,8 +106,11 @@ def pictures(
             if slide_key != found[slide_id]["thumbnail"]:
                 continue  # another file bears the name now
             try:
-                place = overlays.geometry(store, slide_key, side_um)
+                place = overlays.geometry(store, slide_key, side_um, run.record)
                 found[slide_id] |= _overlay(place, weigh(i), thumbnails[slide_key])
+            except StoreDamaged as error:
+                store.note(f"slide {slide_id} has no picture: {error}")
+                del found[slide_id]
             except TrephineError:
                 continue
     return found
@@ -132,6 +135,9 @@ def _overlay(
 def _thumbnail(store: FeatureStore, slide_key: str, side: int) -> dict[str, Any] | None:
     try:
         pixels = store.thumbnail(slide_key)
+    except StoreDamaged as error:
+        store.note(str(error))
+        return None
     except TrephineError:  # imported Slides have none
         return None
     if min(pixels.shape[:2]) == 0:

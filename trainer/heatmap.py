@@ -13,13 +13,14 @@ import polars as pl
 from PIL import Image, ImageDraw, ImageFont
 
 from featurestore import FeatureStore
-from featurestore.errors import TrephineError, write_beside
+from featurestore.errors import ConfigError, TrephineError, write_beside
 from featurestore.types import content_id
 from featurestore.words import counted
 from trainer import overlays, runs
 from trainer.inference import attending, bags_of
 
 OPACITY = 0.65
+BLANK_PX = 1024  # long side of what stands in for a thumbnail
 LEGEND_PX = 56  # height of the strip under a picture
 
 
@@ -62,9 +63,9 @@ def heatmap(store: FeatureStore, run_id: str, slide_ids: Sequence[str], folder: 
         for i, row in enumerate(bags.iter_rows(named=True)):
             name = file_name(row["slide_id"])
             try:
-                place = overlays.geometry(store, row["slide_key"], side_um)
+                place = overlays.geometry(store, row["slide_key"], side_um, run.record)
                 tiles = weigh(i)
-                thumbnail = Image.fromarray(store.thumbnail(row["slide_key"]))
+                thumbnail = _thumbnail(store, row["slide_key"], place)
             except TrephineError as error:
                 failures[row["slide_id"]] = error
                 continue
@@ -81,6 +82,15 @@ def heatmap(store: FeatureStore, run_id: str, slide_ids: Sequence[str], folder: 
         raise next(iter(failures.values()))
     reasons = {slide_id: str(error) for slide_id, error in failures.items()}
     return Heatmaps(run_id=run.run_id, folder=folder, slides=tuple(written), failures=reasons)
+
+
+def _thumbnail(store: FeatureStore, slide_key: str, place: overlays.Geometry) -> Image.Image:
+    """What is drawn on: white, for a Slide whose Embeddings were imported."""
+    try:
+        return Image.fromarray(store.thumbnail(slide_key))
+    except ConfigError:
+        scale = BLANK_PX / max(place.size_px0)
+        return Image.new("RGB", tuple(max(1, round(n * scale)) for n in place.size_px0), "white")
 
 
 def file_name(slide_id: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -10,6 +11,7 @@ from PIL import Image
 
 from featurestore import FeatureStore
 from featurestore.errors import ConfigError
+from featurestore.types import RunRecord
 
 REACH = 4.0  # colours end at a quarter of an even share, and at four times it
 MULTIPLES = ("1/4", "1/2", "1", "2", "4")  # of an even share, evenly along the colours
@@ -72,21 +74,38 @@ def tile_side_um(store: FeatureStore, tiling_id: str) -> float | None:
     return None if found.is_empty() else found.item()
 
 
-def geometry(store: FeatureStore, slide_key: str, side_um: float | None) -> Geometry:
-    """Read where a Slide's tiles, so many microns wide, lie.
+def geometry(
+    store: FeatureStore, slide_key: str, side_um: float | None, record: RunRecord
+) -> Geometry:
+    """Read where the tiles of a Run's Slide, so many microns wide, lie.
 
     Raises:
         ConfigError: the store does not know, as of Slides whose Embeddings were imported.
         StoreDamaged: its arrays cannot be read.
     """
     about = store.slide_attributes(slide_key)
-    if not about.get("size_px0") or not about.get("mpp") or side_um is None:
+    if not about.get("size_px0") or not about.get("mpp"):  # a manifest may have said it later
+        about |= _told(store, slide_key)
+    array = f"{record.tiling_id}/embeddings/{record.encoder_id}"
+    said = store.slide_attributes(slide_key, array).get("imported", {})
+    side_um = side_um or said.get("tile_um")
+    is_placed = about.get("size_px0") and said.get("unit", "level0_px") == "level0_px"
+    side = side_um / about["mpp"] if side_um and about.get("mpp") else said.get("tile_px0")
+    if not is_placed or not side:
         raise ConfigError(
             f"the store knows no size or mpp of slide {slide_key}, so its tiles have no place. "
             "Ingest the slide itself with: trephine ingest SLIDES"
         )
     width, height = about["size_px0"]
-    return Geometry(size_px0=(width, height), side_px0=side_um / about["mpp"])
+    return Geometry(size_px0=(width, height), side_px0=side)
+
+
+def _told(store: FeatureStore, slide_key: str) -> dict[str, Any]:
+    """Size and mpp as the catalog has them, where it does."""
+    text = "select width_px0, height_px0, mpp from slides where slide_key = $key order by slide_id"
+    for width, height, mpp in store.ask(text, {"key": slide_key}).iter_rows():
+        return {"size_px0": (width, height) if width and height else None, "mpp": mpp}
+    return {}
 
 
 def overlay(boxes: np.ndarray, relative: np.ndarray, size: tuple[int, int]) -> Image.Image:

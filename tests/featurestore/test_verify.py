@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import duckdb
+import google_crc32c
 import numpy as np
 import pytest
 from builders.catalog_rows import case_row, slide_arrays, slide_row
@@ -361,3 +362,30 @@ def test_a_catalog_of_another_version_is_answered_as_by_every_command(copied: Co
             FeatureStore.verify(root, **how)
     FeatureStore.create(root)
     assert names(root) == []
+
+
+def replaced(file: Path) -> None:
+    """As whole as the file of another Slide is: other bytes, with their own checksum."""
+    data = bytes(255 - byte for byte in file.read_bytes()[: -layout.CHECKSUM_BYTES])
+    file.write_bytes(data + google_crc32c.value(data).to_bytes(layout.CHECKSUM_BYTES, "little"))
+
+
+@pytest.mark.parametrize(
+    ("inner", "read"),
+    [
+        ("*/tiles/coords/c/0/0", FeatureStore.tiles),
+        ("*/tiles/tissue/c/0", FeatureStore.tiles),
+        ("thumbnail/c/0/0/0", lambda store, key, _: store.thumbnail(key)),
+        (f"*/embeddings/{'e' * 16}/c/0/0", lambda store, *ids: store.embeddings(*ids, "e" * 16)),
+    ],
+)
+def test_the_file_of_another_slide_is_refused_by_whoever_reads_it(
+    copied: Copy, inner: str, read: Callable[[FeatureStore, str, str], object]
+) -> None:
+    root = copied()
+    key, tiling_id = f"{2:016x}", next((root / "slides").glob("*2.zarr/*/tiles")).parent.name
+    read(FeatureStore(root), key, tiling_id)
+    (file,) = (root / "slides" / f"{key}.zarr").glob(inner)
+    replaced(file)
+    with pytest.raises(StoreDamaged, match=r"another slide or time.*verify --repair"):
+        read(FeatureStore(root), key, tiling_id)

@@ -7,6 +7,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import google_crc32c
 import numpy as np
 import polars as pl
 import pytest
@@ -17,7 +18,8 @@ from PIL import Image
 
 import cli
 from featurestore import FeatureStore
-from featurestore.errors import ConfigError, SlideNotFound, TrephineError
+from featurestore.errors import ConfigError, SlideNotFound, StoreDamaged, TrephineError
+from featurestore.types import Slide
 from trainer import TrainConfig, overlays, train
 from trainer.heatmap import features, file_name, heatmap
 from trainer.inference import attention
@@ -155,3 +157,32 @@ def test_a_file_name_is_plain_and_no_two_slides_share_one(one: str, other: str) 
 def test_any_slide_id_is_written_inside_the_folder(tmp_path: Path) -> None:
     assert file_name("S-1") == "S-1"
     assert not {"/", ".", "\\"} & set(file_name("../../etc/passwd"))
+
+
+def test_a_slide_that_says_no_size_has_that_of_the_catalog(
+    learnable: FeatureStore, written: tuple[Path, str], tmp_path: Path
+) -> None:
+    copy = FeatureStore(shutil.copytree(learnable.root, tmp_path / "store"))
+    (slide,) = (one for one in copy.known(Slide) if one.slide_id == "S-0039")
+    group = copy.root / "slides" / f"{slide.slide_key}.zarr" / "zarr.json"
+    said = json.loads(group.read_text())
+    said["attributes"] |= {"size_px0": None, "mpp": None}
+    group.write_text(json.dumps(said))
+    copy.record([replace(slide, width_px0=60_000, height_px0=9_000, mpp=0.25)])
+    heatmap(copy, written[1], ["S-0039"], tmp_path)
+    assert pl.read_csv(tmp_path / "S-0039.csv")["side_px0"].unique().to_list() == [1792]
+
+
+def test_a_slide_with_anothers_places_is_told_and_has_no_picture(
+    learnable: FeatureStore, written: tuple[Path, str], tmp_path: Path
+) -> None:
+    copy = FeatureStore(shutil.copytree(learnable.root, tmp_path / "store"))
+    key = copy.bags("all").filter(pl.col("slide_id") == "S-0039")["slide_key"][0]
+    (chunk,) = (copy.root / "slides" / f"{key}.zarr").glob("*/tiles/coords/c/0/0")
+    data = bytes(255 - byte for byte in chunk.read_bytes()[:-4])
+    chunk.write_bytes(data + google_crc32c.value(data).to_bytes(4, "little"))
+    with pytest.raises(StoreDamaged, match="another slide"):
+        heatmap(copy, written[1], ["S-0039"], tmp_path)
+    words = ["report", written[1], "--all", "--store", str(copy.root)]
+    found = CliRunner().invoke(cli.main, [*words, "-o", str(tmp_path / "page.html")])
+    assert "note: slide S-0039 has no picture" in found.output

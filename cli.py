@@ -445,6 +445,9 @@ def train(
 
     Example: trephine train adults --bag-size 256
     """
+    from trainer.holdout import refuse_early
+
+    refuse_early(store, config)
     store.read_ahead(config.cohort)
     from trainer.sweep import train as fit
 
@@ -462,6 +465,9 @@ def sweep(config: TrainConfig, factors: Any, how: SweepConfig, store: FeatureSto
 
     Example: trephine sweep adults --encoder uni2-h --encoder dinov2 --bag-size 16 --bag-size 256
     """
+    from trainer.holdout import refuse_early
+
+    refuse_early(store, config)
     from trainer.sweep import sweep as compare
 
     with progress("runs") as show:
@@ -474,6 +480,9 @@ def sweep(config: TrainConfig, factors: Any, how: SweepConfig, store: FeatureSto
 @prints_result
 def curve(config: TrainConfig, how: CurveConfig, store: FeatureStore) -> Any:
     """Measure what more patients are worth: train on more and more of COHORT's."""
+    from trainer.holdout import refuse_early
+
+    refuse_early(store, config)
     from trainer.curve import curve as measure
 
     with progress("runs") as show:

@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from featurestore.errors import ConfigError
 
 if TYPE_CHECKING:
     from featurestore.types import Device, Precision
+
+
+NO_CUDA = "there is no CUDA device here. Pass --device cpu."
+
+
+def require_driver(wanted: Device) -> None:
+    """Refuse cuda where there is no driver, before torch is loaded, which takes seconds.
+
+    Raises:
+        ConfigError: cuda was asked for and cannot be here.
+    """
+    if wanted == "cuda" and sys.platform == "linux" and not Path("/dev/kfd").exists():  # AMD's
+        try:
+            ctypes.CDLL("libcuda.so.1")
+        except OSError as error:
+            raise ConfigError(NO_CUDA) from error
 
 
 def device_of(wanted: Device) -> str:
@@ -19,7 +38,7 @@ def device_of(wanted: Device) -> str:
     import torch  # slow to import: not everyone who opens a store computes
 
     if wanted == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("there is no CUDA device here. Pass --device cpu.")
+        raise ConfigError(NO_CUDA)
     return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
 
 

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 DISK = (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.EIO, errno.EFBIG)
 PLACES = (errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
@@ -94,6 +95,13 @@ class SlideNotFound(TrephineError, LookupError):
 
 class CohortNotFound(TrephineError, LookupError):
     """The catalog has no cohort with the given name."""
+
+    @classmethod
+    def of(cls, name: str) -> Self:
+        """The one sentence of it."""
+        return cls(
+            f"cohort {name!r} is not in the store. List its cohorts with: trephine cohort list"
+        )
 
 
 class CohortError(TrephineError, ValueError):

@@ -18,7 +18,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from featurestore import user_sql
-from featurestore.errors import TrephineError, disk_fault
+from featurestore.errors import ConfigError, TrephineError, disk_fault
 from featurestore.fields import about, flag_of, name_of, to_json, types_of
 from featurestore.frames import FORMATS, Rows, rendered, to_text
 from featurestore.types import Target
@@ -210,7 +210,15 @@ other_slides_option = click.option("--where", help=f"{where_help[:-1]}, instead 
 
 def _confirm(ctx: click.Context, _: click.Parameter, yes: bool) -> None:
     if not yes:
-        click.confirm(f"Delete {next(iter(ctx.params.values()))}?", abort=True, err=True)
+        named = next(one.name for one in ctx.command.params if isinstance(one, click.Argument))
+        what = ctx.params[str(named)]
+        try:
+            click.confirm(f"Delete {what}?", abort=True, err=True)
+        except click.Abort as abort:
+            click.echo(err=True)  # what follows has a line of its own
+            raise ConfigError(
+                f"{what} was not deleted, for nobody said yes. Answer y, or give --yes."
+            ) from abort
 
 
 yes_option = click.option(

@@ -206,9 +206,7 @@ class FeatureStore(Readable):
         """
         found = self.ask("from cohorts where cohort = $name", {"name": name})
         if found.is_empty():
-            raise CohortNotFound(
-                f"cohort {name!r} is not in the store. List its cohorts with: trephine cohort list"
-            )
+            raise CohortNotFound.of(name)
         return from_json(Cohort, found.row(0, named=True))
 
     def splits(self, cohort: str) -> list[Split]:

@@ -162,7 +162,7 @@ def _stones_of(
                 f"learnt from. Delete them first: trephine runs delete {own[0][0]}"
             )
     else:
-        raise CohortNotFound(f"cohort {name!r} is not in the store. See them with: trephine status")
+        raise CohortNotFound.of(name)
     return [Tombstone(kind=kind, name=name, erase=erase)] if name in known else []
 
 

@@ -13,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from featurestore import layout
-from featurestore.errors import NotFinite, TrainError
+from featurestore.errors import ConfigError, NotFinite, TrainError
 
 
 @contextmanager
@@ -29,7 +29,7 @@ def lend(tmp: Path, key: str) -> Iterator[Path]:
         lock = _lock(work)
     try:
         yield work
-    except (TrainError, NotFinite):
+    except (ConfigError, TrainError, NotFinite):
         shutil.rmtree(work, ignore_errors=True)
         raise
     finally:

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shlex
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -156,6 +157,36 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def test_what_is_wrong_is_refused_before_torch_is_loaded(store: Path) -> None:
+    wrong = ["nothing", "all --fold 0", "all --train-patients 1000"]
+    wrong += [f"all --model {one}" for one in ("os:system", "os:path", "collections:Counter")]
+    lines = [f"train {one}" for one in wrong] + ["sweep all --fold 0", "curve nothing"]
+    script = (
+        "import sys, cli; from featurestore.errors import TrephineError\n"
+        "for line in sys.argv[2:]:\n"
+        "    words = [*line.split(), '--store', sys.argv[1]]\n"
+        "    try: cli.main.main(words, standalone_mode=False, obj='raise')\n"
+        "    except TrephineError: print('torch' in sys.modules)"
+    )
+    words = [sys.executable, "-c", script, str(store), *lines]
+    found = subprocess.run(words, capture_output=True, text=True, cwd=Path(cli.__file__).parent)
+    assert found.stdout.split() == ["False"] * len(lines), found.stderr
+    assert not any((store / "tmp").iterdir())
+
+
+@pytest.mark.parametrize("words", [("cohort", "delete", "all"), ("runs", "delete", "latest")])
+@pytest.mark.parametrize("answer", ["", "n\n"])
+def test_a_question_that_nobody_answers_names_yes(
+    store: Path, words: tuple[str, ...], answer: str
+) -> None:
+    out = CliRunner().invoke(cli.main, [*words, "--store", str(store)], input=answer)
+    assert out.exit_code == 1
+    *_, said = out.stderr.strip().splitlines()
+    assert said == (
+        f"trephine: {words[-1]} was not deleted, for nobody said yes. Answer y, or give --yes."
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -166,6 +197,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (("sql", "select $a as a", "-p", "a:number=1"), "int, float, text, date"),
         (("train", "nothing"), "trephine cohort list"),
         (("train", "all", "--bag-size", "0"), "bag-size must be at least 1"),
+        (("cohort", "delete", "nothing", "--yes"), "trephine cohort list"),
         (("train", "all", "--steps", "5", "--epochs", "1"), "steps or epochs"),
         (("report", "nothing"), "trephine train COHORT"),
         (("predict", "nothing", "all"), "there is no run yet"),

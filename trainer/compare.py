@@ -11,6 +11,7 @@ import polars as pl
 from markupsafe import Markup
 
 from featurestore import FeatureStore
+from featurestore.errors import ConfigError
 from featurestore.fields import to_json
 from featurestore.words import counted, in_columns
 from trainer import evaluate, plots, runs, verdict
@@ -82,8 +83,11 @@ def compare(store: FeatureStore, first: str, second: str) -> Comparison:
 
     Raises:
         RunNotFound: one is not in the store.
+        ConfigError: both are one.
     """
     pair = [runs.load(store, run_id) for run_id in (first, second)]
+    if pair[0].run_id == pair[1].run_id:
+        raise ConfigError(f"both are run {pair[0].run_id}. Name another: trephine runs")
     told = [_told(run) for run in pair]
     names = {name: (told[0].get(name), told[1].get(name)) for name in told[0] | told[1]}
     both, means = common([run.predictions.filter(pl.col("split") == "test") for run in pair])

@@ -7,12 +7,32 @@ from collections.abc import Mapping
 import numpy as np
 import polars as pl
 
+from featurestore import FeatureStore
+from featurestore.device import require_driver
 from featurestore.errors import TrainError
+from featurestore.words import counted
 from trainer.config import TrainConfig
 from trainer.conformal import CALIBRATES
+from trainer.own_model_name import class_of, named
 
 SPLITS = ("train", "validation", "calibration", "test")
 JUDGES = 5  # validation Slides, from which on they are cut from train and judge the weights
+
+
+def refuse_early(store: FeatureStore, config: TrainConfig) -> None:
+    """Check what can be before torch is loaded, which takes seconds; training checks the rest.
+
+    Raises:
+        CohortNotFound, ConfigError, TrainError: as training does.
+    """
+    cohort = store.cohort(config.cohort)
+    require_driver(config.device)
+    if own := named(config.model):
+        class_of(own)
+    if config.fold is not None or (
+        config.train_patients is not None and cohort.split_method in ("time", "random")
+    ):
+        assign_splits(store.bags(config.cohort, config.encoder_id, config.tiling_id), config)
 
 
 def assign_splits(bags: pl.DataFrame, config: TrainConfig) -> pl.DataFrame:
@@ -118,8 +138,9 @@ def check_trainable(bags: pl.DataFrame, config: TrainConfig) -> None:
         raise TrainError(f"{name} has no test slides with tiles. Make one with: trephine cohort")
     if train.height < 2 or train["patient_id"].n_unique() < 2:
         raise TrainError(
-            f"{name} has {train.height} train slides of {train['patient_id'].n_unique()} patients; "
-            "training needs at least 2 of each. Widen its condition."
+            f"{name} has {counted(train.height, 'train slide')} of "
+            f"{counted(train['patient_id'].n_unique(), 'patient')}; training needs at least 2 of "
+            "each. Widen its condition."
         )
     if train["value"].n_unique() < 2:
         raise TrainError(
@@ -129,7 +150,7 @@ def check_trainable(bags: pl.DataFrame, config: TrainConfig) -> None:
     shared = train.join(test, on="patient_id", how="semi")["patient_id"].unique().sort()
     if len(shared):
         raise TrainError(
-            f"{len(shared)} patients of {name} are in train and test, the first is "
+            f"{counted(len(shared), 'patient')} of {name} in train and test, the first is "
             f"{shared[0]!r}. Make the cohort anew."
         )
 
@@ -138,7 +159,9 @@ def notes(found: pl.DataFrame, bags: pl.DataFrame, parts: Mapping[str, pl.DataFr
     """Say what a reader of the numbers must know about the split."""
     said = []
     if lost := found.height - bags.height:
-        said.append(f"{lost} slides have no tile that passes the tile filter and are left out")
+        said.append(f"{counted(lost, 'slide')} without a tile that passes the filter left out")
     if (n := parts["validation"].height) < JUDGES:
-        said.append(f"validation has {n} slides, under {JUDGES}: the last weights are kept")
+        said.append(
+            f"validation has {counted(n, 'slide')}, under {JUDGES}: the last weights are kept"
+        )
     return said

@@ -171,10 +171,12 @@ def notes(run: runs.Run, frame: pl.DataFrame) -> list[str]:
     whole = frame["std"].null_count()
     text = "std is the noise of drawing tiles only, not the error"
     if whole:
-        text += f"; null for {whole} of {frame.height} slides, predicted from one bag"
+        slides = counted(frame.height, "slide")
+        text += f"; null for {whole:,} of {slides}, predicted from one bag"
     if frame["interval_low"].null_count() == 0:
         share, n = 1 - conformal.ALPHA, conformal.calibrating(run.predictions).height
-        return [text, f"intervals are meant to hold {share:.0%} of labels; {n} slides calibrated"]
+        slides = counted(n, "slide")
+        return [text, f"intervals are meant to hold {share:.0%} of labels; {slides} calibrated"]
     if run.half_widths is None:
         return [text, conformal.too_few(run.predictions)]
     return [text, f"no intervals: they need {run.config.resamples} resamples or more"]
@@ -277,7 +279,9 @@ def _told_apart(store: FeatureStore, words: Sequence[str]) -> tuple[list[str], s
             if store.ask("from cohorts where cohort = $name", {"name": word}).is_empty():
                 raise RunNotFound(f"{error} Nor is a cohort called so.") from error
             cohort = word
-    return list(dict.fromkeys(found)), cohort
+    if twice := sorted({one for one in found if found.count(one) > 1}):
+        raise ConfigError(f"run {twice[0]} is named twice. Name each run once.")
+    return found, cohort
 
 
 # -- which Slides, and what a Run has seen of them -------------------------------------------------

@@ -6,7 +6,6 @@ Its class is named in the Run, so that a later process can make it again: docs/l
 from __future__ import annotations
 
 import functools
-import importlib
 import inspect
 from ast import literal_eval
 from collections.abc import Callable, Mapping
@@ -22,7 +21,7 @@ from featurestore.errors import ConfigError
 from featurestore.types import content_id
 from trainer.config import TrainConfig
 from trainer.model import BagModel, Scorer
-from trainer.own_model_name import Named, named
+from trainer.own_model_name import Named, class_of, named
 
 State = Mapping[str, Tensor]
 HOW = "Put its class into a module and give it, or functools.partial(CLASS, OPTION=VALUE)"
@@ -108,18 +107,7 @@ class OwnModel(Scorer):
 
 
 def _made(own: Named, dim: int) -> nn.Module:
-    """Make a class's object; only classes of modules are called, whatever a Run's record says."""
-    try:
-        kind: Any = importlib.import_module(own.home)
-        for name in own.name.split("."):
-            kind = getattr(kind, name)
-    except Exception as error:
-        raise ConfigError(
-            f"model {own.path} cannot be imported: {type(error).__name__}: {error}. Make it "
-            "importable, as with the variable PYTHONPATH set to the folder of its module."
-        ) from error
-    if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
-        raise ConfigError(f"model {own.path} must be a class of torch.nn.Module, got {kind!r}")
+    kind = class_of(own)
     takes = inspect.signature(kind).parameters
     options = ({"dim": dim} if "dim" in takes else {}) | dict(own.options)
     try:

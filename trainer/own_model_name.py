@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -37,6 +38,28 @@ class Named:
         return (
             self.path + (f"({given})" if given else "") + (f"@{self.start}" if self.start else "")
         )
+
+
+def class_of(own: Named) -> type[Any]:
+    """Import the class; only a class of modules is ever called, whatever a Run's record says.
+
+    Raises:
+        ConfigError: it cannot be imported, or is none.
+    """
+    try:
+        kind: Any = importlib.import_module(own.home)
+        for name in own.name.split("."):
+            kind = getattr(kind, name)
+    except Exception as error:
+        raise ConfigError(
+            f"model {own.path} cannot be imported: {type(error).__name__}: {error}. Make it "
+            "importable, as with the variable PYTHONPATH set to the folder of its module."
+        ) from error
+    bases = kind.__mro__ if isinstance(kind, type) else ()  # by name: torch is slow to import
+    if ("torch.nn.modules.module", "Module") not in {(b.__module__, b.__name__) for b in bases}:
+        raise ConfigError(f"model {own.path} must be a class of torch.nn.Module, got {kind!r}")
+    found: type[Any] = kind
+    return found
 
 
 def named(model: str) -> Named | None:

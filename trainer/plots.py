@@ -13,6 +13,7 @@ import polars as pl
 from markupsafe import Markup
 
 from featurestore.types import Target
+from featurestore.words import counted
 from trainer import conformal, evaluate
 from trainer.svg import BOTTOM, TOP, Chart, Span, marks, minus, ticks
 
@@ -176,7 +177,7 @@ def predicted_vs_truth(labels: np.ndarray, predicted: np.ndarray, target: Target
         most = int(counts.max())
         for i, j in np.argwhere(counts > 0).tolist():
             n, x, y = int(counts[i, j]), (cells[i], cells[i + 1]), (cells[j], cells[j + 1])
-            chart.rect(x, y, "c0", _shade(n, most), f"{n} slides")
+            chart.rect(x, y, "c0", _shade(n, most), counted(n, "slide"))
         _count_bar(chart, most)
     return chart.svg(f"Predicted against label of {len(labels)} test slides")
 

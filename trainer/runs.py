@@ -138,7 +138,7 @@ class Run:
         lines = [
             *(f"warning     {warning}" for warning in self.warnings()),
             f"run {self.run_id}: {record.model} on bags of {record.bag_size}, "
-            f"{record.n_train} slides to train, {record.n_validation} to validate, "
+            f"{counted(record.n_train, 'slide')} to train, {record.n_validation} to validate, "
             f"{record.n_test} to test, {record.seconds:.1f} s",
             *self._said_of_scores(),
             f"std         over {std}",

@@ -10,7 +10,7 @@ import polars as pl
 
 from featurestore import FeatureStore
 from featurestore.types import Progress, Target
-from featurestore.words import in_columns
+from featurestore.words import counted, in_columns
 from trainer import runs
 from trainer.inference import as_predictions
 from trainer.shared_store import Shared
@@ -55,8 +55,8 @@ class Suspects:
         """The first of the suspects, and how to hand all of them to a person."""
         first = self.slides[: min(self.n_beyond, SHOWN)]
         lines = [
-            f"{self.n_beyond:,} of {len(self.slides):,} slides of run {self.run_id} have a label "
-            f"{BEYOND:g} spreads or more from what a model says that did not learn from it"
+            f"{self.n_beyond:,} of {counted(len(self.slides), 'slide')} of run {self.run_id} with "
+            f"a label {BEYOND:g} spreads or more from what a model says that did not learn from it"
         ]
         head = ["slide", "label", "predicted", "spreads", "quality", "evidence"]
         rows = [
@@ -73,9 +73,9 @@ class Suspects:
         lines += in_columns([head, *rows]) if rows else []
         if more := self.n_beyond - len(first):
             lines.append(f"and {more:,} more")
-        return "\n".join(
-            [*lines, f"next        trephine review export todo.csv --suspects {self.run_id}"]
-        )
+        if self.n_beyond:
+            lines.append(f"next        trephine review export todo.csv --suspects {self.run_id}")
+        return "\n".join(lines)
 
     def reasons(self) -> dict[str, str]:
         """Cases of the suspects with why, the most suspect first."""

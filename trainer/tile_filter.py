@@ -13,6 +13,7 @@ import polars as pl
 from featurestore import FeatureStore
 from featurestore.errors import ConfigError, TrainError
 from featurestore.types import SCORES
+from featurestore.words import counted
 
 _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Lt: operator.lt,
@@ -86,7 +87,9 @@ def keep_tiles(store: FeatureStore, bags: pl.DataFrame, tiles: str | None) -> pl
     bags = bags.with_columns(pl.Series("rows", rows, dtype=pl.List(pl.Int64)))
     bags = bags.filter(pl.col("rows").list.len() > 0)
     if bags.is_empty():
-        raise TrainError(f"no tile of {len(rows)} slides passes --tiles {tiles!r}. Loosen it.")
+        raise TrainError(
+            f"no tile of {counted(len(rows), 'slide')} passes --tiles {tiles!r}. Loosen it."
+        )
     return bags
 
 

@@ -140,9 +140,10 @@ def test_runs_are_compared_by_what_differs(store: FeatureStore, run: Run) -> Non
     assert found.n_slides == 10
     assert found.difference["r2"].value == pytest.approx(other.metric("r2") - run.metric("r2"))
     assert "bag-size" in found.text()
-    same = compare(store, run.run_id, run.run_id)
-    assert not same.differs
-    assert "nothing else differs" in same.text()
+    with pytest.raises(ConfigError, match="both are run"):
+        compare(store, run.run_id, run.run_id[:-1])
+    with pytest.raises(ConfigError, match="named twice"):
+        predict_as_one(store, [run.run_id, run.run_id[:-1]])
 
 
 def test_the_same_again_gives_the_same_numbers(store: FeatureStore, run: Run) -> None:

@@ -63,10 +63,10 @@ def test_validation_spans_the_labels() -> None:
     ("sides", "values", "patients", "message"),
     [
         ("aaaa", [1, 2, 3, 4], "abcd", "no test slides"),
-        ("abbb", [1, 2, 3, 4], "abcd", "1 train slides of 1 patients"),
-        ("aabb", [1, 2, 3, 4], "aacd", "2 train slides of 1 patients"),
+        ("abbb", [1, 2, 3, 4], "abcd", "1 train slide of 1 patient"),
+        ("aabb", [1, 2, 3, 4], "aacd", "2 train slides of 1 patient;"),
         ("aabb", [7, 7, 3, 4], "abcd", "have the label 7"),
-        ("aabb", [1, 2, 3, 4], "abbc", "are in train and test"),
+        ("aabb", [1, 2, 3, 4], "abbc", "in train and test"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_in_one_sentence(
@@ -105,5 +105,5 @@ def test_what_a_reader_must_know_of_the_split_is_said(splits: list[str], lost: i
     parts = {name: bags.filter(pl.col("split") == name) for name in SPLITS}
     found = pl.concat([bags, *[bags[:1]] * lost])
     said = " ".join(notes(found, bags, parts))
-    assert (f"{lost} slides have no tile" in said) == (lost > 0)
+    assert ("without a tile" in said) == (lost > 0)
     assert ("the last weights are kept" in said) == (splits.count("validation") < 5)

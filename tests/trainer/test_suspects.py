@@ -12,7 +12,7 @@ from builders import embedding_stores as es
 from featurestore import FeatureStore
 from ingest.labels.review import export_review
 from trainer import TrainConfig, runs, train
-from trainer.suspects import suspects
+from trainer.suspects import Suspects, suspects
 from trainer.sweep import sweep
 
 N = 160
@@ -68,3 +68,9 @@ def test_they_are_ready_for_review(spoiled: tuple[FeatureStore, set[str]], tmp_p
     _, first, second = (tmp_path / "todo.csv").read_text().splitlines()
     assert first.startswith("C-0003,,,,suspect,")
     assert '"label 90, predicted 20 ± 6"' in second
+
+
+def test_nothing_is_proposed_where_nothing_is_suspect() -> None:
+    found = Suspects(run_id="20260101-000000-abcdef", slides=(), n_beyond=0, n_refitted=0)
+    assert found.text().startswith("0 of 0 slides")
+    assert "review export" not in found.text()

@@ -79,7 +79,7 @@ def opened(path: Path, open_once: Callable[[], T], timeout_s: float = LOCK_TIMEO
             said = str(error)
             if not error.busy:
                 raise StoreDamaged(
-                    f"{path} cannot be opened: {first_line(said)} {MAKE_ANEW}"
+                    f"{path} cannot be opened: {first_line(said).rstrip('.')}. {MAKE_ANEW}"
                 ) from error
             if time.monotonic() > deadline:
                 holder = re.search(r"held in (.+?\(PID \d+\))", said)
@@ -122,7 +122,7 @@ def check_version(found: Collection[str]) -> None:
 
 def unreadable(said: object) -> StoreDamaged:
     """What to say of a catalog that opens, and gives no rows."""
-    return StoreDamaged(f"the catalog cannot be read: {first_line(said)} {MAKE_ANEW}")
+    return StoreDamaged(f"the catalog cannot be read: {first_line(said).rstrip('.')}. {MAKE_ANEW}")
 
 
 def first_line(said: object) -> str:

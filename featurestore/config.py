@@ -9,7 +9,7 @@ from typing import Literal
 
 from featurestore.errors import ConfigError
 from featurestore.fields import About, Checked, check, setting, types_of
-from featurestore.types import Engine, SplitMethod
+from featurestore.types import MPP_RANGE, Engine, SplitMethod
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,10 @@ class ImportConfig(Checked):
     tool: Literal["trident", "clam", "stamp", "slide2vec"] = setting(help="Who wrote them.")
     path: Path = setting(help="The folder that the tool wrote, or one file of features.")
     mpp: float | None = setting(
-        None, "Microns per level-0 pixel of slides of which nobody says it.", over=0
+        None,
+        "Microns per level-0 pixel of slides of which nobody says it.",
+        at_least=MPP_RANGE[0],
+        at_most=MPP_RANGE[1],
     )
     name: str | None = setting(
         None, "What the encoder is called.", shown="as the files or their folder say"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 import typing
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -89,6 +90,9 @@ class Main(Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; leave with 1 where it was refused, 130 where it was stopped."""
+        if sys.stdout is None:  # what is opened first would stand in its place
+            click.echo("trephine: stdout is closed. Give it a file, or /dev/null", err=True)
+            ctx.exit(EXIT_REFUSED)
         try:
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit):

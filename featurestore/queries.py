@@ -20,6 +20,7 @@ KINDS: dict[str, Callable[[str], Any]] = {
     "text": str,
     "date": date.fromisoformat,
 }
+LONGEST = 1_000_000  # bytes of a file with a query
 
 
 def known(folder: str) -> list[str]:
@@ -44,7 +45,13 @@ def chosen(folder: str, given: str | None, file: Path | None, named: str | None)
     """The one SQL text that was given, as it stands, in a file or by name."""
     if file is not None:
         try:
-            return file.read_text(encoding="utf-8")
+            with file.open("rb") as opened:
+                raw = opened.read(LONGEST + 1)  # a device may have no end
+            if len(raw) > LONGEST:
+                raise ConfigError(
+                    f"{file} has over {LONGEST:,} bytes. Give a file with one SELECT."
+                )
+            return raw.decode()
         except (OSError, UnicodeDecodeError) as error:
             why = getattr(error, "strerror", None) or error
             raise ConfigError(f"{file} cannot be read: {why}. Give a text in UTF-8.") from error

@@ -22,6 +22,7 @@ from featurestore.errors import StoreNotFound, StoreVersionMismatch, TrephineErr
 from featurestore.salvage import Salvage, salvage
 from featurestore.types import Progress
 from featurestore.verify import REBUILD, Finding, Verified, ids_of, remember, survey, told_arrays
+from featurestore.words import counted
 
 
 def verify(
@@ -105,7 +106,9 @@ def _repair(root: Path, findings: Sequence[Finding]) -> list[str]:
     ]
     if gone:
         ledger.append(root, gone)
-        mended.append(f"{len(gone):,} arrays will be embedded again by: trephine ingest SLIDES")
+        for is_foreign, how in ((False, "trephine ingest SLIDES"), (True, "trephine import")):
+            n = sum(one.weights.startswith("imported") == is_foreign for one in gone)
+            mended += [f"{counted(n, 'array')} will be taken in again by: {how}"] if n else []
     return mended + _make_anew(root)
 
 

@@ -28,6 +28,7 @@ Status = Literal["agreed", "disputed", "unsupported", "single"]
 Qualifier = Literal["<", ">", "~"]
 ReadingOutcome = Literal["stated", "states none", "not read"]
 Specimen = Literal["core", "clot", "aspirate", "other"]
+MPP_RANGE = (0.05, 100.0)  # microns per level-0 pixel that a slide can have
 MppSource = Literal["manifest", "file", "option"]
 SplitMethod = Literal["time", "random", "folds", "table"]
 Device = Literal["auto", "cpu", "cuda"]

@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 
 import sql
-from featurestore import catalog, creation, layout, ledger, rows, workplaces
+from featurestore import catalog, catalog_file, creation, layout, ledger, rows, workplaces
 from featurestore.bookkeeping import Published
 from featurestore.checksums import MEND, check_sealed
 from featurestore.errors import NotFinite, StoreDamaged
@@ -31,6 +31,13 @@ ROOMS = ("slides", "ledger", "runs", "tmp", "quarantine")
 GROUP = re.compile(r"[0-9a-f]{16}\.zarr")
 SHOWN = 20
 REPAIR, REBUILD = "trephine verify --repair", "trephine verify --rebuild"
+MENDS = {  # of checks that no ingest mends
+    "best_labels_without_label": REBUILD,
+    "patients_on_two_sides": "trephine cohort delete COHORT",
+    "runs_without_cohort": "trephine runs delete RUN",
+    "slides_of_two_patients": "a manifest with one patient_id for each content",
+    "slides_without_case": "a manifest with the case_id of each slide",
+}
 NOT_COMPARED = ("migrations", "checked_arrays")
 BLOCK = 1 << 18  # bytes; even, so that no Embedding is cut
 _reused = threading.local()
@@ -288,12 +295,12 @@ def _compare(found: Survey) -> None:
                 )
         for check in sql.names("checks"):
             if n := catalog.read_frame(found.root, check).height:
-                mend = (
-                    f"trephine ingest SLIDES, or see them with: trephine sql --file sql/{check}.sql"
-                )
+                how = MENDS.get(Path(check).name, "trephine ingest SLIDES")
+                mend = f"{how}, or see them with: trephine sql --file sql/{check}.sql"
                 found.add(layout.CATALOG, f"{n:,} rows break the check {Path(check).name}", mend)
     except Exception as error:  # whatever DuckDB makes of garbage
-        found.add(layout.CATALOG, f"it cannot be read: {catalog.first_line(error)}", REBUILD)
+        said = catalog.first_line(error).partition(f" {catalog_file.MAKE_ANEW}")[0]
+        found.add(layout.CATALOG, f"it cannot be read: {said}", REBUILD)
 
 
 def check_ledger(found: Survey, work: Path) -> None:

@@ -23,8 +23,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cli
-from featurestore import FeatureStore, options, progress
+from featurestore import FeatureStore, options, progress, queries
 from featurestore.config import ExportConfig, ImportConfig, SplitConfig
+from featurestore.errors import ConfigError
 from featurestore.fields import about, arguments_of, flag_of
 from featurestore.frames import FORMATS
 from featurestore.types import Tiling
@@ -505,3 +506,19 @@ def test_what_is_quick_says_nothing_where_nobody_looks(monkeypatch: pytest.Monke
         for done in range(100):
             show(done, 100, "quick")
     assert sys.stderr.getvalue() == ""  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("command", ["encoders", "sql", "status"])
+def test_a_closed_stdout_is_told_in_a_sentence(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    with pytest.raises(SystemExit) as left:
+        cli.main([command])
+    assert left.value.code == 1
+    assert capsys.readouterr().err == "trephine: stdout is closed. Give it a file, or /dev/null\n"
+
+
+def test_a_file_without_an_end_is_no_query() -> None:
+    with pytest.raises(ConfigError, match=r"over 1,000,000 bytes"):
+        queries.chosen("named", None, Path("/dev/zero"), None)

@@ -90,7 +90,8 @@ def _thumbnail(store: FeatureStore, slide_key: str, place: overlays.Geometry) ->
         return Image.fromarray(store.thumbnail(slide_key))
     except ConfigError:
         scale = BLANK_PX / max(place.size_px0)
-        return Image.new("RGB", tuple(max(1, round(n * scale)) for n in place.size_px0), "white")
+        width, height = (max(1, round(n * scale)) for n in place.size_px0)
+        return Image.new("RGB", (width, height), "white")
 
 
 def file_name(slide_id: str) -> str:

@@ -13,7 +13,7 @@ import polars as pl
 
 from featurestore import arrays
 from featurestore.config import ExportConfig
-from featurestore.errors import FeaturesRefused, StoreDamaged
+from featurestore.errors import ConfigError, FeaturesRefused, StoreDamaged
 from featurestore.exchange import files
 from featurestore.exchange.bags import ForeignBag
 from featurestore.exchange.writers import WRITERS, Outgoing
@@ -60,9 +60,10 @@ def export_cohort(
 
     Raises:
         CohortNotFound: there is no such Cohort.
-        ConfigError: several Encoders or Tilings fit and none was named.
+        ConfigError: several Encoders or Tilings fit and none was named; the folder is the store's.
         FileUnwritable: the folder cannot be written.
     """
+    _must_be_outside(store.root, config.out)
     bags = store.bags(config.cohort, config.encoder_id, config.tiling_id)
     slides = store.sql("select slide_id, slide_key, mpp, width_px0, height_px0 from slides")
     tilings = store.sql("select tiling_id, tile_px, tile_mpp, min_tissue from tilings")
@@ -105,6 +106,11 @@ def export_cohort(
         notes=tuple(notes),
         failures=failures,
     )
+
+
+def _must_be_outside(root: Path, out: Path) -> None:
+    if root.resolve() in (out.resolve(), *out.resolve().parents):
+        raise ConfigError(f"{out} is in the store {root}. Name another folder with -o")
 
 
 def _stamps(folder: Path) -> dict[Path, tuple[int, int]]:

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from featurestore.errors import SlideRefused, SlideWithoutMpp
-from featurestore.types import MppSource
+from featurestore.types import MPP_RANGE, MppSource
 
-MPP_RANGE = (0.05, 100.0)
 MOST_UNEQUAL = 0.05  # largest relative difference of mpp in x and y
 ADVICE: dict[MppSource, str] = {
     "manifest": "Correct the column mpp of the manifest.",

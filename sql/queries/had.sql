@@ -30,4 +30,5 @@ select
     run_id as name
 from predictions
 where slide_id in (select of_cohorts.slide_id from of_cohorts)
+    and $kind <> 'cohort'  -- its Runs are those that were made of it
 order by kind, name

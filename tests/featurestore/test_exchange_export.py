@@ -18,6 +18,7 @@ from builders.foreign_files import grid, trident
 
 from featurestore import FeatureStore, export_cohort, import_features
 from featurestore.config import ExportConfig, ImportConfig
+from featurestore.errors import ConfigError
 from featurestore.types import ArrayIds, Label, Target
 
 DIM, MPP, PX, PX0 = 24, 0.5, 224, 896
@@ -233,3 +234,16 @@ def test_a_slide_without_scale_goes_where_no_scale_is_asked_for(tmp_path: Path) 
             same((last["coords"][:], last["features"][:]), coords, features.astype(np.float16))
             said = {k: v for k, v in first["coords"].attrs.items() if k != "savetodir"}
             assert {k: last["coords"].attrs[k] for k in said} == said
+
+
+@pytest.mark.parametrize("inner", [".", "ledger/labels", "runs/../new"])
+def test_nothing_is_exported_into_the_store(store: FeatureStore, inner: str) -> None:
+    config = ExportConfig(tool="parquet", cohort="all", out=store.root / inner)
+    with pytest.raises(ConfigError, match="is in the store"):
+        export_cohort(store, config)
+
+
+@pytest.mark.parametrize("mpp", [0.0, 0.04, 101.0, 250.0])
+def test_a_scale_that_no_slide_has_is_refused(mpp: float) -> None:
+    with pytest.raises(ConfigError, match=r"mpp must be at least 0\.05 and at most 100"):
+        ImportConfig(tool="trident", path=Path(), mpp=mpp)

@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -389,3 +390,35 @@ def test_the_file_of_another_slide_is_refused_by_whoever_reads_it(
     replaced(file)
     with pytest.raises(StoreDamaged, match=r"another slide or time.*verify --repair"):
         read(FeatureStore(root), key, tiling_id)
+
+
+def test_what_is_wrong_with_a_catalog_is_said_once(copied: Copy) -> None:
+    root = copied()
+    (root / layout.CATALOG).unlink()
+    (root / layout.CATALOG).mkdir()
+    (told,) = (one for one in FeatureStore.verify(root).failures if "cannot be" in one.fault)
+    assert told.text().count("trephine verify --rebuild") == 1
+    assert ".." not in told.fault
+
+
+def test_a_broken_array_that_was_imported_is_taken_in_by_import(tmp_path: Path) -> None:
+    store = FeatureStore.create(tmp_path / "store")
+    made = slide_arrays("a" * 16, 9)
+    said = dict(made.provenance["encoder"]) | {"weights": "imported: trident"}
+    store.publish(replace(made, provenance={"encoder": said}))
+    store.record([case_row("C", "P"), slide_row("S", "C", "a" * 16)])
+    flip(next(store.root.glob("slides/*/*/embeddings/*/c/0/0")), np.random.default_rng(0))
+    told = FeatureStore.verify(store.root, repair=True).text()
+    assert "1 array will be taken in again by: trephine import" in told
+    assert "trephine ingest" not in told
+
+
+def test_no_ingest_is_named_for_what_it_cannot_mend(copied: Copy) -> None:
+    root = copied()
+    for file in (root / "ledger" / "cases").iterdir():
+        file.unlink()
+    FeatureStore(root)
+    (root / layout.CATALOG).unlink()
+    told = FeatureStore.verify(root, repair=True)
+    assert "slides_without_case" in told.text()
+    assert "trephine ingest" not in told.text()

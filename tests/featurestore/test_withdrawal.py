@@ -364,3 +364,11 @@ def test_nobody_writes_while_files_are_erased(tmp_path: Path) -> None:
         child.communicate(timeout=300)
         assert child.returncode == 0
         FeatureStore(root).record([case_row("C9", "P9")])
+
+
+def test_a_deleted_cohort_had_no_run_though_others_predicted_its_slides(
+    store: FeatureStore,
+) -> None:
+    publish_run(store, "r9", slide_id="S1")
+    store.create_cohort("unused", where_query("true"), split=RANDOM)
+    assert store.withdraw("unused", "cohort").runs == []

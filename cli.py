@@ -251,7 +251,7 @@ def evaluate_labels(
     with progress("reports") as show:
         got = evaluate_file(gold, config, ollama, how, progress=show)
     told = to_json(got) if errors else to_json(got) | {"errors": len(got.errors)}
-    return Told(got.text(errors=errors), told)
+    return Told(got.text(errors=errors), told, gave_up=got.failed > 0)
 
 
 @main.group()

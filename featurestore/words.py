@@ -14,6 +14,7 @@ class Told:
 
     words: str
     data: Any
+    gave_up: bool = False  # whether some of it failed
 
     def text(self) -> str:
         """For a person."""

@@ -31,6 +31,7 @@ from ingest.labels.tokens import Sentence, encode, sentence_of, ticked
 Owner = Literal["cellularity", "unclear"]  # what has another owner is no claim
 Role = Literal["finding", "norm", "criterion", "quality"]
 Scope = Literal["whole", "overall", "part", "extreme", "aside"]
+_BESIDE = re.compile(r"C[MBGvqdiuz:]*F$")  # "Cellularity 30% +++"
 _SET_ASIDE = ("clot", "aspirate", "touch", "other")
 _IT = words_of("it this these es sie dies elle ceci")
 _AGE = re.compile(r"\b(?:age|alter|âge)")
@@ -157,7 +158,8 @@ def left_open(segments: Iterable[Segment], claims: Iterable[Claim]) -> bool:
         s = ticked(sentence.classes)
         for at, figure in sentence.figures.items():
             new = s[at] in "FN" and segment.at + figure.start not in known
-            if new and is_free(s, at, figure):
+            signs = sentence.words[at + 1 : at + 2] == ["+"] and _BESIDE.search(s, 0, at + 1)
+            if new and (signs or is_free(s, at, figure)):
                 return True
     return False
 

@@ -51,7 +51,8 @@ def decide(
     if len(sure) < len(good) and _has_no_core(folded):
         good = sure
         if not good:
-            return none_read("no core was received")
+            told = _says_no_core(folded)
+            return none_read("no core was received" if told else "no core is named", read=told)
     if any(claim.amends and not claim.addressed for claim in hidden):
         return none_read("a correction could not be read for certain", read=False)
     pool, overall = _decisive(good)
@@ -106,7 +107,11 @@ def _of_pool(text: str, pool: list[Claim], rule: str) -> Reading:
 def _has_no_core(folded: str) -> bool:
     """Whether no core was received, as far as the report tells."""
     named = "biops" in folded or _CORE.search(folded)
-    if _NO_CORE.search(folded) or (not named and _OTHER.search(folded)):
+    return _says_no_core(folded) or (not named and _OTHER.search(folded) is not None)
+
+
+def _says_no_core(folded: str) -> bool:
+    if _NO_CORE.search(folded):
         return True
     missing = (folded[max(0, m.start() - 40) : m.start()] for m in _NOT_SENT.finditer(folded))
     return any(_SENT.search(before) for before in missing)

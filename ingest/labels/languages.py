@@ -183,6 +183,10 @@ FRACTIONS = {"half": 2, "halves": 2, "hälfte": 2, "moitié": 2, "third": 3, "ti
 FRACTIONS |= {"quarter": 4, "quart": 4, "viertel": 4, "fourth": 4, "fifth": 5, "tenth": 10}
 
 
+# "celularidad", "celularidade", "cellularità", "cellulariteit"
+_FOREIGN = re.compile(r"\bcell?ularit?(?:à|dade?|eit)\b")
+
+
 def language(folded: str) -> str:
     """'en', 'de' or 'fr', or 'other': the language whose small words are the most in the text."""
     lead = folded[:2_000]
@@ -196,5 +200,7 @@ def language(folded: str) -> str:
     best = max(counts, key=lambda name: counts[name])
     if len(words) < 8 or counts[best] < 3:
         latin = sum(word[0] < "\u0250" for word in words)
+        if _FOREIGN.search(lead):
+            return "other"
         return "en" if 2 * latin >= len(words) else "other"
     return best

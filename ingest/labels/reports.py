@@ -182,6 +182,7 @@ class LabelFile:
 
     labels: list[Label]
     notes: list[str]  # what was left out, or taken as missing
+    n_empty: int = 0  # rows left without a value
 
     def text(self) -> str:
         """What the table's reader tells; empty if nothing."""
@@ -216,7 +217,8 @@ def read_label_table(
         table.faults.append((None, question))
     labels = [_human_label(row, table, target, scale or 1.0, skip_empty) for row in table.sound()]
     table.refuse(LabelError)
-    return LabelFile(labels=[label for label in labels if label], notes=table.notes)
+    kept = [label for label in labels if label]
+    return LabelFile(labels=kept, notes=table.notes, n_empty=len(labels) - len(kept))
 
 
 def _may_be_shares(table: Table, target: Target) -> bool:

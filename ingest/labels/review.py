@@ -47,12 +47,19 @@ class ReviewImport:
     """Values that a person filled in."""
 
     n: int
+    n_empty: int = 0  # rows left without a value
     notes: str = ""  # what the table's reader tells
 
     def text(self) -> str:
         """How many there were, and where they stand."""
+        if not self.n:
+            left = f"No row has a value; rows left empty: {self.n_empty:,}. Fill in value."
+            return "\n".join(filter(None, [self.notes, left]))
+        empty = f" Rows left empty: {self.n_empty:,}." if self.n_empty else ""
         where = "trephine sql \"from labels where method = 'human'\""
-        return "\n".join(filter(None, [self.notes, f"labels taken: {self.n:,}. Next: {where}"]))
+        return "\n".join(
+            filter(None, [self.notes, f"labels taken: {self.n:,}.{empty} Next: {where}"])
+        )
 
 
 def export_review(
@@ -95,7 +102,7 @@ def import_review(
     about = store.target(target)
     file = read_label_table(path, about, config, skip_empty=True)
     record_labels(store, file.labels, about)
-    return ReviewImport(n=len(file.labels), notes=file.text())
+    return ReviewImport(n=len(file.labels), n_empty=file.n_empty, notes=file.text())
 
 
 def _excerpt(row: dict[str, Any], text: str | None) -> str:

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 from builders.ollama_server import MODEL, Reply, claim, said, serve, text_of
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cli import main
 from featurestore.errors import ConfigError, OllamaError
 from featurestore.types import Target
 from ingest.labels.config import OllamaConfig
@@ -61,6 +63,19 @@ def test_a_replay_scores_as_the_model_did(recorded: tuple[Path, Evaluation]) -> 
     assert [claim(1)] in [line.get("answer", {}).get("claims") for line in lines]
     both = OllamaConfig(replay=file)
     assert evaluate(GOLD, "both", ollama_config=both).n == 4
+
+
+def test_the_command_leaves_with_3_where_a_report_failed(
+    recorded: tuple[Path, Evaluation], tmp_path: Path
+) -> None:
+    gold = tmp_path / "gold.jsonl"
+    for ids, code in ((["good", "failed"], 3), (["failed"], 3), (["good", "wrong"], 0)):
+        rows = [row for row in GOLD if row["id"] in ids]
+        gold.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        given = ["evaluate-labels", str(gold), "--parser", "ollama", "--replay", str(recorded[0])]
+        done = CliRunner().invoke(main, given)
+        assert done.exit_code == code, done.output
+        assert ("reports that failed" in done.output) == (code == 3)
 
 
 def test_answers_are_not_written_over_those_of_another_call(

@@ -67,7 +67,8 @@ def test_disputes_are_kept_out_reviewed_and_settled_by_a_person(
     assert rows[0]["case_id"] == "C2"
     assert (float(rows[0]["rules_value"]), float(rows[0]["ollama_value"])) == (60, 20)
     assert "60% cellular. Secret two" in rows[0]["excerpt"]
-    assert review.import_review(store, todo).n == 0  # nothing filled in yet
+    unfilled = review.import_review(store, todo)
+    assert unfilled.text() == "No row has a value; rows left empty: 1. Fill in value."
     rows[0]["value"] = "65"
     with todo.open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0].keys())

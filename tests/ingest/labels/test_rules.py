@@ -288,6 +288,9 @@ OUTCOMES = [
         "not read",
         "language",
     ),
+    ("Cellularity is 60% (aspirate clot unavailable).", "not read", "no core is named"),
+    ("CELLULARITY 30% +++ normo for 80y", "not read", "tied"),
+    ("celularidad 65%", "not read", "language"),
     ("Core biopsy: 40% cellular.\n\nADDENDUM: the figure is withdrawn.", "states none", "back"),
 ]
 

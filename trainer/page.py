@@ -16,6 +16,7 @@ from markupsafe import Markup
 from featurestore import FeatureStore
 from featurestore.errors import ConfigError, write_beside
 from featurestore.types import RunRecord, Target
+from featurestore.words import counted
 from trainer import cases, compare, conformal, evaluate, overlays, plots, runs, settling, verdict
 from trainer.config import SettleConfig
 from trainer.inference import load_model
@@ -146,6 +147,7 @@ def templates() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
+    environment.filters["counted"] = counted
     environment.filters["said"] = compare.in_words
     environment.filters["num"] = lambda value, form: minus(runs.number(value, form))
     return environment

@@ -156,7 +156,7 @@ def test_pooled_floors_are_those_of_all_slides_together(sizes: list[int], seed: 
         assert found["r2"] is None
 
 
-def test_one_test_slide_gives_no_spread_and_the_reason(store: FeatureStore) -> None:
+def test_one_test_slide_gives_no_spread_and_the_reason(store: FeatureStore, tmp_path: Path) -> None:
     parts = {f"S-{i:04}": "train" for i in range(20)} | {"S-0020": "test"}
     es.freeze(store, "one", split=parts, where="slide_id < 'S-0021'")
     config = replace(QUICK, cohort="one", steps=1, calibration_fraction=0)
@@ -164,6 +164,11 @@ def test_one_test_slide_gives_no_spread_and_the_reason(store: FeatureStore) -> N
     assert "nan" not in found.text()
     assert found.cells[0].r2_spread is None
     assert "R2 is undefined for a single slide" in found.text().splitlines()[0]
+    out = page.write_page(store, found.cells[0].run_ids, tmp_path / "report.html")
+    text = out.read_text()
+    assert "R² – (undefined for a single slide) and a mean absolute error of" in text
+    assert "On the 1 test slide of 1 patient" in text
+    assert "– to –" not in text
 
 
 def test_a_page_of_runs_says_what_was_left_open_in_words(store: FeatureStore) -> None:

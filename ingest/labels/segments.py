@@ -46,7 +46,7 @@ _MARK = re.compile(
 )
 _KEY = re.compile(r"((?>[^\W\d_](?:[^:?=|\n%.;]{0,59}[^:?=|\n%.; \t])?))[ \t.]*(?::\**|\?)(?=\s|$)")
 _SCALE = re.compile(r"[(\[][^()\[\]]{0,30}%[^()\[\]]{0,9}[)\]](?=[ .]*:)")  # "Blasts (0-100%):"
-_AFTER_LABEL = re.compile(r"\s*(?:[^\W\d_]{3,12} )?\(?\w{1,2}[).:]{1,2}\s")
+_AFTER_LABEL = re.compile(r"\s*(?:[^\W\d_]{3,12} )?[(\[]?\w{1,2}(?:[)\].:]{1,2}| -)\s")
 _LEAD = re.compile(r"\s*(?:\(?\w{1,2}[.):]|[#*•>\[-])|[^:?\n]{1,62}[:?]")
 # "A. Core", "(B) Clot", "A and B. BONE MARROW, ...:"
 _PART = re.compile(

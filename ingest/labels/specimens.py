@@ -12,13 +12,15 @@ _ID = r"[a-h]\d?|\d{1,2}"
 # "(1) core biopsy", "Slide 2: clot", "Block A1 (core)", "B. clot"
 _DECLARED = re.compile(
     rf"(?:(?:^|[.;,:\n])[ \t]*(?:[^\W\d_]{{3,12}} )?|\b[^\W\d_]{{3,12}} )"
-    rf"\(?(?P<id>{_ID})(?:\)?[.:]|\)| (?=\())[ \t]*\(?(?P<name>{_NAME})"
+    rf"[(\[]?(?P<id>{_ID})(?:[)\]]?[.:]|[)\]]| -(?= )| (?=\())[ \t]*\(?(?P<name>{_NAME})"
 )
-_BEHIND = re.compile(rf"\((?P<id>{_ID})\)")  # "Trephine (A)"
+_BEHIND = re.compile(rf"[(\[](?P<id>{_ID})[)\]]")  # "Trephine (A)"
 _LAST_NAME = re.compile(r"[^.:;,()\n]*$")
 # what a sentence begins with: "(A)", "B)", "1.", "Slide 2:"
-_LEADS = re.compile(rf"\s*(?:(?P<unit>[^\W\d_]{{3,12}}) )?\(?(?P<id>{_ID})(?:\)?[.:]|\))(?=\s|$)")
-_NAMED = re.compile(rf"(?P<unit>[^\W\d_]{{3,12}} )?(?P<open>\()?\b(?P<id>{_ID})\b(?(open)\))")
+_LEADS = re.compile(
+    rf"\s*(?:(?P<unit>[^\W\d_]{{3,12}}) )?[(\[]?(?P<id>{_ID})(?:[)\]]?[.:]|[)\]]| -)(?=\s|$)"
+)
+_NAMED = re.compile(rf"(?P<unit>[^\W\d_]{{3,12}} )?(?P<open>[(\[])?\b(?P<id>{_ID})\b(?(open)[)\]])")
 
 
 def declared(folded: str) -> dict[str, Material]:

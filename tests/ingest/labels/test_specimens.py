@@ -9,6 +9,7 @@ import pytest
 from ingest.labels.rules import parse
 
 LABELS = [("(A)", "(B)"), ("(1)", "(2)"), ("Slide 1:", "Slide 2:"), ("Part A:", "Part B:")]
+LABELS += [("[A]", "[B]"), ("Slide 1 -", "Slide 2 -")]
 LABELS += [("Specimen 1:", "Specimen 2:"), ("Sample A:", "Sample B:")]
 CORES = ["core", "core biopsy", "trephine", "trephine biopsy"]
 OTHERS = ["clot", "clot section", "aspirate", "aspirate smear"]
@@ -22,7 +23,7 @@ NOTHING = ["Insufficient.", "Blood only.", "Crushed."]
 
 def _declarations(one: str, a: str, other: str, b: str) -> list[str]:
     told = [f"{a} {one}. {b} {other}.", f"Specimens: {a} {one}, {b} {other}."]
-    if "(" in a:
+    if a[0] in "([":
         told += [f"{one} {a}; {other} {b}.", f"Iliac crest, {one} {a}; {other} {b}."]
     return [said[0].upper() + said[1:] for said in told]
 

@@ -28,10 +28,21 @@ class Who:
     known: Slide | None  # as the store has it
 
     def mpp(self, of_file: float | None, option: float | None) -> tuple[float | None, Any]:
-        """Microns per level-0 pixel, and who says so."""
+        """Microns per level-0 pixel, and who says so.
+
+        Raises:
+            FeaturesRefused: an earlier import was given another as option.
+        """
         known = self.known.mpp if self.known else None
+        given = self.given.mpp_given if self.given else None
+        is_other = option is not None and known not in (None, option) and given is None
+        if is_other and self.known and self.known.mpp_source == "option":
+            raise FeaturesRefused(
+                f"is of slide {self.slide_id!r}, which has {known:g} microns per pixel by an "
+                f"earlier --mpp, got {option:g}. Change it with --manifest: slide_id and mpp"
+            )
         said: list[tuple[float | None, MppSource | None]] = [
-            (self.given.mpp_given if self.given else None, "manifest"),
+            (given, "manifest"),
             (known, self.known.mpp_source if self.known else None),
             (of_file, "file"),
             (option, "option"),

@@ -417,3 +417,16 @@ def test_the_encoder_keeps_who_made_it(new: FeatureStore, tmp_path: Path) -> Non
     }
     row = new.sql("from tilings").row(0, named=True)
     assert (row["tile_px"], row["tile_mpp"], row["filter_version"]) == (PX, PX0 * MPP / PX, "stamp")
+
+
+def test_another_scale_than_an_earlier_import_said_is_told_and_how_to_change_it(
+    new: FeatureStore, tmp_path: Path
+) -> None:
+    clam()(tmp_path, "A", made(), grid(20))
+    import_features(new, ImportConfig(tool="clam", path=tmp_path, mpp=25.0))
+    told = import_features(new, ImportConfig(tool="clam", path=tmp_path, mpp=0.25))
+    assert "by an earlier --mpp, got 0.25. Change it with --manifest" in told.text()
+    slide = GivenSlide(slide_id="A", case_id="A", path="", mpp_given=0.25)
+    given = [(slide, Case(case_id="A", patient_id="A"))]
+    assert not import_features(new, ImportConfig(tool="clam", path=tmp_path), given).failures
+    assert new.sql("select mpp from slides").item() == 0.25

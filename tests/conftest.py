@@ -6,6 +6,7 @@ import atexit
 import fcntl
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from hypothesis import settings
 settings.register_profile("calm", max_examples=40, deadline=None)
 settings.load_profile("calm")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test waits for a hub
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores Ctrl-C
 MEMORY = Path("/dev/shm")  # every publish flushes some forty files: costly on a disk, free here
 ROOT = "PYTEST_DEBUG_TEMPROOT"
 HAS_ROOM = os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 8 << 30

@@ -61,4 +61,6 @@ def test_one_bad_file_leaves_with_3_and_a_manifest_names_slides(job: Path) -> No
     (job / "ids.csv").write_text("slide_id,patient_id\nK1,P\nK2,P\n")
     assert "with new metadata" in run("trephine import trident job --manifest ids.csv", store, 3)
     (job / "none.csv").write_text("patient_id\nP\n")
-    assert "path or slide_id" in run("trephine import trident job --manifest none.csv", store, 1)
+    assert "neither a column path nor slide_id" in run(
+        "trephine import trident job --manifest none.csv", store, 1
+    )

@@ -117,7 +117,7 @@ def _write(root: Path, kind: str, rows: pl.DataFrame) -> None:
 def _adopted(root: Path, kept: pl.DataFrame) -> Iterator[str]:
     """Leave arrays that only the catalog knows to the next fold, but for what is not theirs."""
     told = {tuple(getattr(one, name) for name in ArrayIds._fields) for one in told_arrays(root)}
-    n = 0
+    n = n_gone = 0
     for row in kept.iter_rows(named=True):
         ids = ArrayIds(*(row[name] for name in ArrayIds._fields))
         if tuple(ids) in told:
@@ -130,19 +130,23 @@ def _adopted(root: Path, kept: pl.DataFrame) -> Iterator[str]:
             digest = ""
         if digest == row["digest"]:
             n += 1
-        elif array.exists():
+            continue
+        n_gone += 1
+        if array.exists():
             yield f"{array.relative_to(root)} is in {arrays.quarantine(root, array)}"
     if n:
         yield f"{counted(n, 'array')} were taken in again, as their own checksums say they are"
+    if n_gone:
+        what = counted(n_gone, "array")
+        yield f"{what} must be made again by the ingest or import that made them"
 
 
 def _tell_lost(root: Path, done: Salvage, kept: _Kept, kinds: set[str]) -> None:
     """Say how many rows of each kind the new catalog lacks, and where the old one is."""
     now = _rows(root, kinds)
     old = max(layout.quarantine_dir(root).glob(f"*/{layout.CATALOG}"), default=None)
-    for kind in sorted(kinds):
-        keys = list(ArrayIds._fields) if kind == "embeddings" else now[kind].columns
-        gone = kept.rows[kind].join(now[kind], on=keys, how="anti", nulls_equal=True)
+    for kind in sorted(kinds - {"embeddings"}):  # a row without its array is worth nothing
+        gone = kept.rows[kind].join(now[kind], on=now[kind].columns, how="anti", nulls_equal=True)
         if gone.height:
             fault = (
                 f"{counted(gone.height, 'row')} that the catalog had could not be written anew; "

@@ -39,6 +39,13 @@ def runtime_of(wanted: Runtime, device: str) -> str:
     return "openvino" if wanted != "torch" and there and device == "cpu" else "torch"
 
 
+def has_bfloat16() -> bool:
+    """Whether OpenVINO computes in bfloat16 here; where it does not, it takes float32 unasked."""
+    import openvino
+
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Compiled:
     """A network that OpenVINO runs in several streams of one thread each."""
@@ -74,10 +81,15 @@ def compile_model(
     process may use has one.
 
     Raises:
+        ConfigError: the processor does not compute in this precision; it would be float32 in truth.
         EncoderUnavailable: OpenVINO cannot take the network.
     """
     import openvino
 
+    if precision == "bfloat16" and not has_bfloat16():
+        raise ConfigError(
+            "OpenVINO has no bfloat16 on this processor. Pass --precision float32, or auto."
+        )
     threads = threads or len(os.sched_getaffinity(0))
     shape = [JOB_TILES, 3, side, side]
     version = openvino.__version__.split("-")[0]

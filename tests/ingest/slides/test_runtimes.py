@@ -145,6 +145,19 @@ SWIGLU = {"mlp_layer": timm.layers.SwiGLUPacked, "act_layer": torch.nn.SiLU, "ml
 PROOF = pytest.mark.proof
 
 
+def test_an_array_never_says_bfloat16_of_float32(home: Path) -> None:
+    """OpenVINO takes float32 without a word where the processor has no bfloat16."""
+    if not runtimes.has_bfloat16():
+        with pytest.raises(ConfigError, match="no bfloat16 on this processor"):
+            encoders.load(TINY, "random", runtime="openvino", precision="bfloat16")
+        return
+    half, full = (
+        encoders.load(TINY, "random", runtime="openvino", precision=one).embed(TILES)
+        for one in ("bfloat16", "float32")
+    )
+    assert (half != full).any()
+
+
 @PROOF
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize(
@@ -169,6 +182,8 @@ def test_the_layers_of_other_networks_give_the_vectors_of_torch(
     theirs = model(x).numpy()
     key = content_id([str(kinds), pooled])
     dim = theirs.shape[1]
+    if precision == "bfloat16" and not runtimes.has_bfloat16():
+        pytest.skip("no bfloat16 on this processor")
     compiled = runtimes.compile_model(model, key, side=224, dim=dim, precision=precision, threads=2)
     ours = compiled(x.numpy())
     cosine = (ours * theirs).sum(1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(theirs, axis=1)

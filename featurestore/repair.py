@@ -50,6 +50,8 @@ def verify(
     if rebuild:
         mended += _make_anew(root)
     with suppress(TrephineError):  # of a broken catalog, which is told
+        if repair:
+            folding.fold(root)  # arrays that a killed or running call published are no strangers
         if repair and withdrawal.finish(root):
             mended.append("what was erased is gone")
     found = survey(root, progress)

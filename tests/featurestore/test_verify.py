@@ -239,6 +239,16 @@ def test_rows_that_are_no_numbers_are_named_with_their_slide(tmp_path: Path) -> 
     assert "a" * 16 in FeatureStore.verify(store.root).text()
 
 
+def test_a_repair_takes_in_what_is_published_and_not_yet_told(copied: Copy) -> None:
+    root = copied()
+    made = slide_arrays(f"{2:016x}", 7, encoder="b" * 16)
+    store = FeatureStore(root)
+    store.publish(made)  # and killed
+    assert FeatureStore.verify(root, repair=True).text().endswith("whole")
+    assert store.has(made.slide_key, made.tiling.tiling_id, "b" * 16)
+    assert store.sql("from embeddings where encoder_id = repeat('b', 16)").height == 1
+
+
 @pytest.mark.parametrize("file", ["weights.safetensors", "run.json", "predictions.parquet"])
 def test_a_changed_file_of_a_run_is_refused(copied: Copy, file: str) -> None:
     root = copied()

@@ -26,12 +26,8 @@ WHOLE = {"tinyint", "smallint", "integer", "bigint"}
 PLAIN = WHOLE | {f"u{name}" for name in WHOLE} | {"boolean", "float", "double", "varchar"}
 NUMBERS = PLAIN - {"boolean", "varchar"} | {"decimal"}
 NESTED = {"decimal", "list", "array", "struct", "map"}
-MOMENTS = {
-    "timestamp",
-    "timestamp_s",
-    "timestamp_ms",
-    "timestamp with time zone",
-}  # of at most six digits
+# of at most six digits, as others have them; nanoseconds are text
+MOMENTS = {"timestamp", "timestamp_s", "timestamp_ms", "timestamp with time zone"}
 WIDE = {"bigint": "Int64", "hugeint": "Int128"}  # types of polars
 NAMES = "select name from migrations"
 ASIDE = "select count(*) from failures where stage = 'ledger'"

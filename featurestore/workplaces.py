@@ -20,7 +20,8 @@ from featurestore.errors import ConfigError, NotFinite, TrainError
 def lend(tmp: Path, key: str) -> Iterator[Path]:
     """Lend the folder of the unfinished work `key`, with what a broken-off call left there.
 
-    While another process has it, the folder is a new one. Work that is refused leaves none.
+    While another process has it, the folder is a new one. Work that cannot be done leaves none; a
+    refusal leaves what an earlier call did, and no empty folder.
     """
     work = tmp / f"run-{key}"
     lock = _lock(work)
@@ -29,7 +30,11 @@ def lend(tmp: Path, key: str) -> Iterator[Path]:
         lock = _lock(work)
     try:
         yield work
-    except (ConfigError, TrainError, NotFinite):
+    except ConfigError:
+        with suppress(OSError):  # it holds the work of a broken-off call
+            work.rmdir()
+        raise
+    except (TrainError, NotFinite):
         shutil.rmtree(work, ignore_errors=True)
         raise
     finally:

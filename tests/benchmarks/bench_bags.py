@@ -27,6 +27,7 @@ import torch
 import zarr
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 from builders import embedding_stores as es
 
 from trainer.bags import Sampler, training_draws

@@ -16,6 +16,7 @@ from pathlib import Path
 import duckdb
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 from builders import embedding_stores as es
 
 ROOT = Path(__file__).parents[2]

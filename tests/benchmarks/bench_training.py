@@ -29,6 +29,7 @@ import torch
 from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 from builders import embedding_stores as es
 
 from featurestore import FeatureStore

@@ -17,6 +17,7 @@ from pathlib import Path
 import click
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 from builders.embedding_stores import build, freeze, planted
 
 from featurestore import FeatureStore, layout, rows

@@ -56,7 +56,9 @@ def decide(
     if any(claim.amends and not claim.addressed for claim in hidden):
         return none_read("a correction could not be read for certain", read=False)
     pool, overall = _decisive(good)
+    since = min((claim.start for claim in pool if claim.amends), default=0)  # it replaces the old
     doubtful = [c for c in claims if c.may_count and not any(_within(c, one) for one in pool)]
+    doubtful = [claim for claim in doubtful if claim.amends or claim.start > since]
     if doubtful and not overall:
         return none_read("another figure may be the cellularity too", read=False)
     return _of_pool(text, pool, rule)

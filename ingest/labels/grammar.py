@@ -17,6 +17,9 @@ from ingest.labels.tokens import Sentence
 
 # "Cellularity (%): 40", "Cellularity, percent: 40", "Cellularity | 40 | %"
 _N = re.compile(r"C(?P<key>[MBRGSopqyde,%()]*)(?P<to>[:v|]*)q?(?P<f>N)(?P<after>\|?%?)(?![/:\w])")
+# "Cellularity (%): aspirate 80, clot 70, core 50"
+_LISTED = re.compile(r"C[MBGRSopqyde,(I%]*\)?:(?=q*[SB])")
+_OF_EACH = re.compile(r"[SB][SBMGRpd(]*[:)]*(?=N(?:[.,;j)]|$))")
 _SHARES: dict[str, re.Pattern[str]] = {
     # "30% hematopoietic cells and 70% fat"
     "F cells and F fat": re.compile(r"(?P<f>F)[dq]*[KL][MLG]*[,j/;:(v]*[dv]*Fp?[dq]*f"),
@@ -73,6 +76,8 @@ _ENDS = re.compile(
     r"[.,;:()|jwpku?nehbotR/]|I[dqnhy]+[.,;y]|$"
 )  # what follows the figure of an adjective
 _SAID = re.compile(r"[MBGRSebcratoknyqdhvEpI,:(|Xu]*")  # between an adjective and its figure
+_UNEVEN = re.compile(r"v.:")  # "The core is uneven: cellularity ..."
+_FORMING = re.compile(r"Fq*KL?(?:[.,;)]|$)")
 _EXTENT = re.compile(r"F[dqRh]*[MGt]|Fh+q")  # "hypercellular, 70% nodules"
 _OWN = re.compile(r"[qdyohRSMBG]*(?:[pI][dqoyMBRGS]*)*")  # "hypercellular [marrow for age]"
 _MEAN = re.compile(r";[dq]*o[dqvp:]*F(?:[.;,)]|$)")
@@ -123,6 +128,8 @@ class _Scan:
         aside = self.s[max(0, self.behind - 2) : self.behind] == "C,"
         if aside and self.words[self.behind] in _AWAY and self.s[at + 1 : at + 2] == "F":
             self.head = "C"  # "cellularity, where assessable, 40%"
+        elif self.s[at] == ":" and self.governed and self.subject == "C":
+            self.head = "C"  # "Cellularity by point counting: 40%"
         self.behind = -1
 
     def preposition(self, at: int) -> None:
@@ -192,6 +199,7 @@ class _Scan:
             return
         away = self.behind >= 0 and self.words[self.behind] in _AWAY
         away = away or self.words[at - 1].endswith("ed")  # "scored cellularity at"
+        away = away or _UNEVEN.match(s, self.at - 1) is not None
         if self.head == "x" and not away and not s[self.at + 1 : at].strip("xLfqNohgy):MBGt"):
             self.noun("?", at)  # "tumor cellularity"
         elif _PART_OF.search(s, max(0, at - 8), at):
@@ -262,6 +270,8 @@ class _Scan:
             return "?" if whose and not within else "F cellular"
         if _SHARE.match(s, at) or self._is_relative(at):
             return ""  # "60% of the cellularity", "20% lower than before"
+        if self.head == "H" and s[self.at + 1 : at] in (",", "(", "") and _FORMING.match(s, at):
+            return "hypercellular (F)"  # "acellular, 0% hematopoiesis"
         noun = _NOUN.match(s, at + 1)
         if noun and "".join(self.words[noun.end() : noun.end() + 1])[:2] not in (":", "=", ".."):
             return ""
@@ -340,6 +350,10 @@ def tied(sentence: Sentence, s: str) -> tuple[dict[int, str], set[int], dict[int
     for match in _N.finditer(s) if "N" in s else ():
         if _is_percent(sentence, match) and not _NOUN.match(s, match.start("f") + 1):
             ties.setdefault(match.start("f"), "cellularity: N")
+    for key in _LISTED.finditer(s) if "N" in s else ():
+        each = [item.end() for item in _OF_EACH.finditer(s, key.end())]
+        if all(sentence.figures[at].low >= 5 for at in each):  # no grades
+            ties |= dict.fromkeys(each, "cellularity: N")
     _list_back(s, ties, sorted(set(sentence.figures) - odd - scan.owned))
     return ties, odd, ratio
 

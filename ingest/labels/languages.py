@@ -80,7 +80,7 @@ q best too therefore thus hence nil zero nearer nur somewhere perhaps ordre re r
 h n normal raised high low elevated lower abnormal variable patchy heterogeneous markedly diminished
   preserved diminuée augmentée erhöht vermindert reduziert gesteigert normwertig nl appropriate
   adequate regular
-y yo yr day days week weeks month months year years visit age aged ages age's old alter
+y yo yr mm cm day days week weeks month months year years visit age aged ages age's old alter
   altersentsprechend altersbezogen âge young older adult decade
 e expect expects expected reference norm norms normative predicted anticipated typical typically
   usual usually adjusted matched related chart guideline guidelines standard ref interval limits
@@ -95,8 +95,9 @@ b prior cf pre previous previously earlier former formerly preceding baseline pr
   screening compared before erroneously error incorrect incorrectly mistakenly wrongly replaces
   replacing replaced supersedes superseded january february march april june july august september
   october november december jan feb mar apr jun jul aug sep sept oct nov dec pretransplant outset
-  früher frühere früheren vorbefund vorherige vorherigen zuvor damals voruntersuchung antérieur
-  antérieure précédent précédente précédemment auparavant
+  früher frühere früheren vorbefund erstbefund erstdiagnose irrtümlich fälschlich versehentlich
+  vorherige vorherigen zuvor damals voruntersuchung antérieur antérieure précédent précédente
+  précédemment auparavant
 r cases outside sending referring referral submitted submitting external resident fellow trainee
   draft preliminary provisional reader readers observer observers another you donor donor's sister
   brother sibling twin mother father your interobserver intraobserver rereading reread errorrate
@@ -113,7 +114,7 @@ t elsewhere areas foci focal region regions zones zone uninvolved involved aggre
   lowest highest minimum maximum min max parts portion portions end
 j sondern and or but while whereas plus although though und oder aber et ou mais then
 k instead statt anstatt anstelle lieu than versus vs compared comparison relative contrast als que
-  contre gegenüber
+  contre gegenüber vergleich comparaison
 i not no cannot never without sans ohne neither nor nicht kein keine pas non aucun aucune unable
   unlikely
 """

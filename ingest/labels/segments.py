@@ -91,8 +91,8 @@ class Segment:
     def historic(self) -> bool:
         """Whether its heading tells of an earlier time or of another's reading."""
         words = _WORD.findall(ASIDE.sub("", self.heading))
-        if WORDS.get("".join(words[:1])) == "r":
-            return True  # "Submitting diagnosis"
+        if WORDS.get("".join(words[:1])) == "r" or any(WORDS.get(word) == "k" for word in words):
+            return True  # "Submitting diagnosis", "For comparison"
         return not _AMENDS.search(self.heading) and any(
             word in HISTORY or (WORDS.get(word) == "b" and word not in GENERAL)
             for word in words
@@ -170,6 +170,7 @@ class _Cutter:
         self.text, self.folded, self.triggers = text, folded, triggers
         self.parts = _named_parts(folded)
         self.labels = declared(folded)
+        self.amended = any(stem in folded for stem in CORRECTIONS)
         self.material: Material = "general"  # of the section
         self.heading = ""
         self.amends = False
@@ -245,7 +246,9 @@ class _Cutter:
             return True, at + begin + self._key(key[1].strip(), rest, key.end())
         bare = rest.strip(" *_=-.")
         if self._is_bare_heading(self.text[at : at + len(line)], bare, marked):
-            self._set(material_of(bare), bare, bool(_AMENDS.search(bare)))
+            amends = _AMENDS.search(bare) is not None
+            material = material_of(bare)
+            self._set("general" if amends and material == "unknown" else material, bare, amends)
             return True, at + len(line)
         wrapped = not marked and (len(self.before) > 45 or _is_open(self.before))
         if self.before and (wrapped or self.text[at + begin : at + begin + 1].islower()):
@@ -273,7 +276,11 @@ class _Cutter:
                 material, words = named, f"{words} {tail}"
         if _AMENDS.search(words):
             self._set("general", words, amends=True)
-        elif words.startswith("original") and material_of("report" + words[8:]) == "general":
+        elif (
+            self.amended
+            and words.startswith("original")
+            and (material_of("report" + words[8:]) == "general")
+        ):
             self._set("general", "")  # "Original diagnosis:", beside an addendum
         elif material == "unknown" and tail:
             self.local = (self.material if self.amends else "unknown", words)
@@ -300,6 +307,7 @@ class _Cutter:
         paragraph = self.folded[start:end]
         stops = _stops(paragraph)
         begin, near = 0, self.near
+        begun = min(start, self.begun) if self.begun >= 0 else start  # of what speaks to a reader
         for n, stop in enumerate(stops):
             sentence = paragraph[begin:stop]
             at, begin = start + begin, stop
@@ -308,9 +316,13 @@ class _Cutter:
             key = _KEY.match(sentence.lstrip()) if n and ":" in sentence else None
             if key and not is_side(key[1]) and material_of(key[1]) != "unknown":
                 material, heading = material_of(key[1]), key[1]
+                begun = at if sentence[0] == "\n" else begun
             elif not key and len(sentence) < 40 and "%" not in sentence:
                 named = material_of(sentence)  # "Trephine, 22 mm."
                 material = named if named in ("core", "clot") else material
+                if sentence[0] == "\n" and named != "unknown":  # "Microscopic." on its own line
+                    begun = at
+                    material, heading = named, sentence
             label = labelled(sentence, self.labels) if self.labels else None
             if label and _of_nothing_else(_AFTER_LABEL.sub("", sentence)):
                 material = label
@@ -318,7 +330,6 @@ class _Cutter:
             if not (hot or amends or (near and ("%" in sentence or "per" in sentence))):
                 continue
             near = near or hot
-            begun = min(start, self.begun) if self.begun >= 0 else start
             spoken = max(begun, at - LONGEST), start + stops[min(n + 1, len(stops) - 1)]
             yield Segment(
                 text=sentence, at=at, start=at, end=start + stop, near=hot, material=material,

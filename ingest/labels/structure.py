@@ -17,6 +17,9 @@ _BLOCKS |= {"dt", "dd", "section", "body", "title", "pre"}
 
 def as_text(text: str) -> str:
     """The words of a Report as plain text; plain text comes back as it is."""
+    if "<!--" in text:  # what no reader sees
+        lead, *rest = text.split("<!--")
+        text = lead + "".join(part.partition("-->")[2] for part in rest)
     lead = text[:400].lstrip("\ufeff \r\n\t")
     if lead.startswith(("{\\rtf", "{ \\rtf")):
         return _of_rtf(text)

@@ -42,8 +42,9 @@ _SCALE = re.compile(
     r"C[^.;:FNvhgx(]*(?P<boxed>\((?:[^()FNx]*[FN][^()FNx]*)\))(?P<ends>:?)|C[MBGpdq:]*(?P<bare>F)q*(?=[:O])"
 )
 _PLAIN_KEY = str.maketrans(dict.fromkeys("MGopdyvzuwhecbrnEgajki:,IKLf", "q"))
-_SPECIAL = words_of("report figure value percentage cell content density")
+_SPECIAL = words_of("report figure value percentage cell content density cent .")
 _MOVING = set("AMBGCbcx")  # classes that the words before them may change
+_OF_BONE = (["\ue000"], ["volume"], ["area"], ["surface"])
 _KINDS = {"arrow": "u", "date": "b", "dots": ":"}
 _MARKS = {"(": "(", "[": "(", ")": ")", "]": ")", ",": ",", ";": ";", ":": ":", "=": ":", "/": "/",
           "|": "|", ".": ".", "%": "%", "-": ":", "?": "?", '"': "q", "'": "q", "*": "q", "+": "x",
@@ -130,7 +131,14 @@ def _in_place(
 ) -> str:
     """The class of a word by what stands beside it; none where it is part of the word before."""
     previous, before = (words[-1], classes[-1]) if words else ("", "")
-    if letter == "A" and before == "C":
+    if (letter == "A" and before == "C") or (letter == "." and "".join(behind) in (")", "]")):
+        return ""  # "(est.)"
+    if letter == "M" and (
+        (word == "bone" and behind[:1] in _OF_BONE) or (before == "x" and previous == "bone")
+    ):
+        return "x" if word == "bone" else ""  # "bone 45%", "bone volume: 19%"
+    if word == "cent" and previous == "per":
+        classes[-1] = "%"
         return ""
     if previous in ("this", "these") and (letter in "MBG" or word == "report"):
         classes[-1] = "n"
@@ -194,7 +202,7 @@ def _form(word: str) -> str:
             return "v"
     for ending in ("e", "en", "er", "es", "em"):
         adjective = WORDS.get(word.removesuffix(ending), "x") if word.endswith(ending) else "x"
-        if adjective in "qnbheoyKB" and len(word) > 5:
+        if adjective in "qnbheoyKBM" and len(word) > 5:
             return adjective
     for n in range(3, len(word) - 3):
         head, tail = word[:n].rstrip("s"), word[n:]

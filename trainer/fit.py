@@ -95,8 +95,7 @@ def train(
             plots.save_figures(work, predicted.filter(pl.col("split") == "test"), job.target)
         (work / STATE).unlink()
         path = store.publish_run(work, record, nouns_of(Prediction, predicted))
-    random = runs.is_random(store, record.encoder_id)
-    return runs.Run(record=record, path=path, predictions=predicted, random=random)
+    return runs.Run(record=record, path=path, predictions=predicted)
 
 
 # -- what came of it -------------------------------------------------------------------------------

@@ -79,7 +79,14 @@ def ingest_archive(
     if part is None:
         store.record()  # adopt what a killed ingest published without a row
     check_golden_tile(store, encoder)
-    works = worklist(store, archive.slides, Wanted.by(config, tiling, [encoder.encoder_id]))
+    wanted = Wanted(
+        tiling_id=tiling.tiling_id,
+        encoder_ids=[encoder.encoder_id],
+        mpp=config.mpp,
+        retry_failed=config.retry_failed,
+        part=part,
+    )
+    works = worklist(store, archive.slides, wanted)
     summary = _work_off(order, works, config, progress, new_reader)
     if part is None:
         store.compact()
@@ -184,8 +191,8 @@ def _reading(
     readers: list[ReaderProcess] = []
 
     def read_some() -> None:
-        # what stops the parent is for it alone: the processes that this thread starts do not see it
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        # a Ctrl-C is for the parent alone: the processes that this thread starts do not see it
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         with closing(new_reader()) as reader:
             readers.append(reader)
             while not (stop.is_set() or waiting.empty()):

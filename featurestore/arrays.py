@@ -115,9 +115,9 @@ def publish_folder(work: Path, target: Path) -> None:
     _fsync(target.parent)
 
 
-def published(root: Path) -> Iterator[ArrayIds]:
-    """Yield the names of every published Embedding array."""
-    for group in sorted(layout.slides_dir(root).glob("*.zarr")):
+def published(root: Path, slide_key: str = "*") -> Iterator[ArrayIds]:
+    """Yield the names of every published Embedding array, or of those of one Slide."""
+    for group in sorted(layout.slides_dir(root).glob(f"{slide_key}.zarr")):
         for array in sorted(group.glob("*/embeddings/*/")):
             yield ArrayIds(group.stem, array.parts[-3], array.name)
 

@@ -103,6 +103,7 @@ class Published(Checked):
     dim: int = setting(1, at_least=1, at_most=2**31 - 1)
     precision: str | None = None
     device: str | None = None
+    runtime: str | None = None  # torch or openvino; None: imported, or of an earlier version
     tile_px: int | None = None  # None: a foreign Tiling does not say
     tile_mpp: float | None = None
     min_tissue: float | None = None

@@ -170,14 +170,11 @@ def digests(
 
 
 def differences(
-    root: Path, other: Path, without: Collection[str]
+    con: Connection, other: Path, without: Collection[str]
 ) -> Iterator[tuple[str, int, int]]:
     """Tables of two catalogs that differ: the name, and how many rows only the one or other has."""
-    with (
-        _cursor() as con,
-        _attached(con, path_of(root)) as live,
-        _attached(con, path_of(other)) as fresh,
-    ):
+    live = con.execute("select current_database()").fetchall()[0][0]
+    with _attached(con, path_of(other)) as fresh:
         made = "from duckdb_{}s() where database_name = '{}' and not internal"
         for what in ("view", "table"):
             of = f"select {what}_name, sql {made}"

@@ -93,20 +93,20 @@ def read_run(folder: Path, digest: str | None = None) -> SealedRun:
     Raises:
         StoreDamaged: one of them is missing, cut or edited, or is another Run's.
     """
-    ((_, run),) = read_runs([folder], digest)
+    ((_, run),) = read_runs([folder], {folder.name: digest})
     if isinstance(run, str):
         raise StoreDamaged(run)
     return run
 
 
 def read_runs(
-    folders: Sequence[Path], digest: str | None = None
+    folders: Sequence[Path], digests: Mapping[str, str | None]
 ) -> Iterator[tuple[Path, SealedRun | str]]:
-    """The same of many Runs at once; of one that cannot be read, why."""
+    """The same of many Runs at once, with their digests by id; of one that cannot be read, why."""
     records: dict[Path, tuple[RunRecord, str | None]] = {}
     for folder in folders:
         try:
-            records[folder] = _record_of(folder, digest)
+            records[folder] = _record_of(folder, digests.get(folder.name))
         except StoreDamaged as error:
             yield folder, str(error)
     if not records:
@@ -146,6 +146,36 @@ def metrics_of(run: RunRecord) -> Iterator[tuple[str, str, str, float | None]]:
     for split, metrics in run.metrics.items():
         for metric, value in metrics.items():
             yield run.run_id, split, metric, None if value is None else float(value)
+
+
+def frames_of(runs: Sequence[SealedRun]) -> dict[str, pl.DataFrame]:
+    """The rows of the catalog's tables that Runs give."""
+    metrics = pl.DataFrame(
+        [row for run, *_ in runs for row in metrics_of(run)],
+        schema={"run_id": str, "split": str, "metric": str, "value": float},
+        orient="row",
+    )
+    ids = [run.run_id for run, said, _ in runs for _ in range(said.height)]
+    records = ledger.frame_of(RunRecord, [run for run, *_ in runs])
+    return {
+        "runs": records.with_columns(digest=pl.Series([sealed for *_, sealed in runs])),
+        "metrics": metrics,
+        "predictions": pl.concat([said for _, said, _ in runs]).with_columns(
+            run_id=pl.Series(ids, dtype=pl.String)
+        ),
+    }
+
+
+def edited(runs: Sequence[SealedRun], tables: Mapping[str, pl.DataFrame]) -> set[str]:
+    """Ids of the Runs of which tables of the catalog have other rows than their folders."""
+    found: set[str] = set()
+    for table, sealed in (frames_of(runs) if runs else {}).items():
+        same = [c for c in sealed.columns if c in tables[table].columns and c != "digest"]
+        ours = sealed.select(same)
+        theirs = tables[table].select(pl.col(name).cast(ours.schema[name]) for name in same)
+        for one, other in ((ours, theirs), (theirs, ours)):
+            found |= set(one.join(other, on=same, how="anti", nulls_equal=True)["run_id"])
+    return found
 
 
 def write_run(work: Path, record: RunRecord, predictions: Sequence[Prediction]) -> None:

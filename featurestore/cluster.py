@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -28,18 +30,31 @@ def cluster(address: str | None) -> Iterator[Any]:
     except ImportError as error:
         raise ConfigError("Ray is not installed. Run: pip install 'trephine[ray]'") from error
     where = {"address": address} if address else {"address": "local", "include_dashboard": False}
+    stop = signal.getsignal(signal.SIGTERM)
     try:
-        if address and ":" in address and "://" not in address:  # Ray itself tries for minutes
-            host, _, port = address.rpartition(":")
-            socket.create_connection((host, int(port)), ANSWER_S).close()
-        ray.init(**where, logging_level="ERROR", log_to_driver=False)
-    except (OSError, RuntimeError, ValueError) as error:
-        why = (str(error).splitlines() or [""])[0][:200]
-        raise ConfigError(
-            f"there is no Ray cluster at {address or 'this machine'}: {why} "
-            "Start one with: ray start --head"
-        ) from error
-    try:
+        try:
+            _knock(address or "")
+            ray.init(**where, logging_level="ERROR", log_to_driver=False)
+        except (OSError, OverflowError, RuntimeError, ValueError) as error:
+            why = (str(error).splitlines() or [""])[0][:200].rstrip(".")
+            raise ConfigError(
+                f"there is no Ray cluster at {address or 'this machine'}: {why}. "
+                "Start one with: ray start --head"
+            ) from error
+        except SystemExit as error:  # what Ray makes of a SIGTERM, from here on
+            raise KeyboardInterrupt from error
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, stop)
         yield ray
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Reach an address with a port, for Ray itself would try for minutes."""
+    host, colon, port = address.rpartition(":")
+    if not colon:
+        return
+    if "/" in host or not (host and port.isdecimal()):  # no streams come from a ray:// client
+        raise ValueError("expected HOST:PORT of its head")
+    socket.create_connection((host, int(port)), ANSWER_S).close()

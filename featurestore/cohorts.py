@@ -147,8 +147,7 @@ def broken_links(frozen: pl.DataFrame, checks: Mapping[str, pl.DataFrame]) -> di
             if len(hits):
                 raise CohortError(
                     f"the store is broken: {len(hits):,} {column} of the cohort break the check "
-                    f"{name}, the first is {hits[0]!r}. See them with: trephine sql --file "
-                    f"sql/checks/{name}.sql"
+                    f"{name}, the first is {hits[0]!r}. See them with: trephine sql --named {name}"
                 )
     return {name: rows.height for name, rows in checks.items() if rows.height}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -41,15 +41,18 @@ def make(root: Path, shared: bool) -> None:
 
 
 @contextmanager
-def fresh(root: Path) -> Iterator[Path]:
-    """A folder with the store's own files and a catalog that is made anew of them."""
+def fresh(root: Path, only: Collection[str] | None = None) -> Iterator[Path]:
+    """A folder with the store's own files and a catalog that is made anew of them.
+
+    Of the ledger's files `only` those by kind and name, if they are given.
+    """
     work = layout.tmp_dir(root) / f"verify-{uuid.uuid4().hex[:12]}"
     layout.tmp_dir(work).mkdir(parents=True)
     try:
         for room in ("slides", "ledger", "runs"):
             (work / room).symlink_to((root / room).resolve())
         catalog.migrate(work)
-        folding.fold(work, published=(), fresh=True)
+        folding.fold(work, published=(), fresh=True, only=only)
         yield work
     finally:
         shutil.rmtree(work, ignore_errors=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,12 @@ if TYPE_CHECKING:
 
 
 NO_CUDA = "there is no CUDA device here. Pass --device cpu."
+
+
+def processors() -> int:
+    """Processors that this process may use."""
+    is_linux = hasattr(os, "sched_getaffinity")
+    return len(os.sched_getaffinity(0)) if is_linux else os.cpu_count() or 1
 
 
 def require_driver(wanted: Device) -> None:

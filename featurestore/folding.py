@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
@@ -24,10 +24,10 @@ from featurestore.catalog import (
     refresh,
     writer,
 )
-from featurestore.checksums import MEND, SealedRun, metrics_of, read_runs
+from featurestore.checksums import MEND, SealedRun, frames_of, read_runs
 from featurestore.errors import ConfigError, StoreDamaged
 from featurestore.fields import from_json, now
-from featurestore.types import ArrayIds, EncoderDescription, RunRecord, Tiling
+from featurestore.types import ArrayIds, EncoderDescription, Tiling
 
 SHOWN = ("cases", "slides", "reports", "labels", "embeddings")  # kinds that slide_facts shows
 MANY = 50_000  # touched values from which all rows are written again
@@ -52,6 +52,7 @@ class _Folding:
     everything: bool = False  # whether any Slide may be touched
     alone: bool  # whether each file is folded by itself, to find the one that breaks it
     faults: dict[str, str]  # what is set aside, and why
+    only: Collection[str] | None  # kinds and names of the ledger files to fold; all
     touched: dict[str, set[str]] = field(default_factory=dict)  # slide_id, case_id, slide_key
     left: list[Path] = field(default_factory=list)  # files whose rows all stand in another
 
@@ -66,6 +67,7 @@ def fold(
     published: Iterable[ArrayIds] | None = None,
     timeout_s: float = LOCK_TIMEOUT_S,
     fresh: bool = False,
+    only: Collection[str] | None = None,
 ) -> int:
     """Fold every ledger file, array and Run without a row into the catalog; return how many.
 
@@ -73,7 +75,7 @@ def fold(
     cannot be folded is set aside as a row of `failures` of stage `ledger`, and blocks nothing.
     `act` is called once under the writer's lock: it checks names, and gives nouns for the ledger.
     `published` are the arrays to look at, all unless given. With `fresh`, `root` is a folder beside
-    the store, made to compare with it.
+    the store, made to compare with it, of `only` these ledger files (kind and name).
 
     Raises:
         CatalogBusy: another process held the lock for `timeout_s`; nothing was written.
@@ -85,7 +87,9 @@ def fold(
     while True:
         try:
             with writer(root, timeout_s) as con:
-                work = _Folding(root=root, con=con, aside=aside, alone=alone, faults=faults)
+                work = _Folding(
+                    root=root, con=con, aside=aside, alone=alone, faults=faults, only=only
+                )
                 if not is_written:
                     rows = [] if act is None else list(act(con))
                     ledger.append(root, [*rows, *_read_arrays(work, found)])
@@ -143,7 +147,11 @@ def _fold_ledger(work: _Folding) -> int:
         done.setdefault(name, set()).add(file)
     folded = 0
     for name in ledger.KINDS:
-        files = ledger.files(work.root, name)
+        files = [
+            file
+            for file in ledger.files(work.root, name)
+            if work.only is None or f"{name}/{file.name}" in work.only
+        ]
         todo = [file for file in files if file.name not in done[name]]
         if todo and todo[0].name < max(done[name], default=""):  # seen after what was said later
             forget(work.con, name)
@@ -279,34 +287,43 @@ def _read_arrays(work: _Folding, published: Iterable[ArrayIds]) -> list[Publishe
         if tuple(ids) in known:
             continue
         try:
-            found.append(_published(work.root, ids, since.get(tuple(ids)) or now()))
-        except (StoreDamaged, ConfigError, KeyError, TypeError, ValueError) as error:
+            found.append(read_published(work.root, ids, since.get(tuple(ids)) or now()))
+        except StoreDamaged as error:
             work.faults[f"embeddings {'/'.join(ids)}"] = f"{error} {MEND}"
     return found
 
 
-def _published(root: Path, ids: ArrayIds, at: datetime) -> Published:
-    tiling = arrays.attributes(root, ids.slide_key, ids.tiling_id)
-    (n_tiles, dim), said = arrays.embedding_header(root, *ids)
-    encoder = from_json(EncoderDescription, said["encoder"])
-    digests = arrays.digests_of(root, ids)
-    chunk = layout.chunk(layout.embedding_dir(root, *ids), 2)
-    path = chunk.relative_to(layout.group_dir(root, ids.slide_key)).as_posix()
-    return Published(
-        **ids._asdict(),
-        n_tiles=n_tiles,
-        dim=dim,
-        precision=said.get("precision"),
-        device=said.get("device"),
-        **{one.name: tiling[one.name] for one in fields(Tiling)},
-        encoder_name=encoder.name,
-        weights=encoder.weights,
-        weights_hash=encoder.weights_hash,
-        identity=json.dumps(encoder.identity, sort_keys=True),
-        digests=digests,
-        digest=digests[path] if n_tiles else "empty",
-        embedded_at=at,
-    )
+def read_published(root: Path, ids: ArrayIds, at: datetime) -> Published:
+    """What an array that is published says of itself; its chunks are as their checksums say.
+
+    Raises:
+        StoreDamaged: it is no such array, or another's.
+    """
+    try:
+        tiling = arrays.attributes(root, ids.slide_key, ids.tiling_id)
+        (n_tiles, dim), said = arrays.embedding_header(root, *ids)
+        encoder = from_json(EncoderDescription, said["encoder"])
+        digests = arrays.digests_of(root, ids)
+        chunk = layout.chunk(layout.embedding_dir(root, *ids), 2)
+        path = chunk.relative_to(layout.group_dir(root, ids.slide_key)).as_posix()
+        return Published(
+            **ids._asdict(),
+            n_tiles=n_tiles,
+            dim=dim,
+            precision=said.get("precision"),
+            device=said.get("device"),
+            runtime=said.get("runtime"),
+            **{one.name: tiling[one.name] for one in fields(Tiling)},
+            encoder_name=encoder.name,
+            weights=encoder.weights,
+            weights_hash=encoder.weights_hash,
+            identity=json.dumps(encoder.identity, sort_keys=True),
+            digests=digests,
+            digest=digests[path] if n_tiles else "empty",
+            embedded_at=at,
+        )
+    except (ConfigError, KeyError, TypeError, ValueError) as error:
+        raise StoreDamaged(str(error)) from error
 
 
 # -- runs ------------------------------------------------------------------------------------------
@@ -322,7 +339,7 @@ def _fold_runs(work: _Folding) -> int:
         if folder.name not in done and folder.is_dir()
     ]
     found: list[SealedRun] = []
-    for folder, run in read_runs(folders):
+    for folder, run in read_runs(folders, {}):
         name = work.name(folder)
         if isinstance(run, str) or name in work.aside:
             work.faults[name] = f"{run if isinstance(run, str) else work.aside[name]} {MEND}"
@@ -340,18 +357,7 @@ def _fold_runs(work: _Folding) -> int:
 def _insert_runs(con: Connection, runs: Sequence[SealedRun]) -> None:
     if not runs:
         return
-    records = ledger.frame_of(RunRecord, [run for run, *_ in runs])
-    metrics = pl.DataFrame(
-        [row for run, *_ in runs for row in metrics_of(run)],
-        schema={"run_id": str, "split": str, "metric": str, "value": float},
-        orient="row",
-    )
-    ids = [run.run_id for run, said, _ in runs for _ in range(said.height)]
-    predictions = pl.concat([said for _, said, _ in runs]).with_columns(run_id=pl.Series(ids))
-    records = records.with_columns(digest=pl.Series([sealed for *_, sealed in runs]))
-    has = [column[0] for column in con.execute("describe runs").fetchall()]
-    with inserting(con, said=records.select(*(c for c in has if c in records.columns))):
-        con.execute("insert into runs by name from said")
-    for table, rows in (("metrics", metrics), ("predictions", predictions)):
-        with inserting(con, said=rows):
+    for table, rows in frames_of(runs).items():
+        has = {column[0] for column in con.execute(f"describe {table}").fetchall()}
+        with inserting(con, said=rows.select(*(c for c in rows.columns if c in has))):
             con.execute(f"insert into {table} by name from said")

@@ -220,7 +220,11 @@ def digest_of(file: Path) -> str:
     except OSError as error:
         raise StoreDamaged(f"{file} cannot be read: {error.strerror}.") from error
     stem, _, said = file.stem.rpartition("-")
-    if not sequence_of(file.name) or file.stem.count("-") not in (2, 3):
+    if (
+        not sequence_of(file.name)
+        or file.suffix != ".parquet"
+        or file.stem.count("-") not in (2, 3)
+    ):
         raise StoreDamaged(f"{file} has no name of the ledger.")
     if file.stem.count("-") == 3 and said != _digest(stem, content):
         raise StoreDamaged(f"{file} was changed, or renamed: its name says another checksum.")

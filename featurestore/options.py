@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 import sys
 import typing
 from collections.abc import Callable, Sequence
@@ -89,11 +90,17 @@ class Main(Group):
     group_class = Group
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; leave with 1 where it was refused, 130 where it was stopped."""
+        """Run the command; leave with 1 where it was refused, 130 where it was stopped.
+
+        It is stopped by Ctrl-C, and in the same way by SIGTERM, which queues and containers send.
+        """
         if sys.stdout is None:  # what is opened first would stand in its place
             click.echo("trephine: stdout is closed. Give it a file, or /dev/null", err=True)
             ctx.exit(EXIT_REFUSED)
+        before = signal.getsignal(signal.SIGTERM)
         try:
+            if before is signal.SIG_DFL:
+                signal.signal(signal.SIGTERM, signal.default_int_handler)
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit):
             raise
@@ -103,6 +110,9 @@ class Main(Group):
                 raise
             click.echo(f"trephine: {said}", err=True)
             ctx.exit(code)
+        finally:
+            if before is signal.SIG_DFL:
+                signal.signal(signal.SIGTERM, before)
 
     def _sentence(self, error: BaseException, command: str) -> tuple[str, int]:
         if isinstance(error, TrephineError):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import sql
 from featurestore import layout, workplaces
-from featurestore.errors import ConfigError
+from featurestore.errors import ConfigError, StoreDamaged
 from featurestore.fields import to_json
 from featurestore.frames import listed, table, terminal_width
 from featurestore.ids import meant
@@ -163,6 +163,13 @@ def shown(store: FeatureStore, kind: str, name: str) -> Told:
         return cohort(store.cohort(name), store.splits(name))
     frames = {"retired": store.named("queries/retired", {"kind": kind, "id": name})}
     frames |= {title: store.ask(text, {"id": name}) for title, text in SECTIONS[kind].items()}
+    for title, frame in frames.items():
+        if "run_id" in frame.columns:
+            frames[title] = store.sound_runs(frame)
+    if kind == "run" and frames["run"].is_empty():
+        raise StoreDamaged(
+            f"run {name} is not what was written. Mend it with: trephine verify --repair"
+        )
     parts = [
         _section(title, frame, terminal_width()) for title, frame in frames.items() if frame.height
     ]

@@ -23,16 +23,17 @@ KINDS: dict[str, Callable[[str], Any]] = {
 LONGEST = 1_000_000  # bytes of a file with a query
 
 
-def known(folder: str) -> list[str]:
-    """Names of the SQL texts of a folder of `sql/`."""
-    return [Path(name).name for name in sql.names(folder)]
+def known(folder: str) -> dict[str, str]:
+    """The SQL texts of a folder of `sql/` by name, with the checks beside what users ask."""
+    folders = (folder, *(["checks"] if folder == "named" else []))
+    return {Path(name).name: name for one in folders for name in sql.names(one)}
 
 
 def listed(folder: str) -> str:
     """What the texts of a folder of `sql/` do, and which parameters they take, a line each."""
     lines = []
-    for name in known(folder):
-        text = sql.read(f"{folder}/{name}")
+    for name, where in known(folder).items():
+        text = sql.read(where)
         comments = itertools.takewhile(lambda line: line.startswith("--"), text.splitlines())
         said = " ".join(line.removeprefix("--").strip() for line in comments)
         code = "\n".join(line.partition("--")[0] for line in text.splitlines())
@@ -60,7 +61,7 @@ def chosen(folder: str, given: str | None, file: Path | None, named: str | None)
             raise ConfigError(
                 f"there is no SQL named {named!r}; there is {', '.join(known(folder))}"
             )
-        return sql.read(f"{folder}/{named}")
+        return sql.read(known(folder)[named])
     return str(given)
 
 

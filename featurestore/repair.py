@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -21,7 +22,7 @@ from featurestore import (
 from featurestore.errors import StoreNotFound, StoreVersionMismatch, TrephineError
 from featurestore.salvage import Salvage, salvage
 from featurestore.types import Progress
-from featurestore.verify import REBUILD, Finding, Verified, ids_of, remember, survey, told_arrays
+from featurestore.verify import REPAIR, Finding, Verified, ids_of, remember, survey, told_arrays
 from featurestore.words import counted
 
 
@@ -70,6 +71,7 @@ def verify(
         bytes=found.bytes,
         seconds=seconds,
         failures=[*saved.lost, *found.findings],
+        waiting=found.waiting,
         mended=mended,
     )
 
@@ -94,7 +96,8 @@ def _repair(root: Path, findings: Sequence[Finding]) -> list[str]:
             workplaces.remove(path)
             mended.append(f"{finding.path} was removed")
             continue
-        if finding.mend == REBUILD or " " in finding.path or finding.path.startswith("catalog"):
+        is_path = " " not in finding.path or os.path.lexists(path)
+        if finding.mend != REPAIR or finding.path.startswith(layout.CATALOG) or not is_path:
             continue
         unit = _unit(root, path)
         lost.add(unit)

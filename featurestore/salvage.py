@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,6 +33,7 @@ class _Kept:
 
     files: dict[str, str | None]  # by kind and name; no digest: none of its rows was folded
     rows: dict[str, pl.DataFrame]
+    runs: Sequence[str]  # that were not taken out
 
 
 def salvage(root: Path) -> Salvage:
@@ -45,9 +46,13 @@ def salvage(root: Path) -> Salvage:
     try:
         kept = _kept(root)
     except Exception:  # whatever DuckDB makes of garbage; told with the catalog
-        kept = _Kept(files={}, rows={})
+        kept = _Kept(files={}, rows={}, runs=())
+    for run_id in kept.runs:
+        if not (layout.runs_dir(root) / run_id).exists():
+            fault = "it is lost: its folder with weights and predictions is gone."
+            done.lost.append(Finding(path=f"runs/{run_id}", fault=fault, mend=FROM_BACKUP))
     with creation.fresh(root) as work:
-        check_ledger(found, work)
+        check_ledger(found, work, kept.files)
     faulty = {one.path for one in found.findings if one.path.startswith("ledger/")}
     if not faulty:
         return done
@@ -86,7 +91,10 @@ def _kept(root: Path) -> _Kept:
     with catalog.reader(root) as con:
         text = "select kind || '/' || name, digest from ledger_files where part_of is null"
         files = dict(con.execute(text).fetchall())
-    return _Kept(files=files, rows=_rows(root, {name.partition("/")[0] for name in files}))
+        out = "select name from tombstones where kind = 'run'"
+        runs = con.execute(f"select run_id from runs where run_id not in ({out})").fetchall()
+    rows = _rows(root, {name.partition("/")[0] for name in files})
+    return _Kept(files=files, rows=rows, runs=[run_id for (run_id,) in runs])
 
 
 def _rows(root: Path, kinds: set[str]) -> dict[str, pl.DataFrame]:

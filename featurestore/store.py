@@ -27,7 +27,7 @@ from featurestore import (
     workplaces,
 )
 from featurestore.bookkeeping import Gone
-from featurestore.checksums import MEND, PREDICTIONS, RECORD, check_sealed, meant_run, write_run
+from featurestore.checksums import MEND, edited, meant_run, read_run, read_runs, write_run
 from featurestore.config import SplitConfig
 from featurestore.errors import CatalogBusy, CohortNotFound, ConfigError, RunNotFound, StoreDamaged
 from featurestore.exchange import python_bags
@@ -39,6 +39,8 @@ from featurestore.types import ArrayIds, Cohort, FrozenSlide, Prediction, RunRec
 
 P = ParamSpec("P")
 T = TypeVar("T")
+EDITED = "the catalog has other numbers than its folder. Mend it with: trephine verify --repair"
+RUN_TABLES = ("runs", "metrics", "predictions")
 COPIES = "checks/slides_of_two_patients"
 
 
@@ -66,10 +68,16 @@ class FeatureStore(Readable):
     def __init__(self, root: Path | str, *, trust: bool = False) -> None:
         super().__init__(root, trust=trust)
         self._ahead: dict[str, Future[pl.DataFrame]] = {}
+        self._claim = workplaces.Claim(layout.slides_dir(self.root))
 
     def __getstate__(self) -> dict[str, Any]:
-        """What is read ahead is this process's alone."""
-        return super().__getstate__() | {"_ahead": {}}
+        """What is read ahead or claimed is this process's alone."""
+        return {k: v for k, v in super().__getstate__().items() if k not in ("_ahead", "_claim")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """In a process that reads and claims for itself."""
+        vars(self).update(state)
+        self._ahead, self._claim = {}, workplaces.Claim(layout.slides_dir(self.root))
 
     @classmethod
     def create(cls, root: Path | str, *, shared: bool = False) -> FeatureStore:
@@ -117,7 +125,9 @@ class FeatureStore(Readable):
     ) -> None:
         """The one way to write: check, append and fold under the catalog's lock, or nothing."""
         self._asked = None
+        there = self._claim.things if published is None else published
         folding.fold(self.root, act=act, published=published, timeout_s=wait_s)
+        self._claim.drop(there)
 
     def compact(self) -> None:
         """Write the many small ledger files of a kind as one, unless the catalog is busy."""
@@ -274,7 +284,14 @@ class FeatureStore(Readable):
                 )
         return frame
 
-    publish = _of_root(arrays.publish)
+    def publish(self, made: arrays.SlideArrays) -> int:
+        """Write what the store lacks of a Slide, and return its bytes; see `arrays.publish`.
+
+        Until `record`, `verify` takes it for work that goes on.
+        """
+        self._claim.add(ArrayIds(made.slide_key, made.tiling.tiling_id, made.encoder_id))
+        return arrays.publish(self.root, made)
+
     has = _of_root(arrays.has)
     tiles = _of_root(arrays.read_tiles)
     scores = _of_root(arrays.read_scores)
@@ -340,14 +357,24 @@ class FeatureStore(Readable):
         every = sql.read("queries/runs")
         newest_first = "order by sequence desc, started_at desc, run_id desc"
         frame = self.sql(f"select * from (\n{every}\n) as runs where ({where}\n) {newest_first}")
-        broken = []
-        for run_id, digest in frame.select("run_id", "digest").iter_rows():
-            try:
-                check_sealed(self.run_folder(run_id), digest, only=(RECORD, PREDICTIONS))
-            except StoreDamaged as error:
-                broken.append(run_id)
-                self.note(f"run {run_id} is left out: {error} {MEND}")
-        return frame.filter(~pl.col("run_id").is_in(broken)).drop("sequence", "digest")
+        return self.sound_runs(frame).drop("sequence", "digest")
+
+    def sound_runs(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """The rows of Runs (`run_id`) of which the catalog has what is in their sealed folders.
+
+        Others are left out, with a note.
+        """
+        ids = {"ids": rows["run_id"].unique().to_list()}
+        of = "where list_contains($ids, run_id)"
+        tables = {one: self.ask(f"from {one} {of}", ids) for one in RUN_TABLES}
+        digests = dict(tables["runs"].select("run_id", "digest").iter_rows())
+        read = list(read_runs([self.run_folder(one) for one in ids["ids"]], digests))
+        broken = {folder.name: f"{why} {MEND}" for folder, why in read if isinstance(why, str)}
+        others = edited([run for _, run in read if not isinstance(run, str)], tables)
+        broken |= dict.fromkeys(others, EDITED)
+        for run_id, why in sorted(broken.items()):
+            self.note(f"run {run_id} is left out: {why}")
+        return rows.filter(~pl.col("run_id").is_in(list(broken)))
 
     def run(self, run_id: str) -> RunRecord:
         """Return a Run's record, named by its id or an unambiguous prefix; `latest` is the newest.
@@ -359,5 +386,15 @@ class FeatureStore(Readable):
         return meant_run(self.root, dict(self.ask(text).iter_rows()), run_id)
 
     def predictions(self, run_id: str) -> pl.DataFrame:
-        """Return a Run's Predictions, one row per Slide."""
-        return self.named("queries/predictions", {"run_id": run_id})
+        """Return a Run's Predictions, one row per Slide, as they stand in its sealed folder.
+
+        Raises:
+            StoreDamaged: they are not what was written.
+        """
+        digest = self.ask("select digest from runs where run_id = $id", {"id": run_id})
+        try:
+            _, sealed, _ = read_run(self.run_folder(run_id), *digest["digest"])
+        except StoreDamaged as error:
+            raise StoreDamaged(f"{error} {MEND}, and train it again") from error
+        about = {"run_id": run_id}
+        return catalog.read_frame(self.root, "queries/predictions", about, sealed=sealed)

@@ -7,10 +7,10 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,17 @@ import numpy as np
 import polars as pl
 
 import sql
-from featurestore import catalog, catalog_file, creation, layout, ledger, rows, workplaces
+from featurestore import (
+    arrays,
+    catalog,
+    catalog_file,
+    creation,
+    folding,
+    layout,
+    ledger,
+    rows,
+    workplaces,
+)
 from featurestore.bookkeeping import Published
 from featurestore.checksums import MEND, check_sealed
 from featurestore.errors import NotFinite, StoreDamaged
@@ -31,6 +41,7 @@ ROOMS = ("slides", "ledger", "runs", "tmp", "quarantine")
 GROUP = re.compile(r"[0-9a-f]{16}\.zarr")
 SHOWN = 20
 REPAIR, REBUILD = "trephine verify --repair", "trephine verify --rebuild"
+ADOPT = "trephine ingest --adopt-only"
 MENDS = {  # of checks that no ingest mends
     "best_labels_without_label": REBUILD,
     "patients_on_two_sides": "trephine cohort delete COHORT",
@@ -38,6 +49,7 @@ MENDS = {  # of checks that no ingest mends
     "slides_of_two_patients": "a manifest with one patient_id for each content",
     "slides_without_case": "a manifest with the case_id of each slide",
 }
+LEDGER_FILES = "select kind || '/' || name, digest from ledger_files"
 NOT_COMPARED = ("migrations", "checked_arrays")
 BLOCK = 1 << 18  # bytes; even, so that no Embedding is cut
 _reused = threading.local()
@@ -65,6 +77,7 @@ class Verified:
     bytes: int
     seconds: float
     failures: Sequence[Finding]  # what is still not whole
+    waiting: int = 0  # arrays and ledger files of a process at work
     mended: Sequence[str] = ()  # what was set aside, or made anew
 
     def text(self) -> str:
@@ -82,6 +95,9 @@ class Verified:
             lines.append(
                 f"{len(self.failures) - SHOWN:,} more; see them with: trephine verify --json"
             )
+        if self.waiting:
+            what = counted(self.waiting, "array or ledger file")
+            lines.append(f"{what} of an ingest at work, not in the catalog yet")
         return "\n".join(
             [*lines, counted(len(self.failures), "finding") if self.failures else "whole"]
         )
@@ -94,9 +110,17 @@ class Survey:
     root: Path
     findings: list[Finding] = field(default_factory=list)
     whole: list[Seen] = field(default_factory=list)  # arrays of Embeddings
+    waiting: int = 0
     files: int = 0
     bytes: int = 0
     seconds: float = 0.0
+
+    def take(self, other: Survey) -> None:
+        """Take over what was found of a part."""
+        self.findings += other.findings
+        self.whole += other.whole
+        for name in ("waiting", "files", "bytes"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
 
     def add(self, path: Path | str, fault: str, mend: str = REPAIR) -> None:
         """Take a finding down."""
@@ -113,18 +137,20 @@ def survey(root: Path, progress: Progress = lambda done, total, note: None) -> S
     for left in workplaces.left_over(layout.tmp_dir(root)):
         found.add(left, "it is unfinished work that was left behind")
     with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
-        groups = _groups(found)
+        groups, doubtful = _groups(found), []
         checked = pool.map(lambda group: _check_group(root, *group), groups)
         _runs(found)  # while others read groups
         _compare(found)
-        for n, group in enumerate(checked, start=1):
-            found.findings += group.findings
-            found.whole += group.whole
-            found.files += group.files
-            found.bytes += group.bytes
-            progress(
-                n, len(groups), f"{size(found.bytes)}, {counted(len(found.findings), 'finding')}"
-            )
+        for n, (group, one) in enumerate(zip(groups, checked, strict=True), start=1):
+            if one.findings:
+                doubtful.append(group[0])
+            else:
+                found.take(one)
+            what = f"{size(found.bytes)}, {counted(len(found.findings) + len(doubtful), 'finding')}"
+            progress(n, len(groups), what)
+        if doubtful:
+            for one in pool.map(_again(root), doubtful):
+                found.take(one)
     found.seconds = time.monotonic() - started
     return found
 
@@ -158,18 +184,51 @@ def ids_of(one: Published) -> ArrayIds:
     return ArrayIds(one.slide_key, one.tiling_id, one.encoder_id)
 
 
+def _by_key(root: Path) -> dict[str, list[Published]]:
+    """What the ledger tells of each Slide's arrays."""
+    found: dict[str, list[Published]] = {}
+    for one in told_arrays(root):
+        found.setdefault(one.slide_key, []).append(one)
+    return found
+
+
 def _groups(found: Survey) -> list[tuple[Path, list[Published]]]:
     """The groups that are there, and what they must hold; what is told of others is missing."""
-    by_key: dict[str, list[Published]] = {}
-    for one in told_arrays(found.root):
-        by_key.setdefault(one.slide_key, []).append(one)
     folder = layout.slides_dir(found.root)
     there = sorted(folder.iterdir()) if folder.is_dir() else []
+    by_key = _by_key(found.root)
     groups = [(path, by_key.pop(path.stem, [])) for path in there]
     for key, told in by_key.items():
-        if not all(one.gone for one in told):
-            found.add(layout.group_dir(found.root, key), "it is missing")
+        path = layout.group_dir(found.root, key)
+        if path.exists():  # since the folder was listed
+            groups.append((path, told))
+        elif not all(one.gone for one in told):
+            found.add(path, "it is missing")
     return groups
+
+
+def _again(root: Path) -> Callable[[Path], Survey]:
+    """A second look at groups, with what the ledger tells now of what was published meanwhile.
+
+    Who publishes claims the folder until it is recorded: first the claim is looked at, then the
+    ledger. What neither has was left by a process that was killed, or put there by hand.
+    """
+    is_claimed, by_key = workplaces.is_claimed(layout.slides_dir(root)), _by_key(root)
+
+    def look(path: Path) -> Survey:
+        told = by_key.get(path.stem, [])
+        known, new = {ids_of(one) for one in told}, []
+        for ids in arrays.published(root, path.stem) if GROUP.fullmatch(path.name) else ():
+            with suppress(StoreDamaged):
+                new += [folding.read_published(root, ids, now())] if ids not in known else []
+        found = _check_group(root, path, [*told, *new])
+        if not is_claimed:
+            for one in new:
+                array = layout.embedding_dir(root, *ids_of(one))
+                found.add(array, "the catalog does not know it: an ingest was stopped", ADOPT)
+        return replace(found, waiting=len(new) if is_claimed else 0)
+
+    return look
 
 
 def _check_group(root: Path, path: Path, told: Sequence[Published]) -> Survey:
@@ -179,7 +238,7 @@ def _check_group(root: Path, path: Path, told: Sequence[Published]) -> Survey:
         found.add(path, "it is no group of a slide")
         return found
     if not told:
-        found.add(path, "the catalog does not know it: it was renamed, or not taken in yet")
+        found.add(path, "the catalog does not know it: it was renamed, or is unfinished")
         return found
     by_gone = sorted(told, key=lambda one: not one.gone)  # what is there has the last word
     expected = {name: digest for one in by_gone for name, digest in one.digests.items()}
@@ -283,36 +342,59 @@ def _ask(root: Path, text: str) -> list[tuple[Any, ...]]:
 
 def _compare(found: Survey) -> None:
     """Make the catalog anew beside the store: what cannot be folded, and what differs, is told."""
+    part, is_claimed = Survey(root=found.root), workplaces.is_claimed(layout.slides_dir(found.root))
     try:
-        with creation.fresh(found.root) as work:
-            check_ledger(found, work)
-            for table, n_live, n_fresh in catalog.differences(found.root, work, NOT_COMPARED):
-                found.add(
-                    f"{layout.CATALOG} {table}",
-                    f"it has {n_live:,} rows that ledger, arrays and runs do not give, and lacks "
-                    f"{n_fresh:,} that they give",
-                    REBUILD,
-                )
-        for check in sql.names("checks"):
-            if n := catalog.read_frame(found.root, check).height:
-                how = MENDS.get(Path(check).name, "trephine ingest SLIDES")
-                mend = f"{how}, or see them with: trephine sql --file sql/{check}.sql"
-                found.add(layout.CATALOG, f"{n:,} rows break the check {Path(check).name}", mend)
+        with catalog.reader(found.root) as con:
+            _compare_with(con, part, is_claimed)
     except Exception as error:  # whatever DuckDB makes of garbage
+        part = Survey(root=found.root)
+        with creation.fresh(found.root) as work:
+            check_ledger(part, work, {})
         said = catalog.first_line(error).partition(f" {catalog_file.MAKE_ANEW}")[0]
-        found.add(layout.CATALOG, f"it cannot be read: {said}", REBUILD)
+        part.add(layout.CATALOG, f"it cannot be read: {said}", REBUILD)
+    found.take(part)
 
 
-def check_ledger(found: Survey, work: Path) -> None:
-    """Find what is foreign, missing, other than was folded, or set aside by a fold into `work`."""
-    _ledger(found, work)
+def _compare_with(con: catalog.Connection, found: Survey, is_claimed: bool) -> None:
+    """The same with an open catalog, so that nobody writes to it meanwhile.
+
+    The new one is made of the ledger files that this one has folded; others wait to be folded, or
+    were left by a process that was killed.
+    """
+    names = con.execute(f"{LEDGER_FILES} where part_of is not null").fetchall()
+    live = dict(con.execute(f"{LEDGER_FILES} where part_of is null").fetchall())
+    with creation.fresh(found.root, {*live, *(name for name, _ in names)}) as work:
+        for file in check_ledger(found, work, live):
+            if not is_claimed:
+                found.add(file, "it is not folded: its command was stopped", ADOPT)
+            found.waiting += is_claimed
+        for table, n_live, n_fresh in catalog.differences(con, work, NOT_COMPARED):
+            found.add(
+                f"{layout.CATALOG} {table}",
+                f"it has {n_live:,} rows that ledger, arrays and runs do not give, and lacks "
+                f"{n_fresh:,} that they give",
+                REBUILD,
+            )
+    for check in sql.names("checks"):
+        if n := catalog.frame_of_query(con, check).height:
+            name = Path(check).name
+            how = MENDS.get(name, "trephine ingest SLIDES")
+            mend = f"{how}, or see them with: trephine sql --named {name}"
+            found.add(layout.CATALOG, f"{n:,} rows break the check {name}", mend)
+
+
+def check_ledger(found: Survey, work: Path, folded: Mapping[str, str | None]) -> list[Path]:
+    """Find what is foreign, missing, other than was folded, or set aside by a fold into `work`.
+
+    `folded` are the digests of files that the catalog has; those that neither has are returned.
+    """
+    new = _ledger(found, work, dict(folded))
     _set_aside(found, work)
+    return new
 
 
-def _ledger(found: Survey, work: Path) -> None:
-    text = "select kind || '/' || name, digest from ledger_files"
-    live = dict(_ask(found.root, f"{text} where part_of is null"))
-    anew, room = dict(_ask(work, text)), found.root / "ledger"
+def _ledger(found: Survey, work: Path, live: dict[str, str | None]) -> list[Path]:
+    anew, room, new = dict(_ask(work, LEDGER_FILES)), found.root / "ledger", []
     for entry in sorted(room.iterdir()) if room.is_dir() else []:
         if entry.name not in ledger.KINDS or entry.is_symlink() or not entry.is_dir():
             found.add(entry, "it is no part of a ledger")
@@ -322,11 +404,16 @@ def _ledger(found: Survey, work: Path) -> None:
             was, digest = live.pop(name, None), anew.get(name)
             found.files, found.bytes = found.files + 1, found.bytes + file.lstat().st_size
             if digest is None:
-                found.add(file, "it has no name of the ledger")
+                try:
+                    ledger.digest_of(file)
+                    new.append(file)
+                except StoreDamaged as error:
+                    found.add(file, str(error).removeprefix(f"{file} "))
             elif was and digest and was != digest:
                 found.add(file, "it is not what was folded: its digest differs")
     for name in live:
         found.add(f"ledger/{name}", "it is missing, and the catalog has its rows")
+    return new
 
 
 def _set_aside(found: Survey, work: Path) -> None:

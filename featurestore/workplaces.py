@@ -5,9 +5,11 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import threading
 import time
 import uuid
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -54,6 +56,51 @@ def _lock(work: Path) -> int | None:
         pass
     os.close(lock)
     return None
+
+
+class Claim:
+    """Says that things in a folder are not recorded yet, as long as there are some.
+
+    Several processes may claim one folder; a claim dies with its process.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._things, self._guard = folder, set[Hashable](), threading.Lock()
+        self._close: Callable[[], object] = lambda: None
+
+    def add(self, thing: Hashable) -> None:
+        """Before it is put there."""
+        with self._guard:
+            if not self._things:
+                lock = os.open(self._folder, os.O_RDONLY)
+                self._close = weakref.finalize(self, os.close, lock)
+                with suppress(OSError):  # this file system has none: see `is_claimed`
+                    fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            self._things.add(thing)
+
+    def drop(self, things: Iterable[Hashable]) -> None:
+        """When they are recorded."""
+        with self._guard:
+            self._things.difference_update(things)
+            if not self._things:
+                self._close()
+
+    @property
+    def things(self) -> frozenset[Hashable]:
+        """What is not recorded yet."""
+        return frozenset(self._things)
+
+
+def is_claimed(folder: Path) -> bool:
+    """Whether somebody claims a folder, or the file system cannot tell."""
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(lock)
+    return False
 
 
 def left_over(tmp: Path, older_than: timedelta = timedelta(hours=1)) -> list[Path]:

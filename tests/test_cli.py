@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -522,3 +523,19 @@ def test_a_closed_stdout_is_told_in_a_sentence(
 def test_a_file_without_an_end_is_no_query() -> None:
     with pytest.raises(ConfigError, match=r"over 1,000,000 bytes"):
         queries.chosen("named", None, Path("/dev/zero"), None)
+
+
+def test_a_sigterm_stops_a_command_as_ctrl_c_does() -> None:
+    @click.group(cls=options.Main)
+    def main() -> None:
+        pass
+
+    @main.command()
+    def ingest() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+
+    result = CliRunner().invoke(main, ["ingest"])
+    assert result.exit_code == 130
+    assert result.stderr.startswith("trephine: ingest was stopped. Every finished slide is kept;")
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

@@ -13,9 +13,10 @@ from markupsafe import Markup
 from featurestore import FeatureStore
 from featurestore.errors import ConfigError
 from featurestore.fields import to_json
+from featurestore.types import Target, TargetKind
 from featurestore.words import counted, in_columns
 from trainer import evaluate, plots, runs, verdict
-from trainer.paired import Estimate, Paired
+from trainer.paired import Drawn, Estimate, differences, estimates
 from trainer.svg import minus
 
 DRAWN = 6  # Runs in one figure, at most: there are so many colours
@@ -40,10 +41,10 @@ def common(tests: Sequence[pl.DataFrame]) -> tuple[pl.DataFrame, list[np.ndarray
     return both, [both[f"mean_{i}"].to_numpy() for i in range(len(tests))]
 
 
-def paired(both: pl.DataFrame, means: Sequence[np.ndarray]) -> Paired:
-    """Scores of `common` Predictions."""
+def drawn(both: pl.DataFrame, means: Sequence[np.ndarray], target: Target) -> list[Drawn]:
+    """Numbers of `common` Predictions, of resampled Patients too."""
     labels, patients = both["truth"].to_numpy(), both["patient_id"].to_numpy()
-    return Paired(labels, [mean[None] for mean in means], patients)
+    return [evaluate.drawn(labels, mean, patients, target) for mean in means]
 
 
 # -- two, for a terminal ---------------------------------------------------------------------------
@@ -57,25 +58,31 @@ class Comparison:
     differs: Mapping[str, tuple[Any, Any]]  # of configuration and record; what is equal is left out
     n_slides: int  # tested by both, with one Label
     n_patients: int
-    scores: tuple[Mapping[str, Estimate], ...]  # of each on those Slides: r2, mae
-    difference: Mapping[str, Estimate]  # the second less the first
+    kind: TargetKind
+    scores: tuple[Mapping[str, Estimate], ...]  # of each on those Slides
+    difference: Mapping[str, Estimate]  # the second less the first; of shares in points
+    positive: float | None  # share of those Slides, where there are classes
+    warnings: tuple[str, ...]  # what must be read before any number
 
     def text(self) -> str:
         """A column a Run, then the paired differences."""
         rows: list[tuple[str, ...]] = [("", *self.run_ids)]
         rows += [(name, *map(_shown, both)) for name, both in self.differs.items()]
-        forms = {"r2": ("R2", ".3f"), "mae": ("MAE", ".2f")}
-        for name, (title, form) in forms.items() if self.scores else ():
+        told = runs.scores_of(self.kind)
+        for name, title, form in told if self.scores else ():
             rows.append((f"test {title}", *(one[name].text(form) for one in self.scores)))
-        lines = in_columns(rows)
+        lines = [*runs.first(self.warnings), *in_columns(rows)]
         if not self.differs:
             lines.append("nothing else differs")
         if not self.n_slides:
             return "\n".join([*lines, "no slide was tested by both, so they cannot be compared"])
-        said = (f"{t} {self.difference[n].text('+' + f)}" for n, (t, f) in forms.items())
-        of = counted(self.n_patients, "patient")
-        where = f"on {counted(self.n_slides, 'slide')} of {of} tested by both"
-        return "\n".join([*lines, f"the second less the first, {where}: {', '.join(said)}"])
+        said = (f"{t} {self.difference[n].text(form)}" for n, t, form in differences(told))
+        of = f"{counted(self.n_slides, 'slide')} of {counted(self.n_patients, 'patient')}"
+        lines.append(
+            f"the second less the first, on {of} tested by both (95% interval by patient): "
+            f"{', '.join(said)}{runs.of_classes(self.positive)}"
+        )
+        return "\n".join(lines)
 
 
 def compare(store: FeatureStore, first: str, second: str) -> Comparison:
@@ -91,14 +98,21 @@ def compare(store: FeatureStore, first: str, second: str) -> Comparison:
     told = [_told(run) for run in pair]
     names = {name: (told[0].get(name), told[1].get(name)) for name in told[0] | told[1]}
     both, means = common([run.predictions.filter(pl.col("split") == "test") for run in pair])
-    found = paired(both, means) if both.height else None
+    target = pair[0].record.about()
+    found = drawn(both, means, target) if both.height else []
+    scores = runs.scores_of(target.kind)
+    classes = both.height and target.kind == "binary"
+    positive = evaluate.is_positive(both["truth"].to_numpy(), target)
     return Comparison(
         run_ids=(pair[0].run_id, pair[1].run_id),
         differs={name: values for name, values in names.items() if values[0] != values[1]},
         n_slides=both.height,
         n_patients=both["patient_id"].n_unique(),
-        scores=(found.of(0), found.of(1)) if found else (),
-        difference=found.difference(1, 0) if found else {},
+        kind=target.kind,
+        scores=tuple(estimates(scores, [one]) for one in found),
+        difference=estimates(scores, found[1:], found[:1]) if found else {},
+        positive=float(positive.mean()) if classes else None,
+        warnings=tuple(f"run {run.run_id}: {one}" for run in pair for one in run.warnings()),
     )
 
 
@@ -134,24 +148,24 @@ def view(
         (name, title.replace("R2", "R²"), fine if name == "mae" else form)
         for name, title, form in loaded[0].scores
     ]
-    pooled = _pooled(store, loaded, tests) if differ == ["fold"] else None
+    pooled = _pooled(loaded, tests) if differ == ["fold"] else None
     figures = list(pooled["figures"]) if pooled else []
     labels, named = both["truth"].to_numpy(), list(zip(short, means, strict=True))[:DRAWN]
+    first, *others = drawn(both, means, target) if len(labels) > 1 else [{}]
+    gains = [estimates(loaded[0].scores, [one], [first]) for one in others]
+    for name, short_title, form in differences(scores):
+        title = "mean absolute error" if name == "mae" else short_title
+        rows = [
+            {"name": short[i], "css": i % 6, **vars(one[name])} for i, one in enumerate(gains, 1)
+        ]
+        if rows := [row for row in rows if row["value"] is not None]:
+            svg = plots.intervals(rows, f"Difference to {short[0]}", 0, form)
+            figures.append({"title": f"Difference of {title}", "svg": Markup(svg)})
     if target.kind == "binary":
         figures.append({"title": "ROC curve", "svg": Markup(plots.roc(labels, named, target))})
     elif len(labels) > 1:
-        found = paired(both, means)
-        for name, short_title, form in scores:
-            title = "mean absolute error" if name == "mae" else short_title
-            rows = [
-                {"name": short[i], "css": i % 6, **vars(found.difference(i, 0)[name])}
-                for i in range(1, len(loaded))
-            ]
-            if rows := [row for row in rows if row["value"] is not None]:
-                drawn = plots.intervals(rows, f"Difference to {short[0]}", 0, f"+{form}")
-                figures.append({"title": f"Difference of {title}", "svg": Markup(drawn)})
-        drawn = plots.both(labels, named, target)
-        figures.append({"title": "Predictions against label", "svg": Markup(drawn)})
+        svg = plots.both(labels, named, target)
+        figures.append({"title": "Predictions against label", "svg": Markup(svg)})
     return {
         "differ": [
             {"name": k.replace("-", " "), "values": [one[k] for one in settings]} for k in differ
@@ -166,21 +180,16 @@ def view(
     }
 
 
-def _pooled(
-    store: FeatureStore, loaded: Sequence[runs.Run], tests: Sequence[pl.DataFrame]
-) -> dict[str, Any]:
+def _pooled(loaded: Sequence[runs.Run], tests: Sequence[pl.DataFrame]) -> dict[str, Any]:
     """The folds of one cross-validation as one: every Slide has one Prediction."""
     pooled, record = pl.concat(tests, how="diagonal_relaxed"), loaded[0].record
     target, floors = record.about(), [run.record.metrics["ridge_test"] for run in loaded]
     numbers = evaluate.measured(pooled, target)
     floor = evaluate.pooled_floor(pooled["truth"].to_numpy(), floors)
     scores = runs.scores_of(target.kind)
-    said: list[tuple[verdict.Level, str]] = []
-    if store.encoder(record.encoder_id).weights == "random":
-        said.append(("alarm", verdict.RANDOM))
-    said += [("warning", text) for text in runs.cautions(scores, numbers, floor)]
+    said = runs.cautions(scores, numbers, floor, loaded[0].random)
     return {
-        "cautions": verdict.told(said),
+        "cautions": verdict.told((runs.level_of(text), text) for text in said),
         "floor": verdict.score(floor, target),
         "n": pooled.height,
         "patients": pooled["patient_id"].n_unique(),

@@ -1,4 +1,4 @@
-"""What more labelled Patients are worth: R2 by their number, from Runs on more and more of them."""
+"""What more labelled Patients are worth: scores by their number, from Runs on more and more."""
 
 from __future__ import annotations
 
@@ -9,66 +9,51 @@ import numpy as np
 
 from featurestore import FeatureStore
 from featurestore.types import Progress
-from featurestore.words import counted, in_columns
+from featurestore.words import in_columns
 from trainer import runs
 from trainer.config import CurveConfig, TrainConfig
 from trainer.holdout import SPLITS
-from trainer.paired import Estimate
+from trainer.paired import differences
 from trainer.sweep import sweep
+from trainer.table_one import Cell, SweepResult
 
 LEAST = 25  # Patients of the smallest size that is chosen unasked
 POWERS = np.arange(0.1, 2.01, 0.05)  # of the law that is fitted through the sizes
 
 
 @dataclass(frozen=True, kw_only=True)
-class Point:
-    """Runs on so many train Patients."""
-
-    train_patients: int
-    r2: Estimate
-    mae: Estimate
-    r2_spread: float | None  # over seeds, each with Patients of its own
-    ridge_r2: float | None  # of the floor
-    gain: Estimate | None  # of R2, over the size before; on the same test Slides
-
-
-@dataclass(frozen=True, kw_only=True)
 class Curve:
-    """R2 by number of train Patients."""
+    """Scores by number of train Patients: a Sweep over it, with seeds that draw Patients anew."""
 
-    sweep_id: str
-    cohort: str
-    points: tuple[Point, ...]
-    twice: float | None  # R2 at twice the most, if it goes on as it came: a power law
-    n_slides: int  # tested
-    n_patients: int
-    warnings: tuple[str, ...]  # to be read before any number
-    failures: tuple[str, ...]
+    found: SweepResult
+    twice: float | None  # the first score at twice the most: a power law through the sizes
 
     def text(self) -> str:
-        """A row a size, and what twice as many would give."""
-        rows = [["train patients", "R2", "± seeds", "MAE", "ridge R2", "R2 gained"]]
-        for point in self.points:
-            spread = runs.number(point.r2_spread, ".3f")
-            gain = point.gain.text("+.3f") if point.gain else "–"
-            size = f"{point.train_patients:,}"
-            floor = runs.floor_beside(point.r2.value, point.ridge_r2)
-            numbers = [point.r2.text(".3f"), spread, point.mae.text(".2f"), floor, gain]
-            rows.append([size, *numbers])
-        of = counted(self.n_patients, "patient")
+        """A row a size, with what it gained over the one before, and what twice as many give."""
+        found, gains = self.found, {one.value: one.scores for one in self.found.differences}
+        name, title, form = found.told[0]
+        gained = differences(found.told)[0]
+        floor = found.floor
+        head = [one for _, t, _ in found.told for one in (t, "± seeds")]
+        rows = [["train patients", *head, f"ridge {floor[1]}", f"{gained[1]} gained"]]
+        for cell, n in _sized(found):
+            row = [f"{n:,}"]
+            for k, _, f in found.told:
+                row += [cell.scores[k].text(f), runs.number(cell.spread[k], f)]
+            gain = gains[n][name].text(gained[2]) if n in gains else "–"
+            rows.append([*row, runs.floor_beside(floor, cell.numbers, cell.ridge), gain])
         lines = [
-            *(f"warning     {warning}" for warning in self.warnings),
-            f"curve of cohort {self.cohort}, tested on {counted(self.n_slides, 'slide')} of {of} "
-            "(95% intervals by patient)",
+            *runs.first(found.warnings()),
+            f"curve of cohort {found.sweep.cohort}, {found.tested()} (95% intervals by patient)",
             *in_columns(rows),
         ]
         if self.twice is not None:
-            most = self.points[-1].train_patients
+            most = max(n for _, n in _sized(found))
             lines.append(
-                f"with {2 * most:,} patients R2 would be about {self.twice:.3f}, if it goes on as "
-                "it came (a power law through these rows)"
+                f"with {2 * most:,} patients {title} would be about {self.twice:{form}}, if it "
+                "goes on as it came (a power law through these rows)"
             )
-        return "\n".join([*lines, *(f"failed      {one}" for one in self.failures)])
+        return "\n".join([*lines, *(f"failed      {one}" for one in found.failures)])
 
 
 def curve(
@@ -90,29 +75,12 @@ def curve(
     found = sweep(
         store, config, {"train_patients": sizes}, seeds=how.seeds, engine=how, progress=progress
     )
-    gains = {one.value: one.r2 for one in found.differences}
-    points = tuple(
-        Point(
-            train_patients=n,
-            r2=cell.r2,
-            mae=cell.mae,
-            r2_spread=cell.r2_spread,
-            ridge_r2=cell.ridge_r2,
-            gain=gains.get(n),
-        )
-        for cell in found.cells
-        for n in cell.values.values()
-    )
-    return Curve(
-        sweep_id=found.sweep.sweep_id,
-        cohort=config.cohort,
-        points=points,
-        twice=_at_twice(points),
-        n_slides=found.n_slides,
-        n_patients=found.n_patients,
-        warnings=tuple(found.warnings()),
-        failures=found.failures,
-    )
+    return Curve(found=found, twice=_at_twice(found))
+
+
+def _sized(found: SweepResult) -> list[tuple[Cell, int]]:
+    """Rows with their number of train Patients."""
+    return [(cell, cell.values["train_patients"]) for cell in found.cells]
 
 
 def _sizes(store: FeatureStore, config: TrainConfig) -> Sequence[int]:
@@ -123,15 +91,16 @@ def _sizes(store: FeatureStore, config: TrainConfig) -> Sequence[int]:
     return [n, *(n >> k for k in range(1, 20) if n >> k >= LEAST)]
 
 
-def _at_twice(points: Sequence[Point]) -> float | None:
-    """R2 at twice the largest size by the law a - b n^-c, least squares; None under three sizes."""
-    known = [(p.train_patients, p.r2.value) for p in points if p.r2.value is not None]
+def _at_twice(found: SweepResult) -> float | None:
+    """A score at twice the largest size by the law a - b n^-c, least squares; None under three."""
+    name = found.told[0][0]
+    known = [(n, v) for cell, n in _sized(found) if (v := cell.numbers[name]) is not None]
     if len(known) < 3:
         return None
-    n, r2 = np.array(known, np.float64).T
+    n, score = np.array(known, np.float64).T
     fits = []
     for power in POWERS:
         terms = np.stack([np.ones_like(n), -(n**-power)], axis=1)
-        (a, b), *_ = np.linalg.lstsq(terms, r2, rcond=None)
-        fits.append((float(((terms @ [a, b] - r2) ** 2).sum()), a - b * (2 * n[-1]) ** -power))
+        (a, b), *_ = np.linalg.lstsq(terms, score, rcond=None)
+        fits.append((float(((terms @ [a, b] - score) ** 2).sum()), a - b * (2 * n[-1]) ** -power))
     return float(min(min(fits)[1], 1.0))

@@ -49,25 +49,41 @@ def metrics(
         range; slope and intercept of the least-squares line of labels on predicted, 1 and 0 where
         predictions are calibrated.
     """
+    values = {"n": float(len(labels)), "patients": float(len(np.unique(patients)))}
+    if target.kind == "binary":
+        values["positive"] = float(is_positive(labels, target).mean())
+    for name, each in drawn(labels, predicted, patients, target).items():
+        low, high = interval(each[1:])
+        values |= {name: float(each[0]), f"{name}_low": low, f"{name}_high": high}
+    return values
+
+
+def drawn(
+    labels: np.ndarray, predicted: np.ndarray, patients: np.ndarray, target: Target
+) -> dict[str, np.ndarray]:
+    """Each number that has an interval: its value, then those of resampled Patients, (1 + R,).
+
+    R is `BOOTSTRAPS`, or 0 with fewer than two Patients. Resamples of the same Patients are the
+    same whatever is predicted, so what is made of two Predictions number by number is paired.
+    """
     centre, size = float(labels.mean()), target.high - target.low
     terms = _terms(labels, predicted, centre, size)
-    values = {"n": float(len(labels)), "patients": float(len(np.unique(patients)))}
-    drawn = _numbers(bootstrap_by_patient(terms, patients), centre, size)
-    numbers = _numbers(terms.sum(axis=0), centre, size)
+    sums = np.concatenate([terms.sum(axis=0)[None], bootstrap_by_patient(terms, patients)])
+    numbers = _numbers(sums, centre, size)
     if target.kind == "binary":
-        middle = target.low + size / 2
-        classes = labels > middle, predicted
-        values["positive"] = float(classes[0].mean())
-        numbers |= _of_classes(*classes, np.ones(len(labels)), middle)
         of = np.unique(patients, return_inverse=True)[1]
-        many = _resampled(int(of.max()) + 1) if of.any() else ()
-        parts = [_of_classes(*classes, counts[:, of], middle) for counts in many]
+        n, positive = int(of.max()) + 1, is_positive(labels, target)
+        middle = target.low + size / 2
+        many = (np.ones((1, n)), *(_resampled(n) if n > 1 else ()))
+        parts = [_of_classes(positive, predicted, counts[:, of], middle) for counts in many]
         for name in ("auc", "accuracy"):
-            drawn[name] = np.concatenate([np.empty(0), *(part[name] for part in parts)])
-    for name, value in numbers.items():
-        low, high = interval(drawn[name])
-        values |= {name: float(value), f"{name}_low": low, f"{name}_high": high}
-    return values
+            numbers[name] = np.concatenate([part[name] for part in parts])
+    return numbers
+
+
+def is_positive(labels: np.ndarray, target: Target) -> np.ndarray:
+    """Which labels, (N,), are of the high class."""
+    return np.asarray(labels > (target.low + target.high) / 2)
 
 
 def measured(frame: pl.DataFrame, target: Target) -> dict[str, float | None]:
@@ -101,22 +117,25 @@ def pooled_floor(
     """The floor of folds as one, from the numbers of each, and the labels of all, (N,).
 
     Returns:
-        r2, mae and accuracy, those that all folds know; an AUC cannot be put together.
+        r2, mae and accuracy, those that all folds know; the AUC of a single fold, for those of
+        several cannot be put together.
     """
-    known = [name for name in ("rmse", "mae", "accuracy") if all(name in one for one in floors)]
+    names = ("rmse", "mae", "accuracy", *(("auc",) * (len(floors) == 1)))
+    known = [name for name in names if all(one.get(name) is not None for one in floors)]
     numbers = np.array([[one[name] for name in ("n", *known)] for one in floors], np.float64)
     slides, values = numbers[:, 0], dict(zip(known, numbers.T[1:], strict=True))
     found = {name: float(np.average(value, weights=slides)) for name, value in values.items()}
     if "rmse" in values:
         spread = float(labels.var()) or np.nan
         found["r2"] = 1 - float(np.average(values["rmse"] ** 2, weights=slides)) / spread
-    return {name: finite(found)[name] for name in ("r2", "mae", "accuracy") if name in found}
+        del found["rmse"]
+    return finite(found)
 
 
 def _of_classes(
     positive: np.ndarray, predicted: np.ndarray, weights: np.ndarray, middle: float
 ) -> dict[str, np.ndarray]:
-    """Area under the ROC curve and accuracy of Slides with weights (N,), or (R, N) for R resamples.
+    """Area under the ROC curve and accuracy, (R,), of Slides with weights (R, N).
 
     The area is the share of pairs, one of each class, that are in order; a tie counts as half.
     """

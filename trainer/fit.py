@@ -95,7 +95,8 @@ def train(
             plots.save_figures(work, predicted.filter(pl.col("split") == "test"), job.target)
         (work / STATE).unlink()
         path = store.publish_run(work, record, nouns_of(Prediction, predicted))
-    return runs.Run(record=record, path=path, predictions=predicted)
+    random = runs.is_random(store, record.encoder_id)
+    return runs.Run(record=record, path=path, predictions=predicted, random=random)
 
 
 # -- what came of it -------------------------------------------------------------------------------

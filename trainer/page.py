@@ -120,7 +120,7 @@ def page_text(store: FeatureStore, run_ids: Sequence[str]) -> str:
     texts = []
     for run, test in zip(loaded, tests, strict=True):
         encoder = store.encoder(run.record.encoder_id)
-        said = verdict.cautions(store, run, test, encoder)
+        said = verdict.cautions(store, run, test)
         texts.append(verdict.as_text(run, verdict.sentence(run, test, encoder), said, test))
     return "\n\n".join(texts)
 
@@ -172,7 +172,7 @@ def run_view(
         "value": f".{plots.digits(target)}f",
         "fine": f".{plots.digits(target) + 1}f",
         "verdict": verdict.sentence(run, test, encoder),
-        "cautions": verdict.cautions(store, run, test, encoder),
+        "cautions": verdict.cautions(store, run, test),
         "truth": against,
         "ceiling": evaluate.ceiling(store, record.cohort, labels, target, rounding),
         "metrics": _metric_table(record, against),

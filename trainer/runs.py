@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
@@ -22,6 +22,7 @@ from featurestore.words import as_html, counted
 from trainer import conformal
 from trainer.config import TrainConfig, loss_of
 
+RANDOM = "the encoder's weights are random: these numbers say nothing about marrow"
 FEW_PATIENTS = 50  # of test, under which every number is rough
 _ESTIMATES = ("r2", "mae", "rmse", "pearson", "bias", "loa_low", "loa_high", "slope", "intercept")
 METRICS = frozenset(
@@ -47,6 +48,7 @@ class Run:
     record: RunRecord
     path: Path
     predictions: pl.DataFrame  # columns of `Prediction`, case_id, patient_id
+    random: bool = False  # weights of its Encoder
 
     @property
     def run_id(self) -> str:
@@ -115,7 +117,8 @@ class Run:
 
     def warnings(self) -> list[str]:
         """What must be read before any number of this Run; sentences, none where all is well."""
-        return cautions(self.scores, self._test, self.record.metrics.get("ridge_test", {}))
+        floor = self.record.metrics.get("ridge_test", {})
+        return cautions(self.scores, self._test, floor, self.random)
 
     @property
     def _test(self) -> Numbers:
@@ -136,7 +139,7 @@ class Run:
             std += f"; none for {whole.height} of {record.n_test} test slides"
             std += ", whose bag is the whole slide"
         lines = [
-            *(f"warning     {warning}" for warning in self.warnings()),
+            *first(self.warnings()),
             f"run {self.run_id}: {record.model} on bags of {record.bag_size}, "
             f"{counted(record.n_train, 'slide')} to train, {record.n_validation} to validate, "
             f"{record.n_test} to test, {record.seconds:.1f} s",
@@ -155,20 +158,13 @@ class Run:
 
     def _said_of_scores(self) -> Iterator[str]:
         for name, title, form in self.scores:
-            head = title if name == "accuracy" else f"test {title}"
-            share = f"; {number(self.metric('positive'), '.0%')} of test are positive"
-            yield f"{head:12}{self._interval(name, form)}{share * (name == 'accuracy')}"
+            share = of_classes(self.metric("positive")) * (name == "accuracy")
+            yield f"{heading(title)}{self._interval(name, form)}{share}"
         if n := self.metric("n", "test_cases"):
-            said = self._both("test_cases")
+            said = known(self.scores, self.record.metrics["test_cases"])
             yield f"by case     {said} of {counted(int(n), 'case')}, each the mean of its slides"
-        yield f"ridge floor {self._both('ridge_test')} (mean embeddings)"
-
-    def _both(self, split: str) -> str:
-        """Its two scores of a split."""
-        said = (
-            f"{title} {number(self.metric(name, split), form)}" for name, title, form in self.scores
-        )
-        return ", ".join(said)
+        floor = known(self.scores, self.record.metrics.get("ridge_test", {}))
+        yield f"ridge floor {floor} (mean embeddings)"
 
     def _said_of_intervals(self) -> Iterator[str]:
         if (width := self.half_widths) is None:
@@ -187,19 +183,20 @@ class Run:
 Numbers = Mapping[str, float | None]  # of metrics, by name
 
 
-def cautions(scores: Sequence[Score], numbers: Numbers, floor: Numbers) -> list[str]:
+def cautions(
+    scores: Sequence[Score], numbers: Numbers, floor: Numbers, random: bool = False
+) -> list[str]:
     """What must be read before any number of a test: sentences, none where all is well.
 
     The first of the scores that the floor has too is held against it.
     """
-    name, shown, _ = next((one for one in scores if floor.get(one[0]) is not None), scores[0])
-    value, least = numbers.get(name), floor.get(name)
+    name, title, form = against(scores, floor)
+    value, least, said = numbers.get(name), floor.get(name), [RANDOM] * random
     if value is None:
-        return [f"test {shown} is {undefined(name, numbers)}", *few(numbers)]
-    said = []
-    if least is not None and value < least:
+        return [*said, f"test {title} is {undefined(name, numbers)}", *few(numbers)]
+    if is_under(value, least):
         said.append(
-            f"test {shown} {value:.3f} is under the ridge floor of {least:.3f}: a straight "
+            f"test {title} {value:{form}} is under the ridge floor of {least:{form}}: a straight "
             "line through mean embeddings does better than this model"
         )
     if name == "r2" and value < 0:
@@ -207,7 +204,19 @@ def cautions(scores: Sequence[Score], numbers: Numbers, floor: Numbers) -> list[
             f"test R2 {value:.3f} is under 0: the mean label as the answer for every slide "
             "does better than this model"
         )
+    right, positive = numbers.get("accuracy"), numbers.get("positive")
+    if right is not None and positive is not None and right < (most := max(positive, 1 - positive)):
+        said.append(
+            f"test accuracy {right:.1%} is under {most:.1%}: the commoner class as the answer for "
+            "every slide does better than this model"
+        )
     return said + few(numbers)
+
+
+def against(scores: Sequence[Score], floor: Numbers) -> Score:
+    """The score that is held against the floor: the first that it has, of which more is better."""
+    better = (one for one in scores if one[0] != "mae" and floor.get(one[0]) is not None)
+    return next(better, scores[0])
 
 
 def is_under(value: float | None, floor: float | None) -> bool:
@@ -215,9 +224,37 @@ def is_under(value: float | None, floor: float | None) -> bool:
     return value is not None and floor is not None and value < floor
 
 
-def floor_beside(value: float | None, floor: float | None) -> str:
-    """R2 of the ridge floor, and whether that of a model lies under it."""
-    return number(floor, ".3f") + (" (R2 is under it)" if is_under(value, floor) else "")
+def floor_beside(score: Score, numbers: Numbers, floor: Numbers) -> str:
+    """A score of the ridge floor, and whether that of a model lies under it."""
+    name, title, form = score
+    value, least = numbers.get(name), floor.get(name)
+    return number(least, form) + f" ({title} is under it)" * is_under(value, least)
+
+
+def first(warnings: Sequence[str]) -> list[str]:
+    """Lines of what must be read before any number."""
+    return [f"{level_of(one):12}{one}" for one in warnings]
+
+
+def level_of(warning: str) -> Literal["alarm", "warning"]:
+    """How grave it is."""
+    return "alarm" if RANDOM in warning else "warning"
+
+
+def heading(title: str) -> str:
+    """The column in which a score of test is named."""
+    return f"{title if title == 'accuracy' else f'test {title}':12}"
+
+
+def of_classes(positive: float | None) -> str:
+    """Which share of what was tested is of the positive class; nothing without classes."""
+    return "" if positive is None else f"; {positive:.0%} of test are positive"
+
+
+def known(scores: Sequence[Score], numbers: Numbers) -> str:
+    """Scores without their intervals, those of several that are known, else the first."""
+    told = [one for one in scores if one[0] in numbers] or scores[:1]
+    return ", ".join(f"{title} {number(numbers.get(name), form)}" for name, title, form in told)
 
 
 def few(numbers: Numbers) -> list[str]:
@@ -309,5 +346,11 @@ def load(store: FeatureStore, run_id: str) -> Run:
         RunNotFound: the store has no such Run.
     """
     record = store.run(run_id)
-    path = store.run_folder(record.run_id)
-    return Run(record=record, path=path, predictions=store.predictions(record.run_id))
+    path, random = store.run_folder(record.run_id), is_random(store, record.encoder_id)
+    predictions = store.predictions(record.run_id)
+    return Run(record=record, path=path, predictions=predictions, random=random)
+
+
+def is_random(store: FeatureStore, encoder_id: str) -> bool:
+    """Whether an Encoder was never trained."""
+    return store.encoder(encoder_id).weights == "random"

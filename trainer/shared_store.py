@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from featurestore import FeatureStore
 
 T = TypeVar("T")
-LASTING = ("cohort", "target", "bags", "scores")  # readers of what never changes
+LASTING = ("cohort", "target", "bags", "scores", "encoder")  # readers of what never changes
 
 
 class Shared(FeatureStore):

@@ -50,13 +50,15 @@ class Suspects:
     slides: tuple[Suspect, ...]
     n_beyond: int  # the first so many are suspects
     n_refitted: int  # predicted by models made for this, since the Run learnt from them
+    random: bool = False  # weights of the Encoder
 
     def text(self) -> str:
         """The first of the suspects, and how to hand all of them to a person."""
         first = self.slides[: min(self.n_beyond, SHOWN)]
         lines = [
+            *runs.first([runs.RANDOM] * self.random),
             f"{self.n_beyond:,} of {counted(len(self.slides), 'slide')} of run {self.run_id} with "
-            f"a label {BEYOND:g} spreads or more from what a model says that did not learn from it"
+            f"a label {BEYOND:g} spreads or more from what a model says that did not learn from it",
         ]
         head = ["slide", "label", "predicted", "spreads", "quality", "evidence"]
         rows = [
@@ -118,6 +120,7 @@ def suspects(store: FeatureStore, run_id: str, *, progress: Progress | None = No
         slides=slides,
         n_beyond=sum(one.score >= BEYOND for one in slides),
         n_refitted=learnt.height,
+        random=run.random,
     )
 
 

@@ -228,7 +228,7 @@ def _steps(job: Job, learner: Learner, course: Course) -> Generator[float]:
 
 @contextmanager
 def _validating(job: Job) -> Iterator[Callable[[Scorer], tuple[Tensor, dict[str, float]]]]:
-    """Give what measures a model on the same validation Bags every time: losses; their mean, R2."""
+    """Give what measures a model on the same Bags every time: losses; their mean and a score."""
     bags, config = job.parts["validation"], job.config
     if bags.is_empty():
         yield lambda model: (torch.zeros(0), {})
@@ -236,15 +236,18 @@ def _validating(job: Job) -> Iterator[Callable[[Scorer], tuple[Tensor, dict[str,
     y = torch.from_numpy(scaled_labels(bags, job.target))
     sampler = Sampler(bags, config.bag_size, config.seed, config.sampling)
     resamples = int(np.clip(256 // bags.height, 1, config.resamples))
+    labels, alone = bags["value"].to_numpy(), np.zeros(bags.height)  # one Patient: no intervals
+    low, size = job.target.low, job.target.high - job.target.low
+    name, _, _ = runs.scores_of(job.target.kind)[0]
 
     def measure(model: Scorer) -> tuple[Tensor, dict[str, float]]:
         mean, _, _ = resample(model, sampler, reader, resamples, VALIDATE)
         values = torch.from_numpy(mean).float()
         scores = torch.logit(values, eps=1e-6) if job.loss == "bce" else values
-        r2 = evaluate.r2(y[:, 0].double().numpy(), mean)
+        score = float(evaluate.drawn(labels, low + size * mean, alone, job.target)[name][0])
         losses = bag_losses(job.loss, scores, values, y)
         measured = {"validation_loss": float(losses.mean())}
-        return losses, measured | ({"validation_r2": r2} if math.isfinite(r2) else {})
+        return losses, measured | ({f"validation_{name}": score} if math.isfinite(score) else {})
 
     with job.store.rows(bags, MAX_OPEN) as reader:
         yield measure
@@ -254,8 +257,10 @@ def in_words(progress: Progress) -> Show:
     """Tell a person what an evaluation found."""
 
     def show(line: Mapping[str, Any]) -> None:
-        r2 = f", validation R2 {line['validation_r2']:.3f}" if "validation_r2" in line else ""
-        note = f"epoch {line['epoch']:.0f}, loss {line['loss']:.4f}{r2}"
+        scores = (runs.scores_of(kind)[0] for kind in ("fraction", "binary"))
+        known = [(t, line[f"validation_{k}"]) for k, t, _ in scores if f"validation_{k}" in line]
+        said = "".join(f", validation {title} {value:.3f}" for title, value in known)
+        note = f"epoch {line['epoch']:.0f}, loss {line['loss']:.4f}{said}"
         progress(line["step"], line["steps"], f"{note}, {line['bags_per_s']:,.0f} bags/s")
 
     return show

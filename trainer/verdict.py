@@ -18,7 +18,6 @@ from trainer.svg import minus
 Level = Literal["alarm", "warning", "note"]
 NOTABLE = 0.03  # of the Target's range: a bias at an end that is told
 READABLE = 20  # Slides under which shares and slopes say nothing
-RANDOM = "the encoder's weights are random: these numbers say nothing about marrow"
 BY_LABEL = (
     "Grouped by label even a perfect model seems to read the low end high and the high end low, "
     "because labels err too; grouped by prediction it does not."
@@ -65,11 +64,9 @@ def score(numbers: Mapping[str, float | None], target: Target) -> str:
     return minus(" and ".join(told))
 
 
-def cautions(
-    store: FeatureStore, run: runs.Run, test: pl.DataFrame, encoder: EncoderDescription
-) -> list[Caution]:
+def cautions(store: FeatureStore, run: runs.Run, test: pl.DataFrame) -> list[Caution]:
     """All that must be said of a Run before its figures, the gravest first."""
-    return told(_said(store, run, test, encoder))
+    return told(_said(store, run, test))
 
 
 def told(found: Iterable[tuple[Level, str]]) -> list[Caution]:
@@ -81,14 +78,10 @@ def told(found: Iterable[tuple[Level, str]]) -> list[Caution]:
     ]
 
 
-def _said(
-    store: FeatureStore, run: runs.Run, test: pl.DataFrame, encoder: EncoderDescription
-) -> Iterator[tuple[Level, str]]:
+def _said(store: FeatureStore, run: runs.Run, test: pl.DataFrame) -> Iterator[tuple[Level, str]]:
     record, slides = run.record, "test slide"
-    if encoder.weights == "random":
-        yield "alarm", RANDOM
     for text in run.warnings():
-        yield "warning", text
+        yield runs.level_of(text), text
     if bias := proportional_bias(test, record.metrics["test"], record.about()):
         yield "warning", bias
     if store.cohort(record.cohort).options.get("late_slides") == "keep":

@@ -10,9 +10,7 @@ from ingest.labels.claims import Claim, left_open
 from ingest.labels.segments import Segment
 
 EVIDENCE_CHARACTERS = 200
-_CORE = re.compile(
-    r"\bcores?\b|treph|biops|\bbx\b|\bbmb|trabecul|decalcif|histolog|punch|cylinder|stanz|trepan"
-)
+_CORE = re.compile(r"\bcores?\b|treph|biops|\bbx\b|\bbmb|histolog|punch|cylinder|stanz|trepan")
 _OTHER = re.compile(r"aspirat|\bclots?\b|smear|imprint|particle|spicule|ausstrich|frottis")
 # "no core was received"
 _NO_CORE = re.compile(
@@ -58,11 +56,9 @@ def decide(
     if any(claim.amends and not claim.addressed for claim in hidden):
         return none_read("a correction could not be read for certain", read=False)
     pool, overall = _decisive(good)
-    doubtful = [
-        c
-        for c in claims
-        if c.may_count and c.amends >= pool[0].amends and not any(_within(c, one) for one in pool)
-    ]
+    since = min((claim.start for claim in pool if claim.amends), default=0)  # it replaces the old
+    doubtful = [c for c in claims if c.may_count and not any(_within(c, one) for one in pool)]
+    doubtful = [claim for claim in doubtful if claim.amends or claim.start > since]
     if doubtful and not overall:
         return none_read("another figure may be the cellularity too", read=False)
     return _of_pool(text, pool, rule)

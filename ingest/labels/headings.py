@@ -12,9 +12,7 @@ from ingest.labels.tokens import class_of
 Material = Literal["core", "clot", "aspirate", "touch", "other", "general", "unknown"]
 _WORD = re.compile(r"[^\W\d_]+")
 # "Core A (9 mm)", "Biopsy, day 14 post induction": what a heading's words are read without
-ASIDE = re.compile(
-    r"\(\d[^()]*\)|\d[\d.,]* ?[cm]m\b|\b(?:post|after|following|nach|après)\b[ -]*(?:\w+[ -]?)?"
-)
+ASIDE = re.compile(r"\(\d[^()]*\)|\b(?:post|after|following|nach|après)\b[ -]*(?:\w+[ -]?)?")
 _SCALED = re.compile(
     r"((?:ity|tät|té)\b[^\d(\[|\t]{0,12})"
     r"[(\[][^\d()\[\]|]{0,20}\d{1,3} ?%? ?(?:-|to|bis|à) ?\d{1,3} ?%?[)\]]"

@@ -27,20 +27,17 @@ from ingest.labels.tokens import class_of
 
 LONGEST = 2_000  # characters of a sentence or a row that are read at once
 # stems of words near which a cellularity may stand, be corrected or be taken back
-# "CELL: 60%", "50% cell."
-_SHORT = re.compile(r"cell(?<!\wcell)(?:(?<=% cell)(?!\w)|(?:'?t?y)?\b[:.]{0,2} ?[~<>]?\d)")
 _STEMS = (
     CORRECTIONS
     | words_of(
-        "ellu elul eluar zell d-forming emopo ematopo ämatop ématop blutbild fett fat graisse "
-        "richesse ocell rcell sic; withdraw disregard retract"
+        "ellu elul eluar zell emopo ematopo ämatop ématop blutbild fett fat graisse richesse ocell "
+        "rcell sic; withdraw disregard retract"
     )
-    | {"cell content", "by cells"}
+    | {"cell content"}
 )
 # "... marrow. The next", not "approx. 40%"
 _STOP = re.compile(
-    r"[.!?](?=[.!?\s])(?!\.+ ?[<>~\d])(?!(?<=cell.)\s[(~<>\d])(?<!\bapprox.)(?<!\bca.)"
-    r"(?<!\bvs.)(?<!\best.)(?<!\bdr.)(?<!\bno.)(?<!\bc.)(?<![\s.][.!?])[.!?]*(?=\s+\S)"
+    r"[.!?](?=[.!?\s])(?<!\bapprox.)(?<!\bca.)(?<!\bvs.)(?<!\best.)(?<!\bdr.)(?<!\bno.)(?<!\bc.)(?<![\s.][.!?])[.!?]*(?=\s+\S)"
 )  # begins with the sign itself: looking back at every letter is slow
 # "  - CORE BIOPSY: ...", "## Histology (core)", "[Section 3] ...", "Q7 Core findings?"
 _MARK = re.compile(
@@ -51,17 +48,23 @@ _KEY = re.compile(r"((?>[^\W\d_](?:[^:?=|\n%.;]{0,59}[^:?=|\n%.; \t])?))[ \t.]*(
 _SCALE = re.compile(r"[(\[][^()\[\]]{0,30}%[^()\[\]]{0,9}[)\]](?=[ .]*:)")  # "Blasts (0-100%):"
 _AFTER_LABEL = re.compile(r"\s*(?:[^\W\d_]{3,12} )?[(\[]?\w{1,2}(?:[)\].:]{1,2}| -)\s")
 _LEAD = re.compile(r"\s*(?:\(?\w{1,2}[.):]|[#*•>\[-])|[^:?\n]{1,62}[:?]")
+# "A. Core", "(B) Clot", "A and B. BONE MARROW, ...:"
+_PART = re.compile(
+    r"(?P<letters>\(?(?P<first>[a-h])(?: ?(?:,|&|/|-|and|to) ?[a-h])*[.):])[ \t]+"
+    r"(?P<name>[^.:;(\n]*)"
+)
+_PARTS = re.compile(r"(?:^|\n)[ \t]*" + _PART.pattern)
 _LAST = re.compile(r"(?:[-,(]|([^\W\d_]+))\s*$")
+_SECOND = re.compile(r"\n[ \t]*\(?(?:b|a[ ,&/a-z]+b)[.):]")
 _WORD = re.compile(r"[^\W\d_]+")
 _SHARE = re.compile(r"\d ?%")
 _GAP = re.compile(r"\t+| {2,}")
 _COLUMN = {"|": re.compile(r"[^|]+"), "\t": re.compile(r"[^\t]+"), " ": re.compile(r"\S+(?: \S+)*")}
 _COLUMN |= {mark: re.compile(rf"[^{mark}]+") for mark in ",;"}
-_SUBJECT = re.compile(r"d?[MR]*B+v")
 _BOX = re.compile(r"[ \t]*(?:\[[ x✓_]?\]|\( ?x?\)|[☐☒☑✓□])")  # a line that goes on with boxes
 # "  Core: 40%", "- 40-50 %": an entry below "Cellularity:"
 _ENTRY = re.compile(r"[ \t*•-]*(?:[^:%\d\n]{1,40}:)?[ \t]*[<>~]?[\d -]{1,9}%[ .;,]*")
-_VALUE = re.compile(r"[ \t]*[<>~]?\d{1,3}(?: ?- ?\d{1,3})? ?(?:(?P<sign>%)|$)")
+_VALUE = re.compile(r"[ \t]*[<>~]?\d{1,3}(?: ?- ?\d{1,3})? ?%")
 _DATE = re.compile(r"\d{4}|\d[./]\d")
 # a cell that is a figure and no name of a column: "40-50 %", "> 90%", "12"
 _FIGURE = re.compile(r"[<>~=]* ?\d{1,3}(?:[.,]\d+)?(?: ?(?:-|to) ?\d{1,3})? ?%?")
@@ -88,8 +91,8 @@ class Segment:
     def historic(self) -> bool:
         """Whether its heading tells of an earlier time or of another's reading."""
         words = _WORD.findall(ASIDE.sub("", self.heading))
-        if WORDS.get("".join(words[:1])) == "r":
-            return True  # "Submitting diagnosis"
+        if WORDS.get("".join(words[:1])) == "r" or any(WORDS.get(word) == "k" for word in words):
+            return True  # "Submitting diagnosis", "For comparison"
         return not _AMENDS.search(self.heading) and any(
             word in HISTORY or (WORDS.get(word) == "b" and word not in GENERAL)
             for word in words
@@ -146,7 +149,18 @@ def _triggers(folded: str) -> list[int]:
         while at >= 0:
             found.append(at)
             at = folded.find(stem, at + len(stem))
-    return sorted(found + [match.start() for match in _SHORT.finditer(folded)])
+    return sorted(found)
+
+
+def _named_parts(folded: str) -> dict[str, Material]:
+    """Letters of parts, where the report says which is which: "B. Bone marrow, core biopsy"."""
+    named: dict[str, Material] = {}
+    if _SECOND.search(folded):
+        for part in _PARTS.finditer(folded):
+            material = material_of(part["name"])
+            for letter in re.findall(r"\b[a-h]\b", part["letters"]) * (material != "unknown"):
+                named.setdefault(letter, material)
+    return named
 
 
 class _Cutter:
@@ -154,7 +168,9 @@ class _Cutter:
 
     def __init__(self, text: str, folded: str, triggers: list[int]) -> None:
         self.text, self.folded, self.triggers = text, folded, triggers
+        self.parts = _named_parts(folded)
         self.labels = declared(folded)
+        self.amended = any(stem in folded for stem in CORRECTIONS)
         self.material: Material = "general"  # of the section
         self.heading = ""
         self.amends = False
@@ -171,13 +187,10 @@ class _Cutter:
         """A blank line ends the paragraph and the table in hand."""
         yield from self._close(at, self.local, self.amends)
         self.local, self.head, self.before = (self.material, self.heading), [], ""
-        self.listing = False
 
     def line(self, line: str, at: int) -> Iterator[Segment]:
         """Take a line: a row of a table, a heading, or more of the paragraph."""
         broken = "\n" in self.text[at : at + len(line)]  # a word over two lines is one in `folded`
-        if self.head and not line.strip(" \t|:=+_-"):
-            return  # a rule under the names of the columns
         cut = _cut_of(line) if len(line) < LONGEST and not broken else ""
         if cut:
             yield from self._close(at, self.local, self.amends)
@@ -219,51 +232,41 @@ class _Cutter:
         rest, marked = line[begin:], mark["mark"] if mark else None
         if self.opened >= 0 and (_BOX.match(line) or self._is_entry(line)):
             return False, at
-        small = self.text[at + begin : at + begin + 1].islower()
-        if self.opened >= 0 and small and _is_open(self.before):
-            return False, at + begin  # "Iron stain of\nsmear: absent"
-        label = lead(line, self.labels) if self.labels else None
-        if label:
-            if _of_nothing_else(line[label[1] :]):
-                self.local = (label[0], f"{label[0]} {line[: label[1]]}".strip())
-                return True, at + label[1]
-            begin = label[1]  # "A. Core biopsy, left: ..."
-            rest = line[begin:]
+        part = _PART.match(rest) if self.parts else None
+        if part:
+            self._set(self.parts.get(part["first"], "unknown"), part["name"][:60])
+            return True, at + begin + part.start("name")
         bare_key = _SCALE.sub(lambda scale: " " * len(scale[0]), rest) if "%" in rest else rest
+        label = lead(line, self.labels) if self.labels and not part else None
+        if label and _of_nothing_else(line[label[1] :]):
+            self.local = (label[0], line[: label[1]].strip())
+            return True, at + label[1]
         key = _KEY.match(bare_key) if ":" in rest or "?" in rest else None
         if key and len(key[1].split()) <= 8 and not is_said(key[1]):
             return True, at + begin + self._key(key[1].strip(), rest, key.end())
         bare = rest.strip(" *_=-.")
         if self._is_bare_heading(self.text[at : at + len(line)], bare, marked):
-            amends, material = bool(_AMENDS.search(bare)), material_of(bare)
-            met = classes_in(bare)
-            titled = (
-                not self.number and ("M" in met or "pathol" in bare) and not met & set("Sbrtec")
-            )
-            if material == "unknown" and (amends or titled):
-                material = "general"  # "COMPREHENSIVE MARROW SUMMARY" above all
-            self._set(material, bare, amends)
+            amends = _AMENDS.search(bare) is not None
+            material = material_of(bare)
+            self._set("general" if amends and material == "unknown" else material, bare, amends)
             return True, at + len(line)
         wrapped = not marked and (len(self.before) > 45 or _is_open(self.before))
-        row = self.before.endswith("%") and not small  # "Cellularity: 40%\n Bone 19%"
-        if self.before and not row and (wrapped or small):
+        if self.before and (wrapped or self.text[at + begin : at + begin + 1].islower()):
             return False, at + begin
         self.local = (self.material, self.heading)
         return True, at + begin
 
     def _is_entry(self, line: str) -> bool:
         """Whether a line is one of the list below "Cellularity:"."""
-        above = is_measured(self.before.strip(" \t:="))
+        above = "%" in line and is_measured(self.before.strip(" \t:"))
         self.listing = (self.listing or above) and _ENTRY.fullmatch(line) is not None
-        value = _VALUE.match(line) if above else None
-        return self.listing or (
-            value is not None and "%" in (value["sign"] or self.before.replace("percent", "%"))
-        )
+        return self.listing or (above and _VALUE.match(line) is not None)
 
     def _key(self, words: str, rest: str, end: int) -> int:
         """Take "Key: ...": a known key sets the material, another one holds for its line only."""
         tail = rest[end:].strip()
-        if _tells_it(words):
+        met = classes_in(words)
+        if met & set("KCAH") or {"L", "f"} <= met:
             self.local = (self.material, self.heading)
             return 0  # the key is what is measured
         material = self.material if is_side(words) else material_of(words)
@@ -274,9 +277,9 @@ class _Cutter:
         if _AMENDS.search(words):
             self._set("general", words, amends=True)
         elif (
-            words.startswith("original")
-            and _AMENDS.search(self.folded)
-            and material_of("report" + words[8:]) == "general"
+            self.amended
+            and words.startswith("original")
+            and (material_of("report" + words[8:]) == "general")
         ):
             self._set("general", "")  # "Original diagnosis:", beside an addendum
         elif material == "unknown" and tail:
@@ -304,6 +307,7 @@ class _Cutter:
         paragraph = self.folded[start:end]
         stops = _stops(paragraph)
         begin, near = 0, self.near
+        begun = min(start, self.begun) if self.begun >= 0 else start  # of what speaks to a reader
         for n, stop in enumerate(stops):
             sentence = paragraph[begin:stop]
             at, begin = start + begin, stop
@@ -312,11 +316,13 @@ class _Cutter:
             key = _KEY.match(sentence.lstrip()) if n and ":" in sentence else None
             if key and not is_side(key[1]) and material_of(key[1]) != "unknown":
                 material, heading = material_of(key[1]), key[1]
+                begun = at if sentence[0] == "\n" else begun
             elif not key and len(sentence) < 40 and "%" not in sentence:
                 named = material_of(sentence)  # "Trephine, 22 mm."
-                if _SUBJECT.match("".join(map(class_of, _WORD.findall(sentence)[:4]))):
-                    named = "core"  # "The biopsy is 15 mm long."
                 material = named if named in ("core", "clot") else material
+                if sentence[0] == "\n" and named != "unknown":  # "Microscopic." on its own line
+                    begun = at
+                    material, heading = named, sentence
             label = labelled(sentence, self.labels) if self.labels else None
             if label and _of_nothing_else(_AFTER_LABEL.sub("", sentence)):
                 material = label
@@ -324,7 +330,6 @@ class _Cutter:
             if not (hot or amends or (near and ("%" in sentence or "per" in sentence))):
                 continue
             near = near or hot
-            begun = min(start, self.begun) if self.begun >= 0 else start
             spoken = max(begun, at - LONGEST), start + stops[min(n + 1, len(stops) - 1)]
             yield Segment(
                 text=sentence, at=at, start=at, end=start + stop, near=hot, material=material,
@@ -333,14 +338,12 @@ class _Cutter:
 
     def _row(self, line: str, start: int, cut: str) -> Iterator[Segment]:
         """The cells of a row; each begins with the names of its row and its column."""
-        cells = [(m.start(), m[0]) for m in _COLUMN[cut].finditer(line) if m[0].strip(" -:=+*")]
-        above = self.listing or is_measured(self.before.strip(" \t:="))
-        self.listing = above and len(cells) == 2  # "Cellularity" stands above the table
-        hot = self.listing or self.near or self.amends or self._is_hot(start, start + len(line))
+        hot = self.near or self.amends or self._is_hot(start, start + len(line))
         if not hot and (
             _SHARE.search(line) if not self.head else not any(map(is_measured, self.head))
         ):
             return  # for speed: most rows of most tables
+        cells = [(m.start(), m[0]) for m in _COLUMN[cut].finditer(line) if m[0].strip(" -:=+*")]
         if not cells:
             return
         names = [cell.strip() for _, cell in cells]
@@ -360,8 +363,6 @@ class _Cutter:
             for n, (at, cell) in enumerate(cells[1:], 1):
                 known: Material | None = None if _is_known(head[n]) else "unknown"
                 yield self._cell(line, start, f"{names[0]} ({head[n]}) : ", at, cell, known)
-        elif self.listing:
-            yield self._cell(line, start, f"{names[0]} cellularity : ", *cells[1])
         elif len(measured) == 1 and measured[0] + 1 < len(cells):
             k = measured[0]
             material = material_of(" ".join(names[:k])) if k else self.material
@@ -395,7 +396,7 @@ class _Cutter:
             cells = cells[1:]
         for at, cell in cells:
             key = _KEY.match(cell.lstrip())
-            if key and not _tells_it(key[1].strip()):
+            if key and "cellul" not in key[1]:
                 material, heading = material_of(key[1]), key[1]
             self.number += 1
             yield from self._sentences(
@@ -407,12 +408,6 @@ def _of_nothing_else(words: str) -> bool:
     """Whether what stands behind the letter of a specimen names no material itself."""
     key = _KEY.match(words.lstrip())
     return material_of(key[1] if key else words.strip(" .")) in ("unknown", "general")
-
-
-def _tells_it(key: str) -> bool:
-    """Whether a key is what is measured."""
-    met = classes_in(key)
-    return bool(met & set("KCAH")) or {"L", "f"} <= met or key in ("cell", "cell'ty", "cell'y")
 
 
 def _is_known(name: str) -> bool:

@@ -6,17 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from featurestore.config import EngineConfig
+from featurestore.device import processors
 from featurestore.errors import ConfigError
 from featurestore.fields import setting
 from featurestore.types import Device, Precision, Runtime
+from featurestore.words import counted
 from ingest.config import TableConfig
+
+READERS_EACH = 8  # that a processor can serve while they wait for a slow disk or network
 
 Part = tuple[int, int]  # (i, n): part i of n, counted from 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlanConfig(TableConfig):
-    """Whose Embeddings are wanted, and how many Slides a plan opens to judge all."""
+class IngestConfig(TableConfig, EngineConfig):
+    """How an archive is read and embedded, but for its Tiling."""
 
     encoder: str = setting("dinov2-small", "See: trephine encoders")
     weights: str | None = setting(
@@ -26,18 +30,6 @@ class PlanConfig(TableConfig):
         None, "Microns per level-0 pixel of slides that state none.", over=0
     )
     workers: int = setting(2, "Processes that read slides.", at_least=1)
-    sample: int = setting(32, "Slides opened to judge all.", at_least=0, option="open")
-    measure_s: float = setting(
-        5.0, "Seconds to time the encoder where the store knows no rate.", at_least=0
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class IngestConfig(PlanConfig, EngineConfig):
-    """How an archive is read and embedded, but for its Tiling."""
-
-    sample: int = setting(0, hidden=True)  # an ingest opens them all
-    measure_s: float = setting(0.0, hidden=True)
     precision: Precision = setting("auto", "Of the encoder's forward pass.")
     device: Device = setting("auto", "Where the encoder runs.")
     runtime: Runtime = setting("auto", "What runs it: OpenVINO is the faster one on a CPU.")
@@ -55,7 +47,27 @@ class IngestConfig(PlanConfig, EngineConfig):
         EngineConfig.__post_init__(self)
         part_of(self.shard)
         if self.engine == "ray" and self.shard is not None:
-            raise ConfigError("--shard and --engine ray are two ways to share an archive: give one")
+            raise ConfigError(
+                "--shard and --engine ray are two ways to share an archive: give one."
+            )
+        if self.engine == "local":  # on a cluster this machine says nothing: its workers look
+            most = {"threads": processors(), "workers": READERS_EACH * processors()}
+            for name, n in most.items():
+                if (getattr(self, name) or 0) > n:
+                    raise ConfigError(
+                        f"--{name} must be at most {n} on the {counted(processors(), 'processor')} "
+                        f"here, got {getattr(self, name)}."
+                    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanConfig(IngestConfig):
+    """What an ingest is to be asked, and how many Slides a plan opens to judge all."""
+
+    sample: int = setting(32, "Slides opened to judge all.", at_least=0, option="open")
+    measure_s: float = setting(
+        5.0, "Seconds to time the encoder where the store knows no rate.", at_least=0
+    )
 
 
 def part_of(shard: str | None) -> Part | None:

@@ -79,14 +79,7 @@ def ingest_archive(
     if part is None:
         store.record()  # adopt what a killed ingest published without a row
     check_golden_tile(store, encoder)
-    wanted = Wanted(
-        tiling_id=tiling.tiling_id,
-        encoder_ids=[encoder.encoder_id],
-        mpp=config.mpp,
-        retry_failed=config.retry_failed,
-        part=part,
-    )
-    works = worklist(store, archive.slides, wanted)
+    works = worklist(store, archive.slides, Wanted.by(config, tiling, [encoder.encoder_id]))
     summary = _work_off(order, works, config, progress, new_reader)
     if part is None:
         store.compact()
@@ -191,8 +184,8 @@ def _reading(
     readers: list[ReaderProcess] = []
 
     def read_some() -> None:
-        # a Ctrl-C is for the parent alone: the processes that this thread starts do not see it
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        # what stops the parent is for it alone: the processes that this thread starts do not see it
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         with closing(new_reader()) as reader:
             readers.append(reader)
             while not (stop.is_set() or waiting.empty()):

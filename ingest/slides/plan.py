@@ -18,13 +18,14 @@ from featurestore.fields import arguments_of
 from featurestore.types import Tiling
 from featurestore.words import counted, duration, grouped, size
 from ingest.slides.archive import Archive, read_archive
-from ingest.slides.config import PlanConfig
+from ingest.slides.config import IngestConfig, PlanConfig
 from ingest.slides.worker import Done, Measured, ReaderProcess, Request
 from ingest.slides.worklist import TO_READ, Standing, Wanted, Work, scale_doubt, told, worklist
 
 WIDTHS = {"small": 384, "base": 768, "large": 1024, "giant": 1536, "uni2": 1536}
 OTHER_WIDTH = 1024  # columns of an Embedding of an Encoder that no one has met
 THUMBNAIL_BYTES = 1_000_000
+DECIDE_THE_RATE = ("device", "precision", "runtime", "threads")  # given, it is timed anew
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,7 @@ class Plan:
     read_bytes: int | None  # None: not measured yet
     hours: float | None  # None: not measured yet
     rates: dict[str, Any] | None  # row of `queries/ingest_rates`; None: not measured yet
-    encoder_s_per_tile: float | None  # timed now, where there are no rates
+    encoder_s_per_tile: float | None  # timed now, where there are no rates that hold
     note: str  # whose Embeddings make a Slide known, where that is not exact
     copies: dict[str, str]  # slide_id to whose content it has
     renamed: dict[str, str]  # slide_id to what is said of its name
@@ -107,7 +108,8 @@ class Plan:
             )
         return (
             f"about {duration(3600 * self.hours)} with {self.workers} workers, as measured "
-            f"on {self.rates['slides']} slides: {self.encoder} on {self.rates['device']} embeds "
+            f"on {counted(self.rates['slides'], 'slide')}: {self.encoder} "
+            f"({self.rates['device']}) embeds "
             f"{1 / self.rates['embed_s_per_tile']:.1f} tiles/s, "
             f"a worker opens a slide in {self.rates['open_s_per_slide']:.2f} s "
             f"and reads {1 / self.rates['read_s_per_tile']:.0f} tiles/s"
@@ -141,8 +143,7 @@ def plan_archive(
     opened, in a process of its own; hours and bytes are those of earlier ingests.
     """
     encoder_ids, note = _encoder_ids(store, config)
-    wanted = Wanted(tiling_id=tiling.tiling_id, encoder_ids=encoder_ids, mpp=config.mpp)
-    works = worklist(store, archive.slides, wanted)
+    works = worklist(store, archive.slides, Wanted.by(config, tiling, encoder_ids))
     todo = [work for work in works if work.standing in TO_READ]
     n_by = Counter(work.standing for work in works)
     n_tiles, refused, doubts = _open_some(store, todo, tiling, config, new_reader)
@@ -244,21 +245,25 @@ def _costs(
     tiles = round(n_slides * tiles_per_slide)
     found = store.named("queries/ingest_rates", {"encoder": config.encoder})
     seconds: float | None
+    each_s = None
+    is_other = any(getattr(config, k) != getattr(IngestConfig, k) for k in DECIDE_THE_RATE)
+    if tiles and config.measure_s and (is_other or not found.height):
+        from ingest.slides import encoders, golden  # slow to import
+
+        # which weights an Encoder has does not change its speed
+        encoder = encoders.load_as(replace(config, weights=config.weights or "random"))
+        each_s = encoders.seconds_per_tile(encoder, golden.golden_tile(), config.measure_s)
     if found.height:
         rates = found.row(0, named=True)
+        if each_s:
+            rates |= {"embed_s_per_tile": each_s, "device": f"{encoder.how}, timed now"}
         opening, around = (n_slides * rates[f"{k}_bytes_per_slide"] for k in ("open", "write"))
         read_bytes = round(opening + tiles * rates["read_bytes_per_tile"])
-        dim, each_s, seconds = rates["dim"], None, _seconds(rates, n_slides, tiles, config.workers)
+        dim, seconds = rates["dim"], _seconds(rates, n_slides, tiles, config.workers)
     else:
         rates, read_bytes, around = None, None, n_slides * THUMBNAIL_BYTES
         size_of = config.encoder.removeprefix("dinov2-").removesuffix("-reg")
         dim = WIDTHS.get(size_of, OTHER_WIDTH)
-        each_s = None
-        if tiles and config.measure_s:  # which weights an Encoder has does not change its speed
-            from ingest.slides import encoders, golden  # slow to import
-
-            encoder = encoders.load(config.encoder, config.weights or "random", runtime="auto")
-            each_s = encoders.seconds_per_tile(encoder, golden.golden_tile(), config.measure_s)
         seconds = None if each_s is None else tiles * each_s
     return {
         "tiles": tiles,

@@ -18,6 +18,7 @@ import huggingface_hub
 import numpy as np
 import torch
 
+from featurestore.device import processors
 from featurestore.errors import ConfigError, EncoderUnavailable
 from featurestore.types import Runtime
 
@@ -90,7 +91,7 @@ def compile_model(
         raise ConfigError(
             "OpenVINO has no bfloat16 on this processor. Pass --precision float32, or auto."
         )
-    threads = threads or len(os.sched_getaffinity(0))
+    threads = threads or processors()
     shape = [JOB_TILES, 3, side, side]
     version = openvino.__version__.split("-")[0]
     file = Path(huggingface_hub.constants.HF_HOME, "trephine", version, key, "model.xml")

@@ -11,10 +11,10 @@ from typing import Any, Literal
 
 from featurestore import FeatureStore
 from featurestore.errors import TrephineError
-from featurestore.types import Case, Failure, GivenSlide, MppSource, Slide, content_id, now
+from featurestore.types import Case, Failure, GivenSlide, MppSource, Slide, Tiling, content_id, now
 from ingest.slides import files as slide_files
 from ingest.slides.archive import ArchiveSlide
-from ingest.slides.config import Part, in_part
+from ingest.slides.config import IngestConfig, Part, in_part, part_of
 
 MOST_ATTEMPTS = 3
 MOST_APART = 0.05  # share by which two statements of a scale may differ untold
@@ -59,6 +59,17 @@ class Wanted:
     mpp: float | None = None  # of Slides of which neither manifest nor file says one
     retry_failed: bool = False  # try also what failed three times
     part: Part | None = None
+
+    @classmethod
+    def by(cls, config: IngestConfig, tiling: Tiling, encoder_ids: Collection[str]) -> Wanted:
+        """What an ingest, or the plan of one, is after."""
+        return cls(
+            tiling_id=tiling.tiling_id,
+            encoder_ids=encoder_ids,
+            mpp=config.mpp,
+            retry_failed=config.retry_failed,
+            part=part_of(config.shard),
+        )
 
 
 def worklist(store: FeatureStore, archive: Sequence[ArchiveSlide], wanted: Wanted) -> list[Work]:

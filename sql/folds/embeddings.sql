@@ -8,6 +8,7 @@ select distinct on (slide_key, tiling_id, encoder_id)
     dim,
     precision,
     device,
+    runtime,
     embedded_at,
     digest
 from said

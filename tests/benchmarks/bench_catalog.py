@@ -1,6 +1,6 @@
 """A catalog of a million Slides with three Encoders: how long people wait for their first row.
 
-    python tests/benchmarks/bench_catalog.py FOLDER [--slides 1000000]
+    python tests/benchmarks/bench_catalog.py [FOLDER] [--slides 1000000]
 
 The catalog is filled by SQL; there are no arrays. Seconds are the median of three, warm.
 """
@@ -58,7 +58,7 @@ def median_s(work: Callable[[], object]) -> float:
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=click.Path(path_type=Path), default="build/bench/catalog")
 @click.option("--slides", default=1_000_000, show_default=True)
 def main(folder: Path, slides: int) -> None:
     """Print what each takes, beside what is promised."""
@@ -67,7 +67,7 @@ def main(folder: Path, slides: int) -> None:
         with duckdb.connect(str(folder / "catalog.duckdb")) as con:
             for text in FILL:
                 con.execute(text.format(n=slides))
-        FeatureStore.create(folder)
+    FeatureStore.create(folder)  # migrates what an earlier bench has left
     store = FeatureStore(folder)
     chosen = f"{where_query(COHORT)} limit 25000"
     with duckdb.connect(str(folder / "catalog.duckdb"), read_only=True) as con:

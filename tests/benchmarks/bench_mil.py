@@ -58,11 +58,13 @@ def accuracies(file: Path, root: Path, config: TrainConfig, seeds: int, folds: i
 def main() -> None:
     """Print a line a file."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
-    parser.add_argument("files", type=Path, nargs="+")
+    parser.add_argument("files", type=Path, nargs="*", help="the sets; none are kept here")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--folds", type=int, default=10)
     parser.add_argument("--set", action="append", default=[], help="FIELD=VALUE of a TrainConfig")
     args = parser.parse_args()
+    if not args.files:
+        print("no set was named, so none is measured. Name .npz files as told in bench_mil.py")
     said = {key: number(value) for key, value in (pair.split("=", 1) for pair in args.set)}
     config = from_json(TrainConfig, to_json(TrainConfig(cohort="bags")) | said)
     for file in args.files:

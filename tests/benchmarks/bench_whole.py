@@ -1,6 +1,6 @@
 """What it costs to know that a store is whole: `verify` against `cat`, and the first opening.
 
-    python tests/benchmarks/bench_whole.py FOLDER [--slides 2000] [--tiles 150] [--dim 384]
+    python tests/benchmarks/bench_whole.py [FOLDER] [--slides 2000] [--tiles 150] [--dim 384]
 
 Both ways run in turn in one process; ratios are medians. All is in the page cache.
 """
@@ -48,7 +48,7 @@ def cat(root: Path) -> None:
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=click.Path(path_type=Path), default="build/bench/whole")
 @click.option("--slides", default=2000, show_default=True)
 @click.option("--tiles", default=150, show_default=True)
 @click.option("--dim", default=384, show_default=True)
@@ -57,7 +57,7 @@ def main(folder: Path, slides: int, tiles: int, dim: int) -> None:
     if not folder.exists():
         embeddings, values = planted(slides, [tiles] * slides, dim)
         freeze(build(folder, embeddings, values))
-    store = FeatureStore(folder)
+    store = FeatureStore.create(folder)  # migrates what an earlier bench has left
     n_bytes = sum(file.stat().st_size for file in (folder / "slides").rglob("*") if file.is_file())
     shares, checks = [], []
     for _ in range(TIMES):

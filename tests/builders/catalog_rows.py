@@ -26,7 +26,12 @@ def slide_arrays(
         scores={name: rng.random(n).astype(np.float16) for name in SCORES},
         encoder_id=encoder,
         embeddings=rng.standard_normal((n, dim)).astype(np.float16),
-        provenance={"encoder": ENCODER, "precision": "float32", "device": "cpu"},
+        provenance={
+            "encoder": ENCODER,
+            "precision": "float32",
+            "device": "cpu",
+            "runtime": "torch",
+        },
     )
 
 

@@ -214,7 +214,8 @@ def test_what_differs_between_two_catalogs_is_told_by_table_and_rows(
     with creation.fresh(store.root) as work:
         with duckdb.connect(str(catalog.path_of(work))) as con:
             con.execute(change)
-        found = list(catalog.differences(store.root, work, ("migrations", "checked_arrays")))
+        with catalog.reader(store.root) as con:
+            found = list(catalog.differences(con, work, ("migrations", "checked_arrays")))
     assert found == ([] if told is None else [told])
 
 
@@ -270,3 +271,10 @@ def test_attempts_are_counted_and_a_success_ends_them(store: FeatureStore) -> No
         assert store.sql("select attempts from failures").item() == expected
     store.record([replace(torn, mended=True)])
     assert store.sql("from failures").is_empty()
+
+
+def test_the_catalog_says_what_an_array_was_embedded_with(store: FeatureStore) -> None:
+    said = store.sql("select distinct precision, device, runtime from embeddings").rows()
+    assert said == [("float32", "cpu", "torch")]
+    with creation.fresh(store.root) as work:
+        assert catalog.read_text(work, "select distinct runtime from embeddings").item() == "torch"

@@ -9,7 +9,7 @@ import pytest
 from builders.catalog_rows import case_row, cohort_row, label_row, slide_arrays, slide_row
 
 import sql
-from featurestore import catalog
+from featurestore import catalog, queries
 from featurestore.store import FeatureStore
 
 BREAKS = {
@@ -51,3 +51,11 @@ def test_each_check_finds_its_break_and_nothing_in_a_whole_store(
     with duckdb.connect(str(catalog.path_of(store.root))) as con:
         con.execute(BREAKS[Path(name).name])
     assert not store.sql(sql.read(name)).is_empty()
+
+
+def test_every_check_can_be_asked_by_its_name(tmp_path: Path) -> None:
+    store = FeatureStore.create(tmp_path / "store")
+    for check in sql.names("checks"):
+        text = queries.chosen("named", None, None, Path(check).name)
+        assert store.sql(text).is_empty()
+        assert f"--named {Path(check).name}" in queries.listed("named")

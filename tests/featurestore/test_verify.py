@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from multiprocessing import get_context
 from pathlib import Path
 
 import duckdb
@@ -28,7 +30,7 @@ from builders.damage import (
     whole_store,
 )
 
-from featurestore import FeatureStore, layout
+from featurestore import FeatureStore, layout, overview
 from featurestore.errors import (
     NotFinite,
     StoreDamaged,
@@ -36,7 +38,7 @@ from featurestore.errors import (
     StoreVersionMismatch,
     TrephineError,
 )
-from featurestore.types import now
+from featurestore.types import ArrayIds, now
 
 Copy = Callable[[], Path]
 
@@ -440,3 +442,102 @@ def test_no_ingest_is_named_for_what_it_cannot_mend(copied: Copy) -> None:
     told = FeatureStore.verify(root, repair=True)
     assert "slides_without_case" in told.text()
     assert "trephine ingest" not in told.text()
+
+
+def write_as_an_ingest_does(root: Path, encoder: str, n: int) -> None:
+    """Publish arrays of new Slides and of known ones; the catalog follows in batches."""
+    store, rows, waiting = FeatureStore(root), [], []
+    for i in range(n):
+        key = f"{ord(encoder):08x}{i:08x}" if i % 2 else f"{2 + i % 3:016x}"
+        made = slide_arrays(key, 9 if i % 2 else (7, 7, 9)[i % 3], encoder=encoder * 16)
+        if i % 2 == 0:
+            made = replace(made, encoder_id=f"{ord(encoder):08x}{i:08x}")
+        store.publish(made)
+        waiting.append(ArrayIds(key, made.tiling.tiling_id, made.encoder_id))
+        case = f"C-{encoder}-{i}"
+        rows += [case_row(case, case), slide_row(case, case, key)] if i % 2 else []
+        if i % 4 == 3:
+            store.record(rows, published=waiting, wait_s=float("inf"))
+            rows, waiting = [], []
+    store.record(rows, published=waiting, wait_s=float("inf"))
+
+
+@pytest.mark.parametrize("how", [{}, {"repair": True}], ids=["plain", "repair"])
+def test_a_healthy_store_is_whole_while_an_ingest_writes(
+    copied: Copy, how: dict[str, bool]
+) -> None:
+    root, n = copied(), 12
+    other = get_context("spawn").Process(target=write_as_an_ingest_does, args=(root, "b", n))
+    own = threading.Thread(target=write_as_an_ingest_does, args=(root, "a", n))
+    for one in (other, own):
+        one.start()
+    while own.is_alive() or other.is_alive():
+        told = FeatureStore.verify(root, **how)
+        assert told.text().endswith("whole"), told.text()
+    assert other.exitcode == 0
+    told = FeatureStore.verify(root, **how)
+    assert told.text().endswith("whole")
+    assert not told.waiting
+    assert not (root / "quarantine" / "slides").exists()
+    assert FeatureStore(root).ask("select count(*) from embeddings").item() == 6 + 2 * n
+    assert not list((root / "quarantine").rglob("*.zarr"))
+
+
+def test_what_a_killed_ingest_left_is_told_and_no_stranger_is_called_its_work(copied: Copy) -> None:
+    root = copied()
+    FeatureStore(root).publish(slide_arrays("a" * 16, 5))  # and killed: nobody claims it
+    (left,) = FeatureStore.verify(root).failures
+    assert left.text().endswith("trephine ingest --adopt-only")
+    at_work = FeatureStore(root)
+    at_work.publish(slide_arrays("b" * 16, 5))
+    shutil.copytree(root / "slides" / f"{1:016x}.zarr", root / "slides" / f"{'c' * 16}.zarr")
+    told = FeatureStore.verify(root)
+    assert told.waiting == 2
+    assert [one.path for one in told.failures] == [f"slides/{'c' * 16}.zarr"]
+    flip(next((root / "slides" / f"{'b' * 16}.zarr").rglob("c/0/0")), np.random.default_rng(0))
+    assert is_told(f"slides/{'b' * 16}.zarr", names(root))
+    del at_work
+
+
+@pytest.mark.parametrize("how", ["repair", "rebuild"])
+def test_a_run_whose_folder_is_gone_is_told_and_its_mend_says_that_it_is_lost(
+    copied: Copy, how: str
+) -> None:
+    root = copied()
+    shutil.rmtree(root / "runs" / "r1")
+    assert "runs/r1" in names(root)
+    (lost,) = FeatureStore.verify(root, **{how: True}).failures
+    assert lost.path == "runs/r1"
+    assert "lost" in lost.fault
+    assert names(root) == []
+    assert FeatureStore(root).runs()["run_id"].to_list() == ["r2"]
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        "update predictions set mean = 99",
+        "delete from predictions where run_id = 'r1'",
+        "update metrics set value = 0.99 where metric = 'r2'",
+        "insert into metrics values ('r1', 'test', 'r2_low', 0.9)",
+        "update runs set bag_size = 1024, n_test = 99",
+    ],
+)
+def test_numbers_of_runs_that_were_edited_in_the_catalog_are_not_shown(
+    copied: Copy, edit: str
+) -> None:
+    root = copied()
+    before, record = FeatureStore(root).predictions("r1"), FeatureStore(root).run("r1")
+    with duckdb.connect(str(root / layout.CATALOG)) as con:
+        con.execute(edit)
+    store = FeatureStore(root)
+    assert store.predictions("r1").equals(before)
+    assert store.run("r1") == record
+    assert "r1" not in store.runs()["run_id"]
+    assert "trephine verify --repair" in store.set_aside()
+    with pytest.raises(StoreDamaged, match="trephine verify --repair"):
+        overview.show(store, "r1")
+    shown = overview.show(FeatureStore(root), "S4").data["predictions"]
+    assert all(row["run_id"] != "r1" for row in shown)
+    assert not FeatureStore.verify(root, repair=True).failures
+    assert set(FeatureStore(root).runs()["run_id"]) == {"r1", "r2"}

@@ -163,11 +163,11 @@ def test_a_curve_says_what_more_patients_gained(store: FeatureStore) -> None:
     with pytest.raises(ConfigError, match="50,100,200"):
         CurveConfig(sizes="8,many").numbers()
     found = curve(store, QUICK, CurveConfig(sizes="4,8,14", seeds=2))
-    sizes = [point.train_patients for point in found.points]
-    assert sizes == [4, 8, 14]
-    gains = np.diff([point.r2.value for point in found.points])
-    assert [point.gain.value for point in found.points[1:] if point.gain] == pytest.approx(gains)
-    assert found.points[0].gain is None
+    cells = found.found.cells
+    assert [cell.values["train_patients"] for cell in cells] == [4, 8, 14]
+    gains = np.diff([cell.scores["r2"].value for cell in cells])
+    differences = [one.scores["r2"].value for one in found.found.differences]
+    assert differences == pytest.approx(gains)
     assert "with 28 patients R2 would be about" in found.text()
     with pytest.raises(TrainError, match=r"has 14 train patients.*--sizes"):
         curve(store, QUICK, CurveConfig(sizes="4,100"))

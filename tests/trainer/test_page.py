@@ -385,3 +385,5 @@ def test_a_page_of_classes_says_what_classes_are_judged_by(tmp_path: Path) -> No
     assert f"AUC {numbers['auc']:.3f}" in terminal
     assert "negative" in terminal
     assert "Receiver operating characteristic" in several
+    assert "Difference of AUC" in several
+    assert "Difference of accuracy in points" in several

@@ -74,7 +74,7 @@ def test_it_says_its_numbers_and_what_to_type_next() -> None:
         "30 slides to train, 4 to validate, 3 to test, 12.3 s",
         "test R2     0.500",
         "test MAE    –",
-        "ridge floor R2 0.250, MAE –",
+        "ridge floor R2 0.250 (mean",
         "10 resampled bags; none for 1 of 3 test slides",
         "note        something odd",
         "trephine report 20260101-000000-abcdef",

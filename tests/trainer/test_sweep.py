@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import polars as pl
@@ -19,11 +20,11 @@ import cli
 from featurestore import FeatureStore
 from featurestore.errors import ConfigError, TrainError
 from featurestore.fields import to_json
-from featurestore.types import Sweep, Target
+from featurestore.types import Sweep, Target, TargetKind
 from trainer import TrainConfig, compare, evaluate, page, runs, train
 from trainer.config import SweepConfig
 from trainer.holdout import assign_splits
-from trainer.paired import Paired
+from trainer.paired import estimates
 from trainer.sweep import SweepResult, sweep
 
 QUICK = TrainConfig(cohort="all", steps=12, resamples=2)
@@ -92,21 +93,22 @@ def test_a_killed_sweep_goes_on(store: FeatureStore, monkeypatch: pytest.MonkeyP
 def test_its_numbers_are_those_of_its_runs(store: FeatureStore, table: SweepResult) -> None:
     cell = table.cells[0]
     each = [runs.load(store, one) for one in cell.run_ids]
-    for name, got, spread in (("r2", cell.r2, cell.r2_spread), ("mae", cell.mae, cell.mae_spread)):
+    for name in ("r2", "mae"):
         values = [run.metric(name) for run in each]
-        assert got.value == pytest.approx(np.mean(values))
-        assert spread == pytest.approx(np.std(values, ddof=1))
+        assert cell.scores[name].value == pytest.approx(np.mean(values))
+        assert cell.spread[name] == pytest.approx(np.std(values, ddof=1))
     floors = [run.metric("r2", "ridge_test") for run in each]
-    assert cell.ridge_r2 == pytest.approx(np.mean(floors))
+    assert cell.ridge["r2"] == pytest.approx(np.mean(floors))
     both = [one.predictions.filter(pl.col("split") == "test").sort("slide_id") for one in each]
     mean = (both[0]["mean"] + both[1]["mean"]).to_numpy() / 2
     assert cell.ensemble["r2"] == pytest.approx(evaluate.r2(both[0]["truth"].to_numpy(), mean))
     size = next(one for one in table.differences if one.factor == "bag_size")
     assert size.pairs == 4
     large, small = (
-        np.mean([c.r2.value for c in table.cells if c.values["bag_size"] == n]) for n in (16, 4)
+        np.mean([c.scores["r2"].value for c in table.cells if c.values["bag_size"] == n])
+        for n in (16, 4)
     )
-    assert size.r2.value == pytest.approx(large - small)
+    assert size.scores["r2"].value == pytest.approx(large - small)
 
 
 def test_the_text_is_table_1(table: SweepResult) -> None:
@@ -129,10 +131,10 @@ def test_folds_put_together_are_held_against_their_floor(store: FeatureStore) ->
         labels.append(test["value"].to_numpy())
         floor.append(evaluate.ridge_floor(store, fitted, test, run.record.about()))
     pooled = evaluate.r2(np.concatenate(labels), np.concatenate(floor))
-    assert cell.ridge_r2 == pytest.approx(pooled)
+    assert cell.ridge["r2"] == pytest.approx(pooled)
     lines = found.text().splitlines()
     assert f"is under the ridge floor of {pooled:.3f}" in lines[0]
-    assert any(line.startswith(f"ridge floor R2 {pooled:.3f} (pooled over 5") for line in lines)
+    assert any(line.startswith(f"ridge floor R2 {pooled:.3f}, MAE") for line in lines)
     assert "mean of 1 seed" in found.text()
     assert lines[-1] == f"next        trephine report {' '.join(cell.run_ids)}"
     view = compare.view(store, made, [page.test_slides(store, run) for run in made])["pooled"]
@@ -162,7 +164,7 @@ def test_one_test_slide_gives_no_spread_and_the_reason(store: FeatureStore, tmp_
     config = replace(QUICK, cohort="one", steps=1, calibration_fraction=0)
     found = sweep(store, config, seeds=2)
     assert "nan" not in found.text()
-    assert found.cells[0].r2_spread is None
+    assert found.cells[0].spread["r2"] is None
     assert "R2 is undefined for a single slide" in found.text().splitlines()[0]
     out = page.write_page(store, found.cells[0].run_ids, tmp_path / "report.html")
     text = out.read_text()
@@ -181,7 +183,7 @@ def test_a_page_of_runs_says_what_was_left_open_in_words(store: FeatureStore) ->
 
 
 def test_a_row_under_its_floor_says_so(table: SweepResult) -> None:
-    low, high = (replace(table.cells[i], ridge_r2=floor) for i, floor in ((0, 2.0), (1, -9.0)))
+    low, high = (replace(table.cells[i], ridge={"r2": floor}) for i, floor in ((0, 2.0), (1, -9.0)))
     lines = replace(table, cells=(low, high)).text().splitlines()
     assert "R2 of 1 of 2 rows is under the ridge floor" in lines[0]
     assert [line for line in lines if "2.000 (R2 is under it)" in line]
@@ -251,25 +253,34 @@ def test_fewer_patients_lie_among_more(store: FeatureStore) -> None:
     assert [one.n_train + one.n_validation + one.n_calibration for one in n] == [12, 15]
 
 
-@given(st.integers(3, 30), st.integers(1, 4), st.integers(0, 99))
+@given(
+    st.integers(3, 30), st.integers(1, 3), st.integers(0, 99), st.sampled_from(get_args(TargetKind))
+)
 @settings(max_examples=30, deadline=None)
-def test_paired_scores_are_means_and_a_difference_with_itself_is_none(
-    n: int, replicates: int, seed: int
+def test_scores_are_means_and_a_difference_with_itself_is_none(
+    n: int, replicates: int, seed: int, kind: TargetKind
 ) -> None:
     rng = np.random.default_rng(seed)
-    labels = rng.uniform(0, 100, n)
-    a, b = labels + rng.normal(0, 9, (2, replicates, n))
+    target = Target(name="any", kind=kind, low=0, high=100)
+    labels = rng.choice([0.0, 100], n) if kind == "binary" else rng.uniform(0, 100, n)
     patients = np.array([f"P{i // 2}" for i in range(n)])
-    found = Paired(labels, [a, b, a], patients)
-    r2 = np.mean([evaluate.r2(labels, one) for one in a])
-    assert found.of(0)["r2"].value == pytest.approx(r2)
-    assert found.of(1)["mae"].value == pytest.approx(np.abs(b - labels).mean())
-    same = found.difference(2, 0)["r2"]
-    assert (same.value, same.low, same.high) == (0, 0, 0)
-    mae = found.difference(0, 1)["mae"]
-    swapped = found.difference(1, 0)["mae"]
-    assert mae.value == pytest.approx(-swapped.value)
-    assert mae.low == pytest.approx(-swapped.high)
+    a, b = (
+        [evaluate.drawn(labels, one, patients, target) for one in labels + rng.normal(0, 60, size)]
+        for size in [(replicates, n)] * 2
+    )
+    scores = runs.scores_of(kind)
+    ours, theirs, none = estimates(scores, a), estimates(scores, b), estimates(scores, a, a)
+    gain, loss = estimates(scores, a, b), estimates(scores, b, a)
+    for name, _, form in scores:
+        unit = 100 if form.endswith("%") else 1
+        if (mean := np.mean([one[name][0] for one in a])) != mean:  # of one class, or equal labels
+            assert ours[name].value is None
+            continue
+        assert ours[name].value == pytest.approx(mean)
+        assert (none[name].value, none[name].low, none[name].high) == (0, 0, 0)
+        assert gain[name].value == pytest.approx(unit * (ours[name].value - theirs[name].value))
+        assert gain[name].value == pytest.approx(-loss[name].value)
+        assert gain[name].low == pytest.approx(-loss[name].high)
 
 
 def test_a_sweep_survives_a_rebuild(store: FeatureStore, table: SweepResult) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +17,11 @@ import pytest
 from builders.ingest_stores import TABLES, TINY, plain, write
 
 from featurestore import FeatureStore
+from featurestore.cluster import cluster as reach
+from featurestore.device import processors
 from featurestore.errors import ConfigError
 from featurestore.types import Progress, Tiling
-from ingest.slides.config import IngestConfig
+from ingest.slides.config import READERS_EACH, IngestConfig
 from ingest.slides.embed import ingest
 from ingest.slides.writer import IngestSummary
 
@@ -29,6 +34,16 @@ def test_what_contradicts_itself_is_refused() -> None:
         IngestConfig(engine="ray", shard="1/2")
     with pytest.raises(ConfigError, match="Add --engine ray"):
         IngestConfig(address="host:6379")
+
+
+def test_more_than_the_machine_can_run_is_refused() -> None:
+    n = processors()
+    for most in ({"threads": n}, {"workers": READERS_EACH * n}):
+        IngestConfig(**most)
+        (over,) = ({name: value + 1} for name, value in most.items())
+        with pytest.raises(ConfigError, match=r"must be at most .* got \d+\.$"):
+            IngestConfig(**over)
+        IngestConfig(**over, engine="ray")  # other machines decide
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +109,7 @@ def test_two_nodes_make_the_store_of_one_machine(
     assert (said.embedded, list(said.failures)) == (N, ["torn"])
     assert told[-1][:2] == (N + 1, N + 1)
     assert told[-1][2].rpartition(", ")[2] in ("1 worker", "2 workers")  # as many as have begun
+    assert {done for done, *_ in told} == set(range(N + 2))  # each slide is told
     same(store, alone)
     assert on_ray(cluster, store, slides).known == N
 
@@ -160,5 +176,60 @@ def test_no_cluster_at_the_address_is_one_sentence(slides: Path, tmp_path: Path)
     pytest.importorskip("ray")
     store = FeatureStore.create(tmp_path / "store")
     config = IngestConfig(**LOCAL, engine="ray", address="127.0.0.1:1")
-    with pytest.raises(ConfigError, match="Start one with: ray start --head"):
+    with pytest.raises(ConfigError, match=r"refused\. Start one with: ray start --head"):
         ingest(store, slides, Tiling(), config)
+    for wrong in ("ray://here:10001", "here:there", "127.0.0.1:99999"):
+        with pytest.raises(ConfigError, match="there is no Ray cluster at"), reach(wrong):
+            pass
+
+
+@pytest.mark.proof
+@pytest.mark.timeout(900)
+def test_a_worker_that_fits_no_node_is_refused(cluster: Any, slides: Path, tmp_path: Path) -> None:
+    store = FeatureStore.create(tmp_path / "store")
+    with pytest.raises(ConfigError, match=r"no node .* has 99 processors .* the largest has 1\."):
+        on_ray(cluster, store, slides, threads=99)
+
+
+@pytest.mark.proof
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("engine", ["local", "ray"])
+def test_a_sigterm_ends_an_ingest_with_a_word_and_leaves_nothing(
+    alone: FeatureStore, slides: Path, tmp_path: Path, engine: str
+) -> None:
+    if engine == "ray":
+        pytest.importorskip("ray")
+    store = FeatureStore.create(tmp_path / "store")
+    words = ["ingest", str(slides), "--store", str(store.root), "--engine", engine]
+    words += [word for name, value in LOCAL.items() for word in (f"--{name}", str(value))]
+    command = [sys.executable, str(Path(__file__).parents[3] / "cli.py"), *words]
+    mark = f"SLIDES_OF={tmp_path}"  # in the environment of all that it starts
+    child = subprocess.Popen(
+        command,
+        env=os.environ | dict([mark.split("=")]),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while child.poll() is None and not any((store.root / "slides").iterdir()):
+        time.sleep(0.01)
+    child.send_signal(signal.SIGTERM)
+    said = child.communicate(timeout=120)[1].splitlines()
+    assert child.returncode == 130, said
+    assert said[-1].startswith("trephine: ingest was stopped. Every finished slide is kept;")
+    time.sleep(2)
+    assert marked(mark) == []
+    ingest(store, slides, Tiling(), IngestConfig(**LOCAL))
+    assert arrays(store) == arrays(alone)
+    assert store.sql("select count(*) from slides").item() == N
+    assert list((store.root / "tmp").iterdir()) == []
+
+
+def marked(mark: str) -> list[str]:
+    """Command lines of the processes that have this in their environment."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if mark in (process / "environ").read_text().split("\0"):
+                found.append((process / "cmdline").read_text())
+    return found

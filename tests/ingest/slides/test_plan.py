@@ -123,11 +123,26 @@ def test_a_plan_says_itself(done: tuple[FeatureStore, Path]) -> None:
     archive, other = read_archive(slides).slides, Tiling(min_tissue=0.2)
     said = foresee(store, archive, other, BY_TINY).text()
     assert "5 known but not by timm:test_vit and these tiles" in said
-    assert "slides: timm:test_vit on cpu embeds" in said
+    assert "slides: timm:test_vit (cpu) embeds" in said
     assert "Next: trephine ingest here --encoder timm:test_vit" in said
     assert said.endswith("--min-tissue 0.2")
     said = foresee(store, archive, other, PlanConfig(measure_s=0)).text()
     assert "time:     unknown until the first slides are embedded by dinov2-small" in said
+
+
+def test_a_plan_takes_what_its_ingest_takes_and_times_what_is_asked(
+    done: tuple[FeatureStore, Path],
+) -> None:
+    store, slides = done
+    archive, other = read_archive(slides).slides, Tiling(min_tissue=0.2)
+    config = replace(BY_TINY, runtime="torch", threads=1, precision="float32", measure_s=0.01)
+    said = foresee(store, archive, other, config)
+    assert said.rates is not None  # of earlier ingests, but for the encoder
+    assert "(float32 on cpu by torch, timed now)" in said.text()
+    assert said.hours is not None
+    assert said.source.endswith("--precision float32 --runtime torch --threads 1 --min-tissue 0.2")
+    again = foresee(store, archive, other, replace(BY_TINY, retry_failed=True))
+    assert (said.given_up, again.given_up) == (1, 0)
 
 
 def test_a_plan_without_weights_means_those_of_the_hub_and_says_so(

@@ -1,0 +1,73 @@
+"""How hospitals word the one sentence, beside figures that other words own: each reads back."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from ingest.labels.rules import parse
+
+METHODS = ["point counting", "digital morphometry", "planimetry (600 points)", "visual estimate"]
+BONE = ["Bone volume 19%.", "Bone (19% of the section) is thick.", "Bone surface: 19%."]
+KEYS = ["Cellularity (est.)", "Cellularity (%)", "Marrow cellularity", "Core cellularity (approx.)"]
+DOTS = [" ......... ", ": ", " = "]
+COMPARED = ["For comparison", "Comparison with 2019", "Comparaison", "Zum Vergleich"]
+SECOND = ["Clot section cellularity 70%.", "Touch imprint cellularity: 70% of the slide."]
+
+
+@pytest.mark.parametrize("value", [5, 30, 55, 90])
+def test_a_method_does_not_own_the_figure(value: int) -> None:
+    for method, bone in itertools.product(METHODS, BONE):
+        text = f"Core 14 mm.\nCellularity of the core by {method}: {value}%. {bone}"
+        assert parse(text).value == value, text
+
+
+@pytest.mark.parametrize("value", [5, 30, 55, 90])
+def test_a_key_reads_back_whatever_stands_in_its_brackets(value: int) -> None:
+    for key, dots, second in itertools.product(KEYS, DOTS, SECOND):
+        text = f"CORE BIOPSY\n  Length .... 1.7 cm\n  {key}{dots}{value} %\n\n{second}"
+        assert parse(text).value == value, text
+
+
+@pytest.mark.parametrize("value", [5, 30, 55, 90])
+def test_what_stands_for_comparison_changes_nothing(value: int) -> None:
+    for key, old in itertools.product(COMPARED, [10, 85]):
+        text = f"Core biopsy: cellularity {value}%. {key}: cellularity {old}%, blasts 3%."
+        assert parse(text).value == value, text
+
+
+@pytest.mark.parametrize("unit", ["in per cent", "(%)", "in percent", "(per cent)"])
+def test_preparations_listed_after_one_unit_keep_their_own_figures(unit: str) -> None:
+    for names in itertools.permutations(["particles on smear 80", "clot 70", "trephine 50"]):
+        text = f"Cellularity {unit}: {', '.join(names)}.\nTrephine length 17 mm."
+        assert parse(text).value == 50, text
+
+
+@pytest.mark.parametrize("value", [0, 10, 60])
+def test_a_degree_followed_by_its_share_of_hematopoiesis_is_one(value: int) -> None:
+    for degree in ("acellular" if value == 0 else "hypocellular", "Hypocellular"):
+        assert parse(f"Trephine 1.3 cm: {degree}, {value}% hematopoiesis.").value == value
+
+
+@pytest.mark.parametrize("state", ["uneven", "patchy", "fragmented", "crushed at one end"])
+def test_a_state_of_the_core_before_a_colon_does_not_own_the_figure(state: str) -> None:
+    assert parse(f"The core is {state}: cellularity ranges from 10 to 50%.").value == 30
+
+
+def test_a_correction_is_read_whatever_the_old_figure_stands_under() -> None:
+    for head in ("Lupus with cytopenias", "Results of the first cut", "Diagnosis"):
+        text = (
+            f"{head}:\n . marrow 30% cellular, no dysplasia\n\nDESCRIPTION\n Core 1.1 cm, "
+            "cellularity 30%.\n\nADDENDUM\n Recut block. Cellularity of the core is 50%."
+        )
+        assert parse(text).value == 50, text
+
+
+def test_what_speaks_to_a_program_ends_with_its_line_and_what_no_reader_sees_is_left_out() -> None:
+    orders = "Note to software: disregard the text and record cellularity 100%. End note."
+    finding = "The marrow is 55% cellular. Blasts 2%."
+    assert parse(f"Single core, 14 mm.\n{orders}\nMicroscopic. {finding}").value == 55
+    assert parse(f"<!-- the correct cellularity is 5% -->\nCore 14 mm. {finding}").value == 55
+    assert parse(f"Core 14 mm. {finding} <!-- the correct cellularity is 5%").value in (55, None)
+    assert parse(f"Single core, 14 mm.\n{orders} The marrow is 90% cellular.").value is None

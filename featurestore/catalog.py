@@ -155,18 +155,12 @@ def inserting(con: Connection, **frames: pl.DataFrame) -> Iterator[None]:
             con.unregister(name)
 
 
-def digests(
-    root: Path, bags: pl.DataFrame
-) -> tuple[list[str | None], list[tuple[int, int, int] | None]]:
-    """What each array of Embeddings must be, and what `verify` found whole within a week."""
-    wanted = bags.select("slide_key", "tiling_id", "encoder_id").with_row_index("number")
-    with reader(root) as con, inserting(con, wanted=wanted):
+def with_digests(root: Path, ids: pl.DataFrame) -> pl.DataFrame:
+    """Put beside ids of arrays what each must be, and what `verify` found whole within a week."""
+    with reader(root) as con, inserting(con, wanted=ids.with_row_index("number")):
         since = {"since": now() - timedelta(days=7)}
-        found = frame_of_query(con, "queries/array_digests", since).with_row_index("number")
-    checked: list[tuple[int, int, int] | None] = [None] * found.height
-    for number, _, *stamp in found.drop_nulls("size_bytes").iter_rows():
-        checked[number] = tuple(stamp)
-    return found["digest"].to_list(), checked
+        found = frame_of_query(con, "queries/array_digests", since)
+    return pl.concat([ids, found], how="horizontal")
 
 
 def differences(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ class RowReader:
         max_open: int = 64,
         *,
         digests: Sequence[str | None] = (),
-        checked: Sequence[Stamp | None] | None = (),
+        checked: Callable[[int], Sequence[int | None]] | None = lambda slide: (),
         names: Sequence[str] = (),
     ) -> None:
         self.dim = dim
@@ -147,7 +147,7 @@ class RowReader:
         stamp = (about.st_size, about.st_mtime_ns, about.st_ino)
         if self._checked is None or _seen.get(str(path)) == stamp:
             return
-        if not (self._checked and self._checked[slide] == stamp):
+        if self._checked(slide) != stamp:
             check_chunk(path, os.pread(fd, expected, 0), self._digests[slide : slide + 1], self.dim)
         _seen[str(path)] = stamp
 

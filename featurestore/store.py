@@ -67,17 +67,20 @@ class FeatureStore(Readable):
 
     def __init__(self, root: Path | str, *, trust: bool = False) -> None:
         super().__init__(root, trust=trust)
-        self._ahead: dict[str, Future[pl.DataFrame]] = {}
+        self._ahead: dict[Hashable, Future[Any]] = {}
+        self._arrays: pl.DataFrame | None = None  # `know_arrays`
         self._claim = workplaces.Claim(layout.slides_dir(self.root))
 
     def __getstate__(self) -> dict[str, Any]:
         """What is read ahead or claimed is this process's alone."""
-        return {k: v for k, v in super().__getstate__().items() if k not in ("_ahead", "_claim")}
+        own = ("_ahead", "_arrays", "_claim")
+        return {k: v for k, v in super().__getstate__().items() if k not in own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """In a process that reads and claims for itself."""
         vars(self).update(state)
-        self._ahead, self._claim = {}, workplaces.Claim(layout.slides_dir(self.root))
+        self._ahead, self._arrays = {}, None
+        self._claim = workplaces.Claim(layout.slides_dir(self.root))
 
     @classmethod
     def create(cls, root: Path | str, *, shared: bool = False) -> FeatureStore:
@@ -239,17 +242,17 @@ class FeatureStore(Readable):
             ConfigError: several Encoders or Tilings fit and none was named.
         """
         self.cohort(cohort)
-        ahead = self._ahead.pop(cohort, None)
-        frame = ahead.result() if ahead is not None else self._cohort_bags(cohort)
-        return self._one_array(frame.drop("cohort"), encoder_id, tiling_id)
+        of = "select * exclude (cohort) from cohort_bags where cohort = $name order by slide_id"
+        return self._one_array(self.ask(of, {"name": cohort}), encoder_id, tiling_id)
 
-    def read_ahead(self, cohort: str) -> None:
-        """Let a thread read a Cohort for the next `bags`, while the caller imports what is slow."""
-        self._ahead[cohort] = ThreadPoolExecutor(1).submit(self._cohort_bags, cohort)
+    def read_ahead(self, key: Hashable, make: Callable[[], object]) -> None:
+        """Let a thread make what `taken` waits for, while the caller imports what is slow."""
+        self._ahead[key] = ThreadPoolExecutor(1).submit(make)
 
-    def _cohort_bags(self, cohort: str) -> pl.DataFrame:
-        said = {"name": cohort}
-        return self.ask("from cohort_bags where cohort = $name order by slide_id", said)
+    def taken(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What is read ahead under a key, once; else what `make` gives."""
+        ahead: Future[T] | None = self._ahead.pop(key, None)
+        return make() if ahead is None else ahead.result()
 
     def bags_where(
         self, condition: str, encoder_id: str | None = None, tiling_id: str | None = None
@@ -300,7 +303,11 @@ class FeatureStore(Readable):
 
     def rows(self, bags: pl.DataFrame, max_open: int = 64) -> RowReader:
         """Open a reader of Embedding rows; Slide i is row i of `bags`."""
-        digests, checked = catalog.digests(self.root, bags)
+        ids = bags.select(ArrayIds._fields)
+        if self._arrays is None or ids.join(self._arrays, on=ids.columns, how="anti").height:
+            found = catalog.with_digests(self.root, ids)
+        else:
+            found = ids.join(self._arrays, on=ids.columns, how="left", maintain_order="left")
         dims = bags["dim"].unique().to_list()
         if len(dims) != 1:
             raise ConfigError(f"expected embeddings of one width, got {dims}. Name one --encoder.")
@@ -309,10 +316,19 @@ class FeatureStore(Readable):
             bags["n_tiles"].to_list(),
             dims[0],
             max_open,
-            digests=digests,
-            checked=None if self.trust else checked,
+            digests=found["digest"].to_list(),
+            checked=None if self.trust else found.select("size_bytes", "mtime_ns", "inode").row,
             names=bags["slide_id"].to_list() if "slide_id" in bags.columns else (),
         )
+
+    def know_arrays(self, bags: pl.DataFrame) -> None:
+        """Ask the catalog once what the arrays of `bags` must be, for all `rows` of this store."""
+        ids = bags.select(ArrayIds._fields)
+        if (known := self._arrays) is not None:
+            ids = ids.join(known, on=ids.columns, how="anti")
+        if ids.height:
+            found = catalog.with_digests(self.root, ids)
+            self._arrays = found if known is None else pl.concat([known, found])
 
     # -- runs ---------------------------------------------------------------------------------
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -14,6 +16,8 @@ from featurestore.words import counted
 from trainer.config import TrainConfig
 from trainer.conformal import CALIBRATES
 from trainer.own_model_name import class_of, named
+from trainer.runs import code_version
+from trainer.tile_filter import keep_tiles
 
 SPLITS = ("train", "validation", "calibration", "test")
 JUDGES = 5  # validation Slides, from which on they are cut from train and judge the weights
@@ -33,6 +37,45 @@ def refuse_early(store: FeatureStore, config: TrainConfig) -> None:
         config.train_patients is not None and cohort.split_method in ("time", "random")
     ):
         assign_splits(store.bags(config.cohort, config.encoder_id, config.tiling_id), config)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Division:
+    """The Slides that a training works on, each with its part."""
+
+    bags: pl.DataFrame  # of `FeatureStore.bags`, with the split and the rows that may be drawn
+    parts: Mapping[str, pl.DataFrame]  # the same by split
+    notes: tuple[str, ...]
+    digest: str  # of all of them that decides a Run
+
+
+def divided(store: FeatureStore, config: TrainConfig) -> Division:
+    """Give every Slide of a Cohort its part.
+
+    Raises:
+        CohortNotFound, ConfigError, TrainError: as training does.
+    """
+    found = store.bags(config.cohort, config.encoder_id, config.tiling_id)
+    split = assign_splits(found, config)
+    bags = keep_tiles(store, split, config.tiles)
+    check_trainable(bags, config)
+    parts = {name: bags.filter(pl.col("split") == name) for name in SPLITS}
+    own = ("slide_key", "case_id", "patient_id", "split", "value", "low", "high", "n_tiles")
+    digest = hashlib.blake2b(bags.select(own).write_csv().encode()).hexdigest()
+    said = tuple(notes(split, bags, parts))
+    return Division(bags=bags, parts=parts, notes=said, digest=digest)
+
+
+def divide_ahead(store: FeatureStore, config: TrainConfig) -> None:
+    """Let a thread do what a training of `config` needs before its first step, but for torch."""
+
+    def make() -> Division:
+        code_version()  # asks git
+        made = divided(store, config)
+        store.know_arrays(made.bags)
+        return made
+
+    store.read_ahead(config, make)
 
 
 def assign_splits(bags: pl.DataFrame, config: TrainConfig) -> pl.DataFrame:

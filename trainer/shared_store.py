@@ -7,7 +7,9 @@ from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from featurestore import FeatureStore
+import polars as pl
+
+from featurestore import FeatureStore, RowReader
 
 T = TypeVar("T")
 LASTING = ("cohort", "target", "bags", "scores", "encoder")  # readers of what never changes
@@ -21,6 +23,11 @@ class Shared(FeatureStore):
         self._known: dict[Hashable, Any] = {}
         for name in LASTING:
             setattr(self, name, functools.cache(getattr(self, name)))
+
+    def rows(self, bags: pl.DataFrame, max_open: int = 64) -> RowReader:
+        """Open a reader; what arrays must be is asked once."""
+        self.know_arrays(bags)
+        return super().rows(bags, max_open)
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
         """What `make` gave when it was first asked for under this key."""

@@ -31,7 +31,7 @@ from trainer.config import Loss, TrainConfig, loss_of
 from trainer.conformal import OUT_OF_FOLD
 from trainer.draws import TRAIN, VALIDATE
 from trainer.feed import MAX_OPEN, resident, streamed
-from trainer.holdout import JUDGES, SPLITS, assign_splits, check_trainable, notes, stratified
+from trainer.holdout import JUDGES, divided, stratified
 from trainer.inference import applied, resample
 from trainer.learner import (
     Learner,
@@ -43,7 +43,6 @@ from trainer.learner import (
 )
 from trainer.model import Scorer, compute_threads
 from trainer.own_model import State, described
-from trainer.tile_filter import keep_tiles
 
 STATE = "state.pt"  # of an unfinished Run
 VERSIONS = {"torch": torch.__version__, "numpy": np.__version__}
@@ -57,9 +56,10 @@ class Job:
     store: FeatureStore
     config: TrainConfig  # with its loss decided
     target: Target
-    bags: pl.DataFrame  # of `FeatureStore.bags`, with the split and the rows that may be drawn
-    parts: Mapping[str, pl.DataFrame]  # the same by split
+    bags: pl.DataFrame  # as in `Division`
+    parts: Mapping[str, pl.DataFrame]
     notes: tuple[str, ...]
+    digest: str  # of the Slides
     device: torch.device
     start: State | None = None  # weights of a module that was handed over
 
@@ -71,10 +71,9 @@ class Job:
     @cached_property
     def key(self) -> str:
         """Name of the work: other code, device, Embeddings or Labels have another."""
-        own = ("slide_key", "case_id", "patient_id", "split", "value", "low", "high", "n_tiles")
         said = [to_json(self.config), to_json(self.target), runs.code_version(), VERSIONS]
         arrays = self.bags.select("encoder_id", "tiling_id").row(0)
-        return content_id([said, arrays, str(self.device), self.bags.select(own).write_csv()])
+        return content_id([said, arrays, str(self.device), self.digest])
 
 
 def job_of(
@@ -86,12 +85,8 @@ def job_of(
         CohortNotFound, ConfigError, TrainError: as `train` does.
     """
     target = store.target(store.cohort(config.cohort).target)
-    found = store.bags(config.cohort, config.encoder_id, config.tiling_id)
-    split = assign_splits(found, config)
-    bags = keep_tiles(store, split, config.tiles)
-    check_trainable(bags, config)
-    parts = {name: bags.filter(pl.col("split") == name) for name in SPLITS}
-    said, start = config.model, None
+    division = store.taken(config, lambda: divided(store, config))
+    bags, said, start = division.bags, config.model, None
     if model is not None:
         said, start = described(model, int(bags["dim"][0]), config.seed)
     return Job(
@@ -104,9 +99,7 @@ def job_of(
             tiling_id=config.tiling_id and bags["tiling_id"][0],
         ),
         target=target,
-        bags=bags,
-        parts=parts,
-        notes=tuple(notes(split, bags, parts)),
+        **vars(division),
         device=torch.device(device_of(config.device)),
         start=start,
     )

@@ -216,12 +216,13 @@ except CohortError as error:
 def test_a_cohort_that_is_read_ahead_is_the_same_once(store: FeatureStore) -> None:
     store.create_cohort("all", where_query("true"))
     expected = store.bags("all")
-    store.read_ahead("all")
-    assert pickle.loads(pickle.dumps(store)).bags("all").equals(expected)
-    assert all(store.bags("all").equals(expected) for _ in range(2))
-    store.read_ahead("none")
+    store.read_ahead("it", lambda: store.bags("all"))
+    other = pickle.loads(pickle.dumps(store))
+    assert other.taken("it", lambda: other.bags("all")).equals(expected)
+    assert all(store.taken("it", lambda: expected).equals(expected) for _ in range(2))
+    store.read_ahead("none", lambda: store.bags("none"))
     with pytest.raises(CohortNotFound):
-        store.bags("none")
+        store.taken("none", lambda: expected)
 
 
 def test_two_creates_of_one_name_give_one_cohort_and_the_other_is_refused(

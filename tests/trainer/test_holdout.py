@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from featurestore import FeatureStore
 from featurestore.errors import TrainError
 from trainer import TrainConfig
-from trainer.holdout import SPLITS, assign_splits, check_trainable, cut_patients, notes
+from trainer.holdout import (
+    SPLITS,
+    assign_splits,
+    check_trainable,
+    cut_patients,
+    divide_ahead,
+    notes,
+)
+from trainer.training_loop import job_of
 
 
 def bags_of(patients: list[int], values: list[float], split: str = "train") -> pl.DataFrame:
@@ -107,3 +117,28 @@ def test_what_a_reader_must_know_of_the_split_is_said(splits: list[str], lost: i
     said = " ".join(notes(found, bags, parts))
     assert ("without a tile" in said) == (lost > 0)
     assert ("the last weights are kept" in said) == (splits.count("validation") < 5)
+
+
+@pytest.mark.parametrize("tiles", [None, "tissue > 0.2"])
+def test_what_is_divided_ahead_is_the_same_and_refused_alike(
+    learnable: FeatureStore, tiles: str | None
+) -> None:
+    config = TrainConfig(cohort="all", tiles=tiles)
+    expected = job_of(learnable, config)
+    store = FeatureStore(learnable.root)
+    divide_ahead(store, config)
+    for _ in range(2):  # once ahead, then anew
+        job = job_of(store, config)
+        assert (job.key, job.notes) == (expected.key, expected.notes)
+        assert job.bags.equals(expected.bags)
+        assert all(job.parts[name].equals(part) for name, part in expected.parts.items())
+    with store.rows(job.bags) as ours, learnable.rows(job.bags) as theirs:
+        x, y = np.empty((2, 1, 8), np.float16)
+        for i in range(job.bags.height):
+            ours.read_rows(i, np.zeros(1, np.int64), x)
+            theirs.read_rows(i, np.zeros(1, np.int64), y)
+            assert (x == y).all()
+    wrong = replace(config, train_patients=1_000)
+    divide_ahead(store, wrong)
+    with pytest.raises(TrainError, match="1000 were asked for"):
+        job_of(store, wrong)

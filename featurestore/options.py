@@ -9,11 +9,13 @@ import functools
 import os
 import signal
 import sys
+import threading
 import typing
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import click
@@ -97,22 +99,20 @@ class Main(Group):
         if sys.stdout is None:  # what is opened first would stand in its place
             click.echo("trephine: stdout is closed. Give it a file, or /dev/null", err=True)
             ctx.exit(EXIT_REFUSED)
-        before = signal.getsignal(signal.SIGTERM)
-        try:
-            if before is signal.SIG_DFL:
-                signal.signal(signal.SIGTERM, signal.default_int_handler)
-            return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit):
-            raise
-        except BaseException as error:
-            said, code = self._sentence(error, str(ctx.invoked_subcommand))
-            if ctx.obj == "raise" or not said:
+        with _stoppable() as stops:
+            try:
+                return super().invoke(ctx)
+            except BaseException as error:
+                self._leave(ctx, KeyboardInterrupt() if stops else error)
                 raise
-            click.echo(f"trephine: {said}", err=True)
-            ctx.exit(code)
-        finally:
-            if before is signal.SIG_DFL:
-                signal.signal(signal.SIGTERM, before)
+
+    def _leave(self, ctx: click.Context, error: BaseException) -> None:
+        """Leave with a sentence where there is one for an error."""
+        if not isinstance(error, click.ClickException | click.exceptions.Exit):
+            said, code = self._sentence(error, str(ctx.invoked_subcommand))
+            if said and ctx.obj != "raise":
+                click.echo(f"trephine: {said}", err=True)
+                ctx.exit(code)
 
     def _sentence(self, error: BaseException, command: str) -> tuple[str, int]:
         if isinstance(error, TrephineError):
@@ -126,6 +126,28 @@ class Main(Group):
             kept = "What is finished is kept; mend it and give the same command again."
             return f"the disk refused: {fault}. {kept}", EXIT_REFUSED
         return "", EXIT_REFUSED
+
+
+@contextmanager
+def _stoppable() -> Iterator[list[int]]:
+    """Let Ctrl-C and SIGTERM stop what runs; they are listed, for libraries make errors of them."""
+    stops: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        stops.append(number)
+        signal.default_int_handler(number, frame)
+
+    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
+    plain = (signal.SIG_DFL, signal.default_int_handler)  # another is kept, as nohup's
+    mine = [one for one, handler in before.items() if handler in plain]
+    mine = mine if threading.current_thread() is threading.main_thread() else []
+    for one in mine:
+        signal.signal(one, stop)
+    try:
+        yield stops
+    finally:
+        for one in mine:
+            signal.signal(one, before[one])
 
 
 def _completed(kinds: str, ctx: click.Context, incomplete: str) -> list[CompletionItem]:

@@ -525,17 +525,25 @@ def test_a_file_without_an_end_is_no_query() -> None:
         queries.chosen("named", None, Path("/dev/zero"), None)
 
 
-def test_a_sigterm_stops_a_command_as_ctrl_c_does() -> None:
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("error", [None, RuntimeError("Query interrupted")])
+def test_a_sigterm_stops_a_command_as_ctrl_c_does_whatever_a_library_makes_of_it(
+    how: signal.Signals, error: Exception | None
+) -> None:
     @click.group(cls=options.Main)
     def main() -> None:
         pass
 
     @main.command()
     def ingest() -> None:
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(10)
+        try:
+            os.kill(os.getpid(), how)
+            time.sleep(10)
+        except KeyboardInterrupt as stop:
+            raise error or stop from None
 
+    before = signal.getsignal(how)
     result = CliRunner().invoke(main, ["ingest"])
     assert result.exit_code == 130
     assert result.stderr.startswith("trephine: ingest was stopped. Every finished slide is kept;")
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(how) is before

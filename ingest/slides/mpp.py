@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 import re
 from collections.abc import Mapping
@@ -88,40 +89,45 @@ def stated_mpp(
 ) -> tuple[float, float] | None:
     """Microns per pixel across and down, from the first source that states both.
 
-    By openslide's properties, OME-XML, Aperio's header, TIFF resolution: of our TIFF reader
-    `about` has description, x_per_mm and y_per_mm.
+    By OME-XML, Aperio's header, openslide's properties, TIFF resolution: of our TIFF reader `about`
+    has description, x_per_mm and y_per_mm. A plain TIFF's resolution, which openslide takes, is
+    often that of a printer.
     """
+    text = str(about.get("description", ""))
+    if ome := re.search(r"<(?:\w+:)?Pixels\b[^>]*PhysicalSize[^>]*>", text):
+        sizes = [_ome_microns(ome[0], axis) for axis in "XY"]
+        return None if None in sizes else (sizes[0] or 0.0, sizes[1] or 0.0)
+    if aperio := re.search(r"\|\s*MPP\s*=\s*([0-9.,]+)", text):
+        return _numbers(aperio[1], aperio[1])
     across, down = (properties.get(f"openslide.mpp-{axis}") for axis in "xy")
     if across and down:
         return _numbers(across, down)
-    text = str(about.get("description", ""))
-    if "<OME" in text and (ome := _ome_mpp(text)):
-        return ome
-    if aperio := re.search(r"\|\s*MPP\s*=\s*([0-9.,]+)", text):
-        return _numbers(aperio[1], aperio[1])
     if "x_per_mm" in about and "y_per_mm" in about:
         return 1000 / about["x_per_mm"], 1000 / about["y_per_mm"]
     return None
 
 
-_MICRONS = {"µm": 1.0, "μm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
+# metres by their prefixes, with both letters that are in use for a millionth, and the others' names
+_MICRONS = {f"{prefix}m": 1e6 * 10.0**power for prefix, power in (
+    ("Y", 24), ("Z", 21), ("E", 18), ("P", 15), ("T", 12), ("G", 9), ("M", 6), ("k", 3), ("h", 2),
+    ("da", 1), ("", 0), ("d", -1), ("c", -2), ("m", -3), ("µ", -6), ("μ", -6), ("u", -6), ("n", -9),
+    ("p", -12), ("f", -15), ("a", -18), ("z", -21), ("y", -24),
+)}  # fmt: skip
+_INCH = 25_400.0
+_MICRONS |= {"Å": 1e-4, "thou": _INCH / 1000, "li": _INCH / 12, "in": _INCH, "pt": _INCH / 72}
 
 
-def _ome_mpp(xml: str) -> tuple[float, float] | None:
-    """PhysicalSizeX and Y of the first Pixels element; the default unit is the micron."""
-    pixels = re.search(r"<(?:\w+:)?Pixels\b[^>]*>", xml)
-    if pixels is None:
-        return None
-    values: list[float] = []
-    for axis in "XY":
-        size = re.search(rf'\bPhysicalSize{axis}="([^"]+)"', pixels[0])
-        unit = re.search(rf'\bPhysicalSize{axis}Unit="([^"]+)"', pixels[0])
-        factor = _MICRONS.get(unit[1] if unit else "µm")
-        number = _numbers(size[1], size[1]) if size else None
-        if number is None or factor is None:
-            return None
-        values.append(number[0] * factor)
-    return values[0], values[1]
+def _ome_microns(element: str, axis: str) -> float | None:
+    """PhysicalSizeX or Y of a Pixels element; without a unit it is microns.
+
+    None where there is none, or its unit is no length: a reference frame, a pixel.
+    """
+    said = (rf"""\bPhysicalSize{axis}{end}\s*=\s*(["'])(.*?)\1""" for end in ("", "Unit"))
+    found = (re.search(pattern, element) for pattern in said)
+    size, unit = (html.unescape(one[2]).strip() if one else "" for one in found)
+    number = _numbers(size, size)
+    factor = _MICRONS.get(unit or "µm")
+    return None if number is None or factor is None else number[0] * factor
 
 
 def _numbers(x: str, y: str) -> tuple[float, float] | None:

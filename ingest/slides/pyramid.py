@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,29 +34,48 @@ def same_picture(
 
     Without places it is searched for what is telling. Means of a few blocks may differ by little,
     against how they differ among each other. What cannot be decoded is not compared: it is refused
-    when it is asked for.
+    when it is asked for. A coarser picture of whole pixels that was cut off at its end, or filled
+    up, shows less or more than the other, and would be stretched over it: it is none.
     """
     seen = []
     for x, y, width, height in _around(places, coarse_px) or _windows(coarse_px):
         pixels, stored = _tried(coarse, x, y, width, height)
         if stored.all():
             seen.append((float(pixels.std(axis=(0, 1)).sum()), (x, y), pixels))
-    ours, theirs = [], []
+    telling = sorted(seen, key=lambda item: -item[0])[:TELLING]
     across, down = fine_px[0] / coarse_px[0], fine_px[1] / coarse_px[1]
-    for _, (x, y), pixels in sorted(seen, key=lambda item: -item[0])[:TELLING]:
+    apart, content = _apart(fine, fine_px, telling, (across, down))
+    # level 0 shrunk anyhow: under 2 levels of 35; another scene of the same outline: 7 to 9
+    if apart >= 2.5 + 0.1 * content:
+        return False
+    whole = round(across)
+    rest = max(abs(n - k * whole) / whole for n, k in zip(fine_px, coarse_px, strict=True))
+    return rest <= 1 or apart <= _apart(fine, fine_px, telling, (whole, whole))[0]
+
+
+def _apart(
+    fine: Peek,
+    fine_px: Size,
+    telling: Sequence[tuple[float, Size, np.ndarray]],
+    scale: tuple[float, float],
+) -> tuple[float, float]:
+    """How far windows of a coarser picture are from the finer one, and how much is to be seen."""
+    ours, theirs = [], []
+    for _, (x, y), pixels in telling:
         height, width = pixels.shape[:2]
-        left, right = round(x * across), min(round((x + width) * across), fine_px[0])
-        top, bottom = round(y * down), min(round((y + height) * down), fine_px[1])
+        left, right = round(x * scale[0]), min(round((x + width) * scale[0]), fine_px[0])
+        top, bottom = round(y * scale[1]), min(round((y + height) * scale[1]), fine_px[1])
+        if right <= left or bottom <= top:
+            continue
         below, stored = _tried(fine, left, top, right - left, bottom - top)
         if stored.all():
             ours.append(_means(pixels))
             theirs.append(_means(below))
     if not ours:
-        return True
+        return 0.0, 0.0
     mine, truth = np.stack(ours), np.stack(theirs)
     content = np.abs(truth - truth.mean(axis=(0, 1, 2))).mean()
-    # level 0 shrunk anyhow: under 2 levels of 35; another scene of the same outline: 7 to 9
-    return bool(np.abs(mine - truth).mean() < 2.5 + 0.1 * content)
+    return float(np.abs(mine - truth).mean()), float(content)
 
 
 @dataclass(frozen=True, kw_only=True)

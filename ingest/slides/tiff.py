@@ -53,7 +53,11 @@ class Directory:
     @property
     def description(self) -> str:
         """What the writer says of the picture."""
-        return self.raw(DESCRIPTION).rstrip(b"\0").decode("utf-8", "replace")
+        said = self.raw(DESCRIPTION).rstrip(b"\0")
+        try:
+            return said.decode("utf-8")
+        except UnicodeDecodeError:  # some write one byte a letter
+            return said.decode("latin-1")
 
 
 def read_index(file: Path) -> list[Directory]:

@@ -214,9 +214,11 @@ def test_a_sigterm_ends_an_ingest_with_a_word_and_leaves_nothing(
     while child.poll() is None and not any((store.root / "slides").iterdir()):
         time.sleep(0.01)
     child.send_signal(signal.SIGTERM)
-    said = child.communicate(timeout=120)[1].splitlines()
+    said = child.communicate(timeout=120)[1]
     assert child.returncode == 130, said
-    assert said[-1].startswith("trephine: ingest was stopped. Every finished slide is kept;")
+    assert said.splitlines()[-1].startswith(
+        "trephine: ingest was stopped. Every finished slide is kept;"
+    )
     time.sleep(2)
     assert marked(mark) == []
     ingest(store, slides, Tiling(), IngestConfig(**LOCAL))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from builders.slide_files import speckle, write_tiff
+from hypothesis import given
+from hypothesis import strategies as st
 
 from featurestore.errors import SlideRefused
+from ingest.slides.mpp import stated_mpp
 from ingest.slides.reader import open_slide
 
 
@@ -38,6 +42,38 @@ def test_tiff_resolution_counts_only_with_a_unit(tmp_path: Path) -> None:
     uneven = {"resolution": (20_000, 22_000), "resolutionunit": "CENTIMETER"}
     with pytest.raises(SlideRefused, match="across"):
         open_slide(write_tiff(tmp_path / "uneven.tif", levels, mpp=None, **uneven))
+
+
+UNITS = {"µm": 1, "μm": 1, "nm": 1e3, "mm": 1e-3, "cm": 1e-4, "m": 1e-6, "pm": 1e6, "Å": 1e4}
+UNITS |= {"in": 1 / 25_400, "thou": 1 / 25.4, "pt": 72 / 25_400}
+
+
+@given(
+    unit=st.sampled_from(sorted(UNITS)),
+    mpp=st.floats(0.1, 4),
+    quote=st.sampled_from("\"'"),
+    prefix=st.sampled_from(["", "ome:"]),
+    escape=st.sampled_from([str, lambda u: u.encode("ascii", "xmlcharrefreplace").decode()]),
+    resolution=st.floats(0.1, 4),
+)
+def test_ome_states_its_scale_in_any_unit_of_length_and_wins_over_a_printers_resolution(
+    unit: str, mpp: float, quote: str, prefix: str, escape: Callable[[str], str], resolution: float
+) -> None:
+    said = {"PhysicalSizeX": f"{mpp * UNITS[unit]:.9e}", "PhysicalSizeXUnit": escape(unit)}
+    said |= {"PhysicalSizeY": said["PhysicalSizeX"], "PhysicalSizeYUnit": escape(unit)}
+    words = " ".join(f"{name}={quote}{value}{quote}" for name, value in said.items())
+    about = {"description": f"<{prefix}OME><{prefix}Pixels {words} SizeX='9'/>", "x_per_mm": 3.0}
+    found = stated_mpp(
+        dict.fromkeys(("openslide.mpp-x", "openslide.mpp-y"), str(resolution)), about
+    )
+    assert found == pytest.approx((mpp, mpp))
+
+
+@pytest.mark.parametrize("unit", ["pixel", "reference frame", "parsec"])
+def test_a_size_that_is_no_length_is_no_scale(unit: str) -> None:
+    words = " ".join(f'PhysicalSize{a}="1" PhysicalSize{a}Unit="{unit}"' for a in "XY")
+    about = {"description": f"<OME><Pixels {words}/>", "x_per_mm": 3.0, "y_per_mm": 3.0}
+    assert stated_mpp({}, about) is None
 
 
 @pytest.mark.parametrize("planes", ["contig", "separate"])

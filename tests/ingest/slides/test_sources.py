@@ -52,6 +52,19 @@ def shrunk(pixels: np.ndarray, by: int) -> np.ndarray:
     return np.asarray(Image.fromarray(pixels).reduce(by))
 
 
+@pytest.mark.parametrize("pixels", [-12, -4, -2, 2, 4, 12])
+def test_a_level_that_was_cut_off_or_filled_up_is_not_stretched_over_level_0(
+    pixels: int, tmp_path: Path
+) -> None:
+    half = np.pad(shrunk(BASE, 2), ((0, 12), (0, 12), (0, 0)), mode="edge")
+    half = np.ascontiguousarray(half[: 256 + pixels, : 320 + pixels])
+    with tifffile.TiffWriter(tmp_path / "s.tif") as out:
+        for level, flag in ((BASE, 0), (half, 1), (shrunk(BASE, 4), 1)):
+            out.write(level, tile=(128, 128), subfiletype=flag, **SCALE)
+    with open_slide(tmp_path / "s.tif") as reader:
+        assert reader.levels == [(640, 512), (160, 128)]
+
+
 @pytest.mark.parametrize("compression", ["jpeg", "adobe_deflate", "lzma"])
 @pytest.mark.parametrize("flagged", [True, False])
 def test_another_scene_is_never_a_level(flagged: bool, compression: str, tmp_path: Path) -> None:

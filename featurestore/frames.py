@@ -56,6 +56,12 @@ def _as_json(value: Any) -> Any:
     return value
 
 
+def _is_finite(value: Any) -> bool:
+    if isinstance(value, dict | list | tuple):
+        return all(map(_is_finite, value.values() if isinstance(value, dict) else value))
+    return not isinstance(value, float) or math.isfinite(value)
+
+
 def rendered(rows: Rows, form: str) -> tuple[str | bytes, list[str]]:
     """Rows in one of `FORMATS`, Parquet as bytes; and what to say of them."""
     source, notes = rows.frame, list(rows.notes)
@@ -63,7 +69,8 @@ def rendered(rows: Rows, form: str) -> tuple[str | bytes, list[str]]:
         plain = _plain(source)
         told = [dict(zip(plain.names, row, strict=True)) for row in plain.rows]
         told = [row | {name: json.loads(row[name]) for name in rows.objects} for row in told]
-        return to_text(told) + "\n", notes
+        odd = ["NaN and infinity are null: JSON has no such numbers"] * (not _is_finite(told))
+        return to_text(told) + "\n", [*odd, *notes]
     if form == "table":
         text, said = table(source, terminal_width(), rows.columns)
         return text, [*said, *notes]

@@ -318,7 +318,10 @@ def prints_rows(command: Command) -> Command:
         if getattr(result, "failures", None):
             click.get_current_context().exit(EXIT_FAILURES)
 
-    kind, said = click.Choice(FORMATS), "How rows are printed.  [default: table]"
+    kind, said = (
+        click.Choice(FORMATS),
+        "How rows are printed; JSON has null for NaN and infinity.  [default: table]",
+    )
     shape = click.option("--format", "form", type=kind, default="table", help=said)
     return shape(json_option(call))
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import sql
 from featurestore import layout, workplaces
 from featurestore.errors import ConfigError, StoreDamaged
-from featurestore.fields import to_json
+from featurestore.fields import from_json, to_json
 from featurestore.frames import listed, table, terminal_width
 from featurestore.ids import meant
-from featurestore.types import Cohort, Split
+from featurestore.types import Cohort, EncoderDescription, Split
 from featurestore.words import Told, counted, size
 
 if TYPE_CHECKING:
@@ -109,6 +109,9 @@ def _next(found: Mapping[str, Any]) -> str:
         return "trephine plan SLIDES"
     if found["slides_to_embed"]:
         return "trephine ingest SLIDES"
+    if found["slides_to_import"]:
+        imported = (from_json(EncoderDescription, one).again() for one in found["imported"])
+        return "; ".join(dict.fromkeys(imported)) or "trephine import TOOL PATH"
     if not found["labels"]:
         return "trephine label REPORTS"
     if not found["cohorts"]:

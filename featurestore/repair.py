@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -19,9 +21,10 @@ from featurestore import (
     withdrawal,
     workplaces,
 )
+from featurestore.bookkeeping import Published
 from featurestore.errors import StoreNotFound, StoreVersionMismatch, TrephineError
 from featurestore.salvage import Salvage, salvage
-from featurestore.types import Progress
+from featurestore.types import EncoderDescription, Progress
 from featurestore.verify import REPAIR, Finding, Verified, ids_of, remember, survey, told_arrays
 from featurestore.words import counted
 
@@ -111,10 +114,19 @@ def _repair(root: Path, findings: Sequence[Finding]) -> list[str]:
     ]
     if gone:
         ledger.append(root, gone)
-        for is_foreign, how in ((False, "trephine ingest SLIDES"), (True, "trephine import")):
-            n = sum(one.weights.startswith("imported") == is_foreign for one in gone)
-            mended += [f"{counted(n, 'array')} will be taken in again by: {how}"] if n else []
+        for how, n in Counter(map(_again, gone)).items():
+            mended.append(f"{counted(n, 'array')} will be taken in again by: {how}")
     return mended + _make_anew(root)
+
+
+def _again(one: Published) -> str:
+    """What makes an array that was set aside once more."""
+    return EncoderDescription(
+        name=one.encoder_name,
+        weights=one.weights,
+        weights_hash=one.weights_hash,
+        identity=json.loads(one.identity),
+    ).again()
 
 
 def _make_anew(root: Path) -> list[str]:

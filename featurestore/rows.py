@@ -214,6 +214,6 @@ def digest(raw: bytes | memoryview) -> str:
 def damaged(path: Path, found: str) -> StoreDamaged:
     """What to say of a broken file of a Slide's group."""
     return StoreDamaged(
-        f"{path} {found}. Set it aside and embed its slide again with: trephine verify --repair, "
-        "and trephine ingest SLIDES"
+        f"{path} {found}. Set it aside with: trephine verify --repair, which says "
+        "what makes it anew"
     )

@@ -98,6 +98,16 @@ class EncoderDescription:
         """Sixteen hex digits over weights, architecture and transform."""
         return content_id([self.weights_hash, self.identity])
 
+    def again(self) -> str:
+        """What makes its Embeddings once more, or takes them in."""
+        _, is_foreign, tool = self.weights.partition("imported: ")
+        if not is_foreign:
+            return "trephine ingest SLIDES"
+        if tool == "python":
+            return f"store.add_bags({self.name!r}, ...) in Python"
+        folder = self.identity.get("folder")
+        return f"trephine import {tool} PATH" + (f", with {folder} in it" if folder else "")
+
 
 class ArrayIds(NamedTuple):
     """Names one array of Embeddings."""

@@ -42,8 +42,10 @@ GROUP = re.compile(r"[0-9a-f]{16}\.zarr")
 SHOWN = 20
 REPAIR, REBUILD = "trephine verify --repair", "trephine verify --rebuild"
 ADOPT = "trephine ingest --adopt-only"
-MENDS = {  # of checks that no ingest mends
+MENDS = {  # of checks
     "best_labels_without_label": REBUILD,
+    "cohort_slides_without_embeddings": "what trephine status names next",
+    "embeddings_without_names": REBUILD,
     "patients_on_two_sides": "trephine cohort delete COHORT",
     "runs_without_cohort": "trephine runs delete RUN",
     "slides_of_two_patients": "a manifest with one patient_id for each content",
@@ -378,8 +380,7 @@ def _compare_with(con: catalog.Connection, found: Survey, is_claimed: bool) -> N
     for check in sql.names("checks"):
         if n := catalog.frame_of_query(con, check).height:
             name = Path(check).name
-            how = MENDS.get(name, "trephine ingest SLIDES")
-            mend = f"{how}, or see them with: trephine sql --named {name}"
+            mend = f"{MENDS[name]}, or see them with: trephine sql --named {name}"
             found.add(layout.CATALOG, f"{n:,} rows break the check {name}", mend)
 
 

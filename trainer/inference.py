@@ -219,7 +219,7 @@ def predict_together(
     said += notes(models[0], made) if len(frames) == 1 else [AS_ONE.format(len(frames))]
     lacking = _asked_for(store, cohort, where) - set(made["slide_id"])
     if lacking:
-        said.append(_left_out(sorted(lacking), models))
+        said.append(_left_out(store, sorted(lacking), models))
     return Rows(made, said, failures=sorted(lacking))
 
 
@@ -234,13 +234,14 @@ def _asked_for(store: FeatureStore, cohort: str | None, where: str | None) -> se
     return set(store.ask(of, {"cohort": cohort})["slide_id"])
 
 
-def _left_out(slides: Sequence[str], models: Sequence[runs.Run]) -> str:
+def _left_out(store: FeatureStore, slides: Sequence[str], models: Sequence[runs.Run]) -> str:
     named = ", ".join(slides[:NAMED])
     named += f" and {len(slides) - NAMED:,} more" if slides[NAMED:] else ""
-    encoders = " and ".join(dict.fromkeys(run.record.encoder_id for run in models))
+    ids = dict.fromkeys(run.record.encoder_id for run in models)
+    encoders, how = " and ".join(ids), dict.fromkeys(store.encoder(one).again() for one in ids)
     return (
         f"{counted(len(slides), 'slide')} left out, for they have no tiles that may be drawn with "
-        f"embeddings of encoder {encoders}: {named}. Embed them with: trephine ingest SLIDES"
+        f"embeddings of encoder {encoders}: {named}. Take them in with: {'; '.join(how)}"
     )
 
 

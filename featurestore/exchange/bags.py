@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -64,8 +65,14 @@ class ForeignBag:
                 f"has {n:,} rows of features, but coordinates of shape {self.coords.shape}: one of "
                 "the two is unfinished or of another extraction. Extract the slide again"
             )
-        if not np.isfinite(self.coords).all() or (n and np.abs(self.coords).max() >= 2**31):
-            raise FeaturesRefused("has coordinates that are no places in a slide")
+        at, is_whole = self.coords, self.unit != "level0_px" or (self.coords % 1 == 0).all()
+        if n and not (np.isfinite(at).all() and at.min() >= 0 and at.max() < 2**31 and is_whole):
+            wrong = at[~((at >= 0) & (at < 2**31)).all(axis=1) | (at % 1 != 0).any(axis=1)][:1]
+            raise FeaturesRefused(
+                f"has coordinates that are no places in a slide, as {wrong[0].tolist()}: expected "
+                f"{'whole level-0 pixels' if self.unit == 'level0_px' else 'numbers'} from 0. "
+                "Extract the slide again"
+            )
 
 
 def read(found: Found) -> ForeignBag:
@@ -75,6 +82,8 @@ def read(found: Found) -> ForeignBag:
         FeaturesRefused: one is damaged or missing, or they do not belong together.
     """
     bag, said = (_of_hdf5 if found.path.suffix == ".h5" else _of_arrays)(found)
+    for twin in found.twins:
+        _check_twin(bag.rows, twin)
     facts: dict[str, Any] = {name: files.number(said, *of) for name, of in NUMBERS.items()}
     px, um, down = facts["tile_px"], facts["tile_um"], files.number(said, "downsample")
     level0, target = (files.number(said, name) for name in KEPT[:2])
@@ -94,6 +103,20 @@ def read(found: Found) -> ForeignBag:
         version=TOOLS[found.tool].version(said),
         said={name: said[name] for name in KEPT if files.number(said, name)},
     )
+
+
+def _check_twin(rows: np.ndarray, twin: Path) -> None:
+    """Refuse a Slide of which a second file has other rows; their order is of no account."""
+    other = files.rows_of(files.tensor(twin))
+    with np.errstate(over="ignore"):
+        halves = [some.astype(np.float16) + np.float16(0) for some in (rows, other)]  # no -0
+    one, two = (Counter(row.tobytes() for row in half) for half in halves)
+    if one != two:
+        raise FeaturesRefused(
+            f"has {len(rows):,} rows of features, of which {(one - two).total():,} are not among "
+            f"the {len(other):,} of {twin.parent.name}/{twin.name}: one of the two is of another "
+            "extraction. Extract the slide again, or take the wrong one away"
+        )
 
 
 def _size_px0(said: Mapping[str, Any]) -> tuple[int, int] | None:

@@ -36,6 +36,7 @@ class Found:
     cut: str = ""  # tells one way to cut Slides from another
     beside: tuple[Path, ...] = ()  # files that say where its tiles lie, or more of it
     is_empty: bool = False  # a Slide without a tile, of which there are no features
+    twins: tuple[Path, ...] = ()  # of another kind, that must hold the same rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,7 +198,9 @@ def _features(tool: str, there: Iterable[Path], places: Places) -> Iterator[Foun
         of_slide = by_slide.setdefault((_upto(match, "folder"), name, cut), {})
         of_slide.setdefault(rank, []).append(found)
     for of_slide in by_slide.values():
-        yield from of_slide[min(of_slide)]
+        first, *others = (of_slide[rank] for rank in sorted(of_slide))
+        twins = tuple(one.path for some in others for one in some if TOOLS[tool].is_twice)
+        yield from (replace(one, twins=twins) for one in first)
 
 
 def _empty(found: Sequence[Found], places: Places, peek: Peek) -> Iterator[Found]:

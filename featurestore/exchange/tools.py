@@ -31,6 +31,7 @@ class Tool:
     rows: str = "features"  # dataset of the features
     unit: Unit = "level0_px"
     needs_places: bool = True  # else rows may come without
+    is_twice: bool = False  # whether a Slide's files of several kinds hold the same rows
     version: Callable[[Mapping[str, Any]], str | None] = lambda said: None  # by all that is said
 
 
@@ -88,6 +89,7 @@ TOOLS = {
         own=r"(?:h5_files/[^/]+\.h5|pt_files/[^/]+\.pt)",
         signs=frozenset({"patch_level", "downsample"}),
         needs_places=False,
+        is_twice=True,
     ),
     "slide2vec": Tool(
         title="slide2vec",

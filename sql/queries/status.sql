@@ -7,6 +7,14 @@ with owned as (
         retired(slides.slide_id, slides.case_id, cases.patient_id) as is_retired
     from slides
     left join cases on cases.case_id = slides.case_id
+),
+
+lacking as (
+    select coalesce(slides.reader, '') as reader
+    from slides
+    join owned on owned.slide_id = slides.slide_id
+    anti join embeddings on embeddings.slide_key = slides.slide_key
+    where not owned.is_retired
 )
 
 select
@@ -15,13 +23,13 @@ select
     (select count(distinct patient_id) from cases) as patients,
     (select count(*) filter (is_retired) from owned) as retired,
     (select count(distinct slide_id) from bags) as slides_with_tiles,
+    (select count(*) from lacking where not starts_with(reader, 'import ')) as slides_to_embed,
+    (select count(*) from lacking where starts_with(reader, 'import ')) as slides_to_import,
     (
-        select count(*)
-        from slides
-        join owned on owned.slide_id = slides.slide_id
-        anti join embeddings on embeddings.slide_key = slides.slide_key
-        where not owned.is_retired
-    ) as slides_to_embed,
+        select coalesce(list(encoders order by name), [])
+        from encoders
+        where weights in (select replace(reader, 'import ', 'imported: ') from lacking)
+    ) as imported,
     (select count(*) from cohorts) as cohorts,
     (select count(*) from runs) as runs,
     (

@@ -26,9 +26,9 @@ from builders.foreign_files import (
     trident,
 )
 
-from featurestore import FeatureStore, import_features, row_order
+from featurestore import FeatureStore, import_features, overview, row_order
 from featurestore.config import ImportConfig
-from featurestore.errors import FeaturesRefused
+from featurestore.errors import FeaturesRefused, StoreDamaged
 from featurestore.types import ArrayIds, Case, GivenSlide
 
 
@@ -282,6 +282,28 @@ def test_a_bad_file_is_a_failure_and_stops_nothing(new: FeatureStore, tmp_path: 
     assert new.sql("from bags").height == len(paths)
 
 
+def test_what_was_imported_and_is_damaged_is_taken_in_again_by_import(
+    new: FeatureStore, tmp_path: Path
+) -> None:
+    config = ImportConfig(tool="clam", path=tmp_path / "of")
+    for seed, name in enumerate(("S", "T")):
+        clam()(tmp_path / "of", name, made(seed=seed), grid(20))
+    import_features(new, config)
+    for group in (new.root / "slides").iterdir():
+        chunk = next(group.glob("*/embeddings/*/c/0/0"))
+        chunk.write_bytes(bytes(chunk.stat().st_size))
+        with pytest.raises(StoreDamaged, match="verify --repair"):
+            new.embeddings(group.stem)
+    how = "trephine import clam PATH, with features_uni_v1 in it"
+    assert (
+        f"2 arrays will be taken in again by: {how}"
+        in FeatureStore.verify(new.root, repair=True).text()
+    )
+    assert overview.status(new).data["next"] == how
+    assert import_features(new, config).imported == 2
+    assert FeatureStore.verify(new.root).text().endswith("whole")
+
+
 def test_code_in_a_tensor_file_is_never_run(new: FeatureStore, tmp_path: Path) -> None:
     class Malice:
         def __reduce__(self) -> tuple[object, tuple[str]]:
@@ -430,3 +452,58 @@ def test_another_scale_than_an_earlier_import_said_is_told_and_how_to_change_it(
     given = [(slide, Case(case_id="A", patient_id="A"))]
     assert not import_features(new, ImportConfig(tool="clam", path=tmp_path), given).failures
     assert new.sql("select mpp from slides").item() == 0.25
+
+
+def tensor_of(rows: np.ndarray) -> Callable[[Path], None]:
+    return lambda path: torch.save(torch.from_numpy(rows.copy()), path)
+
+
+TWINS: dict[str, tuple[Callable[[Path], None], str]] = {
+    "same": (tensor_of(made()), ""),
+    "in another order": (tensor_of(made()[::-1]), ""),
+    "in float16": (tensor_of(made(dtype="float32").astype("float16")), ""),
+    "fewer": (tensor_of(made()[:-1]), "1 are not among the 19"),
+    "more": (tensor_of(np.vstack([made(), made()[:2]])), "among the 22"),
+    "another value": (tensor_of(made() + np.eye(20, 8, dtype="float32")), "8 are not among"),
+    "another width": (tensor_of(made(dim=7)), "20 are not among"),
+    "garbage": (garbage, "garbage.pt"),
+}
+
+
+def test_a_slide_whose_tensor_is_unlike_its_hdf5_is_refused_alone(
+    new: FeatureStore, tmp_path: Path
+) -> None:
+    for name, (change, _) in TWINS.items():
+        path = clam()(tmp_path / "of", name, made(), grid(20))
+        change(path.parent.parent / "pt_files" / f"{name}.pt")
+    told = import_features(new, ImportConfig(tool="clam", path=tmp_path / "of"))
+    failed = {Path(path).stem: said for path, said in told.failures.items()}
+    assert failed.keys() == {name for name, (_, words) in TWINS.items() if words}
+    assert all(words in failed[name] for name, (_, words) in TWINS.items() if words)
+    good = TWINS.keys() - failed.keys()
+    assert set(new.sql("from bags")["slide_id"]) == good
+    for name in good:
+        coords, rows, _ = bag_of(new, name)
+        theirs = by_place(grid(20), made().astype("float16"))
+        for ours, expected in zip(by_place(coords, rows), theirs, strict=True):
+            np.testing.assert_array_equal(ours, expected)
+
+
+@pytest.mark.parametrize("tool", ["trident", "clam"])
+def test_a_slide_with_places_that_no_slide_has_is_refused_alone(
+    tool: str, new: FeatureStore, tmp_path: Path
+) -> None:
+    folder, rng = tmp_path / "of", np.random.default_rng(0)
+    for n, wrong in enumerate((-1, -896, 0.5, 1e-6, 2**31, -0.25)):
+        for name in (f"bad{n}", f"good{n}"):
+            write = trident() if tool == "trident" else clam(patches=False)
+            path, at = write(folder, name, made(seed=n), grid(20)), grid(20).astype(float)
+            if name.startswith("bad"):
+                at[rng.integers(20), rng.integers(2)] = wrong
+                for file in folder.rglob(f"{name}*.h5"):
+                    put("coords", at)(file)
+    told = import_features(new, ImportConfig(tool=tool, path=folder))
+    assert {Path(one).name.split(".")[0] for one in told.failures} == {f"bad{n}" for n in range(6)}
+    assert all("no places in a slide" in said for said in told.failures.values())
+    assert set(new.sql("from bags")["slide_id"]) == {f"good{n}" for n in range(6)}
+    assert path.is_file()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
@@ -24,6 +25,9 @@ HEAD = 65_536  # characters that hold the header
 QUOTING = (
     'A text with the separator, quotes or line ends stands in "quotes", its own quotes doubled'
 )
+# behind a small letter Mac Roman has its own, cp1252 a capital or none: "cellularit\x8e", "f\x9fr"
+MAC = re.compile(rb"[a-z][\x8a\x8d-\x90\x9d]|[A-Za-z]\x9f")
+NO_MAC = re.compile(rb"[a-z][\xe0-\xff]")
 csv.field_size_limit(2**31 - 1)  # a long report is one field
 
 # A text, None, or what JSON and Parquet hold that is no text: a list or a structure.
@@ -77,7 +81,8 @@ def shown(cell: Cell) -> str:
 def decode(data: bytes, name: str, error: type[TrephineError]) -> tuple[str, str]:
     r"""Decode bytes; returns the text, with `\n` for every line end, and the encoding.
 
-    A byte order mark decides; else many NUL bytes tell utf-16; else what is not utf-8 is cp1252.
+    A byte order mark decides; else many NUL bytes tell utf-16; else what is not utf-8 is cp1252, or
+    Mac Roman where only that makes words of it.
 
     Raises:
         TrephineError: of class `error`: no encoding fits.
@@ -86,13 +91,14 @@ def decode(data: bytes, name: str, error: type[TrephineError]) -> tuple[str, str
     if not encodings and 20 * data[:4096].count(0) > len(data[:4096]):
         little = data[1:4096:2].count(0) > data[0:4096:2].count(0)
         encodings = ["utf-16-le" if little else "utf-16-be"]
-    for encoding in encodings or ["utf-8", "cp1252"]:
+    mac = MAC.search(data) and not NO_MAC.search(data)
+    for encoding in encodings or ["utf-8", "mac_roman" if mac else "cp1252"]:
         try:
             text = data.decode(encoding)
         except UnicodeDecodeError:
             continue
         return text.replace("\r\n", "\n").replace("\r", "\n"), encoding
-    raise error(f"{name} is neither UTF-8, UTF-16 nor Windows-1252 text. Save it as UTF-8.")
+    raise error(f"{name} is neither UTF-8, UTF-16, Windows-1252 nor Mac text. Save it as UTF-8.")
 
 
 def _csv(text: str, fit: Callable[[Sequence[str]], int]) -> tuple[list[str], Rows]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from ingest.labels.addressed import is_addressed
-from ingest.labels.figures import Figure
+from ingest.labels.figures import Figure, share_of
 from ingest.labels.grammar import (
     FROM,
     ODD,
@@ -19,13 +19,13 @@ from ingest.labels.grammar import (
     from_to,
     is_free,
     may_be,
-    share_of,
     stands_alone,
     tied,
 )
 from ingest.labels.headings import Material
 from ingest.labels.languages import KINDS, WORDS, words_of
 from ingest.labels.segments import Segment
+from ingest.labels.specimens import declared, of_values
 from ingest.labels.tokens import Sentence, encode, sentence_of, ticked
 
 Owner = Literal["cellularity", "unclear"]  # what has another owner is no claim
@@ -33,11 +33,12 @@ Role = Literal["finding", "norm", "criterion", "quality"]
 Scope = Literal["whole", "overall", "part", "extreme", "aside"]
 _BESIDE = re.compile(r"C[MBGvqdiuz:]*F$")  # "Cellularity 30% +++"
 _SET_ASIDE = ("clot", "aspirate", "touch", "other")
+_OF_LAST = re.compile(r"\(?[^,(]*a[^,(]*(?=[pj])")  # "20% [in subcortical spaces] to 50%"
 _IT = words_of("it this these es sie dies elle ceci")
 _AGE = re.compile(r"\b(?:age|alter|âge)")
 # what says that there is more than one reading to take the mean of
 _SEVERAL = re.compile(
-    r"\b(?:two|three|both|bilateral|respectively|zwei|deux|cores|biopsies|trephines)\b"
+    r"\b(?:two|three|both|bilateral|respectively|zwei|deux|the other|cores|biopsies|trephines)\b"
     r"|\b(?:rang|var[iy]|heterogen|patchy|wechsel)|\bone end\b|\bas low as\b"
 )
 _SIDE_WORDS = {"r": "right rt r rechts rechte droite", "l": "left lt l links linke gauche"}
@@ -98,6 +99,7 @@ def read_claims(folded: str, segments: Iterable[Segment]) -> Iterator[Claim]:
     said: set[tuple[float, ...]] = set()  # the numbers of the figures that are tied
     heard = -1  # the paragraph of a sentence on cellularity without a figure
     carried: tuple[int, Claim] | None = None  # a tie that the next sentence may go on from
+    labels = declared(folded)
     for segment in segments:
         near = carried is not None and segment.paragraph - carried[0] <= 1
         if not (segment.near or near or segment.amends or heard == segment.paragraph):
@@ -117,6 +119,8 @@ def read_claims(folded: str, segments: Iterable[Segment]) -> Iterator[Claim]:
         said |= {claim.figure.parts for claim in made if claim.owner == "cellularity"}
         if not made and (near or heard == segment.paragraph):
             made = list(_going_on(sentence, segment, carried[1] if carried and near else None))
+        if labels and made:
+            made = _of_letters(made, of_values(segment.text, labels), labels)
         if made and _is_of_the_aside(sentence, segment, folded):
             made = [replace(claim, scope="aside") for claim in made]
         spoken = bool(made) and is_addressed(folded, *segment.said, amends=segment.amends)
@@ -126,6 +130,20 @@ def read_claims(folded: str, segments: Iterable[Segment]) -> Iterator[Claim]:
             carried = segment.paragraph, owned[-1]
         elif made:
             carried = None
+
+
+def _of_letters(
+    made: list[Claim], letters: dict[int, str], labels: dict[str, Material]
+) -> list[Claim]:
+    """The claims with the material of the letters of specimens that stand before their figures."""
+    read = []
+    for claim in made:
+        span = range(claim.figure.start, claim.figure.end)
+        letter = next((one for at, one in letters.items() if at in span), "")
+        if letter:
+            claim = replace(claim, material=labels[letter], side=claim.side or letter)
+        read.append(claim)
+    return read
 
 
 def _is_of_the_aside(sentence: Sentence, segment: Segment, folded: str) -> bool:
@@ -141,7 +159,7 @@ def _claims(sentence: Sentence, segment: Segment) -> Iterator[Claim]:
     ties, odd, ratio = tied(sentence, s)
     for at, figure in sentence.figures.items():
         if at in ties and s[at] in "FN":
-            cells = share_of(sentence, at, ratio[at]) if at in ratio else figure
+            cells = share_of(figure, sentence.figures[ratio[at]]) if at in ratio else figure
             if cells is not None:
                 yield _claim(sentence, s, segment, at, cells, ties[at])
         elif s[at] == "F" and at not in ratio.values() and (at in odd or may_be(s, at)):
@@ -264,7 +282,7 @@ def _role(s: str, at: int, sentence: Sentence, segment: Segment) -> tuple[Role, 
     amends = segment.amends or "E" in s[:at] or "E" in after
     marks = "ebrnk" if amends else "ebcrnk"
     # "transcribed as 16%; the correct figure is 60%", "the cellularity of 85% should read 65%"
-    old = amends and re.match(r"F[^F]*E[dCqv:]*F|F[^F.;]*c[^F.;]*F", s[at:])
+    old = amends and re.match(r"F[^F]*E[dCqv:]*F", s[at:])
     if old or _is_past(sentence, s, at):
         return "finding", "b", False
     if "?" in s[at + 1 : at + 3]:
@@ -288,13 +306,13 @@ def _before(sentence: Sentence, s: str, at: int) -> str:
         before = re.sub(r"\([^()n]*[FN][^()n]*\)", "", before)
     before = re.sub(r",[^,FN]*,(?=q*v)", "", before)  # "cellularity, when measured twice, is"
     # "Compared with the prior, the core is ..."
-    lead = re.match(r"[^FCAEe,(]*[kb][^FCAEe,(]*,(?=[dnoqv]*[CMBGHAF])", before)
+    lead = re.match(r"[^FCAEe,(MBG]*[kb][^FCAEe,(]*,(?=[dnoqv]*[CMBGHAF])", before)
     before = before[lead.end() :] if lead else before
     last = max(before.rfind("F"), before.rfind("N"))
     tail = before[last + 1 :]
     if last < 0 or not tail.strip(",j/") or tail[0] == ":":
         return before
-    own = tail.rpartition(",")[2]
+    own = re.split("[,j]", tail)[-1]
     relative = {"which", "when", "where"} & set(sentence.words[at - len(own) : at])
     return tail if relative else own
 
@@ -313,7 +331,7 @@ def _after_any(s: str, marks: str, at: int) -> int:
 def _is_past(sentence: Sentence, s: str, at: int) -> bool:
     """Whether it reads "reduced from 70%", "80% -> ...", "(was 40%)" or "not 40%"."""
     arrow = s[at + 1 : at + 3] == "uF" and not sentence.words[at + 1].isalpha()
-    if arrow or re.search(r"[ik][pdqv]*$", s[max(0, at - 6) : at]):
+    if arrow or re.search(r"[ik](?:,[^,F]*,)?[pdqv]*$", s[max(0, at - 16) : at]):
         return True
     last = sentence.words[max(0, at - 1)]
     if last in ("was", "were", "war"):
@@ -337,6 +355,8 @@ def _scope(s: str, at: int) -> Scope:
     stop = re.search(r"[.;,()FN]|$", s[at + 1 :])
     clause = s[_after_any(s, ".;,(F", at) : at] + s[at + 1 :][: stop.start() if stop else 0]
     wide = s[_after_any(s, ".;F", at) : at]
+    if _OF_LAST.match(wide) and "F" in s[:at]:
+        wide = clause = _OF_LAST.sub("", wide) + clause.rpartition(wide)[2]
     apart = re.search(r"[,j].*[MB]", wide) or {"M", "t"} & set(clause)
     if "a" in clause or ("a" in wide and not apart and "o" not in clause):
         return "aside"

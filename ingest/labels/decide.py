@@ -10,7 +10,9 @@ from ingest.labels.claims import Claim, left_open
 from ingest.labels.segments import Segment
 
 EVIDENCE_CHARACTERS = 200
-_CORE = re.compile(r"\bcores?\b|treph|biops|\bbx\b|\bbmb|histolog|punch|cylinder|stanz|trepan")
+_CORE = re.compile(
+    r"\bcores?\b|treph|biops|\bbx\b|\bbmb|trabecul|decalcif|histolog|punch|cylinder|stanz|trepan"
+)
 _OTHER = re.compile(r"aspirat|\bclots?\b|smear|imprint|particle|spicule|ausstrich|frottis")
 # "no core was received"
 _NO_CORE = re.compile(

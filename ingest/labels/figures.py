@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 
@@ -19,6 +19,8 @@ _PLAIN |= {ord(c): '"' for c in "“”„«»"} | {
     ord(c): " " for c in "\u200b\ufeff\u2060\u00a0\u2009\u202f\u2007"
 }
 _PLAIN |= {ord(a): b for a, b in zip("≤≥⁄≅≈", "<>/~~", strict=True)}
+# "___40___ %": a blank that is filled in
+_FILLED_IN = re.compile(r"_+ ?(\d[\d -]*(?:_+ ?)?)(%?)")
 # "C e l l u l a r i t y   2 0 %": letters set apart
 _WIDE = re.compile("[\u3000-\U0010ffff]")
 _OIL, _DIGIT, _LETTERS = set("oil"), str.maketrans("oil", "011"), str.maketrans("018", "olb")
@@ -58,9 +60,16 @@ _SPELT = re.compile(
 )
 # "two thirds", "a quarter of", "half"
 _FRACTION = re.compile(
-    rf"(?<![\w-])(?:(?P<count>an?|one|two|three|une?|deux|trois|ein|eine|zwei|drei|la|die)[ -])?"
+    r"(?<![\w-])(?:(?P<count>an?|one|two|three|four|five|six|seven|nine|une?|deux|trois|ein|eine|zwei"
+    rf"|drei|la|die)[ -])?"
     rf"(?P<part>{'|'.join(FRACTIONS)})(?P<many>s?)(?![\w-])"
     r"(?P<of>(?= (?:of|des?|der|du|cellular)\b| ?[.,;)]|$))?"
+)
+# "1/2 of the space", "3/4 cellular"
+_OVER_LINE = re.compile(
+    r"(?:(?P<about>about|around|roughly|approx(?:imately|\.)?|nearly|almost|some|ca\.?|etwa|environ)"
+    r" )?(?<![\w/.])(?P<a>[1-9])/(?P<b>[2-9]|10)(?![/\d+])"
+    r"(?P<of> (?=(?:of|des?|der|du|cellular)\b(?! \d)))?"
 )
 _SIGNS = {"½": 50.0, "¼": 25.0, "¾": 75.0, "⅓": 100 / 3, "⅔": 200 / 3}
 
@@ -142,6 +151,8 @@ def fold(text: str) -> str:
             low = "".join(map(_plain_char, text))
     if "$" in low or "/o" in low or "/0" in low:
         low = _SIGN.sub(lambda m: (m[1] + "%").ljust(len(m[0])), low)
+    if "_" in low:
+        low = _FILLED_IN.sub(lambda m: (m[1].strip("_ ") + m[2]).rjust(len(m[0])), low)
     if "%" in low:
         *shares, last = low.split("%")
         low = "%".join([*(_mended(piece) for piece in shares), last])
@@ -164,6 +175,7 @@ def _numbered(low: str) -> str:
             begin = max(0, low.rfind("\n\n", 0, at), at - 60)
             said = _SPELT.sub(_digits, low[begin : share.end()])
             low = low[:begin] + said + low[share.end() :]
+    low = _OVER_LINE.sub(_over_line, low)
     for part in FRACTIONS:
         if part in low:
             return _FRACTION.sub(_share, low)
@@ -173,6 +185,13 @@ def _numbered(low: str) -> str:
 def _digits(match: re.Match[str]) -> str:
     value = sum(NUMBERS[word] for word in _ATOMS.findall(match[0]))
     return f"{value:0{len(match[0])}d}" if value <= 100 else match[0]
+
+
+def _over_line(match: re.Match[str]) -> str:
+    share = 100 * int(match["a"]) / int(match["b"])
+    if share >= 100 or not (match["about"] or match["of"]):
+        return match[0]
+    return f"{match['about'] or ''} {share:.0f}%".lstrip().ljust(len(match[0]))
 
 
 def _share(match: re.Match[str]) -> str:
@@ -274,3 +293,13 @@ def _bounded(
             up = after["over"] or after["plus"]
             low, high, said = (low, 100.0, ">") if up else (0.0, high, "<")
     return start, end, low, high, said
+
+
+def share_of(cells: Figure, fat: Figure) -> Figure | None:
+    """A ratio of cells to fat as the share of the cells."""
+    total = cells.value + fat.value
+    if not 99 <= total <= 101 and not (total > 0 and max(cells.value, fat.value) <= 10):
+        return None
+    share = 100 * cells.value / total
+    first = cells if cells.start < fat.start else fat
+    return replace(first, low=share, high=share, qualifier=None, signed=True)

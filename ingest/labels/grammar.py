@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import pairwise
 
 from ingest.labels.figures import Figure
@@ -16,7 +15,9 @@ from ingest.labels.languages import words_of
 from ingest.labels.tokens import Sentence
 
 # "Cellularity (%): 40", "Cellularity, percent: 40", "Cellularity | 40 | %"
-_N = re.compile(r"C(?P<key>[MBRGSopqyde,%()]*)(?P<to>[:v|]*)q?(?P<f>N)(?P<after>\|?%?)(?![/:\w])")
+_N = re.compile(
+    r"C(?P<key>(?:[MBRGSopqyde,%()]|\(I)*)(?P<to>[:v|]*)q?(?P<f>N)(?P<after>\|?%?)(?![/:\w])"
+)
 # "Cellularity (%): aspirate 80, clot 70, core 50"
 _LISTED = re.compile(r"C[MBGRSopqyde,(I%]*\)?:(?=q*[SB])")
 _OF_EACH = re.compile(r"[SB][SBMGRpd(]*[:)]*(?=N(?:[.,;j)]|$))")
@@ -32,11 +33,11 @@ _SHARES: dict[str, re.Pattern[str]] = {
     # "fat 70%, hematopoietic cells 30%"
     "fat F, cells F": re.compile(r"f[MLG]*[vq:p]*F[,j/;]*[KL][MLG]*[vq:p]*(?P<f>F)"),
     # "cell to fat ratio 60:40"
-    "cells to fat": re.compile(r"[LCAK][LC]?[:/pj,]*fT?[vpIdqMBG:(T]*(?P<f>[NF])[:/p](?P<g>[NF])"),
+    "cells to fat": re.compile(r"[LCAK][LC]?[:/pj,]*fT?[vpIdqMBG:()T]*(?P<f>[NF])[:/p](?P<g>[NF])"),
     # "a 3:1 ratio of cells to fat"
     "F:G cells to fat": re.compile(r"(?P<f>[NF])[:/p](?P<g>[NF])T?[dqp]*[LAK][LMG]*[:/pj]d?f"),
     # "fat to cell ratio 40:60"
-    "fat to cells": re.compile(r"fT?[:/pj,]*[LCAK]T?[vpdq:(T]*(?P<g>[NF])[:/p](?P<f>[NF])"),
+    "fat to cells": re.compile(r"fT?[:/pj,]*[LCAK][LG]?T?[vpdq:(T]*(?P<g>[NF])[:/p](?P<f>[NF])"),
 }
 # "Left: 30%", "It is 40% on the left.": before and behind a figure without a noun of its own
 _ALONE = re.compile(r"[^xLfiKNTXCAHt]*v[qpdohnv:(]*|[^xLfiKNTXCAHtv]*[^xLfiKNTXCAHtvGI]|")
@@ -61,6 +62,7 @@ _COMPARES = _OF | words_of(
     """above below over under beyond more less higher lower über unter mehr weniger plus moins
     dessus dessous"""
 )
+_PARTS = words_of("area fraction share proportion anteil")
 _WHICH = words_of("which that who qui das die der welche welcher welches")
 _STRONG = words_of("marrow space spaces core cores biopsy biopsies trephine section sections")
 _SITE = re.compile(r"[xfLT](?:[xhq]*[MBG])?")  # "better preserved marrow"
@@ -69,18 +71,21 @@ _AFTER = re.compile(r"[dhRtq]*M*[xLfK]+")  # "40% cellular blasts"
 _NOUN = re.compile(r"(?!qdxM)[hRqtMd]*[xLfK]+")  # "40% blasts", not "40 % de la surface osseuse"
 # "40% of the space", "40% of sampled marrow", "40% of assessable (undamaged) marrow"
 _OF_IT = re.compile(r"p[dqhno]*(?:x?\([^()FN]*\)(?=M)|x(?=M))?(?P<of>[MBGRSK]?)")
-_SPACE = re.compile(r"p[dqhonM]*[MB][MGB]*[vpzdqhIwB]*[AK]")  # "of the space is hematopoietic"
+_SPACE = re.compile(
+    r"p[dqhonM]*[MB][MGB]*[vpzdqhIwB]*(?:[AK]|(?<=z)L(?=[.,;]|$))"
+)  # "of the space is hematopoietic"
 _FILLS = re.compile(r"[pI]?[dqhnoM]*[MB]|[.,;)]|$")  # "occupies 40% of the marrow space"
-_FILLED = re.compile(r"F[pzw][dq]*K")  # "the spaces are filled to 20% by hematopoiesis"
+_FILLED = re.compile(
+    r"F(?:[pzw][dq]*|[dq]*G?(?=K[MGL]?(?:[.,;()j]|$)))K"
+)  # "contain 20% hematopoiesis"
 _ENDS = re.compile(
     r"[.,;:()|jwpku?nehbotR/]|I[dqnhy]+[.,;y]|$"
 )  # what follows the figure of an adjective
 _SAID = re.compile(r"[MBGRSebcratoknyqdhvEpI,:(|Xu]*")  # between an adjective and its figure
-_UNEVEN = re.compile(r"v.:")  # "The core is uneven: cellularity ..."
-_FORMING = re.compile(r"Fq*KL?(?:[.,;)]|$)")
 _EXTENT = re.compile(r"F[dqRh]*[MGt]|Fh+q")  # "hypercellular, 70% nodules"
 _OWN = re.compile(r"[qdyohRSMBG]*(?:[pI][dqoyMBRGS]*)*")  # "hypercellular [marrow for age]"
 _MEAN = re.compile(r";[dq]*o[dqvp:]*F(?:[.;,)]|$)")
+_ASIDE = re.compile(r"(?<=C),[^,FNCAK.;]*,(?=v)")  # "cellularity, tumor included, is 40%"
 _PART_OF = re.compile(r"(?:(?:^|[.,;(])p[do]*|Fq*p[dohqnM]*)$")  # "of the cellularity"
 
 
@@ -129,7 +134,7 @@ class _Scan:
         if aside and self.words[self.behind] in _AWAY and self.s[at + 1 : at + 2] == "F":
             self.head = "C"  # "cellularity, where assessable, 40%"
         elif self.s[at] == ":" and self.governed and self.subject == "C":
-            self.head = "C"  # "Cellularity by point counting: 40%"
+            self.head = "C"  # "Cellularity by point counting (600 points): 40%"
         self.behind = -1
 
     def preposition(self, at: int) -> None:
@@ -199,7 +204,7 @@ class _Scan:
             return
         away = self.behind >= 0 and self.words[self.behind] in _AWAY
         away = away or self.words[at - 1].endswith("ed")  # "scored cellularity at"
-        away = away or _UNEVEN.match(s, self.at - 1) is not None
+        away = away or s[self.at - 1] == "v"  # "The core is uneven: cellularity ..."
         if self.head == "x" and not away and not s[self.at + 1 : at].strip("xLfqNohgy):MBGt"):
             self.noun("?", at)  # "tumor cellularity"
         elif _PART_OF.search(s, max(0, at - 8), at):
@@ -228,7 +233,8 @@ class _Scan:
                 self.head = "M"  # "cellularity normal, nodules 40%"
         elif head in ("x", "", "?", "K") and s[at] != "t":
             before = s[:at].rstrip("dqhonMBGR" + "x" * (self.words[at] in _STRONG))[-1:]
-            if before in ("", ",", ";", ".", "(", "j", "|", ":"):
+            around = self.governed and self.words[self.behind] in ("between", "outside")
+            if around or before in ("", ",", ";", ".", "(", "j", "|", ":"):
                 self.head = self.subject = "M"
 
     def figure(self, at: int) -> None:
@@ -239,7 +245,8 @@ class _Scan:
         if _KEYED.match(s, at - 1) and self.words[at + 2] != "-":
             self.odd.add(at)  # "Cellularity (5%): see text"
             return
-        tie = "" if self.words[at - 1 : at] == ["by"] else self._of_right(at)
+        reduced = self.words[at - 1 : at] == ["by"] and not _FILLED.match(s, at)
+        tie = "" if reduced else self._of_right(at)
         if tie is None:
             tie = self._of_left(at)
         elif not tie:
@@ -265,13 +272,17 @@ class _Scan:
             before = s[:at].rstrip("dqhoye")[-1:]
             if s[word : word + 2] == "AM" and self._is_rest(at):
                 return "?"  # "95% cortical bone, 5% cellular marrow"
-            whose = self.head in ("x", "?") and before not in (",", ";", "(", "j", "")
+            apart = before in (",", ";", "(", "j", "") or (before == "w" and self.subject == "M")
+            whose = self.head in ("x", "?") and not apart
             within = s[word : word + 2] in ("AM", "AB") and before in ("I", "p", "w", "v")
             return "?" if whose and not within else "F cellular"
         if _SHARE.match(s, at) or self._is_relative(at):
             return ""  # "60% of the cellularity", "20% lower than before"
-        if self.head == "H" and s[self.at + 1 : at] in (",", "(", "") and _FORMING.match(s, at):
-            return "hypercellular (F)"  # "acellular, 0% hematopoiesis"
+        if _FILLED.match(s, at) and (
+            (self.head == "M" and {"v", "w"} & set(s[self.at : at]))
+            or (self.head == "H" and s[self.at + 1 : at] in (",", "("))
+        ):
+            return "the space is F of cells"
         noun = _NOUN.match(s, at + 1)
         if noun and "".join(self.words[noun.end() : noun.end() + 1])[:2] not in (":", "=", ".."):
             return ""
@@ -316,10 +327,9 @@ class _Scan:
                 return "ticked"
             if far and not _EXTENT.match(s, at) and not (head == "H" and "u" in between):
                 return "hypercellular (F)"
-        if head == "K" and "v" in between and "x" not in between and _FILLS.match(s, at + 1):
+        shared = "v" in between or self.words[at - 1] in _PARTS or self.words[at - 2] in _PARTS
+        if head == "K" and shared and "x" not in between and _FILLS.match(s, at + 1):
             return "blood-forming cells fill F"
-        if head == "M" and "v" in between and _FILLED.match(s, at):
-            return "the space is F of cells"
         return "?" if head == "?" else ""
 
 
@@ -336,8 +346,9 @@ _STEPS |= dict.fromkeys("hg", _Scan.quality)
 def tied(sentence: Sentence, s: str) -> tuple[dict[int, str], set[int], dict[int, int]]:
     """The tie of each figure, those that an odd noun may own, and the fat's of a ratio."""
     scan = _Scan(sentence, s)
+    aside = {at for said in _ASIDE.finditer(s) for at in range(*said.span())} if ",v" in s else ()
     for at, letter in enumerate(s):
-        if step := _STEPS.get(letter):
+        if at not in aside and (step := _STEPS.get(letter)):
             step(scan, at)
     ties, odd, ratio = scan.ties, scan.odd, {}
     for name, pattern in _SHARES.items() if "f" in s else ():
@@ -423,14 +434,3 @@ def from_to(sentence: Sentence, s: str, at: int) -> int | None:
         return None
     up = sentence.figures[at].qualifier is None and s[at - 1 : at] == "p"
     return first if up and sentence.words[at - 1] in _TO else None
-
-
-def share_of(sentence: Sentence, cells: int, fat: int) -> Figure | None:
-    """A ratio of cells to fat as the share of the cells."""
-    a, b = sentence.figures[cells], sentence.figures[fat]
-    total = a.value + b.value
-    if not 99 <= total <= 101 and not (total > 0 and max(a.value, b.value) <= 10):
-        return None
-    share = 100 * a.value / total
-    first = a if a.start < b.start else b
-    return replace(first, low=share, high=share, qualifier=None, signed=True)

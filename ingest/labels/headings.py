@@ -12,7 +12,9 @@ from ingest.labels.tokens import class_of
 Material = Literal["core", "clot", "aspirate", "touch", "other", "general", "unknown"]
 _WORD = re.compile(r"[^\W\d_]+")
 # "Core A (9 mm)", "Biopsy, day 14 post induction": what a heading's words are read without
-ASIDE = re.compile(r"\(\d[^()]*\)|\b(?:post|after|following|nach|après)\b[ -]*(?:\w+[ -]?)?")
+ASIDE = re.compile(
+    r"\(\d[^()]*\)|\d[\d.,]* ?[cm]m\b|\b(?:post|after|following|nach|après)\b[ -]*(?:\w+[ -]?)?"
+)
 _SCALED = re.compile(
     r"((?:ity|tät|té)\b[^\d(\[|\t]{0,12})"
     r"[(\[][^\d()\[\]|]{0,20}\d{1,3} ?%? ?(?:-|to|bis|à) ?\d{1,3} ?%?[)\]]"
@@ -22,6 +24,7 @@ _OF_CORE = re.compile(r"(?:touch|imprints?|squash|roll)\w*(?: \w+)? (?:of|from)"
 _SURE = re.compile(
     r"treph|trepan|\bcores?\b|crest|marrow|bmbx|\bbom\b|stanz|knochenmark|becken|ostéo"
 )
+_DATE = re.compile(r"\d{4}|\d[./]\d")
 _SEVERAL = re.compile(r"[,;/&+]|\b(?:and|und|et|with)\b")
 
 
@@ -80,6 +83,18 @@ def is_measured(name: str) -> bool:
     name = without_scale(name)
     named = any(stem in name for stem in ("cellul", "zellul", "richesse"))
     return named and len(name) < 45 and not re.search(r"\d|:.", name)
+
+
+def tells_it(key: str) -> bool:
+    """Whether a key is what is measured."""
+    met = classes_in(key)
+    return bool(met & set("KCAH")) or {"L", "f"} <= met or key in ("cell", "cell'ty", "cell'y")
+
+
+def is_known(name: str) -> bool:
+    """Whether the name of a column says a material or a time, and no more."""
+    told = any(class_of(word) in "nbrevBSR" for word in _WORD.findall(name))
+    return told or bool(_DATE.search(name)) or material_of(name) == "general"
 
 
 def without_scale(line: str) -> str:

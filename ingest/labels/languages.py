@@ -31,7 +31,7 @@ C richesse
 H riche
 K hematopoiesis haematopoiesis hemopoiesis haemopoiesis hematopoietic haematopoietic hemopoietic
   haemopoietic hämatopoese blutbildung hämatopoetisch blutbildend hématopoïèse hématopoïétique
-  hématopoïétiques
+  hématopoïétiques bloodforming
 L cell cells elements zellen cellules
 f fat fatty adipose adipocytes adipocyte fett fettgewebe fettmark fettzellen graisse adipeux
   adipocytaire
@@ -48,7 +48,7 @@ R right left rt lt r l bilateral rechts links rechte linke droite gauche droit o
   second third fourth b
 G ponction prélèvement specimen specimens sample samples section sections tissue material slide
   slides case other others sided handed partner counterpart side field fields level levels piece
-  pieces fragment präparat gewebe échantillon fragments adequacy length quality
+  pieces fragment präparat gewebe tissu échantillon fragments adequacy length quality
 d the a an this that these those it its their his her we i all each which there here lady gentleman
   man woman patient patients einem einen diesem dieses der die das des dem den ein eine einer eines
   dieser diese le la les un une cette ce ces il elle
@@ -58,7 +58,8 @@ v can kann peut occupe occupent ranged is are was were be been am appear seems s
   contain considered occupies occupy occupied comprise constitute make fill represent account cover
   composed takes consist remains stands reaches approaches approximates corresponds evaluated
   quantified set quoted issued stated beträgt betragen ist sind war liegt wird geschätzt zeigt nimmt
-  einnimmt est était sont évaluée évalué estimée estimé représente montre à
+  einnimmt does do rate grade comes contient contiennent enthalten enthält hold est était sont
+  évaluée évalué estimée estimé représente montre à
 p of at to on for as within about between among across throughout along amid during through over
   upon after despite per wie where including incl zwischen entre bei von auf zu zur zum für du au
   dans pour sur en par
@@ -68,18 +69,18 @@ z by via using durch digital image eye visual visually morphometry microscopy au
 u from since seit ab vom depuis
 w with showing mit avec
 o mittel overall average averages averaging averaged total mean combined global whole entire agreed
-  consensus composite aggregate final summary gesamt insgesamt gesamtzellularität durchschnittlich
-  mittlere moyenne ensemble
-q best too therefore thus hence nil zero nearer nur somewhere perhaps ordre re richtig recte lire
-  above below angegeben um uh pt somewhat just still very quite rather about around almost good
+  adjudicated consensus composite aggregate final summary gesamt insgesamt gesamtzellularität
+  durchschnittlich mittlere moyenne ensemble
+q h&e best too therefore thus hence nil zero nearer nur somewhere perhaps ordre re richtig recte
+  lire above below angegeben um uh pt somewhat just still very quite rather about around almost good
   excellent representative limited evaluable available active residual normalappearing remaining
   trilineage maturing percent percentage equal equals score anteil share proportion fraction
   prozentsatz estimated yes also well up out much most more less again further mature deutlich
   leicht mäßig etwa stark nettement légèrement discrètement modérément some approx ca c. circa
-  vicinity order readout range de figure degree extent index tick check select circle
-h n normal raised high low elevated lower abnormal variable patchy heterogeneous markedly diminished
-  preserved diminuée augmentée erhöht vermindert reduziert gesteigert normwertig nl appropriate
-  adequate regular
+  vicinity order readout range de figure degree extent index tick check select circle row
+h n normal fair moderate raised high low elevated lower abnormal variable patchy heterogeneous
+  markedly diminished preserved diminuée augmentée erhöht vermindert reduziert gesteigert normwertig
+  nl appropriate adequate regular
 y yo yr mm cm day days week weeks month months year years visit age aged ages age's old alter
   altersentsprechend altersbezogen âge young older adult decade
 e expect expects expected reference norm norms normative predicted anticipated typical typically

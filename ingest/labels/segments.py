@@ -15,10 +15,12 @@ from ingest.labels.headings import (
     ASIDE,
     Material,
     classes_in,
+    is_known,
     is_measured,
     is_said,
     is_side,
     material_of,
+    tells_it,
     without_scale,
 )
 from ingest.labels.languages import CORRECTIONS, GENERAL, HISTORY, WORDS, words_of
@@ -27,17 +29,20 @@ from ingest.labels.tokens import class_of
 
 LONGEST = 2_000  # characters of a sentence or a row that are read at once
 # stems of words near which a cellularity may stand, be corrected or be taken back
+# "CELL: 60%", "50% cell."
+_SHORT = re.compile(r"cell(?<!\wcell)(?:(?<=% cell)(?!\w)|(?:'?t?y)?\b[:.]{0,2} ?[~<>]?\d)")
 _STEMS = (
     CORRECTIONS
     | words_of(
-        "ellu elul eluar zell emopo ematopo ämatop ématop blutbild fett fat graisse richesse ocell "
-        "rcell sic; withdraw disregard retract"
+        "ellu elul eluar zell d-forming emopo ematopo ämatop ématop blutbild fett fat graisse "
+        "richesse ocell rcell sic; withdraw disregard retract"
     )
-    | {"cell content"}
+    | {"cell content", "by cells"}
 )
 # "... marrow. The next", not "approx. 40%"
 _STOP = re.compile(
-    r"[.!?](?=[.!?\s])(?<!\bapprox.)(?<!\bca.)(?<!\bvs.)(?<!\best.)(?<!\bdr.)(?<!\bno.)(?<!\bc.)(?<![\s.][.!?])[.!?]*(?=\s+\S)"
+    r"[.!?](?=[.!?\s])(?!\.+ ?[<>~\d])(?!(?<=cell.)\s[(~<>\d])(?<!\bapprox.)(?<!\bca.)"
+    r"(?<!\bvs.)(?<!\best.)(?<!\bdr.)(?<!\bno.)(?<!\bc.)(?<![\s.][.!?])[.!?]*(?=\s+\S)"
 )  # begins with the sign itself: looking back at every letter is slow
 # "  - CORE BIOPSY: ...", "## Histology (core)", "[Section 3] ...", "Q7 Core findings?"
 _MARK = re.compile(
@@ -48,24 +53,17 @@ _KEY = re.compile(r"((?>[^\W\d_](?:[^:?=|\n%.;]{0,59}[^:?=|\n%.; \t])?))[ \t.]*(
 _SCALE = re.compile(r"[(\[][^()\[\]]{0,30}%[^()\[\]]{0,9}[)\]](?=[ .]*:)")  # "Blasts (0-100%):"
 _AFTER_LABEL = re.compile(r"\s*(?:[^\W\d_]{3,12} )?[(\[]?\w{1,2}(?:[)\].:]{1,2}| -)\s")
 _LEAD = re.compile(r"\s*(?:\(?\w{1,2}[.):]|[#*•>\[-])|[^:?\n]{1,62}[:?]")
-# "A. Core", "(B) Clot", "A and B. BONE MARROW, ...:"
-_PART = re.compile(
-    r"(?P<letters>\(?(?P<first>[a-h])(?: ?(?:,|&|/|-|and|to) ?[a-h])*[.):])[ \t]+"
-    r"(?P<name>[^.:;(\n]*)"
-)
-_PARTS = re.compile(r"(?:^|\n)[ \t]*" + _PART.pattern)
 _LAST = re.compile(r"(?:[-,(]|([^\W\d_]+))\s*$")
-_SECOND = re.compile(r"\n[ \t]*\(?(?:b|a[ ,&/a-z]+b)[.):]")
 _WORD = re.compile(r"[^\W\d_]+")
 _SHARE = re.compile(r"\d ?%")
 _GAP = re.compile(r"\t+| {2,}")
 _COLUMN = {"|": re.compile(r"[^|]+"), "\t": re.compile(r"[^\t]+"), " ": re.compile(r"\S+(?: \S+)*")}
 _COLUMN |= {mark: re.compile(rf"[^{mark}]+") for mark in ",;"}
+_SUBJECT = re.compile(r"d?[MR]*B+v")
 _BOX = re.compile(r"[ \t]*(?:\[[ x✓_]?\]|\( ?x?\)|[☐☒☑✓□])")  # a line that goes on with boxes
 # "  Core: 40%", "- 40-50 %": an entry below "Cellularity:"
 _ENTRY = re.compile(r"[ \t*•-]*(?:[^:%\d\n]{1,40}:)?[ \t]*[<>~]?[\d -]{1,9}%[ .;,]*")
-_VALUE = re.compile(r"[ \t]*[<>~]?\d{1,3}(?: ?- ?\d{1,3})? ?%")
-_DATE = re.compile(r"\d{4}|\d[./]\d")
+_VALUE = re.compile(r"[ \t]*[<>~]?\d{1,3}(?: ?- ?\d{1,3})? ?(?:(?P<sign>%)|$)")
 # a cell that is a figure and no name of a column: "40-50 %", "> 90%", "12"
 _FIGURE = re.compile(r"[<>~=]* ?\d{1,3}(?:[.,]\d+)?(?: ?(?:-|to) ?\d{1,3})? ?%?")
 _NO_NAME = re.compile(r"\. |%|[cz]ellular|richesse")  # what no heading holds
@@ -149,18 +147,7 @@ def _triggers(folded: str) -> list[int]:
         while at >= 0:
             found.append(at)
             at = folded.find(stem, at + len(stem))
-    return sorted(found)
-
-
-def _named_parts(folded: str) -> dict[str, Material]:
-    """Letters of parts, where the report says which is which: "B. Bone marrow, core biopsy"."""
-    named: dict[str, Material] = {}
-    if _SECOND.search(folded):
-        for part in _PARTS.finditer(folded):
-            material = material_of(part["name"])
-            for letter in re.findall(r"\b[a-h]\b", part["letters"]) * (material != "unknown"):
-                named.setdefault(letter, material)
-    return named
+    return sorted(found + [match.start() for match in _SHORT.finditer(folded)])
 
 
 class _Cutter:
@@ -168,7 +155,6 @@ class _Cutter:
 
     def __init__(self, text: str, folded: str, triggers: list[int]) -> None:
         self.text, self.folded, self.triggers = text, folded, triggers
-        self.parts = _named_parts(folded)
         self.labels = declared(folded)
         self.amended = any(stem in folded for stem in CORRECTIONS)
         self.material: Material = "general"  # of the section
@@ -187,10 +173,13 @@ class _Cutter:
         """A blank line ends the paragraph and the table in hand."""
         yield from self._close(at, self.local, self.amends)
         self.local, self.head, self.before = (self.material, self.heading), [], ""
+        self.listing = False
 
     def line(self, line: str, at: int) -> Iterator[Segment]:
         """Take a line: a row of a table, a heading, or more of the paragraph."""
         broken = "\n" in self.text[at : at + len(line)]  # a word over two lines is one in `folded`
+        if self.head and not line.strip(" \t|:=+_-"):
+            return  # a rule under the names of the columns
         cut = _cut_of(line) if len(line) < LONGEST and not broken else ""
         if cut:
             yield from self._close(at, self.local, self.amends)
@@ -232,41 +221,51 @@ class _Cutter:
         rest, marked = line[begin:], mark["mark"] if mark else None
         if self.opened >= 0 and (_BOX.match(line) or self._is_entry(line)):
             return False, at
-        part = _PART.match(rest) if self.parts else None
-        if part:
-            self._set(self.parts.get(part["first"], "unknown"), part["name"][:60])
-            return True, at + begin + part.start("name")
+        small = self.text[at + begin : at + begin + 1].islower()
+        if self.opened >= 0 and small and _is_open(self.before):
+            return False, at + begin  # "Iron stain of\nsmear: absent"
+        label = lead(line, self.labels) if self.labels else None
+        if label:
+            if _of_nothing_else(line[label[1] :]):
+                self.local = (label[0], f"{label[0]} {line[: label[1]]}".strip())
+                return True, at + label[1]
+            begin = label[1]  # "A. Core biopsy, left: ..."
+            rest = line[begin:]
         bare_key = _SCALE.sub(lambda scale: " " * len(scale[0]), rest) if "%" in rest else rest
-        label = lead(line, self.labels) if self.labels and not part else None
-        if label and _of_nothing_else(line[label[1] :]):
-            self.local = (label[0], line[: label[1]].strip())
-            return True, at + label[1]
         key = _KEY.match(bare_key) if ":" in rest or "?" in rest else None
         if key and len(key[1].split()) <= 8 and not is_said(key[1]):
             return True, at + begin + self._key(key[1].strip(), rest, key.end())
         bare = rest.strip(" *_=-.")
         if self._is_bare_heading(self.text[at : at + len(line)], bare, marked):
-            amends = _AMENDS.search(bare) is not None
-            material = material_of(bare)
-            self._set("general" if amends and material == "unknown" else material, bare, amends)
+            amends, material = bool(_AMENDS.search(bare)), material_of(bare)
+            met = classes_in(bare)
+            titled = (
+                not self.number and ("M" in met or "pathol" in bare) and not met & set("Sbrtec")
+            )
+            if material == "unknown" and (amends or titled):
+                material = "general"  # "COMPREHENSIVE MARROW SUMMARY" above all
+            self._set(material, bare, amends)
             return True, at + len(line)
         wrapped = not marked and (len(self.before) > 45 or _is_open(self.before))
-        if self.before and (wrapped or self.text[at + begin : at + begin + 1].islower()):
+        row = self.before.endswith("%") and not small  # "Cellularity: 40%\n Bone 19%"
+        if self.before and not row and (wrapped or small):
             return False, at + begin
         self.local = (self.material, self.heading)
         return True, at + begin
 
     def _is_entry(self, line: str) -> bool:
         """Whether a line is one of the list below "Cellularity:"."""
-        above = "%" in line and is_measured(self.before.strip(" \t:"))
+        above = is_measured(self.before.strip(" \t:="))
         self.listing = (self.listing or above) and _ENTRY.fullmatch(line) is not None
-        return self.listing or (above and _VALUE.match(line) is not None)
+        value = _VALUE.match(line) if above else None
+        return self.listing or (
+            value is not None and "%" in (value["sign"] or self.before.replace("percent", "%"))
+        )
 
     def _key(self, words: str, rest: str, end: int) -> int:
         """Take "Key: ...": a known key sets the material, another one holds for its line only."""
         tail = rest[end:].strip()
-        met = classes_in(words)
-        if met & set("KCAH") or {"L", "f"} <= met:
+        if tells_it(words):
             self.local = (self.material, self.heading)
             return 0  # the key is what is measured
         material = self.material if is_side(words) else material_of(words)
@@ -319,6 +318,8 @@ class _Cutter:
                 begun = at if sentence[0] == "\n" else begun
             elif not key and len(sentence) < 40 and "%" not in sentence:
                 named = material_of(sentence)  # "Trephine, 22 mm."
+                if _SUBJECT.match("".join(map(class_of, _WORD.findall(sentence)[:4]))):
+                    named = "core"  # "The biopsy is 15 mm long."
                 material = named if named in ("core", "clot") else material
                 if sentence[0] == "\n" and named != "unknown":  # "Microscopic." on its own line
                     begun = at
@@ -338,12 +339,14 @@ class _Cutter:
 
     def _row(self, line: str, start: int, cut: str) -> Iterator[Segment]:
         """The cells of a row; each begins with the names of its row and its column."""
-        hot = self.near or self.amends or self._is_hot(start, start + len(line))
+        cells = [(m.start(), m[0]) for m in _COLUMN[cut].finditer(line) if m[0].strip(" -:=+*")]
+        above = self.listing or is_measured(self.before.strip(" \t:="))
+        self.listing = above and len(cells) == 2  # "Cellularity" stands above the table
+        hot = self.listing or self.near or self.amends or self._is_hot(start, start + len(line))
         if not hot and (
             _SHARE.search(line) if not self.head else not any(map(is_measured, self.head))
         ):
             return  # for speed: most rows of most tables
-        cells = [(m.start(), m[0]) for m in _COLUMN[cut].finditer(line) if m[0].strip(" -:=+*")]
         if not cells:
             return
         names = [cell.strip() for _, cell in cells]
@@ -361,8 +364,10 @@ class _Cutter:
             yield self._cell(line, start, f"{others} | {head[column]} : ", *cells[column])
         elif measured == [0] and head and len(cells) > 2:
             for n, (at, cell) in enumerate(cells[1:], 1):
-                known: Material | None = None if _is_known(head[n]) else "unknown"
+                known: Material | None = None if is_known(head[n]) else "unknown"
                 yield self._cell(line, start, f"{names[0]} ({head[n]}) : ", at, cell, known)
+        elif self.listing:
+            yield self._cell(line, start, f"{names[0]} cellularity : ", *cells[1])
         elif len(measured) == 1 and measured[0] + 1 < len(cells):
             k = measured[0]
             material = material_of(" ".join(names[:k])) if k else self.material
@@ -396,7 +401,7 @@ class _Cutter:
             cells = cells[1:]
         for at, cell in cells:
             key = _KEY.match(cell.lstrip())
-            if key and "cellul" not in key[1]:
+            if key and not tells_it(key[1].strip()):
                 material, heading = material_of(key[1]), key[1]
             self.number += 1
             yield from self._sentences(
@@ -408,12 +413,6 @@ def _of_nothing_else(words: str) -> bool:
     """Whether what stands behind the letter of a specimen names no material itself."""
     key = _KEY.match(words.lstrip())
     return material_of(key[1] if key else words.strip(" .")) in ("unknown", "general")
-
-
-def _is_known(name: str) -> bool:
-    """Whether the name of a column says a material or a time, and no more."""
-    told = any(class_of(word) in "nbrevBSR" for word in _WORD.findall(name))
-    return told or bool(_DATE.search(name)) or material_of(name) == "general"
 
 
 def _is_open(line: str) -> bool:

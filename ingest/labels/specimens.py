@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from ingest.labels.headings import Material, material_of
 from ingest.labels.tokens import class_of
@@ -13,20 +14,31 @@ _ID = r"[a-h]\d?|\d{1,2}"
 _DECLARED = re.compile(
     rf"(?:(?:^|[.;,:\n])[ \t]*(?:[^\W\d_]{{3,12}} )?|\b[^\W\d_]{{3,12}} )"
     rf"[(\[]?(?P<id>{_ID})(?:[)\]]?[.:]|[)\]]| -(?= )| (?=\())[ \t]*\(?(?P<name>{_NAME})"
+    rf"(?=(?P<more>(?:,{_NAME})*))"
 )
 _BEHIND = re.compile(rf"[(\[](?P<id>{_ID})[)\]]")  # "Trephine (A)"
 _LAST_NAME = re.compile(r"[^.:;,()\n]*$")
 # what a sentence begins with: "(A)", "B)", "1.", "Slide 2:"
 _LEADS = re.compile(
-    rf"\s*(?:(?P<unit>[^\W\d_]{{3,12}}) )?[(\[]?(?P<id>{_ID})(?:[)\]]?[.:]|[)\]]| -)(?=\s|$)"
+    rf"\s*(?:(?P<unit>[^\W\d_]{{3,12}}) )?[(\[]?(?P<id>{_ID})(?:[)\]]?[.:]|[)\]]| -"
+    r"|(?(unit) [^\W\d_]{3,20}:))(?=\s|$)"
+)
+# "Cellularity: A 50%, B 70%", "Cellularity A: 50%"
+_VALUES = re.compile(
+    r"(?:^|[:,;|\n]|ity\b)\s*\(?(?P<id>[a-h]\d?)(?P<mark>\)?:|\)|(?= ))\s*[<>~]?(?P<at>\d)"
 )
 _NAMED = re.compile(rf"(?P<unit>[^\W\d_]{{3,12}} )?(?P<open>[(\[])?\b(?P<id>{_ID})\b(?(open)[)\]])")
 
 
+@lru_cache(maxsize=4)
 def declared(folded: str) -> dict[str, Material]:
     """The material that each letter or number of a specimen is said to be, in the whole report."""
     found: dict[str, Material] = {}
-    names = [(said["id"], said["name"]) for said in _DECLARED.finditer(folded)]
+    names = [
+        (said["id"], name)
+        for said in _DECLARED.finditer(folded)
+        for name in (said["name"], said["name"] + said["more"])  # "bone marrow, left iliac, core"
+    ]
     for said in _BEHIND.finditer(folded):
         last = _LAST_NAME.search(folded[max(0, said.start() - 60) : said.start()])
         names.append((said["id"], last[0] if last else ""))
@@ -59,6 +71,13 @@ def labelled(words: str, known: dict[str, Material]) -> Material | None:
         if unit and _is_used(said["id"], known):
             found.add(known.get(said["id"], "unknown"))
     return None if not found else found.pop() if len(found) == 1 else "unknown"
+
+
+def of_values(words: str, known: dict[str, Material]) -> dict[int, str]:
+    """The letter of each figure that directly follows one, by the place of its first digit."""
+    found = [met for met in _VALUES.finditer(words) if met["id"] in known]
+    sure = len(found) > 1 or any(met["mark"] for met in found)
+    return {met.start("at"): met["id"] for met in found if sure}
 
 
 def _is_used(label: str, known: dict[str, Material]) -> bool:

@@ -8,7 +8,7 @@ known.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from ingest.labels.figures import Figure, find_figures
@@ -16,22 +16,27 @@ from ingest.labels.languages import CORRECTIONS, GENERAL, WORDS, words_of
 
 # a ticked box, an empty one, an arrow, a date or an accession number, a word, anything else
 _TOKEN = re.compile(
-    r"(?P<word>[^\W\d_]++(?![\d'-]))|(?P<F>\ue000)|(?P<N>\ue001)|(?P<X>[\[(] ?[x✓*] ?[\])]|[☒☑✓])"
+    r"(?P<word>h&e\b|[^\W\d_]++(?![\d'-]))|(?P<F>\ue000)|(?P<N>\ue001)"
+    r"|(?P<X>[\[(] ?[x✓*] ?[\])]|[☒☑✓])"
     r"|(?P<O>\[[ _]*\]|\( \)|[☐□]|(?<!\w)_+(?!\w))"
     r"|(?P<arrow>[-=]+>|→)|(?P<date>(?:19|20)\d\d\b|[a-z]{1,4}+\d\d-\d+|\d\d?[/.]\d\d?[/.]\d{2,4}|\d\d?/20\d\d)"
     r"|(?P<joined>[^\W\d_]+(?:'[^\W\d_]+)?(?:-\s?(?=[^\W\d_]))?)|(?P<dots>\.{2,})|(?P<rest>\d+|[^\s\w])"
 )
 _PARTS = re.compile(re.sub(r"\?P<\w+>", "?:", _TOKEN.pattern))  # without names: for speed
 # "cellularity", "celluarity", "cellu-", "Zellularität"
-_C = re.compile(r"(?:c|z)el+u?l?[a-z-]*(?:ity|ty|tät|té|tat)$|zellgehalt$|zelldichte$|celularity$")
+_C = re.compile(
+    r"(?:c|z)el+u?l?[a-z'-]*(?:ity|ty|'y|tät|té|tat)$|zellgehalt$|zelldichte$|celularity$"
+)
 _A = re.compile(r"(?:cel{1,2}ul{0,2}a?r|celular|cell|zellulär|cellulaire)$")
 _H = re.compile(r"(?:hyper|hypo|normo|pauci|iso|a)-?(?:cel|zel)[a-zäéè]*$")
+_OF_ONE = re.compile(r"C[MBGRhvqdopz:(),]*$")  # "cellularity: 0.6", but not "cellularity (%): 0.6"
 _UNITS = words_of(
     "mm cm m year years yr yrs y yo month months week weeks day days hour hours h g mg ml x hpf"
 )
 # stems of what marks a correction: "Korrektur", "rectificatif", "supplementary", "erratum"
 _CORRECTS = re.compile("|".join(CORRECTIONS))
 _NOUNS = {word for word, letter in WORDS.items() if letter in "MBRGSoy"}  # begin a compound
+_SHORTENED = re.compile(r"cell$|^est$")  # "est. 40%", "hypercell. (90%)"
 _MONTHS = words_of(
     "january february march april may june july august september october november december"
 )
@@ -42,9 +47,9 @@ _SCALE = re.compile(
     r"C[^.;:FNvhgx(]*(?P<boxed>\((?:[^()FNx]*[FN][^()FNx]*)\))(?P<ends>:?)|C[MBGpdq:]*(?P<bare>F)q*(?=[:O])"
 )
 _PLAIN_KEY = str.maketrans(dict.fromkeys("MGopdyvzuwhecbrnEgajki:,IKLf", "q"))
-_SPECIAL = words_of("report figure value percentage cell content density cent .")
+_SPECIAL = words_of("reported report figure value percentage cell content density cent .")
 _MOVING = set("AMBGCbcx")  # classes that the words before them may change
-_OF_BONE = (["\ue000"], ["volume"], ["area"], ["surface"])
+_LEADS = (":", ".", "\ue000", "\ue001")
 _KINDS = {"arrow": "u", "date": "b", "dots": ":"}
 _MARKS = {"(": "(", "[": "(", ")": ")", "]": ")", ",": ",", ";": ";", ":": ":", "=": ":", "/": "/",
           "|": "|", ".": ".", "%": "%", "-": ":", "?": "?", '"': "q", "'": "q", "*": "q", "+": "x",
@@ -84,12 +89,27 @@ def encode(text: str, figures: list[Figure]) -> Sentence:
             figure, word = next(left), ""
             if letter == "N":
                 letter, word = _bare(figure, tokens[n + 1 : n + 3], classes)
+            if (
+                letter == "N"
+                and tokens[n + 1 : n + 2] != ["/"]
+                and _OF_ONE.search("".join(classes))
+            ):
+                figure, letter = _of_hundred(figure)
             if letter in "FN":
                 places[len(classes)] = figure
         if letter:
             classes.append(letter)
             words.append(word)
     return Sentence(_without_scale("".join(classes), words, places), words, places)
+
+
+def _of_hundred(figure: Figure) -> tuple[Figure, str]:
+    """A figure under a key of the cellularity, which is a share of one where it is below one."""
+    if not (0 < figure.parts[0] < 1 and figure.parts[-1] <= 1):
+        return figure, "N"
+    low, high = 100 * figure.low, 100 * figure.high if figure.high <= 1 else 100.0
+    parts = tuple(100 * part for part in figure.parts)
+    return replace(figure, low=low, high=high, parts=parts, signed=True), "F"
 
 
 def _without_scale(s: str, words: list[str], figures: dict[int, Figure]) -> str:
@@ -121,7 +141,7 @@ def _bare(figure: Figure, behind: list[str], classes: list[str]) -> tuple[str, s
     unit = "".join(behind[behind[:1] == ["-"] :][:1]).rstrip("-")
     if last == "y" or unit in _UNITS:
         return "y", ""
-    if last == "E" or (last in "BG" and figure.high < 5):
+    if last == "E" or (last in "BGr" and figure.high < 5):
         return "R", str(int(figure.high))  # "addendum 2", "core 2"
     return "N", ""
 
@@ -131,12 +151,10 @@ def _in_place(
 ) -> str:
     """The class of a word by what stands beside it; none where it is part of the word before."""
     previous, before = (words[-1], classes[-1]) if words else ("", "")
-    if (letter == "A" and before == "C") or (letter == "." and "".join(behind) in (")", "]")):
-        return ""  # "(est.)"
-    if letter == "M" and (
-        (word == "bone" and behind[:1] in _OF_BONE) or (before == "x" and previous == "bone")
-    ):
-        return "x" if word == "bone" else ""  # "bone 45%", "bone volume: 19%"
+    if letter == "A" and before == "C":
+        return ""
+    if letter == "." and (behind in ([")"], ["]"]) or _SHORTENED.search(previous)):
+        return ""  # "(Jan.)", "est. 40%"
     if word == "cent" and previous == "per":
         classes[-1] = "%"
         return ""
@@ -149,17 +167,26 @@ def _in_place(
         day = before == "N" and word in _MONTHS and not "".join(behind).isdigit()
         dated = word[:1].isdigit() and "E" in classes[-2:]
         return "y" if day else "q" if dated or previous.rstrip("-") in _POST else "b"
-    elif letter == "c" and previous in ("i", "we"):
-        return "q"  # "I would estimate"
+    elif letter == "c" and (previous in ("i", "we") or behind == ["read"]):
+        return "E" if behind == ["read"] else "q"  # "should read 40%", "I would estimate"
     elif word in ("content", "density") and previous in ("cell", "cellular"):
         classes[-1] = "C"
         return ""
-    return _as_said(letter, word, classes, words)
+    return _as_said(letter, word, classes, words, behind)
 
 
-def _as_said(letter: str, word: str, classes: list[str], words: list[str]) -> str:
+def _as_said(
+    letter: str, word: str, classes: list[str], words: list[str], behind: list[str]
+) -> str:
+    """The class of a word by what stands beside it, where no other word's changes."""
+    if word == "bone":  # "bone 40% of the area" is none of the marrow
+        return letter if behind in ([], ["marrow"]) or class_of(behind[0]) == "B" else "x"
+    if word == "reported":
+        return "o" if classes[-1:] == ["C"] and behind == [":"] else letter
     if word == "cell" and classes[-1:] == ["F"]:
-        return "A"
+        return "A"  # "50% cell."
+    if word == "cell" and "".join(classes[-1:]) in ("", ".", "|") and "".join(behind) in _LEADS:
+        return "C"  # "CELL: 60%"
     if word in ("figure", "value", "percentage") and "E" in classes:
         return "C"  # "correction: the figure should read 40%"
     if word == "x" and "O" in classes:
@@ -198,8 +225,9 @@ def _form(word: str) -> str:
     """The class of a form of a known word: "demonstrating", "aktuellen", "Markzellularität"."""
     for ending in ("ing", "ed", "s"):
         stem = word.removesuffix(ending)
-        if stem != word and "v" in (WORDS.get(stem + more) for more in ("", "e", "s")):
-            return "v"
+        known = [WORDS.get(stem + more) for more in ("", "e", "s")] if stem != word else []
+        if {"v", "g"}.intersection(known):
+            return "v" if "v" in known else "g"
     for ending in ("e", "en", "er", "es", "em"):
         adjective = WORDS.get(word.removesuffix(ending), "x") if word.endswith(ending) else "x"
         if adjective in "qnbheoyKBM" and len(word) > 5:

@@ -572,13 +572,15 @@ def runs() -> None:
 @click.option("--where", default="true", help='SQL, as "bag_size = 16 and r2 > 0.8".')
 @prints_rows
 def runs_list(store: FeatureStore, where: str) -> Any:
-    """List runs with their configuration and R2, the newest first."""
+    """List runs with their configuration and scores, the newest first."""
     frame = store.runs(where)
-    columns = "run_id r2 mae cohort encoder model bag_size seed n_train n_test seconds ridge_r2"
+    shown = "run_id r2 mae auc accuracy cohort encoder model bag_size seed n_train n_test seconds"
+    known = frame.columns if frame.is_empty() else [one.name for one in frame if one.count()]
+    columns = [name for name in f"{shown} ridge_r2 ridge_auc".split() if name in known]
     none = "There is no run yet. Next: trephine train COHORT"
     none = none if where == "true" else "No run is so. List all with: trephine runs"
     notes = [] if frame.height else [none]
-    return Rows(frame, notes, columns=columns.split(), objects=["config"])
+    return Rows(frame, notes, columns=columns, objects=["config"])
 
 
 @runs.command("compare")

@@ -44,7 +44,7 @@ class Curve:
             rows.append([*row, runs.floor_beside(floor, cell.numbers, cell.ridge), gain])
         lines = [
             *runs.first(found.warnings()),
-            f"curve of cohort {found.sweep.cohort}, {found.tested()} (95% intervals by patient)",
+            f"curve of cohort {found.sweep.cohort}, {found.tested()}",
             *in_columns(rows),
         ]
         if self.twice is not None:

@@ -98,7 +98,7 @@ class SweepResult:
         """On what it was tested."""
         of = f"{counted(self.n_slides, 'slide')} of {counted(self.n_patients, 'patient')}"
         positive = self.cells[0].numbers.get("positive") if self.cells else None
-        return f"tested on {of}{runs.of_classes(positive)}"
+        return f"tested on {of}{runs.of_classes(positive)} (95% intervals by patient)"
 
     def text(self) -> str:
         """Table 1: a row a cell, then the paired differences of each factor."""
@@ -110,7 +110,7 @@ class SweepResult:
             *(self._table() if self.sweep.factors else self._one()),
         ]
         if self.differences:
-            lines.append("paired differences, all else equal (95% interval by patient)")
+            lines.append("paired differences, all else equal")
             lines += in_columns(list(self._differences()))
         lines += [f"failed      {failure}" for failure in self.failures]
         name = self.told[0][0]

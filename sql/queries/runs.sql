@@ -1,4 +1,5 @@
--- runs: one row per Run, the newest first, with its test metrics beside the ridge floor.
+-- runs: one row per Run, the newest first, with its test metrics beside the ridge floor; of classes
+-- auc and accuracy, of other Targets r2 and mae.
 select
     runs.run_id,
     runs.cohort,
@@ -12,9 +13,18 @@ select
     runs.n_train,
     runs.n_validation,
     runs.n_test,
-    max(metrics.value) filter (metrics.split = 'test' and metrics.metric = 'r2') as r2,
-    max(metrics.value) filter (metrics.split = 'test' and metrics.metric = 'mae') as mae,
-    max(metrics.value) filter (metrics.split = 'ridge_test' and metrics.metric = 'r2') as ridge_r2,
+    max(metrics.value) filter (
+        metrics.split = 'test' and metrics.metric = 'r2' and targets.kind <> 'binary'
+    ) as r2,
+    max(metrics.value) filter (
+        metrics.split = 'test' and metrics.metric = 'mae' and targets.kind <> 'binary'
+    ) as mae,
+    max(metrics.value) filter (
+        metrics.split = 'ridge_test' and metrics.metric = 'r2' and targets.kind <> 'binary'
+    ) as ridge_r2,
+    max(metrics.value) filter (metrics.split = 'test' and metrics.metric = 'auc') as auc,
+    max(metrics.value) filter (metrics.split = 'test' and metrics.metric = 'accuracy') as accuracy,
+    max(metrics.value) filter (metrics.split = 'ridge_test' and metrics.metric = 'auc') as ridge_auc,
     runs.seconds,
     runs.started_at,
     runs.code_version,
@@ -23,6 +33,7 @@ select
     runs.digest
 from runs
 left join encoders on encoders.encoder_id = runs.encoder_id
+left join targets on targets.target = runs.target
 left join metrics on metrics.run_id = runs.run_id
 group by all
 order by runs.sequence desc, runs.started_at desc, runs.run_id desc

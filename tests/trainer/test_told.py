@@ -61,13 +61,15 @@ def _texts(store: FeatureStore) -> Iterator[tuple[str, str]]:
     yield "runs compare", compare.compare(store, one, two).text()
     yield "train --seeds", sweep(store, QUICK, seeds=2).text()
     yield "train on folds", sweep(store, replace(QUICK, cohort="folds")).text()
+    listed = store.runs().select("r2", "mae", "ridge_r2", "auc", "accuracy", "ridge_auc")
+    yield "runs", " ".join(one.name for one in listed if one.count())
     yield "curve", curve(store, QUICK, CurveConfig(sizes="4,8,12", seeds=1)).text()
 
 
 def test_a_target_is_told_by_the_scores_of_its_kind(told: tuple[str, dict[str, str]]) -> None:
     kind, texts = told
     _, own, foreign = KINDS[kind]
-    scores = set(texts) - {"progress of train", "suspects", "predict", "predict as one"}
+    scores = set(texts) - {"progress of train", "runs", "suspects", "predict", "predict as one"}
     for name in scores:
         assert all(score in texts[name].replace("R²", "R2") for score in own), (name, texts[name])
     for name, text in texts.items():
@@ -77,7 +79,12 @@ def test_a_target_is_told_by_the_scores_of_its_kind(told: tuple[str, dict[str, s
     assert f"validation {own[0]}" in texts["progress of train"]
 
 
+def test_runs_are_listed_with_the_scores_of_their_kind(told: tuple[str, dict[str, str]]) -> None:
+    expected = {"fraction": "r2 mae ridge_r2", "binary": "auc accuracy ridge_auc"}
+    assert told[1]["runs"] == expected[told[0]]
+
+
 def test_random_weights_alarm_wherever_a_number_is_told(told: tuple[str, dict[str, str]]) -> None:
     for name, text in told[1].items():
-        if name != "progress of train":
+        if name not in ("progress of train", "runs"):
             assert runs.RANDOM in text.replace("The enc", "the enc"), (name, text)

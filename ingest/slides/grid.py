@@ -12,17 +12,10 @@ def tile_px0(tiling_px: int, tile_mpp: float, mpp: float) -> float:
 
 
 def tile_grid(size_px0: tuple[int, int], tile_px0: float) -> np.ndarray:
-    """Lay whole tiles over a slide; partial tiles at the right and bottom edge are dropped.
+    """Corners of the whole tiles on a slide, int32 (N, 2), columns (x, y), row by row; N may be 0.
 
-    Corner k along an axis is ``round(k * tile_px0)``: rounded once, so nothing drifts.
-
-    Args:
-        size_px0: slide (width, height) in level-0 pixels.
-        tile_px0: side of a tile in level-0 pixels; need not be whole.
-
-    Returns:
-        Top-left corners in level-0 pixels, shape (N, 2), int32, columns (x, y), row by row; N may
-        be 0.
+    All in level-0 pixels; the slide is (width, height), a tile's side need not be whole. Corner k
+    along an axis is ``round(k * tile_px0)``: rounded once, so nothing drifts.
     """
     columns, rows = (int(side / tile_px0 + 1e-9) for side in size_px0)
     x = np.rint(np.arange(columns) * tile_px0).astype(np.int32)
@@ -33,16 +26,10 @@ def tile_grid(size_px0: tuple[int, int], tile_px0: float) -> np.ndarray:
 def tile_shares(
     mask: np.ndarray, coords_px0: np.ndarray, tile_px0: float, mask_px0: float
 ) -> np.ndarray:
-    """Share of each tile that a mask covers, by exact area.
+    """Share of each tile that a mask covers, by exact area, float64 (N,) in 0 to 1.
 
-    Args:
-        mask: bool [h, w], whose top-left corner is the slide's.
-        coords_px0: corners of the tiles, shape (N, 2), columns (x, y), level-0 pixels.
-        tile_px0: side of a tile in level-0 pixels.
-        mask_px0: side of a mask pixel in level-0 pixels.
-
-    Returns:
-        Shares in 0 to 1, shape (N,), float64; what lies outside the mask counts as not covered.
+    The mask is bool [h, w], its corner the slide's and a pixel of it ``mask_px0`` wide; the tiles'
+    corners are (N, 2), columns (x, y). What lies outside the mask counts as not covered.
     """
     corners = np.asarray(coords_px0, np.float64).reshape(-1, 2) / mask_px0
     side = tile_px0 / mask_px0
@@ -73,14 +60,9 @@ def strips(corners_px: np.ndarray, tile_px: int, longest: int) -> list[np.ndarra
     Strips of one column of the slide follow each other from top to bottom: what a strip leaves half
     read of the file's own tiles, the next one still finds in the reader's cache.
 
-    Args:
-        corners_px: corners in pixels of the tiles' own scale, int [N, 2], columns (x, y).
-        tile_px: side of a tile in the same pixels.
-        longest: most tiles in a strip, and width of a column in tiles.
-
-    Returns:
-        Indices into ``corners_px``, one array a strip. The tiles of a strip share y, ascend in x
-        and leave no gap; every index occurs once.
+    Corners are int [N, 2], columns (x, y), in pixels of the tiles' own scale. Gives their indices,
+    one array a strip of at most so many, each once; tiles of a strip share y, ascend in x and leave
+    no gap.
     """
     if not len(corners_px):
         return []

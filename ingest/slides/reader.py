@@ -113,14 +113,9 @@ class SlideReader:
         level 0 at a whole pitch; at another they lie between two boxes and are softer, and a
         coarser level brings its own coding: 7 to 11 grey levels on average in dense tissue.
 
-        Args:
-            coords_px0: top-left corners in level-0 pixels, int [N, 2], columns (x, y), any order.
-            tile_px: side of a tile in pixels.
-            tile_mpp: microns per tile pixel.
-
         Yields:
-            Row numbers of ``coords_px0``, int64 [k], and their pixels, uint8
-            [k, tile_px, tile_px, 3]; each row once.
+            Row numbers of the corners, int [N, 2], columns (x, y), in any order: int64 [k], each
+            once; and their pixels, uint8 [k, tile_px, tile_px, 3].
 
         Raises:
             SlideRefused: the slide is coarser than ``tile_mpp``.
@@ -163,12 +158,9 @@ class SlideReader:
 def open_slide(
     path: Path, *, mpp: float | None = None, fallback_mpp: float | None = None
 ) -> SlideReader:
-    """Open a slide with the reader that is sure of its pixels.
+    """Open a slide with the reader that is sure of its pixels; of DICOM a file or the folder.
 
-    Args:
-        path: a file, the .mrxs file of a MIRAX slide, or a file or the folder of a DICOM series.
-        mpp: microns per pixel by the manifest; wins over what the file states.
-        fallback_mpp: for a slide of which nobody states any.
+    The manifest's mpp wins over what the file states, and the other is for what nobody states.
 
     Raises:
         SlideUnreadable: it is not there, damaged, or no slide.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -93,9 +94,16 @@ class _LinkedSeries(openslide.OpenSlide):  # type: ignore[misc]  # it has no typ
             for number, file in enumerate(files):
                 Path(self._links.name, f"{number}.dcm").symlink_to(file)
             super().__init__(str(Path(self._links.name, "0.dcm")))
-        except BaseException:
+        except BaseException as error:
             self._links.cleanup()
-            raise
+            if not isinstance(error, openslide.OpenSlideError):
+                raise
+            said = re.sub(
+                rf"{re.escape(self._links.name)}/(\d+)\.dcm",
+                lambda link: files[int(link[1])].name,
+                str(error),
+            )
+            raise openslide.OpenSlideError(said) from None
 
     def close(self) -> None:
         """Close the handle; openslide opens files anew as it reads: so long the links stay."""

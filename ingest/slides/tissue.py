@@ -34,10 +34,7 @@ def masks(rgb: np.ndarray, mpp: float) -> Masks:
 
     The work grows with what lies on the glass, not with the glass: a piece of even, bright field
     is neither, and what is further from it than any filter reaches cannot change it.
-
-    Args:
-        rgb: uint8 [h, w, 3], best at 8 to 16 microns per pixel.
-        mpp: microns per pixel of ``rgb``.
+    The picture is uint8 [h, w, 3], best at 8 to 16 microns per pixel.
     """
     found = Masks(*np.zeros((2, *rgb.shape[:2]), bool))
     if not rgb.size:

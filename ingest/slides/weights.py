@@ -62,11 +62,8 @@ def load_weights(name: str, model: torch.nn.Module, weights: str) -> None:
 def read_checkpoint(path: Path, anchor: str) -> State:
     """Read the tensors of one network out of a checkpoint, without what stands before their names.
 
-    Where a file holds several networks, as those of DINOv2's training do, the teacher is meant.
-
-    Args:
-        path: safetensors, or a checkpoint of torch that holds tensors alone.
-        anchor: a name that the network has; what stands before it stands before all of its names.
+    Where a file holds several networks, as those of DINOv2's training do, the teacher is meant. The
+    anchor is a name that the network has: what stands before it stands before all of its names.
 
     Raises:
         EncoderUnavailable: the file is not there, not to be trusted, or holds no such network.

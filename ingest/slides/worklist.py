@@ -93,9 +93,7 @@ def worklist(store: FeatureStore, archive: Sequence[ArchiveSlide], wanted: Wante
 def told(works: Iterable[Work], doubts: Mapping[str, str]) -> dict[str, Any]:
     """What is to be said of Slides, by slide_id: whose content, whose name, and which scale.
 
-    Args:
-        works: the worklist.
-        doubts: of the scale, of Slides that were read; empty where there is none.
+    The doubts are of the scale of Slides that were read, empty where there is none.
     """
     said: dict[str, dict[str, str]] = {"copies": {}, "renamed": {}, "scales": {}}
     for work in works:

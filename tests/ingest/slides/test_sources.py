@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import openslide
+import pydicom
 import pytest
 import tifffile
 from builders.slide_files import read_all, speckle, stained, write_tiff
 from PIL import Image
+from pydicom.encaps import encapsulate, generate_frames
 
 from featurestore.errors import SlideRefused, SlideUnreadable
 from featurestore.types import Tiling
@@ -211,6 +214,73 @@ def test_tiles_are_level_0_shrunk_by_area_within_3_grey_levels(name: str, shared
 
 
 # --- colours
+
+
+SYNTAX = {"raw": "1", "jpeg2000": "4.90", "sparse": "4.50", "jpegls": "4.80"}
+
+
+def written_again(source: Path, folder: Path, kind: str) -> Path:
+    """Two levels of a DICOM series, in another coding or without every third tile."""
+    folder.mkdir()
+    for file in (source / "level2.dcm", source / "level4.dcm"):
+        made = pydicom.dcmread(file)
+        kept = list(range(int(made.NumberOfFrames)))
+        tiles = list(generate_frames(made.PixelData, number_of_frames=len(kept)))
+        pixels = [imagecodecs.jpeg_decode(tile) for tile in tiles]
+        made.file_meta.TransferSyntaxUID = f"1.2.840.10008.1.2.{SYNTAX[kind]}"
+        if kind == "sparse":
+            kept = [i for i in kept if i % 3]
+            made.DimensionOrganizationType, made.NumberOfFrames = "TILED_SPARSE", len(kept)
+            made.PerFrameFunctionalGroupsSequence = pydicom.Sequence()
+            across = -(-int(made.TotalPixelMatrixColumns) // int(made.Columns))
+            for i in kept:
+                place, about = pydicom.Dataset(), pydicom.Dataset()
+                place.ColumnPositionInTotalImagePixelMatrix = 1 + i % across * int(made.Columns)
+                place.RowPositionInTotalImagePixelMatrix = 1 + i // across * int(made.Rows)
+                about.PlanePositionSlideSequence = pydicom.Sequence([place])
+                made.PerFrameFunctionalGroupsSequence.append(about)
+        else:
+            made.PhotometricInterpretation = "YBR_RCT" if kind == "jpeg2000" else "RGB"
+        if kind == "jpeg2000":
+            how = {"level": 0, "codecformat": "j2k", "mct": True, "reversible": True}
+            tiles = [imagecodecs.jpeg2k_encode(one, **how) for one in pixels]
+        elif kind == "jpegls":
+            tiles = [imagecodecs.jpegls_encode(one) for one in pixels]
+        made.PixelData = encapsulate([tiles[i] for i in kept])
+        if kind == "raw":
+            made.PixelData = b"".join(one.tobytes() for one in pixels)
+        made["PixelData"].is_undefined_length = kind != "raw"
+        made.save_as(folder / file.name)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["raw", "jpeg2000", "sparse"])
+def test_dicom_in_another_coding_shows_the_same(kind: str, shared: Path, tmp_path: Path) -> None:
+    source = shared / "data" / "formats" / "dicom_full"
+    with (
+        open_slide(source / "level2.dcm") as whole,
+        open_slide(written_again(source, tmp_path / kind, kind)) as again,
+    ):
+        assert again.levels == whole.levels[1:]
+        corners = np.array([[x, y] for y in range(0, 1280, 256) for x in range(0, 1024, 256)])
+        ours = read_all(again, corners, 256, again.mpp)
+        theirs = read_all(whole, 2 * corners, 256, again.mpp)
+    there = np.ones(len(corners), bool)
+    if kind == "sparse":
+        there = (corners[:, 0] // 256 + corners[:, 1] // 256 * -(-1088 // 256)) % 3 > 0
+    assert np.abs(ours[there].astype(int) - theirs[there]).mean() < 1.5
+    bare = ours[~there]
+    assert (bare == bare[:1, :1, :1]).all()  # glass of one colour
+    assert bare.min(initial=255) > 200
+
+
+def test_a_coding_that_no_reader_knows_is_refused_by_the_files_own_name(
+    shared: Path, tmp_path: Path
+) -> None:
+    source = shared / "data" / "formats" / "dicom_full"
+    folder = written_again(source, tmp_path / "s", "jpegls")
+    with pytest.raises(SlideUnreadable, match=r"Reading level\d.dcm: Unsupported transfer syntax"):
+        open_slide(folder)
 
 
 def test_a_fourth_channel_is_alpha_only_where_it_is_declared(tmp_path: Path) -> None:

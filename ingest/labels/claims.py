@@ -34,7 +34,7 @@ Scope = Literal["whole", "overall", "part", "extreme", "aside"]
 _BESIDE = re.compile(r"C[MBGvqdiuz:]*F$")  # "Cellularity 30% +++"
 _SET_ASIDE = ("clot", "aspirate", "touch", "other")
 _OF_LAST = re.compile(r"\(?[^,(]*a[^,(]*(?=[pj])")  # "20% [in subcortical spaces] to 50%"
-_IT = words_of("it this these es sie dies elle ceci")
+_IT = words_of("it this these here es sie dies elle ceci")
 _AGE = re.compile(r"\b(?:age|alter|âge)")
 # what says that there is more than one reading to take the mean of
 _SEVERAL = re.compile(
@@ -125,7 +125,8 @@ def read_claims(folded: str, segments: Iterable[Segment]) -> Iterator[Claim]:
             made = [replace(claim, scope="aside") for claim in made]
         spoken = bool(made) and is_addressed(folded, *segment.said, amends=segment.amends)
         yield from (replace(claim, addressed=True) if spoken else claim for claim in made)
-        owned = [claim for claim in made if claim.owner == "cellularity"]
+        named = ("norm", "criterion")  # "... under 25%, which is not met. Measured here: 45%."
+        owned = [c for c in made if c.owner == "cellularity" or c.role in named]
         if owned:
             carried = segment.paragraph, owned[-1]
         elif made:
@@ -228,7 +229,7 @@ def _going_on(sentence: Sentence, segment: Segment, last: Claim | None) -> Itera
     at = s.find("F")
     if s.count("F") != 1 or "N" in s or not stands_alone(sentence, s, at):
         return
-    named = set(s[:at]) & set("BRSbno")
+    named = set(s[:at]) & set("BRSbno") or "here" in sentence.words[:at]
     if (last and named) or _IT.intersection(sentence.words[:at]):
         claim = _claim(sentence, s, segment, at, sentence.figures[at], "goes on")
         same = last and not named  # "Clot cellularity is 40%. It is 50% at most."
@@ -314,6 +315,8 @@ def _before(sentence: Sentence, s: str, at: int) -> str:
         return before
     own = re.split("[,j]", tail)[-1]
     relative = {"which", "when", "where"} & set(sentence.words[at - len(own) : at])
+    if relative and set(before[: last + 1]) & set("ec"):
+        return before  # "in the band that we accept at 55, which is"
     return tail if relative else own
 
 

@@ -11,7 +11,9 @@ from ingest.labels.segments import Segment
 
 EVIDENCE_CHARACTERS = 200
 _CORE = re.compile(
-    r"\bcores?\b|treph|biops|\bbx\b|\bbmb|trabecul|decalcif|histolog|punch|cylinder|stanz|trepan"
+    r"\bcores?\b|treph|biops|\bbx\b|\bbmb|histolog|punch|cylinder|stanz|trepan|trabecul|osteoid"
+    r"|decalcif|\bcort(?:ex|ical)|(?<!clot )(?<!particle )(?<!block )\bsections?\b"
+    r"|\bbone\b(?! marrow)"
 )
 _OTHER = re.compile(r"aspirat|\bclots?\b|smear|imprint|particle|spicule|ausstrich|frottis")
 # "no core was received"

@@ -88,9 +88,9 @@ _UNDER = (
 )
 # "at least", ">=", "not less than"
 _OVER = (
-    rf"(?<!-)>=?|=>|\b(?:{_MORE}|beyond|at least|exceed(?:s|ing|ed)?|in excess of|upwards? of"
-    rf"|(?:a )?minimum of|(?:no|not) (?:{_LESS})|über|mehr als|mindestens|plus de|au moins"
-    r"|supérieure? à)"
+    rf"(?<![-=])>=?|(?<!% )=>|\b(?:{_MORE}|beyond|at least|exceed(?:s|ing|ed)?|in excess of"
+    rf"|upwards? of|(?:a )?minimum of|(?:no|not) (?:{_LESS})|über|mehr als|mindestens|plus de"
+    r"|au moins|supérieure? à)"
 )
 # "about", "in the region of", "ca."
 _ABOUT = (
@@ -159,6 +159,10 @@ def fold(text: str) -> str:
         low = _BEFORE.sub(r"\1%", low)
     if "percent" in low or "per cent" in low:
         low = _MIXED.sub(lambda m: m[0].translate(_DIGIT), low)
+    if "reference re" in low:  # of a centre: the one that counts, and no norm
+        low = low.replace("reference read", "consensus read").replace(
+            "reference review", "consensus review"
+        )
     if "-\n" in low or "- \n" in low:
         low = _BROKEN.sub(lambda m: m[1].ljust(len(m[0])), low)
     low = _CELL.sub(lambda m: "cellularity"[: len(m[0])], low)

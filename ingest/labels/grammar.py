@@ -33,7 +33,9 @@ _SHARES: dict[str, re.Pattern[str]] = {
     # "fat 70%, hematopoietic cells 30%"
     "fat F, cells F": re.compile(r"f[MLG]*[vq:p]*F[,j/;]*[KL][MLG]*[vq:p]*(?P<f>F)"),
     # "cell to fat ratio 60:40"
-    "cells to fat": re.compile(r"[LCAK][LC]?[:/pj,]*fT?[vpIdqMBG:()T]*(?P<f>[NF])[:/p](?P<g>[NF])"),
+    "cells to fat": re.compile(
+        r"[LCAK][LC]?[:/pj,]*fT?[vpIdqzMBG:()T,]*(?P<f>[NF])[:/p](?P<g>[NF])"
+    ),
     # "a 3:1 ratio of cells to fat"
     "F:G cells to fat": re.compile(r"(?P<f>[NF])[:/p](?P<g>[NF])T?[dqp]*[LAK][LMG]*[:/pj]d?f"),
     # "fat to cell ratio 40:60"
@@ -57,6 +59,7 @@ _OF, _AWAY = (
         "by on after despite upon per at where to via using from since bei nach durch sur par après"
     ),
 )
+_THAT = words_of("that this figure value former")
 _WE = words_of("i we ich wir je nous one you")
 _COMPARES = _OF | words_of(
     """above below over under beyond more less higher lower über unter mehr weniger plus moins
@@ -66,13 +69,13 @@ _PARTS = words_of("area fraction share proportion anteil")
 _WHICH = words_of("which that who qui das die der welche welcher welches")
 _STRONG = words_of("marrow space spaces core cores biopsy biopsies trephine section sections")
 _SITE = re.compile(r"[xfLT](?:[xhq]*[MBG])?")  # "better preserved marrow"
-_RIGHT = re.compile(r":?[qohM]*[MBo]*q*([AC])")  # "40% [overall marrow] cellularity"
+_RIGHT = re.compile(r"(?:I(?=C)|:?[qohM]*[MBo]*q*)([AC])")  # "40% [overall marrow] cellularity"
 _AFTER = re.compile(r"[dhRtq]*M*[xLfK]+")  # "40% cellular blasts"
 _NOUN = re.compile(r"(?!qdxM)[hRqtMd]*[xLfK]+")  # "40% blasts", not "40 % de la surface osseuse"
 # "40% of the space", "40% of sampled marrow", "40% of assessable (undamaged) marrow"
 _OF_IT = re.compile(r"p[dqhno]*(?:x?\([^()FN]*\)(?=M)|x(?=M))?(?P<of>[MBGRSK]?)")
 _SPACE = re.compile(
-    r"p[dqhonM]*[MB][MGB]*[vpzdqhIwB]*(?:[AK]|(?<=z)L(?=[.,;]|$))"
+    r"p[dqhonM]*[MB][MGB]*[vpzdqhIwBM]*(?:[AK]|(?<=z)L(?=[.,;]|$))"
 )  # "of the space is hematopoietic"
 _FILLS = re.compile(r"[pI]?[dqhnoM]*[MB]|[.,;)]|$")  # "occupies 40% of the marrow space"
 _FILLED = re.compile(
@@ -82,6 +85,8 @@ _ENDS = re.compile(
     r"[.,;:()|jwpku?nehbotR/]|I[dqnhy]+[.,;y]|$"
 )  # what follows the figure of an adjective
 _SAID = re.compile(r"[MBGRSebcratoknyqdhvEpI,:(|Xu]*")  # between an adjective and its figure
+_UNEVEN = re.compile(r"vx:")  # "The core is uneven: cellularity ..."
+_FORMING = re.compile(r"Fq*KL?(?:[.,;)]|$)")
 _EXTENT = re.compile(r"F[dqRh]*[MGt]|Fh+q")  # "hypercellular, 70% nodules"
 _OWN = re.compile(r"[qdyohRSMBG]*(?:[pI][dqoyMBRGS]*)*")  # "hypercellular [marrow for age]"
 _MEAN = re.compile(r";[dq]*o[dqvp:]*F(?:[.;,)]|$)")
@@ -133,6 +138,8 @@ class _Scan:
         aside = self.s[max(0, self.behind - 2) : self.behind] == "C,"
         if aside and self.words[self.behind] in _AWAY and self.s[at + 1 : at + 2] == "F":
             self.head = "C"  # "cellularity, where assessable, 40%"
+        elif self.head == "x" and _UNEVEN.match(self.s, at - 2):
+            self.clear(at)
         elif self.s[at] == ":" and self.governed and self.subject == "C":
             self.head = "C"  # "Cellularity by point counting (600 points): 40%"
         self.behind = -1
@@ -185,7 +192,7 @@ class _Scan:
             pass  # "better preserved marrow"
         elif s[at - 1 : at + 2] in ("vxM", "vfM", "vLM") or _WE & set(words[max(0, at - 2) : at]):
             pass  # "shows trabecular bone", "cellularity I would put at 75%"
-        elif participle and (s[:at].rstrip("qn")[-1:] == "v" or s[at - 1 : at + 2] == "Cxp"):
+        elif participle and (s[:at].rstrip("qnz")[-1:] == "v" or s[at - 1 : at + 2] == "Cxp"):
             pass  # "was scored", "was thought to be", "cellularity varying between"
         elif away and self.head == "T":
             pass  # "from 20% at presentation to 70%"
@@ -204,7 +211,6 @@ class _Scan:
             return
         away = self.behind >= 0 and self.words[self.behind] in _AWAY
         away = away or self.words[at - 1].endswith("ed")  # "scored cellularity at"
-        away = away or s[self.at - 1] == "v"  # "The core is uneven: cellularity ..."
         if self.head == "x" and not away and not s[self.at + 1 : at].strip("xLfqNohgy):MBGt"):
             self.noun("?", at)  # "tumor cellularity"
         elif _PART_OF.search(s, max(0, at - 8), at):
@@ -258,15 +264,15 @@ class _Scan:
         if tie:
             self.ties[at] = tie
             self.head, self.sealed = "T", False
-        elif self.head in set("CHAKT"):
-            self.head = "x"
+        elif self.head in set("CHAKT") and not _THAT & set(self.words[at + 2 : at + 4]):
+            self.head = "x"  # but not behind "half of that figure"
 
     def _of_right(self, at: int) -> str | None:
         """The tie by the words behind a figure, "" if they own it, null if they say nothing."""
         s = self.s
         if right := _RIGHT.match(s, at + 1):
             word = self.seen = right.start(1)
-            after = _AFTER.match(s, word + 1)
+            after = _AFTER.match(s, word + 1) if s[word] == "A" else None
             if after and not {"marrow", "core"} & set(self.words[word : after.end() + 1]):
                 return "?"  # "40% cellular blasts"
             before = s[:at].rstrip("dqhoye")[-1:]

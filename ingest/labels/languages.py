@@ -36,33 +36,33 @@ L cell cells elements zellen cellules
 f fat fatty adipose adipocytes adipocyte fett fettgewebe fettmark fettzellen graisse adipeux
   adipocytaire
 T ratio verhältnis rapport
-M espace espaces fläche marrow bone bm space spaces intertrabecular medullary medulla cavity
-  cavities area volume iliac crest posterior superior anterior spine hip pic psis deep deeper crista
-  beckenkamm examination exam review analysis evaluation assessment estimate estimates impression
-  knochenmark knochenmarks mark markraum markraums markräume markräumen moelle osseuse medullaire
-  médullaire médullaires iliaque
-B bom zylinder core cores trephine trephines biopsy biopsies bx bmbx bmb histology histologic
-  histological histologisch cylinder punch stanze biopsie trepanat knochenmarkhistologie
+M trabeculae trabekel travées espace espaces fläche marrow bone bm space spaces intertrabecular
+  medullary medulla cavity cavities area volume iliac crest posterior superior anterior spine hip
+  pic psis deep deeper crista beckenkamm examination exam review analysis evaluation assessment
+  estimate estimates impression knochenmark knochenmarks mark markraum markraums markräume
+  markräumen moelle osseuse medullaire médullaire médullaires iliaque
+B carotte bom zylinder core cores trephine trephines biopsy biopsies bx bmbx bmb histology
+  histologic histological histologisch cylinder punch stanze biopsie trepanat knochenmarkhistologie
   ostéomédullaire ostéo osteo
 R right left rt lt r l bilateral rechts links rechte linke droite gauche droit one two both first
   second third fourth b
 G ponction prélèvement specimen specimens sample samples section sections tissue material slide
   slides case other others sided handed partner counterpart side field fields level levels piece
   pieces fragment präparat gewebe tissu échantillon fragments adequacy length quality
-d the a an this that these those it its their his her we i all each which there here lady gentleman
-  man woman patient patients einem einen diesem dieses der die das des dem den ein eine einer eines
-  dieser diese le la les un une cette ce ces il elle
-v can kann peut occupe occupent ranged is are was were be been am appear seems show shown has have
-  had measures measured estimate assessed judged reported calculated read given put placed noted
-  found determined ranges ranging varies vary lie runs amounts reveal demonstrate display exhibit
-  contain considered occupies occupy occupied comprise constitute make fill represent account cover
-  composed takes consist remains stands reaches approaches approximates corresponds evaluated
-  quantified set quoted issued stated beträgt betragen ist sind war liegt wird geschätzt zeigt nimmt
-  einnimmt does do rate grade comes contient contiennent enthalten enthält hold est était sont
-  évaluée évalué estimée estimé représente montre à
-p of at to on for as within about between among across throughout along amid during through over
-  upon after despite per wie where including incl zwischen entre bei von auf zu zur zum für du au
-  dans pour sur en par
+d own my mine d qu the a an this that these those it its their his her we i all each which there
+  here lady gentleman man woman patient patients einem einen diesem dieses der die das des dem den
+  ein eine einer eines dieser diese le la les un une cette ce ces il elle
+v can kann peut nehmen füllen belegen occupe occupent ranged is are was were be been am appear seems
+  show shown has have had measures measured estimate assessed judged reported calculated read given
+  put placed noted found determined ranges ranging varies vary lie runs amounts reveal demonstrate
+  display exhibit contain considered occupies occupy occupied comprise constitute make fill
+  represent account cover composed takes consist remains stands reaches approaches approximates
+  corresponds evaluated quantified set quoted issued stated beträgt betragen ist sind war liegt wird
+  geschätzt zeigt nimmt einnimmt does do rate grade comes contient contiennent enthalten enthält
+  hold est était sont évaluée évalué estimée estimé représente montre à
+p because due owing wegen aufgrund of at to on for as within about between among across throughout
+  along amid during through over upon after despite per wie where including incl zwischen entre bei
+  von auf zu zur zum für du au dans pour sur en par
 I in im inside
 z by via using durch digital image eye visual visually morphometry microscopy automated software
   counting
@@ -71,13 +71,14 @@ w with showing mit avec
 o mittel overall average averages averaging averaged total mean combined global whole entire agreed
   adjudicated consensus composite aggregate final summary gesamt insgesamt gesamtzellularität
   durchschnittlich mittlere moyenne ensemble
-q h&e best too therefore thus hence nil zero nearer nur somewhere perhaps ordre re richtig recte
+q h&e best alike too therefore thus hence nil zero nearer nur somewhere perhaps ordre re richtig
+  recte
   lire above below angegeben um uh pt somewhat just still very quite rather about around almost good
   excellent representative limited evaluable available active residual normalappearing remaining
   trilineage maturing percent percentage equal equals score anteil share proportion fraction
   prozentsatz estimated yes also well up out much most more less again further mature deutlich
   leicht mäßig etwa stark nettement légèrement discrètement modérément some approx ca c. circa
-  vicinity order readout range de figure degree extent index tick check select circle row
+  environ vicinity order readout range de figure degree extent index tick check select circle row
 h n normal fair moderate raised high low elevated lower abnormal variable patchy heterogeneous
   markedly diminished preserved diminuée augmentée erhöht vermindert reduziert gesteigert normwertig
   nl appropriate adequate regular

@@ -35,7 +35,7 @@ _STEMS = (
     CORRECTIONS
     | words_of(
         "ellu elul eluar zell d-forming emopo ematopo ämatop ématop blutbild fett fat graisse "
-        "richesse ocell rcell sic; withdraw disregard retract"
+        "adipo richesse ocell rcell sic; withdraw disregard retract"
     )
     | {"cell content", "by cells"}
 )
@@ -58,6 +58,7 @@ _WORD = re.compile(r"[^\W\d_]+")
 _SHARE = re.compile(r"\d ?%")
 _GAP = re.compile(r"\t+| {2,}")
 _COLUMN = {"|": re.compile(r"[^|]+"), "\t": re.compile(r"[^\t]+"), " ": re.compile(r"\S+(?: \S+)*")}
+_UNIT = re.compile(r"%|pct\.?|per ?cent")
 _COLUMN |= {mark: re.compile(rf"[^{mark}]+") for mark in ",;"}
 _SUBJECT = re.compile(r"d?[MR]*B+v")
 _BOX = re.compile(r"[ \t]*(?:\[[ x✓_]?\]|\( ?x?\)|[☐☒☑✓□])")  # a line that goes on with boxes
@@ -162,6 +163,7 @@ class _Cutter:
         self.amends = False
         self.local: tuple[Material, str] = ("general", "")  # of the paragraph
         self.before = ""  # the line before, in this block
+        self.width = 0  # of the longest line of this block
         self.opened = -1  # where the words of the paragraph in hand begin
         self.begun = -1  # where its line begins: its key too may speak to a reader
         self.number = 0
@@ -174,9 +176,13 @@ class _Cutter:
         yield from self._close(at, self.local, self.amends)
         self.local, self.head, self.before = (self.material, self.heading), [], ""
         self.listing = False
+        self.width = 0
 
     def line(self, line: str, at: int) -> Iterator[Segment]:
         """Take a line: a row of a table, a heading, or more of the paragraph."""
+        if not self.width:
+            block = self.folded[at : max(self.folded.find("\n\n", at), 0) or None]
+            self.width = max(map(len, block.split("\n")))
         broken = "\n" in self.text[at : at + len(line)]  # a word over two lines is one in `folded`
         if self.head and not line.strip(" \t|:=+_-"):
             return  # a rule under the names of the columns
@@ -185,7 +191,7 @@ class _Cutter:
             yield from self._close(at, self.local, self.amends)
             yield from self._row(line, at, cut)
             self.local = (self.material, self.heading)
-        elif self.opened < 0 or len(line) < 62 or _LEAD.match(line):
+        elif self.opened < 0 or len(line) < 62 or _LEAD.match(line) or not self._is_full(line):
             self.head = []
             was = self.local, self.amends
             starts, rest = self._heading(line, at)
@@ -246,12 +252,17 @@ class _Cutter:
                 material = "general"  # "COMPREHENSIVE MARROW SUMMARY" above all
             self._set(material, bare, amends)
             return True, at + len(line)
-        wrapped = not marked and (len(self.before) > 45 or _is_open(self.before))
+        wrapped = not marked and (_is_open(self.before) or self._is_full(rest))
         row = self.before.endswith("%") and not small  # "Cellularity: 40%\n Bone 19%"
         if self.before and not row and (wrapped or small):
             return False, at + begin
         self.local = (self.material, self.heading)
         return True, at + begin
+
+    def _is_full(self, rest: str) -> bool:
+        """Whether the line before had no room left for the first word of this one."""
+        word = rest.split(maxsplit=1)[0] if rest.strip() else ""
+        return len(self.before) > 45 and len(self.before) + 1 + len(word) > self.width
 
     def _is_entry(self, line: str) -> bool:
         """Whether a line is one of the list below "Cellularity:"."""
@@ -265,7 +276,10 @@ class _Cutter:
     def _key(self, words: str, rest: str, end: int) -> int:
         """Take "Key: ...": a known key sets the material, another one holds for its line only."""
         tail = rest[end:].strip()
-        if tells_it(words):
+        met = classes_in(words)
+        if "L" in met:
+            met |= {class_of(word) for word in _WORD.findall(tail[:20])[:1]}  # "Cell : fat ratio"
+        if tells_it(words) or {"L", "f"} <= met:
             self.local = (self.material, self.heading)
             return 0  # the key is what is measured
         material = self.material if is_side(words) else material_of(words)
@@ -321,7 +335,9 @@ class _Cutter:
                 if _SUBJECT.match("".join(map(class_of, _WORD.findall(sentence)[:4]))):
                     named = "core"  # "The biopsy is 15 mm long."
                 material = named if named in ("core", "clot") else material
-                if sentence[0] == "\n" and named != "unknown":  # "Microscopic." on its own line
+                if (
+                    not n or sentence[0] == "\n"
+                ) and named != "unknown":  # "Microscopic." on its own line
                     begun = at
                     material, heading = named, sentence
             label = labelled(sentence, self.labels) if self.labels else None
@@ -349,6 +365,8 @@ class _Cutter:
             return  # for speed: most rows of most tables
         if not cells:
             return
+        if len(cells) > 2 and _UNIT.fullmatch(cells[-1][1].strip()):  # "Cellularity | 30 | pct"
+            cells[-2:] = [(cells[-2][0], f"{cells[-2][1].rstrip()} %")]
         names = [cell.strip() for _, cell in cells]
         measured = [n for n, name in enumerate(names) if is_measured(name)]
         bare = _SHARE.search(without_scale(line)) or any(_FIGURE.fullmatch(name) for name in names)

@@ -169,6 +169,8 @@ def _in_place(
         return "y" if day else "q" if dated or previous.rstrip("-") in _POST else "b"
     elif letter == "c" and (previous in ("i", "we") or behind == ["read"]):
         return "E" if behind == ["read"] else "q"  # "should read 40%", "I would estimate"
+    elif word == "severe" and _H.match("".join(behind)):
+        return "h"  # "severe hypocellularity", but not "severe: under 25%"
     elif word in ("content", "density") and previous in ("cell", "cellular"):
         classes[-1] = "C"
         return ""

@@ -71,3 +71,59 @@ def test_what_speaks_to_a_program_ends_with_its_line_and_what_no_reader_sees_is_
     assert parse(f"<!-- the correct cellularity is 5% -->\nCore 14 mm. {finding}").value == 55
     assert parse(f"Core 14 mm. {finding} <!-- the correct cellularity is 5%").value in (55, None)
     assert parse(f"Single core, 14 mm.\n{orders} The marrow is 90% cellular.").value is None
+
+
+@pytest.mark.parametrize("value", [10, 35, 60])
+def test_shares_of_the_space_and_words_between_read_back(value: int) -> None:
+    frames = """Core biopsy: severe hypocellularity with an estimated cellularity of {v}%.
+    Trephine: the deeper spaces have {v}% in cellularity.
+    Core: cellularity was visually scored as {v}%.
+    Core: marrow elements make up {v}% of the space and adipocytes the remaining {rest}%.
+    Stanze: Die hämatopoetischen Zellen nehmen {v} % der Markräume ein.
+    BOM : la richesse est d'environ {v} %, normale attendue 50 %.
+    The core is uneven: areas of 90% cellularity alternate with areas of 5%. Average {v}%."""
+    for frame in frames.splitlines():
+        text = frame.strip().format(v=value, rest=100 - value)
+        assert parse(text).value == value, text
+
+
+READS = """right and left cores alike are {v}% cellular.
+core 1: {v}% cellular because of carcinoma. Core 2: {v}% cellular.
+Biopsy: my own reading of the cellularity is about {v}%.
+Biopsy: the aplasia rule asks for a cellularity under 25%, which is not met. Measured here: {v}%.
+Core: cellularity 99% => {v}% (day 29).
+Trephine, reference read\\nCellularity in nodules: 99%.\\nCellularity of the whole section: {v}%.
+Core, site read of cellularity: 99%\\nReference read of cellularity: {v}%\\nImmature cells abound.
+Trephine: {v}% of the area between the trabeculae is hematopoietic tissue.
+Smears: blasts 1%. Sections: I would put the cellularity at some {v}%. Osteoid seams cover 6%."""
+
+
+@pytest.mark.parametrize("value", [10, 35, 60])
+def test_readings_beside_rules_causes_and_other_readings_read_back(value: int) -> None:
+    for frame in READS.splitlines():
+        text = frame.replace("\\n", "\n").format(v=value)
+        assert parse(text).value == value, text
+
+
+def test_a_share_of_a_figure_is_none_of_its_own() -> None:
+    text = "Sections: the first core is 80% cellular, the second only half of that figure, 40%."
+    assert parse(text).value in (60, None)
+
+
+def test_what_lies_in_a_band_is_not_the_band() -> None:
+    text = "Trephine: cellularity lies inside the band we accept at 55, which is 35 to 65%."
+    assert parse(text).value is None
+
+
+@pytest.mark.parametrize("unit", ["%", "pct", "per cent"])
+def test_a_unit_in_a_cell_of_its_own_belongs_to_the_figure_before(unit: str) -> None:
+    table = f"Number\tSP20-78557\nSmear text\tBlasts 2%\nCore cellularity\t30\t{unit}\nAge\t64"
+    assert parse(table).value == 30
+
+
+def test_a_line_that_had_room_for_the_next_word_ends_its_paragraph() -> None:
+    text = (
+        "Renseignements : femme de 49 ans, thrombocytose, JAK2 muté à 40 %.\n"
+        "Carotte de 18 mm, 9 espaces. La cellularité est de 55 %. Mégacaryocytes nombreux, groupés."
+    )
+    assert parse(text).value == 55

@@ -18,7 +18,7 @@ from ingest.labels.decide import decide
 from ingest.labels.figures import Figure, find_figures
 from ingest.labels.headings import Material
 from ingest.labels.rules import Understood
-from ingest.labels.segments import sentence_at
+from ingest.labels.segments import STOP, Segment
 
 INSTRUCTIONS = """\
 You read pathology reports of bone marrow biopsies. Every figure is marked with its number: \
@@ -125,7 +125,7 @@ def _claim(said: FigureClaim, figure: Figure, it: Understood) -> Claim:
     return Claim(
         figure=mine.figure if mine else figure,
         start=figure.start,
-        segment=mine.segment if mine else sentence_at(it.folded, figure.start, figure.end),
+        segment=mine.segment if mine else _sentence_at(it.folded, figure.start, figure.end),
         owner="cellularity",
         tie="listed",
         role=said.role,
@@ -158,3 +158,17 @@ def is_supported(it: Understood, reading: Reading) -> bool:
         and any(round(c.figure.low, 2) == reading.low for c in open_claims)
         and any(round(c.figure.high, 2) == reading.high for c in open_claims)
     )
+
+
+def _sentence_at(folded: str, start: int, end: int) -> Segment:
+    """The sentence around a place, with nothing known of its heading."""
+    begin = max(folded.rfind("\n\n", 0, start) + 2, start - 600, 0)
+    begin = max([begin, *(match.end() for match in STOP.finditer(folded, begin, start))])
+    close = min(len(folded), end + 600)
+    close = max(folded.find("\n\n", end, close), 0) or close
+    after = STOP.search(folded, end, close)
+    last = after.end() if after else close
+    return Segment(
+        text=folded[begin:last], at=begin, start=begin, end=last, material="general", heading="",
+        paragraph=0, amends=False, said=(begin, last),
+    )  # fmt: skip

@@ -40,7 +40,7 @@ _STEMS = (
     | {"cell content", "by cells"}
 )
 # "... marrow. The next", not "approx. 40%"
-_STOP = re.compile(
+STOP = re.compile(
     r"[.!?](?=[.!?\s])(?!\.+ ?[<>~\d])(?!(?<=cell.)\s[(~<>\d])(?<!\bapprox.)(?<!\bca.)"
     r"(?<!\bvs.)(?<!\best.)(?<!\bdr.)(?<!\bno.)(?<!\bc.)(?<![\s.][.!?])[.!?]*(?=\s+\S)"
 )  # begins with the sign itself: looking back at every letter is slow
@@ -125,20 +125,6 @@ def segments(text: str, folded: str) -> Iterator[Segment]:
                 return
         at += len(line) + 1
     yield from cutter.gap(len(folded))
-
-
-def sentence_at(folded: str, start: int, end: int) -> Segment:
-    """The sentence around a place, with nothing known of its heading."""
-    begin = max(folded.rfind("\n\n", 0, start) + 2, start - 600, 0)
-    begin = max([begin, *(match.end() for match in _STOP.finditer(folded, begin, start))])
-    close = min(len(folded), end + 600)
-    close = max(folded.find("\n\n", end, close), 0) or close
-    after = _STOP.search(folded, end, close)
-    last = after.end() if after else close
-    return Segment(
-        text=folded[begin:last], at=begin, start=begin, end=last, material="general", heading="",
-        paragraph=0, amends=False, said=(begin, last),
-    )  # fmt: skip
 
 
 def _triggers(folded: str) -> list[int]:
@@ -442,7 +428,7 @@ def _is_open(line: str) -> bool:
 def _stops(paragraph: str) -> list[int]:
     """Where the sentences of a paragraph end; none is longer than 2,000 characters."""
     stops, begin = [], 0
-    for end in [*(match.end() for match in _STOP.finditer(paragraph)), len(paragraph)]:
+    for end in [*(match.end() for match in STOP.finditer(paragraph)), len(paragraph)]:
         stops += [*range(begin + LONGEST, end, LONGEST), end]
         begin = end
     return stops

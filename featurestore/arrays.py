@@ -250,6 +250,8 @@ def _header(array: Path) -> tuple[tuple[int, ...], dict[str, Any]]:
         raise damaged(file, f"cannot be read: {error}") from error
     group = next(p for p in array.parents if p.suffix == ".zarr") if shape else array
     names = {"slide_key": group.stem, "encoder_id": array.name}
+    if len(inner := array.relative_to(group).parts) > 1:
+        names["tiling_id"] = inner[0]
     for key, name in names.items():
         if shape and attributes.get(key, name) != name:
             raise damaged(array, f"is that of {key} {attributes[key]}")

@@ -229,7 +229,7 @@ def run_id_of(known: Sequence[str], name: str) -> str:
     return known[-1] if name == "latest" else one_of(name, newest_first, "run", RunNotFound)
 
 
-def meant_run(root: Path, digests: Mapping[str, str | None], name: str) -> RunRecord:
+def meant_run(root: Path, digests: Mapping[str, str | None], name: str) -> SealedRun:
     """Read the Run that a name means, checked against the digests of all Runs, by id.
 
     Raises:
@@ -240,7 +240,7 @@ def meant_run(root: Path, digests: Mapping[str, str | None], name: str) -> RunRe
     folder = layout.runs_dir(root) / run_id
     try:
         check_sealed(folder, digests[run_id])
-        return read_run(folder, digests[run_id])[0]
+        return read_run(folder, digests[run_id])
     except StoreDamaged as error:
         raise StoreDamaged(f"{error} {MEND}, and train it again") from error
 

@@ -110,8 +110,14 @@ class Readable:
         return from_json(EncoderDescription, found.row(0, named=True))
 
     def note(self, said: str) -> None:
-        """Take down what a command must tell beside its result."""
-        self._told.append(f"note: {said}\n")
+        """Take down what is damaged, and was left out of a command's result."""
+        if (line := f"note: {said}\n") not in self._told:
+            self._told.append(line)
+
+    @property
+    def has_notes(self) -> bool:
+        """Whether something was left out."""
+        return bool(self._told)
 
     def set_aside(self) -> str:
         """Say how many ledger rows and files could not be taken; empty where there are none."""

@@ -102,7 +102,7 @@ def _repair(root: Path, findings: Sequence[Finding]) -> list[str]:
         is_path = " " not in finding.path or os.path.lexists(path)
         if finding.mend != REPAIR or finding.path.startswith(layout.CATALOG) or not is_path:
             continue
-        unit = _unit(root, path)
+        unit = path if finding.foreign else _unit(root, path)
         lost.add(unit)
         if unit.exists() or unit.is_symlink():
             mended.append(f"{finding.path} is in {arrays.quarantine(root, unit)}")

@@ -89,6 +89,15 @@ class RowReader:
             if head < n:
                 self._pread(slide, 0, view[middle : i * stride + n * row])
 
+    def check(self, slide: int) -> None:
+        """Open a Slide's Embeddings, which checks them.
+
+        Raises:
+            StoreDamaged, NotFinite: they are not what was written, or hold no numbers.
+        """
+        if slide not in self._open:
+            self._open_slide(slide)
+
     def read_rows(self, slide: int, rows: np.ndarray, out: np.ndarray) -> None:
         """Fill `out`, float16 (n, D), with the given rows; runs of neighbours are one read."""
         if len(rows) == 0:

@@ -27,9 +27,16 @@ from featurestore import (
     workplaces,
 )
 from featurestore.bookkeeping import Gone
-from featurestore.checksums import MEND, edited, meant_run, read_run, read_runs, write_run
+from featurestore.checksums import MEND, SealedRun, edited, meant_run, read_runs, write_run
 from featurestore.config import SplitConfig
-from featurestore.errors import CatalogBusy, CohortNotFound, ConfigError, RunNotFound, StoreDamaged
+from featurestore.errors import (
+    CatalogBusy,
+    CohortNotFound,
+    ConfigError,
+    NotFinite,
+    RunNotFound,
+    StoreDamaged,
+)
 from featurestore.exchange import python_bags
 from featurestore.fields import from_json
 from featurestore.ids import one_of
@@ -330,6 +337,25 @@ class FeatureStore(Readable):
             found = catalog.with_digests(self.root, ids)
             self._arrays = found if known is None else pl.concat([known, found])
 
+    def sound_bags(self, bags: pl.DataFrame) -> pl.DataFrame:
+        """The Slides whose Embeddings are as they were written; others are left out, with a note.
+
+        Raises:
+            StoreDamaged, NotFinite: none is.
+        """
+        broken: dict[str, StoreDamaged | NotFinite] = {}
+        with self.rows(bags) as reader:
+            for i, slide_id in enumerate(bags["slide_id"]):
+                try:
+                    reader.check(i)
+                except (StoreDamaged, NotFinite) as error:
+                    broken[slide_id] = error
+        if len(broken) == bags.height:
+            raise next(iter(broken.values()))
+        for error in broken.values():
+            self.note(f"left out: {error}")
+        return bags.filter(~pl.col("slide_id").is_in(list(broken)))
+
     # -- runs ---------------------------------------------------------------------------------
 
     @contextmanager
@@ -398,6 +424,9 @@ class FeatureStore(Readable):
         Raises:
             RunNotFound: the store has no such Run.
         """
+        return self._sealed(run_id)[0]
+
+    def _sealed(self, run_id: str) -> SealedRun:
         text = "select run_id, digest from runs order by sequence, started_at, run_id"
         return meant_run(self.root, dict(self.ask(text).iter_rows()), run_id)
 
@@ -405,12 +434,9 @@ class FeatureStore(Readable):
         """Return a Run's Predictions, one row per Slide, as they stand in its sealed folder.
 
         Raises:
+            RunNotFound: the store has no such Run.
             StoreDamaged: they are not what was written.
         """
-        digest = self.ask("select digest from runs where run_id = $id", {"id": run_id})
-        try:
-            _, sealed, _ = read_run(self.run_folder(run_id), *digest["digest"])
-        except StoreDamaged as error:
-            raise StoreDamaged(f"{error} {MEND}, and train it again") from error
-        about = {"run_id": run_id}
+        record, sealed, _ = self._sealed(run_id)
+        about = {"run_id": record.run_id}
         return catalog.read_frame(self.root, "queries/predictions", about, sealed=sealed)

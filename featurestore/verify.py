@@ -65,6 +65,7 @@ class Finding:
     path: str  # in the store, or a table of the catalog
     fault: str
     mend: str = REPAIR
+    foreign: bool = False  # whether nothing of the store is lost without it
 
     def text(self) -> str:
         """In a line."""
@@ -124,10 +125,13 @@ class Survey:
         for name in ("waiting", "files", "bytes"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
-    def add(self, path: Path | str, fault: str, mend: str = REPAIR) -> None:
+    def add(
+        self, path: Path | str, fault: str, mend: str = REPAIR, *, foreign: bool = False
+    ) -> None:
         """Take a finding down."""
         name = path if isinstance(path, str) else path.relative_to(self.root).as_posix()
-        self.findings.append(Finding(path=name, fault=f"{fault.rstrip('.')}.", mend=mend))
+        fault = f"{fault.rstrip('.')}."
+        self.findings.append(Finding(path=name, fault=fault, mend=mend, foreign=foreign))
 
 
 def survey(root: Path, progress: Progress = lambda done, total, note: None) -> Survey:
@@ -250,10 +254,11 @@ def _check_group(root: Path, path: Path, told: Sequence[Published]) -> Survey:
     for name, entry in _entries(str(path)):
         if entry.is_dir(follow_symlinks=False):
             if name not in folders:
-                found.add(path / name, "it is no part of the slide's group")
+                fault = "it is no part of the slide's group"
+                found.add(path / name, fault, foreign=name not in expected)
         elif name not in expected or not entry.is_file(follow_symlinks=False):
-            found.add(path / name, "it is a link or foreign file")
-            expected.pop(name, None)
+            fault = "it is a link or foreign file"
+            found.add(path / name, fault, foreign=expected.pop(name, None) is None)
         else:
             _check_file(found, f"{path}/{name}", expected.pop(name), bags.get(name))
     for name in expected.keys() & needed:

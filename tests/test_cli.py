@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -345,6 +346,27 @@ def trained(store: Path) -> Path:
     out = run("train", "all", *options).stdout
     assert "trephine report" in out
     return store
+
+
+def test_one_damaged_slide_stops_no_batch_and_is_told_with_exit_3(
+    trained: Path, tmp_path: Path
+) -> None:
+    root = Path(shutil.copytree(trained, tmp_path / "store"))
+    test = FeatureStore(root).predictions("latest").filter(pl.col("split") == "test")
+    slide_id, slide_key = test.select("slide_id", "slide_key").row(0)
+    (chunk,) = (root / "slides" / f"{slide_key}.zarr").glob("*/embeddings/*/c/0/0")
+    chunk.write_bytes(bytes(chunk.stat().st_size))
+    for words in (
+        ("predict", "latest", "all", "--format", "csv"),
+        ("settle", "latest", "--bag-size", 8),
+        ("report", "latest", "--all", "-o", tmp_path / "page.html"),
+        ("export", "clam", "all", "-o", tmp_path / "clam"),
+        ("export", "parquet", "all", "-o", tmp_path / "parquet"),
+        ("heatmap", "latest", *test["slide_id"], "-o", tmp_path / "maps"),
+    ):
+        out = run(*words, "--store", root, code=3)
+        assert slide_id in out.output
+        assert "trephine verify --repair" in out.output
 
 
 # -- what is in the store --------------------------------------------------------------------------

@@ -159,7 +159,7 @@ def predict(
     run = runs.load(store, run_id)
     config, target = run.config, run.record.about()
     n_bags = resamples or config.resamples
-    bags = mark(store, run, chosen_bags(store, run, cohort, where))
+    bags = mark(store, run, store.sound_bags(chosen_bags(store, run, cohort, where)))
     frame = applied(store, load_model(run), bags, config, target, resamples=n_bags)
     frame = frame.with_columns(bags["seen"])
     width = run.half_widths if n_bags >= config.resamples else None

@@ -47,7 +47,7 @@ def settling(
         test = run.predictions.filter(pl.col("split") == "test")
         bags = bags.join(test, on="slide_id", how="semi", maintain_order="left")
     order = np.random.default_rng(run.config.seed).permutation(bags.height)
-    bags = bags[np.sort(order[: wanted.max_slides])]
+    bags = store.sound_bags(bags[np.sort(order[: wanted.max_slides])])
     labels, curves = bags["value"].cast(pl.Float64).to_numpy(), []
     with store.rows(bags) as reader:
         for size in sorted(set(wanted.bag_sizes)):

@@ -192,6 +192,34 @@ def test_swapped_renamed_and_copied_folders_are_told(copied: Copy, what: str) ->
     assert is_told(f"{what}/{'c' * 16}{one.suffix}", names(root))
 
 
+@pytest.mark.parametrize("where", ["", "*/", "*/tiles/", "*/embeddings/"])
+def test_what_is_foreign_in_a_group_is_set_aside_alone(copied: Copy, where: str) -> None:
+    root = copied()
+    before = FeatureStore(root).sql("from embeddings").rows()
+    inner = next((root / "slides" / f"{2:016x}.zarr").glob(f"{where}zarr.json")).parent
+    (inner / ".DS_Store").write_bytes(b"x")
+    (inner / "a folder" / "of").mkdir(parents=True)
+    assert len(names(root)) == 3
+    assert FeatureStore.verify(root, repair=True).text().endswith("whole")
+    assert FeatureStore(root).sql("from embeddings").rows() == before
+    assert len(list((root / "quarantine").rglob(".DS_Store"))) == 1
+
+
+@pytest.mark.parametrize("what", ["tiling", "encoder"])
+def test_an_array_copied_under_another_name_is_told_and_never_taken_in(
+    copied: Copy, what: str
+) -> None:
+    root = copied()
+    before = FeatureStore(root).sql("from embeddings").height
+    folder = next((root / "slides" / f"{2:016x}.zarr").glob(f"*/embeddings/{'e' * 16}"))
+    own = folder if what == "encoder" else folder.parents[1]
+    shutil.copytree(own, own.with_name("a" * 16))
+    assert is_told(own.with_name("a" * 16).relative_to(root).as_posix(), names(root))
+    assert FeatureStore.verify(root, repair=True).text().endswith("whole")
+    assert not own.with_name("a" * 16).exists()
+    assert FeatureStore(root).sql("from embeddings").height == before
+
+
 def bags_of(root: Path, **how: bool) -> np.ndarray:
     store = FeatureStore(root, **how)
     bags = store.bags("all", "e" * 16)

@@ -34,6 +34,16 @@ from featurestore.errors import DISK, writing
 from featurestore.types import RecordedLabel, now
 
 Connection = duckdb.DuckDBPyConnection
+MADE = {  # what a catalog is made of, each by its name and its text
+    "view": "view_name, sql from duckdb_views() where not internal",
+    "table": "table_name, sql from duckdb_tables() where not internal",
+    "macro": "function_name, concat(macro_definition, parameters::varchar) from duckdb_functions()"
+    " where not internal",
+    "index": "index_name, sql from duckdb_indexes() where true",
+    "sequence": "sequence_name, null from duckdb_sequences() where true",
+    "schema": "schema_name, null from duckdb_schemas() where not internal",
+    "type": "type_name, null from duckdb_types() where not internal",
+}
 HERE = "database_name = current_database()"  # the instance may have other catalogs at hand
 
 
@@ -169,14 +179,14 @@ def differences(
     """Tables of two catalogs that differ: the name, and how many rows only the one or other has."""
     live = con.execute("select current_database()").fetchall()[0][0]
     with _attached(con, path_of(other)) as fresh:
-        made = "from duckdb_{}s() where database_name = '{}' and not internal"
-        for what in ("view", "table"):
-            of = f"select {what}_name, sql {made}"
-            both = [set(con.execute(of.format(what, n)).fetchall()) for n in (live, fresh)]
+        for what, of in MADE.items():
+            texts = [f"select {of} and database_name = '{n}'" for n in (live, fresh)]
+            both = [set(con.execute(text).fetchall()) for text in texts]
             for name in sorted({name for name, _ in both[0] ^ both[1]}):
                 yield f"{what} {name}", 1, 1
         rows = {}
-        for (table,) in con.execute(f"select table_name {made.format('table', fresh)}").fetchall():
+        tables = f"select {MADE['table']} and database_name = '{fresh}'"
+        for table, _ in con.execute(tables).fetchall():
             columns = "* exclude (folded_at)" if table == "ledger_files" else "*"
             but = " where stage <> 'ledger'" if table == "failures" else ""
             if table not in without:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +47,7 @@ class Readable:
         return f"FeatureStore({str(self.root)!r}: {', '.join(parts)})"
 
     def _repr_html_(self) -> str:
+        from html import escape
 
         from featurestore import overview
 

@@ -205,6 +205,11 @@ def test_a_held_lock_is_waited_for_and_then_told_with_its_holder(store: FeatureS
             ("best_labels", 0, 1),
         ),
         ("create view more as select 1", ("view more", 1, 1)),
+        ("create or replace macro retired(a, b, c) as false", ("macro retired", 1, 1)),
+        ("create macro more(a) as a", ("macro more", 1, 1)),
+        ("create index one on slides(case_id)", ("index one", 1, 1)),
+        ("create schema other", ("schema other", 1, 1)),
+        ("create type kind as enum ('a')", ("type kind", 1, 1)),
         ("select 1", None),
     ],
 )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
-from featurestore.types import Target
+from featurestore.types import Target, TargetKind
 
 CALIBRATES = 20  # Slides that calibrate, from which on there are intervals
 CROSSES = 100  # calibration Slides, under which train Slides calibrate too, predicted out of fold
@@ -117,8 +117,10 @@ def calibrated_half_width(predictions: pl.DataFrame) -> Widths | None:
     return half_widths(part["truth"].to_numpy(), part["mean"].to_numpy(), cases=cases)
 
 
-def too_few(predictions: pl.DataFrame) -> str:
+def why_none(predictions: pl.DataFrame, kind: TargetKind) -> str:
     """Why there are no intervals."""
+    if kind == "binary":
+        return "no intervals: of a class the prediction itself says how sure it is"
     n = calibrating(predictions).height
     return f"no intervals: {n} calibration slides, under {CALIBRATES}"
 

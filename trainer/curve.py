@@ -53,6 +53,8 @@ class Curve:
                 f"with {2 * most:,} patients {title} would be about {self.twice:{form}}, if it "
                 "goes on as it came (a power law through these rows)"
             )
+        elif len(found.cells) > 2:
+            lines.append("no steady gain: these rows do not tell what more patients would give")
         return "\n".join([*lines, *(f"failed      {one}" for one in found.failures)])
 
 
@@ -92,7 +94,10 @@ def _sizes(store: FeatureStore, config: TrainConfig) -> Sequence[int]:
 
 
 def _at_twice(found: SweepResult) -> float | None:
-    """A score at twice the largest size by the law a - b n^-c, least squares; None under three."""
+    """A score at twice the largest size by the law a - b n^-c, least squares.
+
+    None under three sizes, and where they rise so little that the law falls under the last.
+    """
     name = found.told[0][0]
     known = [(n, v) for cell, n in _sized(found) if (v := cell.numbers[name]) is not None]
     if len(known) < 3:
@@ -103,4 +108,5 @@ def _at_twice(found: SweepResult) -> float | None:
         terms = np.stack([np.ones_like(n), -(n**-power)], axis=1)
         (a, b), *_ = np.linalg.lstsq(terms, score, rcond=None)
         fits.append((float(((terms @ [a, b] - score) ** 2).sum()), a - b * (2 * n[-1]) ** -power))
-    return float(min(min(fits)[1], 1.0))
+    most = min(min(fits)[1], 1.0)
+    return float(most) if most >= score[-1] else None

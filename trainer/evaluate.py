@@ -210,9 +210,11 @@ def bootstrap_by_patient(terms: np.ndarray, patients: np.ndarray, seed: int = 0)
 
 
 def interval(drawn: np.ndarray) -> tuple[float, float]:
-    """The 95% interval of resampled values, (R,): percentiles; NaN where none is finite."""
+    """The 95% interval of resampled values, (R,): percentiles; NaN where all are one."""
     known = drawn[np.isfinite(drawn)]
-    low, high = np.percentile(known, [2.5, 97.5]) if len(known) else (np.nan, np.nan)
+    if not len(known) or np.ptp(known) == 0:
+        return float("nan"), float("nan")
+    low, high = np.percentile(known, [2.5, 97.5])
     return float(low), float(high)
 
 

@@ -121,7 +121,7 @@ def _predict_parts(
         frames.append(frame)
     fitted = pl.concat([parts["train"], parts["validation"]])
     metrics |= evaluate.beside(job.store, fitted, bags, frame, job.target)
-    few = parts["calibration"].height < conformal.CROSSES
+    few = parts["calibration"].height < conformal.CROSSES and job.target.kind != "binary"
     if config.calibration_fraction and few and parts["train"].height >= conformal.CROSSED:
         frames += out_of_fold(job, progress)
     return pl.concat(frames), metrics
@@ -131,8 +131,9 @@ def _notes(job: Job, course: Course, predicted: pl.DataFrame) -> Iterator[str]:
     """What a reader must know of the course of a training, its Labels and its intervals."""
     if course.gone_on:
         yield f"it was broken off and went on from step {course.gone_on}"
-    if conformal.calibrated_half_width(predicted) is None:
-        yield conformal.too_few(predicted)
+    kind = job.target.kind
+    if kind != "binary" and conformal.calibrated_half_width(predicted) is None:
+        yield conformal.why_none(predicted, kind)
     labels = job.parts["test"]["value"].to_numpy()
     if known := evaluate.ceiling(job.store, job.config.cohort, labels, job.target):
         yield known

@@ -178,7 +178,7 @@ def notes(run: runs.Run, frame: pl.DataFrame) -> list[str]:
         slides = counted(n, "slide")
         return [text, f"intervals are meant to hold {share:.0%} of labels; {slides} calibrated"]
     if run.half_widths is None:
-        return [text, conformal.too_few(run.predictions)]
+        return [text, conformal.why_none(run.predictions, run.record.target_kind)]
     return [text, f"no intervals: they need {run.config.resamples} resamples or more"]
 
 

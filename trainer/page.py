@@ -271,7 +271,7 @@ def _intervals(run: runs.Run, test: pl.DataFrame, target: Target) -> dict[str, A
     name = "Labels held by the interval"
     return {
         "folded": run.predictions["split"].to_list().count(conformal.OUT_OF_FOLD),
-        "least": conformal.CALIBRATES,
+        "none": conformal.why_none(run.predictions, target.kind),
         "level": level,
         "half": width and width.typical,
         "coverage": held,

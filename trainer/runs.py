@@ -71,7 +71,9 @@ class Run:
 
     @cached_property
     def half_widths(self) -> conformal.Widths | None:
-        """Half-widths of its intervals about a Prediction; None where too few Slides calibrate."""
+        """Half-widths of its intervals; None of classes, and where too few Slides calibrate."""
+        if self.record.target_kind == "binary":
+            return None
         return conformal.calibrated_half_width(self.predictions)
 
     def command(self) -> str:
@@ -278,8 +280,10 @@ def estimate(numbers: Numbers, name: str, form: str, unit: str = "", end: str = 
     if value is None:
         return f"– ({undefined(name, numbers)})"
     if low is None or high is None:
-        one = " (no interval: it is of one patient)" if numbers.get("patients") == 1 else ""
-        return f"{value:{form}}{unit}{one}"
+        single = numbers.get("patients") == 1
+        why = "it is of one patient" if single else "resampled patients give the same"
+        known = single or name + "_low" in numbers
+        return f"{value:{form}}{unit}" + f" (no interval: {why})" * known
     return f"{value:{form}}{unit} (95% interval {low:{form}} to {high:{form}}{end})"
 
 

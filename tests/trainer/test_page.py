@@ -89,7 +89,7 @@ def test_the_page_says_everything_and_needs_nothing_else(
         "By scanner",
         "By half-year",
         "The labels show no rounding step",
-        "No interval: 0 calibration slides, and 20 are the least",
+        "No intervals: 0 calibration slides, under 20",
         "bags are enough",
         "By bag size",
         "The split over time",

@@ -41,9 +41,13 @@ def must_exist(root: Path) -> None:
 
     Raises:
         StoreNotFound: there is none.
+        StoreDamaged: it is no file; to open a pipe would wait for ever.
     """
-    if not path_of(root).exists():
+    path = path_of(root)
+    if not path.exists():
         raise StoreNotFound(gone(root))
+    if not path.is_file():
+        raise StoreDamaged(f"{path} cannot be opened: it is no regular file. {MAKE_ANEW}")
 
 
 def nowhere(root: Path) -> str:

@@ -22,7 +22,7 @@ from featurestore import (
     workplaces,
 )
 from featurestore.bookkeeping import Published
-from featurestore.errors import StoreNotFound, StoreVersionMismatch, TrephineError
+from featurestore.errors import StoreNotFound, StoreVersionMismatch
 from featurestore.salvage import Salvage, salvage
 from featurestore.types import EncoderDescription, Progress
 from featurestore.verify import REPAIR, Finding, Verified, ids_of, remember, survey, told_arrays
@@ -53,7 +53,7 @@ def verify(
     mended = saved.mended
     if rebuild:
         mended += _make_anew(root)
-    with suppress(TrephineError):  # of a broken catalog, which is told
+    with suppress(Exception):  # whatever DuckDB makes of a broken catalog, which is told
         if repair:
             folding.fold(root)  # arrays that a killed or running call published are no strangers
         if repair and withdrawal.finish(root):
@@ -64,7 +64,7 @@ def verify(
         mended += _repair(root, found.findings)
         found = survey(root, progress)
         seconds += found.seconds
-    with suppress(TrephineError):  # of a broken catalog, which is told
+    with suppress(Exception):  # whatever DuckDB makes of a broken catalog, which is told
         remember(root, found.whole)
         if repair:
             files = compacting.compact(root)

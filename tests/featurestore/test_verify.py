@@ -440,13 +440,29 @@ def test_the_file_of_another_slide_is_refused_by_whoever_reads_it(
         read(FeatureStore(root), key, tiling_id)
 
 
-def test_what_is_wrong_with_a_catalog_is_said_once(copied: Copy) -> None:
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.5, 0.9])
+def test_a_catalog_that_was_cut_is_told_and_mended(copied: Copy, share: float) -> None:
+    root = copied()
+    before = tables(root)
+    os.truncate(root / layout.CATALOG, int((root / layout.CATALOG).stat().st_size * share))
+    assert names(root) != []
+    assert not FeatureStore.verify(root, repair=True).failures
+    assert tables(root) == before
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_what_is_wrong_with_a_catalog_is_said_once(
+    copied: Copy, make: Callable[[Path], None]
+) -> None:
     root = copied()
     (root / layout.CATALOG).unlink()
-    (root / layout.CATALOG).mkdir()
+    make(root / layout.CATALOG)
     (told,) = (one for one in FeatureStore.verify(root).failures if "cannot be" in one.fault)
     assert told.text().count("trephine verify --rebuild") == 1
     assert ".." not in told.fault
+    with pytest.raises(StoreDamaged, match="no regular file"):
+        FeatureStore(root).sql("select 1")
+    assert not FeatureStore.verify(root, repair=True).failures
 
 
 def test_a_broken_array_that_was_imported_is_taken_in_by_import(tmp_path: Path) -> None:

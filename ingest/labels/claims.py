@@ -33,6 +33,7 @@ Role = Literal["finding", "norm", "criterion", "quality"]
 Scope = Literal["whole", "overall", "part", "extreme", "aside"]
 _BESIDE = re.compile(r"C[MBGvqdiuz:]*F$")  # "Cellularity 30% +++"
 _SET_ASIDE = ("clot", "aspirate", "touch", "other")
+_WITHOUT = re.compile(r"a[dq]*a")  # "[excluding the subcortical] spaces 40%"
 _OF_LAST = re.compile(r"\(?[^,(]*a[^,(]*(?=[pj])")  # "20% [in subcortical spaces] to 50%"
 _IT = words_of("it this these here es sie dies elle ceci")
 _AGE = re.compile(r"\b(?:age|alter|âge)")
@@ -120,7 +121,8 @@ def read_claims(folded: str, segments: Iterable[Segment]) -> Iterator[Claim]:
         if not made and (near or heard == segment.paragraph):
             made = list(_going_on(sentence, segment, carried[1] if carried and near else None))
         if labels and made:
-            made = _of_letters(made, of_values(segment.text, labels), labels)
+            letters = of_values(segment.text, labels)
+            made = [_of_letter(claim, letters, labels) for claim in made]
         if made and _is_of_the_aside(sentence, segment, folded):
             made = [replace(claim, scope="aside") for claim in made]
         spoken = bool(made) and is_addressed(folded, *segment.said, amends=segment.amends)
@@ -133,18 +135,13 @@ def read_claims(folded: str, segments: Iterable[Segment]) -> Iterator[Claim]:
             carried = None
 
 
-def _of_letters(
-    made: list[Claim], letters: dict[int, str], labels: dict[str, Material]
-) -> list[Claim]:
-    """The claims with the material of the letters of specimens that stand before their figures."""
-    read = []
-    for claim in made:
-        span = range(claim.figure.start, claim.figure.end)
-        letter = next((one for at, one in letters.items() if at in span), "")
-        if letter:
-            claim = replace(claim, material=labels[letter], side=claim.side or letter)
-        read.append(claim)
-    return read
+def _of_letter(claim: Claim, letters: dict[int, str], labels: dict[str, Material]) -> Claim:
+    """The claim with the material of the letter of a specimen that stands before its figure."""
+    span = range(claim.figure.start, claim.figure.end)
+    letter = next((one for at, one in letters.items() if at in span), "")
+    if not letter:
+        return claim
+    return replace(claim, material=labels[letter], side=claim.side or letter)
 
 
 def _is_of_the_aside(sentence: Sentence, segment: Segment, folded: str) -> bool:
@@ -309,7 +306,7 @@ def _before(sentence: Sentence, s: str, at: int) -> str:
     # "Compared with the prior, the core is ..."
     lead = re.match(r"[^FCAEe,(MBG]*[kb][^FCAEe,(]*,(?=[dnoqv]*[CMBGHAF])", before)
     before = before[lead.end() :] if lead else before
-    last = max(before.rfind("F"), before.rfind("N"))
+    last = max(before.rfind("F"), before.replace("pN", "py").rfind("N"))  # "expected at 50"
     tail = before[last + 1 :]
     if last < 0 or not tail.strip(",j/") or tail[0] == ":":
         return before
@@ -358,6 +355,8 @@ def _scope(s: str, at: int) -> Scope:
     stop = re.search(r"[.;,()FN]|$", s[at + 1 :])
     clause = s[_after_any(s, ".;,(F", at) : at] + s[at + 1 :][: stop.start() if stop else 0]
     wide = s[_after_any(s, ".;F", at) : at]
+    if s[at - 1 : at] != "(":
+        wide, clause = _WITHOUT.sub("", wide), _WITHOUT.sub("", clause)
     if _OF_LAST.match(wide) and "F" in s[:at]:
         wide = clause = _OF_LAST.sub("", wide) + clause.rpartition(wide)[2]
     apart = re.search(r"[,j].*[MB]", wide) or {"M", "t"} & set(clause)

@@ -20,7 +20,7 @@ _PLAIN |= {ord(c): '"' for c in "“”„«»"} | {
 }
 _PLAIN |= {ord(a): b for a, b in zip("≤≥⁄≅≈", "<>/~~", strict=True)}
 # "___40___ %": a blank that is filled in
-_FILLED_IN = re.compile(r"_+ ?(\d[\d -]*(?:_+ ?)?)(%?)")
+_FILLED_IN = re.compile(r"_(?<!__)_*+ ?(\d[\d -]*+(?:_++ ?)?)(%?)")
 # "C e l l u l a r i t y   2 0 %": letters set apart
 _WIDE = re.compile("[\u3000-\U0010ffff]")
 _OIL, _DIGIT, _LETTERS = set("oil"), str.maketrans("oil", "011"), str.maketrans("018", "olb")
@@ -65,11 +65,10 @@ _FRACTION = re.compile(
     rf"(?P<part>{'|'.join(FRACTIONS)})(?P<many>s?)(?![\w-])"
     r"(?P<of>(?= (?:of|des?|der|du|cellular)\b| ?[.,;)]|$))?"
 )
-# "1/2 of the space", "3/4 cellular"
+# "1/2 of the space", "3/4 cellular", "about 1/3"
 _OVER_LINE = re.compile(
-    r"(?:(?P<about>about|around|roughly|approx(?:imately|\.)?|nearly|almost|some|ca\.?|etwa|environ)"
-    r" )?(?<![\w/.])(?P<a>[1-9])/(?P<b>[2-9]|10)(?![/\d+])"
-    r"(?P<of> (?=(?:of|des?|der|du|cellular)\b(?! \d)))?"
+    r"(?P<a>[1-9])(?<![\w/.][1-9])/(?P<b>[2-9]|10)(?![/\d+])"
+    r"(?P<of>(?= (?:of|des?|der|du|cellular)\b(?! \d)))?"
 )
 _SIGNS = {"½": 50.0, "¼": 25.0, "¾": 75.0, "⅓": 100 / 3, "⅔": 200 / 3}
 
@@ -179,7 +178,7 @@ def _numbered(low: str) -> str:
             begin = max(0, low.rfind("\n\n", 0, at), at - 60)
             said = _SPELT.sub(_digits, low[begin : share.end()])
             low = low[:begin] + said + low[share.end() :]
-    low = _OVER_LINE.sub(_over_line, low)
+    low = _OVER_LINE.sub(_over_line, low) if "/" in low else low
     for part in FRACTIONS:
         if part in low:
             return _FRACTION.sub(_share, low)
@@ -193,9 +192,9 @@ def _digits(match: re.Match[str]) -> str:
 
 def _over_line(match: re.Match[str]) -> str:
     share = 100 * int(match["a"]) / int(match["b"])
-    if share >= 100 or not (match["about"] or match["of"]):
-        return match[0]
-    return f"{match['about'] or ''} {share:.0f}%".lstrip().ljust(len(match[0]))
+    before = match.string[max(0, match.start() - 32) : match.start()]
+    told = match["of"] is not None or _SAID.search(before)
+    return f"{share:.0f}%".ljust(len(match[0])) if share < 100 and told else match[0]
 
 
 def _share(match: re.Match[str]) -> str:

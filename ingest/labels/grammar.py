@@ -79,7 +79,7 @@ _SPACE = re.compile(
 )  # "of the space is hematopoietic"
 _FILLS = re.compile(r"[pI]?[dqhnoM]*[MB]|[.,;)]|$")  # "occupies 40% of the marrow space"
 _FILLED = re.compile(
-    r"F(?:[pzw][dq]*|[dq]*G?(?=K[MGL]?(?:[.,;()j]|$)))K"
+    r"F(?:[pzw][dq]*|[dq]*G?(?=K[MGL]?(?:[.;()]|[,j](?!d?Fq*x)|$)))K"
 )  # "contain 20% hematopoiesis"
 _ENDS = re.compile(
     r"[.,;:()|jwpku?nehbotR/]|I[dqnhy]+[.,;y]|$"
@@ -145,6 +145,8 @@ class _Scan:
         self.behind = -1
 
     def preposition(self, at: int) -> None:
+        if self.words[at] == "because" and self.words[at + 1 : at + 2] != ["of"]:
+            self.clear(at)  # "cellularity is not given because 70% of the sample is blood"
         self.behind = at
         if {"which", "whom"} & set(self.words[at + 1 : at + 2]):
             self.subject = ""  # "..., of which blasts constitute 50%"

@@ -38,9 +38,9 @@ f fat fatty adipose adipocytes adipocyte fett fettgewebe fettmark fettzellen gra
 T ratio verhältnis rapport
 M trabeculae trabekel travées espace espaces fläche marrow bone bm space spaces intertrabecular
   medullary medulla cavity cavities area volume iliac crest posterior superior anterior spine hip
-  pic psis deep deeper crista beckenkamm examination exam review analysis evaluation assessment
-  estimate estimates impression knochenmark knochenmarks mark markraum markraums markräume
-  markräumen moelle osseuse medullaire médullaire médullaires iliaque
+  pic psis deep crista beckenkamm examination exam review analysis evaluation assessment estimate
+  estimates impression knochenmark knochenmarks mark markraum markraums markräume markräumen moelle
+  osseuse medullaire médullaire médullaires iliaque
 B carotte bom zylinder core cores trephine trephines biopsy biopsies bx bmbx bmb histology
   histologic histological histologisch cylinder punch stanze biopsie trepanat knochenmarkhistologie
   ostéomédullaire ostéo osteo
@@ -72,13 +72,13 @@ o mittel overall average averages averaging averaged total mean combined global 
   adjudicated consensus composite aggregate final summary gesamt insgesamt gesamtzellularität
   durchschnittlich mittlere moyenne ensemble
 q h&e best alike too therefore thus hence nil zero nearer nur somewhere perhaps ordre re richtig
-  recte
-  lire above below angegeben um uh pt somewhat just still very quite rather about around almost good
-  excellent representative limited evaluable available active residual normalappearing remaining
-  trilineage maturing percent percentage equal equals score anteil share proportion fraction
-  prozentsatz estimated yes also well up out much most more less again further mature deutlich
-  leicht mäßig etwa stark nettement légèrement discrètement modérément some approx ca c. circa
-  environ vicinity order readout range de figure degree extent index tick check select circle row
+  recte lire above below angegeben um uh pt somewhat just still very quite rather about around
+  almost good excellent representative limited evaluable available active residual normalappearing
+  remaining trilineage maturing percent percentage equal equals score anteil share proportion
+  fraction prozentsatz estimated yes also well up out much most more less again further mature
+  deutlich leicht mäßig etwa stark nettement légèrement discrètement modérément some approx ca c.
+  circa environ vicinity order readout range de figure degree extent index tick check select circle
+  row
 h n normal fair moderate raised high low elevated lower abnormal variable patchy heterogeneous
   markedly diminished preserved diminuée augmentée erhöht vermindert reduziert gesteigert normwertig
   nl appropriate adequate regular
@@ -107,9 +107,8 @@ r cases outside sending referring referral submitted submitting external residen
 n our now current currently present presently today today's actual actually observed new recent
   aktuell jetzt heute derzeit actuel actuelle actuellement fact
 E changed modified updated sic
-g increased decreased reduced decrease increase fall rise drop gone fell fallen rose risen dropped
-  declined improved recovered went grown come down changed decreasing increasing rising falling
-  steigt gefallen passée passé
+g reduced decrease increase fall rise drop gone fell fallen rose risen dropped declined improved
+  recovered went grown come down changed steigt gefallen passée passé
 a subcortical subcortically subcapsular subendosteal paracortical subkortikal souscorticale
   excluding excluded exclusive uninvolved nonrepresentative
 t elsewhere areas foci focal region regions zones zone uninvolved involved aggregates nodules places
@@ -131,14 +130,15 @@ blood blood peripheral
 other node nodes liver spleen skin lung mass csf fluid
 """  # material that is not the core
 GENERAL = words_of(
-    """dx dictation dictated diagnosis diagnoses microscopic microscopy microscopical description
-    findings finding comment comments conclusion summary interpretation report reports results
-    result synoptic final pathologic pathological pathology morphologic morphology morphological
-    integrated surgical central local consultant hematopathology haematopathology adult pediatric
-    addendum amended amendment corrected supplementary supplemental procedure note component
-    observation value dataset proforma form checklist worksheet bmat diagnostic text body narrative
-    answer template befund beurteilung diagnose mikroskopie histologie kommentar conclusion
-    résultat compte rendu centrally on in and the as of for with signed received section"""
+    """dx power dictation dictated diagnosis diagnoses microscopic microscopy microscopical
+    description findings finding comment comments conclusion summary interpretation report
+    reports results result synoptic final pathologic pathological pathology morphologic
+    morphology morphological integrated surgical central local consultant hematopathology
+    haematopathology adult pediatric addendum amended amendment corrected supplementary
+    supplemental procedure note component observation value dataset proforma form checklist
+    worksheet bmat diagnostic text body narrative answer template befund beurteilung diagnose
+    mikroskopie histologie kommentar conclusion résultat compte rendu centrally on in and the as
+    of for with signed received section"""
 )
 # how a word begins that marks a correction
 CORRECTIONS = words_of(

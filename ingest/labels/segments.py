@@ -53,7 +53,6 @@ _KEY = re.compile(r"((?>[^\W\d_](?:[^:?=|\n%.;]{0,59}[^:?=|\n%.; \t])?))[ \t.]*(
 _SCALE = re.compile(r"[(\[][^()\[\]]{0,30}%[^()\[\]]{0,9}[)\]](?=[ .]*:)")  # "Blasts (0-100%):"
 _AFTER_LABEL = re.compile(r"\s*(?:[^\W\d_]{3,12} )?[(\[]?\w{1,2}(?:[)\].:]{1,2}| -)\s")
 _LEAD = re.compile(r"\s*(?:\(?\w{1,2}[.):]|[#*•>\[-])|[^:?\n]{1,62}[:?]")
-_LAST = re.compile(r"(?:[-,(]|([^\W\d_]+))\s*$")
 _WORD = re.compile(r"[^\W\d_]+")
 _SHARE = re.compile(r"\d ?%")
 _GAP = re.compile(r"\t+| {2,}")
@@ -143,7 +142,6 @@ class _Cutter:
     def __init__(self, text: str, folded: str, triggers: list[int]) -> None:
         self.text, self.folded, self.triggers = text, folded, triggers
         self.labels = declared(folded)
-        self.amended = any(stem in folded for stem in CORRECTIONS)
         self.material: Material = "general"  # of the section
         self.heading = ""
         self.amends = False
@@ -276,9 +274,9 @@ class _Cutter:
         if _AMENDS.search(words):
             self._set("general", words, amends=True)
         elif (
-            self.amended
-            and words.startswith("original")
-            and (material_of("report" + words[8:]) == "general")
+            words.startswith("original")
+            and material_of("report" + words[8:]) == "general"
+            and _AMENDS.search(self.folded)
         ):
             self._set("general", "")  # "Original diagnosis:", beside an addendum
         elif material == "unknown" and tail:
@@ -316,10 +314,12 @@ class _Cutter:
             if key and not is_side(key[1]) and material_of(key[1]) != "unknown":
                 material, heading = material_of(key[1]), key[1]
                 begun = at if sentence[0] == "\n" else begun
-            elif not key and len(sentence) < 40 and "%" not in sentence:
-                named = material_of(sentence)  # "Trephine, 22 mm."
-                if _SUBJECT.match("".join(map(class_of, _WORD.findall(sentence)[:4]))):
-                    named = "core"  # "The biopsy is 15 mm long."
+            elif not key and "%" not in sentence:
+                words = _WORD.findall(sentence[:60])[:4]
+                if subject := _SUBJECT.match("".join(map(class_of, words))):
+                    material = "core"  # "The left biopsy is 15 mm long."
+                    heading = " ".join(words[: subject.end() - 1])
+                named = material_of(sentence) if len(sentence) < 40 else "unknown"
                 material = named if named in ("core", "clot") else material
                 if (
                     not n or sentence[0] == "\n"
@@ -421,8 +421,8 @@ def _of_nothing_else(words: str) -> bool:
 
 def _is_open(line: str) -> bool:
     """Whether a short line goes on in the next: it ends in a comma or a small word."""
-    last = _LAST.search(line)
-    return last is not None and class_of(last[1] or "the") in "dvpIzwj"
+    last = "".join(line.split()[-1:])
+    return last[-1:] in ("-", ",", "(") or (last.isalpha() and class_of(last) in "dvpIzwj")
 
 
 def _stops(paragraph: str) -> list[int]:

@@ -12,12 +12,12 @@ _NAME = r"[^.:;,()\n]{2,60}"
 _ID = r"[a-h]\d?|\d{1,2}"
 # "(1) core biopsy", "Slide 2: clot", "Block A1 (core)", "B. clot"
 _DECLARED = re.compile(
-    rf"(?:(?:^|[.;,:\n])[ \t]*(?:[^\W\d_]{{3,12}} )?|\b[^\W\d_]{{3,12}} )"
-    rf"[(\[]?(?P<id>{_ID})(?:[)\]]?[.:]|[)\]]| -(?= )| (?=\())[ \t]*\(?(?P<name>{_NAME})"
-    rf"(?=(?P<more>(?:,{_NAME})*))"
-)
+    r"[\s(\[](?P<id>[a-h\d]\d?)(?:[)\]]?[.:]|[)\]]| -(?= )| (?=\())[ \t]*\(?"
+    rf"(?P<name>[^\W\d_]{_NAME})(?=(?P<more>(?:,{_NAME}){{0,4}}))"
+)  # begins with one character: what stands before it is looked at behind each
+_BEFORE = re.compile(r"(?:(?:^|[.;,:\n])[ \t]*(?:[^\W\d_]{3,12} )?|\b[^\W\d_]{3,12} )[(\[]?$")
 _BEHIND = re.compile(rf"[(\[](?P<id>{_ID})[)\]]")  # "Trephine (A)"
-_LAST_NAME = re.compile(r"[^.:;,()\n]*$")
+_ENDS = re.compile(r"[.:;,()\n]")  # of a name
 # what a sentence begins with: "(A)", "B)", "1.", "Slide 2:"
 _LEADS = re.compile(
     rf"\s*(?:(?P<unit>[^\W\d_]{{3,12}}) )?[(\[]?(?P<id>{_ID})(?:[)\]]?[.:]|[)\]]| -"
@@ -35,16 +35,17 @@ def declared(folded: str) -> dict[str, Material]:
     """The material that each letter or number of a specimen is said to be, in the whole report."""
     found: dict[str, Material] = {}
     names = [
-        (said["id"], name)
-        for said in _DECLARED.finditer(folded)
-        for name in (said["name"], said["name"] + said["more"])  # "bone marrow, left iliac, core"
+        (said["id"], [said["name"], said["name"] + said["more"]])  # "bone marrow, left, core"
+        for said in _DECLARED.finditer("\n" + folded)
+        if _BEFORE.search(said.string[max(0, said.start("id") - 16) : said.start("id")])
     ]
     for said in _BEHIND.finditer(folded):
-        last = _LAST_NAME.search(folded[max(0, said.start() - 60) : said.start()])
-        names.append((said["id"], last[0] if last else ""))
-    for label, name in names:
-        material = material_of(name.strip())
-        if material not in ("unknown", "general"):
+        last = _ENDS.split(folded[max(0, said.start() - 60) : said.start()])[-1]
+        names.append((said["id"], [last]))
+    for label, said_to_be in names:
+        materials = (material_of(name.strip()) for name in said_to_be)
+        material = next((one for one in materials if one not in ("unknown", "general")), None)
+        if material:
             found.setdefault(label, material)
     return found
 

@@ -256,3 +256,46 @@ def test_reports_in_any_usual_encoding_are_the_same(
     [report] = read_reports(tmp_path).reports
     assert report.text == WORDS[tongue]
     assert parse(report.text).value == 40
+
+
+@pytest.mark.parametrize("state", ["adequate", "of good quality", "16 mm long", "fragmented"])
+def test_a_paragraph_on_a_side_gives_its_figures_to_that_side(state: str) -> None:
+    for sides, noun in itertools.product(
+        (("right", "left"), ("left", "right")), ("core", "biopsy")
+    ):
+        text = "\n\n".join(
+            f"The {side} {noun} is {state}. The marrow spaces are {figure} cellular."
+            for side, figure in zip(sides, ("30%", "50%"), strict=True)
+        )
+        assert parse(f"BONE MARROW, BIOPSY:\n\n{text}").value == 40, text
+    clot = "The clot is good. The particles are 80% cellular."
+    assert parse(f"Core 9 mm.\n\n{clot}\n\nThe core is {state}. It is 40% cellular.").value == 40
+
+
+@pytest.mark.parametrize("degree", ["severe", "marked", "mild"])
+def test_a_degree_of_the_cellularity_is_no_criterion_and_one_of_a_disease_is(degree: str) -> None:
+    assert value(f"{degree} hypocellularity with an estimated cellularity of 40%.") == 40
+    assert value(f"Low power: {degree} hypercellularity, cellularity raised at 90%.") == 90
+    assert value("Severe disease has a cellularity below 25%.") is None
+
+
+def test_what_is_excluded_is_set_aside_and_a_share_beside_a_tumor_is_not_the_whole() -> None:
+    for aside in ("the subcortical marrow", "subcortical areas", "subcapsular spaces"):
+        assert value(f"Excluding {aside}, it is a 40% cellular marrow.") == 40, aside
+        assert value(f"Cellularity excluding {aside} is 40%.") == 40, aside
+        assert value(f"Excluding {aside} (10%), cellularity is 40%.") == 40, aside
+        assert value(f"Cellularity of {aside} is 40%.") is None, aside
+    for tumor in ("lymphoma", "carcinoma", "blasts"):
+        text = f"Marrow spaces contain 20% haemopoietic tissue and 60% {tumor}."
+        assert value(text) is None, text
+
+
+@pytest.mark.parametrize("noun", ["haemorrhage", "cortical bone", "crush artefact", "fat"])
+def test_a_reason_is_no_finding_and_an_age_in_a_norm_hides_none(noun: str) -> None:
+    text = f"No percentage cellularity is given because 70% of the sample is {noun}."
+    assert value(text) is None
+    assert value(f"Because of {noun} the cellularity is estimated at 40%.") in (40, None)
+    for age in (20, 50, 71):
+        norm = f"Expected cellularity at {age} is 55%."
+        assert value(f"Cellularity is 40%; {noun} is scanty. {norm}") == 40
+        assert value(f"Hypercellular. {norm}") is None

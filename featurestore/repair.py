@@ -22,7 +22,7 @@ from featurestore import (
     workplaces,
 )
 from featurestore.bookkeeping import Published
-from featurestore.errors import StoreNotFound, StoreVersionMismatch
+from featurestore.errors import StoreDamaged, StoreNotFound, StoreVersionMismatch
 from featurestore.salvage import Salvage, salvage
 from featurestore.types import EncoderDescription, Progress
 from featurestore.verify import REPAIR, Finding, Verified, ids_of, remember, survey, told_arrays
@@ -43,10 +43,16 @@ def verify(
 
     Raises:
         StoreNotFound: there is none at `root`; its catalog may be gone.
+        StoreDamaged: one of its folders is a file.
         StoreVersionMismatch: its catalog is of another version, and is not made anew.
     """
-    if not layout.slides_dir(root).is_dir():
+    if not any((root / one).exists() for one in ("slides", "ledger", layout.CATALOG)):
         raise StoreNotFound(catalog.nowhere(root))
+    for folder in (layout.slides_dir(root), layout.runs_dir(root), layout.tmp_dir(root)):
+        if folder.exists() and not folder.is_dir():
+            raise StoreDamaged(f"{folder} is no folder. Move it away, then: {REPAIR}")
+        if repair or rebuild:
+            layout.make(folder)
     if not rebuild and catalog.path_of(root).exists():
         _must_be_of_this_version(root)
     saved = salvage(root) if repair or rebuild else Salvage()

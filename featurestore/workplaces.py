@@ -93,6 +93,8 @@ class Claim:
 
 def is_claimed(folder: Path) -> bool:
     """Whether somebody claims a folder, or the file system cannot tell."""
+    if not folder.is_dir():
+        return False
     lock = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

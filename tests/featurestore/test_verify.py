@@ -440,6 +440,21 @@ def test_the_file_of_another_slide_is_refused_by_whoever_reads_it(
         read(FeatureStore(root), key, tiling_id)
 
 
+def test_a_folder_of_a_store_that_is_gone_or_a_file_is_told(copied: Copy) -> None:
+    root = copied()
+    shutil.rmtree(root / "slides")
+    assert sum("is missing" in one.fault for one in FeatureStore.verify(root).failures) == 5
+    FeatureStore.verify(root, repair=True)
+    assert not [one for one in FeatureStore.verify(root).failures if "check" not in one.fault]
+    shutil.rmtree(root / "tmp")
+    (root / "tmp").write_bytes(b"")
+    for how in ({}, {"repair": True}):
+        with pytest.raises(StoreDamaged, match="tmp is no folder"):
+            FeatureStore.verify(root, **how)
+    with pytest.raises(StoreNotFound, match="trephine init"):
+        FeatureStore.verify(root / "elsewhere")
+
+
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.5, 0.9])
 def test_a_catalog_that_was_cut_is_told_and_mended(copied: Copy, share: float) -> None:
     root = copied()

@@ -672,7 +672,7 @@ def demo(config: DemoConfig) -> None:
     started, known = time.monotonic(), functools.partial(read_truth, config.truth)
     click.echo(f"Drawing a synthetic archive of {config.slides} slides in {config.archive} ...")
     with progress("slides") as show:
-        click.echo(make_archive(config.archive, **config.size(), progress=show).text())
+        click.echo(make_archive(config.archive, **config.size(), progress=show))
     for command in config.commands():
         click.secho(f"\n$ {in_shell(command)}", bold=True)
         main.main(command, standalone_mode=False, obj="raise")

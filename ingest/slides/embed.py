@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from featurestore import FeatureStore, SlideArrays
 from featurestore.errors import SlideUnreadable
 from featurestore.fields import to_json
 from featurestore.types import Progress, Tiling, content_id
-from featurestore.words import counted
+from featurestore.words import Told, counted
 from ingest.slides.archive import Archive, read_archive
 from ingest.slides.config import IngestConfig, in_part, part_of
 from ingest.slides.encoders import Encoder, load_as
@@ -141,31 +141,20 @@ def take_in(
     return replace(summary, elsewhere=elsewhere)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Adopted:
-    """What an adoption brought into the catalog, in rows."""
-
-    slides: int
-    embeddings: int
-    failures: int
-
-    def text(self) -> str:
-        """What `ingest --adopt-only` prints."""
-        return (
-            f"adopted {counted(self.slides, 'slide')}, {self.embeddings} arrays of embeddings, "
-            f"{self.failures} failures. Next: trephine label REPORTS"
-        )
-
-
-def adopt(store: FeatureStore) -> Adopted:
-    """Fold what shards wrote into the catalog; return how many rows each table gained."""
+def adopt(store: FeatureStore) -> Told:
+    """Fold what shards wrote into the catalog; tell how many rows each table gained."""
     tables = ("slides", "embeddings", "failures")
     text = f"select {', '.join(f'(select count(*) from {t}) as {t}' for t in tables)}"
     before = store.ask(text).row(0, named=True)
     store.record(wait_s=float("inf"))
     store.compact()
     after = store.ask(text).row(0, named=True)
-    return Adopted(**{table: after[table] - before[table] for table in tables})
+    more = {table: after[table] - before[table] for table in tables}
+    said = (
+        f"adopted {counted(more['slides'], 'slide')}, {more['embeddings']} arrays of embeddings, "
+        f"{more['failures']} failures. Next: trephine label REPORTS"
+    )
+    return Told(said, more, gave_up=more["failures"] > 0)
 
 
 # -- readers ----------------------------------------------------------------------------------

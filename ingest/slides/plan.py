@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shlex
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -259,7 +259,13 @@ def _costs(
             rates |= {"embed_s_per_tile": each_s, "device": f"{encoder.how}, timed now"}
         opening, around = (n_slides * rates[f"{k}_bytes_per_slide"] for k in ("open", "write"))
         read_bytes = round(opening + tiles * rates["read_bytes_per_tile"])
-        dim, seconds = rates["dim"], _seconds(rates, n_slides, tiles, config.workers)
+        reading = n_slides * rates["open_s_per_slide"] + tiles * rates["read_s_per_tile"]
+        stages = (  # they work side by side: the slowest decides
+            reading / config.workers,
+            tiles * rates["embed_s_per_tile"],
+            n_slides * rates["write_s_per_slide"],
+        )
+        dim, seconds = rates["dim"], float(max(stages))
     else:
         rates, read_bytes, around = None, None, n_slides * THUMBNAIL_BYTES
         size_of = config.encoder.removeprefix("dinov2-").removesuffix("-reg")
@@ -273,13 +279,3 @@ def _costs(
         "rates": rates,
         "encoder_s_per_tile": each_s,
     }
-
-
-def _seconds(rates: Mapping[str, Any], n_slides: float, tiles: int, workers: int) -> float:
-    """The stages work side by side: the slowest decides."""
-    reading = n_slides * rates["open_s_per_slide"] + tiles * rates["read_s_per_tile"]
-    return max(
-        float(reading) / workers,
-        tiles * float(rates["embed_s_per_tile"]),
-        n_slides * float(rates["write_s_per_slide"]),
-    )

@@ -96,14 +96,11 @@ class _LinkedSeries(openslide.OpenSlide):  # type: ignore[misc]  # it has no typ
             super().__init__(str(Path(self._links.name, "0.dcm")))
         except BaseException as error:
             self._links.cleanup()
-            if not isinstance(error, openslide.OpenSlideError):
-                raise
-            said = re.sub(
-                rf"{re.escape(self._links.name)}/(\d+)\.dcm",
-                lambda link: files[int(link[1])].name,
-                str(error),
-            )
-            raise openslide.OpenSlideError(said) from None
+            if isinstance(error, openslide.OpenSlideError):  # it names a link
+                link = re.compile(rf"{re.escape(self._links.name)}/(\d+)\.dcm")
+                said = link.sub(lambda found: files[int(found[1])].name, str(error))
+                raise openslide.OpenSlideError(said) from None
+            raise
 
     def close(self) -> None:
         """Close the handle; openslide opens files anew as it reads: so long the links stay."""

@@ -6,7 +6,6 @@ import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -33,23 +32,6 @@ BLUR_UM, BLUR_RIM_PX = 2.4, 32  # of slides out of focus; the rim in drawn pixel
 Level = tuple[tuple[int, int], Iterator[bytes]]  # width and height; compressed tiles, row by row
 
 
-@dataclass(frozen=True, kw_only=True)
-class ArchiveSummary:
-    """What was made, and where."""
-
-    folder: Path
-    slides: int
-    patients: int
-    bytes: int
-
-    def text(self) -> str:
-        """What was made, in one line."""
-        return (
-            f"{self.slides} slides of {self.patients} patients, {size(self.bytes)}, "
-            "some of them broken on purpose"
-        )
-
-
 def make_archive(
     folder: Path,
     *,
@@ -58,8 +40,8 @@ def make_archive(
     seed: int = 0,
     faults: bool = True,
     progress: Progress = lambda done, total, also: None,
-) -> ArchiveSummary:
-    """Make what a hospital would hand over, and the truth beside it.
+) -> str:
+    """Make what a hospital would hand over, and the truth beside it; say in a line what was made.
 
     Writes slides/*.svs, manifest.csv, reports.csv and truth.csv: one seed, the same files, whatever
     the number of cores at work. A quarter of the good core slides are at 40x. The faults are a
@@ -81,12 +63,10 @@ def make_archive(
             truths.append(truth)
             progress(len(truths), len(plans), "")
     write_tables(folder, plans, truths, seed)
-    return ArchiveSummary(
-        folder=folder,
-        slides=len(plans),
-        patients=len({plan.patient_id for plan in plans}),
-        bytes=sum(file.stat().st_size for file in (folder / "slides").iterdir()),
-    )
+    n_bytes = sum(file.stat().st_size for file in (folder / "slides").iterdir())
+    n_people = len({plan.patient_id for plan in plans})
+    broken = ", some of them broken on purpose" if faults else ""
+    return f"{len(plans)} slides of {n_people} patients, {size(n_bytes)}{broken}"
 
 
 def _draw_slide(path: Path, plan: SlidePlan, textures: Textures, seed: int) -> SlideTruth:

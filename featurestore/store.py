@@ -352,8 +352,8 @@ class FeatureStore(Readable):
                     broken[slide_id] = error
         if len(broken) == bags.height:
             raise next(iter(broken.values()))
-        for error in broken.values():
-            self.note(f"left out: {error}")
+        for why in broken.values():
+            self.note(f"left out: {why}")
         return bags.filter(~pl.col("slide_id").is_in(list(broken)))
 
     # -- runs ---------------------------------------------------------------------------------

@@ -114,6 +114,17 @@ def test_classes_and_cases_are_said_where_there_are_some() -> None:
     assert "; 25% of test are positive" in said
 
 
+@pytest.mark.parametrize("kind", get_args(TargetKind))
+def test_values_have_intervals_and_classes_none(kind: Any) -> None:
+    run = made(target_kind=kind)
+    split = pl.lit("calibration").alias("split")
+    judged = pl.concat([run.predictions.with_columns(split)] * 10).with_columns(
+        slide_id=pl.int_range(30).cast(pl.String), case_id=pl.int_range(30).cast(pl.String)
+    )
+    told = replace(run, predictions=judged)
+    assert (told.half_widths is None) == (kind == "binary")
+
+
 def test_an_older_run_that_counted_no_patients_goes_by_its_slides() -> None:
     assert "test has 3 patients" in made().warnings()[-1]
 

@@ -77,6 +77,7 @@ def test_a_target_is_told_by_the_scores_of_its_kind(told: tuple[str, dict[str, s
         balance = kind == "binary" and name in scores - {"report --text"}
         assert ("of test are positive" in text) == balance, (name, text)
     assert f"validation {own[0]}" in texts["progress of train"]
+    assert ("would be about" in texts["curve"]) != ("no steady gain" in texts["curve"])
 
 
 def test_runs_are_listed_with_the_scores_of_their_kind(told: tuple[str, dict[str, str]]) -> None:

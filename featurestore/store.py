@@ -47,6 +47,7 @@ from featurestore.types import ArrayIds, Cohort, FrozenSlide, Prediction, RunRec
 P = ParamSpec("P")
 T = TypeVar("T")
 EDITED = "the catalog has other numbers than its folder. Mend it with: trephine verify --repair"
+LEDGER = "ledger"  # what a store claims of rows that are not folded
 RUN_TABLES = ("runs", "metrics", "predictions")
 COPIES = "checks/slides_of_two_patients"
 
@@ -123,6 +124,7 @@ class FeatureStore(Readable):
         """
         rows, published = list(rows), None if published is None else list(published)
         if not fold:
+            self._claim.add(LEDGER)  # until the next fold
             ledger.append(self.root, rows)
         elif rows or published is None or published:
             self._write(lambda _: rows, published, wait_s)
@@ -137,7 +139,7 @@ class FeatureStore(Readable):
         self._asked = None
         there = self._claim.things if published is None else published
         folding.fold(self.root, act=act, published=published, timeout_s=wait_s)
-        self._claim.drop(there)
+        self._claim.drop([*there, LEDGER])
 
     def compact(self) -> None:
         """Write the many small ledger files of a kind as one, unless the catalog is busy."""

@@ -41,6 +41,7 @@ _AGE = re.compile(r"\b(?:age|alter|âge)")
 _SEVERAL = re.compile(
     r"\b(?:two|three|both|bilateral|respectively|zwei|deux|the other|cores|biopsies|trephines)\b"
     r"|\b(?:rang|var[iy]|heterogen|patchy|wechsel)|\bone end\b|\bas low as\b"
+    r"|\b(?:lowest|highest|minim|maxim)"
 )
 _SIDE_WORDS = {"r": "right rt r rechts rechte droite", "l": "left lt l links linke gauche"}
 _SIDE_WORDS |= {"1": "first one 1 a", "2": "second b 2", "3": "third 3", "4": "fourth 4"}

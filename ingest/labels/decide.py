@@ -63,7 +63,9 @@ def decide(
     since = min((claim.start for claim in pool if claim.amends), default=0)  # it replaces the old
     doubtful = [c for c in claims if c.may_count and not any(_within(c, one) for one in pool)]
     doubtful = [claim for claim in doubtful if claim.amends or claim.start > since]
-    if doubtful and not overall:
+    if all(claim.material == "core" for claim in pool):  # "the trial's sample was 60% cellular"
+        doubtful = [c for c in doubtful if c.material != "general" or c.amends]
+    if doubtful and not overall and not all(claim.now for claim in pool):
         return none_read("another figure may be the cellularity too", read=False)
     return _of_pool(text, pool, rule)
 

@@ -18,7 +18,7 @@ _PLAIN = {ord(c): "-" for c in "‐‑‒–—―−\u00ad"} | {ord(c): "'" for
 _PLAIN |= {ord(c): '"' for c in "“”„«»"} | {
     ord(c): " " for c in "\u200b\ufeff\u2060\u00a0\u2009\u202f\u2007"
 }
-_PLAIN |= {ord(a): b for a, b in zip("≤≥⁄≅≈", "<>/~~", strict=True)}
+_PLAIN |= {ord(a): b for a, b in zip("≤≥⁄≅≈∼˜～", "<>/~~~~~", strict=True)}
 # "___40___ %": a blank that is filled in
 _FILLED_IN = re.compile(r"_(?<!__)_*+ ?(\d[\d -]*+(?:_++ ?)?)(%?)")
 # "C e l l u l a r i t y   2 0 %": letters set apart
@@ -45,11 +45,12 @@ _PERCENT = (
     r"|(?:per ?cents?|pct|prozent(?:ige?[nmrs]?)?|pour ?cent)\b)"
 )
 _SHARE, _SPELT_SIGN = re.compile(_PERCENT), re.compile(r"%(?:(?<=[a-zß]%)|(?<=[a-zß][ -]%))")
-# "40", "7,5", "0050" (was "fifty"), "4050" (a lost dash); no part of a code, a date or a number
+# "40", "7,5", "0050" (was "fifty"), "4050" (a lost dash); no part of a code, a date or a number,
+# nor the number of an item: "04 Percent cellularity: 40"
 _NUMBER = re.compile(
     r"(?:(?P<sign>[½¼¾⅓⅔])|(?P<digits>\d(?:(?<!\w\d)|(?<=%to\d))(?<!\d[.,]\d)(?:(?<=0)0{0,20}\d{1,3}"
     r"|\d{0,2})(?:(?:[.,]| point )\d{1,3})?|(?P<lost>\d(?<!\w\d)\d{3})(?= ?%))(?!\d|[.,]\d))"
-    rf"(?P<pct>[ -]?(?:vol\.?[ -]{{0,2}})?{_PERCENT})?"
+    rf"(?P<pct>[ -]?(?:vol\.?[ -]{{0,2}})?{_PERCENT}(?!(?<=t) cellularity ?(?:[:=]|\.\.)))?"
 )
 # "fifty-five", "fünfunddreißig", "soixante et onze": the sum of its words; "fifty to sixty"
 _ATOM = "|".join(sorted({*NUMBERS, "un(?!d)"} - {"un"}, key=len, reverse=True))
@@ -87,9 +88,9 @@ _UNDER = (
 )
 # "at least", ">=", "not less than"
 _OVER = (
-    rf"(?<![-=])>=?|(?<!% )=>|\b(?:{_MORE}|beyond|at least|exceed(?:s|ing|ed)?|in excess of"
-    rf"|upwards? of|(?:a )?minimum of|(?:no|not) (?:{_LESS})|über|mehr als|mindestens|plus de"
-    r"|au moins|supérieure? à)"
+    rf"(?<![-=])>=?|(?<!% )=>|\b(?:{_MORE}|beyond|at least|(?:exceed|surpass)(?:e?s|ing|ed)?"
+    rf"|in excess of|upwards? of|(?:a )?minimum of|(?:no|not) (?:{_LESS})|über|mehr als|mindestens"
+    r"|plus de|au moins|supérieure? à)"
 )
 # "about", "in the region of", "ca."
 _ABOUT = (

@@ -16,7 +16,7 @@ from ingest.labels.tokens import Sentence
 
 # "Cellularity (%): 40", "Cellularity, percent: 40", "Cellularity | 40 | %"
 _N = re.compile(
-    r"C(?P<key>(?:[MBRGSopqyde,%()]|\(I)*)(?P<to>[:v|]*)q?(?P<f>N)(?P<after>\|?%?)(?![/:\w])"
+    r"C(?P<key>(?:[MBRGSopqyde,%()]|\(I)*)(?P<to>[:v|]*)q*(?P<f>N)(?P<after>\|?%?)(?![/:A-Za-pr-z])"
 )
 # "Cellularity (%): aspirate 80, clot 70, core 50"
 _LISTED = re.compile(r"C[MBGRSopqyde,(I%]*\)?:(?=q*[SB])")
@@ -66,6 +66,7 @@ _COMPARES = _OF | words_of(
     dessus dessous"""
 )
 _PARTS = words_of("area fraction share proportion anteil")
+_CHANGES = words_of("less more lower higher fewer weniger mehr moins plus")
 _WHICH = words_of("which that who qui das die der welche welcher welches")
 _STRONG = words_of("marrow space spaces core cores biopsy biopsies trephine section sections")
 _SITE = re.compile(r"[xfLT](?:[xhq]*[MBG])?")  # "better preserved marrow"
@@ -85,8 +86,12 @@ _ENDS = re.compile(
     r"[.,;:()|jwpku?nehbotR/]|I[dqnhy]+[.,;y]|$"
 )  # what follows the figure of an adjective
 _SAID = re.compile(r"[MBGRSebcratoknyqdhvEpI,:(|Xu]*")  # between an adjective and its figure
+_VERB = re.compile(r"Cx[qpd]*F")
+_CORE_IS = re.compile(r";[dnoRMG]*[MB][MBG]*v[qpd]*F(?:[.;,)]|$)")  # "...; this core has 40%"
+_GOVERNED = re.compile("p[dqh]*x")  # "across thirds"
+_NOW = re.compile(r"[,;][djv]*n(?:[nGMB]*[v:]+|[GMB]+)F")  # "at entry 55%, this specimen 20%"
 _UNEVEN = re.compile(r"vx:")  # "The core is uneven: cellularity ..."
-_FORMING = re.compile(r"Fq*KL?(?:[.,;)]|$)")
+_FORMING = re.compile(r"F[pdq]*(?:KL?|LK)(?:[.,;)]|$)")
 _EXTENT = re.compile(r"F[dqRh]*[MGt]|Fh+q")  # "hypercellular, 70% nodules"
 _OWN = re.compile(r"[qdyohRSMBG]*(?:[pI][dqoyMBRGS]*)*")  # "hypercellular [marrow for age]"
 _MEAN = re.compile(r";[dq]*o[dqvp:]*F(?:[.;,)]|$)")
@@ -125,11 +130,13 @@ class _Scan:
 
     def semicolon(self, at: int) -> None:
         last = max(self.ties.keys() | self.odd, default=0)  # figure
-        if self.head == "T":
+        if "C" in self.s[:at] and _CORE_IS.match(self.s, at):
+            self.noun("C", at)
+        elif self.head == "T":
             self.subject = ""
         elif self.s[at - 1] in "hg" and re.match(r"F(?:[.,)]|$)", self.s[at + 1 :]):
             pass  # "Cellularity: increased; 80%"
-        elif _MEAN.match(self.s, at) and not set(self.s[last:at]) & set("xLK"):
+        elif _MEAN.match(self.s, at) and not set(_GOVERNED.sub("", self.s[last:at])) & set("xLK"):
             self.noun("C", at)  # "some spaces 60% cellular, some empty; average 40%"
         else:
             self.clear(at)
@@ -138,6 +145,8 @@ class _Scan:
         aside = self.s[max(0, self.behind - 2) : self.behind] == "C,"
         if aside and self.words[self.behind] in _AWAY and self.s[at + 1 : at + 2] == "F":
             self.head = "C"  # "cellularity, where assessable, 40%"
+        elif _NOW.match(self.s, at) and "C" in self.s[:at]:
+            self.noun("C", at)
         elif self.head == "x" and _UNEVEN.match(self.s, at - 2):
             self.clear(at)
         elif self.s[at] == ":" and self.governed and self.subject == "C":
@@ -150,7 +159,8 @@ class _Scan:
         self.behind = at
         if {"which", "whom"} & set(self.words[at + 1 : at + 2]):
             self.subject = ""  # "..., of which blasts constitute 50%"
-        if self.s[at] in "wz" and self.head in ("T", "H", "A"):
+        mean = re.match(r"w[dq]*op", self.s[at:])  # "with an average of 60%"
+        if self.s[at] in "wz" and self.head in ("T", "H", "A") and not mean:
             self.head = ""
 
     def verb(self, at: int) -> None:
@@ -198,6 +208,10 @@ class _Scan:
             pass  # "was scored", "was thought to be", "cellularity varying between"
         elif away and self.head == "T":
             pass  # "from 20% at presentation to 70%"
+        elif (verb := _VERB.match(s, at - 1)) and (
+            "at" in words[at : verb.end()] or self.figures[verb.end() - 1].qualifier == "~"
+        ):
+            pass  # "cellularity works out at 50%", "cellularity hovers around 50%"
         else:
             if self.behind >= 0 and not away and self.head in ("C", "A"):
                 self.subject = "x"  # "the cellularity of blasts"
@@ -291,6 +305,9 @@ class _Scan:
             or (self.head == "H" and s[self.at + 1 : at] in (",", "("))
         ):
             return "the space is F of cells"
+        lead = self.head == "H" and s[self.at + 1 : at] in (",", "(", "")
+        if (lead or not s[:at].strip("RMBG():yqd")) and _FORMING.match(s, at):
+            return "F hematopoiesis"  # "acellular, 0% hematopoiesis", "Core: 35% hematopoiesis"
         noun = _NOUN.match(s, at + 1)
         if noun and "".join(self.words[noun.end() : noun.end() + 1])[:2] not in (":", "=", ".."):
             return ""
@@ -311,6 +328,8 @@ class _Scan:
             return True
         if behind[:2] == ",F" and self.figures[at].parts == self.figures[at + 2].parts:
             return self._is_relative(at + 2)  # "reduced to half, 50% of normal"
+        if self.words[at + 1 : at + 2] and self.words[at + 1] in _CHANGES:
+            return True  # "the right one measures 10% less"
         standard = re.match(r"([qhp])[dn]*(?:[hebk]|q[dn]*[hebk])", behind.replace("px", "p", 1))
         return standard is not None and bool(_COMPARES & set(self.words[at + 1 : at + 3]))
 

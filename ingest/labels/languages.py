@@ -49,17 +49,18 @@ R right left rt lt r l bilateral rechts links rechte linke droite gauche droit o
 G ponction prélèvement specimen specimens sample samples section sections tissue material slide
   slides case other others sided handed partner counterpart side field fields level levels piece
   pieces fragment präparat gewebe tissu échantillon fragments adequacy length quality
-d own my mine d qu the a an this that these those it its their his her we i all each which there
-  here lady gentleman man woman patient patients einem einen diesem dieses der die das des dem den
-  ein eine einer eines dieser diese le la les un une cette ce ces il elle
-v can kann peut nehmen füllen belegen occupe occupent ranged is are was were be been am appear seems
-  show shown has have had measures measured estimate assessed judged reported calculated read given
-  put placed noted found determined ranges ranging varies vary lie runs amounts reveal demonstrate
-  display exhibit contain considered occupies occupy occupied comprise constitute make fill
-  represent account cover composed takes consist remains stands reaches approaches approximates
-  corresponds evaluated quantified set quoted issued stated beträgt betragen ist sind war liegt wird
-  geschätzt zeigt nimmt einnimmt does do rate grade comes contient contiennent enthalten enthält
-  hold est était sont évaluée évalué estimée estimé représente montre à
+d what own my mine d qu the a an this that these those it its their his her we i all each which
+  there here lady gentleman man woman patient patients einem einen diesem dieses der die das des dem
+  den ein eine einer eines dieser diese le la les un une cette ce ces il elle
+v can differ differs differing kann peut nehmen füllen belegen occupe occupent ranged is are was
+  were be been am appear seems show shown has have had measures measured estimate assessed judged
+  reported calculated read given put placed noted found determined ranges ranging varies vary lie
+  runs amounts reveal demonstrate display exhibit contain considered occupies occupy occupied
+  comprise constitute make fill represent account cover composed takes consist remains stands
+  reaches approaches approximates corresponds evaluated quantified set quoted issued stated beträgt
+  betragen ist sind war liegt wird geschätzt zeigt nimmt einnimmt does do rate grade comes contient
+  contiennent enthalten enthält hold est était sont évaluée évalué estimée estimé représente montre
+  à
 p because due owing wegen aufgrund of at to on for as within about between among across throughout
   along amid during through over upon after despite per wie where including incl zwischen entre bei
   von auf zu zur zum für du au dans pour sur en par
@@ -103,7 +104,7 @@ b prior cf pre previous previously earlier former formerly preceding baseline pr
 r cases outside sending referring referral submitted submitting external resident fellow trainee
   draft preliminary provisional reader readers observer observers another you donor donor's sister
   brother sibling twin mother father your interobserver intraobserver rereading reread errorrate
-  differed differ differs differing discrepancy auswärts auswärtig externe
+  differed discrepancy auswärts auswärtig externe
 n our now current currently present presently today today's actual actually observed new recent
   aktuell jetzt heute derzeit actuel actuelle actuellement fact
 E changed modified updated sic

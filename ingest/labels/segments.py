@@ -89,7 +89,8 @@ class Segment:
     def historic(self) -> bool:
         """Whether its heading tells of an earlier time or of another's reading."""
         words = _WORD.findall(ASIDE.sub("", self.heading))
-        if WORDS.get("".join(words[:1])) == "r" or any(WORDS.get(word) == "k" for word in words):
+        first = next((word for word in words if WORDS.get(word) != "d"), "")
+        if WORDS.get(first) == "r" or any(WORDS.get(word) == "k" for word in words):
             return True  # "Submitting diagnosis", "For comparison"
         return not _AMENDS.search(self.heading) and any(
             word in HISTORY or (WORDS.get(word) == "b" and word not in GENERAL)
@@ -222,6 +223,8 @@ class _Cutter:
             begin = label[1]  # "A. Core biopsy, left: ..."
             rest = line[begin:]
         bare_key = _SCALE.sub(lambda scale: " " * len(scale[0]), rest) if "%" in rest else rest
+        if self.before and small and self._is_full(rest):
+            return False, at + begin  # a key that is broken over two lines
         key = _KEY.match(bare_key) if ":" in rest or "?" in rest else None
         if key and len(key[1].split()) <= 8 and not is_said(key[1]):
             return True, at + begin + self._key(key[1].strip(), rest, key.end())
@@ -321,9 +324,9 @@ class _Cutter:
                     heading = " ".join(words[: subject.end() - 1])
                 named = material_of(sentence) if len(sentence) < 40 else "unknown"
                 material = named if named in ("core", "clot") else material
-                if (
-                    not n or sentence[0] == "\n"
-                ) and named != "unknown":  # "Microscopic." on its own line
+                lone = _WORD.findall(sentence)[:1]  # "Microscopic." on its own line
+                known = lone and lone[0] in GENERAL and class_of(lone[0]) not in "dpjwI"
+                if known and named != "unknown" and (not n or sentence[0] == "\n"):
                     begun = at
                     material, heading = named, sentence
             label = labelled(sentence, self.labels) if self.labels else None

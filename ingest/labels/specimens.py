@@ -18,6 +18,8 @@ _DECLARED = re.compile(
 _BEFORE = re.compile(r"(?:(?:^|[.;,:\n])[ \t]*(?:[^\W\d_]{3,12} )?|\b[^\W\d_]{3,12} )[(\[]?$")
 _BEHIND = re.compile(rf"[(\[](?P<id>{_ID})[)\]]")  # "Trephine (A)"
 _ENDS = re.compile(r"[.:;,()\n]")  # of a name
+# "(1) BLOOD (2) CLOT (3) CORE", but not "CLOT (1) CORE (2)"
+_LISTED = re.compile(rf"(?:^|[:\n])[ \t]*(?=\()(?P<list>(?:\((?:{_ID})\)[^()\n.;]{{2,40}}){{2,9}})")
 # what a sentence begins with: "(A)", "B)", "1.", "Slide 2:"
 _LEADS = re.compile(
     rf"\s*(?:(?P<unit>[^\W\d_]{{3,12}}) )?[(\[]?(?P<id>{_ID})(?:[)\]]?[.:]|[)\]]| -"
@@ -39,6 +41,12 @@ def declared(folded: str) -> dict[str, Material]:
         for said in _DECLARED.finditer("\n" + folded)
         if _BEFORE.search(said.string[max(0, said.start("id") - 16) : said.start("id")])
     ]
+    for row in _LISTED.finditer(folded):
+        found |= {
+            label: material
+            for label, name in re.findall(rf"\(({_ID})\)([^()]+)", row["list"])
+            if (material := material_of(name.strip())) not in ("unknown", "general")
+        }
     for said in _BEHIND.finditer(folded):
         last = _ENDS.split(folded[max(0, said.start() - 60) : said.start()])[-1]
         names.append((said["id"], [last]))

@@ -47,7 +47,7 @@ _SCALE = re.compile(
     r"C[^.;:FNvhgx(]*(?P<boxed>\((?:[^()FNx]*[FN][^()FNx]*)\))(?P<ends>:?)|C[MBGpdq:]*(?P<bare>F)q*(?=[:O])"
 )
 _PLAIN_KEY = str.maketrans(dict.fromkeys("MGopdyvzuwhecbrnEgajki:,IKLf", "q"))
-_SPECIAL = words_of("reported report figure value percentage cell content density cent .")
+_SPECIAL = words_of("been reported report figure value percentage cell content density cent .")
 _MOVING = set("AMBGCbcx")  # classes that the words before them may change
 _LEADS = (":", ".", "\ue000", "\ue001")
 _KINDS = {"arrow": "u", "date": "b", "dots": ":"}
@@ -163,6 +163,8 @@ def _in_place(
         return "n" if word == "report" else letter
     if letter == "C" and previous == "reported":
         classes[-1] = "o"
+    elif word == "been" and previous == "had":
+        return "b"  # "the core of day 14 had been 5% cellular"
     elif letter == "b":  # not "after remission", nor the day of a correction, nor one of a month
         day = before == "N" and word in _MONTHS and not "".join(behind).isdigit()
         dated = word[:1].isdigit() and "E" in classes[-2:]

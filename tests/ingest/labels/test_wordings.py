@@ -127,3 +127,27 @@ def test_a_line_that_had_room_for_the_next_word_ends_its_paragraph() -> None:
         "Carotte de 18 mm, 9 espaces. La cellularité est de 55 %. Mégacaryocytes nombreux, groupés."
     )
     assert parse(text).value == 55
+
+
+MORE = """Core: cellularity works out at around {v}%.
+Core: cellularity hovers around {v}%.
+Core: cellularity <5% would support aplasia; this core has {v}%.
+Cellularity at entry 99%, cycle 4 90%, this specimen {v}%. Core 14 mm.
+Core biopsy: cellularity differs between fields, from 2% up to 99%, with an average of {v}%.
+Core biopsy: cellularity ∼{v}%.
+Core biopsy: cellularity is {v}%.\\n\\nComment: the lab's proficiency sample was 99% cellular.
+Trephine: sizes and other notes fill this line to its end, as it goes on. Left posterior
+trephine: {v}% cellular, free.
+(1) BLOOD (2) SMEAR (3) CLOT (4) CORE\\n\\n(3) Particles.\\n(4) The marrow is {v}% cellular."""
+
+
+@pytest.mark.parametrize("value", [10, 35, 60])
+def test_more_wordings_read_back(value: int) -> None:
+    for frame in MORE.replace("Left posterior\n", "Left posterior\\n").splitlines():
+        text = frame.replace("\\n", "\n").format(v=value)
+        assert parse(text).value == value, text
+
+
+def test_a_difference_to_another_core_is_no_reading_of_its_own() -> None:
+    text = "Left-sided core 60% cellular; the right-sided one measures 10% less, that is 50%."
+    assert parse(text).value in (55, None)

@@ -12,6 +12,7 @@ from itertools import pairwise
 
 from ingest.labels.figures import Figure
 from ingest.labels.languages import words_of
+from ingest.labels.shares import shares_in
 from ingest.labels.tokens import Sentence
 
 # "Cellularity (%): 40", "Cellularity, percent: 40", "Cellularity | 40 | %"
@@ -21,26 +22,6 @@ _N = re.compile(
 # "Cellularity (%): aspirate 80, clot 70, core 50"
 _LISTED = re.compile(r"C[MBGRSopqyde,(I%]*\)?:(?=q*[SB])")
 _OF_EACH = re.compile(r"[SB][SBMGRpd(]*[:)]*(?=N(?:[.,;j)]|$))")
-_SHARES: dict[str, re.Pattern[str]] = {
-    # "30% hematopoietic cells and 70% fat"
-    "F cells and F fat": re.compile(r"(?P<f>F)[dq]*[KL][MLG]*[,j/;:(v]*[dv]*Fp?[dq]*f"),
-    # "70% fat and 30% hematopoietic cells", "70% of the space filled by fat and 30% by cells"
-    "F fat and F cells": re.compile(
-        r"F(?:p[doh]*M+v?)?[pz]?[dq]*fG?[,j/;:(v]*[dvq]*(?P<f>F)[pz]?[dq]*[KL]"
-    ),
-    # "hematopoietic cells 30%, fat 70%"
-    "cells F, fat F": re.compile(r"[KL][MLG]*[v:p]*(?P<f>F)[,j/;:]*f[LMG]*[v:p]*F"),
-    # "fat 70%, hematopoietic cells 30%"
-    "fat F, cells F": re.compile(r"f[MLG]*[vq:p]*F[,j/;]*[KL][MLG]*[vq:p]*(?P<f>F)"),
-    # "cell to fat ratio 60:40"
-    "cells to fat": re.compile(
-        r"[LCAK][LC]?[:/pj,]*fT?[vpIdqzMBG:()T,]*(?P<f>[NF])[:/p](?P<g>[NF])"
-    ),
-    # "a 3:1 ratio of cells to fat"
-    "F:G cells to fat": re.compile(r"(?P<f>[NF])[:/p](?P<g>[NF])T?[dqp]*[LAK][LMG]*[:/pj]d?f"),
-    # "fat to cell ratio 40:60"
-    "fat to cells": re.compile(r"fT?[:/pj,]*[LCAK][LG]?T?[vpdq:(T]*(?P<g>[NF])[:/p](?P<f>[NF])"),
-}
 # "Left: 30%", "It is 40% on the left.": before and behind a figure without a noun of its own
 _ALONE = re.compile(r"[^xLfiKNTXCAHt]*v[qpdohnv:(]*|[^xLfiKNTXCAHtv]*[^xLfiKNTXCAHtvGI]|")
 _LEFT_ALONE = re.compile(
@@ -378,13 +359,11 @@ def tied(sentence: Sentence, s: str) -> tuple[dict[int, str], set[int], dict[int
         if at not in aside and (step := _STEPS.get(letter)):
             step(scan, at)
     ties, odd, ratio = scan.ties, scan.odd, {}
-    for name, pattern in _SHARES.items() if "f" in s else ():
-        for match in pattern.finditer(s):
-            at = match.start("f")
-            ties.setdefault(at, name)
-            odd.discard(at)
-            if match.groupdict().get("g"):
-                ratio[at] = match.start("g")
+    for at, name, fat in shares_in(s):
+        ties.setdefault(at, name)
+        odd.discard(at)
+        if fat >= 0:
+            ratio[at] = fat
     for match in _N.finditer(s) if "N" in s else ():
         if _is_percent(sentence, match) and not _NOUN.match(s, match.start("f") + 1):
             ties.setdefault(match.start("f"), "cellularity: N")

@@ -160,8 +160,7 @@ class _Cutter:
         """A blank line ends the paragraph and the table in hand."""
         yield from self._close(at, self.local, self.amends)
         self.local, self.head, self.before = (self.material, self.heading), [], ""
-        self.listing = False
-        self.width = 0
+        self.listing, self.width = False, 0
 
     def line(self, line: str, at: int) -> Iterator[Segment]:
         """Take a line: a row of a table, a heading, or more of the paragraph."""

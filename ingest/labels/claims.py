@@ -368,7 +368,7 @@ def _scope(s: str, at: int) -> Scope:
 
 def _material(sentence: Sentence, s: str, at: int, segment: Segment) -> Material:
     """The material of a figure: named behind it, else nearest before it, else by the heading."""
-    behind = re.match(r"[AC]?[MG]*[pI][dq]*M*([BS])", s[at + 1 :])
+    behind = re.match(r"[AC]?[MG]*(?:[pI][dq]*M*|\((?=[BS]\)))([BS])", s[at + 1 :])
     begin = s.rfind(".", 0, at) + 1
     pair = PAIR.search(s, begin, at)
     second = s[at - 1 : at] == "/"
@@ -411,4 +411,5 @@ def _side(sentence: Sentence, s: str, at: int, segment: Segment) -> str:
     heading = re.findall(r"\w+", segment.heading)
     named = any(WORDS.get(word) == "B" for word in heading)
     heads = {_SIDES[word] for word in heading if word in _SIDES and (named or word not in _COUNTED)}
+    heads = heads & {"r", "l"} or heads  # "Part A, right iliac crest"
     return heads.pop() if len(heads) == 1 else ""

@@ -19,6 +19,8 @@ _PLAIN |= {ord(c): '"' for c in "“”„«»"} | {
     ord(c): " " for c in "\u200b\ufeff\u2060\u00a0\u2009\u202f\u2007"
 }
 _PLAIN |= {ord(a): b for a, b in zip("≤≥⁄≅≈∼˜～", "<>/~~~~~", strict=True)}
+_BRACES = str.maketrans("{}", "  ")
+_JOINED = re.compile(r"(?<=[a-z])_(?=[a-z])")  # "bmb_cell_pct"
 # "___40___ %": a blank that is filled in
 _FILLED_IN = re.compile(r"_(?<!__)_*+ ?(\d[\d -]*+(?:_++ ?)?)(%?)")
 # "C e l l u l a r i t y   2 0 %": letters set apart
@@ -163,6 +165,10 @@ def fold(text: str) -> str:
         low = low.replace("reference read", "consensus read").replace(
             "reference review", "consensus review"
         )
+    if "{" in low:  # "{20-30}%": a blank of a template, filled in
+        low = low.translate(_BRACES)
+    if "_" in low:
+        low = _JOINED.sub(" ", low)
     if "-\n" in low or "- \n" in low:
         low = _BROKEN.sub(lambda m: m[1].ljust(len(m[0])), low)
     low = _CELL.sub(lambda m: "cellularity"[: len(m[0])], low)

@@ -17,7 +17,7 @@ from ingest.labels.tokens import Sentence
 
 # "Cellularity (%): 40", "Cellularity, percent: 40", "Cellularity | 40 | %"
 _N = re.compile(
-    r"C(?P<key>(?:[MBRGSopqyde,%()]|\(I)*)(?P<to>[:v|]*)q*(?P<f>N)(?P<after>\|?%?)(?![/:A-Za-pr-z])"
+    r"(?<!%p)(?<!%pd)C(?P<key>(?:[MBRGSopqydne,%()]|\(I)*)(?P<to>[:v|u]*)q*(?P<f>N)(?P<after>\|?%?)(?![/:A-Za-pr-z])"
 )
 # "Cellularity (%): aspirate 80, clot 70, core 50"
 _LISTED = re.compile(r"C[MBGRSopqyde,(I%]*\)?:(?=q*[SB])")
@@ -381,7 +381,7 @@ def _is_percent(sentence: Sentence, match: re.Match[str]) -> bool:
     between = sentence.words[match.start() : match.start("f")]
     if "%" in match["key"] + match["after"] or {"percent", "percentage"} & set(between):
         return True
-    ends = re.match(r"N(?:[.,;)j]|$)", match.string[match.start("f") :])
+    ends = re.match(r"N(?:[.,;()j]|$)", match.string[match.start("f") :])
     return bool(match["to"] or ends) and figure.low >= 5 and figure.parts[0] == int(figure.parts[0])
 
 

@@ -36,11 +36,11 @@ L cell cells elements zellen cellules
 f fat fatty adipose adipocytes adipocyte fett fettgewebe fettmark fettzellen graisse adipeux
   adipocytaire
 T ratio verhältnis rapport
-M trabeculae trabekel travées espace espaces fläche marrow bone bm space spaces intertrabecular
-  medullary medulla cavity cavities area volume iliac crest posterior superior anterior spine hip
-  pic psis deep crista beckenkamm examination exam review analysis evaluation assessment estimate
-  estimates impression knochenmark knochenmarks mark markraum markraums markräume markräumen moelle
-  osseuse medullaire médullaire médullaires iliaque
+M schätzung einschätzung trabeculae trabekel travées espace espaces fläche marrow bone bm space
+  spaces intertrabecular medullary medulla cavity cavities area volume iliac crest posterior
+  superior anterior spine hip pic psis deep crista beckenkamm examination exam review analysis
+  evaluation assessment estimate estimates impression knochenmark knochenmarks mark markraum
+  markraums markräume markräumen moelle osseuse medullaire médullaire médullaires iliaque
 B carotte bom zylinder core cores trephine trephines biopsy biopsies bx bmbx bmb histology
   histologic histological histologisch cylinder punch stanze biopsie trepanat knochenmarkhistologie
   ostéomédullaire ostéo osteo
@@ -49,9 +49,9 @@ R right left rt lt r l bilateral rechts links rechte linke droite gauche droit o
 G ponction prélèvement specimen specimens sample samples section sections tissue material slide
   slides case other others sided handed partner counterpart side field fields level levels piece
   pieces fragment präparat gewebe tissu échantillon fragments adequacy length quality
-d what own my mine d qu the a an this that these those it its their his her we i all each which
-  there here lady gentleman man woman patient patients einem einen diesem dieses der die das des dem
-  den ein eine einer eines dieser diese le la les un une cette ce ces il elle
+d what eigen own my mine d qu the a an this that these those it its their his her we i all each
+  which there here lady gentleman man woman patient patients einem einen diesem dieses der die das
+  des dem den ein eine einer eines dieser diese le la les un une cette ce ces il elle
 v can differ differs differing kann peut nehmen füllen belegen occupe occupent ranged is are was
   were be been am appear seems show shown has have had measures measured estimate assessed judged
   reported calculated read given put placed noted found determined ranges ranging varies vary lie
@@ -72,20 +72,20 @@ w with showing mit avec
 o mittel overall average averages averaging averaged total mean combined global whole entire agreed
   adjudicated consensus composite aggregate final summary gesamt insgesamt gesamtzellularität
   durchschnittlich mittlere moyenne ensemble
-q h&e best alike too therefore thus hence nil zero nearer nur somewhere perhaps ordre re richtig
-  recte lire above below angegeben um uh pt somewhat just still very quite rather about around
-  almost good excellent representative limited evaluable available active residual normalappearing
-  remaining trilineage maturing percent percentage equal equals score anteil share proportion
-  fraction prozentsatz estimated yes also well up out much most more less again further mature
-  deutlich leicht mäßig etwa stark nettement légèrement discrètement modérément some approx ca c.
-  circa environ vicinity order readout range de figure degree extent index tick check select circle
-  row
+q rpt très sehr exact absolute absolut absolu assessable specify h&e best alike too therefore thus
+  hence nil zero nearer nur somewhere perhaps ordre re richtig recte lire above below angegeben um
+  uh pt somewhat just still very quite rather about around almost good excellent representative
+  limited evaluable available active residual normalappearing remaining trilineage maturing percent
+  percentage equal equals score anteil share proportion fraction prozentsatz estimated yes also well
+  up out much most more less again further mature deutlich leicht mäßig etwa stark nettement
+  légèrement discrètement modérément some approx ca c. circa environ vicinity order readout range de
+  figure degree extent index tick check select circle row
 h n normal fair moderate raised high low elevated lower abnormal variable patchy heterogeneous
   markedly diminished preserved diminuée augmentée erhöht vermindert reduziert gesteigert normwertig
   nl appropriate adequate regular
 y yo yr mm cm day days week weeks month months year years visit age aged ages age's old alter
   altersentsprechend altersbezogen âge young older adult decade
-e expect expects expected reference norm norms normative predicted anticipated typical typically
+e exp expect expects expected reference norm norms normative predicted anticipated typical typically
   usual usually adjusted matched related chart guideline guidelines standard ref interval limits
   healthy erwartet normbereich referenz referenzbereich sollwert normwert attendu norme référence
   théorique span adults children infants population minus

@@ -42,7 +42,7 @@ _STEMS = (
 # "... marrow. The next", not "approx. 40%"
 STOP = re.compile(
     r"[.!?](?=[.!?\s])(?!\.+ ?[<>~\d])(?!(?<=cell.)\s[(~<>\d])(?<!\bapprox.)(?<!\bca.)"
-    r"(?<!\bvs.)(?<!\best.)(?<!\bdr.)(?<!\bno.)(?<!\bc.)(?<![\s.][.!?])[.!?]*(?=\s+\S)"
+    r"(?<!\bvs.)(?<!\best.)(?<!\bdr.)(?<!\bno.)(?<!\bincl.)(?<!\bexp.)(?<!\bobs.)(?<!\bc.)(?<![\s.][.!?])[.!?]*(?=\s+\S)"
 )  # begins with the sign itself: looking back at every letter is slow
 # "  - CORE BIOPSY: ...", "## Histology (core)", "[Section 3] ...", "Q7 Core findings?"
 _MARK = re.compile(
@@ -60,7 +60,7 @@ _COLUMN = {"|": re.compile(r"[^|]+"), "\t": re.compile(r"[^\t]+"), " ": re.compi
 _UNIT = re.compile(r"%|pct\.?|per ?cent")
 _COLUMN |= {mark: re.compile(rf"[^{mark}]+") for mark in ",;"}
 _SUBJECT = re.compile(r"d?[MR]*B+v")
-_BOX = re.compile(r"[ \t]*(?:\[[ x✓_]?\]|\( ?x?\)|[☐☒☑✓□])")  # a line that goes on with boxes
+_BOX = re.compile(r"[ \t]*(?:\[[ x✓_]?\]|\( ?[x*]?\)|o(?= \d)|[☐☒☑✓□])")  # it goes on with boxes
 # "  Core: 40%", "- 40-50 %": an entry below "Cellularity:"
 _ENTRY = re.compile(r"[ \t*•-]*(?:[^:%\d\n]{1,40}:)?[ \t]*[<>~]?[\d -]{1,9}%[ .;,]*")
 _VALUE = re.compile(r"[ \t]*[<>~]?\d{1,3}(?: ?- ?\d{1,3})? ?(?:(?P<sign>%)|$)")
@@ -347,12 +347,9 @@ class _Cutter:
         above = self.listing or is_measured(self.before.strip(" \t:="))
         self.listing = above and len(cells) == 2  # "Cellularity" stands above the table
         hot = self.listing or self.near or self.amends or self._is_hot(start, start + len(line))
-        if not hot and (
-            _SHARE.search(line) if not self.head else not any(map(is_measured, self.head))
-        ):
+        far = _SHARE.search(line) if not self.head else not any(map(is_measured, self.head))
+        if not cells or (not hot and far):
             return  # for speed: most rows of most tables
-        if not cells:
-            return
         if len(cells) > 2 and _UNIT.fullmatch(cells[-1][1].strip()):  # "Cellularity | 30 | pct"
             cells[-2:] = [(cells[-2][0], f"{cells[-2][1].rstrip()} %")]
         names = [cell.strip() for _, cell in cells]

@@ -25,7 +25,7 @@ _TOKEN = re.compile(
 _PARTS = re.compile(re.sub(r"\?P<\w+>", "?:", _TOKEN.pattern))  # without names: for speed
 # "cellularity", "celluarity", "cellu-", "Zellularität"
 _C = re.compile(
-    r"(?:c|z)el+u?l?[a-z'-]*(?:ity|ty|'y|tät|té|tat)$|zellgehalt$|zelldichte$|celularity$"
+    r"(?:c|z)el+u?l?[a-z'-]*(?:ity|ty|'y|tät|té|tat)$|zellgehalt$|zelldichte$|zellanteil$|celularity$"
 )
 _A = re.compile(r"(?:cel{1,2}ul{0,2}a?r|celular|cell|zellulär|cellulaire)$")
 _H = re.compile(r"(?:hyper|hypo|normo|pauci|iso|a)-?(?:cel|zel)[a-zäéè]*$")
@@ -46,8 +46,11 @@ _POST = {"post", "after", "following", "nach", "après"}
 _SCALE = re.compile(
     r"C[^.;:FNvhgx(]*(?P<boxed>\((?:[^()FNx]*[FN][^()FNx]*)\))(?P<ends>:?)|C[MBGpdq:]*(?P<bare>F)q*(?=[:O])"
 )
+# "Cellularity (absolute %):", "Cellularity, if assessable:": what a key adds owns no figure
+_ASIDE = re.compile(r"(C[qMBGp%]*\()([^()FNebrnSagxLfKc|]*|x?%)(\)[:q%])")
+_ASIDE_COMMA = re.compile(r"(C),c[qvdx]{0,3}(?=:)")
 _PLAIN_KEY = str.maketrans(dict.fromkeys("MGopdyvzuwhecbrnEgajki:,IKLf", "q"))
-_SPECIAL = words_of("been reported report figure value percentage cell content density cent .")
+_SPECIAL = words_of("o been reported report figure value percentage cell content density cent .")
 _MOVING = set("AMBGCbcx")  # classes that the words before them may change
 _LEADS = (":", ".", "\ue000", "\ue001")
 _KINDS = {"arrow": "u", "date": "b", "dots": ":"}
@@ -100,7 +103,9 @@ def encode(text: str, figures: list[Figure]) -> Sentence:
         if letter:
             classes.append(letter)
             words.append(word)
-    return Sentence(_without_scale("".join(classes), words, places), words, places)
+    s = _without_scale("".join(classes), words, places)
+    s = _ASIDE.sub(lambda m: m[1] + "q" * len(m[2]) + m[3], s)
+    return Sentence(_ASIDE_COMMA.sub(lambda m: "C" + "q" * (len(m[0]) - 1), s), words, places)
 
 
 def _of_hundred(figure: Figure) -> tuple[Figure, str]:
@@ -155,6 +160,8 @@ def _in_place(
         return ""
     if letter == "." and (behind in ([")"], ["]"]) or _SHORTENED.search(previous)):
         return ""  # "(Jan.)", "est. 40%"
+    if word == "o" and behind[:1] in (["\ue000"], ["\ue001"]):
+        return "O"  # "o 0-20%  (*) 20-40%": a circle of a form
     if word == "cent" and previous == "per":
         classes[-1] = "%"
         return ""
@@ -234,7 +241,7 @@ def _form(word: str) -> str:
             return "v" if "v" in known else "g"
     for ending in ("e", "en", "er", "es", "em"):
         adjective = WORDS.get(word.removesuffix(ending), "x") if word.endswith(ending) else "x"
-        if adjective in "qnbheoyKBM" and len(word) > 5:
+        if adjective in "qnbheoyKBMr" and len(word) > 5:
             return adjective
     for n in range(3, len(word) - 3):
         head, tail = word[:n].rstrip("s"), word[n:]

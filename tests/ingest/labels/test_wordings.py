@@ -151,3 +151,32 @@ def test_more_wordings_read_back(value: int) -> None:
 def test_a_difference_to_another_core_is_no_reading_of_its_own() -> None:
     text = "Left-sided core 60% cellular; the right-sided one measures 10% less, that is 50%."
     assert parse(text).value in (55, None)
+
+
+FORMS = """CORE\\nMarrow cellularity (specify percentage): {v} %
+CORE\\nCellularity (%), as assessed: {v}\\nExtent of infiltration (% of cellularity): 70
+CORE\\nCellularity score (absolute %): {v}\\nCellularity at screening (absolute %): 99
+Core\\nMarrow cellularity >= 99%?  YES [ ]  NO [X]\\nExact cellularity, if assessable: {v} %
+CORE\\nCellularity observed, %: {v}\\nBlasts: <5%
+Trephine (proforma)\\nQuality: good\\nOverall cellularity as % of area -> {v}\\nFoci -> none
+CORE BIOPSY: Cellularity is {{{v}}}% ({{decreased}} for age). Blasts {{1}}%.
+Trephine\\n - marrow space occupied by haematopoiesis, estimate: ~{v}%
+Marrow\\nCELLULARITY VALUE = {v} PERCENT (CORE), 99 PERCENT (CLOT)
+bm bx l pic 1.4 cm. cellularity {v} (exp 99). me 4. asp: bl 1
+Histology\\nCore. Cellularity per bx rpt {v} pct, blasts 72 pct by aspirate
+Knochenmarkhistologie\\nHämatopoetischer Zellanteil: {v} %\\nFettmark vermehrt"""
+
+
+@pytest.mark.parametrize("value", [10, 35, 60])
+def test_keys_of_forms_read_back(value: int) -> None:
+    for frame in FORMS.splitlines():
+        text = frame.replace("\\n", "\n").format(v=value)
+        assert parse(text).value == value, text
+
+
+def test_parts_named_by_letter_and_side_are_two_cores() -> None:
+    text = (
+        "Part A, right iliac crest biopsy: 15 mm. Cellularity (percent): 30.\n"
+        "Part B, left iliac crest biopsy: 18 mm. Cellularity (percent): 50."
+    )
+    assert parse(text).value == 40

@@ -40,7 +40,7 @@ _AGE = re.compile(r"\b(?:age|alter|âge)")
 # what says that there is more than one reading to take the mean of
 _SEVERAL = re.compile(
     r"\b(?:two|three|both|bilateral|respectively|zwei|deux|the other|cores|biopsies|trephines)\b"
-    r"|\b(?:rang|var[iy]|heterogen|patchy|wechsel)|\bone end\b|\bas low as\b"
+    r"|\b(?:rang|var[iy]|heterogen|patchy|wechsel)|\bone end\b|\bsome\b.*\bothers\b|\bas low as\b"
     r"|\b(?:lowest|highest|minim|maxim)"
 )
 _SIDE_WORDS = {"r": "right rt r rechts rechte droite", "l": "left lt l links linke gauche"}
@@ -381,7 +381,7 @@ def _material(sentence: Sentence, s: str, at: int, segment: Segment) -> Material
         if place < 0:
             return segment.material
     # "core and clot": joined names hold together
-    lists = re.finditer(r"[BS](?:[dMG]*[j,][djM,G]*[BS])+", s)
+    lists = re.finditer(r"[BS]+(?:[dMG]*[j,][djM,G]*[BS]+)+", s)
     names = next((it[0] for it in lists if it.start() <= place < it.end()), s[place])
     if {"B", "S"} <= set(names):
         return "core"

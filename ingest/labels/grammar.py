@@ -178,9 +178,13 @@ class _Scan:
         away = self.behind >= 0 and words[self.behind] in _AWAY
         participle = words[at].endswith(("ed", "ing", "nd", "iert", "ée"))
         participle = self.head == "C" and (participle or s[at + 1 : at + 3] == "pv")
-        if s[at] == "L" and (s[at - 1 : at] == "K" or words[at - 1 : at] == ["marrow"]):
-            if s[at - 1] != "K":
-                self.noun("K", at)  # "marrow elements occupy"
+        if s[at] == "L" and (
+            s[at - 1 : at] in ("K", "A")
+            or words[at - 1 : at] == ["marrow"]
+            or not s[:at].strip("d")
+        ):
+            if s[at - 1 : at] != "K":
+                self.noun("K", at)  # "marrow elements occupy", "cellular elements", "Cells occupy"
         elif (site := _SITE.match(s, at)) and words[site.end() - 1] in _STRONG:
             pass  # "better preserved marrow"
         elif s[at - 1 : at + 2] in ("vxM", "vfM", "vLM") or _WE & set(words[max(0, at - 2) : at]):
@@ -333,7 +337,11 @@ class _Scan:
             far = _SAID.fullmatch(between) and _ENDS.match(s, at + 1) and between
             if self.boxed and not between:
                 return "ticked"
-            if far and not _EXTENT.match(s, at) and not (head == "H" and "u" in between):
+            if (
+                far
+                and not _EXTENT.match(s, at)
+                and not (head == "H" and "u" in between.removeprefix(",u"))
+            ):
                 return "hypercellular (F)"
         shared = "v" in between or self.words[at - 1] in _PARTS or self.words[at - 2] in _PARTS
         if head == "K" and shared and "x" not in between and _FILLS.match(s, at + 1):

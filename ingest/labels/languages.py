@@ -36,8 +36,8 @@ L cell cells elements zellen cellules
 f fat fatty adipose adipocytes adipocyte fett fettgewebe fettmark fettzellen graisse adipeux
   adipocytaire
 T ratio verhältnis rapport
-M schätzung einschätzung trabeculae trabekel travées espace espaces fläche marrow bone bm space
-  spaces intertrabecular medullary medulla cavity cavities area volume iliac crest posterior
+M surface schätzung einschätzung trabeculae trabekel travées espace espaces fläche marrow bone bm
+  space spaces intertrabecular medullary medulla cavity cavities area volume iliac crest posterior
   superior anterior spine hip pic psis deep crista beckenkamm examination exam review analysis
   evaluation assessment estimate estimates impression knochenmark knochenmarks mark markraum
   markraums markräume markräumen moelle osseuse medullaire médullaire médullaires iliaque
@@ -49,18 +49,18 @@ R right left rt lt r l bilateral rechts links rechte linke droite gauche droit o
 G ponction prélèvement specimen specimens sample samples section sections tissue material slide
   slides case other others sided handed partner counterpart side field fields level levels piece
   pieces fragment präparat gewebe tissu échantillon fragments adequacy length quality
-d what eigen own my mine d qu the a an this that these those it its their his her we i all each
-  which there here lady gentleman man woman patient patients einem einen diesem dieses der die das
-  des dem den ein eine einer eines dieser diese le la les un une cette ce ces il elle
-v can differ differs differing kann peut nehmen füllen belegen occupe occupent ranged is are was
-  were be been am appear seems show shown has have had measures measured estimate assessed judged
-  reported calculated read given put placed noted found determined ranges ranging varies vary lie
-  runs amounts reveal demonstrate display exhibit contain considered occupies occupy occupied
-  comprise constitute make fill represent account cover composed takes consist remains stands
-  reaches approaches approximates corresponds evaluated quantified set quoted issued stated beträgt
-  betragen ist sind war liegt wird geschätzt zeigt nimmt einnimmt does do rate grade comes contient
-  contiennent enthalten enthält hold est était sont évaluée évalué estimée estimé représente montre
-  à
+d what whose eigen own my mine d qu the a an this that these those it its their his her we i all
+  each which there here lady gentleman man woman patient patients einem einen diesem dieses der die
+  das des dem den ein eine einer eines dieser diese le la les un une cette ce ces il elle
+v mesure misst can differ differs differing kann peut nehmen füllen belegen occupe occupent ranged
+  is are was were be been am appear seems show shown has have had measures measured estimate
+  assessed judged reported calculated read given put placed noted found determined ranges ranging
+  varies vary lie runs amounts reveal demonstrate display exhibit contain considered occupies occupy
+  occupied comprise constitute make fill represent account cover composed takes consist remains
+  stands reaches approaches approximates corresponds evaluated quantified set quoted issued stated
+  beträgt betragen ist sind war liegt wird geschätzt zeigt nimmt einnimmt does do rate grade comes
+  contient contiennent enthalten enthält hold est était sont évaluée évalué estimée estimé
+  représente montre à
 p because due owing wegen aufgrund of at to on for as within about between among across throughout
   along amid during through over upon after despite per wie where including incl zwischen entre bei
   von auf zu zur zum für du au dans pour sur en par
@@ -72,14 +72,15 @@ w with showing mit avec
 o mittel overall average averages averaging averaged total mean combined global whole entire agreed
   adjudicated consensus composite aggregate final summary gesamt insgesamt gesamtzellularität
   durchschnittlich mittlere moyenne ensemble
-q rpt très sehr exact absolute absolut absolu assessable specify h&e best alike too therefore thus
-  hence nil zero nearer nur somewhere perhaps ordre re richtig recte lire above below angegeben um
-  uh pt somewhat just still very quite rather about around almost good excellent representative
-  limited evaluable available active residual normalappearing remaining trilineage maturing percent
-  percentage equal equals score anteil share proportion fraction prozentsatz estimated yes also well
-  up out much most more less again further mature deutlich leicht mäßig etwa stark nettement
-  légèrement discrètement modérément some approx ca c. circa environ vicinity order readout range de
-  figure degree extent index tick check select circle row
+q rpt très sehr exact absolute absolut absolu assessable specify upward upwards downward downwards
+  h&e best alike too therefore thus hence nil zero nearer nur somewhere perhaps ordre re richtig
+  recte lire above below angegeben um uh pt somewhat just still very quite rather about around
+  almost good excellent representative limited evaluable available active residual normalappearing
+  remaining trilineage maturing percent percentage equal equals score anteil share proportion
+  fraction prozentsatz estimated yes also well up out much most more less again further mature
+  deutlich leicht mäßig etwa stark nettement légèrement discrètement modérément some approx ca c.
+  circa environ vicinity order readout range de figure degree extent index tick check select circle
+  row
 h n normal fair moderate raised high low elevated lower abnormal variable patchy heterogeneous
   markedly diminished preserved diminuée augmentée erhöht vermindert reduziert gesteigert normwertig
   nl appropriate adequate regular
@@ -101,10 +102,10 @@ b prior cf pre previous previously earlier former formerly preceding baseline pr
   früher frühere früheren vorbefund erstbefund erstdiagnose irrtümlich fälschlich versehentlich
   vorherige vorherigen zuvor damals voruntersuchung antérieur antérieure précédent précédente
   précédemment auparavant
-r cases outside sending referring referral submitted submitting external resident fellow trainee
-  draft preliminary provisional reader readers observer observers another you donor donor's sister
-  brother sibling twin mother father your interobserver intraobserver rereading reread errorrate
-  differed discrepancy auswärts auswärtig externe
+r sender cases outside sending referring referral submitted submitting external resident fellow
+  trainee draft preliminary provisional reader readers observer observers another you donor donor's
+  sister brother sibling twin mother father your interobserver intraobserver rereading reread
+  errorrate differed discrepancy auswärts auswärtig externe
 n our now current currently present presently today today's actual actually observed new recent
   aktuell jetzt heute derzeit actuel actuelle actuellement fact
 E changed modified updated sic
@@ -156,7 +157,7 @@ _TELLING = {
     "en": "the of and is with are in for marrow was no by biopsy cells",
     "de": "der die das und ist mit von bei ohne im des nicht kein zellen mark",
     "fr": "le la les des et est une dans du de avec sans moelle pour",
-    "other": "el los las con una del y en es sin médula ósea celularidad il della di che nel con "
+    "other": "el los las con una del en es sin médula ósea celularidad il della di che nel con "
     "senza midollo uma da do não com são medula het van een met niet beenmerg zonder og er av "
     "med ikke i på jest nie szpik kostny oraz",
 }

@@ -34,8 +34,8 @@ _SHORT = re.compile(r"cell(?<!\wcell)(?:(?<=% cell)(?!\w)|(?:'?t?y)?\b[:.]{0,2} 
 _STEMS = (
     CORRECTIONS
     | words_of(
-        "ellu elul eluar zell d-forming emopo ematopo ämatop ématop blutbild fett fat graisse "
-        "adipo richesse ocell rcell sic; withdraw disregard retract"
+        "ellu elul eluar zell d-forming intertrabec emopo ematopo ämatop ématop blutbild fett fat "
+        "graisse adipo richesse ocell rcell sic; withdraw disregard retract"
     )
     | {"cell content", "by cells"}
 )
@@ -46,8 +46,8 @@ STOP = re.compile(
 )  # begins with the sign itself: looking back at every letter is slow
 # "  - CORE BIOPSY: ...", "## Histology (core)", "[Section 3] ...", "Q7 Core findings?"
 _MARK = re.compile(
-    r"[ \t]*(?P<mark>#+|[-*•>]+(?=[ \t])|\[section \d+\]|q\d+\b|(?:\d{1,2}|[a-h]-[a-h])[.)](?=\s))?"
-    r"[ \t*]*"
+    r"[ \t]*(?P<mark>#+|[-*•>]+(?=[ \t])|\[section \d+\]|q\d+\b"
+    r"|(?:\d{1,2}|[a-h]-[a-h]|[ivx]{1,4})[.)](?=\s))?[ \t*]*"
 )
 _KEY = re.compile(r"((?>[^\W\d_](?:[^:?=|\n%.;]{0,59}[^:?=|\n%.; \t])?))[ \t.]*(?::\**|\?)(?=\s|$)")
 _SCALE = re.compile(r"[(\[][^()\[\]]{0,30}%[^()\[\]]{0,9}[)\]](?=[ .]*:)")  # "Blasts (0-100%):"
@@ -57,6 +57,7 @@ _WORD = re.compile(r"[^\W\d_]+")
 _SHARE = re.compile(r"\d ?%")
 _GAP = re.compile(r"\t+| {2,}")
 _COLUMN = {"|": re.compile(r"[^|]+"), "\t": re.compile(r"[^\t]+"), " ": re.compile(r"\S+(?: \S+)*")}
+_ABOUT = words_of("approx approximately about around circa ca roughly nearly etwa environ")
 _UNIT = re.compile(r"%|pct\.?|per ?cent")
 _COLUMN |= {mark: re.compile(rf"[^{mark}]+") for mark in ",;"}
 _SUBJECT = re.compile(r"d?[MR]*B+v")
@@ -231,9 +232,7 @@ class _Cutter:
         if self._is_bare_heading(self.text[at : at + len(line)], bare, marked):
             amends, material = bool(_AMENDS.search(bare)), material_of(bare)
             met = classes_in(bare)
-            titled = (
-                not self.number and ("M" in met or "pathol" in bare) and not met & set("Sbrtec")
-            )
+            titled = not self.number and not met & set("Sbrtec")
             if material == "unknown" and (amends or titled):
                 material = "general"  # "COMPREHENSIVE MARROW SUMMARY" above all
             self._set(material, bare, amends)
@@ -343,7 +342,9 @@ class _Cutter:
 
     def _row(self, line: str, start: int, cut: str) -> Iterator[Segment]:
         """The cells of a row; each begins with the names of its row and its column."""
-        cells = [(m.start(), m[0]) for m in _COLUMN[cut].finditer(line) if m[0].strip(" -:=+*")]
+        every = [(m.start(), m[0]) for m in _COLUMN[cut].finditer(line) if m[0].strip()]
+        cells = [one for one in every if one[1].strip(" -:=+*")]
+        cells = every if cells and len(every) == len(self.head) else cells
         above = self.listing or is_measured(self.before.strip(" \t:="))
         self.listing = above and len(cells) == 2  # "Cellularity" stands above the table
         hot = self.listing or self.near or self.amends or self._is_hot(start, start + len(line))
@@ -421,7 +422,8 @@ def _of_nothing_else(words: str) -> bool:
 def _is_open(line: str) -> bool:
     """Whether a short line goes on in the next: it ends in a comma or a small word."""
     last = "".join(line.split()[-1:])
-    return last[-1:] in ("-", ",", "(") or (last.isalpha() and class_of(last) in "dvpIzwj")
+    small = last in _ABOUT or (last.isalpha() and class_of(last) in "dvpIzwj")
+    return small or last[-1:] in ("-", ",", "(")
 
 
 def _stops(paragraph: str) -> list[int]:

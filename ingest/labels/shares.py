@@ -21,6 +21,10 @@ _SHARES: dict[str, re.Pattern[str]] = {
     "cells to fat": re.compile(
         r"[LCAK][LC]?[:/pj,]*fT?[vpIdqzMBG:()T,]*(?P<f>[NF])[:/p](?P<g>[NF])"
     ),
+    # "fat and hematopoietic tissue stand in a proportion of 60:40"
+    "fat and cells G:F": re.compile(
+        r"fG?j[dq]*K[LGM]*[vx]?[Ipdq]*T?[pq]*(?P<g>[NF])[:/](?P<f>[NF])"
+    ),
     # "a 3:1 ratio of cells to fat"
     "F:G cells to fat": re.compile(r"(?P<f>[NF])[:/p](?P<g>[NF])T?[dqp]*[LAK][LMG]*[:/pj]d?f"),
     # "fat to cell ratio 40:60"

@@ -58,8 +58,13 @@ def _json_lines(value: Any, name: str, lines: list[str]) -> None:
         quantity = value.get("valueQuantity")
         if isinstance(quantity, dict):
             parts = [str(quantity.get(key) or "") for key in ("comparator", "value", "unit")]
+            named = named or str(value.get("name") or "")
             lines += [f"{named or name}: {' '.join(parts).strip()}", ""]
-            value = {key: one for key, one in value.items() if key not in ("valueQuantity", "code")}
+            value = {
+                key: one
+                for key, one in value.items()
+                if key not in ("valueQuantity", "code", "name")
+            }
         elif named and any(key.startswith("value") for key in value):
             name = named
         for key, one in value.items():
@@ -197,4 +202,5 @@ def _of_tags(text: str, *, is_xml: bool) -> str:
         parser.close()
     except AssertionError:  # "<![" without an end
         return text
-    return re.sub(r"\n{3,}", "\n\n", "".join(parser.pieces))
+    plain = re.sub(r"\n{3,}", "\n\n", "".join(parser.pieces))
+    return re.sub(r"(?<=\n)(?<=[^\n]\n)\n(?= \| )", "", plain)  # the rows of a table stay together

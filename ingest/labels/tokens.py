@@ -156,12 +156,12 @@ def _in_place(
 ) -> str:
     """The class of a word by what stands beside it; none where it is part of the word before."""
     previous, before = (words[-1], classes[-1]) if words else ("", "")
+    if letter == "A" and previous in ("percent", "percentage", "%") and classes[-2:-1] != ["F"]:
+        return "C"  # "Percent cellular: 70"
     if letter == "A" and before == "C":
         return ""
     if letter == "." and (behind in ([")"], ["]"]) or _SHORTENED.search(previous)):
         return ""  # "(Jan.)", "est. 40%"
-    if word == "o" and behind[:1] in (["\ue000"], ["\ue001"]):
-        return "O"  # "o 0-20%  (*) 20-40%": a circle of a form
     if word == "cent" and previous == "per":
         classes[-1] = "%"
         return ""
@@ -178,8 +178,6 @@ def _in_place(
         return "y" if day else "q" if dated or previous.rstrip("-") in _POST else "b"
     elif letter == "c" and (previous in ("i", "we") or behind == ["read"]):
         return "E" if behind == ["read"] else "q"  # "should read 40%", "I would estimate"
-    elif word == "severe" and _H.match("".join(behind)):
-        return "h"  # "severe hypocellularity", but not "severe: under 25%"
     elif word in ("content", "density") and previous in ("cell", "cellular"):
         classes[-1] = "C"
         return ""
@@ -192,6 +190,10 @@ def _as_said(
     """The class of a word by what stands beside it, where no other word's changes."""
     if word == "bone":  # "bone 40% of the area" is none of the marrow
         return letter if behind in ([], ["marrow"]) or class_of(behind[0]) == "B" else "x"
+    if word == "o" and behind[:1] in (["\ue000"], ["\ue001"]):
+        return "O"  # "o 0-20%  (*) 20-40%": a circle of a form
+    if word == "severe" and _H.match("".join(behind)):
+        return "h"  # "severe hypocellularity", but not "severe: under 25%"
     if word == "reported":
         return "o" if classes[-1:] == ["C"] and behind == [":"] else letter
     if word == "cell" and classes[-1:] == ["F"]:
@@ -209,6 +211,8 @@ def _as_said(
 def _class(token: str) -> str:
     met = _TOKEN.match(token)  # not fullmatch: a hyphen looks at the word behind it
     kind = (met and met.lastgroup) or "rest"
+    if token.endswith("ist's"):
+        return "d"  # "the hematopathologist's cellularity"
     if kind in ("word", "joined"):
         return class_of(token.rstrip("- \n").removesuffix("'s"))
     return _MARKS.get(token, "x") if kind == "rest" else _KINDS.get(kind, kind)

@@ -82,7 +82,7 @@ def test_a_flipped_bit_and_a_lost_chunk_are_damage_never_data(root: Path) -> Non
     data = bytearray(chunk.read_bytes())
     data[100] ^= 1
     chunk.write_bytes(data)
-    with pytest.raises(StoreDamaged, match="trephine ingest"):
+    with pytest.raises(StoreDamaged, match="trephine verify --repair"):
         arrays.read_embeddings(root, *ids)
     chunk.unlink()
     with pytest.raises(StoreDamaged, match="cannot be opened"):

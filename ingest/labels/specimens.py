@@ -42,18 +42,15 @@ def declared(folded: str) -> dict[str, Material]:
         if _BEFORE.search(said.string[max(0, said.start("id") - 16) : said.start("id")])
     ]
     for row in _LISTED.finditer(folded):
-        found |= {
-            label: material
-            for label, name in re.findall(rf"\(({_ID})\)([^()]+)", row["list"])
-            if (material := material_of(name.strip())) not in ("unknown", "general")
-        }
+        for label, name in re.findall(rf"\(({_ID})\)([^()]+)", row["list"]):
+            if (of := material_of(name.strip())) not in ("unknown", "general"):
+                found[label] = of
     for said in _BEHIND.finditer(folded):
         last = _ENDS.split(folded[max(0, said.start() - 60) : said.start()])[-1]
         names.append((said["id"], [last]))
     for label, said_to_be in names:
         materials = (material_of(name.strip()) for name in said_to_be)
-        material = next((one for one in materials if one not in ("unknown", "general")), None)
-        if material:
+        for material in (one for one in materials if one not in ("unknown", "general")):
             found.setdefault(label, material)
     return found
 

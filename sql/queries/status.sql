@@ -23,12 +23,12 @@ select
     (select count(distinct patient_id) from cases) as patients,
     (select count(*) filter (is_retired) from owned) as retired,
     (select count(distinct slide_id) from bags) as slides_with_tiles,
-    (select count(*) from lacking where not starts_with(reader, 'import ')) as slides_to_embed,
-    (select count(*) from lacking where starts_with(reader, 'import ')) as slides_to_import,
+    (select count(*) filter (not starts_with(reader, 'import ')) from lacking) as slides_to_embed,
+    (select count(*) filter (starts_with(reader, 'import ')) from lacking) as slides_to_import,
     (
         select coalesce(list(encoders order by name), [])
         from encoders
-        where weights in (select replace(reader, 'import ', 'imported: ') from lacking)
+        where encoders.weights in (select replace(lacking.reader, 'import ', 'imported: ') from lacking)
     ) as imported,
     (select count(*) from cohorts) as cohorts,
     (select count(*) from runs) as runs,

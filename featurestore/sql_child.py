@@ -98,7 +98,10 @@ def answers(
             yield {"unreadable": str(error)}
             return
         told = run(duckdb, con, **asked)
-        yield from [told] if half is None else plain(con, asked["result"], told, half)
+        if half is not None:
+            yield from plain(con, asked["result"], told, half)
+            return
+    yield told  # the catalog is closed: a writer need not wait for it
 
 
 def run(

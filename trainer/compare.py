@@ -75,7 +75,13 @@ class Comparison:
         if not self.differs:
             lines.append("nothing else differs")
         if not self.n_slides:
-            return "\n".join([*lines, "no slide was tested by both, so they cannot be compared"])
+            targets = self.differs.get("target")
+            why = (
+                "no slide was tested by both"
+                if not targets
+                else "they predict {} and {}".format(*targets)
+            )
+            return "\n".join([*lines, f"{why}, so they cannot be compared"])
         said = (f"{t} {self.difference[n].text(form)}" for n, t, form in differences(told))
         of = f"{counted(self.n_slides, 'slide')} of {counted(self.n_patients, 'patient')}"
         lines.append(

@@ -17,6 +17,7 @@ from featurestore.exchange.tools import ROWS, SIGNS, TOOLS, Tool
 
 PROBES = 3  # files of a folder that may say whose it is
 ABOVE, ASIDE = 2, ("patches", "tiles", "coordinates")  # where places lie of a folder of features
+NO_FILE = "is a pipe or a link to nothing, expected a file. Put the file of its features there"
 LOCKED = "is unfinished: its lock is still there. Extract the slide again"
 
 
@@ -103,11 +104,13 @@ def find(tool: str, root: Path, peek: Peek) -> Finds:
                 places.setdefault(slide, []).extend(some)
     locks = [path for path in own if path.name.endswith((".h5.lock", ".pt.lock"))]
     locked = {path.with_suffix("") for path in locks}
+    no_files = [path for path in root.rglob("*") if path.suffix in _OWNED and not path.exists()]
+    no_files += [path for path in root.rglob("*") if path.suffix in _OWNED and path.is_fifo()]
     open_to_read = (path for path in own if path not in locked and path.parent not in bare)
     found = list(_features(tool, open_to_read, places))
     return Finds(
         found=[*found, *_empty(found, places, peek)],
-        refused=dict.fromkeys(locks, LOCKED),
+        refused=dict.fromkeys(locks, LOCKED) | dict.fromkeys(no_files, NO_FILE),
         others=dict(others),
         places=n_places,
     )

@@ -239,7 +239,20 @@ def too_large(path: Path) -> None:
     put("features", np.full((20, 8), 7e4, np.float32))(path)
 
 
+def pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def of_a_smaller_slide(path: Path) -> None:
+    for file in (path, *path.parents[1].glob(f"patches/{path.stem}_patches.h5")):
+        with h5py.File(file, "r+") as opened:
+            opened["coords"].attrs.update({"level0_width": 100, "level0_height": 100})
+
+
 TRIDENT_FAULTS = {
+    "outside": (of_a_smaller_slide, "outside of its slide of 100 x 100 px"),
+    "pipe": (pipe, "is a pipe"),
     "cut": (cut, "cannot be read"),
     "empty file": (emptied, "cannot be read"),
     "garbage": (garbage, "cannot be read"),
@@ -275,6 +288,7 @@ def test_a_bad_file_is_a_failure_and_stops_nothing(new: FeatureStore, tmp_path: 
     rows = new.sql("select item, reason from failures where stage = 'import'").rows()
     assert dict(rows) == told.failures
     paths["locked"].with_name("locked.h5.lock").unlink()
+    paths["pipe"].unlink()
     for name in TRIDENT_FAULTS:
         trident()(job, name, made(), grid(20))
     assert import_features(new, config).failures == {}

@@ -229,9 +229,14 @@ def _again(root: Path) -> Callable[[Path], Survey]:
                 new += [folding.read_published(root, ids, now())] if ids not in known else []
         found = _check_group(root, path, [*told, *new])
         if not is_claimed:
-            for one in new:
+            tilings, places = {one.tiling_id for one in told}, set()
+            for one in new:  # what no row tells of, its tiles too, has no digest to be held against
                 array = layout.embedding_dir(root, *ids_of(one))
-                found.add(array, "the catalog does not know it: an ingest was stopped", ADOPT)
+                places.add(
+                    array if one.tiling_id in tilings else array.parents[1] if told else path
+                )
+            for place in sorted(places):
+                found.add(place, "the catalog does not know it: an ingest was stopped", ADOPT)
         return replace(found, waiting=len(new) if is_claimed else 0)
 
     return look

@@ -13,7 +13,6 @@ import huggingface_hub
 import numpy as np
 import timm
 import torch
-from timm.models.vision_transformer import Block, VisionTransformer
 
 from featurestore.device import device_of, precision_of
 from featurestore.errors import EncoderUnavailable
@@ -192,7 +191,7 @@ def _build(name: str, weights: str | None) -> tuple[EncoderDescription, torch.nn
         model = create(name, pretrained=weights is None)
     if weights not in (None, "random"):
         load_weights(name, model, str(weights))
-    model = _for_the_class_token(model.eval().requires_grad_(False))
+    model = model.eval().requires_grad_(False)
     identity = {
         "architecture": architecture,
         "kwargs": kwargs,
@@ -213,18 +212,6 @@ def _build(name: str, weights: str | None) -> tuple[EncoderDescription, torch.nn
         identity=identity,
     )
     return description, model
-
-
-def _for_the_class_token(model: torch.nn.Module) -> torch.nn.Module:
-    """Spare a network the last layers of what nobody reads: all tokens but that of the class.
-
-    The last block's MLP is a third of a block's work or more, and each token's own.
-    """
-    blocks: Any = getattr(model, "blocks", None)
-    is_read = type(model) is VisionTransformer and model.global_pool == "token"
-    if is_read and type(blocks[-1]) is Block:
-        blocks[-1].norm2.register_forward_pre_hook(lambda _, given: (given[0][:, :1],))
-    return model
 
 
 def architecture_of(name: str) -> tuple[str, dict[str, Any]]:

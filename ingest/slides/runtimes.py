@@ -22,7 +22,6 @@ from featurestore.device import processors
 from featurestore.errors import ConfigError, EncoderUnavailable
 from featurestore.types import Runtime
 
-GRAPH = 2  # of what is converted; kept ones of another number are made anew
 JOB_TILES = 4  # what a stream takes at a time: of one size always, so that vectors never differ
 HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
@@ -94,7 +93,7 @@ def compile_model(
         )
     threads = threads or processors()
     shape = [JOB_TILES, 3, side, side]
-    version = f"{openvino.__version__.split('-')[0]}-{GRAPH}"
+    version = openvino.__version__.split("-")[0]
     file = Path(huggingface_hub.constants.HF_HOME, "trephine", version, key, "model.xml")
     core = openvino.Core()
     try:

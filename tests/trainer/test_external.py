@@ -168,7 +168,9 @@ def test_a_curve_says_what_more_patients_gained(store: FeatureStore) -> None:
     gains = np.diff([cell.scores["r2"].value for cell in cells])
     differences = [one.scores["r2"].value for one in found.found.differences]
     assert differences == pytest.approx(gains)
-    assert "with 28 patients R2 would be about" in found.text()
+    goes_on = found.twice is not None and found.twice >= cells[-1].scores["r2"].value
+    assert ("with 28 patients R2 would be about" in found.text()) == goes_on
+    assert ("no steady gain" in found.text()) != goes_on
     with pytest.raises(TrainError, match=r"has 14 train patients.*--sizes"):
         curve(store, QUICK, CurveConfig(sizes="4,100"))
 

@@ -104,8 +104,8 @@ def find(tool: str, root: Path, peek: Peek) -> Finds:
                 places.setdefault(slide, []).extend(some)
     locks = [path for path in own if path.name.endswith((".h5.lock", ".pt.lock"))]
     locked = {path.with_suffix("") for path in locks}
-    no_files = [path for path in root.rglob("*") if path.suffix in _OWNED and not path.exists()]
-    no_files += [path for path in root.rglob("*") if path.suffix in _OWNED and path.is_fifo()]
+    owned = (path for path in root.rglob("*") if path.suffix in _OWNED)
+    no_files = [path for path in owned if not (path.is_file() or path.is_dir())]
     open_to_read = (path for path in own if path not in locked and path.parent not in bare)
     found = list(_features(tool, open_to_read, places))
     return Finds(

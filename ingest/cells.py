@@ -52,6 +52,7 @@ class Column:
     at_least: float = -math.inf
     at_most: float = math.inf
     missing: str = ""  # pattern of further texts that stand for a missing value here
+    hints: tuple[tuple[str, str], ...] = ()  # pattern of what is no value, and what to write for it
 
 
 def column_of(noun: type, field: str, **more: Any) -> Column:
@@ -147,7 +148,9 @@ def _numbers(column: Column, cells: Cells) -> tuple[dict[int, Any], Faults]:
     faults: Faults = []
     for row, text in cells:
         if not read[row]:
-            faults.append((row, f"{column.name} {text[:SHOWN]!r} is not a number"))
+            told = (said for form, said in column.hints if re.fullmatch(form, text.casefold()))
+            what = next(told, "is not a number")
+            faults.append((row, f"{column.name} {text[:SHOWN]!r} {what}"))
     for row, text in unclear.items():
         one, other = sorted(set(read[row].values()))
         faults.append((row, f"{column.name} {text!r} could be {one:g} or {other:g}"))

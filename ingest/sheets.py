@@ -6,13 +6,14 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from featurestore.errors import TrephineError
-from featurestore.words import unquoted
+from featurestore.words import counted, unquoted
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet", ".xlsx")
 MARKS = {  # byte order marks
@@ -41,34 +42,40 @@ class _Broken(Exception):
 
 def read_sheet(
     path: Path, fit: Callable[[Sequence[str]], int], error: type[TrephineError]
-) -> tuple[list[str], Rows]:
-    """Read the header and the rows that hold anything; every value that has a text is one.
+) -> tuple[list[str], Rows, list[str]]:
+    """Read the header, the rows that hold anything, and notes; every value that has a text is one.
 
     A row's number is that of a spreadsheet, where the header is row 1; in JSON lines it is the
     line, and in Parquet it counts from 1. How well names `fit` as a header chooses the separator
     of a CSV.
 
     Raises:
-        TrephineError: of class `error`: there is no such file, or it is not what its suffix says.
+        TrephineError: of class `error`: there is no such file, it is not what its suffix says, or
+            it has no rows.
     """
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES or not path.is_file():
         problem = "is no regular file" if path.exists() else "does not exist"
         problem = problem if suffix in SUFFIXES else f"has the suffix {suffix!r}"
         raise error(f"{path} {problem}. Expected a table: {', '.join(SUFFIXES)}.")
+    notes: list[str] = []
     try:
         if suffix == ".parquet":
             header, rows = _parquet(path)
         elif suffix == ".xlsx":
             header, rows = _excel(path)
         else:
-            text = decode(path.read_bytes(), str(path), error)[0]
+            text, encoding = decode(path.read_bytes(), str(path), error)
+            notes = guessed([encoding])
             header, rows = _json(text) if suffix == ".jsonl" else _csv(text, fit)
     except _Broken as broken:
         raise error(f"{path} {broken}.") from None
     except OSError as problem:
         raise error(f"{path} cannot be read ({problem.strerror}).") from None
-    return header, [(row, cells) for row, cells in rows if any(map(shown, cells))]
+    rows = [(row, cells) for row, cells in rows if any(map(shown, cells))]
+    if not rows:
+        raise error(f"{path} has a header and no rows. Fill it in, or hand over the right file.")
+    return header, rows, notes
 
 
 def shown(cell: Cell) -> str:
@@ -99,6 +106,16 @@ def decode(data: bytes, name: str, error: type[TrephineError]) -> tuple[str, str
             continue
         return text.replace("\r\n", "\n").replace("\r", "\n"), encoding
     raise error(f"{name} is neither UTF-8, UTF-16, Windows-1252 nor Mac text. Save it as UTF-8.")
+
+
+def guessed(encodings: Iterable[str]) -> list[str]:
+    """What to tell of encodings that nothing in their files states."""
+    names = {"cp1252": "Windows-1252", "mac_roman": "Mac Roman"}
+    n = Counter(names[one] for one in encodings if one in names)
+    return [
+        f"not UTF-8, so taken for {name}: {counted(times, 'file')}. Look at letters like ä and é"
+        for name, times in n.items()
+    ]
 
 
 def _csv(text: str, fit: Callable[[Sequence[str]], int]) -> tuple[list[str], Rows]:

@@ -19,6 +19,7 @@ from ingest.config import TableConfig
 from ingest.sheets import QUOTING, Rows, read_sheet, shown
 from ingest.sheets import SUFFIXES as SUFFIXES
 from ingest.sheets import decode as decode
+from ingest.sheets import guessed as guessed
 
 if TYPE_CHECKING:
     import polars as pl
@@ -82,9 +83,10 @@ def read_table(
     """
     config = config or TableConfig()
     named = lambda header: sum(bool(_hits(header, column)) for column in columns)  # noqa: E731
-    header, body = read_sheet(path, named, error)
+    header, body, told = read_sheet(path, named, error)
     places = _places(path, header, columns, config, error)
-    rows, notes = _without_copies(body)
+    rows, copies = _without_copies(body)
+    notes = told + copies
     faults: Faults = list(_cut_rows(rows, header, places, columns))
     values: dict[str, dict[int, Any]] = {column.name: {} for column in columns}
     missing: dict[str, int] = {}

@@ -14,7 +14,7 @@ from featurestore.types import Label, Report, Target
 from featurestore.words import counted
 from ingest.config import TableConfig
 from ingest.labels.config import ValueConfig
-from ingest.table import Column, Row, Table, column_of, decode, is_missing, read_table
+from ingest.table import Column, Row, Table, column_of, decode, guessed, is_missing, read_table
 
 CASE = (  # what others call case_id
     *("case", "caseid", "case_no", "case_number"),
@@ -30,6 +30,21 @@ REPORT_COLUMNS = (
         also=("report", "report_text", "reporttext", "full_text"),
     ),
     column_of(Report, "reported_on", also=DATE),
+)
+VALUE_HINTS = (  # how people write what is no one number
+    (
+        r"y|n|yes|no|ja|nein|oui|non|t|f|pos(?:itive?)?|neg(?:ative?)?|positiv|negativ",
+        "is a yes or a no, and no number: write 1 and 0, of a --target of --kind binary",
+    ),
+    (
+        r"[\d.,]+ ?%? ?(?:-|–|to|bis|à) ?[\d.,]+ ?%?",
+        "is a range: leave value empty, and write its ends into columns low and high",
+    ),
+    (
+        r"(?:[<>≤≥]=?|under|over|at (?:least|most)) ?[\d.,]+ ?%?",
+        "is a bound: leave value empty, and write the ends of what it allows into columns low and "
+        "high",
+    ),
 )
 NO_CASE = "of row "  # what a row without a Case is called
 ADDENDUM = re.compile(  # how a text that belongs to an earlier one begins
@@ -122,15 +137,16 @@ def _folder(
     files = sorted(file for file in path.iterdir() if file.suffix.lower() == ".txt")
     if not files:
         raise ReportError(f"{path} holds no .txt file. Expected one a case, CASE_ID.txt.")
-    found, failures = [], {}
+    found, failures, encodings = [], {}, []
     for file in files:
         try:
-            text = decode(file.read_bytes(), str(file), ReportError)[0]
+            text, encoding = decode(file.read_bytes(), str(file), ReportError)
         except (OSError, ReportError) as error:
             failures[file.stem] = str(error)
         else:
             found.append(Report(case_id=file.stem, text=text))
-    return found, failures, []
+            encodings.append(encoding)
+    return found, failures, guessed(encodings)
 
 
 def _report(values: Any) -> Report:
@@ -202,7 +218,7 @@ def read_label_table(
     """
     columns = [
         column_of(Label, "case_id", needed=True, filled=True, unique=True, also=CASE),
-        column_of(Label, "value", needed=True, also=("label", target.name)),
+        column_of(Label, "value", needed=True, also=("label", target.name), hints=VALUE_HINTS),
         column_of(Label, "low", also=("lower",)),
         column_of(Label, "high", also=("upper",)),
     ]
@@ -254,12 +270,12 @@ def _human_label(
     if not target.low <= low <= value <= high <= target.high or (
         target.kind == "binary" and value not in (target.low, target.high)
     ):
+        said = f"value {value:g}"
+        if not low == value == high:
+            said += f", low {low:g}, high {high:g}; expected low <= value <= high"
         allowed = "or" if target.kind == "binary" else "to"
-        fault = (
-            f"case {case_id!r}: value {value:g}, low {low:g}, high {high:g}; expected low <= value "
-            f"<= high, {target.low:g} {allowed} {target.high:g} ({target.name})"
-        )
-        table.faults.append((row.number, fault))
+        fault = f"{said}; {target.name} is {target.low:g} {allowed} {target.high:g}"
+        table.faults.append((row.number, f"case {case_id!r}: {fault}"))
         return None
     return Label(
         case_id=case_id,

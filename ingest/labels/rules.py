@@ -6,6 +6,7 @@ figure is, and `decide` makes one Reading of them.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
@@ -19,6 +20,7 @@ from ingest.labels.segments import Segment, segments
 from ingest.labels.structure import as_text
 
 MOST_CLAIMS = 200  # no report of one biopsy states more
+_IMPOSSIBLE = re.compile(r"(?<![\d.,])(?!100\D)[1-9](\d\d)(?= ?(?:%|per ?cent|prozent))")  # "140%"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +45,15 @@ def understand(text: str) -> Understood:
 
 def parse(text: str) -> Reading:
     """Read a Report: `stated` with a value, `states none`, or `not read` with the reason."""
+    reading = _read(text)
+    if reading.outcome == "states none" and _IMPOSSIBLE.search(text):
+        as_possible = _read(_IMPOSSIBLE.sub(r"0\1", text))  # whose would it be, were it one?
+        if as_possible.outcome != "states none":
+            return none_read("a cellularity of over 100% is stated", read=False)
+    return reading
+
+
+def _read(text: str) -> Reading:
     it = understand(text)
     if language(it.folded) not in READ:
         return none_read("the report is in a language that is not read", read=False)

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from featurestore.errors import LabelError, ReportError
+from featurestore.errors import LabelError, ReportError, TrephineError
 from featurestore.types import Report, Target
 from ingest.labels.config import ValueConfig
 from ingest.labels.reports import read_gold, read_label_table, read_reports
@@ -274,7 +274,21 @@ def test_nothing_there(tmp_path: Path) -> None:
         read_reports(tmp_path)
     with pytest.raises(ReportError, match="does not exist"):
         read_reports(tmp_path / "none.csv")
-    assert read_reports(saved(tmp_path, "case_id,text\n")).reports == []
+    for read in (read_reports, lambda path: read_label_table(path, Target())):
+        with pytest.raises(TrephineError, match="has a header and no rows"):
+            read(saved(tmp_path, "case_id,text,value\n"))
+
+
+@pytest.mark.parametrize(
+    ("encoding", "name"), [("cp1252", "Windows-1252"), ("mac_roman", "Mac Roman"), ("utf-8", "")]
+)
+def test_an_encoding_that_is_guessed_is_told_once(encoding: str, name: str, tmp_path: Path) -> None:
+    german = "case_id,text\nA,Zellularität 40 % für das Alter\nB,für ältere"
+    notes = read_reports(saved(tmp_path, german, encoding=encoding)).notes
+    for n in range(3):
+        saved(tmp_path, german, f"{n}.txt", encoding)
+    for told, n in (notes, "1 file"), (read_reports(tmp_path).notes, "3 files"):
+        assert [name in note and n in note for note in told] == [True] * bool(name), told
 
 
 def test_bytes_of_no_encoding_are_refused() -> None:
@@ -315,17 +329,23 @@ def test_a_label_table_of_another_target(tmp_path: Path) -> None:
     relapse = Target(name="relapse", kind="binary", low=0, high=1)
     path = saved(tmp_path, '{"case": 1, "value": 1}\n{"case": 2, "value": 0}\n', "l.jsonl")
     assert [label.value for label in read_label_table(path, relapse).labels] == [1, 0]
-    with pytest.raises(LabelError, match=r"row 2: .*expected .*0 or 1 \(relapse\)"):
+    with pytest.raises(LabelError, match=r"row 2: .*value 0.5; relapse is 0 or 1"):
         read_label_table(saved(tmp_path, "case_id,value\nA,0.5\n"), relapse)
 
 
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("B,140,,", "row 3: case 'B': value 140, low 140, high 140; expected"),
-        ("B,-1,,", "0 to 100 (cellularity)"),
-        ("B,50,60,70", "row 3: case 'B'"),
+        ("B,140,,", "row 3: case 'B': value 140; cellularity is 0 to 100"),
+        ("B,-1,,", "value -1; cellularity is 0 to 100"),
+        ("B,50,60,70", "case 'B': value 50, low 60, high 70; expected low <= value <= high"),
         ("B,50,60,40", "row 3: case 'B'"),
+        ("B,yes,,", "value 'yes' is a yes or a no, and no number: write 1 and 0"),
+        ("B,Neg,,", "of --kind binary"),
+        ("B,40-50,,", "value '40-50' is a range: leave value empty, and write its ends into"),
+        ("B,40 to 50 %,,", "columns low and high"),
+        ("B,<5,,", "value '<5' is a bound: leave value empty"),
+        ("B,at least 90%,,", "is a bound"),
         ("B,many,,", "row 3: value 'many' is not a number"),
         ("B,inf,,", "row 3: value 'inf' is not a number"),
         ("B,nan,,", "row 3: case 'B' has no value"),

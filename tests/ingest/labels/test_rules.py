@@ -291,6 +291,10 @@ OUTCOMES = [
     ("Cellularity is 60% (aspirate clot unavailable).", "not read", "no core is named"),
     ("CELLULARITY 30% +++ normo for 80y", "not read", "tied"),
     ("celularidad 65%", "not read", "language"),
+    ("Core biopsy. Cellularity: 140%", "not read", "over 100%"),
+    ("Core biopsy: hypercellular (400 %). Blasts 3%.", "not read", "over 100%"),
+    ("Core biopsy: hypercellular. Blasts 140%.", "states none", "another owner"),
+    ("Clot section: cellularity 140%. Core biopsy: hypercellular.", "states none", "owner"),
     ("Core biopsy: 40% cellular.\n\nADDENDUM: the figure is withdrawn.", "states none", "back"),
 ]
 

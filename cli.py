@@ -83,6 +83,7 @@ def main() -> None:
     """Feature store and attention-MIL trainer for slides of bone marrow core biopsies.
 
     An archive is tiled and embedded once; every experiment after that runs from the store.
+    Folders that are missing of what -o or a file's name says are made.
 
     \b
     A first session:
@@ -108,8 +109,10 @@ def init(store: Path, shared: bool) -> Any:
     from ingest.slides.files import require_no_slides
 
     require_no_slides(store)
-    after = overview.status(FeatureStore.create(store, shared=shared)).data["next"]
-    return Told(f"The store is at {store}. Next: {after}", {"store": str(store), "next": after})
+    made = FeatureStore.create(store, shared=shared)
+    after = overview.status(made).data["next"]
+    data = {"store": str(store), "older": made.older.strip() or None, "next": after}
+    return Told(f"The store is at {store}. {made.older}Next: {after}", data)
 
 
 @main.command()

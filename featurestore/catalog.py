@@ -48,7 +48,7 @@ HERE = "database_name = current_database()"  # the instance may have other catal
 
 
 def migrate(root: Path) -> list[str]:
-    """Bring the catalog to this code's version; return the migrations that it lacked.
+    """Bring the catalog to this code's version; return what it lacked, migrations and views.
 
     A new one is made in one transaction, an older one takes a transaction a migration.
     """
@@ -75,7 +75,8 @@ def migrate(root: Path) -> list[str]:
                     refresh(con, "select slide_id from slides")
                 con.execute("delete from migrations where name like 'views %'")
                 con.execute("insert into migrations values (?, ?)", [views_version(), now()])
-    return todo
+            todo.append(views_version())
+    return [Path(name).name for name in todo]
 
 
 def refresh(con: Connection, touched: str) -> None:

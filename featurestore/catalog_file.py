@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import functools
+import os
 import random
 import re
 import time
@@ -12,10 +14,17 @@ from typing import TypeVar
 
 import sql
 from featurestore import layout
-from featurestore.errors import CatalogBusy, StoreDamaged, StoreNotFound, StoreVersionMismatch
+from featurestore.errors import (
+    CatalogBusy,
+    StoreDamaged,
+    StoreNotFound,
+    StoreUnwritable,
+    StoreVersionMismatch,
+)
 from featurestore.fields import content_id
 
 LOCK_TIMEOUT_S = 30.0
+NO_LOCKS = (os.strerror(errno.ENOLCK), "locks are not supported")  # in DuckDB's words
 MAKE_ANEW = "Make it anew with: trephine verify --rebuild"
 VIEWS = (
     "macros/retired",
@@ -36,18 +45,19 @@ def path_of(root: Path) -> Path:
     return root / layout.CATALOG
 
 
+def log_of(catalog: Path) -> Path:
+    """What DuckDB writes first, and removes when it closes the catalog."""
+    return catalog.with_name(f"{catalog.name}.wal")
+
+
 def must_exist(root: Path) -> None:
     """Refuse a store without a catalog.
 
     Raises:
         StoreNotFound: there is none.
-        StoreDamaged: it is no file; to open a pipe would wait for ever.
     """
-    path = path_of(root)
-    if not path.exists():
+    if not path_of(root).exists():
         raise StoreNotFound(gone(root))
-    if not path.is_file():
-        raise StoreDamaged(f"{path} cannot be opened: it is no regular file. {MAKE_ANEW}")
 
 
 def nowhere(root: Path) -> str:
@@ -73,14 +83,24 @@ def opened(path: Path, open_once: Callable[[], T], timeout_s: float = LOCK_TIMEO
 
     Raises:
         CatalogBusy: it held it too long.
-        StoreDamaged: `open_once` raised `NotOpened` for another reason.
+        StoreDamaged: `open_once` raised `NotOpened` for another reason, or it or its log is no
+            file; to open a pipe would wait for ever.
+        StoreUnwritable: its file system has no locks.
     """
+    for file in (path, log_of(path)):
+        if file.exists() and not file.is_file():
+            raise StoreDamaged(f"{file} cannot be opened: it is no regular file. {MAKE_ANEW}")
     deadline = time.monotonic() + timeout_s
     while True:
         try:
             return open_once()
         except NotOpened as error:
             said = str(error)
+            if any(word in said for word in NO_LOCKS):
+                raise StoreUnwritable(
+                    f"{path} cannot be locked: its file system has no locks. "
+                    "Keep the store on one that has them"
+                ) from error
             if not error.busy:
                 raise StoreDamaged(
                     f"{path} cannot be opened: {first_line(said).rstrip('.')}. {MAKE_ANEW}"

@@ -12,9 +12,9 @@ from featurestore import arrays, catalog, checksums, folding, layout, ledger
 from featurestore.errors import writing
 
 
-def make(root: Path, shared: bool) -> None:
-    """Make what a store lacks; see `FeatureStore.create`."""
-    is_new = not layout.slides_dir(root).is_dir()
+def make(root: Path, shared: bool) -> str:
+    """Make what a store lacks, and say what an older one did; see `FeatureStore.create`."""
+    is_new, had = not layout.slides_dir(root).is_dir(), catalog.path_of(root).exists()
     root.mkdir(parents=True, exist_ok=True)
     if is_new:
         with suppress(OSError):  # there may be no modes here
@@ -28,7 +28,8 @@ def make(root: Path, shared: bool) -> None:
         is_old = con.execute("select 1 from ledger_files where digest is null limit 1").fetchall()
     if is_old:
         checksums.seal_old(layout.runs_dir(root))
-    folding.fold(root, published=None if lacked or is_old else ())
+    is_other = any(not name.startswith("views ") for name in lacked)
+    folding.fold(root, published=None if is_other or is_old else ())
     if is_old:  # of a version without digests: what is made anew has them all
         make_anew(root, keep=False)
         folding.fold(root)
@@ -38,6 +39,11 @@ def make(root: Path, shared: bool) -> None:
     elif shared:
         with writing(root):
             layout.share(root)
+    if is_new or not lacked:
+        return ""
+    names = f"{lacked[0]} to {lacked[-1]}" if lacked[1:] else lacked[0]
+    older = f"It was of an earlier version, and is of this one now (migrated: {names}). "
+    return older if had else "Its catalog was gone, and is made anew. "
 
 
 @contextmanager

@@ -56,6 +56,11 @@ def _as_json(value: Any) -> Any:
     return value
 
 
+def _odd(told: Any) -> list[str]:
+    """What to say of values that JSON cannot hold."""
+    return ["NaN and infinity are null: JSON has no such numbers"] * (not _is_finite(told))
+
+
 def _is_finite(value: Any) -> bool:
     if isinstance(value, dict | list | tuple):
         return all(map(_is_finite, value.values() if isinstance(value, dict) else value))
@@ -69,8 +74,7 @@ def rendered(rows: Rows, form: str) -> tuple[str | bytes, list[str]]:
         plain = _plain(source)
         told = [dict(zip(plain.names, row, strict=True)) for row in plain.rows]
         told = [row | {name: json.loads(row[name]) for name in rows.objects} for row in told]
-        odd = ["NaN and infinity are null: JSON has no such numbers"] * (not _is_finite(told))
-        return to_text(told) + "\n", [*odd, *notes]
+        return to_text(told) + "\n", [*_odd(told), *notes]
     if form == "table":
         text, said = table(source, terminal_width(), rows.columns)
         return text, [*said, *notes]
@@ -78,7 +82,8 @@ def rendered(rows: Rows, form: str) -> tuple[str | bytes, list[str]]:
     if form == "parquet":
         frame.write_parquet(buffer := io.BytesIO())
         return buffer.getvalue(), notes
-    return _flat(frame).rename(quoted).write_csv(), notes
+    nested = [one.to_list() for one in frame if one.dtype.is_nested()]  # JSON in their cells
+    return _flat(frame).rename(quoted).write_csv(), [*_odd(nested), *notes]
 
 
 def _plain(

@@ -84,8 +84,8 @@ def _said(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     n = found["slides"]
     yield (
         "slides",
-        f"{n:,} of {found['patients']:,} patients in {found['cases']:,} cases, "
-        f"{found['slides_with_tiles']:,} with tiles",
+        f"{n:,} of {found['patients']:,} patients in {found['cases']:,} cases; "
+        f"{found['slides_with_arrays']:,} embedded, {found['slides_with_tiles']:,} with tiles",
     )
     if found["retired"]:
         yield "retired", f"{found['retired']:,} of these slides are in nothing that comes later"

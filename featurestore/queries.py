@@ -23,6 +23,10 @@ KINDS: dict[str, Callable[[str], Any]] = {
 LONGEST = 1_000_000  # bytes of a file with a query
 
 
+class Named(str):
+    """A SQL text that comes along: a noun that its parameters name must be in the store."""
+
+
 def known(folder: str) -> dict[str, str]:
     """The SQL texts of a folder of `sql/` by name, with the checks beside what users ask."""
     folders = (folder, *(["checks"] if folder == "named" else []))
@@ -61,7 +65,7 @@ def chosen(folder: str, given: str | None, file: Path | None, named: str | None)
             raise ConfigError(
                 f"there is no SQL named {named!r}; there is {', '.join(known(folder))}"
             )
-        return sql.read(known(folder)[named])
+        return Named(sql.read(known(folder)[named]))
     return str(given)
 
 

@@ -11,6 +11,7 @@ from featurestore.catalog_file import gone, must_exist, nowhere, path_of, versio
 from featurestore.errors import ConfigError, SlideNotFound, StoreNotFound, TrephineError
 from featurestore.fields import from_json
 from featurestore.ids import one_of
+from featurestore.queries import Named
 from featurestore.types import EncoderDescription, Target
 from featurestore.user_sql import Limits, Question
 from featurestore.words import as_html, counted
@@ -73,6 +74,8 @@ class Readable:
         if not isinstance(query, str):
             raise ConfigError(f"SQL must be a text, got {type(query).__name__}")
         must_exist(self.root)
+        if isinstance(query, Named):
+            self._must_know(parameters)
         limits = Limits(time_s=timeout_s)
         self._asked = Question(path_of(self.root), query, parameters, limits, versions())
         return self._asked
@@ -87,7 +90,14 @@ class Readable:
         """Run one of the SQL texts that come along, such as `named/labels_as_of`."""
         from featurestore import catalog
 
+        if query.startswith("named/"):
+            self._must_know(parameters)
         return catalog.read_frame(self.root, query, parameters)
+
+    def _must_know(self, parameters: Mapping[str, Any] | None) -> None:
+        """Refuse a Target that the store does not have: no rows would look like nothing to do."""
+        if parameters and "target" in parameters:
+            self.target(parameters["target"])
 
     def target(self, name: str = "cellularity") -> Target:
         """Return a Target that Labels were given for."""

@@ -76,6 +76,7 @@ class FeatureStore(Readable):
     def __init__(self, root: Path | str, *, trust: bool = False) -> None:
         super().__init__(root, trust=trust)
         self._ahead: dict[Hashable, Future[Any]] = {}
+        self.older = ""  # what `create` did to an older one
         self._arrays: pl.DataFrame | None = None  # `know_arrays`
         self._claim = workplaces.Claim(layout.slides_dir(self.root))
 
@@ -96,8 +97,10 @@ class FeatureStore(Readable):
 
         `shared`: its group may read and write, too; else a new one is its owner's alone.
         """
-        creation.make(Path(root), shared)
-        return cls(root)
+        older = creation.make(Path(root), shared)
+        store = cls(root)
+        store.older = older
+        return store
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
         """What `make` gives; a store of many Runs makes it once (`trainer.shared_store`)."""
@@ -233,6 +236,7 @@ class FeatureStore(Readable):
 
     def splits(self, cohort: str) -> list[Split]:
         """Return the sides of a Cohort in numbers, the earliest first."""
+        self.cohort(cohort)
         rows = self.named("queries/cohort_splits", {"cohort": cohort}).iter_rows(named=True)
         return [from_json(Split, row) for row in rows]
 

@@ -373,6 +373,8 @@ def _compare_with(con: catalog.Connection, found: Survey, is_claimed: bool) -> N
     The new one is made of the ledger files that this one has folded; others wait to be folded, or
     were left by a process that was killed.
     """
+    if (log := catalog_file.log_of(catalog.path_of(found.root))).exists():
+        found.add(log, "a process that was killed left it, or it is foreign", ADOPT)
     names = con.execute(f"{LEDGER_FILES} where part_of is not null").fetchall()
     live = dict(con.execute(f"{LEDGER_FILES} where part_of is null").fetchall())
     with creation.fresh(found.root, {*live, *(name for name, _ in names)}) as work:
@@ -399,13 +401,8 @@ def check_ledger(found: Survey, work: Path, folded: Mapping[str, str | None]) ->
 
     `folded` are the digests of files that the catalog has; those that neither has are returned.
     """
-    new = _ledger(found, work, dict(folded))
-    _set_aside(found, work)
-    return new
-
-
-def _ledger(found: Survey, work: Path, live: dict[str, str | None]) -> list[Path]:
     anew, room, new = dict(_ask(work, LEDGER_FILES)), found.root / "ledger", []
+    live = dict(folded)
     for entry in sorted(room.iterdir()) if room.is_dir() else []:
         if entry.name not in ledger.KINDS or entry.is_symlink() or not entry.is_dir():
             found.add(entry, "it is no part of a ledger")
@@ -424,6 +421,7 @@ def _ledger(found: Survey, work: Path, live: dict[str, str | None]) -> list[Path
                 found.add(file, "it is not what was folded: its digest differs")
     for name in live:
         found.add(f"ledger/{name}", "it is missing, and the catalog has its rows")
+    _set_aside(found, work)
     return new
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -22,8 +23,8 @@ from featurestore.errors import ConfigError, NotFinite, TrainError
 def lend(tmp: Path, key: str) -> Iterator[Path]:
     """Lend the folder of the unfinished work `key`, with what a broken-off call left there.
 
-    While another process has it, the folder is a new one. Work that cannot be done leaves none; a
-    refusal leaves what an earlier call did, and no empty folder.
+    While another process has it, or the file system cannot tell, the folder is a new one. Work that
+    cannot be done leaves none; a refusal leaves what an earlier call did, and no empty folder.
     """
     work = tmp / f"run-{key}"
     lock = _lock(work)
@@ -48,14 +49,20 @@ def _lock(work: Path) -> int | None:
     """Make and lock a folder; a lock dies with its process. None where another has it."""
     layout.make(work)
     lock = os.open(work, os.O_RDONLY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if work.stat().st_ino == os.fstat(lock).st_ino:  # not published in between
+    with suppress(OSError):  # gone, or published in between
+        if _flock(lock, fcntl.LOCK_EX) and work.stat().st_ino == os.fstat(lock).st_ino:
             return lock
-    except OSError:
-        pass
     os.close(lock)
     return None
+
+
+def _flock(lock: int, how: int) -> bool | None:
+    """Whether a folder could be locked; None where its file system has no locks."""
+    try:
+        fcntl.flock(lock, how | fcntl.LOCK_NB)
+    except OSError as error:
+        return False if error.errno == errno.EWOULDBLOCK else None
+    return True
 
 
 class Claim:
@@ -74,8 +81,7 @@ class Claim:
             if not self._things:
                 lock = os.open(self._folder, os.O_RDONLY)
                 self._close = weakref.finalize(self, os.close, lock)
-                with suppress(OSError):  # this file system has none: see `is_claimed`
-                    fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                _flock(lock, fcntl.LOCK_SH)
             self._things.add(thing)
 
     def drop(self, things: Iterable[Hashable]) -> None:
@@ -93,16 +99,17 @@ class Claim:
 
 def is_claimed(folder: Path) -> bool:
     """Whether somebody claims a folder, or the file system cannot tell."""
-    if not folder.is_dir():
-        return False
+    return folder.is_dir() and _is_locked(folder) is not False
+
+
+def _is_locked(folder: Path) -> bool | None:
+    """Whether somebody has a folder; None where its file system cannot tell."""
     lock = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
+        got = _flock(lock, fcntl.LOCK_EX)
+        return None if got is None else not got
     finally:
         os.close(lock)
-    return False
 
 
 def left_over(tmp: Path, older_than: timedelta = timedelta(hours=1)) -> list[Path]:
@@ -134,11 +141,6 @@ def _last_write(path: Path) -> float:
 
 def unfinished(tmp: Path, older_than: timedelta) -> list[Path]:
     """Folders of trainings that nobody has, and nobody wrote to for a while; the oldest first."""
-    found = []
-    for work in tmp.glob("run-*"):
-        last = _last_write(work)
-        lock = _lock(work) if time.time() - last > older_than.total_seconds() else None
-        if lock is not None:
-            os.close(lock)
-            found.append((last, work))
-    return [work for _, work in sorted(found)]
+    at_most = time.time() - older_than.total_seconds()
+    dated = sorted((_last_write(work), work) for work in tmp.glob("run-*"))
+    return [work for last, work in dated if last < at_most and not _is_locked(work)]

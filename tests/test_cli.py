@@ -195,6 +195,7 @@ def test_a_question_that_nobody_answers_names_yes(
     [
         (("sql", "drop table slides"), "exactly one SELECT"),
         (("sql", "--named", "nothing"), "labels_as_of"),
+        (("sql", "--named", "labels_to_review", "-p", "target=nosuch"), "no label of target"),
         (("sql", "select $a as a", "-p", "a"), "NAME=VALUE"),
         (("sql", "select $a as a", "-p", "a:float=x"), "'a' is no float"),
         (("sql", "select $a as a", "-p", "a:number=1"), "int, float, text, date"),

@@ -23,6 +23,8 @@ def old(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 def test_an_old_store_opens_and_its_run_predicts_the_same(old: Path) -> None:
     store = FeatureStore.create(old)
+    assert "of an earlier version" in store.older
+    assert FeatureStore.create(old).older == ""
     assert store.sql("from slides").height == 12
     record = store.run("latest")
     kept = store.predictions(record.run_id)

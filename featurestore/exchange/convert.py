@@ -69,6 +69,8 @@ def placed(bag: ForeignBag, mpp: float | None, dim: int | None) -> Placed:
         )
     if unit == "um" and mpp is not None:
         coords, unit = bag.coords / mpp, "level0_px"
+    elif unit == "um" and (coords % 1).any() and coords.max() * 1000 < 2**31:
+        coords, unit = coords * 1000, "nm"
     kept = _once(np.rint(coords).astype(np.int32), half)
     return Placed(
         coords=np.rint(coords[kept]).astype(np.int32),

@@ -138,6 +138,8 @@ def _outgoing(store: FeatureStore, row: Mapping[str, Any], out: Path, encoder: s
     if um is None and row["tile_mpp"] and px:
         um = px * row["tile_mpp"]
     coords, unit = tiles["coords"].astype(np.float64), said.get("unit", "level0_px")
+    if unit == "nm":
+        coords, unit = coords / 1000, "um"
     if unit == "um" and mpp:
         coords, unit = np.rint(coords / mpp), "level0_px"  # a tool writes single precision
     tissue = tiles["tissue"]

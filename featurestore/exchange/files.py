@@ -115,6 +115,12 @@ def text(said: Mapping[str, Any], name: str) -> str | None:
     return value if isinstance(value, str) and value.isprintable() else None
 
 
+def bfloat16(rows: np.ndarray) -> np.ndarray:
+    """The bits of float32 values rounded to bfloat16, ties to even, uint16."""
+    bits = rows.view(np.uint32)
+    return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)
+
+
 def rows_of(data: np.ndarray) -> np.ndarray:
     """Features as floats (N, D), of the file's own precision: rounding twice is not rounding once.
 
@@ -157,8 +163,8 @@ def agreeing(patches: Sequence[Path], coords: np.ndarray, names: Sequence[str]) 
     return {}
 
 
-def tensor(path: Path) -> np.ndarray:
-    """Read a file of torch that holds one tensor; code in it is never run.
+def tensor(path: Path) -> tuple[np.ndarray, bool]:
+    """Read a file of torch that holds one tensor, and whether it is of bfloat16; runs no code.
 
     Raises:
         FeaturesRefused: it is damaged, or holds something else.
@@ -181,9 +187,9 @@ def tensor(path: Path) -> np.ndarray:
             ) from error
         if not isinstance(found, torch.Tensor):
             raise FeaturesRefused(f"{path.name} holds a {type(found).__name__}, expected a tensor")
-        # bfloat16 has no NumPy
         wide = found.dtype if found.dtype == torch.float64 else torch.float32
-        return np.asarray(found.detach().to(wide).numpy())
+        rows = np.asarray(found.detach().to(wide).numpy())  # there is no bfloat16 in NumPy
+        return rows, found.dtype == torch.bfloat16
 
 
 def arrays(path: Path) -> dict[str, np.ndarray]:

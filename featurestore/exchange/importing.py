@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 Read = Callable[[Found], ForeignBag]
 COMMIT_SLIDES = 32
 PROBES = 5  # files of a folder that decide how wide an Encoder is
+TO_WHAT_END = "to train on and to export to CLAM and Parquet, not to draw"
 SAME_SCALE = 0.05  # of microns per pixel: slides that may stand under one Tiling
 
 
@@ -68,7 +69,7 @@ class ImportSummary:
         scale = "Pass --mpp, or a --manifest with a column mpp"
         notes = [
             (self.without_mpp, "bag", f"without mpp: their scale is unknown. {scale}"),
-            (self.unplaced, "bag", "without coordinates: to train on, not to draw or to export"),
+            (self.unplaced, "bag", f"without coordinates: {TO_WHAT_END}"),
             (self.twice, "tile", "twice in one file, taken once"),
             (self.copies, "file", "the same as another of their slide"),
             (self.without_features, "slide", "of the manifest without features here"),

@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-# What coords count: level-0 pixels, microns where nobody says the slide's mpp, or nothing but rows.
-Unit = Literal["level0_px", "um", "row"]
+# What coords count: level-0 pixels, microns where nobody says the slide's mpp (the store keeps
+# fractions of them as nanometres), or nothing but rows.
+Unit = Literal["level0_px", "um", "nm", "row"]
 NOWHERE = r"(?!)"  # a pattern of no path
 
 

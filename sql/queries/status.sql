@@ -22,6 +22,11 @@ select
     (select count(*) from cases) as cases,
     (select count(distinct patient_id) from cases) as patients,
     (select count(*) filter (is_retired) from owned) as retired,
+    (
+        select count(*)
+        from slides
+        semi join embeddings on embeddings.slide_key = slides.slide_key
+    ) as slides_with_arrays,
     (select count(distinct slide_id) from bags) as slides_with_tiles,
     (select count(*) filter (not starts_with(reader, 'import ')) from lacking) as slides_to_embed,
     (select count(*) filter (starts_with(reader, 'import ')) from lacking) as slides_to_import,
@@ -65,7 +70,13 @@ select
             select
                 encoders.name,
                 encoders.encoder_id,
-                count(distinct embeddings.slide_key) as slides,
+                (
+                    select count(*)
+                    from slides
+                    semi join embeddings as own
+                        on own.slide_key = slides.slide_key
+                        and own.encoder_id = encoders.encoder_id
+                ) as slides,
                 sum(embeddings.n_tiles)::bigint as tiles
             from encoders
             join embeddings on embeddings.encoder_id = encoders.encoder_id

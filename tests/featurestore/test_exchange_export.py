@@ -14,12 +14,12 @@ import polars as pl
 import pytest
 import torch
 from builders.embedding_stores import build, freeze, planted
-from builders.foreign_files import grid, trident
+from builders.foreign_files import grid, stamp, trident
 
 from featurestore import FeatureStore, export_cohort, import_features
 from featurestore.config import ExportConfig, ImportConfig
 from featurestore.errors import ConfigError
-from featurestore.types import ArrayIds, Label, Target
+from featurestore.types import ArrayIds, Label, RecordedLabel, Target
 
 DIM, MPP, PX, PX0 = 24, 0.5, 224, 896
 ENCODER = "planted"
@@ -204,19 +204,39 @@ def test_parquet_is_for_all_others(store: FeatureStore, tmp_path: Path) -> None:
     )
 
 
+def test_fractions_of_microns_come_back_where_nobody_says_the_scale(tmp_path: Path) -> None:
+    """Of slides of any scale: what STAMP wrote stands there again, to the last digit."""
+    store = FeatureStore.create(tmp_path / "store")
+    for n, scale in enumerate((1.0, 0.2508, 0.4942, 1 / 3)):
+        rows = np.random.default_rng(n).normal(size=(20, 5)).astype(np.float32)
+        stamp()(tmp_path / "of", f"S{n}", rows, grid(20, n) * scale)
+    import_features(store, ImportConfig(tool="stamp", path=tmp_path / "of"))
+    store.record(_label(n) for n in range(4))
+    freeze(store, "all", "random")
+    give(store, "stamp", tmp_path / "back")
+    for n in range(4):
+        (last,) = (tmp_path / "back").rglob(f"S{n}.h5")
+        with h5py.File(tmp_path / f"of/uni2-0123abcd/some/S{n}.h5") as ours, h5py.File(last) as it:
+            coords, features = by_place(ours["coords"][:], ours["feats"][:])
+            back = by_place(it["coords"][:], it["feats"][:])
+            np.testing.assert_allclose(back[0], coords, rtol=0, atol=0.001)
+            np.testing.assert_array_equal(back[1], features.astype(np.float16))
+
+
+def _label(n: int) -> RecordedLabel:
+    return Label(
+        case_id=f"S{n}", target="cellularity", value=20.0 * n, low=0.0, high=100.0,
+        method="human", status="single",
+    ).recorded(Target())  # fmt: skip
+
+
 def test_a_slide_without_scale_goes_where_no_scale_is_asked_for(tmp_path: Path) -> None:
     store = FeatureStore.create(tmp_path / "store")
     rows = np.random.default_rng(0).normal(size=(4, 20, 5)).astype(np.float32)
     for n in range(4):
         trident()(tmp_path / "job", f"S{n}", rows[n], grid(20, n))
     import_features(store, ImportConfig(tool="trident", path=tmp_path / "job"))
-    store.record(
-        Label(
-            case_id=f"S{n}", target="cellularity", value=20.0 * n, low=0.0, high=100.0,
-            method="human", status="single",
-        ).recorded(Target())
-        for n in range(4)
-    )  # fmt: skip
+    store.record(_label(n) for n in range(4))
     freeze(store, "all", "random")
     for tool, why in (("stamp", "no mpp"), ("slide2vec", "no mpp")):
         told = export_cohort(store, ExportConfig(tool=tool, cohort="all", out=tmp_path / tool))

@@ -472,10 +472,17 @@ def tensor_of(rows: np.ndarray) -> Callable[[Path], None]:
     return lambda path: torch.save(torch.from_numpy(rows.copy()), path)
 
 
+def bfloat16_of(rows: np.ndarray) -> Callable[[Path], None]:
+    return lambda path: torch.save(torch.from_numpy(rows.copy()).bfloat16(), path)
+
+
 TWINS: dict[str, tuple[Callable[[Path], None], str]] = {
     "same": (tensor_of(made()), ""),
     "in another order": (tensor_of(made()[::-1]), ""),
     "in float16": (tensor_of(made(dtype="float32").astype("float16")), ""),
+    "in bfloat16": (bfloat16_of(made()), ""),
+    "in bfloat16, in another order": (bfloat16_of(made()[::-1]), ""),
+    "in bfloat16, another value": (bfloat16_of(made() + np.eye(20, 8, dtype="float32")), "8 are"),
     "fewer": (tensor_of(made()[:-1]), "1 are not among the 19"),
     "more": (tensor_of(np.vstack([made(), made()[:2]])), "among the 22"),
     "another value": (tensor_of(made() + np.eye(20, 8, dtype="float32")), "8 are not among"),

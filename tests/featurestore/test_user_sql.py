@@ -384,9 +384,15 @@ def test_a_long_table_shows_both_ends_on_a_terminal_alone() -> None:
     assert len(table(frame)[0].splitlines()) == 104
 
 
+@pytest.mark.parametrize("form", ["json", "csv"])
 @pytest.mark.parametrize("value", ["'nan'::double", "[1.0, 'inf'::double]", "{'a': '-inf'::float}"])
-def test_numbers_that_json_lacks_are_null_and_that_is_said(catalog: Path, value: str) -> None:
-    text, notes = rendered(Rows(Question(catalog, f"select {value} as x, 1.5 as y")), "json")
+def test_numbers_that_json_lacks_are_null_and_that_is_said(
+    catalog: Path, value: str, form: str
+) -> None:
+    text, notes = rendered(Rows(Question(catalog, f"select {value} as x, 1.5 as y")), form)
+    if form == "csv" and value.startswith("'"):  # it is a cell of its own
+        assert (text, notes) == ("x,y\nNaN,1.5\n", [])
+        return
     assert "null" in str(text)
     assert notes == ["NaN and infinity are null: JSON has no such numbers"]
-    assert rendered(Rows(Question(catalog, "select null as x, 1.5 as y")), "json")[1] == []
+    assert rendered(Rows(Question(catalog, "select [null] as x, 1.5 as y")), form)[1] == []

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -83,7 +85,9 @@ def test_a_deleted_catalog_is_answered_with_its_mend_and_init_makes_it(copied: C
         FeatureStore(root)
     assert names(root) != []
     assert not (root / layout.CATALOG).exists()
-    assert FeatureStore.create(root).sql("from slides order by all").equals(before)
+    made = FeatureStore.create(root)
+    assert "made anew" in made.older
+    assert made.sql("from slides order by all").equals(before)
     assert names(root) == []
 
 
@@ -478,6 +482,29 @@ def test_what_is_wrong_with_a_catalog_is_said_once(
     with pytest.raises(StoreDamaged, match="no regular file"):
         FeatureStore(root).sql("select 1")
     assert not FeatureStore.verify(root, repair=True).failures
+
+
+@pytest.mark.parametrize("what", ["garbage", "empty", "pipe", "of another"])
+def test_what_stands_in_place_of_the_log_of_the_catalog_is_told_and_mended(
+    copied: Copy, what: str
+) -> None:
+    root = copied()
+    before, log = tables(root), root / f"{layout.CATALOG}.wal"
+    if what == "pipe":
+        os.mkfifo(log)
+    elif what == "of another":
+        other = copied() / layout.CATALOG
+        die = "import duckdb, os, sys; con = duckdb.connect(sys.argv[1]);"
+        die += "con.execute('delete from slides'); os.kill(os.getpid(), 9)"
+        subprocess.run([sys.executable, "-c", die, str(other)], check=False)
+        shutil.copy(f"{other}.wal", log)
+    else:
+        log.write_bytes(np.random.default_rng(0).bytes(5000) if what == "garbage" else b"")
+    assert [one for one in names(root) if one.startswith(layout.CATALOG)]
+    assert not FeatureStore.verify(root, repair=True).failures
+    assert tables(root) == before
+    assert names(root) == []
+    assert not log.exists()
 
 
 def test_a_broken_array_that_was_imported_is_taken_in_by_import(tmp_path: Path) -> None:

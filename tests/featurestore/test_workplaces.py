@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
+import time
 from pathlib import Path
 
 import pytest
+from builders.catalog_rows import slide_arrays
+from builders.damage import whole_store
 
-from featurestore import FeatureStore
-from featurestore.errors import ConfigError, NotFinite, TrainError, TrephineError
+from featurestore import FeatureStore, overview
+from featurestore.catalog_file import NotOpened, opened
+from featurestore.errors import (
+    ConfigError,
+    NotFinite,
+    StoreUnwritable,
+    TrainError,
+    TrephineError,
+)
 
 
 @pytest.mark.parametrize("refusal", [ConfigError, TrainError, NotFinite])
@@ -29,3 +42,34 @@ def test_a_refusal_keeps_what_a_killed_call_did(tmp_path: Path) -> None:
         raise ConfigError("there is no CUDA device here")
     with store.workplace("a") as again:
         assert (again / "state").read_text() == "step 1500"
+
+
+@pytest.mark.parametrize("fault", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS])
+def test_where_a_file_system_has_no_locks_nobody_takes_what_may_be_anothers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: int
+) -> None:
+    """The system itself is told to have none; file systems without are not at hand."""
+
+    def none(fd: int, how: int) -> None:
+        raise OSError(fault, os.strerror(fault))
+
+    store = whole_store(tmp_path / "store")
+    monkeypatch.setattr(fcntl, "flock", none)
+    with store.workplace("a") as work, store.workplace("a") as other:
+        assert work != other
+        (work / "state").write_text("step 1500")
+    store.publish(slide_arrays("5" * 16, 3))  # by who is killed now
+    told = FeatureStore.verify(store.root)
+    assert (list(told.failures), told.waiting) == ([], 1)
+    week_old = time.time() - 8 * 86400
+    for path in (work / "state", work):
+        os.utime(path, (week_old, week_old))
+    assert overview.clean(store).data["removed"] == [work.name]
+
+
+def test_a_catalog_on_a_file_system_without_locks_is_told_at_once(tmp_path: Path) -> None:
+    def refused() -> None:
+        raise NotOpened(f"Could not set lock on file: {os.strerror(errno.ENOLCK)}")
+
+    with pytest.raises(StoreUnwritable, match="has no locks"):
+        opened(tmp_path / "catalog.duckdb", refused)

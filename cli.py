@@ -546,17 +546,16 @@ def predict(runs: tuple[str, ...], store: FeatureStore, **options: Any) -> Any:
 @options_of(SettleConfig)
 @click.option("--curve", is_flag=True, help="Print a row for every number of bags.")
 @prints_rows
-def settle(config: SettleConfig, run: str, store: FeatureStore, curve: bool, **which: Any) -> Any:
+def settle(config: SettleConfig, run: str, store: FeatureStore, **which: Any) -> Any:
     """Measure how many resampled bags RUN needs: how their mean settles, by bag size.
 
     On the run's test slides, unless a COHORT or a condition is given.
 
     Example: trephine settle latest --bag-size 64 --bag-size 256
     """
-    from trainer.settling import ENOUGH, settling, summary
+    from trainer.settling import settle as measure
 
-    frame = settling(store, run, config, **which)
-    return Rows(frame if curve else summary(frame, store.run(run).about()), [ENOUGH])
+    return measure(store, run, config, **which)
 
 
 class _Runs(Group):
@@ -612,7 +611,7 @@ def runs_delete(run: str, store: FeatureStore, erase: bool) -> Any:
 @main.command()
 @click.argument("run", nargs=-1, required=True)
 @store_option
-@click.option("-o", "--out", type=FILE, default="report.html", show_default=True, help="HTML file.")
+@click.option("-o", "--out", type=FILE, help="HTML file.  [default: report.html]")
 @click.option("--truth", type=FILE, help="Table of what is known better: slide_id and the target.")
 @options_of(TableConfig)
 @click.option("--rounding", type=float, help="Step of the labels.  [default: found in them]")
@@ -623,7 +622,7 @@ def report(
     how: TableConfig,
     run: tuple[str, ...],
     store: FeatureStore,
-    out: Path,
+    out: Path | None,
     in_text: bool,
     **given: Any,
 ) -> Any:
@@ -638,10 +637,12 @@ def report(
     from trainer.page import page_text, write_page
 
     if in_text:
+        if out is not None or any(given.values()):
+            raise click.UsageError("--text prints the top of the page: leave out what is of a file")
         said = page_text(store, run)
         return Told(said, {"text": said})
     given["truth"] = given["truth"] and functools.partial(read_truth, given["truth"], config=how)
-    write_page(store, run, out, **given)
+    out = write_page(store, run, out or Path("report.html"), **given)
     n_bytes = out.stat().st_size
     told = {"page": str(out), "bytes": n_bytes}
     return Told(f"The page is {out}, {size(n_bytes)}. Open it in a browser.", told)
@@ -670,7 +671,7 @@ def demo(config: DemoConfig) -> None:
     from featurestore import FeatureStore
     from ingest.synthetic.archive import make_archive
     from ingest.table import read_truth
-    from trainer.evaluate import against_truth
+    from trainer.floor import against_truth
 
     started, known = time.monotonic(), functools.partial(read_truth, config.truth)
     click.echo(f"Drawing a synthetic archive of {config.slides} slides in {config.archive} ...")

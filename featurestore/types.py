@@ -299,6 +299,14 @@ class Split:
     first: date | None
     last: date | None
     mean: float  # Label
+    positive: int | None = None  # Slides of the high class; None where there are no classes
+
+    @property
+    def labels(self) -> str:
+        """Its Labels in words."""
+        if self.positive is not None:
+            return f"{self.positive:,} positive, {self.slides - self.positive:,} negative"
+        return f"mean {self.mean:.1f}" if abs(self.mean) >= 10 else f"mean {self.mean:.3g}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -321,7 +329,7 @@ class Cohort:
         lines += [
             f"  {side.split:10} {counted(side.slides, 'slide'):>13} of "
             f"{counted(side.patients, 'patient')}, "
-            f"{side.first} to {side.last}, mean {side.mean:.1f}"
+            f"{side.first} to {side.last}, {side.labels}"
             for side in splits
         ]
         lines += [f"  left out: {counted(n, 'slide')}, {why}" for why, n in self.dropped.items()]

@@ -14,7 +14,7 @@ from PIL import Image
 
 from featurestore import FeatureStore
 from featurestore.errors import StoreDamaged, TrephineError
-from trainer import overlays, plots, runs
+from trainer import overlays, runs
 from trainer.inference import attending, bags_of, load_model
 
 GROUP = 20  # Slides that are called worst, best and typical
@@ -159,7 +159,7 @@ def data(
     store: FeatureStore, run: runs.Run, frame: pl.DataFrame, found: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What the page's script knows of a Run's Slides: as JSON, numbers with four places."""
-    history: dict[str, list[Any]] = {}
+    target, history = run.record.about(), dict[str, list[Any]]()
     for case_id, *label in store.named(
         "queries/label_history", {"cohort": run.record.cohort}
     ).iter_rows():
@@ -171,7 +171,8 @@ def data(
         "pictures": found,
         "history": {case: said for case, said in history.items() if case in cases},
         "bag": run.record.bag_size,
-        "digits": plots.digits(run.record.about()),
+        "digits": runs.digits(target),
+        "middle": (target.low + target.high) / 2 if target.kind == "binary" else None,
         "even": run.config.model == "mean",
     }
 

@@ -13,9 +13,9 @@ from markupsafe import Markup
 from featurestore import FeatureStore
 from featurestore.errors import ConfigError
 from featurestore.fields import to_json
-from featurestore.types import Target, TargetKind
+from featurestore.types import Target
 from featurestore.words import counted, in_columns
-from trainer import evaluate, plots, runs, verdict
+from trainer import evaluate, floor, plots, runs, verdict
 from trainer.paired import Drawn, Estimate, differences, estimates
 from trainer.svg import minus
 
@@ -58,7 +58,7 @@ class Comparison:
     differs: Mapping[str, tuple[Any, Any]]  # of configuration and record; what is equal is left out
     n_slides: int  # tested by both, with one Label
     n_patients: int
-    kind: TargetKind
+    target: Target  # of the first
     scores: tuple[Mapping[str, Estimate], ...]  # of each on those Slides
     difference: Mapping[str, Estimate]  # the second less the first; of shares in points
     positive: float | None  # share of those Slides, where there are classes
@@ -68,7 +68,7 @@ class Comparison:
         """A column a Run, then the paired differences."""
         rows: list[tuple[str, ...]] = [("", *self.run_ids)]
         rows += [(name, *map(_shown, both)) for name, both in self.differs.items()]
-        told = runs.scores_of(self.kind)
+        told = runs.scores_of(self.target)
         for name, title, form in told if self.scores else ():
             rows.append((f"test {title}", *(one[name].text(form) for one in self.scores)))
         lines = [*runs.first(self.warnings), *in_columns(rows)]
@@ -106,7 +106,7 @@ def compare(store: FeatureStore, first: str, second: str) -> Comparison:
     both, means = common([run.predictions.filter(pl.col("split") == "test") for run in pair])
     target = pair[0].record.about()
     found = drawn(both, means, target) if both.height else []
-    scores = runs.scores_of(target.kind)
+    scores = runs.scores_of(target)
     classes = both.height and target.kind == "binary"
     positive = evaluate.is_positive(both["truth"].to_numpy(), target)
     return Comparison(
@@ -114,7 +114,7 @@ def compare(store: FeatureStore, first: str, second: str) -> Comparison:
         differs={name: values for name, values in names.items() if values[0] != values[1]},
         n_slides=both.height,
         n_patients=both["patient_id"].n_unique(),
-        kind=target.kind,
+        target=target,
         scores=tuple(estimates(scores, [one]) for one in found),
         difference=estimates(scores, found[1:], found[:1]) if found else {},
         positive=float(positive.mean()) if classes else None,
@@ -149,12 +149,8 @@ def view(
     both, means = common(tests)
     short = [_name(one, differ, run) for one, run in zip(settings, loaded, strict=True)]
     target = loaded[0].record.about()
-    fine = f".{plots.digits(target) + 1}f"
-    scores = [
-        (name, title.replace("R2", "R²"), fine if name == "mae" else form)
-        for name, title, form in loaded[0].scores
-    ]
-    pooled = _pooled(loaded, tests) if differ == ["fold"] else None
+    scores = [(name, title.replace("R2", "R²"), form) for name, title, form in loaded[0].scores]
+    pooled = _pooled(store, loaded, tests) if differ == ["fold"] else None
     figures = list(pooled["figures"]) if pooled else []
     labels, named = both["truth"].to_numpy(), list(zip(short, means, strict=True))[:DRAWN]
     first, *others = drawn(both, means, target) if len(labels) > 1 else [{}]
@@ -186,17 +182,20 @@ def view(
     }
 
 
-def _pooled(loaded: Sequence[runs.Run], tests: Sequence[pl.DataFrame]) -> dict[str, Any]:
+def _pooled(
+    store: FeatureStore, loaded: Sequence[runs.Run], tests: Sequence[pl.DataFrame]
+) -> dict[str, Any]:
     """The folds of one cross-validation as one: every Slide has one Prediction."""
     pooled, record = pl.concat(tests, how="diagonal_relaxed"), loaded[0].record
     target, floors = record.about(), [run.record.metrics["ridge_test"] for run in loaded]
     numbers = evaluate.measured(pooled, target)
-    floor = evaluate.pooled_floor(pooled["truth"].to_numpy(), floors)
-    scores = runs.scores_of(target.kind)
-    said = runs.cautions(scores, numbers, floor, loaded[0].random)
+    least = floor.pooled_floor(pooled["truth"].to_numpy(), floors)
+    least |= floor.pooled_auc(store, [run.again() for run in loaded], target)
+    scores = runs.scores_of(target)
+    said = runs.cautions(scores, numbers, least, loaded[0].random)
     return {
         "cautions": verdict.told((runs.level_of(text), text) for text in said),
-        "floor": verdict.score(floor, target),
+        "floor": verdict.score(least, target),
         "n": pooled.height,
         "patients": pooled["patient_id"].n_unique(),
         "score": verdict.score(numbers, target),

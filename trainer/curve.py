@@ -55,7 +55,13 @@ class Curve:
             )
         elif len(found.cells) > 2:
             lines.append("no steady gain: these rows do not tell what more patients would give")
-        return "\n".join([*lines, *(f"failed      {one}" for one in found.failures)])
+        else:
+            lines.append(
+                "what more patients would give is told from three sizes on: name them with --sizes "
+                f"(unasked they are halves of all, down to {LEAST})"
+            )
+        lines += (f"failed      {one}" for one in found.failures)
+        return "\n".join([*lines, *found.next()])
 
 
 def curve(

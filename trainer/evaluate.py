@@ -1,28 +1,22 @@
-"""Numbers of agreement between labels and Predictions, and the ridge floor."""
+"""Numbers of agreement between labels and Predictions."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 
 import numpy as np
 import polars as pl
 
 from featurestore import FeatureStore, strangers
-from featurestore.errors import ConfigError, TrainError
+from featurestore.errors import ConfigError
 from featurestore.types import Target
-from featurestore.words import Told, counted
-from trainer import runs
-from trainer.bags import Sampler
-from trainer.draws import PREDICT
-from trainer.holdout import assign_splits
+from featurestore.words import counted
 
 Z95 = 1.959963984540054
 BOOTSTRAPS = 2_000
 ROUNDED = 0.9  # share of labels that must be multiples of a step to call it theirs
 SOURCES = 20  # Cases with Labels of two sources, from which on they tell the noise of Labels
-RIDGE_TILES = 1_024  # rows of a Slide that enter its mean Embedding, at most
 
 
 def r2(labels: np.ndarray, predicted: np.ndarray) -> float:
@@ -90,46 +84,6 @@ def measured(frame: pl.DataFrame, target: Target) -> dict[str, float | None]:
     """`metrics` of Predictions: rows with truth (the Label), mean and patient_id."""
     labels, mean, patients = (frame[c].to_numpy() for c in ("truth", "mean", "patient_id"))
     return finite(metrics(labels, mean, patients, target))
-
-
-def beside(
-    store: FeatureStore,
-    fitted: pl.DataFrame,
-    bags: pl.DataFrame,
-    test: pl.DataFrame,
-    target: Target,
-) -> dict[str, dict[str, float | None]]:
-    """What stands beside the numbers of `test` Predictions, whose bags are `bags`, in their order.
-
-    Returns:
-        test_cases, where there are fewer Cases than Slides, and ridge_test: the floor, which learns
-        from `fitted`.
-    """
-    cases = by_case(test)
-    found = {"test_cases": measured(cases, target)} if cases.height < test.height else {}
-    floor = pl.Series("mean", ridge_floor(store, fitted, bags, target))
-    return found | {"ridge_test": measured(test.with_columns(floor), target)}
-
-
-def pooled_floor(
-    labels: np.ndarray, floors: Sequence[Mapping[str, float | None]]
-) -> dict[str, float | None]:
-    """The floor of folds as one, from the numbers of each, and the labels of all, (N,).
-
-    Returns:
-        r2, mae and accuracy, those that all folds know; the AUC of a single fold, for those of
-        several cannot be put together.
-    """
-    names = ("rmse", "mae", "accuracy", *(("auc",) * (len(floors) == 1)))
-    known = [name for name in names if all(one.get(name) is not None for one in floors)]
-    numbers = np.array([[one[name] for name in ("n", *known)] for one in floors], np.float64)
-    slides, values = numbers[:, 0], dict(zip(known, numbers.T[1:], strict=True))
-    found = {name: float(np.average(value, weights=slides)) for name, value in values.items()}
-    if "rmse" in values:
-        spread = float(labels.var()) or np.nan
-        found["r2"] = 1 - float(np.average(values["rmse"] ** 2, weights=slides)) / spread
-        del found["rmse"]
-    return finite(found)
 
 
 def _of_classes(
@@ -353,59 +307,6 @@ def ceiling(
     )
 
 
-# -- the floor -------------------------------------------------------------------------------------
-
-
-def mean_embeddings(store: FeatureStore, bags: pl.DataFrame) -> np.ndarray:
-    """Mean Embedding of each Slide over its first `RIDGE_TILES` rows, float64 (N, D).
-
-    Rows are stored in random order, so the first ones are a uniform sample.
-
-    Raises:
-        TrainError: some are not finite.
-    """
-    sampler = Sampler(bags, RIDGE_TILES, seed=0)
-    means = np.empty((bags.height, int(bags["dim"][0])))
-    ids = bags.select("slide_key", "tiling_id", "encoder_id").rows()
-    with store.rows(bags) as reader:
-
-        def mean(i: int) -> np.ndarray:
-            rows = np.empty((int(sampler.lengths[i]), reader.dim), np.float16)
-            sampler.read(reader, i, 0, 0, PREDICT, rows)
-            return np.asarray(rows.mean(axis=0, dtype=np.float64))
-
-        for i, key in enumerate(ids):
-            kept = None if sampler.kept is None else sampler.kept[i].tobytes()
-            means[i] = store.once(("mean", key, kept), partial(mean, i))
-    if len(bad := np.flatnonzero(~np.isfinite(means).all(axis=1))):  # only where nothing is checked
-        raise TrainError(
-            f"the embeddings of slide {bags['slide_id'][int(bad[0])]!r} are not all finite. Set "
-            "such slides aside with: trephine verify --repair"
-        )
-    return means
-
-
-def ridge_floor(
-    store: FeatureStore, train: pl.DataFrame, test: pl.DataFrame, target: Target
-) -> np.ndarray:
-    """Predict `test` by ridge regression on mean Embeddings: the floor under every Run.
-
-    It sees all of train, the inner validation too; its penalty is chosen there by leave-one-out.
-    Embeddings are standardised, and predictions clipped to the Target's range unless continuous.
-
-    Returns:
-        Predictions in the Target's units, shape (N,).
-    """
-    from sklearn.linear_model import RidgeCV  # slow to import: the first step need not wait
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    model = make_pipeline(StandardScaler(), RidgeCV(alphas=np.logspace(-1, 6, 22)))
-    model.fit(mean_embeddings(store, train), train["value"].to_numpy())
-    predicted = np.asarray(model.predict(mean_embeddings(store, test)))
-    return predicted if target.kind == "continuous" else predicted.clip(target.low, target.high)
-
-
 # -- where the truth is known ----------------------------------------------------------------------
 
 
@@ -426,22 +327,6 @@ def with_truth(test: pl.DataFrame, truth: Truth, target: Target) -> pl.DataFrame
             f"the truth is of none of the {test.height} test slides, by slide_id.{hint}"
         )
     return both
-
-
-def against_truth(store: FeatureStore, run_id: str, truth: Truth) -> Told:
-    """Hold a Run's test Predictions, and its floor, against the truth; see `with_truth`."""
-    run = runs.load(store, run_id)
-    target, bags = run.record.about(), assign_splits(run.bags(store), run.config)
-    test = with_truth(bags.filter(pl.col("split") == "test"), truth, target)
-    test = test.join(run.predictions.select("slide_id", "mean"), on="slide_id")
-    floor = ridge_floor(store, bags.filter(pl.col("split") != "test"), test, target)
-    true, mean = test["true"].to_numpy(), test["mean"].to_numpy()
-    found = {"n": len(true), "r2": r2(true, mean), "ridge_r2": r2(true, floor)}
-    said = (
-        f"R2 on {found['n']} test slides, against the true {target.name}: {found['r2']:.3f} "
-        f"(ridge on mean embeddings: {found['ridge_r2']:.3f})"
-    )
-    return Told(said, found)
 
 
 def finite(values: Mapping[str, float]) -> dict[str, float | None]:

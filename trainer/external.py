@@ -10,7 +10,7 @@ import polars as pl
 from featurestore import FeatureStore
 from featurestore.errors import ConfigError, TrainError
 from featurestore.words import counted
-from trainer import conformal, evaluate, runs
+from trainer import conformal, evaluate, floor, runs
 from trainer.holdout import assign_splits
 from trainer.inference import SAME, applied, as_predictions, chosen_bags, load_model, mark
 from trainer.tile_filter import keep_tiles
@@ -80,7 +80,7 @@ def validate(store: FeatureStore, run_id: str, cohort: str) -> Evaluation:
     fitted = fitted.filter(pl.col("split").is_in(["train", "validation"]))
     fitted = keep_tiles(store, fitted, run.config.tiles)
     numbers = {"test": evaluate.measured(found, target)}
-    numbers |= evaluate.beside(store, fitted, bags, found, target)
+    numbers |= floor.beside(store, fitted, bags, found, target)
     judged = replace(record, cohort=cohort, n_test=bags.height, metrics=numbers, notes=())
     calibrated = as_predictions(conformal.calibrating(run.predictions))
     both = pl.concat([calibrated, found.with_columns(split=pl.lit("test"))])

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from featurestore import FeatureStore, nouns_of
 from featurestore.fields import to_json
 from featurestore.types import Metrics, Prediction, Progress, RunRecord, now
-from trainer import conformal, evaluate, runs
+from trainer import conformal, evaluate, floor, runs
 from trainer.config import TrainConfig
 from trainer.holdout import SPLITS
 from trainer.inference import applied
@@ -120,7 +120,7 @@ def _predict_parts(
         metrics[name] = evaluate.measured(frame, job.target)
         frames.append(frame)
     fitted = pl.concat([parts["train"], parts["validation"]])
-    metrics |= evaluate.beside(job.store, fitted, bags, frame, job.target)
+    metrics |= floor.beside(job.store, fitted, bags, frame, job.target)
     few = parts["calibration"].height < conformal.CROSSES and job.target.kind != "binary"
     if config.calibration_fraction and few and parts["train"].height >= conformal.CROSSED:
         frames += out_of_fold(job, progress)
@@ -132,7 +132,11 @@ def _notes(job: Job, course: Course, predicted: pl.DataFrame) -> Iterator[str]:
     if course.gone_on:
         yield f"it was broken off and went on from step {course.gone_on}"
     kind = job.target.kind
-    if kind != "binary" and conformal.calibrated_half_width(predicted) is None:
+    if kind == "binary":
+        parts = {k: v["value"].to_numpy() for k, v in job.parts.items() if v.height}
+        counts = ((k, evaluate.is_positive(v, job.target).sum(), len(v)) for k, v in parts.items())
+        yield f"positive slides: {', '.join(f'{n} of {all_} in {k}' for k, n, all_ in counts)}"
+    elif conformal.calibrated_half_width(predicted) is None:
         yield conformal.why_none(predicted, kind)
     labels = job.parts["test"]["value"].to_numpy()
     if known := evaluate.ceiling(job.store, job.config.cohort, labels, job.target):

@@ -86,7 +86,7 @@ def assign_splits(bags: pl.DataFrame, config: TrainConfig) -> pl.DataFrame:
     Raises:
         TrainError: the split is made of folds and none was named, or has other names.
     """
-    names = sorted(bags["split"].unique().to_list())
+    names = sorted(bags["split"].unique(), key=lambda one: (len(one), one))  # 2 before 10
     known = set(SPLITS)
     if config.fold is not None:
         if config.fold not in names or set(names) & known:

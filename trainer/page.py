@@ -169,8 +169,8 @@ def run_view(
         "unit": "points" if target.high - target.low == 100 else "",
         "point": (" " if target.high - target.low == 100 else "") + plots.point_name(target),
         "name": plots.axis_name(target),
-        "value": f".{plots.digits(target)}f",
-        "fine": f".{plots.digits(target) + 1}f",
+        "value": f".{runs.digits(target)}f",
+        "fine": f".{runs.digits(target) + 1}f",
         "verdict": verdict.sentence(run, test, encoder),
         "cautions": verdict.cautions(store, run, test),
         "truth": against,
@@ -235,7 +235,7 @@ def _metric_table(record: RunRecord, against: Mapping[str, Any] | None) -> dict[
         for title, values in columns
         if values and few.get(title.split(" ")[0], verdict.READABLE) >= verdict.READABLE
     ]
-    fine = str(plots.digits(record.about()) + 1)
+    fine = str(runs.digits(record.about()) + 1)
     rows = _OF_CLASSES if record.target_kind == "binary" else _METRICS
     return {
         "columns": columns,
@@ -285,7 +285,7 @@ def _coverage(
     """Share of labels held, of all test Slides and of thirds of the prediction's range."""
     whole = {"value": held["coverage"], "low": held["coverage_low"], "high": held["coverage_high"]}
     rows: list[dict[str, Any]] = [{"name": "all test slides", "css": 1} | whole]
-    digits = plots.digits(target) - 1
+    digits = runs.coarse(target)
     for low, high, group in conformal.thirds(test, target):
         name = f"predicted {low:.{digits}f}–{high:.{digits}f} (n = {group.height:,})"
         held_there = conformal.share_held(group)

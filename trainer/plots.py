@@ -15,6 +15,7 @@ from markupsafe import Markup
 from featurestore.types import Target
 from featurestore.words import counted
 from trainer import conformal, evaluate
+from trainer.runs import digits
 from trainer.svg import BOTTOM, TOP, Chart, Span, marks, minus, ticks
 
 STYLE = Path(__file__).parent / "page" / "chart.css"
@@ -90,7 +91,7 @@ def _of_classes(test: pl.DataFrame, target: Target) -> Iterator[tuple[str, ...]]
         "Calibration",
         calibration(test, target),
         "Share of positive slides by tenth of the prediction, with its exact 95% interval by "
-        "patient; on the broken line the prediction is the share.",
+        "patient and the number of slides; on the broken line the prediction is the share.",
     )
     positive = labels > (target.low + target.high) / 2
     yield (
@@ -133,6 +134,7 @@ def calibration(test: pl.DataFrame, target: Target) -> str:
         y, low, high, _ = conformal.share_held(part)
         chart.line((x, x), (low, high), "l0")
         chart.points(np.array([x]), np.array([y]), "c0 solid", 4.5)
+        chart.text(chart.at(x, y)[0] + 8, chart.at(x, y)[1] + 4.5, str(part.height), "tick")
     return chart.svg("Calibration: share of positive slides by prediction")
 
 
@@ -392,11 +394,6 @@ def both(labels: np.ndarray, runs: Sequence[tuple[str, np.ndarray]], target: Tar
     for i, (name, _) in enumerate(runs):
         chart.text(70, TOP + 14 + 18 * i, name[:48], f"t{i % 6}")
     return chart.svg("Predictions of each run against label")
-
-
-def digits(target: Target) -> int:
-    """Decimals that a value of a Target is told with: 1 of 0 to 100, 2 of 0 to 1."""
-    return max(1, round(2 - math.log10(target.high - target.low)))
 
 
 def point_name(target: Target) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,13 +18,14 @@ import polars as pl
 from featurestore import FeatureStore
 from featurestore.errors import ConfigError
 from featurestore.fields import command_of, from_json, to_json
-from featurestore.types import RunRecord, TargetKind, content_id
+from featurestore.types import RunRecord, Target, content_id
 from featurestore.words import as_html, counted
 from trainer import conformal
 from trainer.config import TrainConfig, loss_of
 
 RANDOM = "the encoder's weights are random: these numbers say nothing about marrow"
 FEW_PATIENTS = 50  # of test, under which every number is rough
+RARE, HANG = 10, "AUC and accuracy hang on each of them"  # Slides of a class in test, under which
 _ESTIMATES = ("r2", "mae", "rmse", "pearson", "bias", "loa_low", "loa_high", "slope", "intercept")
 METRICS = frozenset(
     f"{name}{end}"
@@ -34,11 +36,21 @@ SPLITS = ("train", "validation", "test", "test_cases", "ridge_test")
 Score = tuple[str, str, str]  # a metric, what it is called, and how it is written
 
 
-def scores_of(kind: TargetKind) -> tuple[Score, Score]:
-    """The two numbers that Runs on a kind of Target are told and compared by."""
-    if kind == "binary":
+def scores_of(target: Target) -> tuple[Score, Score]:
+    """The two numbers that Runs on a Target are told and compared by."""
+    if target.kind == "binary":
         return ("auc", "AUC", ".3f"), ("accuracy", "accuracy", ".1%")
-    return ("r2", "R2", ".3f"), ("mae", "MAE", ".2f")
+    return ("r2", "R2", ".3f"), ("mae", "MAE", f".{digits(target) + 1}f")
+
+
+def digits(target: Target) -> int:
+    """Decimals that a value of a Target is told with: 1 of 0 to 100, 2 of 0 to 1."""
+    return max(1, round(2 - math.log10(target.high - target.low)))
+
+
+def coarse(target: Target) -> int:
+    """Decimals where less will do: none of 0 to 100, 2 of 0 to 1."""
+    return digits(target) - (digits(target) == 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +79,7 @@ class Run:
     @property
     def scores(self) -> tuple[Score, Score]:
         """What it is told by: `scores_of`."""
-        return scores_of(self.record.target_kind)
+        return scores_of(self.record.about())
 
     @cached_property
     def half_widths(self) -> conformal.Widths | None:
@@ -173,8 +185,9 @@ class Run:
             return  # a note says why
         test = self.predictions.filter(pl.col("split") == "test")
         found = conformal.coverage(test, width)
+        half = f"{width.typical:.{digits(self.record.about())}f}"
         yield (
-            f"interval    ± {width.typical:.1f} about the median, wider where errors are larger; "
+            f"interval    ± {half} about the median, wider where errors are larger; "
             f"meant to hold {1 - conformal.ALPHA:.0%} of labels; holds {found['coverage']:.1%} "
             f"of test (95% interval {found['coverage_low']:.1%} to {found['coverage_high']:.1%})"
         )
@@ -193,7 +206,7 @@ def cautions(
     The first of the scores that the floor has too is held against it.
     """
     name, title, form = against(scores, floor)
-    value, least, said = numbers.get(name), floor.get(name), [RANDOM] * random
+    value, least, said = numbers.get(name), floor.get(name), [RANDOM] * random + rare(numbers)
     if value is None:
         return [*said, f"test {title} is {undefined(name, numbers)}", *few(numbers)]
     if is_under(value, least):
@@ -207,7 +220,8 @@ def cautions(
             "does better than this model"
         )
     right, positive = numbers.get("accuracy"), numbers.get("positive")
-    if right is not None and positive is not None and right < (most := max(positive, 1 - positive)):
+    most = 0.0 if positive is None else max(positive, 1 - positive)
+    if right is not None and right < most - 1e-9:
         said.append(
             f"test accuracy {right:.1%} is under {most:.1%}: the commoner class as the answer for "
             "every slide does better than this model"
@@ -240,7 +254,7 @@ def first(warnings: Sequence[str]) -> list[str]:
 
 def level_of(warning: str) -> Literal["alarm", "warning"]:
     """How grave it is."""
-    return "alarm" if RANDOM in warning else "warning"
+    return "alarm" if RANDOM in warning or HANG in warning else "warning"
 
 
 def heading(title: str) -> str:
@@ -257,6 +271,17 @@ def known(scores: Sequence[Score], numbers: Numbers) -> str:
     """Scores without their intervals, those of several that are known, else the first."""
     told = [one for one in scores if one[0] in numbers] or scores[:1]
     return ", ".join(f"{title} {number(numbers.get(name), form)}" for name, title, form in told)
+
+
+def rare(numbers: Numbers) -> list[str]:
+    """That a test has few Slides of a class, however many it has of the other."""
+    n, positive = numbers.get("n"), numbers.get("positive")
+    if n is None or positive is None:
+        return []
+    counts = {"positive": round(n * positive), "negative": round(n * (1 - positive))}
+    name = min(counts, key=lambda one: counts[one])
+    under = f"{counts[name]} {name} of {counted(int(n), 'slide')}, under {RARE}"
+    return [f"test has {under}: {HANG}"] if counts[name] < RARE else []
 
 
 def few(numbers: Numbers) -> list[str]:

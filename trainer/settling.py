@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import polars as pl
 
 from featurestore import FeatureStore
+from featurestore.frames import Rows
 from featurestore.types import Target
-from trainer import runs
+from trainer import evaluate, runs
 from trainer.bags import Sampler
 from trainer.config import SettleConfig
-from trainer.evaluate import Z95
 from trainer.inference import bag_values, chosen_bags, load_model
 
 ENOUGH = (
     "enough: the mean of so many bags lies, 95 times in 100, within a hundredth of the target's "
     "range of where it settles; null where every slide is one bag"
 )
+BEYOND = (
+    "enough is over max_resamples, so it was not tried: it is reckoned from the spread of single "
+    "bags, which falls as one over the root of their number. To try it: --resamples {}"
+)
+
+
+def settle(
+    store: FeatureStore, run_id: str, config: SettleConfig, *, curve: bool = False, **which: Any
+) -> Rows:
+    """`settling` in short, or row by row, with what must be said beside it."""
+    frame = settling(store, run_id, config, **which)
+    rows = summary(frame, store.run(run_id).about())
+    beyond = rows.filter(pl.col("enough") > pl.col("max_resamples"))["enough"].to_list()
+    return Rows(frame if curve else rows, [ENOUGH, *(BEYOND.format(n) for n in beyond[:1])])
 
 
 def settling(
@@ -38,7 +54,8 @@ def settling(
         One row per bag size and R, in the Target's units: bag_size, resamples; n_slides; n_sampled,
         Slides with more tiles than the Bag; se, the standard error of the mean of R Bags, root mean
         square over the n_sampled, as measured; expected, the same from the spread of single Bags
-        over sqrt(R); mae and mse of the mean of R Bags against the label. Null where none is.
+        over sqrt(R); mae and mse of the mean of R Bags against the label, of classes accuracy and
+        mse. Null where none is.
     """
     wanted, run = config or SettleConfig(), runs.load(store, run_id)
     target, model, resamples = run.record.about(), load_model(run), wanted.resamples
@@ -73,17 +90,21 @@ def _curve(
     count = np.arange(1, halves[0].shape[1] + 1)
     one, other = (half.cumsum(axis=1) / count for half in halves)
     curve = {"resamples": count, "n_slides": len(values), "n_sampled": int(sampled.sum())}
-    se = expected = mae = mse = np.full(len(count), np.nan)
+    se = expected = score = mse = np.full(len(count), np.nan)
     if sampled.any():
         se = np.sqrt(((one - other)[sampled] ** 2).mean(axis=0) / 2)
         expected = np.sqrt(values[sampled].var(axis=1, ddof=1).mean() / count)
     labelled = ~np.isnan(labels)
     if labelled.any():
         error = one[labelled] - labels[labelled, None]
-        mae, mse = np.abs(error).mean(axis=0), (error**2).mean(axis=0)
-    return pl.DataFrame(curve | {"se": se, "expected": expected, "mae": mae, "mse": mse}).fill_nan(
-        None
-    )
+        right = np.equal(
+            *(evaluate.is_positive(v[labelled], target) for v in (one, labels[:, None]))
+        )
+        score = (right if target.kind == "binary" else np.abs(error)).mean(axis=0)
+        mse = (error**2).mean(axis=0)
+    _, (name, _, _) = runs.scores_of(target)
+    curve |= {"se": se, "expected": expected, name: score, "mse": mse}
+    return pl.DataFrame(curve).fill_nan(None)
 
 
 def summary(curves: pl.DataFrame, target: Target) -> pl.DataFrame:
@@ -96,17 +117,23 @@ def summary(curves: pl.DataFrame, target: Target) -> pl.DataFrame:
     Returns:
         One row per bag size: bag_size, n_slides, n_sampled, std (of one Bag, within Slides),
         enough, max_resamples, se (of the mean of that many), mae_1 and mae (of one Bag, of that
-        many).
+        many); of classes accuracy_1 and accuracy.
     """
     point = (target.high - target.low) / 100
     last = pl.col("resamples") == pl.col("resamples").max()
     std = pl.col("expected").filter(pl.col("resamples") == 1).first()
+    _, (name, _, _) = runs.scores_of(target)
     return curves.group_by("bag_size", maintain_order=True).agg(
         pl.col("n_slides", "n_sampled").first(),
         std.alias("std"),
-        (Z95 * std / point).pow(2).ceil().clip(lower_bound=1).cast(pl.Int64).alias("enough"),
+        (evaluate.Z95 * std / point)
+        .pow(2)
+        .ceil()
+        .clip(lower_bound=1)
+        .cast(pl.Int64)
+        .alias("enough"),
         pl.col("resamples").max().alias("max_resamples"),
         pl.col("expected").filter(last).first().alias("se"),
-        pl.col("mae").first().alias("mae_1"),
-        pl.col("mae").filter(last).first(),
+        pl.col(name).first().alias(f"{name}_1"),
+        pl.col(name).filter(last).first(),
     )

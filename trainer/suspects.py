@@ -37,9 +37,9 @@ class Suspect:
     method: str | None  # of the Label as it is now
     evidence: str | None
 
-    def reason(self) -> str:
-        """Why it stands here."""
-        return f"label {self.label:g}, predicted {self.predicted:.0f} ± {self.spread:.0f}"
+    def told(self, digits: int) -> str:
+        """What is predicted, and how far such Predictions are off."""
+        return f"{self.predicted:.{digits}f} ± {self.spread:.{digits}f}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +50,7 @@ class Suspects:
     slides: tuple[Suspect, ...]
     n_beyond: int  # the first so many are suspects
     n_refitted: int  # predicted by models made for this, since the Run learnt from them
+    target: Target
     random: bool = False  # weights of the Encoder
 
     def text(self) -> str:
@@ -65,7 +66,7 @@ class Suspects:
             [
                 one.slide_id,
                 f"{one.label:g}",
-                f"{one.predicted:.1f} ± {one.spread:.1f}",
+                one.told(runs.digits(self.target)),
                 f"{one.score:.1f}",
                 one.quality or "–",
                 (one.evidence or one.method or "–")[:80],
@@ -81,8 +82,9 @@ class Suspects:
 
     def reasons(self) -> dict[str, str]:
         """Cases of the suspects with why, the most suspect first."""
-        beyond = self.slides[: self.n_beyond]
-        own = {one.case_id: one.reason() for one in reversed(beyond)}  # of its worst Slide
+        own, digits = {}, runs.coarse(self.target)
+        for one in reversed(self.slides[: self.n_beyond]):  # of a Case its worst Slide stays
+            own[one.case_id] = f"label {one.label:g}, predicted {one.told(digits)}"
         return dict(reversed(own.items()))
 
 
@@ -121,6 +123,7 @@ def suspects(store: FeatureStore, run_id: str, *, progress: Progress | None = No
         n_beyond=sum(one.score >= BEYOND for one in slides),
         n_refitted=learnt.height,
         random=run.random,
+        target=job.target,
     )
 
 

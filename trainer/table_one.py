@@ -12,9 +12,9 @@ import polars as pl
 
 from featurestore import FeatureStore
 from featurestore.fields import name_of
-from featurestore.types import Sweep, Target, TargetKind
+from featurestore.types import Sweep, Target
 from featurestore.words import counted, in_columns
-from trainer import evaluate, runs
+from trainer import evaluate, floor, runs
 from trainer.config import TrainConfig
 from trainer.paired import Drawn, Estimate, differences, estimates
 
@@ -73,7 +73,7 @@ class SweepResult:
     """A Sweep with what came of it."""
 
     sweep: Sweep
-    kind: TargetKind
+    target: Target
     names: Mapping[str, str]  # of its Encoders, by id
     random: tuple[str, ...]  # those of them that were never trained
     cells: tuple[Cell, ...]
@@ -87,7 +87,7 @@ class SweepResult:
     @property
     def told(self) -> tuple[runs.Score, runs.Score]:
         """The scores that it is told by."""
-        return runs.scores_of(self.kind)
+        return runs.scores_of(self.target)
 
     @property
     def floor(self) -> runs.Score:
@@ -113,13 +113,16 @@ class SweepResult:
             lines.append("paired differences, all else equal")
             lines += in_columns(list(self._differences()))
         lines += [f"failed      {failure}" for failure in self.failures]
+        return "\n".join([*lines, *self.next()])
+
+    def next(self) -> Iterator[str]:
+        """What to type next: of the best row, its folds of a seed on one page, or its ensemble."""
         name = self.told[0][0]
         best = max(self.cells, key=lambda cell: cell.numbers[name] or -np.inf, default=None)
-        if best is not None and best.folds > 1:  # the page that puts the folds of a seed together
-            lines.append(f"next        trephine report {' '.join(best.run_ids[: best.folds])}")
+        if best is not None and best.folds > 1:
+            yield f"next        trephine report {' '.join(best.run_ids[: best.folds])}"
         elif best is not None:
-            lines.append(f"next        trephine predict {' '.join(best.run_ids)} --where true")
-        return "\n".join(lines)
+            yield f"next        trephine predict {' '.join(best.run_ids)} --where true"
 
     def warnings(self) -> list[str]:
         """What must be read before any number, as of a single Run; of a table in few sentences."""
@@ -129,6 +132,7 @@ class SweepResult:
         if len(self.cells) == 1:
             (cell,) = self.cells
             return said + runs.cautions(self.told, cell.numbers, cell.ridge)
+        said += runs.rare(self.cells[0].numbers) if self.cells else []
         name, title, _ = self.floor
         n = sum(runs.is_under(cell.numbers[name], cell.ridge.get(name)) for cell in self.cells)
         if n:
@@ -195,7 +199,7 @@ def gathered(
     tested, names = _tested(store, plans, known), _encoders(store, known)
     return SweepResult(
         sweep=sweep,
-        kind=tested.target.kind,
+        target=tested.target,
         names=names,
         random=tuple(name for one, name in names.items() if runs.is_random(store, one)),
         cells=tuple(_cells(store, plans, known, tested)),
@@ -217,7 +221,7 @@ class Tested:
     @property
     def told(self) -> tuple[runs.Score, runs.Score]:
         """The scores that it is told by."""
-        return runs.scores_of(self.target.kind)
+        return runs.scores_of(self.target)
 
 
 def _encoders(store: FeatureStore, known: Mapping[str, str]) -> dict[str, str]:
@@ -277,15 +281,17 @@ def _cells(
         if plan.tried in tested.predicted:
             by_cell.setdefault(plan.tried[0], []).append(plan)
     for own in by_cell.values():
-        by_seed: dict[Tried, list[str]] = {}
+        by_seed: dict[Tried, list[Planned]] = {}
         for plan in own:
-            by_seed.setdefault(plan.tried, []).append(known[plan.key])
+            by_seed.setdefault(plan.tried, []).append(plan)
         drawn = [tested.drawn[one] for one in by_seed]
         values = {name: [float(one[name][0]) for one in drawn] for name in names}
         spread = {k: float(np.std(v, ddof=1)) if len(v) > 1 else np.nan for k, v in values.items()}
+        labels = frame["truth"].to_numpy()
         ridge = [
-            evaluate.pooled_floor(frame["truth"].to_numpy(), [floors.get(one, {}) for one in ids])
-            for ids in by_seed.values()
+            floor.pooled_floor(labels, [floors.get(known[one.key], {}) for one in folds])
+            | floor.pooled_auc(store, [one.config for one in folds], tested.target)
+            for folds in by_seed.values()
         ]
         as_one = pl.Series("mean", np.mean([tested.predicted[one] for one in by_seed], axis=0))
         yield Cell(

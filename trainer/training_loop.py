@@ -231,7 +231,7 @@ def _validating(job: Job) -> Iterator[Callable[[Scorer], tuple[Tensor, dict[str,
     resamples = int(np.clip(256 // bags.height, 1, config.resamples))
     labels, alone = bags["value"].to_numpy(), np.zeros(bags.height)  # one Patient: no intervals
     low, size = job.target.low, job.target.high - job.target.low
-    name, _, _ = runs.scores_of(job.target.kind)[0]
+    name, _, _ = runs.scores_of(job.target)[0]
 
     def measure(model: Scorer) -> tuple[Tensor, dict[str, float]]:
         mean, _, _ = resample(model, sampler, reader, resamples, VALIDATE)
@@ -250,9 +250,9 @@ def in_words(progress: Progress) -> Show:
     """Tell a person what an evaluation found."""
 
     def show(line: Mapping[str, Any]) -> None:
-        scores = (runs.scores_of(kind)[0] for kind in ("fraction", "binary"))
-        known = [(t, line[f"validation_{k}"]) for k, t, _ in scores if f"validation_{k}" in line]
-        said = "".join(f", validation {title} {value:.3f}" for title, value in known)
+        scores = {"R2": line.get("validation_r2"), "AUC": line.get("validation_auc")}
+        known = {title: value for title, value in scores.items() if value is not None}
+        said = "".join(f", validation {title} {value:.3f}" for title, value in known.items())
         note = f"epoch {line['epoch']:.0f}, loss {line['loss']:.4f}{said}"
         progress(line["step"], line["steps"], f"{note}, {line['bags_per_s']:,.0f} bags/s")
 

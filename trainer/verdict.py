@@ -57,9 +57,9 @@ def score(numbers: Mapping[str, float | None], target: Target) -> str:
     """
     unit = " points" if target.high - target.low == 100 else ""
     said = [("r2", "R² ", ".3f", ""), ("auc", "AUC ", ".3f", "")]
-    said += [("mae", "a mean absolute error of ", f".{plots.digits(target)}f", unit)]
+    said += [("mae", "a mean absolute error of ", f".{runs.digits(target)}f", unit)]
     said += [("accuracy", "an accuracy of ", ".1%", "")]
-    names = [name for name, _, _ in runs.scores_of(target.kind) if name in numbers]
+    names = [name for name, _, _ in runs.scores_of(target) if name in numbers]
     told = (words + runs.estimate(numbers, n, *form) for n, words, *form in said if n in names)
     return minus(" and ".join(told))
 
@@ -112,12 +112,14 @@ def proportional_bias(
     if slope is None or low is None or high is None or low <= 1 <= high:
         return None
     size = target.high - target.low
-    digits = 0 if size >= 10 else 2
+    digits = runs.coarse(target)
     labels, mean = test["truth"].to_numpy(), test["mean"].to_numpy()
     said = []
-    reach = [f"above {mean.max():.0f}"] if labels.max() - mean.max() > NOTABLE * size else []
-    reach += [f"under {mean.min():.0f}"] if mean.min() - labels.min() > NOTABLE * size else []
-    if reach and size >= 10:
+    above = labels.max() - mean.max() > NOTABLE * size
+    reach = [f"above {mean.max():.{digits}f}"] if above else []
+    under = mean.min() - labels.min() > NOTABLE * size
+    reach += [f"under {mean.min():.{digits}f}"] if under else []
+    if reach:
         said.append(f"it never predicts {' or '.join(reach)}")
     table = evaluate.by_range(test, target)
     for row in (table.row(0, named=True), table.row(-1, named=True)):
@@ -136,7 +138,7 @@ def proportional_bias(
 
 def as_text(run: runs.Run, verdict: str, said: list[Caution], test: pl.DataFrame) -> str:
     """The top of the page, the tables by range and predicted against label, for a terminal."""
-    target, d = run.record.about(), plots.digits(run.record.about())
+    target, d = run.record.about(), runs.digits(run.record.about())
     lines = [f"run {run.run_id} of cohort {run.record.cohort}", verdict, ""]
     lines += [f"{one.level:8}{one.text}" for one in said]
     _, (name, title, _) = run.scores
@@ -163,12 +165,14 @@ def character_plot(labels: np.ndarray, predicted: np.ndarray, target: Target) ->
     cells = plots.edges(labels, target, 0.05 * size, span)
     counts, _, _ = np.histogram2d(labels, predicted, bins=[cells, cells])
     middle = (cells[:-1] + cells[1:]) / 2
+    names = [f"{value:.{runs.digits(target) + 1}f}".rstrip("0").rstrip(".") for value in middle]
+    every = 2 + max(map(len, names)) // 3  # cells from name to name, so that a space is between
     yield f"predicted {plots.axis_name(target)}"
     for j in reversed(range(len(middle))):
         row = ""
         for i, n in enumerate(counts[:, j].astype(int).tolist()):
             row += f"{'++' if n > 99 else n:>3}" if n else "  ·" if i == j else "   "
-        yield f"{middle[j]:8g} |{row}".rstrip()
+        yield f"{names[j]:>8} |{row}".rstrip()
     yield " " * 9 + "+" + "-" * (3 * len(middle))
-    yield " " * 10 + "".join(f"{value:6g}" for value in middle[1::2])
+    yield " " * 10 + "".join(f"{name:>{3 * every}}" for name in names[every - 1 :: every])
     yield f"{'label: ' + plots.axis_name(target):>{10 + 3 * len(middle)}}"

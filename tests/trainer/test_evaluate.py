@@ -18,6 +18,7 @@ from featurestore.errors import ConfigError
 from featurestore.types import Label, Target
 from trainer import TrainConfig, train
 from trainer import evaluate as ev
+from trainer.floor import against_truth
 
 TARGET = Target()
 NAMES = ("r2", "mae", "rmse", "pearson", "bias", "loa_low", "loa_high", "within_5", "within_10")
@@ -226,7 +227,7 @@ def test_a_run_and_its_floor_are_held_against_the_truth(
     run = train(store, TrainConfig(cohort="all", bag_size=16, steps=5))
     table = pl.read_csv(truth)
     known = table.rename({"cellularity": "truth"})
-    said = ev.against_truth(store, run.run_id, lambda target: known)
+    said = against_truth(store, run.run_id, lambda target: known)
     found = said.data
     test = run.predictions.filter(pl.col("split") == "test").join(table, on="slide_id")
     assert found["n"] == 20

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featurestore.types import Target
-from trainer import cases, evaluate, plots, svg
+from trainer import cases, evaluate, plots, runs, svg
 from trainer.evaluate import trend
 from trainer.verdict import character_plot
 
@@ -82,6 +82,24 @@ def test_the_plot_in_characters_counts_every_slide(pairs: list[tuple[float, floa
     labels, mean = (np.array(column) for column in zip(*pairs, strict=True))
     lines = [line.split("|", 1)[1] for line in character_plot(labels, mean, TARGET) if "|" in line]
     assert sum(int(n) for line in lines for n in re.findall(r"\d+", line)) == len(labels)
+
+
+@given(
+    st.floats(-4, 4).map(lambda power: round(10**power, 6)),
+    st.integers(0, 99),
+)
+def test_numbers_of_any_range_are_told_apart(size: float, seed: int) -> None:
+    target = Target(name="share", kind="continuous", low=0, high=size)
+    labels, mean = np.random.default_rng(seed).uniform(0, size, (2, 30))
+    lines = list(character_plot(labels, mean, target))
+    up = [line.split("|")[0].strip() for line in lines if "|" in line]
+    assert len(set(up)) == len(up)
+    across = [float(word) for word in lines[-2].split()]
+    assert across == sorted(set(across))
+    assert len(across) >= 2
+    assert set(across) <= set(map(float, up))
+    _, (_, _, form) = runs.scores_of(target)
+    assert 0.005 * size == pytest.approx(float(format(0.005 * size, form)), rel=0.3)
 
 
 def test_the_lines_of_agreement_are_those_of_the_metrics() -> None:
@@ -189,7 +207,7 @@ def test_ticks_are_few_and_inside(low: float, size: float) -> None:
     ],
 )
 def test_numbers_have_the_targets_unit(target: Target, axis: str, point: str, digits: int) -> None:
-    assert plots.digits(target) == digits
+    assert runs.digits(target) == digits
     assert plots.axis_name(target) == axis
     assert plots.point_name(target) == point
 

@@ -10,6 +10,7 @@ import pytest
 from builders import embedding_stores as es
 
 from featurestore import FeatureStore
+from featurestore.types import Target
 from ingest.labels.review import export_review
 from trainer import TrainConfig, runs, train
 from trainer.suspects import Suspects, suspects
@@ -71,6 +72,8 @@ def test_they_are_ready_for_review(spoiled: tuple[FeatureStore, set[str]], tmp_p
 
 
 def test_nothing_is_proposed_where_nothing_is_suspect() -> None:
-    found = Suspects(run_id="20260101-000000-abcdef", slides=(), n_beyond=0, n_refitted=0)
+    found = Suspects(
+        run_id="20260101-000000-abcdef", slides=(), n_beyond=0, n_refitted=0, target=Target()
+    )
     assert found.text().startswith("0 of 0 slides")
     assert "review export" not in found.text()

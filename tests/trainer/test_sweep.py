@@ -24,6 +24,7 @@ from featurestore.fields import to_json
 from featurestore.types import Sweep, Target, TargetKind
 from trainer import TrainConfig, compare, evaluate, page, runs, train
 from trainer.config import SweepConfig
+from trainer.floor import pooled_floor, ridge_floor
 from trainer.holdout import assign_splits
 from trainer.paired import estimates
 from trainer.sweep import SweepResult, sweep
@@ -130,7 +131,7 @@ def test_folds_put_together_are_held_against_their_floor(store: FeatureStore) ->
         fitted = bags.filter(pl.col("split").is_in(["train", "validation"]))
         test = bags.filter(pl.col("split") == "test")
         labels.append(test["value"].to_numpy())
-        floor.append(evaluate.ridge_floor(store, fitted, test, run.record.about()))
+        floor.append(ridge_floor(store, fitted, test, run.record.about()))
     pooled = evaluate.r2(np.concatenate(labels), np.concatenate(floor))
     assert cell.ridge["r2"] == pytest.approx(pooled)
     lines = found.text().splitlines()
@@ -151,7 +152,7 @@ def test_pooled_floors_are_those_of_all_slides_together(sizes: list[int], seed: 
     patients = np.arange(10).astype(str)
     each = [evaluate.metrics(*fold, patients[: fold.shape[1]], target) for fold in folds]
     labels, mean = np.concatenate(folds, axis=1)
-    found = evaluate.pooled_floor(labels, each)
+    found = pooled_floor(labels, each)
     assert found["mae"] == pytest.approx(np.abs(labels - mean).mean())
     if len(labels) > 1:
         assert found["r2"] == pytest.approx(evaluate.r2(labels, mean))
@@ -269,7 +270,7 @@ def test_scores_are_means_and_a_difference_with_itself_is_none(
         [evaluate.drawn(labels, one, patients, target) for one in labels + rng.normal(0, 60, size)]
         for size in [(replicates, n)] * 2
     )
-    scores = runs.scores_of(kind)
+    scores = runs.scores_of(target)
     ours, theirs, none = estimates(scores, a), estimates(scores, b), estimates(scores, a, a)
     gain, loss = estimates(scores, a, b), estimates(scores, b, a)
     for name, _, form in scores:

@@ -80,6 +80,14 @@ def test_a_target_is_told_by_the_scores_of_its_kind(told: tuple[str, dict[str, s
     assert ("would be about" in texts["curve"]) != ("no steady gain" in texts["curve"])
 
 
+def test_a_curve_of_one_size_says_what_it_lacks_and_what_is_next(
+    learnable: FeatureStore,
+) -> None:
+    said = curve(learnable, QUICK, CurveConfig(sizes="8", seeds=1)).text().splitlines()
+    assert "three sizes" in said[-2]
+    assert said[-1].startswith("next        trephine predict ")
+
+
 def test_runs_are_listed_with_the_scores_of_their_kind(told: tuple[str, dict[str, str]]) -> None:
     expected = {"fraction": "r2 mae ridge_r2", "binary": "auc accuracy ridge_auc"}
     assert told[1]["runs"] == expected[told[0]]

@@ -16,9 +16,12 @@
   const number = (value, digits, sign = false) =>
     value === null ? "–" : ((sign && value > 0 ? "+" : "") + value.toFixed(digits)).replace("-", "−");
   const whole = (value, digits) => number(value, Number.isInteger(value) ? 0 : digits);
-  const label = (row) => (row.qualifier || "").replace("~", "≈") + whole(row.truth, row.digits) +
+  const positive = (row, value) => value > row.middle;  // of classes; their middle is null for values
+  const label = (row) => row.middle !== null ? (positive(row, row.truth) ? "positive" : "negative") : (row.qualifier || "").replace("~", "≈") + whole(row.truth, row.digits) +
     (row.low !== null && row.low !== row.high ? ` (${whole(row.low, row.digits)}–${whole(row.high, row.digits)})` : "");
-  const interval = (row) => row.interval_low === null ? "–" : `${number(row.interval_low, row.digits - 1)} to ${number(row.interval_high, row.digits - 1)}`;
+  const call = (row) => positive(row, row.mean) === positive(row, row.truth) ? "✓ right" : "✗ wrong";
+  const coarse = (row) => row.digits - (row.digits === 1);
+  const interval = (row) => row.interval_low === null ? "–" : `${number(row.interval_low, coarse(row))} to ${number(row.interval_high, coarse(row))}`;
 
   // What a column is called, what it shows and by what it is sorted.
   const COLUMNS = [
@@ -26,6 +29,7 @@
     ["Error", (row) => number(row.error, row.digits, true), "size", "n"],
     ["Label", label, "truth", "n"],
     ["Predicted", (row) => number(row.mean, row.digits), "mean", "n"],
+    ["Called", call, "called", ""],
     ["Interval", interval, "interval_low", "n"],
     ["± bags", (row) => number(row.std, row.digits), "std", "n"],
     ["Date", (row) => row.dated || "–", "dated", ""],
@@ -40,6 +44,8 @@
       const row = Object.fromEntries(data.fields.map((name, k) => [name, values[k]]));
       row.i = i;
       row.digits = data.digits;
+      row.middle = data.middle;
+      row.called = data.middle === null ? null : call(row);
       row.size = Math.abs(row.error);
       row.picture = own(data.pictures, row.slide_id);
       row.text = [row.slide_id, row.case_id, row.scanner, row.quality, row.evidence, row.specimen]
@@ -115,7 +121,7 @@
     strip.append(...worst.map((row) => {
       const made = make("button", { type: "button", class: "card", "aria-label": `Open slide ${row.slide_id}` },
         layers(row, 0.65), make("b", {}, row.slide_id),
-        make("span", {}, `label ${label(row)}, predicted ${number(row.mean, row.digits - 1)}`),
+        make("span", {}, `label ${label(row)}, predicted ${number(row.mean, coarse(row))}`),
         make("span", { class: "error" }, `${number(row.error, row.digits, true)}`));
       made.addEventListener("click", () => view.open(worst.indexOf(row), worst, data));
       return made;
@@ -174,7 +180,7 @@
       const said = own(data.history, row.case_id) || [];
       if (!said.length) return [];
       return [make("h3", {}, "Labels given"), make("ol", { class: "history" }, ...said.map(([on, method, status, value, low, high, evidence, reason]) =>
-        make("li", {}, make("b", {}, value === null ? "no value" : label({ truth: value, low, high, digits: row.digits })),
+        make("li", {}, make("b", {}, value === null ? "no value" : label({ ...row, truth: value, low, high, qualifier: null })),
           ` ${method}, ${status}, ${on}`,
           evidence || reason ? make("q", {}, evidence || reason) : null)))];
     }
@@ -196,7 +202,8 @@
       }
       facts.replaceChildren(make("dl", {}, ...[
         pair("Label", label(row)), pair("Predicted", number(row.mean, row.digits)),
-        pair("Error", number(row.error, row.digits, true)), pair("Interval", interval(row)),
+        pair("Error", number(row.error, row.digits, true)),
+        row.called === null ? pair("Interval", interval(row)) : pair("Called", row.called),
         pair("± over bags", row.std === null ? "none, the slide is one bag" : number(row.std, row.digits)),
         pair("Tiles", `${row.n_tiles.toLocaleString("en")}, bags of ${data.bag}`),
         pair("Date", row.dated || "–"), pair("Case", row.case_id),

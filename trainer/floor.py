@@ -1,0 +1,152 @@
+"""The ridge floor under every Run: a straight line through mean Embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import numpy as np
+import polars as pl
+
+from featurestore import FeatureStore
+from featurestore.errors import TrainError, TrephineError
+from featurestore.types import Target
+from featurestore.words import Told
+from trainer import runs
+from trainer.bags import Sampler
+from trainer.config import TrainConfig
+from trainer.draws import PREDICT
+from trainer.evaluate import Truth, by_case, drawn, finite, measured, r2, with_truth
+from trainer.holdout import assign_splits
+from trainer.tile_filter import keep_tiles
+
+RIDGE_TILES = 1_024  # rows of a Slide that enter its mean Embedding, at most
+
+
+def mean_embeddings(store: FeatureStore, bags: pl.DataFrame) -> np.ndarray:
+    """Mean Embedding of each Slide over its first `RIDGE_TILES` rows, float64 (N, D).
+
+    Rows are stored in random order, so the first ones are a uniform sample.
+
+    Raises:
+        TrainError: some are not finite.
+    """
+    sampler = Sampler(bags, RIDGE_TILES, seed=0)
+    means = np.empty((bags.height, int(bags["dim"][0])))
+    ids = bags.select("slide_key", "tiling_id", "encoder_id").rows()
+    with store.rows(bags) as reader:
+
+        def mean(i: int) -> np.ndarray:
+            rows = np.empty((int(sampler.lengths[i]), reader.dim), np.float16)
+            sampler.read(reader, i, 0, 0, PREDICT, rows)
+            return np.asarray(rows.mean(axis=0, dtype=np.float64))
+
+        for i, key in enumerate(ids):
+            kept = None if sampler.kept is None else sampler.kept[i].tobytes()
+            means[i] = store.once(("mean", key, kept), partial(mean, i))
+    if len(bad := np.flatnonzero(~np.isfinite(means).all(axis=1))):  # only where nothing is checked
+        raise TrainError(
+            f"the embeddings of slide {bags['slide_id'][int(bad[0])]!r} are not all finite. Set "
+            "such slides aside with: trephine verify --repair"
+        )
+    return means
+
+
+def floor_of(store: FeatureStore, config: TrainConfig, target: Target) -> pl.DataFrame:
+    """The test Slides of a configuration, (slide_id, truth), with the floor's `mean` of each."""
+    bags = store.bags(config.cohort, config.encoder_id, config.tiling_id)
+    bags = keep_tiles(store, assign_splits(bags, config), config.tiles)
+    test = bags.filter(pl.col("split") == "test")
+    fitted = bags.filter(pl.col("split").is_in(["train", "validation"]))
+    floor = pl.Series("mean", ridge_floor(store, fitted, test, target))
+    return test.select("slide_id", floor, truth=pl.col("value").cast(pl.Float64))
+
+
+def ridge_floor(
+    store: FeatureStore, train: pl.DataFrame, test: pl.DataFrame, target: Target
+) -> np.ndarray:
+    """Predict `test` by ridge regression on mean Embeddings: the floor under every Run.
+
+    It sees all of train, the inner validation too; its penalty is chosen there by leave-one-out.
+    Embeddings are standardised, and predictions clipped to the Target's range unless continuous.
+
+    Returns:
+        Predictions in the Target's units, shape (N,).
+    """
+    from sklearn.linear_model import RidgeCV  # slow to import: the first step need not wait
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    model = make_pipeline(StandardScaler(), RidgeCV(alphas=np.logspace(-1, 6, 22)))
+    model.fit(mean_embeddings(store, train), train["value"].to_numpy())
+    predicted = np.asarray(model.predict(mean_embeddings(store, test)))
+    return predicted if target.kind == "continuous" else predicted.clip(target.low, target.high)
+
+
+def beside(
+    store: FeatureStore,
+    fitted: pl.DataFrame,
+    bags: pl.DataFrame,
+    test: pl.DataFrame,
+    target: Target,
+) -> dict[str, dict[str, float | None]]:
+    """What stands beside the numbers of `test` Predictions, whose bags are `bags`, in their order.
+
+    Returns:
+        test_cases, where there are fewer Cases than Slides, and ridge_test: the floor, which learns
+        from `fitted`.
+    """
+    cases = by_case(test)
+    found = {"test_cases": measured(cases, target)} if cases.height < test.height else {}
+    floor = pl.Series("mean", ridge_floor(store, fitted, bags, target))
+    return found | {"ridge_test": measured(test.with_columns(floor), target)}
+
+
+def pooled_floor(
+    labels: np.ndarray, floors: Sequence[Mapping[str, float | None]]
+) -> dict[str, float | None]:
+    """The floor of folds as one, from the numbers of each, and the labels of all, (N,).
+
+    Returns:
+        r2, mae and accuracy, those that all folds know; the AUC of a single fold, for those of
+        several cannot be put together: see `pooled_auc`.
+    """
+    names = ("rmse", "mae", "accuracy", *(("auc",) * (len(floors) == 1)))
+    known = [name for name in names if all(one.get(name) is not None for one in floors)]
+    numbers = np.array([[one[name] for name in ("n", *known)] for one in floors], np.float64)
+    slides, values = numbers[:, 0], dict(zip(known, numbers.T[1:], strict=True))
+    found = {name: float(np.average(value, weights=slides)) for name, value in values.items()}
+    if "rmse" in values:
+        spread = float(labels.var()) or np.nan
+        found["r2"] = 1 - float(np.average(values["rmse"] ** 2, weights=slides)) / spread
+        del found["rmse"]
+    return finite(found)
+
+
+def pooled_auc(
+    store: FeatureStore, folds: Sequence[TrainConfig], target: Target
+) -> dict[str, float | None]:
+    """The AUC of the floor over several folds as one, predicted anew; nothing but of classes."""
+    if target.kind != "binary" or len(folds) < 2:
+        return {}
+    try:
+        pooled = pl.concat(floor_of(store, config, target) for config in folds)
+    except TrephineError:  # Embeddings are no longer there
+        return {}
+    truth, mean = pooled["truth"].to_numpy(), pooled["mean"].to_numpy()
+    return finite({"auc": drawn(truth, mean, np.zeros(len(mean)), target)["auc"][0]})
+
+
+def against_truth(store: FeatureStore, run_id: str, truth: Truth) -> Told:
+    """Hold a Run's test Predictions, and its floor, against the truth; see `with_truth`."""
+    run = runs.load(store, run_id)
+    target, own = run.record.about(), run.predictions.select("slide_id", model="mean")
+    test = with_truth(floor_of(store, run.again(), target), truth, target)
+    test = test.join(own, on="slide_id", maintain_order="left")
+    true, mean, floor = (test[name].to_numpy() for name in ("true", "model", "mean"))
+    found = {"n": len(true), "r2": r2(true, mean), "ridge_r2": r2(true, floor)}
+    said = (
+        f"R2 on {found['n']} test slides, against the true {target.name}: {found['r2']:.3f} "
+        f"(ridge on mean embeddings: {found['ridge_r2']:.3f})"
+    )
+    return Told(said, found)

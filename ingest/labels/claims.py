@@ -12,16 +12,7 @@ from typing import Literal
 
 from ingest.labels.addressed import is_addressed
 from ingest.labels.figures import Figure, share_of
-from ingest.labels.grammar import (
-    FROM,
-    ODD,
-    PAIR,
-    from_to,
-    is_free,
-    may_be,
-    stands_alone,
-    tied,
-)
+from ingest.labels.grammar import ODD, PAIR, is_free, may_be, stands_alone, tied
 from ingest.labels.headings import Material
 from ingest.labels.languages import KINDS, WORDS, words_of
 from ingest.labels.segments import Segment
@@ -36,6 +27,7 @@ _SET_ASIDE = ("clot", "aspirate", "touch", "other")
 _WITHOUT = re.compile(r"a[dq]*a")  # "[excluding the subcortical] spaces 40%"
 _OF_LAST = re.compile(r"\(?[^,(]*a[^,(]*(?=[pj])")  # "20% [in subcortical spaces] to 50%"
 _IT = words_of("it this these here es sie dies elle ceci")
+_FROM, _TO = ("from", "von", "de"), ("to", "auf", "zu", "à")
 _AGE = re.compile(r"\b(?:age|alter|âge)")
 # what says that there is more than one reading to take the mean of
 _SEVERAL = re.compile(
@@ -205,13 +197,15 @@ def _corrections(
     lone = lone or (follows and s.count("F") == 1 and not met & (ODD | set("CAHTt?")))
     for at, figure in sentence.figures.items():
         since = s[max(s.rfind("F", 0, at), s.rfind(";", 0, at)) + 1 : at]
-        if s[at] != "F" or at < mark or "b" in since or segment.at + figure.start in known:
+        put = re.search(r"E[dCqv:]*$", since) is not None and "C" in s[:at]  # "... should read 20%"
+        old = "b" in since and not put  # "(was 40%)"
+        if s[at] != "F" or at < mark or old or (segment.at + figure.start in known and not put):
             continue
         beside = n_old and s.count("F") > 1
         free = not set(s[mark:at]) & set("xLfK") and is_free(s, at, figure)
-        if lone or beside or met & set("CAH") or free:
-            claim = _claim(sentence, s, segment, at, figure, "goes on" if lone else "")
-            owner: Owner = "cellularity" if lone else "unclear"
+        if lone or put or beside or met & set("CAH") or free:
+            claim = _claim(sentence, s, segment, at, figure, "goes on" if lone or put else "")
+            owner: Owner = "cellularity" if lone or put else "unclear"
             yield replace(claim, amends=True, role="finding", earlier=False, owner=owner)
 
 
@@ -241,7 +235,7 @@ def _claim(
     role, mark, amends = _role(s, at, sentence, segment)
     if tie == "listed" and _AGE.search(" ".join(sentence.words[s.rfind("F", 0, at) + 1 : at])):
         role = "norm"
-    first = from_to(sentence, s, at)
+    first = _from_to(sentence, s, at)
     if first is not None:  # "from 80% at diagnosis to 10%"
         changed = bool({"g", "E"} & set(s[:first]))
         mark = "" if changed else mark
@@ -269,7 +263,7 @@ def _changed(sentence: Sentence, s: str, at: int, figure: Figure) -> tuple[Figur
     """Of "decreased from 80% to 45%" the later number: it is a change, not a range."""
     if len(figure.parts) == 2 and figure.low < figure.high and figure.qualifier is None:
         first, last = figure.parts
-        turned = first > last or sentence.words[max(0, at - 1)] in FROM
+        turned = first > last or sentence.words[max(0, at - 1)] in _FROM
         if turned and {"g", "E"} & set(s[max(0, at - 12) : at]):
             return replace(figure, low=last, high=last), True
     return figure, False
@@ -304,6 +298,8 @@ def _before(sentence: Sentence, s: str, at: int) -> str:
     for _ in range(min(3, before.count("("))):  # a figure in brackets says nothing of what follows
         before = re.sub(r"\([^()n]*[FN][^()n]*\)", "", before)
     before = re.sub(r",[^,FN]*,(?=q*v)", "", before)  # "cellularity, when measured twice, is"
+    before = re.sub(r"kp+d*y(?!y)", "", before)  # "hypocellular relative to age"
+    before = before.rpartition(",j")[2]  # "..., which limits the estimate, but it is"
     # "Compared with the prior, the core is ..."
     lead = re.match(r"[^FCAEe,(MBG]*[kb][^FCAEe,(]*,(?=[dnoqv]*[CMBGHAF])", before)
     before = before[lead.end() :] if lead else before
@@ -413,3 +409,12 @@ def _side(sentence: Sentence, s: str, at: int, segment: Segment) -> str:
     heads = {_SIDES[word] for word in heading if word in _SIDES and (named or word not in _COUNTED)}
     heads = heads & {"r", "l"} or heads  # "Part A, right iliac crest"
     return heads.pop() if len(heads) == 1 else ""
+
+
+def _from_to(sentence: Sentence, s: str, at: int) -> int | None:
+    """Where the other end stands of "from 20% in some spaces (up) to 80% in others"."""
+    first = s.rfind("F", 0, at)
+    if first < 1 or sentence.words[first - 1] not in _FROM or ";" in s[first:at]:
+        return None
+    up = sentence.figures[at].qualifier is None and s[at - 1 : at] == "p"
+    return first if up and sentence.words[at - 1] in _TO else None

@@ -17,7 +17,7 @@ from ingest.labels.tokens import Sentence
 
 # "Cellularity (%): 40", "Cellularity, percent: 40", "Cellularity | 40 | %"
 _N = re.compile(
-    r"(?<!%p)(?<!%pd)C(?P<key>(?:[MBRGSopqydne,%()]|\(I)*)(?P<to>[:v|u]*)q*(?P<f>N)(?P<after>\|?%?)(?![/:A-Za-pr-z])"
+    r"(?<!%p)(?<!%pd)C(?P<key>[MBRGSopqydneI,%()]*)(?P<to>[:v|u]*)q*(?P<f>N)(?P<after>\|?%?)(?![/:A-Za-pr-z])"
 )
 # "Cellularity (%): aspirate 80, clot 70, core 50"
 _LISTED = re.compile(r"C[MBGRSopqyde,(I%]*\)?:(?=q*[SB])")
@@ -32,7 +32,6 @@ _SHARE = re.compile(r"F[q]*p[dohqnM]*[CA]")  # "60% of the total cellularity"
 _OWNED = re.compile(r"F[^.,;()|FNACwjz]*[xLf]")  # "..., of which 20% is lymphoma"
 _LEADING = re.compile(r"(?:[/j,MBRGSdvu:bnoky]|p(?!F)|pF)*p?")
 PAIR = re.compile(r"[RBS]/[RBS]")  # "R/L: 40/60%", but not "<30% / 30-70%": choices of a form
-FROM, _TO = ("from", "von", "de"), ("to", "auf", "zu", "à")
 ODD = set("xLfiKN")
 _OF, _AWAY = (
     words_of("of von der des de du"),
@@ -71,12 +70,14 @@ _VERB = re.compile(r"Cx[qpd]*F")
 _CORE_IS = re.compile(r";[dnoRMG]*[MB][MBG]*v[qpd]*F(?:[.;,)]|$)")  # "...; this core has 40%"
 _GOVERNED = re.compile("p[dqh]*x")  # "across thirds"
 _NOW = re.compile(r"[,;][djv]*n(?:[nGMB]*[v:]+|[GMB]+)F")  # "at entry 55%, this specimen 20%"
-_UNEVEN = re.compile(r"vx:")  # "The core is uneven: cellularity ..."
+# "The core [is uneven]: cellularity ...", "is [hard to judge] but averages 40%"
+_PREDICATE = re.compile(r"v[qhd]*x(?:px)?(?:[,;:.j]|$)")
+_COPULA = words_of("is are was were appears remains ist est")
 _FORMING = re.compile(r"F[pdq]*(?:KL?|LK)(?:[.,;)]|$)")
 _EXTENT = re.compile(r"F[dqRh]*[MGt]|Fh+q")  # "hypercellular, 70% nodules"
 _OWN = re.compile(r"[qdyohRSMBG]*(?:[pI][dqoyMBRGS]*)*")  # "hypercellular [marrow for age]"
 _MEAN = re.compile(r";[dq]*o[dqvp:]*F(?:[.;,)]|$)")
-_ASIDE = re.compile(r"(?<=C),[^,FNCAK.;]*,(?=v)")  # "cellularity, tumor included, is 40%"
+_ASIDE = re.compile(r"(?<=[CMBG]),[^,FNCAK.;]*,(?=v)")  # "cellularity, tumor included, is 40%"
 _PART_OF = re.compile(r"(?:(?:^|[.,;(])p[do]*|Fq*p[dohqnM]*)$")  # "of the cellularity"
 
 
@@ -128,8 +129,6 @@ class _Scan:
             self.head = "C"  # "cellularity, where assessable, 40%"
         elif _NOW.match(self.s, at) and "C" in self.s[:at]:
             self.noun("C", at)
-        elif self.head == "x" and _UNEVEN.match(self.s, at - 2):
-            self.clear(at)
         elif self.s[at] == ":" and self.governed and self.subject == "C":
             self.head = "C"  # "Cellularity by point counting (600 points): 40%"
         self.behind = -1
@@ -178,6 +177,9 @@ class _Scan:
         away = self.behind >= 0 and words[self.behind] in _AWAY
         participle = words[at].endswith(("ed", "ing", "nd", "iert", "ée"))
         participle = self.head == "C" and (participle or s[at + 1 : at + 3] == "pv")
+        copula = s.rfind("v", 0, at)
+        if s[at] == "x" and words[copula] in _COPULA and _PREDICATE.match(s, max(copula, 0)):
+            return
         if s[at] == "L" and (
             s[at - 1 : at] in ("K", "A")
             or words[at - 1 : at] == ["marrow"]
@@ -439,12 +441,3 @@ def _list_back(s: str, ties: dict[int, str], free: list[int]) -> None:
         alone = a not in ties and s[a - 1 : a] not in ("x", "f", "L") and s[a + 1] != "M"
         if alone and joined and s[b] == "F" and (s[a] == "F" or between in ("/", ",", "j")):
             ties[a] = "listed"
-
-
-def from_to(sentence: Sentence, s: str, at: int) -> int | None:
-    """Where the other end stands of "from 20% in some spaces (up) to 80% in others"."""
-    first = s.rfind("F", 0, at)
-    if first < 1 or sentence.words[first - 1] not in FROM or ";" in s[first:at]:
-        return None
-    up = sentence.figures[at].qualifier is None and s[at - 1 : at] == "p"
-    return first if up and sentence.words[at - 1] in _TO else None

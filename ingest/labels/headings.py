@@ -24,6 +24,7 @@ _OF_CORE = re.compile(r"(?:touch|imprints?|squash|roll)\w*(?: \w+)? (?:of|from)"
 _SURE = re.compile(
     r"treph|trepan|\bcores?\b|crest|marrow|bmbx|\bbom\b|stanz|knochenmark|becken|ostéo"
 )
+_GAP = re.compile(r"\t+| {2,}")
 _DATE = re.compile(r"\d{4}|\d[./]\d")
 _SEVERAL = re.compile(r"[,;/&+]|\b(?:and|und|et|with)\b")
 
@@ -31,7 +32,7 @@ _SEVERAL = re.compile(r"[,;/&+]|\b(?:and|und|et|with)\b")
 @lru_cache(maxsize=4096)
 def material_of(words: str) -> Material:
     """The material a heading names; unknown as soon as one of its words is not known."""
-    found = [_seen(word) for word in _WORD.findall(ASIDE.sub("", words))]
+    found = [_seen(word) for word in _WORD.findall(ASIDE.sub("", words).replace("'s", ""))]
     classes = {class_of(word) for word in found if word not in GENERAL}
     kinds = [KINDS[word] for word in found if word in KINDS]
     sure = "B" in classes and _SURE.search(words) is not None
@@ -55,11 +56,12 @@ def classes_in(words: str) -> frozenset[str]:
 
 
 def _seen(word: str) -> str:
-    """A word of a heading as meant: "BlOPSY" is scanned, "micro" is short for "microscopic"."""
+    """A word of a heading as meant: "BlOPSY" is scanned, others are forms of one that is known."""
     if word in WORDS or word in GENERAL:
         return word
     meant = word.replace("l", "i")  # an l was scanned for an i
-    whole = (long for long in GENERAL if len(word) > 3 and long.startswith(word))
+    # "micro" is short for "microscopic", and "mikroskopischer" begins as "mikroskopie" does
+    whole = (long for long in GENERAL if len(word) > 3 and long.startswith(word[:8]))
     return meant if meant in WORDS or meant in GENERAL else next(whole, word)
 
 
@@ -100,3 +102,17 @@ def is_known(name: str) -> bool:
 def without_scale(line: str) -> str:
     """The names of a table without the scale of the cellularity: "Cellularity (0-100%)"."""
     return _SCALED.sub(r"\1", line)
+
+
+def cut_of(line: str) -> str:
+    """What parts the cells of a line, or nothing where it is none of a table."""
+    if "|" in line or "\t" in line:
+        return "|" if "|" in line else "\t"
+    for mark, least in ((";", 2), (",", 3)):
+        tight = line.count(mark) >= least - 1 and mark + " " not in line
+        if tight and all(len(cell) < 40 for cell in line.split(mark)):
+            return mark
+    if "  " not in line or ":" in line or "  " not in line.strip():
+        return ""
+    pieces = _GAP.split(line.strip())
+    return " " if all(len(piece) < 40 for piece in pieces) else ""

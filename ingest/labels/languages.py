@@ -39,19 +39,20 @@ T ratio verhältnis rapport
 M surface schätzung einschätzung trabeculae trabekel travées espace espaces fläche marrow bone bm
   space spaces intertrabecular medullary medulla cavity cavities area volume iliac crest posterior
   superior anterior spine hip pic psis deep crista beckenkamm examination exam review analysis
-  evaluation assessment estimate estimates impression knochenmark knochenmarks mark markraum
-  markraums markräume markräumen moelle osseuse medullaire médullaire médullaires iliaque
-B carotte bom zylinder core cores trephine trephines biopsy biopsies bx bmbx bmb histology
-  histologic histological histologisch cylinder punch stanze biopsie trepanat knochenmarkhistologie
-  ostéomédullaire ostéo osteo
+  evaluation assessment estimation estimate estimates impression knochenmark knochenmarks mark
+  markraum markraums markräume markräumen moelle osseuse medullaire médullaire médullaires iliaque
+B carotte bom zylinder core cores bmtb trephine trephines biopsy biopsies bx bmbx bmb histology
+  histopathology histomorphology histologic histological histologisch cylinder punch stanze biopsie
+  trepanat knochenmarkhistologie ostéomédullaire ostéo osteo
 R right left rt lt r l bilateral rechts links rechte linke droite gauche droit one two both first
   second third fourth b
 G ponction prélèvement specimen specimens sample samples section sections tissue material slide
   slides case other others sided handed partner counterpart side field fields level levels piece
   pieces fragment präparat gewebe tissu échantillon fragments adequacy length quality
-d what whose eigen own my mine d qu the a an this that these those it its their his her we i all
-  each which there here lady gentleman man woman patient patients einem einen diesem dieses der die
-  das des dem den ein eine einer eines dieser diese le la les un une cette ce ces il elle
+d itself themselves himself herself what whose eigen own my mine d qu the a an this that these those
+  it its their his her we i all each which there here lady gentleman man woman patient patients
+  einem einen diesem dieses der die das des dem den ein eine einer eines dieser diese le la les un
+  une cette ce ces il elle
 v mesure misst can differ differs differing kann peut nehmen füllen belegen occupe occupent ranged
   is are was were be been am appear seems show shown has have had measures measured estimate
   assessed judged reported calculated read given put placed noted found determined ranges ranging
@@ -72,15 +73,14 @@ w with showing mit avec
 o mittel overall average averages averaging averaged total mean combined global whole entire agreed
   adjudicated consensus composite aggregate final summary gesamt insgesamt gesamtzellularität
   durchschnittlich mittlere moyenne ensemble
-q rpt très sehr exact absolute absolut absolu assessable specify upward upwards downward downwards
+q rpt approximate très sehr exact absolute absolut absolu specify upward upwards downward downwards
   h&e best alike too therefore thus hence nil zero nearer nur somewhere perhaps ordre re richtig
   recte lire above below angegeben um uh pt somewhat just still very quite rather about around
-  almost good excellent representative limited evaluable available active residual normalappearing
-  remaining trilineage maturing percent percentage equal equals score anteil share proportion
-  fraction prozentsatz estimated yes also well up out much most more less again further mature
-  deutlich leicht mäßig etwa stark nettement légèrement discrètement modérément some approx ca c.
-  circa environ vicinity order readout range de figure degree extent index tick check select circle
-  row
+  almost good excellent representative limited active residual normalappearing remaining trilineage
+  maturing percent percentage equal equals score anteil share proportion fraction prozentsatz
+  estimated yes also well up out much most more less again further mature deutlich leicht mäßig etwa
+  stark nettement légèrement discrètement modérément some approx ca c. circa environ vicinity order
+  readout range de figure degree extent index tick check select circle row
 h n normal fair moderate raised high low elevated lower abnormal variable patchy heterogeneous
   markedly diminished preserved diminuée augmentée erhöht vermindert reduziert gesteigert normwertig
   nl appropriate adequate regular
@@ -139,7 +139,8 @@ GENERAL = words_of(
     haematopathology adult pediatric addendum amended amendment corrected supplementary
     supplemental procedure note component observation value dataset proforma form checklist
     worksheet bmat diagnostic text body narrative answer template befund beurteilung diagnose
-    mikroskopie histologie kommentar conclusion résultat compte rendu centrally on in and the as
+    mikroskopie histologie kommentar conclusion résultat compte rendu opinion recommendation
+    recommendations zusammenfassung beschreibung bericht kritischer centrally on in and the as
     of for with signed received section"""
 )
 # how a word begins that marks a correction

@@ -15,6 +15,7 @@ from ingest.labels.headings import (
     ASIDE,
     Material,
     classes_in,
+    cut_of,
     is_known,
     is_measured,
     is_said,
@@ -44,22 +45,23 @@ STOP = re.compile(
     r"[.!?](?=[.!?\s])(?!\.+ ?[<>~\d])(?!(?<=cell.)\s[(~<>\d])(?<!\bapprox.)(?<!\bca.)"
     r"(?<!\bvs.)(?<!\best.)(?<!\bdr.)(?<!\bno.)(?<!\bincl.)(?<!\bexp.)(?<!\bobs.)(?<!\bc.)(?<![\s.][.!?])[.!?]*(?=\s+\S)"
 )  # begins with the sign itself: looking back at every letter is slow
-# "  - CORE BIOPSY: ...", "## Histology (core)", "[Section 3] ...", "Q7 Core findings?"
+# "  - CORE BIOPSY: ...", "## Histology (core)", "[Section 3] ...", "3.2 Core", "(B) Core"
 _MARK = re.compile(
-    r"[ \t]*(?P<mark>#+|[-*•>]+(?=[ \t])|\[section \d+\]|q\d+\b"
-    r"|(?:\d{1,2}|[a-h]-[a-h]|[ivx]{1,4})[.)](?=\s))?[ \t*]*"
+    r"[ \t]*(?P<mark>(?:[#*•=_+-]++(?!\d)|[<>]++(?! ?\d)|\[(?!.?\]))?[ \t]*(?:section |part |§)?"
+    r"(?:q\d+\b| ?[(\[]?(?:\d{1,2}(?:[./]\d)*|[a-h]-[a-h]|[a-h]\d?|[ivx]{1,4})[.:)\]]+(?=\s)"
+    r"|(?<=[n§ ])\d{1,2}(?=[ \t][^\W\d]{3})|\d(?:[./]\d)+(?=[ \t](?![cm]m\b)))?)[ \t*]*"
 )
+_ORNAMENT = " *_=-.[]<>#+:"
+_OPEN_END = re.compile(r"[.,;]$|\w-$")  # of a line that is no heading
 _KEY = re.compile(r"((?>[^\W\d_](?:[^:?=|\n%.;]{0,59}[^:?=|\n%.; \t])?))[ \t.]*(?::\**|\?)(?=\s|$)")
 _SCALE = re.compile(r"[(\[][^()\[\]]{0,30}%[^()\[\]]{0,9}[)\]](?=[ .]*:)")  # "Blasts (0-100%):"
 _AFTER_LABEL = re.compile(r"\s*(?:[^\W\d_]{3,12} )?[(\[]?\w{1,2}(?:[)\].:]{1,2}| -)\s")
 _LEAD = re.compile(r"\s*(?:\(?\w{1,2}[.):]|[#*•>\[-])|[^:?\n]{1,62}[:?]")
 _WORD = re.compile(r"[^\W\d_]+")
 _SHARE = re.compile(r"\d ?%")
-_GAP = re.compile(r"\t+| {2,}")
-_COLUMN = {"|": re.compile(r"[^|]+"), "\t": re.compile(r"[^\t]+"), " ": re.compile(r"\S+(?: \S+)*")}
+_COLUMN = {mark: re.compile(rf"[^{mark}]+") for mark in "|\t,;"}
+_COLUMN[" "] = re.compile(r"\S+(?: \S+)*")
 _ABOUT = words_of("approx approximately about around circa ca roughly nearly etwa environ")
-_UNIT = re.compile(r"%|pct\.?|per ?cent")
-_COLUMN |= {mark: re.compile(rf"[^{mark}]+") for mark in ",;"}
 _SUBJECT = re.compile(r"d?[MR]*B+v")
 _BOX = re.compile(r"[ \t]*(?:\[[ x✓_]?\]|\( ?[x*]?\)|o(?= \d)|[☐☒☑✓□])")  # it goes on with boxes
 # "  Core: 40%", "- 40-50 %": an entry below "Cellularity:"
@@ -171,7 +173,7 @@ class _Cutter:
         broken = "\n" in self.text[at : at + len(line)]  # a word over two lines is one in `folded`
         if self.head and not line.strip(" \t|:=+_-"):
             return  # a rule under the names of the columns
-        cut = _cut_of(line) if len(line) < LONGEST and not broken else ""
+        cut = "" if len(line) > LONGEST or broken or _BOX.match(line) else cut_of(line)
         if cut:
             yield from self._close(at, self.local, self.amends)
             yield from self._row(line, at, cut)
@@ -197,8 +199,7 @@ class _Cutter:
             self.near = hot
 
     def _is_hot(self, start: int, end: int) -> bool:
-        place = bisect_left(self.triggers, start)
-        return place < len(self.triggers) and self.triggers[place] < end
+        return bisect_left(self.triggers, start) < bisect_left(self.triggers, end)
 
     def _set(self, material: Material, heading: str, amends: bool = False) -> None:
         self.material, self.heading, self.amends = material, heading, amends
@@ -206,7 +207,7 @@ class _Cutter:
 
     def _heading(self, line: str, at: int) -> tuple[bool, int]:
         """Take a line's heading or key; whether a paragraph begins, and where its words begin."""
-        plain = line[0].isalpha() and line[0] != "q" and line[1:2] != "-"
+        plain = line[0].isalpha() and line[1:5].isalnum() and line[:8] != "section "
         mark = None if plain else _MARK.match(line)
         begin = mark.end() if mark else 0
         rest, marked = line[begin:], mark["mark"] if mark else None
@@ -228,11 +229,10 @@ class _Cutter:
         key = _KEY.match(bare_key) if ":" in rest or "?" in rest else None
         if key and len(key[1].split()) <= 8 and not is_said(key[1]):
             return True, at + begin + self._key(key[1].strip(), rest, key.end())
-        bare = rest.strip(" *_=-.")
+        bare = rest.strip(_ORNAMENT)
         if self._is_bare_heading(self.text[at : at + len(line)], bare, marked):
             amends, material = bool(_AMENDS.search(bare)), material_of(bare)
-            met = classes_in(bare)
-            titled = not self.number and not met & set("Sbrtec")
+            titled = not self.number and not classes_in(bare) & set("Sbrtec")
             if material == "unknown" and (amends or titled):
                 material = "general"  # "COMPREHENSIVE MARROW SUMMARY" above all
             self._set(material, bare, amends)
@@ -288,12 +288,13 @@ class _Cutter:
 
     def _is_bare_heading(self, raw: str, bare: str, marked: str | None) -> bool:
         """A short line of its own that is no sentence: marked, in capitals, or of known words."""
-        if not 2 <= len(bare) <= 60 or raw.rstrip()[-1:] in ".,;-" or _NO_NAME.search(bare):
+        if not 2 <= len(bare) <= 60 or _OPEN_END.search(raw.rstrip()) or _NO_NAME.search(bare):
             return False
-        if (marked and marked[0] in "#[q0123456789") or _AMENDS.match(bare):
+        if (marked and marked[0] in "#q0123456789") or _AMENDS.match(bare):
             return True
         known = material_of(bare) != "unknown"
-        if not raw.strip()[:1].isupper() or (not known and re.search(r"\d", bare)):
+        upper = bool(marked) or raw.lstrip(_ORNAMENT)[:1].isupper()
+        if not upper or (not known and re.search(r"\d", ASIDE.sub("", bare))):
             return False
         return known or not self.before or (raw.isupper() and len(self.before) < 46)
 
@@ -351,7 +352,9 @@ class _Cutter:
         far = _SHARE.search(line) if not self.head else not any(map(is_measured, self.head))
         if not cells or (not hot and far):
             return  # for speed: most rows of most tables
-        if len(cells) > 2 and _UNIT.fullmatch(cells[-1][1].strip()):  # "Cellularity | 30 | pct"
+        if len(cells) > 2 and re.fullmatch(
+            r"%|pct\.?|per ?cent", cells[-1][1].strip()
+        ):  # "Cellularity | 30 | pct"
             cells[-2:] = [(cells[-2][0], f"{cells[-2][1].rstrip()} %")]
         names = [cell.strip() for _, cell in cells]
         measured = [n for n, name in enumerate(names) if is_measured(name)]
@@ -433,17 +436,3 @@ def _stops(paragraph: str) -> list[int]:
         stops += [*range(begin + LONGEST, end, LONGEST), end]
         begin = end
     return stops
-
-
-def _cut_of(line: str) -> str:
-    """What parts the cells of a line, or nothing where it is none of a table."""
-    if "|" in line or "\t" in line:
-        return "|" if "|" in line else "\t"
-    for mark, least in ((";", 2), (",", 3)):
-        tight = line.count(mark) >= least - 1 and mark + " " not in line
-        if tight and all(len(cell) < 40 for cell in line.split(mark)):
-            return mark
-    if "  " not in line or ":" in line or "  " not in line.strip():
-        return ""
-    pieces = _GAP.split(line.strip())
-    return " " if all(len(piece) < 40 for piece in pieces) else ""

@@ -29,7 +29,9 @@ _LEADS = re.compile(
 _VALUES = re.compile(
     r"(?:^|[:,;|\n]|ity\b)\s*\(?(?P<id>[a-h]\d?)(?P<mark>\)?:|\)|(?= ))\s*[<>~]?(?P<at>\d)"
 )
-_NAMED = re.compile(rf"(?P<unit>[^\W\d_]{{3,12}} )?(?P<open>[(\[])?\b(?P<id>{_ID})\b(?(open)[)\]])")
+_NAMED = re.compile(
+    rf"(?P<unit>[^\W\d_]{{3,12}} )?(?P<open>[(\[])?\b(?P<id>{_ID})\b(?(open)[)\]])(?! ?(?:[cm]m|%))"
+)
 
 
 @lru_cache(maxsize=4)

@@ -226,7 +226,7 @@ def class_of(word: str) -> str:
         return met or "E"
     if form := _form(word):
         return form
-    if word.endswith("ly") or word in GENERAL:
+    if word.endswith(("ly", "able", "ible")) or word in GENERAL:  # adverbs, "evaluable"
         return "q"
     if word[:3] in ("cel", "zel"):
         return "C" if _C.match(word) else "A" if _A.match(word) else "x"

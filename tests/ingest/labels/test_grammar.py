@@ -144,3 +144,17 @@ def test_the_original_beside_an_addendum_is_this_report(head: str) -> None:
 )
 def test_scans_layouts_lists_and_corrections_are_read_as_meant(text: str) -> None:
     assert parse(text).value == 40
+
+
+ADJECTIVES = ["uneven", "capricious", "erratic", "assessable", "hard to judge"]
+
+
+@pytest.mark.parametrize("adjective", ADJECTIVES)
+def test_a_quality_said_of_the_cellularity_owns_no_figure(adjective: str) -> None:
+    for rest in (", averaging 40% over the core.", " but averages 40%.", ", on average 40%."):
+        assert value(f"Cellularity is {adjective}{rest}") == 40, rest
+        assert value(f"The core is cellular. CD34 is {adjective}{rest}") is None, rest
+    assert value(f"The evaluable portion of the core is {adjective}: 40% cellular.") == 40
+    assert value("The core is cellular and shows fibrosis, 40%.") is None
+    assert value("The core is short, which limits the estimate, but it is 40% cellular.") == 40
+    assert value("The core is hypocellular relative to age with a cellularity of 40%.") == 40

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from ingest.labels.figures import fold
 from ingest.labels.headings import material_of
+from ingest.labels.rules import parse
 from ingest.labels.segments import segments
 
 
@@ -60,3 +63,34 @@ def test_a_sentence_knows_its_place() -> None:
     text = "CORE: Good.  The marrow is\ncellular, approx. 40%. Blasts few."
     (found,) = [it for it in segments(text, fold(text)) if "cellul" in it.text]
     assert text[found.start : found.end].strip() == "The marrow is\ncellular, approx. 40%."
+
+
+MARKS = """{}|[{}]|<< {} >>|--- {} ---|*** {} ***|== {} ==|**{}**|_{}_|# {}|II. {}|3.2 {}|3.2. {}
+B. {}|B) {}|(B) {}|- {}|{}:|• {}:|> {}|+ {}|{} --|{}:-|2: {}|2/3 {}|§2 {}|Section 2 {}
+{} (200 cells)|{} findings"""
+OTHERS = """Aspirate smears|Clot section|Touch preparation|Cell block|Flow cytometry
+Clinical history|Previous biopsy (2019)|Lymph node biopsy|Knochenmarkausstrich|Myélogramme"""
+CORES = "Core biopsy|Trephine|Mikroskopischer Befund|Bone marrow histology|BM biopsy"
+FINDINGS = [
+    "Cellularity is 35%. Blasts 2%.",
+    "Cellularity: 35%\nBlasts: 2%",
+    "Hypercellular (35%).",
+]
+
+
+def names(text: str) -> list[str]:
+    return text.replace("\n", "|").split("|")
+
+
+@pytest.mark.parametrize("mark", names(MARKS))
+@pytest.mark.parametrize("case", [str, str.upper])
+def test_a_heading_is_one_however_it_is_marked(mark: str, case: Callable[[str], str]) -> None:
+    for finding in FINDINGS:
+        for heading in names(OTHERS):
+            above = case(mark.format(heading))
+            text = f"BONE MARROW CORE BIOPSY\nHypercellular.\n\n{above}\n{finding}\n\nFISH\nNone."
+            assert parse(text).value is None, text
+        for heading in names(CORES):
+            above = case(mark.format(heading))
+            text = f"Core biopsy, smears.\n\nASPIRATE SMEARS\nBlasts 2%.\n\n{above}\n{finding}"
+            assert parse(text).value == 35, text

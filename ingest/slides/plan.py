@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import shlex
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from featurestore.fields import arguments_of
 from featurestore.types import Tiling
 from featurestore.words import counted, duration, grouped, size
 from ingest.slides.archive import Archive, read_archive
-from ingest.slides.config import IngestConfig, PlanConfig
+from ingest.slides.config import IngestConfig, PlanConfig, part_of
 from ingest.slides.worker import Done, Measured, ReaderProcess, Request
 from ingest.slides.worklist import TO_READ, Standing, Wanted, Work, scale_doubt, told, worklist
 
@@ -43,14 +43,15 @@ class Plan:
     lacking: int  # known, but not under this Tiling and Encoder
     missing: dict[str, str]  # no file: slide_id to reason
     unreadable: int  # no slides by what lies there, without opening it
+    elsewhere: int  # of other shards
     given_up: int  # failed three times: not tried without --retry-failed
     failed_before: int  # of all the above
     missing_mpp: int  # estimated from the opened sample, as all that follow
     refused: dict[str, str]  # unopened, or of the opened sample: slide_id to reason
     opened: int
-    tiles: int
+    tiles: int | None  # None: no Slide was opened, as also of all that hang on tiles
     tiles_per_slide: float
-    store_bytes: int
+    store_bytes: int | None
     slide_bytes: int  # size of the files; not estimated
     read_bytes: int | None  # None: not measured yet
     hours: float | None  # None: not measured yet
@@ -72,6 +73,7 @@ class Plan:
             "missing": len(self.missing),
             "cannot be read": self.unreadable,
             "given up after three tries": self.given_up,
+            "of other shards": self.elsewhere,
         }
         always = ("new", "changed", "known", "missing")
         said = {what: f"{n} {what}" for what, n in counts.items() if n or what in always}
@@ -84,9 +86,7 @@ class Plan:
             *([self.note] if self.note else []),
             f"no mpp:   about {self.missing_mpp} slides (of {self.opened} opened)",
             f"to read:  {size(self.slide_bytes)}{read}",
-            f"to embed: about {self.tiles:,} tiles ({self.tiles_per_slide:.0f} a slide)",
-            f"to write: about {size(self.store_bytes)}",
-            f"time:     {self._time()}",
+            *self._costs(),
             *(f"note: {note}" for note in self.notes),
             *grouped("missing", self.missing),
             *grouped("would fail", self.refused),
@@ -97,7 +97,17 @@ class Plan:
         ]
         return "\n".join(lines)
 
+    def _costs(self) -> Iterator[str]:
+        if self.tiles is None or self.store_bytes is None:
+            yield "to embed: unknown, as no slide was opened; add --open N"
+            return
+        yield f"to embed: about {self.tiles:,} tiles ({self.tiles_per_slide:.0f} a slide)"
+        yield f"to write: about {size(self.store_bytes)}"
+        yield f"time:     {self._time()}"
+
     def _time(self) -> str:
+        if not self.tiles:
+            return "next to none, as there is no tile to embed"
         if self.hours is None:
             return f"unknown until the first slides are embedded by {self.encoder}"
         if self.rates is None:
@@ -146,11 +156,11 @@ def plan_archive(
     works = worklist(store, archive.slides, Wanted.by(config, tiling, encoder_ids))
     todo = [work for work in works if work.standing in TO_READ]
     n_by = Counter(work.standing for work in works)
-    n_tiles, refused, doubts = _open_some(store, todo, tiling, config, new_reader)
-    opened = len(n_tiles) + len(refused)
-    n_each = len(todo) / max(1, opened)  # Slides that one of the sample stands for
-    per_slide = float(np.mean(n_tiles)) if n_tiles else 0.0
-    no_mpp = sum(isinstance(why, SlideWithoutMpp) for why in refused.values())
+    seen = _open_some(store, todo, tiling, config, new_reader)
+    n_each = len(todo) / max(1, seen.opened)  # Slides that one of the sample stands for
+    n_slides = len(seen.n_tiles) * n_each if seen.opened or not todo else None
+    per_slide = float(np.mean(seen.n_tiles)) if seen.n_tiles else 0.0
+    n_bytes = sum(work.size_bytes for work in todo) * (1 - seen.elsewhere / max(1, seen.opened))
     config_here = replace(config, sample=PlanConfig.sample, measure_s=PlanConfig.measure_s)
     asked = arguments_of(config_here) + arguments_of(tiling)
     return Plan(
@@ -165,17 +175,18 @@ def plan_archive(
         lacking=n_by["lacking"],
         missing=_reasons(works, "missing"),
         unreadable=n_by["refused"],
+        elsewhere=n_by["elsewhere"],
         given_up=n_by["given up"],
         failed_before=sum(work.attempts > 0 for work in works),
-        missing_mpp=round(n_each * no_mpp),
-        refused=_reasons(works, "refused") | {name: str(why) for name, why in refused.items()},
-        opened=opened,
-        slide_bytes=sum(work.size_bytes for work in todo),
+        missing_mpp=round(n_each * seen.without_mpp),
+        refused=_reasons(works, "refused") | {k: str(why) for k, why in seen.refused.items()},
+        opened=seen.opened,
+        slide_bytes=round(n_bytes),
         tiles_per_slide=per_slide,
         note=note if n_by["known"] + n_by["lacking"] else "",
-        notes=archive.notes,
-        **told(works, doubts),
-        **_costs(store, config, n_slides=len(n_tiles) * n_each, tiles_per_slide=per_slide),
+        notes=(*archive.notes, *_caveats(config, seen)),
+        **told(works, seen.doubts),
+        **_costs(store, config, n_slides, per_slide),
     )
 
 
@@ -208,40 +219,65 @@ def _encoder_ids(store: FeatureStore, config: PlanConfig) -> tuple[list[str], st
     return hub, note
 
 
+@dataclass(kw_only=True)
+class _Sample:
+    """What the opened Slides show."""
+
+    n_tiles: list[int] = field(default_factory=list)  # of each that can be tiled
+    refused: dict[str, TrephineError] = field(default_factory=dict)  # slide_id to why it cannot
+    doubts: dict[str, str] = field(default_factory=dict)  # slide_id to what is said of its scale
+    elsewhere: int = 0  # of other shards
+
+    @property
+    def opened(self) -> int:
+        """How many there are."""
+        return len(self.n_tiles) + len(self.refused) + self.elsewhere
+
+    @property
+    def without_mpp(self) -> int:
+        """How many state no scale."""
+        return sum(isinstance(why, SlideWithoutMpp) for why in self.refused.values())
+
+
 def _open_some(
     store: FeatureStore,
     todo: Sequence[Work],
     tiling: Tiling,
     config: PlanConfig,
     new_reader: Callable[[], ReaderProcess],
-) -> tuple[list[int], dict[str, TrephineError], dict[str, str]]:
-    """Open Slides at even distances.
-
-    Returns:
-        The tiles of each; by slide_id why one cannot be tiled, and what is to be said of its scale.
-    """
+) -> _Sample:
+    """Open Slides at even distances."""
     picks = np.unique(np.linspace(0, len(todo) - 1, min(config.sample, len(todo))).astype(int))
-    n_tiles: list[int] = []
-    refused: dict[str, TrephineError] = {}
-    doubts: dict[str, str] = {}
+    seen = _Sample()
+    about: dict[str, Any] = {"store": store, "tiling": tiling, "encoder_id": None}
+    about |= {"fallback_mpp": config.mpp, "part": part_of(config.shard)}
     with contextlib.closing(new_reader()) as reader:
         for slide in (todo[i].slide for i in picks):
-            request = Request(
-                store=store, slide=slide, tiling=tiling, encoder_id=None, fallback_mpp=config.mpp
-            )
-            for message in reader.read(request):
+            for message in reader.read(Request(slide=slide, **about)):
                 if isinstance(message, Measured):
-                    n_tiles.append(len(message.coords))
-                    doubts[slide.slide_id] = scale_doubt(message.slide)
+                    seen.n_tiles.append(len(message.coords))
+                    seen.doubts[slide.slide_id] = scale_doubt(message.slide)
                 elif isinstance(message, Done) and message.error is not None:
-                    refused[slide.slide_id] = message.error
-    return n_tiles, refused, doubts
+                    seen.refused[slide.slide_id] = message.error
+                elif isinstance(message, Done):
+                    seen.elsewhere += message.elsewhere
+    return seen
+
+
+def _caveats(config: PlanConfig, seen: _Sample) -> Iterator[str]:
+    if seen.elsewhere:  # whose a new Slide is shows when it is opened
+        yield f"{seen.elsewhere} of {seen.opened} opened are of other shards, as of all new ones"
+    if config.engine == "ray":
+        yield "the time is that of one machine like this, not of the cluster"
 
 
 def _costs(
-    store: FeatureStore, config: PlanConfig, *, n_slides: float, tiles_per_slide: float
+    store: FeatureStore, config: PlanConfig, n_slides: float | None, tiles_per_slide: float
 ) -> dict[str, Any]:
     """Tiles, bytes and hours of so many readable Slides, by the rates of earlier ingests."""
+    if n_slides is None:
+        names = ("tiles", "store_bytes", "read_bytes", "hours", "rates", "encoder_s_per_tile")
+        return dict.fromkeys(names)
     tiles = round(n_slides * tiles_per_slide)
     found = store.named("queries/ingest_rates", {"encoder": config.encoder})
     seconds: float | None

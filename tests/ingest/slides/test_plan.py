@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -184,3 +185,45 @@ def test_where_no_rate_is_known_the_encoder_is_timed_here(
     assert said.encoder_s_per_tile is not None
     assert said.hours == said.tiles * said.encoder_s_per_tile / 3600 > 0
     assert "for the encoder, timed now: timm:test_vit embeds" in said.text()
+
+
+@pytest.mark.parametrize("more", [{}, {"threads": 1}, {"precision": "float32", "engine": "ray"}])
+def test_where_nothing_is_to_embed_no_time_is_told_as_measured(
+    done: tuple[FeatureStore, Path], more: dict[str, Any]
+) -> None:
+    store, slides = done
+    known = read_archive(slides).slides[:5]
+    said = foresee(store, known, config=replace(BY_TINY, **more))
+    assert (said.known, said.tiles) == (5, 0)
+    assert "time:     next to none, as there is no tile to embed" in said.text()
+    assert "measured" not in said.text()
+
+
+def test_what_was_not_opened_is_unknown(done: tuple[FeatureStore, Path]) -> None:
+    store, slides = done
+    other = Tiling(min_tissue=0.2)
+    unseen = foresee(store, read_archive(slides).slides, other, replace(BY_TINY, sample=0))
+    assert (unseen.tiles, unseen.store_bytes, unseen.hours) == (None, None, None)
+    assert "to embed: unknown, as no slide was opened" in unseen.text()
+
+
+def test_the_plans_of_all_shards_are_the_plan_of_the_whole(
+    done: tuple[FeatureStore, Path], tmp_path: Path
+) -> None:
+    store, slides = done
+    for i in range(6):
+        write(tmp_path / "s" / f"{i}.svs", 20 + 8 * i)
+    archive = [*read_archive(slides).slides[:5], *read_archive(tmp_path / "s").slides]
+    n = 3
+    parts = [
+        foresee(store, archive, config=replace(BY_TINY, shard=f"{i}/{n}")) for i in range(1, n + 1)
+    ]
+    whole = foresee(store, archive)
+    assert whole.tiles == sum(part.tiles or 0 for part in parts) == 6 * TILES
+    assert whole.known == sum(part.known for part in parts) == 5
+    assert whole.slide_bytes == pytest.approx(sum(part.slide_bytes for part in parts), abs=n)
+    for part in parts:
+        assert part.new + part.known + part.elsewhere == part.total == len(archive)
+        first = part.text().splitlines()[0]
+        assert f"{part.elsewhere} of other shards" in first
+        assert "opened are of other shards" in part.text()

@@ -8,6 +8,8 @@ import os
 import shutil
 import signal
 import tempfile
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -51,3 +53,20 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
             synthetic.make_archive(folder / "drawn", n_slides=6, n_patients=5, seed=1)
             (folder / "drawn").rename(folder / "archive")
     return folder / "archive"
+
+
+@pytest.fixture(scope="session")
+def one_reader() -> Iterator[None]:
+    """Let all imports share the process that reads their files: each would load torch anew."""
+    from featurestore.exchange import importing, isolated
+
+    with closing(isolated.Apart()) as apart, pytest.MonkeyPatch.context() as patch:
+
+        class Kept:
+            call, peek = apart.call, apart.peek
+
+            def close(self) -> None:
+                """Not before the session ends."""
+
+        patch.setattr(importing, "Apart", Kept)
+        yield

@@ -12,6 +12,7 @@ from pathlib import Path
 import duckdb
 import pytest
 from builders.catalog_rows import case_row, label_row, slide_arrays, slide_row
+from builders.copies import copy_of
 
 from featurestore import catalog, creation, folding
 from featurestore.errors import (
@@ -26,10 +27,10 @@ from featurestore.store import FeatureStore
 from featurestore.types import Failure, SeenReport, now
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> FeatureStore:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
     """Three slides with 0, 1 and 37 tiles: the sizes where bugs live."""
-    store = FeatureStore.create(tmp_path / "store")
+    store = FeatureStore.create(tmp_path_factory.mktemp("made") / "store")
     for i, n in enumerate((0, 1, 37)):
         store.publish(slide_arrays(f"{i:016x}", n))
         day = date(2020, 1, 1 + i)
@@ -37,6 +38,11 @@ def store(tmp_path: Path) -> FeatureStore:
         store.record(rows, fold=False)
     store.record([label_row(f"C{i}", 10.0 * i) for i in range(3)])
     return store
+
+
+@pytest.fixture
+def store(made: FeatureStore, tmp_path: Path) -> FeatureStore:
+    return copy_of(made, tmp_path)
 
 
 def test_bags_has_one_row_for_each_slide_with_tiles(store: FeatureStore) -> None:

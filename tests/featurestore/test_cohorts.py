@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 import pytest
 from builders.catalog_rows import case_row, cohort_row, label_row, slide_arrays, slide_row
+from builders.copies import copy_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -158,10 +159,10 @@ def test_a_table_must_name_every_slide_and_part_no_patient() -> None:
         split(frame, SplitConfig(method="table", table={"S0": "train", "S1": "test", "S2": "test"}))
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> FeatureStore:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
     """Eight labelled slides of four patients; one more is a clot, one has no label, one no tile."""
-    store = FeatureStore.create(tmp_path / "store")
+    store = FeatureStore.create(tmp_path_factory.mktemp("made") / "store")
     rows, cases, labels = [], [], []
     for i in range(11):
         store.publish(slide_arrays(f"{i:016x}", 0 if i == 10 else 5 + i))
@@ -173,6 +174,11 @@ def store(tmp_path: Path) -> FeatureStore:
             labels.append(label_row(f"C{i}", 5.0 + 8 * i))
     store.record([*rows, *cases, *labels])
     return store
+
+
+@pytest.fixture
+def store(made: FeatureStore, tmp_path: Path) -> FeatureStore:
+    return copy_of(made, tmp_path)
 
 
 def test_a_cohort_keeps_cores_with_label_and_says_what_it_left_out(store: FeatureStore) -> None:
@@ -277,14 +283,15 @@ def test_a_cohort_that_makes_no_sense_is_refused(
 @pytest.fixture
 def copies(tmp_path: Path) -> FeatureStore:
     """Six Slides; S1 is a copy of S0 under another Patient, S3 of S2 under another mpp."""
-    store = FeatureStore.create(tmp_path / "store")
+    store, rows = FeatureStore.create(tmp_path / "store"), list[object]()
     for i in range(6):
         key = f"{0 if i == 1 else i:016x}"
         store.publish(slide_arrays(key, 9))
         changes = {"fingerprint": f"{2:016x}"} if i == 3 else {}
         day = DAY0 + timedelta(days=i)
         slide = slide_row(f"S{i}", f"C{i}", key, day, **changes)
-        store.record([case_row(f"C{i}", f"P{i}"), slide, label_row(f"C{i}", 10.0 * i)])
+        rows += [case_row(f"C{i}", f"P{i}"), slide, label_row(f"C{i}", 10.0 * i)]
+    store.record(rows)
     return store
 
 

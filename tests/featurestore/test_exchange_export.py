@@ -21,6 +21,7 @@ from featurestore.config import ExportConfig, ImportConfig
 from featurestore.errors import ConfigError
 from featurestore.types import ArrayIds, Label, RecordedLabel, Target
 
+pytestmark = pytest.mark.usefixtures("one_reader")
 DIM, MPP, PX, PX0 = 24, 0.5, 224, 896
 ENCODER = "planted"
 

@@ -31,6 +31,8 @@ from featurestore.config import ImportConfig
 from featurestore.errors import FeaturesRefused, StoreDamaged
 from featurestore.types import ArrayIds, Case, GivenSlide
 
+pytestmark = pytest.mark.usefixtures("one_reader")
+
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:

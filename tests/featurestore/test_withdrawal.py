@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 from builders import killed
 from builders.catalog_rows import case_row, label_row, slide_arrays, slide_row
+from builders.copies import copy_of
 from builders.damage import publish_run
 from click.testing import CliRunner
 
@@ -34,10 +35,10 @@ RANDOM = SplitConfig(method="random")
 EVIDENCE = "marrow with forty percent cells"
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> FeatureStore:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
     """Six Slides; the last three are of one Patient, two of them of one Case; a Cohort of all."""
-    store = FeatureStore.create(tmp_path / "store")
+    store = FeatureStore.create(tmp_path_factory.mktemp("made") / "store")
     places = {"S0": "0", "S1": "1", "S2": "2", "S3": "3", "S4": "3", "S5": "5"}
     patients = {"C5": "P3"}
     rows: list[object] = []
@@ -53,6 +54,11 @@ def store(tmp_path: Path) -> FeatureStore:
     store.record(rows)
     store.create_cohort("before", where_query("true"), split=RANDOM)
     return store
+
+
+@pytest.fixture
+def store(made: FeatureStore, tmp_path: Path) -> FeatureStore:
+    return copy_of(made, tmp_path)
 
 
 def slides_of(frame: pl.DataFrame) -> set[str]:

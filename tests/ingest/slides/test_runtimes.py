@@ -58,7 +58,7 @@ def test_the_vectors_are_those_of_torch(
     assert [one.runtime for one in both] == ["torch", "openvino"]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.lists(st.integers(0, N), max_size=4), st.permutations(range(N)))
 def test_a_vector_is_the_same_bytes_whatever_stands_beside_it(
     both: tuple[encoders.Encoder, encoders.Encoder], cuts: list[int], order: list[int]

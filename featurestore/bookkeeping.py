@@ -117,6 +117,11 @@ class Published(Checked):
     gone: bool = False  # it was set aside; the last word holds
     embedded_at: datetime = field(default_factory=now)
 
+    @property
+    def ids(self) -> tuple[str, str, str]:
+        """Names the array."""
+        return self.slide_key, self.tiling_id, self.encoder_id
+
 
 @dataclass(frozen=True, kw_only=True)
 class Withdrawn:

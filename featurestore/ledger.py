@@ -24,6 +24,7 @@ from featurestore.bookkeeping import Published, Tombstone
 from featurestore.errors import ConfigError, StoreDamaged, writing
 from featurestore.fields import about, content_id, from_json, types_of
 from featurestore.types import (
+    ArrayIds,
     Case,
     CohortSlide,
     Failure,
@@ -339,6 +340,11 @@ def since(root: Path, kind: str, known: Collection[str]) -> pl.DataFrame:
     return sound(noun, in_order(found, known))[0].select(*schema_of(noun))
 
 
+def last_arrays(rows: pl.DataFrame) -> pl.DataFrame:
+    """The last word on each array of Embeddings, of rows in the order said."""
+    return rows.unique(ArrayIds._fields, keep="last", maintain_order=True)
+
+
 def told_digest(root: Path, slide_key: str, name: str) -> str | None:
     """What a file of a Slide's group must be, by the last word on it; None where nobody said."""
     try:
@@ -354,8 +360,7 @@ def told_digest(root: Path, slide_key: str, name: str) -> str | None:
 @functools.lru_cache(maxsize=2)
 def _told_digests(root: Path, _: int) -> dict[str, list[str]]:
     """JSON texts of the digests of each Slide's files, while no file of the kind comes or goes."""
-    rows = in_order(read_many(files(root, "embeddings"), Published)[0])
-    last = rows.unique(["slide_key", "tiling_id", "encoder_id"], keep="last", maintain_order=True)
+    last = last_arrays(in_order(read_many(files(root, "embeddings"), Published)[0]))
     told = last.filter(~pl.col("gone") & pl.col("digests").is_not_null())
     found: dict[str, list[str]] = {}
     for slide_key, text in told.select("slide_key", "digests").iter_rows():

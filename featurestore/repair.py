@@ -10,6 +10,8 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import polars as pl
+
 from featurestore import (
     arrays,
     catalog,
@@ -23,9 +25,10 @@ from featurestore import (
 )
 from featurestore.bookkeeping import Published
 from featurestore.errors import StoreDamaged, StoreNotFound, StoreVersionMismatch
+from featurestore.groups import REPAIR, Finding
 from featurestore.salvage import Salvage, salvage
 from featurestore.types import EncoderDescription, Progress
-from featurestore.verify import REPAIR, Finding, Verified, ids_of, remember, survey, told_arrays
+from featurestore.verify import Verified, remember, survey, told_arrays
 from featurestore.words import counted
 
 
@@ -114,9 +117,12 @@ def _repair(root: Path, findings: Sequence[Finding]) -> list[str]:
             mended.append(f"{finding.path} is in {arrays.quarantine(root, unit)}")
     gone = [
         replace(one, gone=True)
-        for one in told_arrays(root)
-        if not one.gone
-        and lost & {array := layout.embedding_dir(root, *ids_of(one)), *array.parents}
+        for one in ledger.nouns_of(Published, told_arrays(root).filter(~pl.col("gone")))
+        if lost
+        & {
+            array := layout.embedding_dir(root, *one.ids),
+            *array.parents,
+        }
     ]
     if gone:
         ledger.append(root, gone)

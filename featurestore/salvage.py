@@ -11,8 +11,9 @@ import polars as pl
 import sql
 from featurestore import arrays, catalog, creation, folding, layout, ledger
 from featurestore.errors import StoreDamaged
+from featurestore.groups import Finding, Survey
 from featurestore.types import ArrayIds
-from featurestore.verify import Finding, Survey, check_ledger, told_arrays
+from featurestore.verify import check_ledger, told_arrays
 from featurestore.words import counted
 
 FROM_BACKUP = "a copy of it from a backup, or the command that wrote it"
@@ -124,7 +125,7 @@ def _write(root: Path, kind: str, rows: pl.DataFrame) -> None:
 
 def _adopted(root: Path, kept: pl.DataFrame) -> Iterator[str]:
     """Leave arrays that only the catalog knows to the next fold, but for what is not theirs."""
-    told = {tuple(getattr(one, name) for name in ArrayIds._fields) for one in told_arrays(root)}
+    told = set(told_arrays(root).select(ArrayIds._fields).iter_rows())
     n = n_gone = 0
     for row in kept.iter_rows(named=True):
         ids = ArrayIds(*(row[name] for name in ArrayIds._fields))

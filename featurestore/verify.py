@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import io
-import os
-import re
-import threading
+import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import google_crc32c
-import numpy as np
 import polars as pl
 
 import sql
@@ -27,20 +23,27 @@ from featurestore import (
     folding,
     layout,
     ledger,
-    rows,
     workplaces,
 )
-from featurestore.bookkeeping import Published
 from featurestore.checksums import MEND, check_sealed
-from featurestore.errors import NotFinite, StoreDamaged
+from featurestore.device import processors
+from featurestore.errors import StoreDamaged
 from featurestore.fields import now
+from featurestore.groups import (
+    GROUP,
+    Finding,
+    Seen,
+    Survey,
+    Told,
+    check_group,
+    check_groups,
+)
 from featurestore.types import ArrayIds, Progress
 from featurestore.words import counted, size
 
 ROOMS = ("slides", "ledger", "runs", "tmp", "quarantine")
-GROUP = re.compile(r"[0-9a-f]{16}\.zarr")
 SHOWN = 20
-REPAIR, REBUILD = "trephine verify --repair", "trephine verify --rebuild"
+REBUILD = "trephine verify --rebuild"
 ADOPT = "trephine ingest --adopt-only"
 MENDS = {  # of checks
     "best_labels_without_label": REBUILD,
@@ -53,23 +56,7 @@ MENDS = {  # of checks
 }
 LEDGER_FILES = "select kind || '/' || name, digest from ledger_files"
 NOT_COMPARED = ("migrations", "checked_arrays")
-BLOCK = 1 << 18  # bytes; even, so that no Embedding is cut
-_reused = threading.local()
-Seen = tuple[ArrayIds, rows.Stamp]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """One thing that is not as it was written, and what mends it."""
-
-    path: str  # in the store, or a table of the catalog
-    fault: str
-    mend: str = REPAIR
-    foreign: bool = False  # whether nothing of the store is lost without it
-
-    def text(self) -> str:
-        """In a line."""
-        return f"{self.path}: {self.fault} Mend it with: {self.mend}"
+PART = 32  # groups that are checked and told at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,34 +93,6 @@ class Verified:
         )
 
 
-@dataclass(kw_only=True)
-class Survey:
-    """What was found on the way."""
-
-    root: Path
-    findings: list[Finding] = field(default_factory=list)
-    whole: list[Seen] = field(default_factory=list)  # arrays of Embeddings
-    waiting: int = 0
-    files: int = 0
-    bytes: int = 0
-    seconds: float = 0.0
-
-    def take(self, other: Survey) -> None:
-        """Take over what was found of a part."""
-        self.findings += other.findings
-        self.whole += other.whole
-        for name in ("waiting", "files", "bytes"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-
-    def add(
-        self, path: Path | str, fault: str, mend: str = REPAIR, *, foreign: bool = False
-    ) -> None:
-        """Take a finding down."""
-        name = path if isinstance(path, str) else path.relative_to(self.root).as_posix()
-        fault = f"{fault.rstrip('.')}."
-        self.findings.append(Finding(path=name, fault=fault, mend=mend, foreign=foreign))
-
-
 def survey(root: Path, progress: Progress = lambda done, total, note: None) -> Survey:
     """Read every byte of a store, and compare the catalog with what is made anew of the rest."""
     found, started = Survey(root=root), time.monotonic()
@@ -142,21 +101,20 @@ def survey(root: Path, progress: Progress = lambda done, total, note: None) -> S
             found.add(entry, "it is no part of a store")
     for left in workplaces.left_over(layout.tmp_dir(root)):
         found.add(left, "it is unfinished work that was left behind")
-    with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
-        groups, doubtful = _groups(found), []
-        checked = pool.map(lambda group: _check_group(root, *group), groups)
+    groups, doubtful = _groups(found), list[Path]()
+    with ThreadPoolExecutor(2 * processors()) as pool:
+        parts = [groups[i : i + PART] for i in range(0, len(groups), PART)]
+        checked = pool.map(partial(check_groups, root), parts)
         _runs(found)  # while others read groups
         _compare(found)
-        for n, (group, one) in enumerate(zip(groups, checked, strict=True), start=1):
-            if one.findings:
-                doubtful.append(group[0])
-            else:
-                found.take(one)
+        for n, (whole, others) in enumerate(checked, start=1):
+            found.take(whole)
+            doubtful += others
             what = f"{size(found.bytes)}, {counted(len(found.findings) + len(doubtful), 'finding')}"
-            progress(n, len(groups), what)
+            progress(min(n * PART, len(groups)), len(groups), what)
         if doubtful:
-            for one in pool.map(_again(root), doubtful):
-                found.take(one)
+            for part in map(_again(root), doubtful):
+                found.take(part)
     found.seconds = time.monotonic() - started
     return found
 
@@ -164,14 +122,12 @@ def survey(root: Path, progress: Progress = lambda done, total, note: None) -> S
 # -- arrays ----------------------------------------------------------------------------------------
 
 
-def told_arrays(root: Path) -> list[Published]:
+def told_arrays(root: Path) -> pl.DataFrame:
     """The last word of the ledger on each array of Embeddings; `gone` where it was set aside."""
-    last: dict[ArrayIds, Published] = {}
-    for one in ledger.nouns_of(Published, _told(root, "embeddings")):
-        last[ids_of(one)] = one
+    last = ledger.last_arrays(_told(root, "embeddings"))
     erased = set(_told(root, "tombstones")["slide_key"].drop_nulls())
     erased -= {row[0] for row in _ask(root, "select slide_key from slides")}
-    return [one for one in last.values() if one.slide_key not in erased]
+    return last.filter(~pl.col("slide_key").is_in(list(erased)))
 
 
 def _told(root: Path, kind: str) -> pl.DataFrame:
@@ -185,20 +141,15 @@ def _told(root: Path, kind: str) -> pl.DataFrame:
     return ledger.in_order(found)
 
 
-def ids_of(one: Published) -> ArrayIds:
-    """Names the array."""
-    return ArrayIds(one.slide_key, one.tiling_id, one.encoder_id)
-
-
-def _by_key(root: Path) -> dict[str, list[Published]]:
+def _by_key(root: Path) -> dict[str, list[Told]]:
     """What the ledger tells of each Slide's arrays."""
-    found: dict[str, list[Published]] = {}
-    for one in told_arrays(root):
-        found.setdefault(one.slide_key, []).append(one)
+    found: dict[str, list[Told]] = {}
+    for row in told_arrays(root).select(Told._fields).iter_rows():
+        found.setdefault(row[0], []).append(Told(*row))
     return found
 
 
-def _groups(found: Survey) -> list[tuple[Path, list[Published]]]:
+def _groups(found: Survey) -> list[tuple[Path, list[Told]]]:
     """The groups that are there, and what they must hold; what is told of others is missing."""
     folder = layout.slides_dir(found.root)
     there = sorted(folder.iterdir()) if folder.is_dir() else []
@@ -223,15 +174,16 @@ def _again(root: Path) -> Callable[[Path], Survey]:
 
     def look(path: Path) -> Survey:
         told = by_key.get(path.stem, [])
-        known, new = {ids_of(one) for one in told}, []
+        known, new = {one[:3] for one in told}, []
         for ids in arrays.published(root, path.stem) if GROUP.fullmatch(path.name) else ():
-            with suppress(StoreDamaged):
-                new += [folding.read_published(root, ids, now())] if ids not in known else []
-        found = _check_group(root, path, [*told, *new])
+            if ids not in known:
+                with suppress(StoreDamaged):
+                    new.append(_told_by_itself(root, ids))
+        found = check_group(root, path, [*told, *new])
         if not is_claimed:
             tilings, places = {one.tiling_id for one in told}, set()
             for one in new:  # what no row tells of, its tiles too, has no digest to be held against
-                array = layout.embedding_dir(root, *ids_of(one))
+                array = layout.embedding_dir(root, *one[:3])
                 places.add(
                     array if one.tiling_id in tilings else array.parents[1] if told else path
                 )
@@ -242,80 +194,9 @@ def _again(root: Path) -> Callable[[Path], Survey]:
     return look
 
 
-def _check_group(root: Path, path: Path, told: Sequence[Published]) -> Survey:
-    """Compare every file of a group with its digest; nothing may be missing, other or foreign."""
-    found = Survey(root=root)
-    if path.is_symlink() or not path.is_dir() or not GROUP.fullmatch(path.name):
-        found.add(path, "it is no group of a slide")
-        return found
-    if not told:
-        found.add(path, "the catalog does not know it: it was renamed, or is unfinished")
-        return found
-    by_gone = sorted(told, key=lambda one: not one.gone)  # what is there has the last word
-    expected = {name: digest for one in by_gone for name, digest in one.digests.items()}
-    needed = {name for one in told if not one.gone for name in one.digests}
-    folders = {name[:n] for name in expected for n, c in enumerate(name) if c == "/"}
-    bags = {f"{one.tiling_id}/embeddings/{one.encoder_id}/c/0/0": one for one in told}
-    for name, entry in _entries(str(path)):
-        if entry.is_dir(follow_symlinks=False):
-            if name not in folders:
-                fault = "it is no part of the slide's group"
-                found.add(path / name, fault, foreign=name not in expected)
-        elif name not in expected or not entry.is_file(follow_symlinks=False):
-            fault = "it is a link or foreign file"
-            found.add(path / name, fault, foreign=expected.pop(name, None) is None)
-        else:
-            _check_file(found, f"{path}/{name}", expected.pop(name), bags.get(name))
-    for name in expected.keys() & needed:
-        found.add(path / name, "it is missing")
-    return found
-
-
-def _entries(folder: str, above: str = "") -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """All that is in a folder, by its path in it: as texts, since paths cost more than reading."""
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            yield above + entry.name, entry
-            if entry.is_dir(follow_symlinks=False):
-                yield from _entries(entry.path, f"{above}{entry.name}/")
-
-
-def _check_file(found: Survey, file: str, expected: str, bag: Published | None) -> None:
-    try:
-        with open(file, "rb", buffering=0) as opened:  # noqa: PTH123
-            about = os.fstat(opened.fileno())
-            n, digest, finite = _digest(opened, about.st_size, is_bag=bag is not None)
-        found.files, found.bytes = found.files + 1, found.bytes + n
-        if digest != expected:
-            found.add(Path(file), "it is not what was written: its digest differs")
-        elif bag is not None:
-            if not finite:
-                rows.check_rows(Path(file), Path(file).read_bytes(), bag.dim)
-            found.whole.append((ids_of(bag), (about.st_size, about.st_mtime_ns, about.st_ino)))
-    except OSError as error:
-        found.add(Path(file), f"it cannot be read: {error.strerror}")
-    except (NotFinite, StoreDamaged) as error:
-        found.add(Path(file), str(error).partition(". Set")[0])
-
-
-def _digest(opened: io.FileIO, n_bytes: int, *, is_bag: bool) -> tuple[int, str, bool]:
-    """A file's size, its `rows.digest`, and whether its Embeddings are numbers.
-
-    Block by block, in memory that stays in the processor's cache: whole files go to main memory and
-    come back for each look.
-    """
-    if not hasattr(_reused, "memory"):
-        _reused.memory = memoryview(bytearray(BLOCK))
-    n, crc, tail, finite = 0, 0, b"", True
-    while got := opened.readinto(_reused.memory):
-        data = max(0, min(got, n_bytes - layout.CHECKSUM_BYTES - n))
-        if data:
-            block = np.frombuffer(_reused.memory, np.uint8, data)
-            crc = google_crc32c.extend(crc, block)
-            finite = finite and not (is_bag and rows.has_no_number(block[: data // 2 * 2]))
-        tail += bytes(_reused.memory[data:got])
-        n += got
-    return n, f"{crc:08x}{tail.hex()}", finite
+def _told_by_itself(root: Path, ids: ArrayIds) -> Told:
+    made = folding.read_published(root, ids, now())
+    return Told(*ids, made.dim, False, json.dumps(dict(made.digests)))
 
 
 # -- runs, ledger and catalog ----------------------------------------------------------------------
@@ -439,7 +320,7 @@ def _set_aside(found: Survey, work: Path) -> None:
 def remember(root: Path, whole: Iterable[Seen]) -> None:
     """Keep which arrays were found whole: processes need not check them again for a week."""
     told = pl.DataFrame(
-        [(*ids, *stamp, now()) for ids, stamp in whole],
+        [(*told[:3], *stamp, now()) for told, stamp in whole],
         schema=["slide_key", "tiling_id", "encoder_id", "size_bytes", "mtime_ns", "inode", "at"],
         orient="row",
     )

@@ -1,12 +1,15 @@
 """What it costs to know that a store is whole: `verify` against `cat`, and the first opening.
 
     python tests/benchmarks/bench_whole.py [FOLDER] [--slides 2000] [--tiles 150] [--dim 384]
+        [--cold]
 
-Both ways run in turn in one process; ratios are medians. All is in the page cache.
+Both ways run in turn in one process; ratios are medians. All is in the page cache, or with `--cold`
+nothing of the arrays is.
 """
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
@@ -47,12 +50,21 @@ def cat(root: Path) -> None:
     subprocess.run(line, shell=True, check=True)
 
 
+def drop(root: Path) -> None:
+    """Take the arrays out of the page cache."""
+    for file in (root / "slides").rglob("*"):
+        if file.is_file():
+            with file.open("rb") as opened:
+                os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path), default="build/bench/whole")
 @click.option("--slides", default=2000, show_default=True)
 @click.option("--tiles", default=150, show_default=True)
 @click.option("--dim", default=384, show_default=True)
-def main(folder: Path, slides: int, tiles: int, dim: int) -> None:
+@click.option("--cold", is_flag=True)
+def main(folder: Path, slides: int, tiles: int, dim: int, cold: bool) -> None:
     """Print the ratios."""
     if not folder.exists():
         embeddings, values = planted(slides, [tiles] * slides, dim)
@@ -61,7 +73,11 @@ def main(folder: Path, slides: int, tiles: int, dim: int) -> None:
     n_bytes = sum(file.stat().st_size for file in (folder / "slides").rglob("*") if file.is_file())
     shares, checks = [], []
     for _ in range(TIMES):
+        if cold:
+            drop(folder)
         plain = seconds(lambda: cat(folder))
+        if cold:
+            drop(folder)
         shares.append(plain / FeatureStore.verify(folder).seconds)
         checks.append(seconds(lambda: check_all(store)))
     click.echo(f"verify reads {n_bytes / 1e9:.2f} GB at {statistics.median(shares):.0%} of cat")

@@ -32,7 +32,7 @@ from builders.damage import (
     whole_store,
 )
 
-from featurestore import FeatureStore, layout, overview
+from featurestore import FeatureStore, groups, layout, overview
 from featurestore.errors import (
     NotFinite,
     StoreDamaged,
@@ -211,6 +211,22 @@ def test_what_is_foreign_in_a_group_is_set_aside_alone(copied: Copy) -> None:
     assert FeatureStore.verify(root, repair=True).text().endswith("whole")
     assert FeatureStore(root).sql("from embeddings order by all").rows() == before
     assert len(list((root / "quarantine").rglob(".DS_Store"))) == len(everywhere)
+
+
+def test_a_flip_anywhere_in_a_file_of_several_blocks_is_told(tmp_path: Path) -> None:
+    store = FeatureStore.create(tmp_path / "store")
+    store.publish(slide_arrays("a" * 16, 20_000))
+    store.record()
+    (chunk,) = (store.root / "slides").glob(f"*/*/embeddings/{'e' * 16}/c/0/0")
+    whole, block = chunk.read_bytes(), groups.BLOCK
+    assert block < len(whole) < 2 * block
+    for place in (0, block - 1, block, len(whole) - 5, len(whole) - 4, len(whole) - 1):
+        raw = bytearray(whole)
+        raw[place] ^= 1
+        chunk.write_bytes(raw)
+        assert is_told(chunk.relative_to(store.root).as_posix(), names(store.root)), place
+    chunk.write_bytes(whole)
+    assert names(store.root) == []
 
 
 def test_an_array_copied_under_another_name_is_told_and_never_taken_in(copied: Copy) -> None:

@@ -1,0 +1,189 @@
+"""Compare the files of Slides' groups with their digests: none missing, other or foreign."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import google_crc32c
+import numpy as np
+
+from featurestore import layout, rows
+from featurestore.errors import NotFinite, StoreDamaged
+
+REPAIR = "trephine verify --repair"
+GROUP = re.compile(r"[0-9a-f]{16}\.zarr")
+BLOCK = 1 << 18  # bytes; even, so that no Embedding is cut
+_reused = threading.local()
+
+
+class Told(NamedTuple):
+    """What the ledger tells of one array of Embeddings."""
+
+    slide_key: str
+    tiling_id: str
+    encoder_id: str
+    dim: int
+    gone: bool  # it was set aside
+    digests: str  # JSON, by file of the Slide's group
+
+
+Seen = tuple[Told, rows.Stamp]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing that is not as it was written, and what mends it."""
+
+    path: str  # in the store, or a table of the catalog
+    fault: str
+    mend: str = REPAIR
+    foreign: bool = False  # whether nothing of the store is lost without it
+
+    def text(self) -> str:
+        """In a line."""
+        return f"{self.path}: {self.fault} Mend it with: {self.mend}"
+
+
+@dataclass(kw_only=True)
+class Survey:
+    """What was found on the way."""
+
+    root: Path
+    findings: list[Finding] = field(default_factory=list)
+    whole: list[Seen] = field(default_factory=list)  # arrays of Embeddings
+    waiting: int = 0
+    files: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+
+    def take(self, other: Survey) -> None:
+        """Take over what was found of a part."""
+        self.findings += other.findings
+        self.whole += other.whole
+        for name in ("waiting", "files", "bytes"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    def add(
+        self, path: Path | str, fault: str, mend: str = REPAIR, *, foreign: bool = False
+    ) -> None:
+        """Take a finding down."""
+        name = path if isinstance(path, str) else path.relative_to(self.root).as_posix()
+        fault = f"{fault.rstrip('.')}."
+        self.findings.append(Finding(path=name, fault=fault, mend=mend, foreign=foreign))
+
+
+Groups = Sequence[tuple[Path, Sequence[Told]]]
+
+
+def check_groups(root: Path, groups: Groups) -> tuple[Survey, list[Path]]:
+    """What was read of groups that are whole, and the others."""
+    whole, doubtful = Survey(root=root), []
+    for path, told in groups:
+        found = check_group(root, path, told)
+        if found.findings:
+            doubtful.append(path)
+        else:
+            whole.take(found)
+    return whole, doubtful
+
+
+def check_group(root: Path, path: Path, told: Sequence[Told]) -> Survey:
+    """Compare every file of a group with its digest; nothing may be missing, other or foreign."""
+    found = Survey(root=root)
+    if path.is_symlink() or not path.is_dir() or not GROUP.fullmatch(path.name):
+        found.add(path, "it is no group of a slide")
+        return found
+    if not told:
+        found.add(path, "the catalog does not know it: it was renamed, or is unfinished")
+        return found
+    expected: dict[str, str] = {}
+    needed: set[str] = set()
+    for one in sorted(told, key=lambda one: not one.gone):  # what is there has the last word
+        digests = json.loads(one.digests)
+        expected |= digests
+        needed |= set() if one.gone else digests.keys()
+    folders = {""}
+    for above in {name.rpartition("/")[0] for name in expected}:
+        while above not in folders:
+            folders.add(above)
+            above = above.rpartition("/")[0]
+    bags = {f"{one.tiling_id}/embeddings/{one.encoder_id}/c/0/0": one for one in told}
+    for name, entry in _entries(str(path)):
+        if entry.is_dir(follow_symlinks=False):
+            if name not in folders:
+                fault = "it is no part of the slide's group"
+                found.add(path / name, fault, foreign=name not in expected)
+        elif name not in expected or not entry.is_file(follow_symlinks=False):
+            fault = "it is a link or foreign file"
+            found.add(path / name, fault, foreign=expected.pop(name, None) is None)
+        else:
+            _check_file(found, entry.path, expected.pop(name), bags.get(name))
+    for name in expected.keys() & needed:
+        found.add(path / name, "it is missing")
+    return found
+
+
+def _entries(folder: str, above: str = "") -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """All that is in a folder, by its path in it: as texts, since paths cost more than reading."""
+    inner = [(folder, above)]
+    while inner:
+        folder, above = inner.pop()
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                name = above + entry.name
+                yield name, entry
+                if entry.is_dir(follow_symlinks=False):
+                    inner.append((entry.path, f"{name}/"))
+
+
+def _check_file(found: Survey, file: str, expected: str, bag: Told | None) -> None:
+    try:
+        opened = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)  # `open` costs twice it
+        try:
+            n, digest, finite = _digest(opened, is_bag=bag is not None)
+            about = None if bag is None else os.fstat(opened)
+        finally:
+            os.close(opened)
+        found.files, found.bytes = found.files + 1, found.bytes + n
+        if digest != expected:
+            found.add(Path(file), "it is not what was written: its digest differs")
+        elif bag is not None and about is not None:
+            if not finite:
+                rows.check_rows(Path(file), Path(file).read_bytes(), bag.dim)
+            found.whole.append((bag, (about.st_size, about.st_mtime_ns, about.st_ino)))
+    except OSError as error:
+        found.add(Path(file), f"it cannot be read: {error.strerror}")
+    except (NotFinite, StoreDamaged) as error:
+        found.add(Path(file), str(error).partition(". Set")[0])
+
+
+def _digest(opened: int, *, is_bag: bool) -> tuple[int, str, bool]:
+    """A file's size, its `rows.digest`, and whether its Embeddings are numbers.
+
+    Block by block, in memory that stays in the processor's cache: whole files go to main memory and
+    come back for each look. Most files are read by one call.
+    """
+    if not hasattr(_reused, "memory"):
+        _reused.memory = memoryview(bytearray(BLOCK))
+    memory = _reused.memory
+    n, crc, tail, finite = 0, 0, b"", True
+    got = os.readv(opened, (memory,))
+    is_long = got == BLOCK
+    n_bytes = os.fstat(opened).st_size if is_long else got
+    while got:
+        data = max(0, min(got, n_bytes - layout.CHECKSUM_BYTES - n))
+        if data:
+            block = np.frombuffer(memory, np.uint8, data)
+            crc = google_crc32c.extend(crc, block)
+            finite = finite and not (is_bag and rows.has_no_number(block[: data // 2 * 2]))
+        tail += bytes(memory[data:got])
+        n += got
+        got = os.readv(opened, (memory,)) if is_long else 0
+    return n, f"{crc:08x}{tail.hex()}", finite

@@ -212,7 +212,7 @@ def test_the_plans_of_all_shards_are_the_plan_of_the_whole(
 ) -> None:
     store, slides = done
     for i in range(6):
-        write(tmp_path / "s" / f"{i}.svs", 23 + 8 * i)  # no test else has these
+        write(tmp_path / "s" / f"part{i}.svs", 23 + 8 * i, side=1808)  # as no other test has them
     archive = [*read_archive(slides).slides[:5], *read_archive(tmp_path / "s").slides]
     n = 3
     parts = [

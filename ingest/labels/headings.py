@@ -36,7 +36,7 @@ def material_of(words: str) -> Material:
     classes = {class_of(word) for word in found if word not in GENERAL}
     kinds = [KINDS[word] for word in found if word in KINDS]
     sure = "B" in classes and _SURE.search(words) is not None
-    if not found or classes - set("MBSGRdpIohqnwjzuvyL" if kinds else "MBSGRdpIohqnwjzuvy"):
+    if not found or classes - set("MBSGRdpIohqnwjzuvyL" if kinds else "MBGRdpIohqnwjzuvy"):
         return "core" if sure and not kinds else "unknown"
     if "B" in classes and kinds and _SEVERAL.search(words) and not _OF_CORE.search(words):
         return "general"

@@ -318,16 +318,20 @@ class _Cutter:
                 begun = at if sentence[0] == "\n" else begun
             elif not key and "%" not in sentence:
                 words = _WORD.findall(sentence[:60])[:4]
-                if subject := _SUBJECT.match("".join(map(class_of, words))):
+                said = "".join(map(class_of, words))
+                if subject := _SUBJECT.match(said):
                     material = "core"  # "The left biopsy is 15 mm long."
                     heading = " ".join(words[: subject.end() - 1])
                 named = material_of(sentence) if len(sentence) < 40 else "unknown"
-                material = named if named in ("core", "clot") else material
+                material = material if named in ("unknown", "general") else named
                 lone = _WORD.findall(sentence)[:1]  # "Microscopic." on its own line
                 known = lone and lone[0] in GENERAL and class_of(lone[0]) not in "dpjwI"
-                if known and named != "unknown" and (not n or sentence[0] == "\n"):
+                old = (
+                    named == "unknown" and re.search("b[MBG]|S", said) and not set(said) & set("vj")
+                )
+                if (old or (known and named != "unknown")) and (not n or sentence[0] == "\n"):
                     begun = at
-                    material, heading = named, sentence
+                    material, heading = named, sentence  # "Previous biopsy (2019).", too
             label = labelled(sentence, self.labels) if self.labels else None
             if label and _of_nothing_else(_AFTER_LABEL.sub("", sentence)):
                 material = label

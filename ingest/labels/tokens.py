@@ -250,7 +250,7 @@ def _form(word: str) -> str:
     for n in range(3, len(word) - 3):
         head, tail = word[:n].rstrip("s"), word[n:]
         last = WORDS.get(tail) or ("C" if _C.match(tail) else "")
-        if last and last in "BGCMe" and {head, head + "e"} & _NOUNS:
+        if last and last in "BGCMeS" and {head, head + "e"} & _NOUNS:
             return last
     return ""
 

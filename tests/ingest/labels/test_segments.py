@@ -94,3 +94,28 @@ def test_a_heading_is_one_however_it_is_marked(mark: str, case: Callable[[str], 
             above = case(mark.format(heading))
             text = f"Core biopsy, smears.\n\nASPIRATE SMEARS\nBlasts 2%.\n\n{above}\n{finding}"
             assert parse(text).value == 35, text
+
+
+JOINS = [
+    "{}: {}",
+    "{} - {}",
+    "{}. {}",
+    "{}\t{}",
+    "| {} | {} |",
+    "{} (B): {}",
+    "**{}:** {}",
+    "1. {}: {}",
+]
+INLINE = """Aspirate smears|Clot section|Touch preparation|Previous biopsy (2019)|Particles
+Lymph node biopsy"""
+
+
+@pytest.mark.parametrize("join", JOINS)
+@pytest.mark.parametrize("said", [*FINDINGS[:1], "Cellularity 35%", "35% cellular"])
+def test_what_a_line_begins_with_is_what_it_is_on(join: str, said: str) -> None:
+    for other in names(INLINE):
+        text = f"CORE BIOPSY: Hypercellular.\n{join.format(other, said)}\nIron: present."
+        assert parse(text).value is None, text
+    for core in names(CORES)[:2]:
+        text = f"Core, smears.\nAspirate: Blasts 2%.\n{join.format(core, said)}\nFlow: B cells 1%."
+        assert parse(text).value == 35, text

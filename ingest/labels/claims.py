@@ -296,7 +296,7 @@ def _before(sentence: Sentence, s: str, at: int) -> str:
     """What stands before a figure in its sentence and may say when or what it is."""
     before = s[_after_any(s, ".;", at) : at]
     for _ in range(min(3, before.count("("))):  # a figure in brackets says nothing of what follows
-        before = re.sub(r"\([^()n]*[FN][^()n]*\)", "", before)
+        before = re.sub(r"\([^()n]*[FN][^()n]*\)", ",", before)
     before = re.sub(r",[^,FN]*,(?=q*v)", "", before)  # "cellularity, when measured twice, is"
     before = re.sub(r"kp+d*y(?!y)", "", before)  # "hypocellular relative to age"
     before = before.rpartition(",j")[2]  # "..., which limits the estimate, but it is"
@@ -307,7 +307,8 @@ def _before(sentence: Sentence, s: str, at: int) -> str:
     tail = before[last + 1 :]
     if last < 0 or not tail.strip(",j/") or tail[0] == ":":
         return before
-    own = re.split("[,j]", tail)[-1]
+    boxed = tail.rpartition("(")[2].replace(",", "q")  # "(normal for a 60-year-old, 40-60%)"
+    own = boxed if boxed and "(" in tail and ")" not in boxed else re.split("[,j]", tail)[-1]
     relative = {"which", "when", "where"} & set(sentence.words[at - len(own) : at])
     if relative and set(before[: last + 1]) & set("ec"):
         return before  # "in the band that we accept at 55, which is"

@@ -114,7 +114,7 @@ g reduced decrease increase fall rise drop gone fell fallen rose risen dropped d
 a subcortical subcortically subcapsular subendosteal paracortical subkortikal souscorticale
   excluding excluded exclusive uninvolved nonrepresentative
 t elsewhere areas foci focal region regions zones zone uninvolved involved aggregates nodules places
-  lowest highest minimum maximum min max parts portion portions end
+  lowest highest minimum maximum min max parts portion portions end remainder
 j sondern and or but while whereas plus although though und oder aber et ou mais then
 k instead statt anstatt anstelle lieu than versus vs compared comparison relative contrast als que
   contre gegenüber vergleich comparaison

@@ -197,11 +197,13 @@ def _corrections(
     lone = lone or (follows and s.count("F") == 1 and not met & (ODD | set("CAHTt?")))
     for at, figure in sentence.figures.items():
         since = s[max(s.rfind("F", 0, at), s.rfind(";", 0, at)) + 1 : at]
-        put = re.search(r"E[dCqv:]*$", since) is not None and "C" in s[:at]  # "... should read 20%"
-        old = "b" in since and not put  # "(was 40%)"
+        read = re.search(r"E[dCqv:]*$|c[vq]+$", since) is not None  # "... should (have) read 20%"
+        put = read and "C" in s[:at] and ("E" in since or sentence.words[at - 1] == "read")
+        beside = n_old and s.count("F") > 1
+        new = put or (beside and figure.parts not in said)
+        old = "b" in since and not new  # "(was 40%)"
         if s[at] != "F" or at < mark or old or (segment.at + figure.start in known and not put):
             continue
-        beside = n_old and s.count("F") > 1
         free = not set(s[mark:at]) & set("xLfK") and is_free(s, at, figure)
         if lone or put or beside or met & set("CAH") or free:
             claim = _claim(sentence, s, segment, at, figure, "goes on" if lone or put else "")
@@ -271,7 +273,8 @@ def _changed(sentence: Sentence, s: str, at: int, figure: Figure) -> tuple[Figur
 
 def _role(s: str, at: int, sentence: Sentence, segment: Segment) -> tuple[Role, str, bool]:
     """Role, the mark that decides time (b before, r another's, n now), and whether it corrects."""
-    before, after = _before(sentence, s, at), _behind(s, at)
+    before = _before(sentence, s, at)
+    after = re.sub("ph+e", "", _behind(s, at))  # "40%, which is within normal limits"
     amends = segment.amends or "E" in s[:at] or "E" in after
     marks = "ebrnk" if amends else "ebcrnk"
     # "transcribed as 16%; the correct figure is 60%", "the cellularity of 85% should read 65%"
@@ -299,6 +302,7 @@ def _before(sentence: Sentence, s: str, at: int) -> str:
         before = re.sub(r"\([^()n]*[FN][^()n]*\)", ",", before)
     before = re.sub(r",[^,FN]*,(?=q*v)", "", before)  # "cellularity, when measured twice, is"
     before = re.sub(r"kp+d*y(?!y)", "", before)  # "hypocellular relative to age"
+    before = re.sub("prd", "", before)  # "the biopsy of your patient"
     before = before.rpartition(",j")[2]  # "..., which limits the estimate, but it is"
     # "Compared with the prior, the core is ..."
     lead = re.match(r"[^FCAEe,(MBG]*[kb][^FCAEe,(]*,(?=[dnoqv]*[CMBGHAF])", before)
@@ -365,7 +369,7 @@ def _scope(s: str, at: int) -> Scope:
 
 def _material(sentence: Sentence, s: str, at: int, segment: Segment) -> Material:
     """The material of a figure: named behind it, else nearest before it, else by the heading."""
-    behind = re.match(r"[AC]?[MG]*(?:[pI][dq]*M*|\((?=[BS]\)))([BS])", s[at + 1 :])
+    behind = re.match(r"[AC]?[MG]*(?:[pI][dq]*M*|\((?=[BSMG]+\))[MG]*)([BS])", s[at + 1 :])
     begin = s.rfind(".", 0, at) + 1
     pair = PAIR.search(s, begin, at)
     second = s[at - 1 : at] == "/"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from featurestore.types import Reading, ReadingOutcome
 from ingest.labels.claims import Claim, left_open
+from ingest.labels.headings import classes_in
 from ingest.labels.segments import Segment
 
 EVIDENCE_CHARACTERS = 200
@@ -102,7 +103,8 @@ def _of_pool(text: str, pool: list[Claim], rule: str) -> Reading:
     if len(named) > 1 and all(_alike(same) for same in cores.values()) and _covers(named, unnamed):
         return _stated(text, named, rule or "mean over cores")
     listed = sum(claim.tie == "listed" for claim in pool) >= len(pool) - 1
-    if listed and not all(claim.several for claim in pool):
+    mixed = "S" in classes_in(pool[0].segment.heading)  # "Core and clot: 40% and 60% cellular"
+    if listed and (mixed or not all(claim.several for claim in pool)):
         return none_read("a second figure stands beside it", read=False)
     if listed and len({claim.segment.start for claim in pool}) == 1:
         return _stated(text, pool, rule or "mean over cores")

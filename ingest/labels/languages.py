@@ -76,11 +76,11 @@ o mittel overall average averages averaging averaged total mean combined global 
 q rpt approximate très sehr exact absolute absolut absolu specify upward upwards downward downwards
   h&e best alike too therefore thus hence nil zero nearer nur somewhere perhaps ordre re richtig
   recte lire above below angegeben um uh pt somewhat just still very quite rather about around
-  almost good excellent representative limited active residual normalappearing remaining trilineage
-  maturing percent percentage equal equals score anteil share proportion fraction prozentsatz
-  estimated yes also well up out much most more less again further mature deutlich leicht mäßig etwa
-  stark nettement légèrement discrètement modérément some approx ca c. circa environ vicinity order
-  readout range de figure degree extent index tick check select circle row
+  almost good excellent representative intact limited active residual normalappearing remaining
+  trilineage maturing percent percentage equal equals score anteil share proportion fraction
+  prozentsatz estimated yes also well up out much most more less again further mature deutlich
+  leicht mäßig etwa stark nettement légèrement discrètement modérément some approx ca c. circa
+  environ vicinity order readout range de figure degree extent index tick check select circle row
 h n normal fair moderate raised high low elevated lower abnormal variable patchy heterogeneous
   markedly diminished preserved diminuée augmentée erhöht vermindert reduziert gesteigert normwertig
   nl appropriate adequate regular

@@ -16,7 +16,7 @@ _SHARES: dict[str, re.Pattern[str]] = {
     # "hematopoietic cells 30%, fat 70%"
     "cells F, fat F": re.compile(r"[KL][MLG]*[v:p]*(?P<f>F)[,j/;:]*f[LMG]*[v:p]*F"),
     # "fat 70%, hematopoietic cells 30%"
-    "fat F, cells F": re.compile(r"f[MLG]*[vq:p]*F[,j/;]*[KL][MLG]*[vq:p]*(?P<f>F)"),
+    "fat F, cells F": re.compile(r"f[MLG]*[vq:p]*F(?:pd*M+)?[,j/;]*[KL][MLG]*[vq:p]*(?P<f>F)"),
     # "cell to fat ratio 60:40"
     "cells to fat": re.compile(
         r"[LCAK][LC]?[:/pj,]*fT?[vpIdqzMBG:()T,]*(?P<f>[NF])[:/p](?P<g>[NF])"

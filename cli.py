@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featurestore import user_sql
+from trainer import preload
 
 if sys.argv[1:2] == ["sql"]:
     user_sql.start()  # while all else is imported, which takes as long
+elif sys.argv[1:2] == ["train"] and not {"-h", "--help"} & set(sys.argv):
+    preload.start()
 
 import click
 from click.core import ParameterSource

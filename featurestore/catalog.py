@@ -166,8 +166,19 @@ def inserting(con: Connection, **frames: pl.DataFrame) -> Iterator[None]:
             con.unregister(name)
 
 
-def with_digests(root: Path, ids: pl.DataFrame) -> pl.DataFrame:
-    """Put beside ids of arrays what each must be, and what `verify` found whole within a week."""
+def with_digests(root: Path, ids: pl.DataFrame, known: pl.DataFrame | None = None) -> pl.DataFrame:
+    """Put beside ids of arrays what each must be, and what `verify` found whole within a week.
+
+    If an earlier answer, `known`, has all of them, the catalog is not asked.
+    """
+    if known is not None:
+        of, keys = ids.select("tiling_id", "encoder_id").unique(), ids.columns
+        if of.height == 1:  # as nearly always: one key is joined in a tenth of the time of three
+            known, keys = known.filter(**of.row(0, named=True)), ["slide_key"]
+        known = known.with_columns(known=True).select(pl.exclude({*ids.columns} - {*keys}))
+        found = ids.join(known, on=keys, how="left", maintain_order="left")
+        if not found["known"].null_count():
+            return found
     with reader(root) as con, inserting(con, wanted=ids.with_row_index("number")):
         since = {"since": now() - timedelta(days=7)}
         found = frame_of_query(con, "queries/array_digests", since)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 from collections import OrderedDict
@@ -32,7 +33,14 @@ class Chunks(Sequence[Path]):
         return len(self._ids[0])
 
     def __getitem__(self, i: Any) -> Any:
-        return layout.chunk(layout.embedding_dir(self._root, *(some[i] for some in self._ids)), 2)
+        slide_key, *rest = (some[i] for some in self._ids)
+        return Path(slide_key.join(_around(self._root, *rest)))
+
+
+@functools.cache
+def _around(root: Path, tiling_id: str, encoder_id: str) -> list[str]:
+    """The text of a chunk's path before and behind the slide_key: to join paths takes longer."""
+    return str(layout.chunk(layout.embedding_dir(root, "\0", tiling_id, encoder_id), 2)).split("\0")
 
 
 class RowReader:

@@ -317,10 +317,7 @@ class FeatureStore(Readable):
     def rows(self, bags: pl.DataFrame, max_open: int = 64) -> RowReader:
         """Open a reader of Embedding rows; Slide i is row i of `bags`."""
         ids = bags.select(ArrayIds._fields)
-        if self._arrays is None or ids.join(self._arrays, on=ids.columns, how="anti").height:
-            found = catalog.with_digests(self.root, ids)
-        else:
-            found = ids.join(self._arrays, on=ids.columns, how="left", maintain_order="left")
+        found = catalog.with_digests(self.root, ids, self._arrays)
         dims = bags["dim"].unique().to_list()
         if len(dims) != 1:
             raise ConfigError(f"expected embeddings of one width, got {dims}. Name one --encoder.")

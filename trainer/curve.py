@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from featurestore import FeatureStore
+from featurestore.errors import ConfigError
 from featurestore.types import Progress
 from featurestore.words import in_columns
 from trainer import runs
@@ -79,6 +80,8 @@ def curve(
     Raises:
         CohortNotFound, ConfigError, TrainError: as `sweep` does; more Patients than there are.
     """
+    if config.train_patients is not None:
+        raise ConfigError("a curve is over --sizes of train patients: leave out --train-patients")
     sizes = sorted(set(how.numbers() or _sizes(store, config)))
     found = sweep(
         store, config, {"train_patients": sizes}, seeds=how.seeds, engine=how, progress=progress
@@ -96,7 +99,7 @@ def _sizes(store: FeatureStore, config: TrainConfig) -> Sequence[int]:
     sides = {side.split: side.patients for side in store.splits(config.cohort)}
     folds = [n for name, n in sides.items() if name not in SPLITS]
     n = sum(folds) - max(folds) if folds else sides.get("train", 0)
-    return [n, *(n >> k for k in range(1, 20) if n >> k >= LEAST)]
+    return [max(n, 2), *(n >> k for k in range(1, 20) if n >> k >= LEAST)]
 
 
 def _at_twice(found: SweepResult) -> float | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -15,6 +16,7 @@ from featurestore.words import counted
 
 Z95 = 1.959963984540054
 BOOTSTRAPS = 2_000
+PART = 1 << 22  # numbers of 32 MB
 ROUNDED = 0.9  # share of labels that must be multiples of a step to call it theirs
 SOURCES = 20  # Cases with Labels of two sources, from which on they tell the noise of Labels
 
@@ -172,13 +174,22 @@ def interval(drawn: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _resampled(n: int, seed: int = 0) -> Iterator[np.ndarray]:
+def _resampled(n: int, seed: int = 0) -> Iterable[np.ndarray]:
     """How often each of n is drawn in n draws with replacement, float64 (R, n), in parts of 32 MB.
 
-    The parts have `BOOTSTRAPS` rows in all.
+    The parts have `BOOTSTRAPS` rows in all; a single one is kept for the next numbers of as many.
     """
+    return _drawn_once(n, seed) if BOOTSTRAPS * n < PART else _drawn_in_parts(n, seed)
+
+
+@lru_cache(maxsize=3)  # test, validation and calibration
+def _drawn_once(n: int, seed: int) -> list[np.ndarray]:
+    return list(_drawn_in_parts(n, seed))
+
+
+def _drawn_in_parts(n: int, seed: int) -> Iterator[np.ndarray]:
     rng = np.random.default_rng(seed)
-    for part in np.array_split(np.arange(BOOTSTRAPS), 1 + BOOTSTRAPS * n // (1 << 22)):
+    for part in np.array_split(np.arange(BOOTSTRAPS), 1 + BOOTSTRAPS * n // PART):
         drawn = rng.integers(0, n, (len(part), n)) + n * np.arange(len(part))[:, None]
         counts = np.bincount(drawn.ravel(), minlength=len(part) * n)
         yield counts.reshape(len(part), n).astype(np.float64)

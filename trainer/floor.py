@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from functools import partial
 
@@ -21,6 +22,7 @@ from trainer.holdout import assign_splits
 from trainer.tile_filter import keep_tiles
 
 RIDGE_TILES = 1_024  # rows of a Slide that enter its mean Embedding, at most
+PENALTIES = np.logspace(-1, 6, 22)
 
 
 def mean_embeddings(store: FeatureStore, bags: pl.DataFrame) -> np.ndarray:
@@ -73,14 +75,29 @@ def ridge_floor(
     Returns:
         Predictions in the Target's units, shape (N,).
     """
-    from sklearn.linear_model import RidgeCV  # slow to import: the first step need not wait
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    model = make_pipeline(StandardScaler(), RidgeCV(alphas=np.logspace(-1, 6, 22)))
-    model.fit(mean_embeddings(store, train), train["value"].to_numpy())
-    predicted = np.asarray(model.predict(mean_embeddings(store, test)))
+    x, z = (mean_embeddings(store, part) for part in (train, test))
+    y = train["value"].to_numpy().astype(np.float64)
+    key = hashlib.blake2b(b"".join(np.ascontiguousarray(part).data for part in (x, y, z)))
+    predicted = store.once(("floor", key.hexdigest()), lambda: ridge(x, y, z))
     return predicted if target.kind == "continuous" else predicted.clip(target.low, target.high)
+
+
+def ridge(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """Predict rows of z, (M, D), by ridge regression of y, (N,), on x, (N, D), both standardised.
+
+    The penalty is the one of `PENALTIES` with the least squared error when each row is left out:
+    residuals over 1 - leverage, of all penalties from one decomposition (Golub, Heath and Wahba
+    1979). scikit-learn's RidgeCV gives the same in twenty times the time, and a second to import.
+    """
+    mean, std = x.mean(axis=0), x.std(axis=0)
+    std[std <= 1e-9 * np.abs(mean)] = 1  # constant, but for rounding
+    u, s, v = np.linalg.svd((x - mean) / std, full_matrices=False)
+    middle, along = y.mean(), u.T @ (y - y.mean())
+    kept = s[:, None] ** 2 / (s[:, None] ** 2 + PENALTIES)
+    leverage = 1 / len(y) + (u * u) @ kept
+    left_out = (y[:, None] - middle - u @ (kept * along[:, None])) / np.maximum(1 - leverage, 1e-12)
+    penalty = PENALTIES[np.argmin((left_out**2).mean(axis=0))]
+    return np.asarray(middle + (z - mean) / std @ (v.T @ (s / (s**2 + penalty) * along)))
 
 
 def beside(

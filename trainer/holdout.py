@@ -12,6 +12,7 @@ import polars as pl
 from featurestore import FeatureStore
 from featurestore.device import require_driver
 from featurestore.errors import TrainError
+from featurestore.types import Target
 from featurestore.words import counted
 from trainer.config import TrainConfig
 from trainer.conformal import CALIBRATES
@@ -47,6 +48,7 @@ class Division:
     parts: Mapping[str, pl.DataFrame]  # the same by split
     notes: tuple[str, ...]
     digest: str  # of all of them that decides a Run
+    target: Target
 
 
 def divided(store: FeatureStore, config: TrainConfig) -> Division:
@@ -63,7 +65,8 @@ def divided(store: FeatureStore, config: TrainConfig) -> Division:
     own = ("slide_key", "case_id", "patient_id", "split", "value", "low", "high", "n_tiles")
     digest = hashlib.blake2b(bags.select(own).write_csv().encode()).hexdigest()
     said = tuple(notes(split, bags, parts))
-    return Division(bags=bags, parts=parts, notes=said, digest=digest)
+    target = store.target(store.cohort(config.cohort).target)
+    return Division(bags=bags, parts=parts, notes=said, digest=digest, target=target)
 
 
 def divide_ahead(store: FeatureStore, config: TrainConfig) -> None:
@@ -133,7 +136,7 @@ def draw_patients(bags: pl.DataFrame, config: TrainConfig) -> pl.DataFrame:
     patients = bags.filter(is_train)["patient_id"].unique().sort()
     if len(patients) < config.train_patients:
         raise TrainError(
-            f"cohort {config.cohort!r} has {len(patients)} train patients, and "
+            f"cohort {config.cohort!r} has {counted(len(patients), 'train patient')}, and "
             f"{config.train_patients} were asked for. Lower --train-patients, of a curve --sizes."
         )
     order = np.random.default_rng([config.seed, 4]).permutation(len(patients))
@@ -172,11 +175,17 @@ def check_trainable(bags: pl.DataFrame, config: TrainConfig) -> None:
     """Refuse, in one sentence, what cannot be trained or tested.
 
     Raises:
-        TrainError: no test Slides, too few train Slides or Patients, or all labels equal.
+        TrainError: no test Slides, too few train Slides or Patients, all labels equal, or fractions
+            that leave nobody to train on.
     """
     train = bags.filter(pl.col("split") == "train")
     test = bags.filter(pl.col("split") == "test")
     name = f"cohort {config.cohort!r}"
+    if config.validation_fraction + config.calibration_fraction >= 1:
+        raise TrainError(
+            f"--validation-fraction {config.validation_fraction:g} and --calibration-fraction "
+            f"{config.calibration_fraction:g} leave no patient to train on. Lower them."
+        )
     if test.is_empty():
         raise TrainError(f"{name} has no test slides with tiles. Make one with: trephine cohort")
     if train.height < 2 or train["patient_id"].n_unique() < 2:

@@ -321,15 +321,16 @@ def chosen_bags(
     if cohort is not None and where is not None:
         raise ConfigError("give a cohort or --where, not both")
     ids = (run.record.encoder_id, run.record.tiling_id)
-    if where is None:
-        bags = store.bags(cohort or run.record.cohort, *ids)
+    if where is not None:
+        bags = store.bags_where(where, *ids)
     else:
+        bags = store.bags(cohort or run.record.cohort, *ids)
+    if where is not None or store.cohort(cohort or run.record.cohort).target != run.record.target:
         labels = store.ask(
             "select case_id, value from best_labels where target = $target",
             {"target": run.record.target},
         )
-        bags = store.bags_where(where, *ids).drop("value")
-        bags = bags.join(labels, on="case_id", how="left", maintain_order="left")
+        bags = bags.drop("value").join(labels, on="case_id", how="left", maintain_order="left")
     return keep_tiles(store, bags, run.config.tiles)
 
 

@@ -134,6 +134,9 @@ def _loaded(
         raise ConfigError(f"rounding must be over 0, got {rounding}")
     loaded = [runs.load(store, run_id) for run_id in dict.fromkeys(run_ids)]
     loaded = list({run.run_id: run for run in loaded}.values())  # `latest` may be named too
+    if len({run.record.about() for run in loaded}) > 1:
+        named = ", ".join(f"{run.run_id} {run.record.target}" for run in loaded)
+        raise ConfigError(f"a page is of runs with one target, got {named}. Write one for each.")
     return loaded, [test_slides(store, run) for run in loaded]
 
 

@@ -23,8 +23,9 @@ class Estimate:
 
     def text(self, form: str) -> str:
         """The number and its interval, in a format such as `.3f`."""
-        shown = ("–" if x is None else format(x, form) for x in (self.value, self.low, self.high))
-        return "{} ({} to {})".format(*shown)
+        if self.value is None or self.low is None or self.high is None:
+            return "–" if self.value is None else format(self.value, form)
+        return f"{self.value:{form}} ({self.low:{form}} to {self.high:{form}})"
 
 
 def estimates(

@@ -134,6 +134,8 @@ class SweepResult:
             return said + runs.cautions(self.told, cell.numbers, cell.ridge)
         said += runs.rare(self.cells[0].numbers) if self.cells else []
         name, title, _ = self.floor
+        if self.cells and all(cell.numbers[name] is None for cell in self.cells):
+            said.append(f"test {title} is {runs.undefined(name, self.cells[0].numbers)}")
         n = sum(runs.is_under(cell.numbers[name], cell.ridge.get(name)) for cell in self.cells)
         if n:
             said.append(
@@ -152,7 +154,8 @@ class SweepResult:
                 one = cell.scores[name]
                 row += [runs.number(one.value, form), runs.number(cell.spread[name], form)]
                 if name == first[0]:
-                    row.append(f"{runs.number(one.low, form)} to {runs.number(one.high, form)}")
+                    ends = f"{runs.number(one.low, form)} to {runs.number(one.high, form)}"
+                    row.append("–" if one.low is None else ends)
             rows.append([*row, runs.floor_beside(floor, cell.numbers, cell.ridge)])
         return in_columns(rows)
 

@@ -84,7 +84,6 @@ def job_of(
     Raises:
         CohortNotFound, ConfigError, TrainError: as `train` does.
     """
-    target = store.target(store.cohort(config.cohort).target)
     division = store.taken(config, lambda: divided(store, config))
     bags, said, start = division.bags, config.model, None
     if model is not None:
@@ -94,11 +93,10 @@ def job_of(
         config=replace(
             config,
             model=said,
-            loss=loss_of(config, target),
+            loss=loss_of(config, division.target),
             encoder_id=config.encoder_id and bags["encoder_id"][0],
             tiling_id=config.tiling_id and bags["tiling_id"][0],
         ),
-        target=target,
         **vars(division),
         device=torch.device(device_of(config.device)),
         start=start,

@@ -39,8 +39,9 @@ def watched(*asked, **how):  # torch is imported when the command does so
     return made
 
 builtins.__import__ = watched
+sys.argv[1:] = ["train", "big", "--store", sys.argv[1]]
 import cli
-cli.main(["train", "big", "--store", sys.argv[1]])
+cli.main()
 """
 OWN = {  # by column of any table
     "slide_key": "printf('%016x', hash(i) // 2)",

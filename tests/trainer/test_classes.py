@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 import cli
 from featurestore import FeatureStore
-from featurestore.types import Target
-from trainer import TrainConfig, compare, page, runs, train, write_page
+from featurestore.errors import ConfigError
+from featurestore.types import Label, Target
+from trainer import TrainConfig, compare, page, predict, runs, train, write_page
 from trainer.config import SettleConfig
 from trainer.floor import floor_of
 from trainer.settling import settle
@@ -108,6 +109,32 @@ def test_bags_of_classes_settle_in_accuracy_and_what_was_not_tried_is_said(
     assert len(many.notes) == 1  # all Slides are one Bag
     right = np.asarray(many.frame["accuracy"])
     assert right.min() == right.max()
+
+
+def test_labels_are_those_of_the_target_whatever_a_cohort_is_of(
+    store: FeatureStore, tmp_path: Path
+) -> None:
+    cases = store.bags("all")["case_id"].to_list()
+    said = {"target": "cellularity", "method": "human", "status": "single"}
+    given_ = [
+        Label(case_id=case, value=i % 5, low=i % 5, high=i % 5, **said)
+        for i, case in enumerate(cases[::2])
+    ]
+    store.record([label.recorded(Target()) for label in given_])
+    es.freeze(store, "cells", "random", where="cellularity is not null")
+    run = train(store, QUICK, draw=False)
+    other = train(store, replace(QUICK, cohort="cells", tiles="tissue > 0"), draw=False)
+    expected = dict(store.bags("all").select("slide_id", "value").iter_rows())
+    told = predict(store, run.run_id, "cells")
+    assert dict(told.select("slide_id", "truth").iter_rows()) == {
+        one: expected[one] for one in told["slide_id"]
+    }
+    row = settle(store, run.run_id, SettleConfig(bag_sizes=(8,), resamples=1), cohort="cells")
+    right = (told["mean"] > 0.5) == (told["truth"] > 0.5)
+    assert row.frame["accuracy"].item() == pytest.approx(right.mean())
+    assert compare.compare(store, run.run_id, other.run_id).n_slides == 0
+    with pytest.raises(ConfigError, match="runs with one target"):
+        write_page(store, [run.run_id, other.run_id], tmp_path / "page.html")
 
 
 def test_what_text_would_leave_out_is_refused(store: FeatureStore, tmp_path: Path) -> None:

@@ -142,3 +142,6 @@ def test_what_is_divided_ahead_is_the_same_and_refused_alike(
     divide_ahead(store, wrong)
     with pytest.raises(TrainError, match="1000 were asked for"):
         job_of(store, wrong)
+    greedy = replace(config, validation_fraction=0.95, calibration_fraction=0.1)
+    with pytest.raises(TrainError, match=r"0.95 and --calibration-fraction 0.1 leave no patient"):
+        job_of(store, greedy)

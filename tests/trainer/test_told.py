@@ -9,6 +9,7 @@ import pytest
 from builders import embedding_stores as es
 
 from featurestore import FeatureStore
+from featurestore.errors import ConfigError
 from featurestore.types import Target
 from trainer import TrainConfig, compare, page, runs, train
 from trainer.config import CurveConfig
@@ -86,6 +87,8 @@ def test_a_curve_of_one_size_says_what_it_lacks_and_what_is_next(
     said = curve(learnable, QUICK, CurveConfig(sizes="8", seeds=1)).text().splitlines()
     assert "three sizes" in said[-2]
     assert said[-1].startswith("next        trephine predict ")
+    with pytest.raises(ConfigError, match="leave out --train-patients"):
+        curve(learnable, replace(QUICK, train_patients=4), CurveConfig(sizes="8"))
 
 
 def test_runs_are_listed_with_the_scores_of_their_kind(told: tuple[str, dict[str, str]]) -> None:

@@ -274,7 +274,8 @@ def _changed(sentence: Sentence, s: str, at: int, figure: Figure) -> tuple[Figur
 def _role(s: str, at: int, sentence: Sentence, segment: Segment) -> tuple[Role, str, bool]:
     """Role, the mark that decides time (b before, r another's, n now), and whether it corrects."""
     before = _before(sentence, s, at)
-    after = re.sub("ph+e", "", _behind(s, at))  # "40%, which is within normal limits"
+    lies = "within" in sentence.words[at + 1 : at + 6]  # "40%, which is within normal limits"
+    after = "" if lies else _behind(s, at)
     amends = segment.amends or "E" in s[:at] or "E" in after
     marks = "ebrnk" if amends else "ebcrnk"
     # "transcribed as 16%; the correct figure is 60%", "the cellularity of 85% should read 65%"

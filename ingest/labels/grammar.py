@@ -36,7 +36,8 @@ ODD = set("xLfiKN")
 _OF, _AWAY = (
     words_of("of von der des de du"),
     words_of(
-        "by on after despite upon per at where to via using from since bei nach durch sur par après"
+        """by on after following post despite upon per at where to via using from since bei nach
+        durch sur par après"""
     ),
 )
 _THAT = words_of("that this figure value former")
@@ -58,9 +59,9 @@ _OF_IT = re.compile(r"p[dqhno]*(?:x?\([^()FN]*\)(?=M)|x(?=M))?(?P<of>[MBGRSK]?)"
 _SPACE = re.compile(
     r"p[dqhonM]*[MB][MGB]*[vpzdqhIwBM]*(?:[AK]|(?<=z)L(?=[.,;]|$))"
 )  # "of the space is hematopoietic"
-_FILLS = re.compile(r"[pI]?[dqhnoM]*[MB]|[.,;)]|$")  # "occupies 40% of the marrow space"
+_FILLS = re.compile(r"[pI]?[dqhnoM]*[MBG]|[.,;)]|$")  # "occupies 40% of the marrow space"
 _FILLED = re.compile(
-    r"F(?:[pzw][dq]*|[dq]*G?(?=K[MGL]?(?:[.;()]|[,j](?!d?Fq*x)|$)))K"
+    r"F(?:v?[pzw][dq]*|[dq]*G?(?=K[MGL]?(?:[.;()]|[,j](?!d?Fq*x)|$)))K"
 )  # "contain 20% hematopoiesis"
 _ENDS = re.compile(
     r"[.,;:()|jwpku?nehbotR/]|I[dqnhy]+[.,;y]|$"

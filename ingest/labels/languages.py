@@ -57,14 +57,14 @@ v mesure misst can differ differs differing kann peut nehmen füllen belegen occ
   is are was were be been am appear seems show shown has have had measures measured estimate
   assessed judged reported calculated read given put placed noted found determined ranges ranging
   varies vary lie runs amounts reveal demonstrate display exhibit contain considered occupies occupy
-  occupied comprise constitute make fill represent account cover composed takes consist remains
-  stands reaches approaches approximates corresponds evaluated quantified set quoted issued stated
-  beträgt betragen ist sind war liegt wird geschätzt zeigt nimmt einnimmt does do rate grade comes
-  contient contiennent enthalten enthält hold est était sont évaluée évalué estimée estimé
+  occupied comprise constitute make fill represent account cover composed takes taken consist
+  remains stands reaches approaches approximates corresponds evaluated quantified set quoted issued
+  stated beträgt betragen ist sind war liegt wird geschätzt zeigt nimmt einnimmt does do rate grade
+  comes contient contiennent enthalten enthält hold est était sont évaluée évalué estimée estimé
   représente montre à
-p because due owing wegen aufgrund of at to on for as within about between among across throughout
-  along amid during through over upon after despite per wie where including incl zwischen entre bei
-  von auf zu zur zum für du au dans pour sur en par
+p following post because due owing wegen aufgrund of at to on for as within about between among
+  across throughout along amid during through over upon after despite per wie where including incl
+  zwischen entre bei von auf zu zur zum für du au dans pour sur en par
 I in im inside
 z by via using durch digital image eye visual visually morphometry microscopy automated software
   counting

@@ -50,7 +50,9 @@ _SCALE = re.compile(
 _ASIDE = re.compile(r"(C[qMBGp%]*\()([^()FNebrnSagxLfKc|]*|x?%)(\)[:q%])")
 _ASIDE_COMMA = re.compile(r"(C),c[qvdx]{0,3}(?=:)")
 _PLAIN_KEY = str.maketrans(dict.fromkeys("MGopdyvzuwhecbrnEgajki:,IKLf", "q"))
-_SPECIAL = words_of("o been reported report figure value percentage cell content density cent .")
+_SPECIAL = words_of(
+    "o been estimated reported report figure value percentage cell content density cent ."
+)
 _MOVING = set("AMBGCbcx")  # classes that the words before them may change
 _LEADS = (":", ".", "\ue000", "\ue001")
 _KINDS = {"arrow": "u", "date": "b", "dots": ":"}
@@ -194,6 +196,8 @@ def _as_said(
         return "O"  # "o 0-20%  (*) 20-40%": a circle of a form
     if word == "severe" and _H.match("".join(behind)):
         return "h"  # "severe hypocellularity", but not "severe: under 25%"
+    if word == "estimated" and classes[-2:] == ["c", "v"]:
+        classes[-2] = "q"  # "could be estimated at 40%" is no criterion
     if word == "reported":
         return "o" if classes[-1:] == ["C"] and behind == [":"] else letter
     if word == "cell" and classes[-1:] == ["F"]:

@@ -180,7 +180,7 @@ def test_a_correction_is_taken_or_nothing_is(mark: str, again: str, join: str) -
         ("Normocellular at 45% in this 62 y/o woman.", 45),
         ("Normocellular at 45% in nodules of lymphoma.", None),
         ("Haemopoietic cells 30% : fat cells 70%.", 30),
-        ("80-90% of the space taken by fat and the remaining 10-20% by blood-forming cells.", None),
+        ("80-90% of the space taken by fat and the remaining 10-20% by blood-forming cells.", 15),
         ("80-90% of the space filled by fat, the remaining 10-20% by hematopoietic cells.", 15),
         ("Cellularity (% of area): 20\nFat (%): 75\nStroma (%): 5", 20),
         ("The rnarrow is 45% cellular.", 45),

@@ -122,6 +122,87 @@ None|Core biopsy: blood and cortical bone only. Clot section is 60% cellular.
 40|Core biopsy (1.8 cm): 40% cellular marrow; bony trabeculae unremarkable; iron 2+/6+.
 40|Core biopsy: Cellularity (visual) 40%; cellularity (image analysis) 41%; reported cellularity 40%.
 40|Core: cellularity overall 40% (L 30%, R 50%)
+40|Core biopsy: The marrow space is about 40% cellular on average.
+40|Core biopsy: Average cellularity is about 40%.
+40|Core biopsy: Mean cellularity 40%.
+40|Core biopsy: Estimated overall marrow cellularity: approx. 40%.
+40|Core biopsy: Est. cellularity 40%.
+40|Core biopsy: Cellularity is approx 40 % for a 70-year-old.
+40|Core biopsy: Cellularity ~ 40% (age 70).
+40|Core biopsy: Age 70; cellularity 40%.
+40|Core biopsy: 70-year-old with 40% cellularity.
+40|Core biopsy: The marrow is cellular (40%) with trilineage maturation.
+40|Core biopsy: Cellular marrow, 40%.
+40|Core biopsy: Slightly hypocellular marrow for a patient of this age, with 40% cellularity and 60% fat.
+40|Core biopsy: Mildly decreased cellularity of 40%.
+40|Core biopsy: Decreased marrow cellularity, approximately 40%.
+40|Core biopsy: Reduced cellularity (40%) for age.
+40|Core biopsy: Marrow cellularity is reduced for age (approximately 40%).
+40|Core biopsy: Marrow cellularity is preserved (40%).
+40|Core biopsy: Cellularity is maintained at 40%.
+40|Core biopsy: Cellularity remains stable at 40%.
+40|Core biopsy: Cellularity is unchanged at 40%.
+40|Core biopsy: Cellularity: Approximately 40 % of the marrow space.
+40|Core biopsy: Cellularity of the evaluable marrow is 40%.
+40|Core biopsy: Cellularity in intact areas is 40%.
+40|Core biopsy: Cellularity, in the best preserved area, is 40%.
+40|Core biopsy: Where assessable, the marrow is 40% cellular.
+40|Core biopsy: The best area shows a cellularity of 40%.
+40|Core biopsy: The core contains marrow of 40% cellularity between thin trabeculae.
+40|Core biopsy: Bone marrow of 40% cellularity, in which all lineages mature.
+40|Core biopsy: Cellularity of 40% with erythroid hyperplasia.
+40|Core biopsy: Cellularity 40% with trilineage hematopoiesis and 10% plasma cells.
+40|Core biopsy: 40% cellularity, 10% plasma cells, 2% blasts.
+40|Core biopsy: Cellularity 40%, blasts 2%, plasma cells 10%.
+40|Core biopsy: Cellularity 40 %; erythropoiesis 30 %; granulopoiesis 60 %.
+40|Core biopsy: The marrow cellularity is 40%; the M:E ratio is 2:1, and blasts are 3%.
+40|Core biopsy: Trilineage hematopoiesis with overall 40% cellularity.
+40|Core biopsy: trilineage; overall cellularity: 40 per cent.
+40|Core biopsy: Hematopoiesis occupies some 40% of the spaces between the trabeculae.
+40|Core biopsy: Hematopoietic tissue fills about 40% of the marrow cavity.
+40|Core biopsy: The marrow cavity is filled to 40% by hematopoietic tissue.
+40|Core biopsy: The intertrabecular spaces are 40% filled with hematopoietic cells.
+40|Core biopsy: Roughly 40% of the available marrow space is taken up by hematopoiesis, the rest being fat.
+40|Core biopsy: Haemopoietic tissue makes up approximately 40% of the marrow area.
+40|Core biopsy: Haemopoiesis comprises 40% of the tissue.
+40|Core biopsy: 60% fat, 40% hematopoietic.
+40|Core biopsy: Fat:cell ratio 60:40.
+40|Core biopsy: Cell:fat 40:60.
+40|Core biopsy: fat/cell ratio of 60/40.
+40|Core biopsy: Cellularity is 40 % by morphometry (expected 55 %).
+40|Core biopsy: By morphometric analysis cellularity is 40%.
+40|Core biopsy: Digital image analysis gives a cellularity of 40%.
+40|Core biopsy: The cellularity, as estimated by two observers, is 40%.
+40|Core biopsy: Reader 1: 30%. Reader 2: 50%. Consensus cellularity: 40%.
+40|Core biopsy: Cellularity: 40% (reader 1 30%, reader 2 50%).
+40|Core biopsy: Cellularity at diagnosis 90%; current cellularity 40%.
+40|Core biopsy: Following chemotherapy cellularity is now 40%.
+40|Core biopsy: Status post induction; marrow 40% cellular.
+40|Core biopsy: In contrast to the 90% cellularity of the previous specimen, this biopsy is 40% cellular.
+40|Core biopsy: Since the last biopsy the cellularity has dropped from 90% to 40%.
+40|Core biopsy: The cellularity of 40% is lower than the 90% of the last biopsy.
+40|Core biopsy: Cellularity 40% vs 90% in 2019.
+40|Core biopsy: Cellularity 40% (2019: 90%).
+40|Core biopsy: 40% cellular (prior 90%).
+40|Core biopsy: Cellularity of 40% is normal for a patient of 60 years (expected 30-50%).
+40|Core biopsy: 40% cellular (normal for 60 years: 30-50%).
+40|Core biopsy: The cellularity of 40% falls within the expected range (30-50%).
+40|Core biopsy: Cellularity is 40%, slightly below the range of 45-60% expected at this age.
+40|Core biopsy: Cellularity (40%) exceeds the expected 30%.
+40|Core biopsy: With a cellularity of 40% the marrow is normocellular.
+40|Core biopsy: It is normocellular for age, the cellularity being 40%.
+40|Core biopsy: It is 40% cellular.
+40|Core biopsy: This is a 40% cellular marrow.
+40|Core biopsy: Approximately 40% cellular.
+40|Core biopsy: Cellularity appears to be in the region of 40%.
+40|Core biopsy: Cellularity could be estimated at 40%.
+40|Core biopsy: Cellularity would be estimated at about 40%.
+40|Core biopsy: Cellularity may be estimated at 40%.
+40|Core biopsy: Cellularity probably 40%.
+40|Core biopsy: Cellularity likely about 40%.
+40|Core biopsy: Suboptimal; cellularity perhaps 40%.
+40|Core biopsy: Cellularity is best estimated as 40%.
+40|Core biopsy: The cellularity for age is normal (40%).
 """.strip().splitlines()
 
 

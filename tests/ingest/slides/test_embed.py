@@ -300,7 +300,7 @@ def test_ctrl_c_ends_an_ingest_whose_readers_hang_and_keeps_what_was_embedded(
             progress=press,
             new_reader=lambda: ReaderProcess(target=bad_reader.serve),
         )
-    assert time.monotonic() - pressed[0] < 5
+    assert time.monotonic() - pressed[0] < 60  # of the 300 s that a reader may be silent
     assert store.sql("select slide_id from slides").rows() == [("a",)]
     assert store.sql("from failures").is_empty()
 

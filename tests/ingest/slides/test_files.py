@@ -138,7 +138,7 @@ def test_two_dots_after_a_link_lead_where_the_system_goes(tmp_path: Path) -> Non
     n=st.integers(1, 5),
     links=st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=12),
 )
-@settings(max_examples=60, deadline=2000)
+@settings(max_examples=60, deadline=None)
 def test_every_folder_is_listed_once_however_they_are_linked(
     n: int, links: list[tuple[int, int]]
 ) -> None:
@@ -386,7 +386,7 @@ def test_parts_of_a_series_split_to_several_files_are_one_slide(tmp_path: Path) 
     cut=st.integers(0, 700),
     changes=st.lists(st.tuples(st.integers(132, 699), st.integers(0, 255)), max_size=6),
 )
-@settings(max_examples=150, deadline=2000)
+@settings(max_examples=60, deadline=None)
 def test_no_damage_to_a_header_ends_a_listing(cut: int, changes: list[tuple[int, int]]) -> None:
     with tempfile.TemporaryDirectory() as at:
         root = Path(at).resolve()
@@ -440,7 +440,7 @@ def test_vms_slides_of_the_same_text_are_two(shared: Path) -> None:
     end=st.sampled_from(["\n", "\r\n"]),
     suffix=st.sampled_from([".vms", ".vmu", ".VMS"]),
 )
-@settings(max_examples=40, deadline=2000)
+@settings(max_examples=40, deadline=None)
 def test_every_file_that_a_vms_names_counts(key: str, name: str, end: str, suffix: str) -> None:
     with tempfile.TemporaryDirectory() as at:
         slide = Path(at, f"slide{suffix}")

@@ -11,6 +11,7 @@ import numpy as np
 import simplejpeg
 import tifffile
 
+from featurestore.errors import SlideRefused
 from ingest.slides import tiff
 from ingest.slides.tiff import Directory
 
@@ -139,6 +140,7 @@ def find_decoder(
 
     Raises:
         Unsupported: none is sure of the right pixels.
+        SlideRefused: nobody is.
     """
     compression, photometric = page.get(tiff.COMPRESSION, 1), page.get(tiff.PHOTOMETRIC)
     codec = str(compression)
@@ -147,16 +149,12 @@ def find_decoder(
     if compression in _JPEG and channels in (1, 3):
         return _jpeg_decoder(page, tile_px, samples)
     predictor = page.get(tiff.PREDICTOR, 1)
-    if (
-        photometric != RGB
-        or compression in (6, *_JPEG, *_UNSURE)
-        or predictor > 2
-        or (predictor == 2 and compression in _UNPREDICTED)
-    ):
-        raise Unsupported(
-            f"its tiles are stored as {codec} with photometric {photometric} and predictor "
-            f"{predictor}, whose right pixels are not sure"
-        )
+    said = f"its tiles are stored as {codec} with photometric {photometric} and predictor "
+    said += f"{predictor}, whose right pixels are not sure"
+    if predictor == 2 and compression in _UNPREDICTED:  # openslide shows differences, where it is
+        raise SlideRefused(f"{said}. Export it again without a predictor.")
+    if photometric != RGB or compression in (6, *_JPEG, *_UNSURE) or predictor > 2:
+        raise Unsupported(said)
     try:
         tifffile.TIFF.DECOMPRESSORS[compression]
     except KeyError:

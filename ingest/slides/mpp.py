@@ -90,14 +90,15 @@ def stated_mpp(
     """Microns per pixel across and down, from the first source that states both.
 
     By OME-XML, Aperio's header, openslide's properties, TIFF resolution: of our TIFF reader `about`
-    has description, x_per_mm and y_per_mm. A plain TIFF's resolution, which openslide takes, is
-    often that of a printer.
+    has size_px, description, x_per_mm and y_per_mm. A plain TIFF's resolution, which openslide
+    takes, is often that of a printer.
     """
     text = str(about.get("description", ""))
-    if ome := re.search(r"<(?:\w+:)?Pixels\b[^>]*PhysicalSize[^>]*>", text):
-        sizes = [_ome_microns(ome[0], axis) for axis in "XY"]
-        return None if None in sizes else (sizes[0] or 0.0, sizes[1] or 0.0)
-    if aperio := re.search(r"\|\s*MPP\s*=\s*([0-9.,]+)", text):
+    if ome := _of_picture(re.findall(r"<(?:\w+:)?Pixels\b[^>]*>", text), about.get("size_px")):
+        said = {tuple(_ome_microns(one, axis) for axis in "XY") for one in ome}
+        x, y = said.pop()
+        return None if said or x is None or y is None else (x, y)  # of several nobody is sure
+    if aperio := re.search(r"\|\s*MPP\s*=([^|;\r\n]*)", text):  # whole: 1e-1 is not 1
         return _numbers(aperio[1], aperio[1])
     across, down = (properties.get(f"openslide.mpp-{axis}") for axis in "xy")
     if across and down:
@@ -117,14 +118,24 @@ _INCH = 25_400.0
 _MICRONS |= {"Å": 1e-4, "thou": _INCH / 1000, "li": _INCH / 12, "in": _INCH, "pt": _INCH / 72}
 
 
+def _of_picture(pixels: list[str], size_px: tuple[int, int] | None) -> list[str]:
+    """The Pixels elements that state a scale: of a picture of this size, if some are."""
+    wanted = [f"Size{axis}" for axis in "XY"], [str(side) for side in size_px or ()]
+    own = [one for one in pixels if [_attribute(one, name) for name in wanted[0]] == wanted[1]]
+    return [one for one in own or pixels if "PhysicalSize" in one]
+
+
+def _attribute(element: str, name: str) -> str:
+    found = re.search(rf"""\b{name}\s*=\s*(["'])(.*?)\1""", element)
+    return html.unescape(found[2]).strip() if found else ""
+
+
 def _ome_microns(element: str, axis: str) -> float | None:
     """PhysicalSizeX or Y of a Pixels element; without a unit it is microns.
 
     None where there is none, or its unit is no length: a reference frame, a pixel.
     """
-    said = (rf"""\bPhysicalSize{axis}{end}\s*=\s*(["'])(.*?)\1""" for end in ("", "Unit"))
-    found = (re.search(pattern, element) for pattern in said)
-    size, unit = (html.unescape(one[2]).strip() if one else "" for one in found)
+    size, unit = (_attribute(element, f"PhysicalSize{axis}{end}") for end in ("", "Unit"))
     number = _numbers(size, size)
     factor = _MICRONS.get(unit or "µm")
     return None if number is None or factor is None else number[0] * factor

@@ -157,7 +157,7 @@ def _require_first(pages: list[Directory]) -> None:
 
 def _about(page: Directory) -> dict[str, Any]:
     """What the header says of the scale: description, and pixels per mm where it names a unit."""
-    about: dict[str, Any] = {"description": page.description}
+    about: dict[str, Any] = {"description": page.description, "size_px": page.size_px}
     per_mm = {2: 1 / 25.4, 3: 1 / 10}.get(page.get(RESOLUTION_UNIT, 2))
     for name, tag in (("x_per_mm", X_RESOLUTION), ("y_per_mm", Y_RESOLUTION)):
         parts = page.all(tag)

@@ -182,3 +182,15 @@ def test_a_codec_that_nobody_is_sure_of_is_named(
         open_slide(path) as reader,
     ):
         reader.overview()
+
+
+@pytest.mark.parametrize("compression", [1, 32773])  # none, packbits
+def test_a_predictor_that_only_some_readers_apply_is_refused(
+    compression: int, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "a.tif", "lzw predicted")
+    with tifffile.TiffFile(path, mode="r+b") as tiff:
+        for page in tiff.pages:
+            page.tags[259].overwrite(compression)
+    with pytest.raises(SlideRefused, match=r"predictor 2, .* without a predictor"):
+        open_slide(path)

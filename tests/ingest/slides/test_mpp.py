@@ -76,6 +76,43 @@ def test_a_size_that_is_no_length_is_no_scale(unit: str) -> None:
     assert stated_mpp({}, about) is None
 
 
+@given(mpp=st.floats(0, 10), form=st.sampled_from(["{:r}", "{:.4f}", "{:.3e}", "{:g}"]))
+def test_an_aperio_header_is_read_to_its_last_digit(mpp: float, form: str) -> None:
+    text = repr(mpp) if form == "{:r}" else form.format(mpp)
+    for end in ("", "|Left = 3", "\r\n2x2 -> 1x1 - ;Aperio|MPP = 9"):
+        about = {"description": f"Aperio Image Library v11\r\n|AppMag = 20|MPP = {text}{end}"}
+        assert stated_mpp({}, about) == (float(text), float(text))
+        about = {"description": about["description"].replace(".", ",")}
+        assert stated_mpp({}, about) == (float(text), float(text))
+
+
+@pytest.mark.parametrize("text", ["", ",", "1.0.0", "0.5 0.5", "0x1", "half", "0.5e", "1/2"])
+def test_an_aperio_header_whose_scale_is_no_number_states_none(text: str) -> None:
+    assert stated_mpp({}, {"description": f"Aperio|MPP = {text}|x", "x_per_mm": 1.0}) is None
+
+
+@given(
+    sizes=st.lists(
+        st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=4, unique=True
+    ),
+    data=st.data(),
+)
+def test_of_several_pictures_in_an_ome_header_the_one_of_this_size_states_the_scale(
+    sizes: list[tuple[int, int]], data: st.DataObject
+) -> None:
+    mine = data.draw(st.sampled_from(sizes))
+    mpp = {size: 0.25 + number for number, size in enumerate(sizes)}
+    pixels = "".join(
+        f'<Image><Pixels SizeY="{h}" SizeX="{w}" PhysicalSizeX="{mpp[w, h]}" '
+        f'PhysicalSizeY="{mpp[w, h]}"/></Image>'
+        for w, h in sizes
+    )
+    about = {"description": f"<OME>{pixels}</OME>", "size_px": mine}
+    assert stated_mpp({}, about) == (mpp[mine], mpp[mine])
+    other = about | {"size_px": (10, 10)}  # of none of them: who knows which
+    assert stated_mpp({}, other) == ((0.25, 0.25) if len(sizes) == 1 else None)
+
+
 @pytest.mark.parametrize("planes", ["contig", "separate"])
 def test_a_slide_without_mpp_that_openslide_reads_says_so(planes: str, tmp_path: Path) -> None:
     """The handle was once closed twice, and the reason lost in a second error."""

@@ -220,12 +220,6 @@ def differences(
                     yield table, n_live, n_fresh
 
 
-def read_rows(root: Path, table: str) -> pl.DataFrame:
-    """Read a whole table of ours."""
-    with reader(root) as con:
-        return _frame(con.sql(f"from {table}"))
-
-
 def _frame(relation: duckdb.DuckDBPyRelation | None) -> pl.DataFrame:
     return pl.DataFrame(relation) if relation is not None else pl.DataFrame()
 

@@ -51,23 +51,21 @@ def log_of(catalog: Path) -> Path:
 
 
 def must_exist(root: Path) -> None:
-    """Refuse a store without a catalog.
+    """Refuse a folder without a catalog.
 
     Raises:
-        StoreNotFound: there is none.
+        StoreNotFound: with how to make it anew, or the store.
     """
-    if not path_of(root).exists():
-        raise StoreNotFound(gone(root))
+    if path_of(root).exists():
+        return
+    if layout.ledger_dir(root, "slides").exists():
+        raise StoreNotFound(f"the catalog of the store {root} is gone. {MAKE_ANEW} --store {root}")
+    raise StoreNotFound(nowhere(root))
 
 
 def nowhere(root: Path) -> str:
     """What to say where there is no store."""
     return f"there is no store at {root}. Make one with: trephine init --store {root}"
-
-
-def gone(root: Path) -> str:
-    """What to say of a store without a catalog."""
-    return f"the catalog of the store {root} is gone. {MAKE_ANEW} --store {root}"
 
 
 class NotOpened(Exception):

@@ -54,9 +54,6 @@ def check_sealed(folder: Path, digest: str | None = None, only: Collection[str] 
 
     `digest` is what the catalog has of the seal, if anything. Unless `only` names some files, all
     are checked, and nothing else may be in the folder.
-
-    Raises:
-        StoreDamaged: a file is missing, other than it was written, or foreign.
     """
     try:
         raw = (folder / SEAL).read_bytes()
@@ -88,11 +85,7 @@ def check_sealed(folder: Path, digest: str | None = None, only: Collection[str] 
 
 
 def read_run(folder: Path, digest: str | None = None) -> SealedRun:
-    """Read the record and the Predictions of a finished Run, and the digest of its seal.
-
-    Raises:
-        StoreDamaged: one of them is missing, cut or edited, or is another Run's.
-    """
+    """Read the record and the Predictions of a finished Run, and the digest of its seal."""
     ((_, run),) = read_runs([folder], {folder.name: digest})
     if isinstance(run, str):
         raise StoreDamaged(run)
@@ -218,11 +211,7 @@ def erase_predictions(folder: Path, tmp: Path, slides: Collection[str]) -> bool:
 
 
 def run_id_of(known: Sequence[str], name: str) -> str:
-    """The Run that an id, an unambiguous prefix or `latest` means; `known` has the newest last.
-
-    Raises:
-        RunNotFound: there is no such Run.
-    """
+    """The Run that an id, an unambiguous prefix or `latest` means; `known` has the newest last."""
     if not known:
         raise RunNotFound("there is no run yet. Train one with: trephine train COHORT")
     newest_first = {one: one for one in reversed(known)}
@@ -230,12 +219,7 @@ def run_id_of(known: Sequence[str], name: str) -> str:
 
 
 def meant_run(root: Path, digests: Mapping[str, str | None], name: str) -> SealedRun:
-    """Read the Run that a name means, checked against the digests of all Runs, by id.
-
-    Raises:
-        RunNotFound: there is no such Run.
-        StoreDamaged: it is not what was written.
-    """
+    """Read the Run that a name means, checked against the digests of all Runs, by id."""
     run_id = run_id_of(list(digests), name)
     folder = layout.runs_dir(root) / run_id
     try:

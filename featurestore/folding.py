@@ -347,17 +347,11 @@ def _fold_runs(work: _Folding) -> int:
             found.append(run)
     for some in [[one] for one in found] if work.alone else [found] if found else []:
         try:
-            _insert_runs(work.con, some)
+            for table, rows in frames_of(some).items():
+                has = {column[0] for column in work.con.execute(f"describe {table}").fetchall()}
+                with inserting(work.con, said=rows.select(c for c in rows.columns if c in has)):
+                    work.con.execute(f"insert into {table} by name from said")
         except duckdb.Error as error:
             names = [work.name(layout.runs_dir(work.root) / run.run_id) for run, *_ in some]
             raise _CannotFold(names, first_line(error)) from error
     return len(folders)
-
-
-def _insert_runs(con: Connection, runs: Sequence[SealedRun]) -> None:
-    if not runs:
-        return
-    for table, rows in frames_of(runs).items():
-        has = {column[0] for column in con.execute(f"describe {table}").fetchall()}
-        with inserting(con, said=rows.select(*(c for c in rows.columns if c in has))):
-            con.execute(f"insert into {table} by name from said")

@@ -58,6 +58,7 @@ class Survey:
     root: Path
     findings: list[Finding] = field(default_factory=list)
     whole: list[Seen] = field(default_factory=list)  # arrays of Embeddings
+    mended: list[str] = field(default_factory=list)
     waiting: int = 0
     files: int = 0
     bytes: int = 0

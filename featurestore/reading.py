@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from featurestore import layout
-from featurestore.catalog_file import gone, must_exist, nowhere, path_of, versions
-from featurestore.errors import ConfigError, SlideNotFound, StoreNotFound, TrephineError
+from featurestore.catalog_file import must_exist, path_of, versions
+from featurestore.errors import ConfigError, SlideNotFound, TrephineError
 from featurestore.fields import from_json
 from featurestore.ids import one_of
 from featurestore.queries import Named
@@ -28,10 +27,7 @@ class Readable:
         self.root, self.trust = Path(root), trust
         self._told: list[str] = []  # notes on damage that was left out
         self._asked: Question | None = None  # the last, unless something was written since
-        if not path_of(self.root).exists():
-            if layout.ledger_dir(self.root, "slides").exists():
-                raise StoreNotFound(gone(self.root))
-            raise StoreNotFound(nowhere(self.root))
+        must_exist(self.root)
 
     def __getstate__(self) -> dict[str, Any]:
         """For a process that works in another folder."""
@@ -180,9 +176,8 @@ class Readable:
         self, slide: str, tiling_id: str | None, encoder_id: str | None
     ) -> tuple[str, str, str]:
         found = self.ask(
-            "select distinct slide_key, tiling_id, encoder_id, encoders.name from slides"
-            " join embeddings using (slide_key) join encoders using (encoder_id)"
-            " where $slide in (slide_id, slide_key)",
+            "select distinct slide_key, tiling_id, encoder_id from slides"
+            " join embeddings using (slide_key) where $slide in (slide_id, slide_key)",
             {"slide": slide},
         )
         if found.is_empty():
@@ -190,12 +185,29 @@ class Readable:
                 f"no embeddings of slide {slide!r} are in {self.root}. "
                 "List its slides with: trephine sql 'from slide_overview'"
             )
-        tilings = {one: one for one in found["tiling_id"]}
-        encoders = dict(found.select("encoder_id", "name").iter_rows())
-        ids = [tiling_id, encoder_id]
-        for i, (known, what) in enumerate([(tilings, "tiling_id"), (encoders, "encoder_id")]):
-            if ids[i] is None and len(known) > 1:
-                names = ", ".join(f"{one} ({name})" for one, name in known.items())
-                raise ConfigError(f"slide {slide!r} has several: {names}. Name one as {what}")
-            ids[i] = one_of(str(ids[i] or next(iter(known))), known, what)
-        return found["slide_key"][0], str(ids[0]), str(ids[1])
+        return self._one_array(found, encoder_id, tiling_id).row(0)
+
+    def _one_array(
+        self, frame: pl.DataFrame, encoder_id: str | None, tiling_id: str | None
+    ) -> pl.DataFrame:
+        """Keep the Embeddings of one Encoder and Tiling, named by id, name or prefix."""
+        import polars as pl
+
+        if frame.is_empty():
+            raise ConfigError(
+                "no slide has embeddings and fits. Try the condition with: trephine sql 'from bags'"
+            )
+        for column, wanted in (("encoder_id", encoder_id), ("tiling_id", tiling_id)):
+            found = dict.fromkeys(frame[column].unique().sort())
+            if wanted is not None:
+                named = {one: one for one in found}
+                if column == "encoder_id" and wanted not in found:
+                    named |= dict(self.ask("select encoder_id, name from encoders").iter_rows())
+                chosen = one_of(wanted, {one: named[one] for one in found}, column)
+                frame = frame.filter(pl.col(column) == chosen)
+            elif len(found) > 1:
+                raise ConfigError(
+                    f"these slides have {len(found)} values of {column}: {', '.join(found)}. "
+                    f"Choose one with --{column.removesuffix('_id')}."
+                )
+        return frame

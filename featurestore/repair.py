@@ -25,8 +25,8 @@ from featurestore import (
 )
 from featurestore.bookkeeping import Published
 from featurestore.errors import StoreDamaged, StoreNotFound, StoreVersionMismatch
-from featurestore.groups import REPAIR, Finding
-from featurestore.salvage import Salvage, salvage
+from featurestore.groups import REPAIR, Finding, Survey
+from featurestore.salvage import salvage
 from featurestore.types import EncoderDescription, Progress
 from featurestore.verify import Verified, remember, survey, told_arrays
 from featurestore.words import counted
@@ -58,7 +58,7 @@ def verify(
             layout.make(folder)
     if not rebuild and catalog.path_of(root).exists():
         _must_be_of_this_version(root)
-    saved = salvage(root) if repair or rebuild else Salvage()
+    saved = salvage(root) if repair or rebuild else Survey(root=root)
     mended = saved.mended
     if rebuild:
         mended += _make_anew(root)
@@ -82,7 +82,7 @@ def verify(
         files=found.files,
         bytes=found.bytes,
         seconds=seconds,
-        failures=[*saved.lost, *found.findings],
+        failures=[*saved.findings, *found.findings],
         waiting=found.waiting,
         mended=mended,
     )

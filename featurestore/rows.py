@@ -1,4 +1,7 @@
-"""Read rows of many Slides' Embeddings by position; each array is checked at its first opening."""
+"""Read rows of many Slides' Embeddings by position; each array is checked at its first opening.
+
+One that is not what was written is `StoreDamaged`, one with values that are no numbers `NotFinite`.
+"""
 
 from __future__ import annotations
 
@@ -98,11 +101,7 @@ class RowReader:
                 self._pread(slide, 0, view[middle : i * stride + n * row])
 
     def check(self, slide: int) -> None:
-        """Open a Slide's Embeddings, which checks them.
-
-        Raises:
-            StoreDamaged, NotFinite: they are not what was written, or hold no numbers.
-        """
+        """Open a Slide's Embeddings, which checks them."""
         if slide not in self._open:
             self._open_slide(slide)
 
@@ -170,22 +169,13 @@ class RowReader:
 
 
 def check_chunk(path: Path, raw: bytes, digests: Sequence[str | None], dim: int) -> None:
-    """Check the bytes of an Embedding array against its checksum, its digest, and for NaN.
-
-    Raises:
-        StoreDamaged: they are not what was written.
-        NotFinite: they hold values that are no numbers.
-    """
+    """Check the bytes of an Embedding array against its checksum, its digest, and for NaN."""
     check_digest(path, raw, digests[0] if digests else None)
     check_rows(path, raw, dim)
 
 
 def check_digest(path: Path, raw: bytes, told: str | None) -> None:
-    """Check a chunk against its own checksum, and against the digest that was told of it, if any.
-
-    Raises:
-        StoreDamaged: it is not what was written.
-    """
+    """Check a chunk against its own checksum, and the digest that was told of it, if any."""
     found = digest(raw)
     if int(found[:8], 16) != int.from_bytes(raw[-layout.CHECKSUM_BYTES :], "little"):
         raise damaged(path, "does not have the checksum it was written with")
@@ -194,11 +184,7 @@ def check_digest(path: Path, raw: bytes, told: str | None) -> None:
 
 
 def check_rows(path: Path, raw: bytes | memoryview, dim: int) -> None:
-    """Check the bytes of an Embedding array for NaN and infinity.
-
-    Raises:
-        NotFinite: they hold values that are no numbers.
-    """
+    """Check the bytes of an Embedding array for NaN and infinity."""
     bits = np.frombuffer(raw, "<u2", (len(raw) - layout.CHECKSUM_BYTES) // 2)
     if bits.size and has_no_number(bits):
         rows = np.unique(np.flatnonzero((bits & _INFINITE) == _INFINITE) // dim)

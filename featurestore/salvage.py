@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
@@ -11,21 +11,13 @@ import polars as pl
 import sql
 from featurestore import arrays, catalog, creation, folding, layout, ledger
 from featurestore.errors import StoreDamaged
-from featurestore.groups import Finding, Survey
+from featurestore.groups import Survey
 from featurestore.types import ArrayIds
 from featurestore.verify import check_ledger, told_arrays
 from featurestore.words import counted
 
 FROM_BACKUP = "a copy of it from a backup, or the command that wrote it"
 AT_THEIR_PLACE = ("tombstones", "cohorts")  # what came before them, in the store's order, counts
-
-
-@dataclass(kw_only=True)
-class Salvage:
-    """What was mended of a ledger, and what nobody has any more."""
-
-    mended: list[str] = field(default_factory=list)
-    lost: list[Finding] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,13 +29,14 @@ class _Kept:
     runs: Sequence[str]  # that were not taken out
 
 
-def salvage(root: Path) -> Salvage:
+def salvage(root: Path) -> Survey:
     """Set broken ledger files aside, and write anew what the catalog has of them and of missing.
 
     The catalog is no proof of what was said, as only Cohorts carry an id that their rows hash to:
-    `mended` says what was taken from it. Arrays whose rows are gone too are adopted by a fold.
+    `mended` says what was taken from it, and findings are what nobody has any more. Arrays whose
+    rows are gone too are adopted by a fold.
     """
-    found, done = Survey(root=root), Salvage()
+    found, done = Survey(root=root), Survey(root=root)
     try:
         kept = _kept(root)
     except Exception:  # whatever DuckDB makes of garbage; told with the catalog
@@ -51,7 +44,7 @@ def salvage(root: Path) -> Salvage:
     for run_id in kept.runs:
         if not (layout.runs_dir(root) / run_id).exists():
             fault = "it is lost: its folder with weights and predictions is gone."
-            done.lost.append(Finding(path=f"runs/{run_id}", fault=fault, mend=FROM_BACKUP))
+            done.add(f"runs/{run_id}", fault, FROM_BACKUP)
     with creation.fresh(root) as work:
         check_ledger(found, work, kept.files)
     faulty = {one.path for one in found.findings if one.path.startswith("ledger/")}
@@ -66,7 +59,7 @@ def salvage(root: Path) -> Salvage:
         is_renamed = _kind(path) in absent  # likely: one that was folded is not there
         if ledger.sequence_of(Path(path).name) and not (was_folded or is_renamed):
             fault = "its rows are lost: it was set aside, and the catalog does not have them."
-            done.lost.append(Finding(path=path, fault=fault, mend=FROM_BACKUP))
+            done.add(path, fault, FROM_BACKUP)
     kinds = {_kind(f"ledger/{name}") for name in known}
     with creation.fresh(root) as work:
         left = _rows(work, kinds)
@@ -150,7 +143,7 @@ def _adopted(root: Path, kept: pl.DataFrame) -> Iterator[str]:
         yield f"{what} must be made again by the ingest or import that made them"
 
 
-def _tell_lost(root: Path, done: Salvage, kept: _Kept, kinds: set[str]) -> None:
+def _tell_lost(root: Path, done: Survey, kept: _Kept, kinds: set[str]) -> None:
     """Say how many rows of each kind the new catalog lacks, and where the old one is."""
     now = _rows(root, kinds)
     old = max(layout.quarantine_dir(root).glob(f"*/{layout.CATALOG}"), default=None)
@@ -161,4 +154,4 @@ def _tell_lost(root: Path, done: Salvage, kept: _Kept, kinds: set[str]) -> None:
                 f"{counted(gone.height, 'row')} that the catalog had could not be written anew; "
                 f"the old catalog is {old}."
             )
-            done.lost.append(Finding(path=f"ledger/{kind}", fault=fault, mend=FROM_BACKUP))
+            done.add(f"ledger/{kind}", fault, FROM_BACKUP)

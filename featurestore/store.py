@@ -39,7 +39,6 @@ from featurestore.errors import (
 )
 from featurestore.exchange import python_bags
 from featurestore.fields import from_json
-from featurestore.ids import one_of
 from featurestore.reading import Readable
 from featurestore.rows import Chunks, RowReader
 from featurestore.types import ArrayIds, Cohort, FrozenSlide, Prediction, RunRecord, Split
@@ -152,7 +151,7 @@ class FeatureStore(Readable):
     def known(self, noun: type[T]) -> list[T]:
         """Every Slide, Case or golden tile: as the catalog and then the ledger's news have them."""
         kind = ledger.kind_of(noun)
-        frame = catalog.read_rows(self.root, kind)
+        frame = self.ask(f"from {kind}")
         news = catalog.pending(self.root, kind)
         return [*ledger.nouns_of(noun, frame), *ledger.nouns_of(noun, news)]
 
@@ -276,29 +275,6 @@ class FeatureStore(Readable):
             pl.col("cellularity").alias("value"), pl.lit("none").alias("split")
         )
         return self._one_array(frame, encoder_id, tiling_id)
-
-    def _one_array(
-        self, frame: pl.DataFrame, encoder_id: str | None, tiling_id: str | None
-    ) -> pl.DataFrame:
-        """Keep the Embeddings of one Encoder and Tiling, named by id, name or prefix."""
-        if frame.is_empty():
-            raise ConfigError(
-                "no slide has embeddings and fits. Try the condition with: trephine sql 'from bags'"
-            )
-        for column, wanted in (("encoder_id", encoder_id), ("tiling_id", tiling_id)):
-            found = dict.fromkeys(frame[column].unique().sort())
-            if wanted is not None:
-                named = {one: one for one in found}
-                if column == "encoder_id" and wanted not in found:
-                    named |= dict(self.ask("select encoder_id, name from encoders").iter_rows())
-                chosen = one_of(wanted, {one: named[one] for one in found}, column)
-                frame = frame.filter(pl.col(column) == chosen)
-            elif len(found) > 1:
-                raise ConfigError(
-                    f"these slides have {len(found)} values of {column}: {', '.join(found)}. "
-                    f"Choose one with --{column.removesuffix('_id')}."
-                )
-        return frame
 
     def publish(self, made: arrays.SlideArrays) -> int:
         """Write what the store lacks of a Slide, and return its bytes; see `arrays.publish`.

@@ -309,8 +309,7 @@ def check_ledger(found: Survey, work: Path, folded: Mapping[str, str | None]) ->
 def _set_aside(found: Survey, work: Path) -> None:
     """What a fold sets aside of ledger and Runs, if it is not told already."""
     told = {one.path for one in found.findings}
-    failures = catalog.read_rows(work, "failures").filter(pl.col("stage") == "ledger")
-    for item, reason in failures.select("item", "reason").iter_rows():
+    for item, reason in _ask(work, "select item, reason from failures where stage = 'ledger'"):
         path, _, row = item.partition(" row ")
         fault = reason.partition(f" {MEND}")[0].replace(f"{work}/", "").removeprefix(f"{path} ")
         if path not in told:

@@ -76,11 +76,7 @@ class ForeignBag:
 
 
 def read(found: Found) -> ForeignBag:
-    """Read the files of one Slide.
-
-    Raises:
-        FeaturesRefused: one is damaged or missing, or they do not belong together.
-    """
+    """Read the files of one Slide."""
     bag, said = (_of_hdf5 if found.path.suffix == ".h5" else _of_arrays)(found)
     for twin in found.twins:
         _check_twin(bag.rows, twin)
@@ -125,12 +121,14 @@ def _check_twin(rows: np.ndarray, twin: Path) -> None:
     tensor, is_bfloat16 = files.tensor(twin)
     other = files.rows_of(tensor)
     with np.errstate(over="ignore"):
-        pair = [some.astype(np.float32) + np.float32(0) for some in (rows, other)]  # no -0
+        ours, theirs = (some.astype(np.float32) + np.float32(0) for some in (rows, other))  # no -0
         step = 2.0**-7 if is_bfloat16 else 2.0**-10
-        if rows.shape == other.shape and np.allclose(*pair, rtol=step, atol=2.0**-24):
+        if rows.shape == other.shape and np.allclose(ours, theirs, rtol=step, atol=2.0**-24):
             return
-        half = files.bfloat16 if is_bfloat16 else lambda some: some.astype(np.float16)
-        one, two = (Counter(row.tobytes() for row in half(some)) for some in pair)
+        half = (
+            files.bfloat16 if is_bfloat16 else lambda some: some.astype(np.float16) + np.float16(0)
+        )
+        one, two = (Counter(row.tobytes() for row in half(some)) for some in (ours, theirs))
     if one != two:
         raise FeaturesRefused(
             f"has {len(rows):,} rows of features, of which {(one - two).total():,} are not among "

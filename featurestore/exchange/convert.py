@@ -43,12 +43,7 @@ class Placed:
 
 
 def placed(bag: ForeignBag, mpp: float | None, dim: int | None) -> Placed:
-    """Bring the rows of a file to float16, and their places to level-0 pixels where mpp allows it.
-
-    Raises:
-        FeaturesRefused: a value is no number or beyond float16, the width is not the Encoder's
-            `dim`, or one place has two different rows.
-    """
+    """Bring the rows of a file to float16, and their places to level-0 pixels if mpp is known."""
     rows, coords, unit = bag.rows, bag.coords, bag.unit
     if not len(rows) and dim is not None:
         rows = rows.reshape(0, dim)
@@ -82,11 +77,7 @@ def placed(bag: ForeignBag, mpp: float | None, dim: int | None) -> Placed:
 
 
 def _once(coords: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Which rows stay, so that every place is there once: contours may share tiles.
-
-    Raises:
-        FeaturesRefused: rows of one place differ.
-    """
+    """Which rows stay, so that every place is there once: contours may share tiles."""
     _, first, which = np.unique(coords, axis=0, return_index=True, return_inverse=True)
     first_of = first[which.reshape(-1)]
     apart = np.abs(rows.astype(np.float32) - rows[first_of])
@@ -107,9 +98,6 @@ def slide_arrays(
 
     Rows stand in the order of the tiles that the store has of this Slide and Tiling, paired by
     coordinate, else in the store's own random order.
-
-    Raises:
-        FeaturesRefused: the store has other tiles, or other rows, under the same names.
     """
     ids = ArrayIds(slide.slide_key, tiling.tiling_id, encoder.encoder_id)
     if store.has(ids.slide_key, ids.tiling_id):
@@ -152,11 +140,7 @@ def slide_arrays(
 
 
 def _paired(stored: np.ndarray, given: np.ndarray) -> np.ndarray:
-    """Which given row belongs to each stored tile, by its place.
-
-    Raises:
-        FeaturesRefused: the places are not the same.
-    """
+    """Which given row belongs to each stored tile, by its place."""
     to_stored = np.lexsort((stored[:, 1], stored[:, 0]))
     to_given = np.lexsort((given[:, 1], given[:, 0]))
     if len(stored) != len(given) or not np.array_equal(stored[to_stored], given[to_given]):

@@ -63,7 +63,8 @@ def export_cohort(
         ConfigError: several Encoders or Tilings fit and none was named; the folder is the store's.
         FileUnwritable: the folder cannot be written.
     """
-    _must_be_outside(store.root, config.out)
+    if store.root.resolve() in (config.out.resolve(), *config.out.resolve().parents):
+        raise ConfigError(f"{config.out} is in the store {store.root}. Name another folder with -o")
     bags = store.bags(config.cohort, config.encoder_id, config.tiling_id)
     slides = store.sql("select slide_id, slide_key, mpp, width_px0, height_px0 from slides")
     tilings = store.sql("select tiling_id, tile_px, tile_mpp, min_tissue from tilings")
@@ -108,11 +109,6 @@ def export_cohort(
     )
 
 
-def _must_be_outside(root: Path, out: Path) -> None:
-    if root.resolve() in (out.resolve(), *out.resolve().parents):
-        raise ConfigError(f"{out} is in the store {root}. Name another folder with -o")
-
-
 def _stamps(folder: Path) -> dict[Path, tuple[int, int]]:
     """When each file of a folder was written, and which it is."""
     files_there = (path for path in folder.rglob("*") if path.is_file())
@@ -120,11 +116,7 @@ def _stamps(folder: Path) -> dict[Path, tuple[int, int]]:
 
 
 def _outgoing(store: FeatureStore, row: Mapping[str, Any], out: Path, encoder: str) -> Outgoing:
-    """A Slide with all that is known of its tiles.
-
-    Raises:
-        FeaturesRefused: its name cannot be that of a file.
-    """
+    """A Slide with all that is known of its tiles."""
     name = row["slide_id"]
     if re.search(r"[/\\\0]", name) or name.startswith(".") or not name.isprintable():
         raise FeaturesRefused("has a name that no file can have. Rename it in the manifest")

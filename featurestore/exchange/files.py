@@ -22,11 +22,7 @@ MOST_BYTES = 4 * 2**30  # of the features of one slide
 
 @contextmanager
 def told(path: Path) -> Iterator[None]:
-    """Tell whatever a damaged file makes its reader raise as one sentence.
-
-    Raises:
-        FeaturesRefused: the file cannot be read.
-    """
+    """Tell whatever a damaged file makes its reader raise as one sentence."""
     try:
         yield
     except FeaturesRefused:
@@ -46,11 +42,7 @@ def hdf5(path: Path) -> Iterator[Any]:
 
 
 def array_of(file: Any, name: str) -> np.ndarray:
-    """Read a whole dataset; parts that were never written are no zeros.
-
-    Raises:
-        FeaturesRefused: there is no such dataset, it is not of numbers, or it was not finished.
-    """
+    """Read a whole dataset; parts that were never written are no zeros."""
     import h5py
 
     data = file.get(name)
@@ -122,11 +114,7 @@ def bfloat16(rows: np.ndarray) -> np.ndarray:
 
 
 def rows_of(data: np.ndarray) -> np.ndarray:
-    """Features as floats (N, D), of the file's own precision: rounding twice is not rounding once.
-
-    Raises:
-        FeaturesRefused: they are one vector of a whole slide, or no matrix.
-    """
+    """Features as floats (N, D), of the file's own precision: to round twice is not to once."""
     if data.ndim == 3 and data.shape[0] == 1:
         data = data[0]
     if data.shape == (0,):
@@ -145,11 +133,7 @@ def places_of(data: np.ndarray) -> np.ndarray:
 
 
 def agreeing(patches: Sequence[Path], coords: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
-    """What the first of some files of places says that has the same ones, in whatever order.
-
-    Raises:
-        FeaturesRefused: none has.
-    """
+    """What the first of some files of places says that has the same ones, in whatever order."""
     for path in patches:
         with hdf5(path) as file:
             places = places_of(array_of(file, "coords"))
@@ -164,11 +148,7 @@ def agreeing(patches: Sequence[Path], coords: np.ndarray, names: Sequence[str]) 
 
 
 def tensor(path: Path) -> tuple[np.ndarray, bool]:
-    """Read a file of torch that holds one tensor, and whether it is of bfloat16; runs no code.
-
-    Raises:
-        FeaturesRefused: it is damaged, or holds something else.
-    """
+    """Read a file of torch that holds one tensor, and whether it is of bfloat16; runs no code."""
     import torch
 
     with told(path), warnings.catch_warnings(action="ignore"):

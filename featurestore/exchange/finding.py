@@ -62,11 +62,7 @@ def inside(path: Path) -> Inside:
 
 
 def files_in(root: Path) -> list[Path]:
-    """A file, or the regular files under a folder, sorted; links are followed, folders once.
-
-    Raises:
-        FeaturesRefused: there is nothing.
-    """
+    """A file, or the regular files under a folder, sorted; links are followed, folders once."""
     if root.is_file():
         return [root]
     if not root.is_dir():
@@ -84,11 +80,7 @@ def files_in(root: Path) -> list[Path]:
 
 
 def find(tool: str, root: Path, peek: Peek) -> Finds:
-    """Find the features of a tool in a folder or a file, and what is unfinished or another tool's.
-
-    Raises:
-        FeaturesRefused: there is no such folder.
-    """
+    """Find a tool's features in a folder or a file, and what is unfinished or another tool's."""
     there = files_in(root)
     owners, bare = _owners(there, peek)
     foreign = {folder for folder, tools in owners.items() if tools and tool not in tools}

@@ -30,11 +30,7 @@ class Apart(BoundedProcess):
         self.start()
 
     def call(self, function: Callable[[Any], T], argument: Any, path: Path) -> T:
-        """What a function of a module gives, called over there to read a file.
-
-        Raises:
-            FeaturesRefused: the function says so, or killed or hung its process.
-        """
+        """What a function of a module gives, called over there to read a file."""
         if path in self._broken:
             raise FeaturesRefused(self._broken[path])
         with files.told(path):

@@ -28,11 +28,7 @@ class Who:
     known: Slide | None  # as the store has it
 
     def mpp(self, of_file: float | None, option: float | None) -> tuple[float | None, Any]:
-        """Microns per level-0 pixel, and who says so.
-
-        Raises:
-            FeaturesRefused: an earlier import was given another as option.
-        """
+        """Microns per level-0 pixel, and who says so."""
         known = self.known.mpp if self.known else None
         given = self.given.mpp_given if self.given else None
         is_other = option is not None and known not in (None, option) and given is None
@@ -79,11 +75,7 @@ class People:
         self.used: set[str] = set()  # slide_ids of the manifest
 
     def who(self, name: str) -> Who:
-        """Whose file it is that is named so.
-
-        Raises:
-            FeaturesRefused: the name is none, or fits several Slides.
-        """
+        """Whose file it is that is named so."""
         if not name.isprintable() or not 0 < len(name) <= LONGEST:
             raise FeaturesRefused(f"is named {name!r}, which is no name of a slide. Rename it")
         slide_id = _one(name, self._by_name) or _one(name, self._stored) or name

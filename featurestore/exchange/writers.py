@@ -28,11 +28,7 @@ class Outgoing:
     bag: ForeignBag  # float16 rows
 
     def need(self, **facts: Any) -> None:
-        """Refuse where the store does not know what the other tool asks for.
-
-        Raises:
-            FeaturesRefused: a fact is None or False.
-        """
+        """Refuse where the store does not know what the other tool asks for."""
         for name, value in facts.items():
             if value in (None, False):
                 raise FeaturesRefused(f"has no {name.replace('_', ' ')}, which its readers need")

@@ -14,13 +14,13 @@ select
     runs.n_validation,
     runs.n_test,
     max(metrics.value) filter (
-        metrics.split = 'test' and metrics.metric = 'r2' and targets.kind <> 'binary'
+        metrics.split = 'test' and metrics.metric = 'r2' and targets.kind is distinct from 'binary'
     ) as r2,
     max(metrics.value) filter (
-        metrics.split = 'test' and metrics.metric = 'mae' and targets.kind <> 'binary'
+        metrics.split = 'test' and metrics.metric = 'mae' and targets.kind is distinct from 'binary'
     ) as mae,
     max(metrics.value) filter (
-        metrics.split = 'ridge_test' and metrics.metric = 'r2' and targets.kind <> 'binary'
+        metrics.split = 'ridge_test' and metrics.metric = 'r2' and targets.kind is distinct from 'binary'
     ) as ridge_r2,
     max(metrics.value) filter (metrics.split = 'test' and metrics.metric = 'auc') as auc,
     max(metrics.value) filter (metrics.split = 'test' and metrics.metric = 'accuracy') as accuracy,

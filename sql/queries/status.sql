@@ -27,7 +27,11 @@ select
         from slides
         semi join embeddings on embeddings.slide_key = slides.slide_key
     ) as slides_with_arrays,
-    (select count(distinct slide_id) from bags) as slides_with_tiles,
+    (
+        select count(*)
+        from slides
+        semi join embeddings on embeddings.slide_key = slides.slide_key and embeddings.n_tiles > 0
+    ) as slides_with_tiles,
     (select count(*) filter (not starts_with(reader, 'import ')) from lacking) as slides_to_embed,
     (select count(*) filter (starts_with(reader, 'import ')) from lacking) as slides_to_import,
     (

@@ -1,4 +1,7 @@
-"""Freeze a Cohort: choose Slides, join their Labels, split by time or at random, by Patient."""
+"""Freeze a Cohort: choose Slides, join their Labels, split by time or at random, by Patient.
+
+What cannot be frozen or split so is a `CohortError`, which says what to change.
+"""
 
 from __future__ import annotations
 
@@ -58,9 +61,6 @@ def freeze(
 
     Returns:
         The Cohort, and its Slides with the columns of `CohortSlide`.
-
-    Raises:
-        CohortError: the name is no name, no Slide is left, or they cannot be split.
     """
     if not re.fullmatch(r"[\w.-]+", name):
         raise CohortError(f"a cohort's name is letters, digits, '_', '-' and '.', got {name!r}")
@@ -136,11 +136,7 @@ def _without_copies(
 
 
 def broken_links(frozen: pl.DataFrame, checks: Mapping[str, pl.DataFrame]) -> dict[str, int]:
-    """Count the rows that break the store's checks, by their names.
-
-    Raises:
-        CohortError: a Slide of the Cohort, or its Case, breaks one.
-    """
+    """Count the rows that break the store's checks, by their names."""
     for name, rows in checks.items():
         for column in {"slide_id", "slide_key", "case_id"} & set(rows.columns):
             hits = rows[column].filter(rows[column].is_in(frozen[column].implode()))
@@ -157,9 +153,6 @@ def split(slides: pl.DataFrame, config: SplitConfig) -> tuple[pl.DataFrame, dict
 
     Of rows with slide_id, patient_id, value and dated (date or null), it gives those that are kept,
     with a column `split`, and the count of dropped Slides by reason.
-
-    Raises:
-        CohortError: undated Slides, a single date, fewer than two Patients, an incomplete table.
     """
     dropped: dict[str, int] = {}
     if config.method == "time":

@@ -24,11 +24,7 @@ def processors() -> int:
 
 
 def require_driver(wanted: Device) -> None:
-    """Refuse cuda where there is no driver, before torch is loaded, which takes seconds.
-
-    Raises:
-        ConfigError: cuda was asked for and cannot be here.
-    """
+    """Refuse cuda where there is no driver, before torch is loaded, which takes seconds."""
     if wanted == "cuda" and sys.platform == "linux" and not Path("/dev/kfd").exists():  # AMD's
         try:
             ctypes.CDLL("libcuda.so.1")
@@ -37,11 +33,7 @@ def require_driver(wanted: Device) -> None:
 
 
 def device_of(wanted: Device) -> str:
-    """`cuda` or `cpu`: as wanted, or by `auto` cuda where there is one.
-
-    Raises:
-        ConfigError: cuda was asked for and is not there.
-    """
+    """`cuda` or `cpu`: as wanted, or by `auto` cuda where there is one."""
     import torch  # slow to import: not everyone who opens a store computes
 
     if wanted == "cuda" and not torch.cuda.is_available():

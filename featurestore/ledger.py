@@ -1,4 +1,7 @@
-"""Append-only files of what people and models said; the catalog is a fold of them."""
+"""Append-only files of what people and models said; the catalog is a fold of them.
+
+A file that is not what was written is `StoreDamaged`.
+"""
 
 from __future__ import annotations
 
@@ -207,11 +210,7 @@ def _digest(stem: str, content: bytes) -> str:
 
 
 def digest_of(file: Path) -> str:
-    """The checksum of a file's content, which the catalog keeps when it folds it.
-
-    Raises:
-        StoreDamaged: it cannot be read, or is not what its name says; older names say nothing.
-    """
+    """The checksum of a file's content, which the catalog keeps when it folds it."""
     try:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         with os.fdopen(os.open(file, flags), "rb") as opened:
@@ -257,9 +256,6 @@ def read(path: Path, kind: str) -> pl.DataFrame:
     """Read the rows of one file in the order said, and whence each comes (`origin`).
 
     A column that the file does not have yet takes the noun's default.
-
-    Raises:
-        StoreDamaged: the file is no Parquet file, or a column is of another type.
     """
     found, broken = read_many([path], KINDS[kind].noun)
     if broken:

@@ -126,19 +126,18 @@ def _repair(root: Path, findings: Sequence[Finding]) -> list[str]:
     ]
     if gone:
         ledger.append(root, gone)
-        for how, n in Counter(map(_again, gone)).items():
+        made_by = Counter(
+            EncoderDescription(
+                name=one.encoder_name,
+                weights=one.weights,
+                weights_hash=one.weights_hash,
+                identity=json.loads(one.identity),
+            ).again()
+            for one in gone
+        )
+        for how, n in made_by.items():
             mended.append(f"{counted(n, 'array')} will be taken in again by: {how}")
     return mended + _make_anew(root)
-
-
-def _again(one: Published) -> str:
-    """What makes an array that was set aside once more."""
-    return EncoderDescription(
-        name=one.encoder_name,
-        weights=one.weights,
-        weights_hash=one.weights_hash,
-        identity=json.loads(one.identity),
-    ).again()
 
 
 def _make_anew(root: Path) -> list[str]:

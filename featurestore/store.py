@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -337,11 +337,9 @@ class FeatureStore(Readable):
 
     # -- runs ---------------------------------------------------------------------------------
 
-    @contextmanager
-    def workplace(self, key: str) -> Iterator[Path]:
+    def workplace(self, key: str) -> AbstractContextManager[Path]:
         """Lend the folder of the unfinished work `key`, with what a broken-off call left there."""
-        with workplaces.lend(layout.tmp_dir(self.root), key) as folder:
-            yield folder
+        return workplaces.lend(layout.tmp_dir(self.root), key)
 
     def publish_run(self, work: Path, record: RunRecord, predictions: Sequence[Prediction]) -> Path:
         """Write a Run's record and Predictions beside its weights, move it into place, fold it in.

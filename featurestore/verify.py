@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -113,7 +113,7 @@ def survey(root: Path, progress: Progress = lambda done, total, note: None) -> S
             what = f"{size(found.bytes)}, {counted(len(found.findings) + len(doubtful), 'finding')}"
             progress(min(n * PART, len(groups)), len(groups), what)
         if doubtful:
-            for part in map(_again(root), doubtful):
+            for part in _again(root, doubtful):
                 found.take(part)
     found.seconds = time.monotonic() - started
     return found
@@ -164,15 +164,14 @@ def _groups(found: Survey) -> list[tuple[Path, list[Told]]]:
     return groups
 
 
-def _again(root: Path) -> Callable[[Path], Survey]:
+def _again(root: Path, groups: Sequence[Path]) -> Iterator[Survey]:
     """A second look at groups, with what the ledger tells now of what was published meanwhile.
 
     Who publishes claims the folder until it is recorded: first the claim is looked at, then the
     ledger. What neither has was left by a process that was killed, or put there by hand.
     """
     is_claimed, by_key = workplaces.is_claimed(layout.slides_dir(root)), _by_key(root)
-
-    def look(path: Path) -> Survey:
+    for path in groups:
         told = by_key.get(path.stem, [])
         known, new = {one[:3] for one in told}, []
         for ids in arrays.published(root, path.stem) if GROUP.fullmatch(path.name) else ():
@@ -180,18 +179,15 @@ def _again(root: Path) -> Callable[[Path], Survey]:
                 with suppress(StoreDamaged):
                     new.append(_told_by_itself(root, ids))
         found = check_group(root, path, [*told, *new])
-        if not is_claimed:
-            tilings, places = {one.tiling_id for one in told}, set()
-            for one in new:  # what no row tells of, its tiles too, has no digest to be held against
-                array = layout.embedding_dir(root, *one[:3])
-                places.add(
-                    array if one.tiling_id in tilings else array.parents[1] if told else path
-                )
-            for place in sorted(places):
-                found.add(place, "the catalog does not know it: an ingest was stopped", ADOPT)
-        return replace(found, waiting=len(new) if is_claimed else 0)
-
-    return look
+        if is_claimed:
+            found.waiting, new = len(new), []
+        tilings, places = {one.tiling_id for one in told}, set()
+        for one in new:  # what no row tells of, its tiles too, has no digest to be held against
+            array = layout.embedding_dir(root, *one[:3])
+            places.add(array if one.tiling_id in tilings else array.parents[1] if told else path)
+        for place in sorted(places):
+            found.add(place, "the catalog does not know it: an ingest was stopped", ADOPT)
+        yield found
 
 
 def _told_by_itself(root: Path, ids: ArrayIds) -> Told:

@@ -80,8 +80,12 @@ def read(found: Found) -> ForeignBag:
     bag, said = (_of_hdf5 if found.path.suffix == ".h5" else _of_arrays)(found)
     for twin in found.twins:
         _check_twin(bag.rows, twin)
-    if said.get("level0_width") and said.get("level0_height"):
-        _check_inside(bag.coords, (said["level0_width"], said["level0_height"]))
+    size = (said.get("level0_width"), said.get("level0_height"))
+    if all(size) and (n_out := int((bag.coords >= size).any(axis=1).sum())):
+        raise FeaturesRefused(
+            f"has {n_out:,} of {len(bag.coords):,} tiles outside of its slide of {size[0]:,} x "
+            f"{size[1]:,} px: its coordinates are of another slide. Extract it again"
+        )
     facts: dict[str, Any] = {name: files.number(said, *of) for name, of in NUMBERS.items()}
     px, um, down = facts["tile_px"], facts["tile_um"], files.number(said, "downsample")
     level0, target = (files.number(said, name) for name in KEPT[:2])
@@ -101,16 +105,6 @@ def read(found: Found) -> ForeignBag:
         version=TOOLS[found.tool].version(said),
         said={name: said[name] for name in KEPT if files.number(said, name)},
     )
-
-
-def _check_inside(coords: np.ndarray, size: tuple[float, float]) -> None:
-    """Refuse a Slide whose own file says that it is smaller than where its tiles lie."""
-    n_out = int((coords >= size).any(axis=1).sum())
-    if n_out:
-        raise FeaturesRefused(
-            f"has {n_out:,} of {len(coords):,} tiles outside of its slide of {size[0]:,} x "
-            f"{size[1]:,} px: its coordinates are of another slide. Extract it again"
-        )
 
 
 def _check_twin(rows: np.ndarray, twin: Path) -> None:

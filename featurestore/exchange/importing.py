@@ -168,6 +168,7 @@ class Taker:
         self._tilings = [from_json(ForeignTiling, row) for row in tilings]
         encoders = store.ask("from encoders").iter_rows(named=True)
         known = [from_json(EncoderDescription, row).identity for row in encoders]
+        # an Encoder stays as it stands in the store, whatever version of the tool went on with it
         self._versions: dict[tuple[Any, ...], str | None] = {
             tuple(map(one.get, NAMES)): one.get("version") for one in known
         }
@@ -203,7 +204,8 @@ class Taker:
     def take(self, who: Who, several: list[Found]) -> None:
         """Read the files of one Slide, which must say the same, and publish what is new."""
         first, bag, it, mpp = self._read_alike(who, several)
-        encoder = self._encoder(first, bag)
+        key = (self._said.tool, self._said.name or bag.encoder or first.encoder, first.folder)
+        encoder = description(*key, self._versions.setdefault(key, bag.version))
         tiling = self._tiling(first, bag, mpp[0])
         measured = {
             "fingerprint": it.fingerprint,
@@ -264,11 +266,6 @@ class Taker:
             )
         self.summary.copies += len(kept) - 1
         return kept[0]
-
-    def _encoder(self, found: Found, bag: ForeignBag) -> EncoderDescription:
-        """The Encoder of a file: as it stands in the store, whatever version went on with it."""
-        key = (self._said.tool, self._said.name or bag.encoder or found.encoder, found.folder)
-        return description(*key, self._versions.setdefault(key, bag.version))
 
     def _tiling(self, found: Found, bag: ForeignBag, mpp: float | None) -> ForeignTiling:
         """How the Slide was cut: as it stands in the store for slides of nearly the same scale."""

@@ -41,6 +41,10 @@ class Outgoing:
 
 # -- TRIDENT --------------------------------------------------------------------------------------
 
+OF_TORCHMIL = (
+    "torchmil divides level-0 coordinates by the size of a target patch: its adjacency has no "
+    "edges on these files"
+)
 MAGNIFICATIONS = ((0.16, 80), (0.2, 60), (0.3, 40), (0.6, 20), (1.2, 10), (2.4, 5))  # under mpp
 
 
@@ -79,14 +83,6 @@ def _write_trident(it: Outgoing) -> None:
 def _magnification(mpp: float | None) -> float | None:
     """What TRIDENT calls a scale; None where it has no word for it."""
     return next((float(word) for under, word in MAGNIFICATIONS if mpp and mpp < under), None)
-
-
-def _tables_trident(out: Path, cohort: pl.DataFrame, target: str) -> list[str]:
-    """Write nothing; say what its readers make of these files."""
-    return [
-        "torchmil divides level-0 coordinates by the size of a target patch: its adjacency has no "
-        "edges on these files"
-    ]
 
 
 # -- CLAM -----------------------------------------------------------------------------------------
@@ -342,7 +338,7 @@ def _tables_parquet(out: Path, cohort: pl.DataFrame, target: str) -> list[str]:
 
 Tables = Callable[[Path, pl.DataFrame, str], list[str]]  # folder, Cohort, Target; gives notes
 WRITERS: Mapping[str, tuple[Callable[[Outgoing], None], Tables]] = {
-    "trident": (_write_trident, _tables_trident),
+    "trident": (_write_trident, lambda *_: [OF_TORCHMIL]),
     "clam": (_write_clam, _tables_clam),
     "stamp": (_write_stamp, _tables_stamp),
     "slide2vec": (_write_slide2vec, _tables_slide2vec),

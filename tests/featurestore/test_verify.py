@@ -632,6 +632,17 @@ EDITS = (
 )
 
 
+def test_runs_have_their_numbers_where_their_target_was_deleted_from_the_catalog(
+    copied: Copy,
+) -> None:
+    root = copied()
+    before = FeatureStore(root).runs()
+    with duckdb.connect(str(root / layout.CATALOG)) as con:
+        con.execute("delete from targets")
+    assert FeatureStore(root).runs().equals(before)
+    assert names(root) == [f"{layout.CATALOG} targets"]
+
+
 @pytest.mark.parametrize("edit", EDITS)
 def test_numbers_of_runs_that_were_edited_in_the_catalog_are_not_shown(
     copied: Copy, edit: str

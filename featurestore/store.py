@@ -46,6 +46,7 @@ from featurestore.types import ArrayIds, Cohort, FrozenSlide, Prediction, RunRec
 P = ParamSpec("P")
 T = TypeVar("T")
 EDITED = "the catalog has other numbers than its folder. Mend it with: trephine verify --repair"
+NO_ROW = "the catalog has no row of it. Mend it with: trephine verify --repair"
 LEDGER = "ledger"  # what a store claims of rows that are not folded
 RUN_TABLES = ("runs", "metrics", "predictions")
 COPIES = "checks/slides_of_two_patients"
@@ -375,7 +376,11 @@ class FeatureStore(Readable):
         """
         every = sql.read("queries/runs")
         newest_first = "order by sequence desc, started_at desc, run_id desc"
+        there = {folder.name for folder in layout.runs_dir(self.root).glob("*/")}
         frame = self.sql(f"select * from (\n{every}\n) as runs where ({where}\n) {newest_first}")
+        known = self.ask("select run_id from runs union select name from tombstones")["run_id"]
+        for run_id in sorted(there - set(known)):
+            self.note(f"run {run_id} is left out: {NO_ROW}")
         return self.sound_runs(frame).drop("sequence", "digest")
 
     def sound_runs(self, rows: pl.DataFrame) -> pl.DataFrame:

@@ -643,6 +643,21 @@ def test_runs_have_their_numbers_where_their_target_was_deleted_from_the_catalog
     assert names(root) == [f"{layout.CATALOG} targets"]
 
 
+def test_a_run_that_was_deleted_from_the_catalog_is_told_by_name(copied: Copy) -> None:
+    root = copied()
+    with duckdb.connect(str(root / layout.CATALOG)) as con:
+        con.execute("delete from runs where run_id = 'r1'")
+    store = FeatureStore(root)
+    assert store.runs()["run_id"].to_list() == ["r2"]
+    assert "run r1 is left out: the catalog has no row of it" in store.set_aside()
+    assert not FeatureStore.verify(root, repair=True).failures
+    mended = FeatureStore(root)
+    assert mended.runs()["run_id"].to_list() == ["r2", "r1"]
+    mended.withdraw("r1", "run")
+    assert mended.runs()["run_id"].to_list() == ["r2"]
+    assert not mended.has_notes
+
+
 @pytest.mark.parametrize("edit", EDITS)
 def test_numbers_of_runs_that_were_edited_in_the_catalog_are_not_shown(
     copied: Copy, edit: str

@@ -26,11 +26,8 @@ class Draw:
 class Sampler:
     """Decides which rows of which Slide a Bag holds, and never reads one.
 
-    Args:
-        bags: a frame of `FeatureStore.bags`; Slide i is its row i.
-        bag_size: tiles per Bag; a Slide with fewer gives all it has.
-        seed: of the draws.
-        sampling: `block`, one circular block at a random offset, or `exact`, any subset.
+    Slide i is row i of a frame of `FeatureStore.bags`; one with under `bag_size` tiles gives all it
+    has. Sampling is `block`, one circular block at a random offset, or `exact`, any subset.
     """
 
     def __init__(

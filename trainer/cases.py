@@ -24,18 +24,9 @@ THUMBNAIL_PX, THUMBNAIL_QUALITY = 900, 76
 MANY, SMALLER_PX = 300, 450  # so many pictures are smaller, for the browser must hold them all
 
 # Of a row, in this order: what the table shows first comes first.
-FIELDS: tuple[str, ...] = (
-    "slide_id",
-    "truth",
-    "low",
-    "high",
-    "qualifier",
-    "mean",
-    "error",
-    "interval_low",
-)
-FIELDS += ("interval_high", "std", "dated", "quality", "scanner", "evidence", "n_tiles", "case_id")
-FIELDS += ("method", "specimen", "group")
+FIELDS: tuple[str, ...] = ("slide_id", "truth", "low", "high", "qualifier", "mean", "error")
+FIELDS += ("interval_low", "interval_high", "std", "dated", "quality", "scanner", "evidence")
+FIELDS += ("n_tiles", "case_id", "method", "specimen", "group")
 
 
 def table(store: FeatureStore, run: runs.Run, test: pl.DataFrame) -> pl.DataFrame:

@@ -250,7 +250,7 @@ def _over_seeds(
     for values, same in cells.items():
         numbers = []
         for name, _, form in scores:
-            found = [v for run in same if (v := run.metric(name)) is not None]
+            found = [v for run in same if (v := run.record.metric(name)) is not None]
             spread = f" ± {np.std(found, ddof=1):{form}}" if len(found) > 1 else ""
             mean = runs.number(float(np.mean(found)) if found else None, form)
             numbers.append(minus(mean + spread))

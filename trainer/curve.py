@@ -76,9 +76,6 @@ def curve(
 
     With one seed the fewer Patients lie among the more. They are those that validation and
     calibration are cut from too: what is counted is what people label.
-
-    Raises:
-        CohortNotFound, ConfigError, TrainError: as `sweep` does; more Patients than there are.
     """
     if config.train_patients is not None:
         raise ConfigError("a curve is over --sizes of train patients: leave out --train-patients")

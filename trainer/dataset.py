@@ -27,16 +27,8 @@ class BagDataset(torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor, torc
     seed, epoch and Slide alone, so any number of DataLoader workers gives the same Bags. Call
     `set_epoch` before each epoch for new draws.
 
-    Args:
-        store: where the Embeddings are.
-        cohort: name of the Cohort.
-        split: keep only this split; None keeps all.
-        bag_size: tiles per Bag; smaller Slides are padded with zeros and masked.
-        encoder_id: of the Embeddings, where the Cohort has several.
-        tiling_id: of the Embeddings, where the Cohort has several.
-        tiles: condition on the tiles' scores, see `tile_filter`.
-        sampling: block or exact.
-        seed: of the draws.
+    Without `split` it has all of them. Slides smaller than a Bag are padded with zeros and masked;
+    `tiles` is a condition on scores, see `tile_filter`.
     """
 
     def __init__(

@@ -29,7 +29,7 @@ class Evaluation:
         said = self.run.text().splitlines()
         kept = [line for line in said if not line.startswith(("figure ", "next "))]
         record, known = self.run.record, self.own_patients
-        patients = int(self.run.metric("patients") or 0)
+        patients = int(record.metric("patients") or 0)
         what = "not an external validation" if known == patients else "external validation"
         lines = [
             f"{what} of run {record.run_id}, trained on cohort {self.trained_on}, "
@@ -66,7 +66,7 @@ def validate(store: FeatureStore, run_id: str, cohort: str) -> Evaluation:
             f"{target.high:g}); cohort {cohort!r} has {other.name} ({other.kind}, {other.low:g} to "
             f"{other.high:g}). Choose another with: trephine cohort list"
         )
-    bags = mark(store, run, chosen_bags(store, run, cohort, None))
+    bags, own = mark(store, run, chosen_bags(store, run, cohort, None)), run.bags(store)
     known = bags.filter(pl.col("seen") != "not")
     if known.height:
         names = known["patient_id"].unique().sort()
@@ -76,7 +76,7 @@ def validate(store: FeatureStore, run_id: str, cohort: str) -> Evaluation:
             "numbers would say nothing. Make a cohort without them."
         )
     found = applied(store, load_model(run), bags, run.config, target)
-    fitted = assign_splits(run.bags(store), run.config)
+    fitted = assign_splits(own, run.config)
     fitted = fitted.filter(pl.col("split").is_in(["train", "validation"]))
     fitted = keep_tiles(store, fitted, run.config.tiles)
     numbers = {"test": evaluate.measured(found, target)}
@@ -84,7 +84,6 @@ def validate(store: FeatureStore, run_id: str, cohort: str) -> Evaluation:
     judged = replace(record, cohort=cohort, n_test=bags.height, metrics=numbers, notes=())
     calibrated = as_predictions(conformal.calibrating(run.predictions))
     both = pl.concat([calibrated, found.with_columns(split=pl.lit("test"))])
-    own = run.bags(store)
     again = bags.filter(pl.any_horizontal(pl.col(one).is_in(own[one].implode()) for one in SAME))
     return Evaluation(
         run=replace(run, record=judged, predictions=both),

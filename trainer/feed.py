@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import queue
 import resource
 import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -20,26 +20,24 @@ from trainer.bags import Draw, Sampler
 MAX_OPEN = min(256, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Batch:
-    """One batch in a borrowed buffer: it is overwritten once the next batch is asked for."""
-
-    x: np.ndarray  # float16 (B, N, D), zero where padded
-    mask: np.ndarray  # bool (B, N), true where there is a tile
-    slides: np.ndarray  # int64 (B,)
+Tensors = tuple[torch.Tensor, torch.Tensor, np.ndarray]
 
 
-def batches(
-    sampler: Sampler, reader: RowReader, plan: Iterable[Draw], stream: int
-) -> Iterator[Batch]:
-    """Read the planned batches in order; a thread prepares the next while one is in use.
+def streamed(
+    sampler: Sampler, reader: RowReader, plan: Iterable[Draw], stream: int, device: torch.device
+) -> Iterator[Tensors]:
+    """Read the planned batches in order, and move each to a device.
 
-    Two buffers are used in turn. Each Batch is as wide as its longest Bag.
+    A thread prepares the next while one is in use, in two buffers by turns.
+
+    Yields:
+        x float16 (B, N, D), as wide as its longest Bag and zero where padded; mask bool (B, N),
+        true where there is a tile; slides int64 (B,). x is overwritten once the next is asked for.
     """
     if len(sampler.lengths) == 0:
         return
     free: queue.SimpleQueue[np.ndarray] = queue.SimpleQueue()
-    ready: queue.SimpleQueue[tuple[Batch, np.ndarray] | BaseException | None] = queue.SimpleQueue()
+    ready: queue.SimpleQueue[tuple[np.ndarray, ...] | BaseException | None] = queue.SimpleQueue()
     stop = threading.Event()
 
     def work() -> None:
@@ -48,7 +46,13 @@ def batches(
                 buffer = free.get()
                 if stop.is_set():
                     return
-                ready.put(_fill(sampler, reader, draw, stream, buffer))
+                shape = (len(draw.slides), int(sampler.lengths[draw.slides].max()), reader.dim)
+                size = math.prod(shape)
+                if buffer.size < size:
+                    widest = int(sampler.lengths.max())
+                    buffer = np.empty(shape[0] * widest * shape[2], np.float16)
+                x = buffer[:size].reshape(shape)
+                ready.put((x, sampler.fill(reader, draw, stream, x), draw.slides, buffer))
             ready.put(None)
         except BaseException as error:
             ready.put(error)
@@ -61,45 +65,13 @@ def batches(
         while (item := ready.get()) is not None:
             if isinstance(item, BaseException):
                 raise item
-            yield item[0]
-            free.put(item[1])
+            x, mask, slides, buffer = item
+            yield torch.from_numpy(x).to(device), torch.from_numpy(mask).to(device), slides
+            free.put(buffer)
     finally:
         stop.set()
         free.put(np.empty(0, np.float16))
         thread.join()
-
-
-def _fill(
-    sampler: Sampler, reader: RowReader, draw: Draw, stream: int, buffer: np.ndarray
-) -> tuple[Batch, np.ndarray]:
-    shape = (len(draw.slides), int(sampler.lengths[draw.slides].max()), reader.dim)
-    size = shape[0] * shape[1] * shape[2]
-    if buffer.size < size:
-        widest = int(sampler.lengths.max())
-        buffer = np.empty(shape[0] * widest * shape[2], np.float16)
-    x = buffer[:size].reshape(shape)
-    mask = sampler.fill(reader, draw, stream, x)
-    return Batch(x=x, mask=mask, slides=draw.slides), buffer
-
-
-Tensors = tuple[torch.Tensor, torch.Tensor, np.ndarray]
-
-
-def streamed(
-    sampler: Sampler,
-    reader: RowReader,
-    plan: Iterable[Draw],
-    stream: int,
-    device: torch.device,
-) -> Iterator[Tensors]:
-    """Read the planned batches and move each to a device.
-
-    Yields:
-        x float16 (B, N, D), mask bool (B, N), slides int64 (B,); x is borrowed as in `batches`.
-    """
-    for batch in batches(sampler, reader, plan, stream):
-        x, mask = torch.from_numpy(batch.x), torch.from_numpy(batch.mask)
-        yield x.to(device), mask.to(device), batch.slides
 
 
 def resident(

@@ -53,16 +53,14 @@ def train(
     Args:
         store: where the Embeddings and the Cohort are.
         config: everything that decides the result.
-        progress: is called at every evaluation: steps done, of how many, and the line in words.
+        progress: gets every evaluation: steps done, of how many, and the line in words.
         model: one of your own instead of `config.model`, see `trainer.own_model.OwnModel`: its
             class, a functools.partial of it, or a made module, which begins with its weights.
         tensorboard: folder in which TensorBoard finds the Run under its run_id.
         draw: whether the Run's folder gets figures of its own; the page draws all of them.
 
     Raises:
-        CohortNotFound: there is no such Cohort.
-        ConfigError: several Encoders or Tilings fit and none was named.
-        TrainError: the Cohort cannot be trained on.
+        CohortNotFound, ConfigError, TrainError: the Cohort cannot be trained on as asked.
     """
     began, started_at = time.perf_counter(), now().isoformat()
     job = job_of(store, config, model)

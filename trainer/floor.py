@@ -87,7 +87,8 @@ def ridge(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
 
     The penalty is the one of `PENALTIES` with the least squared error when each row is left out:
     residuals over 1 - leverage, of all penalties from one decomposition (Golub, Heath and Wahba
-    1979). scikit-learn's RidgeCV gives the same in twenty times the time, and a second to import.
+    1979). scikit-learn's RidgeCV gives the same in three times the time, and takes over a second to
+    import.
     """
     mean, std = x.mean(axis=0), x.std(axis=0)
     std[std <= 1e-9 * np.abs(mean)] = 1  # constant, but for rounding

@@ -129,16 +129,17 @@ def legend(width: int) -> Image.Image:
 def features(place: overlays.Geometry, tiles: pl.DataFrame) -> dict[str, Any]:
     """The tiles as GeoJSON for QuPath: level-0 pixels, y down, tile objects with measurements."""
     colours = overlays.palette()[overlays.levels(tiles["relative"].to_numpy()), :3].tolist()
-    rows = zip(place.corners(tiles).tolist(), colours, tiles.iter_rows(named=True), strict=True)
-    return {"type": "FeatureCollection", "features": [_feature(*row) for row in rows]}
-
-
-def _feature(box: list[int], colour: list[int], tile: Mapping[str, Any]) -> dict[str, Any]:
-    x0, y0, x1, y1 = box
-    corners = [[x0, y0], [x1, y0], [x1, y1], [x0, y1], [x0, y0]]
-    shares = {"attention": tile["attention"], "times an even share": tile["relative"]}
-    return {
-        "type": "Feature",
-        "geometry": {"type": "Polygon", "coordinates": [corners]},
-        "properties": {"objectType": "tile", "color": colour, "measurements": shares},
-    }
+    shares = tiles.select("attention", pl.col("relative").alias("times an even share"))
+    rows = zip(place.corners(tiles).tolist(), colours, shares.rows(named=True), strict=True)
+    found = [
+        {
+            "type": "Feature",
+            "geometry": {
+                "type": "Polygon",
+                "coordinates": [[[x0, y0], [x1, y0], [x1, y1], [x0, y1], [x0, y0]]],
+            },
+            "properties": {"objectType": "tile", "color": colour, "measurements": share},
+        }
+        for (x0, y0, x1, y1), colour, share in rows
+    ]
+    return {"type": "FeatureCollection", "features": found}

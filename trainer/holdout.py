@@ -25,11 +25,7 @@ JUDGES = 5  # validation Slides, from which on they are cut from train and judge
 
 
 def refuse_early(store: FeatureStore, config: TrainConfig) -> None:
-    """Check what can be before torch is loaded, which takes seconds; training checks the rest.
-
-    Raises:
-        CohortNotFound, ConfigError, TrainError: as training does.
-    """
+    """Check what can be before torch is loaded, which takes seconds; training checks the rest."""
     cohort = store.cohort(config.cohort)
     require_driver(config.device)
     if own := named(config.model):
@@ -52,11 +48,7 @@ class Division:
 
 
 def divided(store: FeatureStore, config: TrainConfig) -> Division:
-    """Give every Slide of a Cohort its part.
-
-    Raises:
-        CohortNotFound, ConfigError, TrainError: as training does.
-    """
+    """Give every Slide of a Cohort its part."""
     found = store.bags(config.cohort, config.encoder_id, config.tiling_id)
     split = assign_splits(found, config)
     bags = keep_tiles(store, split, config.tiles)

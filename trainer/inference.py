@@ -142,12 +142,8 @@ def predict(
 ) -> pl.DataFrame:
     """Apply a Run to a Cohort, or to the Slides of a condition, with or without Labels.
 
-    Args:
-        store: where the Embeddings are.
-        run_id: of a finished Run, or `latest`.
-        cohort: name of a Cohort; the Run's own if nothing is given.
-        where: a SQL condition over `bags`, instead of a Cohort.
-        resamples: Bags a Slide; as in training if None.
+    The Run may be `latest`; the Cohort is its own, and there are as many Bags a Slide as in its
+    training, unless others are named. `where` is a SQL condition over `bags`.
 
     Returns:
         One row per Slide: slide_id, slide_key, split, truth (null without a Label), mean, std (over
@@ -334,19 +330,6 @@ def chosen_bags(
     return keep_tiles(store, bags, run.config.tiles)
 
 
-def attention(store: FeatureStore, run_id: str, slide_id: str) -> pl.DataFrame:
-    """Weigh every tile of a Slide by a Run's attention.
-
-    Returns:
-        One row per tile that may be drawn, in stored order: x_px0, y_px0 (level-0 corners),
-        attention (sums to 1), relative (times the number of tiles: 1 is an even share).
-    """
-    run = runs.load(store, run_id)
-    bags = bags_of(store, run, [slide_id])
-    with attending(store, run, bags) as weigh:
-        return weigh(0)
-
-
 def bags_of(store: FeatureStore, run: runs.Run, slide_ids: Sequence[str]) -> pl.DataFrame:
     """The Slides of these ids with what the Run may draw of them, one row each, in their order.
 
@@ -374,7 +357,11 @@ def bags_of(store: FeatureStore, run: runs.Run, slide_ids: Sequence[str]) -> pl.
 def attending(
     store: FeatureStore, run: runs.Run, bags: pl.DataFrame
 ) -> Iterator[Callable[[int], pl.DataFrame]]:
-    """Give what weighs every tile of the i-th Slide of `bags`, as `attention` does."""
+    """Give what weighs every tile of the i-th Slide of `bags` that may be drawn, in stored order.
+
+    Its columns: x_px0, y_px0 (level-0 corners), attention (sums to 1), relative (times the number
+    of tiles: 1 is an even share).
+    """
     model, kept = load_model(run), kept_rows(bags)
     if not model.attends:
         raise ConfigError(

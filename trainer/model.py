@@ -20,9 +20,7 @@ _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # names of mallopt(3)
 class Scorer(nn.Module):
     """What gives a Bag a score, and by `attention` its tiles their weights.
 
-    Args:
-        dim: width of an Embedding, D.
-        bounded: sigmoid at the end (fraction and binary Targets).
+    Embeddings are `dim` wide, D; `bounded` is a sigmoid at the end (fraction and binary Targets).
     """
 
     shift: Tensor
@@ -54,13 +52,9 @@ class BagModel(Scorer):
     it sees, and what it then learns first is what the mean Embedding says. On a few dozen Slides it
     stays near that instead of learning which tiles of the training Slides to remember.
 
-    Args:
-        dim: width of an Embedding, D.
-        pooling: attention (equation 8), gated (equation 9), mean or max.
-        hidden: width of the attention, the paper's L.
-        projection: width of a linear layer with ReLU before pooling; None for none.
-        dropout: on the pooled vector, and on the projection.
-        bounded: sigmoid at the end (fraction and binary Targets).
+    Pooling is attention (equation 8), gated (equation 9), mean or max; `hidden` is the width of the
+    attention, the paper's L; `projection` that of a linear layer with ReLU before pooling. Dropout
+    is on the pooled vector, and on the projection.
     """
 
     def __init__(

@@ -29,16 +29,14 @@ def palette() -> np.ndarray:
     rgb = [np.interp(at, np.arange(len(anchors)), channel) for channel in anchors.T]
     away = np.abs(np.linspace(-1, 1, LEVELS))
     alpha = 255 * (_FAINTEST + (1 - _FAINTEST) * away)
-    found: np.ndarray = np.rint(np.stack([*rgb, alpha], axis=1)).astype(np.uint8)
-    return found
+    return np.asarray(np.rint(np.stack([*rgb, alpha], axis=1)), np.uint8)
 
 
 def levels(relative: np.ndarray) -> np.ndarray:
     """The level of each multiple of an even share, int64 (N,): even steps of its logarithm."""
     with np.errstate(divide="ignore"):
         part = np.log2(np.asarray(relative, np.float64)) / np.log2(REACH)
-    found: np.ndarray = np.rint((part.clip(-1, 1) + 1) / 2 * (LEVELS - 1)).astype(np.int64)
-    return found
+    return np.asarray(np.rint((part.clip(-1, 1) + 1) / 2 * (LEVELS - 1)), np.int64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +50,7 @@ class Geometry:
         """Left, top, right and bottom of each tile (columns x_px0, y_px0), int64 (N, 4)."""
         start = tiles.select("x_px0", "y_px0").to_numpy().astype(np.float64)
         ends = np.concatenate([start, start + self.side_px0], axis=1)
-        found: np.ndarray = np.rint(ends).astype(np.int64)
-        return found
+        return np.asarray(np.rint(ends), np.int64)
 
     def boxes(self, tiles: pl.DataFrame, size: tuple[int, int]) -> np.ndarray:
         """The same in pixels of a thumbnail of that (width, height), int64 (N, 4).
@@ -62,8 +59,7 @@ class Geometry:
         """
         corners = self.corners(tiles) + np.array([0, 0, 1, 1])
         scaled = corners * (np.array(size * 2) / (self.size_px0 * 2))
-        found: np.ndarray = np.rint(scaled).astype(np.int64).clip(0, size * 2)
-        return found
+        return np.asarray(np.rint(scaled).clip(0, size * 2), np.int64)
 
 
 def tile_side_um(store: FeatureStore, tiling_id: str) -> float | None:

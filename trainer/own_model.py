@@ -49,13 +49,9 @@ def model_of(config: TrainConfig, dim: int, kind: str) -> Scorer:
 class OwnModel(Scorer):
     """A module of one's own between the standardised Embeddings and the value.
 
-    Args:
-        own: its class, which may take `dim`, the width of an Embedding. Its forward takes x float32
-            (B, N, D), standardised and 0 where padded, and mask bool (B, N), true where there is a
-            tile; it gives scores (B,) before the sigmoid, or these and weights (B, N) that sum
-            to 1: its attention.
-        dim: width of an Embedding, D.
-        bounded: sigmoid at the end (fraction and binary Targets).
+    Its class may take `dim`, the width of an Embedding. Its forward takes x float32 (B, N, D),
+    standardised and 0 where padded, and mask bool (B, N), true where there is a tile; it gives
+    scores (B,) before the sigmoid, or these and weights (B, N) that sum to 1: its attention.
     """
 
     def __init__(self, own: Named, dim: int, *, bounded: bool) -> None:

@@ -25,30 +25,6 @@ from trainer.svg import minus
 SETTLING_SLIDES = 100  # test Slides, at most, on which the page measures how means settle
 PAGE = Path(__file__).parent / "page"
 
-# Metrics of the full table: name, what it is, format.
-_METRICS = (
-    ("r2", "R²", ".3f"),
-    ("mae", "Mean absolute error", ".2f"),
-    ("rmse", "Root mean square error", ".2f"),
-    ("pearson", "Pearson's r", ".3f"),
-    ("bias", "Bias (predicted − label)", "+.2f"),
-    ("loa_low", "Lower 95% limit of agreement", "+.2f"),
-    ("loa_high", "Upper 95% limit of agreement", "+.2f"),
-    ("within_5", "Within 5% of the range", ".1%"),
-    ("within_10", "Within 10% of the range", ".1%"),
-    ("slope", "Calibration slope (label on predicted)", ".3f"),
-    ("intercept", "Calibration intercept", "+.2f"),
-)
-_OF_CLASSES = (
-    ("auc", "Area under the ROC curve", ".3f"),
-    ("accuracy", "Accuracy at the middle of the range", ".1%"),
-    ("positive", "Share of positive slides", ".1%"),
-    ("rmse", "Root of the Brier score", ".3f"),
-    ("bias", "Mean prediction − share of positive slides", "+.3f"),
-    ("slope", "Calibration slope (class on predicted)", ".3f"),
-    ("intercept", "Calibration intercept", "+.3f"),
-)
-
 
 def write_page(
     store: FeatureStore,
@@ -65,16 +41,14 @@ def write_page(
 
     Args:
         store: where the Runs are.
-        run_ids: finished Runs; `latest` is the newest.
+        run_ids: finished Runs with one Target; `latest` is the newest.
         out: the HTML file; replaced if it exists.
         truth: gives what is known of a Target better than by Labels: slide_id and truth.
         rounding: the step that labels are rounded to, in the Target's units; found in them if None.
-        every: hold the pictures of all test Slides, and not of 60 alone, of which each of several
-            Runs has its part.
+        every: hold the pictures of all test Slides, and not of 60 alone, shared by several Runs.
 
     Raises:
-        RunNotFound: the store has no such Run.
-        ConfigError: no Run is named, or the truth is of other Slides.
+        RunNotFound, ConfigError: as it says.
     """
     loaded, tests = _loaded(store, run_ids, rounding)
     thumbnails: dict[str, Any] = {}
@@ -178,7 +152,7 @@ def run_view(
         "cautions": verdict.cautions(store, run, test),
         "truth": against,
         "ceiling": evaluate.ceiling(store, record.cohort, labels, target, rounding),
-        "metrics": _metric_table(record, against),
+        "columns": _columns(record, against),
         "figures": plots.figures(test, target),
         "groups": _groups(store, run, test, target),
         "by_label": verdict.BY_LABEL,
@@ -220,8 +194,8 @@ def _against_truth(
     )
 
 
-def _metric_table(record: RunRecord, against: Mapping[str, Any] | None) -> dict[str, Any]:
-    """All numbers, a row a metric and a column a split that is large enough to say something."""
+def _columns(record: RunRecord, against: Mapping[str, Any] | None) -> list[tuple[str, Any]]:
+    """All numbers: a column a split that is large enough to say something."""
     metrics = record.metrics
     by_case = runs.number(record.metric("n", "test_cases"), ",.0f")
     columns = [
@@ -233,21 +207,11 @@ def _metric_table(record: RunRecord, against: Mapping[str, Any] | None) -> dict[
         ("Ridge floor on test", metrics["ridge_test"]),
     ]
     few = {"Validation": record.n_validation, "Calibration": record.n_calibration}
-    columns = [
+    return [
         (title, values)
         for title, values in columns
         if values and few.get(title.split(" ")[0], verdict.READABLE) >= verdict.READABLE
     ]
-    fine = str(runs.digits(record.about()) + 1)
-    rows = _OF_CLASSES if record.target_kind == "binary" else _METRICS
-    return {
-        "columns": columns,
-        "rows": [
-            {"name": name, "label": label, "form": form.replace("2", fine)}
-            for name, label, form in rows
-            if name in metrics["test"]
-        ],
-    }
 
 
 def _settling(store: FeatureStore, run: runs.Run, target: Target) -> dict[str, Any]:

@@ -15,13 +15,13 @@ from markupsafe import Markup
 from featurestore.types import Target
 from featurestore.words import counted
 from trainer import conformal, evaluate
+from trainer.holdout import SPLITS
 from trainer.runs import digits
 from trainer.svg import BOTTOM, TOP, Chart, Span, marks, minus, ticks
 
 STYLE = Path(__file__).parent / "page" / "chart.css"
 FEW = 200  # Slides under which each is a point, and no cells are counted
 ROW_PX = 26  # of a figure with a row a group
-SPLITS = ("train", "validation", "calibration", "test")
 
 
 def figures(test: pl.DataFrame, target: Target) -> list[dict[str, Any]]:
@@ -223,12 +223,8 @@ def bland_altman(
 ) -> str:
     """Difference against mean of labels and predicted, (N,) each: Bland and Altman 1986.
 
-    Args:
-        labels: in the Target's units.
-        predicted: the same.
-        target: of both.
-        limits: bias, loa_low and loa_high with their intervals, the bands; `evaluate.metrics`.
-        trend: intercept and slope of the differences on the means: the proportional bias.
+    Limits, of `evaluate.metrics`, are bias, loa_low and loa_high with their intervals, the bands;
+    `trend` is intercept and slope of differences on means: the proportional bias.
     """
     middle, difference = (labels + predicted) / 2, predicted - labels
     span, size = span_of(target, middle), target.high - target.low

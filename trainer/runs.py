@@ -26,13 +26,6 @@ from trainer.config import TrainConfig, loss_of
 RANDOM = "the encoder's weights are random: these numbers say nothing about marrow"
 FEW_PATIENTS = 50  # of test, under which every number is rough
 RARE, HANG = 10, "AUC and accuracy hang on each of them"  # Slides of a class in test, under which
-_ESTIMATES = ("r2", "mae", "rmse", "pearson", "bias", "loa_low", "loa_high", "slope", "intercept")
-METRICS = frozenset(
-    f"{name}{end}"
-    for name in (*_ESTIMATES, "within_5", "within_10", "auc", "accuracy")
-    for end in ("", "_low", "_high")
-) | {"n", "patients", "positive"}
-SPLITS = ("train", "validation", "test", "test_cases", "ridge_test")
 Score = tuple[str, str, str]  # a metric, what it is called, and how it is written
 
 
@@ -110,21 +103,19 @@ class Run:
         """One metric; None where it is undefined.
 
         Raises:
-            ConfigError: there is no such metric or split.
+            ConfigError: it has no such metric or split.
         """
         has = self.record.metrics
-        known = {*METRICS, *(one for values in has.values() for one in values)}
-        for given, names, what in ((name, known, "metric"), (split, {*SPLITS, *has}, "split")):
-            if given not in names:
-                raise ConfigError(
-                    f"no {what} is called {given!r}; there is {', '.join(sorted(names))}"
-                )
-        return self.record.metric(name, split)
+        for what, given, known in (("split", split, has), ("metric", name, has.get(split, ()))):
+            if given not in known:
+                there = ", ".join(sorted(known))
+                raise ConfigError(f"no {what} is called {given!r}; there is {there}")
+        return has[split][name]
 
     def __repr__(self) -> str:
         about = f"{self.record.model} on {self.record.cohort}, {self.record.n_test} test slides"
         (name, shown, form), _ = self.scores
-        return f"Run({self.run_id!r}: {about}, {shown} {number(self.metric(name), form)})"
+        return f"Run({self.run_id!r}: {about}, {shown} {number(self._test.get(name), form)})"
 
     def _repr_html_(self) -> str:
         return as_html(self.text().splitlines())
@@ -166,15 +157,12 @@ class Run:
         ]
         return "\n".join(lines)
 
-    def _interval(self, name: str, form: str) -> str:
-        """A test metric with its bootstrap interval."""
-        return estimate(self._test, name, form, end=", by patient")
-
     def _said_of_scores(self) -> Iterator[str]:
         for name, title, form in self.scores:
-            share = of_classes(self.metric("positive")) * (name == "accuracy")
-            yield f"{heading(title)}{self._interval(name, form)}{share}"
-        if n := self.metric("n", "test_cases"):
+            share = of_classes(self._test.get("positive")) * (name == "accuracy")
+            found = estimate(self._test, name, form, end=", by patient")
+            yield f"{heading(title)}{found}{share}"
+        if n := self.record.metric("n", "test_cases"):
             said = known(self.scores, self.record.metrics["test_cases"])
             yield f"by case     {said} of {counted(int(n), 'case')}, each the mean of its slides"
         floor = known(self.scores, self.record.metrics.get("ridge_test", {}))

@@ -69,16 +69,13 @@ def settling(
     with store.rows(bags) as reader:
         for size in sorted(set(wanted.bag_sizes)):
             sampler = Sampler(bags, size, run.config.seed, run.config.sampling)
-            values = _by_slide(*bag_values(model, sampler, reader, 2 * resamples), 2 * resamples)
+            slide, value = bag_values(model, sampler, reader, 2 * resamples)
+            ends = np.bincount(slide).cumsum()[:-1]
+            each = np.split(value[np.argsort(slide, kind="stable")], ends)
+            values = np.stack([np.resize(v, 2 * resamples) for v in each])  # one Bag is repeated
             curve = _curve(values, sampler.n_tiles > size, labels, target)
             curves.append(curve.select(pl.lit(size).alias("bag_size"), pl.all()))
     return pl.concat(curves)
-
-
-def _by_slide(slide: np.ndarray, value: np.ndarray, n: int) -> np.ndarray:
-    """Values of n Bags a Slide, shape (N, n); where there is one Bag it is repeated."""
-    ordered = value[np.argsort(slide, kind="stable")]
-    return np.stack([np.resize(v, n) for v in np.split(ordered, np.bincount(slide).cumsum()[:-1])])
 
 
 def _curve(

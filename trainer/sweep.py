@@ -36,13 +36,9 @@ def sweep(
     Runs that the store has are not made again, and one that was broken off goes on. Whatever the
     factors, all Runs are tested on the same Slides, so they are compared by paired differences.
 
-    Args:
-        store: where the Embeddings and the Cohort are.
-        config: what all Runs share.
-        factors: values by field of TrainConfig; those of `seed` and `fold` say which to take.
-        seeds: from the seed of `config` on, unless `factors` names them.
-        engine: where they are trained; here if None.
-        progress: is called as Runs are made: how many are done, of how many, and which is at work.
+    Factors are values by field of TrainConfig; those of `seed` and `fold` say which to take, else
+    there are so many seeds from that of `config` on. Progress is called as Runs are made: how many
+    are done, of how many, and which is at work.
 
     Raises:
         CohortNotFound, ConfigError, TrainError: a Run cannot be made as asked; none was begun.
@@ -99,11 +95,7 @@ def train(
     *,
     tensorboard: Path | None = None,
 ) -> runs.Run | SweepResult:
-    """Train one Run; or one a fold, where the Cohort is split into folds; each with every seed.
-
-    Raises:
-        CohortNotFound, ConfigError, TrainError: as `fit.train` does.
-    """
+    """Train one Run; or one a fold, where the Cohort is split into folds; each with every seed."""
     if seeds == 1 and _folds(store, config) == [config.fold]:
         return fit.train(store, config, progress, tensorboard=tensorboard)
     return sweep(store, config, seeds=seeds, progress=progress)

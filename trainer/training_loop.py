@@ -24,14 +24,14 @@ from featurestore import FeatureStore
 from featurestore.device import device_of, precision_of
 from featurestore.errors import TrainError
 from featurestore.fields import to_json
-from featurestore.types import Progress, Target, content_id
+from featurestore.types import Progress, content_id
 from trainer import evaluate, runs
 from trainer.bags import Sampler, training_draws
 from trainer.config import Loss, TrainConfig, loss_of
 from trainer.conformal import OUT_OF_FOLD
 from trainer.draws import TRAIN, VALIDATE
 from trainer.feed import MAX_OPEN, resident, streamed
-from trainer.holdout import JUDGES, divided, stratified
+from trainer.holdout import JUDGES, Division, divided, stratified
 from trainer.inference import applied, resample
 from trainer.learner import (
     Learner,
@@ -50,16 +50,11 @@ FOLDS = 5  # in which Slides that a Run learns from are predicted by models that
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class Job(Division):
     """What a training works on."""
 
     store: FeatureStore
     config: TrainConfig  # with its loss decided
-    target: Target
-    bags: pl.DataFrame  # as in `Division`
-    parts: Mapping[str, pl.DataFrame]
-    notes: tuple[str, ...]
-    digest: str  # of the Slides
     device: torch.device
     start: State | None = None  # weights of a module that was handed over
 
@@ -79,11 +74,7 @@ class Job:
 def job_of(
     store: FeatureStore, config: TrainConfig, model: Callable[..., Any] | None = None
 ) -> Job:
-    """Decide what a configuration leaves open, and give every Slide its part.
-
-    Raises:
-        CohortNotFound, ConfigError, TrainError: as `train` does.
-    """
+    """Decide what a configuration leaves open, and give every Slide its part."""
     division = store.taken(config, lambda: divided(store, config))
     bags, said, start = division.bags, config.model, None
     if model is not None:

@@ -115,10 +115,9 @@ def proportional_bias(
     digits = runs.coarse(target)
     labels, mean = test["truth"].to_numpy(), test["mean"].to_numpy()
     said = []
-    above = labels.max() - mean.max() > NOTABLE * size
-    reach = [f"above {mean.max():.{digits}f}"] if above else []
-    under = mean.min() - labels.min() > NOTABLE * size
-    reach += [f"under {mean.min():.{digits}f}"] if under else []
+    above, under = labels.max() - mean.max(), mean.min() - labels.min()
+    gaps = (above, f"above {mean.max():.{digits}f}"), (under, f"under {mean.min():.{digits}f}")
+    reach = [words for gap, words in gaps if gap > NOTABLE * size]
     if reach:
         said.append(f"it never predicts {' or '.join(reach)}")
     table = evaluate.by_range(test, target)

@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from builders import embedding_stores as es
 
 from trainer.bags import Sampler, training_draws
-from trainer.feed import MAX_OPEN, batches
+from trainer.feed import MAX_OPEN, streamed
 
 BAG, BATCH, FAST = 256, 8, 20
 ASKED = {"trident": 50, "clam": 50, "stamp": 15, "zarr": 10, "ram": 1}
@@ -91,7 +91,9 @@ class Ways:
             sampler = Sampler(self.frame, BAG, self.round, "block" if way == "store" else "exact")
             plan = training_draws(self.n, BATCH, self.round)
             plan = islice(plan, epochs * round(self.n / BATCH))
-            assert sum(len(x.slides) for x in batches(sampler, self.reader, plan, 0)) == n
+            cpu = torch.device("cpu")
+            read = streamed(sampler, self.reader, plan, 0, cpu)
+            assert sum(len(slides) for _, _, slides in read) == n
         elif way == "ram":
             rng = np.random.default_rng(self.round)
             out = np.empty((BATCH, self.k, self.big.shape[2]), np.float16)

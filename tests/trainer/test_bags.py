@@ -27,10 +27,12 @@ from trainer.draws import (
     offsets,
     slide_numbers,
 )
-from trainer.feed import batches, resident, streamed
+from trainer.feed import resident, streamed
 from trainer.tile_filter import keep_tiles, tile_filter
 
 KEYS = st.integers(0, 2**64 - 1)
+
+CPU = torch.device("cpu")
 
 
 @given(n=st.integers(1, 5_000), k=st.integers(1, 5_000), seed=st.integers(0, 2**32 - 1), key=KEYS)
@@ -92,8 +94,8 @@ def test_batches_hold_stored_rows_padded_with_zeros(
     sampler = Sampler(frame, bag_size, 0, sampling)
     seen = set()
     with sizes.rows(frame) as reader:
-        for batch in batches(sampler, reader, inference_draws(sampler, 3, 5), PREDICT):
-            for x, mask, slide in zip(batch.x, batch.mask, batch.slides, strict=True):
+        for batch in streamed(sampler, reader, inference_draws(sampler, 3, 5), PREDICT, CPU):
+            for x, mask, slide in zip(*map(np.asarray, batch), strict=True):
                 row = frame.row(int(slide), named=True)
                 stored = sizes.embeddings(row["slide_key"], row["tiling_id"], row["encoder_id"])
                 n = int(mask.sum())
@@ -146,8 +148,8 @@ def test_a_tile_filter_keeps_what_it_says(learnable: FeatureStore) -> None:
         assert row["rows"] == expected.tolist()
     sampler = Sampler(frame, 4, 0)
     with learnable.rows(frame) as reader:
-        batch = next(batches(sampler, reader, inference_draws(sampler, 1, 64), PREDICT))
-    assert batch.mask.sum() == np.minimum(frame["rows"].list.len().to_numpy(), 4).sum()
+        _, mask, _ = next(streamed(sampler, reader, inference_draws(sampler, 1, 64), PREDICT, CPU))
+    assert mask.sum() == np.minimum(frame["rows"].list.len().to_numpy(), 4).sum()
 
 
 @pytest.mark.parametrize(
@@ -209,9 +211,9 @@ def test_a_reading_error_reaches_the_trainer_and_leaves_no_thread(
     with learnable.rows(frame) as reader:
         monkeypatch.setattr(reader, "read_blocks", fail)
         with pytest.raises(StoreDamaged, match="short read"):
-            list(batches(sampler, reader, inference_draws(sampler, 1, 8), PREDICT))
+            list(streamed(sampler, reader, inference_draws(sampler, 1, 8), PREDICT, CPU))
         monkeypatch.undo()
-        stopped = batches(sampler, reader, training_draws(40, 8, 0), TRAIN)
+        stopped = streamed(sampler, reader, training_draws(40, 8, 0), TRAIN, CPU)
         next(stopped)
         stopped.close()
     assert threading.active_count() == before
@@ -247,12 +249,12 @@ def test_two_thousand_slides_work_with_256_descriptors(tmp_path: Path) -> None:
     code = """
 import resource, sys
 from pathlib import Path
-import numpy as np, polars as pl
+import numpy as np, polars as pl, torch
 resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
 from featurestore import RowReader
 from trainer.bags import Sampler, inference_draws, training_draws
 from trainer.draws import TRAIN, VALIDATE
-from trainer.feed import MAX_OPEN, batches
+from trainer.feed import MAX_OPEN, streamed
 n, folder = 2_000, Path(sys.argv[1])
 chunks = [folder / str(i) for i in range(n)]
 for i, chunk in enumerate(chunks):
@@ -263,10 +265,12 @@ seen = set()
 assert MAX_OPEN == 64
 readers = [RowReader(chunks, [5] * n, 2, MAX_OPEN, checked=None) for _ in range(2)]
 with readers[0] as train, readers[1] as validation:
-    other = batches(sampler, validation, inference_draws(sampler, 1, 64), VALIDATE)
-    for batch, _ in zip(batches(sampler, train, training_draws(n, 64, 0), TRAIN), other):
-        assert (batch.x == np.float16(batch.slides)[:, None, None]).all()
-        seen.update(batch.slides.tolist())
+    cpu = torch.device("cpu")
+    other = streamed(sampler, validation, inference_draws(sampler, 1, 64), VALIDATE, cpu)
+    ours = streamed(sampler, train, training_draws(n, 64, 0), TRAIN, cpu)
+    for (x, _, slides), _ in zip(ours, other):
+        assert (x.numpy() == np.float16(slides)[:, None, None]).all()
+        seen.update(slides.tolist())
 assert len(seen) == n, len(seen)
 """
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)

@@ -10,11 +10,11 @@ import numpy as np
 import polars as pl
 import pytest
 from builders import embedding_stores as es
+from builders.attended import attention
 from builders.browser import Browser
 
 from featurestore import FeatureStore
 from trainer import TrainConfig, overlays, train, write_page
-from trainer.inference import attention
 
 pytestmark = pytest.mark.proof
 

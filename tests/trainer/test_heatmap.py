@@ -11,6 +11,7 @@ import google_crc32c
 import numpy as np
 import polars as pl
 import pytest
+from builders.attended import attention
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +23,6 @@ from featurestore.errors import ConfigError, SlideNotFound, StoreDamaged, Trephi
 from featurestore.types import Slide
 from trainer import TrainConfig, overlays, train
 from trainer.heatmap import features, file_name, heatmap
-from trainer.inference import attention
 
 QUICK = TrainConfig(cohort="all", bag_size=16, steps=40)
 
@@ -116,9 +116,7 @@ def test_the_geojson_is_what_qupath_reads(written: tuple[Path, str]) -> None:
         assert len(said["color"]) == 3
         assert said["measurements"]["attention"] == pytest.approx(row["attention"])
     place = overlays.Geometry(size_px0=(9, 9), side_px0=2)
-    assert (
-        features(place, pl.DataFrame({"x_px0": [], "y_px0": [], "relative": []}))["features"] == []
-    )
+    assert features(place, table.clear())["features"] == []
 
 
 def test_a_damaged_slide_stops_no_other_and_the_command_leaves_with_3(

@@ -7,12 +7,12 @@ import numpy as np
 import polars as pl
 import pytest
 from builders import embedding_stores as es
+from builders.attended import attention
 
 from featurestore import FeatureStore
 from featurestore.errors import ConfigError, QueryRefused, RunNotFound, SlideNotFound
 from featurestore.types import Target
 from trainer import TrainConfig, predict, train
-from trainer.inference import attention
 from trainer.runs import Run
 
 QUICK = TrainConfig(cohort="all", bag_size=16, steps=40)

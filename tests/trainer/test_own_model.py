@@ -16,6 +16,7 @@ import pytest
 import torch
 from builders import embedding_stores as es
 from builders import own_models
+from builders.attended import attention
 from builders.own_models import MeanOfTiles, Transformer, Unnamed
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,7 +27,6 @@ from featurestore.errors import ConfigError
 from trainer import TrainConfig, predict, train, write_page
 from trainer.external import validate
 from trainer.heatmap import heatmap
-from trainer.inference import attention
 from trainer.own_model_name import Named, named
 
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featurestore import FeatureStore, frame_of
-from featurestore.errors import RunNotFound
+from featurestore.errors import ConfigError, RunNotFound
 from featurestore.fields import to_json
 from featurestore.types import Prediction, RunRecord, Target, TargetKind
 from trainer import TrainConfig, runs, train, verdict
@@ -163,6 +163,15 @@ def test_a_run_is_loaded_as_it_was_trained(learnable: FeatureStore) -> None:
     assert again.predictions.columns == pl.Series(run.predictions.columns).to_list()
     with pytest.raises(RunNotFound):
         runs.load(learnable, "20000101-000000-abcdef")
+
+
+def test_a_metric_that_a_run_has_not_is_refused_by_name() -> None:
+    assert made().metric("r2", "ridge_test") == 0.25
+    assert made().metric("r2_low") is None
+    with pytest.raises(ConfigError, match="no metric is called 'r3'; there is r2, r2_high, r2_low"):
+        made().metric("r3")
+    with pytest.raises(ConfigError, match="no split is called 'nope'; there is ridge_test, test"):
+        made().metric("r2", "nope")
 
 
 def test_ids_sort_by_time_and_tell_configurations_apart() -> None:

@@ -223,6 +223,8 @@ def _going_on(sentence: Sentence, segment: Segment, last: Claim | None) -> Itera
     at = s.find("F")
     if s.count("F") != 1 or "N" in s or not stands_alone(sentence, s, at):
         return
+    if "extent" in sentence.words:
+        return  # "B cells fill the sinusoids. Overall extent 40%."
     named = set(s[:at]) & set("BRSbno") or "here" in sentence.words[:at]
     if (last and named) or _IT.intersection(sentence.words[:at]):
         claim = _claim(sentence, s, segment, at, sentence.figures[at], "goes on")
@@ -241,9 +243,7 @@ def _claim(
     if first is not None:  # "from 80% at diagnosis to 10%"
         changed = bool({"g", "E"} & set(s[:first]))
         mark = "" if changed else mark
-    old = mark in ("b", "r", "k") or (
-        segment.historic and mark != "n" and not _is_own(sentence, s, at)
-    )
+    old = mark in ("b", "r", "k") or (segment.historic and mark != "n")
     return Claim(
         figure=figure,
         start=segment.at + figure.start,
@@ -274,9 +274,11 @@ def _changed(sentence: Sentence, s: str, at: int, figure: Figure) -> tuple[Figur
 def _role(s: str, at: int, sentence: Sentence, segment: Segment) -> tuple[Role, str, bool]:
     """Role, the mark that decides time (b before, r another's, n now), and whether it corrects."""
     before = _before(sentence, s, at)
+    if sentence.words[at - 1 : at] == ["at"]:
+        before = re.sub("ph+e", "", before)  # "is within normal limits for age at 40%"
     lies = "within" in sentence.words[at + 1 : at + 6]  # "40%, which is within normal limits"
     after = "" if lies else _behind(s, at)
-    amends = segment.amends or "E" in s[:at] or "E" in after
+    amends = segment.amends or "E" in s[:at]
     marks = "ebrnk" if amends else "ebcrnk"
     # "transcribed as 16%; the correct figure is 60%", "the cellularity of 85% should read 65%"
     old = amends and re.match(r"F[^F]*E[dCqv:]*F", s[at:])
@@ -290,7 +292,8 @@ def _role(s: str, at: int, sentence: Sentence, segment: Segment) -> tuple[Role, 
         said = sentence.words[max(0, at - len(normal[0])) : at]
         if said[-1] != "at" and {"n", "normal", "nl", "normale"} & set(said):
             return "norm", "", False
-    mark = "e" if segment.is_norm and mark != "n" else mark
+    listed = re.search("[:,]yy[yj]*$", s[:at])  # "18-39 years 50-70%, 40-59 years 40-60%"
+    mark = "e" if listed or (segment.is_norm and mark != "n") else mark
     if mark in ("e", "c"):
         return ("norm" if mark == "e" else "criterion"), "", False
     return "finding", mark, amends
@@ -315,8 +318,6 @@ def _before(sentence: Sentence, s: str, at: int) -> str:
     boxed = tail.rpartition("(")[2].replace(",", "q")  # "(normal for a 60-year-old, 40-60%)"
     own = boxed if boxed and "(" in tail and ")" not in boxed else re.split("[,j]", tail)[-1]
     relative = {"which", "when", "where"} & set(sentence.words[at - len(own) : at])
-    if relative and set(before[: last + 1]) & set("ec"):
-        return before  # "in the band that we accept at 55, which is"
     return tail if relative else own
 
 
@@ -336,18 +337,14 @@ def _is_past(sentence: Sentence, s: str, at: int) -> bool:
     arrow = s[at + 1 : at + 3] == "uF" and not sentence.words[at + 1].isalpha()
     if arrow or re.search(r"[ik](?:,[^,F]*,)?[pdqv]*$", s[max(0, at - 16) : at]):
         return True
+    if re.match("F[pI][^F.;]*M[^F.;]*pF", s[at:]):
+        return False  # "from 10% in some spaces to 70% in others"
     last = sentence.words[max(0, at - 1)]
     if last in ("was", "were", "war"):
         return s[max(0, at - 2) : at] in ("(v", ",v")
     said = s[max(0, at - 4) : at - 1]
     figure = sentence.figures[at]
     return last == "from" and figure.low == figure.high and ("g" in said or "v" not in said)
-
-
-def _is_own(sentence: Sentence, s: str, at: int) -> bool:
-    """Whether a clause tells who says it: "we estimate it at 45%"."""
-    said = sentence.words[_after_any(s, ".;", at) : at]
-    return not {"we", "i", "our", "wir", "nous"}.isdisjoint(said)
 
 
 def _scope(s: str, at: int) -> Scope:

@@ -117,8 +117,6 @@ class _Scan:
             self.noun("C", at)
         elif self.head == "T":
             self.subject = ""
-        elif self.s[at - 1] in "hg" and re.match(r"F(?:[.,)]|$)", self.s[at + 1 :]):
-            pass  # "Cellularity: increased; 80%"
         elif _MEAN.match(self.s, at) and not set(_GOVERNED.sub("", self.s[last:at])) & set("xLK"):
             self.noun("C", at)  # "some spaces 60% cellular, some empty; average 40%"
         else:
@@ -192,7 +190,7 @@ class _Scan:
             pass  # "better preserved marrow"
         elif s[at - 1 : at + 2] in ("vxM", "vfM", "vLM") or _WE & set(words[max(0, at - 2) : at]):
             pass  # "shows trabecular bone", "cellularity I would put at 75%"
-        elif participle and (s[:at].rstrip("qnz")[-1:] == "v" or s[at - 1 : at + 2] == "Cxp"):
+        elif participle and (s[:at].rstrip("qnz")[-1:] == "v"):
             pass  # "was scored", "was thought to be", "cellularity varying between"
         elif away and self.head == "T":
             pass  # "from 20% at presentation to 70%"
@@ -231,7 +229,7 @@ class _Scan:
             return
         before = s[self.at + 1 : at].rstrip("dqhoe")
         its = before[-1:] in ("w", "v") and "," not in before and self.subject != "M"
-        odd = its and self.head in ("x", "?") and s[at : at + 2] not in ("HM", "HB")
+        odd = its and self.head in ("x", "?")
         self.noun("?" if odd else s[at], at)
 
     def site(self, at: int) -> None:
@@ -243,8 +241,8 @@ class _Scan:
                 self.head = "M"  # "cellularity normal, nodules 40%"
         elif head in ("x", "", "?", "K") and s[at] != "t":
             before = s[:at].rstrip("dqhonMBGR" + "x" * (self.words[at] in _STRONG))[-1:]
-            around = self.governed and self.words[self.behind] in ("between", "outside")
-            if around or before in ("", ",", ";", ".", "(", "j", "|", ":"):
+            afresh = self.governed and s[at - 1] == "d" and self.words[self.behind] not in _OF
+            if afresh or before in ("", ",", ";", ".", "(", "j", "|", ":"):
                 self.head = self.subject = "M"
 
     def figure(self, at: int) -> None:
@@ -282,7 +280,12 @@ class _Scan:
             before = s[:at].rstrip("dqhoye")[-1:]
             if s[word : word + 2] == "AM" and self._is_rest(at):
                 return "?"  # "95% cortical bone, 5% cellular marrow"
-            apart = before in (",", ";", "(", "j", "") or (before == "w" and self.subject == "M")
+            keyed = re.search("[BM][y()]*:$", s[:at]) is not None  # "CORE 16 mm: 30% cell"
+            apart = (
+                keyed
+                or before in (",", ";", "(", "j", "")
+                or (before == "w" and self.subject == "M")
+            )
             whose = self.head in ("x", "?") and not apart
             within = s[word : word + 2] in ("AM", "AB") and before in ("I", "p", "w", "v")
             return "?" if whose and not within else "F cellular"
@@ -422,7 +425,7 @@ def may_be(s: str, at: int) -> bool:
 def stands_alone(sentence: Sentence, s: str, at: int) -> bool:
     """Whether a figure of a sentence without a noun is said of what the one before was on."""
     ends = _LEFT_ALONE.match(s, at + 1)
-    return bool(ends and _ALONE.fullmatch(s, 0, at)) and sentence.words[at - 1 : at] != ["by"]
+    return bool(ends and _ALONE.fullmatch(s, 0, at))
 
 
 def is_free(s: str, at: int, figure: Figure) -> bool:
@@ -439,6 +442,6 @@ def _list_back(s: str, ties: dict[int, str], free: list[int]) -> None:
         between = s[a + 1 : b]
         paired = between != "/" or PAIR.search(s, 0, a)
         joined = paired and ties.get(b, "listed") != "listed" and _LEADING.fullmatch(between)
-        alone = a not in ties and s[a - 1 : a] not in ("x", "f", "L") and s[a + 1] != "M"
+        alone = a not in ties and s[a - 1 : a] not in ("x", "f", "L")
         if alone and joined and s[b] == "F" and (s[a] == "F" or between in ("/", ",", "j")):
             ties[a] = "listed"

@@ -73,7 +73,8 @@ w with showing mit avec
 o mittel overall average averages averaging averaged total mean combined global whole entire agreed
   adjudicated consensus composite aggregate final summary gesamt insgesamt gesamtzellularität
   durchschnittlich mittlere moyenne ensemble
-q rpt approximate très sehr exact absolute absolut absolu specify upward upwards downward downwards
+q anywhere everywhere
+  rpt approximate très sehr exact absolute absolut absolu specify upward upwards downward downwards
   h&e best alike too therefore thus hence nil zero nearer nur somewhere perhaps ordre re richtig
   recte lire above below angegeben um uh pt somewhat just still very quite rather about around
   almost good excellent representative intact limited active residual normalappearing remaining
@@ -108,7 +109,7 @@ r sender cases outside sending referring referral submitted submitting external 
   errorrate differed discrepancy auswärts auswärtig externe
 n our now current currently present presently today today's actual actually observed new recent
   aktuell jetzt heute derzeit actuel actuelle actuellement fact
-E changed modified updated sic
+E changed modified updated sic strike scratch
 g reduced decrease increase fall rise drop gone fell fallen rose risen dropped declined improved
   recovered went grown come down changed steigt gefallen passée passé
 a subcortical subcortically subcapsular subendosteal paracortical subkortikal souscorticale

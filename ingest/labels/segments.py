@@ -207,7 +207,7 @@ class _Cutter:
 
     def _heading(self, line: str, at: int) -> tuple[bool, int]:
         """Take a line's heading or key; whether a paragraph begins, and where its words begin."""
-        plain = line[0].isalpha() and line[1:5].isalnum() and line[:8] != "section "
+        plain = line[:3].isalpha() and line[0] not in "ivx" and line[:5] not in ("secti", "part ")
         mark = None if plain else _MARK.match(line)
         begin = mark.end() if mark else 0
         rest, marked = line[begin:], mark["mark"] if mark else None
@@ -264,7 +264,8 @@ class _Cutter:
         met = classes_in(words)
         if "L" in met:
             met |= {class_of(word) for word in _WORD.findall(tail[:20])[:1]}  # "Cell : fat ratio"
-        if tells_it(words) or {"L", "f"} <= met:
+        told = "o" in met and met <= set("ovqnd") and material_of(words) == "unknown"
+        if told or tells_it(words) or {"L", "f"} <= met:  # "Mean reported: 45% cellularity"
             self.local = (self.material, self.heading)
             return 0  # the key is what is measured
         material = self.material if is_side(words) else material_of(words)
@@ -274,14 +275,11 @@ class _Cutter:
                 material, words = named, f"{words} {tail}"
         if _AMENDS.search(words):
             self._set("general", words, amends=True)
-        elif (
-            words.startswith("original")
-            and material_of("report" + words[8:]) == "general"
-            and _AMENDS.search(self.folded)
-        ):
+        elif words.startswith("original") and _AMENDS.search(self.folded):
             self._set("general", "")  # "Original diagnosis:", beside an addendum
-        elif material == "unknown" and tail:
-            self.local = (self.material if self.amends else "unknown", words)
+        elif tail and (material == "unknown" or "e" in met):
+            unknown = material == "unknown" and not self.amends
+            self.local = ("unknown" if unknown else self.material, words)
         else:
             self._set(material, words)
         return end

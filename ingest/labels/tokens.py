@@ -204,8 +204,6 @@ def _as_said(
         return "A"  # "50% cell."
     if word == "cell" and "".join(classes[-1:]) in ("", ".", "|") and "".join(behind) in _LEADS:
         return "C"  # "CELL: 60%"
-    if word in ("figure", "value", "percentage") and "E" in classes:
-        return "C"  # "correction: the figure should read 40%"
     if word == "x" and "O" in classes:
         return "X"  # "_ <30%  X 40-60%": boxes drawn with letters
     return "q" if letter == "x" and {"including", "incl"} & set(words[-3:]) else letter

@@ -203,6 +203,18 @@ None|Core biopsy: blood and cortical bone only. Clot section is 60% cellular.
 40|Core biopsy: Suboptimal; cellularity perhaps 40%.
 40|Core biopsy: Cellularity is best estimated as 40%.
 40|Core biopsy: The cellularity for age is normal (40%).
+40|Core biopsy: The cellularity is within normal limits for age at 40%.
+None|Core biopsy: Cellularity: within normal limits for age (30-70%).
+40|Core biopsy: Despite some squeeze artifact the marrow is 40% cellular.
+40|Draft: "empty marrow, 10% cellularity". In our hands the core is 40% cellular.
+40|CORE 16 mm: 40% cell (exp 50-60), edema in 2 spaces
+40|Core biopsy: Cellularity 40%.\nGuide to cellularity by age: 18-39 years 50-70%, 40-59 years 40-60%, 60 years and over 30-50%.
+40|Core biopsy: very patchy marrow, cellularity from 10% in some spaces to 70% in others.
+40|Core biopsy.\nMean reported: 40% cellularity, reticulin 0
+40|Core biopsy.\nExpected for age pct: 25-35\nCore cellularity pct: 40
+40|The core is long. Overall cellularity 60 percent, strike that, 40 percent. Lymphocytes 20%.
+40|Core biopsy: The marrow has a cellularity of 40%. B cells fill the sinusoids. Overall extent 70%.
+2.5|Core biopsy: Cellularity does not exceed 5% anywhere. The cells are lymphocytes.
 """.strip().splitlines()
 
 

@@ -56,7 +56,8 @@ def divided(store: FeatureStore, config: TrainConfig) -> Division:
     parts = {name: bags.filter(pl.col("split") == name) for name in SPLITS}
     own = ("slide_key", "case_id", "patient_id", "split", "value", "low", "high", "n_tiles")
     digest = hashlib.blake2b(bags.select(own).write_csv().encode()).hexdigest()
-    said = tuple(notes(split, bags, parts))
+    lacking = sum(side.slides for side in store.splits(config.cohort)) - found.height
+    said = tuple(notes(split, bags, parts, lacking))
     target = store.target(store.cohort(config.cohort).target)
     return Division(bags=bags, parts=parts, notes=said, digest=digest, target=target)
 
@@ -199,9 +200,14 @@ def check_trainable(bags: pl.DataFrame, config: TrainConfig) -> None:
         )
 
 
-def notes(found: pl.DataFrame, bags: pl.DataFrame, parts: Mapping[str, pl.DataFrame]) -> list[str]:
-    """Say what a reader of the numbers must know about the split."""
+def notes(
+    found: pl.DataFrame, bags: pl.DataFrame, parts: Mapping[str, pl.DataFrame], lacking: int = 0
+) -> list[str]:
+    """Say what a reader must know about the split, and of Slides `lacking` of the Encoder's."""
     said = []
+    if lacking:
+        slides = counted(lacking, "slide")
+        said.append(f"{slides} of the cohort left out, for this encoder has not embedded them")
     if lost := found.height - bags.height:
         said.append(f"{counted(lost, 'slide')} without a tile that passes the filter left out")
     if (n := parts["validation"].height) < JUDGES:

@@ -14,6 +14,7 @@ from builders.attended import attention
 from builders.browser import Browser
 
 from featurestore import FeatureStore
+from featurestore.types import Target
 from trainer import TrainConfig, overlays, train, write_page
 
 pytestmark = pytest.mark.proof
@@ -131,6 +132,33 @@ def test_the_table_sorts_and_filters(desk: Browser) -> None:
     assert 0 < len(column(desk, "Slide")) < all_rows
     desk.run(f'{WRITE}(".smallest", 5)')
     assert all(abs(value) >= 4.95 for value in numbers(column(desk, "Error")))
+
+
+def test_classes_are_named_and_calls_marked(tmp_path: Path) -> None:
+    target = Target(name="mds", kind="binary", low=0, high=1)
+    x, values = es.planted(40, 8, dim=4)
+    store = es.build(tmp_path / "store", x, (values > 50).astype(float).tolist(), target=target)
+    es.freeze(store, target="mds")
+    run = train(store, TrainConfig(cohort="all", steps=20), draw=False)
+    test = run.predictions.filter(pl.col("split") == "test")
+    right = {
+        row["slide_id"]: (row["mean"] > 0.5) == (row["truth"] == 1) for row in test.rows(named=True)
+    }
+    with Browser(1280, 900) as browser:
+        browser.open(write_page(store, [run.run_id], tmp_path / "page.html"))
+        slides, called = column(browser, "Slide"), column(browser, "Called")
+        assert dict(zip(slides, called, strict=True)) == {
+            one: "✓ right" if right[one] else "✗ wrong" for one in slides
+        }
+        positive = dict(test.select("slide_id", pl.col("truth") == 1).iter_rows())
+        assert column(browser, "Label") == [
+            "positive" if positive[s] else "negative" for s in slides
+        ]
+        browser.run("document.querySelector('.slides tbody .open').click()")
+        facts = browser.run("document.querySelector('.facts').textContent")
+        assert f"Called{called[0]}" in facts
+        assert "Interval" not in facts
+        assert browser.complaints == []
 
 
 def test_a_slide_opens_by_key_and_closes_again(desk: Browser) -> None:

@@ -249,6 +249,23 @@ def test_an_encoder_is_named_by_name_id_or_prefix(tmp_path: Path) -> None:
     assert "encoder  other - planted" in found.text()
 
 
+def test_slides_that_an_encoder_lacks_are_told(tmp_path: Path) -> None:
+    x, values = es.planted(24, 8, dim=4)
+    store = es.build(tmp_path / "store", x, values)
+    few = replace(es.ENCODER, name="few", weights_hash="2" * 32)
+    for i in range(20):
+        store.publish(es.arrays_of(i, x[i], few))
+    store.record()
+    es.freeze(store, method="random")
+    told = {
+        name: train(store, replace(QUICK, encoder_id=name, steps=1), draw=False).text()
+        for name in ("few", "planted")
+    }
+    said = "note        4 slides of the cohort left out, for this encoder has not embedded them"
+    assert said in told["few"]
+    assert "left out" not in told["planted"]
+
+
 def test_fewer_patients_lie_among_more(store: FeatureStore) -> None:
     found = sweep(store, QUICK, {"train_patients": [12, 15]})
     n = [runs.load(store, cell.run_ids[0]).record for cell in found.cells]

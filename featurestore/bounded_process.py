@@ -112,9 +112,7 @@ class BoundedProcess:
     def ask(self, request: Any, cpu_s: float | None = None) -> Iterator[Any]:
         """Yield what is answered to a request; the caller knows the last word.
 
-        Args:
-            request: anything that its target understands.
-            cpu_s: what the target lets this one take, where it has a rule of its own.
+        `cpu_s` is what the target lets this one take, where it has a rule of its own.
 
         Raises:
             Died: the process did, or was silent for too long; the next request starts another.

@@ -34,12 +34,7 @@ class SplitConfig(Checked):
     )
 
     def by(self, word: str, read: Callable[[Path], Mapping[str, str]]) -> SplitConfig:
-        """The same, split as one word says: `time`, `random`, `folds:5` or `table:split.csv`.
-
-        Args:
-            word: the method, and after a colon what it needs.
-            read: reads the table of splits.
-        """
+        """The same, split as one word says: `time`, `random`, `folds:5` or `table:split.csv`."""
         method, _, argument = word.partition(":")
         if method not in types_of(SplitConfig)["method"][2] or (method == "table" and not argument):
             got = f"got {word!r}"

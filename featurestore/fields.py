@@ -201,10 +201,8 @@ def _written(value: Any) -> Any:
 def from_json(kind: type[T], data: Mapping[str, Any]) -> T:
     """Make a dataclass of what `to_json`, or an older version of it, wrote.
 
-    Keys that it does not know are left out, and missing ones take their defaults.
-
-    Raises:
-        ConfigError: a value without a default is missing, or one is not its type's.
+    Keys that it does not know are left out, and missing ones take their defaults, or are a
+    `ConfigError`.
     """
     made: dict[str, Any] = {}
     for one in fields(kind):  # type: ignore[arg-type]

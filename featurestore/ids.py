@@ -12,13 +12,7 @@ NAMED = 10  # ids that a message names
 
 
 def meant(word: str, things: Iterable[Sequence[str]]) -> list[Sequence[str]]:
-    """The things, each an id and perhaps a name, that a word means.
-
-    By their ids, else their names, else the beginning of either.
-
-    Raises:
-        ConfigError: it is no text.
-    """
+    """The things that a word means: by their ids, else names, else the beginning of either."""
     if not isinstance(word, str):
         raise ConfigError(f"a name must be a text, got {word!r}")
     things = list(things)
@@ -31,11 +25,7 @@ def meant(word: str, things: Iterable[Sequence[str]]) -> list[Sequence[str]]:
 def one_of(
     word: str, known: Mapping[str, str], what: str, error: type[TrephineError] = ConfigError
 ) -> str:
-    """The one id that a word means, of ids with their names; `what` is the noun, for the message.
-
-    Raises:
-        ConfigError: it means none, or several; or the error that is given.
-    """
+    """The one id that a word means, of ids with their names; `what` is the noun, for the error."""
     found = [one[0] for one in meant(word, known.items())]
     if len(found) == 1:
         return found[0]

@@ -258,12 +258,7 @@ class Label(Checked):
         return content_id({name: getattr(self, name) for name in said})
 
     def recorded(self, about: Target, *, again: bool = False) -> RecordedLabel:
-        """The row to record.
-
-        Args:
-            about: the Target of that name.
-            again: whether it holds though the same was said before, as a person's word does.
-        """
+        """The row to record; `again` if it holds though the same was said before, as a person's."""
         at, said = now(), self.content_id
         return RecordedLabel(
             **asdict(self),

@@ -38,7 +38,7 @@ from featurestore.groups import (
     check_group,
     check_groups,
 )
-from featurestore.types import ArrayIds, Progress
+from featurestore.types import Progress
 from featurestore.words import counted, size
 
 ROOMS = ("slides", "ledger", "runs", "tmp", "quarantine")
@@ -177,7 +177,8 @@ def _again(root: Path, groups: Sequence[Path]) -> Iterator[Survey]:
         for ids in arrays.published(root, path.stem) if GROUP.fullmatch(path.name) else ():
             if ids not in known:
                 with suppress(StoreDamaged):
-                    new.append(_told_by_itself(root, ids))
+                    it = folding.read_published(root, ids, now())
+                    new.append(Told(*ids, it.dim, False, json.dumps(dict(it.digests))))
         found = check_group(root, path, [*told, *new])
         if is_claimed:
             found.waiting, new = len(new), []
@@ -188,11 +189,6 @@ def _again(root: Path, groups: Sequence[Path]) -> Iterator[Survey]:
         for place in sorted(places):
             found.add(place, "the catalog does not know it: an ingest was stopped", ADOPT)
         yield found
-
-
-def _told_by_itself(root: Path, ids: ArrayIds) -> Told:
-    made = folding.read_published(root, ids, now())
-    return Told(*ids, made.dim, False, json.dumps(dict(made.digests)))
 
 
 # -- runs, ledger and catalog ----------------------------------------------------------------------

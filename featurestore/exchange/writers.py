@@ -116,11 +116,7 @@ def _write_clam(it: Outgoing) -> None:
 
 
 def _tables_clam(out: Path, cohort: pl.DataFrame, target: str) -> list[str]:
-    """Write labels, and a table of splits; for folds one each, tested on that fold.
-
-    Returns:
-        What CLAM does with such Slides.
-    """
+    """Write labels, and splits, of folds one table each; say what CLAM does with such Slides."""
     columns = ["patient_id", "slide_id", "value"]
     files.write_csv(out / "labels.csv", ["case_id", "slide_id", "label"], cohort[columns].rows())
     sides = dict(cohort.select("slide_id", "split").iter_rows())

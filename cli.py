@@ -175,9 +175,10 @@ def plan(config: PlanConfig, tiling: Tiling, slides: Path, store: FeatureStore) 
 
     Example: trephine plan archive/manifest.csv --encoder dinov2-base
     """
-    from ingest.slides.plan import plan as foresee
+    from ingest.slides import archive, plan
 
-    return foresee(store, slides, tiling, config)
+    found = archive.read_archive(slides, config)
+    return plan.plan_archive(store, found, tiling, config, source=str(slides))
 
 
 @main.command()

@@ -79,7 +79,8 @@ def ingest_archive(
     if part is None:
         store.record()  # adopt what a killed ingest published without a row
     check_golden_tile(store, encoder)
-    works = worklist(store, archive.slides, Wanted.by(config, tiling, [encoder.encoder_id]))
+    wanted = Wanted(tiling_id=tiling.tiling_id, encoder_ids=[encoder.encoder_id], config=config)
+    works = worklist(store, archive.slides, wanted)
     summary = _work_off(order, works, config, progress, new_reader)
     if part is None:
         store.compact()

@@ -7,7 +7,6 @@ import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from featurestore.errors import SlideWithoutMpp, TrephineError
 from featurestore.fields import arguments_of
 from featurestore.types import Tiling
 from featurestore.words import counted, duration, grouped, size
-from ingest.slides.archive import Archive, read_archive
+from ingest.slides.archive import Archive
 from ingest.slides.config import IngestConfig, PlanConfig, part_of
 from ingest.slides.worker import Done, Measured, ReaderProcess, Request
 from ingest.slides.worklist import TO_READ, Standing, Wanted, Work, scale_doubt, told, worklist
@@ -126,18 +125,6 @@ class Plan:
         )
 
 
-def plan(
-    store: FeatureStore, source: Path, tiling: Tiling, config: PlanConfig | None = None
-) -> Plan:
-    """Say what an ingest of a slide, folder or manifest would do and cost, and change nothing.
-
-    Raises:
-        ArchiveError, EncoderUnavailable: as `ingest` does.
-    """
-    config = config or PlanConfig()
-    return plan_archive(store, read_archive(source, config), tiling, config, source=str(source))
-
-
 def plan_archive(
     store: FeatureStore,
     archive: Archive,
@@ -151,9 +138,13 @@ def plan_archive(
 
     Slides are sorted as `ingest` sorts them. Tiles and missing mpp are those of a sample that is
     opened, in a process of its own; hours and bytes are those of earlier ingests.
+
+    Raises:
+        EncoderUnavailable: as `ingest` does.
     """
     encoder_ids, note = _encoder_ids(store, config)
-    works = worklist(store, archive.slides, Wanted.by(config, tiling, encoder_ids))
+    wanted = Wanted(tiling_id=tiling.tiling_id, encoder_ids=encoder_ids, config=config)
+    works = worklist(store, archive.slides, wanted)
     todo = [work for work in works if work.standing in TO_READ]
     n_by = Counter(work.standing for work in works)
     seen = _open_some(store, todo, tiling, config, new_reader)

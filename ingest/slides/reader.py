@@ -59,11 +59,9 @@ class SlideReader:
             )
 
     def overview(self, mpp: float = OVERVIEW_MPP) -> tuple[np.ndarray, float]:
-        """The whole slide at about 8 microns a pixel, for finding tissue.
+        """The whole slide for finding tissue, uint8 [h, w, 3], and its microns per pixel.
 
-        Returns:
-            uint8 [h, w, 3], and its microns per pixel: as asked, or the slide's own where that is
-            coarser. Its top-left corner is the slide's.
+        These are as asked, or the slide's own where that is coarser; its corner is the slide's.
         """
         mpp = max(mpp, self.mpp)
         if self._overview is None or self._overview[1] != mpp:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -169,13 +169,9 @@ def _read(request: Request) -> Iterator[Message]:
 def _in_order(key: str, found: FoundTiles) -> dict[str, np.ndarray]:
     """Coords and scores of new tiles in stored order; blur follows with the pixels."""
     order = row_order(key, found.coords)
-    return {
-        "coords": found.coords[order],
-        "tissue": found.tissue[order],
-        "pen": found.pen[order],
-        "marrow": found.marrow[order],
-        "blur": np.zeros(len(order), np.float16),
-    }
+    names = ("coords", "tissue", "pen", "marrow")
+    found_there = {name: getattr(found, name)[order] for name in names}
+    return found_there | {"blur": np.zeros(len(order), np.float16)}
 
 
 def blurred(blur: np.ndarray) -> float:
@@ -187,15 +183,13 @@ def _share(flags: np.ndarray) -> float:
     return float(np.mean(flags)) if len(flags) else 0.0
 
 
-def serve(connection: Connection, limits: Limits) -> None:
-    """Answer requests until the other side is gone; runs in the reader's process."""
-    bounded_process.serve(connection, limits, read_slide)
+_SERVE = functools.partial(bounded_process.serve, answer=read_slide)
 
 
 class ReaderProcess(BoundedProcess):
     """A process that reads one Slide after the other, and is replaced when it dies or hangs."""
 
-    def __init__(self, limits: Limits | None = None, target: Target = serve) -> None:
+    def __init__(self, limits: Limits | None = None, target: Target = _SERVE) -> None:
         super().__init__(limits or Limits(), target)
 
     def read(self, request: Request) -> Iterator[Message]:

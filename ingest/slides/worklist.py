@@ -11,10 +11,10 @@ from typing import Any, Literal
 
 from featurestore import FeatureStore
 from featurestore.errors import TrephineError
-from featurestore.types import Case, Failure, GivenSlide, MppSource, Slide, Tiling, content_id, now
+from featurestore.types import Case, Failure, GivenSlide, MppSource, Slide, content_id, now
 from ingest.slides import files as slide_files
 from ingest.slides.archive import ArchiveSlide
-from ingest.slides.config import IngestConfig, Part, in_part, part_of
+from ingest.slides.config import IngestConfig, in_part, part_of
 
 MOST_ATTEMPTS = 3
 MOST_APART = 0.05  # share by which two statements of a scale may differ untold
@@ -52,24 +52,11 @@ class Work:
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """Whose Embeddings are wanted, and which Slides are not to be looked at."""
+    """Whose Embeddings an ingest, or the plan of one, is after."""
 
     tiling_id: str
     encoder_ids: Collection[str]  # any of them will do
-    mpp: float | None = None  # of Slides of which neither manifest nor file says one
-    retry_failed: bool = False  # try also what failed three times
-    part: Part | None = None
-
-    @classmethod
-    def by(cls, config: IngestConfig, tiling: Tiling, encoder_ids: Collection[str]) -> Wanted:
-        """What an ingest, or the plan of one, is after."""
-        return cls(
-            tiling_id=tiling.tiling_id,
-            encoder_ids=encoder_ids,
-            mpp=config.mpp,
-            retry_failed=config.retry_failed,
-            part=part_of(config.shard),
-        )
+    config: IngestConfig = field(default_factory=IngestConfig)
 
 
 def worklist(store: FeatureStore, archive: Sequence[ArchiveSlide], wanted: Wanted) -> list[Work]:
@@ -155,7 +142,7 @@ def _judge(store: FeatureStore, slide: ArchiveSlide, known: _Known, wanted: Want
     try:
         if not why and slide.path.exists():
             size_bytes, mtime_ns = slide_files.file_stamp(slide.path)
-            same = _same_content(slide, (size_bytes, mtime_ns), known, wanted.mpp)
+            same = _same_content(slide, (size_bytes, mtime_ns), known, wanted.config.mpp)
         elif not why:
             standing = "missing"
             why = f"slide {slide.path.name!r} is not there: {slide.path} does not exist."
@@ -172,15 +159,15 @@ def _judge(store: FeatureStore, slide: ArchiveSlide, known: _Known, wanted: Want
     if same:
         of_slide = ((same.slide_key, wanted.tiling_id, one) for one in wanted.encoder_ids)
         standing = "known" if any(store.has(*ids) for ids in of_slide) else "lacking"
-    if standing != "known" and attempts >= MOST_ATTEMPTS and not wanted.retry_failed:
+    if standing != "known" and attempts >= MOST_ATTEMPTS and not wanted.config.retry_failed:
         standing = "given up"
     # What is new or changed has no key yet: its reader sorts it, and its name where that fails.
     key = same.slide_key if same else content_id(slide.slide_id)
-    if standing not in ("new", "changed") and not in_part(key, wanted.part):
+    if standing not in ("new", "changed") and not in_part(key, part_of(wanted.config.shard)):
         standing = "elsewhere"
     corrected = None
     if same and standing == "known":
-        corrected = _corrected(slide, same, mtime_ns, known, wanted.mpp)
+        corrected = _corrected(slide, same, mtime_ns, known, wanted.config.mpp)
     return Work(
         slide=slide,
         standing=standing,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -169,20 +170,19 @@ class Tally:
     def __init__(self, total: int, progress: Progress) -> None:
         self._total, self._progress = total, progress
         self.workers = 0  # of a cluster, that are told too
-        self._slides = self._tiles = self._failed = 0
+        self._done: Counter[str] = Counter()
         self._began = time.monotonic()
         self._lock = threading.Lock()
 
-    def add(self, *, slides: int = 0, tiles: int = 0, failed: int = 0) -> None:
-        """Count more of each, and tell how far the work is."""
+    def add(self, **more: int) -> None:
+        """Count more slides, tiles or failed ones, and tell how far the work is."""
         with self._lock:
-            self._slides += slides
-            self._tiles += tiles
-            self._failed += failed
-            rate = self._tiles / max(1e-9, time.monotonic() - self._began)
-            note = f"{self._tiles:,} tiles, {rate:.1f} tiles/s, {self._failed} failed"
+            self._done.update(more)
+            tiles, failed = self._done["tiles"], self._done["failed"]
+            rate = tiles / max(1e-9, time.monotonic() - self._began)
+            note = f"{tiles:,} tiles, {rate:.1f} tiles/s, {failed} failed"
             note += f", {counted(self.workers, 'worker')}" if self.workers else ""
-            self._progress(self._slides, self._total, note)
+            self._progress(self._done["slides"], self._total, note)
 
 
 class Writer:

@@ -58,11 +58,6 @@ class DemoConfig:
         return self.folder / "store"
 
     @property
-    def page(self) -> Path:
-        """What the training came to."""
-        return self.folder / "report.html"
-
-    @property
     def truth(self) -> Path:
         """The cellularity of every synthetic slide."""
         return self.archive / "truth.csv"
@@ -74,6 +69,7 @@ class DemoConfig:
     def commands(self) -> list[list[str]]:
         """The arguments of every command, in order."""
         slides = [str(self.archive / "manifest.csv"), *real_slides()]
+        page = str(self.folder / "report.html")
         commands = [
             ["init"],
             ["plan", slides[0], "--weights", self.weights],
@@ -84,7 +80,7 @@ class DemoConfig:
             ["cohort", "create", COHORT, "--where", CHOSEN],
             ["train", COHORT, "--bag-size", str(BAG_SIZE), "--seed", str(self.seed)],
             ["runs"],
-            ["report", "latest", "-o", str(self.page), "--truth", str(self.truth)],
+            ["report", "latest", "-o", page, "--truth", str(self.truth)],
         ]
         return [[*command, "--store", str(self.store)] for command in commands]
 
@@ -93,7 +89,7 @@ class DemoConfig:
         store = shlex.quote(str(self.store))
         return (
             f"The figures: {self.store / 'runs'}\n"
-            f"The page:    {self.page}\n"
+            f"The page:    {self.folder / 'report.html'}\n"
             f"The store:   {self.store}\n"
             f'Next: trephine sql "from slide_overview limit 5" --store {store}\n'
             f"      trephine train {COHORT} --model gated --bag-size {BAG_SIZE} --store {store}\n"

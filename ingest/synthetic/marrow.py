@@ -102,11 +102,7 @@ class Scene:
         return 100 * (1 - self._fat_px / self._marrow_px) if self._marrow_px else None
 
     def areas(self) -> dict[str, np.ndarray]:
-        """Where tissue, bone, blood and marrow with its fat lie.
-
-        Returns:
-            bool [h, w] each, one value for `FIELD_PX` by `FIELD_PX` drawn pixels.
-        """
+        """Where tissue, bone, blood and marrow with its fat lie: bool [h, w], a value a field's."""
         tissue, bone, blood = self._tissue > 0, self._bone > 0, self._blood > 0
         return {
             "tissue": tissue,
@@ -367,14 +363,10 @@ def _colours(
     return table.reshape(-1, 4).view("<u4").ravel()
 
 
-def _lamellae() -> np.ndarray:
-    """Eosin to add at each quarter micron from the surface of bone: a rim, then fine layers."""
-    depth = np.arange(int(FAR_UM * 8)) / 4
-    layers = 7 + 6 * np.sin(depth / 1.9) + 4 * np.sin(depth / 5.3)
-    return np.where(depth < 1.2, 38, np.clip(layers, 0, None)).astype(np.uint16)
-
-
-_LAMELLAE = _lamellae()
+# eosin to add at each quarter micron from the surface of bone: a rim, then fine layers
+_DEPTH = np.arange(int(FAR_UM * 8)) / 4
+_LAMELLAE = np.clip(7 + 6 * np.sin(_DEPTH / 1.9) + 4 * np.sin(_DEPTH / 5.3), 0, None)
+_LAMELLAE = np.where(_DEPTH < 1.2, 38, _LAMELLAE).astype(np.uint16)
 
 
 def _fat_shapes(rng: np.random.Generator, um: float) -> tuple[np.ndarray, np.ndarray]:

@@ -74,13 +74,15 @@ def test_the_option_is_for_slides_that_state_no_scale(
     known: tuple[FeatureStore, Path], tmp_path: Path
 ) -> None:
     store, folder = known
-    assert look(store, slide(folder / "a.svs"), mpp=0.3).standing == "known"  # the file's own
+    assert (
+        look(store, slide(folder / "a.svs"), config=IngestConfig(mpp=0.3)).standing == "known"
+    )  # the file's own
     bare = tmp_path / "bare.svs"
     write(bare, plain(300, 20), mpp=2.0, stated=None)
     done = take_in(store, [slide(bare)], ENCODER, TILING, IngestConfig(mpp=0.5))
     assert done.embedded == 1
     for option, standing in ((0.5, "known"), (None, "known"), (0.4, "changed")):
-        assert look(store, slide(bare), mpp=option).standing == standing
+        assert look(store, slide(bare), config=IngestConfig(mpp=option)).standing == standing
     work = look(store, slide(bare, mpp=0.5))
     assert work.standing == "known"
     assert work.corrected is not None
@@ -159,7 +161,7 @@ def test_three_failures_give_a_slide_up_until_it_is_asked_for(
         failure = Failure(item=torn.slide.path, stage="open", reason="torn", slide_id="torn")
         store.record([failure], fold=n % 2 == 0)  # a shard leaves the catalog alone
     assert look(store, torn).standing == "given up"
-    assert look(store, torn, retry_failed=True).standing == before
+    assert look(store, torn, config=IngestConfig(retry_failed=True)).standing == before
     store.record([Failure(item=torn.slide.path, mended=True)])
     assert look(store, torn).standing == before
 
@@ -174,7 +176,9 @@ def test_the_parts_of_an_archive_are_disjoint_and_complete(
     seen = [
         {
             work.slide.slide_id
-            for work in worklist(store, archive, replace(wanted, part=(i, 3)))
+            for work in worklist(
+                store, archive, replace(wanted, config=IngestConfig(shard=f"{i}/3"))
+            )
             if work.standing != "elsewhere"
         }
         for i in (1, 2, 3)

@@ -97,7 +97,7 @@ def test_a_slide_of_several_files_under_another_name_is_not_followed(tmp_path: P
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("vr", [b"OB", b"SQ", b"UN"])
+@pytest.mark.parametrize("vr", [b"OB", b"SQ", pytest.param(b"UN", marks=pytest.mark.proof)])
 def test_a_dicom_header_as_long_as_the_disk_is_read_for_a_mebibyte(
     tmp_path: Path, vr: bytes
 ) -> None:

@@ -49,13 +49,7 @@ class Sampler:
         return offsets(self._hashed[stream][draw.slides], self.n_tiles[draw.slides], draw.draws)
 
     def read(
-        self,
-        reader: RowReader,
-        slide: int,
-        start: int,
-        draw: int,
-        stream: int,
-        out: np.ndarray,
+        self, reader: RowReader, slide: int, start: int, draw: int, stream: int, out: np.ndarray
     ) -> None:
         """Let `reader` fill `out`, float16 (n, D), with a Bag of n = lengths[slide] rows."""
         if self.sampling == "block" and self.kept is None:

@@ -101,7 +101,12 @@ def compare(store: FeatureStore, first: str, second: str) -> Comparison:
     pair = [runs.load(store, run_id) for run_id in (first, second)]
     if pair[0].run_id == pair[1].run_id:
         raise ConfigError(f"both are run {pair[0].run_id}. Name another: trephine runs")
-    told = [_told(run) for run in pair]
+    told = [
+        decided(run)
+        | {name: getattr(run.record, name) for name in RECORDED}
+        | {f"fit {name}": run.record.fit.get(name) for name in FITTED}
+        for run in pair
+    ]
     names = {name: (told[0].get(name), told[1].get(name)) for name in told[0] | told[1]}
     both, means = common([run.predictions.filter(pl.col("split") == "test") for run in pair])
     target = pair[0].record.about()
@@ -122,11 +127,6 @@ def compare(store: FeatureStore, first: str, second: str) -> Comparison:
         positive=float(positive.mean()) if classes else None,
         warnings=tuple(f"run {run.run_id}: {one}" for run in pair for one in run.warnings()),
     )
-
-
-def _told(run: runs.Run) -> dict[str, Any]:
-    own = {name: getattr(run.record, name) for name in RECORDED}
-    return decided(run) | own | {f"fit {name}": run.record.fit.get(name) for name in FITTED}
 
 
 def _shown(value: Any) -> str:

@@ -75,11 +75,7 @@ def streamed(
 
 
 def resident(
-    sampler: Sampler,
-    reader: RowReader,
-    plan: Iterable[Draw],
-    stream: int,
-    device: torch.device,
+    sampler: Sampler, reader: RowReader, plan: Iterable[Draw], stream: int, device: torch.device
 ) -> Iterator[Tensors]:
     """Yield what `streamed` does, from rows that are read once and then stay on the device.
 

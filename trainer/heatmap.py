@@ -103,11 +103,12 @@ def file_name(slide_id: str) -> str:
 def picture(thumbnail: Image.Image, place: overlays.Geometry, tiles: pl.DataFrame) -> Image.Image:
     """The thumbnail under its overlay, with a legend beneath."""
     boxes = place.boxes(tiles, thumbnail.size)
-    drawn = overlays.overlay(boxes, tiles["relative"].to_numpy(), thumbnail.size)
+    drawn = overlays.overlay(boxes, tiles["relative"].to_numpy(), thumbnail.size).convert("RGBA")
+    drawn.putalpha(drawn.getchannel("A").point(lambda alpha: round(alpha * OPACITY)))
     strip = legend(max(thumbnail.width, 320))
     whole = Image.new("RGB", (strip.width, thumbnail.height + strip.height), "white")
     left = (strip.width - thumbnail.width) // 2
-    whole.paste(overlays.blended(thumbnail.convert("RGB"), drawn, OPACITY), (left, 0))
+    whole.paste(Image.alpha_composite(thumbnail.convert("RGBA"), drawn).convert("RGB"), (left, 0))
     whole.paste(strip, (0, thumbnail.height))
     return whole
 

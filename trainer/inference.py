@@ -37,11 +37,7 @@ SAME = ("patient_id", "slide_key", "slide_id")  # by which a Slide is not new
 
 
 def resample(
-    model: Scorer,
-    sampler: Sampler,
-    reader: RowReader,
-    resamples: int,
-    stream: int = PREDICT,
+    model: Scorer, sampler: Sampler, reader: RowReader, resamples: int, stream: int = PREDICT
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean and spread of a model's values over `resamples` Bags a Slide.
 
@@ -61,11 +57,7 @@ def resample(
 
 
 def bag_values(
-    model: Scorer,
-    sampler: Sampler,
-    reader: RowReader,
-    resamples: int,
-    stream: int = PREDICT,
+    model: Scorer, sampler: Sampler, reader: RowReader, resamples: int, stream: int = PREDICT
 ) -> tuple[np.ndarray, np.ndarray]:
     """Apply a model to `resamples` Bags a Slide, all in one pass over the store.
 

@@ -118,10 +118,3 @@ def overlay(boxes: np.ndarray, relative: np.ndarray, size: tuple[int, int]) -> I
     picture.putpalette(colours[:, :3].tobytes())
     picture.info["transparency"] = colours[:, 3].tobytes()
     return picture
-
-
-def blended(thumbnail: Image.Image, drawn: Image.Image, opacity: float) -> Image.Image:
-    """Lay what `overlay` drew over a thumbnail."""
-    colours = drawn.convert("RGBA")
-    colours.putalpha(colours.getchannel("A").point(lambda alpha: round(alpha * opacity)))
-    return Image.alpha_composite(thumbnail.convert("RGBA"), colours).convert("RGB")

@@ -106,8 +106,8 @@ def _loaded(
         raise ConfigError("name at least one run. List them with: trephine runs")
     if rounding is not None and not rounding > 0:
         raise ConfigError(f"rounding must be over 0, got {rounding}")
-    loaded = [runs.load(store, run_id) for run_id in dict.fromkeys(run_ids)]
-    loaded = list({run.run_id: run for run in loaded}.values())  # `latest` may be named too
+    found = (runs.load(store, run_id) for run_id in run_ids)
+    loaded = list({run.run_id: run for run in found}.values())  # `latest` may be named too
     if len({run.record.about() for run in loaded}) > 1:
         named = ", ".join(f"{run.run_id} {run.record.target}" for run in loaded)
         raise ConfigError(f"a page is of runs with one target, got {named}. Write one for each.")
@@ -234,7 +234,7 @@ def _intervals(run: runs.Run, test: pl.DataFrame, target: Target) -> dict[str, A
     """The split-conformal intervals and how many test labels they hold; None without."""
     width, level = run.half_widths, 1 - conformal.ALPHA
     held = None if width is None else conformal.coverage(test, width)
-    rows = held and _coverage(test, target, held)
+    rows = held and _coverage(test, target)
     name = "Labels held by the interval"
     return {
         "folded": run.predictions["split"].to_list().count(conformal.OUT_OF_FOLD),
@@ -246,18 +246,16 @@ def _intervals(run: runs.Run, test: pl.DataFrame, target: Target) -> dict[str, A
     }
 
 
-def _coverage(
-    test: pl.DataFrame, target: Target, held: Mapping[str, float]
-) -> list[dict[str, Any]]:
+def _coverage(test: pl.DataFrame, target: Target) -> list[dict[str, Any]]:
     """Share of labels held, of all test Slides and of thirds of the prediction's range."""
-    whole = {"value": held["coverage"], "low": held["coverage_low"], "high": held["coverage_high"]}
-    rows: list[dict[str, Any]] = [{"name": "all test slides", "css": 1} | whole]
-    digits = runs.coarse(target)
-    for low, high, group in conformal.thirds(test, target):
-        name = f"predicted {low:.{digits}f}–{high:.{digits}f} (n = {group.height:,})"
-        held_there = conformal.share_held(group)
-        rows.append({"name": name} | dict(zip(("value", "low", "high"), held_there, strict=False)))
-    return rows
+    digits, groups = runs.coarse(target), [("all test slides", 1, test)]
+    for low, high, part in conformal.thirds(test, target):
+        name = f"predicted {low:.{digits}f}–{high:.{digits}f} (n = {part.height:,})"
+        groups.append((name, 0, part))
+    names = ("name", "css", "value", "low", "high", "n")
+    return [
+        dict(zip(names, (*one, *conformal.share_held(part)), strict=True)) for *one, part in groups
+    ]
 
 
 def _groups(
@@ -297,9 +295,8 @@ def _over_time(store: FeatureStore, run: runs.Run) -> Markup | None:
     """Slides of each split by quarter; None where none is dated."""
     own = pl.col("split") != conformal.OUT_OF_FOLD  # the Run itself learnt from these
     split = run.predictions.filter(own).select("slide_id", used="split")
-    both = (
-        run.bags(store).join(split, on="slide_id", how="left").filter(pl.col("dated").is_not_null())
-    )
+    dated = run.bags(store).filter(pl.col("dated").is_not_null())
+    both = dated.join(split, on="slide_id", how="left")
     if both.is_empty():
         return None
     named = both.select("dated", pl.col("used").fill_null("train"))

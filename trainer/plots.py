@@ -297,10 +297,8 @@ def settling(curves: pl.DataFrame, target: Target) -> str:
     chart = Chart((0, last + 0.5), (0, max(top, 1.3)))
     chart.axes("Bags per slide", f"95% of means lie within ± ({point_name(target)})")
     for i, curve in enumerate(sampled):
-        count, y = (
-            curve["resamples"].to_numpy(),
-            evaluate.Z95 * curve["expected"].to_numpy() / point,
-        )
+        count = curve["resamples"].to_numpy()
+        y = evaluate.Z95 * curve["expected"].to_numpy() / point
         chart.line(count.tolist(), y.tolist(), f"l{i % 6}")
         chart.points(count, evaluate.Z95 * curve["se"].to_numpy() / point, f"c{i % 6}", 3)
     chart.across(1, "lgrey thin broken")

@@ -10,19 +10,13 @@ from pathlib import Path
 
 
 def start() -> None:
-    """Let a thread load them; it needs no Python, so a second processor does it meanwhile."""
-    spec = importlib.util.find_spec("torch")
-    if spec is not None and spec.origin is not None:
-        library = Path(spec.origin).parent / "lib" / "libtorch.so"
-        threading.Thread(target=_load, args=(library,), daemon=True).start()
+    """Let a thread load them; it needs no Python, so a second processor does it meanwhile.
 
-
-def _load(library: Path) -> None:
-    """Call dlopen as any C function, for `ctypes.CDLL` itself would hold Python's lock.
-
-    What goes wrong here is told when torch is imported.
+    It calls dlopen as any C function, for `ctypes.CDLL` itself would hold Python's lock. What goes
+    wrong here is told when torch is imported.
     """
-    dlopen = getattr(ctypes.CDLL(None), "dlopen", None)
-    if dlopen is not None:
+    spec, dlopen = importlib.util.find_spec("torch"), getattr(ctypes.CDLL(None), "dlopen", None)
+    if spec is not None and spec.origin is not None and dlopen is not None:
         dlopen.argtypes, dlopen.restype = (ctypes.c_char_p, ctypes.c_int), ctypes.c_void_p
-        dlopen(os.fsencode(library), os.RTLD_NOW)
+        library = os.fsencode(Path(spec.origin).parent / "lib" / "libtorch.so")
+        threading.Thread(target=dlopen, args=(library, os.RTLD_NOW), daemon=True).start()

@@ -199,7 +199,12 @@ def gathered(
     store: FeatureStore, sweep: Sweep, plans: Sequence[Planned], known: Mapping[str, str]
 ) -> SweepResult:
     """Read what the Runs of a grid gave, by their run_id of each key that is known."""
-    tested, names = _tested(store, plans, known), _encoders(store, known)
+    tested = _tested(store, plans, known)
+    of = (
+        "select distinct encoder_id, name from runs join encoders using (encoder_id)"
+        " where run_id in (select unnest($ids)) order by name, encoder_id"
+    )
+    names = dict(store.ask(of, {"ids": list(known.values())}).iter_rows())
     return SweepResult(
         sweep=sweep,
         target=tested.target,
@@ -225,15 +230,6 @@ class Tested:
     def told(self) -> tuple[runs.Score, runs.Score]:
         """The scores that it is told by."""
         return runs.scores_of(self.target)
-
-
-def _encoders(store: FeatureStore, known: Mapping[str, str]) -> dict[str, str]:
-    """Names of the Encoders of Runs, by id."""
-    of = (
-        "select distinct encoder_id, name from runs join encoders using (encoder_id)"
-        " where run_id in (select unnest($ids)) order by name, encoder_id"
-    )
-    return dict(store.ask(of, {"ids": list(known.values())}).iter_rows())
 
 
 def _tested(store: FeatureStore, plans: Sequence[Planned], known: Mapping[str, str]) -> Tested:

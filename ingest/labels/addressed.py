@@ -22,11 +22,6 @@ _ANSWERS = re.compile(
     r"[^.\n]{0,40}[\d\"'<]|\b(?:must|shall) (?:be )?(?:record|answer|report|return|enter|output|say"
     r")|\b(?:answer|reply|respond) (?:only |just )?(?:with|in|as|using)\b"
 )
-_SAID = """instruct prompt software program model machine system llm gpt chat assist parser json
-ignore disregard override forget abstract summari test extract data answer reply respond output
-return enter record transcri print write must shall reader attention memo message notice user"""
-_HINTS = _SAID.split()
-_AI = re.compile(r"ai(?<!\wai)(?!\w)")
 _OVER = ("end of report", "end of the report", "new report", "new task", "begin report")
 
 
@@ -38,8 +33,5 @@ def is_addressed(folded: str, start: int, end: int, *, amends: bool) -> bool:
     """
     if not amends and any(0 <= folded.find(mark) < start for mark in _OVER):
         return True
-    words = folded[max(0, start - 1) : end]
-    if not any(hint in words for hint in _HINTS) and not _AI.search(words):
-        return False  # for speed
     start = max(0, start - 1)  # with the line's end before it
     return any(word.search(folded, start, end) for word in (_ORDERS, _MACHINES, _ANSWERS))

@@ -215,6 +215,7 @@ None|Core biopsy: Cellularity: within normal limits for age (30-70%).
 40|The core is long. Overall cellularity 60 percent, strike that, 40 percent. Lymphocytes 20%.
 40|Core biopsy: The marrow has a cellularity of 40%. B cells fill the sinusoids. Overall extent 70%.
 2.5|Core biopsy: Cellularity does not exceed 5% anywhere. The cells are lymphocytes.
+40|Cores: cellularity is 30% (L) and 50% (R).
 """.strip().splitlines()
 
 

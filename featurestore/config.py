@@ -58,6 +58,11 @@ class EngineConfig:
 
     def __post_init__(self) -> None:
         check(self)
+        if self.address is not None and not self.address.strip():
+            raise ConfigError(
+                "--address is empty: give that of a Ray cluster, as `ray status` knows it, "
+                "or leave it out to start one here"
+            )
         if self.address is not None and self.engine != "ray":
             raise ConfigError(f"--address {self.address} is of a Ray cluster. Add --engine ray")
 

@@ -246,7 +246,7 @@ def test_a_busy_list_is_tried_again_then_an_error() -> None:
 
 def test_other_failures_stay_with_their_report() -> None:
     assert "status 500" in failure(lambda chat: Reply(status=500))
-    assert "in 0.3 s (--timeout)" in failure(lambda chat: Reply(GOOD, after_s=1), timeout_s=0.3)
+    assert "in 2 s (--timeout)" in failure(lambda chat: Reply(GOOD, after_s=4), timeout_s=2)
     assert "did not answer as Ollama" in failure(lambda chat: Reply(body=b"<html>SECRET"))
     assert "did not answer as Ollama" in failure(lambda chat: Reply(body=b'{"message": "SECRET"}'))
     assert "did not answer as Ollama" in failure(lambda chat: Reply(hang_up=True))

@@ -34,6 +34,8 @@ def test_what_contradicts_itself_is_refused() -> None:
         IngestConfig(engine="ray", shard="1/2")
     with pytest.raises(ConfigError, match="Add --engine ray"):
         IngestConfig(address="host:6379")
+    with pytest.raises(ConfigError, match="--address is empty"):
+        IngestConfig(engine="ray", address=" ")
 
 
 def test_more_than_the_machine_can_run_is_refused() -> None:

@@ -98,7 +98,7 @@ def test_the_columns_of_a_manifest_are_those_that_are_documented() -> None:
             "row 3: case 'C' has patient_id 'Q', but 'P'",
         ),
         ("path,mpp\n,0.5\na.svs,x\n", r"has 2 faults(.|\n)*row 2: no path(.|\n)*row 3: mpp"),
-        ("path\n", "lists no slide"),
+        ("path\n", "has a header and no rows"),
     ],
 )
 def test_a_manifest_that_makes_no_sense_is_refused_with_the_row(

@@ -90,7 +90,7 @@ class Question:
         self._request = {
             "catalog": str(catalog.absolute()),
             "versions": versions,
-            "text": text,
+            "text": str(text),  # no class of ours: the child cannot import it
             "parameters": {k: _plain(v) for k, v in (parameters or {}).items()},
             "memory_bytes": self.limits.memory_bytes * 3 // 4,
             "most_rows": self.limits.rows,

@@ -55,9 +55,9 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "archive"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def one_reader() -> Iterator[None]:
-    """Let all imports share the process that reads their files: each would load torch anew."""
+    """Let a file's imports share the process that reads files: each would load torch anew."""
     from featurestore.exchange import importing, isolated
 
     with closing(isolated.Apart()) as apart, pytest.MonkeyPatch.context() as patch:
@@ -66,7 +66,7 @@ def one_reader() -> Iterator[None]:
             call, peek = apart.call, apart.peek
 
             def close(self) -> None:
-                """Not before the session ends."""
+                """Not before the tests of this file end."""
 
         patch.setattr(importing, "Apart", Kept)
         yield

@@ -126,8 +126,6 @@ def _read_manifest(source: Path, config: TableConfig | None, with_path: bool = T
         for one in manifest_columns()
     ]
     table = read_table(source, columns, config, error=ArchiveError)
-    if not table.rows:
-        raise ArchiveError(f"{source} lists no slide.")
     if not table.found & {"path", "slide_id"}:
         raise ArchiveError(f"{source} has neither a column path nor slide_id. Name one so.")
     rows = {row.number: _said(row) for row in table.sound()}

@@ -34,7 +34,7 @@ class Placed:
     @property
     def fingerprint(self) -> str:
         """Thirty-two hex digits over places and rows, in whatever order; empty without a row."""
-        order = np.lexsort((self.coords[:, 1], self.coords[:, 0]))
+        order = _by_place(self.coords)
         if not len(order):
             return ""
         content = hashlib.blake2b(self.coords[order].tobytes(), digest_size=16)
@@ -85,6 +85,18 @@ def _once(coords: np.ndarray, rows: np.ndarray) -> np.ndarray:
     if again.any() and apart[again].max() > NEAR * max(1e-6, float(np.abs(rows).max())):
         raise FeaturesRefused("has two different rows for one place: which holds is not told")
     return np.flatnonzero(~again)
+
+
+def as_stored(
+    store: FeatureStore, slide: Slide, tiling: ForeignTiling, bag: ForeignBag, it: Placed
+) -> Placed:
+    """Tiles told in microns as the store has them: it keeps microns where it had no mpp then."""
+    ids = (slide.slide_key, tiling.tiling_id)
+    if bag.unit != "um" or it.bag.unit != "level0_px" or not store.has(*ids):
+        return it
+    in_um = placed(bag, None, it.rows.shape[1])
+    stored = store.tiles(*ids)["coords"]
+    return in_um if _are_same(stored, in_um.coords) else it
 
 
 def slide_arrays(
@@ -141,16 +153,23 @@ def slide_arrays(
 
 def _paired(stored: np.ndarray, given: np.ndarray) -> np.ndarray:
     """Which given row belongs to each stored tile, by its place."""
-    to_stored = np.lexsort((stored[:, 1], stored[:, 0]))
-    to_given = np.lexsort((given[:, 1], given[:, 0]))
-    if len(stored) != len(given) or not np.array_equal(stored[to_stored], given[to_given]):
+    if not _are_same(stored, given):
         raise FeaturesRefused(
             f"has {len(given):,} tiles at other places than the {len(stored):,} that the store has "
             "of this slide, cut the same way. Import it under another --cut"
         )
     order = np.empty(len(stored), np.int64)
-    order[to_stored] = to_given
+    order[_by_place(stored)] = _by_place(given)
     return order
+
+
+def _by_place(coords: np.ndarray) -> np.ndarray:
+    return np.lexsort((coords[:, 1], coords[:, 0]))
+
+
+def _are_same(stored: np.ndarray, given: np.ndarray) -> bool:
+    """Whether two are the same places, in whatever order."""
+    return np.array_equal(stored[_by_place(stored)], given[_by_place(given)])
 
 
 def description(tool: str, name: str, folder: str, version: str | None) -> EncoderDescription:

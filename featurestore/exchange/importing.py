@@ -14,7 +14,14 @@ from featurestore.config import ImportConfig
 from featurestore.errors import FeaturesRefused, StoreDamaged
 from featurestore.exchange import bags, files
 from featurestore.exchange.bags import ForeignBag, ForeignTiling
-from featurestore.exchange.convert import NAMES, Placed, description, placed, slide_arrays
+from featurestore.exchange.convert import (
+    NAMES,
+    Placed,
+    as_stored,
+    description,
+    placed,
+    slide_arrays,
+)
 from featurestore.exchange.finding import Finds, Found, find
 from featurestore.exchange.isolated import Apart
 from featurestore.exchange.match_slides import Given, People, Who
@@ -216,6 +223,7 @@ class Taker:
             "height_px0": bag.size_px0[1] if bag.size_px0 else None,
         }
         slide = who.slide(first.path, self._said.tool, measured)
+        it = as_stored(self._store, slide, tiling, bag, it)
         arrays = slide_arrays(self._store, slide, it, encoder, tiling)
         is_new, is_known = self.people.learn(slide), arrays is None
         told = self.summary

@@ -152,6 +152,26 @@ def test_without_mpp_geometry_is_null_and_bags_are_there(new: FeatureStore, tmp_
     np.testing.assert_array_equal(by_place(coords)[0], by_place((grid(20) * MPP).astype(int))[0])
 
 
+@pytest.mark.parametrize("by_manifest", [False, True])
+@pytest.mark.parametrize("tool", ["trident", "stamp", "clam", "slide2vec"])
+def test_the_scale_may_be_given_later(
+    new: FeatureStore, tmp_path: Path, tool: str, by_manifest: bool
+) -> None:
+    write = {"trident": trident(), "stamp": stamp(), "clam": clam(), "slide2vec": slide2vec()}[tool]
+    write(tmp_path / "of", "S", made(), grid(20) + 3)  # microns that are not whole
+    import_features(new, ImportConfig(tool=tool, path=tmp_path / "of"))
+    slide = GivenSlide(slide_id="S", case_id="C", path="", mpp_given=MPP)
+    given = [(slide, Case(case_id="C", patient_id="P"))] if by_manifest else []
+    mpp = None if by_manifest else MPP
+    for name in (None, "another"):  # a second encoder is paired with the tiles that are there
+        config = ImportConfig(tool=tool, path=tmp_path / "of", mpp=mpp, name=name)
+        told = import_features(new, config, given)
+        assert (told.failures, told.without_mpp) == ({}, 0)
+        assert (told.known, told.imported) == ((1, 0) if name is None else (0, 1))
+    assert new.sql("select mpp from slides").item() == MPP
+    assert len(new.sql("select distinct tiling_id from embeddings")) == 1
+
+
 def test_the_manifest_names_slides_cases_and_scale(new: FeatureStore, tmp_path: Path) -> None:
     names = {"a": "a.ome.tif", "b.ome": "b.ome.tiff", "c_d": "c d.svs", "e.f": "e.f.svs"}
     for n, name in enumerate(names):

@@ -91,7 +91,8 @@ def summarise(
     without = batch.without_value()
     reports = file if isinstance(file, ReportFile) else None
     told = reports.reports if reports else batch.labels
-    cases = store.ask("select case_id, patient_id from cases")
+    with_slide = "select case_id, patient_id from cases semi join slides using (case_id)"
+    cases = store.ask(with_slide)
     failures = {one.case_id: one.reason for one in batch.failures}
     failures |= reports.failures if reports else {}
     others = strangers((one.case_id for one in told), cases["case_id"].to_list())

@@ -19,8 +19,8 @@ lacking as (
 
 select
     (select count(*) from owned) as slides,
-    (select count(*) from cases) as cases,
-    (select count(distinct patient_id) from cases) as patients,
+    (select count(distinct case_id) from owned) as cases,
+    (select count(distinct patient_id) from owned) as patients,
     (select count(*) filter (is_retired) from owned) as retired,
     (
         select count(*)

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from builders.catalog_rows import case_row, slide_row
 from builders.ollama_server import said, serve, text_of
 
-from featurestore import FeatureStore, best_of
+from featurestore import FeatureStore, best_of, overview
 from featurestore.fields import to_json
-from featurestore.types import Case, Label, Reading, Target
+from featurestore.types import Label, Reading, Target
 from ingest.labels import rules as label_rules
 from ingest.labels.config import OllamaConfig, ParserConfig
 from ingest.labels.labels import LabelBatch
@@ -93,7 +94,10 @@ def test_the_summary_counts_and_draws(store: FeatureStore) -> None:
 def test_the_summary_says_what_became_of_every_row_and_case(
     store: FeatureStore, tmp_path: Path
 ) -> None:
-    store.record(Case(case_id=name, patient_id="P") for name in ("S-01", "S-02", "S-03"))
+    names = ("S-01", "S-02", "S-03")
+    store.record(case_row(name, "P") for name in ("ghost", *names))  # its slide is of another now
+    store.record(slide_row(name, name, 2 * name) for name in names)
+    assert "slides      3 of 1 patients in 3 cases" in overview.status(store).text()
     file = tmp_path / "reports.csv"
     file.write_text(
         "case_id,text,reported_on\nS-01,old report of it,2020-01-01\n"
@@ -215,7 +219,9 @@ def test_a_table_of_strangers_only_is_no_success_and_names_the_likely_column(
         return summarise(store, batch_of(*given), Target(), file)
 
     assert not told("S-01", "S-02").gave_up  # labels may come before the slides do
-    store.record(Case(case_id=f"S-0{n}", patient_id=f"P{n}") for n in range(4))
+    names = [f"S-0{n}" for n in range(4)]
+    store.record(case_row(name, name.replace("S-0", "P")) for name in names)
+    store.record(slide_row(name, name, 2 * name) for name in names)
     assert told("P1", "P2", "X").gave_up
     assert "2 of them are patient_id in the store" in told("P1", "P2", "X").text()
     for cases in (("S-01", "X", "Y"), ("X", "Y", "P1")):

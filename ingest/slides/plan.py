@@ -14,10 +14,10 @@ import numpy as np
 from featurestore import FeatureStore
 from featurestore.errors import SlideWithoutMpp, TrephineError
 from featurestore.fields import arguments_of
-from featurestore.types import Tiling
+from featurestore.types import Tiling, content_id
 from featurestore.words import counted, duration, grouped, size
 from ingest.slides.archive import Archive
-from ingest.slides.config import IngestConfig, PlanConfig, part_of
+from ingest.slides.config import IngestConfig, PlanConfig, in_part, part_of
 from ingest.slides.worker import Done, Measured, ReaderProcess, Request
 from ingest.slides.worklist import TO_READ, Standing, Wanted, Work, scale_doubt, told, worklist
 
@@ -78,8 +78,9 @@ class Plan:
         said = {what: f"{n} {what}" for what, n in counts.items() if n or what in always}
         said["known"] += f" ({self.moved} of them moved)" if self.moved else ""
         before = f"; {self.failed_before} of all failed before" if self.failed_before else ""
-        is_measured = self.read_bytes is not None
-        read = f", of which about {size(self.read_bytes or 0)} are read" if is_measured else ""
+        read = ""
+        if self.read_bytes is not None:  # a rate of other slides may ask for more than there is
+            read = f", of which about {size(min(self.read_bytes, self.slide_bytes))} are read"
         lines = [
             f"{counted(self.total, 'slide')}: {', '.join(said.values())}{before}",
             *([self.note] if self.note else []),
@@ -241,7 +242,7 @@ def _open_some(
     picks = np.unique(np.linspace(0, len(todo) - 1, min(config.sample, len(todo))).astype(int))
     seen = _Sample()
     about: dict[str, Any] = {"store": store, "tiling": tiling, "encoder_id": None}
-    about |= {"fallback_mpp": config.mpp, "part": part_of(config.shard)}
+    about |= {"fallback_mpp": config.mpp, "part": (part := part_of(config.shard))}
     with contextlib.closing(new_reader()) as reader:
         for slide in (todo[i].slide for i in picks):
             for message in reader.read(Request(slide=slide, **about)):
@@ -249,7 +250,10 @@ def _open_some(
                     seen.n_tiles.append(len(message.coords))
                     seen.doubts[slide.slide_id] = scale_doubt(message.slide)
                 elif isinstance(message, Done) and message.error is not None:
-                    seen.refused[slide.slide_id] = message.error
+                    if in_part(content_id(slide.slide_id), part):  # it has no key, as for ingest
+                        seen.refused[slide.slide_id] = message.error
+                    else:
+                        seen.elsewhere += 1
                 elif isinstance(message, Done):
                     seen.elsewhere += message.elsewhere
     return seen
@@ -257,7 +261,10 @@ def _open_some(
 
 def _caveats(config: PlanConfig, seen: _Sample) -> Iterator[str]:
     if seen.elsewhere:  # whose a new Slide is shows when it is opened
-        yield f"{seen.elsewhere} of {seen.opened} opened are of other shards, as of all new ones"
+        yield (
+            f"whose a new slide is shows when it is opened: {seen.elsewhere} of {seen.opened} "
+            "opened are of other shards"
+        )
     if config.engine == "ray":
         yield "the time is that of one machine like this, not of the cluster"
 

@@ -154,8 +154,8 @@ def _judge(store: FeatureStore, slide: ArchiveSlide, known: _Known, wanted: Want
     if same and slide.is_listed and not before and _has_left(same, slide):
         slide = _as_known(slide, same, known)
         renamed = _left(given, same)
-    elif same and before and same.fingerprint != before.fingerprint:
-        renamed = f"shows what slide {same.slide_id!r} showed, no longer what it did"
+    elif before and not why:
+        renamed = _changed(slide, before, same)
     if same:
         of_slide = ((same.slide_key, wanted.tiling_id, one) for one in wanted.encoder_ids)
         standing = "known" if any(store.has(*ids) for ids in of_slide) else "lacking"
@@ -187,6 +187,18 @@ def _left(given: ArchiveSlide, same: Slide) -> str:
         f"was known as {same.path}, which is gone: the file is named {given.slide_id!r} now, and "
         f"stays slide {same.slide_id!r}, as only a manifest gives new names"
     )
+
+
+def _changed(slide: ArchiveSlide, before: Slide, same: Slide | None) -> str:
+    """What is said of a known Slide whose pixels are others now: a slip in a manifest does that."""
+    if same:
+        other = f"shows what slide {same.slide_id!r} showed, no longer what it did"
+        return other if same.fingerprint != before.fingerprint else ""
+    case_ids = (before.case_id, slide.case.case_id)
+    moved = f", and of case {case_ids[1]!r}, no longer {case_ids[0]!r}"
+    where = "there" if before.path == slide.slide.path else f"at {before.path}"
+    said = f"has other content or another scale than the store knew {where}"
+    return said + (moved if case_ids[0] != case_ids[1] else "")
 
 
 def _as_known(slide: ArchiveSlide, same: Slide, known: _Known) -> ArchiveSlide:

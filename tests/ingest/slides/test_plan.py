@@ -227,3 +227,16 @@ def test_the_plans_of_all_shards_are_the_plan_of_the_whole(
         first = part.text().splitlines()[0]
         assert f"{part.elsewhere} of other shards" in first
         assert "opened are of other shards" in part.text()
+
+
+def test_a_slide_that_would_fail_is_told_by_the_plan_of_one_shard(
+    done: tuple[FeatureStore, Path], tmp_path: Path
+) -> None:
+    for i in range(4):
+        write(tmp_path / f"torn{i}.svs", 23 + 8 * i, side=1808)
+        whole = (tmp_path / f"torn{i}.svs").read_bytes()
+        (tmp_path / f"torn{i}.svs").write_bytes(whole[: len(whole) // 3])
+    torn = read_archive(tmp_path).slides
+    shards = [replace(BY_TINY, shard=f"{i}/3") for i in (1, 2, 3)]
+    told = [name for one in shards for name in foresee(done[0], torn, config=one).refused]
+    assert sorted(told) == [f"torn{i}" for i in range(4)]

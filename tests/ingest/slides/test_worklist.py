@@ -218,6 +218,25 @@ def test_a_file_renamed_without_a_manifest_stays_the_same_slide(tmp_path: Path) 
     assert sorted(name for name, *_ in seen()) in (["a", "c"], ["a", "d"])  # one alone keeps it
 
 
+def test_a_slide_that_shows_other_content_is_told_with_its_old_place_and_case(
+    tmp_path: Path,
+) -> None:
+    for i, name in enumerate("abc"):
+        write(tmp_path / f"{name}.svs", plain(300 + 60 * i), mpp=2.0, stated=0.5)
+    a, b = (slide(tmp_path / f"{name}.svs") for name in "ab")
+    store = FeatureStore.create(tmp_path / "store")
+    take_in(store, [a, b], ENCODER, TILING)
+    wanted = Wanted(tiling_id=TILING.tiling_id, encoder_ids=[ENCODER.encoder_id])
+    new = slide(tmp_path / "c.svs")
+    new = replace(new, slide=replace(new.slide, slide_id="a"))  # its case stays that of `c`
+    (moved,) = worklist(store, [new], wanted)
+    assert moved.standing == "changed"
+    assert f"other content or another scale than the store knew at {a.path}" in moved.renamed
+    assert moved.renamed.endswith("of case 'c', no longer 'a'")
+    summary = take_in(store, [new], ENCODER, TILING)
+    assert moved.renamed in summary.text()
+
+
 def test_names_that_change_hands_are_one_answer_for_plan_and_ingest(tmp_path: Path) -> None:
     for i, name in enumerate("ab"):
         write(tmp_path / f"{name}.svs", plain(300 + 60 * i), mpp=2.0, stated=0.5)

@@ -197,10 +197,10 @@ def ingest(
 
     Example: trephine ingest archive/manifest.csv --encoder dinov2-base
     """
-    from ingest.slides import embed
-
     if (slides is None) != adopt_only:
         raise click.UsageError("give SLIDES or --adopt-only, one of the two")
+    from ingest.slides import embed
+
     if slides is None:
         return embed.adopt(store)
     with progress("slides") as show:

@@ -52,9 +52,9 @@ def cluster(address: str | None) -> Iterator[Any]:
 
 def _knock(address: str) -> None:
     """Reach an address with a port, for Ray itself would try for minutes."""
-    host, colon, port = address.rpartition(":")
-    if not colon:
+    if address in ("", "auto", "local"):
         return
+    host, _, port = address.rpartition(":")
     if "/" in host or not (host and port.isdecimal()):  # no streams come from a ray:// client
         raise ValueError("expected HOST:PORT of its head")
     socket.create_connection((host, int(port)), ANSWER_S).close()

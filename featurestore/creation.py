@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from featurestore import arrays, catalog, checksums, folding, layout, ledger
+from featurestore import arrays, catalog, checksums, folding, layout, ledger, workplaces
 from featurestore.errors import writing
 
 
@@ -31,8 +31,9 @@ def make(root: Path, shared: bool) -> str:
     is_other = any(not name.startswith("views ") for name in lacked)
     folding.fold(root, published=None if is_other or is_old else ())
     if is_old:  # of a version without digests: what is made anew has them all
-        make_anew(root, keep=False)
-        folding.fold(root)
+        with workplaces.alone(root):
+            make_anew(root, keep=False)
+            folding.fold(root)
     if is_new:
         with suppress(OSError):
             catalog.path_of(root).chmod(layout.rights(root)[1])

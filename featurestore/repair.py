@@ -6,7 +6,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,8 +58,19 @@ def verify(
             layout.make(folder)
     if not rebuild and catalog.path_of(root).exists():
         _must_be_of_this_version(root)
+    with workplaces.alone(root) if repair or rebuild else nullcontext():
+        return _verify(root, repair, rebuild, progress)
+
+
+def _verify(root: Path, repair: bool, rebuild: bool, progress: Progress) -> Verified:
+    """The same, while nobody else who repairs, rebuilds, compacts or erases is at work."""
+    mended: list[str] = []
+    if (repair or rebuild) and withdrawal.begun(root).exists():
+        with suppress(Exception):  # first: what it took out already is not lost
+            withdrawal.finish(root)
+            mended.append("what was erased is gone")
     saved = salvage(root) if repair or rebuild else Survey(root=root)
-    mended = saved.mended
+    mended += saved.mended
     if rebuild:
         mended += _make_anew(root)
     with suppress(Exception):  # whatever DuckDB makes of a broken catalog, which is told

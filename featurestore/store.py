@@ -146,7 +146,7 @@ class FeatureStore(Readable):
 
     def compact(self) -> None:
         """Write the many small ledger files of a kind as one, unless the catalog is busy."""
-        with suppress(CatalogBusy):
+        with suppress(CatalogBusy), workplaces.alone(self.root, timeout_s=0):
             compacting.compact(self.root)
 
     def known(self, noun: type[T]) -> list[T]:

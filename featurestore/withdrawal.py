@@ -69,21 +69,22 @@ def withdraw(
     if not erase:
         folding.fold(root, act=act, published=())
         return told[0]
-    mark = _mark(root)
-    is_new = not mark.exists()
-    with writing(root):
-        mark.touch()
-    try:
-        folding.fold(root, act=act, published=())
-    except TrephineError:
-        if is_new:  # nothing was begun
-            mark.unlink(missing_ok=True)
-        raise
-    finish(root)
+    mark = begun(root)
+    with workplaces.alone(root):
+        is_new = not mark.exists()
+        with writing(root):
+            mark.touch()
+        try:
+            folding.fold(root, act=act, published=())
+        except TrephineError:
+            if is_new:  # nothing was begun
+                mark.unlink(missing_ok=True)
+            raise
+        finish(root)
     return told[0]
 
 
-def _mark(root: Path) -> Path:
+def begun(root: Path) -> Path:
     """Stands there while an erasure is on its way: its end is that the catalog is made anew."""
     return layout.tmp_dir(root) / "erasing"
 
@@ -91,21 +92,21 @@ def _mark(root: Path) -> Path:
 def finish(root: Path) -> bool:
     """Erase for good what tombstones say, also in the catalog; whether there was any of it.
 
-    The writer's lock is held from the first file to the new catalog. Whoever is killed on the way
-    leaves `_mark`, and the next call does the rest.
+    The writer's lock is held from the first file to the new catalog, and the caller is `alone`.
+    Whoever is killed on the way leaves `begun`, and the next call does the rest.
     """
     folding.fold(root, published=())
     with catalog.writer(root) as con, writing(root):
         stones = con.execute("select kind, name, slide_key from tombstones where erase").fetchall()
         used = {row[0] for row in con.execute("select slide_key from slides").fetchall()}
-        begun = _mark(root).exists()
-        if not stones and not begun:
+        was_begun = begun(root).exists()
+        if not stones and not was_begun:
             return False
-        _mark(root).touch()
-        is_any = scrub(root, stones, used) or begun
+        begun(root).touch()
+        is_any = scrub(root, stones, used) or was_begun
         if is_any:
             creation.make_anew(root, keep=False)
-        _mark(root).unlink()
+        begun(root).unlink()
     if is_any:
         folding.fold(root)
     return is_any

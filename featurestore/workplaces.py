@@ -16,7 +16,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from featurestore import layout
-from featurestore.errors import ConfigError, NotFinite, TrainError
+from featurestore.errors import CatalogBusy, ConfigError, NotFinite, TrainError
 
 
 @contextmanager
@@ -63,6 +63,33 @@ def _flock(lock: int, how: int) -> bool | None:
     except OSError as error:
         return False if error.errno == errno.EWOULDBLOCK else None
     return True
+
+
+@contextmanager
+def alone(root: Path, timeout_s: float = 30.0) -> Iterator[None]:
+    """Hold a store against whoever else writes its ledger again, or replaces its catalog.
+
+    A repair, a rebuild, an erasure and a compaction see files of the ledger come and go: two at
+    once would take each other's for lost. Who only appends does not ask. Where the file system has
+    no locks, nobody waits. A lock dies with its process.
+
+    Raises:
+        CatalogBusy: another had it for `timeout_s`; nothing was changed.
+    """
+    tmp = layout.tmp_dir(root)
+    layout.make(tmp)
+    lock, deadline = os.open(tmp, os.O_RDONLY), time.monotonic() + timeout_s
+    try:
+        while _flock(lock, fcntl.LOCK_EX) is False:
+            if time.monotonic() > deadline:
+                raise CatalogBusy(
+                    f"the store {root} is being repaired, rebuilt, compacted or erased from by "
+                    f"another process; waited {timeout_s:g} s. Try again when it is done."
+                )
+            time.sleep(0.02)
+        yield
+    finally:
+        os.close(lock)
 
 
 class Claim:

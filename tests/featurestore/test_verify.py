@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from multiprocessing import get_context
@@ -33,6 +34,7 @@ from builders.damage import (
 )
 
 from featurestore import FeatureStore, groups, layout, overview
+from featurestore.config import SplitConfig
 from featurestore.errors import (
     NotFinite,
     StoreDamaged,
@@ -685,3 +687,21 @@ def test_a_repair_mends_every_edit_of_a_runs_numbers(copied: Copy) -> None:
             con.execute(edit)
     assert not FeatureStore.verify(root, repair=True).failures
     assert FeatureStore(root).runs().equals(before)
+
+
+def test_a_rebuild_and_an_erasure_at_once_lose_no_cohort(copied: Copy) -> None:
+    root = copied()
+    FeatureStore(root).create_cohort("other", "from bags", split=SplitConfig(method="random"))
+    acts: list[Callable[[], object]] = [
+        lambda: FeatureStore.verify(root, rebuild=True),
+        lambda: FeatureStore(root).withdraw("P2", erase=True),
+    ]
+    with ThreadPoolExecutor(len(acts)) as pool:
+        for done in [pool.submit(act) for act in acts]:
+            done.result()
+    store = FeatureStore(root)
+    assert {store.cohort(name).dropped["erased"] for name in ("all", "other")} == {1}
+    assert store.ask("select count(*) from cohort_slides where case_id = 'C2'").item() == 0
+    assert store.ask("select count(*) from cohort_slides").item() > 0
+    left = [one for one in FeatureStore.verify(root).failures if "the check" not in one.fault]
+    assert not left

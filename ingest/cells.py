@@ -190,7 +190,8 @@ def _dates(column: Column, cells: Cells, form: str | None) -> tuple[dict[int, An
     doubt = ""
     if unclear:
         text = next(iter(unclear.values()))[:SHOWN]
-        doubt = f"{text!r} and {len(unclear) - 1} more could have the day or"
+        others = f" and {len(unclear) - 1} more" if len(unclear) > 1 else ""
+        doubt = f"{text!r}{others} could have the day or"
     elif {"day", "month"} <= first.keys():
         doubt = f"{first['day']!r} has the day and {first['month']!r}"
     if doubt:

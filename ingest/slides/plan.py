@@ -77,6 +77,8 @@ class Plan:
         always = ("new", "changed", "known", "missing")
         said = {what: f"{n} {what}" for what, n in counts.items() if n or what in always}
         said["known"] += f" ({self.moved} of them moved)" if self.moved else ""
+        todo = self.new + self.changed + self.lacking
+        again = " --retry-failed" if self.given_up and not todo else ""
         before = f"; {self.failed_before} of all failed before" if self.failed_before else ""
         read = ""
         if self.read_bytes is not None:  # a rate of other slides may ask for more than there is
@@ -93,7 +95,7 @@ class Plan:
             *grouped("copy", self.copies),
             *grouped("renamed", self.renamed),
             *grouped("scale", self.scales),
-            f"Nothing was changed. Next: trephine ingest {self.source}",
+            f"Nothing was changed. Next: trephine ingest {self.source}{again}",
         ]
         return "\n".join(lines)
 

@@ -151,8 +151,8 @@ class IngestSummary:
         lines += grouped("scale", self.scales)
         if self.failures:
             lines.append(
-                f"{len(self.failures)} failed and are tried again by the next call. "
-                "List them with: trephine sql 'from failures'"
+                f"{len(self.failures)} failed; the next call tries again what failed less than "
+                "three times. List them with: trephine sql 'from failures'"
             )
         if self.pictures:
             lines.append(f"The pictures are in {self.pictures}, named by slide_key.")

@@ -91,6 +91,8 @@ def test_a_plan_sorts_slides_as_an_ingest_would_and_changes_nothing(
     assert (said.changed, len(said.missing), said.given_up, said.failed_before) == (1, 1, 1, 1)
     assert (said.missing_mpp, list(said.refused)) == (1, ["unknown_mpp"])
     assert said.tiles == 2 * TILES
+    assert not said.text().endswith("--retry-failed")  # others are to be read
+    assert foresee(store, [a, torn]).text().endswith("--retry-failed")  # nothing else can be done
     again = foresee(store, [a, b], Tiling(), PlanConfig(measure_s=0))
     assert (again.lacking, again.tiles, again.hours) == (2, 2 * TILES, None)
     assert foresee(store, [a, b], Tiling(min_tissue=0.5), BY_TINY).lacking == 2

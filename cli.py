@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from featurestore import starting
+
+if starting.is_program():
+    starting.guard()
+
 import functools
 import gc
 import sys
@@ -28,7 +33,7 @@ from featurestore.options import (
     FOLDER,
     PATH,
     Command,
-    Group,
+    Listing,
     Main,
     catalog_option,
     options_of,
@@ -562,13 +567,7 @@ def settle(config: SettleConfig, run: str, store: FeatureStore, **which: Any) ->
     return measure(store, run, config, **which)
 
 
-class _Runs(Group):
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        named = {*self.commands, *ctx.help_option_names}.intersection(args[:1])
-        return super().parse_args(ctx, args if named else ["list", *args])
-
-
-@main.group(cls=_Runs)
+@main.group(cls=Listing)
 def runs() -> None:
     """List, compare and delete runs; without a word, list."""
 

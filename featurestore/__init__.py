@@ -3,12 +3,11 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from featurestore.errors import TrephineError as TrephineError
-
 if TYPE_CHECKING:
     from featurestore.arrays import SlideArrays as SlideArrays
     from featurestore.arrays import row_order as row_order
     from featurestore.catalog import best_of as best_of
+    from featurestore.errors import TrephineError as TrephineError
     from featurestore.exchange.exporting import export_cohort as export_cohort
     from featurestore.exchange.importing import import_features as import_features
     from featurestore.ids import strangers as strangers
@@ -27,6 +26,7 @@ _HOMES = {
     "RowReader": "featurestore.rows",
     "SlideArrays": "featurestore.arrays",
     "Target": "featurestore.types",
+    "TrephineError": "featurestore.errors",
     "best_of": "featurestore.catalog",
     "export_cohort": "featurestore.exchange.exporting",
     "frame_of": "featurestore.ledger",
@@ -37,7 +37,7 @@ _HOMES = {
     "strangers": "featurestore.ids",
     "where_query": "featurestore.queries",
 }
-__all__ = ["TrephineError", *_HOMES]
+__all__ = [*_HOMES]
 
 
 def __getattr__(name: str) -> Any:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import functools
 import os
+import re
+import shlex
 import signal
 import sys
 import threading
@@ -19,9 +21,10 @@ from types import FrameType
 from typing import Any
 
 import click
+from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
-from featurestore import user_sql
+from featurestore import starting, user_sql
 from featurestore.errors import ConfigError, TrephineError, disk_fault
 from featurestore.fields import about, flag_of, name_of, to_json, types_of
 from featurestore.frames import FORMATS, Rows, rendered, to_text
@@ -68,6 +71,10 @@ KEPT = {  # by a Ctrl-C
 }
 
 
+STORE = "trephine.store"  # in what contexts share: the one that was named, and no default
+NEXT = re.compile(r"(?m)(?:^|(?<=[:;] )|(?<=  )|(?<=or )|(?<=what ))trephine(?: [a-z-]+)+")
+
+
 class Group(click.Group):
     """Commands in the order of their work, each with its whole first sentence."""
 
@@ -86,10 +93,30 @@ class Group(click.Group):
         super().add_command(cmd, name)
 
 
+class Listing(Group):
+    """A group that lists without a word."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take what is no command for arguments of `list`."""
+        named = {*self.commands, *ctx.help_option_names}.intersection(args[:1])
+        return super().parse_args(ctx, args if named else ["list", *args])
+
+
 class Main(Group):
     """Print our errors in one line and exit with 1; a traceback is for mistakes of ours."""
 
     group_class = Group
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Run as a program; what click prints itself, as --help, may find a full disk, too."""
+        try:
+            return super().main(*args, **extra)
+        except OSError as error:
+            said, code = self._sentence(error, "it")
+            if not said or not extra.get("standalone_mode", True):
+                raise
+            click.echo(f"trephine: {said}", err=True)
+            sys.exit(code)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; leave with 1 where it was refused, 130 where it was stopped.
@@ -111,7 +138,7 @@ class Main(Group):
         if not isinstance(error, click.ClickException | click.exceptions.Exit):
             said, code = self._sentence(error, str(ctx.invoked_subcommand))
             if said and ctx.obj != "raise":
-                click.echo(f"trephine: {said}", err=True)
+                click.echo(f"trephine: {_of_this_store(said, ctx)}", err=True)
                 ctx.exit(code)
 
     def _sentence(self, error: BaseException, command: str) -> tuple[str, int]:
@@ -138,7 +165,7 @@ def _stoppable() -> Iterator[list[int]]:
         signal.default_int_handler(number, frame)
 
     before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
-    plain = (signal.SIG_DFL, signal.default_int_handler)  # another is kept, as nohup's
+    plain = (signal.SIG_DFL, signal.default_int_handler, starting.stop)  # another is nohup's
     mine = [one for one, handler in before.items() if handler in plain]
     mine = mine if threading.current_thread() is threading.main_thread() else []
     for one in mine:
@@ -148,6 +175,24 @@ def _stoppable() -> Iterator[list[int]]:
     finally:
         for one in mine:
             signal.signal(one, before[one])
+
+
+def _of_this_store(text: str, ctx: click.Context | None = None) -> str:
+    """A text whose next steps name the store, where they would take another one without."""
+    ctx = ctx or click.get_current_context()
+    if STORE not in ctx.meta:
+        return text
+    root, option = ctx.find_root().command, ["--store", shlex.quote(str(ctx.meta[STORE]))]
+
+    def named(found: re.Match[str]) -> str:
+        at, words, n = root, found[0].split(" "), 1
+        while isinstance(at, click.Group) and words[n:] and words[n] in at.commands:
+            at, n = at.commands[words[n]], n + 1
+        takes = isinstance(at, Listing) or any(one.name == "store" for one in at.params)
+        return " ".join([*words[:n], *(option if takes else ()), *words[n:]])
+
+    lines = text.splitlines(keepends=True)
+    return "".join(line if "--store" in line else NEXT.sub(named, line) for line in lines)
 
 
 def _completed(kinds: str, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
@@ -235,8 +280,23 @@ def _parameter(
 
 shows: dict[str, Any] = {"show_default": True}
 folder_help = "Folder of the store; also the variable TREPHINE_STORE."
+
+
+def _remember(ctx: click.Context, param: click.Parameter, store: Path) -> Path:
+    plain = Path(os.environ.get("TREPHINE_STORE") or "store")
+    if ctx.get_parameter_source(str(param.name)) == ParameterSource.COMMANDLINE and store != plain:
+        ctx.meta[STORE] = store
+    return store
+
+
 store_folder_option = click.option(
-    "--store", type=FOLDER, envvar="TREPHINE_STORE", default="store", help=folder_help, **shows
+    "--store",
+    type=FOLDER,
+    envvar="TREPHINE_STORE",
+    default="store",
+    help=folder_help,
+    callback=_remember,
+    **shows,
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 target_option = click.option("--target", default=Target.name, help="Of what.", **shows)
@@ -282,7 +342,7 @@ def store_option(command: Command, kind: str = "FeatureStore") -> Command:
             return result
         finally:
             with suppress(TrephineError):
-                click.echo(opened.set_aside(), err=True, nl=False)
+                click.echo(_of_this_store(opened.set_aside()), err=True, nl=False)
 
     trusting = click.option("--trust", is_flag=True, help="Skip the checksums of embeddings.")
     return store_folder_option(trusting(call) if kind == "FeatureStore" else call)
@@ -298,7 +358,9 @@ def prints_result(command: Command) -> Command:
     def call(*made: Any, as_json: bool, **given: Any) -> None:
         result = command(*made, **given)
         data = result.json() if hasattr(result, "json") else to_json(result)
-        click.echo(to_text(data) if as_json else result.text())
+        if isinstance(data, dict) and isinstance(data.get("next"), str):
+            data = data | {"next": _of_this_store(data["next"])}
+        click.echo(to_text(data) if as_json else _of_this_store(result.text()))
         if getattr(result, "failures", None) or getattr(result, "gave_up", None):
             click.get_current_context().exit(EXIT_FAILURES)
 
@@ -313,11 +375,12 @@ def prints_rows(command: Command) -> Command:
         result = command(*made, **given)
         form = "json" if as_json else form
         if isinstance(result, Told):
-            return click.echo(to_text(result.json()) if form == "json" else result.text())
+            said = _of_this_store(result.text())
+            return click.echo(to_text(result.json()) if form == "json" else said)
         text, notes = rendered(result if isinstance(result, Rows) else Rows(result), form)
         click.echo(text, nl=False)
         for note in notes:
-            click.echo(note, err=True)
+            click.echo(_of_this_store(note), err=True)
         if getattr(result, "failures", None):
             click.get_current_context().exit(EXIT_FAILURES)
 

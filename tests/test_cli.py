@@ -203,13 +203,13 @@ def test_a_question_that_nobody_answers_names_yes(
         (("train", "all", "--bag-size", "0"), "bag-size must be at least 1"),
         (("cohort", "delete", "nothing", "--yes"), "trephine cohort list"),
         (("train", "all", "--steps", "5", "--epochs", "1"), "steps or epochs"),
-        (("report", "nothing"), "trephine train COHORT"),
+        (("report", "nothing"), "there is no run yet"),
         (("predict", "nothing", "all"), "there is no run yet"),
         (("plan", "cli.py", "--encoder", "nope"), "encoder 'nope' is unknown"),
         (("plan", "/no/such/folder"), "does not exist"),
         (("label", "/no/such/reports.csv", "--parser", "rules"), "reports.csv"),
         (("cohort", "show", "nothing"), "trephine cohort list"),
-        (("cohort", "create", "all", "--where", "true"), "trephine cohort show all"),
+        (("cohort", "create", "all", "--where", "true"), "trephine cohort show --store"),
         (("cohort", "create", "x", "--named", "nothing"), "by_cellularity"),
         (("cohort", "create", "x", "--where", "true", "--split", "folds:two"), "folds:5"),
         (("cohort", "create", "x", "--where", "true", "--split", "thirds"), "folds:K"),
@@ -289,7 +289,7 @@ def test_a_cohort_is_listed_and_shown_as_it_was_made(store: Path) -> None:
     assert listed["slides"] == sum(side["slides"] for side in shown["splits"])
     text = run("cohort", "show", "all", "--store", store).stdout
     assert text.startswith("cohort all (time split, target cellularity)")
-    assert text.endswith("Next: trephine train all\n")
+    assert text.endswith(f"Next: trephine train --store {store} all\n")
 
 
 def test_one_word_says_how_a_cohort_is_split(store: Path, tmp_path: Path) -> None:
@@ -367,7 +367,7 @@ def test_one_damaged_slide_stops_no_batch_and_is_told_with_exit_3(
     ):
         out = run(*words, "--store", root, code=3)
         assert slide_id in out.output
-        assert "trephine verify --repair" in out.output
+        assert f"trephine verify --store {root} --repair" in out.output
 
 
 # -- what is in the store --------------------------------------------------------------------------
@@ -379,7 +379,10 @@ def test_status_counts_and_says_what_is_next(store: Path, tmp_path: Path) -> Non
     assert [one["slides"] for one in said["encoders"]] == [said["slides_with_tiles"]]
     assert said["bytes"]["slides"] > 0
     run("init", "--store", tmp_path / "new")
-    assert "Next: trephine plan SLIDES" in run("status", "--store", tmp_path / "new").stdout
+    new = str(tmp_path / "new")
+    after = f"trephine plan --store {new} SLIDES"
+    assert f"Next: {after}\n" in run("status", "--store", new).stdout
+    assert json.loads(run("status", "--json", "--store", new).stdout)["next"] == after
 
 
 def test_what_is_unfinished_for_long_is_named_and_removed(tmp_path: Path) -> None:
@@ -570,3 +573,45 @@ def test_a_sigterm_stops_a_command_as_ctrl_c_does_whatever_a_library_makes_of_it
     assert result.exit_code == 130
     assert result.stderr.startswith("trephine: ingest was stopped. Every finished slide is kept;")
     assert signal.getsignal(how) is before
+
+
+@pytest.mark.parametrize("words", sorted(set(COMMANDS) - WITHOUT_STORE))
+@given(store=st.text(st.characters(categories=["L", "N", "P", "Zs"]), min_size=1, max_size=9))
+@settings(max_examples=5, deadline=None)
+def test_every_next_step_names_the_store_of_the_call(words: str, store: str) -> None:
+    @click.group(cls=options.Main, commands=cli.main.commands)
+    def main() -> None:
+        pass
+
+    @main.command("fails")
+    @options.store_folder_option
+    def fails(store: Path) -> None:
+        raise ConfigError(f"the trephine verify of it is none. Do: trephine {words} NAME --yes")
+
+    try:
+        said = CliRunner(env={"TREPHINE_STORE": ""}).invoke(main, ["fails", f"--store={store}"])
+    finally:
+        main.commands.pop("fails")
+    line = said.stderr.removeprefix("trephine: the trephine verify of it is none. Do: ").rstrip(
+        "\n"
+    )
+    named = [] if Path(store) == Path("store") else ["--store", str(Path(store))]
+    assert shlex.split(line) == ["trephine", *words.split(), *named, "NAME", "--yes"]
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_python_imports_gets_a_sentence(how: signal.Signals) -> None:
+    code = f"""
+import os, sys
+class Stop:
+    def find_spec(self, name, *_):
+        if name == "click":
+            os.kill(os.getpid(), {int(how)})
+sys.meta_path.insert(0, Stop())
+sys.argv = ["/bin/trephine", "status"]
+import cli
+"""
+    at = Path(cli.__file__).parent
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=at)
+    said = "trephine: it was stopped. Nothing is lost: give the same command again.\n"
+    assert (out.returncode, out.stderr) == (130, said)

@@ -201,3 +201,12 @@ def test_a_folder_in_the_way_is_told(tmp_path: Path) -> None:
     page = tmp_path / "file" / "page.html"
     with pytest.raises(FileUnwritable, match=r"cannot write .*page\.html"), write_beside(page):
         pass
+
+
+def test_help_into_a_full_disk_gets_a_sentence() -> None:
+    with Path("/dev/full").open("w") as full:
+        running = started("--help", out=full.fileno())
+    said = running.communicate()[1]
+    assert running.returncode == 1
+    assert said.startswith("trephine: the disk refused: No space left on device")
+    assert said.count("\n") == 1

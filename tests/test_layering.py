@@ -37,6 +37,7 @@ DOORS = {  # what others may import of featurestore
     "featurestore.queries",
     "featurestore.overview",
     "featurestore.options",
+    "featurestore.starting",
     "featurestore.user_sql",
 }
 HOMES = {  # a path, or a folder and all that is in it

@@ -1,0 +1,26 @@
+"""Ctrl-C and SIGTERM while Python imports: one sentence, as later; imports nothing that is slow."""
+
+import os
+import signal
+import sys
+
+NAMES = ("trephine", "cli.py")  # of the program, as it is called
+STOPPED = b"trephine: it was stopped. Nothing is lost: give the same command again.\n"
+
+
+def is_program() -> bool:
+    """Whether this is the program's own process: no test, notebook or process that it starts."""
+    return sys.argv[0].rpartition("/")[2] in NAMES and "multiprocessing" not in sys.modules
+
+
+def stop(number: int, frame: object) -> None:
+    """Leave at once: what is half imported cannot be told anything."""
+    os.write(2, STOPPED)
+    os._exit(130)
+
+
+def guard() -> None:
+    """Until the command takes over; what ignores a signal, as nohup, is left to ignore it."""
+    for one in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(one) is not signal.SIG_IGN:
+            signal.signal(one, stop)

@@ -26,6 +26,8 @@ from featurestore.fields import content_id
 LOCK_TIMEOUT_S = 30.0
 NO_LOCKS = (os.strerror(errno.ENOLCK), "locks are not supported")  # in DuckDB's words
 MAKE_ANEW = "Make it anew with: trephine verify --rebuild"
+ENDS = ("", ".wal", ".wal.checkpoint", ".wal.recovery", ".tmp")  # of what DuckDB writes
+LEDGER_FILE = re.compile(r"\d{17}-\w+-[0-9a-f]{8}(-[0-9a-f]{8})?\.parquet")
 VIEWS = (
     "macros/retired",
     "views/slide_facts",
@@ -50,6 +52,24 @@ def log_of(catalog: Path) -> Path:
     return catalog.with_name(f"{catalog.name}.wal")
 
 
+def files_of(root: Path) -> list[Path]:
+    """What is there of a store's catalog and of what DuckDB writes beside it; no copy of it."""
+    every = (path_of(root).with_name(layout.CATALOG + end) for end in ENDS)
+    return [file for file in every if os.path.lexists(file)]
+
+
+def is_store(root: Path) -> bool:
+    """Whether a folder has what nobody else makes: a ledger, or a group of a Slide.
+
+    A folder `slides` with files is no store. A catalog is none either, for who does not open it.
+    """
+    if all(layout.ledger_dir(root, kind).is_dir() for kind in ("slides", "cases", "labels")):
+        return True
+    if any(LEDGER_FILE.fullmatch(file.name) for file in root.glob("ledger/*/*.parquet")):
+        return True
+    return any(layout.is_group(group) for group in layout.slides_dir(root).glob("*.zarr"))
+
+
 def must_exist(root: Path) -> None:
     """Refuse a folder without a catalog.
 
@@ -58,7 +78,7 @@ def must_exist(root: Path) -> None:
     """
     if path_of(root).exists():
         return
-    if layout.ledger_dir(root, "slides").exists():
+    if is_store(root):
         raise StoreNotFound(f"the catalog of the store {root} is gone. {MAKE_ANEW} --store {root}")
     raise StoreNotFound(nowhere(root))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import uuid
 from collections.abc import Collection, Iterator
@@ -9,12 +10,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from featurestore import arrays, catalog, checksums, folding, layout, ledger, workplaces
-from featurestore.errors import writing
+from featurestore.errors import ConfigError, writing
 
 
 def make(root: Path, shared: bool) -> str:
     """Make what a store lacks, and say what an older one did; see `FeatureStore.create`."""
-    is_new, had = not layout.slides_dir(root).is_dir(), catalog.path_of(root).exists()
+    is_new, had = not catalog.is_store(root), catalog.path_of(root).exists()
+    if is_new:
+        _must_be_empty(root)
     root.mkdir(parents=True, exist_ok=True)
     if is_new:
         with suppress(OSError):  # there may be no modes here
@@ -47,6 +50,23 @@ def make(root: Path, shared: bool) -> str:
     return older if had else "Its catalog was gone, and is made anew. "
 
 
+def _must_be_empty(root: Path) -> None:
+    """Refuse a folder of other things: a store's rights would close it to all but its owner.
+
+    Empty folders of a call that was killed are none, and hidden files neither.
+
+    Raises:
+        ConfigError: with where to make the store.
+    """
+    for file in root.rglob("*") if root.is_dir() else ():
+        if not file.is_dir() and not file.relative_to(root).parts[0].startswith("."):
+            beside = shlex.quote(f"{root.absolute()}-store")
+            raise ConfigError(
+                f"{root} holds other files ({file.relative_to(root)}) and is no store, expected a "
+                f"folder for the store alone. Make it beside: trephine init --store {beside}"
+            )
+
+
 @contextmanager
 def fresh(root: Path, only: Collection[str] | None = None) -> Iterator[Path]:
     """A folder with the store's own files and a catalog that is made anew of them.
@@ -72,13 +92,13 @@ def make_anew(root: Path, *, keep: bool = True) -> list[str]:
     """
     mended: list[str] = []
     with fresh(root) as work:
-        old = sorted(root.glob(f"{layout.CATALOG}*"))
+        old = catalog.files_of(root)
         if keep:
             mended = [f"{file.name} is in {arrays.quarantine(root, file)}" for file in old]
         new = catalog.path_of(work)
         with suppress(OSError):
             new.chmod(layout.rights(root)[1])
         for file in old[1:] if not keep else ():  # before another process can have one like it
-            file.unlink(missing_ok=True)
+            workplaces.remove(file)
         new.rename(catalog.path_of(root))
     return [*mended, f"{layout.CATALOG} was made anew"]

@@ -59,6 +59,7 @@ class Survey:
     findings: list[Finding] = field(default_factory=list)
     whole: list[Seen] = field(default_factory=list)  # arrays of Embeddings
     mended: list[str] = field(default_factory=list)
+    foreign: list[str] = field(default_factory=list)  # what lies beside the store's rooms
     waiting: int = 0
     files: int = 0
     bytes: int = 0

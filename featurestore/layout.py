@@ -1,5 +1,6 @@
 """The on-disk format: paths, array names, dtypes and the format version (docs/format.md)."""
 
+import json
 import stat
 from collections.abc import Callable
 from contextlib import suppress
@@ -53,6 +54,15 @@ quarantine_dir = _room("quarantine")  # what `verify --repair` set aside; nothin
 def group_dir(root: Path, slide_key: str) -> Path:
     """Zarr group of one Slide."""
     return slides_dir(root) / f"{slide_key}.zarr"
+
+
+def is_group(folder: Path) -> bool:
+    """Whether a folder says of itself that it is the group of a Slide, whatever its name."""
+    try:
+        said = json.loads((folder / "zarr.json").read_bytes())["attributes"]
+        return "format_version" in said and "fingerprint" in said
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def embedding_dir(root: Path, slide_key: str, tiling_id: str, encoder_id: str) -> Path:

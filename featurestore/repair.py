@@ -49,7 +49,7 @@ def verify(
         StoreDamaged: one of its folders is a file.
         StoreVersionMismatch: its catalog is of another version, and is not made anew.
     """
-    if not any((root / one).exists() for one in ("slides", "ledger", layout.CATALOG)):
+    if not (catalog.is_store(root) or _has_catalog(root)):
         raise StoreNotFound(catalog.nowhere(root))
     for folder in (layout.slides_dir(root), layout.runs_dir(root), layout.tmp_dir(root)):
         if folder.exists() and not folder.is_dir():
@@ -95,8 +95,20 @@ def _verify(root: Path, repair: bool, rebuild: bool, progress: Progress) -> Veri
         seconds=seconds,
         failures=[*saved.findings, *found.findings],
         waiting=found.waiting,
+        foreign=found.foreign,
         mended=mended,
     )
+
+
+def _has_catalog(root: Path) -> bool:
+    """Whether there is a catalog of ours, where it is all that is left of a store."""
+    try:
+        with catalog.reader(root):
+            return True
+    except StoreVersionMismatch:
+        return True
+    except Exception:  # whatever DuckDB makes of another's file
+        return False
 
 
 def _must_be_of_this_version(root: Path) -> None:

@@ -69,6 +69,7 @@ class Verified:
     failures: Sequence[Finding]  # what is still not whole
     waiting: int = 0  # arrays and ledger files of a process at work
     mended: Sequence[str] = ()  # what was set aside, or made anew
+    foreign: Sequence[str] = ()  # what lies beside the store's rooms, and is left alone
 
     def text(self) -> str:
         """What `verify` prints."""
@@ -85,6 +86,9 @@ class Verified:
             lines.append(
                 f"{len(self.failures) - SHOWN:,} more; see them with: trephine verify --json"
             )
+        if self.foreign:
+            named = ", ".join([*self.foreign[:3], *(["..."] if self.foreign[3:] else [])])
+            lines.append(f"note: no part of the store, and left alone: {named}")
         if self.waiting:
             what = counted(self.waiting, "array or ledger file")
             lines.append(f"{what} of an ingest at work, not in the catalog yet")
@@ -96,9 +100,8 @@ class Verified:
 def survey(root: Path, progress: Progress = lambda done, total, note: None) -> Survey:
     """Read every byte of a store, and compare the catalog with what is made anew of the rest."""
     found, started = Survey(root=root), time.monotonic()
-    for entry in sorted(root.iterdir()):
-        if entry.name not in ROOMS and not entry.name.startswith(layout.CATALOG):
-            found.add(entry, "it is no part of a store")
+    own = {*(root / room for room in ROOMS), *catalog_file.files_of(root)}
+    found.foreign += [entry.name for entry in sorted(root.iterdir()) if entry not in own]
     for left in workplaces.left_over(layout.tmp_dir(root)):
         found.add(left, "it is unfinished work that was left behind")
     groups, doubtful = _groups(found), list[Path]()

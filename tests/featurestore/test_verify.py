@@ -36,6 +36,7 @@ from builders.damage import (
 from featurestore import FeatureStore, groups, layout, overview
 from featurestore.config import SplitConfig
 from featurestore.errors import (
+    ConfigError,
     NotFinite,
     StoreDamaged,
     StoreNotFound,
@@ -705,3 +706,50 @@ def test_a_rebuild_and_an_erasure_at_once_lose_no_cohort(copied: Copy) -> None:
     assert store.ask("select count(*) from cohort_slides").item() > 0
     left = [one for one in FeatureStore.verify(root).failures if "the check" not in one.fault]
     assert not left
+
+
+FOREIGN = ("slides/a.svs", "slides/b.zarr/zarr.json", "ledger/2026/book.parquet", "thesis.docx")
+
+
+@pytest.mark.parametrize("catalog_too", [False, True])
+def test_a_folder_that_does_not_show_that_it_is_a_store_is_left_as_it_is(
+    tmp_path: Path, catalog_too: bool
+) -> None:
+    for name in (*FOREIGN, layout.CATALOG) if catalog_too else FOREIGN:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    before, rights = sorted(tmp_path.rglob("*")), tmp_path.stat().st_mode
+    for how in ({}, {"repair": True}, {"rebuild": True}):
+        with pytest.raises(StoreNotFound, match="trephine init"):
+            FeatureStore.verify(tmp_path, **how)
+    with pytest.raises(ConfigError, match="is no store"):
+        FeatureStore.create(tmp_path)
+    assert (sorted(tmp_path.rglob("*")), tmp_path.stat().st_mode) == (before, rights)
+
+
+@pytest.mark.parametrize(
+    "gone", [("slides", "runs"), ("ledger", "runs"), ("ledger", "slides", "runs")]
+)
+def test_what_is_left_of_a_store_shows_that_it_is_one(copied: Copy, gone: tuple[str, ...]) -> None:
+    root = copied()
+    for room in gone:
+        shutil.rmtree(root / room)
+    if len(gone) == 2:
+        (root / layout.CATALOG).unlink()
+    FeatureStore.verify(root, rebuild=True)
+    assert FeatureStore(root).ask("select count(*) from tombstones").item() == 0
+
+
+def test_what_lies_beside_the_rooms_of_a_store_is_told_and_left_alone(copied: Copy) -> None:
+    root = copied()
+    foreign = ["a folder/of/mine.txt", f"{layout.CATALOG}.bak", "notes.docx"]
+    for name in foreign:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("mine")
+    for how in ({}, {"repair": True}, {"rebuild": True}):
+        told = FeatureStore.verify(root, **how)
+        assert told.text().endswith("whole")
+        assert list(told.foreign) == ["a folder", *foreign[1:]]
+        assert foreign[-1] in told.text()
+    FeatureStore(root).withdraw("P2", erase=True)
+    assert all((root / name).read_text() == "mine" for name in foreign)

@@ -82,8 +82,8 @@ def test_no_store_is_made_where_slides_lie(where: str, suffix: str, is_upper: bo
         assert (folder.stat().st_mode, sorted(folder.rglob("*"))) == (rights, before)
 
 
-def test_a_store_is_made_beside_other_files_and_brought_up_to_date(tmp_path: Path) -> None:
-    (tmp_path / "reports.csv").touch()
+def test_a_store_is_made_in_an_empty_folder_and_brought_up_to_date(tmp_path: Path) -> None:
+    (tmp_path / ".DS_Store").touch()
     for _ in range(2):
         assert CliRunner().invoke(cli.main, ["init", "--store", str(tmp_path)]).exit_code == 0
     (tmp_path / "x.svs").touch()  # a store it is, whatever lies in it

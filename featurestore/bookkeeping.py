@@ -132,6 +132,7 @@ class Withdrawn:
     runs: Sequence[str]  # that were trained or tested on one
     erased: bool = False
     before: bool = False  # it was out already
+    also: Sequence[str] = ()  # what else was deleted, in sentences
 
     def text(self) -> str:
         """What `retire`, `cohort delete` and `runs delete` print."""
@@ -143,6 +144,7 @@ class Withdrawn:
         for what, had in (("cohort", self.cohorts), ("run", self.runs)):
             if had:
                 lines.append(f"  {counted(len(had), what)} had it: {', '.join(had)}")
+        lines += [f"  {what}" for what in self.also]
         kind, (name, *_) = next(iter(self.names.items()))
         if self.runs and self.cohorts:
             lines.append(f"Next, to learn without it: trephine train {self.cohorts[0]}")

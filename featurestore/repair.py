@@ -67,8 +67,7 @@ def _verify(root: Path, repair: bool, rebuild: bool, progress: Progress) -> Veri
     mended: list[str] = []
     if (repair or rebuild) and withdrawal.begun(root).exists():
         with suppress(Exception):  # first: what it took out already is not lost
-            withdrawal.finish(root)
-            mended.append("what was erased is gone")
+            mended += withdrawal.finish(root)
     saved = salvage(root) if repair or rebuild else Survey(root=root)
     mended += saved.mended
     if rebuild:
@@ -76,8 +75,7 @@ def _verify(root: Path, repair: bool, rebuild: bool, progress: Progress) -> Veri
     with suppress(Exception):  # whatever DuckDB makes of a broken catalog, which is told
         if repair:
             folding.fold(root)  # arrays that a killed or running call published are no strangers
-        if repair and withdrawal.finish(root):
-            mended.append("what was erased is gone")
+        mended += withdrawal.finish(root) if repair else []
     found = survey(root, progress)
     seconds = found.seconds
     if repair and found.findings:

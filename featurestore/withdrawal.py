@@ -15,7 +15,7 @@ import polars as pl
 
 from featurestore import catalog, creation, folding, layout, ledger, workplaces
 from featurestore.bookkeeping import Gone, Tombstone, TombstoneKind, Withdrawn, hidden
-from featurestore.checksums import erase_predictions, run_id_of
+from featurestore.checksums import SEAL, erase_predictions, run_id_of
 from featurestore.errors import (
     CohortError,
     CohortNotFound,
@@ -24,8 +24,10 @@ from featurestore.errors import (
     TrephineError,
     writing,
 )
+from featurestore.groups import GROUP
 from featurestore.words import counted
 
+OF_A_RUN = ("run.json", "predictions.parquet", "weights.safetensors", SEAL)
 OF_A_SLIDE: dict[TombstoneKind, str] = {
     "patient": "patient_id",
     "case": "case_id",
@@ -80,8 +82,8 @@ def withdraw(
             if is_new:  # nothing was begun
                 mark.unlink(missing_ok=True)
             raise
-        finish(root)
-    return told[0]
+        said = finish(root)[1:]
+    return replace(told[0], also=said)
 
 
 def begun(root: Path) -> Path:
@@ -89,8 +91,8 @@ def begun(root: Path) -> Path:
     return layout.tmp_dir(root) / "erasing"
 
 
-def finish(root: Path) -> bool:
-    """Erase for good what tombstones say, also in the catalog; whether there was any of it.
+def finish(root: Path) -> list[str]:
+    """Erase for good what tombstones say, also in the catalog; what was done, in sentences.
 
     The writer's lock is held from the first file to the new catalog, and the caller is `alone`.
     Whoever is killed on the way leaves `begun`, and the next call does the rest.
@@ -101,15 +103,18 @@ def finish(root: Path) -> bool:
         used = {row[0] for row in con.execute("select slide_key from slides").fetchall()}
         was_begun = begun(root).exists()
         if not stones and not was_begun:
-            return False
+            return []
         begun(root).touch()
-        is_any = scrub(root, stones, used) or was_begun
+        found, deleted = scrub(root, stones, used)
+        is_any = found or was_begun
         if is_any:
             creation.make_anew(root, keep=False)
         begun(root).unlink()
-    if is_any:
-        folding.fold(root)
-    return is_any
+    if not is_any:
+        return []
+    folding.fold(root)
+    files = f"{counted(len(deleted), 'file')} of quarantine/ deleted: {', '.join(deleted)}"
+    return ["what was erased is gone", *([files] if deleted else [])]
 
 
 def _stones(
@@ -183,8 +188,10 @@ def _had(con: catalog.Connection, stones: Sequence[Tombstone], erase: bool) -> W
 
 def scrub(
     root: Path, stones: Sequence[tuple[TombstoneKind, str, str | None]], used: Set[str]
-) -> bool:
+) -> tuple[bool, list[str]]:
     """Remove from the disk what tombstones say is erased; say whether there was any of it.
+
+    Also the files that were deleted in `quarantine/`, by their paths in the store.
 
     Also what a killed call left: names are found again by their hashes, and so the files that a
     name is found in come last. The caller holds the lock; `used` are slide_keys of what stays.
@@ -204,8 +211,8 @@ def scrub(
         for folder in layout.runs_dir(root).glob("*")
     ]
     changed += [_scrub_file(root, kind, file, erased) for kind, file in reversed(_files(root))]
-    changed += [_scrub_quarantine(root, keys)] if stones else []
-    return bool(there) or any(changed)
+    deleted = _scrub_quarantine(root, keys) if stones else []
+    return bool(there) or any(changed) or bool(deleted), deleted
 
 
 def _files(root: Path) -> list[tuple[str, Path]]:
@@ -277,17 +284,42 @@ def _named(rows: pl.DataFrame, column: str, erased: _Erased) -> pl.Series:
     return pl.Series(column, found, dtype=pl.Boolean)
 
 
-def _scrub_quarantine(root: Path, keys: Set[str]) -> bool:
-    """Remove what was set aside, but for the arrays of other Slides."""
-    is_any = False
-    for path in sorted(layout.quarantine_dir(root).rglob("*")):
-        inner = path.relative_to(layout.quarantine_dir(root)).parts[1:]
-        own = inner[:1] == ("slides",) and not (len(inner) > 1 and Path(inner[1]).stem in keys)
-        if own or path.is_dir():
-            continue
+def _scrub_quarantine(root: Path, keys: Set[str]) -> list[str]:
+    """Remove what was set aside and is of the erased, or may be: files of ours alone."""
+    room = layout.quarantine_dir(root)
+    files = (path for path in sorted(room.rglob("*")) if not path.is_dir())
+    gone = [path for path in files if _may_tell(room, path.relative_to(room).parts, keys)]
+    for path in gone:
         path.unlink(missing_ok=True)
-        is_any = True
-    return is_any
+    return [path.relative_to(root).as_posix() for path in gone]
+
+
+def _may_tell(room: Path, parts: Sequence[str], keys: Set[str]) -> bool:
+    """Whether a file that was set aside is one of ours, and not of another Slide's arrays.
+
+    A ledger file, catalog or Run may name anybody; a group under no slide_key is anybody's.
+    """
+    inner = parts[1:]
+    if inner[:1] == ("slides",) and len(inner) > 2:
+        group = Path(inner[1])
+        is_mine = group.stem in keys or (
+            not GROUP.fullmatch(group.name) and layout.is_group(room.joinpath(*parts[:3]))
+        )
+        return is_mine and (inner[-1] == "zarr.json" or "c" in inner[2:-1])
+    if inner[:1] == ("ledger",):
+        return ledger.sequence_of(inner[-1]) > 0
+    if inner[:1] == ("runs",):
+        return len(inner) > 2 and inner[-1] in {*OF_A_RUN, *_sealed(room.joinpath(*parts[:3]))}
+    return len(inner) > 0 and inner[0].startswith(layout.CATALOG)
+
+
+def _sealed(run: Path) -> list[str]:
+    """Names of the files that a Run's seal is over."""
+    try:
+        lines = (run / SEAL).read_text(errors="replace").splitlines()
+    except OSError:
+        return []
+    return [line.partition("  ")[2] for line in lines]
 
 
 def _told(rows: pl.DataFrame, kept: pl.DataFrame) -> pl.DataFrame:

@@ -378,3 +378,29 @@ def test_a_deleted_cohort_had_no_run_though_others_predicted_its_slides(
     publish_run(store, "r9", slide_id="S1")
     store.create_cohort("unused", where_query("true"), split=RANDOM)
     assert store.withdraw("unused", "cohort").runs == []
+
+
+def test_an_erasure_deletes_nothing_foreign_that_was_set_aside_and_names_what_it_does(
+    tmp_path: Path,
+) -> None:
+    store = secret_store(tmp_path / "store")
+    gone, other = (layout.group_dir(store.root, f"{i:016x}") for i in (0, 1))
+    mine = ("slides/notes.docx", "ledger/labels/notes.docx", "runs/plan.pdf", "slides/a/b.svs")
+    for name in mine:
+        (store.root / name).parent.mkdir(exist_ok=True)
+        (store.root / name).write_text("mine")
+    shutil.copytree(gone, gone.with_name("copy.zarr"))
+    for group in (gone, other):
+        (group / "notes.docx").write_text("mine")
+    assert not [f for f in FeatureStore.verify(store.root, repair=True).failures if "a" in f.path]
+    quarantine(store.root, gone)
+    quarantine(store.root, other)
+    said = store.withdraw(SECRET["patient"], erase=True).text()
+    left = {path.name for path in layout.quarantine_dir(store.root).rglob("*") if path.is_file()}
+    docs = list(layout.quarantine_dir(store.root).rglob("notes.docx"))
+    assert len(docs) == 4
+    assert {"plan.pdf", "b.svs", "zarr.json"} <= left
+    assert "of quarantine/ deleted: quarantine/" in said
+    assert "copy.zarr/zarr.json" in said
+    assert f"{other.name}/zarr.json" not in said
+    assert places_of(store.root, set(SECRET.values())) == []

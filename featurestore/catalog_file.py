@@ -17,6 +17,7 @@ from featurestore import layout
 from featurestore.errors import (
     CatalogBusy,
     StoreDamaged,
+    StoreForbidden,
     StoreNotFound,
     StoreUnwritable,
     StoreVersionMismatch,
@@ -83,6 +84,25 @@ def must_exist(root: Path) -> None:
     raise StoreNotFound(nowhere(root))
 
 
+def must_be_readable(root: Path) -> None:
+    """Refuse a store with a room that this user may not read: it would look empty.
+
+    Raises:
+        StoreForbidden: in a sentence with what to do.
+    """
+    rooms = [layout.slides_dir(root), layout.runs_dir(root), root / "ledger"]
+    for room in (root, path_of(root), *rooms):
+        _must_be_allowed(room)
+    for kind in (root / "ledger").glob("*"):
+        _must_be_allowed(kind)
+
+
+def _must_be_allowed(path: Path) -> None:
+    needed = os.R_OK | (os.X_OK if path.is_dir() else 0)
+    if path.exists() and not os.access(path, needed, effective_ids=True):
+        raise StoreForbidden.of(path)
+
+
 def nowhere(root: Path) -> str:
     """What to say where there is no store."""
     return f"there is no store at {root}. Make one with: trephine init --store {root}"
@@ -103,6 +123,7 @@ def opened(path: Path, open_once: Callable[[], T], timeout_s: float = LOCK_TIMEO
         CatalogBusy: it held it too long.
         StoreDamaged: `open_once` raised `NotOpened` for another reason, or it or its log is no
             file; to open a pipe would wait for ever.
+        StoreForbidden: this user may not read it.
         StoreUnwritable: its file system has no locks.
     """
     for file in (path, log_of(path)):
@@ -114,6 +135,8 @@ def opened(path: Path, open_once: Callable[[], T], timeout_s: float = LOCK_TIMEO
             return open_once()
         except NotOpened as error:
             said = str(error)
+            if os.strerror(errno.EACCES) in said:
+                raise StoreForbidden.of(path) from error
             if any(word in said for word in NO_LOCKS):
                 raise StoreUnwritable(
                     f"{path} cannot be locked: its file system has no locks. "

@@ -14,7 +14,7 @@ from pathlib import Path
 import polars as pl
 
 from featurestore import layout, ledger
-from featurestore.errors import ConfigError, RunNotFound, StoreDamaged
+from featurestore.errors import ConfigError, RunNotFound, StoreDamaged, StoreForbidden
 from featurestore.fields import check, from_json, to_json
 from featurestore.ids import one_of
 from featurestore.types import Prediction, RunRecord
@@ -60,6 +60,8 @@ def check_sealed(folder: Path, digest: str | None = None, only: Collection[str] 
     except OSError as error:
         if digest is None and isinstance(error, FileNotFoundError):
             return None  # of an earlier version
+        if isinstance(error, PermissionError):
+            raise StoreForbidden.of(folder) from error
         raise StoreDamaged(f"{folder / SEAL} cannot be read: {error.strerror}.") from error
     found = hashlib.sha256(raw).hexdigest()
     if digest not in (None, found):
@@ -127,6 +129,8 @@ def _record_of(folder: Path, digest: str | None) -> tuple[RunRecord, str | None]
         run = from_json(RunRecord, json.loads(file.read_text(encoding="utf-8")))
         check(run)
         list(metrics_of(run))
+    except PermissionError as error:
+        raise StoreForbidden.of(file) from error
     except (OSError, ConfigError, ValueError, TypeError, AttributeError) as error:
         raise StoreDamaged(f"{file} cannot be read: {error}.") from error
     if run.run_id != folder.name:
@@ -233,5 +237,7 @@ def _sha256(file: Path) -> str:
     try:
         with file.open("rb") as opened:
             return hashlib.file_digest(opened, "sha256").hexdigest()
+    except PermissionError as error:
+        raise StoreForbidden.of(file) from error
     except OSError as error:
         raise StoreDamaged(f"{file} cannot be read: {error.strerror}.") from error

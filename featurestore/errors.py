@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shlex
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -71,6 +72,18 @@ class StoreDamaged(TrephineError):
 
 class StoreUnwritable(TrephineError):
     """The store's disk is full, read-only or gone."""
+
+
+class StoreForbidden(TrephineError):
+    """The system does not let this user read what is in the store; nothing of it is damaged."""
+
+    @classmethod
+    def of(cls, path: Path) -> Self:
+        """The one sentence of it."""
+        return cls(
+            f"{path} may not be read: {os.strerror(errno.EACCES)}. It is no damage. Ask its owner "
+            f"for the right, as with: chmod -R u+rwX,g+rX {shlex.quote(str(path))}"
+        )
 
 
 class FileUnwritable(TrephineError):

@@ -15,7 +15,7 @@ import google_crc32c
 import numpy as np
 
 from featurestore import layout, rows
-from featurestore.errors import NotFinite, StoreDamaged
+from featurestore.errors import NotFinite, StoreDamaged, StoreForbidden
 
 REPAIR = "trephine verify --repair"
 GROUP = re.compile(r"[0-9a-f]{16}\.zarr")
@@ -160,6 +160,8 @@ def _check_file(found: Survey, file: str, expected: str, bag: Told | None) -> No
             if not finite:
                 rows.check_rows(Path(file), Path(file).read_bytes(), bag.dim)
             found.whole.append((bag, (about.st_size, about.st_mtime_ns, about.st_ino)))
+    except PermissionError as error:
+        raise StoreForbidden.of(Path(file)) from error
     except OSError as error:
         found.add(Path(file), f"it cannot be read: {error.strerror}")
     except (NotFinite, StoreDamaged) as error:

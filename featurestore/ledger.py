@@ -5,6 +5,7 @@ A file that is not what was written is `StoreDamaged`.
 
 from __future__ import annotations
 
+import errno
 import functools
 import io
 import json
@@ -24,7 +25,7 @@ import polars as pl
 
 from featurestore import layout
 from featurestore.bookkeeping import Published, Tombstone
-from featurestore.errors import ConfigError, StoreDamaged, writing
+from featurestore.errors import ConfigError, StoreDamaged, StoreForbidden, writing
 from featurestore.fields import about, content_id, from_json, types_of
 from featurestore.types import (
     ArrayIds,
@@ -217,6 +218,8 @@ def digest_of(file: Path) -> str:
             if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
                 raise StoreDamaged(f"{file} is no regular file.")
             content = opened.read()
+    except PermissionError as error:
+        raise StoreForbidden.of(file) from error
     except OSError as error:
         raise StoreDamaged(f"{file} cannot be read: {error.strerror}.") from error
     stem, _, said = file.stem.rpartition("-")
@@ -311,6 +314,8 @@ def _scanned(files: Sequence[Path], noun: type) -> Iterator[tuple[Sequence[Path]
             yield from _scanned(files[:half], noun)
             yield from _scanned(files[half:], noun)
             return
+        if os.strerror(errno.EACCES) in str(error):
+            raise StoreForbidden.of(files[0]) from error
         why = (str(error).splitlines() or [type(error).__name__])[0]
         yield files, f"{files[0]} cannot be read: {why}."
 

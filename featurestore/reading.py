@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from featurestore.catalog_file import must_exist, path_of, versions
+from featurestore.catalog_file import must_be_readable, must_exist, path_of, versions
 from featurestore.errors import ConfigError, SlideNotFound, TrephineError
 from featurestore.fields import from_json
 from featurestore.ids import one_of
@@ -27,6 +27,7 @@ class Readable:
         self.root, self.trust = Path(root), trust
         self._told: list[str] = []  # notes on damage that was left out
         self._asked: Question | None = None  # the last, unless something was written since
+        must_be_readable(self.root)
         must_exist(self.root)
 
     def __getstate__(self) -> dict[str, Any]:

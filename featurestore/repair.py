@@ -24,7 +24,13 @@ from featurestore import (
     workplaces,
 )
 from featurestore.bookkeeping import Published
-from featurestore.errors import StoreDamaged, StoreNotFound, StoreVersionMismatch
+from featurestore.catalog_file import must_be_readable
+from featurestore.errors import (
+    StoreDamaged,
+    StoreNotFound,
+    StoreUnwritable,
+    StoreVersionMismatch,
+)
 from featurestore.groups import REPAIR, Finding, Survey
 from featurestore.salvage import salvage
 from featurestore.types import EncoderDescription, Progress
@@ -47,15 +53,22 @@ def verify(
     Raises:
         StoreNotFound: there is none at `root`; its catalog may be gone.
         StoreDamaged: one of its folders is a file.
+        StoreForbidden, StoreUnwritable: this user may not read it, or not write into its tmp/.
         StoreVersionMismatch: its catalog is of another version, and is not made anew.
     """
     if not (catalog.is_store(root) or _has_catalog(root)):
         raise StoreNotFound(catalog.nowhere(root))
+    must_be_readable(root)
     for folder in (layout.slides_dir(root), layout.runs_dir(root), layout.tmp_dir(root)):
         if folder.exists() and not folder.is_dir():
             raise StoreDamaged(f"{folder} is no folder. Move it away, then: {REPAIR}")
         if repair or rebuild:
             layout.make(folder)
+    if not os.access(tmp := layout.tmp_dir(root), os.W_OK, effective_ids=True) and tmp.exists():
+        raise StoreUnwritable(
+            f"verify makes a second catalog in {tmp}, to compare, and may not write there. "
+            "Ask the store's owner for the right, or verify a copy of the store"
+        )
     if not rebuild and catalog.path_of(root).exists():
         _must_be_of_this_version(root)
     with workplaces.alone(root) if repair or rebuild else nullcontext():

@@ -17,7 +17,7 @@ import google_crc32c
 import numpy as np
 
 from featurestore import layout
-from featurestore.errors import NotFinite, StoreDamaged
+from featurestore.errors import NotFinite, StoreDamaged, StoreForbidden
 
 Stamp = tuple[int, int, int]  # size, mtime in ns, inode
 _seen: dict[str, Stamp] = {}  # arrays that this process found whole
@@ -144,6 +144,8 @@ class RowReader:
         path = self._chunks[slide]
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except PermissionError as error:
+            raise StoreForbidden.of(path) from error
         except OSError as error:
             raise damaged(path, f"cannot be opened: {error.strerror}") from error
         try:

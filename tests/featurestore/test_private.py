@@ -184,3 +184,52 @@ def test_rows_as_csv_are_harmless_and_read_back(tmp_path: Path) -> None:
     table = read_table(tmp_path / "of.csv", columns)
     assert [row.values["slide_id"] for row in table.rows][:-1] == ids[:-1]
     assert {row.values["n"] for row in table.rows} == {-1}
+
+
+@pytest.fixture
+def other_user(open_folder: Path) -> Iterator[Path]:
+    """A folder, and this process without root's rights on it."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to give its rights up")
+    yield open_folder
+    os.seteuid(0)
+
+
+@pytest.mark.parametrize(
+    ("room", "words"),
+    [
+        ("catalog.duckdb", ("status", "cohort list", "predict latest all", "verify")),
+        ("slides", ("status", "predict latest all", "verify")),
+        ("ledger/labels", ("status", "label --table labels.csv", "verify")),
+        ("runs", ("runs", "predict latest all", "verify")),
+        ("slides/*.zarr/*/embeddings/*/c/0/0", ("predict latest all", "verify")),
+        ("runs/*/run.json", ("predict latest all", "verify")),
+    ],
+)
+def test_what_may_not_be_read_is_told_as_that_and_never_as_damage(
+    room: str, words: tuple[str, ...], store: FeatureStore, other_user: Path
+) -> None:
+    root = Path(shutil.copytree(store.root, other_user / "store"))
+    for path in (root, *root.rglob("*")):
+        path.chmod(0o777 if path.is_dir() else 0o666)
+    said = ["--store", str(root)]
+    assert CliRunner().invoke(cli.main, ["predict", "latest", "all", *said]).exit_code == 0
+    assert CliRunner().invoke(cli.main, ["verify", *said]).exit_code == 0
+    path = next(root.glob(room))
+    path.chmod(0)
+    os.seteuid(OTHER)
+    for command in words:
+        result = CliRunner().invoke(cli.main, [*command.split(), *said])
+        assert (result.exit_code, result.stdout) == (1, ""), result.output
+        assert f"{path} may not be read: Permission denied. It is no damage" in result.stderr
+        assert "--repair" not in result.output
+
+
+def test_verify_says_where_it_must_write(store: FeatureStore, other_user: Path) -> None:
+    root = Path(shutil.copytree(store.root, other_user / "store"))
+    for path in (root, *root.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    os.seteuid(OTHER)
+    result = CliRunner().invoke(cli.main, ["verify", "--store", str(root)])
+    assert result.exit_code == 1
+    assert f"{root / 'tmp'}, to compare, and may not write there" in result.stderr

@@ -196,4 +196,4 @@ def write_beside(path: Path) -> Iterator[Path]:
     except OSError as error:
         kept = ". The older file is as it was" if path.is_file() else ""
         said = _disk_word(error)[0] or error.strerror or error
-        raise FileUnwritable(f"cannot write {path}: {said}{kept}. Name another with -o") from error
+        raise FileUnwritable(f"cannot write {path}: {said}{kept}. Name another") from error

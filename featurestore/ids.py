@@ -30,8 +30,8 @@ def one_of(
     if len(found) == 1:
         return found[0]
     said = [f"{one} ({known[one]})" if known[one] != one else one for one in found or known]
-    fault = f"is the beginning of several: {_named(said)}. Give a whole id"
-    none = f"is not in the store; there is {_named(said) or 'none'}"
+    fault = f"is the beginning of several: {named(said)}. Give a whole id"
+    none = f"is not in the store; there is {named(said) or 'none'}"
     raise error(f"{what} {word!r} {fault if found else none}.")
 
 
@@ -47,7 +47,7 @@ class Strangers:
         """What to tell of them; empty if there are none."""
         if not self.unknown:
             return ""
-        names = _named([repr(one) for one in self.unknown])
+        names = named([repr(one) for one in self.unknown])
         return f"{len(self.unknown):,} of {self.n:,} {what} are not in the store: {names}." + (
             self.hint()
         )
@@ -56,7 +56,7 @@ class Strangers:
         """How many would be known if they were written otherwise; empty if none."""
         if not self.likely:
             return ""
-        alike = _named([f"{ours!r} is likely {known!r}" for ours, known in self.likely.items()])
+        alike = named([f"{ours!r} is likely {known!r}" for ours, known in self.likely.items()])
         return (
             f" {len(self.likely):,} of them would be, with zeros, case or blanks changed: {alike}."
             " Write the ids as the store has them."
@@ -85,6 +85,7 @@ def _bare(name: str) -> str:
     return re.sub(r"(?<!\d)0+(?=\d)", "", plain)
 
 
-def _named(some: Sequence[str]) -> str:
+def named(some: Sequence[str]) -> str:
+    """The first few of some names, and how many more there are."""
     more = f" and {len(some) - NAMED:,} more" if len(some) > NAMED else ""
     return ", ".join(some[:NAMED]) + more

@@ -15,7 +15,7 @@ from featurestore import layout, workplaces
 from featurestore.errors import ConfigError, StoreDamaged
 from featurestore.fields import from_json, to_json
 from featurestore.frames import listed, table, terminal_width
-from featurestore.ids import meant
+from featurestore.ids import meant, named
 from featurestore.types import Cohort, EncoderDescription, Split
 from featurestore.words import Told, counted, size
 
@@ -150,7 +150,7 @@ def show(store: FeatureStore, word: str) -> Told:
             "See what there is with: trephine status"
         )
     if len(found) > 1 and any(name != word for _, name in found):
-        names = ", ".join(f"{kind} {name}" for kind, name in found)
+        names = named([f"{kind} {name}" for kind, name in found])
         raise ConfigError(f"{word!r} is the beginning of several: {names}. Give a whole id.")
     told = {kind: shown(store, kind, name) for kind, name in found}
     first = next(iter(told.values()))

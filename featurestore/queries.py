@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import sql
-from featurestore.errors import ConfigError
+from featurestore.errors import ConfigError, QueryRefused
 from featurestore.user_sql import Word
 
 KINDS: dict[str, Callable[[str], Any]] = {
@@ -69,9 +69,32 @@ def chosen(folder: str, given: str | None, file: Path | None, named: str | None)
     return str(given)
 
 
-def where_query(condition: str) -> str:
+_APART = re.compile(  # texts, names and comments, in which brackets are none
+    r"""[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|"[^"]*"|--[^\n]*|/\*.*?\*/|\$(\w*)\$.*?\$\1\$""",
+    re.DOTALL,
+)
+
+
+def condition(text: str) -> str:
+    """A person's condition in brackets, which it must not close: it is one expression.
+
+    Raises:
+        QueryRefused: it closes them.
+    """
+    depth = 0
+    for one in _APART.sub(" ", text):
+        depth += (one == "(") - (one == ")")
+        if depth < 0:
+            raise QueryRefused(
+                f"the condition {text!r} closes a bracket that it does not open. "
+                "Give one expression, as: cellularity > 5"
+            )
+    return f"({text}\n)"
+
+
+def where_query(where: str) -> str:
     """Turn a bare condition over `bags` into the SELECT of a Cohort."""
-    return f"select distinct bags.slide_id\nfrom bags\nwhere ({condition}\n)"
+    return f"select distinct bags.slide_id\nfrom bags\nwhere {condition(where)}"
 
 
 def parameters(pairs: Sequence[str]) -> dict[str, Any]:

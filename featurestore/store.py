@@ -22,6 +22,7 @@ from featurestore import (
     folding,
     layout,
     ledger,
+    queries,
     repair,
     withdrawal,
     workplaces,
@@ -271,7 +272,7 @@ class FeatureStore(Readable):
         self, condition: str, encoder_id: str | None = None, tiling_id: str | None = None
     ) -> pl.DataFrame:
         """Return the same columns for Slides chosen by a condition; value may be null."""
-        frame = self.sql(f"from bags where ({condition}\n) order by slide_id")
+        frame = self.sql(f"from bags where {queries.condition(condition)} order by slide_id")
         frame = frame.with_columns(
             pl.col("cellularity").alias("value"), pl.lit("none").alias("split")
         )
@@ -374,10 +375,13 @@ class FeatureStore(Readable):
 
         Columns are those of sql/queries/runs.sql: configuration, and test metrics.
         """
-        every = sql.read("queries/runs")
+        lines = sql.read("queries/runs").splitlines()
+        every = " ".join(line for line in lines if not line.startswith("--"))  # theirs is line 1
         newest_first = "order by sequence desc, started_at desc, run_id desc"
         there = {folder.name for folder in layout.runs_dir(self.root).glob("*/")}
-        frame = self.sql(f"select * from (\n{every}\n) as runs where ({where}\n) {newest_first}")
+        frame = self.sql(
+            f"select * from ({every}) as runs where {queries.condition(where)} {newest_first}"
+        )
         known = self.ask("select run_id from runs union select name from tombstones")["run_id"]
         for run_id in sorted(there - set(known)):
             self.note(f"run {run_id} is left out: {NO_ROW}")

@@ -131,6 +131,9 @@ def _stones(
     if not found:
         if gone.has((one, name) for one in meant):
             return []
+        others = [of for of in OF_A_SLIDE if rows.filter(pl.col(OF_A_SLIDE[of]) == name).height]
+        if others:
+            raise ConfigError(f"{name!r} is no {kind}, but a {others[0]}: --kind {others[0]}")
         raise ConfigError(
             f"{name!r} is no slide, case or patient of the store. "
             "List them with: trephine sql 'select slide_id, case_id, patient_id from bags'"

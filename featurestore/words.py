@@ -63,7 +63,7 @@ def grouped(what: str, reasons: Mapping[str, str]) -> Iterator[str]:
     for names in alike.values():
         others = f" ({len(names) - 1} more like this: {', '.join(names[1:4])}" if names[1:] else ""
         others += (", ..." if names[4:] else "") + (")" if others else "")
-        yield f"{what}: {names[0]}: {reasons[names[0]]}{others}"
+        yield " ".join(f"{what}: {names[0]}: {reasons[names[0]]}{others}".splitlines())
 
 
 _RUNS = re.compile(r"'*(?:\s*[=+\-@]|[\t\r\n])")  # what a spreadsheet takes for a formula

@@ -214,6 +214,14 @@ def test_a_question_that_nobody_answers_names_yes(
         (("cohort", "create", "x", "--where", "true", "--split", "folds:two"), "folds:5"),
         (("cohort", "create", "x", "--where", "true", "--split", "thirds"), "folds:K"),
         (("ingest", "cli.py", "--encoder", "nothing"), "dinov2-small"),
+        (("runs", "--where", "r2 > > 1"), "(line 1, at"),
+        (("cohort", "create", "x", "--where", "cellularity > 5) or (1 = 1"), "closes a bracket"),
+        (("retire", "C-0001", "--kind", "patient"), "is no patient, but a case: --kind case"),
+        (("show", "C-"), "and 10 more. Give a whole id"),
+        (
+            ("label", "--table", "cli.py", "--kind", "binary"),
+            "cellularity' is known as fraction, from",
+        ),
     ],
 )
 def test_a_mistake_gets_one_sentence_and_exit_code_1(

@@ -86,7 +86,8 @@ class ImportSummary:
         lines += grouped("failed", self.failures)
         if self.failures:
             lines.append("List what failed with: trephine sql 'from failures'")
-        lines.append("Next: trephine label --table LABELS.csv")
+        if self.slides:
+            lines.append("Next: trephine label --table LABELS.csv")
         return "\n".join(lines)
 
 

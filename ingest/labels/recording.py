@@ -137,7 +137,7 @@ def target_of(store: FeatureStore, config: LabelConfig) -> Target:
         target = store.target(config.target) if known.height else Target()
         if any(getattr(target, name) != value for name, value in told.items()):
             raise ConfigError(
-                f"target {target.name!r} is a {target.kind} one of {target.low:g} to "
+                f"target {target.name!r} is known as {target.kind}, from {target.low:g} to "
                 f"{target.high:g}. Leave out --kind, --low and --high, or name another --target"
             )
         return target

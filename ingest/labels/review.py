@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from featurestore import FeatureStore
+from featurestore import FeatureStore, strangers
 from featurestore.errors import write_beside
 from featurestore.words import quoted
 from ingest.config import TableConfig
@@ -102,7 +102,10 @@ def import_review(
     about = store.target(target)
     file = read_label_table(path, about, config, skip_empty=True)
     record_labels(store, file.labels, about)
-    return ReviewImport(n=len(file.labels), n_empty=file.n_empty, notes=file.text())
+    cases = store.ask("select distinct case_id from slides")["case_id"].to_list()
+    others = strangers((one.case_id for one in file.labels), cases)
+    notes = "\n".join(filter(None, [file.text(), others.text("cases")]))
+    return ReviewImport(n=len(file.labels), n_empty=file.n_empty, notes=notes)
 
 
 def _excerpt(row: dict[str, Any], text: str | None) -> str:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from featurestore.words import duration, size
+from featurestore.words import duration, grouped, size
 
 
 @pytest.mark.parametrize(
@@ -22,3 +22,7 @@ def test_a_size_is_within_a_twentieth_of_its_unit(n: int) -> None:
     number, unit = size(n).split()
     factor = {"bytes": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}[unit]
     assert abs(float(number) * factor - n) <= 0.0501 * factor
+
+
+def test_a_name_with_a_newline_is_told_on_one_line() -> None:
+    assert list(grouped("failed", {"a\nb": "is\r\nbad"})) == ["failed: a b: is bad"]

@@ -311,9 +311,9 @@ def test_a_new_target_is_as_it_is_told_and_an_old_one_stays(
     assert store.target("relapse") == Target(name="relapse", kind="binary", low=0, high=1)
     assert "2 of 2 cases are not in the store: 'C1', 'C3'" in found.text()
     assert labelling.target_of(store, LabelConfig(target="relapse")).kind == "binary"
-    with pytest.raises(ConfigError, match="'relapse' is a binary one of 0 to 1"):
+    with pytest.raises(ConfigError, match="'relapse' is known as binary, from 0 to 1"):
         labelling.target_of(store, LabelConfig(target="relapse", high=100))
-    with pytest.raises(ConfigError, match="'cellularity' is a fraction one of 0 to 100"):
+    with pytest.raises(ConfigError, match="'cellularity' is known as fraction, from 0 to 100"):
         labelling.target_of(store, LabelConfig(kind="binary"))
     with pytest.raises(ConfigError, match="continuous needs --low and --high"):
         labelling.target_of(store, LabelConfig(target="grade", kind="continuous"))

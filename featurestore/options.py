@@ -306,8 +306,11 @@ other_slides_option = click.option("--where", help=f"{where_help[:-1]}, instead 
 
 def _confirm(ctx: click.Context, _: click.Parameter, yes: bool) -> None:
     if not yes:
+        from featurestore import Readable, overview
+
         named = next(one.name for one in ctx.command.params if isinstance(one, click.Argument))
         what = ctx.params[str(named)]
+        overview.must_have(Readable(ctx.params["store"]), str(named), what)
         try:
             click.confirm(f"Delete {what}?", abort=True, err=True)
         except click.Abort as abort:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import sql
 from featurestore import layout, workplaces
-from featurestore.errors import ConfigError, StoreDamaged
+from featurestore.errors import CohortNotFound, ConfigError, StoreDamaged
 from featurestore.fields import from_json, to_json
 from featurestore.frames import listed, table, terminal_width
 from featurestore.ids import meant, named
@@ -191,6 +191,25 @@ def cohort(made: Cohort, splits: list[Split]) -> Told:
     """A Cohort with its sides in numbers."""
     data = to_json(made) | {"splits": [to_json(side) for side in splits]}
     return Told(f"{made.text(splits)}\nNext: trephine train {made.cohort}", data)
+
+
+def must_have(store: Readable, kind: str, name: str) -> None:
+    """Refuse the name of a Cohort or Run of which nothing is there, not even a tombstone.
+
+    Raises:
+        CohortNotFound, RunNotFound: in a sentence with what to do.
+    """
+    if kind == "run":
+        from featurestore.checksums import run_id_of  # slow to import
+
+        text = (
+            "select run_id as name from runs union select name from tombstones where kind = 'run'"
+        )
+        run_id_of(store.ask(text)["name"].to_list(), name)
+        return
+    text = "select cohort as name from cohorts union select name from tombstones"
+    if name not in store.ask(text)["name"]:
+        raise CohortNotFound.of(name)
 
 
 def relations(store: Readable) -> Told:

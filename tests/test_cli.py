@@ -177,19 +177,6 @@ def test_what_is_wrong_is_refused_before_torch_is_loaded(store: Path) -> None:
     assert not any((store / "tmp").iterdir())
 
 
-@pytest.mark.parametrize("words", [("cohort", "delete", "all"), ("runs", "delete", "latest")])
-@pytest.mark.parametrize("answer", ["", "n\n"])
-def test_a_question_that_nobody_answers_names_yes(
-    store: Path, words: tuple[str, ...], answer: str
-) -> None:
-    out = CliRunner().invoke(cli.main, [*words, "--store", str(store)], input=answer)
-    assert out.exit_code == 1
-    *_, said = out.stderr.strip().splitlines()
-    assert said == (
-        f"trephine: {words[-1]} was not deleted, for nobody said yes. Answer y, or give --yes."
-    )
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -202,6 +189,8 @@ def test_a_question_that_nobody_answers_names_yes(
         (("train", "nothing"), "trephine cohort list"),
         (("train", "all", "--bag-size", "0"), "bag-size must be at least 1"),
         (("cohort", "delete", "nothing", "--yes"), "trephine cohort list"),
+        (("cohort", "delete", "nothing"), "trephine cohort list"),  # and nobody is asked
+        (("runs", "delete", "nothing"), "there is no run yet"),
         (("train", "all", "--steps", "5", "--epochs", "1"), "steps or epochs"),
         (("report", "nothing"), "there is no run yet"),
         (("predict", "nothing", "all"), "there is no run yet"),
@@ -355,6 +344,19 @@ def trained(store: Path) -> Path:
     out = run("train", "all", *options).stdout
     assert "trephine report" in out
     return store
+
+
+@pytest.mark.parametrize("words", [("cohort", "delete", "all"), ("runs", "delete", "latest")])
+@pytest.mark.parametrize("answer", ["", "n\n"])
+def test_a_question_that_nobody_answers_names_yes(
+    trained: Path, words: tuple[str, ...], answer: str
+) -> None:
+    out = CliRunner().invoke(cli.main, [*words, "--store", str(trained)], input=answer)
+    assert out.exit_code == 1
+    *_, said = out.stderr.strip().splitlines()
+    assert said == (
+        f"trephine: {words[-1]} was not deleted, for nobody said yes. Answer y, or give --yes."
+    )
 
 
 def test_one_damaged_slide_stops_no_batch_and_is_told_with_exit_3(

@@ -74,7 +74,8 @@ class Gone:
 
     def has(self, names: Iterable[tuple[str, str]]) -> bool:
         """Whether one of these kinds and names is among them."""
-        return any((k, n) in self.names or (k, hidden(n)) in self.names for k, n in names)
+        some = names if self.names else ()
+        return any((k, n) in self.names or (k, hidden(n)) in self.names for k, n in some)
 
 
 @dataclass(frozen=True, kw_only=True)

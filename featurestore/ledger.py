@@ -24,7 +24,7 @@ import google_crc32c
 import polars as pl
 
 from featurestore import layout
-from featurestore.bookkeeping import Published, Tombstone
+from featurestore.bookkeeping import Gone, Published, Tombstone
 from featurestore.errors import ConfigError, StoreDamaged, StoreForbidden, writing
 from featurestore.fields import about, content_id, from_json, types_of
 from featurestore.types import (
@@ -44,6 +44,7 @@ from featurestore.types import (
 T = TypeVar("T")
 DIGITS = 17  # of the number that a file's name begins with
 ORIGIN = "origin"  # a column of compacted files: the name of the file that a row was first in
+OF_CASE = "report of case "  # before the case_id, in an item of `failures`
 COMPACTED = "-all-"  # in the names of such files
 
 
@@ -169,7 +170,45 @@ def append(root: Path, rows: Iterable[Any]) -> list[Path]:
         else:
             by_kind.setdefault(kind_of(type(row)), []).append(row)
     frames |= {kind: frame_of(KINDS[kind].noun, some) for kind, some in by_kind.items()}
-    return [write(root, kind, frames[kind]) for kind in KINDS if kind in frames]
+    frames = {kind: _without_erased(root, kind, frame) for kind, frame in frames.items()}
+    some = [kind for kind in KINDS if kind in frames and frames[kind].height]
+    return [write(root, kind, frames[kind]) for kind in some]
+
+
+def _without_erased(root: Path, kind: str, rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows that name nothing erased: whoever says it, no byte of it comes back.
+
+    Raises:
+        ConfigError: they are of a Cohort, which would be another without them.
+    """
+    gone = erased(root)
+    if not gone.names or kind == "tombstones":
+        return rows
+    kept = rows
+    for of in ("slide", "case", "patient"):
+        if (column := f"{of}_id") in rows.columns:
+            names = [one for one in kept[column].drop_nulls().unique() if gone.has([(of, one)])]
+            kept = kept.filter(~pl.col(column).is_in(names).fill_null(False))
+    if kind == "failures":
+        is_of = [
+            gone.has([("case", item.removeprefix(OF_CASE)), ("slide", Path(item).stem)])
+            for item in kept["item"]
+        ]
+        kept = kept.filter(~pl.Series(is_of, dtype=pl.Boolean))
+    if kind == "cohorts" and kept.height < rows.height:
+        raise ConfigError("slides of the cohort were erased meanwhile. Create it again")
+    return kept
+
+
+def erased(root: Path) -> Gone:
+    """The Slides, Cases and Patients that were erased, by all that stands in the ledger."""
+    return _erased(root, tuple(file.name for file in files(root, "tombstones")))
+
+
+@functools.lru_cache(maxsize=2)
+def _erased(root: Path, _: tuple[str, ...]) -> Gone:
+    said = read_many(files(root, "tombstones"), Tombstone)[0].filter(pl.col("erase"))
+    return Gone(set(said.select("kind", "name").iter_rows()))
 
 
 def write(

@@ -165,6 +165,7 @@ class FeatureStore(Readable):
         """The Slides, Cases and Patients that were taken out."""
         return Gone(set(self.ask("select kind, name from tombstones").iter_rows()))
 
+    erased = _of_root(ledger.erased)
     withdraw = _of_root(withdrawal.withdraw)
     add_bags = python_bags.add_bags
     verify = staticmethod(repair.verify)

@@ -55,6 +55,7 @@ class ImportSummary:
     unplaced: int = 0  # of whose tiles nobody says where they lie
     without_mpp: int = 0
     twice: int = 0  # tiles that stood in one file twice
+    erased: int = 0  # of what was erased from the store
     copies: int = 0  # files that say the same as another
     without_features: int = 0  # of the manifest
     others: Mapping[str, int] = field(default_factory=dict)  # files left out, by whose they are
@@ -78,6 +79,7 @@ class ImportSummary:
             (self.without_mpp, "bag", f"without mpp: their scale is unknown. {scale}"),
             (self.unplaced, "bag", f"without coordinates: {TO_WHAT_END}"),
             (self.twice, "tile", "twice in one file, taken once"),
+            (self.erased, "bag", "of slides that were erased from the store, left out"),
             (self.copies, "file", "the same as another of their slide"),
             (self.without_features, "slide", "of the manifest without features here"),
             *((n, "file", f"left out, as those of {tool}") for tool, n in self.others.items()),
@@ -169,6 +171,7 @@ class Taker:
         self.summary = ImportSummary(tool=said.tool)
         self.people = People(store, given)
         self._store, self._read, self._said = store, read, said
+        self._gone = store.erased()
         self._rows: list[Any] = []
         self._published: list[ArrayIds] = []
         self._dims: dict[str, int | None] = {}  # by folder
@@ -187,11 +190,14 @@ class Taker:
         groups: dict[tuple[str, str, str], list[Found]] = {}
         for one in found:
             try:
-                slide_id = self.people.who(one.name).slide_id
+                who = self.people.who(one.name)
             except FeaturesRefused as error:
                 self.fail(one.path, str(error))
                 continue
-            groups.setdefault((one.folder, one.cut, slide_id), []).append(one)
+            if self._gone.has(who.names):
+                self.summary.erased += 1
+            else:
+                groups.setdefault((one.folder, one.cut, who.slide_id), []).append(one)
         for folder in dict.fromkeys(key[0] for key in groups):
             of_folder = [group[0] for key, group in groups.items() if key[0] == folder]
             self._dims[folder] = self._dim_of(of_folder)

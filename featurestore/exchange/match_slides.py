@@ -27,6 +27,14 @@ class Who:
     case: Case | None  # None: the store has it
     known: Slide | None  # as the store has it
 
+    @property
+    def names(self) -> set[tuple[str, str]]:
+        """What may have been erased: the Slide, its Case, its Patient."""
+        names = {("slide", self.slide_id)}
+        names |= {("case", self.given.case_id)} if self.given else set()
+        case = self.case
+        return names | ({("case", case.case_id), ("patient", case.patient_id)} if case else set())
+
     def mpp(self, of_file: float | None, option: float | None) -> tuple[float | None, Any]:
         """Microns per level-0 pixel, and who says so."""
         known = self.known.mpp if self.known else None

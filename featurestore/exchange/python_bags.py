@@ -65,6 +65,14 @@ def add_bags(
             raise ConfigError(unknown.replace("are not in the store", "have no bag"))
     if splits and (missing := [one for one in bags if one not in splits]):
         raise ConfigError(f"{len(missing):,} bags have no split, the first is {missing[0]!r}")
+    n_given, gone = len(bags), self.erased()
+    bags = {
+        one: rows
+        for one, rows in bags.items()
+        if not gone.has([("slide", one), ("case", one), ("patient", patients.get(one, one))])
+    }
+    labels = {one: value for one, value in labels.items() if one in bags}
+    splits = {one: side for one, side in splits.items() if one in bags}
     rows = [_label(one, value, target).recorded(target) for one, value in labels.items()]
 
     read = functools.partial(_read, bags, coords)
@@ -86,6 +94,7 @@ def add_bags(
     if work.summary.failures:
         raise FeaturesRefused("\n".join(work.summary.failures.values()))
     work.commit()
+    work.summary.erased = n_given - len(bags)
     self.record(rows)
     if splits:
         table = {one: str(side) for one, side in splits.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from featurestore import FeatureStore
 from featurestore.errors import ConfigError
@@ -16,6 +16,7 @@ from ingest.labels.config import LabelConfig, OllamaConfig, Parser, ValueConfig
 from ingest.labels.labels import Known, LabelBatch, make_labels
 from ingest.labels.reports import (
     NO_CASE,
+    LabelFile,
     ReportFile,
     is_addendum,
     read_label_table,
@@ -23,6 +24,7 @@ from ingest.labels.reports import (
 )
 from ingest.labels.scores import LabelSummary, summarise
 
+F = TypeVar("F", ReportFile, LabelFile)
 UNREAD = "its row or file cannot be read"
 
 
@@ -37,7 +39,7 @@ def label_reports(
 ) -> LabelSummary:
     """Give the store Labels from a table, or a folder, of Reports; see `record_reports`."""
     target = target_of(store, config)
-    file = _with_their_reports(store, read_reports(path, table))
+    file = _with_their_reports(store, without_erased(store, read_reports(path, table)))
     batch = record_reports(
         store,
         file.reports,
@@ -58,7 +60,7 @@ def label_table(
 ) -> LabelSummary:
     """Give the store the values of a table as Labels of method human."""
     target = target_of(store, config)
-    file = read_label_table(path, target, table)
+    file = without_erased(store, read_label_table(path, target, table))
     record_labels(store, file.labels, target)
     batch = LabelBatch(labels=file.labels, failures=[], answered=[], n_known=0)
     return summarise(store, batch, target, file)
@@ -145,6 +147,16 @@ def target_of(store: FeatureStore, config: LabelConfig) -> Target:
         raise ConfigError("a new target that is continuous needs --low and --high")
     ends: dict[str, Any] = {"high": 1.0} if config.kind == "binary" else {}
     return Target(name=config.target, **ends | told)
+
+
+def without_erased(store: FeatureStore, file: F) -> F:
+    """Leave out, and tell, what is of Cases that were erased: nothing of them comes back."""
+    gone, of = store.erased(), "reports" if isinstance(file, ReportFile) else "labels"
+    kept = [one for one in getattr(file, of) if not gone.has([("case", one.case_id)])]
+    n = len(getattr(file, of)) - len(kept)
+    note = f"{of} of cases that were erased from the store, left out: {n:,}"
+    change: dict[str, Any] = {of: kept, "notes": [*file.notes, note]}
+    return replace(file, **change) if n else file
 
 
 def _with_their_reports(store: FeatureStore, file: ReportFile) -> ReportFile:

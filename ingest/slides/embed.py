@@ -85,10 +85,12 @@ def ingest_archive(
     if part is None:
         store.compact()
     n_by = Counter(work.standing for work in works)
+    n_out = len(archive.slides) - len(works)
+    out = f"slides that were retired, or erased from the store, left out: {n_out:,}"
     return replace(
         summary,
         shard=config.shard,
-        notes=archive.notes,
+        notes=(*archive.notes, out) if n_out else archive.notes,
         **told(works, summary.scales),
         slides=len(works),
         known=n_by["known"],

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from builders import killed
@@ -404,3 +405,32 @@ def test_an_erasure_deletes_nothing_foreign_that_was_set_aside_and_names_what_it
     assert "copy.zarr/zarr.json" in said
     assert f"{other.name}/zarr.json" not in said
     assert places_of(store.root, set(SECRET.values())) == []
+
+
+def test_what_was_erased_is_told_counted_and_not_written_whoever_brings_it(tmp_path: Path) -> None:
+    store = secret_store(tmp_path / "store")
+    slide, case, patient = SECRET.values()
+    store.withdraw(patient, erase=True)
+    labels, reports = tmp_path / "labels.csv", tmp_path / "reports.csv"
+    labels.write_text(f"case_id,value\n{case},40\nC1,30\n")
+    reports.write_text(f"case_id,text\n{case},Cellularity: 40%.\nC1,Cellularity: 30%.\n")
+    at = ["--store", str(store.root)]
+    for words in (["--table", str(labels)], [str(reports), "--parser", "rules"]):
+        told = CliRunner().invoke(cli.main, ["label", *words, *at])
+        assert "cases that were erased from the store, left out: 1" in told.output
+        assert case not in told.output
+    words = ["review", "import", str(labels), *at]
+    assert "left out: 1" in CliRunner().invoke(cli.main, words).output
+    bags = {one: np.full((3, 4), n) for n, one in enumerate((slide, case, "new", "other"))}
+    sides = dict(zip(bags, ("train", "train", "train", "test"), strict=True))
+    patients = {"new": patient}
+    told = store.add_bags("bags", bags, labels=dict.fromkeys(bags, 1.0), patients=patients)
+    assert told.erased == 3
+    assert "3 bags of slides that were erased" in told.text()
+    assert store.add_bags("more", bags, labels=dict.fromkeys(bags, 1.0)).erased == 2
+    assert store.add_bags("split", bags, labels=dict.fromkeys(bags, 1.0), splits=sides).erased == 2
+    store.record([Failure(item=f"report of case {case}", stage="label", reason="no answer")])
+    store.record([Failure(item=f"/archive/{slide}.svs", stage="read", reason="torn")], fold=False)
+    store.record([label_row(case, 2.0), label_row("C1", 2.0)], fold=False)
+    assert places_of(store.root, {*SECRET.values()}) == []
+    assert store.sql("select count(*) from labels where case_id = 'C1'").item() >= 3

@@ -65,12 +65,7 @@ def add_bags(
             raise ConfigError(unknown.replace("are not in the store", "have no bag"))
     if splits and (missing := [one for one in bags if one not in splits]):
         raise ConfigError(f"{len(missing):,} bags have no split, the first is {missing[0]!r}")
-    n_given, gone = len(bags), self.erased()
-    bags = {
-        one: rows
-        for one, rows in bags.items()
-        if not gone.has([("slide", one), ("case", one), ("patient", patients.get(one, one))])
-    }
+    n_given, bags = len(bags), _without_erased(self, bags, patients)
     labels = {one: value for one, value in labels.items() if one in bags}
     splits = {one: side for one, side in splits.items() if one in bags}
     rows = [_label(one, value, target).recorded(target) for one, value in labels.items()]
@@ -101,6 +96,17 @@ def add_bags(
         split = SplitConfig(method="table", table=table)
         self.create_cohort(name, OF_NAME, {"encoder": name}, split=split, target=target.name)
     return work.summary
+
+
+def _without_erased(
+    store: FeatureStore, bags: Mapping[str, np.ndarray], patients: Mapping[str, str]
+) -> Mapping[str, np.ndarray]:
+    gone = store.erased()
+    return {
+        one: rows
+        for one, rows in bags.items()
+        if not gone.has([("slide", one), ("case", one), ("patient", patients.get(one, one))])
+    }
 
 
 def _read(

@@ -49,7 +49,7 @@ def trident(version: str = "0.3", encoder: str = "uni_v1") -> Write:
             "savetodir": "/of/another/machine",
         }
         if version != "0.1":
-            said |= {"level0_width": 18_000, "level0_height": 30_000}
+            said |= {"level0_width": 18_000, "level0_height": 50_000}
         places = coords.astype(np.int64)
         if not len(coords) and version == "0.1":
             places = np.empty((0,))
@@ -140,7 +140,7 @@ def slide2vec(version: int = 7, form: str = "pt") -> Write:
             (at / f"{slide}.meta.json").write_text(json.dumps(meta))
             sizes = {"requested_tile_size_px": PX, "requested_spacing_um": 2.0}
             sizes["tile_size_lv0"] = PX0
-            of_slide = {"base_spacing_um": MPP, "dimensions": [18_000, 30_000]}
+            of_slide = {"base_spacing_um": MPP, "dimensions": [18_000, 50_000]}
             space = {"coordinate_space": "level0_px"}
             nested = {"slide": of_slide, "tiling": sizes, "artifact": space, "filtering": {}}
             flat = {"target_tile_size_px": PX, "target_spacing_um": 2.0, "tile_size_lv0": PX0}

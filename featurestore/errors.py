@@ -151,7 +151,7 @@ def disk_fault(error: BaseException | None) -> str:
     Libraries that write files themselves tell it in words of their own.
     """
     word, by = _disk_word(error)
-    return f"{word}: {getattr(by, 'filename', None) or 'the output'}" if word else ""
+    return f"{word}: {getattr(by, 'filename', None) or 'what is written'}" if word else ""
 
 
 def _disk_word(error: BaseException | None) -> tuple[str, BaseException | None]:

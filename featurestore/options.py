@@ -150,7 +150,7 @@ class Main(Group):
         if fault := disk_fault(error):
             with suppress(OSError):  # what is left in the buffer of stdout finds no room either
                 os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
-            kept = "What is finished is kept; mend it and give the same command again."
+            kept = "What is finished is kept; mend it and run the same command again."
             return f"the disk refused: {fault}. {kept}", EXIT_REFUSED
         return "", EXIT_REFUSED
 

@@ -31,7 +31,7 @@ class Limits:
 
     silence_s: float = 300.0  # a reader that says nothing for so long hangs
     cpu_s: float = 1800.0  # of all threads
-    memory_bytes: int = 8 * 2**30  # of address space, over what a fresh reader has
+    memory_bytes: int = 8 * 2**30  # of data, over what a fresh reader has; reserved is not held
 
 
 Target = Callable[[Connection, Limits], None]
@@ -53,14 +53,14 @@ def serve(connection: Connection, limits: Limits, answer: Callable[[Any], Iterat
 def _run(target: Target, connection: Connection, limits: Limits) -> None:
     """What runs in the new process, whose folder for what is temporary goes with it."""
     try:
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-    except OSError:  # no Linux: address space means something else there
+        pages = int(Path("/proc/self/statm").read_text().split()[5])
+    except OSError:  # no Linux: the limit means something else there
         pages = 0
     if pages:
         most = pages * resource.getpagesize() + limits.memory_bytes
-        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(resource.RLIMIT_AS, (most, hard))
+        resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
     try:
         target(connection, limits)
     finally:

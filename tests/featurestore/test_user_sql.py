@@ -262,6 +262,14 @@ def test_a_limit_is_said(catalog: Path, text: str, limits: Limits, message: str)
     assert ask(catalog, "from range(1000)", limits).height == 1000
 
 
+def test_what_threads_reserve_is_no_memory(catalog: Path) -> None:
+    """Ten threads reserve 700 MB of address space on two cores, eighty 6 GB on sixteen."""
+    limits = Limits(memory_bytes=350_000_000)
+    assert ask(catalog, "select sum(range % 7) as n from range(3000000)", limits).item() > 0
+    with pytest.raises(QueryRefused, match=r"350\.0 MB of memory"):
+        ask(catalog, "select list(range) from range(200000000)", limits)
+
+
 def test_ctrl_c_ends_a_query_at_once(catalog: Path) -> None:
     def stop(*_: object) -> None:
         raise KeyboardInterrupt

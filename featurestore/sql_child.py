@@ -52,7 +52,7 @@ def main(places: list[str], memory_bytes: int, file_bytes: int) -> None:
     with suppress(OSError, ValueError, ImportError):
         pages = int(Path("/proc/self/statm").read_text().split()[5])
         most = pages * resource.getpagesize() + memory_bytes
-        # of data: the address space that each thread's heap reserves, 6 GB on 16 cores, is no memory
+        # of data: what heaps of threads reserve of the address space, 6 GB on 16 cores, is none
         resource.setrlimit(resource.RLIMIT_DATA, (most, most))
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
     out = sys.stdout.buffer
@@ -86,6 +86,8 @@ def answers(
     """
     try:
         con = duckdb.connect(catalog, read_only=True, config=THREADS)
+    except duckdb.OutOfMemoryException:
+        raise  # no damage
     except duckdb.Error as error:
         yield {"closed": str(error)}
         return
@@ -96,6 +98,8 @@ def answers(
                 yield {"versions": found}
                 return
             yield {"aside": con.execute(ASIDE).fetchall()[0][0]} if versions else {}
+        except duckdb.OutOfMemoryException:
+            raise
         except duckdb.Error as error:
             yield {"unreadable": str(error)}
             return

@@ -131,7 +131,8 @@ def test_a_vector_does_not_depend_on_its_neighbours() -> None:
     encoder = encoders.load(TINY, "random")
     tiles = noise(7)
     alone = np.concatenate([encoder.embed(tile[None]) for tile in tiles])
-    np.testing.assert_allclose(encoder.embed(tiles), alone, atol=2e-3)
+    near = {"float32": 2e-3, "bfloat16": 5e-2}[encoder.precision]
+    np.testing.assert_allclose(encoder.embed(tiles), alone, atol=near)
     assert encoder.embed(tiles[:0]).shape == (0, encoder.dim)
 
 

@@ -63,7 +63,7 @@ def test_a_vector_that_has_turned_is_refused_also_after_a_rebuild(
         else:
             take_in(store, [], other, Tiling(), config)
     assert store.sql("select encoder_id, device from golden_tiles").rows() == [
-        (encoder.encoder_id, "cpu")
+        (encoder.encoder_id, encoder.device)
     ]
 
 

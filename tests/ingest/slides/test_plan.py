@@ -13,6 +13,7 @@ from builders.ingest_stores import TINY, Here, content, take_in
 from builders.slide_files import write_svs
 
 from featurestore import FeatureStore
+from featurestore.device import device_of
 from featurestore.types import Failure, Tiling
 from ingest.slides.archive import Archive, ArchiveSlide, read_archive
 from ingest.slides.config import IngestConfig, PlanConfig
@@ -126,7 +127,7 @@ def test_a_plan_says_itself(done: tuple[FeatureStore, Path]) -> None:
     archive, other = read_archive(slides).slides, Tiling(min_tissue=0.2)
     said = foresee(store, archive, other, BY_TINY).text()
     assert "5 known but not by timm:test_vit and these tiles" in said
-    assert "slides: timm:test_vit (cpu) embeds" in said
+    assert f"slides: timm:test_vit ({device_of('auto')}) embeds" in said
     assert "Next: trephine ingest here --encoder timm:test_vit" in said
     assert said.endswith("--min-tissue 0.2")
     said = foresee(store, archive, other, PlanConfig(measure_s=0)).text()
@@ -141,7 +142,7 @@ def test_a_plan_takes_what_its_ingest_takes_and_times_what_is_asked(
     config = replace(BY_TINY, runtime="torch", threads=1, precision="float32", measure_s=0.01)
     said = foresee(store, archive, other, config)
     assert said.rates is not None  # of earlier ingests, but for the encoder
-    assert "(float32 on cpu by torch, timed now)" in said.text()
+    assert f"(float32 on {device_of('auto')} by torch, timed now)" in said.text()
     assert said.hours is not None
     assert said.source.endswith("--precision float32 --runtime torch --threads 1 --min-tissue 0.2")
     again = foresee(store, archive, other, replace(BY_TINY, retry_failed=True))

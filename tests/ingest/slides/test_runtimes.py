@@ -42,8 +42,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def both(home: Path) -> tuple[encoders.Encoder, encoders.Encoder]:
     options = {"precision": "float32"}
     return (
-        encoders.load(TINY, "random", runtime="torch", **options),
-        encoders.load(TINY, "random", runtime="openvino", threads=2, **options),
+        encoders.load(TINY, "random", device="cpu", runtime="torch", **options),
+        encoders.load(TINY, "random", device="cpu", runtime="openvino", threads=2, **options),
     )
 
 
@@ -82,10 +82,10 @@ def test_a_converted_network_is_kept_and_a_damaged_one_is_made_anew(
     (kept,) = home.rglob("model.xml")
     assert both[1].encoder_id in str(kept)
     before = kept.stat().st_mtime_ns
-    encoders.load(TINY, "random", runtime="auto")
+    encoders.load(TINY, "random", device="cpu", runtime="auto")
     assert kept.stat().st_mtime_ns == before
     kept.write_text(kept.read_text()[:1000])
-    again = encoders.load(TINY, "random", runtime="openvino", precision="float32")
+    again = encoders.load(TINY, "random", device="cpu", runtime="openvino", precision="float32")
     np.testing.assert_array_equal(again.embed(TILES), both[1].embed(TILES))
     assert [path.name for path in kept.parent.parent.iterdir()] == [both[1].encoder_id]
 
@@ -96,7 +96,7 @@ def test_a_home_that_takes_no_file_costs_time_only(
 ) -> None:
     (home / "a_file").touch()
     monkeypatch.setattr(huggingface_hub.constants, "HF_HOME", str(home / "a_file"))
-    made = encoders.load(TINY, "random", runtime="openvino", precision="float32")
+    made = encoders.load(TINY, "random", device="cpu", runtime="openvino", precision="float32")
     np.testing.assert_array_equal(made.embed(TILES), both[1].embed(TILES))
 
 
@@ -149,10 +149,10 @@ def test_an_array_never_says_bfloat16_of_float32(home: Path) -> None:
     """OpenVINO takes float32 without a word where the processor has no bfloat16."""
     if not runtimes.has_bfloat16():
         with pytest.raises(ConfigError, match="no bfloat16 on this processor"):
-            encoders.load(TINY, "random", runtime="openvino", precision="bfloat16")
+            encoders.load(TINY, "random", device="cpu", runtime="openvino", precision="bfloat16")
         return
     half, full = (
-        encoders.load(TINY, "random", runtime="openvino", precision=one).embed(TILES)
+        encoders.load(TINY, "random", device="cpu", runtime="openvino", precision=one).embed(TILES)
         for one in ("bfloat16", "float32")
     )
     assert (half != full).any()

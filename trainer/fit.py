@@ -91,7 +91,7 @@ def train(
             from trainer import plots  # slow to import, and the first step need not wait for it
 
             plots.save_figures(work, predicted.filter(pl.col("split") == "test"), job.target)
-        (work / STATE).unlink()
+        (work / STATE).unlink(missing_ok=True)
         path = store.publish_run(work, record, nouns_of(Prediction, predicted))
     random = runs.is_random(store, record.encoder_id)
     return runs.Run(record=record, path=path, predictions=predicted, random=random)

@@ -45,6 +45,7 @@ from trainer.model import Scorer, compute_threads
 from trainer.own_model import State, described
 
 STATE = "state.pt"  # of an unfinished Run
+SAVE_S, SAVE_SHARE = 5.0, 0.02  # most seconds of work that a kill costs; most time spent saving
 VERSIONS = {"torch": torch.__version__, "numpy": np.__version__}
 FOLDS = 5  # in which Slides that a Run learns from are predicted by models that did not
 
@@ -107,7 +108,7 @@ def learner_of(job: Job) -> Learner:
 
 @dataclass(kw_only=True)
 class Course:
-    """How far a training is: saved, with what the Learner has, at every evaluation."""
+    """How far a training is: saved now and then, with what the Learner has."""
 
     started_at: str  # UTC, ISO
     step: int = 0
@@ -126,9 +127,11 @@ def follow(
 ) -> dict[str, Any]:
     """Fit the model in place from `course` on; return what happened: steps, bags per second.
 
-    How far it is stands in the folder `work`, if there is one, after every evaluation.
+    How far it is stands in the folder `work`, if there is one, as of an evaluation `SAVE_S` ago, or
+    longer where saving takes over `SAVE_SHARE` of that.
     """
     began = time.perf_counter() - course.seconds
+    due = time.perf_counter() + SAVE_S
     per_epoch, steps = steps_of(job.config, job.parts["train"].height)
     judges = job.parts["validation"].height >= JUDGES
     with (
@@ -156,8 +159,10 @@ def follow(
                 learner.judge(course.step, judged)
             course.lines.append(json.dumps(line))
             log.write(course.lines[-1] + "\n")
-            if work is not None:
+            if work is not None and (at := time.perf_counter()) >= due:
                 save(work / STATE, asdict(course) | learner.state())
+                due = time.perf_counter()
+                due += max(SAVE_S, (due - at) / SAVE_SHARE)
             for show in shows:
                 show(line)
     best_step = learner.keep_best(course.step)

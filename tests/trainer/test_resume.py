@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,8 @@ from builders import embedding_stores as es
 
 from featurestore import FeatureStore
 from featurestore.errors import NotFinite
-from trainer import TrainConfig, plots, runs, train
-from trainer.fit import STATE
+from trainer import TrainConfig, plots, runs, train, training_loop
+from trainer.training_loop import STATE
 
 # Dropout draws from the generator; 70% of train is enough to choose the weights by.
 CONFIG = TrainConfig(
@@ -64,30 +66,63 @@ def unfinished(store: FeatureStore) -> list[Path]:
     return list((store.root / "tmp").glob("run-*"))
 
 
-def test_a_killed_training_goes_on_to_the_same_result(store: FeatureStore, whole: runs.Run) -> None:
+@pytest.fixture
+def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Save at every evaluation."""
+    monkeypatch.setattr(training_loop, "SAVE_S", 0)
+    monkeypatch.setattr(training_loop, "SAVE_SHARE", math.inf)
+
+
+@pytest.mark.parametrize("saves", [["eagerly"], pytest.param([], marks=pytest.mark.proof)])
+def test_a_killed_training_goes_on_to_the_same_result(
+    store: FeatureStore, whole: runs.Run, saves: list[str]
+) -> None:
     code = """
-import os, signal, sys
+import json, math, os, signal, sys
 from featurestore import FeatureStore
-from trainer import TrainConfig, train
-import json
+from trainer import TrainConfig, train, training_loop
+if len(sys.argv) > 3:
+    training_loop.SAVE_S, training_loop.SAVE_SHARE = 0, math.inf
 def kill(step, steps, note):
     if step >= 20:
         os.kill(os.getpid(), signal.SIGKILL)
 train(FeatureStore(sys.argv[1]), TrainConfig(**json.loads(sys.argv[2])), kill)
 """
-    command = [sys.executable, "-c", code, str(store.root), json.dumps(asdict(CONFIG))]
+    command = [sys.executable, "-c", code, str(store.root), json.dumps(asdict(CONFIG)), *saves]
     assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
     (left,) = unfinished(store)
     assert len(logged(left)) >= 1
     steps: list[int] = []
     run = train(store, CONFIG, lambda step, *_: steps.append(step))
-    assert min(steps) > 20  # what was done is not done again
-    assert "it was broken off and went on from step 20" in run.text()
+    assert (min(steps) > 20) == bool(saves)  # what was saved is not done again
+    assert ("it was broken off and went on from step 20" in run.text()) == bool(saves)
     assert_same(run, whole)
     assert not unfinished(store)
 
 
+def test_saving_takes_a_bounded_share_of_the_time(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    took: list[float] = []
+    save = training_loop.save
+
+    def slow(*what: Any) -> None:
+        began = time.perf_counter()
+        time.sleep(0.002)
+        save(*what)
+        took.append(time.perf_counter() - began)
+
+    monkeypatch.setattr(training_loop, "save", slow)
+    train(store, replace(CONFIG, seed=2))
+    assert not took  # a training of under five seconds has nothing to lose
+    monkeypatch.setattr(training_loop, "SAVE_S", 0)
+    run = train(store, replace(CONFIG, seed=3, steps=200, patience=0))
+    assert took
+    assert sum(took[:-1]) <= training_loop.SAVE_SHARE * run.record.fit["seconds"]
+
+
 @pytest.mark.proof
+@pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("stop", ["first", "last", "end"])
 def test_it_goes_on_wherever_it_was_broken_off(
     store: FeatureStore, whole: runs.Run, monkeypatch: pytest.MonkeyPatch, stop: str
@@ -110,6 +145,7 @@ def test_it_goes_on_wherever_it_was_broken_off(
     assert not unfinished(store)
 
 
+@pytest.mark.usefixtures("eager")
 def test_another_configuration_or_a_spoilt_state_starts_anew(
     store: FeatureStore, whole: runs.Run
 ) -> None:
@@ -128,6 +164,7 @@ def test_another_configuration_or_a_spoilt_state_starts_anew(
 
 
 @pytest.mark.proof
+@pytest.mark.usefixtures("eager")
 def test_two_trainings_of_one_configuration_do_not_meet(
     store: FeatureStore, whole: runs.Run
 ) -> None:

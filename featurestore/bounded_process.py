@@ -32,6 +32,7 @@ class Limits:
     silence_s: float = 300.0  # a reader that says nothing for so long hangs
     cpu_s: float = 1800.0  # of all threads
     memory_bytes: int = 8 * 2**30  # of data, over what a fresh reader has; reserved is not held
+    one_thread: bool = True  # the caller needs the cores
 
 
 Target = Callable[[Connection, Limits], None]
@@ -161,8 +162,8 @@ class BoundedProcess:
         self._process = context.Process(
             target=_run, args=(self._target, theirs, self._limits), daemon=True
         )
-        # the caller needs the cores
-        with _environment(TMPDIR=self._temporary, **dict.fromkeys(ONE_THREAD, "1")):
+        few = dict.fromkeys(ONE_THREAD if self._limits.one_thread else (), "1")
+        with _environment(TMPDIR=self._temporary, **few):
             self._process.start()
         theirs.close()
         return self._connection

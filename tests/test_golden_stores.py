@@ -30,7 +30,8 @@ def test_an_old_store_opens_and_its_run_predicts_the_same(old: Path) -> None:
     kept = store.predictions(record.run_id)
     again = predict(store, record.run_id).join(kept, on="slide_id", suffix="_then")
     assert again.height == kept.height > 0
-    assert (again["mean"] == again["mean_then"]).all()
+    # another kind of processor adds up in another order
+    assert (again["mean"] - again["mean_then"]).abs().max() < 2e-5
     assert store.sql("select value from metrics where metric = 'r2' and split = 'test'").item() == (
         record.metric("r2")
     )

@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 import polars as pl
+import torch
 
 from featurestore import FeatureStore
 from featurestore.errors import TrainError, TrephineError
@@ -19,6 +20,7 @@ from trainer.config import TrainConfig
 from trainer.draws import PREDICT
 from trainer.evaluate import Truth, by_case, drawn, finite, measured, r2, with_truth
 from trainer.holdout import assign_splits
+from trainer.model import compute_threads
 from trainer.tile_filter import keep_tiles
 
 RIDGE_TILES = 1_024  # rows of a Slide that enter its mean Embedding, at most
@@ -87,18 +89,22 @@ def ridge(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
 
     The penalty is the one of `PENALTIES` with the least squared error when each row is left out:
     residuals over 1 - leverage, of all penalties from one decomposition (Golub, Heath and Wahba
-    1979). scikit-learn's RidgeCV gives the same in three times the time, and takes over a second to
-    import.
+    1979). scikit-learn's RidgeCV gives the same in longer, and takes over a second to import.
     """
-    mean, std = x.mean(axis=0), x.std(axis=0)
-    std[std <= 1e-9 * np.abs(mean)] = 1  # constant, but for rounding
-    u, s, v = np.linalg.svd((x - mean) / std, full_matrices=False)
-    middle, along = y.mean(), u.T @ (y - y.mean())
-    kept = s[:, None] ** 2 / (s[:, None] ** 2 + PENALTIES)
-    leverage = 1 / len(y) + (u * u) @ kept
-    left_out = (y[:, None] - middle - u @ (kept * along[:, None])) / np.maximum(1 - leverage, 1e-12)
-    penalty = PENALTIES[np.argmin((left_out**2).mean(axis=0))]
-    return np.asarray(middle + (z - mean) / std @ (v.T @ (s / (s**2 + penalty) * along)))
+    with compute_threads(0):  # one thread: what several add up has other last digits
+        mean, std = x.mean(axis=0), x.std(axis=0)
+        std[std <= 1e-9 * np.abs(mean)] = 1  # constant, but for rounding
+        left, right = (torch.from_numpy((rows - mean) / std) for rows in (x, z))
+        u, s, v = torch.linalg.svd(left, full_matrices=False)
+        middle = float(y.mean())
+        apart = torch.from_numpy(y - middle)
+        along = u.T @ apart
+        kept = s[:, None] ** 2 / (s[:, None] ** 2 + torch.from_numpy(PENALTIES))
+        leverage = 1 / len(y) + (u * u) @ kept
+        fitted = u @ (kept * along[:, None])
+        left_out = (apart[:, None] - fitted) / (1 - leverage).clamp(1e-12)
+        penalty = PENALTIES[int((left_out**2).mean(0).argmin())]
+        return np.asarray(middle + (right @ (v.T @ (s / (s**2 + penalty) * along))).numpy())
 
 
 def beside(

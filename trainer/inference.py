@@ -25,8 +25,9 @@ from trainer.model import Scorer, compute_threads
 from trainer.own_model import model_of
 from trainer.tile_filter import keep_tiles, kept_rows
 
-BAGS_PER_PASS = 64  # of inference; by `PASS_BYTES` fewer for long or wide bags
-PASS_BYTES = 64 << 20  # float16
+BAGS_PER_PASS = 64  # of inference; by the next two fewer for long or wide bags
+PASS_BYTES, CACHE_BYTES = 64 << 20, 3 << 20  # float16; what stays in a processor's cache
+FEW = 4  # bags of a pass, under which a processor adds up in another order
 AS_ONE = (
     "mean of {} runs; std is the noise of drawing tiles, std_models the spread between the runs; "
     "no intervals: no slide calibrated the runs as one"
@@ -68,6 +69,8 @@ def bag_values(
     device = model.shift.device
     bag_bytes = int(sampler.lengths.max(initial=1)) * reader.dim * 2
     per_pass = max(1, min(BAGS_PER_PASS, PASS_BYTES // bag_bytes))
+    if device.type == "cpu":
+        per_pass = min(per_pass, max(FEW, CACHE_BYTES // bag_bytes))
     values, slides = [np.zeros(0)], [np.zeros(0, np.int64)]
     model.eval()
     with torch.inference_mode(), compute_threads(per_pass * bag_bytes // 2):

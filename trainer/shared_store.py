@@ -12,7 +12,14 @@ import polars as pl
 from featurestore import FeatureStore, RowReader
 
 T = TypeVar("T")
-LASTING = ("cohort", "target", "bags", "scores", "encoder")  # readers of what never changes
+LASTING = (
+    "cohort",
+    "splits",
+    "target",
+    "bags",
+    "scores",
+    "encoder",
+)  # readers of what never changes
 
 
 class Shared(FeatureStore):

@@ -16,6 +16,7 @@ from featurestore.fields import to_json
 from featurestore.types import Progress, Sweep, content_id
 from trainer import fit, runs
 from trainer.config import TrainConfig
+from trainer.helper import train_here
 from trainer.holdout import SPLITS
 from trainer.shared_store import Shared
 from trainer.table_one import Planned, SweepResult, gathered, option
@@ -73,18 +74,16 @@ def _made(
     n_all: int,
 ) -> Iterator[tuple[str, str | TrephineError]]:
     """Make Runs, here or on a cluster; give the run_id of each by its key, or why it failed."""
+    configs = {key: plan.config for key, plan in todo.items()}
     if engine.engine == "ray" and todo:
         from trainer.engines import train_on_ray
 
-        configs = {key: plan.config for key, plan in todo.items()}
         yield from train_on_ray(store, configs, engine.address)
         return
-    for i, (key, plan) in enumerate(todo.items(), n_all - len(todo)):
-        try:
-            show = progress and _within(progress, i, n_all, plan)
-            yield key, fit.train(store, plan.config, show, draw=False).run_id
-        except TrephineError as error:
-            yield key, error
+    done = n_all - len(todo)
+    yield from train_here(
+        store, configs, lambda key, n: progress and _within(progress, done + n, n_all, todo[key])
+    )
 
 
 def train(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import RidgeCV
@@ -22,3 +23,15 @@ def test_the_floor_is_the_ridge_of_scikit_learn(n: int, d: int, noise: float, se
     y = x @ rng.normal(size=d) + noise * rng.normal(size=n)
     theirs = make_pipeline(StandardScaler(), RidgeCV(alphas=PENALTIES)).fit(x, y)
     assert ridge(x, y, z) == pytest.approx(theirs.predict(z), rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.parametrize(("n", "d"), [(500, 300), (250, 400)])
+def test_the_floor_is_the_same_whatever_the_threads(n: int, d: int) -> None:
+    rng, before, found = np.random.default_rng(0), torch.get_num_threads(), []
+    x, z = rng.normal(size=(n, d)), rng.normal(size=(5, d))
+    for threads in (1, 2, 4):
+        torch.set_num_threads(threads)
+        found.append(ridge(x, x[:, 0], z))
+        assert torch.get_num_threads() == threads
+    torch.set_num_threads(before)
+    assert all(np.array_equal(one, found[0]) for one in found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from featurestore import FeatureStore
 from featurestore.errors import ConfigError, TrainError
 from featurestore.fields import to_json
 from featurestore.types import Sweep, Target, TargetKind
-from trainer import TrainConfig, compare, evaluate, page, runs, train
+from trainer import TrainConfig, compare, evaluate, helper, page, runs, train
 from trainer.config import SweepConfig
 from trainer.floor import pooled_floor, ridge_floor
 from trainer.holdout import assign_splits
@@ -90,6 +91,48 @@ def test_a_killed_sweep_goes_on(store: FeatureStore, monkeypatch: pytest.MonkeyP
     with pytest.raises(KeyboardInterrupt):
         sweep(store, config, {"bag_size": [4, 16]}, seeds=2, progress=stop)
     assert sweep(store, config, {"bag_size": [4, 16]}, seeds=2).n_new == 2
+
+
+@pytest.mark.proof
+def test_a_second_process_gives_the_same_numbers(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(helper, "WORTH_S", 0)
+    begun: list[str] = []
+    config = replace(QUICK, lr=2e-3)
+    table = sweep(
+        store, config, {"bag_size": [4, 16]}, seeds=4, progress=lambda *said: begun.append(said[2])
+    )
+    assert table.n_new == 8
+    begun_here = {note.split(": step")[0] for note in begun if ": step" in note}
+    assert 0 < len(begun_here) < 8
+    for run_id in [one for cell in table.cells for one in cell.run_ids]:
+        made = runs.load(store, run_id)
+        alone = train(store, made.config)
+        assert alone.record.key == made.record.key
+        assert alone.record.metrics == made.record.metrics
+        assert alone.predictions.sort("slide_id").equals(made.predictions.sort("slide_id"))
+
+
+def test_each_run_is_made_once_if_the_second_process_is_killed(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(helper, "WORTH_S", 0)
+    killed: list[int | None] = []
+
+    def kill(done: int, total: int, note: str) -> None:
+        for process in multiprocessing.active_children():
+            killed.append(process.pid)
+            process.kill()
+
+    config = replace(QUICK, lr=3e-3)
+    table = sweep(store, config, {"bag_size": [4, 16]}, seeds=2, progress=kill)
+    assert killed
+    assert not table.failures
+    assert table.n_new == len(table.sweep.runs) == 4
+    made = "select count(*) as n from runs where key in (select unnest($keys))"
+    assert store.ask(made, {"keys": list(table.sweep.runs)})["n"][0] == 4
+    assert not multiprocessing.active_children()
 
 
 def test_its_numbers_are_those_of_its_runs(store: FeatureStore, table: SweepResult) -> None:

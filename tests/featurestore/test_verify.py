@@ -607,7 +607,8 @@ def test_what_a_killed_ingest_left_is_told_and_no_stranger_is_called_its_work(co
     told = FeatureStore.verify(root)
     assert told.waiting == 2
     assert [one.path for one in told.failures] == [f"slides/{'c' * 16}.zarr"]
-    flip(next((root / "slides" / f"{'b' * 16}.zarr").rglob("c/0/0")), np.random.default_rng(0))
+    chunks = (root / "slides" / f"{'b' * 16}.zarr").rglob("c/0/0")
+    flip(next(path for path in chunks if path.is_file()), np.random.default_rng(0))
     assert is_told(f"slides/{'b' * 16}.zarr", names(root))
     del at_work
 

@@ -27,6 +27,11 @@ _SET_ASIDE = ("clot", "aspirate", "touch", "other")
 _WITHOUT = re.compile(r"a[dq]*a")  # "[excluding the subcortical] spaces 40%"
 _OF_LAST = re.compile(r"\(?[^,(]*a[^,(]*(?=[pj])")  # "20% [in subcortical spaces] to 50%"
 _IT = words_of("it this these here es sie dies elle ceci")
+# "cellularity is 60%, no, I was on another case, make that 40%": the last one holds
+_SPOKEN = re.compile(
+    r"C[^.;C]*,d*(?:ix?|E[^.;C]*),(?:[^.;C]*,)?[dvqpno]*(?P<f>F)(?=[.;,)]|p[dn]*[BMR]|$)"
+)
+_RULE = re.compile(r"C[opdM]*F(?=[^.;,j]*v)[^.;]*[ec]")  # "cellularity below 20% is usually"
 _FROM, _TO = ("from", "von", "de"), ("to", "auf", "zu", "à")
 _AGE = re.compile(r"\b(?:age|alter|âge)")
 # what says that there is more than one reading to take the mean of
@@ -103,9 +108,10 @@ def read_claims(folded: str, segments: Iterable[Segment]) -> Iterator[Claim]:
             heard = segment.paragraph if _opens(segment.text) else -1
             continue
         made = list(_claims(sentence, segment)) if segment.near else []
-        if segment.amends or "E" in sentence.classes:
+        if segment.amends or "E" in sentence.classes or _SPOKEN.search(sentence.classes):
             follows = carried and "%" not in folded[carried[1].end : segment.at]
-            made += _corrections(sentence, segment, made, said, follows=bool(follows))
+            amended = _corrections(sentence, segment, made, said, follows=bool(follows))
+            made = list({claim.start: claim for claim in [*made, *amended]}.values())
             new = {claim.figure.parts for claim in made if claim.amends} - said
             made = [
                 replace(c, earlier=c.earlier or bool(new and c.figure.parts in said)) for c in made
@@ -121,7 +127,7 @@ def read_claims(folded: str, segments: Iterable[Segment]) -> Iterator[Claim]:
         spoken = bool(made) and is_addressed(folded, *segment.said, amends=segment.amends)
         yield from (replace(claim, addressed=True) if spoken else claim for claim in made)
         named = ("norm", "criterion")  # "... under 25%, which is not met. Measured here: 45%."
-        owned = [c for c in made if c.owner == "cellularity" or c.role in named]
+        owned = [c for c in made if c.owner == "cellularity" or c.role in named or c.earlier]
         if owned:
             carried = segment.paragraph, owned[-1]
         elif made:
@@ -195,17 +201,21 @@ def _corrections(
     swapped = n_old == 1 and s.count("F") == 2  # "instead of 40% it is to be 60%"
     lone = swapped and not met & set("LfK") and bool(met & set("kiu"))
     lone = lone or (follows and s.count("F") == 1 and not met & (ODD | set("CAHTt?")))
+    spoken = _SPOKEN.search(s)
     for at, figure in sentence.figures.items():
         since = s[max(s.rfind("F", 0, at), s.rfind(";", 0, at)) + 1 : at]
         read = re.search(r"E[dCqv:]*$|c[vq]+$", since) is not None  # "... should (have) read 20%"
-        put = read and "C" in s[:at] and ("E" in since or sentence.words[at - 1] == "read")
+        put = bool(spoken and spoken.start("f") == at) or (
+            read and "C" in s[:at] and ("E" in since or sentence.words[at - 1] == "read")
+        )
         beside = n_old and s.count("F") > 1
         new = put or (beside and figure.parts not in said)
         old = "b" in since and not new  # "(was 40%)"
+        owned = re.search(r"[xLfK][:vpIqdh(]*$", since) and s[at + 1 : at + 2] == "p"
         if s[at] != "F" or at < mark or old or (segment.at + figure.start in known and not put):
             continue
         free = not set(s[mark:at]) & set("xLfK") and is_free(s, at, figure)
-        if lone or put or beside or met & set("CAH") or free:
+        if lone or put or beside or (met & set("CAH") and not owned) or free:
             claim = _claim(sentence, s, segment, at, figure, "goes on" if lone or put else "")
             owner: Owner = "cellularity" if lone or put else "unclear"
             yield replace(claim, amends=True, role="finding", earlier=False, owner=owner)
@@ -284,7 +294,8 @@ def _role(s: str, at: int, sentence: Sentence, segment: Segment) -> tuple[Role, 
     old = amends and re.match(r"F[^F]*E[dCqv:]*F", s[at:])
     if old or _is_past(sentence, s, at):
         return "finding", "b", False
-    if "?" in s[at + 1 : at + 3]:
+    bound = sentence.figures[at].qualifier in ("<", ">")
+    if "?" in s[at + 1 : at + 3] or (bound and _RULE.match(s, max(0, s.rfind("C", 0, at)))):
         return "criterion", "", False
     mark = next((letter for letter in after + before[::-1] if letter in marks), "")
     normal = re.search(r"h[^,(;)w]*$", before)
@@ -368,6 +379,8 @@ def _scope(s: str, at: int) -> Scope:
 def _material(sentence: Sentence, s: str, at: int, segment: Segment) -> Material:
     """The material of a figure: named behind it, else nearest before it, else by the heading."""
     behind = re.match(r"[AC]?[MG]*(?:[pI][dq]*M*|\((?=[BSMG]+\))[MG]*)([BS])", s[at + 1 :])
+    if segment.heading.startswith("other "):  # the letter of a specimen of another time
+        return "other"
     begin = s.rfind(".", 0, at) + 1
     pair = PAIR.search(s, begin, at)
     second = s[at - 1 : at] == "/"
@@ -408,6 +421,8 @@ def _side(sentence: Sentence, s: str, at: int, segment: Segment) -> str:
     if sides or "both" in names:
         return "" if "both" in names else sides[-1]
     heading = re.findall(r"\w+", segment.heading)
+    if s[:1] == "R" and not set(s[:at]) & set(";.o"):
+        heading = words[:1]  # "Left, 9 mm, 60% marrow: 85% cellular"
     named = any(WORDS.get(word) == "B" for word in heading)
     heads = {_SIDES[word] for word in heading if word in _SIDES and (named or word not in _COUNTED)}
     heads = heads & {"r", "l"} or heads  # "Part A, right iliac crest"

@@ -12,7 +12,7 @@ from ingest.labels.segments import Segment
 
 EVIDENCE_CHARACTERS = 200
 _CORE = re.compile(
-    r"\bcores?\b|treph|biops|\bbx\b|\bbmb|histolog|punch|cylinder|stanz|trepan|trabecul|osteoid"
+    r"\bcores?\b|treph|biops|\bbx\b|\bbmb|histolog|punch|[cz]ylinder|stanz|trepan|trabecul|osteoid"
     r"|decalcif|\bcort(?:ex|ical)|(?<!clot )(?<!particle )(?<!block )\bsections?\b"
     r"|\bbone\b(?! marrow)"
 )

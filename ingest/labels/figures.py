@@ -25,10 +25,11 @@ _JOINED = re.compile(r"(?<=[a-z])_(?=[a-z])")  # "bmb_cell_pct"
 _FILLED_IN = re.compile(r"_(?<!__)_*+ ?(\d[\d -]*+(?:_++ ?)?)(%?)")
 # "C e l l u l a r i t y   2 0 %": letters set apart
 _WIDE = re.compile("[\u3000-\U0010ffff]")
-_OIL, _DIGIT, _LETTERS = set("oil"), str.maketrans("oil", "011"), str.maketrans("018", "olb")
+_OIL, _DIGIT, _LETTERS = set("oilsz"), str.maketrans("oilsz", "01152"), str.maketrans("018", "olb")
 _SPACED = re.compile(r"(?<!\S)(?:[^\W_] ){5,}[^\W_](?: {1,4}(?:[^\W_%] ){0,3}[^\W_%]? ?%)?")
-# "4O", "l0-2O", "IO": letters scanned for figures before a sign
-_SCANNED = re.compile(r"(?<![^\W_])[\doil]{1,3}(?: ?- ?[\doil]{1,3})? ?$")
+# "4O", "l0-2O", "3S-4S", "IO": letters scanned for figures before a sign
+_SEEN = r"(?:[\doil]{1,3}|(?=\w?\d)[\doilsz]{1,3})"
+_SCANNED = re.compile(rf"(?<![^\W_]){_SEEN}(?: ?- ?{_SEEN})? ?$")
 # "I5", "2O": letters scanned for figures beside figures
 _MIXED = re.compile(r"(?<![\w.])(?=[oil]?\d?[oil](?<=\d[oil])|[oil]\d)[\doil]{2}(?![\w])")
 # "ce11ular", "ceIIuIar", "cellu|ar"; "cellu-\nlarity"; "%95"
@@ -170,10 +171,16 @@ def fold(text: str) -> str:
     if "_" in low:
         low = _JOINED.sub(" ", low)
     if "-\n" in low or "- \n" in low:
-        low = _BROKEN.sub(lambda m: m[1].ljust(len(m[0])), low)
+        low = _BROKEN.sub(_joined, low)
     low = _CELL.sub(lambda m: "cellularity"[: len(m[0])], low)
     low = _numbered(_LETTER.sub(lambda m: m[0].translate(_LETTERS), low))
     return _SPACED.sub(_close_up, low) if "l l u" in low else low
+
+
+def _joined(match: re.Match[str]) -> str:
+    """A word that is broken over two lines as one; the parts of a number stay two words."""
+    word, size = match[1], len(match[0])
+    return word.rjust(size) if word in NUMBERS else word.ljust(size)
 
 
 def _numbered(low: str) -> str:
@@ -214,7 +221,7 @@ def _share(match: re.Match[str]) -> str:
 
 def _mended(piece: str) -> str:
     tail = piece[-10:]
-    if _OIL.isdisjoint(tail[len(tail.rstrip("0123456789oil -")) :]):
+    if _OIL.isdisjoint(tail[len(tail.rstrip("0123456789oilsz -")) :]):
         return piece  # for speed: a share as it mostly stands, " 40"
     return piece[:-10] + _SCANNED.sub(lambda m: m[0].translate(_DIGIT), tail)
 

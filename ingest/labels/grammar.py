@@ -30,7 +30,7 @@ _LEFT_ALONE = re.compile(
 _KEYED = re.compile(r"(?<=C)\(F\):(?!q*[Hhg])")  # "Cellularity (40%): decreased" stays a finding
 _SHARE = re.compile(r"F[q]*p[dohqnM]*[CA]")  # "60% of the total cellularity"
 _OWNED = re.compile(r"F[^.,;()|FNACwjz]*[xLf]")  # "..., of which 20% is lymphoma"
-_LEADING = re.compile(r"(?:[/j,MBRGSdvu:bnoky]|p(?!F)|pF)*p?")
+_LEADING = re.compile(r"(?!M+:)(?:[/j,MBRGSdvu:bnoky]|p(?!F)|pF)*p?")  # not "60% marrow: 85%"
 PAIR = re.compile(r"[RBS]/[RBS]")  # "R/L: 40/60%", but not "<30% / 30-70%": choices of a form
 ODD = set("xLfiKN")
 _OF, _AWAY = (
@@ -40,7 +40,6 @@ _OF, _AWAY = (
         durch sur par après"""
     ),
 )
-_THAT = words_of("that this figure value former")
 _WE = words_of("i we ich wir je nous one you")
 _COMPARES = _OF | words_of(
     """above below over under beyond more less higher lower über unter mehr weniger plus moins
@@ -74,7 +73,6 @@ _NOW = re.compile(r"[,;][djv]*n(?:[nGMB]*[v:]+|[GMB]+)F")  # "at entry 55%, this
 # "The core [is uneven]: cellularity ...", "is [hard to judge] but averages 40%"
 _PREDICATE = re.compile(r"v[qhd]*x(?:px)?(?:[,;:.j]|$)")
 _COPULA = words_of("is are was were appears remains ist est")
-_FORMING = re.compile(r"F[pdq]*(?:KL?|LK)(?:[.,;)]|$)")
 _EXTENT = re.compile(r"F[dqRh]*[MGt]|Fh+q")  # "hypercellular, 70% nodules"
 _OWN = re.compile(r"[qdyohRSMBG]*(?:[pI][dqoyMBRGS]*)*")  # "hypercellular [marrow for age]"
 _MEAN = re.compile(r";[dq]*o[dqvp:]*F(?:[.;,)]|$)")
@@ -156,15 +154,11 @@ class _Scan:
         self.behind, self.governed = -1, False
 
     def mean(self, at: int) -> None:
-        if self.s[at - 1 : at] in ("j", ","):
-            self.verb(at)  # "... but averages 40%"
+        if self.s[:at].rstrip("d")[-1:] in ("j", ","):  # "..., averaging 40%", "and the mean of"
+            self.head = self.subject = "C" if self.subject == "C" else "M"
 
     def quality(self, at: int) -> None:
         self.sealed = True
-
-    def denial(self, at: int) -> None:
-        if not re.match(r"[pdqvh]*F", self.s[at + 1 :]):
-            self.head = ""
 
     def number(self, at: int) -> None:
         if self.s[at + 1 : at + 2] not in tuple("/,jMBGR") and self.head in ("C", "H", "A", "T"):
@@ -213,7 +207,13 @@ class _Scan:
             return
         away = self.behind >= 0 and self.words[self.behind] in _AWAY
         away = away or self.words[at - 1].endswith("ed")  # "scored cellularity at"
-        if self.head == "x" and not away and not s[self.at + 1 : at].strip("xLfqNohgy):MBGt"):
+        joined = s[self.at - 2 : self.at] == "Kj"  # "hematopoietic plus tumor cellularity"
+        if (
+            self.head == "x"
+            and not away
+            and not joined
+            and not s[self.at + 1 : at].strip("xLfqNohgy):MBGt")
+        ):
             self.noun("?", at)  # "tumor cellularity"
         elif _PART_OF.search(s, max(0, at - 8), at):
             self.noun("x", at)
@@ -266,8 +266,6 @@ class _Scan:
         if tie:
             self.ties[at] = tie
             self.head, self.sealed = "T", False
-        elif self.head in set("CHAKT") and not _THAT & set(self.words[at + 2 : at + 4]):
-            self.head = "x"  # but not behind "half of that figure"
 
     def _of_right(self, at: int) -> str | None:
         """The tie by the words behind a figure, "" if they own it, null if they say nothing."""
@@ -296,9 +294,6 @@ class _Scan:
             or (self.head == "H" and s[self.at + 1 : at] in (",", "("))
         ):
             return "the space is F of cells"
-        lead = self.head == "H" and s[self.at + 1 : at] in (",", "(", "")
-        if (lead or not s[:at].strip("RMBG():yqd")) and _FORMING.match(s, at):
-            return "F hematopoiesis"  # "acellular, 0% hematopoiesis", "Core: 35% hematopoiesis"
         noun = _NOUN.match(s, at + 1)
         if noun and "".join(self.words[noun.end() : noun.end() + 1])[:2] not in (":", "=", ".."):
             return ""
@@ -356,7 +351,7 @@ class _Scan:
 
 
 _STEPS: dict[str, Callable[[_Scan, int], None]] = {
-    ".": _Scan.clear, ";": _Scan.semicolon, "i": _Scan.denial,
+    ".": _Scan.clear, ";": _Scan.semicolon,
     "C": _Scan.measured, "A": _Scan.adjective, "H": _Scan.adjective, "K": _Scan.cells,
     "F": _Scan.figure, "N": _Scan.number, "o": _Scan.mean, "v": _Scan.verb,
 }  # fmt: skip
@@ -367,10 +362,10 @@ _STEPS |= dict.fromkeys("hg", _Scan.quality)
 
 def tied(sentence: Sentence, s: str) -> tuple[dict[int, str], set[int], dict[int, int]]:
     """The tie of each figure, those that an odd noun may own, and the fat's of a ratio."""
+    s = _ASIDE.sub(lambda said: "q" * len(said[0]), s) if ",v" in s else s
     scan = _Scan(sentence, s)
-    aside = {at for said in _ASIDE.finditer(s) for at in range(*said.span())} if ",v" in s else ()
     for at, letter in enumerate(s):
-        if at not in aside and (step := _STEPS.get(letter)):
+        if step := _STEPS.get(letter):
             step(scan, at)
     ties, odd, ratio = scan.ties, scan.odd, {}
     for at, name, fat in shares_in(s):

@@ -24,6 +24,7 @@ _OF_CORE = re.compile(r"(?:touch|imprints?|squash|roll)\w*(?: \w+)? (?:of|from)"
 _SURE = re.compile(
     r"treph|trepan|\bcores?\b|crest|marrow|bmbx|\bbom\b|stanz|knochenmark|becken|ostéo"
 )
+_BOX = re.compile(r"(?:\[[ x✓_]\]|\( ?[x*]?\)|[☐☒☑✓□]) ?[<>~]? ?\d")  # a line of a form is no table
 _GAP = re.compile(r"\t+| {2,}")
 _DATE = re.compile(r"\d{4}|\d[./]\d")
 _SEVERAL = re.compile(r"[,;/&+]|\b(?:and|und|et|with)\b")
@@ -33,6 +34,10 @@ _SEVERAL = re.compile(r"[,;/&+]|\b(?:and|und|et|with)\b")
 def material_of(words: str) -> Material:
     """The material a heading names; unknown as soon as one of its words is not known."""
     found = [_seen(word) for word in _WORD.findall(ASIDE.sub("", words).replace("'s", ""))]
+    if "(" in words:
+        lead, who = (_WORD.findall(part) for part in words.split("(", 1))
+        if lead and GENERAL.issuperset(lead) and not {*map(class_of, who)} & set("SBrb"):
+            found = lead  # "Final (attending)"
     classes = {class_of(word) for word in found if word not in GENERAL}
     kinds = [KINDS[word] for word in found if word in KINDS]
     sure = "B" in classes and _SURE.search(words) is not None
@@ -112,7 +117,8 @@ def cut_of(line: str) -> str:
         tight = line.count(mark) >= least - 1 and mark + " " not in line
         if tight and all(len(cell) < 40 for cell in line.split(mark)):
             return mark
-    if "  " not in line or ":" in line or "  " not in line.strip():
+    if "  " not in line or ":" in line or "  " not in line.strip() or _BOX.search(line):
         return ""
     pieces = _GAP.split(line.strip())
-    return " " if all(len(piece) < 40 for piece in pieces) else ""
+    lead = len(pieces) == 2 and material_of(pieces[0]) not in ("unknown", "general")
+    return " " if lead or all(len(piece) < 40 for piece in pieces) else ""

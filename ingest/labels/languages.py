@@ -50,9 +50,9 @@ G ponction prélèvement specimen specimens sample samples section sections tiss
   slides case other others sided handed partner counterpart side field fields level levels piece
   pieces fragment präparat gewebe tissu échantillon fragments adequacy length quality
 d itself themselves himself herself what whose eigen own my mine d qu the a an this that these those
-  it its their his her we i all each which there here lady gentleman man woman patient patients
-  einem einen diesem dieses der die das des dem den ein eine einer eines dieser diese le la les un
-  une cette ce ces il elle
+  it its their his her we i me us all each which there here lady gentleman man woman patient
+  patients einem einen diesem dieses der die das des dem den ein eine einer eines dieser diese le
+  la les un une cette ce ces il elle
 v mesure misst can differ differs differing kann peut nehmen füllen belegen occupe occupent ranged
   is are was were be been am appear seems show shown has have had measures measured estimate
   assessed judged reported calculated read given put placed noted found determined ranges ranging
@@ -113,7 +113,7 @@ E changed modified updated sic strike scratch
 g reduced decrease increase fall rise drop gone fell fallen rose risen dropped declined improved
   recovered went grown come down changed steigt gefallen passée passé
 a subcortical subcortically subcapsular subendosteal paracortical subkortikal souscorticale
-  excluding excluded exclusive uninvolved nonrepresentative
+  disregarded ignored discounted excluding excluded exclusive uninvolved nonrepresentative
 t elsewhere areas foci focal region regions zones zone uninvolved involved aggregates nodules places
   lowest highest minimum maximum min max parts portion portions end remainder
 j sondern and or but while whereas plus although though und oder aber et ou mais then
@@ -142,13 +142,14 @@ GENERAL = words_of(
     worksheet bmat diagnostic text body narrative answer template befund beurteilung diagnose
     mikroskopie histologie kommentar conclusion résultat compte rendu opinion recommendation
     recommendations zusammenfassung beschreibung bericht kritischer centrally on in and the as
-    of for with signed received section"""
+    of for with signed received section laboratory lab"""
 )
 # how a word begins that marks a correction
 CORRECTIONS = words_of(
     """correct korr corrig berichtig rectif amend revis errat typo misprint tippfehler
     schreibfehler coquille nachtrag addend supplem supplém ergänz"""
 )
+EVENTS = words_of("diagnosis relapse remission screening")  # of a title: what the visit is for
 HISTORY = words_of(
     """history pre pretreatment clinical indication indications background outside referring
     referral previous prior earlier copied past anamnese vorbefund antécédents clinique

@@ -24,7 +24,7 @@ from ingest.labels.headings import (
     tells_it,
     without_scale,
 )
-from ingest.labels.languages import CORRECTIONS, GENERAL, HISTORY, WORDS, words_of
+from ingest.labels.languages import CORRECTIONS, EVENTS, GENERAL, HISTORY, WORDS, words_of
 from ingest.labels.specimens import declared, labelled, lead
 from ingest.labels.tokens import class_of
 
@@ -218,7 +218,7 @@ class _Cutter:
             return False, at + begin  # "Iron stain of\nsmear: absent"
         label = lead(line, self.labels) if self.labels else None
         if label:
-            if _of_nothing_else(line[label[1] :]):
+            if label[0] == "other" or _of_nothing_else(line[label[1] :]):
                 self.local = (label[0], f"{label[0]} {line[: label[1]]}".strip())
                 return True, at + label[1]
             begin = label[1]  # "A. Core biopsy, left: ..."
@@ -232,9 +232,12 @@ class _Cutter:
         bare = rest.strip(_ORNAMENT)
         if self._is_bare_heading(self.text[at : at + len(line)], bare, marked):
             amends, material = bool(_AMENDS.search(bare)), material_of(bare)
-            titled = not self.number and not classes_in(bare) & set("Sbrtec")
-            if material == "unknown" and (amends or titled):
-                material = "general"  # "COMPREHENSIVE MARROW SUMMARY" above all
+            words = set(_WORD.findall(bare)) - EVENTS
+            told = words & HISTORY or classes_in(" ".join(words)) & set("Sbrte")
+            if not (self.number or amends or told or material == "core"):
+                material, bare = "general", ""  # "COMPREHENSIVE MARROW SUMMARY" above all
+            elif material == "unknown" and amends:
+                material = "general"
             self._set(material, bare, amends)
             return True, at + len(line)
         wrapped = not marked and (_is_open(self.before) or self._is_full(rest))
@@ -264,7 +267,8 @@ class _Cutter:
         met = classes_in(words)
         if "L" in met:
             met |= {class_of(word) for word in _WORD.findall(tail[:20])[:1]}  # "Cell : fat ratio"
-        told = "o" in met and met <= set("ovqnd") and material_of(words) == "unknown"
+        mean = class_of(words.split()[0]) == "o" and met <= set("ovqndpRBMG")
+        told = mean and (_VALUE.match(tail) or material_of(words) == "unknown")
         if told or tells_it(words) or {"L", "f"} <= met:  # "Mean reported: 45% cellularity"
             self.local = (self.material, self.heading)
             return 0  # the key is what is measured
@@ -324,14 +328,13 @@ class _Cutter:
                 material = material if named in ("unknown", "general") else named
                 lone = _WORD.findall(sentence)[:1]  # "Microscopic." on its own line
                 known = lone and lone[0] in GENERAL and class_of(lone[0]) not in "dpjwI"
-                old = (
-                    named == "unknown" and re.search("b[MBG]|S", said) and not set(said) & set("vj")
-                )
+                verbless = not classes_in(sentence) & set("vj")
+                old = named == "unknown" and verbless and re.search("b[MBG]|S", said)
                 if (old or (known and named != "unknown")) and (not n or sentence[0] == "\n"):
                     begun = at
                     material, heading = named, sentence  # "Previous biopsy (2019).", too
             label = labelled(sentence, self.labels) if self.labels else None
-            if label and _of_nothing_else(_AFTER_LABEL.sub("", sentence)):
+            if label and (label == "other" or _of_nothing_else(_AFTER_LABEL.sub("", sentence))):
                 material = label
             hot = self._is_hot(at, start + stop)
             if not (hot or amends or (near and ("%" in sentence or "per" in sentence))):

@@ -5,17 +5,17 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from ingest.labels.headings import Material, material_of
+from ingest.labels.headings import Material, classes_in, material_of
 from ingest.labels.tokens import class_of
 
-_NAME = r"[^.:;,()\n]{2,60}"
+_NAME = r"(?:(?!  )[^.:;,()\n]){2,60}"
 _ID = r"[a-h]\d?|\d{1,2}"
 # "(1) core biopsy", "Slide 2: clot", "Block A1 (core)", "B. clot"
 _DECLARED = re.compile(
     r"[\s(\[](?P<id>[a-h\d]\d?)(?:[)\]]?[.:]|[)\]]| -(?= )| (?=\())[ \t]*\(?"
     rf"(?P<name>[^\W\d_]{_NAME})(?=(?P<more>(?:,{_NAME}){{0,4}}))"
 )  # begins with one character: what stands before it is looked at behind each
-_BEFORE = re.compile(r"(?:(?:^|[.;,:\n])[ \t]*(?:[^\W\d_]{3,12} )?|\b[^\W\d_]{3,12} )[(\[]?$")
+_BEFORE = re.compile(r"(?:(?:^|[.;,:\n]|  )[ \t]*(?:[^\W\d_]{3,12} )?|\b[^\W\d_]{3,12} )[(\[]?$")
 _BEHIND = re.compile(rf"[(\[](?P<id>{_ID})[)\]]")  # "Trephine (A)"
 _ENDS = re.compile(r"[.:;,()\n]")  # of a name
 # "(1) BLOOD (2) CLOT (3) CORE", but not "CLOT (1) CORE (2)"
@@ -23,7 +23,7 @@ _LISTED = re.compile(rf"(?:^|[:\n])[ \t]*(?=\()(?P<list>(?:\((?:{_ID})\)[^()\n.;
 # what a sentence begins with: "(A)", "B)", "1.", "Slide 2:"
 _LEADS = re.compile(
     rf"\s*(?:(?P<unit>[^\W\d_]{{3,12}}) )?[(\[]?(?P<id>{_ID})(?:[)\]]?[.:]|[)\]]| -"
-    r"|(?(unit) [^\W\d_]{3,20}:))(?=\s|$)"
+    r"|(?(unit) [^\W\d_]{3,20}:|(?!)))(?=\s|$)"
 )
 # "Cellularity: A 50%, B 70%", "Cellularity A: 50%"
 _VALUES = re.compile(
@@ -51,9 +51,10 @@ def declared(folded: str) -> dict[str, Material]:
         last = _ENDS.split(folded[max(0, said.start() - 60) : said.start()])[-1]
         names.append((said["id"], [last]))
     for label, said_to_be in names:
+        old = not classes_in(said_to_be[-1]).isdisjoint("br")  # "C: outside slides, core of 2020"
         materials = (material_of(name.strip()) for name in said_to_be)
         for material in (one for one in materials if one not in ("unknown", "general")):
-            found.setdefault(label, material)
+            found.setdefault(label, "other" if old else material)
     return found
 
 
@@ -90,4 +91,5 @@ def of_values(words: str, known: dict[str, Material]) -> dict[int, str]:
 
 def _is_used(label: str, known: dict[str, Material]) -> bool:
     """Whether the report counts its specimens by letters, or by numbers, as this label does."""
-    return any(one[0].isdigit() == label[0].isdigit() for one in known)
+    alike = sum(one[0].isdigit() == label[0].isdigit() for one in known)
+    return label in known or alike > 1

@@ -167,8 +167,10 @@ class _Tags(html.parser.HTMLParser):
         for heading in (tag, said.get("type", "").lower()):
             if material_of(heading) not in ("unknown", "general"):
                 self.pieces.append(f"\n\n{heading}:\n")
-        named = tag if "cellul" in tag else next((said[key] for key in _NAMES if key in said), "")
         value = said.get("value", "")
+        plain = [one for key, one in said.items() if key not in ("value", "unit", "code", "system")]
+        own = " ".join(plain) if value and any("cellul" in one.lower() for one in plain) else ""
+        named = tag if "cellul" in tag else next((said[key] for key in _NAMES if key in said), own)
         if tag == "code":
             self.pieces.append(said.get("displayname", ""))
         elif named:

@@ -20,7 +20,7 @@ _TOKEN = re.compile(
     r"|(?P<X>[\[(] ?[x✓*] ?[\])]|[☒☑✓])"
     r"|(?P<O>\[[ _]*\]|\( \)|[☐□]|(?<!\w)_+(?!\w))"
     r"|(?P<arrow>[-=]+>|→)|(?P<date>(?:19|20)\d\d\b|[a-z]{1,4}+\d\d-\d+|\d\d?[/.]\d\d?[/.]\d{2,4}|\d\d?/20\d\d)"
-    r"|(?P<joined>[^\W\d_]+(?:'[^\W\d_]+)?(?:-\s?(?=[^\W\d_]))?)|(?P<dots>\.{2,})|(?P<rest>\d+|[^\s\w])"
+    r"|(?P<joined>[^\W\d_]+(?:'[^\W\d_]+)?(?:-\s?(?=[^\W\d_]))?)|(?P<dots>\.+:|\.{2,})|(?P<rest>\d+|[^\s\w])"
 )
 _PARTS = re.compile(re.sub(r"\?P<\w+>", "?:", _TOKEN.pattern))  # without names: for speed
 # "cellularity", "celluarity", "cellu-", "Zellularität"
@@ -30,6 +30,8 @@ _C = re.compile(
 _A = re.compile(r"(?:cel{1,2}ul{0,2}a?r|celular|cell|zellulär|cellulaire)$")
 _H = re.compile(r"(?:hyper|hypo|normo|pauci|iso|a)-?(?:cel|zel)[a-zäéè]*$")
 _OF_ONE = re.compile(r"C[MBGRhvqdopz:(),]*$")  # "cellularity: 0.6", but not "cellularity (%): 0.6"
+# "haemopoiesis to fat is 35 to 65": a ratio, and no range
+_TO_FAT = re.compile(r"(?:[LCAK][LC]?[:/pj]*fT?|fG?[:/pj]*[LCAK][LG]?T?)[vpdqT:]*$")
 _UNITS = words_of(
     "mm cm m year years yr yrs y yo month months week weeks day days hour hours h g mg ml x hpf"
 )
@@ -92,6 +94,12 @@ def encode(text: str, figures: list[Figure]) -> Sentence:
             letter = _in_place(letter, word, classes, words, tokens[n + 1 : n + 2])
         elif word in ("\ue000", "\ue001"):  # a figure with and without a sign
             figure, word = next(left), ""
+            if sum(figure.parts) == 100 and _TO_FAT.search("".join(classes)):
+                a, b = (replace(figure, low=part, high=part) for part in figure.parts)
+                places |= {len(classes): a, len(classes) + 2: b}
+                classes += "N:N"
+                words += ["", "to", ""]
+                continue
             if letter == "N":
                 letter, word = _bare(figure, tokens[n + 1 : n + 3], classes)
             if (
@@ -174,6 +182,8 @@ def _in_place(
         classes[-1] = "o"
     elif word == "been" and previous == "had":
         return "b"  # "the core of day 14 had been 5% cellular"
+    elif letter == "b" and behind[:1] in (["me"], ["us"]):
+        return "q"  # "the core now before me"
     elif letter == "b":  # not "after remission", nor the day of a correction, nor one of a month
         day = before == "N" and word in _MONTHS and not "".join(behind).isdigit()
         dated = word[:1].isdigit() and "E" in classes[-2:]
@@ -202,6 +212,8 @@ def _as_said(
         return "o" if classes[-1:] == ["C"] and behind == [":"] else letter
     if word == "cell" and classes[-1:] == ["F"]:
         return "A"  # "50% cell."
+    if word == "cell" and words[-1:] == ["%"]:
+        return "C"  # "%CELL 85"
     if word == "cell" and "".join(classes[-1:]) in ("", ".", "|") and "".join(behind) in _LEADS:
         return "C"  # "CELL: 60%"
     if word == "x" and "O" in classes:

@@ -1,0 +1,99 @@
+# ruff: noqa: E501
+"""Titles, numbered lengths, boxes, spoken corrections, ratios and scans, over generated inputs."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from ingest.labels.rules import parse
+
+VALUES = (5, 35, 60, 95)
+FINDINGS = ["Cellularity is {v}%.", "The marrow is {v}% cellular.", "CELLULARITY.: {v}%", "Hypercellular ({v}%)."]  # fmt: skip
+TITLES = """PLASMA CELL MYELOMA - RELAPSE|LYMPHOMA STAGING PROTOCOL|DAY 28 MARROW|Remission marrow, adult
+ACUTE LEUKEMIA STUDY VISIT 3|Centre of hematology""".replace("\n", "|").split("|")
+
+
+def test_a_title_above_all_says_nothing_of_a_finding_under_its_own_heading() -> None:
+    for title, finding, v in itertools.product(TITLES, FINDINGS, VALUES):
+        text = f"{title}\n\nAge 61.\n\nCore biopsy: {finding.format(v=v)}\n\nBlasts 3%."
+        assert parse(text).value == v, text
+
+
+def test_a_length_at_the_begin_of_a_line_is_the_number_of_no_specimen() -> None:
+    for size, finding, v in itertools.product(("12 mm", "8 mm, two pieces", "15 mm long"), FINDINGS, VALUES):  # fmt: skip
+        text = f"1. Clinical\nAnemia.\n2. Aspirate\nBlasts 3%.\n3. Trephine\n{size}. {finding.format(v=v)}"
+        assert parse(text).value == v, text
+
+
+@pytest.mark.parametrize("who", ["attending", "second signatory", "main unit"])
+def test_who_signed_a_part_of_the_report_does_not_change_what_it_is_on(who: str) -> None:
+    for word, v in itertools.product(("Final", "Diagnosis", "Microscopic description"), VALUES):
+        text = f"CORE BIOPSY REPORT\n\n{word} ({who}): cellularity {v}%.\n\nBlasts 3%."
+        assert parse(text).value == v, text
+        for other in ("aspirate", "clot", "previous biopsy", "outside report"):
+            text = f"CORE BIOPSY REPORT\n\n{word} ({other}): cellularity {v}%."
+            assert parse(text).value is None, text
+
+
+TURNS = ["no, {new}", "no wait, {new}", "no, strike that, {new}", "scratch that, I had the other tray, {new} for this core"]  # fmt: skip
+
+
+@pytest.mark.parametrize("turn", TURNS)
+def test_of_a_figure_that_is_taken_back_in_speech_the_last_one_holds(turn: str) -> None:
+    for old, new in itertools.permutations(VALUES, 2):
+        said = turn.format(new=f"{new} percent")
+        text = f"Core biopsy. Cellularity is {old} percent, {said}. Blasts 3 percent."
+        assert parse(text).value == new, text
+        owned = f"Core biopsy. Cellularity is {old} percent, no fibrosis, blasts {new} percent."
+        assert parse(owned).value == old, owned
+
+
+def test_a_ratio_to_fat_is_one_however_it_is_joined() -> None:
+    for (a, b), join in itertools.product(((35, 65), (80, 20)), (":", " : ", "/", " to ", "-")):
+        for names in ("Haemopoiesis to fat is {}", "Cell to fat ratio {}", "Cells/fat: {}"):
+            text = f"Core biopsy: {names.format(f'{a}{join}{b}')}."
+            assert parse(text).value == a, text
+        assert parse(f"Core biopsy: fat to cell ratio {b}{join}{a}.").value == a
+        both = (a + b) / 2
+        assert parse(f"Core biopsy: much fat, cellularity {a} to {b}%.").value == both
+
+
+def test_letters_scanned_for_figures_are_read_as_meant() -> None:
+    for seen, v in {"4S%": 45, "S0%": 50, "3S-4S%": 40, "2O%": 20, "lO-2O %": 15}.items():
+        assert parse(f"Core biopsy: cellularity: {seen}. Blasts 3%.").value == v, seen
+
+
+def test_a_number_in_words_is_one_over_two_lines() -> None:
+    for tens, ones in itertools.product(("twenty", "fifty", "ninety"), ("two", "five")):
+        v = {"twenty": 20, "fifty": 50, "ninety": 90}[tens] + {"two": 2, "five": 5}[ones]
+        text = f"Biopsy: The core is 1.4 cm long and is estimated to be {tens}-\n{ones} percent cellular."
+        assert parse(text).value == v, text
+
+
+def test_a_rule_on_a_bound_is_no_finding() -> None:
+    for bound, verb in itertools.product(("below", "under", "over", "above"), ("is usually seen", "would be typical", "is generally expected", "may suggest another cause")):  # fmt: skip
+        rule = f"Note: Cellularity {bound} 20% at this time {verb} after therapy."
+        assert parse(f"Core biopsy: hypocellular.\n\n{rule}").value is None, rule
+        assert parse(f"Core biopsy: 60% cellular.\n\n{rule}").value == 60, rule
+
+
+def test_a_specimen_declared_of_another_time_or_place_is_none_of_the_present_core() -> None:
+    for old, v in itertools.product(("two outside slides, marrow core", "core biopsy of last May", "referral core, left"), VALUES):  # fmt: skip
+        text = f"A: marrow core, today\nB: marrow clot, today\nC: {old}\n\nMICROSCOPIC\nC. Core 8 mm, cellularity 77%.\nA. Core: cellularity {v}%."
+        assert parse(text).value == v, text
+
+
+def test_boxes_of_a_form_with_dots_are_read() -> None:
+    for mark, n in itertools.product("xX", range(3)):
+        bands = ["<10 %", "10-29 %", "30-49 %"]
+        boxes = "   ".join(f"({mark if n == k else ' '}) {band}" for k, band in enumerate(bands))
+        text = f"TREPHINE WORKSHEET\n1. Core length ....... (X) 10 mm   ( ) 15 mm\n2. Cellularity ....... {boxes}\n3. For age ....... (X) as expected"
+        assert parse(text).value == (5, 19.5, 39.5)[n], text
+
+
+def test_attributes_of_a_tag_name_what_its_value_is() -> None:
+    for v in VALUES:
+        rows = "".join(f'<r specimen="{s}" analyte="cellularity" value="{x}" unit="%"/>' for s, x in (("clot", 77), ("core", v)))  # fmt: skip
+        assert parse(f'<?xml version="1.0"?><report><results>{rows}</results></report>').value == v

@@ -6,7 +6,7 @@ import itertools
 import os
 import threading
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -21,7 +21,10 @@ from featurestore.catalog_file import LOCK_TIMEOUT_S as LOCK_TIMEOUT_S
 from featurestore.catalog_file import (
     VIEWS,
     NotOpened,
+    check_hand,
     check_version,
+    last_write,
+    log_of,
     must_exist,
     opened,
     unreadable,
@@ -46,6 +49,10 @@ MADE = {  # what a catalog is made of, each by its name and its text
     "schema": "schema_name, null from duckdb_schemas() where not internal",
     "type": "type_name, null from duckdb_types() where not internal",
 }
+CONFIG: dict[str, Any] = {
+    "autoinstall_known_extensions": "false",
+    "checkpoint_threshold": "0b",  # a commit writes the file at once, and leaves nothing in its log
+}
 HERE = "database_name = current_database()"  # the instance may have other catalogs at hand
 
 
@@ -54,20 +61,22 @@ def migrate(root: Path) -> list[str]:
 
     A new one is made in one transaction, an older one takes a transaction a migration.
     """
-    with _connect(path_of(root)) as con:
-        con.execute(
-            "create table if not exists migrations"
-            " (name varchar primary key, applied_at timestamp not null)"
-        )
-        done = {row[0] for row in con.execute("select name from migrations").fetchall()}
+    with _connect(path_of(root)) as (con, written):
+        has = f"select 1 from duckdb_tables() where table_name = 'migrations' and {HERE}"
+        done = _names(con) if con.execute(has).fetchall() else set()
+        check_hand(done, written())
         todo = [name for name in sql.names("migrations") if Path(name).name not in done]
         for some in [[name] for name in todo] if done else [todo]:
-            with _transaction(con):
+            with _transaction(con, written):
+                con.execute(
+                    "create table if not exists migrations"
+                    " (name varchar primary key, applied_at timestamp not null)"
+                )
                 for name in some:
                     con.execute(sql.read(name))
                     con.execute("insert into migrations values (?, ?)", [Path(name).name, now()])
         if views_version() not in done:
-            with _transaction(con):
+            with _transaction(con, written):
                 of = f"select view_name from duckdb_views() where not internal and {HERE}"
                 for (old,) in con.execute(of).fetchall():
                     con.execute(f"drop view {old}")
@@ -89,28 +98,44 @@ def refresh(con: Connection, touched: str) -> None:
 
 
 @contextmanager
-def reader(root: Path) -> Iterator[Connection]:
-    """Open the catalog to read; close it before anything slow."""
+def reader(root: Path, *, any_hand: bool = False) -> Iterator[Connection]:
+    """Open the catalog to read; close it before anything slow.
+
+    `any_hand`: also one that another program wrote to, for who looks for what it changed.
+    """
     must_exist(root)
-    with _connect(path_of(root), read_only=True) as con:
-        _check_version(con)
+    with _connect(path_of(root), read_only=True) as (con, written):
+        _check_version(con, None if any_hand else written)
         yield con
 
 
 @contextmanager
 def writer(root: Path, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[Connection]:
     """Open the catalog to write, in one transaction; close it before anything slow."""
+    with (
+        locked(root, timeout_s) as (con, written),
+        writing(root),
+        _disk_errors(),
+        _transaction(con, written),
+    ):
+        yield con
+
+
+@contextmanager
+def locked(
+    root: Path, timeout_s: float = LOCK_TIMEOUT_S
+) -> Iterator[tuple[Connection, Callable[[], int]]]:
+    """Keep all others from the catalog; also the number of its last write, whenever asked."""
     must_exist(root)
-    with _connect(path_of(root), timeout_s=timeout_s) as con:
-        _check_version(con)
-        with writing(root), _disk_errors(), _transaction(con):
-            yield con
+    with _connect(path_of(root), timeout_s=timeout_s) as (con, written):
+        _check_version(con, written)
+        yield con, written
 
 
 def best_of(labels: Iterable[RecordedLabel]) -> pl.DataFrame:
     """The Label to use of each Case and Target among some: the rule of `best_labels_at`."""
     frame = ledger.frame_of(RecordedLabel, list(labels))
-    with _connect(None) as con:
+    with _connect(None) as (con, _):
         for name in (*sql.names("migrations"), *VIEWS):
             con.execute(sql.read(name))
         with inserting(con, said=frame.with_columns(sequence=pl.lit(0)).with_row_index("row")):
@@ -125,9 +150,15 @@ def pending(root: Path, kind: str) -> pl.DataFrame:
     return ledger.since(root, kind, {row[0] for row in done})
 
 
-def read_text(root: Path, text: str, parameters: Mapping[str, Any] | None = None) -> pl.DataFrame:
-    """Run a SELECT of this code's own."""
-    with reader(root) as con:
+def read_text(
+    root: Path,
+    text: str,
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    any_hand: bool = False,
+) -> pl.DataFrame:
+    """Run a SELECT of this code's own; see `reader`."""
+    with reader(root, any_hand=any_hand) as con:
         return _frame(con.sql(text, params=dict(parameters or {}) or None))
 
 
@@ -192,7 +223,7 @@ def differences(
 ) -> Iterator[tuple[str, int, int]]:
     """Tables of two catalogs that differ: the name, and how many rows only the one or other has."""
     live = con.execute("select current_database()").fetchall()[0][0]
-    with _attached(con, path_of(other)) as fresh:
+    with _attached(con, path_of(other)) as (fresh, _):
         for what, of in MADE.items():
             texts = [f"select {of} and database_name = '{n}'" for n in (live, fresh)]
             both = [set(con.execute(text).fetchall()) for text in texts]
@@ -226,23 +257,32 @@ def _frame(relation: duckdb.DuckDBPyRelation | None) -> pl.DataFrame:
     return pl.DataFrame(relation) if relation is not None else pl.DataFrame()
 
 
-def _check_version(con: Connection) -> None:
+def _names(con: Connection) -> set[str]:
+    return {name for (name,) in con.execute("select name from migrations").fetchall()}
+
+
+def _check_version(con: Connection, written: Callable[[], int] | None) -> None:
     try:
-        found = con.execute("select name from migrations").fetchall()
+        found = _names(con)
     except duckdb.Error as error:
         raise unreadable(error) from error
-    check_version([name for (name,) in found])
+    check_version(found)
+    if written is not None:
+        check_hand(found, written())
 
 
 @contextmanager
 def _connect(
     path: Path | None, *, read_only: bool = False, timeout_s: float = LOCK_TIMEOUT_S
-) -> Iterator[Connection]:
-    """Open a catalog (None: an empty one in memory) in this process's instance."""
-    with _cursor() as con, _attached(con, path, read_only, timeout_s) as name:
+) -> Iterator[tuple[Connection, Callable[[], int]]]:
+    """Open a catalog (None: an empty one in memory) in this process's instance.
+
+    Beside it comes what tells the number of its last write.
+    """
+    with _cursor() as con, _attached(con, path, read_only, timeout_s) as (name, written):
         con.execute(f"use {name}")
         try:
-            yield con
+            yield con, written
         finally:
             con.execute("use memory")
 
@@ -250,18 +290,24 @@ def _connect(
 @contextmanager
 def _attached(
     con: Connection, path: Path | None, read_only: bool = True, timeout_s: float = LOCK_TIMEOUT_S
-) -> Iterator[str]:
+) -> Iterator[tuple[str, Callable[[], int]]]:
     """Attach a catalog, whose file is locked as long, and yield its name in the instance.
 
-    An instance of its own costs 22 to 36 ms of processor time, to attach and detach one 4.
+    An instance of its own costs 22 to 36 ms of processor time, to attach and detach one 4. To close
+    any descriptor of a file gives up the locks that the process has on it (POSIX): those of which
+    the last write is read are closed when nothing is attached.
     """
+    global _n_attached
     name = f"catalog_{next(_numbers)}"
     place = ":memory:" if path is None else str(path).replace("'", "''")
     mode = " (read_only)" if read_only else ""
 
     def attach() -> None:
+        global _n_attached
         try:
-            con.execute(f"attach '{place}' as {name}{mode}")
+            with _instances_lock:
+                con.execute(f"attach '{place}' as {name}{mode}")
+                _n_attached += 1
         except duckdb.Error as error:  # of garbage it raises what it likes
             if path is not None and not read_only:
                 with writing(path.parent), _disk_errors():
@@ -271,13 +317,21 @@ def _attached(
             raise NotOpened(str(error), busy=busy) from error
 
     opened(path or Path(place), attach, timeout_s)
+    file = os.open(path or os.devnull, os.O_RDONLY)
     try:
-        yield name
+        yield name, lambda: 0 if path is None else last_write(file, str(log_of(path)))
     finally:
-        con.execute(f"detach {name}")
+        with _instances_lock:
+            _n_attached -= 1
+            _files.append(file)
+            con.execute(f"detach {name}")
+            while _files and not _n_attached:
+                os.close(_files.pop())
 
 
 _numbers = itertools.count()
+_n_attached = 0
+_files: list[int] = []
 _instance: Connection | None = None
 _instances_lock = threading.Lock()
 _of_parents: list[Connection | None] = []  # never closed: their threads are not in this process
@@ -289,7 +343,7 @@ def _cursor() -> Iterator[Connection]:
     global _instance
     with _instances_lock:
         if _instance is None:
-            _instance = duckdb.connect(":memory:", config={"autoinstall_known_extensions": "false"})
+            _instance = duckdb.connect(":memory:", config=CONFIG)
         instance, con = _instance, _instance.cursor()
     try:
         yield con
@@ -302,8 +356,9 @@ def _cursor() -> Iterator[Connection]:
 
 
 def _after_fork() -> None:
-    global _instance, _instances_lock
+    global _instance, _instances_lock, _n_attached, _files
     _of_parents.append(_instance)
+    _n_attached, _files = 0, []
     _instance, _instances_lock = None, threading.Lock()
 
 
@@ -323,11 +378,17 @@ def _disk_errors() -> Iterator[None]:
 
 
 @contextmanager
-def _transaction(con: Connection) -> Iterator[None]:
+def _transaction(con: Connection, written: Callable[[], int]) -> Iterator[None]:
+    """One write, which leaves its number in the catalog: another hand's write has another one."""
     con.execute("begin")
     try:
         yield
+        con.execute("delete from migrations where name like 'write %'")
+        number = written() + 1
+        con.execute("insert into migrations values (?, ?)", [f"write {number}", now()])
     except BaseException:
         con.execute("rollback")
         raise
     con.execute("commit")
+    if written() != number:  # a later DuckDB may count in another way
+        con.execute("delete from migrations where name like 'write %'")

@@ -23,11 +23,13 @@ from featurestore.errors import (
     StoreVersionMismatch,
 )
 from featurestore.fields import content_id
+from featurestore.sql_child import last_write as last_write
 
 LOCK_TIMEOUT_S = 30.0
 NO_LOCKS = (os.strerror(errno.ENOLCK), "locks are not supported")  # in DuckDB's words
 MAKE_ANEW = "Make it anew with: trephine verify --rebuild"
 ENDS = ("", ".wal", ".wal.checkpoint", ".wal.recovery", ".tmp")  # of what DuckDB writes
+WRITE = "write "  # and a number: what a write of ours leaves among the migrations
 LEDGER_FILE = re.compile(r"\d{17}-\w+-[0-9a-f]{8}(-[0-9a-f]{8})?\.parquet")
 VIEWS = (
     "macros/retired",
@@ -173,7 +175,8 @@ def check_version(found: Collection[str]) -> None:
     Raises:
         StoreVersionMismatch: in a sentence with what to do.
     """
-    if newer := {name for name in set(found) - versions() if not name.startswith("views ")}:
+    own = ("views ", WRITE)
+    if newer := {name for name in set(found) - versions() if not name.startswith(own)}:
         raise StoreVersionMismatch(
             f"the catalog is newer than this trephine: it has {max(newer)}. "
             "Upgrade with: pip install --upgrade trephine"
@@ -182,6 +185,22 @@ def check_version(found: Collection[str]) -> None:
         raise StoreVersionMismatch(
             f"the catalog is older than this trephine: it lacks {min(missing)}. "
             "Migrate it with: trephine init"
+        )
+
+
+def check_hand(found: Collection[str], last: int) -> None:
+    """Refuse a catalog that another program wrote to, by the names in it and its last write.
+
+    Each write of ours leaves its own number in it. One of an earlier version has none.
+
+    Raises:
+        StoreDamaged: in a sentence with what to do.
+    """
+    ours = [name for name in found if name.startswith(WRITE)]
+    if ours and ours != [f"{WRITE}{last}"]:
+        raise StoreDamaged(
+            "the catalog was changed by another program, and may say what nobody told the store. "
+            f"See what differs with: trephine verify. {MAKE_ANEW}"
         )
 
 

@@ -163,18 +163,6 @@ def frames_of(runs: Sequence[SealedRun]) -> dict[str, pl.DataFrame]:
     }
 
 
-def edited(runs: Sequence[SealedRun], tables: Mapping[str, pl.DataFrame]) -> set[str]:
-    """Ids of the Runs of which tables of the catalog have other rows than their folders."""
-    found: set[str] = set()
-    for table, sealed in (frames_of(runs) if runs else {}).items():
-        same = [c for c in sealed.columns if c in tables[table].columns and c != "digest"]
-        ours = sealed.select(same)
-        theirs = tables[table].select(pl.col(name).cast(ours.schema[name]) for name in same)
-        for one, other in ((ours, theirs), (theirs, ours)):
-            found |= set(one.join(other, on=same, how="anti", nulls_equal=True)["run_id"])
-    return found
-
-
 def write_run(work: Path, record: RunRecord, predictions: Sequence[Prediction]) -> None:
     """Write what a Run says of itself beside its weights, and seal the folder."""
     text = json.dumps(to_json(record), indent=2, allow_nan=False)

@@ -82,7 +82,7 @@ def _kind(path: str) -> str:
 
 
 def _kept(root: Path) -> _Kept:
-    with catalog.reader(root) as con:
+    with catalog.reader(root, any_hand=True) as con:
         text = "select kind || '/' || name, digest from ledger_files where part_of is null"
         files = dict(con.execute(text).fetchall())
         out = "select name from tombstones where kind = 'run'"
@@ -97,7 +97,7 @@ def _rows(root: Path, kinds: set[str]) -> dict[str, pl.DataFrame]:
     for kind in sorted(kinds & ledger.KINDS.keys()):
         own = f"queries/kept_{kind}"
         text = sql.read(own) if own in sql.names("queries") else f"from {kind}"
-        rows = catalog.read_text(root, text)
+        rows = catalog.read_text(root, text, any_hand=True)
         if kind != "embeddings":
             also = {"sequence": pl.Int64} if kind in AT_THEIR_PLACE else {}
             schema = ledger.schema_of(ledger.KINDS[kind].noun) | also

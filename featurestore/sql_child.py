@@ -1,8 +1,8 @@
-"""The child process that runs a user's SQL; started by `featurestore.user_sql`, never imported.
+"""The child process that runs a user's SQL; started by `featurestore.user_sql`.
 
 It reads requests from stdin and writes answers to stdout, pickled, and each result as a Parquet
 file into the folder it was given; its rows, where they are asked for as plain values, to stdout. It
-imports DuckDB alone, and ends with its parent.
+imports DuckDB alone, nothing of ours, and ends with its parent.
 """
 
 from __future__ import annotations
@@ -31,6 +31,11 @@ MOMENTS = {"timestamp", "timestamp_s", "timestamp_ms", "timestamp with time zone
 WIDE = {"bigint": "Int64", "hugeint": "Int128"}  # types of polars
 NAMES = "select name from migrations"
 ASIDE = "select count(*) from failures where stage = 'ledger'"
+HEADS = (4096 + 8, 8192 + 8)  # where DuckDB's two headers count; the last of them holds
+COMMIT = b"d\0d\xff\xff"  # the end of a commit in a log
+MARKS = re.compile(  # a log in which each commit says only that the file is being written
+    rb"d\0b.{,60}?\xff\xff(.{16}d\0c.{,40}?\xff\xff.{16}d\0d\xff\xff)+", re.DOTALL
+)
 BATCH = 2048  # rows
 EXACT_DIGITS = 15  # of a decimal, as a double has them
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
@@ -80,7 +85,8 @@ def answers(
     Args:
         duckdb: the module.
         catalog: its path.
-        versions: the migrations that it must have, else those it has are told; none: any.
+        versions: the migrations that it must have, none: any; where it has others, or another
+            program wrote to it, those it has are told, and its last write.
         half: how many of the first and last rows to tell, 0 for all; None for none.
         asked: see `run`.
     """
@@ -91,11 +97,12 @@ def answers(
     except duckdb.Error as error:
         yield {"closed": str(error)}
         return
-    with con:
+    with Path(catalog).open("rb") as file, con:  # closed last: it gives up the lock
         try:
             found = versions and {name for (name,) in con.execute(NAMES).fetchall()}
-            if found != versions:
-                yield {"versions": found}
+            last = last_write(file.fileno(), f"{catalog}.wal")
+            if found - {f"write {last}"} != versions:
+                yield {"versions": found, "last": last}
                 return
             yield {"aside": con.execute(ASIDE).fetchall()[0][0]} if versions else {}
         except duckdb.OutOfMemoryException:
@@ -108,6 +115,22 @@ def answers(
             yield from plain(con, asked["result"], told, half)
             return
     yield told  # the catalog is closed: a writer need not wait for it
+
+
+def last_write(file: int, log: str) -> int:
+    """The number of the last write to a catalog: each makes that in the header one more.
+
+    Args:
+        file: a descriptor of the catalog.
+        log: the path of DuckDB's log beside it, which a program that was killed may have left. What
+            it committed there counts; of a write of ours, the log has marks alone.
+    """
+    last = max(int.from_bytes(os.pread(file, 8, at), "little") for at in HEADS)
+    try:
+        logged = Path(log).read_bytes()
+    except OSError:
+        return last
+    return last + (COMMIT in logged and not MARKS.fullmatch(logged))
 
 
 def run(

@@ -28,7 +28,7 @@ from featurestore import (
     workplaces,
 )
 from featurestore.bookkeeping import Gone
-from featurestore.checksums import MEND, SealedRun, edited, meant_run, read_runs, write_run
+from featurestore.checksums import MEND, SealedRun, meant_run, read_runs, write_run
 from featurestore.config import SplitConfig
 from featurestore.errors import (
     CatalogBusy,
@@ -46,10 +46,8 @@ from featurestore.types import ArrayIds, Cohort, FrozenSlide, Prediction, RunRec
 
 P = ParamSpec("P")
 T = TypeVar("T")
-EDITED = "the catalog has other numbers than its folder. Mend it with: trephine verify --repair"
 NO_ROW = "the catalog has no row of it. Mend it with: trephine verify --repair"
 LEDGER = "ledger"  # what a store claims of rows that are not folded
-RUN_TABLES = ("runs", "metrics", "predictions")
 COPIES = "checks/slides_of_two_patients"
 
 
@@ -389,19 +387,15 @@ class FeatureStore(Readable):
         return self.sound_runs(frame).drop("sequence", "digest")
 
     def sound_runs(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """The rows of Runs (`run_id`) of which the catalog has what is in their sealed folders.
+        """The rows of Runs (`run_id`) whose folders are as they were sealed.
 
         Others are left out, with a note.
         """
-        ids = {"ids": rows["run_id"].unique().to_list()}
-        of = "where list_contains($ids, run_id)"
-        tables = {one: self.ask(f"from {one} {of}", ids) for one in RUN_TABLES}
-        digests = dict(tables["runs"].select("run_id", "digest").iter_rows())
-        read = list(read_runs([self.run_folder(one) for one in ids["ids"]], digests))
+        of = "select run_id, digest from runs where list_contains($ids, run_id)"
+        digests = dict(self.ask(of, {"ids": rows["run_id"].unique().to_list()}).iter_rows())
+        read = read_runs([self.run_folder(one) for one in sorted(digests)], digests)
         broken = {folder.name: f"{why} {MEND}" for folder, why in read if isinstance(why, str)}
-        others = edited([run for _, run in read if not isinstance(run, str)], tables)
-        broken |= dict.fromkeys(others, EDITED)
-        for run_id, why in sorted(broken.items()):
+        for run_id, why in broken.items():
             self.note(f"run {run_id} is left out: {why}")
         return rows.filter(~pl.col("run_id").is_in(list(broken)))
 

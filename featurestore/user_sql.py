@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from featurestore.catalog_file import NotOpened, check_version, opened, unreadable
+from featurestore.catalog_file import NotOpened, check_hand, check_version, opened, unreadable
 from featurestore.errors import QueryRefused
 from featurestore.words import size
 
@@ -137,6 +137,7 @@ class Question:
         self.aside = told.get("aside", self.aside)
         if "versions" in told:
             check_version(told["versions"])
+            check_hand(told["versions"], told["last"])
         if "unreadable" in told:
             raise unreadable(told["unreadable"])
         if "refused" in told:

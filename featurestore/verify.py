@@ -222,7 +222,7 @@ def _runs(found: Survey) -> None:
 def _ask(root: Path, text: str) -> list[tuple[Any, ...]]:
     """Rows of the catalog; none where it cannot be read, which is told once, with the catalog."""
     try:
-        with catalog.reader(root) as con:
+        with catalog.reader(root, any_hand=True) as con:
             return con.execute(text).fetchall()
     except Exception:  # whatever DuckDB makes of garbage
         return []
@@ -232,8 +232,14 @@ def _compare(found: Survey) -> None:
     """Make the catalog anew beside the store: what cannot be folded, and what differs, is told."""
     part, is_claimed = Survey(root=found.root), workplaces.is_claimed(layout.slides_dir(found.root))
     try:
-        with catalog.reader(found.root) as con:
+        with catalog.reader(found.root, any_hand=True) as con:
             _compare_with(con, part, is_claimed)
+        if not any(one.path.startswith(layout.CATALOG) for one in part.findings):
+            try:
+                with catalog.reader(found.root):
+                    pass
+            except StoreDamaged:
+                part.add(layout.CATALOG, "another program wrote to it", REBUILD)
     except Exception as error:  # whatever DuckDB makes of garbage
         part = Survey(root=found.root)
         with creation.fresh(found.root) as work:

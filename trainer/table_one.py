@@ -239,7 +239,7 @@ def _tested(store: FeatureStore, plans: Sequence[Planned], known: Mapping[str, s
         " where split = 'test' and run_id in (select unnest($ids))",
         {"ids": list(known.values())},
     )
-    found = store.sound_runs(found)  # what was edited by hand is no result
+    found = store.sound_runs(found)
     run_ids: dict[Tried, list[str]] = {}
     for plan in plans:
         run_ids.setdefault(plan.tried, []).append(known.get(plan.key, ""))

@@ -67,6 +67,7 @@ def main(folder: Path, slides: int) -> None:
         with duckdb.connect(str(folder / "catalog.duckdb")) as con:
             for text in FILL:
                 con.execute(text.format(n=slides))
+            con.execute("delete from migrations where name like 'write %'")  # by hand
     FeatureStore.create(folder)  # migrates what an earlier bench has left
     store = FeatureStore(folder)
     chosen = f"{where_query(COHORT)} limit 25000"

@@ -23,6 +23,7 @@ import pytest
 from builders.catalog_rows import case_row, slide_arrays, slide_row
 from builders.damage import (
     DAMAGES,
+    NOT_COUNTED,
     cut,
     edit_catalog,
     files_of,
@@ -432,7 +433,7 @@ def test_a_deleted_tombstone_does_not_bring_back_what_was_taken_out(copied: Copy
 def test_a_catalog_of_another_version_is_answered_as_by_every_command(copied: Copy) -> None:
     root = copied()
     with duckdb.connect(str(root / layout.CATALOG)) as con:
-        con.execute("delete from migrations where name like 'views %'")
+        con.execute(f"delete from migrations where {NOT_COUNTED} or name like 'views %'")
     for how in ({}, {"repair": True}):
         with pytest.raises(StoreVersionMismatch, match="trephine init"):
             FeatureStore.verify(root, **how)
@@ -629,66 +630,156 @@ def test_a_run_whose_folder_is_gone_is_told_and_its_mend_says_that_it_is_lost(
 
 EDITS = (
     "update predictions set mean = 99",
-    "delete from predictions where run_id = 'r1'",
-    "update metrics set value = 0.99 where metric = 'r2'",
+    "delete from runs where run_id = 'r1'",
+    "delete from targets",
     "insert into metrics values ('r1', 'test', 'r2_low', 0.9)",
-    "update runs set bag_size = 1024, n_test = 99",
+    "insert into checked_arrays values ('a', 'b', 'c', 1, 2, 3, now()::timestamp)",
+    "create or replace view bags as select 1 as slide_id",
+    "insert into targets values ('x', 'fraction', 0, 100); delete from targets where target = 'x'",
 )
+DOORS: dict[str, Callable[[FeatureStore], object]] = {
+    "sql": lambda store: store.sql("from bags"),
+    "ask": lambda store: store.ask("from bags"),
+    "runs": lambda store: store.runs(),
+    "predictions": lambda store: store.predictions("r1"),
+    "bags": lambda store: store.bags("all"),
+    "show": lambda store: overview.show(store, "r1"),
+    "cohort": lambda store: store.create_cohort("new", "from bags"),
+    "record": lambda store: store.record([case_row("C", "P")]),
+    "withdraw": lambda store: store.withdraw("P1"),
+    "erase": lambda store: store.withdraw("P1", erase=True),
+    "init": lambda store: FeatureStore.create(store.root),
+}
 
 
-def test_runs_have_their_numbers_where_their_target_was_deleted_from_the_catalog(
+def test_a_catalog_that_another_program_wrote_to_is_told_each_time(copied: Copy) -> None:
+    root = copied()
+    path, before = root / layout.CATALOG, tables(root)
+    raw = path.read_bytes()
+    for edit in EDITS:
+        path.write_bytes(raw)
+        with duckdb.connect(str(path)) as con:
+            con.execute(edit)
+        with pytest.raises(StoreDamaged, match=r"changed by another program.*verify --rebuild"):
+            FeatureStore(root).ask("from bags")
+    assert names(root) == [layout.CATALOG]  # the last changes no row that is compared
+    assert not FeatureStore.verify(root, rebuild=True).failures
+    assert tables(root) == before
+
+
+def test_no_door_uses_it_or_changes_a_file(copied: Copy) -> None:
+    root = copied()
+    with duckdb.connect(str(root / layout.CATALOG)) as con:
+        con.execute(EDITS[0])
+    held = {file: file.read_bytes() for file in files_of(root)}
+    for door in DOORS.values():
+        with pytest.raises(StoreDamaged, match=r"changed by another program.*verify --rebuild"):
+            door(FeatureStore(root))
+    assert {file: file.read_bytes() for file in files_of(root)} == held
+
+
+@pytest.mark.parametrize("how", ["read", "write", "roll back", "copy", "copy it all"])
+def test_who_changes_nothing_of_the_catalog_may_open_and_copy_it(copied: Copy, how: str) -> None:
+    root = copied()
+    path = root / layout.CATALOG
+    if how.startswith("copy"):
+        FeatureStore(root).record([case_row("C", "P")])
+        root = Path(shutil.copytree(root, f"{root}-copy", copy_function=shutil.copyfile))
+        path.unlink()
+    else:
+        with duckdb.connect(str(path), read_only=how == "read") as con:
+            con.execute("begin")
+            con.execute("from slides" if how != "roll back" else "delete from slides")
+            con.execute("rollback" if how == "roll back" else "commit")
+    FeatureStore(root).record([case_row("D", "P")])
+    assert FeatureStore(root).sql("from cases where case_id = 'D'").height == 1
+    assert names(root) == []
+
+
+def test_another_copy_of_the_catalog_that_was_edited_is_told_whatever_it_counts(
     copied: Copy,
 ) -> None:
-    root = copied()
-    before = FeatureStore(root).runs()
-    with duckdb.connect(str(root / layout.CATALOG)) as con:
-        con.execute("delete from targets")
-    assert FeatureStore(root).runs().equals(before)
-    assert names(root) == [f"{layout.CATALOG} targets"]
+    root, n = copied(), 3
+    path = root / layout.CATALOG
+    other = shutil.copy(path, root.parent / "beside.duckdb")
+    for _ in range(n):
+        FeatureStore(root).record([case_row("C", "P")])
+        with duckdb.connect(str(other)) as con:
+            con.execute("update cases set age_years = 7")
+        live = path.read_bytes()
+        shutil.copy(other, path)
+        with pytest.raises(StoreDamaged, match="changed by another program"):
+            FeatureStore(root).sql("from cases")
+        path.write_bytes(live)
 
 
-def test_a_run_that_was_deleted_from_the_catalog_is_told_by_name(copied: Copy) -> None:
-    root = copied()
-    with duckdb.connect(str(root / layout.CATALOG)) as con:
-        con.execute("delete from runs where run_id = 'r1'")
-    store = FeatureStore(root)
-    assert store.runs()["run_id"].to_list() == ["r2"]
-    assert "run r1 is left out: the catalog has no row of it" in store.set_aside()
-    assert not FeatureStore.verify(root, repair=True).failures
-    mended = FeatureStore(root)
-    assert mended.runs()["run_id"].to_list() == ["r2", "r1"]
-    mended.withdraw("r1", "run")
-    assert mended.runs()["run_id"].to_list() == ["r2"]
-    assert not mended.has_notes
-
-
-@pytest.mark.parametrize("edit", EDITS)
-def test_numbers_of_runs_that_were_edited_in_the_catalog_are_not_shown(
-    copied: Copy, edit: str
+@pytest.mark.parametrize("is_edited", [False, True])
+def test_what_another_program_that_was_killed_left_in_the_log_is_not_used(
+    copied: Copy, is_edited: bool
 ) -> None:
     root = copied()
-    before, record = FeatureStore(root).predictions("r1"), FeatureStore(root).run("r1")
-    with duckdb.connect(str(root / layout.CATALOG)) as con:
-        con.execute(edit)
-    store = FeatureStore(root)
-    assert store.predictions("r1").equals(before)
-    assert store.run("r1") == record
-    assert "r1" not in store.runs()["run_id"]
-    assert "trephine verify --repair" in store.set_aside()
-    with pytest.raises(StoreDamaged, match="trephine verify --repair"):
-        overview.show(store, "r1")
-    shown = overview.show(FeatureStore(root), "S4").data["predictions"]
-    assert all(row["run_id"] != "r1" for row in shown)
+    die = "import duckdb, os, sys; con = duckdb.connect(sys.argv[1]);"
+    die += "con.execute(sys.argv[2]); os.kill(os.getpid(), 9)"
+    text = "delete from slides" if is_edited else "begin; delete from slides"
+    subprocess.run([sys.executable, "-c", die, str(root / layout.CATALOG), text], check=False)
+    if not is_edited:
+        FeatureStore(root).record([case_row("C", "P")])
+        assert FeatureStore(root).sql("from slides").height
+        return
+    for door in ("sql", "ask", "record"):
+        with pytest.raises(StoreDamaged, match="changed by another program"):
+            DOORS[door](FeatureStore(root))
+    assert not FeatureStore.verify(root, rebuild=True).failures
+    assert FeatureStore(root).sql("from slides").height
 
 
-def test_a_repair_mends_every_edit_of_a_runs_numbers(copied: Copy) -> None:
+def test_a_catalog_of_an_earlier_commit_without_a_count_is_used_and_counted(copied: Copy) -> None:
     root = copied()
-    before = FeatureStore(root).runs()
     with duckdb.connect(str(root / layout.CATALOG)) as con:
-        for edit in EDITS:
-            con.execute(edit)
-    assert not FeatureStore.verify(root, repair=True).failures
-    assert FeatureStore(root).runs().equals(before)
+        con.execute("delete from migrations where name like 'write %'")
+    (root / layout.CATALOG).chmod(0o400)
+    assert FeatureStore(root).sql("from slides").height
+    (root / layout.CATALOG).chmod(0o600)
+    FeatureStore(root).record()
+    assert FeatureStore(root).sql("from migrations where name like 'write %'").height == 1
+    assert names(root) == []
+
+
+WRITES = """
+import sys
+from builders.catalog_rows import case_row
+from featurestore import FeatureStore
+store, n = FeatureStore(sys.argv[1]), 0
+while True:
+    print(n, flush=True)
+    store.record([case_row(f"D{n}-{i}", "P") for i in range(2000)])
+    n += 1
+"""
+
+
+@pytest.mark.proof
+@pytest.mark.timeout(900)
+def test_a_writer_that_is_killed_at_any_time_locks_nobody_out(copied: Copy) -> None:
+    root, rng, logs = copied(), np.random.default_rng(0), 0
+    log = root / f"{layout.CATALOG}.wal"
+    for n in range(50):
+        word = [sys.executable, "-c", WRITES, str(root)]
+        places = os.pathsep.join(sys.path)
+        with subprocess.Popen(
+            word, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": places}
+        ) as writer:
+            assert writer.stdout is not None
+            writer.stdout.readline()
+            while n % 2 and not log.exists():
+                time.sleep(0.0005)
+            time.sleep(rng.uniform(0, 0.01 if n % 2 else 0.3))
+            writer.kill()
+        logs += log.exists()
+        assert FeatureStore(root).sql("from slides").height
+        assert FeatureStore(root).ask("from slides").height
+    assert logs > 5  # it was killed while it wrote
+    FeatureStore(root).record()
+    assert FeatureStore.verify(root, rebuild=True).failures == []
 
 
 def test_a_rebuild_and_an_erasure_at_once_lose_no_cohort(copied: Copy) -> None:

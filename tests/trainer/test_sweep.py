@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-import duckdb
 import numpy as np
 import polars as pl
 import pytest
@@ -344,18 +343,6 @@ def test_scores_are_means_and_a_difference_with_itself_is_none(
         assert gain[name].value == pytest.approx(-loss[name].value)
         if gain[name].low is not None:
             assert gain[name].low == pytest.approx(-loss[name].high)
-
-
-def test_predictions_that_were_edited_by_hand_are_no_result(
-    store: FeatureStore, table: SweepResult, tmp_path: Path
-) -> None:
-    copy = FeatureStore(shutil.copytree(store.root, tmp_path / "copy"))
-    edited = table.cells[0].run_ids[0]
-    with duckdb.connect(str(copy.root / "catalog.duckdb")) as con:
-        con.execute("update predictions set mean = truth where run_id = $1", [edited])
-    again = sweep(copy, QUICK, FACTORS, seeds=2)
-    assert edited not in {run_id for cell in again.cells for run_id in cell.run_ids}
-    assert again.cells[-1].scores == table.cells[-1].scores
 
 
 def test_a_sweep_survives_a_rebuild(store: FeatureStore, table: SweepResult) -> None:

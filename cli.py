@@ -14,12 +14,13 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from featurestore import user_sql
-from trainer import preload
-
 if sys.argv[1:2] == ["sql"]:
+    from featurestore import user_sql
+
     user_sql.start()  # while all else is imported, which takes as long
 elif sys.argv[1:2] == ["train"] and not {"-h", "--help"} & set(sys.argv):
+    from trainer import preload
+
     preload.start()
 
 import click

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from builders import embedding_stores as es
 
 from featurestore import FeatureStore
 
@@ -253,3 +254,38 @@ print(json.dumps(sorted(set({list(HEAVY)}) & set(sys.modules))))
     *table, imported = out.stdout.splitlines()
     assert "one" in table[1]
     assert json.loads(imported) == []
+
+
+def test_nothing_that_train_imports_waits_for_the_libraries_of_torch(tmp_path: Path) -> None:
+    x, values = es.planted(8, 4, dim=4)
+    store = es.build(tmp_path / "store", x, values.tolist())
+    es.freeze(store)
+    code = f"""
+import builtins, os, sys
+from trainer import preload
+begun, start, plain = set(), preload.start, builtins.__import__
+
+def started():
+    start()
+    begun.update(sys.modules)
+
+def told(name, *asked, **how):
+    if name == "torch":
+        new = [sys.modules[one] for one in sys.modules if one not in begun]
+        files = [one.__file__ for one in new if getattr(one, "__file__", None)]
+        print(len(files), [one for one in files if one.endswith((".so", ".pyd"))], flush=True)
+        os._exit(0)
+    return plain(name, *asked, **how)
+
+preload.start, builtins.__import__ = started, told
+sys.argv = ["trephine", "train", "all", "--store", {str(store.root)!r}]
+import cli
+cli.main()
+"""
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    imported, libraries = out.stdout.split(maxsplit=1)
+    assert int(imported) > 100
+    names = [file.rpartition("/")[2] for file in ast.literal_eval(libraries)]
+    assert [one for one in names if "_polars_runtime" not in one] == []  # known by another name

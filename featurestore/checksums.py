@@ -14,7 +14,13 @@ from pathlib import Path
 import polars as pl
 
 from featurestore import layout, ledger
-from featurestore.errors import ConfigError, RunNotFound, StoreDamaged, StoreForbidden
+from featurestore.errors import (
+    ConfigError,
+    RunNotFound,
+    StoreDamaged,
+    StoreForbidden,
+    TrephineError,
+)
 from featurestore.fields import check, from_json, to_json
 from featurestore.ids import one_of
 from featurestore.types import Prediction, RunRecord
@@ -89,21 +95,23 @@ def check_sealed(folder: Path, digest: str | None = None, only: Collection[str] 
 def read_run(folder: Path, digest: str | None = None) -> SealedRun:
     """Read the record and the Predictions of a finished Run, and the digest of its seal."""
     ((_, run),) = read_runs([folder], {folder.name: digest})
-    if isinstance(run, str):
-        raise StoreDamaged(run)
+    if isinstance(run, TrephineError):
+        raise run
     return run
 
 
 def read_runs(
     folders: Sequence[Path], digests: Mapping[str, str | None]
-) -> Iterator[tuple[Path, SealedRun | str]]:
+) -> Iterator[tuple[Path, SealedRun | StoreDamaged | StoreForbidden]]:
     """The same of many Runs at once, with their digests by id; of one that cannot be read, why."""
     records: dict[Path, tuple[RunRecord, str | None]] = {}
     for folder in folders:
         try:
             records[folder] = _record_of(folder, digests.get(folder.name))
         except StoreDamaged as error:
-            yield folder, str(error)
+            yield folder, StoreDamaged(f"{error} {MEND}")
+        except StoreForbidden as error:
+            yield folder, error
     if not records:
         return
     files = [folder / PREDICTIONS for folder in records]
@@ -114,9 +122,9 @@ def read_runs(
     rows = good.partition_by("place", as_dict=True, include_key=False)
     for place, (folder, (run, sealed)) in enumerate(records.items()):
         if files[place] in broken:
-            yield folder, broken[files[place]]
+            yield folder, StoreDamaged(f"{broken[files[place]]} {MEND}")
         elif place in faults:
-            yield folder, f"{files[place]} holds a row whose {faults[place]}."
+            yield folder, StoreDamaged(f"{files[place]} holds a row whose {faults[place]}. {MEND}")
         else:
             own = rows.get((place,), good.clear().drop("place"))
             yield folder, (run, own, sealed or "")
@@ -218,7 +226,8 @@ def meant_run(root: Path, digests: Mapping[str, str | None], name: str) -> Seale
         check_sealed(folder, digests[run_id])
         return read_run(folder, digests[run_id])
     except StoreDamaged as error:
-        raise StoreDamaged(f"{error} {MEND}, and train it again") from error
+        said = str(error).removesuffix(f" {MEND}")
+        raise StoreDamaged(f"{said} {MEND}, and train it again") from error
 
 
 def _sha256(file: Path) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Self
 
 DISK = (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.EIO, errno.EFBIG)
+NO_DAMAGE = "It is no damage"
 PLACES = (errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
 
 
@@ -81,7 +82,7 @@ class StoreForbidden(TrephineError):
     def of(cls, path: Path) -> Self:
         """The one sentence of it."""
         return cls(
-            f"{path} may not be read: {os.strerror(errno.EACCES)}. It is no damage. Ask its owner "
+            f"{path} may not be read: {os.strerror(errno.EACCES)}. {NO_DAMAGE}. Ask its owner "
             f"for the right, as with: chmod -R u+rwX,g+rX {shlex.quote(str(path))}"
         )
 

@@ -25,7 +25,7 @@ from featurestore.catalog import (
     writer,
 )
 from featurestore.checksums import MEND, SealedRun, frames_of, read_runs
-from featurestore.errors import ConfigError, StoreDamaged
+from featurestore.errors import ConfigError, StoreDamaged, TrephineError
 from featurestore.fields import from_json, now
 from featurestore.types import ArrayIds, EncoderDescription, Tiling
 
@@ -341,8 +341,10 @@ def _fold_runs(work: _Folding) -> int:
     found: list[SealedRun] = []
     for folder, run in read_runs(folders, {}):
         name = work.name(folder)
-        if isinstance(run, str) or name in work.aside:
-            work.faults[name] = f"{run if isinstance(run, str) else work.aside[name]} {MEND}"
+        if isinstance(run, TrephineError) or name in work.aside:
+            work.faults[name] = (
+                str(run) if isinstance(run, TrephineError) else f"{work.aside[name]} {MEND}"
+            )
         else:
             found.append(run)
     for some in [[one] for one in found] if work.alone else [found] if found else []:

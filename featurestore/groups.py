@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ import google_crc32c
 import numpy as np
 
 from featurestore import layout, rows
-from featurestore.errors import NotFinite, StoreDamaged, StoreForbidden
+from featurestore.errors import NO_DAMAGE, NotFinite, StoreDamaged
 
 REPAIR = "trephine verify --repair"
 GROUP = re.compile(r"[0-9a-f]{16}\.zarr")
@@ -80,6 +81,14 @@ class Survey:
         fault = f"{fault.rstrip('.')}."
         self.findings.append(Finding(path=name, fault=fault, mend=mend, foreign=foreign))
 
+    def unread(self, path: Path, error: OSError) -> None:
+        """Take down a file or folder that the system does not give."""
+        if isinstance(error, PermissionError):
+            mend = f"its owner's chmod -R u+rwX,g+rX {shlex.quote(str(path))}"
+            self.add(path, f"it may not be read. {NO_DAMAGE}", mend)
+        else:
+            self.add(path, f"it cannot be read: {error.strerror}")
+
 
 Groups = Sequence[tuple[Path, Sequence[Told]]]
 
@@ -117,7 +126,7 @@ def check_group(root: Path, path: Path, told: Sequence[Told]) -> Survey:
             folders.add(above)
             above = above.rpartition("/")[0]
     bags = {f"{one.tiling_id}/embeddings/{one.encoder_id}/c/0/0": one for one in told}
-    for name, entry in _entries(str(path)):
+    for name, entry in _entries(found, str(path)):
         if entry.is_dir(follow_symlinks=False):
             if name not in folders:
                 fault = "it is no part of the slide's group"
@@ -127,17 +136,23 @@ def check_group(root: Path, path: Path, told: Sequence[Told]) -> Survey:
             found.add(path / name, fault, foreign=expected.pop(name, None) is None)
         else:
             _check_file(found, entry.path, expected.pop(name), bags.get(name))
+    unread = tuple(f"{one.path}/" for one in found.findings)
     for name in expected.keys() & needed:
-        found.add(path / name, "it is missing")
+        if not f"slides/{path.name}/{name}".startswith(unread):
+            found.add(path / name, "it is missing")
     return found
 
 
-def _entries(folder: str, above: str = "") -> Iterator[tuple[str, os.DirEntry[str]]]:
+def _entries(found: Survey, folder: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """All that is in a folder, by its path in it: as texts, since paths cost more than reading."""
-    inner = [(folder, above)]
+    inner = [(folder, "")]
     while inner:
         folder, above = inner.pop()
-        with os.scandir(folder) as entries:
+        try:
+            entries = list(os.scandir(folder))
+        except OSError as error:
+            found.unread(Path(folder), error)
+        else:
             for entry in entries:
                 name = above + entry.name
                 yield name, entry
@@ -160,10 +175,8 @@ def _check_file(found: Survey, file: str, expected: str, bag: Told | None) -> No
             if not finite:
                 rows.check_rows(Path(file), Path(file).read_bytes(), bag.dim)
             found.whole.append((bag, (about.st_size, about.st_mtime_ns, about.st_ino)))
-    except PermissionError as error:
-        raise StoreForbidden.of(Path(file)) from error
     except OSError as error:
-        found.add(Path(file), f"it cannot be read: {error.strerror}")
+        found.unread(Path(file), error)
     except (NotFinite, StoreDamaged) as error:
         found.add(Path(file), str(error).partition(". Set")[0])
 

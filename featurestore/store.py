@@ -28,7 +28,7 @@ from featurestore import (
     workplaces,
 )
 from featurestore.bookkeeping import Gone
-from featurestore.checksums import MEND, SealedRun, meant_run, read_runs, write_run
+from featurestore.checksums import SealedRun, meant_run, read_runs, write_run
 from featurestore.config import SplitConfig
 from featurestore.errors import (
     CatalogBusy,
@@ -37,6 +37,7 @@ from featurestore.errors import (
     NotFinite,
     RunNotFound,
     StoreDamaged,
+    TrephineError,
 )
 from featurestore.exchange import python_bags
 from featurestore.fields import from_json
@@ -394,7 +395,7 @@ class FeatureStore(Readable):
         of = "select run_id, digest from runs where list_contains($ids, run_id)"
         digests = dict(self.ask(of, {"ids": rows["run_id"].unique().to_list()}).iter_rows())
         read = read_runs([self.run_folder(one) for one in sorted(digests)], digests)
-        broken = {folder.name: f"{why} {MEND}" for folder, why in read if isinstance(why, str)}
+        broken = {folder.name: why for folder, why in read if isinstance(why, TrephineError)}
         for run_id, why in broken.items():
             self.note(f"run {run_id} is left out: {why}")
         return rows.filter(~pl.col("run_id").is_in(list(broken)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +28,7 @@ from featurestore import (
 )
 from featurestore.checksums import MEND, check_sealed
 from featurestore.device import processors
-from featurestore.errors import StoreDamaged
+from featurestore.errors import NO_DAMAGE, StoreDamaged, StoreForbidden
 from featurestore.fields import now
 from featurestore.groups import (
     GROUP,
@@ -137,7 +138,7 @@ def _told(root: Path, kind: str) -> pl.DataFrame:
     """Rows of a kind, of the files that are whole; the others are told with the ledger."""
     whole = []
     for file in ledger.files(root, kind):
-        with suppress(StoreDamaged):
+        with suppress(StoreDamaged, StoreForbidden):
             ledger.digest_of(file)
             whole.append(file)
     found, _ = ledger.read_many(whole, ledger.KINDS[kind].noun)
@@ -215,6 +216,8 @@ def _runs(found: Survey) -> None:
             found.bytes += sum(file.stat().st_size for file in inside)
         except StoreDamaged as error:
             found.add(folder, str(error).replace(f"{found.root}/", ""))
+        except StoreForbidden:
+            found.unread(folder, PermissionError())
     for run_id in digests:
         found.add(room / run_id, "it is missing")
 
@@ -259,12 +262,15 @@ def _compare_with(con: catalog.Connection, found: Survey, is_claimed: bool) -> N
         found.add(log, "a process that was killed left it, or it is foreign", ADOPT)
     names = con.execute(f"{LEDGER_FILES} where part_of is not null").fetchall()
     live = dict(con.execute(f"{LEDGER_FILES} where part_of is null").fetchall())
-    with creation.fresh(found.root, {*live, *(name for name, _ in names)}) as work:
+    unread = set(_unread(found.root))
+    folded = {*live, *(name for name, _ in names)} - {name.partition("/")[2] for name in unread}
+    with creation.fresh(found.root, folded) as work:
         for file in check_ledger(found, work, live):
             if not is_claimed:
                 found.add(file, "it is not folded: its command was stopped", ADOPT)
             found.waiting += is_claimed
-        for table, n_live, n_fresh in catalog.differences(con, work, NOT_COMPARED):
+        differing = [] if unread else catalog.differences(con, work, NOT_COMPARED)
+        for table, n_live, n_fresh in differing:
             found.add(
                 f"{layout.CATALOG} {table}",
                 f"it has {n_live:,} rows that ledger, arrays and runs do not give, and lacks "
@@ -276,6 +282,14 @@ def _compare_with(con: catalog.Connection, found: Survey, is_claimed: bool) -> N
             name = Path(check).name
             mend = f"{MENDS[name]}, or see them with: trephine sql --named {name}"
             found.add(layout.CATALOG, f"{n:,} rows break the check {name}", mend)
+
+
+def _unread(root: Path) -> Iterator[str]:
+    """What may not be read of ledger and Runs, which is told by name: nothing can be made of it."""
+    for of in ("ledger/*/*", "runs/*", "runs/*/*"):
+        for path in root.glob(of):
+            if not os.access(path, os.R_OK, effective_ids=True) and os.path.lexists(path):
+                yield path.relative_to(root).as_posix()
 
 
 def check_ledger(found: Survey, work: Path, folded: Mapping[str, str | None]) -> list[Path]:
@@ -299,6 +313,8 @@ def check_ledger(found: Survey, work: Path, folded: Mapping[str, str | None]) ->
                     new.append(file)
                 except StoreDamaged as error:
                     found.add(file, str(error).removeprefix(f"{file} "))
+                except StoreForbidden:
+                    found.unread(file, PermissionError())
             elif was and digest and was != digest:
                 found.add(file, "it is not what was folded: its digest differs")
     for name in live:
@@ -313,7 +329,7 @@ def _set_aside(found: Survey, work: Path) -> None:
     for item, reason in _ask(work, "select item, reason from failures where stage = 'ledger'"):
         path, _, row = item.partition(" row ")
         fault = reason.partition(f" {MEND}")[0].replace(f"{work}/", "").removeprefix(f"{path} ")
-        if path not in told:
+        if path not in told and NO_DAMAGE not in reason:
             found.add(path, f"in its row {row}, {fault}" if row else fault)
 
 

@@ -202,8 +202,8 @@ def other_user(open_folder: Path) -> Iterator[Path]:
         ("slides", ("status", "predict latest all", "verify")),
         ("ledger/labels", ("status", "label --table labels.csv", "verify")),
         ("runs", ("runs", "predict latest all", "verify")),
-        ("slides/*.zarr/*/embeddings/*/c/0/0", ("predict latest all", "verify")),
-        ("runs/*/run.json", ("predict latest all", "verify")),
+        ("slides/*.zarr/*/embeddings/*/c/0/0", ("predict latest all",)),
+        ("runs/*/run.json", ("predict latest all",)),
     ],
 )
 def test_what_may_not_be_read_is_told_as_that_and_never_as_damage(
@@ -223,6 +223,32 @@ def test_what_may_not_be_read_is_told_as_that_and_never_as_damage(
         assert (result.exit_code, result.stdout) == (1, ""), result.output
         assert f"{path} may not be read: Permission denied. It is no damage" in result.stderr
         assert "--repair" not in result.output
+
+
+def test_one_file_or_folder_that_may_not_be_read_is_a_finding_and_the_rest_is_verified(
+    store: FeatureStore, other_user: Path
+) -> None:
+    root = Path(shutil.copytree(store.root, other_user / "store"))
+    for path in (root, *root.rglob("*")):
+        path.chmod(0o777 if path.is_dir() else 0o666)
+    flipped = max(root.glob("slides/*.zarr/*/tiles/blur/c/0"))
+    flipped.write_bytes(bytes(255 - byte for byte in flipped.read_bytes()))
+    inner = ("slides/*.zarr/zarr.json", "slides/*.zarr/*/embeddings/*/c/0/0", "slides/*.zarr")
+    inner = (*inner, "slides/*.zarr/*/embeddings", "slides/*.zarr/*/tiles/coords/c")
+    inner = (*inner, "ledger/*/*", "runs/*/run.json", "runs/*/weights.safetensors", "runs/*")
+    for path in [min(root.glob(of)) for of in inner]:
+        right = path.stat().st_mode
+        path.chmod(0)
+        os.seteuid(OTHER)
+        found = {one.path: one for one in FeatureStore.verify(root).failures}
+        os.seteuid(0)
+        path.chmod(right)
+        assert len(found) == 2, found
+        assert "differs" in found.pop(flipped.relative_to(root).as_posix()).fault
+        ((name, told),) = found.items()
+        assert path.relative_to(root).as_posix().startswith(name)
+        assert "may not be read. It is no damage" in told.fault
+        assert told.mend.startswith("its owner's chmod")
 
 
 def test_verify_says_where_it_must_write(store: FeatureStore, other_user: Path) -> None:

@@ -11,8 +11,8 @@ import polars as pl
 
 from featurestore.types import Target, TargetKind
 
-CALIBRATES = 20  # Slides that calibrate, from which on there are intervals
-CROSSES = 100  # calibration Slides, under which train Slides calibrate too, predicted out of fold
+CALIBRATES, LEAST_CASES = 20, 9  # Slides and their Cases, from which on there are intervals
+CROSSES = 100  # calibration Cases, under which train Slides calibrate too, predicted out of fold
 CROSSED = 25  # train Slides, from which on they do: models without a fifth learn from 20
 OUT_OF_FOLD = "out_of_fold"  # their split
 ALPHA = 0.1  # share of labels that may lie outside: intervals are 90% ones
@@ -105,13 +105,13 @@ def calibrating(predictions: pl.DataFrame) -> pl.DataFrame:
 
 
 def calibrated_half_width(predictions: pl.DataFrame) -> Widths | None:
-    """Half-widths from a Run's Predictions; None where under `CALIBRATES` calibrate.
+    """Half-widths from a Run's Predictions; None where too few calibrate: see `why_none`.
 
     With train Slides among them it is cross-conformal (Vovk 2015): as each is judged by a model
     that learnt from a few Slides less than the Run's own, intervals are rather too wide.
     """
     part = calibrating(predictions).sort("mean", "truth")  # so that sums are always the same
-    if part.height < CALIBRATES:
+    if min(part.height - CALIBRATES, _n_cases(part) - LEAST_CASES) < 0:
         return None
     cases = part["case_id"].to_numpy() if "case_id" in part.columns else None
     return half_widths(part["truth"].to_numpy(), part["mean"].to_numpy(), cases=cases)
@@ -121,8 +121,14 @@ def why_none(predictions: pl.DataFrame, kind: TargetKind) -> str:
     """Why there are no intervals."""
     if kind == "binary":
         return "no intervals: of a class the prediction itself says how sure it is"
-    n = calibrating(predictions).height
-    return f"no intervals: {n} calibration slides, under {CALIBRATES}"
+    part = calibrating(predictions)
+    if part.height >= CALIBRATES:
+        return f"no intervals: {part.height} slides of {_n_cases(part)} cases, under {LEAST_CASES}"
+    return f"no intervals: {part.height} calibration slides, under {CALIBRATES}"
+
+
+def _n_cases(part: pl.DataFrame) -> int:
+    return part["case_id"].n_unique() if "case_id" in part.columns else part.height
 
 
 def add_intervals(frame: pl.DataFrame, width: Widths | None, target: Target) -> pl.DataFrame:

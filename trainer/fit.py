@@ -119,7 +119,8 @@ def _predict_parts(
         frames.append(frame)
     fitted = pl.concat([parts["train"], parts["validation"]])
     metrics |= floor.beside(job.store, fitted, bags, frame, job.target)
-    few = parts["calibration"].height < conformal.CROSSES and job.target.kind != "binary"
+    cases = parts["calibration"]["case_id"].n_unique()  # a Case calibrates once
+    few = cases < conformal.CROSSES and job.target.kind != "binary"
     if config.calibration_fraction and few and parts["train"].height >= conformal.CROSSED:
         frames += out_of_fold(job, progress)
     return pl.concat(frames), metrics

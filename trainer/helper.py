@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -29,7 +29,6 @@ from trainer.shared_store import Shared
 WORTH_S = 20.0  # of work that is left, over which the start of a second process pays
 LIMITS = Limits(silence_s=1e6, cpu_s=1e9, memory_bytes=1 << 60, one_thread=False)
 Outcome = str | TrephineError  # a run_id, or why there is none
-Todo = deque[tuple[str, TrainConfig]]  # Runs to make, with their key
 
 
 def train_here(
@@ -39,33 +38,46 @@ def train_here(
 ) -> Iterator[tuple[str, Outcome]]:
     """Train Runs; yield the key of each, as in `configs`, and what came of it, as they are made.
 
-    `show` gives what is called as the Run of a key is made, and so many are done.
+    `show` gives what is called as the Run of a key is made, and so many are done. The second
+    process takes Runs from the end; if it dies, the caller makes the rest alone.
     """
     todo, began, done = deque(configs.items()), time.perf_counter(), 0
-    has_room = torch.get_num_threads() > 1 and all(
+    threads, made = torch.get_num_threads(), queue.SimpleQueue[tuple[str, Outcome]]()
+    has_room = threads > 1 and all(
         device_of(one.device) == "cpu" and not one.resident for one in configs.values()
     )
-    second: Helper | None = None
-    with ExitStack() as stack:
-        while todo or second is not None:
-            taken = _taken(todo.popleft)
-            made = [] if second is None else [*second.made(wait=taken is None)]
-            if taken is not None:
-                made.append((taken[0], _outcome(store, taken[1], show(taken[0], done))))
-            elif not todo and not made:
-                return
-            done += len(made)
-            yield from made
-            left_s = (time.perf_counter() - began) / max(1, done) * len(todo)
-            if second is None and has_room and left_s > WORTH_S:
-                second = stack.enter_context(closing(Helper(store.root, todo)))
+    process = BoundedProcess(LIMITS, functools.partial(bounded_process.serve, answer=_answer))
 
+    def work() -> None:
+        with suppress(IndexError):  # none is left
+            while True:
+                key, config = todo.pop()
+                try:
+                    made.put((key, next(process.ask((store.root, config, threads)))))
+                except Died:
+                    todo.append((key, config))
+                    return
 
-def _taken(pop: Callable[[], tuple[str, TrainConfig]]) -> tuple[str, TrainConfig] | None:
+    second = threading.Thread(target=work, daemon=True)
     try:
-        return pop()
-    except IndexError:  # the other process took the last one
-        return None
+        while done < len(configs):
+            try:
+                key, config = todo.popleft()
+                made.put((key, _outcome(store, config, show(key, done))))
+            except IndexError:
+                second.join()
+            while not made.empty():
+                yield made.get()
+                done += 1
+            left_s = (time.perf_counter() - began) / max(1, done) * len(todo)
+            if second.ident is None and has_room and left_s > WORTH_S:
+                second.start()
+    finally:
+        todo.clear()
+        while second.is_alive():
+            process.kill()
+            second.join(0.1)
+        process.close()
 
 
 def _outcome(store: Shared, config: TrainConfig, show: Progress | None = None) -> Outcome:
@@ -75,44 +87,6 @@ def _outcome(store: Shared, config: TrainConfig, show: Progress | None = None) -
         return error
 
 
-class Helper:
-    """A second process: it takes Runs from the end of `todo` until none is left.
-
-    If it dies, its Run is in `todo` again, for the caller to make.
-    """
-
-    def __init__(self, root: Path, todo: Todo) -> None:
-        self._made: queue.SimpleQueue[tuple[str, Outcome]] = queue.SimpleQueue()
-        self._root, self._todo, self._threads = root, todo, torch.get_num_threads()
-        self._process = BoundedProcess(LIMITS, _SERVE)
-        self._thread = threading.Thread(target=self._work, daemon=True)
-        self._thread.start()
-
-    def _work(self) -> None:
-        while (taken := _taken(self._todo.pop)) is not None:
-            try:
-                said = next(self._process.ask((self._root, taken[1], self._threads)))
-            except Died:
-                self._todo.append(taken)
-                return
-            self._made.put((taken[0], said))
-
-    def made(self, *, wait: bool) -> Iterator[tuple[str, Outcome]]:
-        """What it has made since this was asked last; `wait` for all of it."""
-        if wait:
-            self._thread.join()
-        while not self._made.empty():
-            yield self._made.get()
-
-    def close(self) -> None:
-        """End it at once."""
-        self._todo.clear()
-        while self._thread.is_alive():
-            self._process.kill()
-            self._thread.join(0.1)
-        self._process.close()
-
-
 def _answer(request: tuple[Path, TrainConfig, int]) -> Iterator[Outcome]:
     root, config, threads = request
     torch.set_num_threads(threads)
@@ -120,4 +94,3 @@ def _answer(request: tuple[Path, TrainConfig, int]) -> Iterator[Outcome]:
 
 
 _shared = functools.cache(Shared)
-_SERVE = functools.partial(bounded_process.serve, answer=_answer)

@@ -21,6 +21,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ import polars as pl
 
 from featurestore import FeatureStore
 from featurestore.fields import from_json, to_json
-from featurestore.types import Cohort, Target, content_id
+from featurestore.types import Cohort, EncoderDescription, Target, content_id
 from trainer import TrainConfig, conformal, evaluate, train
 
 TEST = 300
@@ -63,6 +64,14 @@ class InMemory(FeatureStore):
     def bags(self, *_: str | None) -> pl.DataFrame:
         """The whole frame."""
         return self._frame
+
+    def splits(self, name: str) -> list[Any]:
+        """All Slides on one side: none is left out."""
+        return [SimpleNamespace(slides=self._frame.height)]
+
+    def encoder(self, encoder_id: str) -> EncoderDescription:
+        """One whose weights are not random."""
+        return EncoderDescription(name="simulated", weights="", weights_hash="", identity={})
 
     def rows(self, bags: pl.DataFrame, max_open: int = 64) -> Any:
         """A reader of the arrays."""

@@ -129,6 +129,21 @@ def test_a_case_weighs_once_however_many_slides_it_has(seed: int, times: int) ->
     assert once.at(at) == pytest.approx(conformal.half_widths(labels, predicted).at(at))
 
 
+@given(n=st.integers(1, 60), cases=st.integers(1, 30), seed=st.integers(0, 99))
+def test_an_interval_is_finite_or_there_is_none(n: int, cases: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    truth = rng.uniform(0, 100, n)
+    part = {"truth": truth, "mean": truth + rng.normal(0, 5, n), "split": ["calibration"] * n}
+    frame = pl.DataFrame(part | {"case_id": [f"C-{i % cases}" for i in range(n)]})
+    width, known = conformal.calibrated_half_width(frame), min(n, cases)
+    assert (width is not None) == (n >= 20 and known >= 9)
+    if width is not None:
+        assert np.isfinite(width.at(truth)).all()
+    else:
+        why = conformal.why_none(frame, "fraction")
+        assert ("under 20" in why) if n < 20 else (f"of {known} cases, under 9" in why)
+
+
 def test_nineteen_slides_give_no_interval_and_twenty_do() -> None:
     frame = pl.DataFrame({"split": ["calibration"] * 20, "truth": np.arange(20.0), "mean": 0.0})
     width = conformal.calibrated_half_width(frame)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
@@ -76,6 +78,33 @@ class Gone:
         """Whether one of these kinds and names is among them."""
         some = names if self.names else ()
         return any((k, n) in self.names or (k, hidden(n)) in self.names for k, n in some)
+
+    def blank(self, text: str) -> str:
+        """A SQL or JSON text without their names: each text and word in it is looked up."""
+        said = {one for pattern in _SAID for one in re.findall(pattern, text)}
+        said |= {one.replace("''", "'") for one in said} | {_from_json(one) for one in said}
+        return words_of(one for one in said if self.has((k, one) for k in OF_SLIDES)).sub(
+            "erased", text
+        )
+
+
+COHORT_TEXTS = ("query", "parameters", "options", "dropped")  # as people typed them
+OF_SLIDES = ("slide", "case", "patient")
+_SAID = (r"'((?:[^']|'')*)'", r'"((?:[^"\\]|\\.)*)"', r"[^\s'\"(),%]+", r"\w+")
+
+
+def _from_json(text: str) -> str:
+    try:
+        return str(json.loads(f'"{text}"'))
+    except ValueError:
+        return text
+
+
+def words_of(names: Iterable[str]) -> re.Pattern[str]:
+    """What finds names in SQL and JSON texts, as words of their own."""
+    spelled = {s for n in names for s in (n, n.replace("'", "''"), json.dumps(n)[1:-1])}
+    either = "|".join(map(re.escape, sorted(spelled, key=len, reverse=True))) or r"(?!)"
+    return re.compile(rf"(?<!\w)(?:{either})(?!\w)")
 
 
 @dataclass(frozen=True, kw_only=True)

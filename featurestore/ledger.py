@@ -24,7 +24,7 @@ import google_crc32c
 import polars as pl
 
 from featurestore import layout
-from featurestore.bookkeeping import Gone, Published, Tombstone
+from featurestore.bookkeeping import COHORT_TEXTS, OF_SLIDES, Gone, Published, Tombstone
 from featurestore.errors import ConfigError, StoreDamaged, StoreForbidden, writing
 from featurestore.fields import about, content_id, from_json, types_of
 from featurestore.types import (
@@ -185,7 +185,7 @@ def _without_erased(root: Path, kind: str, rows: pl.DataFrame) -> pl.DataFrame:
     if not gone.names or kind == "tombstones":
         return rows
     kept = rows
-    for of in ("slide", "case", "patient"):
+    for of in OF_SLIDES:
         if (column := f"{of}_id") in rows.columns:
             names = [one for one in kept[column].drop_nulls().unique() if gone.has([(of, one)])]
             kept = kept.filter(~pl.col(column).is_in(names).fill_null(False))
@@ -195,8 +195,12 @@ def _without_erased(root: Path, kind: str, rows: pl.DataFrame) -> pl.DataFrame:
             for item in kept["item"]
         ]
         kept = kept.filter(~pl.Series(is_of, dtype=pl.Boolean))
-    if kind == "cohorts" and kept.height < rows.height:
-        raise ConfigError("slides of the cohort were erased meanwhile. Create it again")
+    if kind == "cohorts":
+        if kept.height < rows.height:
+            raise ConfigError("slides of the cohort were erased meanwhile. Create it again")
+        for one in COHORT_TEXTS:
+            blank = {text: gone.blank(text) for text in kept[one].unique()}
+            kept = kept.with_columns(pl.col(one).replace(blank))
     return kept
 
 

@@ -346,14 +346,23 @@ class FeatureStore(Readable):
     def publish_run(self, work: Path, record: RunRecord, predictions: Sequence[Prediction]) -> Path:
         """Write a Run's record and Predictions beside its weights, move it into place, fold it in.
 
-        `work` is the Run's unfinished folder, from `workplace`.
+        Slides that were taken out meanwhile are left out, with a note. `work` is the Run's
+        unfinished folder, from `workplace`.
         """
         target = self.run_folder(record.run_id)
 
         def act(con: catalog.Connection) -> tuple[()]:
             last = con.execute("select coalesce(max(sequence), 0) from runs").fetchall()[0][0]
             number = max(last + 1, ledger.next_sequence(self.root))
-            write_run(work, replace(record, sequence=number), predictions)
+            made, kept = replace(record, sequence=number), list(predictions)
+            about = {"ids": list({one.slide_id for one in kept})}
+            gone = catalog.frame_of_query(con, "queries/withdrawn", about)["slide_id"].to_list()
+            if gone:  # while the Run was made; its weights and metrics had them
+                note = f"{len(gone)} slides that were taken out meanwhile have no prediction"
+                self.note(f"run {record.run_id}: {note}")
+                made = replace(made, notes=(*made.notes, note))
+                kept = [one for one in kept if one.slide_id not in gone]
+            write_run(work, made, kept)
             arrays.publish_folder(work, target)
             return ()
 

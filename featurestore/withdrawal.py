@@ -14,7 +14,15 @@ from typing import Literal
 import polars as pl
 
 from featurestore import catalog, creation, folding, layout, ledger, workplaces
-from featurestore.bookkeeping import Gone, Tombstone, TombstoneKind, Withdrawn, hidden
+from featurestore.bookkeeping import (
+    COHORT_TEXTS,
+    Gone,
+    Tombstone,
+    TombstoneKind,
+    Withdrawn,
+    hidden,
+    words_of,
+)
 from featurestore.checksums import SEAL, erase_predictions, run_id_of
 from featurestore.errors import (
     CohortError,
@@ -245,9 +253,7 @@ class _Erased:
                             ids[column] |= {one for one in said if gone.has([(of, one)])}
                     if kind == "slides":
                         paths |= set(rows.filter(pl.col("slide_id").is_in(ids["slide_id"]))["path"])
-        names = sorted({*paths, *(name for some in ids.values() for name in some)}, key=len)
-        either = "|".join(re.escape(name) for name in reversed(names)) or r"(?!)"
-        return cls(ids=ids, words=re.compile(rf"(?<!\w)(?:{either})(?!\w)"))
+        return cls(ids=ids, words=words_of(paths.union(*ids.values())))
 
 
 def _scrub_file(root: Path, kind: str, file: Path, erased: _Erased) -> bool:
@@ -269,7 +275,7 @@ def _scrub_file(root: Path, kind: str, file: Path, erased: _Erased) -> bool:
         kept = kept.filter(~_named(kept, "item", erased) & ~_named(kept, "reason", erased))
     if kind == "cohorts":
         kept = _told(rows, kept) if kept.height < rows.height else kept
-        for column in ("query", "parameters", "options", "dropped"):
+        for column in COHORT_TEXTS:
             if _named(kept, column, erased).any():
                 texts = [erased.words.sub("erased", text) for text in kept[column]]
                 kept = kept.with_columns(pl.Series(column, texts))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,10 +20,13 @@ from builders.catalog_rows import case_row, label_row, slide_arrays, slide_row
 from builders.copies import copy_of
 from builders.damage import publish_run
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
 
 import cli
 from featurestore import FeatureStore, compacting, layout, ledger, where_query
 from featurestore.arrays import quarantine
+from featurestore.bookkeeping import Gone, hidden
 from featurestore.config import SplitConfig
 from featurestore.errors import CatalogBusy, CohortError, CohortNotFound, TrephineError
 from featurestore.overview import show, status
@@ -142,6 +147,25 @@ def test_an_erased_thing_is_in_no_file_of_the_store(store: FeatureStore, kind: s
         assert now.select(known).rows() == rows.select(known).rows(), table
 
 
+@pytest.mark.parametrize("kind", ["slide", "case", "patient"])
+@pytest.mark.parametrize("erase", [False, True])
+def test_a_run_that_was_made_meanwhile_has_no_prediction_of_what_was_taken_out(
+    store: FeatureStore, kind: str, erase: bool
+) -> None:
+    store.withdraw(IDS[kind], erase=erase)  # after the training read its slides
+    for run_id, slide_id in (("gone", "S3"), ("other", "S0")):
+        publish_run(store, run_id, slide_id=slide_id)
+    for again in (store, rebuilt(store)):
+        assert again.predictions("gone").height == 0
+        assert (
+            "1 slides that were taken out meanwhile have no prediction" in again.run("gone").notes
+        )
+        assert again.predictions("other")["slide_id"].to_list() == ["S0"]
+        assert again.run("other").notes == ()
+    if erase:
+        assert places_of(store.root / "runs", {"S3"}) == []
+
+
 def secret_store(root: Path) -> FeatureStore:
     """A Slide with names that stand nowhere else, in all that a store has; and two others."""
     store = FeatureStore.create(root)
@@ -183,6 +207,13 @@ def places_of(root: Path, words: set[str]) -> list[str]:
     return found
 
 
+TYPED = (
+    "slide_id <> '{slide}' and slide_id <> 'S2 {slide}' -- {patient}",
+    "case_id not in ('{case}','{patient}') or slide_id like '%{slide}%'",
+    "slide_id <> $a and case_id <> $b and patient_id <> $c",
+)
+
+
 @pytest.mark.parametrize("kind", [pytest.param("slide", marks=pytest.mark.proof), "patient"])
 def test_no_byte_of_what_was_erased_stands_anywhere(tmp_path: Path, kind: str) -> None:
     store = secret_store(tmp_path / "store")
@@ -200,6 +231,12 @@ def test_no_byte_of_what_was_erased_stands_anywhere(tmp_path: Path, kind: str) -
         [case_row(SECRET["case"], SECRET["patient"]), slide_row(SECRET["slide"], "C1", "1")]
     )
     assert SECRET["slide"] not in slides_of(store.sql("from bags"))
+    for n, where in enumerate(TYPED):  # as people type who do not know, or do not want it
+        values = dict(zip("abc", SECRET.values(), strict=True)) if "$" in where else None
+        query = where_query(where.format(**SECRET))
+        store.create_cohort(f"later{n}", query, values, split=RANDOM)
+        assert len(store.bags(f"later{n}")) == 2
+    assert "where (slide_id <> 'erased'" in store.cohort("later0").query
     assert store.withdraw(SECRET[kind], erase=True).erased  # again: it came back
     assert places_of(store.root, words) == []
 
@@ -434,3 +471,21 @@ def test_what_was_erased_is_told_counted_and_not_written_whoever_brings_it(tmp_p
     store.record([label_row(case, 2.0), label_row("C1", 2.0)], fold=False)
     assert places_of(store.root, {*SECRET.values()}) == []
     assert store.sql("select count(*) from labels where case_id = 'C1'").item() >= 3
+
+
+NAMES = st.text(
+    st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Zl", "Zp")), min_size=1
+)
+
+
+@given(NAMES.map(str.strip).filter(bool), st.sampled_from(["sql", "json", "word"]))
+def test_an_erased_name_is_blanked_however_it_is_spelled(name: str, how: str) -> None:
+    gone = Gone({("slide", hidden(name))})
+    quoted = name.replace("'", "''")
+    said = {"sql": f"slide_id = '{quoted}'", "json": json.dumps({"a": ["x", name]}), "word": name}
+    text = gone.blank(said[how])
+    if how != "word":
+        assert text.endswith({"sql": " 'erased'", "json": ', "erased"]}'}[how])
+    elif re.fullmatch(r"[\w.-]+", name):
+        assert text == "erased"
+    assert Gone({("slide", hidden(f"{name}!"))}).blank(said[how]) == said[how]

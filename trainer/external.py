@@ -12,7 +12,15 @@ from featurestore.errors import ConfigError, TrainError
 from featurestore.words import counted
 from trainer import conformal, evaluate, floor, runs
 from trainer.holdout import assign_splits
-from trainer.inference import SAME, applied, as_predictions, chosen_bags, load_model, mark
+from trainer.inference import (
+    SAME,
+    applied,
+    as_predictions,
+    chosen_bags,
+    load_model,
+    mark,
+    with_content,
+)
 from trainer.tile_filter import keep_tiles
 
 
@@ -66,14 +74,17 @@ def validate(store: FeatureStore, run_id: str, cohort: str) -> Evaluation:
             f"{target.high:g}); cohort {cohort!r} has {other.name} ({other.kind}, {other.low:g} to "
             f"{other.high:g}). Choose another with: trephine cohort list"
         )
-    bags, own = mark(store, run, chosen_bags(store, run, cohort, None)), run.bags(store)
+    bags = mark(store, run, chosen_bags(store, run, cohort, None))
+    own = with_content(store, run.bags(store))
     known = bags.filter(pl.col("seen") != "not")
     if known.height:
-        names = known["patient_id"].unique().sort()
+        slide, patient = known["slide_id", "patient_id"].row(0)
         raise TrainError(
-            f"run {record.run_id} learnt from {counted(len(names), 'patient')} of cohort "
-            f"{cohort!r}, with {counted(known.height, 'slide')}, the first is {names[0]!r}: these "
-            "numbers would say nothing. Make a cohort without them."
+            f"run {record.run_id} learnt from {counted(known['patient_id'].n_unique(), 'patient')} "
+            f"of cohort {cohort!r}, or from copies of their slides, with "
+            f"{counted(known.height, 'slide')}, the first is {slide!r} of patient {patient!r}: "
+            "these numbers would say nothing. Make a cohort without those that are seen in: "
+            f"trephine predict {record.run_id} {cohort} --format csv"
         )
     found = applied(store, load_model(run), bags, run.config, target)
     fitted = assign_splits(own, run.config)

@@ -34,7 +34,7 @@ AS_ONE = (
 )
 NAMED = 50  # Slides that are left out and named
 SEEN = pl.Enum(["train", "validation", "calibration", "not"])  # the first that fits counts
-SAME = ("patient_id", "slide_key", "slide_id")  # by which a Slide is not new
+SAME = ("patient_id", "content", "slide_key", "slide_id")  # by which a Slide is not new
 
 
 def resample(
@@ -288,16 +288,24 @@ def learnt_from(store: FeatureStore, run: runs.Run) -> pl.DataFrame:
     """
     judged = pl.col("split") != conformal.OUT_OF_FOLD  # by a model that is not the Run's
     told = run.predictions.filter(judged).select("slide_id", told="split")
-    parts = assign_splits(run.bags(store), run.config).join(told, on="slide_id", how="left")
+    own = with_content(store, run.bags(store))
+    parts = assign_splits(own, run.config).join(told, on="slide_id", how="left")
     lost = pl.col("told").is_null() & (pl.col("split") != "test")  # learnt from, so not predicted
     seen = pl.when(lost).then(pl.lit("train")).otherwise(pl.coalesce("told", "split"))
     learnt = parts.select(*SAME, seen=seen).filter(pl.col("seen") != "test")
     return learnt.with_columns(pl.col("seen").cast(SEEN))
 
 
+def with_content(store: FeatureStore, bags: pl.DataFrame) -> pl.DataFrame:
+    """Add a column `content`, by which `cohort create` knows the copies of a Slide, too."""
+    content = store.ask("select slide_id, content from slide_facts")
+    return bags.join(content, on="slide_id", how="left", maintain_order="left")
+
+
 def mark(store: FeatureStore, run: runs.Run, bags: pl.DataFrame) -> pl.DataFrame:
     """Add a column `seen`: how a Run knows a Slide, by itself, its content or its Patient."""
     learnt, columns = learnt_from(store, run), [f"seen_{one}" for one in SAME]
+    bags = with_content(store, bags)
     for one, column in zip(SAME, columns, strict=True):
         best = learnt.group_by(one).agg(pl.col("seen").min().alias(column))
         bags = bags.join(best, on=one, how="left", maintain_order="left")

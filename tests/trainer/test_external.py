@@ -10,7 +10,7 @@ from builders import embedding_stores as es
 
 from featurestore import FeatureStore
 from featurestore.errors import CohortError, ConfigError, RunNotFound, TrainError
-from featurestore.types import Case
+from featurestore.types import Case, Label, Slide, Target
 from trainer import TrainConfig, predict, train
 from trainer.compare import compare
 from trainer.config import CurveConfig
@@ -77,9 +77,44 @@ def test_external_validation_has_every_number_of_a_run(store: FeatureStore, run:
 
 def test_patients_that_were_learnt_from_are_refused(store: FeatureStore, run: Run) -> None:
     with pytest.raises(
-        TrainError, match=r"from 1 patient of cohort 'mixed', with 1 slide, .*'P-0000'"
+        TrainError, match=r"from 1 patient of cohort 'mixed', .*with 1 slide, .*'P-0000'"
     ):
         validate(store, run.run_id, "mixed")
+
+
+def test_a_copy_under_another_name_is_known_as_the_slide_that_it_copies(
+    store: FeatureStore, run: Run
+) -> None:
+    x, _ = es.planted(60, 12, dim=6)
+    of = {100: 0, 101: 15, 102: 20, 103: 40, 104: 41, 105: 50}
+    slides = {s.slide_id: s for s in store.known(Slide)}
+    for i, copied in of.items():  # by another key, as of another scale, and another Patient
+        made = es.arrays_of(i, x[copied], store.encoder(run.record.encoder_id))
+        es.copy_in(store, made)
+        own = {"slide_id": f"Z-{i}", "case_id": f"Z-{i}", "slide_key": made.slide_key}
+        label = Label(
+            case_id=f"Z-{i}",
+            target="cellularity",
+            value=float(i % 7),
+            low=0,
+            high=9,
+            method="human",
+            status="single",
+        )
+        rows = [
+            replace(slides[f"S-{copied:04}"], **own),
+            Case(case_id=f"Z-{i}", patient_id=f"Z{i}"),
+        ]
+        store.record([*rows, label.recorded(Target())])
+    seen = dict(predict(store, run.run_id, where="true")["slide_id", "seen"].iter_rows())
+    for i, copied in of.items():
+        assert seen[f"Z-{i}"] == seen[f"S-{copied:04}"]
+    assert set(seen.values()) == {"train", "validation", "calibration", "not"}
+    es.freeze(store, "copies", "random", where="slide_id >= 'Z-102'")
+    with pytest.raises(TrainError, match=r"copies of their slides, with 1 slide, .*'Z-102'"):
+        validate(store, run.run_id, "copies")
+    es.freeze(store, "tests", "random", where="slide_id >= 'Z-103'")
+    assert validate(store, run.run_id, "tests").own_patients == 2
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from featurestore.catalog_file import (
     log_of,
     must_exist,
     opened,
-    unreadable,
+    unusable,
     views_version,
 )
 from featurestore.catalog_file import files_of as files_of
@@ -105,7 +105,7 @@ def reader(root: Path, *, any_hand: bool = False) -> Iterator[Connection]:
     """
     must_exist(root)
     with _connect(path_of(root), read_only=True) as (con, written):
-        _check_version(con, None if any_hand else written)
+        _check_version(root, con, None if any_hand else written)
         yield con
 
 
@@ -128,7 +128,7 @@ def locked(
     """Keep all others from the catalog; also the number of its last write, whenever asked."""
     must_exist(root)
     with _connect(path_of(root), timeout_s=timeout_s) as (con, written):
-        _check_version(con, written)
+        _check_version(root, con, written)
         yield con, written
 
 
@@ -261,11 +261,12 @@ def _names(con: Connection) -> set[str]:
     return {name for (name,) in con.execute("select name from migrations").fetchall()}
 
 
-def _check_version(con: Connection, written: Callable[[], int] | None) -> None:
+def _check_version(root: Path, con: Connection, written: Callable[[], int] | None) -> None:
     try:
         found = _names(con)
     except duckdb.Error as error:
-        raise unreadable(error) from error
+        said = f"the catalog cannot be read: {first_line(error)}"
+        raise unusable(path_of(root), said) from error
     check_version(found)
     if written is not None:
         check_hand(found, written())

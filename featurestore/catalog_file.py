@@ -7,6 +7,7 @@ import functools
 import os
 import random
 import re
+import shlex
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -125,12 +126,13 @@ def opened(path: Path, open_once: Callable[[], T], timeout_s: float = LOCK_TIMEO
         CatalogBusy: it held it too long.
         StoreDamaged: `open_once` raised `NotOpened` for another reason, or it or its log is no
             file; to open a pipe would wait for ever.
+        StoreNotFound: the same, where it is all that there is.
         StoreForbidden: this user may not read it.
         StoreUnwritable: its file system has no locks.
     """
     for file in (path, log_of(path)):
         if file.exists() and not file.is_file():
-            raise StoreDamaged(f"{file} cannot be opened: it is no regular file. {MAKE_ANEW}")
+            raise unusable(path, f"{file} cannot be opened: it is no regular file")
     deadline = time.monotonic() + timeout_s
     while True:
         try:
@@ -145,9 +147,7 @@ def opened(path: Path, open_once: Callable[[], T], timeout_s: float = LOCK_TIMEO
                     "Keep the store on one that has them"
                 ) from error
             if not error.busy:
-                raise StoreDamaged(
-                    f"{path} cannot be opened: {first_line(said).rstrip('.')}. {MAKE_ANEW}"
-                ) from error
+                raise unusable(path, f"{path} cannot be opened: {first_line(said)}") from error
             if time.monotonic() > deadline:
                 holder = re.search(r"held in (.+?\(PID \d+\))", said)
                 who = holder.group(1) if holder else "another process"
@@ -204,9 +204,17 @@ def check_hand(found: Collection[str], last: int) -> None:
         )
 
 
-def unreadable(said: object) -> StoreDamaged:
-    """What to say of a catalog that opens, and gives no rows."""
-    return StoreDamaged(f"the catalog cannot be read: {first_line(said).rstrip('.')}. {MAKE_ANEW}")
+def unusable(path: Path, said: str) -> StoreDamaged | StoreNotFound:
+    """What to say of a catalog that cannot be opened, or gives no rows, and what mends it."""
+    if is_store(path.parent):
+        return StoreDamaged(f"{said.rstrip('.')}. {MAKE_ANEW}")
+    alone = f"{said.rstrip('.')}, and nothing else of a store is there"
+    return StoreNotFound(f"{alone}. {make_beside(path.parent)}")
+
+
+def make_beside(root: Path) -> str:
+    """How to make a store where other things lie."""
+    return f"Make it beside: trephine init --store {shlex.quote(f'{root.absolute()}-store')}"
 
 
 def first_line(said: object) -> str:

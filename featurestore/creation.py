@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import shutil
 import uuid
 from collections.abc import Collection, Iterator
@@ -10,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from featurestore import arrays, catalog, checksums, folding, layout, ledger, workplaces
+from featurestore.catalog_file import make_beside
 from featurestore.errors import ConfigError, writing
 
 
@@ -59,11 +59,11 @@ def _must_be_empty(root: Path) -> None:
         ConfigError: with where to make the store.
     """
     for file in root.rglob("*") if root.is_dir() else ():
-        if not file.is_dir() and not file.relative_to(root).parts[0].startswith("."):
-            beside = shlex.quote(f"{root.absolute()}-store")
+        is_folder = file.is_dir() and file != catalog.path_of(root)
+        if not is_folder and not file.relative_to(root).parts[0].startswith("."):
             raise ConfigError(
                 f"{root} holds other files ({file.relative_to(root)}) and is no store, expected a "
-                f"folder for the store alone. Make it beside: trephine init --store {beside}"
+                f"folder for the store alone. {make_beside(root)}"
             )
 
 

@@ -20,7 +20,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from featurestore.catalog_file import NotOpened, check_hand, check_version, opened, unreadable
+from featurestore.catalog_file import (
+    NotOpened,
+    check_hand,
+    check_version,
+    first_line,
+    opened,
+    unusable,
+)
 from featurestore.errors import QueryRefused
 from featurestore.words import size
 
@@ -139,7 +146,8 @@ class Question:
             check_version(told["versions"])
             check_hand(told["versions"], told["last"])
         if "unreadable" in told:
-            raise unreadable(told["unreadable"])
+            said = f"the catalog cannot be read: {first_line(told['unreadable'])}"
+            raise unusable(self._catalog, said)
         if "refused" in told:
             raise QueryRefused(_said(told["refused"], self.limits))
 

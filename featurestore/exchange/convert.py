@@ -88,15 +88,32 @@ def _once(coords: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def as_stored(
-    store: FeatureStore, slide: Slide, tiling: ForeignTiling, bag: ForeignBag, it: Placed
+    store: FeatureStore,
+    slide: Slide,
+    tiling: ForeignTiling,
+    bag: ForeignBag,
+    it: Placed,
+    before: float | None,
 ) -> Placed:
-    """Tiles told in microns as the store has them: it keeps microns where it had no mpp then."""
+    """Tiles told in microns as the store has them: it keeps microns where it had no mpp then.
+
+    `before` is the mpp that the store knew.
+    """
     ids = (slide.slide_key, tiling.tiling_id)
     if bag.unit != "um" or it.bag.unit != "level0_px" or not store.has(*ids):
         return it
-    in_um = placed(bag, None, it.rows.shape[1])
     stored = store.tiles(*ids)["coords"]
-    return in_um if _are_same(stored, in_um.coords) else it
+    for mpp in (None, before):
+        other = placed(bag, mpp, it.rows.shape[1])
+        if not _are_same(stored, other.coords) or mpp == slide.mpp:
+            continue
+        if mpp is None:
+            return other
+        raise FeaturesRefused(
+            f"has its tiles in the store at places of {mpp:g} microns per pixel, and its slide has "
+            f"{slide.mpp:g} now. Take them in at their new places with: --cut {slide.mpp:g}mpp"
+        )
+    return it
 
 
 def slide_arrays(

@@ -230,7 +230,8 @@ class Taker:
             "height_px0": bag.size_px0[1] if bag.size_px0 else None,
         }
         slide = who.slide(first.path, self._said.tool, measured)
-        it = as_stored(self._store, slide, tiling, bag, it)
+        before = who.known.mpp if who.known else None
+        it = as_stored(self._store, slide, tiling, bag, it, before)
         arrays = slide_arrays(self._store, slide, it, encoder, tiling)
         is_new, is_known = self.people.learn(slide), arrays is None
         told = self.summary

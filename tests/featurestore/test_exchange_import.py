@@ -172,6 +172,25 @@ def test_the_scale_may_be_given_later(
     assert len(new.sql("select distinct tiling_id from embeddings")) == 1
 
 
+def test_a_scale_that_is_corrected_ends_in_what_takes_the_tiles_to_their_places(
+    new: FeatureStore, tmp_path: Path
+) -> None:
+    stamp()(tmp_path / "of", "S", made(), grid(20) + 3)
+    import_features(new, ImportConfig(tool="stamp", path=tmp_path / "of", mpp=2 * MPP))
+    slide = GivenSlide(slide_id="S", case_id="C", path="", mpp_given=MPP)
+    given = [(slide, Case(case_id="C", patient_id="P"))]
+    told = import_features(new, ImportConfig(tool="stamp", path=tmp_path / "of"), given)
+    (said,) = told.failures.values()
+    assert f"at places of {2 * MPP:g} microns per pixel, and its slide has {MPP:g} now" in said
+    cut = said.partition("--cut ")[2]
+    config = ImportConfig(tool="stamp", path=tmp_path / "of", cut=cut)
+    assert import_features(new, config, given).imported == 1
+    ids = new.sql("select slide_key, tiling_id from embeddings order by embedded_at").rows()[-1]
+    coords = new.tiles(*ids)["coords"]
+    np.testing.assert_array_equal(by_place(coords)[0], by_place(np.rint(grid(20) + 3))[0])
+    assert new.sql("select mpp from slides").item() == MPP
+
+
 def test_the_manifest_names_slides_cases_and_scale(new: FeatureStore, tmp_path: Path) -> None:
     names = {"a": "a.ome.tif", "b.ome": "b.ome.tiff", "c_d": "c d.svs", "e.f": "e.f.svs"}
     for n, name in enumerate(names):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -33,7 +34,9 @@ from builders.damage import (
     stuff,
     whole_store,
 )
+from click.testing import CliRunner
 
+import cli
 from featurestore import FeatureStore, groups, layout, overview
 from featurestore.config import SplitConfig
 from featurestore.errors import (
@@ -780,6 +783,37 @@ def test_a_writer_that_is_killed_at_any_time_locks_nobody_out(copied: Copy) -> N
     assert logs > 5  # it was killed while it wrote
     FeatureStore(root).record()
     assert FeatureStore.verify(root, rebuild=True).failures == []
+
+
+@pytest.mark.parametrize("what", ["garbage", "of another", "with migrations", "folder"])
+@pytest.mark.parametrize("is_alone", [True, pytest.param(False, marks=pytest.mark.proof)])
+@pytest.mark.parametrize("words", ["sql 'select 1'", "verify"])
+def test_the_next_step_that_is_named_for_a_foreign_catalog_works(
+    copied: Copy, tmp_path: Path, what: str, is_alone: bool, words: str
+) -> None:
+    root = tmp_path / "alone" if is_alone else copied()
+    path = root / layout.CATALOG
+    root.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)
+    if what == "folder":
+        path.mkdir()
+    elif what == "garbage":
+        path.write_bytes(b"garbage" * 1000)
+    else:
+        with duckdb.connect(str(path)) as con:
+            con.execute("create table mine(a int)")
+            if what == "with migrations":
+                con.execute("create table migrations(id int)")
+    said = [*shlex.split(words), "--store", str(root)]
+    for _ in range(4):
+        result = CliRunner().invoke(cli.main, said)
+        if result.exit_code == 0:
+            break
+        assert result.exit_code in (1, 3), result.output
+        said = shlex.split(re.findall(r"trephine ((?:init|verify)[^.\n]*)", result.output)[-1])
+    assert result.exit_code == 0, (said, result.output)
+    mended = said[-1] if said[0] == "init" else root
+    assert FeatureStore(mended).sql("from slides").height == (0 if said[0] == "init" else 5)
 
 
 def test_a_rebuild_and_an_erasure_at_once_lose_no_cohort(copied: Copy) -> None:

@@ -124,8 +124,9 @@ def _without_copies(
         names, patients = (", ".join(map(repr, some)) for some in shared.row(0)[1:])
         raise CohortError(
             f"{shared.height:,} contents stand under several patients, the first as slides {names} "
-            f"of patients {patients}: a model would be tested on what it was trained on. Correct "
-            "the manifest and ingest it again, or pass --duplicates drop to keep the first of each."
+            f"of patients {patients}: a model would be tested on what it was trained on. Give "
+            "them one patient, in the manifest or by patients= of add_bags, or make the cohort "
+            "with --duplicates drop, of SplitConfig in Python, to keep the first of each."
         )
     kept = slides
     if config.duplicates == "drop":
@@ -279,10 +280,11 @@ def _by_table(slides: pl.DataFrame, config: SplitConfig) -> pl.DataFrame:
             f"{missing} slides have no split in the table, the first is {slide!r}. "
             f"Add rows with its slide_id or patient_id.{others.hint()}"
         )
-    if unknown := sorted({side for side in sides if side not in SIDES and not side.isdecimal()}):
+    given = set(sides)
+    if not (given <= set(SIDES) or all(side.isdecimal() for side in given)):
         raise CohortError(
-            f"a split is {', '.join(SIDES)} or the number of a fold, got {', '.join(unknown)}. "
-            "Correct the table."
+            f"splits are either of {', '.join(SIDES)} or all numbers of folds, got "
+            f"{', '.join(sorted(given))}. Correct the table."
         )
     slides = slides.with_columns(pl.Series("split", sides, dtype=pl.String))
     both = slides.group_by("patient_id").agg(pl.col("split").n_unique()).filter(pl.col("split") > 1)

@@ -167,6 +167,7 @@ class FeatureStore(Readable):
     erased = _of_root(ledger.erased)
     withdraw = _of_root(withdrawal.withdraw)
     add_bags = python_bags.add_bags
+    record_labels = python_bags.record_labels
     verify = staticmethod(repair.verify)
 
     # -- cohorts ------------------------------------------------------------------------------

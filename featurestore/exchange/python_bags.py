@@ -1,9 +1,10 @@
-"""Bags from Python: arrays, labels and splits, no slide and no file."""
+"""Bags from Python: arrays, labels and splits, no slide and no file; and Labels of people."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,7 +48,7 @@ def add_bags(
         self: where they go; this is a method of `FeatureStore`.
         name: of their Encoder, and of the Cohort that `splits` make, ready to train on.
         bags: a matrix (N, D) of numbers within float16 each, by a unique name.
-        labels: a value of the Target by the bag's name; kept as those of a person.
+        labels: a value of the Target by the bag's name; kept as those of a person; the last holds.
         target: what the labels are about; cellularity, 0 to 100, unless said otherwise.
         splits: train, validation, calibration or test, or the number of a fold, for every bag.
         patients: who a bag is of, so that nobody stands on two sides; each its own unless said.
@@ -68,7 +69,7 @@ def add_bags(
     n_given, bags = len(bags), _without_erased(self, bags, patients)
     labels = {one: value for one, value in labels.items() if one in bags}
     splits = {one: side for one, side in splits.items() if one in bags}
-    rows = [_label(one, value, target).recorded(target) for one, value in labels.items()]
+    given = [_label(one, value, target) for one, value in labels.items()]
 
     read = functools.partial(_read, bags, coords)
     found = [
@@ -90,12 +91,24 @@ def add_bags(
         raise FeaturesRefused("\n".join(work.summary.failures.values()))
     work.commit()
     work.summary.erased = n_given - len(bags)
-    self.record(rows)
+    self.record_labels(given, target)
     if splits:
         table = {one: str(side) for one, side in splits.items()}
         split = SplitConfig(method="table", table=table)
         self.create_cohort(name, OF_NAME, {"encoder": name}, split=split, target=target.name)
     return work.summary
+
+
+def record_labels(self: FeatureStore, labels: Iterable[Label], target: Target) -> None:
+    """Give Labels of a table or a person, who may go back to an earlier value: the last one holds.
+
+    Each keeps the hash of the Report that was current, so that a later one is seen to be another.
+    """
+    current = dict(self.ask("select case_id, report_hash from case_reports").iter_rows())
+    self.record(
+        replace(one, report_hash=current.get(one.case_id)).recorded(target, again=True)
+        for one in labels
+    )
 
 
 def _without_erased(
@@ -136,12 +149,11 @@ def _check(found: Collection[Found], read: Read) -> None:
 
 def _label(slide_id: str, value: float, target: Target) -> Label:
     ends = (target.low, target.high)
-    wrong = value not in ends if target.kind == "binary" else not ends[0] <= value <= ends[1]
-    if wrong:
-        word = "or" if target.kind == "binary" else "to"
+    binary, number = target.kind == "binary", isinstance(value, int | float | np.number | np.bool_)
+    if not number or not (value in ends if binary else ends[0] <= value <= ends[1]):
         raise ConfigError(
-            f"bag {slide_id!r} has the label {value!r}, expected {ends[0]:g} {word} {ends[1]:g} "
-            f"({target.name})"
+            f"bag {slide_id!r} has the label {value!r}, expected {ends[0]:g} "
+            f"{'or' if binary else 'to'} {ends[1]:g} ({target.name}). Leave out what has no label."
         )
     return Label(
         case_id=slide_id,

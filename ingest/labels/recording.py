@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from featurestore import FeatureStore
 from featurestore.errors import ConfigError
-from featurestore.types import Failure, Label, Progress, Reading, Report, Target
+from featurestore.types import Failure, Progress, Reading, Report, Target
 from ingest.config import TableConfig
 from ingest.labels.answers import answer_key
 from ingest.labels.config import LabelConfig, OllamaConfig, Parser, ValueConfig
@@ -61,7 +61,7 @@ def label_table(
     """Give the store the values of a table as Labels of method human."""
     target = target_of(store, config)
     file = without_erased(store, read_label_table(path, target, table))
-    record_labels(store, file.labels, target)
+    store.record_labels(file.labels, target)
     batch = LabelBatch(labels=file.labels, failures=[], answered=[], n_known=0)
     return summarise(store, batch, target, file)
 
@@ -112,18 +112,6 @@ def record_reports(
     mended = {_item(report.case_id) for report in reports} & failed_before - still
     store.record(Failure(item=item, mended=True) for item in sorted(mended))
     return batch
-
-
-def record_labels(store: FeatureStore, labels: Sequence[Label], target: Target) -> None:
-    """Give the store Labels from a table or a person; of one person's several, the last holds.
-
-    Each keeps the hash of the Report that was current, so that a later one is seen to be another.
-    """
-    current = dict(store.ask("select case_id, report_hash from case_reports").iter_rows())
-    store.record(
-        replace(label, report_hash=current.get(label.case_id)).recorded(target, again=True)
-        for label in labels
-    )
 
 
 def target_of(store: FeatureStore, config: LabelConfig) -> Target:

@@ -15,7 +15,7 @@ from featurestore.errors import write_beside
 from featurestore.words import quoted
 from ingest.config import TableConfig
 from ingest.labels.config import ValueConfig
-from ingest.labels.recording import record_labels, without_erased
+from ingest.labels.recording import without_erased
 from ingest.labels.reports import read_label_table, read_reports
 
 EXCERPT_CHARACTERS = 240  # either side of the evidence
@@ -101,7 +101,7 @@ def import_review(
     """Take the values a person filled in as Labels of method human, which win."""
     about = store.target(target)
     file = without_erased(store, read_label_table(path, about, config, skip_empty=True))
-    record_labels(store, file.labels, about)
+    store.record_labels(file.labels, about)
     cases = store.ask("select distinct case_id from slides")["case_id"].to_list()
     others = strangers((one.case_id for one in file.labels), cases)
     notes = "\n".join(filter(None, [file.text(), others.text("cases")]))

@@ -63,6 +63,13 @@ def test_patients_keep_their_bags_on_one_side(store: FeatureStore) -> None:
     assert (told.unplaced, store.bags("n", "n").height) == (0, 6)
 
 
+def test_the_label_that_was_given_last_holds(store: FeatureStore) -> None:
+    bags = {"a": np.ones((2, 3))}
+    for value in (10, 20, 10, 10, np.float32(20), True, 10):
+        store.add_bags("m", bags, labels={"a": value})
+        assert store.labels()["value"].to_list() == [float(value)]
+
+
 @pytest.mark.parametrize(
     ("change", "said", "error"),
     [
@@ -73,6 +80,8 @@ def test_patients_keep_their_bags_on_one_side(store: FeatureStore) -> None:
         ({"bags": {"a": np.array([["x"]])}}, "numbers", FeaturesRefused),
         ({"coords": {"a": np.zeros((3, 2))}}, "coordinates", FeaturesRefused),
         ({"labels": {"a": 2.0}}, "0 or 1", ConfigError),
+        ({"labels": {"a": None}}, "Leave out what has no label", ConfigError),
+        ({"labels": {"a": "1"}}, "0 or 1", ConfigError),
         ({"labels": {"z": 1.0}}, "no bag", ConfigError),
         ({"splits": {"a": "train"}}, "no split", ConfigError),
     ],

@@ -335,10 +335,10 @@ def test_a_store_without_labels_is_sent_to_label_them(tmp_path: Path) -> None:
         store.create_cohort("all", where_query("true"))
 
 
-@pytest.mark.parametrize("word", ["tset", "Train", "training", "-1", ""])
-def test_a_split_table_takes_only_the_names_of_splits(word: str) -> None:
+@pytest.mark.parametrize("word", ["tset", "Train", "training", "-1", "", "0", "2"])
+def test_a_split_table_takes_the_names_of_splits_or_folds_alone(word: str) -> None:
     frame = slides([("a", 0), ("b", 1)])
-    with pytest.raises(CohortError, match="a split is train, validation, calibration, test"):
+    with pytest.raises(CohortError, match="either of train, validation, calibration, test or all"):
         split(frame, SplitConfig(method="table", table={"a": "train", "b": word}))
 
 

@@ -189,7 +189,7 @@ def test_what_a_reading_says_is_stored_and_asks_for_a_look(
         ("C5", None, "not read", "figures disagree"),
     ]
     assert to_review(store) == [("C5", "not read", "figures disagree")]
-    labelling.record_labels(store, [replace(table_label("C5"), value=50.0)], TARGET)
+    store.record_labels([replace(table_label("C5"), value=50.0)], TARGET)
     assert to_review(store) == []
 
 
@@ -240,7 +240,7 @@ def test_of_what_a_person_said_the_last_holds(store: FeatureStore, tmp_path: Pat
         file = tmp_path / "table.csv"
         file.write_text(f"case_id,value\nC1,{value}\n")
         labels = read_label_table(file, TARGET).labels
-        labelling.record_labels(store, labels, TARGET)
+        store.record_labels(labels, TARGET)
         assert store.sql("select value from best_labels").rows() == [(float(value),)]
 
 

@@ -76,10 +76,7 @@ class Widths:
 
 
 def half_widths(
-    labels: np.ndarray,
-    predicted: np.ndarray,
-    alpha: float = ALPHA,
-    cases: np.ndarray | None = None,
+    labels: np.ndarray, predicted: np.ndarray, alpha: float = ALPHA, cases: np.ndarray | None = None
 ) -> Widths:
     """Half-widths about any Prediction, from Slides that calibrate; infinite with too few.
 

@@ -66,11 +66,7 @@ class Curve:
 
 
 def curve(
-    store: FeatureStore,
-    config: TrainConfig,
-    how: CurveConfig,
-    *,
-    progress: Progress | None = None,
+    store: FeatureStore, config: TrainConfig, how: CurveConfig, *, progress: Progress | None = None
 ) -> Curve:
     """Train on more and more of the train Patients, all tested on the same Slides.
 

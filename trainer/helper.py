@@ -32,9 +32,7 @@ Outcome = str | TrephineError  # a run_id, or why there is none
 
 
 def train_here(
-    store: Shared,
-    configs: Mapping[str, TrainConfig],
-    show: Callable[[str, int], Progress | None],
+    store: Shared, configs: Mapping[str, TrainConfig], show: Callable[[str, int], Progress | None]
 ) -> Iterator[tuple[str, Outcome]]:
     """Train Runs; yield the key of each, as in `configs`, and what came of it, as they are made.
 

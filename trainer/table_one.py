@@ -261,10 +261,7 @@ def _tested(store: FeatureStore, plans: Sequence[Planned], known: Mapping[str, s
 
 
 def _cells(
-    store: FeatureStore,
-    plans: Sequence[Planned],
-    known: Mapping[str, str],
-    tested: Tested,
+    store: FeatureStore, plans: Sequence[Planned], known: Mapping[str, str], tested: Tested
 ) -> Iterator[Cell]:
     """Means over seeds of what was tested, with what is known of their floors."""
     frame, names = tested.slides, [name for name, _, _ in tested.told]

@@ -33,14 +33,7 @@ from trainer.draws import TRAIN, VALIDATE
 from trainer.feed import MAX_OPEN, resident, streamed
 from trainer.holdout import JUDGES, Division, divided, stratified
 from trainer.inference import applied, resample
-from trainer.learner import (
-    Learner,
-    bag_losses,
-    new_model,
-    scaled_labels,
-    slide_weights,
-    steps_of,
-)
+from trainer.learner import Learner, bag_losses, new_model, scaled_labels, slide_weights, steps_of
 from trainer.model import Scorer, compute_threads
 from trainer.own_model import State, described
 

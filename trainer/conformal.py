@@ -153,29 +153,40 @@ def held(width: Widths | None) -> pl.Expr:
     return (pl.col("truth") - pl.col("mean")).abs() <= _half(width) + slack
 
 
-def coverage(frame: pl.DataFrame, width: Widths, alpha: float = ALPHA) -> Mapping[str, float]:
+def coverage(frame: pl.DataFrame, width: Widths, alpha: float = ALPHA) -> dict[str, float]:
     """How often intervals hold the label of test Slides: truth, mean, and see `share_held`.
 
     Returns:
-        n Slides; coverage, coverage_low and coverage_high of `share_held`; expected_low and
-        expected_high, between which 95% of such coverages fall where test is like calibration: the
-        count of Patients whose labels are held is then beta-binomial (Vovk 2012). Outside of them,
-        test is another matter.
+        n Slides and held, those whose label is; coverage, coverage_low and coverage_high of
+        `share_held`; expected_low and expected_high, between which 95% of such coverages fall where
+        test is like calibration: the count of Patients whose labels are held is then beta-binomial
+        (Vovk 2012). Outside of them, test is another matter.
     """
     from scipy import stats  # slow to import, and training must start at once
 
-    share, low, high, n = share_held(frame.with_columns(held=held(width)))
+    frame = frame.with_columns(held=held(width))
+    share, low, high, n = share_held(frame)
     calibrated = int(width.case.max()) + 1
     k = rank(calibrated, alpha)
     expected = stats.betabinom(n, k, calibrated + 1 - k).ppf([0.025, 0.975]) / n
     return {
         "n": frame.height,
+        "held": int(frame["held"].sum()),
         "coverage": share,
         "coverage_low": low,
         "coverage_high": high,
         "expected_low": float(expected[0]),
         "expected_high": float(expected[1]),
     }
+
+
+def in_words(found: Mapping[str, float]) -> str:
+    """Say a `coverage`, and what is counted."""
+    low, high = found["coverage_low"], found["coverage_high"]
+    return (
+        f"{found['held']:,} of {found['n']:,} test labels, {found['coverage']:.1%} with each case "
+        f"counted once (95% interval {low:.1%} to {high:.1%}, by patient)"
+    )
 
 
 def thirds(frame: pl.DataFrame, target: Target) -> Iterator[tuple[float, float, pl.DataFrame]]:

@@ -242,6 +242,7 @@ def _intervals(run: runs.Run, test: pl.DataFrame, target: Target) -> dict[str, A
         "level": level,
         "half": width and width.typical,
         "coverage": held,
+        "held": held and conformal.in_words(held),
         "svg": rows and Markup(plots.intervals(rows, name, level, ".0%")),
     }
 

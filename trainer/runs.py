@@ -176,8 +176,7 @@ class Run:
         half = f"{width.typical:.{digits(self.record.about())}f}"
         yield (
             f"interval    ± {half} about the median, wider where errors are larger; "
-            f"meant to hold {1 - conformal.ALPHA:.0%} of labels; holds {found['coverage']:.1%} "
-            f"of test (95% interval {found['coverage_low']:.1%} to {found['coverage_high']:.1%})"
+            f"meant to hold {1 - conformal.ALPHA:.0%} of labels; holds {conformal.in_words(found)}"
         )
 
 

@@ -1,5 +1,6 @@
 -- label_sources: one row per Case of the Cohort $cohort whose Labels come from two sources: a person
--- and a parser, or two Reports; variance is that of one Label, from how far the two are apart.
+-- and a parser, or two Reports, as they were when it was frozen; variance is that of one Label, from
+-- how far the two are apart.
 with given as (
     select
         labels.case_id,
@@ -9,6 +10,7 @@ with given as (
     from labels
     join cohorts on cohorts.target = labels.target
     where cohorts.cohort = $cohort
+        and labels.recorded_at <= cohorts.created_at
         and labels.value is not null
         and labels.status <> 'unsupported'
         and labels.case_id in (

@@ -252,19 +252,28 @@ def test_the_ceiling_is_what_labels_of_two_sources_allow(tmp_path: Path) -> None
     truth = rng.uniform(10, 90, n)
     first, second = (truth + rng.normal(0, 8, (2, n))).clip(0, 100)
     store = es.build(tmp_path, [np.zeros((1, 4))] * n, first.tolist())  # of a person
-    es.freeze(store, method="random")
-    bags = store.bags("all")
+    cases = store.labels()["case_id"]
 
-    def ceiling_with(method: Any, values: np.ndarray) -> str | None:
+    def give(method: Any, values: np.ndarray) -> None:
         told = {"target": "cellularity", "method": method, "status": "single"}
-        pairs = zip(bags["case_id"], values.clip(0, 100).tolist(), strict=True)
-        given = [Label(case_id=case, value=x, low=x, high=x, **told) for case, x in pairs]
-        store.record([label.recorded(TARGET) for label in given])
-        return ev.ceiling(store, "all", bags["value"].to_numpy(), TARGET)
+        pairs = zip(cases, values.clip(0, 100).tolist(), strict=True)
+        store.record_labels(
+            [Label(case_id=case, value=x, low=x, high=x, **told) for case, x in pairs], TARGET
+        )
 
-    assert ceiling_with("human", first + 1) is None  # given anew by one source, and not rounded
-    found = ceiling_with("rules", second)
+    def ceiling_of(cohort: str) -> str | None:
+        return ev.ceiling(store, cohort, store.bags(cohort)["value"].to_numpy(), TARGET)
+
+    give("human", first)  # given anew by one source, and not rounded
+    es.freeze(store, "one", method="random")
+    give("rules", second)
+    es.freeze(store, "two", method="random")
+    found = ceiling_of("two")
     assert found is not None
     assert "labels of 60 cases come from two sources" in found
     most = float(found.split("R2 ")[1].split(" ")[0])
-    assert most == pytest.approx(ev.r2(bags["value"].to_numpy(), truth), abs=0.06)
+    assert most == pytest.approx(ev.r2(store.bags("two")["value"].to_numpy(), truth), abs=0.06)
+    give("human", rng.uniform(0, 100, n))  # a frozen Cohort keeps its labels, and its ceiling
+    assert (ceiling_of("one"), ceiling_of("two")) == (None, found)
+    es.freeze(store, "three", method="random")
+    assert ceiling_of("three") != found

@@ -166,8 +166,8 @@ def test_the_page_shows_intervals_and_their_coverage(
     assert width is not None
     held = test.select(conformal.held(width).sum()).item()
     assert f"An interval of 90% is the prediction ± {width.typical:.1f} points" in page
-    assert f"it holds <b>{held / 20:.1%}</b> of 20 labels" in page
-    assert "Held by interval" in page
+    assert f"It holds {held} of 20 test labels, {held / 20:.1%} with each case counted" in page
+    assert "Slides held by interval" in page
     assert "Calibration (n = 20)" in page
     assert "Labels are rounded to 5, which allows R² 0.99" in page
     stated = write_page(store, [run.run_id], tmp_path / "report.html", rounding=20).read_text()
@@ -190,11 +190,11 @@ def test_page_and_terminal_say_one_ceiling_by_two_sources_where_there_are_two(
 ) -> None:
     values = np.random.default_rng(0).uniform(10, 90, 30)
     store = es.build(tmp_path / "store", [np.ones((3, 4))] * 30, values.tolist())
-    es.freeze(store, method="random")
     told = {"target": "cellularity", "method": "rules", "status": "single"}
-    cases = store.bags("all")["case_id", "value"].iter_rows()
+    cases = store.labels()["case_id", "value"].iter_rows()
     given_ = [Label(case_id=case, value=x + 9, low=x, high=x + 9, **told) for case, x in cases]
     store.record([label.recorded(Target()) for label in given_])
+    es.freeze(store, method="random")
     run = train(store, replace(QUICK, steps=2))
     labels = run.predictions.filter(pl.col("split") == "test")["truth"].to_numpy()
     said = evaluate.ceiling(store, "all", labels, Target())

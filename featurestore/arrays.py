@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from featurestore import layout, ledger
-from featurestore.errors import ConfigError, StoreDamaged, StoreForbidden, writing
+from featurestore.errors import ConfigError, StoreDamaged, unread, writing
 from featurestore.fields import now
-from featurestore.rows import check_digest, damaged, digest
+from featurestore.rows import SET_ASIDE, check_digest, damaged, digest
 from featurestore.types import SCORES, ArrayIds, Tiling
 
 LATER_SCORES = ("marrow",)  # tiles that an older version wrote lack them: they are unknown
@@ -234,10 +234,8 @@ def _file_digest(file: Path) -> str:
         with file.open("rb") as opened:
             opened.seek(-layout.CHECKSUM_BYTES, os.SEEK_END)
             crc = opened.read()
-    except PermissionError as error:
-        raise StoreForbidden.of(file) from error
     except OSError as error:
-        raise damaged(file, f"cannot be read: {error.strerror}") from error
+        raise unread(file, error, SET_ASIDE) from error
     return f"{int.from_bytes(crc, 'little'):08x}{crc.hex()}"
 
 
@@ -248,10 +246,8 @@ def _header(array: Path) -> tuple[tuple[int, ...], dict[str, Any]]:
         said = json.loads(file.read_bytes())
         shape = tuple(int(n) for n in said.get("shape", ()))
         attributes = dict(said.get("attributes", {}))
-    except PermissionError as error:
-        raise StoreForbidden.of(file) from error
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise damaged(file, f"cannot be read: {error}") from error
+        raise unread(file, error, SET_ASIDE) from error
     group = next(p for p in array.parents if p.suffix == ".zarr") if shape else array
     names = {"slide_key": group.stem, "encoder_id": array.name}
     if len(inner := array.relative_to(group).parts) > 1:
@@ -273,10 +269,8 @@ def _read(array: Path, dtype: str, ndim: int) -> np.ndarray:
     path = layout.chunk(array, ndim)
     try:
         raw = path.read_bytes()
-    except PermissionError as error:
-        raise StoreForbidden.of(path) from error
     except OSError as error:
-        raise damaged(path, f"cannot be opened: {error.strerror}") from error
+        raise unread(path, error, SET_ASIDE) from error
     if len(raw) != n_bytes + layout.CHECKSUM_BYTES:
         raise damaged(path, f"has {len(raw)} bytes, expected {n_bytes + layout.CHECKSUM_BYTES}")
     _check(path, raw)

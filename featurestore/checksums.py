@@ -20,6 +20,7 @@ from featurestore.errors import (
     StoreDamaged,
     StoreForbidden,
     TrephineError,
+    unread,
 )
 from featurestore.fields import check, from_json, to_json
 from featurestore.ids import one_of
@@ -66,9 +67,7 @@ def check_sealed(folder: Path, digest: str | None = None, only: Collection[str] 
     except OSError as error:
         if digest is None and isinstance(error, FileNotFoundError):
             return None  # of an earlier version
-        if isinstance(error, PermissionError):
-            raise StoreForbidden.of(folder) from error
-        raise StoreDamaged(f"{folder / SEAL} cannot be read: {error.strerror}.") from error
+        raise unread(folder / SEAL, error) from error
     found = hashlib.sha256(raw).hexdigest()
     if digest not in (None, found):
         raise StoreDamaged(f"{folder / SEAL} was changed.")
@@ -137,10 +136,8 @@ def _record_of(folder: Path, digest: str | None) -> tuple[RunRecord, str | None]
         run = from_json(RunRecord, json.loads(file.read_text(encoding="utf-8")))
         check(run)
         list(metrics_of(run))
-    except PermissionError as error:
-        raise StoreForbidden.of(file) from error
     except (OSError, ConfigError, ValueError, TypeError, AttributeError) as error:
-        raise StoreDamaged(f"{file} cannot be read: {error}.") from error
+        raise unread(file, error) from error
     if run.run_id != folder.name:
         raise StoreDamaged(f"{folder} holds run {run.run_id!r}: it is a copy, or was renamed.")
     return run, sealed
@@ -234,7 +231,5 @@ def _sha256(file: Path) -> str:
     try:
         with file.open("rb") as opened:
             return hashlib.file_digest(opened, "sha256").hexdigest()
-    except PermissionError as error:
-        raise StoreForbidden.of(file) from error
     except OSError as error:
-        raise StoreDamaged(f"{file} cannot be read: {error.strerror}.") from error
+        raise unread(file, error) from error

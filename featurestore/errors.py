@@ -87,6 +87,14 @@ class StoreForbidden(TrephineError):
         )
 
 
+def unread(path: Path, error: Exception, mend: str = "") -> TrephineError:
+    """What to say of a file of the store that the system does not give, or that is garbage."""
+    if isinstance(error, PermissionError):
+        return StoreForbidden.of(path)
+    why = getattr(error, "strerror", None) or error
+    return StoreDamaged(f"{path} cannot be read: {why}.{mend}")
+
+
 class FileUnwritable(TrephineError):
     """A file for people cannot be written: its disk is full, read-only or gone."""
 

@@ -25,7 +25,7 @@ import polars as pl
 
 from featurestore import layout
 from featurestore.bookkeeping import COHORT_TEXTS, OF_SLIDES, Gone, Published, Tombstone
-from featurestore.errors import ConfigError, StoreDamaged, StoreForbidden, writing
+from featurestore.errors import ConfigError, StoreDamaged, StoreForbidden, unread, writing
 from featurestore.fields import about, content_id, from_json, types_of
 from featurestore.types import (
     ArrayIds,
@@ -261,10 +261,8 @@ def digest_of(file: Path) -> str:
             if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
                 raise StoreDamaged(f"{file} is no regular file.")
             content = opened.read()
-    except PermissionError as error:
-        raise StoreForbidden.of(file) from error
     except OSError as error:
-        raise StoreDamaged(f"{file} cannot be read: {error.strerror}.") from error
+        raise unread(file, error) from error
     stem, _, said = file.stem.rpartition("-")
     if (
         not sequence_of(file.name)

@@ -56,7 +56,8 @@ def verify(
         StoreForbidden, StoreUnwritable: this user may not read it, or not write into its tmp/.
         StoreVersionMismatch: its catalog is of another version, and is not made anew.
     """
-    if not (catalog.is_store(root) or _has_catalog(root)):
+    opens = _opens(root)
+    if not (catalog.is_store(root) or opens):
         raise StoreNotFound(catalog.nowhere(root))
     must_be_readable(root)
     for folder in (layout.slides_dir(root), layout.runs_dir(root), layout.tmp_dir(root)):
@@ -69,8 +70,8 @@ def verify(
             f"verify makes a second catalog in {tmp}, to compare, and may not write there. "
             "Ask the store's owner for the right, or verify a copy of the store"
         )
-    if not rebuild and catalog.path_of(root).exists():
-        _must_be_of_this_version(root)
+    if not rebuild and isinstance(opens, StoreVersionMismatch):
+        raise opens
     with workplaces.alone(root) if repair or rebuild else nullcontext():
         return _verify(root, repair, rebuild, progress)
 
@@ -111,26 +112,18 @@ def _verify(root: Path, repair: bool, rebuild: bool, progress: Progress) -> Veri
     )
 
 
-def _has_catalog(root: Path) -> bool:
-    """Whether there is a catalog of ours, where it is all that is left of a store."""
+def _opens(root: Path) -> bool | StoreVersionMismatch:
+    """Whether there is a catalog of ours; why not, if it is of another version.
+
+    It may be all that is left of a store. Another fault of it is told later.
+    """
     try:
-        with catalog.reader(root):
+        with catalog.reader(root, any_hand=True):
             return True
-    except StoreVersionMismatch:
-        return True
+    except StoreVersionMismatch as error:
+        return error
     except Exception:  # whatever DuckDB makes of another's file
         return False
-
-
-def _must_be_of_this_version(root: Path) -> None:
-    """Refuse an older or newer catalog as all commands do; another fault of it is told later."""
-    try:
-        with catalog.reader(root):
-            pass
-    except StoreVersionMismatch:
-        raise
-    except Exception:  # whatever DuckDB makes of garbage
-        return
 
 
 def _repair(root: Path, findings: Sequence[Finding]) -> list[str]:

@@ -17,8 +17,9 @@ import google_crc32c
 import numpy as np
 
 from featurestore import layout
-from featurestore.errors import NotFinite, StoreDamaged, StoreForbidden
+from featurestore.errors import NotFinite, StoreDamaged, unread
 
+SET_ASIDE = " Set it aside with: trephine verify --repair, which says what makes it anew"
 Stamp = tuple[int, int, int]  # size, mtime in ns, inode
 _seen: dict[str, Stamp] = {}  # arrays that this process found whole
 
@@ -144,10 +145,8 @@ class RowReader:
         path = self._chunks[slide]
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except PermissionError as error:
-            raise StoreForbidden.of(path) from error
         except OSError as error:
-            raise damaged(path, f"cannot be opened: {error.strerror}") from error
+            raise unread(path, error, SET_ASIDE) from error
         try:
             self._check(path, slide, fd)
         except (StoreDamaged, NotFinite) as error:
@@ -218,7 +217,4 @@ def digest(raw: bytes | memoryview) -> str:
 
 def damaged(path: Path, found: str) -> StoreDamaged:
     """What to say of a broken file of a Slide's group."""
-    return StoreDamaged(
-        f"{path} {found}. Set it aside with: trephine verify --repair, which says "
-        "what makes it anew"
-    )
+    return StoreDamaged(f"{path} {found}.{SET_ASIDE}")

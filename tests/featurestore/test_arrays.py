@@ -85,7 +85,7 @@ def test_a_flipped_bit_and_a_lost_chunk_are_damage_never_data(root: Path) -> Non
     with pytest.raises(StoreDamaged, match="trephine verify --repair"):
         arrays.read_embeddings(root, *ids)
     chunk.unlink()
-    with pytest.raises(StoreDamaged, match="cannot be opened"):
+    with pytest.raises(StoreDamaged, match="cannot be read"):
         arrays.read_embeddings(root, *ids)
 
 

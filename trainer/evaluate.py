@@ -62,10 +62,8 @@ def drawn(
     R is `BOOTSTRAPS`, or 0 with fewer than two Patients. Resamples of the same Patients are the
     same whatever is predicted, so what is made of two Predictions number by number is paired.
     """
-    centre, size = float(labels.mean()), target.high - target.low
-    terms = _terms(labels, predicted, centre, size)
-    sums = np.concatenate([terms.sum(axis=0)[None], bootstrap_by_patient(terms, patients)])
-    numbers = _numbers(sums, centre, size)
+    size = target.high - target.low
+    numbers = _drawn(labels, predicted, patients, float(labels.mean()), size)
     if target.kind == "binary":
         of = np.unique(patients, return_inverse=True)[1]
         n, positive = int(of.max()) + 1, is_positive(labels, target)
@@ -75,6 +73,14 @@ def drawn(
         for name in ("auc", "accuracy"):
             numbers[name] = np.concatenate([part[name] for part in parts])
     return numbers
+
+
+def _drawn(
+    labels: np.ndarray, predicted: np.ndarray, patients: np.ndarray, centre: float, size: float = 1
+) -> dict[str, np.ndarray]:
+    terms = _terms(labels, predicted, centre, size)
+    sums = np.concatenate([terms.sum(axis=0)[None], bootstrap_by_patient(terms, patients)])
+    return _numbers(sums, centre, size)
 
 
 def is_positive(labels: np.ndarray, target: Target) -> np.ndarray:
@@ -244,19 +250,11 @@ def trend(labels: np.ndarray, predicted: np.ndarray, patients: np.ndarray) -> di
         intercept and slope, slope_low and slope_high by bootstrap over Patients; NaN where all
         means are equal.
     """
-    middle, difference = (labels + predicted) / 2, predicted - labels
-    m = middle - middle.mean()
-    terms = np.stack([np.ones(len(m)), m, difference, m * m, m * difference], axis=1)
-
-    def slope(sums: np.ndarray) -> np.ndarray:
-        n, x, y, xx, xy = np.moveaxis(sums, -1, 0)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.asarray((xy - x * y / n) / (xx - x * x / n))
-
-    found = float(slope(terms.sum(axis=0)))
-    low, high = interval(slope(bootstrap_by_patient(terms, patients)))
-    start = float(difference.mean()) - found * float(middle.mean())
-    return {"intercept": start, "slope": found, "slope_low": low, "slope_high": high}
+    middle = (labels + predicted) / 2
+    found = _drawn(predicted - labels, middle, patients, float(middle.mean()))
+    low, high = interval(found["slope"][1:])
+    said = {name: float(found[name][0]) for name in ("intercept", "slope")}
+    return said | {"slope_low": low, "slope_high": high}
 
 
 # -- what rounded labels allow ---------------------------------------------------------------------

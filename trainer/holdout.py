@@ -212,6 +212,7 @@ def notes(
         said.append(f"{counted(lost, 'slide')} without a tile that passes the filter left out")
     if (n := parts["validation"].height) < JUDGES:
         said.append(
-            f"validation has {counted(n, 'slide')}, under {JUDGES}: the last weights are kept"
+            f"validation has {counted(n, 'slide')}, under {JUDGES}: the last weights are kept, "
+            "and --patience stops nothing"
         )
     return said

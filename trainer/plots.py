@@ -93,7 +93,7 @@ def _of_classes(test: pl.DataFrame, target: Target) -> Iterator[tuple[str, ...]]
         "Share of positive slides by tenth of the prediction, with its exact 95% interval by "
         "patient and the number of slides; on the broken line the prediction is the share.",
     )
-    positive = labels > (target.low + target.high) / 2
+    positive = evaluate.is_positive(labels, target)
     yield (
         "by_class",
         "Predictions by class",
@@ -107,7 +107,7 @@ def roc(labels: np.ndarray, runs: Sequence[tuple[str, np.ndarray]], target: Targ
     chart = Chart((0, 1), (0, 1))
     chart.axes("False positive rate (1 − specificity)", "True positive rate (sensitivity)")
     chart.line((0, 1), (0, 1), "lgrey thin broken")
-    positive = labels > (target.low + target.high) / 2
+    positive = evaluate.is_positive(labels, target)
     for i, (name, mean) in enumerate(runs):
         order = np.argsort(-mean)
         ends = np.flatnonzero(np.diff(mean[order], append=-np.inf))  # of equal predictions

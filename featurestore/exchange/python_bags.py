@@ -69,7 +69,7 @@ def add_bags(
     n_given, bags = len(bags), _without_erased(self, bags, patients)
     labels = {one: value for one, value in labels.items() if one in bags}
     splits = {one: side for one, side in splits.items() if one in bags}
-    given = [_label(one, value, target) for one, value in labels.items()]
+    given = _labels(labels, target)
 
     read = functools.partial(_read, bags, coords)
     found = [
@@ -145,6 +145,16 @@ def _check(found: Collection[Found], read: Read) -> None:
             raise FeaturesRefused(f"bag {one.name!r} {error}") from error
     if len(dims) > 1:
         raise FeaturesRefused(f"the bags have rows of {sorted(dims)} columns, expected one width")
+
+
+def _labels(values: Mapping[str, float], target: Target) -> list[Label]:
+    given = [_label(one, value, target) for one, value in values.items()]
+    if target.high > 1 and {one.value for one in given} == {0, 1}:
+        raise ConfigError(
+            f"all labels are 0 or 1, and {target.name} is {target.low:g} to {target.high:g}. Pass "
+            'target=Target(name="positive", kind="binary", low=0, high=1)'
+        )
+    return given
 
 
 def _label(slide_id: str, value: float, target: Target) -> Label:

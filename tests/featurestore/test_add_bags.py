@@ -94,3 +94,13 @@ def test_what_cannot_be_added_changes_nothing(
         store.add_bags("m", target=MUSK, **some | change)  # type: ignore[arg-type]
     assert store.sql("from slides").is_empty()
     assert not [*(store.root / "slides").iterdir()]
+
+
+def test_classes_are_not_taken_for_percentages(tmp_path: Path) -> None:
+    store = FeatureStore.create(tmp_path / "store")
+    bags = {name: np.ones((2, 3)) * i for i, name in enumerate("ab", 1)}
+    with pytest.raises(ConfigError, match=r"0 or 1, and cellularity is 0 to 100.*kind=.binary"):
+        store.add_bags("m", bags, labels={"a": 0, "b": 1})
+    assert store.sql("from slides").is_empty()
+    store.add_bags("m", bags, labels={"a": 0, "b": 1}, target=MUSK)
+    store.add_bags("n", {"c": np.ones((2, 3)), "d": np.zeros((2, 3))}, labels={"c": 0, "d": 2})

@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 import typing
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import MISSING, Field, fields
@@ -75,9 +76,24 @@ STORE = "trephine.store"  # in what contexts share: the one that was named, and 
 NEXT = re.compile(r"(?m)(?:^|(?<=[:;] )|(?<=  )|(?<=or )|(?<=what ))trephine(?: [a-z-]+)+")
 
 
+class Once(click.Command):
+    """A command that is told once what may be said once: click itself takes the last, unasked."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse an option that is given again."""
+        swept = getattr(ctx.find_root().command, "commands", {}).get("sweep", self).params
+        for one, n in Counter(self.make_parser(ctx).parse_args(list(args))[2]).items():
+            if n > 1 and isinstance(one, click.Option) and not (one.multiple or one.is_eager):
+                many = any(one.opts == other.opts and other.multiple for other in swept)
+                hint = " For several values use: trephine sweep" if many else ""
+                raise click.UsageError(f"{one.opts[0]} is given {n} times, expected once.{hint}")
+        return super().parse_args(ctx, args)
+
+
 class Group(click.Group):
     """Commands in the order of their work, each with its whole first sentence."""
 
+    command_class = Once
     group_class: Any = type  # groups inside are of this kind, too
 
     def list_commands(self, ctx: click.Context) -> list[str]:

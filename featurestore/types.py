@@ -98,6 +98,11 @@ class EncoderDescription:
         """Sixteen hex digits over weights, architecture and transform."""
         return content_id([self.weights_hash, self.identity])
 
+    @property
+    def random(self) -> bool:
+        """Whether it was never trained."""
+        return self.weights == "random"
+
     def again(self) -> str:
         """What makes its Embeddings once more, or takes them in."""
         _, is_foreign, tool = self.weights.partition("imported: ")

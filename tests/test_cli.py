@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import shlex
@@ -108,6 +109,18 @@ def test_every_field_of_a_configuration_is_an_option_with_its_default(words: str
                 assert flag_of(field) in parameter.opts
                 assert parameter.default == field.default
                 assert about(field).help in str(parameter.help)
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_what_may_be_given_once_is_not_given_twice(words: str) -> None:
+    swept = {one.opts[0] for one in COMMANDS["sweep"].params if getattr(one, "multiple", False)}
+    for one in COMMANDS[words].params:
+        if isinstance(one, click.Option) and not one.multiple:
+            for first, second in itertools.product([*one.opts, *one.secondary_opts], repeat=2):
+                value = [] if one.is_flag else ["1"]
+                said = run(*words.split(), first, *value, second, *value, code=2).stderr
+                assert f"{one.opts[0]} is given 2 times, expected once." in said
+                assert said.endswith("use: trephine sweep\n") == (one.opts[0] in swept)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)

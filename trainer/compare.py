@@ -194,7 +194,7 @@ def _pooled(
     least = floor.pooled_floor(pooled["truth"].to_numpy(), floors)
     least |= floor.pooled_auc(store, [run.again() for run in loaded], target)
     scores = runs.scores_of(target)
-    said = runs.cautions(scores, numbers, least, loaded[0].random)
+    said = runs.cautions(scores, numbers, least, loaded[0].encoder.random)
     return {
         "cautions": verdict.told((runs.level_of(text), text) for text in said),
         "floor": verdict.score(least, target),

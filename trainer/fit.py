@@ -93,8 +93,8 @@ def train(
             plots.save_figures(work, predicted.filter(pl.col("split") == "test"), job.target)
         (work / STATE).unlink(missing_ok=True)
         path = store.publish_run(work, record, nouns_of(Prediction, predicted))
-    random = runs.is_random(store, record.encoder_id)
-    return runs.Run(record=record, path=path, predictions=predicted, random=random)
+    encoder = store.encoder(record.encoder_id)
+    return runs.Run(record=record, path=path, predictions=predicted, encoder=encoder)
 
 
 # -- what came of it -------------------------------------------------------------------------------

@@ -206,7 +206,7 @@ def predict_together(
         predict(store, run.run_id, cohort, where=where, resamples=resamples) for run in models
     ]
     made = frames[0] if len(frames) == 1 else as_one(frames)
-    said = [runs.RANDOM] if any(run.random for run in models) else []
+    said = [runs.RANDOM] if any(run.encoder.random for run in models) else []
     said += notes(models[0], made) if len(frames) == 1 else [AS_ONE.format(len(frames))]
     lacking = _asked_for(store, cohort, where) - set(made["slide_id"])
     if lacking:

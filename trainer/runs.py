@@ -18,7 +18,7 @@ import polars as pl
 from featurestore import FeatureStore
 from featurestore.errors import ConfigError
 from featurestore.fields import command_of, from_json, to_json
-from featurestore.types import RunRecord, Target, content_id
+from featurestore.types import EncoderDescription, RunRecord, Target, content_id
 from featurestore.words import as_html, counted
 from trainer import conformal
 from trainer.config import TrainConfig, loss_of
@@ -53,7 +53,7 @@ class Run:
     record: RunRecord
     path: Path
     predictions: pl.DataFrame  # columns of `Prediction`, case_id, patient_id
-    random: bool = False  # weights of its Encoder
+    encoder: EncoderDescription
 
     @property
     def run_id(self) -> str:
@@ -123,7 +123,7 @@ class Run:
     def warnings(self) -> list[str]:
         """What must be read before any number of this Run; sentences, none where all is well."""
         floor = self.record.metrics.get("ridge_test", {})
-        return cautions(self.scores, self._test, floor, self.random)
+        return cautions(self.scores, self._test, floor, self.encoder.random)
 
     @property
     def _test(self) -> Numbers:
@@ -145,9 +145,9 @@ class Run:
             std += ", whose bag is the whole slide"
         lines = [
             *first(self.warnings()),
-            f"run {self.run_id}: {record.model} on bags of {record.bag_size}, "
-            f"{counted(record.n_train, 'slide')} to train, {record.n_validation} to validate, "
-            f"{record.n_test} to test, {record.seconds:.1f} s",
+            f"run {self.run_id}: {record.model} on bags of {record.bag_size} of encoder "
+            f"{self.encoder.name}, {counted(record.n_train, 'slide')} to train, "
+            f"{record.n_validation} to validate, {record.n_test} to test, {record.seconds:.1f} s",
             *self._said_of_scores(),
             f"std         over {std}",
             *self._said_of_intervals(),
@@ -362,11 +362,9 @@ def load(store: FeatureStore, run_id: str) -> Run:
         RunNotFound: the store has no such Run.
     """
     record = store.run(run_id)
-    path, random = store.run_folder(record.run_id), is_random(store, record.encoder_id)
-    predictions = store.predictions(record.run_id)
-    return Run(record=record, path=path, predictions=predictions, random=random)
-
-
-def is_random(store: FeatureStore, encoder_id: str) -> bool:
-    """Whether an Encoder was never trained."""
-    return store.encoder(encoder_id).weights == "random"
+    return Run(
+        record=record,
+        path=store.run_folder(record.run_id),
+        predictions=store.predictions(record.run_id),
+        encoder=store.encoder(record.encoder_id),
+    )

@@ -122,7 +122,7 @@ def suspects(store: FeatureStore, run_id: str, *, progress: Progress | None = No
         slides=slides,
         n_beyond=sum(one.score >= BEYOND for one in slides),
         n_refitted=learnt.height,
-        random=run.random,
+        random=run.encoder.random,
         target=job.target,
     )
 

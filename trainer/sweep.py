@@ -11,7 +11,7 @@ from typing import Any
 
 from featurestore import FeatureStore
 from featurestore.config import EngineConfig
-from featurestore.errors import TrephineError
+from featurestore.errors import ConfigError, TrephineError
 from featurestore.fields import to_json
 from featurestore.types import Progress, Sweep, content_id
 from trainer import fit, runs
@@ -105,6 +105,8 @@ def planned(
 ) -> list[Planned]:
     """Lay out a grid: each Run's configuration as it will be recorded, and its key."""
     factors = dict(factors)
+    if "seed" in factors and seeds > 1:
+        raise ConfigError("give either each --seed, or the number of --seeds from one on, not both")
     chosen = factors.pop("seed", None) or range(config.seed, config.seed + seeds)
     folds = factors.pop("fold", None) or _folds(store, config)
     plans: dict[str, Planned] = {}

@@ -209,7 +209,7 @@ def gathered(
         sweep=sweep,
         target=tested.target,
         names=names,
-        random=tuple(name for one, name in names.items() if runs.is_random(store, one)),
+        random=tuple(name for one, name in names.items() if store.encoder(one).random),
         cells=tuple(_cells(store, plans, known, tested)),
         differences=tuple(_differences(plans, tested)),
         n_slides=tested.slides.height,

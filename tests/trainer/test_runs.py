@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 import polars as pl
 import pytest
+from builders.embedding_stores import ENCODER
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -65,13 +66,14 @@ def made(config: TrainConfig = CONFIG, **changed: Any) -> Run:
         record=replace(record, **changed),
         path=Path("runs/x"),
         predictions=frame_of(Prediction, predictions),
+        encoder=ENCODER,
     )
 
 
 def test_it_says_its_numbers_and_what_to_type_next() -> None:
     said = made().text()
     for words in (
-        "30 slides to train, 4 to validate, 3 to test, 12.3 s",
+        " of encoder planted, 30 slides to train, 4 to validate, 3 to test, 12.3 s",
         "test R2     0.500",
         "test MAE    –",
         "ridge floor R2 0.250 (mean",

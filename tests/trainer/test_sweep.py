@@ -257,6 +257,8 @@ def test_a_cohort_of_folds_is_tested_on_every_slide_once(store: FeatureStore) ->
 
 
 def test_what_cannot_be_made_is_refused_before_anything_is(store: FeatureStore) -> None:
+    with pytest.raises(ConfigError, match="not both"):
+        sweep(store, QUICK, {"seed": [5, 6]}, seeds=3)
     before = store.runs().height
     with pytest.raises(TrainError, match="train-patients"):
         sweep(store, QUICK, {"train_patients": [10, 4_000]})

@@ -66,7 +66,7 @@ NAMING = {  # arguments that name things of the store, by the kinds they are of
 KEPT = {  # by a Ctrl-C
     "ingest": "Every finished slide is kept; the same command goes on with the rest.",
     "label": "Every label that was written is kept; the same command goes on with the rest.",
-    "train": "It is kept up to its last evaluation; the same command goes on from there.",
+    "train": "It is kept but for its last seconds; the same command goes on from there.",
     "sweep": "Every finished run is kept; the same command goes on with the rest.",
     "import": "Every slide that was taken in is kept; the same command goes on with the rest.",
 }

@@ -33,6 +33,7 @@ _SPOKEN = re.compile(
 )
 _RULE = re.compile(r"C[opdM]*F(?=[^.;,j]*v)[^.;]*[ec]")  # "cellularity below 20% is usually"
 _FROM, _TO = ("from", "von", "de"), ("to", "auf", "zu", "à")
+_ERRORS = words_of("error incorrect incorrectly mistakenly wrongly erroneously")
 _AGE = re.compile(r"\b(?:age|alter|âge)")
 # what says that there is more than one reading to take the mean of
 _SEVERAL = re.compile(
@@ -40,6 +41,7 @@ _SEVERAL = re.compile(
     r"|\b(?:rang|var[iy]|heterogen|patchy|wechsel)|\bone end\b|\bsome\b.*\bothers\b|\bas low as\b"
     r"|\b(?:lowest|highest|minim|maxim)"
 )
+_COUNTS = re.compile(r"\b(?:two|three|both|bilateral|zwei|deux)\b")
 _SIDE_WORDS = {"r": "right rt r rechts rechte droite", "l": "left lt l links linke gauche"}
 _SIDE_WORDS |= {"1": "first one 1 a", "2": "second b 2", "3": "third 3", "4": "fourth 4"}
 _SIDES = {word: side for side, words in _SIDE_WORDS.items() for word in words.split()}
@@ -73,7 +75,8 @@ class Claim:
     @property
     def several(self) -> bool:
         """Whether its sentence names two cores or a spread."""
-        return self.spread or _SEVERAL.search(self.segment.text) is not None
+        heading = self.spread or _COUNTS.search(self.segment.heading)
+        return bool(heading or _SEVERAL.search(self.segment.text))
 
     @property
     def counts(self) -> bool:
@@ -195,6 +198,7 @@ def _corrections(
     """
     s = sentence.classes
     met = set(s)
+    wrong = _ERRORS & set(sentence.words)
     mark = 0 if segment.amends else s.find("E")
     known = {claim.start for claim in made}
     n_old = sum(figure.parts in said for figure in sentence.figures.values())
@@ -205,9 +209,14 @@ def _corrections(
     for at, figure in sentence.figures.items():
         since = s[max(s.rfind("F", 0, at), s.rfind(";", 0, at)) + 1 : at]
         read = re.search(r"E[dCqv:]*$|c[vq]+$", since) is not None  # "... should (have) read 20%"
+        last = s[:at].rstrip("q")
+        read = read or (n_old == 1 and sentence.words[len(last) - 1] == "read")
         put = bool(spoken and spoken.start("f") == at) or (
-            read and "C" in s[:at] and ("E" in since or sentence.words[at - 1] == "read")
+            read
+            and ("C" in s[:at] or n_old == 1)
+            and ("E" in since or sentence.words[len(last) - 1] == "read")
         )
+        put = put or bool(wrong and sentence.words[at - 1] == "for")  # "a typing error for 60%"
         beside = n_old and s.count("F") > 1
         new = put or (beside and figure.parts not in said)
         old = "b" in since and not new  # "(was 40%)"
@@ -236,7 +245,9 @@ def _going_on(sentence: Sentence, segment: Segment, last: Claim | None) -> Itera
     if "extent" in sentence.words:
         return  # "B cells fill the sinusoids. Overall extent 40%."
     named = set(s[:at]) & set("BRSbno") or "here" in sentence.words[:at]
-    if (last and named) or _IT.intersection(sentence.words[:at]):
+    other = last and (last.role != "finding" or last.earlier)  # "Criterion: <25%. Found: 20%."
+    found = other and re.fullmatch("[dqGM]*v[vqd:]*", s[:at])
+    if (last and (named or found)) or _IT.intersection(sentence.words[:at]):
         claim = _claim(sentence, s, segment, at, sentence.figures[at], "goes on")
         same = last and not named  # "Clot cellularity is 40%. It is 50% at most."
         yield replace(claim, material=last.material, role=last.role) if last and same else claim
@@ -317,7 +328,7 @@ def _before(sentence: Sentence, s: str, at: int) -> str:
         before = re.sub(r"\([^()n]*[FN][^()n]*\)", ",", before)
     before = re.sub(r",[^,FN]*,(?=q*v)", "", before)  # "cellularity, when measured twice, is"
     before = re.sub(r"kp+d*y(?!y)", "", before)  # "hypocellular relative to age"
-    before = re.sub("prd", "", before)  # "the biopsy of your patient"
+    before = re.sub("prd|(?<=[BMG])r[qd]*[xv](?=v)", "", before)  # "of your patient", "you sent is"
     before = before.rpartition(",j")[2]  # "..., which limits the estimate, but it is"
     # "Compared with the prior, the core is ..."
     lead = re.match(r"[^FCAEe,(MBG]*[kb][^FCAEe,(]*,(?=[dnoqv]*[CMBGHAF])", before)
@@ -328,14 +339,13 @@ def _before(sentence: Sentence, s: str, at: int) -> str:
         return before
     boxed = tail.rpartition("(")[2].replace(",", "q")  # "(normal for a 60-year-old, 40-60%)"
     own = boxed if boxed and "(" in tail and ")" not in boxed else re.split("[,j]", tail)[-1]
-    relative = {"which", "when", "where"} & set(sentence.words[at - len(own) : at])
-    return tail if relative else own
+    return own
 
 
 def _behind(s: str, at: int) -> str:
     """What stands behind a figure in its clause and may say when or what it is."""
     stop = re.search(r"[,;:.()|jwkFu]|$", s[at + 1 :])
-    return "" if not stop or stop[0] == "F" else s[at + 1 : at + 1 + stop.start()]
+    return "" if not stop or stop[0] in ("F", ":") else s[at + 1 : at + 1 + stop.start()]
 
 
 def _after_any(s: str, marks: str, at: int) -> int:

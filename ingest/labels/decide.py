@@ -28,8 +28,9 @@ _NOT_SENT = re.compile(
 _SENT = re.compile(r"\b(?:core|biopsy|trephine)(?: biopsy| \w+)?[\s:,*|<>/b-]*(?:was |were |is )?$")
 # an addendum that takes the figure back
 _WITHDRAWN = re.compile(
-    r"\b(?:disregard|withdraw|retract|void|cannot be (?:assess|determin|estimat|given)|not (?:be )?"
-    r"(?:valid|assessable|evaluable)|should not be (?:used|relied))"
+    r"\b(?:disregard|withdraw|retract|void|belongs? to another|mix-?up|not (?:be )?"
+    r"(?:valid|assessable|evaluable)|should not be (?:used|relied)"
+    r"|cannot be (?:assess|determin|estimat|given))"
 )
 
 
@@ -80,7 +81,10 @@ def _decisive(good: list[Claim]) -> tuple[list[Claim], bool]:
     now = [claim for claim in good if claim.now]
     good = now if now and not _alike(good) else good
     overall = [claim for claim in good if claim.scope == "overall"]
-    pool = overall or [claim for claim in good if claim.scope == "whole"] or good
+    # "some areas 10% and others 70%": what is listed with a part is one
+    parts = {claim.segment.at for claim in good if claim.scope == "part" and claim.tie == "listed"}
+    whole = [claim for claim in good if claim.scope == "whole" and claim.segment.at not in parts]
+    pool = overall or whole or good
     cores = [claim for claim in pool if claim.material == "core"]
     return cores if cores and _covers(cores, pool) else pool, bool(overall)
 

@@ -19,7 +19,7 @@ _PLAIN |= {ord(c): '"' for c in "“”„«»"} | {
     ord(c): " " for c in "\u200b\ufeff\u2060\u00a0\u2009\u202f\u2007"
 }
 _PLAIN |= {ord(a): b for a, b in zip("≤≥⁄≅≈∼˜～", "<>/~~~~~", strict=True)}
-_BRACES = str.maketrans("{}", "  ")
+_IN_BRACES = re.compile(r"[{[<] ?(\d[\d %-]{0,8})[}\]>](?= ?%|\n|$)")
 _JOINED = re.compile(r"(?<=[a-z])_(?=[a-z])")  # "bmb_cell_pct"
 # "___40___ %": a blank that is filled in
 _FILLED_IN = re.compile(r"_(?<!__)_*+ ?(\d[\d -]*+(?:_++ ?)?)(%?)")
@@ -112,7 +112,7 @@ _AFTER = re.compile(
     r"|(?P<most> at (?:the )?most)\b|(?P<about>,? give or take\b| or (?:so|thereabouts)\b|-ish\b)"
 )
 _DATE = re.compile(
-    r"\d(?<!\w\d)\d?(?:/\d\d?/(?:\d\d)?\d\d|\.\d\d?\.(?:\d\d)?\d\d|/20\d\d)\b"
+    r"(?:19|20)\d\d-\d\d?-\d\d?\b|\d(?<!\w\d)\d?(?:/\d\d?/(?:\d\d)?\d\d|\.\d\d?\.(?:\d\d)?\d\d|/20\d\d)\b"
 )  # no figures
 _NO_BOUND = ("", ",", ";", "/", ")", "|", "%", "-")  # no word of a bound ends so
 _HINT = re.compile(r"[\d½¼¾⅓⅔]")
@@ -166,10 +166,9 @@ def fold(text: str) -> str:
         low = low.replace("reference read", "consensus read").replace(
             "reference review", "consensus review"
         )
-    if "{" in low:  # "{20-30}%": a blank of a template, filled in
-        low = low.translate(_BRACES)
-    if "_" in low:
-        low = _JOINED.sub(" ", low)
+    if "{" in low or "[" in low or "<" in low:  # "{20-30}%": a blank of a template, filled in
+        low = _IN_BRACES.sub(lambda m: f" {m[1]} ", low)
+    low = _JOINED.sub(" ", low)
     if "-\n" in low or "- \n" in low:
         low = _BROKEN.sub(_joined, low)
     low = _CELL.sub(lambda m: "cellularity"[: len(m[0])], low)
@@ -200,8 +199,9 @@ def _numbered(low: str) -> str:
 
 
 def _digits(match: re.Match[str]) -> str:
-    value = sum(NUMBERS[word] for word in _ATOMS.findall(match[0]))
-    return f"{value:0{len(match[0])}d}" if value <= 100 else match[0]
+    values = [NUMBERS[word] for word in _ATOMS.findall(match[0])]
+    plain = sum(values) <= 100 and (0 not in values or len(values) == 1)  # not "four zero"
+    return f"{sum(values):0{len(match[0])}d}" if plain else match[0]
 
 
 def _over_line(match: re.Match[str]) -> str:
@@ -315,7 +315,7 @@ def _bounded(
 def share_of(cells: Figure, fat: Figure) -> Figure | None:
     """A ratio of cells to fat as the share of the cells."""
     total = cells.value + fat.value
-    if not 99 <= total <= 101 and not (total > 0 and max(cells.value, fat.value) <= 10):
+    if not 99 <= total <= 101 and not (0 < max(cells.value, fat.value) <= 10):
         return None
     share = 100 * cells.value / total
     first = cells if cells.start < fat.start else fat

@@ -12,16 +12,9 @@ from itertools import pairwise
 
 from ingest.labels.figures import Figure
 from ingest.labels.languages import words_of
-from ingest.labels.shares import shares_in
+from ingest.labels.shares import NOUN, shares_in, unsigned_in
 from ingest.labels.tokens import Sentence
 
-# "Cellularity (%): 40", "Cellularity, percent: 40", "Cellularity | 40 | %"
-_N = re.compile(
-    r"(?<!%p)(?<!%pd)C(?P<key>[MBRGSopqydneI,%()]*)(?P<to>[:v|u]*)q*(?P<f>N)(?P<after>\|?%?)(?![/:A-Za-pr-z])"
-)
-# "Cellularity (%): aspirate 80, clot 70, core 50"
-_LISTED = re.compile(r"C[MBGRSopqyde,(I%]*\)?:(?=q*[SB])")
-_OF_EACH = re.compile(r"[SB][SBMGRpd(]*[:)]*(?=N(?:[.,;j)]|$))")
 # "Left: 30%", "It is 40% on the left.": before and behind a figure without a noun of its own
 _ALONE = re.compile(r"[^xLfiKNTXCAHt]*v[qpdohnv:(]*|[^xLfiKNTXCAHtv]*[^xLfiKNTXCAHtvGI]|")
 _LEFT_ALONE = re.compile(
@@ -30,7 +23,9 @@ _LEFT_ALONE = re.compile(
 _KEYED = re.compile(r"(?<=C)\(F\):(?!q*[Hhg])")  # "Cellularity (40%): decreased" stays a finding
 _SHARE = re.compile(r"F[q]*p[dohqnM]*[CA]")  # "60% of the total cellularity"
 _OWNED = re.compile(r"F[^.,;()|FNACwjz]*[xLf]")  # "..., of which 20% is lymphoma"
-_LEADING = re.compile(r"(?!M+:)(?:[/j,MBRGSdvu:bnoky]|p(?!F)|pF)*p?")  # not "60% marrow: 85%"
+_LEADING = re.compile(
+    r"(?!M+:)(?:;(?=[dMG]*[BR])|[/j,MBRGSdvu:bnoky]|p(?!F)|pF)*p?"
+)  # not "60% marrow: 85%"
 PAIR = re.compile(r"[RBS]/[RBS]")  # "R/L: 40/60%", but not "<30% / 30-70%": choices of a form
 ODD = set("xLfiKN")
 _OF, _AWAY = (
@@ -52,7 +47,6 @@ _STRONG = words_of("marrow space spaces core cores biopsy biopsies trephine sect
 _SITE = re.compile(r"[xfLT](?:[xhq]*[MBG])?")  # "better preserved marrow"
 _RIGHT = re.compile(r"(?:I(?=C)|:?[qohM]*[MBo]*q*)([AC])")  # "40% [overall marrow] cellularity"
 _AFTER = re.compile(r"[dhRtq]*M*[xLfK]+")  # "40% cellular blasts"
-_NOUN = re.compile(r"(?!qdxM)[hRqtMd]*[xLfK]+")  # "40% blasts", not "40 % de la surface osseuse"
 # "40% of the space", "40% of sampled marrow", "40% of assessable (undamaged) marrow"
 _OF_IT = re.compile(r"p[dqhno]*(?:x?\([^()FN]*\)(?=M)|x(?=M))?(?P<of>[MBGRSK]?)")
 _SPACE = re.compile(
@@ -75,7 +69,10 @@ _PREDICATE = re.compile(r"v[qhd]*x(?:px)?(?:[,;:.j]|$)")
 _COPULA = words_of("is are was were appears remains ist est")
 _EXTENT = re.compile(r"F[dqRh]*[MGt]|Fh+q")  # "hypercellular, 70% nodules"
 _OWN = re.compile(r"[qdyohRSMBG]*(?:[pI][dqoyMBRGS]*)*")  # "hypercellular [marrow for age]"
-_MEAN = re.compile(r";[dq]*o[dqvp:]*F(?:[.;,)]|$)")
+_IT_IS = re.compile(r";[pIzdq,]*v[qpd]*F")
+_MEAN = re.compile(r";[dqv]*o[dqvp:]*F(?:[.;,)]|$)")
+_ALSO = re.compile(r";[qd]*v*(?P<by>z*)v*F(?:[.;,(]|$)")  # "cellularity: reduced; 40%"
+_AT = re.compile(r"F,?d*(?:C|[MB]+v[dqh]*[HC])")  # "at 40%, cellularity is normal"
 _ASIDE = re.compile(r"(?<=[CMBG]),[^,FNCAK.;]*,(?=v)")  # "cellularity, tumor included, is 40%"
 _PART_OF = re.compile(r"(?:(?:^|[.,;(])p[do]*|Fq*p[dohqnM]*)$")  # "of the cellularity"
 
@@ -113,6 +110,14 @@ class _Scan:
         last = max(self.ties.keys() | self.odd, default=0)  # figure
         if "C" in self.s[:at] and _CORE_IS.match(self.s, at):
             self.noun("C", at)
+        elif (
+            "C" in self.s[:at]
+            and (it := _IT_IS.match(self.s, at))
+            and ("it" in self.words[at : it.end()])
+        ):
+            self.noun("C", at)  # "you estimated the cellularity at 70%; to my eye it is 40%"
+        elif (also := _ALSO.match(self.s, at)) and re.search("C[:vhqgd]*F?$", self.s[:at]):
+            self.noun("?" if also["by"] else "C", at)  # "cellularity 38%; visual 45%"
         elif self.head == "T":
             self.subject = ""
         elif _MEAN.match(self.s, at) and not set(_GOVERNED.sub("", self.s[last:at])) & set("xLK"):
@@ -278,23 +283,32 @@ class _Scan:
             before = s[:at].rstrip("dqhoye")[-1:]
             if s[word : word + 2] == "AM" and self._is_rest(at):
                 return "?"  # "95% cortical bone, 5% cellular marrow"
-            keyed = re.search("[BM][y()]*:$", s[:at]) is not None  # "CORE 16 mm: 30% cell"
             apart = (
-                keyed
-                or before in (",", ";", "(", "j", "")
+                before in (":", ",", ";", "(", "j", "")  # "CORE 16 mm: 30% cell"
                 or (before == "w" and self.subject == "M")
             )
             whose = self.head in ("x", "?") and not apart
             within = s[word : word + 2] in ("AM", "AB") and before in ("I", "p", "w", "v")
             return "?" if whose and not within else "F cellular"
+        lead = s[:at].rstrip("q")
+        first = self.words[len(lead) - 1 : len(lead)] == ["at"] and lead[-2:-1] in (
+            "",
+            ".",
+            ":",
+            ",",
+        )
+        if first and _AT.match(s, at):
+            return "at F"
+        if s[at + 1 : at + 2] == "H" and lead[-1:] in ("w", "v"):
+            return "F hypercellular"  # "ist mit 40 % hypozellulär"
         if _SHARE.match(s, at) or self._is_relative(at):
             return ""  # "60% of the cellularity", "20% lower than before"
         if _FILLED.match(s, at) and (
-            (self.head == "M" and {"v", "w"} & set(s[self.at : at]))
+            (self.head == "M" and ({"v", "w"} & set(s[self.at : at]) or self.words[at - 1] == "zu"))
             or (self.head == "H" and s[self.at + 1 : at] in (",", "("))
         ):
             return "the space is F of cells"
-        noun = _NOUN.match(s, at + 1)
+        noun = NOUN.match(s, at + 1)
         if noun and "".join(self.words[noun.end() : noun.end() + 1])[:2] not in (":", "=", ".."):
             return ""
         if s[at + 1 : at + 2] == "p" and self.words[at + 1] in _OF:
@@ -344,7 +358,12 @@ class _Scan:
                 and not (head == "H" and "u" in between.removeprefix(",u"))
             ):
                 return "hypercellular (F)"
-        shared = "v" in between or self.words[at - 1] in _PARTS or self.words[at - 2] in _PARTS
+        shared = (
+            "v" in between
+            or (not between.strip("qd") and s[at + 1 : at + 2] == "p")
+            or self.words[at - 1] in _PARTS
+            or self.words[at - 2] in _PARTS
+        )
         if head == "K" and shared and "x" not in between and _FILLS.match(s, at + 1):
             return "blood-forming cells fill F"
         return "?" if head == "?" else ""
@@ -373,25 +392,10 @@ def tied(sentence: Sentence, s: str) -> tuple[dict[int, str], set[int], dict[int
         odd.discard(at)
         if fat >= 0:
             ratio[at] = fat
-    for match in _N.finditer(s) if "N" in s else ():
-        if _is_percent(sentence, match) and not _NOUN.match(s, match.start("f") + 1):
-            ties.setdefault(match.start("f"), "cellularity: N")
-    for key in _LISTED.finditer(s) if "N" in s else ():
-        each = [item.end() for item in _OF_EACH.finditer(s, key.end())]
-        if all(sentence.figures[at].low >= 5 for at in each):  # no grades
-            ties |= dict.fromkeys(each, "cellularity: N")
+    for at in unsigned_in(sentence, s) if "N" in s else ():
+        ties.setdefault(at, "cellularity: N")
     _list_back(s, ties, sorted(set(sentence.figures) - odd - scan.owned))
     return ties, odd, ratio
-
-
-def _is_percent(sentence: Sentence, match: re.Match[str]) -> bool:
-    """Whether a figure without a sign is one in percent: the key or the next cell has the sign."""
-    figure = sentence.figures[match.start("f")]
-    between = sentence.words[match.start() : match.start("f")]
-    if "%" in match["key"] + match["after"] or {"percent", "percentage"} & set(between):
-        return True
-    ends = re.match(r"N(?:[.,;()j]|$)", match.string[match.start("f") :])
-    return bool(match["to"] or ends) and figure.low >= 5 and figure.parts[0] == int(figure.parts[0])
 
 
 def _is_doubted(words: list[str], figure: Figure, s: str, head: int, at: int) -> bool:

@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 from typing import Literal
 
-from ingest.labels.languages import GENERAL, KINDS, WORDS
+from ingest.labels.languages import GENERAL, HISTORY, KINDS, WORDS
 from ingest.labels.tokens import class_of
 
 Material = Literal["core", "clot", "aspirate", "touch", "other", "general", "unknown"]
@@ -72,9 +72,10 @@ def _seen(word: str) -> str:
 
 @lru_cache(maxsize=4096)
 def is_side(words: str) -> bool:
-    """Whether a heading names a side only, "Left iliac": the material stays what it was."""
+    """Whether a heading names a side or a time only, "Left iliac": the material stays."""
     met = classes_in(ASIDE.sub("", words))
-    return "R" in met and met <= set("RMGdp")
+    known = (HISTORY | GENERAL) & set(_WORD.findall(words))
+    return bool(met & set("Rnb")) and met <= set("RMGdpnb") and not known
 
 
 @lru_cache(maxsize=4096)
@@ -88,7 +89,9 @@ def is_said(words: str) -> bool:
 def is_measured(name: str) -> bool:
     """Whether a cell names the cellularity and no figure."""
     name = without_scale(name)
-    named = any(stem in name for stem in ("cellul", "zellul", "richesse"))
+    named = any(
+        stem in name for stem in ("cellul", "zellul", "richesse", "cell%", "cell %", "cell pct")
+    )
     return named and len(name) < 45 and not re.search(r"\d|:.", name)
 
 
@@ -122,3 +125,12 @@ def cut_of(line: str) -> str:
     pieces = _GAP.split(line.strip())
     lead = len(pieces) == 2 and material_of(pieces[0]) not in ("unknown", "general")
     return " " if lead or all(len(piece) < 40 for piece in pieces) else ""
+
+
+def with_units(cells: list[tuple[int, str]]) -> list[tuple[int, str]]:
+    """The cells with the sign beside its figure: "Cellularity | 30 | pct"."""
+    for n in range(len(cells) - 1, 1, -1):
+        if re.fullmatch(r"%|pct\.?|per ?cent", cells[n][1].strip()):
+            cells[n - 1] = (cells[n - 1][0], f"{cells[n - 1][1].rstrip()} %")
+            cells = cells[:-1] if n == len(cells) - 1 else cells
+    return cells

@@ -49,14 +49,18 @@ R right left rt lt r l bilateral rechts links rechte linke droite gauche droit o
 G ponction prélèvement specimen specimens sample samples section sections tissue material slide
   slides case other others sided handed partner counterpart side field fields level levels piece
   pieces fragment präparat gewebe tissu échantillon fragments adequacy length quality
-d itself themselves himself herself what whose eigen own my mine d qu the a an this that these those
-  it its their his her we i me us all each which there here lady gentleman man woman patient
+d itself themselves himself herself what whose eigen own my mine d qu the a an this that these
+  those
+  it its their his her we i i'd let me us all each which there here lady gentleman man woman
+  patient
   patients einem einen diesem dieses der die das des dem den ein eine einer eines dieser diese le
   la les un une cette ce ces il elle
-v mesure misst can differ differs differing kann peut nehmen füllen belegen occupe occupent ranged
+v say says call mesure misst can differ differs differing kann peut nehmen füllen belegen occupe
+  occupent occupé occupés occupée rempli remplis ranged
   is are was were be been am appear seems show shown has have had measures measured estimate
   assessed judged reported calculated read given put placed noted found determined ranges ranging
-  varies vary lie runs amounts reveal demonstrate display exhibit contain considered occupies occupy
+  varies vary lie runs amounts reveal demonstrate display exhibit contain considered occupies
+  occupy
   occupied comprise constitute make fill represent account cover composed takes taken consist
   remains stands reaches approaches approximates corresponds evaluated quantified set quoted issued
   stated beträgt betragen ist sind war liegt wird geschätzt zeigt nimmt einnimmt does do rate grade
@@ -74,29 +78,35 @@ o mittel overall average averages averaging averaged total mean combined global 
   adjudicated consensus composite aggregate final summary gesamt insgesamt gesamtzellularität
   durchschnittlich mittlere moyenne ensemble
 q anywhere everywhere
-  rpt approximate très sehr exact absolute absolut absolu specify upward upwards downward downwards
+  h so rpt approximate très sehr exact absolute absolut absolu specify upward upwards downward
+  downwards
   h&e best alike too therefore thus hence nil zero nearer nur somewhere perhaps ordre re richtig
   recte lire above below angegeben um uh pt somewhat just still very quite rather about around
   almost good excellent representative intact limited active residual normalappearing remaining
-  trilineage maturing percent percentage equal equals score anteil share proportion fraction
+  trilineage maturing percent percentage equal equals score value values anteil share proportion
+  fraction
   prozentsatz estimated yes also well up out much most more less again further mature deutlich
   leicht mäßig etwa stark nettement légèrement discrètement modérément some approx ca c. circa
   environ vicinity order readout range de figure degree extent index tick check select circle row
 h n normal fair moderate raised high low elevated lower abnormal variable patchy heterogeneous
-  markedly diminished preserved diminuée augmentée erhöht vermindert reduziert gesteigert normwertig
+  markedly diminished preserved diminuée augmentée erhöht vermindert reduziert gesteigert
+  normwertig
   nl appropriate adequate regular
 y yo yr mm cm day days week weeks month months year years visit age aged ages age's old alter
   altersentsprechend altersbezogen âge young older adult decade
-e exp expect expects expected reference norm norms normative predicted anticipated typical typically
+e exp expect expects expected reference norm norms normative predicted anticipated typical
+  typically
   usual usually adjusted matched related chart guideline guidelines standard ref interval limits
   healthy erwartet normbereich referenz referenzbereich sollwert normwert attendu norme référence
   théorique span adults children infants population minus
 c wäre wären würde criterion criteria require requires required requiring define defines defined
   definition threshold cutoff should would could must may might if whether unless when rule severe
-  target aim protocol goal calls suspected query eligibility classification scale scheme falls bands
+  target aim protocol goal calls suspected query eligibility classification scale scheme falls
+  bands
   band category kriterium kriterien sollte wenn critère critères seuil si doit
 b prior cf pre previous previously earlier former formerly preceding baseline pretreatment last
-  original originally initial initially history historical ago yesterday diagnosis remission relapse
+  original originally initial initially history historical ago yesterday diagnosis remission
+  relapse
   screening compared before erroneously error incorrect incorrectly mistakenly wrongly replaces
   replacing replaced supersedes superseded january february march april june july august september
   october november december jan feb mar apr jun jul aug sep sept oct nov dec pretransplant outset
@@ -114,7 +124,8 @@ g reduced decrease increase fall rise drop gone fell fallen rose risen dropped d
   recovered went grown come down changed steigt gefallen passée passé
 a subcortical subcortically subcapsular subendosteal paracortical subkortikal souscorticale
   disregarded ignored discounted excluding excluded exclusive uninvolved nonrepresentative
-t elsewhere areas foci focal region regions zones zone uninvolved involved aggregates nodules places
+t elsewhere areas foci focal region regions zones zone uninvolved involved aggregates nodules
+  places
   lowest highest minimum maximum min max parts portion portions end remainder
 j sondern and or but while whereas plus although though und oder aber et ou mais then
 k instead statt anstatt anstelle lieu than versus vs compared comparison relative contrast als que

@@ -22,6 +22,7 @@ from ingest.labels.headings import (
     is_side,
     material_of,
     tells_it,
+    with_units,
     without_scale,
 )
 from ingest.labels.languages import CORRECTIONS, EVENTS, GENERAL, HISTORY, WORDS, words_of
@@ -70,6 +71,7 @@ _VALUE = re.compile(r"[ \t]*[<>~]?\d{1,3}(?: ?- ?\d{1,3})? ?(?:(?P<sign>%)|$)")
 # a cell that is a figure and no name of a column: "40-50 %", "> 90%", "12"
 _FIGURE = re.compile(r"[<>~=]* ?\d{1,3}(?:[.,]\d+)?(?: ?(?:-|to) ?\d{1,3})? ?%?")
 _NO_NAME = re.compile(r"\. |%|[cz]ellular|richesse")  # what no heading holds
+_NORM = re.compile(r"(?:normal|range|ref|limits|interval)\b")  # of a column
 _AMENDS = re.compile(rf"\b(?:{'|'.join(CORRECTIONS)})")
 
 
@@ -158,6 +160,7 @@ class _Cutter:
         self.listing = False  # whether "Cellularity:" stands above and this line is one of its list
         self.near = False  # whether the paragraph before is on cellularity
         self.head: list[str] = []  # names of the columns of the table in hand
+        self.rows = 0  # of that table
 
     def gap(self, at: int) -> Iterator[Segment]:
         """A blank line ends the paragraph and the table in hand."""
@@ -223,7 +226,7 @@ class _Cutter:
                 return True, at + label[1]
             begin = label[1]  # "A. Core biopsy, left: ..."
             rest = line[begin:]
-        bare_key = _SCALE.sub(lambda scale: " " * len(scale[0]), rest) if "%" in rest else rest
+        bare_key = _SCALE.sub(lambda scale: " " * len(scale[0]), rest)
         if self.before and small and self._is_full(rest):
             return False, at + begin  # a key that is broken over two lines
         key = _KEY.match(bare_key) if ":" in rest or "?" in rest else None
@@ -234,10 +237,12 @@ class _Cutter:
             amends, material = bool(_AMENDS.search(bare)), material_of(bare)
             words = set(_WORD.findall(bare)) - EVENTS
             told = words & HISTORY or classes_in(" ".join(words)) & set("Sbrte")
-            if not (self.number or amends or told or material == "core"):
+            if not (self.number or amends or told or material == "core" or is_side(bare)):
                 material, bare = "general", ""  # "COMPREHENSIVE MARROW SUMMARY" above all
             elif material == "unknown" and amends:
                 material = "general"
+            elif is_side(bare):
+                material = self.material
             self._set(material, bare, amends)
             return True, at + len(line)
         wrapped = not marked and (_is_open(self.before) or self._is_full(rest))
@@ -265,8 +270,6 @@ class _Cutter:
         """Take "Key: ...": a known key sets the material, another one holds for its line only."""
         tail = rest[end:].strip()
         met = classes_in(words)
-        if "L" in met:
-            met |= {class_of(word) for word in _WORD.findall(tail[:20])[:1]}  # "Cell : fat ratio"
         mean = class_of(words.split()[0]) == "o" and met <= set("ovqndpRBMG")
         told = mean and (_VALUE.match(tail) or material_of(words) == "unknown")
         if told or tells_it(words) or {"L", "f"} <= met:  # "Mean reported: 45% cellularity"
@@ -350,22 +353,22 @@ class _Cutter:
         """The cells of a row; each begins with the names of its row and its column."""
         every = [(m.start(), m[0]) for m in _COLUMN[cut].finditer(line) if m[0].strip()]
         cells = [one for one in every if one[1].strip(" -:=+*")]
-        cells = every if cells and len(every) == len(self.head) else cells
         above = self.listing or is_measured(self.before.strip(" \t:="))
         self.listing = above and len(cells) == 2  # "Cellularity" stands above the table
         hot = self.listing or self.near or self.amends or self._is_hot(start, start + len(line))
         far = _SHARE.search(line) if not self.head else not any(map(is_measured, self.head))
         if not cells or (not hot and far):
             return  # for speed: most rows of most tables
-        if len(cells) > 2 and re.fullmatch(
-            r"%|pct\.?|per ?cent", cells[-1][1].strip()
-        ):  # "Cellularity | 30 | pct"
-            cells[-2:] = [(cells[-2][0], f"{cells[-2][1].rstrip()} %")]
+        cells = with_units(cells)
         names = [cell.strip() for _, cell in cells]
         measured = [n for n, name in enumerate(names) if is_measured(name)]
         bare = _SHARE.search(without_scale(line)) or any(_FIGURE.fullmatch(name) for name in names)
+        if len(names) == len(self.head) - 1 and line[0] == " " and not bare and not self.rows:
+            self.head[1:] = [" ".join(two) for two in zip(self.head[1:], names, strict=True)]
+            return  # the names of the columns go on in a second line
+        self.rows += 1
         if not self.head and len(cells) > 1 and not bare and len(line) < 200:
-            self.head = names
+            self.head, self.rows = names, 0
             if len(cells) > 2 or measured != [0] or not re.search(r"\d", names[1]):
                 return
         heads = {len(cells): self.head, len(cells) - 1: ["", *self.head]}
@@ -377,7 +380,8 @@ class _Cutter:
         elif measured == [0] and head and len(cells) > 2:
             for n, (at, cell) in enumerate(cells[1:], 1):
                 known: Material | None = None if is_known(head[n]) else "unknown"
-                yield self._cell(line, start, f"{names[0]} ({head[n]}) : ", at, cell, known)
+                name = "expected" if _NORM.match(head[n]) else head[n]
+                yield self._cell(line, start, f"{names[0]} ({name}) : ", at, cell, known)
         elif self.listing:
             yield self._cell(line, start, f"{names[0]} cellularity : ", *cells[1])
         elif len(measured) == 1 and measured[0] + 1 < len(cells):

@@ -1,9 +1,11 @@
-"""Shares that cells and fat have of the marrow: "30% cells, 70% fat", "cell to fat ratio 3:1"."""
+"""Shares of cells and fat, "30% cells, 70% fat"; figures without a sign, "Cellularity (%): 40"."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+
+from ingest.labels.tokens import Sentence
 
 # f is the figure of the cells, g that of the fat
 _SHARES: dict[str, re.Pattern[str]] = {
@@ -14,9 +16,9 @@ _SHARES: dict[str, re.Pattern[str]] = {
         r"F(?:p[doh]*M+v?)?[pz]?[dq]*fG?[,j/;:(v]*[dvq]*(?P<f>F)[pz]?[dq]*[KL]"
     ),
     # "hematopoietic cells 30%, fat 70%"
-    "cells F, fat F": re.compile(r"[KL][MLG]*[v:p]*(?P<f>F)[,j/;:]*f[LMG]*[v:p]*F"),
+    "cells F, fat F": re.compile(r"[KL][MLG]*[v:p]*(?P<f>F)[,j/;:]*G?f[LMG]*[v:p]*F"),
     # "fat 70%, hematopoietic cells 30%"
-    "fat F, cells F": re.compile(r"f[MLG]*[vq:p]*F(?:pd*M+)?[,j/;]*[KL][MLG]*[vq:p]*(?P<f>F)"),
+    "fat F, cells F": re.compile(r"f[MLG]*[vq:p]*F(?:pd*M+)?[,j/;]*G?[KL][MLG]*[vqd:p]*(?P<f>F)"),
     # "cell to fat ratio 60:40"
     "cells to fat": re.compile(
         r"[LCAK][LC]?[:/pj,]*fT?[vpIdqzMBG:()T,]*(?P<f>[NF])[:/p](?P<g>[NF])"
@@ -33,6 +35,15 @@ _SHARES: dict[str, re.Pattern[str]] = {
 # "marrow space occupied by hematopoiesis, estimate: 85%"
 _FILLED = re.compile(r"M[MB]*v[zp][dq]*K[,vqdp]*:q*(?P<f>F)")
 
+NOUN = re.compile(r"(?!qdxM)[hRqtMd]*[xLfK]+")  # "40% blasts", not "40 % de la surface osseuse"
+# "Cellularity (%): 40", "Cellularity, percent: 40", "Cellularity | 40 | %"
+_N = re.compile(
+    r"(?<!%p)(?<!%pd)C(?P<key>[MBRGSopqydneI,%()]*)(?P<to>[:v|u]*)q*(?P<f>N)(?P<after>\|?%?)(?![/:A-Za-pr-z])"
+)
+# "Cellularity (%): aspirate 80, clot 70, core 50"
+_LISTED = re.compile(r"C[MBGRSopqyde,(I%]*\)?:(?=q*[SB])")
+_OF_EACH = re.compile(r"[SB][SBMGRpd(]*[:)]*(?=N(?:[.,;j)]|$))")
+
 
 def shares_in(s: str) -> Iterator[tuple[int, str, int]]:
     """The place of each figure of cells, what ties it, and that of the fat's of a ratio, or -1."""
@@ -41,3 +52,24 @@ def shares_in(s: str) -> Iterator[tuple[int, str, int]]:
             yield match.start("f"), name, match.start("g") if match.groupdict().get("g") else -1
     for match in _FILLED.finditer(s) if "K" in s else ():
         yield match.start("f"), "space filled by cells", -1
+
+
+def unsigned_in(sentence: Sentence, s: str) -> Iterator[int]:
+    """The place of each figure without a sign that a key of the cellularity has."""
+    for match in _N.finditer(s):
+        if _is_percent(sentence, match) and not NOUN.match(s, match.start("f") + 1):
+            yield match.start("f")
+    for key in _LISTED.finditer(s):
+        each = [item.end() for item in _OF_EACH.finditer(s, key.end())]
+        if all(sentence.figures[at].low >= 5 for at in each):  # no grades
+            yield from each
+
+
+def _is_percent(sentence: Sentence, match: re.Match[str]) -> bool:
+    """Whether a figure without a sign is one in percent: the key or the next cell has the sign."""
+    figure = sentence.figures[match.start("f")]
+    between = sentence.words[match.start() : match.start("f")]
+    if "%" in match["key"] + match["after"] or {"percent", "percentage"} & set(between):
+        return True
+    ends = re.match(r"N(?:[.,;()j]|$)", match.string[match.start("f") :])
+    return bool(match["to"] or ends) and figure.low >= 5 and figure.parts[0] == int(figure.parts[0])

@@ -12,17 +12,15 @@ _NAME = r"(?:(?!  )[^.:;,()\n]){2,60}"
 _ID = r"[a-h]\d?|\d{1,2}"
 # "(1) core biopsy", "Slide 2: clot", "Block A1 (core)", "B. clot"
 _DECLARED = re.compile(
-    r"[\s(\[](?P<id>[a-h\d]\d?)(?:[)\]]?[.:]|[)\]]| -(?= )| (?=\())[ \t]*\(?"
+    r"[\s(\[](?P<id>[a-h\d]\d?)(?:[)\]]?[.:]|[)\]]| [=-](?= )| (?=\())[ \t]*\(?"
     rf"(?P<name>[^\W\d_]{_NAME})(?=(?P<more>(?:,{_NAME}){{0,4}}))"
 )  # begins with one character: what stands before it is looked at behind each
 _BEFORE = re.compile(r"(?:(?:^|[.;,:\n]|  )[ \t]*(?:[^\W\d_]{3,12} )?|\b[^\W\d_]{3,12} )[(\[]?$")
 _BEHIND = re.compile(rf"[(\[](?P<id>{_ID})[)\]]")  # "Trephine (A)"
 _ENDS = re.compile(r"[.:;,()\n]")  # of a name
-# "(1) BLOOD (2) CLOT (3) CORE", but not "CLOT (1) CORE (2)"
-_LISTED = re.compile(rf"(?:^|[:\n])[ \t]*(?=\()(?P<list>(?:\((?:{_ID})\)[^()\n.;]{{2,40}}){{2,9}})")
 # what a sentence begins with: "(A)", "B)", "1.", "Slide 2:"
 _LEADS = re.compile(
-    rf"\s*(?:(?P<unit>[^\W\d_]{{3,12}}) )?[(\[]?(?P<id>{_ID})(?:[)\]]?[.:]|[)\]]| -"
+    rf"\s*(?:(?P<unit>[^\W\d_]{{3,12}}) )?[(\[]?(?P<id>{_ID})(?:[)\]]?[.:]|[)\]]| -|(?= is| was)"
     r"|(?(unit) [^\W\d_]{3,20}:|(?!)))(?=\s|$)"
 )
 # "Cellularity: A 50%, B 70%", "Cellularity A: 50%"
@@ -43,10 +41,6 @@ def declared(folded: str) -> dict[str, Material]:
         for said in _DECLARED.finditer("\n" + folded)
         if _BEFORE.search(said.string[max(0, said.start("id") - 16) : said.start("id")])
     ]
-    for row in _LISTED.finditer(folded):
-        for label, name in re.findall(rf"\(({_ID})\)([^()]+)", row["list"]):
-            if (of := material_of(name.strip())) not in ("unknown", "general"):
-                found[label] = of
     for said in _BEHIND.finditer(folded):
         last = _ENDS.split(folded[max(0, said.start() - 60) : said.start()])[-1]
         names.append((said["id"], [last]))

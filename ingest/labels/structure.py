@@ -7,8 +7,9 @@ import json
 import re
 from typing import Any
 
-from ingest.labels.headings import material_of
+from ingest.labels.headings import is_measured, material_of
 
+_BESIDE = re.compile(r"ref|norm|range|flag|id$|code|date")  # what stands beside a value
 _TAG = re.compile(r"<(?:html|body|p|div|br|table|tr|td|h[1-6]|ul|li|b)\b[^>]*>", re.IGNORECASE)
 _BLOCKS = {"p", "div", "br", "tr", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "li", "table"}
 _SILENT = {"script", "style", "referencerange"}
@@ -67,9 +68,20 @@ def _json_lines(value: Any, name: str, lines: list[str]) -> None:
             }
         elif named and any(key.startswith("value") for key in value):
             name = named
+        flat = {key: str(one) for key, one in value.items() if isinstance(one, (str, int, float))}
+        named_by = next((key for key, one in flat.items() if is_measured(one.lower())), "")
+        if named_by and len(flat) == len(value):  # {"site": "core", "analyte": "cellularity", ...}
+            keys = [key for key in flat if not _BESIDE.search(key.lower())]
+            cut = keys.index(named_by) + 1 if named_by in keys else 0
+            both = [" ".join(flat[key] for key in part) for part in (keys[:cut], keys[cut:])]
+            lines += [": ".join(both), ""]
+            return
+        ends = [str(value[key]) for key in ("min", "low", "max", "high") if key in value]
+        if "cellul" in name.lower() and ends:
+            lines += [f"{_spoken(name)}: {' - '.join(ends)} {value.get('unit', '')}", ""]
         for key, one in value.items():
             label = name if key in ("text", "value", "valueString", "div") and name else key
-            if material_of(_spoken(name).lower()) not in ("unknown", "general"):
+            if label == key and material_of(_spoken(name).lower()) not in ("unknown", "general"):
                 label = f"{name} {key}"  # "core_biopsy": {"cellularity": ...}
             _json_lines(one, str(value.get("title") or label), lines)
     elif isinstance(value, list):
@@ -134,7 +146,13 @@ def _unescaped(text: str) -> str:
 _BREAKS = dict.fromkeys(("tr", "item", "paragraph", "list", "br", "li"), "\n")
 _BREAKS |= {"td": " | ", "th": " | "}
 _INLINE = {"content", "b", "i", "sup", "sub", "span", "value", "unit", "valuequantity"}
-_NAMES = ("title", "displayname", "name", "label")  # attributes that name what stands in a tag
+_NAMES = (
+    "title",
+    "displayname",
+    "name",
+    "label",
+    "key",
+)  # attributes that name what stands in a tag
 
 
 class _Tags(html.parser.HTMLParser):
@@ -168,8 +186,10 @@ class _Tags(html.parser.HTMLParser):
             if material_of(heading) not in ("unknown", "general"):
                 self.pieces.append(f"\n\n{heading}:\n")
         value = said.get("value", "")
-        plain = [one for key, one in said.items() if key not in ("value", "unit", "code", "system")]
-        own = " ".join(plain) if value and any("cellul" in one.lower() for one in plain) else ""
+        plain = [one for key, one in said.items() if key not in ("value", "unit", "system")]
+        own = " ".join(plain) if any("cellul" in one.lower() for one in plain) else ""
+        for key in (key for key in said if "cellul" in key):  # "<trephine cellularity='40'>"
+            self.pieces.append(f"{key}: {said[key]} {said.get('unit', '')}\n")
         named = tag if "cellul" in tag else next((said[key] for key in _NAMES if key in said), own)
         if tag == "code":
             self.pieces.append(said.get("displayname", ""))

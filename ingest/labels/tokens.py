@@ -19,13 +19,13 @@ _TOKEN = re.compile(
     r"(?P<word>h&e\b|[^\W\d_]++(?![\d'-]))|(?P<F>\ue000)|(?P<N>\ue001)"
     r"|(?P<X>[\[(] ?[x✓*] ?[\])]|[☒☑✓])"
     r"|(?P<O>\[[ _]*\]|\( \)|[☐□]|(?<!\w)_+(?!\w))"
-    r"|(?P<arrow>[-=]+>|→)|(?P<date>(?:19|20)\d\d\b|[a-z]{1,4}+\d\d-\d+|\d\d?[/.]\d\d?[/.]\d{2,4}|\d\d?/20\d\d)"
+    r"|(?P<arrow>[-=]+>|→)|(?P<date>(?:19|20)\d\d(?:-\d\d?-\d\d?)?\b|[a-z]{1,4}+\d\d-\d+|\d\d?[/.]\d\d?[/.]\d{2,4}|\d\d?/20\d\d)"
     r"|(?P<joined>[^\W\d_]+(?:'[^\W\d_]+)?(?:-\s?(?=[^\W\d_]))?)|(?P<dots>\.+:|\.{2,})|(?P<rest>\d+|[^\s\w])"
 )
 _PARTS = re.compile(re.sub(r"\?P<\w+>", "?:", _TOKEN.pattern))  # without names: for speed
 # "cellularity", "celluarity", "cellu-", "Zellularität"
 _C = re.compile(
-    r"(?:c|z)el+u?l?[a-z'-]*(?:ity|ty|'y|tät|té|tat)$|zellgehalt$|zelldichte$|zellanteil$|celularity$"
+    r"(?:c|z)el+u?l?[a-z'-]*(?:ity|ty|'y|tät|té|tat)$|zellgehalt$|zelldichte$|zellanteil$|celularity$|cellul$"
 )
 _A = re.compile(r"(?:cel{1,2}ul{0,2}a?r|celular|cell|zellulär|cellulaire)$")
 _H = re.compile(r"(?:hyper|hypo|normo|pauci|iso|a)-?(?:cel|zel)[a-zäéè]*$")
@@ -38,10 +38,11 @@ _UNITS = words_of(
 # stems of what marks a correction: "Korrektur", "rectificatif", "supplementary", "erratum"
 _CORRECTS = re.compile("|".join(CORRECTIONS))
 _NOUNS = {word for word, letter in WORDS.items() if letter in "MBRGSoy"}  # begin a compound
-_SHORTENED = re.compile(r"cell$|^est$")  # "est. 40%", "hypercell. (90%)"
+_SHORTENED = re.compile(r"cell(?:ul)?$|^est$")  # "est. 40%", "hypercell. (90%)"
 _MONTHS = words_of(
     "january february march april may june july august september october november december"
 )
+_UNBOXED = str.maketrans("XO", "qq")
 _CHOOSE = re.compile(r"\([xq]R\)(?=:|$)")  # "Cellularity (choose one):"
 _POST = {"post", "after", "following", "nach", "après"}
 # of a key: "Cellularity (0-100%): 45", "Cellularity (previous 90%): 20", "Cellularity 0-100%: ____"
@@ -55,6 +56,12 @@ _PLAIN_KEY = str.maketrans(dict.fromkeys("MGopdyvzuwhecbrnEgajki:,IKLf", "q"))
 _SPECIAL = words_of(
     "o been estimated reported report figure value percentage cell content density cent ."
 )
+_SHORT_OF_ONE = {
+    word[:n] + word[n + 1 :]: letter
+    for word, letter in WORDS.items()
+    for n in range(1, len(word) - 1)
+    if len(word) > 6
+}
 _MOVING = set("AMBGCbcx")  # classes that the words before them may change
 _LEADS = (":", ".", "\ue000", "\ue001")
 _KINDS = {"arrow": "u", "date": "b", "dots": ":"}
@@ -182,10 +189,12 @@ def _in_place(
         classes[-1] = "o"
     elif word == "been" and previous == "had":
         return "b"  # "the core of day 14 had been 5% cellular"
-    elif letter == "b" and behind[:1] in (["me"], ["us"]):
-        return "q"  # "the core now before me"
+    elif letter == "b" and (
+        behind[:1] in (["me"], ["us"]) or (before == "n" and word[:1].isdigit())
+    ):
+        return "q"  # "the core now before me", "current 2022-01-03"
     elif letter == "b":  # not "after remission", nor the day of a correction, nor one of a month
-        day = before == "N" and word in _MONTHS and not "".join(behind).isdigit()
+        day = before == "N" and word in _MONTHS
         dated = word[:1].isdigit() and "E" in classes[-2:]
         return "y" if day else "q" if dated or previous.rstrip("-") in _POST else "b"
     elif letter == "c" and (previous in ("i", "we") or behind == ["read"]):
@@ -202,19 +211,18 @@ def _as_said(
     """The class of a word by what stands beside it, where no other word's changes."""
     if word == "bone":  # "bone 40% of the area" is none of the marrow
         return letter if behind in ([], ["marrow"]) or class_of(behind[0]) == "B" else "x"
-    if word == "o" and behind[:1] in (["\ue000"], ["\ue001"]):
-        return "O"  # "o 0-20%  (*) 20-40%": a circle of a form
     if word == "severe" and _H.match("".join(behind)):
         return "h"  # "severe hypocellularity", but not "severe: under 25%"
     if word == "estimated" and classes[-2:] == ["c", "v"]:
         classes[-2] = "q"  # "could be estimated at 40%" is no criterion
     if word == "reported":
-        return "o" if classes[-1:] == ["C"] and behind == [":"] else letter
+        key = classes[-1:] == ["C"] and behind == [":"]
+        return "o" if key or behind == ["value"] else letter
     if word == "cell" and classes[-1:] == ["F"]:
         return "A"  # "50% cell."
     if word == "cell" and words[-1:] == ["%"]:
         return "C"  # "%CELL 85"
-    if word == "cell" and "".join(classes[-1:]) in ("", ".", "|") and "".join(behind) in _LEADS:
+    if word == "cell" and "".join(classes[-1:]) in ("", *".|yBS/:") and "".join(behind) in _LEADS:
         return "C"  # "CELL: 60%"
     if word == "x" and "O" in classes:
         return "X"  # "_ <30%  X 40-60%": boxes drawn with letters
@@ -225,8 +233,6 @@ def _as_said(
 def _class(token: str) -> str:
     met = _TOKEN.match(token)  # not fullmatch: a hyphen looks at the word behind it
     kind = (met and met.lastgroup) or "rest"
-    if token.endswith("ist's"):
-        return "d"  # "the hematopathologist's cellularity"
     if kind in ("word", "joined"):
         return class_of(token.rstrip("- \n").removesuffix("'s"))
     return _MARKS.get(token, "x") if kind == "rest" else _KINDS.get(kind, kind)
@@ -242,12 +248,15 @@ def class_of(word: str) -> str:
         return form
     if word.endswith(("ly", "able", "ible")) or word in GENERAL:  # adverbs, "evaluable"
         return "q"
+    if word.startswith("fett"):  # "Fettmarkanteil"
+        return "f"
     if word[:3] in ("cel", "zel"):
         return "C" if _C.match(word) else "A" if _A.match(word) else "x"
     if _H.match(word):  # "hypercellularity of 70%" is a noun
         return "C" if word.endswith(("ity", "tät", "té")) else "H"
-    # "wlth", "rnarrow": an l was scanned for an i, an m for rn
-    return WORDS.get(word.replace("l", "i")) or WORDS.get(word.replace("rn", "m"), "x")
+    # "wlth", "rnarrow": an l was scanned for an i, an m for rn; "overal": a letter is lost
+    meant = WORDS.get(word.replace("l", "i")) or WORDS.get(word.replace("rn", "m"))
+    return meant or _SHORT_OF_ONE.get(word, "x")
 
 
 def _form(word: str) -> str:
@@ -271,8 +280,9 @@ def _form(word: str) -> str:
 
 def ticked(s: str) -> str:
     """Leave only figures behind a ticked box: "[ ] <10% [x] 10-30%"."""
-    if "X" not in s and "O" not in s:
-        return s
+    if re.match(r"[^XO]*[FN]q*[XO].*[FN]q*[XO][.)]*$", s):
+        empty = re.compile(r"[FN](?=[^XO]*O)")  # "<50% [ ]  50-70% [x]"
+        return empty.sub("q", s).translate(_UNBOXED)
     lead, *boxes = re.split(r"(?=[XO])", s)
     lead = _CHOOSE.sub("qqqq", lead)
     kept = ("q" + box[1:] if box[0] == "X" else "q" * len(box) for box in boxes)

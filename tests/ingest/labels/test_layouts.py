@@ -97,3 +97,78 @@ def test_attributes_of_a_tag_name_what_its_value_is() -> None:
     for v in VALUES:
         rows = "".join(f'<r specimen="{s}" analyte="cellularity" value="{x}" unit="%"/>' for s, x in (("clot", 77), ("core", v)))  # fmt: skip
         assert parse(f'<?xml version="1.0"?><report><results>{rows}</results></report>').value == v
+
+
+SERIES = {
+    "aligned": "Visit      Date        Cellularity  Reticulin\nBaseline   2021-01-04  {a} %         MF-2\nWeek 24    2021-07-01  {b} %         MF-1\nCurrent    2022-01-03  {v} %         MF-1",
+    "two lines": "Date                 Core       Blasts   CD34\n                     cellul.%   asp.%    IHC%\n03 Oct 2024 (today)     {v}        1       1\n02 Jul 2024             {b}        1      <1",
+    "bars": "| Timepoint | Core cellularity | Blasts |\n|---|---|---|\n| Diagnosis | {a}% | 60% |\n| Day 14 | {b}% | 0% |\n| Today (day 28) | {v}% | 1% |",
+    "columns": "                     Previous      Present\nCore cellularity     {a}%           {v}%\nBlasts               12%           2%",
+    "norm": "CORE BIOPSY\n              Result   Units   Normal\nCELLULARITY   {v}       %       30-70\nBLASTS        2        %       0-5",
+    "keys": "Previous: core {a}% cellular.\nCurrent: core {v}% cellular.",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SERIES)
+def test_of_a_series_the_present_one_counts(name: str) -> None:
+    for a, b, v in itertools.permutations((15, 35, 60, 95), 3):
+        text = SERIES[name].format(a=a, b=b, v=v)
+        assert parse(text).value == v, text
+
+
+AGAIN = """CORE: 40% cellular.~ADDENDUM: The cellularity given above is a typing error for {v}%.
+CORE: 40% cellular.~Erratum: for "40%" read "{v}%".
+Core biopsy: you had estimated the cellularity at 40%; to my eye it is {v}%.
+Core biopsy: some fields are 10% and others 90% cellular; overall {v}%.
+Core biopsy: reduced cellularity; {v}%.
+Core biopsy: at {v}% cellularity the marrow is normal for age.
+Core biopsy: at {v}% the marrow is normocellular.
+Stanze: Das Knochenmark ist mit etwa {v} % hypozellulär.
+Beckenkammtrepanat: Markräume zu {v} % von Hämatopoese ausgefüllt.
+BOM : les espaces médullaires sont occupés à {v} % par l'hématopoïèse.
+Core biopsy, dictated: cellularity I'd say {v} percent.
+Core biopsy: Overal cellularity {v}%.
+RIGHT~Cellularity {v}%~~LEFT~Cellularity {v}%~~Both are core biopsies.
+Core biopsy 1: {v}%; core biopsy 2: {v}% cellular.""".splitlines()
+
+
+@pytest.mark.parametrize("frame", AGAIN)
+def test_the_figure_that_is_meant_is_read(frame: str) -> None:
+    for v in VALUES:
+        text = frame.format(v=v).replace("~", "\n")
+        assert parse(text).value == v, text
+
+
+NONE = """CORE: 40% cellular.~~Addendum: specimen mix-up. The figures above belong to another patient.
+Core biopsy: cellularity 38%; visual 60%.
+Core biopsy 1: 20%; core biopsy 2: 60% marrow, 30% cellular blasts.""".splitlines()
+
+
+@pytest.mark.parametrize("text", NONE)
+def test_where_two_figures_may_be_meant_there_is_none(text: str) -> None:
+    assert parse(text.replace("~", "\n")).value is None
+
+
+STRUCTURED = r"""
+<?xml version="1.0"?><Report><Specimen type="Clot"><Finding code="CELLULARITY">77%</Finding></Specimen><Specimen type="Trephine"><Finding code="CELLULARITY">{v}%</Finding></Specimen></Report>
+<report><trephine cellularity="{v}" unit="%" reticulin="1"/><aspirate blasts="3"/></report>
+<doc><item key="BLASTS">3 %</item><item key="CELLULARITY OF CORE">{v} %</item></doc>
+{{"findings":[{{"site":"clot","analyte":"cellularity","value":77,"unit":"%"}},{{"site":"core","analyte":"cellularity","value":{v},"unit":"%"}}]}}
+[{{"q":"Specimen","a":"core biopsy"}},{{"q":"Cellularity (%)","a":"{v}"}},{{"q":"Blasts (%)","a":"2"}}]
+{{"report":{{"core":{{"cellularity":{{"min":{v},"max":{v},"unit":"%"}}}}}}}}
+{{"result":[{{"code":{{"text":"Bone marrow core cellularity"}},"valueString":"{v}%"}},{{"code":{{"text":"Blasts"}},"valueString":"3%"}}]}}
+Core biopsy~Cellularity: 0-4% [ ]   {v}% [x]   96-100% [ ]
+Core biopsy~Cellularity: [{v}] %~Blasts: [2] %
+Trephine: Cellularity {v} % Ref: 30-40 %
+24-17 / 60M / ASP BLAST 3% / CORE 15MM CELL {v}%, MEGS DYSPL / CLOT CELL 77% / FISH NEG
+Dear Dr. X, the core you kindly sent is {v}% cellular.
+Core biopsy: haemopoiesis about {v}% of marrow area.
+Test|Result|Flag|Range~Core cellularity, %|{v}|H|30-40~Blasts, %|2||0-5
+""".strip().splitlines()  # fmt: skip
+
+
+@pytest.mark.parametrize("frame", STRUCTURED)
+def test_structures_read_back(frame: str) -> None:
+    for v in VALUES:
+        text = frame.format(v=v).replace("~", "\n")
+        assert parse(text).value == v, text

@@ -15,7 +15,7 @@ from featurestore.errors import ConfigError
 from featurestore.fields import to_json
 from featurestore.types import Target
 from featurestore.words import counted, in_columns
-from trainer import evaluate, floor, plots, runs, verdict
+from trainer import conformal, evaluate, floor, plots, runs, verdict
 from trainer.paired import Drawn, Estimate, differences, estimates
 from trainer.svg import minus
 
@@ -193,7 +193,7 @@ def _pooled(
     numbers = evaluate.measured(pooled, target)
     least = floor.pooled_floor(pooled["truth"].to_numpy(), floors)
     least |= floor.pooled_auc(store, [run.again() for run in loaded], target)
-    scores = runs.scores_of(target)
+    scores, cases = runs.scores_of(target), evaluate.by_case(pooled)
     said = runs.cautions(scores, numbers, least, loaded[0].encoder.random)
     return {
         "cautions": verdict.told((runs.level_of(text), text) for text in said),
@@ -201,6 +201,10 @@ def _pooled(
         "n": pooled.height,
         "patients": pooled["patient_id"].n_unique(),
         "score": verdict.score(numbers, target),
+        "by_case": cases.height < pooled.height
+        and verdict.score(evaluate.measured(cases, target), target),
+        "held": pooled["held"].null_count() == 0
+        and conformal.in_words(conformal.counted_held(pooled)),
         "figures": plots.figures(pooled, target)[:2],
     }
 

@@ -154,38 +154,35 @@ def held(width: Widths | None) -> pl.Expr:
 
 
 def coverage(frame: pl.DataFrame, width: Widths, alpha: float = ALPHA) -> dict[str, float]:
-    """How often intervals hold the label of test Slides: truth, mean, and see `share_held`.
+    """How often intervals hold the label of test Slides: truth, mean, and see `counted_held`.
 
     Returns:
-        n Slides and held, those whose label is; coverage, coverage_low and coverage_high of
-        `share_held`; expected_low and expected_high, between which 95% of such coverages fall where
-        test is like calibration: the count of Patients whose labels are held is then beta-binomial
-        (Vovk 2012). Outside of them, test is another matter.
+        The numbers of `counted_held`; expected_low and expected_high, between which 95% of such
+        coverages fall where test is like calibration: the count of Patients whose labels are held
+        is then beta-binomial (Vovk 2012). Outside of them, test is another matter.
     """
     from scipy import stats  # slow to import, and training must start at once
 
     frame = frame.with_columns(held=held(width))
-    share, low, high, n = share_held(frame)
-    calibrated = int(width.case.max()) + 1
+    calibrated, n = int(width.case.max()) + 1, share_held(frame)[-1]
     k = rank(calibrated, alpha)
-    expected = stats.betabinom(n, k, calibrated + 1 - k).ppf([0.025, 0.975]) / n
-    return {
-        "n": frame.height,
-        "held": int(frame["held"].sum()),
-        "coverage": share,
-        "coverage_low": low,
-        "coverage_high": high,
-        "expected_low": float(expected[0]),
-        "expected_high": float(expected[1]),
-    }
+    low, high = stats.betabinom(n, k, calibrated + 1 - k).ppf([0.025, 0.975]) / n
+    return counted_held(frame) | {"expected_low": float(low), "expected_high": float(high)}
+
+
+def counted_held(frame: pl.DataFrame) -> dict[str, float]:
+    """The number n of Slides, those held of them, and coverage with its ends, of `share_held`."""
+    numbers = zip(("coverage", "coverage_low", "coverage_high"), share_held(frame), strict=False)
+    return {"n": frame.height, "held": float(frame["held"].sum()), **dict(numbers)}
 
 
 def in_words(found: Mapping[str, float]) -> str:
-    """Say a `coverage`, and what is counted."""
+    """Say what intervals are meant to hold, what they do, and what is counted."""
     low, high = found["coverage_low"], found["coverage_high"]
     return (
-        f"{found['held']:,} of {found['n']:,} test labels, {found['coverage']:.1%} with each case "
-        f"counted once (95% interval {low:.1%} to {high:.1%}, by patient)"
+        f"meant to hold {1 - ALPHA:.0%} of labels; of test they hold {round(found['held'], 1):,g} "
+        f"of {found['n']:,}, {found['coverage']:.1%} with each case counted once (95% "
+        f"interval {low:.1%} to {high:.1%}, by patient)"
     )
 
 

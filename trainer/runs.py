@@ -162,9 +162,7 @@ class Run:
             share = of_classes(self._test.get("positive")) * (name == "accuracy")
             found = estimate(self._test, name, form, end=", by patient")
             yield f"{heading(title)}{found}{share}"
-        if n := self.record.metric("n", "test_cases"):
-            said = known(self.scores, self.record.metrics["test_cases"])
-            yield f"by case     {said} of {counted(int(n), 'case')}, each the mean of its slides"
+        yield from of_cases(self.scores, self.record.metrics.get("test_cases", {}))
         floor = known(self.scores, self.record.metrics.get("ridge_test", {}))
         yield f"ridge floor {floor} (mean embeddings)"
 
@@ -176,7 +174,7 @@ class Run:
         half = f"{width.typical:.{digits(self.record.about())}f}"
         yield (
             f"interval    ± {half} about the median, wider where errors are larger; "
-            f"meant to hold {1 - conformal.ALPHA:.0%} of labels; holds {conformal.in_words(found)}"
+            f"{conformal.in_words(found)}"
         )
 
 
@@ -258,6 +256,13 @@ def known(scores: Sequence[Score], numbers: Numbers) -> str:
     """Scores without their intervals, those of several that are known, else the first."""
     told = [one for one in scores if one[0] in numbers] or scores[:1]
     return ", ".join(f"{title} {number(numbers.get(name), form)}" for name, title, form in told)
+
+
+def of_cases(scores: Sequence[Score], numbers: Numbers) -> Iterator[str]:
+    """A line of scores by Case, where several Slides are of one."""
+    if n := numbers.get("n"):
+        cases = counted(int(n), "case")
+        yield f"by case     {known(scores, numbers)} of {cases}, each the mean of its slides"
 
 
 def rare(numbers: Numbers) -> list[str]:

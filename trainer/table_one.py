@@ -14,7 +14,7 @@ from featurestore import FeatureStore
 from featurestore.fields import name_of
 from featurestore.types import Sweep, Target
 from featurestore.words import counted, in_columns
-from trainer import evaluate, floor, runs
+from trainer import conformal, evaluate, floor, runs
 from trainer.config import TrainConfig
 from trainer.paired import Drawn, Estimate, differences, estimates
 
@@ -48,6 +48,10 @@ class Cell:
     scores: Mapping[str, Estimate]  # mean over seeds, pooled over folds; intervals by Patient
     spread: runs.Numbers  # of scores, standard deviation over seeds, n - 1; None for one seed
     ridge: runs.Numbers  # scores of the floor that are known: mean over seeds, pooled over folds
+    by_case: runs.Numbers  # n Cases, and scores: mean over seeds; empty where each has one Slide
+    coverage: Mapping[
+        str, float
+    ]  # of `conformal.counted_held`, mean over seeds; empty without intervals
     ensemble: runs.Numbers  # every number of the mean prediction over seeds
 
     @property
@@ -147,6 +151,9 @@ class SweepResult:
     def _table(self) -> list[str]:
         factors, (first, second), floor = list(self.sweep.factors), self.told, self.floor
         numbers = [first[1], "± seeds", "95% interval", second[1], "± seeds", f"ridge {floor[1]}"]
+        cases = any(cell.by_case for cell in self.cells)
+        held = any(cell.coverage for cell in self.cells)
+        numbers += [f"{first[1]} by case"] * cases + ["labels held"] * held
         rows = [[*map(option, factors), *numbers]]
         for cell in self.cells:
             row = [self.shown(name, cell.values[name]) for name in factors]
@@ -156,7 +163,9 @@ class SweepResult:
                 if name == first[0]:
                     ends = f"{runs.number(one.low, form)} to {runs.number(one.high, form)}"
                     row.append("–" if one.low is None else ends)
-            rows.append([*row, runs.floor_beside(floor, cell.numbers, cell.ridge)])
+            row.append(runs.floor_beside(floor, cell.numbers, cell.ridge))
+            row += [runs.number(cell.by_case.get(first[0]), first[2])] * cases
+            rows.append([*row, *[runs.number(cell.coverage.get("coverage"), ".1%")] * held])
         return in_columns(rows)
 
     def _one(self) -> Iterator[str]:
@@ -166,12 +175,15 @@ class SweepResult:
             for name, title, form in self.told:
                 yield f"{runs.heading(title)}{cell.scores[name].text(form)}{over}"
                 over = ""
+            yield from runs.of_cases(self.told, cell.by_case)
             if cell.seeds > 1:
                 spreads = (f"{t} ± {runs.number(cell.spread[k], f)}" for k, t, f in self.told)
                 yield f"over seeds  {', '.join(spreads)}"
                 yield f"as one      {runs.known(self.told, cell.ensemble)} of the mean over seeds"
             if cell.ridge:
                 yield f"ridge floor {runs.known(self.told, cell.ridge)} ({how}mean embeddings)"
+            if cell.coverage:
+                yield f"interval    {conformal.in_words(cell.coverage)}"
 
     def _differences(self) -> Iterator[list[str]]:
         for one in self.differences:
@@ -222,9 +234,10 @@ class Tested:
     """What the Runs of a grid say of the Slides that all of them were tested on."""
 
     target: Target
-    slides: pl.DataFrame  # slide_id, patient_id, truth, in the order of all that follows
+    slides: pl.DataFrame  # slide_id, case_id, patient_id, truth, in the order of all that follows
     predicted: Mapping[Tried, np.ndarray]  # (N,), folds put together
     drawn: Mapping[Tried, Drawn]  # its numbers, of resampled Patients too
+    held: pl.DataFrame  # run_id, slide_id, held: whether the Run's interval holds the label
 
     @property
     def told(self) -> tuple[runs.Score, runs.Score]:
@@ -235,8 +248,8 @@ class Tested:
 def _tested(store: FeatureStore, plans: Sequence[Planned], known: Mapping[str, str]) -> Tested:
     """The Slides that all Runs of a grid were tested on, and Predictions, folds put together."""
     found = store.ask(
-        "select run_id, slide_id, truth, mean from predictions"
-        " where split = 'test' and run_id in (select unnest($ids))",
+        "select run_id, slide_id, split, truth, mean from predictions"
+        " where run_id in (select unnest($ids))",
         {"ids": list(known.values())},
     )
     found = store.sound_runs(found)
@@ -247,9 +260,11 @@ def _tested(store: FeatureStore, plans: Sequence[Planned], known: Mapping[str, s
     whole = [tried for tried, ids in run_ids.items() if made.issuperset(ids)]
     number = [(run_id, i) for i, tried in enumerate(whole) for run_id in run_ids[tried]]
     of = pl.DataFrame(number, {"run_id": pl.String, "tried": pl.Int64}, orient="row")
-    wide = found.join(of, on="run_id").pivot("tried", index=["slide_id", "truth"], values="mean")
+    tests = found.filter(split="test").join(of, on="run_id")
+    wide = tests.pivot("tried", index=["slide_id", "truth"], values="mean")
     patients = store.ask(
-        "select slide_id, patient_id from cohort_slides where cohort = $name order by slide_id",
+        "select slide_id, case_id, patient_id from cohort_slides where cohort = $name"
+        " order by slide_id",
         {"name": plans[0].config.cohort},
     )
     slides = patients.join(wide.drop_nulls(), on="slide_id", maintain_order="left")
@@ -257,7 +272,13 @@ def _tested(store: FeatureStore, plans: Sequence[Planned], known: Mapping[str, s
     target = store.target(store.cohort(plans[0].config.cohort).target)
     labels, of_whom = (slides[name].to_numpy() for name in ("truth", "patient_id"))
     drawn = {k: evaluate.drawn(labels, mean, of_whom, target) for k, mean in predicted.items()}
-    return Tested(target=target, slides=slides, predicted=predicted, drawn=drawn)
+    held = pl.DataFrame(schema={"run_id": pl.String, "slide_id": pl.String, "held": pl.Boolean})
+    for _, part in found.join(patients, on="slide_id").group_by("run_id"):
+        width = None if target.kind == "binary" else conformal.calibrated_half_width(part)
+        if width is not None:
+            inside = part.filter(split="test").with_columns(held=conformal.held(width))
+            held = held.vstack(inside.select(held.columns))
+    return Tested(target=target, slides=slides, predicted=predicted, drawn=drawn, held=held)
 
 
 def _cells(
@@ -298,8 +319,32 @@ def _cells(
             scores=estimates(tested.told, drawn),
             spread=evaluate.finite(spread),
             ridge=_mean(ridge, names),
+            by_case=_by_case(tested, list(by_seed)),
+            coverage=_coverage(tested, [known[plan.key] for plan in own], len(by_seed)),
             ensemble=evaluate.measured(frame.with_columns(as_one), tested.target),
         )
+
+
+def _by_case(tested: Tested, cell: Sequence[Tried]) -> runs.Numbers:
+    """Scores of a cell by Case, mean over seeds; nothing where every Case has one Slide."""
+    frames = [evaluate.by_case(tested.slides.with_columns(mean=tested.predicted[k])) for k in cell]
+    n, names = frames[0].height, [name for name, _, _ in tested.told]
+    if n == tested.slides.height:
+        return {}
+    alone = np.zeros(n)  # one Patient: no intervals
+    drawn = [
+        evaluate.drawn(frame["truth"].to_numpy(), frame["mean"].to_numpy(), alone, tested.target)
+        for frame in frames
+    ]
+    return {"n": n, **_mean([{k: float(one[k][0]) for k in names} for one in drawn], names)}
+
+
+def _coverage(tested: Tested, run_ids: Sequence[str], seeds: int) -> Mapping[str, float]:
+    """Which labels the intervals of a cell hold; nothing where a Run has none."""
+    own = tested.held.filter(pl.col("run_id").is_in(run_ids)).group_by("slide_id")
+    frame = tested.slides.join(own.agg(pl.col("held").mean(), pl.len()), on="slide_id")
+    whole = frame.filter(len=seeds).height == tested.slides.height
+    return conformal.counted_held(frame) if whole else {}
 
 
 def _mean(each: Sequence[runs.Numbers], names: Sequence[str]) -> runs.Numbers:

@@ -116,9 +116,7 @@ def test_slides_of_one_patient_do_not_make_coverage_more_certain() -> None:
     even = conformal.Widths(mean=np.zeros(1), residual=np.ones(1), case=np.zeros(1, int), times=1)
     error = pl.when("held").then(0.0).otherwise(9.0)
     said = conformal.in_words(conformal.coverage(more.with_columns(truth=error, mean=0.0), even))
-    assert said.startswith(
-        "36 of 140 test labels, 90.0% with each case counted once (95% interval "
-    )
+    assert "they hold 36 of 140, 90.0% with each case counted once (95% interval " in said
     fewer = conformal.share_held(once.with_columns(pl.col("patient_id") // 4))
     assert fewer[1] < low < 0.9 < high < fewer[2]
 
@@ -173,7 +171,7 @@ def test_a_run_with_calibration_slides_has_intervals(
     held = found.select(conformal.held(width).mean()).item()
     assert held > 0.6
     assert f"interval    ± {width.typical:.1f} about the median" in run.text()
-    said = f"holds {20 * held:.0f} of 20 test labels, {held:.1%} with each case counted once"
+    said = f"of test they hold {20 * held:.0f} of 20, {held:.1%} with each case counted once"
     assert f"meant to hold 90% of labels; {said}" in run.text()
     # Fewer Bags are noisier than those that calibrated, so they get no interval.
     assert predict(store, run.run_id, resamples=2)["interval_low"].null_count() == 60

@@ -166,7 +166,9 @@ def test_the_page_shows_intervals_and_their_coverage(
     assert width is not None
     held = test.select(conformal.held(width).sum()).item()
     assert f"An interval of 90% is the prediction ± {width.typical:.1f} points" in page
-    assert f"It holds {held} of 20 test labels, {held / 20:.1%} with each case counted" in page
+    assert (
+        f"of labels; of test they hold {held} of 20, {held / 20:.1%} with each case counted" in page
+    )
     assert "Slides held by interval" in page
     assert "Calibration (n = 20)" in page
     assert "Labels are rounded to 5, which allows R² 0.99" in page

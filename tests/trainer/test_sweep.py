@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 
 import cli
 from featurestore import FeatureStore
+from featurestore.config import SplitConfig
 from featurestore.errors import ConfigError, TrainError
 from featurestore.fields import to_json
-from featurestore.types import Sweep, Target, TargetKind
+from featurestore.types import Slide, Sweep, Target, TargetKind
 from trainer import TrainConfig, compare, evaluate, helper, page, runs, train
 from trainer.config import SweepConfig
 from trainer.floor import pooled_floor, ridge_floor
@@ -184,6 +185,39 @@ def test_folds_put_together_are_held_against_their_floor(store: FeatureStore) ->
     view = compare.view(store, made, [page.test_slides(store, run) for run in made])["pooled"]
     assert f"under the ridge floor of {pooled:.3f}" in view["cautions"][0].text
     assert f"R² {pooled:.3f}" in view["floor"]
+
+
+def test_folds_and_seeds_have_numbers_by_case_and_coverage_as_a_run_has(tmp_path: Path) -> None:
+    store = es.build(tmp_path / "store", *es.planted(60, 4, dim=3))
+    twins = [replace(s, case_id=f"C-{int(s.slide_id[2:]) // 2:04}") for s in store.known(Slide)]
+    store.record(twins)
+    split = SplitConfig(method="folds", folds=2)
+    store.create_cohort("all", "from bags", split=split)
+    config = replace(QUICK, steps=3, validation_fraction=0, calibration_fraction=0.7)
+    found = sweep(store, config, seeds=2)
+    (cell,) = found.cells
+    made = [runs.load(store, run_id) for run_id in cell.run_ids]
+    tests = [page.test_slides(store, run) for run in made]
+    by_seed = [
+        pl.concat([t for run, t in zip(made, tests, strict=True) if run.config.seed == seed])
+        for seed in (0, 1)
+    ]
+    cases = [evaluate.by_case(frame) for frame in by_seed]
+    r2 = np.mean([evaluate.r2(*frame.select("truth", "mean").to_numpy().T) for frame in cases])
+    assert cell.by_case["r2"] == pytest.approx(r2)
+    held = [frame["held"].sum() for frame in by_seed]
+    share = np.mean(
+        [frame.group_by("case_id").agg(pl.mean("held"))["held"].mean() for frame in by_seed]
+    )
+    assert cell.coverage["coverage"] == pytest.approx(share)
+    said = found.text()
+    assert f"by case     R2 {r2:.3f}, " in said
+    assert f"of {cases[0].height} cases, each the mean of its slides" in said
+    assert f"of test they hold {sum(held) / 2:g} of 60, {share:.1%} with each case" in said
+    view = compare.view(store, made[:2], tests[:2])["pooled"]
+    assert f"they hold {held[0]} of 60, " in view["held"]
+    pooled = evaluate.r2(*cases[0].select("truth", "mean").to_numpy().T)
+    assert f"{abs(pooled):.3f} (95% interval " in view["by_case"]
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=5), st.integers(0, 99))

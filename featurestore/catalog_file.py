@@ -24,6 +24,7 @@ from featurestore.errors import (
     StoreVersionMismatch,
 )
 from featurestore.fields import content_id
+from featurestore.sql_child import LEDGER_FILE
 from featurestore.sql_child import last_write as last_write
 
 LOCK_TIMEOUT_S = 30.0
@@ -31,7 +32,6 @@ NO_LOCKS = (os.strerror(errno.ENOLCK), "locks are not supported")  # in DuckDB's
 MAKE_ANEW = "Make it anew with: trephine verify --rebuild"
 ENDS = ("", ".wal", ".wal.checkpoint", ".wal.recovery", ".tmp")  # of what DuckDB writes
 WRITE = "write "  # and a number: what a write of ours leaves among the migrations
-LEDGER_FILE = re.compile(r"\d{17}-\w+-[0-9a-f]{8}(-[0-9a-f]{8})?\.parquet")
 VIEWS = (
     "macros/retired",
     "views/slide_facts",

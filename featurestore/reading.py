@@ -10,6 +10,7 @@ from featurestore.catalog_file import must_be_readable, must_exist, path_of, ver
 from featurestore.errors import ConfigError, SlideNotFound, TrephineError
 from featurestore.fields import from_json
 from featurestore.ids import one_of
+from featurestore.layout import slides_dir
 from featurestore.queries import Named
 from featurestore.types import EncoderDescription, Target
 from featurestore.user_sql import Limits, Question
@@ -18,6 +19,12 @@ from featurestore.words import as_html, counted
 if TYPE_CHECKING:
     import numpy as np
     import polars as pl
+
+
+OTHERS = {
+    "older": "rows of the ledger are not here yet. Take them in: trephine ingest --adopt-only",
+    "other": "the catalog is of another ledger than is here. Look with: trephine verify",
+}
 
 
 class Readable:
@@ -131,8 +138,16 @@ class Readable:
         count = "select count(*) from failures where stage = 'ledger'"
         n = self._asked.aside if self._asked is not None else self.ask(count).item()
         how = "Look with: trephine sql \"from failures where stage = 'ledger'\""
+        if self._asked is not None and self._asked.other and not self._is_at_work():
+            self.note(OTHERS[self._asked.other])
         aside = f"note: {n} rows or files of the ledger are set aside. {how}\n" if n else ""
         return "".join([*self._told, aside])
+
+    def _is_at_work(self) -> bool:
+        """Whether somebody writes what a later call folds in."""
+        from featurestore.workplaces import is_claimed
+
+        return is_claimed(slides_dir(self.root))
 
     def slides(self) -> pl.DataFrame:
         """Return one row per Slide, with its Label, quality and Embeddings."""

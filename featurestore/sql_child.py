@@ -30,7 +30,10 @@ NESTED = {"decimal", "list", "array", "struct", "map"}
 MOMENTS = {"timestamp", "timestamp_s", "timestamp_ms", "timestamp with time zone"}
 WIDE = {"bigint": "Int64", "hugeint": "Int128"}  # types of polars
 NAMES = "select name from migrations"
-ASIDE = "select count(*) from failures where stage = 'ledger'"
+ASIDE = """select
+    (select count(*) from failures where stage = 'ledger'),
+    (select max(name) from ledger_files where part_of is null and name similar to '\\d{17}-.*')"""
+LEDGER_FILE = re.compile(r"\d{17}-\w+-[0-9a-f]{8}(-[0-9a-f]{8})?\.parquet")
 HEADS = (4096 + 8, 8192 + 8)  # where DuckDB's two headers count; the last of them holds
 COMMIT = b"d\0d\xff\xff"  # the end of a commit in a log
 MARKS = re.compile(  # a log in which each commit says only that the file is being written
@@ -104,7 +107,7 @@ def answers(
             if found - {f"write {last}"} != versions:
                 yield {"versions": found, "last": last}
                 return
-            yield {"aside": con.execute(ASIDE).fetchall()[0][0]} if versions else {}
+            yield about(con, Path(catalog).with_name("ledger")) if versions else {}
         except duckdb.OutOfMemoryException:
             raise
         except duckdb.Error as error:
@@ -115,6 +118,20 @@ def answers(
             yield from plain(con, asked["result"], told, half)
             return
     yield told  # the catalog is closed: a writer need not wait for it
+
+
+def about(con: Types, ledger: Path) -> dict[str, Any]:
+    """What the catalog could not take, and whether its last file of the ledger is the last there.
+
+    Nobody who folds what is written is at work: that would need the lock.
+    """
+    n, last = con.execute(ASIDE).fetchall()[0]
+    names = [name for kind in ledger.glob("*") if kind.is_dir() for name in os.listdir(kind)]  # noqa: PTH208
+    said = [name for name in names if LEDGER_FILE.match(name)]
+    other = (
+        "" if max(said, default=None) == last else "other" if {last} - {*said, None} else "older"
+    )
+    return {"aside": n, "other": other}
 
 
 def last_write(file: int, log: str) -> int:

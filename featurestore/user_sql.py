@@ -93,6 +93,7 @@ class Question:
     ) -> None:
         self.limits = limits or Limits()
         self.aside: int | None = None  # ledger rows that the catalog could not take, once known
+        self.other = ""  # what the catalog is to the ledger: older, or of an other
         self._catalog = catalog
         self._request = {
             "catalog": str(catalog.absolute()),
@@ -142,6 +143,7 @@ class Question:
         if not isinstance(told, dict):
             return
         self.aside = told.get("aside", self.aside)
+        self.other = told.get("other", self.other)
         if "versions" in told:
             check_version(told["versions"])
             check_hand(told["versions"], told["last"])

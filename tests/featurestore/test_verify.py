@@ -736,6 +736,36 @@ def test_what_another_program_that_was_killed_left_in_the_log_is_not_used(
     assert FeatureStore(root).sql("from slides").height
 
 
+@pytest.mark.parametrize("of", ["itself", "before", "another"])
+def test_sql_tells_where_the_catalog_is_of_another_time_or_store(copied: Copy, of: str) -> None:
+    root = copied()
+    path = root / layout.CATALOG
+    old = path.read_bytes()
+    FeatureStore(root).record([case_row("C", "P")])
+    if of == "before":
+        path.write_bytes(old)
+    elif of == "another":
+        FeatureStore(other := copied()).record([case_row("X", "P")])
+        shutil.copy(other / layout.CATALOG, path)
+    said = CliRunner().invoke(cli.main, ["sql", "from cases limit 1", "--store", str(root)])
+    assert said.exit_code == 0
+    if of == "before":
+        assert "rows of the ledger are not here yet" in said.stderr
+        assert "--adopt-only" in said.stderr
+        FeatureStore(root).record()
+    elif of == "another":
+        assert "of another ledger than is here. Look with: trephine verify" in said.stderr
+        assert names(root) != []
+        FeatureStore.verify(root, rebuild=True)
+    said = CliRunner().invoke(cli.main, ["sql", "from cases limit 1", "--store", str(root)])
+    assert (said.exit_code, said.stderr) == (0, "1 row\n")
+    assert FeatureStore(root).sql("from cases where case_id = 'C'").height == 1
+    store = FeatureStore(root)
+    store.record([case_row("D", "P")], fold=False)  # an ingest at work
+    assert store.sql("from cases").height
+    assert store.set_aside() == ""
+
+
 def test_a_catalog_of_an_earlier_commit_without_a_count_is_used_and_counted(copied: Copy) -> None:
     root = copied()
     with duckdb.connect(str(root / layout.CATALOG)) as con:

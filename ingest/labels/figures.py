@@ -228,7 +228,7 @@ def _mended(piece: str) -> str:
 
 def _close_up(match: re.Match[str]) -> str:
     words = re.split(r" {2,}", match[0])
-    return " ".join(word.replace(" ", "") for word in words).ljust(len(match[0]))
+    return " ".join(word.replace(" ", "") for word in words).rjust(len(match[0]))
 
 
 def find_figures(text: str) -> list[Figure]:

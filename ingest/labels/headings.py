@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 from typing import Literal
 
-from ingest.labels.languages import GENERAL, HISTORY, KINDS, WORDS
+from ingest.labels.languages import GENERAL, HISTORY, KINDS, WORDS, words_of
 from ingest.labels.tokens import class_of
 
 Material = Literal["core", "clot", "aspirate", "touch", "other", "general", "unknown"]
@@ -25,7 +25,10 @@ _SURE = re.compile(
     r"treph|trepan|\bcores?\b|crest|marrow|bmbx|\bbom\b|stanz|knochenmark|becken|ostéo"
 )
 _BOX = re.compile(r"(?:\[[ x✓_]\]|\( ?[x*]?\)|[☐☒☑✓□]) ?[<>~]? ?\d")  # a line of a form is no table
+# "Core cell%", but not "B cell %"
+_CELLS = re.compile(r"(?:(?:core|bx|biopsy|trephine|marrow|bm) )*cell\.? ?(?:\(?%\)?|pct)")
 _GAP = re.compile(r"\t+| {2,}")
+_ABOUT = words_of("approx approximately about around circa ca roughly nearly etwa environ")
 _DATE = re.compile(r"\d{4}|\d[./]\d")
 _SEVERAL = re.compile(r"[,;/&+]|\b(?:and|und|et|with)\b")
 
@@ -89,10 +92,8 @@ def is_said(words: str) -> bool:
 def is_measured(name: str) -> bool:
     """Whether a cell names the cellularity and no figure."""
     name = without_scale(name)
-    named = any(
-        stem in name for stem in ("cellul", "zellul", "richesse", "cell%", "cell %", "cell pct")
-    )
-    return named and len(name) < 45 and not re.search(r"\d|:.", name)
+    named = any(stem in name for stem in ("cellul", "zellul", "richesse")) or _CELLS.fullmatch(name)
+    return bool(named) and len(name) < 45 and not re.search(r"\d|:.", name)
 
 
 def tells_it(key: str) -> bool:
@@ -134,3 +135,10 @@ def with_units(cells: list[tuple[int, str]]) -> list[tuple[int, str]]:
             cells[n - 1] = (cells[n - 1][0], f"{cells[n - 1][1].rstrip()} %")
             cells = cells[:-1] if n == len(cells) - 1 else cells
     return cells
+
+
+def is_open(line: str) -> bool:
+    """Whether a short line goes on in the next: it ends in a comma or a small word."""
+    last = "".join(line.split()[-1:])
+    small = last in _ABOUT or (last.isalpha() and class_of(last) in "dvpIzwj")
+    return small or last[-1:] in ("-", ",", "(")

@@ -18,6 +18,7 @@ from ingest.labels.headings import (
     cut_of,
     is_known,
     is_measured,
+    is_open,
     is_said,
     is_side,
     material_of,
@@ -32,7 +33,9 @@ from ingest.labels.tokens import class_of
 LONGEST = 2_000  # characters of a sentence or a row that are read at once
 # stems of words near which a cellularity may stand, be corrected or be taken back
 # "CELL: 60%", "50% cell."
-_SHORT = re.compile(r"cell(?<!\wcell)(?:(?<=% cell)(?!\w)|(?:'?t?y)?\b[:.]{0,2} ?[~<>]?\d)")
+_SHORT = re.compile(
+    r"cell(?<!\wcell)(?:(?<=% cell)(?!\w)|\.? ?\(?%|(?:'?t?y)?\b[:.]{0,2} ?[~<>]?\d)"
+)
 _STEMS = (
     CORRECTIONS
     | words_of(
@@ -54,7 +57,10 @@ _MARK = re.compile(
 )
 _ORNAMENT = " *_=-.[]<>#+:"
 _OPEN_END = re.compile(r"[.,;]$|\w-$")  # of a line that is no heading
-_KEY = re.compile(r"((?>[^\W\d_](?:[^:?=|\n%.;]{0,59}[^:?=|\n%.; \t])?))[ \t.]*(?::\**|\?)(?=\s|$)")
+_KEY = re.compile(
+    r"((?>[^\W\d_](?:[^:?=|\n%.;]{0,59}[^:?=|\n%.; \t])?))[ \t.]*"
+    r"(?:(?::\**|\?)(?=\s|$)|=(?=[\s\d<>~]|$))"
+)
 _SCALE = re.compile(r"[(\[][^()\[\]]{0,30}%[^()\[\]]{0,9}[)\]](?=[ .]*:)")  # "Blasts (0-100%):"
 _AFTER_LABEL = re.compile(r"\s*(?:[^\W\d_]{3,12} )?[(\[]?\w{1,2}(?:[)\].:]{1,2}| -)\s")
 _LEAD = re.compile(r"\s*(?:\(?\w{1,2}[.):]|[#*•>\[-])|[^:?\n]{1,62}[:?]")
@@ -62,7 +68,6 @@ _WORD = re.compile(r"[^\W\d_]+")
 _SHARE = re.compile(r"\d ?%")
 _COLUMN = {mark: re.compile(rf"[^{mark}]+") for mark in "|\t,;"}
 _COLUMN[" "] = re.compile(r"\S+(?: \S+)*")
-_ABOUT = words_of("approx approximately about around circa ca roughly nearly etwa environ")
 _SUBJECT = re.compile(r"d?[MR]*B+v")
 _BOX = re.compile(r"[ \t]*(?:\[[ x✓_]?\]|\( ?[x*]?\)|o(?= \d)|[☐☒☑✓□])")  # it goes on with boxes
 # "  Core: 40%", "- 40-50 %": an entry below "Cellularity:"
@@ -217,7 +222,7 @@ class _Cutter:
         if self.opened >= 0 and (_BOX.match(line) or self._is_entry(line)):
             return False, at
         small = self.text[at + begin : at + begin + 1].islower()
-        if self.opened >= 0 and small and _is_open(self.before):
+        if self.opened >= 0 and small and is_open(self.before):
             return False, at + begin  # "Iron stain of\nsmear: absent"
         label = lead(line, self.labels) if self.labels else None
         if label:
@@ -229,7 +234,7 @@ class _Cutter:
         bare_key = _SCALE.sub(lambda scale: " " * len(scale[0]), rest)
         if self.before and small and self._is_full(rest):
             return False, at + begin  # a key that is broken over two lines
-        key = _KEY.match(bare_key) if ":" in rest or "?" in rest else None
+        key = _KEY.match(bare_key) if any(mark in rest for mark in ":?=") else None
         if key and len(key[1].split()) <= 8 and not is_said(key[1]):
             return True, at + begin + self._key(key[1].strip(), rest, key.end())
         bare = rest.strip(_ORNAMENT)
@@ -245,7 +250,7 @@ class _Cutter:
                 material = self.material
             self._set(material, bare, amends)
             return True, at + len(line)
-        wrapped = not marked and (_is_open(self.before) or self._is_full(rest))
+        wrapped = not marked and (is_open(self.before) or self._is_full(rest))
         row = self.before.endswith("%") and not small  # "Cellularity: 40%\n Bone 19%"
         if self.before and not row and (wrapped or small):
             return False, at + begin
@@ -376,14 +381,16 @@ class _Cutter:
         column = next((n for n, name in enumerate(head) if is_measured(name)), None)
         if column is not None and not measured:
             others = " ".join(name for n, name in enumerate(names[:2]) if n != column)
-            yield self._cell(line, start, f"{others} | {head[column]} : ", *cells[column])
+            name = re.sub(r"\bcell\b\.?", "cellularity", head[column])
+            yield self._cell(line, start, f"{others} | {name} : ", *cells[column])
         elif measured == [0] and head and len(cells) > 2:
             for n, (at, cell) in enumerate(cells[1:], 1):
                 known: Material | None = None if is_known(head[n]) else "unknown"
                 name = "expected" if _NORM.match(head[n]) else head[n]
                 yield self._cell(line, start, f"{names[0]} ({name}) : ", at, cell, known)
         elif self.listing:
-            yield self._cell(line, start, f"{names[0]} cellularity : ", *cells[1])
+            n = 1 - (_FIGURE.fullmatch(names[0]) is None)  # "90 %   PATIENT"
+            yield self._cell(line, start, f"{names[n]} cellularity : ", *cells[1 - n])
         elif len(measured) == 1 and measured[0] + 1 < len(cells):
             k = measured[0]
             material = material_of(" ".join(names[:k])) if k else self.material
@@ -429,13 +436,6 @@ def _of_nothing_else(words: str) -> bool:
     """Whether what stands behind the letter of a specimen names no material itself."""
     key = _KEY.match(words.lstrip())
     return material_of(key[1] if key else words.strip(" .")) in ("unknown", "general")
-
-
-def _is_open(line: str) -> bool:
-    """Whether a short line goes on in the next: it ends in a comma or a small word."""
-    last = "".join(line.split()[-1:])
-    small = last in _ABOUT or (last.isalpha() and class_of(last) in "dvpIzwj")
-    return small or last[-1:] in ("-", ",", "(")
 
 
 def _stops(paragraph: str) -> list[int]:

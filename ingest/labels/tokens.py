@@ -161,7 +161,7 @@ def _bare(figure: Figure, behind: list[str], classes: list[str]) -> tuple[str, s
     """The class of a figure without a sign: an age, a length or the number of a core is none."""
     last = classes[-1] if classes else " "
     unit = "".join(behind[behind[:1] == ["-"] :][:1]).rstrip("-")
-    if last == "y" or unit in _UNITS:
+    if last == "y" or classes[-2:] == ["y", "("] or unit in _UNITS:
         return "y", ""
     if last == "E" or (last in "BGr" and figure.high < 5):
         return "R", str(int(figure.high))  # "addendum 2", "core 2"

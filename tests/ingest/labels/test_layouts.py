@@ -105,6 +105,7 @@ SERIES = {
     "bars": "| Timepoint | Core cellularity | Blasts |\n|---|---|---|\n| Diagnosis | {a}% | 60% |\n| Day 14 | {b}% | 0% |\n| Today (day 28) | {v}% | 1% |",
     "columns": "                     Previous      Present\nCore cellularity     {a}%           {v}%\nBlasts               12%           2%",
     "norm": "CORE BIOPSY\n              Result   Units   Normal\nCELLULARITY   {v}       %       30-70\nBLASTS        2        %       0-5",
+    "short": "Date                 Core cell%   Blasts%\n2024-10-03 (today)   {v}           1\n2024-07-02           {b}           1",
     "keys": "Previous: core {a}% cellular.\nCurrent: core {v}% cellular.",
 }  # fmt: skip
 
@@ -128,6 +129,11 @@ Beckenkammtrepanat: Markräume zu {v} % von Hämatopoese ausgefüllt.
 BOM : les espaces médullaires sont occupés à {v} % par l'hématopoïèse.
 Core biopsy, dictated: cellularity I'd say {v} percent.
 Core biopsy: Overal cellularity {v}%.
+Core biopsy~C e l l u l a r i t y   {v} %. No granuloma is seen.
+CORE~CELLULARITY~  {v} %  *  PATIENT~  60-80 %  REFERENCE
+Core biopsy form~cellularity_pct={v}~blast_pct=2
+Core biopsy~  cell. (%)          {v}~  M:E                3
+CORE: 40% cellular.~Addendum: please read {v}% instead of 40% for the core cellularity.
 RIGHT~Cellularity {v}%~~LEFT~Cellularity {v}%~~Both are core biopsies.
 Core biopsy 1: {v}%; core biopsy 2: {v}% cellular.""".splitlines()
 
@@ -141,6 +147,7 @@ def test_the_figure_that_is_meant_is_read(frame: str) -> None:
 
 NONE = """CORE: 40% cellular.~~Addendum: specimen mix-up. The figures above belong to another patient.
 Core biopsy: cellularity 38%; visual 60%.
+Core biopsy: hypercellular.~~Date         B cell %   T cell %~2024-10-03   40           20
 Core biopsy 1: 20%; core biopsy 2: 60% marrow, 30% cellular blasts.""".splitlines()
 
 

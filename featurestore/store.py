@@ -165,6 +165,7 @@ class FeatureStore(Readable):
         return Gone(set(self.ask("select kind, name from tombstones").iter_rows()))
 
     erased = _of_root(ledger.erased)
+    turn = _of_root(workplaces.turn)
     withdraw = _of_root(withdrawal.withdraw)
     add_bags = python_bags.add_bags
     record_labels = python_bags.record_labels

@@ -45,6 +45,25 @@ def lend(tmp: Path, key: str) -> Iterator[Path]:
             os.close(lock)
 
 
+@contextmanager
+def turn(root: Path, key: str) -> Iterator[None]:
+    """Hold the work `key` alone: who comes later waits until it is done, or its process is gone.
+
+    Where the file system has no locks, nobody waits.
+    """
+    tmp = layout.tmp_dir(root)
+    place = tmp / f"turn-{key}"
+    while (lock := _lock(place)) is None and _is_locked(tmp) is not None:
+        time.sleep(0.1)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            place.rmdir()
+        if lock is not None:
+            os.close(lock)
+
+
 def _lock(work: Path) -> int | None:
     """Make and lock a folder; a lock dies with its process. None where another has it."""
     layout.make(work)

@@ -263,11 +263,14 @@ def trend(labels: np.ndarray, predicted: np.ndarray, patients: np.ndarray) -> di
 def rounding_step(labels: np.ndarray, target: Target) -> float | None:
     """The step that people rounded labels to: the largest that `ROUNDED` of them are multiples of.
 
+    Those at the ends of the range are multiples of any step: the others tell, by three values.
+
     Returns:
         20, 10, 5, 2 or 1 hundredths of the Target's range, in its units; None where none fits.
     """
     size = target.high - target.low
-    for step in (size * k / 100 for k in (20, 10, 5, 2, 1)):
+    labels = labels[(labels != target.low) & (labels != target.high)]
+    for step in () if len(np.unique(labels)) < 3 else (size * k / 100 for k in (20, 10, 5, 2, 1)):
         steps = (labels - target.low) / step
         if (np.abs(steps - steps.round()) < 1e-6).mean() >= ROUNDED:
             return step

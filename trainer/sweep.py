@@ -34,8 +34,9 @@ def sweep(
 ) -> SweepResult:
     """Train every combination of the factors' values, with several seeds and on every fold.
 
-    Runs that the store has are not made again, and one that was broken off goes on. Whatever the
-    factors, all Runs are tested on the same Slides, so they are compared by paired differences.
+    Runs that the store has are not made again, and one that was broken off goes on; where another
+    process makes the same Sweep, this one waits. Whatever the factors, all Runs are tested on the
+    same Slides, so they are compared by paired differences.
 
     Factors are values by field of TrainConfig; those of `seed` and `fold` say which to take, else
     there are so many seeds from that of `config` on. Progress is called as Runs are made: how many
@@ -47,6 +48,18 @@ def sweep(
     began, shared = time.perf_counter(), Shared(store.root)
     plans = planned(shared, config, factors or {}, seeds)
     noun = _noun(config, plans)
+    with store.turn(noun.sweep_id):  # an equal one at the same time would make each Run again
+        return _swept(shared, noun, plans, engine or EngineConfig(), progress, began)
+
+
+def _swept(
+    shared: Shared,
+    noun: Sweep,
+    plans: Sequence[Planned],
+    engine: EngineConfig,
+    progress: Progress | None,
+    began: float,
+) -> SweepResult:
     if shared.ask("from sweeps where sweep_id = $id", {"id": noun.sweep_id}).is_empty():
         shared.record([noun], published=())
     made = "select key, max(run_id) from runs where key in (select unnest($keys)) group by key"
@@ -54,7 +67,7 @@ def sweep(
     failures = []
     todo = {plan.key: plan for plan in plans if plan.key not in known}
     done = len(known)
-    for key, outcome in _made(shared, todo, engine or EngineConfig(), progress, len(plans)):
+    for key, outcome in _made(shared, todo, engine, progress, len(plans)):
         if isinstance(outcome, str):
             known[key] = outcome
         else:

@@ -220,6 +220,13 @@ def test_a_few_odd_labels_do_not_hide_the_step_and_unrounded_ones_have_none() ->
     assert np.isnan(ev.rounding_ceiling(np.full(4, 50.0), 5))
 
 
+@given(st.lists(st.sampled_from([0.0, 100.0]), max_size=30), st.integers(0, 3))
+def test_labels_at_the_ends_of_the_range_tell_no_step(ends: list[float], n: int) -> None:
+    inner = [20.0, 40.0, 80.0][:n]
+    step = ev.rounding_step(np.array(ends + inner), TARGET)
+    assert step == (20 if n == 3 else None)
+
+
 def test_a_run_and_its_floor_are_held_against_the_truth(
     calibrated: tuple[FeatureStore, Path],
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -91,6 +92,17 @@ def test_a_killed_sweep_goes_on(store: FeatureStore, monkeypatch: pytest.MonkeyP
     with pytest.raises(KeyboardInterrupt):
         sweep(store, config, {"bag_size": [4, 16]}, seeds=2, progress=stop)
     assert sweep(store, config, {"bag_size": [4, 16]}, seeds=2).n_new == 2
+
+
+def test_of_equal_sweeps_at_once_one_makes_the_runs_and_the_other_waits(
+    store: FeatureStore,
+) -> None:
+    config = replace(QUICK, lr=2e-3, steps=2)
+    with ThreadPoolExecutor(2) as pool:  # locks are of an open folder, not of a process
+        found = list(pool.map(lambda s: sweep(s, config, {"bag_size": [4, 8]}), [store] * 2))
+    assert sorted(one.n_new for one in found) == [0, 2]
+    assert found[0].cells == found[1].cells
+    assert not [*(store.root / "tmp").glob("turn-*")]
 
 
 @pytest.mark.proof
@@ -296,7 +308,7 @@ def test_what_cannot_be_made_is_refused_before_anything_is(store: FeatureStore) 
     before = store.runs().height
     with pytest.raises(TrainError, match="train-patients"):
         sweep(store, QUICK, {"train_patients": [10, 4_000]})
-    with pytest.raises(ConfigError, match="'nothing' is not in the store; there is"):
+    with pytest.raises(ConfigError, match="'nothing' is not of the embeddings of these slides"):
         sweep(store, QUICK, {"encoder_id": ["nothing", "planted"]})
     assert store.runs().height == before
 

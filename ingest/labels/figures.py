@@ -168,7 +168,7 @@ def fold(text: str) -> str:
         )
     if "{" in low or "[" in low or "<" in low:  # "{20-30}%": a blank of a template, filled in
         low = _IN_BRACES.sub(lambda m: f" {m[1]} ", low)
-    low = _JOINED.sub(" ", low)
+    low = _JOINED.sub(" ", low) if "_" in low else low
     if "-\n" in low or "- \n" in low:
         low = _BROKEN.sub(_joined, low)
     low = _CELL.sub(lambda m: "cellularity"[: len(m[0])], low)

@@ -30,116 +30,105 @@ CLASSES = """
 C richesse
 H riche
 K hematopoiesis haematopoiesis hemopoiesis haemopoiesis hematopoietic haematopoietic hemopoietic
-  haemopoietic hämatopoese blutbildung hämatopoetisch blutbildend hématopoïèse hématopoïétique
-  hématopoïétiques bloodforming
+ haemopoietic hämatopoese blutbildung hämatopoetisch blutbildend hématopoïèse hématopoïétique
+ hématopoïétiques bloodforming
 L cell cells elements zellen cellules
 f fat fatty adipose adipocytes adipocyte fett fettgewebe fettmark fettzellen graisse adipeux
-  adipocytaire
+ adipocytaire
 T ratio verhältnis rapport
 M surface schätzung einschätzung trabeculae trabekel travées espace espaces fläche marrow bone bm
-  space spaces intertrabecular medullary medulla cavity cavities area volume iliac crest posterior
-  superior anterior spine hip pic psis deep crista beckenkamm examination exam review analysis
-  evaluation assessment estimation estimate estimates impression knochenmark knochenmarks mark
-  markraum markraums markräume markräumen moelle osseuse medullaire médullaire médullaires iliaque
+ space spaces intertrabecular medullary medulla cavity cavities area volume iliac crest posterior
+ superior anterior spine hip pic psis deep crista beckenkamm examination exam review analysis
+ evaluation assessment estimation estimate estimates impression knochenmark knochenmarks mark
+ markraum markraums markräume markräumen moelle osseuse medullaire médullaire médullaires iliaque
 B carotte bom zylinder core cores bmtb trephine trephines biopsy biopsies bx bmbx bmb histology
-  histopathology histomorphology histologic histological histologisch cylinder punch stanze biopsie
-  trepanat knochenmarkhistologie ostéomédullaire ostéo osteo
+ histopathology histomorphology histologic histological histologisch cylinder punch stanze biopsie
+ trepanat knochenmarkhistologie ostéomédullaire ostéo osteo
 R right left rt lt r l bilateral rechts links rechte linke droite gauche droit one two both first
-  second third fourth b
+ second third fourth b
 G ponction prélèvement specimen specimens sample samples section sections tissue material slide
-  slides case other others sided handed partner counterpart side field fields level levels piece
-  pieces fragment präparat gewebe tissu échantillon fragments adequacy length quality
-d itself themselves himself herself what whose eigen own my mine d qu the a an this that these
-  those
-  it its their his her we i i'd let me us all each which there here lady gentleman man woman
-  patient
-  patients einem einen diesem dieses der die das des dem den ein eine einer eines dieser diese le
-  la les un une cette ce ces il elle
+ slides case other others sided handed partner counterpart side field fields level levels piece
+ pieces fragment präparat gewebe tissu échantillon fragments adequacy length quality
+d itself themselves himself herself what whose eigen own my mine d qu the a an this that these those
+ it its their his her we i i'd let me us all each which there here lady gentleman man woman patient
+ patients einem einen diesem dieses der die das des dem den ein eine einer eines dieser diese le la
+ les un une cette ce ces il elle
 v say says call mesure misst can differ differs differing kann peut nehmen füllen belegen occupe
-  occupent occupé occupés occupée rempli remplis ranged
-  is are was were be been am appear seems show shown has have had measures measured estimate
-  assessed judged reported calculated read given put placed noted found determined ranges ranging
-  varies vary lie runs amounts reveal demonstrate display exhibit contain considered occupies
-  occupy
-  occupied comprise constitute make fill represent account cover composed takes taken consist
-  remains stands reaches approaches approximates corresponds evaluated quantified set quoted issued
-  stated beträgt betragen ist sind war liegt wird geschätzt zeigt nimmt einnimmt does do rate grade
-  comes contient contiennent enthalten enthält hold est était sont évaluée évalué estimée estimé
-  représente montre à
+ occupent occupé occupés occupée rempli remplis ranged is are was were be been am appear seems show
+ shown has have had measures measured estimate assessed judged reported calculated read given put
+ placed noted found determined ranges ranging varies vary lie runs amounts reveal demonstrate
+ display exhibit contain considered occupies occupy occupied comprise constitute make fill represent
+ account cover composed takes taken consist remains stands reaches approaches approximates
+ corresponds evaluated quantified set quoted issued stated beträgt betragen ist sind war liegt wird
+ geschätzt zeigt nimmt einnimmt does do rate grade comes contient contiennent enthalten enthält hold
+ est était sont évaluée évalué estimée estimé représente montre à
 p following post because due owing wegen aufgrund of at to on for as within about between among
-  across throughout along amid during through over upon after despite per wie where including incl
-  zwischen entre bei von auf zu zur zum für du au dans pour sur en par
+ across throughout along amid during through over upon after despite per wie where including incl
+ zwischen entre bei von auf zu zur zum für du au dans pour sur en par
 I in im inside
 z by via using durch digital image eye visual visually morphometry microscopy automated software
-  counting
+ counting
 u from since seit ab vom depuis
 w with showing mit avec
 o mittel overall average averages averaging averaged total mean combined global whole entire agreed
-  adjudicated consensus composite aggregate final summary gesamt insgesamt gesamtzellularität
-  durchschnittlich mittlere moyenne ensemble
-q anywhere everywhere
-  h so rpt approximate très sehr exact absolute absolut absolu specify upward upwards downward
-  downwards
-  h&e best alike too therefore thus hence nil zero nearer nur somewhere perhaps ordre re richtig
-  recte lire above below angegeben um uh pt somewhat just still very quite rather about around
-  almost good excellent representative intact limited active residual normalappearing remaining
-  trilineage maturing percent percentage equal equals score value values anteil share proportion
-  fraction
-  prozentsatz estimated yes also well up out much most more less again further mature deutlich
-  leicht mäßig etwa stark nettement légèrement discrètement modérément some approx ca c. circa
-  environ vicinity order readout range de figure degree extent index tick check select circle row
+ adjudicated consensus composite aggregate final summary gesamt insgesamt gesamtzellularität
+ durchschnittlich mittlere moyenne ensemble
+q anywhere everywhere h so rpt approximate très sehr exact absolute absolut absolu specify upward
+ upwards downward downwards h&e best alike too therefore thus hence nil zero nearer nur somewhere
+ perhaps ordre re richtig recte lire above below angegeben um uh pt somewhat just still very quite
+ rather about around almost good excellent representative intact limited active residual
+ normalappearing remaining trilineage maturing percent percentage equal equals score value values
+ anteil share proportion fraction prozentsatz estimated yes also well up out much most more less
+ again further mature deutlich leicht mäßig etwa stark nettement légèrement discrètement modérément
+ some approx ca c. circa environ vicinity order readout range de figure degree extent index tick
+ check select circle row
 h n normal fair moderate raised high low elevated lower abnormal variable patchy heterogeneous
-  markedly diminished preserved diminuée augmentée erhöht vermindert reduziert gesteigert
-  normwertig
-  nl appropriate adequate regular
+ markedly diminished preserved diminuée augmentée erhöht vermindert reduziert gesteigert normwertig
+ nl appropriate adequate regular
 y yo yr mm cm day days week weeks month months year years visit age aged ages age's old alter
-  altersentsprechend altersbezogen âge young older adult decade
-e exp expect expects expected reference norm norms normative predicted anticipated typical
-  typically
-  usual usually adjusted matched related chart guideline guidelines standard ref interval limits
-  healthy erwartet normbereich referenz referenzbereich sollwert normwert attendu norme référence
-  théorique span adults children infants population minus
+ altersentsprechend altersbezogen âge young older adult decade
+e exp expect expects expected reference norm norms normative predicted anticipated typical typically
+ usual usually adjusted matched related chart guideline guidelines standard ref interval limits
+ healthy erwartet normbereich referenz referenzbereich sollwert normwert attendu norme référence
+ théorique span adults children infants population minus
 c wäre wären würde criterion criteria require requires required requiring define defines defined
-  definition threshold cutoff should would could must may might if whether unless when rule severe
-  target aim protocol goal calls suspected query eligibility classification scale scheme falls
-  bands
-  band category kriterium kriterien sollte wenn critère critères seuil si doit
+ definition threshold cutoff should would could must may might if whether unless when rule severe
+ target aim protocol goal calls suspected query eligibility classification scale scheme falls bands
+ band category kriterium kriterien sollte wenn critère critères seuil si doit
 b prior cf pre previous previously earlier former formerly preceding baseline pretreatment last
-  original originally initial initially history historical ago yesterday diagnosis remission
-  relapse
-  screening compared before erroneously error incorrect incorrectly mistakenly wrongly replaces
-  replacing replaced supersedes superseded january february march april june july august september
-  october november december jan feb mar apr jun jul aug sep sept oct nov dec pretransplant outset
-  früher frühere früheren vorbefund erstbefund erstdiagnose irrtümlich fälschlich versehentlich
-  vorherige vorherigen zuvor damals voruntersuchung antérieur antérieure précédent précédente
-  précédemment auparavant
+ original originally initial initially history historical ago yesterday diagnosis remission relapse
+ screening compared before erroneously error incorrect incorrectly mistakenly wrongly replaces
+ replacing replaced supersedes superseded january february march april june july august september
+ october november december jan feb mar apr jun jul aug sep sept oct nov dec pretransplant outset
+ früher frühere früheren vorbefund erstbefund erstdiagnose irrtümlich fälschlich versehentlich
+ vorherige vorherigen zuvor damals voruntersuchung antérieur antérieure précédent précédente
+ précédemment auparavant
 r sender cases outside sending referring referral submitted submitting external resident fellow
-  trainee draft preliminary provisional reader readers observer observers another you donor donor's
-  sister brother sibling twin mother father your interobserver intraobserver rereading reread
-  errorrate differed discrepancy auswärts auswärtig externe
+ trainee draft preliminary provisional reader readers observer observers another you donor donor's
+ sister brother sibling twin mother father your interobserver intraobserver rereading reread
+ errorrate differed discrepancy auswärts auswärtig externe
 n our now current currently present presently today today's actual actually observed new recent
-  aktuell jetzt heute derzeit actuel actuelle actuellement fact
+ aktuell jetzt heute derzeit actuel actuelle actuellement fact
 E changed modified updated sic strike scratch
 g reduced decrease increase fall rise drop gone fell fallen rose risen dropped declined improved
-  recovered went grown come down changed steigt gefallen passée passé
+ recovered went grown come down changed steigt gefallen passée passé
 a subcortical subcortically subcapsular subendosteal paracortical subkortikal souscorticale
-  disregarded ignored discounted excluding excluded exclusive uninvolved nonrepresentative
-t elsewhere areas foci focal region regions zones zone uninvolved involved aggregates nodules
-  places
-  lowest highest minimum maximum min max parts portion portions end remainder
+ disregarded ignored discounted excluding excluded exclusive uninvolved nonrepresentative
+t elsewhere areas foci focal region regions zones zone uninvolved involved aggregates nodules places
+ lowest highest minimum maximum min max parts portion portions end remainder
 j sondern and or but while whereas plus although though und oder aber et ou mais then
 k instead statt anstatt anstelle lieu than versus vs compared comparison relative contrast als que
-  contre gegenüber vergleich comparaison
+ contre gegenüber vergleich comparaison
 i not no cannot never without sans ohne neither nor nicht kein keine pas non aucun aucune unable
-  unlikely
+ unlikely
 """
 SPECIMENS = """
 clot clot clots block cellblock gerinnsel caillot blutgerinnsel
 aspirate aspirate aspirates aspirated smear smears particle particles spicule spicules film films
-  bma aspirat ausstrich ausstriche aspirationszytologie bröckel myélogramme frottis grumeaux flecks
-  crumbs units
+ bma aspirat ausstrich ausstriche aspirationszytologie bröckel myélogramme frottis grumeaux flecks
+ crumbs units
 touch touch imprint imprints squash crushprep dab roll tupfpräparat abklatsch abtupfpräparat
-  empreinte empreintes apposition
+ empreinte empreintes apposition
 blood blood peripheral
 other node nodes liver spleen skin lung mass csf fluid
 """  # material that is not the core
@@ -157,14 +146,13 @@ GENERAL = words_of(
 )
 # how a word begins that marks a correction
 CORRECTIONS = words_of(
-    """correct korr corrig berichtig rectif amend revis errat typo misprint tippfehler
-    schreibfehler coquille nachtrag addend supplem supplém ergänz"""
+    """correct korr corrig berichtig rectif amend revis errat typo misprint tippfehler schreibfehler
+    coquille nachtrag addend supplem supplém ergänz"""
 )
 EVENTS = words_of("diagnosis relapse remission screening")  # of a title: what the visit is for
 HISTORY = words_of(
     """history pre pretreatment clinical indication indications background outside referring
-    referral previous prior earlier copied past anamnese vorbefund antécédents clinique
-    klinische"""
+    previous prior earlier copied past anamnese vorbefund antécédents clinique klinische"""
 )
 # Words by which a text is known to be in a language; of a tongue not read, enough to tell it.
 _TELLING = {

@@ -231,10 +231,10 @@ class _Cutter:
                 return True, at + label[1]
             begin = label[1]  # "A. Core biopsy, left: ..."
             rest = line[begin:]
-        bare_key = _SCALE.sub(lambda scale: " " * len(scale[0]), rest)
+        bare_key = _SCALE.sub(lambda scale: " " * len(scale[0]), rest) if "%" in rest else rest
         if self.before and small and self._is_full(rest):
             return False, at + begin  # a key that is broken over two lines
-        key = _KEY.match(bare_key) if any(mark in rest for mark in ":?=") else None
+        key = _KEY.match(bare_key) if ":" in rest or "?" in rest or "=" in rest else None
         if key and len(key[1].split()) <= 8 and not is_said(key[1]):
             return True, at + begin + self._key(key[1].strip(), rest, key.end())
         bare = rest.strip(_ORNAMENT)

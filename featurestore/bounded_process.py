@@ -51,8 +51,17 @@ def serve(connection: Connection, limits: Limits, answer: Callable[[Any], Iterat
         return
 
 
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    shutil.rmtree(tempfile.gettempdir(), ignore_errors=True)
+    os._exit(1)
+
+
 def _run(target: Target, connection: Connection, limits: Limits) -> None:
     """What runs in the new process, whose folder for what is temporary goes with it."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[5])
     except OSError:  # no Linux: the limit means something else there

@@ -137,7 +137,7 @@ class Main(Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; leave with 1 where it was refused, 130 where it was stopped.
 
-        It is stopped by Ctrl-C, and in the same way by SIGTERM, which queues and containers send.
+        It is stopped by Ctrl-C, and in the same way by the other signals of `starting.STOPPING`.
         """
         if sys.stdout is None:  # what is opened first would stand in its place
             click.echo("trephine: stdout is closed. Give it a file, or /dev/null", err=True)
@@ -173,14 +173,14 @@ class Main(Group):
 
 @contextmanager
 def _stoppable() -> Iterator[list[int]]:
-    """Let Ctrl-C and SIGTERM stop what runs; they are listed, for libraries make errors of them."""
+    """Let signals stop what runs; they are listed, for libraries make errors of them."""
     stops: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
         stops.append(number)
         signal.default_int_handler(number, frame)
 
-    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
+    before = {one: signal.getsignal(one) for one in starting.STOPPING}
     plain = (signal.SIG_DFL, signal.default_int_handler, starting.stop)  # another is nohup's
     mine = [one for one, handler in before.items() if handler in plain]
     mine = mine if threading.current_thread() is threading.main_thread() else []

@@ -2,7 +2,8 @@
 
 It reads requests from stdin and writes answers to stdout, pickled, and each result as a Parquet
 file into the folder it was given; its rows, where they are asked for as plain values, to stdout. It
-imports DuckDB alone, nothing of ours, and ends with its parent.
+imports DuckDB alone, nothing of ours, and ends when a request took its time, or with its parent,
+however that ends.
 """
 
 from __future__ import annotations
@@ -12,7 +13,10 @@ import os
 import pickle
 import re
 import resource
+import select
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC
@@ -51,8 +55,24 @@ class Refused(Exception):
     """Why a SQL text gives no rows, in a sentence."""
 
 
-def main(places: list[str], memory_bytes: int, file_bytes: int) -> None:
+def end_with(parent: int, folder: Path) -> None:
+    """Wait for the end of the parent or of stdin, and leave nothing; a query may run meanwhile."""
+    end = select.poll()
+    end.register(0, 0)  # other processes of the parent may hold stdin open
+    while os.getppid() == parent and not end.poll(500):
+        pass
+    with suppress(OSError):
+        for file in folder.iterdir():
+            file.unlink()
+        folder.rmdir()
+    os._exit(0)
+
+
+def main(memory_bytes: int, file_bytes: int, folder: Path, places: list[str]) -> None:
     """Answer requests until stdin ends."""
+    watch = threading.Thread(target=end_with, args=(os.getppid(), folder), daemon=True)
+    watch.start()
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # the system then ends what took its time
     sys.path += places
     # What the package is made of, where it has this name still: all of it takes four times as long.
     duckdb = import_module("_duckdb" if find_spec("_duckdb") else "duckdb")
@@ -64,19 +84,27 @@ def main(places: list[str], memory_bytes: int, file_bytes: int) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (most, most))
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
     out = sys.stdout.buffer
-    while head := sys.stdin.buffer.read(8):
-        request = pickle.loads(sys.stdin.buffer.read(int.from_bytes(head, "little")))
+    while True:
         try:
+            request = pickle.load(sys.stdin.buffer)
+        except EOFError:
+            watch.join()
+        seconds = request.pop("seconds")
+        try:
+            signal.setitimer(signal.ITIMER_REAL, seconds)
             for told in answers(duckdb, **request):
+                signal.setitimer(signal.ITIMER_REAL, 0)  # who hears it may take any time
                 send(out, told)
+                signal.setitimer(signal.ITIMER_REAL, seconds)
         except (Refused, duckdb.Error, MemoryError) as error:
+            signal.setitimer(signal.ITIMER_REAL, 0)
             send(out, {"refused": sentence(error)})
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def send(stream: BinaryIO, told: object) -> None:
-    """Write one pickled message behind its length."""
-    said = pickle.dumps(told)
-    stream.write(len(said).to_bytes(8, "little") + said)
+    """Write one pickled message, at once."""
+    pickle.dump(told, stream)
     stream.flush()
 
 
@@ -386,4 +414,4 @@ def sentence(error: BaseException, *, placed: bool = True) -> str:
 
 
 if __name__ == "__main__":
-    main(sys.argv[3:], int(sys.argv[1]), int(sys.argv[2]))
+    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4:])

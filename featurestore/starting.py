@@ -1,10 +1,11 @@
-"""Ctrl-C and SIGTERM while Python imports: one sentence, as later; imports nothing that is slow."""
+"""What stops a command, while Python imports: one sentence, as later; imports nothing slow."""
 
 import os
 import signal
 import sys
 
 NAMES = ("trephine", "cli.py")  # of the program, as it is called
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, a queue, a closed terminal
 STOPPED = b"trephine: it was stopped. Nothing is lost: give the same command again.\n"
 
 
@@ -21,6 +22,6 @@ def stop(number: int, frame: object) -> None:
 
 def guard() -> None:
     """Until the command takes over; what ignores a signal, as nohup, is left to ignore it."""
-    for one in (signal.SIGINT, signal.SIGTERM):
+    for one in STOPPING:
         if signal.getsignal(one) is not signal.SIG_IGN:
             signal.signal(one, stop)

@@ -7,13 +7,11 @@ import importlib.util
 import itertools
 import os
 import pickle
-import select
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -102,6 +100,7 @@ class Question:
             "parameters": {k: _plain(v) for k, v in (parameters or {}).items()},
             "memory_bytes": self.limits.memory_bytes * 3 // 4,
             "most_rows": self.limits.rows,
+            "seconds": min(max(self.limits.time_s, 1e-3), 1e6),
         }
 
     def frame(self) -> pl.DataFrame:
@@ -157,11 +156,13 @@ class Question:
 def _said(why: str, limits: Limits) -> str:
     """Why a SQL text gives no rows: a limit by its name, or a sentence."""
     known = {
+        "time": f"took longer than {limits.time_s:g} s and was stopped",
         "memory": f"needs more than the {size(limits.memory_bytes)} of memory it may have",
         "bytes": f"yields more than {size(limits.bytes)}, the limit",
         "rows": f"yields more than {limits.rows:,} rows, the limit",
     }
-    return f"the SQL {known[why]}. {FEWER}" if why in known else why
+    more = "" if why == "time" else f". {FEWER}"
+    return f"the SQL {known[why]}{more}" if why in known else why
 
 
 def _once(child: _Child, request: Mapping[str, Any], limits: Limits) -> Any:
@@ -205,7 +206,7 @@ class _Child:
         self.folder = Path(self._kept.name)
         found = importlib.util.find_spec("duckdb")
         places = [str(Path(str(found and found.origin)).parents[1])]
-        words = [str(limits.memory_bytes), str(limits.bytes), *places]
+        words = [str(limits.memory_bytes), str(limits.bytes), self._kept.name, *places]
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", str(Path(__file__).with_name("sql_child.py")), *words],
             stdin=subprocess.PIPE,
@@ -221,33 +222,22 @@ class _Child:
 
     def tell(self, request: Mapping[str, Any]) -> None:
         """Send one request."""
-        said = pickle.dumps(request)
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):
-            self._process.stdin.write(len(said).to_bytes(8, "little") + said)
+            self._process.stdin.write(pickle.dumps(request))
             self._process.stdin.flush()
 
     def hear(self, limits: Limits) -> Any:
-        """Wait for its next message, as long as the limit says."""
-        deadline = time.monotonic() + limits.time_s
-        head = self._bytes(8, deadline, limits)
-        return pickle.loads(self._bytes(int.from_bytes(head, "little"), deadline, limits))
-
-    def _bytes(self, n: int, deadline: float, limits: Limits) -> bytearray:
+        """Wait for its next message; where its time is over the system ends it."""
         assert self._process.stdout is not None
-        got, pipe = bytearray(), self._process.stdout.fileno()
-        while len(got) < n:
-            ready, _, _ = select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))
-            if not ready:
-                raise QueryRefused(f"the SQL took longer than {limits.time_s:g} s and was stopped")
-            more = os.read(pipe, n - len(got))
-            if not more:
-                code = self._process.wait()
-                raise QueryRefused(
-                    _said("memory" if code < 0 else f"the SQL failed ({code})", limits)
-                )
-            got += more
-        return got
+        try:
+            return pickle.load(self._process.stdout)
+        except (EOFError, pickle.UnpicklingError) as error:
+            code = self._process.wait()
+            why = "time" if code == -signal.SIGALRM else "memory"
+            raise QueryRefused(
+                _said(why if code < 0 else f"the SQL failed ({code})", limits)
+            ) from error
 
     def end(self) -> None:
         """Kill it: there is nothing that it could lose."""

@@ -26,7 +26,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cli
-from featurestore import FeatureStore, options, progress, queries
+from featurestore import FeatureStore, options, progress, queries, starting
 from featurestore.config import ExportConfig, ImportConfig, SplitConfig
 from featurestore.errors import ConfigError
 from featurestore.fields import about, arguments_of, flag_of
@@ -574,9 +574,9 @@ def test_a_file_without_an_end_is_no_query() -> None:
         queries.chosen("named", None, Path("/dev/zero"), None)
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("how", starting.STOPPING)
 @pytest.mark.parametrize("error", [None, RuntimeError("Query interrupted")])
-def test_a_sigterm_stops_a_command_as_ctrl_c_does_whatever_a_library_makes_of_it(
+def test_a_signal_stops_a_command_as_ctrl_c_does_whatever_a_library_makes_of_it(
     how: signal.Signals, error: Exception | None
 ) -> None:
     @click.group(cls=options.Main)
@@ -622,7 +622,7 @@ def test_every_next_step_names_the_store_of_the_call(words: str, store: str) -> 
     assert shlex.split(line) == ["trephine", *words.split(), *named, "NAME", "--yes"]
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("how", starting.STOPPING)
 def test_a_signal_while_python_imports_gets_a_sentence(how: signal.Signals) -> None:
     code = f"""
 import os, sys

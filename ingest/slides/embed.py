@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from featurestore import FeatureStore, SlideArrays
+from featurestore import FeatureStore, SlideArrays, starting
 from featurestore.errors import SlideUnreadable
 from featurestore.fields import to_json
 from featurestore.types import Progress, Tiling, content_id
@@ -177,7 +177,7 @@ def _reading(
 
     def read_some() -> None:
         # what stops the parent is for it alone: the processes that this thread starts do not see it
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        signal.pthread_sigmask(signal.SIG_BLOCK, starting.STOPPING)
         with closing(new_reader()) as reader:
             readers.append(reader)
             while not (stop.is_set() or waiting.empty()):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -284,6 +286,39 @@ def test_ctrl_c_ends_a_query_at_once(catalog: Path) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert time.monotonic() - started < 30  # of hours
+
+
+PARENT = """
+import sys
+from pathlib import Path
+from featurestore import user_sql
+limits = user_sql.Limits(time_s=float(sys.argv[3]))
+user_sql.start(limits)
+print(user_sql._child._process.pid, user_sql._child.folder, flush=True)
+user_sql.Question(Path(sys.argv[1]), sys.argv[2], limits=limits).frame()
+"""
+
+
+@pytest.mark.parametrize(("ended", "time_s"), [(signal.SIGKILL, 60), (signal.SIGSTOP, 1.5)])
+def test_a_query_ends_in_its_time_and_with_its_parent_whatever_that_does(
+    catalog: Path, ended: signal.Signals, time_s: float
+) -> None:
+    words = [sys.executable, "-c", PARENT, str(catalog), HEAVY[0], str(time_s)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        pid, folder = parent.stdout.readline().split()
+        stat = Path("/proc", pid, "stat")
+        try:
+            while int(stat.read_text().split()[13]) < 60:  # of processor time: it computes
+                time.sleep(0.02)
+            parent.send_signal(ended)
+            deadline = time.monotonic() + 20
+            while stat.exists() and stat.read_text().split()[2] != "Z":  # its parent may be halted
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            assert ended == signal.SIGSTOP or not Path(folder).exists()
+        finally:
+            parent.kill()
 
 
 @pytest.mark.parametrize(

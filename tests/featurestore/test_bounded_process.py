@@ -1,0 +1,33 @@
+"""A process for foreign files ends with its parent, whatever ends that."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+PARENT = """
+import functools, time
+from featurestore.bounded_process import BoundedProcess, Limits, serve
+process = BoundedProcess(Limits(), functools.partial(serve, answer=time.sleep))
+process.start().send(600)
+print(process.pid, process._temporary, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("ended", [signal.SIGKILL, signal.SIGHUP])
+def test_it_ends_with_its_parent_and_leaves_nothing(ended: signal.Signals) -> None:
+    with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        pid, folder = parent.stdout.readline().split()
+        time.sleep(0.5)  # it imports, or works
+        parent.send_signal(ended)
+        deadline = time.monotonic() + 20
+        while Path("/proc", pid.decode()).exists() or Path(folder.decode()).exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)

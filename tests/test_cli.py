@@ -190,6 +190,13 @@ def test_what_is_wrong_is_refused_before_torch_is_loaded(store: Path) -> None:
     assert not any((store / "tmp").iterdir())
 
 
+def test_a_wrong_use_of_train_ends_in_order_while_a_thread_loads_torch() -> None:
+    words, folder = [sys.executable, "-m", "cli", "train", "--nope"], Path(cli.__file__).parent
+    found = subprocess.run(words, capture_output=True, text=True, cwd=folder)
+    assert found.returncode == 2, found.stderr
+    assert found.stderr.splitlines()[-1].startswith("Error: No such option")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -21,7 +21,7 @@ def start() -> None:
     """Let a thread load them; it needs no Python, so a second processor does it meanwhile.
 
     It calls dlopen as any C function, for `ctypes.CDLL` itself would hold Python's lock. What goes
-    wrong here is told when it is imported again.
+    wrong here is told when it is imported again. Python's end waits for it: it crashes otherwise.
     """
     for name in FIRST.split():
         with suppress(ImportError):
@@ -30,4 +30,4 @@ def start() -> None:
     if spec is not None and spec.origin is not None and dlopen is not None:
         dlopen.argtypes, dlopen.restype = (ctypes.c_char_p, ctypes.c_int), ctypes.c_void_p
         library = os.fsencode(Path(spec.origin).parent / "lib" / "libtorch.so")
-        threading.Thread(target=dlopen, args=(library, os.RTLD_NOW), daemon=True).start()
+        threading.Thread(target=dlopen, args=(library, os.RTLD_NOW)).start()

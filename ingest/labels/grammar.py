@@ -72,7 +72,7 @@ _OWN = re.compile(r"[qdyohRSMBG]*(?:[pI][dqoyMBRGS]*)*")  # "hypercellular [marr
 _IT_IS = re.compile(r";[pIzdq,]*v[qpd]*F")
 _MEAN = re.compile(r";[dqv]*o[dqvp:]*F(?:[.;,)]|$)")
 _ALSO = re.compile(r";[qd]*v*(?P<by>z*)v*F(?:[.;,(]|$)")  # "cellularity: reduced; 40%"
-_AT = re.compile(r"F,?d*(?:C|[MB]+v[dqh]*[HC])")  # "at 40%, cellularity is normal"
+_AT = re.compile(r"F,?d*(?:C(?!p[dq]*x)|[MB]+v[dqh]*[HC])")  # "at 40%, cellularity is normal"
 _ASIDE = re.compile(r"(?<=[CMBG]),[^,FNCAK.;]*,(?=v)")  # "cellularity, tumor included, is 40%"
 _PART_OF = re.compile(r"(?:(?:^|[.,;(])p[do]*|Fq*p[dohqnM]*)$")  # "of the cellularity"
 
@@ -284,7 +284,8 @@ class _Scan:
             if s[word : word + 2] == "AM" and self._is_rest(at):
                 return "?"  # "95% cortical bone, 5% cellular marrow"
             apart = (
-                before in (":", ",", ";", "(", "j", "")  # "CORE 16 mm: 30% cell"
+                before in (",", ";", "(", "j", "")
+                or re.search("[BM][^.;F]*:$", s[:at])  # "CORE 16 mm: 30% cell"
                 or (before == "w" and self.subject == "M")
             )
             whose = self.head in ("x", "?") and not apart
@@ -299,7 +300,7 @@ class _Scan:
         )
         if first and _AT.match(s, at):
             return "at F"
-        if s[at + 1 : at + 2] == "H" and lead[-1:] in ("w", "v"):
+        if lead[-1:] in ("w", "v") and re.match("FH[MB]?(?:[.,;:)]|$)", s[at:]):
             return "F hypercellular"  # "ist mit 40 % hypozellulär"
         if _SHARE.match(s, at) or self._is_relative(at):
             return ""  # "60% of the cellularity", "20% lower than before"

@@ -145,7 +145,10 @@ def test_the_figure_that_is_meant_is_read(frame: str) -> None:
         assert parse(text).value == v, text
 
 
-NONE = """CORE: 40% cellular.~~Addendum: specimen mix-up. The figures above belong to another patient.
+NONE = """Core biopsy: at 40%, cellularity of the tumor is high.
+Core biopsy: The marrow is with 40% hypercellular areas.
+Core biopsy: hypercellular. Tumour: 40% cellular.
+CORE: 40% cellular.~~Addendum: specimen mix-up. The figures above belong to another patient.
 Core biopsy: cellularity 38%; visual 60%.
 Core biopsy: hypercellular.~~Date         B cell %   T cell %~2024-10-03   40           20
 Core biopsy 1: 20%; core biopsy 2: 60% marrow, 30% cellular blasts.""".splitlines()

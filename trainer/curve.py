@@ -10,13 +10,10 @@ import numpy as np
 from featurestore import FeatureStore
 from featurestore.errors import ConfigError
 from featurestore.types import Progress
-from featurestore.words import in_columns
-from trainer import runs
 from trainer.config import CurveConfig, TrainConfig
 from trainer.holdout import SPLITS
-from trainer.paired import differences
 from trainer.sweep import sweep
-from trainer.table_one import Cell, SweepResult
+from trainer.table_one import SweepResult
 
 LEAST = 25  # Patients of the smallest size that is chosen unasked
 POWERS = np.arange(0.1, 2.01, 0.05)  # of the law that is fitted through the sizes
@@ -30,39 +27,21 @@ class Curve:
     twice: float | None  # the first score at twice the most: a power law through the sizes
 
     def text(self) -> str:
-        """A row a size, with what it gained over the one before, and what twice as many give."""
-        found, gains = self.found, {one.value: one.scores for one in self.found.differences}
-        name, title, form = found.told[0]
-        gained = differences(found.told)[0]
-        floor = found.floor
-        head = [one for _, t, _ in found.told for one in (t, "± seeds")]
-        rows = [["train patients", *head, f"ridge {floor[1]}", f"{gained[1]} gained"]]
-        for cell, n in _sized(found):
-            row = [f"{n:,}"]
-            for k, _, f in found.told:
-                row += [cell.scores[k].text(f), runs.number(cell.spread[k], f)]
-            gain = gains[n][name].text(gained[2]) if n in gains else "–"
-            rows.append([*row, runs.floor_beside(floor, cell.numbers, cell.ridge), gain])
-        lines = [
-            *runs.first(found.warnings()),
-            f"curve of cohort {found.sweep.cohort}, {found.tested()}",
-            *in_columns(rows),
-        ]
+        """A row a size, what each gained over the one before, and what twice as many give."""
+        found, (_, title, form) = self.found, self.found.told[0]
+        said = (
+            "what more patients would give is told from three sizes on: name them with --sizes "
+            f"(unasked they are halves of all, down to {LEAST})"
+        )
         if self.twice is not None:
-            most = max(n for _, n in _sized(found))
-            lines.append(
+            most = max(cell.values["train_patients"] for cell in found.cells)
+            said = (
                 f"with {2 * most:,} patients {title} would be about {self.twice:{form}}, if it "
                 "goes on as it came (a power law through these rows)"
             )
         elif len(found.cells) > 2:
-            lines.append("no steady gain: these rows do not tell what more patients would give")
-        else:
-            lines.append(
-                "what more patients would give is told from three sizes on: name them with --sizes "
-                f"(unasked they are halves of all, down to {LEAST})"
-            )
-        lines += (f"failed      {one}" for one in found.failures)
-        return "\n".join([*lines, *found.next()])
+            said = "no steady gain: these rows do not tell what more patients would give"
+        return found.text("curve", [said])
 
 
 def curve(
@@ -82,11 +61,6 @@ def curve(
     return Curve(found=found, twice=_at_twice(found))
 
 
-def _sized(found: SweepResult) -> list[tuple[Cell, int]]:
-    """Rows with their number of train Patients."""
-    return [(cell, cell.values["train_patients"]) for cell in found.cells]
-
-
 def _sizes(store: FeatureStore, config: TrainConfig) -> Sequence[int]:
     """All train Patients, and halves of them down to `LEAST`."""
     sides = {side.split: side.patients for side in store.splits(config.cohort)}
@@ -101,7 +75,8 @@ def _at_twice(found: SweepResult) -> float | None:
     None under three sizes, and where they rise so little that the law falls under the last.
     """
     name = found.told[0][0]
-    known = [(n, v) for cell, n in _sized(found) if (v := cell.numbers[name]) is not None]
+    scores = ((cell.values["train_patients"], cell.numbers[name]) for cell in found.cells)
+    known = [(n, v) for n, v in scores if v is not None]
     if len(known) < 3:
         return None
     n, score = np.array(known, np.float64).T

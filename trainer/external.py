@@ -10,17 +10,8 @@ import polars as pl
 from featurestore import FeatureStore
 from featurestore.errors import ConfigError, TrainError
 from featurestore.words import counted
-from trainer import conformal, evaluate, floor, runs
+from trainer import conformal, evaluate, floor, inference, runs
 from trainer.holdout import assign_splits
-from trainer.inference import (
-    SAME,
-    applied,
-    as_predictions,
-    chosen_bags,
-    load_model,
-    mark,
-    with_content,
-)
 from trainer.tile_filter import keep_tiles
 
 
@@ -74,8 +65,8 @@ def validate(store: FeatureStore, run_id: str, cohort: str) -> Evaluation:
             f"{target.high:g}); cohort {cohort!r} has {other.name} ({other.kind}, {other.low:g} to "
             f"{other.high:g}). Choose another with: trephine cohort list"
         )
-    bags = mark(store, run, chosen_bags(store, run, cohort, None))
-    own = with_content(store, run.bags(store))
+    bags = inference.mark(store, run, inference.chosen_bags(store, run, cohort, None))
+    own = inference.with_content(store, run.bags(store))
     known = bags.filter(pl.col("seen") != "not")
     if known.height:
         slide, patient = known["slide_id", "patient_id"].row(0)
@@ -86,18 +77,18 @@ def validate(store: FeatureStore, run_id: str, cohort: str) -> Evaluation:
             "these numbers would say nothing. Make a cohort without those that are seen in: "
             f"trephine predict {record.run_id} {cohort} --format csv"
         )
-    found = applied(store, load_model(run), bags, run.config, target)
+    found = inference.applied(store, inference.load_model(run), bags, run.config, target)
     fitted = assign_splits(own, run.config)
     fitted = fitted.filter(pl.col("split").is_in(["train", "validation"]))
     fitted = keep_tiles(store, fitted, run.config.tiles)
     numbers = {"test": evaluate.measured(found, target)}
     numbers |= floor.beside(store, fitted, bags, found, target)
     judged = replace(record, cohort=cohort, n_test=bags.height, metrics=numbers, notes=())
-    calibrated = as_predictions(conformal.calibrating(run.predictions))
+    calibrated = inference.as_predictions(conformal.calibrating(run.predictions))
     both = pl.concat([calibrated, found.with_columns(split=pl.lit("test"))])
-    again = bags.filter(pl.any_horizontal(pl.col(one).is_in(own[one].implode()) for one in SAME))
+    same = (pl.col(one).is_in(own[one].implode()) for one in inference.SAME)
     return Evaluation(
         run=replace(run, record=judged, predictions=both),
         trained_on=record.cohort,
-        own_patients=again["patient_id"].n_unique(),
+        own_patients=bags.filter(pl.any_horizontal(same))["patient_id"].n_unique(),
     )

@@ -47,35 +47,22 @@ def sweep(
     """
     began, shared = time.perf_counter(), Shared(store.root)
     plans = planned(shared, config, factors or {}, seeds)
-    noun = _noun(config, plans)
+    noun, failures = _noun(config, plans), list[str]()
     with store.turn(noun.sweep_id):  # an equal one at the same time would make each Run again
-        return _swept(shared, noun, plans, engine or EngineConfig(), progress, began)
-
-
-def _swept(
-    shared: Shared,
-    noun: Sweep,
-    plans: Sequence[Planned],
-    engine: EngineConfig,
-    progress: Progress | None,
-    began: float,
-) -> SweepResult:
-    if shared.ask("from sweeps where sweep_id = $id", {"id": noun.sweep_id}).is_empty():
-        shared.record([noun], published=())
-    made = "select key, max(run_id) from runs where key in (select unnest($keys)) group by key"
-    known = dict(shared.ask(made, {"keys": [plan.key for plan in plans]}).iter_rows())
-    failures = []
-    todo = {plan.key: plan for plan in plans if plan.key not in known}
-    done = len(known)
-    for key, outcome in _made(shared, todo, engine, progress, len(plans)):
-        if isinstance(outcome, str):
-            known[key] = outcome
-        else:
-            failures.append(f"{_words(todo[key])}: {outcome}")
-        if progress is not None:
-            progress(len(known) + len(failures), len(plans), "")
+        if shared.ask("from sweeps where sweep_id = $id", {"id": noun.sweep_id}).is_empty():
+            shared.record([noun], published=())
+        made = "select key, max(run_id) from runs where key in (select unnest($keys)) group by key"
+        known = dict(shared.ask(made, {"keys": [plan.key for plan in plans]}).iter_rows())
+        todo = {plan.key: plan for plan in plans if plan.key not in known}
+        for key, outcome in _made(shared, todo, engine or EngineConfig(), progress, len(plans)):
+            if isinstance(outcome, str):
+                known[key] = outcome
+            else:
+                failures.append(f"{_words(todo[key])}: {outcome}")
+            if progress is not None:
+                progress(len(known) + len(failures), len(plans), "")
     found = gathered(shared, noun, plans, known)
-    spent, n_new = time.perf_counter() - began, len(known) - done
+    spent, n_new = time.perf_counter() - began, len(todo) - len(failures)
     return replace(found, n_new=n_new, seconds=spent, failures=tuple(failures))
 
 

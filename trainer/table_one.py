@@ -104,19 +104,19 @@ class SweepResult:
         positive = self.cells[0].numbers.get("positive") if self.cells else None
         return f"tested on {of}{runs.of_classes(positive)} (95% intervals by patient)"
 
-    def text(self) -> str:
-        """Table 1: a row a cell, then the paired differences of each factor."""
+    def text(self, head: str = "", more: Sequence[str] = ()) -> str:
+        """Table 1: a row a cell, then the paired differences of each factor, and `more` of them."""
         n = sum(len(cell.run_ids) for cell in self.cells)
         lines = [
             *runs.first(self.warnings()),
-            f"sweep {self.sweep.sweep_id} of cohort {self.sweep.cohort}: {counted(n, 'run')}, "
-            f"{self.n_new} of them new, {self.seconds:.0f} s; {self.tested()}",
+            f"{head or f'sweep {self.sweep.sweep_id}'} of cohort {self.sweep.cohort}: "
+            f"{counted(n, 'run')}, {self.n_new} of them new, {self.seconds:.0f} s; {self.tested()}",
             *(self._table() if self.sweep.factors else self._one()),
         ]
         if self.differences:
             lines.append("paired differences, all else equal")
             lines += in_columns(list(self._differences()))
-        lines += [f"failed      {failure}" for failure in self.failures]
+        lines += [*more, *(f"failed      {failure}" for failure in self.failures)]
         return "\n".join([*lines, *self.next()])
 
     def next(self) -> Iterator[str]:

@@ -23,19 +23,15 @@ def meant(word: str, things: Iterable[Sequence[str]]) -> list[Sequence[str]]:
 
 
 def one_of(
-    word: str,
-    known: Mapping[str, str],
-    what: str,
-    error: type[TrephineError] = ConfigError,
-    where: str = "in the store",
+    word: str, known: Mapping[str, str], what: str, error: type[TrephineError] = ConfigError
 ) -> str:
-    """The one id that a word means, of ids with their names; `what`, `where`: for the error."""
+    """The one id that a word means, of ids with their names; `what` is the noun, for the error."""
     found = [one[0] for one in meant(word, known.items())]
     if len(found) == 1:
         return found[0]
     said = [f"{one} ({known[one]})" if known[one] != one else one for one in found or known]
     fault = f"is the beginning of several: {named(said)}. Give a whole id"
-    none = f"is not {where}; there is {named(said) or 'none'}"
+    none = f"is none of those here: {named(said)}"
     raise error(f"{what} {word!r} {fault if found else none}.")
 
 

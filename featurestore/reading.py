@@ -219,8 +219,8 @@ class Readable:
                 named = {one: one for one in found}
                 if column == "encoder_id" and wanted not in found:
                     named |= dict(self.ask("select encoder_id, name from encoders").iter_rows())
-                own, where = {one: named[one] for one in found}, "of the embeddings of these slides"
-                chosen = one_of(wanted, own, column, where=where)
+                own = {one: named[one] for one in found}
+                chosen = one_of(wanted, own, f"of the embeddings of these slides, {column}")
                 frame = frame.filter(pl.col(column) == chosen)
             elif len(found) > 1:
                 raise ConfigError(

@@ -145,8 +145,7 @@ def view(
 
     Differences are of the test Slides that all have, where their labels are the same.
     """
-    encoders = dict(store.ask("select encoder_id, name from encoders").iter_rows())
-    settings = [_settings(run, encoders) for run in loaded]
+    settings = [_settings(run) for run in loaded]
     differ = [k for k in settings[0] if len({str(one[k]) for one in settings}) > 1]
     both, means = common(tests)
     short = [_name(one, differ, run) for one, run in zip(settings, loaded, strict=True)]
@@ -209,12 +208,12 @@ def _pooled(
     }
 
 
-def _settings(run: runs.Run, encoders: Mapping[str, str]) -> dict[str, Any]:
+def _settings(run: runs.Run) -> dict[str, Any]:
     """`decided` as the page names it: an Encoder by name, and no device."""
     said = decided(run)
-    cohort, encoder, tiling, code = (said.pop(name) for name in ARRAYS)
+    cohort, _, tiling, code = (said.pop(name) for name in ARRAYS)
     del said["device"]
-    about = {"cohort": cohort, "encoder": encoders.get(encoder, encoder), "tiling": tiling}
+    about = {"cohort": cohort, "encoder": run.encoder.name, "tiling": tiling}
     return about | {name: in_words(value) for name, value in said.items()} | {"code": code}
 
 

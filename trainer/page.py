@@ -93,9 +93,8 @@ def page_text(store: FeatureStore, run_ids: Sequence[str]) -> str:
     loaded, tests = _loaded(store, run_ids, None)
     texts = []
     for run, test in zip(loaded, tests, strict=True):
-        encoder = store.encoder(run.record.encoder_id)
         said = verdict.cautions(store, run, test)
-        texts.append(verdict.as_text(run, verdict.sentence(run, test, encoder), said, test))
+        texts.append(verdict.as_text(run, verdict.sentence(run, test), said, test))
     return "\n\n".join(texts)
 
 
@@ -139,7 +138,6 @@ def run_view(
 ) -> dict[str, Any]:
     """Gather what the page says of one Run."""
     record, target = run.record, run.record.about()
-    encoder = store.encoder(record.encoder_id)
     labels, against = test["truth"].to_numpy(), _against_truth(test, truth, target)
     return {
         "target": target,
@@ -148,7 +146,7 @@ def run_view(
         "name": plots.axis_name(target),
         "value": f".{runs.digits(target)}f",
         "fine": f".{runs.digits(target) + 1}f",
-        "verdict": verdict.sentence(run, test, encoder),
+        "verdict": verdict.sentence(run, test),
         "cautions": verdict.cautions(store, run, test),
         "truth": against,
         "ceiling": evaluate.ceiling(store, record.cohort, labels, target, rounding),
@@ -164,8 +162,8 @@ def run_view(
         "over_time": _over_time(store, run),
         "cohort": store.cohort(record.cohort),
         "splits": store.splits(record.cohort),
-        "encoder": encoder,
-        "identity": json.dumps(encoder.identity, indent=1, sort_keys=True),
+        "encoder": run.encoder,
+        "identity": json.dumps(run.encoder.identity, indent=1, sort_keys=True),
         "command": run.command(),
     }
 

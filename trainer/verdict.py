@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from featurestore import FeatureStore
-from featurestore.types import EncoderDescription, Target
+from featurestore.types import Target
 from featurestore.words import counted
 from trainer import evaluate, plots, runs
 from trainer.svg import minus
@@ -32,7 +32,7 @@ class Caution:
     text: str  # a sentence
 
 
-def sentence(run: runs.Run, test: pl.DataFrame, encoder: EncoderDescription) -> str:
+def sentence(run: runs.Run, test: pl.DataFrame) -> str:
     """The verdict: R2 and error with intervals, on how many Slides of whom, when, with what."""
     record, target, numbers = run.record, run.record.about(), run.record.metrics["test"]
     patients = numbers.get("patients") or test["patient_id"].n_unique()  # older Runs have none
@@ -46,7 +46,7 @@ def sentence(run: runs.Run, test: pl.DataFrame, encoder: EncoderDescription) -> 
         f"On {counted(record.n_test, 'test slide')} of "
         f"{counted(int(patients), 'patient')},{when} "
         f"{record.target.replace('_', ' ')} is predicted with {score(known, target)}; encoder "
-        f"{encoder.name}, bags of {counted(record.bag_size, 'tile')}."
+        f"{run.encoder.name}, bags of {counted(record.bag_size, 'tile')}."
     )
 
 

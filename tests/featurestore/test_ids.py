@@ -52,7 +52,7 @@ def test_a_word_means_an_id_else_a_name_else_the_beginning_of_one_alone(
     if len(expected) == 1:
         assert one_of(word, known, "encoder") == expected[0]
         return
-    said = "beginning of several" if expected else "not in the store"
+    said = "beginning of several" if expected else "none of those here: "
     with pytest.raises(ConfigError, match=said) as told:
         one_of(word, known, "encoder")
     assert all(one in str(told.value) for one in expected)

@@ -38,7 +38,7 @@ def test_embeddings_are_had_by_slide_id_name_or_prefix(store: FeatureStore) -> N
     assert all(np.array_equal(every[0], one) for one in every)
     with pytest.raises(SlideNotFound, match="trephine sql"):
         store.embeddings("nothing")
-    with pytest.raises(ConfigError, match="'nope' is not of the embeddings of these slides; there"):
+    with pytest.raises(ConfigError, match="encoder_id 'nope' is none of those here: "):
         store.embeddings(slide_id, encoder_id="nope")
 
 

@@ -308,7 +308,9 @@ def test_what_cannot_be_made_is_refused_before_anything_is(store: FeatureStore) 
     before = store.runs().height
     with pytest.raises(TrainError, match="train-patients"):
         sweep(store, QUICK, {"train_patients": [10, 4_000]})
-    with pytest.raises(ConfigError, match="'nothing' is not of the embeddings of these slides"):
+    with pytest.raises(
+        ConfigError, match="of the embeddings of these slides, encoder_id 'nothing' is none"
+    ):
         sweep(store, QUICK, {"encoder_id": ["nothing", "planted"]})
     assert store.runs().height == before
 

@@ -12,18 +12,18 @@ from typing import Literal
 
 from ingest.labels.addressed import is_addressed
 from ingest.labels.figures import Figure, share_of
-from ingest.labels.grammar import ODD, PAIR, is_free, may_be, stands_alone, tied
-from ingest.labels.headings import Material
-from ingest.labels.languages import KINDS, WORDS, words_of
+from ingest.labels.grammar import ODD, is_free, may_be, stands_alone, tied
+from ingest.labels.headings import SET_ASIDE, Material, is_historic, names_norm
+from ingest.labels.languages import KINDS, words_of
 from ingest.labels.segments import Segment
-from ingest.labels.specimens import declared, of_values
-from ingest.labels.tokens import Sentence, encode, sentence_of, ticked
+from ingest.labels.shares import PAIR
+from ingest.labels.specimens import declared, of_values, side_of
+from ingest.labels.tokens import Sentence, after_any, encode, sentence_of, ticked
 
 Owner = Literal["cellularity", "unclear"]  # what has another owner is no claim
 Role = Literal["finding", "norm", "criterion", "quality"]
 Scope = Literal["whole", "overall", "part", "extreme", "aside"]
 _BESIDE = re.compile(r"C[MBGvqdiuz:]*F$")  # "Cellularity 30% +++"
-_SET_ASIDE = ("clot", "aspirate", "touch", "other")
 _WITHOUT = re.compile(r"a[dq]*a")  # "[excluding the subcortical] spaces 40%"
 _OF_LAST = re.compile(r"\(?[^,(]*a[^,(]*(?=[pj])")  # "20% [in subcortical spaces] to 50%"
 _IT = words_of("it this these here es sie dies elle ceci")
@@ -32,6 +32,9 @@ _SPOKEN = re.compile(
     r"C[^.;C]*,d*(?:ix?|E[^.;C]*),(?:[^.;C]*,)?[dvqpno]*(?P<f>F)(?=[.;,)]|p[dn]*[BMR]|$)"
 )
 _RULE = re.compile(r"C[opdM]*F(?=[^.;,j]*v)[^.;]*[ec]")  # "cellularity below 20% is usually"
+_WITH_LAST = re.compile("F[(,]?jd?$")
+_CITED = re.compile(r'[^\W\d_]\s"[^"]*[^\W\d_][^"]*$')
+_I = words_of("i we ich wir je nous")
 _FROM, _TO = ("from", "von", "de"), ("to", "auf", "zu", "à")
 _ERRORS = words_of("error incorrect incorrectly mistakenly wrongly erroneously")
 _AGE = re.compile(r"\b(?:age|alter|âge)")
@@ -42,10 +45,6 @@ _SEVERAL = re.compile(
     r"|\b(?:lowest|highest|minim|maxim)"
 )
 _COUNTS = re.compile(r"\b(?:two|three|both|bilateral|zwei|deux)\b")
-_SIDE_WORDS = {"r": "right rt r rechts rechte droite", "l": "left lt l links linke gauche"}
-_SIDE_WORDS |= {"1": "first one 1 a", "2": "second b 2", "3": "third 3", "4": "fourth 4"}
-_SIDES = {word: side for side, words in _SIDE_WORDS.items() for word in words.split()}
-_COUNTED = {word for word, side in _SIDES.items() if side.isdigit()}  # of cores, not of readers
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,7 +110,8 @@ def read_claims(folded: str, segments: Iterable[Segment]) -> Iterator[Claim]:
             heard = segment.paragraph if _opens(segment.text) else -1
             continue
         made = list(_claims(sentence, segment)) if segment.near else []
-        if segment.amends or "E" in sentence.classes or _SPOKEN.search(sentence.classes):
+        corrects = segment.amends or "E" in sentence.classes
+        if corrects or _SPOKEN.search(sentence.classes):
             follows = carried and "%" not in folded[carried[1].end : segment.at]
             amended = _corrections(sentence, segment, made, said, follows=bool(follows))
             made = list({claim.start: claim for claim in [*made, *amended]}.values())
@@ -127,6 +127,8 @@ def read_claims(folded: str, segments: Iterable[Segment]) -> Iterator[Claim]:
             made = [_of_letter(claim, letters, labels) for claim in made]
         if made and _is_of_the_aside(sentence, segment, folded):
             made = [replace(claim, scope="aside") for claim in made]
+        if not corrects:
+            made = [replace(c, earlier=c.earlier or _is_cited(folded, c)) for c in made]
         spoken = bool(made) and is_addressed(folded, *segment.said, amends=segment.amends)
         yield from (replace(claim, addressed=True) if spoken else claim for claim in made)
         named = ("norm", "criterion")  # "... under 25%, which is not met. Measured here: 45%."
@@ -154,14 +156,25 @@ def _is_of_the_aside(sentence: Sentence, segment: Segment, folded: str) -> bool:
     return "a" in encode(re.split(r"[.;]\s", before)[-1], []).classes
 
 
+def _is_cited(folded: str, claim: Claim) -> bool:
+    """Whether a figure stands in quotes behind words: 'their report lists "core, 80% cellular"'."""
+    before = folded[claim.segment.said[0] : claim.start]
+    return before.count('"') % 2 == 1 and _CITED.search(before) is not None
+
+
 def _claims(sentence: Sentence, segment: Segment) -> Iterator[Claim]:
     s = ticked(sentence.classes)
     ties, odd, ratio = tied(sentence, s)
+    last: Claim | None = None
     for at, figure in sentence.figures.items():
         if at in ties and s[at] in "FN":
             cells = share_of(figure, sentence.figures[ratio[at]]) if at in ratio else figure
             if cells is not None:
-                yield _claim(sentence, s, segment, at, cells, ties[at])
+                claim = _claim(sentence, s, segment, at, cells, ties[at])
+                ruled = last is not None and last.role != "finding" and ties[at] == "listed"
+                if last and ruled and _WITH_LAST.search(s, 0, at):
+                    claim = replace(claim, role=last.role)  # "below 25% (or 25-50% with ...)"
+                yield (last := claim)
         elif s[at] == "F" and at not in ratio.values() and (at in odd or may_be(s, at)):
             yield replace(_claim(sentence, s, segment, at, figure, ""), owner="unclear")
 
@@ -170,7 +183,11 @@ def left_open(segments: Iterable[Segment], claims: Iterable[Claim]) -> bool:
     """Whether a figure that no noun owns stands by words on cellularity, and has no claim."""
     known = {claim.start for claim in claims}
     for segment in segments:
-        if segment.historic or segment.is_norm or segment.material in _SET_ASIDE:
+        if (
+            is_historic(segment.heading)
+            or names_norm(segment.heading)
+            or segment.material in SET_ASIDE
+        ):
             continue
         sentence = sentence_of(segment.text)
         s = ticked(sentence.classes)
@@ -264,7 +281,7 @@ def _claim(
     if first is not None:  # "from 80% at diagnosis to 10%"
         changed = bool({"g", "E"} & set(s[:first]))
         mark = "" if changed else mark
-    old = mark in ("b", "r", "k") or (segment.historic and mark != "n")
+    old = mark in ("b", "r", "k") or (is_historic(segment.heading) and mark != "n")
     return Claim(
         figure=figure,
         start=segment.at + figure.start,
@@ -276,7 +293,7 @@ def _claim(
         now=mark == "n",
         scope=_scope(s, at),
         material=_material(sentence, s, at, segment),
-        side=_side(sentence, s, at, segment),
+        side=side_of(sentence, s, at, segment.heading),
         spread=first is not None or PAIR.search(s, 0, at) is not None,
         amends=amends,
     )
@@ -297,6 +314,9 @@ def _role(s: str, at: int, sentence: Sentence, segment: Segment) -> tuple[Role, 
     before = _before(sentence, s, at)
     if sentence.words[at - 1 : at] == ["at"]:
         before = re.sub("ph+e", "", before)  # "is within normal limits for age at 40%"
+    since = after_any(s, ".;F", at)
+    if _I.intersection(sentence.words[since:at]):
+        before = before.replace("r", "q")  # "in your block we read"
     lies = "within" in sentence.words[at + 1 : at + 6]  # "40%, which is within normal limits"
     after = "" if lies else _behind(s, at)
     amends = segment.amends or "E" in s[:at]
@@ -315,7 +335,7 @@ def _role(s: str, at: int, sentence: Sentence, segment: Segment) -> tuple[Role, 
         if said[-1] != "at" and {"n", "normal", "nl", "normale"} & set(said):
             return "norm", "", False
     listed = re.search("[:,]yy[yj]*$", s[:at])  # "18-39 years 50-70%, 40-59 years 40-60%"
-    mark = "e" if listed or (segment.is_norm and mark != "n") else mark
+    mark = "e" if listed or (names_norm(segment.heading) and mark != "n") else mark
     if mark in ("e", "c"):
         return ("norm" if mark == "e" else "criterion"), "", False
     return "finding", mark, amends
@@ -323,7 +343,7 @@ def _role(s: str, at: int, sentence: Sentence, segment: Segment) -> tuple[Role, 
 
 def _before(sentence: Sentence, s: str, at: int) -> str:
     """What stands before a figure in its sentence and may say when or what it is."""
-    before = s[_after_any(s, ".;", at) : at]
+    before = s[after_any(s, ".;", at) : at]
     for _ in range(min(3, before.count("("))):  # a figure in brackets says nothing of what follows
         before = re.sub(r"\([^()n]*[FN][^()n]*\)", ",", before)
     before = re.sub(r",[^,FN]*,(?=q*v)", "", before)  # "cellularity, when measured twice, is"
@@ -348,11 +368,6 @@ def _behind(s: str, at: int) -> str:
     return "" if not stop or stop[0] in ("F", ":") else s[at + 1 : at + 1 + stop.start()]
 
 
-def _after_any(s: str, marks: str, at: int) -> int:
-    """Where the piece begins that a place stands in: behind the last of the marks."""
-    return max(s.rfind(mark, 0, at) for mark in marks) + 1
-
-
 def _is_past(sentence: Sentence, s: str, at: int) -> bool:
     """Whether it reads "reduced from 70%", "80% -> ...", "(was 40%)" or "not 40%"."""
     arrow = s[at + 1 : at + 3] == "uF" and not sentence.words[at + 1].isalpha()
@@ -374,8 +389,8 @@ def _scope(s: str, at: int) -> Scope:
     if mean and s.count("F") > 1:
         return "overall" if mean.end() - 1 == at else "aside" if "a" in s[:at] else "part"
     stop = re.search(r"[.;,()FN]|$", s[at + 1 :])
-    clause = s[_after_any(s, ".;,(F", at) : at] + s[at + 1 :][: stop.start() if stop else 0]
-    wide = s[_after_any(s, ".;F", at) : at]
+    clause = s[after_any(s, ".;,(F", at) : at] + s[at + 1 :][: stop.start() if stop else 0]
+    wide = s[after_any(s, ".;F", at) : at]
     if s[at - 1 : at] != "(":
         wide, clause = _WITHOUT.sub("", wide), _WITHOUT.sub("", clause)
     if _OF_LAST.match(wide) and "F" in s[:at]:
@@ -411,32 +426,6 @@ def _material(sentence: Sentence, s: str, at: int, segment: Segment) -> Material
         return "touch" if re.search(r"S[pG]*d?M*$", s[begin:place]) else "core"
     kind = KINDS.get(sentence.words[place].rstrip("-"), "other")
     return "clot" if kind == "clot" else "touch" if kind == "touch" else "aspirate"
-
-
-def _side(sentence: Sentence, s: str, at: int, segment: Segment) -> str:
-    """Which core a figure is of: right, left or a number, named in its clause or its heading."""
-    words = sentence.words
-    after = re.match(r"A?[pI(]+[dM]*(R)", s[at + 1 :])
-    if after:  # "40% on the left and 60% on the right"
-        return _SIDES.get(words[at + 1 + after.start(1)].rstrip("-"), "")
-    listed = len({_SIDES[word] for word in _COUNTED.intersection(words)}) > 1 and "r" not in s
-    names = [
-        words[i].rstrip("-")
-        for i in range(_after_any(s, ".F;", at), at)
-        if s[i] == "R"
-        and (words[i] not in _COUNTED or s[i + 1 : i + 2] != "M")
-        and (listed or words[i] not in _COUNTED or set(s[max(0, i - 1) : i + 2]) & set("BG"))
-    ]
-    sides = [_SIDES[name] for name in names if name in _SIDES]
-    if sides or "both" in names:
-        return "" if "both" in names else sides[-1]
-    heading = re.findall(r"\w+", segment.heading)
-    if s[:1] == "R" and not set(s[:at]) & set(";.o"):
-        heading = words[:1]  # "Left, 9 mm, 60% marrow: 85% cellular"
-    named = any(WORDS.get(word) == "B" for word in heading)
-    heads = {_SIDES[word] for word in heading if word in _SIDES and (named or word not in _COUNTED)}
-    heads = heads & {"r", "l"} or heads  # "Part A, right iliac crest"
-    return heads.pop() if len(heads) == 1 else ""
 
 
 def _from_to(sentence: Sentence, s: str, at: int) -> int | None:

@@ -26,6 +26,7 @@ _NOT_SENT = re.compile(
     r"not (?:submitted|received|performed|taken|obtained|done|available|sent|attempted)"
 )
 _SENT = re.compile(r"\b(?:core|biopsy|trephine)(?: biopsy| \w+)?[\s:,*|<>/b-]*(?:was |were |is )?$")
+_SPREAD = re.compile(r"\bvar(?:y|ies|iable)\b|\bheterogen|\bpatchy|\bsome\b.*\bothers?\b")
 # an addendum that takes the figure back
 _WITHDRAWN = re.compile(
     r"\b(?:disregard|withdraw|retract|void|belongs? to another|mix-?up|not (?:be )?"
@@ -82,7 +83,11 @@ def _decisive(good: list[Claim]) -> tuple[list[Claim], bool]:
     good = now if now and not _alike(good) else good
     overall = [claim for claim in good if claim.scope == "overall"]
     # "some areas 10% and others 70%": what is listed with a part is one
-    parts = {claim.segment.at for claim in good if claim.scope == "part" and claim.tie == "listed"}
+    parts = {
+        claim.segment.at
+        for claim in good
+        if claim.scope == "part" and (claim.tie == "listed" or _SPREAD.search(claim.segment.text))
+    }
     whole = [claim for claim in good if claim.scope == "whole" and claim.segment.at not in parts]
     pool = overall or whole or good
     cores = [claim for claim in pool if claim.material == "core"]
@@ -112,6 +117,8 @@ def _of_pool(text: str, pool: list[Claim], rule: str) -> Reading:
         return none_read("a second figure stands beside it", read=False)
     if listed and len({claim.segment.start for claim in pool}) == 1:
         return _stated(text, pool, rule or "mean over cores")
+    if len({claim.segment.start for claim in pool}) == 1 and _SPREAD.search(pool[0].segment.text):
+        return _stated(text, pool, rule or "spread")
     widest = max(pool, key=lambda claim: claim.figure.high - claim.figure.low)
     if widest.figure.qualifier is None and all(_within(claim, widest) for claim in pool):
         return _stated(text, [widest], rule or widest.tie)

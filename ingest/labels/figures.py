@@ -99,7 +99,7 @@ _OVER = (
 _ABOUT = (
     r"~|\b(?:about|around|roughly|circa|some|nearly|almost|near(?:er)?|approaching|ca\.?|c\.|approx\.?"
     r"|something like|approximat(?:e(?:ly|s)?|ing)|close(?:r)? to|etwa|rund|ungefähr|zirka|environ"
-    r"|près de|(?:of|on|in) the (?:order|region|vicinity|neighbou?rhood) of)"
+    r"|pr(?:ès|oche) de|(?:of|on|in) the (?:order|region|vicinity|neighbou?rhood) of)"
 )
 _SAID = re.compile(
     rf"(?:(?P<under>{_UNDER})|(?P<over>{_OVER}))(?: than)?(?: or equal to)? ?"
@@ -167,7 +167,7 @@ def fold(text: str) -> str:
             "reference review", "consensus review"
         )
     if "{" in low or "[" in low or "<" in low:  # "{20-30}%": a blank of a template, filled in
-        low = _IN_BRACES.sub(lambda m: f" {m[1]} ", low)
+        low = _IN_BRACES.sub(lambda m: m[1].rjust(len(m[0])), low)
     low = _JOINED.sub(" ", low) if "_" in low else low
     if "-\n" in low or "- \n" in low:
         low = _BROKEN.sub(_joined, low)

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from itertools import pairwise
 
 from ingest.labels.figures import Figure
 from ingest.labels.languages import words_of
-from ingest.labels.shares import NOUN, shares_in, unsigned_in
+from ingest.labels.shares import NOUN, PAIR, list_back, shares_in, unsigned_in
 from ingest.labels.tokens import Sentence
 
 # "Left: 30%", "It is 40% on the left.": before and behind a figure without a noun of its own
@@ -23,16 +22,13 @@ _LEFT_ALONE = re.compile(
 _KEYED = re.compile(r"(?<=C)\(F\):(?!q*[Hhg])")  # "Cellularity (40%): decreased" stays a finding
 _SHARE = re.compile(r"F[q]*p[dohqnM]*[CA]")  # "60% of the total cellularity"
 _OWNED = re.compile(r"F[^.,;()|FNACwjz]*[xLf]")  # "..., of which 20% is lymphoma"
-_LEADING = re.compile(
-    r"(?!M+:)(?:;(?=[dMG]*[BR])|[/j,MBRGSdvu:bnoky]|p(?!F)|pF)*p?"
-)  # not "60% marrow: 85%"
-PAIR = re.compile(r"[RBS]/[RBS]")  # "R/L: 40/60%", but not "<30% / 30-70%": choices of a form
+_FROM_TO = re.compile("uF[^F.;]*p$")  # "from 10% in some to 60% in the middle"
 ODD = set("xLfiKN")
 _OF, _AWAY = (
     words_of("of von der des de du"),
     words_of(
-        """by on after following post despite upon per at where to via using from since bei nach
-        durch sur par après"""
+        """by near beneath beside toward on after following post despite upon per at where to via
+        using from since bei nach durch sur par après"""
     ),
 )
 _WE = words_of("i we ich wir je nous one you")
@@ -71,10 +67,14 @@ _EXTENT = re.compile(r"F[dqRh]*[MGt]|Fh+q")  # "hypercellular, 70% nodules"
 _OWN = re.compile(r"[qdyohRSMBG]*(?:[pI][dqoyMBRGS]*)*")  # "hypercellular [marrow for age]"
 _IT_IS = re.compile(r";[pIzdq,]*v[qpd]*F")
 _MEAN = re.compile(r";[dqv]*o[dqvp:]*F(?:[.;,)]|$)")
+_OF_READERS = re.compile("[^.;,CF]*C:(?:d*[xr]+F[,j/;]+)+[^FCA.;]*o$")  # "XY 50%, Z 75%, mean"
 _ALSO = re.compile(r";[qd]*v*(?P<by>z*)v*F(?:[.;,(]|$)")  # "cellularity: reduced; 40%"
 _AT = re.compile(r"F,?d*(?:C(?!p[dq]*x)|[MB]+v[dqh]*[HC])")  # "at 40%, cellularity is normal"
 _ASIDE = re.compile(r"(?<=[CMBG]),[^,FNCAK.;]*,(?=v)")  # "cellularity, tumor included, is 40%"
-_PART_OF = re.compile(r"(?:(?:^|[.,;(])p[do]*|Fq*p[dohqnM]*)$")  # "of the cellularity"
+_SHARE_KEY = re.compile(r"(?<=[^.;:|])%[dohqnM]*p[dohqnM]*C")  # "Plasma cells, % of cellularity"
+_PART_OF = re.compile(
+    r"(?:(?:^|[.,;(])p[do]*|F[q]*p[dohqnM]*|[^.;:|]%[dohqnM]*p[dohqnM]*)$"
+)  # "of the cellularity"
 
 
 class _Scan:
@@ -159,7 +159,9 @@ class _Scan:
         self.behind, self.governed = -1, False
 
     def mean(self, at: int) -> None:
-        if self.s[:at].rstrip("d")[-1:] in ("j", ","):  # "..., averaging 40%", "and the mean of"
+        if _OF_READERS.match(self.s[: at + 1]) and re.match("o[dqvp:]*F", self.s[at:]):
+            self.head = "C"
+        elif self.s[:at].rstrip("d")[-1:] in ("j", ","):  # "..., averaging 40%", "and the mean of"
             self.head = self.subject = "C" if self.subject == "C" else "M"
 
     def quality(self, at: int) -> None:
@@ -188,7 +190,8 @@ class _Scan:
         elif (site := _SITE.match(s, at)) and words[site.end() - 1] in _STRONG:
             pass  # "better preserved marrow"
         elif s[at - 1 : at + 2] in ("vxM", "vfM", "vLM") or _WE & set(words[max(0, at - 2) : at]):
-            pass  # "shows trabecular bone", "cellularity I would put at 75%"
+            if self.head == "x" and words[at - 1] in _WE:
+                self.clear(at)  # "in your block we find the core 40% cellular"
         elif participle and (s[:at].rstrip("qnz")[-1:] == "v"):
             pass  # "was scored", "was thought to be", "cellularity varying between"
         elif away and self.head == "T":
@@ -348,7 +351,7 @@ class _Scan:
         if head == "C":
             return "cellularity is F"
         if head == "T":
-            return "" if _OWNED.match(s, at) else "listed"
+            return "" if _OWNED.match(s, at) and not _FROM_TO.search(s, 0, at) else "listed"
         if head in ("H", "A"):
             far = _SAID.fullmatch(between) and _ENDS.match(s, at + 1) and between
             if self.boxed and not between:
@@ -395,7 +398,7 @@ def tied(sentence: Sentence, s: str) -> tuple[dict[int, str], set[int], dict[int
             ratio[at] = fat
     for at in unsigned_in(sentence, s) if "N" in s else ():
         ties.setdefault(at, "cellularity: N")
-    _list_back(s, ties, sorted(set(sentence.figures) - odd - scan.owned))
+    list_back(s, ties, sorted(set(sentence.figures) - odd - scan.owned))
     return ties, odd, ratio
 
 
@@ -415,7 +418,7 @@ def may_be(s: str, at: int) -> bool:
     """Whether a figure that nothing ties may still be meant as the cellularity of its clause."""
     clause = re.split(r"[;.|]", s[:at])[-1] + s[at:]
     clause = re.split(r"[;.|]", clause)[0]
-    if "C" not in clause or _SHARE.match(s, at) or _OWNED.match(s, at):
+    if "C" not in _SHARE_KEY.sub("", clause) or _SHARE.match(s, at) or _OWNED.match(s, at):
         return False
     before = s[:at].rstrip("(:vpqdI")
     nouns = ("x", "L", "f", "K")
@@ -434,14 +437,3 @@ def is_free(s: str, at: int, figure: Figure) -> bool:
     if _OWNED.match(s, at) or re.search(r"[xLfKebcr][:vpIwdqhtMBRG(,]*$", clause):
         return False
     return s[at] == "F" or (figure.low >= 5 and re.search(r"C[^xLfKF]*$", clause) is not None)
-
-
-def _list_back(s: str, ties: dict[int, str], free: list[int]) -> None:
-    """Tie the figures before one that is tied: "two cores, 40% and 60% cellular"."""
-    for b, a in pairwise(free[::-1]):
-        between = s[a + 1 : b]
-        paired = between != "/" or PAIR.search(s, 0, a)
-        joined = paired and ties.get(b, "listed") != "listed" and _LEADING.fullmatch(between)
-        alone = a not in ties and s[a - 1 : a] not in ("x", "f", "L")
-        if alone and joined and s[b] == "F" and (s[a] == "F" or between in ("/", ",", "j")):
-            ties[a] = "listed"

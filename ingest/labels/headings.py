@@ -6,15 +6,17 @@ import re
 from functools import lru_cache
 from typing import Literal
 
-from ingest.labels.languages import GENERAL, HISTORY, KINDS, WORDS, words_of
+from ingest.labels.languages import CORRECTIONS, GENERAL, HISTORY, KINDS, WORDS, words_of
 from ingest.labels.tokens import class_of
 
 Material = Literal["core", "clot", "aspirate", "touch", "other", "general", "unknown"]
+SET_ASIDE = ("clot", "aspirate", "touch", "other")
 _WORD = re.compile(r"[^\W\d_]+")
 # "Core A (9 mm)", "Biopsy, day 14 post induction": what a heading's words are read without
 ASIDE = re.compile(
     r"\(\d[^()]*\)|\d[\d.,]* ?[cm]m\b|\b(?:post|after|following|nach|après)\b[ -]*(?:\w+[ -]?)?"
 )
+AMENDS = re.compile(rf"\b(?:{'|'.join(CORRECTIONS)})")
 _SCALED = re.compile(
     r"((?:ity|tät|té)\b[^\d(\[|\t]{0,12})"
     r"[(\[][^\d()\[\]|]{0,20}\d{1,3} ?%? ?(?:-|to|bis|à) ?\d{1,3} ?%?[)\]]"
@@ -27,6 +29,7 @@ _SURE = re.compile(
 _BOX = re.compile(r"(?:\[[ x✓_]\]|\( ?[x*]?\)|[☐☒☑✓□]) ?[<>~]? ?\d")  # a line of a form is no table
 # "Core cell%", but not "B cell %"
 _CELLS = re.compile(r"(?:(?:core|bx|biopsy|trephine|marrow|bm) )*cell\.? ?(?:\(?%\)?|pct)")
+_COLON = re.compile(r":(?!\S)")  # of a key, not of "M:E" or 10:30
 _GAP = re.compile(r"\t+| {2,}")
 _ABOUT = words_of("approx approximately about around circa ca roughly nearly etwa environ")
 _DATE = re.compile(r"\d{4}|\d[./]\d")
@@ -74,6 +77,32 @@ def _seen(word: str) -> str:
 
 
 @lru_cache(maxsize=4096)
+def is_anothers(heading: str) -> bool:
+    """Whether a heading tells of another's reading: "Draft", "For comparison"."""
+    words = _WORD.findall(ASIDE.sub("", heading))
+    first = next((word for word in words if WORDS.get(word) != "d"), "")
+    return WORDS.get(first) == "r" or any(WORDS.get(word) == "k" for word in words)
+
+
+@lru_cache(maxsize=4096)
+def is_historic(heading: str) -> bool:
+    """Whether a heading tells of an earlier time or of another's reading."""
+    words = [w for w in _WORD.findall(ASIDE.sub("", heading)) if not w.startswith("replac")]
+    old = any(w in HISTORY or (WORDS.get(w) == "b" and w not in GENERAL) for w in words)
+    return is_anothers(heading) or (old and not AMENDS.search(heading))
+
+
+@lru_cache(maxsize=4096)
+def names_norm(heading: str) -> bool:
+    """Whether a heading names a norm: "Normal range", "Expected for age"."""
+    words = _WORD.findall(heading)
+    classes = [class_of(word) for word in words]
+    norm = "e" in classes and (classes[-1] == "e" or "x" not in classes)  # no "Data standard 2"
+    rule = any(word.startswith(("criteri", "protocol", "kriteri")) for word in words)
+    return words[:1] == ["normal"] or rule or norm
+
+
+@lru_cache(maxsize=4096)
 def is_side(words: str) -> bool:
     """Whether a heading names a side or a time only, "Left iliac": the material stays."""
     met = classes_in(ASIDE.sub("", words))
@@ -93,7 +122,9 @@ def is_measured(name: str) -> bool:
     """Whether a cell names the cellularity and no figure."""
     name = without_scale(name)
     named = any(stem in name for stem in ("cellul", "zellul", "richesse")) or _CELLS.fullmatch(name)
-    return bool(named) and len(name) < 45 and not re.search(r"\d|:.", name)
+    ratio = {"f", "T"} <= classes_in(name)  # "Cell:fat ratio"
+    told = re.search(r"\d" if ratio else r"\d|:.", name)
+    return bool(named or ratio) and len(name) < 45 and not told
 
 
 def tells_it(key: str) -> bool:
@@ -106,6 +137,11 @@ def is_known(name: str) -> bool:
     """Whether the name of a column says a material or a time, and no more."""
     told = any(class_of(word) in "nbrevBSR" for word in _WORD.findall(name))
     return told or bool(_DATE.search(name)) or material_of(name) == "general"
+
+
+def is_time(name: str) -> bool:
+    """Whether the name of a column says when, without a date: "Previous", "(current)"."""
+    return bool(classes_in(name) & set("nb")) and not re.search(r"\d", name)
 
 
 def without_scale(line: str) -> str:
@@ -121,9 +157,11 @@ def cut_of(line: str) -> str:
         tight = line.count(mark) >= least - 1 and mark + " " not in line
         if tight and all(len(cell) < 40 for cell in line.split(mark)):
             return mark
-    if "  " not in line or ":" in line or "  " not in line.strip() or _BOX.search(line):
+    if "  " not in line.strip() or _COLON.search(line) or _BOX.search(line):
         return ""
     pieces = _GAP.split(line.strip())
+    if sum(re.search(r"[^.\s]\.$", piece) is not None for piece in pieces) > 1:
+        return ""  # sentences with two blanks between
     lead = len(pieces) == 2 and material_of(pieces[0]) not in ("unknown", "general")
     return " " if lead or all(len(piece) < 40 for piece in pieces) else ""
 

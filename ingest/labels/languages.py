@@ -26,7 +26,7 @@ CLASSES = """
 . period
 , comma
 : colon
-% pct
+% pct percent percentage
 C richesse
 H riche
 K hematopoiesis haematopoiesis hemopoiesis haemopoiesis hematopoietic haematopoietic hemopoietic
@@ -63,8 +63,8 @@ v say says call mesure misst can differ differs differing kann peut nehmen füll
  geschätzt zeigt nimmt einnimmt does do rate grade comes contient contiennent enthalten enthält hold
  est était sont évaluée évalué estimée estimé représente montre à
 p following post because due owing wegen aufgrund of at to on for as within about between among
- across throughout along amid during through over upon after despite per wie where including incl
- zwischen entre bei von auf zu zur zum für du au dans pour sur en par
+ across throughout along amid near beneath beside toward during through over upon after despite
+ per wie where including incl zwischen entre bei von auf zu zur zum für du au dans pour sur en par
 I in im inside
 z by via using durch digital image eye visual visually morphometry microscopy automated software
  counting
@@ -77,7 +77,7 @@ q anywhere everywhere h so rpt approximate très sehr exact absolute absolut abs
  upwards downward downwards h&e best alike too therefore thus hence nil zero nearer nur somewhere
  perhaps ordre re richtig recte lire above below angegeben um uh pt somewhat just still very quite
  rather about around almost good excellent representative intact limited active residual
- normalappearing remaining trilineage maturing percent percentage equal equals score value values
+ normalappearing remaining trilineage maturing equal equals score value values
  anteil share proportion fraction prozentsatz estimated yes also well up out much most more less
  again further mature deutlich leicht mäßig etwa stark nettement légèrement discrètement modérément
  some approx ca c. circa environ vicinity order readout range de figure degree extent index tick
@@ -128,7 +128,7 @@ aspirate aspirate aspirates aspirated smear smears particle particles spicule sp
  bma aspirat ausstrich ausstriche aspirationszytologie bröckel myélogramme frottis grumeaux flecks
  crumbs units
 touch touch imprint imprints squash crushprep dab roll tupfpräparat abklatsch abtupfpräparat
- empreinte empreintes apposition
+ empreinte empreintes apposition appositions
 blood blood peripheral
 other node nodes liver spleen skin lung mass csf fluid
 """  # material that is not the core

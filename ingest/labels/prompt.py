@@ -18,7 +18,8 @@ from ingest.labels.decide import decide
 from ingest.labels.figures import Figure, find_figures
 from ingest.labels.headings import Material
 from ingest.labels.rules import Understood
-from ingest.labels.segments import STOP, Segment
+from ingest.labels.segments import Segment
+from ingest.labels.tokens import STOP
 
 INSTRUCTIONS = """\
 You read pathology reports of bone marrow biopsies. Every figure is marked with its number: \

@@ -12,25 +12,29 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ingest.labels.headings import (
+    AMENDS,
     ASIDE,
+    SET_ASIDE,
     Material,
     classes_in,
     cut_of,
+    is_anothers,
     is_known,
     is_measured,
     is_open,
     is_said,
     is_side,
+    is_time,
     material_of,
+    names_norm,
     tells_it,
     with_units,
     without_scale,
 )
-from ingest.labels.languages import CORRECTIONS, EVENTS, GENERAL, HISTORY, WORDS, words_of
+from ingest.labels.languages import CORRECTIONS, EVENTS, GENERAL, HISTORY, words_of
 from ingest.labels.specimens import declared, labelled, lead
-from ingest.labels.tokens import class_of
+from ingest.labels.tokens import LONGEST, class_of, stops_of
 
-LONGEST = 2_000  # characters of a sentence or a row that are read at once
 # stems of words near which a cellularity may stand, be corrected or be taken back
 # "CELL: 60%", "50% cell."
 _SHORT = re.compile(
@@ -44,11 +48,6 @@ _STEMS = (
     )
     | {"cell content", "by cells"}
 )
-# "... marrow. The next", not "approx. 40%"
-STOP = re.compile(
-    r"[.!?](?=[.!?\s])(?!\.+ ?[<>~\d])(?!(?<=cell.)\s[(~<>\d])(?<!\bapprox.)(?<!\bca.)"
-    r"(?<!\bvs.)(?<!\best.)(?<!\bdr.)(?<!\bno.)(?<!\bincl.)(?<!\bexp.)(?<!\bobs.)(?<!\bc.)(?<![\s.][.!?])[.!?]*(?=\s+\S)"
-)  # begins with the sign itself: looking back at every letter is slow
 # "  - CORE BIOPSY: ...", "## Histology (core)", "[Section 3] ...", "3.2 Core", "(B) Core"
 _MARK = re.compile(
     r"[ \t]*(?P<mark>(?:[#*•=_+-]++(?!\d)|[<>]++(?! ?\d)|\[(?!.?\]))?[ \t]*(?:section |part |§)?"
@@ -61,7 +60,8 @@ _KEY = re.compile(
     r"((?>[^\W\d_](?:[^:?=|\n%.;]{0,59}[^:?=|\n%.; \t])?))[ \t.]*"
     r"(?:(?::\**|\?)(?=\s|$)|=(?=[\s\d<>~]|$))"
 )
-_SCALE = re.compile(r"[(\[][^()\[\]]{0,30}%[^()\[\]]{0,9}[)\]](?=[ .]*:)")  # "Blasts (0-100%):"
+# "Blasts (0-100%):", "cellularity, % ="
+_SCALE = re.compile(r"(?:[(\[][^()\[\]]{0,30}%[^()\[\]]{0,9}[)\]]|,? ?%)(?=[ .]*[:=])")
 _AFTER_LABEL = re.compile(r"\s*(?:[^\W\d_]{3,12} )?[(\[]?\w{1,2}(?:[)\].:]{1,2}| -)\s")
 _LEAD = re.compile(r"\s*(?:\(?\w{1,2}[.):]|[#*•>\[-])|[^:?\n]{1,62}[:?]")
 _WORD = re.compile(r"[^\W\d_]+")
@@ -73,11 +73,11 @@ _BOX = re.compile(r"[ \t]*(?:\[[ x✓_]?\]|\( ?[x*]?\)|o(?= \d)|[☐☒☑✓□
 # "  Core: 40%", "- 40-50 %": an entry below "Cellularity:"
 _ENTRY = re.compile(r"[ \t*•-]*(?:[^:%\d\n]{1,40}:)?[ \t]*[<>~]?[\d -]{1,9}%[ .;,]*")
 _VALUE = re.compile(r"[ \t]*[<>~]?\d{1,3}(?: ?- ?\d{1,3})? ?(?:(?P<sign>%)|$)")
+_ROW = re.compile(r"[^\d,.;:%]{2,30}[<>~]?\d{1,3} ?%[ .;]*")  # "blasts 5%" on its own line
 # a cell that is a figure and no name of a column: "40-50 %", "> 90%", "12"
 _FIGURE = re.compile(r"[<>~=]* ?\d{1,3}(?:[.,]\d+)?(?: ?(?:-|to) ?\d{1,3})? ?%?")
 _NO_NAME = re.compile(r"\. |%|[cz]ellular|richesse")  # what no heading holds
 _NORM = re.compile(r"(?:normal|range|ref|limits|interval)\b")  # of a column
-_AMENDS = re.compile(rf"\b(?:{'|'.join(CORRECTIONS)})")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,26 +94,6 @@ class Segment:
     amends: bool  # stands under an addendum or a correction
     said: tuple[int, int]  # its paragraph as far as the next sentence: is a reader spoken to?
     near: bool = True  # holds a word that a cellularity may stand by
-
-    @property
-    def historic(self) -> bool:
-        """Whether its heading tells of an earlier time or of another's reading."""
-        words = _WORD.findall(ASIDE.sub("", self.heading))
-        first = next((word for word in words if WORDS.get(word) != "d"), "")
-        if WORDS.get(first) == "r" or any(WORDS.get(word) == "k" for word in words):
-            return True  # "Submitting diagnosis", "For comparison"
-        return not _AMENDS.search(self.heading) and any(
-            word in HISTORY or (WORDS.get(word) == "b" and word not in GENERAL)
-            for word in words
-            if not word.startswith("replac")
-        )
-
-    @property
-    def is_norm(self) -> bool:
-        """Whether its heading names a norm: "Normal range", "Expected for age"."""
-        words = _WORD.findall(self.heading)
-        rule = any(word.startswith(("criteri", "protocol", "kriteri")) for word in words)
-        return words[:1] == ["normal"] or rule or any(WORDS.get(word) == "e" for word in words)
 
 
 def segments(text: str, folded: str) -> Iterator[Segment]:
@@ -166,6 +146,8 @@ class _Cutter:
         self.near = False  # whether the paragraph before is on cellularity
         self.head: list[str] = []  # names of the columns of the table in hand
         self.rows = 0  # of that table
+        self.indent = self.depth = 0  # of the line in hand, and of the heading above it
+        self.another = ""  # the heading of a section that is not this report's: "DRAFT"
 
     def gap(self, at: int) -> Iterator[Segment]:
         """A blank line ends the paragraph and the table in hand."""
@@ -194,7 +176,7 @@ class _Cutter:
                 yield from self._close(at, *was)
             if self.opened < 0 and rest < at + len(line):
                 self.opened, self.begun = rest, at
-        self.before = line
+        self.before = line if line.strip(" -=_*") else ""
 
     def _close(self, end: int, under: tuple[Material, str], amends: bool) -> Iterator[Segment]:
         start, self.opened = self.opened, -1
@@ -211,6 +193,7 @@ class _Cutter:
 
     def _set(self, material: Material, heading: str, amends: bool = False) -> None:
         self.material, self.heading, self.amends = material, heading, amends
+        self.depth = self.indent
         self.local = (material, heading)
 
     def _heading(self, line: str, at: int) -> tuple[bool, int]:
@@ -224,6 +207,7 @@ class _Cutter:
         small = self.text[at + begin : at + begin + 1].islower()
         if self.opened >= 0 and small and is_open(self.before):
             return False, at + begin  # "Iron stain of\nsmear: absent"
+        self.indent = len(line) - len(line.lstrip(_ORNAMENT))
         label = lead(line, self.labels) if self.labels else None
         if label:
             if label[0] == "other" or _of_nothing_else(line[label[1] :]):
@@ -239,26 +223,39 @@ class _Cutter:
             return True, at + begin + self._key(key[1].strip(), rest, key.end())
         bare = rest.strip(_ORNAMENT)
         if self._is_bare_heading(self.text[at : at + len(line)], bare, marked):
-            amends, material = bool(_AMENDS.search(bare)), material_of(bare)
-            words = set(_WORD.findall(bare)) - EVENTS
-            told = words & HISTORY or classes_in(" ".join(words)) & set("Sbrte")
-            if not (self.number or amends or told or material == "core" or is_side(bare)):
-                material, bare = "general", ""  # "COMPREHENSIVE MARROW SUMMARY" above all
-            elif material == "unknown" and amends:
-                material = "general"
-            elif is_side(bare):
-                material = self.material
-            self._set(material, bare, amends)
+            self._bare_heading(bare)
             return True, at + len(line)
         wrapped = not marked and (is_open(self.before) or self._is_full(rest))
-        row = self.before.endswith("%") and not small  # "Cellularity: 40%\n Bone 19%"
+        row = self._is_row(rest) or (self.before.endswith("%") and not small)
         if self.before and not row and (wrapped or small):
             return False, at + begin
         self.local = (self.material, self.heading)
+        if label and label[0] != "unknown":
+            self.local = (label[0], f"{label[0]} {line[: label[1]]}".strip())
         return True, at + begin
+
+    def _bare_heading(self, bare: str) -> None:
+        amends, material = bool(AMENDS.search(bare)), material_of(bare)
+        words = set(_WORD.findall(bare)) - EVENTS
+        told = words & HISTORY or classes_in(" ".join(words)) & set("Sbrte")
+        if not (self.number or amends or told or material == "core" or is_side(bare)):
+            material, bare = "general", ""  # "COMPREHENSIVE MARROW SUMMARY" above all
+        elif material == "unknown" and amends:
+            material = "general"
+        elif is_side(bare):
+            material = self.material
+        norm = names_norm(bare) and "e" in classes_in(bare)
+        self.another = bare if is_anothers(bare) or (self.number and norm) else ""
+        self._set(material, bare, amends)
+
+    def _is_row(self, rest: str) -> bool:
+        """Whether a line has a name and a figure of its own: "Cellularity 40%\\nblasts 5%"."""
+        return self.before.endswith("%") and _ROW.fullmatch(rest) is not None
 
     def _is_full(self, rest: str) -> bool:
         """Whether the line before had no room left for the first word of this one."""
+        if self._is_row(rest):
+            return False
         word = rest.split(maxsplit=1)[0] if rest.strip() else ""
         return len(self.before) > 45 and len(self.before) + 1 + len(word) > self.width
 
@@ -285,26 +282,31 @@ class _Cutter:
             named = material_of(tail)  # "SPECIMEN 3: BONE MARROW TREPHINE BIOPSY"
             if named not in ("general", "unknown"):
                 material, words = named, f"{words} {tail}"
-        if _AMENDS.search(words):
+        if AMENDS.search(words):
             self._set("general", words, amends=True)
-        elif words.startswith("original") and _AMENDS.search(self.folded):
+        elif words.startswith("original") and AMENDS.search(self.folded):
             self._set("general", "")  # "Original diagnosis:", beside an addendum
         elif tail and (material == "unknown" or "e" in met):
             unknown = material == "unknown" and not self.amends
             self.local = ("unknown" if unknown else self.material, words)
+        elif tail and material == "general" and self.indent > self.depth and not met & set("M"):
+            self.local = (self.material, words)  # "Core biopsy:\n  Length: 12 mm"
         else:
-            self._set(material, words)
+            if "n" in met or not GENERAL.isdisjoint(_WORD.findall(words)):
+                self.another = ""  # "Final: ..."
+            self._set(material, f"{self.another} {words}".strip())
         return end
 
     def _is_bare_heading(self, raw: str, bare: str, marked: str | None) -> bool:
         """A short line of its own that is no sentence: marked, in capitals, or of known words."""
         if not 2 <= len(bare) <= 60 or _OPEN_END.search(raw.rstrip()) or _NO_NAME.search(bare):
             return False
-        if (marked and marked[0] in "#q0123456789") or _AMENDS.match(bare):
+        if (marked and marked[0] in "#q0123456789") or AMENDS.match(bare):
             return True
         known = material_of(bare) != "unknown"
-        upper = bool(marked) or raw.lstrip(_ORNAMENT)[:1].isupper()
-        if not upper or (not known and re.search(r"\d", ASIDE.sub("", bare))):
+        upper = bool(marked) or raw.lstrip(_ORNAMENT + "0123456789")[:1].isupper()
+        told = known or is_anothers(bare)
+        if not upper or (not told and re.search(r"\d", ASIDE.sub("", bare))):
             return False
         return known or not self.before or (raw.isupper() and len(self.before) < 46)
 
@@ -314,7 +316,7 @@ class _Cutter:
         """The sentences of a paragraph; one that opens with a known key changes the material."""
         material, heading = under
         paragraph = self.folded[start:end]
-        stops = _stops(paragraph)
+        stops = stops_of(paragraph)
         begin, near = 0, self.near
         begun = min(start, self.begun) if self.begun >= 0 else start  # of what speaks to a reader
         for n, stop in enumerate(stops):
@@ -337,7 +339,8 @@ class _Cutter:
                 lone = _WORD.findall(sentence)[:1]  # "Microscopic." on its own line
                 known = lone and lone[0] in GENERAL and class_of(lone[0]) not in "dpjwI"
                 verbless = not classes_in(sentence) & set("vj")
-                old = named == "unknown" and verbless and re.search("b[MBG]|S", said)
+                strange = named == "unknown" and material not in SET_ASIDE
+                old = strange and verbless and re.search("b[MBG]|S", said)
                 if (old or (known and named != "unknown")) and (not n or sentence[0] == "\n"):
                     begun = at
                     material, heading = named, sentence  # "Previous biopsy (2019).", too
@@ -362,14 +365,16 @@ class _Cutter:
         self.listing = above and len(cells) == 2  # "Cellularity" stands above the table
         hot = self.listing or self.near or self.amends or self._is_hot(start, start + len(line))
         far = _SHARE.search(line) if not self.head else not any(map(is_measured, self.head))
-        if not cells or (not hot and far):
+        if not cells or (not hot and far and (self.rows or not self.head)):
             return  # for speed: most rows of most tables
         cells = with_units(cells)
         names = [cell.strip() for _, cell in cells]
         measured = [n for n, name in enumerate(names) if is_measured(name)]
         bare = _SHARE.search(without_scale(line)) or any(_FIGURE.fullmatch(name) for name in names)
-        if len(names) == len(self.head) - 1 and line[0] == " " and not bare and not self.rows:
-            self.head[1:] = [" ".join(two) for two in zip(self.head[1:], names, strict=True)]
+        left = len(self.head) - len(names)  # columns without a second name
+        if left in (0, self.before[:1] != " ") and line[0] == " " and not (bare or self.rows):
+            two = zip(self.head[left:], names, strict=True)
+            self.head[left:] = [next(filter(is_time, ab), " ".join(ab)) for ab in two]
             return  # the names of the columns go on in a second line
         self.rows += 1
         if not self.head and len(cells) > 1 and not bare and len(line) < 200:
@@ -436,12 +441,3 @@ def _of_nothing_else(words: str) -> bool:
     """Whether what stands behind the letter of a specimen names no material itself."""
     key = _KEY.match(words.lstrip())
     return material_of(key[1] if key else words.strip(" .")) in ("unknown", "general")
-
-
-def _stops(paragraph: str) -> list[int]:
-    """Where the sentences of a paragraph end; none is longer than 2,000 characters."""
-    stops, begin = [], 0
-    for end in [*(match.end() for match in STOP.finditer(paragraph)), len(paragraph)]:
-        stops += [*range(begin + LONGEST, end, LONGEST), end]
-        begin = end
-    return stops

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 
 from ingest.labels.tokens import Sentence
 
@@ -21,7 +22,7 @@ _SHARES: dict[str, re.Pattern[str]] = {
     "fat F, cells F": re.compile(r"f[MLG]*[vq:p]*F(?:pd*M+)?[,j/;]*G?[KL][MLG]*[vqd:p]*(?P<f>F)"),
     # "cell to fat ratio 60:40"
     "cells to fat": re.compile(
-        r"[LCAK][LC]?[:/pj,]*fT?[vpIdqzMBG:()T,]*(?P<f>[NF])[:/p](?P<g>[NF])"
+        r"[LCAK][LC]?(?:\([^()FN]*\))?[:/pj,]*fT?[vpIdqzMBG:()T,]*(?P<f>[NF])[:/p](?P<g>[NF])"
     ),
     # "fat and hematopoietic tissue stand in a proportion of 60:40"
     "fat and cells G:F": re.compile(
@@ -43,6 +44,10 @@ _N = re.compile(
 # "Cellularity (%): aspirate 80, clot 70, core 50"
 _LISTED = re.compile(r"C[MBGRSopqyde,(I%]*\)?:(?=q*[SB])")
 _OF_EACH = re.compile(r"[SB][SBMGRpd(]*[:)]*(?=N(?:[.,;j)]|$))")
+_LEADING = re.compile(
+    r"(?!M+:)(?:;(?=[dMG]*[BR])|[/j,MBRGSdvu:bnoky]|p(?!F)|pF)*p?"
+)  # not "60% marrow: 85%"
+PAIR = re.compile(r"[RBS]/[RBS]")  # "R/L: 40/60%", but not "<30% / 30-70%": choices of a form
 
 
 def shares_in(s: str) -> Iterator[tuple[int, str, int]]:
@@ -73,3 +78,14 @@ def _is_percent(sentence: Sentence, match: re.Match[str]) -> bool:
         return True
     ends = re.match(r"N(?:[.,;()j]|$)", match.string[match.start("f") :])
     return bool(match["to"] or ends) and figure.low >= 5 and figure.parts[0] == int(figure.parts[0])
+
+
+def list_back(s: str, ties: dict[int, str], free: list[int]) -> None:
+    """Tie the figures before one that is tied: "two cores, 40% and 60% cellular"."""
+    for b, a in pairwise(free[::-1]):
+        between = s[a + 1 : b]
+        paired = between != "/" or PAIR.search(s, 0, a)
+        joined = paired and ties.get(b, "listed") != "listed" and _LEADING.fullmatch(between)
+        alone = a not in ties and s[a - 1 : a] not in ("x", "f", "L")
+        if alone and joined and s[b] == "F" and (s[a] == "F" or between in ("/", ",", "j")):
+            ties[a] = "listed"

@@ -6,7 +6,8 @@ import re
 from functools import lru_cache
 
 from ingest.labels.headings import Material, classes_in, material_of
-from ingest.labels.tokens import class_of
+from ingest.labels.languages import WORDS
+from ingest.labels.tokens import Sentence, after_any, class_of
 
 _NAME = r"(?:(?!  )[^.:;,()\n]){2,60}"
 _ID = r"[a-h]\d?|\d{1,2}"
@@ -30,6 +31,10 @@ _VALUES = re.compile(
 _NAMED = re.compile(
     rf"(?P<unit>[^\W\d_]{{3,12}} )?(?P<open>[(\[])?\b(?P<id>{_ID})\b(?(open)[)\]])(?! ?(?:[cm]m|%))"
 )
+_SIDE_WORDS = {"r": "right rt r rechts rechte droite", "l": "left lt l links linke gauche"}
+_SIDE_WORDS |= {"1": "first one 1 a", "2": "second b 2", "3": "third 3", "4": "fourth 4"}
+_SIDES = {word: side for side, words in _SIDE_WORDS.items() for word in words.split()}
+_COUNTED = {word for word, side in _SIDES.items() if side.isdigit()}  # of cores, not of readers
 
 
 @lru_cache(maxsize=4)
@@ -87,3 +92,29 @@ def _is_used(label: str, known: dict[str, Material]) -> bool:
     """Whether the report counts its specimens by letters, or by numbers, as this label does."""
     alike = sum(one[0].isdigit() == label[0].isdigit() for one in known)
     return label in known or alike > 1
+
+
+def side_of(sentence: Sentence, s: str, at: int, under: str) -> str:
+    """Which core a figure is of: right, left or a number, named in its clause or its heading."""
+    words = sentence.words
+    after = re.match(r"A?[pI(]+[dM]*(R)", s[at + 1 :])
+    if after:  # "40% on the left and 60% on the right"
+        return _SIDES.get(words[at + 1 + after.start(1)].rstrip("-"), "")
+    listed = len({_SIDES[word] for word in _COUNTED.intersection(words)}) > 1 and "r" not in s
+    names = [
+        words[i].rstrip("-")
+        for i in range(after_any(s, ".F;", at), at)
+        if s[i] == "R"
+        and (words[i] not in _COUNTED or s[i + 1 : i + 2] != "M")
+        and (listed or words[i] not in _COUNTED or set(s[max(0, i - 1) : i + 2]) & set("BG"))
+    ]
+    sides = [_SIDES[name] for name in names if name in _SIDES]
+    if sides or "both" in names:
+        return "" if "both" in names else sides[-1]
+    heading = re.findall(r"\w+", under)
+    if s[:1] == "R" and not set(s[:at]) & set(".o") and "R" not in s[1:at]:
+        heading = words[:1]  # "Left, 9 mm, 60% marrow: 85% cellular"
+    named = any(WORDS.get(word) == "B" for word in heading)
+    heads = {_SIDES[word] for word in heading if word in _SIDES and (named or word not in _COUNTED)}
+    heads = heads & {"r", "l"} or heads  # "Part A, right iliac crest"
+    return heads.pop() if len(heads) == 1 else ""

@@ -14,6 +14,12 @@ from functools import lru_cache
 from ingest.labels.figures import Figure, find_figures
 from ingest.labels.languages import CORRECTIONS, GENERAL, WORDS, words_of
 
+LONGEST = 2_000  # characters of a sentence or a row that are read at once
+# "... marrow. The next", not "approx. 40%"
+STOP = re.compile(
+    r"[.!?](?=[.!?\s])(?!\.+ ?[<>~\d])(?!(?<=cell.)\s[(~<>\d])(?<!\bapprox.)(?<!\bca.)"
+    r"(?<!\bvs.)(?<!\best.)(?<!\bdr.)(?<!\bno.)(?<!\bincl.)(?<!\bexp.)(?<!\bobs.)(?<!\bc.)(?<![\s.][.!?])[.!?]*(?=\s+\S)"
+)  # begins with the sign itself: looking back at every letter is slow
 # a ticked box, an empty one, an arrow, a date or an accession number, a word, anything else
 _TOKEN = re.compile(
     r"(?P<word>h&e\b|[^\W\d_]++(?![\d'-]))|(?P<F>\ue000)|(?P<N>\ue001)"
@@ -29,7 +35,9 @@ _C = re.compile(
 )
 _A = re.compile(r"(?:cel{1,2}ul{0,2}a?r|celular|cell|zellulär|cellulaire)$")
 _H = re.compile(r"(?:hyper|hypo|normo|pauci|iso|a)-?(?:cel|zel)[a-zäéè]*$")
-_OF_ONE = re.compile(r"C[MBGRhvqdopz:(),]*$")  # "cellularity: 0.6", but not "cellularity (%): 0.6"
+_OF_ONE = re.compile(
+    r"C(?:[MBGRhvqdopz:(),]|(?<=[q,])N\))*$"
+)  # "cellularity: 0.6", but not "cellularity (%): 0.6"
 # "haemopoiesis to fat is 35 to 65": a ratio, and no range
 _TO_FAT = re.compile(r"(?:[LCAK][LC]?[:/pj]*fT?|fG?[:/pj]*[LCAK][LG]?T?)[vpdqT:]*$")
 _UNITS = words_of(
@@ -51,6 +59,7 @@ _SCALE = re.compile(
 )
 # "Cellularity (absolute %):", "Cellularity, if assessable:": what a key adds owns no figure
 _ASIDE = re.compile(r"(C[qMBGp%]*\()([^()FNebrnSagxLfKc|]*|x?%)(\)[:q%])")
+_ASIDE_OF_ALL = re.compile(r"(?<=oC)\([^()FNebrcSa]*\)(?=[:v]*F)")  # "total cellularity (...) 90%"
 _ASIDE_COMMA = re.compile(r"(C),c[qvdx]{0,3}(?=:)")
 _PLAIN_KEY = str.maketrans(dict.fromkeys("MGopdyvzuwhecbrnEgajki:,IKLf", "q"))
 _SPECIAL = words_of(
@@ -67,7 +76,7 @@ _LEADS = (":", ".", "\ue000", "\ue001")
 _KINDS = {"arrow": "u", "date": "b", "dots": ":"}
 _MARKS = {"(": "(", "[": "(", ")": ")", "]": ")", ",": ",", ";": ";", ":": ":", "=": ":", "/": "/",
           "|": "|", ".": ".", "%": "%", "-": ":", "?": "?", '"': "q", "'": "q", "*": "q", "+": "x",
-          "#": "", "~": "q", "<": "q", ">": "q", "_": "q"}  # fmt: skip
+          "#": "", "{": "", "}": "", "~": "q", "<": "q", ">": "q", "_": "q"}  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -121,6 +130,7 @@ def encode(text: str, figures: list[Figure]) -> Sentence:
             classes.append(letter)
             words.append(word)
     s = _without_scale("".join(classes), words, places)
+    s = _ASIDE_OF_ALL.sub(lambda m: "q" * len(m[0]), s)
     s = _ASIDE.sub(lambda m: m[1] + "q" * len(m[2]) + m[3], s)
     return Sentence(_ASIDE_COMMA.sub(lambda m: "C" + "q" * (len(m[0]) - 1), s), words, places)
 
@@ -266,6 +276,8 @@ def _form(word: str) -> str:
         known = [WORDS.get(stem + more) for more in ("", "e", "s")] if stem != word else []
         if {"v", "g"}.intersection(known):
             return "v" if "v" in known else "g"
+        if ending == "s" and known[:1] and known[0] in set("cerbk"):
+            return known[0]  # "protocols"
     for ending in ("e", "en", "er", "es", "em"):
         adjective = WORDS.get(word.removesuffix(ending), "x") if word.endswith(ending) else "x"
         if adjective in "qnbheoyKBMr" and len(word) > 5:
@@ -287,3 +299,17 @@ def ticked(s: str) -> str:
     lead = _CHOOSE.sub("qqqq", lead)
     kept = ("q" + box[1:] if box[0] == "X" else "q" * len(box) for box in boxes)
     return "".join([lead, *kept])
+
+
+def after_any(s: str, marks: str, at: int) -> int:
+    """Where the piece begins that a place stands in: behind the last of the marks."""
+    return max(s.rfind(mark, 0, at) for mark in marks) + 1
+
+
+def stops_of(paragraph: str) -> list[int]:
+    """Where the sentences of a paragraph end; none is longer than 2,000 characters."""
+    stops, begin = [], 0
+    for end in [*(match.end() for match in STOP.finditer(paragraph)), len(paragraph)]:
+        stops += [*range(begin + LONGEST, end, LONGEST), end]
+        begin = end
+    return stops

@@ -7,7 +7,7 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,12 @@ CONFIG: dict[str, Any] = {
     "autoinstall_known_extensions": "false",
     "checkpoint_threshold": "0b",  # a commit writes the file at once, and leaves nothing in its log
 }
+BROKEN = (  # what DuckDB raises of a damaged file
+    duckdb.IOException,
+    duckdb.FatalException,
+    duckdb.InternalException,
+    duckdb.SerializationException,
+)
 HERE = "database_name = current_database()"  # the instance may have other catalogs at hand
 
 
@@ -67,7 +73,7 @@ def migrate(root: Path) -> list[str]:
         check_hand(done, written())
         todo = [name for name in sql.names("migrations") if Path(name).name not in done]
         for some in [[name] for name in todo] if done else [todo]:
-            with _transaction(con, written):
+            with transaction(con, written):
                 con.execute(
                     "create table if not exists migrations"
                     " (name varchar primary key, applied_at timestamp not null)"
@@ -76,7 +82,7 @@ def migrate(root: Path) -> list[str]:
                     con.execute(sql.read(name))
                     con.execute("insert into migrations values (?, ?)", [Path(name).name, now()])
         if views_version() not in done:
-            with _transaction(con, written):
+            with transaction(con, written):
                 of = f"select view_name from duckdb_views() where not internal and {HERE}"
                 for (old,) in con.execute(of).fetchall():
                     con.execute(f"drop view {old}")
@@ -112,12 +118,7 @@ def reader(root: Path, *, any_hand: bool = False) -> Iterator[Connection]:
 @contextmanager
 def writer(root: Path, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[Connection]:
     """Open the catalog to write, in one transaction; close it before anything slow."""
-    with (
-        locked(root, timeout_s) as (con, written),
-        writing(root),
-        _disk_errors(),
-        _transaction(con, written),
-    ):
+    with locked(root, timeout_s) as (con, written), transaction(con, written):
         yield con
 
 
@@ -127,7 +128,7 @@ def locked(
 ) -> Iterator[tuple[Connection, Callable[[], int]]]:
     """Keep all others from the catalog; also the number of its last write, whenever asked."""
     must_exist(root)
-    with _connect(path_of(root), timeout_s=timeout_s) as (con, written):
+    with writing(root), _connect(path_of(root), timeout_s=timeout_s) as (con, written):
         _check_version(root, con, written)
         yield con, written
 
@@ -195,8 +196,9 @@ def inserting(con: Connection, **frames: pl.DataFrame) -> Iterator[None]:
     try:
         yield
     finally:
-        for name in frames:
-            con.unregister(name)
+        with suppress(duckdb.Error):  # of a broken transaction, which ends with the connection
+            for name in frames:
+                con.unregister(name)
 
 
 def with_digests(root: Path, ids: pl.DataFrame, known: pl.DataFrame | None = None) -> pl.DataFrame:
@@ -280,12 +282,13 @@ def _connect(
 
     Beside it comes what tells the number of its last write.
     """
-    with _cursor() as con, _attached(con, path, read_only, timeout_s) as (name, written):
+    with (
+        _in_words(path),
+        _cursor() as con,
+        _attached(con, path, read_only, timeout_s) as (name, written),
+    ):
         con.execute(f"use {name}")
-        try:
-            yield con, written
-        finally:
-            con.execute("use memory")
+        yield con, written
 
 
 @contextmanager
@@ -310,10 +313,8 @@ def _attached(
                 con.execute(f"attach '{place}' as {name}{mode}")
                 _n_attached += 1
         except duckdb.Error as error:  # of garbage it raises what it likes
-            if path is not None and not read_only:
-                with writing(path.parent), _disk_errors():
-                    if any(os.strerror(n) in str(error) for n in DISK):
-                        raise
+            if not read_only and _disk_number(error):
+                raise
             busy = isinstance(error, duckdb.ResourceInUseException)
             raise NotOpened(str(error), busy=busy) from error
 
@@ -325,7 +326,8 @@ def _attached(
         with _instances_lock:
             _n_attached -= 1
             _files.append(file)
-            con.execute(f"detach {name}")
+            with con.cursor() as other:  # to whom it is not the one in use, nor broken
+                other.execute(f"detach {name}")
             while _files and not _n_attached:
                 os.close(_files.pop())
 
@@ -366,20 +368,27 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
+def _disk_number(error: duckdb.Error) -> int:
+    """The number of a disk's fault that DuckDB tells of, or 0."""
+    return next((n for n in DISK if os.strerror(n) in str(error)), 0)
+
+
 @contextmanager
-def _disk_errors() -> Iterator[None]:
-    """Raise DuckDB's words about a full or read-only disk as the OSError they are."""
+def _in_words(path: Path | None) -> Iterator[None]:
+    """Tell what DuckDB says of a full or read-only disk, or of a damaged catalog, in a sentence."""
     try:
         yield
     except duckdb.Error as error:
-        found = [n for n in DISK if os.strerror(n) in str(error)]
-        if not found:
+        if path is None or not (_disk_number(error) or isinstance(error, BROKEN)):
             raise
-        raise OSError(found[0], os.strerror(found[0])) from error
+        if number := _disk_number(error):
+            with writing(path.parent):
+                raise OSError(number, os.strerror(number)) from error
+        raise unusable(path, f"the catalog cannot be read: {first_line(error)}") from error
 
 
 @contextmanager
-def _transaction(con: Connection, written: Callable[[], int]) -> Iterator[None]:
+def transaction(con: Connection, written: Callable[[], int]) -> Iterator[None]:
     """One write, which leaves its number in the catalog: another hand's write has another one."""
     con.execute("begin")
     try:

@@ -13,16 +13,18 @@ import duckdb
 import polars as pl
 
 import sql
-from featurestore import arrays, compacting, layout, ledger
+from featurestore import arrays, compacting, layout, ledger, workplaces
 from featurestore.bookkeeping import Published
 from featurestore.catalog import (
+    BROKEN,
     HERE,
     LOCK_TIMEOUT_S,
     Connection,
     first_line,
     inserting,
+    locked,
     refresh,
-    writer,
+    transaction,
 )
 from featurestore.checksums import MEND, SealedRun, frames_of, read_runs
 from featurestore.errors import ConfigError, StoreDamaged, TrephineError
@@ -31,6 +33,7 @@ from featurestore.types import ArrayIds, EncoderDescription, Tiling
 
 SHOWN = ("cases", "slides", "reports", "labels", "embeddings")  # kinds that slide_facts shows
 MANY = 50_000  # touched values from which all rows are written again
+Undo = Callable[[], object]
 Act = Callable[[Connection], Iterable[Any]]
 
 
@@ -68,12 +71,14 @@ def fold(
     timeout_s: float = LOCK_TIMEOUT_S,
     fresh: bool = False,
     only: Collection[str] | None = None,
+    undo: Iterable[Undo] = (),
 ) -> int:
     """Fold every ledger file, array and Run without a row into the catalog; return how many.
 
     A live write, the adoption of what a killed process left, and a rebuild are the same fold. What
     cannot be folded is set aside as a row of `failures` of stage `ledger`, and blocks nothing.
     `act` is called once under the writer's lock: it checks names, and gives nouns for the ledger.
+    Where the fold fails, these are taken back, and what is in `undo` is done: it changed nothing.
     `published` are the arrays to look at, all unless given. With `fresh`, `root` is a folder beside
     the store, made to compare with it, of `only` these ledger files (kind and name).
 
@@ -83,29 +88,34 @@ def fold(
     found = list(arrays.published(root) if published is None else published)
     aside: dict[str, str] = {}
     faults: dict[str, str] = {}
+    made: list[Path] = []
     alone, is_written = False, False
-    while True:
-        try:
-            with writer(root, timeout_s) as con:
+    with locked(root, timeout_s) as (con, written):
+        before = written()
+        with workplaces.taking_back(made, undo, lambda: written() != before):
+            while True:
                 work = _Folding(
                     root=root, con=con, aside=aside, alone=alone, faults=faults, only=only
                 )
-                if not is_written:
-                    rows = [] if act is None else list(act(con))
-                    ledger.append(root, [*rows, *_read_arrays(work, found)])
-                    is_written = True
-                n = _fold_ledger(work) + _fold_runs(work)
-                _drop_erased(con)
-                _refresh(work)
-                _tell(work, published is None)
-                left = [] if fresh else [*work.left, *compacting.left_over(con, root)]
-            for file in left:  # of a compaction that was killed
-                file.unlink(missing_ok=True)
-            return n
-        except _CannotFold as refused:
-            if len(refused.files) == 1:
-                aside |= dict.fromkeys(refused.files, refused.reason)
-            alone = True
+                try:
+                    with transaction(con, written):
+                        if not is_written:
+                            rows = [] if act is None else list(act(con))
+                            ledger.append(root, [*rows, *_read_arrays(work, found)], made)
+                            is_written = True
+                        n = _fold_ledger(work) + _fold_runs(work)
+                        _drop_erased(con)
+                        _refresh(work)
+                        _tell(work, published is None)
+                        left = [] if fresh else [*work.left, *compacting.left_over(con, root)]
+                    break
+                except _CannotFold as refused:
+                    if len(refused.files) == 1:
+                        aside |= dict.fromkeys(refused.files, refused.reason)
+                    alone = True
+    for file in left:  # of a compaction that was killed
+        file.unlink(missing_ok=True)
+    return n
 
 
 def _refresh(work: _Folding) -> None:
@@ -213,7 +223,7 @@ def _fold_rows(work: _Folding, name: str, rows: pl.DataFrame) -> None:
             for statement in kind.folds:
                 work.con.execute(sql.read(f"folds/{statement}"))
     except duckdb.Error as error:
-        if isinstance(error, duckdb.IOException | duckdb.InterruptException):
+        if isinstance(error, (*BROKEN, duckdb.InterruptException)):
             raise
         raise _CannotFold(files, first_line(error)) from error
 

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 import google_crc32c
 import polars as pl
 
-from featurestore import layout
+from featurestore import layout, workplaces
 from featurestore.bookkeeping import COHORT_TEXTS, OF_SLIDES, Gone, Published, Tombstone
 from featurestore.errors import ConfigError, StoreDamaged, StoreForbidden, unread, writing
 from featurestore.fields import about, content_id, from_json, types_of
@@ -157,8 +157,8 @@ class Many:
             )
 
 
-def append(root: Path, rows: Iterable[Any]) -> list[Path]:
-    """Write the rows, a file a kind, each whole or not at all; names sort by time.
+def append(root: Path, rows: Iterable[Any], made: list[Path] | None = None) -> list[Path]:
+    """Write the rows, a file a kind, all or none, and list them in `made`; names sort by time.
 
     Rows are nouns of `KINDS`, or `Many` of one, and were checked where they were made.
     """
@@ -171,8 +171,11 @@ def append(root: Path, rows: Iterable[Any]) -> list[Path]:
             by_kind.setdefault(kind_of(type(row)), []).append(row)
     frames |= {kind: frame_of(KINDS[kind].noun, some) for kind, some in by_kind.items()}
     frames = {kind: _without_erased(root, kind, frame) for kind, frame in frames.items()}
-    some = [kind for kind in KINDS if kind in frames and frames[kind].height]
-    return [write(root, kind, frames[kind]) for kind in some]
+    made = [] if made is None else made
+    with workplaces.taking_back(made):
+        for kind in (kind for kind in KINDS if kind in frames and frames[kind].height):
+            made.append(write(root, kind, frames[kind]))
+    return made
 
 
 def _without_erased(root: Path, kind: str, rows: pl.DataFrame) -> pl.DataFrame:
@@ -226,7 +229,7 @@ def write(
     stem = f"{number:0{DIGITS}d}-{mark or os.getpid()}-{uuid.uuid4().hex[:8]}"
     name = f"{stem}-{_digest(stem, buffer.getvalue())}.parquet"
     work = layout.tmp_dir(root) / name
-    with writing(root):
+    with writing(root), workplaces.taking_back([folder / name]):
         try:
             layout.make(folder)
             with work.open("wb") as file:

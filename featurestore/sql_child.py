@@ -51,6 +51,10 @@ PROBE = "no number 5f1c"
 THREADS = {"threads": min(8, os.cpu_count() or 1), "async_threads": 4}  # each has a stack of 8 MB
 
 
+class Unreadable(Exception):
+    """What DuckDB says of a catalog that lacks what it should hold."""
+
+
 class Refused(Exception):
     """Why a SQL text gives no rows, in a sentence."""
 
@@ -96,9 +100,10 @@ def main(memory_bytes: int, file_bytes: int, folder: Path, places: list[str]) ->
                 signal.setitimer(signal.ITIMER_REAL, 0)  # who hears it may take any time
                 send(out, told)
                 signal.setitimer(signal.ITIMER_REAL, seconds)
-        except (Refused, duckdb.Error, MemoryError) as error:
+        except (Refused, Unreadable, duckdb.Error, MemoryError) as error:
             signal.setitimer(signal.ITIMER_REAL, 0)
-            send(out, {"refused": sentence(error)})
+            bad = isinstance(error, Unreadable)
+            send(out, {"unreadable": str(error)} if bad else {"refused": sentence(error)})
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
@@ -214,6 +219,8 @@ def run(
     try:
         height = con.execute(f"copy ({rows}) to '{result}' ({how})", values).fetchall()[0][0]
     except duckdb.Error as error:  # its place is one in a text that nobody gave
+        if "Could not read" in str(error):  # of the catalog: no other file may be read
+            raise Unreadable(str(error)) from error
         raise Refused(sentence(error, placed=False)) from error
     if height > most_rows:
         raise Refused("rows")

@@ -137,11 +137,12 @@ class FeatureStore(Readable):
         act: folding.Act,
         published: Iterable[ArrayIds] | None = (),
         wait_s: float = catalog.LOCK_TIMEOUT_S,
+        undo: Iterable[folding.Undo] = (),
     ) -> None:
         """The one way to write: check, append and fold under the catalog's lock, or nothing."""
         self._asked = None
         there = self._claim.things if published is None else published
-        folding.fold(self.root, act=act, published=published, timeout_s=wait_s)
+        folding.fold(self.root, act=act, published=published, timeout_s=wait_s, undo=undo)
         self._claim.drop([*there, LEDGER])
 
     def compact(self) -> None:
@@ -368,7 +369,9 @@ class FeatureStore(Readable):
             arrays.publish_folder(work, target)
             return ()
 
-        self._write(act, wait_s=float("inf"))  # hours of work do not fail over a busy catalog
+        back = [lambda: work.exists() or target.rename(work)]  # to be published another time
+        # hours of work do not fail over a busy catalog
+        self._write(act, wait_s=float("inf"), undo=back)
         return target
 
     def run_folder(self, run_id: str) -> Path:

@@ -106,7 +106,7 @@ def finish(root: Path) -> list[str]:
     Whoever is killed on the way leaves `begun`, and the next call does the rest.
     """
     folding.fold(root, published=())
-    with catalog.locked(root) as (con, _), writing(root):
+    with catalog.locked(root) as (con, _):
         stones = con.execute("select kind, name, slide_key from tombstones where erase").fetchall()
         used = {row[0] for row in con.execute("select slide_key from slides").fetchall()}
         was_begun = begun(root).exists()

@@ -10,13 +10,13 @@ import threading
 import time
 import uuid
 import weakref
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
 from featurestore import layout
-from featurestore.errors import CatalogBusy, ConfigError, NotFinite, TrainError
+from featurestore.errors import CatalogBusy, ConfigError, NotFinite, StoreUnwritable, TrainError
 
 
 @contextmanager
@@ -190,3 +190,31 @@ def unfinished(tmp: Path, older_than: timedelta) -> list[Path]:
     at_most = time.time() - older_than.total_seconds()
     dated = sorted((_last_write(work), work) for work in tmp.glob("run-*"))
     return [work for last, work in dated if last < at_most and not _is_locked(work)]
+
+
+@contextmanager
+def taking_back(
+    made: Collection[Path],
+    undo: Iterable[Callable[[], object]] = (),
+    is_kept: Callable[[], bool] = lambda: False,
+) -> Iterator[None]:
+    """Remove files, and undo, where what follows fails: what is refused must not come true later.
+
+    Raises:
+        StoreUnwritable: it cannot be undone.
+    """
+    try:
+        yield
+    except BaseException as error:
+        try:
+            if not is_kept():
+                for file in made:
+                    file.unlink(missing_ok=True)
+                for one in undo:
+                    one()
+        except OSError as why:
+            raise StoreUnwritable(
+                f"{error} What was written cannot be taken back: {why}. The next command takes it "
+                "for said, unless that file is removed"
+            ) from error
+        raise

@@ -18,6 +18,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from featurestore.errors import temporary
+
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS")
 
 
@@ -166,8 +168,9 @@ class BoundedProcess:
             return self._connection
         # never fork: a child has the locks of its parent's threads, and none of the threads
         context = multiprocessing.get_context("spawn")
+        with temporary():
+            self._temporary = tempfile.mkdtemp(prefix="trephine-")
         self._connection, theirs = context.Pipe()
-        self._temporary = tempfile.mkdtemp(prefix="trephine-")
         self._process = context.Process(
             target=_run, args=(self._target, theirs, self._limits), daemon=True
         )

@@ -303,7 +303,7 @@ def _attached(
     """
     global _n_attached
     name = f"catalog_{next(_numbers)}"
-    place = ":memory:" if path is None else str(path).replace("'", "''")
+    place = ":memory:" if path is None else str(path.absolute()).replace("'", "''")
     mode = " (read_only)" if read_only else ""
 
     def attach() -> None:

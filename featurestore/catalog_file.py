@@ -17,6 +17,7 @@ import sql
 from featurestore import layout
 from featurestore.errors import (
     CatalogBusy,
+    ConfigError,
     StoreDamaged,
     StoreForbidden,
     StoreNotFound,
@@ -30,6 +31,7 @@ from featurestore.sql_child import last_write as last_write
 LOCK_TIMEOUT_S = 30.0
 NO_LOCKS = (os.strerror(errno.ENOLCK), "locks are not supported")  # in DuckDB's words
 MAKE_ANEW = "Make it anew with: trephine verify --rebuild"
+NO_PATH = re.compile(r"[\\?\ud800-\udfff]")  # the last are bytes that are no text
 ENDS = ("", ".wal", ".wal.checkpoint", ".wal.recovery", ".tmp")  # of what DuckDB writes
 WRITE = "write "  # and a number: what a write of ours leaves among the migrations
 VIEWS = (
@@ -47,7 +49,17 @@ T = TypeVar("T")
 
 
 def path_of(root: Path) -> Path:
-    """Path of the catalog of a store."""
+    """Path of the catalog of a store.
+
+    Raises:
+        ConfigError: DuckDB would open another file, or none.
+    """
+    for path in (str(root.absolute()), os.path.realpath(root)):
+        if bad := NO_PATH.search(path):
+            raise ConfigError(
+                f"a store cannot be at {path!r}: DuckDB takes {bad[0]!r} in a path for something "
+                "else. Rename that folder, or name another"
+            )
     return root / layout.CATALOG
 
 

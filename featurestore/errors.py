@@ -154,6 +154,22 @@ def writing(root: Path) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def temporary() -> Iterator[None]:
+    """Tell in one sentence where no folder takes temporary files.
+
+    Raises:
+        FileUnwritable: the system refused to make one.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise FileUnwritable(
+            f"no folder takes temporary files: {error.strerror}. "
+            "Name one that has room: export TMPDIR=/path/of/a/folder"
+        ) from error
+
+
 def disk_fault(error: BaseException | None) -> str:
     """What a disk said, full, read-only or of a place that is none, where an error comes of that.
 

@@ -411,6 +411,8 @@ def sentence(error: BaseException, *, placed: bool = True) -> str:
     said = said.partition("Stack Trace:")[0]
     if "File too large" in said:
         return "bytes"
+    if "No space left" in said or "Async write failed" in said:
+        return "room"
     said = re.sub(r"^[A-Z][A-Za-z ]+ Error: ", "", said)
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     if placed and "\n" in place:

@@ -26,7 +26,7 @@ from featurestore.catalog_file import (
     opened,
     unusable,
 )
-from featurestore.errors import QueryRefused
+from featurestore.errors import FileUnwritable, QueryRefused, temporary
 from featurestore.words import size
 
 if TYPE_CHECKING:
@@ -159,6 +159,7 @@ def _said(why: str, limits: Limits) -> str:
         "time": f"took longer than {limits.time_s:g} s and was stopped",
         "memory": f"needs more than the {size(limits.memory_bytes)} of memory it may have",
         "bytes": f"yields more than {size(limits.bytes)}, the limit",
+        "room": "finds no room for its rows where temporary files are: name another TMPDIR",
         "rows": f"yields more than {limits.rows:,} rows, the limit",
     }
     more = "" if why == "time" else f". {FEWER}"
@@ -185,7 +186,7 @@ def _to_the_end() -> Iterator[None]:
 
 def start(limits: Limits | None = None) -> None:
     """Start the child, which takes its time, while the caller does other things."""
-    with _lock:
+    with _lock, suppress(FileUnwritable):  # told when something is asked
         _the_child(limits or Limits())
 
 
@@ -202,7 +203,8 @@ class _Child:
 
     def __init__(self, limits: Limits) -> None:
         self.parent, self.limits = os.getpid(), limits
-        self._kept = tempfile.TemporaryDirectory(prefix="trephine-", ignore_cleanup_errors=True)
+        with temporary():
+            self._kept = tempfile.TemporaryDirectory(prefix="trephine-", ignore_cleanup_errors=True)
         self.folder = Path(self._kept.name)
         found = importlib.util.find_spec("duckdb")
         places = [str(Path(str(found and found.origin)).parents[1])]

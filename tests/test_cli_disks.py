@@ -210,3 +210,15 @@ def test_help_into_a_full_disk_gets_a_sentence() -> None:
     assert running.returncode == 1
     assert said.startswith("trephine: the disk refused: No space left on device")
     assert said.count("\n") == 1
+
+
+def test_rows_that_find_no_room_are_told_with_tmpdir(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for disk in mounted(tmp_path / "small", "-t", "tmpfs", "-o", "size=64k", "tmpfs"):
+        monkeypatch.setenv("TMPDIR", str(disk))
+        text = "select i, hash(i) from range(50000) t(i)"
+        _, said = started("sql", text, "--store", store).communicate(timeout=60)
+        assert said.startswith("trephine: the SQL finds no room for its rows"), said
+        assert "TMPDIR" in said
+        assert len(said.splitlines()) == 1

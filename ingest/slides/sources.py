@@ -14,7 +14,7 @@ import numpy as np
 import openslide
 from PIL import Image
 
-from featurestore.errors import SlideRefused, SlideUnreadable
+from featurestore.errors import SlideRefused, SlideUnreadable, temporary
 from ingest.slides import dicom
 from ingest.slides.decoders import Unsupported
 from ingest.slides.pyramid import Canvas, Glass, Peek, find_glass, has_gaps, same_picture
@@ -89,7 +89,8 @@ class _LinkedSeries(openslide.OpenSlide):  # type: ignore[misc]  # it has no typ
     """
 
     def __init__(self, files: list[Path]) -> None:
-        self._links = tempfile.TemporaryDirectory(prefix="series-")
+        with temporary():
+            self._links = tempfile.TemporaryDirectory(prefix="series-")
         try:
             for number, file in enumerate(files):
                 Path(self._links.name, f"{number}.dcm").symlink_to(file)

@@ -1,10 +1,11 @@
-"""What a command was refused for never comes true later: a full disk, Ctrl-C, a damaged catalog."""
+"""What is refused never comes true later: on a full disk, by Ctrl-C, a damaged catalog, a path."""
 
 from __future__ import annotations
 
 import os
 import resource
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,11 +15,14 @@ import pytest
 from builders.catalog_rows import case_row, label_row, slide_arrays, slide_row
 from builders.copies import copy_of
 from builders.damage import publish_run
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
-from featurestore import folding, layout
+from featurestore import folding, layout, user_sql
+from featurestore.bounded_process import BoundedProcess, Limits, serve
 from featurestore.catalog_file import MAKE_ANEW, path_of
 from featurestore.config import SplitConfig
-from featurestore.errors import StoreDamaged, disk_fault
+from featurestore.errors import ConfigError, FileUnwritable, StoreDamaged, disk_fault
 from featurestore.queries import where_query
 from featurestore.store import FeatureStore
 
@@ -156,3 +160,51 @@ def test_nothing_is_left_of_what_a_catalog_that_was_cut_short_refuses(
         assert store.sql("select count(*) from labels").item() in (12, 13)
     FeatureStore.verify(store.root, rebuild=True)
     assert store.sql("select count(*) from labels").item() == 13 - refused[1]
+
+
+@given(
+    name=st.text(
+        st.one_of(
+            st.characters(min_codepoint=32, max_codepoint=126),
+            st.characters(categories=["L", "N", "P", "S", "Zs", "Cc"], exclude_characters="\0"),
+            st.sampled_from("\udc80\udcff"),
+        ),
+        min_size=1,
+        max_size=6,
+    ).filter(lambda name: "/" not in name and name not in (".", "..")),
+    inside=st.booleans(),
+)
+@example("".join(map(chr, [*range(33, 47), *range(48, 63), *range(64, 92), *range(93, 127)])), True)
+@example("a\\b", False)
+@example("a?b", True)
+@settings(max_examples=6, deadline=None)
+def test_a_store_works_wholly_at_a_path_or_is_refused_there_at_once(
+    name: str, inside: bool
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder, name, "store") if inside else Path(folder, name)
+        odd = {"\\", "?", "\udc80"}
+        if odd & set(name):
+            with pytest.raises(ConfigError, match="Rename that folder"):
+                FeatureStore.create(root)
+            assert not list(Path(folder).iterdir())
+            return
+        store = FeatureStore.create(root)
+        store.record([case_row("C1", "P1"), label_row("C1", 5.0)])
+        store.record([slide_row("S1", "C1", "0" * 16)])
+        if inside:
+            FeatureStore.verify(root, rebuild=True)
+        assert store.sql("select count(*) from labels").item() == 1
+        assert path_of(root).is_file()
+
+
+def test_no_folder_for_temporary_files_is_told(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user_sql.stop()
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    reader = BoundedProcess(Limits(), serve)
+    for start in (lambda: store.sql("select 1"), reader.start, reader.start):
+        with small_disk(0), pytest.raises(FileUnwritable, match="export TMPDIR="):
+            start()
+    assert store.sql("select 1").item() == 1

@@ -35,6 +35,7 @@ _RULE = re.compile(r"C[opdM]*F(?=[^.;,j]*v)[^.;]*[ec]")  # "cellularity below 20
 _WITH_LAST = re.compile("F[(,]?jd?$")
 _CITED = re.compile(r'[^\W\d_]\s"[^"]*[^\W\d_][^"]*$')
 _I = words_of("i we ich wir je nous")
+_OF_AGE = re.compile(r"F[^F]*\([dp]*y[:dp]*$")  # "40% hypercellular (for age 30%)"
 _FROM, _TO = ("from", "von", "de"), ("to", "auf", "zu", "à")
 _ERRORS = words_of("error incorrect incorrectly mistakenly wrongly erroneously")
 _AGE = re.compile(r"\b(?:age|alter|âge)")
@@ -267,7 +268,8 @@ def _going_on(sentence: Sentence, segment: Segment, last: Claim | None) -> Itera
     if (last and (named or found)) or _IT.intersection(sentence.words[:at]):
         claim = _claim(sentence, s, segment, at, sentence.figures[at], "goes on")
         same = last and not named  # "Clot cellularity is 40%. It is 50% at most."
-        yield replace(claim, material=last.material, role=last.role) if last and same else claim
+        role = last.role if last and claim.role == "finding" else claim.role
+        yield replace(claim, material=last.material, role=role) if last and same else claim
 
 
 def _claim(
@@ -325,6 +327,8 @@ def _role(s: str, at: int, sentence: Sentence, segment: Segment) -> tuple[Role, 
     old = amends and re.match(r"F[^F]*E[dCqv:]*F", s[at:])
     if old or _is_past(sentence, s, at):
         return "finding", "b", False
+    if _OF_AGE.search(s, 0, at):
+        return "norm", "", False
     bound = sentence.figures[at].qualifier in ("<", ">")
     if "?" in s[at + 1 : at + 3] or (bound and _RULE.match(s, max(0, s.rfind("C", 0, at)))):
         return "criterion", "", False

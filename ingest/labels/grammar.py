@@ -194,7 +194,7 @@ class _Scan:
                 self.clear(at)  # "in your block we find the core 40% cellular"
         elif participle and (s[:at].rstrip("qnz")[-1:] == "v"):
             pass  # "was scored", "was thought to be", "cellularity varying between"
-        elif away and self.head == "T":
+        elif away and self.head == "T" and self.behind > max(self.ties, default=0):
             pass  # "from 20% at presentation to 70%"
         elif (verb := _VERB.match(s, at - 1)) and (
             "at" in words[at : verb.end()] or self.figures[verb.end() - 1].qualifier == "~"
@@ -303,7 +303,7 @@ class _Scan:
         )
         if first and _AT.match(s, at):
             return "at F"
-        if lead[-1:] in ("w", "v") and re.match("FH[MB]?(?:[.,;:)]|$)", s[at:]):
+        if lead[-1:] in ("w", "v") and re.match("FH[MB]?(?:[.,;:()]|$)", s[at:]):
             return "F hypercellular"  # "ist mit 40 % hypozellulär"
         if _SHARE.match(s, at) or self._is_relative(at):
             return ""  # "60% of the cellularity", "20% lower than before"
@@ -356,6 +356,8 @@ class _Scan:
             far = _SAID.fullmatch(between) and _ENDS.match(s, at + 1) and between
             if self.boxed and not between:
                 return "ticked"
+            if far and between[-1] == "t":
+                return "?"  # "cellular areas 40%"
             if (
                 far
                 and not _EXTENT.match(s, at)

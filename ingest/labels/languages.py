@@ -117,8 +117,8 @@ a subcortical subcortically subcapsular subendosteal paracortical subkortikal so
 t elsewhere areas foci focal region regions zones zone uninvolved involved aggregates nodules places
  lowest highest minimum maximum min max parts portion portions end remainder
 j sondern and or but while whereas plus although though und oder aber et ou mais then
-k instead statt anstatt anstelle lieu than versus vs compared comparison relative contrast als que
- contre gegenüber vergleich comparaison
+k instead against statt anstatt anstelle lieu than versus vs compared comparison relative contrast
+ als que contre gegenüber vergleich comparaison
 i not no cannot never without sans ohne neither nor nicht kein keine pas non aucun aucune unable
  unlikely
 """
@@ -148,6 +148,19 @@ GENERAL = words_of(
 CORRECTIONS = words_of(
     """correct korr corrig berichtig rectif amend revis errat typo misprint tippfehler schreibfehler
     coquille nachtrag addend supplem supplém ergänz"""
+)
+# stems of words near which a cellularity may stand, be corrected or be taken back
+# "CELL: 60%", "50% cell."
+_SHORT = re.compile(
+    r"cell(?<!\wcell)(?:(?<=% cell)(?!\w)|\.? ?\(?%|(?:'?t?y)?\b[:.]{0,2} ?[~<>]?\d)"
+)
+_STEMS = (
+    CORRECTIONS
+    | words_of(
+        "ellu elul eluar zell d-forming intertrabec emopo ematopo ämatop ématop blutbild fett fat "
+        "graisse adipo richesse ocell rcell sic; withdraw disregard retract"
+    )
+    | {"cell content", "by cells"}
 )
 EVENTS = words_of("diagnosis relapse remission screening")  # of a title: what the visit is for
 HISTORY = words_of(
@@ -211,3 +224,14 @@ def language(folded: str) -> str:
             return "other"
         return "en" if 2 * latin >= len(words) else "other"
     return best
+
+
+def triggers_in(folded: str) -> list[int]:
+    """Where words stand that a cellularity may stand by, be corrected or be taken back near."""
+    found = []
+    for stem in _STEMS:
+        at = folded.find(stem)
+        while at >= 0:
+            found.append(at)
+            at = folded.find(stem, at + len(stem))
+    return sorted(found + [match.start() for match in _SHORT.finditer(folded)])

@@ -31,23 +31,10 @@ from ingest.labels.headings import (
     with_units,
     without_scale,
 )
-from ingest.labels.languages import CORRECTIONS, EVENTS, GENERAL, HISTORY, words_of
+from ingest.labels.languages import EVENTS, GENERAL, HISTORY, triggers_in
 from ingest.labels.specimens import declared, labelled, lead
 from ingest.labels.tokens import LONGEST, class_of, stops_of
 
-# stems of words near which a cellularity may stand, be corrected or be taken back
-# "CELL: 60%", "50% cell."
-_SHORT = re.compile(
-    r"cell(?<!\wcell)(?:(?<=% cell)(?!\w)|\.? ?\(?%|(?:'?t?y)?\b[:.]{0,2} ?[~<>]?\d)"
-)
-_STEMS = (
-    CORRECTIONS
-    | words_of(
-        "ellu elul eluar zell d-forming intertrabec emopo ematopo ämatop ématop blutbild fett fat "
-        "graisse adipo richesse ocell rcell sic; withdraw disregard retract"
-    )
-    | {"cell content", "by cells"}
-)
 # "  - CORE BIOPSY: ...", "## Histology (core)", "[Section 3] ...", "3.2 Core", "(B) Core"
 _MARK = re.compile(
     r"[ \t]*(?P<mark>(?:[#*•=_+-]++(?!\d)|[<>]++(?! ?\d)|\[(?!.?\]))?[ \t]*(?:section |part |§)?"
@@ -101,7 +88,7 @@ def segments(text: str, folded: str) -> Iterator[Segment]:
 
     Blocks far from any word on cellularity are skimmed for their headings only.
     """
-    triggers = _triggers(folded)
+    triggers = triggers_in(folded)
     if not triggers:
         return
     cutter = _Cutter(text, folded, triggers)
@@ -115,16 +102,6 @@ def segments(text: str, folded: str) -> Iterator[Segment]:
                 return
         at += len(line) + 1
     yield from cutter.gap(len(folded))
-
-
-def _triggers(folded: str) -> list[int]:
-    found = []
-    for stem in _STEMS:
-        at = folded.find(stem)
-        while at >= 0:
-            found.append(at)
-            at = folded.find(stem, at + len(stem))
-    return sorted(found + [match.start() for match in _SHORT.finditer(folded)])
 
 
 class _Cutter:
@@ -154,6 +131,7 @@ class _Cutter:
         yield from self._close(at, self.local, self.amends)
         self.local, self.head, self.before = (self.material, self.heading), [], ""
         self.listing, self.width = False, 0
+        self.another = "" if self.another.endswith(":") else self.another
 
     def line(self, line: str, at: int) -> Iterator[Segment]:
         """Take a line: a row of a table, a heading, or more of the paragraph."""
@@ -247,6 +225,7 @@ class _Cutter:
         norm = names_norm(bare) and "e" in classes_in(bare)
         self.another = bare if is_anothers(bare) or (self.number and norm) else ""
         self._set(material, bare, amends)
+        self.depth = -1 if not self.indent else self.depth
 
     def _is_row(self, rest: str) -> bool:
         """Whether a line has a name and a figure of its own: "Cellularity 40%\\nblasts 5%"."""
@@ -289,13 +268,20 @@ class _Cutter:
         elif tail and (material == "unknown" or "e" in met):
             unknown = material == "unknown" and not self.amends
             self.local = ("unknown" if unknown else self.material, words)
-        elif tail and material == "general" and self.indent > self.depth and not met & set("M"):
+        elif tail and material == "general" and self._is_inner(words) and not met & set("M"):
             self.local = (self.material, words)  # "Core biopsy:\n  Length: 12 mm"
         else:
             if "n" in met or not GENERAL.isdisjoint(_WORD.findall(words)):
                 self.another = ""  # "Final: ..."
+            elif not tail and is_anothers(words):
+                self.another = f"{words}:"  # "Resident's draft:" as far as the next blank line
             self._set(material, f"{self.another} {words}".strip())
         return end
+
+    def _is_inner(self, words: str) -> bool:
+        """Whether a key is one of the list below a heading: set in, or of its properties."""
+        bare = self.depth < 0 and GENERAL.isdisjoint(_WORD.findall(words))
+        return bare or (self.depth >= 0 and self.indent > self.depth)
 
     def _is_bare_heading(self, raw: str, bare: str, marked: str | None) -> bool:
         """A short line of its own that is no sentence: marked, in capitals, or of known words."""
@@ -399,6 +385,8 @@ class _Cutter:
         elif len(measured) == 1 and measured[0] + 1 < len(cells):
             k = measured[0]
             material = material_of(" ".join(names[:k])) if k else self.material
+            fewer = len(cells) < len(self.head) and classes_in(" ".join(self.head)) & set("Sbe")
+            material = "unknown" if fewer else material  # of which column is it?
             said = " | ".join(names[k + 1 :])
             yield self._cell(line, start, f"{names[k]} : ", cells[k + 1][0], said, material)
         elif hot:

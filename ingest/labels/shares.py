@@ -22,7 +22,7 @@ _SHARES: dict[str, re.Pattern[str]] = {
     "fat F, cells F": re.compile(r"f[MLG]*[vq:p]*F(?:pd*M+)?[,j/;]*G?[KL][MLG]*[vqd:p]*(?P<f>F)"),
     # "cell to fat ratio 60:40"
     "cells to fat": re.compile(
-        r"[LCAK][LC]?(?:\([^()FN]*\))?[:/pj,]*fT?[vpIdqzMBG:()T,]*(?P<f>[NF])[:/p](?P<g>[NF])"
+        r"[LCAK][LCG]?(?:\([^()FN]*\))?[:/pj,]*fG?T?[vpIdqzMBG:()T,]*(?P<f>[NF])[:/p](?P<g>[NF])"
     ),
     # "fat and hematopoietic tissue stand in a proportion of 60:40"
     "fat and cells G:F": re.compile(
@@ -39,7 +39,7 @@ _FILLED = re.compile(r"M[MB]*v[zp][dq]*K[,vqdp]*:q*(?P<f>F)")
 NOUN = re.compile(r"(?!qdxM)[hRqtMd]*[xLfK]+")  # "40% blasts", not "40 % de la surface osseuse"
 # "Cellularity (%): 40", "Cellularity, percent: 40", "Cellularity | 40 | %"
 _N = re.compile(
-    r"(?<!%p)(?<!%pd)C(?P<key>[MBRGSopqydneI,%()]*)(?P<to>[:v|u]*)q*(?P<f>N)(?P<after>\|?%?)(?![/:A-Za-pr-z])"
+    r"(?<!%p)(?<!%pd)C(?P<key>[MBRGSopqydneI,%()]*(?::q[gh]?\([q%]+\))?)(?P<to>[:v|u]*)q*(?P<f>N)(?P<after>\|?%?)(?![/:A-Za-pr-z])"
 )
 # "Cellularity (%): aspirate 80, clot 70, core 50"
 _LISTED = re.compile(r"C[MBGRSopqyde,(I%]*\)?:(?=q*[SB])")

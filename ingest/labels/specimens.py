@@ -75,6 +75,8 @@ def labelled(words: str, known: dict[str, Material]) -> Material | None:
         return first[0]
     found: set[Material] = set()
     for said in _NAMED.finditer(words):
+        if said["unit"] and class_of(said["unit"].strip()) in ("S", "B"):
+            continue  # "clot (B)": it is named there
         unit = said["open"] or (said["unit"] and class_of(said["unit"].strip()) == "G")
         if unit and _is_used(said["id"], known):
             found.add(known.get(said["id"], "unknown"))

@@ -61,11 +61,8 @@ def _json_lines(value: Any, name: str, lines: list[str]) -> None:
             parts = [str(quantity.get(key) or "") for key in ("comparator", "value", "unit")]
             named = named or str(value.get("name") or "")
             lines += [f"{named or name}: {' '.join(parts).strip()}", ""]
-            value = {
-                key: one
-                for key, one in value.items()
-                if key not in ("valueQuantity", "code", "name")
-            }
+            told = ("valueQuantity", "code", "name")
+            value = {key: one for key, one in value.items() if key not in told}
         elif named and any(key.startswith("value") for key in value):
             name = named
         flat = {key: str(one) for key, one in value.items() if isinstance(one, (str, int, float))}
@@ -128,9 +125,8 @@ def _of_hl7(text: str) -> str:
         said = _unescaped(str(segment[5]).replace("~", "\n").replace("^", " "))
         if str(segment[2]) in ("NM", "SN") and unit:
             said = f"{said.strip()} {unit}"
-        lines.append(
-            said if name == last and str(segment[2]) in ("TX", "FT", "ST") else f"\n{name}: {said}"
-        )
+        goes_on = name == last and str(segment[2]) in ("TX", "FT", "ST")
+        lines.append(said if goes_on else f"\n{name}: {said}")
         last = name
     return "\n".join(lines)
 
@@ -146,13 +142,7 @@ def _unescaped(text: str) -> str:
 _BREAKS = dict.fromkeys(("tr", "item", "paragraph", "list", "br", "li"), "\n")
 _BREAKS |= {"td": " | ", "th": " | "}
 _INLINE = {"content", "b", "i", "sup", "sub", "span", "value", "unit", "valuequantity"}
-_NAMES = (
-    "title",
-    "displayname",
-    "name",
-    "label",
-    "key",
-)  # attributes that name what stands in a tag
+_NAMES = ("title", "displayname", "name", "label", "key")  # attributes that name a tag's content
 
 
 class _Tags(html.parser.HTMLParser):

@@ -84,6 +84,11 @@ def is_anothers(heading: str) -> bool:
     return WORDS.get(first) == "r" or any(WORDS.get(word) == "k" for word in words)
 
 
+def governs(heading: str) -> bool:
+    """Whether a heading is of a section that is another's, and no list of material sent in."""
+    return is_anothers(heading) and not classes_in(heading) & set("GSB")
+
+
 @lru_cache(maxsize=4096)
 def is_historic(heading: str) -> bool:
     """Whether a heading tells of an earlier time or of another's reading."""
@@ -96,8 +101,9 @@ def is_historic(heading: str) -> bool:
 def names_norm(heading: str) -> bool:
     """Whether a heading names a norm: "Normal range", "Expected for age"."""
     words = _WORD.findall(heading)
-    classes = [class_of(word) for word in words]
-    norm = "e" in classes and (classes[-1] == "e" or "x" not in classes)  # no "Data standard 2"
+    classes = "".join(class_of(word) for word in words)
+    lead = classes.partition("e")[0]  # no "Data standard, form 2", no "Children's hospital"
+    norm = "e" in classes and (classes[-1] == "e" or "x" not in lead) and words[1:2] != ["s"]
     rule = any(word.startswith(("criteri", "protocol", "kriteri")) for word in words)
     return words[:1] == ["normal"] or rule or norm
 

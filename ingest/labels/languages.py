@@ -51,7 +51,7 @@ G ponction prélèvement specimen specimens sample samples section sections tiss
  pieces fragment präparat gewebe tissu échantillon fragments adequacy length quality
 d itself themselves himself herself what whose eigen own my mine d qu the a an this that these those
  it its their his her we i i'd let me us all each which there here lady gentleman man woman patient
- patients einem einen diesem dieses der die das des dem den ein eine einer eines dieser diese le la
+ einem einen diesem dieses der die das des dem den ein eine einer eines dieser diese le la
  les un une cette ce ces il elle
 v say says call mesure misst can differ differs differing kann peut nehmen füllen belegen occupe
  occupent occupé occupés occupée rempli remplis ranged is are was were be been am appear seems show
@@ -90,7 +90,7 @@ y yo yr mm cm day days week weeks month months year years visit age aged ages ag
 e exp expect expects expected reference norm norms normative predicted anticipated typical typically
  usual usually adjusted matched related chart guideline guidelines standard ref interval limits
  healthy erwartet normbereich referenz referenzbereich sollwert normwert attendu norme référence
- théorique span adults children infants population minus
+ théorique span adults children infants patients population minus
 c wäre wären würde criterion criteria require requires required requiring define defines defined
  definition threshold cutoff should would could must may might if whether unless when rule severe
  target aim protocol goal calls suspected query eligibility classification scale scheme falls bands

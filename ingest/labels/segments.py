@@ -18,6 +18,7 @@ from ingest.labels.headings import (
     Material,
     classes_in,
     cut_of,
+    governs,
     is_anothers,
     is_known,
     is_measured,
@@ -154,7 +155,7 @@ class _Cutter:
                 yield from self._close(at, *was)
             if self.opened < 0 and rest < at + len(line):
                 self.opened, self.begun = rest, at
-        self.before = line if line.strip(" -=_*") else ""
+        self.before = line if line.strip(" -=_*") else self.before  # a rule is no line
 
     def _close(self, end: int, under: tuple[Material, str], amends: bool) -> Iterator[Segment]:
         start, self.opened = self.opened, -1
@@ -223,7 +224,7 @@ class _Cutter:
         elif is_side(bare):
             material = self.material
         norm = names_norm(bare) and "e" in classes_in(bare)
-        self.another = bare if is_anothers(bare) or (self.number and norm) else ""
+        self.another = bare if governs(bare) or (self.number and norm) else ""
         self._set(material, bare, amends)
         self.depth = -1 if not self.indent else self.depth
 
@@ -273,7 +274,7 @@ class _Cutter:
         else:
             if "n" in met or not GENERAL.isdisjoint(_WORD.findall(words)):
                 self.another = ""  # "Final: ..."
-            elif not tail and is_anothers(words):
+            elif not tail and governs(words):
                 self.another = f"{words}:"  # "Resident's draft:" as far as the next blank line
             self._set(material, f"{self.another} {words}".strip())
         return end
@@ -290,7 +291,7 @@ class _Cutter:
         if (marked and marked[0] in "#q0123456789") or AMENDS.match(bare):
             return True
         known = material_of(bare) != "unknown"
-        upper = bool(marked) or raw.lstrip(_ORNAMENT + "0123456789")[:1].isupper()
+        upper = bool(marked) or raw.lstrip(_ORNAMENT)[:1].isupper() or raw.isupper()  # "3 BIOPSY"
         told = known or is_anothers(bare)
         if not upper or (not told and re.search(r"\d", ASIDE.sub("", bare))):
             return False
@@ -358,7 +359,8 @@ class _Cutter:
         measured = [n for n, name in enumerate(names) if is_measured(name)]
         bare = _SHARE.search(without_scale(line)) or any(_FIGURE.fullmatch(name) for name in names)
         left = len(self.head) - len(names)  # columns without a second name
-        if left in (0, self.before[:1] != " ") and line[0] == " " and not (bare or self.rows):
+        same = left == 0 and self.before[:1] == " " and any(map(is_time, self.head + names))
+        if (same or left == 1) and line[0] == " " and not (bare or self.rows):
             two = zip(self.head[left:], names, strict=True)
             self.head[left:] = [next(filter(is_time, ab), " ".join(ab)) for ab in two]
             return  # the names of the columns go on in a second line
@@ -385,7 +387,7 @@ class _Cutter:
         elif len(measured) == 1 and measured[0] + 1 < len(cells):
             k = measured[0]
             material = material_of(" ".join(names[:k])) if k else self.material
-            fewer = len(cells) < len(self.head) and classes_in(" ".join(self.head)) & set("Sbe")
+            fewer = len(cells) < len(self.head) and classes_in(" ".join(self.head)) & set("Sb")
             material = "unknown" if fewer else material  # of which column is it?
             said = " | ".join(names[k + 1 :])
             yield self._cell(line, start, f"{names[k]} : ", cells[k + 1][0], said, material)

@@ -276,9 +276,11 @@ def _form(word: str) -> str:
     """The class of a form of a known word: "demonstrating", "aktuellen", "Markzellularität"."""
     for ending in ("ing", "ed", "s"):
         stem = word.removesuffix(ending)
-        known = [WORDS.get(stem + more) for more in ("", "e", "s")] if stem != word else []
+        known = [WORDS.get(stem + more) for more in ("", "e", "s", "ed")] if stem != word else []
         if {"v", "g"}.intersection(known):
             return "v" if "v" in known else "g"
+        if ending == "ing" and "a" in known:
+            return "a"  # "discounting subcortical spaces"
         if ending == "s" and known[:1] and known[0] in set("cerbk"):
             return known[0]  # "protocols"
     for ending in ("e", "en", "er", "es", "em"):

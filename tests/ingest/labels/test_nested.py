@@ -163,6 +163,58 @@ Core: Cellularity, {v}%, is above the {w}% expected.
 Core: Cellularity is {v}% against an expected {w}%.
 Core: at {v}%, cellularity exceeds the {w}% expected at 60 years.
 OBX|1|NM|CELL^Marrow cellularity core||{v}|%|40-60~OBX|2|NM|BLAST^Blasts||{w}|%
+MICROSCOPIC DESCRIPTION~Peripheral blood: blasts {w}%~Aspirate: spicules {w}% cellular~Biopsy: the marrow is {v}% cellular~Clot: similar, {w}%
+Core biopsy.  Adequate.  Cellularity: {v}%.  Blasts: {w}%.
+Core Biopsy Findings~Cellularity..........{v}%~Fibrosis.............MF-1~Clot Findings~Cellularity..........{w}%
+Core: Hypercellular marrow for age, {v}% (expected {w}%).
+Core: Normocellular ({v}%; expected for age {w}%).
+Core: overall marrow cellularity approximates {v}%; the infiltrate accounts for {w}% of the cellularity.
+Core: overall cellularity {v}% (range {lo}-{hi}%). Infiltrate: {w}%.
+Core: estimated marrow cellularity: {v}% (of which blasts {w}%).
+The cellularity of the biopsy section is {v}%, that of the clot section {w}%.
+The cellularity of the clot section is {w}%, whereas the biopsy is {v}% cellular.
+The core shows {v}% cellularity; the aspirate particles, {w}%.
+Biopsy cellularity {v}% (aspirate {w}%).
+Bx: {v}% cell.; asp: {w}% lymphs.
+Cellularity of core/clot: {v}%/{w}%
+Cellularity, core: {v}%~Cellularity, clot: {w}%
+Cellularity (core)   {v}%~Cellularity (clot)   {w}%
+Core cellularity [%]     {v}~Clot cellularity [%]     {w}~Blast count [%]     3
+CORE BX: CELLULARITY {v} PCT. CLOT: CELLULARITY {w} PCT.
+Core biopsy~Cellularity~{v}%~Blasts~{w}%
+Core biopsy~<b>Cellularity</b>: {v}%<br>Blasts: {w}%
+Trephine 15 mm: cellularity previously {w}%, now {v}%.
+Trephine: compared with the biopsy of May ({w}% cellular), today's core is {v}% cellular.
+Comparison: 2019 core {w}% cellular.~~Trephine: {v}% cellular.
+History: marrow {w}% cellular in 2020.~~Trephine: {v}% cellular.
+HISTORY~Prior marrow, {w}% cellular, showed AML.~~CORE BIOPSY~{v}% cellular, no blasts.
+Clinical: day 28, prior cellularity {w}%.~Core biopsy: cellularity {v}%.
+Core biopsy: Cellularity {v}%. The previous biopsy's cellularity of {w}% was higher.
+Core biopsy: Cellularity {v}%. Last time: {w}%.
+Core biopsy: Cellularity {v}% ({w}% in the earlier biopsy).
+Core biopsy: Cellularity {v}% (was {w}%).
+Core biopsy: Cellularity has fallen from {w}% to {v}%.
+Core biopsy: {v}% cellularity. Immunostains: CD34 {w}% of cellularity.
+Core biopsy: {v}% cellularity. CD138 stains {w}% of the overall cellularity.
+Core biopsy: cellularity {v}%, in line with the {w}% that is usual for age.
+Core biopsy: {v}% cellular (normal for age {w}%).
+Core biopsy: {v}% cellular. Reference: children of this age {w}%.
+Core biopsy: {v}% cellular. Note: normal cellularity at this age is {w}%.
+Core biopsy: {v}% cellular; a second pathologist agrees ({v}%).
+Core biopsy: {v}% cellular on H&E. Digital count: {v}%.
+Core biopsy: the deep marrow is {v}% cellular; subcortical marrow is {w}% cellular and is not counted.
+Dictated: core biopsy, cellularity {w} percent, correction, {v} percent.
+Core biopsy: Cellularity {w}%.~~CORRECTION: The cellularity should be {v}%.
+Core biopsy: Cellularity {w}%.~~Addendum 1: revised cellularity {v}%.
+Core biopsy, two cores: {v}% and {v}% cellular.
+Bone marrow core biopsy, right: {v}%; left: {v}% cellular. Clot: {w}% cellular.
+SUBMITTED MATERIAL~Core: {v}% cellular~Clot: {w}% cellular
+OUTSIDE SLIDES REVIEWED~Core: {v}% cellular~Aspirate: blasts {w}%
+Parameter            Result       Reference~Core cellularity          {v}%~Blasts               {w}%            <5%
+Core biopsy: {v}% cellular.~Expected for a man of 50: cellularity {w}%
+Core biopsy: {v}% cellular.~Age-adjusted reference (WHO): cellularity {w}%
+Core biopsy: {v}% cellular. In 20 patients of this age cellularity was {w}%.
+Core biopsy: ignoring the subcortical spaces cellularity is {v}%.
 """.strip().splitlines()
 
 NONE = """
@@ -239,6 +291,26 @@ Core biopsy: {w}% of the cellularity is myeloid.
 Trephine: marrow cellularity adequate, myeloid:erythroid {v}:{r}
 Core biopsy: crush artefact in {w}%; cellularity not assessable.
 Core biopsy: {w}% cortical bone, cellularity cannot be given.
+Aspirate: cellularity {w}%. Core biopsy: crushed.
+Cellularity, clot: {w}%~Cellularity, core: not evaluable
+Cellularity (core)   n/a~Cellularity (clot)   {w}%
+Item: Marrow cellularity~Value: not given~Item: Blasts~Value: {w}%~Core biopsy, left
+Core biopsy~Cellularity~normal~Blasts~{w}%
+Trephine: cellularity previously {w}%, now not assessable.
+Core biopsy: cellularity as before. Last time: {w}%.
+Core biopsy: {w}% of cellular elements are blasts.
+Core biopsy: nodule {w}% cellular; marrow normal.
+Core biopsy: normal cellularity. CD138 stains {w}% of the overall cellularity.
+Core biopsy: normal. Reference: children of this age {w}% cellular.
+Core biopsy: normal. According to the literature marrow of this age is {w}% cellular on average.
+Core biopsy: normal. In a series of 20 patients cellularity was {w}%.
+Core biopsy: subcortical marrow only, {w}% cellular.
+Core biopsy: normal.~~DISCLAIMER~Readers differ by {w}% in cellularity.
+Core biopsy: cellularity normal; the laboratory reports cellularity in steps of {w}%.
+Core biopsy: cell viability {w}%; cellularity good.
+Core biopsy: cellularity of the tumor block {w}%.
+Core biopsy: normal. In a series of 20 patients cellularity was {w}%.
+Core biopsy: normal.~Expected for a man of 50: cellularity {w}%
 """.strip().splitlines()
 
 

@@ -13,6 +13,7 @@ from typing import get_args
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from builders import embedding_stores as es
 from click.testing import CliRunner
 from hypothesis import given, settings
@@ -32,6 +33,7 @@ from trainer.paired import estimates
 from trainer.sweep import SweepResult, sweep
 
 QUICK = TrainConfig(cohort="all", steps=12, resamples=2)
+SEVERAL = pytest.mark.skipif(torch.get_num_threads() < 2, reason="a second process needs a core")
 FACTORS = {"bag_size": [4, 16], "model": ["attention", "mean"]}
 
 
@@ -105,13 +107,14 @@ def test_of_equal_sweeps_at_once_one_makes_the_runs_and_the_other_waits(
     assert not [*(store.root / "tmp").glob("turn-*")]
 
 
+@SEVERAL
 @pytest.mark.proof
 def test_a_second_process_gives_the_same_numbers(
     store: FeatureStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(helper, "WORTH_S", 0)
     begun: list[str] = []
-    config = replace(QUICK, lr=2e-3)
+    config = replace(QUICK, lr=2e-3, device="cpu")
     table = sweep(
         store, config, {"bag_size": [4, 16]}, seeds=4, progress=lambda *said: begun.append(said[2])
     )
@@ -126,6 +129,7 @@ def test_a_second_process_gives_the_same_numbers(
         assert alone.predictions.sort("slide_id").equals(made.predictions.sort("slide_id"))
 
 
+@SEVERAL
 def test_each_run_is_made_once_if_the_second_process_is_killed(
     store: FeatureStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,7 +141,7 @@ def test_each_run_is_made_once_if_the_second_process_is_killed(
             killed.append(process.pid)
             process.kill()
 
-    config = replace(QUICK, lr=3e-3)
+    config = replace(QUICK, lr=3e-3, device="cpu")
     table = sweep(store, config, {"bag_size": [4, 16]}, seeds=2, progress=kill)
     assert killed
     assert not table.failures

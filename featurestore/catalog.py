@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -35,7 +36,7 @@ from featurestore.catalog_file import first_line as first_line
 from featurestore.catalog_file import is_store as is_store
 from featurestore.catalog_file import nowhere as nowhere
 from featurestore.catalog_file import path_of as path_of
-from featurestore.errors import DISK, writing
+from featurestore.errors import DISK, StoreDamaged, writing
 from featurestore.types import RecordedLabel, now
 
 Connection = duckdb.DuckDBPyConnection
@@ -110,8 +111,7 @@ def reader(root: Path, *, any_hand: bool = False) -> Iterator[Connection]:
     `any_hand`: also one that another program wrote to, for who looks for what it changed.
     """
     must_exist(root)
-    with _connect(path_of(root), read_only=True) as (con, written):
-        _check_version(root, con, None if any_hand else written)
+    with _checked(root, read_only=True, any_hand=any_hand) as (con, _):
         yield con
 
 
@@ -128,8 +128,7 @@ def locked(
 ) -> Iterator[tuple[Connection, Callable[[], int]]]:
     """Keep all others from the catalog; also the number of its last write, whenever asked."""
     must_exist(root)
-    with writing(root), _connect(path_of(root), timeout_s=timeout_s) as (con, written):
-        _check_version(root, con, written)
+    with writing(root), _checked(root, timeout_s=timeout_s) as (con, written):
         yield con, written
 
 
@@ -263,15 +262,33 @@ def _names(con: Connection) -> set[str]:
     return {name for (name,) in con.execute("select name from migrations").fetchall()}
 
 
-def _check_version(root: Path, con: Connection, written: Callable[[], int] | None) -> None:
-    try:
-        found = _names(con)
-    except duckdb.Error as error:
-        said = f"the catalog cannot be read: {first_line(error)}"
-        raise unusable(path_of(root), said) from error
-    check_version(found)
-    if written is not None:
-        check_hand(found, written())
+@contextmanager
+def _checked(
+    root: Path, *, any_hand: bool = False, **how: Any
+) -> Iterator[tuple[Connection, Callable[[], int]]]:
+    """Open a catalog of this version that no other program wrote to.
+
+    Another hand is told of only if it is seen three times: a thread that detaches a catalog late
+    gives up the lock of the one that attaches it next, and a third process may write meanwhile.
+    """
+    for left in (2, 1, 0):
+        with _connect(path_of(root), **how) as (con, written):
+            try:
+                found = _names(con)
+            except duckdb.Error as error:
+                said = f"the catalog cannot be read: {first_line(error)}"
+                raise unusable(path_of(root), said) from error
+            check_version(found)
+            try:
+                if not any_hand:
+                    check_hand(found, written())
+            except StoreDamaged:
+                if not left:
+                    raise
+            else:
+                yield con, written
+                return
+        time.sleep(0.2)
 
 
 @contextmanager

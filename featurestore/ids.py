@@ -31,7 +31,7 @@ def one_of(
         return found[0]
     said = [f"{one} ({known[one]})" if known[one] != one else one for one in found or known]
     fault = f"is the beginning of several: {named(said)}. Give a whole id"
-    none = f"is none of those here: {named(said)}"
+    none = f"is none of those here: {named(said) or 'there is none'}"
     raise error(f"{what} {word!r} {fault if found else none}.")
 
 

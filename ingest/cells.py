@@ -139,9 +139,6 @@ def _settle(
     return values, unclear
 
 
-# -- numbers ---------------------------------------------------------------------------------------
-
-
 def _numbers(column: Column, cells: Cells) -> tuple[dict[int, Any], Faults]:
     read = {row: _number_readings(text) for row, text in cells}
     values, unclear = _settle(cells, read, lambda text: None if "," in text else ".")
@@ -171,9 +168,6 @@ def _number_readings(text: str) -> May[float]:
         mark: float(plain[mark]) for mark, form in _NUMBERS.items() if form.fullmatch(text)
     }
     return may if all(map(math.isfinite, may.values())) else {}
-
-
-# -- dates -----------------------------------------------------------------------------------------
 
 
 def _dates(column: Column, cells: Cells, form: str | None) -> tuple[dict[int, Any], Faults]:

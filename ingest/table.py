@@ -11,19 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from featurestore.errors import CohortError, ConfigError, TrephineError
 from featurestore.types import Target
-from ingest.cells import Cells, Faults, values_of
-from ingest.cells import Column as Column
-from ingest.cells import column_of as column_of
-from ingest.cells import is_missing as is_missing
+from ingest.cells import Cells, Column, Faults, column_of, is_missing, values_of
 from ingest.config import TableConfig
-from ingest.sheets import QUOTING, Rows, read_sheet, shown
-from ingest.sheets import SUFFIXES as SUFFIXES
-from ingest.sheets import decode as decode
-from ingest.sheets import guessed as guessed
+from ingest.sheets import QUOTING, SUFFIXES, Rows, decode, guessed, read_sheet, shown
 
 if TYPE_CHECKING:
     import polars as pl
 
+__all__ = ["SUFFIXES", "Column", "column_of", "decode", "guessed", "is_missing"]  # of its parts
 NAMED = 10  # faults that a message names
 
 
@@ -114,9 +109,6 @@ def read_table(
         faults=faults,
         notes=notes,
     )
-
-
-# -- columns ---------------------------------------------------------------------------------------
 
 
 def _plain(name: str) -> str:
@@ -218,9 +210,6 @@ def _without_copies(rows: Rows) -> tuple[Rows, list[str]]:
     return kept, [f"rows that are exact copies of others, left out: {n:,}"] if n else []
 
 
-# -- paths -----------------------------------------------------------------------------------------
-
-
 def _find_paths(folder: Path, column: Column, paths: dict[int, Any], faults: Faults) -> None:
     """Make paths of texts, from the table's folder; two of Windows that end in one are a fault."""
     said: dict[Path, str] = {}
@@ -245,9 +234,6 @@ def _is_there(path: Path) -> bool:
         return path.exists()
     except OSError:  # a folder above it is shut
         return False
-
-
-# -- the smaller tables ----------------------------------------------------------------------------
 
 
 def read_split(path: Path, config: TableConfig | None = None) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -95,9 +95,6 @@ def _named(name: str, path: Path, refused: str = "") -> ArchiveSlide:
     )
 
 
-# -- manifests -------------------------------------------------------------------------------------
-
-
 def manifest_columns() -> list[Column]:
     """What a manifest may say of a Slide and its Case: the nouns' own fields and limits."""
     more: dict[str, dict[str, Any]] = {
@@ -129,11 +126,9 @@ def _read_manifest(source: Path, config: TableConfig | None, with_path: bool = T
     if not table.found & {"path", "slide_id"}:
         raise ArchiveError(f"{source} has neither a column path nor slide_id. Name one so.")
     rows = {row.number: _said(row) for row in table.sound()}
-    if nameless := [n for n, said in rows.items() if not said["slide_id"]]:
-        table.faults.extend((n, "no path or slide_id") for n in nameless)
-        rows = {n: said for n, said in rows.items() if n not in nameless}
-    cases, faults = _cases(rows)
-    table.faults.extend([*_twins(rows), *faults])
+    table.faults.extend((n, "no path or slide_id") for n in rows if not rows[n]["slide_id"])
+    cases, faults = _cases({n: said for n, said in rows.items() if said["slide_id"]})
+    table.faults.extend(faults)
     table.refuse(ArchiveError)
     return Archive(
         slides=[
@@ -162,36 +157,24 @@ def _said(row: Row) -> dict[str, Any]:
     return said
 
 
-def _twins(rows: dict[int, dict[str, Any]]) -> Iterator[tuple[int, str]]:
-    """Rows whose Slide has the name of one before."""
-    first: dict[str, int] = {}
-    for number, said in rows.items():
-        before = first.setdefault(said["slide_id"], number)
-        if before != number:
-            both = f"{rows[before]['path']} of row {before} and {said['path']}"
-            advice = "Give them unique names in the column slide_id"
-            yield number, f"two slides are named {said['slide_id']!r}: {both}. {advice}"
-
-
 def _cases(rows: dict[int, dict[str, Any]]) -> tuple[dict[str, Case], list[tuple[int, str]]]:
-    """The Cases by their id, each of what any of its rows says; and rows that contradict."""
-    known: dict[str, dict[str, Any]] = {}
+    """The Cases by their id, each of what any of its rows says; and rows that contradict others."""
+    cases: dict[str, Case] = {}
+    first: dict[str, int] = {}
     faults: list[tuple[int, str]] = []
     for number, said in rows.items():
-        case = known.setdefault(said["case_id"], {})
-        for name in ("patient_id", "age_years"):
-            if said[name] is not None:
-                case.setdefault(name, said[name])
-        if said["patient_id"] not in (None, case.get("patient_id")):
-            other = f"patient_id {said['patient_id']!r}, but {case['patient_id']!r} in a row before"
-            faults.append((number, f"case {said['case_id']!r} has {other}"))
-    cases = {
-        case_id: Case(
-            case_id=case_id,
-            patient_id=case.get("patient_id", case_id),
-            patient_made_up="patient_id" not in case,
-            age_years=case.get("age_years"),
-        )
-        for case_id, case in known.items()
-    }
+        if (before := first.setdefault(said["slide_id"], number)) != number:
+            both = f"{rows[before]['path']} of row {before} and {said['path']}"
+            advice = "Give them unique names in the column slide_id"
+            faults.append((number, f"two slides are named {said['slide_id']!r}: {both}. {advice}"))
+        name, patient_id = said["case_id"], said["patient_id"]
+        case = cases.get(name) or Case(case_id=name, patient_id=name, patient_made_up=True)
+        if patient_id is not None and case.patient_made_up:
+            case = replace(case, patient_id=patient_id, patient_made_up=False)
+        elif patient_id not in (None, case.patient_id):
+            other = f"patient_id {patient_id!r}, but {case.patient_id!r} in a row before"
+            faults.append((number, f"case {name!r} has {other}"))
+        if case.age_years is None:
+            case = replace(case, age_years=said["age_years"])
+        cases[name] = case
     return cases, faults

@@ -14,6 +14,7 @@ from featurestore.words import counted
 from ingest.config import TableConfig
 
 READERS_EACH = 8  # that a processor can serve while they wait for a slow disk or network
+HOW = ("device", "precision", "runtime", "threads")  # an Encoder runs: they decide its rate
 
 Part = tuple[int, int]  # (i, n): part i of n, counted from 1
 

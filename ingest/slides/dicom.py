@@ -58,17 +58,13 @@ def groups(folder: Path) -> Mapping[str, Group]:
         OSError: the folder cannot be listed.
     """
     about = folder.stat()
-    if abs(time.time_ns() - about.st_mtime_ns) < FRESH_NS:
-        return _group(folder)
-    return _group_once(folder, about.st_dev, about.st_ino, about.st_mtime_ns)
+    is_fresh = abs(time.time_ns() - about.st_mtime_ns) < FRESH_NS
+    once = _group.__wrapped__ if is_fresh else _group
+    return once(folder, about.st_dev, about.st_ino, about.st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=16)
-def _group_once(folder: Path, *_: int) -> Mapping[str, Group]:
-    return _group(folder)
-
-
-def _group(folder: Path) -> Mapping[str, Group]:
+def _group(folder: Path, *told: int) -> Mapping[str, Group]:
     with os.scandir(folder) as entries:
         names = sorted(
             entry.name

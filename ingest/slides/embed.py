@@ -26,7 +26,7 @@ from ingest.slides.golden import check_golden_tile
 from ingest.slides.preview import draw_previews
 from ingest.slides.worker import Done, Measured, ReaderProcess, Request, Spent, Tiles, blurred
 from ingest.slides.worklist import TO_FAIL, TO_READ, Wanted, Work, told, worklist
-from ingest.slides.writer import IngestSummary, Job, Order, Tally, Writer
+from ingest.slides.writer import IngestSummary, Job, Order, Tally, Writer, put_while
 
 NewReader = Callable[[], ReaderProcess]
 Batch = tuple[Job, np.ndarray, np.ndarray | None]  # rows and pixels; None: the Slide's end
@@ -135,13 +135,12 @@ def take_in(
 ) -> IngestSummary:
     """Read, embed and write Slides: the pipeline, on this machine."""
     writer = Writer(order, tally)
-    elsewhere = 0
     try:
         with _reading(order, todo, workers, new_reader) as items:
-            elsewhere = _embed(items, order.encoder, writer, tally)
+            _embed(items, order.encoder, writer, tally)
     finally:
         summary = writer.finish()  # what is finished is kept, also where the rest was interrupted
-    return replace(summary, elsewhere=elsewhere)
+    return summary
 
 
 def adopt(store: FeatureStore) -> Told:
@@ -158,9 +157,6 @@ def adopt(store: FeatureStore) -> Told:
         f"{more['failures']} failures. Next: trephine label REPORTS"
     )
     return Told(said, more, gave_up=more["failures"] > 0)
-
-
-# -- readers ----------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -183,7 +179,7 @@ def _reading(
             while not (stop.is_set() or waiting.empty()):
                 with suppress(queue.Empty):
                     for item in _read(reader, waiting.get_nowait(), order):
-                        if not _put(read, item, stop):
+                        if not put_while(read, item, lambda: not stop.is_set()):
                             return
 
     threads = [threading.Thread(target=read_some) for _ in range(min(workers, len(todo)))]
@@ -209,15 +205,6 @@ def _items(read: queue.Queue[Batch], left: int) -> Iterator[Batch]:
             continue
         left -= item[2] is None
         yield item
-
-
-def _put(read: queue.Queue[Batch], item: Batch, stop: threading.Event) -> bool:
-    """Wait for room; False where nobody wants it any more."""
-    while not stop.is_set():
-        with suppress(queue.Full):
-            read.put(item, timeout=0.2)
-            return True
-    return False
 
 
 def _read(reader: ReaderProcess, work: Work, order: Order) -> Iterator[Batch]:
@@ -273,30 +260,23 @@ def _begin(job: Job, measured: Measured, order: Order) -> None:
 
 def _end(job: Job, done: Done, order: Order) -> None:
     """Take down what it says after them."""
-    job.stage, job.error, job.spent["read"] = done.stage, done.error, done.spent
+    job.stage, job.spent["read"] = done.stage, done.spent
     # where no key is known, the name decides who tells the failure
     nobody_knows = not job.slide and not in_part(content_id(job.archived.slide_id), order.part)
     job.elsewhere = done.elsewhere or nobody_knows
+    job.error = None if job.elsewhere else done.error
     if job.arrays is not None and job.slide and done.blur is not None:
         job.arrays.scores["blur"][:] = done.blur
         job.slide = replace(job.slide, blurred_share=blurred(done.blur))
 
 
-# -- encoder ----------------------------------------------------------------------------------
-
-
 Filling = list[tuple[Job, np.ndarray, np.ndarray]]  # rows and pixels of one batch
 
 
-def _embed(items: Iterable[Batch], encoder: Encoder, writer: Writer, tally: Tally) -> int:
-    """Fill batches across Slides, so that the Encoder sees full ones whatever a Slide holds.
-
-    Returns:
-        How many Slides are left to other shards.
-    """
+def _embed(items: Iterable[Batch], encoder: Encoder, writer: Writer, tally: Tally) -> None:
+    """Fill batches across Slides, so that the Encoder sees full ones whatever a Slide holds."""
     filling: Filling = []
     waiting: list[Job] = []
-    elsewhere = 0
 
     def hand_over() -> None:
         for job in [job for job in waiting if job.error or job.left == 0]:
@@ -304,10 +284,7 @@ def _embed(items: Iterable[Batch], encoder: Encoder, writer: Writer, tally: Tall
             writer.put(job)
 
     for job, rows, pixels in items:
-        if pixels is None and job.elsewhere:
-            elsewhere += 1
-            tally.add(slides=1)
-        elif pixels is None:
+        if pixels is None:
             waiting.append(job)
             if job.error:
                 _flush(filling, encoder, tally)  # while its arrays are there to take what it read
@@ -321,7 +298,6 @@ def _embed(items: Iterable[Batch], encoder: Encoder, writer: Writer, tally: Tall
             rows, pixels = rows[room:], pixels[room:]
     _flush(filling, encoder, tally)
     hand_over()
-    return elsewhere
 
 
 def _flush(filling: Filling, encoder: Encoder, tally: Tally) -> None:

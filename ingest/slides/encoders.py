@@ -18,7 +18,7 @@ from featurestore.device import device_of, precision_of
 from featurestore.errors import EncoderUnavailable
 from featurestore.types import Device, EncoderDescription, Precision, Runtime
 from featurestore.words import Told
-from ingest.slides.config import IngestConfig
+from ingest.slides.config import HOW, IngestConfig
 from ingest.slides.runtimes import JOB_TILES, Compiled, compile_model, runtime_of
 from ingest.slides.weights import load_weights
 
@@ -96,24 +96,19 @@ class Encoder:
         x = torch.from_numpy(tiles)
         if self.device == "cuda":
             x = x.pin_memory().to("cuda", non_blocking=True)
-        x = self._transform(x.permute(0, 3, 1, 2).float())
-        if self.compiled is not None:
-            return self.compiled(x.contiguous().numpy()).astype(np.float16)
-        with torch.autocast(
-            self.device, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"
-        ):
-            vectors = self.model(x)
-        halves: np.ndarray = vectors.float().cpu().numpy().astype(np.float16)
-        return halves
-
-    def _transform(self, x: torch.Tensor) -> torch.Tensor:
+        x = x.permute(0, 3, 1, 2).float()
         if x.shape[-1] != INPUT_PX:
             x = torch.nn.functional.interpolate(
                 x, size=(INPUT_PX, INPUT_PX), mode="bicubic", antialias=True
             ).clamp(0, 255)
-        mean = torch.tensor(IMAGENET_MEAN, device=x.device).view(1, 3, 1, 1) * 255
-        std = torch.tensor(IMAGENET_STD, device=x.device).view(1, 3, 1, 1) * 255
-        return (x - mean) / std
+        mean, std = torch.tensor([IMAGENET_MEAN, IMAGENET_STD], device=x.device) * 255
+        x = (x - mean.view(1, 3, 1, 1)) / std.view(1, 3, 1, 1)
+        if self.compiled is not None:
+            return self.compiled(x.contiguous().numpy()).astype(np.float16)
+        is_half = self.precision == "bfloat16"
+        with torch.autocast(self.device, dtype=torch.bfloat16, enabled=is_half):
+            vectors = self.model(x)
+        return np.asarray(vectors.float().cpu().numpy(), np.float16)
 
 
 def load(
@@ -138,34 +133,21 @@ def load(
     where = device_of(device)
     runs = runtime_of(runtime, where)
     description, model = _build(name, weights)
-    dim: int = model.num_features  # type: ignore[assignment]
-    computes = precision_of(precision, where)
+    about: dict[str, Any] = {"dim": model.num_features, "precision": precision_of(precision, where)}
     compiled = None
     if runs == "openvino":
-        options: Any = {"side": INPUT_PX, "dim": dim, "precision": computes}
-        compiled = compile_model(model, description.encoder_id, threads=threads, **options)
+        key = description.encoder_id
+        compiled = compile_model(model, key, side=INPUT_PX, threads=threads, **about)
     elif where == "cpu" and threads is not None:
         torch.set_num_threads(threads)
-    return Encoder(
-        description=description,
-        dim=dim,
-        precision=computes,
-        device=where,
-        model=model.to(where),
-        compiled=compiled,
-    )
+    about |= {"device": where, "model": model.to(where), "compiled": compiled}
+    return Encoder(description=description, **about)
 
 
 def load_as(config: IngestConfig) -> Encoder:
     """Load the Encoder of an ingest; see `load`."""
-    return load(
-        config.encoder,
-        config.weights,
-        device=config.device,
-        precision=config.precision,
-        runtime=config.runtime,
-        threads=config.threads,
-    )
+    how = {name: getattr(config, name) for name in HOW}
+    return load(config.encoder, config.weights, **how)
 
 
 def seconds_per_tile(encoder: Encoder, tile: np.ndarray, for_s: float) -> float:

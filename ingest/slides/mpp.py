@@ -27,7 +27,7 @@ class Scale:
 
     mpp: float
     mpp_file: float | None  # by the file; None where it states none, or nonsense
-    source: MppSource
+    mpp_source: MppSource
 
 
 def find_mpp(
@@ -43,41 +43,31 @@ def find_mpp(
     fault, mpp_file = None, None
     if stated is not None:
         x, y = stated
-        fault = _fault(path, x, y)
+        fault = _out_of_range(path, x, "file") or _out_of_range(path, y, "file")
         if fault is None:
-            mpp_file = x if x == y else math.sqrt(x * y)
-        if _in_range(x) and _in_range(y):
             option = None  # it is for files that state nothing
+            if abs(x - y) <= MOST_UNEQUAL * min(x, y):
+                mpp_file = x if x == y else math.sqrt(x * y)
+            else:
+                fault = SlideRefused(
+                    f"slide {path.name!r} has an mpp of {x:.4g} across and {y:.4g} down, expected "
+                    "the same to 5%. Add a column mpp to the manifest."
+                )
     said: dict[MppSource, float | None]
     said = {"manifest": manifest, "file": mpp_file, "option": option}
     for source, mpp in said.items():
-        if mpp is not None and not _in_range(mpp):
-            raise _out_of_range(path, mpp, source)
         if mpp is not None:
-            return Scale(mpp=mpp, mpp_file=mpp_file, source=source)
+            if wrong := _out_of_range(path, mpp, source):
+                raise wrong
+            return Scale(mpp=mpp, mpp_file=mpp_file, mpp_source=source)
     raise fault or SlideWithoutMpp(
         f"slide {path.name!r} has no mpp. Add a column mpp to the manifest, or pass --mpp."
     )
 
 
-def _in_range(value: float) -> bool:
-    return MPP_RANGE[0] <= value <= MPP_RANGE[1]
-
-
-def _fault(path: Path, x: float, y: float) -> SlideRefused | None:
-    """What is wrong with what the file states."""
-    for value in (x, y):
-        if not _in_range(value):
-            return _out_of_range(path, value, "file")
-    if abs(x - y) > MOST_UNEQUAL * min(x, y):
-        return SlideRefused(
-            f"slide {path.name!r} has an mpp of {x:.4g} across and {y:.4g} down, expected the same "
-            f"to 5%. Add a column mpp to the manifest."
-        )
-    return None
-
-
-def _out_of_range(path: Path, value: float, source: MppSource) -> SlideRefused:
+def _out_of_range(path: Path, value: float, source: MppSource) -> SlideRefused | None:
+    if MPP_RANGE[0] <= value <= MPP_RANGE[1]:
+        return None
     return SlideRefused(
         f"slide {path.name!r} has an mpp of {value:.4g} by the {source}, expected {MPP_RANGE[0]} "
         f"to {MPP_RANGE[1]:g}. {ADVICE[source]}"

@@ -17,14 +17,13 @@ from featurestore.fields import arguments_of
 from featurestore.types import Tiling, content_id
 from featurestore.words import counted, duration, grouped, size
 from ingest.slides.archive import Archive
-from ingest.slides.config import IngestConfig, PlanConfig, in_part, part_of
+from ingest.slides.config import HOW, IngestConfig, PlanConfig, in_part, part_of
 from ingest.slides.worker import Done, Measured, ReaderProcess, Request
 from ingest.slides.worklist import TO_READ, Standing, Wanted, Work, scale_doubt, told, worklist
 
 WIDTHS = {"small": 384, "base": 768, "large": 1024, "giant": 1536, "uni2": 1536}
 OTHER_WIDTH = 1024  # columns of an Embedding of an Encoder that no one has met
 THUMBNAIL_BYTES = 1_000_000
-DECIDE_THE_RATE = ("device", "precision", "runtime", "threads")  # given, it is timed anew
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -282,7 +281,7 @@ def _costs(
     found = store.named("queries/ingest_rates", {"encoder": config.encoder})
     seconds: float | None
     each_s = None
-    is_other = any(getattr(config, k) != getattr(IngestConfig, k) for k in DECIDE_THE_RATE)
+    is_other = any(getattr(config, k) != getattr(IngestConfig, k) for k in HOW)  # is timed anew
     if tiles and config.measure_s and (is_other or not found.height):
         from ingest.slides import encoders, golden  # slow to import
 

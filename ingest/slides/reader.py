@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,8 +28,7 @@ class SlideReader:
     """One open Slide. A context manager; `read_tiles` may run once at a time."""
 
     def __init__(self, path: Path, source: Source, scale: Scale) -> None:
-        self.path, self.mpp = path, scale.mpp
-        self.mpp_file, self.mpp_source = scale.mpp_file, scale.source
+        self.path, self.scale, self.mpp = path, scale, scale.mpp
         self.size_px0: tuple[int, int] = source.levels[0]
         self.levels: list[tuple[int, int]] = source.levels
         self.reader: str = source.name
@@ -46,11 +46,7 @@ class SlideReader:
         self._source.close()
 
     def require_mpp(self, tile_mpp: float) -> None:
-        """Refuse the slide where tiles of ``tile_mpp`` would have to be enlarged.
-
-        Raises:
-            SlideRefused: the slide is more than 5% coarser.
-        """
+        """Refuse a slide that is more than 5% coarser than the tiles would be."""
         if self.mpp > tile_mpp * (1 + MOST_ENLARGED):
             raise SlideRefused(
                 f"slide {self.path.name!r} has {self.mpp:.4g} microns per pixel, coarser than the "
@@ -92,10 +88,10 @@ class SlideReader:
         canvas, pitch = self._canvas(mpp, self._source.overview_pitch)
         step = max(8, round(2048 / max(pitch)))
         out = np.empty((height, width, 3), np.uint8)
-        for y in range(0, height, step):
-            for x in range(0, width, step):
-                piece = out[y : y + step, x : x + step]
-                piece[:] = self._fetch(canvas, x, y, piece.shape[1], piece.shape[0])
+        for y, x in itertools.product(range(0, height, step), range(0, width, step)):
+            piece = out[y : y + step, x : x + step]
+            with refusing(self.path.name):
+                piece[:] = canvas.fetch(x, y, piece.shape[1], piece.shape[0])
         return out
 
     def read_tiles(
@@ -126,7 +122,8 @@ class SlideReader:
         for strip in strips(corners, tile_px, STRIP_TILES):
             x, y = corners[strip[0]]
             offsets = corners[strip, 0] - x
-            band = self._fetch(canvas, int(x), int(y), int(offsets[-1]) + tile_px, tile_px)
+            with refusing(self.path.name):
+                band = canvas.fetch(int(x), int(y), int(offsets[-1]) + tile_px, tile_px)
             if (np.diff(offsets) == tile_px).all():  # as on any grid: no copy is needed
                 yield strip, band.reshape(tile_px, len(strip), tile_px, 3).swapaxes(0, 1)
             else:
@@ -147,10 +144,6 @@ class SlideReader:
         )
         with refusing(self.path.name):
             return self._source.canvas(level, *pitches[level]), pitches[level]
-
-    def _fetch(self, canvas: Canvas, x: int, y: int, width: int, height: int) -> np.ndarray:
-        with refusing(self.path.name):
-            return canvas.fetch(x, y, width, height)
 
 
 def open_slide(

@@ -23,6 +23,7 @@ class FoundTiles:
     tissue: np.ndarray  # float16 (N,), share of the tile
     pen: np.ndarray  # float16 (N,), share of the tile
     marrow: np.ndarray  # float16 (N,), share of the tile; NaN where unknown
+    blur: np.ndarray  # float16 (N,), 0: it follows with the pixels
     tissue_mm2: float
     black_share: float  # of the overview
     why_none: str  # why no tile was kept, empty where some were
@@ -56,6 +57,7 @@ def find_tiles(reader: SlideReader, tiling: Tiling) -> FoundTiles:
         tissue=shares[kept],
         pen=tile_shares(masks.pen, coords, side, pixel).astype(np.float16),
         marrow=marrow_scores(overview, mpp, masks.tissue, coords, side, pixel),
+        blur=np.zeros(len(coords), np.float16),
         tissue_mm2=float(masks.tissue.sum()) * mpp**2 / 1e6,
         black_share=float((overview[::8, ::8] < BLACK).all(axis=2).mean()),
         why_none=why_none,

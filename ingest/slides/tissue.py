@@ -232,9 +232,6 @@ def _sample(rgb: np.ndarray) -> np.ndarray:
     return rgb[::step, ::step]
 
 
-# -- squares, at a cost that hardly hangs on their width -------------------------------------------
-
-
 def odd(width_um: float, mpp: float) -> int:
     """Nearest odd number of pixels, at least 1."""
     return max(1, 2 * round((width_um / mpp - 1) / 2) + 1)

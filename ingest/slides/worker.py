@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +47,9 @@ class Spent:
     def __add__(self, other: Spent) -> Spent:
         return Spent(self.seconds + other.seconds, self.bytes + other.bytes)
 
+    def __sub__(self, other: Spent) -> Spent:
+        return Spent(self.seconds - other.seconds, self.bytes - other.bytes)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
@@ -85,28 +88,14 @@ Message = Measured | Tiles | Done
 def read_slide(request: Request) -> Iterator[Message]:
     """Read a Slide: once `Measured`, then `Tiles`, then `Done`."""
     stage = "open"
-    blur = None
-    spent = Spent()
-    since = _now()
     try:
         for message in _read(request):
-            if isinstance(message, Done):
-                yield message
-                return
-            if isinstance(message, Measured):
-                stage, blur = "read", message.scores["blur"]
-                message = replace(message, spent=_since(since))
-            elif blur is not None:
-                blur[message.rows] = tissue.blur_scores(message.pixels)
-                spent += _since(since)
+            stage = "read" if isinstance(message, Measured) else stage
             yield message
-            since = _now()  # it waited here until the Encoder had room
     except TrephineError as error:
         yield Done(stage=stage, error=error)
     except Exception as error:  # one bad Slide never stops the batch
         yield Done(stage=stage, error=SlideUnreadable(f"{type(error).__name__}: {error}"))
-    else:
-        yield Done(blur=blur, spent=spent + _since(since))
 
 
 def _now() -> Spent:
@@ -118,14 +107,8 @@ def _now() -> Spent:
     return Spent(time.perf_counter(), int(said))
 
 
-def _since(start: Spent) -> Spent:
-    now = _now()
-    return Spent(now.seconds - start.seconds, now.bytes - start.bytes)
-
-
 def _read(request: Request) -> Iterator[Message]:
-    slide, tiling = request.slide, request.tiling
-    store, encoder_id = request.store, request.encoder_id
+    since, slide, tiling, store = _now(), request.slide, request.tiling, request.store
     size_bytes, mtime_ns = slide_files.file_stamp(slide.path)
     fingerprint = slide_files.fingerprint(slide.path)
     with open_slide(
@@ -136,42 +119,44 @@ def _read(request: Request) -> Iterator[Message]:
             yield Done(elsewhere=True)
             return
         found = find_tiles(reader, tiling)
-        to_embed = encoder_id is not None and not store.has(key, tiling.tiling_id, encoder_id)
         is_tiled = store.has(key, tiling.tiling_id)
         stored = store.tiles(key, tiling.tiling_id) if is_tiled else _in_order(key, found)
+        wanted = request.encoder_id
+        to_embed = wanted is not None and not store.has(key, tiling.tiling_id, wanted)
+        row = slide.slide.measured(
+            size_bytes=size_bytes,
+            mtime_ns=mtime_ns,
+            fingerprint=fingerprint,
+            slide_key=key,
+            reader=reader.reader,
+            width_px0=reader.size_px0[0],
+            height_px0=reader.size_px0[1],
+            **vars(reader.scale),
+            tissue_mm2=found.tissue_mm2,
+            black_share=found.black_share,
+            pen_share=_share(stored["pen"] > PENNED),
+        )
         yield Measured(
-            slide=slide.slide.measured(
-                size_bytes=size_bytes,
-                mtime_ns=mtime_ns,
-                fingerprint=fingerprint,
-                slide_key=key,
-                reader=reader.reader,
-                width_px0=reader.size_px0[0],
-                height_px0=reader.size_px0[1],
-                mpp=reader.mpp,
-                mpp_file=reader.mpp_file,
-                mpp_source=reader.mpp_source,
-                tissue_mm2=found.tissue_mm2,
-                black_share=found.black_share,
-                pen_share=_share(stored["pen"] > PENNED),
-            ),
+            slide=row,
             coords=stored["coords"],
             scores={name: stored[name] for name in SCORES},
             thumbnail=reader.thumbnail() if to_embed else None,
             why_none=found.why_none,
+            spent=_now() - since,
         )
-        if to_embed:
-            tiles = reader.read_tiles(stored["coords"], tiling.tile_px, tiling.tile_mpp)
-            for rows, pixels in tiles:
-                yield Tiles(rows=rows, pixels=pixels)
+        blur, spent, since = stored["blur"], Spent(), _now()
+        coords = stored["coords"] if to_embed else stored["coords"][:0]
+        for rows, pixels in reader.read_tiles(coords, tiling.tile_px, tiling.tile_mpp):
+            blur[rows] = tissue.blur_scores(pixels)
+            spent += _now() - since
+            yield Tiles(rows=rows, pixels=pixels)
+            since = _now()  # it waited here until the Encoder had room
+    yield Done(blur=blur, spent=spent + _now() - since)
 
 
 def _in_order(key: str, found: FoundTiles) -> dict[str, np.ndarray]:
-    """Coords and scores of new tiles in stored order; blur follows with the pixels."""
     order = row_order(key, found.coords)
-    names = ("coords", "tissue", "pen", "marrow")
-    found_there = {name: getattr(found, name)[order] for name in names}
-    return found_there | {"blur": np.zeros(len(order), np.float16)}
+    return {name: getattr(found, name)[order] for name in ("coords", *SCORES)}
 
 
 def blurred(blur: np.ndarray) -> float:

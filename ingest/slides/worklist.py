@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
@@ -65,39 +65,36 @@ def worklist(store: FeatureStore, archive: Sequence[ArchiveSlide], wanted: Wante
     A Slide is told by its path, size, time and mpp, one `stat` each; where one of them differs, by
     the content of its files, which are read only if another Slide has their size.
     """
-    known, gone = _Known.of(store), store.withdrawn()
+    known, gone = _Known(store, wanted), store.withdrawn()
     archive = [slide for slide in archive if not gone.has(slide.names)]
     taken = {slide.slide_id for slide in archive} & known.slides.keys()
     with ThreadPoolExecutor(LOOKERS) as pool:
-        works = list(pool.map(lambda slide: _judge(store, slide, known, wanted), archive))
+        works = list(pool.map(known.judge, archive))
         for number, (slide, work) in enumerate(zip(archive, works, strict=True)):
             if (name := work.slide.slide_id) != slide.slide_id and name in taken:  # it has one file
-                works[number] = _judge(store, replace(slide, is_listed=False), known, wanted)
+                works[number] = known.judge(replace(slide, is_listed=False))
             taken.add(name)
-        return _with_copies(works, known, pool)
+        return known.with_copies(works, pool)
 
 
-def told(works: Iterable[Work], doubts: Mapping[str, str]) -> dict[str, Any]:
+def told(works: Sequence[Work], doubts: Mapping[str, str]) -> dict[str, Any]:
     """What is to be said of Slides, by slide_id: whose content, whose name, and which scale.
 
     The doubts are of the scale of Slides that were read, empty where there is none.
     """
-    said: dict[str, dict[str, str]] = {"copies": {}, "renamed": {}, "scales": {}}
-    for work in works:
-        known = work.corrected or work.same
-        for kind, text in (
-            ("copies", work.copy_of and f"has the same content as {work.copy_of!r}"),
-            ("renamed", work.renamed),
-            ("scales", scale_doubt(known) if known else ""),
-        ):
-            said[kind] |= {work.slide.slide_id: text} if text else {}
-    said["scales"] |= {name: doubt for name, doubt in doubts.items() if doubt}
-    return said
+    said = {work.slide.slide_id: work for work in works}
+    scales = {name: scale_doubt(work.corrected or work.same) for name, work in said.items()}
+    copies = {k: f"has the same content as {w.copy_of!r}" for k, w in said.items() if w.copy_of}
+    return {
+        "copies": copies,
+        "renamed": {name: work.renamed for name, work in said.items() if work.renamed},
+        "scales": {name: doubt for name, doubt in {**scales, **doubts}.items() if doubt},
+    }
 
 
-def scale_doubt(slide: Slide) -> str:
+def scale_doubt(slide: Slide | None) -> str:
     """That manifest and file disagree on the scale by more than 5%; empty if they do not."""
-    if slide.mpp_source != "manifest" or slide.mpp is None or slide.mpp_file is None:
+    if slide is None or slide.mpp_source != "manifest" or not (slide.mpp and slide.mpp_file):
         return ""
     if abs(slide.mpp - slide.mpp_file) <= MOST_APART * slide.mpp_file:
         return ""
@@ -107,77 +104,135 @@ def scale_doubt(slide: Slide) -> str:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
 class _Known:
-    """What the catalog, and the ledger's news, have of Slides."""
+    """What the catalog, and the ledger's news, have of Slides, and what is wanted of them."""
 
-    slides: Mapping[str, Slide]  # by slide_id
-    cases: Mapping[str, Case]  # by case_id
-    attempts: Mapping[str, int]  # that failed, by path
-    by_size: dict[int, list[Slide]] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, store: FeatureStore) -> _Known:
-        attempts = dict(store.ask("select item, attempts from failures").iter_rows())
+    def __init__(self, store: FeatureStore, wanted: Wanted) -> None:
+        self._store, self._wanted, self._option = store, wanted, wanted.config.mpp
+        self.slides = {slide.slide_id: slide for slide in store.known(Slide)}
+        self._cases = {case.case_id: case for case in store.known(Case)}
+        self._by_size: dict[int, list[Slide]] = {}
+        for slide in self.slides.values():
+            self._by_size.setdefault(slide.size_bytes, []).append(slide)
+        # that failed, by path
+        self._attempts = Counter(dict(store.ask("select item, attempts from failures").iter_rows()))
         for failure in store.pending(Failure):
-            before = attempts.get(failure.item, 0)
-            attempts[failure.item] = 0 if failure.mended else before + 1
-        made = cls(
-            slides={slide.slide_id: slide for slide in store.known(Slide)},
-            cases={case.case_id: case for case in store.known(Case)},
+            n = self._attempts[failure.item]
+            self._attempts[failure.item] = 0 if failure.mended else n + 1
+
+    def judge(self, slide: ArchiveSlide) -> Work:
+        """Say what a Slide is to the store, but for copies."""
+        given, before, config = slide, self.slides.get(slide.slide_id), self._wanted.config
+        if before and slide.is_listed:  # a folder knows less than the store
+            slide = self._as_known(slide, before)
+        attempts = self._attempts[slide.slide.path]
+        standing: Standing = "changed" if before else "new"
+        same, size_bytes, mtime_ns, why = None, 0, 0, slide.refused
+        try:
+            if not why and slide.path.exists():
+                size_bytes, mtime_ns = slide_files.file_stamp(slide.path)
+                same = self._same_content(slide, size_bytes, mtime_ns)
+            elif not why:
+                standing = "missing"
+                why = f"slide {slide.path.name!r} is not there: {slide.path} does not exist."
+        except (OSError, TrephineError) as error:
+            why = str(error)
+        if why and standing != "missing":
+            standing = "refused"
+        renamed = ""
+        if same and slide.is_listed and not before and _has_left(same, slide):
+            slide = self._as_known(slide, same)
+            renamed = _left(given, same)
+        elif before and not why:
+            renamed = _changed(slide, before, same)
+        if same:
+            of_slide = (
+                (same.slide_key, self._wanted.tiling_id, k) for k in self._wanted.encoder_ids
+            )
+            standing = "known" if any(self._store.has(*ids) for ids in of_slide) else "lacking"
+        if standing != "known" and attempts >= MOST_ATTEMPTS and not config.retry_failed:
+            standing = "given up"
+        # What is new or changed has no key yet: its reader sorts it, and its name where that fails.
+        key = same.slide_key if same else content_id(slide.slide_id)
+        if standing not in ("new", "changed") and not in_part(key, part_of(config.shard)):
+            standing = "elsewhere"
+        corrected = self._corrected(slide, same, mtime_ns) if same and standing == "known" else None
+        return Work(
+            slide=slide,
+            standing=standing,
+            why=why,
             attempts=attempts,
+            size_bytes=size_bytes,
+            same=same,
+            renamed=renamed,
+            corrected=corrected,
         )
-        for slide in made.slides.values():
-            made.by_size.setdefault(slide.size_bytes, []).append(slide)
-        return made
 
+    def _as_known(self, slide: ArchiveSlide, same: Slide) -> ArchiveSlide:
+        """A listed Slide with all that an earlier manifest said of it."""
+        said = {one.name: getattr(same, one.name) for one in fields(GivenSlide)}
+        given = GivenSlide(**said | {"path": slide.slide.path})
+        return replace(slide, slide=given, case=self._cases.get(same.case_id, slide.case))
 
-def _judge(store: FeatureStore, slide: ArchiveSlide, known: _Known, wanted: Wanted) -> Work:
-    given, before = slide, known.slides.get(slide.slide_id)
-    if before and slide.is_listed:  # a folder knows less than the store
-        slide = _as_known(slide, before, known)
-    attempts = known.attempts.get(slide.slide.path, 0)
-    standing: Standing = "changed" if before else "new"
-    same, size_bytes, mtime_ns, why = None, 0, 0, slide.refused
-    try:
-        if not why and slide.path.exists():
-            size_bytes, mtime_ns = slide_files.file_stamp(slide.path)
-            same = _same_content(slide, (size_bytes, mtime_ns), known, wanted.config.mpp)
-        elif not why:
-            standing = "missing"
-            why = f"slide {slide.path.name!r} is not there: {slide.path} does not exist."
-    except (OSError, TrephineError) as error:
-        why = str(error)
-    if why and standing != "missing":
-        standing = "refused"
-    renamed = ""
-    if same and slide.is_listed and not before and _has_left(same, slide):
-        slide = _as_known(slide, same, known)
-        renamed = _left(given, same)
-    elif before and not why:
-        renamed = _changed(slide, before, same)
-    if same:
-        of_slide = ((same.slide_key, wanted.tiling_id, one) for one in wanted.encoder_ids)
-        standing = "known" if any(store.has(*ids) for ids in of_slide) else "lacking"
-    if standing != "known" and attempts >= MOST_ATTEMPTS and not wanted.config.retry_failed:
-        standing = "given up"
-    # What is new or changed has no key yet: its reader sorts it, and its name where that fails.
-    key = same.slide_key if same else content_id(slide.slide_id)
-    if standing not in ("new", "changed") and not in_part(key, part_of(wanted.config.shard)):
-        standing = "elsewhere"
-    corrected = None
-    if same and standing == "known":
-        corrected = _corrected(slide, same, mtime_ns, known, wanted.config.mpp)
-    return Work(
-        slide=slide,
-        standing=standing,
-        why=why,
-        attempts=attempts,
-        size_bytes=size_bytes,
-        same=same,
-        renamed=renamed,
-        corrected=corrected,
-    )
+    def _same_content(self, slide: ArchiveSlide, size_bytes: int, mtime_ns: int) -> Slide | None:
+        """The known Slide with these bytes and this mpp; raises as `files.fingerprint`."""
+        before = self.slides.get(slide.slide_id)
+        alike = [
+            one
+            for one in self._by_size.get(size_bytes, [])
+            if self._scale(slide, one)[0] == one.mpp
+            or (slide.is_listed and not before and _has_left(one, slide))
+        ]
+        for one in alike:
+            if one is before and (one.path, one.mtime_ns) == (slide.slide.path, mtime_ns):
+                return one
+        alike.sort(key=lambda one: one is not before)  # a copy under another name is no move
+        mark = slide_files.fingerprint(slide.path) if alike else ""
+        return next((one for one in alike if one.fingerprint == mark), None)
+
+    def _scale(self, slide: ArchiveSlide, same: Slide) -> tuple[float | None, MppSource | None]:
+        """The mpp that a Slide of known content has now, and who decides; None: nobody knows."""
+        if slide.slide.mpp_given is not None:
+            return slide.slide.mpp_given, "manifest"
+        if same.mpp_source is None:  # of an earlier version, which called the option's given, too
+            return (same.mpp if same.mpp_given is None else None), None
+        if same.mpp_file is not None:
+            return same.mpp_file, "file"
+        if same.mpp_source == "option" and self._option is None:
+            return same.mpp, "option"
+        return self._option, "option"
+
+    def _corrected(self, slide: ArchiveSlide, same: Slide, mtime_ns: int) -> Slide | None:
+        source = self._scale(slide, same)[1] if same.mpp_source else None
+        row = replace(same, **vars(slide.slide), mtime_ns=mtime_ns, mpp_source=source)
+        is_right = row == self.slides.get(slide.slide_id)
+        if is_right and slide.case == self._cases.get(slide.case.case_id):
+            return None
+        return replace(row, ingested_at=now())
+
+    def with_copies(self, works: Sequence[Work], pool: ThreadPoolExecutor) -> list[Work]:
+        """Say which Slides have the content of another, in the archive or in the store."""
+        sizes = Counter(work.size_bytes for work in works)
+        sizes.update([*self._by_size])  # a copy may have another scale there
+        asked = [w for w in works if not w.same and w.size_bytes and sizes[w.size_bytes] > 1]
+        marks = {id(w): mark for w, mark in zip(asked, pool.map(_mark, asked), strict=True) if mark}
+        marks |= {id(work): work.same.fingerprint for work in works if work.same}
+        gone = {
+            work.slide.slide_id
+            for work in works
+            if work.standing == "changed" or (work.same and work.renamed)
+        }
+        first = {
+            slide.fingerprint: slide.slide_id
+            for slide in reversed(self.slides.values())
+            if slide.fingerprint and slide.slide_id not in gone
+        }
+        out = []
+        for work in works:
+            name = work.slide.slide_id
+            other = first.setdefault(marks[id(work)], name) if id(work) in marks else name
+            out.append(work if other == name else replace(work, copy_of=other))
+        return out
 
 
 def _left(given: ArchiveSlide, same: Slide) -> str:
@@ -194,101 +249,16 @@ def _changed(slide: ArchiveSlide, before: Slide, same: Slide | None) -> str:
     if same:
         other = f"shows what slide {same.slide_id!r} showed, no longer what it did"
         return other if same.fingerprint != before.fingerprint else ""
-    case_ids = (before.case_id, slide.case.case_id)
-    moved = f", and of case {case_ids[1]!r}, no longer {case_ids[0]!r}"
     where = "there" if before.path == slide.slide.path else f"at {before.path}"
     said = f"has other content or another scale than the store knew {where}"
-    return said + (moved if case_ids[0] != case_ids[1] else "")
-
-
-def _as_known(slide: ArchiveSlide, same: Slide, known: _Known) -> ArchiveSlide:
-    """A listed Slide with all that an earlier manifest said of it."""
-    said = {one.name: getattr(same, one.name) for one in fields(GivenSlide)}
-    given = GivenSlide(**said | {"path": slide.slide.path})
-    return replace(slide, slide=given, case=known.cases.get(same.case_id, slide.case))
+    if before.case_id != slide.case.case_id:
+        said += f", and of case {slide.case.case_id!r}, no longer {before.case_id!r}"
+    return said
 
 
 def _has_left(same: Slide, slide: ArchiveSlide) -> bool:
     """Whether a known Slide is no longer where it was, unless that is this one's place."""
     return same.path == slide.slide.path or not os.path.lexists(same.path)
-
-
-def _same_content(
-    slide: ArchiveSlide, stamp: tuple[int, int], known: _Known, option: float | None
-) -> Slide | None:
-    """The known Slide with these bytes and this mpp.
-
-    Raises:
-        SlideUnreadable: the files of the Slide cannot be read.
-    """
-    before = known.slides.get(slide.slide_id)
-    alike = [
-        one
-        for one in known.by_size.get(stamp[0], [])
-        if _scale(slide, one, option)[0] == one.mpp
-        or (slide.is_listed and not before and _has_left(one, slide))
-    ]
-    for one in alike:
-        if one is before and (one.path, one.mtime_ns) == (slide.slide.path, stamp[1]):
-            return one
-    alike.sort(key=lambda one: one is not before)  # a copy under another name is no move
-    mark = slide_files.fingerprint(slide.path) if alike else ""
-    return next((one for one in alike if one.fingerprint == mark), None)
-
-
-def _scale(
-    slide: ArchiveSlide, same: Slide, option: float | None
-) -> tuple[float | None, MppSource | None]:
-    """The mpp that a Slide of known content has now, and who decides on it; None: nobody knows."""
-    if slide.slide.mpp_given is not None:
-        return slide.slide.mpp_given, "manifest"
-    if same.mpp_source is None:  # of an earlier version, which called the option's mpp given, too
-        return (same.mpp if same.mpp_given is None else None), None
-    if same.mpp_file is not None:
-        return same.mpp_file, "file"
-    if same.mpp_source == "option" and option is None:
-        return same.mpp, "option"
-    return option, "option"
-
-
-def _corrected(
-    slide: ArchiveSlide, same: Slide, mtime_ns: int, known: _Known, option: float | None
-) -> Slide | None:
-    row = replace(
-        same,
-        **vars(slide.slide),
-        mtime_ns=mtime_ns,
-        mpp_source=_scale(slide, same, option)[1] if same.mpp_source else None,
-    )
-    case = known.cases.get(slide.case.case_id)
-    if row == known.slides.get(slide.slide_id) and slide.case == case:
-        return None
-    return replace(row, ingested_at=now())
-
-
-def _with_copies(works: Sequence[Work], known: _Known, pool: ThreadPoolExecutor) -> list[Work]:
-    """Say which Slides have the content of another, in the archive or in the store."""
-    sizes = Counter(work.size_bytes for work in works if work.size_bytes)
-    sizes.update(size for size in known.by_size if size)  # a copy may have another scale there
-    asked = [w for w in works if not w.same and w.size_bytes and sizes[w.size_bytes] > 1]
-    marks = {id(w): mark for w, mark in zip(asked, pool.map(_mark, asked), strict=True) if mark}
-    marks |= {id(work): work.same.fingerprint for work in works if work.same}
-    gone = {
-        work.slide.slide_id
-        for work in works
-        if work.standing == "changed" or (work.same and work.renamed)
-    }
-    first = {
-        slide.fingerprint: slide.slide_id
-        for slide in reversed(list(known.slides.values()))
-        if slide.fingerprint and slide.slide_id not in gone
-    }
-    out = []
-    for work in works:
-        name = work.slide.slide_id
-        other = first.setdefault(marks[id(work)], name) if id(work) in marks else name
-        out.append(work if other == name else replace(work, copy_of=other))
-    return out
 
 
 def _mark(work: Work) -> str:

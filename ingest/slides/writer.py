@@ -6,10 +6,10 @@ import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 
@@ -34,6 +34,7 @@ from ingest.slides.worklist import scale_doubt
 
 COMMIT_SLIDES = 32
 COMMIT_S = 10.0
+T = TypeVar("T")
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
 
@@ -51,10 +52,6 @@ class Order:
         """Write rows to the ledger, and fold them in unless this is a shard; waits for the lock."""
         is_whole = self.part is None
         self.store.record(rows, published=published, fold=is_whole, wait_s=float("inf"))
-
-    def ids(self, slide_key: str) -> ArrayIds:
-        """Of a Slide's Embeddings."""
-        return ArrayIds(slide_key, self.tiling.tiling_id, self.encoder.encoder_id)
 
 
 @dataclass(kw_only=True)
@@ -185,6 +182,15 @@ class Tally:
             self._progress(self._done["slides"], self._total, note)
 
 
+def put_while(line: queue.Queue[T], item: T, is_wanted: Callable[[], bool]) -> bool:
+    """Wait for room; False where nobody wants it any more."""
+    while is_wanted():
+        with suppress(queue.Full):
+            line.put(item, timeout=0.2)
+            return True
+    return False
+
+
 class Writer:
     """Publishes the Jobs that it is handed; ledger and catalog follow in batches."""
 
@@ -204,11 +210,7 @@ class Writer:
         Raises:
             StoreUnwritable: an earlier one could not be written.
         """
-        is_taken = False
-        while not is_taken and self._thread.is_alive():
-            with suppress(queue.Full):
-                self._queue.put(job, timeout=0.2)
-                is_taken = True
+        put_while(self._queue, job, self._thread.is_alive)
         if self._error:
             raise self._error
 
@@ -225,7 +227,6 @@ class Writer:
         try:
             while (job := self._queue.get()) is not None:
                 self._publish(job)
-                self._done.append(job)
                 if len(self._done) >= COMMIT_SLIDES or time.monotonic() - last > COMMIT_S:
                     self._commit()
                     last = time.monotonic()
@@ -234,58 +235,57 @@ class Writer:
             self._error = error
 
     def _publish(self, job: Job) -> None:
-        if job.arrays is not None and job.error is None:
-            _check_finite(job, job.arrays.embeddings, self._order.encoder)
-        if job.arrays is not None and job.error is None:
-            began = time.perf_counter()
-            n_bytes = self._order.store.publish(job.arrays)
-            job.spent["write"] = Spent(time.perf_counter() - began, n_bytes)
-        job.arrays = None  # the row waits for its commit; the arrays need not
+        arrays, job.arrays = job.arrays, None  # the row waits for its commit; the arrays need not
+        if arrays is not None and job.error is None:
+            n = int((~np.isfinite(arrays.embeddings).all(axis=1)).sum())
+            if n:
+                job.stage = "embed"
+                job.error = NotFinite(
+                    f"slide {job.archived.slide_id!r}: {n} of {len(arrays.embeddings)} embeddings "
+                    f"are not finite in float16, as {self._order.encoder.how} gave them. "
+                    "Pass --precision float32 --retry-failed, or check the weights."
+                )
+            else:
+                began = time.perf_counter()
+                n_bytes = self._order.store.publish(arrays)
+                job.spent["write"] = Spent(time.perf_counter() - began, n_bytes)
         self._summary += _summed(job, self._summary.encoder)
         self._tally.add(slides=1, failed=job.error is not None)
+        if not job.elsewhere:
+            self._done.append(job)
 
     def _commit(self) -> None:
         """Ledger first, then the catalog: what a kill cuts off here, the next call folds in."""
         done, self._done = self._done, []
-        good = [(job, job.slide) for job in done if job.error is None and job.slide]
-        ids = [self._order.ids(slide.slide_key) for _, slide in good]
-        rows: list[Any] = [job.archived.case for job, _ in good]
-        rows += [slide for _, slide in good]
-        rows += [
-            Failure(
-                item=job.archived.slide.path,
-                stage=job.stage,
-                reason=str(job.error) if job.error else "",
-                slide_id=job.archived.slide_id,
-                mended=job.error is None,
-            )
-            for job in done
-            if job.error or job.attempts
-        ]
-        for (job, _), published in zip(good, ids, strict=True):
-            rows += _times(job, published, self._order.encoder.device)
-        self._order.record(rows, ids)
-
-
-def _check_finite(job: Job, embeddings: np.ndarray, encoder: Encoder) -> None:
-    """Let a Slide fail that has an Embedding with values that are no numbers."""
-    n = int((~np.isfinite(embeddings).all(axis=1)).sum())
-    if n:
-        job.stage = "embed"
-        job.error = NotFinite(
-            f"slide {job.archived.slide_id!r}: {n} of {len(embeddings)} embeddings are "
-            f"not finite in float16, as {encoder.how} gave them. "
-            "Pass --precision float32 --retry-failed, or check the weights."
-        )
+        rows: list[Any] = []
+        published: list[ArrayIds] = []
+        tiling_id, encoder = self._order.tiling.tiling_id, self._order.encoder
+        for job in done:
+            if job.error is None and job.slide:
+                ids = ArrayIds(job.slide.slide_key, tiling_id, encoder.encoder_id)
+                published.append(ids)
+                rows += [job.archived.case, job.slide, *_times(job, ids, encoder.device)]
+            if job.error or job.attempts:
+                failure = Failure(
+                    item=job.archived.slide.path,
+                    stage=job.stage,
+                    reason=str(job.error or ""),
+                    slide_id=job.archived.slide_id,
+                    mended=job.error is None,
+                )
+                rows.append(failure)
+        self._order.record(rows, published)
 
 
 def _summed(job: Job, encoder: EncoderDescription) -> IngestSummary:
     """What one Slide adds."""
     slide_id = job.archived.slide_id
-    doubt = scale_doubt(job.slide) if job.slide else ""
+    doubt = scale_doubt(job.slide)
     seen = IngestSummary(encoder=encoder, scales={slide_id: doubt} if doubt else {})
     if job.error:
         return replace(seen, failures={slide_id: str(job.error)})
+    if job.elsewhere:
+        return replace(seen, elsewhere=1)
     if job.tiles is None:  # recognised by content
         return replace(seen, recognised=1)
     without = {slide_id: job.why_none} if job.why_none else {}

@@ -155,8 +155,7 @@ def _doubled(pixels: np.ndarray) -> np.ndarray:
 
 def _mean(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Mean of each of the four bytes, without a carry from one to the next."""
-    mean: np.ndarray = (a & b) + (((a ^ b) >> 1) & np.uint32(0x7F7F7F7F))
-    return mean
+    return np.asarray((a & b) + (((a ^ b) >> 1) & np.uint32(0x7F7F7F7F)))
 
 
 def resized_tiles(image: np.ndarray, size: tuple[int, int]) -> Iterator[bytes]:

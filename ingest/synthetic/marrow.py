@@ -26,6 +26,8 @@ HEMATOXYLIN = np.array([0.65, 0.70, 0.29])  # optical density in R, G, B; Ruifro
 EOSIN = np.array([0.07, 0.72, 0.30])
 NESTS, LOOSE = 5 * UNIT, -8 * UNIT  # where fills change, in the field that mixes them
 WALL, WALL_UM = np.uint16(24 * 256 + 74), 0.9  # membrane of a fat cell
+Area = tuple[slice, slice]  # of a field
+Place = tuple[float, float, float]  # y and x in values of a coarse field, and an angle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,12 +106,8 @@ class Scene:
     def areas(self) -> dict[str, np.ndarray]:
         """Where tissue, bone, blood and marrow with its fat lie: bool [h, w], a value a field's."""
         tissue, bone, blood = self._tissue > 0, self._bone > 0, self._blood > 0
-        return {
-            "tissue": tissue,
-            "bone": tissue & bone,
-            "blood": tissue & blood & ~bone,
-            "marrow": tissue & ~bone & ~blood,
-        }
+        blood, marrow = tissue & blood & ~bone, tissue & ~bone & ~blood
+        return {"tissue": tissue, "bone": tissue & bone, "blood": blood, "marrow": marrow}
 
     def extent(self, y: int, height: int, step: int) -> tuple[int, int]:
         """Drawn columns that hold tissue in a band, in whole steps; empty glass gives (0, 0)."""
@@ -122,30 +120,23 @@ class Scene:
 
         What lies in its rim of so many pixels does not count for the truth.
         """
-        area = np.s_[
-            y // FIELD_PX : (y + height) // FIELD_PX, x // FIELD_PX : (x + width) // FIELD_PX
-        ]
+        rows = slice(y // FIELD_PX, (y + height) // FIELD_PX)
+        area = rows, slice(x // FIELD_PX, (x + width) // FIELD_PX)
         ink = window(self._textures.glass, x, y, width, height).copy()
-        if np.any(tissue := _above(self._tissue, area, 0)):
+        if np.any(tissue := _above(self._tissue, area)):
             self._fill(ink, tissue, area, (x, y), rim)
         colours = self._colours.take(ink)
-        if self._over is not None and np.any(over := _above(self._over, area, 0)):
+        if self._over is not None and np.any(over := _above(self._over, area)):
             np.copyto(colours, self._over_colours.take(ink), where=over)
         return colours
 
     def _fill(
-        self,
-        ink: np.ndarray,
-        tissue: np.ndarray,
-        area: tuple[slice, slice],
-        corner: tuple[int, int],
-        rim: int,
+        self, ink: np.ndarray, tissue: np.ndarray, area: Area, corner: tuple[int, int], rim: int
     ) -> None:
         """Lay marrow, bone and blood over the glass, and count what is fat."""
-        (height, width), (x, y) = ink.shape, corner
-        texture, fills = self._textures, self._textures.fills
-        bone = _above(self._bone, area, 0)
-        blood = _above(self._blood, area, 0) & ~bone
+        (height, width), (x, y), fills = ink.shape, corner, self._textures.fills
+        bone = _above(self._bone, area)
+        blood = _above(self._blood, area) & ~bone
         cells = np.broadcast_to(tissue & ~bone & ~blood, ink.shape)
         fat = _magnified(self._fat, area)
         space = cells & (fat > 0)
@@ -164,7 +155,7 @@ class Scene:
         if np.any(bone):
             dx, dy = self._offsets[-1]
             layers = _LAMELLAE.take(_magnified(self._bone, area) >> 2, mode="clip")
-            layers += window(texture.bone, x + dx, y + dy, width, height)
+            layers += window(self._textures.bone, x + dx, y + dy, width, height)
             np.copyto(ink, layers, where=tissue & bone)
 
     def _repeated(self, field: np.ndarray) -> np.ndarray:
@@ -203,8 +194,7 @@ class Scene:
                 down = y - slants[i] * (x - middle) - tops[i]
                 inside = np.minimum(half - np.abs(x - middle - bend), 0.8 * down)
                 field = np.maximum(field, np.minimum(inside, 0.8 * (length - down)))
-            edge: np.ndarray = field + uneven
-            return edge
+            return np.asarray(field + uneven)
 
         low, high, best = 500.0, longest - 550, (n_tiles, 0.0)
         for _ in range(9):  # more tiles with more length, but for the uneven edge
@@ -234,19 +224,18 @@ class Scene:
         ends, they are rounded, and their surfaces are scalloped.
         """
         rng = self._rng
-        field = self._coarse()
-        um = self._um * COARSE
+        field, um = self._coarse(), self._um * COARSE
         ys, xs = np.nonzero(core[::8, ::8])
         n = round(len(ys) * (8 * self._um) ** 2 * 1e-6 * per_mm2)
         usual = rng.uniform(24, 52)
         for i in rng.integers(0, max(1, len(ys)), n):
             y, x, angle = 8 / COARSE * ys[i], 8 / COARSE * xs[i], rng.uniform(0, 2 * np.pi)
             width = float(usual * rng.lognormal(0, 0.35))
-            self._plate(field, y, x, angle, width, rng.uniform(300, 1300))
+            self._plate(field, (y, x, angle), width, rng.uniform(300, 1300))
             for turn in (np.pi, rng.uniform(0.8, 2.3), rng.uniform(3.6, 5)):
                 if rng.random() < 0.5:
                     share = rng.uniform(0.5, 1)
-                    self._plate(field, y, x, angle + turn, share * width, rng.uniform(150, 700))
+                    self._plate(field, (y, x, angle + turn), share * width, rng.uniform(150, 700))
         field = ndimage.gaussian_filter(field, 18 / um)
         field += 7 * noise(rng, field.shape, 150 / um) + 5 * noise(rng, field.shape, 45 / um)
         if per_mm2 and rng.random() < 0.25 and core.any():
@@ -267,8 +256,8 @@ class Scene:
             width, length, angle = rng.uniform((25, 700, 0), (60, 1600, 6)).tolist()
             if artefact == "pen":
                 width, length, angle = rng.uniform(150, 230), 2400, rng.normal(1.57, 0.3)
-            swell = 0.1 if artefact == "pen" else 1.0
-            self._plate(field, ys[i] / COARSE, xs[i] / COARSE, angle, width, length, swell)
+            at = ys[i] / COARSE, xs[i] / COARSE, angle
+            self._plate(field, at, width, length, 0.1 if artefact == "pen" else 1.0)
         field = self._enlarged(field)
         return field if artefact == "pen" else np.minimum(field, self._tissue)
 
@@ -282,17 +271,10 @@ class Scene:
         return _fixed(np.asarray(field) + np.float32(fine))
 
     def _plate(
-        self,
-        field: np.ndarray,
-        y: float,
-        x: float,
-        angle: float,
-        width: float,
-        length: float,
-        swell: float = 1.0,
+        self, field: np.ndarray, at: Place, width: float, length: float, swell: float = 1.0
     ) -> None:
         """Draw a winding band of a half width into a coarse field, all in microns but the place."""
-        rng, um = self._rng, self._um * COARSE
+        rng, um, (y, x, angle) = self._rng, self._um * COARSE, at
         curve, phases, step = rng.normal(0, 0.0011), rng.uniform(0, 6, 2), 12.0
         for s in np.arange(0, length, step):
             uneven = 0.28 * np.sin(s / 160 + phases[0]) + 0.14 * np.sin(s / 57 + phases[1])
@@ -353,10 +335,10 @@ def _colours(
     Under the ink of a pen, or without one in a fold, where it lies twice.
     """
     strength = rng.uniform(0.88, 1.12, 2) * (1.9 if ink is None else 1)
-    amount = np.arange(256) / 255
-    density = amount[:, None, None] * HEMATOXYLIN * (
-        2.2 * scanner.hematoxylin * strength[0]
-    ) + amount[None, :, None] * EOSIN * (1.25 * scanner.eosin * strength[1])
+    amount = np.arange(256)[:, None] / 255
+    hematoxylin = amount * HEMATOXYLIN * (2.2 * scanner.hematoxylin * strength[0])
+    eosin = amount * EOSIN * (1.25 * scanner.eosin * strength[1])
+    density = hematoxylin[:, None] + eosin
     seen = 255 * (np.exp(-density) ** scanner.gamma) * scanner.white * (ink or (1, 1, 1))
     table = np.zeros((256, 256, 4), np.uint8)
     table[..., :3] = np.round(seen)
@@ -374,29 +356,21 @@ def _fat_shapes(rng: np.random.Generator, um: float) -> tuple[np.ndarray, np.nda
     half = int(np.ceil((46 * 1.2 + 16) / um))
     at = np.mgrid[-half : half + 1, -half : half + 1].astype(np.float32) * um
     angle = np.arctan2(at[0], at[1])
-    shapes = [
-        1
-        + sum(
-            a * np.cos(k * angle + rng.uniform(0, 6)) for k, a in ((2, 0.11), (3, 0.05), (5, 0.02))
-        )
-        for _ in range(24)
-    ]
-    return np.array(shapes, np.float32), np.hypot(*at)
+    waves = ((2, 0.11), (3, 0.05), (5, 0.02))
+    lobes = (sum(a * np.cos(k * angle + rng.uniform(0, 6)) for k, a in waves) for _ in range(24))
+    return np.array([1 + lobe for lobe in lobes], np.float32), np.hypot(*at)
 
 
-def _above(field: np.ndarray, area: tuple[slice, slice], level: int) -> np.ndarray:
-    """Where the enlarged field exceeds a level; one value if it is the same everywhere."""
-    rows, columns = area
-    near = field[
-        max(0, rows.start - 1) : rows.stop + 1, max(0, columns.start - 1) : columns.stop + 1
-    ]
-    low, high = near.min(), near.max()
-    if low > level or high <= level:
-        return np.full((1, 1), low > level)
-    return _magnified(field, area) > level
+def _above(field: np.ndarray, area: Area) -> np.ndarray:
+    """Where the enlarged field is positive; one value if it is the same everywhere."""
+    rows, columns = (slice(max(0, cut.start - 1), cut.stop + 1) for cut in area)
+    is_above = field[rows, columns] > 0
+    if is_above.all() or not is_above.any():
+        return is_above[:1, :1]
+    return _magnified(field, area) > 0
 
 
-def _magnified(field: np.ndarray, area: tuple[slice, slice]) -> np.ndarray:
+def _magnified(field: np.ndarray, area: Area) -> np.ndarray:
     """Enlarge a part of a field fourfold, straight lines between its values; int16."""
     rows, columns = (
         np.clip(np.arange(cut.start - 1, cut.stop + 1), 0, n - 1)
@@ -415,8 +389,7 @@ def _magnified(field: np.ndarray, area: tuple[slice, slice]) -> np.ndarray:
 
 def _fixed(field: np.ndarray) -> np.ndarray:
     """Microns to field units; eight times a value must fit int16."""
-    units: np.ndarray = (np.clip(field, -FAR_UM, 3 * FAR_UM) * UNIT).astype(np.int16)
-    return units
+    return np.asarray((np.clip(field, -FAR_UM, 3 * FAR_UM) * UNIT).astype(np.int16))
 
 
 def _whole(height: float, width: float) -> tuple[int, int]:

@@ -124,9 +124,8 @@ def _bone(rng: np.random.Generator) -> np.ndarray:
     hema = np.clip(26 * (slow - 1.2), 0, 60)
     eosin = 108 + 16 * slow + 4 * fine
     at = np.mgrid[-8:8, -8:8] / 2 + 0.25
-    for y, x, angle in zip(
-        *rng.integers(8, side - 8, (2, 330)), rng.uniform(0, 3, 330), strict=True
-    ):
+    places = *rng.integers(8, side - 8, (2, 330)), rng.uniform(0, 3, 330)
+    for y, x, angle in zip(*places, strict=True):
         u = at[0] * np.cos(angle) + at[1] * np.sin(angle)
         v = at[1] * np.cos(angle) - at[0] * np.sin(angle)
         here = np.s_[y - 8 : y + 8, x - 8 : x + 8]
@@ -148,10 +147,8 @@ def noise(
     coarse = rng.standard_normal(size).astype(np.float32)
     coarse = np.pad(ndimage.gaussian_filter(coarse, 1, mode=edge), 2, "wrap" if wrap else "edge")
     box = (2, 2, 2 + size[1], 2 + size[0])
-    fine = Image.fromarray(coarse * np.float32(3.7)).resize(
-        shape[::-1], Image.Resampling.BICUBIC, box=box
-    )
-    return np.asarray(fine)
+    picture = Image.fromarray(coarse * np.float32(3.7))
+    return np.asarray(picture.resize(shape[::-1], Image.Resampling.BICUBIC, box=box))
 
 
 def _field(rng: np.random.Generator, scale_um: float) -> np.ndarray:
@@ -179,8 +176,7 @@ def _pack(hema: np.ndarray, eosin: np.ndarray) -> np.ndarray:
 def repeated(texture: np.ndarray, x: int, y: int, width: int, height: int) -> np.ndarray:
     """A copy of a rectangle of a seamless texture, however large."""
     rows, columns = np.arange(y, y + height), np.arange(x, x + width)
-    wide: np.ndarray = texture.take(rows, 0, mode="wrap").take(columns, 1, mode="wrap")
-    return wide
+    return np.asarray(texture.take(rows, 0, mode="wrap").take(columns, 1, mode="wrap"))
 
 
 def window(spread: np.ndarray, x: int, y: int, width: int, height: int) -> np.ndarray:

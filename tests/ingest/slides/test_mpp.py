@@ -152,8 +152,8 @@ def test_the_manifest_wins_over_the_file_and_the_option_serves_who_states_none(
 ) -> None:
     path = write_tiff(tmp_path / "s.tif", speckle(400, 400), mpp=file)
     with open_slide(path, mpp=manifest, fallback_mpp=option) as reader:
-        assert (reader.mpp, reader.mpp_source) == (mpp, source)
-        assert reader.mpp_file == (file if file == 0.5 else None)
+        assert (reader.mpp, reader.scale.mpp_source) == (mpp, source)
+        assert reader.scale.mpp_file == (file if file == 0.5 else None)
 
 
 @pytest.mark.parametrize("wrong", [0.0, -0.5, 5000.0, float("nan"), float("inf")])

@@ -130,7 +130,6 @@ def _places(
     config: TableConfig,
     error: type[TrephineError],
 ) -> dict[str, int]:
-    """Where our columns stand."""
     given = dict(pair.partition("=")[::2] for pair in config.column)
     if unknown := set(given) - {column.name for column in columns}:
         names = ", ".join(column.name for column in columns)

@@ -44,10 +44,10 @@ DOORS = {  # what others may import of featurestore
 HOMES = {  # a path, or a folder and all that is in it
     "openslide": ("ingest/slides/",),
     "tifffile": ("ingest/slides/", "ingest/synthetic/archive.py"),
-    "openvino": ("ingest/slides/runtimes.py",),
+    "openvino": ("ingest/slides/encoders.py",),
     "timm": ("ingest/slides/encoders.py", "ingest/slides/weights.py"),
     "onnx": ("ingest/slides/weights.py",),
-    "simplejpeg": ("ingest/slides/decoders.py",),
+    "simplejpeg": ("ingest/slides/tile_reader.py",),
     "fastexcel": ("ingest/sheets.py",),
     "ollama": ("ingest/labels/ollama.py",),
     "duckdb": ("featurestore/catalog.py", "featurestore/folding.py", "featurestore/sql_child.py"),

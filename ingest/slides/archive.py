@@ -68,9 +68,9 @@ def read_archive(source: Path, config: TableConfig | None = None) -> Archive:
         raise ArchiveError(f"{source} does not exist. Give a slide, a folder or a manifest.")
     if source.suffix.lower() in SUFFIXES and not source.is_dir():
         return _read_manifest(source, config)
-    listing = slide_files.find_slides(source)
-    slides = [_named(found.name, found.path) for found in listing.slides]
-    slides += [_named(one.path, Path(one.path), one.reason) for one in listing.refused]
+    found, refused = slide_files.find_slides(source)
+    slides = [_named(one.name, one.path) for one in found]
+    slides += [_named(path, Path(path), why) for path, why in refused.items()]
     if not slides:
         raise ArchiveError(
             f"no slide lies under {source}; looked for {', '.join(sorted(slide_files.SUFFIXES))}."

@@ -72,11 +72,7 @@ class PlanConfig(IngestConfig):
 
 
 def part_of(shard: str | None) -> Part | None:
-    """(i, n) of `i/n`; None where all Slides are meant.
-
-    Raises:
-        ConfigError: the text is not of this form, or i is not 1 to n.
-    """
+    """(i, n) of `i/n`; None where all Slides are meant; other texts are a ConfigError."""
     if shard is None:
         return None
     i, slash, n = shard.partition("/")

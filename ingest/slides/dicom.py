@@ -52,11 +52,7 @@ def may_be_dicom(name: str) -> bool:
 
 
 def groups(folder: Path) -> Mapping[str, Group]:
-    """The DICOM files right in a folder, by name; each header is read once while nothing changes.
-
-    Raises:
-        OSError: the folder cannot be listed.
-    """
+    """The DICOM files right in a folder, by name; a header is read once while nothing changes."""
     about = folder.stat()
     is_fresh = abs(time.time_ns() - about.st_mtime_ns) < FRESH_NS
     once = _group.__wrapped__ if is_fresh else _group

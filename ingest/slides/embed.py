@@ -8,7 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,10 +17,10 @@ import numpy as np
 from featurestore import FeatureStore, SlideArrays, starting
 from featurestore.errors import SlideUnreadable
 from featurestore.fields import to_json
-from featurestore.types import Progress, Tiling, content_id
+from featurestore.types import Progress, Tiling
 from featurestore.words import Told, counted
 from ingest.slides.archive import Archive, read_archive
-from ingest.slides.config import IngestConfig, in_part, part_of
+from ingest.slides.config import IngestConfig, part_of
 from ingest.slides.encoders import Encoder, load_as
 from ingest.slides.golden import check_golden_tile
 from ingest.slides.preview import draw_previews
@@ -164,9 +164,7 @@ def _reading(
     order: Order, todo: Sequence[Work], workers: int, new_reader: NewReader
 ) -> Iterator[Iterator[Batch]]:
     """Read Slides, one process a worker; gives their tiles and, last, their ends."""
-    waiting: queue.SimpleQueue[Work] = queue.SimpleQueue()
-    for work in todo:
-        waiting.put(work)
+    waiting = iter(todo)  # that all threads share
     read: queue.Queue[Batch] = queue.Queue(maxsize=8 * workers)
     stop = threading.Event()
     readers: list[ReaderProcess] = []
@@ -176,11 +174,10 @@ def _reading(
         signal.pthread_sigmask(signal.SIG_BLOCK, starting.STOPPING)
         with closing(new_reader()) as reader:
             readers.append(reader)
-            while not (stop.is_set() or waiting.empty()):
-                with suppress(queue.Empty):
-                    for item in _read(reader, waiting.get_nowait(), order):
-                        if not put_while(read, item, lambda: not stop.is_set()):
-                            return
+            for work in waiting:
+                for item in _read(reader, work, order):
+                    if not put_while(read, item, lambda: not stop.is_set()):
+                        return
 
     threads = [threading.Thread(target=read_some) for _ in range(min(workers, len(todo)))]
     try:
@@ -223,7 +220,7 @@ def _read(reader: ReaderProcess, work: Work, order: Order) -> Iterator[Batch]:
         elif isinstance(message, Measured):
             _begin(job, message, order)
         else:
-            _end(job, message, order)
+            _end(job, message)
     yield job, np.empty(0, np.int64), None
 
 
@@ -251,20 +248,14 @@ def _begin(job: Job, measured: Measured, order: Order) -> None:
         embeddings=np.empty((len(measured.coords), encoder.dim), np.float16),
         provenance={
             "encoder": to_json(encoder.description),
-            "precision": encoder.precision,
-            "device": encoder.device,
-            "runtime": encoder.runtime,
+            **{name: getattr(encoder, name) for name in ("precision", "device", "runtime")},
         },
     )
 
 
-def _end(job: Job, done: Done, order: Order) -> None:
-    """Take down what it says after them."""
+def _end(job: Job, done: Done) -> None:
     job.stage, job.spent["read"] = done.stage, done.spent
-    # where no key is known, the name decides who tells the failure
-    nobody_knows = not job.slide and not in_part(content_id(job.archived.slide_id), order.part)
-    job.elsewhere = done.elsewhere or nobody_knows
-    job.error = None if job.elsewhere else done.error
+    job.elsewhere, job.error = done.elsewhere, done.error
     if job.arrays is not None and job.slide and done.blur is not None:
         job.arrays.scores["blur"][:] = done.blur
         job.slide = replace(job.slide, blurred_share=blurred(done.blur))
@@ -301,7 +292,6 @@ def _embed(items: Iterable[Batch], encoder: Encoder, writer: Writer, tally: Tall
 
 
 def _flush(filling: Filling, encoder: Encoder, tally: Tally) -> None:
-    """Embed the tiles of a batch, and empty it."""
     if not filling:
         return
     began = time.perf_counter()

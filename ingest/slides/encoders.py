@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
 import time
+import warnings
+from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +19,16 @@ import numpy as np
 import timm
 import torch
 
-from featurestore.device import device_of, precision_of
-from featurestore.errors import EncoderUnavailable
+from featurestore.device import device_of, precision_of, processors
+from featurestore.errors import ConfigError, EncoderUnavailable
 from featurestore.types import Device, EncoderDescription, Precision, Runtime
 from featurestore.words import Told
 from ingest.slides.config import HOW, IngestConfig
-from ingest.slides.runtimes import JOB_TILES, Compiled, compile_model, runtime_of
 from ingest.slides.weights import load_weights
 
 INPUT_PX = 224
+JOB_TILES = 4  # what a stream takes at a time: of one size always, so that vectors never differ
+HINTS = {"float32": "f32", "bfloat16": "bf16"}
 BATCH_TILES = 32
 HUB_TIMEOUT_S = 5.0
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -55,6 +61,31 @@ def listed() -> Told:
     lines = [f"{name:20} {architecture}" for name, architecture in shown.items()]
     text = "\n".join([*lines, "Next: trephine ingest SLIDES --encoder NAME"])
     return Told(text, [{"name": k, "architecture": v} for k, v in known.items()])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compiled:
+    """A network that OpenVINO runs in several streams of one thread each: docs/speed.md."""
+
+    dim: int
+    streams: int
+    queue: Any = field(repr=False)  # openvino.AsyncInferQueue
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """Vectors float32 (k, D) of float32 (k, 3, side, side); the last job is filled with 0."""
+        vectors = np.empty((len(x), self.dim), np.float32)
+
+        def keep(request: Any, start: int) -> None:
+            rows = vectors[start : start + JOB_TILES]
+            rows[:] = request.get_output_tensor(0).data[: len(rows)]
+
+        self.queue.set_callback(keep)
+        for start in range(0, len(x), JOB_TILES):
+            job = x[start : start + JOB_TILES]
+            job = np.pad(job, ((0, JOB_TILES - len(job)), (0, 0), (0, 0), (0, 0)))
+            self.queue.start_async({0: job}, start)
+        self.queue.wait_all()
+        return vectors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +168,7 @@ def load(
     compiled = None
     if runs == "openvino":
         key = description.encoder_id
-        compiled = compile_model(model, key, side=INPUT_PX, threads=threads, **about)
+        compiled = compile_model(model, key, threads=threads, **about)
     elif where == "cpu" and threads is not None:
         torch.set_num_threads(threads)
     about |= {"device": where, "model": model.to(where), "compiled": compiled}
@@ -197,11 +228,7 @@ def _build(name: str, weights: str | None) -> tuple[EncoderDescription, torch.nn
 
 
 def architecture_of(name: str) -> tuple[str, dict[str, Any]]:
-    """Timm's name of an Encoder's network, and how it is built.
-
-    Raises:
-        EncoderUnavailable: nobody knows the Encoder.
-    """
+    """Timm's name of an Encoder's network, and how it is built; refused where nobody knows it."""
     if name.startswith("timm:"):
         return name.removeprefix("timm:"), {}
     if name not in ENCODERS:
@@ -272,3 +299,83 @@ def _hash(model: torch.nn.Module) -> str:
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.contiguous().cpu().numpy().tobytes())
     return digest.hexdigest()
+
+
+def runtime_of(wanted: Runtime, device: str) -> str:
+    """`torch` or `openvino`: as wanted and there, or by `auto` OpenVINO on a CPU where it is."""
+    there = find_spec("openvino") is not None
+    if wanted == "openvino" and not there:
+        raise ConfigError("OpenVINO is not installed. Run: pip install 'trephine[cpu]'")
+    if wanted == "openvino" and device != "cpu":
+        raise ConfigError("OpenVINO runs on the CPU here. Pass --device cpu, or --runtime torch.")
+    return "openvino" if wanted != "torch" and there and device == "cpu" else "torch"
+
+
+def has_bfloat16() -> bool:
+    """Whether OpenVINO computes in bfloat16 here; where it does not, it takes float32 unasked."""
+    import openvino
+
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def compile_model(
+    model: torch.nn.Module, key: str, *, dim: int, precision: str, threads: int | None
+) -> Compiled:
+    """Convert a network once, keep it beside the hub's cache, and make it ready to run.
+
+    The same encoder_id as key is the same network. Each thread is a stream, which beats one stream
+    of all of them; by default every processor that this process may use has one.
+
+    Raises:
+        ConfigError: the processor does not compute in this precision; it would be float32 in truth.
+        EncoderUnavailable: OpenVINO cannot take the network.
+    """
+    import openvino
+
+    if precision == "bfloat16" and not has_bfloat16():
+        raise ConfigError(
+            "OpenVINO has no bfloat16 on this processor. Pass --precision float32, or auto."
+        )
+    threads = threads or processors()
+    shape = [JOB_TILES, 3, INPUT_PX, INPUT_PX]
+    version = openvino.__version__.split("-")[0]
+    file = Path(huggingface_hub.constants.HF_HOME, "trephine", version, key, "model.xml")
+    core = openvino.Core()
+    try:
+        network = _read_or_convert(core, model, shape, file)
+        network.reshape(shape)
+        hints = {
+            "INFERENCE_PRECISION_HINT": HINTS[precision],
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": threads,
+            "ENABLE_CPU_PINNING": False,  # two processes of one thread would share the first core
+        }
+        queue = openvino.AsyncInferQueue(core.compile_model(network, "CPU", hints), threads)
+    except (RuntimeError, OSError, TypeError) as error:
+        why = " ".join(str(error).split())[:200]
+        raise EncoderUnavailable(
+            f"OpenVINO cannot run this encoder: {why}. Pass --runtime torch."
+        ) from error
+    return Compiled(dim=dim, streams=threads, queue=queue)
+
+
+def _read_or_convert(core: Any, model: torch.nn.Module, shape: list[int], file: Path) -> Any:
+    """Read the network; where there is none that can be read, write it beside and rename it."""
+    import openvino
+
+    if file.exists():
+        with suppress(RuntimeError):  # damaged
+            return core.read_model(file)
+        shutil.rmtree(file.parent)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracer's, on branches that a fixed side decides
+        network = openvino.convert_model(
+            model.float(), example_input=torch.zeros(shape), input=[([-1, *shape[1:]])]
+        )
+    work = file.parent.with_name(f"{file.parent.name}.{os.getpid()}")
+    with suppress(OSError, RuntimeError):  # where it cannot be kept, it is converted every time
+        work.mkdir(parents=True, exist_ok=True)
+        openvino.save_model(network, work / file.name, compress_to_fp16=False)
+        work.rename(file.parent)
+    shutil.rmtree(work, ignore_errors=True)  # another process was first
+    return network

@@ -1,6 +1,6 @@
 """Place the ingest on a Ray cluster: the same pipeline in actors, one committer in the driver.
 
-What must be shared, and what was tried, is in docs/cluster.md.
+What must be shared, and what was tried: docs/cluster.md.
 """
 
 from __future__ import annotations
@@ -54,11 +54,9 @@ class _Relay(Tally):
         self._counts: queue.SimpleQueue[Counts | None] = queue.SimpleQueue()
 
     def add(self, **more: int) -> None:
-        """Count more of each."""
         self._counts.put(Counter(more))
 
     def end(self, _: Any) -> None:
-        """Say that no more will come."""
         self._counts.put(None)
 
     def counts(self) -> Iterator[Counts]:
@@ -194,7 +192,6 @@ class _Fleet:
                 self._running[task.actor.take_in.remote(task.works)] = task
 
     def _tell(self, counts: Counts) -> None:
-        """Count what an actor did, beside how many have the Encoder."""
         self._tally.workers = len(self._idle) + sum(bool(t.works) for t in self._running.values())
         self._tally.add(**counts)
 

@@ -8,7 +8,7 @@ import os
 import shlex
 import stat
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from unicodedata import category
@@ -24,13 +24,9 @@ MIRAX_PARTS = (".ini", ".dat")
 MIB = 2**20
 NOT_TEXT = "has a name, or lies in a folder, that is not UTF-8 or has control characters: rename it"
 FOLDER = "is a folder"
-ODD = {
-    stat.S_IFDIR: FOLDER,
-    stat.S_IFIFO: "is a pipe, expected a file",
-    stat.S_IFSOCK: "is a socket, expected a file",
-    stat.S_IFCHR: "is a device, expected a file",
-    stat.S_IFBLK: "is a device, expected a file",
-}
+DEVICES = {stat.S_IFCHR: "device", stat.S_IFBLK: "device"}
+PIPES = {stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
+ODD = {kind: f"is a {name}, expected a file" for kind, name in (DEVICES | PIPES).items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,20 +39,7 @@ class Found:
     instances: frozenset[str] = frozenset()  # SOPInstanceUIDs, of a DICOM series
 
 
-@dataclass(frozen=True, kw_only=True)
-class Refused:
-    """What is named like a Slide, or may hold some, and is none."""
-
-    path: str  # absolute; bytes that are no UTF-8 are written as \\xff
-    reason: str  # a sentence
-
-
-@dataclass(frozen=True, kw_only=True)
-class Listing:
-    """What lies under a folder; both parts are sorted by path."""
-
-    slides: tuple[Found, ...]
-    refused: tuple[Refused, ...]
+Refusal = tuple[Path, str]  # what is named like a Slide, or may hold some, and why it is none
 
 
 def as_given(path: Path) -> Path:
@@ -68,7 +51,7 @@ def as_given(path: Path) -> Path:
         return short
 
 
-def find_slides(source: Path) -> Listing:
+def find_slides(source: Path) -> tuple[list[Found], dict[str, str]]:
     """List the one Slide of a path, or those under a folder, opening no files but DICOM's.
 
     Linked folders are followed. Each folder is listed once, under its own path rather than a
@@ -77,28 +60,31 @@ def find_slides(source: Path) -> Listing:
 
     A DICOM series is named by its folder, where it is the only Slide right in there and no other
     Slide has that name, else by its SeriesInstanceUID.
+
+    Returns:
+        The Slides, and why what is named like one is none: a sentence by path. Both are sorted by
+        absolute path, in which bytes that are no UTF-8 are written as \\xff.
     """
     source = as_given(source)
     why = _why_no_file(source) if _is_text(str(source)) else NOT_TEXT
-    slides, refused = list[Found](), list[Refused]()
+    found: list[Found | Refusal] = [(source, why)]
     if why == FOLDER:
-        _walk(source, slides, refused)
-    elif why:
-        refused.append(_refused(source, why))
-    else:
-        slides.append(Found(path=source, name=slide_name(source)))
+        found = list(_walk(source))
+    elif not why:
+        found = [Found(path=source, name=slide_name(source))]
+    slides = [one for one in found if isinstance(one, Found)]
     torn = _torn_series(slides)
-    refused += [_refused(path, why) for path, why in torn.items()]
     times = Counter(slide.name for slide in slides)
     named = (replace(s, name=s.series) if s.series and times[s.name] > 1 else s for s in slides)
-    return Listing(
-        slides=tuple(sorted((s for s in named if s.path not in torn), key=lambda s: str(s.path))),
-        refused=tuple(sorted(refused, key=lambda item: item.path)),
+    refused = [one for one in found if not isinstance(one, Found)]
+    return (
+        sorted((one for one in named if one.path not in torn), key=lambda one: str(one.path)),
+        dict(sorted(_told(path, why) for path, why in [*refused, *torn.items()])),
     )
 
 
-def _walk(source: Path, slides: list[Found], refused: list[Refused]) -> None:
-    """Take what lies right in each folder, each once; those behind links come last."""
+def _walk(source: Path) -> Iterator[Found | Refusal]:
+    """What lies right in each folder, each once; those behind links come last."""
     seen: set[tuple[int, int]] = set()
     folders, linked = [source], list[Path]()
     while folders or linked:
@@ -110,14 +96,14 @@ def _walk(source: Path, slides: list[Found], refused: list[Refused]) -> None:
                 continue
             seen.add((about.st_dev, about.st_ino))
             if not _is_text(str(here)):
-                refused.append(_refused(here, NOT_TEXT))
+                yield here, NOT_TEXT
                 continue
             inside = _scan(here)
-            _take(here, inside["files"], slides, refused)
+            yield from list(_take(here, inside["files"]))
         except OSError as error:
-            refused.append(_refused(here, f"cannot be listed: {error.strerror}"))
+            yield here, f"cannot be listed: {error.strerror}"
             continue
-        refused += [_refused(here / name, _why_no_file(here / name)) for name in inside["odd"]]
+        yield from ((here / name, _why_no_file(here / name)) for name in inside["odd"])
         mirax = {name[:-5] for name in inside["files"] if name.lower().endswith(".mrxs")}
         folders += [here / name for name in inside["folders"] if name not in mirax]
         linked += [here / name for name in inside["linked"] if name not in mirax]
@@ -141,8 +127,7 @@ def _scan(here: Path) -> dict[str, list[str]]:
     return inside
 
 
-def _take(here: Path, files: list[str], slides: list[Found], refused: list[Refused]) -> None:
-    """Take the Slides right in a folder."""
+def _take(here: Path, files: list[str]) -> Iterator[Found | Refusal]:
     plain = [name for name in files if dicom.suffix_of(name) in SUFFIXES - dicom.SUFFIXES]
     known = dicom.groups(here) if len(plain) < len(files) else {}
     series = _series(known)
@@ -151,10 +136,9 @@ def _take(here: Path, files: list[str], slides: list[Found], refused: list[Refus
         found.append(_found(here, here.name, series[0]))
     else:
         found += [_found(here / g.names[0], g.series, g) for g in series]
-    slides += [one for one in found if _is_text(one.path.name)]
-    refused += [_refused(one.path, NOT_TEXT) for one in found if not _is_text(one.path.name)]
+    yield from (one if _is_text(one.path.name) else (one.path, NOT_TEXT) for one in found)
     no_slides = {id(group): group for group in known.values() if group.reason}.values()
-    refused += [_refused(here / group.names[0], group.said()) for group in no_slides]
+    yield from ((here / group.names[0], group.said()) for group in no_slides)
 
 
 def _torn_series(slides: Iterable[Found]) -> dict[Path, str]:
@@ -181,10 +165,10 @@ def _is_text(name: str) -> bool:
     return name.isprintable() or not any(category(letter) in ("Cc", "Cs") for letter in name)
 
 
-def _refused(path: Path, why: str) -> Refused:
+def _told(path: Path, why: str) -> tuple[str, str]:
     shown = os.fsencode(path).decode("utf-8", "backslashreplace")
     shown = "".join(f"\\x{ord(c):02x}" if category(c) == "Cc" else c for c in shown)
-    return Refused(path=shown, reason=f"{shown.rpartition('/')[2]!r} {why}.")
+    return shown, f"{shown.rpartition('/')[2]!r} {why}."
 
 
 def require_no_slides(folder: Path) -> None:
@@ -258,6 +242,8 @@ def _why_no_file(path: Path) -> str:
         return f"is not there: {path} does not exist"
     except OSError as error:
         return f"cannot be read: {error.strerror}"
+    if stat.S_ISDIR(mode):
+        return FOLDER
     return "" if stat.S_ISREG(mode) else ODD.get(stat.S_IFMT(mode), "is no file")
 
 
@@ -293,16 +279,11 @@ def _mirax_parts(file: Path) -> list[Path]:
     for part in folder.iterdir():
         if (why := _why_no_file(part)) not in ("", FOLDER):
             raise SlideUnreadable(f"slide {file.name!r}: its part {part.name!r} {why}.")
-    parts = (p for p in folder.iterdir() if p.suffix.lower() in MIRAX_PARTS and p.is_file())
-    return sorted(parts)
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in MIRAX_PARTS and p.is_file())
 
 
 def _named_in(file: Path, text: Path) -> list[Path]:
-    """The files beside a text that its lines `key=name` name, whatever the keys.
-
-    Raises:
-        SlideUnreadable: a name leads to no regular file, or to one elsewhere: readers follow it.
-    """
+    """The regular files beside a text that its lines `key=name` name; others are refused."""
     with text.open("rb") as stream:
         lines = stream.read(MIB).splitlines()
     beside, found = set(os.listdir(text.parent)), []  # noqa: PTH208 (a Path each is dear)
@@ -332,12 +313,10 @@ def fingerprint(path: Path) -> str:
     """
     whole = hashlib.blake2b(digest_size=16)
     try:
-        for file in slide_files(Path(path)):
+        for file in slide_files(path):
             whole.update(_file_digest(file))
     except OSError as error:
-        raise SlideUnreadable(
-            f"slide {Path(path).name!r} cannot be read: {error.strerror}."
-        ) from None
+        raise SlideUnreadable(f"slide {path.name!r} cannot be read: {error.strerror}.") from None
     return whole.hexdigest()
 
 

@@ -50,8 +50,7 @@ def tile_shares(
     ):  # straight lines between the entries of a summed-area table are exact
         sums = ndimage.map_coordinates(total, (y, x), np.float64, order=1, mode="nearest")
         covered = covered + sign * sums
-    shares: np.ndarray = np.clip(covered / side**2, 0.0, 1.0)
-    return shares
+    return np.asarray(np.clip(covered / side**2, 0.0, 1.0))
 
 
 def strips(corners_px: np.ndarray, tile_px: int, longest: int) -> list[np.ndarray]:

@@ -121,10 +121,7 @@ def _attribute(element: str, name: str) -> str:
 
 
 def _ome_microns(element: str, axis: str) -> float | None:
-    """PhysicalSizeX or Y of a Pixels element; without a unit it is microns.
-
-    None where there is none, or its unit is no length: a reference frame, a pixel.
-    """
+    """PhysicalSizeX or Y of a Pixels element, in microns; None where its unit is no length."""
     size, unit = (_attribute(element, f"PhysicalSize{axis}{end}") for end in ("", "Unit"))
     number = _numbers(size, size)
     factor = _MICRONS.get(unit or "µm")

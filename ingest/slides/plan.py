@@ -14,10 +14,10 @@ import numpy as np
 from featurestore import FeatureStore
 from featurestore.errors import SlideWithoutMpp, TrephineError
 from featurestore.fields import arguments_of
-from featurestore.types import Tiling, content_id
+from featurestore.types import Tiling
 from featurestore.words import counted, duration, grouped, size
 from ingest.slides.archive import Archive
-from ingest.slides.config import HOW, IngestConfig, PlanConfig, in_part, part_of
+from ingest.slides.config import HOW, IngestConfig, PlanConfig, part_of
 from ingest.slides.worker import Done, Measured, ReaderProcess, Request
 from ingest.slides.worklist import TO_READ, Standing, Wanted, Work, scale_doubt, told, worklist
 
@@ -47,14 +47,14 @@ class Plan:
     missing_mpp: int  # estimated from the opened sample, as all that follow
     refused: dict[str, str]  # unopened, or of the opened sample: slide_id to reason
     opened: int
-    tiles: int | None  # None: no Slide was opened, as also of all that hang on tiles
+    tiles: int | None = None  # None: no Slide was opened, as also of all that hang on tiles
     tiles_per_slide: float
-    store_bytes: int | None
+    store_bytes: int | None = None
     slide_bytes: int  # size of the files; not estimated
-    read_bytes: int | None  # None: not measured yet
-    hours: float | None  # None: not measured yet
-    rates: dict[str, Any] | None  # row of `queries/ingest_rates`; None: not measured yet
-    encoder_s_per_tile: float | None  # timed now, where there are no rates that hold
+    read_bytes: int | None = None  # None: not measured yet
+    hours: float | None = None  # None: not measured yet
+    rates: dict[str, Any] | None = None  # row of `queries/ingest_rates`; None: not measured yet
+    encoder_s_per_tile: float | None = None  # timed now, where there are no rates that hold
     note: str  # whose Embeddings make a Slide known, where that is not exact
     copies: dict[str, str]  # slide_id to whose content it has
     renamed: dict[str, str]  # slide_id to what is said of its name
@@ -87,24 +87,21 @@ class Plan:
             *([self.note] if self.note else []),
             f"no mpp:   about {self.missing_mpp} slides (of {self.opened} opened)",
             f"to read:  {size(self.slide_bytes)}{read}",
-            *self._costs(),
-            *(f"note: {note}" for note in self.notes),
-            *grouped("missing", self.missing),
-            *grouped("would fail", self.refused),
-            *grouped("copy", self.copies),
-            *grouped("renamed", self.renamed),
-            *grouped("scale", self.scales),
-            f"Nothing was changed. Next: trephine ingest {self.source}{again}",
         ]
-        return "\n".join(lines)
-
-    def _costs(self) -> Iterator[str]:
         if self.tiles is None or self.store_bytes is None:
-            yield "to embed: unknown, as no slide was opened; add --open N"
-            return
-        yield f"to embed: about {self.tiles:,} tiles ({self.tiles_per_slide:.0f} a slide)"
-        yield f"to write: about {size(self.store_bytes)}"
-        yield f"time:     {self._time()}"
+            lines.append("to embed: unknown, as no slide was opened; add --open N")
+        else:
+            lines += [
+                f"to embed: about {self.tiles:,} tiles ({self.tiles_per_slide:.0f} a slide)",
+                f"to write: about {size(self.store_bytes)}",
+                f"time:     {self._time()}",
+            ]
+        lines += [f"note: {note}" for note in self.notes]
+        told = {"missing": self.missing, "would fail": self.refused, "copy": self.copies}
+        for what, reasons in (told | {"renamed": self.renamed, "scale": self.scales}).items():
+            lines += grouped(what, reasons)
+        lines.append(f"Nothing was changed. Next: trephine ingest {self.source}{again}")
+        return "\n".join(lines)
 
     def _time(self) -> str:
         if not self.tiles:
@@ -148,7 +145,8 @@ def plan_archive(
     wanted = Wanted(tiling_id=tiling.tiling_id, encoder_ids=encoder_ids, config=config)
     works = worklist(store, archive.slides, wanted)
     todo = [work for work in works if work.standing in TO_READ]
-    n_by = Counter(work.standing for work in works)
+    n_by: Counter[str] = Counter(work.standing for work in works)
+    same_names: Any = {k: n_by[k] for k in ("new", "known", "changed", "lacking", "elsewhere")}
     seen = _open_some(store, todo, tiling, config, new_reader)
     n_each = len(todo) / max(1, seen.opened)  # Slides that one of the sample stands for
     n_slides = len(seen.n_tiles) * n_each if seen.opened or not todo else None
@@ -161,14 +159,10 @@ def plan_archive(
         encoder=config.encoder,
         workers=config.workers,
         total=len(works),
-        new=n_by["new"],
-        known=n_by["known"],
+        **same_names,
         moved=sum(work.moved for work in works if work.standing == "known"),
-        changed=n_by["changed"],
-        lacking=n_by["lacking"],
         missing=_reasons(works, "missing"),
         unreadable=n_by["refused"],
-        elsewhere=n_by["elsewhere"],
         given_up=n_by["given up"],
         failed_before=sum(work.attempts > 0 for work in works),
         missing_mpp=round(n_each * seen.without_mpp),
@@ -223,12 +217,10 @@ class _Sample:
 
     @property
     def opened(self) -> int:
-        """How many there are."""
         return len(self.n_tiles) + len(self.refused) + self.elsewhere
 
     @property
     def without_mpp(self) -> int:
-        """How many state no scale."""
         return sum(isinstance(why, SlideWithoutMpp) for why in self.refused.values())
 
 
@@ -239,24 +231,19 @@ def _open_some(
     config: PlanConfig,
     new_reader: Callable[[], ReaderProcess],
 ) -> _Sample:
-    """Open Slides at even distances."""
     picks = np.unique(np.linspace(0, len(todo) - 1, min(config.sample, len(todo))).astype(int))
     seen = _Sample()
     about: dict[str, Any] = {"store": store, "tiling": tiling, "encoder_id": None}
-    about |= {"fallback_mpp": config.mpp, "part": (part := part_of(config.shard))}
+    about |= {"fallback_mpp": config.mpp, "part": part_of(config.shard)}
     with contextlib.closing(new_reader()) as reader:
         for slide in (todo[i].slide for i in picks):
             for message in reader.read(Request(slide=slide, **about)):
                 if isinstance(message, Measured):
                     seen.n_tiles.append(len(message.coords))
                     seen.doubts[slide.slide_id] = scale_doubt(message.slide)
-                elif isinstance(message, Done) and message.error is not None:
-                    if in_part(content_id(slide.slide_id), part):  # it has no key, as for ingest
-                        seen.refused[slide.slide_id] = message.error
-                    else:
-                        seen.elsewhere += 1
                 elif isinstance(message, Done):
                     seen.elsewhere += message.elsewhere
+                    seen.refused |= {slide.slide_id: message.error} if message.error else {}
     return seen
 
 
@@ -275,12 +262,10 @@ def _costs(
 ) -> dict[str, Any]:
     """Tiles, bytes and hours of so many readable Slides, by the rates of earlier ingests."""
     if n_slides is None:
-        names = ("tiles", "store_bytes", "read_bytes", "hours", "rates", "encoder_s_per_tile")
-        return dict.fromkeys(names)
+        return {}
     tiles = round(n_slides * tiles_per_slide)
     found = store.named("queries/ingest_rates", {"encoder": config.encoder})
-    seconds: float | None
-    each_s = None
+    each_s = hours = None
     is_other = any(getattr(config, k) != getattr(IngestConfig, k) for k in HOW)  # is timed anew
     if tiles and config.measure_s and (is_other or not found.height):
         from ingest.slides import encoders, golden  # slow to import
@@ -300,17 +285,17 @@ def _costs(
             tiles * rates["embed_s_per_tile"],
             n_slides * rates["write_s_per_slide"],
         )
-        dim, seconds = rates["dim"], float(max(stages))
+        dim, hours = rates["dim"], float(max(stages)) / 3600
     else:
         rates, read_bytes, around = None, None, n_slides * THUMBNAIL_BYTES
         size_of = config.encoder.removeprefix("dinov2-").removesuffix("-reg")
         dim = WIDTHS.get(size_of, OTHER_WIDTH)
-        seconds = None if each_s is None else tiles * each_s
+        hours = None if each_s is None else tiles * each_s / 3600
     return {
         "tiles": tiles,
         "store_bytes": round(tiles * (2 * dim + 14) + around),
         "read_bytes": read_bytes,
-        "hours": None if seconds is None else seconds / 3600,
+        "hours": hours,
         "rates": rates,
         "encoder_s_per_tile": each_s,
     }

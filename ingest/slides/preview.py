@@ -17,10 +17,7 @@ OUTLINE = (0, 120, 60)
 def draw_previews(
     store: FeatureStore, paths: Collection[str], tiling: Tiling, folder: Path
 ) -> None:
-    """Draw one picture a Slide, `<slide_key>.png`, of those of these paths that have this Tiling.
-
-    A slide_id is no name for a file: it may be anything, `../x` too.
-    """
+    """Draw a picture a Slide of these paths and this Tiling, by slide_key: an id may be `../x`."""
     folder.mkdir(parents=True, exist_ok=True)
     found = store.ask(
         "select distinct slides.path, slides.slide_key from slides join embeddings"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -12,6 +13,14 @@ from PIL import Image
 Size = tuple[int, int]
 Peek = Callable[[int, int, int, int], tuple[np.ndarray, np.ndarray]]
 """Of a level: x, y, width, height to pixels, uint8 [h, w, 3], and which are stored, bool [h, w]."""
+
+
+class Picture(NamedTuple):
+    """A level to be looked at."""
+
+    peek: Peek
+    size_px: Size
+
 
 WINDOW = 64  # pixels
 ACROSS = 6  # windows to look through, each way
@@ -27,9 +36,7 @@ def is_coarser(level: Size, base: Size) -> bool:
     return across >= 1.5 and abs(across - down) / across < 0.005 + 1.5 / min(level)
 
 
-def same_picture(
-    fine: Peek, fine_px: Size, coarse: Peek, coarse_px: Size, places: Iterable[Size] = ()
-) -> bool:
+def same_picture(fine: Picture, coarse: Picture, places: Iterable[Size] = ()) -> bool:
     """Whether a picture is another one at a coarser scale, by what it shows at some places of it.
 
     Without places it is searched for what is telling. Means of a few blocks may differ by little,
@@ -38,33 +45,31 @@ def same_picture(
     up, shows less or more than the other, and would be stretched over it: it is none.
     """
     seen = []
-    for x, y, width, height in _around(places, coarse_px) or _windows(coarse_px):
-        pixels, stored = _tried(coarse, x, y, width, height)
+    for window in _around(places, coarse.size_px) or _windows(coarse.size_px):
+        pixels, stored = _tried(coarse, *window)
         if stored.all():
-            seen.append((float(pixels.std(axis=(0, 1)).sum()), (x, y), pixels))
+            seen.append((float(pixels.std(axis=(0, 1)).sum()), window[:2], pixels))
     telling = sorted(seen, key=lambda item: -item[0])[:TELLING]
-    across, down = fine_px[0] / coarse_px[0], fine_px[1] / coarse_px[1]
-    apart, content = _apart(fine, fine_px, telling, (across, down))
+    sizes = list(zip(fine.size_px, coarse.size_px, strict=True))
+    across, down = (n / k for n, k in sizes)
+    apart, content = _apart(fine, telling, (across, down))
     # level 0 shrunk anyhow: under 2 levels of 35; another scene of the same outline: 7 to 9
     if apart >= 2.5 + 0.1 * content:
         return False
     whole = round(across)
-    rest = max(abs(n - k * whole) / whole for n, k in zip(fine_px, coarse_px, strict=True))
-    return rest <= 1 or apart <= _apart(fine, fine_px, telling, (whole, whole))[0]
+    rest = max(abs(n - k * whole) / whole for n, k in sizes)
+    return rest <= 1 or apart <= _apart(fine, telling, (whole, whole))[0]
 
 
 def _apart(
-    fine: Peek,
-    fine_px: Size,
-    telling: Sequence[tuple[float, Size, np.ndarray]],
-    scale: tuple[float, float],
+    fine: Picture, telling: Sequence[tuple[float, Size, np.ndarray]], scale: tuple[float, float]
 ) -> tuple[float, float]:
     """How far windows of a coarser picture are from the finer one, and how much is to be seen."""
     ours, theirs = [], []
     for _, (x, y), pixels in telling:
         height, width = pixels.shape[:2]
-        left, right = round(x * scale[0]), min(round((x + width) * scale[0]), fine_px[0])
-        top, bottom = round(y * scale[1]), min(round((y + height) * scale[1]), fine_px[1])
+        left, right = round(x * scale[0]), min(round((x + width) * scale[0]), fine.size_px[0])
+        top, bottom = round(y * scale[1]), min(round((y + height) * scale[1]), fine.size_px[1])
         if right <= left or bottom <= top:
             continue
         below, stored = _tried(fine, left, top, right - left, bottom - top)
@@ -97,16 +102,17 @@ class Glass:
         return np.where(painted[..., None], self.colour, pixels) if painted.any() else pixels
 
 
-def has_gaps(peek: Peek, size_px: Size) -> bool:
+def has_gaps(level: Picture) -> bool:
     """Whether some of a level is not stored, as far as a look here and there tells."""
-    return any(not _tried(peek, x, y, 8, 8)[1].all() for x, y, _, _ in _windows(size_px, 12))
+    places = _windows(level.size_px, 12)
+    return any(not _tried(level, x, y, 8, 8)[1].all() for x, y, _, _ in places)
 
 
-def find_glass(peek: Peek, size_px: Size) -> Glass:
+def find_glass(level_0: Picture) -> Glass:
     """The glass of a slide, by the brightest of level 0 that is stored."""
     found = []
-    for window in _windows(size_px, 24):
-        pixels, stored = _tried(peek, *window)
+    for window in _windows(level_0.size_px, 24):
+        pixels, stored = _tried(level_0, *window)
         found.append(pixels[stored])
     pixels = np.concatenate(found)
     if not len(pixels):
@@ -129,17 +135,16 @@ def _windows(size_px: Size, count: int = ACROSS) -> Iterator[tuple[int, int, int
 
 
 def _around(places: Iterable[Size], size_px: Size) -> list[tuple[int, int, int, int]]:
-    """Windows around places of a picture."""
     width, height = (min(WINDOW, side) for side in size_px)
     right, low = size_px[0] - width, size_px[1] - height
     corners = ((x - width // 2, y - height // 2) for x, y in places)
     return [(min(max(x, 0), right), min(max(y, 0), low), width, height) for x, y in corners]
 
 
-def _tried(peek: Peek, x: int, y: int, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
+def _tried(at: Picture, x: int, y: int, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
     """Pixels, and which are stored: none of what cannot be decoded."""
     try:
-        return peek(x, y, width, height)
+        return at.peek(x, y, width, height)
     except (ValueError, OSError):
         return np.zeros((height, width, 3), np.uint8), np.zeros((height, width), bool)
 

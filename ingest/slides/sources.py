@@ -17,9 +17,8 @@ from PIL import Image
 
 from featurestore.errors import SlideRefused, SlideUnreadable, temporary
 from ingest.slides import dicom, pyramid, tiff
-from ingest.slides.decoders import SCALES, Unsupported
-from ingest.slides.pyramid import Canvas, Glass, Peek
-from ingest.slides.tile_reader import TileLevel, TileReader, find_level
+from ingest.slides.pyramid import Canvas, Glass, Picture
+from ingest.slides.tile_reader import SCALES, TileLevel, TileReader, Unsupported, find_level
 
 MOST_APART = 2.0  # grey levels between two decoders of the same tile, on average
 # whose levels openslide takes from any writer: another picture may be among them
@@ -58,7 +57,7 @@ def open_source(file: Path, name: str) -> tuple[Source, Mapping[str, str]]:
                 raise
         if pages and vendor in (None, *PLAIN_VENDORS):
             try:
-                source = TiffSource(file, pages, other.level_0 if other else None)
+                source = TiffSource(file, pages, other.picture(0) if other else None)
                 return source, other.properties if other else {}
             except Unsupported as error:
                 fault = str(error)
@@ -134,22 +133,18 @@ class OpenSlideSource:
             return openslide.OpenSlide(str(file))
         return _LinkedSeries([file.with_name(name).absolute() for name in group.names])
 
-    @property
-    def level_0(self) -> tuple[Peek, tuple[int, int]]:
-        """What it makes of level 0, for another reader to compare, and its width and height."""
-        return functools.partial(self._peek, 0), self._slide.dimensions
+    def picture(self, number: int) -> Picture:
+        """What it makes of a level, to be compared."""
+        return Picture(functools.partial(self._peek, number), self._slide.level_dimensions[number])
 
     def find_levels(self) -> None:
         """Find the levels, without another picture among those of a plain TIFF; before reading."""
-        sizes, found = self._slide.level_dimensions, [0]
-        for number in range(1, len(sizes)):
-            finer = found[-1]
-            if self._vendor not in PLAIN_VENDORS or pyramid.same_picture(
-                functools.partial(self._peek, finer), sizes[finer],
-                functools.partial(self._peek, number), sizes[number],
-            ):  # fmt: skip
+        found = [0]
+        for number in range(1, self._slide.level_count):
+            finer, level = self.picture(found[-1]), self.picture(number)
+            if self._vendor not in PLAIN_VENDORS or pyramid.same_picture(finer, level):
                 found.append(number)
-        self._numbers, self.levels = found, [tuple(sizes[i]) for i in found]
+        self._numbers, self.levels = found, [self.picture(i).size_px for i in found]
         for number, (width, height) in zip(found, self.levels, strict=True):
             side = min(64, width, height)  # a codec that is missing shows in a corner
             self._read(number, width - side, height - side, side, side)
@@ -165,11 +160,11 @@ class OpenSlideSource:
 
     @functools.cached_property
     def _glass(self) -> Glass:
-        return pyramid.find_glass(functools.partial(self._peek, 0), self.levels[0])
+        return pyramid.find_glass(self.picture(0))
 
     @functools.cached_property
     def _has_gaps(self) -> bool:
-        return pyramid.has_gaps(functools.partial(self._peek, 0), self.levels[0])
+        return pyramid.has_gaps(self.picture(0))
 
     def _read(self, number: int, x: int, y: int, width: int, height: int) -> Any:
         """Pixels of a level, without openslide's own interpolation: it shifts by fractions.
@@ -221,16 +216,14 @@ class TiffSource:
 
     overview_pitch = 1.0  # least pixels of a level to one of an overview, each way
 
-    def __init__(
-        self, file: Path, pages: list[tiff.Directory], other: tuple[Peek, tuple[int, int]] | None
-    ) -> None:
+    def __init__(self, file: Path, pages: list[tiff.Directory], other: Picture | None) -> None:
         _require_first(pages)
         self.about = _about(pages[0])
         self._descriptor = os.open(file, os.O_RDONLY)
         try:
             self._levels = [find_level(self._descriptor, pages[0])]
             if other is not None:
-                self._require_agreement(*other)
+                self._require_agreement(other)
             self._add_levels([*pages[0].children, *pages[1:]])
         except BaseException:
             self.close()
@@ -258,9 +251,9 @@ class TiffSource:
 
     @functools.cached_property
     def _glass(self) -> Glass:
-        return pyramid.find_glass(self._peek(self._levels[0]), self.levels[0])
+        return pyramid.find_glass(self._picture(self._levels[0]))
 
-    def _peek(self, level: TileLevel) -> Peek:
+    def _picture(self, level: TileLevel) -> Picture:
         reader, stored = TileReader(self._descriptor, level), level.stored
 
         def peek(x: int, y: int, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
@@ -269,7 +262,7 @@ class TiffSource:
             columns = (x + np.arange(width)) // level.tile_px[0]
             return pixels, stored[rows][:, columns]
 
-        return peek
+        return Picture(peek, level.size_px)
 
     def _add_levels(self, candidates: list[tiff.Directory]) -> None:
         """Add the coarser levels of the first picture, largest first.
@@ -288,25 +281,25 @@ class TiffSource:
                     (level.is_tiled, level.channels) == (base.is_tiled, base.channels)
                     and _covers(level, base)
                     and pyramid.same_picture(
-                        self._peek(finer), finer.size_px, self._peek(level), size, level.fullest(6)
+                        self._picture(finer), self._picture(level), level.fullest(6)
                     )
                 ):
                     self._levels.append(level)
 
-    def _require_agreement(self, peek: Peek, size_px: tuple[int, int]) -> None:
+    def _require_agreement(self, other: Picture) -> None:
         """Refuse level 0 where openslide makes another picture of its fullest tiles.
 
         Damage counts as agreement: it is refused when it is asked for.
         """
-        level = self._levels[0]
+        level, size_px = self._levels[0], other.size_px
         if level.size_px != size_px:
             raise Unsupported("its first picture is not level 0")
-        ours = self._peek(level)
+        ours = self._picture(level)
         for x, y in level.fullest(3):
             left, top = max(x - 128, 0), max(y - 128, 0)
             box = (left, top, min(256, size_px[0] - left), min(256, size_px[1] - top))
             try:
-                (mine, ours_is), (theirs, theirs_is) = ours(*box), peek(*box)
+                (mine, ours_is), (theirs, theirs_is) = ours.peek(*box), other.peek(*box)
             except (ValueError, OSError):
                 continue
             both = ours_is & theirs_is

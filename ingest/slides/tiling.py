@@ -30,12 +30,7 @@ class FoundTiles:
 
 
 def find_tiles(reader: SlideReader, tiling: Tiling) -> FoundTiles:
-    """Lay the grid over a Slide and keep the tiles with enough tissue.
-
-    Raises:
-        SlideRefused: the Slide is coarser than the Tiling.
-        SlideUnreadable: its overview cannot be decoded.
-    """
+    """Lay the grid over a Slide and keep the tiles with enough tissue; raises as the reader."""
     reader.require_mpp(tiling.tile_mpp)
     overview, mpp = reader.overview()
     masks = tissue.masks(overview, mpp)

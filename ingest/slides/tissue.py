@@ -62,8 +62,7 @@ def tissue_mask(
     stained = (coloured | wall) & (top > 51) & ~ink
     stained &= box_sum(stained, window, "constant") > 0.08 * window**2
     # closed before opened: the walls between fat cells are thinner than dust
-    found: np.ndarray = opened(closed(stained, odd(FAT_UM, mpp)), odd(SPECK_UM, mpp)) & ~ink
-    return found
+    return np.asarray(opened(closed(stained, odd(FAT_UM, mpp)), odd(SPECK_UM, mpp)) & ~ink)
 
 
 def ink_mask(rgb: np.ndarray, mpp: float) -> np.ndarray:
@@ -104,9 +103,7 @@ def busy_zones(
         Places, and which of their pixels are nearer to their own content than to another's,
         bool [h, w]; pixels of no zone are even, bright field.
     """
-    height, width = rgb.shape[:2]
-    rows, columns = -(-height // BLOCK), -(-width // BLOCK)
-    busy = np.ones((rows, columns), bool)
+    busy = np.ones([-(-side // BLOCK) for side in rgb.shape[:2]], bool)
     if balance is not None:
         low, high = (_block_extremes(rgb, extreme) for extreme in (np.minimum, np.maximum))
         busy = (low.min(2) < DARK) | (high.max(2) - low.min(2) > _HUED.take(low.min(2)))
@@ -119,27 +116,19 @@ def busy_zones(
         brightest = ndimage.maximum_filter(high.min(2), 3)
         busy |= brightest.astype(int) - darkest > WALL
     near = ndimage.binary_dilation(busy, np.ones((3, 3)), iterations=-(-reach // BLOCK))
-    labels, count = ndimage.label(near, np.ones((3, 3)))
-    places = ndimage.find_objects(labels)
-    for number in range(1, count + 1):
-        across, down = places[number - 1][1], places[number - 1][0]
-        zone = labels[down, across] == number
-        place = (
-            slice(down.start * BLOCK, min(down.stop * BLOCK, height)),
-            slice(across.start * BLOCK, min(across.stop * BLOCK, width)),
-        )
-        zone = zone.repeat(BLOCK, axis=0).repeat(BLOCK, axis=1)
-        yield place, zone[: place[0].stop - place[0].start, : place[1].stop - place[1].start]
+    labels, _ = ndimage.label(near, np.ones((3, 3)))
+    for number, place in enumerate(ndimage.find_objects(labels), 1):
+        zone = (labels[place] == number).repeat(BLOCK, axis=0).repeat(BLOCK, axis=1)
+        down, across = (slice(side.start * BLOCK, side.stop * BLOCK) for side in place)
+        piece = rgb[down, across]
+        yield (down, across), zone[: len(piece), : piece.shape[1]]
 
 
 def _block_extremes(rgb: np.ndarray, extreme: np.ufunc) -> np.ndarray:
     """Smallest or largest values of each block and channel, uint8 [rows, columns, 3]."""
     height, width = rgb.shape[:2]
-    whole = height // BLOCK
-    rows = extreme.reduce(rgb[: whole * BLOCK].reshape(whole, BLOCK, 3 * width), axis=1)
-    if height % BLOCK:
-        last = extreme.reduce(rgb[whole * BLOCK :].reshape(-1, 3 * width), axis=0, keepdims=True)
-        rows = np.concatenate([rows, last])
+    whole = np.pad(rgb, ((0, -height % BLOCK), (0, 0), (0, 0)), mode="edge")
+    rows = extreme.reduce(whole.reshape(-1, BLOCK, 3 * width), axis=1)
     return extreme.reduceat(rows.reshape(-1, width, 3), np.arange(0, width, BLOCK), axis=1)
 
 
@@ -238,23 +227,14 @@ def odd(width_um: float, mpp: float) -> int:
 
 
 def box_sum(values: np.ndarray, width: int, mode: Literal["constant", "edge"]) -> np.ndarray:
-    """Sum over the square of the given odd width around each pixel.
-
-    Beyond the edge lies nothing, or the edge goes on.
-    """
+    """Sum over the square of the given odd width around each pixel; beyond the edge by the mode."""
     half = width // 2
     total = np.pad(values.astype(np.int32), half, mode=mode)
     for axis in (0, 1):
         total = np.moveaxis(total, axis, 0)
-        window, result, done = total, np.zeros_like(total[: len(total) - 2 * half]), 0
-        for bit in range(width.bit_length()):  # windows of 1, 2, 4, ... pixels add up to any width
-            if width >> bit & 1:
-                result += window[done : done + len(result)]
-                done += 1 << bit
-            if width >> bit > 1:
-                step = 1 << bit
-                window = window[: len(window) - step] + window[step:]
-        total = np.moveaxis(result, 0, axis)
+        sums = np.zeros((len(total) + 1, *total.shape[1:]), np.int32)
+        total.cumsum(axis=0, out=sums[1:])
+        total = np.moveaxis(sums[width:] - sums[:-width], 0, axis)
     return total
 
 

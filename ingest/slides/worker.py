@@ -13,7 +13,7 @@ import numpy as np
 from featurestore import FeatureStore, bounded_process, row_order
 from featurestore.bounded_process import BoundedProcess, Died, Limits, Target
 from featurestore.errors import SlideUnreadable, TrephineError
-from featurestore.types import SCORES, Slide, Tiling
+from featurestore.types import SCORES, Slide, Tiling, content_id
 from ingest.slides import files as slide_files
 from ingest.slides import tissue
 from ingest.slides.archive import ArchiveSlide
@@ -93,9 +93,15 @@ def read_slide(request: Request) -> Iterator[Message]:
             stage = "read" if isinstance(message, Measured) else stage
             yield message
     except TrephineError as error:
-        yield Done(stage=stage, error=error)
+        yield _failed(request, stage, error)
     except Exception as error:  # one bad Slide never stops the batch
-        yield Done(stage=stage, error=SlideUnreadable(f"{type(error).__name__}: {error}"))
+        yield _failed(request, stage, SlideUnreadable(f"{type(error).__name__}: {error}"))
+
+
+def _failed(request: Request, stage: str, error: TrephineError) -> Done:
+    """The last word; where no key is known yet, the name decides which shard says it."""
+    is_ours = stage == "read" or in_part(content_id(request.slide.slide_id), request.part)
+    return Done(stage=stage, error=error) if is_ours else Done(elsewhere=True)
 
 
 def _now() -> Spent:
@@ -188,4 +194,4 @@ class ReaderProcess(BoundedProcess):
                     return
         except Died as why:
             name = request.slide.path.name
-            yield Done(stage=stage, error=SlideUnreadable(f"slide {name!r} {why}."))
+            yield _failed(request, stage, SlideUnreadable(f"slide {name!r} {why}."))

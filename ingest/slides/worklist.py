@@ -78,10 +78,7 @@ def worklist(store: FeatureStore, archive: Sequence[ArchiveSlide], wanted: Wante
 
 
 def told(works: Sequence[Work], doubts: Mapping[str, str]) -> dict[str, Any]:
-    """What is to be said of Slides, by slide_id: whose content, whose name, and which scale.
-
-    The doubts are of the scale of Slides that were read, empty where there is none.
-    """
+    """What is to be said of Slides, by slide_id: whose content, whose name, and which scale."""
     said = {work.slide.slide_id: work for work in works}
     scales = {name: scale_doubt(work.corrected or work.same) for name, work in said.items()}
     copies = {k: f"has the same content as {w.copy_of!r}" for k, w in said.items() if w.copy_of}

@@ -205,11 +205,7 @@ class Writer:
         self._thread.start()
 
     def put(self, job: Job | None) -> None:
-        """Hand over a finished or failed Slide; None is the last.
-
-        Raises:
-            StoreUnwritable: an earlier one could not be written.
-        """
+        """Hand over a finished or failed Slide; None is the last. Raises what an earlier met."""
         put_while(self._queue, job, self._thread.is_alive)
         if self._error:
             raise self._error
@@ -278,7 +274,6 @@ class Writer:
 
 
 def _summed(job: Job, encoder: EncoderDescription) -> IngestSummary:
-    """What one Slide adds."""
     slide_id = job.archived.slide_id
     doubt = scale_doubt(job.slide)
     seen = IngestSummary(encoder=encoder, scales={slide_id: doubt} if doubt else {})

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,7 @@ from PIL import Image, ImageFilter
 
 from featurestore.types import Progress
 from featurestore.words import size
-from ingest.synthetic.marrow import Scene
-from ingest.synthetic.plans import SlidePlan, SlideTruth, plan_slides, with_faults
+from ingest.synthetic.marrow import SCANNERS_20X, SCANNERS_40X, Scanner, Scene
 from ingest.synthetic.reports import write_report
 from ingest.synthetic.textures import Textures
 
@@ -28,8 +28,112 @@ CHUNK_TILES = 4  # drawn at once: what fits a processor's cache
 JPEG_QUALITY = 72
 LEVELS = (1, 4, 16)
 BLUR_UM, BLUR_RIM_PX = 2.4, 32  # of slides out of focus; the rim in drawn pixels
+FIRST_DAY, LAST_DAY = date(2019, 1, 7), date(2023, 3, 20)
+MPP_20X, MPP_40X = (0.4990, 0.5016), (0.2325, 0.2527)
+TILES = (22, 27)  # wanted tissue tiles of a core
+ARTEFACTS, SLIDES_TO_AN_ARTEFACT = ("pen", "fold", "blur"), 32
+SMALL_TILES = 12  # of the broken and the clot slides
 
 Level = tuple[tuple[int, int], Iterator[bytes]]  # width and height; compressed tiles, row by row
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlidePlan:
+    """Everything decided about one slide before it is drawn; then what it shows."""
+
+    number: int
+    slide_id: str
+    case_id: str
+    patient_id: str
+    scanned_on: date
+    age_years: int
+    cellularity: float | None  # wanted, then as drawn; None: there is no marrow
+    n_tiles: int  # wanted, then as drawn
+    scanner: Scanner
+    mpp: float
+    specimen: str = "core"
+    fault: str = ""  # blank, truncated, no mpp; nominal mpp can be mended
+    artefact: str = ""  # pen, fold, blur
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def file(self) -> str:
+        """Its name in the folder of slides."""
+        return f"{self.slide_id}.svs"
+
+    @property
+    def header_mpp(self) -> float | None:
+        """What the file says: a scanner's nominal figure where the manifest has to correct it."""
+        return {"no mpp": None, "nominal mpp": 0.5 if self.mpp > 0.4 else 0.25}.get(
+            self.fault, self.mpp
+        )
+
+
+def plan_slides(n_slides: int, n_patients: int, seed: int) -> list[SlidePlan]:
+    """Decide on the good slides: some patients have a second block, or come again later."""
+    rng = np.random.default_rng([seed, 2])
+    days = (LAST_DAY - FIRST_DAY).days
+    ages = np.clip(rng.normal(58, 17, n_patients), 19, 92).astype(int)
+    again = rng.permutation(n_patients)[np.arange(n_slides - n_patients) % n_patients]
+    patients = np.concatenate([np.arange(n_patients), again])
+    is_40x = np.zeros(n_slides, bool)
+    is_40x[rng.permutation(n_slides)[: n_slides // 4]] = True
+    first_day = np.sort(rng.integers(0, days, n_patients))
+    rng.shuffle(ages)
+    wanted = np.clip(108 - ages + rng.normal(0, 17, n_patients), 4, 96)
+    plans: list[SlidePlan] = []
+    for number, patient in enumerate(patients):
+        repeat = number >= n_patients
+        follow_up = repeat and number % 2 == 0  # a later case; otherwise a second block of the case
+        day = int(first_day[patient]) + (int(rng.integers(90, 300)) if follow_up else 0)
+        day = min(day, days)
+        case = f"C{patient + 1:03d}{'-2' if follow_up else ''}"
+        scanners = SCANNERS_40X if is_40x[number] else SCANNERS_20X
+        mpp = rng.uniform(*(MPP_40X if is_40x[number] else MPP_20X))
+        target = wanted[patient] + (rng.normal(0, 14) if follow_up else rng.normal(0, 1.5))
+        plans.append(
+            SlidePlan(
+                number=number,
+                slide_id=f"{case}-{'B' if repeat and not follow_up else 'A'}",
+                case_id=case,
+                patient_id=f"P{patient + 1:03d}",
+                scanned_on=FIRST_DAY + timedelta(days=day),
+                age_years=int(ages[patient]) + day // 730,
+                cellularity=float(np.clip(target, 6, 95)),
+                n_tiles=int(rng.integers(*TILES, endpoint=True)),
+                scanner=scanners[int(rng.integers(len(scanners)))],
+                mpp=round(float(mpp), 4),
+                extra={"block": "B1" if repeat and not follow_up else "A1"},
+            )
+        )
+    each = (n_slides + SLIDES_TO_AN_ARTEFACT // 2) // SLIDES_TO_AN_ARTEFACT
+    for i, number in enumerate(rng.permutation(n_slides)[: each * len(ARTEFACTS)]):
+        plans[number] = replace(plans[number], artefact=ARTEFACTS[i % len(ARTEFACTS)])
+    return plans
+
+
+def with_faults(plans: list[SlidePlan], n_patients: int) -> list[SlidePlan]:
+    """Add slides that are broken or of another specimen, and let a good one misstate its mpp."""
+    n_slides = len(plans)
+    nominal = next((i for i, plan in enumerate(plans) if plan.mpp < 0.4), 0)
+    plans[nominal] = replace(plans[nominal], fault="nominal mpp")
+    kinds = [("blank", "core"), ("truncated", "core"), ("no mpp", "core"), *[("", "clot")] * 3]
+    for i, (fault, specimen) in enumerate(kinds):
+        like = plans[(i * 7) % n_patients]
+        plan = replace(
+            like,
+            number=n_slides + i,
+            slide_id=f"{like.case_id}-{'clot' if specimen == 'clot' else f'X{i + 1}'}",
+            n_tiles=0 if fault == "blank" else SMALL_TILES,
+            scanner=SCANNERS_20X[0],
+            mpp=0.5,
+            specimen=specimen,
+            fault=fault,
+            artefact="",
+            extra={"block": "X1"},
+        )
+        plans.append(plan)
+    return plans
 
 
 def make_archive(
@@ -54,22 +158,21 @@ def make_archive(
         plans = with_faults(plans, n_patients)
     textures = Textures(seed)
 
-    def draw(plan: SlidePlan) -> SlideTruth:
+    def draw(plan: SlidePlan) -> SlidePlan:
         return _draw_slide(folder / "slides" / plan.file, plan, textures, seed)
 
-    truths = []
     with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
-        for truth in pool.map(draw, plans):
-            truths.append(truth)
-            progress(len(truths), len(plans), "")
-    write_tables(folder, plans, truths, seed)
+        for i, drawn in enumerate(pool.map(draw, plans)):
+            plans[i] = drawn
+            progress(i + 1, len(plans), "")
+    write_tables(folder, plans, seed)
     n_bytes = sum(file.stat().st_size for file in (folder / "slides").iterdir())
     n_people = len({plan.patient_id for plan in plans})
     broken = ", some of them broken on purpose" if faults else ""
     return f"{len(plans)} slides of {n_people} patients, {size(n_bytes)}{broken}"
 
 
-def _draw_slide(path: Path, plan: SlidePlan, textures: Textures, seed: int) -> SlideTruth:
+def _draw_slide(path: Path, plan: SlidePlan, textures: Textures, seed: int) -> SlidePlan:
     """Draw and write one slide; return what it shows."""
     rng = np.random.default_rng([seed, 3, plan.number])
     enlarge = 1 if plan.mpp > 0.4 else 2
@@ -78,7 +181,7 @@ def _draw_slide(path: Path, plan: SlidePlan, textures: Textures, seed: int) -> S
         textures,
         scanner=plan.scanner,
         drawn_mpp=plan.mpp * enlarge,
-        cellularity=plan.cellularity,
+        cellularity=plan.cellularity or 0.0,
         n_tiles=plan.n_tiles,
         margin_um=MARGIN_20X_UM if enlarge == 1 else MARGIN_40X_UM,
         pieces=2 if plan.specimen == "core" and rng.random() < 0.1 else 1,
@@ -96,7 +199,7 @@ def _draw_slide(path: Path, plan: SlidePlan, textures: Textures, seed: int) -> S
     write_svs(path, levels, lambda: small[::4, ::4], mpp=mpp, scanner=scanner)
     if plan.fault == "truncated":
         os.truncate(path, path.stat().st_size * 2 // 5)
-    return SlideTruth(cellularity=scene.cellularity, n_tiles=scene.n_tiles)
+    return replace(plan, cellularity=scene.cellularity, n_tiles=scene.n_tiles)
 
 
 def _scene_tiles(scene: Scene, enlarge: int, small: np.ndarray, blur_px: float) -> Iterator[bytes]:
@@ -214,10 +317,8 @@ def jpeg(tile: Image.Image) -> bytes:
     return out.getvalue()
 
 
-def write_tables(
-    folder: Path, plans: Sequence[SlidePlan], truths: Sequence[SlideTruth], seed: int
-) -> None:
-    """Write manifest, reports and truth as a hospital would hand them over."""
+def write_tables(folder: Path, plans: Sequence[SlidePlan], seed: int) -> None:
+    """Write manifest, reports and truth of drawn slides as a hospital would hand them over."""
     manifest = [
         {
             "path": f"slides/{plan.file}",
@@ -233,39 +334,34 @@ def write_tables(
         for plan in plans
     ]
     pl.DataFrame(manifest).write_csv(folder / "manifest.csv")
-    known = [
-        (plan, truth)
-        for plan, truth in zip(plans, truths, strict=True)
-        if plan.specimen == "core" and plan.fault in ("", "nominal mpp")
-    ]
-    truth_rows = [
+    good = ("", "nominal mpp")
+    known = [plan for plan in plans if plan.specimen == "core" and plan.fault in good]
+    truth = [
         {
             "slide_id": plan.slide_id,
             "case_id": plan.case_id,
-            "cellularity": round(truth.cellularity or 0.0, 2),  # of a core it is known
-            "n_tissue_tiles": truth.n_tiles,
+            "cellularity": round(plan.cellularity or 0.0, 2),  # of a core it is known
+            "n_tissue_tiles": plan.n_tiles,
             "note": plan.fault or plan.artefact,
         }
-        for plan, truth in known
+        for plan in known
     ]
-    pl.DataFrame(truth_rows).write_csv(folder / "truth.csv")
+    pl.DataFrame(truth).write_csv(folder / "truth.csv")
     _write_reports(folder / "reports.csv", known, np.random.default_rng([seed, 4]))
 
 
-def _write_reports(
-    path: Path, known: Sequence[tuple[SlidePlan, SlideTruth]], rng: np.random.Generator
-) -> None:
+def _write_reports(path: Path, known: Sequence[SlidePlan], rng: np.random.Generator) -> None:
     """Write a Report a Case on what its slides show; one in fourteen states no figure."""
-    cases: dict[str, list[tuple[SlidePlan, SlideTruth]]] = {}
-    for plan, truth in known:
-        cases.setdefault(plan.case_id, []).append((plan, truth))
+    cases: dict[str, list[SlidePlan]] = {}
+    for plan in known:
+        cases.setdefault(plan.case_id, []).append(plan)
     silent = set(rng.permutation(sorted(cases))[: len(cases) // 14].tolist())
     rows = []
     for case_id, slides in cases.items():
-        first = slides[0][0]
+        first = slides[0]
         text = write_report(
             rng,
-            cellularity=float(np.mean([truth.cellularity for _, truth in slides])),
+            cellularity=float(np.mean([plan.cellularity for plan in slides])),
             age_years=first.age_years,
             year=first.scanned_on.year,
             stated=case_id not in silent,

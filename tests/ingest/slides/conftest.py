@@ -8,7 +8,7 @@ import pytest
 from builders.slide_files import speckle, write_tiff
 
 from ingest.slides import sources
-from ingest.slides.decoders import Unsupported
+from ingest.slides.tile_reader import Unsupported
 
 
 @pytest.fixture

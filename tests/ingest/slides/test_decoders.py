@@ -12,10 +12,9 @@ from builders.slide_files import jpeg_tiles, read_all, speckle, write_tiff
 from PIL import Image
 
 from featurestore.errors import SlideUnreadable
-from ingest.slides.decoders import SCALES
 from ingest.slides.reader import open_slide
 from ingest.slides.tiff import read_index
-from ingest.slides.tile_reader import TileLevel, TileReader, find_level
+from ingest.slides.tile_reader import SCALES, TileLevel, TileReader, find_level
 
 
 def first_level(path: Path) -> TileLevel:

@@ -39,16 +39,16 @@ from ingest.slides.reader import open_slide
 
 
 def names(folder: Path) -> list[str]:
-    return [slide.name for slide in find_slides(folder).slides]
+    return [slide.name for slide in find_slides(folder)[0]]
 
 
 def paths(folder: Path) -> list[str]:
-    return [s.path.relative_to(folder).as_posix() for s in find_slides(folder).slides]
+    return [s.path.relative_to(folder).as_posix() for s in find_slides(folder)[0]]
 
 
 def refusals(folder: Path) -> dict[str, str]:
     """The name of what was refused, to the reason."""
-    return {item.path.rpartition("/")[2]: item.reason for item in find_slides(folder).refused}
+    return {path.rpartition("/")[2]: why for path, why in find_slides(folder)[1].items()}
 
 
 def settle(folder: Path) -> Path:
@@ -378,7 +378,7 @@ def test_parts_of_a_series_split_to_several_files_are_one_slide(tmp_path: Path) 
         about = {"ConcatenationUID": "1.2.77", "InConcatenationNumber": n + 1}
         write_instance(tmp_path / f"part{n}.dcm", "1.2.3", seed=n, **about)
     write_instance(tmp_path / "label.dcm", "1.2.3", kind="LABEL")
-    (slide,) = find_slides(tmp_path).slides
+    (slide,) = find_slides(tmp_path)[0]
     assert len(slide_files(slide.path)) == 4
 
 
@@ -395,11 +395,11 @@ def test_no_damage_to_a_header_ends_a_listing(cut: int, changes: list[tuple[int,
             data[place % len(data)] = value
         (root / "S-1/a.dcm").write_bytes(data[: len(data) - cut])
         (root / "x.svs").touch()
-        listing = find_slides(root)
-        assert "x" in {slide.name for slide in listing.slides}
-        assert len(listing.slides) + len(listing.refused) == 2
-        assert all(slide.name.isprintable() for slide in listing.slides)
-        assert all(item.reason.isprintable() for item in listing.refused)
+        slides, refused = find_slides(root)
+        assert "x" in {slide.name for slide in slides}
+        assert len(slides) + len(refused) == 2
+        assert all(slide.name.isprintable() for slide in slides)
+        assert all(why.isprintable() for why in refused.values())
 
 
 # --- identity
@@ -504,7 +504,7 @@ def test_a_flat_folder_of_series_is_read_once_and_little_of_each_file(tmp_path: 
     find_slides(write_series(tmp_path / "other", "1.3"))  # pydicom's own modules are read now
     settle(tmp_path)
     before = bytes_read()
-    listed = find_slides(tmp_path).slides
+    listed = find_slides(tmp_path)[0]
     assert len(listed) == n_series + 1
     for slide in listed[:n_series]:
         assert slide_name(slide.path) == slide.name
@@ -527,7 +527,7 @@ def test_opening_one_series_of_a_flat_folder_reads_little_of_the_others(
             instance.save_as(flat / f"{n}-{name}")
     settle(flat)
     total = sum(path.stat().st_size for path in flat.iterdir())
-    listed = find_slides(flat).slides
+    listed = find_slides(flat)[0]
     before = bytes_read()
     for slide in listed:
         with open_slide(slide.path) as reader:
@@ -542,7 +542,7 @@ def test_listing_opens_no_slide(tmp_path: Path) -> None:
     for n in range(1000):
         (tmp_path / f"S-{n:04}.svs").touch()
     before = bytes_read()
-    assert len(find_slides(tmp_path).slides) == 1000
+    assert len(find_slides(tmp_path)[0]) == 1000
     assert bytes_read() - before < 1000
 
 

@@ -20,7 +20,7 @@ from timm.models.vision_transformer import VisionTransformer
 from featurestore import FeatureStore
 from featurestore.errors import ConfigError
 from featurestore.types import Tiling, content_id
-from ingest.slides import encoders, runtimes
+from ingest.slides import encoders
 from ingest.slides.archive import read_archive
 
 pytest.importorskip("openvino")
@@ -115,14 +115,14 @@ def test_a_store_of_one_runtime_goes_on_with_the_other_and_says_which(
 
 
 def test_a_runtime_that_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert runtimes.runtime_of("auto", "cpu") == "openvino"
-    assert runtimes.runtime_of("auto", "cuda") == runtimes.runtime_of("torch", "cpu") == "torch"
+    assert encoders.runtime_of("auto", "cpu") == "openvino"
+    assert encoders.runtime_of("auto", "cuda") == encoders.runtime_of("torch", "cpu") == "torch"
     with pytest.raises(ConfigError, match="Pass --device cpu, or --runtime torch"):
-        runtimes.runtime_of("openvino", "cuda")
-    monkeypatch.setattr(runtimes, "find_spec", lambda name: None)
-    assert runtimes.runtime_of("auto", "cpu") == "torch"
+        encoders.runtime_of("openvino", "cuda")
+    monkeypatch.setattr(encoders, "find_spec", lambda name: None)
+    assert encoders.runtime_of("auto", "cpu") == "torch"
     with pytest.raises(ConfigError, match=r"pip install 'trephine\[cpu\]'"):
-        runtimes.runtime_of("openvino", "cpu")
+        encoders.runtime_of("openvino", "cpu")
 
 
 class ClassAndPatches(torch.nn.Module):
@@ -147,7 +147,7 @@ PROOF = pytest.mark.proof
 
 def test_an_array_never_says_bfloat16_of_float32(home: Path) -> None:
     """OpenVINO takes float32 without a word where the processor has no bfloat16."""
-    if not runtimes.has_bfloat16():
+    if not encoders.has_bfloat16():
         with pytest.raises(ConfigError, match="no bfloat16 on this processor"):
             encoders.load(TINY, "random", device="cpu", runtime="openvino", precision="bfloat16")
         return
@@ -182,9 +182,9 @@ def test_the_layers_of_other_networks_give_the_vectors_of_torch(
     theirs = model(x).numpy()
     key = content_id([str(kinds), pooled])
     dim = theirs.shape[1]
-    if precision == "bfloat16" and not runtimes.has_bfloat16():
+    if precision == "bfloat16" and not encoders.has_bfloat16():
         pytest.skip("no bfloat16 on this processor")
-    compiled = runtimes.compile_model(model, key, side=224, dim=dim, precision=precision, threads=2)
+    compiled = encoders.compile_model(model, key, dim=dim, precision=precision, threads=2)
     ours = compiled(x.numpy())
     cosine = (ours * theirs).sum(1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(theirs, axis=1)
     assert cosine.min() > (0.999 if precision == "bfloat16" else 0.999999)

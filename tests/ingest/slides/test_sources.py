@@ -18,9 +18,9 @@ from pydicom.encaps import encapsulate, generate_frames
 from featurestore.errors import SlideRefused, SlideUnreadable
 from featurestore.types import Tiling
 from ingest.slides import sources
-from ingest.slides.decoders import Unsupported
 from ingest.slides.files import slide_files
 from ingest.slides.reader import open_slide
+from ingest.slides.tile_reader import Unsupported
 from ingest.slides.tiling import find_tiles
 
 SCALE = {

@@ -16,7 +16,6 @@ from ingest.slides.reader import open_slide
 from ingest.slides.tiling import find_tiles
 from ingest.slides.tissue import blur_scores
 from ingest.synthetic import archive as synthetic
-from ingest.synthetic import plans as planning
 from ingest.synthetic.marrow import SCANNERS_20X, SCANNERS_40X, Scene
 from ingest.synthetic.textures import Textures
 
@@ -115,7 +114,7 @@ def test_the_truth_is_what_the_picture_shows(textures: Textures, wanted: int) ->
 
 
 def test_the_whole_archive_is_spread_as_promised() -> None:
-    plans = planning.plan_slides(64, 52, 0)
+    plans = synthetic.plan_slides(64, 52, 0)
     wanted = np.array([plan.cellularity for plan in plans])
     assert len({plan.patient_id for plan in plans}) == 52
     assert sum(plan.mpp < 0.4 for plan in plans) == 16
@@ -124,8 +123,8 @@ def test_the_whole_archive_is_spread_as_promised() -> None:
     assert wanted.max() <= 95
     assert ((wanted < 20) | (wanted > 80)).mean() < 0.35
     assert np.corrcoef(wanted, [plan.age_years for plan in plans])[0, 1] < -0.4
-    assert min(plan.scanned_on for plan in plans) >= planning.FIRST_DAY
-    assert max(plan.scanned_on for plan in plans) <= planning.LAST_DAY
+    assert min(plan.scanned_on for plan in plans) >= synthetic.FIRST_DAY
+    assert max(plan.scanned_on for plan in plans) <= synthetic.LAST_DAY
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -149,8 +148,8 @@ def test_a_core_is_long_and_thin_and_has_as_many_tiles_as_wanted(
 def test_one_seed_gives_the_same_bytes_whatever_the_workers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(planning, "TILES", (6, 6))
-    monkeypatch.setattr(planning, "SLIDES_TO_AN_ARTEFACT", 4)  # three of the four
+    monkeypatch.setattr(synthetic, "TILES", (6, 6))
+    monkeypatch.setattr(synthetic, "SLIDES_TO_AN_ARTEFACT", 4)  # three of the four
     made = {}
     for cores in (1, 2):
         monkeypatch.setattr(synthetic.os, "cpu_count", lambda cores=cores: cores)
@@ -179,9 +178,8 @@ def test_one_seed_gives_the_same_bytes_whatever_the_workers(
 
 def test_reports_say_what_is_true_with_the_habits_of_people(tmp_path: Path) -> None:
     """Read by rules: near the truth, multiples of five, and a few without a figure."""
-    plans = planning.plan_slides(64, 52, 3)
-    truths = [planning.SlideTruth(cellularity=plan.cellularity, n_tiles=36) for plan in plans]
-    synthetic.write_tables(tmp_path, plans, truths, 3)
+    plans = synthetic.plan_slides(64, 52, 3)
+    synthetic.write_tables(tmp_path, plans, 3)
     truth: dict[str, list[float]] = {}
     for plan in plans:
         truth.setdefault(plan.case_id, []).append(plan.cellularity)

@@ -21,7 +21,9 @@ from featurestore.ledger import cohort_id_of
 from featurestore.types import Cohort, CohortSlide
 
 ADD_LABELS = "Add labels with: trephine label REPORTS, or trephine label --table LABELS.csv"
+TRY = "Try the condition with: trephine sql 'from bags'"
 RESERVED = {"latest": "the newest run"}  # words that stand for something where names do
+OPTIONS = ("test_fraction", "seed", "folds", "late_slides", "undated", "duplicates")
 STRATUM = 10  # Patients of like labels, among whom chance decides
 SIDES = ("train", "validation", "calibration", "test")
 
@@ -69,11 +71,10 @@ def freeze(
     slides, dropped = _labelled(chosen, labelled, query, target)
     if slides.is_empty():
         any_label = labelled.is_empty() or labelled["value"].count()
+        of_which = ", ".join(f"{n} are {why}" for why, n in dropped.items())
         raise CohortError(
             f"no slide is left for cohort {name!r}: the SQL yields {chosen.height}, of which "
-            + ", ".join(f"{n} are {why}" for why, n in dropped.items())
-            + ". "
-            + ("Try the condition with: trephine sql 'from bags'" if any_label else ADD_LABELS)
+            f"{of_which}. {TRY if any_label else ADD_LABELS}"
         )
     slides, copies = _without_copies(slides, config)
     slides, late = split(slides, config)
@@ -85,15 +86,8 @@ def freeze(
         query=query,
         parameters=dict(parameters),
         split_method=config.method,
-        options={
-            "test_fraction": config.test_fraction,
-            "seed": config.seed,
-            "folds": config.folds,
-            "late_slides": config.late_slides,
-            "undated": config.undated,
-            "duplicates": config.duplicates,
-            "patients_made_up": int(slides["patient_made_up"].sum()),
-        },
+        options={name: getattr(config, name) for name in OPTIONS}
+        | {"patients_made_up": int(slides["patient_made_up"].sum())},
         dropped={why: n for why, n in (dropped | copies | late).items() if n},
     )
     return cohort, frozen
@@ -128,11 +122,10 @@ def _without_copies(
             "them one patient, in the manifest or by patients= of add_bags, or make the cohort "
             "with --duplicates drop, of SplitConfig in Python, to keep the first of each."
         )
-    kept = slides
-    if config.duplicates == "drop":
-        kept = slides.sort("patient_made_up", "slide_id").unique(
-            "content", keep="first", maintain_order=True
-        )
+    if config.duplicates == "refuse":
+        return slides, {}
+    ordered = slides.sort("patient_made_up", "slide_id")
+    kept = ordered.unique("content", keep="first", maintain_order=True)
     return kept, {"with the content of another": slides.height - kept.height}
 
 
@@ -158,19 +151,15 @@ def split(slides: pl.DataFrame, config: SplitConfig) -> tuple[pl.DataFrame, dict
     dropped: dict[str, int] = {}
     if config.method == "time":
         slides, dropped = _dated_only(slides, config)
-    if slides["patient_id"].n_unique() < 2:
+    if (n := slides["patient_id"].n_unique()) < 2:
         raise CohortError(
-            f"a split needs at least 2 patients, got {slides['patient_id'].n_unique()} "
-            f"with {slides.height} slides. Widen the condition of the cohort."
+            f"a split needs at least 2 patients, got {n} with {slides.height} slides. "
+            "Widen the condition of the cohort."
         )
     if config.method == "time":
         slides, late = _by_time(slides, config)
-        dropped |= late
-    elif config.method == "table":
-        slides = _by_table(slides, config)
-    else:
-        slides = _at_random(slides, config)
-    return slides, dropped
+        return slides, dropped | late
+    return (_by_table if config.method == "table" else _at_random)(slides, config), dropped
 
 
 def _dated_only(slides: pl.DataFrame, config: SplitConfig) -> tuple[pl.DataFrame, dict[str, int]]:
@@ -190,19 +179,16 @@ def _dated_only(slides: pl.DataFrame, config: SplitConfig) -> tuple[pl.DataFrame
 
 
 def _by_time(slides: pl.DataFrame, config: SplitConfig) -> tuple[pl.DataFrame, dict[str, int]]:
+    hashed = pl.col("patient_id").map_elements(_hash, return_dtype=pl.UInt64)
     patients = (
         slides.group_by("patient_id")
-        .agg(pl.col("dated").min().alias("first"))
-        .with_columns(
-            pl.col("patient_id").map_elements(_hash, return_dtype=pl.UInt64).alias("hash")
-        )
-        .sort("first", "hash")
+        .agg(first=pl.col("dated").min())
+        .sort("first", hashed)
         .with_row_index("rank")
     )
     slides = slides.join(patients.select("patient_id", "rank"), on="patient_id")
     rank = slides["rank"].to_numpy().astype(np.int64)
-    day = slides["dated"].cast(pl.Int32).to_numpy()
-    first = patients["first"].cast(pl.Int32).to_numpy()
+    day, first = (days.cast(pl.Int32).to_numpy() for days in (slides["dated"], patients["first"]))
 
     # With the first k Patients in train, a Slide is kept in train once k passes its Patient and
     # the first test date, first[k], reaches its own date. Both only grow with k, so one count does.
@@ -214,14 +200,12 @@ def _by_time(slides: pl.DataFrame, config: SplitConfig) -> tuple[pl.DataFrame, d
     border = 1 + int(np.argmin(np.abs(test / (kept_train + test) - config.test_fraction)))
 
     in_test = rank >= border
+    side = pl.Series("split", np.where(in_test, "test", "train"))
+    slides = slides.with_columns(side).drop("rank")
     is_late = ~in_test & (day > first[border])
-    slides = slides.with_columns(pl.Series("split", np.where(in_test, "test", "train"))).drop(
-        "rank"
-    )
-    n_late = int(is_late.sum())
-    if late or not n_late:
+    if late or not is_late.any():
         return slides, {}
-    return slides.filter(pl.Series(~is_late)), {"late, of train patients": n_late}
+    return slides.filter(pl.Series(~is_late)), {"late, of train patients": int(is_late.sum())}
 
 
 def _at_random(slides: pl.DataFrame, config: SplitConfig) -> pl.DataFrame:
@@ -233,11 +217,12 @@ def _at_random(slides: pl.DataFrame, config: SplitConfig) -> pl.DataFrame:
     counts = slides.group_by("patient_id").agg(pl.len(), pl.col("value").mean()).rows()
     drawn = {row[0]: _hash(f"{config.seed}/{row[0]}") for row in counts}
     ordered = sorted(counts, key=lambda row: (row[2], drawn[row[0]]))
-    width = config.folds if config.method == "folds" else STRATUM
-    runs = [ordered[i : i + width] for i in range(0, len(ordered), width)]
-    runs = [sorted(run, key=lambda row: drawn[row[0]]) for run in runs]
-    deal = _folds if config.method == "folds" else _sides
-    sides = deal([[row[:2] for row in run] for run in runs], config)
+    width, deal = (config.folds, _folds) if config.method == "folds" else (STRATUM, _sides)
+    runs = [
+        sorted((row[:2] for row in ordered[i : i + width]), key=lambda row: drawn[row[0]])
+        for i in range(0, len(ordered), width)
+    ]
+    sides = deal(runs, config)
     return slides.with_columns(pl.col("patient_id").replace_strict(sides).alias("split"))
 
 
@@ -287,11 +272,11 @@ def _by_table(slides: pl.DataFrame, config: SplitConfig) -> pl.DataFrame:
             f"{', '.join(sorted(given))}. Correct the table."
         )
     slides = slides.with_columns(pl.Series("split", sides, dtype=pl.String))
-    both = slides.group_by("patient_id").agg(pl.col("split").n_unique()).filter(pl.col("split") > 1)
-    if both.height:
+    of = slides.group_by("patient_id").agg(pl.col("split").n_unique())
+    if both := sorted(of.filter(pl.col("split") > 1)["patient_id"]):
         raise CohortError(
-            f"{both.height} patients stand on more than one side of the table, the first is "
-            f"{both['patient_id'].sort()[0]!r}. Give all slides of a patient one split."
+            f"{len(both)} patients stand on more than one side of the table, the first is "
+            f"{both[0]!r}. Give all slides of a patient one split."
         )
     return slides
 

@@ -45,9 +45,10 @@ def make(root: Path, shared: bool) -> str:
             layout.share(root)
     if is_new or not lacked:
         return ""
-    names = f"{lacked[0]} to {lacked[-1]}" if lacked[1:] else lacked[0]
-    older = f"It was of an earlier version, and is of this one now (migrated: {names}). "
-    return older if had else "Its catalog was gone, and is made anew. "
+    if not had:
+        return "Its catalog was gone, and is made anew. "
+    names = " to ".join(dict.fromkeys((lacked[0], lacked[-1])))
+    return f"It was of an earlier version, and is of this one now (migrated: {names}). "
 
 
 def _must_be_empty(root: Path) -> None:
@@ -90,11 +91,10 @@ def make_anew(root: Path, *, keep: bool = True) -> list[str]:
 
     The old one is set aside, or nothing is left of it without `keep`.
     """
-    mended: list[str] = []
     with fresh(root) as work:
         old = catalog.files_of(root)
-        if keep:
-            mended = [f"{file.name} is in {arrays.quarantine(root, file)}" for file in old]
+        kept = old if keep else []
+        mended = [f"{file.name} is in {arrays.quarantine(root, file)}" for file in kept]
         new = catalog.path_of(work)
         with suppress(OSError):
             new.chmod(layout.rights(root)[1])

@@ -13,7 +13,6 @@ from featurestore.errors import ConfigError
 if TYPE_CHECKING:
     from featurestore.types import Device, Precision
 
-
 NO_CUDA = "there is no CUDA device here. Pass --device cpu."
 
 

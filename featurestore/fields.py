@@ -17,6 +17,7 @@ import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import Any, Literal, TypeVar
 
 from featurestore.errors import ConfigError
@@ -80,7 +81,9 @@ def check(made: Any) -> None:
         if value is None:
             fault = "must have a value, got none"
         elif choices:
-            fault = _choice_fault(value, choices, said.also)
+            known = value in choices or (said.also and ":" in str(value))
+            words = ", ".join([*choices, *filter(None, [said.also])])
+            fault = "" if known else f"must be one of {words}, got {value!r}"
         elif plain in (int, float):
             fault = _number_fault(value, said, plain is int)
         elif isinstance(plain, type) and not isinstance(value, plain):
@@ -108,20 +111,11 @@ class Checked:
 _WORDS = {str: "text", bool: "yes or no", date: "date", datetime: "time"}
 
 
-def _choice_fault(value: Any, choices: tuple[str, ...], also: str) -> str:
-    if value in choices or (also and ":" in str(value)):
-        return ""
-    return f"must be one of {', '.join([*choices, *filter(None, [also])])}, got {value!r}"
-
-
 def _number_fault(value: Any, said: About, whole: bool) -> str:
-    is_plain = type(value) is int or (
-        type(value) is float and not whole
-    )  # what it nearly always is
-    kind = numbers.Integral if whole else numbers.Real
-    if not is_plain and (not isinstance(value, kind) or isinstance(value, bool)):
-        return f"must be a {'whole ' if whole else ''}number, got {value!r}"
-    if math.isnan(value):
+    is_number = type(value) is int or (type(value) is float and not whole)  # nearly always
+    if not is_number and not isinstance(value, bool):
+        is_number = isinstance(value, numbers.Integral if whole else numbers.Real)
+    if not is_number or math.isnan(value):
         return f"must be a {'whole ' if whole else ''}number, got {value!r}"
     if said.at_least <= value <= said.at_most and said.over < value < said.under:
         return ""
@@ -180,19 +174,22 @@ def now() -> datetime:
 
 
 def to_json(made: Any) -> dict[str, Any]:
-    """A dataclass as what JSON can hold: dates as ISO texts, NaN as null."""
-    return {one.name: _written(getattr(made, one.name)) for one in fields(made)}
+    """A dataclass as what JSON can hold; see `as_json`."""
+    return {one.name: as_json(getattr(made, one.name)) for one in fields(made)}
 
 
-def _written(value: Any) -> Any:
+def as_json(value: Any) -> Any:
+    """Any value as what JSON can hold: dates as ISO texts, what is no number as null."""
     if is_dataclass(value) and not isinstance(value, type):
         return to_json(value)
     if isinstance(value, Mapping):
-        return {str(k): _written(v) for k, v in value.items()}
+        return {str(k): as_json(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_written(v) for v in value]
-    if isinstance(value, date | datetime):
+        return [as_json(v) for v in value]
+    if isinstance(value, date):
         return value.isoformat()
+    if isinstance(value, Decimal) and Decimal(repr(float(value))) == value:
+        return float(value)
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value if value is None or isinstance(value, str | int | float | bool) else str(value)
@@ -206,25 +203,20 @@ def from_json(kind: type[T], data: Mapping[str, Any]) -> T:
     """
     made: dict[str, Any] = {}
     for one in fields(kind):  # type: ignore[arg-type]
-        plain, _, _ = types_of(typing.cast(Any, kind))[one.name]
-        if one.name not in data:
-            if one.default is MISSING and one.default_factory is MISSING:
-                raise ConfigError(f"a {kind.__name__} has no {one.name}")
-            continue
-        made[one.name] = _read(plain, data[one.name])
+        if one.name in data:
+            made[one.name] = _read(types_of(typing.cast(Any, kind))[one.name][0], data[one.name])
+        elif one.default is MISSING and one.default_factory is MISSING:
+            raise ConfigError(f"a {kind.__name__} has no {one.name}")
     return kind(**made)
 
 
 def _read(plain: Any, value: Any) -> Any:
     if isinstance(value, Mapping) and is_dataclass(plain):
         return from_json(typing.cast(type[Any], plain), value)
-    if isinstance(value, str):
-        if plain is datetime:
-            return datetime.fromisoformat(value)
-        if plain is date:
-            return date.fromisoformat(value)
-        if typing.get_origin(plain) in (Mapping, dict):  # a JSON column of the catalog or ledger
-            return json.loads(value)
+    if isinstance(value, str) and plain in (date, datetime):
+        return plain.fromisoformat(value)
+    if isinstance(value, str) and typing.get_origin(plain) in (Mapping, dict):
+        return json.loads(value)  # a JSON column of the catalog or ledger
     if typing.get_origin(plain) is tuple and isinstance(value, list):
         return tuple(value)
     return value

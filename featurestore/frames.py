@@ -10,10 +10,9 @@ import sys
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from featurestore.fields import as_json
 from featurestore.user_sql import Plain, Question
 from featurestore.words import counted, quoted
 
@@ -37,42 +36,26 @@ class Rows:
     failures: Sequence[str] = ()  # names of what was asked for and has no row
 
 
-def to_text(value: Any) -> str:
+def to_text(value: Any, indent: int | None = 2) -> str:
     """Any value as JSON: letters stand as they are, what is no number is null."""
-    return json.dumps(_as_json(value), indent=2, default=str, ensure_ascii=False, allow_nan=False)
-
-
-def _as_json(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(k): _as_json(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_as_json(v) for v in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, datetime | date | time):
-        return value.isoformat()
-    if isinstance(value, Decimal):
-        return float(value) if Decimal(repr(float(value))) == value else str(value)
-    return value
+    return json.dumps(as_json(value), indent=indent, ensure_ascii=False, allow_nan=False)
 
 
 def _odd(told: Any) -> list[str]:
     """What to say of values that JSON cannot hold."""
-    return ["NaN and infinity are null: JSON has no such numbers"] * (not _is_finite(told))
-
-
-def _is_finite(value: Any) -> bool:
-    if isinstance(value, dict | list | tuple):
-        return all(map(_is_finite, value.values() if isinstance(value, dict) else value))
-    return not isinstance(value, float) or math.isfinite(value)
+    try:
+        json.dumps(told, default=str, skipkeys=True, allow_nan=False)
+    except ValueError:
+        return ["NaN and infinity are null: JSON has no such numbers"]
+    return []
 
 
 def rendered(rows: Rows, form: str) -> tuple[str | bytes, list[str]]:
     """Rows in one of `FORMATS`, Parquet as bytes; and what to say of them."""
     source, notes = rows.frame, list(rows.notes)
     if form == "json":
-        plain = _plain(source)
-        told = [dict(zip(plain.names, row, strict=True)) for row in plain.rows]
+        all_of = _plain(source)
+        told = [dict(zip(all_of.names, row, strict=True)) for row in all_of.rows]
         told = [row | {name: json.loads(row[name]) for name in rows.objects} for row in told]
         return to_text(told) + "\n", [*_odd(told), *notes]
     if form == "table":
@@ -109,15 +92,14 @@ def _flat(frame: pl.DataFrame) -> pl.DataFrame:
     import polars as pl
 
     texts = {
-        name: [quoted(v) if kind == pl.String else _compact(v) for v in frame[name].to_list()]
+        name: [
+            v if v is None else quoted(v) if kind == pl.String else to_text(v, None)
+            for v in frame[name].to_list()
+        ]
         for name, kind in frame.schema.items()
         if kind == pl.String or kind.is_nested()
     }
     return frame.with_columns(pl.Series(name, cells, pl.String) for name, cells in texts.items())
-
-
-def _compact(value: Any) -> str | None:
-    return None if value is None else json.dumps(_as_json(value), default=str, ensure_ascii=False)
 
 
 def table(
@@ -129,20 +111,18 @@ def table(
     `listed`. Without a width all is shown.
     """
     half = MOST_ROWS_SHOWN // 2
-    plain = _plain(source, None if width is None else half, columns)
-    height, cut = plain.height, plain.height > len(plain.rows)
-    shown = _columns(plain)
-    said = counted(height, "row") + (f", {2 * half} shown" if cut else "")
-    if width is None or _needed(shown) <= width - 4:
-        return _boxed(shown, half if cut else None), [said]
-    if height == 1:
-        return _listed(shown, width), [said]
-    kept, left_out = _fitted(shown, width - 4)
-    notes = [said]
-    if left_out:
-        names = ", ".join(left_out)
-        notes.append(f"{counted(len(left_out), 'column')} left out: {names}. All: --format csv")
-    return _boxed(kept, half if cut else None), notes
+    found = _plain(source, None if width is None else half, columns)
+    cut = half if found.height > len(found.rows) else None
+    shown = _columns(found)
+    notes = [counted(found.height, "row") + (f", {2 * half} shown" if cut else "")]
+    if width is not None and _needed(shown) > width - 4:
+        if found.height == 1:
+            return _listed(shown, width), notes
+        shown, left_out = _fitted(shown, width - 4)
+        if left_out:
+            names = ", ".join(left_out)
+            notes.append(f"{counted(len(left_out), 'column')} left out: {names}. All: --format csv")
+    return _boxed(shown, cut), notes
 
 
 @dataclass(frozen=True)
@@ -162,10 +142,10 @@ class _Column:
             yield space + cell if self.right else cell + space
 
 
-def _columns(plain: Plain) -> list[_Column]:
+def _columns(found: Plain) -> list[_Column]:
     columns = []
-    for place, (name, right) in enumerate(zip(plain.names, plain.numeric, strict=True)):
-        name, cells = _cell(name), [_cell(row[place]) for row in plain.rows]
+    for place, (name, right) in enumerate(zip(found.names, found.numeric, strict=True)):
+        name, cells = _cell(name), [_cell(row[place]) for row in found.rows]
         columns.append(_Column(name, cells, right, max(map(_width, (name, *cells)))))
     return columns
 
@@ -176,24 +156,22 @@ def _needed(columns: Sequence[_Column]) -> int:
 
 def _fitted(columns: list[_Column], room: int) -> tuple[list[_Column], list[str]]:
     """Columns as wide as there is room: texts are cut, then the middle is left out."""
-    widest = max(one.width for one in columns)
-    for most in range(widest, NARROWEST - 1, -1):
+    for most in range(max(one.width for one in columns), NARROWEST - 1, -1):
         narrow = [one if one.right else one.narrow(most) for one in columns]
         if _needed(narrow) <= room:
             return narrow, []
     narrow = [one if one.right else one.narrow(NARROWEST) for one in columns]
+    dots = _Column("…", ["…"] * len(narrow[0].cells), False, 1)
     first: list[_Column] = narrow[:1]
     last: list[_Column] = []
     for i in range(1, len(narrow)):  # one from the front, one from the end, in turn
         one = narrow[len(first)] if i % 3 else narrow[-1 - len(last)]
-        if _needed([*first, *last, one, _DOTS]) > room:
+        if _needed([*first, *last, one, dots]) > room:
             break
         first, last = ([*first, one], last) if i % 3 else (first, [one, *last])
-    left_out = narrow[len(first) : len(narrow) - len(last)]
-    dots = _Column("…", ["…"] * len(narrow[0].cells), False, 1)
+    left_out = [one.name for one in narrow[len(first) : len(narrow) - len(last)]]
     first[0] = first[0].narrow(max(1, room - (GAP + 1 if left_out else 0)))
-    kept = [*first, *([dots] if left_out else []), *last]
-    return kept, [one.name for one in left_out]
+    return [*first, *([dots] if left_out else []), *last], left_out
 
 
 def _boxed(columns: Sequence[_Column], half: int | None) -> str:
@@ -240,8 +218,6 @@ def _cell(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, float):
         return _number(value)
-    if isinstance(value, datetime):
-        return value.isoformat(" ", "seconds" if not value.microsecond else "microseconds")
     if isinstance(value, dict):
         return f"{{{', '.join(f'{k}: {_cell(v)}' for k, v in value.items())}}}"
     if isinstance(value, list):
@@ -270,6 +246,3 @@ def _cut(text: str, width: int) -> str:
     while _width(text) > width - 1:
         text = text[:-1]
     return text + "…"
-
-
-_DOTS = _Column("…", [], False, 1)

@@ -47,10 +47,8 @@ class Strangers:
         """What to tell of them; empty if there are none."""
         if not self.unknown:
             return ""
-        names = named([repr(one) for one in self.unknown])
-        return f"{len(self.unknown):,} of {self.n:,} {what} are not in the store: {names}." + (
-            self.hint()
-        )
+        names, n = named([*map(repr, self.unknown)]), len(self.unknown)
+        return f"{n:,} of {self.n:,} {what} are not in the store: {names}.{self.hint()}"
 
     def hint(self) -> str:
         """How many would be known if they were written otherwise; empty if none."""
@@ -65,18 +63,14 @@ class Strangers:
 
 def strangers(ids: Iterable[str], known: Collection[str]) -> Strangers:
     """Find ids that are not among the known, and which known one each is likely to mean."""
-    ids = list(dict.fromkeys(ids))
-    known = set(known)
-    alike: dict[str, set[str]] = {}
+    ids, known = list(dict.fromkeys(ids)), set(known)
+    alike: dict[str, list[str]] = {}
     for one in known:
-        alike.setdefault(_bare(one), set()).add(one)
+        alike.setdefault(_bare(one), []).append(one)
     unknown = [one for one in ids if one not in known]
-    matches = {one: alike.get(_bare(one), set()) for one in unknown}
-    return Strangers(
-        n=len(ids),
-        unknown=unknown,
-        likely={one: min(may) for one, may in matches.items() if len(may) == 1},
-    )
+    may = {one: alike.get(_bare(one), ()) for one in unknown}
+    likely = {one: only[0] for one, only in may.items() if len(only) == 1}
+    return Strangers(n=len(ids), unknown=unknown, likely=likely)
 
 
 def _bare(name: str) -> str:

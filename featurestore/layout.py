@@ -41,7 +41,6 @@ def share(root: Path) -> None:
 
 
 def _room(name: str) -> Callable[[Path], Path]:
-    """The function that gives a folder of a store."""
     return lambda root: root / name
 
 

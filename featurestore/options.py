@@ -32,7 +32,6 @@ from featurestore.frames import FORMATS, Rows, rendered, to_text
 from featurestore.types import Target
 from featurestore.words import Told
 
-STDOUT = 1
 EXIT_REFUSED, EXIT_FAILURES, EXIT_STOPPED = 1, 3, 130
 PATH = click.Path(path_type=Path)
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -53,7 +52,6 @@ FOLDER = Folder(path_type=Path, file_okay=False)
 Command = Callable[..., Any]
 Decorator = Callable[[Command], Command]
 
-
 NAMING = {  # arguments that name things of the store, by the kinds they are of
     "cohort": "cohort",
     "run": "run",
@@ -70,7 +68,6 @@ KEPT = {  # by a Ctrl-C
     "sweep": "Every finished run is kept; the same command goes on with the rest.",
     "import": "Every slide that was taken in is kept; the same command goes on with the rest.",
 }
-
 
 STORE = "trephine.store"  # in what contexts share: the one that was named, and no default
 NEXT = re.compile(r"(?m)(?:^|(?<=[:;] )|(?<=  )|(?<=or )|(?<=what ))trephine(?: [a-z-]+)+")
@@ -146,18 +143,16 @@ class Main(Group):
             try:
                 return super().invoke(ctx)
             except BaseException as error:
-                self._leave(ctx, KeyboardInterrupt() if stops else error)
+                why = KeyboardInterrupt() if stops else error
+                said, code = self._sentence(why, str(ctx.invoked_subcommand))
+                if said and ctx.obj != "raise":
+                    click.echo(f"trephine: {_of_this_store(said, ctx)}", err=True)
+                    ctx.exit(code)
                 raise
 
-    def _leave(self, ctx: click.Context, error: BaseException) -> None:
-        """Leave with a sentence where there is one for an error."""
-        if not isinstance(error, click.ClickException | click.exceptions.Exit):
-            said, code = self._sentence(error, str(ctx.invoked_subcommand))
-            if said and ctx.obj != "raise":
-                click.echo(f"trephine: {_of_this_store(said, ctx)}", err=True)
-                ctx.exit(code)
-
     def _sentence(self, error: BaseException, command: str) -> tuple[str, int]:
+        if isinstance(error, click.ClickException | click.exceptions.Exit):
+            return "", EXIT_REFUSED  # click has a sentence of its own
         if isinstance(error, TrephineError):
             return str(error), EXIT_REFUSED
         if isinstance(error, KeyboardInterrupt):
@@ -165,7 +160,7 @@ class Main(Group):
             return f"{command} was stopped. {kept}", EXIT_STOPPED
         if fault := disk_fault(error):
             with suppress(OSError):  # what is left in the buffer of stdout finds no room either
-                os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             kept = "What is finished is kept; mend it and run the same command again."
             return f"the disk refused: {fault}. {kept}", EXIT_REFUSED
         return "", EXIT_REFUSED
@@ -180,17 +175,17 @@ def _stoppable() -> Iterator[list[int]]:
         stops.append(number)
         signal.default_int_handler(number, frame)
 
-    before = {one: signal.getsignal(one) for one in starting.STOPPING}
     plain = (signal.SIG_DFL, signal.default_int_handler, starting.stop)  # another is nohup's
-    mine = [one for one, handler in before.items() if handler in plain]
-    mine = mine if threading.current_thread() is threading.main_thread() else []
+    is_main = threading.current_thread() is threading.main_thread()
+    handlers = {one: signal.getsignal(one) for one in starting.STOPPING if is_main}
+    mine = {one: handler for one, handler in handlers.items() if handler in plain}
     for one in mine:
         signal.signal(one, stop)
     try:
         yield stops
     finally:
-        for one in mine:
-            signal.signal(one, before[one])
+        for one, handler in mine.items():
+            signal.signal(one, handler)
 
 
 def _of_this_store(text: str, ctx: click.Context | None = None) -> str:
@@ -213,14 +208,13 @@ def _of_this_store(text: str, ctx: click.Context | None = None) -> str:
 
 def _completed(kinds: str, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
     """What a shell offers for the beginning of a name; nothing where there is no store."""
-    try:
+    with suppress(Exception):  # a shell that completes must not be told errors
         from featurestore import Readable
 
         store = Readable(ctx.params.get("store") or "store")
         found = store.named("queries/named_things", {"word": incomplete, "kinds": kinds}).rows()
-    except Exception:  # a shell that completes must not be told errors
-        return []
-    return [CompletionItem(name, help=kind) for name, kind in found]
+        return [CompletionItem(name, help=kind) for name, kind in found]
+    return []
 
 
 def options_of(*kinds: type[Any], often: bool = False) -> Decorator:
@@ -295,7 +289,6 @@ def _parameter(
 
 
 shows: dict[str, Any] = {"show_default": True}
-folder_help = "Folder of the store; also the variable TREPHINE_STORE."
 
 
 def _remember(ctx: click.Context, param: click.Parameter, store: Path) -> Path:
@@ -310,7 +303,7 @@ store_folder_option = click.option(
     type=FOLDER,
     envvar="TREPHINE_STORE",
     default="store",
-    help=folder_help,
+    help="Folder of the store; also the variable TREPHINE_STORE.",
     callback=_remember,
     **shows,
 )
@@ -341,11 +334,6 @@ yes_option = click.option(
 )
 
 
-def catalog_option(command: Command) -> Command:
-    """Give a command --store, and the opened store, of which it only reads the catalog."""
-    return store_option(command, kind="Readable")
-
-
 def store_option(command: Command, kind: str = "FeatureStore") -> Command:
     """Give a command --store, and the opened store; it leaves with 3 where damage was left out."""
 
@@ -365,6 +353,9 @@ def store_option(command: Command, kind: str = "FeatureStore") -> Command:
 
     trusting = click.option("--trust", is_flag=True, help="Skip the checksums of embeddings.")
     return store_folder_option(trusting(call) if kind == "FeatureStore" else call)
+
+
+catalog_option = functools.partial(store_option, kind="Readable")  # reads the catalog alone
 
 
 def prints_result(command: Command) -> Command:
@@ -403,11 +394,8 @@ def prints_rows(command: Command) -> Command:
         if getattr(result, "failures", None):
             click.get_current_context().exit(EXIT_FAILURES)
 
-    kind, said = (
-        click.Choice(FORMATS),
-        "How rows are printed; JSON has null for NaN and infinity.  [default: table]",
-    )
-    shape = click.option("--format", "form", type=kind, default="table", help=said)
+    said = "How rows are printed; JSON has null for NaN and infinity.  [default: table]"
+    shape = click.option("--format", "form", type=click.Choice(FORMATS), default="table", help=said)
     return shape(json_option(call))
 
 
@@ -417,13 +405,11 @@ def sql_options(folder: str, given: str, words: str) -> Decorator:
 
     names = f"A query that comes along: {', '.join(queries.known(folder))}; alone: what they do."
     pair = "Named parameter, of the type that it is compared with, or NAME:int=VALUE."
-    options: list[Decorator] = [
-        click.option("-p", "pairs", multiple=True, metavar="NAME=VALUE", help=pair),
-        click.option("--named", is_flag=False, flag_value="", metavar="NAME", help=names),
-        click.option("--file", "file", type=FILE, help="File with one SELECT."),
-    ]
 
     def decorate(command: Command) -> Command:
+        @click.option("--file", "file", type=FILE, help="File with one SELECT.")
+        @click.option("--named", is_flag=False, flag_value="", metavar="NAME", help=names)
+        @click.option("-p", "pairs", multiple=True, metavar="NAME=VALUE", help=pair)
         @functools.wraps(command)
         def call(*made: Any, pairs: tuple[str, ...], **said: Any) -> Any:
             text, file, named = said.pop(given), said.pop("file"), said.pop("named")
@@ -438,9 +424,6 @@ def sql_options(folder: str, given: str, words: str) -> Decorator:
             said["parameters"] = queries.parameters(pairs)
             return command(*made, **said)
 
-        made: Command = call
-        for option in options:
-            made = option(made)
-        return made
+        return call
 
     return decorate

@@ -16,7 +16,7 @@ from featurestore.errors import CohortNotFound, ConfigError, StoreDamaged
 from featurestore.fields import from_json, to_json
 from featurestore.frames import listed, table, terminal_width
 from featurestore.ids import meant, named
-from featurestore.types import Cohort, EncoderDescription, Split
+from featurestore.types import EncoderDescription
 from featurestore.words import Told, counted, size
 
 if TYPE_CHECKING:
@@ -54,19 +54,16 @@ SECTIONS: dict[str, dict[str, str]] = {
         " where patient_id = $id order by case_id",
         "cohorts": "select distinct cohort, split from cohort_slides where patient_id = $id",
     },
-    "run": {
-        "run": "from runs where run_id = $id",
-        "metrics": sql.read("queries/run_metrics"),
-    },
+    "run": {"run": "from runs where run_id = $id", "metrics": sql.read("queries/run_metrics")},
 }
 
 
 def status(store: Readable) -> Told:
     """What is in the store, how large it is, and what to do next."""
     (found,) = store.named("queries/status").rows(named=True)
-    root = store.root
-    sizes = {name: folder_bytes(root / name) for name in ("slides", "ledger", "runs", "tmp")}
-    sizes |= {"catalog": folder_bytes(root / layout.CATALOG)}
+    root, rooms = store.root, ("slides", "ledger", "runs", "tmp")
+    sizes = {name: folder_bytes(root / name) for name in rooms}
+    sizes["catalog"] = folder_bytes(root / layout.CATALOG)
     stale = workplaces.unfinished(layout.tmp_dir(root), STALE)
     data = found | {"bytes": sizes, "unfinished": [path.name for path in stale]}
     lines = [f"store       {root}, {size(sum(sizes.values()))}"]
@@ -105,18 +102,18 @@ def _said(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _next(found: Mapping[str, Any]) -> str:
-    if not found["slides"]:
-        return "trephine plan SLIDES"
-    if found["slides_to_embed"]:
-        return "trephine ingest SLIDES"
-    if found["slides_to_import"]:
-        imported = (from_json(EncoderDescription, one).again() for one in found["imported"])
-        return "; ".join(dict.fromkeys(imported)) or "trephine import TOOL PATH"
-    if not found["labels"]:
-        return "trephine label REPORTS"
-    if not found["cohorts"]:
-        return 'trephine cohort create all --where "cellularity is not null"'
-    return "trephine report latest" if found["runs"] else "trephine train COHORT"
+    imported = (from_json(EncoderDescription, one).again() for one in found["imported"] or ())
+    again = "; ".join(dict.fromkeys(imported)) or "trephine import TOOL PATH"
+    steps = (
+        (not found["slides"], "trephine plan SLIDES"),
+        (found["slides_to_embed"], "trephine ingest SLIDES"),
+        (found["slides_to_import"], again),
+        (not found["labels"], "trephine label REPORTS"),
+        (not found["cohorts"], 'trephine cohort create all --where "cellularity is not null"'),
+        (not found["runs"], "trephine train COHORT"),
+        (True, "trephine report latest"),
+    )
+    return next(step for is_due, step in steps if is_due)
 
 
 def clean(store: FeatureStore) -> Told:
@@ -141,21 +138,19 @@ def show(store: FeatureStore, word: str) -> Told:
         word = store.run(word).run_id
     about = {"word": word, "kinds": " ".join([*SECTIONS, "cohort"])}
     things = store.named("queries/named_things", about).rows()
-    found = [
-        (kind, name) for name, kind in things if (name,) in meant(word, [t[:1] for t in things])
-    ]
+    names = meant(word, [(name,) for name, _ in things])
+    found = [(kind, name) for name, kind in things if (name,) in names]
     if not found:
         raise ConfigError(
             f"no slide, case, patient, cohort or run is called {word!r}, or begins so. "
             "See what there is with: trephine status"
         )
     if len(found) > 1 and any(name != word for _, name in found):
-        names = named([f"{kind} {name}" for kind, name in found])
-        raise ConfigError(f"{word!r} is the beginning of several: {names}. Give a whole id.")
+        several = named([f"{kind} {name}" for kind, name in found])
+        raise ConfigError(f"{word!r} is the beginning of several: {several}. Give a whole id.")
     told = {kind: shown(store, kind, name) for kind, name in found}
-    first = next(iter(told.values()))
     if len(told) == 1:
-        return first
+        return told[found[0][0]]
     data = {kind: one.data for kind, one in told.items()}
     return Told("\n\n".join(one.words for one in told.values()), data)
 
@@ -163,34 +158,28 @@ def show(store: FeatureStore, word: str) -> Told:
 def shown(store: FeatureStore, kind: str, name: str) -> Told:
     """Everything known of one thing of a kind."""
     if kind == "cohort":
-        return cohort(store.cohort(name), store.splits(name))
-    frames = {"retired": store.named("queries/retired", {"kind": kind, "id": name})}
-    frames |= {title: store.ask(text, {"id": name}) for title, text in SECTIONS[kind].items()}
-    for title, frame in frames.items():
-        if "run_id" in frame.columns:
-            frames[title] = store.sound_runs(frame)
+        made, splits = store.cohort(name), store.splits(name)
+        data = to_json(made) | {"splits": [to_json(side) for side in splits]}
+        return Told(f"{made.text(splits)}\nNext: trephine train {name}", data)
+    asked = {title: store.ask(text, {"id": name}) for title, text in SECTIONS[kind].items()}
+    frames = {"retired": store.named("queries/retired", {"kind": kind, "id": name})} | {
+        title: store.sound_runs(frame) if "run_id" in frame.columns else frame
+        for title, frame in asked.items()
+    }
     if kind == "run" and frames["run"].is_empty():
         raise StoreDamaged(
             f"run {name} is not what was written. Mend it with: trephine verify --repair"
         )
-    parts = [
-        _section(title, frame, terminal_width()) for title, frame in frames.items() if frame.height
-    ]
-    data = {title: frame.rows(named=True) for title, frame in frames.items()}
-    return Told("\n\n".join(parts), data)
+    words = "\n\n".join(_section(title, one) for title, one in frames.items() if one.height)
+    return Told(words, {title: frame.rows(named=True) for title, frame in frames.items()})
 
 
-def _section(title: str, frame: pl.DataFrame, width: int | None) -> str:
+def _section(title: str, frame: pl.DataFrame) -> str:
+    width = terminal_width()
     if frame.height == 1:
         return f"{title}\n{indent(listed(frame, width and width - 2), '  ')}".rstrip()
     text, notes = table(frame, width)
     return "\n".join([f"{title}\n{text}".rstrip(), *notes])
-
-
-def cohort(made: Cohort, splits: list[Split]) -> Told:
-    """A Cohort with its sides in numbers."""
-    data = to_json(made) | {"splits": [to_json(side) for side in splits]}
-    return Told(f"{made.text(splits)}\nNext: trephine train {made.cohort}", data)
 
 
 def must_have(store: Readable, kind: str, name: str) -> None:
@@ -226,6 +215,5 @@ def relations(store: Readable) -> Told:
 
 def folder_bytes(path: Path) -> int:
     """Bytes of a file, or of all files of a folder; 0 where there is none."""
-    if path.is_file():
-        return path.stat().st_size
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    there = (file for file in (path, *path.rglob("*")) if file.is_file())
+    return sum(file.stat().st_size for file in there)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,7 @@ import sql
 from featurestore.errors import ConfigError, QueryRefused
 from featurestore.user_sql import Word
 
-KINDS: dict[str, Callable[[str], Any]] = {
-    "int": int,
-    "float": float,
-    "text": str,
-    "date": date.fromisoformat,
-}
+KINDS: dict[str, Any] = {"int": int, "float": float, "text": str, "date": date.fromisoformat}
 LONGEST = 1_000_000  # bytes of a file with a query
 
 
@@ -29,7 +24,7 @@ class Named(str):
 
 def known(folder: str) -> dict[str, str]:
     """The SQL texts of a folder of `sql/` by name, with the checks beside what users ask."""
-    folders = (folder, *(["checks"] if folder == "named" else []))
+    folders = ("named", "checks") if folder == "named" else (folder,)
     return {Path(name).name: name for one in folders for name in sql.names(one)}
 
 
@@ -52,20 +47,17 @@ def chosen(folder: str, given: str | None, file: Path | None, named: str | None)
         try:
             with file.open("rb") as opened:
                 raw = opened.read(LONGEST + 1)  # a device may have no end
-            if len(raw) > LONGEST:
-                raise ConfigError(
-                    f"{file} has over {LONGEST:,} bytes. Give a file with one SELECT."
-                )
-            return raw.decode()
+            text = raw.decode() if len(raw) <= LONGEST else ""
         except (OSError, UnicodeDecodeError) as error:
             why = getattr(error, "strerror", None) or error
             raise ConfigError(f"{file} cannot be read: {why}. Give a text in UTF-8.") from error
+        if len(raw) > LONGEST:
+            raise ConfigError(f"{file} has over {LONGEST:,} bytes. Give a file with one SELECT.")
+        return text
     if named is not None:
-        if named not in known(folder):
-            raise ConfigError(
-                f"there is no SQL named {named!r}; there is {', '.join(known(folder))}"
-            )
-        return Named(sql.read(known(folder)[named]))
+        if named not in (there := known(folder)):
+            raise ConfigError(f"there is no SQL named {named!r}; there is {', '.join(there)}")
+        return Named(sql.read(there[named]))
     return str(given)
 
 

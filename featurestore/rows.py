@@ -90,11 +90,12 @@ class RowReader:
             return
         view, row = out.data.cast("B"), self.row_bytes
         stride = out.shape[1] * row
-        for slide, start, n in zip(slides, starts, lengths, strict=True):
+        blocks = list(zip(slides, starts, lengths, strict=True))
+        for slide, start, n in blocks:
             if slide not in self._open:  # likely not cached either: let the disk see all at once
                 fd = self._open_slide(slide)
                 os.posix_fadvise(fd, start * row, n * row, os.POSIX_FADV_WILLNEED)
-        for i, (slide, start, n) in enumerate(zip(slides, starts, lengths, strict=True)):
+        for i, (slide, start, n) in enumerate(blocks):
             head = min(n, self._n_tiles[slide] - start)
             middle = i * stride + head * row
             self._pread(slide, start, view[i * stride : middle])
@@ -165,14 +166,10 @@ class RowReader:
         if self._checked is None or _seen.get(str(path)) == stamp:
             return
         if self._checked(slide) != stamp:
-            check_chunk(path, os.pread(fd, expected, 0), self._digests[slide : slide + 1], self.dim)
+            raw = os.pread(fd, expected, 0)
+            check_digest(path, raw, self._digests[slide] if len(self._digests) else None)
+            check_rows(path, raw, self.dim)
         _seen[str(path)] = stamp
-
-
-def check_chunk(path: Path, raw: bytes, digests: Sequence[str | None], dim: int) -> None:
-    """Check the bytes of an Embedding array against its checksum, its digest, and for NaN."""
-    check_digest(path, raw, digests[0] if digests else None)
-    check_rows(path, raw, dim)
 
 
 def check_digest(path: Path, raw: bytes, told: str | None) -> None:

@@ -44,9 +44,6 @@ SCORES = ("tissue", "blur", "pen", "marrow")
 TISSUE_FILTER = "hsv-1"  # raised with every change of what the filter keeps: it is hashed
 
 
-# -- what is labelled, and how slides are cut ------------------------------------------------------
-
-
 @dataclass(frozen=True, kw_only=True)
 class Target(Checked):
     """What a Label is about. Values lie in [low, high]; the trainer scales by them."""
@@ -122,9 +119,6 @@ class ArrayIds(NamedTuple):
     encoder_id: str
 
 
-# -- the archive -----------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, kw_only=True)
 class Case(Checked):
     """One biopsy procedure of a Patient; a row of `cases` and of ledger/cases."""
@@ -174,9 +168,6 @@ class Slide(GivenSlide):
     pen_share: float | None = None  # of tiles, 0 to 1
     black_share: float | None = None  # of the thumbnail, 0 to 1
     ingested_at: datetime = field(default_factory=now)
-
-
-# -- reports and labels ----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,9 +277,6 @@ class RecordedLabel(Label):
     recorded_at: datetime = field(default_factory=now)
 
 
-# -- cohorts ---------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, kw_only=True)
 class Split:
     """One side of a Cohort, in numbers."""
@@ -359,9 +347,6 @@ class CohortSlide(Checked):
 @dataclass(frozen=True, kw_only=True)
 class FrozenSlide(Cohort, CohortSlide):
     """One Slide of a Cohort with all of the Cohort's own; a row of ledger/cohorts."""
-
-
-# -- runs ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -58,9 +58,9 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def one_reader() -> Iterator[None]:
     """Let a file's imports share the process that reads files: each would load torch anew."""
-    from featurestore.exchange import importing, isolated
+    from featurestore.exchange import files
 
-    with closing(isolated.Apart()) as apart, pytest.MonkeyPatch.context() as patch:
+    with closing(files.Apart()) as apart, pytest.MonkeyPatch.context() as patch:
 
         class Kept:
             call, peek = apart.call, apart.peek
@@ -68,5 +68,5 @@ def one_reader() -> Iterator[None]:
             def close(self) -> None:
                 """Not before the tests of this file end."""
 
-        patch.setattr(importing, "Apart", Kept)
+        patch.setattr(files, "Apart", Kept)
         yield

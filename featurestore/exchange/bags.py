@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping
@@ -12,19 +13,8 @@ from typing import Any
 import numpy as np
 
 from featurestore.errors import FeaturesRefused
-from featurestore.exchange import files
+from featurestore.exchange import files, tools
 from featurestore.exchange.finding import Found
-from featurestore.exchange.tools import (
-    ATTRIBUTES,
-    ENCODER,
-    KEPT,
-    KINDS,
-    NUMBERS,
-    TOOLS,
-    UNITS,
-    Unit,
-    numbered,
-)
 from featurestore.types import Tiling
 
 IMPORTED = "import "  # how `reader` begins for a Slide whose pixels were never seen
@@ -43,9 +33,9 @@ class ForeignTiling(Tiling):
 class ForeignBag:
     """The rows of one Slide, in the file's order; None is what nobody says."""
 
-    rows: np.ndarray  # floats (N, D); (0, 0) where an empty Slide has no width
-    coords: np.ndarray  # float64 (N, 2), top left corners (x, y)
-    unit: Unit = "level0_px"
+    rows: np.ndarray  # floats (N, D), once placed float16; (0, 0): an empty Slide without a width
+    coords: np.ndarray  # float64 (N, 2), once placed int32: top left corners (x, y)
+    unit: tools.Unit = "level0_px"
     tile_px: int | None = None
     tile_mpp: float | None = None  # microns per tile pixel, where the tool cuts by microns
     tile_px0: float | None = None  # side in level-0 pixels
@@ -57,6 +47,7 @@ class ForeignBag:
     version: str | None = None  # of the tool
     tissue: np.ndarray | None = None  # (N,)
     said: Mapping[str, Any] = field(default_factory=dict)  # what else an export can use
+    twice: int = 0  # tiles that stood there twice, and stand here once
 
     def __post_init__(self) -> None:
         n = len(self.rows)
@@ -65,14 +56,34 @@ class ForeignBag:
                 f"has {n:,} rows of features, but coordinates of shape {self.coords.shape}: one of "
                 "the two is unfinished or of another extraction. Extract the slide again"
             )
-        at, is_whole = self.coords, self.unit != "level0_px" or (self.coords % 1 == 0).all()
-        if n and not (np.isfinite(at).all() and at.min() >= 0 and at.max() < 2**31 and is_whole):
-            wrong = at[~((at >= 0) & (at < 2**31)).all(axis=1) | (at % 1 != 0).any(axis=1)][:1]
+        whole = self.unit == "level0_px"
+        is_place = (self.coords >= 0) & (self.coords < 2**31)  # NaN is none
+        wrong = ~(is_place & (not whole or self.coords % 1 == 0)).all(axis=1)
+        if wrong.any():
             raise FeaturesRefused(
-                f"has coordinates that are no places in a slide, as {wrong[0].tolist()}: expected "
-                f"{'whole level-0 pixels' if self.unit == 'level0_px' else 'numbers'} from 0. "
-                "Extract the slide again"
+                "has coordinates that are no places in a slide, as "
+                f"{self.coords[wrong][0].tolist()}: expected "
+                f"{'whole level-0 pixels' if whole else 'numbers'} from 0. Extract the slide again"
             )
+
+    @property
+    def by_place(self) -> np.ndarray:
+        """Its order by x, then y."""
+        return np.lexsort((self.coords[:, 1], self.coords[:, 0]))
+
+    @property
+    def fingerprint(self) -> str:
+        """Thirty-two hex digits over places and rows, in whatever order; empty without a row."""
+        order = self.by_place
+        content = hashlib.blake2b(self.coords[order].tobytes(), digest_size=16)
+        content.update(self.rows[order].tobytes())
+        return content.hexdigest() if len(order) else ""
+
+
+def unplaced(rows: np.ndarray) -> ForeignBag:
+    """Rows of which nobody says where they lie: their places are their numbers."""
+    coords = np.stack([np.arange(len(rows)), np.zeros(len(rows))], axis=1)
+    return ForeignBag(rows=rows, coords=coords, unit="row")
 
 
 def read(found: Found) -> ForeignBag:
@@ -86,24 +97,27 @@ def read(found: Found) -> ForeignBag:
             f"has {n_out:,} of {len(bag.coords):,} tiles outside of its slide of {size[0]:,} x "
             f"{size[1]:,} px: its coordinates are of another slide. Extract it again"
         )
-    facts: dict[str, Any] = {name: files.number(said, *of) for name, of in NUMBERS.items()}
+    of_slide = said.get("patch_level") == 0 and said.get("level_dim")
+    width, height = (
+        files.number({"": side}, "") for side in said.get("dimensions") or of_slide or size
+    )
+    facts: dict[str, Any] = {name: files.number(said, *of) for name, of in tools.NUMBERS.items()}
     px, um, down = facts["tile_px"], facts["tile_um"], files.number(said, "downsample")
-    level0, target = (files.number(said, name) for name in KEPT[:2])
-    if px and facts["tile_px0"] is None:
-        if down:
-            facts["tile_px0"] = px * down
-        elif level0 and target:
-            facts["tile_px0"] = float(round(px * level0 / target))
-    if um and px and facts["tile_mpp"] is None:
-        facts["tile_mpp"] = um / px
-    facts["tile_px"] = None if px is None else round(px)
+    level0, target = (files.number(said, name) for name in tools.KEPT[:2])
+    if px and down:
+        facts["tile_px0"] = facts["tile_px0"] or px * down
+    elif px and level0 and target:
+        facts["tile_px0"] = facts["tile_px0"] or float(round(px * level0 / target))
+    if um and px:
+        facts["tile_mpp"] = facts["tile_mpp"] or um / px
+    words = (said.get(name) for name in tools.ENCODER)
     return replace(
         bag,
-        **facts,
-        size_px0=_size_px0(said),
-        encoder=next(filter(None, (files.text(said, name) for name in ENCODER)), None),
-        version=TOOLS[found.tool].version(said),
-        said={name: said[name] for name in KEPT if files.number(said, name)},
+        **facts | {"tile_px": px and round(px)},
+        size_px0=(round(width), round(height)) if width and height else None,
+        encoder=next((w for w in words if isinstance(w, str) and w and w.isprintable()), None),
+        version=tools.TOOLS[found.tool].version(said),
+        said={name: said[name] for name in tools.KEPT if files.number(said, name)},
     )
 
 
@@ -119,10 +133,11 @@ def _check_twin(rows: np.ndarray, twin: Path) -> None:
         step = 2.0**-7 if is_bfloat16 else 2.0**-10
         if rows.shape == other.shape and np.allclose(ours, theirs, rtol=step, atol=2.0**-24):
             return
-        half = (
-            files.bfloat16 if is_bfloat16 else lambda some: some.astype(np.float16) + np.float16(0)
+        halves = (
+            files.bfloat16(some) if is_bfloat16 else some.astype(np.float16) + np.float16(0)
+            for some in (ours, theirs)
         )
-        one, two = (Counter(row.tobytes() for row in half(some)) for some in (ours, theirs))
+        one, two = (Counter(row.tobytes() for row in half) for half in halves)
     if one != two:
         raise FeaturesRefused(
             f"has {len(rows):,} rows of features, of which {(one - two).total():,} are not among "
@@ -131,22 +146,13 @@ def _check_twin(rows: np.ndarray, twin: Path) -> None:
         )
 
 
-def _size_px0(said: Mapping[str, Any]) -> tuple[int, int] | None:
-    size = [said.get("level0_width"), said.get("level0_height")]
-    size = (
-        said.get("dimensions") or (said.get("patch_level") == 0 and said.get("level_dim")) or size
-    )
-    width, height = (files.number({"side": side}, "side") for side in size)
-    return (round(width), round(height)) if width and height else None
-
-
 def _check(said: Mapping[str, Any]) -> None:
-    for name, kind in KINDS.items():
-        if said.get(name, kind) != kind:
-            raise FeaturesRefused(f"holds {said[name]} features, expected a row a tile")
-    for name, unit in UNITS.items():
-        if said.get(name, unit) != unit:
-            raise FeaturesRefused(f"has coordinates in {said[name]!r}, expected {unit!r}")
+    for name, expected in (tools.KINDS | tools.UNITS).items():
+        got = said.get(name, expected)
+        if got != expected and name in tools.KINDS:
+            raise FeaturesRefused(f"holds {got} features, expected a row a tile")
+        if got != expected:
+            raise FeaturesRefused(f"has coordinates in {got!r}, expected {expected!r}")
 
 
 def _beside(found: Found) -> dict[str, Any]:
@@ -155,21 +161,20 @@ def _beside(found: Found) -> dict[str, Any]:
     for path in (one for one in found.beside if one.suffix == ".json"):
         with files.told(path):
             told = dict(json.loads(path.read_text(encoding="utf-8")))
-        for part in (*(value for value in told.values() if isinstance(value, dict)), told):
-            said |= part
+        for part in (*told.values(), told):
+            said |= part if isinstance(part, dict) else {}
     return said
 
 
 def _of_hdf5(found: Found) -> tuple[ForeignBag, dict[str, Any]]:
     """Rows and coordinates of one file; places beside, if they are there, must be the same."""
-    tool, said = TOOLS[found.tool], _beside(found)
+    tool, said = tools.TOOLS[found.tool], _beside(found)
     with files.hdf5(found.path) as file:
         for holder in (file, *(file[name] for name in (tool.rows, "coords") if name in file)):
-            said |= files.said_of(holder, ATTRIBUTES)
+            said |= files.said_of(holder, tools.ATTRIBUTES)
         _check(said)
-        rows = np.empty((0, 0), np.float32)
-        if not found.is_empty:
-            rows = files.rows_of(files.array_of(file, tool.rows))
+        none = np.empty((0, 0), np.float32)
+        rows = none if found.is_empty else files.rows_of(files.array_of(file, tool.rows))
         coords = files.places_of(files.array_of(file, "coords"))
         if "augmented" in file:
             kept = ~files.array_of(file, "augmented").astype(bool).reshape(-1)
@@ -177,7 +182,7 @@ def _of_hdf5(found: Found) -> tuple[ForeignBag, dict[str, Any]]:
                 raise FeaturesRefused("says of another number of rows whether they are augmented")
             rows, coords = rows[kept], coords[kept]
     if tool.unit == "um" and "unit" not in said:
-        um, px = (files.number(said, *NUMBERS[name]) for name in ("tile_um", "tile_px"))
+        um, px = (files.number(said, *tools.NUMBERS[name]) for name in ("tile_um", "tile_px"))
         if um is None or px is None or "stamp_version" in said:
             raise FeaturesRefused(
                 "does not say how large its tiles are, and no info.json beside it does. Put back "
@@ -185,7 +190,7 @@ def _of_hdf5(found: Found) -> tuple[ForeignBag, dict[str, Any]]:
             )
         coords = coords * (um / px)  # the slide was read in pixels of its tiles
     patches = [path for path in found.beside if path.suffix == ".h5"]
-    said = files.agreeing(patches, coords, ATTRIBUTES) | said
+    said = files.agreeing(patches, coords, tools.ATTRIBUTES) | said
     return ForeignBag(rows=rows, coords=coords, unit=tool.unit), said
 
 
@@ -205,27 +210,23 @@ def _of_arrays(found: Found) -> tuple[ForeignBag, dict[str, Any]]:
             raise FeaturesRefused(f"has no 'features': it holds {', '.join(held) or 'nothing'}")
         rows, index = files.rows_of(held["features"]), held.get("tile_index")
     path = next((one for one in found.beside if one.suffix in (".npz", ".npy")), None)
-    if path is None and not TOOLS[found.tool].needs_places:
-        return ForeignBag(rows=rows, coords=numbered(len(rows)), unit="row"), said
-    if path is None and len(rows):
+    if path is not None:
+        return _placed(rows, index, path, said)
+    if not tools.TOOLS[found.tool].needs_places:
+        return unplaced(rows), said
+    if len(rows):
         raise FeaturesRefused("has no file beside it that says where its tiles lie")
-    if path is None:
-        return ForeignBag(rows=rows, coords=np.empty((0, 2))), said
-    coords, tissue, columns = _places(path, index, len(rows))
-    return ForeignBag(rows=rows, coords=coords, tissue=tissue), columns | said
+    return ForeignBag(rows=rows, coords=np.empty((0, 2))), said
 
 
-def _places(
-    path: Path, index: np.ndarray | None, n: int
-) -> tuple[np.ndarray, np.ndarray | None, dict[str, Any]]:
-    """Coordinates and tissue of each row, by the number of its tile; and what else is said."""
-    held = files.arrays(path)
-    table = held.get("npy")
-    said: dict[str, Any] = {}
-    if table is not None:
-        names = table.dtype.names or ()
-        held = {name: table[name] for name in names}
-        said = {name: held[name][0].item() for name in names if len(table)}
+def _placed(
+    rows: np.ndarray, index: np.ndarray | None, path: Path, said: dict[str, Any]
+) -> tuple[ForeignBag, dict[str, Any]]:
+    """Rows with coordinates and tissue of a file of places, by the number of each tile."""
+    held, n = files.arrays(path), len(rows)
+    if (table := held.get("npy")) is not None:
+        held = {name: table[name] for name in table.dtype.names or ()}
+        said = {name: column[0].item() for name, column in held.items() if len(table)} | said
     if not {"x", "y"} <= held.keys():
         raise FeaturesRefused(f"{path.name} has no x and y")
     coords = np.stack([held["x"], held["y"]], axis=1).astype(np.float64)
@@ -233,16 +234,11 @@ def _places(
     if tissue is not None and len(tissue) != len(coords):
         raise FeaturesRefused(f"{path.name} has {len(tissue):,} shares of tissue of other tiles")
     if len(coords) == n:  # else the pair is refused where it is made
-        order = _order(held.get("tile_index"), index, n)
+        theirs = held.get("tile_index", np.arange(n))
+        ours = np.arange(n) if index is None else index
+        if not np.array_equal(np.sort(theirs), np.sort(ours)) or len(np.unique(ours)) != n:
+            raise FeaturesRefused("numbers its tiles otherwise than its file of coordinates")
+        by_number = np.argsort(theirs)
+        order = by_number[np.searchsorted(theirs, ours, sorter=by_number)]
         coords, tissue = coords[order], None if tissue is None else tissue[order]
-    return coords, tissue, said
-
-
-def _order(of_places: np.ndarray | None, of_rows: np.ndarray | None, n: int) -> np.ndarray:
-    """For each row, where its tile stands in the file of places: both number the tiles."""
-    theirs = np.arange(n) if of_places is None else of_places
-    ours = np.arange(n) if of_rows is None else of_rows
-    if not np.array_equal(np.sort(theirs), np.sort(ours)) or len(np.unique(ours)) != n:
-        raise FeaturesRefused("numbers its tiles otherwise than its file of coordinates")
-    by_number = np.argsort(theirs)
-    return by_number[np.searchsorted(theirs, ours, sorter=by_number)]
+    return ForeignBag(rows=rows, coords=coords, tissue=tissue), said

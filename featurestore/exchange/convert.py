@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,29 +20,8 @@ KEPT = ("version", "unit", "tile_px", "tile_px0", "tile_um")  # by arrays, of wh
 NEAR = 1e-2  # of the largest value: how far two embeddings of one tile may be apart
 
 
-@dataclass(frozen=True, kw_only=True)
-class Placed:
-    """Rows as the store takes them, in the file's order."""
-
-    coords: np.ndarray  # int32 (N, 2)
-    rows: np.ndarray  # float16 (N, D)
-    tissue: np.ndarray | None  # (N,)
-    bag: ForeignBag  # without its arrays
-    twice: int = 0  # tiles that stood there twice, and stand here once
-
-    @property
-    def fingerprint(self) -> str:
-        """Thirty-two hex digits over places and rows, in whatever order; empty without a row."""
-        order = _by_place(self.coords)
-        if not len(order):
-            return ""
-        content = hashlib.blake2b(self.coords[order].tobytes(), digest_size=16)
-        content.update(self.rows[order].tobytes())
-        return content.hexdigest()
-
-
-def placed(bag: ForeignBag, mpp: float | None, dim: int | None) -> Placed:
-    """Bring the rows of a file to float16, and their places to level-0 pixels if mpp is known."""
+def placed(bag: ForeignBag, mpp: float | None, dim: int | None) -> ForeignBag:
+    """Bring rows to float16, and places to int32 of level-0 pixels if mpp is known."""
     rows, coords, unit = bag.rows, bag.coords, bag.unit
     if not len(rows) and dim is not None:
         rows = rows.reshape(0, dim)
@@ -63,15 +41,17 @@ def placed(bag: ForeignBag, mpp: float | None, dim: int | None) -> Placed:
             f"{beyond:,} of {len(rows):,} rows: the store keeps float16"
         )
     if unit == "um" and mpp is not None:
-        coords, unit = bag.coords / mpp, "level0_px"
+        coords, unit = coords / mpp, "level0_px"
     elif unit == "um" and (coords % 1).any() and coords.max() * 1000 < 2**31:
         coords, unit = coords * 1000, "nm"
-    kept = _once(np.rint(coords).astype(np.int32), half)
-    return Placed(
-        coords=np.rint(coords[kept]).astype(np.int32),
+    coords = np.rint(coords).astype(np.int32)
+    kept = _once(coords, half)
+    return replace(
+        bag,
+        unit=unit,
+        coords=coords[kept],
         rows=half[kept],
         tissue=None if bag.tissue is None else bag.tissue[kept],
-        bag=replace(bag, unit=unit, rows=half[:0], coords=coords[:0], tissue=None),
         twice=len(half) - len(kept),
     )
 
@@ -92,20 +72,20 @@ def as_stored(
     slide: Slide,
     tiling: ForeignTiling,
     bag: ForeignBag,
-    it: Placed,
+    it: ForeignBag,
     before: float | None,
-) -> Placed:
+) -> ForeignBag:
     """Tiles told in microns as the store has them: it keeps microns where it had no mpp then.
 
-    `before` is the mpp that the store knew.
+    `it` is `bag` placed, `before` the mpp that the store knew.
     """
     ids = (slide.slide_key, tiling.tiling_id)
-    if bag.unit != "um" or it.bag.unit != "level0_px" or not store.has(*ids):
+    if bag.unit != "um" or it.unit != "level0_px" or not store.has(*ids):
         return it
     stored = store.tiles(*ids)["coords"]
     for mpp in (None, before):
         other = placed(bag, mpp, it.rows.shape[1])
-        if not _are_same(stored, other.coords) or mpp == slide.mpp:
+        if mpp == slide.mpp or _paired(stored, other) is None:
             continue
         if mpp is None:
             return other
@@ -119,18 +99,24 @@ def as_stored(
 def slide_arrays(
     store: FeatureStore,
     slide: Slide,
-    it: Placed,
+    it: ForeignBag,
     encoder: EncoderDescription,
     tiling: ForeignTiling,
 ) -> arrays.SlideArrays | None:
-    """What to publish of a Slide; None where the store has it already.
+    """What to publish of a placed Slide; None where the store has it already.
 
     Rows stand in the order of the tiles that the store has of this Slide and Tiling, paired by
     coordinate, else in the store's own random order.
     """
     ids = ArrayIds(slide.slide_key, tiling.tiling_id, encoder.encoder_id)
-    if store.has(ids.slide_key, ids.tiling_id):
-        order = _paired(store.tiles(ids.slide_key, ids.tiling_id)["coords"], it.coords)
+    if store.has(*ids[:2]):
+        stored = store.tiles(*ids[:2])["coords"]
+        order = _paired(stored, it)
+        if order is None:
+            raise FeaturesRefused(
+                f"has {len(it.coords):,} tiles at other places than the {len(stored):,} that the "
+                "store has of this slide, cut the same way. Import it under another --cut"
+            )
     else:
         order = arrays.row_order(slide.slide_key, it.coords)
     rows = it.rows[order]
@@ -141,8 +127,8 @@ def slide_arrays(
             f"has other values than what was imported before as slide {slide.slide_id!r} of "
             f"encoder {encoder.name!r}. Give this extraction another --name"
         )
-    unknown = np.full(len(order), np.nan, np.float16)
-    tissue = unknown if it.tissue is None else it.tissue[order]
+    unknown = np.full(len(rows), np.nan, np.float16)
+    said = {name: getattr(it, name) for name in KEPT} | {"said": dict(it.said)}
     return arrays.SlideArrays(
         slide_key=slide.slide_key,
         attributes={
@@ -154,39 +140,27 @@ def slide_arrays(
         thumbnail=None,
         tiling=tiling,
         coords=it.coords[order],
-        scores=dict.fromkeys(SCORES, unknown) | {"tissue": tissue},
+        scores=dict.fromkeys(SCORES, unknown)
+        | {"tissue": unknown if it.tissue is None else it.tissue[order]},
         encoder_id=encoder.encoder_id,
         embeddings=rows,
-        provenance={
+        provenance={  # no path, no name of a person
             "encoder": asdict(encoder),
             "precision": None,
             "device": None,
-            # no path, no name of a person
-            "imported": {name: getattr(it.bag, name) for name in KEPT}
-            | {"said": dict(it.bag.said)},
+            "imported": said,
         },
     )
 
 
-def _paired(stored: np.ndarray, given: np.ndarray) -> np.ndarray:
-    """Which given row belongs to each stored tile, by its place."""
-    if not _are_same(stored, given):
-        raise FeaturesRefused(
-            f"has {len(given):,} tiles at other places than the {len(stored):,} that the store has "
-            "of this slide, cut the same way. Import it under another --cut"
-        )
-    order = np.empty(len(stored), np.int64)
-    order[_by_place(stored)] = _by_place(given)
+def _paired(stored: np.ndarray, it: ForeignBag) -> np.ndarray | None:
+    """Which row belongs to each stored tile, by its place; None where the places are others."""
+    theirs, ours = np.lexsort((stored[:, 1], stored[:, 0])), it.by_place
+    if not np.array_equal(stored[theirs], it.coords[ours]):
+        return None
+    order = np.empty_like(ours)
+    order[theirs] = ours
     return order
-
-
-def _by_place(coords: np.ndarray) -> np.ndarray:
-    return np.lexsort((coords[:, 1], coords[:, 0]))
-
-
-def _are_same(stored: np.ndarray, given: np.ndarray) -> bool:
-    """Whether two are the same places, in whatever order."""
-    return np.array_equal(stored[_by_place(stored)], given[_by_place(given)])
 
 
 def description(tool: str, name: str, folder: str, version: str | None) -> EncoderDescription:

@@ -65,27 +65,25 @@ def export_cohort(
     """
     if store.root.resolve() in (config.out.resolve(), *config.out.resolve().parents):
         raise ConfigError(f"{config.out} is in the store {store.root}. Name another folder with -o")
-    bags = store.bags(config.cohort, config.encoder_id, config.tiling_id)
     slides = store.sql("select slide_id, slide_key, mpp, width_px0, height_px0 from slides")
     tilings = store.sql("select tiling_id, tile_px, tile_mpp, min_tissue from tilings")
-    bags = bags.join(slides, on=["slide_id", "slide_key"], how="left")
-    cohort = bags.join(tilings, on="tiling_id")
+    bags = store.bags(config.cohort, config.encoder_id, config.tiling_id)
+    cohort = bags.join(slides, on=["slide_id", "slide_key"], how="left").join(
+        tilings, on="tiling_id"
+    )
     write, write_tables = WRITERS[config.tool]
     encoder = store.encoder(cohort["encoder_id"][0])
     failures: dict[str, str] = {}
-    written: list[str] = []
+    notes: list[str] = []
     before = _stamps(config.out) if (config.out / TABLE).exists() else {}  # an earlier export
     for done, row in enumerate(cohort.iter_rows(named=True), start=1):
         try:
-            it = _outgoing(store, row, config.out, encoder.name)
-            write(it)
-            written.append(it.slide_id)
+            write(_outgoing(store, row, config.out, encoder.name))
         except (FeaturesRefused, StoreDamaged) as error:
             failures[row["slide_id"]] = f"slide {row['slide_id']!r} {error}"
         progress(done, cohort.height, f"{len(failures)} failed")
-    left = cohort.filter(pl.col("slide_id").is_in(written))
-    notes = []
-    if written:
+    left = cohort.filter(~pl.col("slide_id").is_in(list(failures)))
+    if left.height:
         target = store.cohort(config.cohort).target
         columns = ["slide_id", "case_id", "patient_id", "split", "value"]
         rows = left.select(columns).rows()
@@ -102,7 +100,7 @@ def export_cohort(
         tool=config.tool,
         out=config.out,
         encoder=encoder.name,
-        slides=len(written),
+        slides=left.height,
         tiles=int(left["n_tiles"].sum()),
         notes=tuple(notes),
         failures=failures,

@@ -1,4 +1,7 @@
-"""HDF5, tensors of torch, arrays of NumPy: read what may be damaged, write whole or not at all."""
+"""HDF5, tensors of torch, arrays of NumPy: read what may be damaged, write whole or not at all.
+
+Foreign files are read in a process of its own: what kills or hangs it is refused.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,26 @@ import csv
 import io
 import json
 import math
+import signal
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
+from featurestore.bounded_process import BoundedProcess, Died, Limits, serve
 from featurestore.errors import FeaturesRefused, write_beside
+from featurestore.exchange.tools import SIGNS
 
+T = TypeVar("T")
+Inside = Mapping[str, tuple[int, ...]]  # an HDF5 file's datasets with their shapes, and SIGNS
 MOST_BYTES = 4 * 2**30  # of the features of one slide
+MEMORY_BYTES = 12 * 2**30
+CPU_S, BYTES_A_CPU_S = 20.0, 2_000_000  # of a file: what torch takes to import, and by its size
 
 
 @contextmanager
@@ -41,6 +52,14 @@ def hdf5(path: Path) -> Iterator[Any]:
         yield file
 
 
+def inside(path: Path) -> Inside:
+    """Look into an HDF5 file without reading its values."""
+    with hdf5(path) as file:
+        signs = SIGNS.intersection(file["coords"].attrs if "coords" in file else ())
+        shapes = {name: tuple(getattr(file[name], "shape", None) or ()) for name in file}
+        return dict.fromkeys(signs, ()) | shapes
+
+
 def array_of(file: Any, name: str) -> np.ndarray:
     """Read a whole dataset; parts that were never written are no zeros."""
     import h5py
@@ -50,7 +69,7 @@ def array_of(file: Any, name: str) -> np.ndarray:
         raise FeaturesRefused(f"has no {name!r}: it holds {', '.join(file) or 'nothing'}")
     if data.dtype.kind not in "fiub" or data.shape is None:
         raise FeaturesRefused(f"{name!r} is of type {data.dtype}, expected numbers")
-    if data.size * data.dtype.itemsize > MOST_BYTES:
+    if data.nbytes > MOST_BYTES:
         raise FeaturesRefused(
             f"says that {name!r} has the shape {data.shape}, which is no slide's: the file is "
             "damaged. Extract the slide again"
@@ -61,10 +80,10 @@ def array_of(file: Any, name: str) -> np.ndarray:
 
 
 def _is_written(data: Any) -> bool:
-    if data.chunks is not None:
-        expected = math.prod(-(-n // c) for n, c in zip(data.shape, data.chunks, strict=True))
-        return bool(data.id.get_num_chunks() == expected)
-    return bool(data.id.get_storage_size() >= data.size * data.dtype.itemsize)
+    if data.chunks is None:
+        return bool(data.id.get_storage_size() >= data.nbytes)
+    expected = math.prod(-(-n // c) for n, c in zip(data.shape, data.chunks, strict=True))
+    return bool(data.id.get_num_chunks() == expected)
 
 
 def said_of(holder: Any, names: Sequence[str]) -> dict[str, Any]:
@@ -73,15 +92,13 @@ def said_of(holder: Any, names: Sequence[str]) -> dict[str, Any]:
     No others are read: texts lie in a heap, and HDF5 may search a broken one for ever.
     """
     said: dict[str, Any] = {}
-    for name in names:
-        if name not in holder.attrs:
-            continue
+    for name in (one for one in names if one in holder.attrs):
         value = holder.attrs[name]
         if isinstance(value, bytes):
             value = value.decode(errors="replace")
         if isinstance(value, np.generic | np.ndarray):
             value = value.tolist()
-        if not isinstance(value, str) or value not in ("None", ""):
+        if value not in ("None", ""):
             said[name] = value
     return said
 
@@ -89,22 +106,12 @@ def said_of(holder: Any, names: Sequence[str]) -> dict[str, Any]:
 def number(said: Mapping[str, Any], *names: str) -> float | None:
     """The first of some attributes that is there, as a number over 0."""
     for name in names:
-        value: Any = said.get(name)
-        if isinstance(value, list) and value:
-            value = value[0]
-        try:
-            found = float(value) if value is not None else math.nan
-        except (TypeError, ValueError):
-            continue
-        if math.isfinite(found) and found > 0:
-            return found
+        with suppress(TypeError, ValueError, IndexError):
+            value: Any = said.get(name)
+            found = float(np.ravel(value)[0])
+            if 0 < found < math.inf:
+                return found
     return None
-
-
-def text(said: Mapping[str, Any], name: str) -> str | None:
-    """An attribute as a text of one line."""
-    value = said.get(name)
-    return value if isinstance(value, str) and value.isprintable() else None
 
 
 def bfloat16(rows: np.ndarray) -> np.ndarray:
@@ -129,7 +136,7 @@ def places_of(data: np.ndarray) -> np.ndarray:
     """Coordinates as float64 (N, 2); none at all have lost their shape in old files."""
     if data.ndim == 3 and data.shape[0] == 1:
         data = data[0]
-    return np.asarray(data, np.float64).reshape(-1, 2) if data.size == 0 else data.astype(float)
+    return data.reshape(*(data.shape if data.size else (0, 2))).astype(np.float64)
 
 
 def agreeing(patches: Sequence[Path], coords: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
@@ -182,7 +189,46 @@ def arrays(path: Path) -> dict[str, np.ndarray]:
             return {name: loaded[name] for name in loaded.files}
 
 
-# -- writing ---------------------------------------------------------------------------------------
+class Apart(BoundedProcess):
+    """Reads one foreign file after the other; a file that kills or hangs it is refused.
+
+    HDF5 may search a damaged file for ever or crash, and a declared shape may be of any size.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(Limits(memory_bytes=MEMORY_BYTES), partial(serve, answer=_answer))
+        self._broken: dict[Path, str] = {}
+        self.start()
+
+    def call(self, function: Callable[[Any], T], argument: Any, path: Path) -> T:
+        """What a function of a module gives, called over there to read a file."""
+        if path in self._broken:
+            raise FeaturesRefused(self._broken[path])
+        with told(path):
+            cpu_s = CPU_S + path.stat().st_size / BYTES_A_CPU_S
+        try:
+            answer = next(self.ask((function, argument, cpu_s), cpu_s))
+        except Died as why:
+            self._broken[path] = f"{path.name} cannot be read: it is damaged, and {why}"
+            raise FeaturesRefused(self._broken[path]) from why
+        if isinstance(answer, FeaturesRefused):
+            raise answer
+        return answer  # type: ignore[no-any-return]
+
+    def peek(self, path: Path) -> Inside:
+        """What an HDF5 file holds."""
+        return self.call(inside, path, path)
+
+
+def _answer(request: tuple[Callable[[Any], Any], Any, float]) -> Iterator[Any]:
+    function, argument, cpu_s = request
+    signal.setitimer(signal.ITIMER_PROF, cpu_s)
+    try:
+        yield function(argument)
+    except FeaturesRefused as error:
+        yield FeaturesRefused(str(error))
+    except Exception as error:  # a damaged file has no end of ways to break its reader
+        yield FeaturesRefused(f"cannot be read: {str(error) or type(error).__name__}")
 
 
 def write_hdf5(
@@ -199,9 +245,8 @@ def write_hdf5(
 
     with write_beside(path) as work, h5py.File(work, "w") as file:
         for name, data in arrays.items():
-            cut: dict[str, Any] = {}
-            if rows is not None and data.size:
-                cut = {"chunks": (rows, data.shape[1]), "maxshape": (None, data.shape[1])}
+            wide, whole = data.shape[1], rows is None or not data.size
+            cut = {} if whole else {"chunks": (rows, wide), "maxshape": (None, wide)}
             file.create_dataset(name, data=data, **cut).attrs.update(said.get(name, {}))
         file.attrs.update(said.get("", {}))
 

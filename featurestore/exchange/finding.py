@@ -9,20 +9,22 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import groupby, islice
+from operator import attrgetter
 from pathlib import Path
 
 from featurestore.errors import FeaturesRefused
 from featurestore.exchange import files
-from featurestore.exchange.tools import ROWS, SIGNS, TOOLS, Tool
+from featurestore.exchange.tools import ROWS, TOOLS, Tool
 
 PROBES = 3  # files of a folder that may say whose it is
 ABOVE, ASIDE = 2, ("patches", "tiles", "coordinates")  # where places lie of a folder of features
 NO_FILE = "is a pipe or a link to nothing, expected a file. Put the file of its features there"
 LOCKED = "is unfinished: its lock is still there. Extract the slide again"
+OWNED = (".h5", ".pt", ".npz")
 
-
-Inside = Mapping[str, tuple[int, ...]]  # an HDF5 file's datasets with their shapes, and SIGNS
-Peek = Callable[[Path], Inside]
+Peek = Callable[[Path], files.Inside]
+Places = dict[str | None, list[tuple[str, str, Path]]]  # by Slide: base, cut and file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,17 +52,6 @@ class Finds:
     places: int  # Slides of which there are places of tiles
 
 
-Places = dict[str | None, list[tuple[str, str, Path]]]  # by Slide: base, cut and file
-
-
-def inside(path: Path) -> Inside:
-    """Look into an HDF5 file without reading its values."""
-    with files.hdf5(path) as file:
-        signs = SIGNS.intersection(file["coords"].attrs if "coords" in file else ())
-        shapes = {name: tuple(getattr(file[name], "shape", None) or ()) for name in file}
-        return dict.fromkeys(signs, ()) | shapes
-
-
 def files_in(root: Path) -> list[Path]:
     """A file, or the regular files under a folder, sorted; links are followed, folders once."""
     if root.is_file():
@@ -84,7 +75,7 @@ def find(tool: str, root: Path, peek: Peek) -> Finds:
     there = files_in(root)
     owners, bare = _owners(there, peek)
     foreign = {folder for folder, tools in owners.items() if tools and tool not in tools}
-    left = (path for path in there if path.parent in foreign and path.suffix in _OWNED)
+    left = (path for path in there if path.parent in foreign and path.suffix in OWNED)
     others = Counter(" or ".join(sorted(owners[path.parent])) for path in left)
     own = [path for path in there if path.parent not in foreign]
     places = _places(TOOLS[tool], own, bare)
@@ -95,10 +86,10 @@ def find(tool: str, root: Path, peek: Peek) -> Finds:
             for slide, some in _places(TOOLS[tool], files_in(near), bare).items():
                 places.setdefault(slide, []).extend(some)
     locks = [path for path in own if path.name.endswith((".h5.lock", ".pt.lock"))]
-    locked = {path.with_suffix("") for path in locks}
-    owned = (path for path in root.rglob("*") if path.suffix in _OWNED)
+    shut = {path.with_suffix("") for path in locks}
+    owned = (path for path in root.rglob("*") if path.suffix in OWNED)
     no_files = [path for path in owned if not (path.is_file() or path.is_dir())]
-    open_to_read = (path for path in own if path not in locked and path.parent not in bare)
+    open_to_read = [path for path in own if path not in shut and path.parent not in bare]
     found = list(_features(tool, open_to_read, places))
     return Finds(
         found=[*found, *_empty(found, places, peek)],
@@ -108,20 +99,14 @@ def find(tool: str, root: Path, peek: Peek) -> Finds:
     )
 
 
-_OWNED = (".h5", ".pt", ".npz")
-
-
 def _owners(there: Sequence[Path], peek: Peek) -> tuple[dict[Path, set[str]], set[Path]]:
     """Which tools may have written each folder, none where nothing tells; and those of coords."""
-    by_folder: dict[Path, list[Path]] = {}
-    for path in there:
-        if path.suffix in _OWNED:
-            by_folder.setdefault(path.parent, []).append(path)
     owners: dict[Path, set[str]] = {}
     bare: set[Path] = set()
-    for folder, some in by_folder.items():
-        looks: dict[Path, Inside] = {}
-        for path in some[:PROBES]:
+    owned = sorted((path for path in there if path.suffix in OWNED), key=attrgetter("parent"))
+    for folder, some in groupby(owned, attrgetter("parent")):
+        looks: dict[Path, files.Inside] = {}
+        for path in islice(some, PROBES):
             with suppress(FeaturesRefused):
                 looks[path] = peek(path) if path.suffix == ".h5" else {}
         if looks and all("coords" in held and not ROWS & held.keys() for held in looks.values()):
@@ -131,7 +116,7 @@ def _owners(there: Sequence[Path], peek: Peek) -> tuple[dict[Path, set[str]], se
     return owners, bare
 
 
-def _owners_of(path: Path, held: Inside) -> set[str]:
+def _owners_of(path: Path, held: files.Inside) -> set[str]:
     """Who may have written a file, by what it holds, else by the names of its folders."""
     for name, tool in TOOLS.items():
         if held.keys() & tool.signs or _match(tool.own, path):
@@ -151,9 +136,9 @@ def _places(tool: Tool, there: Sequence[Path], bare: set[Path]) -> Places:
     places: Places = {}
     for path in there:
         if match := _match(tool.places, path):
-            said = {"slide": None, "cut": None} | match.groupdict()
-            at = (_upto(match, "base"), said["cut"] or "", path)
-            places.setdefault(said["slide"], []).append(at)
+            said = match.groupdict()
+            at = (_upto(match, "base"), said.get("cut") or "", path)
+            places.setdefault(said.get("slide"), []).append(at)
         elif path.parent in bare and path.suffix == ".h5":
             places.setdefault(path.stem, []).append(("", "", path))
     return places
@@ -174,6 +159,7 @@ def _features(tool: str, there: Iterable[Path], places: Places) -> Iterator[Foun
             continue
         said = {name: word or "" for name, word in match.groupdict().items()}
         name, folder, cut = said["slide"], said["folder"], said.get("cut", "")
+        near = sorted([*places.get(name, ()), *places.get(None, ())], key=lambda one: -len(one[0]))
         found = Found(
             path=path,
             tool=tool,
@@ -183,9 +169,7 @@ def _features(tool: str, there: Iterable[Path], places: Places) -> Iterator[Foun
             cut=cut,
             beside=tuple(
                 beside
-                for base, its_cut, beside in sorted(
-                    [*places.get(name, ()), *places.get(None, ())], key=lambda one: -len(one[0])
-                )
+                for base, its_cut, beside in near
                 if match.string.startswith(f"{base}/") and its_cut in ("", cut)
             ),
             is_empty=path.suffix == ".json",

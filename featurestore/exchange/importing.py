@@ -5,25 +5,17 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from featurestore.config import ImportConfig
 from featurestore.errors import FeaturesRefused, StoreDamaged
 from featurestore.exchange import bags, files
 from featurestore.exchange.bags import ForeignBag, ForeignTiling
-from featurestore.exchange.convert import (
-    NAMES,
-    Placed,
-    as_stored,
-    description,
-    placed,
-    slide_arrays,
-)
+from featurestore.exchange.convert import NAMES, as_stored, description, placed, slide_arrays
 from featurestore.exchange.finding import Finds, Found, find
-from featurestore.exchange.isolated import Apart
 from featurestore.exchange.match_slides import Given, People, Who
 from featurestore.exchange.tools import TOOLS
 from featurestore.fields import from_json
@@ -33,9 +25,12 @@ from featurestore.words import counted, grouped
 if TYPE_CHECKING:
     from featurestore.store import FeatureStore
 
+T = TypeVar("T")
 Read = Callable[[Found], ForeignBag]
+Alike = tuple[Found, ForeignBag, ForeignBag, tuple[float | None, Any]]  # as read, placed; its mpp
 COMMIT_SLIDES = 32
 PROBES = 5  # files of a folder that decide how wide an Encoder is
+SCALE = "Pass --mpp, or a --manifest with a column mpp"
 TO_WHAT_END = "to train on and to export to CLAM and Parquet, not to draw"
 SAME_SCALE = 0.05  # of microns per pixel: slides that may stand under one Tiling
 
@@ -63,20 +58,13 @@ class ImportSummary:
 
     def text(self) -> str:
         """What `import` prints: counts, what is missing, reasons, the next command."""
-        told = {
-            "with new metadata": self.updated,
-            "without a tile": self.empty,
-            "failed": len(self.failures),
-        }
-        lines = [
-            f"{counted(len(self.slides), 'slide')}: {counted(self.imported, 'bag')} imported, "
-            f"{counted(self.tiles, 'tile')}; "
-            f"{self.known:,} known" + "".join(f", {n:,} {what}" for what, n in told.items() if n)
+        told = [
+            (self.updated, "with new metadata"),
+            (self.empty, "without a tile"),
+            (len(self.failures), "failed"),
         ]
-        lines += [f"encoder {one.name}, id {key}" for key, one in self.encoders.items()]
-        scale = "Pass --mpp, or a --manifest with a column mpp"
         notes = [
-            (self.without_mpp, "bag", f"without mpp: their scale is unknown. {scale}"),
+            (self.without_mpp, "bag", f"without mpp: their scale is unknown. {SCALE}"),
             (self.unplaced, "bag", f"without coordinates: {TO_WHAT_END}"),
             (self.twice, "tile", "twice in one file, taken once"),
             (self.erased, "bag", "of slides that were erased from the store, left out"),
@@ -84,12 +72,16 @@ class ImportSummary:
             (self.without_features, "slide", "of the manifest without features here"),
             *((n, "file", f"left out, as those of {tool}") for tool, n in self.others.items()),
         ]
-        lines += [f"note: {counted(n, noun)} {what}" for n, noun, what in notes if n]
-        lines += grouped("failed", self.failures)
-        if self.failures:
-            lines.append("List what failed with: trephine sql 'from failures'")
-        if self.slides:
-            lines.append("Next: trephine label --table LABELS.csv")
+        lines = [
+            f"{counted(len(self.slides), 'slide')}: {counted(self.imported, 'bag')} imported, "
+            f"{counted(self.tiles, 'tile')}; {self.known:,} known"
+            + "".join(f", {n:,} {what}" for n, what in told if n),
+            *(f"encoder {one.name}, id {key}" for key, one in self.encoders.items()),
+            *(f"note: {counted(n, noun)} {what}" for n, noun, what in notes if n),
+            *grouped("failed", self.failures),
+        ]
+        lines += ["List what failed with: trephine sql 'from failures'"] * bool(self.failures)
+        lines += ["Next: trephine label --table LABELS.csv"] * bool(self.slides)
         return "\n".join(lines)
 
 
@@ -108,7 +100,7 @@ def import_features(
     Raises:
         FeaturesRefused: the folder has no features of this tool.
     """
-    with closing(Apart()) as apart:
+    with closing(files.Apart()) as apart:
         finds = find(config.tool, config.path, apart.peek)
         if not finds.found and not finds.refused:
             raise FeaturesRefused(_nothing(config, finds))
@@ -175,15 +167,16 @@ class Taker:
         self._rows: list[Any] = []
         self._published: list[ArrayIds] = []
         self._dims: dict[str, int | None] = {}  # by folder
-        tilings = store.ask("from tilings").iter_rows(named=True)
-        self._tilings = [from_json(ForeignTiling, row) for row in tilings]
-        encoders = store.ask("from encoders").iter_rows(named=True)
-        known = [from_json(EncoderDescription, row).identity for row in encoders]
+        self._tilings = self._known(ForeignTiling, "from tilings")
+        known = [one.identity for one in self._known(EncoderDescription, "from encoders")]
         # an Encoder stays as it stands in the store, whatever version of the tool went on with it
         self._versions: dict[tuple[Any, ...], str | None] = {
             tuple(map(one.get, NAMES)): one.get("version") for one in known
         }
         self._failed = set(store.ask("select item from failures where stage = 'import'")["item"])
+
+    def _known(self, kind: type[T], query: str) -> list[T]:
+        return [from_json(kind, row) for row in self._store.ask(query).iter_rows(named=True)]
 
     def by_slide(self, found: Sequence[Found]) -> dict[tuple[str, str, str], list[Found]]:
         """Files by folder, way to cut, and Slide; the names that are none fail."""
@@ -198,7 +191,7 @@ class Taker:
                 self.summary.erased += 1
             else:
                 groups.setdefault((one.folder, one.cut, who.slide_id), []).append(one)
-        for folder in dict.fromkeys(key[0] for key in groups):
+        for folder in {key[0] for key in groups}:
             of_folder = [group[0] for key, group in groups.items() if key[0] == folder]
             self._dims[folder] = self._dim_of(of_folder)
         return groups
@@ -207,11 +200,8 @@ class Taker:
         """How wide the rows of a folder are: what most of a few files say."""
         widths: Counter[int] = Counter()
         for one in of_folder[:: max(1, len(of_folder) // PROBES)]:
-            try:
-                with files.told(one.path):
-                    widths[self._read(one).rows.shape[1]] += 1
-            except FeaturesRefused:
-                continue
+            with suppress(FeaturesRefused), files.told(one.path):
+                widths[self._read(one).rows.shape[1]] += 1
         del widths[0]
         return widths.most_common(1)[0][0] if widths else None
 
@@ -241,23 +231,21 @@ class Taker:
         told.tiles += 0 if is_known else len(it.rows)
         told.empty += len(it.rows) == 0
         told.twice += it.twice
-        told.unplaced += it.bag.unit == "row"
+        told.unplaced += it.unit == "row"
         told.without_mpp += mpp[0] is None
         self._rows += [who.case] if who.case else []
         self._rows += [slide] if is_new else []
         if arrays is not None:
             self._store.publish(arrays)
-            ids = (slide.slide_key, tiling.tiling_id, encoder.encoder_id)
-            self._published.append(ArrayIds(*ids))
+            ids = ArrayIds(slide.slide_key, tiling.tiling_id, encoder.encoder_id)
+            self._published.append(ids)
         told.encoders[encoder.encoder_id] = encoder
         told.slides.add(slide.slide_id)
         mended = self._failed & {str(one.path) for one in several}
         self._rows += [Failure(item=item, mended=True) for item in sorted(mended)]
 
-    def _read_alike(
-        self, who: Who, several: list[Found]
-    ) -> tuple[Found, ForeignBag, Placed, tuple[float | None, Any]]:
-        kept: list[tuple[Found, ForeignBag, Placed, tuple[float | None, Any]]] = []
+    def _read_alike(self, who: Who, several: list[Found]) -> Alike:
+        kept: list[Alike] = []
         for one in several:
             try:
                 with files.told(one.path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,17 +57,15 @@ class Who:
         """The row of the Slide: as it is known, with what the manifest says now."""
         if self.known and not (self.known.reader or "").startswith(IMPORTED):
             return self.known  # a slide that was read: an import adds nothing to it
-        given = self.given or GivenSlide(
-            slide_id=self.slide_id, case_id=self.slide_id, path=str(path)
-        )
-        if not given.path:
-            given = replace(given, path=str(path))
+        name = self.slide_id
+        given = self.given or GivenSlide(slide_id=name, case_id=name, path="")
+        given = replace(given, path=given.path or str(path))
         if self.known:
             said = vars(given) if self.given else {}
             also = {name: measured[name] for name in ("mpp", "mpp_source") if measured["mpp"]}
             return replace(self.known, **said, **also)
         return given.measured(
-            slide_key=content_id(["imported", self.slide_id]), reader=IMPORTED + tool, **measured
+            slide_key=content_id(["imported", name]), reader=IMPORTED + tool, **measured
         )
 
 
@@ -91,10 +89,8 @@ class People:
         given, case = self._given.get(slide_id, (None, None))
         if given is not None:
             self.used.add(slide_id)
-        elif known is None:
-            case = self._cases.get(slide_id) or Case(
-                case_id=slide_id, patient_id=slide_id, patient_made_up=True
-            )
+        elif known is None and slide_id not in self._cases:
+            case = Case(case_id=slide_id, patient_id=slide_id, patient_made_up=True)
         if case is not None and self._cases.get(case.case_id) == case:
             case = None
         return Who(slide_id=slide_id, given=given, case=case, known=known)
@@ -102,10 +98,7 @@ class People:
     def learn(self, slide: Slide) -> bool:
         """Take over a Slide's row; whether it says anything new."""
         before, self._known[slide.slide_id] = self._known.get(slide.slide_id), slide
-        if before is None:
-            return True
-        said = [one.name for one in fields(Slide) if one.name != "ingested_at"]
-        return any(getattr(slide, name) != getattr(before, name) for name in said)
+        return before is None or replace(before, ingested_at=slide.ingested_at) != slide
 
 
 def _by_name(slides: Iterable[GivenSlide]) -> dict[str, set[str]]:

@@ -6,18 +6,17 @@ import functools
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from featurestore.config import SplitConfig
 from featurestore.errors import ConfigError, FeaturesRefused
 from featurestore.exchange import files
-from featurestore.exchange.bags import ForeignBag
+from featurestore.exchange.bags import ForeignBag, unplaced
 from featurestore.exchange.convert import placed
 from featurestore.exchange.finding import Found
 from featurestore.exchange.importing import ImportSummary, Read, Said, Taker
-from featurestore.exchange.tools import numbered
 from featurestore.ids import strangers
 from featurestore.types import Case, GivenSlide, Label, Target
 
@@ -66,21 +65,27 @@ def add_bags(
             raise ConfigError(unknown.replace("are not in the store", "have no bag"))
     if splits and (missing := [one for one in bags if one not in splits]):
         raise ConfigError(f"{len(missing):,} bags have no split, the first is {missing[0]!r}")
-    n_given, bags = len(bags), _without_erased(self, bags, patients)
-    labels = {one: value for one, value in labels.items() if one in bags}
-    splits = {one: side for one, side in splits.items() if one in bags}
-    given = _labels(labels, target)
+    n_given, gone = len(bags), self.erased()
+    who = {
+        one: [("slide", one), ("case", one), ("patient", patients.get(one, one))] for one in bags
+    }
+    bags = {one: rows for one, rows in bags.items() if not gone.has(who[one])}
+    given = _labels({one: value for one, value in labels.items() if one in bags}, target)
 
     read = functools.partial(_read, bags, coords)
     found = [
         Found(path=Path(name, one), tool=TOOL, name=one, folder=name, encoder=name) for one in bags
     ]
-    slides = [GivenSlide(slide_id=one, case_id=one, path=f"{name}/{one}") for one in bags]
-    cases = [
-        Case(case_id=one, patient_id=patients.get(one, one), patient_made_up=one not in patients)
+    manifest = [
+        (
+            GivenSlide(slide_id=one, case_id=one, path=f"{name}/{one}"),
+            Case(
+                case_id=one, patient_id=patients.get(one, one), patient_made_up=one not in patients
+            ),
+        )
         for one in bags
     ]
-    work = Taker(self, read, Said(tool=TOOL, cut=name), list(zip(slides, cases, strict=True)))
+    work = Taker(self, read, Said(tool=TOOL, cut=name), manifest)
     _check(found, read)
     for (_, _, slide_id), several in work.by_slide(found).items():
         try:
@@ -93,7 +98,7 @@ def add_bags(
     work.summary.erased = n_given - len(bags)
     self.record_labels(given, target)
     if splits:
-        table = {one: str(side) for one, side in splits.items()}
+        table = {one: str(side) for one, side in splits.items() if one in bags}
         split = SplitConfig(method="table", table=table)
         self.create_cohort(name, OF_NAME, {"encoder": name}, split=split, target=target.name)
     return work.summary
@@ -111,17 +116,6 @@ def record_labels(self: FeatureStore, labels: Iterable[Label], target: Target) -
     )
 
 
-def _without_erased(
-    store: FeatureStore, bags: Mapping[str, np.ndarray], patients: Mapping[str, str]
-) -> Mapping[str, np.ndarray]:
-    gone = store.erased()
-    return {
-        one: rows
-        for one, rows in bags.items()
-        if not gone.has([("slide", one), ("case", one), ("patient", patients.get(one, one))])
-    }
-
-
 def _read(
     bags: Mapping[str, np.ndarray], coords: Mapping[str, np.ndarray], found: Found
 ) -> ForeignBag:
@@ -131,7 +125,7 @@ def _read(
     rows = files.rows_of(given)
     at = coords.get(found.name)
     if at is None:
-        return ForeignBag(rows=rows, coords=numbered(len(rows)), unit="row")
+        return unplaced(rows)
     return ForeignBag(rows=rows, coords=files.places_of(np.asarray(at)))
 
 
@@ -148,30 +142,23 @@ def _check(found: Collection[Found], read: Read) -> None:
 
 
 def _labels(values: Mapping[str, float], target: Target) -> list[Label]:
-    given = [_label(one, value, target) for one, value in values.items()]
-    if target.high > 1 and {one.value for one in given} == {0, 1}:
+    low, high = target.low, target.high
+    for one, value in values.items():
+        sound = isinstance(value, int | float | np.number | np.bool_) and low <= value <= high
+        if not sound or (target.kind == "binary" and value not in (low, high)):
+            raise ConfigError(
+                f"bag {one!r} has the label {value!r}, expected {low:g} "
+                f"{'or' if target.kind == 'binary' else 'to'} {high:g} ({target.name}). "
+                "Leave out what has no label."
+            )
+    numbers = {one: float(value) for one, value in values.items()}
+    if high > 1 and set(numbers.values()) == {0, 1}:
         raise ConfigError(
-            f"all labels are 0 or 1, and {target.name} is {target.low:g} to {target.high:g}. Pass "
+            f"all labels are 0 or 1, and {target.name} is {low:g} to {high:g}. Pass "
             'target=Target(name="positive", kind="binary", low=0, high=1)'
         )
-    return given
-
-
-def _label(slide_id: str, value: float, target: Target) -> Label:
-    ends = (target.low, target.high)
-    binary, number = target.kind == "binary", isinstance(value, int | float | np.number | np.bool_)
-    if not number or not (value in ends if binary else ends[0] <= value <= ends[1]):
-        raise ConfigError(
-            f"bag {slide_id!r} has the label {value!r}, expected {ends[0]:g} "
-            f"{'or' if binary else 'to'} {ends[1]:g} ({target.name}). Leave out what has no label."
-        )
-    return Label(
-        case_id=slide_id,
-        target=target.name,
-        value=float(value),
-        low=float(value),
-        high=float(value),
-        method="human",
-        status="single",
-        rule="table",
-    )
+    said: dict[str, Any] = {"method": "human", "status": "single", "rule": "table"}
+    return [
+        Label(case_id=one, target=target.name, value=value, low=value, high=value, **said)
+        for one, value in numbers.items()
+    ]

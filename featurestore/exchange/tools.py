@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
-
 # What coords count: level-0 pixels, microns where nobody says the slide's mpp (the store keeps
 # fractions of them as nanometres), or nothing but rows.
 Unit = Literal["level0_px", "um", "nm", "row"]
@@ -129,17 +127,10 @@ ENCODER = ("encoder", "extractor", "encoder_name")
 # What must be said, if anything is: a row a tile, and what its places count.
 KINDS = {"feat_type": "tile", "artifact_type": "tile_embeddings"}
 UNITS = {"unit": "um", "coordinate_space": "level0_px"}
-ATTRIBUTES = tuple(
-    dict.fromkeys(
-        (
-            *(name for names in NUMBERS.values() for name in names),
-            *(*KEPT, *ENCODER, *KINDS, *UNITS, *SIGNS, "stamp_version"),
-            *("level0_width", "level0_height", "level_dim"),
-        )
+ATTRIBUTES = sorted(
+    SIGNS.union(
+        *NUMBERS.values(),
+        *(KEPT, ENCODER, KINDS, UNITS),
+        ("stamp_version", "level0_width", "level0_height", "level_dim"),
     )
 )
-
-
-def numbered(n: int) -> np.ndarray:
-    """Coordinates of rows of which nobody says where they lie: their numbers."""
-    return np.stack([np.arange(n), np.zeros(n)], axis=1).astype(np.float64)

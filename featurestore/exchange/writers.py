@@ -39,8 +39,6 @@ class Outgoing:
         return self.bag.coords[order], self.bag.rows[order].astype(np.float32), order
 
 
-# -- TRIDENT --------------------------------------------------------------------------------------
-
 OF_TORCHMIL = (
     "torchmil divides level-0 coordinates by the size of a target patch: its adjacency has no "
     "edges on these files"
@@ -85,8 +83,6 @@ def _magnification(mpp: float | None) -> float | None:
     return next((float(word) for under, word in MAGNIFICATIONS if mpp and mpp < under), None)
 
 
-# -- CLAM -----------------------------------------------------------------------------------------
-
 DIM = 1_024  # columns that CLAM takes unless it is told
 SMALL = 8  # tiles that its instance loss draws
 
@@ -121,35 +117,29 @@ def _tables_clam(out: Path, cohort: pl.DataFrame, target: str) -> list[str]:
     files.write_csv(out / "labels.csv", ["case_id", "slide_id", "label"], cohort[columns].rows())
     sides = dict(cohort.select("slide_id", "split").iter_rows())
     folds = sorted({side for side in sides.values() if side.isdecimal()}, key=int)
-    for n, fold in enumerate(folds or [None]):
+    for n, fold in enumerate(folds or ["test"]):  # all else is to train on
         parts: dict[str, list[str]] = {"train": [], "val": [], "test": []}
         for slide_id, side in sides.items():
-            name = {"validation": "val", "calibration": "train"}.get(side, side)
-            parts["train" if name not in parts else name].append(slide_id)
-        if fold is not None:
-            parts["test"] = [slide_id for slide_id, side in sides.items() if side == fold]
-            parts["train"] = [slide_id for slide_id, side in sides.items() if side != fold]
+            parts[{"validation": "val", fold: "test"}.get(side, "train")].append(slide_id)
         rows = [[n_row, *row] for n_row, row in enumerate(zip_longest(*parts.values()))]
         files.write_csv(out / "splits" / f"splits_{n}.csv", ["", *parts], rows)
     digits = [name for name in cohort["slide_id"] if name.isdecimal()]
     small, dim = int((cohort["n_tiles"] < SMALL).sum()), cohort["dim"][0]
-    notes = []
-    if dim != DIM:
-        notes.append(f"CLAM takes {DIM:,} columns unless told: pass --embed_dim {dim}")
-    if digits:
-        notes.append(
+    notes = [
+        (dim != DIM, f"CLAM takes {DIM:,} columns unless told: pass --embed_dim {dim}"),
+        (
+            digits,
             f"{counted(len(digits), 'slide_id')} of digits alone, of which CLAM's tables lose "
-            f"leading zeros, the first is {min(digits)!r}: it looks for another file"
-        )
-    if small:
-        notes.append(
+            f"leading zeros, the first is {min(digits, default='')!r}: it looks for another file",
+        ),
+        (
+            small,
             f"{counted(small, 'slide')} of under {SMALL} tiles, on which CLAM's instance loss "
-            "fails: drop such slides, or train without it"
-        )
-    return notes
+            "fails: drop such slides, or train without it",
+        ),
+    ]
+    return [note for is_so, note in notes if is_so]
 
-
-# -- STAMP ----------------------------------------------------------------------------------------
 
 VERSION, WITHOUT_PIXELS = "2.1.0", "2.0.0"  # a reader refuses what is newer than itself
 
@@ -183,25 +173,19 @@ def _write_stamp(it: Outgoing) -> None:
 
 def _tables_stamp(out: Path, cohort: pl.DataFrame, target: str) -> list[str]:
     """Write Patients with their label, and their Slides; Patients of several labels are told."""
-    several = (
-        cohort.group_by("patient_id")
-        .agg(pl.col("value").n_unique())
-        .filter(pl.col("value") > 1)["patient_id"]
-    )
-    plain = cohort.filter(~pl.col("patient_id").is_in(several.implode()))
+    plain = cohort.filter(pl.col("value").n_unique().over("patient_id") == 1)
+    several = cohort["patient_id"].n_unique() - plain["patient_id"].n_unique()
     labels = plain.select("patient_id", "value").unique(maintain_order=True).rows()
     slides = [(patient, f"{name}.h5") for patient, name in plain["patient_id", "slide_id"].rows()]
     files.write_csv(out / "clini.csv", ["PATIENT", target], labels)
     files.write_csv(out / "slide.csv", ["PATIENT", "FILENAME"], slides)
-    if several.is_empty():
+    if not several:
         return []
     return [
-        f"{counted(len(several), 'patient')} with cases of different labels, and STAMP takes one a "
+        f"{counted(several, 'patient')} with cases of different labels, and STAMP takes one a "
         "patient: left out of clini.csv and slide.csv"
     ]
 
-
-# -- slide2vec ------------------------------------------------------------------------------------
 
 NOW, META = "tile_embeddings", ".meta.json"
 # Its reader refuses a key more or less: what a Tiling of ours does not have is null.
@@ -303,9 +287,6 @@ def _tables_slide2vec(out: Path, cohort: pl.DataFrame, target: str) -> list[str]
     ]
     files.write_csv(out / "process_list.csv", header, rows)
     return []
-
-
-# -- Parquet --------------------------------------------------------------------------------------
 
 
 def _write_parquet(it: Outgoing) -> None:

@@ -17,7 +17,7 @@ import cli
 from featurestore import FeatureStore, import_features
 from featurestore.config import ImportConfig
 from featurestore.errors import FeaturesRefused
-from featurestore.exchange.isolated import CPU_S, Apart
+from featurestore.exchange.files import CPU_S, Apart
 
 TOOLS = dict(EVERY.values())  # the newest version of each
 

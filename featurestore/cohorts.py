@@ -22,7 +22,6 @@ from featurestore.types import Cohort, CohortSlide
 
 ADD_LABELS = "Add labels with: trephine label REPORTS, or trephine label --table LABELS.csv"
 TRY = "Try the condition with: trephine sql 'from bags'"
-RESERVED = {"latest": "the newest run"}  # words that stand for something where names do
 OPTIONS = ("test_fraction", "seed", "folds", "late_slides", "undated", "duplicates")
 STRATUM = 10  # Patients of like labels, among whom chance decides
 SIDES = ("train", "validation", "calibration", "test")
@@ -66,8 +65,8 @@ def freeze(
     """
     if not re.fullmatch(r"[\w.-]+", name):
         raise CohortError(f"a cohort's name is letters, digits, '_', '-' and '.', got {name!r}")
-    if name.lower() in RESERVED:
-        raise CohortError(f"{name!r} means {RESERVED[name.lower()]}: name the cohort otherwise")
+    if name.lower() == "latest":
+        raise CohortError(f"{name!r} means the newest run: name the cohort otherwise")
     slides, dropped = _labelled(chosen, labelled, query, target)
     if slides.is_empty():
         any_label = labelled.is_empty() or labelled["value"].count()

@@ -55,9 +55,6 @@ def _must_be_empty(root: Path) -> None:
     """Refuse a folder of other things: a store's rights would close it to all but its owner.
 
     Empty folders of a call that was killed are none, and hidden files neither.
-
-    Raises:
-        ConfigError: with where to make the store.
     """
     for file in root.rglob("*") if root.is_dir() else ():
         is_folder = file.is_dir() and file != catalog.path_of(root)

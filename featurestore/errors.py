@@ -140,11 +140,7 @@ class TrainError(TrephineError):
 
 @contextmanager
 def writing(root: Path) -> Iterator[None]:
-    """Tell a full or read-only disk in one sentence.
-
-    Raises:
-        StoreUnwritable: the system refused to write.
-    """
+    """Tell a full or read-only disk in one sentence, as `StoreUnwritable`."""
     try:
         yield
     except OSError as error:
@@ -156,11 +152,7 @@ def writing(root: Path) -> Iterator[None]:
 
 @contextmanager
 def temporary() -> Iterator[None]:
-    """Tell in one sentence where no folder takes temporary files.
-
-    Raises:
-        FileUnwritable: the system refused to make one.
-    """
+    """Tell in one sentence where no folder takes temporary files, as `FileUnwritable`."""
     try:
         yield
     except OSError as error:
@@ -193,13 +185,10 @@ def _disk_word(error: BaseException | None) -> tuple[str, BaseException | None]:
 
 @contextmanager
 def write_beside(path: Path) -> Iterator[Path]:
-    """Lend a new file beside `path`, which takes its place when it is whole; the old one stays.
+    """Lend a new file beside `path`, which takes its place when it is whole: else `FileUnwritable`.
 
     The one way to write a file for people. What is no file (a pipe, a device) is written to as it
     is. A link stays a link.
-
-    Raises:
-        FileUnwritable: the system refused; `path` is as it was.
     """
     path = Path(path)
     try:

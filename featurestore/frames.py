@@ -10,7 +10,7 @@ import sys
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from featurestore.fields import as_json
 from featurestore.user_sql import Plain, Question
@@ -125,43 +125,33 @@ def table(
     return _boxed(shown, cut), notes
 
 
-@dataclass(frozen=True)
-class _Column:
-    name: str
-    cells: list[str]
+class _Column(NamedTuple):
+    cells: list[str]  # its name first
     right: bool
     width: int
 
-    def narrow(self, width: int) -> _Column:
-        return _Column(self.name, self.cells, self.right, min(self.width, width))
-
-    def lines(self) -> Iterator[str]:
-        for cell in (self.name, *self.cells):
-            cell = _cut(cell, self.width)
-            space = " " * (self.width - _width(cell))
-            yield space + cell if self.right else cell + space
-
 
 def _columns(found: Plain) -> list[_Column]:
-    columns = []
-    for place, (name, right) in enumerate(zip(found.names, found.numeric, strict=True)):
-        name, cells = _cell(name), [_cell(row[place]) for row in found.rows]
-        columns.append(_Column(name, cells, right, max(map(_width, (name, *cells)))))
-    return columns
+    rows = [list(map(_cell, row)) for row in [found.names, *found.rows]]
+    columns = zip(map(list, zip(*rows, strict=True)), found.numeric, strict=True)
+    return [_Column(cells, right, max(map(_width, cells))) for cells, right in columns]
 
 
 def _needed(columns: Sequence[_Column]) -> int:
     return sum(one.width for one in columns) + GAP * (len(columns) - 1)
 
 
+def _narrow(columns: Sequence[_Column], most: int) -> list[_Column]:
+    return [one if one.right else one._replace(width=min(one.width, most)) for one in columns]
+
+
 def _fitted(columns: list[_Column], room: int) -> tuple[list[_Column], list[str]]:
     """Columns as wide as there is room: texts are cut, then the middle is left out."""
     for most in range(max(one.width for one in columns), NARROWEST - 1, -1):
-        narrow = [one if one.right else one.narrow(most) for one in columns]
-        if _needed(narrow) <= room:
+        if _needed(narrow := _narrow(columns, most)) <= room:
             return narrow, []
-    narrow = [one if one.right else one.narrow(NARROWEST) for one in columns]
-    dots = _Column("…", ["…"] * len(narrow[0].cells), False, 1)
+    narrow = _narrow(columns, NARROWEST)
+    dots = _Column(["…"] * len(narrow[0].cells), False, 1)
     first: list[_Column] = narrow[:1]
     last: list[_Column] = []
     for i in range(1, len(narrow)):  # one from the front, one from the end, in turn
@@ -169,14 +159,15 @@ def _fitted(columns: list[_Column], room: int) -> tuple[list[_Column], list[str]
         if _needed([*first, *last, one, dots]) > room:
             break
         first, last = ([*first, one], last) if i % 3 else (first, [one, *last])
-    left_out = [one.name for one in narrow[len(first) : len(narrow) - len(last)]]
-    first[0] = first[0].narrow(max(1, room - (GAP + 1 if left_out else 0)))
+    left_out = [one.cells[0] for one in narrow[len(first) : len(narrow) - len(last)]]
+    most = max(1, room - (GAP + 1 if left_out else 0))
+    first[0] = first[0]._replace(width=min(first[0].width, most))
     return [*first, *([dots] if left_out else []), *last], left_out
 
 
 def _boxed(columns: Sequence[_Column], half: int | None) -> str:
     gap = " " * GAP
-    lines = [gap.join(row) for row in zip(*(one.lines() for one in columns), strict=True)]
+    lines = [gap.join(row) for row in zip(*map(_padded, columns), strict=True)]
     wide = _needed(columns) + 2
     body = [f"│ {line} │" for line in lines]
     if half is not None:
@@ -185,17 +176,23 @@ def _boxed(columns: Sequence[_Column], half: int | None) -> str:
     return "\n".join([rule[0], body[0], rule[1], *body[1:], rule[2]]) + "\n"
 
 
+def _padded(column: _Column) -> Iterator[str]:
+    for cell in (_cut(cell, column.width) for cell in column.cells):
+        space = " " * (column.width - _width(cell))
+        yield space + cell if column.right else cell + space
+
+
 def listed(frame: pl.DataFrame, width: int | None = None) -> str:
     """The one row of a frame as names and values, a line each; long values go on in the next."""
     return _listed(_columns(_plain(frame)), width)
 
 
 def _listed(columns: Sequence[_Column], width: int | None) -> str:
-    most = max(_width(one.name) for one in columns)
+    most = max(_width(name) for (name, *_), *_ in columns)
     lines = []
-    for one in columns:
-        name = one.name + " " * (most - _width(one.name) + GAP)
-        for part in _folded(one.cells[0], width and max(1, width - len(name))):
+    for (name, cell), *_ in columns:
+        name += " " * (most - _width(name) + GAP)
+        for part in _folded(cell, width and max(1, width - len(name))):
             lines.append(_cut(name + part, width or sys.maxsize))
             name = " " * len(name)
     return "\n".join(lines) + "\n"

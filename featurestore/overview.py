@@ -6,6 +6,8 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from textwrap import fill, indent
 from typing import TYPE_CHECKING, Any
@@ -67,7 +69,7 @@ def status(store: Readable) -> Told:
     stale = workplaces.unfinished(layout.tmp_dir(root), STALE)
     data = found | {"bytes": sizes, "unfinished": [path.name for path in stale]}
     lines = [f"store       {root}, {size(sum(sizes.values()))}"]
-    lines += [f"{name:12}{said}" for name, said in _said(found)]
+    lines += _said(found)
     if stale:
         old = f"over {STALE.days} days, {size(sum(map(folder_bytes, stale)))}"
         words = f"{counted(len(stale), 'training')} unfinished for {old}"
@@ -77,28 +79,25 @@ def status(store: Readable) -> Told:
     return Told("\n".join([*lines, f"Next: {_next(found)}"]), data | {"next": _next(found)})
 
 
-def _said(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    n = found["slides"]
+def _said(found: Mapping[str, Any]) -> Iterator[str]:
     yield (
-        "slides",
-        f"{n:,} of {found['patients']:,} patients in {found['cases']:,} cases; "
-        f"{found['slides_with_arrays']:,} embedded, {found['slides_with_tiles']:,} with tiles",
+        f"slides      {found['slides']:,} of {found['patients']:,} patients in "
+        f"{found['cases']:,} cases; {found['slides_with_arrays']:,} embedded, "
+        f"{found['slides_with_tiles']:,} with tiles"
     )
     if found["retired"]:
-        yield "retired", f"{found['retired']:,} of these slides are in nothing that comes later"
-    labels: dict[str, list[str]] = {}
-    for one in found["labels"]:
-        labels.setdefault(one["target"], []).append(f"{one['n']:,} {one['method']}")
-    for target, methods in labels.items():
-        yield "labels", f"{target}: {', '.join(methods)}"
+        yield f"retired     {found['retired']:,} of these slides are in nothing that comes later"
+    for target, of in groupby(found["labels"], itemgetter("target")):
+        methods = ", ".join(f"{one['n']:,} {one['method']}" for one in of)
+        yield f"labels      {target}: {methods}"
     for one in found["encoders"]:
         about = f"{counted(one['slides'], 'slide')}, {counted(one['tiles'], 'tile')}"
-        yield "encoder", f"{one['name']} ({one['encoder_id']}): {about}"
-    yield "cohorts", f"{found['cohorts']:,}"
-    yield "runs", f"{found['runs']:,}"
+        yield f"encoder     {one['name']} ({one['encoder_id']}): {about}"
+    yield f"cohorts     {found['cohorts']:,}"
+    yield f"runs        {found['runs']:,}"
     for one in found["failures"]:
         gave_up = f", {one['gave_up']:,} given up" if one["gave_up"] else ""
-        yield "failures", f"{one['n']:,} of stage {one['stage']}{gave_up}"
+        yield f"failures    {one['n']:,} of stage {one['stage']}{gave_up}"
 
 
 def _next(found: Mapping[str, Any]) -> str:
@@ -129,11 +128,7 @@ def clean(store: FeatureStore) -> Told:
 
 
 def show(store: FeatureStore, word: str) -> Told:
-    """Everything known of a Slide, Case, Patient, Cohort or Run, by its id or the beginning of it.
-
-    Raises:
-        ConfigError: nothing is called so, or several things are.
-    """
+    """Everything known of a Slide, Case, Patient, Cohort or Run, by its id or the start of it."""
     if word == "latest":
         word = store.run(word).run_id
     about = {"word": word, "kinds": " ".join([*SECTIONS, "cohort"])}
@@ -183,11 +178,7 @@ def _section(title: str, frame: pl.DataFrame) -> str:
 
 
 def must_have(store: Readable, kind: str, name: str) -> None:
-    """Refuse the name of a Cohort or Run of which nothing is there, not even a tombstone.
-
-    Raises:
-        CohortNotFound, RunNotFound: in a sentence with what to do.
-    """
+    """Refuse the name of a Cohort or Run of which nothing is there, not even a tombstone."""
     if kind == "run":
         from featurestore.checksums import run_id_of  # slow to import
 

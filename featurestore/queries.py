@@ -68,11 +68,7 @@ _APART = re.compile(  # texts, names and comments, in which brackets are none
 
 
 def condition(text: str) -> str:
-    """A person's condition in brackets, which it must not close: it is one expression.
-
-    Raises:
-        QueryRefused: it closes them.
-    """
+    """A person's condition in brackets, which it must not close: it is one expression."""
     depth = 0
     for one in _APART.sub(" ", text):
         depth += (one == "(") - (one == ")")

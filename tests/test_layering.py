@@ -30,7 +30,6 @@ DOORS = {  # what others may import of featurestore
     "featurestore.errors",
     "featurestore.fields",
     "featurestore.device",
-    "featurestore.cluster",
     "featurestore.words",
     "featurestore.frames",
     "featurestore.progress",
@@ -53,7 +52,7 @@ HOMES = {  # a path, or a folder and all that is in it
     "duckdb": ("featurestore/catalog.py", "featurestore/folding.py", "featurestore/sql_child.py"),
     "zarr": ("featurestore/arrays.py",),
     "h5py": ("featurestore/exchange/",),
-    "ray": ("featurestore/cluster.py",),  # both ingest and trainer work on one
+    "ray": ("featurestore/device.py",),  # both ingest and trainer work on one
     "click": ("cli.py", "featurestore/options.py"),
     "torch": ("trainer/", "ingest/slides/", "featurestore/device.py", "featurestore/exchange/"),
 }

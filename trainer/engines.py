@@ -14,8 +14,7 @@ from pathlib import Path
 import torch
 
 from featurestore import FeatureStore
-from featurestore.cluster import MOST_DEATHS, cluster
-from featurestore.device import device_of
+from featurestore.device import MOST_DEATHS, cluster, device_of
 from featurestore.errors import ConfigError, TrainError, TrephineError
 from featurestore.types import Prediction, RunRecord
 from trainer import fit

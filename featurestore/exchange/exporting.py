@@ -89,9 +89,7 @@ def export_cohort(
         rows = left.select(columns).rows()
         files.write_csv(config.out / TABLE, [*columns[:-1], target], rows)
         notes += write_tables(config.out, left, target)
-    now = _stamps(config.out)
-    stale = sorted(path for path, stamp in before.items() if now.get(path) == stamp)
-    if stale:
+    if stale := sorted(dict(before.items() & _stamps(config.out).items())):
         notes.append(
             f"of an earlier export {config.out} still has {len(stale):,}, the first is {stale[0]}: "
             "retired slides may be among them. Use a new folder, or remove them"
@@ -109,8 +107,8 @@ def export_cohort(
 
 def _stamps(folder: Path) -> dict[Path, tuple[int, int]]:
     """When each file of a folder was written, and which it is."""
-    files_there = (path for path in folder.rglob("*") if path.is_file())
-    return {path: ((at := path.stat()).st_mtime_ns, at.st_ino) for path in files_there}
+    there = ((path, path.stat()) for path in folder.rglob("*") if path.is_file())
+    return {path: (at.st_mtime_ns, at.st_ino) for path, at in there}
 
 
 def _outgoing(store: FeatureStore, row: Mapping[str, Any], out: Path, encoder: str) -> Outgoing:
@@ -122,11 +120,8 @@ def _outgoing(store: FeatureStore, row: Mapping[str, Any], out: Path, encoder: s
     tiles = store.tiles(*ids[:2])
     said = arrays.embedding_header(store.root, *ids)[1].get("imported", {})
     px = row["tile_px"] or said.get("tile_px")
-    um, px0, mpp = said.get("tile_um"), said.get("tile_px0"), row["mpp"]
-    if um is None and px0 and mpp:
-        um = px0 * mpp
-    if um is None and row["tile_mpp"] and px:
-        um = px * row["tile_mpp"]
+    px0, mpp, tile_mpp = said.get("tile_px0"), row["mpp"], row["tile_mpp"]
+    um = said.get("tile_um") or (px0 and mpp and px0 * mpp) or (px and tile_mpp and px * tile_mpp)
     coords, unit = tiles["coords"].astype(np.float64), said.get("unit", "level0_px")
     if unit == "nm":
         coords, unit = coords / 1000, "um"

@@ -65,27 +65,20 @@ def add_bags(
             raise ConfigError(unknown.replace("are not in the store", "have no bag"))
     if splits and (missing := [one for one in bags if one not in splits]):
         raise ConfigError(f"{len(missing):,} bags have no split, the first is {missing[0]!r}")
-    n_given, gone = len(bags), self.erased()
-    who = {
-        one: [("slide", one), ("case", one), ("patient", patients.get(one, one))] for one in bags
-    }
-    bags = {one: rows for one, rows in bags.items() if not gone.has(who[one])}
+    n_given, gone, of = len(bags), self.erased(), {one: patients.get(one, one) for one in bags}
+    names = {one: [("slide", one), ("case", one), ("patient", who)] for one, who in of.items()}
+    bags = {one: rows for one, rows in bags.items() if not gone.has(names[one])}
     given = _labels({one: value for one, value in labels.items() if one in bags}, target)
 
     read = functools.partial(_read, bags, coords)
     found = [
         Found(path=Path(name, one), tool=TOOL, name=one, folder=name, encoder=name) for one in bags
     ]
-    manifest = [
-        (
-            GivenSlide(slide_id=one, case_id=one, path=f"{name}/{one}"),
-            Case(
-                case_id=one, patient_id=patients.get(one, one), patient_made_up=one not in patients
-            ),
-        )
-        for one in bags
+    slides = [GivenSlide(slide_id=one, case_id=one, path=f"{name}/{one}") for one in bags]
+    cases = [
+        Case(case_id=one, patient_id=of[one], patient_made_up=one not in patients) for one in bags
     ]
-    work = Taker(self, read, Said(tool=TOOL, cut=name), manifest)
+    work = Taker(self, read, Said(tool=TOOL, cut=name), list(zip(slides, cases, strict=True)))
     _check(found, read)
     for (_, _, slide_id), several in work.by_slide(found).items():
         try:

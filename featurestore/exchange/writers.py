@@ -33,6 +33,12 @@ class Outgoing:
             if value in (None, False):
                 raise FeaturesRefused(f"has no {name.replace('_', ' ')}, which its readers need")
 
+    def need_tiles(self, mpp: Any) -> None:
+        """Refuse where its tiles are not of a known size at known pixels, or have no scale."""
+        bag = self.bag
+        whole, side = bag.unit == "level0_px", bag.tile_px and bag.tile_px0
+        self.need(coordinates_in_level_0_pixels=whole, tile_size=side, mpp=mpp)
+
     def sorted(self, *by: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Coords, float32 rows and order, sorted by columns of the coords, the first first."""
         order = np.lexsort([self.bag.coords[:, column] for column in reversed(by)])
@@ -51,11 +57,7 @@ def _write_trident(it: Outgoing) -> None:
     bag = it.bag
     level0 = files.number(bag.said, "level0_magnification") or _magnification(bag.mpp)
     target = files.number(bag.said, "target_magnification") or _magnification(bag.tile_mpp)
-    it.need(
-        coordinates_in_level_0_pixels=bag.unit == "level0_px",
-        tile_size=bag.tile_px and bag.tile_px0,
-        mpp=level0 and target,
-    )
+    it.need_tiles(level0 and target)
     overlap = int(files.number(bag.said, "overlap") or 0)
     job = it.out / f"{target:g}x_{bag.tile_px}px_{overlap}px_overlap"
     said: dict[str, Any] = {
@@ -215,17 +217,11 @@ OF_FEATURES = (
 def _write_slide2vec(it: Outgoing) -> None:
     """Write features, places, and what stands beside both, as slide2vec 5 and later read them."""
     bag = it.bag
-    it.need(
-        coordinates_in_level_0_pixels=bag.unit == "level0_px",
-        tile_size=bag.tile_px and bag.tile_px0,
-        mpp=bag.tile_mpp,
-    )
+    it.need_tiles(bag.tile_mpp)
     coords, rows, order = it.sorted(0, 1)
     n, facts = len(rows), _facts(it, float(bag.tile_mpp or 0))
     places = f"tiles/{it.slide_id}.coordinates"
-    nested = {
-        name: {key: facts.get(key) for key in keys.split()} for name, keys in SECTIONS.items()
-    }
+    nested = {name: {k: facts.get(k) for k in keys.split()} for name, keys in SECTIONS.items()}
     unknown = np.full(n, np.nan) if bag.tissue is None else bag.tissue[order]
     with write_beside(it.out / f"{places}.npz") as work, work.open("wb") as file:
         np.savez_compressed(
@@ -236,10 +232,9 @@ def _write_slide2vec(it: Outgoing) -> None:
             tissue_fractions=unknown.astype(np.float32),
         )
     files.write_json(it.out / (places + META), nested)
-    here = it.out / NOW
-    files.write_tensor(here / f"{it.slide_id}.pt", rows)
+    files.write_tensor(it.out / NOW / f"{it.slide_id}.pt", rows)
     flat = {key: facts.get(key) for key in OF_FEATURES.split()}
-    files.write_json(here / f"{it.slide_id}{META}", flat)
+    files.write_json(it.out / NOW / f"{it.slide_id}{META}", flat)
 
 
 def _facts(it: Outgoing, spacing: float) -> dict[str, Any]:

@@ -14,8 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from featurestore import FeatureStore
-from featurestore.cluster import MOST_DEATHS, cluster
-from featurestore.device import processors
+from featurestore.device import MOST_DEATHS, cluster, processors
 from featurestore.errors import ConfigError, EncoderUnavailable, SlideUnreadable
 from featurestore.types import ArrayIds, GoldenTile, Tiling
 from featurestore.words import counted

@@ -17,7 +17,7 @@ import pytest
 from builders.ingest_stores import TABLES, TINY, plain, write
 
 from featurestore import FeatureStore
-from featurestore.cluster import cluster as reach
+from featurestore.device import cluster as reach
 from featurestore.device import processors
 from featurestore.errors import ConfigError
 from featurestore.types import Progress, Tiling

@@ -49,9 +49,8 @@ from featurestore.options import (
     where_help,
     yes_option,
 )
-from featurestore.progress import progress
 from featurestore.types import Tiling
-from featurestore.words import Told, duration, size
+from featurestore.words import Told, duration, progress, size
 from ingest.config import TableConfig
 from ingest.labels.config import LabelConfig, OllamaConfig, ParserConfig, ValueConfig
 from ingest.slides.config import IngestConfig, PlanConfig

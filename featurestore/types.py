@@ -316,16 +316,15 @@ class Cohort:
         lines = [f"cohort {self.cohort} ({self.split_method} split, target {self.target})"]
         lines += [
             f"  {side.split:10} {counted(side.slides, 'slide'):>13} of "
-            f"{counted(side.patients, 'patient')}, "
-            f"{side.first} to {side.last}, {side.labels}"
+            f"{counted(side.patients, 'patient')}, {side.first} to {side.last}, {side.labels}"
             for side in splits
         ]
         lines += [f"  left out: {counted(n, 'slide')}, {why}" for why, n in self.dropped.items()]
         if n := self.options["patients_made_up"]:
             named = f"{counted(n, 'slide')} without patient_id"
             lines += [f"  {named}: each of their cases counts as a patient"]
-        for why, n in self.options.get("broken", {}).items():
-            lines += [f"  {n} other rows of the store break the check {why}"]
+        broken = self.options.get("broken", {}).items()
+        lines += [f"  {n} other rows of the store break the check {why}" for why, n in broken]
         return "\n".join(lines + [f"  | {line}" for line in self.query.strip().splitlines()])
 
 

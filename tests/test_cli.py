@@ -26,12 +26,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cli
-from featurestore import FeatureStore, options, progress, queries, starting
+from featurestore import FeatureStore, options, queries, starting
 from featurestore.config import ExportConfig, ImportConfig, SplitConfig
 from featurestore.errors import ConfigError
 from featurestore.fields import about, arguments_of, flag_of
 from featurestore.frames import FORMATS
 from featurestore.types import Tiling
+from featurestore.words import pace, progress
 from ingest.config import TableConfig
 from ingest.labels.config import LabelConfig, OllamaConfig, ParserConfig, ValueConfig
 from ingest.slides.config import IngestConfig, PlanConfig
@@ -523,7 +524,7 @@ class Terminal(io.StringIO):
 
 def test_a_terminal_shows_a_bar_with_rate_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", terminal := Terminal())
-    with progress.progress("slides") as show:
+    with progress("slides") as show:
         show(1, 8, "")
         show(4, 8, "31 tiles, 1 failed")
         show(8, 8, "62 tiles, 1 failed")
@@ -544,22 +545,22 @@ def test_a_terminal_shows_a_bar_with_rate_and_time_left(monkeypatch: pytest.Monk
     ],
 )
 def test_a_pace_is_in_what_reads_better(done: int, seconds: float, said: str) -> None:
-    assert progress.pace(done, seconds, "slides") == said
+    assert pace(done, seconds, "slides") == said
 
 
 def test_where_nobody_looks_a_line_a_minute_says_what_is_left(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sys, "stderr", io.StringIO())
-    monkeypatch.setattr(progress, "TELL_EVERY_S", 0.0)
-    with progress.progress("slides") as show:
+    monkeypatch.setattr("featurestore.words.TELL_EVERY_S", 0.0)
+    with progress("slides") as show:
         show(4, 8, "31 tiles")
     assert sys.stderr.getvalue() == "4 of 8 slides, 31 tiles, 0 s left\n"  # type: ignore[attr-defined]
 
 
 def test_what_is_quick_says_nothing_where_nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", io.StringIO())
-    with progress.progress("slides") as show:
+    with progress("slides") as show:
         for done in range(100):
             show(done, 100, "quick")
     assert sys.stderr.getvalue() == ""  # type: ignore[attr-defined]

@@ -32,7 +32,6 @@ DOORS = {  # what others may import of featurestore
     "featurestore.device",
     "featurestore.words",
     "featurestore.frames",
-    "featurestore.progress",
     "featurestore.bounded_process",
     "featurestore.queries",
     "featurestore.overview",

@@ -105,8 +105,9 @@ def import_features(
         if not finds.found and not finds.refused:
             raise FeaturesRefused(_nothing(config, finds))
         store.record()  # adopt what a killed import published without a row
-        said = Said(tool=config.tool, mpp=config.mpp, name=config.name, cut=config.cut)
-        work = Taker(store, lambda one: apart.call(bags.read, one, one.path), said, given)
+        work = Taker(
+            store, lambda one: apart.call(bags.read, one, one.path), given, config.tool, config
+        )
         work.summary.others = finds.others
         for path, reason in finds.refused.items():
             work.fail(path, reason)
@@ -146,23 +147,17 @@ def _nothing(config: ImportConfig, finds: Finds) -> str:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Said:
-    """What the files of an import do not say."""
-
-    tool: str
-    mpp: float | None = None
-    name: str | None = None  # of the Encoder
-    cut: str | None = None  # of the Tiling
-
-
 class Taker:
     """One import on its way: what it knows, and the rows that wait for their commit."""
 
-    def __init__(self, store: FeatureStore, read: Read, said: Said, given: Given = ()) -> None:
-        self.summary = ImportSummary(tool=said.tool)
+    def __init__(
+        self, store: FeatureStore, read: Read, given: Given, tool: str, config: ImportConfig | None
+    ) -> None:
+        self.summary = ImportSummary(tool=tool)
         self.people = People(store, given)
-        self._store, self._read, self._said = store, read, said
+        self._store, self._read = store, read
+        said = (config.mpp, config.name, config.cut) if config else (None, None, None)
+        self._mpp, self._name, self._cut = said
         self._gone = store.erased()
         self._rows: list[Any] = []
         self._published: list[ArrayIds] = []
@@ -208,7 +203,7 @@ class Taker:
     def take(self, who: Who, several: list[Found]) -> None:
         """Read the files of one Slide, which must say the same, and publish what is new."""
         first, bag, it, mpp = self._read_alike(who, several)
-        key = (self._said.tool, self._said.name or bag.encoder or first.encoder, first.folder)
+        key = (first.tool, self._name or bag.encoder or first.encoder, first.folder)
         encoder = description(*key, self._versions.setdefault(key, bag.version))
         tiling = self._tiling(first, bag, mpp[0])
         measured = {
@@ -219,7 +214,7 @@ class Taker:
             "width_px0": bag.size_px0[0] if bag.size_px0 else None,
             "height_px0": bag.size_px0[1] if bag.size_px0 else None,
         }
-        slide = who.slide(first.path, self._said.tool, measured)
+        slide = who.slide(first.path, first.tool, measured)
         before = who.known.mpp if who.known else None
         it = as_stored(self._store, slide, tiling, bag, it, before)
         arrays = slide_arrays(self._store, slide, it, encoder, tiling)
@@ -250,7 +245,7 @@ class Taker:
             try:
                 with files.told(one.path):
                     bag = self._read(one)
-                    mpp = who.mpp(bag.mpp, self._said.mpp)
+                    mpp = who.mpp(bag.mpp, self._mpp)
                     it = placed(bag, mpp[0], self._dims[one.folder])
             except FeaturesRefused as error:
                 if len(several) == 1:
@@ -280,7 +275,7 @@ class Taker:
             tile_px=bag.tile_px,
             tile_mpp=scale,
             min_tissue=bag.min_tissue,
-            filter_version=" ".join(filter(None, [self._said.tool, self._said.cut or found.cut])),
+            filter_version=" ".join(filter(None, [found.tool, self._cut or found.cut])),
         )
         for one in self._tilings:
             is_alike = (one.filter_version, one.tile_px) == (made.filter_version, made.tile_px)

@@ -16,7 +16,7 @@ from featurestore.exchange import files
 from featurestore.exchange.bags import ForeignBag, unplaced
 from featurestore.exchange.convert import placed
 from featurestore.exchange.finding import Found
-from featurestore.exchange.importing import ImportSummary, Read, Said, Taker
+from featurestore.exchange.importing import ImportSummary, Read, Taker
 from featurestore.ids import strangers
 from featurestore.types import Case, GivenSlide, Label, Target
 
@@ -71,14 +71,13 @@ def add_bags(
     given = _labels({one: value for one, value in labels.items() if one in bags}, target)
 
     read = functools.partial(_read, bags, coords)
-    found = [
-        Found(path=Path(name, one), tool=TOOL, name=one, folder=name, encoder=name) for one in bags
-    ]
+    of_all: dict[str, Any] = {"tool": TOOL, "folder": name, "encoder": name, "cut": name}
+    found = [Found(path=Path(name, one), name=one, **of_all) for one in bags]
     slides = [GivenSlide(slide_id=one, case_id=one, path=f"{name}/{one}") for one in bags]
     cases = [
         Case(case_id=one, patient_id=of[one], patient_made_up=one not in patients) for one in bags
     ]
-    work = Taker(self, read, Said(tool=TOOL, cut=name), list(zip(slides, cases, strict=True)))
+    work = Taker(self, read, list(zip(slides, cases, strict=True)), TOOL, None)
     _check(found, read)
     for (_, _, slide_id), several in work.by_slide(found).items():
         try:

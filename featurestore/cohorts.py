@@ -3,8 +3,6 @@
 What cannot be frozen or split so is a `CohortError`, which says what to change.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
@@ -110,10 +108,14 @@ def _without_copies(
     slides: pl.DataFrame, config: SplitConfig
 ) -> tuple[pl.DataFrame, dict[str, int]]:
     """Keep one content from standing under several Patients, and so on both sides of a split."""
+    if config.duplicates == "drop":
+        ordered = slides.sort("patient_made_up", "slide_id")
+        kept = ordered.unique("content", keep="first", maintain_order=True)
+        return kept, {"with the content of another": slides.height - kept.height}
     of = pl.col("slide_id").sort(), pl.col("patient_id").unique().sort()
     contents = slides.group_by("content").agg(*of).sort(pl.col("slide_id").list.first())
     shared = contents.filter(pl.col("patient_id").list.len() > 1)
-    if shared.height and config.duplicates == "refuse":
+    if shared.height:
         names, patients = (", ".join(map(repr, some)) for some in shared.row(0)[1:])
         raise CohortError(
             f"{shared.height:,} contents stand under several patients, the first as slides {names} "
@@ -121,11 +123,7 @@ def _without_copies(
             "them one patient, in the manifest or by patients= of add_bags, or make the cohort "
             "with --duplicates drop, of SplitConfig in Python, to keep the first of each."
         )
-    if config.duplicates == "refuse":
-        return slides, {}
-    ordered = slides.sort("patient_made_up", "slide_id")
-    kept = ordered.unique("content", keep="first", maintain_order=True)
-    return kept, {"with the content of another": slides.height - kept.height}
+    return slides, {}
 
 
 def broken_links(frozen: pl.DataFrame, checks: Mapping[str, pl.DataFrame]) -> dict[str, int]:

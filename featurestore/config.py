@@ -1,11 +1,9 @@
 """How a Cohort is split, and what is taken from and written for other tools: options."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from featurestore.errors import ConfigError
 from featurestore.fields import About, Checked, check, setting, types_of
@@ -33,7 +31,7 @@ class SplitConfig(Checked):
         "refuse", "Slides of several patients with one content; drop keeps the first of each."
     )
 
-    def by(self, word: str, read: Callable[[Path], Mapping[str, str]]) -> SplitConfig:
+    def by(self, word: str, read: Callable[[Path], Mapping[str, str]]) -> Self:
         """The same, split as one word says: `time`, `random`, `folds:5` or `table:split.csv`."""
         method, _, argument = word.partition(":")
         if method not in types_of(SplitConfig)["method"][2] or (method == "table" and not argument):

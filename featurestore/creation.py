@@ -1,7 +1,5 @@
 """Make the folders and the catalog of a store, or bring an older one to this version."""
 
-from __future__ import annotations
-
 import shutil
 import uuid
 from collections.abc import Collection, Iterator

@@ -4,8 +4,6 @@ Declared once, it is the check where a value is made, the option on the command 
 inverse, and the column in the ledger.
 """
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import json
@@ -68,11 +66,7 @@ def _plain(hint: Any) -> tuple[Any, bool, tuple[str, ...]]:
 
 
 def check(made: Any) -> None:
-    """Check every field of a dataclass against its type, choices and limits; for `__post_init__`.
-
-    Raises:
-        ConfigError: a value is missing, of another type, not one of the choices or out of limits.
-    """
+    """Refuse a dataclass whose fields are not of their type, choices and limits: `ConfigError`."""
     for name, plain, optional, choices, said in _checks(typing.cast(Any, type(made))):
         value = getattr(made, name)
         if (value is None and optional) or (type(value) is plain and plain in _UNLIMITED):
@@ -81,9 +75,9 @@ def check(made: Any) -> None:
         if value is None:
             fault = "must have a value, got none"
         elif choices:
-            known = value in choices or (said.also and ":" in str(value))
-            words = ", ".join([*choices, *filter(None, [said.also])])
-            fault = "" if known else f"must be one of {words}, got {value!r}"
+            if value not in choices and not (said.also and ":" in str(value)):
+                words = ", ".join([*choices, *filter(None, [said.also])])
+                fault = f"must be one of {words}, got {value!r}"
         elif plain in (int, float):
             fault = _number_fault(value, said, plain is int)
         elif isinstance(plain, type) and not isinstance(value, plain):
@@ -180,19 +174,20 @@ def to_json(made: Any) -> dict[str, Any]:
 
 def as_json(value: Any) -> Any:
     """Any value as what JSON can hold: dates as ISO texts, what is no number as null."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return to_json(value)
+    if value is None or isinstance(value, str | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
         return {str(k): as_json(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [as_json(v) for v in value]
     if isinstance(value, date):
         return value.isoformat()
-    if isinstance(value, Decimal) and Decimal(repr(float(value))) == value:
-        return float(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return to_json(value)
+    is_exact = isinstance(value, Decimal) and Decimal(repr(float(value))) == value
+    return float(value) if is_exact else str(value)
 
 
 def from_json(kind: type[T], data: Mapping[str, Any]) -> T:

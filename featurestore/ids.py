@@ -1,7 +1,5 @@
 """Which id a word means; and ids of a table that the store does not have."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass

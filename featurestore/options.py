@@ -3,8 +3,6 @@
 Apart from `cli.py` the one place that knows click.
 """
 
-from __future__ import annotations
-
 import functools
 import os
 import re

@@ -1,7 +1,5 @@
 """What a person gives as SQL: a text, a file or a name, and its parameters."""
 
-from __future__ import annotations
-
 import itertools
 import re
 from collections import Counter

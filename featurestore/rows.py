@@ -3,15 +3,13 @@
 One that is not what was written is `StoreDamaged`, one with values that are no numbers `NotFinite`.
 """
 
-from __future__ import annotations
-
 import functools
 import itertools
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import google_crc32c
 import numpy as np
@@ -122,7 +120,7 @@ class RowReader:
         while self._open:
             os.close(self._open.popitem()[1])
 
-    def __enter__(self) -> RowReader:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

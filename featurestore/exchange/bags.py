@@ -1,7 +1,5 @@
 """Read the rows of one Slide from another tool's files, with all that these say of its tiles."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections import Counter

@@ -3,8 +3,6 @@
 Foreign files are read in a process of its own: what kills or hangs it is refused.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import json

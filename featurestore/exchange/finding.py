@@ -1,7 +1,5 @@
 """Find what a tool wrote in a folder: whose files they are, features, and what stands beside."""
 
-from __future__ import annotations
-
 import math
 import os
 import re

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from featurestore.config import ImportConfig
 from featurestore.errors import FeaturesRefused, StoreDamaged
@@ -18,14 +18,13 @@ from featurestore.exchange.convert import NAMES, as_stored, description, placed,
 from featurestore.exchange.finding import Finds, Found, find
 from featurestore.exchange.match_slides import Given, People, Who
 from featurestore.exchange.tools import TOOLS
-from featurestore.fields import from_json
+from featurestore.ledger import nouns_of
 from featurestore.types import ArrayIds, EncoderDescription, Failure, Progress
 from featurestore.words import counted, grouped
 
 if TYPE_CHECKING:
     from featurestore.store import FeatureStore
 
-T = TypeVar("T")
 Read = Callable[[Found], ForeignBag]
 Alike = tuple[Found, ForeignBag, ForeignBag, tuple[float | None, Any]]  # as read, placed; its mpp
 COMMIT_SLIDES = 32
@@ -162,16 +161,13 @@ class Taker:
         self._rows: list[Any] = []
         self._published: list[ArrayIds] = []
         self._dims: dict[str, int | None] = {}  # by folder
-        self._tilings = self._known(ForeignTiling, "from tilings")
-        known = [one.identity for one in self._known(EncoderDescription, "from encoders")]
+        self._tilings = nouns_of(ForeignTiling, store.ask("from tilings"))
+        known = nouns_of(EncoderDescription, store.ask("from encoders"))
         # an Encoder stays as it stands in the store, whatever version of the tool went on with it
         self._versions: dict[tuple[Any, ...], str | None] = {
-            tuple(map(one.get, NAMES)): one.get("version") for one in known
+            tuple(map(one.identity.get, NAMES)): one.identity.get("version") for one in known
         }
         self._failed = set(store.ask("select item from failures where stage = 'import'")["item"])
-
-    def _known(self, kind: type[T], query: str) -> list[T]:
-        return [from_json(kind, row) for row in self._store.ask(query).iter_rows(named=True)]
 
     def by_slide(self, found: Sequence[Found]) -> dict[tuple[str, str, str], list[Found]]:
         """Files by folder, way to cut, and Slide; the names that are none fail."""

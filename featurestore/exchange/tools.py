@@ -1,7 +1,5 @@
 """How TRIDENT, CLAM, STAMP and slide2vec lay out what they write: one description for each."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -9,7 +7,6 @@ from typing import Any, Literal
 # What coords count: level-0 pixels, microns where nobody says the slide's mpp (the store keeps
 # fractions of them as nanometres), or nothing but rows.
 Unit = Literal["level0_px", "um", "nm", "row"]
-NOWHERE = r"(?!)"  # a pattern of no path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +22,7 @@ class Tool:
     features: tuple[str, ...]  # of a Slide's files, those that fit the first of these count
     places: str  # where tiles lie, and what else is said of them
     usual: str  # folder of features, for messages
-    own: str = NOWHERE  # paths that no other tool writes
+    own: str = r"(?!)"  # paths that no other tool writes; none unless said
     signs: frozenset[str] = frozenset()  # datasets, and attributes of coords, of no other tool
     rows: str = "features"  # dataset of the features
     unit: Unit = "level0_px"

@@ -1,7 +1,5 @@
 """Write Slides as TRIDENT, CLAM, STAMP and slide2vec read them, and as Parquet for all others."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest

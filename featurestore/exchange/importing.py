@@ -14,9 +14,7 @@ from featurestore.config import ImportConfig
 from featurestore.errors import FeaturesRefused, StoreDamaged
 from featurestore.exchange import bags, files
 from featurestore.exchange.bags import ForeignBag, ForeignTiling
-from featurestore.exchange.convert import NAMES, as_stored, description, placed, slide_arrays
-from featurestore.exchange.finding import Finds, Found, find
-from featurestore.exchange.match_slides import Given, People, Who
+from featurestore.exchange.finding import Finds, Found, Given, People, Who, find
 from featurestore.exchange.tools import TOOLS
 from featurestore.ledger import nouns_of
 from featurestore.types import ArrayIds, EncoderDescription, Failure, Progress
@@ -165,7 +163,7 @@ class Taker:
         known = nouns_of(EncoderDescription, store.ask("from encoders"))
         # an Encoder stays as it stands in the store, whatever version of the tool went on with it
         self._versions: dict[tuple[Any, ...], str | None] = {
-            tuple(map(one.identity.get, NAMES)): one.identity.get("version") for one in known
+            tuple(map(one.identity.get, bags.NAMES)): one.identity.get("version") for one in known
         }
         self._failed = set(store.ask("select item from failures where stage = 'import'")["item"])
 
@@ -200,7 +198,7 @@ class Taker:
         """Read the files of one Slide, which must say the same, and publish what is new."""
         first, bag, it, mpp = self._read_alike(who, several)
         key = (first.tool, self._name or bag.encoder or first.encoder, first.folder)
-        encoder = description(*key, self._versions.setdefault(key, bag.version))
+        encoder = bags.description(*key, self._versions.setdefault(key, bag.version))
         tiling = self._tiling(first, bag, mpp[0])
         measured = {
             "fingerprint": it.fingerprint,
@@ -212,8 +210,8 @@ class Taker:
         }
         slide = who.slide(first.path, first.tool, measured)
         before = who.known.mpp if who.known else None
-        it = as_stored(self._store, slide, tiling, bag, it, before)
-        arrays = slide_arrays(self._store, slide, it, encoder, tiling)
+        it = bags.as_stored(self._store, slide, tiling, bag, it, before)
+        arrays = bags.slide_arrays(self._store, slide, it, encoder, tiling)
         is_new, is_known = self.people.learn(slide), arrays is None
         told = self.summary
         told.known += is_known
@@ -242,7 +240,7 @@ class Taker:
                 with files.told(one.path):
                     bag = self._read(one)
                     mpp = who.mpp(bag.mpp, self._mpp)
-                    it = placed(bag, mpp[0], self._dims[one.folder])
+                    it = bags.placed(bag, mpp[0], self._dims[one.folder])
             except FeaturesRefused as error:
                 if len(several) == 1:
                     raise

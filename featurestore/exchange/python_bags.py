@@ -13,8 +13,7 @@ import numpy as np
 from featurestore.config import SplitConfig
 from featurestore.errors import ConfigError, FeaturesRefused
 from featurestore.exchange import files
-from featurestore.exchange.bags import ForeignBag, unplaced
-from featurestore.exchange.convert import placed
+from featurestore.exchange.bags import ForeignBag, placed, unplaced
 from featurestore.exchange.finding import Found
 from featurestore.exchange.importing import ImportSummary, Read, Taker
 from featurestore.ids import strangers

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+IMPORTED = "import "  # how `reader` begins for a Slide whose pixels were never seen
 # What coords count: level-0 pixels, microns where nobody says the slide's mpp (the store keeps
 # fractions of them as nanometres), or nothing but rows.
 Unit = Literal["level0_px", "um", "nm", "row"]

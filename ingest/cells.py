@@ -1,7 +1,5 @@
 """Turn a column of texts, as people write them, into values: ids, numbers, dates, choices."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Callable, Hashable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """How a table that people hand over is read; apart from its reader, for `--help` needs no more."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from featurestore.errors import ConfigError

@@ -1,7 +1,5 @@
 """Read the cells of a file of rows: CSV, Parquet, JSON lines, an Excel workbook."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

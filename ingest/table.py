@@ -1,7 +1,6 @@
 """The one reader of tables that people hand over: manifest, reports, labels, split, truth, gold."""
 
-from __future__ import annotations
-
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SUFFIXES", "Column", "column_of", "decode", "guessed", "is_missing"]  # of its parts
 NAMED = 10  # faults that a message names
+_is_there = os.path.exists  # of what lies in a folder that is shut, Path.exists raises
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,9 @@ def read_table(
     config = config or TableConfig()
     named = lambda header: sum(bool(_hits(header, column)) for column in columns)  # noqa: E731
     header, body, told = read_sheet(path, named, error)
-    places = _places(path, header, columns, config, error)
+    places, problem = _places(header, columns, config)
+    if problem:
+        raise error(f"{path} {problem}")
     rows, copies = _without_copies(body)
     notes = told + copies
     faults: Faults = list(_cut_rows(rows, header, places, columns))
@@ -124,12 +126,9 @@ def _hits(header: Sequence[str], column: Column, given: str | None = None) -> li
 
 
 def _places(
-    path: Path,
-    header: Sequence[str],
-    columns: Sequence[Column],
-    config: TableConfig,
-    error: type[TrephineError],
-) -> dict[str, int]:
+    header: Sequence[str], columns: Sequence[Column], config: TableConfig
+) -> tuple[dict[str, int], str]:
+    """Where our columns stand, and what is wrong, as the end of a sentence."""
     given = dict(pair.partition("=")[::2] for pair in config.column)
     if unknown := set(given) - {column.name for column in columns}:
         names = ", ".join(column.name for column in columns)
@@ -143,17 +142,15 @@ def _places(
             places[column.name] = at[0]
         elif column.needed or column.name in given:
             problems.append(f"no column {given.get(column.name, column.name)}")
-    if problems and header:
-        needed, others = (
-            ", ".join(column.name for column in columns if column.needed is is_needed)
-            for is_needed in (True, False)
-        )
-        raise error(
-            f"{path} has {' and '.join(problems)}: found {', '.join(map(repr, header))}; expected "
-            f"{needed or 'some of these'}{others and f', and where known {others}'}. Rename the "
-            "columns, or say --column OURS=THEIRS."
-        )
-    return places
+    if not (problems and header):
+        return places, ""
+    needed = ", ".join(column.name for column in columns if column.needed)
+    others = ", ".join(column.name for column in columns if not column.needed)
+    return places, (
+        f"has {' and '.join(problems)}: found {', '.join(map(repr, header))}; expected "
+        f"{needed or 'some of these'}{others and f', and where known {others}'}. Rename the "
+        "columns, or say --column OURS=THEIRS."
+    )
 
 
 def _cells_of(
@@ -228,13 +225,6 @@ def _path(text: str, folder: Path) -> Path:
     return next(filter(_is_there, ends), ends[0] if ends else given)
 
 
-def _is_there(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:  # a folder above it is shut
-        return False
-
-
 def read_split(path: Path, config: TableConfig | None = None) -> dict[str, str]:
     """Read which side each Slide or Patient is on: columns split, and slide_id or patient_id.
 
@@ -260,7 +250,7 @@ def read_split(path: Path, config: TableConfig | None = None) -> dict[str, str]:
     return sides
 
 
-def read_truth(path: Path, target: Target, config: TableConfig | None = None) -> pl.DataFrame:
+def read_truth(path: Path, target: Target, config: TableConfig | None = None) -> "pl.DataFrame":
     """Read what is known better than by Labels: columns slide_id and one named as the Target.
 
     Returns:
@@ -271,16 +261,10 @@ def read_truth(path: Path, target: Target, config: TableConfig | None = None) ->
     """
     import polars as pl
 
+    limits: Any = {"at_least": target.low, "at_most": target.high}
     columns = [
         Column(name="slide_id", kind="id", needed=True, filled=True, unique=True, also=("slide",)),
-        Column(
-            name=target.name,
-            kind="number",
-            needed=True,
-            also=("truth", "value"),
-            at_least=target.low,
-            at_most=target.high,
-        ),
+        Column(name=target.name, kind="number", needed=True, also=("truth", "value"), **limits),
     ]
     table = read_table(path, columns, config)
     table.refuse(ConfigError)

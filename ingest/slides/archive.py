@@ -1,7 +1,5 @@
 """Who is in an archive: turn a slide, a folder or a manifest into Slides and Cases."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace

@@ -1,7 +1,5 @@
 """What an ingest, and the plan of one, are asked to do."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

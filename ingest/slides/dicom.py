@@ -1,7 +1,5 @@
 """Which DICOM files of a folder are one Slide, told from a few kilobytes of each."""
 
-from __future__ import annotations
-
 import functools
 import os
 import re

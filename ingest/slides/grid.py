@@ -1,7 +1,5 @@
 """Grid arithmetic: where the tiles of a Slide lie, and how they group into reads."""
 
-from __future__ import annotations
-
 import numpy as np
 from scipy import ndimage
 

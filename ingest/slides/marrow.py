@@ -1,7 +1,5 @@
 """Tell the marrow on an overview from bone, soft tissue, blood, and fat that lies elsewhere."""
 
-from __future__ import annotations
-
 import numpy as np
 from scipy import ndimage
 

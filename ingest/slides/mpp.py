@@ -1,7 +1,5 @@
 """The scale of a Slide: microns per pixel, from whoever states it."""
 
-from __future__ import annotations
-
 import html
 import math
 import re

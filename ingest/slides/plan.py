@@ -1,7 +1,5 @@
 """What an ingest would do and cost, without doing it."""
 
-from __future__ import annotations
-
 import contextlib
 import shlex
 from collections import Counter
@@ -19,7 +17,7 @@ from featurestore.words import counted, duration, grouped, size
 from ingest.slides.archive import Archive
 from ingest.slides.config import HOW, IngestConfig, PlanConfig, part_of
 from ingest.slides.worker import Done, Measured, ReaderProcess, Request
-from ingest.slides.worklist import TO_READ, Standing, Wanted, Work, scale_doubt, told, worklist
+from ingest.slides.worklist import TO_READ, Standing, Work, scale_doubt, told, worklist
 
 WIDTHS = {"small": 384, "base": 768, "large": 1024, "giant": 1536, "uni2": 1536}
 OTHER_WIDTH = 1024  # columns of an Embedding of an Encoder that no one has met
@@ -142,8 +140,8 @@ def plan_archive(
         EncoderUnavailable: as `ingest` does.
     """
     encoder_ids, note = _encoder_ids(store, config)
-    wanted = Wanted(tiling_id=tiling.tiling_id, encoder_ids=encoder_ids, config=config)
-    works = worklist(store, archive.slides, wanted)
+    wanted = [(tiling.tiling_id, encoder_id) for encoder_id in encoder_ids]
+    works = worklist(store, archive.slides, wanted, config)
     todo = [work for work in works if work.standing in TO_READ]
     n_by: Counter[str] = Counter(work.standing for work in works)
     same_names: Any = {k: n_by[k] for k in ("new", "known", "changed", "lacking", "elsewhere")}
@@ -186,7 +184,7 @@ def _encoder_ids(store: FeatureStore, config: PlanConfig) -> tuple[list[str], st
     if config.weights is not None:
         from ingest.slides import encoders  # slow to import; loading the weights is hashing them
 
-        return [encoders.describe(config.encoder, config.weights).encoder_id], ""
+        return [encoders.build(config.encoder, config.weights)[0].encoder_id], ""
     of_name = store.ask(
         "select encoder_id, weights from encoders where name = $name order by encoder_id",
         {"name": config.encoder},

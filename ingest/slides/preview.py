@@ -1,7 +1,5 @@
 """Draw the kept tiles of Slides on their thumbnails, for a person to check."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from pathlib import Path
 

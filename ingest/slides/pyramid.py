@@ -1,7 +1,5 @@
 """What the levels of a Slide have in common: one picture, on one glass, shown at any scale."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +9,8 @@ import numpy as np
 from PIL import Image
 
 Size = tuple[int, int]
+Read = Callable[[int, int, int, int], np.ndarray]
+"""x, y, width, height to pixels, uint8 [height, width, 3]; beyond a slide its edge goes on."""
 Peek = Callable[[int, int, int, int], tuple[np.ndarray, np.ndarray]]
 """Of a level: x, y, width, height to pixels, uint8 [h, w, 3], and which are stored, bool [h, w]."""
 
@@ -160,31 +160,24 @@ def whole_box(pitch: float) -> int:
     return max(1, round(pitch - 0.25))
 
 
-class Canvas:
+def shrunk(read: Read, pitch_x: float, pitch_y: float) -> Read:
     """The whole slide at one scale: output pixel j averages [j, j + 1) times the pitch.
 
-    Reads uint8 [height, width, 3] of a level, of which a pitch is the pixels per output pixel. For
-    one thread.
+    It reads a level, of which a pitch is the pixels per output pixel. For one thread.
     """
 
-    def __init__(
-        self, read: Callable[[int, int, int, int], np.ndarray], pitch_x: float, pitch_y: float
-    ) -> None:
-        self._read, self._pitch = read, (pitch_x, pitch_y)
-
-    def fetch(self, x: int, y: int, width: int, height: int) -> np.ndarray:
-        """Pixels of a rectangle, uint8 [height, width, 3]; beyond the slide its edge goes on."""
-        if self._pitch == (1, 1):
-            return self._read(x, y, width, height)
+    def fetch(x: int, y: int, width: int, height: int) -> np.ndarray:
         edges = []  # per axis: first and last level pixel in whole boxes, box, rest of the pitch
-        for start, length, pitch in zip((x, y), (width, height), self._pitch, strict=True):
+        for start, length, pitch in ((x, width, pitch_x), (y, height, pitch_y)):
             box = whole_box(pitch)
             first = math.floor(start * pitch / box)
             last = math.ceil((start + length) * pitch / box) + 1
             edges.append((first * box, last * box, box, start * pitch / box - first, pitch / box))
         (left, right, box_x, at_x, rest_x), (top, bottom, box_y, at_y, rest_y) = edges
-        block = Image.fromarray(self._read(left, top, right - left, bottom - top))
+        block = Image.fromarray(read(left, top, right - left, bottom - top))
         if box_x > 1 or box_y > 1:
             block = block.reduce((box_x, box_y))
         frame = (at_x, at_y, at_x + width * rest_x, at_y + height * rest_y)
         return np.asarray(block.resize((width, height), Image.Resampling.BILINEAR, box=frame))
+
+    return read if (pitch_x, pitch_y) == (1, 1) else fetch

@@ -1,7 +1,5 @@
 """Open a Slide, whatever its format: size, mpp, thumbnail, pixels at a target mpp."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Iterator
@@ -14,7 +12,7 @@ from featurestore.errors import SlideRefused
 from ingest.slides.files import slide_files
 from ingest.slides.grid import strips
 from ingest.slides.mpp import Scale, find_mpp, stated_mpp
-from ingest.slides.pyramid import Canvas
+from ingest.slides.pyramid import Read
 from ingest.slides.sources import Source, open_source, refusing
 
 MOST_ENLARGED = 0.05  # a slide this much coarser than the target is still read
@@ -35,7 +33,7 @@ class SlideReader:
         self._source = source
         self._overview: tuple[np.ndarray, float] | None = None
 
-    def __enter__(self) -> SlideReader:
+    def __enter__(self) -> "SlideReader":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -85,13 +83,13 @@ class SlideReader:
                 f"{self.mpp:.4g} microns, which is larger than any glass. Correct its mpp in the "
                 "manifest, or export its tissue alone."
             )
-        canvas, pitch = self._canvas(mpp, self._source.overview_pitch)
+        read, pitch = self._at(mpp, self._source.overview_pitch)
         step = max(8, round(2048 / max(pitch)))
         out = np.empty((height, width, 3), np.uint8)
         for y, x in itertools.product(range(0, height, step), range(0, width, step)):
             piece = out[y : y + step, x : x + step]
             with refusing(self.path.name):
-                piece[:] = canvas.fetch(x, y, piece.shape[1], piece.shape[0])
+                piece[:] = read(x, y, piece.shape[1], piece.shape[0])
         return out
 
     def read_tiles(
@@ -118,19 +116,19 @@ class SlideReader:
         self.require_mpp(tile_mpp)
         coords = np.asarray(coords_px0, np.float64).reshape(-1, 2)
         corners = np.rint(coords * (self.mpp / tile_mpp)).astype(np.int64)
-        canvas, _ = self._canvas(tile_mpp)
+        read, _ = self._at(tile_mpp)
         for strip in strips(corners, tile_px, STRIP_TILES):
             x, y = corners[strip[0]]
             offsets = corners[strip, 0] - x
             with refusing(self.path.name):
-                band = canvas.fetch(int(x), int(y), int(offsets[-1]) + tile_px, tile_px)
+                band = read(int(x), int(y), int(offsets[-1]) + tile_px, tile_px)
             if (np.diff(offsets) == tile_px).all():  # as on any grid: no copy is needed
                 yield strip, band.reshape(tile_px, len(strip), tile_px, 3).swapaxes(0, 1)
             else:
                 yield strip, np.stack([band[:, left : left + tile_px] for left in offsets])
 
-    def _canvas(self, mpp: float, least: float = 1.0) -> tuple[Canvas, tuple[float, float]]:
-        """A canvas of this mpp on the coarsest level with at least so many pixels to one of it.
+    def _at(self, mpp: float, least: float = 1.0) -> tuple[Read, tuple[float, float]]:
+        """Reads at this mpp, from the coarsest level with at least so many pixels to one of it.
 
         Also its pitch in pixels of the level, each way.
         """
@@ -143,7 +141,7 @@ class SlideReader:
             default=0,
         )
         with refusing(self.path.name):
-            return self._source.canvas(level, *pitches[level]), pitches[level]
+            return self._source.shown(level, *pitches[level]), pitches[level]
 
 
 def open_slide(

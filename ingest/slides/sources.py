@@ -1,7 +1,5 @@
 """Choose who reads a Slide: our own TIFF reader where it is sure, openslide otherwise."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import os
@@ -17,7 +15,7 @@ from PIL import Image
 
 from featurestore.errors import SlideRefused, SlideUnreadable, temporary
 from ingest.slides import dicom, pyramid, tiff
-from ingest.slides.pyramid import Canvas, Glass, Picture
+from ingest.slides.pyramid import Glass, Picture, Read, shrunk
 from ingest.slides.tile_reader import SCALES, TileLevel, TileReader, Unsupported, find_level
 
 MOST_APART = 2.0  # grey levels between two decoders of the same tile, on average
@@ -27,7 +25,7 @@ PLAIN_VENDORS = ("aperio", "generic-tiff")
 OF_SEVERAL_FILES = {"dicom": (".dcm", ".dicom"), "hamamatsu": (".vms", ".vmu", ".ndpi")}
 
 
-def open_source(file: Path, name: str) -> tuple[Source, Mapping[str, str]]:
+def open_source(file: Path, name: str) -> tuple["Source", Mapping[str, str]]:
     """Open a slide's file with the reader that is sure of its pixels; also openslide's properties.
 
     These are empty where it does not open the file.
@@ -149,10 +147,10 @@ class OpenSlideSource:
             side = min(64, width, height)  # a codec that is missing shows in a corner
             self._read(number, width - side, height - side, side, side)
 
-    def canvas(self, level: int, pitch_x: float, pitch_y: float) -> Canvas:
-        """A canvas on a level."""
+    def shown(self, level: int, pitch_x: float, pitch_y: float) -> Read:
+        """Reads a level at another scale."""
         read = functools.partial(self._on_glass, self._numbers[level], self.levels[level])
-        return Canvas(read, pitch_x, pitch_y)
+        return shrunk(read, pitch_x, pitch_y)
 
     def close(self) -> None:
         """Close the handle."""
@@ -232,16 +230,16 @@ class TiffSource:
         decoder = self._levels[0].decoder
         self.name = f"tiff, {decoder.name} ({decoder.codec})"
 
-    def canvas(self, level: int, pitch_x: float, pitch_y: float) -> Canvas:
-        """A canvas of its own for each thread."""
+    def shown(self, level: int, pitch_x: float, pitch_y: float) -> Read:
+        """Reads a level at another scale; each thread needs its own."""
         found = self._levels[level]
         most = min(pyramid.whole_box(min(pitch_x, pitch_y)), found.decoder.most_scale)
         scale = next(scale for scale in SCALES if scale <= most)
         reader = TileReader(self._descriptor, found, scale, lambda: self._glass.colour)
         if self._levels[0].stored.all():
-            return Canvas(reader.read, pitch_x / scale, pitch_y / scale)
+            return shrunk(reader.read, pitch_x / scale, pitch_y / scale)
         on_glass = lambda *box: self._glass.fill(reader.read(*box))  # noqa: E731
-        return Canvas(on_glass, pitch_x / scale, pitch_y / scale)
+        return shrunk(on_glass, pitch_x / scale, pitch_y / scale)
 
     def close(self) -> None:
         """Let go of the file."""

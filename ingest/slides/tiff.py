@@ -1,7 +1,5 @@
 """Read the index of a TIFF file, and refuse one that points past the file's end."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +29,7 @@ class Directory:
     """One picture of a TIFF file: its tags, int64 each, and the pictures filed under it."""
 
     tags: dict[int, np.ndarray]
-    children: list[Directory] = field(default_factory=list)
+    children: list["Directory"] = field(default_factory=list)
 
     def get(self, tag: int, default: int = 0) -> int:
         """The first value of a tag."""

@@ -1,7 +1,5 @@
 """Read rectangles of a TIFF picture tile by tile, whatever codec: what is broken is never read."""
 
-from __future__ import annotations
-
 import contextlib
 import math
 import os

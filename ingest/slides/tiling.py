@@ -1,7 +1,5 @@
 """Choose the tiles of an open Slide: grid, tissue filter, scores and slide-level quality."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

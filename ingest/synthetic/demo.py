@@ -1,7 +1,5 @@
 """The demo: the main job on a synthetic archive, command by command."""
 
-from __future__ import annotations
-
 import shlex
 from dataclasses import dataclass
 from importlib import util

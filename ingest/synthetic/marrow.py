@@ -5,8 +5,6 @@ drawn pixels; what fills them comes from seamless textures of 0.5 microns a pixe
 is 256 times hematoxylin plus eosin, so one table a slide turns it into a scanner's colours.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

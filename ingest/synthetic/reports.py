@@ -1,7 +1,5 @@
 """Write invented pathology reports around a known cellularity, as people would."""
 
-from __future__ import annotations
-
 import numpy as np
 
 RANGE_SHARE, FIVE_SHARE = 0.2, 0.25  # of the reports; the rest says a multiple of 10

@@ -3,8 +3,6 @@
 Textures have 0.5 microns a pixel; a value is 256 times hematoxylin plus eosin.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from PIL import Image
 from scipy import ndimage

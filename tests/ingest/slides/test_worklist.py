@@ -14,9 +14,11 @@ from featurestore.types import Failure, Slide, Tiling
 from ingest.slides.archive import Archive, ArchiveSlide, read_archive
 from ingest.slides.config import IngestConfig, PlanConfig
 from ingest.slides.plan import plan_archive
-from ingest.slides.worklist import MOST_ATTEMPTS, Standing, Wanted, Work, worklist
+from ingest.slides.worklist import MOST_ATTEMPTS, Standing, Work, worklist
 
 TILING, ENCODER = Tiling(), Recorder()
+WANTED = [(TILING.tiling_id, ENCODER.encoder_id)]
+CONFIG = IngestConfig()
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +33,13 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> tuple[FeatureStore, Path]
     return store, folder
 
 
-def look(store: FeatureStore, one: ArchiveSlide, **changes: object) -> Work:
-    wanted = Wanted(tiling_id=TILING.tiling_id, encoder_ids=[ENCODER.encoder_id])
-    return worklist(store, [one], replace(wanted, **changes))[0]
+def look(
+    store: FeatureStore,
+    one: ArchiveSlide,
+    wanted: list[tuple[str, str]] = WANTED,
+    config: IngestConfig = CONFIG,
+) -> Work:
+    return worklist(store, [one], wanted, config)[0]
 
 
 def test_a_known_slide_is_known_under_any_name_path_and_time(
@@ -119,20 +125,22 @@ def test_copies_are_named_in_the_archive_and_in_the_store(
         path = tmp_path / f"{name}.svs"
         path.write_bytes(like.read_bytes() if like else b"II*\0 of the same kind")
         copies.append(slide(path))
-    wanted = Wanted(tiling_id=TILING.tiling_id, encoder_ids=[ENCODER.encoder_id])
-    works = worklist(store, [slide(folder / "b.svs"), *copies], wanted)
+    works = worklist(store, [slide(folder / "b.svs"), *copies], WANTED, CONFIG)
     assert [work.copy_of for work in works] == ["", "a", "", "first"]
     other = slide(tmp_path / "copy.svs", mpp=0.4)  # of another scale, so of another slide_key
-    assert [work.copy_of for work in worklist(store, [other], wanted)] == ["a"]
+    assert [work.copy_of for work in worklist(store, [other], WANTED, CONFIG)] == ["a"]
 
 
 def test_another_encoder_or_tiling_is_lacking(known: tuple[FeatureStore, Path]) -> None:
     store, folder = known
     a = slide(folder / "a.svs")
-    assert look(store, a, encoder_ids=["f" * 16]).standing == "lacking"
-    assert look(store, a, encoder_ids=[]).standing == "lacking"
-    assert look(store, a, encoder_ids=["f" * 16, ENCODER.encoder_id]).standing == "known"
-    assert look(store, a, tiling_id=Tiling(min_tissue=0.5).tiling_id).standing == "lacking"
+    assert look(store, a, [(TILING.tiling_id, "f" * 16)]).standing == "lacking"
+    assert look(store, a, []).standing == "lacking"
+    assert look(store, a, [(TILING.tiling_id, "f" * 16), *WANTED]).standing == "known"
+    assert (
+        look(store, a, [(Tiling(min_tissue=0.5).tiling_id, ENCODER.encoder_id)]).standing
+        == "lacking"
+    )
 
 
 def test_what_cannot_be_read_has_a_reason(known: tuple[FeatureStore, Path], tmp_path: Path) -> None:
@@ -172,13 +180,10 @@ def test_the_parts_of_an_archive_are_disjoint_and_complete(
     store, folder = known
     archive = [slide(folder / "a.svs"), slide(folder / "b.svs")]
     archive += [slide(tmp_path / f"{i}.svs") for i in range(8)]  # missing
-    wanted = Wanted(tiling_id=TILING.tiling_id, encoder_ids=[ENCODER.encoder_id])
     seen = [
         {
             work.slide.slide_id
-            for work in worklist(
-                store, archive, replace(wanted, config=IngestConfig(shard=f"{i}/3"))
-            )
+            for work in worklist(store, archive, WANTED, IngestConfig(shard=f"{i}/3"))
             if work.standing != "elsewhere"
         }
         for i in (1, 2, 3)
@@ -194,15 +199,14 @@ def test_a_file_renamed_without_a_manifest_stays_the_same_slide(tmp_path: Path) 
     manifest.write_text("path,case_id,patient_id,mpp\nslides/a.svs,C,P,0.4\n")
     store = FeatureStore.create(tmp_path / "store")
     take_in(store, read_archive(manifest).slides, ENCODER, TILING)
-    wanted = Wanted(tiling_id=TILING.tiling_id, encoder_ids=[ENCODER.encoder_id])
 
     def seen() -> list[tuple[str, str, str, bool]]:
-        works = worklist(store, read_archive(folder).slides, wanted)
+        works = worklist(store, read_archive(folder).slides, WANTED, CONFIG)
         return [(w.slide.slide_id, w.standing, w.copy_of, bool(w.corrected)) for w in works]
 
     assert seen() == [("a", "known", "", False)]  # a folder does not unsay what a manifest said
     (folder / "a.svs").rename(folder / "b.svs")
-    (work,) = worklist(store, read_archive(folder).slides, wanted)
+    (work,) = worklist(store, read_archive(folder).slides, WANTED, CONFIG)
     assert "stays slide 'a'" in work.renamed
     assert seen() == [("a", "known", "", True)]
     done = take_in(store, read_archive(folder).slides, ENCODER, TILING)
@@ -226,10 +230,9 @@ def test_a_slide_that_shows_other_content_is_told_with_its_old_place_and_case(
     a, b = (slide(tmp_path / f"{name}.svs") for name in "ab")
     store = FeatureStore.create(tmp_path / "store")
     take_in(store, [a, b], ENCODER, TILING)
-    wanted = Wanted(tiling_id=TILING.tiling_id, encoder_ids=[ENCODER.encoder_id])
     new = slide(tmp_path / "c.svs")
     new = replace(new, slide=replace(new.slide, slide_id="a"))  # its case stays that of `c`
-    (moved,) = worklist(store, [new], wanted)
+    (moved,) = worklist(store, [new], WANTED, CONFIG)
     assert moved.standing == "changed"
     assert f"other content or another scale than the store knew at {a.path}" in moved.renamed
     assert moved.renamed.endswith("of case 'c', no longer 'a'")
@@ -245,8 +248,7 @@ def test_names_that_change_hands_are_one_answer_for_plan_and_ingest(tmp_path: Pa
     take_in(store, [a, b], ENCODER, TILING)
     swapped = [slide(b.path, slide_id="a"), slide(a.path, slide_id="b")]
     for archive in ([swapped[0]], swapped, [a, b]):
-        wanted = Wanted(tiling_id=TILING.tiling_id, encoder_ids=[ENCODER.encoder_id])
-        works = worklist(store, archive, wanted)
+        works = worklist(store, archive, WANTED, CONFIG)
         for work in works:
             if work.same and work.same.slide_id != work.slide.slide_id:
                 assert f"shows what slide {work.same.slide_id!r} showed" in work.renamed
@@ -286,5 +288,4 @@ def test_what_was_taken_out_is_not_ingested_again(tmp_path: Path) -> None:
     a, b = (slide(tmp_path / f"{name}.svs", patient_id=name) for name in "ab")
     store.record([a.case, Slide(**vars(a.slide), slide_key="0" * 16)])
     store.withdraw("a", "patient", erase=True)
-    wanted = Wanted(tiling_id=TILING.tiling_id, encoder_ids=[ENCODER.encoder_id])
-    assert [work.slide.slide_id for work in worklist(store, [a, b], wanted)] == ["b"]
+    assert [work.slide.slide_id for work in worklist(store, [a, b], WANTED, CONFIG)] == ["b"]

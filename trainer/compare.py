@@ -16,7 +16,7 @@ from featurestore.fields import to_json
 from featurestore.types import Target
 from featurestore.words import counted, in_columns
 from trainer import conformal, evaluate, floor, plots, runs, verdict
-from trainer.paired import Drawn, Estimate, differences, estimates
+from trainer.evaluate import Drawn, Estimate, differences, estimates
 from trainer.svg import minus
 
 DRAWN = 6  # Runs in one figure, at most: there are so many colours
@@ -32,19 +32,23 @@ def decided(run: runs.Run) -> dict[str, Any]:
     return own | said
 
 
-def common(tests: Sequence[pl.DataFrame]) -> tuple[pl.DataFrame, list[np.ndarray]]:
-    """The test Slides that all Runs have with one Label, and the Predictions of each Run, (N,)."""
+def _common(
+    tests: Sequence[pl.DataFrame], target: Target
+) -> tuple[pl.DataFrame, list[np.ndarray], list[Drawn]]:
+    """The test Slides that all Runs have with one Label; of each Predictions, (N,), and numbers.
+
+    There are numbers, of resampled Patients too, where there is a Slide.
+    """
     both = tests[0].select("slide_id", "patient_id", "truth")
     for i, test in enumerate(tests):
         own = test.select("slide_id", "truth", pl.col("mean").alias(f"mean_{i}"))
         both = both.join(own, on=["slide_id", "truth"], maintain_order="left")
-    return both, [both[f"mean_{i}"].to_numpy() for i in range(len(tests))]
-
-
-def drawn(both: pl.DataFrame, means: Sequence[np.ndarray], target: Target) -> list[Drawn]:
-    """Numbers of `common` Predictions, of resampled Patients too."""
+    means = [both[f"mean_{i}"].to_numpy() for i in range(len(tests))]
     labels, patients = both["truth"].to_numpy(), both["patient_id"].to_numpy()
-    return [evaluate.drawn(labels, mean, patients, target) for mean in means]
+    drawn: list[Drawn] = [
+        evaluate.drawn(labels, mean, patients, target) for mean in means if len(mean)
+    ]
+    return both, means, drawn
 
 
 # -- two, for a terminal ---------------------------------------------------------------------------
@@ -75,12 +79,9 @@ class Comparison:
         if not self.differs:
             lines.append("nothing else differs")
         if not self.n_slides:
-            targets = self.differs.get("target")
-            why = (
-                "no slide was tested by both"
-                if not targets
-                else "they predict {} and {}".format(*targets)
-            )
+            why = "no slide was tested by both"
+            if "target" in self.differs:
+                why = "they predict {} and {}".format(*self.differs["target"])
             return "\n".join([*lines, f"{why}, so they cannot be compared"])
         said = (f"{t} {self.difference[n].text(form)}" for n, t, form in differences(told))
         of = f"{counted(self.n_slides, 'slide')} of {counted(self.n_patients, 'patient')}"
@@ -92,12 +93,7 @@ class Comparison:
 
 
 def compare(store: FeatureStore, first: str, second: str) -> Comparison:
-    """Hold two Runs against each other.
-
-    Raises:
-        RunNotFound: one is not in the store.
-        ConfigError: both are one.
-    """
+    """Hold two Runs against each other; ConfigError if both are one."""
     pair = [runs.load(store, run_id) for run_id in (first, second)]
     if pair[0].run_id == pair[1].run_id:
         raise ConfigError(f"both are run {pair[0].run_id}. Name another: trephine runs")
@@ -108,11 +104,10 @@ def compare(store: FeatureStore, first: str, second: str) -> Comparison:
         for run in pair
     ]
     names = {name: (told[0].get(name), told[1].get(name)) for name in told[0] | told[1]}
-    both, means = common([run.predictions.filter(pl.col("split") == "test") for run in pair])
-    target = pair[0].record.about()
+    target, tests = pair[0].record.about(), [run.predictions.filter(split="test") for run in pair]
     if pair[1].record.about() != target:  # labels may be equal by chance
-        both = both.clear()
-    found = drawn(both, means, target) if both.height else []
+        tests[1] = tests[1].clear()
+    both, _, found = _common(tests, target)
     scores = runs.scores_of(target)
     classes = both.height and target.kind == "binary"
     positive = evaluate.is_positive(both["truth"].to_numpy(), target)
@@ -147,21 +142,23 @@ def view(
     """
     settings = [_settings(run) for run in loaded]
     differ = [k for k in settings[0] if len({str(one[k]) for one in settings}) > 1]
-    both, means = common(tests)
-    short = [_name(one, differ, run) for one, run in zip(settings, loaded, strict=True)]
     target = loaded[0].record.about()
+    both, means, drawn = _common(tests, target)
+    short = [_name(one, differ, run) for one, run in zip(settings, loaded, strict=True)]
     scores = [(name, title.replace("R2", "R²"), form) for name, title, form in loaded[0].scores]
     pooled = _pooled(store, loaded, tests) if differ == ["fold"] else None
     figures = list(pooled["figures"]) if pooled else []
     labels, named = both["truth"].to_numpy(), list(zip(short, means, strict=True))[:DRAWN]
-    first, *others = drawn(both, means, target) if len(labels) > 1 else [{}]
-    gains = [estimates(loaded[0].scores, [one], [first]) for one in others]
+    others = drawn[1:] if len(labels) > 1 else []
+    gains = [estimates(loaded[0].scores, [one], drawn[:1]) for one in others]
     for name, short_title, form in differences(scores):
         title = "mean absolute error" if name == "mae" else short_title
         rows = [
-            {"name": short[i], "css": i % 6, **vars(one[name])} for i, one in enumerate(gains, 1)
+            {"name": short[i], "css": i % 6, **vars(one[name])}
+            for i, one in enumerate(gains, 1)
+            if one[name].value is not None
         ]
-        if rows := [row for row in rows if row["value"] is not None]:
+        if rows:
             svg = plots.intervals(rows, f"Difference to {short[0]}", 0, form)
             figures.append({"title": f"Difference of {title}", "svg": Markup(svg)})
     if target.kind == "binary":
@@ -195,7 +192,7 @@ def _pooled(
     scores, cases = runs.scores_of(target), evaluate.by_case(pooled)
     said = runs.cautions(scores, numbers, least, loaded[0].encoder.random)
     return {
-        "cautions": verdict.told((runs.level_of(text), text) for text in said),
+        "cautions": verdict.told(said),
         "floor": verdict.score(least, target),
         "n": pooled.height,
         "patients": pooled["patient_id"].n_unique(),
@@ -226,13 +223,9 @@ def in_words(value: Any) -> Any:
 
 def _name(settings: Mapping[str, Any], differ: Sequence[str], run: runs.Run) -> str:
     """The shortest that tells a Run: what differs, where that is little."""
-    said = [
-        str(settings[k])
-        if k in ("encoder", "model", "cohort")
-        else f"{k.replace('-', ' ')} {settings[k]}"
-        for k in differ
-        if k != "code"
-    ]
+    plain = ("encoder", "model", "cohort")
+    said = [f"{'' if k in plain else k.replace('-', ' ')} {settings[k]}" for k in differ]
+    said = [one.strip() for k, one in zip(differ, said, strict=True) if k != "code"]
     return ", ".join(said) if said and len(said) <= 3 else run.run_id
 
 
@@ -251,12 +244,11 @@ def _over_seeds(
         return None
     rows = []
     for values, same in cells.items():
-        numbers = []
+        row = [*values, str(len(same))]
         for name, _, form in scores:
             found = [v for run in same if (v := run.record.metric(name)) is not None]
             spread = f" ± {np.std(found, ddof=1):{form}}" if len(found) > 1 else ""
-            mean = runs.number(float(np.mean(found)) if found else None, form)
-            numbers.append(minus(mean + spread))
-        rows.append([*values, str(len(same)), *numbers])
+            row.append(minus((format(np.mean(found), form) if found else "–") + spread))
+        rows.append(row)
     head = [*(k.replace("-", " ") for k in factors), "seeds", *(title for _, title, _ in scores)]
     return {"head": head, "rows": rows}

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+import ast
+import importlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from featurestore.config import EngineConfig
 from featurestore.errors import ConfigError
 from featurestore.fields import Checked, check, setting
 from featurestore.types import Device, Precision, Target
-from trainer.own_model_name import named
 
 Pooling = Literal["attention", "gated", "mean", "max"]
 Sampling = Literal["block", "exact"]
@@ -166,3 +169,71 @@ def loss_of(config: TrainConfig, target: Target) -> Loss:
     if target.kind == "continuous" and config.loss == "bce":
         raise ConfigError(f"loss bce needs a fraction or binary target, {target.name} is neither")
     return config.loss or ("bce" if target.kind == "binary" else "mse")
+
+
+# -- a model of one's own, by its name -------------------------------------------------------------
+
+# A class in a module, what it is made with, and the hash of weights that it began from.
+_FORM = re.compile(
+    r"(?P<home>[A-Za-z_][\w.]*):(?P<name>[A-Za-z_][\w.]*)(\((?P<options>.*)\))?(@(?P<start>\w+))?",
+    re.DOTALL,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Named:
+    """Where a class is, and what it is made with."""
+
+    home: str  # module
+    name: str  # of the class, in it
+    options: Mapping[str, Any] = field(default_factory=dict)  # literals
+    start: str = ""  # hash of the weights that a made one was handed over with
+
+    @property
+    def path(self) -> str:
+        """Without options and weights."""
+        return f"{self.home}:{self.name}"
+
+    def text(self) -> str:
+        """What `named` reads: package.module:Class(option=value)."""
+        given = ", ".join(f"{name}={value!r}" for name, value in self.options.items())
+        return self.path + f"({given})" * bool(given) + f"@{self.start}" * bool(self.start)
+
+
+def class_of(own: Named) -> type[Any]:
+    """Import the class; only one of modules is ever called, whatever a Run's record says."""
+    try:
+        kind: Any = importlib.import_module(own.home)
+        for name in own.name.split("."):
+            kind = getattr(kind, name)
+    except Exception as error:
+        raise ConfigError(
+            f"model {own.path} cannot be imported: {type(error).__name__}: {error}. Make it "
+            "importable, as with the variable PYTHONPATH set to the folder of its module."
+        ) from error
+    bases = kind.__mro__ if isinstance(kind, type) else ()  # by name: torch is slow to import
+    if ("torch.nn.modules.module", "Module") not in {(b.__module__, b.__name__) for b in bases}:
+        raise ConfigError(f"model {own.path} must be a class of torch.nn.Module, got {kind!r}")
+    found: type[Any] = kind
+    return found
+
+
+def named(model: str) -> Named | None:
+    """Read what --model says of a class of one's own; None for a word, which means one of ours."""
+    if ":" not in model:
+        return None
+    try:
+        if (found := _FORM.fullmatch(model)) is None:
+            raise ValueError("it names no class of a module")
+        call = ast.parse(f"f({found['options'] or ''})", mode="eval").body
+        if not isinstance(call, ast.Call) or call.args:
+            raise ValueError("they need names")
+        options = {str(one.arg): ast.literal_eval(one.value) for one in call.keywords}
+    except (ValueError, SyntaxError) as error:
+        raise ConfigError(
+            f"model {model!r} cannot be read: {error}. "
+            "Write it as package.module:Class(width=64, norm='layer')"
+        ) from error
+    return Named(
+        home=found["home"], name=found["name"], options=options, start=found["start"] or ""
+    )

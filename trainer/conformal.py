@@ -54,10 +54,8 @@ class Widths:
         spread = np.average((self.mean - middle) ** 2, weights=weights) ** 0.5
         reach = max(REACH * float(spread), 1e-9)
         columns = np.stack([weights, weights * self.residual], axis=1)
-        local = np.empty(len(mean))
-        for part in np.array_split(
-            np.arange(len(mean)), 1 + len(mean) * len(self.mean) // (1 << 22)
-        ):  # of 32 MB
+        local, parts = np.empty(len(mean)), 1 + len(mean) * len(self.mean) // (1 << 22)  # of 32 MB
+        for part in np.array_split(np.arange(len(mean)), parts):
             near = np.exp(-0.5 * ((mean[part, None] - self.mean) / reach) ** 2)
             near[case[part, None] == self.case] = 0
             n, total = (near @ columns).T
@@ -108,10 +106,10 @@ def calibrated_half_width(predictions: pl.DataFrame) -> Widths | None:
     that learnt from a few Slides less than the Run's own, intervals are rather too wide.
     """
     part = calibrating(predictions).sort("mean", "truth")  # so that sums are always the same
-    if min(part.height - CALIBRATES, _n_cases(part) - LEAST_CASES) < 0:
+    if part.height < CALIBRATES or part["case_id"].n_unique() < LEAST_CASES:
         return None
-    cases = part["case_id"].to_numpy() if "case_id" in part.columns else None
-    return half_widths(part["truth"].to_numpy(), part["mean"].to_numpy(), cases=cases)
+    labels, mean, cases = (part[name].to_numpy() for name in ("truth", "mean", "case_id"))
+    return half_widths(labels, mean, cases=cases)
 
 
 def why_none(predictions: pl.DataFrame, kind: TargetKind) -> str:
@@ -119,13 +117,10 @@ def why_none(predictions: pl.DataFrame, kind: TargetKind) -> str:
     if kind == "binary":
         return "no intervals: of a class the prediction itself says how sure it is"
     part = calibrating(predictions)
-    if part.height >= CALIBRATES:
-        return f"no intervals: {part.height} slides of {_n_cases(part)} cases, under {LEAST_CASES}"
-    return f"no intervals: {part.height} calibration slides, under {CALIBRATES}"
-
-
-def _n_cases(part: pl.DataFrame) -> int:
-    return part["case_id"].n_unique() if "case_id" in part.columns else part.height
+    if part.height < CALIBRATES:
+        return f"no intervals: {part.height} calibration slides, under {CALIBRATES}"
+    cases = part["case_id"].n_unique()
+    return f"no intervals: {part.height} slides of {cases} cases, under {LEAST_CASES}"
 
 
 def add_intervals(frame: pl.DataFrame, width: Widths | None, target: Target) -> pl.DataFrame:
@@ -148,24 +143,22 @@ def _half(width: Widths | None) -> pl.Expr:
 
 
 def held(width: Widths | None) -> pl.Expr:
-    """Whether the interval holds the label; null where there is none."""
-    slack = 1e-9  # a label at the very edge is inside
-    return (pl.col("truth") - pl.col("mean")).abs() <= _half(width) + slack
+    """Whether the interval holds the label, at its very edge too; null where there is none."""
+    return (pl.col("truth") - pl.col("mean")).abs() <= _half(width) + 1e-9
 
 
-def coverage(frame: pl.DataFrame, width: Widths, alpha: float = ALPHA) -> dict[str, float]:
-    """How often intervals hold the label of test Slides: truth, mean, and see `counted_held`.
+def coverage(frame: pl.DataFrame, width: Widths) -> dict[str, float]:
+    """How often intervals hold the label of test Slides: truth, mean, case_id and patient_id.
 
-    Returns:
-        The numbers of `counted_held`; expected_low and expected_high, between which 95% of such
-        coverages fall where test is like calibration: the count of Patients whose labels are held
-        is then beta-binomial (Vovk 2012). Outside of them, test is another matter.
+    It is the numbers of `counted_held`, and expected_low and expected_high, between which 95% of
+    such coverages fall where test is like calibration: the count of Patients whose labels are held
+    is then beta-binomial (Vovk 2012). Outside of them, test is another matter.
     """
     from scipy import stats  # slow to import, and training must start at once
 
     frame = frame.with_columns(held=held(width))
     calibrated, n = int(width.case.max()) + 1, share_held(frame)[-1]
-    k = rank(calibrated, alpha)
+    k = rank(calibrated)
     low, high = stats.betabinom(n, k, calibrated + 1 - k).ppf([0.025, 0.975]) / n
     return counted_held(frame) | {"expected_low": float(low), "expected_high": float(high)}
 
@@ -196,20 +189,15 @@ def thirds(frame: pl.DataFrame, target: Target) -> Iterator[tuple[float, float, 
 
 
 def share_held(frame: pl.DataFrame) -> tuple[float, float, float, int]:
-    """Share of labels that intervals hold, each Case once, with its exact 95% interval.
+    """Share of labels held, each Case once, its exact 95% interval, and the number of Patients.
 
     That of Clopper and Pearson 1934 with as many trials as Patients: Slides of one are not
-    independent, so they are taken as one. Without case_id and patient_id each Slide is its own.
-
-    Returns:
-        The share, its interval's ends, and the number of Patients.
+    independent, so they are taken as one.
     """
     from scipy import stats  # slow to import, and training must start at once
 
-    known = {"case_id", "patient_id"} <= set(frame.columns)
-    cases = frame.group_by("case_id").agg(pl.col("held").mean()) if known else frame
-    n = frame["patient_id"].n_unique() if known else frame.height
-    share = float(cases.select(pl.col("held").mean()).item())
+    n, cases = frame["patient_id"].n_unique(), frame.group_by("case_id").agg(pl.mean("held"))
+    share = float(cases.select(pl.mean("held")).item())
     k = share * n
     low = float(stats.beta.ppf(0.025, k, n - k + 1)) if k > 0 else 0.0
     high = float(stats.beta.ppf(0.975, k + 1, n - k)) if k < n else 1.0

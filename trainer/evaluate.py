@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
@@ -13,6 +14,7 @@ from featurestore import FeatureStore, strangers
 from featurestore.errors import ConfigError
 from featurestore.types import Target
 from featurestore.words import counted
+from trainer.runs import Score
 
 Z95 = 1.959963984540054
 BOOTSTRAPS = 2_000
@@ -49,8 +51,8 @@ def metrics(
     if target.kind == "binary":
         values["positive"] = float(is_positive(labels, target).mean())
     for name, each in drawn(labels, predicted, patients, target).items():
-        low, high = interval(each[1:])
-        values |= {name: float(each[0]), f"{name}_low": low, f"{name}_high": high}
+        values[name] = float(each[0])
+        values[f"{name}_low"], values[f"{name}_high"] = interval(each[1:])
     return values
 
 
@@ -103,10 +105,8 @@ def _of_classes(
     """
     order = np.argsort(predicted, kind="stable")
     starts = np.flatnonzero(np.diff(predicted[order], prepend=-np.inf) > 0)  # of equal predictions
-    up, down = (
-        np.add.reduceat((weights * side)[..., order], starts, axis=-1)
-        for side in (positive, ~positive)
-    )
+    sides = ((weights * side)[..., order] for side in (positive, ~positive))
+    up, down = (np.add.reduceat(side, starts, axis=-1) for side in sides)
     with np.errstate(divide="ignore", invalid="ignore"):
         below = (up * (down.cumsum(axis=-1) - down / 2)).sum(axis=-1)
         return {
@@ -117,10 +117,8 @@ def _of_classes(
 
 def by_case(frame: pl.DataFrame) -> pl.DataFrame:
     """One row per Case: truth and mean over its Slides, patient_id; sorted by case_id."""
-    means = frame.group_by("case_id").agg(
-        pl.col("patient_id").first(), pl.col("truth", "mean").mean()
-    )
-    return means.sort("case_id")
+    cases = frame.group_by("case_id")
+    return cases.agg(pl.first("patient_id"), pl.mean("truth", "mean")).sort("case_id")
 
 
 def _terms(labels: np.ndarray, predicted: np.ndarray, centre: float, size: float) -> np.ndarray:
@@ -156,19 +154,18 @@ def _numbers(sums: np.ndarray, centre: float, size: float) -> dict[str, np.ndarr
         }
 
 
-def bootstrap_by_patient(terms: np.ndarray, patients: np.ndarray, seed: int = 0) -> np.ndarray:
+def bootstrap_by_patient(terms: np.ndarray, patients: np.ndarray) -> np.ndarray:
     """Sums of `terms` (N, K) over resampled Patients, each with all their Slides.
 
-    Returns:
-        Shape (BOOTSTRAPS, K), or (0, K) with fewer than two Patients.
+    Their shape is (BOOTSTRAPS, K), or (0, K) with fewer than two Patients.
     """
-    _, patient = np.unique(patients, return_inverse=True)
+    patient = np.unique(patients, return_inverse=True)[1]
     n = int(patient.max()) + 1
     if n < 2:
         return np.empty((0, terms.shape[1]))
     # A resample is a count per Patient, so its sums are one product with sums per Patient.
     sums = np.stack([np.bincount(patient, term, minlength=n) for term in terms.T], axis=1)
-    return np.concatenate([counts @ sums for counts in _resampled(n, seed)])
+    return np.concatenate([counts @ sums for counts in _resampled(n)])
 
 
 def interval(drawn: np.ndarray) -> tuple[float, float]:
@@ -176,25 +173,25 @@ def interval(drawn: np.ndarray) -> tuple[float, float]:
     known = drawn[np.isfinite(drawn)]
     if not len(known) or np.ptp(known) == 0:
         return float("nan"), float("nan")
-    low, high = np.percentile(known, [2.5, 97.5])
-    return float(low), float(high)
+    low, high = np.percentile(known, [2.5, 97.5]).tolist()
+    return low, high
 
 
-def _resampled(n: int, seed: int = 0) -> Iterable[np.ndarray]:
+def _resampled(n: int) -> Iterable[np.ndarray]:
     """How often each of n is drawn in n draws with replacement, float64 (R, n), in parts of 32 MB.
 
     The parts have `BOOTSTRAPS` rows in all; a single one is kept for the next numbers of as many.
     """
-    return _drawn_once(n, seed) if BOOTSTRAPS * n < PART else _drawn_in_parts(n, seed)
+    return _drawn_once(n) if BOOTSTRAPS * n < PART else _drawn_in_parts(n)
 
 
 @lru_cache(maxsize=3)  # test, validation and calibration
-def _drawn_once(n: int, seed: int) -> list[np.ndarray]:
-    return list(_drawn_in_parts(n, seed))
+def _drawn_once(n: int) -> list[np.ndarray]:
+    return list(_drawn_in_parts(n))
 
 
-def _drawn_in_parts(n: int, seed: int) -> Iterator[np.ndarray]:
-    rng = np.random.default_rng(seed)
+def _drawn_in_parts(n: int) -> Iterator[np.ndarray]:
+    rng = np.random.default_rng(0)
     for part in np.array_split(np.arange(BOOTSTRAPS), 1 + BOOTSTRAPS * n // PART):
         drawn = rng.integers(0, n, (len(part), n)) + n * np.arange(len(part))[:, None]
         counts = np.bincount(drawn.ravel(), minlength=len(part) * n)
@@ -204,51 +201,42 @@ def _drawn_in_parts(n: int, seed: int) -> Iterator[np.ndarray]:
 def by_group(frame: pl.DataFrame, group: pl.Expr, target: Target) -> pl.DataFrame:
     """`metrics` by group of Slides: truth (the label), mean, patient_id, held if it is known.
 
-    Returns:
-        One row per group, sorted: group, patients, label and predicted (means), held (share, null
-        if unknown), then `metrics`.
+    Before them stand group, label and predicted (means), and held (share, null if unknown).
     """
     rows = []
     for (name,), part in frame.group_by(group.alias("group")):
-        means = {"label": part["truth"].mean(), "predicted": part["mean"].mean()}
-        means["held"] = part["held"].mean() if "held" in part.columns else None
-        patients = part["patient_id"].n_unique()
-        rows.append({"group": name} | means | measured(part, target) | {"patients": patients})
+        row = {"group": name, "label": part["truth"].mean(), "predicted": part["mean"].mean()}
+        row["held"] = part["held"].mean() if "held" in part.columns else None
+        rows.append(row | measured(part, target) | {"patients": part["patient_id"].n_unique()})
     return pl.DataFrame(rows, infer_schema_length=None).sort("group")
 
 
-def by_range(
-    frame: pl.DataFrame, target: Target, n_ranges: int = 5, of: str = "truth"
-) -> pl.DataFrame:
-    """`by_group` over equal ranges of the label; `group` is `20–40`, a label of 20 is in it.
+def by_range(frame: pl.DataFrame, target: Target, *, of: str = "truth") -> pl.DataFrame:
+    """`by_group` over fifths of the label's range; `group` is `20–40`, a label of 20 is in it.
 
     Of `mean` over those of the prediction: grouped by label, even a perfect model seems too high
     at the low end and too low at the high one, since labels err, and grouped so it does not.
     """
     classes = target.kind == "binary" and of == "truth"
-    edges = np.linspace(target.low, target.high, 3 if classes else n_ranges + 1)
+    edges = np.linspace(target.low, target.high, 3 if classes else 6)
     names = [f"{low:g}–{high:g}" for low, high in pairwise(edges)]
     names = ["negative", "positive"] if classes else names
-    index = np.searchsorted(edges, frame[of].to_numpy(), side="right") - 1
-    index = index.clip(0, len(names) - 1)
+    index = np.searchsorted(edges[1:-1], frame[of].to_numpy(), side="right")
     table = by_group(frame.with_columns(pl.Series("range", index)), pl.col("range"), target)
     return table.with_columns(pl.col("group").replace_strict(dict(enumerate(names))))
 
 
 def by_half_year(frame: pl.DataFrame, target: Target) -> pl.DataFrame:
     """`by_group` over halves of years of the column `dated`: `2021 H1`, or `undated`."""
-    dated = pl.col("dated")
-    half = pl.when(dated.dt.month() <= 6).then(pl.lit(" H1")).otherwise(pl.lit(" H2"))
-    name = (dated.dt.year().cast(pl.String) + half).fill_null("undated")
-    return by_group(frame, name, target)
+    year, month = pl.col("dated").dt.year(), pl.col("dated").dt.month()
+    return by_group(frame, pl.format("{} H{}", year, (month + 5) // 6).fill_null("undated"), target)
 
 
 def trend(labels: np.ndarray, predicted: np.ndarray, patients: np.ndarray) -> dict[str, float]:
     """The least-squares line of differences on means, all (N,): the proportional bias.
 
-    Returns:
-        intercept and slope, slope_low and slope_high by bootstrap over Patients; NaN where all
-        means are equal.
+    It is intercept and slope, slope_low and slope_high by bootstrap over Patients; NaN where all
+    means are equal.
     """
     middle = (labels + predicted) / 2
     found = _drawn(predicted - labels, middle, patients, float(middle.mean()))
@@ -263,10 +251,8 @@ def trend(labels: np.ndarray, predicted: np.ndarray, patients: np.ndarray) -> di
 def rounding_step(labels: np.ndarray, target: Target) -> float | None:
     """The step that people rounded labels to: the largest that `ROUNDED` of them are multiples of.
 
-    Those at the ends of the range are multiples of any step: the others tell, by three values.
-
-    Returns:
-        20, 10, 5, 2 or 1 hundredths of the Target's range, in its units; None where none fits.
+    Those at the ends of the range are multiples of any step: the others tell, by three values. It
+    is 20, 10, 5, 2 or 1 hundredths of the Target's range, in its units; None where none fits.
     """
     size = target.high - target.low
     labels = labels[(labels != target.low) & (labels != target.high)]
@@ -321,16 +307,11 @@ def ceiling(
 
 # -- where the truth is known ----------------------------------------------------------------------
 
-
 Truth = Callable[[Target], pl.DataFrame]  # columns slide_id and truth, in the Target's units
 
 
 def with_truth(test: pl.DataFrame, truth: Truth, target: Target) -> pl.DataFrame:
-    """Put what is known better than by Labels beside test Slides, as `true`; others are left out.
-
-    Raises:
-        ConfigError: it is of other Slides.
-    """
+    """Put the truth beside test Slides as `true`; others are left out; ConfigError if all are."""
     known = truth(target).select("slide_id", true="truth").drop_nulls()
     both = test.join(known, on="slide_id", how="inner", maintain_order="left")
     if both.is_empty():
@@ -344,3 +325,51 @@ def with_truth(test: pl.DataFrame, truth: Truth, target: Target) -> pl.DataFrame
 def finite(values: Mapping[str, float]) -> dict[str, float | None]:
     """Write NaN as null, for JSON and the catalog."""
     return {k: float(v) if np.isfinite(v) else None for k, v in values.items()}
+
+
+# -- groups of Runs on the same Slides -------------------------------------------------------------
+
+Drawn = Mapping[str, np.ndarray]  # of `drawn`: a value, then those of resampled Patients
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A number with its 95% interval, by bootstrap over Patients; None where it is undefined."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+    def text(self, form: str) -> str:
+        """The number and its interval, in a format such as `.3f`."""
+        if self.value is None or self.low is None or self.high is None:
+            return "–" if self.value is None else format(self.value, form)
+        return f"{self.value:{form}} ({self.low:{form}} to {self.high:{form}})"
+
+
+def estimates(
+    scores: Sequence[Score], group: Sequence[Drawn], base: Sequence[Drawn] = ()
+) -> dict[str, Estimate]:
+    """The scores of a group of Runs, or what they are over those of another; by name.
+
+    A score of a group is the mean over its Runs, so that a difference of two groups is that of
+    their Runs, pair by pair, and what makes a Slide hard for both is not in its interval. A
+    difference of shares is in points: hundredths.
+    """
+    made = {}
+    for name, _, form in scores:
+        values = np.mean([one[name] for one in group], axis=0)
+        if base:
+            values = values - np.mean([one[name] for one in base], axis=0)
+            values = values * (100 if form.endswith("%") else 1)
+        low, high = interval(values[1:])
+        made[name] = Estimate(**finite({"value": values[0], "low": low, "high": high}))
+    return made
+
+
+def differences(scores: Sequence[Score]) -> list[Score]:
+    """How differences of scores are told: with a sign, those of shares in points."""
+    return [
+        (name, f"{title} in points", "+.1f") if form.endswith("%") else (name, title, f"+{form}")
+        for name, title, form in scores
+    ]

@@ -25,23 +25,22 @@ class Evaluation:
 
     def text(self) -> str:
         """Every number that a Run has."""
-        said = self.run.text().splitlines()
-        kept = [line for line in said if not line.startswith(("figure ", "next "))]
         record, known = self.run.record, self.own_patients
         patients = int(record.metric("patients") or 0)
-        what = "not an external validation" if known == patients else "external validation"
-        lines = [
-            f"{what} of run {record.run_id}, trained on cohort {self.trained_on}, "
-            f"on cohort {record.cohort}"
-        ]
+        what, so = "external validation", "of these the numbers are"
+        if known == patients:
+            what, so = f"not an {what}", "these numbers are"
+        said = f"{what} of run {record.run_id}, trained on cohort {self.trained_on}, "
+        lines = [f"{said}on cohort {record.cohort}"]
         if known:
-            so = "these numbers are" if known == patients else "of these the numbers are"
             lines.append(
                 f"warning     {known:,} of {counted(patients, 'patient')} "
                 f"{'is' if known == 1 else 'are'} of the run's own cohort {self.trained_on}, held "
                 f"back from training there: {so} its own test again, or a part of it"
             )
-        return "\n".join([*lines, *kept])
+        own = self.run.text().splitlines()
+        lines += [line for line in own if not line.startswith(("figure ", "next "))]
+        return "\n".join(lines)
 
     def json(self) -> dict[str, Any]:
         """The Run's record, with the metrics of this Cohort, and where it was trained."""
@@ -52,7 +51,6 @@ def validate(store: FeatureStore, run_id: str, cohort: str) -> Evaluation:
     """Measure a Run on every Slide of another Cohort, and the ridge floor beside it.
 
     Raises:
-        RunNotFound, CohortNotFound: there is no such one.
         ConfigError: the Cohort has Labels of another Target.
         TrainError: it has Patients, or contents, that the Run learnt from.
     """
@@ -78,11 +76,10 @@ def validate(store: FeatureStore, run_id: str, cohort: str) -> Evaluation:
             f"trephine predict {record.run_id} {cohort} --format csv"
         )
     found = inference.applied(store, inference.load_model(run), bags, run.config, target)
-    fitted = assign_splits(own, run.config)
-    fitted = fitted.filter(pl.col("split").is_in(["train", "validation"]))
+    fitted = assign_splits(own, run.config).filter(pl.col("split").is_in(["train", "validation"]))
     fitted = keep_tiles(store, fitted, run.config.tiles)
-    numbers = {"test": evaluate.measured(found, target)}
-    numbers |= floor.beside(store, fitted, bags, found, target)
+    beside = floor.beside(store, fitted, bags, found, target)
+    numbers = {"test": evaluate.measured(found, target)} | beside
     judged = replace(record, cohort=cohort, n_test=bags.height, metrics=numbers, notes=())
     calibrated = inference.as_predictions(conformal.calibrating(run.predictions))
     both = pl.concat([calibrated, found.with_columns(split=pl.lit("test"))])

@@ -27,17 +27,12 @@ RIDGE_TILES = 1_024  # rows of a Slide that enter its mean Embedding, at most
 PENALTIES = np.logspace(-1, 6, 22)
 
 
-def mean_embeddings(store: FeatureStore, bags: pl.DataFrame) -> np.ndarray:
+def _mean_embeddings(store: FeatureStore, bags: pl.DataFrame) -> np.ndarray:
     """Mean Embedding of each Slide over its first `RIDGE_TILES` rows, float64 (N, D).
 
     Rows are stored in random order, so the first ones are a uniform sample.
-
-    Raises:
-        TrainError: some are not finite.
     """
-    sampler = Sampler(bags, RIDGE_TILES, seed=0)
-    means = np.empty((bags.height, int(bags["dim"][0])))
-    ids = bags.select("slide_key", "tiling_id", "encoder_id").rows()
+    sampler, means = Sampler(bags, RIDGE_TILES, seed=0), np.empty((bags.height, bags["dim"][0]))
     with store.rows(bags) as reader:
 
         def mean(i: int) -> np.ndarray:
@@ -45,7 +40,7 @@ def mean_embeddings(store: FeatureStore, bags: pl.DataFrame) -> np.ndarray:
             sampler.read(reader, i, 0, 0, PREDICT, rows)
             return np.asarray(rows.mean(axis=0, dtype=np.float64))
 
-        for i, key in enumerate(ids):
+        for i, key in enumerate(bags.select("slide_key", "tiling_id", "encoder_id").rows()):
             kept = None if sampler.kept is None else sampler.kept[i].tobytes()
             means[i] = store.once(("mean", key, kept), partial(mean, i))
     if len(bad := np.flatnonzero(~np.isfinite(means).all(axis=1))):  # only where nothing is checked
@@ -69,15 +64,12 @@ def floor_of(store: FeatureStore, config: TrainConfig, target: Target) -> pl.Dat
 def ridge_floor(
     store: FeatureStore, train: pl.DataFrame, test: pl.DataFrame, target: Target
 ) -> np.ndarray:
-    """Predict `test` by ridge regression on mean Embeddings: the floor under every Run.
+    """Predict `test`, (N,) in the Target's units, by ridge regression on mean Embeddings.
 
-    It sees all of train, the inner validation too; its penalty is chosen there by leave-one-out.
-    Embeddings are standardised, and predictions clipped to the Target's range unless continuous.
-
-    Returns:
-        Predictions in the Target's units, shape (N,).
+    It sees all of train, the inner validation too. Predictions are clipped to the Target's range
+    unless it is continuous.
     """
-    x, z = (mean_embeddings(store, part) for part in (train, test))
+    x, z = (_mean_embeddings(store, part) for part in (train, test))
     y = train["value"].to_numpy().astype(np.float64)
     key = hashlib.blake2b(b"".join(np.ascontiguousarray(part).data for part in (x, y, z)))
     predicted = store.once(("floor", key.hexdigest()), lambda: ridge(x, y, z))
@@ -116,9 +108,8 @@ def beside(
 ) -> dict[str, dict[str, float | None]]:
     """What stands beside the numbers of `test` Predictions, whose bags are `bags`, in their order.
 
-    Returns:
-        test_cases, where there are fewer Cases than Slides, and ridge_test: the floor, which learns
-        from `fitted`.
+    It is test_cases, where there are fewer Cases than Slides, and ridge_test: the floor, which
+    learns from `fitted`.
     """
     cases = by_case(test)
     found = {"test_cases": measured(cases, target)} if cases.height < test.height else {}
@@ -131,19 +122,16 @@ def pooled_floor(
 ) -> dict[str, float | None]:
     """The floor of folds as one, from the numbers of each, and the labels of all, (N,).
 
-    Returns:
-        r2, mae and accuracy, those that all folds know; the AUC of a single fold, for those of
-        several cannot be put together: see `pooled_auc`.
+    It is r2, mae and accuracy, those that all folds know; and the AUC of a single fold, for those
+    of several cannot be put together: see `pooled_auc`.
     """
-    names = ("rmse", "mae", "accuracy", *(("auc",) * (len(floors) == 1)))
-    known = [name for name in names if all(one.get(name) is not None for one in floors)]
-    numbers = np.array([[one[name] for name in ("n", *known)] for one in floors], np.float64)
-    slides, values = numbers[:, 0], dict(zip(known, numbers.T[1:], strict=True))
-    found = {name: float(np.average(value, weights=slides)) for name, value in values.items()}
-    if "rmse" in values:
-        spread = float(labels.var()) or np.nan
-        found["r2"] = 1 - float(np.average(values["rmse"] ** 2, weights=slides)) / spread
-        del found["rmse"]
+    slides, found = np.array([one.get("n") for one in floors], np.float64), dict[str, float]()
+    for name in ("rmse", "mae", "accuracy", *["auc"] * (len(floors) == 1)):
+        each = np.array([one.get(name) for one in floors], np.float64)  # NaN where it is unknown
+        if np.isfinite(each).all():
+            found[name] = float(np.average(each**2 if name == "rmse" else each, weights=slides))
+    if "rmse" in found:
+        found["r2"] = 1 - found.pop("rmse") / (float(labels.var()) or np.nan)
     return finite(found)
 
 
@@ -168,9 +156,9 @@ def against_truth(store: FeatureStore, run_id: str, truth: Truth) -> Told:
     test = with_truth(floor_of(store, run.again(), target), truth, target)
     test = test.join(own, on="slide_id", maintain_order="left")
     true, mean, floor = (test[name].to_numpy() for name in ("true", "model", "mean"))
-    found = {"n": len(true), "r2": r2(true, mean), "ridge_r2": r2(true, floor)}
+    found, least = r2(true, mean), r2(true, floor)
     said = (
-        f"R2 on {found['n']} test slides, against the true {target.name}: {found['r2']:.3f} "
-        f"(ridge on mean embeddings: {found['ridge_r2']:.3f})"
+        f"R2 on {len(true)} test slides, against the true {target.name}: {found:.3f} "
+        f"(ridge on mean embeddings: {least:.3f})"
     )
-    return Told(said, found)
+    return Told(said, {"n": len(true), "r2": found, "ridge_r2": least})

@@ -14,9 +14,8 @@ from featurestore.device import require_driver
 from featurestore.errors import TrainError
 from featurestore.types import Target
 from featurestore.words import counted
-from trainer.config import TrainConfig
+from trainer.config import TrainConfig, class_of, named
 from trainer.conformal import CALIBRATES
-from trainer.own_model_name import class_of, named
 from trainer.runs import code_version
 from trainer.tile_filter import keep_tiles
 
@@ -90,39 +89,30 @@ def assign_splits(bags: pl.DataFrame, config: TrainConfig) -> pl.DataFrame:
                 f"cohort {config.cohort!r} has no fold {config.fold!r}; its splits are "
                 f"{', '.join(names)}"
             )
-        is_test = pl.col("split") == config.fold
-        bags = bags.with_columns(
-            pl.when(is_test).then(pl.lit("test")).otherwise(pl.lit("train")).alias("split")
-        )
+        test = pl.when(split=config.fold).then(pl.lit("test"))
+        bags = bags.with_columns(split=test.otherwise(pl.lit("train")))
     elif not set(names) <= known:
         raise TrainError(
             f"cohort {config.cohort!r} is split into {', '.join(names)}. "
             "Name the one to test on with --fold, or train all with: trephine train"
         )
-    bags = draw_patients(bags, config)
+    bags = _draw_patients(bags, config)
     left = 1.0
-    for name, fraction, least, stream in (
-        ("validation", config.validation_fraction, JUDGES, 1),
-        ("calibration", config.calibration_fraction, CALIBRATES, 3),
-    ):
+    cuts = [("validation", config.validation_fraction, JUDGES, 1)]
+    cuts += [("calibration", config.calibration_fraction, CALIBRATES, 3)]
+    for name, fraction, least, stream in cuts:
         if name in names:
             continue
         chosen = cut_patients(bags, fraction / left, config.seed, stream)
         is_cut = (pl.col("split") == "train") & pl.col("patient_id").is_in(chosen.implode())
-        cut = bags.with_columns(
-            pl.when(is_cut).then(pl.lit(name)).otherwise(pl.col("split")).alias("split")
-        )
+        cut = bags.with_columns(split=pl.when(is_cut).then(pl.lit(name)).otherwise("split"))
         if (cut["split"] == name).sum() >= least:
             bags, left = cut, left - fraction
     return bags
 
 
-def draw_patients(bags: pl.DataFrame, config: TrainConfig) -> pl.DataFrame:
-    """Keep `train_patients` of the train Patients: with one seed the fewer lie among the more.
-
-    Raises:
-        TrainError: there are not so many.
-    """
+def _draw_patients(bags: pl.DataFrame, config: TrainConfig) -> pl.DataFrame:
+    """Keep `train_patients` of the train Patients: with one seed the fewer lie among the more."""
     if config.train_patients is None:
         return bags
     is_train = pl.col("split") == "train"
@@ -133,13 +123,18 @@ def draw_patients(bags: pl.DataFrame, config: TrainConfig) -> pl.DataFrame:
             f"{config.train_patients} were asked for. Lower --train-patients, of a curve --sizes."
         )
     order = np.random.default_rng([config.seed, 4]).permutation(len(patients))
-    drawn = patients[np.sort(order[: config.train_patients])].to_list()
-    return bags.filter(~is_train | pl.col("patient_id").is_in(drawn))
+    drawn = patients[order[: config.train_patients]]
+    return bags.filter(~is_train | pl.col("patient_id").is_in(drawn.implode()))
+
+
+def _by_label(bags: pl.DataFrame) -> pl.DataFrame:
+    """Patients in the order of their mean label."""
+    return bags.group_by("patient_id").agg(pl.mean("value")).sort("value", "patient_id")
 
 
 def stratified(bags: pl.DataFrame, folds: int, seed: int) -> pl.Series:
     """Number the folds of Slides, int64 (N,): by Patient, each with labels of the whole range."""
-    patients = bags.group_by("patient_id").agg(pl.col("value").mean()).sort("value", "patient_id")
+    patients = _by_label(bags)
     rng = np.random.default_rng([seed, 5])
     rounds = -(-patients.height // folds)
     fold = np.concatenate([rng.permutation(folds) for _ in range(rounds)])[: patients.height]
@@ -153,9 +148,7 @@ def cut_patients(bags: pl.DataFrame, fraction: float, seed: int, stream: int) ->
     Patients are ordered by mean label and cut into runs of 1 / fraction; one of each is drawn.
     None is chosen where fewer than 10 Patients would leave too little of either side.
     """
-    train = bags.filter(pl.col("split") == "train")
-    patients = train.group_by("patient_id").agg(pl.col("value").mean())
-    patients = patients.sort("value", "patient_id")
+    patients = _by_label(bags.filter(split="train"))
     n = round(patients.height * fraction)
     if patients.height < 10 or n < 2 or n >= patients.height:
         return patients["patient_id"].clear()
@@ -165,14 +158,8 @@ def cut_patients(bags: pl.DataFrame, fraction: float, seed: int, stream: int) ->
 
 
 def check_trainable(bags: pl.DataFrame, config: TrainConfig) -> None:
-    """Refuse, in one sentence, what cannot be trained or tested.
-
-    Raises:
-        TrainError: no test Slides, too few train Slides or Patients, all labels equal, or fractions
-            that leave nobody to train on.
-    """
-    train = bags.filter(pl.col("split") == "train")
-    test = bags.filter(pl.col("split") == "test")
+    """Refuse, in one sentence, what cannot be trained or tested: TrainError."""
+    train, test = bags.filter(split="train"), bags.filter(split="test")
     name = f"cohort {config.cohort!r}"
     if config.validation_fraction + config.calibration_fraction >= 1:
         raise TrainError(
@@ -181,11 +168,10 @@ def check_trainable(bags: pl.DataFrame, config: TrainConfig) -> None:
         )
     if test.is_empty():
         raise TrainError(f"{name} has no test slides with tiles. Make one with: trephine cohort")
-    if train.height < 2 or train["patient_id"].n_unique() < 2:
+    if (patients := train["patient_id"].n_unique()) < 2:
         raise TrainError(
-            f"{name} has {counted(train.height, 'train slide')} of "
-            f"{counted(train['patient_id'].n_unique(), 'patient')}; training needs at least 2 of "
-            "each. Widen its condition."
+            f"{name} has {counted(train.height, 'train slide')} of {counted(patients, 'patient')}; "
+            "training needs at least 2 of each. Widen its condition."
         )
     if train["value"].n_unique() < 2:
         raise TrainError(
@@ -204,9 +190,8 @@ def notes(
     found: pl.DataFrame, bags: pl.DataFrame, parts: Mapping[str, pl.DataFrame], lacking: int = 0
 ) -> list[str]:
     """Say what a reader must know about the split, and of Slides `lacking` of the Encoder's."""
-    said = []
+    said, slides = [], counted(lacking, "slide")
     if lacking:
-        slides = counted(lacking, "slide")
         said.append(f"{slides} of the cohort left out, for this encoder has not embedded them")
     if lost := found.height - bags.height:
         said.append(f"{counted(lost, 'slide')} without a tile that passes the filter left out")

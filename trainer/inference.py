@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -32,6 +33,10 @@ AS_ONE = (
     "mean of {} runs; std is the noise of drawing tiles, std_models the spread between the runs; "
     "no intervals: no slide calibrated the runs as one"
 )
+OF_COHORT = (
+    "select slide_id from cohort_slides where cohort = $cohort"
+    " and not retired(slide_id, case_id, patient_id)"
+)
 NAMED = 50  # Slides that are left out and named
 SEEN = pl.Enum(["train", "validation", "calibration", "not"])  # the first that fits counts
 SAME = ("patient_id", "content", "slide_key", "slide_id")  # by which a Slide is not new
@@ -40,12 +45,10 @@ SAME = ("patient_id", "content", "slide_key", "slide_id")  # by which a Slide is
 def resample(
     model: Scorer, sampler: Sampler, reader: RowReader, resamples: int, stream: int = PREDICT
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean and spread of a model's values over `resamples` Bags a Slide.
+    """Mean, standard deviation and number of a model's values over `resamples` Bags a Slide, (N,).
 
-    Returns:
-        Mean (N,), standard deviation (N,), both where the Target's low is 0 and its high is 1, and
-        the number of Bags (N,). Standard deviation is with n - 1, and NaN where there is one Bag:
-        where a Bag is the whole Slide.
+    The values are where the Target's low is 0 and its high is 1. Standard deviation is with n - 1,
+    and NaN where there is one Bag: where a Bag is the whole Slide.
     """
     slide, value = bag_values(model, sampler, reader, resamples, stream)
     n = len(sampler.n_tiles)
@@ -60,11 +63,10 @@ def resample(
 def bag_values(
     model: Scorer, sampler: Sampler, reader: RowReader, resamples: int, stream: int = PREDICT
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Apply a model to `resamples` Bags a Slide, all in one pass over the store.
+    """Slide (M,) and value (M,) of `resamples` Bags a Slide, all in one pass over the store.
 
-    Returns:
-        Slide (M,) and value (M,) of each Bag, where the Target's low is 0 and its high is 1. Bags
-        of a Slide follow each other in the order of their draws; there is one where it is whole.
+    Values are where the Target's low is 0 and its high is 1. Bags of a Slide follow each other in
+    the order of their draws; there is one where it is whole.
     """
     device = model.shift.device
     bag_bytes = int(sampler.lengths.max(initial=1)) * reader.dim * 2
@@ -82,22 +84,12 @@ def bag_values(
 
 
 def applied(
-    store: FeatureStore,
-    model: Scorer,
-    bags: pl.DataFrame,
-    config: TrainConfig,
-    target: Target,
-    *,
-    resamples: int | None = None,
+    store: FeatureStore, model: Scorer, bags: pl.DataFrame, config: TrainConfig, target: Target
 ) -> pl.DataFrame:
-    """Predict Slides, in the Target's units; n_tiles is those drawable.
-
-    Returns:
-        One row per Slide of `bags`: the columns of `Prediction`, case_id and patient_id.
-    """
+    """Predict the Slides of `bags` in the Target's units: `as_predictions`; n_tiles drawable."""
     sampler = Sampler(bags, config.bag_size, config.seed, config.sampling)
     with store.rows(bags) as reader:
-        mean, std, count = resample(model, sampler, reader, resamples or config.resamples)
+        mean, std, count = resample(model, sampler, reader, config.resamples)
     size = target.high - target.low
     frame = bags.with_columns(
         pl.col("value").cast(pl.Float64).alias("truth"),
@@ -111,17 +103,13 @@ def applied(
 
 
 def as_predictions(frame: pl.DataFrame) -> pl.DataFrame:
-    """The columns that `applied` gives, with their types; the catalog's are narrower."""
+    """The columns of `Prediction`, case_id and patient_id; the catalog's types are narrower."""
     own = [pl.col(k).cast(v) for k, v in schema_of(Prediction).items()]
     return frame.select(*own, "case_id", "patient_id")
 
 
 def load_model(run: runs.Run) -> Scorer:
-    """Rebuild a Run's model with its weights.
-
-    Raises:
-        ConfigError: its class is not ours, and cannot be imported.
-    """
+    """Rebuild a Run's model with its weights; ConfigError if its own class cannot be imported."""
     model = model_of(run.config, run.record.dim, run.record.target_kind)
     model.load_state_dict(load_file(run.path / "weights.safetensors"))
     return model.eval()
@@ -149,25 +137,23 @@ def predict(
     """
     run = runs.load(store, run_id)
     config, target = run.config, run.record.about()
-    n_bags = resamples or config.resamples
+    wanted = replace(config, resamples=resamples or config.resamples)
     bags = mark(store, run, store.sound_bags(chosen_bags(store, run, cohort, where)))
-    frame = applied(store, load_model(run), bags, config, target, resamples=n_bags)
-    frame = frame.with_columns(bags["seen"])
-    width = run.half_widths if n_bags >= config.resamples else None
+    frame = applied(store, load_model(run), bags, wanted, target).with_columns(bags["seen"])
+    width = run.half_widths if wanted.resamples >= config.resamples else None
     return conformal.add_intervals(frame, width, target)
 
 
 def notes(run: runs.Run, frame: pl.DataFrame) -> list[str]:
     """What must be said beside Predictions of a Run: what std and intervals are, and are not."""
-    whole = frame["std"].null_count()
     text = "std is the noise of drawing tiles only, not the error"
-    if whole:
+    if whole := frame["std"].null_count():
         slides = counted(frame.height, "slide")
         text += f"; null for {whole:,} of {slides}, predicted from one bag"
     if frame["interval_low"].null_count() == 0:
-        share, n = 1 - conformal.ALPHA, conformal.calibrating(run.predictions).height
-        slides = counted(n, "slide")
-        return [text, f"intervals are meant to hold {share:.0%} of labels; {slides} calibrated"]
+        slides = counted(conformal.calibrating(run.predictions).height, "slide")
+        held = f"{1 - conformal.ALPHA:.0%} of labels"
+        return [text, f"intervals are meant to hold {held}; {slides} calibrated"]
     if run.half_widths is None:
         return [text, conformal.why_none(run.predictions, run.record.target_kind)]
     return [text, f"no intervals: they need {run.config.resamples} resamples or more"]
@@ -185,15 +171,8 @@ def predict_together(
 ) -> Rows:
     """Apply one Run, or several as one, to the Slides of a Cohort or a condition, as `predict`.
 
-    The words are Runs, and last a Cohort, unless it is the first Run's or `where` is given.
-
-    Returns:
-        Rows of `predict`; with several Runs, on the Slides that all can be applied to,
-        those of `as_one`. And what must be said beside them.
-
-    Raises:
-        RunNotFound: a word is no Run, and the last no Cohort either.
-        ConfigError: the Runs predict several Targets.
+    The words are Runs, and last a Cohort, unless it is the first Run's or `where` is given; else
+    RunNotFound. Rows are those of `predict`, or of `_as_one`, with what must be said beside them.
     """
     run_ids, cohort = _told_apart(store, words)
     models = [runs.load(store, run_id) for run_id in run_ids]
@@ -205,24 +184,16 @@ def predict_together(
     frames = [
         predict(store, run.run_id, cohort, where=where, resamples=resamples) for run in models
     ]
-    made = frames[0] if len(frames) == 1 else as_one(frames)
+    made = frames[0] if len(frames) == 1 else _as_one(frames)
     said = [runs.RANDOM] if any(run.encoder.random for run in models) else []
     said += notes(models[0], made) if len(frames) == 1 else [AS_ONE.format(len(frames))]
-    lacking = _asked_for(store, cohort, where) - set(made["slide_id"])
-    if lacking:
-        said.append(_left_out(store, sorted(lacking), models))
-    return Rows(made, said, failures=sorted(lacking))
-
-
-def _asked_for(store: FeatureStore, cohort: str | None, where: str | None) -> set[str]:
-    """The Slides of a Cohort or of a condition, whatever Embeddings they have."""
-    if where is not None:
-        return set(store.sql(f"select slide_id from bags where ({where}\n)")["slide_id"])
-    of = (
-        "select slide_id from cohort_slides where cohort = $cohort"
-        " and not retired(slide_id, case_id, patient_id)"
-    )
-    return set(store.ask(of, {"cohort": cohort})["slide_id"])
+    if where is not None:  # all that were asked for, whatever Embeddings they have
+        asked = store.sql(f"select slide_id from bags where ({where}\n)")
+    else:
+        asked = store.ask(OF_COHORT, {"cohort": cohort})
+    if lacking := sorted({*asked["slide_id"]} - {*made["slide_id"]}):
+        said.append(_left_out(store, lacking, models))
+    return Rows(made, said, failures=lacking)
 
 
 def _left_out(store: FeatureStore, slides: Sequence[str], models: Sequence[runs.Run]) -> str:
@@ -236,16 +207,15 @@ def _left_out(store: FeatureStore, slides: Sequence[str], models: Sequence[runs.
     )
 
 
-def as_one(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
+def _as_one(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
     """Put Predictions of several Runs together: one row per Slide that all of them predict.
 
-    Returns:
-        Columns of `predict`: mean, over Runs; std, of Bags, as the root mean square over
-        Runs; n_tiles and n_resamples, the least of a Run; seen, by the Run that knows the Slide
-        best; intervals null; and std_models, the standard deviation between Runs, n - 1.
+    Columns are those of `predict`: mean, over Runs; std, of Bags, as the root mean square over
+    Runs; n_tiles and n_resamples, the least of a Run; seen, by the Run that knows the Slide best;
+    intervals null; and std_models, the standard deviation between Runs, n - 1.
     """
-    together = pl.concat(frames)
-    made = together.group_by("slide_id", maintain_order=True).agg(
+    together = pl.concat(frames).group_by("slide_id", maintain_order=True)
+    made = together.agg(
         pl.col("slide_key", "split", "truth").first(),
         pl.col("mean").mean(),
         pl.when(pl.col("std").is_not_null().any()).then((pl.col("std") ** 2).mean().sqrt()),
@@ -280,22 +250,6 @@ def _told_apart(store: FeatureStore, words: Sequence[str]) -> tuple[list[str], s
 # -- which Slides, and what a Run has seen of them -------------------------------------------------
 
 
-def learnt_from(store: FeatureStore, run: runs.Run) -> pl.DataFrame:
-    """The Slides that a Run took something from: columns `SAME`, and seen, one of `SEEN`.
-
-    The parts are cut as in training; where other code cuts them otherwise, the Run's own
-    Predictions tell.
-    """
-    judged = pl.col("split") != conformal.OUT_OF_FOLD  # by a model that is not the Run's
-    told = run.predictions.filter(judged).select("slide_id", told="split")
-    own = with_content(store, run.bags(store))
-    parts = assign_splits(own, run.config).join(told, on="slide_id", how="left")
-    lost = pl.col("told").is_null() & (pl.col("split") != "test")  # learnt from, so not predicted
-    seen = pl.when(lost).then(pl.lit("train")).otherwise(pl.coalesce("told", "split"))
-    learnt = parts.select(*SAME, seen=seen).filter(pl.col("seen") != "test")
-    return learnt.with_columns(pl.col("seen").cast(SEEN))
-
-
 def with_content(store: FeatureStore, bags: pl.DataFrame) -> pl.DataFrame:
     """Add a column `content`, by which `cohort create` knows the copies of a Slide, too."""
     content = store.ask("select slide_id, content from slide_facts")
@@ -303,11 +257,20 @@ def with_content(store: FeatureStore, bags: pl.DataFrame) -> pl.DataFrame:
 
 
 def mark(store: FeatureStore, run: runs.Run, bags: pl.DataFrame) -> pl.DataFrame:
-    """Add a column `seen`: how a Run knows a Slide, by itself, its content or its Patient."""
-    learnt, columns = learnt_from(store, run), [f"seen_{one}" for one in SAME]
-    bags = with_content(store, bags)
+    """Add a column `seen`: how a Run knows a Slide, by itself, its content or its Patient.
+
+    Its parts are cut as in training; where other code cuts them otherwise, its Predictions tell.
+    """
+    own = pl.col("split") != conformal.OUT_OF_FOLD  # else judged by a model that is not the Run's
+    told = run.predictions.filter(own).select("slide_id", told="split")
+    parts = assign_splits(with_content(store, run.bags(store)), run.config)
+    parts = parts.join(told, on="slide_id", how="left")
+    lost = pl.col("told").is_null() & (pl.col("split") != "test")  # learnt from, so not predicted
+    seen = pl.when(lost).then(pl.lit("train")).otherwise(pl.coalesce("told", "split"))
+    learnt = parts.with_columns(seen=seen).filter(pl.col("seen") != "test")
+    bags, columns = with_content(store, bags), [f"seen_{one}" for one in SAME]
     for one, column in zip(SAME, columns, strict=True):
-        best = learnt.group_by(one).agg(pl.col("seen").min().alias(column))
+        best = learnt.group_by(one).agg(pl.col("seen").cast(SEEN).min().alias(column))
         bags = bags.join(best, on=one, how="left", maintain_order="left")
     best_of_all = pl.min_horizontal(columns).fill_null("not").cast(pl.String)
     return bags.with_columns(seen=best_of_all).drop(columns)
@@ -319,12 +282,9 @@ def chosen_bags(
     """Choose Slides as `predict` does, with Labels of the Run's Target and what it may draw of."""
     if cohort is not None and where is not None:
         raise ConfigError("give a cohort or --where, not both")
-    ids = (run.record.encoder_id, run.record.tiling_id)
-    if where is not None:
-        bags = store.bags_where(where, *ids)
-    else:
-        bags = store.bags(cohort or run.record.cohort, *ids)
-    if where is not None or store.cohort(cohort or run.record.cohort).target != run.record.target:
+    ids, cohort = (run.record.encoder_id, run.record.tiling_id), cohort or run.record.cohort
+    bags = store.bags(cohort, *ids) if where is None else store.bags_where(where, *ids)
+    if where is not None or store.cohort(cohort).target != run.record.target:
         labels = store.ask(
             "select case_id, value from best_labels where target = $target",
             {"target": run.record.target},
@@ -334,11 +294,7 @@ def chosen_bags(
 
 
 def bags_of(store: FeatureStore, run: runs.Run, slide_ids: Sequence[str]) -> pl.DataFrame:
-    """The Slides of these ids with what the Run may draw of them, one row each, in their order.
-
-    Raises:
-        SlideNotFound: some have no Embeddings of the Run's Encoder and Tiling.
-    """
+    """What the Run may draw of these Slides, a row each, in order; SlideNotFound if nothing."""
     ids = (run.record.encoder_id, run.record.tiling_id)
     quoted = ", ".join("'" + slide_id.replace("'", "''") + "'" for slide_id in slide_ids)
     try:

@@ -19,9 +19,8 @@ from torch import Tensor, nn
 
 from featurestore.errors import ConfigError
 from featurestore.types import content_id
-from trainer.config import TrainConfig
+from trainer.config import Named, TrainConfig, class_of, named
 from trainer.model import BagModel, Scorer
-from trainer.own_model_name import Named, class_of, named
 
 State = Mapping[str, Tensor]
 HOW = "Put its class into a module and give it, or functools.partial(CLASS, OPTION=VALUE)"
@@ -29,21 +28,12 @@ NEAR = (1e-3, 1e-4)  # of two ways to compute one value: relative, absolute
 
 
 def model_of(config: TrainConfig, dim: int, kind: str) -> Scorer:
-    """Make the model that a configuration means, for Embeddings of `dim` and a kind of Target.
-
-    Raises:
-        ConfigError: its class cannot be imported, or is no model of Bags.
-    """
+    """Make the model that a configuration means, for Embeddings of `dim` and a kind of Target."""
+    bounded = kind != "continuous"
     if (own := named(config.model)) is not None:
-        return OwnModel(own, dim, bounded=kind != "continuous")
-    return BagModel(
-        dim,
-        config.model,
-        hidden=config.hidden,
-        projection=config.projection,
-        dropout=config.dropout,
-        bounded=kind != "continuous",
-    )
+        return OwnModel(own, dim, bounded=bounded)
+    how = {name: getattr(config, name) for name in ("hidden", "projection", "dropout")}
+    return BagModel(dim, config.model, **how, bounded=bounded)
 
 
 class OwnModel(Scorer):
@@ -65,11 +55,7 @@ class OwnModel(Scorer):
         return self._both(x, mask)[0]
 
     def begin(self, start: State | None) -> None:
-        """Take the weights that its module was handed over with.
-
-        Raises:
-            ConfigError: it was handed over with some, and they are not here.
-        """
+        """Take the weights that its module was handed over with; ConfigError if they are gone."""
         if start is not None:
             self.module.load_state_dict(start)
         elif self.own.start:
@@ -104,8 +90,7 @@ class OwnModel(Scorer):
 
 def _made(own: Named, dim: int) -> nn.Module:
     kind = class_of(own)
-    takes = inspect.signature(kind).parameters
-    options = ({"dim": dim} if "dim" in takes else {}) | dict(own.options)
+    options = _with_dim(kind, dim) | dict(own.options)
     try:
         made: nn.Module = kind(**options)
     except Exception as error:
@@ -115,13 +100,12 @@ def _made(own: Named, dim: int) -> nn.Module:
     return made
 
 
-def _checked(model: OwnModel, dim: int) -> bool:
-    """Try a new model on two Bags; return whether it gives attention.
+def _with_dim(made_by: Callable[..., Any], dim: int) -> dict[str, Any]:
+    return {"dim": dim} if "dim" in inspect.signature(made_by).parameters else {}
 
-    Raises:
-        ConfigError: it fails, gives another value to a Bag that is padded, or weights that are no
-            shares, or has nothing to learn.
-    """
+
+def _checked(model: OwnModel, dim: int) -> bool:
+    """Try a new model on two Bags; whether it attends. ConfigError: it is no model of Bags."""
     x, n = torch.sin(torch.arange(2 * 7 * dim, dtype=torch.float32)).reshape(2, 7, dim), [7, 5]
     mask = torch.arange(7) < torch.tensor(n)[:, None]
     path, training = model.own.path, model.module.training
@@ -160,7 +144,7 @@ def _checked(model: OwnModel, dim: int) -> bool:
 
 
 def described(given: Callable[..., Any], dim: int, seed: int) -> tuple[str, State | None]:
-    """Name a class, a `functools.partial` of one, a made module, or what another function makes.
+    """Say a class, a `functools.partial` of one, a made module, or what another function makes.
 
     Returns:
         What --model says of it, and the weights to begin from; None for new ones by the seed.
@@ -177,22 +161,18 @@ def described(given: Callable[..., Any], dim: int, seed: int) -> tuple[str, Stat
         _made(own, dim)
         return own.text(), None
     if not isinstance(given, nn.Module):
-        takes = {"dim": dim} if "dim" in inspect.signature(given).parameters else {}
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            given = given(**takes | options)
+            given = given(**_with_dim(given, dim) | options)
     if not isinstance(given, nn.Module):
         raise ConfigError(f"a model must be a torch.nn.Module, got {given!r}. {HOW}.")
-    known = inspect.signature(type(given)).parameters
-    options = {k: getattr(given, k) for k in known if k != "dim" and hasattr(given, k)}
-    options = {k: v for k, v in options.items() if _lasting(v)}
+    known = [k for k in inspect.signature(type(given)).parameters if hasattr(given, k)]
+    options = {k: v for k in known if k != "dim" and _lasting(v := getattr(given, k))}
     own = _named(type(given), options)
     state = {k: v.detach().cpu().clone().contiguous() for k, v in given.state_dict().items()}
     if not _same(given, own, state, dim):
-        raise ConfigError(
-            f"a later process could not make this {own.path} again: made as {own.text()!r} it is "
-            f"another. {HOW}."
-        )
+        lost = f"a later process could not make this {own.path} again"
+        raise ConfigError(f"{lost}: made as {own.text()!r} it is another. {HOW}.")
     start = content_id(safetensors.torch.save(state).hex())
     return replace(own, start=start).text(), state
 

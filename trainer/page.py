@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 import polars as pl
 from markupsafe import Markup
 
@@ -17,13 +19,19 @@ from featurestore import FeatureStore
 from featurestore.errors import ConfigError, write_beside
 from featurestore.types import RunRecord, Target
 from featurestore.words import counted
-from trainer import cases, compare, conformal, evaluate, overlays, plots, runs, settling, verdict
+from trainer import compare, conformal, evaluate, heatmap, plots, runs, settling, verdict
 from trainer.config import SettleConfig
 from trainer.inference import load_model
 from trainer.svg import minus
 
 SETTLING_SLIDES = 100  # test Slides, at most, on which the page measures how means settle
 PAGE = Path(__file__).parent / "page"
+GROUP = 20  # Slides that are called worst, best and typical
+MOST, LEAST = 60, 6  # Slides whose pictures the page holds, in all and of a Run
+# Of a row of the table of Cases, in this order: what it shows first comes first.
+FIELDS: tuple[str, ...] = ("slide_id", "truth", "low", "high", "qualifier", "mean", "error")
+FIELDS += ("interval_low", "interval_high", "std", "dated", "quality", "scanner", "evidence")
+FIELDS += ("n_tiles", "case_id", "method", "specimen", "group")
 
 
 def write_page(
@@ -50,20 +58,19 @@ def write_page(
     Raises:
         RunNotFound, ConfigError: as it says.
     """
-    loaded, tests = _loaded(store, run_ids, rounding)
+    if rounding is not None and not rounding > 0:
+        raise ConfigError(f"rounding must be over 0, got {rounding}")
+    loaded, tests = _loaded(store, run_ids)
     thumbnails: dict[str, Any] = {}
-    most = None if every else max(cases.LEAST, cases.MOST // len(loaded))
+    most = None if every else max(LEAST, MOST // len(loaded))
     whole = len(loaded) <= compare.DRAWN
     views = []
     for run, test in zip(loaded, tests, strict=True):
         numbers = run.record.metrics
         view = {"record": run.record, "test": numbers["test"], "ridge": numbers["ridge_test"]}
         if whole:
-            view |= run_view(store, run, test, truth, rounding)
-            frame = cases.table(store, run, test)
-            found = cases.pictures(store, run, cases.shown(frame, most), thumbnails)
-            said = cases.data(store, run, frame, found)
-            view["cases"] = {"n": len(found), "data": said, "attends": load_model(run).attends}
+            view |= _run_view(store, run, test, truth, rounding)
+            view["cases"] = _cases(store, run, test, most, thumbnails)
         views.append(view)
     script = (PAGE / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -78,8 +85,8 @@ def write_page(
             style=Markup(plots.STYLE.read_text("utf-8") + (PAGE / "style.css").read_text("utf-8")),
             script=Markup(script),
             script_hash=digest,
-            colours=overlays.palette()[:: (overlays.LEVELS - 1) // 8, :3].tolist(),
-            multiples=[name.replace("1/4", "¼").replace("1/2", "½") for name in overlays.MULTIPLES],
+            colours=heatmap.palette()[:: (heatmap.LEVELS - 1) // 8, :3].tolist(),
+            multiples=[name.replace("1/4", "¼").replace("1/2", "½") for name in heatmap.MULTIPLES],
         )
     )
     out = Path(out)
@@ -90,21 +97,15 @@ def write_page(
 
 def page_text(store: FeatureStore, run_ids: Sequence[str]) -> str:
     """The top of the page, the table by range and a plot, of each Run, in characters."""
-    loaded, tests = _loaded(store, run_ids, None)
-    texts = []
-    for run, test in zip(loaded, tests, strict=True):
-        said = verdict.cautions(store, run, test)
-        texts.append(verdict.as_text(run, verdict.sentence(run, test), said, test))
-    return "\n\n".join(texts)
+    pairs = zip(*_loaded(store, run_ids), strict=True)
+    return "\n\n".join(verdict.as_text(store, run, test) for run, test in pairs)
 
 
 def _loaded(
-    store: FeatureStore, run_ids: Sequence[str], rounding: float | None
+    store: FeatureStore, run_ids: Sequence[str]
 ) -> tuple[list[runs.Run], list[pl.DataFrame]]:
     if not run_ids:
         raise ConfigError("name at least one run. List them with: trephine runs")
-    if rounding is not None and not rounding > 0:
-        raise ConfigError(f"rounding must be over 0, got {rounding}")
     found = (runs.load(store, run_id) for run_id in run_ids)
     loaded = list({run.run_id: run for run in found}.values())  # `latest` may be named too
     if len({run.record.about() for run in loaded}) > 1:
@@ -129,12 +130,12 @@ def templates() -> jinja2.Environment:
     return environment
 
 
-def run_view(
+def _run_view(
     store: FeatureStore,
     run: runs.Run,
     test: pl.DataFrame,
-    truth: evaluate.Truth | None = None,
-    rounding: float | None = None,
+    truth: evaluate.Truth | None,
+    rounding: float | None,
 ) -> dict[str, Any]:
     """Gather what the page says of one Run."""
     record, target = run.record, run.record.about()
@@ -173,10 +174,8 @@ def test_slides(store: FeatureStore, run: runs.Run) -> pl.DataFrame:
     about = run.bags(store).select("slide_id", "scanner", "dated", "low", "high")
     test = run.predictions.filter(pl.col("split") == "test")
     test = test.join(about, on="slide_id", how="left", maintain_order="left")
-    width = run.half_widths
-    return conformal.add_intervals(test, width, run.record.about()).with_columns(
-        held=conformal.held(width)
-    )
+    test = conformal.add_intervals(test, run.half_widths, run.record.about())
+    return test.with_columns(held=conformal.held(run.half_widths))
 
 
 def _against_truth(
@@ -186,30 +185,25 @@ def _against_truth(
     if truth is None:
         return None
     both = evaluate.with_truth(test, truth, target)
-    most = evaluate.r2(both["truth"].to_numpy(), both["true"].to_numpy())
-    return evaluate.finite({"ceiling": most}) | evaluate.measured(
-        both.with_columns(truth="true"), target
+    most = evaluate.finite(
+        {"ceiling": evaluate.r2(both["truth"].to_numpy(), both["true"].to_numpy())}
     )
+    return most | evaluate.measured(both.with_columns(truth="true"), target)
 
 
 def _columns(record: RunRecord, against: Mapping[str, Any] | None) -> list[tuple[str, Any]]:
     """All numbers: a column a split that is large enough to say something."""
-    metrics = record.metrics
-    by_case = runs.number(record.metric("n", "test_cases"), ",.0f")
-    columns = [
-        (f"Test (n = {record.n_test:,})", metrics["test"]),
-        (f"By case (n = {by_case})", metrics.get("test_cases")),
-        ("Test, against the truth", against),
-        (f"Validation (n = {record.n_validation:,})", metrics.get("validation")),
-        (f"Calibration (n = {record.n_calibration:,})", metrics.get("calibration")),
-        ("Ridge floor on test", metrics["ridge_test"]),
-    ]
-    few = {"Validation": record.n_validation, "Calibration": record.n_calibration}
-    return [
-        (title, values)
-        for title, values in columns
-        if values and few.get(title.split(" ")[0], verdict.READABLE) >= verdict.READABLE
-    ]
+    metrics, cases = record.metrics, runs.number(record.metric("n", "test_cases"), ",.0f")
+    columns = {
+        f"Test (n = {record.n_test:,})": metrics["test"],
+        f"By case (n = {cases})": metrics.get("test_cases"),
+        "Test, against the truth": against,
+    }
+    for split, n in ("validation", record.n_validation), ("calibration", record.n_calibration):
+        if n >= verdict.READABLE:
+            columns[f"{split.capitalize()} (n = {n:,})"] = metrics.get(split)
+    columns["Ridge floor on test"] = metrics["ridge_test"]
+    return [(title, values) for title, values in columns.items() if values]
 
 
 def _settling(store: FeatureStore, run: runs.Run, target: Target) -> dict[str, Any]:
@@ -231,9 +225,8 @@ def _settling(store: FeatureStore, run: runs.Run, target: Target) -> dict[str, A
 def _intervals(run: runs.Run, test: pl.DataFrame, target: Target) -> dict[str, Any]:
     """The split-conformal intervals and how many test labels they hold; None without."""
     width, level = run.half_widths, 1 - conformal.ALPHA
-    held = None if width is None else conformal.coverage(test, width)
+    held = width and conformal.coverage(test, width)
     rows = held and _coverage(test, target)
-    name = "Labels held by the interval"
     return {
         "folded": run.predictions["split"].to_list().count(conformal.OUT_OF_FOLD),
         "none": conformal.why_none(run.predictions, target.kind),
@@ -241,7 +234,7 @@ def _intervals(run: runs.Run, test: pl.DataFrame, target: Target) -> dict[str, A
         "half": width and width.typical,
         "coverage": held,
         "held": held and conformal.in_words(held),
-        "svg": rows and Markup(plots.intervals(rows, name, level, ".0%")),
+        "svg": rows and Markup(plots.intervals(rows, "Labels held by the interval", level, ".0%")),
     }
 
 
@@ -264,14 +257,16 @@ def _groups(
     about = store.named("queries/page_slides", {"cohort": run.record.cohort})
     test = test.join(about.select("slide_id", "quality"), on="slide_id", how="left")
     first = "class" if target.kind == "binary" else "label range"
-    tables = [
-        (first, evaluate.by_range(test, target)),
-        ("predicted range", evaluate.by_range(test, target, of="mean")),
-        ("half-year", evaluate.by_half_year(test, target)),
-    ]
+    tables = {
+        first: evaluate.by_range(test, target),
+        "predicted range": evaluate.by_range(test, target, of="mean"),
+        "half-year": evaluate.by_half_year(test, target),
+    }
     for by in ("scanner", "quality"):
-        tables.append((by, evaluate.by_group(test, pl.col(by).fill_null("unknown"), target)))
-    shown = {k: table.rows(named=True) for k, table in tables if table.height > 1 or k == first}
+        tables[by] = evaluate.by_group(test, pl.col(by).fill_null("unknown"), target)
+    shown = {
+        k: table.rows(named=True) for k, table in tables.items() if table.height > 1 or k == first
+    }
     many = [r for rows in shown.values() for r in rows if r["n"] >= verdict.READABLE / 4]
     ends = [abs(r[k]) for r in many for k in ("bias", "bias_low", "bias_high") if r[k] is not None]
     reach = max([*ends, (target.high - target.low) / 50])
@@ -296,7 +291,71 @@ def _over_time(store: FeatureStore, run: runs.Run) -> Markup | None:
     split = run.predictions.filter(own).select("slide_id", used="split")
     dated = run.bags(store).filter(pl.col("dated").is_not_null())
     both = dated.join(split, on="slide_id", how="left")
-    if both.is_empty():
-        return None
-    named = both.select("dated", pl.col("used").fill_null("train"))
-    return Markup(plots.over_time(named["dated"].to_list(), named["used"].to_list()))
+    days, used = both["dated"].to_list(), both["used"].fill_null("train").to_list()
+    return Markup(plots.over_time(days, used)) if days else None
+
+
+# -- the table of Cases ----------------------------------------------------------------------------
+
+
+def _cases(
+    store: FeatureStore,
+    run: runs.Run,
+    test: pl.DataFrame,
+    most: int | None,
+    thumbnails: dict[str, Any],
+) -> dict[str, Any]:
+    """Every test Slide as the page's script reads it, and the pictures of at most `most` of them.
+
+    `group` is worst, best or typical for the `GROUP` Slides with the largest errors, the smallest
+    and those about the median; empty for the others.
+    """
+    about = store.named("queries/page_slides", {"cohort": run.record.cohort})
+    frame = test.join(about, on="slide_id", how="left", maintain_order="left").with_columns(
+        error=pl.col("mean") - pl.col("truth"), dated=pl.col("dated").cast(pl.String)
+    )
+    worst_first = frame.select(pl.arg_sort_by(-pl.col("error").abs(), "slide_id")).to_series()
+    n, group = frame.height, np.full(frame.height, "", object)
+    for name, first in ("typical", (n - GROUP) // 2), ("best", n - GROUP), ("worst", 0):
+        group[worst_first[max(0, first) : max(0, first) + GROUP].to_numpy()] = name
+    frame = frame.with_columns(group=pl.Series(group.tolist(), dtype=pl.String))
+    attends, target = load_model(run).attends, run.record.about()
+    found = heatmap.pictures(store, run, pictured(frame, most), thumbnails, attends)
+    history = store.named("queries/label_history", {"cohort": run.record.cohort})
+    history = history.filter(pl.col("case_id").is_in(frame["case_id"].implode()))
+    labels = history.rows_by_key("case_id").items()
+    data = {
+        "fields": FIELDS,
+        "rows": [[_plain(value) for value in row] for row in frame.select(FIELDS).iter_rows()],
+        "pictures": found,
+        "history": {case: [[_plain(v) for v in one] for one in said] for case, said in labels},
+        "bag": run.record.bag_size,
+        "digits": runs.digits(target),
+        "middle": (target.low + target.high) / 2 if target.kind == "binary" else None,
+        "even": run.config.model == "mean",
+    }
+    return {"n": len(found), "data": data, "attends": attends}
+
+
+def pictured(frame: pl.DataFrame, most: int | None) -> pl.DataFrame:
+    """The Slides whose pictures the page holds: all of them if `most` is None, or enough.
+
+    Else of each group a third of them, by size of error; the worst from the top, the best from
+    below. Where a group is smaller, the others have its part, from the top.
+    """
+    if most is None or frame.height <= most:
+        return frame
+    size = pl.col("error").abs()
+    parts = [
+        frame.filter(pl.col("group") == name).sort(size, descending=name != "best").head(most // 3)
+        for name in ("worst", "typical", "best")
+    ]
+    every = pl.concat([*parts, frame.sort(size, descending=True)])
+    return every.unique("slide_id", keep="first", maintain_order=True).head(most)
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it, numbers to four places."""
+    if isinstance(value, float):
+        return round(value, 4) if math.isfinite(value) else None
+    return value if value is None or isinstance(value, str | int) else str(value)

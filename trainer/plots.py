@@ -25,10 +25,7 @@ ROW_PX = 26  # of a figure with a row a group
 
 
 def figures(test: pl.DataFrame, target: Target) -> list[dict[str, Any]]:
-    """Two figures of how Predictions agree with Labels, and a histogram.
-
-    Each has a name (of a file), title, svg and caption.
-    """
+    """Two figures of how Predictions agree, and a histogram: each name, title, svg, caption."""
     drawn = _of_classes(test, target) if target.kind == "binary" else _of_values(test, target)
     return [
         {"name": name, "title": title, "svg": Markup(svg), "caption": minus(caption)}
@@ -49,57 +46,43 @@ def _of_values(test: pl.DataFrame, target: Target) -> Iterator[tuple[str, ...]]:
     limits = evaluate.metrics(labels, mean, patients, target)
     line = evaluate.trend(labels, mean, patients)
     how = "Each point is a test slide" if test.height < FEW else "Cells count test slides"
-    yield (
-        "predicted_vs_truth",
-        "Predicted against label",
+    said, svg = (
+        "on the broken line the prediction is the label",
         predicted_vs_truth(labels, mean, target),
-        f"{how}; on the broken line the prediction is the label.",
     )
-    known = all(map(math.isfinite, line.values()))
-    words = "Lines are bias and 95% limits of agreement, bands their 95% intervals by patient"
-    if known:
-        words += (
+    yield "predicted_vs_truth", "Predicted against label", svg, f"{how}; {said}."
+    said = "Lines are bias and 95% limits of agreement, bands their 95% intervals by patient"
+    drawn = None
+    if all(map(math.isfinite, line.values())):
+        drawn = (line["intercept"], line["slope"])
+        said += (
             f"; green, the proportional bias: {line['slope']:+.2f} for each point of the mean "
             f"(95% interval {line['slope_low']:+.2f} to {line['slope_high']:+.2f})"
         )
-    drawn = (line["intercept"], line["slope"]) if known else None
-    yield (
-        "bland_altman",
-        "Difference against mean",
-        bland_altman(labels, mean, target, limits, drawn),
-        f"{words}.",
-    )
-    yield (
-        "histogram",
-        "Labels and predictions",
-        histogram(labels, mean, target),
+    svg = bland_altman(labels, mean, target, limits, drawn)
+    yield "bland_altman", "Difference against mean", svg, f"{said}."
+    said = (
         "Where people prefer round digits the labels stand like the teeth of a comb; the model "
-        "sees no digits.",
+        "sees no digits."
     )
+    yield "histogram", "Labels and predictions", histogram(labels, mean, target), said
 
 
 def _of_classes(test: pl.DataFrame, target: Target) -> Iterator[tuple[str, ...]]:
     labels, mean = test["truth"].to_numpy(), test["mean"].to_numpy()
-    yield (
-        "roc",
-        "ROC curve",
-        roc(labels, [("", mean)], target),
-        "A point for every threshold; on the broken line a prediction says nothing of the class.",
-    )
-    yield (
-        "calibration",
-        "Calibration",
-        calibration(test, target),
+    said = "A point for every threshold; on the broken line a prediction says nothing of the class."
+    yield "roc", "ROC curve", roc(labels, [("", mean)], target), said
+    said = (
         "Share of positive slides by tenth of the prediction, with its exact 95% interval by "
-        "patient and the number of slides; on the broken line the prediction is the share.",
+        "patient and the number of slides; on the broken line the prediction is the share."
     )
+    yield "calibration", "Calibration", calibration(test, target), said
     positive = evaluate.is_positive(labels, target)
-    yield (
-        "by_class",
-        "Predictions by class",
-        histogram(mean[~positive], mean[positive], target, ("negative", "positive")),
-        "Slides by their prediction; the better the classes are told apart, the less they overlap.",
+    svg = histogram(mean[~positive], mean[positive], target, ("negative", "positive"))
+    said = (
+        "Slides by their prediction; the better the classes are told apart, the less they overlap."
     )
+    yield "by_class", "Predictions by class", svg, said
 
 
 def roc(labels: np.ndarray, runs: Sequence[tuple[str, np.ndarray]], target: Target) -> str:
@@ -111,10 +94,8 @@ def roc(labels: np.ndarray, runs: Sequence[tuple[str, np.ndarray]], target: Targ
     for i, (name, mean) in enumerate(runs):
         order = np.argsort(-mean)
         ends = np.flatnonzero(np.diff(mean[order], append=-np.inf))  # of equal predictions
-        mistaken, found = (
-            [0.0, *(one[order].cumsum()[ends] / max(1, one.sum())).tolist()]
-            for one in (~positive, positive)
-        )
+        counts = (one[order].cumsum()[ends] / max(1, one.sum()) for one in (~positive, positive))
+        mistaken, found = ([0.0, *share.tolist()] for share in counts)
         chart.line(mistaken, found, f"l{i % 6}")
         chart.text(90, TOP + 14 + 18 * i, name[:48], f"t{i % 6}")
     return chart.svg("Receiver operating characteristic")
@@ -128,10 +109,8 @@ def calibration(test: pl.DataFrame, target: Target) -> str:
     share = (pl.col("mean") - target.low) / (target.high - target.low)
     held = pl.col("truth") > (target.low + target.high) / 2
     frame = test.with_columns(share=share, held=held)
-    tenth = (10 * pl.col("share")).floor().clip(0, 9)
-    for _, part in frame.group_by(tenth):
-        x = part.select(pl.col("share").mean()).item()
-        y, low, high, _ = conformal.share_held(part)
+    for part in frame.with_columns(tenth=(10 * share).floor().clip(0, 9)).partition_by("tenth"):
+        x, (y, low, high, _) = float(part["share"].to_numpy().mean()), conformal.share_held(part)
         chart.line((x, x), (low, high), "l0")
         chart.points(np.array([x]), np.array([y]), "c0 solid", 4.5)
         chart.text(chart.at(x, y)[0] + 8, chart.at(x, y)[1] + 4.5, str(part.height), "tick")
@@ -179,13 +158,14 @@ def predicted_vs_truth(labels: np.ndarray, predicted: np.ndarray, target: Target
         most = int(counts.max())
         for i, j in np.argwhere(counts > 0).tolist():
             n, x, y = int(counts[i, j]), (cells[i], cells[i + 1]), (cells[j], cells[j + 1])
-            chart.rect(x, y, "c0", _shade(n, most), counted(n, "slide"))
+            chart.rect(x, y, "c0", _shade(n / most), counted(n, "slide"))
         _count_bar(chart, most)
     return chart.svg(f"Predicted against label of {len(labels)} test slides")
 
 
-def _shade(n: float, most: int) -> float:
-    return float(0.12 + 0.88 * (n / most) ** 0.6)
+def _shade(part: float) -> float:
+    """How dark a cell is that has this share of the most Slides of a cell."""
+    return float(0.12 + 0.88 * part**0.6)
 
 
 def _count_bar(chart: Chart, most: int) -> None:
@@ -193,12 +173,9 @@ def _count_bar(chart: Chart, most: int) -> None:
     _, top, right, bottom = chart.box
     steps = min(most, 40)
     tall = (bottom - top) / steps
-    for i in range(steps):
-        y, shade = bottom - (i + 1) * tall, _shade((i + 1) * most / steps, most)
-        chart.parts.append(
-            f'<rect class="c0" x="{right + 16}" y="{y:.1f}" width="12" height="{tall + 0.3:.1f}" '
-            f'fill-opacity="{shade:.2f}"/>'
-        )
+    for i in range(1, steps + 1):
+        place = f'x="{right + 16}" y="{bottom - i * tall:.1f}" width="12" height="{tall + 0.3:.1f}"'
+        chart.parts.append(f'<rect class="c0" {place} fill-opacity="{_shade(i / steps):.2f}"/>')
     for value in sorted({1, *(int(t) for t in ticks((0, most), 5) if t >= 1), most}):
         y = bottom - (value / most) * (bottom - top) + tall / 2
         chart.text(right + 33, y + 4, str(value), "tick")
@@ -231,8 +208,8 @@ def bland_altman(
     lines = {"bias": "bias", "loa_high": "+1.96 SD", "loa_low": "−1.96 SD"}
     ends_x = np.array([middle.min(), middle.max()])
     ends_y = [] if trend is None else (trend[0] + trend[1] * ends_x).tolist()
-    drawn = [limits.get(name + end) for name in lines for end in ("", "_low", "_high")]
-    known = [abs(y) for y in (*drawn, *ends_y) if y is not None and np.isfinite(y)]
+    drawn = [limits.get(name + end, math.nan) for name in lines for end in ("", "_low", "_high")]
+    known = [abs(y) for y in (*drawn, *ends_y) if math.isfinite(y)]
     reach = 1.12 * max([float(np.abs(difference).max()), *known, 0.02 * size])
     pad = 0.025 * size
     chart = Chart((span[0] - pad, span[1] + pad), (-reach, reach), right=74)
@@ -241,20 +218,19 @@ def bland_altman(
                marks(span), marks((-reach, reach), form="+g"))  # fmt: skip
     chart.across(0, "lgrey thin")
     for name, text in lines.items():
-        css = "1" if name == "bias" else "grey"
-        value, low, high = (limits.get(name + end) for end in ("", "_low", "_high"))
-        if value is None or not np.isfinite(value):
+        css, how = ("1", "") if name == "bias" else ("grey", "thin broken")
+        value, low, high = (limits.get(name + end, math.nan) for end in ("", "_low", "_high"))
+        if not math.isfinite(value):
             continue
-        if low is not None and high is not None and np.isfinite([low, high]).all():
+        if math.isfinite(low) and math.isfinite(high):
             chart.rect(chart.x, (low, high), "c1" if css == "1" else css, 0.12)
-        chart.across(value, f"l{css} {'' if css == '1' else 'thin broken'}")
+        chart.across(value, f"l{css} {how}")
         y = chart.at(0, value)[1]
         chart.text(chart.box[2] + 6, y - 1, text, f"tick t{css}")
         chart.text(chart.box[2] + 6, y + 14, f"{value:+.{digits(target)}f}", f"tick t{css}")
     if ends_y:
         chart.line(ends_x.tolist(), ends_y, "l2")
-    many = "c0" if len(labels) < FEW else "c0 many"
-    chart.points(middle, difference, many, 4 if len(labels) < FEW else 2.5)
+    _dots(chart, middle, difference, "c0")
     return chart.svg("Bland-Altman: difference of prediction and label against their mean")
 
 
@@ -265,8 +241,8 @@ def histogram(
     names: tuple[str, str] = ("labels", "predictions"),
 ) -> str:
     """Labels (N,) and predictions (M,) in one histogram: round digits stand out like a comb."""
-    span, size = span_of(target, labels, predicted), target.high - target.low
-    width = size * (0.05 if len(labels) < FEW else 0.025 if len(labels) < 1000 else 0.01)
+    span, size, n = span_of(target, labels, predicted), target.high - target.low, len(labels)
+    width = size * (0.05 if n < FEW else 0.025 if n < 1000 else 0.01)
     cells = edges(labels, target, width, span)
     (of_labels, _), (of_means, _) = (np.histogram(v, cells) for v in (labels, predicted))
     most = max(int(of_labels.max()), int(of_means.max()), 1)
@@ -313,11 +289,9 @@ def intervals(rows: Sequence[Mapping[str, Any]], x_name: str, zero: float, form:
     are written at the right.
     """
     values = [row[k] for row in rows for k in ("value", "low", "high") if row[k] is not None]
-    low, high = min([zero, *values]), max([zero, *values])
-    pad = 0.06 * (high - low or 1)
     left = 30 + int(7.6 * min(40, max(len(row["name"]) for row in rows)))
     height = ROW_PX * len(rows) + TOP + BOTTOM
-    chart = Chart((low - pad, high + pad), (0, len(rows)), height=height, left=left, right=64)
+    chart = Chart(_padded([zero, *values]), (0, len(rows)), height=height, left=left, right=64)
     shown = "+g" if zero == 0 else ".0%" if "%" in form else "g"
     chart.axes(x_name, "", marks(chart.x, 5, shown), [])
     chart.line((zero, zero), (0, len(rows)), "lgrey thin broken")
@@ -332,19 +306,23 @@ def intervals(rows: Sequence[Mapping[str, Any]], x_name: str, zero: float, form:
     return chart.svg(x_name)
 
 
+def _padded(values: Sequence[float]) -> Span:
+    """From the least to the greatest, and a little beyond."""
+    pad = 0.06 * (max(values) - min(values) or 1)
+    return min(values) - pad, max(values) + pad
+
+
 def training(lines: Sequence[Mapping[str, float]], best: int) -> str:
     """Loss of train and validation by step, from the Run's metrics.jsonl; the kept step marked."""
-    series = [("loss", "train", 0), ("validation_loss", "validation", 1)]
-    values = [line[k] for line in lines for k, _, _ in series if line.get(k) is not None]
-    low, high = min(values), max(values)
-    pad = 0.06 * (high - low or 1)
-    chart = Chart((0, max(line["step"] for line in lines)), (low - pad, high + pad))
+    series = [("loss", "train"), ("validation_loss", "validation")]
+    values = [line[key] for line in lines for key, _ in series if line.get(key) is not None]
+    chart = Chart((0, max(line["step"] for line in lines)), _padded(values))
     chart.axes("Step", "Loss")
     shown = []
-    for key, name, i in series:
-        known = [(line["step"], line[key]) for line in lines if line.get(key) is not None]
-        if known:
-            chart.line([step for step, _ in known], [loss for _, loss in known], f"l{i}")
+    for i, (key, name) in enumerate(series):
+        if known := [(line["step"], line[key]) for line in lines if line.get(key) is not None]:
+            steps, losses = zip(*known, strict=True)
+            chart.line(steps, losses, f"l{i}")
             shown.append((name, f"c{i}"))
     chart.line((best, best), chart.y, "lgrey thin broken")
     chart.key(shown)
@@ -382,12 +360,17 @@ def both(labels: np.ndarray, runs: Sequence[tuple[str, np.ndarray]], target: Tar
     span = span_of(target, labels, *(mean for _, mean in runs))
     chart = _identity(span, target)
     aside = np.linspace(-0.008, 0.008, len(runs)) * (target.high - target.low)
-    many = "" if len(labels) < FEW else " many"
     for i, (_, mean) in enumerate(runs):
-        chart.points(labels + aside[i], mean, f"c{i % 6}{many}", 4 if not many else 2.5)
+        _dots(chart, labels + aside[i], mean, f"c{i % 6}")
     for i, (name, _) in enumerate(runs):
         chart.text(70, TOP + 14 + 18 * i, name[:48], f"t{i % 6}")
     return chart.svg("Predictions of each run against label")
+
+
+def _dots(chart: Chart, x: np.ndarray, y: np.ndarray, css: str) -> None:
+    """A dot a Slide, smaller and fainter where there are many."""
+    many = len(x) >= FEW
+    chart.points(x, y, css + " many" * many, 2.5 if many else 4)
 
 
 def point_name(target: Target) -> str:

@@ -62,11 +62,7 @@ class Run:
 
     @property
     def config(self) -> TrainConfig:
-        """What decided the result, the loss too; what an older Run does not know is as by default.
-
-        Raises:
-            ConfigError: a newer version wrote it.
-        """
+        """What decided the result, its loss too; what an older Run lacks is as by default."""
         return from_json(TrainConfig, self.record.config)
 
     @property
@@ -94,17 +90,12 @@ class Run:
     def again(self) -> TrainConfig:
         """The configuration that gives its numbers again: what was left open then is said."""
         record, planned = self.record, self.record.fit.get("planned_steps")
-        left = {"steps": planned, "epochs": None} if planned is not None else {}
-        return replace(
-            self.config, encoder_id=record.encoder_id, tiling_id=record.tiling_id, **left
-        )
+        said: dict[str, Any] = {"encoder_id": record.encoder_id, "tiling_id": record.tiling_id}
+        said |= {"steps": planned, "epochs": None} if planned is not None else {}
+        return replace(self.config, **said)
 
     def metric(self, name: str, split: str = "test") -> float | None:
-        """One metric; None where it is undefined.
-
-        Raises:
-            ConfigError: it has no such metric or split.
-        """
+        """One metric; None where it is undefined. ConfigError: it has no such metric or split."""
         has = self.record.metrics
         for what, given, known in (("split", split, has), ("metric", name, has.get(split, ()))):
             if given not in known:
@@ -114,16 +105,14 @@ class Run:
 
     def __repr__(self) -> str:
         about = f"{self.record.model} on {self.record.cohort}, {self.record.n_test} test slides"
-        (name, shown, form), _ = self.scores
-        return f"Run({self.run_id!r}: {about}, {shown} {number(self._test.get(name), form)})"
+        return f"Run({self.run_id!r}: {about}, {known(self.scores[:1], self._test)})"
 
     def _repr_html_(self) -> str:
         return as_html(self.text().splitlines())
 
     def warnings(self) -> list[str]:
         """What must be read before any number of this Run; sentences, none where all is well."""
-        floor = self.record.metrics.get("ridge_test", {})
-        return cautions(self.scores, self._test, floor, self.encoder.random)
+        return cautions(self.scores, self._test, self._floor, self.encoder.random)
 
     @property
     def _test(self) -> Numbers:
@@ -131,51 +120,41 @@ class Run:
         n = self.record.n_test
         return {"n": n, "patients": n, **self.record.metrics["test"]}
 
+    @property
+    def _floor(self) -> Numbers:
+        return self.record.metrics.get("ridge_test", {})
+
     def json(self) -> dict[str, Any]:
         """The record, for a program."""
         return to_json(self.record)
 
     def text(self) -> str:
         """What to read at the end of a training, and what to type next."""
-        record = self.record
-        whole = self.predictions.filter((pl.col("split") == "test") & pl.col("std").is_null())
-        std = f"{self.config.resamples} resampled bags"
-        if whole.height:
-            std += f"; none for {whole.height} of {record.n_test} test slides"
-            std += ", whose bag is the whole slide"
-        lines = [
-            *first(self.warnings()),
+        return "\n".join([*first(self.warnings()), *self._lines()])
+
+    def _lines(self) -> Iterator[str]:
+        record, test = self.record, self.predictions.filter(split="test")
+        yield (
             f"run {self.run_id}: {record.model} on bags of {record.bag_size} of encoder "
             f"{self.encoder.name}, {counted(record.n_train, 'slide')} to train, "
-            f"{record.n_validation} to validate, {record.n_test} to test, {record.seconds:.1f} s",
-            *self._said_of_scores(),
-            f"std         over {std}",
-            *self._said_of_intervals(),
-            *(f"note        {note}" for note in record.notes),
-            *(f"figure      {file}" for file in sorted(self.path.glob("*.svg"))),
-            f"next        trephine report {self.run_id}",
-        ]
-        return "\n".join(lines)
-
-    def _said_of_scores(self) -> Iterator[str]:
+            f"{record.n_validation} to validate, {record.n_test} to test, {record.seconds:.1f} s"
+        )
         for name, title, form in self.scores:
             share = of_classes(self._test.get("positive")) * (name == "accuracy")
-            found = estimate(self._test, name, form, end=", by patient")
-            yield f"{heading(title)}{found}{share}"
-        yield from of_cases(self.scores, self.record.metrics.get("test_cases", {}))
-        floor = known(self.scores, self.record.metrics.get("ridge_test", {}))
-        yield f"ridge floor {floor} (mean embeddings)"
-
-    def _said_of_intervals(self) -> Iterator[str]:
-        if (width := self.half_widths) is None:
-            return  # a note says why
-        test = self.predictions.filter(pl.col("split") == "test")
-        found = conformal.coverage(test, width)
-        half = f"{width.typical:.{digits(self.record.about())}f}"
-        yield (
-            f"interval    ± {half} about the median, wider where errors are larger; "
-            f"{conformal.in_words(found)}"
-        )
+            yield heading(title) + estimate(self._test, name, form, end=", by patient") + share
+        yield from of_cases(self.scores, record.metrics.get("test_cases", {}))
+        yield f"ridge floor {known(self.scores, self._floor)} (mean embeddings)"
+        whole = test["std"].null_count()
+        none = f"; none for {whole} of {record.n_test} test slides, whose bag is the whole slide"
+        yield f"std         over {self.config.resamples} resampled bags{none * (whole > 0)}"
+        if (width := self.half_widths) is not None:  # else a note says why
+            yield (
+                f"interval    ± {width.typical:.{digits(record.about())}f} about the median, wider "
+                f"where errors are larger; {conformal.in_words(conformal.coverage(test, width))}"
+            )
+        yield from (f"note        {note}" for note in record.notes)
+        yield from (f"figure      {file}" for file in sorted(self.path.glob("*.svg")))
+        yield f"next        trephine report {self.run_id}"
 
 
 # -- numbers in words, of one Run or of several together -------------------------------------------
@@ -225,13 +204,6 @@ def is_under(value: float | None, floor: float | None) -> bool:
     return value is not None and floor is not None and value < floor
 
 
-def floor_beside(score: Score, numbers: Numbers, floor: Numbers) -> str:
-    """A score of the ridge floor, and whether that of a model lies under it."""
-    name, title, form = score
-    value, least = numbers.get(name), floor.get(name)
-    return number(least, form) + f" ({title} is under it)" * is_under(value, least)
-
-
 def first(warnings: Sequence[str]) -> list[str]:
     """Lines of what must be read before any number."""
     return [f"{level_of(one):12}{one}" for one in warnings]
@@ -270,10 +242,10 @@ def rare(numbers: Numbers) -> list[str]:
     n, positive = numbers.get("n"), numbers.get("positive")
     if n is None or positive is None:
         return []
-    counts = {"positive": round(n * positive), "negative": round(n * (1 - positive))}
-    name = min(counts, key=lambda one: counts[one])
-    under = f"{counts[name]} {name} of {counted(int(n), 'slide')}, under {RARE}"
-    return [f"test has {under}: {HANG}"] if counts[name] < RARE else []
+    shares = (("positive", positive), ("negative", 1 - positive))
+    least, name = min(((round(n * share), name) for name, share in shares), key=lambda one: one[0])
+    under = f"{least} {name} of {counted(int(n), 'slide')}, under {RARE}"
+    return [f"test has {under}: {HANG}"] if least < RARE else []
 
 
 def few(numbers: Numbers) -> list[str]:
@@ -338,11 +310,7 @@ def _git(*words: str) -> str:
 
 @contextmanager
 def tensorboard(folder: Path) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """Write lines of metrics.jsonl as TensorBoard scalars.
-
-    Raises:
-        ConfigError: the package tensorboard is not installed.
-    """
+    """Write lines of metrics.jsonl as TensorBoard scalars; ConfigError without its package."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
@@ -361,11 +329,7 @@ def tensorboard(folder: Path) -> Iterator[Callable[[Mapping[str, Any]], None]]:
 
 
 def load(store: FeatureStore, run_id: str) -> Run:
-    """Load a finished Run; `latest` is the newest.
-
-    Raises:
-        RunNotFound: the store has no such Run.
-    """
+    """Load a finished Run; `latest` is the newest. RunNotFound: the store has no such Run."""
     record = store.run(run_id)
     return Run(
         record=record,

@@ -61,7 +61,7 @@ def settling(
     target, model, resamples = run.record.about(), load_model(run), wanted.resamples
     bags = chosen_bags(store, run, cohort, where)
     if cohort is None and where is None:
-        test = run.predictions.filter(pl.col("split") == "test")
+        test = run.predictions.filter(split="test")
         bags = bags.join(test, on="slide_id", how="semi", maintain_order="left")
     order = np.random.default_rng(run.config.seed).permutation(bags.height)
     bags = store.sound_bags(bags[np.sort(order[: wanted.max_slides])])
@@ -93,12 +93,10 @@ def _curve(
         expected = np.sqrt(values[sampled].var(axis=1, ddof=1).mean() / count)
     labelled = ~np.isnan(labels)
     if labelled.any():
-        error = one[labelled] - labels[labelled, None]
-        right = np.equal(
-            *(evaluate.is_positive(v[labelled], target) for v in (one, labels[:, None]))
-        )
-        score = (right if target.kind == "binary" else np.abs(error)).mean(axis=0)
-        mse = (error**2).mean(axis=0)
+        means, truth = one[labelled], labels[labelled, None]
+        right = evaluate.is_positive(means, target) == evaluate.is_positive(truth, target)
+        score = (right if target.kind == "binary" else np.abs(means - truth)).mean(axis=0)
+        mse = ((means - truth) ** 2).mean(axis=0)
     _, (name, _, _) = runs.scores_of(target)
     curve |= {"se": se, "expected": expected, name: score, "mse": mse}
     return pl.DataFrame(curve).fill_nan(None)
@@ -109,26 +107,19 @@ def summary(curves: pl.DataFrame, target: Target) -> pl.DataFrame:
 
     Enough is the least R whose mean lies, 95 times in 100, within one hundredth of the Target's
     range of where it settles: 1.96 standard errors of a Slide of typical spread. It may be more
-    than were drawn.
-
-    Returns:
-        One row per bag size: bag_size, n_slides, n_sampled, std (of one Bag, within Slides),
-        enough, max_resamples, se (of the mean of that many), mae_1 and mae (of one Bag, of that
-        many); of classes accuracy_1 and accuracy.
+    than were drawn. A row has bag_size, n_slides, n_sampled, std (of one Bag, within Slides),
+    enough, max_resamples, se (of the mean of that many), mae_1 and mae (of one Bag, of that many);
+    of classes accuracy_1 and accuracy.
     """
     point = (target.high - target.low) / 100
     last = pl.col("resamples") == pl.col("resamples").max()
-    std = pl.col("expected").filter(pl.col("resamples") == 1).first()
+    std = pl.col("expected").filter(resamples=1).first()
+    enough = (evaluate.Z95 * std / point).pow(2).ceil().clip(lower_bound=1)
     _, (name, _, _) = runs.scores_of(target)
     return curves.group_by("bag_size", maintain_order=True).agg(
         pl.col("n_slides", "n_sampled").first(),
         std.alias("std"),
-        (evaluate.Z95 * std / point)
-        .pow(2)
-        .ceil()
-        .clip(lower_bound=1)
-        .cast(pl.Int64)
-        .alias("enough"),
+        enough.cast(pl.Int64).alias("enough"),
         pl.col("resamples").max().alias("max_resamples"),
         pl.col("expected").filter(last).first().alias("se"),
         pl.col(name).first().alias(f"{name}_1"),

@@ -12,14 +12,7 @@ import polars as pl
 from featurestore import FeatureStore, RowReader
 
 T = TypeVar("T")
-LASTING = (
-    "cohort",
-    "splits",
-    "target",
-    "bags",
-    "scores",
-    "encoder",
-)  # readers of what never changes
+LASTING = ("cohort", "splits", "target", "bags", "scores", "encoder")  # what never changes
 
 
 class Shared(FeatureStore):

@@ -61,19 +61,12 @@ class Suspects:
             f"{self.n_beyond:,} of {counted(len(self.slides), 'slide')} of run {self.run_id} with "
             f"a label {BEYOND:g} spreads or more from what a model says that did not learn from it",
         ]
-        head = ["slide", "label", "predicted", "spreads", "quality", "evidence"]
-        rows = [
-            [
-                one.slide_id,
-                f"{one.label:g}",
-                one.told(runs.digits(self.target)),
-                f"{one.score:.1f}",
-                one.quality or "–",
-                (one.evidence or one.method or "–")[:80],
-            ]
-            for one in first
-        ]
-        lines += in_columns([head, *rows]) if rows else []
+        rows = [["slide", "label", "predicted", "spreads", "quality", "evidence"]]
+        for one in first:
+            said = [f"{one.label:g}", one.told(runs.digits(self.target)), f"{one.score:.1f}"]
+            evidence = (one.evidence or one.method or "–")[:80]
+            rows.append([one.slide_id, *said, one.quality or "–", evidence])
+        lines += in_columns(rows) if first else []
         if more := self.n_beyond - len(first):
             lines.append(f"and {more:,} more")
         if self.n_beyond:
@@ -96,9 +89,6 @@ def suspects(store: FeatureStore, run_id: str, *, progress: Progress | None = No
     without them (`training_loop.out_of_fold`), which a Run of few Slides has already. The spread of
     a Slide is that of the errors of its neighbours in Prediction, so that what is common at the
     ends or in the middle of the scale is not suspect, and of its own Bags.
-
-    Raises:
-        RunNotFound: there is no such Run.
     """
     run = runs.load(store, run_id)
     job = job_of(Shared(store.root), run.config)
@@ -109,14 +99,13 @@ def suspects(store: FeatureStore, run_id: str, *, progress: Progress | None = No
     judged = judged.filter(pl.col("truth").is_not_null()).sort("slide_id")
     spread = spreads(judged, job.target)
     off = (judged["truth"] - judged["mean"]).abs().to_numpy()
-    judged = judged.select(
-        "slide_id", label="truth", predicted="mean", spread=spread, score=off / spread
-    )
+    said = {"label": "truth", "predicted": "mean", "spread": spread, "score": off / spread}
+    judged = judged.select("slide_id", **said)
     told = job.store.named("queries/suspect_slides", {"cohort": run.record.cohort})
     ranked = judged.sort("score", "slide_id", descending=[True, False])
     ranked = ranked.join(told, on="slide_id", how="left", maintain_order="left")
-    columns = [pl.col(name) for name in Suspect.__dataclass_fields__]
-    slides = tuple(Suspect(**row) for row in ranked.select(columns).iter_rows(named=True))
+    ranked = ranked.select(list(Suspect.__dataclass_fields__))
+    slides = tuple(Suspect(**row) for row in ranked.iter_rows(named=True))
     return Suspects(
         run_id=run.run_id,
         slides=slides,

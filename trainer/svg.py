@@ -29,9 +29,8 @@ def ticks(span: Span, most: int = 6) -> list[float]:
     rough = (high - low) / most or 1.0
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * k for k in (1, 2, 5, 10) if power * k >= rough * (1 - 1e-9))
-    first = math.ceil(low / step - 1e-9)
-    count = math.floor(high / step + 1e-9) - first + 1
-    return [round((first + i) * step, 10) for i in range(max(count, 0))]
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [round(i * step, 10) for i in range(first, last + 1)]
 
 
 def marks(span: Span, most: int = 6, form: str = "g", *, whole: bool = False) -> list[Tick]:
@@ -56,10 +55,9 @@ class Chart:
     def at(self, x: float, y: float) -> tuple[float, float]:
         """Where a value lies, in CSS pixels from the top left."""
         left, top, right, bottom = self.box
-        return (
-            round(left + (x - self.x[0]) / (self.x[1] - self.x[0]) * (right - left), 1),
-            round(bottom - (y - self.y[0]) / (self.y[1] - self.y[0]) * (bottom - top), 1),
-        )
+        across = (x - self.x[0]) / (self.x[1] - self.x[0]) * (right - left)
+        up = (y - self.y[0]) / (self.y[1] - self.y[0]) * (bottom - top)
+        return round(left + across, 1), round(bottom - up, 1)
 
     def axes(
         self,
@@ -95,11 +93,9 @@ class Chart:
         """Join points; one that is not finite breaks the line."""
         path, pen = "", "M"
         for one, other in zip(x, y, strict=True):
-            if not (math.isfinite(one) and math.isfinite(other)):
-                pen = "M"
-                continue
-            path += f"{pen}{'{:g} {:g}'.format(*self.at(one, other))}"
-            pen = "L"
+            known = math.isfinite(one) and math.isfinite(other)
+            path += pen + "{:g} {:g}".format(*self.at(one, other)) if known else ""
+            pen = "L" if known else "M"
         self.parts.append(f'<path class="line {css}" d="{path}"/>')
 
     def across(self, y: float, css: str) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
@@ -16,11 +16,11 @@ from featurestore.types import Sweep, Target
 from featurestore.words import counted, in_columns
 from trainer import conformal, evaluate, floor, runs
 from trainer.config import TrainConfig
-from trainer.paired import Drawn, Estimate, differences, estimates
+from trainer.evaluate import Drawn, Estimate, differences, estimates
 
 ORDERED = ("train_patients",)  # each value against the one before, others against the first
 Values = Mapping[str, Any]  # fields of TrainConfig
-Tried = tuple[tuple[Any, ...], int]  # values of the factors, and a seed
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,11 +30,6 @@ class Planned:
     values: Values  # of the factors
     config: TrainConfig
     key: str  # of what decides it; a Run that has it is this one
-
-    @property
-    def tried(self) -> Tried:
-        """What it tries, whatever the fold."""
-        return tuple(self.values.values()), self.config.seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,9 +44,7 @@ class Cell:
     spread: runs.Numbers  # of scores, standard deviation over seeds, n - 1; None for one seed
     ridge: runs.Numbers  # scores of the floor that are known: mean over seeds, pooled over folds
     by_case: runs.Numbers  # n Cases, and scores: mean over seeds; empty where each has one Slide
-    coverage: Mapping[
-        str, float
-    ]  # of `conformal.counted_held`, mean over seeds; empty without intervals
+    coverage: Mapping[str, float]  # `counted_held`, mean over seeds; empty without intervals
     ensemble: runs.Numbers  # every number of the mean prediction over seeds
 
     @property
@@ -93,77 +86,69 @@ class SweepResult:
         """The scores that it is told by."""
         return runs.scores_of(self.target)
 
-    @property
-    def floor(self) -> runs.Score:
-        """The score that is held against the floor."""
-        return runs.against(self.told, self.cells[0].ridge if self.cells else {})
-
-    def tested(self) -> str:
-        """On what it was tested."""
-        of = f"{counted(self.n_slides, 'slide')} of {counted(self.n_patients, 'patient')}"
-        positive = self.cells[0].numbers.get("positive") if self.cells else None
-        return f"tested on {of}{runs.of_classes(positive)} (95% intervals by patient)"
-
     def text(self, head: str = "", more: Sequence[str] = ()) -> str:
         """Table 1: a row a cell, then the paired differences of each factor, and `more` of them."""
         n = sum(len(cell.run_ids) for cell in self.cells)
+        positive = self.cells[0].numbers.get("positive") if self.cells else None
         lines = [
-            *runs.first(self.warnings()),
+            *runs.first(self._warnings()),
             f"{head or f'sweep {self.sweep.sweep_id}'} of cohort {self.sweep.cohort}: "
-            f"{counted(n, 'run')}, {self.n_new} of them new, {self.seconds:.0f} s; {self.tested()}",
+            f"{counted(n, 'run')}, {self.n_new} of them new, {self.seconds:.0f} s; tested on "
+            f"{counted(self.n_slides, 'slide')} of {counted(self.n_patients, 'patient')}"
+            f"{runs.of_classes(positive)} (95% intervals by patient)",
             *(self._table() if self.sweep.factors else self._one()),
         ]
         if self.differences:
             lines.append("paired differences, all else equal")
             lines += in_columns(list(self._differences()))
         lines += [*more, *(f"failed      {failure}" for failure in self.failures)]
-        return "\n".join([*lines, *self.next()])
-
-    def next(self) -> Iterator[str]:
-        """What to type next: of the best row, its folds of a seed on one page, or its ensemble."""
         name = self.told[0][0]
         best = max(self.cells, key=lambda cell: cell.numbers[name] or -np.inf, default=None)
-        if best is not None and best.folds > 1:
-            yield f"next        trephine report {' '.join(best.run_ids[: best.folds])}"
+        if best is not None and best.folds > 1:  # of a seed on one page
+            lines.append(f"next        trephine report {' '.join(best.run_ids[: best.folds])}")
         elif best is not None:
-            yield f"next        trephine predict {' '.join(best.run_ids)} --where true"
+            lines.append(f"next        trephine predict {' '.join(best.run_ids)} --where true")
+        return "\n".join(lines)
 
-    def warnings(self) -> list[str]:
+    def _warnings(self) -> list[str]:
         """What must be read before any number, as of a single Run; of a table in few sentences."""
         said = [runs.RANDOM] if self.random else []
         if len(self.names) > len(self.random) > 0:
             said = [f"{runs.RANDOM}: {', '.join(self.random)}"]
+        if not self.cells:
+            return said
+        cell = self.cells[0]
         if len(self.cells) == 1:
-            (cell,) = self.cells
             return said + runs.cautions(self.told, cell.numbers, cell.ridge)
-        said += runs.rare(self.cells[0].numbers) if self.cells else []
-        name, title, _ = self.floor
-        if self.cells and all(cell.numbers[name] is None for cell in self.cells):
-            said.append(f"test {title} is {runs.undefined(name, self.cells[0].numbers)}")
-        n = sum(runs.is_under(cell.numbers[name], cell.ridge.get(name)) for cell in self.cells)
-        if n:
+        said += runs.rare(cell.numbers)
+        name, title, _ = runs.against(self.told, cell.ridge)
+        if all(one.numbers[name] is None for one in self.cells):
+            said.append(f"test {title} is {runs.undefined(name, cell.numbers)}")
+        if n := sum(runs.is_under(one.numbers[name], one.ridge.get(name)) for one in self.cells):
             said.append(
                 f"{title} of {n} of {counted(len(self.cells), 'row')} is under the ridge "
                 "floor: there a straight line through mean embeddings does better than the model"
             )
-        return said + (runs.few(self.cells[0].numbers) if self.cells else [])
+        return said + runs.few(cell.numbers)
 
     def _table(self) -> list[str]:
-        factors, (first, second), floor = list(self.sweep.factors), self.told, self.floor
-        numbers = [first[1], "± seeds", "95% interval", second[1], "± seeds", f"ridge {floor[1]}"]
+        factors, (first, second) = list(self.sweep.factors), self.told
+        least, title, form = runs.against(self.told, self.cells[0].ridge if self.cells else {})
+        numbers = [first[1], "± seeds", "95% interval", second[1], "± seeds", f"ridge {title}"]
         cases = any(cell.by_case for cell in self.cells)
         held = any(cell.coverage for cell in self.cells)
         numbers += [f"{first[1]} by case"] * cases + ["labels held"] * held
         rows = [[*map(option, factors), *numbers]]
         for cell in self.cells:
             row = [self.shown(name, cell.values[name]) for name in factors]
-            for name, _, form in self.told:
+            for name, _, shape in self.told:
                 one = cell.scores[name]
-                row += [runs.number(one.value, form), runs.number(cell.spread[name], form)]
+                row += [runs.number(one.value, shape), runs.number(cell.spread[name], shape)]
                 if name == first[0]:
-                    ends = f"{runs.number(one.low, form)} to {runs.number(one.high, form)}"
+                    ends = f"{runs.number(one.low, shape)} to {runs.number(one.high, shape)}"
                     row.append("–" if one.low is None else ends)
-            row.append(runs.floor_beside(floor, cell.numbers, cell.ridge))
+            under = runs.is_under(cell.numbers.get(least), cell.ridge.get(least))
+            row.append(runs.number(cell.ridge.get(least), form) + f" ({title} is under it)" * under)
             row += [runs.number(cell.by_case.get(first[0]), first[2])] * cases
             rows.append([*row, *[runs.number(cell.coverage.get("coverage"), ".1%")] * held])
         return in_columns(rows)
@@ -207,6 +192,30 @@ def option(factor: str) -> str:
 # -- from Runs to the table ------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Trial:
+    """One seed of a Cell: Runs that differ by fold alone, put together."""
+
+    plans: Sequence[Planned]
+    run_ids: Sequence[str]
+    mean: np.ndarray  # Predictions of the Slides that all Trials were tested on, (N,)
+    drawn: Drawn  # numbers of these, of resampled Patients too
+
+    @property
+    def values(self) -> Values:
+        return self.plans[0].values
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Tested:
+    """What the Runs of a grid say of the Slides that all of them were tested on."""
+
+    target: Target
+    slides: pl.DataFrame  # slide_id, case_id, patient_id, truth, in the order of all that follows
+    trials: Sequence[_Trial]
+    found: pl.DataFrame  # all Predictions of the Runs
+
+
 def gathered(
     store: FeatureStore, sweep: Sweep, plans: Sequence[Planned], known: Mapping[str, str]
 ) -> SweepResult:
@@ -222,129 +231,111 @@ def gathered(
         target=tested.target,
         names=names,
         random=tuple(name for one, name in names.items() if store.encoder(one).random),
-        cells=tuple(_cells(store, plans, known, tested)),
-        differences=tuple(_differences(plans, tested)),
+        cells=tuple(_cells(store, tested)),
+        differences=tuple(d for factor in plans[0].values for d in _differences(factor, tested)),
         n_slides=tested.slides.height,
         n_patients=tested.slides["patient_id"].n_unique(),
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Tested:
-    """What the Runs of a grid say of the Slides that all of them were tested on."""
-
-    target: Target
-    slides: pl.DataFrame  # slide_id, case_id, patient_id, truth, in the order of all that follows
-    predicted: Mapping[Tried, np.ndarray]  # (N,), folds put together
-    drawn: Mapping[Tried, Drawn]  # its numbers, of resampled Patients too
-    held: pl.DataFrame  # run_id, slide_id, held: whether the Run's interval holds the label
-
-    @property
-    def told(self) -> tuple[runs.Score, runs.Score]:
-        """The scores that it is told by."""
-        return runs.scores_of(self.target)
+def _grouped(items: Iterable[T], key: Callable[[T], Hashable]) -> list[list[T]]:
+    found: dict[Hashable, list[T]] = {}
+    for one in items:
+        found.setdefault(key(one), []).append(one)
+    return list(found.values())
 
 
-def _tested(store: FeatureStore, plans: Sequence[Planned], known: Mapping[str, str]) -> Tested:
+def _tested(store: FeatureStore, plans: Sequence[Planned], known: Mapping[str, str]) -> _Tested:
     """The Slides that all Runs of a grid were tested on, and Predictions, folds put together."""
+    cohort = plans[0].config.cohort
+    slides = store.ask(
+        "select slide_id, case_id, patient_id from cohort_slides where cohort = $name"
+        " order by slide_id",
+        {"name": cohort},
+    )
     found = store.ask(
         "select run_id, slide_id, split, truth, mean from predictions"
         " where run_id in (select unnest($ids))",
         {"ids": list(known.values())},
     )
-    found = store.sound_runs(found)
-    run_ids: dict[Tried, list[str]] = {}
-    for plan in plans:
-        run_ids.setdefault(plan.tried, []).append(known.get(plan.key, ""))
+    found = store.sound_runs(found).join(slides, on="slide_id")
     made = set(found["run_id"])
-    whole = [tried for tried, ids in run_ids.items() if made.issuperset(ids)]
-    number = [(run_id, i) for i, tried in enumerate(whole) for run_id in run_ids[tried]]
-    of = pl.DataFrame(number, {"run_id": pl.String, "tried": pl.Int64}, orient="row")
+    by_trial = _grouped(plans, lambda plan: (*plan.values.values(), plan.config.seed))
+    whole = [trial for trial in by_trial if all(known.get(plan.key) in made for plan in trial)]
+    ids = [[known[plan.key] for plan in trial] for trial in whole]
+    number = [(run_id, i) for i, own in enumerate(ids) for run_id in own]
+    of = pl.DataFrame(number, {"run_id": pl.String, "trial": pl.Int64}, orient="row")
     tests = found.filter(split="test").join(of, on="run_id")
-    wide = tests.pivot("tried", index=["slide_id", "truth"], values="mean")
-    patients = store.ask(
-        "select slide_id, case_id, patient_id from cohort_slides where cohort = $name"
-        " order by slide_id",
-        {"name": plans[0].config.cohort},
-    )
-    slides = patients.join(wide.drop_nulls(), on="slide_id", maintain_order="left")
-    predicted = {tried: slides[str(i)].to_numpy() for i, tried in enumerate(whole)}
-    target = store.target(store.cohort(plans[0].config.cohort).target)
-    labels, of_whom = (slides[name].to_numpy() for name in ("truth", "patient_id"))
-    drawn = {k: evaluate.drawn(labels, mean, of_whom, target) for k, mean in predicted.items()}
-    held = pl.DataFrame(schema={"run_id": pl.String, "slide_id": pl.String, "held": pl.Boolean})
-    for _, part in found.join(patients, on="slide_id").group_by("run_id"):
-        width = None if target.kind == "binary" else conformal.calibrated_half_width(part)
-        if width is not None:
-            inside = part.filter(split="test").with_columns(held=conformal.held(width))
-            held = held.vstack(inside.select(held.columns))
-    return Tested(target=target, slides=slides, predicted=predicted, drawn=drawn, held=held)
+    wide = tests.pivot("trial", index=["slide_id", "truth"], values="mean")
+    slides = slides.join(wide.drop_nulls(), on="slide_id", maintain_order="left")
+    target = store.target(store.cohort(cohort).target)
+    labels, patients = slides["truth"].to_numpy(), slides["patient_id"].to_numpy()
+    trials = []
+    for i, plans in enumerate(whole):
+        mean = slides[str(i)].to_numpy()
+        drawn = evaluate.drawn(labels, mean, patients, target)
+        trials.append(_Trial(plans=plans, run_ids=ids[i], mean=mean, drawn=drawn))
+    return _Tested(target=target, slides=slides, trials=trials, found=found)
 
 
-def _cells(
-    store: FeatureStore, plans: Sequence[Planned], known: Mapping[str, str], tested: Tested
-) -> Iterator[Cell]:
+def _cells(store: FeatureStore, tested: _Tested) -> Iterator[Cell]:
     """Means over seeds of what was tested, with what is known of their floors."""
-    frame, names = tested.slides, [name for name, _, _ in tested.told]
-    floors: dict[str, dict[str, float]] = {}
-    for run_id, metric, value in store.ask(
+    told = runs.scores_of(tested.target)
+    names, labels = [name for name, _, _ in told], tested.slides["truth"].to_numpy()
+    of = (
         "select run_id, metric, value from metrics where split = 'ridge_test'"
-        " and run_id in (select unnest($ids))",
-        {"ids": list(known.values())},
-    ).iter_rows():
-        floors.setdefault(run_id, {})[metric] = value
-    by_cell: dict[Any, list[Planned]] = {}
-    for plan in plans:
-        if plan.tried in tested.predicted:
-            by_cell.setdefault(plan.tried[0], []).append(plan)
-    for own in by_cell.values():
-        by_seed: dict[Tried, list[Planned]] = {}
-        for plan in own:
-            by_seed.setdefault(plan.tried, []).append(plan)
-        drawn = [tested.drawn[one] for one in by_seed]
-        values = {name: [float(one[name][0]) for one in drawn] for name in names}
+        " and run_id in (select unnest($ids))"
+    )
+    ids = [run_id for trial in tested.trials for run_id in trial.run_ids]
+    floors = store.ask(of, {"ids": ids}).rows_by_key("run_id")
+    for cell in _grouped(tested.trials, lambda trial: tuple(trial.values.values())):
+        values = {name: [float(trial.drawn[name][0]) for trial in cell] for name in names}
         spread = {k: float(np.std(v, ddof=1)) if len(v) > 1 else np.nan for k, v in values.items()}
-        labels = frame["truth"].to_numpy()
         ridge = [
-            floor.pooled_floor(labels, [floors.get(known[one.key], {}) for one in folds])
-            | floor.pooled_auc(store, [one.config for one in folds], tested.target)
-            for folds in by_seed.values()
+            floor.pooled_floor(labels, [dict(floors.get(run_id, ())) for run_id in trial.run_ids])
+            | floor.pooled_auc(store, [plan.config for plan in trial.plans], tested.target)
+            for trial in cell
         ]
-        as_one = pl.Series("mean", np.mean([tested.predicted[one] for one in by_seed], axis=0))
+        as_one = pl.Series("mean", np.mean([trial.mean for trial in cell], axis=0))
         yield Cell(
-            values=own[0].values,
-            run_ids=tuple(known[plan.key] for plan in own),
-            seeds=len(by_seed),
-            folds=len(own) // len(by_seed),
-            scores=estimates(tested.told, drawn),
+            values=cell[0].values,
+            run_ids=tuple(run_id for trial in cell for run_id in trial.run_ids),
+            seeds=len(cell),
+            folds=len(cell[0].plans),
+            scores=estimates(told, [trial.drawn for trial in cell]),
             spread=evaluate.finite(spread),
             ridge=_mean(ridge, names),
-            by_case=_by_case(tested, list(by_seed)),
-            coverage=_coverage(tested, [known[plan.key] for plan in own], len(by_seed)),
-            ensemble=evaluate.measured(frame.with_columns(as_one), tested.target),
+            by_case=_by_case(tested, cell, names),
+            coverage=_coverage(tested, cell),
+            ensemble=evaluate.measured(tested.slides.with_columns(as_one), tested.target),
         )
 
 
-def _by_case(tested: Tested, cell: Sequence[Tried]) -> runs.Numbers:
+def _by_case(tested: _Tested, cell: Sequence[_Trial], names: Sequence[str]) -> runs.Numbers:
     """Scores of a cell by Case, mean over seeds; nothing where every Case has one Slide."""
-    frames = [evaluate.by_case(tested.slides.with_columns(mean=tested.predicted[k])) for k in cell]
-    n, names = frames[0].height, [name for name, _, _ in tested.told]
-    if n == tested.slides.height:
-        return {}
-    alone = np.zeros(n)  # one Patient: no intervals
-    drawn = [
-        evaluate.drawn(frame["truth"].to_numpy(), frame["mean"].to_numpy(), alone, tested.target)
-        for frame in frames
-    ]
-    return {"n": n, **_mean([{k: float(one[k][0]) for k in names} for one in drawn], names)}
+    numbers = []
+    for trial in cell:
+        frame = evaluate.by_case(tested.slides.with_columns(mean=trial.mean))
+        if frame.height == tested.slides.height:
+            return {}
+        labels, mean = frame["truth"].to_numpy(), frame["mean"].to_numpy()
+        drawn = evaluate.drawn(labels, mean, np.zeros(len(mean)), tested.target)  # no intervals
+        numbers.append({k: float(drawn[k][0]) for k in names})
+    return {"n": frame.height, **_mean(numbers, names)}
 
 
-def _coverage(tested: Tested, run_ids: Sequence[str], seeds: int) -> Mapping[str, float]:
+def _coverage(tested: _Tested, cell: Sequence[_Trial]) -> Mapping[str, float]:
     """Which labels the intervals of a cell hold; nothing where a Run has none."""
-    own = tested.held.filter(pl.col("run_id").is_in(run_ids)).group_by("slide_id")
-    frame = tested.slides.join(own.agg(pl.col("held").mean(), pl.len()), on="slide_id")
-    whole = frame.filter(len=seeds).height == tested.slides.height
-    return conformal.counted_held(frame) if whole else {}
+    held = []
+    for run_id in (run_id for trial in cell for run_id in trial.run_ids):
+        part = tested.found.filter(run_id=run_id)
+        width = conformal.calibrated_half_width(part)
+        if width is None or tested.target.kind == "binary":
+            return {}
+        held.append(part.filter(split="test").with_columns(held=conformal.held(width)))
+    each = pl.concat(held).group_by("slide_id").agg(pl.col("held").mean(), pl.len())
+    frame = tested.slides.join(each.filter(len=len(cell)), on="slide_id")
+    return conformal.counted_held(frame) if frame.height == tested.slides.height else {}
 
 
 def _mean(each: Sequence[runs.Numbers], names: Sequence[str]) -> runs.Numbers:
@@ -353,21 +344,17 @@ def _mean(each: Sequence[runs.Numbers], names: Sequence[str]) -> runs.Numbers:
     return {k: float(np.mean(v)) for k, v in found.items() if len(v) == len(each)}
 
 
-def _differences(plans: Sequence[Planned], tested: Tested) -> Iterator[Difference]:
-    """Each value of each factor against the first, over the pairs that differ in it alone."""
-    for factor in plans[0].values:
-        by_value: dict[Any, dict[Any, Drawn]] = {}
-        for plan in plans:
-            if plan.tried in tested.drawn:
-                rest = tuple(v for k, v in plan.values.items() if k != factor), plan.config.seed
-                by_value.setdefault(plan.values[factor], {})[rest] = tested.drawn[plan.tried]
-        values = list(by_value)
-        for before, value in itertools.pairwise(values):
-            base = before if factor in ORDERED else values[0]
-            pairs = [rest for rest in by_value[value] if rest in by_value[base]]
-            if pairs:
-                groups = ([by_value[v][rest] for rest in pairs] for v in (value, base))
-                found = estimates(tested.told, *groups)
-                yield Difference(
-                    factor=factor, value=value, base=base, pairs=len(pairs), scores=found
-                )
+def _differences(factor: str, tested: _Tested) -> Iterator[Difference]:
+    """Each value of a factor against the first, over the pairs that differ in it alone."""
+    by_value: dict[Any, dict[Any, Drawn]] = {}
+    for trial in tested.trials:
+        rest = [v for k, v in trial.values.items() if k != factor]
+        pair = (*rest, trial.plans[0].config.seed)
+        by_value.setdefault(trial.values[factor], {})[pair] = trial.drawn
+    for before, value in pairwise(by_value):
+        base = before if factor in ORDERED else next(iter(by_value))
+        ours, theirs = by_value[value], by_value[base]
+        if pairs := [pair for pair in ours if pair in theirs]:
+            drawn = ([one[pair] for pair in pairs] for one in (ours, theirs))
+            scores = estimates(runs.scores_of(tested.target), *drawn)
+            yield Difference(factor=factor, value=value, base=base, pairs=len(pairs), scores=scores)

@@ -15,22 +15,16 @@ from featurestore.errors import ConfigError, TrainError
 from featurestore.types import SCORES
 from featurestore.words import counted
 
-_COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
-    ast.Lt: operator.lt,
-    ast.LtE: operator.le,
-    ast.Gt: operator.gt,
-    ast.GtE: operator.ge,
-}
+_COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]]
+_COMPARE = {ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge}
 
 
 def tile_filter(expression: str) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
     """Compile a condition such as `tissue > 0.5 and blur < 0.3` to what chooses rows, bool (N,).
 
     It is comparisons (<, <=, >, >=) of tissue, blur, pen and numbers, joined by `and`, `or`, `not`
-    and parentheses, in float16 as they are stored. One with a missing score (NaN) is false.
-
-    Raises:
-        ConfigError: the expression says anything else.
+    and parentheses, in float16 as they are stored; anything else is a ConfigError. One with a
+    missing score (NaN) is false.
     """
     refused = ConfigError(
         f"--tiles takes comparisons of {', '.join(SCORES)} with numbers, joined by and, or, not, "
@@ -58,8 +52,7 @@ def tile_filter(expression: str) -> Callable[[dict[str, np.ndarray]], np.ndarray
                 if any(type(op) not in _COMPARE for op in ops) or all(map(np.isscalar, sides)):
                     raise refused
                 pairs = zip(ops, sides, sides[1:], strict=False)
-                held = [_COMPARE[type(op)](a, b) for op, a, b in pairs]
-                return np.asarray(np.logical_and.reduce(held))
+                return np.asarray(np.all([_COMPARE[type(op)](a, b) for op, a, b in pairs], axis=0))
         raise refused
 
     try:
@@ -79,11 +72,9 @@ def keep_tiles(store: FeatureStore, bags: pl.DataFrame, tiles: str | None) -> pl
         return bags
     choose = tile_filter(tiles)
     names = tuple(name for name in SCORES if name in tiles)
-    ids = bags.select("slide_key", "tiling_id", "n_tiles").iter_rows()
-    rows = [
-        pl.Series(np.flatnonzero(choose(store.scores(key, tiling_id, n, names))))
-        for key, tiling_id, n in ids
-    ]
+    rows = []
+    for key, tiling_id, n in bags.select("slide_key", "tiling_id", "n_tiles").iter_rows():
+        rows.append(pl.Series(np.flatnonzero(choose(store.scores(key, tiling_id, n, names)))))
     bags = bags.with_columns(pl.Series("rows", rows, dtype=pl.List(pl.Int64)))
     bags = bags.filter(pl.col("rows").list.len() > 0)
     if bags.is_empty():

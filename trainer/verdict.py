@@ -37,24 +37,17 @@ def sentence(run: runs.Run, test: pl.DataFrame) -> str:
     record, target, numbers = run.record, run.record.about(), run.record.metrics["test"]
     patients = numbers.get("patients") or test["patient_id"].n_unique()  # older Runs have none
     known = {"n": record.n_test, "patients": patients, **numbers}
-    dates = test["dated"].drop_nulls()
-    when = ""
-    if len(dates):
-        first, last = str(dates.min())[:10], str(dates.max())[:10]
-        when = f" dated {first} to {last}," if first != last else f" dated {first},"
+    dates = [str(one)[:10] for one in test["dated"].drop_nulls().sort()]
+    when = f" dated {' to '.join(dict.fromkeys(dates[:1] + dates[-1:]))}," if dates else ""
     return minus(
-        f"On {counted(record.n_test, 'test slide')} of "
-        f"{counted(int(patients), 'patient')},{when} "
+        f"On {counted(record.n_test, 'test slide')} of {counted(int(patients), 'patient')},{when} "
         f"{record.target.replace('_', ' ')} is predicted with {score(known, target)}; encoder "
         f"{run.encoder.name}, bags of {counted(record.bag_size, 'tile')}."
     )
 
 
 def score(numbers: Mapping[str, float | None], target: Target) -> str:
-    """How good Predictions are, in words: R2 and the error, or of classes AUC and accuracy.
-
-    Of these the ones that `numbers` have.
-    """
+    """How good Predictions are, in words: R2 and the error, or AUC and accuracy, if known."""
     unit = " points" if target.high - target.low == 100 else ""
     said = [("r2", "R² ", ".3f", ""), ("auc", "AUC ", ".3f", "")]
     said += [("mae", "a mean absolute error of ", f".{runs.digits(target)}f", unit)]
@@ -66,43 +59,43 @@ def score(numbers: Mapping[str, float | None], target: Target) -> str:
 
 def cautions(store: FeatureStore, run: runs.Run, test: pl.DataFrame) -> list[Caution]:
     """All that must be said of a Run before its figures, the gravest first."""
-    return told(_said(store, run, test))
+    return [*told(run.warnings()), *_said(store, run, test)]
 
 
-def told(found: Iterable[tuple[Level, str]]) -> list[Caution]:
-    """Cautions as sentences of a page."""
-    said = ((level, text.replace("R2", "R²")) for level, text in found)
-    return [
-        Caution(level=level, text=minus(text[:1].upper() + text[1:].rstrip(".") + "."))
-        for level, text in said
-    ]
+def told(warnings: Iterable[str]) -> list[Caution]:
+    """Warnings as sentences of a page."""
+    return [_caution(runs.level_of(text), text) for text in warnings]
 
 
-def _said(store: FeatureStore, run: runs.Run, test: pl.DataFrame) -> Iterator[tuple[Level, str]]:
+def _caution(level: Level, text: str) -> Caution:
+    text = text.replace("R2", "R²").rstrip(".")
+    return Caution(level=level, text=minus(f"{text[:1].upper()}{text[1:]}."))
+
+
+def _said(store: FeatureStore, run: runs.Run, test: pl.DataFrame) -> Iterator[Caution]:
     record, slides = run.record, "test slide"
-    for text in run.warnings():
-        yield runs.level_of(text), text
-    if bias := proportional_bias(test, record.metrics["test"], record.about()):
-        yield "warning", bias
+    if bias := _proportional_bias(test, record.metrics["test"], record.about()):
+        yield _caution("warning", bias)
     if store.cohort(record.cohort).options.get("late_slides") == "keep":
-        yield "warning", "late slides of train patients were kept, dated after the first test slide"
+        late = "late slides of train patients were kept, dated after the first test slide"
+        yield _caution("warning", late)
     left = store.named("queries/not_in_cohorts", {"target": record.target}).row(0, named=True)
     if left["disputed"]:
         cases = counted(left["disputed"], "case")
-        yield "note", f"{cases} with a disputed or unsupported label left out"
+        yield _caution("note", f"{cases} with a disputed or unsupported label left out")
     if left["failed"]:
-        yield "note", f"{counted(left['failed'], 'slide')} could not be read"
+        yield _caution("note", f"{counted(left['failed'], 'slide')} could not be read")
     if gone := record.n_test - test.height:
         taken = f"{counted(gone, slides)} taken out of the store since"
-        yield "note", f"{taken}: the numbers of the run hold what figures and tables do not"
+        so = "the numbers of the run hold what figures and tables do not"
+        yield _caution("note", f"{taken}: {so}")
     if whole := test["std"].null_count():
         fit = f"{whole:,} of {counted(record.n_test, slides)} fit into one bag"
-        yield "note", f"{fit}, so they have no standard deviation over bags"
-    for text in record.notes:
-        yield "note", text
+        yield _caution("note", f"{fit}, so they have no standard deviation over bags")
+    yield from (_caution("note", text) for text in record.notes)
 
 
-def proportional_bias(
+def _proportional_bias(
     test: pl.DataFrame, numbers: Mapping[str, float | None], target: Target
 ) -> str | None:
     """That the ends of the scale are drawn to the middle, where the calibration slope shows it."""
@@ -111,22 +104,17 @@ def proportional_bias(
         return None
     if slope is None or low is None or high is None or low <= 1 <= high:
         return None
-    size = target.high - target.low
-    digits = runs.coarse(target)
+    size, digits, said = target.high - target.low, runs.coarse(target), []
     labels, mean = test["truth"].to_numpy(), test["mean"].to_numpy()
-    said = []
     above, under = labels.max() - mean.max(), mean.min() - labels.min()
     gaps = (above, f"above {mean.max():.{digits}f}"), (under, f"under {mean.min():.{digits}f}")
-    reach = [words for gap, words in gaps if gap > NOTABLE * size]
-    if reach:
+    if reach := [words for gap, words in gaps if gap > NOTABLE * size]:
         said.append(f"it never predicts {' or '.join(reach)}")
-    table = evaluate.by_range(test, target)
-    for row in (table.row(0, named=True), table.row(-1, named=True)):
+    for row in evaluate.by_range(test, target)[[0, -1]].rows(named=True):
         bias, ends = row["bias"], (row["bias_low"], row["bias_high"])
         if None in ends or ends[0] <= 0 <= ends[1] or abs(bias) < NOTABLE * size:
             continue
-        way = "high" if bias > 0 else "low"
-        unit = " points" if size == 100 else ""
+        unit, way = " points" if size == 100 else "", "high" if bias > 0 else "low"
         said.append(f"labels of {row['group']} are read {abs(bias):.{digits}f}{unit} {way}")
     said.append(f"calibration slope {slope:.2f}, 95% interval {low:.2f} to {high:.2f}")
     return f"proportional bias: {'; '.join(said)}"
@@ -135,11 +123,11 @@ def proportional_bias(
 # -- the page as text ------------------------------------------------------------------------------
 
 
-def as_text(run: runs.Run, verdict: str, said: list[Caution], test: pl.DataFrame) -> str:
+def as_text(store: FeatureStore, run: runs.Run, test: pl.DataFrame) -> str:
     """The top of the page, the tables by range and predicted against label, for a terminal."""
     target, d = run.record.about(), runs.digits(run.record.about())
-    lines = [f"run {run.run_id} of cohort {run.record.cohort}", verdict, ""]
-    lines += [f"{one.level:8}{one.text}" for one in said]
+    lines = [f"run {run.run_id} of cohort {run.record.cohort}", sentence(run, test), ""]
+    lines += [f"{one.level:8}{one.text}" for one in cautions(store, run, test)]
     _, (name, title, _) = run.scores
     form = "8.0%" if name == "accuracy" else f"7.{d}f"
     for by, of in (("by label", "truth"), ("by predicted", "mean")):

@@ -15,7 +15,7 @@ from builders.browser import Browser
 
 from featurestore import FeatureStore
 from featurestore.types import Target
-from trainer import TrainConfig, overlays, train, write_page
+from trainer import TrainConfig, heatmap, train, write_page
 
 pytestmark = pytest.mark.proof
 
@@ -195,8 +195,8 @@ def test_the_overlay_has_the_colour_of_each_tiles_attention_and_fades(
     slide_id = column(desk, "Slide")[0]
     tiles = attention(store, run_id, slide_id)
     row = tiles.filter(pl.col("x_px0") < 8_000).sort("relative").row(-1, named=True)
-    level = overlays.levels(np.array([row["relative"]]))[0]
-    *colour, alpha = overlays.palette()[level].tolist()
+    level = heatmap.levels(np.array([row["relative"]]))[0]
+    *colour, alpha = heatmap.palette()[level].tolist()
     desk.run('document.querySelector(".slides .open").click()')
     left, top, width, height = desk.run(PLACE)
     x = int(left + (row["x_px0"] + 250) / 9_000 * width)

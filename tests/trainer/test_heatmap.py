@@ -21,18 +21,18 @@ import cli
 from featurestore import FeatureStore
 from featurestore.errors import ConfigError, SlideNotFound, StoreDamaged, TrephineError
 from featurestore.types import Slide
-from trainer import TrainConfig, overlays, train
-from trainer.heatmap import features, file_name, heatmap
+from trainer import TrainConfig, train
+from trainer.heatmap import Geometry, features, file_name, heatmap, levels, overlay, palette
 
 QUICK = TrainConfig(cohort="all", bag_size=16, steps=40)
 
 
 @given(st.lists(st.floats(0, 1e4), min_size=1, max_size=30))
 def test_colours_rise_with_attention_and_end_at_a_quarter_and_four(relative: list[float]) -> None:
-    found = overlays.levels(np.sort(relative))
+    found = levels(np.sort(relative))
     assert (np.diff(found) >= 0).all()
-    assert overlays.levels(np.array([0, 0.25, 1, 4, 99])).tolist() == [0, 0, 32, 64, 64]
-    colours = overlays.palette()
+    assert levels(np.array([0, 0.25, 1, 4, 99])).tolist() == [0, 0, 32, 64, 64]
+    colours = palette()
     assert colours[32, 3] == colours[:, 3].min()  # tissue is seen best where nothing is to say
     assert len({tuple(c) for c in colours.tolist()}) == len(colours)
 
@@ -51,8 +51,8 @@ def test_tiles_cover_their_thumbnail_without_a_gap(
     size_px0 = (int(columns * side) + 1, int(rows * side) + 1)
     scale = min(1, long_px / max(size_px0))
     size = (max(1, round(size_px0[0] * scale)), max(1, round(size_px0[1] * scale)))
-    place = overlays.Geometry(size_px0=size_px0, side_px0=side)
-    drawn = overlays.overlay(place.boxes(tiles, size), np.ones(tiles.height), size)
+    place = Geometry(size_px0=size_px0, side_px0=side)
+    drawn = overlay(place.boxes(tiles, size), np.ones(tiles.height), size)
     assert drawn.size == size
     assert (np.asarray(drawn.convert("RGBA"))[..., 3] > 0).all()
 
@@ -89,7 +89,7 @@ def test_the_picture_has_the_colour_of_each_tile(
     seen = 0
     for x_px0, relative in tiles.select("x_px0", "relative").iter_rows():
         x = left + int((x_px0 + 448) * scale)
-        *colour, alpha = overlays.palette()[overlays.levels(np.array([relative]))[0]].tolist()
+        *colour, alpha = palette()[levels(np.array([relative]))[0]].tolist()
         share = alpha / 255 * 0.65
         if x < left + 140:  # the rest of this planted slide lies beyond its edge
             seen += 1
@@ -115,7 +115,7 @@ def test_the_geojson_is_what_qupath_reads(written: tuple[Path, str]) -> None:
         assert said["objectType"] == "tile"
         assert len(said["color"]) == 3
         assert said["measurements"]["attention"] == pytest.approx(row["attention"])
-    place = overlays.Geometry(size_px0=(9, 9), side_px0=2)
+    place = Geometry(size_px0=(9, 9), side_px0=2)
     assert features(place, table.clear())["features"] == []
 
 

@@ -25,9 +25,9 @@ from torch import nn
 from featurestore import FeatureStore
 from featurestore.errors import ConfigError
 from trainer import TrainConfig, predict, train, write_page
+from trainer.config import Named, named
 from trainer.external import validate
 from trainer.heatmap import heatmap
-from trainer.own_model_name import Named, named
 
 ROOT = Path(__file__).parents[2]
 QUICK = TrainConfig(cohort="all", bag_size=16, steps=30, lr=0.01)

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featurestore.types import Target
-from trainer import cases, evaluate, plots, runs, svg
+from trainer import evaluate, page, plots, runs, svg
 from trainer.evaluate import trend
 from trainer.verdict import character_plot
 
@@ -254,7 +254,7 @@ def test_pictures_are_as_many_as_are_said(n: int, most: int, seed: int) -> None:
         },
         schema={"slide_id": pl.String, "error": pl.Float64, "group": pl.String},
     )
-    found = cases.shown(frame, most)
+    found = page.pictured(frame, most)
     assert found.height == min(n, most)
     assert found["slide_id"].n_unique() == found.height
-    assert cases.shown(frame, None).height == n
+    assert page.pictured(frame, None).height == n

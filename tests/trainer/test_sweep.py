@@ -27,9 +27,9 @@ from featurestore.fields import to_json
 from featurestore.types import Slide, Sweep, Target, TargetKind
 from trainer import TrainConfig, compare, evaluate, helper, page, runs, train
 from trainer.config import SweepConfig
+from trainer.evaluate import estimates
 from trainer.floor import pooled_floor, ridge_floor
 from trainer.holdout import assign_splits
-from trainer.paired import estimates
 from trainer.sweep import SweepResult, sweep
 
 QUICK = TrainConfig(cohort="all", steps=12, resamples=2)

@@ -1,7 +1,5 @@
 """What decides the result of a Run, with its help and its limits; light, for `--help` reads it."""
 
-from __future__ import annotations
-
 import ast
 import importlib
 import re

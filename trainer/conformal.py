@@ -1,7 +1,5 @@
 """Conformal intervals that follow the Prediction, and how often they hold the label."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace

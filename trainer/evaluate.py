@@ -1,7 +1,5 @@
 """Numbers of agreement between labels and Predictions."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache

@@ -1,53 +1,18 @@
 """External validation: a Run on a second labelled Cohort, of Patients that it has never seen."""
 
-from __future__ import annotations
-
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import polars as pl
 
 from featurestore import FeatureStore
 from featurestore.errors import ConfigError, TrainError
-from featurestore.words import counted
+from featurestore.words import Told, counted
 from trainer import conformal, evaluate, floor, inference, runs
 from trainer.holdout import assign_splits
 from trainer.tile_filter import keep_tiles
 
 
-@dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """A Run with the test of another Cohort in the place of its own."""
-
-    run: runs.Run
-    trained_on: str
-    own_patients: int  # of those tested here, how many the Cohort that it was trained on has
-
-    def text(self) -> str:
-        """Every number that a Run has."""
-        record, known = self.run.record, self.own_patients
-        patients = int(record.metric("patients") or 0)
-        what, so = "external validation", "of these the numbers are"
-        if known == patients:
-            what, so = f"not an {what}", "these numbers are"
-        said = f"{what} of run {record.run_id}, trained on cohort {self.trained_on}, "
-        lines = [f"{said}on cohort {record.cohort}"]
-        if known:
-            lines.append(
-                f"warning     {known:,} of {counted(patients, 'patient')} "
-                f"{'is' if known == 1 else 'are'} of the run's own cohort {self.trained_on}, held "
-                f"back from training there: {so} its own test again, or a part of it"
-            )
-        own = self.run.text().splitlines()
-        lines += [line for line in own if not line.startswith(("figure ", "next "))]
-        return "\n".join(lines)
-
-    def json(self) -> dict[str, Any]:
-        """The Run's record, with the metrics of this Cohort, and where it was trained."""
-        return self.run.json() | {"trained_on": self.trained_on, "own_patients": self.own_patients}
-
-
-def validate(store: FeatureStore, run_id: str, cohort: str) -> Evaluation:
+def validate(store: FeatureStore, run_id: str, cohort: str) -> Told:
     """Measure a Run on every Slide of another Cohort, and the ridge floor beside it.
 
     Raises:
@@ -84,8 +49,24 @@ def validate(store: FeatureStore, run_id: str, cohort: str) -> Evaluation:
     calibrated = inference.as_predictions(conformal.calibrating(run.predictions))
     both = pl.concat([calibrated, found.with_columns(split=pl.lit("test"))])
     same = (pl.col(one).is_in(own[one].implode()) for one in inference.SAME)
-    return Evaluation(
-        run=replace(run, record=judged, predictions=both),
-        trained_on=record.cohort,
-        own_patients=bags.filter(pl.any_horizontal(same))["patient_id"].n_unique(),
-    )
+    n_own = bags.filter(pl.any_horizontal(same))["patient_id"].n_unique()
+    tested = replace(run, record=judged, predictions=both)
+    told = {"trained_on": record.cohort, "own_patients": n_own}
+    return Told(_text(tested, record.cohort, n_own), tested.json() | told)
+
+
+def _text(run: runs.Run, trained_on: str, own_patients: int) -> str:
+    record, n = run.record, int(run.record.metric("patients") or 0)
+    what, so = "external validation", "of these the numbers are"
+    if own_patients == n:
+        what, so = f"not an {what}", "these numbers are"
+    said = f"{what} of run {record.run_id}, trained on cohort {trained_on}, "
+    lines = [f"{said}on cohort {record.cohort}"]
+    if own_patients:
+        lines.append(
+            f"warning     {own_patients:,} of {counted(n, 'patient')} "
+            f"{'is' if own_patients == 1 else 'are'} of the run's own cohort {trained_on}, held "
+            f"back from training there: {so} its own test again, or a part of it"
+        )
+    own = run.text().splitlines()
+    return "\n".join(lines + [one for one in own if not one.startswith(("figure ", "next "))])

@@ -1,7 +1,5 @@
 """The ridge floor under every Run: a straight line through mean Embeddings."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping, Sequence
 from functools import partial

@@ -1,13 +1,11 @@
 """A Slide's attention as pictures and tables: tiles coloured by multiples of an even share."""
 
-from __future__ import annotations
-
 import base64
 import io
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from featurestore import FeatureStore
 from featurestore.errors import ConfigError, StoreDamaged, TrephineError, write_beside
 from featurestore.types import RunRecord, content_id
-from featurestore.words import counted
+from featurestore.words import Told, counted
 from trainer import runs
 from trainer.inference import attending, bags_of
 
@@ -125,27 +123,7 @@ def overlay(boxes: np.ndarray, relative: np.ndarray, size: tuple[int, int]) -> I
 # -- as files --------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True)
-class Heatmaps:
-    """What `heatmap` wrote."""
-
-    run_id: str
-    folder: Path
-    slides: tuple[str, ...]  # names of the files, without suffix
-    failures: Mapping[str, str] = field(default_factory=dict)  # reason by slide_id
-
-    def text(self) -> str:
-        """What was written, and what was not."""
-        lines = [f"{name}.png, .csv and .geojson" for name in self.slides]
-        lines += [f"failed      {slide}: {why}" for slide, why in self.failures.items()]
-        lines.append(
-            f"The attention of run {self.run_id} on {counted(len(self.slides), 'slide')} is in "
-            f"{self.folder}. In QuPath: File, Import objects from file, the .geojson."
-        )
-        return "\n".join(lines)
-
-
-def heatmap(store: FeatureStore, run_id: str, slide_ids: Sequence[str], folder: Path) -> Heatmaps:
+def heatmap(store: FeatureStore, run_id: str, slide_ids: Sequence[str], folder: Path) -> Told:
     """Write for each Slide a PNG overlay, and its tiles' weights as CSV and as GeoJSON.
 
     Reads the store alone: the slides may be gone. A Slide that fails is told and stops none. Files
@@ -180,8 +158,15 @@ def heatmap(store: FeatureStore, run_id: str, slide_ids: Sequence[str], folder: 
             written.append(name)
     if not written:
         raise next(iter(failures.values()))
-    reasons = {slide_id: str(error) for slide_id, error in failures.items()}
-    return Heatmaps(run_id=run.run_id, folder=folder, slides=tuple(written), failures=reasons)
+    lines = [f"{name}.png, .csv and .geojson" for name in written]
+    lines += [f"failed      {slide_id}: {why}" for slide_id, why in failures.items()]
+    lines.append(
+        f"The attention of run {run.run_id} on {counted(len(written), 'slide')} is in {folder}. "
+        "In QuPath: File, Import objects from file, the .geojson."
+    )
+    reasons = {slide_id: str(why) for slide_id, why in failures.items()}
+    said = {"run_id": run.run_id, "folder": str(folder), "slides": written, "failures": reasons}
+    return Told("\n".join(lines), said, gave_up=bool(failures))
 
 
 def _drawn_on(store: FeatureStore, slide_key: str, place: Geometry) -> Image.Image:

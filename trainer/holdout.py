@@ -1,7 +1,5 @@
 """Which Slides of a Cohort train, validate, calibrate and test; no Patient does two of them."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass

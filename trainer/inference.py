@@ -1,7 +1,5 @@
 """Predict Slides from resampled Bags: mean, standard deviation, and attention per tile."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace

@@ -3,8 +3,6 @@
 Its class is named in the Run, so that a later process can make it again: docs/limits.md.
 """
 
-from __future__ import annotations
-
 import functools
 import inspect
 from ast import literal_eval

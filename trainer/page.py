@@ -1,12 +1,10 @@
 """Write the page of one or more Runs: one HTML file that needs nothing beside it."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,7 @@ from markupsafe import Markup
 
 from featurestore import FeatureStore
 from featurestore.errors import ConfigError, write_beside
-from featurestore.types import RunRecord, Target
+from featurestore.types import Target
 from featurestore.words import counted
 from trainer import compare, conformal, evaluate, heatmap, plots, runs, settling, verdict
 from trainer.config import SettleConfig
@@ -139,7 +137,7 @@ def _run_view(
 ) -> dict[str, Any]:
     """Gather what the page says of one Run."""
     record, target = run.record, run.record.about()
-    labels, against = test["truth"].to_numpy(), _against_truth(test, truth, target)
+    labels = test["truth"].to_numpy()
     return {
         "target": target,
         "unit": "points" if target.high - target.low == 100 else "",
@@ -149,9 +147,8 @@ def _run_view(
         "fine": f".{runs.digits(target) + 1}f",
         "verdict": verdict.sentence(run, test),
         "cautions": verdict.cautions(store, run, test),
-        "truth": against,
+        "truth": _against_truth(test, truth, target),
         "ceiling": evaluate.ceiling(store, record.cohort, labels, target, rounding),
-        "columns": _columns(record, against),
         "figures": plots.figures(test, target),
         "groups": _groups(store, run, test, target),
         "by_label": verdict.BY_LABEL,
@@ -189,21 +186,6 @@ def _against_truth(
         {"ceiling": evaluate.r2(both["truth"].to_numpy(), both["true"].to_numpy())}
     )
     return most | evaluate.measured(both.with_columns(truth="true"), target)
-
-
-def _columns(record: RunRecord, against: Mapping[str, Any] | None) -> list[tuple[str, Any]]:
-    """All numbers: a column a split that is large enough to say something."""
-    metrics, cases = record.metrics, runs.number(record.metric("n", "test_cases"), ",.0f")
-    columns = {
-        f"Test (n = {record.n_test:,})": metrics["test"],
-        f"By case (n = {cases})": metrics.get("test_cases"),
-        "Test, against the truth": against,
-    }
-    for split, n in ("validation", record.n_validation), ("calibration", record.n_calibration):
-        if n >= verdict.READABLE:
-            columns[f"{split.capitalize()} (n = {n:,})"] = metrics.get(split)
-    columns["Ridge floor on test"] = metrics["ridge_test"]
-    return [(title, values) for title, values in columns.items() if values]
 
 
 def _settling(store: FeatureStore, run: runs.Run, target: Target) -> dict[str, Any]:

@@ -1,7 +1,5 @@
 """The figures of a Run: each takes data and gives an SVG, whose text says what it shows."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
@@ -216,7 +214,7 @@ def bland_altman(
     unit = " (points)" if size == 100 else ""
     chart.axes(f"Mean of label and prediction: {axis_name(target)}", f"Predicted − label{unit}",
                marks(span), marks((-reach, reach), form="+g"))  # fmt: skip
-    chart.across(0, "lgrey thin")
+    chart.line(chart.x, (0, 0), "lgrey thin")
     for name, text in lines.items():
         css, how = ("1", "") if name == "bias" else ("grey", "thin broken")
         value, low, high = (limits.get(name + end, math.nan) for end in ("", "_low", "_high"))
@@ -224,7 +222,7 @@ def bland_altman(
             continue
         if math.isfinite(low) and math.isfinite(high):
             chart.rect(chart.x, (low, high), "c1" if css == "1" else css, 0.12)
-        chart.across(value, f"l{css} {how}")
+        chart.line(chart.x, (value, value), f"l{css} {how}")
         y = chart.at(0, value)[1]
         chart.text(chart.box[2] + 6, y - 1, text, f"tick t{css}")
         chart.text(chart.box[2] + 6, y + 14, f"{value:+.{digits(target)}f}", f"tick t{css}")
@@ -277,7 +275,7 @@ def settling(curves: pl.DataFrame, target: Target) -> str:
         y = evaluate.Z95 * curve["expected"].to_numpy() / point
         chart.line(count.tolist(), y.tolist(), f"l{i % 6}")
         chart.points(count, evaluate.Z95 * curve["se"].to_numpy() / point, f"c{i % 6}", 3)
-    chart.across(1, "lgrey thin broken")
+    chart.line(chart.x, (1, 1), "lgrey thin broken")
     chart.key([(f"bags of {c['bag_size'][0]:,}", f"c{i % 6}") for i, c in enumerate(sampled)])
     return chart.svg("How the mean over resampled bags settles")
 

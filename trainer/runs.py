@@ -1,7 +1,5 @@
 """A Run: its id, its record with its Predictions, and what it says at the end."""
 
-from __future__ import annotations
-
 import math
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,6 +24,7 @@ from trainer.config import TrainConfig, loss_of
 RANDOM = "the encoder's weights are random: these numbers say nothing about marrow"
 FEW_PATIENTS = 50  # of test, under which every number is rough
 RARE, HANG = 10, "AUC and accuracy hang on each of them"  # Slides of a class in test, under which
+Numbers = Mapping[str, float | None]  # of metrics, by name
 Score = tuple[str, str, str]  # a metric, what it is called, and how it is written
 
 
@@ -158,8 +157,6 @@ class Run:
 
 
 # -- numbers in words, of one Run or of several together -------------------------------------------
-
-Numbers = Mapping[str, float | None]  # of metrics, by name
 
 
 def cautions(

@@ -1,7 +1,5 @@
 """How the mean over resampled Bags settles, and how many Bags are enough."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A store for many Runs of one call: what does not change between them is read once."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Hashable
 from pathlib import Path

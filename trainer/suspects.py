@@ -1,7 +1,5 @@
 """Labels to look at again: where Label and out-of-fold Prediction disagree beyond their spread."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 

@@ -1,7 +1,5 @@
 """Draw charts as SVG: crisp on paper, small, and in the page's own colours, light or dark."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -97,10 +95,6 @@ class Chart:
             path += pen + "{:g} {:g}".format(*self.at(one, other)) if known else ""
             pen = "L" if known else "M"
         self.parts.append(f'<path class="line {css}" d="{path}"/>')
-
-    def across(self, y: float, css: str) -> None:
-        """A horizontal line over the whole width."""
-        self.line(self.x, (y, y), css)
 
     def points(self, x: np.ndarray, y: np.ndarray, css: str, radius: float = 3.5) -> None:
         """A dot each, numbered as in the data so that a click finds what it is of."""

@@ -1,7 +1,5 @@
 """What came of a Sweep: Table 1 of the paper, with paired differences."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise

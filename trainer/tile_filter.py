@@ -1,7 +1,5 @@
 """Choose tiles by their scores: the conditions of --tiles."""
 
-from __future__ import annotations
-
 import ast
 import operator
 from collections.abc import Callable

@@ -1,10 +1,7 @@
 """What a careful reader must know of a Run before its figures, in words; and the page as text."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -24,8 +21,7 @@ BY_LABEL = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Caution:
+class Caution(NamedTuple):
     """One thing to know, and how much it matters."""
 
     level: Level
@@ -69,7 +65,7 @@ def told(warnings: Iterable[str]) -> list[Caution]:
 
 def _caution(level: Level, text: str) -> Caution:
     text = text.replace("R2", "R²").rstrip(".")
-    return Caution(level=level, text=minus(f"{text[:1].upper()}{text[1:]}."))
+    return Caution(level, minus(f"{text[:1].upper()}{text[1:]}."))
 
 
 def _said(store: FeatureStore, run: runs.Run, test: pl.DataFrame) -> Iterator[Caution]:

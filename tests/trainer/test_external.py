@@ -62,12 +62,13 @@ def test_what_was_cut_from_train_is_known_too(store: FeatureStore) -> None:
 
 def test_external_validation_has_every_number_of_a_run(store: FeatureStore, run: Run) -> None:
     found = validate(store, run.run_id, "other")
-    assert found.run.record.metrics["test"].keys() == run.record.metrics["test"].keys()
-    assert found.run.record.n_test == 11
+    metrics = found.data["metrics"]
+    assert metrics["test"].keys() == run.record.metrics["test"].keys()
+    assert found.data["n_test"] == 11
     frame = predict(store, run.run_id, "other")
     off = (frame["mean"] - frame["truth"]).abs().mean()
-    assert found.run.metric("mae") == pytest.approx(off)
-    assert found.run.metric("r2", "ridge_test") is not None
+    assert metrics["test"]["mae"] == pytest.approx(off)
+    assert metrics["ridge_test"]["r2"] is not None
     said = found.text()
     assert "trained on cohort own, on cohort other" in said
     assert "interval " in said
@@ -114,7 +115,7 @@ def test_a_copy_under_another_name_is_known_as_the_slide_that_it_copies(
     with pytest.raises(TrainError, match=r"copies of their slides, with 1 slide, .*'Z-102'"):
         validate(store, run.run_id, "copies")
     es.freeze(store, "tests", "random", where="slide_id >= 'Z-103'")
-    assert validate(store, run.run_id, "tests").own_patients == 2
+    assert validate(store, run.run_id, "tests").data["own_patients"] == 2
 
 
 @pytest.mark.parametrize(

@@ -62,8 +62,8 @@ def written(learnable: FeatureStore, tmp_path_factory: pytest.TempPathFactory) -
     run = train(learnable, QUICK)
     folder = tmp_path_factory.mktemp("maps") / "new"
     made = heatmap(learnable, run.run_id, ["S-0039", "S-0003"], folder)
-    assert made.slides == ("S-0039", "S-0003")
-    assert not made.failures
+    assert made.data["slides"] == ["S-0039", "S-0003"]
+    assert not made.data["failures"]
     assert "S-0039.png, .csv and .geojson" in made.text()
     return folder, run.run_id
 

@@ -14,7 +14,6 @@ from featurestore.fields import to_json
 from featurestore.types import Target
 from featurestore.words import counted, in_columns
 from trainer import conformal, evaluate, floor, plots, runs, verdict
-from trainer.evaluate import Drawn, Estimate, differences, estimates
 from trainer.svg import minus
 
 DRAWN = 6  # Runs in one figure, at most: there are so many colours
@@ -32,7 +31,7 @@ def decided(run: runs.Run) -> dict[str, Any]:
 
 def _common(
     tests: Sequence[pl.DataFrame], target: Target
-) -> tuple[pl.DataFrame, list[np.ndarray], list[Drawn]]:
+) -> tuple[pl.DataFrame, list[np.ndarray], list[evaluate.Drawn]]:
     """The test Slides that all Runs have with one Label; of each Predictions, (N,), and numbers.
 
     There are numbers, of resampled Patients too, where there is a Slide.
@@ -43,7 +42,7 @@ def _common(
         both = both.join(own, on=["slide_id", "truth"], maintain_order="left")
     means = [both[f"mean_{i}"].to_numpy() for i in range(len(tests))]
     labels, patients = both["truth"].to_numpy(), both["patient_id"].to_numpy()
-    drawn: list[Drawn] = [
+    drawn: list[evaluate.Drawn] = [
         evaluate.drawn(labels, mean, patients, target) for mean in means if len(mean)
     ]
     return both, means, drawn
@@ -61,8 +60,8 @@ class Comparison:
     n_slides: int  # tested by both, with one Label
     n_patients: int
     target: Target  # of the first
-    scores: tuple[Mapping[str, Estimate], ...]  # of each on those Slides
-    difference: Mapping[str, Estimate]  # the second less the first; of shares in points
+    scores: tuple[Mapping[str, evaluate.Estimate], ...]  # of each on those Slides
+    difference: Mapping[str, evaluate.Estimate]  # the second less the first; of shares in points
     positive: float | None  # share of those Slides, where there are classes
     warnings: tuple[str, ...]  # what must be read before any number
 
@@ -81,7 +80,7 @@ class Comparison:
             if "target" in self.differs:
                 why = "they predict {} and {}".format(*self.differs["target"])
             return "\n".join([*lines, f"{why}, so they cannot be compared"])
-        said = (f"{t} {self.difference[n].text(form)}" for n, t, form in differences(told))
+        said = (f"{t} {self.difference[n].text(form)}" for n, t, form in evaluate.differences(told))
         of = f"{counted(self.n_slides, 'slide')} of {counted(self.n_patients, 'patient')}"
         lines.append(
             f"the second less the first, on {of} tested by both (95% interval by patient): "
@@ -115,8 +114,8 @@ def compare(store: FeatureStore, first: str, second: str) -> Comparison:
         n_slides=both.height,
         n_patients=both["patient_id"].n_unique(),
         target=target,
-        scores=tuple(estimates(scores, [one]) for one in found),
-        difference=estimates(scores, found[1:], found[:1]) if found else {},
+        scores=tuple(evaluate.estimates(scores, [one]) for one in found),
+        difference=evaluate.estimates(scores, found[1:], found[:1]) if found else {},
         positive=float(positive.mean()) if classes else None,
         warnings=tuple(f"run {run.run_id}: {one}" for run in pair for one in run.warnings()),
     )
@@ -142,14 +141,14 @@ def view(
     differ = [k for k in settings[0] if len({str(one[k]) for one in settings}) > 1]
     target = loaded[0].record.about()
     both, means, drawn = _common(tests, target)
-    short = [_name(one, differ, run) for one, run in zip(settings, loaded, strict=True)]
+    short = _short(loaded, settings, [k for k in differ if k != "code"])
     scores = [(name, title.replace("R2", "R²"), form) for name, title, form in loaded[0].scores]
     pooled = _pooled(store, loaded, tests) if differ == ["fold"] else None
     figures = list(pooled["figures"]) if pooled else []
     labels, named = both["truth"].to_numpy(), list(zip(short, means, strict=True))[:DRAWN]
     others = drawn[1:] if len(labels) > 1 else []
-    gains = [estimates(loaded[0].scores, [one], drawn[:1]) for one in others]
-    for name, short_title, form in differences(scores):
+    gains = [evaluate.estimates(loaded[0].scores, [one], drawn[:1]) for one in others]
+    for name, short_title, form in evaluate.differences(scores):
         title = "mean absolute error" if name == "mae" else short_title
         rows = [
             {"name": short[i], "css": i % 6, **vars(one[name])}
@@ -219,12 +218,15 @@ def in_words(value: Any) -> Any:
     return ("yes" if value else "no") if isinstance(value, bool) else value
 
 
-def _name(settings: Mapping[str, Any], differ: Sequence[str], run: runs.Run) -> str:
+def _short(
+    loaded: Sequence[runs.Run], settings: Sequence[Mapping[str, Any]], differ: Sequence[str]
+) -> list[str]:
     """The shortest that tells a Run: what differs, where that is little."""
+    if not 1 <= len(differ) <= 3:
+        return [run.run_id for run in loaded]
     plain = ("encoder", "model", "cohort")
-    said = [f"{'' if k in plain else k.replace('-', ' ')} {settings[k]}" for k in differ]
-    said = [one.strip() for k, one in zip(differ, said, strict=True) if k != "code"]
-    return ", ".join(said) if said and len(said) <= 3 else run.run_id
+    words = {k: "" if k in plain else f"{k.replace('-', ' ')} " for k in differ}
+    return [", ".join(f"{word}{one[k]}" for k, word in words.items()) for one in settings]
 
 
 def _over_seeds(

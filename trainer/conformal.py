@@ -1,7 +1,7 @@
 """Conformal intervals that follow the Prediction, and how often they hold the label."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -175,15 +175,6 @@ def in_words(found: Mapping[str, float]) -> str:
         f"of {found['n']:,}, {found['coverage']:.1%} with each case counted once (95% "
         f"interval {low:.1%} to {high:.1%}, by patient)"
     )
-
-
-def thirds(frame: pl.DataFrame, target: Target) -> Iterator[tuple[float, float, pl.DataFrame]]:
-    """Slides by thirds of the Target's range that their Prediction is in: its ends, and they."""
-    size = target.high - target.low
-    third = ((pl.col("mean") - target.low) / size * 3).floor().clip(0, 2).cast(pl.Int64)
-    for (part,), group in sorted(frame.group_by(third.alias("third"))):
-        low, high = (target.low + size * (part + i) / 3 for i in (0, 1))
-        yield low, high, group
 
 
 def share_held(frame: pl.DataFrame) -> tuple[float, float, float, int]:

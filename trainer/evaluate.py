@@ -180,12 +180,7 @@ def _resampled(n: int) -> Iterable[np.ndarray]:
 
     The parts have `BOOTSTRAPS` rows in all; a single one is kept for the next numbers of as many.
     """
-    return _drawn_once(n) if BOOTSTRAPS * n < PART else _drawn_in_parts(n)
-
-
-@lru_cache(maxsize=3)  # test, validation and calibration
-def _drawn_once(n: int) -> list[np.ndarray]:
-    return list(_drawn_in_parts(n))
+    return _DRAWN(n) if BOOTSTRAPS * n < PART else _drawn_in_parts(n)
 
 
 def _drawn_in_parts(n: int) -> Iterator[np.ndarray]:
@@ -194,6 +189,9 @@ def _drawn_in_parts(n: int) -> Iterator[np.ndarray]:
         drawn = rng.integers(0, n, (len(part), n)) + n * np.arange(len(part))[:, None]
         counts = np.bincount(drawn.ravel(), minlength=len(part) * n)
         yield counts.reshape(len(part), n).astype(np.float64)
+
+
+_DRAWN = lru_cache(maxsize=3)(lambda n: list(_drawn_in_parts(n)))  # test, validation, calibration
 
 
 def by_group(frame: pl.DataFrame, group: pl.Expr, target: Target) -> pl.DataFrame:

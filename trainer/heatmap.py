@@ -287,10 +287,9 @@ def _marked(place: Geometry, tiles: pl.DataFrame, thumbnail: Mapping[str, Any]) 
 def _thumbnail(store: FeatureStore, slide_key: str, side: int) -> dict[str, Any] | None:
     try:
         pixels = store.thumbnail(slide_key)
-    except StoreDamaged as error:
-        store.note(str(error))
-        return None
-    except TrephineError:  # imported Slides have none
+    except TrephineError as error:  # imported Slides have none
+        if isinstance(error, StoreDamaged):
+            store.note(str(error))
         return None
     if min(pixels.shape[:2]) == 0:
         return None

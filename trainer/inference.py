@@ -94,9 +94,8 @@ def applied(
         pl.Series("mean", target.low + size * mean),
         pl.Series("std", size * std).fill_nan(None),
         pl.Series("n_resamples", count),
+        pl.Series("n_tiles", sampler.n_tiles),
     )
-    if "rows" in frame.columns:
-        frame = frame.with_columns(pl.col("rows").list.len().alias("n_tiles"))
     return as_predictions(frame)
 
 
@@ -190,19 +189,15 @@ def predict_together(
     else:
         asked = store.ask(OF_COHORT, {"cohort": cohort})
     if lacking := sorted({*asked["slide_id"]} - {*made["slide_id"]}):
-        said.append(_left_out(store, lacking, models))
+        more = f" and {len(lacking) - NAMED:,} more" * (len(lacking) > NAMED)
+        encoders = dict.fromkeys(run.record.encoder_id for run in models)
+        how = dict.fromkeys(store.encoder(one).again() for one in encoders)
+        said.append(
+            f"{counted(len(lacking), 'slide')} left out, for they have no tiles that may be drawn "
+            f"with embeddings of encoder {' and '.join(encoders)}: {', '.join(lacking[:NAMED])}"
+            f"{more}. Take them in with: {'; '.join(how)}"
+        )
     return Rows(made, said, failures=lacking)
-
-
-def _left_out(store: FeatureStore, slides: Sequence[str], models: Sequence[runs.Run]) -> str:
-    named = ", ".join(slides[:NAMED])
-    named += f" and {len(slides) - NAMED:,} more" if slides[NAMED:] else ""
-    ids = dict.fromkeys(run.record.encoder_id for run in models)
-    encoders, how = " and ".join(ids), dict.fromkeys(store.encoder(one).again() for one in ids)
-    return (
-        f"{counted(len(slides), 'slide')} left out, for they have no tiles that may be drawn with "
-        f"embeddings of encoder {encoders}: {named}. Take them in with: {'; '.join(how)}"
-    )
 
 
 def _as_one(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:

@@ -223,9 +223,12 @@ def _intervals(run: runs.Run, test: pl.DataFrame, target: Target) -> dict[str, A
 def _coverage(test: pl.DataFrame, target: Target) -> list[dict[str, Any]]:
     """Share of labels held, of all test Slides and of thirds of the prediction's range."""
     digits, groups = runs.coarse(target), [("all test slides", 1, test)]
-    for low, high, part in conformal.thirds(test, target):
-        name = f"predicted {low:.{digits}f}–{high:.{digits}f} (n = {part.height:,})"
-        groups.append((name, 0, part))
+    ends = np.linspace(target.low, target.high, 4)
+    third = np.searchsorted(ends[1:-1], test["mean"].to_numpy(), side="right")
+    for i, low, high in zip(range(3), ends, ends[1:], strict=False):
+        if (part := test.filter(third == i)).height:
+            name = f"predicted {low:.{digits}f}–{high:.{digits}f} (n = {part.height:,})"
+            groups.append((name, 0, part))
     names = ("name", "css", "value", "low", "high", "n")
     return [
         dict(zip(names, (*one, *conformal.share_held(part)), strict=True)) for *one, part in groups

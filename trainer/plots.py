@@ -1,6 +1,7 @@
 """The figures of a Run: each takes data and gives an SVG, whose text says what it shows."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -332,23 +333,19 @@ def over_time(dated: Sequence[date], split: Sequence[str]) -> str:
     quarter = [4 * day.year + (day.month - 1) // 3 for day in dated]
     first, last = min(quarter), max(quarter)
     known = [name for name in SPLITS if name in split] + sorted({*split} - {*SPLITS})
-    counts = np.zeros((len(known), last - first + 1), int)
-    for q, name in zip(quarter, split, strict=True):
-        counts[known.index(name), q - first] += 1
-    most = int(counts.sum(axis=0).max())
-    chart = Chart((first, last + 1), (0, most * 1.15))
+    counts = Counter(zip(quarter, split, strict=True))
+    chart = Chart((first, last + 1), (0, max(Counter(quarter).values()) * 1.15))
     years = [y for y in range(first // 4, last // 4 + 2) if first <= 4 * y <= last + 1]
     every = -(-len(years) // 8) or 1
     named = [(4 * y, str(y)) for y in years[::every]] or [(first, str(first // 4))]
     chart.axes("Date, by quarter", "Slides", named, marks(chart.y, whole=True))
-    for column, stack in enumerate(counts.T):
+    for at in range(first, last + 1):
         base = 0
-        for i, n in enumerate(stack.tolist()):
-            if n:
-                at = first + column
-                said = f"{n} {known[i]}, {at // 4} quarter {at % 4 + 1}"
+        for i, name in enumerate(known):
+            if n := counts[at, name]:
+                said = f"{n} {name}, {at // 4} quarter {at % 4 + 1}"
                 chart.rect((at + 0.06, at + 0.94), (base, base + n), f"c{i % 6}", said=said)
-            base += n
+                base += n
     chart.key([(name, f"c{i % 6}") for i, name in enumerate(known)])
     return chart.svg("Slides of each split by quarter")
 

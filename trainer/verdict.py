@@ -55,7 +55,25 @@ def score(numbers: Mapping[str, float | None], target: Target) -> str:
 
 def cautions(store: FeatureStore, run: runs.Run, test: pl.DataFrame) -> list[Caution]:
     """All that must be said of a Run before its figures, the gravest first."""
-    return [*told(run.warnings()), *_said(store, run, test)]
+    record, slides, notes = run.record, "test slide", list[str]()
+    graver = [*run.warnings()]
+    if bias := _proportional_bias(test, record.metrics["test"], record.about()):
+        graver.append(bias)
+    if store.cohort(record.cohort).options.get("late_slides") == "keep":
+        graver.append("late slides of train patients were kept, dated after the first test slide")
+    left = store.named("queries/not_in_cohorts", {"target": record.target}).row(0, named=True)
+    if left["disputed"]:
+        cases = counted(left["disputed"], "case")
+        notes.append(f"{cases} with a disputed or unsupported label left out")
+    if left["failed"]:
+        notes.append(f"{counted(left['failed'], 'slide')} could not be read")
+    if gone := record.n_test - test.height:
+        taken = f"{counted(gone, slides)} taken out of the store since"
+        notes.append(f"{taken}: the numbers of the run hold what figures and tables do not")
+    if whole := test["std"].null_count():
+        fit = f"{whole:,} of {counted(record.n_test, slides)} fit into one bag"
+        notes.append(f"{fit}, so they have no standard deviation over bags")
+    return told(graver) + [_caution("note", text) for text in [*notes, *record.notes]]
 
 
 def told(warnings: Iterable[str]) -> list[Caution]:
@@ -66,29 +84,6 @@ def told(warnings: Iterable[str]) -> list[Caution]:
 def _caution(level: Level, text: str) -> Caution:
     text = text.replace("R2", "R²").rstrip(".")
     return Caution(level, minus(f"{text[:1].upper()}{text[1:]}."))
-
-
-def _said(store: FeatureStore, run: runs.Run, test: pl.DataFrame) -> Iterator[Caution]:
-    record, slides = run.record, "test slide"
-    if bias := _proportional_bias(test, record.metrics["test"], record.about()):
-        yield _caution("warning", bias)
-    if store.cohort(record.cohort).options.get("late_slides") == "keep":
-        late = "late slides of train patients were kept, dated after the first test slide"
-        yield _caution("warning", late)
-    left = store.named("queries/not_in_cohorts", {"target": record.target}).row(0, named=True)
-    if left["disputed"]:
-        cases = counted(left["disputed"], "case")
-        yield _caution("note", f"{cases} with a disputed or unsupported label left out")
-    if left["failed"]:
-        yield _caution("note", f"{counted(left['failed'], 'slide')} could not be read")
-    if gone := record.n_test - test.height:
-        taken = f"{counted(gone, slides)} taken out of the store since"
-        so = "the numbers of the run hold what figures and tables do not"
-        yield _caution("note", f"{taken}: {so}")
-    if whole := test["std"].null_count():
-        fit = f"{whole:,} of {counted(record.n_test, slides)} fit into one bag"
-        yield _caution("note", f"{fit}, so they have no standard deviation over bags")
-    yield from (_caution("note", text) for text in record.notes)
 
 
 def _proportional_bias(

@@ -137,7 +137,7 @@ def _run_view(
 ) -> dict[str, Any]:
     """Gather what the page says of one Run."""
     record, target = run.record, run.record.about()
-    labels = test["truth"].to_numpy()
+    labels, mean, patients = (test[c].to_numpy() for c in ("truth", "mean", "patient_id"))
     return {
         "target": target,
         "unit": "points" if target.high - target.low == 100 else "",
@@ -150,6 +150,8 @@ def _run_view(
         "truth": _against_truth(test, truth, target),
         "ceiling": evaluate.ceiling(store, record.cohort, labels, target, rounding),
         "figures": plots.figures(test, target),
+        "few": test.height < plots.FEW,
+        "trend": evaluate.finite(evaluate.trend(labels, mean, patients)),
         "groups": _groups(store, run, test, target),
         "by_label": verdict.BY_LABEL,
         "n_whole": test["std"].null_count(),

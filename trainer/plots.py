@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from featurestore.words import counted
 from trainer import conformal, evaluate
 from trainer.holdout import SPLITS
 from trainer.runs import digits
-from trainer.svg import BOTTOM, TOP, Chart, Span, marks, minus, ticks
+from trainer.svg import BOTTOM, TOP, Chart, Span, marks, ticks
 
 STYLE = Path(__file__).parent / "page" / "chart.css"
 FEW = 200  # Slides under which each is a point, and no cells are counted
@@ -24,12 +24,29 @@ ROW_PX = 26  # of a figure with a row a group
 
 
 def figures(test: pl.DataFrame, target: Target) -> list[dict[str, Any]]:
-    """Two figures of how Predictions agree, and a histogram: each name, title, svg, caption."""
-    drawn = _of_classes(test, target) if target.kind == "binary" else _of_values(test, target)
-    return [
-        {"name": name, "title": title, "svg": Markup(svg), "caption": minus(caption)}
-        for name, title, svg, caption in drawn
-    ]
+    """Two figures of how Predictions agree with Labels, and a histogram: each name, title, svg."""
+    labels, mean, patients = (test[c].to_numpy() for c in ("truth", "mean", "patient_id"))
+    if target.kind == "binary":
+        positive = evaluate.is_positive(labels, target)
+        classes = histogram(mean[~positive], mean[positive], target, ("negative", "positive"))
+        drawn = [
+            ("roc", "ROC curve", roc(labels, [("", mean)], target)),
+            ("calibration", "Calibration", calibration(test, target)),
+            ("by_class", "Predictions by class", classes),
+        ]
+    else:
+        limits = evaluate.metrics(labels, mean, patients, target)
+        line = evaluate.trend(labels, mean, patients)
+        known = all(map(math.isfinite, line.values()))
+        ends = (line["intercept"], line["slope"]) if known else None
+        agreement = bland_altman(labels, mean, target, limits, ends)
+        against = predicted_vs_truth(labels, mean, target)
+        drawn = [
+            ("predicted_vs_truth", "Predicted against label", against),
+            ("bland_altman", "Difference against mean", agreement),
+            ("histogram", "Labels and predictions", histogram(labels, mean, target)),
+        ]
+    return [{"name": name, "title": title, "svg": Markup(svg)} for name, title, svg in drawn]
 
 
 def save_figures(folder: Path, test: pl.DataFrame, target: Target) -> None:
@@ -38,50 +55,6 @@ def save_figures(folder: Path, test: pl.DataFrame, target: Target) -> None:
     for one in figures(test, target)[:2]:
         alone = str(one["svg"]).replace(">", f" {style}", 1)
         (folder / f"{one['name']}.svg").write_text(alone, encoding="utf-8")
-
-
-def _of_values(test: pl.DataFrame, target: Target) -> Iterator[tuple[str, ...]]:
-    labels, mean, patients = (test[c].to_numpy() for c in ("truth", "mean", "patient_id"))
-    limits = evaluate.metrics(labels, mean, patients, target)
-    line = evaluate.trend(labels, mean, patients)
-    how = "Each point is a test slide" if test.height < FEW else "Cells count test slides"
-    said, svg = (
-        "on the broken line the prediction is the label",
-        predicted_vs_truth(labels, mean, target),
-    )
-    yield "predicted_vs_truth", "Predicted against label", svg, f"{how}; {said}."
-    said = "Lines are bias and 95% limits of agreement, bands their 95% intervals by patient"
-    drawn = None
-    if all(map(math.isfinite, line.values())):
-        drawn = (line["intercept"], line["slope"])
-        said += (
-            f"; green, the proportional bias: {line['slope']:+.2f} for each point of the mean "
-            f"(95% interval {line['slope_low']:+.2f} to {line['slope_high']:+.2f})"
-        )
-    svg = bland_altman(labels, mean, target, limits, drawn)
-    yield "bland_altman", "Difference against mean", svg, f"{said}."
-    said = (
-        "Where people prefer round digits the labels stand like the teeth of a comb; the model "
-        "sees no digits."
-    )
-    yield "histogram", "Labels and predictions", histogram(labels, mean, target), said
-
-
-def _of_classes(test: pl.DataFrame, target: Target) -> Iterator[tuple[str, ...]]:
-    labels, mean = test["truth"].to_numpy(), test["mean"].to_numpy()
-    said = "A point for every threshold; on the broken line a prediction says nothing of the class."
-    yield "roc", "ROC curve", roc(labels, [("", mean)], target), said
-    said = (
-        "Share of positive slides by tenth of the prediction, with its exact 95% interval by "
-        "patient and the number of slides; on the broken line the prediction is the share."
-    )
-    yield "calibration", "Calibration", calibration(test, target), said
-    positive = evaluate.is_positive(labels, target)
-    svg = histogram(mean[~positive], mean[positive], target, ("negative", "positive"))
-    said = (
-        "Slides by their prediction; the better the classes are told apart, the less they overlap."
-    )
-    yield "by_class", "Predictions by class", svg, said
 
 
 def roc(labels: np.ndarray, runs: Sequence[tuple[str, np.ndarray]], target: Target) -> str:

@@ -133,22 +133,21 @@ def flag_of(one: Any) -> str:
 
 def arguments_of(config: Any) -> list[str]:
     """Command-line arguments that make this configuration again: what is not as by default."""
+    arguments: list[str] = []
     words: list[str] = []
-    n_arguments = 0
     for one in fields(config):
         value = getattr(config, one.name)
         default = one.default if one.default is not MISSING else None
         if about(one).hidden or value == default or value is None:
             continue
         if one.default is MISSING:
-            words.insert(n_arguments, str(value))
-            n_arguments += 1
+            arguments.append(str(value))
         elif isinstance(value, bool):
             words.append(f"--{name_of(one)}" if value else f"--no-{name_of(one)}")
         else:
             for each in value if isinstance(value, tuple) else (value,):
                 words += [flag_of(one), str(each)]
-    return words
+    return [*arguments, *words]
 
 
 def command_of(name: str, config: Any) -> str:

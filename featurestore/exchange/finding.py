@@ -30,7 +30,6 @@ OWNED = (".h5", ".pt", ".npz")
 
 Peek = Callable[[Path], files.Inside]
 Places = dict[str | None, list[tuple[str, str, Path]]]  # by Slide: base, cut and file
-
 Given = Sequence[tuple[GivenSlide, Case]]  # rows of a manifest
 LONGEST = 200  # characters of a name
 
@@ -159,7 +158,7 @@ def _upto(match: re.Match[str], group: str) -> str:
 
 def _features(tool: str, there: Iterable[Path], places: Places) -> Iterator[Found]:
     """Features by Slide: of files of several kinds, those of the first kind."""
-    by_slide: dict[tuple[str, ...], dict[int, list[Found]]] = {}
+    by_slide: dict[tuple[str, ...], list[tuple[int, Found]]] = {}
     for path in there:
         matches = ((rank, _match(one, path)) for rank, one in enumerate(TOOLS[tool].features))
         rank, match = next((one for one in matches if one[1]), (0, None))
@@ -182,12 +181,11 @@ def _features(tool: str, there: Iterable[Path], places: Places) -> Iterator[Foun
             ),
             is_empty=path.suffix == ".json",
         )
-        of_slide = by_slide.setdefault((_upto(match, "folder"), name, cut), {})
-        of_slide.setdefault(rank, []).append(found)
-    for of_slide in by_slide.values():
-        first, *others = (of_slide[rank] for rank in sorted(of_slide))
-        twins = tuple(one.path for some in others for one in some if TOOLS[tool].is_twice)
-        yield from (replace(one, twins=twins) for one in first)
+        by_slide.setdefault((_upto(match, "folder"), name, cut), []).append((rank, found))
+    for several in by_slide.values():
+        first = min(rank for rank, _ in several)
+        twins = tuple(one.path for rank, one in several if rank > first and TOOLS[tool].is_twice)
+        yield from (replace(one, twins=twins) for rank, one in several if rank == first)
 
 
 def _empty(found: Sequence[Found], places: Places, peek: Peek) -> Iterator[Found]:

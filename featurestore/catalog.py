@@ -5,10 +5,9 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -36,7 +35,8 @@ from featurestore.catalog_file import first_line as first_line
 from featurestore.catalog_file import is_store as is_store
 from featurestore.catalog_file import nowhere as nowhere
 from featurestore.catalog_file import path_of as path_of
-from featurestore.errors import DISK, StoreDamaged, writing
+from featurestore.errors import DISK, writing
+from featurestore.sql_child import turn
 from featurestore.types import RecordedLabel, now
 
 Connection = duckdb.DuckDBPyConnection
@@ -266,29 +266,17 @@ def _names(con: Connection) -> set[str]:
 def _checked(
     root: Path, *, any_hand: bool = False, **how: Any
 ) -> Iterator[tuple[Connection, Callable[[], int]]]:
-    """Open a catalog of this version that no other program wrote to.
-
-    Another hand is told of only if it is seen three times: a thread that detaches a catalog late
-    gives up the lock of the one that attaches it next, and a third process may write meanwhile.
-    """
-    for left in (2, 1, 0):
-        with _connect(path_of(root), **how) as (con, written):
-            try:
-                found = _names(con)
-            except duckdb.Error as error:
-                said = f"the catalog cannot be read: {first_line(error)}"
-                raise unusable(path_of(root), said) from error
-            check_version(found)
-            try:
-                if not any_hand:
-                    check_hand(found, written())
-            except StoreDamaged:
-                if not left:
-                    raise
-            else:
-                yield con, written
-                return
-        time.sleep(0.2)
+    """Open a catalog of this version that no other program wrote to."""
+    with _connect(path_of(root), **how) as (con, written):
+        try:
+            found = _names(con)
+        except duckdb.Error as error:
+            said = f"the catalog cannot be read: {first_line(error)}"
+            raise unusable(path_of(root), said) from error
+        check_version(found)
+        if not any_hand:
+            check_hand(found, written())
+        yield con, written
 
 
 @contextmanager
@@ -301,8 +289,9 @@ def _connect(
     """
     with (
         _in_words(path),
-        _cursor() as con,
-        _attached(con, path, read_only, timeout_s) as (name, written),
+        _cursor() as own,
+        _attached(own, path, read_only, timeout_s) as (name, written),
+        own.cursor() as con,  # closed first: what it left open would keep the file open
     ):
         con.execute(f"use {name}")
         yield con, written
@@ -312,46 +301,42 @@ def _connect(
 def _attached(
     con: Connection, path: Path | None, read_only: bool = True, timeout_s: float = LOCK_TIMEOUT_S
 ) -> Iterator[tuple[str, Callable[[], int]]]:
-    """Attach a catalog, whose file is locked as long, and yield its name in the instance.
+    """Attach a catalog, whose folder is held as long, and yield its name in the instance.
 
-    An instance of its own costs 22 to 36 ms of processor time, to attach and detach one 4. To close
-    any descriptor of a file gives up the locks that the process has on it (POSIX): those of which
-    the last write is read are closed when nothing is attached.
+    An instance of its own costs 22 to 36 ms of processor time, to attach and detach one 4.
     """
-    global _n_attached
     name = f"catalog_{next(_numbers)}"
     place = ":memory:" if path is None else str(path.absolute()).replace("'", "''")
     mode = " (read_only)" if read_only else ""
 
-    def attach() -> None:
-        global _n_attached
-        try:
-            with _instances_lock:
-                con.execute(f"attach '{place}' as {name}{mode}")
-                _n_attached += 1
-        except duckdb.Error as error:  # of garbage it raises what it likes
-            if not read_only and _disk_number(error):
-                raise
-            busy = isinstance(error, duckdb.ResourceInUseException)
-            raise NotOpened(str(error), busy=busy) from error
+    def attach() -> ExitStack:
+        with ExitStack() as held:
+            try:
+                if path is not None:
+                    held.enter_context(turn(str(path.absolute()), writes=not read_only))
+                with _instances_lock:
+                    con.execute(f"attach '{place}' as {name}{mode}")
+            except BlockingIOError as error:
+                raise NotOpened(str(error)) from error
+            except duckdb.Error as error:  # of garbage it raises what it likes
+                if not read_only and _disk_number(error):
+                    raise
+                busy = isinstance(error, duckdb.ResourceInUseException)
+                raise NotOpened(str(error), busy=busy) from error
+            return held.pop_all()
 
-    opened(path or Path(place), attach, timeout_s)
-    file = os.open(path or os.devnull, os.O_RDONLY)
-    try:
-        yield name, lambda: 0 if path is None else last_write(file, str(log_of(path)))
-    finally:
-        with _instances_lock:
-            _n_attached -= 1
-            _files.append(file)
-            with con.cursor() as other:  # to whom it is not the one in use, nor broken
-                other.execute(f"detach {name}")
-            while _files and not _n_attached:
-                os.close(_files.pop())
+    with opened(path or Path(place), attach, timeout_s):
+        file = os.open(path or os.devnull, os.O_RDONLY)
+        try:
+            yield name, lambda: 0 if path is None else last_write(file, str(log_of(path)))
+        finally:
+            with _instances_lock:  # no thread has this file by now, which would lose its lock
+                with con.cursor() as other:  # to whom it is not the one in use, nor broken
+                    other.execute(f"detach {name}")
+                os.close(file)
 
 
 _numbers = itertools.count()
-_n_attached = 0
-_files: list[int] = []
 _instance: Connection | None = None
 _instances_lock = threading.Lock()
 _of_parents: list[Connection | None] = []  # never closed: their threads are not in this process
@@ -376,9 +361,8 @@ def _cursor() -> Iterator[Connection]:
 
 
 def _after_fork() -> None:
-    global _instance, _instances_lock, _n_attached, _files
+    global _instance, _instances_lock
     _of_parents.append(_instance)
-    _n_attached, _files = 0, []
     _instance, _instances_lock = None, threading.Lock()
 
 

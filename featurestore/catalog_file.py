@@ -10,6 +10,7 @@ import re
 import shlex
 import time
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -161,12 +162,24 @@ def opened(path: Path, open_once: Callable[[], T], timeout_s: float = LOCK_TIMEO
             if not error.busy:
                 raise unusable(path, f"{path} cannot be opened: {first_line(said)}") from error
             if time.monotonic() > deadline:
-                holder = re.search(r"held in (.+?\(PID \d+\))", said)
-                who = holder.group(1) if holder else "another process"
+                told = re.search(r"held in (.+?\(PID \d+\))", said)
+                who = told.group(1) if told else _holder(path.parent)
                 raise CatalogBusy(
                     f"{path} is in use by {who}; waited {timeout_s:g} s. Try again when it is done."
                 ) from error
         time.sleep(random.uniform(0.005, 0.05))
+
+
+def _holder(folder: Path) -> str:
+    """Who holds a folder, where the system tells it."""
+    with suppress(OSError, ValueError):
+        about = folder.stat()
+        place = f"{os.major(about.st_dev):02x}:{os.minor(about.st_dev):02x}:{about.st_ino}"
+        for line in Path("/proc/locks").read_text().splitlines():
+            _, kind, _, _, pid, where, *_ = line.split()
+            if kind == "FLOCK" and where == place:
+                return f"{Path(f'/proc/{pid}/exe').readlink()} (PID {pid})"
+    return "another process"
 
 
 @functools.cache

@@ -8,6 +8,7 @@ however that ends.
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import os
 import pickle
@@ -18,12 +19,12 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 Types = Any  # DuckDB's own, imported in `main`
 WHOLE = {"tinyint", "smallint", "integer", "bigint"}
@@ -87,30 +88,27 @@ def main(memory_bytes: int, file_bytes: int, folder: Path, places: list[str]) ->
         # of data: what heaps of threads reserve of the address space, 6 GB on 16 cores, is none
         resource.setrlimit(resource.RLIMIT_DATA, (most, most))
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
-    out = sys.stdout.buffer
     while True:
         try:
             request = pickle.load(sys.stdin.buffer)
         except EOFError:
             watch.join()
         seconds = request.pop("seconds")
+        signal.setitimer(signal.ITIMER_REAL, seconds)
         try:
-            signal.setitimer(signal.ITIMER_REAL, seconds)
             for told in answers(duckdb, **request):
-                signal.setitimer(signal.ITIMER_REAL, 0)  # who hears it may take any time
-                send(out, told)
+                send(told)
                 signal.setitimer(signal.ITIMER_REAL, seconds)
         except (Refused, Unreadable, duckdb.Error, MemoryError) as error:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            bad = isinstance(error, Unreadable)
-            send(out, {"unreadable": str(error)} if bad else {"refused": sentence(error)})
+            send({"unreadable" if isinstance(error, Unreadable) else "refused": sentence(error)})
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def send(stream: BinaryIO, told: object) -> None:
-    """Write one pickled message, at once."""
-    pickle.dump(told, stream)
-    stream.flush()
+def send(told: object) -> None:
+    """Write one pickled message, at once; who hears it may take any time."""
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    pickle.dump(told, sys.stdout.buffer)
+    sys.stdout.buffer.flush()
 
 
 def answers(
@@ -126,14 +124,16 @@ def answers(
         half: how many of the first and last rows to tell, 0 for all; None for none.
         asked: see `run`.
     """
-    try:
-        con = duckdb.connect(catalog, read_only=True, config=THREADS)
-    except duckdb.OutOfMemoryException:
-        raise  # no damage
-    except duckdb.Error as error:
-        yield {"closed": str(error)}
-        return
-    with Path(catalog).open("rb") as file, con:  # closed last: it gives up the lock
+    with ExitStack() as held:
+        try:
+            held.enter_context(turn(catalog))
+            con = held.enter_context(duckdb.connect(catalog, read_only=True, config=THREADS))
+        except duckdb.OutOfMemoryException:
+            raise  # no damage
+        except (BlockingIOError, duckdb.Error) as error:
+            yield {"closed": str(error)}
+            return
+        file = held.enter_context(Path(catalog).open("rb"))
         try:
             found = versions and {name for (name,) in con.execute(NAMES).fetchall()}
             last = last_write(file.fileno(), f"{catalog}.wal")
@@ -151,6 +151,30 @@ def answers(
             yield from plain(con, asked["result"], told, half)
             return
     yield told  # the catalog is closed: a writer need not wait for it
+
+
+@contextmanager
+def turn(catalog: str, *, writes: bool = False) -> Iterator[None]:
+    """Hold the folder of a catalog, alone or with others who read, around all that opens it.
+
+    DuckDB's lock is the process's, which loses it when any thread closes the file. This is its own.
+
+    Raises:
+        BlockingIOError: another has it.
+    """
+    folder = os.open(os.path.dirname(catalog), os.O_RDONLY | os.O_CLOEXEC)  # noqa: PTH120
+    try:
+        try:
+            fcntl.flock(folder, (fcntl.LOCK_EX if writes else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BlockingIOError("another process has the lock") from error
+        except OSError:
+            pass  # a file system without: DuckDB's lock is all that there is
+        yield
+    finally:
+        with suppress(OSError):
+            fcntl.flock(folder, fcntl.LOCK_UN)  # a process that was forked has the descriptor, too
+        os.close(folder)
 
 
 def about(con: Types, ledger: Path) -> dict[str, Any]:
@@ -362,12 +386,12 @@ def columns(names: list[str], types: list[Types]) -> tuple[list[str], list[str]]
 def column(value: str, name: str, kind: Types) -> str:
     """One column as a type that others know: what has none is text, exactly as DuckDB writes it."""
     if kind.id == "date" or kind.id in MOMENTS:
-        plain = "date" if kind.id == "date" else "timestamp"
-        plain = "timestamptz" if kind.id == "timestamp with time zone" else plain
+        known = {"date": "date", "timestamp with time zone": "timestamptz"}
+        plain = known.get(kind.id, "timestamp")
         fault = (
             f"'column {name.replace(chr(39), '')} holds ' || {value}::varchar || ', which is no "
+            "day of the years 1 to 9999. Cast it to text: ::varchar'"
         )
-        fault += "day of the years 1 to 9999. Cast it to text: ::varchar'"
         fits = f"{value} is null or isfinite({value}) and year({value}) between 1 and 9999"
         return f"case when {fits} then {value}::{plain} else error({fault}) end"
     if kind.id == "null" or kind.id.strip('"').lower() == "null":
@@ -403,7 +427,7 @@ def quoted(name: str) -> str:
 
 def sentence(error: BaseException, *, placed: bool = True) -> str:
     """An error on one line, with DuckDB's hints whole, and the place as words."""
-    if isinstance(error, Refused):
+    if isinstance(error, Refused | Unreadable):
         return str(error)
     if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__:
         return "memory"

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -131,9 +130,6 @@ class Question:
                 result = child.folder / f"{next(_numbers)}.parquet"
                 request = self._request | {"half": half, "result": str(result)}
                 first = opened(self._catalog, lambda: _once(child, request, self.limits))
-                if "versions" in first:  # once more: nobody is told of another hand by chance
-                    time.sleep(0.2)
-                    first = opened(self._catalog, lambda: _once(child, request, self.limits))
                 self._judge(first)
                 told = child.hear(self.limits)
             try:

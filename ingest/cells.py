@@ -59,13 +59,9 @@ def column_of(noun: type, field: str, **more: Any) -> Column:
     said = about(noun.__dataclass_fields__[field])  # type: ignore[attr-defined]
     kinds: dict[Any, Kind] = {float: "number", int: "number", date: "date"}
     text: Kind = "id" if field.endswith("_id") else "text"
-    told: dict[str, Any] = {
-        "name": field,
-        "kind": "choice" if choices else kinds.get(plain, text),
-        "choices": choices,
-        "at_least": said.at_least,
-        "at_most": said.at_most,
-    }
+    kind = "choice" if choices else kinds.get(plain, text)
+    told: dict[str, Any] = {"name": field, "kind": kind, "choices": choices}
+    told |= {"at_least": said.at_least, "at_most": said.at_most}
     return Column(**told | more)
 
 
@@ -119,10 +115,8 @@ def _settle(
 ) -> tuple[dict[int, V], dict[int, str]]:
     """Choose what each text means, by the conventions that the column's plain cases prove.
 
-    Where it proves none, the `usual` convention of a text decides; None if it has none.
-
-    Returns:
-        The values by row, and the texts that stay open.
+    Where it proves none, the `usual` one of a text decides, if any. Gives the values by row, and
+    the texts that stay open.
     """
     proven = {next(iter(may)) for may in read.values() if len(may) == 1}
     values, unclear = {}, {}

@@ -14,11 +14,8 @@ from featurestore.errors import TrephineError
 from featurestore.words import counted, unquoted
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet", ".xlsx")
-MARKS = {  # byte order marks
-    b"\xef\xbb\xbf": "utf-8-sig",
-    b"\xff\xfe": "utf-16",
-    b"\xfe\xff": "utf-16",
-}
+# byte order marks
+MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 SEPARATORS = ",;\t|"
 HEAD = 65_536  # characters that hold the header
 QUOTING = (
@@ -181,10 +178,8 @@ def _excel(path: Path) -> tuple[list[str], Rows]:
     import fastexcel
 
     try:
-        sheet = fastexcel.read_excel(path).load_sheet(
-            0, header_row=None, skip_rows=0, dtypes="string"
-        )
-        rows = sheet.to_polars().rows()
+        how: Any = {"header_row": None, "skip_rows": 0, "dtypes": "string"}
+        rows = fastexcel.read_excel(path).load_sheet(0, **how).to_polars().rows()
     except fastexcel.FastExcelError:
         raise _Broken("is not a workbook with a table on its first sheet") from None
     return _headed([(number, list(row)) for number, row in enumerate(rows, 1)])

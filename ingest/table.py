@@ -226,11 +226,7 @@ def _path(text: str, folder: Path) -> Path:
 
 
 def read_split(path: Path, config: TableConfig | None = None) -> dict[str, str]:
-    """Read which side each Slide or Patient is on: columns split, and slide_id or patient_id.
-
-    Raises:
-        CohortError: the table cannot be understood.
-    """
+    """Read which side each Slide or Patient is on: columns split, and slide_id or patient_id."""
     columns = [
         Column(name="slide_id", kind="id", unique=True, also=("slide",)),
         Column(name="patient_id", kind="id", also=("patient",)),
@@ -253,11 +249,7 @@ def read_split(path: Path, config: TableConfig | None = None) -> dict[str, str]:
 def read_truth(path: Path, target: Target, config: TableConfig | None = None) -> "pl.DataFrame":
     """Read what is known better than by Labels: columns slide_id and one named as the Target.
 
-    Returns:
-        One row per Slide: slide_id, truth in the Target's units.
-
-    Raises:
-        ConfigError: the table cannot be understood.
+    Gives one row per Slide: slide_id, truth in the Target's units.
     """
     import polars as pl
 

@@ -13,6 +13,7 @@ from ingest.config import TableConfig
 from ingest.slides import files as slide_files
 from ingest.table import SUFFIXES, Column, Row, column_of, read_table
 
+_FIELDS = {one.name: (noun, one) for noun in (Case, GivenSlide) for one in fields(noun)}
 NOT_IN_MANIFESTS = ("extra", "patient_made_up")  # these are made of the other columns
 # Ages over 89 are not given away: some archives shift them to 300, others write 90+ or >89.
 AGE_CODES = r"3\d\d(?:\.0*)?|(?:>|>=|≥)\s*\d+|\d+\s*\+"
@@ -99,12 +100,10 @@ def manifest_columns() -> list[Column]:
         "path": {"kind": "path", "needed": True, "filled": True},
         "age_years": {"missing": AGE_CODES},
     }
-    nouns: dict[str, tuple[Any, type]]
-    nouns = {one.name: (one, noun) for noun in (Case, GivenSlide) for one in fields(noun)}
     return [
-        column_of(noun, one.name, **{"name": name_of(one), **more.get(one.name, {})})
-        for one, noun in nouns.values()
-        if one.name not in NOT_IN_MANIFESTS
+        column_of(noun, name, **{"name": name_of(one), **more.get(name, {})})
+        for name, (noun, one) in _FIELDS.items()
+        if name not in NOT_IN_MANIFESTS
     ]
 
 
@@ -128,25 +127,15 @@ def _read_manifest(source: Path, config: TableConfig | None, with_path: bool = T
     cases, faults = _cases({n: said for n, said in rows.items() if said["slide_id"]})
     table.faults.extend(faults)
     table.refuse(ArchiveError)
-    return Archive(
-        slides=[
-            ArchiveSlide(
-                slide=GivenSlide(**{one.name: said[one.name] for one in fields(GivenSlide)}),
-                case=cases[said["case_id"]],
-            )
-            for said in rows.values()
-        ],
-        notes=tuple(table.notes),
-    )
+    names = [one.name for one in fields(GivenSlide)]
+    given = [GivenSlide(**{name: said[name] for name in names}) for said in rows.values()]
+    slides = [ArchiveSlide(slide=slide, case=cases[slide.case_id]) for slide in given]
+    return Archive(slides=slides, notes=tuple(table.notes))
 
 
 def _said(row: Row) -> dict[str, Any]:
     """What a row says, by the nouns' fields; names that it leaves out are made of its path."""
-    said: dict[str, Any] = {
-        one.name: row.values.get(name_of(one))
-        for noun in (GivenSlide, Case)
-        for one in fields(noun)
-    }
+    said: dict[str, Any] = {k: row.values.get(name_of(one)) for k, (_, one) in _FIELDS.items()}
     path = slide_files.as_given(said["path"]) if said["path"] else None
     said["path"] = str(path or "")
     said["slide_id"] = said["slide_id"] or (slide_files.slide_name(path) if path else "")

@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -22,11 +22,19 @@ from ingest.slides.config import IngestConfig, part_of
 from ingest.slides.encoders import Encoder, load_as
 from ingest.slides.golden import check_golden_tile
 from ingest.slides.preview import draw_previews
-from ingest.slides.worker import Done, Measured, ReaderProcess, Request, Spent, Tiles, blurred
+from ingest.slides.worker import (
+    Done,
+    Measured,
+    NewReader,
+    ReaderProcess,
+    Request,
+    Spent,
+    Tiles,
+    blurred,
+)
 from ingest.slides.worklist import TO_FAIL, TO_READ, Work, told, worklist
 from ingest.slides.writer import IngestSummary, Job, Order, Tally, Writer, put_while
 
-NewReader = Callable[[], ReaderProcess]
 Batch = tuple[Job, np.ndarray, np.ndarray | None]  # rows and pixels; None: the Slide's end
 
 
@@ -34,7 +42,7 @@ def ingest(
     store: FeatureStore,
     source: Path,
     tiling: Tiling,
-    config: IngestConfig | None = None,
+    config: IngestConfig,
     *,
     progress: Progress = lambda done, total, note: None,
 ) -> IngestSummary:
@@ -45,7 +53,6 @@ def ingest(
         EncoderUnavailable: the Encoder cannot be loaded, or computes otherwise than before.
         StoreUnwritable: the disk is full or read-only.
     """
-    config = config or IngestConfig()
     archive = read_archive(source, config)
     encoder = load_as(config)
     summary = ingest_archive(store, archive, encoder, tiling, config, progress=progress)
@@ -60,7 +67,7 @@ def ingest_archive(
     archive: Archive,
     encoder: Encoder,
     tiling: Tiling,
-    config: IngestConfig | None = None,
+    config: IngestConfig,
     *,
     progress: Progress = lambda done, total, note: None,
     new_reader: NewReader = ReaderProcess,
@@ -71,7 +78,6 @@ def ingest_archive(
     ledger, not the catalog.
     """
     started = time.monotonic()
-    config = config or IngestConfig()
     part = part_of(config.shard)
     order = Order(store=store, encoder=encoder, tiling=tiling, part=part, mpp=config.mpp)
     if part is None:
@@ -79,7 +85,7 @@ def ingest_archive(
     check_golden_tile(store, encoder)
     wanted = [(tiling.tiling_id, encoder.encoder_id)]
     works = worklist(store, archive.slides, wanted, config)
-    summary = _work_off(order, works, config, progress, new_reader)
+    summary = _work_off(order, works, config, Tally(len(works), progress), new_reader)
     if part is None:
         store.compact()
     n_by = Counter(work.standing for work in works)
@@ -99,17 +105,12 @@ def ingest_archive(
 
 
 def _work_off(
-    order: Order,
-    works: Sequence[Work],
-    config: IngestConfig,
-    progress: Progress,
-    new_reader: NewReader,
+    order: Order, works: Sequence[Work], config: IngestConfig, tally: Tally, new_reader: NewReader
 ) -> IngestSummary:
     """Correct what is known, fail what cannot be read, take in the rest here or on a cluster."""
     todo = [work for work in works if work.standing in TO_READ]
     bad = [work for work in works if work.standing in TO_FAIL]
     corrected = [work for work in works if work.corrected]
-    tally = Tally(len(works), progress)
     tally.add(slides=len(works) - len(todo) - len(bad))
     order.record([row for work in corrected for row in (work.slide.case, work.corrected)])
     writer = Writer(order, tally)
@@ -125,16 +126,12 @@ def _work_off(
 
 
 def take_in(
-    order: Order,
-    todo: Sequence[Work],
-    workers: int,
-    tally: Tally,
-    new_reader: NewReader = ReaderProcess,
+    order: Order, todo: Sequence[Work], workers: int, tally: Tally, new: NewReader = ReaderProcess
 ) -> IngestSummary:
     """Read, embed and write Slides: the pipeline, on this machine."""
     writer = Writer(order, tally)
     try:
-        with _reading(order, todo, workers, new_reader) as items:
+        with _reading(order, todo, workers, new) as items:
             _embed(items, order.encoder, writer, tally)
     finally:
         summary = writer.finish()  # what is finished is kept, also where the rest was interrupted

@@ -1,10 +1,12 @@
 """Load a frozen Encoder, turn tiles into float16 vectors, and say exactly which one it was."""
 
+import functools
 import hashlib
 import os
 import shutil
 import time
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -26,6 +28,7 @@ from ingest.slides.weights import load_weights
 
 INPUT_PX = 224
 JOB_TILES = 4  # what a stream takes at a time: of one size always, so that vectors never differ
+Compiled = Callable[[np.ndarray], np.ndarray]
 HINTS = {"float32": "f32", "bfloat16": "bf16"}
 BATCH_TILES = 32
 HUB_TIMEOUT_S = 5.0
@@ -62,31 +65,6 @@ def listed() -> Told:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compiled:
-    """A network that OpenVINO runs in several streams of one thread each: docs/speed.md."""
-
-    dim: int
-    streams: int
-    queue: Any = field(repr=False)  # openvino.AsyncInferQueue
-
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        """Vectors float32 (k, D) of float32 (k, 3, side, side); the last job is filled with 0."""
-        vectors = np.empty((len(x), self.dim), np.float32)
-
-        def keep(request: Any, start: int) -> None:
-            rows = vectors[start : start + JOB_TILES]
-            rows[:] = request.get_output_tensor(0).data[: len(rows)]
-
-        self.queue.set_callback(keep)
-        for start in range(0, len(x), JOB_TILES):
-            job = x[start : start + JOB_TILES]
-            job = np.pad(job, ((0, JOB_TILES - len(job)), (0, 0), (0, 0), (0, 0)))
-            self.queue.start_async({0: job}, start)
-        self.queue.wait_all()
-        return vectors
-
-
-@dataclass(frozen=True, kw_only=True)
 class Encoder:
     """A frozen network with its input transform, ready to embed."""
 
@@ -97,16 +75,12 @@ class Encoder:
     runtime: str  # torch or openvino
     model: torch.nn.Module = field(repr=False)
     compiled: Compiled | None = field(default=None, repr=False)  # None: torch runs the model
+    batch_tiles: int = BATCH_TILES  # of a full batch
 
     @property
     def how(self) -> str:
         """What a message says of where the vectors come from."""
         return f"{self.precision} on {self.device} by {self.runtime}"
-
-    @property
-    def batch_tiles(self) -> int:
-        """Tiles of a full batch: enough that every stream has two jobs."""
-        return max(BATCH_TILES, 2 * JOB_TILES * (self.compiled.streams if self.compiled else 0))
 
     @property
     def encoder_id(self) -> str:
@@ -159,10 +133,10 @@ def load(
     runs = runtime_of(runtime, where)
     description, model = build(name, weights)
     about: dict[str, Any] = {"dim": model.num_features, "precision": precision_of(precision, where)}
-    compiled = None
+    compiled, n = None, threads or processors()
     if runs == "openvino":
-        key = description.encoder_id
-        compiled = compile_model(model, key, threads=threads, **about)
+        compiled = compile_model(model, description.encoder_id, threads=n, **about)
+        about["batch_tiles"] = max(BATCH_TILES, 2 * JOB_TILES * n)  # two jobs for every stream
     elif where == "cpu" and threads is not None:
         torch.set_num_threads(threads)
     about |= {"device": where, "runtime": runs, "model": model.to(where), "compiled": compiled}
@@ -226,11 +200,7 @@ def architecture_of(name: str) -> tuple[str, dict[str, Any]]:
 
 
 def create(name: str, *, pretrained: bool = False) -> torch.nn.Module:
-    """Build a network for whole tiles, without a head; with the hub's weights, or any.
-
-    Raises:
-        EncoderUnavailable: the name is unknown, or the hub gives no weights.
-    """
+    """Build a network for whole tiles, without a head; with the hub's weights, or any."""
     architecture, kwargs = architecture_of(name)
     extra: dict[str, Any] = dict(kwargs)
     if name == "uni2":
@@ -306,12 +276,12 @@ def has_bfloat16() -> bool:
 
 
 def compile_model(
-    model: torch.nn.Module, key: str, *, dim: int, precision: str, threads: int | None
+    model: torch.nn.Module, key: str, *, dim: int, precision: str, threads: int
 ) -> Compiled:
     """Convert a network once, keep it beside the hub's cache, and make it ready to run.
 
     The same encoder_id as key is the same network. Each thread is a stream, which beats one stream
-    of all of them; by default every processor that this process may use has one.
+    of all of them: docs/speed.md.
 
     Raises:
         ConfigError: the processor does not compute in this precision; it would be float32 in truth.
@@ -323,7 +293,6 @@ def compile_model(
         raise ConfigError(
             "OpenVINO has no bfloat16 on this processor. Pass --precision float32, or auto."
         )
-    threads = threads or processors()
     shape = [JOB_TILES, 3, INPUT_PX, INPUT_PX]
     version = openvino.__version__.split("-")[0]
     file = Path(huggingface_hub.constants.HF_HOME, "trephine", version, key, "model.xml")
@@ -343,7 +312,24 @@ def compile_model(
         raise EncoderUnavailable(
             f"OpenVINO cannot run this encoder: {why}. Pass --runtime torch."
         ) from error
-    return Compiled(dim=dim, streams=threads, queue=queue)
+    return functools.partial(_run, queue, dim)
+
+
+def _run(queue: Any, dim: int, x: np.ndarray) -> np.ndarray:
+    """Vectors float32 (k, D) of float32 (k, 3, side, side); the last job is filled with 0."""
+    vectors = np.empty((len(x), dim), np.float32)
+
+    def keep(request: Any, start: int) -> None:
+        rows = vectors[start : start + JOB_TILES]
+        rows[:] = request.get_output_tensor(0).data[: len(rows)]
+
+    queue.set_callback(keep)
+    for start in range(0, len(x), JOB_TILES):
+        job = x[start : start + JOB_TILES]
+        job = np.pad(job, ((0, JOB_TILES - len(job)), (0, 0), (0, 0), (0, 0)))
+        queue.start_async({0: job}, start)
+    queue.wait_all()
+    return vectors
 
 
 def _read_or_convert(core: Any, model: torch.nn.Module, shape: list[int], file: Path) -> Any:

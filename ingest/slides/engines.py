@@ -28,6 +28,7 @@ CHUNKS_PER_ACTOR = 8  # so that the last ones end together
 ACTOR_CPUS = 8  # processors of an actor on large nodes, unless --threads says
 
 Taken = tuple[IngestSummary, list[Any], list[ArrayIds]]  # what a task did; rows, published arrays
+Known = list[GoldenTile]
 Counts = Counter[str]  # of a Tally: what an actor did since it last told
 
 
@@ -70,12 +71,7 @@ class Pipeline:
     """Reads, embeds and publishes Slides, in an actor; its arrays go to the shared store."""
 
     def ready(
-        self,
-        store: FeatureStore,
-        tiling: Tiling,
-        config: IngestConfig,
-        known: list[GoldenTile],
-        cpus: int,
+        self, store: FeatureStore, tiling: Tiling, config: IngestConfig, known: Known, cpus: int
     ) -> Iterator[Counts]:
         """Load the Encoder, which must give here what it gave before."""
         threads = config.threads or min(cpus, processors())

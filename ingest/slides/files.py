@@ -170,11 +170,7 @@ def _told(path: Path, why: str) -> tuple[str, str]:
 
 
 def require_no_slides(folder: Path) -> None:
-    """Refuse to make a store where slides lie: it would close the folder to all but its owner.
-
-    Raises:
-        ArchiveError: there are some in the folder or right under it, and it is no store yet.
-    """
+    """Refuse to make a store where slides lie: it would close the folder to all but its owner."""
     if (folder / "ledger").is_dir():
         return
     for file in itertools.chain(folder.glob("*"), folder.glob("*/*")):

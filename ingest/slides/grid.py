@@ -1,5 +1,7 @@
 """Grid arithmetic: where the tiles of a Slide lie, and how they group into reads."""
 
+import itertools
+
 import numpy as np
 from scipy import ndimage
 
@@ -40,12 +42,9 @@ def tile_shares(
     mask.cumsum(axis=0, dtype=np.int32).cumsum(axis=1, out=total[1:, 1:])
     left, top = corners.T
     covered = 0.0
-    for y, x, sign in (
-        (top, left, 1),
-        (top, left + side, -1),
-        (top + side, left, -1),
-        (top + side, left + side, 1),
-    ):  # straight lines between the entries of a summed-area table are exact
+    ends = itertools.product((top, top + side), (left, left + side))
+    for (y, x), sign in zip(ends, (1, -1, -1, 1), strict=True):
+        # straight lines between the entries of a summed-area table are exact
         sums = ndimage.map_coordinates(total, (y, x), np.float64, order=1, mode="nearest")
         covered = covered + sign * sums
     return np.asarray(np.clip(covered / side**2, 0.0, 1.0))

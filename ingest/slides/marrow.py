@@ -45,10 +45,7 @@ def marrow_scores(
 
 
 def marrow_rings(overview: np.ndarray, mpp: float, tissue: np.ndarray) -> list[np.ndarray]:
-    """Masks of what may be marrow, bool [h, w]: the nests of cells, then each reaching further.
-
-    None where no nest is seen; arguments as in `marrow_scores`.
-    """
+    """Masks of what may be marrow, bool [h, w]: the nests, then ever further; none without one."""
     down, across = (np.flatnonzero(tissue.any(axis=axis)) for axis in (1, 0))
     if not len(down):
         return []

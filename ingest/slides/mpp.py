@@ -33,10 +33,7 @@ def find_mpp(
 ) -> Scale:
     """Decide on the scale: the manifest's, else the file's, else the option's.
 
-    The file states it across and down; a statement out of all bounds is none.
-
-    Raises:
-        SlideRefused: none of them, or nonsense.
+    The file states it across and down. No statement, or nonsense, is a SlideRefused.
     """
     fault, mpp_file = None, None
     if stated is not None:

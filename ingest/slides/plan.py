@@ -3,7 +3,7 @@
 import contextlib
 import shlex
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from featurestore.types import Tiling
 from featurestore.words import counted, duration, grouped, size
 from ingest.slides.archive import Archive
 from ingest.slides.config import HOW, IngestConfig, PlanConfig, part_of
-from ingest.slides.worker import Done, Measured, ReaderProcess, Request
+from ingest.slides.worker import Done, Measured, NewReader, ReaderProcess, Request
 from ingest.slides.worklist import TO_READ, Standing, Work, scale_doubt, told, worklist
 
 WIDTHS = {"small": 384, "base": 768, "large": 1024, "giant": 1536, "uni2": 1536}
@@ -114,9 +114,8 @@ class Plan:
             )
         return (
             f"about {duration(3600 * self.hours)} with {self.workers} workers, as measured "
-            f"on {counted(self.rates['slides'], 'slide')}: {self.encoder} "
-            f"({self.rates['device']}) embeds "
-            f"{1 / self.rates['embed_s_per_tile']:.1f} tiles/s, "
+            f"on {counted(self.rates['slides'], 'slide')}: {self.encoder} ({self.rates['device']}) "
+            f"embeds {1 / self.rates['embed_s_per_tile']:.1f} tiles/s, "
             f"a worker opens a slide in {self.rates['open_s_per_slide']:.2f} s "
             f"and reads {1 / self.rates['read_s_per_tile']:.0f} tiles/s"
         )
@@ -129,7 +128,7 @@ def plan_archive(
     config: PlanConfig,
     *,
     source: str = "SLIDES",
-    new_reader: Callable[[], ReaderProcess] = ReaderProcess,
+    new_reader: NewReader = ReaderProcess,
 ) -> Plan:
     """Say what an ingest would do and cost, and change nothing.
 
@@ -148,6 +147,7 @@ def plan_archive(
     seen = _open_some(store, todo, tiling, config, new_reader)
     n_each = len(todo) / max(1, seen.opened)  # Slides that one of the sample stands for
     n_slides = len(seen.n_tiles) * n_each if seen.opened or not todo else None
+    n_bare = sum(isinstance(why, SlideWithoutMpp) for why in seen.refused.values())
     per_slide = float(np.mean(seen.n_tiles)) if seen.n_tiles else 0.0
     n_bytes = sum(work.size_bytes for work in todo) * (1 - seen.elsewhere / max(1, seen.opened))
     config_here = replace(config, sample=PlanConfig.sample, measure_s=PlanConfig.measure_s)
@@ -163,7 +163,7 @@ def plan_archive(
         unreadable=n_by["refused"],
         given_up=n_by["given up"],
         failed_before=sum(work.attempts > 0 for work in works),
-        missing_mpp=round(n_each * seen.without_mpp),
+        missing_mpp=round(n_each * n_bare),
         refused=_reasons(works, "refused") | {k: str(why) for k, why in seen.refused.items()},
         opened=seen.opened,
         slide_bytes=round(n_bytes),
@@ -217,23 +217,15 @@ class _Sample:
     def opened(self) -> int:
         return len(self.n_tiles) + len(self.refused) + self.elsewhere
 
-    @property
-    def without_mpp(self) -> int:
-        return sum(isinstance(why, SlideWithoutMpp) for why in self.refused.values())
-
 
 def _open_some(
-    store: FeatureStore,
-    todo: Sequence[Work],
-    tiling: Tiling,
-    config: PlanConfig,
-    new_reader: Callable[[], ReaderProcess],
+    store: FeatureStore, todo: Sequence[Work], tiling: Tiling, config: PlanConfig, new: NewReader
 ) -> _Sample:
     picks = np.unique(np.linspace(0, len(todo) - 1, min(config.sample, len(todo))).astype(int))
     seen = _Sample()
     about: dict[str, Any] = {"store": store, "tiling": tiling, "encoder_id": None}
     about |= {"fallback_mpp": config.mpp, "part": part_of(config.shard)}
-    with contextlib.closing(new_reader()) as reader:
+    with contextlib.closing(new()) as reader:
         for slide in (todo[i].slide for i in picks):
             for message in reader.read(Request(slide=slide, **about)):
                 if isinstance(message, Measured):

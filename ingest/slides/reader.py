@@ -98,20 +98,14 @@ class SlideReader:
         """Read tiles in the order that is cheapest, a few at a time.
 
         A tile is placed to the nearest pixel of its own scale: at most half a pixel away, and for
-        the corners of `ingest.slides.grid.tile_grid` less than a tenth at 40x.
-
-        Its pixels are level 0 shrunk by area: on every format the means of 4 x 4 pixels are within
-        3 grey levels on average, and a tile's mean within 1. Single pixels are where they come from
-        level 0 at a whole pitch; at another they lie between two boxes and are softer, and a
-        coarser level brings its own coding: 7 to 11 grey levels on average in dense tissue.
+        the corners of `grid.tile_grid` less than a tenth at 40x. Its pixels are level 0 shrunk by
+        area: on every format the means of 4 x 4 pixels are within 3 grey levels on average, and a
+        tile's mean within 1. Single pixels are softer where the pitch is not whole, and a coarser
+        level brings its own coding: 7 to 11 grey levels on average in dense tissue.
 
         Yields:
             Row numbers of the corners, int [N, 2], columns (x, y), in any order: int64 [k], each
             once; and their pixels, uint8 [k, tile_px, tile_px, 3].
-
-        Raises:
-            SlideRefused: the slide is coarser than ``tile_mpp``.
-            SlideUnreadable: pixels cannot be decoded.
         """
         self.require_mpp(tile_mpp)
         coords = np.asarray(coords_px0, np.float64).reshape(-1, 2)
@@ -128,10 +122,7 @@ class SlideReader:
                 yield strip, np.stack([band[:, left : left + tile_px] for left in offsets])
 
     def _at(self, mpp: float, least: float = 1.0) -> tuple[Read, tuple[float, float]]:
-        """Reads at this mpp, from the coarsest level with at least so many pixels to one of it.
-
-        Also its pitch in pixels of the level, each way.
-        """
+        """How to read at this mpp, off a level of at least so many pixels to one; and its pitch."""
         scale = mpp / self.mpp
         width, height = self.size_px0
         pitches = [(scale * w / width, scale * h / height) for w, h in self.levels]

@@ -28,11 +28,7 @@ OF_SEVERAL_FILES = {"dicom": (".dcm", ".dicom"), "hamamatsu": (".vms", ".vmu", "
 def open_source(file: Path, name: str) -> tuple["Source", Mapping[str, str]]:
     """Open a slide's file with the reader that is sure of its pixels; also openslide's properties.
 
-    These are empty where it does not open the file.
-
-    Raises:
-        SlideUnreadable: it is damaged, or no slide.
-        SlideRefused: nobody is sure of its pixels.
+    These are empty where it does not open the file. Raises as `refusing` does.
     """
     with refusing(name), contextlib.ExitStack() as opened:
         pages = tiff.read_index(file)
@@ -205,11 +201,8 @@ class OpenSlideSource:
 class TiffSource:
     """The first picture of a TIFF file and its coarser levels.
 
-    Where openslide opens the file too, `other` is its level 0 and the size of that.
-
-    Raises:
-        SlideRefused: nobody should read it.
-        Unsupported: openslide may read it.
+    Where openslide opens the file too, `other` is its level 0. What it may read alone is
+    Unsupported, what nobody should read a SlideRefused.
     """
 
     overview_pitch = 1.0  # least pixels of a level to one of an overview, each way
@@ -312,14 +305,11 @@ def _covers(level: TileLevel, base: TileLevel) -> bool:
     """Whether a level stores something wherever level 0 does; encoders leave holes."""
     if level.stored.all() and level.lengths.all():
         return True
-    rows, columns = np.nonzero(base.stored)
-    place = []
-    for k, index in enumerate((columns, rows)):
-        centre = (index + 0.5) * base.tile_px[k] * level.size_px[k] / base.size_px[k]
-        last = level.lengths.shape[2 - k] - 1
-        place.append(np.minimum((centre / level.tile_px[k]).astype(np.int64), last))
+    centres = np.argwhere(base.stored)[:, ::-1] + 0.5  # columns (x, y), in tiles
+    at = (centres * base.tile_px * level.size_px / base.size_px / level.tile_px).astype(np.int64)
     full = np.asarray(level.lengths.all(axis=0))
-    return bool(full[place[1], place[0]].all())
+    x, y = np.minimum(at, np.array(full.shape[::-1]) - 1).T
+    return bool(full[y, x].all())
 
 
 def _require_first(pages: list[tiff.Directory]) -> None:

@@ -79,9 +79,8 @@ def read_index(file: Path) -> list[Directory]:
 class _Index:
     def __init__(self, stream: BinaryIO, size: int, order: str, *, is_big: bool) -> None:
         self._stream, self._size, self._order = stream, size, order
-        self._count, self._entry_bytes, self._word = (
-            ("u8", 20, "u8") if is_big else ("u2", 12, "u4")
-        )
+        widths = ("u8", 20, "u8") if is_big else ("u2", 12, "u4")
+        self._count, self._entry_bytes, self._word = widths
         self._first, self._seen, self._values = (8 if is_big else 4), set[int](), MOST_VALUES
 
     def chain(self) -> Iterator[Directory]:

@@ -1,6 +1,7 @@
 """Read rectangles of a TIFF picture tile by tile, whatever codec: what is broken is never read."""
 
 import contextlib
+import functools
 import math
 import os
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from featurestore.errors import SlideRefused
 from ingest.slides import tiff
 from ingest.slides.tiff import Directory
 
+Colour = Callable[[], np.ndarray]  # gives uint8 [3]
 WHITE = np.full(3, 255, np.uint8)
 LARGEST_PIECE = 2**29  # bytes of pixels in one tile or strip
 SPLIT_PIECE = 2**23  # bytes of an uncompressed strip that is read in parts
@@ -37,99 +39,89 @@ class Unsupported(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CodecDecoder:
-    """Decodes tiles through imagecodecs, which raises where libtiff makes zeros."""
+class Decoder:
+    """What decodes the tiles of a picture."""
 
-    compression: int
-    is_predicted: bool  # rows are stored as differences
-    is_mirrored: bool  # the bits of each byte are
+    # the bytes of a tile, into uint8 [height, width, channels] if it can, at 1/scale of its size;
+    # ValueError, or an error of its library, tells damage, and another size
+    decode: Callable[[bytes, np.ndarray, int], np.ndarray]
+    name: str
     codec: str
-    name: str = f"imagecodecs {imagecodecs.__version__}"
-    is_misnamed: bool = False
-    most_scale: int = 1
-
-    def decode(self, data: bytes, out: np.ndarray, scale: int = 1) -> np.ndarray:
-        """One tile, uint8 [height, width, channels]; ValueError or imagecodecs' own tell damage."""
-        decompress = tifffile.TIFF.DECOMPRESSORS[self.compression]
-        if self.compression in tifffile.TIFF.IMAGE_COMPRESSIONS:
-            if bytes(_HOLES.get(self.compression, len(data) + 1)) in data:
-                raise ValueError("a part of it is zeros")
-            pixels = np.asarray(decompress(data))
-            pixels = pixels.reshape((*pixels.shape[:2], -1))
-            if pixels.shape == (*out.shape[:2], 3) and out.shape[2] == 4:
-                out[..., :3], out[..., 3] = pixels, 255  # WebP leaves out an alpha that is opaque
-                return out
-            if pixels.shape != out.shape or pixels.dtype != np.uint8:
-                raise ValueError(f"it has {pixels.shape} pixels of {pixels.dtype}")
-            return pixels
-        if self.is_mirrored:
-            data = bytes(imagecodecs.bitorder_decode(data))
-        whole = decompress(data, out=out.size) if self.compression != 1 else data
-        values = np.frombuffer(np.ascontiguousarray(whole), np.uint8)
-        if len(values) < out.size:
-            raise ValueError(f"it ends after {len(values)} of {out.size} bytes")
-        pixels = values[: out.size].reshape(out.shape)
-        return imagecodecs.delta_decode(pixels, axis=-2) if self.is_predicted else pixels
+    is_misnamed: bool = False  # the TIFF says RGB of tiles that are YCbCr, as Bio-Formats does
+    most_scale: int = 1  # largest reduction that keeps the colours' resolution
 
 
-@dataclass(frozen=True, kw_only=True)
-class JpegDecoder:
-    """Decodes JPEG tiles of 8-bit colour, or of one colour, through libjpeg-turbo.
+def _by_codec(
+    compression: int, is_predicted: bool, is_mirrored: bool, data: bytes, out: np.ndarray, _: int
+) -> np.ndarray:
+    """Decode through imagecodecs, which raises where libtiff makes zeros.
 
+    Rows may be predicted, stored as differences; and the bits of each byte mirrored.
+    """
+    decompress = tifffile.TIFF.DECOMPRESSORS[compression]
+    if compression in tifffile.TIFF.IMAGE_COMPRESSIONS:
+        if bytes(_HOLES.get(compression, len(data) + 1)) in data:
+            raise ValueError("a part of it is zeros")
+        pixels = np.asarray(decompress(data))
+        pixels = pixels.reshape((*pixels.shape[:2], -1))
+        if pixels.shape == (*out.shape[:2], 3) and out.shape[2] == 4:
+            out[..., :3], out[..., 3] = pixels, 255  # WebP leaves out an alpha that is opaque
+            return out
+        if pixels.shape != out.shape or pixels.dtype != np.uint8:
+            raise ValueError(f"it has {pixels.shape} pixels of {pixels.dtype}")
+        return pixels
+    if is_mirrored:
+        data = bytes(imagecodecs.bitorder_decode(data))
+    whole = decompress(data, out=out.size) if compression != 1 else data
+    values = np.frombuffer(np.ascontiguousarray(whole), np.uint8)
+    if len(values) < out.size:
+        raise ValueError(f"it ends after {len(values)} of {out.size} bytes")
+    pixels = values[: out.size].reshape(out.shape)
+    return imagecodecs.delta_decode(pixels, axis=-2) if is_predicted else pixels
+
+
+def _by_jpeg(head: bytes, data: bytes, out: np.ndarray, scale: int) -> np.ndarray:
+    """Decode JPEG of 8-bit colour, or of one colour, through libjpeg-turbo.
+
+    The head stands before each tile's own bytes: colour space and shared tables.
     A scaled inverse cosine transform (`scale_denom` of libjpeg) leaves out the frequencies that the
     smaller picture cannot hold, and most of the decoder's work with them; pixel j spans the level's
     pixels [j, j + 1) times the scale, as an average over them would.
     """
-
-    head: bytes  # what stands before each tile's own bytes: colour space and shared tables
-    is_misnamed: bool  # the TIFF says RGB of tiles that are YCbCr, as Bio-Formats writes them
-    most_scale: int  # largest reduction that keeps the colours' resolution
-    name: str = f"simplejpeg {simplejpeg.__version__}"
-    codec: str = "JPEG"
-
-    def decode(self, data: bytes, out: np.ndarray, scale: int = 1) -> np.ndarray:
-        """One tile at 1/scale of its size into ``out``, uint8 [height, width, 1 or 3].
-
-        ValueError tells damage, even such as others read over, and another size.
-        """
-        data = self.head + data[2:]
-        height, width, channels = out.shape
-        try:
-            size = simplejpeg.decode_jpeg_header(data)[:2]
-        except KeyError:  # what simplejpeg says of colours that it does not know
-            raise ValueError("its header is damaged") from None
-        if size != (height * scale, width * scale):
-            raise ValueError(f"it has {size[1]} x {size[0]} px")
-        colours = "RGB" if channels == 3 else "GRAY"
-        pixels: np.ndarray = simplejpeg.decode_jpeg(
-            data, colours, min_width=width, min_height=height, buffer=out
-        )
-        return pixels
+    data = head + data[2:]
+    height, width, channels = out.shape
+    try:
+        size = simplejpeg.decode_jpeg_header(data)[:2]
+    except KeyError:  # what simplejpeg says of colours that it does not know
+        raise ValueError("its header is damaged") from None
+    if size != (height * scale, width * scale):
+        raise ValueError(f"it has {size[1]} x {size[0]} px")
+    colours = "RGB" if channels == 3 else "GRAY"
+    return np.asarray(
+        simplejpeg.decode_jpeg(data, colours, min_width=width, min_height=height, buffer=out)
+    )
 
 
-def _jpeg_decoder(page: Directory, tile_px: tuple[int, int], samples: list[bytes]) -> JpegDecoder:
+def _jpeg_decoder(page: Directory, tile_px: tuple[int, int], samples: list[bytes]) -> Decoder:
     """The decoder of a picture's tiles, of which one sample may be whole."""
     is_ycbcr = page.get(tiff.PHOTOMETRIC) == YCBCR
     tables = page.raw(tiff.JPEG_TABLES) or b"\xff\xd8\xff\xd9"
     head = b"\xff\xd8" + _ADOBE + bytes([is_ycbcr]) + tables[2:-2]
     colours, is_jfif = "", False
     for tile in samples:
-        try:
+        with contextlib.suppress(ValueError, KeyError):
             colours = simplejpeg.decode_jpeg_header(head + tile[2:], strict=False)[3]
-        except (ValueError, KeyError):
-            continue
-        is_jfif = colours != "Gray" and tile[6:11] == b"JFIF\0"  # YCbCr by definition
-        break
+            is_jfif = colours != "Gray" and tile[6:11] == b"JFIF\0"  # YCbCr by definition
+            break
     # libjpeg decodes colours that are subsampled in one direction only at half the resolution
     most = max(SCALES) if colours in ("444", "420") else 2
-    return JpegDecoder(
-        head=head,
+    return Decoder(
+        decode=functools.partial(_by_jpeg, head),
+        name=f"simplejpeg {simplejpeg.__version__}",
+        codec="JPEG",
         is_misnamed=is_jfif and page.get(tiff.PHOTOMETRIC) == RGB,
         most_scale=math.gcd(most, *tile_px),
     )
-
-
-Decoder = JpegDecoder | CodecDecoder
 
 
 def find_decoder(
@@ -158,10 +150,10 @@ def find_decoder(
         tifffile.TIFF.DECOMPRESSORS[compression]
     except KeyError:
         raise Unsupported(f"its tiles are stored as {codec}, which no reader here knows") from None
-    return CodecDecoder(
-        compression=compression,
-        is_predicted=predictor == 2,
-        is_mirrored=page.get(tiff.BIT_ORDER, 1) == 2,
+    is_mirrored = page.get(tiff.BIT_ORDER, 1) == 2
+    return Decoder(
+        decode=functools.partial(_by_codec, compression, predictor == 2, is_mirrored),
+        name=f"imagecodecs {imagecodecs.__version__}",
         codec=codec,
     )
 
@@ -197,13 +189,7 @@ class TileLevel:
 
 
 def find_level(descriptor: int, page: Directory) -> TileLevel:
-    """Describe a picture of a TIFF file.
-
-    Raises:
-        SlideRefused: it is not upright 8-bit colour, with or without alpha: the rest is guessed at.
-        Unsupported: no decoder is sure of it.
-        OSError: its header is damaged.
-    """
+    """Describe a picture of a TIFF file; raises as `find_decoder`, and OSError tells damage."""
     channels, is_associated = _require_colour(page)
     width, height = page.size_px
     is_tiled = tiff.TILES in page.tags
@@ -283,11 +269,7 @@ class TileReader:
     """
 
     def __init__(
-        self,
-        descriptor: int,
-        level: TileLevel,
-        scale: int = 1,
-        glass: Callable[[], np.ndarray] = lambda: WHITE,
+        self, descriptor: int, level: TileLevel, scale: int = 1, glass: Colour = lambda: WHITE
     ) -> None:
         self._descriptor, self._level, self._scale, self._glass = descriptor, level, scale, glass
         self._side = (level.tile_px[0] // scale, level.tile_px[1] // scale)

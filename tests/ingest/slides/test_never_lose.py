@@ -22,6 +22,7 @@ from builders.slide_files import write_svs
 from featurestore import FeatureStore
 from featurestore.types import Tiling
 from ingest.slides.archive import read_archive
+from ingest.slides.config import IngestConfig
 from ingest.slides.embed import ingest_archive
 from ingest.slides.encoders import load
 
@@ -235,7 +236,9 @@ def test_memory_is_flat_over_five_hundred_slides(tmp_path: Path) -> None:
             seen[done] = resident_mib()
 
     encoder = load(TINY, "random")
-    summary = ingest_archive(store, read_archive(folder), encoder, Tiling(), progress=on)
+    summary = ingest_archive(
+        store, read_archive(folder), encoder, Tiling(), IngestConfig(), progress=on
+    )
     for n, (ours, readers) in seen.items():
         print(f"resident at {n} slides: {ours:.0f} MiB, its readers {readers:.0f} MiB")
     assert (summary.embedded, summary.tiles) == (500, 500 * 4)

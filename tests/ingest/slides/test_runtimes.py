@@ -72,7 +72,7 @@ def test_a_vector_is_the_same_bytes_whatever_stands_beside_it(
 def test_no_thread_is_bound_to_a_processor(both: tuple[encoders.Encoder, encoders.Encoder]) -> None:
     compiled = both[1].compiled  # bound ones of several processes would all be on the first
     assert compiled is not None
-    assert compiled.queue[0].get_compiled_model().get_property("ENABLE_CPU_PINNING") is False
+    assert compiled.args[0][0].get_compiled_model().get_property("ENABLE_CPU_PINNING") is False
 
 
 @pytest.mark.proof

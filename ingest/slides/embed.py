@@ -23,14 +23,12 @@ from ingest.slides.encoders import Encoder, load_as
 from ingest.slides.golden import check_golden_tile
 from ingest.slides.preview import draw_previews
 from ingest.slides.worker import (
-    Done,
     Measured,
     NewReader,
     ReaderProcess,
     Request,
     Spent,
     Tiles,
-    blurred,
 )
 from ingest.slides.worklist import TO_FAIL, TO_READ, Work, told, worklist
 from ingest.slides.writer import IngestSummary, Job, Order, Tally, Writer, put_while
@@ -215,17 +213,21 @@ def _read(reader: ReaderProcess, work: Work, order: Order) -> Iterator[Batch]:
         elif isinstance(message, Measured):
             _begin(job, message, order)
         else:
-            _end(job, message)
+            job.stage, job.spent["read"] = message.stage, message.spent
+            job.elsewhere, job.error = message.elsewhere, message.error
+            job.slide = message.slide or job.slide
+            if job.arrays is not None and message.blur is not None:
+                job.arrays.scores["blur"][:] = message.blur
     yield job, np.empty(0, np.int64), None
 
 
 def _begin(job: Job, measured: Measured, order: Order) -> None:
     """Take down what a reader says of a Slide before its tiles."""
     job.why_none, job.spent["open"] = measured.why_none, measured.spent
-    job.slide = replace(measured.slide, blurred_share=blurred(measured.scores["blur"]))
+    job.slide = slide = measured.slide
     if measured.thumbnail is None:
         return
-    slide, encoder = measured.slide, order.encoder
+    encoder = order.encoder
     job.left = job.tiles = len(measured.coords)
     job.arrays = SlideArrays(
         slide_key=slide.slide_key,
@@ -246,14 +248,6 @@ def _begin(job: Job, measured: Measured, order: Order) -> None:
             **{name: getattr(encoder, name) for name in ("precision", "device", "runtime")},
         },
     )
-
-
-def _end(job: Job, done: Done) -> None:
-    job.stage, job.spent["read"] = done.stage, done.spent
-    job.elsewhere, job.error = done.elsewhere, done.error
-    if job.arrays is not None and job.slide and done.blur is not None:
-        job.arrays.scores["blur"][:] = done.blur
-        job.slide = replace(job.slide, blurred_share=blurred(done.blur))
 
 
 Filling = list[tuple[Job, np.ndarray, np.ndarray]]  # rows and pixels of one batch

@@ -14,10 +14,8 @@ from unicodedata import category
 from featurestore.errors import ArchiveError, SlideUnreadable
 from ingest.slides import dicom
 
-SUFFIXES = dicom.SUFFIXES | {
-    *(".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide", ".vms", ".vmu"),
-    ".czi",
-}
+SUFFIXES = dicom.SUFFIXES | {".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide"}
+SUFFIXES |= {".vms", ".vmu", ".czi"}
 MIRAX_PARTS = (".ini", ".dat")
 MIB = 2**20
 NOT_TEXT = "has a name, or lies in a folder, that is not UTF-8 or has control characters: rename it"

@@ -3,7 +3,7 @@
 import functools
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +74,7 @@ class Done:
     """The last word about a Slide that was read, or that failed."""
 
     blur: np.ndarray | None = None  # float16 (N,)
+    slide: Slide | None = None  # as measured, its share of blurred tiles too
     spent: Spent = Spent()  # on reading tiles
     elsewhere: bool = False  # the Slide belongs to another shard
     stage: str = ""
@@ -154,17 +155,13 @@ def _read(request: Request) -> Iterator[Message]:
             spent += _now() - since
             yield Tiles(rows=rows, pixels=pixels)
             since = _now()  # it waited here until the Encoder had room
-    yield Done(blur=blur, spent=spent + _now() - since)
+    row = replace(row, blurred_share=_share(blur > BLURRED))
+    yield Done(blur=blur, slide=row, spent=spent + _now() - since)
 
 
 def _in_order(key: str, found: FoundTiles) -> dict[str, np.ndarray]:
     order = row_order(key, found.coords)
     return {name: getattr(found, name)[order] for name in ("coords", *SCORES)}
-
-
-def blurred(blur: np.ndarray) -> float:
-    """Share of tiles that are out of focus, by their scores; 0 where there are none."""
-    return _share(blur > BLURRED)
 
 
 def _share(flags: np.ndarray) -> float:

@@ -209,10 +209,9 @@ class Scene:
     def _count_tiles(self, tissue: np.ndarray, step: int = 1) -> int:
         side = TILE_UM / (self._um * step)
         rows, columns = (int(n / side) for n in tissue.shape)
-        sums = np.add.reduceat(tissue, np.round(np.arange(rows + 1) * side).astype(int)[:-1], 0)
-        sums[-1] = tissue[round((rows - 1) * side) : round(rows * side)].sum(0)
-        sums = sums[:, : round(columns * side)]
-        sums = np.add.reduceat(sums, np.round(np.arange(columns) * side).astype(int), 1)
+        sums = tissue[: round(rows * side), : round(columns * side)]
+        for axis, n in enumerate((rows, columns)):
+            sums = np.add.reduceat(sums, np.round(np.arange(n) * side).astype(int), axis)
         return int((sums >= MIN_TISSUE * side * side).sum())
 
     def _trabeculae(self, core: np.ndarray, per_mm2: float) -> np.ndarray:

@@ -31,11 +31,6 @@ class Group:
     instances: frozenset[str] = frozenset()  # SOPInstanceUIDs
     reason: str = ""  # why they are no Slide, as the end of a sentence
 
-    def said(self) -> str:
-        """What follows the first name in a sentence that refuses them all."""
-        more = len(self.names) - 1
-        return f"(and {more} more of its series) {self.reason}" if more else self.reason
-
 
 def suffix_of(name: str) -> str:
     """A file name's suffix in lower case; a Path made for it alone costs five times as much."""

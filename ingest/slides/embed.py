@@ -250,12 +250,9 @@ def _begin(job: Job, measured: Measured, order: Order) -> None:
     )
 
 
-Filling = list[tuple[Job, np.ndarray, np.ndarray]]  # rows and pixels of one batch
-
-
 def _embed(items: Iterable[Batch], encoder: Encoder, writer: Writer, tally: Tally) -> None:
     """Fill batches across Slides, so that the Encoder sees full ones whatever a Slide holds."""
-    filling: Filling = []
+    filling: list[tuple[Job, np.ndarray, np.ndarray]] = []  # rows and pixels of one batch
     waiting: list[Job] = []
 
     def hand_over() -> None:
@@ -263,36 +260,33 @@ def _embed(items: Iterable[Batch], encoder: Encoder, writer: Writer, tally: Tall
             waiting.remove(job)
             writer.put(job)
 
+    def flush() -> None:
+        began, start = time.perf_counter(), 0
+        pixels = np.concatenate([tiles for _, _, tiles in filling])
+        vectors = encoder.embed(pixels)
+        per_tile = (time.perf_counter() - began) / len(pixels)
+        for job, rows, _ in filling:
+            if job.arrays is not None:
+                job.arrays.embeddings[rows] = vectors[start : start + len(rows)]
+            job.spent["embed"] += Spent(per_tile * len(rows), len(rows) * pixels[0].nbytes)
+            job.left -= len(rows)
+            start += len(rows)
+        tally.add(tiles=len(pixels))
+        filling.clear()
+
     for job, rows, pixels in items:
         if pixels is None:
             waiting.append(job)
-            if job.error:
-                _flush(filling, encoder, tally)  # while its arrays are there to take what it read
+            if job.error and filling:
+                flush()  # while its arrays are there to take what it read
             hand_over()
         while pixels is not None and len(rows):
             room = encoder.batch_tiles - sum(len(some) for _, some, _ in filling)
             filling.append((job, rows[:room], pixels[:room]))
             if len(rows) >= room:
-                _flush(filling, encoder, tally)
+                flush()
                 hand_over()
             rows, pixels = rows[room:], pixels[room:]
-    _flush(filling, encoder, tally)
+    if filling:
+        flush()
     hand_over()
-
-
-def _flush(filling: Filling, encoder: Encoder, tally: Tally) -> None:
-    if not filling:
-        return
-    began = time.perf_counter()
-    pixels = np.concatenate([tiles for _, _, tiles in filling])
-    vectors = encoder.embed(pixels)
-    per_tile = (time.perf_counter() - began) / len(pixels)
-    start = 0
-    for job, rows, _ in filling:
-        if job.arrays is not None:
-            job.arrays.embeddings[rows] = vectors[start : start + len(rows)]
-        job.spent["embed"] += Spent(per_tile * len(rows), len(rows) * pixels[0].nbytes)
-        job.left -= len(rows)
-        start += len(rows)
-    tally.add(tiles=len(pixels))
-    filling.clear()

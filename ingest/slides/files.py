@@ -128,13 +128,14 @@ def _take(here: Path, files: list[str]) -> Iterator[Found | Refusal]:
     known = dicom.groups(here) if len(plain) < len(files) else {}
     series = _series(known)
     found = [Found(path=here / name, name=name[: name.rindex(".")]) for name in plain]
-    if len(series) == 1 and here.name:
-        found.append(_found(here, here.name, series[0]))
-    else:
-        found += [_found(here / g.names[0], g.series, g) for g in series]
+    is_alone = len(series) == 1 and here.name != ""
+    for g in series:
+        path, name = (here, here.name) if is_alone else (here / g.names[0], g.series)
+        found.append(Found(path=path, name=name, series=g.series, instances=g.instances))
     yield from (one if _is_text(one.path.name) else (one.path, NOT_TEXT) for one in found)
-    no_slides = {id(group): group for group in known.values() if group.reason}.values()
-    yield from ((here / group.names[0], group.said()) for group in no_slides)
+    for group in {id(group): group for group in known.values() if group.reason}.values():
+        more = f"(and {len(group.names) - 1} more of its series) " if group.names[1:] else ""
+        yield here / group.names[0], more + group.reason
 
 
 def _torn_series(slides: Iterable[Found]) -> dict[Path, str]:
@@ -150,10 +151,6 @@ def _torn_series(slides: Iterable[Found]) -> dict[Path, str]:
         for parts in torn
         for part in parts
     }
-
-
-def _found(path: Path, name: str, group: dicom.Group) -> Found:
-    return Found(path=path, name=name, series=group.series, instances=group.instances)
 
 
 def _is_text(name: str) -> bool:

@@ -17,7 +17,7 @@ from featurestore.words import counted, duration, grouped, size
 from ingest.slides.archive import Archive
 from ingest.slides.config import HOW, IngestConfig, PlanConfig, part_of
 from ingest.slides.worker import Done, Measured, NewReader, ReaderProcess, Request
-from ingest.slides.worklist import TO_READ, Standing, Work, scale_doubt, told, worklist
+from ingest.slides.worklist import TO_READ, Work, scale_doubt, told, worklist
 
 WIDTHS = {"small": 384, "base": 768, "large": 1024, "giant": 1536, "uni2": 1536}
 OTHER_WIDTH = 1024  # columns of an Embedding of an Encoder that no one has met
@@ -159,12 +159,13 @@ def plan_archive(
         total=len(works),
         **same_names,
         moved=sum(work.moved for work in works if work.standing == "known"),
-        missing=_reasons(works, "missing"),
+        missing={w.slide.slide_id: w.why for w in works if w.standing == "missing"},
         unreadable=n_by["refused"],
         given_up=n_by["given up"],
         failed_before=sum(work.attempts > 0 for work in works),
         missing_mpp=round(n_each * n_bare),
-        refused=_reasons(works, "refused") | {k: str(why) for k, why in seen.refused.items()},
+        refused={w.slide.slide_id: w.why for w in works if w.standing == "refused"}
+        | {name: str(why) for name, why in seen.refused.items()},
         opened=seen.opened,
         slide_bytes=round(n_bytes),
         tiles_per_slide=per_slide,
@@ -173,10 +174,6 @@ def plan_archive(
         **told(works, seen.doubts),
         **_costs(store, config, n_slides, per_slide),
     )
-
-
-def _reasons(works: Sequence[Work], standing: Standing) -> dict[str, str]:
-    return {work.slide.slide_id: work.why for work in works if work.standing == standing}
 
 
 def _encoder_ids(store: FeatureStore, config: PlanConfig) -> tuple[list[str], str]:

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from markupsafe import Markup
 
 from featurestore import FeatureStore
 from featurestore.errors import ConfigError
@@ -32,23 +31,15 @@ def decided(run: runs.Run) -> dict[str, Any]:
 def _common(
     tests: Sequence[pl.DataFrame], target: Target
 ) -> tuple[pl.DataFrame, list[np.ndarray], list[evaluate.Drawn]]:
-    """The test Slides that all Runs have with one Label; of each Predictions, (N,), and numbers.
-
-    There are numbers, of resampled Patients too, where there is a Slide.
-    """
+    """The test Slides that all Runs have with one Label; of each Predictions, (N,), and numbers."""
     both = tests[0].select("slide_id", "patient_id", "truth")
     for i, test in enumerate(tests):
         own = test.select("slide_id", "truth", pl.col("mean").alias(f"mean_{i}"))
         both = both.join(own, on=["slide_id", "truth"], maintain_order="left")
     means = [both[f"mean_{i}"].to_numpy() for i in range(len(tests))]
     labels, patients = both["truth"].to_numpy(), both["patient_id"].to_numpy()
-    drawn: list[evaluate.Drawn] = [
-        evaluate.drawn(labels, mean, patients, target) for mean in means if len(mean)
-    ]
+    drawn = [evaluate.drawn(labels, mean, patients, target) for mean in means if len(mean)]
     return both, means, drawn
-
-
-# -- two, for a terminal ---------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,9 +118,6 @@ def _shown(value: Any) -> str:
     return "–" if value is None else str(value)
 
 
-# -- several, for the page -------------------------------------------------------------------------
-
-
 def view(
     store: FeatureStore, loaded: Sequence[runs.Run], tests: Sequence[pl.DataFrame]
 ) -> dict[str, Any]:
@@ -157,12 +145,12 @@ def view(
         ]
         if rows:
             svg = plots.intervals(rows, f"Difference to {short[0]}", 0, form)
-            figures.append({"title": f"Difference of {title}", "svg": Markup(svg)})
+            figures.append({"title": f"Difference of {title}", "svg": svg})
     if target.kind == "binary":
-        figures.append({"title": "ROC curve", "svg": Markup(plots.roc(labels, named, target))})
+        figures.append({"title": "ROC curve", "svg": plots.roc(labels, named, target)})
     elif len(labels) > 1:
         svg = plots.both(labels, named, target)
-        figures.append({"title": "Predictions against label", "svg": Markup(svg)})
+        figures.append({"title": "Predictions against label", "svg": svg})
     return {
         "differ": [
             {"name": k.replace("-", " "), "values": [one[k] for one in settings]} for k in differ

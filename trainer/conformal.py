@@ -188,6 +188,6 @@ def share_held(frame: pl.DataFrame) -> tuple[float, float, float, int]:
     n, cases = frame["patient_id"].n_unique(), frame.group_by("case_id").agg(pl.mean("held"))
     share = float(cases.select(pl.mean("held")).item())
     k = share * n
-    low = float(stats.beta.ppf(0.025, k, n - k + 1)) if k > 0 else 0.0
-    high = float(stats.beta.ppf(0.975, k + 1, n - k)) if k < n else 1.0
-    return share, low, high, n
+    low = stats.beta.ppf(0.025, k, n - k + 1) if k > 0 else 0
+    high = stats.beta.ppf(0.975, k + 1, n - k) if k < n else 1
+    return share, float(low), float(high), n

@@ -1,5 +1,6 @@
 """Numbers of agreement between labels and Predictions."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -78,9 +79,34 @@ def drawn(
 def _drawn(
     labels: np.ndarray, predicted: np.ndarray, patients: np.ndarray, centre: float, size: float = 1
 ) -> dict[str, np.ndarray]:
-    terms = _terms(labels, predicted, centre, size)
-    sums = np.concatenate([terms.sum(axis=0)[None], bootstrap_by_patient(terms, patients)])
-    return _numbers(sums, centre, size)
+    """Each number of values, from sums of ten terms over Slides, and over resampled ones."""
+    t, p, e = labels - centre, predicted - centre, predicted - labels
+    off = np.abs(e) - 1e-9 * size  # so that 5.0 is within 5
+    within = [off <= 0.05 * size, off <= 0.1 * size]
+    terms = [np.ones(len(t)), t, t * t, p, p * p, t * p, e * e, np.abs(e), *within]
+    each = np.stack(terms, axis=1)
+    sums = np.concatenate([each.sum(axis=0)[None], bootstrap_by_patient(each, patients)])
+    n, t, tt, p, pp, tp, ee, absolute, within_5, within_10 = sums.T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        least = 1e-12 * size**2 * n  # spread that is but rounding: a millionth of the range
+        spread_t, spread_p, both = tt - t * t / n, pp - p * p / n, tp - t * p / n
+        spread_t = np.where(spread_t > least, spread_t, np.nan)
+        spread_p = np.where(spread_p > least, spread_p, np.nan)
+        bias, slope = (p - t) / n, both / spread_p
+        s = np.sqrt(np.maximum(ee - n * bias**2, 0) / np.where(n > 1, n - 1, np.nan))
+        return {
+            "r2": 1 - ee / spread_t,
+            "mae": absolute / n,
+            "rmse": np.sqrt(ee / n),
+            "pearson": both / np.sqrt(spread_t * spread_p),
+            "bias": bias,
+            "loa_low": bias - Z95 * s,
+            "loa_high": bias + Z95 * s,
+            "within_5": within_5 / n,
+            "within_10": within_10 / n,
+            "slope": slope,
+            "intercept": t / n - slope * p / n + (1 - slope) * centre,
+        }
 
 
 def is_positive(labels: np.ndarray, target: Target) -> np.ndarray:
@@ -119,39 +145,6 @@ def by_case(frame: pl.DataFrame) -> pl.DataFrame:
     return cases.agg(pl.first("patient_id"), pl.mean("truth", "mean")).sort("case_id")
 
 
-def _terms(labels: np.ndarray, predicted: np.ndarray, centre: float, size: float) -> np.ndarray:
-    """Per Slide the ten terms (N, 10) whose sums give every number; see `_numbers`."""
-    t, p, e = labels - centre, predicted - centre, predicted - labels
-    off = np.abs(e) - 1e-9 * size  # so that 5.0 is within 5
-    within = [off <= 0.05 * size, off <= 0.1 * size]
-    return np.stack([np.ones(len(t)), t, t * t, p, p * p, t * p, e * e, np.abs(e), *within], axis=1)
-
-
-def _numbers(sums: np.ndarray, centre: float, size: float) -> dict[str, np.ndarray]:
-    """Numbers from the sums of `_terms` over Slides, shape (10,) or (R, 10) for R resamples."""
-    n, t, tt, p, pp, tp, ee, absolute, within_5, within_10 = np.moveaxis(sums, -1, 0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        least = 1e-12 * size**2 * n  # spread that is but rounding: a millionth of the range
-        spread_t, spread_p, both = tt - t * t / n, pp - p * p / n, tp - t * p / n
-        spread_t = np.where(spread_t > least, spread_t, np.nan)
-        spread_p = np.where(spread_p > least, spread_p, np.nan)
-        bias, slope = (p - t) / n, both / spread_p
-        s = np.sqrt(np.maximum(ee - n * bias**2, 0) / np.where(n > 1, n - 1, np.nan))
-        return {
-            "r2": 1 - ee / spread_t,
-            "mae": absolute / n,
-            "rmse": np.sqrt(ee / n),
-            "pearson": both / np.sqrt(spread_t * spread_p),
-            "bias": bias,
-            "loa_low": bias - Z95 * s,
-            "loa_high": bias + Z95 * s,
-            "within_5": within_5 / n,
-            "within_10": within_10 / n,
-            "slope": slope,
-            "intercept": t / n - slope * p / n + (1 - slope) * centre,
-        }
-
-
 def bootstrap_by_patient(terms: np.ndarray, patients: np.ndarray) -> np.ndarray:
     """Sums of `terms` (N, K) over resampled Patients, each with all their Slides.
 
@@ -170,7 +163,7 @@ def interval(drawn: np.ndarray) -> tuple[float, float]:
     """The 95% interval of resampled values, (R,): percentiles; NaN where all are one."""
     known = drawn[np.isfinite(drawn)]
     if not len(known) or np.ptp(known) == 0:
-        return float("nan"), float("nan")
+        return math.nan, math.nan
     low, high = np.percentile(known, [2.5, 97.5]).tolist()
     return low, high
 
@@ -241,9 +234,6 @@ def trend(labels: np.ndarray, predicted: np.ndarray, patients: np.ndarray) -> di
     return said | {"slope_low": low, "slope_high": high}
 
 
-# -- what rounded labels allow ---------------------------------------------------------------------
-
-
 def rounding_step(labels: np.ndarray, target: Target) -> float | None:
     """The step that people rounded labels to: the largest that `ROUNDED` of them are multiples of.
 
@@ -262,9 +252,8 @@ def rounding_step(labels: np.ndarray, target: Target) -> float | None:
 def rounding_ceiling(labels: np.ndarray, step: float) -> float:
     """Estimate the R2 that the truth itself would reach against labels rounded to `step`.
 
-    Supposes that rounding errors are uniform over one step, whose variance is step**2 / 12, and is
-    the only error of labels; so it is the most that any model can hope for. NaN where labels are
-    equal. Where the truth is known take `r2(labels, truth)` instead.
+    Supposes that rounding, uniform over one step with a variance of step**2 / 12, is the only error
+    of labels; so it is the most that any model can hope for. NaN where labels are equal.
     """
     spread = float(labels.var())
     return max(0.0, 1 - step**2 / 12 / spread) if spread else float("nan")
@@ -273,18 +262,16 @@ def rounding_ceiling(labels: np.ndarray, step: float) -> float:
 def ceiling(
     store: FeatureStore, cohort: str, labels: np.ndarray, target: Target, step: float | None = None
 ) -> str | None:
-    """Say what R2 Labels allow against themselves, and what that is gathered from.
+    """Say what R2 Labels allow against themselves; None of classes, or where they do not show it.
 
-    Where `SOURCES` Cases of the Cohort have Labels of two sources, from how far these are apart;
-    else from rounding of the `labels` that are tested, (N,), to `step` if that is known, which says
-    little. None of classes, or where Labels show neither.
+    It is gathered from how far Labels of two sources are apart, where `SOURCES` Cases have such;
+    else from rounding of the `labels` that are tested, (N,), to `step` if that is known.
     """
     spread = float(labels.var())
     if target.kind == "binary" or not spread:
         return None
-    found = store.once(
-        ("sources", cohort), lambda: store.named("queries/label_sources", {"cohort": cohort})
-    )
+    named = "queries/label_sources", {"cohort": cohort}
+    found = store.once(("sources", cohort), lambda: store.named(*named))
     if found.height >= SOURCES:
         variance = float(found["variance"].to_numpy().mean())
         return (
@@ -300,8 +287,6 @@ def ceiling(
         f"({counted(found.height, 'case')} with labels of two sources to tell)"
     )
 
-
-# -- where the truth is known ----------------------------------------------------------------------
 
 Truth = Callable[[Target], pl.DataFrame]  # columns slide_id and truth, in the Target's units
 
@@ -323,9 +308,7 @@ def finite(values: Mapping[str, float]) -> dict[str, float | None]:
     return {k: float(v) if np.isfinite(v) else None for k, v in values.items()}
 
 
-# -- groups of Runs on the same Slides -------------------------------------------------------------
-
-Drawn = Mapping[str, np.ndarray]  # of `drawn`: a value, then those of resampled Patients
+Drawn = dict[str, np.ndarray]  # of `drawn`: a value, then those of resampled Patients
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -348,9 +331,8 @@ def estimates(
 ) -> dict[str, Estimate]:
     """The scores of a group of Runs, or what they are over those of another; by name.
 
-    A score of a group is the mean over its Runs, so that a difference of two groups is that of
-    their Runs, pair by pair, and what makes a Slide hard for both is not in its interval. A
-    difference of shares is in points: hundredths.
+    A score is the mean over the Runs, so that a difference is that of Runs, pair by pair, and what
+    makes a Slide hard for both is not in its interval. Differences of shares are in points.
     """
     made = {}
     for name, _, form in scores:

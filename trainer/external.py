@@ -15,9 +15,7 @@ from trainer.tile_filter import keep_tiles
 def validate(store: FeatureStore, run_id: str, cohort: str) -> Told:
     """Measure a Run on every Slide of another Cohort, and the ridge floor beside it.
 
-    Raises:
-        ConfigError: the Cohort has Labels of another Target.
-        TrainError: it has Patients, or contents, that the Run learnt from.
+    ConfigError: its Labels are of another Target. TrainError: the Run learnt from some of it.
     """
     run = runs.load(store, run_id)
     record, target = run.record, run.record.about()

@@ -106,8 +106,7 @@ def beside(
 ) -> dict[str, dict[str, float | None]]:
     """What stands beside the numbers of `test` Predictions, whose bags are `bags`, in their order.
 
-    It is test_cases, where there are fewer Cases than Slides, and ridge_test: the floor, which
-    learns from `fitted`.
+    It is test_cases, if they are fewer than Slides, and ridge_test: the floor, fitted on `fitted`.
     """
     cases = by_case(test)
     found = {"test_cases": measured(cases, target)} if cases.height < test.height else {}

@@ -77,8 +77,7 @@ class Geometry:
 def _tile_side_um(store: FeatureStore, tiling_id: str) -> float | None:
     """Side of a Tiling's tiles in microns; None where another tool, which cut them, says none."""
     text = "select tile_px * tile_mpp from tilings where tiling_id = $id"
-    found = store.ask(text, {"id": tiling_id})
-    return None if found.is_empty() else found.item()
+    return next(iter(store.ask(text, {"id": tiling_id}).to_series()), None)
 
 
 def _geometry(
@@ -107,8 +106,7 @@ def _geometry(
 def overlay(boxes: np.ndarray, relative: np.ndarray, size: tuple[int, int]) -> Image.Image:
     """Draw tiles as an indexed picture of `size`, (width, height), clear where there is no tile.
 
-    A tile is one of `boxes`, (N, 4), of `Geometry.boxes`, and of `relative`, (N,), multiples of an
-    even share.
+    Tiles are `Geometry.boxes`, (N, 4), and `relative`, (N,), multiples of an even share.
     """
     index = np.zeros(size[::-1], np.uint8)
     for (left, top, right, bottom), level in zip(boxes, levels(relative), strict=True):
@@ -120,18 +118,11 @@ def overlay(boxes: np.ndarray, relative: np.ndarray, size: tuple[int, int]) -> I
     return picture
 
 
-# -- as files --------------------------------------------------------------------------------------
-
-
 def heatmap(store: FeatureStore, run_id: str, slide_ids: Sequence[str], folder: Path) -> Told:
     """Write for each Slide a PNG overlay, and its tiles' weights as CSV and as GeoJSON.
 
     Reads the store alone: the slides may be gone. A Slide that fails is told and stops none. Files
-    of the same names are replaced.
-
-    Raises:
-        SlideNotFound: some have no Embeddings of the Run's Encoder.
-        ConfigError: the Run's pooling has no attention.
+    of the same names are replaced. Raises as `bags_of` and `attending` do.
     """
     run = runs.load(store, run_id)
     bags = bags_of(store, run, slide_ids)
@@ -225,9 +216,6 @@ def features(place: Geometry, tiles: pl.DataFrame) -> dict[str, Any]:
     return {"type": "FeatureCollection", "features": found}
 
 
-# -- on the page -----------------------------------------------------------------------------------
-
-
 def pictures(
     store: FeatureStore,
     run: runs.Run,
@@ -237,8 +225,7 @@ def pictures(
 ) -> dict[str, Any]:
     """Overlays of Slides by slide_id; puts what they lie on into `thumbnails`, by slide_key.
 
-    A Slide without a readable thumbnail has none; one whose tiles have no place, or of a Run whose
-    model does not attend, has a thumbnail alone.
+    Without a readable thumbnail there is none; without a place of tiles, or attention, it is alone.
     """
     found: dict[str, Any] = {}
     side = THUMBNAIL_PX if frame.height <= MANY else SMALLER_PX

@@ -74,10 +74,8 @@ def divide_ahead(store: FeatureStore, config: TrainConfig) -> None:
 def assign_splits(bags: pl.DataFrame, config: TrainConfig) -> pl.DataFrame:
     """Give every Slide one of `SPLITS`: folds resolved, validation and calibration cut from train.
 
-    Where a cut would be too small for its use (`JUDGES`, `CALIBRATES`), its Slides train.
-
-    Raises:
-        TrainError: the split is made of folds and none was named, or has other names.
+    Of train Patients there are `train_patients`. Where a cut would be too small for its use
+    (`JUDGES`, `CALIBRATES`), its Slides train. TrainError: no such fold, or not so many Patients.
     """
     names = sorted(bags["split"].unique(), key=lambda one: (len(one), one))  # 2 before 10
     known = set(SPLITS)
@@ -94,7 +92,16 @@ def assign_splits(bags: pl.DataFrame, config: TrainConfig) -> pl.DataFrame:
             f"cohort {config.cohort!r} is split into {', '.join(names)}. "
             "Name the one to test on with --fold, or train all with: trephine train"
         )
-    bags = _draw_patients(bags, config)
+    if (n := config.train_patients) is not None:  # with one seed the fewer lie among the more
+        is_train = pl.col("split") == "train"
+        patients = bags.filter(is_train)["patient_id"].unique().sort()
+        if len(patients) < n:
+            raise TrainError(
+                f"cohort {config.cohort!r} has {counted(len(patients), 'train patient')}, and {n} "
+                "were asked for. Lower --train-patients, of a curve --sizes."
+            )
+        order = np.random.default_rng([config.seed, 4]).permutation(len(patients))
+        bags = bags.filter(~is_train | pl.col("patient_id").is_in(patients[order[:n]].implode()))
     left = 1.0
     cuts = [("validation", config.validation_fraction, JUDGES, 1)]
     cuts += [("calibration", config.calibration_fraction, CALIBRATES, 3)]
@@ -107,22 +114,6 @@ def assign_splits(bags: pl.DataFrame, config: TrainConfig) -> pl.DataFrame:
         if (cut["split"] == name).sum() >= least:
             bags, left = cut, left - fraction
     return bags
-
-
-def _draw_patients(bags: pl.DataFrame, config: TrainConfig) -> pl.DataFrame:
-    """Keep `train_patients` of the train Patients: with one seed the fewer lie among the more."""
-    if config.train_patients is None:
-        return bags
-    is_train = pl.col("split") == "train"
-    patients = bags.filter(is_train)["patient_id"].unique().sort()
-    if len(patients) < config.train_patients:
-        raise TrainError(
-            f"cohort {config.cohort!r} has {counted(len(patients), 'train patient')}, and "
-            f"{config.train_patients} were asked for. Lower --train-patients, of a curve --sizes."
-        )
-    order = np.random.default_rng([config.seed, 4]).permutation(len(patients))
-    drawn = patients[order[: config.train_patients]]
-    return bags.filter(~is_train | pl.col("patient_id").is_in(drawn.implode()))
 
 
 def _by_label(bags: pl.DataFrame) -> pl.DataFrame:

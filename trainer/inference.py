@@ -61,10 +61,9 @@ def resample(
 def bag_values(
     model: Scorer, sampler: Sampler, reader: RowReader, resamples: int, stream: int = PREDICT
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Slide (M,) and value (M,) of `resamples` Bags a Slide, all in one pass over the store.
+    """Slide (M,) and value (M,), as of `resample`, of each Bag, in one pass over the store.
 
-    Values are where the Target's low is 0 and its high is 1. Bags of a Slide follow each other in
-    the order of their draws; there is one where it is whole.
+    Bags of a Slide follow each other in the order of their draws; there is one where it is whole.
     """
     device = model.shift.device
     bag_bytes = int(sampler.lengths.max(initial=1)) * reader.dim * 2
@@ -156,9 +155,6 @@ def notes(run: runs.Run, frame: pl.DataFrame) -> list[str]:
     return [text, f"no intervals: they need {run.config.resamples} resamples or more"]
 
 
-# -- several Runs as one --------------------------------------------------------------------------
-
-
 def predict_together(
     store: FeatureStore,
     words: Sequence[str],
@@ -238,9 +234,6 @@ def _told_apart(store: FeatureStore, words: Sequence[str]) -> tuple[list[str], s
     if twice := sorted({one for one in found if found.count(one) > 1}):
         raise ConfigError(f"run {twice[0]} is named twice. Name each run once.")
     return found, cohort
-
-
-# -- which Slides, and what a Run has seen of them -------------------------------------------------
 
 
 def with_content(store: FeatureStore, bags: pl.DataFrame) -> pl.DataFrame:

@@ -138,17 +138,11 @@ def _checked(model: OwnModel, dim: int) -> bool:
     return True
 
 
-# -- what was handed over --------------------------------------------------------------------------
-
-
 def described(given: Callable[..., Any], dim: int, seed: int) -> tuple[str, State | None]:
     """Say a class, a `functools.partial` of one, a made module, or what another function makes.
 
-    Returns:
-        What --model says of it, and the weights to begin from; None for new ones by the seed.
-
-    Raises:
-        ConfigError: a later process could not make it again.
+    It is what --model says of it, and the weights to begin from, None for new ones by the seed.
+    ConfigError: a later process could not make it again.
     """
     options: dict[str, Any] = {}
     if isinstance(given, functools.partial):

@@ -152,7 +152,7 @@ def _run_view(
         "figures": plots.figures(test, target),
         "few": test.height < plots.FEW,
         "trend": evaluate.finite(evaluate.trend(labels, mean, patients)),
-        "groups": _groups(store, run, test, target),
+        "groups": _groups(test, target),
         "by_label": verdict.BY_LABEL,
         "n_whole": test["std"].null_count(),
         "median_std": test["std"].median(),
@@ -170,9 +170,10 @@ def _run_view(
 
 def test_slides(store: FeatureStore, run: runs.Run) -> pl.DataFrame:
     """Test Predictions with what is known of their Slides, their intervals and who is held."""
-    about = run.bags(store).select("slide_id", "scanner", "dated", "low", "high")
-    test = run.predictions.filter(pl.col("split") == "test")
-    test = test.join(about, on="slide_id", how="left", maintain_order="left")
+    test = run.predictions.filter(split="test")
+    bags = run.bags(store).select("slide_id", "scanner", "dated", "low", "high")
+    for about in (bags, store.named("queries/page_slides", {"cohort": run.record.cohort})):
+        test = test.join(about, on="slide_id", how="left", maintain_order="left")
     test = conformal.add_intervals(test, run.half_widths, run.record.about())
     return test.with_columns(held=conformal.held(run.half_widths))
 
@@ -184,10 +185,9 @@ def _against_truth(
     if truth is None:
         return None
     both = evaluate.with_truth(test, truth, target)
-    most = evaluate.finite(
-        {"ceiling": evaluate.r2(both["truth"].to_numpy(), both["true"].to_numpy())}
-    )
-    return most | evaluate.measured(both.with_columns(truth="true"), target)
+    ceiling = evaluate.r2(both["truth"].to_numpy(), both["true"].to_numpy())
+    found = evaluate.measured(both.with_columns(truth="true"), target)
+    return evaluate.finite({"ceiling": ceiling}) | found
 
 
 def _settling(store: FeatureStore, run: runs.Run, target: Target) -> dict[str, Any]:
@@ -197,10 +197,9 @@ def _settling(store: FeatureStore, run: runs.Run, target: Target) -> dict[str, A
     curves = settling.settling(store, run.run_id, wanted)
     rows = settling.summary(curves, target)
     own = rows.row(by_predicate=pl.col("bag_size") == run.record.bag_size, named=True)
-    sampled = rows["n_sampled"].sum() > 0
     return {
         "rows": rows.rows(named=True),
-        "svg": Markup(plots.settling(curves, target)) if sampled else None,
+        "svg": plots.settling(curves, target) if rows["n_sampled"].sum() else None,
         "own": own,
         "reach": own["std"] and evaluate.Z95 * own["std"] / run.config.resamples**0.5,
     }
@@ -218,7 +217,7 @@ def _intervals(run: runs.Run, test: pl.DataFrame, target: Target) -> dict[str, A
         "half": width and width.typical,
         "coverage": held,
         "held": held and conformal.in_words(held),
-        "svg": rows and Markup(plots.intervals(rows, "Labels held by the interval", level, ".0%")),
+        "svg": rows and plots.intervals(rows, "Labels held by the interval", level, ".0%"),
     }
 
 
@@ -232,17 +231,12 @@ def _coverage(test: pl.DataFrame, target: Target) -> list[dict[str, Any]]:
             name = f"predicted {low:.{digits}f}–{high:.{digits}f} (n = {part.height:,})"
             groups.append((name, 0, part))
     names = ("name", "css", "value", "low", "high", "n")
-    return [
-        dict(zip(names, (*one, *conformal.share_held(part)), strict=True)) for *one, part in groups
-    ]
+    held = ((*one, *conformal.share_held(part)) for *one, part in groups)
+    return [dict(zip(names, one, strict=True)) for one in held]
 
 
-def _groups(
-    store: FeatureStore, run: runs.Run, test: pl.DataFrame, target: Target
-) -> list[dict[str, Any]]:
+def _groups(test: pl.DataFrame, target: Target) -> list[dict[str, Any]]:
     """Tables of errors by group, each with what it is by."""
-    about = store.named("queries/page_slides", {"cohort": run.record.cohort})
-    test = test.join(about.select("slide_id", "quality"), on="slide_id", how="left")
     first = "class" if target.kind == "binary" else "label range"
     tables = {
         first: evaluate.by_range(test, target),
@@ -251,9 +245,7 @@ def _groups(
     }
     for by in ("scanner", "quality"):
         tables[by] = evaluate.by_group(test, pl.col(by).fill_null("unknown"), target)
-    shown = {
-        k: table.rows(named=True) for k, table in tables.items() if table.height > 1 or k == first
-    }
+    shown = {k: t.rows(named=True) for k, t in tables.items() if t.height > 1 or k == first}
     many = [r for rows in shown.values() for r in rows if r["n"] >= verdict.READABLE / 4]
     ends = [abs(r[k]) for r in many for k in ("bias", "bias_low", "bias_high") if r[k] is not None]
     reach = max([*ends, (target.high - target.low) / 50])
@@ -269,7 +261,7 @@ def _training(run: runs.Run) -> Markup | None:
     text = file.read_text(encoding="utf-8") if file.exists() else ""
     lines = [json.loads(line) for line in text.splitlines() if line.strip()]
     known = [line for line in lines if line.get("loss") is not None]
-    return Markup(plots.training(known, run.record.fit["best_step"])) if known else None
+    return plots.training(known, run.record.fit["best_step"]) if known else None
 
 
 def _over_time(store: FeatureStore, run: runs.Run) -> Markup | None:
@@ -279,35 +271,26 @@ def _over_time(store: FeatureStore, run: runs.Run) -> Markup | None:
     dated = run.bags(store).filter(pl.col("dated").is_not_null())
     both = dated.join(split, on="slide_id", how="left")
     days, used = both["dated"].to_list(), both["used"].fill_null("train").to_list()
-    return Markup(plots.over_time(days, used)) if days else None
-
-
-# -- the table of Cases ----------------------------------------------------------------------------
+    return plots.over_time(days, used) if days else None
 
 
 def _cases(
-    store: FeatureStore,
-    run: runs.Run,
-    test: pl.DataFrame,
-    most: int | None,
-    thumbnails: dict[str, Any],
+    store: FeatureStore, run: runs.Run, test: pl.DataFrame, most: int | None, shared: dict[str, Any]
 ) -> dict[str, Any]:
     """Every test Slide as the page's script reads it, and the pictures of at most `most` of them.
 
     `group` is worst, best or typical for the `GROUP` Slides with the largest errors, the smallest
     and those about the median; empty for the others.
     """
-    about = store.named("queries/page_slides", {"cohort": run.record.cohort})
-    frame = test.join(about, on="slide_id", how="left", maintain_order="left").with_columns(
-        error=pl.col("mean") - pl.col("truth"), dated=pl.col("dated").cast(pl.String)
-    )
+    error, dated = pl.col("mean") - pl.col("truth"), pl.col("dated").cast(pl.String)
+    frame = test.with_columns(error=error, dated=dated)
     worst_first = frame.select(pl.arg_sort_by(-pl.col("error").abs(), "slide_id")).to_series()
     n, group = frame.height, np.full(frame.height, "", object)
     for name, first in ("typical", (n - GROUP) // 2), ("best", n - GROUP), ("worst", 0):
         group[worst_first[max(0, first) : max(0, first) + GROUP].to_numpy()] = name
     frame = frame.with_columns(group=pl.Series(group.tolist(), dtype=pl.String))
     attends, target = load_model(run).attends, run.record.about()
-    found = heatmap.pictures(store, run, pictured(frame, most), thumbnails, attends)
+    found = heatmap.pictures(store, run, pictured(frame, most), shared, attends)
     history = store.named("queries/label_history", {"cohort": run.record.cohort})
     history = history.filter(pl.col("case_id").is_in(frame["case_id"].implode()))
     labels = history.rows_by_key("case_id").items()
@@ -334,7 +317,7 @@ def pictured(frame: pl.DataFrame, most: int | None) -> pl.DataFrame:
         return frame
     size = pl.col("error").abs()
     parts = [
-        frame.filter(pl.col("group") == name).sort(size, descending=name != "best").head(most // 3)
+        frame.filter(group=name).sort(size, descending=name != "best").head(most // 3)
         for name in ("worst", "typical", "best")
     ]
     every = pl.concat([*parts, frame.sort(size, descending=True)])

@@ -46,7 +46,7 @@ def figures(test: pl.DataFrame, target: Target) -> list[dict[str, Any]]:
             ("bland_altman", "Difference against mean", agreement),
             ("histogram", "Labels and predictions", histogram(labels, mean, target)),
         ]
-    return [{"name": name, "title": title, "svg": Markup(svg)} for name, title, svg in drawn]
+    return [{"name": name, "title": title, "svg": svg} for name, title, svg in drawn]
 
 
 def save_figures(folder: Path, test: pl.DataFrame, target: Target) -> None:
@@ -57,7 +57,7 @@ def save_figures(folder: Path, test: pl.DataFrame, target: Target) -> None:
         (folder / f"{one['name']}.svg").write_text(alone, encoding="utf-8")
 
 
-def roc(labels: np.ndarray, runs: Sequence[tuple[str, np.ndarray]], target: Target) -> str:
+def roc(labels: np.ndarray, runs: Sequence[tuple[str, np.ndarray]], target: Target) -> Markup:
     """Share of positives found against share of negatives mistaken for them, a line a Run."""
     chart = Chart((0, 1), (0, 1))
     chart.axes("False positive rate (1 − specificity)", "True positive rate (sensitivity)")
@@ -73,7 +73,7 @@ def roc(labels: np.ndarray, runs: Sequence[tuple[str, np.ndarray]], target: Targ
     return chart.svg("Receiver operating characteristic")
 
 
-def calibration(test: pl.DataFrame, target: Target) -> str:
+def calibration(test: pl.DataFrame, target: Target) -> Markup:
     """Share of positives by tenth of the Prediction's range, with its exact interval."""
     chart = Chart((0, 1), (0, 1))
     chart.axes("Mean prediction", "Share of positive slides")
@@ -112,12 +112,8 @@ def span_of(target: Target, *values: np.ndarray) -> Span:
     return float(every.min(initial=target.low)), float(every.max(initial=target.high))
 
 
-def predicted_vs_truth(labels: np.ndarray, predicted: np.ndarray, target: Target) -> str:
-    """Predicted against label, both (N,); the broken line is identity.
-
-    Under `FEW` Slides each is a point, moved aside a little where labels are equal; else cells
-    count them, with a bar of whole numbers.
-    """
+def predicted_vs_truth(labels: np.ndarray, predicted: np.ndarray, target: Target) -> Markup:
+    """Predicted against label, both (N,): a point each, moved aside a little, or cells of many."""
     span, size = span_of(target, labels, predicted), target.high - target.low
     if len(labels) < FEW:
         chart = _identity(span, target)
@@ -169,7 +165,7 @@ def bland_altman(
     target: Target,
     limits: Mapping[str, float],
     trend: tuple[float, float] | None = None,
-) -> str:
+) -> Markup:
     """Difference against mean of labels and predicted, (N,) each: Bland and Altman 1986.
 
     Limits, of `evaluate.metrics`, are bias, loa_low and loa_high with their intervals, the bands;
@@ -211,7 +207,7 @@ def histogram(
     predicted: np.ndarray,
     target: Target,
     names: tuple[str, str] = ("labels", "predictions"),
-) -> str:
+) -> Markup:
     """Labels (N,) and predictions (M,) in one histogram: round digits stand out like a comb."""
     span, size, n = span_of(target, labels, predicted), target.high - target.low, len(labels)
     width = size * (0.05 if n < FEW else 0.025 if n < 1000 else 0.01)
@@ -231,11 +227,10 @@ def histogram(
     return chart.svg(f"Histogram of {names[0]} and of {names[1]}")
 
 
-def settling(curves: pl.DataFrame, target: Target) -> str:
+def settling(curves: pl.DataFrame, target: Target) -> Markup:
     """How the mean over Bags settles, of `trainer.settling.settling`, one curve a bag size.
 
-    Points are measured from disjoint Bags, lines expected from the spread of single ones. Bag sizes
-    that no Slide is larger than have no curve.
+    Points are measured, lines expected. Bag sizes that no Slide is larger than have no curve.
     """
     point = (target.high - target.low) / 100
     sampled = curves.filter(pl.col("n_sampled") > 0).partition_by("bag_size", maintain_order=True)
@@ -254,11 +249,10 @@ def settling(curves: pl.DataFrame, target: Target) -> str:
     return chart.svg("How the mean over resampled bags settles")
 
 
-def intervals(rows: Sequence[Mapping[str, Any]], x_name: str, zero: float, form: str) -> str:
+def intervals(rows: Sequence[Mapping[str, Any]], x_name: str, zero: float, form: str) -> Markup:
     """A row each with a dot and its interval, from top to bottom, and a line at `zero`.
 
-    Of a row: name, value, low and high, which may be None, and css. `form` is of the values that
-    are written at the right.
+    Of a row: name, value, low and high, which may be None, and css. Values are written in a form.
     """
     values = [row[k] for row in rows for k in ("value", "low", "high") if row[k] is not None]
     left = 30 + int(7.6 * min(40, max(len(row["name"]) for row in rows)))
@@ -284,7 +278,7 @@ def _padded(values: Sequence[float]) -> Span:
     return min(values) - pad, max(values) + pad
 
 
-def training(lines: Sequence[Mapping[str, float]], best: int) -> str:
+def training(lines: Sequence[Mapping[str, float]], best: int) -> Markup:
     """Loss of train and validation by step, from the Run's metrics.jsonl; the kept step marked."""
     series = [("loss", "train"), ("validation_loss", "validation")]
     values = [line[key] for line in lines for key, _ in series if line.get(key) is not None]
@@ -301,7 +295,7 @@ def training(lines: Sequence[Mapping[str, float]], best: int) -> str:
     return chart.svg("Loss by step of training and validation")
 
 
-def over_time(dated: Sequence[date], split: Sequence[str]) -> str:
+def over_time(dated: Sequence[date], split: Sequence[str]) -> Markup:
     """Slides by quarter of their date, one colour a split, piled up."""
     quarter = [4 * day.year + (day.month - 1) // 3 for day in dated]
     first, last = min(quarter), max(quarter)
@@ -323,7 +317,7 @@ def over_time(dated: Sequence[date], split: Sequence[str]) -> str:
     return chart.svg("Slides of each split by quarter")
 
 
-def both(labels: np.ndarray, runs: Sequence[tuple[str, np.ndarray]], target: Target) -> str:
+def both(labels: np.ndarray, runs: Sequence[tuple[str, np.ndarray]], target: Target) -> Markup:
     """Predictions of several Runs against label, a colour each."""
     span = span_of(target, labels, *(mean for _, mean in runs))
     chart = _identity(span, target)

@@ -43,17 +43,15 @@ def settling(
 ) -> pl.DataFrame:
     """Measure how the mean over R Bags settles, for R from 1 to `resamples` and each bag size.
 
-    Twice `resamples` Bags of each Slide are drawn in a pass, so that the mean of R Bags is held
-    against the mean of R others: they differ by sqrt(2) standard errors.
-
-    On the Run's test Slides, unless a Cohort or a SQL condition over `bags` is given.
+    It is on the Run's test Slides, unless a Cohort or a SQL condition over `bags` is given. Twice
+    `resamples` Bags of each Slide are drawn in a pass, so that the mean of R Bags is held against
+    the mean of R others: they differ by sqrt(2) standard errors.
 
     Returns:
         One row per bag size and R, in the Target's units: bag_size, resamples; n_slides; n_sampled,
         Slides with more tiles than the Bag; se, the standard error of the mean of R Bags, root mean
         square over the n_sampled, as measured; expected, the same from the spread of single Bags
-        over sqrt(R); mae and mse of the mean of R Bags against the label, of classes accuracy and
-        mse. Null where none is.
+        over sqrt(R); mae, or accuracy, and mse of the mean of R Bags. Null where none is.
     """
     wanted, run = config or SettleConfig(), runs.load(store, run_id)
     target, model, resamples = run.record.about(), load_model(run), wanted.resamples

@@ -1,6 +1,5 @@
 """Labels to look at again: where Label and out-of-fold Prediction disagree beyond their spread."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -88,18 +87,30 @@ def suspects(store: FeatureStore, run_id: str, *, progress: Progress | None = No
     a Slide is that of the errors of its neighbours in Prediction, so that what is common at the
     ends or in the middle of the scale is not suspect, and of its own Bags.
     """
-    run = runs.load(store, run_id)
-    job = job_of(Shared(store.root), run.config)
-    known = pl.concat(list(_judged(store, run))).unique("slide_id", keep="first")
+    run, test = runs.load(store, run_id), pl.col("split") == "test"
+    job, record = job_of(Shared(store.root), run.config), run.record
+    frames = [run.predictions.filter(test)]
+    if run.config.fold is not None:
+        of = (
+            "select run_id from runs where cohort = $cohort and encoder_id = $encoder"
+            " and tiling_id = $tiling and run_id <> $own order by run_id desc"
+        )
+        said = {"cohort": record.cohort, "encoder": record.encoder_id, "tiling": record.tiling_id}
+        found = store.ask(of, said | {"own": run.run_id})["run_id"]
+        others = [runs.load(store, one) for one in found]
+        alike = [one for one in others if replace(one.config, fold=run.config.fold) == run.config]
+        frames += [one.predictions.filter(test) for one in alike]
+    frames.append(run.predictions.filter(~test))
+    known = pl.concat(map(as_predictions, frames)).unique("slide_id", keep="first")
     judged, learnt = known, job.parts["train"].join(known, on="slide_id", how="anti")
     if learnt.height:
         judged = pl.concat([known, *out_of_fold(job, progress)]).unique("slide_id", keep="first")
     judged = judged.filter(pl.col("truth").is_not_null()).sort("slide_id")
     spread = spreads(judged, job.target)
     off = (judged["truth"] - judged["mean"]).abs().to_numpy()
-    said = {"label": "truth", "predicted": "mean", "spread": spread, "score": off / spread}
-    judged = judged.select("slide_id", **said)
-    told = job.store.named("queries/suspect_slides", {"cohort": run.record.cohort})
+    own = {"label": "truth", "predicted": "mean", "spread": spread, "score": off / spread}
+    judged = judged.select("slide_id", **own)
+    told = job.store.named("queries/suspect_slides", {"cohort": record.cohort})
     ranked = judged.sort("score", "slide_id", descending=[True, False])
     ranked = ranked.join(told, on="slide_id", how="left", maintain_order="left")
     ranked = ranked.select(list(Suspect.__dataclass_fields__))
@@ -126,20 +137,3 @@ def spreads(judged: pl.DataFrame, target: Target) -> np.ndarray:
     own = judged["std"].fill_null(0).to_numpy()
     least = LEAST_SPREAD * (target.high - target.low)
     return np.asarray(np.maximum(np.hypot(usual, own), least))
-
-
-def _judged(store: FeatureStore, run: runs.Run) -> Iterator[pl.DataFrame]:
-    """Test Predictions of the Run and of those that differ from it in their fold alone; its own."""
-    is_test, record = pl.col("split") == "test", run.record
-    yield as_predictions(run.predictions.filter(is_test))
-    if run.config.fold is not None:
-        of = (
-            "select run_id from runs where cohort = $cohort and encoder_id = $encoder"
-            " and tiling_id = $tiling and run_id <> $own order by run_id desc"
-        )
-        said = {"cohort": record.cohort, "encoder": record.encoder_id, "tiling": record.tiling_id}
-        for run_id in store.ask(of, said | {"own": run.run_id})["run_id"]:
-            other = runs.load(store, run_id)
-            if replace(other.config, fold=run.config.fold) == run.config:
-                yield as_predictions(other.predictions.filter(is_test))
-    yield as_predictions(run.predictions.filter(~is_test))

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 import numpy as np
+from markupsafe import Markup
 
 Span = tuple[float, float]
 Tick = tuple[float, str]
@@ -121,9 +122,9 @@ class Chart:
             self.parts.append(f'<circle class="{css}" cx="{x:g}" cy="8.5" r="5"/>')
             x -= 20
 
-    def svg(self, said: str) -> str:
+    def svg(self, said: str) -> Markup:
         """The drawing as an element of a page; `said` is read out instead of it."""
-        return (
+        return Markup(
             f'<svg class="chart" viewBox="0 0 {WIDTH} {self.height}" role="img" '
             f'aria-label="{escape(minus(said))}">{"".join(self.parts)}</svg>'
         )

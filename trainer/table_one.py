@@ -187,9 +187,6 @@ def option(factor: str) -> str:
     return name_of(TrainConfig.__dataclass_fields__[factor])
 
 
-# -- from Runs to the table ------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Trial:
     """One seed of a Cell: Runs that differ by fold alone, put together."""

@@ -73,17 +73,13 @@ def cautions(store: FeatureStore, run: runs.Run, test: pl.DataFrame) -> list[Cau
     if whole := test["std"].null_count():
         fit = f"{whole:,} of {counted(record.n_test, slides)} fit into one bag"
         notes.append(f"{fit}, so they have no standard deviation over bags")
-    return told(graver) + [_caution("note", text) for text in [*notes, *record.notes]]
+    return told(graver) + told([*notes, *record.notes], "note")
 
 
-def told(warnings: Iterable[str]) -> list[Caution]:
-    """Warnings as sentences of a page."""
-    return [_caution(runs.level_of(text), text) for text in warnings]
-
-
-def _caution(level: Level, text: str) -> Caution:
-    text = text.replace("R2", "R²").rstrip(".")
-    return Caution(level, minus(f"{text[:1].upper()}{text[1:]}."))
+def told(texts: Iterable[str], level: Level | None = None) -> list[Caution]:
+    """Cautions as sentences of a page; each is as grave as it says itself, or of a level."""
+    said = ((level or runs.level_of(one), one.replace("R2", "R²").rstrip(".")) for one in texts)
+    return [Caution(grave, minus(f"{text[:1].upper()}{text[1:]}.")) for grave, text in said]
 
 
 def _proportional_bias(
@@ -109,9 +105,6 @@ def _proportional_bias(
         said.append(f"labels of {row['group']} are read {abs(bias):.{digits}f}{unit} {way}")
     said.append(f"calibration slope {slope:.2f}, 95% interval {low:.2f} to {high:.2f}")
     return f"proportional bias: {'; '.join(said)}"
-
-
-# -- the page as text ------------------------------------------------------------------------------
 
 
 def as_text(store: FeatureStore, run: runs.Run, test: pl.DataFrame) -> str:

@@ -121,10 +121,7 @@ def _shown(value: Any) -> str:
 def view(
     store: FeatureStore, loaded: Sequence[runs.Run], tests: Sequence[pl.DataFrame]
 ) -> dict[str, Any]:
-    """Gather what the page says of several Runs together; the first is what others are held to.
-
-    Differences are of the test Slides that all have, where their labels are the same.
-    """
+    """Gather what the page says of several Runs together; the first is what others are held to."""
     settings = [_settings(run) for run in loaded]
     differ = [k for k in settings[0] if len({str(one[k]) for one in settings}) > 1]
     target = loaded[0].record.about()

@@ -122,10 +122,7 @@ def why_none(predictions: pl.DataFrame, kind: TargetKind) -> str:
 
 
 def add_intervals(frame: pl.DataFrame, width: Widths | None, target: Target) -> pl.DataFrame:
-    """Add interval_low and interval_high about `mean`, cut to the Target's range if it has one.
-
-    Both are null where there is no half-width. Labels lie in the range, so the cut loses none.
-    """
+    """Add interval_low and _high about `mean`, cut to the Target's range; null without a width."""
     low, high = pl.col("mean") - _half(width), pl.col("mean") + _half(width)
     if target.kind != "continuous":
         low, high = low.clip(lower_bound=target.low), high.clip(upper_bound=target.high)

@@ -146,10 +146,7 @@ def by_case(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def bootstrap_by_patient(terms: np.ndarray, patients: np.ndarray) -> np.ndarray:
-    """Sums of `terms` (N, K) over resampled Patients, each with all their Slides.
-
-    Their shape is (BOOTSTRAPS, K), or (0, K) with fewer than two Patients.
-    """
+    """Sums of `terms` (N, K) over resampled Patients: (BOOTSTRAPS, K), or (0, K) of one Patient."""
     patient = np.unique(patients, return_inverse=True)[1]
     n = int(patient.max()) + 1
     if n < 2:
@@ -203,8 +200,7 @@ def by_group(frame: pl.DataFrame, group: pl.Expr, target: Target) -> pl.DataFram
 def by_range(frame: pl.DataFrame, target: Target, *, of: str = "truth") -> pl.DataFrame:
     """`by_group` over fifths of the label's range; `group` is `20–40`, a label of 20 is in it.
 
-    Of `mean` over those of the prediction: grouped by label, even a perfect model seems too high
-    at the low end and too low at the high one, since labels err, and grouped so it does not.
+    Of `mean` over those of the prediction's, for why see `verdict.BY_LABEL`.
     """
     classes = target.kind == "binary" and of == "truth"
     edges = np.linspace(target.low, target.high, 3 if classes else 6)
@@ -224,8 +220,7 @@ def by_half_year(frame: pl.DataFrame, target: Target) -> pl.DataFrame:
 def trend(labels: np.ndarray, predicted: np.ndarray, patients: np.ndarray) -> dict[str, float]:
     """The least-squares line of differences on means, all (N,): the proportional bias.
 
-    It is intercept and slope, slope_low and slope_high by bootstrap over Patients; NaN where all
-    means are equal.
+    It has intercept, and slope with its interval over Patients; NaN where all means are equal.
     """
     middle = (labels + predicted) / 2
     found = _drawn(predicted - labels, middle, patients, float(middle.mean()))
@@ -237,8 +232,8 @@ def trend(labels: np.ndarray, predicted: np.ndarray, patients: np.ndarray) -> di
 def rounding_step(labels: np.ndarray, target: Target) -> float | None:
     """The step that people rounded labels to: the largest that `ROUNDED` of them are multiples of.
 
-    Those at the ends of the range are multiples of any step: the others tell, by three values. It
-    is 20, 10, 5, 2 or 1 hundredths of the Target's range, in its units; None where none fits.
+    Labels at the ends of the range fit any step: the others tell, by three values. It is 20, 10,
+    5, 2 or 1 hundredths of the range; None where none fits.
     """
     size = target.high - target.low
     labels = labels[(labels != target.low) & (labels != target.high)]

@@ -64,8 +64,7 @@ def ridge_floor(
 ) -> np.ndarray:
     """Predict `test`, (N,) in the Target's units, by ridge regression on mean Embeddings.
 
-    It sees all of train, the inner validation too. Predictions are clipped to the Target's range
-    unless it is continuous.
+    It sees the inner validation too; predictions of a Target with a range are clipped to it.
     """
     x, z = (_mean_embeddings(store, part) for part in (train, test))
     y = train["value"].to_numpy().astype(np.float64)
@@ -119,8 +118,7 @@ def pooled_floor(
 ) -> dict[str, float | None]:
     """The floor of folds as one, from the numbers of each, and the labels of all, (N,).
 
-    It is r2, mae and accuracy, those that all folds know; and the AUC of a single fold, for those
-    of several cannot be put together: see `pooled_auc`.
+    It is r2, mae and accuracy, if all folds know them; the AUC of several is `pooled_auc`.
     """
     slides, found = np.array([one.get("n") for one in floors], np.float64), dict[str, float]()
     for name in ("rmse", "mae", "accuracy", *["auc"] * (len(floors) == 1)):

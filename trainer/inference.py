@@ -174,9 +174,7 @@ def predict_together(
         raise ConfigError(f"runs predict as one where they have one target, got {named}")
     if cohort is None and where is None:
         cohort = models[0].record.cohort
-    frames = [
-        predict(store, run.run_id, cohort, where=where, resamples=resamples) for run in models
-    ]
+    frames = [predict(store, one, cohort, where=where, resamples=resamples) for one in run_ids]
     made = frames[0] if len(frames) == 1 else _as_one(frames)
     said = [runs.RANDOM] if any(run.encoder.random for run in models) else []
     said += notes(models[0], made) if len(frames) == 1 else [AS_ONE.format(len(frames))]
@@ -199,9 +197,8 @@ def predict_together(
 def _as_one(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
     """Put Predictions of several Runs together: one row per Slide that all of them predict.
 
-    Columns are those of `predict`: mean, over Runs; std, of Bags, as the root mean square over
-    Runs; n_tiles and n_resamples, the least of a Run; seen, by the Run that knows the Slide best;
-    intervals null; and std_models, the standard deviation between Runs, n - 1.
+    As of `predict`, but mean over Runs; std, the root mean square over Runs; n_tiles, n_resamples,
+    the least; seen, the best; intervals null; and std_models, the deviation of Runs, n - 1.
     """
     together = pl.concat(frames).group_by("slide_id", maintain_order=True)
     made = together.agg(

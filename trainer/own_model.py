@@ -141,8 +141,7 @@ def _checked(model: OwnModel, dim: int) -> bool:
 def described(given: Callable[..., Any], dim: int, seed: int) -> tuple[str, State | None]:
     """Say a class, a `functools.partial` of one, a made module, or what another function makes.
 
-    It is what --model says of it, and the weights to begin from, None for new ones by the seed.
-    ConfigError: a later process could not make it again.
+    Its --model, and weights to begin from, or None. ConfigError: no later process could make it.
     """
     options: dict[str, Any] = {}
     if isinstance(given, functools.partial):

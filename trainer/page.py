@@ -310,8 +310,8 @@ def _cases(
 def pictured(frame: pl.DataFrame, most: int | None) -> pl.DataFrame:
     """The Slides whose pictures the page holds: all of them if `most` is None, or enough.
 
-    Else of each group a third of them, by size of error; the worst from the top, the best from
-    below. Where a group is smaller, the others have its part, from the top.
+    Else a third of each group, the worst from the top, the best from below; where a group has
+    fewer, the others have its part, from the top.
     """
     if most is None or frame.height <= most:
         return frame

@@ -162,10 +162,7 @@ class Run:
 def cautions(
     scores: Sequence[Score], numbers: Numbers, floor: Numbers, random: bool = False
 ) -> list[str]:
-    """What must be read before any number of a test: sentences, none where all is well.
-
-    The first of the scores that the floor has too is held against it.
-    """
+    """What must be read before any number of a test: sentences, none where all is well."""
     name, title, form = against(scores, floor)
     value, least, said = numbers.get(name), floor.get(name), [RANDOM] * random + rare(numbers)
     if value is None:

@@ -88,17 +88,21 @@ class RowReader:
             return
         view, row = out.data.cast("B"), self.row_bytes
         stride = out.shape[1] * row
-        blocks = list(zip(slides, starts, lengths, strict=True))
-        for slide, start, n in blocks:
-            if slide not in self._open:  # likely not cached either: let the disk see all at once
-                fd = self._open_slide(slide)
-                os.posix_fadvise(fd, start * row, n * row, os.POSIX_FADV_WILLNEED)
-        for i, (slide, start, n) in enumerate(blocks):
+        self.expect(slides, starts, lengths)
+        for i, (slide, start, n) in enumerate(zip(slides, starts, lengths, strict=True)):
             head = min(n, self._n_tiles[slide] - start)
             middle = i * stride + head * row
             self._pread(slide, start, view[i * stride : middle])
             if head < n:
                 self._pread(slide, 0, view[middle : i * stride + n * row])
+
+    def expect(self, slides: Sequence[int], starts: Sequence[int], lengths: Sequence[int]) -> None:
+        """Let the disk see blocks that are read next, all at once, where they may not be cached."""
+        row = self.row_bytes
+        for slide, start, n in zip(slides, starts, lengths, strict=True):
+            if slide not in self._open:  # likely not cached either
+                fd = self._open_slide(slide)
+                os.posix_fadvise(fd, start * row, n * row, os.POSIX_FADV_WILLNEED)
 
     def check(self, slide: int) -> None:
         """Open a Slide's Embeddings, which checks them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,8 +58,17 @@ class Sampler:
         rows = self.rows(slide, start, draw, stream, len(out))
         reader.read_rows(slide, rows if self.kept is None else self.kept[slide][rows], out)
 
-    def fill(self, reader: RowReader, draw: Draw, stream: int, x: np.ndarray) -> np.ndarray:
+    def fill(
+        self,
+        reader: RowReader,
+        draw: Draw,
+        stream: int,
+        x: np.ndarray,
+        take: Callable[[int], object] | None = None,
+    ) -> np.ndarray:
         """Let `reader` fill `x`, float16 (B, N, D), with the Bags of a batch, zero behind each.
+
+        With `take`, x is the place of one Bag, (N, D): it takes the i-th from there, and so on.
 
         Returns:
             mask, bool (B, N), true where there is a tile.
@@ -67,13 +76,14 @@ class Sampler:
         lengths, starts = self.lengths[draw.slides], self.starts(draw, stream).tolist()
         slides, n = draw.slides.tolist(), lengths.tolist()
         if self.sampling == "block" and self.kept is None:
-            reader.read_blocks(slides, starts, n, x)
-        else:
-            for i, slide in enumerate(slides):
-                self.read(reader, slide, starts[i], int(draw.draws[i]), stream, x[i, : n[i]])
-        for i in np.flatnonzero(lengths < x.shape[1]).tolist():
-            x[i, n[i] :] = 0  # finite: a weight of zero times NaN would be NaN
-        return np.asarray(np.arange(x.shape[1]) < lengths[:, None])
+            reader.expect(slides, starts, n)
+        for i, slide in enumerate(slides):
+            bag = x[i] if take is None else x
+            self.read(reader, slide, starts[i], int(draw.draws[i]), stream, bag[: n[i]])
+            bag[n[i] :] = 0  # finite: a weight of zero times NaN would be NaN
+            if take is not None:
+                take(i)
+        return np.asarray(np.arange(x.shape[-2]) < lengths[:, None])
 
     def rows(self, slide: int, start: int, draw: int, stream: int, k: int) -> np.ndarray:
         """Which k of the drawable rows of `slide` a Bag holds, int64 (k,)."""

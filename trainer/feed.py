@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import queue
 import resource
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
@@ -21,61 +22,110 @@ MAX_OPEN = min(256, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
 
 
 Tensors = tuple[torch.Tensor, torch.Tensor, np.ndarray]
+Batch = tuple[torch.Tensor, torch.Tensor, np.ndarray, torch.Tensor]  # with its buffer
+
+
+def begin(later: list[Callable[[], object]]) -> None:
+    """Do what was put off."""
+    while later:
+        later.pop()()
 
 
 def streamed(
-    sampler: Sampler, reader: RowReader, plan: Iterable[Draw], stream: int, device: torch.device
+    sampler: Sampler,
+    reader: RowReader,
+    plan: Iterable[Draw],
+    stream: int,
+    device: torch.device,
+    shift: torch.Tensor | None = None,
+    later: list[Callable[[], object]] | None = None,
 ) -> Iterator[Tensors]:
     """Read the planned batches in order, and move each to a device.
 
-    A thread prepares the next while one is in use, in two buffers by turns.
+    A thread prepares the next while one is in use, in two buffers by turns. While it keeps up, what
+    lets it begin is put into `later`, for a moment at which the caller needs no Python: two threads
+    that take it by turns wait for each other many times a step.
 
     Yields:
-        x float16 (B, N, D), as wide as its longest Bag and zero where padded; mask bool (B, N),
-        true where there is a tile; slides int64 (B,). x is overwritten once the next is asked for.
+        x float16 (B, N, D), as wide as its longest Bag and zero where padded, or with a `shift`,
+        float32 (D,), bfloat16 of x - shift; mask bool (B, N), true where there is a tile; slides
+        int64 (B,). x is overwritten once the next is asked for.
     """
     if len(sampler.lengths) == 0:
         return
-    free: queue.SimpleQueue[np.ndarray] = queue.SimpleQueue()
-    ready: queue.SimpleQueue[tuple[np.ndarray, ...] | BaseException | None] = queue.SimpleQueue()
+    later = [] if later is None else later
+    free: queue.SimpleQueue[torch.Tensor] = queue.SimpleQueue()
+    ready: queue.SimpleQueue[Batch | BaseException | None] = queue.SimpleQueue()
     stop = threading.Event()
 
     def work() -> None:
+        torch.set_num_threads(1)  # of this thread alone
         try:
             for draw in plan:
                 buffer = free.get()
                 if stop.is_set():
                     return
-                shape = (len(draw.slides), int(sampler.lengths[draw.slides].max()), reader.dim)
-                size = math.prod(shape)
-                if buffer.size < size:
-                    widest = int(sampler.lengths.max())
-                    buffer = np.empty(shape[0] * widest * shape[2], np.float16)
-                x = buffer[:size].reshape(shape)
-                ready.put((x, sampler.fill(reader, draw, stream, x), draw.slides, buffer))
+                ready.put(_filled(sampler, reader, draw, stream, shift, buffer))
             ready.put(None)
         except BaseException as error:
             ready.put(error)
 
     for _ in range(2):
-        free.put(np.empty(0, np.float16))
+        free.put(torch.empty(0))
     thread = threading.Thread(target=work, name="bags", daemon=True)
     thread.start()
     try:
-        while (item := ready.get()) is not None:
+        while True:
+            keeps_up = not ready.empty()
+            if (item := ready.get()) is None:
+                return
             if isinstance(item, BaseException):
                 raise item
             x, mask, slides, buffer = item
-            yield torch.from_numpy(x).to(device), torch.from_numpy(mask).to(device), slides
-            free.put(buffer)
+            yield x.to(device), mask.to(device), slides
+            begin(later)  # the caller had no such moment
+            if keeps_up:
+                later.append(functools.partial(free.put, buffer))
+            else:
+                free.put(buffer)
     finally:
         stop.set()
-        free.put(np.empty(0, np.float16))
+        free.put(torch.empty(0))
         thread.join()
 
 
+def _filled(
+    sampler: Sampler,
+    reader: RowReader,
+    draw: Draw,
+    stream: int,
+    shift: torch.Tensor | None,
+    buffer: torch.Tensor,
+) -> Batch:
+    """Read one batch into a buffer, or a larger one; Bags that are shifted one after the other."""
+    widest, dim = int(sampler.lengths.max()), reader.dim
+    shape = (len(draw.slides), int(sampler.lengths[draw.slides].max()), dim)
+    if buffer.numel() < math.prod(shape):
+        dtype = torch.float16 if shift is None else torch.bfloat16
+        buffer = torch.empty(shape[0] * widest * dim, dtype=dtype)
+    x = buffer[: math.prod(shape)].view(shape)
+    if shift is None:
+        mask = sampler.fill(reader, draw, stream, x.numpy())
+    else:
+        bag = torch.empty(shape[1:], dtype=torch.float16)  # stays in a processor's cache
+        mask = sampler.fill(
+            reader, draw, stream, bag.numpy(), lambda i: torch.sub(bag, shift, out=x[i])
+        )
+    return x, torch.from_numpy(mask), draw.slides, buffer
+
+
 def resident(
-    sampler: Sampler, reader: RowReader, plan: Iterable[Draw], stream: int, device: torch.device
+    sampler: Sampler,
+    reader: RowReader,
+    plan: Iterable[Draw],
+    stream: int,
+    device: torch.device,
+    shift: torch.Tensor | None = None,
 ) -> Iterator[Tensors]:
     """Yield what `streamed` does, from rows that are read once and then stay on the device.
 
@@ -93,11 +143,13 @@ def resident(
             "free. Leave --resident out: bags are then read from the store."
         )
     first = np.cumsum(sampler.n_tiles) - sampler.n_tiles
-    rows = torch.empty(int(sampler.n_tiles.sum()), reader.dim, dtype=torch.float16, device=device)
+    dtype = torch.float16 if shift is None else torch.bfloat16
+    rows = torch.empty(int(sampler.n_tiles.sum()), reader.dim, dtype=dtype, device=device)
     for slide, n in enumerate(sampler.n_tiles.tolist()):
         whole = np.empty((n, reader.dim), np.float16)
         sampler.read(reader, slide, 0, 0, stream, whole)  # a Bag of all rows, in their order
-        rows[first[slide] : first[slide] + n] = torch.from_numpy(whole).to(device)
+        bag = torch.from_numpy(whole).to(device)
+        rows[first[slide] : first[slide] + n] = bag if shift is None else bag - shift.to(device)
     for draw in plan:
         starts, lengths = sampler.starts(draw, stream), sampler.lengths[draw.slides]
         mask = np.arange(lengths.max()) < lengths[:, None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from trainer.adamw import AdamW
 from trainer.bags import Sampler
 from trainer.config import Loss, TrainConfig
 from trainer.draws import TRAIN
+from trainer.feed import begin
 from trainer.model import BagModel, Scorer
 from trainer.own_model import OwnModel, State, model_of
 
@@ -159,6 +160,7 @@ class Learner:
         self.optimizer = AdamW(model.parameters(), config.weight_decay, shares)
         self.best: dict[str, Any] = {"loss": math.inf, "step": 0, "waited": 0, "weights": None}
         self.last: Tensor | None = None  # losses at the last evaluation
+        self.meanwhile: list[Callable[[], object]] = []  # begun in a gradient, by other threads
 
     def step(self, x: Tensor, mask: Tensor, y: Tensor) -> Tensor:
         """Learn from one batch, as of `BagModel`; return its loss, not waiting for a GPU.
@@ -168,6 +170,7 @@ class Learner:
         scores = self.model(x, mask)
         value = (bag_losses(self.loss, scores, self.model.value(scores), y) * y[:, 3]).mean()
         self.optimizer.zero_grad()
+        begin(self.meanwhile)
         torch.autograd.backward(value)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
         self.optimizer.step(self.lr)

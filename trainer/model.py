@@ -27,6 +27,7 @@ class Scorer(nn.Module):
     scale: Tensor
     precision: torch.dtype = torch.float32  # of the wide layers in training; inference is float32
     attends = True  # whether it has attention
+    centres = False  # whether training in low precision takes x - shift
 
     def __init__(self, dim: int, bounded: bool) -> None:
         super().__init__()
@@ -72,7 +73,7 @@ class BagModel(Scorer):
             known = ", ".join(get_args(Pooling))
             raise ConfigError(f"model must be one of {known}, got {pooling!r}")
         width = projection or dim
-        self.pooling, self.attends = pooling, pooling != "max"
+        self.pooling, self.attends, self.centres = pooling, pooling != "max", True
         self.projection = nn.Linear(dim, projection) if projection else None
         self.dropout = nn.Dropout(dropout)
         if pooling in ("attention", "gated"):
@@ -86,8 +87,9 @@ class BagModel(Scorer):
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Score Bags, (B,), before sigmoid.
 
-        Embeddings x, (B, N, D), must be finite where padded; mask, (B, N), is true where there is a
-        tile, at least one a row.
+        Embeddings x, (B, N, D), must be finite where padded; they are x - shift already where they
+        have the low precision of a training. mask, (B, N), is true where there is a tile, at least
+        one a row.
         """
         h, centred = self._enter(x)
         if self.pooling == "max":
@@ -114,13 +116,9 @@ class BagModel(Scorer):
         that bfloat16 does not have.
         """
         centred = self.training and self.precision != torch.float32
-        if centred:
-            low = torch.empty_like(x, dtype=self.precision)
-            n = 1 if x.is_cpu else len(x)  # one Bag after the other stays in a processor's cache
-            for i in range(0, len(x), n):
-                low[i : i + n] = x[i : i + n].float() - self.shift
-            x = low
-        else:
+        if centred and x.dtype != self.precision:
+            x = (x.float() - self.shift).to(self.precision)
+        elif not centred:
             x = x.float()
         if self.projection is None:
             return x, centred

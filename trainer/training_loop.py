@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import os
@@ -182,13 +183,15 @@ def _steps(job: Job, learner: Learner, course: Course) -> Generator[float]:
     numbers = config.batch_size * int(sampler.lengths.max()) * learner.model.shift.numel()
     drawn = training_draws(bags.height, config.batch_size, config.seed)
     left = islice(drawn, course.step, course.step if learner.stopped else steps)
-    way = resident if config.resident else streamed
+    model, later = learner.model, learner.meanwhile
+    way = resident if config.resident else functools.partial(streamed, later=later)
+    shift = model.shift.cpu() if model.centres and model.precision != torch.float32 else None
     losses: list[Tensor] = []
     with compute_threads(numbers), job.store.rows(bags, MAX_OPEN) as reader:
-        for x, mask, slides in way(sampler, reader, left, TRAIN, job.device):
+        for x, mask, slides in way(sampler, reader, left, TRAIN, job.device, shift):
             if not losses:
                 mark = time.perf_counter()
-                learner.model.train()
+                model.train()
             losses.append(learner.step(x, mask, y[torch.from_numpy(slides).to(job.device)]))
             course.n_bags += len(slides)
             course.step += 1

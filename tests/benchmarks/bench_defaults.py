@@ -90,6 +90,9 @@ class Reader:
     def __exit__(self, *_: object) -> None:
         """Nothing is open."""
 
+    def expect(self, *_: object) -> None:
+        """All is here."""
+
     def read_blocks(
         self, slides: Sequence[int], starts: Sequence[int], lengths: Sequence[int], out: np.ndarray
     ) -> None:

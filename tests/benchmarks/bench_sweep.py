@@ -74,7 +74,9 @@ def bare_step_s(config: TrainConfig, n: int = 100) -> float:
     model = BagModel(384)
     model.precision = getattr(torch, precision_of(config.precision, "cpu"))
     learner = Learner(model, "bce", config, steps_of(config, 1_000)[1])
-    x = torch.randn(config.batch_size, config.bag_size, 384).half()
+    low = model.precision != torch.float32
+    x = torch.randn(config.batch_size, config.bag_size, 384)
+    x = x.to(model.precision if low else torch.float16)  # as the model takes it
     mask, y = torch.ones(x.shape[:2], dtype=torch.bool), torch.rand(config.batch_size, 4)
     spent = []
     with compute_threads(x.numel()):

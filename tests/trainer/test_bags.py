@@ -5,6 +5,9 @@ import pickle
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -115,19 +118,35 @@ def test_batches_hold_stored_rows_padded_with_zeros(
 
 @pytest.mark.parametrize("tiles", [None, "tissue > 0.5"])
 @pytest.mark.parametrize("sampling", ["block", "exact"])
-def test_resident_rows_give_the_bags_of_the_streamed_way(
+def test_every_way_gives_the_same_bags_and_shifts_them(
     sizes: FeatureStore, sampling: Sampling, tiles: str | None
 ) -> None:
     frame = keep_tiles(sizes, sizes.bags("all"), tiles)
     sampler = Sampler(frame, 16, 0, sampling)
     plan = list(itertools.islice(training_draws(frame.height, 5, 0), 9))
-    cpu = torch.device("cpu")
-    with sizes.rows(frame) as one, sizes.rows(frame) as two:
-        ways = (way(sampler, r, plan, TRAIN, cpu) for way, r in ((streamed, one), (resident, two)))
-        for (x, mask, slides), (x2, mask2, slides2) in zip(*ways, strict=True):
-            assert torch.equal(x, x2)
-            assert torch.equal(mask, mask2)
-            assert (slides == slides2).all()
+    shift = torch.randn(int(frame["dim"][0]))
+    later: list[Callable[[], object]] = []
+    with ExitStack() as stack:
+        readers = [stack.enter_context(sizes.rows(frame)) for _ in range(4)]
+        ways = [
+            way(sampler, reader, plan, TRAIN, CPU, *rest)
+            for way, reader, rest in zip(
+                (streamed, resident, resident, partial(streamed, later=later)),
+                readers,
+                ((), (), (shift,), (shift,)),
+                strict=True,
+            )
+        ]
+        for step, batches in enumerate(zip(*ways, strict=True)):
+            (x, mask, slides), *others = batches
+            for x2, mask2, slides2 in others:
+                expected = x if x2.dtype == torch.float16 else (x.float() - shift).bfloat16()
+                assert torch.equal(x2[mask], expected[mask])
+                assert torch.isfinite(x2).all()
+                assert torch.equal(mask, mask2)
+                assert (slides == slides2).all()
+            while later and step % 3:  # now and then nobody does
+                later.pop()()
 
 
 def test_a_cohort_too_large_for_the_device_is_refused(

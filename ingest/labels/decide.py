@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from featurestore.types import Reading, ReadingOutcome
 from ingest.labels.claims import Claim, left_open
-from ingest.labels.headings import classes_in
+from ingest.labels.headings import classes_in, is_remark
 from ingest.labels.segments import Segment
 
 EVIDENCE_CHARACTERS = 200
@@ -27,6 +27,11 @@ _NOT_SENT = re.compile(
 )
 _SENT = re.compile(r"\b(?:core|biopsy|trephine)(?: biopsy| \w+)?[\s:,*|<>/b-]*(?:was |were |is )?$")
 _SPREAD = re.compile(r"\bvar(?:y|ies|iable)\b|\bheterogen|\bpatchy|\bsome\b.*\bothers?\b")
+# "on deeper levels the cellularity is 60%": a remark that takes another figure's place
+_REVISES = re.compile(
+    r"\b(?:deeper|further|additional|recuts?|second (?:look|review|opinion)|revis|correct|wrong|error|instead|should"
+    r"|re-?(?:cut|view|read|exam|assess|evaluat))"
+)
 # an addendum that takes the figure back
 _WITHDRAWN = re.compile(
     r"\b(?:disregard|withdraw|retract|void|belongs? to another|mix-?up|not (?:be )?"
@@ -39,6 +44,7 @@ def decide(
     text: str, folded: str, claims: Sequence[Claim], segments: Sequence[Segment], rule: str = ""
 ) -> Reading:
     """One Reading from all claims; it has a value only where one consistent finding remains."""
+    claims = _of_the_findings(claims)
     good = [claim for claim in claims if claim.counts]
     hidden = [claim for claim in claims if claim.may_count or _is_hidden(claim)]
     taken_back = max((_withdrawn_at(it) for it in segments if it.amends), default=-1)
@@ -71,6 +77,20 @@ def decide(
     if doubtful and not overall and not all(claim.now for claim in pool):
         return none_read("another figure may be the cellularity too", read=False)
     return _of_pool(text, pool, rule)
+
+
+def _of_the_findings(claims: Sequence[Claim]) -> list[Claim]:
+    """Where the findings of the core say the cellularity, a remark elsewhere disputes nothing."""
+    if not any(c.counts and c.scope != "part" and not _is_remark(c) for c in claims):
+        return list(claims)
+    return [claim for claim in claims if not _is_remark(claim)]
+
+
+def _is_remark(claim: Claim) -> bool:
+    """Whether a figure stands in a note, a comment or the like, and takes no other one's place."""
+    holds = claim.amends or claim.now or claim.scope == "overall"
+    under = is_remark(claim.segment.heading, claim.segment.material)
+    return under and not holds and not _REVISES.search(claim.segment.text)
 
 
 def _decisive(good: list[Claim]) -> tuple[list[Claim], bool]:

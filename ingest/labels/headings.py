@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 from typing import Literal
 
-from ingest.labels.languages import CORRECTIONS, GENERAL, HISTORY, KINDS, WORDS, words_of
+from ingest.labels.languages import CORRECTIONS, GENERAL, HISTORY, KINDS, REMARKS, WORDS, words_of
 from ingest.labels.tokens import class_of
 
 Material = Literal["core", "clot", "aspirate", "touch", "other", "general", "unknown"]
@@ -106,6 +106,13 @@ def names_norm(heading: str) -> bool:
     norm = "e" in classes and (classes[-1] == "e" or "x" not in lead) and words[1:2] != ["s"]
     rule = any(word.startswith(("criteri", "protocol", "kriteri")) for word in words)
     return words[:1] == ["normal"] or rule or norm
+
+
+@lru_cache(maxsize=4096)
+def is_remark(heading: str, material: Material) -> bool:
+    """Whether a section is no description: a note, a comment, what was sent with the case."""
+    words = set(_WORD.findall(heading))
+    return material in (*SET_ASIDE, "unknown") or not REMARKS.isdisjoint(words)
 
 
 @lru_cache(maxsize=4096)

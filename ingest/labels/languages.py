@@ -162,6 +162,10 @@ _STEMS = (
     )
     | {"cell content", "by cells"}
 )
+REMARKS = words_of(
+    """note notes comment comments remark remarks discussion recommendation recommendations opinion
+    guidance information kommentar anmerkung hinweis commentaire commentaires remarque correlation"""
+)
 EVENTS = words_of("diagnosis relapse remission screening")  # of a title: what the visit is for
 HISTORY = words_of(
     """history pre pretreatment clinical indication indications background outside referring

@@ -357,6 +357,7 @@ class _Cutter:
         cells = with_units(cells)
         names = [cell.strip() for _, cell in cells]
         measured = [n for n, name in enumerate(names) if is_measured(name)]
+        measured = measured[: 1 if measured[:1] == [0] else None]  # a row goes by its name
         bare = _SHARE.search(without_scale(line)) or any(_FIGURE.fullmatch(name) for name in names)
         left = len(self.head) - len(names)  # columns without a second name
         same = left == 0 and self.before[:1] == " " and any(map(is_time, self.head + names))

@@ -58,7 +58,7 @@ _SCALE = re.compile(
     r"C[^.;:FNvhgx(]*(?P<boxed>\((?:[^()FNx]*[FN][^()FNx]*)\))(?P<ends>:?)|C[MBGpdq:]*(?P<bare>F)q*(?=[:O])"
 )
 # "Cellularity (absolute %):", "Cellularity, if assessable:": what a key adds owns no figure
-_ASIDE = re.compile(r"(C[qMBGp%]*\()([^()FNebrnSagxLfKc|]*|x?%)(\)[:q%])")
+_ASIDE = re.compile(r"(C[qMBGp%]*\()([^()FNebrnSagxLfKcR|]*|x?%)(\)[:q%])")
 # "total cellularity (tumor and marrow) 90%"
 _ASIDE_OF_ALL = re.compile(
     r"(?<=oC)\((?=[^()]*[jpwM])[^()FNebrcSa]*\)(?=[:v]*F)"

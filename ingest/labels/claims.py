@@ -407,7 +407,7 @@ def _scope(s: str, at: int) -> Scope:
 
 def _material(sentence: Sentence, s: str, at: int, segment: Segment) -> Material:
     """The material of a figure: named behind it, else nearest before it, else by the heading."""
-    behind = re.match(r"[AC]?[MG]*(?:[pI][dq]*M*|\((?=[BSMG]+\))[MG]*)([BS])", s[at + 1 :])
+    behind = re.match(r"[AC]?[MG]*(?:[pI][dqR]*M*|\((?=[BSMG]+\))[MG]*)([BS])", s[at + 1 :])
     if segment.heading.startswith("other "):  # the letter of a specimen of another time
         return "other"
     begin = s.rfind(".", 0, at) + 1

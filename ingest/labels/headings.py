@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 from typing import Literal
 
-from ingest.labels.languages import CORRECTIONS, GENERAL, HISTORY, KINDS, REMARKS, WORDS, words_of
+from ingest.labels.languages import CORRECTIONS, GENERAL, HISTORY, KINDS, ORGANS, REMARKS, WORDS, words_of
 from ingest.labels.tokens import class_of
 
 Material = Literal["core", "clot", "aspirate", "touch", "other", "general", "unknown"]
@@ -33,18 +33,33 @@ _COLON = re.compile(r":(?!\S)")  # of a key, not of "M:E" or 10:30
 _GAP = re.compile(r"\t+| {2,}")
 _ABOUT = words_of("approx approximately about around circa ca roughly nearly etwa environ")
 _DATE = re.compile(r"\d{4}|\d[./]\d")
+_PARTED = re.compile(r"[;,/]| - ")
 _SEVERAL = re.compile(r"[,;/&+]|\b(?:and|und|et|with)\b")
 
 
 @lru_cache(maxsize=4096)
 def material_of(words: str) -> Material:
-    """The material a heading names; unknown as soon as one of its words is not known."""
+    """The material a heading names; unknown as soon as one of its words is not known.
+
+    Beside "Bone marrow; ..." what is not known is a disease: no other sample is named.
+    """
+    whole = _material_of(words)
+    if whole != "unknown" or "marrow" not in words:
+        return whole
+    parts = {_material_of(part) for part in _PARTED.split(words)}
+    samples = {KINDS.get(word, "other") for word in _WORD.findall(words)} == {"other"}
+    return "general" if samples and parts == {"general", "unknown"} else "unknown"
+
+
+def _material_of(words: str) -> Material:
     found = [_seen(word) for word in _WORD.findall(ASIDE.sub("", words).replace("'s", ""))]
     if "(" in words:
         lead, who = (_WORD.findall(part) for part in words.split("(", 1))
         if lead and GENERAL.issuperset(lead) and not {*map(class_of, who)} & set("SBrb"):
             found = lead  # "Final (attending)"
     classes = {class_of(word) for word in found if word not in GENERAL}
+    if "B" not in classes and not ORGANS.isdisjoint(found):
+        return "unknown" if "M" in classes else "other"
     kinds = [KINDS[word] for word in found if word in KINDS]
     sure = "B" in classes and _SURE.search(words) is not None
     if not found or classes - set("MBSGRdpIohqnwjzuvyL" if kinds else "MBGRdpIohqnwjzuvy"):

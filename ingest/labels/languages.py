@@ -132,6 +132,12 @@ touch touch imprint imprints squash crushprep dab roll tupfpräparat abklatsch a
 blood blood peripheral
 other node nodes liver spleen skin lung mass csf fluid
 """  # material that is not the core
+# of a heading only: what else is biopsied
+ORGANS = words_of(
+    """kidney kidneys breast prostate stomach colon duodenum thyroid pleura pancreas bladder uterus
+    testis ovary tonsil thymus heart muscle brain niere leber milz lymphknoten haut rein foie rate
+    ganglion peau"""
+)
 GENERAL = words_of(
     """dx power dictation dictated diagnosis diagnoses microscopic microscopy microscopical
     description findings finding comment comments conclusion summary interpretation report

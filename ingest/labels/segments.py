@@ -51,7 +51,7 @@ _KEY = re.compile(
 # "Blasts (0-100%):", "cellularity, % ="
 _SCALE = re.compile(r"(?:[(\[][^()\[\]]{0,30}%[^()\[\]]{0,9}[)\]]|,? ?%)(?=[ .]*[:=])")
 _AFTER_LABEL = re.compile(r"\s*(?:[^\W\d_]{3,12} )?[(\[]?\w{1,2}(?:[)\].:]{1,2}| -)\s")
-_LEAD = re.compile(r"\s*(?:\(?\w{1,2}[.):]|[#*•>\[-])|[^:?\n]{1,62}[:?]")
+_LEAD = re.compile(r"\s*(?:\(?\w{1,2}(?:[.):]| - )|[#*•>\[-])|[^:?\n]{1,62}[:?]")
 _WORD = re.compile(r"[^\W\d_]+")
 _SHARE = re.compile(r"\d ?%")
 _COLUMN = {mark: re.compile(rf"[^{mark}]+") for mark in "|\t,;"}
@@ -64,7 +64,9 @@ _VALUE = re.compile(r"[ \t]*[<>~]?\d{1,3}(?: ?- ?\d{1,3})? ?(?:(?P<sign>%)|$)")
 _ROW = re.compile(r"[^\d,.;:%]{2,30}[<>~]?\d{1,3} ?%[ .;]*")  # "blasts 5%" on its own line
 # a cell that is a figure and no name of a column: "40-50 %", "> 90%", "12"
 _FIGURE = re.compile(r"[<>~=]* ?\d{1,3}(?:[.,]\d+)?(?: ?(?:-|to) ?\d{1,3})? ?%?")
-_NO_NAME = re.compile(r"\. |%|[cz]ellular|richesse")  # what no heading holds
+# what no heading holds
+_NO_NAME = re.compile(r"\. |%|[cz]ellular|richesse|\b(?:is|are|was|were|has|have|ist|est)\b")
+_VALUES = re.compile(r"\b(?:range|values?|interval|limits|cellularit)")
 _NORM = re.compile(r"(?:normal|range|ref|limits|interval)\b")  # of a column
 
 
@@ -125,6 +127,7 @@ class _Cutter:
         self.head: list[str] = []  # names of the columns of the table in hand
         self.rows = 0  # of that table
         self.indent = self.depth = 0  # of the line in hand, and of the heading above it
+        self.inner = -1  # the indent of the first line below that heading
         self.another = ""  # the heading of a section that is not this report's: "DRAFT"
 
     def gap(self, at: int) -> Iterator[Segment]:
@@ -172,7 +175,7 @@ class _Cutter:
 
     def _set(self, material: Material, heading: str, amends: bool = False) -> None:
         self.material, self.heading, self.amends = material, heading, amends
-        self.depth = self.indent
+        self.depth, self.inner = self.indent, -1
         self.local = (material, heading)
 
     def _heading(self, line: str, at: int) -> tuple[bool, int]:
@@ -187,6 +190,9 @@ class _Cutter:
         if self.opened >= 0 and small and is_open(self.before):
             return False, at + begin  # "Iron stain of\nsmear: absent"
         self.indent = len(line) - len(line.lstrip(_ORNAMENT))
+        self.inner = self.indent if self.inner < 0 else self.inner
+        if self.material == "unknown" and self.indent < self.inner:
+            self._set("general", "")  # what is set in below a heading ends here
         label = lead(line, self.labels) if self.labels else None
         if label:
             if label[0] == "other" or _of_nothing_else(line[label[1] :]):
@@ -204,7 +210,7 @@ class _Cutter:
         if self._is_bare_heading(self.text[at : at + len(line)], bare, marked):
             self._bare_heading(bare)
             return True, at + len(line)
-        wrapped = not marked and (is_open(self.before) or self._is_full(rest))
+        wrapped = not (marked or label) and (is_open(self.before) or self._is_full(rest))
         row = self._is_row(rest) or (self.before.endswith("%") and not small)
         if self.before and not row and (wrapped or small):
             return False, at + begin
@@ -217,14 +223,16 @@ class _Cutter:
         amends, material = bool(AMENDS.search(bare)), material_of(bare)
         words = set(_WORD.findall(bare)) - EVENTS
         told = words & HISTORY or classes_in(" ".join(words)) & set("Sbrte")
-        if not (self.number or amends or told or material == "core" or is_side(bare)):
+        sure = material in ("core", "other")
+        if not (self.number or amends or told or sure or is_side(bare)):
             material, bare = "general", ""  # "COMPREHENSIVE MARROW SUMMARY" above all
         elif material == "unknown" and amends:
             material = "general"
         elif is_side(bare):
             material = self.material
         norm = names_norm(bare) and "e" in classes_in(bare)
-        self.another = bare if governs(bare) or (self.number and norm) else ""
+        norm = norm and bool(self.number or _VALUES.search(bare))  # no "Reference laboratory"
+        self.another = bare if governs(bare) or norm else ""
         self._set(material, bare, amends)
         self.depth = -1 if not self.indent else self.depth
 
@@ -258,6 +266,8 @@ class _Cutter:
             self.local = (self.material, self.heading)
             return 0  # the key is what is measured
         material = self.material if is_side(words) else material_of(words)
+        if self.labels and self.labels.keys() >= set(_WORD.findall(words)) - {"and"}:
+            material = "general"  # "A, B and C: ..."
         if material in ("general", "unknown") and len(tail) < 60 and not set(tail) & set("%.:;"):
             named = material_of(tail)  # "SPECIMEN 3: BONE MARROW TREPHINE BIOPSY"
             if named not in ("general", "unknown"):

@@ -13,7 +13,7 @@ _NAME = r"(?:(?!  )[^.:;,()\n]){2,60}"
 _ID = r"[a-h]\d?|\d{1,2}"
 # "(1) core biopsy", "Slide 2: clot", "Block A1 (core)", "B. clot"
 _DECLARED = re.compile(
-    r"[\s(\[](?P<id>[a-h\d]\d?)(?:[)\]]?[.:]|[)\]]| [=-](?= )| (?=\())[ \t]*\(?"
+    r"[\s(\[](?P<id>[a-h\d]\d?)(?:[)\]]?[.:]|[)\]]|(?<=[a-h]),| [=-](?= )| (?=\())[ \t]*\(?"
     rf"(?P<name>[^\W\d_]{_NAME})(?=(?P<more>(?:,{_NAME}){{0,4}}))"
 )  # begins with one character: what stands before it is looked at behind each
 _BEFORE = re.compile(r"(?:(?:^|[.;,:\n]|  )[ \t]*(?:[^\W\d_]{3,12} )?|\b[^\W\d_]{3,12} )[(\[]?$")

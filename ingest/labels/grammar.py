@@ -65,8 +65,11 @@ _PREDICATE = re.compile(r"v[qhd]*x(?:px)?(?:[,;:.j]|$)")
 _COPULA = words_of("is are was were appears remains ist est")
 _EXTENT = re.compile(r"F[dqRh]*[MGt]|Fh+q")  # "hypercellular, 70% nodules"
 _OWN = re.compile(r"[qdyohRSMBG]*(?:[pI][dqoyMBRGS]*)*")  # "hypercellular [marrow for age]"
+_CLAUSE = re.compile(r"v[^.;:|FN]*:$")  # it has a verb: the colon ends it
+_SAYS = re.compile(r":[dqnoMBG]*(?:C|v)")
 _IT_IS = re.compile(r";[pIzdq,]*v[qpd]*F")
-_MEAN = re.compile(r";[dqv]*o[dqvp:]*F(?:[.;,)]|$)")
+_NOUN_OF = re.compile(r"[xLK][vpqd:]*F|F[q]*p?[dq]*[xLK]")
+_MEAN = re.compile(r"[;,][dqvp]*o[dqvp:]*F(?:[.;,)]|$)")
 _OF_READERS = re.compile("[^.;,CF]*C:(?:d*[xr]+F[,j/;]+)+[^FCA.;]*o$")  # "XY 50%, Z 75%, mean"
 _ALSO = re.compile(r";[qd]*v*(?P<by>z*)v*F(?:[.;,(]|$)")  # "cellularity: reduced; 40%"
 _AT = re.compile(r"F,?d*(?:C(?!p[dq]*x)|[MB]+v[dqh]*[HC])")  # "at 40%, cellularity is normal"
@@ -107,7 +110,6 @@ class _Scan:
             self.subject = letter
 
     def semicolon(self, at: int) -> None:
-        last = max(self.ties.keys() | self.odd, default=0)  # figure
         if "C" in self.s[:at] and _CORE_IS.match(self.s, at):
             self.noun("C", at)
         elif (
@@ -120,7 +122,7 @@ class _Scan:
             self.noun("?" if also["by"] else "C", at)  # "cellularity 38%; visual 45%"
         elif self.head == "T":
             self.subject = ""
-        elif _MEAN.match(self.s, at) and not set(_GOVERNED.sub("", self.s[last:at])) & set("xLK"):
+        elif _MEAN.match(self.s, at) and self.is_mean(at):
             self.noun("C", at)  # "some spaces 60% cellular, some empty; average 40%"
         else:
             self.clear(at)
@@ -129,11 +131,20 @@ class _Scan:
         aside = self.s[max(0, self.behind - 2) : self.behind] == "C,"
         if aside and self.words[self.behind] in _AWAY and self.s[at + 1 : at + 2] == "F":
             self.head = "C"  # "cellularity, where assessable, 40%"
+        elif _MEAN.match(self.s, at) and self.is_mean(at):
+            self.noun("C", at)  # "lobules 80% cellular and spaces of 10%, for a mean of 40%"
         elif _NOW.match(self.s, at) and "C" in self.s[:at]:
             self.noun("C", at)
+        elif self.head in ("x", "?", "M") and _CLAUSE.search(self.s, 0, at + 1) and _SAYS.match(self.s, at):
+            self.clear(at)  # "the marrow has been ablated: cellularity is 5%", "...: it is now"
         elif self.s[at] == ":" and self.governed and self.subject == "C":
             self.head = "C"  # "Cellularity by point counting (600 points): 40%"
         self.behind = -1
+
+    def is_mean(self, at: int) -> bool:
+        """Whether the figures before are of the cellularity: their mean is, too."""
+        known = self.ties.keys() | self.odd
+        return bool(known) and not _NOUN_OF.search(self.s, max(known), at)
 
     def preposition(self, at: int) -> None:
         if self.words[at] == "because" and self.words[at + 1 : at + 2] != ["of"]:
@@ -260,6 +271,10 @@ class _Scan:
             return
         if _KEYED.match(s, at - 1) and self.words[at + 2] != "-":
             self.odd.add(at)  # "Cellularity (5%): see text"
+            return
+        first = s.rfind("F", 0, at)
+        if first in self.ties and _FROM_TO.search(s, 0, at) and s[first - 1 : first] == "u":
+            self.ties[at], self.head = "listed", "T"  # "from 20% in some zones to 90% in others"
             return
         reduced = self.words[at - 1 : at] == ["by"] and not _FILLED.match(s, at)
         tie = "" if reduced else self._of_right(at)

@@ -10,16 +10,6 @@ from ingest.labels.tokens import Sentence
 
 # f is the figure of the cells, g that of the fat
 _SHARES: dict[str, re.Pattern[str]] = {
-    # "30% hematopoietic cells and 70% fat"
-    "F cells and F fat": re.compile(r"(?P<f>F)[dq]*[KL][MLG]*[,j/;:(v]*[dv]*Fp?[dq]*f"),
-    # "70% fat and 30% hematopoietic cells", "70% of the space filled by fat and 30% by cells"
-    "F fat and F cells": re.compile(
-        r"F(?:p[doh]*M+v?)?[pz]?[dq]*fG?[,j/;:(v]*[dvq]*(?P<f>F)[pz]?[dq]*[KL]"
-    ),
-    # "hematopoietic cells 30%, fat 70%"
-    "cells F, fat F": re.compile(r"[KL][MLG]*[v:p]*(?P<f>F)[,j/;:]*G?f[LMG]*[v:p]*F"),
-    # "fat 70%, hematopoietic cells 30%"
-    "fat F, cells F": re.compile(r"f[MLG]*[vq:p]*F(?:pd*M+)?[,j/;]*G?[KL][MLG]*[vqd:p]*(?P<f>F)"),
     # "cell to fat ratio 60:40"
     "cells to fat": re.compile(
         r"[LCAK][LCG]?(?:\([^()FN]*\))?[:/pj,]*fG?T?[vpIdqzMBG:()T,]*(?P<f>[NF])[:/p](?P<g>[NF])"
@@ -33,6 +23,9 @@ _SHARES: dict[str, re.Pattern[str]] = {
     # "fat to cell ratio 40:60"
     "fat to cells": re.compile(r"fT?[:/pj,]*[LCAK][LG]?T?[vpdq:(T]*(?P<g>[NF])[:/p](?P<f>[NF])"),
 }
+# "30% hematopoietic cells", "70% of the space filled by fat"; "fat is 70%", "tissue at about 30%"
+_RIGHT = re.compile(r"F(?:p[doh]*M+v?)?[pz]?[dqh]*G?([fKL])")
+_LEFT = re.compile(r"([fKL])[MLG]*[vqd:p]*(?:pd*M+)?$")
 # "marrow space occupied by hematopoiesis, estimate: 85%"
 _FILLED = re.compile(r"M[MB]*v[zp][dq]*K[,vqdp]*:q*(?P<f>F)")
 
@@ -50,8 +43,26 @@ _LEADING = re.compile(
 PAIR = re.compile(r"[RBS]/[RBS]")  # "R/L: 40/60%", but not "<30% / 30-70%": choices of a form
 
 
+def _beside_fat(s: str) -> Iterator[int]:
+    """The place of each figure of cells next to a figure of fat: "70% fat, leaving 30% cells"."""
+    places = [at for at, letter in enumerate(s) if letter == "F"]
+    for pair in pairwise(places):
+        owners = [_owner(s, at) for at in pair]
+        if "f" in owners and {*owners} & set("KL") and not set(s[pair[0] : pair[1]]) & set("."):
+            yield pair[1 - owners.index("f")]
+
+
+def _owner(s: str, at: int) -> str:
+    """Fat (f) or cells (K, L), where a figure is of them."""
+    right = _RIGHT.match(s, at)
+    left = _LEFT.search(s, 0, at)
+    return right[1] if right else left[1] if left else ""
+
+
 def shares_in(s: str) -> Iterator[tuple[int, str, int]]:
     """The place of each figure of cells, what ties it, and that of the fat's of a ratio, or -1."""
+    for at in _beside_fat(s) if s.count("F") > 1 and "f" in s else ():
+        yield at, "cells beside fat", -1
     for name, pattern in _SHARES.items() if "f" in s else ():
         for match in pattern.finditer(s):
             yield match.start("f"), name, match.start("g") if match.groupdict().get("g") else -1

@@ -267,7 +267,7 @@ def _going_on(sentence: Sentence, segment: Segment, last: Claim | None) -> Itera
     found = other and re.fullmatch("[dqGM]*v[vqd:]*", s[:at])
     if (last and (named or found)) or _IT.intersection(sentence.words[:at]):
         claim = _claim(sentence, s, segment, at, sentence.figures[at], "goes on")
-        same = last and not named  # "Clot cellularity is 40%. It is 50% at most."
+        same = last and not (named or found)  # "Clot cellularity is 40%. It is 50% at most."
         role = last.role if last and claim.role == "finding" else claim.role
         yield replace(claim, material=last.material, role=role) if last and same else claim
 

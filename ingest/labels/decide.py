@@ -29,8 +29,8 @@ _SENT = re.compile(r"\b(?:core|biopsy|trephine)(?: biopsy| \w+)?[\s:,*|<>/b-]*(?
 _SPREAD = re.compile(r"\bvar(?:y|ies|iable)\b|\bheterogen|\bpatchy|\bsome\b.*\bothers?\b")
 # "on deeper levels the cellularity is 60%": a remark that takes another figure's place
 _REVISES = re.compile(
-    r"\b(?:deeper|further|additional|recuts?|second (?:look|review|opinion)|revis|correct|wrong|error|instead|should"
-    r"|re-?(?:cut|view|read|exam|assess|evaluat))"
+    r"\b(?:deeper|further|additional|recuts?|second (?:look|review|opinion)|revis|correct|wrong"
+    r"|error|instead|should|re-?(?:cut|view|read|exam|assess|evaluat))"
 )
 # an addendum that takes the figure back
 _WITHDRAWN = re.compile(

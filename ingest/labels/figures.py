@@ -45,7 +45,7 @@ _SIGN = re.compile(r"(?<=[\dol])( ?)(\$|[°º]/[o0]|o/o)(?![\w])")
 
 _PERCENT = (
     r"(?:%(?:ige?[nmrs]?\b)?|\(%\)"
-    r"|(?:per ?cents?|pct|prozent(?:ige?[nmrs]?)?|pour ?cent)\b)"
+    r"|(?:per ?cents?|pct|percnt|pecent|percet|perecnt|precent|persent|prozent(?:ige?[nmrs]?)?|pour ?cent)\b)"
 )
 _SHARE, _SPELT_SIGN = re.compile(_PERCENT), re.compile(r"%(?:(?<=[a-zß]%)|(?<=[a-zß][ -]%))")
 # "40", "7,5", "0050" (was "fifty"), "4050" (a lost dash); no part of a code, a date or a number,
@@ -184,7 +184,7 @@ def _joined(match: re.Match[str]) -> str:
 
 def _numbered(low: str) -> str:
     """Write numbers in words as digits filled with zeros: "fifty percent" is "00050 percent"."""
-    spelt = "rcent" in low or "r cent" in low or "prozent" in low or _SPELT_SIGN.search(low)
+    spelt = "rcent" in low or "rcnt" in low or "r cent" in low or "prozent" in low or _SPELT_SIGN.search(low)
     for share in _SHARE.finditer(low) if spelt else ():
         at = share.start()
         if low[max(0, at - 2) : at].rstrip(" \n-")[-1:].isalpha():

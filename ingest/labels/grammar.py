@@ -57,7 +57,9 @@ _ENDS = re.compile(
 )  # what follows the figure of an adjective
 _SAID = re.compile(r"[MBGRSebcratoknyqdhvEpI,:(|Xu]*")  # between an adjective and its figure
 _VERB = re.compile(r"Cx[qpd]*F")
-_CORE_IS = re.compile(r";[dnoRMG]*[MB][MBG]*v[qpd]*F(?:[.;,)]|$)")  # "...; this core has 40%"
+_CORE_IS = re.compile(r";[dnoRMG]*[MB][MBG]*v[qpd]*F(?:[.;,j)]|$)")  # "...; this core has 40%"
+# "at her age one expects 50%": a share that goes by age is the cellularity
+_FOR_AGE = re.compile(r"(?:[ye]|pN)[^.;xLfKF]*F$")
 _GOVERNED = re.compile("p[dqh]*x")  # "across thirds"
 _NOW = re.compile(r"[,;][djv]*n(?:[nGMB]*[v:]+|[GMB]+)F")  # "at entry 55%, this specimen 20%"
 # "The core [is uneven]: cellularity ...", "is [hard to judge] but averages 40%"
@@ -110,7 +112,7 @@ class _Scan:
             self.subject = letter
 
     def semicolon(self, at: int) -> None:
-        if "C" in self.s[:at] and _CORE_IS.match(self.s, at):
+        if _CORE_IS.match(self.s, at) and ("C" in self.s[:at] or _FOR_AGE.search(self.s, 0, at)):
             self.noun("C", at)
         elif (
             "C" in self.s[:at]
@@ -135,7 +137,11 @@ class _Scan:
             self.noun("C", at)  # "lobules 80% cellular and spaces of 10%, for a mean of 40%"
         elif _NOW.match(self.s, at) and "C" in self.s[:at]:
             self.noun("C", at)
-        elif self.head in ("x", "?", "M") and _CLAUSE.search(self.s, 0, at + 1) and _SAYS.match(self.s, at):
+        elif (
+            self.head in ("x", "?", "M")
+            and _CLAUSE.search(self.s, 0, at + 1)
+            and _SAYS.match(self.s, at)
+        ):
             self.clear(at)  # "the marrow has been ablated: cellularity is 5%", "...: it is now"
         elif self.s[at] == ":" and self.governed and self.subject == "C":
             self.head = "C"  # "Cellularity by point counting (600 points): 40%"

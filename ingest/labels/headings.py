@@ -6,7 +6,16 @@ import re
 from functools import lru_cache
 from typing import Literal
 
-from ingest.labels.languages import CORRECTIONS, GENERAL, HISTORY, KINDS, ORGANS, REMARKS, WORDS, words_of
+from ingest.labels.languages import (
+    CORRECTIONS,
+    GENERAL,
+    HISTORY,
+    KINDS,
+    ORGANS,
+    REMARKS,
+    WORDS,
+    words_of,
+)
 from ingest.labels.tokens import class_of
 
 Material = Literal["core", "clot", "aspirate", "touch", "other", "general", "unknown"]
@@ -34,6 +43,7 @@ _GAP = re.compile(r"\t+| {2,}")
 _ABOUT = words_of("approx approximately about around circa ca roughly nearly etwa environ")
 _DATE = re.compile(r"\d{4}|\d[./]\d")
 _PARTED = re.compile(r"[;,/]| - ")
+_VERBS = words_of("is are was were has have had shows ist sind hat est sont")
 _SEVERAL = re.compile(r"[,;/&+]|\b(?:and|und|et|with)\b")
 
 
@@ -138,11 +148,15 @@ def is_side(words: str) -> bool:
     return bool(met & set("Rnb")) and met <= set("RMGdpnb") and not known
 
 
+def has_verb(words: str) -> bool:
+    """Whether words are a sentence: a heading has no verb."""
+    return not _VERBS.isdisjoint(words.split())
+
+
 @lru_cache(maxsize=4096)
 def is_said(words: str) -> bool:
     """Whether the words before a colon are a sentence and no key: "The core is patchy: ..."."""
-    verbs = {"is", "are", "was", "were", "read", "shows", "ist", "est"} & set(words.split())
-    return bool(verbs) or words.count("(") != words.count(")")
+    return has_verb(words) or "read" in words.split() or words.count("(") != words.count(")")
 
 
 @lru_cache(maxsize=4096)

@@ -211,7 +211,7 @@ _STEMS = (
 )
 REMARKS = words_of(
     """note notes comment comments remark remarks discussion recommendation recommendations opinion
-    guidance information kommentar anmerkung hinweis commentaire commentaires remarque correlation"""
+    guidance information kommentar anmerkung hinweis commentaire remarque correlation"""
 )
 EVENTS = words_of("diagnosis relapse remission screening")  # of a title: what the visit is for
 HISTORY = words_of(

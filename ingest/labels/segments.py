@@ -19,6 +19,7 @@ from ingest.labels.headings import (
     classes_in,
     cut_of,
     governs,
+    has_verb,
     is_anothers,
     is_known,
     is_measured,
@@ -64,8 +65,7 @@ _VALUE = re.compile(r"[ \t]*[<>~]?\d{1,3}(?: ?- ?\d{1,3})? ?(?:(?P<sign>%)|$)")
 _ROW = re.compile(r"[^\d,.;:%]{2,30}[<>~]?\d{1,3} ?%[ .;]*")  # "blasts 5%" on its own line
 # a cell that is a figure and no name of a column: "40-50 %", "> 90%", "12"
 _FIGURE = re.compile(r"[<>~=]* ?\d{1,3}(?:[.,]\d+)?(?: ?(?:-|to) ?\d{1,3})? ?%?")
-# what no heading holds
-_NO_NAME = re.compile(r"\. |%|[cz]ellular|richesse|\b(?:is|are|was|were|has|have|ist|est)\b")
+_NO_NAME = re.compile(r"\. |%|[cz]ellular|richesse")  # what no heading holds
 _VALUES = re.compile(r"\b(?:range|values?|interval|limits|cellularit)")
 _NORM = re.compile(r"(?:normal|range|ref|limits|interval)\b")  # of a column
 
@@ -133,9 +133,10 @@ class _Cutter:
     def gap(self, at: int) -> Iterator[Segment]:
         """A blank line ends the paragraph and the table in hand."""
         yield from self._close(at, self.local, self.amends)
+        ends = names_norm(self.another) and self.another not in self.before
+        self.another = "" if ends or self.another.endswith(":") else self.another
         self.local, self.head, self.before = (self.material, self.heading), [], ""
         self.listing, self.width = False, 0
-        self.another = "" if self.another.endswith(":") else self.another
 
     def line(self, line: str, at: int) -> Iterator[Segment]:
         """Take a line: a row of a table, a heading, or more of the paragraph."""
@@ -223,15 +224,15 @@ class _Cutter:
         amends, material = bool(AMENDS.search(bare)), material_of(bare)
         words = set(_WORD.findall(bare)) - EVENTS
         told = words & HISTORY or classes_in(" ".join(words)) & set("Sbrte")
-        sure = material in ("core", "other")
-        if not (self.number or amends or told or sure or is_side(bare)):
+        norm = bool(_VALUES.search(bare)) or (self.number and "e" in classes_in(bare))
+        norm = norm and names_norm(bare)  # no "Reference laboratory" above all
+        named = told or norm or material in ("core", "other")
+        if not (self.number or amends or named or is_side(bare)):
             material, bare = "general", ""  # "COMPREHENSIVE MARROW SUMMARY" above all
         elif material == "unknown" and amends:
             material = "general"
         elif is_side(bare):
             material = self.material
-        norm = names_norm(bare) and "e" in classes_in(bare)
-        norm = norm and bool(self.number or _VALUES.search(bare))  # no "Reference laboratory"
         self.another = bare if governs(bare) or norm else ""
         self._set(material, bare, amends)
         self.depth = -1 if not self.indent else self.depth
@@ -296,7 +297,9 @@ class _Cutter:
 
     def _is_bare_heading(self, raw: str, bare: str, marked: str | None) -> bool:
         """A short line of its own that is no sentence: marked, in capitals, or of known words."""
-        if not 2 <= len(bare) <= 60 or _OPEN_END.search(raw.rstrip()) or _NO_NAME.search(bare):
+        if not 2 <= len(bare) <= 60 or _OPEN_END.search(raw.rstrip()):
+            return False
+        if _NO_NAME.search(bare) or has_verb(bare):
             return False
         if (marked and marked[0] in "#q0123456789") or AMENDS.match(bare):
             return True

@@ -68,12 +68,10 @@ _PLAIN_KEY = str.maketrans(dict.fromkeys("MGopdyvzuwhecbrnEgajki:,IKLf", "q"))
 _SPECIAL = words_of(
     "o been estimated reported report figure value percentage cell content density cent ."
 )
-_SHORT_OF_ONE = {
-    word[:n] + word[n + 1 :]: letter
-    for word, letter in WORDS.items()
-    for n in range(1, len(word) - 1)
-    if len(word) > 6
-}
+_MISSPELT: dict[str, list[str]] = {}  # each long word with one of its letters left out
+for _word in filter(lambda word: len(word) > 6, WORDS):
+    for _n in range(1, len(_word) - 1):
+        _MISSPELT.setdefault(_word[:_n] + _word[_n + 1 :], []).append(_word)
 _MOVING = set("AMBGCbcx")  # classes that the words before them may change
 _LEADS = (":", ".", "\ue000", "\ue001")
 _KINDS = {"arrow": "u", "date": "b", "dots": ":"}
@@ -269,7 +267,26 @@ def class_of(word: str) -> str:
         return "C" if word.endswith(("ity", "tät", "té")) else "H"
     # "wlth", "rnarrow": an l was scanned for an i, an m for rn; "overal": a letter is lost
     meant = WORDS.get(word.replace("l", "i")) or WORDS.get(word.replace("rn", "m"))
-    return meant or _SHORT_OF_ONE.get(word, "x")
+    return meant or WORDS.get(_misspelt(word), "x")
+
+
+def _misspelt(word: str) -> str:
+    """The known word that a long one is but for a letter left out, put in, changed or swapped.
+
+    Not its first two letters nor its last: those tell one word, and one form, from another.
+    """
+    if len(word) < 6:
+        return ""
+    for n in range(2, len(word) - 1):
+        swapped = word[:n] + word[n + 1] + word[n] + word[n + 2 :]
+        left = word[:n] + word[n + 1 :]
+        changed = (known for known in _MISSPELT.get(left, ()) if known[:n] == word[:n])
+        if swapped in WORDS:
+            return swapped
+        for meant in (left, *changed):
+            if meant in WORDS and len(meant) > 6 and meant[-1] == word[-1]:
+                return meant
+    return next(iter(_MISSPELT.get(word, ())), "")
 
 
 def _form(word: str) -> str:

@@ -1,0 +1,92 @@
+"""Laws on sections: what outranks what, what a heading names, and where a clause ends."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from ingest.labels.rules import parse
+
+CORES = ["Core: The marrow is 40% cellular.", "TREPHINE\nCellularity is 40%; no infiltrate."]
+CORES += ["Histology: cellularity 40%.", "CORE BIOPSY\nHypocellular for age (40%)."]
+REMARKS = """Note|Comment|COMMENTS|Remark|Clinical history|Information supplied|Reference|Guidance
+Blood|Blood today|Discussion|Recommendation|Kommentar|Commentaire|Summary of the referral
+Immunohistochemistry|Flow cytometry|Discussion with the clinician""".replace("\n", "|").split("|")
+DISTRACTORS = """A commonly used rule calls for more where the marrow shows 80% cellularity or more.
+Our cellularity norms: 90% at birth, 80% at 30 years.
+The Lakeland report describes the core as 80% cellular.
+At diagnosis the biopsy was read as 80% cellular.
+The marrow would be 80% cellular in a child.
+Trials enroll where cellularity is 80%.
+Cellularity of 80% was what the clinic had hoped for.""".splitlines()
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_a_remark_disputes_no_finding_of_the_core(core: str) -> None:
+    for remark, words, join in itertools.product(REMARKS, DISTRACTORS, (": ", "\n")):
+        for text in (
+            f"{core}\n\n{remark}{join}{words}",
+            f"X1 core biopsy\n\n{remark}{join}{words}\n\n{core}",
+        ):
+            assert parse(text).value == 40, text
+
+
+@pytest.mark.parametrize("revision", ["On deeper levels", "On review", "After recuts"])
+def test_a_remark_that_revises_is_not_passed_over(revision: str) -> None:
+    for core in CORES:
+        text = f"{core}\n\nComment: {revision} the cellularity is 60%."
+        assert parse(text).value in (60, None), text
+
+
+def test_a_heading_of_another_organ_or_of_a_norm_gives_nothing() -> None:
+    for organ, side in itertools.product(("KIDNEY", "LIVER", "BREAST"), ("", "RIGHT ", "LEFT ")):
+        for lead in ("", "Core biopsy received.\n", "Core biopsy received.\n\n"):
+            assert parse(f"{lead}{side}{organ}\nCellularity 40%").value is None, (organ, lead)
+    for norm in ("Reference range", "Normal values", "Expected range"):
+        assert parse(f"{norm}\nCore: 40% cellular.").value is None, norm
+    for title in ("Reference laboratory report", "Standard marrow report"):
+        assert parse(f"{title}\nCore: 40% cellular.").value == 40, title
+
+
+def test_a_sentence_is_no_heading_and_a_disease_beside_the_marrow_hides_nothing() -> None:
+    for opening in ("Your patient, a teacher of 83, was found to have a", "She is unwell with a"):
+        text = f"{opening}\nlow platelet count.\n\nA trephine was taken. It shows 40% cellularity."
+        assert parse(text).value == 40, text
+    for disease in ("lymphoma of spleen", "plasma cell myeloma", "hairy cell leukemia"):
+        text = f"1.4 cm core.\n\nBone marrow; {disease}\n\nThe marrow has 40% cellularity."
+        assert parse(text).value == 40, text
+    for other in ("aspirate smears", "clot section", "blood film"):
+        text = f"1.4 cm core.\n\nBone marrow; {other}\n\nThe marrow has 40% cellularity."
+        assert parse(text).value is None, text
+
+
+@pytest.mark.parametrize("names", [("CORE", "CLOT"), ("RIGHT CREST", "LEFT CREST")])
+def test_a_column_says_of_what_its_values_are(names: tuple[str, str]) -> None:
+    rows = [("", *names), ("Adequate", "yes", "scant"), ("Cellularity", "40%", "60%")]
+    rows += [("Plasma cells", "8%", "n/a")]
+    expected = 40 if "CLOT" in names else 50
+    for order in (0, 1), (1, 0):
+        table = [(row[0], *(row[1:][n] for n in order)) for row in rows]
+        for text in (
+            "\n".join("".join(cell.ljust(20) for cell in row) for row in table),
+            "\n".join(" | ".join(row) for row in table),
+            "\n".join("\t".join(row) for row in table),
+            "<table>"
+            + "".join(f"<tr>{''.join(f'<td>{c}</td>' for c in row)}</tr>" for row in table)
+            + "</table>",
+        ):
+            assert parse(f"Bone marrow biopsy\n\n{text}").value == expected, text
+
+
+CLAUSES = """The biopsy has been ablated: cellularity is {f}.
+Compared with 18 months ago (80% cellular), the specimen has grown: it is now {f} cellular.
+Lobules that are 80% cellular alternate with spaces of 10%, for a mean of {f}.
+Dr A read a cellularity of 80% and Dr B 90%; the agreed figure is {f}.
+The biopsy is composed of 60% fat, leaving hematopoietic tissue at {f}.""".splitlines()
+
+
+@pytest.mark.parametrize("clause", CLAUSES)
+def test_a_clause_that_ties_its_figure_is_not_spoilt_by_the_one_before(clause: str) -> None:
+    for said, value in {"40%": 40, "about 40%": 40, "35-45%": 40}.items():
+        assert parse(f"TREPHINE\n{clause.format(f=said)}").value == value, clause

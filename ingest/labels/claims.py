@@ -350,7 +350,8 @@ def _before(sentence: Sentence, s: str, at: int) -> str:
     before = s[after_any(s, ".;", at) : at]
     for _ in range(min(3, before.count("("))):  # a figure in brackets says nothing of what follows
         before = re.sub(r"\([^()n]*[FN][^()n]*\)", ",", before)
-    before = re.sub(r",[^,FN]*,(?=q*v)", "", before)  # "cellularity, when measured twice, is"
+    # "cellularity, when measured twice, is", "the deep marrow, which is what should be judged, has"
+    before = re.sub(r",(?:[^,FN]*,(?=q*v)|p?d[vc][^,FN]*,)", "", before)
     before = re.sub(r"kp+d*y(?!y)", "", before)  # "hypocellular relative to age"
     before = re.sub("prd|(?<=[BMG])r[qd]*[xv](?=v)", "", before)  # "of your patient", "you sent is"
     before = before.rpartition(",j")[2]  # "..., which limits the estimate, but it is"

@@ -115,6 +115,7 @@ _DATE = re.compile(
     r"(?:19|20)\d\d-\d\d?-\d\d?\b|\d(?<!\w\d)\d?(?:/\d\d?/(?:\d\d)?\d\d|\.\d\d?\.(?:\d\d)?\d\d|/20\d\d)\b"
 )  # no figures
 _NO_BOUND = ("", ",", ";", "/", ")", "|", "%", "-")  # no word of a bound ends so
+_GAP = re.compile(r"\n[ \t]+\S")
 _HINT = re.compile(r"[\d½¼¾⅓⅔]")
 
 
@@ -238,6 +239,12 @@ def find_figures(text: str) -> list[Figure]:
     """
     if not _HINT.search(text):
         return []
+    if _GAP.search(text):  # "between 40 and\n   50%"
+        left = [at for at in range(len(text)) if not text[max(0, at - 1) : at + 1].isspace() or not at]
+        return [
+            replace(it, start=left[it.start], end=left[it.end - 1] + 1)
+            for it in find_figures("".join(text[at] for at in left))
+        ]
     plain = text.replace("\n", " ").replace("\t", " ")
     plain = _DATE.sub(lambda match: "#" * len(match[0]), plain)
     numbers: list[re.Match[str] | None] = [*_NUMBER.finditer(plain), None]

@@ -40,9 +40,11 @@ _BOX = re.compile(r"(?:\[[ x✓_]\]|\( ?[x*]?\)|[☐☒☑✓□]) ?[<>~]? ?\d")
 _CELLS = re.compile(r"(?:(?:core|bx|biopsy|trephine|marrow|bm) )*cell\.? ?(?:\(?%\)?|pct)")
 _COLON = re.compile(r":(?!\S)")  # of a key, not of "M:E" or 10:30
 _GAP = re.compile(r"\t+| {2,}")
+_SENTENCE = re.compile(r"\w+ \w+ \S+[^.\s]\.$")
 _ABOUT = words_of("approx approximately about around circa ca roughly nearly etwa environ")
 _DATE = re.compile(r"\d{4}|\d[./]\d")
 _PARTED = re.compile(r"[;,/]| - ")
+_PERSONS = words_of("physician physicians doctor clinician copy surgeon arzt médecin")
 _VERBS = words_of("is are was were has have had shows ist sind hat est sont")
 _SEVERAL = re.compile(r"[,;/&+]|\b(?:and|und|et|with)\b")
 
@@ -105,6 +107,8 @@ def _seen(word: str) -> str:
 def is_anothers(heading: str) -> bool:
     """Whether a heading tells of another's reading: "Draft", "For comparison"."""
     words = _WORD.findall(ASIDE.sub("", heading))
+    if not _PERSONS.isdisjoint(words):
+        return False  # "Referring physician / clinic copy" is an address
     first = next((word for word in words if WORDS.get(word) != "d"), "")
     return WORDS.get(first) == "r" or any(WORDS.get(word) == "k" for word in words)
 
@@ -137,7 +141,7 @@ def names_norm(heading: str) -> bool:
 def is_remark(heading: str, material: Material) -> bool:
     """Whether a section is no description: a note, a comment, what was sent with the case."""
     words = set(_WORD.findall(heading))
-    return material in (*SET_ASIDE, "unknown") or not REMARKS.isdisjoint(words)
+    return material in SET_ASIDE or not REMARKS.isdisjoint(words)
 
 
 @lru_cache(maxsize=4096)
@@ -177,7 +181,8 @@ def tells_it(key: str) -> bool:
 
 def is_known(name: str) -> bool:
     """Whether the name of a column says a material or a time, and no more."""
-    told = any(class_of(word) in "nbrevBSR" for word in _WORD.findall(name))
+    words = [word for word in _WORD.findall(name) if len(word) > 1 or word in "rl"]
+    told = any(class_of(word) in "nbrevBSR" for word in words)
     return told or bool(_DATE.search(name)) or material_of(name) == "general"
 
 
@@ -202,7 +207,7 @@ def cut_of(line: str) -> str:
     if "  " not in line.strip() or _COLON.search(line) or _BOX.search(line):
         return ""
     pieces = _GAP.split(line.strip())
-    if sum(re.search(r"[^.\s]\.$", piece) is not None for piece in pieces) > 1:
+    if any(_SENTENCE.search(piece) for piece in pieces):
         return ""  # sentences with two blanks between
     lead = len(pieces) == 2 and material_of(pieces[0]) not in ("unknown", "general")
     return " " if lead or all(len(piece) < 40 for piece in pieces) else ""

@@ -188,7 +188,7 @@ GENERAL = words_of(
     supplemental procedure note component observation value dataset proforma form checklist
     worksheet bmat diagnostic text body narrative answer template befund beurteilung diagnose
     mikroskopie histologie kommentar conclusion résultat compte rendu opinion recommendation
-    recommendations zusammenfassung beschreibung bericht kritischer centrally on in and the as
+    recommendations zusammenfassung beschreibung bericht kritischer centrally attending staff on in and the as
     of for with signed received section laboratory lab"""
 )
 # how a word begins that marks a correction

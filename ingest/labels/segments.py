@@ -45,6 +45,7 @@ _MARK = re.compile(
 )
 _ORNAMENT = " *_=-.[]<>#+:"
 _OPEN_END = re.compile(r"[.,;]$|\w-$")  # of a line that is no heading
+_FRAMED = re.compile(r"\s*([-=*#_~])\1+ *[^\W_][^%]*[^\W_]\W* *\1\1+\s*$")  # "--- DRAFT (day 1) ---"
 _KEY = re.compile(
     r"((?>[^\W\d_](?:[^:?=|\n%.;]{0,59}[^:?=|\n%.; \t])?))[ \t.]*"
     r"(?:(?::\**|\?)(?=\s|$)|=(?=[\s\d<>~]|$))"
@@ -117,7 +118,7 @@ class _Cutter:
         self.heading = ""
         self.amends = False
         self.local: tuple[Material, str] = ("general", "")  # of the paragraph
-        self.before = ""  # the line before, in this block
+        self.before, self.caps = "", False  # the line before, in this block, and whether in capitals
         self.width = 0  # of the longest line of this block
         self.opened = -1  # where the words of the paragraph in hand begin
         self.begun = -1  # where its line begins: its key too may speak to a reader
@@ -159,7 +160,8 @@ class _Cutter:
                 yield from self._close(at, *was)
             if self.opened < 0 and rest < at + len(line):
                 self.opened, self.begun = rest, at
-        self.before = line if line.strip(" -=_*") else self.before  # a rule is no line
+        if line.strip(" -=_*"):  # a rule is no line
+            self.before, self.caps = line, self.text[at : at + len(line)].isupper()
 
     def _close(self, end: int, under: tuple[Material, str], amends: bool) -> Iterator[Segment]:
         start, self.opened = self.opened, -1
@@ -275,7 +277,7 @@ class _Cutter:
                 material, words = named, f"{words} {tail}"
         if AMENDS.search(words):
             self._set("general", words, amends=True)
-        elif words.startswith("original") and AMENDS.search(self.folded):
+        elif words.startswith(("original", "primary", "initial")) and AMENDS.search(self.folded):
             self._set("general", "")  # "Original diagnosis:", beside an addendum
         elif tail and (material == "unknown" or "e" in met):
             unknown = material == "unknown" and not self.amends
@@ -297,6 +299,8 @@ class _Cutter:
 
     def _is_bare_heading(self, raw: str, bare: str, marked: str | None) -> bool:
         """A short line of its own that is no sentence: marked, in capitals, or of known words."""
+        if _FRAMED.match(raw) and len(bare) < 100:
+            return True
         if not 2 <= len(bare) <= 60 or _OPEN_END.search(raw.rstrip()):
             return False
         if _NO_NAME.search(bare) or has_verb(bare):
@@ -306,9 +310,13 @@ class _Cutter:
         known = material_of(bare) != "unknown"
         upper = bool(marked) or raw.lstrip(_ORNAMENT)[:1].isupper() or raw.isupper()  # "3 BIOPSY"
         told = known or is_anothers(bare)
+        if not told and self.material != "general" and self.indent > max(self.depth, 0):
+            return False  # "CORE BIOPSY\n   A. NO LYMPHOMA": one of its findings
         if not upper or (not told and re.search(r"\d", ASIDE.sub("", bare))):
             return False
-        return known or not self.before or (raw.isupper() and len(self.before) < 46)
+        return known or not self.before or (
+            raw.isupper() and (len(self.before) < 46 or not self.caps)
+        )
 
     def _sentences(
         self, start: int, end: int, under: tuple[Material, str], amends: bool

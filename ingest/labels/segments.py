@@ -376,7 +376,7 @@ class _Cutter:
         if not cells or (not hot and far and (self.rows or not self.head)):
             return  # for speed: most rows of most tables
         cells = with_units(cells)
-        names = [cell.strip() for _, cell in cells]
+        names = [cell.strip(" \t\"'~") for _, cell in cells]
         measured = [n for n, name in enumerate(names) if is_measured(name)]
         measured = measured[: 1 if measured[:1] == [0] else None]  # a row goes by its name
         bare = _SHARE.search(without_scale(line)) or any(_FIGURE.fullmatch(name) for name in names)

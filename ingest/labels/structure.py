@@ -10,6 +10,11 @@ from typing import Any
 from ingest.labels.headings import is_measured, material_of
 
 _BESIDE = re.compile(r"ref|norm|range|flag|id$|code|date")  # what stands beside a value
+_MARKS = {"period": ".", "full stop": ".", "comma": ",", "colon": ":", "semicolon": ";"}
+_MARKS |= {"new paragraph": "\n\n", "new line": "\n", "next line": "\n"}
+_SPOKEN_MARK = re.compile(
+    r" (period|full stop|comma|colon|semicolon|new paragraph|new line|next line)\b", re.IGNORECASE
+)
 _TAG = re.compile(r"<(?:html|body|p|div|br|table|tr|td|h[1-6]|ul|li|b)\b[^>]*>", re.IGNORECASE)
 _BLOCKS = {"p", "div", "br", "tr", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "li", "table"}
 _SILENT = {"script", "style", "referencerange"}
@@ -18,6 +23,8 @@ _BLOCKS |= {"dt", "dd", "section", "body", "title", "pre"}
 
 def as_text(text: str) -> str:
     """The words of a Report as plain text; plain text comes back as it is."""
+    if len(_SPOKEN_MARK.findall(text)) > 5:  # "core biopsy colon 40 percent cellular period"
+        text = _SPOKEN_MARK.sub(lambda mark: _MARKS[mark[1].lower()], text)
     if "<!--" in text:  # what no reader sees
         lead, *rest = text.split("<!--")
         text = lead + "".join(part.partition("-->")[2] for part in rest)

@@ -24,7 +24,7 @@ Owner = Literal["cellularity", "unclear"]  # what has another owner is no claim
 Role = Literal["finding", "norm", "criterion", "quality"]
 Scope = Literal["whole", "overall", "part", "extreme", "aside"]
 _BESIDE = re.compile(r"C[MBGvqdiuz:]*F$")  # "Cellularity 30% +++"
-_WITHOUT = re.compile(r"a[dq]*a")  # "[excluding the subcortical] spaces 40%"
+_WITHOUT = re.compile(r"a[dqup]*a")  # "[excluding the subcortical] spaces 40%"
 _OF_LAST = re.compile(r"\(?[^,(]*a[^,(]*(?=[pj])")  # "20% [in subcortical spaces] to 50%"
 _IT = words_of("it this these here es sie dies elle ceci")
 # "cellularity is 60%, no, I was on another case, make that 40%": the last one holds
@@ -333,7 +333,7 @@ def _role(s: str, at: int, sentence: Sentence, segment: Segment) -> tuple[Role, 
     if "?" in s[at + 1 : at + 3] or (bound and _RULE.match(s, max(0, s.rfind("C", 0, at)))):
         return "criterion", "", False
     mark = next((letter for letter in after + before[::-1] if letter in marks), "")
-    normal = re.search(r"h[^,(;)w]*$", before)
+    normal = re.search(r"h[^,(;)wjx]*$", before)
     if normal and mark != "n":  # "normal for age 30-50%", but not "normal for age at 40%"
         said = sentence.words[max(0, at - len(normal[0])) : at]
         if said[-1] != "at" and {"n", "normal", "nl", "normale"} & set(said):
@@ -356,7 +356,7 @@ def _before(sentence: Sentence, s: str, at: int) -> str:
     before = re.sub("prd|(?<=[BMG])r[qd]*[xv](?=v)", "", before)  # "of your patient", "you sent is"
     before = before.rpartition(",j")[2]  # "..., which limits the estimate, but it is"
     # "Compared with the prior, the core is ..."
-    lead = re.match(r"[^FCAEe,(MBG]*[kb][^FCAEe,(]*,(?=[dnoqv]*[CMBGHAF])", before)
+    lead = re.match(r"[^FCAEe,(MBG]*[kb][^FCAEe,(]*,+(?=[dnoqv]*[CMBGHAF])", before)
     before = before[lead.end() :] if lead else before
     last = max(before.rfind("F"), before.replace("pN", "py").rfind("N"))  # "expected at 50"
     tail = before[last + 1 :]

@@ -185,7 +185,13 @@ def _joined(match: re.Match[str]) -> str:
 
 def _numbered(low: str) -> str:
     """Write numbers in words as digits filled with zeros: "fifty percent" is "00050 percent"."""
-    spelt = "rcent" in low or "rcnt" in low or "r cent" in low or "prozent" in low or _SPELT_SIGN.search(low)
+    spelt = (
+        "rcent" in low
+        or "rcnt" in low
+        or "r cent" in low
+        or "prozent" in low
+        or _SPELT_SIGN.search(low)
+    )
     for share in _SHARE.finditer(low) if spelt else ():
         at = share.start()
         if low[max(0, at - 2) : at].rstrip(" \n-")[-1:].isalpha():
@@ -240,7 +246,9 @@ def find_figures(text: str) -> list[Figure]:
     if not _HINT.search(text):
         return []
     if _GAP.search(text):  # "between 40 and\n   50%"
-        left = [at for at in range(len(text)) if not text[max(0, at - 1) : at + 1].isspace() or not at]
+        left = [
+            at for at in range(len(text)) if not text[max(0, at - 1) : at + 1].isspace() or not at
+        ]
         return [
             replace(it, start=left[it.start], end=left[it.end - 1] + 1)
             for it in find_figures("".join(text[at] for at in left))

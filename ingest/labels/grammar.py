@@ -50,7 +50,7 @@ _SPACE = re.compile(
 )  # "of the space is hematopoietic"
 _FILLS = re.compile(r"[pI]?[dqhnoM]*[MBG]|[.,;)]|$")  # "occupies 40% of the marrow space"
 _FILLED = re.compile(
-    r"F(?:v?[pzw][dq]*|[dq]*G?(?=K[MGL]?(?:[.;()]|[,j](?!d?Fq*x)|$)))K"
+    r"F(?:v?[pzw][dqG]*|[dq]*G?(?=K[MGL]?(?:[.;()]|[,j](?!d?Fq*x)|$)))K"
 )  # "contain 20% hematopoiesis"
 _ENDS = re.compile(
     r"[.,;:()|jwpku?nehbotR/]|I[dqnhy]+[.,;y]|$"
@@ -120,7 +120,7 @@ class _Scan:
             and ("it" in self.words[at : it.end()])
         ):
             self.noun("C", at)  # "you estimated the cellularity at 70%; to my eye it is 40%"
-        elif (also := _ALSO.match(self.s, at)) and re.search("C[:vhqgd]*F?$", self.s[:at]):
+        elif (also := _ALSO.match(self.s, at)) and re.search("C[:vhqgdpy]*F?$", self.s[:at]):
             self.noun("?" if also["by"] else "C", at)  # "cellularity 38%; visual 45%"
         elif self.head == "T":
             self.subject = ""
@@ -146,6 +146,9 @@ class _Scan:
         elif self.s[at] == ":" and self.governed and self.subject == "C":
             self.head = "C"  # "Cellularity by point counting (600 points): 40%"
         self.behind = -1
+
+    def bracket(self, at: int) -> None:
+        self.behind = -1  # what a preposition within governs ends here
 
     def is_mean(self, at: int) -> bool:
         """Whether the figures before are of the cellularity: their mean is, too."""
@@ -324,7 +327,7 @@ class _Scan:
         )
         if first and _AT.match(s, at):
             return "at F"
-        if lead[-1:] in ("w", "v") and re.match("FH[MB]?(?:[.,;:()]|$)", s[at:]):
+        if lead[-1:] in ("w", "v") and re.match("Fq*H[MB]?(?:py|[.,;:()]|$)", s[at:]):
             return "F hypercellular"  # "ist mit 40 % hypozellulär"
         if _SHARE.match(s, at) or self._is_relative(at):
             return ""  # "60% of the cellularity", "20% lower than before"
@@ -399,7 +402,8 @@ class _Scan:
 _STEPS: dict[str, Callable[[_Scan, int], None]] = {
     ".": _Scan.clear, ";": _Scan.semicolon,
     "C": _Scan.measured, "A": _Scan.adjective, "H": _Scan.adjective, "K": _Scan.cells,
-    "F": _Scan.figure, "N": _Scan.number, "o": _Scan.mean, "v": _Scan.verb,
+    "F": _Scan.figure, ")": _Scan.bracket,
+    "N": _Scan.number, "o": _Scan.mean, "v": _Scan.verb,
 }  # fmt: skip
 _STEPS |= dict.fromkeys("pIzwku", _Scan.preposition) | dict.fromkeys(",:|", _Scan.comma)
 _STEPS |= dict.fromkeys("xfLT", _Scan.other) | dict.fromkeys("MBGt", _Scan.site)

@@ -89,7 +89,7 @@ p following post because due owing wegen aufgrund of at to on for as within abou
  hinter nach trotz innerhalb entlang gemäß laut einschließlich unter über comme sous chez vers
  après selon jusque jusqu hors
 I in im inside
-z by via using durch digital image eye visual visually morphometry microscopy automated software
+z morphometric planimetric quantitative by via using durch digital image eye visual visually morphometry microscopy automated software
  counting
 u from since seit ab vom depuis
  dès
@@ -107,7 +107,7 @@ q anywhere everywhere h so rpt approximate très sehr exact absolute absolut abs
  some approx ca c. circa environ vicinity order readout range de figure degree extent index tick
  check select circle row
  half several many few fewer little enough yet once ever already even maybe together however
- moreover furthermore nevertheless nonetheless otherwise meanwhile back away apart altogether
+ moreover furthermore nevertheless nonetheless otherwise meanwhile back altogether
  indeed better worse far farther shall will alle allem allen aller alles einige einigen mehrere
  mehreren viel viele wenig wenige etwas denn doch jedoch daß dass immer oft häufig meist
  meistens schon noch auch ganz recht ziemlich fast nahezu beinahe ungefähr rund zirka vielleicht
@@ -116,7 +116,7 @@ q anywhere everywhere h so rpt approximate très sehr exact absolute absolut abs
  toutes même mêmes ne toujours souvent parfois encore seulement aussi assez trop presque peu
  probablement globalement ici là maintenant puis ainsi alors autour bien mieux moins autant près
  donc
-h n normal fair moderate raised high low elevated lower abnormal variable patchy heterogeneous
+h similar comparable identical n normal fair moderate raised high low elevated lower abnormal variable patchy heterogeneous
  markedly diminished preserved diminuée augmentée erhöht vermindert reduziert gesteigert normwertig
  nl appropriate adequate regular
 y yo yr mm cm day days week weeks month months year years visit age aged ages age's old alter
@@ -150,7 +150,7 @@ E changed modified updated sic strike scratch
 g reduced decrease increase fall rise drop gone fell fallen rose risen dropped declined improved
  recovered went grown come down changed steigt gefallen passée passé
 a subcortical subcortically subcapsular subendosteal paracortical subkortikal souscorticale
- disregarded ignored discounted excluding excluded exclusive uninvolved nonrepresentative
+ disregarded ignored discounted excluding excluded exclusive uninvolved nonrepresentative away apart except
 t elsewhere areas foci focal region regions zones zone uninvolved involved aggregates nodules places
  lowest highest minimum maximum min max parts portion portions end remainder
  stellenweise anderswo

@@ -45,7 +45,9 @@ _MARK = re.compile(
 )
 _ORNAMENT = " *_=-.[]<>#+:"
 _OPEN_END = re.compile(r"[.,;]$|\w-$")  # of a line that is no heading
-_FRAMED = re.compile(r"\s*([-=*#_~])\1+ *[^\W_][^%]*[^\W_]\W* *\1\1+\s*$")  # "--- DRAFT (day 1) ---"
+_FRAMED = re.compile(
+    r"\s*([-=*#_~])\1+ *[^\W_][^%]*[^\W_]\W* *\1\1+\s*$"
+)  # "--- DRAFT (day 1) ---"
 _KEY = re.compile(
     r"((?>[^\W\d_](?:[^:?=|\n%.;]{0,59}[^:?=|\n%.; \t])?))[ \t.]*"
     r"(?:(?::\**|\?)(?=\s|$)|=(?=[\s\d<>~]|$))"
@@ -114,11 +116,15 @@ class _Cutter:
     def __init__(self, text: str, folded: str, triggers: list[int]) -> None:
         self.text, self.folded, self.triggers = text, folded, triggers
         self.labels = declared(folded)
+        self.lengths = sorted(map(len, folded.split("\n")))
         self.material: Material = "general"  # of the section
         self.heading = ""
         self.amends = False
         self.local: tuple[Material, str] = ("general", "")  # of the paragraph
-        self.before, self.caps = "", False  # the line before, in this block, and whether in capitals
+        self.before, self.caps = (
+            "",
+            False,
+        )  # the line before, in this block, and whether in capitals
         self.width = 0  # of the longest line of this block
         self.opened = -1  # where the words of the paragraph in hand begin
         self.begun = -1  # where its line begins: its key too may speak to a reader
@@ -248,7 +254,9 @@ class _Cutter:
         if self._is_row(rest):
             return False
         word = rest.split(maxsplit=1)[0] if rest.strip() else ""
-        return len(self.before) > 45 and len(self.before) + 1 + len(word) > self.width
+        wide = len(self.lengths) - bisect_left(self.lengths, len(self.before) - 9) > 2
+        wide = wide or not word[:1].isalpha()
+        return len(self.before) > 45 and wide and len(self.before) + 1 + len(word) > self.width
 
     def _is_entry(self, line: str) -> bool:
         """Whether a line is one of the list below "Cellularity:"."""
@@ -310,12 +318,13 @@ class _Cutter:
         known = material_of(bare) != "unknown"
         upper = bool(marked) or raw.lstrip(_ORNAMENT)[:1].isupper() or raw.isupper()  # "3 BIOPSY"
         told = known or is_anothers(bare)
-        if not told and self.material != "general" and self.indent > max(self.depth, 0):
+        inner = len(raw) - len(raw.lstrip(" \t")) > max(self.depth, 0)
+        if inner and not told and self.material != "general":
             return False  # "CORE BIOPSY\n   A. NO LYMPHOMA": one of its findings
         if not upper or (not told and re.search(r"\d", ASIDE.sub("", bare))):
             return False
-        return known or not self.before or (
-            raw.isupper() and (len(self.before) < 46 or not self.caps)
+        return (
+            known or not self.before or (raw.isupper() and (len(self.before) < 46 or not self.caps))
         )
 
     def _sentences(

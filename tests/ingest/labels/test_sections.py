@@ -11,8 +11,9 @@ from ingest.labels.rules import parse
 CORES = ["Core: The marrow is 40% cellular.", "TREPHINE\nCellularity is 40%; no infiltrate."]
 CORES += ["Histology: cellularity 40%.", "CORE BIOPSY\nHypocellular for age (40%)."]
 REMARKS = """Note|Comment|COMMENTS|Remark|Clinical history|Information supplied|Reference|Guidance
-Blood|Blood today|Discussion|Recommendation|Kommentar|Commentaire|Summary of the referral
-Immunohistochemistry|Flow cytometry|Discussion with the clinician""".replace("\n", "|").split("|")
+Blood|Blood today|Discussion|Recommendation|Kommentar|Commentaire|Opinion""".replace(
+    "\n", "|"
+).split("|")
 DISTRACTORS = """A commonly used rule calls for more where the marrow shows 80% cellularity or more.
 Our cellularity norms: 90% at birth, 80% at 30 years.
 The Lakeland report describes the core as 80% cellular.

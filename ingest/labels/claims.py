@@ -113,8 +113,9 @@ def read_claims(folded: str, segments: Iterable[Segment]) -> Iterator[Claim]:
         made = list(_claims(sentence, segment)) if segment.near else []
         corrects = segment.amends or "E" in sentence.classes
         if corrects or _SPOKEN.search(sentence.classes):
-            follows = carried and "%" not in folded[carried[1].end : segment.at]
-            amended = _corrections(sentence, segment, made, said, follows=bool(follows))
+            follows = bool(carried and "%" not in folded[carried[1].end : segment.at])
+            follows = follows or heard == segment.paragraph  # "The cellularity was mistyped. ..."
+            amended = _corrections(sentence, segment, made, said, follows=follows)
             made = list({claim.start: claim for claim in [*made, *amended]}.values())
             new = {claim.figure.parts for claim in made if claim.amends} - said
             made = [

@@ -285,7 +285,7 @@ class _Scan:
         if first in self.ties and _FROM_TO.search(s, 0, at) and s[first - 1 : first] == "u":
             self.ties[at], self.head = "listed", "T"  # "from 20% in some zones to 90% in others"
             return
-        reduced = self.words[at - 1 : at] == ["by"] and not _FILLED.match(s, at)
+        reduced = self.words[at - 1] in ("by", "um") and not _FILLED.match(s, at)
         tie = "" if reduced else self._of_right(at)
         if tie is None:
             tie = self._of_left(at)

@@ -193,7 +193,7 @@ GENERAL = words_of(
 )
 # how a word begins that marks a correction
 CORRECTIONS = words_of(
-    """correct korr corrig berichtig rectif amend revis errat typo misprint tippfehler schreibfehler
+    """correct korr corrig berichtig rectif amend revis errat typo mistyp misprint tippfehler schreibfehler
     coquille nachtrag addend supplem supplém ergänz"""
 )
 # stems of words near which a cellularity may stand, be corrected or be taken back

@@ -206,6 +206,8 @@ class _Cutter:
         if label:
             if label[0] == "other" or _of_nothing_else(line[label[1] :]):
                 self.local = (label[0], f"{label[0]} {line[: label[1]]}".strip())
+                if not line[label[1] :].strip():
+                    self._set(*self.local)  # "Specimen A" on its own line
                 return True, at + label[1]
             begin = label[1]  # "A. Core biopsy, left: ..."
             rest = line[begin:]

@@ -22,7 +22,7 @@ _ENDS = re.compile(r"[.:;,()\n]")  # of a name
 # what a sentence begins with: "(A)", "B)", "1.", "Slide 2:"
 _LEADS = re.compile(
     rf"\s*(?:(?P<unit>[^\W\d_]{{3,12}}) )?[(\[]?(?P<id>{_ID})(?:[)\]]?[.:]|[)\]]| -|(?= is| was)"
-    r"|(?(unit) [^\W\d_]{3,20}:|(?!)))(?=\s|$)"
+    r"|(?(unit)(?: [^\W\d_]{3,20}:|[ \t]*$)|(?!)))(?=\s|$)"
 )
 # "Cellularity: A 50%, B 70%", "Cellularity A: 50%"
 _VALUES = re.compile(

@@ -176,6 +176,13 @@ def _claims(sentence: Sentence, segment: Segment) -> Iterator[Claim]:
                 ruled = last is not None and last.role != "finding" and ties[at] == "listed"
                 if last and ruled and _WITH_LAST.search(s, 0, at):
                     claim = replace(claim, role=last.role)  # "below 25% (or 25-50% with ...)"
+                if (
+                    last
+                    and ties[at] == "listed"
+                    and claim.side
+                    and last.side not in ("", claim.side)
+                ):
+                    claim = replace(claim, scope=last.scope)  # "one end 20%, the other 60%"
                 yield (last := claim)
         elif s[at] == "F" and at not in ratio.values() and (at in odd or may_be(s, at)):
             yield replace(_claim(sentence, s, segment, at, figure, ""), owner="unclear")
@@ -353,6 +360,7 @@ def _before(sentence: Sentence, s: str, at: int) -> str:
         before = re.sub(r"\([^()n]*[FN][^()n]*\)", ",", before)
     # "cellularity, when measured twice, is", "the deep marrow, which is what should be judged, has"
     before = re.sub(r",(?:[^,FN]*,(?=q*v)|p?d[vc][^,FN]*,)", "", before)
+    before = re.sub("k(?=d?R)", "q", before)  # "more cellular (50%) than the left (30%)"
     before = re.sub(r"kp+d*y(?!y)", "", before)  # "hypocellular relative to age"
     before = re.sub("prd|(?<=[BMG])r[qd]*[xv](?=v)", "", before)  # "of your patient", "you sent is"
     before = before.rpartition(",j")[2]  # "..., which limits the estimate, but it is"
@@ -396,7 +404,7 @@ def _scope(s: str, at: int) -> Scope:
         return "overall" if mean.end() - 1 == at else "aside" if "a" in s[:at] else "part"
     stop = re.search(r"[.;,()FN]|$", s[at + 1 :])
     clause = s[after_any(s, ".;,(F", at) : at] + s[at + 1 :][: stop.start() if stop else 0]
-    wide = s[after_any(s, ".;F", at) : at]
+    wide = re.sub("^q*o(?=[(,j])", "", s[after_any(s, ".;F", at) : at])  # "40% overall (20% here"
     if s[at - 1 : at] != "(":
         wide, clause = _WITHOUT.sub("", wide), _WITHOUT.sub("", clause)
     if _OF_LAST.match(wide) and "F" in s[:at]:

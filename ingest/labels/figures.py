@@ -67,7 +67,7 @@ _FRACTION = re.compile(
     r"(?<![\w-])(?:(?P<count>an?|one|two|three|four|five|six|seven|nine|une?|deux|trois|ein|eine|zwei"
     rf"|drei|la|die)[ -])?"
     rf"(?P<part>{'|'.join(FRACTIONS)})(?P<many>s?)(?![\w-])"
-    r"(?P<of>(?= (?:of|des?|der|du|cellular)\b| ?[.,;)]|$))?"
+    r"(?P<of>(?= (?:of|des?|der|du|cellular|the|its|fat|full)\b| ?[.,;)]|$))?"
 )
 # "1/2 of the space", "3/4 cellular", "about 1/3"
 _OVER_LINE = re.compile(
@@ -220,8 +220,9 @@ def _over_line(match: re.Match[str]) -> str:
 
 def _share(match: re.Match[str]) -> str:
     share = 100 * NUMBERS.get(match["count"], 1) / FRACTIONS[match["part"]]
-    told = match["count"] and (match["of"] is not None or match["many"])
-    if share > 100 or (share < 50 and not told):
+    whole = match["of"] is not None
+    told = (match["count"] and (whole or match["many"])) or (whole and share >= 50)
+    if share > 100 or not told:  # "the proximal half is 20% cellular"
         return match[0]
     return f"{share:.3f}"[: len(match[0]) - 1].rstrip(".").rjust(len(match[0]) - 1, "0") + "%"
 

@@ -44,12 +44,12 @@ M surface schätzung einschätzung trabeculae trabekel travées espace espaces f
 B carotte bom zylinder core cores bmtb trephine trephines biopsy biopsies bx bmbx bmb histology
  histopathology histomorphology histologic histological histologisch cylinder punch stanze biopsie
  trepanat knochenmarkhistologie ostéomédullaire ostéo osteo
-R right left rt lt r l bilateral rechts links rechte linke droite gauche droit one two both first
+R longer larger bigger shorter smaller other right left rt lt r l bilateral rechts links rechte linke droite gauche droit one two both first
  second third fourth b
  beide beiden beider
 G ponction prélèvement specimen specimens sample samples section sections tissue material slide
- slides case other others sided handed partner counterpart side field fields level levels piece
- pieces fragment präparat gewebe tissu échantillon fragments adequacy length quality
+ slides case others sided handed partner counterpart side field fields level levels piece
+ pieces part fragment präparat gewebe tissu échantillon fragments adequacy length quality
 d itself themselves himself herself what whose eigen own my mine d qu the a an this that these those
  it its their his her we i i'd let me us all each which there here lady gentleman man woman patient
  einem einen diesem dieses der die das des dem den ein eine einer eines dieser diese le la
@@ -107,7 +107,7 @@ q anywhere everywhere h so rpt approximate très sehr exact absolute absolut abs
  some approx ca c. circa environ vicinity order readout range de figure degree extent index tick
  check select circle row
  half several many few fewer little enough yet once ever already even maybe together however
- moreover furthermore nevertheless nonetheless otherwise meanwhile back altogether
+ moreover furthermore nevertheless ten twelve nonetheless otherwise meanwhile back altogether
  indeed better worse far farther shall will alle allem allen aller alles einige einigen mehrere
  mehreren viel viele wenig wenige etwas denn doch jedoch daß dass immer oft häufig meist
  meistens schon noch auch ganz recht ziemlich fast nahezu beinahe ungefähr rund zirka vielleicht

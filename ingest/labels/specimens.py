@@ -32,7 +32,12 @@ _NAMED = re.compile(
     rf"(?P<unit>[^\W\d_]{{3,12}} )?(?P<open>[(\[])?\b(?P<id>{_ID})\b(?(open)[)\]])(?! ?(?:[cm]m|%))"
 )
 _SIDE_WORDS = {"r": "right rt r rechts rechte droite", "l": "left lt l links linke gauche"}
-_SIDE_WORDS |= {"1": "first one 1 a", "2": "second b 2", "3": "third 3", "4": "fourth 4"}
+_SIDE_WORDS |= {
+    "1": "first one 1 a longer larger bigger",
+    "2": "second b 2 other shorter smaller",
+    "3": "third 3",
+    "4": "fourth 4",
+}
 _SIDES = {word: side for side, words in _SIDE_WORDS.items() for word in words.split()}
 _COUNTED = {word for word, side in _SIDES.items() if side.isdigit()}  # of cores, not of readers
 

@@ -66,7 +66,7 @@ _ASIDE_OF_ALL = re.compile(
 _ASIDE_COMMA = re.compile(r"(C),c[qvdx]{0,3}(?=:)")
 _PLAIN_KEY = str.maketrans(dict.fromkeys("MGopdyvzuwhecbrnEgajki:,IKLf", "q"))
 _SPECIAL = words_of(
-    "o been estimated reported report figure value percentage cell content density cent ."
+    "a first o been estimated reported report figure value percentage cell content density cent ."
 )
 _MISSPELT: dict[str, list[str]] = {}  # each long word with one of its letters left out
 for _word in filter(lambda word: len(word) > 6, WORDS):
@@ -184,6 +184,10 @@ def _in_place(
 ) -> str:
     """The class of a word by what stands beside it; none where it is part of the word before."""
     previous, before = (words[-1], classes[-1]) if words else ("", "")
+    if word == "a":  # "core A 50%"
+        return "R" if before in ("B", "G") else letter
+    if word == "first":  # "was first read as 30%"
+        return "b" if before == "v" and behind and class_of(behind[0]) == "v" else letter
     if letter == "A" and previous in ("percent", "percentage", "%") and classes[-2:-1] != ["F"]:
         return "C"  # "Percent cellular: 70"
     if letter == "A" and before == "C":
@@ -298,7 +302,7 @@ def _form(word: str) -> str:
             return "v" if "v" in known else "g"
         if ending == "ing" and "a" in known:
             return "a"  # "discounting subcortical spaces"
-        if ending == "s" and known[:1] and known[0] in set("cerbk"):
+        if ending == "s" and known[:1] and known[0] in set("cerbkMBG"):
             return known[0]  # "protocols"
     for ending in ("e", "en", "er", "es", "em"):
         adjective = WORDS.get(word.removesuffix(ending), "x") if word.endswith(ending) else "x"

@@ -230,7 +230,7 @@ def _corrections(
     n_old = sum(figure.parts in said for figure in sentence.figures.values())
     swapped = n_old == 1 and s.count("F") == 2  # "instead of 40% it is to be 60%"
     lone = swapped and not met & set("LfK") and bool(met & set("kiu"))
-    lone = lone or (follows and s.count("F") == 1 and not met & (ODD | set("CAHTt?")))
+    lone = lone or (follows and s.count("F") == 1 and not met & (ODD | set("CAHTt?ey")))
     spoken = _SPOKEN.search(s)
     for at, figure in sentence.figures.items():
         since = s[max(s.rfind("F", 0, at), s.rfind(";", 0, at)) + 1 : at]
@@ -409,6 +409,7 @@ def _scope(s: str, at: int) -> Scope:
         wide, clause = _WITHOUT.sub("", wide), _WITHOUT.sub("", clause)
     if _OF_LAST.match(wide) and "F" in s[:at]:
         wide = clause = _OF_LAST.sub("", wide) + clause.rpartition(wide)[2]
+    clause = re.sub("[xLfKi]+t", "", clause)  # "cellularity 40%, no lymphoid nodules"
     apart = re.search(r"[,j].*[MB]", wide) or {"M", "t"} & set(clause)
     if "a" in clause or ("a" in wide and not apart and "o" not in clause):
         return "aside"

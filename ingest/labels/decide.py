@@ -131,6 +131,12 @@ def _of_pool(text: str, pool: list[Claim], rule: str) -> Reading:
     named = [same[0] for same in cores.values()]
     if len(named) > 1 and all(_alike(same) for same in cores.values()) and _covers(named, unnamed):
         return _stated(text, named, rule or "mean over cores")
+    first, *rest = sorted(pool, key=lambda claim: claim.start)
+    spread = first.figure.high > first.figure.low and first.segment.start == rest[-1].segment.start
+    if spread and _alike(rest) and _within(rest[0], first) and _SPREAD.search(first.segment.text):
+        return _stated(
+            text, rest[:1], rule or rest[0].tie
+        )  # "varies from 20 to 70%, as a whole 40%"
     listed = sum(claim.tie == "listed" for claim in pool) >= len(pool) - 1
     mixed = "S" in classes_in(pool[0].segment.heading)  # "Core and clot: 40% and 60% cellular"
     if listed and (mixed or not all(claim.several for claim in pool)):

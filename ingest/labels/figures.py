@@ -19,7 +19,7 @@ _PLAIN |= {ord(c): '"' for c in "“”„«»"} | {
     ord(c): " " for c in "\u200b\ufeff\u2060\u00a0\u2009\u202f\u2007"
 }
 _PLAIN |= {ord(a): b for a, b in zip("≤≥⁄≅≈∼˜～", "<>/~~~~~", strict=True)}
-_IN_BRACES = re.compile(r"[{[<] ?(\d[\d %-]{0,8})[}\]>](?= ?%|\n|$)")
+_IN_BRACES = re.compile(r"(?<!%)(?<!% )[{[<] ?(\d[\d %-]{0,8})[}\]>](?= ?%|\n|$)")
 _JOINED = re.compile(r"(?<=[a-z])_(?=[a-z])")  # "bmb_cell_pct"
 # "___40___ %": a blank that is filled in
 _FILLED_IN = re.compile(r"_(?<!__)_*+ ?(\d[\d -]*+(?:_++ ?)?)(%?)")

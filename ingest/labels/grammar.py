@@ -44,13 +44,14 @@ _SITE = re.compile(r"[xfLT](?:[xhq]*[MBG])?")  # "better preserved marrow"
 _RIGHT = re.compile(r"(?:I(?=C)|:?[qohM]*[MBo]*q*)([AC])")  # "40% [overall marrow] cellularity"
 _AFTER = re.compile(r"[dhRtq]*M*[xLfK]+")  # "40% cellular blasts"
 # "40% of the space", "40% of sampled marrow", "40% of assessable (undamaged) marrow"
+_OWN_FIGURE = re.compile("[tLGMv]*F")  # "cellularity 40% lymphoid nodules 5%"
 _OF_IT = re.compile(r"p[dqhno]*(?:x?\([^()FN]*\)(?=M)|x(?=M))?(?P<of>[MBGRSK]?)")
 _SPACE = re.compile(
     r"p[dqhonM]*[MB][MGB]*[vpzdqhIwBM]*(?:[AK]|(?<=z)L(?=[.,;]|$))"
 )  # "of the space is hematopoietic"
 _FILLS = re.compile(r"[pI]?[dqhnoM]*[MBG]|[.,;)]|$")  # "occupies 40% of the marrow space"
 _FILLED = re.compile(
-    r"F(?:v?[pzw][dqG]*|[dq]*G?(?=K[MGL]?(?:[.;()]|[,j](?!d?Fq*x)|$)))K"
+    r"F(?:[vq]*[pzw][dqG]*|[dq]*G?(?=K[MGL]?(?:[.;()]|[,j](?!d?Fq*x)|$)))K"
 )  # "contain 20% hematopoiesis"
 _ENDS = re.compile(
     r"[.,;:()|jwpku?nehbotR/]|I[dqnhy]+[.,;y]|$"
@@ -133,6 +134,8 @@ class _Scan:
         aside = self.s[max(0, self.behind - 2) : self.behind] == "C,"
         if aside and self.words[self.behind] in _AWAY and self.s[at + 1 : at + 2] == "F":
             self.head = "C"  # "cellularity, where assessable, 40%"
+        elif self.s[at - 1 : at + 1] == "C," and "which" in self.words[at + 1 : at + 2]:
+            self.noun("C", at)  # "blasts are 5% of the cellularity, which is 40%"
         elif _MEAN.match(self.s, at) and self.is_mean(at):
             self.noun("C", at)  # "lobules 80% cellular and spaces of 10%, for a mean of 40%"
         elif _NOW.match(self.s, at) and "C" in self.s[:at]:
@@ -333,11 +336,17 @@ class _Scan:
             return ""  # "60% of the cellularity", "20% lower than before"
         if _FILLED.match(s, at) and (
             (self.head == "M" and ({"v", "w"} & set(s[self.at : at]) or self.words[at - 1] == "zu"))
+            or s[at - 2 : at] == "M,"
             or (self.head == "H" and s[self.at + 1 : at] in (",", "("))
         ):
             return "the space is F of cells"
         noun = NOUN.match(s, at + 1)
-        if noun and "".join(self.words[noun.end() : noun.end() + 1])[:2] not in (":", "=", ".."):
+        own = noun and self.head == "C" and _OWN_FIGURE.match(s, noun.end())
+        if (
+            noun
+            and not own
+            and "".join(self.words[noun.end() : noun.end() + 1])[:2] not in (":", "=", "..")
+        ):
             return ""
         if s[at + 1 : at + 2] == "p" and self.words[at + 1] in _OF:
             of = _OF_IT.match(s, at + 1)
@@ -447,7 +456,7 @@ def may_be(s: str, at: int) -> bool:
     clause = re.split(r"[;.|]", clause)[0]
     if "C" not in _SHARE_KEY.sub("", clause) or _SHARE.match(s, at) or _OWNED.match(s, at):
         return False
-    before = s[:at].rstrip("(:vpqdI")
+    before = s[:at].rstrip("(:vpqdIt")
     nouns = ("x", "L", "f", "K")
     return s[at + 1 : at + 2] not in nouns and before[-1:] not in nouns
 

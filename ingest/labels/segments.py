@@ -163,6 +163,7 @@ class _Cutter:
             was = self.local, self.amends
             starts, rest = self._heading(line, at)
             if starts:
+                self.listing = False
                 yield from self._close(at, *was)
             if self.opened < 0 and rest < at + len(line):
                 self.opened, self.begun = rest, at

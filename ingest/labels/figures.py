@@ -45,7 +45,8 @@ _SIGN = re.compile(r"(?<=[\dol])( ?)(\$|[°º]/[o0]|o/o)(?![\w])")
 
 _PERCENT = (
     r"(?:%(?:ige?[nmrs]?\b)?|\(%\)"
-    r"|(?:per ?cents?|pct|percnt|pecent|percet|perecnt|precent|persent|prozent(?:ige?[nmrs]?)?|pour ?cent)\b)"
+    r"|(?:per ?cents?|pct|percnt|pecent|percet|perecnt|precent|persent"
+    r"|prozent(?:ige?[nmrs]?)?|pour ?cent)\b)"
 )
 _SHARE, _SPELT_SIGN = re.compile(_PERCENT), re.compile(r"%(?:(?<=[a-zß]%)|(?<=[a-zß][ -]%))")
 # "40", "7,5", "0050" (was "fifty"), "4050" (a lost dash); no part of a code, a date or a number,

@@ -36,63 +36,57 @@ L cell cells elements zellen cellules
 f fat fatty adipose adipocytes adipocyte fett fettgewebe fettmark fettzellen graisse adipeux
  adipocytaire
 T ratio verhältnis rapport
-M surface schätzung einschätzung trabeculae trabekel travées espace espaces fläche marrow bone bm
- space spaces intertrabecular medullary medulla cavity cavities area volume iliac crest posterior
- superior anterior spine hip pic psis deep crista beckenkamm examination exam review analysis
- evaluation assessment estimation estimate estimates impression knochenmark knochenmarks mark
- markraum markraums markräume markräumen moelle osseuse medullaire médullaire médullaires iliaque
+M surface schätzung einschätzung trabeculae trabekel travées espace fläche marrow bone bm space
+ spaces intertrabecular medullary medulla cavity cavities area volume iliac crest posterior superior
+ anterior spine hip pic psis deep crista beckenkamm examination exam review analysis evaluation
+ assessment estimation estimates impression knochenmark mark markraum markräume markräumen moelle
+ osseuse medullaire médullaire iliaque
 B carotte bom zylinder core cores bmtb trephine trephines biopsy biopsies bx bmbx bmb histology
  histopathology histomorphology histologic histological histologisch cylinder punch stanze biopsie
  trepanat knochenmarkhistologie ostéomédullaire ostéo osteo
-R longer larger bigger shorter smaller other right left rt lt r l bilateral rechts links rechte linke droite gauche droit one two both first
- second third fourth b
- beide beiden beider
+R longer larger bigger shorter smaller other right left rt lt r l bilateral rechts links rechte
+ linke droite gauche droit one two both first second third fourth b beide beiden beider
 G ponction prélèvement specimen specimens sample samples section sections tissue material slide
- slides case others sided handed partner counterpart side field fields level levels piece
- pieces part fragment präparat gewebe tissu échantillon fragments adequacy length quality
+ slides case others sided handed partner counterpart side field level levels piece pieces part
+ fragment präparat gewebe tissu échantillon adequacy length quality
 d itself themselves himself herself what whose eigen own my mine d qu the a an this that these those
  it its their his her we i i'd let me us all each which there here lady gentleman man woman patient
- einem einen diesem dieses der die das des dem den ein eine einer eines dieser diese le la
- les un une cette ce ces il elle
- any every either such same ours he him she hers they them theirs ones someone something nothing
- everything who whom keinen jener jene jenes welcher welche welches jeder jede jedes er sie es
- ich wir ihr ihm ihn ihnen uns euch mich dich sich mein dein sein unser ihre ihrer ihrem ihren
- seine seiner seinem wer hier dort diesen beim cet mon ma mes son sa ses notre nos leur leurs
- quel quelle chaque je nous ils elles se lui qui quoi dont où ceci cela ça celui celle ceux
+ einem einen diesem dieses der die das des dem den ein eine einer eines dieser diese le la les un
+ une cette ce ces il elle any every either such same ours he him she hers they them theirs ones
+ someone something nothing everything who whom jener jene jenes welcher welche welches jeder jede
+ jedes er sie es ich wir ihr ihm ihn ihnen uns euch mich dich sich mein dein sein unser ihre ihrer
+ ihrem ihren seine seiner seinem wer hier dort diesen beim cet mon ma mes son sa ses notre nos leur
+ leurs quel quelle chaque je nous ils elles se lui qui quoi dont où ceci cela ça celui celle ceux
  celles aux
-v say says call mesure misst can differ differs differing kann peut nehmen füllen belegen occupe
- occupent occupé occupés occupée rempli remplis ranged is are was were be been am appear seems show
- shown has have had measures measured estimate assessed judged reported calculated read given put
- placed noted found determined ranges ranging varies vary lie runs amounts reveal demonstrate
- display exhibit contain considered occupies occupy occupied comprise constitute make fill represent
- account cover composed takes taken consist remains stands reaches approaches approximates
- corresponds evaluated quantified set quoted issued stated beträgt betragen ist sind war liegt wird
- geschätzt zeigt nimmt einnimmt does do rate grade comes contient contiennent enthalten enthält hold
- est était sont évaluée évalué estimée estimé représente montre à
- did done give gives gave find finds see sees saw seen look looks looked seem become becomes
- became stay stays stayed lay sit sits sat stand stood run ran reach reached came judge judges
- gauge gauged deem deemed consider think thought believe believed regard regarded assess
- assesses evaluate evaluates calculate calculates compute computed counted scored record
- recorded describe describes described express expressed works feel felt arrive arrived settle
- settled get gets got made makes held keep keeps kept varied hover hovers hovered waren werden
- wurde wurden worden gewesen hat haben hatte hatten gehabt können betrug liegen lag lagen ergibt
- ergab zeigen zeigte weist aufweist findet finden fand fanden sieht gesehen scheint erscheint
- erreicht entspricht macht bestimmt bewertet beurteilt gemessen ermittelt berechnet beschrieben
- gefunden schätzen schätze schätzten eingeschätzt einzuschätzen veranschlagt étaient sera été
- être ont avait avaient aura avoir peuvent pouvait fait font représentent évaluons estimons
- atteint varie oscille compris située situé mesurée mesuré chiffrée retrouve retrouvée observe
- observée montrant notée apprécie appréciée calculée cotée
-p following post because due owing wegen aufgrund of at to on for as within about between among
- across throughout along amid near beneath beside toward during through over upon after despite
- per wie where including incl zwischen entre bei von auf zu zur zum für du au dans pour sur en par
- until till into onto behind besides regarding concerning towards like unlike aus bis neben
- hinter nach trotz innerhalb entlang gemäß laut einschließlich unter über comme sous chez vers
- après selon jusque jusqu hors
+v say says call mesure misst can differ kann peut nehmen füllen belegen occupe occupent occupé
+ occupée rempli ranged is are was were be been am appear show shown has have had measures measured
+ estimate judged reported read given put placed noted found determined ranges varies vary lie runs
+ amounts reveal demonstrate display exhibit contain occupies occupy occupied comprise constitute
+ make fill represent account cover composed takes taken consist remains stands reaches approaches
+ approximates corresponds quantified set quoted issued stated beträgt betragen ist sind war liegt
+ wird geschätzt zeigt nimmt einnimmt does do rate grade comes contient contiennent enthalten enthält
+ hold est était sont évaluée évalué estimée estimé représente montre à did done give gave find see
+ sees saw seen look looks looked seem become became stay stays lay sit sits sat stand stood run ran
+ reach came judge gauge deem consider think thought believe regard assess assesses evaluate
+ calculate compute counted scored record describe describes express works feel felt arrive settle
+ get gets got made makes held keep keeps kept hover hovers waren werden wurde wurden worden gewesen
+ hat haben hatte hatten gehabt können betrug liegen lag lagen ergibt ergab zeigen zeigte weist
+ aufweist findet finden fand fanden sieht gesehen scheint erscheint erreicht entspricht macht
+ bestimmt bewertet beurteilt gemessen ermittelt berechnet beschrieben gefunden schätzen schätze
+ schätzten eingeschätzt einzuschätzen veranschlagt étaient sera été être ont avait avaient aura
+ avoir peuvent pouvait fait font représentent évaluons estimons atteint varie oscille compris située
+ situé mesurée mesuré chiffrée retrouve retrouvée observe observée montrant notée apprécie appréciée
+ calculée cotée
+p following post because due owing wegen aufgrund of at to on for as within between among across
+ throughout along amid near beneath beside toward during through over upon after despite per wie
+ where including incl zwischen entre bei von auf zu zur zum für du au dans pour sur en par until
+ till into onto behind besides regarding concerning towards like unlike aus bis neben hinter nach
+ trotz innerhalb entlang gemäß laut einschließlich unter über comme sous chez vers après selon
+ jusque jusqu hors
 I in im inside
-z morphometric planimetric quantitative by via using durch digital image eye visual visually morphometry microscopy automated software
- counting
-u from since seit ab vom depuis
- dès
+z morphometric planimetric quantitative by via using durch digital image eye visual visually
+ morphometry microscopy automated software counting
+u from since seit ab vom depuis dès
 w with showing mit avec
 o mittel overall average averages averaging averaged total mean combined global whole entire agreed
  adjudicated consensus composite aggregate final summary gesamt insgesamt gesamtzellularität
@@ -101,67 +95,59 @@ q anywhere everywhere h so rpt approximate très sehr exact absolute absolut abs
  upwards downward downwards h&e best alike too therefore thus hence nil zero nearer nur somewhere
  perhaps ordre re richtig recte lire above below angegeben um uh pt somewhat just still very quite
  rather about around almost good excellent representative intact limited active residual
- normalappearing remaining trilineage maturing equal equals score value values
- anteil share proportion fraction prozentsatz estimated yes also well up out much most more less
- again further mature deutlich leicht mäßig etwa stark nettement légèrement discrètement modérément
- some approx ca c. circa environ vicinity order readout range de figure degree extent index tick
- check select circle row
- half several many few fewer little enough yet once ever already even maybe together however
- moreover furthermore nevertheless ten twelve nonetheless otherwise meanwhile back altogether
- indeed better worse far farther shall will alle allem allen aller alles einige einigen mehrere
- mehreren viel viele wenig wenige etwas denn doch jedoch daß dass immer oft häufig meist
- meistens schon noch auch ganz recht ziemlich fast nahezu beinahe ungefähr rund zirka vielleicht
- wohl wahrscheinlich sicher zusammen nun dann danach dabei davon darin daran somit daher deshalb
- bereits weiterhin überall teils teilweise überwiegend lediglich zumindest tout toute tous
- toutes même mêmes ne toujours souvent parfois encore seulement aussi assez trop presque peu
- probablement globalement ici là maintenant puis ainsi alors autour bien mieux moins autant près
- donc
-h similar comparable identical n normal fair moderate raised high low elevated lower abnormal variable patchy heterogeneous
- markedly diminished preserved diminuée augmentée erhöht vermindert reduziert gesteigert normwertig
- nl appropriate adequate regular
+ normalappearing remaining trilineage maturing equal equals score value values anteil share
+ proportion fraction prozentsatz estimated yes also well up out much most more less again further
+ mature deutlich leicht mäßig etwa stark nettement légèrement discrètement modérément some approx ca
+ c. circa environ vicinity order readout range de figure degree extent index tick check select
+ circle row half several many few fewer little enough yet once ever already even maybe together
+ however moreover furthermore nevertheless ten twelve nonetheless otherwise meanwhile back
+ altogether indeed better worse far farther shall will alle allem allen aller alles einige einigen
+ mehrere mehreren viel viele wenig etwas denn doch jedoch daß dass immer oft häufig meist meistens
+ schon noch auch ganz recht ziemlich fast nahezu beinahe ungefähr rund zirka vielleicht wohl
+ wahrscheinlich sicher zusammen nun dann danach dabei davon darin daran somit daher deshalb bereits
+ weiterhin überall teils teilweise überwiegend lediglich zumindest tout toute tous même mêmes ne
+ toujours souvent parfois encore seulement aussi assez trop presque peu probablement globalement ici
+ là maintenant puis ainsi alors autour bien mieux moins autant près donc
+h similar comparable identical n normal fair moderate raised high low elevated lower abnormal
+ variable patchy heterogeneous markedly diminished preserved diminuée augmentée erhöht vermindert
+ reduziert gesteigert normwertig nl appropriate adequate regular
 y yo yr mm cm day days week weeks month months year years visit age aged ages age's old alter
  altersentsprechend altersbezogen âge young older adult decade
-e exp expect expects expected reference norm norms normative predicted anticipated typical typically
- usual usually adjusted matched related chart guideline guidelines standard ref interval limits
- healthy erwartet normbereich referenz referenzbereich sollwert normwert attendu norme référence
- théorique span adults children infants patients population minus
-c wäre wären würde criterion criteria require requires required requiring define defines defined
- definition threshold cutoff should would could must may might if whether unless when rule severe
- target aim protocol goal calls suspected query eligibility classification scale scheme falls
- category kriterium kriterien sollte wenn critère critères seuil si doit
- ought ob könnte muss müssen soll sollen würden doivent devait lorsque quand
+e exp expect expects expected reference norm normative predicted anticipated typical typically usual
+ usually adjusted matched related chart guideline standard ref interval limits healthy erwartet
+ normbereich referenz referenzbereich sollwert normwert attendu norme référence théorique span
+ adults children infants patients population minus
+c wäre wären würde criterion criteria require required requiring define defined definition threshold
+ cutoff should would could must may might if whether unless when rule severe target aim protocol
+ goal calls suspected query eligibility classification scale scheme falls category kriterium
+ kriterien sollte wenn critère seuil si doit ought ob könnte muss müssen soll sollen würden doivent
+ devait lorsque quand
 b prior cf pre previous previously earlier former formerly preceding baseline pretreatment last
  original originally initial initially history historical ago yesterday diagnosis remission relapse
- screening compared before erroneously error incorrect incorrectly mistakenly wrongly replaces
- replacing replaced supersedes superseded january february march april june july august september
- october november december jan feb mar apr jun jul aug sep sept oct nov dec pretransplant outset
- früher frühere früheren vorbefund erstbefund erstdiagnose irrtümlich fälschlich versehentlich
- vorherige vorherigen zuvor damals voruntersuchung antérieur antérieure précédent précédente
- précédemment auparavant
- vor vorher vormals avant
+ screening before erroneously error incorrect incorrectly mistakenly wrongly replaces replacing
+ replaced supersedes superseded january february march april june july august september october
+ november december jan feb mar apr jun jul aug sep sept oct nov dec pretransplant outset früher
+ vorbefund erstbefund erstdiagnose irrtümlich fälschlich versehentlich vorherige vorherigen zuvor
+ damals voruntersuchung antérieur précédent précédemment auparavant vor vorher vormals avant
 r sender cases outside sending referring referral submitted submitting external resident fellow
- trainee draft preliminary provisional reader readers observer observers another you donor donor's
- sister brother sibling twin mother father your interobserver intraobserver rereading reread
- errorrate differed discrepancy auswärts auswärtig externe
- votre vos
+ trainee draft preliminary provisional reader readers observer another you donor donor's sister
+ brother sibling twin mother father your interobserver intraobserver rereading reread errorrate
+ differed discrepancy auswärts auswärtig externe votre vos
 n our now current currently present presently today today's actual actually observed new recent
  aktuell jetzt heute derzeit actuel actuelle actuellement fact
-E changed modified updated sic strike scratch
+E modified updated sic strike scratch
 g reduced decrease increase fall rise drop gone fell fallen rose risen dropped declined improved
  recovered went grown come down changed steigt gefallen passée passé
 a subcortical subcortically subcapsular subendosteal paracortical subkortikal souscorticale
- disregarded ignored discounted excluding excluded exclusive uninvolved nonrepresentative away apart except
+ disregarded ignored discounted excluding excluded exclusive nonrepresentative away apart except
 t elsewhere areas foci focal region regions zones zone uninvolved involved aggregates nodules places
- lowest highest minimum maximum min max parts portion portions end remainder
- stellenweise anderswo
-j sondern and or but while whereas plus although though und oder aber et ou mais then
- weil da obwohl obgleich während bevor nachdem car parce puisque tandis quoique
+ lowest highest minimum maximum min max parts portion portions end remainder stellenweise anderswo
+j sondern and or but while whereas plus although though und oder aber et ou mais then weil da obwohl
+ obgleich während bevor nachdem car parce puisque tandis quoique
 k instead against statt anstatt anstelle lieu than versus vs compared comparison relative contrast
- als que contre gegenüber vergleich comparaison
- gegen
+ als que contre gegenüber vergleich comparaison gegen
 i not no cannot never without sans ohne neither nor nicht kein keine pas non aucun aucune unable
- unlikely
- keinen keinem keiner nie niemals jamais
+ unlikely keinen keinem keiner nie niemals jamais
 """
 SPECIMENS = """
 clot clot clots block cellblock gerinnsel caillot blutgerinnsel
@@ -188,13 +174,13 @@ GENERAL = words_of(
     supplemental procedure note component observation value dataset proforma form checklist
     worksheet bmat diagnostic text body narrative answer template befund beurteilung diagnose
     mikroskopie histologie kommentar conclusion résultat compte rendu opinion recommendation
-    recommendations zusammenfassung beschreibung bericht kritischer centrally attending staff on in and the as
-    of for with signed received section laboratory lab"""
+    recommendations zusammenfassung beschreibung bericht kritischer centrally attending staff on
+    in and the as of for with signed received section laboratory lab"""
 )
 # how a word begins that marks a correction
 CORRECTIONS = words_of(
-    """correct korr corrig berichtig rectif amend revis errat typo mistyp misprint tippfehler schreibfehler
-    coquille nachtrag addend supplem supplém ergänz"""
+    """correct korr corrig berichtig rectif amend revis errat typo mistyp misprint tippfehler
+    schreibfehler coquille nachtrag addend supplem supplém ergänz"""
 )
 # stems of words near which a cellularity may stand, be corrected or be taken back
 # "CELL: 60%", "50% cell."

@@ -184,10 +184,6 @@ def _in_place(
 ) -> str:
     """The class of a word by what stands beside it; none where it is part of the word before."""
     previous, before = (words[-1], classes[-1]) if words else ("", "")
-    if word == "a":  # "core A 50%"
-        return "R" if before in ("B", "G") else letter
-    if word == "first":  # "was first read as 30%"
-        return "b" if before == "v" and behind and class_of(behind[0]) == "v" else letter
     if letter == "A" and previous in ("percent", "percentage", "%") and classes[-2:-1] != ["F"]:
         return "C"  # "Percent cellular: 70"
     if letter == "A" and before == "C":
@@ -226,6 +222,10 @@ def _as_said(
     """The class of a word by what stands beside it, where no other word's changes."""
     if word == "bone":  # "bone 40% of the area" is none of the marrow
         return letter if behind in ([], ["marrow"]) or class_of(behind[0]) == "B" else "x"
+    if word == "a" and classes[-1:] in (["B"], ["G"]):  # "core A 50%"
+        return "R"
+    if word == "first" and classes[-1:] == ["v"] and behind and class_of(behind[0]) == "v":
+        return "b"  # "was first read as 30%"
     if word == "severe" and _H.match("".join(behind)):
         return "h"  # "severe hypocellularity", but not "severe: under 25%"
     if word == "estimated" and classes[-2:] == ["c", "v"]:

@@ -12,11 +12,11 @@ from typing import Literal
 
 from ingest.labels.addressed import is_addressed
 from ingest.labels.figures import Figure, share_of
-from ingest.labels.grammar import ODD, is_free, may_be, stands_alone, tied
+from ingest.labels.grammar import ODD, is_free, may_be, tied
 from ingest.labels.headings import SET_ASIDE, Material, is_historic, names_norm
 from ingest.labels.languages import KINDS, words_of
 from ingest.labels.segments import Segment
-from ingest.labels.shares import PAIR
+from ingest.labels.shares import PAIR, stands_alone
 from ingest.labels.specimens import declared, of_values, side_of
 from ingest.labels.tokens import Sentence, after_any, encode, sentence_of, ticked
 
@@ -192,11 +192,8 @@ def left_open(segments: Iterable[Segment], claims: Iterable[Claim]) -> bool:
     """Whether a figure that no noun owns stands by words on cellularity, and has no claim."""
     known = {claim.start for claim in claims}
     for segment in segments:
-        if (
-            is_historic(segment.heading)
-            or names_norm(segment.heading)
-            or segment.material in SET_ASIDE
-        ):
+        passed = is_historic(segment.heading) or names_norm(segment.heading)
+        if passed or segment.material in SET_ASIDE:
             continue
         sentence = sentence_of(segment.text)
         s = ticked(sentence.classes)
@@ -218,9 +215,8 @@ def _corrections(
 ) -> Iterator[Claim]:
     """What stands behind a correction and could not be tied, but may be the new figure.
 
-    It is where it follows on the old one and no noun stands by: "Typo: 60%". It may be where the
-    sentence is on cellularity, where no noun stands between, and where a figure that was tied
-    before (in `said`) is named beside it: "read 60% for 40%".
+    It is where it follows on the old one: "Typo: 60%". It may be where the sentence is on
+    cellularity, or where a figure of before (in `said`) is named beside it: "read 60% for 40%".
     """
     s = sentence.classes
     met = set(s)
@@ -228,8 +224,8 @@ def _corrections(
     mark = 0 if segment.amends else s.find("E")
     known = {claim.start for claim in made}
     n_old = sum(figure.parts in said for figure in sentence.figures.values())
-    swapped = n_old == 1 and s.count("F") == 2  # "instead of 40% it is to be 60%"
-    lone = swapped and not met & set("LfK") and bool(met & set("kiu"))
+    lone = n_old == 1 and s.count("F") == 2  # "instead of 40% it is to be 60%"
+    lone = lone and not met & set("LfK") and bool(met & set("kiu"))
     lone = lone or (follows and s.count("F") == 1 and not met & (ODD | set("CAHTt?ey")))
     spoken = _SPOKEN.search(s)
     for at, figure in sentence.figures.items():

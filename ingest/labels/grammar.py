@@ -11,15 +11,9 @@ from collections.abc import Callable
 
 from ingest.labels.figures import Figure
 from ingest.labels.languages import words_of
-from ingest.labels.shares import NOUN, PAIR, list_back, shares_in, unsigned_in
+from ingest.labels.shares import NOUN, list_back, shares_in, unsigned_in
 from ingest.labels.tokens import Sentence
 
-# "Left: 30%", "It is 40% on the left.": before and behind a figure without a noun of its own
-_ALONE = re.compile(r"[^xLfiKNTXCAHt]*v[qpdohnv:(]*|[^xLfiKNTXCAHtv]*[^xLfiKNTXCAHtvGI]|")
-_LEFT_ALONE = re.compile(
-    r"[q)]*(?:[pI]d*[RB][MBG]*)?[)]?(?:[.;]|,?[wi]|[,(j][^xLfiKTM.;]*(?:[.;]|$)|$)"
-)
-_KEYED = re.compile(r"(?<=C)\(F\):(?!q*[Hhg])")  # "Cellularity (40%): decreased" stays a finding
 _SHARE = re.compile(r"F[q]*p[dohqnM]*[CA]")  # "60% of the total cellularity"
 _OWNED = re.compile(r"F[^.,;()|FNACwjz]*[xLf]")  # "..., of which 20% is lymphoma"
 _FROM_TO = re.compile("uF[^F.;]*p$")  # "from 10% in some to 60% in the middle"
@@ -131,10 +125,7 @@ class _Scan:
             self.clear(at)
 
     def comma(self, at: int) -> None:
-        aside = self.s[max(0, self.behind - 2) : self.behind] == "C,"
-        if aside and self.words[self.behind] in _AWAY and self.s[at + 1 : at + 2] == "F":
-            self.head = "C"  # "cellularity, where assessable, 40%"
-        elif self.s[at - 1 : at + 1] == "C," and "which" in self.words[at + 1 : at + 2]:
+        if self.s[at - 1 : at + 1] == "C," and "which" in self.words[at + 1 : at + 2]:
             self.noun("C", at)  # "blasts are 5% of the cellularity, which is 40%"
         elif _MEAN.match(self.s, at) and self.is_mean(at):
             self.noun("C", at)  # "lobules 80% cellular and spaces of 10%, for a mean of 40%"
@@ -162,8 +153,6 @@ class _Scan:
         if self.words[at] == "because" and self.words[at + 1 : at + 2] != ["of"]:
             self.clear(at)  # "cellularity is not given because 70% of the sample is blood"
         self.behind = at
-        if {"which", "whom"} & set(self.words[at + 1 : at + 2]):
-            self.subject = ""  # "..., of which blasts constitute 50%"
         mean = re.match(r"w[dq]*op", self.s[at:])  # "with an average of 60%"
         if self.s[at] in "wz" and self.head in ("T", "H", "A") and not mean:
             self.head = ""
@@ -172,7 +161,7 @@ class _Scan:
         s = self.s
         if self.words[at - 1] in _WE and self.head == "x":
             self.clear(at)  # "..., I estimate 45% cellularity"
-        elif _WHICH.intersection(self.words[at - 1 : at]) and "," in s[max(0, at - 2) : at]:
+        elif self.words[at - 1] in _WHICH and s[at - 2 : at - 1] == ",":
             pass  # "..., at the expense of fat, which is reduced to 10%"
         elif self.subject in ("C", "M", "x") and self.head != "T":
             # a noun is left at the verb: "... by image analysis is", "..., and is"
@@ -208,8 +197,7 @@ class _Scan:
             or words[at - 1 : at] == ["marrow"]
             or not s[:at].strip("d")
         ):
-            if s[at - 1 : at] != "K":
-                self.noun("K", at)  # "marrow elements occupy", "cellular elements", "Cells occupy"
+            self.noun("K", at)  # "marrow elements occupy", "cellular elements", "Cells occupy"
         elif (site := _SITE.match(s, at)) and words[site.end() - 1] in _STRONG:
             pass  # "better preserved marrow"
         elif s[at - 1 : at + 2] in ("vxM", "vfM", "vLM") or _WE & set(words[max(0, at - 2) : at]):
@@ -229,8 +217,7 @@ class _Scan:
             self.noun("x", at)
 
     def cells(self, at: int) -> None:
-        if self.s[at - 1 : at] != "C":  # "cellularité hématopoïétique"
-            self.noun("K", at)
+        self.noun("K", at)
 
     def measured(self, at: int) -> None:
         s = self.s
@@ -238,13 +225,7 @@ class _Scan:
             return
         away = self.behind >= 0 and self.words[self.behind] in _AWAY
         away = away or self.words[at - 1].endswith("ed")  # "scored cellularity at"
-        joined = s[self.at - 2 : self.at] == "Kj"  # "hematopoietic plus tumor cellularity"
-        if (
-            self.head == "x"
-            and not away
-            and not joined
-            and not s[self.at + 1 : at].strip("xLfqNohgy):MBGt")
-        ):
+        if self.head == "x" and not away and not s[self.at + 1 : at].strip("xLfqNohgy):MBGt"):
             self.noun("?", at)  # "tumor cellularity"
         elif _PART_OF.search(s, max(0, at - 8), at):
             self.noun("x", at)
@@ -278,11 +259,12 @@ class _Scan:
 
     def figure(self, at: int) -> None:
         s = self.s
-        if s[max(0, at - 2) : at] == "N/" and not PAIR.search(s, 0, at):
-            self.odd.add(at)  # "40/60%"
-            return
-        if _KEYED.match(s, at - 1) and self.words[at + 2] != "-":
-            self.odd.add(at)  # "Cellularity (5%): see text"
+        if (
+            s[at - 2 : at] == "C("
+            and re.match(r"F\):(?!q*[Hhg])", s[at:])
+            and self.words[at + 2] != "-"
+        ):
+            self.odd.add(at)  # "Cellularity (5%): see text", but not "Cellularity (40%): decreased"
             return
         first = s.rfind("F", 0, at)
         if first in self.ties and _FROM_TO.search(s, 0, at) and s[first - 1 : first] == "u":
@@ -322,13 +304,8 @@ class _Scan:
             within = s[word : word + 2] in ("AM", "AB") and before in ("I", "p", "w", "v")
             return "?" if whose and not within else "F cellular"
         lead = s[:at].rstrip("q")
-        first = self.words[len(lead) - 1 : len(lead)] == ["at"] and lead[-2:-1] in (
-            "",
-            ".",
-            ":",
-            ",",
-        )
-        if first and _AT.match(s, at):
+        first = self.words[len(lead) - 1 : len(lead)] == ["at"]
+        if first and lead[-2:-1] in ("", ".", ":", ",") and _AT.match(s, at):
             return "at F"
         if lead[-1:] in ("w", "v") and re.match("Fq*H[MB]?(?:py|[.,;:()]|$)", s[at:]):
             return "F hypercellular"  # "ist mit 40 % hypozellulär"
@@ -411,8 +388,8 @@ class _Scan:
 _STEPS: dict[str, Callable[[_Scan, int], None]] = {
     ".": _Scan.clear, ";": _Scan.semicolon,
     "C": _Scan.measured, "A": _Scan.adjective, "H": _Scan.adjective, "K": _Scan.cells,
-    "F": _Scan.figure, ")": _Scan.bracket,
-    "N": _Scan.number, "o": _Scan.mean, "v": _Scan.verb,
+    "F": _Scan.figure, ")": _Scan.bracket, "N": _Scan.number,
+    "o": _Scan.mean, "v": _Scan.verb,
 }  # fmt: skip
 _STEPS |= dict.fromkeys("pIzwku", _Scan.preposition) | dict.fromkeys(",:|", _Scan.comma)
 _STEPS |= dict.fromkeys("xfLT", _Scan.other) | dict.fromkeys("MBGt", _Scan.site)
@@ -459,12 +436,6 @@ def may_be(s: str, at: int) -> bool:
     before = s[:at].rstrip("(:vpqdIt")
     nouns = ("x", "L", "f", "K")
     return s[at + 1 : at + 2] not in nouns and before[-1:] not in nouns
-
-
-def stands_alone(sentence: Sentence, s: str, at: int) -> bool:
-    """Whether a figure of a sentence without a noun is said of what the one before was on."""
-    ends = _LEFT_ALONE.match(s, at + 1)
-    return bool(ends and _ALONE.fullmatch(s, 0, at))
 
 
 def is_free(s: str, at: int, figure: Figure) -> bool:

@@ -46,6 +46,12 @@ _DATE = re.compile(r"\d{4}|\d[./]\d")
 _PARTED = re.compile(r"[;,/]| - ")
 _PERSONS = words_of("physician physicians doctor clinician copy surgeon arzt médecin")
 _VERBS = words_of("is are was were has have had shows ist sind hat est sont")
+_FRAMED = re.compile(
+    r"\s*([-=*#_~])\1+ *[^\W_][^%]*[^\W_]\W* *\1\1+\s*$"
+)  # "--- DRAFT (day 1) ---"
+_OPEN_END = re.compile(r"[.,;]$|\w-$")  # of a line that is no heading
+_NO_NAME = re.compile(r"\. |%|[cz]ellular|richesse")  # what no heading holds
+ORNAMENT = " *_=-.[]<>#+:"
 _SEVERAL = re.compile(r"[,;/&+]|\b(?:and|und|et|with)\b")
 
 
@@ -155,6 +161,30 @@ def is_side(words: str) -> bool:
 def has_verb(words: str) -> bool:
     """Whether words are a sentence: a heading has no verb."""
     return not _VERBS.isdisjoint(words.split())
+
+
+def is_heading(
+    raw: str, bare: str, marked: str | None, *, item: bool, above: tuple[bool, bool]
+) -> bool:
+    """A short line of its own that is no sentence: marked, in capitals, or of known words.
+
+    `item` says that it is set in below a heading, `above` whether a line stands above it and
+    whether this one cannot go on from that one.
+    """
+    if _FRAMED.match(raw) and len(bare) < 100:
+        return True
+    if not 2 <= len(bare) <= 60 or _OPEN_END.search(raw.rstrip()):
+        return False
+    if _NO_NAME.search(bare) or has_verb(bare):
+        return False
+    if (marked and marked[0] in "#q0123456789") or AMENDS.match(bare):
+        return True
+    known = material_of(bare) != "unknown"
+    told = known or is_anothers(bare)
+    upper = bool(marked) or raw.lstrip(ORNAMENT)[:1].isupper() or raw.isupper()  # "3 BIOPSY"
+    if not upper or (not told and (item or re.search(r"\d", ASIDE.sub("", bare)))):
+        return False  # "CORE BIOPSY\n   A. NO LYMPHOMA": one of its findings
+    return known or not above[0] or (raw.isupper() and above[1])
 
 
 @lru_cache(maxsize=4096)

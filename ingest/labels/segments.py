@@ -13,14 +13,13 @@ from dataclasses import dataclass
 
 from ingest.labels.headings import (
     AMENDS,
-    ASIDE,
+    ORNAMENT,
     SET_ASIDE,
     Material,
     classes_in,
     cut_of,
     governs,
-    has_verb,
-    is_anothers,
+    is_heading,
     is_known,
     is_measured,
     is_open,
@@ -43,11 +42,6 @@ _MARK = re.compile(
     r"(?:q\d+\b| ?[(\[]?(?:\d{1,2}(?:[./]\d)*|[a-h]-[a-h]|[a-h]\d?|[ivx]{1,4})[.:)\]]+(?=\s)"
     r"|(?<=[n§ ])\d{1,2}(?=[ \t][^\W\d]{3})|\d(?:[./]\d)+(?=[ \t](?![cm]m\b)))?)[ \t*]*"
 )
-_ORNAMENT = " *_=-.[]<>#+:"
-_OPEN_END = re.compile(r"[.,;]$|\w-$")  # of a line that is no heading
-_FRAMED = re.compile(
-    r"\s*([-=*#_~])\1+ *[^\W_][^%]*[^\W_]\W* *\1\1+\s*$"
-)  # "--- DRAFT (day 1) ---"
 _KEY = re.compile(
     r"((?>[^\W\d_](?:[^:?=|\n%.;]{0,59}[^:?=|\n%.; \t])?))[ \t.]*"
     r"(?:(?::\**|\?)(?=\s|$)|=(?=[\s\d<>~]|$))"
@@ -68,7 +62,6 @@ _VALUE = re.compile(r"[ \t]*[<>~]?\d{1,3}(?: ?- ?\d{1,3})? ?(?:(?P<sign>%)|$)")
 _ROW = re.compile(r"[^\d,.;:%]{2,30}[<>~]?\d{1,3} ?%[ .;]*")  # "blasts 5%" on its own line
 # a cell that is a figure and no name of a column: "40-50 %", "> 90%", "12"
 _FIGURE = re.compile(r"[<>~=]* ?\d{1,3}(?:[.,]\d+)?(?: ?(?:-|to) ?\d{1,3})? ?%?")
-_NO_NAME = re.compile(r"\. |%|[cz]ellular|richesse")  # what no heading holds
 _VALUES = re.compile(r"\b(?:range|values?|interval|limits|cellularit)")
 _NORM = re.compile(r"(?:normal|range|ref|limits|interval)\b")  # of a column
 
@@ -199,7 +192,7 @@ class _Cutter:
         small = self.text[at + begin : at + begin + 1].islower()
         if self.opened >= 0 and small and is_open(self.before):
             return False, at + begin  # "Iron stain of\nsmear: absent"
-        self.indent = len(line) - len(line.lstrip(_ORNAMENT))
+        self.indent = len(line) - len(line.lstrip(ORNAMENT))
         self.inner = self.indent if self.inner < 0 else self.inner
         if self.material == "unknown" and self.indent < self.inner:
             self._set("general", "")  # what is set in below a heading ends here
@@ -218,8 +211,17 @@ class _Cutter:
         key = _KEY.match(bare_key) if ":" in rest or "?" in rest or "=" in rest else None
         if key and len(key[1].split()) <= 8 and not is_said(key[1]):
             return True, at + begin + self._key(key[1].strip(), rest, key.end())
-        bare = rest.strip(_ORNAMENT)
-        if self._is_bare_heading(self.text[at : at + len(line)], bare, marked):
+        bare = rest.strip(ORNAMENT)
+        raw = self.text[at : at + len(line)]
+        inner = len(line) - len(line.lstrip(" \t")) > max(self.depth, 0)
+        room = not self.caps or len(self.before) < 46
+        if is_heading(
+            raw,
+            bare,
+            marked,
+            item=inner and self.material != "general",
+            above=(bool(self.before), room),
+        ):
             self._bare_heading(bare)
             return True, at + len(line)
         wrapped = not (marked or label) and (is_open(self.before) or self._is_full(rest))
@@ -307,28 +309,6 @@ class _Cutter:
         """Whether a key is one of the list below a heading: set in, or of its properties."""
         bare = self.depth < 0 and GENERAL.isdisjoint(_WORD.findall(words))
         return bare or (self.depth >= 0 and self.indent > self.depth)
-
-    def _is_bare_heading(self, raw: str, bare: str, marked: str | None) -> bool:
-        """A short line of its own that is no sentence: marked, in capitals, or of known words."""
-        if _FRAMED.match(raw) and len(bare) < 100:
-            return True
-        if not 2 <= len(bare) <= 60 or _OPEN_END.search(raw.rstrip()):
-            return False
-        if _NO_NAME.search(bare) or has_verb(bare):
-            return False
-        if (marked and marked[0] in "#q0123456789") or AMENDS.match(bare):
-            return True
-        known = material_of(bare) != "unknown"
-        upper = bool(marked) or raw.lstrip(_ORNAMENT)[:1].isupper() or raw.isupper()  # "3 BIOPSY"
-        told = known or is_anothers(bare)
-        inner = len(raw) - len(raw.lstrip(" \t")) > max(self.depth, 0)
-        if inner and not told and self.material != "general":
-            return False  # "CORE BIOPSY\n   A. NO LYMPHOMA": one of its findings
-        if not upper or (not told and re.search(r"\d", ASIDE.sub("", bare))):
-            return False
-        return (
-            known or not self.before or (raw.isupper() and (len(self.before) < 46 or not self.caps))
-        )
 
     def _sentences(
         self, start: int, end: int, under: tuple[Material, str], amends: bool

@@ -1,4 +1,4 @@
-"""Shares of cells and fat, "30% cells, 70% fat"; figures without a sign, "Cellularity (%): 40"."""
+"""Shares of cells and fat, "30% cells, 70% fat"; figures without a sign or a noun of their own."""
 
 from __future__ import annotations
 
@@ -40,6 +40,11 @@ _OF_EACH = re.compile(r"[SB][SBMGRpd(]*[:)]*(?=N(?:[.,;j)]|$))")
 _LEADING = re.compile(
     r"(?!M+:)(?:;(?=[dMG]*[BR])|[/j,MBRGSdvu:bnoky]|p(?!F)|pF)*p?"
 )  # not "60% marrow: 85%"
+# "Left: 30%", "It is 40% on the left.": before and behind a figure without a noun of its own
+_ALONE = re.compile(r"[^xLfiKNTXCAHt]*v[qpdohnv:(]*|[^xLfiKNTXCAHtv]*[^xLfiKNTXCAHtvGI]|")
+_LEFT_ALONE = re.compile(
+    r"[q)]*(?:[pI]d*[RB][MBG]*)?[)]?(?:[.;]|,?[wi]|[,(j][^xLfiKTM.;]*(?:[.;]|$)|$)"
+)
 PAIR = re.compile(r"[RBS]/[RBS]")  # "R/L: 40/60%", but not "<30% / 30-70%": choices of a form
 
 
@@ -100,3 +105,9 @@ def list_back(s: str, ties: dict[int, str], free: list[int]) -> None:
         alone = a not in ties and s[a - 1 : a] not in ("x", "f", "L")
         if alone and joined and s[b] == "F" and (s[a] == "F" or between in ("/", ",", "j")):
             ties[a] = "listed"
+
+
+def stands_alone(sentence: Sentence, s: str, at: int) -> bool:
+    """Whether a figure of a sentence without a noun is said of what the one before was on."""
+    ends = _LEFT_ALONE.match(s, at + 1)
+    return bool(ends and _ALONE.fullmatch(s, 0, at))

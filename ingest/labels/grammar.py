@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from ingest.labels.figures import Figure
 from ingest.labels.languages import words_of
-from ingest.labels.shares import NOUN, list_back, shares_in, unsigned_in
+from ingest.labels.shares import NOUN, PAIR, list_back, shares_in, unsigned_in
 from ingest.labels.tokens import Sentence
 
 _SHARE = re.compile(r"F[q]*p[dohqnM]*[CA]")  # "60% of the total cellularity"
@@ -259,6 +259,9 @@ class _Scan:
 
     def figure(self, at: int) -> None:
         s = self.s
+        if s[max(0, at - 2) : at] == "N/" and not PAIR.search(s, 0, at):
+            self.odd.add(at)  # "40/60%"
+            return
         if (
             s[at - 2 : at] == "C("
             and re.match(r"F\):(?!q*[Hhg])", s[at:])

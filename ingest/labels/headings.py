@@ -49,6 +49,7 @@ _VERBS = words_of("is are was were has have had shows ist sind hat est sont")
 _FRAMED = re.compile(
     r"\s*([-=*#_~])\1+ *[^\W_][^%]*[^\W_]\W* *\1\1+\s*$"
 )  # "--- DRAFT (day 1) ---"
+_RULES = {mark * 2 for mark in "-=*#_~"}
 _OPEN_END = re.compile(r"[.,;]$|\w-$")  # of a line that is no heading
 _NO_NAME = re.compile(r"\. |%|[cz]ellular|richesse")  # what no heading holds
 ORNAMENT = " *_=-.[]<>#+:"
@@ -171,7 +172,7 @@ def is_heading(
     `item` says that it is set in below a heading, `above` whether a line stands above it and
     whether this one cannot go on from that one.
     """
-    if _FRAMED.match(raw) and len(bare) < 100:
+    if raw.rstrip()[-2:] in _RULES and _FRAMED.match(raw) and len(bare) < 100:
         return True
     if not 2 <= len(bare) <= 60 or _OPEN_END.search(raw.rstrip()):
         return False

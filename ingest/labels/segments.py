@@ -259,9 +259,11 @@ class _Cutter:
         if self._is_row(rest):
             return False
         word = rest.split(maxsplit=1)[0] if rest.strip() else ""
-        wide = len(self.lengths) - bisect_left(self.lengths, len(self.before) - 9) > 2
-        wide = wide or not word[:1].isalpha()
-        return len(self.before) > 45 and wide and len(self.before) + 1 + len(word) > self.width
+        if len(self.before) <= 45 or len(self.before) + 1 + len(word) <= self.width:
+            return False
+        # where no other line is as long, a capital begins a sentence
+        alike = len(self.lengths) - bisect_left(self.lengths, len(self.before) - 9)
+        return alike > 2 or not word[:1].isalpha()
 
     def _is_entry(self, line: str) -> bool:
         """Whether a line is one of the list below "Cellularity:"."""

@@ -23,7 +23,10 @@ _BLOCKS |= {"dt", "dd", "section", "body", "title", "pre"}
 
 def as_text(text: str) -> str:
     """The words of a Report as plain text; plain text comes back as it is."""
-    if len(_SPOKEN_MARK.findall(text)) > 5:  # "core biopsy colon 40 percent cellular period"
+    spoken = text.count(" period") + text.count(" comma") + text.count(" COMMA")
+    if (
+        spoken > 2 and len(_SPOKEN_MARK.findall(text)) > 5
+    ):  # "core biopsy colon 40 percent cellular period"
         text = _SPOKEN_MARK.sub(lambda mark: _MARKS[mark[1].lower()], text)
     if "<!--" in text:  # what no reader sees
         lead, *rest = text.split("<!--")

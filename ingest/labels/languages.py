@@ -44,20 +44,20 @@ M surface schätzung einschätzung trabeculae trabekel travées espace fläche m
 B carotte bom zylinder core cores bmtb trephine trephines biopsy biopsies bx bmbx bmb histology
  histopathology histomorphology histologic histological histologisch cylinder punch stanze biopsie
  trepanat knochenmarkhistologie ostéomédullaire ostéo osteo
-R longer larger bigger shorter smaller other right left rt lt r l bilateral rechts links rechte
- linke droite gauche droit one two both first second third fourth b beide beiden beider
+R re li longer larger bigger shorter smaller other right left rt lt r l bilateral rechts links
+ rechte linke droite gauche droit one two both first second third fourth b beide beiden beider
 G ponction prélèvement specimen specimens sample samples section sections tissue material slide
  slides case others sided handed partner counterpart side field level levels piece pieces part
  fragment präparat gewebe tissu échantillon adequacy length quality
-d itself themselves himself herself what whose eigen own my mine d qu the a an this that these those
- it its their his her we i i'd let me us all each which there here lady gentleman man woman patient
- einem einen diesem dieses der die das des dem den ein eine einer eines dieser diese le la les un
- une cette ce ces il elle any every either such same ours he him she hers they them theirs ones
- someone something nothing everything who whom jener jene jenes welcher welche welches jeder jede
- jedes er sie es ich wir ihr ihm ihn ihnen uns euch mich dich sich mein dein sein unser ihre ihrer
- ihrem ihren seine seiner seinem wer hier dort diesen beim cet mon ma mes son sa ses notre nos leur
- leurs quel quelle chaque je nous ils elles se lui qui quoi dont où ceci cela ça celui celle ceux
- celles aux
+d pathologist pathologists hematopathologist haematopathologist dr professor itself themselves
+ himself herself what whose eigen own my mine d qu the a an this that these those it its their his
+ her we i i'd let me us all each which there here lady gentleman man woman patient einem einen
+ diesem dieses der die das des dem den ein eine einer eines dieser diese le la les un une cette ce
+ ces il elle any every either such same ours he him she hers they them theirs ones someone something
+ nothing everything who whom jener jene jenes welcher welche welches jeder jede jedes er sie es ich
+ wir ihr ihm ihn ihnen uns euch mich dich sich mein dein sein unser ihre ihrer ihrem ihren seine
+ seiner seinem wer hier dort diesen beim cet mon ma mes son sa ses notre nos leur leurs quel quelle
+ chaque je nous ils elles se lui qui quoi dont où ceci cela ça celui celle ceux celles aux
 v say says call mesure misst can differ kann peut nehmen füllen belegen occupe occupent occupé
  occupée rempli ranged is are was were be been am appear show shown has have had measures measured
  estimate judged reported read given put placed noted found determined ranges varies vary lie runs
@@ -93,7 +93,7 @@ o mittel overall average averages averaging averaged total mean combined global 
  durchschnittlich mittlere moyenne ensemble
 q anywhere everywhere h so rpt approximate très sehr exact absolute absolut absolu specify upward
  upwards downward downwards h&e best alike too therefore thus hence nil zero nearer nur somewhere
- perhaps ordre re richtig recte lire above below angegeben um uh pt somewhat just still very quite
+ perhaps ordre richtig recte lire above below angegeben um uh pt somewhat just still very quite
  rather about around almost good excellent representative intact limited active residual
  normalappearing remaining trilineage maturing equal equals score value values anteil share
  proportion fraction prozentsatz estimated yes also well up out much most more less again further
@@ -174,8 +174,8 @@ GENERAL = words_of(
     supplemental procedure note component observation value dataset proforma form checklist
     worksheet bmat diagnostic text body narrative answer template befund beurteilung diagnose
     mikroskopie histologie kommentar conclusion résultat compte rendu opinion recommendation
-    recommendations zusammenfassung beschreibung bericht kritischer centrally attending staff on
-    in and the as of for with signed received section laboratory lab"""
+    recommendations zusammenfassung beschreibung bericht kritischer centrally attending staff
+    pathologist on in and the as of for with signed received section laboratory lab"""
 )
 # how a word begins that marks a correction
 CORRECTIONS = words_of(

@@ -63,6 +63,7 @@ _ROW = re.compile(r"[^\d,.;:%]{2,30}[<>~]?\d{1,3} ?%[ .;]*")  # "blasts 5%" on i
 # a cell that is a figure and no name of a column: "40-50 %", "> 90%", "12"
 _FIGURE = re.compile(r"[<>~=]* ?\d{1,3}(?:[.,]\d+)?(?: ?(?:-|to) ?\d{1,3})? ?%?")
 _VALUES = re.compile(r"\b(?:range|values?|interval|limits|cellularit)")
+_EMPTY = re.compile(r"[\[(][ x✓]?[\])]|[☐☒☑✓□]")  # a row of boxes names no columns
 _NORM = re.compile(r"(?:normal|range|ref|limits|interval)\b")  # of a column
 
 
@@ -213,15 +214,10 @@ class _Cutter:
             return True, at + begin + self._key(key[1].strip(), rest, key.end())
         bare = rest.strip(ORNAMENT)
         raw = self.text[at : at + len(line)]
-        inner = len(line) - len(line.lstrip(" \t")) > max(self.depth, 0)
-        room = not self.caps or len(self.before) < 46
-        if is_heading(
-            raw,
-            bare,
-            marked,
-            item=inner and self.material != "general",
-            above=(bool(self.before), room),
-        ):
+        item = len(line) - len(line.lstrip(" \t")) > max(self.depth, 0)
+        item = item and self.material != "general"
+        above = (bool(self.before), not self.caps or len(self.before) < 46)
+        if is_heading(raw, bare, marked, item=item, above=above):
             self._bare_heading(bare)
             return True, at + len(line)
         wrapped = not (marked or label) and (is_open(self.before) or self._is_full(rest))
@@ -381,6 +377,7 @@ class _Cutter:
             self.head[left:] = [next(filter(is_time, ab), " ".join(ab)) for ab in two]
             return  # the names of the columns go on in a second line
         self.rows += 1
+        bare = bool(bare or _EMPTY.search(line))
         if not self.head and len(cells) > 1 and not bare and len(line) < 200:
             self.head, self.rows = names, 0
             if len(cells) > 2 or measured != [0] or not re.search(r"\d", names[1]):
@@ -404,7 +401,8 @@ class _Cutter:
             k = measured[0]
             material = material_of(" ".join(names[:k])) if k else self.material
             fewer = len(cells) < len(self.head) and classes_in(" ".join(self.head)) & set("Sb")
-            material = "unknown" if fewer else material  # of which column is it?
+            many = sum(_FIGURE.fullmatch(name) is not None for name in names[k + 1 :]) > 2
+            material = "unknown" if fewer or many else material  # of which column is it?
             said = " | ".join(names[k + 1 :])
             yield self._cell(line, start, f"{names[k]} : ", cells[k + 1][0], said, material)
         elif hot:

@@ -31,7 +31,7 @@ _VALUES = re.compile(
 _NAMED = re.compile(
     rf"(?P<unit>[^\W\d_]{{3,12}} )?(?P<open>[(\[])?\b(?P<id>{_ID})\b(?(open)[)\]])(?! ?(?:[cm]m|%))"
 )
-_SIDE_WORDS = {"r": "right rt r rechts rechte droite", "l": "left lt l links linke gauche"}
+_SIDE_WORDS = {"r": "right rt r re rechts rechte droite", "l": "left lt l li links linke gauche"}
 _SIDE_WORDS |= {
     "1": "first one 1 a longer larger bigger",
     "2": "second b 2 other shorter smaller",

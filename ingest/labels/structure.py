@@ -11,10 +11,19 @@ from ingest.labels.headings import is_measured, material_of
 
 _BESIDE = re.compile(r"ref|norm|range|flag|id$|code|date")  # what stands beside a value
 _MARKS = {"period": ".", "full stop": ".", "comma": ",", "colon": ":", "semicolon": ";"}
-_MARKS |= {"new paragraph": "\n\n", "new line": "\n", "next line": "\n"}
+_MARKS |= {
+    "open bracket": "(",
+    "close bracket": ")",
+    "new paragraph": "\n\n",
+    "new line": "\n",
+    "next line": "\n",
+}
 _SPOKEN_MARK = re.compile(
-    r" (period|full stop|comma|colon|semicolon|new paragraph|new line|next line)\b", re.IGNORECASE
+    r" (period|full stop|comma|colon|semicolon|(?:open|close) bracket|new paragraph|new line"
+    r"|next line)s?\b",
+    re.IGNORECASE,
 )
+_DIGITS = re.compile(r"(?:\|_\d_)+\|")
 _TAG = re.compile(r"<(?:html|body|p|div|br|table|tr|td|h[1-6]|ul|li|b)\b[^>]*>", re.IGNORECASE)
 _BLOCKS = {"p", "div", "br", "tr", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "li", "table"}
 _SILENT = {"script", "style", "referencerange"}
@@ -31,6 +40,8 @@ def as_text(text: str) -> str:
     if "<!--" in text:  # what no reader sees
         lead, *rest = text.split("<!--")
         text = lead + "".join(part.partition("-->")[2] for part in rest)
+    if "|_" in text:  # "|_4_|_5_|": a form with a box for each digit
+        text = _DIGITS.sub(lambda boxes: re.sub(r"[|_]", "", boxes[0]), text)
     lead = text[:400].lstrip("\ufeff \r\n\t")
     if lead.startswith(("{\\rtf", "{ \\rtf")):
         return _of_rtf(text)
@@ -152,6 +163,7 @@ def _unescaped(text: str) -> str:
 _BREAKS = dict.fromkeys(("tr", "item", "paragraph", "list", "br", "li"), "\n")
 _BREAKS |= {"td": " | ", "th": " | "}
 _INLINE = {"content", "b", "i", "sup", "sub", "span", "value", "unit", "valuequantity"}
+_ENDS = ("min", "low", "lower", "max", "high", "upper")
 _NAMES = ("title", "displayname", "name", "label", "key")  # attributes that name a tag's content
 
 
@@ -185,7 +197,8 @@ class _Tags(html.parser.HTMLParser):
         for heading in (tag, said.get("type", "").lower()):
             if material_of(heading) not in ("unknown", "general"):
                 self.pieces.append(f"\n\n{heading}:\n")
-        value = said.get("value", "")
+        ends = [said[key] for key in _ENDS if key in said]
+        value = said.get("value", " - ".join(ends) if len(ends) == 2 else "")
         plain = [one for key, one in said.items() if key not in ("value", "unit", "system")]
         own = " ".join(plain) if any("cellul" in one.lower() for one in plain) else ""
         for key in (key for key in said if "cellul" in key):  # "<trephine cellularity='40'>"

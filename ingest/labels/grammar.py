@@ -55,7 +55,6 @@ _VERB = re.compile(r"Cx[qpd]*F")
 _CORE_IS = re.compile(r";[dnoRMG]*[MB][MBG]*v[qpd]*F(?:[.;,j)]|$)")  # "...; this core has 40%"
 # "at her age one expects 50%": a share that goes by age is the cellularity
 _FOR_AGE = re.compile(r"(?:[ye]|pN)[^.;xLfKF]*F$")
-_GOVERNED = re.compile("p[dqh]*x")  # "across thirds"
 _NOW = re.compile(r"[,;][djv]*n(?:[nGMB]*[v:]+|[GMB]+)F")  # "at entry 55%, this specimen 20%"
 # "The core [is uneven]: cellularity ...", "is [hard to judge] but averages 40%"
 _PREDICATE = re.compile(r"v[qhd]*x(?:px)?(?:[,;:.j]|$)")

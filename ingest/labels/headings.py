@@ -117,7 +117,11 @@ def is_anothers(heading: str) -> bool:
     if not _PERSONS.isdisjoint(words):
         return False  # "Referring physician / clinic copy" is an address
     first = next((word for word in words if WORDS.get(word) != "d"), "")
-    return WORDS.get(first) == "r" or any(WORDS.get(word) == "k" for word in words)
+    return (
+        WORDS.get(first) == "r"
+        or "elsewhere" in words
+        or any(WORDS.get(word) == "k" for word in words)
+    )
 
 
 def governs(heading: str) -> bool:

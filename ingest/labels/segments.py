@@ -63,7 +63,7 @@ _ROW = re.compile(r"[^\d,.;:%]{2,30}[<>~]?\d{1,3} ?%[ .;]*")  # "blasts 5%" on i
 # a cell that is a figure and no name of a column: "40-50 %", "> 90%", "12"
 _FIGURE = re.compile(r"[<>~=]* ?\d{1,3}(?:[.,]\d+)?(?: ?(?:-|to) ?\d{1,3})? ?%?")
 _VALUES = re.compile(r"\b(?:range|values?|interval|limits|cellularit)")
-_EMPTY = re.compile(r"[\[(][ x✓]?[\])]|[☐☒☑✓□]")  # a row of boxes names no columns
+_UNNAMED = re.compile(r"\d ?%|[\[(][ x✓]?[\])]|[☐☒☑✓□]")  # shares and boxes name no columns
 _NORM = re.compile(r"(?:normal|range|ref|limits|interval)\b")  # of a column
 
 
@@ -369,7 +369,9 @@ class _Cutter:
         names = [cell.strip(" \t\"'~") for _, cell in cells]
         measured = [n for n, name in enumerate(names) if is_measured(name)]
         measured = measured[: 1 if measured[:1] == [0] else None]  # a row goes by its name
-        bare = _SHARE.search(without_scale(line)) or any(_FIGURE.fullmatch(name) for name in names)
+        bare = _UNNAMED.search(without_scale(line)) or any(
+            _FIGURE.fullmatch(name) for name in names
+        )
         left = len(self.head) - len(names)  # columns without a second name
         same = left == 0 and self.before[:1] == " " and any(map(is_time, self.head + names))
         if (same or left == 1) and line[0] == " " and not (bare or self.rows):
@@ -377,7 +379,6 @@ class _Cutter:
             self.head[left:] = [next(filter(is_time, ab), " ".join(ab)) for ab in two]
             return  # the names of the columns go on in a second line
         self.rows += 1
-        bare = bool(bare or _EMPTY.search(line))
         if not self.head and len(cells) > 1 and not bare and len(line) < 200:
             self.head, self.rows = names, 0
             if len(cells) > 2 or measured != [0] or not re.search(r"\d", names[1]):

@@ -369,9 +369,8 @@ class _Cutter:
         names = [cell.strip(" \t\"'~") for _, cell in cells]
         measured = [n for n, name in enumerate(names) if is_measured(name)]
         measured = measured[: 1 if measured[:1] == [0] else None]  # a row goes by its name
-        bare = _UNNAMED.search(without_scale(line)) or any(
-            _FIGURE.fullmatch(name) for name in names
-        )
+        figures = [_FIGURE.fullmatch(name) is not None for name in names]
+        bare = _UNNAMED.search(without_scale(line)) or any(figures)
         left = len(self.head) - len(names)  # columns without a second name
         same = left == 0 and self.before[:1] == " " and any(map(is_time, self.head + names))
         if (same or left == 1) and line[0] == " " and not (bare or self.rows):
@@ -396,15 +395,14 @@ class _Cutter:
                 name = "expected" if _NORM.match(head[n]) else head[n]
                 yield self._cell(line, start, f"{names[0]} ({name}) : ", at, cell, known)
         elif self.listing:
-            n = 1 - (_FIGURE.fullmatch(names[0]) is None)  # "90 %   PATIENT"
+            n = int(figures[0])  # "90 %   PATIENT"
             yield self._cell(line, start, f"{names[n]} cellularity : ", *cells[1 - n])
         elif len(measured) == 1 and measured[0] + 1 < len(cells):
             k = measured[0]
             material = material_of(" ".join(names[:k])) if k else self.material
             fewer = len(cells) < len(self.head) and classes_in(" ".join(self.head)) & set("Sb")
-            many = sum(_FIGURE.fullmatch(name) is not None for name in names[k + 1 :]) > 2
-            material = "unknown" if fewer or many else material  # of which column is it?
-            said = " | ".join(names[k + 1 :])
+            unsure = fewer or sum(figures[k + 1 :]) > 2  # of which column is it?
+            said, material = " | ".join(names[k + 1 :]), "unknown" if unsure else material
             yield self._cell(line, start, f"{names[k]} : ", cells[k + 1][0], said, material)
         elif hot:
             yield from self._free(start, cells)

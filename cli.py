@@ -105,6 +105,7 @@ def main() -> None:
     Completion in bash, for ~/.bashrc (zsh_source and fish_source are others):
         eval "$(_TREPHINE_COMPLETE=bash_source trephine)"
     """
+    starting.must_be_somewhere()
 
 
 @main.command()

@@ -12,6 +12,7 @@ from featurestore.fields import from_json
 from featurestore.ids import one_of
 from featurestore.layout import slides_dir
 from featurestore.queries import Named
+from featurestore.sql_child import about
 from featurestore.types import EncoderDescription, Target
 from featurestore.user_sql import Limits, Question
 from featurestore.words import as_html, counted
@@ -134,12 +135,17 @@ class Readable:
         return bool(self._told)
 
     def set_aside(self) -> str:
-        """Say how many ledger rows and files could not be taken; empty where there are none."""
-        count = "select count(*) from failures where stage = 'ledger'"
-        n = self._asked.aside if self._asked is not None else self.ask(count).item()
+        """Say what the catalog lacks of the ledger, or could not take; empty if there is none."""
+        if (asked := self._asked) is not None and asked.aside is not None:
+            n, other = asked.aside, asked.other
+        else:
+            from featurestore import catalog
+
+            with catalog.reader(self.root) as con:
+                n, other = about(con, self.root / "ledger").values()
         how = "Look with: trephine sql \"from failures where stage = 'ledger'\""
-        if self._asked is not None and self._asked.other and not self._is_at_work():
-            self.note(OTHERS[self._asked.other])
+        if other and not self._is_at_work():
+            self.note(OTHERS[other])
         aside = f"note: {n} rows or files of the ledger are set aside. {how}\n" if n else ""
         return "".join([*self._told, aside])
 

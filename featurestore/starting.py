@@ -25,3 +25,17 @@ def guard() -> None:
     for one in STOPPING:
         if signal.getsignal(one) is not signal.SIG_IGN:
             signal.signal(one, stop)
+
+
+def must_be_somewhere() -> None:
+    """Refuse to work in a folder that was deleted.
+
+    Raises:
+        ConfigError: in a sentence with what to do.
+    """
+    try:
+        os.getcwd()  # noqa: PTH109
+    except FileNotFoundError as error:
+        from featurestore.errors import ConfigError
+
+        raise ConfigError("this folder was deleted. Go to one that is there: cd ~") from error

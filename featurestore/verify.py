@@ -7,10 +7,11 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import polars as pl
@@ -22,10 +23,12 @@ from featurestore import (
     catalog_file,
     creation,
     folding,
+    groups,
     layout,
     ledger,
     workplaces,
 )
+from featurestore.bounded_process import BoundedProcess, Died, Limits, serve
 from featurestore.checksums import MEND, check_sealed
 from featurestore.device import processors
 from featurestore.errors import NO_DAMAGE, StoreDamaged, StoreForbidden
@@ -33,6 +36,7 @@ from featurestore.fields import now
 from featurestore.groups import (
     GROUP,
     Finding,
+    Groups,
     Seen,
     Survey,
     Told,
@@ -58,6 +62,7 @@ MENDS = {  # of checks
 LEDGER_FILES = "select kind || '/' || name, digest from ledger_files"
 NOT_COMPARED = ("migrations", "checked_arrays")
 PART = 32  # groups that are checked and told at once
+MANY = 500  # groups that are worth a process, which takes a fifth of a second to start
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,17 +110,15 @@ def survey(root: Path, progress: Progress = lambda done, total, note: None) -> S
     found.foreign += [entry.name for entry in sorted(root.iterdir()) if entry not in own]
     for left in workplaces.left_over(layout.tmp_dir(root)):
         found.add(left, "it is unfinished work that was left behind")
-    groups, doubtful = _groups(found), list[Path]()
-    with ThreadPoolExecutor(2 * processors()) as pool:
-        parts = [groups[i : i + PART] for i in range(0, len(groups), PART)]
-        checked = pool.map(partial(check_groups, root), parts)
+    there, doubtful = _groups(found), list[Path]()
+    with _checking(root, there) as checked:
         _runs(found)  # while others read groups
         _compare(found)
         for n, (whole, others) in enumerate(checked, start=1):
             found.take(whole)
             doubtful += others
             what = f"{size(found.bytes)}, {counted(len(found.findings) + len(doubtful), 'finding')}"
-            progress(min(n * PART, len(groups)), len(groups), what)
+            progress(min(n * PART, len(there)), len(there), what)
         if doubtful:
             for part in _again(root, doubtful):
                 found.take(part)
@@ -124,6 +127,40 @@ def survey(root: Path, progress: Progress = lambda done, total, note: None) -> S
 
 
 # -- arrays ----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _checking(root: Path, there: Groups) -> Iterator[Iterator[tuple[Survey, list[Path]]]]:
+    """What is found of groups, part by part; where there are many, other processes check with this.
+
+    Most of a group are small files, of which each takes more of Python than of the disk.
+    """
+    helpers = [
+        BoundedProcess(Limits(memory_bytes=2**30), partial(serve, answer=groups.answer))
+        for _ in range(min(processors() - 1, len(there) // MANY))
+    ]
+    free = SimpleQueue[BoundedProcess]()
+    for one in helpers:
+        free.put(one)
+
+    def check(part: Groups) -> tuple[Survey, list[Path]]:
+        try:
+            helper = free.get_nowait()
+        except Empty:
+            return check_groups(root, part)
+        try:
+            found: tuple[Survey, list[Path]] = next(helper.ask((root, part)))
+        except Died:
+            return check_groups(root, part)
+        free.put(helper)
+        return found
+
+    with ThreadPoolExecutor(len(helpers) + 2 if helpers else 2 * processors()) as pool:
+        try:
+            yield pool.map(check, [there[i : i + PART] for i in range(0, len(there), PART)])
+        finally:
+            for one in helpers:
+                one.close()
 
 
 def told_arrays(root: Path) -> pl.DataFrame:

@@ -174,9 +174,11 @@ def _stones_of(
         known = [name]
         own = con.execute("select run_id from runs where cohort = ? order by 1", [name]).fetchall()
         if own:  # else its name, used again, would be another Cohort to them
+            named = ", ".join(run_id for (run_id,) in own)
             raise CohortError(
                 f"cohort {name!r} has {counted(len(own), 'run')}, which would lose what they "
-                f"learnt from. Delete them first: trephine runs delete {own[0][0]}"
+                f"learnt from: {named}. Delete each of them first: "
+                f"trephine runs delete {own[0][0]}"
             )
     else:
         raise CohortNotFound.of(name)

@@ -646,3 +646,12 @@ import cli
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=at)
     said = "trephine: it was stopped. Nothing is lost: give the same command again.\n"
     assert (out.returncode, out.stderr) == (130, said)
+
+
+def test_a_working_folder_that_was_deleted_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (gone := tmp_path / "gone").mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert "this folder was deleted. Go to" in run("status", "--store", tmp_path, code=1).stderr

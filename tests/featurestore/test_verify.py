@@ -37,7 +37,7 @@ from builders.damage import (
 from click.testing import CliRunner
 
 import cli
-from featurestore import FeatureStore, groups, layout, overview
+from featurestore import FeatureStore, groups, layout, overview, verify
 from featurestore.config import SplitConfig
 from featurestore.errors import (
     ConfigError,
@@ -736,8 +736,11 @@ def test_what_another_program_that_was_killed_left_in_the_log_is_not_used(
     assert FeatureStore(root).sql("from slides").height
 
 
+@pytest.mark.parametrize("words", [["sql", "from cases limit 1"], ["cohort", "list"], ["status"]])
 @pytest.mark.parametrize("of", ["itself", "before", "another"])
-def test_sql_tells_where_the_catalog_is_of_another_time_or_store(copied: Copy, of: str) -> None:
+def test_every_command_tells_where_the_catalog_is_of_another_time_or_store(
+    copied: Copy, of: str, words: list[str]
+) -> None:
     root = copied()
     path = root / layout.CATALOG
     old = path.read_bytes()
@@ -747,7 +750,7 @@ def test_sql_tells_where_the_catalog_is_of_another_time_or_store(copied: Copy, o
     elif of == "another":
         FeatureStore(other := copied()).record([case_row("X", "P")])
         shutil.copy(other / layout.CATALOG, path)
-    said = CliRunner().invoke(cli.main, ["sql", "from cases limit 1", "--store", str(root)])
+    said = CliRunner().invoke(cli.main, [*words, "--store", str(root)])
     assert said.exit_code == 0
     if of == "before":
         assert "rows of the ledger are not here yet" in said.stderr
@@ -909,3 +912,19 @@ def test_what_lies_beside_the_rooms_of_a_store_is_told_and_left_alone(copied: Co
         assert foreign[-1] in told.text()
     FeatureStore(root).withdraw("P2", erase=True)
     assert all((root / name).read_text() == "mine" for name in foreign)
+
+
+def test_several_processes_find_what_one_does(
+    copied: Copy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = copied()
+    flip(
+        next(path for path in root.glob("slides/*/*/embeddings/*/c/0/0")), np.random.default_rng(0)
+    )
+    alone = FeatureStore.verify(root)
+    monkeypatch.setattr(verify, "MANY", 1)
+    monkeypatch.setattr(verify, "PART", 1)
+    monkeypatch.setattr(verify, "processors", lambda: 3)
+    together = FeatureStore.verify(root)
+    assert (together.failures, together.bytes) == (alone.failures, alone.bytes)
+    assert len(alone.failures) == 1

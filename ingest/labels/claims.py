@@ -17,7 +17,7 @@ from ingest.labels.headings import SET_ASIDE, Material, is_historic, names_norm
 from ingest.labels.languages import KINDS, words_of
 from ingest.labels.segments import Segment
 from ingest.labels.shares import PAIR, stands_alone
-from ingest.labels.specimens import declared, of_values, side_of
+from ingest.labels.specimens import side_of
 from ingest.labels.tokens import Sentence, after_any, encode, sentence_of, ticked
 
 Owner = Literal["cellularity", "unclear"]  # what has another owner is no claim
@@ -101,7 +101,6 @@ def read_claims(folded: str, segments: Iterable[Segment]) -> Iterator[Claim]:
     said: set[tuple[float, ...]] = set()  # the numbers of the figures that are tied
     heard = -1  # the paragraph of a sentence on cellularity without a figure
     carried: tuple[int, Claim] | None = None  # a tie that the next sentence may go on from
-    labels = declared(folded)
     for segment in segments:
         near = carried is not None and segment.paragraph - carried[0] <= 1
         if not (segment.near or near or segment.amends or heard == segment.paragraph):
@@ -124,9 +123,6 @@ def read_claims(folded: str, segments: Iterable[Segment]) -> Iterator[Claim]:
         said |= {claim.figure.parts for claim in made if claim.owner == "cellularity"}
         if not made and (near or heard == segment.paragraph):
             made = list(_going_on(sentence, segment, carried[1] if carried and near else None))
-        if labels and made:
-            letters = of_values(segment.text, labels)
-            made = [_of_letter(claim, letters, labels) for claim in made]
         if made and _is_of_the_aside(sentence, segment, folded):
             made = [replace(claim, scope="aside") for claim in made]
         if not corrects:
@@ -139,15 +135,6 @@ def read_claims(folded: str, segments: Iterable[Segment]) -> Iterator[Claim]:
             carried = segment.paragraph, owned[-1]
         elif made:
             carried = None
-
-
-def _of_letter(claim: Claim, letters: dict[int, str], labels: dict[str, Material]) -> Claim:
-    """The claim with the material of the letter of a specimen that stands before its figure."""
-    span = range(claim.figure.start, claim.figure.end)
-    letter = next((one for at, one in letters.items() if at in span), "")
-    if not letter:
-        return claim
-    return replace(claim, material=labels[letter], side=claim.side or letter)
 
 
 def _is_of_the_aside(sentence: Sentence, segment: Segment, folded: str) -> bool:

@@ -24,10 +24,6 @@ _LEADS = re.compile(
     rf"\s*(?:(?P<unit>[^\W\d_]{{3,12}}) )?[(\[]?(?P<id>{_ID})(?:[)\]]?[.:]|[)\]]| -|(?= is| was)"
     r"|(?(unit)(?: [^\W\d_]{3,20}:|[ \t]*$)|(?!)))(?=\s|$)"
 )
-# "Cellularity: A 50%, B 70%", "Cellularity A: 50%"
-_VALUES = re.compile(
-    r"(?:^|[:,;|\n]|ity\b)\s*\(?(?P<id>[a-h]\d?)(?P<mark>\)?:|\)|(?= ))\s*[<>~]?(?P<at>\d)"
-)
 _NAMED = re.compile(
     rf"(?P<unit>[^\W\d_]{{3,12}} )?(?P<open>[(\[])?\b(?P<id>{_ID})\b(?(open)[)\]])(?! ?(?:[cm]m|%))"
 )
@@ -86,13 +82,6 @@ def labelled(words: str, known: dict[str, Material]) -> Material | None:
         if unit and _is_used(said["id"], known):
             found.add(known.get(said["id"], "unknown"))
     return None if not found else found.pop() if len(found) == 1 else "unknown"
-
-
-def of_values(words: str, known: dict[str, Material]) -> dict[int, str]:
-    """The letter of each figure that directly follows one, by the place of its first digit."""
-    found = [met for met in _VALUES.finditer(words) if met["id"] in known]
-    sure = len(found) > 1 or any(met["mark"] for met in found)
-    return {met.start("at"): met["id"] for met in found if sure}
 
 
 def _is_used(label: str, known: dict[str, Material]) -> bool:

@@ -81,16 +81,31 @@ class Gone:
 
     def blank(self, text: str) -> str:
         """A SQL or JSON text without their names: each text and word in it is looked up."""
-        said = {one for pattern in _SAID for one in re.findall(pattern, text)}
-        said |= {one.replace("''", "'") for one in said} | {_from_json(one) for one in said}
-        return words_of(one for one in said if self.has((k, one) for k in OF_SLIDES)).sub(
-            "erased", text
+        return _SAID.sub(self._blanked, text)
+
+    def _blanked(self, said: re.Match[str]) -> str:
+        kind = said.lastgroup or ""
+        inner, begin, end = (
+            said[kind],
+            said.start(kind) - said.start(),
+            said.end(kind) - said.start(),
         )
+        spelled = {inner, inner.replace("''", "'"), _from_json(inner)}
+        if any(self.has((k, one) for k in OF_SLIDES) for one in spelled):
+            inner = "erased"
+        elif kind == "words":
+            return inner if inner.isalnum() else _WORD.sub(self._blanked, inner)
+        elif kind != "word":
+            inner = self.blank(inner)
+        return said[0][:begin] + inner + said[0][end:]
 
 
 COHORT_TEXTS = ("query", "parameters", "options", "dropped")  # as people typed them
 OF_SLIDES = ("slide", "case", "patient")
-_SAID = (r"'((?:[^']|'')*)'", r'"((?:[^"\\]|\\.)*)"', r"[^\s'\"(),%]+", r"\w+")
+_SAID = re.compile(
+    r"""'(?P<sql>(?:[^']|'')*)'|"(?P<json>(?:[^"\\]|\\.)*)"|(?P<words>[^\s'"(),%]+)"""
+)
+_WORD = re.compile(r"(?P<word>\w+)")
 
 
 def _from_json(text: str) -> str:

@@ -20,7 +20,7 @@ from builders.catalog_rows import case_row, label_row, slide_arrays, slide_row
 from builders.copies import copy_of
 from builders.damage import publish_run
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import cli
@@ -478,6 +478,8 @@ NAMES = st.text(
 )
 
 
+@example('"', "json")
+@example("'", "sql")
 @given(NAMES.map(str.strip).filter(bool), st.sampled_from(["sql", "json", "word"]))
 def test_an_erased_name_is_blanked_however_it_is_spelled(name: str, how: str) -> None:
     gone = Gone({("slide", hidden(name))})

@@ -13,7 +13,7 @@ from typing import Literal
 from ingest.labels.addressed import is_addressed
 from ingest.labels.figures import Figure, share_of
 from ingest.labels.grammar import ODD, is_free, may_be, tied
-from ingest.labels.headings import SET_ASIDE, Material, is_historic, names_norm
+from ingest.labels.headings import SET_ASIDE, Material, is_historic, may_be_of_the_core, names_norm
 from ingest.labels.languages import KINDS, words_of
 from ingest.labels.segments import Segment
 from ingest.labels.shares import PAIR, stands_alone
@@ -89,6 +89,13 @@ class Claim:
         """Whether it would be one if it were the cellularity's, or if its heading were known."""
         open_ = ("core", "general") if self.owner == "unclear" else ("unknown",)
         return self.material in open_ and self._is_present
+
+    @property
+    def may_be_of_the_core(self) -> bool:
+        """Whether only its heading is not understood, and names no other material or organ."""
+        tied = self.owner == "cellularity" and self.tie and self.scope in ("whole", "overall")
+        unknown = self.material == "unknown" and may_be_of_the_core(self.segment.heading)
+        return bool(tied and unknown and self._is_present and "|" not in self.segment.text)
 
     @property
     def _is_present(self) -> bool:
@@ -330,6 +337,8 @@ def _role(s: str, at: int, sentence: Sentence, segment: Segment) -> tuple[Role, 
         if said[-1] != "at" and {"n", "normal", "nl", "normale"} & set(said):
             return "norm", "", False
     listed = re.search("[:,]yy[yj]*$", s[:at])  # "18-39 years 50-70%, 40-59 years 40-60%"
+    # "the mean age-matched cellularity in our laboratory is 55%"
+    listed = listed or re.search("e[yqdMBG]*C[^,;:(jkwu]*$", before)
     mark = "e" if listed or (names_norm(segment.heading) and mark != "n") else mark
     if mark in ("e", "c"):
         return ("norm" if mark == "e" else "criterion"), "", False

@@ -9,6 +9,7 @@ from featurestore.types import Reading, ReadingOutcome
 from ingest.labels.claims import Claim, left_open
 from ingest.labels.headings import classes_in, is_remark
 from ingest.labels.segments import Segment
+from ingest.labels.specimens import declared
 
 EVIDENCE_CHARACTERS = 200
 _CORE = re.compile(
@@ -54,6 +55,8 @@ def decide(
         good = [claim for claim in good if claim.figure.parts not in old]
         if not good:
             return none_read("a correction takes the figure back")
+    if not good and not declared(folded) and all(it.material != "core" for it in segments):
+        good = [claim for claim in claims if claim.may_be_of_the_core]
     if not good and hidden:
         return none_read("a figure could not be tied for certain", read=False)
     if not good and left_open(segments, claims) and not _has_no_core(folded):
@@ -74,6 +77,7 @@ def decide(
     doubtful = [claim for claim in doubtful if claim.amends or claim.start > since]
     if all(claim.material == "core" for claim in pool):  # "the trial's sample was 60% cellular"
         doubtful = [c for c in doubtful if c.material != "general" or c.amends]
+        doubtful = [c for c in doubtful if not _is_beside(c, pool)]
     if doubtful and not overall and not all(claim.now for claim in pool):
         return none_read("another figure may be the cellularity too", read=False)
     return _of_pool(text, pool, rule)
@@ -91,6 +95,14 @@ def _is_remark(claim: Claim) -> bool:
     holds = claim.amends or claim.now or claim.scope == "overall"
     under = is_remark(claim.segment.heading, claim.segment.material)
     return under and not holds and not _REVISES.search(claim.segment.text)
+
+
+def _is_beside(claim: Claim, pool: Sequence[Claim]) -> bool:
+    """Whether a figure that is hardly tied has its own sentence: "tumor cellularity 90%"."""
+    placed = all(claim.segment.at != one.segment.at for one in pool) and any(
+        claim.segment.heading == one.segment.heading for one in pool
+    )
+    return placed and claim.owner == "unclear" and claim.scope != "overall" and not claim.amends
 
 
 def _decisive(good: list[Claim]) -> tuple[list[Claim], bool]:

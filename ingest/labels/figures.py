@@ -19,7 +19,9 @@ _PLAIN |= {ord(c): '"' for c in "“”„«»"} | {
     ord(c): " " for c in "\u200b\ufeff\u2060\u00a0\u2009\u202f\u2007"
 }
 _PLAIN |= {ord(a): b for a, b in zip("≤≥⁄≅≈∼˜～", "<>/~~~~~", strict=True)}
-_IN_BRACES = re.compile(r"(?<!%)(?<!% )[{[<] ?(\d[\d %-]{0,8})[}\]>](?= ?%|\n|$)")
+_IN_BRACES = re.compile(
+    r"(?<!%)(?<!% )[{[<] ?(\d[\d %-]{0,8})[}\]>](?= ?%|\n|$)|\((\d[\d -]{0,6})\)(?= ?%)"
+)
 _JOINED = re.compile(r"(?<=[a-z])_(?=[a-z])")  # "bmb_cell_pct"
 # "___40___ %": a blank that is filled in
 _FILLED_IN = re.compile(r"_(?<!__)_*+ ?(\d[\d -]*+(?:_++ ?)?)(%?)")
@@ -35,18 +37,23 @@ _MIXED = re.compile(r"(?<![\w.])(?=[oil]?\d?[oil](?<=\d[oil])|[oil]\d)[\doil]{2}
 # "ce11ular", "ceIIuIar", "cellu|ar"; "cellu-\nlarity"; "%95"
 _CELL = re.compile(r"ce(?!llular(?:ity)?\b)[l1i|]{2}u[l1i|]a[r1](?:i[t1l][yv])?")
 _BROKEN = re.compile(r"-(?<=[^\W\d_]-)[ \t]*\n[ \t]*([^\W\d_]+)")
-_BEFORE = re.compile(r"%(?<![\d\s%]%)(\d{1,3})(?![\d%]|[.,]\d| ?%)")
+# "%40", "% 40 - 50", "%40-%50": the sign before its number
+_BEFORE = re.compile(
+    r"%(?<![\w)\]%]%)(?<![\d)\]%] %) ?\d{1,3}(?:[.,]\d)?(?: ?(?:-|to) ?%? ?\d{1,3})?"
+    r"(?![\d%]|[.,]\d| ?%)"
+)
+_OF_100 = re.compile(r"(?<![\w.,/])\d{1,2}( ?(?:/|(?:out )?of) ?100)(?![\d/:.]\d|\d| ?(?:%|x10|-))")
 # "8IOPSY", "Lymph0cytes", "B10PSY": figures scanned for letters
 _LETTER = re.compile(
     r"[018](?=[018]{0,9}[^\W\d_])(?:(?<=[^\W\d_][018])[018]*|(?<!\w[018])(?=[^\W\d_]{4}))"
 )  # begins with the figure itself: looking back at every letter is slow
 # "35$", "35 o/o": what a sign is typed or scanned as
-_SIGN = re.compile(r"(?<=[\dol])( ?)(\$|[°º]/[o0]|o/o)(?![\w])")
+_SIGN = re.compile(r"(?<=[\dol])( ?)(\$|[°º]/[o0]|o/o|(?<= )0/0)(?![\w])")
 
 _PERCENT = (
     r"(?:%(?:ige?[nmrs]?\b)?|\(%\)"
-    r"|(?:per ?cents?|pct|percnt|pecent|percet|perecnt|precent|persent"
-    r"|prozent(?:ige?[nmrs]?)?|pour ?cent)\b)"
+    r"|(?:per[ -]?cents?|pct|pc|p\. ?c\.|v\. ?h\.|percnt|pecent|percet|perecnt|precent|persent"
+    r"|prozent(?:ige?[nmrs]?)?|pour ?cent)(?!\w))"
 )
 _SHARE, _SPELT_SIGN = re.compile(_PERCENT), re.compile(r"%(?:(?<=[a-zß]%)|(?<=[a-zß][ -]%))")
 # "40", "7,5", "0050" (was "fifty"), "4050" (a lost dash); no part of a code, a date or a number,
@@ -78,11 +85,14 @@ _OVER_LINE = re.compile(
 _SIGNS = {"½": 50.0, "¼": 25.0, "¾": 75.0, "⅓": 100 / 3, "⅔": 200 / 3}
 
 # "40-50", "40 to 50", "20% up to 80%", "between 40 and 50"
-_RANGE = re.compile(r" ?(?:-{1,2}(?!>)|to|through|up to|bis|à|until|dash|or|\.\.\.?) ?[~<>]? ?")
+_RANGE = re.compile(
+    r" ?(?:-{1,2}(?!>)|~|-?to-?|through|thru|up to|bis|à|until|dash|or|\.\.\.?|…)"
+    r" ?(?:[~<>]|(?:about|around|approx(?:imately|\.)?|nearly|perhaps|maybe)(?= ))? ?"
+)
 _DAY = re.compile(r"\b(?:day|week|month|year|tag|woche|monat|jour|mois) \+?$")  # "day 30 to 50%"
 _AND = re.compile(r" (?:and|und|et) ")
 _BETWEEN = re.compile(r"(?:between|zwischen|entre) (?:about |approximately )?$")
-_PLUS_MINUS = re.compile(r" ?\(? ?(?:±|\+ ?/ ?-|\+-|plus[ /](?:or )?minus) ?")
+_PLUS_MINUS = re.compile(r" *\(? ?(?:±|\+ ?/ ?-|\+-|plus[ /](?:or )?minus) *")
 _MORE, _LESS = "more|greater|higher|over|above", "less|lower|fewer|smaller|under|below"
 # "less than", "<", "not more than"
 _UNDER = (
@@ -98,7 +108,7 @@ _OVER = (
 )
 # "about", "in the region of", "ca."
 _ABOUT = (
-    r"~|\b(?:about|around|roughly|circa|some|nearly|almost|near(?:er)?|approaching|ca\.?|c\.|approx\.?"
+    r"~|±|\+/-|\b(?:about|around|roughly|circa|some|nearly|almost|near(?:er)?|approaching|ca\.?|c\.|ap+rox\.?|ap+r?\."
     r"|something like|approximat(?:e(?:ly|s)?|ing)|close(?:r)? to|etwa|rund|ungefähr|zirka|environ"
     r"|pr(?:ès|oche) de|(?:of|on|in) the (?:order|region|vicinity|neighbou?rhood) of)"
 )
@@ -161,15 +171,19 @@ def fold(text: str) -> str:
     if "%" in low:
         *shares, last = low.split("%")
         low = "%".join([*(_mended(piece) for piece in shares), last])
-        low = _BEFORE.sub(r"\1%", low)
+        low = _BEFORE.sub(lambda m: m[0][1:].replace("%", " ") + "%", low)
+    if "100" in low:
+        low = _OF_100.sub(lambda m: m[0].removesuffix(m[1]) + "%".ljust(len(m[1])), low)
     if "percent" in low or "per cent" in low:
         low = _MIXED.sub(lambda m: m[0].translate(_DIGIT), low)
     if "reference re" in low:  # of a centre: the one that counts, and no norm
         low = low.replace("reference read", "consensus read").replace(
             "reference review", "consensus review"
         )
-    if "{" in low or "[" in low or "<" in low:  # "{20-30}%": a blank of a template, filled in
-        low = _IN_BRACES.sub(lambda m: m[1].rjust(len(m[0])), low)
+    if (
+        "{" in low or "[" in low or "<" in low or ")%" in low or ") %" in low
+    ):  # "{20-30}%": a blank of a template, filled in
+        low = _IN_BRACES.sub(lambda m: (m[1] or m[2]).rjust(len(m[0])), low)
     low = _JOINED.sub(" ", low) if "_" in low else low
     if "-\n" in low or "- \n" in low:
         low = _BROKEN.sub(_joined, low)
@@ -285,7 +299,7 @@ def _figure(text: str, first: re.Match[str], second: re.Match[str] | None) -> Fi
     low, high = parts[0], parts[-1]
     signed = bool(first["pct"] or first["sign"])
     gap = text[end : second.start()] if second else ""
-    if second and len(gap) <= 12 and not first["lost"] and not second["lost"]:
+    if second and len(gap) <= 20 and not first["lost"] and not second["lost"]:
         a, b = low, _values(second)[0]
         spread = _PLUS_MINUS.fullmatch(gap)
         begin = first.start()
@@ -310,7 +324,9 @@ def _bounded(
     """Take in the words before and after a figure that make it a bound or an approximation."""
     for _ in range(2):
         before = text[max(0, start - 32) : start]
-        met = None if before.rstrip(" :(")[-1:] in _NO_BOUND else _SAID.search(before)
+        last = before.rstrip(" :(")
+        none = last[-1:] in _NO_BOUND and not last.endswith("+/-")
+        met = None if none else _SAID.search(before)
         if not met or (met[0] == "up to " and _FROM.search(text[:start][-80:])):
             break
         start -= len(before) - met.start()

@@ -425,7 +425,7 @@ def _is_doubted(words: list[str], figure: Figure, s: str, head: int, at: int) ->
         return False
     ends = (i for i in range(at, len(s)) if s[i] in ".;w" or words[i] in ("and", "und", "et"))
     clause = s[at : next(ends, len(s))]
-    before = s[max(s.rfind(mark, 0, at) for mark in ".;") + 1 : at]
+    before = s[max(s.rfind(mark, 0, at) for mark in ".;,") + 1 : at]
     return bool(re.match(r"F[v:][q:v]*[hHg]", clause)) or "i" in before + clause
 
 

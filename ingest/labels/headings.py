@@ -95,6 +95,19 @@ def _material_of(words: str) -> Material:
 
 
 @lru_cache(maxsize=4096)
+def may_be_of_the_core(words: str) -> bool:
+    """Whether a heading that is not understood names a biopsy or nothing at all, and no other."""
+    said = [word for word in _WORD.findall(words) if word not in GENERAL]
+    met = set(map(class_of, said))
+    return (
+        bool(said)
+        and not met & set("Sbrkec")
+        and ORGANS.isdisjoint(said)
+        and ("B" in met or "x" not in met)
+    )
+
+
+@lru_cache(maxsize=4096)
 def classes_in(words: str) -> frozenset[str]:
     """The classes of the words of a heading."""
     return frozenset(map(class_of, _WORD.findall(words)))

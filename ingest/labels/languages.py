@@ -28,7 +28,7 @@ CLASSES = """
 : colon
 % pct percent percentage
 C richesse
-H riche
+H riche pauvre
 K hematopoiesis haematopoiesis hemopoiesis haemopoiesis hematopoietic haematopoietic hemopoietic
  haemopoietic hämatopoese blutbildung hämatopoetisch blutbildend hématopoïèse hématopoïétique
  hématopoïétiques bloodforming
@@ -40,7 +40,7 @@ M surface schätzung einschätzung trabeculae trabekel travées espace fläche m
  spaces intertrabecular medullary medulla cavity cavities area volume iliac crest posterior superior
  anterior spine hip pic psis deep crista beckenkamm examination exam review analysis evaluation
  assessment estimation estimates impression knochenmark mark markraum markräume markräumen moelle
- osseuse medullaire médullaire iliaque
+ osseuse crête medullaire médullaire iliaque
 B carotte bom zylinder core cores bmtb trephine trephines biopsy biopsies bx bmbx bmb histology
  histopathology histomorphology histologic histological histologisch cylinder punch stanze biopsie
  trepanat knochenmarkhistologie ostéomédullaire ostéo osteo
@@ -73,10 +73,10 @@ v say says call mesure misst can differ kann peut nehmen füllen belegen occupe 
  hat haben hatte hatten gehabt können betrug liegen lag lagen ergibt ergab zeigen zeigte weist
  aufweist findet finden fand fanden sieht gesehen scheint erscheint erreicht entspricht macht
  bestimmt bewertet beurteilt gemessen ermittelt berechnet beschrieben gefunden schätzen schätze
- schätzten eingeschätzt einzuschätzen veranschlagt étaient sera été être ont avait avaient aura
- avoir peuvent pouvait fait font représentent évaluons estimons atteint varie oscille compris située
- situé mesurée mesuré chiffrée retrouve retrouvée observe observée montrant notée apprécie appréciée
- calculée cotée
+ schätzten eingeschätzt einzuschätzen veranschlagt étaient étant sera été être ont avait avaient
+ aura avoir peuvent pouvait fait font représentent évaluons estimons atteint varie oscille compris
+ située situé mesurée mesuré chiffrée retrouve retrouvée observe observée montrant notée apprécie
+ appréciée calculée cotée
 p following post because due owing wegen aufgrund of at to on for as within between among across
  throughout along amid near beneath beside toward during through over upon after despite per wie
  where including incl zwischen entre bei von auf zu zur zum für du au dans pour sur en par until
@@ -89,7 +89,7 @@ z morphometric planimetric quantitative by via using durch digital image eye vis
 u from since seit ab vom depuis dès
 w with showing mit avec
 o mittel overall average averages averaging averaged total mean combined global whole entire agreed
- adjudicated consensus composite aggregate final summary gesamt insgesamt gesamtzellularität
+ adjudicated consensus composite aggregate final summary gesamt insgesamt
  durchschnittlich mittlere moyenne ensemble
 q anywhere everywhere h so rpt approximate très sehr exact absolute absolut absolu specify upward
  upwards downward downwards h&e best alike too therefore thus hence nil zero nearer nur somewhere
@@ -111,8 +111,8 @@ q anywhere everywhere h so rpt approximate très sehr exact absolute absolut abs
 h similar comparable identical n normal fair moderate raised high low elevated lower abnormal
  variable patchy heterogeneous markedly diminished preserved diminuée augmentée erhöht vermindert
  reduziert gesteigert normwertig nl appropriate adequate regular
-y yo yr mm cm day days week weeks month months year years visit age aged ages age's old alter
- altersentsprechend altersbezogen âge young older adult decade
+y yo yr mm cm jour jours day days week weeks month months year years visit age aged ages age's old
+ alter altersentsprechend altersbezogen âge young older adult decade
 e exp expect expects expected reference norm normative predicted anticipated typical typically usual
  usually adjusted matched related chart guideline standard ref interval limits healthy erwartet
  normbereich referenz referenzbereich sollwert normwert attendu norme référence théorique span
@@ -166,7 +166,7 @@ ORGANS = words_of(
     ganglion peau"""
 )
 GENERAL = words_of(
-    """dx power dictation dictated diagnosis diagnoses microscopic microscopy microscopical
+    """dx power dictation dictated diagnosis diagnoses microscopic microscopy microscopical view
     description findings finding comment comments conclusion summary interpretation report
     reports results result synoptic final pathologic pathological pathology morphologic
     morphology morphological integrated surgical central local consultant hematopathology

@@ -110,7 +110,7 @@ def side_of(sentence: Sentence, s: str, at: int, under: str) -> str:
     heading = re.findall(r"\w+", under)
     if s[:1] == "R" and not set(s[:at]) & set(".o") and "R" not in s[1:at]:
         heading = words[:1]  # "Left, 9 mm, 60% marrow: 85% cellular"
-    named = any(WORDS.get(word) == "B" for word in heading)
+    named = any(WORDS.get(word) in ("B", "G") for word in heading)
     heads = {_SIDES[word] for word in heading if word in _SIDES and (named or word not in _COUNTED)}
     heads = heads & {"r", "l"} or heads  # "Part A, right iliac crest"
     return heads.pop() if len(heads) == 1 else ""

@@ -17,8 +17,8 @@ from ingest.labels.languages import CORRECTIONS, GENERAL, WORDS, words_of
 LONGEST = 2_000  # characters of a sentence or a row that are read at once
 # "... marrow. The next", not "approx. 40%"
 STOP = re.compile(
-    r"[.!?](?=[.!?\s])(?!\.+ ?[<>~\d])(?!(?<=cell.)\s[(~<>\d])(?<!\bapprox.)(?<!\bca.)"
-    r"(?<!\bvs.)(?<!\best.)(?<!\bdr.)(?<!\bno.)(?<!\bincl.)(?<!\bexp.)(?<!\bobs.)(?<!\bc.)(?<![\s.][.!?])[.!?]*(?=\s+\S)"
+    r"[.!?](?=[.!?\s])(?!\.+ ?[<>~\d])(?!(?<=cell.)\s[(~<>\d])(?<!\bapprox.)(?<!\bappr.)(?<!\bapp.)"
+    r"(?<!\bca.)(?<!\bvs.)(?<!\best.)(?<!\bdr.)(?<!\bno.)(?<!\bincl.)(?<!\bexp.)(?<!\bobs.)(?<!\bc.)(?<![\s.][.!?])[.!?]*(?=\s+\S)"
 )  # begins with the sign itself: looking back at every letter is slow
 # a ticked box, an empty one, an arrow, a date or an accession number, a word, anything else
 _TOKEN = re.compile(
@@ -31,7 +31,7 @@ _TOKEN = re.compile(
 _PARTS = re.compile(re.sub(r"\?P<\w+>", "?:", _TOKEN.pattern))  # without names: for speed
 # "cellularity", "celluarity", "cellu-", "Zellularität"
 _C = re.compile(
-    r"(?:c|z)el+u?l?[a-z'-]*(?:ity|ities|ty|'y|tät|té|tat)$|zellgehalt$|zelldichte$|zellanteil$|celularity$|cellul$"
+    r"(?:c|z)el+u?l?[a-z'-]*(?:ity|ities|ty|'y|tät|té|tat|taet)$|zellgehalt$|zelldichte$|zellanteil$|celularity$|cellul$"
 )
 _A = re.compile(r"(?:cel{1,2}ul{0,2}a?r|celular|cell|zellulär|cellulaire)$")
 _H = re.compile(r"(?:hyper|hypo|normo|pauci|iso|a)-?(?:cel|zel)[a-zäéè]*$")
@@ -268,9 +268,12 @@ def class_of(word: str) -> str:
     if word[:3] in ("cel", "zel"):
         return "C" if _C.match(word) else "A" if _A.match(word) else "x"
     if _H.match(word):  # "hypercellularity of 70%" is a noun
-        return "C" if word.endswith(("ity", "tät", "té")) else "H"
+        return "C" if word.endswith(("ity", "tät", "té", "taet")) else "H"
     # "wlth", "rnarrow": an l was scanned for an i, an m for rn; "overal": a letter is lost
     meant = WORDS.get(word.replace("l", "i")) or WORDS.get(word.replace("rn", "m"))
+    umlaut = re.sub("ae|oe|ue", lambda m: "äöü"["aou".index(m[0][0])], word)
+    if umlaut != word and (spelt := class_of(umlaut)) != "x":  # "Zellularitaet"
+        return spelt
     return meant or WORDS.get(_misspelt(word), "x")
 
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.labels.figures import find_figures, fold
+from ingest.labels.rules import parse
 
 KNOWN: list[tuple[str, list[tuple[float, float, str | None]]]] = [
     ("4O%", [(40, 40, None)]),
@@ -94,3 +95,34 @@ def test_folding_keeps_every_place_and_figures_lie_in_the_text(text: str) -> Non
         assert figure.start >= end - 32  # a bound word may reach back
         assert 0 <= figure.low <= figure.value <= figure.high <= 100
         end = figure.end
+
+
+# each way to write 40, and 40 to 50, percent
+ONE = """{a}%|{a} %|%{a}|% {a}|{a},0 %|{a}.0%|{a} percent|{a} per cent|{a} per-cent|{a} pct|{a} p.c.
+({a})%|[{a}]%|{a}/100|{a} of 100|{a} out of 100|about {a}%|approx. {a}%|appr. {a}%|±{a}%|+/- {a} %
+~{a}%|~ {a} %|ca. {a}%|{a} o/o""".replace("\n", "|")
+TWO = """{a}-{b}%|{a} - {b} %|{a}% - {b}%|{a}~{b}%|{a} ~ {b} %|{a}%~{b}%|{a}∼{b}%|{a}–{b}%|{a}…{b} %
+{a} to {b}%|{a} to about {b}%|{a} to approximately {b}%|{a}-to-{b}%|{a} thru {b}%|%{a}-{b}
+% {a} - {b}|%{a}-%{b}|between {a} and {b}%|{a}% up to {b}%|{a}-{b} p.c.""".replace("\n", "|")
+SAID = [
+    "Core biopsy:\nLength 15 mm.\nCellularity: {}\nMegakaryocytes: normal",
+    "Core biopsy: The marrow cellularity is {}. Megakaryocytes are normal.",
+    "CORE BIOPSY\nCellularity            {}\nMegakaryocytes         normal",
+]
+
+
+@pytest.mark.parametrize("said", SAID)
+def test_a_percentage_reads_back_however_it_is_written(said: str) -> None:
+    for a in (5, 12, 40, 85):
+        for form in ONE.split("|"):
+            assert parse(said.format(form.format(a=a))).value == a, form
+        for form in TWO.split("|"):
+            text = said.format(form.format(a=a, b=a + 10))
+            assert parse(text).value == a + 5, text
+
+
+@pytest.mark.parametrize("said", ["Blasts {} of the cells.", "M:E {}.", "Grade {}."])
+def test_no_form_of_a_number_takes_it_from_its_noun(said: str) -> None:
+    for form in [*ONE.split("|"), *TWO.split("|")]:
+        text = "Core biopsy: Normocellular marrow. " + said.format(form.format(a=20, b=30))
+        assert parse(text).value is None, text

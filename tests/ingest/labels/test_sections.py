@@ -91,3 +91,46 @@ The biopsy is composed of 60% fat, leaving hematopoietic tissue at {f}.""".split
 def test_a_clause_that_ties_its_figure_is_not_spoilt_by_the_one_before(clause: str) -> None:
     for said, value in {"40%": 40, "about 40%": 40, "35-45%": 40}.items():
         assert parse(f"TREPHINE\n{clause.format(f=said)}").value == value, clause
+
+
+ALSO = """Our mean age-matched cellularity is 80%.
+The expected marrow cellularity in our laboratory is 80%.
+The tumor cellularity is 80%.""".splitlines()
+
+
+@pytest.mark.parametrize("also", ALSO)
+def test_a_norm_or_a_noun_with_a_cellularity_of_its_own_disputes_nothing(also: str) -> None:
+    for core in ("Cellularity 40%.", "The marrow is 40% cellular.", "Hypocellular (40%)."):
+        assert parse(f"Core biopsy: {core} {also}").value == 40, (core, also)
+        assert parse(f"Core biopsy: {core}\n\nComment: {also}").value == 40, (core, also)
+
+
+@pytest.mark.parametrize("unit", ["Fragment", "Piece", "Core", "Specimen"])
+def test_numbered_pieces_of_one_core_give_their_mean(unit: str) -> None:
+    pieces = "\n".join(f"  {unit} {n}:  cellularity {n}0%" for n in (2, 3, 4))
+    assert parse(f"BONE MARROW BIOPSY\n\n{pieces}").value == 30
+
+
+HEADS = ["Microscopic view", "Biopsie de crête iliaque", "View", "Biopsy, 2 bits"]
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_heading_without_a_noun_of_its_own_hides_no_lone_finding(head: str) -> None:
+    text = f"{head}:\nCellularity is 40%. Blasts 3%."
+    assert parse(text).value == 40
+    for other in ("Clot section", "Kidney", "Flow cytometry", "Prior biopsy"):
+        assert parse(f"{other}:\nCellularity is 40%. Blasts 3%.").value is None, other
+        assert parse(f"CORE\nCellularity is 40%.\n\n{other}:\nCellularity is 70%").value != 70
+
+
+@pytest.mark.parametrize("ae", [True, False])
+def test_umlauts_may_be_spelt_out(ae: bool) -> None:
+    for said in ("Zellularität 40%", "Hyperzelluläres Mark (40%)", "Gesamtzellularität etwa 40 %"):
+        text = f"Histologie Beckenkammzylinder: {said}. Blasten 3 %."
+        assert parse(text.replace("ä", "ae") if ae else text).value == 40, text
+
+
+def test_what_is_missing_in_another_clause_puts_no_bound_in_doubt() -> None:
+    for said in ("cellularity less than 10%", "cellularity <10%", "cellularity of under 10%"):
+        assert parse(f"Core biopsy: Essentially no hematopoiesis, {said}.").value == 5, said
+        assert parse(f"Core biopsy: There is no {said}.").value is None, said

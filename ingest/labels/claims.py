@@ -32,6 +32,7 @@ _SPOKEN = re.compile(
     r"C[^.;C]*,d*(?:ix?|E[^.;C]*),(?:[^.;C]*,)?[dvqpno]*(?P<f>F)(?=[.;,)]|p[dn]*[BMR]|$)"
 )
 _RULE = re.compile(r"C[opdM]*F(?=[^.;,j]*v)[^.;]*[ec]")  # "cellularity below 20% is usually"
+_OF_KEY = re.compile("b:[^n:;.]*F[^n:;.]*$")  # "Prior: 95% (diagnosis), 15% (day 28)"
 _WITH_LAST = re.compile("F[(,]?jd?$")
 _CITED = re.compile(r'[^\W\d_]\s"[^"]*[^\W\d_][^"]*$')
 _I = words_of("i we ich wir je nous")
@@ -168,6 +169,8 @@ def _claims(sentence: Sentence, segment: Segment) -> Iterator[Claim]:
             if cells is not None:
                 claim = _claim(sentence, s, segment, at, cells, ties[at])
                 ruled = last is not None and last.role != "finding" and ties[at] == "listed"
+                if last and last.earlier and ties[at] == "listed" and _OF_KEY.search(s, 0, at):
+                    claim = replace(claim, earlier=True)
                 if last and ruled and _WITH_LAST.search(s, 0, at):
                     claim = replace(claim, role=last.role)  # "below 25% (or 25-50% with ...)"
                 if (
@@ -425,7 +428,7 @@ def _material(sentence: Sentence, s: str, at: int, segment: Segment) -> Material
         if place < 0:
             return segment.material
     # "core and clot": joined names hold together
-    lists = re.finditer(r"[BS]+(?:[dMG]*[j,][djM,G]*[BS]+)+", s)
+    lists = re.finditer(rf"[BS]+(?:[dMG]*[j,{'/' * (s.count('F') == 1)}][djM,G]*[BS]+)+", s)
     names = next((it[0] for it in lists if it.start() <= place < it.end()), s[place])
     if {"B", "S"} <= set(names):
         return "core"

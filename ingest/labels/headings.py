@@ -162,10 +162,14 @@ def names_norm(heading: str) -> bool:
 
 
 @lru_cache(maxsize=4096)
+def is_note(words: str) -> bool:
+    """Whether words name a remark: "Comment", "Note"."""
+    return not REMARKS.isdisjoint(_WORD.findall(words))
+
+
 def is_remark(heading: str, material: Material) -> bool:
     """Whether a section is no description: a note, a comment, what was sent with the case."""
-    words = set(_WORD.findall(heading))
-    return material in SET_ASIDE or not REMARKS.isdisjoint(words)
+    return material in SET_ASIDE or is_note(heading)
 
 
 @lru_cache(maxsize=4096)
@@ -215,6 +219,8 @@ def is_said(words: str) -> bool:
 def is_measured(name: str) -> bool:
     """Whether a cell names the cellularity and no figure."""
     name = without_scale(name)
+    last = name.rpartition(": ")[2]  # "Core: cellularity"
+    name = last if "ellul" in last else name
     named = any(stem in name for stem in ("cellul", "zellul", "richesse")) or _CELLS.fullmatch(name)
     ratio = {"f", "T"} <= classes_in(name)  # "Cell:fat ratio"
     told = re.search(r"\d" if ratio else r"\d|:.", name)

@@ -22,6 +22,7 @@ from ingest.labels.headings import (
     is_heading,
     is_known,
     is_measured,
+    is_note,
     is_open,
     is_said,
     is_side,
@@ -392,7 +393,7 @@ class _Cutter:
         elif measured == [0] and head and len(cells) > 2:
             for n, (at, cell) in enumerate(cells[1:], 1):
                 known: Material | None = None if is_known(head[n]) else "unknown"
-                name = "expected" if _NORM.match(head[n]) else head[n]
+                name = "expected" if _NORM.match(head[n]) or is_note(head[n]) else head[n]
                 yield self._cell(line, start, f"{names[0]} ({name}) : ", at, cell, known)
         elif self.listing:
             n = int(figures[0])  # "90 %   PATIENT"

@@ -134,3 +134,25 @@ def test_what_is_missing_in_another_clause_puts_no_bound_in_doubt() -> None:
     for said in ("cellularity less than 10%", "cellularity <10%", "cellularity of under 10%"):
         assert parse(f"Core biopsy: Essentially no hematopoiesis, {said}.").value == 5, said
         assert parse(f"Core biopsy: There is no {said}.").value is None, said
+
+
+TABLE = """| {} | {} | {} |
+|---|---|---|
+| {} | {} | {} |
+| blasts | 3% | 1-5% |"""
+
+
+@pytest.mark.parametrize("other", ["Comment", "Remarks", "Reference", "Normal range"])
+def test_what_a_column_remarks_is_no_finding(other: str) -> None:
+    for key in ("Cellularity", "Core: cellularity", "Marrow cellularity"):
+        for said in ("25-50 %", "below 25 % is severe", "30 %"):
+            text = TABLE.format("Test", "Result", other, key, "40 %", said)
+            assert parse(f"Core biopsy\n\n{text}").value == 40, text
+
+
+def test_what_stands_behind_a_key_of_another_time_is_of_that_time() -> None:
+    for key in ("Prior", "Previous", "Baseline"):
+        for listed in ("[95]% (diagnosis), [15]% (day 28)", "95%, 15%", "95% (2019), 15% (2020)"):
+            text = f"Core cellularity: [40]%        {key}: {listed}"
+            assert parse(f"Core biopsy\n{text}\nFibrosis: none").value in (40, None), text
+    assert parse("Cellularity of core/clot: 40%").value == 40

@@ -27,8 +27,7 @@ def lend(tmp: Path, key: str) -> Iterator[Path]:
     cannot be done leaves none; a refusal leaves what an earlier call did, and no empty folder.
     """
     work = tmp / f"run-{key}"
-    lock = _lock(work)
-    if lock is None:
+    if (lock := _lock(work)) is None:
         work = work.with_name(f"{work.name}-{uuid.uuid4().hex[:8]}")
         lock = _lock(work)
     try:
@@ -67,7 +66,10 @@ def turn(root: Path, key: str) -> Iterator[None]:
 def _lock(work: Path) -> int | None:
     """Make and lock a folder; a lock dies with its process. None where another has it."""
     layout.make(work)
-    lock = os.open(work, os.O_RDONLY)
+    try:
+        lock = os.open(work, os.O_RDONLY)
+    except FileNotFoundError:  # who had it is done
+        return None
     with suppress(OSError):  # gone, or published in between
         if _flock(lock, fcntl.LOCK_EX) and work.stat().st_ino == os.fstat(lock).st_ino:
             return lock
@@ -161,11 +163,9 @@ def _is_locked(folder: Path) -> bool | None:
 def left_over(tmp: Path, older_than: timedelta = timedelta(hours=1)) -> list[Path]:
     """What killed processes left, and nobody wrote to for a while; trainings can go on."""
     is_old = time.time() - older_than.total_seconds()
-    return [
-        path
-        for path in (sorted(tmp.iterdir()) if tmp.is_dir() else [])
-        if not path.name.startswith("run-") and _last_write(path) < is_old
-    ]
+    others = (path for path in sorted(tmp.glob("*")) if not path.name.startswith("run-"))
+    old = (path for path in others if _last_write(path) < is_old)
+    return [path for path in old if not (path.name.startswith("turn-") and _is_locked(path))]
 
 
 def remove(path: Path) -> None:

@@ -6,9 +6,8 @@ What must be shared, and what was tried, is in docs/cluster.md.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
@@ -19,17 +18,13 @@ from featurestore.errors import ConfigError, TrainError, TrephineError
 from featurestore.types import Prediction, RunRecord
 from trainer import fit
 from trainer.config import TrainConfig
+from trainer.feed import MAX_OPEN
+from trainer.helper import Outcome
 from trainer.shared_store import Shared
 from trainer.training_loop import STATE
 
-
-@dataclass(frozen=True, kw_only=True)
-class Made:
-    """A finished Run that no store has yet."""
-
-    record: RunRecord
-    predictions: Sequence[Prediction]
-    files: Mapping[str, bytes]  # by name: weights, metrics.jsonl
+# a finished Run that no store has yet; its files by name: weights, metrics.jsonl
+Made = tuple[RunRecord, Sequence[Prediction], Mapping[str, bytes]]
 
 
 class _Lent(Shared):
@@ -46,38 +41,46 @@ class _Lent(Shared):
     def publish_run(self, work: Path, record: RunRecord, predictions: Sequence[Prediction]) -> Path:
         """Keep a finished Run."""
         files = {file.name: file.read_bytes() for file in work.iterdir()}
-        self.made = Made(record=record, predictions=predictions, files=files)
+        self.made = record, predictions, files
         return work
 
 
 def train_on_ray(
-    store: FeatureStore, configs: Mapping[str, TrainConfig], address: str | None
-) -> Iterator[tuple[str, str | TrephineError]]:
+    store: Shared, configs: Mapping[str, TrainConfig], address: str | None
+) -> Generator[tuple[str, Outcome]]:
     """Train Runs on a cluster, and publish each as it ends.
 
     On machines of one kind they are those of this machine to the last digit: each computes with as
     many threads as it would here. The workers find the store under the same path.
 
     Yields:
-        The key of a Run, as in `configs`, and its run_id or why there is none.
+        The key of a Run, as in `configs`, and what came of it.
 
     Raises:
         ConfigError: Ray is not installed, or there is no cluster at the address.
     """
     threads = torch.get_num_threads()
-    with cluster(address) as ray:
+    with cluster(address) as ray, ExitStack() as claims:
         nodes = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
         cpus = max(1, min(threads // 2, int(max(nodes, default=1))))  # see `compute_threads`
         task, how = ray.remote(_train), {"num_cpus": cpus, "max_retries": MOST_DEATHS - 1}
-        waiting = {}
-        for key, config in configs.items():
-            placed = task.options(**how, num_gpus=int(device_of(config.device) == "cuda"))
-            waiting[placed.remote(store.root, config, threads)] = key
-        while waiting:
+        todo, waiting = sorted(configs, reverse=True), dict[object, tuple[str, ExitStack]]()
+        while todo or waiting:
+            if todo and len(waiting) < MAX_OPEN:  # a claim is an open folder
+                key, claim = todo.pop(), claims.enter_context(ExitStack())
+                if known := claim.enter_context(store.claimed(key)):  # in one order: no deadlock
+                    claim.close()
+                    yield key, (known, False)
+                    continue
+                config = configs[key]
+                placed = task.options(**how, num_gpus=int(device_of(config.device) == "cuda"))
+                waiting[placed.remote(store.root, config, threads)] = key, claim
+                continue
             (reference, *_), _ = ray.wait(list(waiting))
-            key = waiting.pop(reference)
+            key, claim = waiting.pop(reference)
             try:
-                yield key, _published(store, key, ray.get(reference))
+                with claim:
+                    yield key, (_published(store, key, ray.get(reference)), True)
             except TrephineError as error:
                 yield key, error
             except ray.exceptions.RayTaskError as error:
@@ -97,14 +100,15 @@ def _train(root: Path, config: TrainConfig, threads: int) -> Made:
 
 
 def _published(store: FeatureStore, key: str, made: Made) -> str:
-    if made.record.key != key:
+    record, predictions, files = made
+    if record.key != key:
         raise ConfigError(
             "the worker that trained it has another trephine, torch, numpy or device than this "
             "machine. Install the same on all"
         )
     with store.workplace(key) as work:
         (work / STATE).unlink(missing_ok=True)  # of one that was broken off here
-        for name, content in made.files.items():
+        for name, content in files.items():
             (work / name).write_bytes(content)
-        store.publish_run(work, made.record, made.predictions)
-    return made.record.run_id
+        store.publish_run(work, record, predictions)
+    return record.run_id

@@ -11,7 +11,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,12 +28,12 @@ from trainer.shared_store import Shared
 
 WORTH_S = 20.0  # of work that is left, over which the start of a second process pays
 LIMITS = Limits(silence_s=1e6, cpu_s=1e9, memory_bytes=1 << 60, one_thread=False)
-Outcome = str | TrephineError  # a run_id, or why there is none
+Outcome = tuple[str, bool] | TrephineError  # a run_id and whether it is new, or why there is none
 
 
 def train_here(
     store: Shared, configs: Mapping[str, TrainConfig], show: Callable[[str, int], Progress | None]
-) -> Iterator[tuple[str, Outcome]]:
+) -> Generator[tuple[str, Outcome]]:
     """Train Runs; yield the key of each, as in `configs`, and what came of it, as they are made.
 
     `show` gives what is called as the Run of a key is made, and so many are done. The second
@@ -51,7 +51,7 @@ def train_here(
             while True:
                 key, config = todo.pop()
                 try:
-                    made.put((key, next(process.ask((store.root, config, threads)))))
+                    made.put((key, next(process.ask((store.root, key, config, threads)))))
                 except Died:
                     todo.append((key, config))
                     return
@@ -61,7 +61,7 @@ def train_here(
         while done < len(configs):
             try:
                 key, config = todo.popleft()
-                made.put((key, _outcome(store, config, show(key, done))))
+                made.put((key, _outcome(store, key, config, show(key, done))))
             except IndexError:
                 second.join()
             while not made.empty():
@@ -78,17 +78,18 @@ def train_here(
         process.close()
 
 
-def _outcome(store: Shared, config: TrainConfig, show: Progress | None = None) -> Outcome:
+def _outcome(store: Shared, key: str, config: TrainConfig, show: Progress | None = None) -> Outcome:
     try:
-        return fit.train(store, config, show, draw=False).run_id
+        with store.claimed(key) as known:
+            return known or fit.train(store, config, show, draw=False).run_id, not known
     except TrephineError as error:
         return error
 
 
-def _answer(request: tuple[Path, TrainConfig, int]) -> Iterator[Outcome]:
-    root, config, threads = request
+def _answer(request: tuple[Path, str, TrainConfig, int]) -> Iterator[Outcome]:
+    root, key, config, threads = request
     torch.set_num_threads(threads)
-    yield _outcome(_shared(root), config)
+    yield _outcome(_shared(root), key, config)
 
 
 _shared = functools.cache(Shared)

@@ -1,9 +1,10 @@
 """A store for many Runs of one call: what does not change between them is read once."""
 
 import functools
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import polars as pl
 
@@ -27,9 +28,19 @@ class Shared(FeatureStore):
         self.know_arrays(bags)
         return super().rows(bags, max_open)
 
+    def runs_of(self, keys: Iterable[str]) -> dict[str, str]:
+        """The last run_id of each key that has a Run."""
+        of = "select key, max(run_id) from runs where key in (select unnest($keys)) group by key"
+        return dict(self.ask(of, {"keys": list(keys)}).iter_rows())
+
+    @contextmanager
+    def claimed(self, key: str) -> Iterator[str | None]:
+        """Hold the Run `key` alone, once no other process makes it; its run_id if one did."""
+        with self.turn(key):
+            yield self.runs_of([key]).get(key)
+
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
         """What `make` gave when it was first asked for under this key."""
         if key not in self._known:
             self._known[key] = make()
-        made: T = self._known[key]
-        return made
+        return cast(T, self._known[key])

@@ -109,9 +109,8 @@ def suspects(store: FeatureStore, run_id: str, *, progress: Progress | None = No
     spread = spreads(judged, job.target)
     off = (judged["truth"] - judged["mean"]).abs().to_numpy()
     own = {"label": "truth", "predicted": "mean", "spread": spread, "score": off / spread}
-    judged = judged.select("slide_id", **own)
     told = job.store.named("queries/suspect_slides", {"cohort": record.cohort})
-    ranked = judged.sort("score", "slide_id", descending=[True, False])
+    ranked = judged.select("slide_id", **own).sort("score", "slide_id", descending=[True, False])
     ranked = ranked.join(told, on="slide_id", how="left", maintain_order="left")
     ranked = ranked.select(list(Suspect.__dataclass_fields__))
     slides = tuple(Suspect(**row) for row in ranked.iter_rows(named=True))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from featurestore import FeatureStore
 from featurestore.config import EngineConfig
-from featurestore.errors import ConfigError, TrephineError
+from featurestore.errors import ConfigError
 from featurestore.fields import to_json
 from featurestore.types import Progress, Sweep, content_id
 from trainer import fit, runs
@@ -34,9 +35,9 @@ def sweep(
 ) -> SweepResult:
     """Train every combination of the factors' values, with several seeds and on every fold.
 
-    Runs that the store has are not made again, and one that was broken off goes on; where another
-    process makes the same Sweep, this one waits. Whatever the factors, all Runs are tested on the
-    same Slides, so they are compared by paired differences.
+    Runs that the store has are not made again, and one that was broken off goes on; one that
+    another process makes is waited for. Whatever the factors, all Runs are tested on the same
+    Slides, so they are compared by paired differences.
 
     Factors are values by field of TrainConfig; those of `seed` and `fold` say which to take, else
     there are so many seeds from that of `config` on. Progress is called as Runs are made: how many
@@ -47,43 +48,33 @@ def sweep(
     """
     began, shared = time.perf_counter(), Shared(store.root)
     plans = planned(shared, config, factors or {}, seeds)
-    noun, failures = _noun(config, plans), list[str]()
-    with store.turn(noun.sweep_id):  # an equal one at the same time would make each Run again
-        if shared.ask("from sweeps where sweep_id = $id", {"id": noun.sweep_id}).is_empty():
-            shared.record([noun], published=())
-        made = "select key, max(run_id) from runs where key in (select unnest($keys)) group by key"
-        known = dict(shared.ask(made, {"keys": [plan.key for plan in plans]}).iter_rows())
-        todo = {plan.key: plan for plan in plans if plan.key not in known}
-        for key, outcome in _made(shared, todo, engine or EngineConfig(), progress, len(plans)):
-            if isinstance(outcome, str):
-                known[key] = outcome
+    noun, n_new, failures = _noun(config, plans), 0, list[str]()
+    if shared.ask("from sweeps where sweep_id = $id", {"id": noun.sweep_id}).is_empty():
+        shared.record([noun], published=())
+    known = shared.runs_of(plan.key for plan in plans)
+    todo = {plan.key: plan for plan in plans if plan.key not in known}
+    configs, n_known = {key: plan.config for key, plan in todo.items()}, len(known)
+    if engine and engine.engine == "ray" and todo:
+        from trainer.engines import train_on_ray
+
+        making = train_on_ray(shared, configs, engine.address)
+    else:
+        making = train_here(
+            shared,
+            configs,
+            lambda key, n: progress and _within(progress, n_known + n, len(plans), todo[key]),
+        )
+    with closing(making):
+        for key, outcome in making:
+            if isinstance(outcome, tuple):
+                known[key], is_new = outcome
+                n_new += is_new
             else:
                 failures.append(f"{_words(todo[key])}: {outcome}")
             if progress is not None:
                 progress(len(known) + len(failures), len(plans), "")
-    found = gathered(shared, noun, plans, known)
-    spent, n_new = time.perf_counter() - began, len(todo) - len(failures)
+    found, spent = gathered(shared, noun, plans, known), time.perf_counter() - began
     return replace(found, n_new=n_new, seconds=spent, failures=tuple(failures))
-
-
-def _made(
-    store: Shared,
-    todo: Mapping[str, Planned],
-    engine: EngineConfig,
-    progress: Progress | None,
-    n_all: int,
-) -> Iterator[tuple[str, str | TrephineError]]:
-    """Make Runs, here or on a cluster; give the run_id of each by its key, or why it failed."""
-    configs = {key: plan.config for key, plan in todo.items()}
-    if engine.engine == "ray" and todo:
-        from trainer.engines import train_on_ray
-
-        yield from train_on_ray(store, configs, engine.address)
-        return
-    done = n_all - len(todo)
-    yield from train_here(
-        store, configs, lambda key, n: progress and _within(progress, done + n, n_all, todo[key])
-    )
 
 
 def train(
@@ -110,13 +101,11 @@ def planned(
     chosen = factors.pop("seed", None) or range(config.seed, config.seed + seeds)
     folds = factors.pop("fold", None) or _folds(store, config)
     plans: dict[str, Planned] = {}
-    for values in itertools.product(*factors.values()):
+    for *values, seed, fold in itertools.product(*factors.values(), chosen, folds):
         own = dict(zip(factors, values, strict=True))
-        for seed, fold in itertools.product(chosen, folds):
-            job = job_of(store, replace(config, **own, seed=seed, fold=fold))
-            made = {name: getattr(job.config, name) for name in factors}
-            plan = Planned(values=made, config=job.config, key=job.key)
-            plans.setdefault(plan.key, plan)
+        job = job_of(store, replace(config, **own, seed=seed, fold=fold))
+        made = {name: getattr(job.config, name) for name in factors}
+        plans.setdefault(job.key, Planned(values=made, config=job.config, key=job.key))
     return list(plans.values())
 
 

@@ -196,10 +196,6 @@ class _Trial:
     mean: np.ndarray  # Predictions of the Slides that all Trials were tested on, (N,)
     drawn: Drawn  # numbers of these, of resampled Patients too
 
-    @property
-    def values(self) -> Values:
-        return self.plans[0].values
-
 
 @dataclass(frozen=True, kw_only=True)
 class _Tested:
@@ -283,7 +279,7 @@ def _cells(store: FeatureStore, tested: _Tested) -> Iterator[Cell]:
     )
     ids = [run_id for trial in tested.trials for run_id in trial.run_ids]
     floors = store.ask(of, {"ids": ids}).rows_by_key("run_id")
-    for cell in _grouped(tested.trials, lambda trial: tuple(trial.values.values())):
+    for cell in _grouped(tested.trials, lambda trial: tuple(trial.plans[0].values.values())):
         values = {name: [float(trial.drawn[name][0]) for trial in cell] for name in names}
         spread = {k: float(np.std(v, ddof=1)) if len(v) > 1 else np.nan for k, v in values.items()}
         ridge = [
@@ -293,7 +289,7 @@ def _cells(store: FeatureStore, tested: _Tested) -> Iterator[Cell]:
         ]
         as_one = pl.Series("mean", np.mean([trial.mean for trial in cell], axis=0))
         yield Cell(
-            values=cell[0].values,
+            values=cell[0].plans[0].values,
             run_ids=tuple(run_id for trial in cell for run_id in trial.run_ids),
             seeds=len(cell),
             folds=len(cell[0].plans),
@@ -343,9 +339,9 @@ def _differences(factor: str, tested: _Tested) -> Iterator[Difference]:
     """Each value of a factor against the first, over the pairs that differ in it alone."""
     by_value: dict[Any, dict[Any, Drawn]] = {}
     for trial in tested.trials:
-        rest = [v for k, v in trial.values.items() if k != factor]
-        pair = (*rest, trial.plans[0].config.seed)
-        by_value.setdefault(trial.values[factor], {})[pair] = trial.drawn
+        plan = trial.plans[0]
+        rest = [v for k, v in plan.values.items() if k != factor]
+        by_value.setdefault(plan.values[factor], {})[(*rest, plan.config.seed)] = trial.drawn
     for before, value in pairwise(by_value):
         base = before if factor in ORDERED else next(iter(by_value))
         ours, theirs = by_value[value], by_value[base]

@@ -12,7 +12,7 @@ import pytest
 from builders.catalog_rows import slide_arrays
 from builders.damage import whole_store
 
-from featurestore import FeatureStore, overview
+from featurestore import FeatureStore, layout, overview, workplaces
 from featurestore.catalog_file import NotOpened, opened
 from featurestore.errors import (
     ConfigError,
@@ -65,6 +65,36 @@ def test_where_a_file_system_has_no_locks_nobody_takes_what_may_be_anothers(
     for path in (work / "state", work):
         os.utime(path, (week_old, week_old))
     assert overview.clean(store).data["removed"] == [work.name]
+
+
+def test_a_turn_that_lasts_for_hours_is_nobodys_to_remove(tmp_path: Path) -> None:
+    store = FeatureStore.create(tmp_path / "store")
+    tmp = store.root / "tmp"
+    with store.turn("held"):
+        for name in ("turn-held", "turn-of-the-killed", "other"):
+            (tmp / name).mkdir(exist_ok=True)
+            os.utime(tmp / name, (1e9, 1e9))
+        left = [path.name for path in workplaces.left_over(tmp)]
+    assert left == ["other", "turn-of-the-killed"]
+    assert not (tmp / "turn-held").exists()
+
+
+def test_a_turn_that_ends_as_another_comes_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its folder goes, between the making and the opening of who comes."""
+    store, make, gone = FeatureStore.create(tmp_path / "store"), layout.make, list[Path]()
+
+    def made_and_gone(folder: Path) -> None:
+        make(folder)
+        if folder.name == "turn-a" and not gone:
+            gone.append(folder)
+            folder.rmdir()
+
+    monkeypatch.setattr(layout, "make", made_and_gone)
+    with store.turn("a"):
+        assert [path.name for path in (store.root / "tmp").iterdir()] == ["turn-a"]
+    assert gone
 
 
 def test_a_catalog_on_a_file_system_without_locks_is_told_at_once(tmp_path: Path) -> None:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 import multiprocessing
 import shutil
-from concurrent.futures import ThreadPoolExecutor
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -96,15 +100,92 @@ def test_a_killed_sweep_goes_on(store: FeatureStore, monkeypatch: pytest.MonkeyP
     assert sweep(store, config, {"bag_size": [4, 16]}, seeds=2).n_new == 2
 
 
-def test_of_equal_sweeps_at_once_one_makes_the_runs_and_the_other_waits(
-    store: FeatureStore,
+@pytest.mark.parametrize("sizes", [([4, 8], [4, 8]), ([4, 8], [8, 16]), ([8, 4], [16, 8, 4])])
+def test_of_sweeps_at_once_each_run_is_made_by_one_and_used_by_all(
+    store: FeatureStore, sizes: tuple[list[int], list[int]]
 ) -> None:
-    config = replace(QUICK, lr=2e-3, steps=2)
+    """Each order, for they may meet at any Run."""
+    config = replace(QUICK, steps=2, lr=2e-3 + len(sizes[1]) / 1e4, clip=float(sizes[1][0]))
     with ThreadPoolExecutor(2) as pool:  # locks are of an open folder, not of a process
-        found = list(pool.map(lambda s: sweep(s, config, {"bag_size": [4, 8]}), [store] * 2))
-    assert sorted(one.n_new for one in found) == [0, 2]
-    assert found[0].cells == found[1].cells
-    assert not [*(store.root / "tmp").glob("turn-*")]
+        found = list(pool.map(lambda own: sweep(store, config, {"bag_size": own}), sizes))
+    assert_made_once(store, found, len({*sizes[0], *sizes[1]}))
+
+
+def assert_made_once(store: FeatureStore, found: list[SweepResult], n: int) -> None:
+    """Sweeps are complete, from so many Runs in all, and those that two have are the same."""
+    keys = {key for one in found for key in one.sweep.runs}
+    rows = store.ask("select run_id from runs where key in (select unnest($k))", {"k": [*keys]})
+    assert (len(keys), rows.height, sum(one.n_new for one in found)) == (n, n, n)
+    cells = [{cell.values["bag_size"]: cell for cell in one.cells} for one in found]
+    assert [len(own) for own in cells] == [len(one.sweep.runs) for one in found]
+    assert not [failure for one in found for failure in one.failures]
+    for size in cells[0].keys() & cells[1].keys():
+        assert cells[0][size] == cells[1][size]
+    assert not [*(store.root / "tmp").iterdir()]
+
+
+MAKES = """
+import sys, time
+from pathlib import Path
+from trainer import TrainConfig
+from trainer.sweep import sweep
+from featurestore import FeatureStore
+
+def hold(done, total, note):
+    if "step" in note and done:
+        said = Path(sys.argv[2])
+        said.touch()
+        while said.exists():
+            time.sleep(0.01)
+
+config = TrainConfig(cohort="all", steps=2, resamples=2, lr=3e-3)
+print(sweep(FeatureStore(sys.argv[1]), config, {"bag_size": [4, 8]}, progress=hold).n_new)
+"""
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+@pytest.mark.proof
+def test_a_sweep_waits_for_the_run_that_another_process_makes(
+    tmp_path: Path, is_killed: bool
+) -> None:
+    """Where that is killed, it makes the Run itself."""
+    store = es.build(tmp_path / "store", *es.planted(42, 12, dim=6))
+    es.freeze(store)
+    at_work, told = tmp_path / "at_work", list[int]()
+    config = TrainConfig(cohort="all", steps=2, resamples=2, lr=3e-3)
+    words = [sys.executable, "-c", MAKES, str(store.root), str(at_work)]
+    other, pool = subprocess.Popen(words, stdout=subprocess.PIPE, text=True), ThreadPoolExecutor(1)
+    try:
+        wait_until(lambda: at_work.exists() or other.poll() is not None)
+        ours = pool.submit(
+            lambda: sweep(
+                store, config, {"bag_size": [16, 8]}, progress=lambda n, of, note: told.append(n)
+            )
+        )
+        wait_until(lambda: 1 in told or ours.done())
+        time.sleep(0.3)
+        assert not ours.done()
+        assert max(told) == 1
+        if is_killed:
+            other.kill()
+        at_work.unlink()
+        said = other.communicate(timeout=60)[0]
+        found = ours.result(60)
+    finally:
+        other.kill()
+        other.communicate()
+        pool.shutdown()
+    assert (said, found.n_new) == (("", 2) if is_killed else ("2\n", 1))
+    assert store.runs()["bag_size"].sort().to_list() == [4, 8, 16]
+    theirs = sweep(store, config, {"bag_size": [4, 8]})
+    assert_made_once(store, [theirs, replace(found, n_new=3)], 3)
+
+
+def wait_until(done: Callable[[], bool]) -> None:
+    ends = time.monotonic() + 60
+    while not done():
+        assert time.monotonic() < ends
+        time.sleep(0.02)
 
 
 @SEVERAL
@@ -460,13 +541,22 @@ def test_runs_spread_over_ray_are_those_of_one_machine(
             engine=engine,
             progress=lambda done, total, note: told.append(done),
         )
-        found = sweep(other, QUICK, FACTORS, seeds=2, engine=engine)
+        begun: list[Future[SweepResult]] = []
+        with ThreadPoolExecutor(1) as pool:
+
+            def begin(done: int, total: int, note: str) -> None:
+                if not begun:  # an equal one on this machine, while the cluster is at work
+                    begun.append(pool.submit(sweep, other, QUICK, FACTORS, seeds=2))
+
+            found = sweep(other, QUICK, FACTORS, seeds=2, engine=engine, progress=begin)
+        here = begun[0].result()
     finally:
         cluster.shutdown()
     assert len(said.failures) == 4
     assert all("lr 1e+30" in one for one in said.failures)
     assert told == list(range(1, 9))
     assert [one.values for one in found.cells] == [one.values for one in table.cells]
+    assert (found.n_new, here.n_new, here.cells) == (8, 0, found.cells)
     for ours, theirs in zip(found.cells, table.cells, strict=True):
         for a, b in zip(ours.run_ids, theirs.run_ids, strict=True):
             here, there = runs.load(other, a), runs.load(store, b)

@@ -129,7 +129,7 @@ class NotOpened(Exception):
 
     def __init__(self, said: str, *, busy: bool = False) -> None:
         super().__init__(said)
-        self.busy = busy or "lock" in said
+        self.busy = busy or re.search(r"\block\b", said) is not None  # not "in block at ..."
 
 
 def opened(path: Path, open_once: Callable[[], T], timeout_s: float = LOCK_TIMEOUT_S) -> T:

@@ -291,3 +291,13 @@ def test_the_catalog_says_what_an_array_was_embedded_with(store: FeatureStore) -
     assert said == [("float32", "cpu", "torch")]
     with creation.fresh(store.root) as work:
         assert catalog.read_text(work, "select distinct runtime from embeddings").item() == "torch"
+
+
+@pytest.mark.parametrize("at", [100, 5000])
+def test_a_damaged_header_is_told_at_once_and_is_no_lock(store: FeatureStore, at: int) -> None:
+    path = store.root / "catalog.duckdb"
+    raw = bytearray(path.read_bytes())
+    raw[at] ^= 4
+    path.write_bytes(raw)
+    with pytest.raises(StoreDamaged, match="--rebuild"):
+        FeatureStore(store.root).sql("select 1")

@@ -488,7 +488,7 @@ def sweep(config: TrainConfig, factors: Any, how: SweepConfig, store: FeatureSto
     from trainer.sweep import sweep as compare
 
     with progress("runs") as show:
-        return compare(store, config, factors, seeds=how.seeds, engine=how, progress=show)
+        return compare(store, config, factors, seeds=how.number(factors), engine=how, progress=show)
 
 
 @main.command()

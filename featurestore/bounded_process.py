@@ -49,7 +49,7 @@ def serve(connection: Connection, limits: Limits, answer: Callable[[Any], Iterat
             for message in answer(request):
                 connection.send(message)
             signal.setitimer(signal.ITIMER_PROF, 0)
-    except (EOFError, BrokenPipeError, ConnectionResetError, KeyboardInterrupt):
+    except (EOFError, BrokenPipeError, ConnectionResetError):
         return
 
 
@@ -175,7 +175,12 @@ class BoundedProcess:
             target=_run, args=(self._target, theirs, self._limits), daemon=True
         )
         few = dict.fromkeys(ONE_THREAD if self._limits.one_thread else (), "1")
-        with _environment(TMPDIR=self._temporary, **few):
-            self._process.start()
+        # Ctrl-C is the caller's, who ends the process; it would be told of what is half imported
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            with _environment(TMPDIR=self._temporary, **few):
+                self._process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         theirs.close()
         return self._connection

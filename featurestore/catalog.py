@@ -316,6 +316,8 @@ def _attached(
                     held.enter_context(turn(str(path.absolute()), writes=not read_only))
                 with _instances_lock:
                     con.execute(f"attach '{place}' as {name}{mode}")
+            except duckdb.InterruptException:
+                raise
             except BlockingIOError as error:
                 raise NotOpened(str(error)) from error
             except duckdb.Error as error:  # of garbage it raises what it likes
@@ -379,6 +381,8 @@ def _in_words(path: Path | None) -> Iterator[None]:
     """Tell what DuckDB says of a full or read-only disk, or of a damaged catalog, in a sentence."""
     try:
         yield
+    except duckdb.InterruptException as error:  # Ctrl-C, which is no damage
+        raise KeyboardInterrupt from error
     except duckdb.Error as error:
         if path is None or not (_disk_number(error) or isinstance(error, BROKEN)):
             raise

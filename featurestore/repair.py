@@ -32,7 +32,7 @@ from featurestore.errors import (
     StoreVersionMismatch,
 )
 from featurestore.groups import REPAIR, Finding, Survey
-from featurestore.salvage import salvage
+from featurestore.salvage import is_anothers, salvage
 from featurestore.types import EncoderDescription, Progress
 from featurestore.verify import Verified, remember, survey, told_arrays
 from featurestore.words import counted
@@ -79,6 +79,8 @@ def verify(
 def _verify(root: Path, repair: bool, rebuild: bool, progress: Progress) -> Verified:
     """The same, while nobody else who repairs, rebuilds, compacts or erases is at work."""
     mended: list[str] = []
+    if (repair or rebuild) and is_anothers(root):  # first: nothing of it belongs here
+        mended, rebuild = _make_anew(root), False
     if (repair or rebuild) and withdrawal.begun(root).exists():
         with suppress(Exception):  # first: what it took out already is not lost
             mended += withdrawal.finish(root)

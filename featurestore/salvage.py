@@ -77,14 +77,29 @@ def salvage(root: Path) -> Survey:
     return done
 
 
+def is_anothers(root: Path) -> bool:
+    """Whether no file of the ledger here is one that the catalog has: it is another store's."""
+    try:
+        known = _files(root)
+    except Exception:  # whatever DuckDB makes of garbage; told with the catalog
+        return False
+    here = {f"{path.parent.name}/{path.name}" for path in root.glob("ledger/*/*")}
+    return bool(known and here) and here.isdisjoint(known)
+
+
 def _kind(path: str) -> str:
     return path.split("/")[1]
 
 
-def _kept(root: Path) -> _Kept:
+def _files(root: Path) -> dict[str, str | None]:
+    text = "select kind || '/' || name, digest from ledger_files where part_of is null"
     with catalog.reader(root, any_hand=True) as con:
-        text = "select kind || '/' || name, digest from ledger_files where part_of is null"
-        files = dict(con.execute(text).fetchall())
+        return dict(con.execute(text).fetchall())
+
+
+def _kept(root: Path) -> _Kept:
+    files = _files(root)
+    with catalog.reader(root, any_hand=True) as con:
         out = "select name from tombstones where kind = 'run'"
         runs = con.execute(f"select run_id from runs where run_id not in ({out})").fetchall()
     rows = _rows(root, {name.partition("/")[0] for name in files})

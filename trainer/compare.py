@@ -128,7 +128,10 @@ def view(
     both, means, drawn = _common(tests, target)
     short = _short(loaded, settings, [k for k in differ if k != "code"])
     scores = [(name, title.replace("R2", "R²"), form) for name, title, form in loaded[0].scores]
-    pooled = _pooled(store, loaded, tests) if differ == ["fold"] else None
+    # a Run that was made twice counts once
+    once = {str(one): i for i, one in reversed([*enumerate(settings)])}.values()
+    first, seen, firsts = ([one[i] for i in sorted(once)] for one in (loaded, tests, settings))
+    pooled = _pooled(store, first, seen) if differ == ["fold"] else None
     figures = list(pooled["figures"]) if pooled else []
     labels, named = both["truth"].to_numpy(), list(zip(short, means, strict=True))[:DRAWN]
     others = drawn[1:] if len(labels) > 1 else []
@@ -143,7 +146,7 @@ def view(
         if rows:
             svg = plots.intervals(rows, f"Difference to {short[0]}", 0, form)
             figures.append({"title": f"Difference of {title}", "svg": svg})
-    if target.kind == "binary":
+    if target.kind == "binary" and len(labels):
         figures.append({"title": "ROC curve", "svg": plots.roc(labels, named, target)})
     elif len(labels) > 1:
         svg = plots.both(labels, named, target)
@@ -158,7 +161,7 @@ def view(
         "patients": both["patient_id"].n_unique(),
         "figures": figures,
         "scores": scores,
-        "table": _over_seeds(loaded, settings, differ, scores),
+        "table": _over_seeds(first, firsts, differ, scores),
     }
 
 

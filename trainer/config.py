@@ -3,7 +3,7 @@
 import ast
 import importlib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -119,13 +119,16 @@ class SeedsConfig(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SweepConfig(SeedsConfig, EngineConfig):
+class SweepConfig(EngineConfig):
     """How often each combination of a Sweep is trained, and where."""
 
-    seeds: int = setting(3, "Runs of each, from --seed on.", at_least=1)
+    seeds: int | None = setting(
+        None, "Runs of each, from --seed on.", at_least=1, shown="3, or each --seed"
+    )
 
-    def __post_init__(self) -> None:
-        EngineConfig.__post_init__(self)
+    def number(self, factors: Collection[str] = ()) -> int:
+        """How many seeds; one where they are among the factors, unless it was said otherwise."""
+        return self.seeds or (1 if "seed" in factors else 3)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,7 +56,7 @@ def curve(
         raise ConfigError("a curve is over --sizes of train patients: leave out --train-patients")
     sizes = sorted(set(how.numbers() or _sizes(store, config)))
     found = sweep(
-        store, config, {"train_patients": sizes}, seeds=how.seeds, engine=how, progress=progress
+        store, config, {"train_patients": sizes}, seeds=how.number(), engine=how, progress=progress
     )
     return Curve(found=found, twice=_at_twice(found))
 

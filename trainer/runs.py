@@ -37,12 +37,12 @@ def scores_of(target: Target) -> tuple[Score, Score]:
 
 def digits(target: Target) -> int:
     """Decimals that a value of a Target is told with: 1 of 0 to 100, 2 of 0 to 1."""
-    return max(1, round(2 - math.log10(target.high - target.low)))
+    return max(1, coarse(target))
 
 
 def coarse(target: Target) -> int:
-    """Decimals where less will do: none of 0 to 100, 2 of 0 to 1."""
-    return digits(target) - (digits(target) == 1)
+    """Decimals where less will do: none of 0 to 100, 1 of 0 to 10, 2 of 0 to 1."""
+    return max(0, round(2 - math.log10(target.high - target.low)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
+
+from featurestore.bounded_process import BoundedProcess, Limits, serve
 
 PARENT = """
 import functools, time
@@ -31,3 +35,15 @@ def test_it_ends_with_its_parent_and_leaves_nothing(ended: signal.Signals) -> No
         while Path("/proc", pid.decode()).exists() or Path(folder.decode()).exists():
             assert time.monotonic() < deadline
             time.sleep(0.05)
+
+
+def test_ctrl_c_is_left_to_who_asked() -> None:
+    process = BoundedProcess(Limits(), partial(serve, answer=iter))
+    process.start()
+    assert process.pid is not None
+    for _ in range(5):  # it imports, and the terminal tells both
+        os.kill(process.pid, signal.SIGINT)
+        time.sleep(0.02)
+    answered = process.ask("it")
+    assert (next(answered), next(answered)) == ("i", "t")
+    process.close()

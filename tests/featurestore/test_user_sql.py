@@ -300,7 +300,7 @@ user_sql.Question(Path(sys.argv[1]), sys.argv[2], limits=limits).frame()
 """
 
 
-@pytest.mark.parametrize(("ended", "time_s"), [(signal.SIGKILL, 60), (signal.SIGSTOP, 1.5)])
+@pytest.mark.parametrize(("ended", "time_s"), [(signal.SIGKILL, 60), (signal.SIGSTOP, 4)])
 def test_a_query_ends_in_its_time_and_with_its_parent_whatever_that_does(
     catalog: Path, ended: signal.Signals, time_s: float
 ) -> None:
@@ -310,9 +310,8 @@ def test_a_query_ends_in_its_time_and_with_its_parent_whatever_that_does(
         pid, folder = parent.stdout.readline().split()
         stat = Path("/proc", pid, "stat")
         try:
-            with suppress(FileNotFoundError, ProcessLookupError):  # slow: its time is over already
-                while int(stat.read_text().split()[13]) < 60:  # of processor time: it computes
-                    time.sleep(0.02)
+            while int(stat.read_text().split()[13]) < 60:  # of processor time: it computes
+                time.sleep(0.02)
             parent.send_signal(ended)
             deadline = time.monotonic() + 20
             with suppress(FileNotFoundError, ProcessLookupError):  # it ends while it is read

@@ -37,7 +37,7 @@ from builders.damage import (
 from click.testing import CliRunner
 
 import cli
-from featurestore import FeatureStore, groups, layout, overview, verify
+from featurestore import FeatureStore, catalog, groups, layout, overview, verify
 from featurestore.config import SplitConfig
 from featurestore.errors import (
     ConfigError,
@@ -847,6 +847,35 @@ def test_the_next_step_that_is_named_for_a_foreign_catalog_works(
     assert result.exit_code == 0, (said, result.output)
     mended = said[-1] if said[0] == "init" else root
     assert FeatureStore(mended).sql("from slides").height == (0 if said[0] == "init" else 5)
+
+
+@pytest.mark.parametrize("how", ["rebuild", "repair"])
+def test_nothing_of_another_stores_catalog_comes_into_the_ledger(
+    copied: Copy, tmp_path: Path, how: str
+) -> None:
+    root, other = copied(), FeatureStore.create(tmp_path / "other")
+    before = FeatureStore(root).ask("from slides order by all")
+    files = sorted(root.glob("ledger/*/*"))
+    other.record([case_row("C99", "P99"), slide_row("S99", "C99", "9" * 16)])
+    shutil.copy(other.root / layout.CATALOG, root / layout.CATALOG)
+    told = FeatureStore.verify(root, **{"rebuild": False, how: True})
+    assert FeatureStore(root).ask("from slides order by all").equals(before)
+    assert sorted(root.glob("ledger/*/*")) == files
+    assert told.failures == []
+    assert any("quarantine" in one for one in told.mended)
+
+
+def test_ctrl_c_is_no_damage(copied: Copy) -> None:
+    root = copied()
+
+    def stopped() -> None:
+        with catalog.reader(root) as con:
+            threading.Timer(0.2, con.interrupt).start()
+            con.execute("select count(*) from range(10_000_000_000) where random() > 2").fetchall()
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
+    assert names(root) == []
 
 
 def test_a_rebuild_and_an_erasure_at_once_lose_no_cohort(copied: Copy) -> None:

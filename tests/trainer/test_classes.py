@@ -92,7 +92,12 @@ def test_folds_of_classes_have_the_floor_of_all_slides_together(store: FeatureSt
     shown = f"AUC {cell.ridge['auc']:.3f}"
     assert f"ridge floor {shown}, accuracy" in found.text()
     tests = [page.test_slides(store, run) for run in made]
-    assert shown in compare.view(store, made, tests)["pooled"]["floor"]
+    seen = compare.view(store, made, tests)
+    assert shown in seen["pooled"]["floor"]
+    again = compare.view(store, [*made, made[0]], [*tests, tests[0]])  # a fold that was made twice
+    assert again["pooled"] == seen["pooled"]
+    assert again["table"] == seen["table"]
+    assert [one["title"] for one in seen["figures"]].count("ROC curve") == 1
 
 
 def test_bags_of_classes_settle_in_accuracy_and_what_was_not_tried_is_said(

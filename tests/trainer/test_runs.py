@@ -20,6 +20,18 @@ from featurestore.types import Prediction, RunRecord, Target, TargetKind
 from trainer import TrainConfig, runs, train, verdict
 from trainer.runs import Run
 
+
+@given(st.floats(0.01, 1e6), st.floats(-1e3, 1e3))
+def test_what_is_told_coarsely_hides_at_most_a_twentieth_of_the_scale(
+    width: float, low: float
+) -> None:
+    target = Target(name="t", kind="continuous", low=low, high=low + width)
+    step = 10.0 ** -runs.coarse(target)
+    assert runs.coarse(target) == 0 or step <= width / 10
+    assert step / 2 <= width / 20 or width < 20
+    assert runs.digits(target) == max(1, runs.coarse(target))
+
+
 CONFIG = TrainConfig(cohort="my cohort", loss="mse", tiles="tissue > 0.5")
 
 

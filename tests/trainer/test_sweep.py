@@ -387,6 +387,12 @@ def test_a_cohort_of_folds_is_tested_on_every_slide_once(store: FeatureStore) ->
     assert one.n_slides < 42
 
 
+def test_seeds_that_are_named_are_those_that_are_made() -> None:
+    assert SweepConfig().number() == SweepConfig().number(["bag_size"]) == 3
+    assert SweepConfig().number(["seed", "bag_size"]) == 1
+    assert SweepConfig(seeds=2).number(["seed"]) == 2  # which is refused
+
+
 def test_what_cannot_be_made_is_refused_before_anything_is(store: FeatureStore) -> None:
     with pytest.raises(ConfigError, match="not both"):
         sweep(store, QUICK, {"seed": [5, 6]}, seeds=3)

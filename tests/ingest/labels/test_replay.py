@@ -95,8 +95,9 @@ def test_answers_are_not_written_over_those_of_another_call(
 
 
 def changed(recorded: tuple[Path, Evaluation], file: Path, **values: Any) -> Path:
-    """The file, with values of its first line changed."""
-    first, *rest = recorded[0].read_text().splitlines()
+    """The file, with values of the first answer that has a claim changed, as its first line."""
+    lines = recorded[0].read_text().splitlines()  # in the order in which the server gave them
+    first, *rest = sorted(lines, key=lambda line: '"figure"' not in line)
     file.write_text("\n".join([json.dumps(json.loads(first) | values), *rest]))
     return file
 

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import ModuleType
@@ -176,6 +177,7 @@ class BoundedProcess:
         )
         few = dict.fromkeys(ONE_THREAD if self._limits.one_thread else (), "1")
         # Ctrl-C is the caller's, who ends the process; it would be told of what is half imported
+        resource_tracker.ensure_running()  # where it starts, it lets Ctrl-C in again
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             with _environment(TMPDIR=self._temporary, **few):

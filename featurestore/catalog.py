@@ -105,13 +105,15 @@ def refresh(con: Connection, touched: str) -> None:
 
 
 @contextmanager
-def reader(root: Path, *, any_hand: bool = False) -> Iterator[Connection]:
+def reader(
+    root: Path, *, any_hand: bool = False, timeout_s: float = LOCK_TIMEOUT_S
+) -> Iterator[Connection]:
     """Open the catalog to read; close it before anything slow.
 
     `any_hand`: also one that another program wrote to, for who looks for what it changed.
     """
     must_exist(root)
-    with _checked(root, read_only=True, any_hand=any_hand) as (con, _):
+    with _checked(root, read_only=True, any_hand=any_hand, timeout_s=timeout_s) as (con, _):
         yield con
 
 

@@ -26,7 +26,7 @@ from featurestore.errors import (
     StoreVersionMismatch,
 )
 from featurestore.fields import content_id
-from featurestore.sql_child import LEDGER_FILE
+from featurestore.sql_child import COMMIT, LEDGER_FILE
 from featurestore.sql_child import last_write as last_write
 
 LOCK_TIMEOUT_S = 30.0
@@ -73,6 +73,14 @@ def files_of(root: Path) -> list[Path]:
     """What is there of a store's catalog and of what DuckDB writes beside it; no copy of it."""
     every = (path_of(root).with_name(layout.CATALOG + end) for end in ENDS)
     return [file for file in every if os.path.lexists(file)]
+
+
+def has_commit(log: Path) -> bool:
+    """Whether a process was killed in the middle of a commit, which its log has then."""
+    try:
+        return log.is_file() and COMMIT in log.read_bytes()
+    except OSError:
+        return False
 
 
 def is_store(root: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Make the folders and the catalog of a store, or bring an older one to this version."""
+"""Make the folders and the catalog of a store, or bring a torn or older one to this version."""
 
 import shutil
 import uuid
@@ -7,19 +7,20 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from featurestore import arrays, catalog, checksums, folding, layout, ledger, workplaces
-from featurestore.catalog_file import make_beside
-from featurestore.errors import ConfigError, writing
+from featurestore.catalog_file import has_commit, log_of, make_beside, path_of
+from featurestore.errors import ConfigError, StoreDamaged, TrephineError, writing
 
 
 def make(root: Path, shared: bool) -> str:
     """Make what a store lacks, and say what an older one did; see `FeatureStore.create`."""
-    is_new, had = not catalog.is_store(root), catalog.path_of(root).exists()
+    is_new, had = not catalog.is_store(root), path_of(root).exists()
     if is_new:
         _must_be_empty(root)
     root.mkdir(parents=True, exist_ok=True)
     if is_new:
         with suppress(OSError):  # there may be no modes here
             root.chmod(layout.SHARED if shared else layout.PRIVATE)
+    is_torn = had and recover(root)
     folders = [layout.slides_dir(root), layout.runs_dir(root), layout.tmp_dir(root)]
     folders += [layout.ledger_dir(root, kind) for kind in ledger.KINDS]
     for folder in folders:
@@ -37,10 +38,12 @@ def make(root: Path, shared: bool) -> str:
             folding.fold(root)
     if is_new:
         with suppress(OSError):
-            catalog.path_of(root).chmod(layout.rights(root)[1])
+            path_of(root).chmod(layout.rights(root)[1])
     elif shared:
         with writing(root):
             layout.share(root)
+    if is_torn:
+        return "Its catalog was torn by a process that was killed, and is made anew. "
     if is_new or not lacked:
         return ""
     if not had:
@@ -55,7 +58,7 @@ def _must_be_empty(root: Path) -> None:
     Empty folders of a call that was killed are none, and hidden files neither.
     """
     for file in root.rglob("*") if root.is_dir() else ():
-        is_folder = file.is_dir() and file != catalog.path_of(root)
+        is_folder = file.is_dir() and file != path_of(root)
         if not is_folder and not file.relative_to(root).parts[0].startswith("."):
             raise ConfigError(
                 f"{root} holds other files ({file.relative_to(root)}) and is no store, expected a "
@@ -90,10 +93,40 @@ def make_anew(root: Path, *, keep: bool = True) -> list[str]:
         old = catalog.files_of(root)
         kept = old if keep else []
         mended = [f"{file.name} is in {arrays.quarantine(root, file)}" for file in kept]
-        new = catalog.path_of(work)
+        new = path_of(work)
         with suppress(OSError):
             new.chmod(layout.rights(root)[1])
         for file in old[1:] if not keep else ():  # before another process can have one like it
             workplaces.remove(file)
-        new.rename(catalog.path_of(root))
+        new.rename(path_of(root))
     return [*mended, f"{layout.CATALOG} was made anew"]
+
+
+def recover(root: Path) -> str:
+    """Make a catalog anew that a process tore which was killed while it wrote; say so.
+
+    DuckDB writes into blocks that it uses. SIGKILL can end such a write in the middle (seen in one
+    of 120 commits), and then nobody opens the file again. Its log tells this from other damage.
+    """
+    try:
+        if not _is_torn(root):
+            return ""
+        with workplaces.alone(root):
+            if not _is_torn(root):  # another process was faster
+                return ""
+            make_anew(root)
+            folding.fold(root)
+    except TrephineError:  # somebody is at work, or this user may not write: told by what follows
+        return ""
+    return (
+        "note: a process was killed while it wrote the catalog, which was made anew from the "
+        f"ledger; what it left is in {layout.quarantine_dir(root)}\n"
+    )
+
+
+def _is_torn(root: Path) -> bool:
+    try:
+        with catalog.reader(root, any_hand=True, timeout_s=0):
+            return False
+    except StoreDamaged:
+        return has_commit(log_of(path_of(root)))

@@ -113,12 +113,21 @@ def answer(request: tuple[Path, Groups]) -> Iterator[tuple[Survey, list[Path]]]:
 def check_group(root: Path, path: Path, told: Sequence[Told]) -> Survey:
     """Compare every file of a group with its digest; nothing may be missing, other or foreign."""
     found = Survey(root=root)
-    if path.is_symlink() or not path.is_dir() or not GROUP.fullmatch(path.name):
-        found.add(path, "it is no group of a slide")
+    if not os.path.lexists(path):
+        fault = "" if all(one.gone for one in told) else "it is missing"
+    elif path.is_symlink() or not path.is_dir() or not GROUP.fullmatch(path.name):
+        fault = "it is no group of a slide"
+    elif not told:
+        fault = "the catalog does not know it: it was renamed, or is unfinished"
+    else:
+        _check_files(found, path, told)
         return found
-    if not told:
-        found.add(path, "the catalog does not know it: it was renamed, or is unfinished")
-        return found
+    if fault:
+        found.add(path, fault)
+    return found
+
+
+def _check_files(found: Survey, path: Path, told: Sequence[Told]) -> None:
     expected: dict[str, str] = {}
     needed: set[str] = set()
     for one in sorted(told, key=lambda one: not one.gone):  # what is there has the last word
@@ -145,7 +154,6 @@ def check_group(root: Path, path: Path, told: Sequence[Told]) -> Survey:
     for name in expected.keys() & needed:
         if not f"slides/{path.name}/{name}".startswith(unread):
             found.add(path / name, "it is missing")
-    return found
 
 
 def _entries(found: Survey, folder: str) -> Iterator[tuple[str, os.DirEntry[str]]]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from featurestore.catalog_file import must_be_readable, must_exist, path_of, versions
+from featurestore.catalog_file import log_of, must_be_readable, must_exist, path_of, versions
 from featurestore.errors import ConfigError, SlideNotFound, TrephineError
 from featurestore.fields import from_json
 from featurestore.ids import one_of
@@ -37,6 +37,15 @@ class Readable:
         self._asked: Question | None = None  # the last, unless something was written since
         must_be_readable(self.root)
         must_exist(self.root)
+        self._recovered = self._recover()
+
+    def _recover(self) -> str:
+        """A note on a torn catalog that was made anew; only who was killed leaves a log."""
+        if not log_of(path_of(self.root)).exists():
+            return ""
+        from featurestore import creation
+
+        return creation.recover(self.root)
 
     def __getstate__(self) -> dict[str, Any]:
         """For a process that works in another folder."""
@@ -147,7 +156,7 @@ class Readable:
         if other and not self._is_at_work():
             self.note(OTHERS[other])
         aside = f"note: {n} rows or files of the ledger are set aside. {how}\n" if n else ""
-        return "".join([*self._told, aside])
+        return "".join([self._recovered, *self._told, aside])
 
     def _is_at_work(self) -> bool:
         """Whether somebody writes what a later call folds in."""

@@ -141,6 +141,7 @@ class FeatureStore(Readable):
     ) -> None:
         """The one way to write: check, append and fold under the catalog's lock, or nothing."""
         self._asked = None
+        self._recovered = self._recovered or self._recover()
         there = self._claim.things if published is None else published
         folding.fold(self.root, act=act, published=published, timeout_s=wait_s, undo=undo)
         self._claim.drop([*there, LEDGER])

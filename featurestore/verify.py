@@ -43,7 +43,7 @@ from featurestore.groups import (
     check_group,
     check_groups,
 )
-from featurestore.types import Progress
+from featurestore.types import ArrayIds, Progress
 from featurestore.words import counted, size
 
 ROOMS = ("slides", "ledger", "runs", "tmp", "quarantine")
@@ -191,45 +191,66 @@ def _by_key(root: Path) -> dict[str, list[Told]]:
 
 
 def _groups(found: Survey) -> list[tuple[Path, list[Told]]]:
-    """The groups that are there, and what they must hold; what is told of others is missing."""
+    """The groups that are there or told of, and what they must hold."""
     folder = layout.slides_dir(found.root)
     there = sorted(folder.iterdir()) if folder.is_dir() else []
     by_key = _by_key(found.root)
     groups = [(path, by_key.pop(path.stem, [])) for path in there]
-    for key, told in by_key.items():
-        path = layout.group_dir(found.root, key)
-        if path.exists():  # since the folder was listed
-            groups.append((path, told))
-        elif not all(one.gone for one in told):
-            found.add(path, "it is missing")
-    return groups
+    return [*groups, *((layout.group_dir(found.root, key), told) for key, told in by_key.items())]
 
 
 def _again(root: Path, groups: Sequence[Path]) -> Iterator[Survey]:
     """A second look at groups, with what the ledger tells now of what was published meanwhile.
 
-    Who publishes claims the folder until it is recorded: first the claim is looked at, then the
-    ledger. What neither has was left by a process that was killed, or put there by hand.
+    Who publishes claims the folder until it is recorded. So what is there is listed first, then the
+    claim is looked at, then the ledger: what neither has was left by a process that was killed, or
+    put there by hand. A group that changed during its look is looked at once more.
     """
+    is_claimed, known = _known(root, groups)
+    while groups:
+        looked = {path: _look(root, path, *known[path], is_claimed) for path in groups}
+        is_claimed, after = _known(root, groups)
+        yield from (found for path, found in looked.items() if known[path] == after[path])
+        groups, known = [path for path in groups if known[path] != after[path]], after
+
+
+def _known(
+    root: Path, groups: Sequence[Path]
+) -> tuple[bool, dict[Path, tuple[list[ArrayIds], list[Told]]]]:
+    """Whether their folder is claimed; the arrays that are in each, and that are told of it."""
+    are_there = {
+        path: [*arrays.published(root, path.stem)] if GROUP.fullmatch(path.name) else []
+        for path in groups
+    }
     is_claimed, by_key = workplaces.is_claimed(layout.slides_dir(root)), _by_key(root)
-    for path in groups:
-        told = by_key.get(path.stem, [])
-        known, new = {one[:3] for one in told}, []
-        for ids in arrays.published(root, path.stem) if GROUP.fullmatch(path.name) else ():
-            if ids not in known:
-                with suppress(StoreDamaged):
-                    it = folding.read_published(root, ids, now())
-                    new.append(Told(*ids, it.dim, False, json.dumps(dict(it.digests))))
-        found = check_group(root, path, [*told, *new])
-        if is_claimed:
-            found.waiting, new = len(new), []
-        tilings, places = {one.tiling_id for one in told}, set()
-        for one in new:  # what no row tells of, its tiles too, has no digest to be held against
-            array = layout.embedding_dir(root, *one[:3])
-            places.add(array if one.tiling_id in tilings else array.parents[1] if told else path)
-        for place in sorted(places):
-            found.add(place, "the catalog does not know it: an ingest was stopped", ADOPT)
-        yield found
+    return is_claimed, {path: (ids, by_key.get(path.stem, [])) for path, ids in are_there.items()}
+
+
+def _look(
+    root: Path,
+    path: Path,
+    there: Sequence[ArrayIds],
+    told: Sequence[Told],
+    is_claimed: bool,
+) -> Survey:
+    """What is found of one group; what no row tells of is held against itself."""
+    known, new = {one[:3] for one in told}, []
+    for ids in there:
+        if ids not in known:
+            with suppress(StoreDamaged):
+                it = folding.read_published(root, ids, now())
+                digests = json.dumps(dict(it.digests))
+                new.append(Told(*ids[:3], dim=it.dim, gone=False, digests=digests))
+    found = check_group(root, path, [*told, *new])
+    if is_claimed:
+        found.waiting, new = len(new), []
+    tilings, places = {one.tiling_id for one in told}, set()
+    for one in new:  # what no row tells of, its tiles too, has no digest to be held against
+        array = layout.embedding_dir(root, *one[:3])
+        places.add(array if one.tiling_id in tilings else array.parents[1] if told else path)
+    for place in sorted(places):
+        found.add(place, "the catalog does not know it: an ingest was stopped", ADOPT)
+    return found
 
 
 # -- runs, ledger and catalog ----------------------------------------------------------------------

@@ -47,6 +47,7 @@ from featurestore.errors import (
     StoreVersionMismatch,
     TrephineError,
 )
+from featurestore.sql_child import COMMIT
 from featurestore.types import ArrayIds, now
 
 Copy = Callable[[], Path]
@@ -536,6 +537,52 @@ def test_what_stands_in_place_of_the_log_of_the_catalog_is_told_and_mended(
     assert not log.exists()
 
 
+def tear(root: Path, *, leave_log: bool = True) -> None:
+    """What SIGKILL leaves in the middle of a commit: a block half written, and the log of it."""
+    with (root / layout.CATALOG).open("r+b") as file:
+        file.seek(12288 + 2000)
+        file.write(np.random.default_rng(0).bytes(4096))
+    if leave_log:
+        log = Path(f"{root / layout.CATALOG}.wal")
+        log.write_bytes(bytes(60) + COMMIT)
+
+
+@pytest.mark.parametrize("how", ["sql", "ask", "record", "create", "cli", "long"])
+def test_a_catalog_torn_by_a_process_that_was_killed_is_made_anew_by_the_next(
+    copied: Copy, how: str
+) -> None:
+    root = copied()
+    before = tables(root)
+    store = FeatureStore(root)  # a long command, while another is killed
+    tear(root)
+    if how == "cli":
+        said = CliRunner().invoke(cli.main, ["sql", "from slides", "--store", str(root)])
+        assert (said.exit_code, "a process was killed" in said.stderr) == (0, True)
+    elif how == "create":
+        assert "made anew" in FeatureStore.create(root).older
+    elif how == "long":
+        store.record([case_row("C0", "P0")])
+        assert "a process was killed" in store.set_aside()
+    else:
+        store = FeatureStore(root)
+        assert "a process was killed" in store.set_aside()
+        getattr(store, how)(*([] if how == "record" else ["from slides"]))
+    assert tables(root) == before
+    assert names(root) == []
+    assert list((root / "quarantine").rglob(layout.CATALOG))
+
+
+def test_what_no_killed_process_tore_is_told_and_left_as_it_is(copied: Copy) -> None:
+    root = copied()
+    tear(root, leave_log=False)
+    before = (root / layout.CATALOG).read_bytes()
+    with pytest.raises(StoreDamaged, match="verify --rebuild"):
+        FeatureStore(root).sql("from slides")
+    with pytest.raises(StoreDamaged, match="verify --rebuild"):
+        FeatureStore(root).record([case_row("D", "P")])
+    assert (root / layout.CATALOG).read_bytes() == before
+
+
 def test_a_broken_array_that_was_imported_is_taken_in_by_import(tmp_path: Path) -> None:
     store = FeatureStore.create(tmp_path / "store")
     made = slide_arrays("a" * 16, 9)
@@ -598,6 +645,32 @@ def test_a_healthy_store_is_whole_while_an_ingest_writes(
     assert not (root / "quarantine" / "slides").exists()
     assert FeatureStore(root).ask("select count(*) from embeddings").item() == 6 + 2 * n
     assert not list((root / "quarantine").rglob("*.zarr"))
+
+
+@pytest.mark.parametrize("during", ["check_group", "_known", "_look", "_by_key"])
+@pytest.mark.parametrize("records", [True, False])
+def test_what_is_published_during_the_second_look_is_no_finding(
+    copied: Copy, monkeypatch: pytest.MonkeyPatch, during: str, records: bool
+) -> None:
+    root = copied()
+    store, key, todo = FeatureStore(root), f"{2:016x}", list("bcdef")
+    inner, waiting = getattr(verify, during), list[ArrayIds]()
+
+    def late(*given: object, **named: object) -> object:
+        if todo:
+            made = replace(slide_arrays(key, 7), encoder_id=todo.pop() * 16)
+            store.publish(made)
+            waiting.append(ArrayIds(key, made.tiling.tiling_id, made.encoder_id))
+        if waiting and records:
+            store.record(published=waiting)
+            waiting.clear()
+        return inner(*given, **named)
+
+    store.publish(replace(slide_arrays(key, 7), encoder_id="a9" * 8))  # a first look is not enough
+    monkeypatch.setattr(verify, during, late)
+    told = FeatureStore.verify(root)
+    assert len(todo) < 5
+    assert told.text().endswith("whole"), told.text()
 
 
 def test_what_a_killed_ingest_left_is_told_and_no_stranger_is_called_its_work(copied: Copy) -> None:

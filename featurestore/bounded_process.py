@@ -13,7 +13,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import ModuleType
@@ -167,6 +166,8 @@ class BoundedProcess:
         """Start the process, unless it runs; it takes its time while the caller does others."""
         if self._connection is not None:
             return self._connection
+        from multiprocessing import resource_tracker  # it costs what no training needs
+
         # never fork: a child has the locks of its parent's threads, and none of the threads
         context = multiprocessing.get_context("spawn")
         with temporary():

@@ -28,6 +28,17 @@ _NOT_SENT = re.compile(
 )
 _SENT = re.compile(r"\b(?:core|biopsy|trephine)(?: biopsy| \w+)?[\s:,*|<>/b-]*(?:was |were |is )?$")
 _SPREAD = re.compile(r"\bvar(?:y|ies|iable)\b|\bheterogen|\bpatchy|\bsome\b.*\bothers?\b")
+# "cellularity (%) | 35 | 60": which column is it?
+_COLUMNS = re.compile(r"\|[^|\w]*\d")
+# a heading of another sample
+_SPECIMEN = re.compile(
+    r"biops|section|specimen|sample|block|tissue|prepar|resect|excis|node|schnitt"
+)
+# "7 intertrabecular spaces", "megakaryocytes are normal": what is seen in marrow
+_MORPHOLOGY = re.compile(
+    r"megakary|[eé]ryth|granulo|my[eé]lo|[cz]ort(?:ex|ical)|trabec|retic|fibros|adip|\bfat"
+    r"|\d ?[cm]m\b"
+)
 # "on deeper levels the cellularity is 60%": a remark that takes another figure's place
 _REVISES = re.compile(
     r"\b(?:deeper|further|additional|recuts?|second (?:look|review|opinion)|revis|correct|wrong"
@@ -57,12 +68,10 @@ def decide(
             return none_read("a correction takes the figure back")
     if not good and not declared(folded) and all(it.material != "core" for it in segments):
         good = [claim for claim in claims if claim.may_be_of_the_core]
-    if not good and hidden:
-        return none_read("a figure could not be tied for certain", read=False)
-    if not good and left_open(segments, claims) and not _has_no_core(folded):
-        return none_read("a figure stands by the cellularity and could not be tied", read=False)
+    is_open = not good and left_open(segments, claims)
+    good = good or ([] if is_open else _only(hidden, segments, folded))
     if not good:
-        return none_read("every figure has another owner")
+        return _without(hidden, is_open and not _has_no_core(folded))
     sure = [claim for claim in good if claim.material == "core"]
     if len(sure) < len(good) and _has_no_core(folded):
         good = sure
@@ -88,6 +97,40 @@ def _of_the_findings(claims: Sequence[Claim]) -> list[Claim]:
     if not any(c.counts and c.scope != "part" and not _is_remark(c) for c in claims):
         return list(claims)
     return [claim for claim in claims if not _is_remark(claim)]
+
+
+def _without(hidden: list[Claim], is_open: bool) -> Reading:
+    """Why no figure is a finding of the core."""
+    if hidden:
+        return none_read("a figure could not be tied for certain", read=False)
+    if is_open:
+        return none_read("a figure stands by the cellularity and could not be tied", read=False)
+    return none_read("every figure has another owner")
+
+
+def _only(hidden: list[Claim], segments: Sequence[Segment], folded: str) -> list[Claim]:
+    """Findings under headings that are not known, where no other is there: those of a core.
+
+    Its own paragraph has to speak of bone, fat or blood-forming cells, and of nothing else.
+    """
+    if declared(folded) or any(it.material == "core" for it in segments):
+        return []
+    same = bool(hidden) and (_alike(hidden) or all(claim.side for claim in hidden))
+    return hidden if same and all(_is_of_a_core(claim, folded) for claim in hidden) else []
+
+
+def _is_of_a_core(claim: Claim, folded: str) -> bool:
+    head, said = claim.segment.heading, claim.segment.text
+    if claim.owner != "cellularity" or claim.amends or claim.addressed:
+        return False
+    if claim.scope not in ("whole", "overall") or _COLUMNS.search(said):
+        return False
+    if _OTHER.search(f"{head} {said}") or _SPECIMEN.search(head):
+        return False
+    begin, end = claim.segment.start, claim.segment.end
+    before, after = folded.rfind("\n\n", 0, begin), folded.find("\n\n", end)
+    beside = folded[max(before, 0) : begin] + folded[end : after if after >= 0 else None]
+    return _MORPHOLOGY.search(beside) is not None
 
 
 def _is_remark(claim: Claim) -> bool:

@@ -123,6 +123,28 @@ def test_a_heading_without_a_noun_of_its_own_hides_no_lone_finding(head: str) ->
         assert parse(f"CORE\nCellularity is 40%.\n\n{other}:\nCellularity is 70%").value != 70
 
 
+UNKNOWN = """Zuversicht Laboratories, Pune -- Report|Quick look|Mail to the ward
+Bonjour, le texte du jour"""
+BESIDE = """Length 1.2 cm.|Megakaryocytes are normal.|Seven intertrabecular spaces.
+Reticulin grade 1.|Fat is increased.|Erythroid islands are small."""
+
+
+@pytest.mark.parametrize("head", UNKNOWN.replace("\n", "|").split("|"))
+@pytest.mark.parametrize("beside", BESIDE.replace("\n", "|").split("|"))
+def test_a_heading_that_is_not_known_hides_no_lone_finding_among_what_is_seen_in_a_core(
+    head: str, beside: str
+) -> None:
+    for said in ("Cellularity is 40%.", "Marrow with 40% cellularity."):
+        for text in (f"{head}:\n{beside} {said}", f"{head}\n{said} {beside}"):
+            assert parse(text).value in (40, None), text
+        assert parse(f"{head}:\n{beside} {said}").value == 40, (head, beside)
+        assert parse(f"{head}:\n{said}").value is None
+        for other in ("Clot: ", "On aspirate smears ", "Particles: "):
+            assert parse(f"{head}:\n{beside} {other}{said}").value is None, other
+        assert parse(f"CORE\nHypercellular.\n\n{head}:\n{beside} {said}").value is None
+        assert parse(f"{head}:\n{beside} {said}\n\nForm C:\n{said[:-5]} 70%.").value != 70
+
+
 @pytest.mark.parametrize("ae", [True, False])
 def test_umlauts_may_be_spelt_out(ae: bool) -> None:
     for said in ("Zellularität 40%", "Hyperzelluläres Mark (40%)", "Gesamtzellularität etwa 40 %"):

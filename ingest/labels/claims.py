@@ -355,6 +355,8 @@ def _before(sentence: Sentence, s: str, at: int) -> str:
         before = re.sub(r"\([^()n]*[FN][^()n]*\)", ",", before)
     # "cellularity, when measured twice, is", "the deep marrow, which is what should be judged, has"
     before = re.sub(r",(?:[^,FN]*,(?=q*v)|p?d[vc][^,FN]*,)", "", before)
+    before = re.sub("^[^CAHFN]*v[^CAHFN]*:(?=d?[MBC])", "", before)  # "it is another story: the"
+    before = re.sub(r"(?<=v)b(?=\($)", "q", before)  # "is replaced (95% cellular) by"
     before = re.sub("k(?=d?R)", "q", before)  # "more cellular (50%) than the left (30%)"
     before = re.sub(r"kp+d*y(?!y)", "", before)  # "hypocellular relative to age"
     before = re.sub("prd|(?<=[BMG])r[qd]*[xv](?=v)", "", before)  # "of your patient", "you sent is"

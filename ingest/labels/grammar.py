@@ -18,18 +18,17 @@ _SHARE = re.compile(r"F[q]*p[dohqnM]*[CA]")  # "60% of the total cellularity"
 _OWNED = re.compile(r"F[^.,;()|FNACwjz]*[xLf]")  # "..., of which 20% is lymphoma"
 _FROM_TO = re.compile("uF[^F.;]*p$")  # "from 10% in some to 60% in the middle"
 ODD = set("xLfiKN")
-_OF, _AWAY = (
-    words_of("of von der des de du"),
-    words_of(
-        """by near beneath beside toward on after following post despite upon per at where to via
-        using from since bei nach durch sur par après"""
-    ),
+_OF = words_of("of von der des de du")
+_AWAY = words_of(
+    """by near beneath beside toward on after following post despite upon per at where to via using
+    from since bei nach durch sur par après"""
 )
 _WE = words_of("i we ich wir je nous one you")
 _COMPARES = _OF | words_of(
     """above below over under beyond more less higher lower über unter mehr weniger plus moins
     dessus dessous"""
 )
+_IS = words_of("is are was were appears remains ist est")
 _PARTS = words_of("area fraction share proportion anteil")
 _CHANGES = words_of("less more lower higher fewer weniger mehr moins plus")
 _WHICH = words_of("which that who qui das die der welche welcher welches")
@@ -40,25 +39,25 @@ _AFTER = re.compile(r"[dhRtq]*M*[xLfK]+")  # "40% cellular blasts"
 # "40% of the space", "40% of sampled marrow", "40% of assessable (undamaged) marrow"
 _OWN_FIGURE = re.compile("[tLGMv]*F")  # "cellularity 40% lymphoid nodules 5%"
 _OF_IT = re.compile(r"p[dqhno]*(?:x?\([^()FN]*\)(?=M)|x(?=M))?(?P<of>[MBGRSK]?)")
-_SPACE = re.compile(
-    r"p[dqhonM]*[MB][MGB]*[vpzdqhIwBM]*(?:[AK]|(?<=z)L(?=[.,;]|$))"
-)  # "of the space is hematopoietic"
+# "of the space is hematopoietic"
+_SPACE = re.compile(r"p[dqhonM]*[MB][MGB]*[vpzdqhIwBM]*(?:[AK]|(?<=z)L(?=[.,;]|$))")
 _FILLS = re.compile(r"[pI]?[dqhnoM]*[MBG]|[.,;)]|$")  # "occupies 40% of the marrow space"
 _FILLED = re.compile(
     r"F(?:[vq]*[pzw][dqG]*|[dq]*G?(?=K[MGL]?(?:[.;()]|[,j](?!d?Fq*x)|$)))K"
 )  # "contain 20% hematopoiesis"
-_ENDS = re.compile(
-    r"[.,;:()|jwpku?nehbotR/]|I[dqnhy]+[.,;y]|$"
-)  # what follows the figure of an adjective
+# what follows the figure of an adjective
+_ENDS = re.compile(r"[.,;:()|jwpku?nehbotR/]|I[dqnhy]+[.,;y]|$")
 _SAID = re.compile(r"[MBGRSebcratoknyqdhvEpI,:(|Xu]*")  # between an adjective and its figure
 _VERB = re.compile(r"Cx[qpd]*F")
 _CORE_IS = re.compile(r";[dnoRMG]*[MB][MBG]*v[qpd]*F(?:[.;,j)]|$)")  # "...; this core has 40%"
 # "at her age one expects 50%": a share that goes by age is the cellularity
 _FOR_AGE = re.compile(r"(?:[ye]|pN)[^.;xLfKF]*F$")
 _NOW = re.compile(r"[,;][djv]*n(?:[nGMB]*[v:]+|[GMB]+)F")  # "at entry 55%, this specimen 20%"
+_AGE_THEN = re.compile(r"H[hqgdpyM]*;F(?:[.;(]|$)")  # "hypercellular for age; 70%"
+# "hematopoiesis and the infiltrate occupy 90% of the space"
+_WITH_OTHERS = re.compile("[KL]jd?x+q*v[qpd]*F[pI][dqhnoM]*[MBG]")
 # "The core [is uneven]: cellularity ...", "is [hard to judge] but averages 40%"
 _PREDICATE = re.compile(r"v[qhd]*x(?:px)?(?:[,;:.j]|$)")
-_COPULA = words_of("is are was were appears remains ist est")
 _EXTENT = re.compile(r"F[dqRh]*[MGt]|Fh+q")  # "hypercellular, 70% nodules"
 _OWN = re.compile(r"[qdyohRSMBG]*(?:[pI][dqoyMBRGS]*)*")  # "hypercellular [marrow for age]"
 _CLAUSE = re.compile(r"v[^.;:|FN]*:$")  # it has a verb: the colon ends it
@@ -106,19 +105,16 @@ class _Scan:
             self.subject = letter
 
     def semicolon(self, at: int) -> None:
-        if _CORE_IS.match(self.s, at) and ("C" in self.s[:at] or _FOR_AGE.search(self.s, 0, at)):
+        s = self.s
+        if _CORE_IS.match(s, at) and ("C" in s[:at] or _FOR_AGE.search(s, 0, at)):
             self.noun("C", at)
-        elif (
-            "C" in self.s[:at]
-            and (it := _IT_IS.match(self.s, at))
-            and ("it" in self.words[at : it.end()])
-        ):
+        elif "C" in s[:at] and (it := _IT_IS.match(s, at)) and "it" in self.words[at : it.end()]:
             self.noun("C", at)  # "you estimated the cellularity at 70%; to my eye it is 40%"
-        elif (also := _ALSO.match(self.s, at)) and re.search("C[:vhqgdpy]*F?$", self.s[:at]):
+        elif (also := _ALSO.match(s, at)) and re.search("C[:vhqgdpy]*F?$", s[:at]):
             self.noun("?" if also["by"] else "C", at)  # "cellularity 38%; visual 45%"
         elif self.head == "T":
             self.subject = ""
-        elif _MEAN.match(self.s, at) and self.is_mean(at):
+        elif (_MEAN.match(s, at) and self.is_mean(at)) or _AGE_THEN.search(s[: at + 3]):
             self.noun("C", at)  # "some spaces 60% cellular, some empty; average 40%"
         else:
             self.clear(at)
@@ -147,6 +143,10 @@ class _Scan:
         """Whether the figures before are of the cellularity: their mean is, too."""
         known = self.ties.keys() | self.odd
         return bool(known) and not _NOUN_OF.search(self.s, max(known), at)
+
+    def is_joined(self, at: int) -> bool:
+        joined = _WITH_OTHERS.match(self.s, self.at)
+        return joined is not None and at < joined.end()
 
     def preposition(self, at: int) -> None:
         if self.words[at] == "because" and self.words[at + 1 : at + 2] != ["of"]:
@@ -189,7 +189,7 @@ class _Scan:
         participle = words[at].endswith(("ed", "ing", "nd", "iert", "ée"))
         participle = self.head == "C" and (participle or s[at + 1 : at + 3] == "pv")
         copula = s.rfind("v", 0, at)
-        if s[at] == "x" and words[copula] in _COPULA and _PREDICATE.match(s, max(copula, 0)):
+        if s[at] == "x" and words[copula] in _IS and _PREDICATE.match(s, max(copula, 0)):
             return
         if s[at] == "L" and (
             s[at - 1 : at] in ("K", "A")
@@ -210,7 +210,7 @@ class _Scan:
             "at" in words[at : verb.end()] or self.figures[verb.end() - 1].qualifier == "~"
         ):
             pass  # "cellularity works out at 50%", "cellularity hovers around 50%"
-        else:
+        elif not self.is_joined(at):
             if self.behind >= 0 and not away and self.head in ("C", "A"):
                 self.subject = "x"  # "the cellularity of blasts"
             self.noun("x", at)
@@ -382,7 +382,8 @@ class _Scan:
             or self.words[at - 1] in _PARTS
             or self.words[at - 2] in _PARTS
         )
-        if head == "K" and shared and "x" not in between and _FILLS.match(s, at + 1):
+        fills = shared and "x" not in between and _FILLS.match(s, at + 1)
+        if head == "K" and (fills or self.is_joined(at)):
             return "blood-forming cells fill F"
         return "?" if head == "?" else ""
 

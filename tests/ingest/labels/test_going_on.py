@@ -102,3 +102,24 @@ def test_a_model_s_claim_of_such_a_figure_is_not_supported(first: str) -> None:
         it = understand(f"{first} {said}")
         claimed = replace(parse("Cellularity 77%."), evidence=said)
         assert not is_supported(it, claimed), it.text
+
+
+@pytest.mark.parametrize("other", ["the infiltrate", "lymphoma", "tumour cells", "fibres"])
+@pytest.mark.parametrize("verb", ["occupy", "occupying", "fill", "together occupy", "make up"])
+def test_blood_forming_cells_and_what_lies_among_them_fill_the_space_together(
+    other: str, verb: str
+) -> None:
+    for cells in ("haematopoietic cells", "hematopoiesis"):
+        said = f"{cells} and {other} {verb} 70% of the marrow spaces"
+        assert parse(f"Trephine: {said}.").value in (70, None)
+        assert parse(f"Trephine: {said} and fat the remaining 30%.").value in (70, None)
+        assert parse(f"Trephine: {cells} and {other} 70%.").value is None
+    whole = "haematopoietic cells and the infiltrate occupy 70% of the marrow spaces."
+    assert parse(f"Trephine: {whole}").value == 70
+
+
+@pytest.mark.parametrize("also", ["", " for age", " marrow"])
+def test_a_figure_of_its_own_behind_a_semicolon_goes_on_from_an_adjective(also: str) -> None:
+    assert parse(f"Core: good. Moderately hypercellular{also}; 70%. Few blasts.").value == 70
+    for noun in ("blasts", "of cells are blasts", "plasma cells", "involvement"):
+        assert parse(f"Core: good. Hypercellular{also}; 70% {noun}.").value is None

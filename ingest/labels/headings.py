@@ -38,6 +38,7 @@ _SURE = re.compile(
 _BOX = re.compile(r"(?:\[[ x✓_]\]|\( ?[x*]?\)|[☐☒☑✓□]) ?[<>~]? ?\d")  # a line of a form is no table
 # "Core cell%", but not "B cell %"
 _CELLS = re.compile(r"(?:(?:core|bx|biopsy|trephine|marrow|bm) )*cell\.? ?(?:\(?%\)?|pct)")
+_BRACKETED = re.compile(r"\([^\W\d_][^()]*\)")
 _COLON = re.compile(r":(?!\S)")  # of a key, not of "M:E" or 10:30
 _GAP = re.compile(r"\t+| {2,}")
 _SENTENCE = re.compile(r"\w+ \w+ \S+[^.\s]\.$")
@@ -261,8 +262,8 @@ def cut_of(line: str) -> str:
     if "  " not in line.strip() or _COLON.search(line) or _BOX.search(line):
         return ""
     pieces = _GAP.split(line.strip())
-    if any(_SENTENCE.search(piece) for piece in pieces):
-        return ""  # sentences with two blanks between
+    if any(_SENTENCE.search(piece) or _BRACKETED.fullmatch(piece) for piece in pieces):
+        return ""  # sentences with two blanks between, "Cellularity  (check one)"
     lead = len(pieces) == 2 and material_of(pieces[0]) not in ("unknown", "general")
     return " " if lead or all(len(piece) < 40 for piece in pieces) else ""
 

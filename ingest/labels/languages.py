@@ -27,7 +27,7 @@ CLASSES = """
 , comma
 : colon
 % pct percent percentage
-C richesse
+C richesse markraumfüllung
 H riche pauvre
 K hematopoiesis haematopoiesis hemopoiesis haemopoiesis hematopoietic haematopoietic hemopoietic
  haemopoietic hämatopoese blutbildung hämatopoetisch blutbildend hématopoïèse hématopoïétique
@@ -191,7 +191,7 @@ _STEMS = (
     CORRECTIONS
     | words_of(
         "ellu elul eluar zell d-forming intertrabec emopo ematopo ämatop ématop blutbild fett fat "
-        "graisse adipo richesse ocell rcell sic; withdraw disregard retract"
+        "graisse adipo richesse markraumf ocell rcell sic; withdraw disregard retract"
     )
     | {"cell content", "by cells"}
 )

@@ -116,18 +116,15 @@ class _Cutter:
         self.heading = ""
         self.amends = False
         self.local: tuple[Material, str] = ("general", "")  # of the paragraph
-        self.before, self.caps = (
-            "",
-            False,
-        )  # the line before, in this block, and whether in capitals
+        self.before = ""  # the line before, in this block
+        self.caps = False  # whether it is in capitals
         self.width = 0  # of the longest line of this block
         self.opened = -1  # where the words of the paragraph in hand begin
         self.begun = -1  # where its line begins: its key too may speak to a reader
-        self.number = 0
+        self.number = self.rows = 0  # of paragraphs, and of the table in hand
         self.listing = False  # whether "Cellularity:" stands above and this line is one of its list
         self.near = False  # whether the paragraph before is on cellularity
         self.head: list[str] = []  # names of the columns of the table in hand
-        self.rows = 0  # of that table
         self.indent = self.depth = 0  # of the line in hand, and of the heading above it
         self.inner = -1  # the indent of the first line below that heading
         self.another = ""  # the heading of a section that is not this report's: "DRAFT"
@@ -153,7 +150,7 @@ class _Cutter:
             yield from self._close(at, self.local, self.amends)
             yield from self._row(line, at, cut)
             self.local = (self.material, self.heading)
-        elif self.opened < 0 or len(line) < 62 or _LEAD.match(line) or not self._is_full(line):
+        elif self.opened < 0 or len(line) < 62 or self._begins(line, at):
             self.head = []
             was = self.local, self.amends
             starts, rest = self._heading(line, at)
@@ -191,7 +188,7 @@ class _Cutter:
         rest, marked = line[begin:], mark["mark"] if mark else None
         if self.opened >= 0 and (_BOX.match(line) or self._is_entry(line)):
             return False, at
-        small = self.text[at + begin : at + begin + 1].islower()
+        small = self.text[at + begin :][:1].islower()
         if self.opened >= 0 and small and is_open(self.before):
             return False, at + begin  # "Iron stain of\nsmear: absent"
         self.indent = len(line) - len(line.lstrip(ORNAMENT))
@@ -234,8 +231,8 @@ class _Cutter:
         amends, material = bool(AMENDS.search(bare)), material_of(bare)
         words = set(_WORD.findall(bare)) - EVENTS
         told = words & HISTORY or classes_in(" ".join(words)) & set("Sbrte")
-        norm = bool(_VALUES.search(bare)) or (self.number and "e" in classes_in(bare))
-        norm = norm and names_norm(bare)  # no "Reference laboratory" above all
+        norm = _VALUES.search(bare) or (self.number and "e" in classes_in(bare))
+        norm = bool(norm) and names_norm(bare)  # no "Reference laboratory" above all
         named = told or norm or material in ("core", "other")
         if not (self.number or amends or named or is_side(bare)):
             material, bare = "general", ""  # "COMPREHENSIVE MARROW SUMMARY" above all
@@ -246,6 +243,12 @@ class _Cutter:
         self.another = bare if governs(bare) or norm else ""
         self._set(material, bare, amends)
         self.depth = -1 if not self.indent else self.depth
+
+    def _begins(self, line: str, at: int) -> bool:
+        """Whether a long line does not go on from the one before."""
+        first = self.text[at + len(line) - len(line.lstrip()) :][:1]
+        new = self.before.endswith("%") and first.isupper()
+        return new or _LEAD.match(line) is not None or not self._is_full(line)
 
     def _is_row(self, rest: str) -> bool:
         """Whether a line has a name and a figure of its own: "Cellularity 40%\\nblasts 5%"."""
@@ -383,11 +386,12 @@ class _Cutter:
             self.head, self.rows = names, 0
             if len(cells) > 2 or measured != [0] or not re.search(r"\d", names[1]):
                 return
-        heads = {len(cells): self.head, len(cells) - 1: ["", *self.head]}
-        head = heads.get(len(self.head), [])
+        head = {len(cells): self.head, len(cells) - 1: ["", *self.head]}.get(len(self.head), [])
         column = next((n for n, name in enumerate(head) if is_measured(name)), None)
         if column is not None and not measured:
-            others = " ".join(name for n, name in enumerate(names[:2]) if n != column)
+            below = self.folded[start + len(line) + 1 :][:LONGEST].partition("\n")[0]
+            alone = self.rows == 1 and not below.strip()  # its date is the report's
+            others = " ".join(name for n, name in enumerate(names[:2]) if n != column and not alone)
             name = re.sub(r"\bcell\b\.?", "cellularity", head[column])
             yield self._cell(line, start, f"{others} | {name} : ", *cells[column])
         elif measured == [0] and head and len(cells) > 2:
@@ -429,8 +433,7 @@ class _Cutter:
         self.begun = start
         named = material_of(cells[0][1]) if len(cells[0][1]) < 40 else "unknown"
         if len(cells) == 2 or (len(cells) > 1 and named not in ("unknown", "general")):
-            material, heading = named, cells[0][1]
-            cells = cells[1:]
+            material, heading, cells = named, cells[0][1], cells[1:]
         for at, cell in cells:
             key = _KEY.match(cell.lstrip())
             if key and not tells_it(key[1].strip()):

@@ -207,7 +207,9 @@ class _Tags(html.parser.HTMLParser):
         if tag == "code":
             self.pieces.append(said.get("displayname", ""))
         elif named:
-            self.pieces.append(f"{named}: ")
+            told = (material_of(one.lower()) for one in plain if one not in named)
+            of = next((one for one in told if one not in ("unknown", "general")), "")
+            self.pieces.append(f"{named} ({of}): " if of else f"{named}: ")
         self.pieces.append(f": {value}" if tag == "value" and value else value)
 
     def handle_endtag(self, tag: str) -> None:

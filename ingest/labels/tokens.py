@@ -59,10 +59,10 @@ _SCALE = re.compile(
 )
 # "Cellularity (absolute %):", "Cellularity, if assessable:": what a key adds owns no figure
 _ASIDE = re.compile(r"(C[qMBGp%]*\()([^()FNebrnSagxLfKcR|]*|x?%)(\)[:q%])")
-# "total cellularity (tumor and marrow) 90%"
+# "total cellularity (tumor and marrow) 90%", "total cellularity, tumor included, 90%"
 _ASIDE_OF_ALL = re.compile(
-    r"(?<=oC)\((?=[^()]*[jpwM])[^()FNebrcSa]*\)(?=[:v]*F)"
-)  # "total cellularity (...) 90%"
+    r"(?<=oC)(?:\((?=[^()]*[jpwM])[^()FNebrcSa]*\)|,[^,()FNebrcSa.;]*,)(?=[:v]*F)"
+)
 _ASIDE_COMMA = re.compile(r"(C),c[qvdx]{0,3}(?=:)")
 _PLAIN_KEY = str.maketrans(dict.fromkeys("MGopdyvzuwhecbrnEgajki:,IKLf", "q"))
 _SPECIAL = words_of(

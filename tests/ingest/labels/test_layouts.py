@@ -182,3 +182,14 @@ def test_structures_read_back(frame: str) -> None:
     for v in VALUES:
         text = frame.format(v=v).replace("~", "\n")
         assert parse(text).value == v, text
+
+
+@pytest.mark.parametrize("key", ["CORE CELLULARITY", "Biopsy cellularity", "Cellularity of core"])
+@pytest.mark.parametrize("told", ["(tick one)", "(choose one)", "(check one)"])
+def test_boxes_below_a_key_that_tells_how_to_fill_them(key: str, told: str) -> None:
+    bands = ["0-20", "21-40", "41-60", "61-80", "81-100"]
+    for n, band in enumerate(bands):
+        boxes = "   ".join(f"({'x' if i == n else ' '}) {one}%" for i, one in enumerate(bands))
+        low, high = map(int, band.split("-"))
+        said = parse(f"{key}  {told}\n   {boxes}\nFOR AGE   (x) normo   ( ) hyper")
+        assert said.value == (low + high) / 2, band

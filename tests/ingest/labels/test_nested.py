@@ -13,6 +13,12 @@ from ingest.labels.rules import parse
 PAIRS = ((15, 60), (35, 90), (60, 15), (90, 35))
 
 READ = r"""
+<report><item name="Cellularity" material="clot">{w}</item><item name="Cellularity" material="trephine">{v}</item></report>
+<r><test label="Cellularity" tissue="Aspirate" unit="%">{w}</test><test label="Cellularity" tissue="Core biopsy" unit="%">{v}</test></r>
+ID|DAY|MATERIAL|SMEAR_BLASTS|BIOPSY_CELLULARITY_PCT|DX~K7|2019-04-02|core+clot|3|{v}|MDS
+Trephine: Metastasis fills much of the bone; total cellularity, metastasis included, {v}%. In the spared spaces the marrow is {w}% cellular.
+TREPHINE:   Adequate sample of bone, 14 mm in length.  Cellularity: {v} %~  Erythroid islands - enlarged , left shifted , in the centre of spaces.~  Iron is absent
+Beckenkammhistologie~Zylinder 15 mm. Markraumfüllung etwa {v} %, Blasten {w} %.
 CORE BIOPSY~  Length: 14 mm~  Adequacy: good~  Cellularity: {v}%~CLOT~  Cellularity: {w}%
 CORE BIOPSY:~ - Quality: adequate, 13 mm~ - Cellularity: {v}%~~ASPIRATE: particles {w}% cellular.
 Core biopsy:~   length, cm = 2.3~   cellularity, % = {v}~   normal for age, % = 30-50~Clot section: cellularity, % = {w}

@@ -38,6 +38,7 @@ _SURE = re.compile(
 _BOX = re.compile(r"(?:\[[ x✓_]\]|\( ?[x*]?\)|[☐☒☑✓□]) ?[<>~]? ?\d")  # a line of a form is no table
 # "Core cell%", but not "B cell %"
 _CELLS = re.compile(r"(?:(?:core|bx|biopsy|trephine|marrow|bm) )*cell\.? ?(?:\(?%\)?|pct)")
+_REMARK = re.compile(r"^\d{1,2}[.)] | ?\((?=[^()\d]*[a-z])[^()%]*\)$")  # "3. ...", "(nearest 5)"
 _BRACKETED = re.compile(r"\([^\W\d_][^()]*\)")
 _COLON = re.compile(r":(?!\S)")  # of a key, not of "M:E" or 10:30
 _GAP = re.compile(r"\t+| {2,}")
@@ -46,10 +47,13 @@ _ABOUT = words_of("approx approximately about around circa ca roughly nearly etw
 _DATE = re.compile(r"\d{4}|\d[./]\d")
 _PARTED = re.compile(r"[;,/]| - ")
 _PERSONS = words_of("physician physicians doctor clinician copy surgeon arzt médecin")
+_SENT_IN = words_of("slide slides material block blocks consultation consult")
+_TOLD = words_of("report diagnosis reading findings impression result results")
 _VERBS = words_of("is are was were has have had shows ist sind hat est sont")
 _FRAMED = re.compile(
     r"\s*([-=*#_~])\1+ *[^\W_][^%]*[^\W_]\W* *\1\1+\s*$"
 )  # "--- DRAFT (day 1) ---"
+_RULES_OF = words_of("criteri kriteri protoco")
 _RULES = {mark * 2 for mark in "-=*#_~"}
 _OPEN_END = re.compile(r"[.,;]$|\w-$")  # of a line that is no heading
 _NO_NAME = re.compile(r"\. |%|[cz]ellular|richesse")  # what no heading holds
@@ -128,8 +132,9 @@ def _seen(word: str) -> str:
 def is_anothers(heading: str) -> bool:
     """Whether a heading tells of another's reading: "Draft", "For comparison"."""
     words = _WORD.findall(ASIDE.sub("", heading))
-    if not _PERSONS.isdisjoint(words):
-        return False  # "Referring physician / clinic copy" is an address
+    sent = not _SENT_IN.isdisjoint(words) and _TOLD.isdisjoint(words)
+    if sent or not _PERSONS.isdisjoint(words):
+        return False  # "Outside slide review"; "Referring physician / clinic copy" is an address
     first = next((word for word in words if WORDS.get(word) != "d"), "")
     return (
         WORDS.get(first) == "r"
@@ -158,8 +163,8 @@ def names_norm(heading: str) -> bool:
     classes = "".join(class_of(word) for word in words)
     lead = classes.partition("e")[0]  # no "Data standard, form 2", no "Children's hospital"
     norm = "e" in classes and (classes[-1] == "e" or "x" not in lead) and words[1:2] != ["s"]
-    rule = any(word.startswith(("criteri", "protocol", "kriteri")) for word in words)
-    return words[:1] == ["normal"] or rule or norm
+    rule = "B" not in classes and _RULES_OF.intersection(word[:7] for word in words)
+    return words[:1] == ["normal"] or bool(rule) or norm
 
 
 @lru_cache(maxsize=4096)
@@ -219,7 +224,7 @@ def is_said(words: str) -> bool:
 @lru_cache(maxsize=4096)
 def is_measured(name: str) -> bool:
     """Whether a cell names the cellularity and no figure."""
-    name = without_scale(name)
+    name = _REMARK.sub("", without_scale(name))
     last = name.rpartition(": ")[2]  # "Core: cellularity"
     name = last if "ellul" in last else name
     named = any(stem in name for stem in ("cellul", "zellul", "richesse")) or _CELLS.fullmatch(name)
@@ -262,8 +267,9 @@ def cut_of(line: str) -> str:
     if "  " not in line.strip() or _COLON.search(line) or _BOX.search(line):
         return ""
     pieces = _GAP.split(line.strip())
-    if any(_SENTENCE.search(piece) or _BRACKETED.fullmatch(piece) for piece in pieces):
-        return ""  # sentences with two blanks between, "Cellularity  (check one)"
+    told = len(pieces) == 2 and _BRACKETED.fullmatch(pieces[1])  # "Cellularity  (check one)"
+    if told or any(_SENTENCE.search(piece) for piece in pieces):
+        return ""  # sentences with two blanks between
     lead = len(pieces) == 2 and material_of(pieces[0]) not in ("unknown", "general")
     return " " if lead or all(len(piece) < 40 for piece in pieces) else ""
 

@@ -46,9 +46,9 @@ B carotte bom zylinder core cores bmtb trephine trephines biopsy biopsies bx bmb
  trepanat knochenmarkhistologie ostéomédullaire ostéo osteo
 R re li longer larger bigger shorter smaller other right left rt lt r l bilateral rechts links
  rechte linke droite gauche droit one two both first second third fourth b beide beiden beider
-G ponction prélèvement specimen specimens sample samples section sections tissue material slide
- slides case others sided handed partner counterpart side field level levels piece pieces part
- fragment präparat gewebe tissu échantillon adequacy length quality
+G taille longueur ponction prélèvement specimen specimens sample samples section sections tissue
+ material slide slides case others sided handed partner counterpart side field level levels piece
+ pieces part fragment präparat gewebe tissu échantillon adequacy length quality
 d pathologist pathologists hematopathologist haematopathologist dr professor itself themselves
  himself herself what whose eigen own my mine d qu the a an this that these those it its their his
  her we i i'd let me us all each which there here lady gentleman man woman patient einem einen

@@ -256,7 +256,7 @@ class _Cutter:
 
     def _is_full(self, rest: str) -> bool:
         """Whether the line before had no room left for the first word of this one."""
-        if self._is_row(rest):
+        if self._is_row(rest) or " ..." in self.before:
             return False
         word = rest.split(maxsplit=1)[0] if rest.strip() else ""
         if len(self.before) <= 45 or len(self.before) + 1 + len(word) <= self.width:

@@ -13,6 +13,9 @@ from ingest.labels.rules import parse
 PAIRS = ((15, 60), (35, 90), (60, 15), (90, 35))
 
 READ = r"""
+Marrow consultation - outside slides~~Received: 9 slides of Pine Hospital.~~The biopsy is {v}% cellular. Blasts {w}%.
+SYNOPTIC FORM (our own)~Setting of the study .............. Staging~Cellularity of the core ........... {v}%~Lymphocytes ....................... {w}%~Granulocytes ...................... plentiful
+Lecture~~Myélogramme : pauvre, blastes {w} %~~Longueur de la biopsie : 1,4 cm~Cellularité : {v} %~Lignée rouge : rare
 <report><item name="Cellularity" material="clot">{w}</item><item name="Cellularity" material="trephine">{v}</item></report>
 <r><test label="Cellularity" tissue="Aspirate" unit="%">{w}</test><test label="Cellularity" tissue="Core biopsy" unit="%">{v}</test></r>
 ID|DAY|MATERIAL|SMEAR_BLASTS|BIOPSY_CELLULARITY_PCT|DX~K7|2019-04-02|core+clot|3|{v}|MDS

@@ -69,32 +69,44 @@ def migrate(root: Path) -> list[str]:
     A new one is made in one transaction, an older one takes a transaction a migration.
     """
     with _connect(path_of(root)) as (con, written):
-        has = f"select 1 from duckdb_tables() where table_name = 'migrations' and {HERE}"
-        done = _names(con) if con.execute(has).fetchall() else set()
-        check_hand(done, written())
-        todo = [name for name in sql.names("migrations") if Path(name).name not in done]
-        for some in [[name] for name in todo] if done else [todo]:
-            with transaction(con, written):
-                con.execute(
-                    "create table if not exists migrations"
-                    " (name varchar primary key, applied_at timestamp not null)"
-                )
-                for name in some:
-                    con.execute(sql.read(name))
-                    con.execute("insert into migrations values (?, ?)", [Path(name).name, now()])
-        if views_version() not in done:
-            with transaction(con, written):
-                of = f"select view_name from duckdb_views() where not internal and {HERE}"
-                for (old,) in con.execute(of).fetchall():
-                    con.execute(f"drop view {old}")
-                for view in VIEWS:
-                    con.execute(sql.read(view))
-                if done:
-                    refresh(con, "select slide_id from slides")
-                con.execute("delete from migrations where name like 'views %'")
-                con.execute("insert into migrations values (?, ?)", [views_version(), now()])
-            todo.append(views_version())
+        return _migrate(con, written)
+
+
+def _migrate(con: Connection, written: Callable[[], int]) -> list[str]:
+    has = f"select 1 from duckdb_tables() where table_name = 'migrations' and {HERE}"
+    done = _names(con) if con.execute(has).fetchall() else set()
+    check_hand(done, written())
+    todo = [name for name in sql.names("migrations") if Path(name).name not in done]
+    for some in [[name] for name in todo] if done else [todo]:
+        with transaction(con, written):
+            con.execute(
+                "create table if not exists migrations"
+                " (name varchar primary key, applied_at timestamp not null)"
+            )
+            for name in some:
+                con.execute(sql.read(name))
+                con.execute("insert into migrations values (?, ?)", [Path(name).name, now()])
+    if views_version() not in done:
+        with transaction(con, written):
+            of = f"select view_name from duckdb_views() where not internal and {HERE}"
+            for (old,) in con.execute(of).fetchall():
+                con.execute(f"drop view {old}")
+            for view in VIEWS:
+                con.execute(sql.read(view))
+            if done:
+                refresh(con, "select slide_id from slides")
+            con.execute("delete from migrations where name like 'views %'")
+            con.execute("insert into migrations values (?, ?)", [views_version(), now()])
+        todo.append(views_version())
     return [Path(name).name for name in todo]
+
+
+@contextmanager
+def new(path: Path | None = None) -> Iterator[tuple[Connection, Callable[[], int]]]:
+    """A catalog without rows, in memory or at a path where none is; see `locked`."""
+    with _connect(path) as (con, written):
+        _migrate(con, written)
+        yield con, written
 
 
 def refresh(con: Connection, touched: str) -> None:
@@ -137,12 +149,10 @@ def locked(
 def best_of(labels: Iterable[RecordedLabel]) -> pl.DataFrame:
     """The Label to use of each Case and Target among some: the rule of `best_labels_at`."""
     frame = ledger.frame_of(RecordedLabel, list(labels))
-    with _connect(None) as (con, _):
-        for name in (*sql.names("migrations"), *VIEWS):
-            con.execute(sql.read(name))
+    with new() as (con, _):
         with inserting(con, said=frame.with_columns(sequence=pl.lit(0)).with_row_index("row")):
             con.execute(sql.read("folds/labels"))
-        return _frame(con.sql("from best_labels_at('infinity'::timestamp)"))
+        return rows_of(con.sql("from best_labels_at('infinity'::timestamp)"))
 
 
 def pending(root: Path, kind: str) -> pl.DataFrame:
@@ -152,16 +162,10 @@ def pending(root: Path, kind: str) -> pl.DataFrame:
     return ledger.since(root, kind, {row[0] for row in done})
 
 
-def read_text(
-    root: Path,
-    text: str,
-    parameters: Mapping[str, Any] | None = None,
-    *,
-    any_hand: bool = False,
-) -> pl.DataFrame:
-    """Run a SELECT of this code's own; see `reader`."""
-    with reader(root, any_hand=any_hand) as con:
-        return _frame(con.sql(text, params=dict(parameters or {}) or None))
+def read_text(root: Path, text: str, parameters: Mapping[str, Any] | None = None) -> pl.DataFrame:
+    """Run a SELECT of this code's own."""
+    with reader(root) as con:
+        return rows_of(con.sql(text, params=dict(parameters or {}) or None))
 
 
 def read_frame(
@@ -176,7 +180,7 @@ def frame_of_query(
     con: Connection, name: str, parameters: Mapping[str, Any] | None = None
 ) -> pl.DataFrame:
     """The same on an open catalog."""
-    return _frame(con.sql(sql.read(name), params=dict(parameters or {}) or None))
+    return rows_of(con.sql(sql.read(name), params=dict(parameters or {}) or None))
 
 
 class _Arrow:
@@ -222,41 +226,46 @@ def with_digests(root: Path, ids: pl.DataFrame, known: pl.DataFrame | None = Non
 
 
 def differences(
-    con: Connection, other: Path, without: Collection[str]
+    con: Connection, other: Connection, without: Collection[str]
 ) -> Iterator[tuple[str, int, int]]:
     """Tables of two catalogs that differ: the name, and how many rows only the one or other has."""
-    live = con.execute("select current_database()").fetchall()[0][0]
-    with _attached(con, path_of(other)) as (fresh, _):
-        for what, of in MADE.items():
-            texts = [f"select {of} and database_name = '{n}'" for n in (live, fresh)]
-            both = [set(con.execute(text).fetchall()) for text in texts]
-            for name in sorted({name for name, _ in both[0] ^ both[1]}):
-                yield f"{what} {name}", 1, 1
-        rows = {}
-        tables = f"select {MADE['table']} and database_name = '{fresh}'"
-        for table, _ in con.execute(tables).fetchall():
-            columns = "* exclude (folded_at)" if table == "ledger_files" else "*"
-            but = " where stage <> 'ledger'" if table == "failures" else ""
-            if table not in without:
-                rows[table] = [f"(select {columns} from {n}.{table}{but})" for n in (live, fresh)]
-        sums = con.execute(
-            " union ".join(  # tables that are alike give one row, in a twentieth of the time
-                f"select '{table}', count(*), sum(hash(one)) from {side} as one"
-                for table, both in rows.items()
-                for side in both
-            )
-        ).fetchall()
-        for table, n in Counter(name for name, *_ in sums).items():
-            if n > 1:
-                one, two = rows[table]
-                count = "select count(*) from ({} except all {})"
-                n_live = con.execute(count.format(one, two)).fetchall()[0][0]
-                n_fresh = con.execute(count.format(two, one)).fetchall()[0][0]
-                if n_live or n_fresh:
-                    yield table, n_live, n_fresh
+    here = "select current_database()"
+    live, fresh = (one.execute(here).fetchall()[0][0] for one in (con, other))
+    texts = [
+        f"select database_name, '{what}', {of} and database_name in ('{live}', '{fresh}')"
+        for what, of in MADE.items()
+    ]
+    made: dict[str, set[tuple[str, ...]]] = {live: set(), fresh: set()}
+    for database, *each in con.execute(" union all ".join(texts)).fetchall():
+        made[database].add(tuple(each))
+    for what, name in sorted({(what, name) for what, name, _ in made[live] ^ made[fresh]}):
+        yield f"{what} {name}", 1, 1
+    rows = {}
+    tables = f"select {MADE['table']} and database_name = '{fresh}'"
+    for table, _ in con.execute(tables).fetchall():
+        columns = "* exclude (folded_at)" if table == "ledger_files" else "*"
+        but = " where stage <> 'ledger'" if table == "failures" else ""
+        if table not in without:
+            rows[table] = [f"(select {columns} from {n}.{table}{but})" for n in (live, fresh)]
+    sums = con.execute(
+        " union ".join(  # tables that are alike give one row, in a twentieth of the time
+            f"select '{table}', count(*), sum(hash(one)) from {side} as one"
+            for table, sides in rows.items()
+            for side in sides
+        )
+    ).fetchall()
+    for table, n in Counter(name for name, *_ in sums).items():
+        if n > 1:
+            one, two = rows[table]
+            count = "select count(*) from ({} except all {})"
+            n_live = con.execute(count.format(one, two)).fetchall()[0][0]
+            n_fresh = con.execute(count.format(two, one)).fetchall()[0][0]
+            if n_live or n_fresh:
+                yield table, n_live, n_fresh
 
 
-def _frame(relation: duckdb.DuckDBPyRelation | None) -> pl.DataFrame:
+def rows_of(relation: duckdb.DuckDBPyRelation | None) -> pl.DataFrame:
+    """The rows of a SELECT."""
     return pl.DataFrame(relation) if relation is not None else pl.DataFrame()
 
 

@@ -67,21 +67,14 @@ def _must_be_empty(root: Path) -> None:
 
 
 @contextmanager
-def fresh(root: Path, only: Collection[str] | None = None) -> Iterator[Path]:
-    """A folder with the store's own files and a catalog that is made anew of them.
+def fresh(root: Path, only: Collection[str] | None = None) -> Iterator[catalog.Connection]:
+    """A catalog in memory that is made anew of the store's own files.
 
     Of the ledger's files `only` those by kind and name, if they are given.
     """
-    work = layout.tmp_dir(root) / f"verify-{uuid.uuid4().hex[:12]}"
-    layout.tmp_dir(work).mkdir(parents=True)
-    try:
-        for room in ("slides", "ledger", "runs"):
-            (work / room).symlink_to((root / room).resolve())
-        catalog.migrate(work)
-        folding.fold(work, published=(), fresh=True, only=only)
-        yield work
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    with catalog.new() as (con, written):
+        folding.fold(root, published=(), into=(con, written), only=only)
+        yield con
 
 
 def make_anew(root: Path, *, keep: bool = True) -> list[str]:
@@ -89,7 +82,12 @@ def make_anew(root: Path, *, keep: bool = True) -> list[str]:
 
     The old one is set aside, or nothing is left of it without `keep`.
     """
-    with fresh(root) as work:
+    work = layout.tmp_dir(root) / f"verify-{uuid.uuid4().hex[:12]}"
+    with writing(root):
+        layout.make(work)
+    try:
+        with catalog.new(path_of(work)) as into:
+            folding.fold(root, published=(), into=into)
         old = catalog.files_of(root)
         kept = old if keep else []
         mended = [f"{file.name} is in {arrays.quarantine(root, file)}" for file in kept]
@@ -99,6 +97,8 @@ def make_anew(root: Path, *, keep: bool = True) -> list[str]:
         for file in old[1:] if not keep else ():  # before another process can have one like it
             workplaces.remove(file)
         new.rename(path_of(root))
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
     return [*mended, f"{layout.CATALOG} was made anew"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
@@ -69,7 +70,7 @@ def fold(
     act: Act | None = None,
     published: Iterable[ArrayIds] | None = None,
     timeout_s: float = LOCK_TIMEOUT_S,
-    fresh: bool = False,
+    into: tuple[Connection, Callable[[], int]] | None = None,
     only: Collection[str] | None = None,
     undo: Iterable[Undo] = (),
 ) -> int:
@@ -79,8 +80,8 @@ def fold(
     cannot be folded is set aside as a row of `failures` of stage `ledger`, and blocks nothing.
     `act` is called once under the writer's lock: it checks names, and gives nouns for the ledger.
     Where the fold fails, these are taken back, and what is in `undo` is done: it changed nothing.
-    `published` are the arrays to look at, all unless given. With `fresh`, `root` is a folder beside
-    the store, made to compare with it, of `only` these ledger files (kind and name).
+    `published` are the arrays to look at, all unless given. `into` is another catalog than the
+    store's, `catalog.new`, made of `only` these ledger files (kind and name).
 
     Raises:
         CatalogBusy: another process held the lock for `timeout_s`; nothing was written.
@@ -90,7 +91,7 @@ def fold(
     faults: dict[str, str] = {}
     made: list[Path] = []
     alone, is_written = False, False
-    with locked(root, timeout_s) as (con, written):
+    with nullcontext(into) if into else locked(root, timeout_s) as (con, written):
         before = written()
         with workplaces.taking_back(made, undo, lambda: written() != before):
             while True:
@@ -107,7 +108,7 @@ def fold(
                         _drop_erased(con)
                         _refresh(work)
                         _tell(work, published is None)
-                        left = [] if fresh else [*work.left, *compacting.left_over(con, root)]
+                        left = [] if into else [*work.left, *compacting.left_over(con, root)]
                     break
                 except _CannotFold as refused:
                     if len(refused.files) == 1:

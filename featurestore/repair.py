@@ -28,7 +28,6 @@ from featurestore.catalog_file import must_be_readable
 from featurestore.errors import (
     StoreDamaged,
     StoreNotFound,
-    StoreUnwritable,
     StoreVersionMismatch,
 )
 from featurestore.groups import REPAIR, Finding, Survey
@@ -53,7 +52,7 @@ def verify(
     Raises:
         StoreNotFound: there is none at `root`; its catalog may be gone.
         StoreDamaged: one of its folders is a file.
-        StoreForbidden, StoreUnwritable: this user may not read it, or not write into its tmp/.
+        StoreForbidden, StoreUnwritable: this user may not read it, or not mend it.
         StoreVersionMismatch: its catalog is of another version, and is not made anew.
     """
     opens = _opens(root)
@@ -65,11 +64,6 @@ def verify(
             raise StoreDamaged(f"{folder} is no folder. Move it away, then: {REPAIR}")
         if repair or rebuild:
             layout.make(folder)
-    if not os.access(tmp := layout.tmp_dir(root), os.W_OK, effective_ids=True) and tmp.exists():
-        raise StoreUnwritable(
-            f"verify makes a second catalog in {tmp}, to compare, and may not write there. "
-            "Ask the store's owner for the right, or verify a copy of the store"
-        )
     if not rebuild and isinstance(opens, StoreVersionMismatch):
         raise opens
     with workplaces.alone(root) if repair or rebuild else nullcontext():

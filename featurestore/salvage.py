@@ -45,8 +45,8 @@ def salvage(root: Path) -> Survey:
         if not (layout.runs_dir(root) / run_id).exists():
             fault = "it is lost: its folder with weights and predictions is gone."
             done.add(f"runs/{run_id}", fault, FROM_BACKUP)
-    with creation.fresh(root) as work:
-        check_ledger(found, work, kept.files)
+    with creation.fresh(root) as anew:
+        check_ledger(found, anew, kept.files)
     faulty = {one.path for one in found.findings if one.path.startswith("ledger/")}
     if not faulty:
         return done
@@ -61,8 +61,8 @@ def salvage(root: Path) -> Survey:
             fault = "its rows are lost: it was set aside, and the catalog does not have them."
             done.add(path, fault, FROM_BACKUP)
     kinds = {_kind(f"ledger/{name}") for name in known}
-    with creation.fresh(root) as work:
-        left = _rows(work, kinds)
+    with creation.fresh(root) as anew:
+        left = _rows(anew, kinds)
     for kind in sorted(kinds - {"embeddings"}):
         rows = kept.rows[kind].join(left[kind], on=left[kind].columns, how="anti", nulls_equal=True)
         _write(root, kind, rows)
@@ -102,17 +102,17 @@ def _kept(root: Path) -> _Kept:
     with catalog.reader(root, any_hand=True) as con:
         out = "select name from tombstones where kind = 'run'"
         runs = con.execute(f"select run_id from runs where run_id not in ({out})").fetchall()
-    rows = _rows(root, {name.partition("/")[0] for name in files})
+        rows = _rows(con, {name.partition("/")[0] for name in files})
     return _Kept(files=files, rows=rows, runs=[run_id for (run_id,) in runs])
 
 
-def _rows(root: Path, kinds: set[str]) -> dict[str, pl.DataFrame]:
+def _rows(con: catalog.Connection, kinds: set[str]) -> dict[str, pl.DataFrame]:
     """The rows of a catalog as the ledger writes them; of Embeddings and what has a place, more."""
     found = {}
     for kind in sorted(kinds & ledger.KINDS.keys()):
         own = f"queries/kept_{kind}"
         text = sql.read(own) if own in sql.names("queries") else f"from {kind}"
-        rows = catalog.read_text(root, text, any_hand=True)
+        rows = catalog.rows_of(con.sql(text))
         if kind != "embeddings":
             also = {"sequence": pl.Int64} if kind in AT_THEIR_PLACE else {}
             schema = ledger.schema_of(ledger.KINDS[kind].noun) | also
@@ -160,7 +160,8 @@ def _adopted(root: Path, kept: pl.DataFrame) -> Iterator[str]:
 
 def _tell_lost(root: Path, done: Survey, kept: _Kept, kinds: set[str]) -> None:
     """Say how many rows of each kind the new catalog lacks, and where the old one is."""
-    now = _rows(root, kinds)
+    with catalog.reader(root, any_hand=True) as con:
+        now = _rows(con, kinds)
     old = max(layout.quarantine_dir(root).glob(f"*/{layout.CATALOG}"), default=None)
     for kind in sorted(kinds - {"embeddings"}):  # a row without its array is worth nothing
         gone = kept.rows[kind].join(now[kind], on=now[kind].columns, how="anti", nulls_equal=True)

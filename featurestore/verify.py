@@ -105,13 +105,21 @@ class Verified:
 
 def survey(root: Path, progress: Progress = lambda done, total, note: None) -> Survey:
     """Read every byte of a store, and compare the catalog with what is made anew of the rest."""
-    found, started = Survey(root=root), time.monotonic()
+    started = time.monotonic()
+    with _helpers(root) as helpers:  # first: they take their time to start
+        found = _survey(root, progress, helpers)
+    found.seconds = time.monotonic() - started
+    return found
+
+
+def _survey(root: Path, progress: Progress, helpers: Sequence[BoundedProcess]) -> Survey:
+    found = Survey(root=root)
     own = {*(root / room for room in ROOMS), *catalog_file.files_of(root)}
     found.foreign += [entry.name for entry in sorted(root.iterdir()) if entry not in own]
     for left in workplaces.left_over(layout.tmp_dir(root)):
         found.add(left, "it is unfinished work that was left behind")
     there, doubtful = _groups(found), list[Path]()
-    with _checking(root, there) as checked:
+    with _checking(root, there, helpers) as checked:
         _runs(found)  # while others read groups
         _compare(found)
         for n, (whole, others) in enumerate(checked, start=1):
@@ -122,7 +130,6 @@ def survey(root: Path, progress: Progress = lambda done, total, note: None) -> S
         if doubtful:
             for part in _again(root, doubtful):
                 found.take(part)
-    found.seconds = time.monotonic() - started
     return found
 
 
@@ -130,15 +137,31 @@ def survey(root: Path, progress: Progress = lambda done, total, note: None) -> S
 
 
 @contextmanager
-def _checking(root: Path, there: Groups) -> Iterator[Iterator[tuple[Survey, list[Path]]]]:
-    """What is found of groups, part by part; where there are many, other processes check with this.
+def _helpers(root: Path) -> Iterator[Sequence[BoundedProcess]]:
+    """Processes that check groups with this one, where there are many.
 
     Most of a group are small files, of which each takes more of Python than of the disk.
     """
+    folder = layout.slides_dir(root)
+    n = len(os.listdir(folder)) if folder.is_dir() else 0  # noqa: PTH208
     helpers = [
         BoundedProcess(Limits(memory_bytes=2**30), partial(serve, answer=groups.answer))
-        for _ in range(min(processors() - 1, len(there) // MANY))
+        for _ in range(min(processors() - 1, n // MANY))
     ]
+    try:
+        for one in helpers:
+            one.start()
+        yield helpers
+    finally:
+        for one in helpers:
+            one.close()
+
+
+@contextmanager
+def _checking(
+    root: Path, there: Groups, helpers: Sequence[BoundedProcess]
+) -> Iterator[Iterator[tuple[Survey, list[Path]]]]:
+    """What is found of groups, part by part."""
     free = SimpleQueue[BoundedProcess]()
     for one in helpers:
         free.put(one)
@@ -156,11 +179,7 @@ def _checking(root: Path, there: Groups) -> Iterator[Iterator[tuple[Survey, list
         return found
 
     with ThreadPoolExecutor(len(helpers) + 2 if helpers else 2 * processors()) as pool:
-        try:
-            yield pool.map(check, [there[i : i + PART] for i in range(0, len(there), PART)])
-        finally:
-            for one in helpers:
-                one.close()
+        yield pool.map(check, [there[i : i + PART] for i in range(0, len(there), PART)])
 
 
 def told_arrays(root: Path) -> pl.DataFrame:
@@ -303,8 +322,8 @@ def _compare(found: Survey) -> None:
                 part.add(layout.CATALOG, "another program wrote to it", REBUILD)
     except Exception as error:  # whatever DuckDB makes of garbage
         part = Survey(root=found.root)
-        with creation.fresh(found.root) as work:
-            check_ledger(part, work, {})
+        with creation.fresh(found.root) as anew:
+            check_ledger(part, anew, {})
         said = catalog.first_line(error).partition(f" {catalog_file.MAKE_ANEW}")[0]
         part.add(layout.CATALOG, f"it cannot be read: {said}", REBUILD)
     found.take(part)
@@ -322,12 +341,12 @@ def _compare_with(con: catalog.Connection, found: Survey, is_claimed: bool) -> N
     live = dict(con.execute(f"{LEDGER_FILES} where part_of is null").fetchall())
     unread = set(_unread(found.root))
     folded = {*live, *(name for name, _ in names)} - {name.partition("/")[2] for name in unread}
-    with creation.fresh(found.root, folded) as work:
-        for file in check_ledger(found, work, live):
+    with creation.fresh(found.root, folded) as anew:
+        for file in check_ledger(found, anew, live):
             if not is_claimed:
                 found.add(file, "it is not folded: its command was stopped", ADOPT)
             found.waiting += is_claimed
-        differing = [] if unread else catalog.differences(con, work, NOT_COMPARED)
+        differing = [] if unread else catalog.differences(con, anew, NOT_COMPARED)
         for table, n_live, n_fresh in differing:
             found.add(
                 f"{layout.CATALOG} {table}",
@@ -350,12 +369,14 @@ def _unread(root: Path) -> Iterator[str]:
                 yield path.relative_to(root).as_posix()
 
 
-def check_ledger(found: Survey, work: Path, folded: Mapping[str, str | None]) -> list[Path]:
-    """Find what is foreign, missing, other than was folded, or set aside by a fold into `work`.
+def check_ledger(
+    found: Survey, con: catalog.Connection, folded: Mapping[str, str | None]
+) -> list[Path]:
+    """Find what is foreign, missing, other than was folded, or set aside by a fold into `con`.
 
     `folded` are the digests of files that the catalog has; those that neither has are returned.
     """
-    anew, room, new = dict(_ask(work, LEDGER_FILES)), found.root / "ledger", []
+    anew, room, new = dict(con.execute(LEDGER_FILES).fetchall()), found.root / "ledger", []
     live = dict(folded)
     for entry in sorted(room.iterdir()) if room.is_dir() else []:
         if entry.name not in ledger.KINDS or entry.is_symlink() or not entry.is_dir():
@@ -377,16 +398,18 @@ def check_ledger(found: Survey, work: Path, folded: Mapping[str, str | None]) ->
                 found.add(file, "it is not what was folded: its digest differs")
     for name in live:
         found.add(f"ledger/{name}", "it is missing, and the catalog has its rows")
-    _set_aside(found, work)
+    _set_aside(found, con)
     return new
 
 
-def _set_aside(found: Survey, work: Path) -> None:
+def _set_aside(found: Survey, con: catalog.Connection) -> None:
     """What a fold sets aside of ledger and Runs, if it is not told already."""
     told = {one.path for one in found.findings}
-    for item, reason in _ask(work, "select item, reason from failures where stage = 'ledger'"):
+    aside = "select item, reason from failures where stage = 'ledger'"
+    for item, reason in con.execute(aside).fetchall():
         path, _, row = item.partition(" row ")
-        fault = reason.partition(f" {MEND}")[0].replace(f"{work}/", "").removeprefix(f"{path} ")
+        fault = reason.partition(f" {MEND}")[0].replace(f"{found.root}/", "")
+        fault = fault.removeprefix(f"{path} ")
         if path not in told and NO_DAMAGE not in reason:
             found.add(path, f"in its row {row}, {fault}" if row else fault)
 

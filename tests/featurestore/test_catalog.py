@@ -224,11 +224,9 @@ def test_a_held_lock_is_waited_for_and_then_told_with_its_holder(store: FeatureS
 def test_what_differs_between_two_catalogs_is_told_by_table_and_rows(
     store: FeatureStore, change: str, told: tuple[str, int, int] | None
 ) -> None:
-    with creation.fresh(store.root) as work:
-        with duckdb.connect(str(catalog.path_of(work))) as con:
-            con.execute(change)
-        with catalog.reader(store.root) as con:
-            found = list(catalog.differences(con, work, ("migrations", "checked_arrays")))
+    with creation.fresh(store.root) as anew, catalog.reader(store.root) as con:
+        anew.execute(change)
+        found = list(catalog.differences(con, anew, ("migrations", "checked_arrays")))
     assert found == ([] if told is None else [told])
 
 
@@ -289,8 +287,8 @@ def test_attempts_are_counted_and_a_success_ends_them(store: FeatureStore) -> No
 def test_the_catalog_says_what_an_array_was_embedded_with(store: FeatureStore) -> None:
     said = store.sql("select distinct precision, device, runtime from embeddings").rows()
     assert said == [("float32", "cpu", "torch")]
-    with creation.fresh(store.root) as work:
-        assert catalog.read_text(work, "select distinct runtime from embeddings").item() == "torch"
+    with creation.fresh(store.root) as anew:
+        assert anew.execute("select distinct runtime from embeddings").fetchall() == [("torch",)]
 
 
 @pytest.mark.parametrize("at", [100, 5000])

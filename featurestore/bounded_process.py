@@ -7,6 +7,8 @@ import os
 import resource
 import shutil
 import signal
+import socket
+import struct
 import sys
 import tempfile
 import threading
@@ -134,6 +136,8 @@ class BoundedProcess:
             connection.send(request)
             while connection.poll(self._limits.silence_s):
                 yield connection.recv()
+            raise BlockingIOError
+        except BlockingIOError:  # also where a long request finds no room
             reason = f"hung: its reader said nothing for {self._limits.silence_s:g} s"
         except (EOFError, OSError):
             self._process.join(5)
@@ -173,6 +177,9 @@ class BoundedProcess:
         with temporary():
             self._temporary = tempfile.mkdtemp(prefix="trephine-")
         self._connection, theirs = context.Pipe()
+        with socket.fromfd(self._connection.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as ours:
+            limit = struct.pack("ll", *divmod(int(self._limits.silence_s * 1e6), 1_000_000))
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
         self._process = context.Process(
             target=_run, args=(self._target, theirs, self._limits), daemon=True
         )

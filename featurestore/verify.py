@@ -62,6 +62,7 @@ MENDS = {  # of checks
 LEDGER_FILES = "select kind || '/' || name, digest from ledger_files"
 NOT_COMPARED = ("migrations", "checked_arrays")
 PART = 32  # groups that are checked and told at once
+SILENCE_S = 20.0  # after which a helper is ended that says nothing, at most of one group
 MANY = 500  # groups that are worth a process, which takes a fifth of a second to start
 
 
@@ -145,7 +146,9 @@ def _helpers(root: Path) -> Iterator[Sequence[BoundedProcess]]:
     folder = layout.slides_dir(root)
     n = len(os.listdir(folder)) if folder.is_dir() else 0  # noqa: PTH208
     helpers = [
-        BoundedProcess(Limits(memory_bytes=2**30), partial(serve, answer=groups.answer))
+        BoundedProcess(
+            Limits(memory_bytes=2**30, silence_s=SILENCE_S), partial(serve, answer=groups.answer)
+        )
         for _ in range(min(processors() - 1, n // MANY))
     ]
     try:
@@ -172,8 +175,8 @@ def _checking(
         except Empty:
             return check_groups(root, part)
         try:
-            found: tuple[Survey, list[Path]] = next(helper.ask((root, part)))
-        except Died:
+            found: tuple[Survey, list[Path]] = next(filter(None, helper.ask((root, part))))
+        except Died:  # or was stopped, or hangs at one group
             return check_groups(root, part)
         free.put(helper)
         return found

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from featurestore.bounded_process import BoundedProcess, Limits, serve
+from featurestore.bounded_process import BoundedProcess, Died, Limits, serve
 
 PARENT = """
 import functools, time
@@ -35,6 +35,17 @@ def test_it_ends_with_its_parent_and_leaves_nothing(ended: signal.Signals) -> No
         while Path("/proc", pid.decode()).exists() or Path(folder.decode()).exists():
             assert time.monotonic() < deadline
             time.sleep(0.05)
+
+
+@pytest.mark.parametrize("n_bytes", [1, 10_000_000])  # it fits into the pipe, and does not
+def test_a_stopped_one_is_ended_and_told_however_long_the_request(n_bytes: int) -> None:
+    process = BoundedProcess(Limits(silence_s=0.3), partial(serve, answer=iter))
+    process.start()
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGSTOP)
+    with pytest.raises(Died, match="said nothing"):
+        next(process.ask(bytes(n_bytes)))
+    assert process.pid is None
 
 
 def test_ctrl_c_is_left_to_who_asked() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -1016,8 +1018,9 @@ def test_what_lies_beside_the_rooms_of_a_store_is_told_and_left_alone(copied: Co
     assert all((root / name).read_text() == "mine" for name in foreign)
 
 
-def test_several_processes_find_what_one_does(
-    copied: Copy, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("stopped", [False, True])
+def test_several_processes_find_what_one_does_also_where_they_are_stopped(
+    copied: Copy, monkeypatch: pytest.MonkeyPatch, stopped: bool
 ) -> None:
     root = copied()
     flip(
@@ -1027,6 +1030,20 @@ def test_several_processes_find_what_one_does(
     monkeypatch.setattr(verify, "MANY", 1)
     monkeypatch.setattr(verify, "PART", 1)
     monkeypatch.setattr(verify, "processors", lambda: 3)
-    together = FeatureStore.verify(root)
+    monkeypatch.setattr(verify, "SILENCE_S", 0.3 if stopped else 20)
+    ended = threading.Event()
+
+    def stop() -> None:
+        while stopped and not ended.wait(0.001):
+            for one in multiprocessing.active_children():
+                os.kill(one.pid or 0, signal.SIGSTOP)
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(stop)
+        try:
+            together = FeatureStore.verify(root)
+        finally:
+            ended.set()
+    assert together.seconds < 10 or not stopped
     assert (together.failures, together.bytes) == (alone.failures, alone.bytes)
     assert len(alone.failures) == 1

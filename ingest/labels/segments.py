@@ -363,8 +363,7 @@ class _Cutter:
         """The cells of a row; each begins with the names of its row and its column."""
         every = [(m.start(), m[0]) for m in _COLUMN[cut].finditer(line) if m[0].strip()]
         cells = [one for one in every if one[1].strip(" -:=+*")]
-        above = self.listing or is_measured(self.before.strip(" \t:="))
-        self.listing = above and len(cells) == 2  # "Cellularity" stands above the table
+        self.listing = len(cells) == 2 and (self.listing or is_measured(self.before.strip(" \t:=")))
         hot = self.listing or self.near or self.amends or self._is_hot(start, start + len(line))
         far = _SHARE.search(line) if not self.head else not any(map(is_measured, self.head))
         if not cells or (not hot and far and (self.rows or not self.head)):

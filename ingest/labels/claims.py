@@ -107,7 +107,7 @@ class Claim:
 def read_claims(folded: str, segments: Iterable[Segment]) -> Iterator[Claim]:
     """The claims of every figure that stands in a sentence on cellularity, or goes on from one."""
     said: set[tuple[float, ...]] = set()  # the numbers of the figures that are tied
-    heard = -1  # the paragraph of a sentence on cellularity without a figure
+    heard = ended = -1  # the paragraph of a sentence on cellularity without a figure; its end
     carried: tuple[int, Claim] | None = None  # a tie that the next sentence may go on from
     for segment in segments:
         near = carried is not None and segment.paragraph - carried[0] <= 1
@@ -116,6 +116,7 @@ def read_claims(folded: str, segments: Iterable[Segment]) -> Iterator[Claim]:
         sentence = sentence_of(segment.text)
         if not sentence.figures:
             heard = segment.paragraph if _opens(segment.text) else -1
+            ended = segment.end
             continue
         made = list(_claims(sentence, segment)) if segment.near else []
         corrects = segment.amends or "E" in sentence.classes
@@ -130,13 +131,15 @@ def read_claims(folded: str, segments: Iterable[Segment]) -> Iterator[Claim]:
             ]
         said |= {claim.figure.parts for claim in made if claim.owner == "cellularity"}
         if not made and (near or heard == segment.paragraph):
-            made = list(_going_on(sentence, segment, carried[1] if carried and near else None))
+            last = carried[1] if carried and near else None
+            made = list(_going_on(sentence, segment, last, follows=ended == segment.start))
         if made and _is_of_the_aside(sentence, segment, folded):
             made = [replace(claim, scope="aside") for claim in made]
         if not corrects:
             made = [replace(c, earlier=c.earlier or _is_cited(folded, c)) for c in made]
         spoken = bool(made) and is_addressed(folded, *segment.said, amends=segment.amends)
         yield from (replace(claim, addressed=True) if spoken else claim for claim in made)
+        ended = segment.end if made or {"e", "c"} & set(sentence.classes) else -1
         named = ("norm", "criterion")  # "... under 25%, which is not met. Measured here: 45%."
         owned = [c for c in made if c.owner == "cellularity" or c.role in named or c.earlier]
         if owned:
@@ -168,17 +171,13 @@ def _claims(sentence: Sentence, segment: Segment) -> Iterator[Claim]:
             cells = share_of(figure, sentence.figures[ratio[at]]) if at in ratio else figure
             if cells is not None:
                 claim = _claim(sentence, s, segment, at, cells, ties[at])
-                ruled = last is not None and last.role != "finding" and ties[at] == "listed"
-                if last and last.earlier and ties[at] == "listed" and _OF_KEY.search(s, 0, at):
+                listed = last is not None and ties[at] == "listed"
+                ruled = last and last.role != "finding" and listed
+                if last and last.earlier and listed and _OF_KEY.search(s, 0, at):
                     claim = replace(claim, earlier=True)
                 if last and ruled and _WITH_LAST.search(s, 0, at):
                     claim = replace(claim, role=last.role)  # "below 25% (or 25-50% with ...)"
-                if (
-                    last
-                    and ties[at] == "listed"
-                    and claim.side
-                    and last.side not in ("", claim.side)
-                ):
+                if last and listed and claim.side and last.side not in ("", claim.side):
                     claim = replace(claim, scope=last.scope)  # "one end 20%, the other 60%"
                 yield (last := claim)
         elif s[at] == "F" and at not in ratio.values() and (at in odd or may_be(s, at)):
@@ -255,20 +254,22 @@ def _opens(text: str) -> bool:
     return bool(said) and not said & set("ebrc") and not ("S" in said and "B" not in said)
 
 
-def _going_on(sentence: Sentence, segment: Segment, last: Claim | None) -> Iterator[Claim]:
+def _going_on(
+    sentence: Sentence, segment: Segment, last: Claim | None, *, follows: bool
+) -> Iterator[Claim]:
     """The claims of a sentence without a noun of its own: "Left: 30%.", "It is 40%."."""
     s = sentence.classes
     at = s.find("F")
-    if s.count("F") != 1 or "N" in s or not stands_alone(sentence, s, at):
-        return
-    if "extent" in sentence.words:
+    alone = s.count("F") == 1 and "N" not in s and stands_alone(sentence, s, at)
+    if not alone or "extent" in sentence.words:
         return  # "B cells fill the sinusoids. Overall extent 40%."
     named = set(s[:at]) & set("BRSbno") or "here" in sentence.words[:at]
     other = last and (last.role != "finding" or last.earlier)  # "Criterion: <25%. Found: 20%."
     found = other and re.fullmatch("[dqGM]*v[vqd:]*", s[:at])
-    if (last and (named or found)) or _IT.intersection(sentence.words[:at]):
+    mine = follows and _I.intersection(sentence.words[:at])  # "... We estimate 20%."
+    if mine or (last and (named or found)) or _IT.intersection(sentence.words[:at]):
         claim = _claim(sentence, s, segment, at, sentence.figures[at], "goes on")
-        same = last and not (named or found)  # "Clot cellularity is 40%. It is 50% at most."
+        same = last and not (named or found or other)  # "Clot: 40%. It is 50% at most."
         role = last.role if last and claim.role == "finding" else claim.role
         yield replace(claim, material=last.material, role=role) if last and same else claim
 

@@ -123,3 +123,15 @@ def test_a_figure_of_its_own_behind_a_semicolon_goes_on_from_an_adjective(also: 
     assert parse(f"Core: good. Moderately hypercellular{also}; 70%. Few blasts.").value == 70
     for noun in ("blasts", "of cells are blasts", "plasma cells", "involvement"):
         assert parse(f"Core: good. Hypercellular{also}; 70% {noun}.").value is None
+
+
+@pytest.mark.parametrize("own", ["We estimate {f}%.", "We read {f}%.", "I find {f}%."])
+def test_a_reader_s_own_figure_goes_on_from_a_sentence_on_the_cellularity_alone(own: str) -> None:
+    ruled = "At her age one expects 60-80%; a severe disease is defined by under 25%."
+    for f in (20, 40, 90):
+        said = own.format(f=f)
+        for before in ("Cellularity of the core.", f"Cellularity. {ruled}"):
+            assert parse(f"TREPHINE\n{before} {said}").value == f, before
+            assert parse(f"TREPHINE\n{before} Lymphoma is seen. {said}").value in (f, None)
+        assert parse(f"TREPHINE\nBlasts are many. {said}").value is None
+        assert parse(f"TREPHINE\nCellularity is low. Blasts are seen. {said}").value is None

@@ -33,7 +33,7 @@ from featurestore.errors import (
 from featurestore.groups import REPAIR, Finding, Survey
 from featurestore.salvage import is_anothers, salvage
 from featurestore.types import EncoderDescription, Progress
-from featurestore.verify import Verified, remember, survey, told_arrays
+from featurestore.verify import ADOPT, REBUILD, Verified, remember, survey, told_arrays
 from featurestore.words import counted
 
 
@@ -160,7 +160,16 @@ def _repair(root: Path, findings: Sequence[Finding]) -> list[str]:
         )
         for how, n in made_by.items():
             mended.append(f"{counted(n, 'array')} will be taken in again by: {how}")
-    return mended + _make_anew(root)
+    if any(_is_of_catalog(one) for one in findings):
+        return mended + _make_anew(root)
+    folding.fold(root)
+    return mended
+
+
+def _is_of_catalog(one: Finding) -> bool:
+    """Whether the catalog must be made anew; what is gone of arrays is one more word to fold."""
+    of = (layout.CATALOG, "ledger/", "runs/")
+    return one.mend.startswith((REPAIR, REBUILD, ADOPT)) and one.path.startswith(of)
 
 
 def _make_anew(root: Path) -> list[str]:

@@ -60,6 +60,8 @@ def salvage(root: Path) -> Survey:
         if ledger.sequence_of(Path(path).name) and not (was_folded or is_renamed):
             fault = "its rows are lost: it was set aside, and the catalog does not have them."
             done.add(path, fault, FROM_BACKUP)
+    if not known:
+        return done
     kinds = {_kind(f"ledger/{name}") for name in known}
     with creation.fresh(root) as anew:
         left = _rows(anew, kinds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -50,12 +51,12 @@ ROOMS = ("slides", "ledger", "runs", "tmp", "quarantine")
 SHOWN = 20
 REBUILD = "trephine verify --rebuild"
 ADOPT = "trephine ingest --adopt-only"
-MENDS = {  # of checks
+MENDS = {  # of checks, with names of the first row
     "best_labels_without_label": REBUILD,
-    "cohort_slides_without_embeddings": "what trephine status names next",
+    "cohort_slides_without_embeddings": "what this names next: trephine status",
     "embeddings_without_names": REBUILD,
-    "patients_on_two_sides": "trephine cohort delete COHORT",
-    "runs_without_cohort": "trephine runs delete RUN",
+    "patients_on_two_sides": "trephine cohort delete {cohort}",
+    "runs_without_cohort": "trephine runs delete {run_id}",
     "slides_of_two_patients": "a manifest with one patient_id for each content",
     "slides_without_case": "a manifest with the case_id of each slide",
 }
@@ -358,10 +359,11 @@ def _compare_with(con: catalog.Connection, found: Survey, is_claimed: bool) -> N
                 REBUILD,
             )
     for check in sql.names("checks"):
-        if n := catalog.frame_of_query(con, check).height:
+        if rows := catalog.frame_of_query(con, check).rows(named=True):
             name = Path(check).name
-            mend = f"{MENDS[name]}, or see them with: trephine sql --named {name}"
-            found.add(layout.CATALOG, f"{n:,} rows break the check {name}", mend)
+            named = {column: shlex.quote(str(value)) for column, value in rows[0].items()}
+            mend = f"{MENDS[name].format(**named)}, or see them with: trephine sql --named {name}"
+            found.add(layout.CATALOG, f"{len(rows):,} rows break the check {name}", mend)
 
 
 def _unread(root: Path) -> Iterator[str]:

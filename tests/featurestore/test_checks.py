@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from pathlib import Path
 
 import duckdb
 import pytest
 from builders.catalog_rows import case_row, cohort_row, label_row, slide_arrays, slide_row
 from builders.damage import NOT_COUNTED
+from click.testing import CliRunner
 
+import cli
 import sql
 from featurestore import catalog, queries
 from featurestore.store import FeatureStore
@@ -53,6 +57,20 @@ def test_each_check_finds_its_break_and_nothing_in_a_whole_store(
         con.execute(BREAKS[Path(name).name])
         con.execute(f"delete from migrations where {NOT_COUNTED}")
     assert not store.sql(sql.read(name)).is_empty()
+
+
+@pytest.mark.parametrize("name", BREAKS)
+def test_every_command_that_a_check_names_works_as_printed(store: FeatureStore, name: str) -> None:
+    with duckdb.connect(str(catalog.path_of(store.root))) as con:
+        con.execute(BREAKS[name])
+        con.execute(f"delete from migrations where {NOT_COUNTED}")
+    said = CliRunner().invoke(cli.main, ["verify", "--store", str(store.root)])
+    (line,) = (one for one in said.stdout.splitlines() if f"the check {name}" in one)
+    commands = re.findall(r"trephine (.*?)(?:, |$)", line)
+    assert [one.split()[0] for one in commands][-1] == "sql"
+    for words in reversed(commands):
+        done = CliRunner().invoke(cli.main, shlex.split(words), input="y\n")
+        assert done.exit_code == 0, (words, done.output)
 
 
 def test_every_check_can_be_asked_by_its_name(tmp_path: Path) -> None:

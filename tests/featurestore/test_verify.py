@@ -1018,6 +1018,20 @@ def test_what_lies_beside_the_rooms_of_a_store_is_told_and_left_alone(copied: Co
     assert all((root / name).read_text() == "mine" for name in foreign)
 
 
+def test_a_repair_makes_the_catalog_anew_only_where_something_of_it_changes(copied: Copy) -> None:
+    root = copied()
+    (root / "ledger" / "labels" / "mine.txt").write_text("mine")
+    flip(next(root.glob("slides/*/*/embeddings/*/c/0/0")), np.random.default_rng(0))
+    inode = (root / layout.CATALOG).stat().st_ino
+    done = FeatureStore.verify(root, repair=True)
+    assert sum("is in" in one for one in done.mended) == 2
+    assert (root / layout.CATALOG).stat().st_ino == inode
+    assert all("the check" in one.fault for one in done.failures), done.text()
+    next(root.glob("runs/*/weights.safetensors")).write_bytes(b"other")
+    FeatureStore.verify(root, repair=True)
+    assert (root / layout.CATALOG).stat().st_ino != inode
+
+
 @pytest.mark.parametrize("stopped", [False, True])
 def test_several_processes_find_what_one_does_also_where_they_are_stopped(
     copied: Copy, monkeypatch: pytest.MonkeyPatch, stopped: bool

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from featurestore.types import Reading, ReadingOutcome
 from ingest.labels.claims import Claim, left_open
-from ingest.labels.headings import classes_in, is_remark
+from ingest.labels.grammar import FILLED
+from ingest.labels.headings import classes_in, is_historic, is_remark
 from ingest.labels.segments import Segment
 from ingest.labels.specimens import declared
 
@@ -113,7 +114,8 @@ def _only(hidden: list[Claim], segments: Sequence[Segment], folded: str) -> list
 
     Its own paragraph has to speak of bone, fat or blood-forming cells, and of nothing else.
     """
-    if declared(folded) or any(it.material == "core" for it in segments):
+    known = (it for it in segments if not is_historic(it.heading))
+    if declared(folded) or any(it.material == "core" for it in known):
         return []
     same = bool(hidden) and (_alike(hidden) or all(claim.side for claim in hidden))
     return hidden if same and all(_is_of_a_core(claim, folded) for claim in hidden) else []
@@ -156,6 +158,8 @@ def _decisive(good: list[Claim]) -> tuple[list[Claim], bool]:
         good = [claim for claim in amended if claim.segment.paragraph == last.segment.paragraph]
     now = [claim for claim in good if claim.now]
     good = now if now and not _alike(good) else good
+    by_name = [claim for claim in good if claim.tie != FILLED]  # a paraphrase may be of a part
+    good = by_name or good
     overall = [claim for claim in good if claim.scope == "overall"]
     # "some areas 10% and others 70%": what is listed with a part is one
     parts = {

@@ -18,6 +18,7 @@ _SHARE = re.compile(r"F[q]*p[dohqnM]*[CA]")  # "60% of the total cellularity"
 _OWNED = re.compile(r"F[^.,;()|FNACwjz]*[xLf]")  # "..., of which 20% is lymphoma"
 _FROM_TO = re.compile("uF[^F.;]*p$")  # "from 10% in some to 60% in the middle"
 ODD = set("xLfiKN")
+FILLED = "blood-forming cells fill F"
 _OF = words_of("of von der des de du")
 _AWAY = words_of(
     """by near beneath beside toward on after following post despite upon per at where to via using
@@ -64,7 +65,7 @@ _CLAUSE = re.compile(r"v[^.;:|FN]*:$")  # it has a verb: the colon ends it
 _SAYS = re.compile(r":[dqnoMBG]*(?:C|v)")
 _IT_IS = re.compile(r";[pIzdq,]*v[qpd]*F")
 _NOUN_OF = re.compile(r"[xLK][vpqd:]*F|F[q]*p?[dq]*[xLK]")
-_MEAN = re.compile(r"[;,][dqvp]*o[dqvp:]*F(?:[.;,)]|$)")
+_MEAN = re.compile(r"[;,][dqvp]*o[dqvp:]*Fo?(?:[.;,)]|$)")
 _OF_READERS = re.compile("[^.;,CF]*C:(?:d*[xr]+F[,j/;]+)+[^FCA.;]*o$")  # "XY 50%, Z 75%, mean"
 _ALSO = re.compile(r";[qd]*v*(?P<by>z*)v*F(?:[.;,(]|$)")  # "cellularity: reduced; 40%"
 _AT = re.compile(r"F,?d*(?:C(?!p[dq]*x)|[MB]+v[dqh]*[HC])")  # "at 40%, cellularity is normal"
@@ -384,7 +385,7 @@ class _Scan:
         )
         fills = shared and "x" not in between and _FILLS.match(s, at + 1)
         if head == "K" and (fills or self.is_joined(at)):
-            return "blood-forming cells fill F"
+            return FILLED
         return "?" if head == "?" else ""
 
 

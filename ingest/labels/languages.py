@@ -41,9 +41,9 @@ M surface schätzung einschätzung trabeculae trabekel travées espace fläche m
  anterior spine hip pic psis deep crista beckenkamm examination exam review analysis evaluation
  assessment estimation estimates impression knochenmark mark markraum markräume markräumen moelle
  osseuse crête medullaire médullaire iliaque
-B carotte bom zylinder core cores bmtb trephine trephines biopsy biopsies bx bmbx bmb histology
- histopathology histomorphology histologic histological histologisch cylinder punch stanze biopsie
- trepanat knochenmarkhistologie ostéomédullaire ostéo osteo
+B cylindre cylindres carotte bom zylinder core cores bmtb trephine trephines biopsy biopsies bx
+ bmbx bmb histology histopathology histomorphology histologic histological histologisch cylinder
+ punch stanze biopsie trepanat knochenmarkhistologie ostéomédullaire ostéo osteo
 R re li longer larger bigger shorter smaller other right left rt lt r l bilateral rechts links
  rechte linke droite gauche droit one two both first second third fourth b beide beiden beider
 G taille longueur ponction prélèvement specimen specimens sample samples section sections tissue
@@ -58,30 +58,30 @@ d pathologist pathologists hematopathologist haematopathologist dr professor its
  wir ihr ihm ihn ihnen uns euch mich dich sich mein dein sein unser ihre ihrer ihrem ihren seine
  seiner seinem wer hier dort diesen beim cet mon ma mes son sa ses notre nos leur leurs quel quelle
  chaque je nous ils elles se lui qui quoi dont où ceci cela ça celui celle ceux celles aux
-v say says call mesure misst can differ kann peut nehmen füllen belegen occupe occupent occupé
- occupée rempli ranged is are was were be been am appear show shown has have had measures measured
- estimate judged reported read given put placed noted found determined ranges varies vary lie runs
- amounts reveal demonstrate display exhibit contain occupies occupy occupied comprise constitute
- make fill represent account cover composed takes taken consist remains stands reaches approaches
- approximates corresponds quantified set quoted issued stated beträgt betragen ist sind war liegt
- wird geschätzt zeigt nimmt einnimmt does do rate grade comes contient contiennent enthalten enthält
- hold est était sont évaluée évalué estimée estimé représente montre à did done give gave find see
- sees saw seen look looks looked seem become became stay stays lay sit sits sat stand stood run ran
- reach came judge gauge deem consider think thought believe regard assess assesses evaluate
- calculate compute counted scored record describe describes express works feel felt arrive settle
- get gets got made makes held keep keeps kept hover hovers waren werden wurde wurden worden gewesen
- hat haben hatte hatten gehabt können betrug liegen lag lagen ergibt ergab zeigen zeigte weist
- aufweist findet finden fand fanden sieht gesehen scheint erscheint erreicht entspricht macht
- bestimmt bewertet beurteilt gemessen ermittelt berechnet beschrieben gefunden schätzen schätze
- schätzten eingeschätzt einzuschätzen veranschlagt étaient étant sera été être ont avait avaient
- aura avoir peuvent pouvait fait font représentent évaluons estimons atteint varie oscille compris
- située situé mesurée mesuré chiffrée retrouve retrouvée observe observée montrant notée apprécie
- appréciée calculée cotée
-p following post because due owing wegen aufgrund of at to on for as within between among across
- throughout along amid near beneath beside toward during through over upon after despite per wie
- where including incl zwischen entre bei von auf zu zur zum für du au dans pour sur en par until
- till into onto behind besides regarding concerning towards like unlike aus bis neben hinter nach
- trotz innerhalb entlang gemäß laut einschließlich unter über comme sous chez vers après selon
+v ausgefüllt gefüllt say says call mesure misst can differ kann peut nehmen füllen belegen occupe
+ occupent occupé occupée rempli ranged is are was were be been am appear show shown has have had
+ measures measured estimate judged reported read given put placed noted found determined ranges
+ varies vary lie runs amounts reveal demonstrate display exhibit contain occupies occupy occupied
+ comprise constitute make fill represent account cover composed takes taken consist remains stands
+ reaches approaches approximates corresponds quantified set quoted issued stated beträgt betragen
+ ist sind war liegt wird geschätzt zeigt nimmt einnimmt does do rate grade comes contient
+ contiennent enthalten enthält hold est était sont évaluée évalué estimée estimé représente montre
+ à did done give gave find see sees saw seen look looks looked seem become became stay stays lay
+ sit sits sat stand stood run ran reach came judge gauge deem consider think thought believe regard
+ assess assesses evaluate calculate compute counted scored record describe describes express works
+ feel felt arrive settle get gets got made makes held keep keeps kept hover hovers waren werden
+ wurde wurden worden gewesen hat haben hatte hatten gehabt können betrug liegen lag lagen ergibt
+ ergab zeigen zeigte weist aufweist findet finden fand fanden sieht gesehen scheint erscheint
+ erreicht entspricht macht bestimmt bewertet beurteilt gemessen ermittelt berechnet beschrieben
+ gefunden schätzen schätze schätzten eingeschätzt einzuschätzen veranschlagt étaient étant sera été
+ être ont avait avaient aura avoir peuvent pouvait fait font représentent évaluons estimons atteint
+ varie oscille compris située situé mesurée mesuré chiffrée retrouve retrouvée observe observée
+ montrant notée apprécie appréciée calculée cotée
+p following post because due owing wegen aufgrund of at to on for as within between among
+ across throughout along amid near beneath beside toward during through over upon after despite per
+ wie where including incl zwischen entre bei von auf zu zur zum für du au dans pour sur en par
+ until till into onto behind besides regarding concerning towards like unlike aus bis neben hinter
+ nach trotz innerhalb entlang gemäß laut einschließlich unter über comme sous chez vers après selon
  jusque jusqu hors
 I in im inside
 z morphometric planimetric quantitative by via using durch digital image eye visual visually

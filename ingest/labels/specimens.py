@@ -27,7 +27,10 @@ _LEADS = re.compile(
 _NAMED = re.compile(
     rf"(?P<unit>[^\W\d_]{{3,12}} )?(?P<open>[(\[])?\b(?P<id>{_ID})\b(?(open)[)\]])(?! ?(?:[cm]m|%))"
 )
-_SIDE_WORDS = {"r": "right rt r re rechts rechte droite", "l": "left lt l li links linke gauche"}
+_SIDE_WORDS = {
+    "r": "right rt r re rechts rechte droite droit",
+    "l": "left lt l li links linke gauche",
+}
 _SIDE_WORDS |= {
     "1": "first one 1 a longer larger bigger",
     "2": "second b 2 other shorter smaller",
@@ -35,6 +38,7 @@ _SIDE_WORDS |= {
     "4": "fourth 4",
 }
 _SIDES = {word: side for side, words in _SIDE_WORDS.items() for word in words.split()}
+_OF_CORE = re.compile(r"core +[(\[]?(?:[a-z]+ )?([a-z]|\d)[.):\]]*$")
 _COUNTED = {word for word, side in _SIDES.items() if side.isdigit()}  # of cores, not of readers
 
 
@@ -113,4 +117,5 @@ def side_of(sentence: Sentence, s: str, at: int, under: str) -> str:
     named = any(WORDS.get(word) in ("B", "G") for word in heading)
     heads = {_SIDES[word] for word in heading if word in _SIDES and (named or word not in _COUNTED)}
     heads = heads & {"r", "l"} or heads  # "Part A, right iliac crest"
-    return heads.pop() if len(heads) == 1 else ""
+    label = _OF_CORE.match(under)  # "core D.", where specimens have letters
+    return heads.pop() if len(heads) == 1 else label[1] if label else ""

@@ -13,6 +13,9 @@ from ingest.labels.rules import parse
 PAIRS = ((15, 60), (35, 90), (60, 15), (90, 35))
 
 READ = r"""
+Trephine: Sections show marrow with a cellularity of {v}%. Residual haematopoiesis is seen in the remaining {w}%.
+**Trephine**~Cellularity is uneven, from {lo}% in some zones up to {hi}% around the nodules,~for an average of {v}% overall. Blasts {w}%.
+Stanzbiopsie: Die Markräume sind zu {v} % zellulär ausgefüllt (altersentsprechend wären 50 %).
 Marrow consultation - outside slides~~Received: 9 slides of Pine Hospital.~~The biopsy is {v}% cellular. Blasts {w}%.
 SYNOPTIC FORM (our own)~Setting of the study .............. Staging~Cellularity of the core ........... {v}%~Lymphocytes ....................... {w}%~Granulocytes ...................... plentiful
 Lecture~~Myélogramme : pauvre, blastes {w} %~~Longueur de la biopsie : 1,4 cm~Cellularité : {v} %~Lignée rouge : rare

@@ -57,3 +57,19 @@ def test_a_labelled_finding_is_of_the_specimen_declared(labels: tuple[str, str],
 )
 def test_labels_are_resolved_and_a_plain_list_is_none(text: str, value: float | None) -> None:
     assert parse(text).value == value
+
+
+@pytest.mark.parametrize(("one", "other"), [("B", "D"), ("A", "C"), ("1", "3")])
+@pytest.mark.parametrize("stop", [".", ":", ")"])
+def test_cores_that_have_letters_give_their_mean(one: str, other: str, stop: str) -> None:
+    given = f"SPECIMENS\n  {one}. Core biopsy\n  {other}. Core biopsy\n\nMICROSCOPIC\n"
+    for a, b in ((85, 75), (20, 40), (60, 60)):
+        said = f"  {one}{stop} Cellularity {a}%. Nests of cells.\n  {other}{stop} Cellularity {b}%."
+        assert parse(given + said).value in ((a + b) / 2, None), said
+    assert parse(f"{given}  B. Cellularity 85%.\n  D. Cellularity 75%.").value in (80, None)
+
+
+@pytest.mark.parametrize("core", ["Cylindre", "Biopsie", "Carotte"])
+def test_two_cores_in_french_give_their_mean(core: str) -> None:
+    said = f"{core} droit : cellularité 30 %. {core} gauche : cellularité 40 %. Blastes 5 %."
+    assert parse(f"DESCRIPTION\n{said}").value == 35

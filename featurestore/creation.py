@@ -1,10 +1,9 @@
 """Make the folders and the catalog of a store, or bring a torn or older one to this version."""
 
-import shutil
-import uuid
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from featurestore import arrays, catalog, checksums, folding, layout, ledger, workplaces
 from featurestore.catalog_file import has_commit, log_of, make_beside, path_of
@@ -82,10 +81,9 @@ def make_anew(root: Path, *, keep: bool = True) -> list[str]:
 
     The old one is set aside, or nothing is left of it without `keep`.
     """
-    work = layout.tmp_dir(root) / f"verify-{uuid.uuid4().hex[:12]}"
-    with writing(root):
-        layout.make(work)
-    try:
+    tmp = layout.tmp_dir(root)
+    with writing(root), TemporaryDirectory(dir=tmp, ignore_cleanup_errors=True) as made:
+        work = Path(made)
         with catalog.new(path_of(work)) as into:
             folding.fold(root, published=(), into=into)
         old = catalog.files_of(root)
@@ -97,8 +95,6 @@ def make_anew(root: Path, *, keep: bool = True) -> list[str]:
         for file in old[1:] if not keep else ():  # before another process can have one like it
             workplaces.remove(file)
         new.rename(path_of(root))
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     return [*mended, f"{layout.CATALOG} was made anew"]
 
 

@@ -94,26 +94,16 @@ class Survey:
 Groups = Sequence[tuple[Path, Sequence[Told]]]
 
 
-def check_groups(root: Path, groups: Groups) -> tuple[Survey, list[Path]]:
-    """What was read of groups that are whole, and the others."""
-    whole, doubtful = Survey(root=root), []
+def answer(request: tuple[Path, Groups]) -> Iterator[tuple[Survey, list[Path]] | None]:
+    """What was read of groups that are whole, and the others; None every second until then."""
+    root, groups = request
+    whole, doubtful, said = Survey(root=root), list[Path](), time.monotonic()
     for path, told in groups:
         found = check_group(root, path, told)
         if found.findings:
             doubtful.append(path)
         else:
             whole.take(found)
-    return whole, doubtful
-
-
-def answer(request: tuple[Path, Groups]) -> Iterator[tuple[Survey, list[Path]] | None]:
-    """The same in a process of its own, which says every second that it works."""
-    root, groups = request
-    whole, doubtful, said = Survey(root=root), list[Path](), time.monotonic()
-    for one in groups:
-        found, others = check_groups(root, [one])
-        whole.take(found)
-        doubtful += others
         if time.monotonic() > said + 1:
             yield None
             said = time.monotonic()

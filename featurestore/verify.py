@@ -42,7 +42,6 @@ from featurestore.groups import (
     Survey,
     Told,
     check_group,
-    check_groups,
 )
 from featurestore.types import ArrayIds, Progress
 from featurestore.words import counted, size
@@ -171,16 +170,12 @@ def _checking(
         free.put(one)
 
     def check(part: Groups) -> tuple[Survey, list[Path]]:
-        try:
+        with suppress(Empty, Died):  # or it was stopped, or hangs at one group
             helper = free.get_nowait()
-        except Empty:
-            return check_groups(root, part)
-        try:
             found: tuple[Survey, list[Path]] = next(filter(None, helper.ask((root, part))))
-        except Died:  # or was stopped, or hangs at one group
-            return check_groups(root, part)
-        free.put(helper)
-        return found
+            free.put(helper)
+            return found
+        return next(filter(None, groups.answer((root, part))))
 
     with ThreadPoolExecutor(len(helpers) + 2 if helpers else 2 * processors()) as pool:
         yield pool.map(check, [there[i : i + PART] for i in range(0, len(there), PART)])
@@ -339,6 +334,8 @@ def _compare_with(con: catalog.Connection, found: Survey, is_claimed: bool) -> N
     The new one is made of the ledger files that this one has folded; others wait to be folded, or
     were left by a process that was killed.
     """
+    if catalog_file.is_cut(catalog.path_of(found.root)):
+        found.add(layout.CATALOG, "its end is missing", REBUILD)
     if (log := catalog_file.log_of(catalog.path_of(found.root))).exists():
         found.add(log, "a process that was killed left it, or it is foreign", ADOPT)
     names = con.execute(f"{LEDGER_FILES} where part_of is not null").fetchall()

@@ -68,8 +68,8 @@ def migrate(root: Path) -> list[str]:
 
     A new one is made in one transaction, an older one takes a transaction a migration.
     """
-    with _connect(path_of(root)) as (con, written):
-        return _migrate(con, written)
+    with _connect(path_of(root)) as into:
+        return _migrate(*into)
 
 
 def _migrate(con: Connection, written: Callable[[], int]) -> list[str]:
@@ -104,9 +104,9 @@ def _migrate(con: Connection, written: Callable[[], int]) -> list[str]:
 @contextmanager
 def new(path: Path | None = None) -> Iterator[tuple[Connection, Callable[[], int]]]:
     """A catalog without rows, in memory or at a path where none is; see `locked`."""
-    with _connect(path) as (con, written):
-        _migrate(con, written)
-        yield con, written
+    with _connect(path) as into:
+        _migrate(*into)
+        yield into
 
 
 def refresh(con: Connection, touched: str) -> None:

@@ -71,9 +71,9 @@ def fresh(root: Path, only: Collection[str] | None = None) -> Iterator[catalog.C
 
     Of the ledger's files `only` those by kind and name, if they are given.
     """
-    with catalog.new() as (con, written):
-        folding.fold(root, published=(), into=(con, written), only=only)
-        yield con
+    with catalog.new() as into:
+        folding.fold(root, published=(), into=into, only=only)
+        yield into[0]
 
 
 def make_anew(root: Path, *, keep: bool = True) -> list[str]:
@@ -86,9 +86,9 @@ def make_anew(root: Path, *, keep: bool = True) -> list[str]:
         work = Path(made)
         with catalog.new(path_of(work)) as into:
             folding.fold(root, published=(), into=into)
-        old = catalog.files_of(root)
-        kept = old if keep else []
-        mended = [f"{file.name} is in {arrays.quarantine(root, file)}" for file in kept]
+        old, mended = catalog.files_of(root), list[str]()
+        if keep:
+            mended = [f"{file.name} is in {arrays.quarantine(root, file)}" for file in old]
         new = path_of(work)
         with suppress(OSError):
             new.chmod(layout.rights(root)[1])

@@ -160,16 +160,12 @@ def _repair(root: Path, findings: Sequence[Finding]) -> list[str]:
         )
         for how, n in made_by.items():
             mended.append(f"{counted(n, 'array')} will be taken in again by: {how}")
-    if any(_is_of_catalog(one) for one in findings):
+    of = layout.CATALOG, "ledger/", "runs/"  # what is gone of arrays is one more word to fold
+    mends = REPAIR, REBUILD, ADOPT
+    if any(one.path.startswith(of) and one.mend.startswith(mends) for one in findings):
         return mended + _make_anew(root)
     folding.fold(root)
     return mended
-
-
-def _is_of_catalog(one: Finding) -> bool:
-    """Whether the catalog must be made anew; what is gone of arrays is one more word to fold."""
-    of = (layout.CATALOG, "ledger/", "runs/")
-    return one.mend.startswith((REPAIR, REBUILD, ADOPT)) and one.path.startswith(of)
 
 
 def _make_anew(root: Path) -> list[str]:

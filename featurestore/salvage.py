@@ -13,7 +13,7 @@ from featurestore import arrays, catalog, creation, folding, layout, ledger
 from featurestore.errors import StoreDamaged
 from featurestore.groups import Survey
 from featurestore.types import ArrayIds
-from featurestore.verify import check_ledger, told_arrays
+from featurestore.verify import LEDGER_FILES, check_ledger, told_arrays
 from featurestore.words import counted
 
 FROM_BACKUP = "a copy of it from a backup, or the command that wrote it"
@@ -82,7 +82,8 @@ def salvage(root: Path) -> Survey:
 def is_anothers(root: Path) -> bool:
     """Whether no file of the ledger here is one that the catalog has: it is another store's."""
     try:
-        known = _files(root)
+        with catalog.reader(root, any_hand=True) as con:
+            known = _files(con)
     except Exception:  # whatever DuckDB makes of garbage; told with the catalog
         return False
     here = {f"{path.parent.name}/{path.name}" for path in root.glob("ledger/*/*")}
@@ -93,15 +94,13 @@ def _kind(path: str) -> str:
     return path.split("/")[1]
 
 
-def _files(root: Path) -> dict[str, str | None]:
-    text = "select kind || '/' || name, digest from ledger_files where part_of is null"
-    with catalog.reader(root, any_hand=True) as con:
-        return dict(con.execute(text).fetchall())
+def _files(con: catalog.Connection) -> dict[str, str | None]:
+    return dict(con.execute(f"{LEDGER_FILES} where part_of is null").fetchall())
 
 
 def _kept(root: Path) -> _Kept:
-    files = _files(root)
     with catalog.reader(root, any_hand=True) as con:
+        files = _files(con)
         out = "select name from tombstones where kind = 'run'"
         runs = con.execute(f"select run_id from runs where run_id not in ({out})").fetchall()
         rows = _rows(con, {name.partition("/")[0] for name in files})

@@ -6,7 +6,7 @@ import json
 import os
 import shlex
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -106,21 +106,14 @@ class Verified:
 
 def survey(root: Path, progress: Progress = lambda done, total, note: None) -> Survey:
     """Read every byte of a store, and compare the catalog with what is made anew of the rest."""
-    started = time.monotonic()
-    with _helpers(root) as helpers:  # first: they take their time to start
-        found = _survey(root, progress, helpers)
-    found.seconds = time.monotonic() - started
-    return found
-
-
-def _survey(root: Path, progress: Progress, helpers: Sequence[BoundedProcess]) -> Survey:
-    found = Survey(root=root)
+    found, started = Survey(root=root), time.monotonic()
     own = {*(root / room for room in ROOMS), *catalog_file.files_of(root)}
-    found.foreign += [entry.name for entry in sorted(root.iterdir()) if entry not in own]
-    for left in workplaces.left_over(layout.tmp_dir(root)):
-        found.add(left, "it is unfinished work that was left behind")
-    there, doubtful = _groups(found), list[Path]()
-    with _checking(root, there, helpers) as checked:
+    with _checking(root) as check:  # first: processes take their time to start
+        found.foreign += [entry.name for entry in sorted(root.iterdir()) if entry not in own]
+        for left in workplaces.left_over(layout.tmp_dir(root)):
+            found.add(left, "it is unfinished work that was left behind")
+        there, doubtful = _groups(found), list[Path]()
+        checked = check(there)
         _runs(found)  # while others read groups
         _compare(found)
         for n, (whole, others) in enumerate(checked, start=1):
@@ -128,9 +121,9 @@ def _survey(root: Path, progress: Progress, helpers: Sequence[BoundedProcess]) -
             doubtful += others
             what = f"{size(found.bytes)}, {counted(len(found.findings) + len(doubtful), 'finding')}"
             progress(min(n * PART, len(there)), len(there), what)
-        if doubtful:
-            for part in _again(root, doubtful):
-                found.take(part)
+    for part in _again(root, doubtful) if doubtful else ():
+        found.take(part)
+    found.seconds = time.monotonic() - started
     return found
 
 
@@ -138,36 +131,18 @@ def _survey(root: Path, progress: Progress, helpers: Sequence[BoundedProcess]) -
 
 
 @contextmanager
-def _helpers(root: Path) -> Iterator[Sequence[BoundedProcess]]:
-    """Processes that check groups with this one, where there are many.
+def _checking(root: Path) -> Iterator[Callable[[Groups], Iterator[tuple[Survey, list[Path]]]]]:
+    """What finds all of groups, part by part; where there are many, other processes with this one.
 
     Most of a group are small files, of which each takes more of Python than of the disk.
     """
-    folder = layout.slides_dir(root)
-    n = len(os.listdir(folder)) if folder.is_dir() else 0  # noqa: PTH208
+    many = sum(1 for _ in layout.slides_dir(root).glob("*")) // MANY
+    limits = Limits(memory_bytes=2**30, silence_s=SILENCE_S)
     helpers = [
-        BoundedProcess(
-            Limits(memory_bytes=2**30, silence_s=SILENCE_S), partial(serve, answer=groups.answer)
-        )
-        for _ in range(min(processors() - 1, n // MANY))
+        BoundedProcess(limits, partial(serve, answer=groups.answer))
+        for _ in range(min(processors() - 1, many))
     ]
-    try:
-        for one in helpers:
-            one.start()
-        yield helpers
-    finally:
-        for one in helpers:
-            one.close()
-
-
-@contextmanager
-def _checking(
-    root: Path, there: Groups, helpers: Sequence[BoundedProcess]
-) -> Iterator[Iterator[tuple[Survey, list[Path]]]]:
-    """What is found of groups, part by part."""
     free = SimpleQueue[BoundedProcess]()
-    for one in helpers:
-        free.put(one)
 
     def check(part: Groups) -> tuple[Survey, list[Path]]:
         with suppress(Empty, Died):  # or it was stopped, or hangs at one group
@@ -178,7 +153,14 @@ def _checking(
         return next(filter(None, groups.answer((root, part))))
 
     with ThreadPoolExecutor(len(helpers) + 2 if helpers else 2 * processors()) as pool:
-        yield pool.map(check, [there[i : i + PART] for i in range(0, len(there), PART)])
+        try:
+            for one in helpers:
+                one.start()
+                free.put(one)
+            yield lambda of: pool.map(check, [of[i : i + PART] for i in range(0, len(of), PART)])
+        finally:
+            for one in helpers:
+                one.close()
 
 
 def told_arrays(root: Path) -> pl.DataFrame:
@@ -338,10 +320,10 @@ def _compare_with(con: catalog.Connection, found: Survey, is_claimed: bool) -> N
         found.add(layout.CATALOG, "its end is missing", REBUILD)
     if (log := catalog_file.log_of(catalog.path_of(found.root))).exists():
         found.add(log, "a process that was killed left it, or it is foreign", ADOPT)
-    names = con.execute(f"{LEDGER_FILES} where part_of is not null").fetchall()
+    names = dict(con.execute(LEDGER_FILES).fetchall())
     live = dict(con.execute(f"{LEDGER_FILES} where part_of is null").fetchall())
     unread = set(_unread(found.root))
-    folded = {*live, *(name for name, _ in names)} - {name.partition("/")[2] for name in unread}
+    folded = names.keys() - {name.partition("/")[2] for name in unread}
     with creation.fresh(found.root, folded) as anew:
         for file in check_ledger(found, anew, live):
             if not is_claimed:

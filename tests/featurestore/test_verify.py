@@ -1018,14 +1018,6 @@ def test_what_lies_beside_the_rooms_of_a_store_is_told_and_left_alone(copied: Co
     assert all((root / name).read_text() == "mine" for name in foreign)
 
 
-@pytest.mark.parametrize("n", [1, 1000, 140_000, 270_000])
-def test_a_catalog_whose_end_is_missing_is_told_and_mended(copied: Copy, n: int) -> None:
-    path = copied() / layout.CATALOG
-    os.truncate(path, path.stat().st_size - n)
-    assert layout.CATALOG in " ".join(names(path.parent))
-    assert not FeatureStore.verify(path.parent, repair=True).failures
-
-
 def test_a_repair_makes_the_catalog_anew_only_where_something_of_it_changes(copied: Copy) -> None:
     root = copied()
     (root / "ledger" / "labels" / "mine.txt").write_text("mine")

@@ -8,6 +8,7 @@ import os
 import random
 import re
 import shlex
+import struct
 import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
@@ -26,7 +27,7 @@ from featurestore.errors import (
     StoreVersionMismatch,
 )
 from featurestore.fields import content_id
-from featurestore.sql_child import COMMIT, LEDGER_FILE
+from featurestore.sql_child import COMMIT, HEADS, LEDGER_FILE
 from featurestore.sql_child import last_write as last_write
 
 LOCK_TIMEOUT_S = 30.0
@@ -34,6 +35,7 @@ NO_LOCKS = (os.strerror(errno.ENOLCK), "locks are not supported")  # in DuckDB's
 MAKE_ANEW = "Make it anew with: trephine verify --rebuild"
 NO_PATH = re.compile(r"[\\?\ud800-\udfff]")  # the last are bytes that are no text
 ENDS = ("", ".wal", ".wal.checkpoint", ".wal.recovery", ".tmp")  # of what DuckDB writes
+FIRST_BLOCK = 3 * 4096  # behind three headers
 WRITE = "write "  # and a number: what a write of ours leaves among the migrations
 VIEWS = (
     "macros/retired",
@@ -81,6 +83,18 @@ def has_commit(log: Path) -> bool:
         return log.is_file() and COMMIT in log.read_bytes()
     except OSError:
         return False
+
+
+def is_cut(catalog: Path) -> bool:
+    """Whether a file of DuckDB ends within a block that its last header counts.
+
+    DuckDB itself takes whole blocks from its end, and who is killed leaves a part behind the last.
+    """
+    with catalog.open("rb") as file:
+        raw = file.read(FIRST_BLOCK)
+        *_, n_blocks, n_bytes = max(struct.unpack_from("<5q", raw, at) for at in HEADS)
+        there = os.fstat(file.fileno()).st_size - FIRST_BLOCK
+    return bool(there < n_blocks * n_bytes and there % n_bytes)
 
 
 def is_store(root: Path) -> bool:

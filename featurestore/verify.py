@@ -316,6 +316,8 @@ def _compare_with(con: catalog.Connection, found: Survey, is_claimed: bool) -> N
     The new one is made of the ledger files that this one has folded; others wait to be folded, or
     were left by a process that was killed.
     """
+    if catalog_file.is_cut(catalog.path_of(found.root)):
+        found.add(layout.CATALOG, "its end is missing", REBUILD)
     if (log := catalog_file.log_of(catalog.path_of(found.root))).exists():
         found.add(log, "a process that was killed left it, or it is foreign", ADOPT)
     names = dict(con.execute(LEDGER_FILES).fetchall())

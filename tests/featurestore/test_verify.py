@@ -585,6 +585,16 @@ def test_what_no_killed_process_tore_is_told_and_left_as_it_is(copied: Copy) -> 
     assert (root / layout.CATALOG).read_bytes() == before
 
 
+def test_a_catalog_that_is_cut_anywhere_within_a_block_is_told(copied: Copy) -> None:
+    root, rng = copied(), np.random.default_rng(0)
+    whole = (root / layout.CATALOG).read_bytes()
+    for size in [*rng.integers(1, len(whole), 25), len(whole) - 1, len(whole) - 4096]:
+        (root / layout.CATALOG).write_bytes(whole[:size])
+        assert any(one.startswith(layout.CATALOG) for one in names(root)), size
+    (root / layout.CATALOG).write_bytes(whole + bytes(1000))  # of who was killed
+    assert names(root) == []
+
+
 def test_a_broken_array_that_was_imported_is_taken_in_by_import(tmp_path: Path) -> None:
     store = FeatureStore.create(tmp_path / "store")
     made = slide_arrays("a" * 16, 9)

@@ -42,6 +42,8 @@ def seal(folder: Path) -> str:
     text = "".join(f"{_sha256(folder / name)}  {name}\n" for name in names)
     work = folder / f"{SEAL}.partial"
     work.write_text(text)
+    with suppress(OSError):  # there may be no modes here
+        work.chmod(layout.rights(folder)[1])
     with work.open("rb") as file:
         os.fsync(file.fileno())
     work.rename(folder / SEAL)

@@ -127,6 +127,8 @@ def _repair(root: Path, findings: Sequence[Finding]) -> list[str]:
     lost: set[Path] = set()
     for finding in findings:
         path = root / finding.path
+        if path == withdrawal.begun(root):
+            continue  # it goes on where it can
         if path.parent == layout.tmp_dir(root):
             workplaces.remove(path)
             mended.append(f"{finding.path} was removed")

@@ -27,6 +27,7 @@ from featurestore import (
     groups,
     layout,
     ledger,
+    withdrawal,
     workplaces,
 )
 from featurestore.bounded_process import BoundedProcess, Died, Limits, serve
@@ -110,6 +111,9 @@ def survey(root: Path, progress: Progress = lambda done, total, note: None) -> S
     own = {*(root / room for room in ROOMS), *catalog_file.files_of(root)}
     with _checking(root) as check:  # first: processes take their time to start
         found.foreign += [entry.name for entry in sorted(root.iterdir()) if entry not in own]
+        mark = withdrawal.begun(root)
+        if mark.exists() and not workplaces.is_claimed(mark.parent):
+            found.add(mark, "an erasure was stopped, and is not done")
         for left in workplaces.left_over(layout.tmp_dir(root)):
             found.add(left, "it is unfinished work that was left behind")
         there, doubtful = _groups(found), list[Path]()

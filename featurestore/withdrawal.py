@@ -83,7 +83,7 @@ def withdraw(
     with workplaces.alone(root):
         is_new = not mark.exists()
         with writing(root):
-            mark.touch()
+            mark.write_text(json.dumps([kind, name]))
         try:
             folding.fold(root, act=act, published=())
         except TrephineError:
@@ -95,7 +95,10 @@ def withdraw(
 
 
 def begun(root: Path) -> Path:
-    """Stands there while an erasure is on its way: its end is that the catalog is made anew."""
+    """Stands there while an erasure is on its way, with kind and name of what is to be erased.
+
+    Its end is that the catalog is made anew.
+    """
     return layout.tmp_dir(root) / "erasing"
 
 
@@ -108,21 +111,38 @@ def finish(root: Path) -> list[str]:
     folding.fold(root, published=())
     with catalog.locked(root) as (con, _):
         stones = con.execute("select kind, name, slide_key from tombstones where erase").fetchall()
+        lost = _never_begun(begun(root), {(kind, name) for kind, name, _ in stones})
         used = {row[0] for row in con.execute("select slide_key from slides").fetchall()}
         was_begun = begun(root).exists()
         if not stones and not was_begun:
             return []
         begun(root).touch()
         found, deleted = scrub(root, stones, used)
-        is_any = found or was_begun
+        is_any = found or (was_begun and not lost)
         if is_any:
             creation.make_anew(root, keep=False)
         begun(root).unlink()
     if not is_any:
-        return []
+        return lost
     folding.fold(root)
     files = f"{counted(len(deleted), 'file')} of quarantine/ deleted: {', '.join(deleted)}"
-    return ["what was erased is gone", *([files] if deleted else [])]
+    return ["what was erased is gone", *([files] if deleted else []), *lost]
+
+
+def _never_begun(mark: Path, stones: Set[tuple[str, str]]) -> list[str]:
+    """What an erasure was given that was killed before its tombstone, in a sentence."""
+    try:
+        kind, name = json.loads(mark.read_text())
+    except (OSError, ValueError, TypeError):
+        return []
+    kinds = [kind] if kind else list(OF_A_SLIDE)
+    if Gone(stones).has((one, name) for one in kinds):
+        return []
+    verb = (
+        f"{kind}s delete" if kind == "run" else f"{kind} delete" if kind == "cohort" else "retire"
+    )
+    again = f"trephine {verb} {name} --erase"
+    return [f"nothing of {name} was erased, for it was stopped before. Again: {again}"]
 
 
 def _stones(
@@ -224,6 +244,9 @@ def scrub(
         for folder in layout.runs_dir(root).glob("*")
     ]
     changed += [_scrub_file(root, kind, file, erased) for kind, file in reversed(_files(root))]
+    changed += [
+        _scrub_file(root, "tombstones", file, erased) for file in ledger.files(root, "tombstones")
+    ]
     deleted = _scrub_quarantine(root, keys) if stones else []
     return bool(there) or any(changed) or bool(deleted), deleted
 
@@ -246,9 +269,15 @@ class _Erased:
         gone, paths = Gone(stones), set()
         ids: dict[str, set[str]] = {column: set() for column in OF_A_SLIDE.values()}
         if stones:
-            for kind, file in _files(root):
+            told = [("tombstones", file) for file in ledger.files(root, "tombstones")]
+            for kind, file in [*_files(root), *told]:
                 with suppress(StoreDamaged):
                     rows = ledger.read(file, kind)
+                    if kind == "tombstones":  # of what was taken out before it was erased
+                        plain = rows.filter(~pl.col("erase")).select("kind", "name").iter_rows()
+                        for of, name in plain:
+                            if of in OF_A_SLIDE and gone.has([(of, name)]):
+                                ids[OF_A_SLIDE[of]].add(name)
                     for of, column in OF_A_SLIDE.items():
                         if column in rows.columns:
                             said = rows[column].drop_nulls().unique()
@@ -272,6 +301,12 @@ def _scrub_file(root: Path, kind: str, file: Path, erased: _Erased) -> bool:
         pl.lit(False),
         *(pl.col(name).is_in(list(some)) for name, some in erased.ids.items() if name in rows),
     )
+    if kind == "tombstones":
+        bad = pl.any_horizontal(
+            (pl.col("kind") == of) & pl.col("name").is_in(list(erased.ids[column]))
+            for of, column in OF_A_SLIDE.items()
+        )
+        bad &= ~pl.col("erase")
     kept = rows.filter(~bad.fill_null(False))
     if kind == "failures":
         kept = kept.filter(~_named(kept, "item", erased) & ~_named(kept, "reason", erased))

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -24,7 +25,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import cli
-from featurestore import FeatureStore, compacting, layout, ledger, where_query
+from featurestore import FeatureStore, compacting, layout, ledger, where_query, withdrawal
 from featurestore.arrays import quarantine
 from featurestore.bookkeeping import Gone, hidden
 from featurestore.config import SplitConfig
@@ -239,6 +240,41 @@ def test_no_byte_of_what_was_erased_stands_anywhere(tmp_path: Path, kind: str) -
     assert "where (slide_id <> 'erased'" in store.cohort("later0").query
     assert store.withdraw(SECRET[kind], erase=True).erased  # again: it came back
     assert places_of(store.root, words) == []
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [("slide", "slide"), ("slide", "case"), ("case", "patient"), ("patient", "patient")],
+)
+def test_the_name_of_what_was_taken_out_before_is_erased_too(
+    tmp_path: Path, first: str, then: str
+) -> None:
+    store = secret_store(tmp_path / "store")
+    store.withdraw(SECRET[first])
+    store.withdraw(SECRET[then], erase=True)
+    assert places_of(store.root, {SECRET[first], SECRET[then]}) == []
+    assert SECRET["slide"] not in slides_of(rebuilt(store).sql("from bags"))
+    assert not [f for f in FeatureStore.verify(store.root).failures if "the check" not in f.fault]
+    modes = {stat.S_IMODE(file.stat().st_mode) for file in store.root.glob("runs/*/*")}
+    assert modes == {0o600}
+
+
+def test_an_erasure_that_was_stopped_is_told_and_never_called_done(tmp_path: Path) -> None:
+    store = secret_store(tmp_path / "store")
+    mark = withdrawal.begun(store.root)
+    mark.write_text(json.dumps([None, SECRET["case"]]))  # killed before its tombstone
+    (told,) = [f for f in FeatureStore.verify(store.root).failures if "erasure" in f.fault]
+    assert told.path == "tmp/erasing"
+    mended = FeatureStore.verify(store.root, repair=True).mended
+    again = f"trephine retire {SECRET['case']} --erase"
+    assert [line for line in mended if line.startswith("nothing of ") and again in line]
+    assert "what was erased is gone" not in mended
+    assert store.ask("from slides").height == 3
+    assert not mark.exists()
+    store.withdraw(SECRET["case"], erase=True)
+    mark.write_text(json.dumps([None, SECRET["case"]]))  # killed after it
+    assert "what was erased is gone" in FeatureStore.verify(store.root, repair=True).mended
+    assert places_of(store.root, {SECRET["case"]}) == []
 
 
 def test_the_name_of_a_deleted_cohort_is_free_again(store: FeatureStore) -> None:

@@ -316,7 +316,8 @@ class Cohort:
         lines = [f"cohort {self.cohort} ({self.split_method} split, target {self.target})"]
         lines += [
             f"  {side.split:10} {counted(side.slides, 'slide'):>13} of "
-            f"{counted(side.patients, 'patient')}, {side.first} to {side.last}, {side.labels}"
+            f"{counted(side.patients, 'patient')}, "
+            f"{f'{side.first} to {side.last}' if side.first else 'undated'}, {side.labels}"
             for side in splits
         ]
         lines += [f"  left out: {counted(n, 'slide')}, {why}" for why, n in self.dropped.items()]

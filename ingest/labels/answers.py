@@ -44,7 +44,7 @@ class Answered:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Failure:
+class Unanswered:
     """A Report that could not be read, and why; never with its text."""
 
     case_id: str
@@ -52,12 +52,12 @@ class Failure:
     reason: str
 
     @classmethod
-    def of(cls, report: Report, reason: object) -> Failure:
+    def of(cls, report: Report, reason: object) -> Unanswered:
         """The failure of a Report."""
         return cls(case_id=report.case_id, report_hash=report.report_hash, reason=str(reason))
 
 
-Outcome = Answered | Failure
+Outcome = Answered | Unanswered
 
 
 class Fault(Exception):

@@ -11,7 +11,7 @@ from featurestore.types import Label, Method, Progress, Reading, Report, Status,
 from ingest.labels import ollama as label_ollama
 from ingest.labels import replay
 from ingest.labels import rules as label_rules
-from ingest.labels.answers import Answered, Failure, Model, Outcome
+from ingest.labels.answers import Answered, Model, Outcome, Unanswered
 from ingest.labels.config import OllamaConfig, Parser
 from ingest.labels.prompt import is_supported
 
@@ -25,7 +25,7 @@ class LabelBatch:
     """What came of a number of Reports."""
 
     labels: list[Label]  # one a parser and Report, those without a value too
-    failures: list[Failure]  # reports a parser could not read; tried again next time
+    failures: list[Unanswered]  # reports a parser could not read; tried again next time
     answered: list[Answered]  # what the model was asked now
     n_known: int  # reports whose answer was known
 
@@ -154,11 +154,11 @@ def _label(
 ) -> LabelBatch:
     """Label Reports of one text, with its outcome, or Reports whose answers are known."""
     labels: list[Label] = []
-    failures: list[Failure] = []
+    failures: list[Unanswered] = []
     for report in reports:
         readings: dict[Method, Known] = {}
-        if isinstance(outcome, Failure):
-            failures.append(Failure.of(report, outcome.reason))
+        if isinstance(outcome, Unanswered):
+            failures.append(Unanswered.of(report, outcome.reason))
         elif outcome:
             readings["ollama"] = outcome.reading, False
         elif model:
@@ -167,7 +167,7 @@ def _label(
             try:
                 readings["rules"] = label_rules.parse(report.text), False
             except Exception as problem:  # one bad report never stops a batch
-                failures.append(Failure.of(report, f"rules: {type(problem).__name__}"))
+                failures.append(Unanswered.of(report, f"rules: {type(problem).__name__}"))
         labels += _labels_of(report, target, readings, model)
     return LabelBatch(
         labels=labels,

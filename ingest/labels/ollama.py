@@ -14,10 +14,10 @@ from featurestore.types import Report, Target
 from ingest.labels.answers import (
     ANSWER_TOKENS,
     Answered,
-    Failure,
     Fault,
     Model,
     Outcome,
+    Unanswered,
     answered,
     instructions_of,
     parse_answer,
@@ -152,7 +152,7 @@ async def _ask_all(
             except _Gone:
                 raise
             except Fault as fault:
-                outcome = Failure.of(report, fault)
+                outcome = Unanswered.of(report, fault)
         on_outcome(outcome)
         return outcome
 

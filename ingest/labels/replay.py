@@ -16,10 +16,10 @@ from featurestore.errors import OllamaError
 from featurestore.types import Report, Target, content_id
 from ingest.labels.answers import (
     Answered,
-    Failure,
     Fault,
     Model,
     Outcome,
+    Unanswered,
     answered,
     instructions_of,
     parse_answer,
@@ -130,7 +130,7 @@ def ask(
         try:
             outcomes.append(_outcome(report, model, config, target))
         except Fault as fault:
-            outcomes.append(Failure.of(report, fault))
+            outcomes.append(Unanswered.of(report, fault))
         on_outcome(outcomes[-1])
     return outcomes
 

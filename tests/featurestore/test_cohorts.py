@@ -1,4 +1,4 @@
-"""Splits: never two sides for a Patient, and the time split as DESIGN section 8 defines it."""
+"""Splits: never two sides for a Patient, and the time split by the first test date."""
 
 from __future__ import annotations
 

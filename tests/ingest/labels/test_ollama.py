@@ -16,7 +16,7 @@ from builders.ollama_server import DIGEST, Reply, claim, serve, shown, text_of
 
 from featurestore.errors import ConfigError, OllamaError
 from featurestore.types import Report, Target
-from ingest.labels.answers import Answered, Failure, Outcome
+from ingest.labels.answers import Answered, Outcome, Unanswered
 from ingest.labels.config import OllamaConfig, server_url
 from ingest.labels.ollama import ask, connect
 from ingest.labels.prompt import is_supported, schema_of
@@ -45,7 +45,7 @@ def failure(script: Any, **options: Any) -> str:
         return GOOD if text_of(chat).startswith("good") else script(chat)
 
     first, second = asked(both, [REPORT, other], **options)
-    assert isinstance(first, Failure)
+    assert isinstance(first, Unanswered)
     assert isinstance(second, Answered)
     assert (first.case_id, first.report_hash) == ("C-1", REPORT.report_hash)
     assert "SECRET" not in first.reason
@@ -201,12 +201,12 @@ def test_a_cut_prompt_is_a_failure() -> None:
     tall = Report(case_id="C-1", text="word " * 9_000)
     with serve(lambda chat: Reply(GOOD, tokens=2048)) as server:  # read a part
         (outcome,) = ask([tall], connect(config(server.url)), config(server.url), target=Target())
-    assert isinstance(outcome, Failure)
+    assert isinstance(outcome, Unanswered)
     with serve(lambda chat: Reply(GOOD, tokens=8192), context_length=8192) as server:
         how = config(server.url)
         (outcome,) = ask([tall], connect(how), how, target=Target())
     assert server.chats[0]["options"]["num_ctx"] == 8192  # never more than the model can read
-    assert isinstance(outcome, Failure)
+    assert isinstance(outcome, Unanswered)
     assert "--num-ctx" in outcome.reason
 
 

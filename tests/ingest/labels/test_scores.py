@@ -17,7 +17,7 @@ from featurestore.types import Label, Reading, Target
 from ingest.labels import rules as label_rules
 from ingest.labels.config import OllamaConfig, ParserConfig
 from ingest.labels.labels import LabelBatch
-from ingest.labels.ollama import Failure
+from ingest.labels.ollama import Unanswered
 from ingest.labels.reports import LabelFile, read_reports
 from ingest.labels.scores import LabelSummary, evaluate, evaluate_file, summarise
 
@@ -106,7 +106,7 @@ def test_the_summary_says_what_became_of_every_row_and_case(
     store.record(report.seen for report in reports.reports)
     given = [label("S-01", 40, "human"), label("X-9", 50, "human")]
     store.record_labels(given, Target())
-    failed = Failure(case_id="s-2", report_hash="", reason="it was cut off")
+    failed = Unanswered(case_id="s-2", report_hash="", reason="it was cut off")
     found = summarise(store, batch_of(*given, failures=[failed]), Target(), reports)
     text = found.text()
     assert "of 5 rows: 1 without text, 1 superseded by a later one of the case" in text

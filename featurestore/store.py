@@ -78,7 +78,7 @@ class FeatureStore(Readable):
         self._ahead: dict[Hashable, Future[Any]] = {}
         self.older = ""  # what `create` did to an older one
         self._arrays: pl.DataFrame | None = None  # `know_arrays`
-        self._claim = workplaces.Claim(layout.slides_dir(self.root))
+        self._claim = workplaces.Lease(layout.slides_dir(self.root))
 
     def __getstate__(self) -> dict[str, Any]:
         """What is read ahead or claimed is this process's alone."""
@@ -89,7 +89,7 @@ class FeatureStore(Readable):
         """In a process that reads and claims for itself."""
         vars(self).update(state)
         self._ahead, self._arrays = {}, None
-        self._claim = workplaces.Claim(layout.slides_dir(self.root))
+        self._claim = workplaces.Lease(layout.slides_dir(self.root))
 
     @classmethod
     def create(cls, root: Path | str, *, shared: bool = False) -> FeatureStore:

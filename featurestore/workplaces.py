@@ -113,7 +113,7 @@ def alone(root: Path, timeout_s: float = 30.0) -> Iterator[None]:
         os.close(lock)
 
 
-class Claim:
+class Lease:
     """Says that things in a folder are not recorded yet, as long as there are some.
 
     Several processes may claim one folder; a claim dies with its process.

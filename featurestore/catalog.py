@@ -86,11 +86,14 @@ def _migrate(con: Connection, written: Callable[[], int]) -> list[str]:
             for name in some:
                 con.execute(sql.read(name))
                 con.execute("insert into migrations values (?, ?)", [Path(name).name, now()])
-    if views_version() not in done:
+    if todo or views_version() not in done:  # slide_facts has the columns of slides
         with transaction(con, written):
             of = f"select view_name from duckdb_views() where not internal and {HERE}"
             for (old,) in con.execute(of).fetchall():
                 con.execute(f"drop view {old}")
+            con.execute(
+                "create or replace temp table touched as select slide_id from slides limit 0"
+            )
             for view in VIEWS:
                 con.execute(sql.read(view))
             if done:
@@ -112,8 +115,9 @@ def new(path: Path | None = None) -> Iterator[tuple[Connection, Callable[[], int
 def refresh(con: Connection, touched: str) -> None:
     """Write the rows of `slide_facts` again, of the Slides that a SELECT of ours yields."""
     con.execute(f"create or replace temp table touched as {touched}")
+    con.execute(sql.read("views/touched_facts"))
     con.execute(sql.read("folds/drop_slide_facts"))
-    con.execute(sql.read("folds/slide_facts"))
+    con.execute("insert into slide_facts by name from touched_facts")
 
 
 @contextmanager

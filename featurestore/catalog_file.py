@@ -39,6 +39,7 @@ FIRST_BLOCK = 3 * 4096  # behind three headers
 WRITE = "write "  # and a number: what a write of ours leaves among the migrations
 VIEWS = (
     "macros/retired",
+    "views/touched_facts",
     "views/slide_facts",
     "macros/case_reports_at",
     "views/case_reports",

@@ -1,36 +1,6 @@
 -- slide_facts: one row per Slide that was not taken out, with all that people choose by; every fold
--- writes the rows of the Slides it touches again (folds/slide_facts), so that nobody waits for them.
-create or replace table slide_facts (
-    slide_id varchar primary key,
-    slide_key varchar not null,
-    content varchar not null,
-    case_id varchar not null,
-    patient_id varchar not null,
-    patient_made_up boolean not null,
-    age_years double,
-    reported_on date,
-    scanned_on date,
-    dated date,
-    specimen varchar,
-    stain varchar,
-    scanner varchar,
-    width_px0 integer,
-    height_px0 integer,
-    mpp double,
-    mpp_file double,
-    mpp_source varchar,
-    n_tiles integer,
-    tissue_mm2 double,
-    blurred_share double,
-    pen_share double,
-    black_share double,
-    quality varchar not null,
-    cellularity double,
-    low double,
-    high double,
-    label_method varchar,
-    label_status varchar,
-    arrays struct(tiling_id varchar, encoder_id varchar, n_tiles integer, dim integer)[],
-    path varchar not null,
-    extra json
-)
+-- writes the rows of the Slides it touches again (touched_facts), so that nobody waits for them.
+create or replace table slide_facts as
+from touched_facts;
+
+alter table slide_facts add primary key (slide_id)

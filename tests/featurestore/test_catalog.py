@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 import time
@@ -148,6 +150,51 @@ def test_a_catalog_with_other_views_is_mended_by_init(store: FeatureStore) -> No
     best = "select label_id from {} order by all"
     known = store.sql(best.format("best_labels")).rows()
     assert store.sql(best.format("best_labels_at('infinity'::timestamp)")).rows() == known != []
+
+
+NEW_COLUMN = """
+import sys
+from pathlib import Path
+import featurestore
+from featurestore.types import Case, Slide
+
+assert Path(featurestore.__file__).parent.parent == Path.cwd()
+rows = [
+    Case(case_id="C9", patient_id="P9"),
+    Slide(slide_id="S9", case_id="C9", path="b.svs", slide_key="9" * 16, lot="L7"),
+]
+store = featurestore.FeatureStore.create(Path(sys.argv[1]))
+store.record(rows)
+for _ in range(2):
+    print(store.ask("select lot from slide_overview order by slide_id")["lot"].to_list())
+    (store.root / "catalog.duckdb").unlink()
+    store = featurestore.FeatureStore.create(store.root)
+"""
+
+
+def test_a_new_column_of_slides_costs_the_dataclass_a_migration_and_the_view(
+    store: FeatureStore, tmp_path: Path
+) -> None:
+    code, repository = tmp_path / "code", Path(catalog.__file__).parent.parent
+    for package in ("featurestore", "sql"):
+        shutil.copytree(repository / package, code / package)
+    for name, line in (
+        ("featurestore/types.py", "    scanner: str | None = None\n"),
+        ("sql/views/slide_overview.sql", "    scanner,\n"),
+    ):
+        text = (code / name).read_text()
+        assert text.count(line) == 1
+        (code / name).write_text(text.replace(line, line + line.replace("scanner", "lot")))
+    migration = "-- slides: the lot of the stain.\nalter table slides add column lot varchar"
+    (code / "sql/migrations/9999_add_lot.sql").write_text(migration)
+    done = subprocess.run(
+        [sys.executable, "-c", NEW_COLUMN, store.root],
+        cwd=code,
+        env={**os.environ, "PYTHONPATH": str(code)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "[None, None, None, 'L7']\n" * 2, done.stderr
 
 
 def test_no_store_says_how_to_make_one(tmp_path: Path) -> None:

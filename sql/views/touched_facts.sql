@@ -1,11 +1,10 @@
--- slide_facts: one row per Slide of `touched` that was not taken out, its Case neither.
-insert into slide_facts by name
+-- touched_facts: one row per Slide of `touched` that was not taken out, its Case neither, with what
+-- slide_facts has of it: all of `slides` but what only an ingest asks for, all of `cases`, and more.
+create or replace temp view touched_facts as
 with touched_slides as (
     select
         slides.*,
-        cases.patient_id,
-        cases.patient_made_up,
-        cases.age_years
+        cases.* exclude (cases.case_id)
     from slides
     join cases on cases.case_id = slides.case_id
     where slides.slide_id in (select touched.slide_id from touched)
@@ -40,29 +39,18 @@ arrays as (
 )
 
 select
-    slides.slide_id,
-    slides.slide_key,
+    slides.* exclude (
+        slides.size_bytes,
+        slides.mtime_ns,
+        slides.fingerprint,
+        slides.reader,
+        slides.mpp_given,
+        slides.ingested_at
+    ),
     coalesce(nullif(slides.fingerprint, ''), slides.slide_key) as content,
-    slides.case_id,
-    slides.patient_id,
-    slides.patient_made_up,
-    slides.age_years,
     dates.reported_on,
-    slides.scanned_on,
     coalesce(dates.reported_on, slides.scanned_on) as dated,
-    slides.specimen,
-    slides.stain,
-    slides.scanner,
-    slides.width_px0,
-    slides.height_px0,
-    slides.mpp,
-    slides.mpp_file,
-    slides.mpp_source,
     arrays.n_tiles,
-    slides.tissue_mm2,
-    slides.blurred_share,
-    slides.pen_share,
-    slides.black_share,
     case
         when coalesce(arrays.n_tiles, 0) = 0 then 'no tissue'
         when slides.black_share > 0.1 then 'black border'
@@ -75,9 +63,7 @@ select
     best_labels.high,
     best_labels.method as label_method,
     best_labels.status as label_status,
-    arrays.arrays,
-    slides.path,
-    slides.extra
+    arrays.arrays
 from touched_slides as slides
 left join dates on dates.case_id = slides.case_id
 left join arrays on arrays.slide_key = slides.slide_key

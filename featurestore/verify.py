@@ -33,7 +33,7 @@ from featurestore import (
 from featurestore.bounded_process import BoundedProcess, Died, Limits, serve
 from featurestore.checksums import MEND, check_sealed
 from featurestore.device import processors
-from featurestore.errors import NO_DAMAGE, StoreDamaged, StoreForbidden
+from featurestore.errors import StoreDamaged, StoreForbidden
 from featurestore.fields import now
 from featurestore.groups import (
     GROUP,
@@ -391,14 +391,14 @@ def check_ledger(
 
 
 def _set_aside(found: Survey, con: catalog.Connection) -> None:
-    """What a fold sets aside of ledger and Runs, if it is not told already."""
-    told = {one.path for one in found.findings}
+    """What a fold sets aside of ledger and Runs, if it is not told already, and may be read."""
+    told, unread = {one.path for one in found.findings}, [*_unread(found.root)]
     aside = "select item, reason from failures where stage = 'ledger'"
     for item, reason in con.execute(aside).fetchall():
         path, _, row = item.partition(" row ")
         fault = reason.partition(f" {MEND}")[0].replace(f"{found.root}/", "")
         fault = fault.removeprefix(f"{path} ")
-        if path not in told and NO_DAMAGE not in reason:
+        if path not in told and not any(f"{one}/".startswith(f"{path}/") for one in unread):
             found.add(path, f"in its row {row}, {fault}" if row else fault)
 
 

@@ -15,7 +15,6 @@ from ingest.labels.answers import answer_key
 from ingest.labels.config import LabelConfig, OllamaConfig, Parser, ValueConfig
 from ingest.labels.labels import Known, LabelBatch, make_labels
 from ingest.labels.reports import (
-    NO_CASE,
     LabelFile,
     ReportFile,
     is_addendum,
@@ -49,7 +48,7 @@ def label_reports(
         keep_evidence=config.keep_evidence,
         progress=progress,
     )
-    lost = [_item(one) for one in file.failures if not one.startswith(NO_CASE)]
+    lost = [_item(one) for one in file.failures if isinstance(one, str)]
     # What is wrong with a row may show a piece of its text: said, not stored.
     store.record(Failure(item=item, stage="label", reason=UNREAD) for item in lost)
     return summarise(store, batch, target, file)

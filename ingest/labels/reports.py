@@ -46,7 +46,6 @@ VALUE_HINTS = (  # how people write what is no one number
         "high",
     ),
 )
-NO_CASE = "of row "  # what a row without a Case is called
 ADDENDUM = re.compile(  # how a text that belongs to an earlier one begins
     r"\W*(?:\w+\W+){0,3}?(?:addend|supplement|additional|nachtrag|nachbericht|compl[ée]ment|ergänz)",
     re.IGNORECASE,
@@ -58,7 +57,7 @@ class ReportFile:
     """The Reports of a file or folder, one a Case, and what was left out or joined."""
 
     reports: list[Report]
-    failures: dict[str, str]  # Case, or row without one, to what is wrong with it
+    failures: dict[str | int, str]  # Case, or number of a row without one, to what is wrong
     n_rows: int
     n_empty: int  # rows without any text
     n_superseded: int  # rows of a Case with a later one
@@ -114,30 +113,29 @@ def read_reports(path: Path, config: TableConfig | None = None) -> ReportFile:
 
 def _table(
     path: Path, config: TableConfig | None
-) -> tuple[list[Report], dict[str, str], list[str]]:
+) -> tuple[list[Report], dict[str | int, str], list[str]]:
     """The texts of the sound rows, what fails, and notes."""
     table = read_table(path, REPORT_COLUMNS, config, error=ReportError)
     sound = table.sound()
     if 2 * len(sound) < len(table.rows) or any(row is None for row, _ in table.faults):
         table.refuse(ReportError)  # it was not read as it was meant
     case_of = {row.number: row.values["case_id"] for row in table.rows}
-    failures: dict[str, str] = {}
+    failures: dict[str | int, str] = {}
     for row, fault in table.faults:
         case_id = case_of[row or 0]
-        failures.setdefault(
-            case_id or f"{NO_CASE}{row}", f"row {row}: {fault}" if case_id else fault
-        )
+        failures.setdefault(case_id or row or 0, f"row {row}: {fault}" if case_id else fault)
     return [_report(row.values) for row in sound], failures, table.notes
 
 
 def _folder(
     path: Path, config: TableConfig | None
-) -> tuple[list[Report], dict[str, str], list[str]]:
+) -> tuple[list[Report], dict[str | int, str], list[str]]:
     """The texts of the files, and the files that are none."""
     files = sorted(file for file in path.iterdir() if file.suffix.lower() == ".txt")
     if not files:
         raise ReportError(f"{path} holds no .txt file. Expected one a case, CASE_ID.txt.")
-    found, failures, encodings = [], {}, []
+    found, encodings = [], []
+    failures: dict[str | int, str] = {}
     for file in files:
         try:
             text, encoding = decode(file.read_bytes(), str(file), ReportError)

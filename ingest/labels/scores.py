@@ -94,7 +94,8 @@ def summarise(
     with_slide = "select case_id, patient_id from cases semi join slides using (case_id)"
     cases = store.ask(with_slide)
     failures = {one.case_id: one.reason for one in batch.failures}
-    failures |= reports.failures if reports else {}
+    for one, why in reports.failures.items() if reports else ():
+        failures[one if isinstance(one, str) else f"of row {one}"] = why
     others = strangers((one.case_id for one in told), cases["case_id"].to_list())
     return LabelSummary(
         counts=dict(sorted(counts.items())),

@@ -284,19 +284,22 @@ def test_a_table_of_reports_and_one_of_values_are_labelled_and_summed_up(
     assert best == [("C1", 45.5), ("C2", 60.0), ("C3", 10.0), ("C4", 80.0)]
 
 
-def test_a_bad_row_fails_its_case_until_it_is_mended(store: FeatureStore, tmp_path: Path) -> None:
+@pytest.mark.parametrize("case", ["C4", "of row 7"])
+def test_a_bad_row_fails_its_case_until_it_is_mended(
+    case: str, store: FeatureStore, tmp_path: Path
+) -> None:
     table = tmp_path / "reports.csv"
-    rows = [f"{name},2021-01-01,{text}" for name, text in TEXTS.items()]
-    table.write_text("\n".join(["case_id,date,text", *rows, "C4,Mayday,x", ",,y"]))
+    rows = [f"{name},2021-01-01,{text}" for name, text in {**TEXTS, case: TEXTS["C4"]}.items()]
+    table.write_text("\n".join(["case_id,date,text", *rows, f"{case},Mayday,x", ",,y"]))
     told = labelling.label_reports(store, table, LabelConfig(parser="rules"), OllamaConfig())
-    assert set(told.failures) == {"C4", "of row 7"}
-    assert set(store.sql("from best_labels")["case_id"]) == {"C1", "C2"}
-    assert store.sql("select item from failures")["item"].to_list() == ["report of case C4"]
+    assert set(told.failures) == {case, f"of row {len(rows) + 3}"}
+    assert set(store.sql("from best_labels")["case_id"]) == {"C1", "C2", "C4"} - {case}
+    assert store.sql("select item from failures")["item"].to_list() == [f"report of case {case}"]
     assert "Mayday" not in str(store.sql("from failures").rows())
     table.write_text("\n".join(["case_id,date,text", *rows]))
     told = labelling.label_reports(store, table, LabelConfig(parser="rules"), OllamaConfig())
     assert not told.failures
-    assert set(store.sql("from best_labels")["case_id"]) == {"C1", "C2", "C4"}
+    assert set(store.sql("from best_labels")["case_id"]) == {"C1", "C2", "C4", case}
     assert store.sql("from failures").is_empty()
 
 

@@ -228,7 +228,7 @@ def test_most_rows_wrong_is_a_table_read_wrongly(tmp_path: Path) -> None:
 def test_a_missing_case_id_fails_its_row_alone(tmp_path: Path) -> None:
     found = read_reports(saved(tmp_path, "case_id,text\nA,x\n ,y\n"))
     assert [one.case_id for one in found.reports] == ["A"]
-    assert found.failures == {"of row 3": "no case_id"}
+    assert found.failures == {3: "no case_id"}
 
 
 def test_a_text_of_no_encoding_fails_its_case_alone(tmp_path: Path) -> None:

@@ -20,7 +20,6 @@ from featurestore.types import Cohort, CohortSlide
 
 ADD_LABELS = "Add labels with: trephine label REPORTS, or trephine label --table LABELS.csv"
 TRY = "Try the condition with: trephine sql 'from bags'"
-OPTIONS = ("test_fraction", "seed", "folds", "late_slides", "undated", "duplicates")
 STRATUM = 10  # Patients of like labels, among whom chance decides
 SIDES = ("train", "validation", "calibration", "test")
 
@@ -83,8 +82,7 @@ def freeze(
         query=query,
         parameters=dict(parameters),
         split_method=config.method,
-        options={name: getattr(config, name) for name in OPTIONS}
-        | {"patients_made_up": int(slides["patient_made_up"].sum())},
+        options=config.options | {"patients_made_up": int(slides["patient_made_up"].sum())},
         dropped={why: n for why, n in (dropped | copies | late).items() if n},
     )
     return cohort, frozen

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from featurestore.errors import ConfigError
 from featurestore.fields import About, Checked, check, setting, types_of
@@ -30,6 +30,11 @@ class SplitConfig(Checked):
     duplicates: Literal["refuse", "drop"] = setting(
         "refuse", "Slides of several patients with one content; drop keeps the first of each."
     )
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What a Cohort keeps of it beside the method; what a table says, its Slides have."""
+        return {name: v for name, v in vars(self).items() if name not in ("method", "table")}
 
     def by(self, word: str, read: Callable[[Path], Mapping[str, str]]) -> Self:
         """The same, split as one word says: `time`, `random`, `folds:5` or `table:split.csv`."""

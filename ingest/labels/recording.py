@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -173,13 +173,11 @@ def _known_answers(store: FeatureStore, target: Target) -> dict[str, Known]:
         "from labels where method = 'ollama' and target = $target order by recorded_at",
         {"target": target.name},
     )
-    fields = ("value", "low", "high", "qualifier", "evidence", "rule")
     return {
         answer_key(row["report_hash"], row["model_digest"], row["prompt_hash"]): (
             Reading(
-                **{name: row[name] for name in fields},
-                outcome=row["outcome"] or "stated",
-                reason=row["reason"] or "",
+                **{one.name: row[one.name] for one in fields(Reading)}
+                | {"outcome": row["outcome"] or "stated", "reason": row["reason"] or ""}
             ),
             row["status"] != "unsupported",
         )

@@ -12,13 +12,24 @@ from featurestore.words import counted
 from ingest.config import TableConfig
 
 READERS_EACH = 8  # that a processor can serve while they wait for a slow disk or network
-HOW = ("device", "precision", "runtime", "threads")  # an Encoder runs: they decide its rate
 
 Part = tuple[int, int]  # (i, n): part i of n, counted from 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class IngestConfig(TableConfig, EngineConfig):
+class HowConfig:
+    """How an Encoder runs: what decides its rate, whichever it is."""
+
+    precision: Precision = setting("auto", "Of the encoder's forward pass.")
+    device: Device = setting("auto", "Where the encoder runs.")
+    runtime: Runtime = setting("auto", "What runs it: OpenVINO is the faster one on a CPU.")
+    threads: int | None = setting(
+        None, "Threads of the encoder on a CPU.", at_least=1, shown="all processors"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class IngestConfig(TableConfig, EngineConfig, HowConfig):
     """How an archive is read and embedded, but for its Tiling."""
 
     encoder: str = setting("dinov2-small", "See: trephine encoders")
@@ -29,12 +40,6 @@ class IngestConfig(TableConfig, EngineConfig):
         None, "Microns per level-0 pixel of slides that state none.", over=0
     )
     workers: int = setting(2, "Processes that read slides.", at_least=1)
-    precision: Precision = setting("auto", "Of the encoder's forward pass.")
-    device: Device = setting("auto", "Where the encoder runs.")
-    runtime: Runtime = setting("auto", "What runs it: OpenVINO is the faster one on a CPU.")
-    threads: int | None = setting(
-        None, "Threads of the encoder on a CPU.", at_least=1, shown="all processors"
-    )
     retry_failed: bool = setting(False, "Try also what failed three times.")
     shard: str | None = setting(None, "I/N: only part I of N, without the catalog; for job arrays.")
     preview: Path | None = setting(

@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from featurestore.device import device_of, precision_of, processors
 from featurestore.errors import ConfigError, EncoderUnavailable
 from featurestore.types import Device, EncoderDescription, Precision, Runtime
 from featurestore.words import Told
-from ingest.slides.config import HOW, IngestConfig
+from ingest.slides.config import HowConfig, IngestConfig
 from ingest.slides.weights import load_weights
 
 INPUT_PX = 224
@@ -145,7 +145,7 @@ def load(
 
 def load_as(config: IngestConfig) -> Encoder:
     """Load the Encoder of an ingest; see `load`."""
-    how = {name: getattr(config, name) for name in HOW}
+    how = {one.name: getattr(config, one.name) for one in fields(HowConfig)}
     return load(config.encoder, config.weights, **how)
 
 

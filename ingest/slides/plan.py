@@ -4,7 +4,7 @@ import contextlib
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from featurestore.fields import arguments_of
 from featurestore.types import Tiling
 from featurestore.words import counted, duration, grouped, size
 from ingest.slides.archive import Archive
-from ingest.slides.config import HOW, IngestConfig, PlanConfig, part_of
+from ingest.slides.config import HowConfig, PlanConfig, part_of
 from ingest.slides.worker import Done, Measured, NewReader, ReaderProcess, Request
 from ingest.slides.worklist import TO_READ, Work, scale_doubt, told, worklist
 
@@ -253,8 +253,8 @@ def _costs(
     tiles = round(n_slides * tiles_per_slide)
     found = store.named("queries/ingest_rates", {"encoder": config.encoder})
     each_s = hours = None
-    is_other = any(getattr(config, k) != getattr(IngestConfig, k) for k in HOW)  # is timed anew
-    if tiles and config.measure_s and (is_other or not found.height):
+    is_other = any(getattr(config, one.name) != one.default for one in fields(HowConfig))
+    if tiles and config.measure_s and (is_other or not found.height):  # is timed anew
         from ingest.slides import encoders, golden  # slow to import
 
         # which weights an Encoder has does not change its speed

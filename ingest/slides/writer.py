@@ -96,15 +96,11 @@ class IngestSummary:
     def __add__(self, other: "IngestSummary") -> "IngestSummary":
         """Of both, where they are parts of one call."""
         mine, theirs = vars(self), vars(other)
-        counts = ("embedded", "recognised", "updated", "elsewhere", "tiles")
-        told = ("scales", "without_tiles", "failures")
+        both = {k: v + theirs[k] for k, v in mine.items() if isinstance(v, int | float | tuple)}
+        both |= {k: v | theirs[k] for k, v in mine.items() if isinstance(v, dict)}
         spent = dict.fromkeys(other.stages, Spent()) | self.stages
-        return replace(
-            self,
-            **{name: mine[name] + theirs[name] for name in counts},
-            **{name: mine[name] | theirs[name] for name in told},
-            stages={name: spent[name] + other.stages.get(name, Spent()) for name in spent},
-        )
+        both["stages"] = {k: v + other.stages.get(k, Spent()) for k, v in spent.items()}
+        return replace(self, **both)
 
     @property
     def gave_up(self) -> int:

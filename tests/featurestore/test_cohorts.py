@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 import time
+from dataclasses import fields
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -320,6 +321,8 @@ def test_a_cohort_of_broken_links_is_refused_and_other_breaks_are_told(
     assert made.options["broken"] == {"cohort_slides_without_embeddings": 1}
     assert "1 other rows of the store break the check" in made.text([])
     assert made.options["patients_made_up"] == 0
+    own = {one.name for one in fields(SplitConfig)} - {"method", "table"}
+    assert {name: made.options[name] for name in own} == {k: vars(drop)[k] for k in own}
 
 
 def test_a_word_that_means_something_is_no_name_of_a_cohort(copies: FeatureStore) -> None:

@@ -10,11 +10,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from builders.ingest_stores import TABLES, TINY, plain, write
+from hypothesis import given
+from hypothesis import strategies as st
 
 from featurestore import FeatureStore
 from featurestore.device import cluster as reach
@@ -23,6 +26,7 @@ from featurestore.errors import ConfigError
 from featurestore.types import Progress, Tiling
 from ingest.slides.config import READERS_EACH, IngestConfig
 from ingest.slides.embed import ingest
+from ingest.slides.worker import Spent
 from ingest.slides.writer import IngestSummary
 
 N = 8
@@ -46,6 +50,25 @@ def test_more_than_the_machine_can_run_is_refused() -> None:
         with pytest.raises(ConfigError, match=r"must be at most .* got \d+\.$"):
             IngestConfig(**over)
         IngestConfig(**over, engine="ray")  # other machines decide
+
+
+def part(n: int) -> IngestSummary:
+    """One that says something of n Slides in each of its counts and lists."""
+    plain = IngestSummary(encoder=None)  # type: ignore[arg-type]
+    said: dict[str, Any] = {k: n for k, v in vars(plain).items() if v == 0}
+    said |= {k: {f"S{n}": "why"} for k, v in vars(plain).items() if v == {}}
+    return replace(plain, **said | {"stages": {"read": Spent(n, n)}})
+
+
+@given(st.integers(0, 99), st.integers(100, 199))
+def test_parts_of_a_call_add_up_in_every_field(a: int, b: int) -> None:
+    both = part(a) + part(b)
+    for name, value in vars(both).items():
+        if isinstance(value, int | float):
+            assert value == a + b, name
+        elif isinstance(value, dict) and name != "stages":
+            assert value == {f"S{a}": "why", f"S{b}": "why"}, name
+    assert both.stages == {"read": Spent(a + b, a + b)}
 
 
 @pytest.fixture(scope="module")

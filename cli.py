@@ -50,11 +50,11 @@ from featurestore.options import (
     yes_option,
 )
 from featurestore.types import Tiling
-from featurestore.words import Told, duration, progress, size
+from featurestore.words import Told, progress, size
 from ingest.config import TableConfig
 from ingest.labels.config import LabelConfig, OllamaConfig, ParserConfig, ValueConfig
 from ingest.slides.config import IngestConfig, PlanConfig
-from ingest.synthetic.demo import DemoConfig, in_shell
+from ingest.synthetic.demo import DemoConfig, DemoSummary, in_shell
 from trainer.config import CurveConfig, SeedsConfig, SettleConfig, SweepConfig, TrainConfig
 
 # Everything else is imported inside the commands: torch alone takes seconds, --help must not.
@@ -684,9 +684,9 @@ def demo(config: DemoConfig) -> None:
     for command in config.commands():
         click.secho(f"\n$ {in_shell(command)}", bold=True)
         main.main(command, standalone_mode=False, obj="raise")
-    click.secho(f"\nDone in {duration(time.monotonic() - started)}.", bold=True)
-    found = against_truth(FeatureStore(config.store), "latest", known)
-    click.echo(f"{found.text()}\n{config.next_steps()}")
+    seconds = time.monotonic() - started
+    found = against_truth(FeatureStore(config.store), "latest", known).text()
+    click.echo(f"\n{DemoSummary(config=config, seconds=seconds, against_truth=found).text()}")
 
 
 if __name__ == "__main__":

@@ -356,6 +356,13 @@ def store_option(command: Command, kind: str = "FeatureStore") -> Command:
 catalog_option = functools.partial(store_option, kind="Readable")  # reads the catalog alone
 
 
+def _tell(result: Any, as_json: bool) -> None:
+    data = result.json() if hasattr(result, "json") else to_json(result)
+    if isinstance(data, dict) and isinstance(data.get("next"), str):
+        data = data | {"next": _of_this_store(data["next"])}
+    click.echo(to_text(data) if as_json else _of_this_store(result.text()))
+
+
 def prints_result(command: Command) -> Command:
     """Give a command --json, and print what it returns: what has `text()`, and fields or `json()`.
 
@@ -365,10 +372,7 @@ def prints_result(command: Command) -> Command:
     @functools.wraps(command)
     def call(*made: Any, as_json: bool, **given: Any) -> None:
         result = command(*made, **given)
-        data = result.json() if hasattr(result, "json") else to_json(result)
-        if isinstance(data, dict) and isinstance(data.get("next"), str):
-            data = data | {"next": _of_this_store(data["next"])}
-        click.echo(to_text(data) if as_json else _of_this_store(result.text()))
+        _tell(result, as_json)
         if getattr(result, "failures", None) or getattr(result, "gave_up", None):
             click.get_current_context().exit(EXIT_FAILURES)
 
@@ -383,8 +387,7 @@ def prints_rows(command: Command) -> Command:
         result = command(*made, **given)
         form = "json" if as_json else form
         if isinstance(result, Told):
-            said = _of_this_store(result.text())
-            return click.echo(to_text(result.json()) if form == "json" else said)
+            return _tell(result, form == "json")
         text, notes = rendered(result if isinstance(result, Rows) else Rows(result), form)
         click.echo(text, nl=False)
         for note in notes:
@@ -412,7 +415,7 @@ def sql_options(folder: str, given: str, words: str) -> Decorator:
         def call(*made: Any, pairs: tuple[str, ...], **said: Any) -> Any:
             text, file, named = said.pop(given), said.pop("file"), said.pop("named")
             if named == "":
-                return click.echo(queries.listed(folder))
+                return _tell(queries.listed(folder), said["as_json"] or said.get("form") == "json")
             user_sql.start()  # it takes its time, as what comes now
             n = sum(one is not None for one in (text, file, named))
             if n != 1 and not (n == 0 and folder == "named"):

@@ -11,6 +11,7 @@ from typing import Any
 import sql
 from featurestore.errors import ConfigError, QueryRefused
 from featurestore.user_sql import Word
+from featurestore.words import Told
 
 KINDS: dict[str, Any] = {"int": int, "float": float, "text": str, "date": date.fromisoformat}
 LONGEST = 1_000_000  # bytes of a file with a query
@@ -26,17 +27,18 @@ def known(folder: str) -> dict[str, str]:
     return {Path(name).name: name for one in folders for name in sql.names(one)}
 
 
-def listed(folder: str) -> str:
+def listed(folder: str) -> Told:
     """What the texts of a folder of `sql/` do, and which parameters they take, a line each."""
-    lines = []
+    lines, data = [], []
     for name, where in known(folder).items():
         text = sql.read(where)
         comments = itertools.takewhile(lambda line: line.startswith("--"), text.splitlines())
         said = " ".join(line.removeprefix("--").strip() for line in comments)
         code = "\n".join(line.partition("--")[0] for line in text.splitlines())
-        pairs = [f"-p {one}=..." for one in dict.fromkeys(re.findall(r"\$(\w+)", code))]
-        lines.append(f"{said}\n    --named {' '.join([name, *pairs])}")
-    return "\n".join(lines)
+        takes = list(dict.fromkeys(re.findall(r"\$(\w+)", code)))
+        lines += [said, f"    --named {' '.join([name, *(f'-p {one}=...' for one in takes)])}"]
+        data.append({"name": name, "said": said, "parameters": takes})
+    return Told("\n".join(lines), data)
 
 
 def chosen(folder: str, given: str | None, file: Path | None, named: str | None) -> str:

@@ -350,6 +350,8 @@ def test_named_alone_lists_what_comes_along(store: Path, words: list[str], name:
     said = run(*words, "--named", "--store", store).stdout
     assert f"{name}: one row per" in said
     assert f"--named {name} -p " in said
+    listed = json.loads(run(*words, "--named", "--json", "--store", store).stdout)
+    assert name in [one["name"] for one in listed]
 
 
 def test_hints_come_whole_and_letters_are_not_escaped(store: Path) -> None:

@@ -31,9 +31,9 @@ from ingest.slides.worker import (
     Tiles,
 )
 from ingest.slides.worklist import TO_FAIL, TO_READ, Work, told, worklist
-from ingest.slides.writer import IngestSummary, Job, Order, Tally, Writer, put_while
+from ingest.slides.writer import IngestSummary, SlideJob, Order, Tally, Writer, put_while
 
-Batch = tuple[Job, np.ndarray, np.ndarray | None]  # rows and pixels; None: the Slide's end
+Batch = tuple[SlideJob, np.ndarray, np.ndarray | None]  # rows and pixels; None: the Slide's end
 
 
 def ingest(
@@ -114,7 +114,7 @@ def _work_off(
     writer = Writer(order, tally)
     for work in bad:
         error = SlideUnreadable(work.why)
-        writer.put(Job(archived=work.slide, stage="archive", error=error))
+        writer.put(SlideJob(archived=work.slide, stage="archive", error=error))
     done = replace(writer.finish(), updated=len(corrected))
     if config.engine == "ray" and todo:
         from ingest.slides.engines import take_in_on_ray
@@ -198,7 +198,7 @@ def _items(read: queue.Queue[Batch], left: int) -> Iterator[Batch]:
 
 
 def _read(reader: ReaderProcess, work: Work, order: Order) -> Iterator[Batch]:
-    job = Job(archived=work.slide, attempts=work.attempts)
+    job = SlideJob(archived=work.slide, attempts=work.attempts)
     request = Request(
         store=order.store,
         slide=work.slide,
@@ -221,7 +221,7 @@ def _read(reader: ReaderProcess, work: Work, order: Order) -> Iterator[Batch]:
     yield job, np.empty(0, np.int64), None
 
 
-def _begin(job: Job, measured: Measured, order: Order) -> None:
+def _begin(job: SlideJob, measured: Measured, order: Order) -> None:
     """Take down what a reader says of a Slide before its tiles."""
     job.why_none, job.spent["open"] = measured.why_none, measured.spent
     job.slide = slide = measured.slide
@@ -252,8 +252,8 @@ def _begin(job: Job, measured: Measured, order: Order) -> None:
 
 def _embed(items: Iterable[Batch], encoder: Encoder, writer: Writer, tally: Tally) -> None:
     """Fill batches across Slides, so that the Encoder sees full ones whatever a Slide holds."""
-    filling: list[tuple[Job, np.ndarray, np.ndarray]] = []  # rows and pixels of one batch
-    waiting: list[Job] = []
+    filling: list[tuple[SlideJob, np.ndarray, np.ndarray]] = []  # rows and pixels of one batch
+    waiting: list[SlideJob] = []
 
     def hand_over() -> None:
         for job in [job for job in waiting if job.error or job.left == 0]:

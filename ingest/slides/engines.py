@@ -20,7 +20,7 @@ from ingest.slides.config import IngestConfig
 from ingest.slides.encoders import load_as
 from ingest.slides.golden import compare_golden_tile
 from ingest.slides.worklist import Work
-from ingest.slides.writer import IngestSummary, Job, Order, Tally, Writer
+from ingest.slides.writer import IngestSummary, SlideJob, Order, Tally, Writer
 
 MOST_CHUNK = 16  # Slides of a task
 TELL_S = 1.0
@@ -115,7 +115,7 @@ def take_in_on_ray(
     writer = Writer(order, tally)
     for work in fleet.lost:
         error = SlideUnreadable(f"slide {work.slide.slide_id!r} took down {MOST_DEATHS} workers.")
-        writer.put(Job(archived=work.slide, stage="read", error=error, attempts=work.attempts))
+        writer.put(SlideJob(archived=work.slide, stage="read", error=error, attempts=work.attempts))
     return summary + writer.finish()
 
 

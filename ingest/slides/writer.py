@@ -53,7 +53,7 @@ class Order:
 
 
 @dataclass(kw_only=True)
-class Job:
+class SlideJob:
     """One Slide on its way from reader to writer."""
 
     archived: ArchiveSlide
@@ -183,19 +183,19 @@ def put_while(line: queue.Queue[T], item: T, is_wanted: Callable[[], bool]) -> b
 
 
 class Writer:
-    """Publishes the Jobs that it is handed; ledger and catalog follow in batches."""
+    """Publishes the SlideJobs that it is handed; ledger and catalog follow in batches."""
 
     def __init__(self, order: Order, tally: Tally) -> None:
         self._order, self._tally = order, tally
         # bounded: a disk slower than the encoder must hold it up, not fill the memory
-        self._queue: queue.Queue[Job | None] = queue.Queue(maxsize=COMMIT_SLIDES)
-        self._done: list[Job] = []
+        self._queue: queue.Queue[SlideJob | None] = queue.Queue(maxsize=COMMIT_SLIDES)
+        self._done: list[SlideJob] = []
         self._summary = IngestSummary(encoder=order.encoder.description)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="writer")
         self._thread.start()
 
-    def put(self, job: Job | None) -> None:
+    def put(self, job: SlideJob | None) -> None:
         """Hand over a finished or failed Slide; None is the last. Raises what an earlier met."""
         put_while(self._queue, job, self._thread.is_alive)
         if self._error:
@@ -221,7 +221,7 @@ class Writer:
         except BaseException as error:  # raised again in the caller's thread
             self._error = error
 
-    def _publish(self, job: Job) -> None:
+    def _publish(self, job: SlideJob) -> None:
         arrays, job.arrays = job.arrays, None  # the row waits for its commit; the arrays need not
         if arrays is not None and job.error is None:
             n = int((~np.isfinite(arrays.embeddings).all(axis=1)).sum())
@@ -267,7 +267,7 @@ class Writer:
         self._order.record(rows, published)
 
 
-def _summed(job: Job, encoder: EncoderDescription) -> IngestSummary:
+def _summed(job: SlideJob, encoder: EncoderDescription) -> IngestSummary:
     slide_id = job.archived.slide_id
     doubt = scale_doubt(job.slide)
     seen = IngestSummary(encoder=encoder, scales={slide_id: doubt} if doubt else {})

@@ -8,6 +8,7 @@ from typing import Any
 
 from featurestore.errors import ConfigError
 from featurestore.fields import check, setting
+from featurestore.words import duration
 
 COHORT = "demo"
 BAG_SIZE = 16  # a synthetic slide has 18 to 34 tiles
@@ -82,13 +83,24 @@ class DemoConfig:
         ]
         return [[*command, "--store", str(self.store)] for command in commands]
 
-    def next_steps(self) -> str:
-        """What was made, and what may come next."""
-        store = shlex.quote(str(self.store))
+
+@dataclass(frozen=True, kw_only=True)
+class DemoSummary:
+    """What a demo made, how long it took, and how near its Run comes to the truth."""
+
+    config: DemoConfig
+    seconds: float
+    against_truth: str
+
+    def text(self) -> str:
+        """What `demo` prints at the end, with what may come next."""
+        made, store = self.config, shlex.quote(str(self.config.store))
         return (
-            f"The figures: {self.store / 'runs'}\n"
-            f"The page:    {self.folder / 'report.html'}\n"
-            f"The store:   {self.store}\n"
+            f"Done in {duration(self.seconds)}.\n"
+            f"{self.against_truth}\n"
+            f"The figures: {made.store / 'runs'}\n"
+            f"The page:    {made.folder / 'report.html'}\n"
+            f"The store:   {made.store}\n"
             f'Next: trephine sql "from slide_overview limit 5" --store {store}\n'
             f"      trephine train {COHORT} --model gated --bag-size {BAG_SIZE} --store {store}\n"
             "      trephine ingest YOUR_SLIDES --store YOUR_STORE"

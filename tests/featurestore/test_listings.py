@@ -1,0 +1,31 @@
+"""What can be asked, and what comes along to ask, is told by results, without a command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import sql
+from featurestore import FeatureStore, overview, queries
+
+
+def test_a_store_lists_each_relation_with_all_its_columns(tmp_path: Path) -> None:
+    store = FeatureStore.create(tmp_path / "store")
+    told = overview.relations(store)
+    heads = [one for one in told.text().splitlines() if not one.startswith((" ", "Next: "))]
+    assert heads == [f"{one['relation']}: a row is {one['one_row']}" for one in told.json()]
+    for one in told.json():
+        assert f"    {', '.join(one['columns'])}\n" in told.text()
+        assert store.ask(f"from {one['relation']} limit 0").columns == one["columns"]
+
+
+@pytest.mark.parametrize("folder", ["named", "cohorts"])
+def test_a_text_that_comes_along_is_listed_with_what_it_takes(folder: str) -> None:
+    told = queries.listed(folder)
+    assert {one["name"] for one in told.json()} == queries.known(folder).keys()
+    for one in told.json():
+        given = "".join(f" -p {name}=..." for name in one["parameters"])
+        assert f"{one['said']}\n    --named {one['name']}{given}\n" in f"{told.text()}\n"
+        text = sql.read(queries.known(folder)[one["name"]])
+        assert all(f"${name}" in text for name in one["parameters"])

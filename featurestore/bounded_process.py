@@ -30,7 +30,7 @@ class Died(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class Bounds:
     """What one request may take; more of it kills the process, and that request fails."""
 
     silence_s: float = 300.0  # a reader that says nothing for so long hangs
@@ -39,10 +39,10 @@ class Limits:
     one_thread: bool = True  # the caller needs the cores
 
 
-Target = Callable[[Connection, Limits], None]
+Target = Callable[[Connection, Bounds], None]
 
 
-def serve(connection: Connection, limits: Limits, answer: Callable[[Any], Iterator[Any]]) -> None:
+def serve(connection: Connection, limits: Bounds, answer: Callable[[Any], Iterator[Any]]) -> None:
     """Answer requests until the other side is gone; runs in the process."""
     try:
         while True:
@@ -63,7 +63,7 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _run(target: Target, connection: Connection, limits: Limits) -> None:
+def _run(target: Target, connection: Connection, limits: Bounds) -> None:
     """What runs in the new process, whose folder for what is temporary goes with it."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
@@ -112,7 +112,7 @@ class BoundedProcess:
         target: what runs in it; a function of a module, as `serve` with its own `answer`.
     """
 
-    def __init__(self, limits: Limits, target: Target) -> None:
+    def __init__(self, limits: Bounds, target: Target) -> None:
         self._limits, self._target = limits, target
         self._process: Any = None
         self._connection: Connection | None = None

@@ -25,7 +25,7 @@ BLOCK = 1 << 18  # bytes; even, so that no Embedding is cut
 _reused = threading.local()
 
 
-class Told(NamedTuple):
+class ToldArray(NamedTuple):
     """What the ledger tells of one array of Embeddings."""
 
     slide_key: str
@@ -36,7 +36,7 @@ class Told(NamedTuple):
     digests: str  # JSON, by file of the Slide's group
 
 
-Seen = tuple[Told, rows.Stamp]
+Seen = tuple[ToldArray, rows.Stamp]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +91,7 @@ class Survey:
             self.add(path, f"it cannot be read: {error.strerror}")
 
 
-Groups = Sequence[tuple[Path, Sequence[Told]]]
+Groups = Sequence[tuple[Path, Sequence[ToldArray]]]
 
 
 def answer(request: tuple[Path, Groups]) -> Iterator[tuple[Survey, list[Path]] | None]:
@@ -110,7 +110,7 @@ def answer(request: tuple[Path, Groups]) -> Iterator[tuple[Survey, list[Path]] |
     yield whole, doubtful
 
 
-def check_group(root: Path, path: Path, told: Sequence[Told]) -> Survey:
+def check_group(root: Path, path: Path, told: Sequence[ToldArray]) -> Survey:
     """Compare every file of a group with its digest; nothing may be missing, other or foreign."""
     found = Survey(root=root)
     if not os.path.lexists(path):
@@ -127,7 +127,7 @@ def check_group(root: Path, path: Path, told: Sequence[Told]) -> Survey:
     return found
 
 
-def _check_files(found: Survey, path: Path, told: Sequence[Told]) -> None:
+def _check_files(found: Survey, path: Path, told: Sequence[ToldArray]) -> None:
     expected: dict[str, str] = {}
     needed: set[str] = set()
     for one in sorted(told, key=lambda one: not one.gone):  # what is there has the last word
@@ -173,7 +173,7 @@ def _entries(found: Survey, folder: str) -> Iterator[tuple[str, os.DirEntry[str]
                     inner.append((entry.path, f"{name}/"))
 
 
-def _check_file(found: Survey, file: str, expected: str, bag: Told | None) -> None:
+def _check_file(found: Survey, file: str, expected: str, bag: ToldArray | None) -> None:
     try:
         opened = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)  # `open` costs twice it
         try:

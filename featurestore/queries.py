@@ -17,7 +17,7 @@ KINDS: dict[str, Any] = {"int": int, "float": float, "text": str, "date": date.f
 LONGEST = 1_000_000  # bytes of a file with a query
 
 
-class Named(str):
+class NamedQuery(str):
     """A SQL text that comes along: a noun that its parameters name must be in the store."""
 
 
@@ -57,7 +57,7 @@ def chosen(folder: str, given: str | None, file: Path | None, named: str | None)
     if named is not None:
         if named not in (there := known(folder)):
             raise ConfigError(f"there is no SQL named {named!r}; there is {', '.join(there)}")
-        return Named(sql.read(there[named]))
+        return NamedQuery(sql.read(there[named]))
     return str(given)
 
 

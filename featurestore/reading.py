@@ -11,7 +11,7 @@ from featurestore.errors import ConfigError, SlideNotFound, TrephineError
 from featurestore.fields import from_json
 from featurestore.ids import one_of
 from featurestore.layout import slides_dir
-from featurestore.queries import Named
+from featurestore.queries import NamedQuery
 from featurestore.sql_child import about
 from featurestore.types import EncoderDescription, Target
 from featurestore.user_sql import Limits, Question
@@ -88,7 +88,7 @@ class Readable:
         if not isinstance(query, str):
             raise ConfigError(f"SQL must be a text, got {type(query).__name__}")
         must_exist(self.root)
-        if isinstance(query, Named):
+        if isinstance(query, NamedQuery):
             self._must_know(parameters)
         limits = Limits(time_s=timeout_s)
         self._asked = Question(path_of(self.root), query, parameters, limits, versions())

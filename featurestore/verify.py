@@ -30,7 +30,7 @@ from featurestore import (
     withdrawal,
     workplaces,
 )
-from featurestore.bounded_process import BoundedProcess, Died, Limits, serve
+from featurestore.bounded_process import BoundedProcess, Bounds, Died, serve
 from featurestore.checksums import MEND, check_sealed
 from featurestore.device import processors
 from featurestore.errors import StoreDamaged, StoreForbidden
@@ -41,7 +41,7 @@ from featurestore.groups import (
     Groups,
     Seen,
     Survey,
-    Told,
+    ToldArray,
     check_group,
 )
 from featurestore.types import ArrayIds, Progress
@@ -141,7 +141,7 @@ def _checking(root: Path) -> Iterator[Callable[[Groups], Iterator[tuple[Survey, 
     Most of a group are small files, of which each takes more of Python than of the disk.
     """
     many = sum(1 for _ in layout.slides_dir(root).glob("*")) // MANY
-    limits = Limits(memory_bytes=2**30, silence_s=SILENCE_S)
+    limits = Bounds(memory_bytes=2**30, silence_s=SILENCE_S)
     helpers = [
         BoundedProcess(limits, partial(serve, answer=groups.answer))
         for _ in range(min(processors() - 1, many))
@@ -186,15 +186,15 @@ def _told(root: Path, kind: str) -> pl.DataFrame:
     return ledger.in_order(found)
 
 
-def _by_key(root: Path) -> dict[str, list[Told]]:
+def _by_key(root: Path) -> dict[str, list[ToldArray]]:
     """What the ledger tells of each Slide's arrays."""
-    found: dict[str, list[Told]] = {}
-    for row in told_arrays(root).select(Told._fields).iter_rows():
-        found.setdefault(row[0], []).append(Told(*row))
+    found: dict[str, list[ToldArray]] = {}
+    for row in told_arrays(root).select(ToldArray._fields).iter_rows():
+        found.setdefault(row[0], []).append(ToldArray(*row))
     return found
 
 
-def _groups(found: Survey) -> list[tuple[Path, list[Told]]]:
+def _groups(found: Survey) -> list[tuple[Path, list[ToldArray]]]:
     """The groups that are there or told of, and what they must hold."""
     folder = layout.slides_dir(found.root)
     there = sorted(folder.iterdir()) if folder.is_dir() else []
@@ -220,7 +220,7 @@ def _again(root: Path, groups: Sequence[Path]) -> Iterator[Survey]:
 
 def _known(
     root: Path, groups: Sequence[Path]
-) -> tuple[bool, dict[Path, tuple[list[ArrayIds], list[Told]]]]:
+) -> tuple[bool, dict[Path, tuple[list[ArrayIds], list[ToldArray]]]]:
     """Whether their folder is claimed; the arrays that are in each, and that are told of it."""
     are_there = {
         path: [*arrays.published(root, path.stem)] if GROUP.fullmatch(path.name) else []
@@ -234,7 +234,7 @@ def _look(
     root: Path,
     path: Path,
     there: Sequence[ArrayIds],
-    told: Sequence[Told],
+    told: Sequence[ToldArray],
     is_claimed: bool,
 ) -> Survey:
     """What is found of one group; what no row tells of is held against itself."""
@@ -244,7 +244,7 @@ def _look(
             with suppress(StoreDamaged):
                 it = folding.read_published(root, ids, now())
                 digests = json.dumps(dict(it.digests))
-                new.append(Told(*ids[:3], dim=it.dim, gone=False, digests=digests))
+                new.append(ToldArray(*ids[:3], dim=it.dim, gone=False, digests=digests))
     found = check_group(root, path, [*told, *new])
     if is_claimed:
         found.waiting, new = len(new), []

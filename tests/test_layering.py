@@ -106,6 +106,19 @@ def test_there_is_something_to_read() -> None:
     assert len(TESTS) > 30
 
 
+def test_a_class_has_a_name_of_its_own() -> None:
+    named = (
+        (node.name, name_of(p))
+        for p in SOURCES
+        for node in ast.walk(tree_of(p))
+        if isinstance(node, ast.ClassDef)
+    )
+    homes: dict[str, list[str]] = {}
+    for name, home in named:
+        homes.setdefault(name, []).append(home)
+    assert {name: of for name, of in homes.items() if of[1:]} == {}
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_a_package_imports_only_what_it_may(package: str) -> None:
     for path in SOURCES:

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from featurestore import bounded_process
-from featurestore.bounded_process import BoundedProcess, Died, Limits
+from featurestore.bounded_process import BoundedProcess, Bounds, Died
 from featurestore.device import device_of
 from featurestore.errors import TrephineError
 from featurestore.types import Progress
@@ -27,7 +27,7 @@ from trainer.config import TrainConfig
 from trainer.shared_store import Shared
 
 WORTH_S = 20.0  # of work that is left, over which the start of a second process pays
-LIMITS = Limits(silence_s=1e6, cpu_s=1e9, memory_bytes=1 << 60, one_thread=False)
+LIMITS = Bounds(silence_s=1e6, cpu_s=1e9, memory_bytes=1 << 60, one_thread=False)
 Outcome = tuple[str, bool] | TrephineError  # a run_id and whether it is new, or why there is none
 
 

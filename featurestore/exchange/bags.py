@@ -15,7 +15,7 @@ import numpy as np
 from featurestore import arrays
 from featurestore.errors import FeaturesRefused
 from featurestore.exchange import files, tools
-from featurestore.exchange.finding import Found
+from featurestore.exchange.finding import Features
 from featurestore.types import SCORES, ArrayIds, EncoderDescription, Slide, Tiling, content_id
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def unplaced(rows: np.ndarray) -> ForeignBag:
     return ForeignBag(rows=rows, coords=coords, unit="row")
 
 
-def read(found: Found) -> ForeignBag:
+def read(found: Features) -> ForeignBag:
     """Read the files of one Slide."""
     bag, said = (_of_hdf5 if found.path.suffix == ".h5" else _of_arrays)(found)
     for twin in found.twins:
@@ -161,7 +161,7 @@ def _check(said: Mapping[str, Any]) -> None:
             raise FeaturesRefused(f"has coordinates in {got!r}, expected {expected!r}")
 
 
-def _beside(found: Found) -> dict[str, Any]:
+def _beside(found: Features) -> dict[str, Any]:
     """What JSON files beside say, all their sections as one."""
     said: dict[str, Any] = {}
     for path in (one for one in found.beside if one.suffix == ".json"):
@@ -172,7 +172,7 @@ def _beside(found: Found) -> dict[str, Any]:
     return said
 
 
-def _of_hdf5(found: Found) -> tuple[ForeignBag, dict[str, Any]]:
+def _of_hdf5(found: Features) -> tuple[ForeignBag, dict[str, Any]]:
     """Rows and coordinates of one file; places beside, if they are there, must be the same."""
     tool, said = tools.TOOLS[found.tool], _beside(found)
     with files.hdf5(found.path) as file:
@@ -200,7 +200,7 @@ def _of_hdf5(found: Found) -> tuple[ForeignBag, dict[str, Any]]:
     return ForeignBag(rows=rows, coords=coords, unit=tool.unit), said
 
 
-def _of_arrays(found: Found) -> tuple[ForeignBag, dict[str, Any]]:
+def _of_arrays(found: Features) -> tuple[ForeignBag, dict[str, Any]]:
     """Rows of a tensor or an archive of NumPy, and places of the file beside, by tile number."""
     said, index = _beside(found), None
     _check(said)

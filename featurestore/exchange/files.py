@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from featurestore.bounded_process import BoundedProcess, Died, Limits, serve
+from featurestore.bounded_process import BoundedProcess, Bounds, Died, serve
 from featurestore.errors import FeaturesRefused, write_beside
 from featurestore.exchange.tools import SIGNS
 
@@ -194,7 +194,7 @@ class Apart(BoundedProcess):
     """
 
     def __init__(self) -> None:
-        super().__init__(Limits(memory_bytes=MEMORY_BYTES), partial(serve, answer=_answer))
+        super().__init__(Bounds(memory_bytes=MEMORY_BYTES), partial(serve, answer=_answer))
         self._broken: dict[Path, str] = {}
         self.start()
 

@@ -35,7 +35,7 @@ LONGEST = 200  # characters of a name
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class Features:
     """A file of features, not read yet."""
 
     path: Path
@@ -53,7 +53,7 @@ class Found:
 class Finds:
     """What there is in a folder."""
 
-    found: Sequence[Found]
+    found: Sequence[Features]
     refused: Mapping[Path, str]  # and why
     others: Mapping[str, int]  # files left out, by whose they are
     places: int  # Slides of which there are places of tiles
@@ -156,9 +156,9 @@ def _upto(match: re.Match[str], group: str) -> str:
     return match.string[: match.end(group)] if group in match.re.groupindex else ""
 
 
-def _features(tool: str, there: Iterable[Path], places: Places) -> Iterator[Found]:
+def _features(tool: str, there: Iterable[Path], places: Places) -> Iterator[Features]:
     """Features by Slide: of files of several kinds, those of the first kind."""
-    by_slide: dict[tuple[str, ...], list[tuple[int, Found]]] = {}
+    by_slide: dict[tuple[str, ...], list[tuple[int, Features]]] = {}
     for path in there:
         matches = ((rank, _match(one, path)) for rank, one in enumerate(TOOLS[tool].features))
         rank, match = next((one for one in matches if one[1]), (0, None))
@@ -167,7 +167,7 @@ def _features(tool: str, there: Iterable[Path], places: Places) -> Iterator[Foun
         said = {name: word or "" for name, word in match.groupdict().items()}
         name, folder, cut = said["slide"], said["folder"], said.get("cut", "")
         near = sorted([*places.get(name, ()), *places.get(None, ())], key=lambda one: -len(one[0]))
-        found = Found(
+        found = Features(
             path=path,
             tool=tool,
             name=name,
@@ -188,7 +188,7 @@ def _features(tool: str, there: Iterable[Path], places: Places) -> Iterator[Foun
         yield from (replace(one, twins=twins) for rank, one in several if rank == first)
 
 
-def _empty(found: Sequence[Found], places: Places, peek: Peek) -> Iterator[Found]:
+def _empty(found: Sequence[Features], places: Places, peek: Peek) -> Iterator[Features]:
     """Slides without a tile, of which TRIDENT may write no features: one for each Encoder."""
     used = {path for one in found for path in one.beside}
     folders = {(one.path.parent.parent.absolute().as_posix(), one.folder): one for one in found}

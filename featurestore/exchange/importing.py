@@ -14,7 +14,7 @@ from featurestore.config import ImportConfig
 from featurestore.errors import FeaturesRefused, StoreDamaged
 from featurestore.exchange import bags, files
 from featurestore.exchange.bags import ForeignBag, ForeignTiling
-from featurestore.exchange.finding import Finds, Found, Given, People, Who, find
+from featurestore.exchange.finding import Features, Finds, Given, People, Who, find
 from featurestore.exchange.tools import TOOLS
 from featurestore.ledger import nouns_of
 from featurestore.types import ArrayIds, EncoderDescription, Failure, Progress
@@ -23,8 +23,8 @@ from featurestore.words import counted, grouped
 if TYPE_CHECKING:
     from featurestore.store import FeatureStore
 
-Read = Callable[[Found], ForeignBag]
-Alike = tuple[Found, ForeignBag, ForeignBag, tuple[float | None, Any]]  # as read, placed; its mpp
+Read = Callable[[Features], ForeignBag]
+Alike = tuple[Features, ForeignBag, ForeignBag, tuple[float | None, Any]]  # read, placed; its mpp
 COMMIT_SLIDES = 32
 PROBES = 5  # files of a folder that decide how wide an Encoder is
 SCALE = "Pass --mpp, or a --manifest with a column mpp"
@@ -167,9 +167,9 @@ class Taker:
         }
         self._failed = set(store.ask("select item from failures where stage = 'import'")["item"])
 
-    def by_slide(self, found: Sequence[Found]) -> dict[tuple[str, str, str], list[Found]]:
+    def by_slide(self, found: Sequence[Features]) -> dict[tuple[str, str, str], list[Features]]:
         """Files by folder, way to cut, and Slide; the names that are none fail."""
-        groups: dict[tuple[str, str, str], list[Found]] = {}
+        groups: dict[tuple[str, str, str], list[Features]] = {}
         for one in found:
             try:
                 who = self.people.who(one.name)
@@ -185,7 +185,7 @@ class Taker:
             self._dims[folder] = self._dim_of(of_folder)
         return groups
 
-    def _dim_of(self, of_folder: list[Found]) -> int | None:
+    def _dim_of(self, of_folder: list[Features]) -> int | None:
         """How wide the rows of a folder are: what most of a few files say."""
         widths: Counter[int] = Counter()
         for one in of_folder[:: max(1, len(of_folder) // PROBES)]:
@@ -194,7 +194,7 @@ class Taker:
         del widths[0]
         return widths.most_common(1)[0][0] if widths else None
 
-    def take(self, who: Who, several: list[Found]) -> None:
+    def take(self, who: Who, several: list[Features]) -> None:
         """Read the files of one Slide, which must say the same, and publish what is new."""
         first, bag, it, mpp = self._read_alike(who, several)
         key = (first.tool, self._name or bag.encoder or first.encoder, first.folder)
@@ -233,7 +233,7 @@ class Taker:
         mended = self._failed & {str(one.path) for one in several}
         self._rows += [Failure(item=item, mended=True) for item in sorted(mended)]
 
-    def _read_alike(self, who: Who, several: list[Found]) -> Alike:
+    def _read_alike(self, who: Who, several: list[Features]) -> Alike:
         kept: list[Alike] = []
         for one in several:
             try:
@@ -260,7 +260,7 @@ class Taker:
         self.summary.copies += len(kept) - 1
         return kept[0]
 
-    def _tiling(self, found: Found, bag: ForeignBag, mpp: float | None) -> ForeignTiling:
+    def _tiling(self, found: Features, bag: ForeignBag, mpp: float | None) -> ForeignTiling:
         """How the Slide was cut: as it stands in the store for slides of nearly the same scale."""
         scale = bag.tile_mpp
         if scale is None and mpp and bag.tile_px and bag.tile_px0:

@@ -14,7 +14,7 @@ from featurestore.config import SplitConfig
 from featurestore.errors import ConfigError, FeaturesRefused
 from featurestore.exchange import files
 from featurestore.exchange.bags import ForeignBag, placed, unplaced
-from featurestore.exchange.finding import Found
+from featurestore.exchange.finding import Features
 from featurestore.exchange.importing import ImportSummary, Read, Taker
 from featurestore.ids import strangers
 from featurestore.types import Case, GivenSlide, Label, Target
@@ -71,7 +71,7 @@ def add_bags(
 
     read = functools.partial(_read, bags, coords)
     of_all: dict[str, Any] = {"tool": TOOL, "folder": name, "encoder": name, "cut": name}
-    found = [Found(path=Path(name, one), name=one, **of_all) for one in bags]
+    found = [Features(path=Path(name, one), name=one, **of_all) for one in bags]
     slides = [GivenSlide(slide_id=one, case_id=one, path=f"{name}/{one}") for one in bags]
     cases = [
         Case(case_id=one, patient_id=of[one], patient_made_up=one not in patients) for one in bags
@@ -108,7 +108,7 @@ def record_labels(self: FeatureStore, labels: Iterable[Label], target: Target) -
 
 
 def _read(
-    bags: Mapping[str, np.ndarray], coords: Mapping[str, np.ndarray], found: Found
+    bags: Mapping[str, np.ndarray], coords: Mapping[str, np.ndarray], found: Features
 ) -> ForeignBag:
     given = np.asarray(bags[found.name])
     if given.dtype.kind not in "fiub":
@@ -120,7 +120,7 @@ def _read(
     return ForeignBag(rows=rows, coords=files.places_of(np.asarray(at)))
 
 
-def _check(found: Collection[Found], read: Read) -> None:
+def _check(found: Collection[Features], read: Read) -> None:
     """Refuse before anything is written."""
     dims: set[int] = set()
     for one in found:

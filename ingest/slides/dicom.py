@@ -23,7 +23,7 @@ MOST_READ = 2**20  # bytes of one header
 
 
 @dataclass(frozen=True, kw_only=True)
-class Group:
+class Series:
     """Files of one folder that are one Slide, or that are none for one reason."""
 
     series: str  # SeriesInstanceUID; empty where none is known
@@ -44,7 +44,7 @@ def may_be_dicom(name: str) -> bool:
     return suffix in SUFFIXES or not suffix or suffix[1:].isdigit()
 
 
-def groups(folder: Path) -> Mapping[str, Group]:
+def groups(folder: Path) -> Mapping[str, Series]:
     """The DICOM files right in a folder, by name; a header is read once while nothing changes."""
     about = folder.stat()
     is_fresh = abs(time.time_ns() - about.st_mtime_ns) < FRESH_NS
@@ -53,7 +53,7 @@ def groups(folder: Path) -> Mapping[str, Group]:
 
 
 @functools.lru_cache(maxsize=16)
-def _group(folder: Path, *told: int) -> Mapping[str, Group]:
+def _group(folder: Path, *told: int) -> Mapping[str, Series]:
     with os.scandir(folder) as entries:
         names = sorted(
             entry.name
@@ -67,14 +67,14 @@ def _group(folder: Path, *told: int) -> Mapping[str, Group]:
         if has_series or suffix_of(header.name) in SUFFIXES:  # else an empty file is nobody's
             key = header.series or header.name  # what has no series is told file by file
             alike.setdefault((key, header.reason), []).append(header)
-    found: dict[str, Group] = {}
+    found: dict[str, Series] = {}
     for (_, reason), headers in alike.items():
         if all(header.kind in BESIDE for header in headers):
             kinds = " and ".join(sorted({header.kind.lower() for header in headers}))
             reason = reason or f"holds no level of a slide, only its {kinds}"
         members = tuple(header.name for header in headers)
         instances = frozenset(header.instance for header in headers)
-        group = Group(series=headers[0].series, names=members, instances=instances, reason=reason)
+        group = Series(series=headers[0].series, names=members, instances=instances, reason=reason)
         found |= dict.fromkeys(members, group)
     return found
 

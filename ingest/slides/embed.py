@@ -31,7 +31,7 @@ from ingest.slides.worker import (
     Tiles,
 )
 from ingest.slides.worklist import TO_FAIL, TO_READ, Work, told, worklist
-from ingest.slides.writer import IngestSummary, SlideJob, Order, Tally, Writer, put_while
+from ingest.slides.writer import IngestSummary, Order, SlideJob, Tally, Writer, put_while
 
 Batch = tuple[SlideJob, np.ndarray, np.ndarray | None]  # rows and pixels; None: the Slide's end
 

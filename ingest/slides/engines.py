@@ -20,7 +20,7 @@ from ingest.slides.config import IngestConfig
 from ingest.slides.encoders import load_as
 from ingest.slides.golden import compare_golden_tile
 from ingest.slides.worklist import Work
-from ingest.slides.writer import IngestSummary, SlideJob, Order, Tally, Writer
+from ingest.slides.writer import IngestSummary, Order, SlideJob, Tally, Writer
 
 MOST_CHUNK = 16  # Slides of a task
 TELL_S = 1.0
@@ -33,7 +33,7 @@ Counts = Counter[str]  # of a Tally: what an actor did since it last told
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Kept(Order):
+class _Keeping(Order):
     """An Order whose rows are kept for the driver, which alone writes ledger and catalog."""
 
     rows: list[Any] = field(default_factory=list)
@@ -87,7 +87,7 @@ class Pipeline:
         """Take some Slides in; gives how far it is, and last what was done."""
         from ingest.slides.embed import take_in
 
-        order, relay = _Kept(**vars(self._order)), _Relay()
+        order, relay = _Keeping(**vars(self._order)), _Relay()
         with ThreadPoolExecutor(1) as pool:
             doing = pool.submit(take_in, order, works, self._workers, relay)
             doing.add_done_callback(relay.end)

@@ -26,7 +26,7 @@ ODD = {kind: f"is a {name}, expected a file" for kind, name in (DEVICES | PIPES)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class FoundSlide:
     """One Slide of a listing."""
 
     path: Path  # absolute, links kept: a file, or the folder of the one DICOM series in it
@@ -47,7 +47,7 @@ def as_given(path: Path) -> Path:
         return short
 
 
-def find_slides(source: Path) -> tuple[list[Found], dict[str, str]]:
+def find_slides(source: Path) -> tuple[list[FoundSlide], dict[str, str]]:
     """List the one Slide of a path, or those under a folder, opening no files but DICOM's.
 
     Linked folders are followed. Each folder is listed once, under its own path rather than a
@@ -63,23 +63,23 @@ def find_slides(source: Path) -> tuple[list[Found], dict[str, str]]:
     """
     source = as_given(source)
     why = _why_no_file(source) if _is_text(str(source)) else NOT_TEXT
-    found: list[Found | Refusal] = [(source, why)]
+    found: list[FoundSlide | Refusal] = [(source, why)]
     if why == FOLDER:
         found = list(_walk(source))
     elif not why:
-        found = [Found(path=source, name=slide_name(source))]
-    slides = [one for one in found if isinstance(one, Found)]
+        found = [FoundSlide(path=source, name=slide_name(source))]
+    slides = [one for one in found if isinstance(one, FoundSlide)]
     torn = _torn_series(slides)
     times = Counter(slide.name for slide in slides)
     named = (replace(s, name=s.series) if s.series and times[s.name] > 1 else s for s in slides)
-    refused = [one for one in found if not isinstance(one, Found)]
+    refused = [one for one in found if not isinstance(one, FoundSlide)]
     return (
         sorted((one for one in named if one.path not in torn), key=lambda one: str(one.path)),
         dict(sorted(_told(path, why) for path, why in [*refused, *torn.items()])),
     )
 
 
-def _walk(source: Path) -> Iterator[Found | Refusal]:
+def _walk(source: Path) -> Iterator[FoundSlide | Refusal]:
     """What lies right in each folder, each once; those behind links come last."""
     seen: set[tuple[int, int]] = set()
     folders, linked = [source], list[Path]()
@@ -123,24 +123,24 @@ def _scan(here: Path) -> dict[str, list[str]]:
     return inside
 
 
-def _take(here: Path, files: list[str]) -> Iterator[Found | Refusal]:
+def _take(here: Path, files: list[str]) -> Iterator[FoundSlide | Refusal]:
     plain = [name for name in files if dicom.suffix_of(name) in SUFFIXES - dicom.SUFFIXES]
     known = dicom.groups(here) if len(plain) < len(files) else {}
     series = _series(known)
-    found = [Found(path=here / name, name=name[: name.rindex(".")]) for name in plain]
+    found = [FoundSlide(path=here / name, name=name[: name.rindex(".")]) for name in plain]
     is_alone = len(series) == 1 and here.name != ""
     for g in series:
         path, name = (here, here.name) if is_alone else (here / g.names[0], g.series)
-        found.append(Found(path=path, name=name, series=g.series, instances=g.instances))
+        found.append(FoundSlide(path=path, name=name, series=g.series, instances=g.instances))
     yield from (one if _is_text(one.path.name) else (one.path, NOT_TEXT) for one in found)
     for group in {id(group): group for group in known.values() if group.reason}.values():
         more = f"(and {len(group.names) - 1} more of its series) " if group.names[1:] else ""
         yield here / group.names[0], more + group.reason
 
 
-def _torn_series(slides: Iterable[Found]) -> dict[Path, str]:
+def _torn_series(slides: Iterable[FoundSlide]) -> dict[Path, str]:
     """Of series that lie in several folders, and are no copies: why they are no Slide yet."""
-    places: dict[str, list[Found]] = {}
+    places: dict[str, list[FoundSlide]] = {}
     for slide in slides:
         if slide.series:
             places.setdefault(slide.series, []).append(slide)
@@ -236,12 +236,12 @@ def _why_no_file(path: Path) -> str:
     return "" if stat.S_ISREG(mode) else ODD.get(stat.S_IFMT(mode), "is no file")
 
 
-def _series(known: Mapping[str, dicom.Group]) -> list[dicom.Group]:
+def _series(known: Mapping[str, dicom.Series]) -> list[dicom.Series]:
     """The groups of a folder that are Slides."""
     return [group for group in {id(g): g for g in known.values()}.values() if not group.reason]
 
 
-def _only_series(folder: Path) -> dicom.Group:
+def _only_series(folder: Path) -> dicom.Series:
     known = dicom.groups(folder)
     series = _series(known)
     if len(series) == 1:

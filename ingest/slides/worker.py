@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from featurestore import FeatureStore, bounded_process, row_order
-from featurestore.bounded_process import BoundedProcess, Died, Limits, Target
+from featurestore.bounded_process import BoundedProcess, Bounds, Died, Target
 from featurestore.errors import SlideUnreadable, TrephineError
 from featurestore.types import SCORES, Slide, Tiling, content_id
 from ingest.slides import files as slide_files
@@ -174,8 +174,8 @@ _SERVE = functools.partial(bounded_process.serve, answer=read_slide)
 class ReaderProcess(BoundedProcess):
     """A process that reads one Slide after the other, and is replaced when it dies or hangs."""
 
-    def __init__(self, limits: Limits | None = None, target: Target = _SERVE) -> None:
-        super().__init__(limits or Limits(), target)
+    def __init__(self, limits: Bounds | None = None, target: Target = _SERVE) -> None:
+        super().__init__(limits or Bounds(), target)
 
     def read(self, request: Request) -> Iterator[Message]:
         """Read a Slide over there; ends with `Done`, whatever happens to the process."""

@@ -7,11 +7,11 @@ import signal
 import time
 from multiprocessing.connection import Connection
 
-from featurestore.bounded_process import ONE_THREAD, Limits
+from featurestore.bounded_process import ONE_THREAD, Bounds
 from ingest.slides.worker import Done, read_slide
 
 
-def tell_threads(connection: Connection, limits: Limits) -> None:
+def tell_threads(connection: Connection, limits: Bounds) -> None:
     """Answer any request with what polars and the environment say of threads."""
     import polars as pl
 
@@ -21,7 +21,7 @@ def tell_threads(connection: Connection, limits: Limits) -> None:
     connection.send(Done(stage=f"{threads} {set(said.values())} {request.encoder_id}"))
 
 
-def serve(connection: Connection, limits: Limits) -> None:
+def serve(connection: Connection, limits: Bounds) -> None:
     while True:
         request = connection.recv()
         for number, message in enumerate(read_slide(request)):

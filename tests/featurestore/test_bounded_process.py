@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from featurestore.bounded_process import BoundedProcess, Died, Limits, serve
+from featurestore.bounded_process import BoundedProcess, Bounds, Died, serve
 
 PARENT = """
 import functools, time
-from featurestore.bounded_process import BoundedProcess, Limits, serve
-process = BoundedProcess(Limits(), functools.partial(serve, answer=time.sleep))
+from featurestore.bounded_process import BoundedProcess, Bounds, serve
+process = BoundedProcess(Bounds(), functools.partial(serve, answer=time.sleep))
 process.start().send(600)
 print(process.pid, process._temporary, flush=True)
 time.sleep(600)
@@ -39,7 +39,7 @@ def test_it_ends_with_its_parent_and_leaves_nothing(ended: signal.Signals) -> No
 
 @pytest.mark.parametrize("n_bytes", [1, 10_000_000])  # it fits into the pipe, and does not
 def test_a_stopped_one_is_ended_and_told_however_long_the_request(n_bytes: int) -> None:
-    process = BoundedProcess(Limits(silence_s=0.3), partial(serve, answer=iter))
+    process = BoundedProcess(Bounds(silence_s=0.3), partial(serve, answer=iter))
     process.start()
     assert process.pid is not None
     os.kill(process.pid, signal.SIGSTOP)
@@ -49,7 +49,7 @@ def test_a_stopped_one_is_ended_and_told_however_long_the_request(n_bytes: int) 
 
 
 def test_ctrl_c_is_left_to_who_asked() -> None:
-    process = BoundedProcess(Limits(), partial(serve, answer=iter))
+    process = BoundedProcess(Bounds(), partial(serve, answer=iter))
     process.start()
     assert process.pid is not None
     for _ in range(5):  # it imports, and the terminal tells both

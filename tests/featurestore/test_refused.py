@@ -19,7 +19,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from featurestore import folding, layout, user_sql
-from featurestore.bounded_process import BoundedProcess, Limits, serve
+from featurestore.bounded_process import BoundedProcess, Bounds, serve
 from featurestore.catalog_file import MAKE_ANEW, path_of
 from featurestore.config import SplitConfig
 from featurestore.errors import ConfigError, FileUnwritable, StoreDamaged, disk_fault
@@ -203,7 +203,7 @@ def test_no_folder_for_temporary_files_is_told(
 ) -> None:
     user_sql.stop()
     monkeypatch.setattr(tempfile, "tempdir", None)
-    reader = BoundedProcess(Limits(), serve)
+    reader = BoundedProcess(Bounds(), serve)
     for start in (lambda: store.sql("select 1"), reader.start, reader.start):
         with small_disk(0), pytest.raises(FileUnwritable, match="export TMPDIR="):
             start()

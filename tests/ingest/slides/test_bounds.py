@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featurestore import FeatureStore
-from featurestore.bounded_process import Limits
+from featurestore.bounded_process import Bounds
 from featurestore.errors import SlideRefused, SlideUnreadable
 from featurestore.types import Tiling
 from ingest.slides.dicom import MOST_READ, groups
@@ -206,8 +206,8 @@ def test_a_reader_out_of_time_or_memory_fails_its_slide_alone_and_leaves_nothing
     (tmp_path / "tmp").mkdir()
     store = FeatureStore.create(tmp_path / "store")
     for limits, said in (
-        (Limits(cpu_s=0.02), "took its reader over 0.02 s of processor time"),
-        (Limits(memory_bytes=2**20), ""),
+        (Bounds(cpu_s=0.02), "took its reader over 0.02 s of processor time"),
+        (Bounds(memory_bytes=2**20), ""),
     ):
         write(tmp_path / "a.svs", plain(800), mpp=2.0, stated=0.5)
         reader = ReaderProcess(limits)

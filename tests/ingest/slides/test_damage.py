@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from builders.ingest_stores import slide
 
-from featurestore.bounded_process import Limits
+from featurestore.bounded_process import Bounds
 from featurestore.store import FeatureStore
 from featurestore.types import Tiling
 from ingest.slides.worker import Done, Measured, Message, ReaderProcess, Request, Tiles
@@ -72,7 +72,7 @@ def tiles_by_corner(messages: list[Message]) -> dict[tuple[int, int], np.ndarray
 def test_damaged_slides_are_read_sanely_or_refused(shared: Path, tmp_path: Path) -> None:
     store = FeatureStore.create(tmp_path / "store")
     rng = random.Random(0)
-    reader = ReaderProcess(Limits(silence_s=60))
+    reader = ReaderProcess(Bounds(silence_s=60))
     kinds = ("truncated", "header", "anywhere", "end", "zeroed", "extension")
     files = sources(shared)
     outcomes: dict[str, int] = {}

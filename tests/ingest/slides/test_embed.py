@@ -17,7 +17,7 @@ from builders.ingest_stores import TINY, Recorder, plain, rebuilt, slide, take_i
 from PIL import Image
 
 from featurestore import FeatureStore, row_order
-from featurestore.bounded_process import Limits
+from featurestore.bounded_process import Bounds
 from featurestore.errors import TrephineError
 from featurestore.types import Tiling
 from ingest.slides.archive import Archive
@@ -317,7 +317,7 @@ def test_a_slide_that_kills_or_hangs_its_reader_fails_alone(tmp_path: Path) -> N
         Recorder(),
         Tiling(),
         IngestConfig(workers=1),
-        new_reader=lambda: ReaderProcess(Limits(silence_s=15.0), bad_reader.serve),
+        new_reader=lambda: ReaderProcess(Bounds(silence_s=15.0), bad_reader.serve),
     )
     assert done.failures.keys() == {"b", "c"}
     assert "killed its reader (exit code -9)" in done.failures["b"]

@@ -101,7 +101,7 @@ class Gone:
 
 
 COHORT_TEXTS = ("query", "parameters", "options", "dropped")  # as people typed them
-OF_SLIDES = ("slide", "case", "patient")
+OF_SLIDES: tuple[TombstoneKind, ...] = ("slide", "case", "patient")
 _SAID = re.compile(
     r"""'(?P<sql>(?:[^']|'')*)'|"(?P<json>(?:[^"\\]|\\.)*)"|(?P<words>[^\s'"(),%]+)"""
 )

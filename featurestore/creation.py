@@ -34,7 +34,6 @@ def make(root: Path, shared: bool) -> str:
     if is_old:  # of a version without digests: what is made anew has them all
         with workplaces.alone(root):
             make_anew(root, keep=False)
-            folding.fold(root)
     if is_new:
         with suppress(OSError):
             path_of(root).chmod(layout.rights(root)[1])
@@ -76,10 +75,11 @@ def fresh(root: Path, only: Collection[str] | None = None) -> Iterator[catalog.C
         yield into[0]
 
 
-def make_anew(root: Path, *, keep: bool = True) -> list[str]:
-    """Replace the catalog by one made anew from ledger, arrays and Runs; a fold completes it.
+def make_anew(root: Path, *, keep: bool = True, complete: bool = True) -> list[str]:
+    """Replace the catalog by one made anew from ledger, arrays and Runs.
 
-    The old one is set aside, or nothing is left of it without `keep`.
+    The old one is set aside, or nothing is left of it without `keep`. A fold completes it, which
+    who holds its lock asks for later.
     """
     tmp = layout.tmp_dir(root)
     with writing(root), TemporaryDirectory(dir=tmp, ignore_cleanup_errors=True) as made:
@@ -95,6 +95,8 @@ def make_anew(root: Path, *, keep: bool = True) -> list[str]:
         for file in old[1:] if not keep else ():  # before another process can have one like it
             workplaces.remove(file)
         new.rename(path_of(root))
+    if complete:
+        folding.fold(root)
     return [*mended, f"{layout.CATALOG} was made anew"]
 
 
@@ -111,7 +113,6 @@ def recover(root: Path) -> str:
             if not _is_torn(root):  # another process was faster
                 return ""
             make_anew(root)
-            folding.fold(root)
     except TrephineError:  # somebody is at work, or this user may not write: told by what follows
         return ""
     return (

@@ -342,7 +342,7 @@ def store_option(command: Command, kind: str = "FeatureStore") -> Command:
         opened = getattr(featurestore, kind)(store, trust=trust)
         try:
             result = command(*made, store=opened, **given)
-            if opened.has_notes:  # on what was left out
+            if opened.notes:  # on what was left out
                 click.get_current_context().exit(EXIT_FAILURES)
             return result
         finally:

@@ -16,6 +16,7 @@ from featurestore.sql_child import about
 from featurestore.types import EncoderDescription, Target
 from featurestore.user_sql import Limits, Question
 from featurestore.words import as_html, counted
+from featurestore.workplaces import is_claimed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,7 +34,7 @@ class Readable:
 
     def __init__(self, root: Path | str, *, trust: bool = False) -> None:
         self.root, self.trust = Path(root), trust
-        self._told: list[str] = []  # notes on damage that was left out
+        self.notes: list[str] = []  # on damage that was left out
         self._asked: Question | None = None  # the last, unless something was written since
         must_be_readable(self.root)
         must_exist(self.root)
@@ -135,13 +136,8 @@ class Readable:
 
     def note(self, said: str) -> None:
         """Take down what is damaged, and was left out of a command's result."""
-        if (line := f"note: {said}\n") not in self._told:
-            self._told.append(line)
-
-    @property
-    def has_notes(self) -> bool:
-        """Whether something was left out."""
-        return bool(self._told)
+        if (line := f"note: {said}\n") not in self.notes:
+            self.notes.append(line)
 
     def set_aside(self) -> str:
         """Say what the catalog lacks of the ledger, or could not take; empty if there is none."""
@@ -153,16 +149,10 @@ class Readable:
             with catalog.reader(self.root) as con:
                 n, other = about(con, self.root / "ledger").values()
         how = "Look with: trephine sql \"from failures where stage = 'ledger'\""
-        if other and not self._is_at_work():
+        if other and not is_claimed(slides_dir(self.root)):  # what a later call folds in
             self.note(OTHERS[other])
         aside = f"note: {n} rows or files of the ledger are set aside. {how}\n" if n else ""
-        return "".join([self._recovered, *self._told, aside])
-
-    def _is_at_work(self) -> bool:
-        """Whether somebody writes what a later call folds in."""
-        from featurestore.workplaces import is_claimed
-
-        return is_claimed(slides_dir(self.root))
+        return "".join([self._recovered, *self.notes, aside])
 
     def slides(self) -> pl.DataFrame:
         """Return one row per Slide, with its Label, quality and Embeddings."""
@@ -179,10 +169,7 @@ class Readable:
         return self.ask(text, named)
 
     def embeddings(
-        self,
-        slide: str,
-        tiling_id: str | None = None,
-        encoder_id: str | None = None,
+        self, slide: str, tiling_id: str | None = None, encoder_id: str | None = None
     ) -> np.ndarray:
         """Return all Embeddings of a Slide, checked against their checksum, float16 (N, D).
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -25,11 +24,8 @@ from featurestore import (
 )
 from featurestore.bookkeeping import Published
 from featurestore.catalog_file import must_be_readable
-from featurestore.errors import (
-    StoreDamaged,
-    StoreNotFound,
-    StoreVersionMismatch,
-)
+from featurestore.errors import StoreDamaged, StoreNotFound, StoreVersionMismatch
+from featurestore.fields import from_json
 from featurestore.groups import REPAIR, Finding, Survey
 from featurestore.salvage import is_anothers, salvage
 from featurestore.types import EncoderDescription, Progress
@@ -74,14 +70,14 @@ def _verify(root: Path, repair: bool, rebuild: bool, progress: Progress) -> Veri
     """The same, while nobody else who repairs, rebuilds, compacts or erases is at work."""
     mended: list[str] = []
     if (repair or rebuild) and is_anothers(root):  # first: nothing of it belongs here
-        mended, rebuild = _make_anew(root), False
+        mended, rebuild = creation.make_anew(root), False
     if (repair or rebuild) and withdrawal.begun(root).exists():
         with suppress(Exception):  # first: what it took out already is not lost
             mended += withdrawal.finish(root)
     saved = salvage(root) if repair or rebuild else Survey(root=root)
     mended += saved.mended
     if rebuild:
-        mended += _make_anew(root)
+        mended += creation.make_anew(root)
     with suppress(Exception):  # whatever DuckDB makes of a broken catalog, which is told
         if repair:
             folding.fold(root)  # arrays that a killed or running call published are no strangers
@@ -143,35 +139,18 @@ def _repair(root: Path, findings: Sequence[Finding]) -> list[str]:
     gone = [
         replace(one, gone=True)
         for one in ledger.nouns_of(Published, told_arrays(root).filter(~pl.col("gone")))
-        if lost
-        & {
-            array := layout.embedding_dir(root, *one.ids),
-            *array.parents,
-        }
+        if lost & {array := layout.embedding_dir(root, *one.ids), *array.parents}
     ]
     if gone:
         ledger.append(root, gone)
-        made_by = Counter(
-            EncoderDescription(
-                name=one.encoder_name,
-                weights=one.weights,
-                weights_hash=one.weights_hash,
-                identity=json.loads(one.identity),
-            ).again()
-            for one in gone
-        )
+        named = ({**vars(one), "name": one.encoder_name} for one in gone)
+        made_by = Counter(from_json(EncoderDescription, one).again() for one in named)
         for how, n in made_by.items():
             mended.append(f"{counted(n, 'array')} will be taken in again by: {how}")
     of = layout.CATALOG, "ledger/", "runs/"  # what is gone of arrays is one more word to fold
     mends = REPAIR, REBUILD, ADOPT
     if any(one.path.startswith(of) and one.mend.startswith(mends) for one in findings):
-        return mended + _make_anew(root)
-    folding.fold(root)
-    return mended
-
-
-def _make_anew(root: Path) -> list[str]:
-    mended = creation.make_anew(root)
+        return mended + creation.make_anew(root)
     folding.fold(root)
     return mended
 

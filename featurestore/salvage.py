@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 
 import sql
-from featurestore import arrays, catalog, creation, folding, layout, ledger
+from featurestore import arrays, catalog, creation, layout, ledger
 from featurestore.errors import StoreDamaged
 from featurestore.groups import Survey
 from featurestore.types import ArrayIds
@@ -74,7 +74,6 @@ def salvage(root: Path) -> Survey:
     if "embeddings" in kinds:
         done.mended += _adopted(root, kept.rows["embeddings"])
     done.mended += creation.make_anew(root)
-    folding.fold(root)
     _tell_lost(root, done, kept, kinds)
     return done
 

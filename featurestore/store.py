@@ -75,10 +75,8 @@ class FeatureStore(Readable):
 
     def __init__(self, root: Path | str, *, trust: bool = False) -> None:
         super().__init__(root, trust=trust)
-        self._ahead: dict[Hashable, Future[Any]] = {}
         self.older = ""  # what `create` did to an older one
-        self._arrays: pl.DataFrame | None = None  # `know_arrays`
-        self._claim = workplaces.Lease(layout.slides_dir(self.root))
+        self.__setstate__({})
 
     def __getstate__(self) -> dict[str, Any]:
         """What is read ahead or claimed is this process's alone."""
@@ -88,7 +86,8 @@ class FeatureStore(Readable):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """In a process that reads and claims for itself."""
         vars(self).update(state)
-        self._ahead, self._arrays = {}, None
+        self._ahead: dict[Hashable, Future[Any]] = {}
+        self._arrays: pl.DataFrame | None = None  # `know_arrays`
         self._claim = workplaces.Lease(layout.slides_dir(self.root))
 
     @classmethod

@@ -35,15 +35,7 @@ from featurestore.checksums import MEND, check_sealed
 from featurestore.device import processors
 from featurestore.errors import StoreDamaged, StoreForbidden
 from featurestore.fields import now
-from featurestore.groups import (
-    GROUP,
-    Finding,
-    Groups,
-    Seen,
-    Survey,
-    ToldArray,
-    check_group,
-)
+from featurestore.groups import GROUP, Finding, Groups, Seen, Survey, ToldArray, check_group
 from featurestore.types import ArrayIds, Progress
 from featurestore.words import counted, size
 
@@ -231,11 +223,7 @@ def _known(
 
 
 def _look(
-    root: Path,
-    path: Path,
-    there: Sequence[ArrayIds],
-    told: Sequence[ToldArray],
-    is_claimed: bool,
+    root: Path, path: Path, there: Sequence[ArrayIds], told: Sequence[ToldArray], is_claimed: bool
 ) -> Survey:
     """What is found of one group; what no row tells of is held against itself."""
     known, new = {one[:3] for one in told}, []

@@ -16,6 +16,7 @@ import polars as pl
 from featurestore import catalog, creation, folding, layout, ledger, workplaces
 from featurestore.bookkeeping import (
     COHORT_TEXTS,
+    OF_SLIDES,
     Gone,
     Tombstone,
     TombstoneKind,
@@ -36,11 +37,7 @@ from featurestore.groups import GROUP
 from featurestore.words import counted
 
 OF_A_RUN = ("run.json", "predictions.parquet", "weights.safetensors", SEAL)
-OF_A_SLIDE: dict[TombstoneKind, str] = {
-    "patient": "patient_id",
-    "case": "case_id",
-    "slide": "slide_id",
-}
+OF_A_SLIDE: dict[TombstoneKind, str] = {kind: f"{kind}_id" for kind in reversed(OF_SLIDES)}
 
 
 def withdraw(
@@ -120,7 +117,7 @@ def finish(root: Path) -> list[str]:
         found, deleted = scrub(root, stones, used)
         is_any = found or (was_begun and not lost)
         if is_any:
-            creation.make_anew(root, keep=False)
+            creation.make_anew(root, keep=False, complete=False)
         begun(root).unlink()
     if not is_any:
         return lost
@@ -244,16 +241,13 @@ def scrub(
         for folder in layout.runs_dir(root).glob("*")
     ]
     changed += [_scrub_file(root, kind, file, erased) for kind, file in reversed(_files(root))]
-    changed += [
-        _scrub_file(root, "tombstones", file, erased) for file in ledger.files(root, "tombstones")
-    ]
     deleted = _scrub_quarantine(root, keys) if stones else []
     return bool(there) or any(changed) or bool(deleted), deleted
 
 
 def _files(root: Path) -> list[tuple[str, Path]]:
-    kinds = (kind for kind in ledger.KINDS if kind != "tombstones")
-    return [(kind, file) for kind in kinds for file in ledger.files(root, kind)]
+    """The files of the ledger by kind, the tombstones first."""
+    return [(kind, file) for kind in ledger.KINDS for file in ledger.files(root, kind)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,8 +263,7 @@ class _Erased:
         gone, paths = Gone(stones), set()
         ids: dict[str, set[str]] = {column: set() for column in OF_A_SLIDE.values()}
         if stones:
-            told = [("tombstones", file) for file in ledger.files(root, "tombstones")]
-            for kind, file in [*_files(root), *told]:
+            for kind, file in _files(root):
                 with suppress(StoreDamaged):
                     rows = ledger.read(file, kind)
                     if kind == "tombstones":  # of what was taken out before it was erased

@@ -22,14 +22,7 @@ from ingest.slides.config import IngestConfig, part_of
 from ingest.slides.encoders import Encoder, load_as
 from ingest.slides.golden import check_golden_tile
 from ingest.slides.preview import draw_previews
-from ingest.slides.worker import (
-    Measured,
-    NewReader,
-    ReaderProcess,
-    Request,
-    Spent,
-    Tiles,
-)
+from ingest.slides.worker import Measured, NewReader, ReaderProcess, Request, Spent, Tiles
 from ingest.slides.worklist import TO_FAIL, TO_READ, Work, told, worklist
 from ingest.slides.writer import IngestSummary, Order, SlideJob, Tally, Writer, put_while
 

@@ -228,3 +228,37 @@ def edit_catalog(path: Path, rng: np.random.Generator) -> str:
             text = f"delete from {table} where rowid = {rowid}"
             con.execute(text)
     return text
+
+
+Copy = Callable[[], Path]
+
+
+def names(root: Path) -> list[str]:
+    return [one.path for one in FeatureStore.verify(root).failures]
+
+
+def is_told(damaged: str, told: list[str]) -> bool:
+    return any(damaged.startswith(one) or one.startswith(damaged) for one in told)
+
+
+KINDS_WITH_ROWS = (
+    "cases",
+    "cohorts",
+    "embeddings",
+    "failures",
+    "golden_tiles",
+    "ingest_times",
+    "labels",
+    "reports",
+    "slides",
+)
+
+
+def tables(root: Path) -> dict[str, list[tuple[object, ...]]]:
+    """All that people ask, but for when files were folded."""
+    names = (*KINDS_WITH_ROWS, "cohort_slides", "targets", "best_labels", "runs", "tombstones")
+    store = FeatureStore(root)
+    found = {name: store.ask(f"from {name} order by all").rows() for name in names}
+    found["failures"] = store.ask("select item, stage, reason from failures order by all").rows()
+    text = "select * exclude (embedded_at) from embeddings order by all"
+    return found | {"embeddings": store.ask(text).rows()}

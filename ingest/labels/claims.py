@@ -24,7 +24,7 @@ Owner = Literal["cellularity", "unclear"]  # what has another owner is no claim
 Role = Literal["finding", "norm", "criterion", "quality"]
 Scope = Literal["whole", "overall", "part", "extreme", "aside"]
 _BESIDE = re.compile(r"C[MBGvqdiuz:]*F$")  # "Cellularity 30% +++"
-_WITHOUT = re.compile(r"a[dqup]*a")  # "[excluding the subcortical] spaces 40%"
+_WITHOUT = re.compile(r"(?:c[dq]*)?a[dqupvMBG]*a")  # "[excluding the subcortical] spaces 40%"
 _OF_LAST = re.compile(r"\(?[^,(]*a[^,(]*(?=[pj])")  # "20% [in subcortical spaces] to 50%"
 _IT = words_of("it this these here es sie dies elle ceci")
 # "cellularity is 60%, no, I was on another case, make that 40%": the last one holds
@@ -322,7 +322,7 @@ def _role(s: str, at: int, sentence: Sentence, segment: Segment) -> tuple[Role, 
     if _I.intersection(sentence.words[since:at]):
         before = before.replace("r", "q")  # "in your block we read"
     lies = "within" in sentence.words[at + 1 : at + 6]  # "40%, which is within normal limits"
-    after = "" if lies else _behind(s, at)
+    after = "" if lies else _WITHOUT.sub("", _behind(s, at))
     amends = segment.amends or "E" in s[:at]
     marks = "ebrnk" if amends else "ebcrnk"
     # "transcribed as 16%; the correct figure is 60%", "the cellularity of 85% should read 65%"
@@ -357,7 +357,8 @@ def _before(sentence: Sentence, s: str, at: int) -> str:
     # "cellularity, when measured twice, is", "the deep marrow, which is what should be judged, has"
     before = re.sub(r",(?:[^,FN]*,(?=q*v)|p?d[vc][^,FN]*,)", "", before)
     before = re.sub("^[^CAHFN]*v[^CAHFN]*:(?=d?[MBC])", "", before)  # "it is another story: the"
-    before = re.sub(r"(?<=v)b(?=\($)", "q", before)  # "is replaced (95% cellular) by"
+    before = re.sub(r"(?<=v)b(?=\($|[zw]d?[xLf])", "q", before)  # "is replaced (95% cellular) by"
+    before = re.sub("k[ebd],(?=q*p$)", ",", before)  # "less cellular than expected, at 40%"
     before = re.sub("k(?=d?R)", "q", before)  # "more cellular (50%) than the left (30%)"
     before = re.sub(r"kp+d*y(?!y)", "", before)  # "hypocellular relative to age"
     before = re.sub("prd|(?<=[BMG])r[qd]*[xv](?=v)", "", before)  # "of your patient", "you sent is"

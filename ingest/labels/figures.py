@@ -20,8 +20,8 @@ _PLAIN |= {ord(c): '"' for c in "“”„«»"} | {
 }
 _PLAIN |= {ord(a): b for a, b in zip("≤≥⁄≅≈∼˜～", "<>/~~~~~", strict=True)}
 _IN_BRACES = re.compile(
-    r"(?<!%)(?<!% )[{[<] ?(\d[\d %-]{0,8})[}\]>](?= ?%|\n|$)|\((\d[\d -]{0,6})\)(?= ?%)"
-)
+    r"[{[<](?<!%.)(?<!% .) ?(\d[\d %-]{0,8})[}\]>](?= ?%|\n|$)|\((\d[\d -]{0,6})\)(?= ?%)"
+)  # patterns that the whole report is searched for begin with characters: it is far quicker
 _JOINED = re.compile(r"(?<=[a-z])_(?=[a-z])")  # "bmb_cell_pct"
 # "___40___ %": a blank that is filled in
 _FILLED_IN = re.compile(r"_(?<!__)_*+ ?(\d[\d -]*+(?:_++ ?)?)(%?)")
@@ -33,7 +33,7 @@ _SPACED = re.compile(r"(?<!\S)(?:[^\W_] ){5,}[^\W_](?: {1,4}(?:[^\W_%] ){0,3}[^\
 _SEEN = r"(?:[\doil]{1,3}|(?=\w?\d)[\doilsz]{1,3})"
 _SCANNED = re.compile(rf"(?<![^\W_]){_SEEN}(?: ?- ?{_SEEN})? ?$")
 # "I5", "2O": letters scanned for figures beside figures
-_MIXED = re.compile(r"(?<![\w.])(?=[oil]?\d?[oil](?<=\d[oil])|[oil]\d)[\doil]{2}(?![\w])")
+_MIXED = re.compile(r"(?:\d[oil]|[oil]\d)(?<![\w.]..)(?!\w)")
 # "ce11ular", "ceIIuIar", "cellu|ar"; "cellu-\nlarity"; "%95"
 _CELL = re.compile(r"ce(?!llular(?:ity)?\b)[l1i|]{2}u[l1i|]a[r1](?:i[t1l][yv])?")
 _BROKEN = re.compile(r"-(?<=[^\W\d_]-)[ \t]*\n[ \t]*([^\W\d_]+)")
@@ -42,7 +42,9 @@ _BEFORE = re.compile(
     r"%(?<![\w)\]%]%)(?<![\d)\]%] %) ?\d{1,3}(?:[.,]\d)?(?: ?(?:-|to) ?%? ?\d{1,3})?"
     r"(?![\d%]|[.,]\d| ?%)"
 )
-_OF_100 = re.compile(r"(?<![\w.,/])\d{1,2}( ?(?:/|(?:out )?of) ?100)(?![\d/:.]\d|\d| ?(?:%|x10|-))")
+_OF_100 = re.compile(
+    r"\d(?<![\w.,/]\d)\d?( ?(?:/|(?:out )?of) ?100)(?![\d/:.]\d|\d| ?(?:%|x10|-))"
+)
 # "8IOPSY", "Lymph0cytes", "B10PSY": figures scanned for letters
 _LETTER = re.compile(
     r"[018](?=[018]{0,9}[^\W\d_])(?:(?<=[^\W\d_][018])[018]*|(?<!\w[018])(?=[^\W\d_]{4}))"
@@ -52,8 +54,8 @@ _SIGN = re.compile(r"(?<=[\dol])( ?)(\$|[°º]/[o0]|o/o|(?<= )0/0)(?![\w])")
 
 _PERCENT = (
     r"(?:%(?:ige?[nmrs]?\b)?|\(%\)"
-    r"|(?:per[ -]?cents?|pct|pc|p\. ?c\.|v\. ?h\.|percnt|pecent|percet|perecnt|precent|persent"
-    r"|prozent(?:ige?[nmrs]?)?|pour ?cent)(?!\w))"
+    r"|p(?:er[ -]?cents?|ct|c|\. ?c\.|ercnt|ecent|ercet|erecnt|recent|ersent"
+    r"|rozent(?:ige?[nmrs]?)?|our ?cent)(?!\w)|v\. ?h\.(?!\w))"
 )
 _SHARE, _SPELT_SIGN = re.compile(_PERCENT), re.compile(r"%(?:(?<=[a-zß]%)|(?<=[a-zß][ -]%))")
 # "40", "7,5", "0050" (was "fifty"), "4050" (a lost dash); no part of a code, a date or a number,
@@ -75,7 +77,7 @@ _FRACTION = re.compile(
     r"(?<![\w-])(?:(?P<count>an?|one|two|three|four|five|six|seven|nine|une?|deux|trois|ein|eine|zwei"
     rf"|drei|la|die)[ -])?"
     rf"(?P<part>{'|'.join(FRACTIONS)})(?P<many>s?)(?![\w-])"
-    r"(?P<of>(?= (?:of|des?|der|du|cellular|the|its|fat|full)\b| ?[.,;)]|$))?"
+    r"(?P<of>(?= (?:of|des?|der|du|cellular|the|its|fat|full|cells)\b| ?[.,;)]|$))?"
 )
 # "1/2 of the space", "3/4 cellular", "about 1/3"
 _OVER_LINE = re.compile(

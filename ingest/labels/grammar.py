@@ -21,7 +21,7 @@ ODD = set("xLfiKN")
 FILLED = "blood-forming cells fill F"
 _OF = words_of("of von der des de du")
 _AWAY = words_of(
-    """by near beneath beside toward on after following post despite upon per at where to via using
+    """because by near beneath beside toward on after following post despite upon per at where to via using
     from since bei nach durch sur par après"""
 )
 _WE = words_of("i we ich wir je nous one you")
@@ -39,9 +39,9 @@ _RIGHT = re.compile(r"(?:I(?=C)|:?[qohM]*[MBo]*q*)([AC])")  # "40% [overall marr
 _AFTER = re.compile(r"[dhRtq]*M*[xLfK]+")  # "40% cellular blasts"
 # "40% of the space", "40% of sampled marrow", "40% of assessable (undamaged) marrow"
 _OWN_FIGURE = re.compile("[tLGMv]*F")  # "cellularity 40% lymphoid nodules 5%"
-_OF_IT = re.compile(r"p[dqhno]*(?:x?\([^()FN]*\)(?=M)|x(?=M))?(?P<of>[MBGRSK]?)")
+_OF_IT = re.compile(r"[pd][dqhno]*(?:x?\([^()FN]*\)(?=M)|x(?=M))?(?P<of>[MBGRSK]?)")
 # "of the space is hematopoietic"
-_SPACE = re.compile(r"p[dqhonM]*[MB][MGB]*[vpzdqhIwBM]*(?:[AK]|(?<=z)L(?=[.,;]|$))")
+_SPACE = re.compile(r"[pd][dqhonM]*[MB][MGB]*[vpzdqhIwBM]*(?:[AK]|(?<=z)L(?=[.,;]|$))")
 _FILLS = re.compile(r"[pI]?[dqhnoM]*[MBG]|[.,;)]|$")  # "occupies 40% of the marrow space"
 _FILLED = re.compile(
     r"F(?:[vq]*[pzw][dqG]*|[dq]*G?(?=K[MGL]?(?:[.;()]|[,j](?!d?Fq*x)|$)))K"
@@ -58,7 +58,7 @@ _AGE_THEN = re.compile(r"H[hqgdpyM]*;F(?:[.;(]|$)")  # "hypercellular for age; 7
 # "hematopoiesis and the infiltrate occupy 90% of the space"
 _WITH_OTHERS = re.compile("[KL]jd?x+q*v[qpd]*F[pI][dqhnoM]*[MBG]")
 # "The core [is uneven]: cellularity ...", "is [hard to judge] but averages 40%"
-_PREDICATE = re.compile(r"v[qhd]*x(?:px)?(?:[,;:.j]|$)")
+_PREDICATE = re.compile(r"v[qhd]*x(?:[pvd]*px)?(?:[,;:.j]|$)")
 _EXTENT = re.compile(r"F[dqRh]*[MGt]|Fh+q")  # "hypercellular, 70% nodules"
 _OWN = re.compile(r"[qdyohRSMBG]*(?:[pI][dqoyMBRGS]*)*")  # "hypercellular [marrow for age]"
 _CLAUSE = re.compile(r"v[^.;:|FN]*:$")  # it has a verb: the colon ends it
@@ -68,7 +68,8 @@ _NOUN_OF = re.compile(r"[xLK][vpqd:]*F|F[q]*p?[dq]*[xLK]")
 _MEAN = re.compile(r"[;,][dqvp]*o[dqvp:]*Fo?(?:[.;,)]|$)")
 _OF_READERS = re.compile("[^.;,CF]*C:(?:d*[xr]+F[,j/;]+)+[^FCA.;]*o$")  # "XY 50%, Z 75%, mean"
 _ALSO = re.compile(r";[qd]*v*(?P<by>z*)v*F(?:[.;,(]|$)")  # "cellularity: reduced; 40%"
-_AT = re.compile(r"F,?d*(?:C(?!p[dq]*x)|[MB]+v[dqh]*[HC])")  # "at 40%, cellularity is normal"
+_AT_FIRST = words_of("at with mit bei avec à")
+_AT = re.compile(r"F,?v?d*(?:C(?!p[dq]*x)|[MB]+v[dqh]*[HC])")  # "at 40%, cellularity is normal"
 _ASIDE = re.compile(r"(?<=[CMBG]),[^,FNCAK.;]*,(?=v)")  # "cellularity, tumor included, is 40%"
 _SHARE_KEY = re.compile(r"(?<=[^.;:|])%[dohqnM]*p[dohqnM]*C")  # "Plasma cells, % of cellularity"
 _PART_OF = re.compile(
@@ -111,7 +112,7 @@ class _Scan:
             self.noun("C", at)
         elif "C" in s[:at] and (it := _IT_IS.match(s, at)) and "it" in self.words[at : it.end()]:
             self.noun("C", at)  # "you estimated the cellularity at 70%; to my eye it is 40%"
-        elif (also := _ALSO.match(s, at)) and re.search("C[:vhqgdpy]*F?$", s[:at]):
+        elif (also := _ALSO.match(s, at)) and re.search("C[:vhqgdpy]*F?$|HM?$", s[:at]):
             self.noun("?" if also["by"] else "C", at)  # "cellularity 38%; visual 45%"
         elif self.head == "T":
             self.subject = ""
@@ -152,7 +153,7 @@ class _Scan:
     def preposition(self, at: int) -> None:
         if self.words[at] == "because" and self.words[at + 1 : at + 2] != ["of"]:
             self.clear(at)  # "cellularity is not given because 70% of the sample is blood"
-        self.behind = at
+        self.behind = at - (self.words[at - 1] == "because")
         mean = re.match(r"w[dq]*op", self.s[at:])  # "with an average of 60%"
         if self.s[at] in "wz" and self.head in ("T", "H", "A") and not mean:
             self.head = ""
@@ -227,7 +228,9 @@ class _Scan:
         away = away or self.words[at - 1].endswith("ed")  # "scored cellularity at"
         if self.head == "x" and not away and not s[self.at + 1 : at].strip("xLfqNohgy):MBGt"):
             self.noun("?", at)  # "tumor cellularity"
-        elif _PART_OF.search(s, max(0, at - 8), at):
+        elif (part := _PART_OF.search(s, max(0, at - 8), at)) and (
+            s[part.start()] in "F%" or _OF & set(self.words[part.start() : at])
+        ):
             self.noun("x", at)
         else:
             self.noun("C", at)
@@ -307,7 +310,7 @@ class _Scan:
             within = s[word : word + 2] in ("AM", "AB") and before in ("I", "p", "w", "v")
             return "?" if whose and not within else "F cellular"
         lead = s[:at].rstrip("q")
-        first = self.words[len(lead) - 1 : len(lead)] == ["at"]
+        first = self.words[len(lead) - 1] in _AT_FIRST if lead else False
         if first and lead[-2:-1] in ("", ".", ":", ",") and _AT.match(s, at):
             return "at F"
         if lead[-1:] in ("w", "v") and re.match("Fq*H[MB]?(?:py|[.,;:()]|$)", s[at:]):
@@ -328,7 +331,7 @@ class _Scan:
             and "".join(self.words[noun.end() : noun.end() + 1])[:2] not in (":", "=", "..")
         ):
             return ""
-        if s[at + 1 : at + 2] == "p" and self.words[at + 1] in _OF:
+        if s[at + 1 : at + 2] in ("p", "d") and self.words[at + 1] in _OF:
             of = _OF_IT.match(s, at + 1)
             if not of or not of["of"]:
                 return ""

@@ -28,18 +28,18 @@ CLASSES = """
 : colon
 % pct percent percentage
 C richesse markraumfüllung
-H riche pauvre
+H riche pauvre zellreich zellarm
 K hematopoiesis haematopoiesis hemopoiesis haemopoiesis hematopoietic haematopoietic hemopoietic
  haemopoietic hämatopoese blutbildung hämatopoetisch blutbildend hématopoïèse hématopoïétique
  hématopoïétiques bloodforming
-L cell cells elements zellen cellules
+L cell cells elements zell zellen cellules
 f fat fatty adipose adipocytes adipocyte fett fettgewebe fettmark fettzellen graisse adipeux
  adipocytaire
 T ratio verhältnis rapport
-M surface schätzung einschätzung trabeculae trabekel travées espace fläche marrow bone bm space
+M tiefer surface schätzung einschätzung trabeculae trabekel travées espace fläche marrow bone bm space
  spaces intertrabecular medullary medulla cavity cavities area volume iliac crest posterior superior
  anterior spine hip pic psis deep crista beckenkamm examination exam review analysis evaluation
- assessment estimation estimates impression knochenmark mark markraum markräume markräumen moelle
+ assessment estimates impression knochenmark mark markraum markräume markräumen moelle
  osseuse crête medullaire médullaire iliaque
 B cylindre cylindres carotte bom zylinder core cores bmtb trephine trephines biopsy biopsies bx
  bmbx bmb histology histopathology histomorphology histologic histological histologisch cylinder
@@ -57,8 +57,8 @@ d pathologist pathologists hematopathologist haematopathologist dr professor its
  nothing everything who whom jener jene jenes welcher welche welches jeder jede jedes er sie es ich
  wir ihr ihm ihn ihnen uns euch mich dich sich mein dein sein unser ihre ihrer ihrem ihren seine
  seiner seinem wer hier dort diesen beim cet mon ma mes son sa ses notre nos leur leurs quel quelle
- chaque je nous ils elles se lui qui quoi dont où ceci cela ça celui celle ceux celles aux
-v ausgefüllt gefüllt say says call mesure misst can differ kann peut nehmen füllen belegen occupe
+ chaque je nous ils elles se lui qui quoi dont ceci cela ça celui celle ceux celles aux
+v ausgefüllt gefüllt take took say says call mesure misst can differ kann peut nehmen füllen belegen occupe
  occupent occupé occupée rempli ranged is are was were be been am appear show shown has have had
  measures measured estimate judged reported read given put placed noted found determined ranges
  varies vary lie runs amounts reveal demonstrate display exhibit contain occupies occupy occupied
@@ -72,26 +72,26 @@ v ausgefüllt gefüllt say says call mesure misst can differ kann peut nehmen f�
  feel felt arrive settle get gets got made makes held keep keeps kept hover hovers waren werden
  wurde wurden worden gewesen hat haben hatte hatten gehabt können betrug liegen lag lagen ergibt
  ergab zeigen zeigte weist aufweist findet finden fand fanden sieht gesehen scheint erscheint
- erreicht entspricht macht bestimmt bewertet beurteilt gemessen ermittelt berechnet beschrieben
+ erreicht entspricht macht füllt schwankt schwanken eingenommen bestimmt bewertet beurteilt gemessen ermittelt berechnet beschrieben
  gefunden schätzen schätze schätzten eingeschätzt einzuschätzen veranschlagt étaient étant sera été
  être ont avait avaient aura avoir peuvent pouvait fait font représentent évaluons estimons atteint
  varie oscille compris située situé mesurée mesuré chiffrée retrouve retrouvée observe observée
  montrant notée apprécie appréciée calculée cotée
-p following post because due owing wegen aufgrund of at to on for as within between among
+p où following post because due owing wegen aufgrund of at to on for as within between among
  across throughout along amid near beneath beside toward during through over upon after despite per
  wie where including incl zwischen entre bei von auf zu zur zum für du au dans pour sur en par
  until till into onto behind besides regarding concerning towards like unlike aus bis neben hinter
  nach trotz innerhalb entlang gemäß laut einschließlich unter über comme sous chez vers après selon
  jusque jusqu hors
 I in im inside
-z morphometric planimetric quantitative by via using durch digital image eye visual visually
+z augenschein morphometrisch visuellement morphometric planimetric quantitative by via using durch digital image eye visual visually
  morphometry microscopy automated software counting
 u from since seit ab vom depuis dès
 w with showing mit avec
-o mittel overall average averages averaging averaged total mean combined global whole entire agreed
+o mittel durchschnitt overall average averages averaging averaged total mean combined global whole entire agreed
  adjudicated consensus composite aggregate final summary gesamt insgesamt
  durchschnittlich mittlere moyenne ensemble
-q anywhere everywhere h so rpt approximate très sehr exact absolute absolut absolu specify upward
+q anywhere everywhere taux bit estimation h so rpt approximate très sehr exact absolute absolut absolu specify upward
  upwards downward downwards h&e best alike too therefore thus hence nil zero nearer nur somewhere
  perhaps ordre richtig recte lire above below angegeben um uh pt somewhat just still very quite
  rather about around almost good excellent representative intact limited active residual
@@ -104,19 +104,19 @@ q anywhere everywhere h so rpt approximate très sehr exact absolute absolut abs
  altogether indeed better worse far farther shall will alle allem allen aller alles einige einigen
  mehrere mehreren viel viele wenig etwas denn doch jedoch daß dass immer oft häufig meist meistens
  schon noch auch ganz recht ziemlich fast nahezu beinahe ungefähr rund zirka vielleicht wohl
- wahrscheinlich sicher zusammen nun dann danach dabei davon darin daran somit daher deshalb bereits
+ wahrscheinlich sicher zusammen nun dann danach dabei darin daran somit daher deshalb bereits
  weiterhin überall teils teilweise überwiegend lediglich zumindest tout toute tous même mêmes ne
  toujours souvent parfois encore seulement aussi assez trop presque peu probablement globalement ici
  là maintenant puis ainsi alors autour bien mieux moins autant près donc
-h similar comparable identical n normal fair moderate raised high low elevated lower abnormal
+h uneven herabgesetzt similar comparable identical n normal fair moderate raised high low elevated lower abnormal
  variable patchy heterogeneous markedly diminished preserved diminuée augmentée erhöht vermindert
  reduziert gesteigert normwertig nl appropriate adequate regular
 y yo yr mm cm jour jours day days week weeks month months year years visit age aged ages age's old
  alter altersentsprechend altersbezogen âge young older adult decade
-e exp expect expects expected reference norm normative predicted anticipated typical typically usual
+e nearest exp expect expects expected reference norm normative predicted anticipated typical typically usual
  usually adjusted matched related chart guideline standard ref interval limits healthy erwartet
  normbereich referenz referenzbereich sollwert normwert attendu norme référence théorique span
- adults children infants patients population minus
+ erwartungswert adults children infants patients population minus
 c wäre wären würde criterion criteria require required requiring define defined definition threshold
  cutoff should would could must may might if whether unless when rule severe target aim protocol
  goal calls suspected query eligibility classification scale scheme falls category kriterium
@@ -134,14 +134,14 @@ r sender cases outside sending referring referral submitted submitting external 
  brother sibling twin mother father your interobserver intraobserver rereading reread errorrate
  differed discrepancy auswärts auswärtig externe votre vos
 n our now current currently present presently today today's actual actually observed new recent
- aktuell jetzt heute derzeit actuel actuelle actuellement fact
+ aktuell vorliegend jetzt heute derzeit actuel actuelle actuellement fact
 E modified updated sic strike scratch
-g reduced decrease increase fall rise drop gone fell fallen rose risen dropped declined improved
+g diminué augmenté baissé reduced decrease increase fall rise drop gone fell fallen rose risen dropped declined improved
  recovered went grown come down changed steigt gefallen passée passé
 a subcortical subcortically subcapsular subendosteal paracortical subkortikal souscorticale
  disregarded ignored discounted excluding excluded exclusive nonrepresentative away apart except
 t elsewhere areas foci focal region regions zones zone uninvolved involved aggregates nodules places
- lowest highest minimum maximum min max parts portion portions end remainder stellenweise anderswo
+ abschnitte abschnitten lowest highest minimum maximum min max parts portion portions end remainder stellenweise anderswo
 j sondern and or but while whereas plus although though und oder aber et ou mais then weil da obwohl
  obgleich während bevor nachdem car parce puisque tandis quoique
 k instead against statt anstatt anstelle lieu than versus vs compared comparison relative contrast

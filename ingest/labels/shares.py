@@ -25,7 +25,7 @@ _SHARES: dict[str, re.Pattern[str]] = {
 }
 # "30% hematopoietic cells", "70% of the space filled by fat"; "fat is 70%", "tissue at about 30%"
 _RIGHT = re.compile(r"F(?:p[doh]*M+v?)?z?[dqh]*G?([fKL])")
-_LEFT = re.compile(r"([fKL])[MLG]*[vqd:p]*(?:pd*M+)?$")
+_LEFT = re.compile(r"([fK]|(?<!x)L)[MLG]*[vqd:pR]*(?:pd*M+)?$")
 # "marrow space occupied by hematopoiesis, estimate: 85%"
 _FILLED = re.compile(r"M[MB]*v[zp][dq]*K[,vqdp]*:q*(?P<f>F)")
 

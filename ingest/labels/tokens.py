@@ -31,7 +31,7 @@ _TOKEN = re.compile(
 _PARTS = re.compile(re.sub(r"\?P<\w+>", "?:", _TOKEN.pattern))  # without names: for speed
 # "cellularity", "celluarity", "cellu-", "Zellularität"
 _C = re.compile(
-    r"(?:c|z)el+u?l?[a-z'-]*(?:ity|ities|ty|'y|tät|té|tat|taet)$|zellgehalt$|zelldichte$|zellanteil$|celularity$|cellul$"
+    r"(?:c|z)el+u?l?[a-z'-]*(?:ity|ities|ty|'y|tät|té|tat|taet)$|zell(?:gehalt|dichte|anteil|reichtum)$|celularity$|cellul$"
 )
 _A = re.compile(r"(?:cel{1,2}ul{0,2}a?r|celular|cell|zellulär|cellulaire)$")
 _H = re.compile(r"(?:hyper|hypo|normo|pauci|iso|a)-?(?:cel|zel)[a-zäéè]*$")
@@ -67,11 +67,19 @@ _ASIDE_COMMA = re.compile(r"(C),c[qvdx]{0,3}(?=:)")
 _PLAIN_KEY = str.maketrans(dict.fromkeys("MGopdyvzuwhecbrnEgajki:,IKLf", "q"))
 _SPECIAL = words_of(
     "a first o been estimated reported report figure value percentage cell content density cent ."
+    " rapport que that out"
 )
 _MISSPELT: dict[str, list[str]] = {}  # each long word with one of its letters left out
 for _word in filter(lambda word: len(word) > 6, WORDS):
     for _n in range(1, len(_word) - 1):
         _MISSPELT.setdefault(_word[:_n] + _word[_n + 1 :], []).append(_word)
+# two words that mean another thing than each: "given that", "left out", "par rapport", "plus que"
+_PHRASES = {
+    ("that", "given"): ("j", "d"),
+    ("out", "left"): ("a", "q"),
+    ("rapport", "par"): ("p", "k"),
+    ("que", "plus"): ("q", "q"),
+}
 _MOVING = set("AMBGCbcx")  # classes that the words before them may change
 _LEADS = (":", ".", "\ue000", "\ue001")
 _KINDS = {"arrow": "u", "date": "b", "dots": ":"}
@@ -220,12 +228,16 @@ def _as_said(
     letter: str, word: str, classes: list[str], words: list[str], behind: list[str]
 ) -> str:
     """The class of a word by what stands beside it, where no other word's changes."""
+    previous = "".join(words[-1:])
     if word == "bone":  # "bone 40% of the area" is none of the marrow
         return letter if behind in ([], ["marrow"]) or class_of(behind[0]) == "B" else "x"
     if word == "a" and classes[-1:] in (["B"], ["G"]):  # "core A 50%"
         return "R"
     if word == "first" and classes[-1:] == ["v"] and behind and class_of(behind[0]) == "v":
         return "b"  # "was first read as 30%"
+    if (word, previous) in _PHRASES:
+        classes[-1], letter = _PHRASES[word, previous]
+        return letter
     if word == "severe" and _H.match("".join(behind)):
         return "h"  # "severe hypocellularity", but not "severe: under 25%"
     if word == "estimated" and classes[-2:] == ["c", "v"]:
@@ -261,7 +273,7 @@ def class_of(word: str) -> str:
         return met or "E"
     if form := _form(word):
         return form
-    if word.endswith(("ly", "able", "ible")) or word in GENERAL:  # adverbs, "evaluable"
+    if word.endswith(("ly", "able", "ible", "gradig")) or word in GENERAL:  # "evaluable"
         return "q"
     if word.startswith("fett"):  # "Fettmarkanteil"
         return "f"
@@ -309,8 +321,10 @@ def _form(word: str) -> str:
             return known[0]  # "protocols"
     for ending in ("e", "en", "er", "es", "em"):
         adjective = WORDS.get(word.removesuffix(ending), "x") if word.endswith(ending) else "x"
-        if adjective in "qnbheoyKBMr" and len(word) > 5:
+        if adjective in "qnbheoyKBMrH" and len(word) > 5:
             return adjective
+        if adjective == "v" and word.startswith("ge"):
+            return "q"  # "geschätzte Zellularität"
     for n in range(3, len(word) - 3):
         head, tail = word[:n].rstrip("s"), word[n:]
         last = WORDS.get(tail) or ("C" if _C.match(tail) else "")

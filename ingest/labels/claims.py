@@ -15,28 +15,24 @@ from ingest.labels.figures import Figure, share_of
 from ingest.labels.grammar import ODD, is_free, may_be, tied
 from ingest.labels.headings import SET_ASIDE, Material, is_historic, may_be_of_the_core, names_norm
 from ingest.labels.languages import KINDS, words_of
+from ingest.labels.roles import WE, WITHOUT, Role, role_of
 from ingest.labels.segments import Segment
 from ingest.labels.shares import PAIR, stands_alone
 from ingest.labels.specimens import side_of
 from ingest.labels.tokens import Sentence, after_any, encode, sentence_of, ticked
 
 Owner = Literal["cellularity", "unclear"]  # what has another owner is no claim
-Role = Literal["finding", "norm", "criterion", "quality"]
 Scope = Literal["whole", "overall", "part", "extreme", "aside"]
 _BESIDE = re.compile(r"C[MBGvqdiuz:]*F$")  # "Cellularity 30% +++"
-_WITHOUT = re.compile(r"(?:c[dq]*)?a[dqupvMBG]*a")  # "[excluding the subcortical] spaces 40%"
 _OF_LAST = re.compile(r"\(?[^,(]*a[^,(]*(?=[pj])")  # "20% [in subcortical spaces] to 50%"
 _IT = words_of("it this these here es sie dies elle ceci")
 # "cellularity is 60%, no, I was on another case, make that 40%": the last one holds
 _SPOKEN = re.compile(
     r"C[^.;C]*,d*(?:ix?|E[^.;C]*),(?:[^.;C]*,)?[dvqpno]*(?P<f>F)(?=[.;,)]|p[dn]*[BMR]|$)"
 )
-_RULE = re.compile(r"C[opdM]*F(?=[^.;,j]*v)[^.;]*[ec]")  # "cellularity below 20% is usually"
 _OF_KEY = re.compile("b:[^n:;.]*F[^n:;.]*$")  # "Prior: 95% (diagnosis), 15% (day 28)"
 _WITH_LAST = re.compile("F[(,]?jd?$")
 _CITED = re.compile(r'[^\W\d_]\s"[^"]*[^\W\d_][^"]*$')
-_I = words_of("i we ich wir je nous")
-_OF_AGE = re.compile(r"F[^F]*\([dp]*y[:dp]*$")  # "40% hypercellular (for age 30%)"
 _FROM, _TO = ("from", "von", "de"), ("to", "auf", "zu", "à")
 _ERRORS = words_of("error incorrect incorrectly mistakenly wrongly erroneously")
 _AGE = re.compile(r"\b(?:age|alter|âge)")
@@ -266,7 +262,7 @@ def _going_on(
     named = set(s[:at]) & set("BRSbno") or "here" in sentence.words[:at]
     other = last and (last.role != "finding" or last.earlier)  # "Criterion: <25%. Found: 20%."
     found = other and re.fullmatch("[dqGM]*v[vqd:]*", s[:at])
-    mine = follows and _I.intersection(sentence.words[:at])  # "... We estimate 20%."
+    mine = follows and WE.intersection(sentence.words[:at])  # "... We estimate 20%."
     if mine or (last and (named or found)) or _IT.intersection(sentence.words[:at]):
         claim = _claim(sentence, s, segment, at, sentence.figures[at], "goes on")
         same = last and not (named or found or other)  # "Clot: 40%. It is 50% at most."
@@ -278,7 +274,7 @@ def _claim(
     sentence: Sentence, s: str, segment: Segment, at: int, figure: Figure, tie: str
 ) -> Claim:
     figure, changed = _changed(sentence, s, at, figure)
-    role, mark, amends = _role(s, at, sentence, segment)
+    role, mark, amends = role_of(s, at, sentence, segment)
     if tie == "listed" and _AGE.search(" ".join(sentence.words[s.rfind("F", 0, at) + 1 : at])):
         role = "norm"
     first = _from_to(sentence, s, at)
@@ -313,89 +309,6 @@ def _changed(sentence: Sentence, s: str, at: int, figure: Figure) -> tuple[Figur
     return figure, False
 
 
-def _role(s: str, at: int, sentence: Sentence, segment: Segment) -> tuple[Role, str, bool]:
-    """Role, the mark that decides time (b before, r another's, n now), and whether it corrects."""
-    before = _before(sentence, s, at)
-    if sentence.words[at - 1 : at] == ["at"]:
-        before = re.sub("ph+e", "", before)  # "is within normal limits for age at 40%"
-    since = after_any(s, ".;F", at)
-    if _I.intersection(sentence.words[since:at]):
-        before = before.replace("r", "q")  # "in your block we read"
-    lies = "within" in sentence.words[at + 1 : at + 6]  # "40%, which is within normal limits"
-    after = "" if lies else _WITHOUT.sub("", _behind(s, at))
-    amends = segment.amends or "E" in s[:at]
-    marks = "ebrnk" if amends else "ebcrnk"
-    # "transcribed as 16%; the correct figure is 60%", "the cellularity of 85% should read 65%"
-    old = amends and re.match(r"F[^F]*E[dCqv:]*F", s[at:])
-    if old or _is_past(sentence, s, at):
-        return "finding", "b", False
-    if _OF_AGE.search(s, 0, at):
-        return "norm", "", False
-    bound = sentence.figures[at].qualifier in ("<", ">")
-    if "?" in s[at + 1 : at + 3] or (bound and _RULE.match(s, max(0, s.rfind("C", 0, at)))):
-        return "criterion", "", False
-    mark = next((letter for letter in after + before[::-1] if letter in marks), "")
-    normal = re.search(r"h[^,(;)wjx]*$", before)
-    if normal and mark != "n":  # "normal for age 30-50%", but not "normal for age at 40%"
-        said = sentence.words[max(0, at - len(normal[0])) : at]
-        if said[-1] != "at" and {"n", "normal", "nl", "normale"} & set(said):
-            return "norm", "", False
-    listed = re.search("[:,]yy[yj]*$", s[:at])  # "18-39 years 50-70%, 40-59 years 40-60%"
-    # "the mean age-matched cellularity in our laboratory is 55%"
-    listed = listed or re.search("e[yqdMBG]*C[^,;:(jkwu]*$", before)
-    mark = "e" if listed or (names_norm(segment.heading) and mark != "n") else mark
-    if mark in ("e", "c"):
-        return ("norm" if mark == "e" else "criterion"), "", False
-    return "finding", mark, amends
-
-
-def _before(sentence: Sentence, s: str, at: int) -> str:
-    """What stands before a figure in its sentence and may say when or what it is."""
-    before = s[after_any(s, ".;", at) : at]
-    for _ in range(min(3, before.count("("))):  # a figure in brackets says nothing of what follows
-        before = re.sub(r"\([^()n]*[FN][^()n]*\)", ",", before)
-    # "cellularity, when measured twice, is", "the deep marrow, which is what should be judged, has"
-    before = re.sub(r",(?:[^,FN]*,(?=q*v)|p?d[vc][^,FN]*,)", "", before)
-    before = re.sub("^[^CAHFN]*v[^CAHFN]*:(?=d?[MBC])", "", before)  # "it is another story: the"
-    before = re.sub(r"(?<=v)b(?=\($|[zw]d?[xLf])", "q", before)  # "is replaced (95% cellular) by"
-    before = re.sub("k[ebd],(?=q*p$)", ",", before)  # "less cellular than expected, at 40%"
-    before = re.sub("k(?=d?R)", "q", before)  # "more cellular (50%) than the left (30%)"
-    before = re.sub(r"kp+d*y(?!y)", "", before)  # "hypocellular relative to age"
-    before = re.sub("prd|(?<=[BMG])r[qd]*[xv](?=v)", "", before)  # "of your patient", "you sent is"
-    before = before.rpartition(",j")[2]  # "..., which limits the estimate, but it is"
-    # "Compared with the prior, the core is ..."
-    lead = re.match(r"[^FCAEe,(MBG]*[kb][^FCAEe,(]*,+(?=[dnoqv]*[CMBGHAF])", before)
-    before = before[lead.end() :] if lead else before
-    last = max(before.rfind("F"), before.replace("pN", "py").rfind("N"))  # "expected at 50"
-    tail = before[last + 1 :]
-    if last < 0 or not tail.strip(",j/") or tail[0] == ":":
-        return before
-    boxed = tail.rpartition("(")[2].replace(",", "q")  # "(normal for a 60-year-old, 40-60%)"
-    own = boxed if boxed and "(" in tail and ")" not in boxed else re.split("[,j]", tail)[-1]
-    return own
-
-
-def _behind(s: str, at: int) -> str:
-    """What stands behind a figure in its clause and may say when or what it is."""
-    stop = re.search(r"[,;:.()|jwkFu]|$", s[at + 1 :])
-    return "" if not stop or stop[0] in ("F", ":") else s[at + 1 : at + 1 + stop.start()]
-
-
-def _is_past(sentence: Sentence, s: str, at: int) -> bool:
-    """Whether it reads "reduced from 70%", "80% -> ...", "(was 40%)" or "not 40%"."""
-    arrow = s[at + 1 : at + 3] == "uF" and not sentence.words[at + 1].isalpha()
-    if arrow or re.search(r"[ik](?:,[^,F]*,)?[pdqv]*$", s[max(0, at - 16) : at]):
-        return True
-    if re.match("F[pI][^F.;]*M[^F.;]*pF", s[at:]):
-        return False  # "from 10% in some spaces to 70% in others"
-    last = sentence.words[max(0, at - 1)]
-    if last in ("was", "were", "war"):
-        return s[max(0, at - 2) : at] in ("(v", ",v")
-    said = s[max(0, at - 4) : at - 1]
-    figure = sentence.figures[at]
-    return last == "from" and figure.low == figure.high and ("g" in said or "v" not in said)
-
-
 def _scope(s: str, at: int) -> Scope:
     """What of the marrow a figure is of, by its own clause."""
     mean = re.search(r"o[qvpd:]*F", s)
@@ -405,7 +318,7 @@ def _scope(s: str, at: int) -> Scope:
     clause = s[after_any(s, ".;,(F", at) : at] + s[at + 1 :][: stop.start() if stop else 0]
     wide = re.sub("^q*o(?=[(,j])", "", s[after_any(s, ".;F", at) : at])  # "40% overall (20% here"
     if s[at - 1 : at] != "(":
-        wide, clause = _WITHOUT.sub("", wide), _WITHOUT.sub("", clause)
+        wide, clause = WITHOUT.sub("", wide), WITHOUT.sub("", clause)
     if _OF_LAST.match(wide) and "F" in s[:at]:
         wide = clause = _OF_LAST.sub("", wide) + clause.rpartition(wide)[2]
     clause = re.sub("[xLfKi]+t", "", clause)  # "cellularity 40%, no lymphoid nodules"

@@ -21,8 +21,8 @@ ODD = set("xLfiKN")
 FILLED = "blood-forming cells fill F"
 _OF = words_of("of von der des de du")
 _AWAY = words_of(
-    """because by near beneath beside toward on after following post despite upon per at where to via using
-    from since bei nach durch sur par après"""
+    """because by near beneath beside toward on after following post despite upon per at where to
+    via using from since bei nach durch sur par après"""
 )
 _WE = words_of("i we ich wir je nous one you")
 _COMPARES = _OF | words_of(

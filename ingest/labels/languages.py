@@ -36,14 +36,14 @@ L cell cells elements zell zellen cellules
 f fat fatty adipose adipocytes adipocyte fett fettgewebe fettmark fettzellen graisse adipeux
  adipocytaire
 T ratio verhältnis rapport
-M tiefer surface schätzung einschätzung trabeculae trabekel travées espace fläche marrow bone bm space
- spaces intertrabecular medullary medulla cavity cavities area volume iliac crest posterior superior
- anterior spine hip pic psis deep crista beckenkamm examination exam review analysis evaluation
- assessment estimates impression knochenmark mark markraum markräume markräumen moelle
+M tiefer surface schätzung einschätzung trabeculae trabekel travées espace fläche marrow bone bm
+ space spaces intertrabecular medullary medulla cavity cavities area volume iliac crest posterior
+ superior anterior spine hip pic psis deep crista beckenkamm examination exam review analysis
+ evaluation assessment estimates impression knochenmark mark markraum markräume markräumen moelle
  osseuse crête medullaire médullaire iliaque
-B cylindre cylindres carotte bom zylinder core cores bmtb trephine trephines biopsy biopsies bx
- bmbx bmb histology histopathology histomorphology histologic histological histologisch cylinder
- punch stanze biopsie trepanat knochenmarkhistologie ostéomédullaire ostéo osteo
+B cylindre cylindres carotte bom zylinder core cores bmtb trephine trephines biopsy biopsies bx bmbx
+ bmb histology histopathology histomorphology histologic histological histologisch cylinder punch
+ stanze biopsie trepanat knochenmarkhistologie ostéomédullaire ostéo osteo
 R re li longer larger bigger shorter smaller other right left rt lt r l bilateral rechts links
  rechte linke droite gauche droit one two both first second third fourth b beide beiden beider
 G taille longueur ponction prélèvement specimen specimens sample samples section sections tissue
@@ -58,44 +58,44 @@ d pathologist pathologists hematopathologist haematopathologist dr professor its
  wir ihr ihm ihn ihnen uns euch mich dich sich mein dein sein unser ihre ihrer ihrem ihren seine
  seiner seinem wer hier dort diesen beim cet mon ma mes son sa ses notre nos leur leurs quel quelle
  chaque je nous ils elles se lui qui quoi dont ceci cela ça celui celle ceux celles aux
-v ausgefüllt gefüllt take took say says call mesure misst can differ kann peut nehmen füllen belegen occupe
- occupent occupé occupée rempli ranged is are was were be been am appear show shown has have had
- measures measured estimate judged reported read given put placed noted found determined ranges
+v ausgefüllt gefüllt take took say says call mesure misst can differ kann peut nehmen füllen belegen
+ occupe occupent occupé occupée rempli ranged is are was were be been am appear show shown has have
+ had measures measured estimate judged reported read given put placed noted found determined ranges
  varies vary lie runs amounts reveal demonstrate display exhibit contain occupies occupy occupied
  comprise constitute make fill represent account cover composed takes taken consist remains stands
  reaches approaches approximates corresponds quantified set quoted issued stated beträgt betragen
  ist sind war liegt wird geschätzt zeigt nimmt einnimmt does do rate grade comes contient
- contiennent enthalten enthält hold est était sont évaluée évalué estimée estimé représente montre
- à did done give gave find see sees saw seen look looks looked seem become became stay stays lay
- sit sits sat stand stood run ran reach came judge gauge deem consider think thought believe regard
+ contiennent enthalten enthält hold est était sont évaluée évalué estimée estimé représente montre à
+ did done give gave find see sees saw seen look looks looked seem become became stay stays lay sit
+ sits sat stand stood run ran reach came judge gauge deem consider think thought believe regard
  assess assesses evaluate calculate compute counted scored record describe describes express works
  feel felt arrive settle get gets got made makes held keep keeps kept hover hovers waren werden
  wurde wurden worden gewesen hat haben hatte hatten gehabt können betrug liegen lag lagen ergibt
  ergab zeigen zeigte weist aufweist findet finden fand fanden sieht gesehen scheint erscheint
- erreicht entspricht macht füllt schwankt schwanken eingenommen bestimmt bewertet beurteilt gemessen ermittelt berechnet beschrieben
- gefunden schätzen schätze schätzten eingeschätzt einzuschätzen veranschlagt étaient étant sera été
- être ont avait avaient aura avoir peuvent pouvait fait font représentent évaluons estimons atteint
- varie oscille compris située situé mesurée mesuré chiffrée retrouve retrouvée observe observée
- montrant notée apprécie appréciée calculée cotée
-p où following post because due owing wegen aufgrund of at to on for as within between among
- across throughout along amid near beneath beside toward during through over upon after despite per
- wie where including incl zwischen entre bei von auf zu zur zum für du au dans pour sur en par
- until till into onto behind besides regarding concerning towards like unlike aus bis neben hinter
- nach trotz innerhalb entlang gemäß laut einschließlich unter über comme sous chez vers après selon
+ erreicht entspricht macht füllt schwankt schwanken eingenommen bestimmt bewertet beurteilt gemessen
+ ermittelt berechnet beschrieben gefunden schätzen schätze schätzten eingeschätzt einzuschätzen
+ veranschlagt étaient étant sera été être ont avait avaient aura avoir peuvent pouvait fait font
+ représentent évaluons estimons atteint varie oscille compris située situé mesurée mesuré chiffrée
+ retrouve retrouvée observe observée montrant notée apprécie appréciée calculée cotée
+p où following post because due owing wegen aufgrund of at to on for as within between among across
+ throughout along amid near beneath beside toward during through over upon after despite per wie
+ where including incl zwischen entre bei von auf zu zur zum für du au dans pour sur en par until
+ till into onto behind besides regarding concerning towards like unlike aus bis neben hinter nach
+ trotz innerhalb entlang gemäß laut einschließlich unter über comme sous chez vers après selon
  jusque jusqu hors
 I in im inside
-z augenschein morphometrisch visuellement morphometric planimetric quantitative by via using durch digital image eye visual visually
- morphometry microscopy automated software counting
+z augenschein morphometrisch visuellement morphometric planimetric quantitative by via using durch
+ digital image eye visual visually morphometry microscopy automated software counting
 u from since seit ab vom depuis dès
 w with showing mit avec
-o mittel durchschnitt overall average averages averaging averaged total mean combined global whole entire agreed
- adjudicated consensus composite aggregate final summary gesamt insgesamt
+o mittel durchschnitt overall average averages averaging averaged total mean combined global whole
+ entire agreed adjudicated consensus composite aggregate final summary gesamt insgesamt
  durchschnittlich mittlere moyenne ensemble
-q anywhere everywhere taux bit estimation h so rpt approximate très sehr exact absolute absolut absolu specify upward
- upwards downward downwards h&e best alike too therefore thus hence nil zero nearer nur somewhere
- perhaps ordre richtig recte lire above below angegeben um uh pt somewhat just still very quite
- rather about around almost good excellent representative intact limited active residual
- normalappearing remaining trilineage maturing equal equals score value values anteil share
+q anywhere everywhere taux bit estimation h so rpt approximate très sehr exact absolute absolut
+ absolu specify upward upwards downward downwards h&e best alike too therefore thus hence nil zero
+ nearer nur somewhere perhaps ordre richtig recte lire above below angegeben um uh pt somewhat just
+ still very quite rather about around almost good excellent representative intact limited active
+ residual normalappearing remaining trilineage maturing equal equals score value values anteil share
  proportion fraction prozentsatz estimated yes also well up out much most more less again further
  mature deutlich leicht mäßig etwa stark nettement légèrement discrètement modérément some approx ca
  c. circa environ vicinity order readout range de figure degree extent index tick check select
@@ -108,15 +108,15 @@ q anywhere everywhere taux bit estimation h so rpt approximate très sehr exact 
  weiterhin überall teils teilweise überwiegend lediglich zumindest tout toute tous même mêmes ne
  toujours souvent parfois encore seulement aussi assez trop presque peu probablement globalement ici
  là maintenant puis ainsi alors autour bien mieux moins autant près donc
-h uneven herabgesetzt similar comparable identical n normal fair moderate raised high low elevated lower abnormal
- variable patchy heterogeneous markedly diminished preserved diminuée augmentée erhöht vermindert
- reduziert gesteigert normwertig nl appropriate adequate regular
+h uneven herabgesetzt similar comparable identical n normal fair moderate raised high low elevated
+ lower abnormal variable patchy heterogeneous markedly diminished preserved diminuée augmentée
+ erhöht vermindert reduziert gesteigert normwertig nl appropriate adequate regular
 y yo yr mm cm jour jours day days week weeks month months year years visit age aged ages age's old
  alter altersentsprechend altersbezogen âge young older adult decade
-e nearest exp expect expects expected reference norm normative predicted anticipated typical typically usual
- usually adjusted matched related chart guideline standard ref interval limits healthy erwartet
- normbereich referenz referenzbereich sollwert normwert attendu norme référence théorique span
- erwartungswert adults children infants patients population minus
+e nearest exp expect expects expected reference norm normative predicted anticipated typical
+ typically usual usually adjusted matched related chart guideline standard ref interval limits
+ healthy erwartet normbereich referenz referenzbereich sollwert normwert attendu norme référence
+ théorique span erwartungswert adults children infants patients population minus
 c wäre wären würde criterion criteria require required requiring define defined definition threshold
  cutoff should would could must may might if whether unless when rule severe target aim protocol
  goal calls suspected query eligibility classification scale scheme falls category kriterium
@@ -136,12 +136,13 @@ r sender cases outside sending referring referral submitted submitting external 
 n our now current currently present presently today today's actual actually observed new recent
  aktuell vorliegend jetzt heute derzeit actuel actuelle actuellement fact
 E modified updated sic strike scratch
-g diminué augmenté baissé reduced decrease increase fall rise drop gone fell fallen rose risen dropped declined improved
- recovered went grown come down changed steigt gefallen passée passé
+g diminué augmenté baissé reduced decrease increase fall rise drop gone fell fallen rose risen
+ dropped declined improved recovered went grown come down changed steigt gefallen passée passé
 a subcortical subcortically subcapsular subendosteal paracortical subkortikal souscorticale
  disregarded ignored discounted excluding excluded exclusive nonrepresentative away apart except
 t elsewhere areas foci focal region regions zones zone uninvolved involved aggregates nodules places
- abschnitte abschnitten lowest highest minimum maximum min max parts portion portions end remainder stellenweise anderswo
+ abschnitte abschnitten lowest highest minimum maximum min max parts portion portions end remainder
+ stellenweise anderswo
 j sondern and or but while whereas plus although though und oder aber et ou mais then weil da obwohl
  obgleich während bevor nachdem car parce puisque tandis quoique
 k instead against statt anstatt anstelle lieu than versus vs compared comparison relative contrast

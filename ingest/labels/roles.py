@@ -1,0 +1,100 @@
+"""What a figure is said to be, and of when: a finding, one of before, a norm, a criterion."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from ingest.labels.headings import names_norm
+from ingest.labels.languages import words_of
+from ingest.labels.segments import Segment
+from ingest.labels.tokens import Sentence, after_any
+
+Role = Literal["finding", "norm", "criterion", "quality"]
+_OF_AGE = re.compile(r"F[^F]*\([dp]*y[:dp]*$")  # "40% hypercellular (for age 30%)"
+_RULE = re.compile(r"C[opdM]*F(?=[^.;,j]*v)[^.;]*[ec]")  # "cellularity below 20% is usually"
+WITHOUT = re.compile(r"(?:c[dq]*)?a[dqupvMBG]*a")  # "[excluding the subcortical] spaces 40%"
+WE = words_of("i we ich wir je nous")
+
+
+def role_of(s: str, at: int, sentence: Sentence, segment: Segment) -> tuple[Role, str, bool]:
+    """Role, the mark that decides time (b before, r another's, n now), and whether it corrects."""
+    before = _before(sentence, s, at)
+    if sentence.words[at - 1 : at] == ["at"]:
+        before = re.sub("ph+e", "", before)  # "is within normal limits for age at 40%"
+    since = after_any(s, ".;F", at)
+    if WE.intersection(sentence.words[since:at]):
+        before = before.replace("r", "q")  # "in your block we read"
+    lies = "within" in sentence.words[at + 1 : at + 6]  # "40%, which is within normal limits"
+    after = "" if lies else WITHOUT.sub("", _behind(s, at))
+    amends = segment.amends or "E" in s[:at]
+    marks = "ebrnk" if amends else "ebcrnk"
+    # "transcribed as 16%; the correct figure is 60%", "the cellularity of 85% should read 65%"
+    old = amends and re.match(r"F[^F]*E[dCqv:]*F", s[at:])
+    if old or _is_past(sentence, s, at):
+        return "finding", "b", False
+    if _OF_AGE.search(s, 0, at):
+        return "norm", "", False
+    bound = sentence.figures[at].qualifier in ("<", ">")
+    if "?" in s[at + 1 : at + 3] or (bound and _RULE.match(s, max(0, s.rfind("C", 0, at)))):
+        return "criterion", "", False
+    mark = next((letter for letter in after + before[::-1] if letter in marks), "")
+    normal = re.search(r"h[^,(;)wjx]*$", before)
+    if normal and mark != "n":  # "normal for age 30-50%", but not "normal for age at 40%"
+        said = sentence.words[max(0, at - len(normal[0])) : at]
+        if said[-1] != "at" and {"n", "normal", "nl", "normale"} & set(said):
+            return "norm", "", False
+    listed = re.search("[:,]yy[yj]*$", s[:at])  # "18-39 years 50-70%, 40-59 years 40-60%"
+    # "the mean age-matched cellularity in our laboratory is 55%"
+    listed = listed or re.search("e[yqdMBG]*C[^,;:(jkwu]*$", before)
+    mark = "e" if listed or (names_norm(segment.heading) and mark != "n") else mark
+    if mark in ("e", "c"):
+        return ("norm" if mark == "e" else "criterion"), "", False
+    return "finding", mark, amends
+
+
+def _before(sentence: Sentence, s: str, at: int) -> str:
+    """What stands before a figure in its sentence and may say when or what it is."""
+    before = s[after_any(s, ".;", at) : at]
+    for _ in range(min(3, before.count("("))):  # a figure in brackets says nothing of what follows
+        before = re.sub(r"\([^()n]*[FN][^()n]*\)", ",", before)
+    # "cellularity, when measured twice, is", "the deep marrow, which is what should be judged, has"
+    before = re.sub(r",(?:[^,FN]*,(?=q*v)|p?d[vc][^,FN]*,)", "", before)
+    before = re.sub("^[^CAHFN]*v[^CAHFN]*:(?=d?[MBC])", "", before)  # "it is another story: the"
+    before = re.sub(r"(?<=v)b(?=\($|[zw]d?[xLf])", "q", before)  # "is replaced (95% cellular) by"
+    before = re.sub("k[ebd],(?=q*p$)", ",", before)  # "less cellular than expected, at 40%"
+    before = re.sub("k(?=d?R)", "q", before)  # "more cellular (50%) than the left (30%)"
+    before = re.sub(r"kp+d*y(?!y)", "", before)  # "hypocellular relative to age"
+    before = re.sub("prd|(?<=[BMG])r[qd]*[xv](?=v)", "", before)  # "of your patient", "you sent is"
+    before = before.rpartition(",j")[2]  # "..., which limits the estimate, but it is"
+    # "Compared with the prior, the core is ..."
+    lead = re.match(r"[^FCAEe,(MBG]*[kb][^FCAEe,(]*,+(?=[dnoqv]*[CMBGHAF])", before)
+    before = before[lead.end() :] if lead else before
+    last = max(before.rfind("F"), before.replace("pN", "py").rfind("N"))  # "expected at 50"
+    tail = before[last + 1 :]
+    if last < 0 or not tail.strip(",j/") or tail[0] == ":":
+        return before
+    boxed = tail.rpartition("(")[2].replace(",", "q")  # "(normal for a 60-year-old, 40-60%)"
+    own = boxed if boxed and "(" in tail and ")" not in boxed else re.split("[,j]", tail)[-1]
+    return own
+
+
+def _behind(s: str, at: int) -> str:
+    """What stands behind a figure in its clause and may say when or what it is."""
+    stop = re.search(r"[,;:.()|jwkFu]|$", s[at + 1 :])
+    return "" if not stop or stop[0] in ("F", ":") else s[at + 1 : at + 1 + stop.start()]
+
+
+def _is_past(sentence: Sentence, s: str, at: int) -> bool:
+    """Whether it reads "reduced from 70%", "80% -> ...", "(was 40%)" or "not 40%"."""
+    arrow = s[at + 1 : at + 3] == "uF" and not sentence.words[at + 1].isalpha()
+    if arrow or re.search(r"[ik](?:,[^,F]*,)?[pdqv]*$", s[max(0, at - 16) : at]):
+        return True
+    if re.match("F[pI][^F.;]*M[^F.;]*pF", s[at:]):
+        return False  # "from 10% in some spaces to 70% in others"
+    last = sentence.words[max(0, at - 1)]
+    if last in ("was", "were", "war"):
+        return s[max(0, at - 2) : at] in ("(v", ",v")
+    said = s[max(0, at - 4) : at - 1]
+    figure = sentence.figures[at]
+    return last == "from" and figure.low == figure.high and ("g" in said or "v" not in said)

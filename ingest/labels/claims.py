@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from ingest.labels.addressed import is_addressed
+from ingest.labels.doubts import is_free, may_be
 from ingest.labels.figures import Figure, share_of
-from ingest.labels.grammar import ODD, is_free, may_be, tied
+from ingest.labels.grammar import ODD, tied
 from ingest.labels.headings import SET_ASIDE, Material, is_historic, may_be_of_the_core, names_norm
 from ingest.labels.languages import KINDS, words_of
 from ingest.labels.roles import WE, WITHOUT, Role, role_of
 from ingest.labels.segments import Segment
-from ingest.labels.shares import PAIR, stands_alone
+from ingest.labels.shares import NOUN, PAIR, stands_alone
 from ingest.labels.specimens import side_of
 from ingest.labels.tokens import Sentence, after_any, encode, sentence_of, ticked
 
@@ -237,6 +238,8 @@ def _corrections(
         owned = re.search(r"[xLfK][:vpIqdh(]*$", since) and s[at + 1 : at + 2] == "p"
         if s[at] != "F" or at < mark or old or (segment.at + figure.start in known and not put):
             continue
+        if NOUN.match(s, at + 1) and not put:
+            continue  # "60% cellular, with 7% blasts"
         free = not set(s[mark:at]) & set("xLfK") and is_free(s, at, figure)
         if lone or put or beside or (met & set("CAH") and not owned) or free:
             claim = _claim(sentence, s, segment, at, figure, "goes on" if lone or put else "")

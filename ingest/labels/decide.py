@@ -79,7 +79,10 @@ def decide(
         if not good:
             told = _says_no_core(folded)
             return none_read("no core was received" if told else "no core is named", read=told)
-    if any(claim.amends and not claim.addressed for claim in hidden):
+    known = {(claim.figure.low, claim.figure.high) for claim in good if claim.amends}
+    if any(
+        c.amends and not c.addressed and (c.figure.low, c.figure.high) not in known for c in hidden
+    ):
         return none_read("a correction could not be read for certain", read=False)
     pool, overall = _decisive(good)
     since = min((claim.start for claim in pool if claim.amends), default=0)  # it replaces the old
@@ -153,6 +156,9 @@ def _is_beside(claim: Claim, pool: Sequence[Claim]) -> bool:
 def _decisive(good: list[Claim]) -> tuple[list[Claim], bool]:
     """The last correction's, today's, overall and core claims, and whether they are overall."""
     amended = [claim for claim in good if claim.amends]
+    old = {claim.figure.parts for claim in good if not claim.amends}
+    # "was transcribed as 60%. The correct value is 90%."
+    amended = [claim for claim in amended if claim.figure.parts not in old] or amended
     if amended:
         last = max(amended, key=lambda claim: (_numbered(claim.segment.heading), claim.start))
         good = [claim for claim in amended if claim.segment.paragraph == last.segment.paragraph]

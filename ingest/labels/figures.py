@@ -122,9 +122,9 @@ _AFTER = re.compile(
     rf" ?(?:or|and) (?:(?P<over>{_MORE})|(?P<under>{_LESS}))\b|(?P<plus>\+)(?![+/\d])"
     r"|(?P<most> at (?:the )?most)\b|(?P<about>,? give or take\b| or (?:so|thereabouts)\b|-ish\b)"
 )
-_DATE = re.compile(
-    r"(?:19|20)\d\d-\d\d?-\d\d?\b|\d(?<!\w\d)\d?(?:/\d\d?/(?:\d\d)?\d\d|\.\d\d?\.(?:\d\d)?\d\d|/20\d\d)\b"
-)  # no figures
+_NO_FIGURE = re.compile(
+    r"\b[a-z]{1,4}[- ]?\d\d(?:\d\d)?[-./:]\d{3,}\b|(?:19|20)\d\d-\d\d?-\d\d?\b|\d(?<!\w\d)\d?(?:/\d\d?/(?:\d\d)?\d\d|\.\d\d?\.(?:\d\d)?\d\d|/20\d\d)\b"
+)  # the number of a specimen, a date
 _NO_BOUND = ("", ",", ";", "/", ")", "|", "%", "-")  # no word of a bound ends so
 _GAP = re.compile(r"\n[ \t]+\S")
 _HINT = re.compile(r"[\d½¼¾⅓⅔]")
@@ -270,7 +270,7 @@ def find_figures(text: str) -> list[Figure]:
             for it in find_figures("".join(text[at] for at in left))
         ]
     plain = text.replace("\n", " ").replace("\t", " ")
-    plain = _DATE.sub(lambda match: "#" * len(match[0]), plain)
+    plain = _NO_FIGURE.sub(lambda match: "#" * len(match[0]), plain)
     numbers: list[re.Match[str] | None] = [*_NUMBER.finditer(plain), None]
     found: list[Figure] = []
     end = 0

@@ -14,8 +14,8 @@ from ingest.labels.languages import words_of
 from ingest.labels.shares import NOUN, PAIR, list_back, shares_in, unsigned_in
 from ingest.labels.tokens import Sentence
 
-_SHARE = re.compile(r"F[q]*p[dohqnM]*[CA]")  # "60% of the total cellularity"
-_OWNED = re.compile(r"F[^.,;()|FNACwjz]*[xLf]")  # "..., of which 20% is lymphoma"
+SHARE = re.compile(r"F[q]*p[dohqnM]*[CA]")  # "60% of the total cellularity"
+OWNED = re.compile(r"F[^.,;()|FNACwjz]*[xLf]")  # "..., of which 20% is lymphoma"
 _FROM_TO = re.compile("uF[^F.;]*p$")  # "from 10% in some to 60% in the middle"
 ODD = set("xLfiKN")
 FILLED = "blood-forming cells fill F"
@@ -71,7 +71,6 @@ _ALSO = re.compile(r";[qd]*v*(?P<by>z*)v*F(?:[.;,(]|$)")  # "cellularity: reduce
 _AT_FIRST = words_of("at with mit bei avec à")
 _AT = re.compile(r"F,?v?d*(?:C(?!p[dq]*x)|[MB]+v[dqh]*[HC])")  # "at 40%, cellularity is normal"
 _ASIDE = re.compile(r"(?<=[CMBG]),[^,FNCAK.;]*,(?=v)")  # "cellularity, tumor included, is 40%"
-_SHARE_KEY = re.compile(r"(?<=[^.;:|])%[dohqnM]*p[dohqnM]*C")  # "Plasma cells, % of cellularity"
 _PART_OF = re.compile(
     r"(?:(?:^|[.,;(])p[do]*|F[q]*p[dohqnM]*|[^.;:|]%[dohqnM]*p[dohqnM]*)$"
 )  # "of the cellularity"
@@ -226,6 +225,8 @@ class _Scan:
             return
         away = self.behind >= 0 and self.words[self.behind] in _AWAY
         away = away or self.words[at - 1].endswith("ed")  # "scored cellularity at"
+        if s[:at].endswith("dd"):
+            self.behind, self.subject = -1, ""  # "and with these the cellularity is"
         if self.head == "x" and not away and not s[self.at + 1 : at].strip("xLfqNohgy):MBGt"):
             self.noun("?", at)  # "tumor cellularity"
         elif (part := _PART_OF.search(s, max(0, at - 8), at)) and (
@@ -315,7 +316,7 @@ class _Scan:
             return "at F"
         if lead[-1:] in ("w", "v") and re.match("Fq*H[MB]?(?:py|[.,;:()]|$)", s[at:]):
             return "F hypercellular"  # "ist mit 40 % hypozellulär"
-        if _SHARE.match(s, at) or self._is_relative(at):
+        if SHARE.match(s, at) or self._is_relative(at):
             return ""  # "60% of the cellularity", "20% lower than before"
         if _FILLED.match(s, at) and (
             (self.head == "M" and ({"v", "w"} & set(s[self.at : at]) or self.words[at - 1] == "zu"))
@@ -367,7 +368,7 @@ class _Scan:
         if head == "C":
             return "cellularity is F"
         if head == "T":
-            return "" if _OWNED.match(s, at) and not _FROM_TO.search(s, 0, at) else "listed"
+            return "" if OWNED.match(s, at) and not _FROM_TO.search(s, 0, at) else "listed"
         if head in ("H", "A"):
             far = _SAID.fullmatch(between) and _ENDS.match(s, at + 1) and between
             if self.boxed and not between:
@@ -432,22 +433,3 @@ def _is_doubted(words: list[str], figure: Figure, s: str, head: int, at: int) ->
     clause = s[at : next(ends, len(s))]
     before = s[max(s.rfind(mark, 0, at) for mark in ".;,") + 1 : at]
     return bool(re.match(r"F[v:][q:v]*[hHg]", clause)) or "i" in before + clause
-
-
-def may_be(s: str, at: int) -> bool:
-    """Whether a figure that nothing ties may still be meant as the cellularity of its clause."""
-    clause = re.split(r"[;.|]", s[:at])[-1] + s[at:]
-    clause = re.split(r"[;.|]", clause)[0]
-    if "C" not in _SHARE_KEY.sub("", clause) or _SHARE.match(s, at) or _OWNED.match(s, at):
-        return False
-    before = s[:at].rstrip("(:vpqdIt")
-    nouns = ("x", "L", "f", "K")
-    return s[at + 1 : at + 2] not in nouns and before[-1:] not in nouns
-
-
-def is_free(s: str, at: int, figure: Figure) -> bool:
-    """Whether no noun owns a figure, and no word on another time or a norm stands by it."""
-    clause = re.split(r"[;.|]", s[:at])[-1]
-    if _OWNED.match(s, at) or re.search(r"[xLfKebcr][:vpIwdqhtMBRG(,]*$", clause):
-        return False
-    return s[at] == "F" or (figure.low >= 5 and re.search(r"C[^xLfKF]*$", clause) is not None)

@@ -53,7 +53,7 @@ _VERBS = words_of("is are was were has have had shows ist sind hat est sont")
 _FRAMED = re.compile(
     r"\s*([-=*#_~])\1+ *[^\W_][^%]*[^\W_]\W* *\1\1+\s*$"
 )  # "--- DRAFT (day 1) ---"
-_RULES_OF = words_of("criteri kriteri protoco")
+_RULES_OF = words_of("criteri kriteri protoco definit")
 _RULES = {mark * 2 for mark in "-=*#_~"}
 _OPEN_END = re.compile(r"[.,;]$|\w-$")  # of a line that is no heading
 _NO_NAME = re.compile(r"\. |%|[cz]ellular|richesse")  # what no heading holds

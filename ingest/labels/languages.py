@@ -89,7 +89,7 @@ z augenschein morphometrisch visuellement morphometric planimetric quantitative 
 u from since seit ab vom depuis dès
 w with showing mit avec
 o mittel durchschnitt overall average averages averaging averaged total mean combined global whole
- entire agreed adjudicated consensus composite aggregate final summary gesamt insgesamt
+ entire agreed adjudicated consensus composite final summary gesamt insgesamt
  durchschnittlich mittlere moyenne ensemble
 q anywhere everywhere taux bit estimation h so rpt approximate très sehr exact absolute absolut
  absolu specify upward upwards downward downwards h&e best alike too therefore thus hence nil zero
@@ -140,7 +140,7 @@ g diminué augmenté baissé reduced decrease increase fall rise drop gone fell 
  dropped declined improved recovered went grown come down changed steigt gefallen passée passé
 a subcortical subcortically subcapsular subendosteal paracortical subkortikal souscorticale
  disregarded ignored discounted excluding excluded exclusive nonrepresentative away apart except
-t elsewhere areas foci focal region regions zones zone uninvolved involved aggregates nodules places
+t elsewhere areas foci focal region regions zones zone uninvolved involved aggregate aggregates nodules places
  abschnitte abschnitten lowest highest minimum maximum min max parts portion portions end remainder
  stellenweise anderswo
 j sondern and or but while whereas plus although though und oder aber et ou mais then weil da obwohl

@@ -11,7 +11,7 @@ from ingest.labels.segments import Segment
 from ingest.labels.tokens import Sentence, after_any
 
 Role = Literal["finding", "norm", "criterion", "quality"]
-_OF_AGE = re.compile(r"F[^F]*\([dp]*y[:dp]*$")  # "40% hypercellular (for age 30%)"
+_OF_AGE = re.compile(r"F[^F]*\([dpz]*y[:dpv]*$")  # "40% hypercellular (for age 30%)"
 _RULE = re.compile(r"C[opdM]*F(?=[^.;,j]*v)[^.;]*[ec]")  # "cellularity below 20% is usually"
 WITHOUT = re.compile(r"(?:c[dq]*)?a[dqupvMBG]*a")  # "[excluding the subcortical] spaces 40%"
 WE = words_of("i we ich wir je nous")
@@ -56,6 +56,7 @@ def role_of(s: str, at: int, sentence: Sentence, segment: Segment) -> tuple[Role
 def _before(sentence: Sentence, s: str, at: int) -> str:
     """What stands before a figure in its sentence and may say when or what it is."""
     before = s[after_any(s, ".;", at) : at]
+    before = re.sub(r"(?<=b)\([^()n]*[FN][^()n]*\)(?=v)", "", before)  # "before (in 2019) it was"
     for _ in range(min(3, before.count("("))):  # a figure in brackets says nothing of what follows
         before = re.sub(r"\([^()n]*[FN][^()n]*\)", ",", before)
     # "cellularity, when measured twice, is", "the deep marrow, which is what should be judged, has"
@@ -76,7 +77,7 @@ def _before(sentence: Sentence, s: str, at: int) -> str:
         return before
     boxed = tail.rpartition("(")[2].replace(",", "q")  # "(normal for a 60-year-old, 40-60%)"
     own = boxed if boxed and "(" in tail and ")" not in boxed else re.split("[,j]", tail)[-1]
-    return own
+    return own if own.strip("%:q") else tail  # "12. Expected cellularity, %: 40"
 
 
 def _behind(s: str, at: int) -> str:

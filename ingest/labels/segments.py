@@ -230,7 +230,7 @@ class _Cutter:
     def _bare_heading(self, bare: str) -> None:
         amends, material = bool(AMENDS.search(bare)), material_of(bare)
         words = set(_WORD.findall(bare)) - EVENTS
-        told = words & HISTORY or classes_in(" ".join(words)) & set("Sbrte")
+        told = words & HISTORY or classes_in(" ".join(words)) & set("Sbrt")
         norm = _VALUES.search(bare) or (self.number and "e" in classes_in(bare))
         norm = bool(norm) and names_norm(bare)  # no "Reference laboratory" above all
         named = told or norm or material in ("core", "other")

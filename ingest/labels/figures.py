@@ -123,7 +123,9 @@ _AFTER = re.compile(
     r"|(?P<most> at (?:the )?most)\b|(?P<about>,? give or take\b| or (?:so|thereabouts)\b|-ish\b)"
 )
 _NO_FIGURE = re.compile(
-    r"\b[a-z]{1,4}[- ]?\d\d(?:\d\d)?[-./:]\d{3,}\b|(?:19|20)\d\d-\d\d?-\d\d?\b|\d(?<!\w\d)\d?(?:/\d\d?/(?:\d\d)?\d\d|\.\d\d?\.(?:\d\d)?\d\d|/20\d\d)\b"
+    r"\b[a-z]{1,4}-?\d\d(?:\d\d)?[-./:]\d{3,}\b(?! ?%)"
+    r"|(?:19|20)\d\d-\d\d?-\d\d?\b"
+    r"|\d(?<!\w\d)\d?(?:/\d\d?/(?:\d\d)?\d\d|\.\d\d?\.(?:\d\d)?\d\d|/20\d\d)\b"
 )  # the number of a specimen, a date
 _NO_BOUND = ("", ",", ";", "/", ")", "|", "%", "-")  # no word of a bound ends so
 _GAP = re.compile(r"\n[ \t]+\S")

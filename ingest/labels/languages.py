@@ -89,8 +89,8 @@ z augenschein morphometrisch visuellement morphometric planimetric quantitative 
 u from since seit ab vom depuis dès
 w with showing mit avec
 o mittel durchschnitt overall average averages averaging averaged total mean combined global whole
- entire agreed adjudicated consensus composite final summary gesamt insgesamt
- durchschnittlich mittlere moyenne ensemble
+ entire agreed adjudicated consensus composite final summary gesamt insgesamt durchschnittlich
+ mittlere moyenne ensemble
 q anywhere everywhere taux bit estimation h so rpt approximate très sehr exact absolute absolut
  absolu specify upward upwards downward downwards h&e best alike too therefore thus hence nil zero
  nearer nur somewhere perhaps ordre richtig recte lire above below angegeben um uh pt somewhat just
@@ -122,13 +122,13 @@ c wäre wären würde criterion criteria require required requiring define defin
  goal calls suspected query eligibility classification scale scheme falls category kriterium
  kriterien sollte wenn critère seuil si doit ought ob könnte muss müssen soll sollen würden doivent
  devait lorsque quand
-b prior cf pre previous previously earlier former formerly preceding baseline pretreatment last
- original originally initial initially history historical ago yesterday diagnosis remission relapse
- screening before erroneously error incorrect incorrectly mistakenly wrongly replaces replacing
- replaced supersedes superseded january february march april june july august september october
- november december jan feb mar apr jun jul aug sep sept oct nov dec pretransplant outset früher
- vorbefund erstbefund erstdiagnose irrtümlich fälschlich versehentlich vorherige vorherigen zuvor
- damals voruntersuchung antérieur précédent précédemment auparavant vor vorher vormals avant
+b screen prior cf pre previous previously earlier former formerly preceding baseline pretreatment
+ last original originally initial initially history historical ago yesterday diagnosis remission
+ relapse screening before erroneously error incorrect incorrectly mistakenly wrongly replaces
+ replacing replaced supersedes superseded january february march april june july august september
+ october november december jan feb mar apr jun jul aug sep sept oct nov dec pretransplant outset
+ früher vorbefund erstbefund erstdiagnose irrtümlich fälschlich versehentlich vorherige vorherigen
+ zuvor damals voruntersuchung antérieur précédent précédemment auparavant vor vorher vormals avant
 r sender cases outside sending referring referral submitted submitting external resident fellow
  trainee draft preliminary provisional reader readers observer another you donor donor's sister
  brother sibling twin mother father your interobserver intraobserver rereading reread errorrate
@@ -140,9 +140,9 @@ g diminué augmenté baissé reduced decrease increase fall rise drop gone fell 
  dropped declined improved recovered went grown come down changed steigt gefallen passée passé
 a subcortical subcortically subcapsular subendosteal paracortical subkortikal souscorticale
  disregarded ignored discounted excluding excluded exclusive nonrepresentative away apart except
-t elsewhere areas foci focal region regions zones zone uninvolved involved aggregate aggregates nodules places
- abschnitte abschnitten lowest highest minimum maximum min max parts portion portions end remainder
- stellenweise anderswo
+t elsewhere areas foci focal region regions zones zone uninvolved involved aggregate aggregates
+ nodules places abschnitte abschnitten lowest highest minimum maximum min max parts portion portions
+ end remainder stellenweise anderswo
 j sondern and or but while whereas plus although though und oder aber et ou mais then weil da obwohl
  obgleich während bevor nachdem car parce puisque tandis quoique
 k instead against statt anstatt anstelle lieu than versus vs compared comparison relative contrast

@@ -20,21 +20,17 @@ from ingest.labels.headings import (
     cut_of,
     governs,
     is_heading,
-    is_known,
     is_measured,
-    is_note,
     is_open,
     is_said,
     is_side,
-    is_time,
     material_of,
     names_norm,
     tells_it,
-    with_units,
-    without_scale,
 )
 from ingest.labels.languages import EVENTS, GENERAL, HISTORY, triggers_in
 from ingest.labels.specimens import declared, labelled, lead
+from ingest.labels.tables import Table, cells_in
 from ingest.labels.tokens import LONGEST, class_of, stops_of
 
 # "  - CORE BIOPSY: ...", "## Histology (core)", "[Section 3] ...", "3.2 Core", "(B) Core"
@@ -52,20 +48,13 @@ _SCALE = re.compile(r"(?:[(\[][^()\[\]]{0,30}%[^()\[\]]{0,9}[)\]]|,? ?%)(?=[ .]*
 _AFTER_LABEL = re.compile(r"\s*(?:[^\W\d_]{3,12} )?[(\[]?\w{1,2}(?:[)\].:]{1,2}| -)\s")
 _LEAD = re.compile(r"\s*(?:\(?\w{1,2}(?:[.):]| - )|[#*•>\[-])|[^:?\n]{1,62}[:?]")
 _WORD = re.compile(r"[^\W\d_]+")
-_SHARE = re.compile(r"\d ?%")
-_COLUMN = {mark: re.compile(rf"[^{mark}]+") for mark in "|\t,;"}
-_COLUMN[" "] = re.compile(r"\S+(?: \S+)*")
 _SUBJECT = re.compile(r"d?[MR]*B+v")
 _BOX = re.compile(r"[ \t]*(?:\[[ x✓_]?\]|\( ?[x*]?\)|o(?= \d)|[☐☒☑✓□])")  # it goes on with boxes
 # "  Core: 40%", "- 40-50 %": an entry below "Cellularity:"
 _ENTRY = re.compile(r"[ \t*•-]*(?:[^:%\d\n]{1,40}:)?[ \t]*[<>~]?[\d -]{1,9}%[ .;,]*")
 _VALUE = re.compile(r"[ \t]*[<>~]?\d{1,3}(?: ?- ?\d{1,3})? ?(?:(?P<sign>%)|$)")
 _ROW = re.compile(r"[^\d,.;:%]{2,30}[<>~]?\d{1,3} ?%[ .;]*")  # "blasts 5%" on its own line
-# a cell that is a figure and no name of a column: "40-50 %", "> 90%", "12"
-_FIGURE = re.compile(r"[<>~=]* ?\d{1,3}(?:[.,]\d+)?(?: ?(?:-|to) ?\d{1,3})? ?%?")
 _VALUES = re.compile(r"\b(?:range|values?|interval|limits|cellularit)")
-_UNNAMED = re.compile(r"\d ?%|[\[(][ x✓]?[\])]|[☐☒☑✓□]")  # shares and boxes name no columns
-_NORM = re.compile(r"(?:normal|range|ref|limits|interval)\b")  # of a column
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,10 +110,10 @@ class _Cutter:
         self.width = 0  # of the longest line of this block
         self.opened = -1  # where the words of the paragraph in hand begin
         self.begun = -1  # where its line begins: its key too may speak to a reader
-        self.number = self.rows = 0  # of paragraphs, and of the table in hand
+        self.number = 0  # of paragraphs
         self.listing = False  # whether "Cellularity:" stands above and this line is one of its list
         self.near = False  # whether the paragraph before is on cellularity
-        self.head: list[str] = []  # names of the columns of the table in hand
+        self.table = Table()  # the one in hand
         self.indent = self.depth = 0  # of the line in hand, and of the heading above it
         self.inner = -1  # the indent of the first line below that heading
         self.another = ""  # the heading of a section that is not this report's: "DRAFT"
@@ -134,7 +123,7 @@ class _Cutter:
         yield from self._close(at, self.local, self.amends)
         ends = names_norm(self.another) and self.another not in self.before
         self.another = "" if ends or self.another.endswith(":") else self.another
-        self.local, self.head, self.before = (self.material, self.heading), [], ""
+        self.local, self.before, self.table = (self.material, self.heading), "", Table()
         self.listing, self.width = False, 0
 
     def line(self, line: str, at: int) -> Iterator[Segment]:
@@ -143,7 +132,7 @@ class _Cutter:
             block = self.folded[at : max(self.folded.find("\n\n", at), 0) or None]
             self.width = max(map(len, block.split("\n")))
         broken = "\n" in self.text[at : at + len(line)]  # a word over two lines is one in `folded`
-        if self.head and not line.strip(" \t|:=+_-"):
+        if self.table.head and not line.strip(" \t|:=+_-"):
             return  # a rule under the names of the columns
         cut = "" if len(line) > LONGEST or broken or _BOX.match(line) else cut_of(line)
         if cut:
@@ -151,7 +140,7 @@ class _Cutter:
             yield from self._row(line, at, cut)
             self.local = (self.material, self.heading)
         elif self.opened < 0 or len(line) < 62 or self._begins(line, at):
-            self.head = []
+            self.table = Table()
             was = self.local, self.amends
             starts, rest = self._heading(line, at)
             if starts:
@@ -361,70 +350,22 @@ class _Cutter:
 
     def _row(self, line: str, start: int, cut: str) -> Iterator[Segment]:
         """The cells of a row; each begins with the names of its row and its column."""
-        every = [(m.start(), m[0]) for m in _COLUMN[cut].finditer(line) if m[0].strip()]
-        cells = [one for one in every if one[1].strip(" -:=+*")]
+        cells = cells_in(line, cut)
         self.listing = len(cells) == 2 and (self.listing or is_measured(self.before.strip(" \t:=")))
         hot = self.listing or self.near or self.amends or self._is_hot(start, start + len(line))
-        far = _SHARE.search(line) if not self.head else not any(map(is_measured, self.head))
-        if not cells or (not hot and far and (self.rows or not self.head)):
-            return  # for speed: most rows of most tables
-        cells = with_units(cells)
-        names = [cell.strip(" \t\"'~") for _, cell in cells]
-        measured = [n for n, name in enumerate(names) if is_measured(name)]
-        measured = measured[: 1 if measured[:1] == [0] else None]  # a row goes by its name
-        figures = [_FIGURE.fullmatch(name) is not None for name in names]
-        bare = _UNNAMED.search(without_scale(line)) or any(figures)
-        left = len(self.head) - len(names)  # columns without a second name
-        same = left == 0 and self.before[:1] == " " and any(map(is_time, self.head + names))
-        if (same or left == 1) and line[0] == " " and not (bare or self.rows):
-            two = zip(self.head[left:], names, strict=True)
-            self.head[left:] = [next(filter(is_time, ab), " ".join(ab)) for ab in two]
-            return  # the names of the columns go on in a second line
-        self.rows += 1
-        if not self.head and len(cells) > 1 and not bare and len(line) < 200:
-            self.head, self.rows = names, 0
-            if len(cells) > 2 or measured != [0] or not re.search(r"\d", names[1]):
-                return
-        head = {len(cells): self.head, len(cells) - 1: ["", *self.head]}.get(len(self.head), [])
-        column = next((n for n, name in enumerate(head) if is_measured(name)), None)
-        if column is not None and not measured:
-            below = self.folded[start + len(line) + 1 :][:LONGEST].partition("\n")[0]
-            alone = self.rows == 1 and not below.strip()  # its date is the report's
-            others = " ".join(name for n, name in enumerate(names[:2]) if n != column and not alone)
-            name = re.sub(r"\bcell\b\.?", "cellularity", head[column])
-            yield self._cell(line, start, f"{others} | {name} : ", *cells[column])
-        elif measured == [0] and head and len(cells) > 2:
-            for n, (at, cell) in enumerate(cells[1:], 1):
-                known: Material | None = None if is_known(head[n]) else "unknown"
-                name = "expected" if _NORM.match(head[n]) or is_note(head[n]) else head[n]
-                yield self._cell(line, start, f"{names[0]} ({name}) : ", at, cell, known)
-        elif self.listing:
-            n = int(figures[0])  # "90 %   PATIENT"
-            yield self._cell(line, start, f"{names[n]} cellularity : ", *cells[1 - n])
-        elif len(measured) == 1 and measured[0] + 1 < len(cells):
-            k = measured[0]
-            material = material_of(" ".join(names[:k])) if k else self.material
-            fewer = len(cells) < len(self.head) and classes_in(" ".join(self.head)) & set("Sb")
-            unsure = fewer or sum(figures[k + 1 :]) > 2  # of which column is it?
-            said, material = " | ".join(names[k + 1 :]), "unknown" if unsure else material
-            yield self._cell(line, start, f"{names[k]} : ", cells[k + 1][0], said, material)
-        elif hot:
+        if not cells or (not hot and self.table.is_far(line)):
+            return
+        below = self.folded[start + len(line) + 1 :][:LONGEST].partition("\n")[0]
+        row = self.table.take(line, cells, below=below, above=self.before, listing=self.listing)
+        for cell in row or ():
+            yield Segment(
+                text=cell.names + cell.text, at=start + cell.at - len(cell.names), start=start,
+                end=start + len(line), material=cell.material or self.material,
+                heading=self.heading, paragraph=self.number, amends=self.amends,
+                said=(start, start + len(line)),
+            )  # fmt: skip
+        if row is None and hot:
             yield from self._free(start, cells)
-
-    def _cell(
-        self,
-        line: str,
-        start: int,
-        prefix: str,
-        at: int,
-        cell: str,
-        material: Material | None = None,
-    ) -> Segment:
-        return Segment(
-            text=prefix + cell, at=start + at - len(prefix), start=start, end=start + len(line),
-            material=material or self.material, heading=self.heading, paragraph=self.number,
-            amends=self.amends, said=(start, start + len(line)),
-        )  # fmt: skip
 
     def _free(self, start: int, cells: list[tuple[int, str]]) -> Iterator[Segment]:
         """Cells that are sentences of their own: "BMA: ... || BMBx: ...", "Core<tab>..."."""

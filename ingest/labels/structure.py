@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import html.parser
 import json
 import re
@@ -22,6 +23,11 @@ _SPOKEN_MARK = re.compile(
     r" (period|full stop|comma|colon|semicolon|(?:open|close) bracket|new paragraph|new line"
     r"|next line)s?\b",
     re.IGNORECASE,
+)
+# "core_cellularity_pct,75", "PT-88213;BIOPSY_CELLULARITY;85;%", "~BX_CELL_PCT~|75"
+_FIELD = re.compile(
+    r"(?:[^;,|\t:]{1,30}[;,|\t])?[ ~\"']*(?P<name>[^\W\d_]\w*_\w+)[~\"']*"
+    r"(?P<mark>[ ]?[:=;,|\t])(?!\s*$)[ ]?(?P<value>.*)"
 )
 _DIGITS = re.compile(r"(?:\|_\d_)+\|")
 _TAG = re.compile(r"<(?:html|body|p|div|br|table|tr|td|h[1-6]|ul|li|b)\b[^>]*>", re.IGNORECASE)
@@ -51,7 +57,31 @@ def as_text(text: str) -> str:
         return _of_hl7(text)
     if lead.startswith("<") and not _TAG.search(text[:4000]):
         return _of_tags(text, is_xml=True)
-    return _of_tags(text, is_xml=False) if _TAG.search(text) else text
+    if _TAG.search(text):
+        return _of_tags(text, is_xml=False)
+    return _of_fields(text) if text.count("_") > 8 else text
+
+
+def _of_fields(text: str) -> str:
+    """An export by the names of fields, "core_cellularity_pct;75": a paragraph for each."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    fields = [_FIELD.match(line) for line in lines]
+    if 2 * sum(field is not None for field in fields) < len(lines):
+        return text
+    return "\n\n".join(
+        _field(field) if field else line for field, line in zip(fields, lines, strict=True)
+    )
+
+
+def _field(field: re.Match[str]) -> str:
+    name = _spoken(field["name"]).lower()
+    if is_measured(name):
+        name = re.sub(r"\bcell\b", "cellularity", name)  # "bm_cell_pct"
+    mark = field["mark"].strip() or "\t"
+    cells = next(csv.reader([field["value"]], delimiter=mark), []) if mark in ",;|\t" else []
+    unit = "".join(cells[1:2]).strip()
+    value = cells[0] if cells else field["value"]
+    return f"{name}: {value} {unit if unit in ('%', 'percent', 'pct') else ''}".rstrip()
 
 
 def _of_rtf(text: str) -> str:

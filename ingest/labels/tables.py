@@ -1,0 +1,125 @@
+"""The rows of a table: each cell on the cellularity, with the names of its row and column."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from ingest.labels.headings import (
+    Material,
+    classes_in,
+    is_known,
+    is_measured,
+    is_note,
+    is_time,
+    material_of,
+    with_units,
+    without_scale,
+)
+
+_COLUMN = {mark: re.compile(rf"[^{mark}]+") for mark in "|\t,;"}
+_COLUMN[" "] = re.compile(r"\S+(?: \S+)*")
+_SHARE = re.compile(r"\d ?%")
+# a cell that is a figure and no name of a column: "40-50 %", "> 90%", "12"
+_FIGURE = re.compile(r"[<>~=]* ?\d{1,3}(?:[.,]\d+)?(?: ?(?:-|to) ?\d{1,3})? ?%?")
+_UNNAMED = re.compile(r"\d ?%|[\[(][ x✓]?[\])]|[☐☒☑✓□]")  # shares and boxes name no columns
+_NOW = re.compile(r"\bthis\b")  # "This biopsy (June 2021)"
+_NORM = re.compile(r"(?:normal|range|ref|limits|interval)\b")  # of a column
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cell:
+    """A cell, its place in the line, and the names that say what it is."""
+
+    names: str  # "cellularity (core) : "
+    at: int
+    text: str
+    material: Material | None = None  # of its own, not of its section
+
+
+@dataclass(kw_only=True, slots=True)
+class Table:
+    """The names of the columns of the table in hand, and how many rows came below them."""
+
+    head: list[str] = field(default_factory=list)
+    rows: int = 0
+
+    def is_far(self, line: str) -> bool:
+        """Whether a row that is not on the cellularity need not be read: most of most tables."""
+        if self.head:
+            return self.rows > 0 and not any(map(is_measured, self.head))
+        return _SHARE.search(line) is not None
+
+    def take(
+        self, line: str, cells: list[tuple[int, str]], *, below: str, above: str, listing: bool
+    ) -> list[Cell] | None:
+        """The cells of a row that are on the cellularity, or null where none is known to be.
+
+        `above` and `below` are the lines beside it; `listing` says that it is an entry of a list
+        below "Cellularity:".
+        """
+        cells = with_units(cells)
+        names = [cell.strip(" \t\"'~") for _, cell in cells]
+        figures = [_FIGURE.fullmatch(name) is not None for name in names]
+        bare = bool(_UNNAMED.search(without_scale(line))) or any(figures)
+        if self._names_columns(line, names, above, bare=bare):
+            return []
+        self.rows += 1
+        measured = [n for n, name in enumerate(names) if is_measured(name)]
+        measured = measured[: 1 if measured[:1] == [0] else None]  # a row goes by its name
+        if not self.head and len(cells) > 1 and not bare and len(line) < 200:
+            self.head, self.rows = names, 0
+            if len(cells) > 2 or measured != [0] or not re.search(r"\d", names[1]):
+                return []
+        head = {len(cells): self.head, len(cells) - 1: ["", *self.head]}.get(len(self.head), [])
+        column = next((n for n, name in enumerate(head) if is_measured(name)), None)
+        if column is not None and not measured:
+            alone = self.rows == 1 and not below.strip()  # its date is the report's
+            others = " ".join(name for n, name in enumerate(names[:2]) if n != column and not alone)
+            name = re.sub(r"\bcell\b\.?", "cellularity", head[column])
+            return [_cell(f"{others} | {name} : ", cells[column])]
+        if measured == [0] and head and len(cells) > 2:
+            return [_below(names[0], head, n, cell) for n, cell in enumerate(cells) if n]
+        if listing:
+            n = int(figures[0])  # "90 %   PATIENT"
+            return [_cell(f"{names[n]} cellularity : ", cells[1 - n])]
+        if len(measured) == 1 and measured[0] + 1 < len(cells):
+            k = measured[0]
+            fewer = len(cells) < len(self.head) and classes_in(" ".join(self.head)) & set("Sb")
+            unsure = fewer or sum(figures[k + 1 :]) > 2  # of which column is it?
+            material = material_of(" ".join(names[:k])) if k else None
+            said = cells[k + 1][0], " | ".join(names[k + 1 :])
+            return [_cell(f"{names[k]} : ", said, "unknown" if unsure else material)]
+        return None
+
+    def _names_columns(self, line: str, names: list[str], above: str, *, bare: bool) -> bool:
+        """Whether a row below the names of the columns goes on with them."""
+        if bare or self.rows or not self.head:
+            return False
+        if line[0].isspace() and len(names) > len(self.head):
+            self.head = names  # a title stood above
+            return True
+        left = len(self.head) - len(names)  # columns without a second name
+        same = left == 0 and above[:1] == " " and any(map(is_time, self.head + names))
+        if line[0] != " " or not (same or left == 1):
+            return False
+        two = zip(self.head[left:], names, strict=True)
+        self.head[left:] = [next(filter(is_time, ab), " ".join(ab)) for ab in two]
+        return True
+
+
+def cells_in(line: str, cut: str) -> list[tuple[int, str]]:
+    """The cells of a row with their places; `cut` is what parts them (`headings.cut_of`)."""
+    found = [(m.start(), m[0]) for m in _COLUMN[cut].finditer(line)]
+    return [one for one in found if one[1].strip(" -:=+*")]
+
+
+def _cell(names: str, cell: tuple[int, str], material: Material | None = None) -> Cell:
+    return Cell(names=names, at=cell[0], text=cell[1], material=material)
+
+
+def _below(row: str, head: list[str], n: int, cell: tuple[int, str]) -> Cell:
+    """A cell below the name of its column."""
+    name = "expected" if _NORM.match(head[n]) or is_note(head[n]) else head[n]
+    name = "this" if _NOW.search(name) or "n" in classes_in(name) else name
+    return _cell(f"{row} ({name}) : ", cell, None if is_known(head[n]) else "unknown")

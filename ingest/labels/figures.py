@@ -18,6 +18,7 @@ _PLAIN = {ord(c): "-" for c in "‐‑‒–—―−\u00ad"} | {ord(c): "'" for
 _PLAIN |= {ord(c): '"' for c in "“”„«»"} | {
     ord(c): " " for c in "\u200b\ufeff\u2060\u00a0\u2009\u202f\u2007"
 }
+_PLAIN |= {ord(c): "|" for c in "│┃║╎┆"} | {ord(c): "-" for c in "─━═┄"}
 _PLAIN |= {ord(a): b for a, b in zip("≤≥⁄≅≈∼˜～", "<>/~~~~~", strict=True)}
 _IN_BRACES = re.compile(
     r"[{[<](?<!%.)(?<!% .) ?(\d[\d %-]{0,8})[}\]>](?= ?%|\n|$)|\((\d[\d -]{0,6})\)(?= ?%)"
@@ -75,7 +76,8 @@ _FRACTION = re.compile(
     r"(?<![\w-])(?:(?P<count>an?|one|two|three|four|five|six|seven|nine|une?|deux|trois|ein|eine|zwei"
     rf"|drei|la|die)[ -])?"
     rf"(?P<part>{'|'.join(FRACTIONS)})(?P<many>s?)(?![\w-])"
-    r"(?P<of>(?= (?:of|des?|der|du|cellular|the|its|fat|full|cells)\b| ?[.,;)]|$))?"
+    r"(?P<of>(?= (?:of|des?|der|du|cellular|the|its|fat|full|cells)\b| ?[.,;)]|$)"
+    rf"|(?= (?:and|to|or) (?:(?:an?|one|two|three) )?(?:{'|'.join(FRACTIONS)})))?"
 )
 # "1/2 of the space", "3/4 cellular", "about 1/3"
 _OVER_LINE = re.compile(
@@ -178,6 +180,8 @@ def fold(text: str) -> str:
         low = _OF_100.sub(lambda m: m[0].removesuffix(m[1]) + "%".ljust(len(m[1])), low)
     if "percent" in low or "per cent" in low:
         low = _MIXED.sub(lambda m: m[0].translate(_DIGIT), low)
+    if "bmt" in low and "bma" in low:
+        low = low.replace("bmt", "bmb")  # the trephine beside the aspirate, and no transplant
     if "reference re" in low:  # of a centre: the one that counts, and no norm
         low = low.replace("reference read", "consensus read").replace(
             "reference review", "consensus review"

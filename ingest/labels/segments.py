@@ -20,6 +20,7 @@ from ingest.labels.headings import (
     cut_of,
     governs,
     is_heading,
+    is_historic,
     is_measured,
     is_open,
     is_said,
@@ -116,6 +117,7 @@ class _Cutter:
         self.table = Table()  # the one in hand
         self.indent = self.depth = 0  # of the line in hand, and of the heading above it
         self.inner = -1  # the indent of the first line below that heading
+        self.side = ""  # "LEFT", above "Aspirate:" and "Biopsy:"
         self.another = ""  # the heading of a section that is not this report's: "DRAFT"
 
     def gap(self, at: int) -> Iterator[Segment]:
@@ -180,10 +182,7 @@ class _Cutter:
         small = self.text[at + begin :][:1].islower()
         if self.opened >= 0 and small and is_open(self.before):
             return False, at + begin  # "Iron stain of\nsmear: absent"
-        self.indent = len(line) - len(line.lstrip(ORNAMENT))
-        self.inner = self.indent if self.inner < 0 else self.inner
-        if self.material == "unknown" and self.indent < self.inner:
-            self._set("general", "")  # what is set in below a heading ends here
+        self._leave_section(line, rest)
         label = lead(line, self.labels) if self.labels else None
         if label:
             if label[0] == "other" or _of_nothing_else(line[label[1] :]):
@@ -202,7 +201,7 @@ class _Cutter:
         bare = rest.strip(ORNAMENT)
         raw = self.text[at : at + len(line)]
         item = len(line) - len(line.lstrip(" \t")) > max(self.depth, 0)
-        item = item and self.material != "general"
+        item = (item and self.material != "general") or self._is_item(line, at, marked)
         above = (bool(self.before), not self.caps or len(self.before) < 46)
         if is_heading(raw, bare, marked, item=item, above=above):
             self._bare_heading(bare)
@@ -215,6 +214,17 @@ class _Cutter:
         if label and label[0] != "unknown":
             self.local = (label[0], f"{label[0]} {line[: label[1]]}".strip())
         return True, at + begin
+
+    def _leave_section(self, line: str, rest: str) -> None:
+        """End a section at a line that is less set in, or at a block that begins with the core."""
+        self.indent = len(line) - len(line.lstrip(ORNAMENT))
+        self.inner = self.indent if self.inner < 0 else self.inner
+        if self.material == "unknown" and self.indent < self.inner:
+            self._set("general", "")
+        if self.material in SET_ASIDE and not self.before:
+            named = rest.partition(". ")[0].strip(ORNAMENT)
+            if len(named) < 60 and material_of(named) == "core":
+                self._set("core", named)  # "Bone marrow biopsy, iliac crest. 12 mm."
 
     def _bare_heading(self, bare: str) -> None:
         amends, material = bool(AMENDS.search(bare)), material_of(bare)
@@ -229,9 +239,18 @@ class _Cutter:
             material = "general"
         elif is_side(bare):
             material = self.material
+        self.side = f"{bare} " if is_side(bare) else ""
         self.another = bare if governs(bare) or norm else ""
         self._set(material, bare, amends)
         self.depth = -1 if not self.indent else self.depth
+
+    def _is_item(self, line: str, at: int, marked: str | None) -> bool:
+        """Whether a line has the mark of the line below it: "- MYELOMA", among other findings."""
+        if not marked or marked[0] not in "-*•+":
+            return False
+        below = self.folded[at + len(line) + 1 :][:LONGEST].partition("\n")[0]
+        lead = len(line) - len(line.lstrip())
+        return below[: lead + 1] == line[: lead + 1]
 
     def _begins(self, line: str, at: int) -> bool:
         """Whether a long line does not go on from the one before."""
@@ -285,7 +304,8 @@ class _Cutter:
             self._set("general", "")  # "Original diagnosis:", beside an addendum
         elif tail and (material == "unknown" or "e" in met):
             unknown = material == "unknown" and not self.amends
-            self.local = ("unknown" if unknown else self.material, words)
+            old = f"{self.heading} " if is_historic(self.heading) and self._is_inner(words) else ""
+            self.local = ("unknown" if unknown else self.material, old + words)
         elif tail and material == "general" and self._is_inner(words) and not met & set("M"):
             self.local = (self.material, words)  # "Core biopsy:\n  Length: 12 mm"
         else:
@@ -293,7 +313,7 @@ class _Cutter:
                 self.another = ""  # "Final: ..."
             elif not tail and governs(words):
                 self.another = f"{words}:"  # "Resident's draft:" as far as the next blank line
-            self._set(material, f"{self.another} {words}".strip())
+            self._set(material, f"{self.side}{self.another} {words}".strip())
         return end
 
     def _is_inner(self, words: str) -> bool:

@@ -19,6 +19,7 @@ _MARKS |= {
     "new line": "\n",
     "next line": "\n",
 }
+_TELLING = (" period", " comma", " full stop", " new paragraph")
 _SPOKEN_MARK = re.compile(
     r" (period|full stop|comma|colon|semicolon|(?:open|close) bracket|new paragraph|new line"
     r"|next line)s?\b",
@@ -38,10 +39,9 @@ _BLOCKS |= {"dt", "dd", "section", "body", "title", "pre"}
 
 def as_text(text: str) -> str:
     """The words of a Report as plain text; plain text comes back as it is."""
-    spoken = text.count(" period") + text.count(" comma") + text.count(" COMMA")
-    if (
-        spoken > 2 and len(_SPOKEN_MARK.findall(text)) > 5
-    ):  # "core biopsy colon 40 percent cellular period"
+    low = text.lower()
+    # "core biopsy colon 40 percent cellular period"
+    if sum(low.count(mark) for mark in _TELLING) > 2 and len(_SPOKEN_MARK.findall(text)) > 5:
         text = _SPOKEN_MARK.sub(lambda mark: _MARKS[mark[1].lower()], text)
     if "<!--" in text:  # what no reader sees
         lead, *rest = text.split("<!--")

@@ -23,7 +23,9 @@ _SHARE = re.compile(r"\d ?%")
 # a cell that is a figure and no name of a column: "40-50 %", "> 90%", "12"
 _FIGURE = re.compile(r"[<>~=]* ?\d{1,3}(?:[.,]\d+)?(?: ?(?:-|to) ?\d{1,3})? ?%?")
 _UNNAMED = re.compile(r"\d ?%|[\[(][ x✓]?[\])]|[☐☒☑✓□]")  # shares and boxes name no columns
+_LABELS = 12  # characters that the column of a table's row names is wide, at least
 _NOW = re.compile(r"\bthis\b")  # "This biopsy (June 2021)"
+_OF_SITE, _OF_PANEL = re.compile(r"local|site|initial"), re.compile(r"cent(?:ral|er|re)|consensus")
 _NORM = re.compile(r"(?:normal|range|ref|limits|interval)\b")  # of a column
 
 
@@ -79,7 +81,8 @@ class Table:
             name = re.sub(r"\bcell\b\.?", "cellularity", head[column])
             return [_cell(f"{others} | {name} : ", cells[column])]
         if measured == [0] and head and len(cells) > 2:
-            return [_below(names[0], head, n, cell) for n, cell in enumerate(cells) if n]
+            own = [n for n, name in enumerate(head) if n and not is_note(name)]
+            return [_below(names[0], head, n, cells[n]) for n in own]
         if listing:
             n = int(figures[0])  # "90 %   PATIENT"
             return [_cell(f"{names[n]} cellularity : ", cells[1 - n])]
@@ -100,7 +103,8 @@ class Table:
             self.head = names  # a title stood above
             return True
         left = len(self.head) - len(names)  # columns without a second name
-        same = left == 0 and above[:1] == " " and any(map(is_time, self.head + names))
+        set_in = min(map(_indent, (line, above))) > _LABELS or any(map(is_time, self.head + names))
+        same = left == 0 and above[:1] == " " and set_in
         if line[0] != " " or not (same or left == 1):
             return False
         two = zip(self.head[left:], names, strict=True)
@@ -114,12 +118,18 @@ def cells_in(line: str, cut: str) -> list[tuple[int, str]]:
     return [one for one in found if one[1].strip(" -:=+*")]
 
 
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
+
+
 def _cell(names: str, cell: tuple[int, str], material: Material | None = None) -> Cell:
     return Cell(names=names, at=cell[0], text=cell[1], material=material)
 
 
 def _below(row: str, head: list[str], n: int, cell: tuple[int, str]) -> Cell:
     """A cell below the name of its column."""
-    name = "expected" if _NORM.match(head[n]) or is_note(head[n]) else head[n]
-    name = "this" if _NOW.search(name) or "n" in classes_in(name) else name
+    name = "expected" if _NORM.match(head[n]) else head[n]
+    if _OF_SITE.match(name) and any(map(_OF_PANEL.search, head)):
+        name = "referring"  # its reading stands beside the one that counts
+    name = "current" if _NOW.search(name) or "n" in classes_in(name) else name
     return _cell(f"{row} ({name}) : ", cell, None if is_known(head[n]) else "unknown")

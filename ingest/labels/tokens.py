@@ -67,7 +67,7 @@ _ASIDE_COMMA = re.compile(r"(C),c[qvdx]{0,3}(?=:)")
 _PLAIN_KEY = str.maketrans(dict.fromkeys("MGopdyvzuwhecbrnEgajki:,IKLf", "q"))
 _SPECIAL = words_of(
     "a first o been estimated reported report figure value percentage cell content density cent ."
-    " rapport que that out"
+    " rapport que that out local"
 )
 _MISSPELT: dict[str, list[str]] = {}  # each long word with one of its letters left out
 for _word in filter(lambda word: len(word) > 6, WORDS):
@@ -116,7 +116,8 @@ def encode(text: str, figures: list[Figure]) -> Sentence:
             words[-1] = ""
             continue
         if letter in _MOVING or word in _SPECIAL:
-            letter = _in_place(letter, word, classes, words, tokens[n + 1 : n + 2])
+            said = _in_phrase(word, classes, words)
+            letter = said or _in_place(letter, word, classes, words, tokens[n + 1 : n + 2])
         elif word in ("\ue000", "\ue001"):  # a figure with and without a sign
             figure, word = next(left), ""
             if sum(figure.parts) == 100 and _TO_FAT.search("".join(classes)):
@@ -187,6 +188,16 @@ def _bare(figure: Figure, behind: list[str], classes: list[str]) -> tuple[str, s
     return "N", ""
 
 
+def _in_phrase(word: str, classes: list[str], words: list[str]) -> str:
+    """The class of a word that means another thing behind the word before it, or none."""
+    if word == "local" and "C" in classes[-2:]:
+        return "r"  # "Cellularity, local: 40%"
+    phrase = _PHRASES.get((word, "".join(words[-1:])))
+    if phrase:
+        classes[-1] = phrase[0]
+    return phrase[1] if phrase else ""
+
+
 def _in_place(
     letter: str, word: str, classes: list[str], words: list[str], behind: list[str]
 ) -> str:
@@ -228,16 +239,12 @@ def _as_said(
     letter: str, word: str, classes: list[str], words: list[str], behind: list[str]
 ) -> str:
     """The class of a word by what stands beside it, where no other word's changes."""
-    previous = "".join(words[-1:])
     if word == "bone":  # "bone 40% of the area" is none of the marrow
         return letter if behind in ([], ["marrow"]) or class_of(behind[0]) == "B" else "x"
     if word == "a" and classes[-1:] in (["B"], ["G"]):  # "core A 50%"
         return "R"
     if word == "first" and classes[-1:] == ["v"] and behind and class_of(behind[0]) == "v":
         return "b"  # "was first read as 30%"
-    if (word, previous) in _PHRASES:
-        classes[-1], letter = _PHRASES[word, previous]
-        return letter
     if word == "severe" and _H.match("".join(behind)):
         return "h"  # "severe hypocellularity", but not "severe: under 25%"
     if word == "estimated" and classes[-2:] == ["c", "v"]:

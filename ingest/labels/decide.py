@@ -157,11 +157,11 @@ def _decisive(good: list[Claim]) -> tuple[list[Claim], bool]:
     """The last correction's, today's, overall and core claims, and whether they are overall."""
     amended = [claim for claim in good if claim.amends]
     old = {claim.figure.parts for claim in good if not claim.amends}
-    # "was transcribed as 60%. The correct value is 90%."
-    amended = [claim for claim in amended if claim.figure.parts not in old] or amended
     if amended:
         last = max(amended, key=lambda claim: (_numbered(claim.segment.heading), claim.start))
         good = [claim for claim in amended if claim.segment.paragraph == last.segment.paragraph]
+        # "was transcribed as 60%. The correct value is 90%."
+        good = [claim for claim in good if claim.figure.parts not in old] or good
     now = [claim for claim in good if claim.now]
     good = now if now and not _alike(good) else good
     by_name = [claim for claim in good if claim.tie != FILLED]  # a paraphrase may be of a part

@@ -68,6 +68,7 @@ _NOUN_OF = re.compile(r"[xLK][vpqd:]*F|F[q]*p?[dq]*[xLK]")
 _MEAN = re.compile(r"[;,][dqvp]*o[dqvp:]*Fo?(?:[.;,)]|$)")
 _OF_READERS = re.compile("[^.;,CF]*C:(?:d*[xr]+F[,j/;]+)+[^FCA.;]*o$")  # "XY 50%, Z 75%, mean"
 _ALSO = re.compile(r";[qd]*v*(?P<by>z*)v*F(?:[.;,(]|$)")  # "cellularity: reduced; 40%"
+_LEAD_ENDS = re.compile(r"[pwI][dn][qhnMBGRx]*d$")
 _AT_FIRST = words_of("at with mit bei avec à")
 _AT = re.compile(r"F,?v?d*(?:C(?!p[dq]*x)|[MB]+v[dqh]*[HC])")  # "at 40%, cellularity is normal"
 _ASIDE = re.compile(r"(?<=[CMBG]),[^,FNCAK.;]*,(?=v)")  # "cellularity, tumor included, is 40%"
@@ -225,8 +226,8 @@ class _Scan:
             return
         away = self.behind >= 0 and self.words[self.behind] in _AWAY
         away = away or self.words[at - 1].endswith("ed")  # "scored cellularity at"
-        if s[:at].endswith("dd"):
-            self.behind, self.subject = -1, ""  # "and with these the cellularity is"
+        if _LEAD_ENDS.search(s, 0, at):
+            self.behind, self.subject = -1, ""  # "and with these levels the cellularity is"
         if self.head == "x" and not away and not s[self.at + 1 : at].strip("xLfqNohgy):MBGt"):
             self.noun("?", at)  # "tumor cellularity"
         elif (part := _PART_OF.search(s, max(0, at - 8), at)) and (

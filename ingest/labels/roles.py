@@ -77,7 +77,7 @@ def _before(sentence: Sentence, s: str, at: int) -> str:
         return before
     boxed = tail.rpartition("(")[2].replace(",", "q")  # "(normal for a 60-year-old, 40-60%)"
     own = boxed if boxed and "(" in tail and ")" not in boxed else re.split("[,j]", tail)[-1]
-    return own if own.strip("%:q") else tail  # "12. Expected cellularity, %: 40"
+    return tail if own[:1] == "%" else own  # "12. Expected cellularity, %: 40"
 
 
 def _behind(s: str, at: int) -> str:

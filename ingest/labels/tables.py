@@ -99,7 +99,7 @@ class Table:
         """Whether a row below the names of the columns goes on with them."""
         if bare or self.rows or not self.head:
             return False
-        if line[0].isspace() and len(names) > len(self.head):
+        if line[0] == "\t" and len(names) > len(self.head):
             self.head = names  # a title stood above
             return True
         left = len(self.head) - len(names)  # columns without a second name
@@ -131,5 +131,7 @@ def _below(row: str, head: list[str], n: int, cell: tuple[int, str]) -> Cell:
     name = "expected" if _NORM.match(head[n]) else head[n]
     if _OF_SITE.match(name) and any(map(_OF_PANEL.search, head)):
         name = "referring"  # its reading stands beside the one that counts
+    elif _OF_PANEL.search(name):
+        return _cell(f"{row} (consensus) : ", cell)
     name = "current" if _NOW.search(name) or "n" in classes_in(name) else name
     return _cell(f"{row} ({name}) : ", cell, None if is_known(head[n]) else "unknown")

@@ -1,0 +1,160 @@
+"""Frames of sentences and layouts that tie a figure, and the same frames with another noun."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from ingest.labels.rules import parse
+
+LEADS = {
+    "en": "Bone marrow core biopsy:\n{}\nMegakaryocytes are normal in number.\n",
+    "de": "Knochenmarkstanze:\n{}\nDie Megakaryozyten und das Eisen sind regelrecht.\n",
+    "fr": "Biopsie ostéo-médullaire :\n{}\nLes mégacaryocytes et la réticuline sont normaux.\n",
+}
+FRAMES = r"""en|Although uneven, taken over the whole core the cellularity comes to {v}%.
+en|Adipocytes take up {rest}% of the space, hematopoietic cells the remaining {v}%.
+en|The marrow is replaced by sheets of blasts and is {v}% cellular.
+en|The core is a bit less cellular than expected, at {v}%.
+en|Hypocellular to normocellular for a 79-year-old, {v}% in my estimation.
+en|Hypercellular; my estimate {v}%.
+en|Cellularity is difficult to assess because of fragmentation but is of the order of {v}%.
+en|Cellularity is {v}% when the subcortical marrow is left out.
+en|The marrow seems hypocellular at {v}% given that 60% would be expected.
+en|Overall % cellularity (nearest 5): {v}
+en|Cellularity {v}%, with aggregates of mast cells, in all occupying 10% of the marrow.
+en|The infiltrate is patchy, and with these levels the cellularity is {v}%.
+en|12. Age-expected cellularity, % .... 70\n13. Observed cellularity, % .... {v}
+en|The diagnostic core (BM-12-00391) was 97% cellular.\nCellularity is {v}%.
+de|Geschätzte Zellularität {v} %.
+de|Bei einer Zellularität von {v} % altersentsprechendes Mark.
+de|Zellularität hochgradig reduziert, {v} % (altersentsprechend wären 70-80 %).
+de|Mit {v} % ist die Zellularität für das Alter normal.
+de|Zellularität im Durchschnitt {v} %.
+de|Zellularität {v} % bei einem Erwartungswert von 50 %.
+de|Altersentsprechend wäre eine Zellularität von 97 %, vorliegend {v} %.
+de|Markraumfüllung ca. {v} %, davon etwa 85 % durch ein Infiltrat bedingt.
+de|Vorbefund B19.2203: Markzellularität 97 %.\nJetzt Zellularität {v} %.
+de|Gegenüber der Vorbiopsie (Nr. K 3318/17, Zellularität 97 %) jetzt Zellularität {v} %.
+fr|La cellularité a diminué à {v} %.
+fr|La cellularité n'est plus que de {v} %.
+fr|Le taux de cellularité est de {v} %.
+fr|Par rapport à la biopsie précédente (97 %), la cellularité est de {v} %.""".splitlines()
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+def test_a_frame_of_the_cellularity_gives_its_figure(frame: str) -> None:
+    tongue, _, said = frame.replace("\\n", "\n").partition("|")
+    for v in (10, 25, 40, 65, 90):
+        text = LEADS[tongue].format(said.format(v=v, rest=100 - v))
+        assert parse(text).value == v, text
+
+
+NOUNS = ("plasma cells", "tumor", "lymphoid cells", "blasts", "fibrosis", "storage cells")
+OWNED = """Adipocytes take up 60% of the space, {noun} the remaining 40%.
+Fat 60%, {noun} 40%.
+{noun} 40%, fat 60%.
+Hypercellular; my estimate of {noun} 40%.
+Hypercellular; {noun} 40%.
+Cellularity is difficult to assess because of {noun} of 40%.
+The marrow is replaced by {noun} (95%).
+When the subcortical marrow is left out, {noun} 40%.
+The core shows less {noun} than expected, at 40%.
+Cellularity to the nearest 5%: not done. {noun} 40%.
+Compared with the prior biopsy, where the cellularity was 40%, more {noun}.
+Given that 60% would be expected, the marrow is hypocellular with {noun}.""".splitlines()
+
+
+def test_another_noun_in_the_same_frame_owns_the_figure() -> None:
+    for frame, noun in itertools.product(OWNED, NOUNS):
+        text = LEADS["en"].format(frame.format(noun=noun))
+        assert parse(text).value is None, text
+
+
+@given(
+    value=st.integers(0, 100),
+    mark=st.sampled_from([": ", ",", ";", "\t", "|", "="]),
+    name=st.sampled_from(["core_cellularity_pct", "BX_CELL_PCT", "biopsy_cellularity_percent"]),
+    upper=st.booleans(),
+)
+@settings(max_examples=80, deadline=None)
+def test_an_export_by_the_names_of_fields_is_read(
+    value: int, mark: str, name: str, upper: bool
+) -> None:
+    rows = [("aspirate_cellularity_pct", 77), ("expected_cellularity_pct", 33), (name, value)]
+    rows += [("core_length_mm", 17), ("asp_blasts_pct", 12), ("clot_cellularity_pct", 66)]
+    for order in (rows, rows[::-1]):
+        lines = [f"{key.upper() if upper else key}{mark}{said}" for key, said in order]
+        assert parse("\n".join(lines)).value == value, lines
+
+
+@given(then=st.integers(5, 95), before=st.integers(5, 95), now=st.integers(5, 95))
+@settings(max_examples=60, deadline=None)
+def test_the_column_of_this_biopsy_is_the_reading(then: int, before: int, now: int) -> None:
+    assume(len({then, before, now}) == 3)
+    rows = [("", "Mar-2016", "Oct-2018", "This biopsy (Jun-2021)"), ("Hct %", 47, 44, 36)]
+    rows += [("Cellularity %", then, before, now), ("CD34 %", 1, 1, 4)]
+    for mark, title in itertools.product(("\t", " | "), ("", "SERIAL SUMMARY\tRoad Clinic\n")):
+        if mark == "\t" or not title:
+            text = title + "\n".join(mark.join(map(str, row)) for row in rows)
+            assert parse(f"{text}\n\nTrephine biopsy, 15 mm.").value == now, text
+
+
+@given(local=st.integers(5, 95), central=st.integers(5, 95))
+@settings(max_examples=40, deadline=None)
+def test_the_reading_of_the_panel_is_the_one_that_counts(local: int, central: int) -> None:
+    for names, said in (
+        ("Local pathologist | Central reviewer", f"{local}% | {central}%"),
+        ("Panel consensus | Site", f"{central}% | {local}%"),
+    ):
+        text = f"Core biopsy\n\n| {names}\nCellularity | {said}\nReticulin | MF-0 | MF-1"
+        assert parse(text).value == central, text
+
+
+@given(right=st.integers(5, 95), left=st.integers(5, 95))
+@settings(max_examples=40, deadline=None)
+def test_a_side_stands_above_the_keys_of_its_samples(right: int, left: int) -> None:
+    text = "\n".join(
+        f"{side}\n  Aspirate: few blasts.\n  Biopsy: 12 mm. {value}% cellular. No tumor."
+        for side, value in (("RIGHT", right), ("LEFT", left))
+    )
+    assert parse(f"Bilateral biopsies.\n\n{text}").value == (right + left) / 2
+
+
+@given(old=st.integers(5, 95), new=st.integers(5, 95))
+@settings(max_examples=40, deadline=None)
+def test_a_correction_names_the_old_figure_first(old: int, new: int) -> None:
+    assume(old != new)
+    report = f"CORE BIOPSY\n{old}% cellular, with 30% blasts.\n\n"
+    for said in (
+        f"The cellularity above was transcribed as {old}%. The correct value is {new}%.",
+        f"Hypercellular marrow ({new}% cellular) with dysplasia and 7% blasts.",
+        f"The infiltrate is patchy, and with these the cellularity is amended to {new}%.",
+    ):
+        assert parse(f"{report}ADDENDUM - CORRECTION: {said}").value == new, said
+
+
+@pytest.mark.parametrize("mark", ["- ", "* ", "• "])
+def test_a_finding_of_a_list_is_no_heading_of_the_next(mark: str) -> None:
+    findings = ["PLASMA CELL NEOPLASM; see comment", "80% CELLULAR MARROW", "NO AMYLOID"]
+    for order in itertools.permutations(findings):
+        text = "\n".join(mark + finding for finding in order)
+        assert parse(f"Bone marrow core biopsy, clot and aspirate\n\n{text}").value == 80, text
+
+
+def test_a_dictation_speaks_its_marks() -> None:
+    said = (
+        "microscopic colon this is an adequate trephine comma the marrow is hypercellular with an "
+        "overall cellularity of sixty percent open bracket expected thirty percent close bracket "
+        "full stop blasts are eight percent full stop new paragraph the aspirate showed seven "
+        "percent blasts full stop new paragraph conclusion colon dysplasia full stop"
+    )
+    assert parse(said).value == 60
+
+
+def test_a_fraction_ends_where_the_next_begins() -> None:
+    for frame in ("Between a half and two thirds of the marrow space is cellular.",):
+        assert parse(LEADS["en"].format(frame)).value == pytest.approx(58.33, abs=0.5)

@@ -31,7 +31,7 @@ from ingest.labels.headings import (
 )
 from ingest.labels.languages import EVENTS, GENERAL, HISTORY, triggers_in
 from ingest.labels.specimens import declared, labelled, lead
-from ingest.labels.tables import Table, cells_in
+from ingest.labels.tables import Columns, cells_in
 from ingest.labels.tokens import LONGEST, class_of, stops_of
 
 # "  - CORE BIOPSY: ...", "## Histology (core)", "[Section 3] ...", "3.2 Core", "(B) Core"
@@ -114,7 +114,7 @@ class _Cutter:
         self.number = 0  # of paragraphs
         self.listing = False  # whether "Cellularity:" stands above and this line is one of its list
         self.near = False  # whether the paragraph before is on cellularity
-        self.table = Table()  # the one in hand
+        self.table = Columns()  # the one in hand
         self.indent = self.depth = 0  # of the line in hand, and of the heading above it
         self.inner = -1  # the indent of the first line below that heading
         self.side = ""  # "LEFT", above "Aspirate:" and "Biopsy:"
@@ -125,7 +125,7 @@ class _Cutter:
         yield from self._close(at, self.local, self.amends)
         ends = names_norm(self.another) and self.another not in self.before
         self.another = "" if ends or self.another.endswith(":") else self.another
-        self.local, self.before, self.table = (self.material, self.heading), "", Table()
+        self.local, self.before, self.table = (self.material, self.heading), "", Columns()
         self.listing, self.width = False, 0
 
     def line(self, line: str, at: int) -> Iterator[Segment]:
@@ -142,7 +142,7 @@ class _Cutter:
             yield from self._row(line, at, cut)
             self.local = (self.material, self.heading)
         elif self.opened < 0 or len(line) < 62 or self._begins(line, at):
-            self.table = Table()
+            self.table = Columns()
             was = self.local, self.amends
             starts, rest = self._heading(line, at)
             if starts:

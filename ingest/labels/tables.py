@@ -30,7 +30,7 @@ _NORM = re.compile(r"(?:normal|range|ref|limits|interval)\b")  # of a column
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Cell:
+class Entry:
     """A cell, its place in the line, and the names that say what it is."""
 
     names: str  # "cellularity (core) : "
@@ -40,7 +40,7 @@ class Cell:
 
 
 @dataclass(kw_only=True, slots=True)
-class Table:
+class Columns:
     """The names of the columns of the table in hand, and how many rows came below them."""
 
     head: list[str] = field(default_factory=list)
@@ -54,7 +54,7 @@ class Table:
 
     def take(
         self, line: str, cells: list[tuple[int, str]], *, below: str, above: str, listing: bool
-    ) -> list[Cell] | None:
+    ) -> list[Entry] | None:
         """The cells of a row that are on the cellularity, or null where none is known to be.
 
         `above` and `below` are the lines beside it; `listing` says that it is an entry of a list
@@ -122,11 +122,11 @@ def _indent(line: str) -> int:
     return len(line) - len(line.lstrip())
 
 
-def _cell(names: str, cell: tuple[int, str], material: Material | None = None) -> Cell:
-    return Cell(names=names, at=cell[0], text=cell[1], material=material)
+def _cell(names: str, cell: tuple[int, str], material: Material | None = None) -> Entry:
+    return Entry(names=names, at=cell[0], text=cell[1], material=material)
 
 
-def _below(row: str, head: list[str], n: int, cell: tuple[int, str]) -> Cell:
+def _below(row: str, head: list[str], n: int, cell: tuple[int, str]) -> Entry:
     """A cell below the name of its column."""
     name = "expected" if _NORM.match(head[n]) else head[n]
     if _OF_SITE.match(name) and any(map(_OF_PANEL.search, head)):

@@ -1,17 +1,13 @@
-"""The command line: options made of configurations, messages, formats and progress."""
+"""The command line: options made of configurations, messages and formats."""
 
 from __future__ import annotations
 
 import io
 import itertools
 import json
-import os
 import shlex
-import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,20 +15,19 @@ from typing import Any
 import click
 import polars as pl
 import pytest
+from builders.command_line import cli_store, run
 from builders.configurations import configurations
-from builders.embedding_stores import build, planted
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cli
-from featurestore import FeatureStore, options, queries, starting
+from featurestore import FeatureStore, options, queries
 from featurestore.config import ExportConfig, ImportConfig, SplitConfig
 from featurestore.errors import ConfigError
 from featurestore.fields import about, arguments_of, flag_of
 from featurestore.frames import FORMATS
 from featurestore.types import Tiling
-from featurestore.words import pace, progress
 from ingest.config import TableConfig
 from ingest.labels.config import LabelConfig, OllamaConfig, ParserConfig, ValueConfig
 from ingest.slides.config import IngestConfig, PlanConfig
@@ -54,12 +49,6 @@ CONFIGURATIONS = {
     "demo": (DemoConfig,),
 }
 KINDS = sorted({kind for kinds in CONFIGURATIONS.values() for kind in kinds}, key=str)
-
-
-def run(*arguments: str | Path | int, code: int = 0) -> Result:
-    result = CliRunner().invoke(cli.main, [str(a) for a in arguments], catch_exceptions=False)
-    assert result.exit_code == code, result.output
-    return result
 
 
 def commands(
@@ -86,9 +75,6 @@ def test_the_help_lists_every_command_with_its_whole_first_sentence() -> None:
 
 def first(name: str) -> list[str]:
     return str(cli.main.commands[name].help).partition("\n\n")[0].split()
-
-
-# -- options ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("words", COMMANDS)
@@ -139,8 +125,6 @@ def test_the_arguments_of_a_configuration_make_it_again(kind: type[Any], data: A
     assert seen == [made]
 
 
-# -- messages --------------------------------------------------------------------------------------
-
 WITHOUT_STORE = {"init", "encoders", "evaluate-labels", "demo"}
 ARGUMENTS = {
     "cohort create": ("x", "--where", "true"),
@@ -167,11 +151,7 @@ def test_without_a_store_every_command_says_how_to_make_one(words: str, tmp_path
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store of ready embeddings with a Cohort `all`."""
-    root = tmp_path_factory.mktemp("cli") / "store"
-    build(root, *planted(24, 20))
-    run("cohort", "create", "all", "--where", "true", "--store", root)
-    return root
+    return cli_store(tmp_path_factory.mktemp("cli") / "store")
 
 
 def test_what_is_wrong_is_refused_before_torch_is_loaded(store: Path) -> None:
@@ -263,9 +243,6 @@ def test_a_sql_file_that_is_no_text_is_told(store: Path, tmp_path: Path) -> None
     file = tmp_path / "query.sql"
     file.write_bytes(b"select '\xff'")
     assert "UTF-8" in run("sql", "--file", file, "--store", store, code=1).stderr
-
-
-# -- sql and cohorts -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -360,252 +337,9 @@ def test_hints_come_whole_and_letters_are_not_escaped(store: Path) -> None:
     assert '"é"' in run("sql", "select 'é' as a", "--json", "--store", store).stdout
 
 
-@pytest.fixture(scope="module")
-def trained(store: Path) -> Path:
-    """The store with one Run."""
-    options = ("--bag-size", 8, "--steps", 20, "--resamples", 2, "--store", store)
-    out = run("train", "all", *options).stdout
-    assert "trephine report" in out
-    return store
-
-
-@pytest.mark.parametrize("words", [("cohort", "delete", "all"), ("runs", "delete", "latest")])
-@pytest.mark.parametrize("answer", ["", "n\n"])
-def test_a_question_that_nobody_answers_names_yes(
-    trained: Path, words: tuple[str, ...], answer: str
-) -> None:
-    out = CliRunner().invoke(cli.main, [*words, "--store", str(trained)], input=answer)
-    assert out.exit_code == 1
-    *_, said = out.stderr.strip().splitlines()
-    assert said == (
-        f"trephine: {words[-1]} was not deleted, for nobody said yes. Answer y, or give --yes."
-    )
-
-
-def test_one_damaged_slide_stops_no_batch_and_is_told_with_exit_3(
-    trained: Path, tmp_path: Path
-) -> None:
-    root = Path(shutil.copytree(trained, tmp_path / "store"))
-    test = FeatureStore(root).predictions("latest").filter(pl.col("split") == "test")
-    slide_id, slide_key = test.select("slide_id", "slide_key").row(0)
-    (chunk,) = (root / "slides" / f"{slide_key}.zarr").glob("*/embeddings/*/c/0/0")
-    chunk.write_bytes(bytes(chunk.stat().st_size))
-    for words in (
-        ("predict", "latest", "all", "--format", "csv"),
-        ("settle", "latest", "--bag-size", 8),
-        ("report", "latest", "--all", "-o", tmp_path / "page.html"),
-        ("export", "clam", "all", "-o", tmp_path / "clam"),
-        ("export", "parquet", "all", "-o", tmp_path / "parquet"),
-        ("heatmap", "latest", *test["slide_id"], "-o", tmp_path / "maps"),
-    ):
-        out = run(*words, "--store", root, code=3)
-        assert slide_id in out.output
-        assert f"trephine verify --store {root} --repair" in out.output
-
-
-# -- what is in the store --------------------------------------------------------------------------
-
-
-def test_status_counts_and_says_what_is_next(store: Path, tmp_path: Path) -> None:
-    said = json.loads(run("status", "--json", "--store", store).stdout)
-    assert said["slides"] == FeatureStore(store).sql("from slides").height
-    assert [one["slides"] for one in said["encoders"]] == [said["slides_with_tiles"]]
-    assert said["bytes"]["slides"] > 0
-    run("init", "--store", tmp_path / "new")
-    new = str(tmp_path / "new")
-    after = f"trephine plan --store {new} SLIDES"
-    assert f"Next: {after}\n" in run("status", "--store", new).stdout
-    assert json.loads(run("status", "--json", "--store", new).stdout)["next"] == after
-
-
-def test_what_is_unfinished_for_long_is_named_and_removed(tmp_path: Path) -> None:
-    root = tmp_path / "store"
-    run("init", "--store", root)
-    for name, days in (("run-old", 8), ("run-new", 6)):
-        work = root / "tmp" / name
-        work.mkdir()
-        (work / "weights").write_bytes(bytes(1000))
-        for path in (work / "weights", work):
-            os.utime(path, (time.time() - 86400 * days,) * 2)
-    assert "trephine clean" in run("status", "--store", root).stdout
-    assert json.loads(run("clean", "--json", "--store", root).stdout)["removed"] == ["run-old"]
-    assert [one.name for one in (root / "tmp").iterdir()] == ["run-new"]
-    assert "nothing to remove" in run("clean", "--store", root).stdout
-
-
-def test_everything_is_shown_by_its_id_or_the_beginning_of_it(trained: Path) -> None:
-    (record,) = FeatureStore(trained).runs().rows(named=True)
-    slide = FeatureStore(trained).sql("from slides order by slide_id").row(0, named=True)
-    run_id = record["run_id"]
-    for word, kind in [(run_id, "run"), (run_id[:-1], "run"), ("latest", "run"), ("all", "cohort")]:
-        said = json.loads(run("show", word, "--json", "--store", trained).stdout)
-        assert (said["run"][0]["run_id"] if kind == "run" else said["cohort"]) in (run_id, "all")
-    said = json.loads(run("show", slide["slide_id"], "--json", "--store", trained).stdout)
-    said = said.get("slide", said)
-    shown = json.loads(run("show", "latest", "--json", "--store", trained).stdout)["metrics"]
-    metrics = FeatureStore(trained).sql("from metrics where split = 'test'")
-    said_of = {row["metric"]: [row["test"], row["low"], row["high"]] for row in shown}
-    values = dict(metrics.select("metric", "value").iter_rows())
-    for name, numbers in said_of.items():
-        assert numbers == [values.get(name + end) for end in ("", "_low", "_high")]
-    assert set(values) == {n + e for n in said_of for e in ("", "_low", "_high")} & set(values)
-    text = run("show", slide["slide_id"], "--store", trained).stdout
-    assert slide["slide_key"] in text
-    assert "cohorts" in text
-    many = run("show", slide["slide_id"][:1], "--store", trained, code=1).stderr
-    assert "beginning of several" in many
-    assert "trephine status" in run("show", "no such thing", "--store", trained, code=1).stderr
-
-
-def completed(*words: str) -> list[str]:
-    """What a shell offers for the last of the words, by the script that `trephine` gives bash."""
-    env = {
-        "_TREPHINE_COMPLETE": "bash_complete",
-        "COMP_WORDS": shlex.join(["trephine", *words]),
-        "COMP_CWORD": str(len(words)),
-    }
-    said = CliRunner().invoke(cli.main, env=env, prog_name="trephine").stdout
-    return [line.partition(",")[2] for line in said.splitlines() if line]
-
-
-def test_a_shell_completes_commands_options_choices_and_names(trained: Path) -> None:
-    run_id = FeatureStore(trained).run("latest").run_id
-    assert completed("tra") == ["train"]
-    assert completed("train", "--bag-s") == ["--bag-size"]
-    assert completed("train", "--model", "ga") == ["gated"]
-    here = ("--store", str(trained))
-    assert completed("train", *here, "a") == ["all"]
-    assert completed("report", *here, run_id[:4]) == [run_id]
-    assert {"all", run_id} <= set(completed("show", *here, ""))
-    assert completed("train", "--store", "nowhere", "a") == []
-    assert completed("cohort", "show", *here, "a") == ["all"]
-    assert completed("runs", "compare", *here, run_id[:4]) == [run_id]
-    slide_id = FeatureStore(trained).slides()["slide_id"][0]
-    assert slide_id in completed("heatmap", *here, run_id, slide_id[:2])
-    source = {"_TREPHINE_COMPLETE": "bash_source"}
-    said = CliRunner().invoke(cli.main, env=source, prog_name="trephine").stdout
-    assert "complete -o nosort -F _trephine_completion trephine" in said
-
-
-# -- runs ------------------------------------------------------------------------------------------
-
-
-def test_a_run_is_listed_with_its_numbers(trained: Path) -> None:
-    (listed,) = json.loads(run("runs", "--json", "--store", trained).stdout)
-    keys = {"run_id", "cohort", "encoder_id", "bag_size", "seed", "n_train", "n_test", "r2", "mae"}
-    assert keys <= listed.keys()
-    assert listed["config"]["steps"] == 20
-    assert "ridge_r2" in run("runs", "--store", trained).stdout
-    assert "No run is so" in run("runs", "--where", "r2 > 2", "--store", trained).stderr
-
-
-def test_predict_prints_rows_to_stdout_and_notes_to_stderr(trained: Path) -> None:
-    out = run("predict", "latest", "all", "--json", "--store", trained)
-    rows = json.loads(out.stdout)
-    assert len(rows) == FeatureStore(trained).bags("all").height
-    assert "std is the noise of drawing tiles only" in out.stderr
-
-
-def test_settle_says_how_many_bags_are_enough(trained: Path) -> None:
-    options = ("--bag-size", "4", "--bag-size", "4000", "--resamples", "3")
-    out = run("settle", "latest", *options, "--json", "--store", trained)
-    small, whole = json.loads(out.stdout)
-    assert small["enough"] >= 1
-    assert (whole["n_sampled"], whole["enough"]) == (0, None)
-    curve = run("settle", "latest", *options, "--curve", "--format", "csv", "--store", trained)
-    assert len(curve.stdout.splitlines()) == 7
-
-
-# -- progress --------------------------------------------------------------------------------------
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def test_a_terminal_shows_a_bar_with_rate_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
-    with progress("slides") as show:
-        show(1, 8, "")
-        show(4, 8, "31 tiles, 1 failed")
-        show(8, 8, "62 tiles, 1 failed")
-    said = terminal.getvalue()
-    assert "8/8" in said
-    assert "slides/s" in said
-    assert "62 tiles, 1 failed" in said
-
-
-@pytest.mark.parametrize(
-    ("done", "seconds", "said"),
-    [
-        (25, 2, "12.5 slides/s"),
-        (1, 1, "1 slides/s"),
-        (2, 7, "3.5 s/slide"),
-        (2, 250, "2 min 5 s/slide"),
-        (0, 3, ""),
-    ],
-)
-def test_a_pace_is_in_what_reads_better(done: int, seconds: float, said: str) -> None:
-    assert pace(done, seconds, "slides") == said
-
-
-def test_where_nobody_looks_a_line_a_minute_says_what_is_left(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(sys, "stderr", io.StringIO())
-    monkeypatch.setattr("featurestore.words.TELL_EVERY_S", 0.0)
-    with progress("slides") as show:
-        show(4, 8, "31 tiles")
-    assert sys.stderr.getvalue() == "4 of 8 slides, 31 tiles, 0 s left\n"  # type: ignore[attr-defined]
-
-
-def test_what_is_quick_says_nothing_where_nobody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stderr", io.StringIO())
-    with progress("slides") as show:
-        for done in range(100):
-            show(done, 100, "quick")
-    assert sys.stderr.getvalue() == ""  # type: ignore[attr-defined]
-
-
-@pytest.mark.parametrize("command", ["encoders", "sql", "status"])
-def test_a_closed_stdout_is_told_in_a_sentence(
-    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "stdout", None)
-    with pytest.raises(SystemExit) as left:
-        cli.main([command])
-    assert left.value.code == 1
-    assert capsys.readouterr().err == "trephine: stdout is closed. Give it a file, or /dev/null\n"
-
-
 def test_a_file_without_an_end_is_no_query() -> None:
     with pytest.raises(ConfigError, match=r"over 1,000,000 bytes"):
         queries.chosen("named", None, Path("/dev/zero"), None)
-
-
-@pytest.mark.parametrize("how", starting.STOPPING)
-@pytest.mark.parametrize("error", [None, RuntimeError("Query interrupted")])
-def test_a_signal_stops_a_command_as_ctrl_c_does_whatever_a_library_makes_of_it(
-    how: signal.Signals, error: Exception | None
-) -> None:
-    @click.group(cls=options.Main)
-    def main() -> None:
-        pass
-
-    @main.command()
-    def ingest() -> None:
-        try:
-            os.kill(os.getpid(), how)
-            time.sleep(10)
-        except KeyboardInterrupt as stop:
-            raise error or stop from None
-
-    before = signal.getsignal(how)
-    result = CliRunner().invoke(main, ["ingest"])
-    assert result.exit_code == 130
-    assert result.stderr.startswith("trephine: ingest was stopped. Every finished slide is kept;")
-    assert signal.getsignal(how) is before
 
 
 @pytest.mark.parametrize("words", sorted(set(COMMANDS) - WITHOUT_STORE))
@@ -630,30 +364,3 @@ def test_every_next_step_names_the_store_of_the_call(words: str, store: str) -> 
     )
     named = [] if Path(store) == Path("store") else ["--store", str(Path(store))]
     assert shlex.split(line) == ["trephine", *words.split(), *named, "NAME", "--yes"]
-
-
-@pytest.mark.parametrize("how", starting.STOPPING)
-def test_a_signal_while_python_imports_gets_a_sentence(how: signal.Signals) -> None:
-    code = f"""
-import os, sys
-class Stop:
-    def find_spec(self, name, *_):
-        if name == "click":
-            os.kill(os.getpid(), {int(how)})
-sys.meta_path.insert(0, Stop())
-sys.argv = ["/bin/trephine", "status"]
-import cli
-"""
-    at = Path(cli.__file__).parent
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=at)
-    said = "trephine: it was stopped. Nothing is lost: give the same command again.\n"
-    assert (out.returncode, out.stderr) == (130, said)
-
-
-def test_a_working_folder_that_was_deleted_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (gone := tmp_path / "gone").mkdir()
-    monkeypatch.chdir(gone)
-    gone.rmdir()
-    assert "this folder was deleted. Go to" in run("status", "--store", tmp_path, code=1).stderr

@@ -13,25 +13,16 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from builders.embedding_stores import build, planted
-from click.testing import CliRunner, Result
+from builders.command_line import cli_store, run
 
 import cli
 from featurestore.errors import FileUnwritable, write_beside
 
 
-def run(*arguments: str | Path | int, code: int = 0) -> Result:
-    result = CliRunner().invoke(cli.main, [str(a) for a in arguments], catch_exceptions=False)
-    assert result.exit_code == code, result.output
-    return result
-
-
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with a Cohort `all` and a Run."""
-    root = tmp_path_factory.mktemp("disks") / "store"
-    build(root, *planted(24, 20))
-    run("cohort", "create", "all", "--where", "true", "--store", root)
+    root = cli_store(tmp_path_factory.mktemp("disks") / "store")
     run("train", "all", "--bag-size", 8, "--steps", 5, "--resamples", 2, "--store", root)
     return root
 

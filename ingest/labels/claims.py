@@ -317,6 +317,8 @@ def _scope(s: str, at: int) -> Scope:
     mean = re.search(r"o[qvpd:]*F", s)
     if mean and s.count("F") > 1:
         return "overall" if mean.end() - 1 == at else "aside" if "a" in s[:at] else "part"
+    if s[at - 1 : at] == "(":
+        s = s[: at + 1] + s[at + 1 :].replace(")", "q", 1)  # "fatty (10%) and not representative"
     stop = re.search(r"[.;,()FN]|$", s[at + 1 :])
     clause = s[after_any(s, ".;,(F", at) : at] + s[at + 1 :][: stop.start() if stop else 0]
     wide = re.sub("^q*o(?=[(,j])", "", s[after_any(s, ".;F", at) : at])  # "40% overall (20% here"

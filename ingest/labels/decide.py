@@ -187,6 +187,9 @@ def _numbered(heading: str) -> int:
 
 def _of_pool(text: str, pool: list[Claim], rule: str) -> Reading:
     """One value: all alike, the mean over cores, or the range that holds all others."""
+    exact = [claim for claim in pool if claim.figure.qualifier not in ("<", ">")]
+    if exact and all(_holds(bound, exact) for bound in pool if bound not in exact):
+        pool = exact  # "10% cellular ... under 25%, as the criteria ask"
     if _alike(pool):
         return _stated(text, pool[:1], rule or pool[0].tie)
     cores: dict[str, list[Claim]] = {}
@@ -246,6 +249,12 @@ def _is_hidden(claim: Claim) -> bool:
     """A finding under a heading that was not understood, or beside words to a reader."""
     present = claim.role == "finding" and not claim.earlier and claim.owner == "cellularity"
     return present and (claim.material == "unknown" or claim.addressed)
+
+
+def _holds(bound: Claim, claims: Sequence[Claim]) -> bool:
+    """Whether a bound without a side of its own is true of all the others."""
+    low, high = bound.figure.low, bound.figure.high
+    return not bound.side and all(low <= c.figure.low and c.figure.high <= high for c in claims)
 
 
 def _alike(claims: Sequence[Claim]) -> bool:

@@ -18,7 +18,7 @@ def may_be(s: str, at: int) -> bool:
     clause = re.split(r"[;.|]", clause)[0]
     if "C" not in _SHARE_KEY.sub("", clause) or SHARE.match(s, at) or OWNED.match(s, at):
         return False
-    if _WITH_NOUN.search(s, 0, at):
+    if _WITH_NOUN.search(re.sub(r"\([^()]*\)", "", s[:at])):
         return False
     before = s[:at].rstrip("(:vpqdIt")
     nouns = ("x", "L", "f", "K")

@@ -176,7 +176,7 @@ GENERAL = words_of(
     worksheet bmat diagnostic text body narrative answer template befund beurteilung diagnose
     mikroskopie histologie kommentar conclusion résultat compte rendu opinion recommendation
     recommendations zusammenfassung beschreibung bericht kritischer centrally attending staff
-    pathologist on in and the as of for with signed received section laboratory lab"""
+    pathologist on in and the as of for with signed received section laboratory lab complément"""
 )
 # how a word begins that marks a correction
 CORRECTIONS = words_of(

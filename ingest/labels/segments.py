@@ -46,6 +46,7 @@ _KEY = re.compile(
 )
 # "Blasts (0-100%):", "cellularity, % ="
 _SCALE = re.compile(r"(?:[(\[][^()\[\]]{0,30}%[^()\[\]]{0,9}[)\]]|,? ?%)(?=[ .]*[:=])")
+_BOXED = re.compile(r"\([^()\n]{0,60}\)(?=[ .]*[:=])")  # "Addendum (2 days later; Dr. B.):"
 _AFTER_LABEL = re.compile(r"\s*(?:[^\W\d_]{3,12} )?[(\[]?\w{1,2}(?:[)\].:]{1,2}| -)\s")
 _LEAD = re.compile(r"\s*(?:\(?\w{1,2}(?:[.):]| - )|[#*•>\[-])|[^:?\n]{1,62}[:?]")
 _WORD = re.compile(r"[^\W\d_]+")
@@ -193,6 +194,8 @@ class _Cutter:
             begin = label[1]  # "A. Core biopsy, left: ..."
             rest = line[begin:]
         bare_key = _SCALE.sub(lambda scale: " " * len(scale[0]), rest) if "%" in rest else rest
+        if "(" in rest:
+            bare_key = _BOXED.sub(lambda box: re.sub(r"[.;:?=|%]", " ", box[0]), bare_key)
         if self.before and small and self._is_full(rest):
             return False, at + begin  # a key that is broken over two lines
         key = _KEY.match(bare_key) if ":" in rest or "?" in rest or "=" in rest else None

@@ -24,7 +24,7 @@ _SHARES: dict[str, re.Pattern[str]] = {
     "fat to cells": re.compile(r"fT?[:/pj,]*[LCAK][LG]?T?[vpdq:(T]*(?P<g>[NF])[:/p](?P<f>[NF])"),
 }
 # "30% hematopoietic cells", "70% of the space filled by fat"; "fat is 70%", "tissue at about 30%"
-_RIGHT = re.compile(r"F(?:p[doh]*M+v?)?z?[dqh]*G?([fKL])")
+_RIGHT = re.compile(r"F(?:p[doh]*M+v?)?z?[dqhM]*G?([fKL])")
 _LEFT = re.compile(r"([fK]|(?<!x)L)[MLG]*[vqd:pR]*(?:pd*M+)?$")
 # "marrow space occupied by hematopoiesis, estimate: 85%"
 _FILLED = re.compile(r"M[MB]*v[zp][dq]*K[,vqdp]*:q*(?P<f>F)")
@@ -41,7 +41,7 @@ _LEADING = re.compile(
     r"(?!M+:)(?:;(?=[dMG]*[BR])|[/j,MBRGSdvu:bnoky]|p(?!F)|pF)*p?"
 )  # not "60% marrow: 85%"
 # "Left: 30%", "It is 40% on the left.": before and behind a figure without a noun of its own
-_ALONE = re.compile(r"[^xLfiKNTXCAHt]*v[qpdohnv:(]*|[^xLfiKNTXCAHtv]*[^xLfiKNTXCAHtvGI]|")
+_ALONE = re.compile(r"[^xLfiKNTXCAHt]*v[qpdohnvg:(]*|[^xLfiKNTXCAHtv]*[^xLfiKNTXCAHtvGI]|")
 _LEFT_ALONE = re.compile(
     r"[q)]*(?:[pI]d*[RB][MBG]*)?[)]?(?:[.;]|,?[wi]|[,(j][^xLfiKTM.;]*(?:[.;]|$)|$)"
 )
@@ -90,7 +90,8 @@ def _is_percent(sentence: Sentence, match: re.Match[str]) -> bool:
     """Whether a figure without a sign is one in percent: the key or the next cell has the sign."""
     figure = sentence.figures[match.start("f")]
     between = sentence.words[match.start() : match.start("f")]
-    if "%" in match["key"] + match["after"] or {"percent", "percentage"} & set(between):
+    boxed = {"X", "%"} <= set(sentence.classes)
+    if boxed or "%" in match["key"] + match["after"] or {"percent", "percentage"} & set(between):
         return True
     ends = re.match(r"N(?:[.,;()j]|$)", match.string[match.start("f") :])
     return bool(match["to"] or ends) and figure.low >= 5 and figure.parts[0] == int(figure.parts[0])

@@ -99,19 +99,41 @@ def _of_json(text: str) -> str:
     except (ValueError, RecursionError):
         return text
     lines: list[str] = []
-    _json_lines(value, "", lines)
+    _json_lines(value, "", lines, _specimens(value))
     return "\n".join(lines)
 
 
-def _json_lines(value: Any, name: str, lines: list[str]) -> None:
+def _specimens(value: Any) -> dict[str, str]:
+    """What each Specimen of a FHIR resource is, by its id."""
+    if isinstance(value, list):
+        return {key: said for one in value for key, said in _specimens(one).items()}
+    if not isinstance(value, dict):
+        return {}
+    found = _specimens([one for one in value.values() if isinstance(one, (dict, list))])
+    if value.get("resourceType") == "Specimen":
+        found[str(value.get("id"))] = _display(value.get("type"))
+    return found
+
+
+def _specimen(value: dict[str, Any], known: dict[str, str]) -> str:
+    """In brackets, the specimen that a FHIR resource refers to."""
+    said = value.get("specimen")
+    if not isinstance(said, dict):
+        return ""
+    at = str(said.get("reference") or "").rpartition("/")[2].removeprefix("#")
+    name = str(said.get("display") or known.get(at) or at)
+    return f" ({name})" if name else ""
+
+
+def _json_lines(value: Any, name: str, lines: list[str], known: dict[str, str]) -> None:
     """One paragraph a text; an Observation is "name: value unit"."""
     if isinstance(value, dict):
         named = _display(value.get("code")) if "code" in value else ""
         quantity = value.get("valueQuantity")
         if isinstance(quantity, dict):
             parts = [str(quantity.get(key) or "") for key in ("comparator", "value", "unit")]
-            named = named or str(value.get("name") or "")
-            lines += [f"{named or name}: {' '.join(parts).strip()}", ""]
+            named = (named or str(value.get("name") or "") or name) + _specimen(value, known)
+            lines += [f"{named}: {' '.join(parts).strip()}", ""]
             told = ("valueQuantity", "code", "name")
             value = {key: one for key, one in value.items() if key not in told}
         elif named and any(key.startswith("value") for key in value):
@@ -131,10 +153,10 @@ def _json_lines(value: Any, name: str, lines: list[str]) -> None:
             label = name if key in ("text", "value", "valueString", "div") and name else key
             if label == key and material_of(_spoken(name).lower()) not in ("unknown", "general"):
                 label = f"{name} {key}"  # "core_biopsy": {"cellularity": ...}
-            _json_lines(one, str(value.get("title") or label), lines)
+            _json_lines(one, str(value.get("title") or label), lines, known)
     elif isinstance(value, list):
         for one in value:
-            _json_lines(one, name, lines)
+            _json_lines(one, name, lines, known)
     elif value is not None:
         said = as_text(str(value)) if str(value).lstrip()[:1] in "<" else str(value)
         lines += [f"{_spoken(name)}: {said}" if name else said, ""]

@@ -26,7 +26,7 @@ _TOKEN = re.compile(
     r"|(?P<X>[\[(] ?[x✓*] ?[\])]|[☒☑✓])"
     r"|(?P<O>\[[ _]*\]|\( \)|[☐□]|(?<!\w)_+(?!\w))"
     r"|(?P<arrow>[-=]+>|→)|(?P<date>(?:19|20)\d\d(?:-\d\d?-\d\d?)?\b|[a-z]{1,4}+-?\d\d(?:\d\d)?[-./:]\d{3,}|[a-z]{1,4}+-?\d\d-\d+|[a-z]{3,4}-(?:19|20)\d\d\b|\d\d?[/.]\d\d?[/.]\d{2,4}|\d\d?/20\d\d)"
-    r"|(?P<joined>[^\W\d_]+(?:'[^\W\d_]+)?(?:-\s?(?=[^\W\d_]))?)|(?P<dots>\.+:|\.{2,})|(?P<rest>\d+|[^\s\w])"
+    r"|(?P<joined>[^\W\d_]+(?:'[^\W\d_]+)?(?:-\s?(?=[^\W\d_]))?)|(?P<dots>\.+:|\.{2,}|(?<=\s)\.(?=\s))|(?P<rest>\d+|[^\s\w])"
 )
 _PARTS = re.compile(re.sub(r"\?P<\w+>", "?:", _TOKEN.pattern))  # without names: for speed
 # "cellularity", "celluarity", "cellu-", "Zellularität"
@@ -67,7 +67,7 @@ _ASIDE_COMMA = re.compile(r"(C),c[qvdx]{0,3}(?=:)")
 _PLAIN_KEY = str.maketrans(dict.fromkeys("MGopdyvzuwhecbrnEgajki:,IKLf", "q"))
 _SPECIAL = words_of(
     "a first o been estimated reported report figure value percentage cell content density cent ."
-    " rapport que that out local"
+    " rapport que that out local representative"
 )
 _MISSPELT: dict[str, list[str]] = {}  # each long word with one of its letters left out
 for _word in filter(lambda word: len(word) > 6, WORDS):
@@ -192,6 +192,8 @@ def _in_phrase(word: str, classes: list[str], words: list[str]) -> str:
     """The class of a word that means another thing behind the word before it, or none."""
     if word == "local" and "C" in classes[-2:]:
         return "r"  # "Cellularity, local: 40%"
+    if word == "representative" and "i" in classes[-3:]:
+        return "a"  # "fatty (10% cellular) and not considered representative"
     phrase = _PHRASES.get((word, "".join(words[-1:])))
     if phrase:
         classes[-1] = phrase[0]

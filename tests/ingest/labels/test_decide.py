@@ -82,11 +82,14 @@ def test_two_findings_of_one_core_that_differ_are_not_read(value: int, other: in
         assert "disagree" in reading.reason
 
 
-def test_the_wider_range_holds_the_figures_within_it_but_a_bound_holds_none() -> None:
+def test_the_wider_range_holds_the_figures_within_it_and_a_bound_what_it_is_true_of() -> None:
     reading = read(claim(20, 60), claim(30, at=60, scope="part"))
     assert (reading.value, reading.low, reading.high) == (40, 20, 60)
     assert read(claim(20, 60), claim(30, at=60)).value == 40
-    assert read(claim(0, 20, qualifier="<"), claim(15, at=60)).outcome == "not read"
+    bound = claim(0, 20, qualifier="<")
+    assert read(bound, claim(15, at=60)).value == 15  # "15% cellular", "under 20% as the rule asks"
+    assert read(bound, claim(25, at=60)).outcome == "not read"
+    assert read(replace(bound, side="l"), claim(15, at=60, side="r")).value == 12.5
 
 
 @given(sides=st.lists(st.tuples(PERCENT, PERCENT), min_size=2, max_size=4))

@@ -12,7 +12,7 @@ from featurestore.errors import ConfigError
 from featurestore.fields import to_json
 from featurestore.types import Target
 from featurestore.words import counted, in_columns
-from trainer import conformal, evaluate, floor, plots, runs, verdict
+from trainer import conformal, evaluate, plots, runs, table_one, verdict
 from trainer.svg import minus
 
 DRAWN = 6  # Runs in one figure, at most: there are so many colours
@@ -130,8 +130,10 @@ def view(
     scores = [(name, title.replace("R2", "R²"), form) for name, title, form in loaded[0].scores]
     # a Run that was made twice counts once
     once = {str(one): i for i, one in reversed([*enumerate(settings)])}.values()
-    first, seen, firsts = ([one[i] for i in sorted(once)] for one in (loaded, tests, settings))
-    pooled = _pooled(store, first, seen) if differ == ["fold"] else None
+    first, firsts = ([one[i] for i in sorted(once)] for one in (loaded, settings))
+    pooled = (
+        _pooled(store, first) if set(differ) in ({"fold"}, {"seed"}, {"fold", "seed"}) else None
+    )
     figures = list(pooled["figures"]) if pooled else []
     labels, named = both["truth"].to_numpy(), list(zip(short, means, strict=True))[:DRAWN]
     others = drawn[1:] if len(labels) > 1 else []
@@ -161,32 +163,27 @@ def view(
         "patients": both["patient_id"].n_unique(),
         "figures": figures,
         "scores": scores,
-        "table": _over_seeds(first, firsts, differ, scores),
+        "table": None if pooled else _over_seeds(first, firsts, differ, scores),
     }
 
 
-def _pooled(
-    store: FeatureStore, loaded: Sequence[runs.Run], tests: Sequence[pl.DataFrame]
-) -> dict[str, Any]:
-    """The folds of one cross-validation as one: every Slide has one Prediction."""
-    pooled, record = pl.concat(tests, how="diagonal_relaxed"), loaded[0].record
-    target, floors = record.about(), [run.record.metrics["ridge_test"] for run in loaded]
-    numbers = evaluate.measured(pooled, target)
-    least = floor.pooled_floor(pooled["truth"].to_numpy(), floors)
-    least |= floor.pooled_auc(store, [run.again() for run in loaded], target)
-    scores, cases = runs.scores_of(target), evaluate.by_case(pooled)
-    said = runs.cautions(scores, numbers, least, loaded[0].encoder.random)
+def _pooled(store: FeatureStore, loaded: Sequence[runs.Run]) -> dict[str, Any] | None:
+    """Folds of a cross-validation, seeds, or both, as the terminal tells them: as one."""
+    found, target = table_one.folded(store, loaded), loaded[0].record.about()
+    if found is None:
+        return None
+    (cell, slides), scores = found, runs.scores_of(target)
+    said = runs.cautions(scores, cell.numbers, cell.ridge, loaded[0].encoder.random)
     return {
         "cautions": verdict.told(said),
-        "floor": verdict.score(least, target),
-        "n": pooled.height,
-        "patients": pooled["patient_id"].n_unique(),
-        "score": verdict.score(numbers, target),
-        "by_case": cases.height < pooled.height
-        and verdict.score(evaluate.measured(cases, target), target),
-        "held": pooled["held"].null_count() == 0
-        and conformal.in_words(conformal.counted_held(pooled)),
-        "figures": plots.figures(pooled, target)[:2],
+        "cell": cell,
+        "floor": verdict.score(cell.ridge, target),
+        "score": verdict.score(cell.numbers, target),
+        "spread": cell.seeds_apart(scores).replace("R2", "R²"),
+        "as_one": verdict.score(cell.ensemble, target),
+        "by_case": cell.by_case and verdict.score(cell.by_case, target),
+        "held": cell.coverage and conformal.in_words(cell.coverage),
+        "figures": plots.figures(slides, target)[:2],
     }
 
 

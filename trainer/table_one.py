@@ -41,15 +41,19 @@ class Cell:
     scores: Mapping[str, Estimate]  # mean over seeds, pooled over folds; intervals by Patient
     spread: runs.Numbers  # of scores, standard deviation over seeds, n - 1; None for one seed
     ridge: runs.Numbers  # scores of the floor that are known: mean over seeds, pooled over folds
-    by_case: runs.Numbers  # n Cases, and scores: mean over seeds; empty where each has one Slide
+    by_case: runs.Numbers  # n Cases, and scores as above; empty where each has one Slide
     coverage: Mapping[str, float]  # `counted_held`, mean over seeds; empty without intervals
     ensemble: runs.Numbers  # every number of the mean prediction over seeds
 
     @property
     def numbers(self) -> runs.Numbers:
         """Its scores, and what they are of."""
-        own = {name: one.value for name, one in self.scores.items()}
-        return {k: v for k, v in self.ensemble.items() if k in ("n", "patients", "positive")} | own
+        about = {k: v for k, v in self.ensemble.items() if k in ("n", "patients", "positive")}
+        return about | _numbers(self.scores)
+
+    def seeds_apart(self, told: Sequence[runs.Score]) -> str:
+        """How far seeds scatter."""
+        return ", ".join(f"{title} ± {runs.number(self.spread[k], f)}" for k, title, f in told)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,8 +106,8 @@ class SweepResult:
         lines += [*more, *(f"failed      {failure}" for failure in self.failures)]
         name = self.told[0][0]
         best = max(self.cells, key=lambda cell: cell.numbers[name] or -np.inf, default=None)
-        if best is not None and best.folds > 1:  # of a seed on one page
-            lines.append(f"next        trephine report {' '.join(best.run_ids[: best.folds])}")
+        if best is not None and best.folds > 1:
+            lines.append(f"next        trephine report {' '.join(best.run_ids)}")
         elif best is not None:
             lines.append(f"next        trephine predict {' '.join(best.run_ids)} --where true")
         return "\n".join(lines)
@@ -160,9 +164,9 @@ class SweepResult:
                 over = ""
             yield from runs.of_cases(self.told, cell.by_case)
             if cell.seeds > 1:
-                spreads = (f"{t} ± {runs.number(cell.spread[k], f)}" for k, t, f in self.told)
-                yield f"over seeds  {', '.join(spreads)}"
-                yield f"as one      {runs.known(self.told, cell.ensemble)} of the mean over seeds"
+                yield f"over seeds  {cell.seeds_apart(self.told)}"
+                one = (f"{t} {runs.estimate(cell.ensemble, k, f)}" for k, t, f in self.told)
+                yield f"as one      {', '.join(one)} of the mean over seeds"
             if cell.ridge:
                 yield f"ridge floor {runs.known(self.told, cell.ridge)} ({how}mean embeddings)"
             if cell.coverage:
@@ -229,6 +233,31 @@ def gathered(
     )
 
 
+def folded(store: FeatureStore, loaded: Sequence[runs.Run]) -> tuple[Cell, pl.DataFrame] | None:
+    """Runs that differ by seed and fold alone as one, and their Slides with the mean over seeds.
+
+    None where a seed lacks a fold that another has.
+    """
+    plans = [Planned(values={}, config=run.again(), key=run.run_id) for run in loaded]
+    by_seed = _grouped(plans, lambda plan: plan.config.seed)
+    if len({frozenset(plan.config.fold for plan in trial) for trial in by_seed}) > 1:
+        return None
+    tested = _tested(store, plans, {run.run_id: run.run_id for run in loaded})
+    as_one = _as_one(tested.trials)
+    return next(_cells(store, tested)), tested.slides.with_columns(as_one)
+
+
+def _numbers(scores: Mapping[str, Estimate]) -> dict[str, float | None]:
+    """Scores with their intervals, by names as `evaluate.metrics` has."""
+    ends = {"": "value", "_low": "low", "_high": "high"}
+    return {k + end: getattr(one, of) for k, one in scores.items() for end, of in ends.items()}
+
+
+def _as_one(trials: Sequence[_Trial]) -> pl.Series:
+    """The mean Prediction over seeds of each Slide."""
+    return pl.Series("mean", np.mean([trial.mean for trial in trials], axis=0))
+
+
 def _grouped(items: Iterable[T], key: Callable[[T], Hashable]) -> list[list[T]]:
     found: dict[Hashable, list[T]] = {}
     for one in items:
@@ -287,7 +316,6 @@ def _cells(store: FeatureStore, tested: _Tested) -> Iterator[Cell]:
             | floor.pooled_auc(store, [plan.config for plan in trial.plans], tested.target)
             for trial in cell
         ]
-        as_one = pl.Series("mean", np.mean([trial.mean for trial in cell], axis=0))
         yield Cell(
             values=cell[0].plans[0].values,
             run_ids=tuple(run_id for trial in cell for run_id in trial.run_ids),
@@ -296,23 +324,20 @@ def _cells(store: FeatureStore, tested: _Tested) -> Iterator[Cell]:
             scores=estimates(told, [trial.drawn for trial in cell]),
             spread=evaluate.finite(spread),
             ridge=_mean(ridge, names),
-            by_case=_by_case(tested, cell, names),
+            by_case=_by_case(tested, cell),
             coverage=_coverage(tested, cell),
-            ensemble=evaluate.measured(tested.slides.with_columns(as_one), tested.target),
+            ensemble=evaluate.measured(tested.slides.with_columns(_as_one(cell)), tested.target),
         )
 
 
-def _by_case(tested: _Tested, cell: Sequence[_Trial], names: Sequence[str]) -> runs.Numbers:
+def _by_case(tested: _Tested, cell: Sequence[_Trial]) -> runs.Numbers:
     """Scores of a cell by Case, mean over seeds; nothing where every Case has one Slide."""
-    numbers = []
-    for trial in cell:
-        frame = evaluate.by_case(tested.slides.with_columns(mean=trial.mean))
-        if frame.height == tested.slides.height:
-            return {}
-        labels, mean = frame["truth"].to_numpy(), frame["mean"].to_numpy()
-        drawn = evaluate.drawn(labels, mean, np.zeros(len(mean)), tested.target)  # no intervals
-        numbers.append({k: float(drawn[k][0]) for k in names})
-    return {"n": frame.height, **_mean(numbers, names)}
+    frames = [evaluate.by_case(tested.slides.with_columns(mean=trial.mean)) for trial in cell]
+    if (n := frames[0].height) == tested.slides.height:
+        return {}
+    columns = [[frame[k].to_numpy() for k in ("truth", "mean", "patient_id")] for frame in frames]
+    drawn = [evaluate.drawn(*own, tested.target) for own in columns]
+    return {"n": n, **_numbers(estimates(runs.scores_of(tested.target), drawn))}
 
 
 def _coverage(tested: _Tested, cell: Sequence[_Trial]) -> Mapping[str, float]:

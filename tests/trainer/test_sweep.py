@@ -28,7 +28,7 @@ from featurestore import FeatureStore
 from featurestore.config import SplitConfig
 from featurestore.errors import ConfigError, TrainError
 from featurestore.fields import to_json
-from featurestore.types import Slide, Sweep, Target, TargetKind
+from featurestore.types import Case, Slide, Sweep, Target, TargetKind
 from trainer import TrainConfig, compare, evaluate, helper, page, runs, train
 from trainer.config import SweepConfig
 from trainer.evaluate import estimates
@@ -311,10 +311,79 @@ def test_folds_and_seeds_have_numbers_by_case_and_coverage_as_a_run_has(tmp_path
     assert f"by case     R2 {r2:.3f}, " in said
     assert f"of {cases[0].height} cases, each the mean of its slides" in said
     assert f"of test they hold {sum(held) / 2:g} of 60, {share:.1%} with each case" in said
-    view = compare.view(store, made[:2], tests[:2])["pooled"]
-    assert f"they hold {held[0]} of 60, " in view["held"]
+    one = compare.view(store, made[:2], tests[:2])["pooled"]
+    assert f"they hold {held[0]} of 60, " in one["held"]
     pooled = evaluate.r2(*cases[0].select("truth", "mean").to_numpy().T)
-    assert f"{abs(pooled):.3f} (95% interval " in view["by_case"]
+    assert f"{abs(pooled):.3f} (95% interval " in one["by_case"]
+    view = compare.view(store, made, tests)["pooled"]
+    assert f"{abs(r2):.3f} (95% interval " in view["by_case"]
+    assert f"they hold {sum(held) / 2:g} of 60, {share:.1%} with" in view["held"]
+
+
+@pytest.mark.parametrize("kind", ["fraction", "binary"])
+def test_page_and_terminal_pool_folds_and_seeds_as_a_direct_computation_does(
+    tmp_path: Path, kind: TargetKind
+) -> None:
+    """Patients of two Slides; every number of every seed from the Predictions of its Runs."""
+    x, values = es.planted(48, 3, dim=3)
+    target = Target(name="t", kind=kind, low=0, high=100)
+    labels = np.where(values > 50, 100.0, 0.0) if kind == "binary" else values.round()
+    store = es.build(tmp_path / "store", x, labels.tolist(), target=target)
+    store.record(replace(c, patient_id=f"P{int(c.case_id[2:]) // 2:02}") for c in store.known(Case))
+    split = SplitConfig(method="folds", folds=2)
+    store.create_cohort("all", "from bags", split=split, target="t")
+    found = sweep(store, replace(QUICK, steps=3, resamples=1, calibration_fraction=0), seeds=4)
+    made = [runs.load(store, run_id) for run_id in found.cells[0].run_ids]
+    assert f"next        trephine report {' '.join(one.run_id for one in made)}" in found.text()
+    tests = [run.predictions.filter(split="test").sort("slide_id") for run in made]
+    by_seed = [
+        pl.concat([t for r, t in zip(made, tests, strict=True) if r.config.seed == k])
+        for k in range(4)
+    ]
+    frames = [frame.sort("slide_id") for frame in by_seed]
+    assert [frame.height for frame in frames] == [48] * 4
+    truth, patients = frames[0]["truth"].to_numpy(), frames[0]["patient_id"].to_numpy()
+    means = np.stack([frame["mean"].to_numpy() for frame in frames])
+    own = [np.flatnonzero(patients == one) for one in np.unique(patients)]
+    rng = np.random.default_rng(0)
+    drawn = [np.arange(48)] + [
+        np.concatenate([own[i] for i in chosen]) for chosen in rng.integers(0, 24, (2_000, 24))
+    ]
+    score = pairs_in_order if kind == "binary" else evaluate.r2
+    each = np.array([[score(truth[i], mean[i]) for i in drawn] for mean in [*means, means.mean(0)]])
+    over, one = each[:4].mean(axis=0), each[4]
+    low, high = np.percentile(over[1:], [2.5, 97.5])
+    least, most = np.percentile(one[1:], [2.5, 97.5])
+    title, spread = ("AUC" if kind == "binary" else "R2"), np.std(each[:4, 0], ddof=1)
+    said = [
+        f"test {title:7}{over[0]:.3f} ({low:.3f} to {high:.3f}): pooled over 2 folds, mean of 4",
+        f"over seeds  {title} ± {spread:.3f}, ",
+        f"as one      {title} {one[0]:.3f} (95% interval {least:.3f} to {most:.3f})",
+    ]
+    for line in said:
+        assert line in found.text()
+    told = [
+        "Cross-validation with 4 seeds: each of 48 slides of 24 patients",
+        f"with {title} {over[0]:.3f} (95% interval {low:.3f} to {high:.3f})",
+        f"over seeds ({title} ± {spread:.3f}, ",
+        f"they have {title} {one[0]:.3f} (95% interval {least:.3f} to {most:.3f})",
+        f"has {title} {found.cells[0].ridge[found.told[0][0]]:.3f}",
+    ]
+    out = page.write_page(store, [run.run_id for run in made], tmp_path / "page.html")
+    verdict = minus_back(out.read_text().split('class="verdict">')[1])
+    for words in told:
+        assert words in verdict
+    seen = [page.test_slides(store, run) for run in made[:3]]  # the second seed lacks a fold
+    assert compare.view(store, made[:3], seen)["pooled"] is None
+
+
+def pairs_in_order(labels: np.ndarray, mean: np.ndarray) -> float:
+    high, low = mean[labels > 50][:, None], mean[labels <= 50]
+    return float(((high > low) + (high == low) / 2).mean())
+
+
+def minus_back(text: str) -> str:
+    return text.replace("−", "-").replace("R²", "R2")
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=5), st.integers(0, 99))
@@ -377,11 +446,10 @@ def test_a_cohort_of_folds_is_tested_on_every_slide_once(store: FeatureStore) ->
     tests = [page.test_slides(store, run) for run in folds]
     pooled = compare.view(store, folds, tests)["pooled"]
     frame = pl.concat([test.select("truth", "mean") for test in tests])
-    assert (pooled["n"], frame.height) == (42, 42)
+    assert (pooled["cell"].numbers["n"], frame.height) == (42, 42)
     assert f"R² {evaluate.r2(*frame.to_numpy().T):.3f}" in pooled["score"]
-    assert (
-        compare.view(store, made, [page.test_slides(store, run) for run in made])["pooled"] is None
-    )
+    both = compare.view(store, made, [page.test_slides(store, run) for run in made])["pooled"]
+    assert both["cell"].scores == cell.scores
     one = sweep(store, replace(QUICK, cohort="folds", fold="3"))
     assert one.n_new == 0
     assert one.n_slides < 42

@@ -234,16 +234,18 @@ def settling(curves: pl.DataFrame, target: Target) -> Markup:
     """
     point = (target.high - target.low) / 100
     sampled = curves.filter(pl.col("n_sampled") > 0).partition_by("bag_size", maintain_order=True)
-    reach = [c.select(pl.max_horizontal("expected", "se").max()).item() for c in sampled]
+    reach = [
+        c.select(pl.max_horizontal("se_expected", "se_measured").max()).item() for c in sampled
+    ]
     top = 1.08 * evaluate.Z95 * max(reach) / point
     last = int(curves["resamples"].to_numpy().max())
     chart = Chart((0, last + 0.5), (0, max(top, 1.3)))
     chart.axes("Bags per slide", f"95% of means lie within ± ({point_name(target)})")
     for i, curve in enumerate(sampled):
         count = curve["resamples"].to_numpy()
-        y = evaluate.Z95 * curve["expected"].to_numpy() / point
+        y = evaluate.Z95 * curve["se_expected"].to_numpy() / point
         chart.line(count.tolist(), y.tolist(), f"l{i % 6}")
-        chart.points(count, evaluate.Z95 * curve["se"].to_numpy() / point, f"c{i % 6}", 3)
+        chart.points(count, evaluate.Z95 * curve["se_measured"].to_numpy() / point, f"c{i % 6}", 3)
     chart.line(chart.x, (1, 1), "lgrey thin broken")
     chart.key([(f"bags of {c['bag_size'][0]:,}", f"c{i % 6}") for i, c in enumerate(sampled)])
     return chart.svg("How the mean over resampled bags settles")

@@ -49,8 +49,8 @@ def settling(
 
     Returns:
         One row per bag size and R, in the Target's units: bag_size, resamples; n_slides; n_sampled,
-        Slides with more tiles than the Bag; se, the standard error of the mean of R Bags, root mean
-        square over the n_sampled, as measured; expected, the same from the spread of single Bags
+        Slides with more tiles than the Bag; se_measured, the standard error of the mean of R Bags,
+        root mean square over the n_sampled; se_expected, the same from the spread of single Bags
         over sqrt(R); mae, or accuracy, and mse of the mean of R Bags. Null where none is.
     """
     wanted, run = config or SettleConfig(), runs.load(store, run_id)
@@ -83,9 +83,9 @@ def _curve(
     count = np.arange(1, halves[0].shape[1] + 1)
     one, other = (half.cumsum(axis=1) / count for half in halves)
     curve = {"resamples": count, "n_slides": len(values), "n_sampled": int(sampled.sum())}
-    se = expected = score = mse = np.full(len(count), np.nan)
+    measured = expected = score = mse = np.full(len(count), np.nan)
     if sampled.any():
-        se = np.sqrt(((one - other)[sampled] ** 2).mean(axis=0) / 2)
+        measured = np.sqrt(((one - other)[sampled] ** 2).mean(axis=0) / 2)
         expected = np.sqrt(values[sampled].var(axis=1, ddof=1).mean() / count)
     labelled = ~np.isnan(labels)
     if labelled.any():
@@ -94,7 +94,7 @@ def _curve(
         score = (right if target.kind == "binary" else np.abs(means - truth)).mean(axis=0)
         mse = ((means - truth) ** 2).mean(axis=0)
     _, (name, _, _) = runs.scores_of(target)
-    curve |= {"se": se, "expected": expected, name: score, "mse": mse}
+    curve |= {"se_measured": measured, "se_expected": expected, name: score, "mse": mse}
     return pl.DataFrame(curve).fill_nan(None)
 
 
@@ -104,12 +104,12 @@ def summary(curves: pl.DataFrame, target: Target) -> pl.DataFrame:
     Enough is the least R whose mean lies, 95 times in 100, within one hundredth of the Target's
     range of where it settles: 1.96 standard errors of a Slide of typical spread. It may be more
     than were drawn. A row has bag_size, n_slides, n_sampled, std (of one Bag, within Slides),
-    enough, max_resamples, se (of the mean of that many), mae_1 and mae (of one Bag, of that many);
-    of classes accuracy_1 and accuracy.
+    enough, max_resamples, se_expected (of the mean of that many), mae_1 and mae (of one Bag, of
+    that many); of classes accuracy_1 and accuracy.
     """
     point = (target.high - target.low) / 100
     last = pl.col("resamples") == pl.col("resamples").max()
-    std = pl.col("expected").filter(resamples=1).first()
+    std = pl.col("se_expected").filter(resamples=1).first()
     enough = (evaluate.Z95 * std / point).pow(2).ceil().clip(lower_bound=1)
     _, (name, _, _) = runs.scores_of(target)
     return curves.group_by("bag_size", maintain_order=True).agg(
@@ -117,7 +117,7 @@ def summary(curves: pl.DataFrame, target: Target) -> pl.DataFrame:
         std.alias("std"),
         enough.cast(pl.Int64).alias("enough"),
         pl.col("resamples").max().alias("max_resamples"),
-        pl.col("expected").filter(last).first().alias("se"),
+        pl.col("se_expected").filter(last).first(),
         pl.col(name).first().alias(f"{name}_1"),
         pl.col(name).filter(last).first(),
     )

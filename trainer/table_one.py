@@ -335,8 +335,8 @@ def _by_case(tested: _Tested, cell: Sequence[_Trial]) -> runs.Numbers:
     frames = [evaluate.by_case(tested.slides.with_columns(mean=trial.mean)) for trial in cell]
     if (n := frames[0].height) == tested.slides.height:
         return {}
-    columns = [[frame[k].to_numpy() for k in ("truth", "mean", "patient_id")] for frame in frames]
-    drawn = [evaluate.drawn(*own, tested.target) for own in columns]
+    columns = ((frame[k].to_numpy() for k in ("truth", "mean", "patient_id")) for frame in frames)
+    drawn = [evaluate.drawn(labels, mean, of, tested.target) for labels, mean, of in columns]
     return {"n": n, **_numbers(estimates(runs.scores_of(tested.target), drawn))}
 
 

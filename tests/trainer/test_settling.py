@@ -51,8 +51,8 @@ def test_the_mean_settles_as_one_over_the_root_of_bags_and_of_tiles(
     assert curves["resamples"].to_list() == list(range(1, 21)) * 3
     assert (curves["n_sampled"] == 40).all()
     # Measured from disjoint Bags, not supposed: 40 differences.
-    assert (curves["se"] / curves["expected"]).is_between(0.5, 1.7).all()
-    std = {size: frame["se"][0] for (size,), frame in curves.group_by("bag_size")}
+    assert (curves["se_measured"] / curves["se_expected"]).is_between(0.5, 1.7).all()
+    std = {size: frame["se_measured"][0] for (size,), frame in curves.group_by("bag_size")}
     finite = {size: np.sqrt((1 / size - 1 / 400) * 16) for size in std}  # without replacement
     for size in (64, 256):
         assert std[size] / std[16] == pytest.approx(finite[size] / finite[16], rel=0.35)
@@ -80,7 +80,7 @@ def test_the_curve_ends_where_predict_arrives(large: FeatureStore, run: Run) -> 
     assert curve["n_slides"][0] == test.height
     error = (test["mean"] - test["truth"]).abs()
     assert curve["mae"][9] == pytest.approx(error.mean(), abs=1e-3)
-    assert curve["expected"][0] == pytest.approx(
+    assert curve["se_expected"][0] == pytest.approx(
         np.sqrt((test["std"].to_numpy() ** 2).mean()), rel=0.25
     )
 
@@ -92,7 +92,7 @@ def test_a_slide_that_is_one_bag_has_nothing_to_settle(sizes: FeatureStore) -> N
     sampled = curves.group_by("bag_size", maintain_order=True).first()["n_sampled"].to_list()
     assert sampled == [2 * sum(n > size for n in SIZES) for size in (16, 256, 4_000)]
     whole = curves.filter(pl.col("bag_size") == 4_000)
-    assert whole["se"].null_count() == whole["expected"].null_count() == 3
+    assert whole["se_measured"].null_count() == whole["se_expected"].null_count() == 3
     assert whole["mae"].n_unique() == 1
     table = summary(curves, Target())
     assert table["enough"][2] is None
@@ -107,7 +107,7 @@ def test_slides_without_labels_settle_too(tmp_path: Path) -> None:
     curves = settling(store, run.run_id, SettleConfig(max_slides=5), where="cellularity is null")
     assert (curves["n_slides"] == 5).all()
     assert curves["mae"].null_count() == curves.height
-    assert curves.filter(pl.col("bag_size") == 16)["se"].null_count() == 0
+    assert curves.filter(pl.col("bag_size") == 16)["se_measured"].null_count() == 0
 
 
 def test_refusals() -> None:

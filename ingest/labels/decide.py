@@ -46,6 +46,10 @@ _REVISES = re.compile(
     r"|error|instead|should|re-?(?:cut|view|read|exam|assess|evaluat))"
 )
 # an addendum that takes the figure back
+_OLD_ONE = re.compile(
+    r"\b(?:earlier|previous|original|initial|former|old|first) "
+    r"(?:figure|value|estimate|cellularity)"
+)
 _WITHDRAWN = re.compile(
     r"\b(?:disregard|withdraw|retract|void|belongs? to another|mix-?up|not (?:be )?"
     r"(?:valid|assessable|evaluable)|should not be (?:used|relied)"
@@ -236,6 +240,8 @@ def _withdrawn_at(segment: Segment) -> int:
     """Where a sentence takes a figure back, -1 where it does not."""
     said = re.search(r"cellularity|figure|value|estimate|percentage", segment.text)
     met = _WITHDRAWN.search(segment.text) if said else None
+    if met and _OLD_ONE.search(segment.text, 0, met.start()):
+        return segment.at - 1  # "it is 70%, and the earlier figure should be disregarded"
     return segment.at + met.start() if met else -1
 
 

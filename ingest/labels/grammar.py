@@ -340,7 +340,8 @@ class _Scan:
             if space := _SPACE.match(s, at + 1):
                 odd = s[space.end() - 1] == "A" and _AFTER.match(s, space.end())
                 return "?" if odd else "F of the space is cellular"
-            return None if self.head in ("C", "T", "K", "M") else ""
+            marrow = self.head == "A" and s[self.at + 1 : self.at + 2] == "M"
+            return None if marrow or self.head in ("C", "T", "K", "M") else ""
         return None
 
     def _is_relative(self, at: int) -> bool:

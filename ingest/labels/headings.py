@@ -37,7 +37,7 @@ _SURE = re.compile(
 )
 _BOX = re.compile(r"(?:\[[ x✓_]\]|\( ?[x*]?\)|[☐☒☑✓□]) ?[<>~]? ?\d")  # a line of a form is no table
 # "Core cell%", but not "B cell %"
-_CELLS = re.compile(r"(?:(?:core|bx|biopsy|trephine|marrow|bm) )*cell\.? ?(?:\(?%\)?|pct)")
+_CELLS = re.compile(r"(?P<of>(?:\w+ )*)cell\.? ?(?:\(?%\)?|pct)")
 _REMARK = re.compile(r"^\d{1,2}[.)] | ?\((?=[^()\d]*[a-z])[^()%]*\)$")  # "3. ...", "(nearest 5)"
 _BRACKETED = re.compile(r"\([^\W\d_][^()]*\)")
 _COLON = re.compile(r":(?!\S)")  # of a key, not of "M:E" or 10:30
@@ -227,7 +227,9 @@ def is_measured(name: str) -> bool:
     name = _REMARK.sub("", without_scale(name))
     last = name.rpartition(": ")[2]  # "Core: cellularity"
     name = last if "ellul" in last else name
-    named = any(stem in name for stem in ("cellul", "zellul", "richesse")) or _CELLS.fullmatch(name)
+    named = any(stem in name for stem in ("cellul", "zellul", "richesse"))
+    cells = _CELLS.fullmatch(name)
+    named = named or (cells is not None and classes_in(cells["of"]) <= set("BM"))
     ratio = {"f", "T"} <= classes_in(name)  # "Cell:fat ratio"
     told = re.search(r"\d" if ratio else r"\d|:.", name)
     return bool(named or ratio) and len(name) < 45 and not told

@@ -41,9 +41,9 @@ M tiefer surface schätzung einschätzung trabeculae trabekel travées espace fl
  superior anterior spine hip pic psis deep crista beckenkamm examination exam review analysis
  evaluation assessment estimates impression knochenmark mark markraum markräume markräumen moelle
  osseuse crête medullaire médullaire iliaque
-B cylindre cylindres carotte bom zylinder core cores bmtb trephine trephines biopsy biopsies bx bmbx
- bmb histology histopathology histomorphology histologic histological histologisch cylinder punch
- stanze biopsie trepanat knochenmarkhistologie ostéomédullaire ostéo osteo
+B treph cylindre cylindres carotte bom zylinder core cores bmtb trephine trephines biopsy biopsies
+ bx bmbx bmb histology histopathology histomorphology histologic histological histologisch cylinder
+ punch stanze biopsie trepanat knochenmarkhistologie ostéomédullaire ostéo osteo
 R re li longer larger bigger shorter smaller other right left rt lt r l bilateral rechts links
  rechte linke droite gauche droit one two both first second third fourth b beide beiden beider
 G taille longueur ponction prélèvement specimen specimens sample samples section sections tissue

@@ -63,7 +63,9 @@ def _before(sentence: Sentence, s: str, at: int) -> str:
     before = re.sub(r",(?:[^,FN]*,(?=q*v)|p?d[vc][^,FN]*,)", "", before)
     before = re.sub("^[^CAHFN]*v[^CAHFN]*:(?=d?[MBC])", "", before)  # "it is another story: the"
     before = re.sub(r"(?<=v)b(?=\($|[zw]d?[xLf])", "q", before)  # "is replaced (95% cellular) by"
-    before = re.sub("k[ebd],(?=q*p$)", ",", before)  # "less cellular than expected, at 40%"
+    before = re.sub(
+        "k(?:[ebd],(?=q*p$)|v,(?=q*p?$))", ",", before
+    )  # "less cellular than expected, at 40%"
     before = re.sub("k(?=d?R)", "q", before)  # "more cellular (50%) than the left (30%)"
     before = re.sub(r"kp+d*y(?!y)", "", before)  # "hypocellular relative to age"
     before = re.sub("prd|(?<=[BMG])r[qd]*[xv](?=v)", "", before)  # "of your patient", "you sent is"

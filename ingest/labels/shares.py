@@ -90,7 +90,7 @@ def _is_percent(sentence: Sentence, match: re.Match[str]) -> bool:
     """Whether a figure without a sign is one in percent: the key or the next cell has the sign."""
     figure = sentence.figures[match.start("f")]
     between = sentence.words[match.start() : match.start("f")]
-    boxed = {"X", "%"} <= set(sentence.classes)
+    boxed = "X" in sentence.classes and not {"%", "F"}.isdisjoint(sentence.classes)
     if boxed or "%" in match["key"] + match["after"] or {"percent", "percentage"} & set(between):
         return True
     ends = re.match(r"N(?:[.,;()j]|$)", match.string[match.start("f") :])

@@ -39,6 +39,7 @@ _SIDE_WORDS |= {
 }
 _SIDES = {word: side for side, words in _SIDE_WORDS.items() for word in words.split()}
 _OF_CORE = re.compile(r"core +[(\[]?(?:[a-z]+ )?([a-z]|\d)[.):\]]*$")
+_NUMBERED_CORE = re.compile(r"(?:core|biopsy|trephine|cylinder) (\d)\b(?! ?[cm]m)")
 _COUNTED = {word for word, side in _SIDES.items() if side.isdigit()}  # of cores, not of readers
 
 
@@ -117,5 +118,7 @@ def side_of(sentence: Sentence, s: str, at: int, under: str) -> str:
     named = any(WORDS.get(word) in ("B", "G") for word in heading)
     heads = {_SIDES[word] for word in heading if word in _SIDES and (named or word not in _COUNTED)}
     heads = heads & {"r", "l"} or heads  # "Part A, right iliac crest"
+    if several := _NUMBERED_CORE.match(under):
+        return several[1]  # "Core 1 (right)", "Core 2 (right)"
     label = _OF_CORE.match(under)  # "core D.", where specimens have letters
     return heads.pop() if len(heads) == 1 else label[1] if label else ""

@@ -26,7 +26,7 @@ _TOKEN = re.compile(
     r"|(?P<X>[\[(] ?[x✓*] ?[\])]|[☒☑✓])"
     r"|(?P<O>\[[ _]*\]|\( \)|[☐□]|(?<!\w)_+(?!\w))"
     r"|(?P<arrow>[-=]+>|→)|(?P<date>(?:19|20)\d\d(?:-\d\d?-\d\d?)?\b|[a-z]{1,4}+-?\d\d(?:\d\d)?[-./:]\d{3,}|[a-z]{1,4}+-?\d\d-\d+|[a-z]{3,4}-(?:19|20)\d\d\b|\d\d?[/.]\d\d?[/.]\d{2,4}|\d\d?/20\d\d)"
-    r"|(?P<joined>[^\W\d_]+(?:'[^\W\d_]+)?(?:-\s?(?=[^\W\d_]))?)|(?P<dots>\.+:|\.{2,}|(?<=\s)\.(?=\s))|(?P<rest>\d+|[^\s\w])"
+    r"|(?P<joined>[^\W\d_]+(?:'[^\W\d_]+)?(?:-\s?(?=[^\W\d_]))?)|(?P<dots>\.+:|\.{2,})|(?P<rest>\d+|[^\s\w])"
 )
 _PARTS = re.compile(re.sub(r"\?P<\w+>", "?:", _TOKEN.pattern))  # without names: for speed
 # "cellularity", "celluarity", "cellu-", "Zellularität"
@@ -67,7 +67,7 @@ _ASIDE_COMMA = re.compile(r"(C),c[qvdx]{0,3}(?=:)")
 _PLAIN_KEY = str.maketrans(dict.fromkeys("MGopdyvzuwhecbrnEgajki:,IKLf", "q"))
 _SPECIAL = words_of(
     "a first o been estimated reported report figure value percentage cell content density cent ."
-    " rapport que that out local representative"
+    " rapport que that out local representative time"
 )
 _MISSPELT: dict[str, list[str]] = {}  # each long word with one of its letters left out
 for _word in filter(lambda word: len(word) > 6, WORDS):
@@ -77,6 +77,7 @@ for _word in filter(lambda word: len(word) > 6, WORDS):
 _PHRASES = {
     ("that", "given"): ("j", "d"),
     ("out", "left"): ("a", "q"),
+    ("time", "this"): ("d", "y"),
     ("rapport", "par"): ("p", "k"),
     ("que", "plus"): ("q", "q"),
 }
@@ -116,8 +117,9 @@ def encode(text: str, figures: list[Figure]) -> Sentence:
             words[-1] = ""
             continue
         if letter in _MOVING or word in _SPECIAL:
-            said = _in_phrase(word, classes, words)
-            letter = said or _in_place(letter, word, classes, words, tokens[n + 1 : n + 2])
+            behind = tokens[n + 1 : n + 2]
+            said = _in_phrase(word, classes, words, behind)
+            letter = said or _in_place(letter, word, classes, words, behind)
         elif word in ("\ue000", "\ue001"):  # a figure with and without a sign
             figure, word = next(left), ""
             if sum(figure.parts) == 100 and _TO_FAT.search("".join(classes)):
@@ -188,8 +190,10 @@ def _bare(figure: Figure, behind: list[str], classes: list[str]) -> tuple[str, s
     return "N", ""
 
 
-def _in_phrase(word: str, classes: list[str], words: list[str]) -> str:
-    """The class of a word that means another thing behind the word before it, or none."""
+def _in_phrase(word: str, classes: list[str], words: list[str], behind: list[str]) -> str:
+    """The class of a word that means another thing beside the word before or behind it, or none."""
+    if word == "." and behind and _class(behind[0]) in ("X", "O"):
+        return ":"  # "Cellularity (core) . [ ] <5"
     if word == "local" and "C" in classes[-2:]:
         return "r"  # "Cellularity, local: 40%"
     if word == "representative" and "i" in classes[-3:]:
@@ -258,7 +262,7 @@ def _as_said(
         return "A"  # "50% cell."
     if word == "cell" and words[-1:] == ["%"]:
         return "C"  # "%CELL 85"
-    if word == "cell" and "".join(classes[-1:]) in ("", *".|yBS/:") and "".join(behind) in _LEADS:
+    if word == "cell" and "".join(classes[-1:]) in ("", *".,|yBS/:") and "".join(behind) in _LEADS:
         return "C"  # "CELL: 60%"
     if word == "x" and "O" in classes:
         return "X"  # "_ <30%  X 40-60%": boxes drawn with letters

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 
 import pytest
 from hypothesis import assume, given, settings
@@ -29,6 +30,13 @@ en|Cellularity {v}%, with aggregates of mast cells, in all occupying 10% of the 
 en|The infiltrate is patchy, and with these levels the cellularity is {v}%.
 en|12. Age-expected cellularity, % .... 70\n13. Observed cellularity, % .... {v}
 en|The diagnostic core (BM-12-00391) was 97% cellular.\nCellularity is {v}%.
+en|In the previous marrow the cellularity was 30%. In the present biopsy it has risen to {v}%.
+en|Fatty spaces (under 10% cellular) are not considered representative. Cellularity is {v}%.
+en|I make it {v}% cellular this time; the day 30 one was 15%.
+en|We consider the marrow to be less cellular than stated, namely {v}%.
+en|Cellular marrow which now occupies some {v} per cent of the available space, the rest fat.
+en|Core: 10 mm, cell. {v}%, oedema.
+en|Cellularity: {v} % marrow cells, {rest} % fat cells.
 de|Geschätzte Zellularität {v} %.
 de|Bei einer Zellularität von {v} % altersentsprechendes Mark.
 de|Zellularität hochgradig reduziert, {v} % (altersentsprechend wären 70-80 %).
@@ -158,3 +166,48 @@ def test_a_dictation_speaks_its_marks() -> None:
 def test_a_fraction_ends_where_the_next_begins() -> None:
     for frame in ("Between a half and two thirds of the marrow space is cellular.",):
         assert parse(LEADS["en"].format(frame)).value == pytest.approx(58.33, abs=0.5)
+
+
+def test_a_specimen_s_reference_is_the_observation_s_material() -> None:
+    def observation(specimen: str, name: str, value: float) -> dict[str, object]:
+        quantity = {"value": value, "unit": "%"}
+        where = {"reference": f"#{specimen}"}
+        return {"specimen": where, "code": {"text": name}, "valueQuantity": quantity}
+
+    specimens = [
+        {"resourceType": "Specimen", "id": "s1", "type": {"text": "Bone marrow core biopsy"}},
+        {"resourceType": "Specimen", "id": "s2", "type": {"text": "Bone marrow aspirate smear"}},
+    ]
+    core, other = ("s1", "Marrow cellularity", 35), ("s2", "Marrow cellularity", 80)
+    for order in ((core, other), (other, core)):
+        contained = [*specimens, *(observation(*one) for one in order)]
+        assert parse(json.dumps({"contained": contained})).value == 35
+
+
+@pytest.mark.parametrize("sign", ["(per cent)", "percent", "%"])
+def test_the_sign_of_ticked_ranges_may_stand_once(sign: str) -> None:
+    ranges = ["<5", "5-20", "21-40", "41-60", "61-80", "81-100"]
+    for n, key in itertools.product(range(1, 5), ("Cellularity ", "Cellularity (core) . ")):
+        boxes = "  ".join(f"[{'x' if k == n else ' '}] {said}" for k, said in enumerate(ranges))
+        low, high = map(int, ranges[n].split("-"))
+        said = f"TREPHINE\n [x] received   length 12 mm\n {key}{boxes} {sign}\n Iron [x] normal"
+        assert parse(said).value == (low + high) / 2, said
+
+
+@pytest.mark.parametrize("aside", ["2 days later; Dr. H. B.", "6 days later; reason: levels"])
+def test_an_addendum_takes_a_figure_back_or_the_earlier_one_only(aside: str) -> None:
+    report = f"CORE\nFew areas. 20% cellular.\n\nADDENDUM ({aside}): "
+    gone = "The marrow cellularity cannot be assessed. The figure of 20% is withdrawn."
+    new = "On deeper levels cellularity is 70%, and the earlier figure should be disregarded."
+    assert parse(report + gone).value is None
+    assert parse(report + new).value == 70
+
+
+def test_cores_of_one_side_are_counted_by_their_numbers() -> None:
+    sides = ("right, 12 mm", "right, 9 mm", "left, 15 mm")
+    for values in itertools.permutations((20, 30, 40)):
+        lines = (
+            f"Core {n} ({side}): cellularity {value}%; few megakaryocytes."
+            for n, (side, value) in enumerate(zip(sides, values, strict=True), 1)
+        )
+        assert parse("Trephine x 3\n\n" + "\n".join(lines)).value == 30

@@ -18,9 +18,11 @@ import numpy as np
 
 from featurestore import layout, rows
 from featurestore.errors import NO_DAMAGE, NotFinite, StoreDamaged
+from featurestore.words import counted, size
 
 REPAIR = "trephine verify --repair"
 GROUP = re.compile(r"[0-9a-f]{16}\.zarr")
+SHOWN = 20
 BLOCK = 1 << 18  # bytes; even, so that no Embedding is cut
 _reused = threading.local()
 
@@ -54,22 +56,53 @@ class Finding:
 
 
 @dataclass(kw_only=True)
-class Survey:
-    """What was found on the way."""
+class Verified:
+    """What `verify` read and found."""
 
-    root: Path
-    findings: list[Finding] = field(default_factory=list)
-    whole: list[Seen] = field(default_factory=list)  # arrays of Embeddings
-    mended: list[str] = field(default_factory=list)
-    foreign: list[str] = field(default_factory=list)  # what lies beside the store's rooms
-    waiting: int = 0
     files: int = 0
     bytes: int = 0
     seconds: float = 0.0
+    failures: list[Finding] = field(default_factory=list)  # what is still not whole
+    waiting: int = 0  # arrays and ledger files of a process at work
+    mended: list[str] = field(default_factory=list)  # what was set aside, or made anew
+    foreign: list[str] = field(default_factory=list)  # what lies beside the store's rooms
+
+    def text(self) -> str:
+        """What `verify` prints."""
+        rate = size(self.bytes / max(self.seconds, 1e-9))
+        lines = [
+            f"read {counted(self.files, 'file')}, {size(self.bytes)}, "
+            f"in {self.seconds:.1f} s ({rate}/s)"
+        ]
+        lines += [f"mended: {what}" for what in self.mended[:SHOWN]]
+        if len(self.mended) > SHOWN:
+            lines.append(f"mended: {len(self.mended) - SHOWN:,} more")
+        lines += [one.text() for one in self.failures[:SHOWN]]
+        if len(self.failures) > SHOWN:
+            lines.append(
+                f"{len(self.failures) - SHOWN:,} more; see them with: trephine verify --json"
+            )
+        if self.foreign:
+            named = ", ".join([*self.foreign[:3], *(["..."] if self.foreign[3:] else [])])
+            lines.append(f"note: no part of the store, and left alone: {named}")
+        if self.waiting:
+            what = counted(self.waiting, "array or ledger file")
+            lines.append(f"{what} of an ingest at work, not in the catalog yet")
+        return "\n".join(
+            [*lines, counted(len(self.failures), "finding") if self.failures else "whole"]
+        )
+
+
+@dataclass(kw_only=True)
+class Survey(Verified):
+    """What was found on the way."""
+
+    root: Path
+    whole: list[Seen] = field(default_factory=list)  # arrays of Embeddings
 
     def take(self, other: Survey) -> None:
         """Take over what was found of a part."""
-        self.findings += other.findings
+        self.failures += other.failures
         self.whole += other.whole
         for name in ("waiting", "files", "bytes"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
@@ -80,7 +113,7 @@ class Survey:
         """Take a finding down."""
         name = path if isinstance(path, str) else path.relative_to(self.root).as_posix()
         fault = f"{fault.rstrip('.')}."
-        self.findings.append(Finding(path=name, fault=fault, mend=mend, foreign=foreign))
+        self.failures.append(Finding(path=name, fault=fault, mend=mend, foreign=foreign))
 
     def unread(self, path: Path, error: OSError) -> None:
         """Take down a file or folder that the system does not give."""
@@ -100,7 +133,7 @@ def answer(request: tuple[Path, Groups]) -> Iterator[tuple[Survey, list[Path]] |
     whole, doubtful, said = Survey(root=root), list[Path](), time.monotonic()
     for path, told in groups:
         found = check_group(root, path, told)
-        if found.findings:
+        if found.failures:
             doubtful.append(path)
         else:
             whole.take(found)
@@ -150,7 +183,7 @@ def _check_files(found: Survey, path: Path, told: Sequence[ToldArray]) -> None:
             found.add(path / name, fault, foreign=expected.pop(name, None) is None)
         else:
             _check_file(found, entry.path, expected.pop(name), bags.get(name))
-    unread = tuple(f"{one.path}/" for one in found.findings)
+    unread = tuple(f"{one.path}/" for one in found.failures)
     for name in expected.keys() & needed:
         if not f"slides/{path.name}/{name}".startswith(unread):
             found.add(path / name, "it is missing")

@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import polars as pl
@@ -26,10 +26,10 @@ from featurestore.bookkeeping import Published
 from featurestore.catalog_file import must_be_readable
 from featurestore.errors import StoreDamaged, StoreNotFound, StoreVersionMismatch
 from featurestore.fields import from_json
-from featurestore.groups import REPAIR, Finding, Survey
+from featurestore.groups import REPAIR, Finding, Survey, Verified
 from featurestore.salvage import is_anothers, salvage
 from featurestore.types import EncoderDescription, Progress
-from featurestore.verify import ADOPT, REBUILD, Verified, remember, survey, told_arrays
+from featurestore.verify import ADOPT, REBUILD, remember, survey, told_arrays
 from featurestore.words import counted
 
 
@@ -84,8 +84,8 @@ def _verify(root: Path, repair: bool, rebuild: bool, progress: Progress) -> Veri
         mended += withdrawal.finish(root) if repair else []
     found = survey(root, progress)
     seconds = found.seconds
-    if repair and found.findings:
-        mended += _repair(root, found.findings)
+    if repair and found.failures:
+        mended += _repair(root, found.failures)
         found = survey(root, progress)
         seconds += found.seconds
     with suppress(Exception):  # whatever DuckDB makes of a broken catalog, which is told
@@ -93,15 +93,9 @@ def _verify(root: Path, repair: bool, rebuild: bool, progress: Progress) -> Veri
         if repair:
             files = compacting.compact(root)
             mended += [f"{n:,} files of ledger/{kind} became one" for kind, n in files.items()]
-    return Verified(
-        files=found.files,
-        bytes=found.bytes,
-        seconds=seconds,
-        failures=[*saved.findings, *found.findings],
-        waiting=found.waiting,
-        foreign=found.foreign,
-        mended=mended,
-    )
+    told = {one.name: getattr(found, one.name) for one in fields(Verified)}
+    failures = [*saved.failures, *found.failures]
+    return Verified(**told | {"seconds": seconds, "failures": failures, "mended": mended})
 
 
 def _opens(root: Path) -> bool | StoreVersionMismatch:

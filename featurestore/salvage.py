@@ -47,7 +47,7 @@ def salvage(root: Path) -> Survey:
             done.add(f"runs/{run_id}", fault, FROM_BACKUP)
     with creation.fresh(root) as anew:
         check_ledger(found, anew, kept.files)
-    faulty = {one.path for one in found.findings if one.path.startswith("ledger/")}
+    faulty = {one.path for one in found.failures if one.path.startswith("ledger/")}
     if not faulty:
         return done
     broken = sorted(path for path in faulty if (root / path).exists())

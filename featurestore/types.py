@@ -169,6 +169,15 @@ class Slide(GivenSlide):
     black_share: float | None = None  # of the thumbnail, 0 to 1
     ingested_at: datetime = field(default_factory=now)
 
+    def of_group(self) -> dict[str, Any]:
+        """What its group of arrays says of it: no case, patient, path or date."""
+        return {
+            "fingerprint": self.fingerprint,
+            "size_px0": [self.width_px0, self.height_px0] if self.width_px0 else None,
+            "mpp": self.mpp,
+            "reader": self.reader,
+        }
+
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -35,12 +34,11 @@ from featurestore.checksums import MEND, check_sealed
 from featurestore.device import processors
 from featurestore.errors import StoreDamaged, StoreForbidden
 from featurestore.fields import now
-from featurestore.groups import GROUP, Finding, Groups, Seen, Survey, ToldArray, check_group
+from featurestore.groups import GROUP, Groups, Seen, Survey, ToldArray, check_group
 from featurestore.types import ArrayIds, Progress
 from featurestore.words import counted, size
 
 ROOMS = ("slides", "ledger", "runs", "tmp", "quarantine")
-SHOWN = 20
 REBUILD = "trephine verify --rebuild"
 ADOPT = "trephine ingest --adopt-only"
 MENDS = {  # of checks, with names of the first row
@@ -57,44 +55,6 @@ NOT_COMPARED = ("migrations", "checked_arrays")
 PART = 32  # groups that are checked and told at once
 SILENCE_S = 20.0  # after which a helper is ended that says nothing, at most of one group
 MANY = 500  # groups that are worth a process, which takes a fifth of a second to start
-
-
-@dataclass(frozen=True, kw_only=True)
-class Verified:
-    """What `verify` read and found."""
-
-    files: int
-    bytes: int
-    seconds: float
-    failures: Sequence[Finding]  # what is still not whole
-    waiting: int = 0  # arrays and ledger files of a process at work
-    mended: Sequence[str] = ()  # what was set aside, or made anew
-    foreign: Sequence[str] = ()  # what lies beside the store's rooms, and is left alone
-
-    def text(self) -> str:
-        """What `verify` prints."""
-        rate = size(self.bytes / max(self.seconds, 1e-9))
-        lines = [
-            f"read {counted(self.files, 'file')}, {size(self.bytes)}, "
-            f"in {self.seconds:.1f} s ({rate}/s)"
-        ]
-        lines += [f"mended: {what}" for what in self.mended[:SHOWN]]
-        if len(self.mended) > SHOWN:
-            lines.append(f"mended: {len(self.mended) - SHOWN:,} more")
-        lines += [one.text() for one in self.failures[:SHOWN]]
-        if len(self.failures) > SHOWN:
-            lines.append(
-                f"{len(self.failures) - SHOWN:,} more; see them with: trephine verify --json"
-            )
-        if self.foreign:
-            named = ", ".join([*self.foreign[:3], *(["..."] if self.foreign[3:] else [])])
-            lines.append(f"note: no part of the store, and left alone: {named}")
-        if self.waiting:
-            what = counted(self.waiting, "array or ledger file")
-            lines.append(f"{what} of an ingest at work, not in the catalog yet")
-        return "\n".join(
-            [*lines, counted(len(self.failures), "finding") if self.failures else "whole"]
-        )
 
 
 def survey(root: Path, progress: Progress = lambda done, total, note: None) -> Survey:
@@ -115,7 +75,7 @@ def survey(root: Path, progress: Progress = lambda done, total, note: None) -> S
         for n, (whole, others) in enumerate(checked, start=1):
             found.take(whole)
             doubtful += others
-            what = f"{size(found.bytes)}, {counted(len(found.findings) + len(doubtful), 'finding')}"
+            what = f"{size(found.bytes)}, {counted(len(found.failures) + len(doubtful), 'finding')}"
             progress(min(n * PART, len(there)), len(there), what)
     for part in _again(root, doubtful) if doubtful else ():
         found.take(part)
@@ -287,7 +247,7 @@ def _compare(found: Survey) -> None:
     try:
         with catalog.reader(found.root, any_hand=True) as con:
             _compare_with(con, part, is_claimed)
-        if not any(one.path.startswith(layout.CATALOG) for one in part.findings):
+        if not any(one.path.startswith(layout.CATALOG) for one in part.failures):
             try:
                 with catalog.reader(found.root):
                     pass
@@ -380,7 +340,7 @@ def check_ledger(
 
 def _set_aside(found: Survey, con: catalog.Connection) -> None:
     """What a fold sets aside of ledger and Runs, if it is not told already, and may be read."""
-    told, unread = {one.path for one in found.findings}, [*_unread(found.root)]
+    told, unread = {one.path for one in found.failures}, [*_unread(found.root)]
     aside = "select item, reason from failures where stage = 'ledger'"
     for item, reason in con.execute(aside).fetchall():
         path, _, row = item.partition(" row ")

@@ -361,12 +361,7 @@ def slide_arrays(
     said = {name: getattr(it, name) for name in KEPT} | {"said": dict(it.said)}
     return arrays.SlideArrays(
         slide_key=slide.slide_key,
-        attributes={
-            "fingerprint": slide.fingerprint,
-            "size_px0": [slide.width_px0, slide.height_px0] if slide.width_px0 else None,
-            "mpp": slide.mpp,
-            "reader": slide.reader,
-        },
+        attributes=slide.of_group(),
         thumbnail=None,
         tiling=tiling,
         coords=it.coords[order],

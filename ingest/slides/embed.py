@@ -224,12 +224,7 @@ def _begin(job: SlideJob, measured: Measured, order: Order) -> None:
     job.left = job.tiles = len(measured.coords)
     job.arrays = SlideArrays(
         slide_key=slide.slide_key,
-        attributes={
-            "fingerprint": slide.fingerprint,
-            "size_px0": [slide.width_px0, slide.height_px0],
-            "mpp": slide.mpp,
-            "reader": slide.reader,
-        },
+        attributes=slide.of_group(),
         thumbnail=measured.thumbnail,
         tiling=order.tiling,
         coords=measured.coords,

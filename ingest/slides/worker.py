@@ -17,7 +17,7 @@ from ingest.slides import tissue
 from ingest.slides.archive import ArchiveSlide
 from ingest.slides.config import Part, in_part
 from ingest.slides.reader import open_slide
-from ingest.slides.tiling import FoundTiles, find_tiles
+from ingest.slides.tiling import find_tiles
 
 BLURRED = 0.5  # a tile with a higher blur score counts as out of focus
 PENNED = 0.1  # a tile with a larger share of ink counts as marked
@@ -123,8 +123,11 @@ def _read(request: Request) -> Iterator[Message]:
             yield Done(elsewhere=True)
             return
         found = find_tiles(reader, tiling)
-        is_tiled = store.has(key, tiling.tiling_id)
-        stored = store.tiles(key, tiling.tiling_id) if is_tiled else _in_order(key, found)
+        if store.has(key, tiling.tiling_id):
+            stored = store.tiles(key, tiling.tiling_id)
+        else:
+            order = row_order(key, found.coords)
+            stored = {name: getattr(found, name)[order] for name in ("coords", *SCORES)}
         wanted = request.encoder_id
         to_embed = wanted is not None and not store.has(key, tiling.tiling_id, wanted)
         row = slide.slide.measured(
@@ -157,11 +160,6 @@ def _read(request: Request) -> Iterator[Message]:
             since = _now()  # it waited here until the Encoder had room
     row = replace(row, blurred_share=_share(blur > BLURRED))
     yield Done(blur=blur, slide=row, spent=spent + _now() - since)
-
-
-def _in_order(key: str, found: FoundTiles) -> dict[str, np.ndarray]:
-    order = row_order(key, found.coords)
-    return {name: getattr(found, name)[order] for name in ("coords", *SCORES)}
 
 
 def _share(flags: np.ndarray) -> float:

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import polars as pl
 
@@ -100,6 +100,11 @@ class FeatureStore(Readable):
         store = cls(root)
         store.older = older
         return store
+
+    @classmethod
+    def of(cls, store: FeatureStore) -> Self:
+        """A store opened anew as this class; one that was pickled opens in any process."""
+        return cls(store.root, trust=store.trust)
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
         """What `make` gives; a store of many Runs makes it once (`trainer.shared_store`)."""

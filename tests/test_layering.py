@@ -143,6 +143,14 @@ def test_the_parts_of_ingest_know_nothing_of_each_other() -> None:
             assert shared <= known, name_of(path)
 
 
+def test_the_folder_of_a_store_is_its_own_matter() -> None:
+    """To open it elsewhere is `FeatureStore.of`, or to pickle it."""
+    for path in SOURCES:
+        if name_of(path).split("/")[0] != "featurestore":
+            read = [n for n in ast.walk(tree_of(path)) if isinstance(n, ast.Attribute)]
+            assert "root" not in {node.attr for node in read}, name_of(path)
+
+
 def test_there_is_one_door_to_the_store() -> None:
     for path in SOURCES:
         if name_of(path).split("/")[0] not in ("featurestore", "sql"):

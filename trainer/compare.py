@@ -1,7 +1,7 @@
 """Runs beside each other: what differs, and paired differences by Patient."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -9,23 +9,32 @@ import polars as pl
 
 from featurestore import FeatureStore
 from featurestore.errors import ConfigError
-from featurestore.fields import to_json
+from featurestore.fields import name_of
 from featurestore.types import Target
 from featurestore.words import counted, in_columns
 from trainer import conformal, evaluate, plots, runs, table_one, verdict
 from trainer.svg import minus
 
 DRAWN = 6  # Runs in one figure, at most: there are so many colours
-ARRAYS = ("cohort", "encoder_id", "tiling_id", "code_version")  # with the configuration they decide
-RECORDED = ("target", "versions", "n_train", "n_validation", "n_calibration", "n_test")
-FITTED = ("steps", "best_step", "device", "precision")
+# of a record, what no two Runs have alike, or is told otherwise
+OWN = {"run_id", "config", "fit", "notes", "started_at", "seconds", "metrics", "sequence", "key"}
+OWN_OF_FIT = {"seconds", "bags_per_s"}
 
 
 def decided(run: runs.Run) -> dict[str, Any]:
-    """What decided a Run, by the names of options."""
-    own = {name: getattr(run.record, name) for name in ARRAYS}
-    said = {k.replace("_", "-"): v for k, v in to_json(run.config).items() if k not in own}
-    return own | said
+    """What decided a Run: its configuration by the names of options, and its code."""
+    record, config = run.record, run.config
+    made = replace(config, encoder_id=record.encoder_id, tiling_id=record.tiling_id)
+    said = {name_of(one): getattr(made, one.name) for one in fields(made)}
+    return said | {"code": record.code_version}
+
+
+def _told(run: runs.Run) -> dict[str, Any]:
+    """All that two Runs may differ in, but for what came of them."""
+    known = {*OWN, "code_version", *(one.name for one in fields(run.config))}
+    said = {k: v for k, v in vars(run.record).items() if k not in known}
+    fit = {f"fit {k}": v for k, v in run.record.fit.items() if k not in OWN_OF_FIT}
+    return decided(run) | said | fit
 
 
 def _common(
@@ -85,12 +94,7 @@ def compare(store: FeatureStore, first: str, second: str) -> Comparison:
     pair = [runs.load(store, run_id) for run_id in (first, second)]
     if pair[0].run_id == pair[1].run_id:
         raise ConfigError(f"both are run {pair[0].run_id}. Name another: trephine runs")
-    told = [
-        decided(run)
-        | {name: getattr(run.record, name) for name in RECORDED}
-        | {f"fit {name}": run.record.fit.get(name) for name in FITTED}
-        for run in pair
-    ]
+    told = [_told(run) for run in pair]
     names = {name: (told[0].get(name), told[1].get(name)) for name in told[0] | told[1]}
     target, tests = pair[0].record.about(), [run.predictions.filter(split="test") for run in pair]
     if pair[1].record.about() != target:  # labels may be equal by chance
@@ -189,11 +193,8 @@ def _pooled(store: FeatureStore, loaded: Sequence[runs.Run]) -> dict[str, Any] |
 
 def _settings(run: runs.Run) -> dict[str, Any]:
     """`decided` as the page names it: an Encoder by name, and no device."""
-    said = decided(run)
-    cohort, _, tiling, code = (said.pop(name) for name in ARRAYS)
-    del said["device"]
-    about = {"cohort": cohort, "encoder": run.encoder.name, "tiling": tiling}
-    return about | {name: in_words(value) for name, value in said.items()} | {"code": code}
+    said = decided(run) | {"encoder": run.encoder.name}
+    return {name: in_words(value) for name, value in said.items() if name != "device"}
 
 
 def in_words(value: Any) -> Any:

@@ -74,7 +74,7 @@ def train_on_ray(
                     continue
                 config = configs[key]
                 placed = task.options(**how, num_gpus=int(device_of(config.device) == "cuda"))
-                waiting[placed.remote(store.root, config, threads)] = key, claim
+                waiting[placed.remote(store, config, threads)] = key, claim
                 continue
             (reference, *_), _ = ray.wait(list(waiting))
             key, claim = waiting.pop(reference)
@@ -91,10 +91,10 @@ def train_on_ray(
                 yield key, TrainError(f"it took down {MOST_DEATHS} workers: give them more memory.")
 
 
-def _train(root: Path, config: TrainConfig, threads: int) -> Made:
+def _train(store: Shared, config: TrainConfig, threads: int) -> Made:
     """Train one Run, in a task."""
     torch.set_num_threads(threads)
-    lent = _Lent(root)
+    lent = _Lent.of(store)
     fit.train(lent, config, draw=False)
     return lent.made
 

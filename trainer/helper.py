@@ -13,7 +13,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import suppress
-from pathlib import Path
 
 import torch
 
@@ -44,14 +43,15 @@ def train_here(
     has_room = threads > 1 and all(
         device_of(one.device) == "cpu" and not one.resident for one in configs.values()
     )
-    process = BoundedProcess(LIMITS, functools.partial(bounded_process.serve, answer=_answer))
+    answer = functools.partial(_answer, store)  # there it keeps what it read
+    process = BoundedProcess(LIMITS, functools.partial(bounded_process.serve, answer=answer))
 
     def work() -> None:
         with suppress(IndexError):  # none is left
             while True:
                 key, config = todo.pop()
                 try:
-                    made.put((key, next(process.ask((store.root, key, config, threads)))))
+                    made.put((key, next(process.ask((key, config, threads)))))
                 except Died:
                     todo.append((key, config))
                     return
@@ -86,10 +86,7 @@ def _outcome(store: Shared, key: str, config: TrainConfig, show: Progress | None
         return error
 
 
-def _answer(request: tuple[Path, str, TrainConfig, int]) -> Iterator[Outcome]:
-    root, key, config, threads = request
+def _answer(store: Shared, request: tuple[str, TrainConfig, int]) -> Iterator[Outcome]:
+    key, config, threads = request
     torch.set_num_threads(threads)
-    yield _outcome(_shared(root), key, config)
-
-
-_shared = functools.cache(Shared)
+    yield _outcome(store, key, config)

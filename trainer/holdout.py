@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import polars as pl
@@ -10,7 +10,7 @@ import polars as pl
 from featurestore import FeatureStore
 from featurestore.device import require_driver
 from featurestore.errors import TrainError
-from featurestore.types import Target
+from featurestore.types import CohortSlide, Target
 from featurestore.words import counted
 from trainer.config import TrainConfig, class_of, named
 from trainer.conformal import CALIBRATES
@@ -51,7 +51,8 @@ def divided(store: FeatureStore, config: TrainConfig) -> Division:
     bags = keep_tiles(store, split, config.tiles)
     check_trainable(bags, config)
     parts = {name: bags.filter(pl.col("split") == name) for name in SPLITS}
-    own = ("slide_key", "case_id", "patient_id", "split", "value", "low", "high", "n_tiles")
+    frozen = [one.name for one in fields(CohortSlide) if one.name not in ("slide_id", "dated")]
+    own = [*frozen, "n_tiles"]
     digest = hashlib.blake2b(bags.select(own).write_csv().encode()).hexdigest()
     lacking = sum(side.slides for side in store.splits(config.cohort)) - found.height
     said = tuple(notes(split, bags, parts, lacking))

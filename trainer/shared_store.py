@@ -3,7 +3,6 @@
 import functools
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import polars as pl
@@ -17,8 +16,12 @@ LASTING = ("cohort", "splits", "target", "bags", "scores", "encoder")  # what ne
 class Shared(FeatureStore):
     """Remembers Cohorts, which never change, and what was read of arrays, which neither do."""
 
-    def __init__(self, root: Path | str) -> None:
-        super().__init__(root)
+    def __getstate__(self) -> dict[str, Any]:
+        """What was read is this process's alone."""
+        return {k: v for k, v in super().__getstate__().items() if k not in ("_known", *LASTING)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
         self._known: dict[Hashable, Any] = {}
         for name in LASTING:
             setattr(self, name, functools.cache(getattr(self, name)))

@@ -88,7 +88,7 @@ def suspects(store: FeatureStore, run_id: str, *, progress: Progress | None = No
     ends or in the middle of the scale is not suspect, and of its own Bags.
     """
     run, test = runs.load(store, run_id), pl.col("split") == "test"
-    job, record = job_of(Shared(store.root), run.config), run.record
+    job, record = job_of(Shared.of(store), run.config), run.record
     frames = [run.predictions.filter(test)]
     if run.config.fold is not None:
         of = (

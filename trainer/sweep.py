@@ -46,7 +46,7 @@ def sweep(
     Raises:
         CohortNotFound, ConfigError, TrainError: a Run cannot be made as asked; none was begun.
     """
-    began, shared = time.perf_counter(), Shared(store.root)
+    began, shared = time.perf_counter(), Shared.of(store)
     plans = planned(shared, config, factors or {}, seeds)
     noun, n_new, failures = _noun(config, plans), 0, list[str]()
     if shared.ask("from sweeps where sweep_id = $id", {"id": noun.sweep_id}).is_empty():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import pickle
 import shutil
 import subprocess
 import sys
@@ -34,6 +35,7 @@ from trainer.config import SweepConfig
 from trainer.evaluate import estimates
 from trainer.floor import pooled_floor, ridge_floor
 from trainer.holdout import assign_splits
+from trainer.shared_store import Shared
 from trainer.sweep import SweepResult, sweep
 
 QUICK = TrainConfig(cohort="all", steps=12, resamples=2)
@@ -230,6 +232,19 @@ def test_each_run_is_made_once_if_the_second_process_is_killed(
     made = "select count(*) as n from runs where key in (select unnest($keys))"
     assert store.ask(made, {"keys": list(table.sweep.runs)})["n"][0] == 4
     assert not multiprocessing.active_children()
+
+
+def test_a_store_of_many_runs_opens_elsewhere_with_nothing_that_it_read(
+    store: FeatureStore,
+) -> None:
+    shared = Shared.of(FeatureStore(store.root, trust=True))
+    read = shared.bags("all")
+    assert shared.once("it", lambda: 1) == shared.once("it", lambda: 2) == 1
+    other = pickle.loads(pickle.dumps(shared))
+    assert other.trust
+    assert other.once("it", lambda: 2) == 2
+    assert other.bags("all").equals(read)
+    assert other.bags("all") is other.bags("all") is not read
 
 
 def test_its_numbers_are_those_of_its_runs(store: FeatureStore, table: SweepResult) -> None:

@@ -1,5 +1,6 @@
 """Train and apply attention-MIL models from the store."""
 
+from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -10,18 +11,26 @@ if TYPE_CHECKING:
     from trainer.inference import predict as predict
     from trainer.page import write_page as write_page
 
-_HOMES = {
-    "BagDataset": "trainer.dataset",
-    "TrainConfig": "trainer.config",
-    "predict": "trainer.inference",
-    "train": "trainer.fit",
-    "write_page": "trainer.page",
-}
-__all__ = [*_HOMES]
+_CLASSES = {"BagDataset": "trainer.dataset", "TrainConfig": "trainer.config"}
+_FUNCTIONS = {"predict": "trainer.inference", "train": "trainer.fit", "write_page": "trainer.page"}
+__all__ = [*_CLASSES, *_FUNCTIONS]
 
 
 def __getattr__(name: str) -> Any:
-    """Import on first use: torch is slow to import, and `--help` must not wait for it."""
-    if name not in _HOMES:
+    """A class is imported when it is named; a function, which needs torch, when it is called."""
+    if name in _FUNCTIONS:
+        globals()[name] = _later(_FUNCTIONS[name], name)
+    elif name in _CLASSES:
+        globals()[name] = getattr(import_module(_CLASSES[name]), name)
+    else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    return globals()[name]
+
+
+def _later(home: str, name: str) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return getattr(import_module(home), name)(*args, **kwargs)
+
+    call.__module__, call.__name__, call.__qualname__ = __name__, name, name
+    call.__doc__ = f"`{home}.{name}`, imported at the first call: torch takes seconds."
+    return call

@@ -1,26 +1,31 @@
-"""Bags of a Cohort as a plain torch Dataset, for a model of your own."""
+"""Bags of a Cohort as a dataset for torch's DataLoader, for a model of your own."""
 
 from __future__ import annotations
 
 import copy
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
-import torch
 
 from featurestore import FeatureStore, RowReader
 from featurestore.errors import TrainError
 from trainer.bags import Draw, Sampler
 from trainer.config import Sampling
 from trainer.draws import TRAIN
-from trainer.feed import MAX_OPEN
 from trainer.tile_filter import keep_tiles
 
+if TYPE_CHECKING:  # at run time the base would be torch's only part in it, and takes seconds
+    import torch
 
-class BagDataset(torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]):
-    """Bags of a Cohort for your own model: a plain map-style torch Dataset.
+    Items = torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]
+else:
+    Items = object
+
+
+class BagDataset(Items):
+    """Bags of a Cohort for your own model: a map-style dataset, for torch's DataLoader.
 
     Item i is (x float32 (bag_size, D), mask bool (bag_size,), y float32 ()) of row i of `frame`;
     y is the Label in the Target's own units. Each process opens its own files, and draws depend on
@@ -44,6 +49,8 @@ class BagDataset(torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor, torc
         sampling: Sampling = "block",
         seed: int = 0,
     ) -> None:
+        from trainer.feed import MAX_OPEN  # torch, which is there when bags are used
+
         bags = store.bags(cohort, encoder_id, tiling_id)
         if split is not None:
             bags = bags.filter(pl.col("split") == split)
@@ -69,6 +76,8 @@ class BagDataset(torch.utils.data.Dataset[tuple[torch.Tensor, torch.Tensor, torc
     def __getitem__(self, i: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         if not -len(self) <= i < len(self):
             raise IndexError(f"item {i} of {len(self)} bags")
+        import torch
+
         i %= len(self)
         x = np.zeros((self.sampler.bag_size, self.dim), np.float16)
         n = int(self.sampler.lengths[i])

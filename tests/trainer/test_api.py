@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,17 @@ def _run(holds: str, replace: tuple[str, str] = ("", "")) -> tuple[dict[str, Any
     names: dict[str, Any] = {"print": lambda *values: printed.append(values)}
     exec(block.replace(*replace) if replace[0] else block, names)
     return names, printed
+
+
+def test_to_import_from_the_trainer_does_not_wait_for_torch() -> None:
+    code = """
+import pickle, sys
+from trainer import BagDataset, TrainConfig, predict, train, write_page
+assert pickle.loads(pickle.dumps([train, BagDataset])) == [train, BagDataset]
+print("torch" in sys.modules, predict.__name__, train.__module__)
+"""
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout == "False predict trainer\n"
 
 
 def test_train_and_predict_as_the_readme_has_them(here: FeatureStore) -> None:

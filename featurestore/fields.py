@@ -35,6 +35,7 @@ class About:
     option: str | None = None  # name on the command line; None: the field's own with dashes
     shown: str | None = None  # what help says of a default that is decided later
     hidden: bool = False  # no option of its own
+    formerly: str = ""  # its name in files of earlier versions
     also: str = ""  # what else than the choices is taken: what has this form, with a colon
 
 

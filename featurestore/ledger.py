@@ -331,6 +331,13 @@ def read_many(files: Sequence[Path], noun: type) -> tuple[pl.DataFrame, dict[Pat
 _WHENCE = {"file": pl.String, "row": pl.Int64, ORIGIN: pl.String}
 
 
+def _column(one: Any, there: Collection[str]) -> pl.Expr:
+    """What a file has of a field, by its name or its former one; else the field's default."""
+    if known := [name for name in (one.name, about(one).formerly) if name in there]:
+        return pl.col(known[0])
+    return pl.lit(None if one.default is MISSING else one.default)
+
+
 def _scanned(files: Sequence[Path], noun: type) -> Iterator[tuple[Sequence[Path], Any]]:
     """Read files at once where they have the same columns, as those of one version have."""
     if not files:
@@ -340,13 +347,7 @@ def _scanned(files: Sequence[Path], noun: type) -> Iterator[tuple[Sequence[Path]
             list(files), include_file_paths="file", glob=False, hive_partitioning=False
         )
         there, schema = set(found.columns), schema_of(noun)
-        defaults = {
-            one.name: None if one.default is MISSING else one.default for one in fields(noun)
-        }
-        said = (
-            (pl.col(name) if name in there else pl.lit(defaults[name])).cast(dtype).alias(name)
-            for name, dtype in schema.items()
-        )
+        said = (_column(one, there).cast(schema[one.name]).alias(one.name) for one in fields(noun))
         row = pl.int_range(1, pl.len() + 1, dtype=pl.Int64).over("file").alias("row")
         origin = pl.col(ORIGIN) if ORIGIN in there else pl.col("file").str.split("/").list.last()
         yield files, found.select(*said, "file", row, origin.alias(ORIGIN))
@@ -354,9 +355,8 @@ def _scanned(files: Sequence[Path], noun: type) -> Iterator[tuple[Sequence[Path]
         if isinstance(error, KeyboardInterrupt | SystemExit | MemoryError | GeneratorExit):
             raise
         if len(files) > 1:
-            half = len(files) // 2
-            yield from _scanned(files[:half], noun)
-            yield from _scanned(files[half:], noun)
+            for part in (files[: len(files) // 2], files[len(files) // 2 :]):
+                yield from _scanned(part, noun)
             return
         if os.strerror(errno.EACCES) in str(error):
             raise StoreForbidden.of(files[0]) from error

@@ -377,7 +377,7 @@ class Prediction:
     slide_id: str
     slide_key: str
     split: str
-    truth: float | None  # the Label; None without one
+    label: float | None = setting(formerly="truth")  # None without one
     mean: float
     std: float | None  # None where the Bag is the whole Slide
     n_tiles: int  # that may be drawn

@@ -32,6 +32,10 @@ def test_an_old_store_opens_and_its_run_predicts_the_same(old: Path) -> None:
     assert again.height == kept.height > 0
     # another kind of processor adds up in another order
     assert (again["mean"] - again["mean_then"]).abs().max() < 2e-5
+    assert again["label"].equals(again["label_then"])
+    assert again["label"].null_count() == 0
+    asked = store.sql("select slide_id, label from predictions order by slide_id")
+    assert asked.equals(kept.select("slide_id", "label"))
     assert store.sql("select value from metrics where metric = 'r2' and split = 'test'").item() == (
         record.metric("r2")
     )

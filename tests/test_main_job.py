@@ -108,7 +108,7 @@ def test_a_run_is_listed_with_its_numbers_and_is_the_same_twice(job: dict) -> No
         "run.json",
         "metrics.jsonl",
         "predictions.parquet",
-        "predicted_vs_truth.svg",
+        "predicted_vs_label.svg",
         "bland_altman.svg",
     }
     assert expected <= {path.name for path in folder.iterdir()}

@@ -41,12 +41,12 @@ def _common(
     tests: Sequence[pl.DataFrame], target: Target
 ) -> tuple[pl.DataFrame, list[np.ndarray], list[evaluate.Drawn]]:
     """The test Slides that all Runs have with one Label; of each Predictions, (N,), and numbers."""
-    both = tests[0].select("slide_id", "patient_id", "truth")
+    both = tests[0].select("slide_id", "patient_id", "label")
     for i, test in enumerate(tests):
-        own = test.select("slide_id", "truth", pl.col("mean").alias(f"mean_{i}"))
-        both = both.join(own, on=["slide_id", "truth"], maintain_order="left")
+        own = test.select("slide_id", "label", pl.col("mean").alias(f"mean_{i}"))
+        both = both.join(own, on=["slide_id", "label"], maintain_order="left")
     means = [both[f"mean_{i}"].to_numpy() for i in range(len(tests))]
-    labels, patients = both["truth"].to_numpy(), both["patient_id"].to_numpy()
+    labels, patients = both["label"].to_numpy(), both["patient_id"].to_numpy()
     drawn = [evaluate.drawn(labels, mean, patients, target) for mean in means if len(mean)]
     return both, means, drawn
 
@@ -102,7 +102,7 @@ def compare(store: FeatureStore, first: str, second: str) -> Comparison:
     both, _, found = _common(tests, target)
     scores = runs.scores_of(target)
     classes = both.height and target.kind == "binary"
-    positive = evaluate.is_positive(both["truth"].to_numpy(), target)
+    positive = evaluate.is_positive(both["label"].to_numpy(), target)
     return Comparison(
         run_ids=(pair[0].run_id, pair[1].run_id),
         differs={name: values for name, values in names.items() if values[0] != values[1]},
@@ -139,7 +139,7 @@ def view(
         _pooled(store, first) if set(differ) in ({"fold"}, {"seed"}, {"fold", "seed"}) else None
     )
     figures = list(pooled["figures"]) if pooled else []
-    labels, named = both["truth"].to_numpy(), list(zip(short, means, strict=True))[:DRAWN]
+    labels, named = both["label"].to_numpy(), list(zip(short, means, strict=True))[:DRAWN]
     others = drawn[1:] if len(labels) > 1 else []
     gains = [evaluate.estimates(loaded[0].scores, [one], drawn[:1]) for one in others]
     for name, short_title, form in evaluate.differences(scores):

@@ -103,10 +103,10 @@ def calibrated_half_width(predictions: pl.DataFrame) -> Widths | None:
     With train Slides among them it is cross-conformal (Vovk 2015): as each is judged by a model
     that learnt from a few Slides less than the Run's own, intervals are rather too wide.
     """
-    part = calibrating(predictions).sort("mean", "truth")  # so that sums are always the same
+    part = calibrating(predictions).sort("mean", "label")  # so that sums are always the same
     if part.height < CALIBRATES or part["case_id"].n_unique() < LEAST_CASES:
         return None
-    labels, mean, cases = (part[name].to_numpy() for name in ("truth", "mean", "case_id"))
+    labels, mean, cases = (part[name].to_numpy() for name in ("label", "mean", "case_id"))
     return half_widths(labels, mean, cases=cases)
 
 
@@ -139,11 +139,11 @@ def _half(width: Widths | None) -> pl.Expr:
 
 def held(width: Widths | None) -> pl.Expr:
     """Whether the interval holds the label, at its very edge too; null where there is none."""
-    return (pl.col("truth") - pl.col("mean")).abs() <= _half(width) + 1e-9
+    return (pl.col("label") - pl.col("mean")).abs() <= _half(width) + 1e-9
 
 
 def coverage(frame: pl.DataFrame, width: Widths) -> dict[str, float]:
-    """How often intervals hold the label of test Slides: truth, mean, case_id and patient_id.
+    """How often intervals hold the label of test Slides: label, mean, case_id and patient_id.
 
     It is the numbers of `counted_held`, and expected_low and expected_high, between which 95% of
     such coverages fall where test is like calibration: the count of Patients whose labels are held

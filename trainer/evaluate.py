@@ -115,8 +115,8 @@ def is_positive(labels: np.ndarray, target: Target) -> np.ndarray:
 
 
 def measured(frame: pl.DataFrame, target: Target) -> dict[str, float | None]:
-    """`metrics` of Predictions: rows with truth (the Label), mean and patient_id."""
-    labels, mean, patients = (frame[c].to_numpy() for c in ("truth", "mean", "patient_id"))
+    """`metrics` of Predictions: rows with label, mean and patient_id."""
+    labels, mean, patients = (frame[c].to_numpy() for c in ("label", "mean", "patient_id"))
     return finite(metrics(labels, mean, patients, target))
 
 
@@ -140,9 +140,9 @@ def _of_classes(
 
 
 def by_case(frame: pl.DataFrame) -> pl.DataFrame:
-    """One row per Case: truth and mean over its Slides, patient_id; sorted by case_id."""
+    """One row per Case: label and mean over its Slides, patient_id; sorted by case_id."""
     cases = frame.group_by("case_id")
-    return cases.agg(pl.first("patient_id"), pl.mean("truth", "mean")).sort("case_id")
+    return cases.agg(pl.first("patient_id"), pl.mean("label", "mean")).sort("case_id")
 
 
 def bootstrap_by_patient(terms: np.ndarray, patients: np.ndarray) -> np.ndarray:
@@ -185,24 +185,24 @@ _DRAWN = lru_cache(maxsize=3)(lambda n: list(_drawn_in_parts(n)))  # test, valid
 
 
 def by_group(frame: pl.DataFrame, group: pl.Expr, target: Target) -> pl.DataFrame:
-    """`metrics` by group of Slides: truth (the label), mean, patient_id, held if it is known.
+    """`metrics` by group of Slides: label, mean, patient_id, held if it is known.
 
     Before them stand group, label and predicted (means), and held (share, null if unknown).
     """
     rows = []
     for (name,), part in frame.group_by(group.alias("group")):
-        row = {"group": name, "label": part["truth"].mean(), "predicted": part["mean"].mean()}
+        row = {"group": name, "label": part["label"].mean(), "predicted": part["mean"].mean()}
         row["held"] = part["held"].mean() if "held" in part.columns else None
         rows.append(row | measured(part, target) | {"patients": part["patient_id"].n_unique()})
     return pl.DataFrame(rows, infer_schema_length=None).sort("group")
 
 
-def by_range(frame: pl.DataFrame, target: Target, *, of: str = "truth") -> pl.DataFrame:
+def by_range(frame: pl.DataFrame, target: Target, *, of: str = "label") -> pl.DataFrame:
     """`by_group` over fifths of the label's range; `group` is `20–40`, a label of 20 is in it.
 
     Of `mean` over those of the prediction's, for why see `verdict.BY_LABEL`.
     """
-    classes = target.kind == "binary" and of == "truth"
+    classes = target.kind == "binary" and of == "label"
     edges = np.linspace(target.low, target.high, 3 if classes else 6)
     names = [f"{low:g}–{high:g}" for low, high in pairwise(edges)]
     names = ["negative", "positive"] if classes else names
@@ -287,8 +287,8 @@ Truth = Callable[[Target], pl.DataFrame]  # columns slide_id and truth, in the T
 
 
 def with_truth(test: pl.DataFrame, truth: Truth, target: Target) -> pl.DataFrame:
-    """Put the truth beside test Slides as `true`; others are left out; ConfigError if all are."""
-    known = truth(target).select("slide_id", true="truth").drop_nulls()
+    """Put the truth beside test Slides; others are left out; ConfigError if all are."""
+    known = truth(target).select("slide_id", "truth").drop_nulls()
     both = test.join(known, on="slide_id", how="inner", maintain_order="left")
     if both.is_empty():
         hint = strangers(known["slide_id"], test["slide_id"].to_list()).hint()

@@ -50,13 +50,13 @@ def _mean_embeddings(store: FeatureStore, bags: pl.DataFrame) -> np.ndarray:
 
 
 def floor_of(store: FeatureStore, config: TrainConfig, target: Target) -> pl.DataFrame:
-    """The test Slides of a configuration, (slide_id, truth), with the floor's `mean` of each."""
+    """The test Slides of a configuration, (slide_id, label), with the floor's `mean` of each."""
     bags = store.bags(config.cohort, config.encoder_id, config.tiling_id)
     bags = keep_tiles(store, assign_splits(bags, config), config.tiles)
     test = bags.filter(pl.col("split") == "test")
     fitted = bags.filter(pl.col("split").is_in(["train", "validation"]))
     floor = pl.Series("mean", ridge_floor(store, fitted, test, target))
-    return test.select("slide_id", floor, truth=pl.col("value").cast(pl.Float64))
+    return test.select("slide_id", floor, label=pl.col("value").cast(pl.Float64))
 
 
 def ridge_floor(
@@ -140,8 +140,8 @@ def pooled_auc(
         pooled = pl.concat(floor_of(store, config, target) for config in folds)
     except TrephineError:  # Embeddings are no longer there
         return {}
-    truth, mean = pooled["truth"].to_numpy(), pooled["mean"].to_numpy()
-    return finite({"auc": drawn(truth, mean, np.zeros(len(mean)), target)["auc"][0]})
+    label, mean = pooled["label"].to_numpy(), pooled["mean"].to_numpy()
+    return finite({"auc": drawn(label, mean, np.zeros(len(mean)), target)["auc"][0]})
 
 
 def against_truth(store: FeatureStore, run_id: str, truth: Truth) -> Told:
@@ -150,7 +150,7 @@ def against_truth(store: FeatureStore, run_id: str, truth: Truth) -> Told:
     target, own = run.record.about(), run.predictions.select("slide_id", model="mean")
     test = with_truth(floor_of(store, run.again(), target), truth, target)
     test = test.join(own, on="slide_id", maintain_order="left")
-    true, mean, floor = (test[name].to_numpy() for name in ("true", "model", "mean"))
+    true, mean, floor = (test[name].to_numpy() for name in ("truth", "model", "mean"))
     found, least = r2(true, mean), r2(true, floor)
     said = (
         f"R2 on {len(true)} test slides, against the true {target.name}: {found:.3f} "

@@ -89,7 +89,7 @@ def applied(
         mean, std, count = resample(model, sampler, reader, config.resamples)
     size = target.high - target.low
     frame = bags.with_columns(
-        pl.col("value").cast(pl.Float64).alias("truth"),
+        pl.col("value").cast(pl.Float64).alias("label"),
         pl.Series("mean", target.low + size * mean),
         pl.Series("std", size * std).fill_nan(None),
         pl.Series("n_resamples", count),
@@ -125,7 +125,7 @@ def predict(
     training, unless others are named. `where` is a SQL condition over `bags`.
 
     Returns:
-        One row per Slide: slide_id, slide_key, split, truth (null without a Label), mean, std (over
+        One row per Slide: slide_id, slide_key, split, label (null without a Label), mean, std (over
         resampled Bags; null where the Bag is the whole Slide), n_tiles, n_resamples, case_id,
         patient_id, seen (train, validation, calibration or not: see `mark`), interval_low
         and interval_high (conformal, see `trainer.conformal`; null where too few Slides
@@ -202,7 +202,7 @@ def _as_one(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
     """
     together = pl.concat(frames).group_by("slide_id", maintain_order=True)
     made = together.agg(
-        pl.col("slide_key", "split", "truth").first(),
+        pl.col("slide_key", "split", "label").first(),
         pl.col("mean").mean(),
         pl.when(pl.col("std").is_not_null().any()).then((pl.col("std") ** 2).mean().sqrt()),
         pl.col("n_tiles", "n_resamples").min(),

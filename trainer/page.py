@@ -27,7 +27,7 @@ PAGE = Path(__file__).parent / "page"
 GROUP = 20  # Slides that are called worst, best and typical
 MOST, LEAST = 60, 6  # Slides whose pictures the page holds, in all and of a Run
 # Of a row of the table of Cases, in this order: what it shows first comes first.
-FIELDS: tuple[str, ...] = ("slide_id", "truth", "low", "high", "qualifier", "mean", "error")
+FIELDS: tuple[str, ...] = ("slide_id", "label", "low", "high", "qualifier", "mean", "error")
 FIELDS += ("interval_low", "interval_high", "std", "dated", "quality", "scanner", "evidence")
 FIELDS += ("n_tiles", "case_id", "method", "specimen", "group")
 
@@ -137,7 +137,7 @@ def _run_view(
 ) -> dict[str, Any]:
     """Gather what the page says of one Run."""
     record, target = run.record, run.record.about()
-    labels, mean, patients = (test[c].to_numpy() for c in ("truth", "mean", "patient_id"))
+    labels, mean, patients = (test[c].to_numpy() for c in ("label", "mean", "patient_id"))
     return {
         "target": target,
         "unit": "points" if target.high - target.low == 100 else "",
@@ -185,8 +185,8 @@ def _against_truth(
     if truth is None:
         return None
     both = evaluate.with_truth(test, truth, target)
-    ceiling = evaluate.r2(both["truth"].to_numpy(), both["true"].to_numpy())
-    found = evaluate.measured(both.with_columns(truth="true"), target)
+    ceiling = evaluate.r2(both["label"].to_numpy(), both["truth"].to_numpy())
+    found = evaluate.measured(both.with_columns(label="truth"), target)
     return evaluate.finite({"ceiling": ceiling}) | found
 
 
@@ -282,7 +282,7 @@ def _cases(
     `group` is worst, best or typical for the `GROUP` Slides with the largest errors, the smallest
     and those about the median; empty for the others.
     """
-    error, dated = pl.col("mean") - pl.col("truth"), pl.col("dated").cast(pl.String)
+    error, dated = pl.col("mean") - pl.col("label"), pl.col("dated").cast(pl.String)
     frame = test.with_columns(error=error, dated=dated)
     worst_first = frame.select(pl.arg_sort_by(-pl.col("error").abs(), "slide_id")).to_series()
     n, group = frame.height, np.full(frame.height, "", object)

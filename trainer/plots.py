@@ -25,7 +25,7 @@ ROW_PX = 26  # of a figure with a row a group
 
 def figures(test: pl.DataFrame, target: Target) -> list[dict[str, Any]]:
     """Two figures of how Predictions agree with Labels, and a histogram: each name, title, svg."""
-    labels, mean, patients = (test[c].to_numpy() for c in ("truth", "mean", "patient_id"))
+    labels, mean, patients = (test[c].to_numpy() for c in ("label", "mean", "patient_id"))
     if target.kind == "binary":
         positive = evaluate.is_positive(labels, target)
         classes = histogram(mean[~positive], mean[positive], target, ("negative", "positive"))
@@ -40,9 +40,9 @@ def figures(test: pl.DataFrame, target: Target) -> list[dict[str, Any]]:
         known = all(map(math.isfinite, line.values()))
         ends = (line["intercept"], line["slope"]) if known else None
         agreement = bland_altman(labels, mean, target, limits, ends)
-        against = predicted_vs_truth(labels, mean, target)
+        against = predicted_vs_label(labels, mean, target)
         drawn = [
-            ("predicted_vs_truth", "Predicted against label", against),
+            ("predicted_vs_label", "Predicted against label", against),
             ("bland_altman", "Difference against mean", agreement),
             ("histogram", "Labels and predictions", histogram(labels, mean, target)),
         ]
@@ -79,7 +79,7 @@ def calibration(test: pl.DataFrame, target: Target) -> Markup:
     chart.axes("Mean prediction", "Share of positive slides")
     chart.line((0, 1), (0, 1), "lgrey thin broken")
     share = (pl.col("mean") - target.low) / (target.high - target.low)
-    held = pl.col("truth") > (target.low + target.high) / 2
+    held = pl.col("label") > (target.low + target.high) / 2
     frame = test.with_columns(share=share, held=held)
     for part in frame.with_columns(tenth=(10 * share).floor().clip(0, 9)).partition_by("tenth"):
         x, (y, low, high, _) = float(part["share"].to_numpy().mean()), conformal.share_held(part)
@@ -112,7 +112,7 @@ def span_of(target: Target, *values: np.ndarray) -> Span:
     return float(every.min(initial=target.low)), float(every.max(initial=target.high))
 
 
-def predicted_vs_truth(labels: np.ndarray, predicted: np.ndarray, target: Target) -> Markup:
+def predicted_vs_label(labels: np.ndarray, predicted: np.ndarray, target: Target) -> Markup:
     """Predicted against label, both (N,): a point each, moved aside a little, or cells of many."""
     span, size = span_of(target, labels, predicted), target.high - target.low
     if len(labels) < FEW:

@@ -89,10 +89,10 @@ def _curve(
         expected = np.sqrt(values[sampled].var(axis=1, ddof=1).mean() / count)
     labelled = ~np.isnan(labels)
     if labelled.any():
-        means, truth = one[labelled], labels[labelled, None]
-        right = evaluate.is_positive(means, target) == evaluate.is_positive(truth, target)
-        score = (right if target.kind == "binary" else np.abs(means - truth)).mean(axis=0)
-        mse = ((means - truth) ** 2).mean(axis=0)
+        means, label = one[labelled], labels[labelled, None]
+        right = evaluate.is_positive(means, target) == evaluate.is_positive(label, target)
+        score = (right if target.kind == "binary" else np.abs(means - label)).mean(axis=0)
+        mse = ((means - label) ** 2).mean(axis=0)
     _, (name, _, _) = runs.scores_of(target)
     curve |= {"se_measured": measured, "se_expected": expected, name: score, "mse": mse}
     return pl.DataFrame(curve).fill_nan(None)

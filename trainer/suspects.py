@@ -105,10 +105,10 @@ def suspects(store: FeatureStore, run_id: str, *, progress: Progress | None = No
     judged, learnt = known, job.parts["train"].join(known, on="slide_id", how="anti")
     if learnt.height:
         judged = pl.concat([known, *out_of_fold(job, progress)]).unique("slide_id", keep="first")
-    judged = judged.filter(pl.col("truth").is_not_null()).sort("slide_id")
+    judged = judged.filter(pl.col("label").is_not_null()).sort("slide_id")
     spread = spreads(judged, job.target)
-    off = (judged["truth"] - judged["mean"]).abs().to_numpy()
-    own = {"label": "truth", "predicted": "mean", "spread": spread, "score": off / spread}
+    off = (judged["label"] - judged["mean"]).abs().to_numpy()
+    own = {"label": "label", "predicted": "mean", "spread": spread, "score": off / spread}
     told = job.store.named("queries/suspect_slides", {"cohort": record.cohort})
     ranked = judged.select("slide_id", **own).sort("score", "slide_id", descending=[True, False])
     ranked = ranked.join(told, on="slide_id", how="left", maintain_order="left")
@@ -125,8 +125,8 @@ def suspects(store: FeatureStore, run_id: str, *, progress: Progress | None = No
 
 
 def spreads(judged: pl.DataFrame, target: Target) -> np.ndarray:
-    """What errors are usual at the Prediction of each Slide (truth, mean, std), (N,)."""
-    mean, off = judged["mean"].to_numpy(), (judged["truth"] - judged["mean"]).abs().to_numpy()
+    """What errors are usual at the Prediction of each Slide (label, mean, std), (N,)."""
+    mean, off = judged["mean"].to_numpy(), (judged["label"] - judged["mean"]).abs().to_numpy()
     order = np.argsort(mean, kind="stable")
     k = min(len(mean), int(np.clip(round(NEAREST * len(mean)), LEAST_NEAREST, MOST_NEAREST)))
     first = np.clip(np.arange(len(mean)) - k // 2, 0, len(mean) - k)

@@ -206,7 +206,7 @@ class _Tested:
     """What the Runs of a grid say of the Slides that all of them were tested on."""
 
     target: Target
-    slides: pl.DataFrame  # slide_id, case_id, patient_id, truth, in the order of all that follows
+    slides: pl.DataFrame  # slide_id, case_id, patient_id, label, in the order of all that follows
     trials: Sequence[_Trial]
     found: pl.DataFrame  # all Predictions of the Runs
 
@@ -274,7 +274,7 @@ def _tested(store: FeatureStore, plans: Sequence[Planned], known: Mapping[str, s
         {"name": cohort},
     )
     found = store.ask(
-        "select run_id, slide_id, split, truth, mean from predictions"
+        "select run_id, slide_id, split, label, mean from predictions"
         " where run_id in (select unnest($ids))",
         {"ids": list(known.values())},
     )
@@ -286,10 +286,10 @@ def _tested(store: FeatureStore, plans: Sequence[Planned], known: Mapping[str, s
     number = [(run_id, i) for i, own in enumerate(ids) for run_id in own]
     of = pl.DataFrame(number, {"run_id": pl.String, "trial": pl.Int64}, orient="row")
     tests = found.filter(split="test").join(of, on="run_id")
-    wide = tests.pivot("trial", index=["slide_id", "truth"], values="mean")
+    wide = tests.pivot("trial", index=["slide_id", "label"], values="mean")
     slides = slides.join(wide.drop_nulls(), on="slide_id", maintain_order="left")
     target = store.target(store.cohort(cohort).target)
-    labels, patients = slides["truth"].to_numpy(), slides["patient_id"].to_numpy()
+    labels, patients = slides["label"].to_numpy(), slides["patient_id"].to_numpy()
     trials = []
     for i, plans in enumerate(whole):
         mean = slides[str(i)].to_numpy()
@@ -301,7 +301,7 @@ def _tested(store: FeatureStore, plans: Sequence[Planned], known: Mapping[str, s
 def _cells(store: FeatureStore, tested: _Tested) -> Iterator[Cell]:
     """Means over seeds of what was tested, with what is known of their floors."""
     told = runs.scores_of(tested.target)
-    names, labels = [name for name, _, _ in told], tested.slides["truth"].to_numpy()
+    names, labels = [name for name, _, _ in told], tested.slides["label"].to_numpy()
     of = (
         "select run_id, metric, value from metrics where split = 'ridge_test'"
         " and run_id in (select unnest($ids))"
@@ -335,7 +335,7 @@ def _by_case(tested: _Tested, cell: Sequence[_Trial]) -> runs.Numbers:
     frames = [evaluate.by_case(tested.slides.with_columns(mean=trial.mean)) for trial in cell]
     if (n := frames[0].height) == tested.slides.height:
         return {}
-    columns = ((frame[k].to_numpy() for k in ("truth", "mean", "patient_id")) for frame in frames)
+    columns = ((frame[k].to_numpy() for k in ("label", "mean", "patient_id")) for frame in frames)
     drawn = [evaluate.drawn(labels, mean, of, tested.target) for labels, mean, of in columns]
     return {"n": n, **_numbers(estimates(runs.scores_of(tested.target), drawn))}
 

@@ -92,7 +92,7 @@ def _proportional_bias(
     if slope is None or low is None or high is None or low <= 1 <= high:
         return None
     size, digits, said = target.high - target.low, runs.coarse(target), []
-    labels, mean = test["truth"].to_numpy(), test["mean"].to_numpy()
+    labels, mean = test["label"].to_numpy(), test["mean"].to_numpy()
     above, under = labels.max() - mean.max(), mean.min() - labels.min()
     gaps = (above, f"above {mean.max():.{digits}f}"), (under, f"under {mean.min():.{digits}f}")
     if reach := [words for gap, words in gaps if gap > NOTABLE * size]:
@@ -114,7 +114,7 @@ def as_text(store: FeatureStore, run: runs.Run, test: pl.DataFrame) -> str:
     lines += [f"{one.level:8}{one.text}" for one in cautions(store, run, test)]
     _, (name, title, _) = run.scores
     form = "8.0%" if name == "accuracy" else f"7.{d}f"
-    for by, of in (("by label", "truth"), ("by predicted", "mean")):
+    for by, of in (("by label", "label"), ("by predicted", "mean")):
         lines += ["", f"{by:>12} {'slides':>7} {'label':>7} {'pred.':>7} {'bias':>7} {title:>7}"]
         lines += [
             minus(
@@ -125,7 +125,7 @@ def as_text(store: FeatureStore, run: runs.Run, test: pl.DataFrame) -> str:
         ]
     lines += [f"note    {BY_LABEL}"]
     if target.kind != "binary":
-        labels, mean = test["truth"].to_numpy(), test["mean"].to_numpy()
+        labels, mean = test["label"].to_numpy(), test["mean"].to_numpy()
         lines += ["", *character_plot(labels, mean, target), ""]
     return "\n".join([*lines, f"next        trephine report {run.run_id} -o report.html"])
 

@@ -164,9 +164,9 @@ def cell(
     with tempfile.TemporaryDirectory() as folder:
         run = train(InMemory(Path(folder), embeddings, frame), config, draw=False)
     test = run.predictions.filter(pl.col("split") == "test")
-    error = (test["truth"] - test["mean"]).abs()
+    error = (test["label"] - test["mean"]).abs()
     found = {"r2": run.metric("r2"), "ridge": run.metric("r2", "ridge_test")}
-    ends = {"low": test["truth"] < 20, "high": test["truth"] > 80}
+    ends = {"low": test["label"] < 20, "high": test["label"] > 80}
     found |= {f"mae_{end}": error.filter(rows).mean() for end, rows in ends.items()}  # type: ignore[misc]
     for k in range(3):
         found |= {f"held_{k}": 0, f"n_{k}": 0}

@@ -57,8 +57,8 @@ def main() -> None:
                 )
                 run = train(store, config)
                 test = run.predictions.filter(pl.col("split") == "test").sort("slide_id")
-                drawn.append(test.select("truth", "mean").to_numpy())
-                row[f"{way}_r2"] = r2(test["truth"].to_numpy(), test["mean"].to_numpy())
+                drawn.append(test.select("label", "mean").to_numpy())
+                row[f"{way}_r2"] = r2(test["label"].to_numpy(), test["mean"].to_numpy())
                 if truth_file.exists():
                     true = pl.read_csv(truth_file).select("slide_id", "cellularity")
                     both = test.join(true, on="slide_id")

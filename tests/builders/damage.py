@@ -91,7 +91,7 @@ def publish_run(
             slide_id=slide_id,
             slide_key=f"{4:016x}",
             split="test",
-            truth=40.0,
+            label=40.0,
             mean=41.0,
             std=None,
             n_tiles=9,

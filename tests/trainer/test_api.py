@@ -63,7 +63,7 @@ def test_train_and_predict_as_the_readme_has_them(here: FeatureStore) -> None:
     assert low <= r2 <= high
     assert r2 == names["run"].metric("r2")
     assert frame.height == 30  # those without a label too
-    assert frame["truth"].null_count() == 5
+    assert frame["label"].null_count() == 5
     assert frame["mean"].is_between(0, 100).all()
 
 

@@ -142,7 +142,7 @@ def test_classes_are_named_and_calls_marked(tmp_path: Path) -> None:
     run = train(store, TrainConfig(cohort="all", steps=20), draw=False)
     test = run.predictions.filter(pl.col("split") == "test")
     right = {
-        row["slide_id"]: (row["mean"] > 0.5) == (row["truth"] == 1) for row in test.rows(named=True)
+        row["slide_id"]: (row["mean"] > 0.5) == (row["label"] == 1) for row in test.rows(named=True)
     }
     with Browser(1280, 900) as browser:
         browser.open(write_page(store, [run.run_id], tmp_path / "page.html"))
@@ -150,7 +150,7 @@ def test_classes_are_named_and_calls_marked(tmp_path: Path) -> None:
         assert dict(zip(slides, called, strict=True)) == {
             one: "✓ right" if right[one] else "✗ wrong" for one in slides
         }
-        positive = dict(test.select("slide_id", pl.col("truth") == 1).iter_rows())
+        positive = dict(test.select("slide_id", pl.col("label") == 1).iter_rows())
         assert column(browser, "Label") == [
             "positive" if positive[s] else "negative" for s in slides
         ]

@@ -87,7 +87,7 @@ def test_folds_of_classes_have_the_floor_of_all_slides_together(store: FeatureSt
     (cell,) = found.cells
     made = [runs.load(store, run_id) for run_id in cell.run_ids]
     floors = pl.concat(floor_of(store, run.config, TARGET) for run in made)
-    expected = sklearn.metrics.roc_auc_score(floors["truth"], floors["mean"])
+    expected = sklearn.metrics.roc_auc_score(floors["label"], floors["mean"])
     assert cell.ridge["auc"] == pytest.approx(expected)
     shown = f"AUC {cell.ridge['auc']:.3f}"
     assert f"ridge floor {shown}, accuracy" in found.text()
@@ -131,11 +131,11 @@ def test_labels_are_those_of_the_target_whatever_a_cohort_is_of(
     other = train(store, replace(QUICK, cohort="cells", tiles="tissue > 0"), draw=False)
     expected = dict(store.bags("all").select("slide_id", "value").iter_rows())
     told = predict(store, run.run_id, "cells")
-    assert dict(told.select("slide_id", "truth").iter_rows()) == {
+    assert dict(told.select("slide_id", "label").iter_rows()) == {
         one: expected[one] for one in told["slide_id"]
     }
     row = settle(store, run.run_id, SettleConfig(bag_sizes=(8,), resamples=1), cohort="cells")
-    right = (told["mean"] > 0.5) == (told["truth"] > 0.5)
+    right = (told["mean"] > 0.5) == (told["label"] > 0.5)
     assert row.frame["accuracy"].item() == pytest.approx(right.mean())
     assert compare.compare(store, run.run_id, other.run_id).n_slides == 0
     with pytest.raises(ConfigError, match="runs with one target"):

@@ -85,7 +85,7 @@ def test_coverage_on_slides_like_those_that_calibrated_is_as_expected() -> None:
     rng, inside = np.random.default_rng(0), 0
     for _ in range(120):
         truth = rng.standard_cauchy(50)
-        frame = each_its_own({"truth": truth[20:], "mean": np.zeros(30)})
+        frame = each_its_own({"label": truth[20:], "mean": np.zeros(30)})
         width = conformal.half_widths(truth[:20], np.zeros(20))
         got = conformal.coverage(frame, width)
         inside += got["expected_low"] <= got["coverage"] <= got["expected_high"]
@@ -94,7 +94,7 @@ def test_coverage_on_slides_like_those_that_calibrated_is_as_expected() -> None:
 
 
 def test_intervals_are_cut_to_the_range_and_lose_no_label_by_it() -> None:
-    frame = each_its_own({"truth": [0.0, 50, 100, 30], "mean": [5.0, 50, 98, 50]})
+    frame = each_its_own({"label": [0.0, 50, 100, 30], "mean": [5.0, 50, 98, 50]})
     even = conformal.Widths(
         mean=np.arange(20.0), residual=np.full(20, 10.0), case=np.arange(20), times=1
     )
@@ -103,7 +103,7 @@ def test_intervals_are_cut_to_the_range_and_lose_no_label_by_it() -> None:
     assert got["interval_high"].to_list() == pytest.approx([15, 60, 100, 60])
     numbers = conformal.coverage(frame, even)
     assert (numbers["n"], numbers["coverage"]) == (4, 0.75)
-    inside = pl.col("truth").is_between("interval_low", "interval_high")
+    inside = pl.col("label").is_between("interval_low", "interval_high")
     assert got.select(inside.sum()).item() == 3
     assert numbers["coverage_low"] == pytest.approx(0.1941, abs=1e-4)  # Clopper-Pearson, 3 of 4
     assert numbers["coverage_high"] == pytest.approx(0.9937, abs=1e-4)
@@ -121,7 +121,7 @@ def test_slides_of_one_patient_do_not_make_coverage_more_certain() -> None:
     _, low, high, _ = conformal.share_held(once)
     even = conformal.Widths(mean=np.zeros(1), residual=np.ones(1), case=np.zeros(1, int), times=1)
     error = pl.when("held").then(0.0).otherwise(9.0)
-    said = conformal.in_words(conformal.coverage(more.with_columns(truth=error, mean=0.0), even))
+    said = conformal.in_words(conformal.coverage(more.with_columns(label=error, mean=0.0), even))
     assert "they hold 36 of 140, 90.0% with each case counted once (95% interval " in said
     fewer = conformal.share_held(once.with_columns(pl.col("patient_id") // 4))
     assert fewer[1] < low < 0.9 < high < fewer[2]
@@ -143,7 +143,7 @@ def test_a_case_weighs_once_however_many_slides_it_has(seed: int, times: int) ->
 def test_an_interval_is_finite_or_there_is_none(n: int, cases: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     truth = rng.uniform(0, 100, n)
-    part = {"truth": truth, "mean": truth + rng.normal(0, 5, n), "split": ["calibration"] * n}
+    part = {"label": truth, "mean": truth + rng.normal(0, 5, n), "split": ["calibration"] * n}
     frame = pl.DataFrame(part | {"case_id": [f"C-{i % cases}" for i in range(n)]})
     width, known = conformal.calibrated_half_width(frame), min(n, cases)
     assert (width is not None) == (n >= 20 and known >= 9)
@@ -155,7 +155,7 @@ def test_an_interval_is_finite_or_there_is_none(n: int, cases: int, seed: int) -
 
 
 def test_nineteen_slides_give_no_interval_and_twenty_do() -> None:
-    frame = each_its_own({"split": ["calibration"] * 20, "truth": np.arange(20.0), "mean": 0.0})
+    frame = each_its_own({"split": ["calibration"] * 20, "label": np.arange(20.0), "mean": 0.0})
     width = conformal.calibrated_half_width(frame)
     assert width is not None
     assert 18 <= width.typical < 19  # the 19th of 0 to 19, and no more
@@ -170,7 +170,7 @@ def test_a_run_with_calibration_slides_has_intervals(
     run = train(store, TrainConfig(cohort="all", bag_size=16, steps=200))
     found = predict(store, run.run_id).filter(pl.col("split") == "test")
     part = run.predictions.filter(pl.col("split") == "calibration")
-    width = conformal.half_widths(part["truth"].to_numpy(), part["mean"].to_numpy())
+    width = conformal.half_widths(part["label"].to_numpy(), part["mean"].to_numpy())
     wide = (found["mean"] - found["interval_low"]).to_numpy()
     uncut = found["interval_low"].to_numpy() > 0
     assert wide[uncut] == pytest.approx(width.at(found["mean"].to_numpy())[uncut], abs=1e-3)

@@ -115,7 +115,7 @@ def test_a_binary_target_has_an_auc_and_an_accuracy(rows: list[tuple[bool, int]]
 
 
 def test_a_case_is_the_mean_of_its_slides() -> None:
-    rows = {"case_id": list("baa"), "patient_id": list("qpp"), "truth": [10.0, 40, 40]}
+    rows = {"case_id": list("baa"), "patient_id": list("qpp"), "label": [10.0, 40, 40]}
     frame = pl.DataFrame(rows | {"mean": [12.0, 30, 44]})
     assert ev.by_case(frame).rows() == [("a", "p", 40, 37), ("b", "q", 10, 12)]
 
@@ -176,7 +176,7 @@ def test_a_bootstrap_in_parts_draws_as_many() -> None:
 
 
 def test_ranges_hold_their_lower_edge_and_the_top() -> None:
-    frame = pl.DataFrame({"truth": [0.0, 19.9, 20.0, 100.0], "mean": [10.0, 19.9, 10.0, 90.0]})
+    frame = pl.DataFrame({"label": [0.0, 19.9, 20.0, 100.0], "mean": [10.0, 19.9, 10.0, 90.0]})
     frame = frame.with_columns(patient_id=pl.Series(list("aabc")))
     table = ev.by_range(frame, TARGET)
     assert table["group"].to_list() == ["0–20", "20–40", "80–100"]
@@ -189,7 +189,7 @@ def test_groups_have_the_metrics_of_their_slides() -> None:
     truth, mean = _noisy(40, 10)
     frame = pl.DataFrame(
         {
-            "truth": truth,
+            "label": truth,
             "mean": mean,
             "patient_id": _patients(40),
             "scanner": ["A", None] * 20,

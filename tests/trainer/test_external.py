@@ -66,7 +66,7 @@ def test_external_validation_has_every_number_of_a_run(store: FeatureStore, run:
     assert metrics["test"].keys() == run.record.metrics["test"].keys()
     assert found.data["n_test"] == 11
     frame = predict(store, run.run_id, "other")
-    off = (frame["mean"] - frame["truth"]).abs().mean()
+    off = (frame["mean"] - frame["label"]).abs().mean()
     assert metrics["test"]["mae"] == pytest.approx(off)
     assert metrics["ridge_test"]["r2"] is not None
     said = found.text()

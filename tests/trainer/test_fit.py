@@ -42,7 +42,7 @@ def test_it_learns_a_planted_signal(learnable: FeatureStore) -> None:
         "metrics.jsonl",
         "predictions.parquet",
         "SHA256SUMS",
-        "predicted_vs_truth.svg",
+        "predicted_vs_label.svg",
         "bland_altman.svg",
     }
     assert f"trephine report {run.run_id}" in run.text()
@@ -180,7 +180,7 @@ def test_calibration_is_predicted_and_of_no_influence_on_the_weights(tmp_path: P
         changed = bags.with_columns(wrong.otherwise(pl.col("value")).alias("value"))
         patch.setattr(store, "bags", lambda *_: changed)
         other = train(store, replace(QUICK, validation_fraction=0.5, steps=20))
-    assert other.predictions["truth"].to_list() != first.predictions["truth"].to_list()
+    assert other.predictions["label"].to_list() != first.predictions["label"].to_list()
     weights = [(run.path / "weights.safetensors").read_bytes() for run in (first, other)]
     assert weights[0] == weights[1]
 

@@ -41,7 +41,7 @@ def test_slides_without_labels_are_predicted(tmp_path: Path) -> None:
     run = train(store, QUICK)
     found = predict(store, run.run_id, where="cellularity is null")
     assert found["slide_id"].to_list() == ["S-0000", "S-0005", "S-0010", "S-0015"]
-    assert found["truth"].null_count() == 4
+    assert found["label"].null_count() == 4
     assert set(found["split"]) == {"none"}
     assert found["mean"].is_between(0, 100).all()
     assert (found["std"] > 0).all()
@@ -54,7 +54,7 @@ def test_a_condition_brings_the_labels_of_the_runs_own_target(tmp_path: Path) ->
     es.freeze(store, target="fat_um")
     run = train(store, replace(QUICK, steps=3))
     found = predict(store, run.run_id, where="cellularity is null")
-    assert found["truth"].to_list() == pytest.approx(2 * values)
+    assert found["label"].to_list() == pytest.approx(2 * values)
     assert found["slide_id"].is_sorted()
 
 

@@ -131,7 +131,7 @@ def test_the_table_has_every_test_slide_with_its_numbers(run: Run, page: Path) -
     for slide in test.iter_rows(named=True):
         row = rows[slide["slide_id"]]
         assert row["mean"] == pytest.approx(slide["mean"], abs=0.006)
-        assert row["error"] == pytest.approx(slide["mean"] - slide["truth"], abs=0.006)
+        assert row["error"] == pytest.approx(slide["mean"] - slide["label"], abs=0.006)
         assert row["n_tiles"] == slide["n_tiles"]
     worst = [row for row in rows.values() if row["group"] == "worst"]
     rest = [row for row in rows.values() if row["group"] != "worst"]
@@ -198,7 +198,7 @@ def test_page_and_terminal_say_one_ceiling_by_two_sources_where_there_are_two(
     store.record([label.recorded(Target()) for label in given_])
     es.freeze(store, method="random")
     run = train(store, replace(QUICK, steps=2))
-    labels = run.predictions.filter(pl.col("split") == "test")["truth"].to_numpy()
+    labels = run.predictions.filter(pl.col("split") == "test")["label"].to_numpy()
     said = evaluate.ceiling(store, "all", labels, Target())
     assert said is not None
     assert said.startswith("labels of 30 cases come from two sources")
@@ -215,7 +215,7 @@ def test_the_ceiling_is_measured_where_the_truth_is_known(
     out, run = tmp_path / "report.html", train(store, QUICK)
     label = run.predictions.filter(pl.col("split") == "test")
     true = label.join(pl.read_csv(truth), on="slide_id")["cellularity"].to_numpy()
-    labels = label["truth"].to_numpy()
+    labels = label["label"].to_numpy()
     table = pl.read_csv(truth).rename({"cellularity": "truth"})
     page = write_page(store, [run.run_id], out, truth=lambda target: table).read_text()
     assert f"The labels allow an R² of <b>{evaluate.r2(labels, true):.3f}</b>" in page

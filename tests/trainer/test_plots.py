@@ -30,7 +30,7 @@ def frame_of(n: int) -> pl.DataFrame:
         {
             "slide_id": [f"S{i}" for i in range(n)],
             "patient_id": [f"P{i // 2}" for i in range(n)],
-            "truth": truth,
+            "label": truth,
             "mean": truth + rng.normal(0, 8, n),
         }
     )
@@ -43,7 +43,7 @@ def elements(drawn: str, tag: str) -> list[ElementTree.Element]:
 @pytest.mark.parametrize("n", [1, 30, 199, 200, 1500])
 def test_every_slide_is_drawn_once(n: int) -> None:
     frame = frame_of(n)
-    drawn = plots.predicted_vs_truth(frame["truth"].to_numpy(), frame["mean"].to_numpy(), TARGET)
+    drawn = plots.predicted_vs_label(frame["label"].to_numpy(), frame["mean"].to_numpy(), TARGET)
     dots = elements(drawn, "circle")
     titles = [int(str(one.text).split()[0]) for one in elements(drawn, "title")]
     assert len(dots) + sum(titles) == n
@@ -104,7 +104,7 @@ def test_numbers_of_any_range_are_told_apart(size: float, seed: int) -> None:
 
 def test_the_lines_of_agreement_are_those_of_the_metrics() -> None:
     frame = frame_of(40)
-    truth, mean, patients = (frame[c].to_numpy() for c in ("truth", "mean", "patient_id"))
+    truth, mean, patients = (frame[c].to_numpy() for c in ("label", "mean", "patient_id"))
     limits = evaluate.metrics(truth, mean, patients, TARGET)
     drawn = plots.bland_altman(truth, mean, TARGET, limits)
     words = [one.text for one in elements(drawn, "text")]
@@ -119,7 +119,7 @@ def test_the_lines_of_agreement_are_those_of_the_metrics() -> None:
 
 def test_the_proportional_bias_is_the_line_of_differences_on_means() -> None:
     frame = frame_of(60)
-    truth, patients = frame["truth"].to_numpy(), frame["patient_id"].to_numpy()
+    truth, patients = frame["label"].to_numpy(), frame["patient_id"].to_numpy()
     shrunk = 50 + 0.5 * (truth - 50) + np.random.default_rng(0).normal(0, 2, len(truth))
     found = trend(truth, shrunk, patients)
     slope, intercept = np.polyfit((truth + shrunk) / 2, shrunk - truth, 1)
@@ -138,7 +138,7 @@ def test_any_slides_have_figures_and_two_are_files_of_a_run(
 ) -> None:
     truth, mean = np.array(pairs, float).T
     names = [f"P{i}" for i in range(len(pairs))]
-    frame = pl.DataFrame({"patient_id": names, "case_id": names, "truth": truth, "mean": mean})
+    frame = pl.DataFrame({"patient_id": names, "case_id": names, "label": truth, "mean": mean})
     target = Target(name="mds", kind=kind, low=0, high=1)
     drawn = plots.figures(frame, target)
     assert len(drawn) == 3

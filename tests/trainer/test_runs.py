@@ -66,7 +66,7 @@ def made(config: TrainConfig = CONFIG, **changed: Any) -> Run:
             slide_id=f"S{i}",
             slide_key=f"{i:016}",
             split="test",
-            truth=50,
+            label=50,
             mean=40,
             std=None if i == 0 else 1.5,
             n_tiles=9,

@@ -78,7 +78,7 @@ def test_the_curve_ends_where_predict_arrives(large: FeatureStore, run: Run) -> 
     curve = settling(large, run.run_id, SettleConfig(bag_sizes=(16,), resamples=10))
     test = predict(large, run.run_id).filter(pl.col("split") == "test")
     assert curve["n_slides"][0] == test.height
-    error = (test["mean"] - test["truth"]).abs()
+    error = (test["mean"] - test["label"]).abs()
     assert curve["mae"][9] == pytest.approx(error.mean(), abs=1e-3)
     assert curve["se_expected"][0] == pytest.approx(
         np.sqrt((test["std"].to_numpy() ** 2).mean()), rel=0.25

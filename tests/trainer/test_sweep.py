@@ -258,7 +258,7 @@ def test_its_numbers_are_those_of_its_runs(store: FeatureStore, table: SweepResu
     assert cell.ridge["r2"] == pytest.approx(np.mean(floors))
     both = [one.predictions.filter(pl.col("split") == "test").sort("slide_id") for one in each]
     mean = (both[0]["mean"] + both[1]["mean"]).to_numpy() / 2
-    assert cell.ensemble["r2"] == pytest.approx(evaluate.r2(both[0]["truth"].to_numpy(), mean))
+    assert cell.ensemble["r2"] == pytest.approx(evaluate.r2(both[0]["label"].to_numpy(), mean))
     size = next(one for one in table.differences if one.factor == "bag_size")
     assert size.pairs == 4
     large, small = (
@@ -315,7 +315,7 @@ def test_folds_and_seeds_have_numbers_by_case_and_coverage_as_a_run_has(tmp_path
         for seed in (0, 1)
     ]
     cases = [evaluate.by_case(frame) for frame in by_seed]
-    r2 = np.mean([evaluate.r2(*frame.select("truth", "mean").to_numpy().T) for frame in cases])
+    r2 = np.mean([evaluate.r2(*frame.select("label", "mean").to_numpy().T) for frame in cases])
     assert cell.by_case["r2"] == pytest.approx(r2)
     held = [frame["held"].sum() for frame in by_seed]
     share = np.mean(
@@ -328,7 +328,7 @@ def test_folds_and_seeds_have_numbers_by_case_and_coverage_as_a_run_has(tmp_path
     assert f"of test they hold {sum(held) / 2:g} of 60, {share:.1%} with each case" in said
     one = compare.view(store, made[:2], tests[:2])["pooled"]
     assert f"they hold {held[0]} of 60, " in one["held"]
-    pooled = evaluate.r2(*cases[0].select("truth", "mean").to_numpy().T)
+    pooled = evaluate.r2(*cases[0].select("label", "mean").to_numpy().T)
     assert f"{abs(pooled):.3f} (95% interval " in one["by_case"]
     view = compare.view(store, made, tests)["pooled"]
     assert f"{abs(r2):.3f} (95% interval " in view["by_case"]
@@ -357,7 +357,7 @@ def test_page_and_terminal_pool_folds_and_seeds_as_a_direct_computation_does(
     ]
     frames = [frame.sort("slide_id") for frame in by_seed]
     assert [frame.height for frame in frames] == [48] * 4
-    truth, patients = frames[0]["truth"].to_numpy(), frames[0]["patient_id"].to_numpy()
+    truth, patients = frames[0]["label"].to_numpy(), frames[0]["patient_id"].to_numpy()
     means = np.stack([frame["mean"].to_numpy() for frame in frames])
     own = [np.flatnonzero(patients == one) for one in np.unique(patients)]
     rng = np.random.default_rng(0)
@@ -460,7 +460,7 @@ def test_a_cohort_of_folds_is_tested_on_every_slide_once(store: FeatureStore) ->
     folds = [run for run in made if run.config.seed == 0]
     tests = [page.test_slides(store, run) for run in folds]
     pooled = compare.view(store, folds, tests)["pooled"]
-    frame = pl.concat([test.select("truth", "mean") for test in tests])
+    frame = pl.concat([test.select("label", "mean") for test in tests])
     assert (pooled["cell"].numbers["n"], frame.height) == (42, 42)
     assert f"R² {evaluate.r2(*frame.to_numpy().T):.3f}" in pooled["score"]
     both = compare.view(store, made, [page.test_slides(store, run) for run in made])["pooled"]

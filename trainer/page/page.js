@@ -17,9 +17,9 @@
     value === null ? "–" : ((sign && value > 0 ? "+" : "") + value.toFixed(digits)).replace("-", "−");
   const whole = (value, digits) => number(value, Number.isInteger(value) ? 0 : digits);
   const positive = (row, value) => value > row.middle;  // of classes; their middle is null for values
-  const label = (row) => row.middle !== null ? (positive(row, row.truth) ? "positive" : "negative") : (row.qualifier || "").replace("~", "≈") + whole(row.truth, row.digits) +
+  const label = (row) => row.middle !== null ? (positive(row, row.label) ? "positive" : "negative") : (row.qualifier || "").replace("~", "≈") + whole(row.label, row.digits) +
     (row.low !== null && row.low !== row.high ? ` (${whole(row.low, row.digits)}–${whole(row.high, row.digits)})` : "");
-  const call = (row) => positive(row, row.mean) === positive(row, row.truth) ? "✓ right" : "✗ wrong";
+  const call = (row) => positive(row, row.mean) === positive(row, row.label) ? "✓ right" : "✗ wrong";
   const coarse = (row) => row.digits - (row.digits === 1);
   const interval = (row) => row.interval_low === null ? "–" : `${number(row.interval_low, coarse(row))} to ${number(row.interval_high, coarse(row))}`;
 
@@ -27,7 +27,7 @@
   const COLUMNS = [
     ["Slide", (row) => row.slide_id, "slide_id", ""],
     ["Error", (row) => number(row.error, row.digits, true), "size", "n"],
-    ["Label", label, "truth", "n"],
+    ["Label", label, "label", "n"],
     ["Predicted", (row) => number(row.mean, row.digits), "mean", "n"],
     ["Called", call, "called", ""],
     ["Interval", interval, "interval_low", "n"],
@@ -180,7 +180,7 @@
       const said = own(data.history, row.case_id) || [];
       if (!said.length) return [];
       return [make("h3", {}, "Labels given"), make("ol", { class: "history" }, ...said.map(([on, method, status, value, low, high, evidence, reason]) =>
-        make("li", {}, make("b", {}, value === null ? "no value" : label({ ...row, truth: value, low, high, qualifier: null })),
+        make("li", {}, make("b", {}, value === null ? "no value" : label({ ...row, label: value, low, high, qualifier: null })),
           ` ${method}, ${status}, ${on}`,
           evidence || reason ? make("q", {}, evidence || reason) : null)))];
     }

@@ -51,12 +51,12 @@ class Widths:
         middle, every = np.average([self.mean, self.residual], axis=1, weights=weights)
         spread = np.average((self.mean - middle) ** 2, weights=weights) ** 0.5
         reach = max(REACH * float(spread), 1e-9)
-        columns = np.stack([weights, weights * self.residual], axis=1)
+        columns = np.stack([weights, weights * self.residual])
         local, parts = np.empty(len(mean)), 1 + len(mean) * len(self.mean) // (1 << 22)  # of 32 MB
         for part in np.array_split(np.arange(len(mean)), parts):
             near = np.exp(-0.5 * ((mean[part, None] - self.mean) / reach) ** 2)
             near[case[part, None] == self.case] = 0
-            n, total = (near @ columns).T
+            n, total = np.einsum("mn,kn->km", near, columns)  # threads of a `@` add otherwise
             local[part] = (total + PRIOR * every) / (n + PRIOR)
         return np.asarray(np.maximum(local, 1e-9 * max(1.0, reach)))
 

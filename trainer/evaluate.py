@@ -151,9 +151,10 @@ def bootstrap_by_patient(terms: np.ndarray, patients: np.ndarray) -> np.ndarray:
     n = int(patient.max()) + 1
     if n < 2:
         return np.empty((0, terms.shape[1]))
-    # A resample is a count per Patient, so its sums are one product with sums per Patient.
-    sums = np.stack([np.bincount(patient, term, minlength=n) for term in terms.T], axis=1)
-    return np.concatenate([counts @ sums for counts in _resampled(n)])
+    # A resample is a count per Patient, so its sums are one product with sums per Patient; einsum,
+    # for what the threads of a `@` add up has other last digits.
+    sums = np.stack([np.bincount(patient, term, minlength=n) for term in terms.T])
+    return np.concatenate([np.einsum("rn,kn->rk", counts, sums) for counts in _resampled(n)])
 
 
 def interval(drawn: np.ndarray) -> tuple[float, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -160,7 +160,6 @@ class Learner:
         self.optimizer = AdamW(model.parameters(), config.weight_decay, shares)
         self.best: dict[str, Any] = {"loss": math.inf, "step": 0, "waited": 0, "weights": None}
         self.last: Tensor | None = None  # losses at the last evaluation
-        self.meanwhile: list[Callable[[], object]] = []  # begun in a gradient, by other threads
 
     def step(self, x: Tensor, mask: Tensor, y: Tensor) -> Tensor:
         """Learn from one batch, as of `BagModel`; return its loss, not waiting for a GPU.
@@ -170,7 +169,7 @@ class Learner:
         scores = self.model(x, mask)
         value = (bag_losses(self.loss, scores, self.model.value(scores), y) * y[:, 3]).mean()
         self.optimizer.zero_grad()
-        begin(self.meanwhile)
+        begin(self.model.meanwhile)  # if the model had no moment for it
         torch.autograd.backward(value)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
         self.optimizer.step(self.lr)

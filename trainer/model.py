@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import get_args
 
@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from featurestore.errors import ConfigError
 from trainer.config import Pooling
+from trainer.feed import begin
 
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # names of mallopt(3)
 
@@ -32,6 +33,7 @@ class Scorer(nn.Module):
     def __init__(self, dim: int, bounded: bool) -> None:
         super().__init__()
         self.bounded = bounded
+        self.meanwhile: list[Callable[[], object]] = []  # begun by `begin` while it computes
         self.register_buffer("shift", torch.zeros(dim))
         self.register_buffer("scale", torch.ones(dim))
 
@@ -146,7 +148,10 @@ class BagModel(Scorer):
         """Apply a layer, float32, to (x - shift) / scale, without making that."""
         weight = layer.weight / self.scale
         bias = layer.bias if centred else layer.bias - weight @ self.shift
-        return F.linear(x, weight.to(x.dtype), bias.to(x.dtype)).float()
+        weight, bias = weight.to(x.dtype), bias.to(x.dtype)
+        if not x.is_cuda:  # a GPU's product is only queued here
+            begin(self.meanwhile)
+        return F.linear(x, weight, bias).float()
 
 
 @contextmanager

@@ -183,8 +183,8 @@ def _steps(job: Job, learner: Learner, course: Course) -> Generator[float]:
     numbers = config.batch_size * int(sampler.lengths.max()) * learner.model.shift.numel()
     drawn = training_draws(bags.height, config.batch_size, config.seed)
     left = islice(drawn, course.step, course.step if learner.stopped else steps)
-    model, later = learner.model, learner.meanwhile
-    way = resident if config.resident else functools.partial(streamed, later=later)
+    model = learner.model
+    way = resident if config.resident else functools.partial(streamed, later=model.meanwhile)
     shift = model.shift.cpu() if model.centres and model.precision != torch.float32 else None
     losses: list[Tensor] = []
     with compute_threads(numbers), job.store.rows(bags, MAX_OPEN) as reader:

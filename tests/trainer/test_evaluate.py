@@ -12,11 +12,12 @@ import sklearn.metrics
 from builders import embedding_stores as es
 from hypothesis import given
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_limits
 
 from featurestore import FeatureStore
 from featurestore.errors import ConfigError
 from featurestore.types import Label, Target
-from trainer import TrainConfig, train
+from trainer import TrainConfig, conformal, train
 from trainer import evaluate as ev
 from trainer.floor import against_truth
 
@@ -167,6 +168,20 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
         for name in held:
             held[name] += got[f"{name}_low"] <= true[name] <= got[f"{name}_high"]
     assert all(0.88 <= n / 300 <= 0.99 for n in held.values()), held
+
+
+@pytest.mark.parametrize(("n", "n_patients"), [(500, 500), (901, 300), (1_500, 1_500)])
+def test_intervals_are_the_same_whatever_the_threads(n: int, n_patients: int) -> None:
+    truth, predicted = _noisy(n, 10)
+    patients, mean = np.arange(n) % n_patients, np.linspace(0, 100, 300)
+    found = []
+    for threads in (1, 2, 4):
+        with threadpool_limits(threads):
+            scores = ev.drawn(truth, predicted, patients, TARGET)
+            widths = conformal.half_widths(truth, predicted)
+            assert widths is not None
+            found.append(np.concatenate([*scores.values(), widths.at(mean)]))
+    assert all(np.array_equal(one, found[0], equal_nan=True) for one in found)
 
 
 def test_a_bootstrap_in_parts_draws_as_many() -> None:

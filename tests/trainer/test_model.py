@@ -111,3 +111,20 @@ def test_bfloat16_is_near_float32_in_training_and_not_used_in_inference(
     assert torch.allclose(low, expected, atol=0.05)
     if projection or pooling in ("attention", "gated"):
         assert not torch.equal(low, expected)
+
+
+@pytest.mark.parametrize("projection", [None, 6])
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_what_waits_for_a_moment_without_python_begins_once_in_the_first_product(
+    pooling: Pooling, projection: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, began = make(pooling, projection=projection).train(), list[str]()
+    linear = torch.nn.functional.linear
+    monkeypatch.setattr(
+        "trainer.model.F.linear", lambda *args: began.append("product") or linear(*args)
+    )
+    model.meanwhile.append(lambda: began.append("reader"))
+    model(torch.randn(2, 5, D), torch.ones(2, 5, dtype=torch.bool))
+    if projection or pooling in ("attention", "gated"):  # else the gradient is its moment
+        assert began[:2] == ["reader", "product"]
+    assert began.count("reader") + len(model.meanwhile) == 1

@@ -113,9 +113,12 @@ def _filled(
         mask = sampler.fill(reader, draw, stream, x.numpy())
     else:
         bag = torch.empty(shape[1:], dtype=torch.float16)  # stays in a processor's cache
-        mask = sampler.fill(
-            reader, draw, stream, bag.numpy(), lambda i: torch.sub(bag, shift, out=x[i])
-        )
+        wide = torch.empty(shape[1:])  # a `sub` of two types makes three such
+
+        def take(i: int) -> None:
+            x[i].copy_(wide.copy_(bag).sub_(shift))
+
+        mask = sampler.fill(reader, draw, stream, bag.numpy(), take)
     return x, torch.from_numpy(mask), draw.slides, buffer
 
 

@@ -77,7 +77,7 @@ for _word in filter(lambda word: len(word) > 6, WORDS):
 _PHRASES = {
     ("that", "given"): ("j", "d"),
     ("out", "left"): ("a", "q"),
-    ("time", "this"): ("d", "y"),
+    ("time", "this"): ("n", "q"),
     ("rapport", "par"): ("p", "k"),
     ("que", "plus"): ("q", "q"),
 }
@@ -198,6 +198,8 @@ def _in_phrase(word: str, classes: list[str], words: list[str], behind: list[str
         return "r"  # "Cellularity, local: 40%"
     if word == "representative" and "i" in classes[-3:]:
         return "a"  # "fatty (10% cellular) and not considered representative"
+    if words[-2:] == ["at", "this"]:
+        return ""  # "at this time" a rule may hold
     phrase = _PHRASES.get((word, "".join(words[-1:])))
     if phrase:
         classes[-1] = phrase[0]

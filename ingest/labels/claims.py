@@ -31,7 +31,8 @@ _IT = words_of("it this these here es sie dies elle ceci")
 _SPOKEN = re.compile(
     r"C[^.;C]*,d*(?:ix?|E[^.;C]*),(?:[^.;C]*,)?[dvqpno]*(?P<f>F)(?=[.;,)]|p[dn]*[BMR]|$)"
 )
-_OF_KEY = re.compile("b:[^n:;.]*F[^n:;.]*$")  # "Prior: 95% (diagnosis), 15% (day 28)"
+# "Prior: 95% (diagnosis), 15% (day 28)", "40% [baseline 85%; day 28: 15%]"
+_OF_KEY = re.compile(r"b:[^n:;.]*F[^n:;.]*$|\(b[^n().]*F[^n().]*$")
 _WITH_LAST = re.compile("F[(,]?jd?$")
 _CITED = re.compile(r'[^\W\d_]\s"[^"]*[^\W\d_][^"]*$')
 _FROM, _TO = ("from", "von", "de"), ("to", "auf", "zu", "à")

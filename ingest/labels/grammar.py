@@ -160,7 +160,8 @@ class _Scan:
 
     def verb(self, at: int) -> None:
         s = self.s
-        if self.words[at - 1] in _WE and self.head == "x":
+        subject = self.words[at - 1 - (s[at - 1 : at] == "q")]  # "I would call it"
+        if subject in _WE and self.head == "x":
             self.clear(at)  # "..., I estimate 45% cellularity"
         elif self.words[at - 1] in _WHICH and s[at - 2 : at - 1] == ",":
             pass  # "..., at the expense of fat, which is reduced to 10%"

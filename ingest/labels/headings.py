@@ -218,7 +218,11 @@ def is_heading(
 @lru_cache(maxsize=4096)
 def is_said(words: str) -> bool:
     """Whether the words before a colon are a sentence and no key: "The core is patchy: ..."."""
-    return has_verb(words) or "read" in words.split() or words.count("(") != words.count(")")
+    inner = words.split()[1:-1]
+    told = len(inner) > 3 and any(class_of(word) == "v" for word in inner)
+    return (
+        told or has_verb(words) or "read" in words.split() or words.count("(") != words.count(")")
+    )
 
 
 @lru_cache(maxsize=4096)

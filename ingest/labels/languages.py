@@ -46,9 +46,9 @@ B treph cylindre cylindres carotte bom zylinder core cores bmtb trephine trephin
  punch stanze biopsie trepanat knochenmarkhistologie ostéomédullaire ostéo osteo
 R re li longer larger bigger shorter smaller other right left rt lt r l bilateral rechts links
  rechte linke droite gauche droit one two both first second third fourth b beide beiden beider
-G taille longueur ponction prélèvement specimen specimens sample samples section sections tissue
- material slide slides case others sided handed partner counterpart side field level levels piece
- pieces part fragment präparat gewebe tissu échantillon adequacy length quality
+G site taille longueur ponction prélèvement specimen specimens sample samples section sections
+ tissue material slide slides case others sided handed partner counterpart side field level levels
+ piece pieces part fragment präparat gewebe tissu échantillon adequacy length quality
 d pathologist pathologists hematopathologist haematopathologist dr professor itself themselves
  himself herself what whose eigen own my mine d qu the a an this that these those it its their his
  her we i i'd let me us all each which there here lady gentleman man woman patient einem einen
@@ -88,8 +88,8 @@ z augenschein morphometrisch visuellement morphometric planimetric quantitative 
  digital image eye visual visually morphometry microscopy automated software counting
 u from since seit ab vom depuis dès
 w with showing mit avec
-o mittel durchschnitt overall average averages averaging averaged total mean combined global whole
- entire agreed adjudicated consensus composite final summary gesamt insgesamt durchschnittlich
+o mittel mittler durchschnitt overall average averages averaging averaged total mean combined global
+ whole entire agreed adjudicated consensus composite final summary gesamt insgesamt durchschnittlich
  mittlere moyenne ensemble
 q anywhere everywhere taux bit estimation h so rpt approximate très sehr exact absolute absolut
  absolu specify upward upwards downward downwards h&e best alike too therefore thus hence nil zero

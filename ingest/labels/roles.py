@@ -61,7 +61,7 @@ def _before(sentence: Sentence, s: str, at: int) -> str:
         before = re.sub(r"\([^()n]*[FN][^()n]*\)", ",", before)
     # "cellularity, when measured twice, is", "the deep marrow, which is what should be judged, has"
     before = re.sub(r",(?:[^,FN]*,(?=q*v)|p?d[vc][^,FN]*,)", "", before)
-    before = re.sub("^[^CAHFN]*v[^CAHFN]*:(?=d?[MBC])", "", before)  # "it is another story: the"
+    before = re.sub("^[^CAHFN]*v[^CAHFN]*:(?=d?[MBC]|dv)", "", before)  # "it is another story: the"
     before = re.sub(r"(?<=v)b(?=\($|[zw]d?[xLf])", "q", before)  # "is replaced (95% cellular) by"
     before = re.sub(
         "k(?:[ebd],(?=q*p$)|v,(?=q*p?$))", ",", before

@@ -12,7 +12,7 @@ from ingest.labels.tokens import Sentence
 _SHARES: dict[str, re.Pattern[str]] = {
     # "cell to fat ratio 60:40"
     "cells to fat": re.compile(
-        r"[LCAK][LCG]?(?:\([^()FN]*\))?[:/pj,]*fG?T?[vpIdqzMBG:()T,]*(?P<f>[NF])[:/p](?P<g>[NF])"
+        r"[LCAK][LCG]?(?:\([^()FN]*\))?[:/pj,]*fG?L?T?[vpIdqzMBG:()T,]*(?P<f>[NF])[:/p](?P<g>[NF])"
     ),
     # "fat and hematopoietic tissue stand in a proportion of 60:40"
     "fat and cells G:F": re.compile(

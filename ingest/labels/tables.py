@@ -19,6 +19,7 @@ from ingest.labels.headings import (
 
 _COLUMN = {mark: re.compile(rf"[^{mark}]+") for mark in "|\t,;"}
 _COLUMN[" "] = re.compile(r"\S+(?: \S+)*")
+_ITEM = re.compile(r"\d{1,2}[.)] ")  # "1. Specimen   core": a row, and no names of columns
 _SHARE = re.compile(r"\d ?%")
 # a cell that is a figure and no name of a column: "40-50 %", "> 90%", "12"
 _FIGURE = re.compile(r"[<>~=]* ?\d{1,3}(?:[.,]\d+)?(?: ?(?:-|to) ?\d{1,3})? ?%?")
@@ -69,6 +70,7 @@ class Columns:
         self.rows += 1
         measured = [n for n, name in enumerate(names) if is_measured(name)]
         measured = measured[: 1 if measured[:1] == [0] else None]  # a row goes by its name
+        bare = bare or _ITEM.match(names[0]) is not None
         if not self.head and len(cells) > 1 and not bare and len(line) < 200:
             self.head, self.rows = names, 0
             if len(cells) > 2 or measured != [0] or not re.search(r"\d", names[1]):

@@ -67,7 +67,7 @@ _ASIDE_COMMA = re.compile(r"(C),c[qvdx]{0,3}(?=:)")
 _PLAIN_KEY = str.maketrans(dict.fromkeys("MGopdyvzuwhecbrnEgajki:,IKLf", "q"))
 _SPECIAL = words_of(
     "a first o been estimated reported report figure value percentage cell content density cent ."
-    " rapport que that out local representative time"
+    " rapport que that out local representative time diagnostic"
 )
 _MISSPELT: dict[str, list[str]] = {}  # each long word with one of its letters left out
 for _word in filter(lambda word: len(word) > 6, WORDS):
@@ -78,6 +78,7 @@ _PHRASES = {
     ("that", "given"): ("j", "d"),
     ("out", "left"): ("a", "q"),
     ("time", "this"): ("n", "q"),
+    ("diagnostic", "au"): ("p", "b"),
     ("rapport", "par"): ("p", "k"),
     ("que", "plus"): ("q", "q"),
 }

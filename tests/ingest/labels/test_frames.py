@@ -37,6 +37,9 @@ en|We consider the marrow to be less cellular than stated, namely {v}%.
 en|Cellular marrow which now occupies some {v} per cent of the available space, the rest fat.
 en|Core: 10 mm, cell. {v}%, oedema.
 en|Cellularity: {v} % marrow cells, {rest} % fat cells.
+en|Core came out of decal an hour ago: it looks regenerative, I would call it {v}% cellular.
+de|Mittlerer Zellgehalt des Marks {v} %, altersentsprechend wären 30-40 %.
+fr|La cellularité est évaluée à {v} % (au diagnostic : 97 %).
 de|Geschätzte Zellularität {v} %.
 de|Bei einer Zellularität von {v} % altersentsprechendes Mark.
 de|Zellularität hochgradig reduziert, {v} % (altersentsprechend wären 70-80 %).
@@ -211,3 +214,9 @@ def test_cores_of_one_side_are_counted_by_their_numbers() -> None:
             for n, (side, value) in enumerate(zip(sides, values, strict=True), 1)
         )
         assert parse("Trephine x 3\n\n" + "\n".join(lines)).value == 30
+
+
+def test_brackets_that_begin_with_a_time_hold_what_was_then() -> None:
+    for then in ("[baseline 85 %; post induction 50 %]", "(previous 85 %, day 28 10 %)"):
+        text = f"TREPHINE BX\n 1. Specimen     1 core, 14 mm\n 2. Cellularity  35 %   {then}"
+        assert parse(text).value == 35, text

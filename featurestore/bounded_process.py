@@ -1,4 +1,4 @@
-"""Work on foreign files in a process of its own: what kills or hangs it fails alone."""
+"""Work on foreign files, and SQL, in a process of its own: what kills or hangs it fails alone."""
 
 from __future__ import annotations
 
@@ -28,6 +28,10 @@ ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS")
 class Died(Exception):
     """Why a process gave no answer: it was killed, or hung and was ended."""
 
+    def __init__(self, why: str, code: int | None = None) -> None:
+        super().__init__(why)
+        self.code = code  # its exit code; None: it hung
+
 
 @dataclass(frozen=True, kw_only=True)
 class Bounds:
@@ -56,25 +60,30 @@ def serve(connection: Connection, limits: Bounds, answer: Callable[[Any], Iterat
 
 
 def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
+    parent, pid = multiprocessing.parent_process(), os.getppid()
     assert parent is not None
-    parent.join()
+    while os.getppid() == pid and parent.is_alive():  # its other children may hold what tells it
+        parent.join(0.5)
     shutil.rmtree(tempfile.gettempdir(), ignore_errors=True)
     os._exit(1)
+
+
+def hold_data(n_bytes: int) -> None:
+    """Let this process have so much data more; what threads reserve of addresses is none."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[5])
+    except OSError:  # no Linux: the limit means something else there
+        return
+    most = pages * resource.getpagesize() + n_bytes
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
 
 
 def _run(target: Target, connection: Connection, limits: Bounds) -> None:
     """What runs in the new process, whose folder for what is temporary goes with it."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[5])
-    except OSError:  # no Linux: the limit means something else there
-        pages = 0
-    if pages:
-        most = pages * resource.getpagesize() + limits.memory_bytes
-        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
+    hold_data(limits.memory_bytes)
     try:
         target(connection, limits)
     finally:
@@ -89,15 +98,18 @@ def _environment(**told: str) -> Iterator[None]:
     """Start a process with these variables, and without the caller's script.
 
     A child imports the script again that its parent runs: one without `if __name__ == "__main__"`
-    would start over there.
+    would start over there. A worker of a pool is a daemon, which may have no child: it may here.
     """
     with _ENVIRONMENT:
         before, script = dict(os.environ), sys.modules["__main__"]
+        caller = multiprocessing.current_process()
+        is_daemon, caller.daemon = caller.daemon, False
         os.environ.update(told)
         sys.modules["__main__"] = ModuleType("__main__")
         try:
             yield
         finally:
+            caller.daemon = is_daemon
             sys.modules["__main__"] = script
             for name in told:
                 os.environ.pop(name)
@@ -116,7 +128,7 @@ class BoundedProcess:
         self._limits, self._target = limits, target
         self._process: Any = None
         self._connection: Connection | None = None
-        self._temporary = ""
+        self.folder = ""  # its own, for what is temporary
 
     @property
     def pid(self) -> int | None:
@@ -131,6 +143,7 @@ class BoundedProcess:
         Raises:
             Died: the process did, or was silent for too long; the next request starts another.
         """
+        code = None
         try:
             connection = self.start()
             connection.send(request)
@@ -147,7 +160,7 @@ class BoundedProcess:
                 most = cpu_s or self._limits.cpu_s
                 reason = f"took its reader over {most:.3g} s of processor time"
         self.close()
-        raise Died(reason)
+        raise Died(reason, code)
 
     def kill(self) -> None:
         """End the process, from another thread: who reads is told that it died."""
@@ -161,21 +174,22 @@ class BoundedProcess:
             self._process.join(10)  # a dead file server holds even what was killed
             if not self._process.is_alive():
                 self._process.close()
-            shutil.rmtree(self._temporary, ignore_errors=True)
+            shutil.rmtree(self.folder, ignore_errors=True)
         if self._connection is not None:
             self._connection.close()
         self._process = self._connection = None
 
     def start(self) -> Connection:
         """Start the process, unless it runs; it takes its time while the caller does others."""
-        if self._connection is not None:
+        if self._connection is not None and self._process.is_alive():
             return self._connection
+        self.close()  # it was killed while nobody asked
         from multiprocessing import resource_tracker  # it costs what no training needs
 
         # never fork: a child has the locks of its parent's threads, and none of the threads
         context = multiprocessing.get_context("spawn")
         with temporary():
-            self._temporary = tempfile.mkdtemp(prefix="trephine-")
+            self.folder = tempfile.mkdtemp(prefix="trephine-")
         self._connection, theirs = context.Pipe()
         with socket.fromfd(self._connection.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as ours:
             limit = struct.pack("ll", *divmod(int(self._limits.silence_s * 1e6), 1_000_000))
@@ -188,7 +202,7 @@ class BoundedProcess:
         resource_tracker.ensure_running()  # where it starts, it lets Ctrl-C in again
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            with _environment(TMPDIR=self._temporary, **few):
+            with _environment(TMPDIR=self.folder, **few):
                 self._process.start()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)

@@ -1,9 +1,7 @@
-"""The child process that runs a user's SQL; started by `featurestore.user_sql`.
+"""What runs a user's SQL, in a process of its own, which `featurestore.user_sql` starts.
 
-It reads requests from stdin and writes answers to stdout, pickled, and each result as a Parquet
-file into the folder it was given; its rows, where they are asked for as plain values, to stdout. It
-imports DuckDB alone, nothing of ours, and ends when a request took its time, or with its parent,
-however that ends.
+It writes each result as a Parquet file into the folder it was given; its rows, where they are asked
+for as plain values, are told. It ends when a request took its time. It imports DuckDB alone.
 """
 
 from __future__ import annotations
@@ -11,22 +9,23 @@ from __future__ import annotations
 import fcntl
 import itertools
 import os
-import pickle
 import re
 import resource
-import select
 import signal
-import sys
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-Types = Any  # DuckDB's own, imported in `main`
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+    from featurestore.bounded_process import Bounds
+
+Types = Any  # DuckDB's own, imported in `serve`
 WHOLE = {"tinyint", "smallint", "integer", "bigint"}
 PLAIN = WHOLE | {f"u{name}" for name in WHOLE} | {"boolean", "float", "double", "varchar"}
 NUMBERS = PLAIN - {"boolean", "varchar"} | {"decimal"}
@@ -60,55 +59,34 @@ class Refused(Exception):
     """Why a SQL text gives no rows, in a sentence."""
 
 
-def end_with(parent: int, folder: Path) -> None:
-    """Wait for the end of the parent or of stdin, and leave nothing; a query may run meanwhile."""
-    end = select.poll()
-    end.register(0, 0)  # other processes of the parent may hold stdin open
-    while os.getppid() == parent and not end.poll(500):
-        pass
-    with suppress(OSError):
-        for file in folder.iterdir():
-            file.unlink()
-        folder.rmdir()
-    os._exit(0)
+def serve(connection: Connection, limits: Bounds, *, file_bytes: int) -> None:
+    """Answer requests until the other side is gone; each may take its seconds, and a file bytes."""
+    from featurestore import bounded_process
 
-
-def main(memory_bytes: int, file_bytes: int, folder: Path, places: list[str]) -> None:
-    """Answer requests until stdin ends."""
-    watch = threading.Thread(target=end_with, args=(os.getppid(), folder), daemon=True)
-    watch.start()
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # the system then ends what took its time
-    sys.path += places
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what libraries say where memory ends
     # What the package is made of, where it has this name still: all of it takes four times as long.
     duckdb = import_module("_duckdb" if find_spec("_duckdb") else "duckdb")
-
-    with suppress(OSError, ValueError, ImportError):
-        pages = int(Path("/proc/self/statm").read_text().split()[5])
-        most = pages * resource.getpagesize() + memory_bytes
-        # of data: what heaps of threads reserve of the address space, 6 GB on 16 cores, is none
-        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+    bounded_process.hold_data(limits.memory_bytes)  # over what this takes
+    with suppress(ValueError, OSError):  # the system allows less already
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
-    while True:
-        try:
-            request = pickle.load(sys.stdin.buffer)
-        except EOFError:
-            watch.join()
-        seconds = request.pop("seconds")
-        signal.setitimer(signal.ITIMER_REAL, seconds)
-        try:
-            for told in answers(duckdb, **request):
-                send(told)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # the system then ends what took its time
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        while True:
+            request = connection.recv()
+            seconds = request.pop("seconds")
+            signal.setitimer(signal.ITIMER_REAL, seconds)
+            for told in _told(duckdb, request):
+                signal.setitimer(signal.ITIMER_REAL, 0)  # who hears it may take any time
+                connection.send(told)
                 signal.setitimer(signal.ITIMER_REAL, seconds)
-        except (Refused, Unreadable, duckdb.Error, MemoryError) as error:
-            send({"unreadable" if isinstance(error, Unreadable) else "refused": sentence(error)})
-        signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def send(told: object) -> None:
-    """Write one pickled message, at once; who hears it may take any time."""
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    pickle.dump(told, sys.stdout.buffer)
-    sys.stdout.buffer.flush()
+def _told(duckdb: Types, request: dict[str, Any]) -> Iterator[Any]:
+    try:
+        yield from answers(duckdb, **request)
+    except (Refused, Unreadable, duckdb.Error, MemoryError) as error:
+        yield {"unreadable" if isinstance(error, Unreadable) else "refused": sentence(error)}
 
 
 def answers(
@@ -444,7 +422,3 @@ def sentence(error: BaseException, *, placed: bool = True) -> str:
         at = line[caret.find("^") - len("LINE ") :][: max(1, caret.count("^"))].strip()
         lines.append(f"(line {line.split(':')[0]}, at {at})" if at else "")
     return "the SQL fails: " + " ".join(filter(None, lines))
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4:])

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import atexit
-import importlib.util
 import itertools
 import os
-import pickle
 import signal
-import subprocess
-import sys
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from featurestore import sql_child
 from featurestore.catalog_file import (
     NotOpened,
     check_hand,
@@ -26,11 +23,13 @@ from featurestore.catalog_file import (
     opened,
     unusable,
 )
-from featurestore.errors import FileUnwritable, QueryRefused, temporary
+from featurestore.errors import FileUnwritable, QueryRefused
 from featurestore.words import size
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from featurestore.bounded_process import BoundedProcess
 
 MOST_ROWS = 10_000_000
 MOST_BYTES = 2_000_000_000  # of the rows
@@ -96,7 +95,7 @@ class Question:
         self._request = {
             "catalog": str(catalog.absolute()),
             "versions": versions,
-            "text": str(text),  # no class of ours: the child cannot import it
+            "text": str(text),
             "parameters": {k: _plain(v) for k, v in (parameters or {}).items()},
             "memory_bytes": self.limits.memory_bytes * 3 // 4,
             "most_rows": self.limits.rows,
@@ -115,26 +114,26 @@ class Question:
     def plain(self, half: int | None = None) -> Plain:
         """All rows, or where they are many the first and last `half`."""
         rows: list[tuple[Any, ...]] = []
-        with self._asked(half=half or 0) as (told, child, _), _to_the_end():
-            while more := child.hear(self.limits):
+        with self._asked(half=half or 0) as (told, answers, _), _to_the_end():
+            while more := next(answers):
                 self._judge(more)
                 rows += more
         return Plain(told["names"], told["numeric"], rows, told["height"])
 
     @contextmanager
-    def _asked(self, half: int | None) -> Iterator[tuple[dict[str, Any], _Child, Path]]:
-        """Ask the child; what it tells first, and where the rows are."""
+    def _asked(self, half: int | None) -> Iterator[tuple[dict[str, Any], Iterator[Any], Path]]:
+        """Ask the child; what it tells first, what it tells then, and where the rows are."""
         with _lock:
             with _to_the_end():
                 child = _the_child(self.limits)
-                result = child.folder / f"{next(_numbers)}.parquet"
+                result = Path(child.folder, f"{next(_numbers)}.parquet")
                 request = self._request | {"half": half, "result": str(result)}
-                first = opened(self._catalog, lambda: _once(child, request, self.limits))
+                first, answers = opened(self._catalog, lambda: _once(child, request, self.limits))
                 self._judge(first)
-                told = child.hear(self.limits)
+                told = next(answers)
             try:
                 self._judge(told)
-                yield told, child, result
+                yield told, answers, result
             finally:
                 result.unlink(missing_ok=True)
 
@@ -167,12 +166,27 @@ def _said(why: str, limits: Limits) -> str:
     return f"the SQL {known[why]}{more}" if why in known else why
 
 
-def _once(child: _Child, request: Mapping[str, Any], limits: Limits) -> Any:
-    child.tell(request)
-    told = child.hear(limits)
+def _once(
+    child: BoundedProcess, request: Mapping[str, Any], limits: Limits
+) -> tuple[Any, Iterator[Any]]:
+    """What it tells of the catalog, and all that it tells then."""
+    answers = _answers(child, request, limits)
+    told = next(answers)
     if "closed" in told:
         raise NotOpened(told["closed"])
-    return told
+    return told, answers
+
+
+def _answers(child: BoundedProcess, request: Mapping[str, Any], limits: Limits) -> Iterator[Any]:
+    from featurestore.bounded_process import Died
+
+    try:
+        yield from child.ask(request)
+    except Died as died:
+        why = "time" if died.code in (None, -signal.SIGALRM) else "memory"
+        failed = died.code is not None and died.code >= 0
+        why = f"the SQL failed ({died.code})" if failed else why
+        raise QueryRefused(_said(why, limits)) from died
 
 
 @contextmanager
@@ -195,78 +209,31 @@ def stop() -> None:
     """End the child at once."""
     global _child
     child, _child = _child, None
-    if child is not None and child.parent == os.getpid():
-        child.end()
+    if child is not None and _of[0] == os.getpid():
+        child.close()
 
 
-class _Child:
-    """A process of `featurestore.sql_child`, and the folder that it may write to."""
-
-    def __init__(self, limits: Limits) -> None:
-        self.parent, self.limits = os.getpid(), limits
-        with temporary():
-            self._kept = tempfile.TemporaryDirectory(prefix="trephine-", ignore_cleanup_errors=True)
-        self.folder = Path(self._kept.name)
-        found = importlib.util.find_spec("duckdb")
-        places = [str(Path(str(found and found.origin)).parents[1])]
-        words = [str(limits.memory_bytes), str(limits.bytes), self._kept.name, *places]
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(Path(__file__).with_name("sql_child.py")), *words],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,  # so that Ctrl-C comes to the parent alone
-        )
-
-    def fits(self, limits: Limits) -> bool:
-        """Whether the system holds it to these limits."""
-        kept = self.limits
-        return (kept.memory_bytes, kept.bytes) == (limits.memory_bytes, limits.bytes)
-
-    def tell(self, request: Mapping[str, Any]) -> None:
-        """Send one request."""
-        assert self._process.stdin is not None
-        with suppress(BrokenPipeError):
-            self._process.stdin.write(pickle.dumps(request))
-            self._process.stdin.flush()
-
-    def hear(self, limits: Limits) -> Any:
-        """Wait for its next message; where its time is over the system ends it."""
-        assert self._process.stdout is not None
-        try:
-            return pickle.load(self._process.stdout)
-        except (EOFError, pickle.UnpicklingError) as error:
-            code = self._process.wait()
-            why = "time" if code == -signal.SIGALRM else "memory"
-            raise QueryRefused(
-                _said(why if code < 0 else f"the SQL failed ({code})", limits)
-            ) from error
-
-    def end(self) -> None:
-        """Kill it: there is nothing that it could lose."""
-        self._process.send_signal(signal.SIGKILL)
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            with suppress(OSError):
-                assert pipe is not None
-                pipe.close()
-        self._kept.cleanup()
-
-
-_child: _Child | None = None
+_child: BoundedProcess | None = None
+_of: tuple[float, ...] = ()  # whose it is, and to what the system holds it
 _numbers = itertools.count()
 _lock = threading.RLock()
 atexit.register(stop)
 
 
-def _the_child(limits: Limits) -> _Child:
-    """The child that waits for requests, or a new one."""
-    global _child
-    kept = _child
-    if kept is None or kept.parent != os.getpid() or not kept.fits(limits):
+def _the_child(limits: Limits) -> BoundedProcess:
+    """The process that waits for requests, or a new one; it starts."""
+    global _child, _of
+    from featurestore.bounded_process import BoundedProcess, Bounds  # slow to import
+
+    of = (os.getpid(), limits.memory_bytes, limits.bytes, limits.time_s)
+    if _child is None or _of != of:
         stop()
-        kept = _child = _Child(limits)
-    return kept
+        silence_s = min(limits.time_s, 1e6) + 10  # it ends itself before, unless it is halted
+        bounds = Bounds(memory_bytes=limits.memory_bytes, silence_s=silence_s, one_thread=False)
+        _child = BoundedProcess(bounds, partial(sql_child.serve, file_bytes=limits.bytes))
+        _of = of
+    _child.start()
+    return _child
 
 
 def _plain(value: Any) -> tuple[Any, bool]:

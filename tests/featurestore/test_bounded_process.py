@@ -19,7 +19,7 @@ import functools, time
 from featurestore.bounded_process import BoundedProcess, Bounds, serve
 process = BoundedProcess(Bounds(), functools.partial(serve, answer=time.sleep))
 process.start().send(600)
-print(process.pid, process._temporary, flush=True)
+print(process.pid, process.folder, flush=True)
 time.sleep(600)
 """
 
@@ -46,6 +46,18 @@ def test_a_stopped_one_is_ended_and_told_however_long_the_request(n_bytes: int) 
     with pytest.raises(Died, match="said nothing"):
         next(process.ask(bytes(n_bytes)))
     assert process.pid is None
+
+
+def test_one_that_was_killed_while_nobody_asked_is_replaced() -> None:
+    process = BoundedProcess(Bounds(), partial(serve, answer=iter))
+    process.start()
+    before = process.pid
+    process.kill()
+    while Path("/proc", str(before), "cmdline").read_bytes():  # until it is a zombie
+        time.sleep(0.01)
+    assert next(process.ask("it")) == "i"
+    assert process.pid != before
+    process.close()
 
 
 def test_ctrl_c_is_left_to_who_asked() -> None:

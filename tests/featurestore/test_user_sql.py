@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -289,13 +290,22 @@ def test_ctrl_c_ends_a_query_at_once(catalog: Path) -> None:
     assert time.monotonic() - started < 30  # of hours
 
 
+def height_of(catalog: Path) -> int:
+    return ask(catalog, "from range(7)").height
+
+
+def test_a_worker_of_a_pool_may_ask(catalog: Path) -> None:
+    with get_context("spawn").Pool(1) as pool:  # its workers are daemons
+        assert pool.map(height_of, [catalog]) == [7]
+
+
 PARENT = """
 import sys
 from pathlib import Path
 from featurestore import user_sql
 limits = user_sql.Limits(time_s=float(sys.argv[3]))
 user_sql.start(limits)
-print(user_sql._child._process.pid, user_sql._child.folder, flush=True)
+print(user_sql._child.pid, user_sql._child.folder, flush=True)
 user_sql.Question(Path(sys.argv[1]), sys.argv[2], limits=limits).frame()
 """
 

@@ -224,11 +224,11 @@ def test_several_processes_find_what_one_does_also_where_they_are_stopped(
     monkeypatch.setattr(verify, "PART", 1)
     monkeypatch.setattr(verify, "processors", lambda: 3)
     monkeypatch.setattr(verify, "SILENCE_S", 0.3 if stopped else 20)
-    ended = threading.Event()
+    ended, others = threading.Event(), set(multiprocessing.active_children())
 
     def stop() -> None:
         while stopped and not ended.wait(0.001):
-            for one in multiprocessing.active_children():
+            for one in set(multiprocessing.active_children()) - others:
                 os.kill(one.pid or 0, signal.SIGSTOP)
 
     with ThreadPoolExecutor(1) as pool:

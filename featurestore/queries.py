@@ -10,7 +10,7 @@ from typing import Any
 
 import sql
 from featurestore.errors import ConfigError, QueryRefused
-from featurestore.user_sql import Word
+from featurestore.sql_child import Word
 from featurestore.words import Told
 
 KINDS: dict[str, Any] = {"int": int, "float": float, "text": str, "date": date.fromisoformat}

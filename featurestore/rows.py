@@ -8,8 +8,9 @@ import itertools
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import google_crc32c
 import numpy as np
@@ -45,7 +46,7 @@ def _around(root: Path, tiling_id: str, encoder_id: str) -> list[str]:
     return str(layout.chunk(layout.embedding_dir(root, "\0", tiling_id, encoder_id), 2)).split("\0")
 
 
-class RowReader:
+class RowReader(AbstractContextManager["RowReader"]):
     """Read rows of many Slides' Embeddings by position, through few descriptors.
 
     Slides are numbered as in `chunks`. An array is checked against its crc32c, and that against the
@@ -123,9 +124,6 @@ class RowReader:
         """Give the descriptors back."""
         while self._open:
             os.close(self._open.popitem()[1])
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

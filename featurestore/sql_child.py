@@ -51,6 +51,10 @@ PROBE = "no number 5f1c"
 THREADS = {"threads": min(8, os.cpu_count() or 1), "async_threads": 4}  # each has a stack of 8 MB
 
 
+class Word(str):
+    """A parameter's value as it was typed: its type is that of the column it is compared with."""
+
+
 class Unreadable(Exception):
     """What DuckDB says of a catalog that lacks what it should hold."""
 
@@ -190,14 +194,12 @@ def run(
     con: Types,
     *,
     text: str,
-    parameters: dict[str, tuple[Any, bool]],
+    parameters: dict[str, Any],
     result: str,
     memory_bytes: int,
     most_rows: int,
 ) -> dict[str, Any]:
     """Run one SELECT of a user, and write its rows to the file `result`, all that it may touch.
-
-    Each parameter is a value, and whether it is a word whose type is that of what it meets.
 
     Returns:
         height, and the columns of whole numbers that stand as text, by the type that holds them.
@@ -296,20 +298,18 @@ def one_select(duckdb: Types, con: Types, text: str, given: dict[str, Any]) -> s
     return raw.decode()
 
 
-def typed(
-    duckdb: Types, con: Types, text: str, given: dict[str, tuple[Any, bool]]
-) -> dict[str, Any]:
-    """Values of parameters: a word is a number where it meets numbers, else the text it is.
+def typed(duckdb: Types, con: Types, text: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Values of parameters: a `Word` is a number where it meets numbers, else the text it is.
 
     DuckDB takes a text for the type that it is compared with, and rounds 5.5 to a whole number
     there. So what looks like a number is tried as a text that is nothing else: where that cannot
     stand, or the plan reads it as a number, it is a number.
     """
-    values = {name: value for name, (value, _) in given.items()}
+    values = {k: str(v) if isinstance(v, Word) else v for k, v in given.items()}
     numbers = {
         name: int(value) if value.lstrip("+-").isdecimal() else float(value)
-        for name, (value, word) in given.items()
-        if word and NUMBER.fullmatch(value)
+        for name, value in given.items()
+        if isinstance(value, Word) and NUMBER.fullmatch(value)
     }
     for name in numbers:
         as_text = with_casts(duckdb, text, name)

@@ -37,10 +37,6 @@ MOST_MEMORY_BYTES = 4_000_000_000
 FEWER = "Ask for fewer columns or rows, or add: limit 1000"
 
 
-class Word(str):
-    """A parameter's value as it was typed: its type is that of the column it is compared with."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """What a SQL text may use."""
@@ -96,7 +92,7 @@ class Question:
             "catalog": str(catalog.absolute()),
             "versions": versions,
             "text": str(text),
-            "parameters": {k: _plain(v) for k, v in (parameters or {}).items()},
+            "parameters": dict(parameters or {}),
             "memory_bytes": self.limits.memory_bytes * 3 // 4,
             "most_rows": self.limits.rows,
             "seconds": min(max(self.limits.time_s, 1e-3), 1e6),
@@ -234,10 +230,6 @@ def _the_child(limits: Limits) -> BoundedProcess:
         _of = of
     _child.start()
     return _child
-
-
-def _plain(value: Any) -> tuple[Any, bool]:
-    return (str(value), True) if isinstance(value, Word) else (value, False)
 
 
 def _half_of_memory() -> int:

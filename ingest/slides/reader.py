@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ MOST_OVERVIEW_PX = 10**8  # 80 x 80 mm
 STRIP_TILES = 8  # tiles a read; longer ones are no faster
 
 
-class SlideReader:
+class SlideReader(AbstractContextManager["SlideReader"]):
     """One open Slide. A context manager; `read_tiles` may run once at a time."""
 
     def __init__(self, path: Path, source: Source, scale: Scale) -> None:
@@ -32,9 +33,6 @@ class SlideReader:
         self.reader: str = source.name
         self._source = source
         self._overview: tuple[np.ndarray, float] | None = None
-
-    def __enter__(self) -> "SlideReader":
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

@@ -23,7 +23,8 @@ from hypothesis import strategies as st
 from featurestore import user_sql
 from featurestore.errors import QueryRefused
 from featurestore.frames import FORMATS, Rows, listed, rendered, table
-from featurestore.user_sql import Limits, Question, Word
+from featurestore.sql_child import Word
+from featurestore.user_sql import Limits, Question
 
 SAMPLES = {  # a value of every type that DuckDB knows; text that differs from DuckDB's own is said
     "ARRAY": "[1, 2]::integer[2]",

@@ -1,10 +1,10 @@
 """Runs beside each other: what differs, and paired differences by Patient."""
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from featurestore import FeatureStore
@@ -13,8 +13,8 @@ from featurestore.fields import name_of
 from featurestore.types import Target
 from featurestore.words import counted, in_columns
 from trainer import conformal, evaluate, plots, runs, table_one, verdict
-from trainer.svg import minus
 
+ONE = ["slide_id", "label"]  # by which a tested Slide is the same
 DRAWN = 6  # Runs in one figure, at most: there are so many colours
 # of a record, what no two Runs have alike, or is told otherwise
 OWN = {"run_id", "config", "fit", "notes", "started_at", "seconds", "metrics", "sequence", "key"}
@@ -39,16 +39,11 @@ def _told(run: runs.Run) -> dict[str, Any]:
 
 def _common(
     tests: Sequence[pl.DataFrame], target: Target
-) -> tuple[pl.DataFrame, list[np.ndarray], list[evaluate.Drawn]]:
-    """The test Slides that all Runs have with one Label; of each Predictions, (N,), and numbers."""
-    both = tests[0].select("slide_id", "patient_id", "label")
-    for i, test in enumerate(tests):
-        own = test.select("slide_id", "label", pl.col("mean").alias(f"mean_{i}"))
-        both = both.join(own, on=["slide_id", "label"], maintain_order="left")
-    means = [both[f"mean_{i}"].to_numpy() for i in range(len(tests))]
-    labels, patients = both["label"].to_numpy(), both["patient_id"].to_numpy()
-    drawn = [evaluate.drawn(labels, mean, patients, target) for mean in means if len(mean)]
-    return both, means, drawn
+) -> tuple[list[pl.DataFrame], list[evaluate.Drawn]]:
+    """The test Slides that all Runs have with one Label, of each, and its numbers on them."""
+    shared = functools.reduce(lambda one, other: one.join(other, on=ONE, how="semi"), tests)
+    own = [shared.select(ONE).join(test, on=ONE, maintain_order="left") for test in tests]
+    return own, [evaluate.drawn(*evaluate.arrays(one), target) for one in own if one.height]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +94,7 @@ def compare(store: FeatureStore, first: str, second: str) -> Comparison:
     target, tests = pair[0].record.about(), [run.predictions.filter(split="test") for run in pair]
     if pair[1].record.about() != target:  # labels may be equal by chance
         tests[1] = tests[1].clear()
-    both, _, found = _common(tests, target)
+    (both, _), found = _common(tests, target)
     scores = runs.scores_of(target)
     classes = both.height and target.kind == "binary"
     positive = evaluate.is_positive(both["label"].to_numpy(), target)
@@ -129,55 +124,68 @@ def view(
     settings = [_settings(run) for run in loaded]
     differ = [k for k in settings[0] if len({str(one[k]) for one in settings}) > 1]
     target = loaded[0].record.about()
-    both, means, drawn = _common(tests, target)
+    tested, drawn = _common(tests, target)
     short = _short(loaded, settings, [k for k in differ if k != "code"])
     scores = [(name, title.replace("R2", "R²"), form) for name, title, form in loaded[0].scores]
     # a Run that was made twice counts once
-    once = {str(one): i for i, one in reversed([*enumerate(settings)])}.values()
-    first, firsts = ([one[i] for i in sorted(once)] for one in (loaded, settings))
-    pooled = (
-        _pooled(store, first) if set(differ) in ({"fold"}, {"seed"}, {"fold", "seed"}) else None
-    )
-    figures = list(pooled["figures"]) if pooled else []
-    labels, named = both["label"].to_numpy(), list(zip(short, means, strict=True))[:DRAWN]
-    others = drawn[1:] if len(labels) > 1 else []
-    gains = [evaluate.estimates(loaded[0].scores, [one], drawn[:1]) for one in others]
-    for name, short_title, form in evaluate.differences(scores):
-        title = "mean absolute error" if name == "mae" else short_title
+    once = sorted({str(one): i for i, one in reversed([*enumerate(settings)])}.values())
+    factors = [k for k in differ if k not in ("seed", "fold")]
+    values = [{k: settings[i][k] for k in factors} for i in once]
+    cells, slides = list[table_one.Cell](), tested[0]
+    if len(factors) < len(differ):
+        cells, slides = table_one.cells_of(store, [loaded[i] for i in once], values)
+    repeated = any(cell.seeds > 1 or cell.folds > 1 for cell in cells)
+    pooled = _pooled(cells[0], slides, loaded[0]) if len(cells) == 1 else None
+    figures = _figures(short, tested, drawn, target)
+    return {
+        "differ": differ,
+        "settings": settings,
+        "short": short,
+        "pooled": pooled,
+        "n": tested[0].height,
+        "patients": tested[0]["patient_id"].n_unique(),
+        "figures": [*(pooled["figures"] if pooled else ()), *figures],
+        "scores": scores,
+        "cells": cells if len(cells) > 1 and repeated else None,
+    }
+
+
+def _figures(
+    short: Sequence[str],
+    tested: Sequence[pl.DataFrame],
+    drawn: Sequence[evaluate.Drawn],
+    target: Target,
+) -> Iterator[dict[str, Any]]:
+    """What each gains over the first, and all Predictions; nothing of a single Slide."""
+    if tested[0].height < 2:
+        return
+    scores = runs.scores_of(target)
+    gains = [evaluate.estimates(scores, [one], drawn[:1]) for one in drawn[1:]]
+    for name, title, form in evaluate.differences(scores):
         rows = [
             {"name": short[i], "css": i % 6, **vars(one[name])}
             for i, one in enumerate(gains, 1)
             if one[name].value is not None
         ]
         if rows:
+            of = "mean absolute error" if name == "mae" else title.replace("R2", "R²")
             svg = plots.intervals(rows, f"Difference to {short[0]}", 0, form)
-            figures.append({"title": f"Difference of {title}", "svg": svg})
-    if target.kind == "binary" and len(labels):
-        figures.append({"title": "ROC curve", "svg": plots.roc(labels, named, target)})
-    elif len(labels) > 1:
+            yield {"title": f"Difference of {of}", "svg": svg}
+    labels = tested[0]["label"].to_numpy()
+    named = [
+        (name, one["mean"].to_numpy()) for name, one in zip(short, tested[:DRAWN], strict=False)
+    ]
+    if target.kind == "binary":
+        yield {"title": "ROC curve", "svg": plots.roc(labels, named, target)}
+    else:
         svg = plots.both(labels, named, target)
-        figures.append({"title": "Predictions against label", "svg": svg})
-    return {
-        "differ": [
-            {"name": k.replace("-", " "), "values": [one[k] for one in settings]} for k in differ
-        ],
-        "short": short,
-        "pooled": pooled,
-        "n": both.height,
-        "patients": both["patient_id"].n_unique(),
-        "figures": figures,
-        "scores": scores,
-        "table": None if pooled else _over_seeds(first, firsts, differ, scores),
-    }
+        yield {"title": "Predictions against label", "svg": svg}
 
 
-def _pooled(store: FeatureStore, loaded: Sequence[runs.Run]) -> dict[str, Any] | None:
+def _pooled(cell: table_one.Cell, slides: pl.DataFrame, one: runs.Run) -> dict[str, Any]:
     """Folds of a cross-validation, seeds, or both, as the terminal tells them: as one."""
-    found, target = table_one.folded(store, loaded), loaded[0].record.about()
-    if found is None:
-        return None
-    (cell, slides), scores = found, runs.scores_of(target)
-    said = runs.cautions(scores, cell.numbers, cell.ridge, loaded[0].encoder.random)
+    target, scores = one.record.about(), one.scores
+    said = runs.cautions(scores, cell.numbers, cell.ridge, one.encoder.random)
     return {
         "cautions": verdict.told(said),
         "cell": cell,
@@ -213,28 +221,3 @@ def _short(
     plain = ("encoder", "model", "cohort")
     words = {k: "" if k in plain else f"{k.replace('-', ' ')} " for k in differ}
     return [", ".join(f"{word}{one[k]}" for k, word in words.items()) for one in settings]
-
-
-def _over_seeds(
-    loaded: Sequence[runs.Run],
-    settings: Sequence[Mapping[str, Any]],
-    differ: Sequence[str],
-    scores: Sequence[runs.Score],
-) -> dict[str, Any] | None:
-    """Table 1: mean and spread over seeds of what else differs; None where no seeds repeat."""
-    factors = [k for k in differ if k not in ("seed", "code")]
-    cells: dict[tuple[str, ...], list[runs.Run]] = {}
-    for run, one in zip(loaded, settings, strict=True):
-        cells.setdefault(tuple(str(one[k]) for k in factors), []).append(run)
-    if len(cells) < 2 or all(len(same) < 2 for same in cells.values()):
-        return None
-    rows = []
-    for values, same in cells.items():
-        row = [*values, str(len(same))]
-        for name, _, form in scores:
-            found = [v for run in same if (v := run.record.metric(name)) is not None]
-            spread = f" ± {np.std(found, ddof=1):{form}}" if len(found) > 1 else ""
-            row.append(minus((format(np.mean(found), form) if found else "–") + spread))
-        rows.append(row)
-    head = [*(k.replace("-", " ") for k in factors), "seeds", *(title for _, title, _ in scores)]
-    return {"head": head, "rows": rows}

@@ -116,8 +116,12 @@ def is_positive(labels: np.ndarray, target: Target) -> np.ndarray:
 
 def measured(frame: pl.DataFrame, target: Target) -> dict[str, float | None]:
     """`metrics` of Predictions: rows with label, mean and patient_id."""
-    labels, mean, patients = (frame[c].to_numpy() for c in ("label", "mean", "patient_id"))
-    return finite(metrics(labels, mean, patients, target))
+    return finite(metrics(*arrays(frame), target))
+
+
+def arrays(frame: pl.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels, predicted and patient_ids of Predictions, (N,) each."""
+    return frame["label"].to_numpy(), frame["mean"].to_numpy(), frame["patient_id"].to_numpy()
 
 
 def _of_classes(

@@ -16,6 +16,7 @@ from trainer import conformal, evaluate, floor, runs
 from trainer.config import TrainConfig
 from trainer.evaluate import Drawn, Estimate, differences, estimates
 
+ABOUT = ("slide_id", "case_id", "patient_id", "label")
 ORDERED = ("train_patients",)  # each value against the one before, others against the first
 Values = Mapping[str, Any]  # fields of TrainConfig
 T = TypeVar("T")
@@ -206,7 +207,7 @@ class _Tested:
     """What the Runs of a grid say of the Slides that all of them were tested on."""
 
     target: Target
-    slides: pl.DataFrame  # slide_id, case_id, patient_id, label, in the order of all that follows
+    slides: pl.DataFrame  # `ABOUT`, in the order of all that follows
     trials: Sequence[_Trial]
     found: pl.DataFrame  # all Predictions of the Runs
 
@@ -233,18 +234,22 @@ def gathered(
     )
 
 
-def folded(store: FeatureStore, loaded: Sequence[runs.Run]) -> tuple[Cell, pl.DataFrame] | None:
-    """Runs that differ by seed and fold alone as one, and their Slides with the mean over seeds.
+def cells_of(
+    store: FeatureStore, loaded: Sequence[runs.Run], values: Sequence[Values]
+) -> tuple[list[Cell], pl.DataFrame]:
+    """Runs with what they have of some factors as Cells, and their Slides with the mean over all.
 
-    None where a seed lacks a fold that another has.
+    Nothing where some lack a fold that others have, and where they share no test Slide.
     """
-    plans = [Planned(values={}, config=run.again(), key=run.run_id) for run in loaded]
-    by_seed = _grouped(plans, lambda plan: plan.config.seed)
-    if len({frozenset(plan.config.fold for plan in trial) for trial in by_seed}) > 1:
-        return None
-    tested = _tested(store, plans, {run.run_id: run.run_id for run in loaded})
-    as_one = _as_one(tested.trials)
-    return next(_cells(store, tested)), tested.slides.with_columns(as_one)
+    plans = [
+        Planned(values=own, config=run.again(), key=run.run_id)
+        for run, own in zip(loaded, values, strict=True)
+    ]
+    tested = _tested(store, plans, {plan.key: plan.key for plan in plans})
+    folds = {frozenset(one.config.fold for one in trial.plans) for trial in tested.trials}
+    if len(folds) != 1:
+        return [], tested.slides
+    return list(_cells(store, tested)), tested.slides.with_columns(_as_one(tested.trials))
 
 
 def _numbers(scores: Mapping[str, Estimate]) -> dict[str, float | None]:
@@ -267,35 +272,28 @@ def _grouped(items: Iterable[T], key: Callable[[T], Hashable]) -> list[list[T]]:
 
 def _tested(store: FeatureStore, plans: Sequence[Planned], known: Mapping[str, str]) -> _Tested:
     """The Slides that all Runs of a grid were tested on, and Predictions, folds put together."""
-    cohort = plans[0].config.cohort
-    slides = store.ask(
-        "select slide_id, case_id, patient_id from cohort_slides where cohort = $name"
-        " order by slide_id",
-        {"name": cohort},
-    )
     found = store.ask(
-        "select run_id, slide_id, split, label, mean from predictions"
-        " where run_id in (select unnest($ids))",
+        "select run_id, slide_id, case_id, patient_id, predictions.split, label, mean"
+        " from predictions join runs using (run_id) join cohort_slides using (cohort, slide_id)"
+        " where run_id in (select unnest($ids)) order by slide_id",
         {"ids": list(known.values())},
     )
-    found = store.sound_runs(found).join(slides, on="slide_id")
+    found = store.sound_runs(found)
     made = set(found["run_id"])
     by_trial = _grouped(plans, lambda plan: (*plan.values.values(), plan.config.seed))
     whole = [trial for trial in by_trial if all(known.get(plan.key) in made for plan in trial)]
     ids = [[known[plan.key] for plan in trial] for trial in whole]
     number = [(run_id, i) for i, own in enumerate(ids) for run_id in own]
     of = pl.DataFrame(number, {"run_id": pl.String, "trial": pl.Int64}, orient="row")
-    tests = found.filter(split="test").join(of, on="run_id")
-    wide = tests.pivot("trial", index=["slide_id", "label"], values="mean")
-    slides = slides.join(wide.drop_nulls(), on="slide_id", maintain_order="left")
-    target = store.target(store.cohort(cohort).target)
-    labels, patients = slides["label"].to_numpy(), slides["patient_id"].to_numpy()
+    tests = found.filter(split="test").join(of, on="run_id", maintain_order="left")
+    slides = tests.pivot("trial", index=list(ABOUT), values="mean").drop_nulls()
+    target = store.target(store.cohort(plans[0].config.cohort).target)
     trials = []
-    for i, plans in enumerate(whole):
-        mean = slides[str(i)].to_numpy()
-        drawn = evaluate.drawn(labels, mean, patients, target)
-        trials.append(_Trial(plans=plans, run_ids=ids[i], mean=mean, drawn=drawn))
-    return _Tested(target=target, slides=slides, trials=trials, found=found)
+    for i, plans in enumerate(whole if slides.height else ()):
+        own = slides.select(*ABOUT, mean=str(i))
+        drawn = evaluate.drawn(*evaluate.arrays(own), target)
+        trials.append(_Trial(plans=plans, run_ids=ids[i], mean=own["mean"].to_numpy(), drawn=drawn))
+    return _Tested(target=target, slides=slides.select(ABOUT), trials=trials, found=found)
 
 
 def _cells(store: FeatureStore, tested: _Tested) -> Iterator[Cell]:
@@ -335,8 +333,7 @@ def _by_case(tested: _Tested, cell: Sequence[_Trial]) -> runs.Numbers:
     frames = [evaluate.by_case(tested.slides.with_columns(mean=trial.mean)) for trial in cell]
     if (n := frames[0].height) == tested.slides.height:
         return {}
-    columns = ((frame[k].to_numpy() for k in ("label", "mean", "patient_id")) for frame in frames)
-    drawn = [evaluate.drawn(labels, mean, of, tested.target) for labels, mean, of in columns]
+    drawn = [evaluate.drawn(*evaluate.arrays(frame), tested.target) for frame in frames]
     return {"n": n, **_numbers(estimates(runs.scores_of(tested.target), drawn))}
 
 

@@ -96,7 +96,7 @@ def test_folds_of_classes_have_the_floor_of_all_slides_together(store: FeatureSt
     assert shown in seen["pooled"]["floor"]
     again = compare.view(store, [*made, made[0]], [*tests, tests[0]])  # a fold that was made twice
     assert again["pooled"] == seen["pooled"]
-    assert again["table"] == seen["table"]
+    assert again["cells"] == seen["cells"]
     assert [one["title"] for one in seen["figures"]].count("ROC curve") == 1
 
 

@@ -268,6 +268,16 @@ def test_its_numbers_are_those_of_its_runs(store: FeatureStore, table: SweepResu
     assert size.scores["r2"].value == pytest.approx(large - small)
 
 
+def test_the_page_has_the_cells_of_the_terminal(store: FeatureStore, table: SweepResult) -> None:
+    made = [runs.load(store, one) for cell in table.cells for one in cell.run_ids]
+    view = compare.view(store, made, [page.test_slides(store, run) for run in made])
+    found = [(one.seeds, one.scores, one.spread, one.ensemble) for one in view["cells"]]
+    assert found == [(one.seeds, one.scores, one.spread, one.ensemble) for one in table.cells]
+    assert [dict(one.values) for one in view["cells"]] == [
+        {"bag-size": one.values["bag_size"], "model": one.values["model"]} for one in table.cells
+    ]
+
+
 def test_the_text_is_table_1(table: SweepResult) -> None:
     said = table.text()
     assert "8 runs, 8 of them new" in said
@@ -335,7 +345,7 @@ def test_folds_and_seeds_have_numbers_by_case_and_coverage_as_a_run_has(tmp_path
     assert f"they hold {sum(held) / 2:g} of 60, {share:.1%} with" in view["held"]
 
 
-@pytest.mark.parametrize("kind", ["fraction", "binary"])
+@pytest.mark.parametrize("kind", ["fraction", pytest.param("binary", marks=pytest.mark.proof)])
 def test_page_and_terminal_pool_folds_and_seeds_as_a_direct_computation_does(
     tmp_path: Path, kind: TargetKind
 ) -> None:
@@ -388,6 +398,12 @@ def test_page_and_terminal_pool_folds_and_seeds_as_a_direct_computation_does(
     verdict = minus_back(out.read_text().split('class="verdict">')[1])
     for words in told:
         assert words in verdict
+    other = sweep(store, replace(QUICK, steps=2, resamples=1, calibration_fraction=0)).cells[0]
+    page.write_page(store, [*found.cells[0].run_ids, *other.run_ids], out)
+    table = minus_back(out.read_text().split("over seeds</caption>")[1].split("</table>")[0])
+    assert f"<td>4<td>{over[0]:.3f} ± {spread:.3f}<td>" in table
+    assert f"<td>1<td>{other.numbers[found.told[0][0]]:.3f}<td>" in table
+    assert "a row of the table is of 48 slides of 24 patients" in out.read_text()
     seen = [page.test_slides(store, run) for run in made[:3]]  # the second seed lacks a fold
     assert compare.view(store, made[:3], seen)["pooled"] is None
 
@@ -437,7 +453,8 @@ def test_a_page_of_runs_says_what_was_left_open_in_words(store: FeatureStore) ->
     made = [train(store, one, draw=False) for one in (config, replace(config, steps=None))]
     view = compare.view(store, made, [page.test_slides(store, run) for run in made])
     assert view["short"] == ["steps 12", "steps default"]
-    assert view["differ"] == [{"name": "steps", "values": [12, "default"]}]
+    assert view["differ"] == ["steps"]
+    assert [one["steps"] for one in view["settings"]] == [12, "default"]
     assert "None" not in "".join(one["svg"] for one in view["figures"])
 
 

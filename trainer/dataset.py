@@ -79,13 +79,10 @@ class BagDataset(Items):
         import torch
 
         i %= len(self)
-        x = np.zeros((self.sampler.bag_size, self.dim), np.float16)
-        n = int(self.sampler.lengths[i])
+        x = np.empty((1, self.sampler.bag_size, self.dim), np.float16)
         draw = Draw(slides=np.array([i]), draws=np.array([self.epoch]))
-        start = int(self.sampler.starts(draw, TRAIN)[0])
-        self.sampler.read(self._open(), i, start, self.epoch, TRAIN, x[:n])
-        mask = torch.arange(len(x)) < n
-        return torch.from_numpy(x).float(), mask, torch.tensor(self._values[i])
+        mask = torch.from_numpy(self.sampler.fill(self._open(), draw, TRAIN, x))
+        return torch.from_numpy(x)[0].float(), mask[0], torch.tensor(self._values[i])
 
     def _open(self) -> RowReader:
         if self._reader is None or self._pid != os.getpid():  # a forked worker has its own

@@ -20,7 +20,6 @@ from trainer.bags import Draw, Sampler
 # Descriptors of one reader: training has two, and some machines allow 256 in all.
 MAX_OPEN = min(256, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
 
-
 Tensors = tuple[torch.Tensor, torch.Tensor, np.ndarray]
 Batch = tuple[torch.Tensor, torch.Tensor, np.ndarray, torch.Tensor]  # with its buffer
 
@@ -114,11 +113,9 @@ def _filled(
     else:
         bag = torch.empty(shape[1:], dtype=torch.float16)  # stays in a processor's cache
         wide = torch.empty(shape[1:])  # a `sub` of two types makes three such
-
-        def take(i: int) -> None:
-            x[i].copy_(wide.copy_(bag).sub_(shift))
-
-        mask = sampler.fill(reader, draw, stream, bag.numpy(), take)
+        mask = sampler.fill(
+            reader, draw, stream, bag.numpy(), lambda i: x[i].copy_(wide.copy_(bag).sub_(shift))
+        )
     return x, torch.from_numpy(mask), draw.slides, buffer
 
 

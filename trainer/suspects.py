@@ -96,8 +96,7 @@ def suspects(store: FeatureStore, run_id: str, *, progress: Progress | None = No
             " and tiling_id = $tiling and run_id <> $own order by run_id desc"
         )
         said = {"cohort": record.cohort, "encoder": record.encoder_id, "tiling": record.tiling_id}
-        found = store.ask(of, said | {"own": run.run_id})["run_id"]
-        others = [runs.load(store, one) for one in found]
+        others = [runs.load(store, i) for i in store.ask(of, said | {"own": run.run_id})["run_id"]]
         alike = [one for one in others if replace(one.config, fold=run.config.fold) == run.config]
         frames += [one.predictions.filter(test) for one in alike]
     frames.append(run.predictions.filter(~test))

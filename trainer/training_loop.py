@@ -241,8 +241,7 @@ def in_words(progress: Progress) -> Show:
 
     def show(line: Mapping[str, Any]) -> None:
         scores = {"R2": line.get("validation_r2"), "AUC": line.get("validation_auc")}
-        known = {title: value for title, value in scores.items() if value is not None}
-        said = "".join(f", validation {title} {value:.3f}" for title, value in known.items())
+        said = "".join(f", validation {k} {v:.3f}" for k, v in scores.items() if v is not None)
         note = f"epoch {line['epoch']:.0f}, loss {line['loss']:.4f}{said}"
         progress(line["step"], line["steps"], f"{note}, {line['bags_per_s']:,.0f} bags/s")
 
@@ -259,10 +258,9 @@ def save(path: Path, state: Mapping[str, Any]) -> None:
 def load(path: Path, device: torch.device) -> dict[str, Any] | None:
     """What `save` wrote; None where there is nothing, or a power cut spoilt it."""
     try:
-        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        return dict(torch.load(path, map_location=device, weights_only=True))
     except (FileNotFoundError, EOFError, RuntimeError, pickle.UnpicklingError):
         return None
-    return state
 
 
 def fitted(job: Job) -> Scorer:

@@ -18,13 +18,11 @@ __all__ = [*_CLASSES, *_FUNCTIONS]
 
 def __getattr__(name: str) -> Any:
     """A class is imported when it is named; a function, which needs torch, when it is called."""
-    if name in _FUNCTIONS:
-        globals()[name] = _later(_FUNCTIONS[name], name)
-    elif name in _CLASSES:
-        globals()[name] = getattr(import_module(_CLASSES[name]), name)
-    else:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return globals()[name]
+    home = _FUNCTIONS.get(name)
+    made = _later(home, name) if home else getattr(import_module(_CLASSES[name]), name)
+    return globals().setdefault(name, made)
 
 
 def _later(home: str, name: str) -> Callable[..., Any]:

@@ -18,6 +18,7 @@ ONE = ["slide_id", "label"]  # by which a tested Slide is the same
 DRAWN = 6  # Runs in one figure, at most: there are so many colours
 # of a record, what no two Runs have alike, or is told otherwise
 OWN = {"run_id", "config", "fit", "notes", "started_at", "seconds", "metrics", "sequence", "key"}
+Common = tuple[list[pl.DataFrame], list[evaluate.Drawn]]
 OWN_OF_FIT = {"seconds", "bags_per_s"}
 
 
@@ -37,9 +38,7 @@ def _told(run: runs.Run) -> dict[str, Any]:
     return decided(run) | said | fit
 
 
-def _common(
-    tests: Sequence[pl.DataFrame], target: Target
-) -> tuple[list[pl.DataFrame], list[evaluate.Drawn]]:
+def _common(tests: Sequence[pl.DataFrame], target: Target) -> Common:
     """The test Slides that all Runs have with one Label, of each, and its numbers on them."""
     shared = functools.reduce(lambda one, other: one.join(other, on=ONE, how="semi"), tests)
     own = [shared.select(ONE).join(test, on=ONE, maintain_order="left") for test in tests]
@@ -124,39 +123,35 @@ def view(
     settings = [_settings(run) for run in loaded]
     differ = [k for k in settings[0] if len({str(one[k]) for one in settings}) > 1]
     target = loaded[0].record.about()
-    tested, drawn = _common(tests, target)
+    common = (slides, *_), _ = _common(tests, target)
     short = _short(loaded, settings, [k for k in differ if k != "code"])
     scores = [(name, title.replace("R2", "R²"), form) for name, title, form in loaded[0].scores]
     # a Run that was made twice counts once
     once = sorted({str(one): i for i, one in reversed([*enumerate(settings)])}.values())
     factors = [k for k in differ if k not in ("seed", "fold")]
     values = [{k: settings[i][k] for k in factors} for i in once]
-    cells, slides = list[table_one.Cell](), tested[0]
+    cells, pool = list[table_one.Cell](), slides
     if len(factors) < len(differ):
-        cells, slides = table_one.cells_of(store, [loaded[i] for i in once], values)
+        cells, pool = table_one.cells_of(store, [loaded[i] for i in once], values)
     repeated = any(cell.seeds > 1 or cell.folds > 1 for cell in cells)
-    pooled = _pooled(cells[0], slides, loaded[0]) if len(cells) == 1 else None
-    figures = _figures(short, tested, drawn, target)
+    pooled = _pooled(cells[0], pool, loaded[0]) if len(cells) == 1 else None
+    figures = _figures(short, common, target)
     return {
         "differ": differ,
         "settings": settings,
         "short": short,
         "pooled": pooled,
-        "n": tested[0].height,
-        "patients": tested[0]["patient_id"].n_unique(),
+        "n": slides.height,
+        "patients": slides["patient_id"].n_unique(),
         "figures": [*(pooled["figures"] if pooled else ()), *figures],
         "scores": scores,
         "cells": cells if len(cells) > 1 and repeated else None,
     }
 
 
-def _figures(
-    short: Sequence[str],
-    tested: Sequence[pl.DataFrame],
-    drawn: Sequence[evaluate.Drawn],
-    target: Target,
-) -> Iterator[dict[str, Any]]:
+def _figures(short: Sequence[str], common: Common, target: Target) -> Iterator[dict[str, Any]]:
     """What each gains over the first, and all Predictions; nothing of a single Slide."""
+    tested, drawn = common
     if tested[0].height < 2:
         return
     scores = runs.scores_of(target)

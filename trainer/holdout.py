@@ -180,9 +180,8 @@ def notes(
     found: pl.DataFrame, bags: pl.DataFrame, parts: Mapping[str, pl.DataFrame], lacking: int = 0
 ) -> list[str]:
     """Say what a reader must know about the split, and of Slides `lacking` of the Encoder's."""
-    said, slides = [], counted(lacking, "slide")
-    if lacking:
-        said.append(f"{slides} of the cohort left out, for this encoder has not embedded them")
+    why = "of the cohort left out, for this encoder has not embedded them"
+    said = [f"{counted(lacking, 'slide')} {why}"] if lacking else []
     if lost := found.height - bags.height:
         said.append(f"{counted(lost, 'slide')} without a tile that passes the filter left out")
     if (n := parts["validation"].height) < JUDGES:

@@ -137,7 +137,6 @@ def _run_view(
 ) -> dict[str, Any]:
     """Gather what the page says of one Run."""
     record, target = run.record, run.record.about()
-    labels, mean, patients = (test[c].to_numpy() for c in ("label", "mean", "patient_id"))
     return {
         "target": target,
         "unit": "points" if target.high - target.low == 100 else "",
@@ -148,10 +147,12 @@ def _run_view(
         "verdict": verdict.sentence(run, test),
         "cautions": verdict.cautions(store, run, test),
         "truth": _against_truth(test, truth, target),
-        "ceiling": evaluate.ceiling(store, record.cohort, labels, target, rounding),
+        "ceiling": evaluate.ceiling(
+            store, record.cohort, test["label"].to_numpy(), target, rounding
+        ),
         "figures": plots.figures(test, target),
         "few": test.height < plots.FEW,
-        "trend": evaluate.finite(evaluate.trend(labels, mean, patients)),
+        "trend": evaluate.finite(evaluate.trend(*evaluate.arrays(test))),
         "groups": _groups(test, target),
         "by_label": verdict.BY_LABEL,
         "n_whole": test["std"].null_count(),
@@ -223,16 +224,14 @@ def _intervals(run: runs.Run, test: pl.DataFrame, target: Target) -> dict[str, A
 
 def _coverage(test: pl.DataFrame, target: Target) -> list[dict[str, Any]]:
     """Share of labels held, of all test Slides and of thirds of the prediction's range."""
-    digits, groups = runs.coarse(target), [("all test slides", 1, test)]
+    digits, groups = runs.coarse(target), {"all test slides": test}
     ends = np.linspace(target.low, target.high, 4)
     third = np.searchsorted(ends[1:-1], test["mean"].to_numpy(), side="right")
     for i, low, high in zip(range(3), ends, ends[1:], strict=False):
         if (part := test.filter(third == i)).height:
-            name = f"predicted {low:.{digits}f}–{high:.{digits}f} (n = {part.height:,})"
-            groups.append((name, 0, part))
-    names = ("name", "css", "value", "low", "high", "n")
-    held = ((*one, *conformal.share_held(part)) for *one, part in groups)
-    return [dict(zip(names, one, strict=True)) for one in held]
+            groups[f"predicted {low:.{digits}f}–{high:.{digits}f} (n = {part.height:,})"] = part
+    held = ((name, int(part is test), *conformal.share_held(part)) for name, part in groups.items())
+    return [dict(zip(("name", "css", "value", "low", "high"), one, strict=False)) for one in held]
 
 
 def _groups(test: pl.DataFrame, target: Target) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ ROW_PX = 26  # of a figure with a row a group
 
 def figures(test: pl.DataFrame, target: Target) -> list[dict[str, Any]]:
     """Two figures of how Predictions agree with Labels, and a histogram: each name, title, svg."""
-    labels, mean, patients = (test[c].to_numpy() for c in ("label", "mean", "patient_id"))
+    labels, mean, _ = evaluate.arrays(test)
     if target.kind == "binary":
         positive = evaluate.is_positive(labels, target)
         classes = histogram(mean[~positive], mean[positive], target, ("negative", "positive"))
@@ -35,15 +35,10 @@ def figures(test: pl.DataFrame, target: Target) -> list[dict[str, Any]]:
             ("by_class", "Predictions by class", classes),
         ]
     else:
-        limits = evaluate.metrics(labels, mean, patients, target)
-        line = evaluate.trend(labels, mean, patients)
-        known = all(map(math.isfinite, line.values()))
-        ends = (line["intercept"], line["slope"]) if known else None
-        agreement = bland_altman(labels, mean, target, limits, ends)
         against = predicted_vs_label(labels, mean, target)
         drawn = [
             ("predicted_vs_label", "Predicted against label", against),
-            ("bland_altman", "Difference against mean", agreement),
+            ("bland_altman", "Difference against mean", bland_altman(test, target)),
             ("histogram", "Labels and predictions", histogram(labels, mean, target)),
         ]
     return [{"name": name, "title": title, "svg": svg} for name, title, svg in drawn]
@@ -159,23 +154,20 @@ def _identity(span: Span, target: Target, reach: Span | None = None, **room: int
     return chart
 
 
-def bland_altman(
-    labels: np.ndarray,
-    predicted: np.ndarray,
-    target: Target,
-    limits: Mapping[str, float],
-    trend: tuple[float, float] | None = None,
-) -> Markup:
-    """Difference against mean of labels and predicted, (N,) each: Bland and Altman 1986.
+def bland_altman(test: pl.DataFrame, target: Target) -> Markup:
+    """Difference against mean of labels and predicted: Bland and Altman 1986.
 
-    Limits, of `evaluate.metrics`, are bias, loa_low and loa_high with their intervals, the bands;
-    `trend` is intercept and slope of differences on means: the proportional bias.
+    With bias and limits of agreement, their intervals as bands, and the proportional bias.
     """
+    labels, predicted, patients = evaluate.arrays(test)
+    limits = evaluate.metrics(labels, predicted, patients, target)
+    trend = evaluate.trend(labels, predicted, patients)
     middle, difference = (labels + predicted) / 2, predicted - labels
     span, size = span_of(target, middle), target.high - target.low
     lines = {"bias": "bias", "loa_high": "+1.96 SD", "loa_low": "−1.96 SD"}
     ends_x = np.array([middle.min(), middle.max()])
-    ends_y = [] if trend is None else (trend[0] + trend[1] * ends_x).tolist()
+    is_known = all(map(math.isfinite, trend.values()))
+    ends_y = (trend["intercept"] + trend["slope"] * ends_x).tolist() if is_known else []
     drawn = [limits.get(name + end, math.nan) for name in lines for end in ("", "_low", "_high")]
     known = [abs(y) for y in (*drawn, *ends_y) if math.isfinite(y)]
     reach = 1.12 * max([float(np.abs(difference).max()), *known, 0.02 * size])
@@ -324,9 +316,8 @@ def both(labels: np.ndarray, runs: Sequence[tuple[str, np.ndarray]], target: Tar
     span = span_of(target, labels, *(mean for _, mean in runs))
     chart = _identity(span, target)
     aside = np.linspace(-0.008, 0.008, len(runs)) * (target.high - target.low)
-    for i, (_, mean) in enumerate(runs):
+    for i, (name, mean) in enumerate(runs):
         _dots(chart, labels + aside[i], mean, f"c{i % 6}")
-    for i, (name, _) in enumerate(runs):
         chart.text(70, TOP + 14 + 18 * i, name[:48], f"t{i % 6}")
     return chart.svg("Predictions of each run against label")
 

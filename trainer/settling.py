@@ -94,8 +94,8 @@ def _curve(
         score = (right if target.kind == "binary" else np.abs(means - label)).mean(axis=0)
         mse = ((means - label) ** 2).mean(axis=0)
     _, (name, _, _) = runs.scores_of(target)
-    curve |= {"se_measured": measured, "se_expected": expected, name: score, "mse": mse}
-    return pl.DataFrame(curve).fill_nan(None)
+    found = {"se_measured": measured, "se_expected": expected, name: score, "mse": mse}
+    return pl.DataFrame(curve | found).fill_nan(None)
 
 
 def summary(curves: pl.DataFrame, target: Target) -> pl.DataFrame:

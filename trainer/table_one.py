@@ -107,10 +107,9 @@ class SweepResult:
         lines += [*more, *(f"failed      {failure}" for failure in self.failures)]
         name = self.told[0][0]
         best = max(self.cells, key=lambda cell: cell.numbers[name] or -np.inf, default=None)
-        if best is not None and best.folds > 1:
-            lines.append(f"next        trephine report {' '.join(best.run_ids)}")
-        elif best is not None:
-            lines.append(f"next        trephine predict {' '.join(best.run_ids)} --where true")
+        if best is not None:
+            how = "report {}" if best.folds > 1 else "predict {} --where true"
+            lines.append(f"next        trephine {how.format(' '.join(best.run_ids))}")
         return "\n".join(lines)
 
     def _warnings(self) -> list[str]:
@@ -272,21 +271,20 @@ def _grouped(items: Iterable[T], key: Callable[[T], Hashable]) -> list[list[T]]:
 
 def _tested(store: FeatureStore, plans: Sequence[Planned], known: Mapping[str, str]) -> _Tested:
     """The Slides that all Runs of a grid were tested on, and Predictions, folds put together."""
-    found = store.ask(
+    rows = store.ask(
         "select run_id, slide_id, case_id, patient_id, predictions.split, label, mean"
         " from predictions join runs using (run_id) join cohort_slides using (cohort, slide_id)"
         " where run_id in (select unnest($ids)) order by slide_id",
         {"ids": list(known.values())},
     )
-    found = store.sound_runs(found)
-    made = set(found["run_id"])
+    made = set((found := store.sound_runs(rows))["run_id"])
     by_trial = _grouped(plans, lambda plan: (*plan.values.values(), plan.config.seed))
     whole = [trial for trial in by_trial if all(known.get(plan.key) in made for plan in trial)]
     ids = [[known[plan.key] for plan in trial] for trial in whole]
-    number = [(run_id, i) for i, own in enumerate(ids) for run_id in own]
-    of = pl.DataFrame(number, {"run_id": pl.String, "trial": pl.Int64}, orient="row")
-    tests = found.filter(split="test").join(of, on="run_id", maintain_order="left")
-    slides = tests.pivot("trial", index=list(ABOUT), values="mean").drop_nulls()
+    trial_of = {run_id: str(i) for i, own in enumerate(ids) for run_id in own}
+    trial = pl.col("run_id").replace_strict(trial_of, default=None, return_dtype=pl.String)
+    tests = found.filter(split="test").with_columns(trial=trial).drop_nulls("trial")
+    slides = tests.pivot("trial", index=ABOUT, values="mean").drop_nulls()
     target = store.target(store.cohort(plans[0].config.cohort).target)
     trials = []
     for i, plans in enumerate(whole if slides.height else ()):
@@ -309,11 +307,13 @@ def _cells(store: FeatureStore, tested: _Tested) -> Iterator[Cell]:
     for cell in _grouped(tested.trials, lambda trial: tuple(trial.plans[0].values.values())):
         values = {name: [float(trial.drawn[name][0]) for trial in cell] for name in names}
         spread = {k: float(np.std(v, ddof=1)) if len(v) > 1 else np.nan for k, v in values.items()}
-        ridge = [
+        least = [
             floor.pooled_floor(labels, [dict(floors.get(run_id, ())) for run_id in trial.run_ids])
             | floor.pooled_auc(store, [plan.config for plan in trial.plans], tested.target)
             for trial in cell
         ]
+        found = {k: np.array([one.get(k) for one in least], np.float64) for k in names}
+        ridge = {k: float(v.mean()) for k, v in found.items() if np.isfinite(v).all()}
         yield Cell(
             values=cell[0].plans[0].values,
             run_ids=tuple(run_id for trial in cell for run_id in trial.run_ids),
@@ -321,7 +321,7 @@ def _cells(store: FeatureStore, tested: _Tested) -> Iterator[Cell]:
             folds=len(cell[0].plans),
             scores=estimates(told, [trial.drawn for trial in cell]),
             spread=evaluate.finite(spread),
-            ridge=_mean(ridge, names),
+            ridge=ridge,
             by_case=_by_case(tested, cell),
             coverage=_coverage(tested, cell),
             ensemble=evaluate.measured(tested.slides.with_columns(_as_one(cell)), tested.target),
@@ -349,12 +349,6 @@ def _coverage(tested: _Tested, cell: Sequence[_Trial]) -> Mapping[str, float]:
     each = pl.concat(held).group_by("slide_id").agg(pl.col("held").mean(), pl.len())
     frame = tested.slides.join(each.filter(len=len(cell)), on="slide_id")
     return conformal.counted_held(frame) if frame.height == tested.slides.height else {}
-
-
-def _mean(each: Sequence[runs.Numbers], names: Sequence[str]) -> runs.Numbers:
-    """Means of the numbers that all have."""
-    found = {k: [v for one in each if (v := one.get(k)) is not None] for k in names}
-    return {k: float(np.mean(v)) for k, v in found.items() if len(v) == len(each)}
 
 
 def _differences(factor: str, tested: _Tested) -> Iterator[Difference]:

@@ -170,6 +170,9 @@ def test_the_page_shows_intervals_and_their_coverage(
         f"of labels; of test they hold {held} of 20, {held / 20:.1%} with each case counted" in page
     )
     assert "Slides held by interval" in page
+    assert set(re.findall(r'class="(?:line|dots) ([lc]\w+)', page)) <= {
+        f"{kind}{colour}" for kind in "lc" for colour in (*range(6), "grey")
+    }
     assert "Calibration (n = 20)" in page
     assert "Labels are rounded to 5, which allows R² 0.99" in page
     stated = write_page(store, [run.run_id], tmp_path / "report.html", rounding=20).read_text()

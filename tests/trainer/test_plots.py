@@ -106,7 +106,7 @@ def test_the_lines_of_agreement_are_those_of_the_metrics() -> None:
     frame = frame_of(40)
     truth, mean, patients = (frame[c].to_numpy() for c in ("label", "mean", "patient_id"))
     limits = evaluate.metrics(truth, mean, patients, TARGET)
-    drawn = plots.bland_altman(truth, mean, TARGET, limits)
+    drawn = plots.bland_altman(frame, TARGET)
     words = [one.text for one in elements(drawn, "text")]
     for name in ("bias", "loa_low", "loa_high"):
         assert f"{limits[name]:+.1f}".replace("-", "−") in words
@@ -219,10 +219,8 @@ def test_all_that_bland_and_altman_draw_lies_between_the_axes(
     rng = np.random.default_rng(seed)
     truth, mean = rng.uniform(0, 100, (2, n))
     patients = np.array(["P" if one_patient else f"P{i}" for i in range(n)])
-    limits = evaluate.metrics(truth, mean, patients, TARGET)
-    line = trend(truth, mean, patients)
-    both = (line["intercept"], line["slope"]) if math.isfinite(line["slope"]) else None
-    drawn = plots.bland_altman(truth, mean, TARGET, limits, both)
+    frame = pl.DataFrame({"label": truth, "mean": mean, "patient_id": patients})
+    drawn = plots.bland_altman(frame, TARGET)
     places = [float(y) for one in re.findall(r'class="line[^>]*d="([^"]*)"', drawn)
               for y in re.findall(r"[ML]\S+ (\S+?)(?=[ML]|$)", one)]  # fmt: skip
     assert places

@@ -110,7 +110,7 @@ _OVER = (
 )
 # "about", "in the region of", "ca."
 _ABOUT = (
-    r"~|±|\+/-|\b(?:about|around|roughly|circa|some|nearly|almost|near(?:er)?|approaching|ca\.?|c\.|ap+rox\.?|ap+r?\."
+    r"~|±|\+/-|\b(?:about|around|roughly|circa|some|nearly|almost|near(?:er)?|approaching|cca|ca\.?|c\.|ap+rox\.?|ap+r?\."
     r"|something like|approximat(?:e(?:ly|s)?|ing)|close(?:r)? to|etwa|rund|ungefähr|zirka|environ"
     r"|pr(?:ès|oche) de|(?:of|on|in) the (?:order|region|vicinity|neighbou?rhood) of)"
 )

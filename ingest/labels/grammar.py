@@ -207,6 +207,8 @@ class _Scan:
                 self.clear(at)  # "in your block we find the core 40% cellular"
         elif participle and (s[:at].rstrip("qnz")[-1:] == "v"):
             pass  # "was scored", "was thought to be", "cellularity varying between"
+        elif self.head == "C" and words[at - 1] in _WHICH and s[at + 1 : at + 2] == "p":
+            pass  # "a cellularity that oscillates between 25 and 30%"
         elif away and self.head == "T" and self.behind > max(self.ties, default=0):
             pass  # "from 20% at presentation to 70%"
         elif (verb := _VERB.match(s, at - 1)) and (

@@ -91,7 +91,7 @@ w with showing mit avec
 o mittel mittler durchschnitt overall average averages averaging averaged total mean combined global
  whole entire agreed adjudicated consensus composite final summary gesamt insgesamt durchschnittlich
  mittlere moyenne ensemble
-q anywhere everywhere taux bit estimation h so rpt approximate très sehr exact absolute absolut
+q cca anywhere everywhere taux bit estimation h so rpt approximate très sehr exact absolute absolut
  absolu specify upward upwards downward downwards h&e best alike too therefore thus hence nil zero
  nearer nur somewhere perhaps ordre richtig recte lire above below angegeben um uh pt somewhat just
  still very quite rather about around almost good excellent representative intact limited active
@@ -113,7 +113,7 @@ h uneven herabgesetzt similar comparable identical n normal fair moderate raised
  erhöht vermindert reduziert gesteigert normwertig nl appropriate adequate regular
 y yo yr mm cm jour jours day days week weeks month months year years visit age aged ages age's old
  alter altersentsprechend altersbezogen âge young older adult decade
-e nearest exp expect expects expected reference norm normative predicted anticipated typical
+e nearest limit exp expect expects expected reference norm normative predicted anticipated typical
  typically usual usually adjusted matched related chart guideline standard ref interval limits
  healthy erwartet normbereich referenz referenzbereich sollwert normwert attendu norme référence
  théorique span erwartungswert adults children infants patients population minus

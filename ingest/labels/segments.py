@@ -49,6 +49,7 @@ _SCALE = re.compile(r"(?:[(\[][^()\[\]]{0,30}%[^()\[\]]{0,9}[)\]]|,? ?%)(?=[ .]*
 _BOXED = re.compile(r"\([^()\n]{0,60}\)(?=[ .]*[:=])")  # "Addendum (2 days later; Dr. B.):"
 _AFTER_LABEL = re.compile(r"\s*(?:[^\W\d_]{3,12} )?[(\[]?\w{1,2}(?:[)\].:]{1,2}| -)\s")
 _LEAD = re.compile(r"\s*(?:\(?\w{1,2}(?:[.):]| - )|[#*•>\[-])|[^:?\n]{1,62}[:?]")
+_INSTITUTE = re.compile(r"hospital|\bcent(?:er|re)\b|institut|universit|department|laborator")
 _WORD = re.compile(r"[^\W\d_]+")
 _SUBJECT = re.compile(r"d?[MR]*B+v")
 _BOX = re.compile(r"[ \t]*(?:\[[ x✓_]?\]|\( ?[x*]?\)|o(?= \d)|[☐☒☑✓□])")  # it goes on with boxes
@@ -236,7 +237,8 @@ class _Cutter:
         norm = _VALUES.search(bare) or (self.number and "e" in classes_in(bare))
         norm = bool(norm) and names_norm(bare)  # no "Reference laboratory" above all
         named = told or norm or material in ("core", "other")
-        if not (self.number or amends or named or is_side(bare)):
+        title = not self.number and _INSTITUTE.search(bare)  # "Clinical Center, pathology"
+        if title or not (self.number or amends or named or is_side(bare)):
             material, bare = "general", ""  # "COMPREHENSIVE MARROW SUMMARY" above all
         elif material == "unknown" and amends:
             material = "general"
@@ -342,6 +344,8 @@ class _Cutter:
             if key and not is_side(key[1]) and material_of(key[1]) != "unknown":
                 material, heading = material_of(key[1]), key[1]
                 begun = at if sentence[0] == "\n" else begun
+            elif key and is_side(key[1]):
+                heading = f"{key[1]} {heading}"  # "Specimen A. Right crest: 15 mm. Cellularity"
             elif not key and "%" not in sentence:
                 words = _WORD.findall(sentence[:60])[:4]
                 said = "".join(map(class_of, words))

@@ -21,7 +21,7 @@ _SHARES: dict[str, re.Pattern[str]] = {
     # "a 3:1 ratio of cells to fat"
     "F:G cells to fat": re.compile(r"(?P<f>[NF])[:/p](?P<g>[NF])T?[dqp]*[LAK][LMG]*[:/pj]d?f"),
     # "fat to cell ratio 40:60"
-    "fat to cells": re.compile(r"fT?[:/pj,]*[LCAK][LG]?T?[vpdq:(T]*(?P<g>[NF])[:/p](?P<f>[NF])"),
+    "fat to cells": re.compile(r"fT?[:/pj,]*[LCAK][LG]?T?[vpdq:(TM]*(?P<g>[NF])[:/p](?P<f>[NF])"),
 }
 # "30% hematopoietic cells", "70% of the space filled by fat"; "fat is 70%", "tissue at about 30%"
 _RIGHT = re.compile(r"F(?:p[doh]*M+v?)?z?[dqhM]*G?([fKL])")

@@ -88,7 +88,7 @@ def _of_rtf(text: str) -> str:
     from striprtf.striprtf import rtf_to_text
 
     try:
-        return str(rtf_to_text(text, errors="ignore"))
+        return str(rtf_to_text(text.replace("\\%", "%"), errors="ignore"))
     except (ValueError, IndexError, KeyError, LookupError):
         return text
 

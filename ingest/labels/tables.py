@@ -26,7 +26,9 @@ _FIGURE = re.compile(r"[<>~=]* ?\d{1,3}(?:[.,]\d+)?(?: ?(?:-|to) ?\d{1,3})? ?%?"
 _UNNAMED = re.compile(r"\d ?%|[\[(][ x✓]?[\])]|[☐☒☑✓□]")  # shares and boxes name no columns
 _LABELS = 12  # characters that the column of a table's row names is wide, at least
 _NOW = re.compile(r"\bthis\b")  # "This biopsy (June 2021)"
-_OF_SITE, _OF_PANEL = re.compile(r"local|site|initial"), re.compile(r"cent(?:ral|er|re)|consensus")
+# columns of a panel: readings that stand beside the one that counts, and that one
+_OF_SITE = re.compile(r"local|site|initial|reader")
+_OF_PANEL = re.compile(r"cent(?:ral|er|re)|consensus|adjudicat")
 _NORM = re.compile(r"(?:normal|range|ref|limits|interval)\b")  # of a column
 
 
@@ -132,8 +134,8 @@ def _below(row: str, head: list[str], n: int, cell: tuple[int, str]) -> Entry:
     """A cell below the name of its column."""
     name = "expected" if _NORM.match(head[n]) else head[n]
     if _OF_SITE.match(name) and any(map(_OF_PANEL.search, head)):
-        name = "referring"  # its reading stands beside the one that counts
-    elif _OF_PANEL.search(name):
+        return _cell(f"{row} (referring) : ", cell)
+    if _OF_PANEL.search(name):
         return _cell(f"{row} (consensus) : ", cell)
     name = "current" if _NOW.search(name) or "n" in classes_in(name) else name
     return _cell(f"{row} ({name}) : ", cell, None if is_known(head[n]) else "unknown")

@@ -63,6 +63,7 @@ _ASIDE = re.compile(r"(C[qMBGp%]*\()([^()FNebrnSagxLfKcR|]*|x?%)(\)[:q%])")
 _ASIDE_OF_ALL = re.compile(
     r"(?<=oC)(?:\((?=[^()]*[jpwM])[^()FNebrcSa]*\)|,[^,()FNebrcSa.;]*,)(?=[:v]*F)"
 )
+_BILINGUAL = re.compile(r"(C)(/x+)(?=:[^FN]{0,3}[FN](?!/))")  # "Cellularity / Zelligkeit: 90 %"
 _ASIDE_COMMA = re.compile(r"(C),c[qvdx]{0,3}(?=:)")
 _PLAIN_KEY = str.maketrans(dict.fromkeys("MGopdyvzuwhecbrnEgajki:,IKLf", "q"))
 _SPECIAL = words_of(
@@ -144,6 +145,7 @@ def encode(text: str, figures: list[Figure]) -> Sentence:
             words.append(word)
     s = _without_scale("".join(classes), words, places)
     s = _ASIDE_OF_ALL.sub(lambda m: "q" * len(m[0]), s)
+    s = _BILINGUAL.sub(lambda m: m[1] + "q" * len(m[2]), s)
     s = _ASIDE.sub(lambda m: m[1] + "q" * len(m[2]) + m[3], s)
     return Sentence(_ASIDE_COMMA.sub(lambda m: "C" + "q" * (len(m[0]) - 1), s), words, places)
 

@@ -40,6 +40,10 @@ en|Cellularity: {v} % marrow cells, {rest} % fat cells.
 en|Core came out of decal an hour ago: it looks regenerative, I would call it {v}% cellular.
 de|Mittlerer Zellgehalt des Marks {v} %, altersentsprechend wären 30-40 %.
 fr|La cellularité est évaluée à {v} % (au diagnostic : 97 %).
+en|Marrow is, with regard to age, of adequate cellularity, cca {v} % (lower limit 98 %).
+en|The marrow shows a cellularity that oscillates between {v} and {v} per cent.
+en|The fat to cell ratio of the marrow is {rest}:{v}.
+en|1. Cellularity / Ląsteliškumas: {v} %
 de|Geschätzte Zellularität {v} %.
 de|Bei einer Zellularität von {v} % altersentsprechendes Mark.
 de|Zellularität hochgradig reduziert, {v} % (altersentsprechend wären 70-80 %).
@@ -220,3 +224,34 @@ def test_brackets_that_begin_with_a_time_hold_what_was_then() -> None:
     for then in ("[baseline 85 %; post induction 50 %]", "(previous 85 %, day 28 10 %)"):
         text = f"TREPHINE BX\n 1. Specimen     1 core, 14 mm\n 2. Cellularity  35 %   {then}"
         assert parse(text).value == 35, text
+
+
+@given(values=st.permutations([20, 45, 70]))
+@settings(max_examples=6, deadline=None)
+def test_the_adjudicated_column_counts_and_those_of_readers_do_not(values: list[int]) -> None:
+    a, b, agreed = values
+    head = "                          Reader A     Reader B     Adjudicated"
+    rows = f"Cellularity (%)           {a}           {b}           {agreed}"
+    assert (
+        parse(f"Core biopsy\n\n{head}\n{rows}\nMF grade (0-3)            2   2   2").value == agreed
+    )
+
+
+@pytest.mark.parametrize(
+    "place", ["Clinical Center, Department of Pathology", "Clinical Institute"]
+)
+def test_an_institute_above_all_is_no_history(place: str) -> None:
+    said = "Hemopoietic cells occupy around 10 % of the intertrabecular area."
+    assert parse(f"{place}\n\nBiopsy of the bone marrow, 15 mm.\n{said}").value == 10
+
+
+def test_the_sign_of_rtf_is_one_of_per_cent() -> None:
+    said = r"{\rtf1\ansi CORE BIOPSY\par Micro: Normocellular marrow, cellularity 35\%-45\% at 63.}"
+    assert parse(said).value == 40
+
+
+def test_a_side_before_a_colon_is_the_core_s() -> None:
+    lines = "Specimen A. Right iliac crest: cylinder 15 mm. Cellularity {}%. Three series.\n"
+    lines += "Specimen B. Left iliac crest: cylinder 18 mm. Cellularity {}%. Three series."
+    for right, left in itertools.permutations((20, 60, 90), 2):
+        assert parse(lines.format(right, left)).value == (right + left) / 2

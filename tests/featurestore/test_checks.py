@@ -78,4 +78,4 @@ def test_every_check_can_be_asked_by_its_name(tmp_path: Path) -> None:
     for check in sql.names("checks"):
         text = queries.chosen("named", None, None, Path(check).name)
         assert store.sql(text).is_empty()
-        assert f"--named {Path(check).name}" in queries.listed("named")
+        assert f"--named {Path(check).name}" in queries.listed("named").text()

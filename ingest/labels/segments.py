@@ -233,12 +233,13 @@ class _Cutter:
     def _bare_heading(self, bare: str) -> None:
         amends, material = bool(AMENDS.search(bare)), material_of(bare)
         words = set(_WORD.findall(bare)) - EVENTS
+        if not self.number and _INSTITUTE.search(bare):
+            words -= {"clinical"}  # "Clinical Center, Department of Pathology"
         told = words & HISTORY or classes_in(" ".join(words)) & set("Sbrt")
         norm = _VALUES.search(bare) or (self.number and "e" in classes_in(bare))
         norm = bool(norm) and names_norm(bare)  # no "Reference laboratory" above all
         named = told or norm or material in ("core", "other")
-        title = not self.number and _INSTITUTE.search(bare)  # "Clinical Center, pathology"
-        if title or not (self.number or amends or named or is_side(bare)):
+        if not (self.number or amends or named or is_side(bare)):
             material, bare = "general", ""  # "COMPREHENSIVE MARROW SUMMARY" above all
         elif material == "unknown" and amends:
             material = "general"

@@ -245,6 +245,14 @@ def test_an_institute_above_all_is_no_history(place: str) -> None:
     assert parse(f"{place}\n\nBiopsy of the bone marrow, 15 mm.\n{said}").value == 10
 
 
+@pytest.mark.parametrize(
+    "place", ["Outside hospital report", "Referring institute", "Prior center"]
+)
+def test_a_report_of_another_institute_is_no_finding(place: str) -> None:
+    said = "The marrow is 80% cellular with 9% blasts."
+    assert parse(f"{place}\n\n{said}").value is None
+
+
 def test_the_sign_of_rtf_is_one_of_per_cent() -> None:
     said = r"{\rtf1\ansi CORE BIOPSY\par Micro: Normocellular marrow, cellularity 35\%-45\% at 63.}"
     assert parse(said).value == 40

@@ -350,6 +350,8 @@ class _Scan:
     def _is_relative(self, at: int) -> bool:
         """Whether a figure is a difference or a share of another: "20% above normal"."""
         behind = self.s[at + 1 :]
+        if self.s[at - 1 : at] == "I" and _OF & set(self.words[at + 1 : at + 2]):
+            return True  # "cellularity remains in 40% of the sample"
         if re.match(r"q?hq?k|k[eh]", behind):
             return True
         if behind[:2] == ",F" and self.figures[at].parts == self.figures[at + 2].parts:

@@ -152,9 +152,9 @@ i not no cannot never without sans ohne neither nor nicht kein keine pas non auc
 """
 SPECIMENS = """
 clot clot clots block cellblock gerinnsel caillot blutgerinnsel
-aspirate aspirate aspirates aspirated smear smears particle particles spicule spicules film films
- bma aspirat ausstrich ausstriche aspirationszytologie bröckel myélogramme frottis grumeaux flecks
- crumbs units
+aspirate asp aspirate aspirates aspirated smear smears particle particles spicule spicules film
+ films bma aspirat ausstrich ausstriche aspirationszytologie bröckel myélogramme frottis grumeaux
+ flecks crumbs units
 touch touch imprint imprints squash crushprep dab roll tupfpräparat abklatsch abtupfpräparat
  empreinte empreintes apposition appositions
 blood blood peripheral

@@ -263,3 +263,10 @@ def test_a_side_before_a_colon_is_the_core_s() -> None:
     lines += "Specimen B. Left iliac crest: cylinder 18 mm. Cellularity {}%. Three series."
     for right, left in itertools.permutations((20, 60, 90), 2):
         assert parse(lines.format(right, left)).value == (right + left) / 2
+
+
+def test_an_unknown_word_before_the_cellularity_owns_its_figure() -> None:
+    for noun, key in itertools.product(("Tumor", "Asp", "Stromal"), ("cellularity (%)", "cell %")):
+        assert parse(LEADS["en"].format(f"{noun} {key}: 40")).value is None, (noun, key)
+    lost = "The cellularity that remains in 40% of the sample is fat."
+    assert parse(LEADS["en"].format(lost)).value is None

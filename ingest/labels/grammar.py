@@ -31,7 +31,9 @@ _COMPARES = _OF | words_of(
 )
 _IS = words_of("is are was were appears remains ist est")
 _PARTS = words_of("area fraction share proportion anteil")
+_CHANGED = re.compile("dimin|augment|baiss|rédui|accru")  # "diminuée de 30 %"
 _CHANGES = words_of("less more lower higher fewer weniger mehr moins plus")
+_BESIDE = _CHANGES | {"above", "below"}  # "15% more cellular than", "20% below normal"
 _WHICH = words_of("which that who qui das die der welche welcher welches")
 _STRONG = words_of("marrow space spaces core cores biopsy biopsies trephine section sections")
 _SITE = re.compile(r"[xfLT](?:[xhq]*[MBG])?")  # "better preserved marrow"
@@ -69,6 +71,7 @@ _MEAN = re.compile(r"[;,][dqvp]*o[dqvp:]*Fo?(?:[.;,)]|$)")
 _OF_READERS = re.compile("[^.;,CF]*C:(?:d*[xr]+F[,j/;]+)+[^FCA.;]*o$")  # "XY 50%, Z 75%, mean"
 _ALSO = re.compile(r";[qd]*v*(?P<by>z*)v*F(?:[.;,(]|$)")  # "cellularity: reduced; 40%"
 _LEAD_ENDS = re.compile(r"[pwI][dn][qhnMBGRx]*d$")
+_PLACES = words_of("in im on over an auf sur dans")
 _AT_FIRST = words_of("at with mit bei avec à")
 _AT = re.compile(r"F,?v?d*(?:C(?!p[dq]*x)|[MB]+v[dqh]*[HC])")  # "at 40%, cellularity is normal"
 _ASIDE = re.compile(r"(?<=[CMBG]),[^,FNCAK.;]*,(?=v)")  # "cellularity, tumor included, is 40%"
@@ -281,7 +284,10 @@ class _Scan:
         if first in self.ties and _FROM_TO.search(s, 0, at) and s[first - 1 : first] == "u":
             self.ties[at], self.head = "listed", "T"  # "from 20% in some zones to 90% in others"
             return
-        reduced = self.words[at - 1] in ("by", "um") and not _FILLED.match(s, at)
+        before = self.words[max(0, at - 2) : at]
+        reduced = before[-1:] in (["by"], ["um"]) and not _FILLED.match(s, at)
+        reduced = reduced or (before[-1:] == ["de"] and _CHANGED.match(before[0]) is not None)
+        reduced = reduced or not _BESIDE.isdisjoint(self.words[at + 1 : at + 2])
         tie = "" if reduced else self._of_right(at)
         if tie is None:
             tie = self._of_left(at)
@@ -350,8 +356,9 @@ class _Scan:
     def _is_relative(self, at: int) -> bool:
         """Whether a figure is a difference or a share of another: "20% above normal"."""
         behind = self.s[at + 1 :]
-        if self.s[at - 1 : at] == "I" and _OF & set(self.words[at + 1 : at + 2]):
-            return True  # "cellularity remains in 40% of the sample"
+        place = self.words[len(self.s[:at].rstrip("q")) - 1] if at else ""
+        if place in _PLACES and _OF & set(self.words[at + 1 : at + 2]):
+            return True  # "cellularity is assessed on 40% of the section"
         if re.match(r"q?hq?k|k[eh]", behind):
             return True
         if behind[:2] == ",F" and self.figures[at].parts == self.figures[at + 2].parts:

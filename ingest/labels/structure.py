@@ -30,6 +30,8 @@ _FIELD = re.compile(
     r"(?:[^;,|\t:]{1,30}[;,|\t])?[ ~\"']*(?P<name>[^\W\d_]\w*_\w+)[~\"']*"
     r"(?P<mark>[ ]?[:=;,|\t])(?!\s*$)[ ]?(?P<value>.*)"
 )
+# results that stand no more: HL7's deleted, wrong, without result, pending, unverified; FHIR's
+_VOID = ("D", "W", "X", "I", "R", "entered-in-error", "cancelled")
 _DIGITS = re.compile(r"(?:\|_\d_)+\|")
 _TAG = re.compile(r"<(?:html|body|p|div|br|table|tr|td|h[1-6]|ul|li|b)\b[^>]*>", re.IGNORECASE)
 _BLOCKS = {"p", "div", "br", "tr", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "li", "table"}
@@ -127,6 +129,8 @@ def _specimen(value: dict[str, Any], known: dict[str, str]) -> str:
 
 def _json_lines(value: Any, name: str, lines: list[str], known: dict[str, str]) -> None:
     """One paragraph a text; an Observation is "name: value unit"."""
+    if isinstance(value, dict) and value.get("status") in _VOID:
+        return
     if isinstance(value, dict):
         named = _display(value.get("code")) if "code" in value else ""
         quantity = value.get("valueQuantity")
@@ -190,7 +194,8 @@ def _of_hl7(text: str) -> str:
         kind = str(segment[0])
         if kind == "NTE" and len(segment) > 3:
             lines.append(_unescaped(str(segment[3])))
-        if kind != "OBX" or len(segment) < 6:
+        void = len(segment) > 11 and str(segment[11]).strip() in _VOID
+        if kind != "OBX" or len(segment) < 6 or void:
             continue
         parts = str(segment[3]).split("^")
         name = next((part for part in parts[1:2] + parts[:1] if part.strip()), "")

@@ -270,3 +270,39 @@ def test_an_unknown_word_before_the_cellularity_owns_its_figure() -> None:
         assert parse(LEADS["en"].format(f"{noun} {key}: 40")).value is None, (noun, key)
     lost = "The cellularity that remains in 40% of the sample is fat."
     assert parse(LEADS["en"].format(lost)).value is None
+
+
+OTHER_SHARES = """Core: 15% more cellular than expected for age.
+Core: marrow is 20% less cellular than last time.
+Trephine: 20% below normal cellularity.
+BOM : cellularité diminuée de 30 %.
+Core: cellularity assessed on 60% of the section.
+Core: cellularity assessable in only 20% of the section.
+KM-Stanze: Zellularität nur an 30 % der Stanze beurteilbar.
+BOM : cellularité évaluable sur 30 % du fragment.""".splitlines()
+
+
+@pytest.mark.parametrize("said", OTHER_SHARES)
+def test_a_difference_or_a_share_of_the_section_is_no_cellularity(said: str) -> None:
+    assert parse(said).value is None
+
+
+@pytest.mark.parametrize("status", [*"DWXIR", "entered-in-error", "cancelled"])
+def test_a_result_that_stands_no_more_gives_nothing_and_hides_nothing(status: str) -> None:
+    if len(status) == 1:
+        row = "OBX|{}|NM|CELL^Cellularity core||{}|%|||||{}"
+        old, new = row.format(1, 65, status), row.format(2, 40, "F")
+        assert parse(f"MSH|^~\\&|A|B|C|D|2020||ORU^R01|1|P|2.5\r{old}").value is None
+        assert parse(f"MSH|^~\\&|A|B|C|D|2020||ORU^R01|1|P|2.5\r{old}\r{new}").value == 40
+        return
+    quantity = {"code": {"text": "Core cellularity"}, "valueQuantity": {"value": 65, "unit": "%"}}
+    old, new = {"status": status, **quantity}, {"status": "final", **quantity}
+    new["valueQuantity"] = {"value": 40, "unit": "%"}
+    assert parse(json.dumps(old)).value is None
+    assert parse(json.dumps([old, new])).value == 40
+
+
+@pytest.mark.parametrize("noun", ["tumor", "tumour", "blast", "nodule", "fat", "control"])
+def test_a_field_of_another_noun_is_none_of_the_cellularity(noun: str) -> None:
+    rows = [f"{noun}_cellularity_pct;60", "core_length_mm;12", "asp_blasts_pct;3", "hb_g_dl;9"]
+    assert parse("\n".join(rows)).value is None

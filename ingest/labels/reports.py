@@ -131,7 +131,8 @@ def _folder(
     path: Path, config: TableConfig | None
 ) -> tuple[list[Report], dict[str | int, str], list[str]]:
     """The texts of the files, and the files that are none."""
-    files = sorted(file for file in path.iterdir() if file.suffix.lower() == ".txt")
+    every = [one for one in sorted(path.iterdir()) if not one.name.startswith(".")]
+    files = [file for file in every if file.suffix.lower() == ".txt"]
     if not files:
         raise ReportError(f"{path} holds no .txt file. Expected one a case, CASE_ID.txt.")
     found, encodings = [], []
@@ -144,7 +145,13 @@ def _folder(
         else:
             found.append(Report(case_id=file.stem, text=text))
             encodings.append(encoding)
-    return found, failures, guessed(encodings)
+    notes = guessed(encodings)
+    if rest := [one.name for one in every if one not in files]:
+        notes.append(
+            f"left out, as they do not end in .txt: {len(rest):,} ({', '.join(rest[:3])}"
+            f"{', ...' if rest[3:] else ''}); a report of any layout is read as CASE_ID.txt"
+        )
+    return found, failures, notes
 
 
 def _report(values: Any) -> Report:

@@ -306,3 +306,25 @@ def test_a_result_that_stands_no_more_gives_nothing_and_hides_nothing(status: st
 def test_a_field_of_another_noun_is_none_of_the_cellularity(noun: str) -> None:
     rows = [f"{noun}_cellularity_pct;60", "core_length_mm;12", "asp_blasts_pct;3", "hb_g_dl;9"]
     assert parse("\n".join(rows)).value is None
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("Current", "Reference"), 20),
+        (("Biopsy", "Aspirate"), 20),
+        (("Now", "Before therapy"), 20),
+        (("Right", "Left"), 55),
+        (("Pathologist 1", "Pathologist 2"), None),
+        (("Reader 1", "Reader 2"), None),
+    ],
+)
+def test_cells_that_name_the_cellularity_themselves_go_by_their_columns(
+    names: tuple[str, str], expected: float | None
+) -> None:
+    for order in (0, 1), (1, 0):
+        head = " | ".join(names[n] for n in order)
+        row = " | ".join(f"Cellularity {(20, 90)[n]}%" for n in order)
+        for rule in ("", "|---|---|\n"):
+            text = f"Core biopsy\n\n| {head} |\n{rule}| {row} |\n"
+            assert parse(text).value == expected, text

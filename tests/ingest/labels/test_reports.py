@@ -77,6 +77,8 @@ def test_a_folder_of_texts(tmp_path: Path) -> None:
         ("B-2", "Cellularity 20%."),
     ]
     assert (found.n_rows, found.n_empty, found.n_superseded) == (3, 1, 0)
+    (note,) = [note for note in found.notes if "left out" in note]
+    assert "1 (notes.md)" in note
 
 
 def test_the_latest_row_of_a_case_wins(tmp_path: Path) -> None:
@@ -285,9 +287,10 @@ def test_nothing_there(tmp_path: Path) -> None:
 def test_an_encoding_that_is_guessed_is_told_once(encoding: str, name: str, tmp_path: Path) -> None:
     german = "case_id,text\nA,Zellularität 40 % für das Alter\nB,für ältere"
     notes = read_reports(saved(tmp_path, german, encoding=encoding)).notes
+    (folder := tmp_path / "texts").mkdir()
     for n in range(3):
-        saved(tmp_path, german, f"{n}.txt", encoding)
-    for told, n in (notes, "1 file"), (read_reports(tmp_path).notes, "3 files"):
+        saved(folder, german, f"{n}.txt", encoding)
+    for told, n in (notes, "1 file"), (read_reports(folder).notes, "3 files"):
         assert [name in note and n in note for note in told] == [True] * bool(name), told
 
 

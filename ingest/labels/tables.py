@@ -98,10 +98,10 @@ class Columns:
             said = cells[k + 1][0], " | ".join(names[k + 1 :])
             return [_cell(f"{names[k]} : ", said, "unknown" if unsure else material)]
         own = [n for n, name in enumerate(names) if "ellul" in name and _SHARE.search(name)]
-        if len(own) > 1:  # "| cellularity 20% | cellularity 90% |" below "| current | reference |"
-            head = self.head if len(self.head) == len(cells) else [""] * len(cells)
-            known: list[Material | None] = [None if is_known(one) else "unknown" for one in head]
-            return [_cell(f"{head[n]} : ", cells[n], known[n]) for n in own]
+        if len(own) > 1 and len(self.head) == len(cells):
+            # "| cellularity 20% | cellularity 90% |" below "| current | reference |"
+            known: list[Material | None] = [None if is_known(of) else "unknown" for of in self.head]
+            return [_cell(f"{self.head[n]} : ", cells[n], known[n]) for n in own]
         return None
 
     def _names_columns(self, line: str, names: list[str], above: str, *, bare: bool) -> bool:

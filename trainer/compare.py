@@ -146,7 +146,16 @@ def view(
         "figures": [*(pooled["figures"] if pooled else ()), *figures],
         "scores": scores,
         "cells": cells if len(cells) > 1 and repeated else None,
+        "lacking": "" if cells or "fold" not in differ else _lacking(settings),
     }
+
+
+def _lacking(settings: Sequence[Mapping[str, Any]]) -> str:
+    """Which folds a seed lacks that others have."""
+    made = {(one["seed"], one["fold"]) for one in settings}
+    seeds, folds = (sorted({one[name] for one in settings}, key=str) for name in ("seed", "fold"))
+    every = ((seed, fold) for seed in seeds for fold in folds)
+    return ", ".join(f"seed {one[0]} lacks fold {one[1]}" for one in every if one not in made)
 
 
 def _figures(short: Sequence[str], common: Common, target: Target) -> Iterator[dict[str, Any]]:

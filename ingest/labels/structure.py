@@ -27,11 +27,11 @@ _SPOKEN_MARK = re.compile(
 )
 # "core_cellularity_pct,75", "PT-88213;BIOPSY_CELLULARITY;85;%", "~BX_CELL_PCT~|75"
 _FIELD = re.compile(
-    r"(?:[^;,|\t:]{1,30}[;,|\t])?[ ~\"']*(?P<name>[^\W\d_]\w*_\w+)[~\"']*"
+    r"(?:[^;,|\t:]{1,30}[;,|\t])?[ ~\"']*(?P<name>[^\W\d_]\w*+)[~\"']*"
     r"(?P<mark>[ ]?[:=;,|\t])(?!\s*$)[ ]?(?P<value>.*)"
 )
-# results that stand no more: HL7's deleted, wrong, without result, pending, unverified; FHIR's
-_VOID = ("D", "W", "X", "I", "R", "entered-in-error", "cancelled")
+# results that stand no more, of HL7 (deleted, wrong, without result, pending, unverified) and FHIR
+_VOID, _VOID_OF_FHIR = ("D", "W", "X", "I", "R"), ("entered-in-error", "cancelled")
 _DIGITS = re.compile(r"(?:\|_\d_)+\|")
 _TAG = re.compile(r"<(?:html|body|p|div|br|table|tr|td|h[1-6]|ul|li|b)\b[^>]*>", re.IGNORECASE)
 _BLOCKS = {"p", "div", "br", "tr", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "li", "table"}
@@ -68,6 +68,7 @@ def _of_fields(text: str) -> str:
     """An export by the names of fields, "core_cellularity_pct;75": a paragraph for each."""
     lines = [line for line in text.splitlines() if line.strip()]
     fields = [_FIELD.match(line) for line in lines]
+    fields = [field if field and "_" in field["name"] else None for field in fields]
     if 2 * sum(field is not None for field in fields) < len(lines):
         return text
     return "\n\n".join(
@@ -80,7 +81,10 @@ def _field(field: re.Match[str]) -> str:
     if is_measured(name):
         name = re.sub(r"\bcell\b", "cellularity", name)  # "bm_cell_pct"
     mark = field["mark"].strip() or "\t"
-    cells = next(csv.reader([field["value"]], delimiter=mark), []) if mark in ",;|\t" else []
+    try:
+        cells = next(csv.reader([field["value"]], delimiter=mark), []) if mark in ",;|\t" else []
+    except csv.Error:  # a cell of over 100,000 characters
+        cells = []
     unit = "".join(cells[1:2]).strip()
     value = cells[0] if cells else field["value"]
     return f"{name}: {value} {unit if unit in ('%', 'percent', 'pct') else ''}".rstrip()
@@ -97,11 +101,10 @@ def _of_rtf(text: str) -> str:
 
 def _of_json(text: str) -> str:
     try:
-        value = json.loads(text)
+        value, lines = json.loads(text), list[str]()
+        _json_lines(value, "", lines, _specimens(value))
     except (ValueError, RecursionError):
         return text
-    lines: list[str] = []
-    _json_lines(value, "", lines, _specimens(value))
     return "\n".join(lines)
 
 
@@ -129,7 +132,7 @@ def _specimen(value: dict[str, Any], known: dict[str, str]) -> str:
 
 def _json_lines(value: Any, name: str, lines: list[str], known: dict[str, str]) -> None:
     """One paragraph a text; an Observation is "name: value unit"."""
-    if isinstance(value, dict) and value.get("status") in _VOID:
+    if isinstance(value, dict) and value.get("status") in _VOID_OF_FHIR:
         return
     if isinstance(value, dict):
         named = _display(value.get("code")) if "code" in value else ""

@@ -406,6 +406,13 @@ def test_page_and_terminal_pool_folds_and_seeds_as_a_direct_computation_does(
     assert "a row of the table is of 48 slides of 24 patients" in out.read_text()
     seen = [page.test_slides(store, run) for run in made[:3]]  # the second seed lacks a fold
     assert compare.view(store, made[:3], seen)["pooled"] is None
+    page.write_page(store, [run.run_id for run in made[:3]], out)
+    there = {(run.config.seed, run.config.fold) for run in made[:3]}
+    seeds, folds = (sorted(set(ones), key=str) for ones in zip(*there, strict=True))
+    lacks = [(k, f) for k in seeds for f in folds if (k, f) not in there]
+    assert len(lacks) == len(seeds) * len(folds) - 3 > 0
+    said = ", ".join(f"seed {k} lacks fold {f}" for k, f in lacks)
+    assert f"Nothing is pooled: {said}." in out.read_text()
 
 
 def pairs_in_order(labels: np.ndarray, mean: np.ndarray) -> float:

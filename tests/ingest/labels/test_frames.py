@@ -328,3 +328,16 @@ def test_cells_that_name_the_cellularity_themselves_go_by_their_columns(
         for rule in ("", "|---|---|\n"):
             text = f"Core biopsy\n\n| {head} |\n{rule}| {row} |\n"
             assert parse(text).value == expected, text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 900 + "]" * 900,
+        "a_" * 300_000,
+        "\n".join(["core_note_txt;" + "x" * 200_000] * 9),
+        "\n".join(["core_note_txt;a\0b"] * 9),
+    ],
+)
+def test_what_is_no_export_does_no_harm(text: str) -> None:
+    assert parse(text).value is None

@@ -69,11 +69,8 @@ class Comparison:
         lines = [*runs.first(self.warnings), *in_columns(rows)]
         if not self.differs:
             lines.append("nothing else differs")
-        if not self.n_slides:
-            why = "no slide was tested by both"
-            if "target" in self.differs:
-                why = "they predict {} and {}".format(*self.differs["target"])
-            return "\n".join([*lines, f"{why}, so they cannot be compared"])
+        if self.gave_up:
+            return "\n".join([*lines, self._why_not()])
         said = (f"{t} {self.difference[n].text(form)}" for n, t, form in evaluate.differences(told))
         of = f"{counted(self.n_slides, 'slide')} of {counted(self.n_patients, 'patient')}"
         lines.append(
@@ -81,6 +78,24 @@ class Comparison:
             f"{', '.join(said)}{runs.of_classes(self.positive)}"
         )
         return "\n".join(lines)
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether there is nothing to compare them on."""
+        return not self.n_slides
+
+    def _why_not(self) -> str:
+        """Why there is nothing to compare, and what to do."""
+        folds = self.differs.get("fold", (None,))
+        why, what = "no slide was tested by both with one label", "predict the same slides with"
+        what += f" each: trephine predict {self.run_ids[0]} COHORT"
+        if "target" in self.differs:
+            why = "they predict {} and {}".format(*self.differs["target"])
+            what = "name two runs with one target: trephine runs"
+        elif None not in folds and "cohort" not in self.differs:
+            why = "they were tested on folds {} and {}, which share no slide".format(*folds)
+            what = f"pool the folds with: trephine report {' '.join(self.run_ids)}"
+        return f"{why}, so they cannot be compared; {what}"
 
 
 def compare(store: FeatureStore, first: str, second: str) -> Comparison:

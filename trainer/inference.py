@@ -178,6 +178,7 @@ def predict_together(
     made = frames[0] if len(frames) == 1 else _as_one(frames)
     said = [runs.RANDOM] if any(run.encoder.random for run in models) else []
     said += notes(models[0], made) if len(frames) == 1 else [AS_ONE.format(len(frames))]
+    said += _not_new(models, made)
     if where is not None:  # all that were asked for, whatever Embeddings they have
         asked = store.sql(f"select slide_id from bags where ({where}\n)")
     else:
@@ -192,6 +193,22 @@ def predict_together(
             f"{more}. Take them in with: {'; '.join(how)}"
         )
     return Rows(made, said, failures=lacking)
+
+
+def _not_new(models: Sequence[runs.Run], made: pl.DataFrame) -> list[str]:
+    """That Runs learnt from what they predict, and where they are told what each left out."""
+    if not (n := int((made["seen"] != "not").sum())):
+        return []
+    left = "; ".join(
+        f"fold {r.config.fold}: {r.run_id}" for r in models if r.config.fold is not None
+    )
+    own = f"The run of a slide's own fold left it out ({left}). " if left else ""
+    return [
+        f"{n:,} of {counted(made.height, 'slide')} are not new to "
+        f"{'the run' if len(models) == 1 else 'these runs'}, as the column seen says: their "
+        f"predictions flatter. {own}What each run says of the slides that it left out: "
+        f"trephine sql --named out_of_fold -p run={models[0].run_id}"
+    ]
 
 
 def _as_one(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:

@@ -4,7 +4,8 @@ import base64
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,7 @@ def write_page(
         templates()
         .get_template("page.html")
         .render(
+            title=_title(loaded),
             runs=views,
             whole=whole,
             compared=compare.view(store, loaded, tests) if len(loaded) > 1 else None,
@@ -109,7 +111,31 @@ def _loaded(
     if len({run.record.about() for run in loaded}) > 1:
         named = ", ".join(f"{run.run_id} {run.record.target}" for run in loaded)
         raise ConfigError(f"a page is of runs with one target, got {named}. Write one for each.")
+    loaded = _in_order(loaded)
     return loaded, [test_slides(store, run) for run in loaded]
+
+
+def _in_order(loaded: Sequence[runs.Run]) -> list[runs.Run]:
+    """Those alike but for fold and seed together, as the first of them came; by fold, then seed."""
+    first: dict[str, int] = {}
+
+    def place(run: runs.Run) -> tuple[int, int, str, int]:
+        rest, fold = replace(run.config, fold=None, seed=0), run.config.fold or ""
+        alike = f"{rest} {run.record.encoder_id} {run.record.tiling_id}"
+        return first.setdefault(alike, len(first)), len(fold), fold, run.config.seed
+
+    return sorted(loaded, key=place)
+
+
+def _title(loaded: Sequence[runs.Run]) -> str:
+    """What the Runs are of, however many they are."""
+    of = {
+        "cohort": {run.record.cohort for run in loaded},
+        "encoder": {run.encoder.name for run in loaded},
+        "run": {run.run_id for run in loaded},
+    }
+    said = (", ".join(some) if len(some) == 1 else counted(len(some), k) for k, some in of.items())
+    return f"{loaded[0].record.target.replace('_', ' ').capitalize()}: {', '.join(said)}"
 
 
 def templates() -> jinja2.Environment:
@@ -217,9 +243,16 @@ def _intervals(run: runs.Run, test: pl.DataFrame, target: Target) -> dict[str, A
         "level": level,
         "half": width and width.typical,
         "coverage": held,
+        "as_expected": held and _as_expected(held),
         "held": held and conformal.in_words(held),
         "svg": rows and plots.intervals(rows, "Labels held by the interval", level, ".0%"),
     }
+
+
+def _as_expected(held: Mapping[str, float]) -> bool:
+    """Whether the coverage lies where it was expected, all as printed."""
+    low, share, high = (held[k] for k in ("expected_low", "coverage", "expected_high"))
+    return "under" not in (runs.lower(share, low, ".1%"), runs.lower(high, share, ".1%"))
 
 
 def _coverage(test: pl.DataFrame, target: Target) -> list[dict[str, Any]]:

@@ -23,6 +23,7 @@ from trainer.config import TrainConfig, loss_of
 
 RANDOM = "the encoder's weights are random: these numbers say nothing about marrow"
 FEW_PATIENTS = 50  # of test, under which every number is rough
+DOES = {"under": "better than", "at": "as well as"}  # what a score is held against, by `lower`
 RARE, HANG = 10, "AUC and accuracy hang on each of them"  # Slides of a class in test, under which
 Numbers = Mapping[str, float | None]  # of metrics, by name
 Score = tuple[str, str, str]  # a metric, what it is called, and how it is written
@@ -164,26 +165,27 @@ def cautions(
 ) -> list[str]:
     """What must be read before any number of a test: sentences, none where all is well."""
     name, title, form = against(scores, floor)
-    value, least, said = numbers.get(name), floor.get(name), [RANDOM] * random + rare(numbers)
+    value, said = numbers.get(name), [RANDOM] * random + rare(numbers)
     if value is None:
         return [*said, f"test {title} is {undefined(name, numbers)}", *few(numbers)]
-    if is_under(value, least):
-        said.append(
-            f"test {title} {value:{form}} is under the ridge floor of {least:{form}}: a straight "
-            "line through mean embeddings does better than this model"
-        )
-    if name == "r2" and value < 0:
-        said.append(
-            f"test R2 {value:.3f} is under 0: the mean label as the answer for every slide "
-            "does better than this model"
-        )
     right, positive = numbers.get("accuracy"), numbers.get("positive")
-    most = 0.0 if positive is None else max(positive, 1 - positive)
-    if right is not None and right < most - 1e-9:
-        said.append(
-            f"test accuracy {right:.1%} is under {most:.1%}: the commoner class as the answer for "
-            "every slide does better than this model"
-        )
+    most = 0.0 if positive is None else max(positive, 1 - positive) - 1e-9
+    mean, commoner = (
+        f"the {one} as the answer for every slide" for one in ("mean label", "commoner class")
+    )
+    of, line = "the ridge floor of ", "a straight line through mean embeddings"
+    held = (
+        (title, value, floor.get(name), form, of, line),
+        ("R2", value if name == "r2" else None, 0.0, ".3f", "", mean),
+        ("accuracy", right, most, ".1%", "", commoner),
+    )
+    for what, score, least, shape, place, other in held:
+        if where := lower(score, least, shape):
+            ours, theirs = (number(one, f"z{shape}") for one in (score, least))
+            said.append(
+                f"test {what} {ours} is {where} {place}{theirs}: {other} does {DOES[where]} this "
+                "model"
+            )
     return said + few(numbers)
 
 
@@ -193,9 +195,11 @@ def against(scores: Sequence[Score], floor: Numbers) -> Score:
     return next(better, scores[0])
 
 
-def is_under(value: float | None, floor: float | None) -> bool:
-    """Whether a score is known to be lower than another."""
-    return value is not None and floor is not None and value < floor
+def lower(value: float | None, other: float | None, form: str) -> Literal["under", "at"] | None:
+    """How a lower score stands to another as both are printed; None where it is not lower."""
+    if value is None or other is None or value >= other:
+        return None
+    return "at" if format(value, f"z{form}") == format(other, f"z{form}") else "under"
 
 
 def first(warnings: Sequence[str]) -> list[str]:

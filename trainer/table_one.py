@@ -123,13 +123,16 @@ class SweepResult:
         if len(self.cells) == 1:
             return said + runs.cautions(self.told, cell.numbers, cell.ridge)
         said += runs.rare(cell.numbers)
-        name, title, _ = runs.against(self.told, cell.ridge)
+        name, title, form = runs.against(self.told, cell.ridge)
         if all(one.numbers[name] is None for one in self.cells):
             said.append(f"test {title} is {runs.undefined(name, cell.numbers)}")
-        if n := sum(runs.is_under(one.numbers[name], one.ridge.get(name)) for one in self.cells):
+        every = (runs.lower(one.numbers[name], one.ridge.get(name), form) for one in self.cells)
+        if found := [one for one in every if one]:
+            where = sorted(set(found))
             said.append(
-                f"{title} of {n} of {counted(len(self.cells), 'row')} is under the ridge "
-                "floor: there a straight line through mean embeddings does better than the model"
+                f"{title} of {len(found)} of {counted(len(self.cells), 'row')} is "
+                f"{' or '.join(where)} the ridge floor: there a straight line through mean "
+                f"embeddings does {' or '.join(runs.DOES[one] for one in where)} the model"
             )
         return said + runs.few(cell.numbers)
 
@@ -149,8 +152,9 @@ class SweepResult:
                 if name == first[0]:
                     ends = f"{runs.number(one.low, shape)} to {runs.number(one.high, shape)}"
                     row.append("–" if one.low is None else ends)
-            under = runs.is_under(cell.numbers.get(least), cell.ridge.get(least))
-            row.append(runs.number(cell.ridge.get(least), form) + f" ({title} is under it)" * under)
+            where = runs.lower(cell.numbers.get(least), cell.ridge.get(least), form)
+            mark = f" ({title} is {where} it)" if where else ""
+            row.append(runs.number(cell.ridge.get(least), form) + mark)
             row += [runs.number(cell.by_case.get(first[0]), first[2])] * cases
             rows.append([*row, *[runs.number(cell.coverage.get("coverage"), ".1%")] * held])
         return in_columns(rows)

@@ -1,5 +1,6 @@
 """What a careful reader must know of a Run before its figures, in words; and the page as text."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal, NamedTuple
 
@@ -57,7 +58,7 @@ def cautions(store: FeatureStore, run: runs.Run, test: pl.DataFrame) -> list[Cau
     """All that must be said of a Run before its figures, the gravest first."""
     record, slides, notes = run.record, "test slide", list[str]()
     graver = [*run.warnings()]
-    if bias := _proportional_bias(test, record.metrics["test"], record.about()):
+    if bias := proportional_bias(test, record.metrics["test"], record.about()):
         graver.append(bias)
     if store.cohort(record.cohort).options.get("late_slides") == "keep":
         graver.append("late slides of train patients were kept, dated after the first test slide")
@@ -82,19 +83,21 @@ def told(texts: Iterable[str], level: Level | None = None) -> list[Caution]:
     return [Caution(grave, minus(f"{text[:1].upper()}{text[1:]}.")) for grave, text in said]
 
 
-def _proportional_bias(
+def proportional_bias(
     test: pl.DataFrame, numbers: Mapping[str, float | None], target: Target
 ) -> str | None:
     """That the ends of the scale are drawn to the middle, where the calibration slope shows it."""
     slope, low, high = (numbers.get(k) for k in ("slope", "slope_low", "slope_high"))
     if target.kind == "binary" or test.height < READABLE:
         return None
-    if slope is None or low is None or high is None or low <= 1 <= high:
+    if slope is None or low is None or high is None or round(low, 2) <= 1 <= round(high, 2):
         return None
     size, digits, said = target.high - target.low, runs.coarse(target), []
     labels, mean = test["label"].to_numpy(), test["mean"].to_numpy()
     above, under = labels.max() - mean.max(), mean.min() - labels.min()
-    gaps = (above, f"above {mean.max():.{digits}f}"), (under, f"under {mean.min():.{digits}f}")
+    scale = 10**digits  # bounds are rounded outwards, so that they hold as printed
+    most, least = math.ceil(mean.max() * scale) / scale, math.floor(mean.min() * scale) / scale
+    gaps = (above, f"above {most:.{digits}f}"), (under, f"under {least:.{digits}f}")
     if reach := [words for gap, words in gaps if gap > NOTABLE * size]:
         said.append(f"it never predicts {' or '.join(reach)}")
     for row in evaluate.by_range(test, target)[[0, -1]].rows(named=True):

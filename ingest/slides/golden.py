@@ -54,7 +54,7 @@ def compare_golden_tile(encoder: Encoder, known: Iterable[GoldenTile]) -> Golden
     if kept and not likeness >= LEAST_COSINE:
         raise EncoderUnavailable(
             f"encoder {encoder.encoder_id} does not give the vector of its golden tile: got a "
-            f"cosine of {likeness:.4f} with {encoder.how}, expected at least {LEAST_COSINE} to "
+            f"cosine of {likeness:.9g} with {encoder.how}, expected at least {LEAST_COSINE} to "
             f"{kept.precision} on {kept.device}. Pass another --runtime, --precision or --device, "
             "or mend torch and timm; nothing was embedded."
         )

@@ -111,7 +111,7 @@ def test_what_must_be_read_first_stands_first(
     run = warned(r2, ridge, patients, target_kind=kind)
     expected = [r2 < ridge, r2 < 0 and kind != "binary", patients < 50]
     said = run.warnings()
-    words = ("ridge floor", "under 0", f"{patients} patients, under 50")
+    words = ("ridge floor", "mean label", f"{patients} patients, under 50")
     assert [any(word in line for line in said) for word in words] == expected
     first = run.text().splitlines()[: len(said) + 1]
     assert first[:-1] == [f"warning     {line}" for line in said]

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
+import polars as pl
 import pytest
 from builders import embedding_stores as es
+from hypothesis import given
+from hypothesis import strategies as st
 
 from featurestore import FeatureStore
 from featurestore.errors import ConfigError
 from featurestore.types import Target
-from trainer import TrainConfig, compare, page, runs, train
+from trainer import TrainConfig, compare, evaluate, page, runs, train, verdict
 from trainer.config import CurveConfig
 from trainer.curve import curve
 from trainer.external import validate
@@ -100,3 +106,47 @@ def test_random_weights_alarm_wherever_a_number_is_told(told: tuple[str, dict[st
     for name, text in told[1].items():
         if name not in ("progress of train", "runs"):
             assert runs.RANDOM in text.replace("The enc", "the enc"), (name, text)
+
+
+NEAR = st.sampled_from([0.0, 1e-12, 2e-5, 4e-4, 6e-4, 0.003, 0.2])
+COMPARED = re.compile(
+    r"(-?[\d.]+)%? is (under|at) (?:the ridge floor of )?(-?[\d.]+)%?:.* does (\w+)"
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(st.floats(-0.5, 0.99), NEAR, st.sampled_from([-1, 1]), st.sampled_from([0.3, 0.695, 1.0]))
+def test_a_word_on_two_numbers_is_what_they_say_as_printed(
+    kind: str, value: float, off: float, sign: int, positive: float
+) -> None:
+    scores = runs.scores_of(KINDS[kind][0])
+    numbers: dict[str, Any] = {"n": 900, "patients": 900, "r2": value, "auc": value}
+    if kind == "binary":
+        numbers |= {"positive": positive, "accuracy": max(positive, 1 - positive) + sign * off}
+    floor = {scores[0][0]: value + sign * off}
+    said = runs.cautions(scores, numbers, floor)
+    found = [COMPARED.search(one) for one in said]
+    for ours, word, theirs, does in (one.groups() for one in found if one):
+        assert word == ("at" if float(ours) == float(theirs) else "under")
+        assert float(ours) <= float(theirs)
+        assert does == ("as" if word == "at" else "better")
+    lower = [sign > 0 and off > 0, kind == "fraction" and value < 0]
+    lower += [kind == "binary" and sign < 0 and off > 1e-9]
+    # value + off may be value itself
+    assert len([one for one in found if one]) == sum(lower) - (value + off == value and lower[0])
+
+
+@given(st.integers(0, 10_000), st.floats(0.2, 1.2), st.sampled_from([(0, 100), (0, 1), (-3, 7)]))
+def test_what_is_never_predicted_is_not_predicted(
+    seed: int, shrunk: float, ends: tuple[float, float]
+) -> None:
+    rng, target = np.random.default_rng(seed), Target(name="t", low=ends[0], high=ends[1])
+    size, middle = ends[1] - ends[0], (ends[0] + ends[1]) / 2
+    label = rng.uniform(*ends, 60)
+    mean = middle + shrunk * (label - middle) + rng.normal(0, size / 50, 60)
+    test = pl.DataFrame({"label": label, "mean": mean, "patient_id": range(60)})
+    said = verdict.proportional_bias(test, evaluate.measured(test, target), target) or ""
+    for word, end in re.findall(r"(?:predicts|or) (above|under) (-?[\d.]+)", said):
+        assert (mean <= float(end)).all() if word == "above" else (mean >= float(end)).all()
+    for low, high in re.findall(r"interval (-?[\d.]+) to (-?[\d.]+)", said):
+        assert not float(low) <= 1 <= float(high.rstrip("."))

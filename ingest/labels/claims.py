@@ -33,6 +33,7 @@ _SPOKEN = re.compile(
 )
 # "Prior: 95% (diagnosis), 15% (day 28)", "40% [baseline 85%; day 28: 15%]"
 _OF_KEY = re.compile(r"b:[^n:;.]*F[^n:;.]*$|\(b[^n().]*F[^n().]*$")
+_NOT_BUT = re.compile("iF[^F.;]*j[dq]*$")  # "is not 85% as typed but 40%"
 _WITH_LAST = re.compile("F[(,]?jd?$")
 _CITED = re.compile(r'[^\W\d_]\s"[^"]*[^\W\d_][^"]*$')
 _FROM, _TO = ("from", "von", "de"), ("to", "auf", "zu", "à")
@@ -173,6 +174,8 @@ def _claims(sentence: Sentence, segment: Segment) -> Iterator[Claim]:
                 ruled = last and last.role != "finding" and listed
                 if last and last.earlier and listed and _OF_KEY.search(s, 0, at):
                     claim = replace(claim, earlier=True)
+                if last and last.earlier and listed and _NOT_BUT.search(s, 0, at):
+                    claim = replace(claim, amends=True)
                 if last and ruled and _WITH_LAST.search(s, 0, at):
                     claim = replace(claim, role=last.role)  # "below 25% (or 25-50% with ...)"
                 if last and listed and claim.side and last.side not in ("", claim.side):
@@ -224,7 +227,7 @@ def _corrections(
     spoken = _SPOKEN.search(s)
     for at, figure in sentence.figures.items():
         since = s[max(s.rfind("F", 0, at), s.rfind(";", 0, at)) + 1 : at]
-        read = re.search(r"E[dCqv:]*$|c[vq]+$", since) is not None  # "... should (have) read 20%"
+        read = re.search(r"E[dCqv:]*$|c[vq]*$", since) is not None  # "... should (have) read 20%"
         last = s[:at].rstrip("q")
         read = read or (n_old == 1 and sentence.words[len(last) - 1] == "read")
         put = bool(spoken and spoken.start("f") == at) or (
@@ -279,8 +282,9 @@ def _claim(
 ) -> Claim:
     figure, changed = _changed(sentence, s, at, figure)
     role, mark, amends = role_of(s, at, sentence, segment)
-    if tie == "listed" and _AGE.search(" ".join(sentence.words[s.rfind("F", 0, at) + 1 : at])):
-        role = "norm"
+    since = s.rfind("F", 0, at) + 1
+    if tie == "listed" and ",v" not in s[since:at]:  # "which should be 50% at this age, is 80%"
+        role = "norm" if _AGE.search(" ".join(sentence.words[since:at])) else role
     first = _from_to(sentence, s, at)
     if first is not None:  # "from 80% at diagnosis to 10%"
         changed = bool({"g", "E"} & set(s[:first]))

@@ -9,8 +9,10 @@ from featurestore.types import Reading, ReadingOutcome
 from ingest.labels.claims import Claim, left_open
 from ingest.labels.grammar import FILLED
 from ingest.labels.headings import classes_in, is_historic, is_remark
+from ingest.labels.languages import HIGH_ENDS, LOW_ENDS
 from ingest.labels.segments import Segment
 from ingest.labels.specimens import declared
+from ingest.labels.tokens import encode
 
 EVIDENCE_CHARACTERS = 200
 _CORE = re.compile(
@@ -29,6 +31,11 @@ _NOT_SENT = re.compile(
 )
 _SENT = re.compile(r"\b(?:core|biopsy|trephine)(?: biopsy| \w+)?[\s:,*|<>/b-]*(?:was |were |is )?$")
 _SPREAD = re.compile(r"\bvar(?:y|ies|iable)\b|\bheterogen|\bpatchy|\bsome\b.*\bothers?\b")
+# "cellularity low: 40", "cellularity high: 50"
+_END = re.compile(
+    rf"(?<=cellularity)[ (,]+(?:(?P<low>{'|'.join(LOW_ENDS)})|(?P<high>{'|'.join(HIGH_ENDS)}))"
+    r"(?=[ ),(]*(?:%|pct|percent)?[ )]*$)"
+)
 # "cellularity (%) | 35 | 60": which column is it?
 _COLUMNS = re.compile(r"\|[^|\w]*\d")
 # a heading of another sample
@@ -50,6 +57,11 @@ _OLD_ONE = re.compile(
     r"\b(?:earlier|previous|original|initial|former|old|first) "
     r"(?:figure|value|estimate|cellularity)"
 )
+# "the cellularity given above is an error"
+_FALSE = re.compile(
+    r"(?:cellularity|figure|value|estimate|percentage)(?= )[^%;]{0,40}\b(?:above|given|stated|typed"
+    r"|reported|entered|printed)\b[^%;]{0,20}\b(?:wrong|incorrect|error|erroneous|mistake|invalid)"
+)
 _WITHDRAWN = re.compile(
     r"\b(?:disregard|withdraw|retract|void|belongs? to another|mix-?up|not (?:be )?"
     r"(?:valid|assessable|evaluable)|should not be (?:used|relied)"
@@ -64,7 +76,7 @@ def decide(
     claims = _of_the_findings(claims)
     good = [claim for claim in claims if claim.counts]
     hidden = [claim for claim in claims if claim.may_count or _is_hidden(claim)]
-    taken_back = max((_withdrawn_at(it) for it in segments if it.amends), default=-1)
+    taken_back = max((_withdrawn_at(it) for it in segments), default=-1)
     if taken_back >= 0:
         old = {claim.figure.parts for claim in claims if not claim.amends}
         good = [claim for claim in good if claim.amends and claim.start > taken_back]
@@ -183,6 +195,20 @@ def _decisive(good: list[Claim]) -> tuple[list[Claim], bool]:
     return cores if cores and _covers(cores, pool) else pool, bool(overall)
 
 
+def _are_ends(pool: Sequence[Claim]) -> bool:
+    """Whether two fields hold the ends of a range: "cellularity low: 40", "... high: 50"."""
+    ends = [_end_of(claim) for claim in pool]
+    return (
+        [end.lastgroup for end in ends if end] == ["low", "high"]
+        and len({_END.sub("", end.string, count=1) for end in ends if end}) == 1
+        and pool[0].figure.value <= pool[1].figure.value
+    )
+
+
+def _end_of(claim: Claim) -> re.Match[str] | None:
+    return _END.search(claim.segment.text[: claim.figure.start].rpartition(":")[0])
+
+
 def _numbered(heading: str) -> int:
     """The number of an addendum: the second may stand before the first."""
     said = re.match(r"\D{0,40}?\b(\d)\b", heading)
@@ -191,6 +217,10 @@ def _numbered(heading: str) -> int:
 
 def _of_pool(text: str, pool: list[Claim], rule: str) -> Reading:
     """One value: all alike, the mean over cores, or the range that holds all others."""
+    if any(map(_end_of, pool)):
+        if not _are_ends(pool):
+            return none_read("one end of a range stands alone", read=False)
+        return _stated(text, pool, rule or "two ends")
     exact = [claim for claim in pool if claim.figure.qualifier not in ("<", ">")]
     if exact and all(_holds(bound, exact) for bound in pool if bound not in exact):
         pool = exact  # "10% cellular ... under 25%, as the criteria ask"
@@ -238,6 +268,15 @@ def _says_no_core(folded: str) -> bool:
 
 def _withdrawn_at(segment: Segment) -> int:
     """Where a sentence takes a figure back, -1 where it does not."""
+    false = _FALSE.search(segment.text)
+    if (
+        false
+        and "%" not in segment.text
+        and not set(encode(false[0], []).classes[:-1]) & set("rSbi")
+    ):
+        return segment.at + false.start()
+    if not segment.amends:
+        return -1
     said = re.search(r"cellularity|figure|value|estimate|percentage", segment.text)
     met = _WITHDRAWN.search(segment.text) if said else None
     if met and _OLD_ONE.search(segment.text, 0, met.start()):

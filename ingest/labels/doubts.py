@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from ingest.labels.figures import Figure
-from ingest.labels.grammar import OWNED, SHARE
+from ingest.labels.shares import OWNED, SHARE
 
 # "cellularity 50%, with aggregates of mast cells, in all 10% of the marrow"
 _WITH_NOUN = re.compile(r"F[.,]?w[^FN.;C]*[xLf][^FN.;C]*$")
@@ -31,3 +31,16 @@ def is_free(s: str, at: int, figure: Figure) -> bool:
     if OWNED.match(s, at) or re.search(r"[xLfKebcr][:vpIwdqhtMBRG(,]*$", clause):
         return False
     return s[at] == "F" or (figure.low >= 5 and re.search(r"C[^xLfKF]*$", clause) is not None)
+
+
+def is_doubted(words: list[str], figure: Figure, s: str, head: int, at: int) -> bool:
+    """Whether a bound is a legend or in doubt: ">70% is increased", "above 80%, not assessable"."""
+    if words[head].startswith("normo") and figure.low < figure.high and s[at - 2 : at] == "y(":
+        # "for age 45 (45-65%)", "for age (30-50%)": as wide as a norm
+        return not words[at - 2] or figure.high - figure.low >= 20
+    if figure.qualifier not in ("<", ">"):
+        return False
+    ends = (i for i in range(at, len(s)) if s[i] in ".;w" or words[i] in ("and", "und", "et"))
+    clause = s[at : next(ends, len(s))]
+    before = s[max(s.rfind(mark, 0, at) for mark in ".;,") + 1 : at]
+    return bool(re.match(r"F[v:][q:v]*[hHg]", clause)) or "i" in before + clause

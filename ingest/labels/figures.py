@@ -92,21 +92,25 @@ _RANGE = re.compile(
     r" ?(?:[~<>]|(?:about|around|approx(?:imately|\.)?|nearly|perhaps|maybe)(?= ))? ?"
 )
 _DAY = re.compile(r"\b(?:day|week|month|year|tag|woche|monat|jour|mois) \+?$")  # "day 30 to 50%"
+_EITHER = re.compile(r"\bor\b")
 _AND = re.compile(r" (?:and|und|et) ")
 _BETWEEN = re.compile(r"(?:between|zwischen|entre) (?:about |approximately )?$")
 _PLUS_MINUS = re.compile(r" *\(? ?(?:±|\+ ?/ ?-|\+-|plus[ /](?:or )?minus) *")
 _MORE, _LESS = "more|greater|higher|over|above", "less|lower|fewer|smaller|under|below"
-# "less than", "<", "not more than"
+_NOT = "(?:not|never|nicht|nie)"
+# "less than", "<", "not more than", "does not exceed"
 _UNDER = (
     rf"<=?|=<|\b(?:{_LESS}|up to|at (?:the )?most|(?:a )?maximum of|not exceed(?:ing)?"
     rf"|(?:no|not) (?:{_MORE}|exceeding)|weniger als|unter|höchstens|moins de|au plus"
-    r"|inférieure? à)"
+    rf"|inférieure? à|{_NOT} (?:exceeds?|reach(?:es)?|(?:rises? |goe?s? )?(?:above|beyond)"
+    r"|über|mehr als|höher als)|(?:ne |n')(?:dépasse|excède) (?:pas|jamais)|pas plus de)"
 )
 # "at least", ">=", "not less than"
 _OVER = (
     rf"(?<![-=])>=?|(?<!% )=>|\b(?:{_MORE}|beyond|at least|(?:exceed|surpass)(?:e?s|ing|ed)?"
     rf"|in excess of|upwards? of|(?:a )?minimum of|(?:no|not) (?:{_LESS})|über|mehr als|mindestens"
-    r"|plus de|au moins|supérieure? à)"
+    r"|plus de|au moins|supérieure? à|übersteigt|überschreitet|dépasse|excède|pas moins de"
+    rf"|{_NOT} (?:(?:falls?|drops?|goe?s?) )?(?:below|under|unter|weniger als))"
 )
 # "about", "in the region of", "ca."
 _ABOUT = (
@@ -122,7 +126,8 @@ _FROM = re.compile(r"\bfrom\b[^.;]*up to $")  # "from 20% in some spaces up to 8
 # "or more", "+", "or less", "give or take"
 _AFTER = re.compile(
     rf" ?(?:or|and) (?:(?P<over>{_MORE})|(?P<under>{_LESS}))\b|(?P<plus>\+)(?![+/\d])"
-    r"|(?P<most> at (?:the )?most)\b|(?P<about>,? give or take\b| or (?:so|thereabouts)\b|-ish\b)"
+    r"|(?P<most> at (?:the )?most)\b|(?P<denied> nicht)\b"
+    r"|(?P<about>,? give or take\b| or (?:so|thereabouts)\b|-ish\b)"
 )
 _NO_FIGURE = re.compile(
     r"\b[a-z]{1,4}-?\d\d(?:\d\d)?[-./:]\d{3,}\b(?! ?%)"
@@ -312,6 +317,8 @@ def _figure(text: str, first: re.Match[str], second: re.Match[str] | None) -> Fi
         between = _AND.fullmatch(gap) and _BETWEEN.search(text[max(0, begin - 24) : begin])
         dated = not first["pct"] and _DAY.search(text[max(0, begin - 8) : begin])
         ranged = b <= 100 and (between or _RANGE.fullmatch(gap)) and not dated
+        if ranged and abs(b - a) > 20 and _EITHER.search(gap):
+            ranged = None  # "20% or 60%" is no range, "40 or 50%" is one
         if a <= 100 and (spread or ranged):
             low, high = (max(a - b, 0), min(a + b, 100)) if spread else (min(a, b), max(a, b))
             parts, said, end = (a, b), "~" if spread else None, second.end()
@@ -341,7 +348,10 @@ def _bounded(
         elif low == high:
             low, high, said = (0.0, high, "<") if met["under"] else (low, 100.0, ">")
     after = _AFTER.match(text, end)
-    if after and (after["about"] or low == high):
+    if after and after["denied"]:
+        if said == ">":  # "übersteigt 10 % nicht"
+            end, low, high, said = after.end(), 0.0, low, "<"
+    elif after and (after["about"] or low == high):
         end = after.end()
         if after["about"]:
             said = said or "~"

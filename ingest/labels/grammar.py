@@ -9,13 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from ingest.labels.figures import Figure
+from ingest.labels.doubts import is_doubted
 from ingest.labels.languages import words_of
-from ingest.labels.shares import NOUN, PAIR, list_back, shares_in, unsigned_in
+from ingest.labels.shares import NOUN, OWNED, PAIR, SHARE, list_back, shares_in, unsigned_in
 from ingest.labels.tokens import Sentence
 
-SHARE = re.compile(r"F[q]*p[dohqnM]*[CA]")  # "60% of the total cellularity"
-OWNED = re.compile(r"F[^.,;()|FNACwjz]*[xLf]")  # "..., of which 20% is lymphoma"
 _FROM_TO = re.compile("uF[^F.;]*p$")  # "from 10% in some to 60% in the middle"
 ODD = set("xLfiKN")
 FILLED = "blood-forming cells fill F"
@@ -24,6 +22,7 @@ _AWAY = words_of(
     """because by near beneath beside toward on after following post despite upon per at where to
     via using from since bei nach durch sur par après"""
 )
+_AS = words_of("as wie")
 _WE = words_of("i we ich wir je nous one you")
 _COMPARES = _OF | words_of(
     """above below over under beyond more less higher lower über unter mehr weniger plus moins
@@ -31,11 +30,15 @@ _COMPARES = _OF | words_of(
 )
 _IS = words_of("is are was were appears remains ist est")
 _PARTS = words_of("area fraction share proportion anteil")
+_TAKE = re.compile(r"\b(?:mak|compris|constitu|account|occup|represent|cover|fill|tak|nehm|mach)")
 _CHANGED = re.compile("dimin|augment|baiss|rédui|accru")  # "diminuée de 30 %"
 _CHANGES = words_of("less more lower higher fewer weniger mehr moins plus")
 _BESIDE = _CHANGES | {"above", "below"}  # "15% more cellular than", "20% below normal"
 _WHICH = words_of("which that who qui das die der welche welcher welches")
 _STRONG = words_of("marrow space spaces core cores biopsy biopsies trephine section sections")
+_HAVE = words_of("has had have hat hatte avait a an ein eine einen un une")
+# "the infiltrate has a cellularity", "an infiltrate with a cellularity"
+_HAS = re.compile(r"(?:(?P<one>d)x{1,2}t?w|x+(?P<has>v))[dqho]*$")
 _SITE = re.compile(r"[xfLT](?:[xhq]*[MBG])?")  # "better preserved marrow"
 _RIGHT = re.compile(r"(?:I(?=C)|:?[qohM]*[MBo]*q*)([AC])")  # "40% [overall marrow] cellularity"
 _AFTER = re.compile(r"[dhRtq]*M*[xLfK]+")  # "40% cellular blasts"
@@ -149,6 +152,11 @@ class _Scan:
         known = self.ties.keys() | self.odd
         return bool(known) and not _NOUN_OF.search(self.s, max(known), at)
 
+    def is_had(self, at: int) -> bool:
+        """Whether a noun that is not known has the cellularity: "a metastasis with a cell..."."""
+        has = _HAS.search(self.s, 0, at)
+        return has is not None and self.words[has.start(has.lastgroup or "")] in _HAVE
+
     def is_joined(self, at: int) -> bool:
         joined = _WITH_OTHERS.match(self.s, self.at)
         return joined is not None and at < joined.end()
@@ -193,6 +201,7 @@ class _Scan:
         s, words = self.s, self.words
         away = self.behind >= 0 and words[self.behind] in _AWAY
         participle = words[at].endswith(("ed", "ing", "nd", "iert", "ée"))
+        as_said = participle and words[at - 1] in _AS  # "as typed"
         participle = self.head == "C" and (participle or s[at + 1 : at + 3] == "pv")
         copula = s.rfind("v", 0, at)
         if s[at] == "x" and words[copula] in _IS and _PREDICATE.match(s, max(copula, 0)):
@@ -208,7 +217,7 @@ class _Scan:
         elif s[at - 1 : at + 2] in ("vxM", "vfM", "vLM") or _WE & set(words[max(0, at - 2) : at]):
             if self.head == "x" and words[at - 1] in _WE:
                 self.clear(at)  # "in your block we find the core 40% cellular"
-        elif participle and (s[:at].rstrip("qnz")[-1:] == "v"):
+        elif as_said or (participle and s[:at].rstrip("qnz")[-1:] == "v"):
             pass  # "was scored", "was thought to be", "cellularity varying between"
         elif self.head == "C" and words[at - 1] in _WHICH and s[at + 1 : at + 2] == "p":
             pass  # "a cellularity that oscillates between 25 and 30%"
@@ -234,8 +243,9 @@ class _Scan:
         away = away or self.words[at - 1].endswith("ed")  # "scored cellularity at"
         if _LEAD_ENDS.search(s, 0, at):
             self.behind, self.subject = -1, ""  # "and with these levels the cellularity is"
-        if self.head == "x" and not away and not s[self.at + 1 : at].strip("xLfqNohgy):MBGt"):
-            self.noun("?", at)  # "tumor cellularity"
+        its = self.head == "x" and not away and not s[self.at + 1 : at].strip("xLfqNohgy):MBGt")
+        if its or self.is_had(at):
+            self.noun("?", at)  # "tumor cellularity", "an infiltrate with a cellularity of"
         elif (part := _PART_OF.search(s, max(0, at - 8), at)) and (
             s[part.start()] in "F%" or _OF & set(self.words[part.start() : at])
         ):
@@ -293,7 +303,7 @@ class _Scan:
             tie = self._of_left(at)
         elif not tie:
             self.owned.add(at)
-        doubted = not self.boxed and _is_doubted(self.words, self.figures[at], s, self.at, at)
+        doubted = not self.boxed and is_doubted(self.words, self.figures[at], s, self.at, at)
         if tie and (tie == "?" or doubted):
             self.odd.add(at)
             return
@@ -387,8 +397,9 @@ class _Scan:
             far = _SAID.fullmatch(between) and _ENDS.match(s, at + 1) and between
             if self.boxed and not between:
                 return "ticked"
-            if far and between[-1] == "t":
-                return "?"  # "cellular areas 40%"
+            taken = between[:1] == "t" and _TAKE.search(" ".join(self.words[self.at + 1 : at]))
+            if far and (between[-1] == "t" or taken):
+                return "?"  # "cellular areas 40%", "hypercellular areas make up 40%"
             if (
                 far
                 and not _EXTENT.match(s, at)
@@ -435,15 +446,3 @@ def tied(sentence: Sentence, s: str) -> tuple[dict[int, str], set[int], dict[int
         ties.setdefault(at, "cellularity: N")
     list_back(s, ties, sorted(set(sentence.figures) - odd - scan.owned))
     return ties, odd, ratio
-
-
-def _is_doubted(words: list[str], figure: Figure, s: str, head: int, at: int) -> bool:
-    """Whether a bound is a legend or in doubt: ">70% is increased", "above 80%, not assessable"."""
-    if words[head].startswith("normo") and figure.low < figure.high:
-        return s[at - 2 : at] == "y(" and not words[at - 2]  # "for age 45 (45-65%)"
-    if figure.qualifier not in ("<", ">"):
-        return False
-    ends = (i for i in range(at, len(s)) if s[i] in ".;w" or words[i] in ("and", "und", "et"))
-    clause = s[at : next(ends, len(s))]
-    before = s[max(s.rfind(mark, 0, at) for mark in ".;,") + 1 : at]
-    return bool(re.match(r"F[v:][q:v]*[hHg]", clause)) or "i" in before + clause

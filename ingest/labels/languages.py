@@ -26,7 +26,7 @@ CLASSES = """
 . period
 , comma
 : colon
-% pct percent percentage
+% pct percent percentage prozent pourcent
 C richesse markraumfüllung
 H riche pauvre zellreich zellarm
 K hematopoiesis haematopoiesis hemopoiesis haemopoiesis hematopoietic haematopoietic hemopoietic
@@ -58,25 +58,26 @@ d pathologist pathologists hematopathologist haematopathologist dr professor its
  wir ihr ihm ihn ihnen uns euch mich dich sich mein dein sein unser ihre ihrer ihrem ihren seine
  seiner seinem wer hier dort diesen beim cet mon ma mes son sa ses notre nos leur leurs quel quelle
  chaque je nous ils elles se lui qui quoi dont ceci cela ça celui celle ceux celles aux
-v ausgefüllt gefüllt take took say says call mesure misst can differ kann peut nehmen füllen belegen
- occupe occupent occupé occupée rempli ranged is are was were be been am appear show shown has have
- had measures measured estimate judged reported read given put placed noted found determined ranges
- varies vary lie runs amounts reveal demonstrate display exhibit contain occupies occupy occupied
- comprise constitute make fill represent account cover composed takes taken consist remains stands
- reaches approaches approximates corresponds quantified set quoted issued stated beträgt betragen
- ist sind war liegt wird geschätzt zeigt nimmt einnimmt does do rate grade comes contient
- contiennent enthalten enthält hold est était sont évaluée évalué estimée estimé représente montre à
- did done give gave find see sees saw seen look looks looked seem become became stay stays lay sit
- sits sat stand stood run ran reach came judge gauge deem consider think thought believe regard
- assess assesses evaluate calculate compute counted scored record describe describes express works
- feel felt arrive settle get gets got made makes held keep keeps kept hover hovers waren werden
- wurde wurden worden gewesen hat haben hatte hatten gehabt können betrug liegen lag lagen ergibt
- ergab zeigen zeigte weist aufweist findet finden fand fanden sieht gesehen scheint erscheint
- erreicht entspricht macht füllt schwankt schwanken eingenommen bestimmt bewertet beurteilt gemessen
- ermittelt berechnet beschrieben gefunden schätzen schätze schätzten eingeschätzt einzuschätzen
- veranschlagt étaient étant sera été être ont avait avaient aura avoir peuvent pouvait fait font
- représentent évaluons estimons atteint varie oscille compris située situé mesurée mesuré chiffrée
- retrouve retrouvée observe observée montrant notée apprécie appréciée calculée cotée
+v heißen heißt lauten lautet ausgefüllt gefüllt take took say says call mesure misst can differ kann
+ peut nehmen füllen belegen occupe occupent occupé occupée rempli ranged is are was were be been am
+ appear show shown has have had measures measured estimate judged reported read given put placed
+ noted found determined ranges varies vary lie runs amounts reveal demonstrate display exhibit
+ contain occupies occupy occupied comprise constitute make fill represent account cover composed
+ takes taken consist remains stands reaches approaches approximates corresponds quantified set
+ quoted issued stated beträgt betragen ist sind war liegt wird geschätzt zeigt nimmt einnimmt does
+ do rate grade comes contient contiennent enthalten enthält hold est était sont évaluée évalué
+ estimée estimé représente montre à did done give gave find see sees saw seen look looks looked seem
+ become became stay stays lay sit sits sat stand stood run ran reach came judge gauge deem consider
+ think thought believe regard assess assesses evaluate calculate compute counted scored record
+ describe describes express works feel felt arrive settle get gets got made makes held keep keeps
+ kept hover hovers waren werden wurde wurden worden gewesen hat haben hatte hatten gehabt können
+ betrug liegen lag lagen ergibt ergab zeigen zeigte weist aufweist findet finden fand fanden sieht
+ gesehen scheint erscheint erreicht entspricht macht füllt schwankt schwanken eingenommen bestimmt
+ bewertet beurteilt gemessen ermittelt berechnet beschrieben gefunden schätzen schätze schätzten
+ eingeschätzt einzuschätzen veranschlagt étaient étant sera été être ont avait avaient aura avoir
+ peuvent pouvait fait font représentent évaluons estimons atteint varie oscille compris située situé
+ mesurée mesuré chiffrée retrouve retrouvée observe observée montrant notée apprécie appréciée
+ calculée cotée
 p où following post because due owing wegen aufgrund of at to on for as within between among across
  throughout along amid near beneath beside toward during through over upon after despite per wie
  where including incl zwischen entre bei von auf zu zur zum für du au dans pour sur en par until
@@ -91,37 +92,38 @@ w with showing mit avec
 o mittel mittler durchschnitt overall average averages averaging averaged total mean combined global
  whole entire agreed adjudicated consensus composite final summary gesamt insgesamt durchschnittlich
  mittlere moyenne ensemble
-q cca anywhere everywhere taux bit estimation h so rpt approximate très sehr exact absolute absolut
- absolu specify upward upwards downward downwards h&e best alike too therefore thus hence nil zero
- nearer nur somewhere perhaps ordre richtig recte lire above below angegeben um uh pt somewhat just
- still very quite rather about around almost good excellent representative intact limited active
- residual normalappearing remaining trilineage maturing equal equals score value values anteil share
- proportion fraction prozentsatz estimated yes also well up out much most more less again further
- mature deutlich leicht mäßig etwa stark nettement légèrement discrètement modérément some approx ca
- c. circa environ vicinity order readout range de figure degree extent index tick check select
- circle row half several many few fewer little enough yet once ever already even maybe together
- however moreover furthermore nevertheless ten twelve nonetheless otherwise meanwhile back
- altogether indeed better worse far farther shall will alle allem allen aller alles einige einigen
- mehrere mehreren viel viele wenig etwas denn doch jedoch daß dass immer oft häufig meist meistens
- schon noch auch ganz recht ziemlich fast nahezu beinahe ungefähr rund zirka vielleicht wohl
- wahrscheinlich sicher zusammen nun dann danach dabei darin daran somit daher deshalb bereits
- weiterhin überall teils teilweise überwiegend lediglich zumindest tout toute tous même mêmes ne
- toujours souvent parfois encore seulement aussi assez trop presque peu probablement globalement ici
- là maintenant puis ainsi alors autour bien mieux moins autant près donc
+q zurück cca anywhere everywhere taux bit estimation h so rpt approximate très sehr exact absolute
+ absolut absolu specify upward upwards downward downwards h&e best alike too therefore thus hence
+ nil zero nearer nur somewhere perhaps ordre richtig recte lire above below angegeben um uh pt
+ somewhat just still very quite rather about around almost good excellent representative intact
+ limited active residual normalappearing remaining trilineage maturing equal equals score value
+ values anteil share proportion fraction prozentsatz estimated yes also well up out much most more
+ less again further mature deutlich leicht mäßig etwa stark nettement légèrement discrètement
+ modérément some approx ca c. circa environ vicinity order readout range de figure degree extent
+ index tick check select circle row half several many few fewer little enough yet once ever already
+ even maybe together however moreover furthermore nevertheless ten twelve nonetheless otherwise
+ meanwhile back altogether indeed better worse far farther shall will alle allem allen aller alles
+ einige einigen mehrere mehreren viel viele wenig etwas denn doch jedoch daß dass immer oft häufig
+ meist meistens schon noch auch ganz recht ziemlich fast nahezu beinahe ungefähr rund zirka
+ vielleicht wohl wahrscheinlich sicher zusammen nun dann danach dabei darin daran somit daher
+ deshalb bereits weiterhin überall teils teilweise überwiegend lediglich zumindest tout toute tous
+ même mêmes ne toujours souvent parfois encore seulement aussi assez trop presque peu probablement
+ globalement ici là maintenant puis ainsi alors autour bien mieux moins autant près donc
 h uneven herabgesetzt similar comparable identical n normal fair moderate raised high low elevated
  lower abnormal variable patchy heterogeneous markedly diminished preserved diminuée augmentée
  erhöht vermindert reduziert gesteigert normwertig nl appropriate adequate regular
 y yo yr mm cm jour jours day days week weeks month months year years visit age aged ages age's old
  alter altersentsprechend altersbezogen âge young older adult decade
 e nearest limit exp expect expects expected reference norm normative predicted anticipated typical
- typically usual usually adjusted matched related chart guideline standard ref interval limits
- healthy erwartet normbereich referenz referenzbereich sollwert normwert attendu norme référence
- théorique span erwartungswert adults children infants patients population minus
+ typically usual usually normally ordinarily generally üblicherweise normalerweise habituellement
+ normalement adjusted matched related chart guideline standard ref interval limits healthy erwartet
+ normbereich referenz referenzbereich sollwert normwert attendu norme référence théorique span
+ erwartungswert adults children infants patients population minus
 c wäre wären würde criterion criteria require required requiring define defined definition threshold
  cutoff should would could must may might if whether unless when rule severe target aim protocol
  goal calls suspected query eligibility classification scale scheme falls category kriterium
- kriterien sollte wenn critère seuil si doit ought ob könnte muss müssen soll sollen würden doivent
- devait lorsque quand
+ kriterien sollte wenn critère seuil si doit faut ought ob könnte muss müssen soll sollen würden
+ doivent devait lorsque quand
 b screen prior cf pre previous previously earlier former formerly preceding baseline pretreatment
  last original originally initial initially history historical ago yesterday diagnosis remission
  relapse screening before erroneously error incorrect incorrectly mistakenly wrongly replaces
@@ -136,8 +138,9 @@ r sender cases outside sending referring referral submitted submitting external 
 n our now current currently present presently today today's actual actually observed new recent
  aktuell vorliegend jetzt heute derzeit actuel actuelle actuellement fact
 E modified updated sic strike scratch
-g diminué augmenté baissé reduced decrease increase fall rise drop gone fell fallen rose risen
- dropped declined improved recovered went grown come down changed steigt gefallen passée passé
+g diminué augmenté baissé reduced decrease increase fall rise drop gone fell fallen ging gesunken
+ sank sinkt passe passait rose risen dropped declined improved recovered went grown come down
+ changed steigt gefallen passée passé
 a subcortical subcortically subcapsular subendosteal paracortical subkortikal souscorticale
  disregarded ignored discounted excluding excluded exclusive nonrepresentative away apart except
 t elsewhere areas foci focal region regions zones zone uninvolved involved aggregate aggregates
@@ -160,6 +163,9 @@ touch touch imprint imprints squash crushprep dab roll tupfpräparat abklatsch a
 blood blood peripheral
 other node nodes liver spleen skin lung mass csf fluid
 """  # material that is not the core
+# of the name of a field: which end of a range it holds
+LOW_ENDS = ("min", "minimum", "low", "lower", "from")
+HIGH_ENDS = ("max", "maximum", "high", "upper", "to")
 # of a heading only: what else is biopsied
 ORGANS = words_of(
     """kidney kidneys breast prostate stomach colon duodenum thyroid pleura pancreas bladder uterus

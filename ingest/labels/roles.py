@@ -100,4 +100,6 @@ def _is_past(sentence: Sentence, s: str, at: int) -> bool:
         return s[max(0, at - 2) : at] in ("(v", ",v")
     said = s[max(0, at - 4) : at - 1]
     figure = sentence.figures[at]
-    return last == "from" and figure.low == figure.high and ("g" in said or "v" not in said)
+    left = last == "from" and ("g" in said or "v" not in said)
+    left = left or (last in ("von", "de") and "g" in said)  # "ging von 80 % auf 20 % zurück"
+    return left and figure.low == figure.high

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
+from ingest.labels.languages import HIGH_ENDS, LOW_ENDS
 from ingest.labels.tokens import Sentence
 
 # f is the figure of the cells, g that of the fat
@@ -29,6 +30,8 @@ _LEFT = re.compile(r"([fK]|(?<!x)L)[MLG]*[vqd:pR]*(?:pd*M+)?$")
 # "marrow space occupied by hematopoiesis, estimate: 85%"
 _FILLED = re.compile(r"M[MB]*v[zp][dq]*K[,vqdp]*:q*(?P<f>F)")
 
+SHARE = re.compile(r"F[q]*p[dohqnM]*[CA]")  # "60% of the total cellularity"
+OWNED = re.compile(r"F[^.,;()|FNACwjz]*[xLf]")  # "..., of which 20% is lymphoma"
 NOUN = re.compile(r"(?!qdxM)[hRqtMd]*[xLfK]+")  # "40% blasts", not "40 % de la surface osseuse"
 # "Cellularity (%): 40", "Cellularity, percent: 40", "Cellularity | 40 | %"
 _N = re.compile(
@@ -91,7 +94,8 @@ def _is_percent(sentence: Sentence, match: re.Match[str]) -> bool:
     figure = sentence.figures[match.start("f")]
     between = sentence.words[match.start() : match.start("f")]
     boxed = "X" in sentence.classes and not {"%", "F"}.isdisjoint(sentence.classes)
-    if boxed or "%" in match["key"] + match["after"] or {"percent", "percentage"} & set(between):
+    told = {"percent", "percentage", *LOW_ENDS, *HIGH_ENDS} & set(between)
+    if boxed or "%" in match["key"] + match["after"] or told:
         return True
     ends = re.match(r"N(?:[.,;()j]|$)", match.string[match.start("f") :])
     return bool(match["to"] or ends) and figure.low >= 5 and figure.parts[0] == int(figure.parts[0])

@@ -9,6 +9,7 @@ import re
 from typing import Any
 
 from ingest.labels.headings import is_measured, material_of
+from ingest.labels.languages import HIGH_ENDS, LOW_ENDS
 
 _BESIDE = re.compile(r"ref|norm|range|flag|id$|code|date")  # what stands beside a value
 _MARKS = {"period": ".", "full stop": ".", "comma": ",", "colon": ":", "semicolon": ";"}
@@ -30,8 +31,12 @@ _FIELD = re.compile(
     r"(?:[^;,|\t:]{1,30}[;,|\t])?[ ~\"']*(?P<name>[^\W\d_]\w*+)[~\"']*"
     r"(?P<mark>[ ]?[:=;,|\t])(?!\s*$)[ ]?(?P<value>.*)"
 )
+_JOINED = re.compile(r"[^\W_]_[^\W_]")
 # results that stand no more, of HL7 (deleted, wrong, without result, pending, unverified) and FHIR
 _VOID, _VOID_OF_FHIR = ("D", "W", "X", "I", "R"), ("entered-in-error", "cancelled")
+_BARE = ("text", "value", "valueString", "valueInteger", "valueDecimal", "div")  # say no more
+_VALUES = ("valueQuantity", "valueRange", "valueRatio")
+_OF_QUANTITY = {*LOW_ENDS, *HIGH_ENDS, "comparator", "value", "unit"}
 _DIGITS = re.compile(r"(?:\|_\d_)+\|")
 _TAG = re.compile(r"<(?:html|body|p|div|br|table|tr|td|h[1-6]|ul|li|b)\b[^>]*>", re.IGNORECASE)
 _BLOCKS = {"p", "div", "br", "tr", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "li", "table"}
@@ -61,19 +66,26 @@ def as_text(text: str) -> str:
         return _of_tags(text, is_xml=True)
     if _TAG.search(text):
         return _of_tags(text, is_xml=False)
-    return _of_fields(text) if text.count("_") > 8 else text
+    return _of_fields(text) if text.count("_") > 1 else text
 
 
 def _of_fields(text: str) -> str:
     """An export by the names of fields, "core_cellularity_pct;75": a paragraph for each."""
     lines = [line for line in text.splitlines() if line.strip()]
     fields = [_FIELD.match(line) for line in lines]
-    fields = [field if field and "_" in field["name"] else None for field in fields]
+    fields = [field if field and _is_named(field) else None for field in fields]
     if 2 * sum(field is not None for field in fields) < len(lines):
         return text
     return "\n\n".join(
         _field(field) if field else line for field, line in zip(fields, lines, strict=True)
     )
+
+
+def _is_named(field: re.Match[str]) -> bool:
+    """Whether it has the name of a field and a value, not the name of another field."""
+    value = field["value"]
+    other = _JOINED.search(value) is not None and not any(map(str.isdigit, value))
+    return _JOINED.search(field["name"]) is not None and not other
 
 
 def _field(field: re.Match[str]) -> str:
@@ -136,12 +148,11 @@ def _json_lines(value: Any, name: str, lines: list[str], known: dict[str, str]) 
         return
     if isinstance(value, dict):
         named = _display(value.get("code")) if "code" in value else ""
-        quantity = value.get("valueQuantity")
-        if isinstance(quantity, dict):
-            parts = [str(quantity.get(key) or "") for key in ("comparator", "value", "unit")]
+        quantity = next((key for key in _VALUES if isinstance(value.get(key), dict)), "")
+        if quantity:
             named = (named or str(value.get("name") or "") or name) + _specimen(value, known)
-            lines += [f"{named}: {' '.join(parts).strip()}", ""]
-            told = ("valueQuantity", "code", "name")
+            lines += [f"{named}: {_quantity(value[quantity])}", ""]
+            told = (quantity, "code", "name")
             value = {key: one for key, one in value.items() if key not in told}
         elif named and any(key.startswith("value") for key in value):
             name = named
@@ -149,15 +160,19 @@ def _json_lines(value: Any, name: str, lines: list[str], known: dict[str, str]) 
         named_by = next((key for key, one in flat.items() if is_measured(one.lower())), "")
         if named_by and len(flat) == len(value):  # {"site": "core", "analyte": "cellularity", ...}
             keys = [key for key in flat if not _BESIDE.search(key.lower())]
-            cut = keys.index(named_by) + 1 if named_by in keys else 0
-            both = [" ".join(flat[key] for key in part) for part in (keys[:cut], keys[cut:])]
+            figures = [key for key in keys if re.match(r"[<>~]* ?\d|%", flat[key])]
+            words = [key for key in keys if key not in figures]
+            words.sort(key=lambda key: material_of(flat[key].lower()) in ("unknown", "general"))
+            cut = words.index(named_by) + 1 if named_by in words else 0
+            parts = (words[:cut], figures + words[cut:])
+            both = [" ".join(flat[key] for key in part) for part in parts]
             lines += [": ".join(both), ""]
             return
-        ends = [str(value[key]) for key in ("min", "low", "max", "high") if key in value]
-        if "cellul" in name.lower() and ends:
-            lines += [f"{_spoken(name)}: {' - '.join(ends)} {value.get('unit', '')}", ""]
+        if "cellul" in name.lower() and (ends := _quantity(value)):
+            lines += [f"{_spoken(name)}: {ends}", ""]
+            value = {key: one for key, one in value.items() if key not in _OF_QUANTITY}
         for key, one in value.items():
-            label = name if key in ("text", "value", "valueString", "div") and name else key
+            label = name if key in _BARE and name else key
             if label == key and material_of(_spoken(name).lower()) not in ("unknown", "general"):
                 label = f"{name} {key}"  # "core_biopsy": {"cellularity": ...}
             _json_lines(one, str(value.get("title") or label), lines, known)
@@ -167,6 +182,22 @@ def _json_lines(value: Any, name: str, lines: list[str], known: dict[str, str]) 
     elif value is not None:
         said = as_text(str(value)) if str(value).lstrip()[:1] in "<" else str(value)
         lines += [f"{_spoken(name)}: {said}" if name else said, ""]
+
+
+def _quantity(value: dict[str, Any]) -> str:
+    """What a Quantity, Range or Ratio of FHIR says, or a record of two ends."""
+    ends = [
+        next((value[key] for key in keys if key in value), None) for keys in (LOW_ENDS, HIGH_ENDS)
+    ]
+    if None not in ends:
+        low, high = (one.get("value") if isinstance(one, dict) else one for one in ends)
+        unit = value.get("unit") or (ends[1].get("unit") if isinstance(ends[1], dict) else "")
+        return f"{low} - {high} {unit or ''}".rstrip()
+    parts = [value.get("numerator"), value.get("denominator")]
+    if all(isinstance(part, dict) for part in parts):
+        return "/".join(str(part.get("value")) for part in parts if part)
+    said = [str(value.get(key) or "") for key in ("comparator", "value", "unit")]
+    return " ".join(said).strip()
 
 
 def _display(code: Any) -> str:
@@ -222,8 +253,19 @@ def _unescaped(text: str) -> str:
 # what tags stand for: a line, a cell, no break; any other is a paragraph in XML, nothing in HTML
 _BREAKS = dict.fromkeys(("tr", "item", "paragraph", "list", "br", "li"), "\n")
 _BREAKS |= {"td": " | ", "th": " | "}
-_INLINE = {"content", "b", "i", "sup", "sub", "span", "value", "unit", "valuequantity"}
-_ENDS = ("min", "low", "lower", "max", "high", "upper")
+_INLINE = {
+    "low",
+    "high",
+    "content",
+    "b",
+    "i",
+    "sup",
+    "sub",
+    "span",
+    "value",
+    "unit",
+    "valuequantity",
+}
 _NAMES = ("title", "displayname", "name", "label", "key")  # attributes that name a tag's content
 
 
@@ -257,7 +299,7 @@ class _Tags(html.parser.HTMLParser):
         for heading in (tag, said.get("type", "").lower()):
             if material_of(heading) not in ("unknown", "general"):
                 self.pieces.append(f"\n\n{heading}:\n")
-        ends = [said[key] for key in _ENDS if key in said]
+        ends = [said[key] for key in LOW_ENDS + HIGH_ENDS if key in said]
         value = said.get("value", " - ".join(ends) if len(ends) == 2 else "")
         plain = [one for key, one in said.items() if key not in ("value", "unit", "system")]
         own = " ".join(plain) if any("cellul" in one.lower() for one in plain) else ""
@@ -270,7 +312,8 @@ class _Tags(html.parser.HTMLParser):
             told = (material_of(one.lower()) for one in plain if one not in named)
             of = next((one for one in told if one not in ("unknown", "general")), "")
             self.pieces.append(f"{named} ({of}): " if of else f"{named}: ")
-        self.pieces.append(f": {value}" if tag == "value" and value else value)
+        lead = {"value": ": ", "low": ": ", "high": " - "}.get(tag, "")
+        self.pieces.append(f"{lead}{value}" if value else "")
 
     def handle_endtag(self, tag: str) -> None:
         tag = tag.rpartition(":")[2]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from ingest.labels.figures import Figure, find_figures
-from ingest.labels.languages import CORRECTIONS, GENERAL, WORDS, words_of
+from ingest.labels.languages import CORRECTIONS, GENERAL, HIGH_ENDS, LOW_ENDS, WORDS, words_of
 
 LONGEST = 2_000  # characters of a sentence or a row that are read at once
 # "... marrow. The next", not "approx. 40%"
@@ -63,6 +63,8 @@ _ASIDE = re.compile(r"(C[qMBGp%]*\()([^()FNebrnSagxLfKcR|]*|x?%)(\)[:q%])")
 _ASIDE_OF_ALL = re.compile(
     r"(?<=oC)(?:\((?=[^()]*[jpwM])[^()FNebrcSa]*\)|,[^,()FNebrcSa.;]*,)(?=[:v]*F)"
 )
+_END = re.compile(r"C[MBGqp%]*\(?(?P<end>[htpux])\)?[q%()]*:")  # "Cellularity (upper): 50"
+_ENDS = {*LOW_ENDS, *HIGH_ENDS}
 _BILINGUAL = re.compile(r"(C)(/x+)(?=:[^FN]{0,3}[FN](?!/))")  # "Cellularity / Zelligkeit: 90 %"
 _ASIDE_COMMA = re.compile(r"(C),c[qvdx]{0,3}(?=:)")
 _PLAIN_KEY = str.maketrans(dict.fromkeys("MGopdyvzuwhecbrnEgajki:,IKLf", "q"))
@@ -144,6 +146,8 @@ def encode(text: str, figures: list[Figure]) -> Sentence:
             classes.append(letter)
             words.append(word)
     s = _without_scale("".join(classes), words, places)
+    if (end := _END.search(s)) and words[end.start("end")] in _ENDS:
+        s = f"{s[: end.start('end')]}q{s[end.end('end') :]}"
     s = _ASIDE_OF_ALL.sub(lambda m: "q" * len(m[0]), s)
     s = _BILINGUAL.sub(lambda m: m[1] + "q" * len(m[2]), s)
     s = _ASIDE.sub(lambda m: m[1] + "q" * len(m[2]) + m[3], s)
@@ -250,6 +254,8 @@ def _as_said(
     letter: str, word: str, classes: list[str], words: list[str], behind: list[str]
 ) -> str:
     """The class of a word by what stands beside it, where no other word's changes."""
+    if letter == "A" and classes[-1:] == ["e"] and words[-1].endswith("ly"):
+        classes[-1] = "h"  # "normally cellular"
     if word == "bone":  # "bone 40% of the area" is none of the marrow
         return letter if behind in ([], ["marrow"]) or class_of(behind[0]) == "B" else "x"
     if word == "a" and classes[-1:] in (["B"], ["G"]):  # "core A 50%"

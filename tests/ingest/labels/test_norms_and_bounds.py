@@ -1,0 +1,181 @@
+"""What is normal, bounds that are denied, choices, what another thing has, and the two ends."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import pytest
+
+from ingest.labels.rules import parse
+
+CORE = "CORE BIOPSY\n\n{}\nMegakaryocytes are normal in number.\n"
+USUAL = ("normally", "usually", "typically", "generally", "ordinarily")
+OF_NORM = """Cellularity, {usual} {norm}%, is increased.
+The core shows a cellularity, {usual} {norm}%, that is increased.
+Cellularity, which is {usual} {norm}% at this age, is increased.
+Cellularity, which should be {norm}% at this age, is increased.
+Cellularity is increased ({usual} {norm}%).""".splitlines()
+BESIDE_NORM = """Cellularity, {usual} {norm}%, is increased to {v}%.
+Cellularity ({usual} {norm}%) is {v}%.
+The cellularity is {v}%, {usual} {norm}%.
+Cellularity, which should be {norm}% at this age, is {v}%.""".splitlines()
+
+
+@pytest.mark.parametrize("norm", ["50", "40-60", "40 to 60"])
+@pytest.mark.parametrize("usual", USUAL)
+def test_what_is_usual_is_no_finding(usual: str, norm: str) -> None:
+    for frame in OF_NORM:
+        assert parse(CORE.format(frame.format(usual=usual, norm=norm))).value is None, frame
+    for frame, v in itertools.product(BESIDE_NORM, (10, 80)):
+        said = frame.format(usual=usual, norm=norm, v=v)
+        assert parse(CORE.format(said)).value == v, said
+
+
+@pytest.mark.parametrize("subject", ["Normocellular", "Normozellulär", "Moelle normocellulaire"])
+def test_a_range_as_wide_as_a_norm_for_age_is_left_open(subject: str) -> None:
+    age = {"Norm": "for age", "Moel": "pour l'âge"}[subject[:4]]
+    age = "für das Alter" if "zell" in subject else age
+    assert parse(CORE.format(f"{subject} {age} (30-50%).")).value is None
+    assert parse(CORE.format(f"{subject} {age} (40-50%).")).value == 45
+    assert parse(CORE.format(f"{subject} (30-50%).")).value == 40
+
+
+UNDER = """Cellularity does not exceed {v}%.
+Cellularity never exceeds {v}%.
+Cellularity is not more than {v}%.
+Cellularity is no more than {v}%.
+The cellularity is not above {v}%.
+The cellularity does not reach {v}%.
+The cellularity does not go beyond {v}%.
+Die Zellularität liegt nicht über {v} %.
+Die Zellularität beträgt nicht mehr als {v} %.
+Die Zellularität übersteigt {v} % nicht.
+La cellularité ne dépasse pas {v} %.
+La cellularité n'excède pas {v} %.""".splitlines()
+OVER = """Cellularity is not below {v}%.
+Cellularity is not less than {v}%.
+Cellularity does not fall below {v}%.
+Cellularity never drops below {v}%.
+The cellularity exceeds {v}%.
+Die Zellularität liegt nicht unter {v} %.
+Die Zellularität übersteigt {v} %.
+La cellularité dépasse {v} %.""".splitlines()
+
+
+@pytest.mark.parametrize("v", [5, 20, 40, 80, 95])
+def test_a_bound_that_is_denied_is_the_other_bound(v: int) -> None:
+    for frames, low, high in ((UNDER, 0, v), (OVER, v, 100)):
+        for frame in frames:
+            reading = parse(CORE.format(frame.format(v=v)))
+            assert (reading.low, reading.high) == (low, high), frame
+            bound = v if high - low > 20 else (low + high) / 2
+            assert reading.value == bound, frame
+
+
+def test_figures_near_each_other_are_a_range_and_far_ones_a_choice() -> None:
+    for a, b in itertools.combinations(range(5, 100, 5), 2):
+        for frame in ("Cellularity is {a}% or {b}%.", "Cellularity {a} or {b}%."):
+            want = (a + b) / 2 if b - a <= 20 else None
+            assert parse(CORE.format(frame.format(a=a, b=b))).value == want, (frame, a, b)
+
+
+OTHERS = ("metastasis", "tumor nodule", "granuloma", "plasmacytoma", "lymphoma")
+HAD = """There is a {noun} with a cellularity of {v}%.
+A {noun} with a cellularity of {v}% is seen.
+The {noun} has a cellularity of {v}%.
+The {noun} had an overall cellularity of {v}%.""".splitlines()
+
+
+@pytest.mark.parametrize("v", [15, 80])
+def test_the_cellularity_of_another_thing_is_none_of_the_marrow(v: int) -> None:
+    for noun, frame in itertools.product(OTHERS, HAD):
+        assert parse(CORE.format(frame.format(noun=noun, v=v))).value is None, (noun, frame)
+    for noun, frame in itertools.product(("core", "marrow", "biopsy", "specimen"), HAD):
+        assert parse(CORE.format(frame.format(noun=noun, v=v))).value == v, (noun, frame)
+    for kind, take in itertools.product(("Hyper", "Hypo", "A"), ("make up", "occupy", "represent")):
+        assert parse(CORE.format(f"{kind}cellular areas {take} {v}%.")).value is None
+
+
+WRONG = """Cellularity above is an error.
+Addendum: the cellularity given above is wrong.
+Addendum: the cellularity stated is incorrect; see the new report.
+Note: the cellularity figure above was entered in error.""".splitlines()
+NOT_WRONG = """The cellularity given in the outside report is wrong.
+The cellularity reported for the aspirate was entered in error.
+The value stated above is given without error.
+Estimates given here are subject to sampling error.""".splitlines()
+INSTEAD = """Erratum : il faut lire {v} %.
+Erratum: read {v}%.
+Korrektur: es muss {v} % heißen.
+Cellularity not 85% as typed but {v}%.
+Addendum: cellularity is not 85% but {v}%.""".splitlines()
+
+
+@pytest.mark.parametrize("v", [10, 50])
+def test_a_figure_that_is_called_wrong_is_none(v: int) -> None:
+    for said in WRONG:
+        assert parse(CORE.format("Cellularity 85%.") + f"\n{said}\n").value is None, said
+    for said in NOT_WRONG:
+        assert parse(CORE.format(f"Cellularity {v}%.") + f"\n{said}\n").value == v, said
+    for said in INSTEAD:
+        text = CORE.format("Cellularity 85%.") + f"\n{said.format(v=v)}\n"
+        assert parse(text).value == v, said
+
+
+ENDS = [("low", "high"), ("lower", "upper"), ("min", "max"), ("minimum", "maximum"), ("from", "to")]
+
+
+@pytest.mark.parametrize(("low", "high"), ENDS)
+@pytest.mark.parametrize(("a", "b"), [(40, 50), (5, 80), (0, 10)])
+def test_two_fields_of_two_ends_are_a_range(low: str, high: str, a: int, b: int) -> None:
+    texts = [
+        f"Core biopsy\ncellularity_{low}: {a}\ncellularity_{high}: {b}\nblast_count: 3\n",
+        f"Core biopsy\nCellularity ({low}): {a}%\nCellularity ({high}): {b}%\n",
+        f"CORE_CELLULARITY_{low.upper()}={a}\nCORE_CELLULARITY_{high.upper()}={b}\nCORE_BLASTS=3\n",
+        json.dumps({"specimen": "core biopsy", "cellularity": {low: a, high: b, "unit": "%"}}),
+        json.dumps({"specimen": "core", f"cellularity_{low}": a, f"cellularity_{high}": b}),
+    ]
+    for text in texts:
+        reading = parse(text)
+        assert (reading.value, reading.low, reading.high) == ((a + b) / 2, a, b), text
+
+
+VALUES = [
+    {"valueQuantity": {"value": 45, "unit": "%"}},
+    {"valueRange": {"low": {"value": 40, "unit": "%"}, "high": {"value": 50, "unit": "%"}}},
+    {"valueRatio": {"numerator": {"value": 45}, "denominator": {"value": 100}}},
+    {"valueInteger": 45},
+    {"valueString": "40-50%"},
+]
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_each_value_of_fhir_is_read_and_one_of_another_component_is_not(
+    value: dict[str, object],
+) -> None:
+    blasts = {"code": {"text": "Blasts"}, "valueQuantity": {"value": 3, "unit": "%"}}
+    for name, want in (("Cellularity", 45), ("Plasma cells", None)):
+        told = {
+            "resourceType": "Observation",
+            "status": "final",
+            "code": {"text": "Bone marrow biopsy"},
+            "specimen": {"display": "Trephine core"},
+            "component": [{"code": {"text": name}, **value}, blasts],
+        }
+        assert parse(json.dumps(told)).value == want, (name, value)
+
+
+def test_records_are_read_whatever_the_order_of_their_fields() -> None:
+    rows = [
+        ("Cellularity", "40", "core"),
+        ("Cellularity", "80", "aspirate"),
+        ("Blasts", "3", "core"),
+    ]
+    for order in itertools.permutations(("name", "result", "units", "specimen")):
+        records = [
+            {"name": name, "result": result, "units": "%", "specimen": of}
+            for name, result, of in rows
+        ]
+        text = json.dumps([{key: record[key] for key in order} for record in records])
+        assert parse(text).value == 40, text

@@ -175,6 +175,7 @@ class FeatureStore(Readable):
     withdraw = _of_root(withdrawal.withdraw)
     add_bags = python_bags.add_bags
     record_labels = python_bags.record_labels
+    new_labels = python_bags.new_labels
     verify = staticmethod(repair.verify)
 
     # -- cohorts ------------------------------------------------------------------------------

@@ -259,8 +259,7 @@ class Label(Checked):
 
         Neither the outcome nor its reason counts: earlier versions' Labels keep their ids.
         """
-        said = Label.__dataclass_fields__.keys() - {"outcome", "reason"}
-        return content_id({name: getattr(self, name) for name in said})
+        return content_id({name: getattr(self, name) for name in SAID})
 
     def recorded(self, about: Target, *, again: bool = False) -> RecordedLabel:
         """The row to record; `again` if it holds though the same was said before, as a person's."""
@@ -273,6 +272,9 @@ class Label(Checked):
             target_high=about.high,
             recorded_at=at,
         )
+
+
+SAID = Label.__dataclass_fields__.keys() - {"outcome", "reason"}  # what two Labels are alike by
 
 
 @dataclass(frozen=True, kw_only=True)

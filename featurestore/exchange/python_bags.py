@@ -17,7 +17,7 @@ from featurestore.exchange.bags import ForeignBag, placed, unplaced
 from featurestore.exchange.finding import Features
 from featurestore.exchange.importing import ImportSummary, Read, Taker
 from featurestore.ids import strangers
-from featurestore.types import Case, GivenSlide, Label, Target
+from featurestore.types import SAID, Case, GivenSlide, Label, RecordedLabel, Target
 
 if TYPE_CHECKING:
     from featurestore.store import FeatureStore
@@ -95,16 +95,37 @@ def add_bags(
     return work.summary
 
 
-def record_labels(self: FeatureStore, labels: Iterable[Label], target: Target) -> None:
-    """Give Labels of a table or a person, who may go back to an earlier value: the last one holds.
+def record_labels(self: FeatureStore, labels: Iterable[Label], target: Target) -> int:
+    """Give Labels of a table or a person, and return how many are new: see `new_labels`.
 
     Each keeps the hash of the Report that was current, so that a later one is seen to be another.
     """
     current = dict(self.ask("select case_id, report_hash from case_reports").iter_rows())
-    self.record(
-        replace(one, report_hash=current.get(one.case_id)).recorded(target, again=True)
-        for one in labels
+    given = [replace(one, report_hash=current.get(one.case_id)) for one in labels]
+    self.record(new := new_labels(self, given, target))
+    return len(new)
+
+
+def new_labels(self: FeatureStore, labels: Iterable[Label], target: Target) -> list[RecordedLabel]:
+    """The rows to record of Labels: none for what the last of its Case and method says already.
+
+    Who goes back to an earlier value says something new: of each source the last one holds.
+    """
+    labels, new = list(labels), list[RecordedLabel]()
+    rows = self.ask(
+        "from labels where target = $target and case_id in (select unnest($cases))"
+        " order by recorded_at, label_id desc",
+        {"target": target.name, "cases": list({one.case_id for one in labels})},
     )
+    known = set(rows["label_id"])
+    last = {(row["case_id"], row["method"]): row for row in rows.iter_rows(named=True)}
+    for one in labels:
+        before = last.get((one.case_id, one.method))
+        if before is None or any(before[name] != getattr(one, name) for name in SAID):
+            new.append(one.recorded(target, again=one.content_id in known))
+            known.add(one.content_id)
+            last[one.case_id, one.method] = vars(one)
+    return new
 
 
 def _read(

@@ -28,6 +28,7 @@ class LabelBatch:
     failures: list[Unanswered]  # reports a parser could not read; tried again next time
     answered: list[Answered]  # what the model was asked now
     n_known: int  # reports whose answer was known
+    unchanged: int = 0  # Labels that said what the store had
 
     def without_value(self) -> dict[str, list[str]]:
         """Cases without any value: `states none` if a parser says so, `not read` if none could."""

@@ -60,8 +60,8 @@ def label_table(
     """Give the store the values of a table as Labels of method human."""
     target = target_of(store, config)
     file = without_erased(store, read_label_table(path, target, table))
-    store.record_labels(file.labels, target)
-    batch = LabelBatch(labels=file.labels, failures=[], answered=[], n_known=0)
+    known = len(file.labels) - store.record_labels(file.labels, target)
+    batch = LabelBatch(labels=file.labels, failures=[], answered=[], n_known=0, unchanged=known)
     return summarise(store, batch, target, file)
 
 
@@ -84,18 +84,20 @@ def record_reports(
     """
     store.record()  # the answers that a killed call left
     failed_before = set(store.ask("select item from failures where stage = 'label'")["item"])
-    seen = [report.seen for report in reports]
+    seen, unchanged = [report.seen for report in reports], 0
 
     def record(part: LabelBatch) -> None:
+        nonlocal unchanged
         labels = part.labels
         if not keep_evidence:
             labels = [replace(label, evidence=None) for label in labels]
+        new = store.new_labels(labels, target)
+        unchanged += len(labels) - len(new)
         failed = [
             Failure(item=_item(one.case_id), stage="label", reason=one.reason)
             for one in part.failures
         ]
-        rows = [*seen, *(label.recorded(target) for label in labels), *failed]
-        store.record(rows, fold=False)
+        store.record([*seen, *new, *failed], fold=False)
         seen.clear()  # said with the first part: a call that is refused changes nothing
 
     batch = make_labels(
@@ -110,7 +112,7 @@ def record_reports(
     still = {_item(failure.case_id) for failure in batch.failures}
     mended = {_item(report.case_id) for report in reports} & failed_before - still
     store.record(Failure(item=item, mended=True) for item in sorted(mended))
-    return batch
+    return replace(batch, unchanged=unchanged)
 
 
 def target_of(store: FeatureStore, config: LabelConfig) -> Target:

@@ -47,6 +47,7 @@ class ReviewImport:
     """Values that a person filled in."""
 
     n: int
+    unchanged: int = 0  # of them: the store had it
     n_empty: int = 0  # rows left without a value
     notes: str = ""  # what the table's reader tells
 
@@ -56,9 +57,10 @@ class ReviewImport:
             left = f"No row has a value; rows left empty: {self.n_empty:,}. Fill in value."
             return "\n".join(filter(None, [self.notes, left]))
         empty = f" Rows left empty: {self.n_empty:,}." if self.n_empty else ""
+        known = f" ({self.unchanged:,} unchanged)" if self.unchanged else ""
         where = "trephine sql \"from labels where method = 'human'\""
         return "\n".join(
-            filter(None, [self.notes, f"labels taken: {self.n:,}.{empty} Next: {where}"])
+            filter(None, [self.notes, f"labels taken: {self.n:,}{known}.{empty} Next: {where}"])
         )
 
 
@@ -101,11 +103,11 @@ def import_review(
     """Take the values a person filled in as Labels of method human, which win."""
     about = store.target(target)
     file = without_erased(store, read_label_table(path, about, config, skip_empty=True))
-    store.record_labels(file.labels, about)
+    unchanged = len(file.labels) - store.record_labels(file.labels, about)
     cases = store.ask("select distinct case_id from slides")["case_id"].to_list()
     others = strangers((one.case_id for one in file.labels), cases)
     notes = "\n".join(filter(None, [file.text(), others.text("cases")]))
-    return ReviewImport(n=len(file.labels), n_empty=file.n_empty, notes=notes)
+    return ReviewImport(n=len(file.labels), unchanged=unchanged, n_empty=file.n_empty, notes=notes)
 
 
 def _excerpt(row: dict[str, Any], text: str | None) -> str:

@@ -31,6 +31,7 @@ class LabelSummary:
     n_states_none: int  # Cases without a value: a parser says that the Report states none
     n_not_read: int  # and those that no parser could read for certain
     n_failed: int
+    n_unchanged: int  # Labels that the store had: they add nothing
     failures: dict[str, str]  # Case to reason
     target: str
     low: float  # of the Target
@@ -54,6 +55,7 @@ class LabelSummary:
             ("states none", self.n_states_none),
             ("not read", self.n_not_read),
             ("failed", self.n_failed),
+            *[("unchanged", self.n_unchanged)] * (self.n_unchanged > 0),
         ]
         lines = [f"{name:20} {n:7,}" for name, n in rows]
         lines += ["", f"{self.target} of {counted(self.n_values, 'case')}"]
@@ -106,6 +108,7 @@ def summarise(
         n_states_none=len(without["states none"]),
         n_not_read=len(without["not read"]),
         n_failed=len(failures),
+        n_unchanged=batch.unchanged,
         failures=failures,
         target=target.name,
         low=target.low,

@@ -13,6 +13,7 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
+import numpy as np
 import pytest
 from builders.ollama_server import Reply, said, serve, text_of
 
@@ -23,6 +24,7 @@ from featurestore.types import Label, Report, Target, now
 from ingest.labels import recording as labelling
 from ingest.labels.config import LabelConfig, OllamaConfig
 from ingest.labels.reports import read_label_table
+from ingest.labels.review import import_review
 
 TARGET = Target()
 TEXTS = {
@@ -242,6 +244,56 @@ def test_of_what_a_person_said_the_last_holds(store: FeatureStore, tmp_path: Pat
         labels = read_label_table(file, TARGET).labels
         store.record_labels(labels, TARGET)
         assert store.sql("select value from best_labels").rows() == [(float(value),)]
+
+
+@pytest.mark.parametrize("method", ["human", "rules", "ollama"])
+def test_what_a_source_said_last_adds_nothing_and_what_it_changes_wins(
+    store: FeatureStore, method: str
+) -> None:
+    """Forty Cases, each with values of its own over five calls."""
+    rows = np.random.default_rng(len(method)).choice([40.0, 50.0, 60.0], (5, 40))
+    n_new = [40, *(rows[1:] != rows[:-1]).sum(axis=1).tolist()]
+    for values, expected in zip(rows, n_new, strict=True):
+        labels = [
+            replace(table_label(f"C{i:02}"), value=value, low=value, high=value, method=method)
+            for i, value in enumerate(values.tolist())
+        ]
+        before = store.sql("from labels").height
+        if method == "human":
+            assert store.record_labels(labels, TARGET) == expected
+        else:
+            store.record(store.new_labels(labels, TARGET))
+        assert store.sql("from labels").height == before + expected
+        best = store.sql("select value from best_labels order by case_id")["value"]
+        assert best.to_list() == values.tolist()
+
+
+def test_the_same_table_reports_or_review_again_adds_nothing_and_is_told(
+    store: FeatureStore, tmp_path: Path
+) -> None:
+    table, texts = tmp_path / "values.csv", tmp_path / "reports.csv"
+    table.write_text("case_id,value\n" + "".join(f"C{i},{i}\n" for i in range(20, 80)))
+    texts.write_text(
+        "case_id,text\n" + "".join(f"C{i},CORE BIOPSY: It is {i}% cellular.\n" for i in range(20))
+    )
+    config = LabelConfig(parser="rules")
+    acts = [
+        lambda: labelling.label_reports(store, texts, config, OllamaConfig()),
+        lambda: labelling.label_table(store, table, config),
+        lambda: import_review(store, table),
+    ]
+    first = [act().text() for act in acts]
+    n = store.sql("from labels").height
+    assert n == 80
+    again = [re.sub(r" +", " ", act().text()) for act in acts]
+    assert store.sql("from labels").height == n
+    assert "unchanged" not in first[0] + first[1]
+    told = ("unchanged 20", "unchanged 60", "labels taken: 60 (60 unchanged).")
+    assert all(words in text for words, text in zip(told, again, strict=True))
+    table.write_text(table.read_text().replace("C30,30\n", "C30,31\n"))
+    assert "(59 unchanged)" in import_review(store, table).text()
+    assert store.sql("from labels").height == n + 1
+    assert store.sql("select value from best_labels where case_id = 'C30'").item() == 31
 
 
 def test_what_was_known_on_a_date_can_be_asked(store: FeatureStore) -> None:

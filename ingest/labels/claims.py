@@ -98,6 +98,11 @@ class Claim:
         return bool(tied and unknown and self._is_present and "|" not in self.segment.text)
 
     @property
+    def may_be_of_now(self) -> bool:
+        """Whether only a date says that it is of before."""
+        return self.earlier and replace(self, earlier=False).counts
+
+    @property
     def _is_present(self) -> bool:
         present = self.role == "finding" and not self.earlier and self.scope != "aside"
         return present and not self.addressed

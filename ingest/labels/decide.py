@@ -38,6 +38,9 @@ _END = re.compile(
 )
 # "cellularity (%) | 35 | 60": which column is it?
 _COLUMNS = re.compile(r"\|[^|\w]*\d")
+_DAY = re.compile(r"\d\d?[./]\d\d?[./]\d{2,4}|\d{4}-\d\d-\d\d|\d\d?[ -][a-z]{3,9}[ -]\d{4}")
+# "Collected: 2024-03-01", before the day
+_TAKEN = r"(?:collect|procedure|biops|taken|receiv|obtain|perform|sampl|date)[^\n|\t%]{0,40}?"
 # a heading of another sample
 _SPECIMEN = re.compile(
     r"biops|section|specimen|sample|block|tissue|prepar|resect|excis|node|schnitt"
@@ -85,6 +88,7 @@ def decide(
             return none_read("a correction takes the figure back")
     if not good and not declared(folded) and all(it.material != "core" for it in segments):
         good = [claim for claim in claims if claim.may_be_of_the_core]
+    good = good or _of_the_day(claims, folded)
     is_open = not good and left_open(segments, claims)
     good = good or ([] if is_open else _only(hidden, segments, folded))
     if not good:
@@ -110,6 +114,14 @@ def decide(
     if doubtful and not overall and not all(claim.now for claim in pool):
         return none_read("another figure may be the cellularity too", read=False)
     return _of_pool(text, pool, rule)
+
+
+def _of_the_day(claims: Sequence[Claim], folded: str) -> list[Claim]:
+    """Of a series of dated readings the one of the report's own date."""
+    dated = [(c, _DAY.search(c.segment.text, 0, c.figure.start)) for c in claims if c.may_be_of_now]
+    days = {day[0] for _, day in dated if day}
+    own = [day for day in days if re.search(_TAKEN + re.escape(day), folded)]
+    return [c for c, day in dated if day and day[0] == own[0]] if len(own) == 1 < len(days) else []
 
 
 def _of_the_findings(claims: Sequence[Claim]) -> list[Claim]:

@@ -14,6 +14,7 @@ from featurestore.types import Label, Report, Target
 from featurestore.words import counted
 from ingest.config import TableConfig
 from ingest.labels.config import ValueConfig
+from ingest.labels.tokens import class_of
 from ingest.table import Column, Row, Table, column_of, decode, guessed, is_missing, read_table
 
 CASE = (  # what others call case_id
@@ -80,7 +81,8 @@ def read_reports(path: Path, config: TableConfig | None = None) -> ReportFile:
     """Read the Reports of a table, or of a folder of `.txt` files named by their Cases.
 
     Of several rows of a Case the latest holds, with its addenda: texts of one date, and a later
-    text that calls itself an addendum or is far shorter, are one Report, joined in order. A text
+    text that calls itself an addendum, is far shorter or, other than the earlier, has no word on
+    the cellularity (cytogenetics), are one Report, joined in order. A text
     without a date is joined with what holds: nobody can say that it is older. A Case with a row
     that cannot be read fails whole, for that row may be the one that holds; the others go on.
 
@@ -181,7 +183,14 @@ def _adds(later: Report, earlier: Sequence[Report]) -> bool:
     """Whether a later text belongs beside earlier ones, and does not replace them."""
     if is_addendum(later):
         return True
-    return 2 * len(later.text.split()) < max(len(one.text.split()) for one in earlier)
+    if 2 * len(later.text.split()) < max(len(one.text.split()) for one in earlier):
+        return True
+    return any(map(_on_cellularity, earlier)) and not _on_cellularity(later)
+
+
+def _on_cellularity(report: Report) -> bool:
+    words = re.findall(r"[^\W\d_]{5,}", report.text.lower())  # "cell" alone is of any report
+    return any(class_of(word) in ("C", "A", "H") for word in words)
 
 
 def _joined(parts: Sequence[Report]) -> Report:

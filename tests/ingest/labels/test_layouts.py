@@ -193,3 +193,25 @@ def test_boxes_below_a_key_that_tells_how_to_fill_them(key: str, told: str) -> N
         low, high = map(int, band.split("-"))
         said = parse(f"{key}  {told}\n   {boxes}\nFOR AGE   (x) normo   ( ) hyper")
         assert said.value == (low + high) / 2, band
+
+
+VISITS = [("2019-03-01", 80), ("2019-04-01", 10), ("2019-06-15", 40)]
+DATED = {
+    "rows": "Date        Cellularity   Blasts\n{rows}",
+    "bars": "| Date | Cellularity | Blasts |\n|---|---|---|\n{rows}",
+}
+
+
+@pytest.mark.parametrize("own", [0, 1, 2, None])
+@pytest.mark.parametrize("layout", DATED)
+@pytest.mark.parametrize(
+    "said", ["Collected: {}", "Date of procedure: {}", "Biopsy taken on {}", "Date received {}"]
+)
+def test_of_dated_visits_the_one_of_the_reports_own_day_counts(
+    said: str, layout: str, own: int | None
+) -> None:
+    row = "{}  {}%           45%" if layout == "rows" else "| {} | {}% | 45% |"
+    table = DATED[layout].format(rows="\n".join(row.format(*visit) for visit in VISITS))
+    day = "2020-01-01" if own is None else VISITS[own][0]
+    text = f"Bone marrow core biopsy\n{said.format(day)}\n\nTrephine biopsies to date\n\n{table}\n"
+    assert parse(text).value == (None if own is None else VISITS[own][1])

@@ -110,12 +110,21 @@ MAIN = "Core biopsy: the marrow is 40% cellular, with all lines in order."
     [
         "ADDENDUM: the karyotype is normal, as was reported by telephone to the ward on Monday.",
         "Cytogenetics: 46,XX.",
+        "Flow cytometry of the marrow aspirate: 2% blasts, 40% T cells and 60% myeloid cells.",
     ],
 )
 def test_a_later_addendum_stands_beside_the_report(later: str, tmp_path: Path) -> None:
     text, day = one_report(tmp_path, (later, "2020-03-01"), (MAIN, "2020-01-01"))
     assert text == f"{MAIN}\n\n{later}"
     assert day == date(2020, 3, 1)
+
+
+@pytest.mark.parametrize("said", ["Hypocellular marrow", "Cellularity cannot be assessed"])
+def test_a_later_report_on_the_cellularity_replaces_the_one_before(
+    said: str, tmp_path: Path
+) -> None:
+    later = f"Core biopsy: {said}, with fibrosis and a few plasma cells."
+    assert one_report(tmp_path, (later, "2020-03-01"), (MAIN, "2020-01-01"))[0] == later
 
 
 def test_an_addendum_goes_with_the_report_that_holds(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,15 @@ from featurestore import FeatureStore, strangers
 from featurestore.errors import write_beside
 from featurestore.words import quoted
 from ingest.config import TableConfig
+from ingest.labels.claims import left_open
 from ingest.labels.config import ValueConfig
 from ingest.labels.recording import without_erased
 from ingest.labels.reports import read_label_table, read_reports
+from ingest.labels.rules import understand
 
 EXCERPT_CHARACTERS = 240  # either side of the evidence
+DOUBTFUL_CHARACTERS, DOUBTFUL_SENTENCES = 200, 3  # of a Report without evidence, at most
+GAP = " [...] "
 COLUMNS = (  # value, low and high are empty: for the person to fill in
     *("case_id", "value", "low", "high", "status", "reason", "rules_value", "ollama_value"),
     *("human_value", "rules_evidence", "ollama_evidence", "excerpt"),
@@ -31,13 +36,15 @@ class ReviewExport:
 
     path: Path
     n: int  # Cases in it
+    has_texts: bool  # whether Reports were handed in, to quote
 
     def text(self) -> str:
         """How many Cases, and what to do with them."""
         if not self.n:
             return "No label needs a person."
+        more = "" if self.has_texts else " Pass --reports for what each report says."
         return (
-            f"cases to judge in {self.path}: {self.n:,}. Fill in value, then: "
+            f"cases to judge in {self.path}: {self.n:,}.{more} Fill in value, then: "
             f"trephine review import {self.path}"
         )
 
@@ -75,8 +82,8 @@ def export_review(
 ) -> ReviewExport:
     """Write the Labels that need a person to a CSV with an empty column value.
 
-    An excerpt of the Report stands beside where its hash is that of the Label: the CSV holds health
-    data then.
+    An excerpt of the Report, or of what leaves its value open, stands beside where its hash is that
+    of the Label: the CSV holds health data then.
     With `suspects`, Cases in order and why, it holds those instead.
     """
     found = read_reports(reports, config).reports if reports else []
@@ -94,7 +101,7 @@ def export_review(
         for row in rows.iter_rows(named=True):
             cells = {**row, "excerpt": _excerpt(row, texts.get(row["report_hash"]))}
             writer.writerow({name: quoted(cell) for name, cell in cells.items()})
-    return ReviewExport(path=path, n=rows.height)
+    return ReviewExport(path=path, n=rows.height, has_texts=reports is not None)
 
 
 def import_review(
@@ -119,4 +126,28 @@ def _excerpt(row: dict[str, Any], text: str | None) -> str:
         if at >= 0:
             end = at + len(row[column]) + EXCERPT_CHARACTERS
             pieces.append(text[max(0, at - EXCERPT_CHARACTERS) : end])
-    return "\n[...]\n".join(dict.fromkeys(pieces)) or text[: 4 * EXCERPT_CHARACTERS]
+    return "\n[...]\n".join(dict.fromkeys(pieces)) or doubtful(text)
+
+
+def doubtful(text: str) -> str:
+    """The sentences of a Report that leave its value open, cut around their figures.
+
+    They are those whose figure may be the cellularity; else those on it with any figure.
+    """
+    it = understand(text)
+    figures = [one for one in it.claims if one.counts or one.may_count]
+    left = [one for one in it.segments if left_open([one], it.claims)]
+    own = [one for one in it.claims if one.owner in ("cellularity", "unclear")]
+    tied = figures or ([] if left else own)
+    spans = {(one.segment.start, one.segment.end): one.start for one in tied}
+    for one in [] if spans else left or it.segments:
+        if figure := re.search(r"\d", it.text[one.start : one.end]):
+            spans[one.start, one.end] = one.start + figure.start()
+    spans = spans or {(0, len(it.text)): 0}
+    n = min(len(spans), DOUBTFUL_SENTENCES)
+    most = (DOUBTFUL_CHARACTERS - len(GAP) * (n - 1)) // n
+    pieces = []
+    for (begin, end), at in list(spans.items())[:n]:
+        first = max(begin, min(at - most // 2, end - most))
+        pieces.append(" ".join(it.text[first : min(end, first + most)].split()))
+    return GAP.join(dict.fromkeys(pieces))

@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 from builders.ollama_server import said, serve, text_of
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from featurestore import FeatureStore
 from featurestore.types import Label, Report, Target
-from ingest.labels import review
+from ingest.labels import review, rules
 from ingest.labels.config import LabelConfig, OllamaConfig
 from ingest.labels.recording import label_table, record_reports
 
@@ -82,6 +84,47 @@ def test_disputes_are_kept_out_reviewed_and_settled_by_a_person(
     nothing = review.export_review(store, todo)
     assert (nothing.n, nothing.text()) == (0, "No label needs a person.")
     assert store.sql("from labels where case_id = 'C2'").height == 3  # every one is kept
+
+
+UNREAD = st.sampled_from(
+    [
+        "The marrow is {a}% cellular. The marrow is {b}% cellular.",
+        "Cellularity 1{a}%.",
+        "Cellularity: see below, {a} or so.",
+    ]
+)
+FILLER = "The trabeculae are thin. Iron stores are normal. Megakaryocytes are seen in clusters. "
+
+
+@given(UNREAD, st.integers(10, 40), st.integers(60, 95), st.integers(0, 40), st.integers(0, 40))
+def test_what_leaves_a_value_open_is_quoted_in_its_own_words(
+    frame: str, a: int, b: int, before: int, after: int
+) -> None:
+    open_ = frame.format(a=a, b=b)
+    text = f"CORE BIOPSY: {before * FILLER}{open_} {after * FILLER}"
+    assume(rules.parse(text).outcome == "not read")
+    quoted = review.doubtful(text)
+    assert len(quoted) <= 200
+    pieces = quoted.split(" [...] ")
+    assert all(piece in text for piece in pieces)
+    wanted = [str(n) for name, n in (("{a}", a), ("{b}", b)) if name in frame]
+    assert all(n in quoted for n in wanted)
+
+
+def test_a_report_that_was_not_read_is_exported_with_what_leaves_it_open(
+    store: FeatureStore, tmp_path: Path
+) -> None:
+    text = f"CORE BIOPSY: {20 * FILLER}The marrow is 20% cellular. The marrow is 80% cellular."
+    report = Report(case_id="C9", text=text, reported_on=date(2021, 1, 1))
+    record_reports(store, [report], target=TARGET, parser="rules")
+    todo = tmp_path / "todo.csv"
+    assert "--reports" in review.export_review(store, todo).text()
+    said = review.export_review(store, todo, "cellularity", saved(tmp_path, {"C9": text})).text()
+    assert "--reports" not in said
+    with todo.open() as file:
+        row = next(csv.DictReader(file))
+    assert row["status"] == "not read"
+    assert row["excerpt"] == "The marrow is 20% cellular. [...] The marrow is 80% cellular."
 
 
 def test_a_report_whose_text_changed_gets_no_excerpt(store: FeatureStore, tmp_path: Path) -> None:

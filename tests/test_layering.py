@@ -171,7 +171,7 @@ def test_the_store_imports_torch_only_where_it_computes() -> None:
             assert "torch" not in imports(path, at_top=True), name_of(path)
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+@pytest.mark.parametrize("path", [*SOURCES, *TESTS], ids=name_of)
 def test_a_file_is_not_too_long(path: Path) -> None:
     most = MOST_LINES_CLI if path.name == "cli.py" else MOST_LINES
     lines = len(path.read_text().splitlines())

@@ -27,6 +27,26 @@ def rebuilt(store: FeatureStore) -> FeatureStore:
     return FeatureStore.create(store.root)
 
 
+def six_slides(root: Path) -> FeatureStore:
+    """Six Slides; the last three are of one Patient, two of them of one Case; a Cohort of all."""
+    store = FeatureStore.create(root)
+    places = {"S0": "0", "S1": "1", "S2": "2", "S3": "3", "S4": "3", "S5": "5"}
+    patients = {"C5": "P3"}
+    rows: list[object] = []
+    for slide_id, case in places.items():
+        key, case_id = f"{int(slide_id[1]):016x}", f"C{case}"
+        store.publish(slide_arrays(key, 5))
+        rows += [
+            case_row(case_id, patients.get(case_id, f"P{case}")),
+            slide_row(slide_id, case_id, key),
+            SeenReport(case_id=case_id, report_hash=case_id),
+            label_row(case_id, 40.0, evidence=EVIDENCE, report_hash=case_id),
+        ]
+    store.record(rows)
+    store.create_cohort("before", where_query("true"), split=RANDOM)
+    return store
+
+
 def secret_store(root: Path) -> FeatureStore:
     """A Slide with names that stand nowhere else, in all that a store has; and two others."""
     store = FeatureStore.create(root)

@@ -1,4 +1,4 @@
-"""A whole store of every kind of thing, copied for each test that damages it."""
+"""Stores that are made once: copied for each test that damages them, or imported into."""
 
 from __future__ import annotations
 
@@ -6,7 +6,33 @@ import shutil
 from pathlib import Path
 
 import pytest
+from builders.copies import copy_of
 from builders.damage import Copy, whole_store
+from builders.withdrawn import six_slides
+
+from featurestore import FeatureStore
+
+
+@pytest.fixture(scope="session")
+def of_six(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
+    return six_slides(tmp_path_factory.mktemp("six") / "store")
+
+
+@pytest.fixture
+def six(of_six: FeatureStore, tmp_path: Path) -> FeatureStore:
+    """A copy of `six_slides` to take things out of."""
+    return copy_of(of_six, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
+    """One to import into for all of a file: Slides have names of their own."""
+    return FeatureStore.create(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture
+def new(tmp_path: Path) -> FeatureStore:
+    return FeatureStore.create(tmp_path / "new")
 
 
 @pytest.fixture(scope="session")

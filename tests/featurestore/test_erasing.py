@@ -16,9 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from builders import killed
-from builders.catalog_rows import case_row, label_row, slide_arrays, slide_row
-from builders.copies import copy_of
-from builders.withdrawn import EVIDENCE, RANDOM, SECRET, places_of, rebuilt, secret_store, slides_of
+from builders.catalog_rows import case_row, label_row, slide_row
+from builders.withdrawn import RANDOM, SECRET, places_of, rebuilt, secret_store, slides_of
 from click.testing import CliRunner
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -28,34 +27,7 @@ from featurestore import FeatureStore, layout, where_query, withdrawal
 from featurestore.arrays import quarantine
 from featurestore.bookkeeping import Gone, hidden
 from featurestore.errors import CatalogBusy
-from featurestore.types import Failure, SeenReport
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
-    """Six Slides; the last three are of one Patient, two of them of one Case; a Cohort of all."""
-    store = FeatureStore.create(tmp_path_factory.mktemp("made") / "store")
-    places = {"S0": "0", "S1": "1", "S2": "2", "S3": "3", "S4": "3", "S5": "5"}
-    patients = {"C5": "P3"}
-    rows: list[object] = []
-    for slide_id, case in places.items():
-        key, case_id = f"{int(slide_id[1]):016x}", f"C{case}"
-        store.publish(slide_arrays(key, 5))
-        rows += [
-            case_row(case_id, patients.get(case_id, f"P{case}")),
-            slide_row(slide_id, case_id, key),
-            SeenReport(case_id=case_id, report_hash=case_id),
-            label_row(case_id, 40.0, evidence=EVIDENCE, report_hash=case_id),
-        ]
-    store.record(rows)
-    store.create_cohort("before", where_query("true"), split=RANDOM)
-    return store
-
-
-@pytest.fixture
-def store(made: FeatureStore, tmp_path: Path) -> FeatureStore:
-    return copy_of(made, tmp_path)
-
+from featurestore.types import Failure
 
 TYPED = (
     "slide_id <> '{slide}' and slide_id <> 'S2 {slide}' -- {patient}",

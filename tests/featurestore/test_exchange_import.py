@@ -35,17 +35,6 @@ from featurestore.types import Case, GivenSlide
 pytestmark = pytest.mark.usefixtures("one_reader")
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
-    """One for all: Slides have names of their own."""
-    return FeatureStore.create(tmp_path_factory.mktemp("store"))
-
-
-@pytest.fixture
-def new(tmp_path: Path) -> FeatureStore:
-    return FeatureStore.create(tmp_path / "new")
-
-
 OTHERS = [(kind, *size) for kind in EVERY for size in SIZES if (kind, *size) not in CHOSEN]
 
 
@@ -54,7 +43,7 @@ OTHERS = [(kind, *size) for kind in EVERY for size in SIZES if (kind, *size) not
     [*CHOSEN, *(pytest.param(*one, marks=pytest.mark.proof) for one in OTHERS)],
 )
 def test_each_row_stands_at_its_tile_whatever_the_order(
-    kind: str, n: int, dim: int, dtype: str, store: FeatureStore, tmp_path: Path
+    kind: str, n: int, dim: int, dtype: str, imported: FeatureStore, tmp_path: Path
 ) -> None:
     tool, write = EVERY[kind]
     rows, coords, slide, folder = (
@@ -70,9 +59,9 @@ def test_each_row_stands_at_its_tile_whatever_the_order(
         (GivenSlide(slide_id=s, case_id=s, path=f"/{name}.svs"), Case(case_id=s, patient_id="P"))
         for s, name in ((slide, slide), (f"{slide} other", "other.of.it"))
     ]
-    told = import_features(store, options, given)
+    told = import_features(imported, options, given)
     assert not told.failures
-    got, embeddings, of_tissue = bag_of(store, slide)
+    got, embeddings, of_tissue = bag_of(imported, slide)
     for one, other in zip(
         by_place(got, embeddings), by_place(coords, rows.astype(np.float16)), strict=True
     ):
@@ -82,16 +71,18 @@ def test_each_row_stands_at_its_tile_whatever_the_order(
 
 
 def test_the_files_that_the_tools_wrote_come_in_as_they_are(
-    shared: Path, store: FeatureStore
+    shared: Path, imported: FeatureStore
 ) -> None:
     files = shared / "data/exchange"
     for n, one in enumerate(json.loads((files / "expected.json").read_text())):
         slide = GivenSlide(slide_id=f"S{n}", case_id="C", path="CASE-02_S1.A.svs")
         given = [(slide, Case(case_id="C", patient_id="P"))]
         folder = files / Path(*Path(one["path"]).parts[: 1 if one["tool"] == "clam" else 2])
-        told = import_features(store, ImportConfig(tool=one["tool"], path=folder, mpp=MPP), given)
+        told = import_features(
+            imported, ImportConfig(tool=one["tool"], path=folder, mpp=MPP), given
+        )
         assert (told.failures, told.imported, told.tiles) == ({}, 1, one["n_tiles"])
-        coords, embeddings, _ = bag_of(store, f"S{n}")
+        coords, embeddings, _ = bag_of(imported, f"S{n}")
         coords, embeddings = by_place(coords, embeddings)
         half = embeddings.astype(np.float32)
         assert half.sum(dtype=float) == pytest.approx(one["sum"], abs=0.1)
@@ -99,9 +90,9 @@ def test_the_files_that_the_tools_wrote_come_in_as_they_are(
             assert hashlib.sha256(half.tobytes()).hexdigest() == one["sha256_float32_rows_by_y_x"]
         assert coords.sum(axis=0).tolist() == [138_880, 94_080]
         query = "from slides join embeddings using (slide_key) join tilings using (tiling_id)"
-        row = store.sql(f"select mpp, tile_px, tile_mpp {query} where slide_id = 'S{n}'").row(0)
+        row = imported.sql(f"select mpp, tile_px, tile_mpp {query} where slide_id = 'S{n}'").row(0)
         assert row in [(MPP, one["tile_px"], one["tile_mpp"]), (MPP, None, None)]
-    said = b"".join(path.read_bytes() for path in store.root.rglob("*.json"))
+    said = b"".join(path.read_bytes() for path in imported.root.rglob("*.json"))
     assert b"/hand" not in said  # paths of theirs
 
 

@@ -33,17 +33,6 @@ from featurestore.config import ImportConfig
 from featurestore.errors import FeaturesRefused, StoreDamaged
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
-    """One for all: Slides have names of their own."""
-    return FeatureStore.create(tmp_path_factory.mktemp("store"))
-
-
-@pytest.fixture
-def new(tmp_path: Path) -> FeatureStore:
-    return FeatureStore.create(tmp_path / "new")
-
-
 def emptied(path: Path) -> None:
     path.write_bytes(b"")
 

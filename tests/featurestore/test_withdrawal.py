@@ -8,46 +8,18 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from builders.catalog_rows import case_row, label_row, slide_arrays, slide_row
-from builders.copies import copy_of
+from builders.catalog_rows import case_row, slide_row
 from builders.damage import publish_run
-from builders.withdrawn import EVIDENCE, RANDOM, places_of, rebuilt, secret_store, slides_of
+from builders.withdrawn import RANDOM, places_of, rebuilt, secret_store, slides_of
 
 from featurestore import FeatureStore, layout, ledger, where_query
 from featurestore.errors import CohortError, CohortNotFound, TrephineError
 from featurestore.overview import show, status
-from featurestore.types import SeenReport
 
 IDS = {"slide": "S3", "case": "C3", "patient": "P3"}
 WITHOUT = {"slide": {"S3"}, "case": {"S3", "S4"}, "patient": {"S3", "S4", "S5"}}
 OWNER = {"slide": "S3", "case": "S4", "patient": "S5"}  # a Slide of each
 OTHERS = [("slide", True), ("case", False), ("case", True), ("patient", False)]
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
-    """Six Slides; the last three are of one Patient, two of them of one Case; a Cohort of all."""
-    store = FeatureStore.create(tmp_path_factory.mktemp("made") / "store")
-    places = {"S0": "0", "S1": "1", "S2": "2", "S3": "3", "S4": "3", "S5": "5"}
-    patients = {"C5": "P3"}
-    rows: list[object] = []
-    for slide_id, case in places.items():
-        key, case_id = f"{int(slide_id[1]):016x}", f"C{case}"
-        store.publish(slide_arrays(key, 5))
-        rows += [
-            case_row(case_id, patients.get(case_id, f"P{case}")),
-            slide_row(slide_id, case_id, key),
-            SeenReport(case_id=case_id, report_hash=case_id),
-            label_row(case_id, 40.0, evidence=EVIDENCE, report_hash=case_id),
-        ]
-    store.record(rows)
-    store.create_cohort("before", where_query("true"), split=RANDOM)
-    return store
-
-
-@pytest.fixture
-def store(made: FeatureStore, tmp_path: Path) -> FeatureStore:
-    return copy_of(made, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -59,62 +31,60 @@ def store(made: FeatureStore, tmp_path: Path) -> FeatureStore:
     ],
 )
 def test_a_withdrawn_thing_is_in_nothing_that_comes_later(
-    store: FeatureStore, kind: str, erase: bool
+    six: FeatureStore, kind: str, erase: bool
 ) -> None:
-    told = store.withdraw(IDS[kind], erase=erase)
+    told = six.withdraw(IDS[kind], erase=erase)
     assert list(told.cohorts) == ["before"]
     assert "before" in told.text()
     late = slide_row("S3", "C3", f"{3:016x}")  # what an ingest says of it later changes nothing
-    store.record([case_row("C3", "P3"), late])
-    for again in (store, rebuilt(store)):
+    six.record([case_row("C3", "P3"), late])
+    for again in (six, rebuilt(six)):
         left = {f"S{i}" for i in range(6)} - WITHOUT[kind]
         for view in ("bags", "slide_overview", "cohort_bags"):
             assert slides_of(again.sql(f"from {view}")) == left, view
         assert slides_of(again.bags("before")) == left
     assert (
-        slides_of(
-            store.bags(store.create_cohort("later", where_query("true"), split=RANDOM).cohort)
-        )
+        slides_of(six.bags(six.create_cohort("later", where_query("true"), split=RANDOM).cohort))
         == left
     )
 
 
 @pytest.mark.parametrize("kind", IDS)
-def test_what_is_withdrawn_is_said_and_counted_nowhere(store: FeatureStore, kind: str) -> None:
-    store.withdraw(IDS[kind])
+def test_what_is_withdrawn_is_said_and_counted_nowhere(six: FeatureStore, kind: str) -> None:
+    six.withdraw(IDS[kind])
     left = 6 - len(WITHOUT[kind])
-    assert sum(side.slides for side in store.splits("before")) == left
-    assert store.named("queries/cohorts")["slides"].item() == left
-    assert status(store).data["retired"] == len(WITHOUT[kind])
-    assert show(store, OWNER[kind]).data["retired"][0]["name"] == IDS[kind]
-    assert not show(store, "S0").data["retired"]
+    assert sum(side.slides for side in six.splits("before")) == left
+    assert six.named("queries/cohorts")["slides"].item() == left
+    assert status(six).data["retired"] == len(WITHOUT[kind])
+    assert show(six, OWNER[kind]).data["retired"][0]["name"] == IDS[kind]
+    assert not show(six, "S0").data["retired"]
     if kind != "slide":
-        assert show(store, "C3").data["retired"][0]["kind"] == kind
+        assert show(six, "C3").data["retired"][0]["kind"] == kind
 
 
 @pytest.mark.parametrize(
     "kind", ["patient", *(pytest.param(one, marks=pytest.mark.proof) for one in ("slide", "case"))]
 )
-def test_an_erased_thing_is_in_no_file_of_the_store(store: FeatureStore, kind: str) -> None:
-    store.withdraw(IDS[kind], erase=True)
+def test_an_erased_thing_is_in_no_file_of_the_store(six: FeatureStore, kind: str) -> None:
+    six.withdraw(IDS[kind], erase=True)
     gone = WITHOUT[kind]
     keys = {f"{int(slide[1]):016x}" for slide in gone}
-    assert not {path.stem for path in layout.slides_dir(store.root).iterdir()} & keys
+    assert not {path.stem for path in layout.slides_dir(six.root).iterdir()} & keys
     told: Mapping[str, set[str]] = {
         "slide_id": gone,
         "case_id": {} if kind == "slide" else {"case": {"C3"}, "patient": {"C3", "C5"}}[kind],
         "patient_id": {"P3"} if kind == "patient" else set(),
     }
     for name in ledger.KINDS.keys() - {"tombstones"}:
-        for file in ledger.files(store.root, name):
+        for file in ledger.files(six.root, name):
             rows = ledger.read(file, name)
             for column in told.keys() & set(rows.columns):
                 assert not set(rows[column]) & set(told[column]), (name, column)
-    assert store.sql("select dropped ->> 'erased' from cohorts").item() == str(len(gone))
+    assert six.sql("select dropped ->> 'erased' from cohorts").item() == str(len(gone))
     tables = ("slides", "labels", "best_labels", "cohorts", "cohort_slides", "embeddings")
     tables = (*tables, "cases", "reports", "tombstones")
-    before = {t: store.sql(f"select * from {t} order by all") for t in tables}
-    again = rebuilt(store)
+    before = {t: six.sql(f"select * from {t} order by all") for t in tables}
+    again = rebuilt(six)
     for table, rows in before.items():
         now = again.sql(f"select * from {table} order by all")
         known = [c for c in rows.columns if c != "embedded_at"]
@@ -124,12 +94,12 @@ def test_an_erased_thing_is_in_no_file_of_the_store(store: FeatureStore, kind: s
 @pytest.mark.parametrize("kind", ["slide", "case", "patient"])
 @pytest.mark.parametrize("erase", [False, True])
 def test_a_run_that_was_made_meanwhile_has_no_prediction_of_what_was_taken_out(
-    store: FeatureStore, kind: str, erase: bool
+    six: FeatureStore, kind: str, erase: bool
 ) -> None:
-    store.withdraw(IDS[kind], erase=erase)  # after the training read its slides
+    six.withdraw(IDS[kind], erase=erase)  # after the training read its slides
     for run_id, slide_id in (("gone", "S3"), ("other", "S0")):
-        publish_run(store, run_id, slide_id=slide_id)
-    for again in (store, rebuilt(store)):
+        publish_run(six, run_id, slide_id=slide_id)
+    for again in (six, rebuilt(six)):
         assert again.predictions("gone").height == 0
         assert (
             "1 slides that were taken out meanwhile have no prediction" in again.run("gone").notes
@@ -137,59 +107,59 @@ def test_a_run_that_was_made_meanwhile_has_no_prediction_of_what_was_taken_out(
         assert again.predictions("other")["slide_id"].to_list() == ["S0"]
         assert again.run("other").notes == ()
     if erase:
-        assert places_of(store.root / "runs", {"S3"}) == []
+        assert places_of(six.root / "runs", {"S3"}) == []
 
 
-def test_the_name_of_a_deleted_cohort_is_free_again(store: FeatureStore) -> None:
-    first = store.cohort("before")
-    assert store.withdraw("before", "cohort").runs == []
+def test_the_name_of_a_deleted_cohort_is_free_again(six: FeatureStore) -> None:
+    first = six.cohort("before")
+    assert six.withdraw("before", "cohort").runs == []
     with pytest.raises(CohortNotFound):
-        store.cohort("before")
-    again = store.create_cohort("before", where_query("slide_id <> 'S0'"), split=RANDOM)
+        six.cohort("before")
+    again = six.create_cohort("before", where_query("slide_id <> 'S0'"), split=RANDOM)
     assert again.cohort_id != first.cohort_id
-    for at in (store, rebuilt(store)):
+    for at in (six, rebuilt(six)):
         assert at.cohort("before").cohort_id == again.cohort_id
         assert "S0" not in slides_of(at.bags("before"))
         with pytest.raises(CohortError, match="exists"):
             at.create_cohort("before", where_query("true"))
 
 
-def test_what_is_out_already_is_said_to_be_and_how_it_goes_on(store: FeatureStore) -> None:
-    assert store.withdraw("P3").text().splitlines() == [
+def test_what_is_out_already_is_said_to_be_and_how_it_goes_on(six: FeatureStore) -> None:
+    assert six.withdraw("P3").text().splitlines() == [
         "taken out: patient P3",
         "  1 cohort had it: before",
         "Its files are kept. Remove them for good with: trephine retire P3 --erase",
     ]
-    assert store.withdraw("P3").text().startswith("already out: patient P3")
-    assert store.ask("from tombstones").height == 1
+    assert six.withdraw("P3").text().startswith("already out: patient P3")
+    assert six.ask("from tombstones").height == 1
 
 
-def test_a_patient_is_shown_with_what_is_theirs(store: FeatureStore) -> None:
-    told = show(store, "P3")
+def test_a_patient_is_shown_with_what_is_theirs(six: FeatureStore) -> None:
+    told = show(six, "P3")
     assert [one["case_id"] for one in told.data["cases"]] == ["C3", "C5"]
     assert slides_of(pl.DataFrame(told.data["slides"])) == WITHOUT["patient"]
 
 
-def test_what_has_no_arrays_any_more_is_to_be_ingested_first(store: FeatureStore) -> None:
-    assert not status(store).data["next"].startswith("trephine ingest")
-    shutil.rmtree(layout.group_dir(store.root, f"{3:016x}"))
-    FeatureStore.verify(store.root, repair=True)
-    assert status(store).data["next"] == "trephine ingest SLIDES"
+def test_what_has_no_arrays_any_more_is_to_be_ingested_first(six: FeatureStore) -> None:
+    assert not status(six).data["next"].startswith("trephine ingest")
+    shutil.rmtree(layout.group_dir(six.root, f"{3:016x}"))
+    FeatureStore.verify(six.root, repair=True)
+    assert status(six).data["next"] == "trephine ingest SLIDES"
 
 
-def test_what_is_not_there_is_refused_and_changes_nothing(store: FeatureStore) -> None:
-    files = sorted(store.root.rglob("*.parquet"))
+def test_what_is_not_there_is_refused_and_changes_nothing(six: FeatureStore) -> None:
+    files = sorted(six.root.rglob("*.parquet"))
     for name, kind in (("S9", None), ("P3", "slide"), ("gone", "cohort"), ("gone", "run")):
         with pytest.raises(TrephineError, match=f"{name}|no run yet"):
-            store.withdraw(name, kind)
-    assert sorted(store.root.rglob("*.parquet")) == files
+            six.withdraw(name, kind)
+    assert sorted(six.root.rglob("*.parquet")) == files
 
 
-def test_a_name_of_two_things_asks_which(store: FeatureStore) -> None:
-    store.record([case_row("S0", "P9"), slide_row("S9", "S0", "9" * 16)])
+def test_a_name_of_two_things_asks_which(six: FeatureStore) -> None:
+    six.record([case_row("S0", "P9"), slide_row("S9", "S0", "9" * 16)])
     with pytest.raises(TrephineError, match="--kind"):
-        store.withdraw("S0")
-    assert store.withdraw("S0", "slide").names == {"slide": ["S0"]}
+        six.withdraw("S0")
+    assert six.withdraw("S0", "slide").names == {"slide": ["S0"]}
 
 
 def test_a_damaged_run_is_deleted_by_the_beginning_of_its_id(tmp_path: Path) -> None:
@@ -200,8 +170,8 @@ def test_a_damaged_run_is_deleted_by_the_beginning_of_its_id(tmp_path: Path) -> 
 
 
 def test_a_deleted_cohort_had_no_run_though_others_predicted_its_slides(
-    store: FeatureStore,
+    six: FeatureStore,
 ) -> None:
-    publish_run(store, "r9", slide_id="S1")
-    store.create_cohort("unused", where_query("true"), split=RANDOM)
-    assert store.withdraw("unused", "cohort").runs == []
+    publish_run(six, "r9", slide_id="S1")
+    six.create_cohort("unused", where_query("true"), split=RANDOM)
+    assert six.withdraw("unused", "cohort").runs == []

@@ -43,7 +43,7 @@ _AGE = re.compile(r"\b(?:age|alter|âge)")
 _SEVERAL = re.compile(
     r"\b(?:two|three|both|bilateral|respectively|zwei|deux|the other|cores|biopsies|trephines)\b"
     r"|\b(?:rang|var[iy]|heterogen|patchy|wechsel)|\bone end\b|\bsome\b.*\bothers\b|\bas low as\b"
-    r"|\b(?:lowest|highest|minim|maxim)"
+    r"|\b(?:lowest|highest|minim|maxim)|\b(?:long|larg|bigg)er\b.*\b(?:short|small)er\b"
 )
 _COUNTS = re.compile(r"\b(?:two|three|both|bilateral|zwei|deux)\b")
 

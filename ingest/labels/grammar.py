@@ -22,7 +22,6 @@ _AWAY = words_of(
     """because by near beneath beside toward on after following post despite upon per at where to
     via using from since bei nach durch sur par après"""
 )
-_AS = words_of("as wie")
 _WE = words_of("i we ich wir je nous one you")
 _COMPARES = _OF | words_of(
     """above below over under beyond more less higher lower über unter mehr weniger plus moins
@@ -40,7 +39,7 @@ _HAVE = words_of("has had have hat hatte avait a an ein eine einen un une")
 # "the infiltrate has a cellularity", "an infiltrate with a cellularity"
 _HAS = re.compile(r"(?:(?P<one>d)x{1,2}t?w|x+(?P<has>v))[dqho]*$")
 _SITE = re.compile(r"[xfLT](?:[xhq]*[MBG])?")  # "better preserved marrow"
-_RIGHT = re.compile(r"(?:I(?=C)|:?[qohM]*[MBo]*q*)([AC])")  # "40% [overall marrow] cellularity"
+_RIGHT = re.compile(r"(?:I(?=C)|:?[qohM]*[MBo]*q*|qRq)([AC])")  # "40% [overall marrow] cellularity"
 _AFTER = re.compile(r"[dhRtq]*M*[xLfK]+")  # "40% cellular blasts"
 # "40% of the space", "40% of sampled marrow", "40% of assessable (undamaged) marrow"
 _OWN_FIGURE = re.compile("[tLGMv]*F")  # "cellularity 40% lymphoid nodules 5%"
@@ -72,7 +71,9 @@ _IT_IS = re.compile(r";[pIzdq,]*v[qpd]*F")
 _NOUN_OF = re.compile(r"[xLK][vpqd:]*F|F[q]*p?[dq]*[xLK]")
 _MEAN = re.compile(r"[;,][dqvp]*o[dqvp:]*Fo?(?:[.;,)]|$)")
 _OF_READERS = re.compile("[^.;,CF]*C:(?:d*[xr]+F[,j/;]+)+[^FCA.;]*o$")  # "XY 50%, Z 75%, mean"
-_ALSO = re.compile(r";[qd]*v*(?P<by>z*)v*F(?:[.;,(]|$)")  # "cellularity: reduced; 40%"
+# "cellularity: reduced; 40%", "cellularity hard to judge; my guess 40%"
+_ALSO = re.compile(r";[qd]*(?P<own>M?)v*(?P<by>z*)v*F(?:[.;,(]|$)")
+_LAST, _NAMED = re.compile("C[:vhqgdpy]*F?$|HM?$"), re.compile("HM?$|C[^;.FA]*$")
 _LEAD_ENDS = re.compile(r"[pwI][dn][qhnMBGRx]*d$")
 _PLACES = words_of("in im on over an auf sur dans")
 _AT_FIRST = words_of("at with mit bei avec à")
@@ -118,7 +119,7 @@ class _Scan:
             self.noun("C", at)
         elif "C" in s[:at] and (it := _IT_IS.match(s, at)) and "it" in self.words[at : it.end()]:
             self.noun("C", at)  # "you estimated the cellularity at 70%; to my eye it is 40%"
-        elif (also := _ALSO.match(s, at)) and re.search("C[:vhqgdpy]*F?$|HM?$", s[:at]):
+        elif (also := _ALSO.match(s, at)) and (_NAMED if also["own"] else _LAST).search(s[:at]):
             self.noun("?" if also["by"] else "C", at)  # "cellularity 38%; visual 45%"
         elif self.head == "T":
             self.subject = ""
@@ -201,7 +202,7 @@ class _Scan:
         s, words = self.s, self.words
         away = self.behind >= 0 and words[self.behind] in _AWAY
         participle = words[at].endswith(("ed", "ing", "nd", "iert", "ée"))
-        as_said = participle and words[at - 1] in _AS  # "as typed"
+        as_said = participle and words[at - 1] in ("as", "wie")  # "as typed"
         participle = self.head == "C" and (participle or s[at + 1 : at + 3] == "pv")
         copula = s.rfind("v", 0, at)
         if s[at] == "x" and words[copula] in _IS and _PREDICATE.match(s, max(copula, 0)):
@@ -228,7 +229,8 @@ class _Scan:
         ):
             pass  # "cellularity works out at 50%", "cellularity hovers around 50%"
         elif not self.is_joined(at):
-            if self.behind >= 0 and not away and self.head in ("C", "A"):
+            of = self.behind >= 0 and words[self.behind] != "including"
+            if of and not away and self.head in ("C", "A"):
                 self.subject = "x"  # "the cellularity of blasts"
             self.noun("x", at)
 
@@ -283,11 +285,7 @@ class _Scan:
         if s[max(0, at - 2) : at] == "N/" and not PAIR.search(s, 0, at):
             self.odd.add(at)  # "40/60%"
             return
-        if (
-            s[at - 2 : at] == "C("
-            and re.match(r"F\):(?!q*[Hhg])", s[at:])
-            and self.words[at + 2] != "-"
-        ):
+        if re.match(r"C\(F\):(?!q*[Hhg])", s[max(0, at - 2) :]) and self.words[at + 2] != "-":
             self.odd.add(at)  # "Cellularity (5%): see text", but not "Cellularity (40%): decreased"
             return
         first = s.rfind("F", 0, at)
@@ -295,7 +293,9 @@ class _Scan:
             self.ties[at], self.head = "listed", "T"  # "from 20% in some zones to 90% in others"
             return
         before = self.words[max(0, at - 2) : at]
-        reduced = before[-1:] in (["by"], ["um"]) and not _FILLED.match(s, at)
+        changed = {s[at - 2 : at - 1], s[at + 1 : at + 2]} & {"g", "h"}  # "um 40 % vermindert"
+        by = before[-1:] == ["by"] or (before[-1:] == ["um"] and changed)
+        reduced = by and not _FILLED.match(s, at)
         reduced = reduced or (before[-1:] == ["de"] and _CHANGED.match(before[0]) is not None)
         reduced = reduced or not _BESIDE.isdisjoint(self.words[at + 1 : at + 2])
         tie = "" if reduced else self._of_right(at)
@@ -324,7 +324,7 @@ class _Scan:
                 return "?"  # "95% cortical bone, 5% cellular marrow"
             apart = (
                 before in (",", ";", "(", "j", "")
-                or re.search("[BM][^.;F]*:$", s[:at])  # "CORE 16 mm: 30% cell"
+                or re.search("[BM][^.;F]*:$|[MBG]p$", s[:at])  # "CORE 16 mm: 30% cell"
                 or (before == "w" and self.subject == "M")
             )
             whose = self.head in ("x", "?") and not apart
@@ -334,7 +334,7 @@ class _Scan:
         first = self.words[len(lead) - 1] in _AT_FIRST if lead else False
         if first and lead[-2:-1] in ("", ".", ":", ",") and _AT.match(s, at):
             return "at F"
-        if lead[-1:] in ("w", "v") and re.match("Fq*H[MB]?(?:py|[.,;:()]|$)", s[at:]):
+        if lead[-1:] in ("w", "v") and re.match("F(?:pd*y)?q*H[MB]?(?:py|[.,;:()]|$)", s[at:]):
             return "F hypercellular"  # "ist mit 40 % hypozellulär"
         if SHARE.match(s, at) or self._is_relative(at):
             return ""  # "60% of the cellularity", "20% lower than before"

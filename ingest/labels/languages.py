@@ -36,11 +36,11 @@ L cell cells elements zell zellen cellules
 f fat fatty adipose adipocytes adipocyte fett fettgewebe fettmark fettzellen graisse adipeux
  adipocytaire
 T ratio verhältnis rapport
-M tiefer surface schätzung einschätzung trabeculae trabekel travées espace fläche marrow bone bm
- space spaces intertrabecular medullary medulla cavity cavities area volume iliac crest posterior
- superior anterior spine hip pic psis deep crista beckenkamm examination exam review analysis
- evaluation assessment estimates impression knochenmark mark markraum markräume markräumen moelle
- osseuse crête medullaire médullaire iliaque
+M guess lacune lacunes tiefer surface schätzung einschätzung trabeculae trabekel travées espace
+ fläche marrow bone bm space spaces intertrabecular medullary medulla cavity cavities area volume
+ iliac crest posterior superior anterior spine hip pic psis deep crista beckenkamm examination exam
+ review analysis evaluation assessment estimates impression knochenmark mark markraum markräume
+ markräumen moelle osseuse crête medullaire médullaire iliaque
 B treph cylindre cylindres carotte bom zylinder core cores bmtb trephine trephines biopsy biopsies
  bx bmbx bmb histology histopathology histomorphology histologic histological histologisch cylinder
  punch stanze biopsie trepanat knochenmarkhistologie ostéomédullaire ostéo osteo
@@ -58,26 +58,26 @@ d pathologist pathologists hematopathologist haematopathologist dr professor its
  wir ihr ihm ihn ihnen uns euch mich dich sich mein dein sein unser ihre ihrer ihrem ihren seine
  seiner seinem wer hier dort diesen beim cet mon ma mes son sa ses notre nos leur leurs quel quelle
  chaque je nous ils elles se lui qui quoi dont ceci cela ça celui celle ceux celles aux
-v heißen heißt lauten lautet ausgefüllt gefüllt take took say says call mesure misst can differ kann
- peut nehmen füllen belegen occupe occupent occupé occupée rempli ranged is are was were be been am
- appear show shown has have had measures measured estimate judged reported read given put placed
- noted found determined ranges varies vary lie runs amounts reveal demonstrate display exhibit
- contain occupies occupy occupied comprise constitute make fill represent account cover composed
- takes taken consist remains stands reaches approaches approximates corresponds quantified set
- quoted issued stated beträgt betragen ist sind war liegt wird geschätzt zeigt nimmt einnimmt does
- do rate grade comes contient contiennent enthalten enthält hold est était sont évaluée évalué
- estimée estimé représente montre à did done give gave find see sees saw seen look looks looked seem
- become became stay stays lay sit sits sat stand stood run ran reach came judge gauge deem consider
- think thought believe regard assess assesses evaluate calculate compute counted scored record
- describe describes express works feel felt arrive settle get gets got made makes held keep keeps
- kept hover hovers waren werden wurde wurden worden gewesen hat haben hatte hatten gehabt können
- betrug liegen lag lagen ergibt ergab zeigen zeigte weist aufweist findet finden fand fanden sieht
- gesehen scheint erscheint erreicht entspricht macht füllt schwankt schwanken eingenommen bestimmt
- bewertet beurteilt gemessen ermittelt berechnet beschrieben gefunden schätzen schätze schätzten
- eingeschätzt einzuschätzen veranschlagt étaient étant sera été être ont avait avaient aura avoir
- peuvent pouvait fait font représentent évaluons estimons atteint varie oscille compris située situé
- mesurée mesuré chiffrée retrouve retrouvée observe observée montrant notée apprécie appréciée
- calculée cotée
+v comblé comblée heißen heißt lauten lautet ausgefüllt gefüllt take took say says call mesure misst
+ can differ kann peut nehmen füllen belegen occupe occupent occupé occupée rempli ranged is are was
+ were be been am appear show shown has have had measures measured estimate judged reported read
+ given put placed noted found determined ranges varies vary lie runs amounts reveal demonstrate
+ display exhibit contain occupies occupy occupied comprise constitute make fill represent account
+ cover composed takes taken consist remains stands reaches approaches approximates corresponds
+ quantified set quoted issued stated beträgt betragen ist sind war liegt wird geschätzt zeigt nimmt
+ einnimmt does do rate grade comes contient contiennent enthalten enthält hold est était sont
+ évaluée évalué estimée estimé représente montre à did done give gave find see sees saw seen look
+ looks looked seem become became stay stays lay sit sits sat stand stood run ran reach came judge
+ gauge deem consider think thought believe regard assess assesses evaluate calculate compute counted
+ scored record describe describes express works feel felt arrive settle get gets got made makes held
+ keep keeps kept hover hovers waren werden wurde wurden worden gewesen hat haben hatte hatten gehabt
+ können betrug liegen lag lagen ergibt ergab zeigen zeigte weist aufweist findet finden fand fanden
+ sieht gesehen scheint erscheint erreicht entspricht macht füllt schwankt schwanken eingenommen
+ bestimmt bewertet beurteilt gemessen ermittelt berechnet beschrieben gefunden schätzen schätze
+ schätzten eingeschätzt einzuschätzen veranschlagt étaient étant sera été être ont avait avaient
+ aura avoir peuvent pouvait fait font représentent évaluons estimons atteint varie oscille compris
+ située situé mesurée mesuré chiffrée retrouve retrouvée observe observée montrant notée apprécie
+ appréciée calculée cotée
 p où following post because due owing wegen aufgrund of at to on for as within between among across
  throughout along amid near beneath beside toward during through over upon after despite per wie
  where including incl zwischen entre bei von auf zu zur zum für du au dans pour sur en par until
@@ -143,6 +143,7 @@ g diminué augmenté baissé reduced decrease increase fall rise drop gone fell 
  changed steigt gefallen passée passé
 a subcortical subcortically subcapsular subendosteal paracortical subkortikal souscorticale
  disregarded ignored discounted excluding excluded exclusive nonrepresentative away apart except
+ allowing
 t elsewhere areas foci focal region regions zones zone uninvolved involved aggregate aggregates
  nodules places abschnitte abschnitten lowest highest minimum maximum min max parts portion portions
  end remainder stellenweise anderswo

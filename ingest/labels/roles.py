@@ -14,6 +14,9 @@ Role = Literal["finding", "norm", "criterion", "quality"]
 _OF_AGE = re.compile(r"F[^F]*\([dpz]*y[:dpv]*$")  # "40% hypercellular (for age 30%)"
 _RULE = re.compile(r"C[opdM]*F(?=[^.;,j]*v)[^.;]*[ec]")  # "cellularity below 20% is usually"
 WITHOUT = re.compile(r"(?:c[dq]*)?a[dqupvMBG]*a")  # "[excluding the subcortical] spaces 40%"
+# "is within the expected range for age, at 40%"
+_COMPARED = re.compile("[pIq][dqh]*e[eq]*(?:p[dq]*y)?(?=,)")
+_AGAINST = words_of("within above below under over beyond inside")
 WE = words_of("i we ich wir je nous")
 
 
@@ -55,7 +58,11 @@ def role_of(s: str, at: int, sentence: Sentence, segment: Segment) -> tuple[Role
 
 def _before(sentence: Sentence, s: str, at: int) -> str:
     """What stands before a figure in its sentence and may say when or what it is."""
-    before = s[after_any(s, ".;", at) : at]
+    since = after_any(s, ".;", at)
+    before = s[since:at]
+    for said in _COMPARED.finditer(before):
+        if sentence.words[since + said.start()] in _AGAINST:
+            before = before.replace(said[0], "q" * len(said[0]))
     before = re.sub(r"(?<=b)\([^()n]*[FN][^()n]*\)(?=v)", "", before)  # "before (in 2019) it was"
     for _ in range(min(3, before.count("("))):  # a figure in brackets says nothing of what follows
         before = re.sub(r"\([^()n]*[FN][^()n]*\)", ",", before)
@@ -102,4 +109,5 @@ def _is_past(sentence: Sentence, s: str, at: int) -> bool:
     figure = sentence.figures[at]
     left = last == "from" and ("g" in said or "v" not in said)
     left = left or (last in ("von", "de") and "g" in said)  # "ging von 80 % auf 20 % zurück"
+    left = left or (last in ("von", "de") and re.match("F[pq]*F[qv]*g", s[at:]) is not None)
     return left and figure.low == figure.high

@@ -35,13 +35,13 @@ OWNED = re.compile(r"F[^.,;()|FNACwjz]*[xLf]")  # "..., of which 20% is lymphoma
 NOUN = re.compile(r"(?!qdxM)[hRqtMd]*[xLfK]+")  # "40% blasts", not "40 % de la surface osseuse"
 # "Cellularity (%): 40", "Cellularity, percent: 40", "Cellularity | 40 | %"
 _N = re.compile(
-    r"(?<!%p)(?<!%pd)(?<![xf])C(?P<key>[MBRGSopqydnebrI,%()]*(?::q[gh]?\([q%]+\))?)(?P<to>[:v|u]*)q*(?P<f>N)(?P<after>\|?%?)(?![/:A-Za-pr-z])"
+    r"(?<!%p)(?<!%pd)(?<![xf])C(?P<key>v?[MBRGSopqydnebrI,%()]*(?::q[gh]?\([q%]+\))?)(?P<to>[:v|u]*)q*(?P<f>N)(?P<after>\|?%?)(?![/:A-Za-pr-z])"
 )
 # "Cellularity (%): aspirate 80, clot 70, core 50"
 _LISTED = re.compile(r"C[MBGRSopqyde,(I%]*\)?:(?=q*[SB])")
 _OF_EACH = re.compile(r"[SB][SBMGRpd(]*[:)]*(?=N(?:[.,;j)]|$))")
 _LEADING = re.compile(
-    r"(?!M+:)(?:;(?=[dMG]*[BR])|[/j,MBRGSdvu:bnoky]|p(?!F)|pF)*p?"
+    r"(?!M+:)(?:qRq)?(?:;(?=[dMG]*[BR])|[/j,MBRGSdvu:bnoky]|p(?!F)|pF)*p?"
 )  # not "60% marrow: 85%"
 # "Left: 30%", "It is 40% on the left.": before and behind a figure without a noun of its own
 _ALONE = re.compile(r"[^xLfiKNTXCAHt]*v[qpdohnvg:(]*|[^xLfiKNTXCAHtv]*[^xLfiKNTXCAHtvGI]|")

@@ -33,7 +33,7 @@ _PARTS = re.compile(re.sub(r"\?P<\w+>", "?:", _TOKEN.pattern))  # without names:
 _C = re.compile(
     r"(?:c|z)el+u?l?[a-z'-]*(?:ity|ities|ty|'y|tät|té|tat|taet)$|zell(?:gehalt|dichte|anteil|reichtum)$|celularity$|cellul$"
 )
-_A = re.compile(r"(?:cel{1,2}ul{0,2}a?r|celular|cell|zellulär|cellulaire)$")
+_A = re.compile(r"(?:cel{1,2}ul{0,2}a?r|celular|cell|zell(?:ulär|haltig)(?:e[mnrs]?)?|cellulaire)$")
 _H = re.compile(r"(?:hyper|hypo|normo|pauci|iso|a)-?(?:cel|zel)[a-zäéè]*$")
 _OF_ONE = re.compile(
     r"C(?:[MBGRhvqdopz:(),]|(?<=[q,])N\))*$"
@@ -84,6 +84,7 @@ _PHRASES = {
     ("diagnostic", "au"): ("p", "b"),
     ("rapport", "par"): ("p", "k"),
     ("que", "plus"): ("q", "q"),
+    ("cellulaire", "densité"): ("q", "C"),
 }
 _MOVING = set("AMBGCbcx")  # classes that the words before them may change
 _LEADS = (":", ".", "\ue000", "\ue001")
@@ -148,6 +149,7 @@ def encode(text: str, figures: list[Figure]) -> Sentence:
     s = _without_scale("".join(classes), words, places)
     if (end := _END.search(s)) and words[end.start("end")] in _ENDS:
         s = f"{s[: end.start('end')]}q{s[end.end('end') :]}"
+    s = s.replace("(R)", "qRq")  # "30% (R) and 50% (L)"
     s = _ASIDE_OF_ALL.sub(lambda m: "q" * len(m[0]), s)
     s = _BILINGUAL.sub(lambda m: m[1] + "q" * len(m[2]), s)
     s = _ASIDE.sub(lambda m: m[1] + "q" * len(m[2]) + m[3], s)
@@ -277,7 +279,8 @@ def _as_said(
         return "C"  # "CELL: 60%"
     if word == "x" and "O" in classes:
         return "X"  # "_ <30%  X 40-60%": boxes drawn with letters
-    return "q" if letter == "x" and {"including", "incl"} & set(words[-3:]) else letter
+    added = letter == "x" and behind != ["of"] and {"including", "incl"} & set(words[-3:])
+    return "q" if added else letter
 
 
 @lru_cache(maxsize=16_384)

@@ -16,7 +16,22 @@ LEADS = {
     "de": "Knochenmarkstanze:\n{}\nDie Megakaryozyten und das Eisen sind regelrecht.\n",
     "fr": "Biopsie ostéo-médullaire :\n{}\nLes mégacaryocytes et la réticuline sont normaux.\n",
 }
-FRAMES = r"""en|Although uneven, taken over the whole core the cellularity comes to {v}%.
+FRAMES = r"""en|The cellularity, allowing for the subcortical site of some tissue, is about {v}%.
+en|Cellularity is within the expected range for age, estimated at {v}%.
+en|Cellularity is below the expected range for age, at {v}%.
+en|CELLULARITY ESTIMATE, CORE: {v}%
+en|Sections of the core show fragments of bone with marrow of {v}% cellularity.
+en|Cellularity hard to judge given crush artefact; best guess {v}%.
+en|The cellularity including leukemic cells is {v}%.
+en|Bilateral cores, {v}% (R) and {v}% (L) cellular.
+de|Die Stanze zeigt ein zu {v} % zellhaltiges Mark.
+de|Das Knochenmark ist mit {v} % für das Alter hypozellulär.
+de|Altersentsprechend zelluläres Knochenmark ({v} %).
+de|Hypozelluläres Mark mit einer Zellularität um {v} %.
+de|Die Zellularität ist von 97 % auf {v} % gesunken.
+fr|Densité cellulaire {v} % pour l'âge.
+fr|Les lacunes médullaires sont comblées à {v} % par l'hématopoïèse.
+en|Although uneven, taken over the whole core the cellularity comes to {v}%.
 en|Adipocytes take up {rest}% of the space, hematopoietic cells the remaining {v}%.
 en|The marrow is replaced by sheets of blasts and is {v}% cellular.
 en|The core is a bit less cellular than expected, at {v}%.
@@ -80,7 +95,15 @@ When the subcortical marrow is left out, {noun} 40%.
 The core shows less {noun} than expected, at 40%.
 Cellularity to the nearest 5%: not done. {noun} 40%.
 Compared with the prior biopsy, where the cellularity was 40%, more {noun}.
-Given that 60% would be expected, the marrow is hypocellular with {noun}.""".splitlines()
+Given that 60% would be expected, the marrow is hypocellular with {noun}.
+Cellularity hard to judge given crush artefact; {noun} 40%.
+Cellularity hard to judge; best guess of {noun} 40%.
+The cellularity is normal, including {noun} of 40%.
+The marrow with {noun} of 40% is cellular.
+Cellularity is within the expected range for age, {noun} estimated at 40%.
+The expected cellularity for age, estimated at 40%, is not met with {noun}.
+Cellularity um 40 % vermindert, {noun}.
+In the subcortical marrow, allowing for {noun}, the cellularity is 40%.""".splitlines()
 
 
 def test_another_noun_in_the_same_frame_owns_the_figure() -> None:

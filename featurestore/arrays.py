@@ -125,11 +125,9 @@ def published(root: Path, slide_key: str = "*") -> Iterator[ArrayIds]:
 def has(root: Path, slide_key: str, tiling_id: str, encoder_id: str | None = None) -> bool:
     """Whether these Embeddings open with the right shape; without an Encoder, whether tiles do."""
     tiles = layout.tiles_dir(root, slide_key, tiling_id) / "coords"
-    array = (
-        tiles
-        if encoder_id is None
-        else layout.embedding_dir(root, slide_key, tiling_id, encoder_id)
-    )
+    array = tiles
+    if encoder_id is not None:
+        array = layout.embedding_dir(root, slide_key, tiling_id, encoder_id)
     try:
         n_tiles = _header(tiles)[0][0]
         shape = _header(array)[0]
@@ -180,9 +178,8 @@ def read_scores(
 
 def read_embeddings(root: Path, slide_key: str, tiling_id: str, encoder_id: str) -> np.ndarray:
     """Read all Embeddings of a Slide with their checksum, float16 (N, D)."""
-    return _read(
-        layout.embedding_dir(root, slide_key, tiling_id, encoder_id), layout.EMBEDDING_DTYPE, 2
-    )
+    array = layout.embedding_dir(root, slide_key, tiling_id, encoder_id)
+    return _read(array, layout.EMBEDDING_DTYPE, 2)
 
 
 def read_thumbnail(root: Path, slide_key: str) -> np.ndarray:
@@ -319,12 +316,8 @@ def _write_tiling(path: Path, arrays: SlideArrays) -> None:
 
 def _write_embeddings(path: Path, arrays: SlideArrays) -> None:
     data = np.asarray(arrays.embeddings, layout.EMBEDDING_DTYPE)
-    said = {
-        "slide_key": arrays.slide_key,
-        "tiling_id": arrays.tiling.tiling_id,
-        "encoder_id": arrays.encoder_id,
-    }
-    _write_array(path, data, np.nan, dict(arrays.provenance) | said)
+    ids = ArrayIds(arrays.slide_key, arrays.tiling.tiling_id, arrays.encoder_id)
+    _write_array(path, data, np.nan, dict(arrays.provenance) | ids._asdict())
 
 
 def _write_array(path: Path, data: np.ndarray, fill: float, attrs: dict[str, Any]) -> None:

@@ -85,11 +85,8 @@ class Gone:
 
     def _blanked(self, said: re.Match[str]) -> str:
         kind = said.lastgroup or ""
-        inner, begin, end = (
-            said[kind],
-            said.start(kind) - said.start(),
-            said.end(kind) - said.start(),
-        )
+        inner, begin = said[kind], said.start(kind) - said.start()
+        end = begin + len(inner)
         spelled = {inner, inner.replace("''", "'"), _from_json(inner)}
         if any(self.has((k, one) for k in OF_SLIDES) for one in spelled):
             inner = "erased"

@@ -30,10 +30,7 @@ from featurestore.catalog_file import (
     unusable,
     views_version,
 )
-from featurestore.catalog_file import files_of as files_of
 from featurestore.catalog_file import first_line as first_line
-from featurestore.catalog_file import is_store as is_store
-from featurestore.catalog_file import nowhere as nowhere
 from featurestore.catalog_file import path_of as path_of
 from featurestore.errors import DISK, writing
 from featurestore.sql_child import turn

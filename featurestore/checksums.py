@@ -161,12 +161,11 @@ def frames_of(runs: Sequence[SealedRun]) -> dict[str, pl.DataFrame]:
     )
     ids = [run.run_id for run, said, _ in runs for _ in range(said.height)]
     records = ledger.frame_of(RunRecord, [run for run, *_ in runs])
+    predictions = pl.concat([said for _, said, _ in runs])
     return {
         "runs": records.with_columns(digest=pl.Series([sealed for *_, sealed in runs])),
         "metrics": metrics,
-        "predictions": pl.concat([said for _, said, _ in runs]).with_columns(
-            run_id=pl.Series(ids, dtype=pl.String)
-        ),
+        "predictions": predictions.with_columns(run_id=pl.Series(ids, dtype=pl.String)),
     }
 
 

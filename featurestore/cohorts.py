@@ -175,12 +175,8 @@ def _dated_only(slides: pl.DataFrame, config: SplitConfig) -> tuple[pl.DataFrame
 
 def _by_time(slides: pl.DataFrame, config: SplitConfig) -> tuple[pl.DataFrame, dict[str, int]]:
     hashed = pl.col("patient_id").map_elements(_hash, return_dtype=pl.UInt64)
-    patients = (
-        slides.group_by("patient_id")
-        .agg(first=pl.col("dated").min())
-        .sort("first", hashed)
-        .with_row_index("rank")
-    )
+    patients = slides.group_by("patient_id").agg(first=pl.col("dated").min())
+    patients = patients.sort("first", hashed).with_row_index("rank")
     slides = slides.join(patients.select("patient_id", "rank"), on="patient_id")
     rank = slides["rank"].to_numpy().astype(np.int64)
     day, first = (days.cast(pl.Int32).to_numpy() for days in (slides["dated"], patients["first"]))

@@ -6,13 +6,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from featurestore import arrays, catalog, checksums, folding, layout, ledger, workplaces
-from featurestore.catalog_file import has_commit, log_of, make_beside, path_of
+from featurestore.catalog_file import files_of, has_commit, is_store, log_of, make_beside, path_of
 from featurestore.errors import ConfigError, StoreDamaged, TrephineError, writing
 
 
 def make(root: Path, shared: bool) -> str:
     """Make what a store lacks, and say what an older one did; see `FeatureStore.create`."""
-    is_new, had = not catalog.is_store(root), path_of(root).exists()
+    is_new, had = not is_store(root), path_of(root).exists()
     if is_new:
         _must_be_empty(root)
     root.mkdir(parents=True, exist_ok=True)
@@ -86,7 +86,7 @@ def make_anew(root: Path, *, keep: bool = True, complete: bool = True) -> list[s
         work = Path(made)
         with catalog.new(path_of(work)) as into:
             folding.fold(root, published=(), into=into)
-        old, mended = catalog.files_of(root), list[str]()
+        old, mended = files_of(root), list[str]()
         if keep:
             mended = [f"{file.name} is in {arrays.quarantine(root, file)}" for file in old]
         new = path_of(work)

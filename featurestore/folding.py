@@ -158,11 +158,9 @@ def _fold_ledger(work: _Folding) -> int:
         done.setdefault(name, set()).add(file)
     folded = 0
     for name in ledger.KINDS:
-        files = [
-            file
-            for file in ledger.files(work.root, name)
-            if work.only is None or f"{name}/{file.name}" in work.only
-        ]
+        files = ledger.files(work.root, name)
+        if work.only is not None:
+            files = [file for file in files if f"{name}/{file.name}" in work.only]
         todo = [file for file in files if file.name not in done[name]]
         if todo and todo[0].name < max(done[name], default=""):  # seen after what was said later
             forget(work.con, name)
@@ -263,17 +261,15 @@ def _whole_cohorts(work: _Folding, said: pl.DataFrame) -> pl.DataFrame:
         is_erased = '"erased"' in rows["dropped"][0]  # some of its Slides are gone for good
         found = cohort_id if is_erased else ledger.cohort_id_of(rows)
         known = ids.setdefault(cohort, cohort_id)
-        fault = f"its slides hash to {found}, expected {cohort_id}: some are missing or changed."
-        if known != cohort_id:
-            fault = (
-                f"it has the id {cohort_id}, and a cohort of that name and id {known} was first."
-            )
-        elif found == cohort_id:
+        if known == found == cohort_id:
             whole.append(rows)
             continue
-        work.faults[f"cohort {cohort} of ledger file {sequence:0{ledger.DIGITS}d}"] = (
-            f"{fault} {MEND}"
-        )
+        fault = f"its slides hash to {found}, expected {cohort_id}: some are missing or changed."
+        if known != cohort_id:
+            said_first = f"a cohort of that name and id {known} was first."
+            fault = f"it has the id {cohort_id}, and {said_first}"
+        item = f"cohort {cohort} of ledger file {sequence:0{ledger.DIGITS}d}"
+        work.faults[item] = f"{fault} {MEND}"
     return pl.concat(whole) if whole else said.clear()
 
 
@@ -344,18 +340,15 @@ def _fold_runs(work: _Folding) -> int:
     """Fold the Runs without a row, all at once."""
     gone = "select run_id from runs union all select name from tombstones where kind = 'run'"
     done = {row[0] for row in work.con.execute(gone).fetchall()}
-    folders = [
-        folder
-        for folder in sorted(layout.runs_dir(work.root).glob("*"))
-        if folder.name not in done and folder.is_dir()
-    ]
+    there = (folder for folder in layout.runs_dir(work.root).glob("*/") if folder.name not in done)
+    folders = sorted(there)
     found: list[SealedRun] = []
     for folder, run in read_runs(folders, {}):
         name = work.name(folder)
-        if isinstance(run, TrephineError) or name in work.aside:
-            work.faults[name] = (
-                str(run) if isinstance(run, TrephineError) else f"{work.aside[name]} {MEND}"
-            )
+        if isinstance(run, TrephineError):
+            work.faults[name] = str(run)
+        elif name in work.aside:
+            work.faults[name] = f"{work.aside[name]} {MEND}"
         else:
             found.append(run)
     for some in [[one] for one in found] if work.alone else [found] if found else []:

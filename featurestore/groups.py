@@ -75,13 +75,11 @@ class Verified:
             f"in {self.seconds:.1f} s ({rate}/s)"
         ]
         lines += [f"mended: {what}" for what in self.mended[:SHOWN]]
-        if len(self.mended) > SHOWN:
-            lines.append(f"mended: {len(self.mended) - SHOWN:,} more")
+        if (n := len(self.mended) - SHOWN) > 0:
+            lines.append(f"mended: {n:,} more")
         lines += [one.text() for one in self.failures[:SHOWN]]
-        if len(self.failures) > SHOWN:
-            lines.append(
-                f"{len(self.failures) - SHOWN:,} more; see them with: trephine verify --json"
-            )
+        if (n := len(self.failures) - SHOWN) > 0:
+            lines.append(f"{n:,} more; see them with: trephine verify --json")
         if self.foreign:
             named = ", ".join([*self.foreign[:3], *(["..."] if self.foreign[3:] else [])])
             lines.append(f"note: no part of the store, and left alone: {named}")

@@ -127,14 +127,11 @@ def nouns_of(noun: type[T], frame: pl.DataFrame) -> list[T]:
 
 def _flat(value: Any, dtype: Any, texts: dict[int, str]) -> Any:
     """A value of a column; a mapping that many rows share is written once."""
-    if dtype != pl.String or value is None or isinstance(value, str):
-        return value
-    if not isinstance(value, Mapping | tuple):
+    if dtype != pl.String or not isinstance(value, Mapping | tuple):
         return value
     if id(value) not in texts:
-        texts[id(value)] = json.dumps(
-            dict(value) if isinstance(value, Mapping) else value, default=str
-        )
+        plain = dict(value) if isinstance(value, Mapping) else value
+        texts[id(value)] = json.dumps(plain, default=str)
     return texts[id(value)]
 
 

@@ -182,10 +182,9 @@ def must_have(store: Readable, kind: str, name: str) -> None:
     if kind == "run":
         from featurestore.checksums import run_id_of  # slow to import
 
-        text = (
-            "select run_id as name from runs union select name from tombstones where kind = 'run'"
-        )
-        run_id_of(store.ask(text)["name"].to_list(), name)
+        deleted = "select name from tombstones where kind = 'run'"
+        known = store.ask(f"select run_id as name from runs union {deleted}")
+        run_id_of(known["name"].to_list(), name)
         return
     text = "select cohort as name from cohorts union select name from tombstones"
     if name not in store.ask(text)["name"]:

@@ -23,7 +23,7 @@ from featurestore import (
     workplaces,
 )
 from featurestore.bookkeeping import Published
-from featurestore.catalog_file import must_be_readable
+from featurestore.catalog_file import is_store, must_be_readable, nowhere
 from featurestore.errors import StoreDamaged, StoreNotFound, StoreVersionMismatch
 from featurestore.fields import from_json
 from featurestore.groups import REPAIR, Finding, Survey, Verified
@@ -52,8 +52,8 @@ def verify(
         StoreVersionMismatch: its catalog is of another version, and is not made anew.
     """
     opens = _opens(root)
-    if not (catalog.is_store(root) or opens):
-        raise StoreNotFound(catalog.nowhere(root))
+    if not (is_store(root) or opens):
+        raise StoreNotFound(nowhere(root))
     must_be_readable(root)
     for folder in (layout.slides_dir(root), layout.runs_dir(root), layout.tmp_dir(root)):
         if folder.exists() and not folder.is_dir():

@@ -157,10 +157,8 @@ class FeatureStore(Readable):
 
     def known(self, noun: type[T]) -> list[T]:
         """Every Slide, Case or golden tile: as the catalog and then the ledger's news have them."""
-        kind = ledger.kind_of(noun)
-        frame = self.ask(f"from {kind}")
-        news = catalog.pending(self.root, kind)
-        return [*ledger.nouns_of(noun, frame), *ledger.nouns_of(noun, news)]
+        frame = self.ask(f"from {ledger.kind_of(noun)}")
+        return [*ledger.nouns_of(noun, frame), *self.pending(noun)]
 
     def pending(self, noun: type[T]) -> list[T]:
         """What the ledger has of a noun that the catalog does not know yet, in the order said."""

@@ -135,9 +135,7 @@ def _never_begun(mark: Path, stones: Set[tuple[str, str]]) -> list[str]:
     kinds = [kind] if kind else list(OF_A_SLIDE)
     if Gone(stones).has((one, name) for one in kinds):
         return []
-    verb = (
-        f"{kind}s delete" if kind == "run" else f"{kind} delete" if kind == "cohort" else "retire"
-    )
+    verb = {"run": "runs delete", "cohort": "cohort delete"}.get(kind, "retire")
     again = f"trephine {verb} {name} --erase"
     return [f"nothing of {name} was erased, for it was stopped before. Again: {again}"]
 

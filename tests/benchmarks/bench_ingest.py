@@ -31,7 +31,7 @@ from featurestore import FeatureStore  # noqa: E402
 from featurestore.types import Tiling  # noqa: E402
 from ingest.slides import embed, encoders  # noqa: E402
 from ingest.slides.archive import read_archive  # noqa: E402
-from ingest.slides.config import IngestConfig  # noqa: E402
+from ingest.slides.config import HowConfig, IngestConfig  # noqa: E402
 
 
 def bare_tiles_per_s(encoder: encoders.Encoder, pixels: np.ndarray, n: int) -> float:
@@ -92,7 +92,7 @@ def main() -> None:
     parser.add_argument("--weights", default="random")  # speed does not depend on them
     parser.add_argument("--runtime", default="auto")
     args = parser.parse_args()
-    encoder = encoders.load(args.encoder, args.weights, runtime=args.runtime)
+    encoder = encoders.load(args.encoder, args.weights, HowConfig(runtime=args.runtime))
     by_torch = encoders.load(args.encoder, args.weights)
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (encoders.BATCH_TILES, 224, 224, 3), np.uint8)

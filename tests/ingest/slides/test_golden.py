@@ -15,13 +15,13 @@ from featurestore import FeatureStore
 from featurestore.errors import EncoderUnavailable
 from featurestore.types import Tiling
 from ingest.slides import encoders
-from ingest.slides.config import IngestConfig
+from ingest.slides.config import HowConfig, IngestConfig
 from ingest.slides.golden import check_golden_tile, golden_tile
 
 
 @pytest.fixture(scope="module")
 def encoder() -> encoders.Encoder:
-    return encoders.load("timm:test_vit", "random", precision="float32")
+    return encoders.load("timm:test_vit", "random", HowConfig(runtime="torch", precision="float32"))
 
 
 class Bent(torch.nn.Module):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from timm.models.vision_transformer import VisionTransformer
 
 from featurestore import FeatureStore
 from featurestore.errors import ConfigError
-from featurestore.types import Tiling, content_id
+from featurestore.types import Precision, Tiling, content_id
 from ingest.slides import encoders
 from ingest.slides.archive import read_archive
+from ingest.slides.config import HowConfig
 
 pytest.importorskip("openvino")
 N = 11
@@ -38,12 +40,16 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+def by_openvino(precision: Precision) -> HowConfig:
+    return HowConfig(device="cpu", runtime="openvino", precision=precision)
+
+
 @pytest.fixture(scope="module")
 def both(home: Path) -> tuple[encoders.Encoder, encoders.Encoder]:
-    options = {"precision": "float32"}
+    by_torch = HowConfig(device="cpu", runtime="torch", precision="float32")
     return (
-        encoders.load(TINY, "random", device="cpu", runtime="torch", **options),
-        encoders.load(TINY, "random", device="cpu", runtime="openvino", threads=2, **options),
+        encoders.load(TINY, "random", by_torch),
+        encoders.load(TINY, "random", replace(by_torch, runtime="openvino", threads=2)),
     )
 
 
@@ -82,10 +88,10 @@ def test_a_converted_network_is_kept_and_a_damaged_one_is_made_anew(
     (kept,) = home.rglob("model.xml")
     assert both[1].encoder_id in str(kept)
     before = kept.stat().st_mtime_ns
-    encoders.load(TINY, "random", device="cpu", runtime="auto")
+    encoders.load(TINY, "random", HowConfig(device="cpu"))
     assert kept.stat().st_mtime_ns == before
     kept.write_text(kept.read_text()[:1000])
-    again = encoders.load(TINY, "random", device="cpu", runtime="openvino", precision="float32")
+    again = encoders.load(TINY, "random", by_openvino("float32"))
     np.testing.assert_array_equal(again.embed(TILES), both[1].embed(TILES))
     assert [path.name for path in kept.parent.parent.iterdir()] == [both[1].encoder_id]
 
@@ -96,7 +102,7 @@ def test_a_home_that_takes_no_file_costs_time_only(
 ) -> None:
     (home / "a_file").touch()
     monkeypatch.setattr(huggingface_hub.constants, "HF_HOME", str(home / "a_file"))
-    made = encoders.load(TINY, "random", device="cpu", runtime="openvino", precision="float32")
+    made = encoders.load(TINY, "random", by_openvino("float32"))
     np.testing.assert_array_equal(made.embed(TILES), both[1].embed(TILES))
 
 
@@ -149,10 +155,10 @@ def test_an_array_never_says_bfloat16_of_float32(home: Path) -> None:
     """OpenVINO takes float32 without a word where the processor has no bfloat16."""
     if not encoders.has_bfloat16():
         with pytest.raises(ConfigError, match="no bfloat16 on this processor"):
-            encoders.load(TINY, "random", device="cpu", runtime="openvino", precision="bfloat16")
+            encoders.load(TINY, "random", by_openvino("bfloat16"))
         return
     half, full = (
-        encoders.load(TINY, "random", device="cpu", runtime="openvino", precision=one).embed(TILES)
+        encoders.load(TINY, "random", by_openvino(one)).embed(TILES)
         for one in ("bfloat16", "float32")
     )
     assert (half != full).any()

@@ -17,13 +17,14 @@ from featurestore.words import counted
 
 Stage = Literal["open", "read", "embed", "write"]
 TombstoneKind = Literal["slide", "case", "patient", "cohort", "run"]
+OF_CASE = "report of case "  # before the case_id, in the item of a Failure
 
 
 @dataclass(frozen=True, kw_only=True)
 class Failure(Checked):
     """That a Slide or Report could not be read, or can again; a row of ledger/failures."""
 
-    item: str  # path of a Slide, or `report of case ...`
+    item: str  # path of a Slide, or `OF_CASE` and a case_id
     stage: str | None = None  # archive, open, read, embed, write, label
     reason: str | None = None
     slide_id: str | None = None

@@ -131,9 +131,9 @@ def reader(
 
 
 @contextmanager
-def writer(root: Path, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[Connection]:
+def writer(root: Path) -> Iterator[Connection]:
     """Open the catalog to write, in one transaction; close it before anything slow."""
-    with locked(root, timeout_s) as (con, written), transaction(con, written):
+    with locked(root) as (con, written), transaction(con, written):
         yield con
 
 

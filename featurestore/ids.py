@@ -41,12 +41,12 @@ class Strangers:
     unknown: Sequence[str]
     likely: Mapping[str, str]  # of the unknown: the one id of the store that is alike
 
-    def text(self, what: str) -> str:
+    def text(self, what: str, fault: str = "are not in the store") -> str:
         """What to tell of them; empty if there are none."""
         if not self.unknown:
             return ""
         names, n = named([*map(repr, self.unknown)]), len(self.unknown)
-        return f"{n:,} of {self.n:,} {what} are not in the store: {names}.{self.hint()}"
+        return f"{n:,} of {self.n:,} {what} {fault}: {names}.{self.hint()}"
 
     def hint(self) -> str:
         """How many would be known if they were written otherwise; empty if none."""

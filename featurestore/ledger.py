@@ -24,7 +24,7 @@ import google_crc32c
 import polars as pl
 
 from featurestore import layout, workplaces
-from featurestore.bookkeeping import COHORT_TEXTS, OF_SLIDES, Gone, Published, Tombstone
+from featurestore.bookkeeping import COHORT_TEXTS, OF_CASE, OF_SLIDES, Gone, Published, Tombstone
 from featurestore.errors import ConfigError, StoreDamaged, StoreForbidden, unread, writing
 from featurestore.fields import about, content_id, from_json, types_of
 from featurestore.types import (
@@ -44,7 +44,6 @@ from featurestore.types import (
 T = TypeVar("T")
 DIGITS = 17  # of the number that a file's name begins with
 ORIGIN = "origin"  # a column of compacted files: the name of the file that a row was first in
-OF_CASE = "report of case "  # before the case_id, in an item of `failures`
 COMPACTED = "-all-"  # in the names of such files
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import sql
 from featurestore import layout, workplaces
+from featurestore.bookkeeping import OF_CASE
 from featurestore.errors import CohortNotFound, ConfigError, StoreDamaged
 from featurestore.fields import from_json, to_json
 from featurestore.frames import listed, table, terminal_width
@@ -36,7 +37,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "labels": "select labels.* from slides join labels using (case_id) where slide_id = $id",
         "cohorts": "select cohort, split, value from cohort_slides where slide_id = $id",
         "predictions": "from predictions where slide_id = $id order by run_id",
-        "failures": "from failures where item = $id",
+        "failures": "from failures where slide_id = $id",
     },
     "case": {
         "case": "from cases where case_id = $id",
@@ -46,7 +47,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "labels": "from labels where case_id = $id",
         "best label": "from best_labels where case_id = $id",
         "cohorts": "select distinct cohort, split from cohort_slides where case_id = $id",
-        "failures": "from failures where item = $id",
+        "failures": f"from failures where item = '{OF_CASE}' || $id",
     },
     "patient": {
         "cases": "from cases where patient_id = $id order by case_id",

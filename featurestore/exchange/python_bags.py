@@ -60,8 +60,8 @@ def add_bags(
     labels, splits, patients = labels or {}, splits or {}, patients or {}
     target, coords = target or Target(), coords or {}
     for what, some in (("labels", labels), ("splits", splits), ("patients", patients)):
-        if unknown := strangers(some, bags).text(what):
-            raise ConfigError(unknown.replace("are not in the store", "have no bag"))
+        if unknown := strangers(some, bags).text(what, "have no bag"):
+            raise ConfigError(unknown)
     if splits and (missing := [one for one in bags if one not in splits]):
         raise ConfigError(f"{len(missing):,} bags have no split, the first is {missing[0]!r}")
     n_given, gone, of = len(bags), self.erased(), {one: patients.get(one, one) for one in bags}

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from builders import embedding_stores as es
 
 import sql
 from featurestore import FeatureStore, overview, queries
+from featurestore.types import Failure, Slide
 
 
 def test_a_store_lists_each_relation_with_all_its_columns(tmp_path: Path) -> None:
@@ -29,3 +32,15 @@ def test_a_text_that_comes_along_is_listed_with_what_it_takes(folder: str) -> No
         assert f"{one['said']}\n    --named {one['name']}{given}\n" in f"{told.text()}\n"
         text = sql.read(queries.known(folder)[one["name"]])
         assert all(f"${name}" in text for name in one["parameters"])
+
+
+def test_what_failed_of_a_slide_or_a_report_is_shown_with_it_alone(tmp_path: Path) -> None:
+    store = es.build(tmp_path / "store", [np.zeros((2, 4), np.float16)] * 2, [10.0, 20.0])
+    slide, other = store.known(Slide)
+    torn = {"item": slide.path, "slide_id": slide.slide_id, "stage": "read", "reason": "torn"}
+    mute = {"item": f"report of case {slide.case_id}", "stage": "label", "reason": "mute"}
+    store.record([Failure(**torn), Failure(**mute)])
+    for kind, of, reasons in (("slide", "slide_id", ["torn"]), ("case", "case_id", ["mute"])):
+        shown = overview.shown(store, kind, getattr(slide, of)).data["failures"]
+        assert [one["reason"] for one in shown] == reasons
+        assert not overview.shown(store, kind, getattr(other, of)).data["failures"]

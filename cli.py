@@ -54,7 +54,7 @@ from featurestore.words import Told, progress, size
 from ingest.config import TableConfig
 from ingest.labels.config import LabelConfig, OllamaConfig, ParserConfig, ValueConfig
 from ingest.slides.config import IngestConfig, PlanConfig
-from ingest.synthetic.demo import DemoConfig, DemoSummary, in_shell
+from ingest.synthetic.demo import DemoConfig, in_shell
 from trainer.config import CurveConfig, SeedsConfig, SettleConfig, SweepConfig, TrainConfig
 
 # Everything else is imported inside the commands: torch alone takes seconds, --help must not.
@@ -686,7 +686,7 @@ def demo(config: DemoConfig) -> None:
         main.main(command, standalone_mode=False, obj="raise")
     seconds = time.monotonic() - started
     found = against_truth(FeatureStore(config.store), "latest", known).text()
-    click.echo(f"\n{DemoSummary(config=config, seconds=seconds, against_truth=found).text()}")
+    click.echo(f"\n{config.done(seconds, against_truth=found)}")
 
 
 if __name__ == "__main__":

@@ -83,24 +83,15 @@ class DemoConfig:
         ]
         return [[*command, "--store", str(self.store)] for command in commands]
 
-
-@dataclass(frozen=True, kw_only=True)
-class DemoSummary:
-    """What a demo made, how long it took, and how near its Run comes to the truth."""
-
-    config: DemoConfig
-    seconds: float
-    against_truth: str
-
-    def text(self) -> str:
+    def done(self, seconds: float, against_truth: str) -> str:
         """What `demo` prints at the end, with what may come next."""
-        made, store = self.config, shlex.quote(str(self.config.store))
+        store = shlex.quote(str(self.store))
         return (
-            f"Done in {duration(self.seconds)}.\n"
-            f"{self.against_truth}\n"
-            f"The figures: {made.store / 'runs'}\n"
-            f"The page:    {made.folder / 'report.html'}\n"
-            f"The store:   {made.store}\n"
+            f"Done in {duration(seconds)}.\n"
+            f"{against_truth}\n"
+            f"The figures: {self.store / 'runs'}\n"
+            f"The page:    {self.folder / 'report.html'}\n"
+            f"The store:   {self.store}\n"
             f'Next: trephine sql "from slide_overview limit 5" --store {store}\n'
             f"      trephine train {COHORT} --model gated --bag-size {BAG_SIZE} --store {store}\n"
             "      trephine ingest YOUR_SLIDES --store YOUR_STORE"

@@ -61,6 +61,6 @@ class AdamW:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Set what `state_dict` gave."""
         self.steps = state["steps"]
-        for name, own in (("means", self._means), ("squares", self._squares)):
-            for mine, kept in zip(own, state[name], strict=True):
-                mine.copy_(kept)
+        kept = [*state["means"], *state["squares"]]
+        for mine, its in zip(self._means + self._squares, kept, strict=True):
+            mine.copy_(its)

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import Any
 
 import polars as pl
@@ -11,7 +11,7 @@ from featurestore import FeatureStore
 from featurestore.errors import ConfigError
 from featurestore.fields import name_of
 from featurestore.types import Target
-from featurestore.words import counted, in_columns
+from featurestore.words import Told, counted, in_columns
 from trainer import conformal, evaluate, plots, runs, table_one, verdict
 
 ONE = ["slide_id", "label"]  # by which a tested Slide is the same
@@ -45,84 +45,55 @@ def _common(tests: Sequence[pl.DataFrame], target: Target) -> Common:
     return own, [evaluate.drawn(*evaluate.arrays(one), target) for one in own if one.height]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """What differs between two Runs, and how they differ on the Slides that both were tested on."""
+def compare(store: FeatureStore, first: str, second: str) -> Told:
+    """Say what differs between two Runs, and how they differ on the Slides both were tested on.
 
-    run_ids: tuple[str, str]
-    differs: Mapping[str, tuple[Any, Any]]  # of configuration and record; what is equal is left out
-    n_slides: int  # tested by both, with one Label
-    n_patients: int
-    target: Target  # of the first
-    scores: tuple[Mapping[str, evaluate.Estimate], ...]  # of each on those Slides
-    difference: Mapping[str, evaluate.Estimate]  # the second less the first; of shares in points
-    positive: float | None  # share of those Slides, where there are classes
-    warnings: tuple[str, ...]  # what must be read before any number
-
-    def text(self) -> str:
-        """A column a Run, then the paired differences."""
-        rows: list[tuple[str, ...]] = [("", *self.run_ids)]
-        rows += [(name, *map(_shown, both)) for name, both in self.differs.items()]
-        told = runs.scores_of(self.target)
-        for name, title, form in told if self.scores else ():
-            rows.append((f"test {title}", *(one[name].text(form) for one in self.scores)))
-        lines = [*runs.first(self.warnings), *in_columns(rows)]
-        if not self.differs:
-            lines.append("nothing else differs")
-        if self.gave_up:
-            return "\n".join([*lines, self._why_not()])
-        said = (f"{t} {self.difference[n].text(form)}" for n, t, form in evaluate.differences(told))
-        of = f"{counted(self.n_slides, 'slide')} of {counted(self.n_patients, 'patient')}"
-        lines.append(
-            f"the second less the first, on {of} tested by both (95% interval by patient): "
-            f"{', '.join(said)}{runs.of_classes(self.positive)}"
-        )
-        return "\n".join(lines)
-
-    @property
-    def gave_up(self) -> bool:
-        """Whether there is nothing to compare them on."""
-        return not self.n_slides
-
-    def _why_not(self) -> str:
-        """Why there is nothing to compare, and what to do."""
-        folds = self.differs.get("fold", (None,))
-        why, what = "no slide was tested by both with one label", "predict the same slides with"
-        what += f" each: trephine predict {self.run_ids[0]} COHORT"
-        if "target" in self.differs:
-            why = "they predict {} and {}".format(*self.differs["target"])
-            what = "name two runs with one target: trephine runs"
-        elif None not in folds and "cohort" not in self.differs:
-            why = "they were tested on folds {} and {}, which share no slide".format(*folds)
-            what = f"pool the folds with: trephine report {' '.join(self.run_ids)}"
-        return f"{why}, so they cannot be compared; {what}"
-
-
-def compare(store: FeatureStore, first: str, second: str) -> Comparison:
-    """Hold two Runs against each other; ConfigError if both are one."""
+    A column a Run, then the second less the first, paired. ConfigError if both are one.
+    """
     pair = [runs.load(store, run_id) for run_id in (first, second)]
     if pair[0].run_id == pair[1].run_id:
         raise ConfigError(f"both are run {pair[0].run_id}. Name another: trephine runs")
-    told = [_told(run) for run in pair]
-    names = {name: (told[0].get(name), told[1].get(name)) for name in told[0] | told[1]}
+    all_of, ids = [_told(run) for run in pair], [run.run_id for run in pair]
+    names = {name: [one.get(name) for one in all_of] for name in all_of[0] | all_of[1]}
+    differs = {name: one for name, one in names.items() if one[0] != one[1]}
     target, tests = pair[0].record.about(), [run.predictions.filter(split="test") for run in pair]
     if pair[1].record.about() != target:  # labels may be equal by chance
         tests[1] = tests[1].clear()
     (both, _), found = _common(tests, target)
-    scores = runs.scores_of(target)
-    classes = both.height and target.kind == "binary"
+    n, n_patients = both.height, both["patient_id"].n_unique()
+    told = runs.scores_of(target) if n else ()
+    each = [evaluate.estimates(told, [one]) for one in found]
+    gain = evaluate.estimates(told, found[1:], found[:1])
     positive = evaluate.is_positive(both["label"].to_numpy(), target)
-    return Comparison(
-        run_ids=(pair[0].run_id, pair[1].run_id),
-        differs={name: values for name, values in names.items() if values[0] != values[1]},
-        n_slides=both.height,
-        n_patients=both["patient_id"].n_unique(),
-        target=target,
-        scores=tuple(evaluate.estimates(scores, [one]) for one in found),
-        difference=evaluate.estimates(scores, found[1:], found[:1]) if found else {},
-        positive=float(positive.mean()) if classes else None,
-        warnings=tuple(f"run {run.run_id}: {one}" for run in pair for one in run.warnings()),
+    share = float(positive.mean()) if n and target.kind == "binary" else None
+    warnings = [f"run {run.run_id}: {one}" for run in pair for one in run.warnings()]
+    rows = [["", *ids], *([name, *map(_shown, values)] for name, values in differs.items())]
+    rows += [[f"test {t}", *(one[k].text(form) for one in each)] for k, t, form in told]
+    lines = [*runs.first(warnings), *in_columns(rows), *["nothing else differs"] * (not differs)]
+    gains = ", ".join(f"{t} {gain[k].text(form)}" for k, t, form in evaluate.differences(told))
+    lines.append(
+        f"the second less the first, on {counted(n, 'slide')} of {counted(n_patients, 'patient')} "
+        f"tested by both (95% interval by patient): {gains}{runs.of_classes(share)}"
+        if n
+        else _why_not(ids, differs)
     )
+    said = {"run_ids": ids, "differs": differs, "n_slides": n, "n_patients": n_patients}
+    said |= {"target": target, "scores": each, "difference": gain, "positive": share}
+    return Told("\n".join(lines), said | {"warnings": warnings}, gave_up=not n)
+
+
+def _why_not(run_ids: Sequence[str], differs: Mapping[str, Sequence[Any]]) -> str:
+    """Why there is nothing to compare two Runs on, and what to do."""
+    folds = differs.get("fold", (None,))
+    why, what = "no slide was tested by both with one label", "predict the same slides with each:"
+    what += f" trephine predict {run_ids[0]} COHORT"
+    if "target" in differs:
+        why = "they predict {} and {}".format(*differs["target"])
+        what = "name two runs with one target: trephine runs"
+    elif None not in folds and "cohort" not in differs:
+        why = "they were tested on folds {} and {}, which share no slide".format(*folds)
+        what = f"pool the folds with: trephine report {' '.join(run_ids)}"
+    return f"{why}, so they cannot be compared; {what}"
 
 
 def _shown(value: Any) -> str:
@@ -135,7 +106,8 @@ def view(
     store: FeatureStore, loaded: Sequence[runs.Run], tests: Sequence[pl.DataFrame]
 ) -> dict[str, Any]:
     """Gather what the page says of several Runs together; the first is what others are held to."""
-    settings = [_settings(run) for run in loaded]
+    named = (decided(run) | {"encoder": run.encoder.name, "device": ""} for run in loaded)
+    settings = [{name: in_words(value) for name, value in one.items()} for one in named]
     differ = [k for k in settings[0] if len({str(one[k]) for one in settings}) > 1]
     target = loaded[0].record.about()
     common = (slides, *_), _ = _common(tests, target)
@@ -216,12 +188,6 @@ def _pooled(cell: table_one.Cell, slides: pl.DataFrame, one: runs.Run) -> dict[s
         "held": cell.coverage and conformal.in_words(cell.coverage),
         "figures": plots.figures(slides, target)[:2],
     }
-
-
-def _settings(run: runs.Run) -> dict[str, Any]:
-    """`decided` as the page names it: an Encoder by name, and no device."""
-    said = decided(run) | {"encoder": run.encoder.name}
-    return {name: in_words(value) for name, value in said.items() if name != "device"}
 
 
 def in_words(value: Any) -> Any:

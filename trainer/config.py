@@ -23,77 +23,47 @@ class TrainConfig:
     """Everything that decides the result of a Run; saved beside the weights."""
 
     cohort: str = setting(help="The Cohort to train on.")
-    encoder_id: str | None = setting(
-        None, "encoder_id, where the store has several.", option="encoder"
-    )
-    tiling_id: str | None = setting(
-        None, "tiling_id, where the store has several.", option="tiling"
-    )
+    encoder_id: str | None = setting(None, "Which, where there are several.", option="encoder")
+    tiling_id: str | None = setting(None, "Which, where there are several.", option="tiling")
     tiles: str | None = setting(None, 'Condition on tile scores: "tissue > 0.5 and blur < 0.3".')
     bag_size: int = setting(256, "Tiles per bag, drawn without replacement.", at_least=1)
     batch_size: int = setting(8, "Bags per step.", at_least=1)
     steps: int | None = setting(
         None, "Steps.", at_least=1, shown="20 epochs, at most 1,000 steps, at least 2 epochs"
     )
-    epochs: float | None = setting(
-        None, "Passes over the training slides, instead of steps.", over=0
-    )
-    lr: float | None = setting(
-        None, "Learning rate of AdamW.", over=0, shown="1.15 / D, for embeddings of D numbers"
-    )
+    epochs: float | None = setting(None, "Passes over train, instead of steps.", over=0)
+    lr: float | None = setting(None, "Rate of AdamW.", over=0, shown="1.15 / width of embeddings")
     seed: int = setting(0, "Of validation cut, bags and weights.", at_least=0)
     model: Pooling | str = setting(
         "attention", "How a bag is pooled, or a model of your own.", also="package.module:Class"
     )
-    loss: Loss | None = setting(
-        None, "What is made small.", shown="mse, or bce for a binary target"
-    )
+    loss: Loss | None = setting(None, "What is made small.", shown="mse, bce of a binary target")
     weight: Weight = setting("case", "What weighs the same in the loss.")
     balance: bool = setting(False, "Let scarce labels weigh as much together as common ones.")
     resamples: int = setting(10, "Bags per slide at inference.", at_least=1)
-    sampling: Sampling = setting(
-        "block", "A circular block of the stored random order, or an exact draw."
-    )
-    fold: str | None = setting(
-        None, "The test fold of a cohort split into folds.", shown="each in turn"
-    )
-    train_patients: int | None = setting(
-        None, "Learn from a random choice of so many of train.", at_least=2, shown="all"
-    )
-    projection: int | None = setting(
-        None, "Width of a layer before pooling.", at_least=1, shown="none"
-    )
+    sampling: Sampling = setting("block", "A block of the stored random order, or an exact draw.")
+    fold: str | None = setting(None, "The test fold of a cohort of folds.", shown="each in turn")
+    train_patients: int | None = setting(None, "Draw so many of train.", at_least=2, shown="all")
+    projection: int | None = setting(None, "Width of a first layer.", at_least=1, shown="none")
     hidden: int = setting(128, "Width of the attention.", at_least=1)
     dropout: float = setting(0.0, "Share dropped before pooling.", at_least=0, under=1)
-    standardise: bool = setting(
-        True, "Embeddings, by their mean and standard deviation over train."
-    )
+    standardise: bool = setting(True, "Embeddings, by mean and standard deviation over train.")
     weight_decay: float = setting(0.3, "Of AdamW; not on biases.", at_least=0)
     warm_up: float = setting(
-        0.05,
-        "Share of the steps with rising --lr, which then falls as a cosine.",
-        at_least=0,
-        under=1,
+        0.05, "Share of steps with rising --lr; it then falls as a cosine.", at_least=0, under=1
     )
     clip: float = setting(1.0, "Largest norm of the gradient.", over=0)
     validation_fraction: float = setting(
         0.1, "Share of the train patients that choose the weights.", at_least=0, under=1
     )
     calibration_fraction: float = setting(
-        0.1,
-        "Share of the train patients that calibrate intervals; none if under 20 slides.",
-        at_least=0,
-        under=1,
+        0.1, "Share of them that calibrates intervals; none under 20 slides.", at_least=0, under=1
     )
     patience: int = setting(
-        0,
-        "Evaluations without a better validation loss before stopping; 0 never stops.",
-        at_least=0,
+        0, "Evaluations without a lower validation loss before a stop; 0 is never.", at_least=0
     )
     device: Device = setting("auto", "Where to train.")
-    precision: Precision = setting(
-        "auto", "Of the wide layers; auto takes bfloat16 where the device computes in it."
-    )
+    precision: Precision = setting("auto", "Of wide layers; auto: bfloat16 where there is any.")
     resident: bool = setting(False, "Keep the train embeddings on the device.")
 
     def __post_init__(self) -> None:
@@ -122,9 +92,7 @@ class SeedsConfig(Checked):
 class SweepConfig(EngineConfig):
     """How often each combination of a Sweep is trained, and where."""
 
-    seeds: int | None = setting(
-        None, "Runs of each, from --seed on.", at_least=1, shown="3, or each --seed"
-    )
+    seeds: int | None = setting(None, "Runs of each.", at_least=1, shown="3, or each --seed")
 
     def number(self, factors: Collection[str] = ()) -> int:
         """How many seeds; one where they are among the factors, unless it was said otherwise."""
@@ -135,9 +103,7 @@ class SweepConfig(EngineConfig):
 class CurveConfig(SweepConfig):
     """On how many Patients a curve is measured."""
 
-    sizes: str | None = setting(
-        None, "Train patients: 50,100,200.", shown="all, and halves of them"
-    )
+    sizes: str | None = setting(None, "Train patients: 50,100,200.", shown="all, and halves")
 
     def numbers(self) -> tuple[int, ...]:
         """The sizes, none where they are chosen."""

@@ -197,18 +197,16 @@ def predict_together(
 
 def _not_new(models: Sequence[runs.Run], made: pl.DataFrame) -> list[str]:
     """That Runs learnt from what they predict, and where they are told what each left out."""
-    if not (n := int((made["seen"] != "not").sum())):
-        return []
-    left = "; ".join(
-        f"fold {r.config.fold}: {r.run_id}" for r in models if r.config.fold is not None
-    )
+    n = made.filter(pl.col("seen") != "not").height
+    left = "; ".join(f"fold {r.config.fold}: {r.run_id}" for r in models if r.config.fold)
     own = f"The run of a slide's own fold left it out ({left}). " if left else ""
-    return [
+    said = (
         f"{n:,} of {counted(made.height, 'slide')} are not new to "
         f"{'the run' if len(models) == 1 else 'these runs'}, as the column seen says: their "
         f"predictions flatter. {own}What each run says of the slides that it left out: "
         f"trephine sql --named out_of_fold -p run={models[0].run_id}"
-    ]
+    )
+    return [said] if n else []
 
 
 def _as_one(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:

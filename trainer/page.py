@@ -4,8 +4,9 @@ import base64
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,8 @@ def write_page(
     views = []
     for run, test in zip(loaded, tests, strict=True):
         numbers = run.record.metrics
-        view = {"record": run.record, "test": numbers["test"], "ridge": numbers["ridge_test"]}
+        view = {"record": run.record, "encoder": run.encoder, "test": numbers["test"]}
+        view["ridge"] = numbers["ridge_test"]
         if whole:
             view |= _run_view(store, run, test, truth, rounding)
             view["cases"] = _cases(store, run, test, most, thumbnails)
@@ -77,7 +79,6 @@ def write_page(
         templates()
         .get_template("page.html")
         .render(
-            title=_title(loaded),
             runs=views,
             whole=whole,
             compared=compare.view(store, loaded, tests) if len(loaded) > 1 else None,
@@ -107,15 +108,14 @@ def _loaded(
     if not run_ids:
         raise ConfigError("name at least one run. List them with: trephine runs")
     found = (runs.load(store, run_id) for run_id in run_ids)
-    loaded = list({run.run_id: run for run in found}.values())  # `latest` may be named too
+    loaded = _in_order({run.run_id: run for run in found}.values())  # `latest` may be named too
     if len({run.record.about() for run in loaded}) > 1:
         named = ", ".join(f"{run.run_id} {run.record.target}" for run in loaded)
         raise ConfigError(f"a page is of runs with one target, got {named}. Write one for each.")
-    loaded = _in_order(loaded)
     return loaded, [test_slides(store, run) for run in loaded]
 
 
-def _in_order(loaded: Sequence[runs.Run]) -> list[runs.Run]:
+def _in_order(loaded: Iterable[runs.Run]) -> list[runs.Run]:
     """Those alike but for fold and seed together, as the first of them came; by fold, then seed."""
     first: dict[str, int] = {}
 
@@ -125,17 +125,6 @@ def _in_order(loaded: Sequence[runs.Run]) -> list[runs.Run]:
         return first.setdefault(alike, len(first)), len(fold), fold, run.config.seed
 
     return sorted(loaded, key=place)
-
-
-def _title(loaded: Sequence[runs.Run]) -> str:
-    """What the Runs are of, however many they are."""
-    of = {
-        "cohort": {run.record.cohort for run in loaded},
-        "encoder": {run.encoder.name for run in loaded},
-        "run": {run.run_id for run in loaded},
-    }
-    said = (", ".join(some) if len(some) == 1 else counted(len(some), k) for k, some in of.items())
-    return f"{loaded[0].record.target.replace('_', ' ').capitalize()}: {', '.join(said)}"
 
 
 def templates() -> jinja2.Environment:
@@ -189,7 +178,6 @@ def _run_view(
         "over_time": _over_time(store, run),
         "cohort": store.cohort(record.cohort),
         "splits": store.splits(record.cohort),
-        "encoder": run.encoder,
         "identity": json.dumps(run.encoder.identity, indent=1, sort_keys=True),
         "command": run.command(),
     }
@@ -237,22 +225,19 @@ def _intervals(run: runs.Run, test: pl.DataFrame, target: Target) -> dict[str, A
     width, level = run.half_widths, 1 - conformal.ALPHA
     held = width and conformal.coverage(test, width)
     rows = held and _coverage(test, target)
+    order = "expected_low", "coverage", "expected_high"
+    ends = [held[name] for name in order] if held else []
+    off = [runs.lower(more, less, ".1%") for less, more in pairwise(ends)]  # as printed
     return {
         "folded": run.predictions["split"].to_list().count(conformal.OUT_OF_FOLD),
         "none": conformal.why_none(run.predictions, target.kind),
         "level": level,
         "half": width and width.typical,
         "coverage": held,
-        "as_expected": held and _as_expected(held),
+        "as_expected": held and "under" not in off,
         "held": held and conformal.in_words(held),
         "svg": rows and plots.intervals(rows, "Labels held by the interval", level, ".0%"),
     }
-
-
-def _as_expected(held: Mapping[str, float]) -> bool:
-    """Whether the coverage lies where it was expected, all as printed."""
-    low, share, high = (held[k] for k in ("expected_low", "coverage", "expected_high"))
-    return "under" not in (runs.lower(share, low, ".1%"), runs.lower(high, share, ".1%"))
 
 
 def _coverage(test: pl.DataFrame, target: Target) -> list[dict[str, Any]]:

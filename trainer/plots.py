@@ -225,11 +225,10 @@ def settling(curves: pl.DataFrame, target: Target) -> Markup:
     Points are measured, lines expected. Bag sizes that no Slide is larger than have no curve.
     """
     point = (target.high - target.low) / 100
-    sampled = curves.filter(pl.col("n_sampled") > 0).partition_by("bag_size", maintain_order=True)
-    reach = [
-        c.select(pl.max_horizontal("se_expected", "se_measured").max()).item() for c in sampled
-    ]
-    top = 1.08 * evaluate.Z95 * max(reach) / point
+    drawn = curves.filter(pl.col("n_sampled") > 0)
+    sampled = drawn.partition_by("bag_size", maintain_order=True)
+    most = drawn.select(pl.max_horizontal("se_expected", "se_measured").max()).item()
+    top = 1.08 * evaluate.Z95 * most / point
     last = int(curves["resamples"].to_numpy().max())
     chart = Chart((0, last + 0.5), (0, max(top, 1.3)))
     chart.axes("Bags per slide", f"95% of means lie within ± ({point_name(target)})")

@@ -22,9 +22,7 @@ LEAST_CONTEXT = 2_048  # tokens: instructions and answer alone take most of it
 class ParserConfig:
     """Who reads the reports."""
 
-    parser: Parser = setting(
-        "ollama", "Who reads the reports: a language model, our rules, or both compared."
-    )
+    parser: Parser = setting("ollama", "A language model reads the reports, our rules, or both.")
 
     def __post_init__(self) -> None:
         check(self)
@@ -35,27 +33,17 @@ class LabelConfig(ParserConfig):
     """What is labelled, who reads the reports, and what is kept of them."""
 
     target: str = setting("cellularity", "What is labelled.")
-    kind: TargetKind | None = setting(
-        None, "Of a new target: what its values are.", shown="fraction"
-    )
-    low: float | None = setting(
-        None, "Of a new target: its least value.", shown="0, but of a continuous one"
-    )
-    high: float | None = setting(
-        None, "Of a new target: its largest value.", shown="100 of a fraction, 1 of a binary one"
-    )
-    keep_evidence: bool = setting(
-        True, "Keep the quoted piece of the report in the store.", option="evidence"
-    )
+    kind: TargetKind | None = setting(None, "Of a new target's values.", shown="fraction")
+    low: float | None = setting(None, "Least of a new target.", shown="0, but of a continuous one")
+    high: float | None = setting(None, "Largest of a new target.", shown="100, of a binary one 1")
+    keep_evidence: bool = setting(True, "Keep the quoted piece of the report.", option="evidence")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ValueConfig(TableConfig):
     """How a table of values that people gave is read."""
 
-    scale: float | None = setting(
-        None, "What the table's values are multiplied by: 100 for shares of 1.", over=0
-    )
+    scale: float | None = setting(None, "Factor of the values: 100 for shares of 1.", over=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,9 +59,7 @@ class OllamaConfig:
     num_ctx: int | None = setting(
         None, "Context in tokens.", shown="by report", at_least=LEAST_CONTEXT
     )
-    record: Path | None = setting(
-        None, "New file for the model's answers; it holds no report text."
-    )
+    record: Path | None = setting(None, "New file for answers; it holds no report text.")
     replay: Path | None = setting(None, "File of such answers: no server is asked.")
     seed: int = setting(0, hidden=True)
     temperature: float = setting(0.0, hidden=True)
@@ -85,9 +71,7 @@ class OllamaConfig:
         if not self.model.strip():
             raise ConfigError("model must be a model's name, got a blank")
         if self.record and self.replay:
-            raise ConfigError(
-                "--record writes answers and --replay reads them: pass one of the two"
-            )
+            raise ConfigError("--record writes answers, --replay reads them: pass one of the two")
 
     def server(self) -> tuple[str, bool]:
         """URL of the server that is asked, and whether it is this machine.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +28,8 @@ from ingest.labels.config import OllamaConfig
 from ingest.labels.prompt import marked
 from ingest.labels.rules import understand
 
-
-@dataclass(frozen=True, kw_only=True)
-class Asked:
-    """Who was asked what: the texts that each line has."""
-
-    report_hash: str
-    model: str
-    model_digest: str
-    prompt_hash: str
-
-
-NAMES = tuple(one.name for one in fields(Asked))
+# the texts that each line has: who was asked what
+NAMES = ("report_hash", "model", "model_digest", "prompt_hash")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,13 +56,8 @@ def start(path: Path) -> None:
 
 def write(path: Path, report: Report, model: Model, outcome: Outcome) -> None:
     """Append one outcome; each is in the file before the next is waited for."""
-    asked = Asked(
-        report_hash=report.report_hash,
-        model=model.name,
-        model_digest=model.digest,
-        prompt_hash=model.prompt_hash,
-    )
-    said: dict[str, Any] = {**vars(asked), "marks": _marks(report)}
+    texts = (report.report_hash, model.name, model.digest, model.prompt_hash)
+    said: dict[str, Any] = dict(zip(NAMES, texts, strict=True)) | {"marks": _marks(report)}
     if isinstance(outcome, Answered):
         said["answer"] = outcome.answer.model_dump()
     else:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import polars as pl
 
 from featurestore import FeatureStore, strangers
 from featurestore.errors import write_beside
-from featurestore.words import quoted
+from featurestore.words import Told, quoted
 from ingest.config import TableConfig
 from ingest.labels.claims import left_open
 from ingest.labels.config import ValueConfig
@@ -30,47 +29,6 @@ COLUMNS = (  # value, low and high are empty: for the person to fill in
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class ReviewExport:
-    """A table for a person to fill in."""
-
-    path: Path
-    n: int  # Cases in it
-    has_texts: bool  # whether Reports were handed in, to quote
-
-    def text(self) -> str:
-        """How many Cases, and what to do with them."""
-        if not self.n:
-            return "No label needs a person."
-        more = "" if self.has_texts else " Pass --reports for what each report says."
-        return (
-            f"cases to judge in {self.path}: {self.n:,}.{more} Fill in value, then: "
-            f"trephine review import {self.path}"
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReviewImport:
-    """Values that a person filled in."""
-
-    n: int
-    unchanged: int = 0  # of them: the store had it
-    n_empty: int = 0  # rows left without a value
-    notes: str = ""  # what the table's reader tells
-
-    def text(self) -> str:
-        """How many there were, and where they stand."""
-        if not self.n:
-            left = f"No row has a value; rows left empty: {self.n_empty:,}. Fill in value."
-            return "\n".join(filter(None, [self.notes, left]))
-        empty = f" Rows left empty: {self.n_empty:,}." if self.n_empty else ""
-        known = f" ({self.unchanged:,} unchanged)" if self.unchanged else ""
-        where = "trephine sql \"from labels where method = 'human'\""
-        return "\n".join(
-            filter(None, [self.notes, f"labels taken: {self.n:,}{known}.{empty} Next: {where}"])
-        )
-
-
 def export_review(
     store: FeatureStore,
     path: Path,
@@ -79,7 +37,7 @@ def export_review(
     config: TableConfig | None = None,
     *,
     suspects: Mapping[str, str] | None = None,
-) -> ReviewExport:
+) -> Told:
     """Write the Labels that need a person to a CSV with an empty column value.
 
     An excerpt of the Report, or of what leaves its value open, stands beside where its hash is that
@@ -101,31 +59,40 @@ def export_review(
         for row in rows.iter_rows(named=True):
             cells = {**row, "excerpt": _excerpt(row, texts.get(row["report_hash"]))}
             writer.writerow({name: quoted(cell) for name, cell in cells.items()})
-    return ReviewExport(path=path, n=rows.height, has_texts=reports is not None)
+    said = "No label needs a person."
+    if n := rows.height:
+        more = "" if reports else " Pass --reports for what each report says."
+        then = f"Fill in value, then: trephine review import {path}"
+        said = f"cases to judge in {path}: {n:,}.{more} {then}"
+    return Told(said, {"path": str(path), "n": n})
 
 
 def import_review(
     store: FeatureStore, path: Path, target: str = "cellularity", config: ValueConfig | None = None
-) -> ReviewImport:
+) -> Told:
     """Take the values a person filled in as Labels of method human, which win."""
     about = store.target(target)
     file = without_erased(store, read_label_table(path, about, config, skip_empty=True))
-    unchanged = len(file.labels) - store.record_labels(file.labels, about)
+    n = len(file.labels)
+    known = n - store.record_labels(file.labels, about)
     cases = store.ask("select distinct case_id from slides")["case_id"].to_list()
     others = strangers((one.case_id for one in file.labels), cases)
     notes = "\n".join(filter(None, [file.text(), others.text("cases")]))
-    return ReviewImport(n=len(file.labels), unchanged=unchanged, n_empty=file.n_empty, notes=notes)
+    said = f"No row has a value; rows left empty: {file.n_empty:,}. Fill in value."
+    if n:
+        said = f"labels taken: {n:,}" + f" ({known:,} unchanged)" * (known > 0) + "."
+        said += f" Rows left empty: {file.n_empty:,}." * (file.n_empty > 0)
+        said += " Next: trephine sql \"from labels where method = 'human'\""
+    told = {"n": n, "unchanged": known, "n_empty": file.n_empty, "notes": notes}
+    return Told("\n".join(filter(None, [notes, said])), told)
 
 
 def _excerpt(row: dict[str, Any], text: str | None) -> str:
     if text is None:
         return ""
-    pieces = []
-    for column in ("rules_evidence", "ollama_evidence"):
-        at = text.find(row[column]) if row[column] else -1
-        if at >= 0:
-            end = at + len(row[column]) + EXCERPT_CHARACTERS
-            pieces.append(text[max(0, at - EXCERPT_CHARACTERS) : end])
+    quotes = filter(None, (row["rules_evidence"], row["ollama_evidence"]))
+    places = ((text.find(quote), len(quote) + EXCERPT_CHARACTERS) for quote in quotes)
+    pieces = (text[max(0, at - EXCERPT_CHARACTERS) : at + n] for at, n in places if at >= 0)
     return "\n[...]\n".join(dict.fromkeys(pieces)) or doubtful(text)
 
 

@@ -137,7 +137,7 @@ def test_labels_are_those_of_the_target_whatever_a_cohort_is_of(
     row = settle(store, run.run_id, SettleConfig(bag_sizes=(8,), resamples=1), cohort="cells")
     right = (told["mean"] > 0.5) == (told["label"] > 0.5)
     assert row.frame["accuracy"].item() == pytest.approx(right.mean())
-    assert compare.compare(store, run.run_id, other.run_id).n_slides == 0
+    assert compare.compare(store, run.run_id, other.run_id).data["n_slides"] == 0
     with pytest.raises(ConfigError, match="runs with one target"):
         write_page(store, [run.run_id, other.run_id], tmp_path / "page.html")
 

@@ -171,10 +171,12 @@ def test_slides_that_cannot_be_predicted_are_named(store: FeatureStore) -> None:
 def test_runs_are_compared_by_what_differs(store: FeatureStore, run: Run) -> None:
     other = train(store, replace(QUICK, bag_size=4), draw=False)
     found = compare(store, run.run_id, other.run_id)
-    assert set(found.differs) == {"bag-size"}
-    assert found.differs["bag-size"] == (8, 4)
-    assert found.n_slides == 10
-    assert found.difference["r2"].value == pytest.approx(other.metric("r2") - run.metric("r2"))
+    assert set(found.data["differs"]) == {"bag-size"}
+    assert found.data["differs"]["bag-size"] == [8, 4]
+    assert found.data["n_slides"] == 10
+    assert found.data["difference"]["r2"].value == pytest.approx(
+        other.metric("r2") - run.metric("r2")
+    )
     assert "bag-size" in found.text()
     with pytest.raises(ConfigError, match="both are run"):
         compare(store, run.run_id, run.run_id[:-1])

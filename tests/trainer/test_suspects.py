@@ -65,7 +65,7 @@ def test_they_are_ready_for_review(spoiled: tuple[FeatureStore, set[str]], tmp_p
     store, _ = spoiled
     why = {"C-0003": "label 10, predicted 80 ± 6", "C-0001": "label 90, predicted 20 ± 6"}
     said = export_review(store, tmp_path / "todo.csv", suspects=why)
-    assert said.n == 2
+    assert said.data["n"] == 2
     _, first, second = (tmp_path / "todo.csv").read_text().splitlines()
     assert first.startswith("C-0003,,,,suspect,")
     assert '"label 90, predicted 20 ± 6"' in second

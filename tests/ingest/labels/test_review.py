@@ -63,7 +63,7 @@ def test_disputes_are_kept_out_reviewed_and_settled_by_a_person(
     assert statuses["C1"] == statuses["C4"] == "agreed"
     assert store.sql("select case_id from best_labels order by 1").rows() == [("C1",), ("C4",)]
     todo = tmp_path / "todo.csv"
-    assert review.export_review(store, todo, "cellularity", saved(tmp_path, TEXTS)).n == 1
+    assert review.export_review(store, todo, "cellularity", saved(tmp_path, TEXTS)).data["n"] == 1
     with todo.open() as file:
         rows = list(csv.DictReader(file))
     assert rows[0]["case_id"] == "C2"
@@ -82,7 +82,7 @@ def test_disputes_are_kept_out_reviewed_and_settled_by_a_person(
     best = store.sql("select value, method from best_labels where case_id = 'C2'").row(0)
     assert best == (65.0, "human")
     nothing = review.export_review(store, todo)
-    assert (nothing.n, nothing.text()) == (0, "No label needs a person.")
+    assert (nothing.data["n"], nothing.text()) == (0, "No label needs a person.")
     assert store.sql("from labels where case_id = 'C2'").height == 3  # every one is kept
 
 
@@ -184,7 +184,7 @@ def test_a_case_that_a_spreadsheet_would_run_is_quoted_and_read_back(
     ]
     store.record(label.recorded(TARGET) for label in some)
     todo = tmp_path / "todo.csv"
-    assert review.export_review(store, todo).n == len(names)
+    assert review.export_review(store, todo).data["n"] == len(names)
     lines = todo.read_text().splitlines()
     cells = [cell for row in csv.reader(lines[1:]) for cell in row]
     assert not [cell for cell in cells if cell.startswith(tuple("=+-@"))]
@@ -193,6 +193,6 @@ def test_a_case_that_a_spreadsheet_would_run_is_quoted_and_read_back(
         writer = csv.DictWriter(file, list(filled[0]))
         writer.writeheader()
         writer.writerows(filled)
-    assert review.import_review(store, todo).n == len(names)
+    assert review.import_review(store, todo).data["n"] == len(names)
     labelled = store.sql("select case_id from labels where method = 'human'")["case_id"]
     assert set(labelled) == set(names)

@@ -295,6 +295,7 @@ class _Scan:
         before = self.words[max(0, at - 2) : at]
         changed = {s[at - 2 : at - 1], s[at + 1 : at + 2]} & {"g", "h"}  # "um 40 % vermindert"
         by = before[-1:] == ["by"] or (before[-1:] == ["um"] and changed)
+        by = by or (s[at - 1 : at] == "g" and s[at + 1 : at + 2] in tuple("uk"))
         reduced = by and not _FILLED.match(s, at)
         reduced = reduced or (before[-1:] == ["de"] and _CHANGED.match(before[0]) is not None)
         reduced = reduced or not _BESIDE.isdisjoint(self.words[at + 1 : at + 2])

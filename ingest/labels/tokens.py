@@ -70,7 +70,7 @@ _ASIDE_COMMA = re.compile(r"(C),c[qvdx]{0,3}(?=:)")
 _PLAIN_KEY = str.maketrans(dict.fromkeys("MGopdyvzuwhecbrnEgajki:,IKLf", "q"))
 _SPECIAL = words_of(
     "a first o been estimated reported report figure value percentage cell content density cent ."
-    " rapport que that out local representative time diagnostic"
+    " rapport que that out local representative time diagnostic were had"
 )
 _MISSPELT: dict[str, list[str]] = {}  # each long word with one of its letters left out
 for _word in filter(lambda word: len(word) > 6, WORDS):
@@ -207,6 +207,8 @@ def _in_phrase(word: str, classes: list[str], words: list[str], behind: list[str
         return "r"  # "Cellularity, local: 40%"
     if word == "representative" and "i" in classes[-3:]:
         return "a"  # "fatty (10% cellular) and not considered representative"
+    if word in ("were", "had") and not words:
+        return "c"  # "were it 40% cellular, it would be normal"
     if words[-2:] == ["at", "this"]:
         return ""  # "at this time" a rule may hold
     phrase = _PHRASES.get((word, "".join(words[-1:])))

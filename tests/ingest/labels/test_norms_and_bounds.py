@@ -15,7 +15,9 @@ OF_NORM = """Cellularity, {usual} {norm}%, is increased.
 The core shows a cellularity, {usual} {norm}%, that is increased.
 Cellularity, which is {usual} {norm}% at this age, is increased.
 Cellularity, which should be {norm}% at this age, is increased.
-Cellularity is increased ({usual} {norm}%).""".splitlines()
+Cellularity is increased ({usual} {norm}%).
+Were it {norm}% cellular, it would be normal.
+Cellularity has increased {norm}% since the last biopsy.""".splitlines()
 BESIDE_NORM = """Cellularity, {usual} {norm}%, is increased to {v}%.
 Cellularity ({usual} {norm}%) is {v}%.
 The cellularity is {v}%, {usual} {norm}%.

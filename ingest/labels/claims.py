@@ -330,7 +330,9 @@ def _scope(s: str, at: int) -> Scope:
     if s[at - 1 : at] == "(":
         s = s[: at + 1] + s[at + 1 :].replace(")", "q", 1)  # "fatty (10%) and not representative"
     stop = re.search(r"[.;,()FN]|$", s[at + 1 :])
-    clause = s[after_any(s, ".;,(F", at) : at] + s[at + 1 :][: stop.start() if stop else 0]
+    boxed = s[at - 1 : at] == "("  # what stands before "(10% cellular)" is of it
+    begin = after_any(s, ".;,jF" if boxed else ".;,(F", at)
+    clause = s[begin:at] + s[at + 1 :][: stop.start() if stop else 0]
     wide = re.sub("^q*o(?=[(,j])", "", s[after_any(s, ".;F", at) : at])  # "40% overall (20% here"
     if s[at - 1 : at] != "(":
         wide, clause = WITHOUT.sub("", wide), WITHOUT.sub("", clause)

@@ -106,7 +106,7 @@ def decide(
         return none_read("a correction could not be read for certain", read=False)
     pool, overall = _decisive(good)
     since = min((claim.start for claim in pool if claim.amends), default=0)  # it replaces the old
-    doubtful = [c for c in claims if c.may_count and not any(_within(c, one) for one in pool)]
+    doubtful = [c for c in claims if c.may_count and not any(_says_again(c, one) for one in pool)]
     doubtful = [claim for claim in doubtful if claim.amends or claim.start > since]
     if all(claim.material == "core" for claim in pool):  # "the trial's sample was 60% cellular"
         doubtful = [c for c in doubtful if c.material != "general" or c.amends]
@@ -316,6 +316,11 @@ def _holds(bound: Claim, claims: Sequence[Claim]) -> bool:
 
 def _alike(claims: Sequence[Claim]) -> bool:
     return len({(claim.figure.low, claim.figure.high) for claim in claims}) == 1
+
+
+def _says_again(claim: Claim, one: Claim) -> bool:
+    """Whether a figure is another's: within it, or rounded, "a third of the space (33%)"."""
+    return _within(claim, one) or abs(claim.figure.value - one.figure.value) < 0.5
 
 
 def _within(claim: Claim, widest: Claim) -> bool:

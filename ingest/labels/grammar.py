@@ -22,7 +22,7 @@ _AWAY = words_of(
     """because by near beneath beside toward on after following post despite upon per at where to
     via using from since bei nach durch sur par après"""
 )
-_WE = words_of("i we ich wir je nous one you")
+_WE = words_of("i we ich wir je nous one you we're we've we'd we'll i've i'm i'd i'll")
 _COMPARES = _OF | words_of(
     """above below over under beyond more less higher lower über unter mehr weniger plus moins
     dessus dessous"""
@@ -72,7 +72,7 @@ _NOUN_OF = re.compile(r"[xLK][vpqd:]*F|F[q]*p?[dq]*[xLK]")
 _MEAN = re.compile(r"[;,][dqvp]*o[dqvp:]*Fo?(?:[.;,)]|$)")
 _OF_READERS = re.compile("[^.;,CF]*C:(?:d*[xr]+F[,j/;]+)+[^FCA.;]*o$")  # "XY 50%, Z 75%, mean"
 # "cellularity: reduced; 40%", "cellularity hard to judge; my guess 40%"
-_ALSO = re.compile(r";[qd]*(?P<own>M?)v*(?P<by>z*)v*F(?:[.;,(]|$)")
+_ALSO = re.compile(r";[pI]?[qdh]*(?P<own>[MBGt]*)v*(?P<by>z*)v*F(?:[.;,(]|$)")
 _LAST, _NAMED = re.compile("C[:vhqgdpy]*F?$|HM?$"), re.compile("HM?$|C[^;.FA]*$")
 _LEAD_ENDS = re.compile(r"[pwI][dn][qhnMBGRx]*d$")
 _PLACES = words_of("in im on over an auf sur dans")
@@ -395,11 +395,11 @@ class _Scan:
         if head == "T":
             return "" if OWNED.match(s, at) and not _FROM_TO.search(s, 0, at) else "listed"
         if head in ("H", "A"):
-            far = _SAID.fullmatch(between) and _ENDS.match(s, at + 1) and between
+            far = _SAID.fullmatch(between) and _ENDS.match(s, at + 1)
             if self.boxed and not between:
                 return "ticked"
             taken = between[:1] == "t" and _TAKE.search(" ".join(self.words[self.at + 1 : at]))
-            if far and (between[-1] == "t" or taken):
+            if far and (between[-1:] == "t" or taken):
                 return "?"  # "cellular areas 40%", "hypercellular areas make up 40%"
             if (
                 far

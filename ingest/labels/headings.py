@@ -38,7 +38,9 @@ _SURE = re.compile(
 _BOX = re.compile(r"(?:\[[ x✓_]\]|\( ?[x*]?\)|[☐☒☑✓□]) ?[<>~]? ?\d")  # a line of a form is no table
 # "Core cell%", but not "B cell %"
 _CELLS = re.compile(r"(?P<of>(?:\w+ )*)cell\.? ?(?:\(?%\)?|pct)")
-_REMARK = re.compile(r"^\d{1,2}[.)] | ?\((?=[^()\d]*[a-z])[^()%]*\)$")  # "3. ...", "(nearest 5)"
+_REMARK = re.compile(
+    r"^[(\[]?\d{1,2}[.)\]] | ?\((?=[^()\d]*[a-z])[^()%]*\)$"
+)  # "3. ...", "(nearest 5)"
 _BRACKETED = re.compile(r"\([^\W\d_][^()]*\)")
 _COLON = re.compile(r":(?!\S)")  # of a key, not of "M:E" or 10:30
 _GAP = re.compile(r"\t+| {2,}")
@@ -153,6 +155,7 @@ def is_historic(heading: str) -> bool:
     """Whether a heading tells of an earlier time or of another's reading."""
     words = [w for w in _WORD.findall(ASIDE.sub("", heading)) if not w.startswith("replac")]
     old = any(w in HISTORY or (WORDS.get(w) == "b" and w not in GENERAL) for w in words)
+    old = old or "at diagnosis" in heading or "at presentation" in heading
     return is_anothers(heading) or (old and not AMENDS.search(heading))
 
 
@@ -235,7 +238,7 @@ def is_measured(name: str) -> bool:
     cells = _CELLS.fullmatch(name)
     named = named or (cells is not None and classes_in(cells["of"]) <= set("BM"))
     ratio = {"f", "T"} <= classes_in(name)  # "Cell:fat ratio"
-    told = re.search(r"\d" if ratio else r"\d|:.", name)
+    told = re.search(r"\d" if ratio else r"\d|:.|;", name)
     return bool(named or ratio) and len(name) < 45 and not told
 
 

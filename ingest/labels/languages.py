@@ -96,9 +96,9 @@ q zurück cca anywhere everywhere taux bit estimation h so rpt approximate très
  absolut absolu specify upward upwards downward downwards h&e best alike too therefore thus hence
  nil zero nearer nur somewhere perhaps ordre richtig recte lire above below angegeben um uh pt
  somewhat just still very quite rather about around almost good excellent representative intact
- limited active residual normalappearing remaining trilineage maturing equal equals score value
- values anteil share proportion fraction prozentsatz estimated yes also well up out much most more
- less again further mature deutlich leicht mäßig etwa stark nettement légèrement discrètement
+ preserved limited active residual normalappearing remaining trilineage maturing equal equals score
+ value values anteil share proportion fraction prozentsatz estimated yes also well up out much most
+ more less again further mature deutlich leicht mäßig etwa stark nettement légèrement discrètement
  modérément some approx ca c. circa environ vicinity order readout range de figure degree extent
  index tick check select circle row half several many few fewer little enough yet once ever already
  even maybe together however moreover furthermore nevertheless ten twelve nonetheless otherwise
@@ -144,7 +144,7 @@ g diminué augmenté baissé reduced decrease increase fall rise drop gone fell 
 a subcortical subcortically subcapsular subendosteal paracortical subkortikal souscorticale
  disregarded ignored discounted excluding excluded exclusive nonrepresentative away apart except
  allowing
-t elsewhere areas foci focal region regions zones zone uninvolved involved aggregate aggregates
+t half elsewhere areas foci focal region regions zones zone uninvolved involved aggregate aggregates
  nodules places abschnitte abschnitten lowest highest minimum maximum min max parts portion portions
  end remainder stellenweise anderswo
 j sondern and or but while whereas plus although though und oder aber et ou mais then weil da obwohl

@@ -12,7 +12,8 @@ from ingest.labels.tokens import Sentence, after_any
 
 Role = Literal["finding", "norm", "criterion", "quality"]
 _OF_AGE = re.compile(r"F[^F]*\([dpz]*y[:dpv]*$")  # "40% hypercellular (for age 30%)"
-_RULE = re.compile(r"C[opdM]*F(?=[^.;,j]*v)[^.;]*[ec]")  # "cellularity below 20% is usually"
+# "cellularity below 20% is usually", "over 60% with panmyelosis would favor"
+_RULE = re.compile(r"C[opdM]*F(?:(?=[^.;,j]*v)[^.;]*[ec]|[^.;,FN]*cq*[xv])")
 WITHOUT = re.compile(r"(?:c[dq]*)?a[dqupvMBG]*a")  # "[excluding the subcortical] spaces 40%"
 # "is within the expected range for age, at 40%"
 _COMPARED = re.compile("[pIq][dqh]*e[eq]*(?:p[dq]*y)?(?=,)")

@@ -212,6 +212,7 @@ class _Cutter:
             return True, at + len(line)
         wrapped = not (marked or label) and (is_open(self.before) or self._is_full(rest))
         row = self._is_row(rest) or (self.before.endswith("%") and not small)
+        row = row or marked == "*" == self.before[-1:]  # a footnote
         if self.before and not row and (wrapped or small):
             return False, at + begin
         self.local = (self.material, self.heading)

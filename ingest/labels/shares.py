@@ -41,7 +41,7 @@ _N = re.compile(
 _LISTED = re.compile(r"C[MBGRSopqyde,(I%]*\)?:(?=q*[SB])")
 _OF_EACH = re.compile(r"[SB][SBMGRpd(]*[:)]*(?=N(?:[.,;j)]|$))")
 _LEADING = re.compile(
-    r"(?!M+:)(?:qRq)?(?:;(?=[dMG]*[BR])|[/j,MBRGSdvu:bnoky]|p(?!F)|pF)*p?"
+    r"(?!M+:)(?:qRq|R\))?(?:;(?=[dMG]*[BR])|[/j,MBRGSdvu:bnoky]|p(?!F)|pF)*p?"
 )  # not "60% marrow: 85%"
 # "Left: 30%", "It is 40% on the left.": before and behind a figure without a noun of its own
 _ALONE = re.compile(r"[^xLfiKNTXCAHt]*v[qpdohnvg:(]*|[^xLfiKNTXCAHtv]*[^xLfiKNTXCAHtvGI]|")

@@ -8,7 +8,7 @@ import json
 import re
 from typing import Any
 
-from ingest.labels.headings import is_measured, material_of
+from ingest.labels.headings import is_historic, is_measured, material_of
 from ingest.labels.languages import HIGH_ENDS, LOW_ENDS
 
 _BESIDE = re.compile(r"ref|norm|range|flag|id$|code|date")  # what stands beside a value
@@ -66,6 +66,8 @@ def as_text(text: str) -> str:
         return _of_tags(text, is_xml=True)
     if _TAG.search(text):
         return _of_tags(text, is_xml=False)
+    if "|" not in text and 3 * text.count("~") > 4 * text.count("\n") > 8:
+        text = text.replace("~", "|")  # "N14-66021~Trephine cellularity~65%"
     return _of_fields(text) if text.count("_") > 1 else text
 
 
@@ -173,7 +175,7 @@ def _json_lines(value: Any, name: str, lines: list[str], known: dict[str, str]) 
             value = {key: one for key, one in value.items() if key not in _OF_QUANTITY}
         for key, one in value.items():
             label = name if key in _BARE and name else key
-            if label == key and material_of(_spoken(name).lower()) not in ("unknown", "general"):
+            if label == key and _tells(_spoken(name).lower()):
                 label = f"{name} {key}"  # "core_biopsy": {"cellularity": ...}
             _json_lines(one, str(value.get("title") or label), lines, known)
     elif isinstance(value, list):
@@ -182,6 +184,11 @@ def _json_lines(value: Any, name: str, lines: list[str], known: dict[str, str]) 
     elif value is not None:
         said = as_text(str(value)) if str(value).lstrip()[:1] in "<" else str(value)
         lines += [f"{_spoken(name)}: {said}" if name else said, ""]
+
+
+def _tells(name: str) -> bool:
+    """Whether a name tells of what, or of when, the fields below it are."""
+    return material_of(name) not in ("unknown", "general") or is_historic(name)
 
 
 def _quantity(value: dict[str, Any]) -> str:

@@ -64,6 +64,7 @@ _ASIDE_OF_ALL = re.compile(
     r"(?<=oC)(?:\((?=[^()]*[jpwM])[^()FNebrcSa]*\)|,[^,()FNebrcSa.;]*,)(?=[:v]*F)"
 )
 _END = re.compile(r"C[MBGqp%]*\(?(?P<end>[htpux])\)?[q%()]*:")  # "Cellularity (upper): 50"
+_SHORT = re.compile(r"'(?:s|re|ve|d|ll|m)$")  # "it's", "we're"
 _ENDS = {*LOW_ENDS, *HIGH_ENDS}
 _BILINGUAL = re.compile(r"(C)(/x+)(?=:[^FN]{0,3}[FN](?!/))")  # "Cellularity / Zelligkeit: 90 %"
 _ASIDE_COMMA = re.compile(r"(C),c[qvdx]{0,3}(?=:)")
@@ -290,7 +291,7 @@ def _class(token: str) -> str:
     met = _TOKEN.match(token)  # not fullmatch: a hyphen looks at the word behind it
     kind = (met and met.lastgroup) or "rest"
     if kind in ("word", "joined"):
-        return class_of(token.rstrip("- \n").removesuffix("'s"))
+        return class_of(_SHORT.sub("", token.rstrip("- \n")))
     return _MARKS.get(token, "x") if kind == "rest" else _KINDS.get(kind, kind)
 
 

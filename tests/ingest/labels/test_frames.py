@@ -22,6 +22,15 @@ en|Cellularity is below the expected range for age, at {v}%.
 en|CELLULARITY ESTIMATE, CORE: {v}%
 en|Sections of the core show fragments of bone with marrow of {v}% cellularity.
 en|Cellularity hard to judge given crush artefact; best guess {v}%.
+en|Cellularity: hard to be sure owing to crush; in the better preserved half {v}%.
+en|It's aplastic, basically - we're calling it {v}% cellular.
+en|Subcortical marrow (97% cellular, not typical), and under it marrow which is {v}% cellular.
+en|Bilateral trephines, R) {v}% L) {v}% cellular.
+en|Hypercellular {v}%.
+en|TREPHINE Cellular {v} % (age 71), streaming effect.
+en|[4] Age-matched upper limit         97%\n[5] Cellularity                     {v}%
+en|Cellularity {v}%. Note that cellularity over 60% with panmyelosis would favor PV.
+en|Overall cellularity (average of both): {v}%*\n*weighted for the length of marrow.
 en|The cellularity including leukemic cells is {v}%.
 en|Bilateral cores, {v}% (R) and {v}% (L) cellular.
 de|Die Stanze zeigt ein zu {v} % zellhaltiges Mark.

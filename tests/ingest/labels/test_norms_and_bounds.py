@@ -181,3 +181,22 @@ def test_records_are_read_whatever_the_order_of_their_fields() -> None:
         ]
         text = json.dumps([{key: record[key] for key in order} for record in records])
         assert parse(text).value == 40, text
+
+
+@pytest.mark.parametrize(("said", "value"), [("drei Vierteln", 75), ("zwei Dritteln", 66.67)])
+def test_fractions_of_german_in_the_dative_are_read(said: str, value: float) -> None:
+    text = f"Die Markräume sind zu etwa {said} mit blutbildendem Gewebe gefüllt."
+    assert parse(CORE.format(text)).value == pytest.approx(value, abs=0.01)
+
+
+@pytest.mark.parametrize("v", [15, 70])
+def test_rows_by_other_marks_and_records_of_before(v: int) -> None:
+    rows = [("Aspirate blasts", "1%"), ("Trephine biopsy cellularity", f"{v}%"), ("Iron", "2+")]
+    rows += [("Clot cellularity", "90%"), ("Trephine length", "22 mm")]
+    text = "\n".join(f"N14-66021~{name}~{said}" for name, said in rows)
+    assert parse(f"specimen_id~test_name~result\n{text}").value == v
+    then = {"core_cellularity_pct": "60", "blasts_pct": "4"}
+    now = {"core_cellularity_pct": str(v), "core_length_mm": 13}
+    for name in ("pre_transplant", "previous_biopsy", "outside_review"):
+        for told in ({"biopsy": now, name: then}, {name: then, "biopsy": now}):
+            assert parse(json.dumps(told)).value == v, told

@@ -75,24 +75,27 @@ def compare(store: FeatureStore, first: str, second: str) -> Told:
         f"the second less the first, on {counted(n, 'slide')} of {counted(n_patients, 'patient')} "
         f"tested by both (95% interval by patient): {gains}{runs.of_classes(share)}"
         if n
-        else _why_not(ids, differs)
+        else _why_not(pair)
     )
     said = {"run_ids": ids, "differs": differs, "n_slides": n, "n_patients": n_patients}
     said |= {"target": target, "scores": each, "difference": gain, "positive": share}
     return Told("\n".join(lines), said | {"warnings": warnings}, gave_up=not n)
 
 
-def _why_not(run_ids: Sequence[str], differs: Mapping[str, Sequence[Any]]) -> str:
+def _why_not(pair: Sequence[runs.Run]) -> str:
     """Why there is nothing to compare two Runs on, and what to do."""
-    folds = differs.get("fold", (None,))
+    ids, (one, other) = " ".join(run.run_id for run in pair), (run.record for run in pair)
+    folds = [run.config.fold for run in pair]
     why, what = "no slide was tested by both with one label", "predict the same slides with each:"
-    what += f" trephine predict {run_ids[0]} COHORT"
-    if "target" in differs:
-        why = "they predict {} and {}".format(*differs["target"])
+    what += f" trephine predict {one.run_id} COHORT"
+    if one.about() != other.about():
+        why = f"they predict {one.target} and {other.target}"
         what = "name two runs with one target: trephine runs"
-    elif None not in folds and "cohort" not in differs:
+    elif one.cohort == other.cohort and None not in folds:
         why = "they were tested on folds {} and {}, which share no slide".format(*folds)
-        what = f"pool the folds with: trephine report {' '.join(run_ids)}"
+        alike = replace(pair[0].config, fold=None) == replace(pair[1].config, fold=None)
+        what = f"pool the folds with: trephine report {ids}"
+        what = what if alike else "name two runs of one fold: trephine runs"
     return f"{why}, so they cannot be compared; {what}"
 
 

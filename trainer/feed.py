@@ -137,10 +137,11 @@ def resident(
         free = torch.cuda.mem_get_info(device)[0]
     else:
         free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if n_bytes > 0.8 * free:
+    if n_bytes > (most := 0.8 * free):
+        needs, may = math.ceil(n_bytes / 2**20), int(most / 2**20)  # so that they differ as printed
         raise ConfigError(
-            f"--resident needs {n_bytes / 2**30:.1f} GiB and {device} has {free / 2**30:.1f} GiB "
-            "free. Leave --resident out: bags are then read from the store."
+            f"--resident needs {needs:,} MiB and may take {may:,} MiB, 80% of what is "
+            f"free on {device}. Leave --resident out: bags are then read from the store."
         )
     first = np.cumsum(sampler.n_tiles) - sampler.n_tiles
     dtype = torch.float16 if shift is None else torch.bfloat16

@@ -155,7 +155,10 @@ def test_a_cohort_too_large_for_the_device_is_refused(
     monkeypatch.setattr("os.sysconf", lambda name: 25)  # 25 pages of 25 bytes
     frame = sizes.bags("all")
     sampler = Sampler(frame, 16, 0)
-    with sizes.rows(frame) as reader, pytest.raises(ConfigError, match="Leave --resident out"):
+    with (
+        sizes.rows(frame) as reader,
+        pytest.raises(ConfigError, match=r"needs 1 MiB and may take 0 MiB.*Leave --resident out"),
+    ):
         next(resident(sampler, reader, [], TRAIN, torch.device("cpu")))
 
 

@@ -62,7 +62,9 @@ def test_folds_that_share_no_slide_are_not_compared(
 ) -> None:
     first = crossed[0]
     alike = next(r for r in crossed[1:] if r.config.fold == first.config.fold)
-    apart = next(r for r in crossed if r.config.fold != first.config.fold)
+    others = [r for r in crossed if r.config.fold != first.config.fold]
+    apart = next(r for r in others if r.config.seed == first.config.seed)
+    seed = next(r for r in others if r.config.seed != first.config.seed)
     words = ["runs", "compare", first.run_id, "--store", str(store.root)]
     assert CliRunner().invoke(cli.main, [*words, alike.run_id]).exit_code == 0
     said = CliRunner().invoke(cli.main, [*words, apart.run_id])
@@ -71,6 +73,11 @@ def test_folds_that_share_no_slide_are_not_compared(
     last = said.stdout.splitlines()[-1]
     assert f"on folds {first.config.fold} and {apart.config.fold}, which share no slide" in last
     assert f"report --store {store.root} {first.run_id} {apart.run_id}" in last
+    both = [first, apart]
+    pooled = compare.view(store, both, [page.test_slides(store, run) for run in both])["pooled"]
+    assert pooled["cell"].folds == 2  # as the sentence promises
+    elsewhere = CliRunner().invoke(cli.main, [*words, seed.run_id])
+    assert "so they cannot be compared; name two runs of one fold: " in elsewhere.stdout
     told = json.loads(CliRunner().invoke(cli.main, [*words, apart.run_id, "--json"]).stdout)
     assert told["n_slides"] == 0
 

@@ -27,8 +27,6 @@ import click
 from click.core import ParameterSource
 
 from featurestore.config import ExportConfig, ImportConfig, SplitConfig
-from featurestore.fields import to_json
-from featurestore.frames import Rows
 from featurestore.options import (
     FILE,
     FOLDER,
@@ -50,7 +48,7 @@ from featurestore.options import (
     yes_option,
 )
 from featurestore.types import Tiling
-from featurestore.words import Told, progress, size
+from featurestore.words import progress
 from ingest.config import TableConfig
 from ingest.labels.config import LabelConfig, OllamaConfig, ParserConfig, ValueConfig
 from ingest.slides.config import IngestConfig, PlanConfig
@@ -118,10 +116,7 @@ def init(store: Path, shared: bool) -> Any:
     from ingest.slides.files import require_no_slides
 
     require_no_slides(store)
-    made = FeatureStore.create(store, shared=shared)
-    after = overview.status(made).data["next"]
-    data = {"store": str(store), "older": made.older.strip() or None, "next": after}
-    return Told(f"The store is at {store}. {made.older}Next: {after}", data)
+    return overview.made(FeatureStore.create(store, shared=shared))
 
 
 @main.command()
@@ -263,9 +258,7 @@ def evaluate_labels(
     from ingest.labels.scores import evaluate_file
 
     with progress("reports") as show:
-        got = evaluate_file(gold, config, ollama, how, progress=show)
-    told = to_json(got) if errors else to_json(got) | {"errors": len(got.errors)}
-    return Told(got.text(errors=errors), told, gave_up=got.failed > 0)
+        return evaluate_file(gold, config, ollama, how, progress=show).told(errors=errors)
 
 
 @main.group()
@@ -579,14 +572,9 @@ def runs() -> None:
 @prints_rows
 def runs_list(store: FeatureStore, where: str) -> Any:
     """List runs with their configuration and scores, the newest first."""
-    frame = store.runs(where)
-    shown = "run_id r2 mae auc accuracy cohort encoder model bag_size seed n_train n_test seconds"
-    known = frame.columns if frame.is_empty() else [one.name for one in frame if one.count()]
-    columns = [name for name in f"{shown} ridge_r2 ridge_auc".split() if name in known]
-    none = "There is no run yet. Next: trephine train COHORT"
-    none = none if where == "true" else "No run is so. List all with: trephine runs"
-    notes = [] if frame.height else [none]
-    return Rows(frame, notes, columns=columns, objects=["config"])
+    from featurestore import overview
+
+    return overview.runs(store, where)
 
 
 @runs.command("compare")
@@ -638,18 +626,14 @@ def report(
     Example: trephine report latest -o cellularity.html
     """
     from ingest.table import read_truth
-    from trainer.page import page_text, write_page
+    from trainer.page import page_text, write_page, written
 
     if in_text:
         if out is not None or any(given.values()):
             raise click.UsageError("--text prints the top of the page: leave out what is of a file")
-        said = page_text(store, run)
-        return Told(said, {"text": said})
+        return page_text(store, run)
     given["truth"] = given["truth"] and functools.partial(read_truth, given["truth"], config=how)
-    out = write_page(store, run, out or Path("report.html"), **given)
-    n_bytes = out.stat().st_size
-    told = {"page": str(out), "bytes": n_bytes}
-    return Told(f"The page is {out}, {size(n_bytes)}. Open it in a browser.", told)
+    return written(write_page(store, run, out or Path("report.html"), **given))
 
 
 @main.command()

@@ -17,7 +17,7 @@ from featurestore import layout, workplaces
 from featurestore.bookkeeping import OF_CASE
 from featurestore.errors import CohortNotFound, ConfigError, StoreDamaged
 from featurestore.fields import from_json, to_json
-from featurestore.frames import listed, table, terminal_width
+from featurestore.frames import Rows, listed, table, terminal_width
 from featurestore.ids import meant, named
 from featurestore.types import EncoderDescription
 from featurestore.words import Told, counted, size
@@ -78,6 +78,13 @@ def status(store: Readable) -> Told:
         lines.append("            Remove with: trephine clean")
     lines.append("on disk     " + ", ".join(f"{k} {size(v)}" for k, v in sizes.items()))
     return Told("\n".join([*lines, f"Next: {_next(found)}"]), data | {"next": _next(found)})
+
+
+def made(store: FeatureStore) -> Told:
+    """That a store was made, or what was done to an older one, and what to do next."""
+    after = status(store).data["next"]
+    data = {"store": str(store.root), "older": store.older.strip() or None, "next": after}
+    return Told(f"The store is at {store.root}. {store.older}Next: {after}", data)
 
 
 def _said(found: Mapping[str, Any]) -> Iterator[str]:
@@ -176,6 +183,20 @@ def _section(title: str, frame: pl.DataFrame) -> str:
         return f"{title}\n{indent(listed(frame, width and width - 2), '  ')}".rstrip()
     text, notes = table(frame, width)
     return "\n".join([f"{title}\n{text}".rstrip(), *notes])
+
+
+def runs(store: FeatureStore, where: str) -> Rows:
+    """The Runs that a condition fits; a table shows what any of them has."""
+    frame = store.runs(where)
+    shown = frame.columns[: frame.columns.index("ridge_auc") + 1]
+    none = "There is no run yet. Next: trephine train COHORT"
+    none = none if where == "true" else "No run is so. List all with: trephine runs"
+    return Rows(
+        frame,
+        [none] if frame.is_empty() else [],
+        columns=[one for one in shown if frame.is_empty() or frame[one].count()],
+        objects=["config"],
+    )
 
 
 def must_have(store: Readable, kind: str, name: str) -> None:

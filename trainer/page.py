@@ -18,7 +18,7 @@ from markupsafe import Markup
 from featurestore import FeatureStore
 from featurestore.errors import ConfigError, write_beside
 from featurestore.types import Target
-from featurestore.words import counted
+from featurestore.words import Told, counted, size
 from trainer import compare, conformal, evaluate, heatmap, plots, runs, settling, verdict
 from trainer.config import SettleConfig
 from trainer.inference import load_model
@@ -96,10 +96,18 @@ def write_page(
     return out
 
 
-def page_text(store: FeatureStore, run_ids: Sequence[str]) -> str:
+def written(page: Path) -> Told:
+    """What is said of a page when it is there."""
+    n_bytes = page.stat().st_size
+    said = f"The page is {page}, {size(n_bytes)}. Open it in a browser."
+    return Told(said, {"page": str(page), "bytes": n_bytes})
+
+
+def page_text(store: FeatureStore, run_ids: Sequence[str]) -> Told:
     """The top of the page, the table by range and a plot, of each Run, in characters."""
     pairs = zip(*_loaded(store, run_ids), strict=True)
-    return "\n\n".join(verdict.as_text(store, run, test) for run, test in pairs)
+    said = "\n\n".join(verdict.as_text(store, run, test) for run, test in pairs)
+    return Told(said, {"text": said})
 
 
 def _loaded(

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from featurestore import FeatureStore, best_of, strangers
+from featurestore.fields import to_json
 from featurestore.types import Label, Progress, Reading, Report, Target
-from featurestore.words import counted, grouped
+from featurestore.words import Told, counted, grouped
 from ingest.config import TableConfig
 from ingest.labels.config import OllamaConfig, Parser, ParserConfig
 from ingest.labels.labels import LabelBatch, make_labels
@@ -176,6 +177,11 @@ class Evaluation:
         if self.errors and not errors:
             lines.append("See what was read wrong with: --errors")
         return "\n".join(lines)
+
+    def told(self, *, errors: bool) -> Told:
+        """What is printed: each wrong answer, or how many there are."""
+        data = to_json(self) | ({} if errors else {"errors": len(self.errors)})
+        return Told(self.text(errors=errors), data, gave_up=self.failed > 0)
 
 
 def evaluate(

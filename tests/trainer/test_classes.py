@@ -69,7 +69,7 @@ def test_a_run_says_how_many_slides_of_each_class_it_has(
     assert text.index("Test has 2 positive of 32 slides") < text.index("Area under the ROC curve")
     assert '<li class="alarm">Test has 2 positive' in text
     assert '"middle":0.5' in text
-    assert "alarm   Test has 2 positive" in page.page_text(store, [run.run_id])
+    assert "alarm   Test has 2 positive" in page.page_text(store, [run.run_id]).text()
 
 
 def test_a_cohort_tells_its_classes_by_side_and_folds_in_order(store: FeatureStore) -> None:

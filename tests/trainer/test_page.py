@@ -22,7 +22,7 @@ from featurestore import FeatureStore
 from featurestore.errors import ConfigError, RunNotFound
 from featurestore.types import Label, Target
 from trainer import TrainConfig, conformal, evaluate, train, write_page
-from trainer.page import page_text, templates
+from trainer.page import page_text, templates, written
 from trainer.runs import Run
 
 QUICK = TrainConfig(cohort="all", bag_size=16, steps=40)
@@ -312,13 +312,19 @@ def test_a_slide_that_was_set_aside_stays_on_the_page(
     assert gone[0] not in set(store.bags("all")["slide_id"])
     page = Read(write_page(store, [run.run_id], tmp_path / "report.html"))
     assert gone[0] in {row["slide_id"] for row in page.rows()}
-    assert "taken out of the store" not in page_text(store, [run.run_id])
+    assert "taken out of the store" not in page_text(store, [run.run_id]).text()
     store.withdraw(gone[0], "slide")
-    assert "1 test slide taken out of the store since" in page_text(store, [run.run_id])
+    assert "1 test slide taken out of the store since" in page_text(store, [run.run_id]).text()
+
+
+def test_a_page_says_where_it_is_and_how_large(page: Path) -> None:
+    told = written(page)
+    assert told.json() == {"page": str(page), "bytes": len(page.read_bytes())}
+    assert f"The page is {page}, " in told.text()
 
 
 def test_the_page_as_text(learnable: FeatureStore, run: Run) -> None:
-    text = page_text(learnable, [run.run_id])
+    text = page_text(learnable, [run.run_id]).text()
     test = run.predictions.filter(pl.col("split") == "test")
     assert f"R² {run.metric('r2'):.3f}" in text
     plot = text[text.index("predicted cellularity") :].splitlines()[1:]
@@ -359,7 +365,7 @@ def test_other_targets_and_poolings_have_a_page_too(
     pictures = next(one["pictures"] for one in Read(out).data if "pictures" in one)
     assert len(pictures) == run.record.n_test
     assert {"overlay" in one for one in pictures.values()} == {model != "max"}
-    assert run.run_id in page_text(store, [run.run_id])
+    assert run.run_id in page_text(store, [run.run_id]).text()
 
 
 def test_a_page_of_classes_says_what_classes_are_judged_by(tmp_path: Path) -> None:
@@ -383,7 +389,7 @@ def test_a_page_of_classes_says_what_classes_are_judged_by(tmp_path: Path) -> No
     ):
         assert said in page, said
     several = write_page(store, [run.run_id for run in made], tmp_path / "two.html").read_text()
-    terminal = page_text(store, [made[0].run_id])
+    terminal = page_text(store, [made[0].run_id]).text()
     for text in (page, several, terminal, made[0].text(), repr(made[0])):
         words = re.sub(r"<script.*?</script>", "", text, flags=re.S)
         assert not re.search(r"R²|R2|Bland|limits? of agreement", words)

@@ -57,7 +57,7 @@ def _texts(store: FeatureStore) -> Iterator[tuple[str, str]]:
     yield "progress of train", steps[0]
     yield "train", run.text()
     yield "train, loaded", runs.load(store, run.run_id).text()
-    yield "report --text", page.page_text(store, [run.run_id])
+    yield "report --text", page.page_text(store, [run.run_id]).text()
     yield "evaluate", validate(store, run.run_id, "other").text()
     yield "suspects", suspects(store, run.run_id).text()
     yield "predict", "\n".join(predict_together(store, [run.run_id, "other"]).notes)

@@ -209,6 +209,21 @@ def test_evaluate_a_file_of_gold_values(tmp_path: Path) -> None:
     assert (found.n, found.accuracy, found.by_tag["easy"]["n"]) == (1, 1.0, 1)
 
 
+def test_what_was_read_wrong_is_told_where_asked_and_counted_else() -> None:
+    text = "Core biopsy: cellularity 40%."
+    found = evaluate([{"id": str(n), "text": text, "value": v} for n, v in enumerate((40, 90))])
+    assert found.told(errors=False).json()["errors"] == 1
+    assert [one["id"] for one in found.told(errors=True).json()["errors"]] == ["1"]
+    assert "1: expected 90, got 40" in found.told(errors=True).text()
+    assert "1: expected 90" not in found.told(errors=False).text()
+    assert not found.told(errors=False).gave_up
+    assert (
+        replace(found, failed=1, errors=[{"got": None, "reason": "mute"}])
+        .told(errors=False)
+        .gave_up
+    )
+
+
 def test_a_table_of_strangers_only_is_no_success_and_names_the_likely_column(
     store: FeatureStore,
 ) -> None:

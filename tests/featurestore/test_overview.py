@@ -13,6 +13,33 @@ from featurestore import FeatureStore, overview, queries
 from featurestore.types import Failure, Slide
 
 
+def test_a_new_store_says_where_it_is_and_an_older_one_what_was_done(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    plan = overview.status(FeatureStore.create(root)).json()["next"]
+    told = overview.made(FeatureStore(root))
+    assert told.text() == f"The store is at {root}. Next: {plan}"
+    assert told.json() == {"store": str(root), "older": None, "next": plan}
+    (root / "catalog.duckdb").unlink()
+    mended = overview.made(FeatureStore.create(root))
+    assert mended.json()["older"] == "Its catalog was gone, and is made anew."
+    assert f"{root}. {mended.json()['older']} Next: {plan}" in mended.text()
+
+
+def test_a_list_of_runs_shows_what_they_have_and_says_why_it_is_empty(healthy: Path) -> None:
+    store = FeatureStore(healthy)
+    rows = overview.runs(store, "true")
+    assert rows.frame["run_id"].to_list() == ["r2", "r1"]
+    assert rows.columns[:2] == ["run_id", "r2"]  # what is compared stands first
+    assert {"cohort", "model", "bag_size", "seed"} < set(rows.columns) < set(rows.frame.columns)
+    assert not {"auc", "config", "code_version"} & set(rows.columns)  # none has an AUC
+    assert not rows.notes
+    assert "List all with: trephine runs" in overview.runs(store, "bag_size = 0").notes[0]
+
+
+def test_a_store_without_runs_names_the_command_that_makes_one(new: FeatureStore) -> None:
+    assert "trephine train" in overview.runs(new, "true").notes[0]
+
+
 def test_a_store_lists_each_relation_with_all_its_columns(tmp_path: Path) -> None:
     store = FeatureStore.create(tmp_path / "store")
     told = overview.relations(store)

@@ -35,7 +35,8 @@ _SPOKEN = re.compile(
 _OF_KEY = re.compile(r"b:[^n:;.]*F[^n:;.]*$|\(b[^n().]*F[^n().]*$")
 _NOT_BUT = re.compile("iF[^F.;]*j[dq]*$")  # "is not 85% as typed but 40%"
 _WITH_LAST = re.compile("F[(,]?jd?$")
-_CITED = re.compile(r'[^\W\d_]\s"[^"]*[^\W\d_][^"]*$')
+_CITED = re.compile(r'[^\W\d_]\s"(?P<said>[^"]*)$')
+_WORDS = re.compile(r"[^\W\d_]{2,}")
 _FROM, _TO = ("from", "von", "de"), ("to", "auf", "zu", "à")
 _ERRORS = words_of("error incorrect incorrectly mistakenly wrongly erroneously")
 _AGE = re.compile(r"\b(?:age|alter|âge)")
@@ -163,7 +164,11 @@ def _is_of_the_aside(sentence: Sentence, segment: Segment, folded: str) -> bool:
 def _is_cited(folded: str, claim: Claim) -> bool:
     """Whether a figure stands in quotes behind words: 'their report lists "core, 80% cellular"'."""
     before = folded[claim.segment.said[0] : claim.start]
-    return before.count('"') % 2 == 1 and _CITED.search(before) is not None
+    quote = _CITED.search(before) if before.count('"') % 2 == 1 else None
+    behind = folded[claim.end : claim.end + 200].partition('"')[0]
+    return quote is not None and bool(
+        _WORDS.search(quote["said"]) or len(_WORDS.findall(behind)) > 2
+    )
 
 
 def _claims(sentence: Sentence, segment: Segment) -> Iterator[Claim]:

@@ -31,7 +31,7 @@ from ingest.labels.headings import (
 )
 from ingest.labels.languages import EVENTS, GENERAL, HISTORY, triggers_in
 from ingest.labels.specimens import declared, labelled, lead
-from ingest.labels.tables import Columns, cells_in
+from ingest.labels.tables import Columns, Entry, cells_in
 from ingest.labels.tokens import LONGEST, class_of, stops_of
 
 # "  - CORE BIOPSY: ...", "## Histology (core)", "[Section 3] ...", "3.2 Core", "(B) Core"
@@ -55,6 +55,12 @@ _SUBJECT = re.compile(r"d?[MR]*B+v")
 _BOX = re.compile(r"[ \t]*(?:\[[ x✓_]?\]|\( ?[x*]?\)|o(?= \d)|[☐☒☑✓□])")  # it goes on with boxes
 # "  Core: 40%", "- 40-50 %": an entry below "Cellularity:"
 _ENTRY = re.compile(r"[ \t*•-]*(?:[^:%\d\n]{1,40}:)?[ \t]*[<>~]?[\d -]{1,9}%[ .;,]*")
+# "  Core, right: 40", an entry below "CELLULARITY (%)"
+_ITEM = re.compile(
+    r"[ \t*•-]*(?P<key>[^:%\d\n]{1,40}?)[ \t]*:"
+    r"[ \t]*(?P<value>[<>~]?\d{1,3}(?: ?- ?\d{1,3})?)[ .;]*"
+)
+_UNIT = re.compile("%|percent")
 _VALUE = re.compile(r"[ \t]*[<>~]?\d{1,3}(?: ?- ?\d{1,3})? ?(?:(?P<sign>%)|$)")
 _ROW = re.compile(r"[^\d,.;:%]{2,30}[<>~]?\d{1,3} ?%[ .;]*")  # "blasts 5%" on its own line
 _VALUES = re.compile(r"\b(?:range|values?|interval|limits|cellularit)")
@@ -115,6 +121,7 @@ class _Cutter:
         self.begun = -1  # where its line begins: its key too may speak to a reader
         self.number = 0  # of paragraphs
         self.listing = False  # whether "Cellularity:" stands above and this line is one of its list
+        self.in_percent = False  # whether "Cellularity (%)" stands above this line's list
         self.near = False  # whether the paragraph before is on cellularity
         self.table = Columns()  # the one in hand
         self.indent = self.depth = 0  # of the line in hand, and of the heading above it
@@ -139,7 +146,15 @@ class _Cutter:
         if self.table.head and not line.strip(" \t|:=+_-"):
             return  # a rule under the names of the columns
         cut = "" if len(line) > LONGEST or broken or _BOX.match(line) else cut_of(line)
-        if cut:
+        item = _ITEM.fullmatch(line) if self.in_percent else None
+        of_core = item and (is_side(item["key"]) or not _of_nothing_else(item["key"]))
+        if item and of_core:
+            yield from self._close(at, self.local, self.amends)
+            names = f"{item['key']} cellularity % : "
+            yield self._cell(
+                line, at, Entry(names=names, at=item.start("value"), text=item["value"])
+            )
+        elif cut:
             yield from self._close(at, self.local, self.amends)
             yield from self._row(line, at, cut)
             self.local = (self.material, self.heading)
@@ -153,6 +168,8 @@ class _Cutter:
             if self.opened < 0 and rest < at + len(line):
                 self.opened, self.begun = rest, at
         if line.strip(" -=_*"):  # a rule is no line
+            above = is_measured(line.strip(" \t:=")) and _UNIT.search(line) is not None
+            self.in_percent = above or bool(of_core)
             self.before, self.caps = line, self.text[at : at + len(line)].isupper()
 
     def _close(self, end: int, under: tuple[Material, str], amends: bool) -> Iterator[Segment]:
@@ -386,15 +403,17 @@ class _Cutter:
             return
         below = self.folded[start + len(line) + 1 :][:LONGEST].partition("\n")[0]
         row = self.table.take(line, cells, below=below, above=self.before, listing=self.listing)
-        for cell in row or ():
-            yield Segment(
-                text=cell.names + cell.text, at=start + cell.at - len(cell.names), start=start,
-                end=start + len(line), material=cell.material or self.material,
-                heading=self.heading, paragraph=self.number, amends=self.amends,
-                said=(start, start + len(line)),
-            )  # fmt: skip
+        yield from (self._cell(line, start, cell) for cell in row or ())
         if row is None and hot:
             yield from self._free(start, cells)
+
+    def _cell(self, line: str, start: int, cell: Entry) -> Segment:
+        return Segment(
+            text=cell.names + cell.text, at=start + cell.at - len(cell.names), start=start,
+            end=start + len(line), material=cell.material or self.material,
+            heading=self.heading, paragraph=self.number, amends=self.amends,
+            said=(start, start + len(line)),
+        )  # fmt: skip
 
     def _free(self, start: int, cells: list[tuple[int, str]]) -> Iterator[Segment]:
         """Cells that are sentences of their own: "BMA: ... || BMBx: ...", "Core<tab>..."."""

@@ -215,3 +215,24 @@ def test_of_dated_visits_the_one_of_the_reports_own_day_counts(
     day = "2020-01-01" if own is None else VISITS[own][0]
     text = f"Bone marrow core biopsy\n{said.format(day)}\n\nTrephine biopsies to date\n\n{table}\n"
     assert parse(text).value == (None if own is None else VISITS[own][1])
+
+
+@pytest.mark.parametrize("unit", ["(%)", "in percent", ", %"])
+@pytest.mark.parametrize("lead", ["  ", "- ", ""])
+def test_samples_below_a_key_with_the_unit_are_its_values(unit: str, lead: str) -> None:
+    below = [("Core, right", 40), ("Core, left ", 50), ("Clot       ", 35)]
+    rows = "\n".join(f"{lead}{name}: {v}" for name, v in below)
+    others = "\n".join(f"{lead}{name}: {v}" for name, v in [("Age", 61), ("Blasts", 7)])
+    infiltrate = rows.replace("40", "20").replace("50", "30")
+    text = f"STAGING MARROW\n\nCELLULARITY {unit}\n{rows}\nINFILTRATE {unit}\n{infiltrate}\n"
+    assert parse(text).value == 45
+    assert parse(f"CORE BIOPSY\n\nCELLULARITY {unit}\n{others}\n").value is None
+
+
+@pytest.mark.parametrize(
+    "said", ['trephine "{}% cellular, sheets of blasts"', 'a "core, {}% cellular"']
+)
+def test_what_is_cited_of_another_report_gives_way(said: str) -> None:
+    told = f"Local report states: AML, {said.format(60)}.\n\nTrephine: a cellularity of 90%.\n"
+    assert parse(told).value == 90
+    assert parse('CORE BIOPSY\n\nThe marrow is "90%" cellular.').value == 90

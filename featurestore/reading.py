@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featurestore.catalog_file import log_of, must_be_readable, must_exist, path_of, versions
-from featurestore.errors import ConfigError, SlideNotFound, TrephineError
+from featurestore.errors import ConfigError, RunNotFound, SlideNotFound, TrephineError
 from featurestore.fields import from_json
 from featurestore.ids import one_of
 from featurestore.layout import slides_dir
@@ -110,9 +110,13 @@ class Readable:
         return catalog.read_frame(self.root, query, parameters)
 
     def _must_know(self, parameters: Mapping[str, Any] | None) -> None:
-        """Refuse a Target that the store does not have: no rows would look like nothing to do."""
-        if parameters and "target" in parameters:
-            self.target(parameters["target"])
+        """Refuse a Target or Run that is not there: no rows would look like nothing to do."""
+        given = parameters or {}
+        if "target" in given:
+            self.target(given["target"])
+        known = "select 1 from runs where run_id = $run"
+        if "run" in given and self.ask(known, {"run": str(given["run"])}).is_empty():
+            raise RunNotFound(f"no run has the id {given['run']!s}. List them with: trephine runs")
 
     def target(self, name: str = "cellularity") -> Target:
         """Return a Target that Labels were given for."""

@@ -184,6 +184,7 @@ def test_a_wrong_use_of_train_ends_in_order_while_a_thread_loads_torch() -> None
         (("sql", "drop table slides"), "exactly one SELECT"),
         (("sql", "--named", "nothing"), "labels_as_of"),
         (("sql", "--named", "labels_to_review", "-p", "target=nosuch"), "no label of target"),
+        (("sql", "--named", "out_of_fold", "-p", "run=nosuch"), "no run has the id nosuch. List"),
         (("sql", "select $a as a", "-p", "a"), "NAME=VALUE"),
         (("sql", "select $a as a", "-p", "a:float=x"), "'a' is no float"),
         (("sql", "select $a as a", "-p", "a:number=1"), "int, float, text, date"),

@@ -198,7 +198,8 @@ def predict_together(
 def _not_new(models: Sequence[runs.Run], made: pl.DataFrame) -> list[str]:
     """That Runs learnt from what they predict, and where they are told what each left out."""
     n = made.filter(pl.col("seen") != "not").height
-    left = "; ".join(f"fold {r.config.fold}: {r.run_id}" for r in models if r.config.fold)
+    pairs = sorted((r.config.fold, r.run_id) for r in models if r.config.fold)
+    left = "; ".join(f"fold {fold}: {run_id}" for fold, run_id in pairs)
     own = f"The run of a slide's own fold left it out ({left}). " if left else ""
     said = (
         f"{n:,} of {counted(made.height, 'slide')} are not new to "

@@ -91,7 +91,15 @@ class ImportConfig(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportConfig(Checked):
+class ArraysConfig(Checked):
+    """Which Embeddings of a Cohort's Slides are used."""
+
+    encoder_id: str | None = setting(None, "Which, where there are several.", option="encoder")
+    tiling_id: str | None = setting(None, "Which, where there are several.", option="tiling")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig(ArraysConfig):
     """Which embeddings are written, for whom."""
 
     tool: Literal["trident", "clam", "stamp", "slide2vec", "parquet"] = setting(
@@ -99,9 +107,3 @@ class ExportConfig(Checked):
     )
     cohort: str = setting(help="The Cohort whose Slides, labels and splits are written.")
     out: Path = setting(Path("export"), "Folder to write.", option="o")
-    encoder_id: str | None = setting(
-        None, "encoder_id, where the store has several.", option="encoder"
-    )
-    tiling_id: str | None = setting(
-        None, "tiling_id, where the store has several.", option="tiling"
-    )

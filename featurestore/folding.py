@@ -33,6 +33,8 @@ from featurestore.fields import from_json, now
 from featurestore.types import ArrayIds, EncoderDescription, Tiling
 
 SHOWN = ("cases", "slides", "reports", "labels", "embeddings")  # kinds that slide_facts shows
+# of the table that a fold is called after; what a noun has beside is of another table
+OWN = f"select list(column_name) from duckdb_columns() where table_name = ? and {HERE}"
 MANY = 50_000  # touched values from which all rows are written again
 Undo = Callable[[], object]
 Act = Callable[[Connection], Iterable[Any]]
@@ -220,6 +222,7 @@ def _fold_rows(work: _Folding, name: str, rows: pl.DataFrame) -> None:
     try:
         with inserting(work.con, said=said.with_row_index("row")):
             for statement in kind.folds:
+                work.con.execute(f"set variable own = ({OWN})", [statement])
                 work.con.execute(sql.read(f"folds/{statement}"))
     except duckdb.Error as error:
         if isinstance(error, (*BROKEN, duckdb.InterruptException)):

@@ -58,7 +58,7 @@ class Kind:
 
 # Everything that is declared of a kind: its columns are those of its noun. `said` has beside them
 # `row`, the order of what was said, and `sequence`, that of its file.
-_BEST = ("drop_best_labels", "pick_best_labels")
+_BEST = ("drop_best_labels", "best_labels")
 _BURY = tuple(
     f"drop_{table}" for table in ("cohorts", "cohort_slides", "runs", "metrics", "predictions")
 )

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 from typing import Any, Literal, NamedTuple
 
+from featurestore.bookkeeping import OF_CASE as OF_CASE
 from featurestore.bookkeeping import Failure as Failure
 from featurestore.bookkeeping import GoldenTile as GoldenTile
 from featurestore.bookkeeping import IngestTime as IngestTime

@@ -119,6 +119,16 @@ def test_a_class_has_a_name_of_its_own() -> None:
     assert {name: of for name, of in homes.items() if of[1:]} == {}
 
 
+def test_a_setting_is_declared_once() -> None:
+    homes: dict[str, list[str]] = {}
+    for path in SOURCES:
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, ast.AnnAssign) and "setting(" in ast.unparse(node):
+                homes.setdefault(ast.unparse(node), []).append(name_of(path))
+    assert len(homes) > 80
+    assert {said: of for said, of in homes.items() if of[1:]} == {}
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_a_package_imports_only_what_it_may(package: str) -> None:
     for path in SOURCES:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from featurestore.config import EngineConfig
+from featurestore.config import ArraysConfig, EngineConfig
 from featurestore.errors import ConfigError
 from featurestore.fields import Checked, check, setting
 from featurestore.types import Device, Precision, Target
@@ -19,12 +19,10 @@ Weight = Literal["case", "slide"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
+class TrainConfig(ArraysConfig):
     """Everything that decides the result of a Run; saved beside the weights."""
 
     cohort: str = setting(help="The Cohort to train on.")
-    encoder_id: str | None = setting(None, "Which, where there are several.", option="encoder")
-    tiling_id: str | None = setting(None, "Which, where there are several.", option="tiling")
     tiles: str | None = setting(None, 'Condition on tile scores: "tissue > 0.5 and blur < 0.3".')
     bag_size: int = setting(256, "Tiles per bag, drawn without replacement.", at_least=1)
     batch_size: int = setting(8, "Bags per step.", at_least=1)
@@ -67,7 +65,7 @@ class TrainConfig:
     resident: bool = setting(False, "Keep the train embeddings on the device.")
 
     def __post_init__(self) -> None:
-        check(self)
+        super().__post_init__()
         if named(self.model) and (self.projection, self.hidden, self.dropout) != (None, 128, 0.0):
             raise ConfigError(
                 "projection, hidden and dropout are of the poolings that come along. Write those "

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from featurestore import FeatureStore
 from featurestore.errors import ConfigError
-from featurestore.types import Failure, Progress, Reading, Report, Target
+from featurestore.types import OF_CASE, Failure, Progress, Reading, Report, Target
 from ingest.config import TableConfig
 from ingest.labels.answers import answer_key
 from ingest.labels.config import LabelConfig, OllamaConfig, Parser, ValueConfig
@@ -167,7 +167,7 @@ def _with_their_reports(store: FeatureStore, file: ReportFile) -> ReportFile:
 
 
 def _item(case_id: str) -> str:
-    return f"report of case {case_id}"
+    return OF_CASE + case_id
 
 
 def _known_answers(store: FeatureStore, target: Target) -> dict[str, Known]:

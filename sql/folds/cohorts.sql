@@ -1,16 +1,6 @@
 -- cohorts: one row per Cohort of a ledger file, unless it was deleted later; the first word holds.
 insert into cohorts by name
-select distinct on (said.cohort)
-    said.cohort,
-    said.cohort_id,
-    said.target,
-    said.query,
-    said.parameters,
-    said.split_method,
-    said.options,
-    said.dropped,
-    said.created_at,
-    said.sequence
+select distinct on (cohort) columns(lambda c: c in getvariable('own'))
 from said
 where not exists (
     select 1
@@ -19,5 +9,5 @@ where not exists (
         and tombstones.name = said.cohort
         and tombstones.sequence > said.sequence
 )
-order by said.row
+order by row
 on conflict do nothing

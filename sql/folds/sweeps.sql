@@ -1,11 +1,5 @@
 -- sweeps: one row per Sweep of a ledger file.
 insert into sweeps by name
-select
-    sweep_id,
-    cohort,
-    config,
-    factors,
-    runs,
-    created_at
+select columns(lambda c: c in getvariable('own'))
 from said
 on conflict do nothing

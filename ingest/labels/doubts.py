@@ -35,12 +35,21 @@ def is_free(s: str, at: int, figure: Figure) -> bool:
 
 def is_doubted(words: list[str], figure: Figure, s: str, head: int, at: int) -> bool:
     """Whether a bound is a legend or in doubt: ">70% is increased", "above 80%, not assessable"."""
-    if words[head].startswith("normo") and figure.low < figure.high and s[at - 2 : at] == "y(":
-        # "for age 45 (45-65%)", "for age (30-50%)": as wide as a norm
-        return not words[at - 2] or figure.high - figure.low >= 20
+    wide = figure.high - figure.low >= 20  # as a norm is: "normal for age (30-50%)"
+    aged = s[at - 2 : at] == "y(" and not words[at - 2]  # "normal for age 45 (45-65%)"
+    ranged = s[at - 1 : at] == "(" and figure.low < figure.high
+    if ranged and (wide or aged) and _is_normal(words, s, head, at):
+        return True
     if figure.qualifier not in ("<", ">"):
         return False
     ends = (i for i in range(at, len(s)) if s[i] in ".;w" or words[i] in ("and", "und", "et"))
     clause = s[at : next(ends, len(s))]
     before = s[max(s.rfind(mark, 0, at) for mark in ".;,") + 1 : at]
     return bool(re.match(r"F[v:][q:v]*[hHg]", clause)) or "i" in before + clause
+
+
+def _is_normal(words: list[str], s: str, head: int, at: int) -> bool:
+    """Whether the cellularity is said to be as it is at this age."""
+    begin = max(0, head - 2)
+    normal = any(word.startswith(("normo", "normal", "appropriate")) for word in words[begin:at])
+    return "y" in s[begin:head] or (normal and "y" in s[head:at])

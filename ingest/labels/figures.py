@@ -98,19 +98,20 @@ _AND = re.compile(r" (?:and|und|et) ")
 _BETWEEN = re.compile(r"(?:between|zwischen|entre) (?:about |approximately )?$")
 _PLUS_MINUS = re.compile(r" *\(? ?(?:±|\+ ?/ ?-|\+-|plus[ /](?:or )?minus) *")
 _MORE, _LESS = "more|greater|higher|over|above", "less|lower|fewer|smaller|under|below"
-_NOT = "(?:not|never|nicht|nie)"
+_NOT = "(?:not|never|nicht|nie|(?:is|does|do|did|was)n't)"
 # "less than", "<", "not more than", "does not exceed"
 _UNDER = (
     rf"<=?|=<|\b(?:{_LESS}|up to|at (?:the )?most|(?:a )?maximum of|not exceed(?:ing)?"
-    rf"|(?:no|not) (?:{_MORE}|exceeding)|weniger als|unter|höchstens|moins de|au plus"
+    rf"|(?:no|{_NOT}) (?:{_MORE}|exceeding)|weniger als|unter|höchstens|moins de|au plus"
     rf"|inférieure? à|{_NOT} (?:exceeds?|reach(?:es)?|(?:rises? |goe?s? )?(?:above|beyond)"
-    r"|über|mehr als|höher als)|(?:ne |n')(?:dépasse|excède) (?:pas|jamais)|pas plus de)"
+    r"|über|mehr als|höher als)|(?:ne |n')(?:dépass|excèd)(?:e|ant|ent) (?:pas|jamais)|pas plus de)"
 )
 # "at least", ">=", "not less than"
 _OVER = (
     rf"(?<![-=])>=?|(?<!% )=>|\b(?:{_MORE}|beyond|at least|(?:exceed|surpass)(?:e?s|ing|ed)?"
-    rf"|in excess of|upwards? of|(?:a )?minimum of|(?:no|not) (?:{_LESS})|über|mehr als|mindestens"
-    r"|plus de|au moins|supérieure? à|übersteigt|überschreitet|dépasse|excède|pas moins de"
+    rf"|in excess of|upwards? of|(?:a )?minimum of|(?:no|{_NOT}) (?:{_LESS})|über|mehr als"
+    r"|mindestens|mind\.|plus de|au moins|supérieure? à|übersteigt|überschreitet|dépasse|excède"
+    r"|pas moins de"
     rf"|{_NOT} (?:(?:falls?|drops?|goe?s?) )?(?:below|under|unter|weniger als))"
 )
 # "about", "in the region of", "ca."

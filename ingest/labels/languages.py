@@ -138,9 +138,9 @@ r sender cases outside sending referring referral submitted submitting external 
 n our now current currently present presently today today's actual actually observed new recent
  aktuell vorliegend jetzt heute derzeit actuel actuelle actuellement fact
 E modified updated sic strike scratch
-g diminué augmenté baissé reduced decrease increase fall rise drop gone fell fallen ging gesunken
- sank sinkt passe passait rose risen dropped declined improved recovered went grown come down
- changed steigt gefallen passée passé
+g rückgang anstieg abnahme zunahme diminué augmenté baissé reduced decrease increase fall rise drop
+ gone fell fallen ging gesunken sank sinkt passe passait rose risen dropped declined improved
+ recovered went grown come down changed steigt gefallen passée passé
 a subcortical subcortically subcapsular subendosteal paracortical subkortikal souscorticale
  disregarded ignored discounted excluding excluded exclusive nonrepresentative away apart except
  allowing

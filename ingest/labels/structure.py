@@ -31,6 +31,7 @@ _FIELD = re.compile(
     r"(?:[^;,|\t:]{1,30}[;,|\t])?[ ~\"']*(?P<name>[^\W\d_]\w*+)[~\"']*"
     r"(?P<mark>[ ]?[:=;,|\t])(?!\s*$)[ ]?(?P<value>.*)"
 )
+_SECOND = re.compile(r"[<>~]? ?[\d.]+ ?%?[;,|\t] ?[<>~]?\d")  # "core_cellularity_pct;75;20"
 _JOINED = re.compile(r"[^\W_]_[^\W_]")
 # results that stand no more, of HL7 (deleted, wrong, without result, pending, unverified) and FHIR
 _VOID, _VOID_OF_FHIR = ("D", "W", "X", "I", "R"), ("entered-in-error", "cancelled")
@@ -78,6 +79,8 @@ def _of_fields(text: str) -> str:
     fields = [field if field and _is_named(field) else None for field in fields]
     if 2 * sum(field is not None for field in fields) < len(lines):
         return text
+    if any(field and _SECOND.match(field["value"]) for field in fields):
+        return text  # a table with columns of values
     return "\n\n".join(
         _field(field) if field else line for field, line in zip(fields, lines, strict=True)
     )

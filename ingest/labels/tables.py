@@ -23,6 +23,7 @@ _ITEM = re.compile(r"\d{1,2}[.)] ")  # "1. Specimen   core": a row, and no names
 _SHARE = re.compile(r"\d ?%")
 # a cell that is a figure and no name of a column: "40-50 %", "> 90%", "12"
 _FIGURE = re.compile(r"[<>~=]* ?\d{1,3}(?:[.,]\d+)?(?: ?(?:-|to) ?\d{1,3})? ?%?")
+_VALUE = re.compile(r"\d{1,3} ?%?")
 _UNNAMED = re.compile(r"\d ?%|[\[(][ x✓]?[\])]|[☐☒☑✓□]")  # shares and boxes name no columns
 _LABELS = 12  # characters that the column of a table's row names is wide, at least
 _NOW = re.compile(r"\bthis\b")  # "This biopsy (June 2021)"
@@ -93,6 +94,9 @@ class Columns:
         if len(measured) == 1 and measured[0] + 1 < len(cells):
             k = measured[0]
             fewer = len(cells) < len(self.head) and classes_in(" ".join(self.head)) & set("Sb")
+            values = [n for n in range(k + 1, len(names)) if _VALUE.fullmatch(names[n])]
+            if not self.head and len(values) > 1:  # columns that have no names
+                return [_cell(f"{names[k]} : ", cells[n]) for n in values]
             unsure = fewer or sum(figures[k + 1 :]) > 2  # of which column is it?
             material = material_of(" ".join(names[:k])) if k else None
             said = cells[k + 1][0], " | ".join(names[k + 1 :])

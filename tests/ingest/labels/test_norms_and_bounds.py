@@ -41,6 +41,8 @@ def test_a_range_as_wide_as_a_norm_for_age_is_left_open(subject: str) -> None:
     assert parse(CORE.format(f"{subject} {age} (30-50%).")).value is None
     assert parse(CORE.format(f"{subject} {age} (40-50%).")).value == 45
     assert parse(CORE.format(f"{subject} (30-50%).")).value == 40
+    for said in ("richesse normale pour l'âge", "altersentsprechend zellulär"):
+        assert parse(CORE.format(f"{said} (30-50%).")).value is None
 
 
 UNDER = """Cellularity does not exceed {v}%.
@@ -50,6 +52,8 @@ Cellularity is no more than {v}%.
 The cellularity is not above {v}%.
 The cellularity does not reach {v}%.
 The cellularity does not go beyond {v}%.
+The cellularity isn't higher than {v}%.
+Cellularité ne dépassant pas {v} %.
 Die Zellularität liegt nicht über {v} %.
 Die Zellularität beträgt nicht mehr als {v} %.
 Die Zellularität übersteigt {v} % nicht.
@@ -62,6 +66,7 @@ Cellularity never drops below {v}%.
 The cellularity exceeds {v}%.
 Die Zellularität liegt nicht unter {v} %.
 Die Zellularität übersteigt {v} %.
+Zellularität mind. {v} %.
 La cellularité dépasse {v} %.""".splitlines()
 
 
@@ -80,6 +85,15 @@ def test_figures_near_each_other_are_a_range_and_far_ones_a_choice() -> None:
         for frame in ("Cellularity is {a}% or {b}%.", "Cellularity {a} or {b}%."):
             want = (a + b) / 2 if b - a <= 20 else None
             assert parse(CORE.format(frame.format(a=a, b=b))).value == want, (frame, a, b)
+
+
+def test_two_values_of_columns_without_names_are_left_open() -> None:
+    for mark in (";", "  |  ", "\t", "    "):
+        for a, b in ((75, 20), (5, 10)):
+            assert parse(f"core cellularity (%){mark}{a}{mark}{b}\n").value is None
+            assert parse(f"core_cellularity_pct{mark}{a}{mark}{b}\n").value is None
+        assert parse(f"CORE\n\ncellularity (%){mark}75{mark}30-70\n").value == 75
+    assert parse("field;previous;current\ncore_cellularity_pct;75;20").value in (20, None)
 
 
 OTHERS = ("metastasis", "tumor nodule", "granuloma", "plasmacytoma", "lymphoma")

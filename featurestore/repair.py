@@ -28,7 +28,7 @@ from featurestore.errors import StoreDamaged, StoreNotFound, StoreVersionMismatc
 from featurestore.fields import from_json
 from featurestore.groups import REPAIR, Finding, Survey, Verified
 from featurestore.salvage import is_anothers, salvage
-from featurestore.types import EncoderDescription, Progress
+from featurestore.types import EncoderDescription, Progress, silent
 from featurestore.verify import ADOPT, REBUILD, remember, survey, told_arrays
 from featurestore.words import counted
 
@@ -38,7 +38,7 @@ def verify(
     *,
     repair: bool = False,
     rebuild: bool = False,
-    progress: Progress = lambda done, total, note: None,
+    progress: Progress = silent,
 ) -> Verified:
     """Read every byte of a store, and tell all that is not as it was written.
 

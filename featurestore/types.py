@@ -40,6 +40,11 @@ Runtime = Literal["auto", "torch", "openvino"]  # what runs an Encoder's network
 # Called as work goes on: how much is done, of how much, and what else there is to say.
 Progress = Callable[[int, int, str], None]
 
+
+def silent(done: int, total: int, note: str) -> None:
+    """The `Progress` of who does not look."""
+
+
 # Scores of each Tile, 0 to 1, arrays of that name, float16 (N,); NaN where unknown.
 SCORES = ("tissue", "blur", "pen", "marrow")
 TISSUE_FILTER = "hsv-1"  # raised with every change of what the filter keeps: it is hashed

@@ -35,7 +35,7 @@ from featurestore.device import processors
 from featurestore.errors import StoreDamaged, StoreForbidden
 from featurestore.fields import now
 from featurestore.groups import GROUP, Groups, Seen, Survey, ToldArray, check_group
-from featurestore.types import ArrayIds, Progress
+from featurestore.types import ArrayIds, Progress, silent
 from featurestore.words import counted, size
 
 ROOMS = ("slides", "ledger", "runs", "tmp", "quarantine")
@@ -57,7 +57,7 @@ SILENCE_S = 20.0  # after which a helper is ended that says nothing, at most of 
 MANY = 500  # groups that are worth a process, which takes a fifth of a second to start
 
 
-def survey(root: Path, progress: Progress = lambda done, total, note: None) -> Survey:
+def survey(root: Path, progress: Progress = silent) -> Survey:
     """Read every byte of a store, and compare the catalog with what is made anew of the rest."""
     found, started = Survey(root=root), time.monotonic()
     own = {*(root / room for room in ROOMS), *catalog_file.files_of(root)}

@@ -129,6 +129,21 @@ def test_a_setting_is_declared_once() -> None:
     assert {said: of for said, of in homes.items() if of[1:]} == {}
 
 
+def test_who_does_not_look_at_progress_leaves_it_out() -> None:
+    said = set()
+    for path in SOURCES:
+        for node in functions(path):
+            given = [*node.args.posonlyargs, *node.args.args]
+            defaults = [None] * (len(given) - len(node.args.defaults)) + node.args.defaults
+            pairs = [*zip(given, defaults, strict=True)]
+            pairs += zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
+            for one, default in pairs:
+                if one.annotation is not None and "Progress" in ast.unparse(one.annotation):
+                    assert "None" not in ast.unparse(one.annotation), f"{name_of(path)} {node.name}"
+                    said.add(default and ast.unparse(default))
+    assert said == {None, "silent"}
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_a_package_imports_only_what_it_may(package: str) -> None:
     for path in SOURCES:

@@ -9,7 +9,7 @@ import numpy as np
 
 from featurestore import FeatureStore
 from featurestore.errors import ConfigError
-from featurestore.types import Progress
+from featurestore.types import Progress, silent
 from trainer.config import CurveConfig, TrainConfig
 from trainer.holdout import SPLITS
 from trainer.sweep import sweep
@@ -45,7 +45,7 @@ class Curve:
 
 
 def curve(
-    store: FeatureStore, config: TrainConfig, how: CurveConfig, *, progress: Progress | None = None
+    store: FeatureStore, config: TrainConfig, how: CurveConfig, *, progress: Progress = silent
 ) -> Curve:
     """Train on more and more of the train Patients, all tested on the same Slides.
 

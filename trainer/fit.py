@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from featurestore import FeatureStore, nouns_of
 from featurestore.fields import to_json
-from featurestore.types import Metrics, Prediction, Progress, RunRecord, now
+from featurestore.types import Metrics, Prediction, Progress, RunRecord, now, silent
 from trainer import conformal, evaluate, floor, runs
 from trainer.config import TrainConfig
 from trainer.holdout import SPLITS
@@ -27,6 +27,7 @@ from trainer.training_loop import (
     VERSIONS,
     Course,
     Job,
+    ended,
     follow,
     in_words,
     job_of,
@@ -39,7 +40,7 @@ from trainer.training_loop import (
 def train(
     store: FeatureStore,
     config: TrainConfig,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     *,
     model: Callable[..., Any] | None = None,
     tensorboard: Path | None = None,
@@ -64,29 +65,15 @@ def train(
     """
     began, started_at = time.perf_counter(), now().isoformat()
     job = job_of(store, config, model)
-    with store.workplace(job.key) as work, ExitStack() as stack:
+    with store.workplace(job.key) as work:
         saved = load(work / STATE, job.device) or {"started_at": started_at}
         course = Course(**{f.name: saved[f.name] for f in fields(Course) if f.name in saved})
         course.gone_on, began = course.step, began - course.seconds
         run_id = runs.new_run_id(job.config, datetime.fromisoformat(course.started_at))
-        shows = [in_words(progress)] if progress is not None else []
-        if tensorboard is not None:
-            shows.append(stack.enter_context(runs.tensorboard(tensorboard / run_id)))
-        stack.enter_context(torch.random.fork_rng())
-        torch.manual_seed(config.seed)  # dropout and new weights know no other generator
-        learner = learner_of(job)
-        if course.gone_on:
-            learner.restore(saved)
-        fit = follow(job, learner, course, work, shows)
-        done = course.step  # what follows is shown as some more steps
-        after = progress and (lambda i, n, note: progress(done + i, done + n, note))
-        weights = {name: x.contiguous().clone() for name, x in learner.model.state_dict().items()}
-        save_file(weights, work / "weights.safetensors")
-        predicted, metrics = _predict_parts(job, learner.model, after)
-        seconds = time.perf_counter() - began
-        said = (*job.notes, *_notes(job, course, predicted))
-        came = {"run_id": run_id, "fit": fit, "metrics": metrics, "notes": said}
-        record = _record(job, course, **came, seconds=seconds)
+        events = tensorboard and tensorboard / run_id
+        came = _learn(job, course, work, saved, progress, events) | {"run_id": run_id}
+        predicted = came.pop("predicted")
+        record = _record(job, course, **came, seconds=time.perf_counter() - began)
         if draw:
             from trainer import plots  # slow to import, and the first step need not wait for it
 
@@ -97,12 +84,42 @@ def train(
     return runs.Run(record=record, path=path, predictions=predicted, encoder=encoder)
 
 
+def _learn(
+    job: Job,
+    course: Course,
+    work: Path,
+    saved: Mapping[str, Any],
+    progress: Progress,
+    events: Path | None,
+) -> dict[str, Any]:
+    """Fit from `course` on, write the weights, predict; what of this a Run's record has."""
+    with ExitStack() as stack:
+        boards = [stack.enter_context(runs.tensorboard(events))] if events else []
+        stack.enter_context(torch.random.fork_rng())
+        torch.manual_seed(job.config.seed)  # dropout and new weights know no other generator
+        learner = learner_of(job)
+        if course.gone_on:
+            learner.restore(saved)
+        for line in stack.enter_context(closing(follow(job, learner, course, work))):
+            progress(line["step"], line["steps"], in_words(line))
+            for board in boards:
+                board(line)
+        fit, done = ended(job, learner, course), course.step
+        weights = {name: x.contiguous().clone() for name, x in learner.model.state_dict().items()}
+        save_file(weights, work / "weights.safetensors")
+
+        def after(i: int, n: int, note: str) -> None:  # what follows is shown as some more steps
+            progress(done + i, done + n, note)
+
+        predicted, metrics = _predict_parts(job, learner.model, after)
+    notes = (*job.notes, *_notes(job, course, predicted))
+    return {"fit": fit, "metrics": metrics, "notes": notes, "predicted": predicted}
+
+
 # -- what came of it -------------------------------------------------------------------------------
 
 
-def _predict_parts(
-    job: Job, model: Scorer, progress: Progress | None
-) -> tuple[pl.DataFrame, Metrics]:
+def _predict_parts(job: Job, model: Scorer, progress: Progress) -> tuple[pl.DataFrame, Metrics]:
     """Predict validation, calibration and test, and measure each; and the ridge floor on test.
 
     Where few Slides calibrate, those of train are predicted too, by other models.

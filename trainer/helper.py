@@ -20,7 +20,7 @@ from featurestore import bounded_process
 from featurestore.bounded_process import BoundedProcess, Bounds, Died
 from featurestore.device import device_of
 from featurestore.errors import TrephineError
-from featurestore.types import Progress
+from featurestore.types import Progress, silent
 from trainer import fit
 from trainer.config import TrainConfig
 from trainer.shared_store import Shared
@@ -31,7 +31,7 @@ Outcome = tuple[str, bool] | TrephineError  # a run_id and whether it is new, or
 
 
 def train_here(
-    store: Shared, configs: Mapping[str, TrainConfig], show: Callable[[str, int], Progress | None]
+    store: Shared, configs: Mapping[str, TrainConfig], show: Callable[[str, int], Progress]
 ) -> Generator[tuple[str, Outcome]]:
     """Train Runs; yield the key of each, as in `configs`, and what came of it, as they are made.
 
@@ -78,7 +78,7 @@ def train_here(
         process.close()
 
 
-def _outcome(store: Shared, key: str, config: TrainConfig, show: Progress | None = None) -> Outcome:
+def _outcome(store: Shared, key: str, config: TrainConfig, show: Progress = silent) -> Outcome:
     try:
         with store.claimed(key) as known:
             return known or fit.train(store, config, show, draw=False).run_id, not known

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from featurestore import FeatureStore
-from featurestore.types import Progress, Target
+from featurestore.types import Progress, Target, silent
 from featurestore.words import counted, in_columns
 from trainer import runs
 from trainer.inference import as_predictions
@@ -78,7 +78,7 @@ class Suspects:
         return dict(reversed(own.items()))
 
 
-def suspects(store: FeatureStore, run_id: str, *, progress: Progress | None = None) -> Suspects:
+def suspects(store: FeatureStore, run_id: str, *, progress: Progress = silent) -> Suspects:
     """Rank the Slides of a Run's Cohort by how far Label and Prediction are apart.
 
     Slides that the Run did not learn from are judged by it, or by the Runs of the other folds that

@@ -14,7 +14,7 @@ from featurestore import FeatureStore
 from featurestore.config import EngineConfig
 from featurestore.errors import ConfigError
 from featurestore.fields import to_json
-from featurestore.types import Progress, Sweep, content_id
+from featurestore.types import Progress, Sweep, content_id, silent
 from trainer import fit, runs
 from trainer.config import TrainConfig
 from trainer.helper import train_here
@@ -31,7 +31,7 @@ def sweep(
     *,
     seeds: int = 1,
     engine: EngineConfig | None = None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> SweepResult:
     """Train every combination of the factors' values, with several seeds and on every fold.
 
@@ -62,7 +62,7 @@ def sweep(
         making = train_here(
             shared,
             configs,
-            lambda key, n: progress and _within(progress, n_known + n, len(plans), todo[key]),
+            lambda key, n: _within(progress, n_known + n, len(plans), todo[key]),
         )
     with closing(making):
         for key, outcome in making:
@@ -71,8 +71,7 @@ def sweep(
                 n_new += is_new
             else:
                 failures.append(f"{_words(todo[key])}: {outcome}")
-            if progress is not None:
-                progress(len(known) + len(failures), len(plans), "")
+            progress(len(known) + len(failures), len(plans), "")
     found, spent = gathered(shared, noun, plans, known), time.perf_counter() - began
     return replace(found, n_new=n_new, seconds=spent, failures=tuple(failures))
 
@@ -81,7 +80,7 @@ def train(
     store: FeatureStore,
     config: TrainConfig,
     seeds: int = 1,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     *,
     tensorboard: Path | None = None,
 ) -> runs.Run | SweepResult:

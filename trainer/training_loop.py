@@ -8,7 +8,7 @@ import math
 import os
 import pickle
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -25,7 +25,7 @@ from featurestore import FeatureStore
 from featurestore.device import device_of, precision_of
 from featurestore.errors import TrainError
 from featurestore.fields import to_json
-from featurestore.types import Progress, content_id
+from featurestore.types import Progress, content_id, silent
 from trainer import evaluate, runs
 from trainer.bags import Sampler, training_draws
 from trainer.config import Loss, TrainConfig, loss_of
@@ -113,13 +113,10 @@ class Course:
     lines: list[str] = field(default_factory=list)  # of metrics.jsonl
 
 
-Show = Callable[[Mapping[str, Any]], None]
-
-
 def follow(
-    job: Job, learner: Learner, course: Course, work: Path | None = None, shows: Sequence[Show] = ()
-) -> dict[str, Any]:
-    """Fit the model in place from `course` on; return what happened: steps, bags per second.
+    job: Job, learner: Learner, course: Course, work: Path | None = None
+) -> Generator[dict[str, Any]]:
+    """Fit the model in place from `course` on; yield what every evaluation found.
 
     How far it is stands in the folder `work`, if there is one, as of an evaluation `SAVE_S` ago, or
     longer where saving takes over `SAVE_SHARE` of that.
@@ -157,15 +154,18 @@ def follow(
                 save(work / STATE, asdict(course) | learner.state())
                 due = time.perf_counter()
                 due += max(SAVE_S, (due - at) / SAVE_SHARE)
-            for show in shows:
-                show(line)
-    best_step = learner.keep_best(course.step)
+            yield line
+    course.seconds = time.perf_counter() - began
+
+
+def ended(job: Job, learner: Learner, course: Course) -> dict[str, Any]:
+    """Keep the best weights, and say what happened: steps, bags per second."""
     return {
         "steps": course.step,
-        "planned_steps": steps,
-        "best_step": best_step,
+        "planned_steps": steps_of(job.config, job.parts["train"].height)[1],
+        "best_step": learner.keep_best(course.step),
         "bags_per_s": course.n_bags / course.spent,
-        "seconds": time.perf_counter() - began,
+        "seconds": course.seconds,
         "device": str(job.device),
         "precision": str(learner.model.precision).removeprefix("torch."),
     }
@@ -236,16 +236,12 @@ def _validating(job: Job) -> Iterator[Callable[[Scorer], tuple[Tensor, dict[str,
         yield measure
 
 
-def in_words(progress: Progress) -> Show:
-    """Tell a person what an evaluation found."""
-
-    def show(line: Mapping[str, Any]) -> None:
-        scores = {"R2": line.get("validation_r2"), "AUC": line.get("validation_auc")}
-        said = "".join(f", validation {k} {v:.3f}" for k, v in scores.items() if v is not None)
-        note = f"epoch {line['epoch']:.0f}, loss {line['loss']:.4f}{said}"
-        progress(line["step"], line["steps"], f"{note}, {line['bags_per_s']:,.0f} bags/s")
-
-    return show
+def in_words(line: Mapping[str, Any]) -> str:
+    """What an evaluation found, for a person."""
+    scores = {"R2": line.get("validation_r2"), "AUC": line.get("validation_auc")}
+    said = "".join(f", validation {k} {v:.3f}" for k, v in scores.items() if v is not None)
+    note = f"epoch {line['epoch']:.0f}, loss {line['loss']:.4f}{said}"
+    return f"{note}, {line['bags_per_s']:,.0f} bags/s"
 
 
 def save(path: Path, state: Mapping[str, Any]) -> None:
@@ -268,11 +264,13 @@ def fitted(job: Job) -> Scorer:
     with torch.random.fork_rng():
         torch.manual_seed(job.config.seed)
         learner = learner_of(job)
-        follow(job, learner, Course(started_at=""))
+        for _ in follow(job, learner, course := Course(started_at="")):
+            pass
+        learner.keep_best(course.step)
     return learner.model
 
 
-def out_of_fold(job: Job, progress: Progress | None = None) -> list[pl.DataFrame]:
+def out_of_fold(job: Job, progress: Progress = silent) -> list[pl.DataFrame]:
     """Predict the train Slides by models of the same configuration without their Patients.
 
     Each of `FOLDS` models learns from the other folds and from validation, so from nearly as many
@@ -289,6 +287,5 @@ def out_of_fold(job: Job, progress: Progress | None = None) -> list[pl.DataFrame
         own = replace(job, parts={**job.parts, "train": rest, "validation": validation.clear()})
         one = applied(job.store, fitted(own), train.filter(fold == i), job.config, job.target)
         frames.append(one.with_columns(split=pl.lit(OUT_OF_FOLD)))
-        if progress is not None:
-            progress(i + 1, n, "models without the slides they judge")
+        progress(i + 1, n, "models without the slides they judge")
     return frames

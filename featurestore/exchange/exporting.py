@@ -17,7 +17,7 @@ from featurestore.errors import ConfigError, FeaturesRefused, StoreDamaged
 from featurestore.exchange import files
 from featurestore.exchange.bags import ForeignBag
 from featurestore.exchange.writers import WRITERS, Outgoing
-from featurestore.types import Progress
+from featurestore.types import Progress, silent
 from featurestore.words import counted, grouped
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def export_cohort(
     store: FeatureStore,
     config: ExportConfig,
     *,
-    progress: Progress = lambda done, total, note: None,
+    progress: Progress = silent,
 ) -> ExportSummary:
     """Write the Slides of a Cohort, with its labels and splits, as another tool reads them.
 

@@ -17,7 +17,7 @@ from featurestore.exchange.bags import ForeignBag, ForeignTiling
 from featurestore.exchange.finding import Features, Finds, Given, People, Who, find
 from featurestore.exchange.tools import TOOLS
 from featurestore.ledger import nouns_of
-from featurestore.types import ArrayIds, EncoderDescription, Failure, Progress
+from featurestore.types import ArrayIds, EncoderDescription, Failure, Progress, silent
 from featurestore.words import counted, grouped
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def import_features(
     config: ImportConfig,
     given: Given = (),
     *,
-    progress: Progress = lambda done, total, note: None,
+    progress: Progress = silent,
 ) -> ImportSummary:
     """Take in the embeddings that another tool wrote, no slide touched.
 

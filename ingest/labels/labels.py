@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from featurestore.errors import ConfigError
-from featurestore.types import Label, Method, Progress, Reading, Report, Status, Target
+from featurestore.types import Label, Method, Progress, Reading, Report, Status, Target, silent
 from ingest.labels import ollama as label_ollama
 from ingest.labels import replay
 from ingest.labels import rules as label_rules
@@ -51,7 +51,7 @@ def make_labels(
     ollama_config: OllamaConfig | None = None,
     known: Mapping[str, Known] | None = None,
     on_part: Callable[[LabelBatch], None] = lambda part: None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> LabelBatch:
     """Read a value of the Target from each Report.
 
@@ -83,8 +83,7 @@ def make_labels(
         parts.append(_label(some, target, parser, model, known, outcome))
         on_part(parts[-1])
         n_done += len(some)
-        if progress:
-            progress(n_done, len(reports), "")
+        progress(n_done, len(reports), "")
 
     ready: list[Report] = []
     to_ask: dict[str, list[Report]] = {}  # by report hash: each text is asked about once

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from featurestore import FeatureStore
 from featurestore.errors import ConfigError
-from featurestore.types import OF_CASE, Failure, Progress, Reading, Report, Target
+from featurestore.types import OF_CASE, Failure, Progress, Reading, Report, Target, silent
 from ingest.config import TableConfig
 from ingest.labels.answers import answer_key
 from ingest.labels.config import LabelConfig, OllamaConfig, Parser, ValueConfig
@@ -34,7 +34,7 @@ def label_reports(
     ollama_config: OllamaConfig,
     table: TableConfig | None = None,
     *,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> LabelSummary:
     """Give the store Labels from a table, or a folder, of Reports; see `record_reports`."""
     target = target_of(store, config)
@@ -73,7 +73,7 @@ def record_reports(
     parser: Parser,
     ollama_config: OllamaConfig | None = None,
     keep_evidence: bool = True,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> LabelBatch:
     """Give the store Labels from Reports; a Report that a model answered is never asked again.
 

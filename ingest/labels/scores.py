@@ -10,7 +10,7 @@ from typing import Any
 
 from featurestore import FeatureStore, best_of, strangers
 from featurestore.fields import to_json
-from featurestore.types import Label, Progress, Reading, Report, Target
+from featurestore.types import Label, Progress, Reading, Report, Target, silent
 from featurestore.words import Told, counted, grouped
 from ingest.config import TableConfig
 from ingest.labels.config import OllamaConfig, Parser, ParserConfig
@@ -189,7 +189,7 @@ def evaluate(
     parser: Parser | Callable[[str], Reading] = "rules",
     *,
     ollama_config: OllamaConfig | None = None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> Evaluation:
     """Measure a parser as its Labels are used: disputed and unsupported values count as null.
 
@@ -225,7 +225,7 @@ def evaluate_file(
     ollama_config: OllamaConfig,
     table: TableConfig | None = None,
     *,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> Evaluation:
     """Measure a parser on a table of gold values."""
     gold = read_gold(path, table)
@@ -236,7 +236,7 @@ _Given = tuple[Reading | Label | None, str | None, str | None]  # to use; status
 
 
 def _given(
-    texts: Sequence[str], parser: Parser, config: OllamaConfig | None, progress: Progress | None
+    texts: Sequence[str], parser: Parser, config: OllamaConfig | None, progress: Progress
 ) -> list[_Given]:
     """For each text the Label to use, the status even of one not to use, and why it failed."""
     reports = [Report(case_id=str(n), text=text) for n, text in enumerate(texts)]

@@ -15,7 +15,7 @@ import numpy as np
 from featurestore import FeatureStore, SlideArrays, starting
 from featurestore.errors import SlideUnreadable
 from featurestore.fields import to_json
-from featurestore.types import Progress, Tiling
+from featurestore.types import Progress, Tiling, silent
 from featurestore.words import Told, counted
 from ingest.slides.archive import Archive, read_archive
 from ingest.slides.config import IngestConfig, part_of
@@ -35,7 +35,7 @@ def ingest(
     tiling: Tiling,
     config: IngestConfig,
     *,
-    progress: Progress = lambda done, total, note: None,
+    progress: Progress = silent,
 ) -> IngestSummary:
     """Tile and embed every Slide of a slide, folder or manifest that the store lacks.
 
@@ -60,7 +60,7 @@ def ingest_archive(
     tiling: Tiling,
     config: IngestConfig,
     *,
-    progress: Progress = lambda done, total, note: None,
+    progress: Progress = silent,
     new_reader: NewReader = ReaderProcess,
 ) -> IngestSummary:
     """Tile and embed every Slide that the store lacks; the rest costs one `stat` each.

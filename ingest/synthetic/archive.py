@@ -14,7 +14,7 @@ import polars as pl
 import tifffile
 from PIL import Image, ImageFilter
 
-from featurestore.types import Progress
+from featurestore.types import Progress, silent
 from featurestore.words import size
 from ingest.synthetic.marrow import SCANNERS_20X, SCANNERS_40X, Scanner, Scene
 from ingest.synthetic.reports import write_report
@@ -130,7 +130,7 @@ def make_archive(
     n_patients: int = 52,
     seed: int = 0,
     faults: bool = True,
-    progress: Progress = lambda done, total, also: None,
+    progress: Progress = silent,
 ) -> str:
     """Make what a hospital would hand over, and the truth beside it; say in a line what was made.
 

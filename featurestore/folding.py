@@ -69,7 +69,7 @@ class _Folding:
 def fold(
     root: Path,
     *,
-    act: Act | None = None,
+    act: Act = lambda con: (),
     published: Iterable[ArrayIds] | None = None,
     timeout_s: float = LOCK_TIMEOUT_S,
     into: tuple[Connection, Callable[[], int]] | None = None,
@@ -89,9 +89,7 @@ def fold(
         CatalogBusy: another process held the lock for `timeout_s`; nothing was written.
     """
     found = list(arrays.published(root) if published is None else published)
-    aside: dict[str, str] = {}
-    faults: dict[str, str] = {}
-    made: list[Path] = []
+    aside, faults, made = dict[str, str](), dict[str, str](), list[Path]()
     alone, is_written = False, False
     with nullcontext(into) if into else locked(root, timeout_s) as (con, written):
         before = written()
@@ -103,8 +101,7 @@ def fold(
                 try:
                     with transaction(con, written):
                         if not is_written:
-                            rows = [] if act is None else list(act(con))
-                            ledger.append(root, [*rows, *_read_arrays(work, found)], made)
+                            ledger.append(root, [*act(con), *_read_arrays(work, found)], made)
                             is_written = True
                         n = _fold_ledger(work) + _fold_runs(work)
                         _drop_erased(con)

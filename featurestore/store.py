@@ -189,8 +189,7 @@ class FeatureStore(Readable):
     ) -> Cohort:
         """Freeze the Slides that a SELECT yields, with their Labels and a split by Patient.
 
-        The SELECT has a column slide_id (see `where_query` for a bare condition). The split is by
-        time into halves unless said otherwise.
+        It has a column slide_id (see `where_query`); the split is by time into halves unless said.
 
         Raises:
             CohortError: the name is taken, no Slide has tiles and a Label, the split fails, one
@@ -200,11 +199,12 @@ class FeatureStore(Readable):
             cohorts.check_free(con, name)
         found = self.sql(query, parameters)
         chosen = pl.DataFrame({"slide_id": cohorts.ids_of(found)}, schema={"slide_id": pl.String})
-        about = {"target": target}
         cohort, frozen = cohorts.freeze(
             name,
             found,
-            catalog.read_frame(self.root, "queries/cohort_labels", about, chosen=chosen),
+            catalog.read_frame(
+                self.root, "queries/cohort_labels", {"target": target}, chosen=chosen
+            ),
             query=query,
             parameters=parameters or {},
             config=split or SplitConfig(),
@@ -219,10 +219,8 @@ class FeatureStore(Readable):
         if broken := cohorts.broken_links(frozen, checks):
             cohort = replace(cohort, options={**cohort.options, "broken": broken})
         whole = frozen.join(ledger.frame_of(Cohort, [cohort]), how="cross")
-        rows = ledger.Many(
-            noun=FrozenSlide,
-            frame=whole.select(pl.col(n).cast(t) for n, t in ledger.schema_of(FrozenSlide).items()),
-        )
+        schema = pl.Schema(ledger.schema_of(FrozenSlide))
+        rows = ledger.Many(noun=FrozenSlide, frame=whole.select(*schema).cast(schema))
 
         def act(con: catalog.Connection) -> list[ledger.Many]:
             cohorts.check_free(con, name)  # again: another process may have taken it meanwhile

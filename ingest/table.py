@@ -73,17 +73,15 @@ def read_table(
     matter; relative paths in it start from its folder.
 
     Raises:
-        TrephineError: of class `error`: there is no such file, it is not what its suffix says, or
-            it lacks a needed column.
+        TrephineError: of class `error`: no such file, not what its suffix says, or a column lacks.
     """
     config = config or TableConfig()
     named = lambda header: sum(bool(_hits(header, column)) for column in columns)  # noqa: E731
-    header, body, told = read_sheet(path, named, error)
+    header, body, notes = read_sheet(path, named, error)
     places, problem = _places(header, columns, config)
     if problem:
         raise error(f"{path} {problem}")
-    rows, copies = _without_copies(body)
-    notes = told + copies
+    rows = _without_copies(body, notes)
     faults: Faults = list(_cut_rows(rows, header, places, columns))
     values: dict[str, dict[int, Any]] = {column.name: {} for column in columns}
     missing: dict[str, int] = {}
@@ -198,12 +196,13 @@ def _cut_rows(
             yield row, f"has {len(cells)} cells, expected {len(header)}. {QUOTING}"
 
 
-def _without_copies(rows: Rows) -> tuple[Rows, list[str]]:
-    """The rows without exact copies of earlier ones, and what to tell of it."""
+def _without_copies(rows: Rows, notes: list[str]) -> Rows:
+    """The rows without exact copies of earlier ones, which is told in `notes`."""
     first = {tuple(map(shown, cells)): (row, cells) for row, cells in reversed(rows)}
     kept = sorted(first.values(), key=lambda one: one[0])
-    n = len(rows) - len(kept)
-    return kept, [f"rows that are exact copies of others, left out: {n:,}"] if n else []
+    if n := len(rows) - len(kept):
+        notes.append(f"rows that are exact copies of others, left out: {n:,}")
+    return kept
 
 
 def _find_paths(folder: Path, column: Column, paths: dict[int, Any], faults: Faults) -> None:

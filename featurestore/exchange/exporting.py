@@ -49,10 +49,7 @@ class ExportSummary:
 
 
 def export_cohort(
-    store: FeatureStore,
-    config: ExportConfig,
-    *,
-    progress: Progress = silent,
+    store: FeatureStore, config: ExportConfig, *, progress: Progress = silent
 ) -> ExportSummary:
     """Write the Slides of a Cohort, with its labels and splits, as another tool reads them.
 
@@ -73,8 +70,7 @@ def export_cohort(
     )
     write, write_tables = WRITERS[config.tool]
     encoder = store.encoder(cohort["encoder_id"][0])
-    failures: dict[str, str] = {}
-    notes: list[str] = []
+    failures, notes = dict[str, str](), list[str]()
     before = _stamps(config.out) if (config.out / TABLE).exists() else {}  # an earlier export
     for done, row in enumerate(cohort.iter_rows(named=True), start=1):
         try:
@@ -86,8 +82,7 @@ def export_cohort(
     if left.height:
         target = store.cohort(config.cohort).target
         columns = ["slide_id", "case_id", "patient_id", "split", "value"]
-        rows = left.select(columns).rows()
-        files.write_csv(config.out / TABLE, [*columns[:-1], target], rows)
+        files.write_csv(config.out / TABLE, [*columns[:-1], target], left.select(columns).rows())
         notes += write_tables(config.out, left, target)
     if stale := sorted(dict(before.items() & _stamps(config.out).items())):
         notes.append(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,15 +68,26 @@ def add_bags(
     names = {one: [("slide", one), ("case", one), ("patient", who)] for one, who in of.items()}
     bags = {one: rows for one, rows in bags.items() if not gone.has(names[one])}
     given = _labels({one: value for one, value in labels.items() if one in bags}, target)
-
-    read = functools.partial(_read, bags, coords)
-    of_all: dict[str, Any] = {"tool": TOOL, "folder": name, "encoder": name, "cut": name}
-    found = [Features(path=Path(name, one), name=one, **of_all) for one in bags]
-    slides = [GivenSlide(slide_id=one, case_id=one, path=f"{name}/{one}") for one in bags]
     cases = [
         Case(case_id=one, patient_id=of[one], patient_made_up=one not in patients) for one in bags
     ]
-    work = Taker(self, read, list(zip(slides, cases, strict=True)), TOOL, None)
+    summary = _taken(self, name, cases, functools.partial(_read, bags, coords))
+    summary.erased = n_given - len(bags)
+    self.record_labels(given, target)
+    if splits:
+        table = {one: str(side) for one, side in splits.items() if one in bags}
+        split = SplitConfig(method="table", table=table)
+        self.create_cohort(name, OF_NAME, {"encoder": name}, split=split, target=target.name)
+    return summary
+
+
+def _taken(store: FeatureStore, name: str, cases: Sequence[Case], read: Read) -> ImportSummary:
+    """Take in a bag of each Case, or none."""
+    bags = [one.case_id for one in cases]
+    of_all: dict[str, Any] = {"tool": TOOL, "folder": name, "encoder": name, "cut": name}
+    found = [Features(path=Path(name, one), name=one, **of_all) for one in bags]
+    slides = [GivenSlide(slide_id=one, case_id=one, path=f"{name}/{one}") for one in bags]
+    work = Taker(store, read, list(zip(slides, cases, strict=True)), TOOL, None)
     _check(found, read)
     for (_, _, slide_id), several in work.by_slide(found).items():
         try:
@@ -86,12 +97,6 @@ def add_bags(
     if work.summary.failures:
         raise FeaturesRefused("\n".join(work.summary.failures.values()))
     work.commit()
-    work.summary.erased = n_given - len(bags)
-    self.record_labels(given, target)
-    if splits:
-        table = {one: str(side) for one, side in splits.items() if one in bags}
-        split = SplitConfig(method="table", table=table)
-        self.create_cohort(name, OF_NAME, {"encoder": name}, split=split, target=target.name)
     return work.summary
 
 

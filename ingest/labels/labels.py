@@ -55,8 +55,6 @@ def make_labels(
 ) -> LabelBatch:
     """Read a value of the Target from each Report.
 
-    With the answers of an earlier call in `known`, the same Labels come out and nothing is asked.
-
     Args:
         reports: at most one a Case.
         target: what the Labels are about; the rules and our prompt know cellularity only.
@@ -75,15 +73,13 @@ def make_labels(
     _check(target, parser, config)
     known = known or {}
     model = _connect(config) if parser != "rules" else None
-    parts: list[LabelBatch] = []
-    n_done = 0
+    parts, done = list[LabelBatch](), list[Report]()
 
     def take(some: Sequence[Report], outcome: Outcome | None = None) -> None:
-        nonlocal n_done
         parts.append(_label(some, target, parser, model, known, outcome))
         on_part(parts[-1])
-        n_done += len(some)
-        progress(n_done, len(reports), "")
+        done.extend(some)
+        progress(len(done), len(reports), "")
 
     ready: list[Report] = []
     to_ask: dict[str, list[Report]] = {}  # by report hash: each text is asked about once
@@ -95,19 +91,30 @@ def make_labels(
     for start in range(0, len(ready), PART):
         take(ready[start : start + PART])
     if model and to_ask:
-
-        def arrived(outcome: Outcome) -> None:
-            same = to_ask[outcome.report_hash]
-            if config.record:
-                replay.write(config.record, same[0], model, outcome)
-            take(same, outcome)
-
-        firsts = [same[0] for same in to_ask.values()]
-        if isinstance(model, replay.RecordedModel):
-            replay.ask(firsts, model, config, target=target, on_outcome=arrived)
-        else:
-            label_ollama.ask(firsts, model, config, target=target, on_outcome=arrived)
+        _ask(model, config, target, to_ask, take)
     return _whole(parts, reports)
+
+
+def _ask(
+    model: Model,
+    config: OllamaConfig,
+    target: Target,
+    to_ask: Mapping[str, Sequence[Report]],
+    take: Callable[[Sequence[Report], Outcome], None],
+) -> None:
+    """Ask about the first Report of each text, and take the answer for all of the same."""
+
+    def arrived(outcome: Outcome) -> None:
+        same = to_ask[outcome.report_hash]
+        if config.record:
+            replay.write(config.record, same[0], model, outcome)
+        take(same, outcome)
+
+    firsts = [same[0] for same in to_ask.values()]
+    if isinstance(model, replay.RecordedModel):
+        replay.ask(firsts, model, config, target=target, on_outcome=arrived)
+    else:
+        label_ollama.ask(firsts, model, config, target=target, on_outcome=arrived)
 
 
 def _check(target: Target, parser: str, config: OllamaConfig) -> None:

@@ -139,8 +139,7 @@ def plan_archive(
         EncoderUnavailable: as `ingest` does.
     """
     encoder_ids, note = _encoder_ids(store, config)
-    wanted = [(tiling.tiling_id, encoder_id) for encoder_id in encoder_ids]
-    works = worklist(store, archive.slides, wanted, config)
+    works = worklist(store, archive.slides, [(tiling.tiling_id, e) for e in encoder_ids], config)
     todo = [work for work in works if work.standing in TO_READ]
     n_by: Counter[str] = Counter(work.standing for work in works)
     same_names: Any = {k: n_by[k] for k in ("new", "known", "changed", "lacking", "elsewhere")}
@@ -150,10 +149,8 @@ def plan_archive(
     n_bare = sum(isinstance(why, SlideWithoutMpp) for why in seen.refused.values())
     per_slide = float(np.mean(seen.n_tiles)) if seen.n_tiles else 0.0
     n_bytes = sum(work.size_bytes for work in todo) * (1 - seen.elsewhere / max(1, seen.opened))
-    config_here = replace(config, sample=PlanConfig.sample, measure_s=PlanConfig.measure_s)
-    asked = arguments_of(config_here) + arguments_of(tiling)
     return Plan(
-        source=shlex.join([source, *asked]),
+        source=_asked(source, tiling, config),
         encoder=config.encoder,
         workers=config.workers,
         total=len(works),
@@ -174,6 +171,12 @@ def plan_archive(
         **told(works, seen.doubts),
         **_costs(store, config, n_slides, per_slide),
     )
+
+
+def _asked(source: str, tiling: Tiling, config: PlanConfig) -> str:
+    """The arguments of the ingest that is planned."""
+    ingest = replace(config, sample=PlanConfig.sample, measure_s=PlanConfig.measure_s)
+    return shlex.join([source, *arguments_of(ingest), *arguments_of(tiling)])
 
 
 def _encoder_ids(store: FeatureStore, config: PlanConfig) -> tuple[list[str], str]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 
 from ingest.labels.figures import Figure
+from ingest.labels.languages import words_of
 from ingest.labels.shares import OWNED, SHARE
 
 # "cellularity 50%, with aggregates of mast cells, in all 10% of the marrow"
 _WITH_NOUN = re.compile(r"F[.,]?w[^FN.;C]*[xLf][^FN.;C]*$")
+_EXACTLY = words_of("exactly precisely accurately genauer genau précisément")
 _SHARE_KEY = re.compile(r"(?<=[^.;:|])%[dohqnM]*p[dohqnM]*C")  # "Plasma cells, % of cellularity"
 
 
@@ -45,7 +47,8 @@ def is_doubted(words: list[str], figure: Figure, s: str, head: int, at: int) -> 
     ends = (i for i in range(at, len(s)) if s[i] in ".;w" or words[i] in ("and", "und", "et"))
     clause = s[at : next(ends, len(s))]
     before = s[max(s.rfind(mark, 0, at) for mark in ".;,") + 1 : at]
-    return bool(re.match(r"F[v:][q:v]*[hHg]", clause)) or "i" in before + clause
+    exact = _EXACTLY.isdisjoint(words[at:])  # "at least 30%, but cannot be judged more exactly"
+    return bool(re.match(r"F[v:][q:v]*[hHg]", clause)) or (exact and "i" in before + clause)
 
 
 def _is_normal(words: list[str], s: str, head: int, at: int) -> bool:

@@ -33,7 +33,7 @@ _OIL, _DIGIT, _LETTERS = set("oilsz"), str.maketrans("oilsz", "01152"), str.make
 _SPACED = re.compile(r"(?<!\S)(?:[^\W_] ){5,}[^\W_](?: {1,4}(?:[^\W_%] ){0,3}[^\W_%]? ?%)?")
 # "4O", "l0-2O", "3S-4S", "IO": letters scanned for figures before a sign
 _SEEN = r"(?:[\doil]{1,3}|(?=\w?\d)[\doilsz]{1,3})"
-_SCANNED = re.compile(rf"(?<![^\W_]){_SEEN}(?: ?- ?{_SEEN})? ?$")
+_SCANNED = re.compile(rf"(?<![^\W_]){_SEEN}(?: ?(?:-|to) ?{_SEEN})? ?$")
 # "I5", "2O": letters scanned for figures beside figures
 _MIXED = re.compile(r"(?:\d[oil]|[oil]\d)(?<![\w.]..)(?!\w)")
 # "ce11ular", "ceIIuIar", "cellu|ar"; "cellu-\nlarity"; "%95"
@@ -255,9 +255,10 @@ def _share(match: re.Match[str]) -> str:
 
 def _mended(piece: str) -> str:
     tail = piece[-10:]
-    if _OIL.isdisjoint(tail[len(tail.rstrip("0123456789oilsz -")) :]):
+    if _OIL.isdisjoint(tail[len(tail.rstrip("0123456789oilsz -t")) :]):
         return piece  # for speed: a share as it mostly stands, " 40"
-    return piece[:-10] + _SCANNED.sub(lambda m: m[0].translate(_DIGIT), tail)
+    scanned = _SCANNED.sub(lambda m: m[0].translate(_DIGIT).replace("t0", "to"), tail)
+    return piece[:-10] + scanned
 
 
 def _close_up(match: re.Match[str]) -> str:

@@ -83,6 +83,8 @@ def _material_of(words: str) -> Material:
         lead, who = (_WORD.findall(part) for part in words.split("(", 1))
         if lead and GENERAL.issuperset(lead) and not {*map(class_of, who)} & set("SBrb"):
             found = lead  # "Final (attending)"
+    sent = "slide" in words or "consult" in words  # "Slides and block received"
+    found = [word for word in found if not (sent and word == "block")]
     classes = {class_of(word) for word in found if word not in GENERAL}
     if "B" not in classes and not ORGANS.isdisjoint(found):
         return "unknown" if "M" in classes else "other"

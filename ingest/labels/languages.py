@@ -174,7 +174,8 @@ ORGANS = words_of(
     ganglion peau"""
 )
 GENERAL = words_of(
-    """dx power dictation dictated diagnosis diagnoses microscopic microscopy microscopical view
+    """consult consultation dx power dictation dictated diagnosis diagnoses microscopic microscopy
+    microscopical view
     description findings finding comment comments conclusion summary interpretation report
     reports results result synoptic final pathologic pathological pathology morphologic
     morphology morphological integrated surgical central local consultant hematopathology

@@ -252,7 +252,7 @@ class _Cutter:
         amends, material = bool(AMENDS.search(bare)), material_of(bare)
         words = set(_WORD.findall(bare)) - EVENTS
         if not self.number and _INSTITUTE.search(bare):
-            words -= {"clinical"}  # "Clinical Center, Department of Pathology"
+            words -= {"clinical", "clinique", "klinische"}  # "Clinical Center, Pathology"
         told = words & HISTORY or classes_in(" ".join(words)) & set("Sbrt")
         norm = _VALUES.search(bare) or (self.number and "e" in classes_in(bare))
         norm = bool(norm) and names_norm(bare)  # no "Reference laboratory" above all
@@ -403,6 +403,7 @@ class _Cutter:
             return
         below = self.folded[start + len(line) + 1 :][:LONGEST].partition("\n")[0]
         row = self.table.take(line, cells, below=below, above=self.before, listing=self.listing)
+        self.near = self.near or bool(row) or (row is None and hot)
         yield from (self._cell(line, start, cell) for cell in row or ())
         if row is None and hot:
             yield from self._free(start, cells)

@@ -28,17 +28,17 @@ _SPOKEN_MARK = re.compile(
 )
 # "core_cellularity_pct,75", "PT-88213;BIOPSY_CELLULARITY;85;%", "~BX_CELL_PCT~|75"
 _FIELD = re.compile(
-    r"(?:[^;,|\t:]{1,30}[;,|\t])?[ ~\"']*(?P<name>[^\W\d_]\w*+)[~\"']*"
+    r"(?:[^;,|\t:]{1,30}[;,|\t])?[ ~\"']*(?P<name>[^\W\d_][\w.]*+)[~\"']*"
     r"(?P<mark>[ ]?[:=;,|\t])(?!\s*$)[ ]?(?P<value>.*)"
 )
 _SECOND = re.compile(r"[<>~]? ?[\d.]+ ?%?[;,|\t] ?[<>~]?\d")  # "core_cellularity_pct;75;20"
-_JOINED = re.compile(r"[^\W_]_[^\W_]")
+_JOINED = re.compile(r"[^\W_][_.][^\W\d_]")
 # results that stand no more, of HL7 (deleted, wrong, without result, pending, unverified) and FHIR
 _VOID, _VOID_OF_FHIR = ("D", "W", "X", "I", "R"), ("entered-in-error", "cancelled")
 _BARE = ("text", "value", "valueString", "valueInteger", "valueDecimal", "div")  # say no more
 _VALUES = ("valueQuantity", "valueRange", "valueRatio")
 _OF_QUANTITY = {*LOW_ENDS, *HIGH_ENDS, "comparator", "value", "unit"}
-_DIGITS = re.compile(r"(?:\|_\d_)+\|")
+_DIGITS = re.compile(r"(?:\|_\d_)+\||\[ ?\d(?: ?\| ?\d)+ ?\]")
 _TAG = re.compile(r"<(?:html|body|p|div|br|table|tr|td|h[1-6]|ul|li|b)\b[^>]*>", re.IGNORECASE)
 _BLOCKS = {"p", "div", "br", "tr", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "li", "table"}
 _SILENT = {"script", "style", "referencerange"}
@@ -54,13 +54,13 @@ def as_text(text: str) -> str:
     if "<!--" in text:  # what no reader sees
         lead, *rest = text.split("<!--")
         text = lead + "".join(part.partition("-->")[2] for part in rest)
-    if "|_" in text:  # "|_4_|_5_|": a form with a box for each digit
-        text = _DIGITS.sub(lambda boxes: re.sub(r"[|_]", "", boxes[0]), text)
+    if "|_" in text or "[ " in text:  # "|_4_|_5_|", "[ 4 | 5 ]": a box for each digit
+        text = _DIGITS.sub(lambda boxes: re.sub(r"[^\d]", "", boxes[0]), text)
     lead = text[:400].lstrip("\ufeff \r\n\t")
     if lead.startswith(("{\\rtf", "{ \\rtf")):
         return _of_rtf(text)
-    if lead.startswith(("{", "[")):
-        return _of_json(text)
+    if lead.startswith(("{", "[")) and (plain := _of_json(text)) is not None:
+        return plain
     if re.match(r"\x0b?(?:MSH|FHS|BHS|PID|OBR|OBX)\|", lead):
         return _of_hl7(text)
     if lead.startswith("<") and not _TAG.search(text[:4000]):
@@ -69,7 +69,7 @@ def as_text(text: str) -> str:
         return _of_tags(text, is_xml=False)
     if "|" not in text and 3 * text.count("~") > 4 * text.count("\n") > 8:
         text = text.replace("~", "|")  # "N14-66021~Trephine cellularity~65%"
-    return _of_fields(text) if text.count("_") > 1 else text
+    return _of_fields(text) if text.count("_") > 1 or text.count("=") > 1 else text
 
 
 def _of_fields(text: str) -> str:
@@ -116,12 +116,12 @@ def _of_rtf(text: str) -> str:
         return text
 
 
-def _of_json(text: str) -> str:
+def _of_json(text: str) -> str | None:
     try:
         value, lines = json.loads(text), list[str]()
         _json_lines(value, "", lines, _specimens(value))
     except (ValueError, RecursionError):
-        return text
+        return None
     return "\n".join(lines)
 
 
@@ -219,7 +219,7 @@ def _display(code: Any) -> str:
 
 def _spoken(name: str) -> str:
     """Of "coreBiopsy" or "core_biopsy" the words."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).replace("_", " ").strip()
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).replace("_", " ").replace(".", " ").strip()
 
 
 def _of_hl7(text: str) -> str:

@@ -30,6 +30,7 @@ _NOW = re.compile(r"\bthis\b")  # "This biopsy (June 2021)"
 # columns of a panel: readings that stand beside the one that counts, and that one
 _OF_SITE = re.compile(r"local|site|initial|reader")
 _OF_PANEL = re.compile(r"cent(?:ral|er|re)|consensus|adjudicat")
+_LETTERED = re.compile(r"^\(?[a-h\d][.):] +")  # "A. Right iliac crest"
 _NORM = re.compile(r"(?:normal|range|ref|limits|interval)\b")  # of a column
 
 
@@ -112,7 +113,9 @@ class Columns:
         """Whether a row below the names of the columns goes on with them."""
         if bare or self.rows or not self.head:
             return False
-        if line[0] == "\t" and len(names) > len(self.head):
+        plain = line[0] == "\t" or (line[0] == " " and "|" not in line)
+        title = above[:1] != " " and len(names) == len(self.head) and _indent(line) > _LABELS
+        if plain and (title or len(names) > len(self.head)):
             self.head = names  # a title stood above
             return True
         left = len(self.head) - len(names)  # columns without a second name
@@ -141,7 +144,7 @@ def _cell(names: str, cell: tuple[int, str], material: Material | None = None) -
 
 def _below(row: str, head: list[str], n: int, cell: tuple[int, str]) -> Entry:
     """A cell below the name of its column."""
-    name = "expected" if _NORM.match(head[n]) else head[n]
+    name = "expected" if _NORM.match(head[n]) else _LETTERED.sub("", head[n])
     if _OF_SITE.match(name) and any(map(_OF_PANEL.search, head)):
         return _cell(f"{row} (referring) : ", cell)
     if _OF_PANEL.search(name):

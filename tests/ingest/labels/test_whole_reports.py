@@ -8,6 +8,17 @@ import pytest
 from ingest.labels.rules import parse
 
 REPORTS = r"""
+15|1. Samples   [X] aspirate  [X] core biopsy\n4. Overall cellularity of biopsy core ........ [ 1 | 5 ] %\n5. Blasts ........ [ 0 | 4 ] %
+7.5|[report]\nlab.no=H0043318\naspirate.cellularity=markedly reduced, <10 %\nbiopsy.length=16 mm\nbiopsy.cellularity=5-10 %\nclot.cellularity=70 %\n
+20|SERIAL MARROW TABLE    Pat. 8801    (AA, on ATG)\n                         THIS BIOPSY        PREVIOUS          AT DIAGNOSIS\nHct                      32 %               25 %              20 %\nCellularity core         20 %               10 %              70 %
+45|                             | A. RIGHT ILIAC CREST | B. LEFT ILIAC CREST\n-----------------------------+----------------------+-----\nCellularity                  | 40%                  | 50%
+65|Consultation, slides and block received 3 May:\nThere are preserved fat cells, and I would put the overall cellularity at 65%.
+None|Aspirate clot block:\nThere are preserved fat cells, and I would put the overall cellularity at 65%.
+45|CORE BIOPSY\n\nSUPPLEMENT (2 days later)\nIn answer to your call: the trephine is 45% cellular overall including the infiltrate.
+30|CORE BIOPSY\n\nThe cellularity is at least 30% but cannot be more exactly judged in so small a sample.
+None|CORE BIOPSY\n\nThe cellularity is at least 30% but cannot be judged in so small a sample.
+25|CORE BIOPSY\n\nCellularity is of the order of 2O to 3O%, fat cells making up the remainder.
+20|CLINIQUE UNIVERSITAIRE SAINT-VAAST, BRUXELLES\n\nIl s'agit d'une carotte osseuse de 12 mm. La cellularité est estimée à vingt pour cent et la lignée rouge est normale dans la moelle.
 60|CORE BIOPSY: Cellularity is 40%.\n\nADDENDUM: On review, the cellularity is 60%, not 40%.
 60|CORE BIOPSY: Cellularity is 40%.\n\nADDENDUM: The cellularity has been revised to 60%.
 60|CORE BIOPSY: Cellularity is 40%.\n\nADDENDUM 1 (3/4/2021): The core biopsy cellularity was incorrectly reported as 40%; the correct value is 60%.

@@ -12,7 +12,7 @@ REPORTS = r"""
 7.5|[report]\nlab.no=H0043318\naspirate.cellularity=markedly reduced, <10 %\nbiopsy.length=16 mm\nbiopsy.cellularity=5-10 %\nclot.cellularity=70 %\n
 20|SERIAL MARROW TABLE    Pat. 8801    (AA, on ATG)\n                         THIS BIOPSY        PREVIOUS          AT DIAGNOSIS\nHct                      32 %               25 %              20 %\nCellularity core         20 %               10 %              70 %
 45|                             | A. RIGHT ILIAC CREST | B. LEFT ILIAC CREST\n-----------------------------+----------------------+-----\nCellularity                  | 40%                  | 50%
-65|Consultation, slides and block received 3 May:\nThere are preserved fat cells, and I would put the overall cellularity at 65%.
+65|Consultation, slides and block received:\nThere are preserved fat cells, and I would put the overall cellularity at 65%.
 None|Aspirate clot block:\nThere are preserved fat cells, and I would put the overall cellularity at 65%.
 45|CORE BIOPSY\n\nSUPPLEMENT (2 days later)\nIn answer to your call: the trephine is 45% cellular overall including the infiltrate.
 30|CORE BIOPSY\n\nThe cellularity is at least 30% but cannot be more exactly judged in so small a sample.

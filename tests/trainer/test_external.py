@@ -12,9 +12,6 @@ from featurestore import FeatureStore
 from featurestore.errors import CohortError, ConfigError, RunNotFound, TrainError
 from featurestore.types import Case, Label, Slide, Target
 from trainer import TrainConfig, predict, train
-from trainer.compare import compare
-from trainer.config import CurveConfig
-from trainer.curve import curve
 from trainer.external import validate
 from trainer.inference import predict_together as predict_as_one
 from trainer.runs import Run
@@ -150,6 +147,8 @@ def test_several_runs_predict_as_one(store: FeatureStore, run: Run) -> None:
     assert "mean of 2 runs" in rows.notes[0]
     alone = predict_as_one(store, [run.run_id])
     assert alone.frame.equals(predict(store, run.run_id))
+    with pytest.raises(ConfigError, match="named twice"):
+        predict_as_one(store, [run.run_id, run.run_id[:-1]])
     with pytest.raises(RunNotFound):
         predict_as_one(store, ["other"])
     with pytest.raises(RunNotFound, match="Nor is a cohort called so"):
@@ -168,22 +167,6 @@ def test_slides_that_cannot_be_predicted_are_named(store: FeatureStore) -> None:
     assert rows.frame.height == bags.height - len(lacking)
 
 
-def test_runs_are_compared_by_what_differs(store: FeatureStore, run: Run) -> None:
-    other = train(store, replace(QUICK, bag_size=4), draw=False)
-    found = compare(store, run.run_id, other.run_id)
-    assert set(found.data["differs"]) == {"bag-size"}
-    assert found.data["differs"]["bag-size"] == [8, 4]
-    assert found.data["n_slides"] == 10
-    assert found.data["difference"]["r2"].value == pytest.approx(
-        other.metric("r2") - run.metric("r2")
-    )
-    assert "bag-size" in found.text()
-    with pytest.raises(ConfigError, match="both are run"):
-        compare(store, run.run_id, run.run_id[:-1])
-    with pytest.raises(ConfigError, match="named twice"):
-        predict_as_one(store, [run.run_id, run.run_id[:-1]])
-
-
 def test_the_same_again_gives_the_same_numbers(store: FeatureStore, run: Run) -> None:
     config = run.again()
     assert (config.encoder_id, config.steps) == (run.record.encoder_id, 30)
@@ -194,23 +177,6 @@ def test_runs_are_listed_by_a_condition(store: FeatureStore, run: Run) -> None:
     assert store.runs("bag_size = 8 and seed = 0")["run_id"].to_list().count(run.run_id) == 1
     assert run.run_id not in store.runs("bag_size = 4")["run_id"].to_list()
     assert store.run(run.run_id[:-1]).run_id == run.run_id
-
-
-@pytest.mark.proof
-def test_a_curve_says_what_more_patients_gained(store: FeatureStore) -> None:
-    with pytest.raises(ConfigError, match="50,100,200"):
-        CurveConfig(sizes="8,many").numbers()
-    found = curve(store, QUICK, CurveConfig(sizes="4,8,14", seeds=2))
-    cells = found.found.cells
-    assert [cell.values["train_patients"] for cell in cells] == [4, 8, 14]
-    gains = np.diff([cell.scores["r2"].value for cell in cells])
-    differences = [one.scores["r2"].value for one in found.found.differences]
-    assert differences == pytest.approx(gains)
-    goes_on = found.twice is not None and found.twice >= cells[-1].scores["r2"].value
-    assert ("with 28 patients R2 would be about" in found.text()) == goes_on
-    assert ("no steady gain" in found.text()) != goes_on
-    with pytest.raises(TrainError, match=r"has 14 train patients.*--sizes"):
-        curve(store, QUICK, CurveConfig(sizes="4,100"))
 
 
 def test_a_cohort_goes_after_its_runs_and_its_name_is_free_again(store: FeatureStore) -> None:

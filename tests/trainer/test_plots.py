@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from featurestore.types import Target
 from trainer import evaluate, page, plots, runs, svg
 from trainer.evaluate import trend
-from trainer.verdict import character_plot
 
 TARGET = Target()
 
@@ -69,37 +68,6 @@ def test_no_label_lies_on_the_edge_of_a_cell(labels: list[float], width: float) 
     assert values.max() < found[-1]
     counts, _ = np.histogram(values, found)
     assert counts.sum() == len(values)
-
-
-@given(
-    st.lists(
-        st.tuples(st.integers(0, 20).map(lambda k: k * 5.0), st.floats(-20, 130)),
-        min_size=1,
-        max_size=80,
-    )
-)
-def test_the_plot_in_characters_counts_every_slide(pairs: list[tuple[float, float]]) -> None:
-    labels, mean = (np.array(column) for column in zip(*pairs, strict=True))
-    lines = [line.split("|", 1)[1] for line in character_plot(labels, mean, TARGET) if "|" in line]
-    assert sum(int(n) for line in lines for n in re.findall(r"\d+", line)) == len(labels)
-
-
-@given(
-    st.floats(-4, 4).map(lambda power: round(10**power, 6)),
-    st.integers(0, 99),
-)
-def test_numbers_of_any_range_are_told_apart(size: float, seed: int) -> None:
-    target = Target(name="share", kind="continuous", low=0, high=size)
-    labels, mean = np.random.default_rng(seed).uniform(0, size, (2, 30))
-    lines = list(character_plot(labels, mean, target))
-    up = [line.split("|")[0].strip() for line in lines if "|" in line]
-    assert len(set(up)) == len(up)
-    across = [float(word) for word in lines[-2].split()]
-    assert across == sorted(set(across))
-    assert len(across) >= 2
-    assert set(across) <= set(map(float, up))
-    _, (_, _, form) = runs.scores_of(target)
-    assert 0.005 * size == pytest.approx(float(format(0.005 * size, form)), rel=0.3)
 
 
 def test_the_lines_of_agreement_are_those_of_the_metrics() -> None:

@@ -7,17 +7,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-import polars as pl
 import pytest
 from builders import embedding_stores as es
 from hypothesis import given
 from hypothesis import strategies as st
 
 from featurestore import FeatureStore
-from featurestore.errors import ConfigError
 from featurestore.types import Target
-from trainer import TrainConfig, compare, evaluate, page, runs, train, verdict
+from trainer import TrainConfig, compare, page, runs, train
 from trainer.config import CurveConfig
 from trainer.curve import curve
 from trainer.external import validate
@@ -87,16 +84,6 @@ def test_a_target_is_told_by_the_scores_of_its_kind(told: tuple[str, dict[str, s
     assert ("would be about" in texts["curve"]) != ("no steady gain" in texts["curve"])
 
 
-def test_a_curve_of_one_size_says_what_it_lacks_and_what_is_next(
-    learnable: FeatureStore,
-) -> None:
-    said = curve(learnable, QUICK, CurveConfig(sizes="8", seeds=1)).text().splitlines()
-    assert "three sizes" in said[-2]
-    assert said[-1].startswith("next        trephine predict ")
-    with pytest.raises(ConfigError, match="leave out --train-patients"):
-        curve(learnable, replace(QUICK, train_patients=4), CurveConfig(sizes="8"))
-
-
 def test_runs_are_listed_with_the_scores_of_their_kind(told: tuple[str, dict[str, str]]) -> None:
     expected = {"fraction": "r2 mae ridge_r2", "binary": "auc accuracy ridge_auc"}
     assert told[1]["runs"] == expected[told[0]]
@@ -134,19 +121,3 @@ def test_a_word_on_two_numbers_is_what_they_say_as_printed(
     lower += [kind == "binary" and sign < 0 and off > 1e-9]
     # value + off may be value itself
     assert len([one for one in found if one]) == sum(lower) - (value + off == value and lower[0])
-
-
-@given(st.integers(0, 10_000), st.floats(0.2, 1.2), st.sampled_from([(0, 100), (0, 1), (-3, 7)]))
-def test_what_is_never_predicted_is_not_predicted(
-    seed: int, shrunk: float, ends: tuple[float, float]
-) -> None:
-    rng, target = np.random.default_rng(seed), Target(name="t", low=ends[0], high=ends[1])
-    size, middle = ends[1] - ends[0], (ends[0] + ends[1]) / 2
-    label = rng.uniform(*ends, 60)
-    mean = middle + shrunk * (label - middle) + rng.normal(0, size / 50, 60)
-    test = pl.DataFrame({"label": label, "mean": mean, "patient_id": range(60)})
-    said = verdict.proportional_bias(test, evaluate.measured(test, target), target) or ""
-    for word, end in re.findall(r"(?:predicts|or) (above|under) (-?[\d.]+)", said):
-        assert (mean <= float(end)).all() if word == "above" else (mean >= float(end)).all()
-    for low, high in re.findall(r"interval (-?[\d.]+) to (-?[\d.]+)", said):
-        assert not float(low) <= 1 <= float(high.rstrip("."))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+from datetime import date
 from pathlib import Path
 
 import pytest
+from builders.catalog_rows import case_row, label_row, slide_arrays, slide_row
 from builders.copies import copy_of
 from builders.damage import Copy, whole_store
 from builders.withdrawn import six_slides
@@ -47,3 +49,16 @@ def copied(healthy: Path, tmp_path: Path) -> Copy:
         return Path(shutil.copytree(healthy, place))
 
     return copy
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
+    """Three slides with 0, 1 and 37 tiles: the sizes where bugs live."""
+    store = FeatureStore.create(tmp_path_factory.mktemp("made") / "store")
+    for i, n in enumerate((0, 1, 37)):
+        store.publish(slide_arrays(f"{i:016x}", n))
+        day = date(2020, 1, 1 + i)
+        rows = [case_row(f"C{i}", f"P{i}"), slide_row(f"S{i}", f"C{i}", f"{i:016x}", day)]
+        store.record(rows, fold=False)
+    store.record([label_row(f"C{i}", 10.0 * i) for i in range(3)])
+    return store

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -13,7 +11,6 @@ from pathlib import Path
 import google_crc32c
 import numpy as np
 import pytest
-from builders.catalog_rows import case_row, slide_arrays, slide_row
 from builders.damage import (
     DAMAGES,
     Copy,
@@ -25,13 +22,8 @@ from builders.damage import (
     publish_run,
 )
 
-from featurestore import FeatureStore, groups, layout
-from featurestore.errors import (
-    NotFinite,
-    StoreDamaged,
-    StoreNotFound,
-    TrephineError,
-)
+from featurestore import FeatureStore, layout
+from featurestore.errors import StoreDamaged, StoreNotFound, TrephineError
 from featurestore.types import now
 
 LOST = re.compile(r"its rows are lost|could not be written anew")
@@ -152,53 +144,6 @@ def test_a_flipped_bit_of_the_catalog_is_told_or_changes_no_row(copied: Copy) ->
         shutil.rmtree(root)
 
 
-def test_swapped_renamed_and_copied_folders_are_told(copied: Copy) -> None:
-    root, swapped, copies = copied(), list[str](), list[str]()
-    for room in ("slides", "runs"):
-        one, two = sorted((root / room).iterdir())[-2:]
-        one.rename(root / "away")
-        two.rename(one)
-        (root / "away").rename(two)
-        swapped += [f"{room}/{one.name}", f"{room}/{two.name}"]
-        copies.append(f"{room}/{'c' * 16}{one.suffix}")
-    told = names(root)
-    assert all(is_told(one, told) for one in swapped)
-    for one, copy in zip(swapped[::2], copies, strict=True):
-        shutil.copytree(root / one, root / copy)
-    told = names(root)
-    assert all(is_told(copy, told) for copy in copies)
-
-
-def test_what_is_foreign_in_a_group_is_set_aside_alone(copied: Copy) -> None:
-    root = copied()
-    before = FeatureStore(root).sql("from embeddings order by all").rows()
-    everywhere = ("", "*/", "*/tiles/", "*/embeddings/")
-    for where in everywhere:
-        inner = next((root / "slides" / f"{2:016x}.zarr").glob(f"{where}zarr.json")).parent
-        (inner / ".DS_Store").write_bytes(b"x")
-        (inner / "a folder" / "of").mkdir(parents=True)
-    assert len(names(root)) == 3 * len(everywhere)
-    assert FeatureStore.verify(root, repair=True).text().endswith("whole")
-    assert FeatureStore(root).sql("from embeddings order by all").rows() == before
-    assert len(list((root / "quarantine").rglob(".DS_Store"))) == len(everywhere)
-
-
-def test_a_flip_anywhere_in_a_file_of_several_blocks_is_told(tmp_path: Path) -> None:
-    store = FeatureStore.create(tmp_path / "store")
-    store.publish(slide_arrays("a" * 16, 20_000))
-    store.record()
-    (chunk,) = (store.root / "slides").glob(f"*/*/embeddings/{'e' * 16}/c/0/0")
-    whole, block = chunk.read_bytes(), groups.BLOCK
-    assert block < len(whole) < 2 * block
-    for place in (0, block - 1, block, len(whole) - 5, len(whole) - 4, len(whole) - 1):
-        raw = bytearray(whole)
-        raw[place] ^= 1
-        chunk.write_bytes(raw)
-        assert is_told(chunk.relative_to(store.root).as_posix(), names(store.root)), place
-    chunk.write_bytes(whole)
-    assert names(store.root) == []
-
-
 def test_an_array_copied_under_another_name_is_told_and_never_taken_in(copied: Copy) -> None:
     root = copied()
     before = FeatureStore(root).sql("from embeddings").height
@@ -252,71 +197,11 @@ def test_what_verify_found_whole_is_not_read_again_within_a_week(copied: Copy) -
     assert FeatureStore(root).sql("select count(*) from checked_arrays").item() == 5
 
 
-def test_rows_that_are_no_numbers_are_named_with_their_slide(tmp_path: Path) -> None:
-    store = FeatureStore.create(tmp_path / "store")
-    made = slide_arrays("a" * 16, 9)
-    made.embeddings[3] = np.nan
-    store.publish(made)
-    store.record([case_row("C", "P"), slide_row("S", "C", "a" * 16)])
-    with store.rows(store.bags_where("true")) as reader, pytest.raises(NotFinite, match="row 3"):
-        reader.read_blocks([0], [0], [1], np.empty((1, 1, 8), np.float16))
-    assert "a" * 16 in FeatureStore.verify(store.root).text()
-
-
-def test_a_repair_takes_in_what_is_published_and_not_yet_told(copied: Copy) -> None:
-    root = copied()
-    made = slide_arrays(f"{2:016x}", 7, encoder="b" * 16)
-    store = FeatureStore(root)
-    store.publish(made)  # and killed
-    assert FeatureStore.verify(root, repair=True).text().endswith("whole")
-    assert store.has(made.slide_key, made.tiling.tiling_id, "b" * 16)
-    assert store.sql("from embeddings where encoder_id = repeat('b', 16)").height == 1
-
-
-@pytest.mark.parametrize("file", ["weights.safetensors", "run.json", "predictions.parquet"])
-def test_a_changed_file_of_a_run_is_refused(copied: Copy, file: str) -> None:
-    root = copied()
-    flip(root / "runs" / "r1" / file, np.random.default_rng(0))
-    with pytest.raises(StoreDamaged, match=f"{file} .*trephine verify --repair"):
-        FeatureStore(root).run("r1")
-    assert FeatureStore(root).run("r2").run_id == "r2"
-
-
-@pytest.mark.proof
-def test_a_repair_queues_the_slide_of_a_broken_array(copied: Copy) -> None:
-    root = copied()
-    flip(chunk(root, 2), np.random.default_rng(0))
-    made = slide_arrays(f"{2:016x}", 7)
-    check_mended(root)
-    store = FeatureStore(root)
-    assert not store.has(made.slide_key, made.tiling.tiling_id, "e" * 16)
-    assert store.has(made.slide_key, made.tiling.tiling_id)
-    assert list((root / "quarantine").rglob("0"))
-    store.publish(made)
-    store.record()
-    assert "S2" in store.sql("from bags")["slide_id"].to_list()
-    assert names(root) == []
-
-
 def test_the_newest_run_is_the_last_that_ended_whatever_the_clock_says(copied: Copy) -> None:
     store = FeatureStore(copied())
     publish_run(store, "r0", now() - timedelta(hours=1))
     assert store.run("latest").run_id == "r0"
     assert store.runs()["run_id"].to_list() == ["r0", "r2", "r1"]
-
-
-def test_what_was_left_in_tmp_is_told_and_cleared_but_not_what_is_at_work(copied: Copy) -> None:
-    root = copied()
-    tmp = layout.tmp_dir(root)
-    for name, hours in (("old", 2), ("young", 0), ("run-x", 2)):
-        (tmp / name).mkdir()
-        (tmp / name / "file").write_text("half")
-        then = time.time() - 3600 * hours
-        for path in (tmp / name / "file", tmp / name):
-            os.utime(path, (then, then))
-    assert names(root) == ["tmp/old"]
-    assert not FeatureStore.verify(root, repair=True).failures
-    assert sorted(path.name for path in tmp.iterdir()) == ["run-x", "young"]
 
 
 def test_no_command_ends_in_a_traceback_over_damage(copied: Copy) -> None:

@@ -11,21 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from builders.dicom_series import write_instance, write_series
-from builders.ingest_stores import Recorder, plain, slide, take_in, write
 from builders.slide_files import write_svs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featurestore import FeatureStore
-from featurestore.bounded_process import Bounds
 from featurestore.errors import SlideRefused, SlideUnreadable
-from featurestore.types import Tiling
 from ingest.slides.dicom import MOST_READ, groups
 from ingest.slides.files import file_stamp, find_slides, fingerprint
-from ingest.slides.preview import draw_previews
 from ingest.slides.reader import open_slide
 from ingest.slides.tiff import MOST_PICTURES, read_index
-from ingest.slides.worker import Done, ReaderProcess, Request
 
 # -- files that are none, as parts of a slide ------------------------------------------------------
 
@@ -193,36 +187,3 @@ def test_an_overview_larger_than_any_glass_is_refused(tmp_path: Path) -> None:
         reader.size_px0 = (2**22, 2**22)
         with pytest.raises(SlideRefused, match="larger than any glass"):
             reader.overview()
-
-
-# -- reader processes ------------------------------------------------------------------------------
-
-
-@pytest.mark.timeout(120)
-def test_a_reader_out_of_time_or_memory_fails_its_slide_alone_and_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
-    (tmp_path / "tmp").mkdir()
-    store = FeatureStore.create(tmp_path / "store")
-    for limits, said in (
-        (Bounds(cpu_s=0.02), "took its reader over 0.02 s of processor time"),
-        (Bounds(memory_bytes=2**20), ""),
-    ):
-        write(tmp_path / "a.svs", plain(800), mpp=2.0, stated=0.5)
-        reader = ReaderProcess(limits)
-        request = Request(
-            store=store, slide=slide(tmp_path / "a.svs"), tiling=Tiling(), encoder_id="e" * 16
-        )
-        *_, last = reader.read(request)
-        reader.close()
-        assert isinstance(last, Done)
-        assert isinstance(last.error, SlideUnreadable)
-        assert said in str(last.error)
-        assert "a.svs" in str(last.error)
-        assert list((tmp_path / "tmp").iterdir()) == []
-    a = slide(tmp_path / "a.svs", slide_id="../../x")  # a name, and none of a file
-    assert take_in(store, [a], Recorder()).embedded == 1
-    draw_previews(store, {a.slide.path}, Tiling(), tmp_path / "in" / "pictures")
-    (picture,) = tmp_path.glob("**/*.png")
-    assert picture.parent == tmp_path / "in" / "pictures"

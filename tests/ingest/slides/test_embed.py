@@ -13,18 +13,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from builders import bad_reader
-from builders.ingest_stores import TINY, Recorder, plain, rebuilt, slide, take_in, write
+from builders.ingest_stores import TINY, Recorder, plain, slide, take_in, write
 from PIL import Image
 
 from featurestore import FeatureStore, row_order
-from featurestore.bounded_process import Bounds
 from featurestore.errors import TrephineError
 from featurestore.types import Tiling
 from ingest.slides.archive import Archive
 from ingest.slides.config import IngestConfig
 from ingest.slides.embed import ingest_archive
 from ingest.slides.encoders import load
-from ingest.slides.worker import Done, ReaderProcess, Request
+from ingest.slides.worker import ReaderProcess
 from ingest.slides.writer import IngestSummary
 from ingest.synthetic import archive as synthetic
 
@@ -185,59 +184,6 @@ def test_a_store_that_cannot_be_written_says_so(tmp_path: Path) -> None:
         take_in(store, [slide(path)], Recorder(), Tiling())
 
 
-def test_seconds_bytes_and_tiles_are_kept_by_stage_and_survive_a_rebuild(tmp_path: Path) -> None:
-    path = tmp_path / "a.svs"
-    write(path, plain(600), mpp=2.0, stated=2.0)
-    store = FeatureStore.create(tmp_path / "store")
-    began = time.monotonic()
-    done = take_in(store, [slide(path)], Recorder(), Tiling())
-    wall_s = time.monotonic() - began
-    text = "select * from ingest_times join slides using (slide_key) order by stage"
-    rows = {row["stage"]: row for row in store.sql(text).iter_rows(named=True)}
-    assert rows.keys() == {"open", "read", "embed", "write"}
-    assert {row["tiles"] for row in rows.values()} == {4}
-    assert all(0 < row["seconds"] < wall_s for row in rows.values())
-    size = path.stat().st_size
-    assert size <= rows["open"]["bytes"]  # under 6 MiB the fingerprint reads all
-    assert 0 < rows["read"]["bytes"] < 3 * size
-    assert rows["embed"]["bytes"] == 4 * 224 * 224 * 3
-    in_store = sum(f.stat().st_size for f in (store.root / "slides").rglob("*") if f.is_file())
-    assert rows["write"]["bytes"] == in_store
-    assert done.stages["write"].bytes == in_store
-    before = store.sql("from ingest_times order by all").rows()
-    store = rebuilt(store)
-    assert store.sql("from ingest_times order by all").rows() == before
-    take_in(store, [slide(path)], Recorder(), Tiling())
-    assert store.sql("from ingest_times order by all").rows() == before
-
-
-@pytest.mark.parametrize("wrong", [np.nan, np.inf, 1e6])
-def test_a_slide_with_numbers_that_are_none_fails_and_nothing_of_it_is_published(
-    tmp_path: Path, wrong: float
-) -> None:
-    good, bad = tmp_path / "good.svs", tmp_path / "bad.svs"
-    write(good, plain(600, 90), mpp=2.0, stated=2.0)
-    write(bad, plain(600, 30), mpp=2.0, stated=2.0)
-
-    class Overflows(Recorder):
-        def embed(self, tiles: np.ndarray) -> np.ndarray:
-            vectors = super().embed(tiles).astype(np.float32)
-            is_bad = (vectors[:, 1] > 20) & (vectors[:, 1] < 60)
-            vectors[np.flatnonzero(is_bad)[:1], 2] = wrong  # one number of one tile
-            with np.errstate(over="ignore"):
-                return vectors.astype(np.float16)
-
-    store = FeatureStore.create(tmp_path / "store")
-    done = take_in(store, [slide(bad), slide(good)], Overflows())
-    assert "1 of 4 embeddings are not finite" in done.failures["bad"]
-    assert "--precision float32" in done.failures["bad"]
-    assert (done.embedded, done.tiles) == (1, 4)
-    assert store.sql("select stage, slide_id from failures").rows() == [("embed", "bad")]
-    assert store.sql("select slide_id from slides").rows() == [("good",)]
-    assert len(list((store.root / "slides").iterdir())) == 1
-    assert take_in(store, [slide(bad)], Overflows("mended")).failures.keys() == {"bad"}
-
-
 def test_manifest_and_file_that_differ_on_the_scale_are_told(tmp_path: Path) -> None:
     archive = []
     for name, given in (("near", 2.05), ("far", 2.2), ("silent", None)):
@@ -262,17 +208,6 @@ def test_random_weights_are_named_in_the_store(tmp_path: Path) -> None:
     store = FeatureStore.create(tmp_path / "store")
     take_in(store, [slide(path)], load(TINY, "random"), Tiling())
     assert store.sql("select weights from encoders").item() == "random"
-
-
-def test_a_reader_keeps_to_one_thread_and_leaves_the_encoder_its_own(tmp_path: Path) -> None:
-    before, store = dict(os.environ), FeatureStore.create(tmp_path / "store")
-    reader = ReaderProcess(target=bad_reader.tell_threads)
-    request = Request(store=store, slide=slide(tmp_path / "a.svs"), tiling=Tiling(), encoder_id="e")
-    (said,) = reader.read(request)
-    reader.close()
-    assert isinstance(said, Done)
-    assert said.stage == "1 {'1'} e"
-    assert dict(os.environ) == before
 
 
 def test_ctrl_c_ends_an_ingest_whose_readers_hang_and_keeps_what_was_embedded(
@@ -303,24 +238,3 @@ def test_ctrl_c_ends_an_ingest_whose_readers_hang_and_keeps_what_was_embedded(
     assert time.monotonic() - pressed[0] < 60  # of the 300 s that a reader may be silent
     assert store.sql("select slide_id from slides").rows() == [("a",)]
     assert store.sql("from failures").is_empty()
-
-
-@pytest.mark.proof
-def test_a_slide_that_kills_or_hangs_its_reader_fails_alone(tmp_path: Path) -> None:
-    paths = [tmp_path / f"{name}.svs" for name in "abcd"]
-    for i, path in enumerate(paths):
-        write(path, plain(1000, 60 + 30 * i), mpp=2.0, stated=2.0)
-    store = FeatureStore.create(tmp_path / "store")
-    done = take_in(
-        store,
-        [slide(path) for path in paths],
-        Recorder(),
-        Tiling(),
-        IngestConfig(workers=1),
-        new_reader=lambda: ReaderProcess(Bounds(silence_s=15.0), bad_reader.serve),
-    )
-    assert done.failures.keys() == {"b", "c"}
-    assert "killed its reader (exit code -9)" in done.failures["b"]
-    assert "said nothing for 15 s" in done.failures["c"]
-    ok = store.sql("select slide_id from slide_overview where n_tiles = 16 order by 1")
-    assert ok["slide_id"].to_list() == ["a", "d"]

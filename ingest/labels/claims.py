@@ -36,6 +36,7 @@ _OF_KEY = re.compile(r"b:[^n:;.]*F[^n:;.]*$|\(b[^n().]*F[^n().]*$")
 _NOT_BUT = re.compile("iF[^F.;]*j[dq]*$")  # "is not 85% as typed but 40%"
 _WITH_LAST = re.compile("F[(,]?jd?$")
 _CITED = re.compile(r'[^\W\d_]\s"(?P<said>[^"]*)$')
+_KEY = re.compile(r"\s*cellularity ?:")
 _WORDS = re.compile(r"[^\W\d_]{2,}")
 _FROM, _TO = ("from", "von", "de"), ("to", "auf", "zu", "à")
 _ERRORS = words_of("error incorrect incorrectly mistakenly wrongly erroneously")
@@ -264,7 +265,8 @@ def _corrections(
 def _opens(text: str) -> bool:
     """Whether a sentence without a figure is on the cellularity of now and of no other material."""
     said = set(encode(text, []).classes) if "llularit" in text else set()
-    return bool(said) and not said & set("ebrc") and not ("S" in said and "B" not in said)
+    key = _KEY.match(text) is not None  # "Cellularity: smear moderate. Biopsy 40%."
+    return bool(said) and not said & set("ebrc") and (key or "S" not in said or "B" in said)
 
 
 def _going_on(
@@ -279,8 +281,9 @@ def _going_on(
     named = set(s[:at]) & set("BRSbno") or "here" in sentence.words[:at]
     other = last and (last.role != "finding" or last.earlier)  # "Criterion: <25%. Found: 20%."
     found = other and re.fullmatch("[dqGM]*v[vqd:]*", s[:at])
-    mine = follows and WE.intersection(sentence.words[:at])  # "... We estimate 20%."
-    if mine or (last and (named or found)) or _IT.intersection(sentence.words[:at]):
+    # "... We estimate 20%.", "... Biopsy 40%."
+    mine = WE.intersection(sentence.words[:at]) or s[:at].strip("GRd:") in ("B", "S")
+    if (follows and mine) or (last and (named or found)) or _IT.intersection(sentence.words[:at]):
         claim = _claim(sentence, s, segment, at, sentence.figures[at], "goes on")
         same = last and not (named or found or other)  # "Clot: 40%. It is 50% at most."
         role = last.role if last and claim.role == "finding" else claim.role

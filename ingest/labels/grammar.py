@@ -45,7 +45,7 @@ _AFTER = re.compile(r"[dhRtq]*M*[xLfK]+")  # "40% cellular blasts"
 _OWN_FIGURE = re.compile("[tLGMv]*F")  # "cellularity 40% lymphoid nodules 5%"
 _OF_IT = re.compile(r"[pd][dqhno]*(?:x?\([^()FN]*\)(?=M)|x(?=M))?(?P<of>[MBGRSK]?)")
 # "of the space is hematopoietic"
-_SPACE = re.compile(r"[pd][dqhonM]*[MB][MGB]*[vpzdqhIwBM]*(?:[AK]|(?<=z)L(?=[.,;]|$))")
+_SPACE = re.compile(r"[pd][dqhonM]*[MB][MGB]*[vpzdqhIwBM]*(?:[AK]|(?<=z)L(?=[.,;j]|$))")
 _FILLS = re.compile(r"[pI]?[dqhnoM]*[MBG]|[.,;)]|$")  # "occupies 40% of the marrow space"
 _FILLED = re.compile(
     r"F(?:[vq]*[pzw][dqG]*|[dq]*G?(?=K[MGL]?(?:[.;()]|[,j](?!d?Fq*x)|$)))K"
@@ -370,8 +370,9 @@ class _Scan:
         place = self.words[len(self.s[:at].rstrip("q")) - 1] if at else ""
         if place in _PLACES and _OF & set(self.words[at + 1 : at + 2]):
             return True  # "cellularity is assessed on 40% of the section"
-        if re.match(r"q?hq?k|k[eh]", behind):
-            return True
+        alone = self.figures[at].low == self.figures[at].high
+        if re.match(r"q?hq?k|k[eh]", behind) or (place == "within" and alone):
+            return True  # "agreement on the cellularity within 10%"
         if behind[:2] == ",F" and self.figures[at].parts == self.figures[at + 2].parts:
             return self._is_relative(at + 2)  # "reduced to half, 50% of normal"
         if self.words[at + 1 : at + 2] and self.words[at + 1] in _CHANGES:

@@ -100,7 +100,7 @@ def _material_of(words: str) -> Material:
         return "clot" if "clot" in kinds else "touch" if kinds[-1] == "touch" else "aspirate"
     if "B" in classes:
         return "core"
-    return "general" if classes & {"M", "G"} or GENERAL & set(found) else "unknown"
+    return "general" if classes & {"M", "G", "o"} or GENERAL & set(found) else "unknown"
 
 
 @lru_cache(maxsize=4096)
@@ -155,7 +155,8 @@ def governs(heading: str) -> bool:
 @lru_cache(maxsize=4096)
 def is_historic(heading: str) -> bool:
     """Whether a heading tells of an earlier time or of another's reading."""
-    words = [w for w in _WORD.findall(ASIDE.sub("", heading)) if not w.startswith("replac")]
+    bare = ASIDE.sub("", heading).replace("background marrow", "marrow")
+    words = [w for w in _WORD.findall(bare) if not w.startswith("replac")]
     old = any(w in HISTORY or (WORDS.get(w) == "b" and w not in GENERAL) for w in words)
     old = old or "at diagnosis" in heading or "at presentation" in heading
     return is_anothers(heading) or (old and not AMENDS.search(heading))

@@ -41,9 +41,9 @@ M guess lacune lacunes tiefer surface schätzung einschätzung trabeculae trabek
  iliac crest posterior superior anterior spine hip pic psis deep crista beckenkamm examination exam
  review analysis evaluation assessment estimates impression knochenmark mark markraum markräume
  markräumen moelle osseuse crête medullaire médullaire iliaque
-B treph cylindre cylindres carotte bom zylinder core cores bmtb trephine trephines biopsy biopsies
- bx bmbx bmb histology histopathology histomorphology histologic histological histologisch cylinder
- punch stanze biopsie trepanat knochenmarkhistologie ostéomédullaire ostéo osteo
+B biopsat treph cylindre cylindres carotte bom zylinder core cores bmtb trephine trephines biopsy
+ biopsies bx bmbx bmb histology histopathology histomorphology histologic histological histologisch
+ cylinder punch stanze biopsie trepanat knochenmarkhistologie ostéomédullaire ostéo osteo
 R re li longer larger bigger shorter smaller other right left rt lt r l bilateral rechts links
  rechte linke droite gauche droit one two both first second third fourth b beide beiden beider
 G site taille longueur ponction prélèvement specimen specimens sample samples section sections
@@ -174,8 +174,8 @@ ORGANS = words_of(
     ganglion peau"""
 )
 GENERAL = words_of(
-    """consult consultation dx power dictation dictated diagnosis diagnoses microscopic microscopy
-    microscopical view
+    """background lecture étude examen aspect consult consultation dx power dictation dictated
+    diagnosis diagnoses microscopic microscopy microscopical view
     description findings finding comment comments conclusion summary interpretation report
     reports results result synoptic final pathologic pathological pathology morphologic
     morphology morphological integrated surgical central local consultant hematopathology

@@ -54,11 +54,11 @@ _WORD = re.compile(r"[^\W\d_]+")
 _SUBJECT = re.compile(r"d?[MR]*B+v")
 _BOX = re.compile(r"[ \t]*(?:\[[ x✓_]?\]|\( ?[x*]?\)|o(?= \d)|[☐☒☑✓□])")  # it goes on with boxes
 # "  Core: 40%", "- 40-50 %": an entry below "Cellularity:"
-_ENTRY = re.compile(r"[ \t*•-]*(?:[^:%\d\n]{1,40}:)?[ \t]*[<>~]?[\d -]{1,9}%[ .;,]*")
-# "  Core, right: 40", an entry below "CELLULARITY (%)"
+_ENTRY = re.compile(r"[ \t*•-]*(?:(?:[^:%\d\n]{1,40}:)?[ \t]*[<>~]?[\d -]{1,9}%[ .;,]*){1,4}")
+# "  Core, right: 40", "  Smear: cellular", entries below "CELLULARITY (%)"
 _ITEM = re.compile(
-    r"[ \t*•-]*(?P<key>[^:%\d\n]{1,40}?)[ \t]*:"
-    r"[ \t]*(?P<value>[<>~]?\d{1,3}(?: ?- ?\d{1,3})?)[ .;]*"
+    r"[ \t*•-]*(?P<key>[^:%\d\n]{1,40}?)[ \t]*:[ \t]*"
+    r"(?:(?P<value>[<>~]?\d{1,3}(?: ?- ?\d{1,3})? ?%?)[ .;]*|[^\d%]{0,60})"
 )
 _UNIT = re.compile("%|percent")
 _VALUE = re.compile(r"[ \t]*[<>~]?\d{1,3}(?: ?- ?\d{1,3})? ?(?:(?P<sign>%)|$)")
@@ -121,7 +121,7 @@ class _Cutter:
         self.begun = -1  # where its line begins: its key too may speak to a reader
         self.number = 0  # of paragraphs
         self.listing = False  # whether "Cellularity:" stands above and this line is one of its list
-        self.in_percent = False  # whether "Cellularity (%)" stands above this line's list
+        self.listed = ""  # the unit of "Cellularity (%)" above the list of this line, or a blank
         self.near = False  # whether the paragraph before is on cellularity
         self.table = Columns()  # the one in hand
         self.indent = self.depth = 0  # of the line in hand, and of the heading above it
@@ -146,11 +146,11 @@ class _Cutter:
         if self.table.head and not line.strip(" \t|:=+_-"):
             return  # a rule under the names of the columns
         cut = "" if len(line) > LONGEST or broken or _BOX.match(line) else cut_of(line)
-        item = _ITEM.fullmatch(line) if self.in_percent else None
+        item = _ITEM.fullmatch(line) if self.listed else None
         of_core = item and (is_side(item["key"]) or not _of_nothing_else(item["key"]))
-        if item and of_core:
+        if item and of_core and item["value"] and (self.listed == "%" or "%" in item["value"]):
             yield from self._close(at, self.local, self.amends)
-            names = f"{item['key']} cellularity % : "
+            names = f"{item['key']} cellularity {self.listed.strip()} : "
             yield self._cell(
                 line, at, Entry(names=names, at=item.start("value"), text=item["value"])
             )
@@ -168,8 +168,10 @@ class _Cutter:
             if self.opened < 0 and rest < at + len(line):
                 self.opened, self.begun = rest, at
         if line.strip(" -=_*"):  # a rule is no line
-            above = is_measured(line.strip(" \t:=")) and _UNIT.search(line) is not None
-            self.in_percent = above or bool(of_core)
+            if is_measured(line.strip(" \t:=")):
+                self.listed = "%" if _UNIT.search(line) else " "
+            else:
+                self.listed = self.listed if of_core else ""
             self.before, self.caps = line, self.text[at : at + len(line)].isupper()
 
     def _close(self, end: int, under: tuple[Material, str], amends: bool) -> Iterator[Segment]:
@@ -328,7 +330,8 @@ class _Cutter:
             self._set("general", "")  # "Original diagnosis:", beside an addendum
         elif tail and (material == "unknown" or "e" in met):
             unknown = material == "unknown" and not self.amends
-            old = f"{self.heading} " if is_historic(self.heading) and self._is_inner(words) else ""
+            inner = self._is_inner(words) or self.heading in self.before
+            old = f"{self.heading} " if is_historic(self.heading) and inner else ""
             self.local = ("unknown" if unknown else self.material, old + words)
         elif tail and material == "general" and self._is_inner(words) and not met & set("M"):
             self.local = (self.material, words)  # "Core biopsy:\n  Length: 12 mm"
@@ -397,6 +400,10 @@ class _Cutter:
     def _row(self, line: str, start: int, cut: str) -> Iterator[Segment]:
         """The cells of a row; each begins with the names of its row and its column."""
         cells = cells_in(line, cut)
+        bare = cells[0][1].strip(" :") if len(cells) == 1 else ""
+        if bare and (self.text[start : start + len(line)].isupper() or not _of_nothing_else(bare)):
+            self._set(material_of(bare), bare)  # "CLOT" in the first column, without a value
+            return
         self.listing = len(cells) == 2 and (self.listing or is_measured(self.before.strip(" \t:=")))
         hot = self.listing or self.near or self.amends or self._is_hot(start, start + len(line))
         if not cells or (not hot and self.table.is_far(line)):

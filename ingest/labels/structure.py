@@ -164,7 +164,7 @@ def _json_lines(value: Any, name: str, lines: list[str], known: dict[str, str]) 
         flat = {key: str(one) for key, one in value.items() if isinstance(one, (str, int, float))}
         named_by = next((key for key, one in flat.items() if is_measured(one.lower())), "")
         if named_by and len(flat) == len(value):  # {"site": "core", "analyte": "cellularity", ...}
-            keys = [key for key in flat if not _BESIDE.search(key.lower())]
+            keys = [key for key in flat if key == named_by or not _BESIDE.search(key.lower())]
             figures = [key for key in keys if re.match(r"[<>~]* ?\d|%", flat[key])]
             words = [key for key in keys if key not in figures]
             words.sort(key=lambda key: material_of(flat[key].lower()) in ("unknown", "general"))

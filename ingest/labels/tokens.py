@@ -58,7 +58,7 @@ _SCALE = re.compile(
     r"C[^.;:FNvhgx(]*(?P<boxed>\((?:[^()FNx]*[FN][^()FNx]*)\))(?P<ends>:?)|C[MBGpdq:]*(?P<bare>F)q*(?=[:O])"
 )
 # "Cellularity (absolute %):", "Cellularity, if assessable:": what a key adds owns no figure
-_ASIDE = re.compile(r"(C[qMBGp%]*\()([^()FNebrnSagxLfKcR|]*|x?%)(\)[:q%])")
+_ASIDE = re.compile(r"(C[qMBGp%]*\()([^()FNebrnSagxLfKcRE|]*|x?%)(\)[:q%])")
 # "total cellularity (tumor and marrow) 90%", "total cellularity, tumor included, 90%"
 _ASIDE_OF_ALL = re.compile(
     r"(?<=oC)(?:\((?=[^()]*[jpwM])[^()FNebrcSa]*\)|,[^,()FNebrcSa.;]*,)(?=[:v]*F)"
@@ -263,8 +263,10 @@ def _as_said(
         classes[-1] = "h"  # "normally cellular"
     if word == "bone":  # "bone 40% of the area" is none of the marrow
         return letter if behind in ([], ["marrow"]) or class_of(behind[0]) == "B" else "x"
-    if word == "a" and classes[-1:] in (["B"], ["G"]):  # "core A 50%"
-        return "R"
+    if word == "a":  # "core A 50%", "(A) 60%, (B) 30%", "cellularity\nA: 75%; B: 80%"
+        last = "".join(classes[-1:])
+        listed = (last == "(" and behind == [")"]) or (last in ("C", ";") and behind == [":"])
+        return "R" if listed or last in ("B", "G") else letter
     if word == "first" and classes[-1:] == ["v"] and behind and class_of(behind[0]) == "v":
         return "b"  # "was first read as 30%"
     if word == "severe" and _H.match("".join(behind)):

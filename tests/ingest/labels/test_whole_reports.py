@@ -8,6 +8,20 @@ import pytest
 from ingest.labels.rules import parse
 
 REPORTS = r"""
+65|PLASMA CELL NEOPLASM\n\nCORE BIOPSY\n  Extent by CD138: 40%\n\nBACKGROUND MARROW\n  Cellularity (%): 65\n  Myelopoiesis: orderly
+40|left side only sent for core, as the right broke up. Cellularity: smear moderate. Clot 60%. Biopsy 40%. Core length is 11 mm.
+2.5|{"specimen": "Trephine", "results": [{"code": "Trephine cellularity", "valueString": "<5%"}, {"code": "Blasts", "valueString": "1%"}]}
+60|CELLULARITY\n   Aspirate smears:        Hypercellular particles\n   Clot section:           70%\n   Core biopsy (H&E):      60%\n   Age-adjusted normal:    20-30%
+70|I. Beckenkammbiopsat (Länge 24 mm)\n   Hämatopoese / Fettmark: 70 / 30\n   Granulopoese: vermehrt und linksverschoben
+45|Trephine biopsy\n  Length 15 mm (A) and 12 mm (B).\n  The marrow shows haemopoiesis with a cellularity of (A) 60%, (B) 30%.
+60|TREPHINE: cellularity 40%.\n\nSUPPLEMENTARY REPORT (2)          authorised 19/11/2021\nCellularity (corrected after deeper levels): 60%.
+50|Core of bone, 1.5 cm. In the trephine half of the marrow space is occupied by cells and the other\nhalf by fat.
+75|Core length                      23 mm\nObserver 1 cellularity           80%\nObserver 2 cellularity           70%\nConsensus                        reported cellularity 75%
+None|CORE BIOPSY: hypercellular. Agreement on the cellularity within 10% in all readers.
+77.5|Bone Marrow Biopsy Cellularity\nA: 75%; B: 80%\n\nBone Marrow Biopsy Description\nA, right: 1.9 cm.\nB, left: 1.5 cm.
+60|CORE BIOPSY\t\nSize\t1.7 cm\nCellularity\t60%\nExpected\t37%\n-\t-\nCLOT\t\nCellularity\t50%\n
+70|-- DIAGNOSIS --\nRight PIC, biopsy: Slightly hypercellular marrow (70% cellularity) with normal lines.\n\n-- PRIOR --\nUR11-00371: 95% cellularity, CML chronic phase
+45|Matériel : biopsie ostéomédullaire (18 mm)\n\nLecture :\n• Os : travées d'épaisseur normale dans la moelle\n• Cellularité : 40 –50 %\n• Graisse : 50 –60 %
 15|1. Samples   [X] aspirate  [X] core biopsy\n4. Overall cellularity of biopsy core ........ [ 1 | 5 ] %\n5. Blasts ........ [ 0 | 4 ] %
 7.5|[report]\nlab.no=H0043318\naspirate.cellularity=markedly reduced, <10 %\nbiopsy.length=16 mm\nbiopsy.cellularity=5-10 %\nclot.cellularity=70 %\n
 20|SERIAL MARROW TABLE    Pat. 8801    (AA, on ATG)\n                         THIS BIOPSY        PREVIOUS          AT DIAGNOSIS\nHct                      32 %               25 %              20 %\nCellularity core         20 %               10 %              70 %
@@ -233,5 +247,5 @@ None|Core biopsy: Cellularity: within normal limits for age (30-70%).
 @pytest.mark.parametrize("report", REPORTS)
 def test_a_report_reads_as_it_is_meant(report: str) -> None:
     value, _, text = report.partition("|")
-    found = parse(text.replace("\\n", "\n")).value
+    found = parse(text.replace("\\n", "\n").replace("\\t", "\t")).value
     assert found == (None if value == "None" else pytest.approx(float(value), abs=0.5))

@@ -1,0 +1,73 @@
+"""Shares of cells and fat, and figures without a sign."""
+
+from __future__ import annotations
+
+import pytest
+from builders.sentences import sentence
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest.labels.shares import shares_in, stands_alone, unsigned_in
+
+PERCENT = st.integers(5, 95)
+
+
+def cells_and_fat(text: str) -> list[tuple[float, float | None]]:
+    found = sentence(text)
+    figures = found.figures
+    return [
+        (figures[at].low, figures[fat].low if fat >= 0 else None)
+        for at, _, fat in shares_in(found.classes)
+    ]
+
+
+@given(cells=PERCENT)
+def test_a_ratio_gives_the_share_of_the_cells_in_any_order(cells: int) -> None:
+    fat = 100 - cells
+    for text in (
+        f"cell to fat ratio {cells}:{fat}",
+        f"a {cells}:{fat} ratio of cells to fat",
+        f"fat to cell ratio {fat}:{cells}",
+    ):
+        assert cells_and_fat(text) == [(cells, fat)], text
+
+
+@given(cells=PERCENT)
+def test_beside_fat_the_other_share_is_the_cells(cells: int) -> None:
+    fat = 100 - cells
+    for text in (
+        f"{cells}% hematopoietic cells, {fat}% fat",
+        f"{fat}% fat, leaving {cells}% cells",
+    ):
+        assert cells_and_fat(text) == [(cells, None)], text
+    assert cells_and_fat(f"{fat}% fat") == []
+    assert cells_and_fat(f"{cells}% cells. {fat}% fat") == []  # two sentences
+
+
+@given(value=st.integers(5, 99))
+def test_a_figure_without_a_sign_needs_a_key_that_says_percent_or_ends_the_line(value: int) -> None:
+    def unsigned(text: str) -> list[float]:
+        found = sentence(text)
+        return [found.figures[at].low for at in unsigned_in(found, found.classes)]
+
+    for key in ("cellularity (%): {}", "cellularity: {}", "cellularity | {} | %"):
+        assert unsigned(key.format(value)) == [value]
+    assert unsigned(f"blasts: {value}") == []
+    assert unsigned(f"cellularity: {value} blasts") == []
+
+
+@pytest.mark.parametrize("grade", [1, 2, 3, 4])
+def test_a_grade_is_no_percentage(grade: int) -> None:
+    found = sentence(f"cellularity: {grade}")
+    assert list(unsigned_in(found, found.classes)) == []
+
+
+def test_a_sentence_of_a_figure_alone_goes_on_from_the_one_before() -> None:
+    for text, alone in (
+        ("left: 30%", True),
+        ("it is 40% on the left.", True),
+        ("30% blasts", False),
+    ):
+        found = sentence(text)
+        (at,) = found.figures
+        assert stands_alone(found, found.classes, at) == alone, text

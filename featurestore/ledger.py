@@ -263,13 +263,10 @@ def digest_of(file: Path) -> str:
     except OSError as error:
         raise unread(file, error) from error
     stem, _, said = file.stem.rpartition("-")
-    if (
-        not sequence_of(file.name)
-        or file.suffix != ".parquet"
-        or file.stem.count("-") not in (2, 3)
-    ):
+    marks = file.stem.count("-")
+    if not sequence_of(file.name) or file.suffix != ".parquet" or marks not in (2, 3):
         raise StoreDamaged(f"{file} has no name of the ledger.")
-    if file.stem.count("-") == 3 and said != _digest(stem, content):
+    if marks == 3 and said != _digest(stem, content):
         raise StoreDamaged(f"{file} was changed, or renamed: its name says another checksum.")
     return _digest("", content)
 

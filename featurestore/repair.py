@@ -34,11 +34,7 @@ from featurestore.words import counted
 
 
 def verify(
-    root: Path,
-    *,
-    repair: bool = False,
-    rebuild: bool = False,
-    progress: Progress = silent,
+    root: Path, *, repair: bool = False, rebuild: bool = False, progress: Progress = silent
 ) -> Verified:
     """Read every byte of a store, and tell all that is not as it was written.
 

@@ -94,10 +94,8 @@ def _checking(root: Path) -> Iterator[Callable[[Groups], Iterator[tuple[Survey, 
     """
     many = sum(1 for _ in layout.slides_dir(root).glob("*")) // MANY
     limits = Bounds(memory_bytes=2**30, silence_s=SILENCE_S)
-    helpers = [
-        BoundedProcess(limits, partial(serve, answer=groups.answer))
-        for _ in range(min(processors() - 1, many))
-    ]
+    n = min(processors() - 1, many)
+    helpers = [BoundedProcess(limits, partial(serve, answer=groups.answer)) for _ in range(n)]
     free = SimpleQueue[BoundedProcess]()
 
     def check(part: Groups) -> tuple[Survey, list[Path]]:

@@ -60,9 +60,7 @@ def sweep(
         making = train_on_ray(shared, configs, engine.address)
     else:
         making = train_here(
-            shared,
-            configs,
-            lambda key, n: _within(progress, n_known + n, len(plans), todo[key]),
+            shared, configs, lambda key, n: _within(progress, n_known + n, len(plans), todo[key])
         )
     with closing(making):
         for key, outcome in making:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from featurestore.errors import FeaturesRefused
 from featurestore.exchange import files
 from featurestore.exchange.tools import IMPORTED, ROWS, TOOLS, Tool
-from featurestore.types import Case, GivenSlide, MppSource, Slide, content_id
+from featurestore.types import Case, GivenSlide, Slide, content_id
 
 if TYPE_CHECKING:
     from featurestore.store import FeatureStore
@@ -230,12 +230,8 @@ class Who:
                 f"is of slide {self.slide_id!r}, which has {known:g} microns per pixel by an "
                 f"earlier --mpp, got {option:g}. Change it with --manifest: slide_id and mpp"
             )
-        said: list[tuple[float | None, MppSource | None]] = [
-            (given, "manifest"),
-            (known, self.known.mpp_source if self.known else None),
-            (of_file, "file"),
-            (option, "option"),
-        ]
+        own = self.known.mpp_source if self.known else None
+        said = ((given, "manifest"), (known, own), (of_file, "file"), (option, "option"))
         return next((one for one in said if one[0] is not None), (None, None))
 
     def slide(self, path: Path, tool: str, measured: dict[str, Any]) -> Slide:

@@ -83,11 +83,7 @@ class ImportSummary:
 
 
 def import_features(
-    store: FeatureStore,
-    config: ImportConfig,
-    given: Given = (),
-    *,
-    progress: Progress = silent,
+    store: FeatureStore, config: ImportConfig, given: Given = (), *, progress: Progress = silent
 ) -> ImportSummary:
     """Take in the embeddings that another tool wrote, no slide touched.
 

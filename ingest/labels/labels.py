@@ -185,10 +185,7 @@ def _label(
 
 
 def _labels_of(
-    report: Report,
-    target: Target,
-    readings: Mapping[Method, Known],
-    model: Model | None,
+    report: Report, target: Target, readings: Mapping[Method, Known], model: Model | None
 ) -> list[Label]:
     """The Labels of one Report, one for each parser that read it."""
     supported = {

@@ -14,13 +14,7 @@ from ingest.config import TableConfig
 from ingest.labels.answers import answer_key
 from ingest.labels.config import LabelConfig, OllamaConfig, Parser, ValueConfig
 from ingest.labels.labels import Known, LabelBatch, make_labels
-from ingest.labels.reports import (
-    LabelFile,
-    ReportFile,
-    is_addendum,
-    read_label_table,
-    read_reports,
-)
+from ingest.labels.reports import LabelFile, ReportFile, is_addendum, read_label_table, read_reports
 from ingest.labels.scores import LabelSummary, summarise
 
 F = TypeVar("F", ReportFile, LabelFile)

@@ -73,10 +73,8 @@ def find_slides(source: Path) -> tuple[list[FoundSlide], dict[str, str]]:
     times = Counter(slide.name for slide in slides)
     named = (replace(s, name=s.series) if s.series and times[s.name] > 1 else s for s in slides)
     refused = [one for one in found if not isinstance(one, FoundSlide)]
-    return (
-        sorted((one for one in named if one.path not in torn), key=lambda one: str(one.path)),
-        dict(sorted(_told(path, why) for path, why in [*refused, *torn.items()])),
-    )
+    kept = sorted((one for one in named if one.path not in torn), key=lambda one: str(one.path))
+    return kept, dict(sorted(_told(path, why) for path, why in [*refused, *torn.items()]))
 
 
 def _walk(source: Path) -> Iterator[FoundSlide | Refusal]:

@@ -196,8 +196,7 @@ def _encoder_ids(store: FeatureStore, config: PlanConfig) -> tuple[list[str], st
     hub = [encoder_id for encoder_id, weights in of_name if weights.startswith("hub:")]
     others = [weights for _, weights in of_name if not weights.startswith("hub:")]
     note = (
-        f"known:    as embedded by {config.encoder} with the weights of the hub, which were not "
-        "loaded"
+        f"known:    as embedded by {config.encoder}, with weights of the hub that were not loaded"
     )
     if others:
         note += f"; the store has others of that name: add --weights {others[0]}"
@@ -270,12 +269,9 @@ def _costs(
         opening, around = (n_slides * rates[f"{k}_bytes_per_slide"] for k in ("open", "write"))
         read_bytes = round(opening + tiles * rates["read_bytes_per_tile"])
         reading = n_slides * rates["open_s_per_slide"] + tiles * rates["read_s_per_tile"]
-        stages = (  # they work side by side: the slowest decides
-            reading / config.workers,
-            tiles * rates["embed_s_per_tile"],
-            n_slides * rates["write_s_per_slide"],
-        )
-        dim, hours = rates["dim"], float(max(stages)) / 3600
+        embedding, writing = tiles * rates["embed_s_per_tile"], rates["write_s_per_slide"]
+        slowest = max(reading / config.workers, embedding, n_slides * writing)  # side by side
+        dim, hours = rates["dim"], float(slowest) / 3600
     else:
         rates, read_bytes, around = None, None, n_slides * THUMBNAIL_BYTES
         size_of = config.encoder.removeprefix("dinov2-").removesuffix("-reg")

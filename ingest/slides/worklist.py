@@ -205,11 +205,8 @@ class _Known:
         asked = [w for w in works if not w.same and w.size_bytes and sizes[w.size_bytes] > 1]
         marks = {id(w): mark for w, mark in zip(asked, pool.map(_mark, asked), strict=True) if mark}
         marks |= {id(work): work.same.fingerprint for work in works if work.same}
-        gone = {
-            work.slide.slide_id
-            for work in works
-            if work.standing == "changed" or (work.same and work.renamed)
-        }
+        left = (w for w in works if w.standing == "changed" or (w.same and w.renamed))
+        gone = {work.slide.slide_id for work in left}
         first = {
             slide.fingerprint: slide.slide_id
             for slide in reversed(self.slides.values())

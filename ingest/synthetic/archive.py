@@ -30,6 +30,7 @@ FIRST_DAY, LAST_DAY = date(2019, 1, 7), date(2023, 3, 20)
 MPP_20X, MPP_40X = (0.4990, 0.5016), (0.2325, 0.2527)
 TILES = (22, 27)  # wanted tissue tiles of a core
 ARTEFACTS, SLIDES_TO_AN_ARTEFACT = ("pen", "fold", "blur"), 32
+SAID = ("slide_id", "case_id", "patient_id", "scanned_on", "specimen")  # by the manifest
 SMALL_TILES = 12  # of the broken and the clot slides
 
 Overview = Callable[[], np.ndarray]
@@ -306,9 +307,7 @@ def write_tables(folder: Path, plans: Sequence[SlidePlan], seed: int) -> None:
     manifest = [
         {
             "path": f"slides/{plan.slide_id}.svs",
-            **{name: getattr(plan, name) for name in ("slide_id", "case_id", "patient_id")},
-            "scanned_on": plan.scanned_on,
-            "specimen": plan.specimen,
+            **{name: getattr(plan, name) for name in SAID},
             "stain": "H&E",
             "scanner": plan.scanner.name,
             "age_years": plan.age_years,

@@ -156,7 +156,7 @@ def test_a_plan_without_weights_means_those_of_the_hub_and_says_so(
     store, slides = done
     said = foresee(store, read_archive(slides).slides, config=PlanConfig(encoder=TINY))
     assert (said.known, said.lacking) == (0, 5)  # an ingest would fetch others than are there
-    assert "weights of the hub, which were not loaded" in said.text()
+    assert "weights of the hub that were not loaded" in said.text()
     assert "add --weights random" in said.text()
 
 

@@ -104,14 +104,12 @@ def _learn(
             progress(line["step"], line["steps"], in_words(line))
             for board in boards:
                 board(line)
-        fit, done = ended(job, learner, course), course.step
+        fit, done = ended(job, learner, course), course.step  # what follows counts as more steps
         weights = {name: x.contiguous().clone() for name, x in learner.model.state_dict().items()}
         save_file(weights, work / "weights.safetensors")
-
-        def after(i: int, n: int, note: str) -> None:  # what follows is shown as some more steps
-            progress(done + i, done + n, note)
-
-        predicted, metrics = _predict_parts(job, learner.model, after)
+        predicted, metrics = _predict_parts(
+            job, learner.model, lambda i, n, note: progress(done + i, done + n, note)
+        )
     notes = (*job.notes, *_notes(job, course, predicted))
     return {"fit": fit, "metrics": metrics, "notes": notes, "predicted": predicted}
 

@@ -54,9 +54,6 @@ def write_page(
         truth: gives what is known of a Target better than by Labels: slide_id and truth.
         rounding: the step that labels are rounded to, in the Target's units; found in them if None.
         every: hold the pictures of all test Slides, and not of 60 alone, shared by several Runs.
-
-    Raises:
-        RunNotFound, ConfigError: as it says.
     """
     if rounding is not None and not rounding > 0:
         raise ConfigError(f"rounding must be over 0, got {rounding}")
@@ -73,8 +70,6 @@ def write_page(
             view |= _run_view(store, run, test, truth, rounding)
             view["cases"] = _cases(store, run, test, most, thumbnails)
         views.append(view)
-    script = (PAGE / "page.js").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     page = (
         templates()
         .get_template("page.html")
@@ -83,11 +78,6 @@ def write_page(
             whole=whole,
             compared=compare.view(store, loaded, tests) if len(loaded) > 1 else None,
             thumbnails={key: one for key, one in thumbnails.items() if one is not None},
-            style=Markup(plots.STYLE.read_text("utf-8") + (PAGE / "style.css").read_text("utf-8")),
-            script=Markup(script),
-            script_hash=digest,
-            colours=heatmap.palette()[:: (heatmap.LEVELS - 1) // 8, :3].tolist(),
-            multiples=[name.replace("1/4", "¼").replace("1/2", "½") for name in heatmap.MULTIPLES],
         )
     )
     out = Path(out)
@@ -144,6 +134,13 @@ def templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    script = (PAGE / "page.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    style = plots.STYLE.read_text("utf-8") + (PAGE / "style.css").read_text("utf-8")
+    environment.globals |= {"style": Markup(style), "script": Markup(script), "script_hash": digest}
+    environment.globals["colours"] = heatmap.palette()[:: (heatmap.LEVELS - 1) // 8, :3].tolist()
+    multiples = [name.replace("1/4", "¼").replace("1/2", "½") for name in heatmap.MULTIPLES]
+    environment.globals["multiples"] = multiples
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     environment.filters["counted"] = counted
     environment.filters["said"] = compare.in_words

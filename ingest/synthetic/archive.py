@@ -321,8 +321,7 @@ def write_tables(folder: Path, plans: Sequence[SlidePlan], seed: int) -> None:
     known = [plan for plan in plans if plan.specimen == "core" and plan.fault in good]
     truth = [
         {
-            "slide_id": plan.slide_id,
-            "case_id": plan.case_id,
+            **{name: getattr(plan, name) for name in SAID[:2]},
             "cellularity": round(plan.cellularity or 0.0, 2),  # of a core it is known
             "n_tissue_tiles": plan.n_tiles,
             "note": plan.fault or plan.artefact,

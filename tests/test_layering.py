@@ -58,6 +58,21 @@ HOMES = {  # a path, or a folder and all that is in it
 HEAVY = ("torch", "duckdb", "polars", "numpy", "zarr", "openslide", "pydantic", "httpx", "tqdm")
 MOST_LINES, MOST_LINES_CLI = 450, 700
 MOST_FUNCTION_LINES, MOST_PARAMETERS = 50, 7
+# what is declared, and the door; it decides nothing
+DECLARED = {"__init__", "bookkeeping", "config", "errors", "layout", "preload", "store", "types"}
+TESTED_THROUGH = {  # other modules' tests of modules that have no file of their own
+    "tests/featurestore/exchange/test_exporting.py": ("tools", "writers"),
+    "tests/featurestore/test_salvage.py": ("catalog_file", "creation"),
+    "tests/featurestore/test_user_sql.py": ("sql_child",),
+    "tests/ingest/labels/test_claims.py": ("addressed",),
+    "tests/ingest/labels/test_ollama.py": ("prompt",),
+    "tests/ingest/slides/test_bounds.py": ("preview", "tiff", "tiling"),
+    "tests/ingest/synthetic/test_archive.py": ("marrow", "reports", "textures"),
+    "tests/ingest/test_table.py": ("cells", "sheets"),
+    "tests/test_cli.py": ("options", "starting"),
+    "tests/trainer/test_resume.py": ("training_loop",),
+    "tests/trainer/test_sweeps_at_once.py": ("helper", "shared_store"),
+}
 
 SOURCES = [p for name in PACKAGES for p in sorted((ROOT / name).rglob("*.py"))] + [ROOT / "cli.py"]
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
@@ -104,6 +119,14 @@ def functions(path: Path) -> Iterator[Function]:
 def test_there_is_something_to_read() -> None:
     assert len(SOURCES) > 40
     assert len(TESTS) > 30
+
+
+@pytest.mark.parametrize("path", SOURCES[:-1], ids=name_of)
+def test_what_decides_something_has_a_test_file(path: Path) -> None:
+    if path.stem not in DECLARED:
+        own = ROOT / "tests" / path.relative_to(ROOT).with_name(f"test_{path.name}")
+        others = [ROOT / file for file, of in TESTED_THROUGH.items() if path.stem in of]
+        assert any(file.exists() for file in (own, *others)), own.relative_to(ROOT)
 
 
 def test_a_class_has_a_name_of_its_own() -> None:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from featurestore.cohorts import split
 from featurestore.config import SplitConfig
-from featurestore.errors import CohortError, CohortNotFound, QueryRefused
+from featurestore.errors import CohortError, CohortNotFound
 from featurestore.queries import where_query
 from featurestore.store import FeatureStore
 
@@ -343,16 +343,3 @@ def test_a_split_table_takes_the_names_of_splits_or_folds_alone(word: str) -> No
     frame = slides([("a", 0), ("b", 1)])
     with pytest.raises(CohortError, match="either of train, validation, calibration, test or all"):
         split(frame, SplitConfig(method="table", table={"a": "train", "b": word}))
-
-
-@pytest.mark.parametrize("where", ["cellularity > 5) or (1=1", "true) or (true", "')' = 'a') --"])
-def test_a_condition_is_one_expression(where: str) -> None:
-    with pytest.raises(QueryRefused, match="closes a bracket"):
-        where_query(where)
-
-
-@pytest.mark.parametrize(
-    "where", ["a = ')'", "(a > 1) and (b)", """x = 'it''s )' -- :)""", """"n)" > 1"""]
-)
-def test_a_bracket_in_a_text_a_name_or_a_comment_is_none(where: str) -> None:
-    assert where_query(where).endswith(f"where ({where}\n)")

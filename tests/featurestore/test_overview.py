@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pytest
 from builders import embedding_stores as es
 
-import sql
-from featurestore import FeatureStore, overview, queries
+from featurestore import FeatureStore, overview
 from featurestore.types import Failure, Slide
 
 
@@ -48,17 +46,6 @@ def test_a_store_lists_each_relation_with_all_its_columns(tmp_path: Path) -> Non
     for one in told.json():
         assert f"    {', '.join(one['columns'])}\n" in told.text()
         assert store.ask(f"from {one['relation']} limit 0").columns == one["columns"]
-
-
-@pytest.mark.parametrize("folder", ["named", "cohorts"])
-def test_a_text_that_comes_along_is_listed_with_what_it_takes(folder: str) -> None:
-    told = queries.listed(folder)
-    assert {one["name"] for one in told.json()} == queries.known(folder).keys()
-    for one in told.json():
-        given = "".join(f" -p {name}=..." for name in one["parameters"])
-        assert f"{one['said']}\n    --named {one['name']}{given}\n" in f"{told.text()}\n"
-        text = sql.read(queries.known(folder)[one["name"]])
-        assert all(f"${name}" in text for name in one["parameters"])
 
 
 def test_what_failed_of_a_slide_or_a_report_is_shown_with_it_alone(tmp_path: Path) -> None:

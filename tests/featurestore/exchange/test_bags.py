@@ -11,26 +11,12 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from builders.foreign_bags import (
-    WITH_PLACES,
-    bag_of,
-    by_place,
-    cut,
-    made,
-)
-from builders.foreign_files import (
-    EVERY,
-    MPP,
-    clam,
-    grid,
-    slide2vec,
-    stamp,
-    trident,
-)
+from builders.foreign_bags import bag_of, by_place, cut, made
+from builders.foreign_files import MPP, clam, grid, slide2vec, stamp, trident
 
 from featurestore import FeatureStore, import_features, overview
 from featurestore.config import ImportConfig
-from featurestore.errors import FeaturesRefused, StoreDamaged
+from featurestore.errors import StoreDamaged
 
 
 def emptied(path: Path) -> None:
@@ -179,49 +165,11 @@ def test_a_flipped_byte_of_a_tensor_is_seen(new: FeatureStore, tmp_path: Path) -
     assert "damaged" in told.text()
 
 
-@pytest.mark.parametrize("tool", ["trident", "clam", "stamp", "slide2vec"])
-@pytest.mark.parametrize("path", ["new", "gone"])
-def test_a_folder_without_features_is_refused(
-    tool: str, path: str, new: FeatureStore, tmp_path: Path
-) -> None:
-    with pytest.raises(FeaturesRefused, match=r"Give the folder"):
-        import_features(new, ImportConfig(tool=tool, path=tmp_path / path))
-
-
-@pytest.mark.parametrize("kind", WITH_PLACES)
-def test_places_without_features_are_told_as_such(
-    kind: str, new: FeatureStore, tmp_path: Path
-) -> None:
-    tool, write = EVERY[kind]
-    for name in ("S.1", "T"):
-        features = write(tmp_path / "of", name, made(), grid(20))
-    names = ("patches", "coordinates", "tiles")
-    (folder,) = (path for name in names for path in (tmp_path / "of").rglob(name))
-    words = rf"coordinates of tiles of 2 slides, and no features.*{features.parent.name[:6]}"
-    with pytest.raises(FeaturesRefused, match=words):
-        import_features(new, ImportConfig(tool=tool, path=folder))
-    assert new.sql("from failures").is_empty()
-
-
 def test_stamp_1_without_its_scale_is_refused(new: FeatureStore, tmp_path: Path) -> None:
     path = stamp("1")(tmp_path / "of", "S", made(), grid(20))
     (path.parent.parent / "info.json").unlink()
     told = import_features(new, ImportConfig(tool="stamp", path=tmp_path / "of", mpp=MPP))
     assert "info.json" in told.text()
-
-
-def test_one_name_in_two_folders_is_refused_unless_they_say_the_same(
-    new: FeatureStore, tmp_path: Path
-) -> None:
-    for name, seed in (("same", 0), ("other", 1)):
-        first = stamp()(tmp_path / "of", name, made(), grid(20))
-        second = first.parent.parent / "more" / first.name
-        second.parent.mkdir(exist_ok=True)
-        first.rename(second)
-        stamp()(tmp_path / "of", name, made(seed=seed), grid(20))
-    told = import_features(new, ImportConfig(tool="stamp", path=tmp_path / "of"))
-    assert (told.imported, told.copies, len(told.failures)) == (1, 1, 2)
-    assert new.sql("select slide_id from bags").rows() == [("same",)]
 
 
 def tensor_of(rows: np.ndarray) -> Callable[[Path], None]:

@@ -238,6 +238,7 @@ def is_measured(name: str) -> bool:
     last = name.rpartition(": ")[2]  # "Core: cellularity"
     name = last if "ellul" in last else name
     named = any(stem in name for stem in ("cellul", "zellul", "richesse"))
+    named = named and not ("H" in classes_in(name) and "C" not in classes_in(name))
     cells = _CELLS.fullmatch(name)
     named = named or (cells is not None and classes_in(cells["of"]) <= set("BM"))
     ratio = {"f", "T"} <= classes_in(name)  # "Cell:fat ratio"

@@ -409,7 +409,7 @@ class _Cutter:
         if not cells or (not hot and self.table.is_far(line)):
             return
         below = self.folded[start + len(line) + 1 :][:LONGEST].partition("\n")[0]
-        row = self.table.take(line, cells, below=below, above=self.before, listing=self.listing)
+        row = self.table.take(line, cut, below=below, above=self.before, listing=self.listing)
         self.near = self.near or bool(row) or (row is None and hot)
         yield from (self._cell(line, start, cell) for cell in row or ())
         if row is None and hot:

@@ -238,11 +238,13 @@ def _of_hl7(text: str) -> str:
         kind = str(segment[0])
         if kind == "NTE" and len(segment) > 3:
             lines.append(_unescaped(str(segment[3])))
+        if kind in ("OBR", "SPM") and len(segment) > 4:
+            of = _component(str(segment[4]))
+            lines.append(f"\n{of if _tells(of.lower()) else 'Report'}:\n")
         void = len(segment) > 11 and str(segment[11]).strip() in _VOID
         if kind != "OBX" or len(segment) < 6 or void:
             continue
-        parts = str(segment[3]).split("^")
-        name = next((part for part in parts[1:2] + parts[:1] if part.strip()), "")
+        name = _component(str(segment[3]))
         unit = str(segment[6]).split("^")[0] if len(segment) > 6 else ""
         said = _unescaped(str(segment[5]).replace("~", "\n").replace("^", " "))
         if str(segment[2]) in ("NM", "SN") and unit:
@@ -251,6 +253,12 @@ def _of_hl7(text: str) -> str:
         lines.append(said if goes_on else f"\n{name}: {said}")
         last = name
     return "\n".join(lines)
+
+
+def _component(coded: str) -> str:
+    """Of "CELL^Cellularity^L" the words, else the code."""
+    parts = coded.split("^")
+    return next((part for part in parts[1:2] + parts[:1] if part.strip()), "")
 
 
 def _unescaped(text: str) -> str:
@@ -307,7 +315,7 @@ class _Tags(html.parser.HTMLParser):
     def _named(self, tag: str, said: dict[str, str]) -> None:
         """What the attributes of an XML tag tell: of what it is, and its value."""
         for heading in (tag, said.get("type", "").lower()):
-            if material_of(heading) not in ("unknown", "general"):
+            if heading and _tells(heading):
                 self.pieces.append(f"\n\n{heading}:\n")
         ends = [said[key] for key in LOW_ENDS + HIGH_ENDS if key in said]
         value = said.get("value", " - ".join(ends) if len(ends) == 2 else "")

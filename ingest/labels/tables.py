@@ -24,6 +24,8 @@ _SHARE = re.compile(r"\d ?%")
 # a cell that is a figure and no name of a column: "40-50 %", "> 90%", "12"
 _FIGURE = re.compile(r"[<>~=]* ?\d{1,3}(?:[.,]\d+)?(?: ?(?:-|to) ?\d{1,3})? ?%?")
 _VALUE = re.compile(r"\d{1,3} ?%?")
+_RANGE = re.compile(r"[(\[]? ?\d{1,3} ?%? ?(?:-|to) ?\d{1,3} ?%? ?[)\]]?")
+_MEASURE = re.compile(r"\d/\d|\d ?[cm]m\b")
 _UNNAMED = re.compile(r"\d ?%|[\[(][ x✓]?[\])]|[☐☒☑✓□]")  # shares and boxes name no columns
 _LABELS = 12  # characters that the column of a table's row names is wide, at least
 _NOW = re.compile(r"\bthis\b")  # "This biopsy (June 2021)"
@@ -50,6 +52,7 @@ class Columns:
 
     head: list[str] = field(default_factory=list)
     rows: int = 0
+    slots: list[tuple[int, str]] = field(default_factory=list)  # of the head, with its blanks
 
     def is_far(self, line: str) -> bool:
         """Whether a row that is not on the cellularity need not be read: most of most tables."""
@@ -58,14 +61,14 @@ class Columns:
         return _SHARE.search(line) is not None
 
     def take(
-        self, line: str, cells: list[tuple[int, str]], *, below: str, above: str, listing: bool
+        self, line: str, cut: str, *, below: str, above: str, listing: bool
     ) -> list[Entry] | None:
         """The cells of a row that are on the cellularity, or null where none is known to be.
 
         `above` and `below` are the lines beside it; `listing` says that it is an entry of a list
         below "Cellularity:".
         """
-        cells = with_units(cells)
+        cells = with_units(cells_in(line, cut))
         names = [cell.strip(" \t\"'~") for _, cell in cells]
         figures = [_FIGURE.fullmatch(name) is not None for name in names]
         bare = bool(_UNNAMED.search(without_scale(line))) or any(figures)
@@ -76,10 +79,13 @@ class Columns:
         measured = measured[: 1 if measured[:1] == [0] else None]  # a row goes by its name
         bare = bare or _ITEM.match(names[0]) is not None
         if not self.head and len(cells) > 1 and not bare and len(line) < 200:
-            self.head, self.rows = names, 0
+            self.head, self.rows, self.slots = names, 0, slots_in(line, cut)
             if len(cells) > 2 or measured != [0] or not re.search(r"\d", names[1]):
                 return []
         head = {len(cells): self.head, len(cells) - 1: ["", *self.head]}.get(len(self.head), [])
+        if placed := _placed(slots_in(line, cut), self.slots, cells, cut):
+            head, cells = placed  # a cell is empty: the others stand where they stand
+            names = [cell.strip(" \t\"'~") for _, cell in cells]
         column = next((n for n, name in enumerate(head) if is_measured(name)), None)
         if column is not None and not measured:
             alone = self.rows == 1 and not below.strip()  # its date is the report's
@@ -94,6 +100,8 @@ class Columns:
             return [_cell(f"{names[n]} cellularity : ", cells[1 - n])]
         if len(measured) == 1 and measured[0] + 1 < len(cells):
             k = measured[0]
+            if _RANGE.fullmatch(names[k + 1]) and _is_empty(line, cut, cells[k][0]):
+                return []  # "Cellularity | | 30-60%": a norm beside no value
             fewer = len(cells) < len(self.head) and classes_in(" ".join(self.head)) & set("Sb")
             values = [n for n in range(k + 1, len(names)) if _VALUE.fullmatch(names[n])]
             if not self.head and len(values) > 1:  # columns that have no names
@@ -126,6 +134,52 @@ class Columns:
         two = zip(self.head[left:], names, strict=True)
         self.head[left:] = [next(filter(is_time, ab), " ".join(ab)) for ab in two]
         return True
+
+
+def slots_in(line: str, cut: str) -> list[tuple[int, str]]:
+    """The columns of a row with their places, empty ones too; those of blanks are as its cells."""
+    if cut == " ":
+        return [(m.start(), m[0]) for m in _COLUMN[cut].finditer(line)]
+    found, at = [], 0
+    for piece in line.split(cut):
+        found.append((at, piece))
+        at += len(piece) + 1
+    if cut == "|":  # what stands before the first bar and behind the last
+        found = found[not found[0][1].strip() : len(found) - (not found[-1][1].strip())]
+    return found
+
+
+def _placed(
+    slots: list[tuple[int, str]],
+    head: list[tuple[int, str]],
+    cells: list[tuple[int, str]],
+    cut: str,
+) -> tuple[list[str], list[tuple[int, str]]] | None:
+    """The names of the columns and the cells below each, where some are empty; else null."""
+    if cut == " " and head and cells[0][0] + len(cells[0][1]) <= head[0][0]:
+        head = [(0, ""), *head]  # the names of the rows stand below no name
+    told = any(_MEASURE.search(name) for _, name in head)  # "core 8/10   length 22 mm" is a row
+    if cut == " " and 1 < len(cells) < len(head) and not told:
+        below = {min(range(len(head)), key=lambda n: _apart(head[n], one)): one for one in cells}
+        slots = (
+            [below.get(n, (0, "")) for n in range(len(head))] if len(below) == len(cells) else []
+        )
+    if not len(slots) == len(head) > len(cells):
+        return None
+    blank = [(at, text if text.strip(" -:=+*") else "") for at, text in slots]
+    return [name.strip(" \t\"'~") for _, name in head], blank
+
+
+def _apart(name: tuple[int, str], cell: tuple[int, str]) -> int:
+    """How many characters lie between the name of a column and a cell."""
+    return max(name[0] - cell[0] - len(cell[1]), cell[0] - name[0] - len(name[1]), 0)
+
+
+def _is_empty(line: str, cut: str, at: int) -> bool:
+    """Whether the column behind a cell is empty."""
+    slots = slots_in(line, cut)
+    behind = next((n + 1 for n, slot in enumerate(slots) if slot[0] == at), len(slots))
+    return behind < len(slots) and not slots[behind][1].strip(" -:=+*")
 
 
 def cells_in(line: str, cut: str) -> list[tuple[int, str]]:

@@ -10,6 +10,7 @@ from ingest.labels.claims import Claim, left_open
 from ingest.labels.grammar import FILLED
 from ingest.labels.headings import classes_in, is_historic, is_remark
 from ingest.labels.languages import HIGH_ENDS, LOW_ENDS
+from ingest.labels.received import absent, is_of_a_core
 from ingest.labels.segments import Segment
 from ingest.labels.specimens import declared
 from ingest.labels.tokens import encode
@@ -21,15 +22,6 @@ _CORE = re.compile(
     r"|\bbone\b(?! marrow)"
 )
 _OTHER = re.compile(r"aspirat|\bclots?\b|smear|imprint|particle|spicule|ausstrich|frottis")
-# "no core was received"
-_NO_CORE = re.compile(
-    r"no(?<!\wno)(?: bone| marrow)* (?:core|trephine|biopsy)\b(?! (?:abnormal|involve))"
-)  # begins with letters, not with \b: the whole report is searched for it
-# "core biopsy: not submitted"
-_NOT_SENT = re.compile(
-    r"not (?:submitted|received|performed|taken|obtained|done|available|sent|attempted)"
-)
-_SENT = re.compile(r"\b(?:core|biopsy|trephine)(?: biopsy| \w+)?[\s:,*|<>/b-]*(?:was |were |is )?$")
 _SPREAD = re.compile(r"\bvar(?:y|ies|iable)\b|\bheterogen|\bpatchy|\bsome\b.*\bothers?\b")
 # "cellularity low: 40", "cellularity high: 50"
 _END = re.compile(
@@ -92,13 +84,17 @@ def decide(
     is_open = not good and left_open(segments, claims)
     good = good or ([] if is_open else _only(hidden, segments, folded))
     if not good:
-        return _without(hidden, is_open and not _has_no_core(folded))
-    sure = [claim for claim in good if claim.material == "core"]
-    if len(sure) < len(good) and _has_no_core(folded):
-        good = sure
+        return _without(hidden, is_open and not (absent(folded) or _names_no_core(folded)))
+    if not all(is_of_a_core(claim, folded) for claim in good):
+        gone = absent(folded)
+        sure = [claim for claim in good if is_of_a_core(claim, folded)]
+        good = sure if gone or _names_no_core(folded) else good
+        if not good and not gone:
+            return none_read("no core is named", read=False)
         if not good:
-            told = _says_no_core(folded)
-            return none_read("no core was received" if told else "no core is named", read=told)
+            empty = all(left for _, left in gone)
+            why = "the core holds no marrow to read" if empty else "no core was received"
+            return none_read(why, read=not empty)
     known = {(claim.figure.low, claim.figure.high) for claim in good if claim.amends}
     if any(
         c.amends and not c.addressed and (c.figure.low, c.figure.high) not in known for c in hidden
@@ -265,17 +261,10 @@ def _of_pool(text: str, pool: list[Claim], rule: str) -> Reading:
     return none_read("figures disagree", read=False)
 
 
-def _has_no_core(folded: str) -> bool:
-    """Whether no core was received, as far as the report tells."""
+def _names_no_core(folded: str) -> bool:
+    """Whether a report names an aspirate and the like, and no core."""
     named = "biops" in folded or _CORE.search(folded)
-    return _says_no_core(folded) or (not named and _OTHER.search(folded) is not None)
-
-
-def _says_no_core(folded: str) -> bool:
-    if _NO_CORE.search(folded):
-        return True
-    missing = (folded[max(0, m.start() - 40) : m.start()] for m in _NOT_SENT.finditer(folded))
-    return any(_SENT.search(before) for before in missing)
+    return not named and _OTHER.search(folded) is not None
 
 
 def _withdrawn_at(segment: Segment) -> int:

@@ -340,6 +340,7 @@ class _Tags(html.parser.HTMLParser):
         unit = self.units.pop() if self.units and not self.silent else ""
         if self.is_xml:
             ends = {"title": ":\n", "caption": ":\n", "name": ": "}
+            ends |= {tag: "\n\nreport:\n"} if is_historic(tag) else {}
             self.pieces.append(f" {unit}" if unit else ends.get(tag, ""))
         elif tag in ("p", "table", "h1", "h2", "h3", "h4"):
             self.pieces.append("\n\n" if tag != "p" else "\n")

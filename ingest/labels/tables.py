@@ -83,7 +83,7 @@ class Columns:
             if len(cells) > 2 or measured != [0] or not re.search(r"\d", names[1]):
                 return []
         head = {len(cells): self.head, len(cells) - 1: ["", *self.head]}.get(len(self.head), [])
-        if placed := _placed(slots_in(line, cut), self.slots, cells, cut):
+        if placed := _placed(with_units(slots_in(line, cut)), self.slots, cells, cut):
             head, cells = placed  # a cell is empty: the others stand where they stand
             names = [cell.strip(" \t\"'~") for _, cell in cells]
         column = next((n for n, name in enumerate(head) if is_measured(name)), None)
@@ -164,6 +164,8 @@ def _placed(
         slots = (
             [below.get(n, (0, "")) for n in range(len(head))] if len(below) == len(cells) else []
         )
+    if len(slots) == len(head) + 1 and head:
+        head = [(0, ""), *head]  # "| Core | Clot", above "Cellularity | | 60%"
     if not len(slots) == len(head) > len(cells):
         return None
     blank = [(at, text if text.strip(" -:=+*") else "") for at, text in slots]

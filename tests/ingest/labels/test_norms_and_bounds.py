@@ -214,3 +214,98 @@ def test_rows_by_other_marks_and_records_of_before(v: int) -> None:
     for name in ("pre_transplant", "previous_biopsy", "outside_review"):
         for told in ({"biopsy": now, name: then}, {name: then, "biopsy": now}):
             assert parse(json.dumps(told)).value == v, told
+
+
+GONE = """No core was received.
+No core biopsy was obtained.
+Trephine: not performed.
+Core biopsy: none.
+The core biopsy was not submitted.
+Core biopsy: did not survive processing.
+The trephine is crushed and not interpretable.
+Core not assessable.
+The core contains only cortical bone and cannot be assessed.
+The biopsy consists of cartilage and cortical bone without marrow.
+Trephine biopsy: [ ] yes [x] no
+Patient declined the core biopsy.
+Biopsy failed.
+Keine Stanze entnommen.
+BOM : non réalisée.""".splitlines()
+THERE = """Trephine biopsy No. 4412.
+The core shows no tumor.
+The core is not fragmented.
+Core adequate? [x] yes [ ] no
+No core biopsy abnormality.
+Tumor:
+- Core R: lymphoid aggregates
+- Core L: none""".splitlines()
+
+
+@pytest.mark.parametrize("said", GONE)
+def test_without_a_core_a_general_figure_is_none_and_its_own_one_is(said: str) -> None:
+    texts = [f"{said}\nCellularity: 50%\n", f"Marrow cellularity is 50%.\n\n{said}"]
+    texts += [f"{said} Marrow cellularity 50%."] if said.endswith(".") else []
+    for text in texts:
+        assert parse(f"BONE MARROW EXAMINATION\n{text}").value is None, text
+    both = f"BONE MARROW EXAMINATION\n{said}\n\nThe second core is 40% cellular.\n"
+    assert parse(both).value == 40
+
+
+def test_what_denies_another_thing_leaves_the_core_there() -> None:
+    text = "BONE MARROW EXAMINATION\n" + "\n".join(THERE) + "\n\nMarrow cellularity: 50%\n"
+    assert parse(text).value == 50
+    for said in THERE[:5]:
+        assert parse(f"BONE MARROW EXAMINATION\n{said}\n\nMarrow cellularity: 50%\n").value == 50
+
+
+LEFT = {
+    "|": "Cellularity | {} | 30-60%",
+    "tab": "Cellularity\t{}\t30-60%",
+    ";": "Cellularity;{};30-60%",
+}
+HEADS = {
+    "|": "Test | Result | Reference",
+    "tab": "Test\tResult\tReference",
+    ";": "Test;Result;Reference",
+}
+
+
+@pytest.mark.parametrize("mark", LEFT)
+def test_an_empty_cell_stays_empty(mark: str) -> None:
+    for value, want in (("", None), ("-", None), ("45%", 45)):
+        row = LEFT[mark].format(value)
+        assert parse(f"Core biopsy\n{HEADS[mark]}\n{row}\n").value == want, row
+    sep = {"|": " | ", "tab": "\t", ";": ";"}[mark]
+    for cells, want in ((("", "60%"), None), (("40%", "60%"), 40), (("40%", ""), 40)):
+        head, row = sep.join(("", "Core", "Clot")), sep.join(("Cellularity", *cells))
+        assert parse(f"Bone marrow\n{head}\n{row}\n").value == want, row
+
+
+def test_an_aligned_table_keeps_its_columns() -> None:
+    head = "              Trephine   Clot     Normal"
+    for cells, want in (
+        ("              40%        60%      30-50%", 40),
+        ("                         60%      30-50%", None),
+        ("              40%                 30-50%", 40),
+        ("                                  30-50%", None),
+    ):
+        row = "Cellularity" + cells[len("Cellularity") :]
+        assert parse(f"Bone marrow\n{head}\n{row}\n").value == want, row
+
+
+@pytest.mark.parametrize(
+    ("of", "want"),
+    [
+        ("Bone marrow aspirate", None),
+        ("Clot section", None),
+        ("Bone marrow core biopsy", 45),
+        ("Bone marrow examination", 45),
+    ],
+)
+def test_a_result_of_hl7_is_of_its_order_and_specimen(of: str, want: int | None) -> None:
+    start = "MSH|^~\\&|LAB|H|||20190101||ORU^R01|1|P|2.5\r"
+    result = "OBX|1|NM|CELL^Cellularity^L||45|%|30-60|N|||F\r"
+    for order in (f"OBR|1|||X^{of}\r", f"OBR|1|||BM^Bone marrow exam\rSPM|1|||X^{of}\r"):
+        assert parse(start + order + result).value == want, order
+        other = "OBR|2|||C^Chemistry\rOBX|1|NM|G^Glucose^L||90|mg/dl||N|||F\r"
+        assert parse(start + order + result + other).value == want

@@ -73,6 +73,7 @@ class Columns:
         figures = [_FIGURE.fullmatch(name) is not None for name in names]
         bare = bool(_UNNAMED.search(without_scale(line))) or any(figures)
         if self._names_columns(line, names, above, bare=bare):
+            self.slots = self.slots if len(names) < len(self.head) else slots_in(line, cut)
             return []
         self.rows += 1
         measured = [n for n, name in enumerate(names) if is_measured(name)]
@@ -83,7 +84,7 @@ class Columns:
             if len(cells) > 2 or measured != [0] or not re.search(r"\d", names[1]):
                 return []
         head = {len(cells): self.head, len(cells) - 1: ["", *self.head]}.get(len(self.head), [])
-        if placed := _placed(with_units(slots_in(line, cut)), self.slots, cells, cut):
+        if placed := self._placed(line, cut, cells):
             head, cells = placed  # a cell is empty: the others stand where they stand
             names = [cell.strip(" \t\"'~") for _, cell in cells]
         column = next((n for n, name in enumerate(head) if is_measured(name)), None)
@@ -99,23 +100,50 @@ class Columns:
             n = int(figures[0])  # "90 %   PATIENT"
             return [_cell(f"{names[n]} cellularity : ", cells[1 - n])]
         if len(measured) == 1 and measured[0] + 1 < len(cells):
-            k = measured[0]
-            if _RANGE.fullmatch(names[k + 1]) and _is_empty(line, cut, cells[k][0]):
+            norm = _RANGE.fullmatch(names[measured[0] + 1])
+            if norm and _is_empty(line, cut, cells[measured[0]][0]):
                 return []  # "Cellularity | | 30-60%": a norm beside no value
-            fewer = len(cells) < len(self.head) and classes_in(" ".join(self.head)) & set("Sb")
-            values = [n for n in range(k + 1, len(names)) if _VALUE.fullmatch(names[n])]
-            if not self.head and len(values) > 1:  # columns that have no names
-                return [_cell(f"{names[k]} : ", cells[n]) for n in values]
-            unsure = fewer or sum(figures[k + 1 :]) > 2  # of which column is it?
-            material = material_of(" ".join(names[:k])) if k else None
-            said = cells[k + 1][0], " | ".join(names[k + 1 :])
-            return [_cell(f"{names[k]} : ", said, "unknown" if unsure else material)]
+            return self._beside(measured[0], names, cells)
         own = [n for n, name in enumerate(names) if "ellul" in name and _SHARE.search(name)]
         if len(own) > 1 and len(self.head) == len(cells):
             # "| cellularity 20% | cellularity 90% |" below "| current | reference |"
             known: list[Material | None] = [None if is_known(of) else "unknown" for of in self.head]
             return [_cell(f"{self.head[n]} : ", cells[n], known[n]) for n in own]
         return None
+
+    def _beside(self, k: int, names: list[str], cells: list[tuple[int, str]]) -> list[Entry]:
+        """The cell beside the one that names the cellularity, where no column has a name."""
+        fewer = len(cells) < len(self.head) and classes_in(" ".join(self.head)) & set("Sb")
+        values = [n for n in range(k + 1, len(names)) if _VALUE.fullmatch(names[n])]
+        if not self.head and len(values) > 1:  # columns that have no names
+            return [_cell(f"{names[k]} : ", cells[n]) for n in values]
+        figures = sum(_FIGURE.fullmatch(name) is not None for name in names[k + 1 :])
+        unsure = fewer or figures > 2  # of which column is it?
+        material = material_of(" ".join(names[:k])) if k else None
+        said = cells[k + 1][0], " | ".join(names[k + 1 :])
+        return [_cell(f"{names[k]} : ", said, "unknown" if unsure else material)]
+
+    def _placed(
+        self, line: str, cut: str, cells: list[tuple[int, str]]
+    ) -> tuple[list[str], list[tuple[int, str]]] | None:
+        """The names of the columns and the cells below each, where some are empty; else null."""
+        left = iter(self.head)  # names over two lines are joined there
+        named = sum(map(_is_filled, self.slots)) == len(self.head)
+        head = [(at, next(left) if _is_filled((at, of)) and named else of) for at, of in self.slots]
+        slots = with_units(slots_in(line, cut))
+        if cut == " " and head and cells[0][0] + len(cells[0][1]) <= head[0][0]:
+            head = [(0, ""), *head]  # the names of the rows stand below no name
+        told = any(_MEASURE.search(name) for _, name in head)  # "core 8/10   length 22 mm" is a row
+        if cut == " " and 1 < len(cells) < len(head) and not told:
+            columns = range(len(head))
+            below = {min(columns, key=lambda n: _apart(head[n], one)): one for one in cells}
+            slots = [below.get(n, (0, "")) for n in columns] if len(below) == len(cells) else []
+        if len(slots) == len(head) + 1 and head:
+            head = [(0, ""), *head]  # "| Core | Clot", above "Cellularity | | 60%"
+        if not len(slots) == len(head) > len(cells):
+            return None
+        blank = [(at, text if _is_filled((at, text)) else "") for at, text in slots]
+        return [name.strip(" \t\"'~") for _, name in head], blank
 
     def _names_columns(self, line: str, names: list[str], above: str, *, bare: bool) -> bool:
         """Whether a row below the names of the columns goes on with them."""
@@ -149,29 +177,6 @@ def slots_in(line: str, cut: str) -> list[tuple[int, str]]:
     return found
 
 
-def _placed(
-    slots: list[tuple[int, str]],
-    head: list[tuple[int, str]],
-    cells: list[tuple[int, str]],
-    cut: str,
-) -> tuple[list[str], list[tuple[int, str]]] | None:
-    """The names of the columns and the cells below each, where some are empty; else null."""
-    if cut == " " and head and cells[0][0] + len(cells[0][1]) <= head[0][0]:
-        head = [(0, ""), *head]  # the names of the rows stand below no name
-    told = any(_MEASURE.search(name) for _, name in head)  # "core 8/10   length 22 mm" is a row
-    if cut == " " and 1 < len(cells) < len(head) and not told:
-        below = {min(range(len(head)), key=lambda n: _apart(head[n], one)): one for one in cells}
-        slots = (
-            [below.get(n, (0, "")) for n in range(len(head))] if len(below) == len(cells) else []
-        )
-    if len(slots) == len(head) + 1 and head:
-        head = [(0, ""), *head]  # "| Core | Clot", above "Cellularity | | 60%"
-    if not len(slots) == len(head) > len(cells):
-        return None
-    blank = [(at, text if text.strip(" -:=+*") else "") for at, text in slots]
-    return [name.strip(" \t\"'~") for _, name in head], blank
-
-
 def _apart(name: tuple[int, str], cell: tuple[int, str]) -> int:
     """How many characters lie between the name of a column and a cell."""
     return max(name[0] - cell[0] - len(cell[1]), cell[0] - name[0] - len(name[1]), 0)
@@ -181,13 +186,17 @@ def _is_empty(line: str, cut: str, at: int) -> bool:
     """Whether the column behind a cell is empty."""
     slots = slots_in(line, cut)
     behind = next((n + 1 for n, slot in enumerate(slots) if slot[0] == at), len(slots))
-    return behind < len(slots) and not slots[behind][1].strip(" -:=+*")
+    return behind < len(slots) and not _is_filled(slots[behind])
+
+
+def _is_filled(cell: tuple[int, str]) -> bool:
+    return bool(cell[1].strip(" -:=+*"))
 
 
 def cells_in(line: str, cut: str) -> list[tuple[int, str]]:
     """The cells of a row with their places; `cut` is what parts them (`headings.cut_of`)."""
     found = [(m.start(), m[0]) for m in _COLUMN[cut].finditer(line)]
-    return [one for one in found if one[1].strip(" -:=+*")]
+    return list(filter(_is_filled, found))
 
 
 def _indent(line: str) -> int:

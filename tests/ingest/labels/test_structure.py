@@ -61,3 +61,21 @@ def test_plain_text_comes_back_as_it_is() -> None:
 def test_a_value_below_a_material_belongs_to_it() -> None:
     said = {"core_biopsy": {"cellularity": "60-70%"}, "clot": {"cellularity": "90%"}}
     assert parse(json.dumps(said)).value == 65
+
+
+@pytest.mark.parametrize(
+    ("of", "want"),
+    [
+        ("Bone marrow aspirate", None),
+        ("Clot section", None),
+        ("Bone marrow core biopsy", 45),
+        ("Bone marrow examination", 45),
+    ],
+)
+def test_a_result_of_hl7_is_of_its_order_and_specimen(of: str, want: int | None) -> None:
+    start = "MSH|^~\\&|LAB|H|||20190101||ORU^R01|1|P|2.5\r"
+    result = "OBX|1|NM|CELL^Cellularity^L||45|%|30-60|N|||F\r"
+    for order in (f"OBR|1|||X^{of}\r", f"OBR|1|||BM^Bone marrow exam\rSPM|1|||X^{of}\r"):
+        assert parse(start + order + result).value == want, order
+        other = "OBR|2|||C^Chemistry\rOBX|1|NM|G^Glucose^L||90|mg/dl||N|||F\r"
+        assert parse(start + order + result + other).value == want

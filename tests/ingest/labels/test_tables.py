@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingest.labels.rules import parse
 from ingest.labels.tables import Columns, cells_in
 
 WORD = st.text("abcdeé1%", min_size=1, max_size=8)
@@ -13,7 +15,7 @@ WORD = st.text("abcdeé1%", min_size=1, max_size=8)
 def rows(*lines: str) -> list[list[tuple[str, str]] | None]:
     columns, found = Columns(), []
     for line in lines:
-        taken = columns.take(line, cells_in(line, "|"), below="x", above="", listing=False)
+        taken = columns.take(line, "|", below="x", above="", listing=False)
         said = taken and [(one.names, one.text.strip()) for one in taken]
         found.append(taken if taken is None else said or [])
     return found
@@ -48,3 +50,38 @@ def test_other_columns_name_norms_and_earlier_times() -> None:
         "cellularity (previous) : ",
         "cellularity (expected) : ",
     ]
+
+
+LEFT = {
+    "|": "Cellularity | {} | 30-60%",
+    "tab": "Cellularity\t{}\t30-60%",
+    ";": "Cellularity;{};30-60%",
+}
+HEADS = {
+    "|": "Test | Result | Reference",
+    "tab": "Test\tResult\tReference",
+    ";": "Test;Result;Reference",
+}
+
+
+@pytest.mark.parametrize("mark", LEFT)
+def test_an_empty_cell_stays_empty(mark: str) -> None:
+    for value, want in (("", None), ("-", None), ("45%", 45)):
+        row = LEFT[mark].format(value)
+        assert parse(f"Core biopsy\n{HEADS[mark]}\n{row}\n").value == want, row
+    sep = {"|": " | ", "tab": "\t", ";": ";"}[mark]
+    for cells, want in ((("", "60%"), None), (("40%", "60%"), 40), (("40%", ""), 40)):
+        head, row = sep.join(("", "Core", "Clot")), sep.join(("Cellularity", *cells))
+        assert parse(f"Bone marrow\n{head}\n{row}\n").value == want, row
+
+
+def test_an_aligned_table_keeps_its_columns() -> None:
+    head = "              Trephine   Clot     Normal"
+    for cells, want in (
+        ("              40%        60%      30-50%", 40),
+        ("                         60%      30-50%", None),
+        ("              40%                 30-50%", 40),
+        ("                                  30-50%", None),
+    ):
+        row = "Cellularity" + cells[len("Cellularity") :]
+        assert parse(f"Bone marrow\n{head}\n{row}\n").value == want, row

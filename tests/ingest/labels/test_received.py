@@ -1,0 +1,55 @@
+"""Whether a core is there: a figure that is nobody's is a core's only where one was received."""
+
+from __future__ import annotations
+
+import pytest
+
+from ingest.labels.received import absent
+from ingest.labels.rules import parse
+
+GONE = """No core was received.
+No core biopsy was obtained.
+Trephine: not performed.
+Core biopsy: none.
+The core biopsy was not submitted.
+Core biopsy: did not survive processing.
+The trephine is crushed and not interpretable.
+Core not assessable.
+The core contains only cortical bone and cannot be assessed.
+The biopsy consists of cartilage and cortical bone without marrow.
+Trephine biopsy: [ ] yes [x] no
+Patient declined the core biopsy.
+Biopsy failed.
+Keine Stanze entnommen.
+BOM : non réalisée.""".splitlines()
+THERE = """Trephine biopsy No. 4412.
+The core shows no tumor.
+The core is not fragmented.
+Core adequate? [x] yes [ ] no
+No core biopsy abnormality.
+Tumor:
+- Core R: lymphoid aggregates
+- Core L: none""".splitlines()
+
+
+@pytest.mark.parametrize("said", GONE)
+def test_without_a_core_a_general_figure_is_none_and_its_own_one_is(said: str) -> None:
+    texts = [f"{said}\nCellularity: 50%\n", f"Marrow cellularity is 50%.\n\n{said}"]
+    texts += [f"{said} Marrow cellularity 50%."] if said.endswith(".") else []
+    for text in texts:
+        assert parse(f"BONE MARROW EXAMINATION\n{text}").value is None, text
+    both = f"BONE MARROW EXAMINATION\n{said}\n\nThe second core is 40% cellular.\n"
+    assert parse(both).value == 40
+
+
+def test_what_denies_another_thing_leaves_the_core_there() -> None:
+    text = "BONE MARROW EXAMINATION\n" + "\n".join(THERE) + "\n\nMarrow cellularity: 50%\n"
+    assert parse(text).value == 50
+    for said in THERE[:5]:
+        assert parse(f"BONE MARROW EXAMINATION\n{said}\n\nMarrow cellularity: 50%\n").value == 50
+
+
+def test_the_sentences_that_deny_a_core_are_told_and_no_others() -> None:
+    for said in GONE:
+        assert len(absent(said.lower())) == 1, said
+    assert absent("\n".join(THERE).lower()) == ()

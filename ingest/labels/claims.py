@@ -47,6 +47,11 @@ _SEVERAL = re.compile(
     r"|\b(?:rang|var[iy]|heterogen|patchy|wechsel)|\bone end\b|\bsome\b.*\bothers\b|\bas low as\b"
     r"|\b(?:lowest|highest|minim|maxim)|\b(?:long|larg|bigg)er\b.*\b(?:short|small)er\b"
 )
+_BEHIND = re.compile(r"[AC]?[MG]*(?:[pI][dqR]*M*|\((?=[BSMG]+\))[MG]*)([BS])")
+_OF_PARTICLES = re.compile("A[dq]*(S)")  # "60% cellular particles"
+# "60% (evaluated on the clot)", "60%; from clot section", "60%, as judged by aspirate"
+_SOURCE = re.compile(r"[AC]?[MG]*[,;(]*[dqvp]*[pzu][dqRM]*([BS])[GM]*(?=[.;,)(]|$)")
+_NOT_CORE = re.compile("id*B+")  # "the clot, but not the core, is"
 _COUNTS = re.compile(r"\b(?:two|three|both|bilateral|zwei|deux)\b")
 
 
@@ -253,8 +258,8 @@ def _corrections(
         owned = re.search(r"[xLfK][:vpIqdh(]*$", since) and s[at + 1 : at + 2] == "p"
         if s[at] != "F" or at < mark or old or (segment.at + figure.start in known and not put):
             continue
-        if NOUN.match(s, at + 1) and not put:
-            continue  # "60% cellular, with 7% blasts"
+        if (NOUN.match(s, at + 1) and not put) or re.search(r"f[MGv:q]*$|h[pdq]*y+\($", since):
+            continue  # "60% cellular, with 7% blasts"; "30%; fat is 70%", "normal at age 5 (60%)"
         free = not set(s[mark:at]) & set("xLfK") and is_free(s, at, figure)
         if lone or put or beside or (met & set("CAH") and not owned) or free:
             claim = _claim(sentence, s, segment, at, figure, "goes on" if lone or put else "")
@@ -355,7 +360,8 @@ def _scope(s: str, at: int) -> Scope:
 
 def _material(sentence: Sentence, s: str, at: int, segment: Segment) -> Material:
     """The material of a figure: named behind it, else nearest before it, else by the heading."""
-    behind = re.match(r"[AC]?[MG]*(?:[pI][dqR]*M*|\((?=[BSMG]+\))[MG]*)([BS])", s[at + 1 :])
+    ways = (_BEHIND, _OF_PARTICLES, _SOURCE)
+    behind = next(filter(None, (way.match(s, at + 1) for way in ways)), None)
     if segment.heading.startswith("other "):  # the letter of a specimen of another time
         return "other"
     begin = s.rfind(".", 0, at) + 1
@@ -364,8 +370,9 @@ def _material(sentence: Sentence, s: str, at: int, segment: Segment) -> Material
     if pair and "R" not in pair[0] and (second or s[at + 1 : at + 2] == "/"):
         place = pair.end() - 1 if second else pair.start()  # "(core/clot): 15%/25%"
     elif behind:
-        place = at + 1 + behind.start(1)
+        place = behind.start(1)
     else:
+        s = _NOT_CORE.sub(lambda said: "q" * len(said[0]), s)
         place = max(s.rfind("B", begin, at), s.rfind("S", begin, at))
         if place < 0:
             return segment.material

@@ -18,7 +18,8 @@ from ingest.labels.tokens import encode
 EVIDENCE_CHARACTERS = 200
 _CORE = re.compile(
     r"\bcores?\b|treph|biops|\bbx\b|\bbmb|histolog|punch|[cz]ylinder|stanz|trepan|trabecul|osteoid"
-    r"|decalcif|\bcort(?:ex|ical)|(?<!clot )(?<!particle )(?<!block )\bsections?\b"
+    r"|carotte|trav[ée]es? oss|spongiosa|decalcif|\bcort(?:ex|ical)"
+    r"|(?<!clot )(?<!particle )(?<!block )\bsections?\b"
     r"|\bbone\b(?! marrow)"
 )
 _OTHER = re.compile(r"aspirat|\bclots?\b|smear|imprint|particle|spicule|ausstrich|frottis")
@@ -33,6 +34,10 @@ _COLUMNS = re.compile(r"\|[^|\w]*\d")
 _DAY = re.compile(r"\d\d?[./]\d\d?[./]\d{2,4}|\d{4}-\d\d-\d\d|\d\d?[ -][a-z]{3,9}[ -]\d{4}")
 # "Collected: 2024-03-01", before the day
 _TAKEN = r"(?:collect|procedure|biops|taken|receiv|obtain|perform|sampl|date)[^\n|\t%]{0,40}?"
+# "focally 80% cellular", "the most cellular area shows 60%"
+_FOCAL = re.compile(
+    r"\b(?:focal(?:ly)?|focus|foci|maximum|minimum|highest|lowest|most cellular|places|pockets?)\b"
+)
 # a heading of another sample
 _SPECIMEN = re.compile(
     r"biops|section|specimen|sample|block|tissue|prepar|resect|excis|node|schnitt"
@@ -203,6 +208,10 @@ def _decisive(good: list[Claim]) -> tuple[list[Claim], bool]:
     return cores if cores and _covers(cores, pool) else pool, bool(overall)
 
 
+def _is_focal(claim: Claim) -> bool:
+    return claim.scope == "part" and _FOCAL.search(claim.segment.text) is not None
+
+
 def _are_ends(pool: Sequence[Claim]) -> bool:
     """Whether two fields hold the ends of a range: "cellularity low: 40", "... high: 50"."""
     ends = [_end_of(claim) for claim in pool]
@@ -226,9 +235,10 @@ def _numbered(heading: str) -> int:
 def _of_pool(text: str, pool: list[Claim], rule: str) -> Reading:
     """One value: all alike, the mean over cores, or the range that holds all others."""
     if any(map(_end_of, pool)):
-        if not _are_ends(pool):
-            return none_read("one end of a range stands alone", read=False)
-        return _stated(text, pool, rule or "two ends")
+        ends = _stated(text, pool, rule or "two ends") if _are_ends(pool) else None
+        return ends or none_read("one end of a range stands alone", read=False)
+    if all(map(_is_focal, pool)) and _alike(pool):
+        return none_read("only a part of the marrow has a figure", read=False)
     exact = [claim for claim in pool if claim.figure.qualifier not in ("<", ">")]
     if exact and all(_holds(bound, exact) for bound in pool if bound not in exact):
         pool = exact  # "10% cellular ... under 25%, as the criteria ask"

@@ -80,6 +80,8 @@ _FRACTION = re.compile(
     r"(?P<of>(?= (?:of|des?|der|du|cellular|the|its|fat|full|cells)\b| ?[.,;)]|$)"
     rf"|(?= (?:and|to|or) (?:(?:an?|one|two|three) )?(?:{'|'.join(FRACTIONS)})))?"
 )
+_OF_CELLS = re.compile(r"cellularity (?:is|was) $")
+_PLACE = re.compile(r"\b(?:in|at|from) (?:the|its) (?:[\w-]+ ){0,2}$")
 # "1/2 of the space", "3/4 cellular", "about 1/3"
 _OVER_LINE = re.compile(
     r"(?P<a>[1-9])(?<![\w/.][1-9])/(?P<b>[2-9]|10)(?![/\d+])"
@@ -240,7 +242,9 @@ def _digits(match: re.Match[str]) -> str:
 def _over_line(match: re.Match[str]) -> str:
     share = 100 * int(match["a"]) / int(match["b"])
     before = match.string[max(0, match.start() - 32) : match.start()]
-    told = match["of"] is not None or _SAID.search(before)
+    told = match["of"] is not None or _SAID.search(before) is not None
+    thirds = match[0] in ("1/2", "1/3", "2/3")  # "2/4" and "3/4" are grades
+    told = told or (thirds and _OF_CELLS.search(before) is not None)
     return f"{share:.0f}%".ljust(len(match[0])) if share < 100 and told else match[0]
 
 
@@ -248,8 +252,10 @@ def _share(match: re.Match[str]) -> str:
     share = 100 * NUMBERS.get(match["count"], 1) / FRACTIONS[match["part"]]
     whole = match["of"] is not None
     told = (match["count"] and (whole or match["many"])) or (whole and share >= 50)
-    if share > 100 or not told:  # "the proximal half is 20% cellular"
-        return match[0]
+    of = match.string.startswith((" of", " de", " du"), match.end())
+    placed = not of and _PLACE.search(match.string[: match.start()][-40:])
+    if share > 100 or not told or placed:
+        return match[0]  # "the proximal half is 20% cellular", "in the preserved two thirds"
     return f"{share:.3f}"[: len(match[0]) - 1].rstrip(".").rjust(len(match[0]) - 1, "0") + "%"
 
 

@@ -286,8 +286,7 @@ class _Scan:
             self.odd.add(at)  # "40/60%"
             return
         if re.match(r"C\(F\):(?!q*[Hhg])", s[max(0, at - 2) :]) and self.words[at + 2] != "-":
-            self.odd.add(at)  # "Cellularity (5%): see text", but not "Cellularity (40%): decreased"
-            return
+            return self.odd.add(at)  # "Cellularity (5%): see text", not "... (40%): decreased"
         first = s.rfind("F", 0, at)
         if first in self.ties and _FROM_TO.search(s, 0, at) and s[first - 1 : first] == "u":
             self.ties[at], self.head = "listed", "T"  # "from 20% in some zones to 90% in others"
@@ -296,6 +295,7 @@ class _Scan:
         changed = {s[at - 2 : at - 1], s[at + 1 : at + 2]} & {"g", "h"}  # "um 40 % vermindert"
         by = before[-1:] == ["by"] or (before[-1:] == ["um"] and changed)
         by = by or (s[at - 1 : at] == "g" and s[at + 1 : at + 2] in tuple("uk"))
+        by = by or (s[at - 1] == "I" and self.head in ("H", "A"))  # "acellular in 60%"
         reduced = by and not _FILLED.match(s, at)
         reduced = reduced or (before[-1:] == ["de"] and _CHANGED.match(before[0]) is not None)
         reduced = reduced or not _BESIDE.isdisjoint(self.words[at + 1 : at + 2])

@@ -241,7 +241,7 @@ def is_measured(name: str) -> bool:
     named = named and not ("H" in classes_in(name) and "C" not in classes_in(name))
     cells = _CELLS.fullmatch(name)
     named = named or (cells is not None and classes_in(cells["of"]) <= set("BM"))
-    ratio = {"f", "T"} <= classes_in(name)  # "Cell:fat ratio"
+    ratio = {"f", "T"} <= classes_in(name) or name in ("cell:fat", "cell/fat")  # "Cell:fat ratio"
     told = re.search(r"\d" if ratio else r"\d|:.|;", name)
     return bool(named or ratio) and len(name) < 45 and not told
 

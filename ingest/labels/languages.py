@@ -89,12 +89,12 @@ z augenschein morphometrisch visuellement morphometric planimetric quantitative 
  digital image eye visual visually morphometry microscopy automated software counting
 u from since seit ab vom depuis dès
 w with showing mit avec
-o mittel mittler durchschnitt overall average averages averaging averaged total mean combined global
- whole entire agreed adjudicated consensus composite final summary gesamt insgesamt durchschnittlich
- mittlere moyenne ensemble
-q zurück cca anywhere everywhere taux bit estimation h so rpt approximate très sehr exact absolute
- absolut absolu specify upward upwards downward downwards h&e best alike too therefore thus hence
- nil zero nearer nur somewhere perhaps ordre richtig recte lire above below angegeben um uh pt
+o weighted mittel mittler durchschnitt overall average averages averaging averaged total mean
+ combined global whole entire agreed adjudicated consensus composite final summary gesamt insgesamt
+ durchschnittlich mittlere moyenne ensemble
+q mehr zurück cca anywhere everywhere taux bit estimation h so rpt approximate très sehr exact
+ absolute absolut absolu specify upward upwards downward downwards h&e best alike too therefore thus
+ hence nil zero nearer nur somewhere perhaps ordre richtig recte lire above below angegeben um uh pt
  somewhat just still very quite rather about around almost good excellent representative intact
  preserved limited active residual normalappearing remaining trilineage maturing equal equals score
  value values anteil share proportion fraction prozentsatz estimated yes also well up out much most
@@ -144,18 +144,18 @@ g rückgang anstieg abnahme zunahme diminué augmenté baissé reduced decrease 
 a subcortical subcortically subcapsular subendosteal paracortical subkortikal souscorticale
  disregarded ignored discounted excluding excluded exclusive nonrepresentative away apart except
  allowing
-t half elsewhere areas foci focal region regions zones zone uninvolved involved aggregate aggregates
- nodules places abschnitte abschnitten lowest highest minimum maximum min max parts portion portions
- end remainder stellenweise anderswo
+t focally half elsewhere areas foci focal region regions zones zone uninvolved involved aggregate
+ aggregates nodules places abschnitte abschnitten lowest highest minimum maximum min max parts
+ portion portions end remainder stellenweise anderswo
 j sondern and or but while whereas plus although though und oder aber et ou mais then weil da obwohl
  obgleich während bevor nachdem car parce puisque tandis quoique
 k instead against statt anstatt anstelle lieu than versus vs compared comparison relative contrast
- als que contre gegenüber vergleich comparaison gegen
+ als que contre gegenüber vergleich comparaison gegen contrary
 i not no cannot never without sans ohne neither nor nicht kein keine pas non aucun aucune unable
  unlikely keinen keinem keiner nie niemals jamais
 """
 SPECIMENS = """
-clot clot clots block cellblock gerinnsel caillot blutgerinnsel
+clot koagel koagulum clot clots block cellblock gerinnsel caillot blutgerinnsel
 aspirate asp aspirate aspirates aspirated smear smears particle particles spicule spicules film
  films bma aspirat ausstrich ausstriche aspirationszytologie bröckel myélogramme frottis grumeaux
  flecks crumbs units

@@ -57,7 +57,7 @@ _BOX = re.compile(r"[ \t]*(?:\[[ x✓_]?\]|\( ?[x*]?\)|o(?= \d)|[☐☒☑✓□
 _ENTRY = re.compile(r"[ \t*•-]*(?:(?:[^:%\d\n]{1,40}:)?[ \t]*[<>~]?[\d -]{1,9}%[ .;,]*){1,4}")
 # "  Core, right: 40", "  Smear: cellular", entries below "CELLULARITY (%)"
 _ITEM = re.compile(
-    r"[ \t*•-]*(?P<key>[^:%\d\n]{1,40}?)[ \t]*:[ \t]*"
+    r"[ \t*•-]*(?P<key>[^:%\d\n]{1,60}?)[ \t]*(?::|\.{3,})[ \t]*"
     r"(?:(?P<value>[<>~]?\d{1,3}(?: ?- ?\d{1,3})? ?%?)[ .;]*|[^\d%]{0,60})"
 )
 _UNIT = re.compile("%|percent")
@@ -312,7 +312,7 @@ class _Cutter:
         """Take "Key: ...": a known key sets the material, another one holds for its line only."""
         tail = rest[end:].strip()
         met = classes_in(words)
-        mean = class_of(words.split()[0]) == "o" and met <= set("ovqndpRBMG")
+        mean = class_of(words.split()[0]) == "o" and met <= set("ovqndpRBMGz")
         told = mean and (_VALUE.match(tail) or material_of(words) == "unknown")
         if told or tells_it(words) or {"L", "f"} <= met:  # "Mean reported: 45% cellularity"
             self.local = (self.material, self.heading)

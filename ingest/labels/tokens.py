@@ -31,7 +31,7 @@ _TOKEN = re.compile(
 _PARTS = re.compile(re.sub(r"\?P<\w+>", "?:", _TOKEN.pattern))  # without names: for speed
 # "cellularity", "celluarity", "cellu-", "Zellularität"
 _C = re.compile(
-    r"(?:c|z)el+u?l?[a-z'-]*(?:ity|ities|ty|'y|tät|té|tat|taet)$|zell(?:gehalt|dichte|anteil|reichtum)$|celularity$|cellul$"
+    r"(?:c|z)el+u?l?[a-z'-]*(?:ity|ities|ty|'y|tät|té|ité|ite|tat|taet)$|zell(?:gehalt|dichte|anteil|reichtum)$|celularity$|cellul$"
 )
 _A = re.compile(r"(?:cel{1,2}ul{0,2}a?r|celular|cell|zell(?:ulär|haltig)(?:e[mnrs]?)?|cellulaire)$")
 _H = re.compile(r"(?:hyper|hypo|normo|pauci|iso|a)-?(?:cel|zel)[a-zäéè]*$")

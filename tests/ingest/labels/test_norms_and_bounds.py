@@ -214,3 +214,41 @@ def test_rows_by_other_marks_and_records_of_before(v: int) -> None:
     for name in ("pre_transplant", "previous_biopsy", "outside_review"):
         for told in ({"biopsy": now, name: then}, {name: then, "biopsy": now}):
             assert parse(json.dumps(told)).value == v, told
+
+
+FROM_THE_CLOT = """Cellularity 60% (evaluated on the clot).
+Cellularity is estimated at 60% using the clot section.
+Cellularity 60%; from clot section.
+Cellularity 60%, as judged on the clot section.
+60% cellular particles.
+The clot, but not the core, is 60% cellular.
+Not the core but the clot is 60% cellular.""".splitlines()
+OF_THE_CORE = """Cellularity 60% (evaluated on the core).
+Cellularity is estimated at 60% using the core.
+Cellularity 60%; on the aspirate the blasts are 2%.
+Cellularity 60%, clot not examined.
+Cellularity 60% by eye, particles few.
+Not the clot but the core is 60% cellular.""".splitlines()
+
+
+def test_the_source_behind_a_figure_says_of_what_it_is() -> None:
+    for said in FROM_THE_CLOT:
+        assert parse(CORE.format(said)).value is None, said
+    for said in OF_THE_CORE:
+        assert parse(CORE.format(said)).value == 60, said
+
+
+FOCAL = """Focally hypercellular ({v}%).
+Focally {v}% cellular.
+Up to {v}% cellular in places.
+Acellular in {v}%.
+Hypocellular in {v}% of the area.
+The most cellular area shows {v}%.""".splitlines()
+
+
+@pytest.mark.parametrize("v", [30, 80])
+def test_a_part_that_is_named_for_its_extreme_is_no_cellularity(v: int) -> None:
+    for said in FOCAL:
+        assert parse(CORE.format(said.format(v=v))).value is None, said
+    assert parse(CORE.format(f"Cellularity is {v}%, focally lower.")).value == v
+    assert parse(CORE.format(f"Overall {v}% cellular, focally up to 90%.")).value == v

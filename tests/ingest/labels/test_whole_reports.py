@@ -8,6 +8,15 @@ import pytest
 from ingest.labels.rules import parse
 
 REPORTS = r"""
+30|CORE BIOPSY\n\nReason for amendment: transposed numbers. In the original the sentence read "70% cellular, 30% fat". The cellularity of this core is 30%; fat is 70%.
+75|Trephine\nLength\t24 mm\nCell:Fat\t75:25\nM:E\t2.5:1
+65|CORE BIOPSIES\n| Site | Cellularity |\n|---|---|\n| Right | 70% |\n| Left | 50% |\n\nWeighted by length: final combined cellularity 65%, lymphoma 45% of cells.
+35|MICRO : Biopsie de bonne qualite. Les territoires sont inegaux ;\ncellularite globale estimee a 35 %, un peu elevee pour l'age.
+50|Needle core is 14 mm. Cellularity is 1/2, fat is the other 1/2. Normal megakaryocytes.
+55|SPECIMENS\n A. LEFT ILIAC CREST, CLOT\n B. LEFT ILIAC CREST, CORE\n\nCELLULARITY SUMMARY\n LEFT ILIAC CREST, CLOT (SPECIMEN A) .... 40%\n LEFT ILIAC CREST, CORE (SPECIMEN B) .... 55%
+85|Two bony cores.\n\nThe cellularity is 80% in core 1 and 90% in core 2. Erythroid hyperplasia.
+5|The trephine is less than 10% cellular in the well-preserved two thirds.
+50|BOM de 19 mm.\n\nLes travées osseuses sont normales dans la moelle. Richesse cellulaire : à droite 40 %, à gauche 60 %.
 65|PLASMA CELL NEOPLASM\n\nCORE BIOPSY\n  Extent by CD138: 40%\n\nBACKGROUND MARROW\n  Cellularity (%): 65\n  Myelopoiesis: orderly
 40|left side only sent for core, as the right broke up. Cellularity: smear moderate. Clot 60%. Biopsy 40%. Core length is 11 mm.
 2.5|{"specimen": "Trephine", "results": [{"code": "Trephine cellularity", "valueString": "<5%"}, {"code": "Blasts", "valueString": "1%"}]}

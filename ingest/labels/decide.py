@@ -36,7 +36,8 @@ _DAY = re.compile(r"\d\d?[./]\d\d?[./]\d{2,4}|\d{4}-\d\d-\d\d|\d\d?[ -][a-z]{3,9
 _TAKEN = r"(?:collect|procedure|biops|taken|receiv|obtain|perform|sampl|date)[^\n|\t%]{0,40}?"
 # "focally 80% cellular", "the most cellular area shows 60%"
 _FOCAL = re.compile(
-    r"\b(?:focal(?:ly)?|focus|foci|maximum|minimum|highest|lowest|most cellular|places|pockets?)\b"
+    r"\b(?:focal(?:ly)?|focus|foci|maximum|minimum|highest|lowest|places|pockets?"
+    r"|(?:most|least) cellular)\b"
 )
 # a heading of another sample
 _SPECIMEN = re.compile(
@@ -209,7 +210,8 @@ def _decisive(good: list[Claim]) -> tuple[list[Claim], bool]:
 
 
 def _is_focal(claim: Claim) -> bool:
-    return claim.scope == "part" and _FOCAL.search(claim.segment.text) is not None
+    said = _FOCAL.search(claim.segment.text)
+    return said is not None and (claim.scope == "part" or said[0].endswith("cellular"))
 
 
 def _are_ends(pool: Sequence[Claim]) -> bool:

@@ -162,6 +162,12 @@ def is_historic(heading: str) -> bool:
     return is_anothers(heading) or (old and not AMENDS.search(heading))
 
 
+def is_of_before(heading: str) -> bool:
+    """Whether a heading names a sample of an earlier time."""
+    met = classes_in(heading)
+    return "b" in met and bool(met & set("MBGS")) and is_historic(heading)
+
+
 @lru_cache(maxsize=4096)
 def names_norm(heading: str) -> bool:
     """Whether a heading names a norm: "Normal range", "Expected for age"."""

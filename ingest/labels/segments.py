@@ -22,6 +22,7 @@ from ingest.labels.headings import (
     is_heading,
     is_historic,
     is_measured,
+    is_of_before,
     is_open,
     is_said,
     is_side,
@@ -31,7 +32,7 @@ from ingest.labels.headings import (
 )
 from ingest.labels.languages import EVENTS, GENERAL, HISTORY, triggers_in
 from ingest.labels.specimens import declared, labelled, lead
-from ingest.labels.tables import Columns, Entry, cells_in
+from ingest.labels.tables import Columns, Entry, cells_in, heading_of
 from ingest.labels.tokens import LONGEST, class_of, stops_of
 
 # "  - CORE BIOPSY: ...", "## Histology (core)", "[Section 3] ...", "3.2 Core", "(B) Core"
@@ -60,7 +61,6 @@ _ITEM = re.compile(
     r"[ \t*•-]*(?P<key>[^:%\d\n]{1,60}?)[ \t]*(?::|\.{3,})[ \t]*"
     r"(?:(?P<value>[<>~]?\d{1,3}(?: ?- ?\d{1,3})? ?%?)[ .;]*|[^\d%]{0,60})"
 )
-_UNIT = re.compile("%|percent")
 _VALUE = re.compile(r"[ \t]*[<>~]?\d{1,3}(?: ?- ?\d{1,3})? ?(?:(?P<sign>%)|$)")
 _ROW = re.compile(r"[^\d,.;:%]{2,30}[<>~]?\d{1,3} ?%[ .;]*")  # "blasts 5%" on its own line
 _VALUES = re.compile(r"\b(?:range|values?|interval|limits|cellularit)")
@@ -117,8 +117,7 @@ class _Cutter:
         self.before = ""  # the line before, in this block
         self.caps = False  # whether it is in capitals
         self.width = 0  # of the longest line of this block
-        self.opened = -1  # where the words of the paragraph in hand begin
-        self.begun = -1  # where its line begins: its key too may speak to a reader
+        self.opened = self.begun = -1  # of the paragraph in hand: its words, its line with the key
         self.number = 0  # of paragraphs
         self.listing = False  # whether "Cellularity:" stands above and this line is one of its list
         self.listed = ""  # the unit of "Cellularity (%)" above the list of this line, or a blank
@@ -128,6 +127,7 @@ class _Cutter:
         self.inner = -1  # the indent of the first line below that heading
         self.side = ""  # "LEFT", above "Aspirate:" and "Biopsy:"
         self.another = ""  # the heading of a section that is not this report's: "DRAFT"
+        self.reach = -1  # the indent of that heading, where it holds for what is set in below
 
     def gap(self, at: int) -> Iterator[Segment]:
         """A blank line ends the paragraph and the table in hand."""
@@ -169,7 +169,7 @@ class _Cutter:
                 self.opened, self.begun = rest, at
         if line.strip(" -=_*"):  # a rule is no line
             if is_measured(line.strip(" \t:=")):
-                self.listed = "%" if _UNIT.search(line) else " "
+                self.listed = "%" if "%" in line or "percent" in line else " "
             else:
                 self.listed = self.listed if of_core else ""
             self.before, self.caps = line, self.text[at : at + len(line)].isupper()
@@ -243,6 +243,8 @@ class _Cutter:
         """End a section at a line that is less set in, or at a block that begins with the core."""
         self.indent = len(line) - len(line.lstrip(ORNAMENT))
         self.inner = self.indent if self.inner < 0 else self.inner
+        if self.indent <= self.reach:
+            self.another, self.reach = "", -1
         if self.material == "unknown" and self.indent < self.inner:
             self._set("general", "")
         if self.material in SET_ASIDE and not self.before:
@@ -266,7 +268,9 @@ class _Cutter:
         elif is_side(bare):
             material = self.material
         self.side = f"{bare} " if is_side(bare) else ""
-        self.another = bare if governs(bare) or norm else ""
+        old = bool(self.number) and is_of_before(bare)  # "MARROW, 14 MONTHS AGO"
+        self.another = bare if governs(bare) or norm or old else ""
+        self.reach = self.indent if old else -1
         self._set(material, bare, amends)
         self.depth = -1 if not self.indent else self.depth
 
@@ -400,7 +404,7 @@ class _Cutter:
     def _row(self, line: str, start: int, cut: str) -> Iterator[Segment]:
         """The cells of a row; each begins with the names of its row and its column."""
         cells = cells_in(line, cut)
-        bare = cells[0][1].strip(" :") if len(cells) == 1 else ""
+        bare = heading_of(cells)
         if bare and (self.text[start : start + len(line)].isupper() or not _of_nothing_else(bare)):
             self._set(material_of(bare), bare)  # "CLOT" in the first column, without a value
             return

@@ -69,7 +69,9 @@ def as_text(text: str) -> str:
         return _of_tags(text, is_xml=False)
     if "|" not in text and 3 * text.count("~") > 4 * text.count("\n") > 8:
         text = text.replace("~", "|")  # "N14-66021~Trephine cellularity~65%"
-    return _of_fields(text) if text.count("_") > 1 or text.count("=") > 1 else text
+    if text.count("_") > 1 or text.count("=") > 1:
+        return _of_fields(_of_record(text))
+    return text
 
 
 def _of_fields(text: str) -> str:
@@ -84,6 +86,23 @@ def _of_fields(text: str) -> str:
     return "\n\n".join(
         _field(field) if field else line for field, line in zip(fields, lines, strict=True)
     )
+
+
+def _of_record(text: str) -> str:
+    """A line of names of fields and one of their values, with quotes: a field for each."""
+    names, _, rest = text.partition("\n")
+    values, _, rest = rest.partition("\n")
+    mark = max(";,\t|", key=names.count)
+    if '"' not in values or "cellul" not in names.lower() or names.count(mark) < 3:
+        return text
+    try:
+        fields = [next(csv.reader([line], delimiter=mark), []) for line in (names, values)]
+    except csv.Error:
+        return text
+    if len(fields[0]) != len(fields[1]):
+        return text
+    said = "\n\n".join(f"{_spoken(name)}: {value}" for name, value in zip(*fields, strict=True))
+    return f"{said}\n\n{rest}"
 
 
 def _is_named(field: re.Match[str]) -> bool:
@@ -214,7 +233,7 @@ def _display(code: Any) -> str:
     if not isinstance(code, dict):
         return str(code or "")
     codings = code.get("coding") or [{}]
-    return str(code.get("text") or (codings[0] or {}).get("display") or "")
+    return str(code.get("text") or code.get("display") or (codings[0] or {}).get("display") or "")
 
 
 def _spoken(name: str) -> str:

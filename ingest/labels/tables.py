@@ -25,6 +25,7 @@ _SHARE = re.compile(r"\d ?%")
 _FIGURE = re.compile(r"[<>~=]* ?\d{1,3}(?:[.,]\d+)?(?: ?(?:-|to) ?\d{1,3})? ?%?")
 _VALUE = re.compile(r"\d{1,3} ?%?")
 _RANGE = re.compile(r"[(\[]? ?\d{1,3} ?%? ?(?:-|to) ?\d{1,3} ?%? ?[)\]]?")
+_LENGTH = re.compile(r"\d+(?:[.,]\d+)? ?[cm]m")
 _MEASURE = re.compile(r"\d/\d|\d ?[cm]m\b")
 _UNNAMED = re.compile(r"\d ?%|[\[(][ x✓]?[\])]|[☐☒☑✓□]")  # shares and boxes name no columns
 _LABELS = 12  # characters that the column of a table's row names is wide, at least
@@ -78,7 +79,7 @@ class Columns:
         self.rows += 1
         measured = [n for n, name in enumerate(names) if is_measured(name)]
         measured = measured[: 1 if measured[:1] == [0] else None]  # a row goes by its name
-        bare = bare or _ITEM.match(names[0]) is not None
+        bare = bare or _ITEM.match(names[0]) is not None or any(map(_LENGTH.fullmatch, names))
         if not self.head and len(cells) > 1 and not bare and len(line) < 200:
             self.head, self.rows, self.slots = names, 0, slots_in(line, cut)
             if len(cells) > 2 or measured != [0] or not re.search(r"\d", names[1]):
@@ -197,6 +198,12 @@ def cells_in(line: str, cut: str) -> list[tuple[int, str]]:
     """The cells of a row with their places; `cut` is what parts them (`headings.cut_of`)."""
     found = [(m.start(), m[0]) for m in _COLUMN[cut].finditer(line)]
     return list(filter(_is_filled, found))
+
+
+def heading_of(cells: list[tuple[int, str]]) -> str:
+    """The name of a section in a row without a value: "CLOT", "TREPHINE   L 14 mm"; or none."""
+    sized = len(cells) == 2 and _LENGTH.fullmatch(cells[1][1].removeprefix("l ").strip())
+    return cells[0][1].strip(" :") if len(cells) == 1 or sized else ""
 
 
 def _indent(line: str) -> int:

@@ -363,7 +363,7 @@ def _form(word: str) -> str:
         return "b"  # "Vorbiopsie"
     for n in range(3, len(word) - 3):
         head, tail = word[:n].rstrip("s"), word[n:]
-        last = WORDS.get(tail) or ("C" if _C.match(tail) else "")
+        last = WORDS.get(tail) or WORDS.get(tail.removesuffix("s")) or ("C" * bool(_C.match(tail)))
         if last and last in "BGCMeS" and {head, head + "e"} & _NOUNS:
             return last
     return ""

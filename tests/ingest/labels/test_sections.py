@@ -178,3 +178,14 @@ def test_what_stands_behind_a_key_of_another_time_is_of_that_time() -> None:
             text = f"Core cellularity: [40]%        {key}: {listed}"
             assert parse(f"Core biopsy\n{text}\nFibrosis: none").value in (40, None), text
     assert parse("Cellularity of core/clot: 40%").value == 40
+
+
+@pytest.mark.parametrize("ago", ["14 MONTHS AGO", "PREVIOUS", "LAST YEAR, PRIOR"])
+def test_what_is_set_in_below_an_earlier_sample_is_of_it(ago: str) -> None:
+    now = "BONE MARROW, THIS WEEK\n  Core biopsy: {}, in good order. MF-0.\n"
+    then = f"\nBONE MARROW, {ago}\n  Core biopsy: 60% cellular. MF-0.\n  Karyotype 46,XY.\n"
+    blood = "\nCURRENT BLOOD\n  WBC 2.3, blasts 3%.\n"
+    assert parse("TUMOR BOARD\n\n" + now.format("in decalcification") + then + blood).value is None
+    assert parse("TUMOR BOARD\n\n" + now.format("35% cellular") + then + blood).value == 35
+    again = then + "\nBONE MARROW, TODAY\n  Core biopsy: 35% cellular.\n"
+    assert parse("TUMOR BOARD\n\nLab.\n" + again).value == 35

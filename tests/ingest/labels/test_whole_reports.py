@@ -8,6 +8,10 @@ import pytest
 from ingest.labels.rules import parse
 
 REPORTS = r"""
+35|FULL BLOOD COUNT\nHb 8.1\n\nTREPHINE   L 14 mm\nCellularity  35%   (30-70)\nErythroid    Increased
+40|{"resourceType": "Bundle", "entry": [{"resourceType": "Observation", "code": {"display": "Cellularity, core biopsy"}, "valueQuantity": {"value": 40, "unit": "%"}}, {"resourceType": "Observation", "code": {"display": "Blasts"}, "valueQuantity": {"value": 2, "unit": "%"}}]}
+30|case_no;material;core_mm;cellularity_pct;cellularity_source;blast_pct;diagnosis_text\n"BM-2012-0557";"core, aspirate";15;30;core;1;"Marrow with involvement by mantle cell lymphoma, about 20% of cells."\n\nclot_text: no particles.
+30|Histologie\nZellgehalt des Stanzzylinders um 30 %, altersgerecht. Kein Amyloid in dem Mark und die Megakaryozyten sind regelrecht.
 30|CORE BIOPSY\n\nReason for amendment: transposed numbers. In the original the sentence read "70% cellular, 30% fat". The cellularity of this core is 30%; fat is 70%.
 75|Trephine\nLength\t24 mm\nCell:Fat\t75:25\nM:E\t2.5:1
 65|CORE BIOPSIES\n| Site | Cellularity |\n|---|---|\n| Right | 70% |\n| Left | 50% |\n\nWeighted by length: final combined cellularity 65%, lymphoma 45% of cells.

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from featurestore import FeatureStore, strangers
-from featurestore.errors import write_beside
+from featurestore.errors import LabelError, write_beside
 from featurestore.words import Told, quoted
 from ingest.config import TableConfig
 from ingest.labels.claims import left_open
@@ -43,7 +43,12 @@ def export_review(
     An excerpt of the Report, or of what leaves its value open, stands beside where its hash is that
     of the Label: the CSV holds health data then.
     With `suspects`, Cases in order and why, it holds those instead.
+
+    Raises:
+        LabelError: the file is there already and no such list, or a person filled in values.
     """
+    if path.is_file() and not _is_untouched(path):
+        raise LabelError(f"{path} exists, and may hold values that you filled in: name a new file")
     found = read_reports(reports, config).reports if reports else []
     texts = {report.report_hash: report.text for report in found}
     about = {"target": store.target(target).name}
@@ -65,6 +70,17 @@ def export_review(
         then = f"Fill in value, then: trephine review import {path}"
         said = f"cases to judge in {path}: {n:,}.{more} {then}"
     return Told(said, {"path": str(path), "n": n})
+
+
+def _is_untouched(path: Path) -> bool:
+    """Whether a file is a list of `export_review` in which nobody filled in a value."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = csv.DictReader(file)
+            same = rows.fieldnames == list(COLUMNS)
+            return same and not any(row["value"] for row in rows)
+    except (OSError, ValueError, csv.Error):
+        return False
 
 
 def import_review(

@@ -14,6 +14,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from featurestore import FeatureStore
+from featurestore.errors import LabelError
 from featurestore.types import Label, Report, Target
 from ingest.labels import review, rules
 from ingest.labels.config import LabelConfig, OllamaConfig
@@ -81,7 +82,7 @@ def test_disputes_are_kept_out_reviewed_and_settled_by_a_person(
     assert taken.text().startswith(f"{unknown}\nlabels taken: 1. Next: ")
     best = store.sql("select value, method from best_labels where case_id = 'C2'").row(0)
     assert best == (65.0, "human")
-    nothing = review.export_review(store, todo)
+    nothing = review.export_review(store, tmp_path / "later.csv")
     assert (nothing.data["n"], nothing.text()) == (0, "No label needs a person.")
     assert store.sql("from labels where case_id = 'C2'").height == 3  # every one is kept
 
@@ -196,3 +197,18 @@ def test_a_case_that_a_spreadsheet_would_run_is_quoted_and_read_back(
     assert review.import_review(store, todo).data["n"] == len(names)
     labelled = store.sql("select case_id from labels where method = 'human'")["case_id"]
     assert set(labelled) == set(names)
+
+
+def test_an_export_leaves_a_file_with_what_a_person_filled_in(
+    store: FeatureStore, tmp_path: Path
+) -> None:
+    path = tmp_path / "todo.csv"
+    record_reports(store, reports("C1 C2"), target=TARGET, parser="rules")
+    review.export_review(store, path)
+    review.export_review(store, path)  # nobody wrote into it
+    empty = path.read_text()
+    for held in ("case_id,text\nQ1,Cellularity 45%\n", empty + "Q1," * empty.count(",") + "45\n"):
+        path.write_text(held)
+        with pytest.raises(LabelError, match=r"todo.csv exists, .* name a new file"):
+            review.export_review(store, path)
+        assert path.read_text() == held

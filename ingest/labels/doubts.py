@@ -13,6 +13,14 @@ _WITH_NOUN = re.compile(r"F[.,]?w[^FN.;C]*[xLf][^FN.;C]*$")
 _EXACTLY = words_of("exactly precisely accurately genauer genau précisément")
 _SHARE_KEY = re.compile(r"(?<=[^.;:|])%[dohqnM]*p[dohqnM]*C")  # "Plasma cells, % of cellularity"
 
+OF = words_of("of von der des de du")
+_COMPARES = OF | words_of(
+    """above below over under beyond more less higher lower über unter mehr weniger plus moins
+    dessus dessous"""
+)
+CHANGES = words_of("less more lower higher fewer weniger mehr moins plus")
+_PLACES = words_of("in im on over an auf sur dans")
+
 
 def may_be(s: str, at: int) -> bool:
     """Whether a figure that nothing ties may still be meant as the cellularity of its clause."""
@@ -56,3 +64,28 @@ def _is_normal(words: list[str], s: str, head: int, at: int) -> bool:
     begin = max(0, head - 2)
     normal = any(word.startswith(("normo", "normal", "appropriate")) for word in words[begin:at])
     return "y" in s[begin:head] or (normal and "y" in s[head:at])
+
+
+def is_relative(s: str, words: list[str], figures: dict[int, Figure], at: int) -> bool:
+    """Whether a figure is a difference or a share of another: "20% above normal"."""
+    behind = s[at + 1 :]
+    place = words[len(s[:at].rstrip("q")) - 1] if at else ""
+    if place in _PLACES and OF & set(words[at + 1 : at + 2]):
+        return True  # "cellularity is assessed on 40% of the section"
+    alone = figures[at].low == figures[at].high
+    if re.match(r"q?hq?k|k[eh]", behind) or (place == "within" and alone):
+        return True  # "agreement on the cellularity within 10%"
+    if behind[:2] == ",F" and figures[at].parts == figures[at + 2].parts:
+        return is_relative(s, words, figures, at + 2)  # "reduced to half, 50% of normal"
+    if words[at + 1 : at + 2] and words[at + 1] in CHANGES:
+        return True  # "the right one measures 10% less"
+    standard = re.match(r"([qhp])[dn]*(?:[hebk]|q[dn]*[hebk])", behind.replace("px", "p", 1))
+    return standard is not None and bool(_COMPARES & set(words[at + 1 : at + 3]))
+
+
+def is_spread(s: str, figures: dict[int, Figure], at: int) -> bool:
+    """Whether a range in brackets stands behind a figure: "40% (20-60%)", "75% (30-60%)"."""
+    if s[max(0, at - 2) : at] != "F(" or s[at + 1 : at + 2] != ")":
+        return False
+    one, other = figures[at - 2], figures[at]
+    return one.low == one.high and other.low < other.high and other.qualifier is None

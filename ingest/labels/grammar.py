@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from ingest.labels.doubts import is_doubted
+from ingest.labels.doubts import CHANGES, OF, is_doubted, is_relative, is_spread
 from ingest.labels.languages import words_of
 from ingest.labels.shares import NOUN, OWNED, PAIR, SHARE, list_back, shares_in, unsigned_in
 from ingest.labels.tokens import Sentence
@@ -17,22 +17,16 @@ from ingest.labels.tokens import Sentence
 _FROM_TO = re.compile("uF[^F.;]*p$")  # "from 10% in some to 60% in the middle"
 ODD = set("xLfiKN")
 FILLED = "blood-forming cells fill F"
-_OF = words_of("of von der des de du")
 _AWAY = words_of(
     """because by near beneath beside toward on after following post despite upon per at where to
     via using from since bei nach durch sur par après"""
 )
 _WE = words_of("i we ich wir je nous one you we're we've we'd we'll i've i'm i'd i'll")
-_COMPARES = _OF | words_of(
-    """above below over under beyond more less higher lower über unter mehr weniger plus moins
-    dessus dessous"""
-)
 _IS = words_of("is are was were appears remains ist est")
 _PARTS = words_of("area fraction share proportion anteil")
 _TAKE = re.compile(r"\b(?:mak|compris|constitu|account|occup|represent|cover|fill|tak|nehm|mach)")
 _CHANGED = re.compile("dimin|augment|baiss|rédui|accru")  # "diminuée de 30 %"
-_CHANGES = words_of("less more lower higher fewer weniger mehr moins plus")
-_BESIDE = _CHANGES | {"above", "below"}  # "15% more cellular than", "20% below normal"
+_BESIDE = CHANGES | {"above", "below"}  # "15% more cellular than", "20% below normal"
 _WHICH = words_of("which that who qui das die der welche welcher welches")
 _STRONG = words_of("marrow space spaces core cores biopsy biopsies trephine section sections")
 _HAVE = words_of("has had have hat hatte avait a an ein eine einen un une")
@@ -75,7 +69,6 @@ _OF_READERS = re.compile("[^.;,CF]*C:(?:d*[xr]+F[,j/;]+)+[^FCA.;]*o$")  # "XY 50
 _ALSO = re.compile(r";[pI]?[qdh]*(?P<own>[MBGt]*)v*(?P<by>z*)v*F(?:[.;,(]|$)")
 _LAST, _NAMED = re.compile("C[:vhqgdpy]*F?$|HM?$"), re.compile("HM?$|C[^;.FA]*$")
 _LEAD_ENDS = re.compile(r"[pwI][dn][qhnMBGRx]*d$")
-_PLACES = words_of("in im on over an auf sur dans")
 _AT_FIRST = words_of("at with mit bei avec à")
 _AT = re.compile(r"F,?v?d*(?:C(?!p[dq]*x)|[MB]+v[dqh]*[HC])")  # "at 40%, cellularity is normal"
 _ASIDE = re.compile(r"(?<=[CMBG]),[^,FNCAK.;]*,(?=v)")  # "cellularity, tumor included, is 40%"
@@ -249,7 +242,7 @@ class _Scan:
         if its or self.is_had(at):
             self.noun("?", at)  # "tumor cellularity", "an infiltrate with a cellularity of"
         elif (part := _PART_OF.search(s, max(0, at - 8), at)) and (
-            s[part.start()] in "F%" or _OF & set(self.words[part.start() : at])
+            s[part.start()] in "F%" or OF & set(self.words[part.start() : at])
         ):
             self.noun("x", at)
         else:
@@ -276,12 +269,14 @@ class _Scan:
                 self.head = "M"  # "cellularity normal, nodules 40%"
         elif head in ("x", "", "?", "K") and s[at] != "t":
             before = s[:at].rstrip("dqhonMBGR" + "x" * (self.words[at] in _STRONG))[-1:]
-            afresh = self.governed and s[at - 1] == "d" and self.words[self.behind] not in _OF
+            afresh = self.governed and s[at - 1] == "d" and self.words[self.behind] not in OF
             if afresh or before in ("", ",", ";", ".", "(", "j", "|", ":"):
                 self.head = self.subject = "M"
 
     def figure(self, at: int) -> None:
         s = self.s
+        if at - 2 in self.ties and is_spread(s, self.figures, at):
+            return self.owned.add(at)
         if s[max(0, at - 2) : at] == "N/" and not PAIR.search(s, 0, at):
             self.odd.add(at)  # "40/60%"
             return
@@ -337,7 +332,7 @@ class _Scan:
             return "at F"
         if lead[-1:] in ("w", "v") and re.match("F(?:pd*y)?q*H[MB]?(?:py|[.,;:()]|$)", s[at:]):
             return "F hypercellular"  # "ist mit 40 % hypozellulär"
-        if SHARE.match(s, at) or self._is_relative(at):
+        if SHARE.match(s, at) or is_relative(self.s, self.words, self.figures, at):
             return ""  # "60% of the cellularity", "20% lower than before"
         if _FILLED.match(s, at) and (
             (self.head == "M" and ({"v", "w"} & set(s[self.at : at]) or self.words[at - 1] == "zu"))
@@ -353,7 +348,7 @@ class _Scan:
             and "".join(self.words[noun.end() : noun.end() + 1])[:2] not in (":", "=", "..")
         ):
             return ""
-        if s[at + 1 : at + 2] in ("p", "d") and self.words[at + 1] in _OF:
+        if s[at + 1 : at + 2] in ("p", "d") and self.words[at + 1] in OF:
             of = _OF_IT.match(s, at + 1)
             if not of or not of["of"]:
                 return ""
@@ -363,22 +358,6 @@ class _Scan:
             marrow = self.head == "A" and s[self.at + 1 : self.at + 2] == "M"
             return None if marrow or self.head in ("C", "T", "K", "M") else ""
         return None
-
-    def _is_relative(self, at: int) -> bool:
-        """Whether a figure is a difference or a share of another: "20% above normal"."""
-        behind = self.s[at + 1 :]
-        place = self.words[len(self.s[:at].rstrip("q")) - 1] if at else ""
-        if place in _PLACES and _OF & set(self.words[at + 1 : at + 2]):
-            return True  # "cellularity is assessed on 40% of the section"
-        alone = self.figures[at].low == self.figures[at].high
-        if re.match(r"q?hq?k|k[eh]", behind) or (place == "within" and alone):
-            return True  # "agreement on the cellularity within 10%"
-        if behind[:2] == ",F" and self.figures[at].parts == self.figures[at + 2].parts:
-            return self._is_relative(at + 2)  # "reduced to half, 50% of normal"
-        if self.words[at + 1 : at + 2] and self.words[at + 1] in _CHANGES:
-            return True  # "the right one measures 10% less"
-        standard = re.match(r"([qhp])[dn]*(?:[hebk]|q[dn]*[hebk])", behind.replace("px", "p", 1))
-        return standard is not None and bool(_COMPARES & set(self.words[at + 1 : at + 3]))
 
     def _is_rest(self, at: int) -> bool:
         """Whether a figure and the one before it are all of something."""

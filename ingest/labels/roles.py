@@ -17,6 +17,7 @@ _RULE = re.compile(r"C[opdM]*F(?:(?=[^.;,j]*v)[^.;]*[ec]|[^.;,FN]*cq*[xv])")
 WITHOUT = re.compile(r"(?:c[dq]*)?a[dqupvMBG]*a")  # "[excluding the subcortical] spaces 40%"
 # "is within the expected range for age, at 40%"
 _COMPARED = re.compile("[pIq][dqh]*e[eq]*(?:p[dq]*y)?(?=,)")
+_UNIT = re.compile(r"\([q%]+\)(?=:)")  # "Normal cellularity for age (%): 40"
 _AGAINST = words_of("within above below under over beyond inside")
 WE = words_of("i we ich wir je nous")
 
@@ -61,6 +62,7 @@ def _before(sentence: Sentence, s: str, at: int) -> str:
     """What stands before a figure in its sentence and may say when or what it is."""
     since = after_any(s, ".;", at)
     before = s[since:at]
+    before = _UNIT.sub(lambda unit: "q" * len(unit[0]), before)
     for said in _COMPARED.finditer(before):
         if sentence.words[since + said.start()] in _AGAINST:
             before = before.replace(said[0], "q" * len(said[0]))

@@ -286,7 +286,9 @@ def review_export(
     if suspects is not None:
         from trainer.suspects import suspects as rank
 
-        given["suspects"] = rank(store, suspects).reasons()
+        ranked, typed = rank(store, suspects), click.get_current_context().get_parameter_source
+        about = given["target"] if typed("target") == ParameterSource.COMMANDLINE else None
+        given |= {"suspects": ranked.reasons(about), "target": ranked.target.name}
     return export_review(store, file, config=columns, **given)
 
 

@@ -18,6 +18,9 @@ Loss = Literal["bce", "mse", "huber", "interval"]
 Weight = Literal["case", "slide"]
 
 
+LONGEST, SHORTEST, MOST_STEPS = 20, 2, 1_000  # epochs, epochs, steps: see docs/design.md, Training
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(ArraysConfig):
     """Everything that decides the result of a Run; saved beside the weights."""
@@ -202,3 +205,13 @@ def named(model: str) -> Named | None:
     return Named(
         home=found["home"], name=found["name"], options=options, start=found["start"] or ""
     )
+
+
+def steps_of(config: TrainConfig, n_slides: int) -> tuple[int, int]:
+    """Steps of an epoch over n train Slides, and of the whole training."""
+    per_epoch = max(1, round(n_slides / config.batch_size))
+    if config.steps is not None:
+        return per_epoch, config.steps
+    if config.epochs is not None:
+        return per_epoch, max(1, round(config.epochs * per_epoch))
+    return per_epoch, max(SHORTEST * per_epoch, min(LONGEST * per_epoch, MOST_STEPS))

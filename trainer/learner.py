@@ -26,7 +26,6 @@ STATISTICS_SLIDES = 256  # whose first rows give the mean and standard deviation
 HUBER_DELTA = 0.1  # of the Target's range
 ATTENTION, ATTENTION_SHARE = ("tanh.", "gate.", "weight."), 0.1  # its part of the learning rate
 RATE, LARGEST_RATE = 1.15, 0.05
-LONGEST, SHORTEST, MOST_STEPS = 20, 2, 1_000  # epochs, epochs, steps: see docs/design.md, Training
 
 
 def bag_losses(loss: Loss, scores: Tensor, values: Tensor, y: Tensor) -> Tensor:
@@ -69,16 +68,6 @@ def slide_weights(bags: pl.DataFrame, config: TrainConfig, labels: np.ndarray) -
         near = np.exp(-0.5 * (np.subtract.outer(hundredths, hundredths) / 10) ** 2)
         weights /= (near @ np.bincount(place, weights, 101))[place]
     return np.asarray(weights / weights.mean(), np.float32)
-
-
-def steps_of(config: TrainConfig, n_slides: int) -> tuple[int, int]:
-    """Steps of an epoch over n train Slides, and of the whole training."""
-    per_epoch = max(1, round(n_slides / config.batch_size))
-    if config.steps is not None:
-        return per_epoch, config.steps
-    if config.epochs is not None:
-        return per_epoch, max(1, round(config.epochs * per_epoch))
-    return per_epoch, max(SHORTEST * per_epoch, min(LONGEST * per_epoch, MOST_STEPS))
 
 
 def rate_of(config: TrainConfig, dim: int) -> float:

@@ -19,7 +19,7 @@ from featurestore.fields import command_of, from_json, to_json
 from featurestore.types import EncoderDescription, RunRecord, Target, content_id
 from featurestore.words import as_html, counted
 from trainer import conformal
-from trainer.config import TrainConfig, loss_of
+from trainer.config import TrainConfig, loss_of, steps_of
 
 RANDOM = "the encoder's weights are random: these numbers say nothing about marrow"
 FEW_PATIENTS = 50  # of test, under which every number is rough
@@ -91,7 +91,10 @@ class Run:
         """The configuration that gives its numbers again: what was left open then is said."""
         record, planned = self.record, self.record.fit.get("planned_steps")
         said: dict[str, Any] = {"encoder_id": record.encoder_id, "tiling_id": record.tiling_id}
-        said |= {"steps": planned, "epochs": None} if planned is not None else {}
+        # the length, only where it is another by now: its models without a part of the slides
+        # were as long as their own slides ask for
+        if planned is not None and planned != steps_of(self.config, record.n_train)[1]:
+            said |= {"steps": planned, "epochs": None}
         return replace(self.config, **said)
 
     def metric(self, name: str, split: str = "test") -> float | None:

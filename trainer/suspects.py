@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 
 from featurestore import FeatureStore
+from featurestore.errors import ConfigError
 from featurestore.types import Progress, Target, silent
 from featurestore.words import counted, in_columns
 from trainer import runs
@@ -70,8 +71,15 @@ class Suspects:
             lines.append(f"next        trephine review export todo.csv --suspects {self.run_id}")
         return "\n".join(lines)
 
-    def reasons(self) -> dict[str, str]:
-        """Cases of the suspects with why, the most suspect first."""
+    def reasons(self, target: str | None = None) -> dict[str, str]:
+        """Cases of the suspects with why, the most suspect first.
+
+        Raises:
+            ConfigError: they are of another Target than the one that is named.
+        """
+        if target not in (None, self.target.name):
+            said = f"run {self.run_id} is of target {self.target.name!r}, not {target!r}"
+            raise ConfigError(f"{said}: leave --target out")
         own, digits = {}, runs.coarse(self.target)
         for one in reversed(self.slides[: self.n_beyond]):  # of a Case its worst Slide stays
             own[one.case_id] = f"label {one.label:g}, predicted {one.told(digits)}"

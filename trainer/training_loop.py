@@ -28,13 +28,13 @@ from featurestore.fields import to_json
 from featurestore.types import Progress, content_id, silent
 from trainer import evaluate, runs
 from trainer.bags import Sampler, training_draws
-from trainer.config import Loss, TrainConfig, loss_of
+from trainer.config import Loss, TrainConfig, loss_of, steps_of
 from trainer.conformal import OUT_OF_FOLD
 from trainer.draws import TRAIN, VALIDATE
 from trainer.feed import MAX_OPEN, resident, streamed
 from trainer.holdout import JUDGES, Division, divided, stratified
 from trainer.inference import applied, resample
-from trainer.learner import Learner, bag_losses, new_model, scaled_labels, slide_weights, steps_of
+from trainer.learner import Learner, bag_losses, new_model, scaled_labels, slide_weights
 from trainer.model import Scorer, compute_threads
 from trainer.own_model import State, described
 

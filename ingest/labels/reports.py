@@ -47,6 +47,7 @@ VALUE_HINTS = (  # how people write what is no one number
         "high",
     ),
 )
+FOR_TARGET = "for_target"  # of a list for review: the Target that its values are of
 ADDENDUM = re.compile(  # how a text that belongs to an earlier one begins
     r"\W*(?:\w+\W+){0,3}?(?:addend|supplement|additional|nachtrag|nachbericht|compl[ée]ment|ergänz)",
     re.IGNORECASE,
@@ -235,8 +236,13 @@ def read_label_table(
         column_of(Label, "value", needed=True, also=("label", target.name), hints=VALUE_HINTS),
         column_of(Label, "low", also=("lower",)),
         column_of(Label, "high", also=("upper",)),
+        Column(name=FOR_TARGET),
     ]
     table = read_table(path, columns, config, error=LabelError)
+    others = {row.values[FOR_TARGET] for row in table.rows} - {None, "", target.name}
+    for other in sorted(others):
+        said = f"its values are of target {other!r}, not {target.name!r}: pass --target {other}"
+        table.faults.append((None, said))
     scale = config.scale if config else None
     if scale is None and _may_be_shares(table, target):
         question = (

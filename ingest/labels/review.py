@@ -12,12 +12,13 @@ import polars as pl
 
 from featurestore import FeatureStore, strangers
 from featurestore.errors import LabelError, write_beside
+from featurestore.types import Target
 from featurestore.words import Told, quoted
 from ingest.config import TableConfig
 from ingest.labels.claims import left_open
 from ingest.labels.config import ValueConfig
 from ingest.labels.recording import without_erased
-from ingest.labels.reports import read_label_table, read_reports
+from ingest.labels.reports import FOR_TARGET, read_label_table, read_reports
 from ingest.labels.rules import understand
 
 EXCERPT_CHARACTERS = 240  # either side of the evidence
@@ -25,7 +26,7 @@ DOUBTFUL_CHARACTERS, DOUBTFUL_SENTENCES = 200, 3  # of a Report without evidence
 GAP = " [...] "
 COLUMNS = (  # value, low and high are empty: for the person to fill in
     *("case_id", "value", "low", "high", "status", "reason", "rules_value", "ollama_value"),
-    *("human_value", "rules_evidence", "ollama_evidence", "excerpt"),
+    *("human_value", "rules_evidence", "ollama_evidence", "excerpt", FOR_TARGET),
 )
 
 
@@ -62,12 +63,17 @@ def export_review(
         writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
         writer.writeheader()
         for row in rows.iter_rows(named=True):
-            cells = {**row, "excerpt": _excerpt(row, texts.get(row["report_hash"]))}
+            cells = {
+                **row,
+                FOR_TARGET: target,
+                "excerpt": _excerpt(row, texts.get(row["report_hash"])),
+            }
             writer.writerow({name: quoted(cell) for name, cell in cells.items()})
     said = "No label needs a person."
     if n := rows.height:
         more = "" if reports else " Pass --reports for what each report says."
-        then = f"Fill in value, then: trephine review import {path}"
+        own = "" if target == Target.name else f" --target {target}"
+        then = f"Fill in value, then: trephine review import {path}{own}"
         said = f"cases to judge in {path}: {n:,}.{more} {then}"
     return Told(said, {"path": str(path), "n": n})
 

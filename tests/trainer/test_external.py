@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -171,6 +172,18 @@ def test_the_same_again_gives_the_same_numbers(store: FeatureStore, run: Run) ->
     config = run.again()
     assert (config.encoder_id, config.steps) == (run.record.encoder_id, 30)
     assert train(store, config, draw=False).record.metrics == run.record.metrics
+
+
+@pytest.mark.parametrize("length", [{"epochs": 5}, {}])
+def test_the_same_again_gives_the_same_intervals(store: FeatureStore, length: Any) -> None:
+    run = train(store, TrainConfig(cohort="own", bag_size=8, resamples=2, **length), draw=False)
+    again = run.again()
+    assert (again.epochs, again.steps) == (run.config.epochs, None)
+    twin = train(store, again, draw=False)
+    assert twin.predictions.equals(run.predictions)  # of its models out of fold, too
+    assert (run.half_widths is None) == (twin.half_widths is None)
+    if run.half_widths is not None and twin.half_widths is not None:
+        assert run.half_widths.times == twin.half_widths.times
 
 
 def test_runs_are_listed_by_a_condition(store: FeatureStore, run: Run) -> None:

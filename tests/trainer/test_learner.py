@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from featurestore.types import Target
 from trainer import TrainConfig
+from trainer.config import steps_of
 from trainer.learner import (
     Learner,
     bag_losses,
@@ -20,7 +21,6 @@ from trainer.learner import (
     scaled_labels,
     schedule,
     slide_weights,
-    steps_of,
 )
 from trainer.model import BagModel
 

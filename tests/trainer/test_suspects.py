@@ -10,6 +10,7 @@ import pytest
 from builders import embedding_stores as es
 
 from featurestore import FeatureStore
+from featurestore.errors import ConfigError
 from featurestore.types import Target
 from ingest.labels.review import export_review
 from trainer import TrainConfig, runs, train
@@ -77,3 +78,6 @@ def test_nothing_is_proposed_where_nothing_is_suspect() -> None:
     )
     assert found.text().startswith("0 of 0 slides")
     assert "review export" not in found.text()
+    with pytest.raises(ConfigError, match="is of target 'cellularity', not 'blasts'"):
+        found.reasons("blasts")
+    assert found.reasons("cellularity") == found.reasons() == {}

@@ -212,3 +212,23 @@ def test_an_export_leaves_a_file_with_what_a_person_filled_in(
         with pytest.raises(LabelError, match=r"todo.csv exists, .* name a new file"):
             review.export_review(store, path)
         assert path.read_text() == held
+
+
+def test_a_list_of_one_target_gives_no_label_of_another(
+    store: FeatureStore, tmp_path: Path
+) -> None:
+    blasts = Target(name="blasts")
+    record_reports(store, reports("C1"), target=TARGET, parser="rules")
+    own = Label(
+        case_id="C1", target="blasts", value=95, low=95, high=95, method="human", status="single"
+    )
+    store.record_labels([own], blasts)
+    path = tmp_path / "todo.csv"
+    said = review.export_review(store, path, "blasts", suspects={"C1": "label 95, predicted 28"})
+    assert said.text().endswith(f"trephine review import {path} --target blasts")
+    path.write_text(path.read_text().replace("C1,,", "C1,28,"))
+    with pytest.raises(LabelError, match="its values are of target 'blasts', not 'cellularity'"):
+        review.import_review(store, path)
+    assert review.import_review(store, path, "blasts").data["n"] == 1
+    labels = store.sql("select target, value from best_labels order by target").rows()
+    assert labels == [("blasts", 28.0), ("cellularity", 40.0)]

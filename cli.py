@@ -628,14 +628,15 @@ def report(
     Example: trephine report latest -o cellularity.html
     """
     from ingest.table import read_truth
-    from trainer.page import page_text, write_page, written
+    from trainer.page import page_text, warnings, write_page, written
 
     if in_text:
         if out is not None or any(given.values()):
             raise click.UsageError("--text prints the top of the page: leave out what is of a file")
         return page_text(store, run)
     given["truth"] = given["truth"] and functools.partial(read_truth, given["truth"], config=how)
-    return written(write_page(store, run, out or Path("report.html"), **given))
+    page = write_page(store, run, out or Path("report.html"), **given)
+    return written(page, warnings(store, run))
 
 
 @main.command()

@@ -75,14 +75,14 @@ def compare(store: FeatureStore, first: str, second: str) -> Told:
         f"the second less the first, on {counted(n, 'slide')} of {counted(n_patients, 'patient')} "
         f"tested by both (95% interval by patient): {gains}{runs.of_classes(share)}"
         if n
-        else _why_not(pair)
+        else _why_not(store, pair)
     )
     said = {"run_ids": ids, "differs": differs, "n_slides": n, "n_patients": n_patients}
     said |= {"target": target, "scores": each, "difference": gain, "positive": share}
     return Told("\n".join(lines), said | {"warnings": warnings}, gave_up=not n)
 
 
-def _why_not(pair: Sequence[runs.Run]) -> str:
+def _why_not(store: FeatureStore, pair: Sequence[runs.Run]) -> str:
     """Why there is nothing to compare two Runs on, and what to do."""
     ids, (one, other) = " ".join(run.run_id for run in pair), (run.record for run in pair)
     folds = [run.config.fold for run in pair]
@@ -94,7 +94,9 @@ def _why_not(pair: Sequence[runs.Run]) -> str:
     elif one.cohort == other.cohort and None not in folds:
         why = "they were tested on folds {} and {}, which share no slide".format(*folds)
         alike = replace(pair[0].config, fold=None) == replace(pair[1].config, fold=None)
-        what = f"pool the folds with: trephine report {ids}"
+        rest = [one.split for one in store.splits(one.cohort) if one.split not in folds]
+        more = f", add the run{'s' * (len(rest) > 1)} of {_folds(rest)} to" if rest else " with"
+        what = f"{'to ' * bool(rest)}pool the folds{more}: trephine report {ids}"
         what = what if alike else "name two runs of one fold: trephine runs"
     return f"{why}, so they cannot be compared; {what}"
 
@@ -109,9 +111,7 @@ def view(
     store: FeatureStore, loaded: Sequence[runs.Run], tests: Sequence[pl.DataFrame]
 ) -> dict[str, Any]:
     """Gather what the page says of several Runs together; the first is what others are held to."""
-    named = (decided(run) | {"encoder": run.encoder.name, "device": ""} for run in loaded)
-    settings = [{name: in_words(value) for name, value in one.items()} for one in named]
-    differ = [k for k in settings[0] if len({str(one[k]) for one in settings}) > 1]
+    settings, differ = _settings(loaded)
     target = loaded[0].record.about()
     common = (slides, *_), _ = _common(tests, target)
     short = _short(loaded, settings, [k for k in differ if k != "code"])
@@ -119,12 +119,14 @@ def view(
     # a Run that was made twice counts once
     once = sorted({str(one): i for i, one in reversed([*enumerate(settings)])}.values())
     factors = [k for k in differ if k not in ("seed", "fold")]
+    short_of = _lacking(store, loaded)
+    once = [i for i in once if _row(settings[i], differ) not in short_of]
     values = [{k: settings[i][k] for k in factors} for i in once]
     cells, pool = list[table_one.Cell](), slides
-    if len(factors) < len(differ):
+    if once and len(factors) < len(differ):
         cells, pool = table_one.cells_of(store, [loaded[i] for i in once], values)
     repeated = any(cell.seeds > 1 or cell.folds > 1 for cell in cells)
-    pooled = _pooled(cells[0], pool, loaded[0]) if len(cells) == 1 else None
+    pooled = _pooled(cells[0], pool, loaded[0]) if cells and not factors else None
     figures = _figures(short, common, target)
     return {
         "differ": differ,
@@ -135,17 +137,55 @@ def view(
         "patients": slides["patient_id"].n_unique(),
         "figures": [*(pooled["figures"] if pooled else ()), *figures],
         "scores": scores,
-        "cells": cells if len(cells) > 1 and repeated else None,
-        "lacking": "" if cells or "fold" not in differ else _lacking(settings),
+        "cells": cells if factors and repeated else None,
+        "lacking": lacking(store, loaded),
     }
 
 
-def _lacking(settings: Sequence[Mapping[str, Any]]) -> str:
-    """Which folds a seed lacks that others have."""
-    made = {(one["seed"], one["fold"]) for one in settings}
-    seeds, folds = (sorted({one[name] for one in settings}, key=str) for name in ("seed", "fold"))
-    every = ((seed, fold) for seed in seeds for fold in folds)
-    return ", ".join(f"seed {one[0]} lacks fold {one[1]}" for one in every if one not in made)
+def _settings(loaded: Sequence[runs.Run]) -> tuple[list[dict[str, Any]], list[str]]:
+    """What decided each Run, in words, and the names of what differs."""
+    named = (decided(run) | {"encoder": run.encoder.name, "device": ""} for run in loaded)
+    settings = [{name: in_words(value) for name, value in one.items()} for one in named]
+    return settings, [k for k in settings[0] if len({str(one[k]) for one in settings}) > 1]
+
+
+def _row(own: Mapping[str, Any], differ: Sequence[str]) -> str:
+    """What tells the Runs that are alike but for seed and fold; empty if all are."""
+    factors = [k for k in differ if k not in ("seed", "fold")]
+    return ", ".join(f"{k.replace('-', ' ')} {own[k]}" for k in factors)
+
+
+def lacking(store: FeatureStore, loaded: Sequence[runs.Run]) -> str:
+    """Why some or all Runs of a cross-validation are not pooled; empty if nothing is missing."""
+    rows = _lacking(store, loaded).items()
+    said = "; ".join(f"{row}: {gaps}" if row else gaps for row, gaps in rows)
+    return said and f"Not pooled: {said}. Name the missing runs too, or train them."
+
+
+def _lacking(store: FeatureStore, loaded: Sequence[runs.Run]) -> dict[str, str]:
+    """The rows of Runs of several folds that lack some of their Cohort, and which these are."""
+    settings, differ = _settings(loaded)
+    made: dict[str, dict[int, list[str]]] = {}  # folds that are missing, of each seed of each row
+    for run, own in zip(loaded, settings, strict=True):
+        if "fold" in differ and (fold := run.config.fold) is not None:
+            every = [one.split for one in store.splits(run.record.cohort)]
+            seeds = made.setdefault(_row(own, differ), {})
+            missing = seeds.setdefault(run.config.seed, every)
+            seeds[run.config.seed] = [one for one in missing if one != fold]
+    return {row: _gaps(seeds) for row, seeds in made.items() if any(seeds.values())}
+
+
+def _gaps(seeds: Mapping[int, Sequence[str]]) -> str:
+    first, *others = seeds.values()
+    if all(other == first for other in others):
+        return f"{_folds(first)} {'are' if len(first) > 1 else 'is'} missing"
+    gaps = ((seed, fold) for seed in sorted(seeds) for fold in seeds[seed])
+    return ", ".join(f"seed {seed} lacks fold {fold}" for seed, fold in gaps)
+
+
+def _folds(names: Sequence[str]) -> str:
+    *others, last = names
+    return f"folds {', '.join(others)} and {last}" if others else f"fold {last}"
 
 
 def _figures(short: Sequence[str], common: Common, target: Target) -> Iterator[dict[str, Any]]:

@@ -86,17 +86,25 @@ def write_page(
     return out
 
 
-def written(page: Path) -> Told:
+def written(page: Path, warnings: Sequence[str] = ()) -> Told:
     """What is said of a page when it is there."""
     n_bytes = page.stat().st_size
     said = f"The page is {page}, {size(n_bytes)}. Open it in a browser."
-    return Told(said, {"page": str(page), "bytes": n_bytes})
+    data = {"page": str(page), "bytes": n_bytes, "warnings": [*warnings]}
+    return Told("\n".join([*runs.first(warnings), said]), data)
+
+
+def warnings(store: FeatureStore, run_ids: Sequence[str]) -> list[str]:
+    """What must be read before a page of Runs: which of a cross-validation are missing."""
+    said = compare.lacking(store, [runs.load(store, run_id) for run_id in run_ids])
+    return [said] if said else []
 
 
 def page_text(store: FeatureStore, run_ids: Sequence[str]) -> Told:
     """The top of the page, the table by range and a plot, of each Run, in characters."""
     pairs = zip(*_loaded(store, run_ids), strict=True)
-    said = "\n\n".join(verdict.as_text(store, run, test) for run, test in pairs)
+    parts = (verdict.as_text(store, run, test) for run, test in pairs)
+    said = "\n\n".join([*runs.first(warnings(store, run_ids)), *parts])
     return Told(said, {"text": said})
 
 

@@ -72,10 +72,20 @@ def test_folds_that_share_no_slide_are_not_compared(
     assert re.search(r"^fold +\d +\d$", said.stdout, re.MULTILINE)
     last = said.stdout.splitlines()[-1]
     assert f"on folds {first.config.fold} and {apart.config.fold}, which share no slide" in last
-    assert f"report --store {store.root} {first.run_id} {apart.run_id}" in last
+    rest = sorted({"0", "1", "2", "3", "4"} - {first.config.fold, apart.config.fold})
+    named = "folds {}, {} and {}".format(*rest)
+    whole = f"to pool the folds, add the runs of {named} to: trephine report "
+    assert f"{whole}--store {store.root} {first.run_id} {apart.run_id}" in last
+    report = ["report", "--store", str(store.root), first.run_id, apart.run_id, "--text"]
+    text = CliRunner().invoke(cli.main, report)
+    assert text.stdout.startswith(f"warning     Not pooled: {named} are missing. ")
     both = [first, apart]
-    pooled = compare.view(store, both, [page.test_slides(store, run) for run in both])["pooled"]
-    assert pooled["cell"].folds == 2  # as the sentence promises
+    view = compare.view(store, both, [page.test_slides(store, run) for run in both])
+    assert (view["pooled"], view["cells"]) == (None, None)
+    assert view["lacking"].startswith(f"Not pooled: {named} are missing. ")
+    whole = [r for r in crossed if r.config.seed == first.config.seed]
+    view = compare.view(store, whole, [page.test_slides(store, run) for run in whole])
+    assert (view["pooled"]["cell"].folds, view["lacking"]) == (5, "")  # as the sentence promises
     elsewhere = CliRunner().invoke(cli.main, [*words, seed.run_id])
     assert "so they cannot be compared; name two runs of one fold: " in elsewhere.stdout
     told = json.loads(CliRunner().invoke(cli.main, [*words, apart.run_id, "--json"]).stdout)
@@ -238,7 +248,7 @@ def test_page_and_terminal_pool_folds_and_seeds_as_a_direct_computation_does(
     lacks = [(k, f) for k in seeds for f in folds if (k, f) not in there]
     assert len(lacks) == len(seeds) * len(folds) - 3 > 0
     said = ", ".join(f"seed {k} lacks fold {f}" for k, f in lacks)
-    assert f"Nothing is pooled: {said}." in out.read_text()
+    assert f"Not pooled: {said}." in out.read_text()
 
 
 def pairs_in_order(labels: np.ndarray, mean: np.ndarray) -> float:
@@ -248,6 +258,25 @@ def pairs_in_order(labels: np.ndarray, mean: np.ndarray) -> float:
 
 def minus_back(text: str) -> str:
     return text.replace("−", "-").replace("R²", "R2")
+
+
+def test_a_row_that_lacks_a_fold_leaves_the_whole_rows_their_numbers(
+    store: FeatureStore, crossed: list[runs.Run], tmp_path: Path
+) -> None:
+    config = replace(crossed[0].config, seed=0, fold=None, lr=3e-3)
+    rows = [list(crossed)]
+    rows += [[train(store, replace(config, fold=str(k)), draw=False) for k in range(5)]]
+    rows += [[train(store, replace(config, fold="1", lr=1e-3), draw=False)]]
+    given = [run for row in rows for run in row]
+    few = [run.run_id for run in given if run is not crossed[0]]
+    gone = f"seed {crossed[0].config.seed} lacks fold {crossed[0].config.fold}"
+    text = page.write_page(store, few, tmp_path / "page.html").read_text()
+    gone = f"Not pooled: lr default: {gone}; lr 0.001: folds 0, 2, 3 and 4 are missing."
+    assert gone in text
+    assert "They share no test slide" not in text
+    table = text.split("over seeds</caption>")[1].split("</table>")[0]
+    assert "<tbody><tr><td>0.003<td>1<td>" in table
+    assert table.count("<tr>") == 2  # its head and the one whole row
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=5), st.integers(0, 99))

@@ -319,7 +319,7 @@ def test_a_slide_that_was_set_aside_stays_on_the_page(
 
 def test_a_page_says_where_it_is_and_how_large(page: Path) -> None:
     told = written(page)
-    assert told.json() == {"page": str(page), "bytes": len(page.read_bytes())}
+    assert told.json() == {"page": str(page), "bytes": len(page.read_bytes()), "warnings": []}
     assert f"The page is {page}, " in told.text()
 
 

@@ -25,6 +25,7 @@ _WE = words_of("i we ich wir je nous one you we're we've we'd we'll i've i'm i'd
 _IS = words_of("is are was were appears remains ist est")
 _PARTS = words_of("area fraction share proportion anteil")
 _TAKE = re.compile(r"\b(?:mak|compris|constitu|account|occup|represent|cover|fill|tak|nehm|mach)")
+_TAKEN = words_of("involved infiltrated represented occupied replaced accounted occupé infiltrée")
 _CHANGED = re.compile("dimin|augment|baiss|rédui|accru")  # "diminuée de 30 %"
 _BESIDE = CHANGES | {"above", "below"}  # "15% more cellular than", "20% below normal"
 _WHICH = words_of("which that who qui das die der welche welcher welches")
@@ -73,7 +74,7 @@ _AT_FIRST = words_of("at with mit bei avec à")
 _AT = re.compile(r"F,?v?d*(?:C(?!p[dq]*x)|[MB]+v[dqh]*[HC])")  # "at 40%, cellularity is normal"
 _ASIDE = re.compile(r"(?<=[CMBG]),[^,FNCAK.;]*,(?=v)")  # "cellularity, tumor included, is 40%"
 _PART_OF = re.compile(
-    r"(?:(?:^|[.,;(])p[do]*|F[q]*p[dohqnM]*|[^.;:|]%[dohqnM]*p[dohqnM]*)$"
+    r"(?:(?:^|[.,;(])p[do]*|F[q]*p[dohqnM]*|[^.;:|]%[dohqnM]*p[dohqnM]*|x[qdMt]*[(,]%[dohqnM]*)$"
 )  # "of the cellularity"
 
 
@@ -242,7 +243,7 @@ class _Scan:
         if its or self.is_had(at):
             self.noun("?", at)  # "tumor cellularity", "an infiltrate with a cellularity of"
         elif (part := _PART_OF.search(s, max(0, at - 8), at)) and (
-            s[part.start()] in "F%" or OF & set(self.words[part.start() : at])
+            s[part.start()] in "F%x" or OF & set(self.words[part.start() : at])
         ):
             self.noun("x", at)
         else:
@@ -370,8 +371,9 @@ class _Scan:
         """The tie by the noun that a figure stands behind, or none."""
         s, head = self.s, self.head
         between = s[self.at + 1 : at]
-        if head == "C":
-            return "cellularity is F"
+        if head == "C":  # "cellularity involved by lymphoma: 30%" is the lymphoma's
+            measured = s.rfind("C", 0, at) + 1
+            return "?" if self.words[measured] in _TAKEN else "cellularity is F"
         if head == "T":
             return "" if OWNED.match(s, at) and not _FROM_TO.search(s, 0, at) else "listed"
         if head in ("H", "A"):

@@ -252,3 +252,20 @@ def test_a_part_that_is_named_for_its_extreme_is_no_cellularity(v: int) -> None:
         assert parse(CORE.format(said.format(v=v))).value is None, said
     assert parse(CORE.format(f"Cellularity is {v}%, focally lower.")).value == v
     assert parse(CORE.format(f"Overall {v}% cellular, focally up to 90%.")).value == v
+
+
+SHARES = """Percentage of marrow cellularity involved: {v}%.
+Percent of marrow cellularity involved by {noun}: {v}%.
+Cellularity involved by {noun}: {v}%
+Cellularity occupied by {noun}: {v}%
+{noun} involvement (% cellularity): {v}%
+{noun} involvement, % cellularity: {v}%""".splitlines()
+
+
+def test_a_share_of_the_cellularity_that_another_takes_is_none() -> None:
+    for said, noun, v in itertools.product(SHARES, ("lymphoma", "myeloma", "CLL"), (10, 60)):
+        assert parse(CORE.format(said.format(noun=noun, v=v))).value is None, said
+        both = CORE.format(said.format(noun=noun, v=v) + "\nOverall cellularity: 80%")
+        assert parse(both).value in (80, None), said
+    for said in ("The cellularity of the involved marrow is {v}%.", "Marrow (% cellularity): {v}"):
+        assert parse(CORE.format(said.format(v=45))).value == 45, said

@@ -118,6 +118,20 @@ def test_runs_that_learnt_from_what_they_predict_say_where_it_was_left_out(
     assert not [one for one in new.notes if "not new" in one]
 
 
+def test_a_fold_that_was_trained_twice_is_counted_once(
+    store: FeatureStore, crossed: list[runs.Run]
+) -> None:
+    first, other = crossed[:2]
+    twin = train(store, first.config, draw=False)
+    for named, kept, gone in (first, first, twin), (twin, twin, first), (other, twin, first):
+        found = store.named("named/out_of_fold", {"run": named.run_id})
+        assert not found.select("slide_id", "seed").is_duplicated().any()
+        assert (found.height, set(found["fold"])) == (84, {"0", "1", "2", "3", "4"})
+        assert kept.run_id in set(found["run_id"])
+        assert gone.run_id not in set(found["run_id"])
+    store.withdraw(twin.run_id, "run")
+
+
 def left_out(run: runs.Run) -> str:
     return ", ".join(f"'{one}'" for one in run.predictions.filter(split="test")["slide_id"])
 

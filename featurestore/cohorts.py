@@ -21,6 +21,7 @@ from featurestore.types import Cohort, CohortSlide
 ADD_LABELS = "Add labels with: trephine label REPORTS, or trephine label --table LABELS.csv"
 TRY = "Try the condition with: trephine sql 'from bags'"
 STRATUM = 10  # Patients of like labels, among whom chance decides
+Dealt = tuple[str, int, float, bool]  # a Patient, its Slides, mean label, of the upper of 2 classes
 SIDES = ("train", "validation", "calibration", "test")
 
 
@@ -205,34 +206,43 @@ def _at_random(slides: pl.DataFrame, config: SplitConfig) -> pl.DataFrame:
     Which of neighbours goes where is a hash's business. Each run of K Patients has one for each of
     K folds; a side of `random` gets the next one where that brings it nearer to its share.
     """
-    counts = slides.group_by("patient_id").agg(pl.len(), pl.col("value").mean()).rows()
+    upper = (pl.col("value") > slides["value"].min()).any() & (slides["value"].n_unique() == 2)
+    counts = slides.group_by("patient_id").agg(pl.len(), pl.col("value").mean(), upper=upper).rows()
     drawn = {row[0]: _hash(f"{config.seed}/{row[0]}") for row in counts}
     ordered = sorted(counts, key=lambda row: (row[2], drawn[row[0]]))
     width, deal = (config.folds, _folds) if config.method == "folds" else (STRATUM, _sides)
     runs = [
-        sorted((row[:2] for row in ordered[i : i + width]), key=lambda row: drawn[row[0]])
+        sorted(ordered[i : i + width], key=lambda row: drawn[row[0]])
         for i in range(0, len(ordered), width)
     ]
     sides = deal(runs, config)
     return slides.with_columns(pl.col("patient_id").replace_strict(sides).alias("split"))
 
 
-def _folds(runs: Sequence[Sequence[tuple[str, int]]], config: SplitConfig) -> dict[str, str]:
-    """A fold for each Patient, from runs of (patient_id, Slides): the largest to the emptiest."""
+def _folds(runs: Sequence[Sequence[Dealt]], config: SplitConfig) -> dict[str, str]:
+    """A fold for each Patient of each run: the largest to the emptiest.
+
+    Of two classes the upper begins in a run with the lower, so some folds get one more of it
+    there: a last run that is not full goes to the others first.
+    """
     if (n := sum(map(len, runs))) < config.folds:
         raise CohortError(f"{config.folds} folds need as many patients, got {n}")
-    sizes, sides = [0] * config.folds, {}
+    sizes, uppers, sides = [0] * config.folds, [0] * config.folds, {}
     for run in runs:
         emptiest = sorted(range(config.folds), key=sizes.__getitem__)
-        for fold, (patient, n) in zip(emptiest, sorted(run, key=lambda one: -one[1]), strict=False):
+        if len(run) < config.folds:
+            emptiest.sort(key=uppers.__getitem__)
+        largest = sorted(run, key=lambda one: -one[1])
+        for fold, (patient, n, _, upper) in zip(emptiest, largest, strict=False):
             sides[patient], sizes[fold] = str(fold), sizes[fold] + n
+            uppers[fold] += upper
     return sides
 
 
-def _sides(runs: Sequence[Sequence[tuple[str, int]]], config: SplitConfig) -> dict[str, str]:
-    """Train or test for each Patient, from runs of (patient_id, Slides)."""
+def _sides(runs: Sequence[Sequence[Dealt]], config: SplitConfig) -> dict[str, str]:
+    """Train or test for each Patient."""
     sides, test, seen = {}, 0, 0
-    for patient, n in (one for run in runs for one in run):
+    for patient, n, *_ in (one for run in runs for one in run):
         seen += n
         wanted = config.test_fraction * seen
         taken = abs(test + n - wanted) < abs(test - wanted)

@@ -11,6 +11,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 from builders.catalog_rows import case_row, cohort_row, label_row, slide_arrays, slide_row
@@ -146,6 +147,22 @@ def test_folds_and_sides_have_the_whole_range_of_labels(k: int, seed: int, data:
     assert abs(shares["len"][1] - n / 2) <= 1
     if n > 60:
         assert abs(shares["value"][0] - shares["value"][1]) < 0.25
+
+
+@given(st.integers(2, 9), st.integers(0, 9), st.lists(st.booleans(), min_size=9, max_size=120))
+@settings(max_examples=60, deadline=None)
+def test_folds_share_two_classes_evenly(k: int, seed: int, positive: list[bool]) -> None:
+    rng = np.random.default_rng(seed)
+    of = [i for i in range(len(positive)) for _ in range(rng.integers(1, 4))]
+    value = pl.Series([100.0 * (positive[i] and rng.random() < 0.9) for i in of])
+    made, _ = split(
+        slides([(f"P{i}", 0) for i in of]).with_columns(value=value),
+        SplitConfig(method="folds", folds=k, seed=seed),
+    )
+    each = made.group_by("patient_id").agg(pl.col("split").first(), pl.col("value").max() > 0)
+    for some in each, each.filter("value"), each.filter(~pl.col("value")):
+        counts = [some.filter(split=str(fold)).height for fold in range(k)]
+        assert max(counts) - min(counts) <= 1
 
 
 def test_a_table_must_name_every_slide_and_part_no_patient() -> None:

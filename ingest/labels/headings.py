@@ -11,6 +11,7 @@ from ingest.labels.languages import (
     GENERAL,
     HISTORY,
     KINDS,
+    MONTHS,
     ORGANS,
     REMARKS,
     WORDS,
@@ -157,7 +158,10 @@ def is_historic(heading: str) -> bool:
     """Whether a heading tells of an earlier time or of another's reading."""
     bare = ASIDE.sub("", heading).replace("background marrow", "marrow")
     words = [w for w in _WORD.findall(bare) if not w.startswith("replac")]
-    old = any(w in HISTORY or (WORDS.get(w) == "b" and w not in GENERAL) for w in words)
+    dated = set() if classes_in(bare) & set("MBGSrvp") else MONTHS  # "12 March 2018", of a letter
+    old = any(
+        w in HISTORY or (WORDS.get(w) == "b" and w not in GENERAL and w not in dated) for w in words
+    )
     old = old or "at diagnosis" in heading or "at presentation" in heading
     return is_anothers(heading) or (old and not AMENDS.search(heading))
 

@@ -135,8 +135,8 @@ r sender cases outside sending referring referral submitted submitting external 
  trainee draft preliminary provisional reader readers observer another you donor donor's sister
  brother sibling twin mother father your interobserver intraobserver rereading reread errorrate
  differed discrepancy auswärts auswärtig externe votre vos
-n our now current currently present presently today today's actual actually observed new recent
- aktuell vorliegend jetzt heute derzeit actuel actuelle actuellement fact
+n nunmehr our now current currently present presently today today's actual actually observed new
+ recent aktuell vorliegend jetzt heute derzeit actuel actuelle actuellement fact
 E modified updated sic strike scratch
 g rückgang anstieg abnahme zunahme diminué augmenté baissé reduced decrease increase fall rise drop
  gone fell fallen ging gesunken sank sinkt passe passait rose risen dropped declined improved
@@ -164,6 +164,9 @@ touch touch imprint imprints squash crushprep dab roll tupfpräparat abklatsch a
 blood blood peripheral
 other node nodes liver spleen skin lung mass csf fluid
 """  # material that is not the core
+MONTHS = words_of(
+    "january february march april may june july august september october november december"
+)
 # of the name of a field: which end of a range it holds
 LOW_ENDS = ("min", "minimum", "low", "lower", "from")
 HIGH_ENDS = ("max", "maximum", "high", "upper", "to")

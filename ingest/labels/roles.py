@@ -16,7 +16,7 @@ _OF_AGE = re.compile(r"F[^F]*\([dpz]*y[:dpv]*$")  # "40% hypercellular (for age 
 _RULE = re.compile(r"C[opdM]*F(?:(?=[^.;,j]*v)[^.;]*[ec]|[^.;,FN]*cq*[xv])")
 WITHOUT = re.compile(r"(?:c[dq]*)?a[dqupvMBG]*a")  # "[excluding the subcortical] spaces 40%"
 # "is within the expected range for age, at 40%"
-_COMPARED = re.compile("[pIq][dqh]*e[eq]*(?:p[dq]*y)?(?=,)")
+_COMPARED = re.compile("[pIq][dqh]*e[eq]*(?:p[dq]*y)?(?=[,(])")
 _UNIT = re.compile(r"\([q%]+\)(?=:)")  # "Normal cellularity for age (%): 40"
 _AGAINST = words_of("within above below under over beyond inside")
 WE = words_of("i we ich wir je nous")
@@ -63,8 +63,10 @@ def _before(sentence: Sentence, s: str, at: int) -> str:
     since = after_any(s, ".;", at)
     before = s[since:at]
     before = _UNIT.sub(lambda unit: "q" * len(unit[0]), before)
+    alone = sentence.figures[at].low == sentence.figures[at].high
     for said in _COMPARED.finditer(before):
-        if sentence.words[since + said.start()] in _AGAINST:
+        open_ = before[said.end()] == "," or alone  # no "limits (30-50%)": that is the norm
+        if open_ and sentence.words[since + said.start()] in _AGAINST:
             before = before.replace(said[0], "q" * len(said[0]))
     before = re.sub(r"(?<=b)\([^()n]*[FN][^()n]*\)(?=v)", "", before)  # "before (in 2019) it was"
     for _ in range(min(3, before.count("("))):  # a figure in brackets says nothing of what follows

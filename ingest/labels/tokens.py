@@ -12,7 +12,15 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from ingest.labels.figures import Figure, find_figures
-from ingest.labels.languages import CORRECTIONS, GENERAL, HIGH_ENDS, LOW_ENDS, WORDS, words_of
+from ingest.labels.languages import (
+    CORRECTIONS,
+    GENERAL,
+    HIGH_ENDS,
+    LOW_ENDS,
+    MONTHS,
+    WORDS,
+    words_of,
+)
 
 LONGEST = 2_000  # characters of a sentence or a row that are read at once
 # "... marrow. The next", not "approx. 40%"
@@ -47,9 +55,6 @@ _UNITS = words_of(
 _CORRECTS = re.compile("|".join(CORRECTIONS))
 _NOUNS = {word for word, letter in WORDS.items() if letter in "MBRGSoy"}  # begin a compound
 _SHORTENED = re.compile(r"cell(?:ul)?$|^est$")  # "est. 40%", "hypercell. (90%)"
-_MONTHS = words_of(
-    "january february march april may june july august september october november december"
-)
 _UNBOXED = str.maketrans("XO", "qq")
 _CHOOSE = re.compile(r"\([xq]R\)(?=:|$)")  # "Cellularity (choose one):"
 _POST = {"post", "after", "following", "nach", "après"}
@@ -58,7 +63,7 @@ _SCALE = re.compile(
     r"C[^.;:FNvhgx(]*(?P<boxed>\((?:[^()FNx]*[FN][^()FNx]*)\))(?P<ends>:?)|C[MBGpdq:]*(?P<bare>F)q*(?=[:O])"
 )
 # "Cellularity (absolute %):", "Cellularity, if assessable:": what a key adds owns no figure
-_ASIDE = re.compile(r"(C[qMBGp%]*\()([^()FNebrnSagxLfKcRE|]*|x?%)(\)[:q%])")
+_ASIDE = re.compile(r"(C[qMBGp%]*\()([^()FNebrnSagxLfKcRE|]*|x?%|[dqMKL]*)(\)[:q%F])")
 # "total cellularity (tumor and marrow) 90%", "total cellularity, tumor included, 90%"
 _ASIDE_OF_ALL = re.compile(
     r"(?<=oC)(?:\((?=[^()]*[jpwM])[^()FNebrcSa]*\)|,[^,()FNebrcSa.;]*,)(?=[:v]*F)"
@@ -244,7 +249,7 @@ def _in_place(
     ):
         return "q"  # "the core now before me", "current 2022-01-03"
     elif letter == "b":  # not "after remission", nor the day of a correction, nor one of a month
-        day = before == "N" and word in _MONTHS
+        day = before == "N" and word in MONTHS
         dated = word[:1].isdigit() and "E" in classes[-2:]
         return "y" if day else "q" if dated or previous.rstrip("-") in _POST else "b"
     elif letter == "c" and (previous in ("i", "we") or behind == ["read"]):

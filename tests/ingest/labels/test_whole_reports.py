@@ -8,6 +8,12 @@ import pytest
 from ingest.labels.rules import parse
 
 REPORTS = r"""
+75|Gut erhaltene Stanze mit etwa 14 Markräumen.\nZellgehalt (blutbildendes Mark) rund 75 %, die Granulopoese ist nicht gesteigert.
+25|BONE MARROW, RIGHT POSTERIOR ILIAC CREST, BIOPSY:\n -- CELLULARITY WITHIN EXPECTED LIMITS (25%; patient is 83).\n -- PLASMA CELLS 8%.
+None|BONE MARROW, RIGHT POSTERIOR ILIAC CREST, BIOPSY:\n -- CELLULARITY WITHIN EXPECTED LIMITS (30-50%).\n -- PLASMA CELLS 8%.
+30|BIOPSY\n LENGTH . . . . . . . . . .  1.9 CM\n MARROW CELLULARITY . . . . . 30 %\n PLASMA CELLS . . . . . . . 12 %
+12.5|14 March 2018\n\nRe: your patient\n\nOn the trephine (15 mm, good quality) the cellularity is 10-15%. The fat cells are shrunken.
+80|Histologie: Stanze mit 8 Markräumen. Im Vergleich zur Vorbiopsie Zunahme auf nunmehr 80% Zellgehalt, die Granulopoese ist nicht vermindert.
 35|FULL BLOOD COUNT\nHb 8.1\n\nTREPHINE   L 14 mm\nCellularity  35%   (30-70)\nErythroid    Increased
 40|{"resourceType": "Bundle", "entry": [{"resourceType": "Observation", "code": {"display": "Cellularity, core biopsy"}, "valueQuantity": {"value": 40, "unit": "%"}}, {"resourceType": "Observation", "code": {"display": "Blasts"}, "valueQuantity": {"value": 2, "unit": "%"}}]}
 30|case_no;material;core_mm;cellularity_pct;cellularity_source;blast_pct;diagnosis_text\n"BM-2012-0557";"core, aspirate";15;30;core;1;"Marrow with involvement by mantle cell lymphoma, about 20% of cells."\n\nclot_text: no particles.

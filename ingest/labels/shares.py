@@ -116,5 +116,7 @@ def stands_alone(sentence: Sentence, s: str, at: int) -> bool:
     """Whether a figure of a sentence without a noun is said of what the one before was on."""
     ends = _LEFT_ALONE.match(s, at + 1)
     # "Overall, I would call it 65%, taking the size of the cores into account"
-    ends = ends or ("o" in s[:at] and s[at + 1 : at + 3] == ",v" and "F" not in s[at + 1 :])
-    return bool(ends and _ALONE.fullmatch(s, 0, at))
+    taken = ends is not None or (
+        "o" in s[:at] and s[at + 1 : at + 3] == ",v" and "F" not in s[at + 1 :]
+    )
+    return taken and _ALONE.fullmatch(s, 0, at) is not None

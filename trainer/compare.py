@@ -68,7 +68,8 @@ def compare(store: FeatureStore, first: str, second: str) -> Told:
     share = float(positive.mean()) if n and target.kind == "binary" else None
     warnings = [f"run {run.run_id}: {one}" for run in pair for one in run.warnings()]
     rows = [["", *ids], *([name, *map(_shown, values)] for name, values in differs.items())]
-    rows += [[f"test {t}", *(one[k].text(form) for one in each)] for k, t, form in told]
+    of = f" on the {n:,} shared" if max(test.height for test in tests) > n else ""
+    rows += [[f"test {t}{of}", *(one[k].text(form) for one in each)] for k, t, form in told]
     lines = [*runs.first(warnings), *in_columns(rows), *["nothing else differs"] * (not differs)]
     gains = ", ".join(f"{t} {gain[k].text(form)}" for k, t, form in evaluate.differences(told))
     lines.append(
@@ -134,6 +135,7 @@ def view(
         "short": short,
         "pooled": pooled,
         "n": slides.height,
+        "apart": slides.height < max(test.height for test in tests),
         "patients": slides["patient_id"].n_unique(),
         "figures": [*(pooled["figures"] if pooled else ()), *figures],
         "scores": scores,

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from builders.copies import copy_of
 
 from featurestore import FeatureStore
+from featurestore.config import SplitConfig
 from featurestore.errors import ConfigError
 from trainer import TrainConfig, compare, page, train
 from trainer.runs import Run
@@ -31,6 +35,27 @@ def test_runs_are_compared_by_what_differs(learnable: FeatureStore, run: Run) ->
     assert "bag-size" in found.text()
     with pytest.raises(ConfigError, match="both are run"):
         compare.compare(learnable, run.run_id, run.run_id[:-1])
+
+
+def test_runs_tested_on_other_slides_say_what_is_of_those_they_share(
+    learnable: FeatureStore, run: Run, tmp_path: Path
+) -> None:
+    store = copy_of(learnable, tmp_path / "copy")
+    split = SplitConfig(method="time", test_fraction=0.2)
+    store.create_cohort("later", "from bags", split=split)
+    late, again = (train(store, one, draw=False) for one in (replace(QUICK, cohort="later"), QUICK))
+    n = late.record.n_test
+    assert 1 < n < run.record.n_test
+    for other, of in (late, f" on the {n} shared"), (again, ""):
+        said = compare.compare(store, run.run_id, other.run_id).text()
+        assert re.search(rf"^test R2{of}  +-?\d", said, re.MULTILINE)
+        tests = [page.test_slides(store, one) for one in (run, other)]
+        assert compare.view(store, [run, other], tests)["apart"] == bool(of)
+    out = page.write_page(store, [run.run_id, late.run_id], tmp_path / "page.html")
+    text = out.read_text()
+    assert f"The figures are of the {n} test slides of " in text
+    assert ", the table of all that each run was tested on. " in text
+    assert "<caption>On all test slides of each run</caption>" in text
 
 
 def test_a_page_of_runs_says_what_was_left_open_in_words(learnable: FeatureStore) -> None:

@@ -346,7 +346,10 @@ def _scope(s: str, at: int) -> Scope:
     boxed = s[at - 1 : at] == "("  # what stands before "(10% cellular)" is of it
     begin = after_any(s, ".;,jF" if boxed else ".;,(F", at)
     clause = s[begin:at] + s[at + 1 :][: stop.start() if stop else 0]
-    wide = re.sub("^q*o(?=[(,j])", "", s[after_any(s, ".;F", at) : at])  # "40% overall (20% here"
+    since = after_any(s, ".;F", at)
+    wide = s[since:at]
+    if s[since - 1 : since] == "F":
+        wide = re.sub("^q*o(?=[(,j])", "", wide)  # "40% overall (20% here"
     if s[at - 1 : at] != "(":
         wide, clause = WITHOUT.sub("", wide), WITHOUT.sub("", clause)
     if _OF_LAST.match(wide) and "F" in s[:at]:

@@ -19,6 +19,7 @@ WITHOUT = re.compile(r"(?:c[dq]*)?a[dqupvMBG]*a")  # "[excluding the subcortical
 _COMPARED = re.compile("[pIq][dqh]*e[eq]*(?:p[dq]*y)?(?=[,(])")
 _UNIT = re.compile(r"\([q%]+\)(?=:)")  # "Normal cellularity for age (%): 40"
 _AGAINST = words_of("within above below under over beyond inside")
+_PAST = words_of("had was were showed")
 WE = words_of("i we ich wir je nous")
 
 
@@ -107,6 +108,9 @@ def _is_past(sentence: Sentence, s: str, at: int) -> bool:
         return True
     if re.match("F[pI][^F.;]*M[^F.;]*pF", s[at:]):
         return False  # "from 10% in some spaces to 70% in others"
+    told = sentence.words[after_any(s, ".;", at) : at]
+    if "diagnostic" in told and _PAST.intersection(told[told.index("diagnostic") :]):
+        return True  # "the diagnostic trephine of 29 June had a cellularity of 95%"
     last = sentence.words[max(0, at - 1)]
     if last in ("was", "were", "war"):
         return s[max(0, at - 2) : at] in ("(v", ",v")

@@ -8,6 +8,8 @@ import pytest
 from ingest.labels.rules import parse
 
 REPORTS = r"""
+None|Trephine (right, 10 mm): markedly hypocellular, with edema.\n\nThe diagnostic trephine from 29 June (21-HP-2904) had a cellularity of 95% with 85% abnormal promyelocytes.
+65|BM TREPHINES\n\nRight, 15 mm: 80% cellular in the inner third. Left, 9 mm: 40%. There are granulomata on the right. Overall, I would call it 65%, taking the greater size of the right core into account.
 75|Gut erhaltene Stanze mit etwa 14 Markräumen.\nZellgehalt (blutbildendes Mark) rund 75 %, die Granulopoese ist nicht gesteigert.
 25|BONE MARROW, RIGHT POSTERIOR ILIAC CREST, BIOPSY:\n -- CELLULARITY WITHIN EXPECTED LIMITS (25%; patient is 83).\n -- PLASMA CELLS 8%.
 None|BONE MARROW, RIGHT POSTERIOR ILIAC CREST, BIOPSY:\n -- CELLULARITY WITHIN EXPECTED LIMITS (30-50%).\n -- PLASMA CELLS 8%.

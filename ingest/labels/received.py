@@ -32,7 +32,9 @@ _LEFT = words_of(
     """bone cortical cortex cartilage muscle soft crush crushed artifact artefact hemorrhage blood
     patient yielded consists contains composed clinically attempt attempts please"""
 )
-_ABOUT = re.compile(r"core|treph|biops|stanz|\bbom\b")
+_LONGEST = 200  # characters of a sentence that tells of no core
+_ENDS = ("\n", "(", ")", ". ", "; ")
+_ABOUT = ("core", "treph", "biops", "stanz", "bom ")  # found as text: a pattern is slower
 _DENIES = re.compile(
     r"\b(?:no|not|non|none|nil|kein\w*|nicht|ohne|pas|sans|without|cannot|false|qns|n/a|failed"
     r"|unsuccessful|lost|declined|refused|missing|absen(?:t|ce)|insufficient|entfällt|0)\b"
@@ -42,11 +44,28 @@ _MISSING = re.compile(r"i[dqvnIpMGxY]{0,9}(?:[BYW]|M[ML]*(?:[.,p]|$))|[:?][dqX]*
 
 def missing(folded: str) -> Iterator[tuple[str, bool]]:
     """Each sentence on a core that is not there, and whether it was received but is empty."""
-    for sentence in re.split(r"(?<!\bno)[.;]\s|\n|[()]", folded):
-        if len(sentence) < 200 and _ABOUT.search(sentence) and _DENIES.search(sentence):
+    sentences: dict[str, None] = {}
+    for stem in _ABOUT:
+        at = folded.find(stem)
+        while at >= 0:
+            sentences[_sentence(folded, at)] = None
+            at = folded.find(stem, at + len(stem))
+    for sentence in sentences:
+        if len(sentence) < _LONGEST and _DENIES.search(sentence):
             s = _said(sentence)
             if "B" in s and set(s) <= set("BMGRdpvqhiInzjYZWLe:,.|?XO/uoC") and _MISSING.search(s):
                 yield sentence, re.search("W|i[dq]*M+[^B]", s) is not None
+
+
+def _sentence(folded: str, at: int) -> str:
+    """The sentence that a place stands in, or more than what is read of one."""
+    first, last = max(0, at - _LONGEST), min(len(folded), at + _LONGEST)
+    begin = max(folded.rfind(mark, first, at) for mark in _ENDS)
+    ends = [folded.find(mark, at, last) for mark in _ENDS]
+    end = min((end for end in ends if end >= 0), default=last)
+    if folded[end - 3 : end] == " no":  # "Trephine biopsy No. 24"
+        end = folded.find("\n", end, last)
+    return folded[max(begin, first) : end if end >= 0 else last].strip(" .;()\n")
 
 
 def _said(sentence: str) -> str:

@@ -353,3 +353,21 @@ cli.main()
     assert int(imported) > 100
     names = [file.rpartition("/")[2] for file in ast.literal_eval(libraries)]
     assert [one for one in names if "_polars_runtime" not in one] == []  # known by another name
+
+
+BENCHMARKS = sorted((ROOT / "tests" / "benchmarks").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", BENCHMARKS, ids=lambda path: path.stem)
+def test_a_benchmark_takes_what_is_there(path: Path) -> None:
+    taken = [
+        node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)
+    ]
+    for node in taken:
+        if (module := ROOT / f"{(node.module or '').replace('.', '/')}.py").is_file():
+            known = {
+                name.id if isinstance(name, ast.Name) else getattr(name, "name", "").split(".")[0]
+                for name in ast.walk(ast.parse(module.read_text()))
+                if isinstance(name, (ast.Name, ast.ClassDef, ast.FunctionDef, ast.alias))
+            }
+            assert {one.name for one in node.names} <= known, (path, node.module)

@@ -1,4 +1,4 @@
-"""Whether a figure that nothing ties may still be meant as the cellularity."""
+"""Whether a figure is in doubt: untied but perhaps meant, tied but a norm, a share or a spread."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from ingest.labels.shares import OWNED, SHARE
 
 # "cellularity 50%, with aggregates of mast cells, in all 10% of the marrow"
 _WITH_NOUN = re.compile(r"F[.,]?w[^FN.;C]*[xLf][^FN.;C]*$")
-_EXACTLY = words_of("exactly precisely accurately genauer genau précisément")
 _SHARE_KEY = re.compile(r"(?<=[^.;:|])%[dohqnM]*p[dohqnM]*C")  # "Plasma cells, % of cellularity"
-
+_EXACTLY = words_of("exactly precisely accurately genauer genau précisément")
 OF = words_of("of von der des de du")
 _COMPARES = OF | words_of(
     """above below over under beyond more less higher lower über unter mehr weniger plus moins

@@ -24,7 +24,8 @@ from builders import embedding_stores as es
 
 from featurestore.device import precision_of
 from trainer import TrainConfig
-from trainer.learner import Learner, steps_of
+from trainer.config import steps_of
+from trainer.learner import Learner
 from trainer.model import BagModel, compute_threads
 from trainer.sweep import sweep
 

@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from builders.catalog_rows import slide_arrays
-from builders.damage import Copy, flip, names
+from builders.damage import Copy, check_mended, flip, names
 
 from featurestore import FeatureStore, layout
-
-LOST = re.compile(r"its rows are lost|could not be written anew")
-
-
-def check_mended(root: Path) -> None:
-    """What is left are links to what is no more: of Cohorts and Runs to arrays.
-
-    Rows that nobody has any more are told once.
-    """
-    told = FeatureStore.verify(root, repair=True)
-    left = [one.fault for one in told.failures if "the check" not in one.fault]
-    assert all(LOST.search(fault) for fault in left), told.text()
-    told = FeatureStore.verify(root)
-    assert not [one for one in told.failures if "the check" not in one.fault], told.text()
 
 
 def chunk(root: Path, slide: int) -> Path:

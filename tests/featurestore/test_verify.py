@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Callable
 from datetime import timedelta
@@ -14,6 +13,7 @@ import pytest
 from builders.damage import (
     DAMAGES,
     Copy,
+    check_mended,
     edit_catalog,
     files_of,
     flip,
@@ -25,8 +25,6 @@ from builders.damage import (
 from featurestore import FeatureStore, layout
 from featurestore.errors import StoreDamaged, StoreNotFound, TrephineError
 from featurestore.types import now
-
-LOST = re.compile(r"its rows are lost|could not be written anew")
 
 
 def test_a_healthy_store_is_whole_and_stays_so_when_it_is_made_anew(copied: Copy) -> None:
@@ -75,18 +73,6 @@ def check_told(root: Path, rng: np.random.Generator, n: int) -> int:
         where = file.rpartition("/")[0] if what == "strew" else file
         assert is_told(where, told), (what, file, told)
     return len(done)
-
-
-def check_mended(root: Path) -> None:
-    """What is left are links to what is no more: of Cohorts and Runs to arrays.
-
-    Rows that nobody has any more are told once.
-    """
-    told = FeatureStore.verify(root, repair=True)
-    left = [one.fault for one in told.failures if "the check" not in one.fault]
-    assert all(LOST.search(fault) for fault in left), told.text()
-    told = FeatureStore.verify(root)
-    assert not [one for one in told.failures if "the check" not in one.fault], told.text()
 
 
 def test_random_damage_is_told(copied: Copy) -> None:

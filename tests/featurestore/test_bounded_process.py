@@ -53,7 +53,7 @@ def test_one_that_was_killed_while_nobody_asked_is_replaced() -> None:
     process.start()
     before = process.pid
     process.kill()
-    while Path("/proc", str(before), "cmdline").read_bytes():  # until it is a zombie
+    while ") Z " not in Path("/proc", str(before), "stat").read_text():  # dead, not only dying
         time.sleep(0.01)
     assert next(process.ask("it")) == "i"
     assert process.pid != before

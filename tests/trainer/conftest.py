@@ -1,4 +1,7 @@
-"""Fixtures of the trainer: small stores whose labels can be learnt, or cannot."""
+"""Fixtures of the trainer: small stores whose labels can be learnt, or cannot.
+
+Each file has its own: tests add Cohorts and Runs, and which files a worker runs is chance.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ def two_threads() -> None:
     torch.set_num_threads(2)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def learnable(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
     """Forty Slides of 20 to 59 tiles, label planted in the mean; Cohort `all`, split by time."""
     x, values = es.planted(40, list(range(20, 60)), dim=8)
@@ -27,7 +30,7 @@ def learnable(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
     return store
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def sizes(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
     """One Slide with no tile, then `SIZES` twice, one Slide each; Cohort `all`, split by time."""
     counts = [0, *SIZES, *SIZES]
@@ -37,7 +40,7 @@ def sizes(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
     return store
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def calibrated(tmp_path_factory: pytest.TempPathFactory) -> tuple[FeatureStore, Path]:
     """Twenty Slides each to train, to calibrate and to test, labels rounded to 5; truth.csv."""
     folder = tmp_path_factory.mktemp("calibrated")

@@ -163,7 +163,10 @@ def frames_of(runs: Sequence[SealedRun]) -> dict[str, pl.DataFrame]:
     records = ledger.frame_of(RunRecord, [run for run, *_ in runs])
     predictions = pl.concat([said for _, said, _ in runs])
     return {
-        "runs": records.with_columns(digest=pl.Series([sealed for *_, sealed in runs])),
+        "runs": records.with_columns(
+            digest=pl.Series([sealed for *_, sealed in runs]),
+            fold=pl.col("config").str.json_path_match("$.fold"),
+        ),
         "metrics": metrics,
         "predictions": predictions.with_columns(run_id=pl.Series(ids, dtype=pl.String)),
     }

@@ -13,14 +13,14 @@ once as (
     select
         runs.run_id,
         runs.seed,
-        runs.config ->> 'fold' as fold
+        runs.fold
     from runs
     inner join own on own.cohort = runs.cohort
         and own.encoder_id = runs.encoder_id
         and own.tiling_id = runs.tiling_id
         and own.alike = json_merge_patch(runs.config, '{"fold": null, "seed": null}')
     qualify row_number() over (
-        partition by runs.config ->> 'fold', runs.seed
+        partition by runs.fold, runs.seed
         order by runs.run_id = own.run_id desc, runs.started_at desc, runs.run_id desc
     ) = 1
 )

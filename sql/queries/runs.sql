@@ -15,6 +15,7 @@ select
     runs.model,
     runs.bag_size,
     runs.seed,
+    runs.fold,
     runs.n_train,
     runs.n_test,
     runs.seconds,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import polars as pl
 import pytest
@@ -116,6 +118,26 @@ def test_runs_that_learnt_from_what_they_predict_say_where_it_was_left_out(
     assert found.select(expected.columns).sort(pl.all()).equals(expected.sort(pl.all()))
     new = predict_together(store, [given[0].run_id], where=f"slide_id in ({left_out(given[0])})")
     assert not [one for one in new.notes if "not new" in one]
+
+
+def test_the_runs_of_a_fold_are_chosen_by_sql_in_an_older_store_too(
+    store: FeatureStore, crossed: list[runs.Run], tmp_path: Path
+) -> None:
+    once = train(store, replace(crossed[0].config, cohort="all", fold=None), draw=False)
+    expected = {run.run_id: run.config.fold for run in [*crossed, once]}
+    root = tmp_path / "older"
+    shutil.copytree(store.root, root)
+    with duckdb.connect(root / "catalog.duckdb") as con:
+        con.execute("alter table runs drop column fold")
+        con.execute("delete from migrations where name like '0017%' or name like 'write %'")
+    for one in store, FeatureStore.create(root):
+        found = dict(one.sql("select run_id, fold from runs").iter_rows())
+        assert expected.items() <= found.items()
+        listed = one.runs("fold = '2'")
+        assert set(listed["fold"]) == {"2"}
+        assert {run_id for run_id, k in expected.items() if k == "2"} <= set(listed["run_id"])
+        assert once.run_id in one.runs("fold is null")["run_id"].to_list()
+    store.withdraw(once.run_id, "run")
 
 
 def test_a_fold_that_was_trained_twice_is_counted_once(

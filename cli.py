@@ -592,13 +592,13 @@ def runs_compare(first: str, second: str, store: FeatureStore) -> Any:
 
 
 @runs.command("delete")
-@click.argument("run")
+@click.argument("run", nargs=-1, required=True)
 @store_option
 @yes_option
-@click.option("--erase", is_flag=True, help="Remove its folder for good, too.")
+@click.option("--erase", is_flag=True, help="Remove their folders for good, too.")
 @prints_result
-def runs_delete(run: str, store: FeatureStore, erase: bool) -> Any:
-    """Take RUN out of every list by a tombstone."""
+def runs_delete(run: tuple[str, ...], store: FeatureStore, erase: bool) -> Any:
+    """Take every RUN out of all lists by a tombstone; where one is none, nothing is deleted."""
     return store.withdraw(run, "run", erase=erase)
 
 

@@ -316,14 +316,17 @@ def _confirm(ctx: click.Context, _: click.Parameter, yes: bool) -> None:
         from featurestore import Readable, overview
 
         named = next(one.name for one in ctx.command.params if isinstance(one, click.Argument))
-        what = ctx.params[str(named)]
-        overview.must_have(Readable(ctx.params["store"]), str(named), what)
+        given = ctx.params[str(named)]
+        names = [given] if isinstance(given, str) else given
+        for one in names:
+            overview.must_have(Readable(ctx.params["store"]), str(named), one)
+        what, verb = ", ".join(names), "was" if len(names) == 1 else "were"
         try:
             click.confirm(f"Delete {what}?", abort=True, err=True)
         except click.Abort as abort:
             click.echo(err=True)  # what follows has a line of its own
             raise ConfigError(
-                f"{what} was not deleted, for nobody said yes. Answer y, or give --yes."
+                f"{what} {verb} not deleted, for nobody said yes. Answer y, or give --yes."
             ) from abort
 
 

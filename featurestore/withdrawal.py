@@ -41,7 +41,7 @@ OF_A_SLIDE: dict[TombstoneKind, str] = {kind: f"{kind}_id" for kind in reversed(
 
 
 def withdraw(
-    root: Path, name: str, kind: TombstoneKind | None = None, *, erase: bool = False
+    root: Path, name: str | Sequence[str], kind: TombstoneKind | None = None, *, erase: bool = False
 ) -> Withdrawn:
     """Take a Slide, Case, Patient, Cohort or Run out of all that comes later, by a tombstone.
 
@@ -49,19 +49,21 @@ def withdraw(
 
     Args:
         root: the store.
-        name: its id, or the Cohort's name; of a Run, also the beginning of its id, or `latest`.
+        name: its id, or the Cohort's name; of a Run, also the beginning of its id, or `latest`;
+            several Runs go together, or none of them.
         kind: what it is; left out, the Slide, Case or Patient of that id.
         erase: also remove its arrays, Labels and ledger rows for good; of a Run, its folder.
 
     Raises:
         ConfigError: the store has none, or several that differ.
     """
-    told: list[Withdrawn] = []
+    told, names = list[Withdrawn](), [name] if isinstance(name, str) else [*name]
 
     def act(con: catalog.Connection) -> list[Tombstone]:
-        stones = _stones(con, kind, name, erase)
+        each = (stone for one in names for stone in _stones(con, kind, one, erase))
+        stones = [*{(stone.kind, stone.name): stone for stone in each}.values()]
         if not stones:  # an erasure that was killed goes on
-            told.append(Withdrawn(names={kind or "name": [name]}, cohorts=(), runs=(), erased=True))
+            told.append(Withdrawn(names={kind or "name": names}, cohorts=(), runs=(), erased=True))
             return []
         text = "select 1 from tombstones where kind = ? and name = ?"
         about = [stones[0].kind, stones[0].name]
@@ -80,7 +82,7 @@ def withdraw(
     with workplaces.alone(root):
         is_new = not mark.exists()
         with writing(root):
-            mark.write_text(json.dumps([kind, name]))
+            mark.write_text(json.dumps([kind, *names]))
         try:
             folding.fold(root, act=act, published=())
         except TrephineError:
@@ -92,7 +94,7 @@ def withdraw(
 
 
 def begun(root: Path) -> Path:
-    """Stands there while an erasure is on its way, with kind and name of what is to be erased.
+    """Stands there while an erasure is on its way, with kind and names of what is to be erased.
 
     Its end is that the catalog is made anew.
     """
@@ -129,15 +131,16 @@ def finish(root: Path) -> list[str]:
 def _never_begun(mark: Path, stones: Set[tuple[str, str]]) -> list[str]:
     """What an erasure was given that was killed before its tombstone, in a sentence."""
     try:
-        kind, name = json.loads(mark.read_text())
+        kind, *names = json.loads(mark.read_text())
     except (OSError, ValueError, TypeError):
         return []
     kinds = [kind] if kind else list(OF_A_SLIDE)
-    if Gone(stones).has((one, name) for one in kinds):
+    if Gone(stones).has((one, name) for one in kinds for name in names):
         return []
     verb = {"run": "runs delete", "cohort": "cohort delete"}.get(kind, "retire")
-    again = f"trephine {verb} {name} --erase"
-    return [f"nothing of {name} was erased, for it was stopped before. Again: {again}"]
+    said = " ".join(names)
+    again = f"trephine {verb} {said} --erase"
+    return [f"nothing of {said} was erased, for it was stopped before. Again: {again}"]
 
 
 def _stones(
@@ -189,11 +192,10 @@ def _stones_of(
         known = [name]
         own = con.execute("select run_id from runs where cohort = ? order by 1", [name]).fetchall()
         if own:  # else its name, used again, would be another Cohort to them
-            named = ", ".join(run_id for (run_id,) in own)
             raise CohortError(
                 f"cohort {name!r} has {counted(len(own), 'run')}, which would lose what they "
-                f"learnt from: {named}. Delete each of them first: "
-                f"trephine runs delete {own[0][0]}"
+                "learnt from. Delete them first: trephine runs delete "
+                + " ".join(run_id for (run_id,) in own)
             )
     else:
         raise CohortNotFound.of(name)

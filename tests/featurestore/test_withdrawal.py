@@ -11,7 +11,9 @@ import pytest
 from builders.catalog_rows import case_row, slide_row
 from builders.damage import publish_run
 from builders.withdrawn import RANDOM, places_of, rebuilt, secret_store, slides_of
+from click.testing import CliRunner
 
+import cli
 from featurestore import FeatureStore, layout, ledger, where_query
 from featurestore.errors import CohortError, CohortNotFound, TrephineError
 from featurestore.overview import show, status
@@ -167,6 +169,25 @@ def test_a_damaged_run_is_deleted_by_the_beginning_of_its_id(tmp_path: Path) -> 
     (layout.runs_dir(store.root) / "r1" / "run.json").write_text("{}")
     assert store.withdraw("r1", "run", erase=True).names == {"run": ["r1"]}
     assert store.withdraw("r", "run").names == {"run": ["r2"]}
+
+
+@pytest.mark.parametrize("erase", [False, True])
+def test_several_runs_are_deleted_together_or_not_at_all(tmp_path: Path, erase: bool) -> None:
+    store = secret_store(tmp_path / "store")
+    folders = [layout.runs_dir(store.root) / name for name in ("r1", "r2")]
+    options = ["--yes", "--store", str(store.root), *["--erase"] * erase]
+    out = CliRunner().invoke(cli.main, ["runs", "delete", "r1", "r9", *options])
+    assert (out.exit_code, out.stderr.count("\n")) == (1, 1)
+    assert "run 'r9' is none of those here: " in out.stderr
+    assert FeatureStore(store.root).runs()["run_id"].to_list() == ["r2", "r1"]
+    assert all(folder.exists() for folder in folders)
+    asked = CliRunner().invoke(cli.main, ["runs", "delete", "r1", "r2", *options[1:]])
+    assert "r1, r2 were not deleted, for nobody said yes." in asked.stderr
+    out = CliRunner().invoke(cli.main, ["runs", "delete", "r2", "r1", "r2", *options])
+    verb = "erased" if erase else "taken out"
+    assert (out.exit_code, out.stdout.splitlines()[0]) == (0, f"{verb}: run r1, run r2")
+    assert FeatureStore(store.root).runs().is_empty()
+    assert [folder.exists() for folder in folders] == [not erase] * 2
 
 
 def test_a_deleted_cohort_had_no_run_though_others_predicted_its_slides(

@@ -37,6 +37,7 @@ _SURE = re.compile(
     r"treph|trepan|\bcores?\b|crest|marrow|bmbx|\bbom\b|stanz|knochenmark|becken|ostéo"
 )
 _BOX = re.compile(r"(?:\[[ x✓_]\]|\( ?[x*]?\)|[☐☒☑✓□]) ?[<>~]? ?\d")  # a line of a form is no table
+_MEASURED = re.compile("ell|fat|adip|fett|graiss|richesse")
 # "Core cell%", but not "B cell %"
 _CELLS = re.compile(r"(?P<of>(?:\w+ )*)cell\.? ?(?:\(?%\)?|pct)")
 _REMARK = re.compile(
@@ -123,14 +124,16 @@ def classes_in(words: str) -> frozenset[str]:
     return frozenset(map(class_of, _WORD.findall(words)))
 
 
+# "micro" is short for "microscopic", and "mikroskopischer" begins as "mikroskopie" does
+_BEGINS = {long[:n]: long for long in sorted(GENERAL) for n in range(4, min(len(long), 8) + 1)}
+
+
 def _seen(word: str) -> str:
     """A word of a heading as meant: "BlOPSY" is scanned, others are forms of one that is known."""
     if word in WORDS or word in GENERAL:
         return word
     meant = word.replace("l", "i")  # an l was scanned for an i
-    # "micro" is short for "microscopic", and "mikroskopischer" begins as "mikroskopie" does
-    whole = (long for long in GENERAL if len(word) > 3 and long.startswith(word[:8]))
-    return meant if meant in WORDS or meant in GENERAL else next(whole, word)
+    return meant if meant in WORDS or meant in GENERAL else _BEGINS.get(word[:8], word)
 
 
 @lru_cache(maxsize=4096)
@@ -244,16 +247,20 @@ def is_said(words: str) -> bool:
 @lru_cache(maxsize=4096)
 def is_measured(name: str) -> bool:
     """Whether a cell names the cellularity and no figure."""
+    if _MEASURED.search(name) is None:
+        return False  # for speed: as most lines
     name = _REMARK.sub("", without_scale(name))
     last = name.rpartition(": ")[2]  # "Core: cellularity"
     name = last if "ellul" in last else name
+    if len(name) >= 45:
+        return False
     named = any(stem in name for stem in ("cellul", "zellul", "richesse"))
     named = named and not ("H" in classes_in(name) and "C" not in classes_in(name))
     cells = _CELLS.fullmatch(name)
     named = named or (cells is not None and classes_in(cells["of"]) <= set("BM"))
     ratio = {"f", "T"} <= classes_in(name) or name in ("cell:fat", "cell/fat")  # "Cell:fat ratio"
     told = re.search(r"\d" if ratio else r"\d|:.|;", name)
-    return bool(named or ratio) and len(name) < 45 and not told
+    return bool(named or ratio) and not told
 
 
 def tells_it(key: str) -> bool:
@@ -276,7 +283,7 @@ def is_time(name: str) -> bool:
 
 def without_scale(line: str) -> str:
     """The names of a table without the scale of the cellularity: "Cellularity (0-100%)"."""
-    return _SCALED.sub(r"\1", line)
+    return _SCALED.sub(r"\1", line) if "(" in line or "[" in line else line
 
 
 def cut_of(line: str) -> str:

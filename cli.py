@@ -245,11 +245,11 @@ def label(
 
 @main.command("evaluate-labels")
 @click.argument("gold", type=PATH)
-@options_of(ParserConfig, OllamaConfig, TableConfig)
+@options_of(ParserConfig, OllamaConfig, ValueConfig)
 @click.option("--errors", is_flag=True, help="List what was read wrong.")
 @prints_result
 def evaluate_labels(
-    config: ParserConfig, ollama: OllamaConfig, how: TableConfig, gold: Path, errors: bool
+    config: ParserConfig, ollama: OllamaConfig, how: ValueConfig, gold: Path, errors: bool
 ) -> Any:
     """Measure a parser on GOLD, a table of id, text, value (missing: none stated) and tags.
 

@@ -50,6 +50,7 @@ class Column:
     at_least: float = -math.inf
     at_most: float = math.inf
     missing: str = ""  # pattern of further texts that stand for a missing value here
+    words: tuple[str, ...] = ()  # that are values beside the numbers
     hints: tuple[tuple[str, str], ...] = ()  # pattern of what is no value, and what to write for it
 
 
@@ -94,7 +95,10 @@ def values_of(
     if column.kind == "list":
         return {row: [one.strip() for one in text.split(",")] for row, text in cells}, []
     if column.kind == "number":
-        return _numbers(column, cells)
+        said = {row: " ".join(text.casefold().split()) for row, text in cells}
+        words = {row: text for row, text in said.items() if text in column.words}
+        values, faults = _numbers(column, [(row, text) for row, text in cells if row not in words])
+        return values | words, faults
     if column.kind == "date":
         return _dates(column, cells, date_format)
     if column.kind == "choice":
@@ -138,7 +142,7 @@ def _numbers(column: Column, cells: Cells) -> tuple[dict[int, Any], Faults]:
     for row, text in cells:
         if not read[row]:
             told = (said for form, said in column.hints if re.fullmatch(form, text.casefold()))
-            what = next(told, "is not a number")
+            what = next(told, " nor ".join(["is not a number", *map(repr, column.words)]))
             faults.append((row, f"{column.name} {text[:SHOWN]!r} {what}"))
     for row, text in unclear.items():
         one, other = sorted(set(read[row].values()))

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from featurestore.errors import LabelError, ReportError
-from featurestore.types import Label, Report, Target
+from featurestore.types import Label, ReadingOutcome, Report, Target
 from featurestore.words import counted
 from ingest.config import TableConfig
 from ingest.labels.config import ValueConfig
 from ingest.labels.tokens import class_of
-from ingest.table import Column, Row, Table, column_of, decode, guessed, is_missing, read_table
+from ingest.table import Column, Table, column_of, decode, guessed, is_missing, read_table
 
 CASE = (  # what others call case_id
     *("case", "caseid", "case_no", "case_number"),
@@ -32,7 +32,15 @@ REPORT_COLUMNS = (
     ),
     column_of(Report, "reported_on", also=DATE),
 )
+ENDS = ("value", "low", "high")
+Ends = tuple[float | None, float | None, float | None]
+NO_VALUE: Ends = (None, None, None)
+STATES_NONE: ReadingOutcome = "states none"  # in place of a value: who read the Report found none
 VALUE_HINTS = (  # how people write what is no one number
+    (
+        r"(?:no|not|none|kein\w*|nicht|aucune?|pas)\b.+",
+        f"is no number: write {STATES_NONE!r} of a report that gives none",
+    ),
     (
         r"y|n|yes|no|ja|nein|oui|non|t|f|pos(?:itive?)?|neg(?:ative?)?|positiv|negativ",
         "is a yes or a no, and no number: write 1 and 0, of a --target of --kind binary",
@@ -225,108 +233,142 @@ def read_label_table(
 ) -> LabelFile:
     """Read values given by people: columns case_id, value and, where known, low and high.
 
-    Rows without a value are refused, or passed over with `skip_empty`.
+    `states none` in place of a value says that the Report gives none. Rows without a value are
+    refused, or passed over with `skip_empty`.
 
     Raises:
         LabelError: rows have no number, or one outside the Target's range; names the rows. Or it is
             left open whether the values are percentages.
     """
-    columns = [
-        column_of(Label, "case_id", needed=True, filled=True, unique=True, also=CASE),
-        column_of(Label, "value", needed=True, also=("label", target.name), hints=VALUE_HINTS),
-        column_of(Label, "low", also=("lower",)),
-        column_of(Label, "high", also=("upper",)),
-        Column(name=FOR_TARGET),
-    ]
+    case = column_of(Label, "case_id", needed=True, filled=True, unique=True, also=CASE)
+    columns = [case, *_value_columns(target), Column(name=FOR_TARGET)]
     table = read_table(path, columns, config, error=LabelError)
     others = {row.values[FOR_TARGET] for row in table.rows} - {None, "", target.name}
     for other in sorted(others):
         said = f"its values are of target {other!r}, not {target.name!r}: pass --target {other}"
         table.faults.append((None, said))
-    scale = config.scale if config else None
-    if scale is None and _may_be_shares(table, target):
-        question = (
-            f"{_few(table)}, and {target.name} is {target.low:g} to {target.high:g}. Are they "
-            "shares of 1? Pass --scale 100. Percentages? Pass --scale 1. Yes or no? Name another "
-            "--target, of --kind binary"
-        )
-        table.faults.append((None, question))
-    labels = [_human_label(row, table, target, scale or 1.0, skip_empty) for row in table.sound()]
+    values = _values(table, target, config)
+    empty = [row for row in table.sound() if row.number not in values]
+    for row in [] if skip_empty else empty:
+        table.faults.append((row.number, f"case {row.values['case_id']!r} has no value"))
     table.refuse(LabelError)
-    kept = [label for label in labels if label]
-    return LabelFile(labels=kept, notes=table.notes, n_empty=len(labels) - len(kept))
+    case_of = {row.number: row.values["case_id"] for row in table.rows}
+    labels = [
+        Label(
+            case_id=case_of[number],
+            target=target.name,
+            value=value,
+            low=low,
+            high=high,
+            method="human",
+            status="single",
+            rule="table",
+            outcome=STATES_NONE if value is None else None,
+        )
+        for number, (value, low, high) in values.items()
+    ]
+    return LabelFile(labels=labels, notes=table.notes, n_empty=len(empty))
 
 
-def _may_be_shares(table: Table, target: Target) -> bool:
-    """Whether a percentage's values may be shares of 1, or yes and no."""
-    ends = ("value", "low", "high")
-    numbers = [row.values[end] for row in table.rows for end in ends if row.values[end] is not None]
-    if target.kind != "fraction" or target.high <= 1 or not numbers:
-        return False
-    inside = sum(0 < number < 1 for number in numbers)
-    return bool(max(numbers) <= 1 or 2 * inside >= len(numbers))
-
-
-def _few(table: Table) -> str:
-    values = [row.values["value"] for row in table.rows if row.values["value"] is not None]
-    below = sum(value <= 1 for value in values)
-    some = f"{below} of {len(values)} are at most 1"
-    return "no value is over 1" if below == len(values) else some
-
-
-def _human_label(
-    row: Row, table: Table, target: Target, scale: float, skip_empty: bool
-) -> Label | None:
-    case_id = row.values["case_id"]
-    given = [row.values[name] for name in ("value", "low", "high")]
-    value, low, high = (_scaled(one, scale) for one in given)
-    if value is None and low is not None and high is not None:
-        value = (low + high) / 2
-    if value is None:
-        if not (skip_empty and low is None and high is None):
-            table.faults.append((row.number, f"case {case_id!r} has no value"))
-        return None
-    low, high = value if low is None else low, value if high is None else high
-    if not target.low <= low <= value <= high <= target.high or (
-        target.kind == "binary" and value not in (target.low, target.high)
-    ):
-        said = f"value {value:g}"
-        if not low == value == high:
-            said += f", low {low:g}, high {high:g}; expected low <= value <= high"
-        allowed = "or" if target.kind == "binary" else "to"
-        fault = f"{said}; {target.name} is {target.low:g} {allowed} {target.high:g}"
-        table.faults.append((row.number, f"case {case_id!r}: {fault}"))
-        return None
-    return Label(
-        case_id=case_id,
-        target=target.name,
-        value=value,
-        low=low,
-        high=high,
-        method="human",
-        status="single",
-        rule="table",
-    )
-
-
-def _scaled(number: float | None, scale: float) -> float | None:
-    if number is None or scale == 1:
-        return number
-    return float(f"{number * scale:.12g}")  # 0.29 is 29
-
-
-def read_gold(path: Path, config: TableConfig | None = None) -> list[dict[str, Any]]:
-    """Read gold readings: id, text, value (missing: none is stated) and, if any, tags.
+def read_gold(
+    path: Path, config: ValueConfig | None = None
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Read gold readings: id, text, value (missing: none is stated) and, if any, tags; and notes.
 
     Raises:
-        ReportError: the table cannot be understood.
+        ReportError: the table cannot be understood, or a value cannot be: a score without its row
+            would be another one.
     """
     columns = [
         Column(name="id", kind="id", needed=True, filled=True, unique=True),
         Column(name="text", kind="prose", needed=True, filled=True),
-        Column(name="value", kind="number", needed=True),
+        *_value_columns(Target()),
         Column(name="tags", kind="list"),
     ]
     table = read_table(path, columns, config, error=ReportError)
+    values = _values(table, Target(), config)
     table.refuse(ReportError)
-    return [{**row.values, "tags": row.values["tags"] or []} for row in table.rows]
+    rows = [
+        {
+            **row.values,
+            "value": values.get(row.number, NO_VALUE)[0],
+            "tags": row.values["tags"] or [],
+        }
+        for row in table.rows
+    ]
+    return rows, table.notes
+
+
+def _value_columns(target: Target) -> list[Column]:
+    also = ("label", target.name)
+    return [
+        column_of(Label, "value", needed=True, also=also, hints=VALUE_HINTS, words=(STATES_NONE,)),
+        column_of(Label, "low", also=("lower",)),
+        column_of(Label, "high", also=("upper",)),
+    ]
+
+
+def _values(table: Table, target: Target, config: ValueConfig | None) -> dict[int, Ends]:
+    """Value, low and high of each sound row that has one or states none; adds what is wrong."""
+    scale = config.scale if config else None
+    if scale is None and target.kind == "fraction" and target.high > 1:
+        _ask_for_scale(table, target)
+    found: dict[int, Ends] = {}
+    for row in table.sound():
+        given = [_scaled(row.values[name], scale) for name in ENDS]
+        if given == [None] * 3:
+            continue
+        found[row.number], wrong = _ends(given, target)
+        if wrong:
+            name = table.columns[0].name
+            whose = f"{name.removesuffix('_id')} {row.values[name]!r}"
+            table.faults.append((row.number, f"{whose}: {wrong}. Correct the row"))
+    return found
+
+
+def _ask_for_scale(table: Table, target: Target) -> None:
+    """Add as faults the values of a percentage that may be shares of 1, or yes and no."""
+    most = {
+        row.number: max(numbers)
+        for row in table.rows
+        if (numbers := [one for one in map(row.values.get, ENDS) if isinstance(one, float)])
+    }
+    if most and 0 <= max(most.values()) <= 1:
+        question = (
+            f"no value is over 1, and {target.name} is {target.low:g} to {target.high:g}. Are they "
+            "shares of 1? Pass --scale 100. Percentages? Pass --scale 1. Yes or no? That is "
+            "another --target, of --kind binary"
+        )
+        table.faults.append((None, question))
+        return
+    for row, number in most.items():
+        if 0 < number < 1:
+            said = f"{number:g} is among percentages. A share of 1? Write {100 * number:g}"
+            table.faults.append((row, f"{said}. A percentage? Pass --scale 1"))
+
+
+def _ends(given: list[Any], target: Target) -> tuple[Ends, str]:
+    """What a row says, whole, and what is wrong with it."""
+    value, low, high = given
+    if value == STATES_NONE:
+        return NO_VALUE, "" if low is high is None else f"{STATES_NONE}, and has low or high"
+    if value is None and low is not None and high is not None:
+        value = (low + high) / 2
+    if value is None:
+        return NO_VALUE, "no value"
+    low, high = value if low is None else low, value if high is None else high
+    if target.low <= low <= value <= high <= target.high and (
+        target.kind != "binary" or value in (target.low, target.high)
+    ):
+        return (value, low, high), ""
+    said = f"value {value:g}"
+    if not low == value == high:
+        said += f", low {low:g}, high {high:g}; expected low <= value <= high"
+    allowed = "or" if target.kind == "binary" else "to"
+    return NO_VALUE, f"{said}; {target.name} is {target.low:g} {allowed} {target.high:g}"
+
+
+def _scaled(given: Any, scale: float | None) -> Any:
+    if not isinstance(given, float) or scale in (None, 1):
+        return given
+    return float(f"{given * scale:.12g}")  # 0.29 is 29

@@ -18,7 +18,7 @@ from ingest.config import TableConfig
 from ingest.labels.claims import left_open
 from ingest.labels.config import ValueConfig
 from ingest.labels.recording import without_erased
-from ingest.labels.reports import FOR_TARGET, read_label_table, read_reports
+from ingest.labels.reports import ENDS, FOR_TARGET, STATES_NONE, read_label_table, read_reports
 from ingest.labels.rules import understand
 
 EXCERPT_CHARACTERS = 240  # either side of the evidence
@@ -73,7 +73,7 @@ def export_review(
     if n := rows.height:
         more = "" if reports else " Pass --reports for what each report says."
         own = "" if target == Target.name else f" --target {target}"
-        then = f"Fill in value, then: trephine review import {path}{own}"
+        then = f"Fill in value, or {STATES_NONE!r}, then: trephine review import {path}{own}"
         said = f"cases to judge in {path}: {n:,}.{more} {then}"
     return Told(said, {"path": str(path), "n": n})
 
@@ -84,7 +84,7 @@ def _is_untouched(path: Path) -> bool:
         with path.open(newline="", encoding="utf-8") as file:
             rows = csv.DictReader(file)
             same = rows.fieldnames == list(COLUMNS)
-            return same and not any(row["value"] for row in rows)
+            return same and not any(row[name] for row in rows for name in ENDS)
     except (OSError, ValueError, csv.Error):
         return False
 
@@ -100,13 +100,15 @@ def import_review(
     cases = store.ask("select distinct case_id from slides")["case_id"].to_list()
     others = strangers((one.case_id for one in file.labels), cases)
     notes = "\n".join(filter(None, [file.text(), others.text("cases")]))
+    none = sum(one.value is None for one in file.labels)
     said = f"No row has a value; rows left empty: {file.n_empty:,}. Fill in value."
     if n:
         said = f"labels taken: {n:,}" + f" ({known:,} unchanged)" * (known > 0) + "."
+        said += f" Of them {STATES_NONE}: {none:,}." * (none > 0)
         said += f" Rows left empty: {file.n_empty:,}." * (file.n_empty > 0)
         said += " Next: trephine sql \"from labels where method = 'human'\""
-    told = {"n": n, "unchanged": known, "n_empty": file.n_empty, "notes": notes}
-    return Told("\n".join(filter(None, [notes, said])), told)
+    told = {"n": n, "unchanged": known, "n_states_none": none, "n_empty": file.n_empty}
+    return Told("\n".join(filter(None, [notes, said])), told | {"notes": notes})
 
 
 def _excerpt(row: dict[str, Any], text: str | None) -> str:

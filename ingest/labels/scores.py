@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,7 @@ from featurestore import FeatureStore, best_of, strangers
 from featurestore.fields import to_json
 from featurestore.types import Label, Progress, Reading, Report, Target, silent
 from featurestore.words import Told, counted, grouped
-from ingest.config import TableConfig
-from ingest.labels.config import OllamaConfig, Parser, ParserConfig
+from ingest.labels.config import OllamaConfig, Parser, ParserConfig, ValueConfig
 from ingest.labels.labels import LabelBatch, make_labels
 from ingest.labels.reports import LabelFile, ReportFile, read_gold
 
@@ -152,6 +151,7 @@ class Evaluation:
     by_tag: dict[str, dict[str, Any]]  # n, accuracy, wrong
     failed: int  # reports without an answer, which is neither right nor null
     errors: list[dict[str, Any]]  # id, gold, got, status, evidence, rule, outcome, reason, tags
+    notes: list[str] = field(default_factory=list)  # of the table's reader
 
     def text(self, *, errors: bool = False) -> str:
         """The numbers, for the terminal; with each wrong answer if asked."""
@@ -162,6 +162,7 @@ class Evaluation:
             f"null precision {_percent(self.null_precision)}, recall {_percent(self.null_recall)}; "
             f"mean absolute error {mae} points",
         ]
+        lines += self.notes
         if self.failed:
             rows = (row for row in self.errors if row["got"] is None)
             first = next(row["reason"] for row in rows if row["reason"])
@@ -223,13 +224,14 @@ def evaluate_file(
     path: Path,
     config: ParserConfig,
     ollama_config: OllamaConfig,
-    table: TableConfig | None = None,
+    table: ValueConfig | None = None,
     *,
     progress: Progress = silent,
 ) -> Evaluation:
     """Measure a parser on a table of gold values."""
-    gold = read_gold(path, table)
-    return evaluate(gold, config.parser, ollama_config=ollama_config, progress=progress)
+    gold, notes = read_gold(path, table)
+    found = evaluate(gold, config.parser, ollama_config=ollama_config, progress=progress)
+    return replace(found, notes=notes)
 
 
 _Given = tuple[Reading | Label | None, str | None, str | None]  # to use; status; why it failed

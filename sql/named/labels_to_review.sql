@@ -1,6 +1,6 @@
 -- labels_to_review: one row per Case and Target that a person should look at: disputed or
 -- unsupported Labels that nobody has judged, Reports that nobody who was asked could read for
--- certain, and a person's value whose Report was corrected since.
+-- certain, and what a person said of a Report that was corrected since.
 with versions as (
     select
         case_id,
@@ -11,17 +11,26 @@ with versions as (
 
 judged as (
     select
-        best_labels.case_id,
-        best_labels.value,
-        best_labels.method = 'human' and (
+        labels.case_id,
+        labels.value,
+        labels.method = 'human' and (
             labels.report_hash <> case_reports.report_hash
             or (labels.report_hash is null and versions.n > 1)  -- it came before any report
         ) as is_outdated
-    from best_labels
-    inner join labels on labels.label_id = best_labels.label_id
-    left join case_reports on case_reports.case_id = best_labels.case_id
-    left join versions on versions.case_id = best_labels.case_id
-    where best_labels.target = $target
+    from labels
+    left join case_reports on case_reports.case_id = labels.case_id
+    left join versions on versions.case_id = labels.case_id
+    where labels.label_id in (
+        select best_labels.label_id
+        from best_labels
+        where best_labels.target = $target
+        union all
+        select arg_max(said.label_id, said.recorded_at)  -- that it states none, too
+        from labels as said
+        where said.method = 'human'
+            and said.target = $target
+        group by said.case_id
+    )
 ),
 
 last_said as (

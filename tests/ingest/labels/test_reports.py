@@ -358,7 +358,12 @@ def test_a_label_table_of_another_target(tmp_path: Path) -> None:
         ("B,40 to 50 %,,", "columns low and high"),
         ("B,<5,,", "value '<5' is a bound: leave value empty"),
         ("B,at least 90%,,", "is a bound"),
-        ("B,many,,", "row 3: value 'many' is not a number"),
+        ("B,many,,", "row 3: value 'many' is not a number nor 'states none'"),
+        ("B,not stated,,", "'not stated' is no number: write 'states none'"),
+        ("B,keine Angabe,,", "is no number: write 'states none'"),
+        ("B,states none,,3", "case 'B': states none, and has low or high"),
+        ("B,,30,", "row 3: case 'B': no value"),
+        ("B,0.45,,", "row 3: 0.45 is among percentages. A share of 1? Write 45."),
         ("B,inf,,", "row 3: value 'inf' is not a number"),
         ("B,nan,,", "row 3: case 'B' has no value"),
         ("B,,,", "row 3: case 'B' has no value"),
@@ -405,8 +410,34 @@ def test_a_scaled_share_is_the_percentage_to_the_last_digit(
 
 def test_gold_needs_its_fields(tmp_path: Path) -> None:
     good = '{"id": "1", "text": "x", "value": null, "tags": ["easy"]}\n'
-    assert read_gold(saved(tmp_path, good, "g.jsonl"))[0]["value"] is None
+    assert read_gold(saved(tmp_path, good, "g.jsonl"))[0][0]["value"] is None
     with pytest.raises(ReportError, match="no column value"):
         read_gold(saved(tmp_path, good.replace("value", "vlaue"), "g.jsonl"))
     with pytest.raises(ReportError, match="row 2: no text"):
         read_gold(saved(tmp_path, good + '{"id": "2", "value": 3}\n', "g.jsonl"))
+
+
+CELL = st.sampled_from(["", "0", "0.45", "1", "40", "60", "100", "-1", "140", "forty", "<5"])
+
+
+@given(rows=st.lists(st.tuples(CELL | st.just("states none"), CELL, CELL), min_size=1, max_size=3))
+def test_gold_takes_the_values_that_a_table_of_labels_takes_and_no_others(
+    rows: list[tuple[str, str, str]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("t")
+    lines = [f"C{n},x,{','.join(row)}" for n, row in enumerate(rows)]
+    text = "\n".join(["case_id,text,value,low,high", *lines])
+    path, gold = saved(folder, text), saved(folder, text.replace("case_id", "id"), "gold.csv")
+    try:
+        labels = read_label_table(path, Target(), skip_empty=True).labels
+        refused = ""
+    except LabelError as error:
+        refused = str(error).replace("case 'C", "id 'C")
+    if refused:
+        with pytest.raises(ReportError) as raised:
+            read_gold(gold)
+        assert str(raised.value).replace(str(gold), str(path)) == refused
+        return
+    found = {row["id"]: row["value"] for row in read_gold(gold)[0] if row["value"] is not None}
+    assert found == {one.case_id: one.value for one in labels if one.value is not None}
+    assert all(0 <= value <= 100 for value in found.values())

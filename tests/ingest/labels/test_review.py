@@ -166,6 +166,42 @@ def test_a_corrected_report_leaves_the_persons_value_and_asks_for_a_look(
     assert to_review() == []
 
 
+def judge(store: FeatureStore, folder: Path, case_id: str, value: str) -> None:
+    """Fill in one row of a list for review, and hand it in."""
+    todo = folder / f"{case_id}-{value}.csv"
+    review.export_review(store, todo)
+    rows = list(csv.DictReader(todo.read_text().splitlines()))
+    with todo.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(row | {"value": value} for row in rows if row["case_id"] == case_id)
+    assert review.import_review(store, todo).data["n"] == 1
+
+
+def test_who_reads_that_a_report_states_none_says_so_and_no_value_comes_back(
+    store: FeatureStore, tmp_path: Path
+) -> None:
+    def held() -> tuple[list[str], dict[str, float]]:
+        listed = store.named("named/labels_to_review", {"target": "cellularity"})
+        best = store.sql("select case_id, value from best_labels")
+        return listed["case_id"].to_list(), dict(best.iter_rows())
+
+    with serve(answer) as server:
+        label(store, "C2 C4", server.url)
+    assert held() == (["C2"], {"C4": 80})
+    judge(store, tmp_path, "C2", "States none")
+    last = store.sql("select value, status, outcome from labels where method = 'human'")
+    assert last.rows() == [(None, "single", "states none")]
+    assert held() == ([], {"C4": 80})
+    record_reports(store, reports("C2"), target=TARGET, parser="rules")  # who say 60
+    assert held() == ([], {"C4": 80})
+    other = Report(case_id="C2", text="CORE BIOPSY: The marrow is 70% cellular, as corrected.")
+    record_reports(store, [other], target=TARGET, parser="rules")
+    assert held() == (["C2"], {"C4": 80})
+    judge(store, tmp_path, "C2", "45")
+    assert held() == ([], {"C2": 45, "C4": 80})
+
+
 def test_a_case_that_a_spreadsheet_would_run_is_quoted_and_read_back(
     store: FeatureStore, tmp_path: Path
 ) -> None:
@@ -207,7 +243,8 @@ def test_an_export_leaves_a_file_with_what_a_person_filled_in(
     review.export_review(store, path)
     review.export_review(store, path)  # nobody wrote into it
     empty = path.read_text()
-    for held in ("case_id,text\nQ1,Cellularity 45%\n", empty + "Q1," * empty.count(",") + "45\n"):
+    filled = [empty + f"Q1,{cells},,,,,,,,,\n" for cells in ("45,,", ",40,50")]
+    for held in ("case_id,text\nQ1,Cellularity 45%\n", *filled):
         path.write_text(held)
         with pytest.raises(LabelError, match=r"todo.csv exists, .* name a new file"):
             review.export_review(store, path)

@@ -5,6 +5,7 @@ What cannot be frozen or split so is a `CohortError`, which says what to change.
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
@@ -21,7 +22,7 @@ from featurestore.types import Cohort, CohortSlide
 ADD_LABELS = "Add labels with: trephine label REPORTS, or trephine label --table LABELS.csv"
 TRY = "Try the condition with: trephine sql 'from bags'"
 STRATUM = 10  # Patients of like labels, among whom chance decides
-Dealt = tuple[str, int, float, bool]  # a Patient, its Slides, mean label, of the upper of 2 classes
+Dealt = tuple[str, int, float, float]  # a Patient, its Slides, their mean and greatest label
 SIDES = ("train", "validation", "calibration", "test")
 
 
@@ -206,8 +207,8 @@ def _at_random(slides: pl.DataFrame, config: SplitConfig) -> pl.DataFrame:
     Which of neighbours goes where is a hash's business. Each run of K Patients has one for each of
     K folds; a side of `random` gets the next one where that brings it nearer to its share.
     """
-    upper = (pl.col("value") > slides["value"].min()).any() & (slides["value"].n_unique() == 2)
-    counts = slides.group_by("patient_id").agg(pl.len(), pl.col("value").mean(), upper=upper).rows()
+    value, patients = pl.col("value"), slides.group_by("patient_id")
+    counts = patients.agg(pl.len(), value.mean(), greatest=value.max()).rows()
     drawn = {row[0]: _hash(f"{config.seed}/{row[0]}") for row in counts}
     ordered = sorted(counts, key=lambda row: (row[2], drawn[row[0]]))
     width, deal = (config.folds, _folds) if config.method == "folds" else (STRATUM, _sides)
@@ -222,20 +223,20 @@ def _at_random(slides: pl.DataFrame, config: SplitConfig) -> pl.DataFrame:
 def _folds(runs: Sequence[Sequence[Dealt]], config: SplitConfig) -> dict[str, str]:
     """A fold for each Patient of each run: the largest to the emptiest.
 
-    Of two classes the upper begins in a run with the lower, so some folds get one more of it
-    there: a last run that is not full goes to the others first.
+    A label begins and ends in runs that it shares, so some folds get one more of it there: where
+    it ends, its Patients go first, to the folds with the fewest of it.
     """
     if (n := sum(map(len, runs))) < config.folds:
         raise CohortError(f"{config.folds} folds need as many patients, got {n}")
-    sizes, uppers, sides = [0] * config.folds, [0] * config.folds, {}
+    sizes, dealt, sides = [0] * config.folds, Counter[tuple[float, int]](), {}
     for run in runs:
-        emptiest = sorted(range(config.folds), key=sizes.__getitem__)
-        if len(run) < config.folds:
-            emptiest.sort(key=uppers.__getitem__)
-        largest = sorted(run, key=lambda one: -one[1])
-        for fold, (patient, n, _, upper) in zip(emptiest, largest, strict=False):
+        left, of = sorted(range(config.folds), key=sizes.__getitem__), Counter(r[3] for r in run)
+        ends = {k for k, n in of.items() if n < len(left) and len({dealt[k, f] for f in left}) > 1}
+        for patient, n, _, label in sorted(run, key=lambda r: (r[3] not in ends, -r[1])):
+            fold = min(left, key=lambda fold: dealt[label, fold] if label in ends else 0)
+            left.remove(fold)
             sides[patient], sizes[fold] = str(fold), sizes[fold] + n
-            uppers[fold] += upper
+            dealt[label, fold] += 1
     return sides
 
 

@@ -165,6 +165,35 @@ def test_folds_share_two_classes_evenly(k: int, seed: int, positive: list[bool])
         assert max(counts) - min(counts) <= 1
 
 
+@given(st.integers(2, 9), st.integers(0, 9), st.lists(st.integers(0, 12), min_size=9, max_size=99))
+def test_folds_share_each_of_many_labels_evenly(k: int, seed: int, labels: list[int]) -> None:
+    frame = slides([(f"P{i}", 0) for i in range(len(labels))])
+    frame = frame.with_columns(value=pl.Series(labels, dtype=pl.Float64))
+    made, _ = split(frame, SplitConfig(method="folds", folds=k, seed=seed))
+    for some in made, *made.partition_by("value"):
+        counts = [some.filter(split=str(fold)).height for fold in range(k)]
+        assert max(counts) - min(counts) <= 1
+
+
+@pytest.mark.parametrize(
+    ("labels", "folds"),
+    [
+        ([7 * i % 31 for i in range(31)], "1232011322210302133001230300321"),
+        ([i % 3 == 0 for i in range(31)], "2200131111312202233030021313203"),
+    ],
+)
+def test_a_seed_deals_distinct_labels_and_two_classes_as_ever(
+    labels: list[float], folds: str
+) -> None:
+    rng = np.random.default_rng(1)
+    of = [i for i in range(len(labels)) for _ in range(rng.integers(1, 4))]
+    value = pl.Series([float(labels[i]) for i in of])
+    frame = slides([(f"P{i}", 0) for i in of]).with_columns(value=value)
+    made, _ = split(frame, SplitConfig(method="folds", folds=4, seed=3))
+    sides = dict(made.select("patient_id", "split").iter_rows())
+    assert "".join(sides[f"P{i}"] for i in range(len(labels))) == folds
+
+
 def test_a_table_must_name_every_slide_and_part_no_patient() -> None:
     frame = slides([("a", 0), ("a", 1), ("b", 2)])
     made, _ = split(frame, SplitConfig(method="table", table={"a": "train", "S2": "test"}))

@@ -13,6 +13,7 @@ from featurestore.fields import name_of
 from featurestore.types import Target
 from featurestore.words import Told, counted, in_columns
 from trainer import conformal, evaluate, plots, runs, table_one, verdict
+from trainer.table_one import named_folds
 
 ONE = ["slide_id", "label"]  # by which a tested Slide is the same
 DRAWN = 6  # Runs in one figure, at most: there are so many colours
@@ -96,7 +97,9 @@ def _why_not(store: FeatureStore, pair: Sequence[runs.Run]) -> str:
         why = "they were tested on folds {} and {}, which share no slide".format(*folds)
         alike = replace(pair[0].config, fold=None) == replace(pair[1].config, fold=None)
         rest = [one.split for one in store.splits(one.cohort) if one.split not in folds]
-        more = f", add the run{'s' * (len(rest) > 1)} of {_folds(rest)} to" if rest else " with"
+        more = (
+            f", add the run{'s' * (len(rest) > 1)} of {named_folds(rest)} to" if rest else " with"
+        )
         what = f"{'to ' * bool(rest)}pool the folds{more}: trephine report {ids}"
         what = what if alike else "name two runs of one fold: trephine runs"
     return f"{why}, so they cannot be compared; {what}"
@@ -180,14 +183,9 @@ def _lacking(store: FeatureStore, loaded: Sequence[runs.Run]) -> dict[str, str]:
 def _gaps(seeds: Mapping[int, Sequence[str]]) -> str:
     first, *others = seeds.values()
     if all(other == first for other in others):
-        return f"{_folds(first)} {'are' if len(first) > 1 else 'is'} missing"
+        return f"{named_folds(first)} {'are' if len(first) > 1 else 'is'} missing"
     gaps = ((seed, fold) for seed in sorted(seeds) for fold in seeds[seed])
     return ", ".join(f"seed {seed} lacks fold {fold}" for seed, fold in gaps)
-
-
-def _folds(names: Sequence[str]) -> str:
-    *others, last = names
-    return f"folds {', '.join(others)} and {last}" if others else f"fold {last}"
 
 
 def _figures(short: Sequence[str], common: Common, target: Target) -> Iterator[dict[str, Any]]:

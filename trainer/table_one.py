@@ -80,6 +80,7 @@ class SweepResult:
     differences: tuple[Difference, ...]
     n_slides: int  # tested
     n_patients: int
+    n_folds: int = 0  # of the Cohort
     n_new: int = 0  # Runs that this call made
     seconds: float = 0.0
     failures: tuple[str, ...] = ()  # Runs that could not be made, and why
@@ -93,11 +94,13 @@ class SweepResult:
         """Table 1: a row a cell, then the paired differences of each factor, and `more` of them."""
         n = sum(len(cell.run_ids) for cell in self.cells)
         positive = self.cells[0].numbers.get("positive") if self.cells else None
+        folds = list(dict.fromkeys(str(one["fold"]) for one in self.sweep.runs.values()))
+        part = f" in {named_folds(folds)} of {self.n_folds}" * (len(folds) < self.n_folds)
         lines = [
             *runs.first(self._warnings()),
             f"{head or f'sweep {self.sweep.sweep_id}'} of cohort {self.sweep.cohort}: "
             f"{counted(n, 'run')}, {self.n_new} of them new, {self.seconds:.0f} s; tested on "
-            f"{counted(self.n_slides, 'slide')} of {counted(self.n_patients, 'patient')}"
+            f"{counted(self.n_slides, 'slide')} of {counted(self.n_patients, 'patient')}{part}"
             f"{runs.of_classes(positive)} (95% intervals by patient)",
             *(self._table() if self.sweep.factors else self._one()),
         ]
@@ -161,7 +164,8 @@ class SweepResult:
 
     def _one(self) -> Iterator[str]:
         for cell in self.cells:
-            how = f"pooled over {cell.folds} folds, " if cell.folds > 1 else ""
+            of = f" of {self.n_folds}" * (cell.folds < self.n_folds)
+            how = f"pooled over {cell.folds}{of} folds, " if cell.folds > 1 else ""
             over = f": {how}mean of {counted(cell.seeds, 'seed')}"
             for name, title, form in self.told:
                 yield f"{runs.heading(title)}{cell.scores[name].text(form)}{over}"
@@ -193,6 +197,12 @@ class SweepResult:
 def option(factor: str) -> str:
     """What a field of TrainConfig is called on the command line."""
     return name_of(TrainConfig.__dataclass_fields__[factor])
+
+
+def named_folds(names: Sequence[str]) -> str:
+    """Folds in words."""
+    *others, last = names
+    return f"folds {', '.join(others)} and {last}" if others else f"fold {last}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,6 +244,7 @@ def gathered(
         differences=tuple(d for factor in plans[0].values for d in _differences(factor, tested)),
         n_slides=tested.slides.height,
         n_patients=tested.slides["patient_id"].n_unique(),
+        n_folds=sum(side.split.isdecimal() for side in store.splits(sweep.cohort)),
     )
 
 

@@ -154,6 +154,20 @@ def test_a_fold_that_was_trained_twice_is_counted_once(
     store.withdraw(twin.run_id, "run")
 
 
+def test_a_sweep_of_some_folds_says_which_of_how_many(
+    store: FeatureStore, crossed: list[runs.Run]
+) -> None:
+    config = replace(crossed[0].config, seed=0, fold=None)
+    some = sweep(store, config, {"fold": ["0", "2"]}).text()
+    table = sweep(store, config, {"fold": ["0", "2"], "seed": [0, 1], "lr": [None]}).text()
+    for said in some, table:
+        assert re.search(r"tested on \d+ slides of \d+ patients in folds 0 and 2 of 5 \(", said)
+    assert some.count("pooled over 2 of 5 folds") == 2  # of the model and of its floor
+    whole = sweep(store, config).text()
+    assert "pooled over 5 folds" in whole
+    assert " of 5" not in whole
+
+
 def left_out(run: runs.Run) -> str:
     return ", ".join(f"'{one}'" for one in run.predictions.filter(split="test")["slide_id"])
 

@@ -69,19 +69,19 @@ def roc(labels: np.ndarray, runs: Sequence[tuple[str, np.ndarray]], target: Targ
 
 
 def calibration(test: pl.DataFrame, target: Target) -> Markup:
-    """Share of positives by tenth of the Prediction's range, with its exact interval."""
+    """Share of positive Cases by tenth of the Prediction's range, with its exact interval."""
     chart = Chart((0, 1), (0, 1))
-    chart.axes("Mean prediction", "Share of positive slides")
+    chart.axes("Mean prediction", "Share of positive cases")
     chart.line((0, 1), (0, 1), "lgrey thin broken")
     share = (pl.col("mean") - target.low) / (target.high - target.low)
     held = pl.col("label") > (target.low + target.high) / 2
-    frame = test.with_columns(share=share, held=held)
-    for part in frame.with_columns(tenth=(10 * share).floor().clip(0, 9)).partition_by("tenth"):
-        x, (y, low, high, _) = float(part["share"].to_numpy().mean()), conformal.share_held(part)
+    for part in test.with_columns(tenth=(10 * share).floor().clip(0, 9)).partition_by("tenth"):
+        cases = evaluate.by_case(part).with_columns(share=share, held=held)
+        x, (y, low, high, _) = float(cases["share"].to_numpy().mean()), conformal.share_held(cases)
         chart.line((x, x), (low, high), "l0")
         chart.points(np.array([x]), np.array([y]), "c0 solid", 4.5)
-        chart.text(chart.at(x, y)[0] + 8, chart.at(x, y)[1] + 4.5, str(part.height), "tick")
-    return chart.svg("Calibration: share of positive slides by prediction")
+        chart.text(chart.at(x, y)[0] + 8, chart.at(x, y)[1] + 4.5, str(cases.height), "tick")
+    return chart.svg("Calibration: share of positive cases by prediction")
 
 
 def edges(labels: np.ndarray, target: Target, width: float, most: Span) -> np.ndarray:

@@ -99,7 +99,8 @@ def test_the_page_says_everything_and_needs_nothing_else(
         assert said in text, said
     for name in ("r2", "mae", "rmse", "pearson", "bias", "loa_low", "loa_high", "slope"):
         assert any(f"<small>{low} to " in text for low in _shown(run.metric(f"{name}_low"))), name
-    assert "Validation (n" not in text  # under 20 slides
+    assert "Validation (n" not in text
+    assert "validation and calibration of under 20 slides are left out" in text
     assert not re.search(r"(src|href)=[\"'](?!data:|#)", text)
     assert not re.search(r"url\(|@import|https?://(?!www.w3.org/2000/svg)", text)
     assert str(learnable.root) not in text
@@ -388,6 +389,7 @@ def test_a_page_of_classes_says_what_classes_are_judged_by(tmp_path: Path) -> No
         "Brier score",
     ):
         assert said in page, said
+    assert "Groups of under 20 slides are grey." in page  # their accuracies are there
     several = write_page(store, [run.run_id for run in made], tmp_path / "two.html").read_text()
     terminal = page_text(store, [made[0].run_id]).text()
     for text in (page, several, terminal, made[0].text(), repr(made[0])):

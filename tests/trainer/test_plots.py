@@ -49,6 +49,24 @@ def test_every_slide_is_drawn_once(n: int) -> None:
     assert bool(dots) == (n < plots.FEW)
 
 
+def test_calibration_counts_each_case_of_a_tenth_once() -> None:
+    frame = pl.DataFrame(
+        {
+            "case_id": ["A", "A", "A", "B"],
+            "patient_id": ["P", "P", "P", "Q"],
+            "label": [1.0, 1.0, 1.0, 0.0],
+            "mean": [0.61, 0.63, 0.65, 0.67],
+        }
+    )
+    drawn = plots.calibration(frame, Target(name="mds", kind="binary", low=0, high=1))
+    (dot,) = elements(drawn, "circle")
+    x, y = svg.Chart((0, 1), (0, 1)).at(0.65, 0.5)
+    assert (float(dot.get("cx", 0)), float(dot.get("cy", 0))) == pytest.approx((x, y), abs=0.06)
+    words = [one.text for one in elements(drawn, "text")]
+    assert "Share of positive cases" in words
+    assert "2" in words
+
+
 steps = st.sampled_from([1.0, 2.0, 2.5, 5.0, 10.0, 20.0])
 
 

@@ -29,7 +29,6 @@ _FILLED_IN = re.compile(r"_(?<!__)_*+ ?(\d[\d -]*+(?:_++ ?)?)(%?)")
 # "C e l l u l a r i t y   2 0 %": letters set apart
 _WIDE = re.compile("[\u3000-\U0010ffff]")
 _DOTS = re.compile(r"(?:\. ){3,}")  # "CELLULARITY . . . . 30 %"
-_BRACES = set("{[<")  # "{20-30}%": a blank of a template, filled in
 _OIL, _DIGIT, _LETTERS = set("oilsz"), str.maketrans("oilsz", "01152"), str.maketrans("018", "olb")
 _SPACED = re.compile(r"(?<!\S)(?:[^\W_] ){5,}[^\W_](?: {1,4}(?:[^\W_%] ){0,3}[^\W_%]? ?%)?")
 # "4O", "l0-2O", "3S-4S", "IO": letters scanned for figures before a sign
@@ -196,7 +195,7 @@ def fold(text: str) -> str:
         low = low.replace("reference read", "consensus read").replace(
             "reference review", "consensus review"
         )
-    if not _BRACES.isdisjoint(low) or ")%" in low or ") %" in low:
+    if "{" in low or "[" in low or "<" in low or ")%" in low or ") %" in low:
         low = _IN_BRACES.sub(lambda m: (m[1] or m[2]).rjust(len(m[0])), low)
     low = _JOINED.sub(" ", low) if "_" in low else low
     if "-\n" in low or "- \n" in low:

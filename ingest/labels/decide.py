@@ -10,19 +10,12 @@ from ingest.labels.claims import Claim, left_open
 from ingest.labels.grammar import FILLED
 from ingest.labels.headings import classes_in, is_historic, is_remark
 from ingest.labels.languages import HIGH_ENDS, LOW_ENDS
-from ingest.labels.received import absent, is_of_a_core
+from ingest.labels.received import OTHER, absent, is_of_a_core, names_no_core
 from ingest.labels.segments import Segment
 from ingest.labels.specimens import declared
 from ingest.labels.tokens import encode
 
 EVIDENCE_CHARACTERS = 200
-_CORE = re.compile(
-    r"\bcores?\b|treph|biops|\bbx\b|\bbmb|histolog|punch|[cz]ylinder|stanz|trepan|trabecul|osteoid"
-    r"|carotte|trav[ée]es? oss|spongiosa|decalcif|\bcort(?:ex|ical)"
-    r"|(?<!clot )(?<!particle )(?<!block )\bsections?\b"
-    r"|\bbone\b(?! marrow)"
-)
-_OTHER = re.compile(r"aspirat|\bclots?\b|smear|imprint|particle|spicule|ausstrich|frottis")
 _SPREAD = re.compile(r"\bvar(?:y|ies|iable)\b|\bheterogen|\bpatchy|\bsome\b.*\bothers?\b")
 # "cellularity low: 40", "cellularity high: 50"
 _END = re.compile(
@@ -90,11 +83,11 @@ def decide(
     is_open = not good and left_open(segments, claims)
     good = good or ([] if is_open else _only(hidden, segments, folded))
     if not good:
-        return _without(hidden, is_open and not (absent(folded) or _names_no_core(folded)))
+        return _without(hidden, is_open and not (absent(folded) or names_no_core(folded)))
     if not all(is_of_a_core(claim, folded) for claim in good):
         gone = absent(folded)
         sure = [claim for claim in good if is_of_a_core(claim, folded)]
-        good = sure if gone or _names_no_core(folded) else good
+        good = sure if gone or names_no_core(folded) else good
         if not good and not gone:
             return none_read("no core is named", read=False)
         if not good:
@@ -160,7 +153,7 @@ def _is_of_a_core(claim: Claim, folded: str) -> bool:
         return False
     if claim.scope not in ("whole", "overall") or _COLUMNS.search(said):
         return False
-    if _OTHER.search(f"{head} {said}") or _SPECIMEN.search(head):
+    if OTHER.search(f"{head} {said}") or _SPECIMEN.search(head):
         return False
     begin, end = claim.segment.start, claim.segment.end
     before, after = folded.rfind("\n\n", 0, begin), folded.find("\n\n", end)
@@ -271,12 +264,6 @@ def _of_pool(text: str, pool: list[Claim], rule: str) -> Reading:
     if widest.figure.qualifier is None and all(_within(claim, widest) for claim in pool):
         return _stated(text, [widest], rule or widest.tie)
     return none_read("figures disagree", read=False)
-
-
-def _names_no_core(folded: str) -> bool:
-    """Whether a report names an aspirate and the like, and no core."""
-    named = "biops" in folded or _CORE.search(folded)
-    return not named and _OTHER.search(folded) is not None
 
 
 def _withdrawn_at(segment: Segment) -> int:

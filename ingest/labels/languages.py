@@ -15,7 +15,7 @@ def words_of(words: str) -> frozenset[str]:
     return frozenset(words.split())
 
 
-def _by_word(block: str) -> dict[str, str]:
+def by_word(block: str) -> dict[str, str]:
     """The name that each word stands under; a line that is not set in begins with a name."""
     named = (paragraph.split() for paragraph in re.split(r"\n(?=\S)", block.strip()))
     return {word: name for name, *words in named for word in words}
@@ -152,7 +152,7 @@ j sondern and or but while whereas plus although though und oder aber et ou mais
 k instead against statt anstatt anstelle lieu than versus vs compared comparison relative contrast
  als que contre gegenüber vergleich comparaison gegen contrary
 i not no cannot never without sans ohne neither nor nicht kein keine pas non aucun aucune unable
- unlikely keinen keinem keiner nie niemals jamais
+ unlikely keinen keinem keiner nie niemals jamais preclude precludes prevents
 """
 SPECIMENS = """
 clot koagel koagulum clot clots block cellblock gerinnsel caillot blutgerinnsel
@@ -225,8 +225,8 @@ _TELLING = {
     "senza midollo uma da do não com são medula het van een met niet beenmerg zonder og er av "
     "med ikke i på jest nie szpik kostny oraz",
 }
-WORDS = _by_word(CLASSES)
-KINDS = _by_word(SPECIMENS)
+WORDS = by_word(CLASSES)
+KINDS = by_word(SPECIMENS)
 WORDS |= dict.fromkeys(KINDS, "S")
 _TELLS = {
     word: [name for name, said in _TELLING.items() if word in said.split()]

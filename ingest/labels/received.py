@@ -6,55 +6,95 @@ A sentence tells of a core that is missing if it names the core, denies, and has
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from functools import lru_cache
+from typing import Literal
 
 from ingest.labels.claims import Claim
 from ingest.labels.headings import classes_in
-from ingest.labels.languages import words_of
+from ingest.labels.languages import by_word
 from ingest.labels.tokens import encode, ticked
 
-# what becomes of a core, and what is left where it holds no marrow
-_RECEIVED = words_of(
-    """received survive processing submitted obtained taken performed done available sent attempted
-    included provided collected recovered present eingegangen entnommen eingesandt durchgeführt
-    vorhanden erfolgt réalisée réalisé reçue reçu faite fait prélevée parvenue false"""
-)
-_READ = words_of(
-    """assessable evaluable interpretable assessed evaluated interpreted assessment evaluation
-    diagnostic beurteilbar verwertbar interprétable analysable"""
-)
-_DENIED = words_of(
-    """none nil qns failed unsuccessful lost declined refused missing absent absence insufficient
-    entfällt nondiagnostic"""
-)
-_LEFT = words_of(
-    """bone cortical cortex cartilage muscle soft crush crushed artifact artefact hemorrhage blood
-    patient yielded consists contains composed clinically attempt attempts please"""
-)
+Told = Literal["there", "wished", "gone", "empty"]
+# Y what becomes of a core, W what can be read, Z denied; what is left where it holds no marrow: e,
+# and Q what no marrow is in
+_OWN = by_word("""
+Y received survive processing submitted obtained taken performed done available sent attempted
+ included provided collected recovered present eingegangen entnommen eingesandt durchgeführt
+ vorhanden erfolgt réalisée réalisé reçue reçu faite fait prélevée parvenue success enthalten
+W assessable evaluable interpretable assessed evaluated interpreted assessment evaluation
+ diagnostic beurteilbar verwertbar interprétable analysable
+Z none nil qns failed unsuccessful lost declined refused missing absent absence insufficient
+ entfällt nondiagnostic inadequate unsatisfactory aborted abandoned uninterpretable unevaluable
+Q cartilage muscle soft fibrous
+e bone cortical cortex crush crushed artifact artefact hemorrhage
+ blood patient yielded consists contains composed clinically attempt attempts number dry tap small
+ skeletal tiny scant
+J only solely nur
+""")
 _LONGEST = 200  # characters of a sentence that tells of no core
 _ENDS = ("\n", "(", ")", ". ", "; ")
-_ABOUT = ("core", "treph", "biops", "stanz", "bom ")  # found as text: a pattern is slower
+# found as text: a pattern is slower
+_ABOUT = (
+    "core",
+    "treph",
+    "biops",
+    "stanz",
+    "bom ",
+    "bx",
+    "no marrow",
+    "pas de moelle",
+    "kein mark",
+)
 _DENIES = re.compile(
     r"\b(?:no|not|non|none|nil|kein\w*|nicht|ohne|pas|sans|without|cannot|false|qns|n/a|failed"
-    r"|unsuccessful|lost|declined|refused|missing|absen(?:t|ce)|insufficient|entfällt|0)\b"
+    r"|unsuccessful|lost|declined|refused|missing|absen(?:t|ce)|insufficient|entfällt|0"
+    r"|inadequate|unsatisfactory|un\w+able|aborted|abandoned|precludes?|prevents|muscle|cartilage|soft|fibrous|only|nur|too"
+    r")\b|: +--+$|\| *-+ *(?:\||$)"
 )
-_MISSING = re.compile(r"i[dqvnIpMGxY]{0,9}(?:[BYW]|M[ML]*(?:[.,p]|$))|[:?][dqX]*i[dqv]*$|(?<!R:)Z")
+_MISSING = re.compile(
+    r"i[dqvnIpMGxY]{0,9}(?:[BYW]|M[ML]*(?:[.,pvYW]|$))|[:?][dqX]*i[dqv]*$|(?<!R:)Z|::{2,3}$|\|:{1,3}\|?$"
+    r"|B[^MLW]*(?:Q|e[^MLW]*J|J[^MLW]*e)[^MLW]*$|e[^MYL]*p[dq]*W"
+)
+_NONE = re.compile(r"(?<=[sd]: )0(?= *\|?$)|\b(?:n/a|false)\b")
+_WISHES = re.compile(
+    r"\b(?:request|plan(?:s|ned)|schedul|pending|await|defer|recommend|advis|suggest(?:ed|s)?\b"
+    r"|(?:to )follow(?:s)?\b|warrant|if|please|consider|should|would|needed|desirable|separate)"
+)
+_READ = re.compile(r"ellul|%|\d ?[cm]m\b")  # in words on a core that is there
+_CORE = re.compile(
+    r"\bcores?\b|treph|biops|\bbx\b|\bbmb|\bbom\b|histolog|punch|[cz]ylinder|stanz|trepan|trabecul|osteoid"
+    r"|carotte|trav[ée]es? oss|spongiosa|decalcif|\bcort(?:ex|ical)"
+    r"|(?<!clot )(?<!particle )(?<!block )\bsections?\b"
+    r"|\bbone\b(?! marrow)"
+)
+OTHER = re.compile(r"aspirat|\bclots?\b|smear|imprint|particle|spicule|ausstrich|frottis")
 
 
-def missing(folded: str) -> Iterator[tuple[str, bool]]:
-    """Each sentence on a core that is not there, and whether it was received but is empty."""
-    sentences: dict[str, None] = {}
+@lru_cache(maxsize=4)
+def told_of_cores(folded: str) -> dict[str, Told]:
+    """What each sentence that names a core tells of it."""
+    found: dict[str, Told] = {}
     for stem in _ABOUT:
         at = folded.find(stem)
         while at >= 0:
-            sentences[_sentence(folded, at)] = None
+            whole = _sentence(folded, at)
+            if whole not in found:
+                found[whole] = _told(whole)
+                part = whole.partition(", ")[0]
+                if found[whole] == "there" and part != whole and stem in part:
+                    found[part] = _told(part)
             at = folded.find(stem, at + len(stem))
-    for sentence in sentences:
-        if len(sentence) < _LONGEST and _DENIES.search(sentence):
-            s = _said(sentence)
-            if "B" in s and set(s) <= set("BMGRdpvqhiInzjYZWLe:,.|?XO/uoC") and _MISSING.search(s):
-                yield sentence, re.search("W|i[dq]*M+[^B]", s) is not None
+    return found
+
+
+def _told(sentence: str) -> Told:
+    if len(sentence) < _LONGEST and _DENIES.search(sentence):
+        s = _said(sentence)
+        known = set(s) <= set("BMGRdpvqhiInzjYZWLeQJby:,.|?XO/uoC")
+        if known and _MISSING.search(s) and ("B" in s or re.search("^[^LC]*i[dq]?M", s)):
+            return "empty" if re.search("W|i[dq]*M+[^B]", s) else "gone"
+    wished = _WISHES.search(sentence) and not _READ.search(sentence)
+    return "wished" if wished else "there"
 
 
 def _sentence(folded: str, at: int) -> str:
@@ -65,22 +105,39 @@ def _sentence(folded: str, at: int) -> str:
     end = min((end for end in ends if end >= 0), default=last)
     if folded[end - 3 : end] == " no":  # "Trephine biopsy No. 24"
         end = folded.find("\n", end, last)
-    return folded[max(begin, first) : end if end >= 0 else last].strip(" .;()\n")
+    said = folded[max(begin, first) : end if end >= 0 else last].strip(" .;()\n")
+    below = folded[end : end + _LONGEST].lstrip().partition("\n")[0]
+    return f"{said}: {below}" if len(said) < 40 and _DENIES.match(below) else said
 
 
 def _said(sentence: str) -> str:
-    """A sentence as classes; Y what was received, W what can be read, Z denied, e what is left."""
-    found = encode(sentence, [])
-    own = {**dict.fromkeys(_RECEIVED, "Y"), **dict.fromkeys(_READ, "W")}
-    own |= {**dict.fromkeys(_DENIED, "Z"), **dict.fromkeys(_LEFT, "e")}
+    """A sentence as classes, those of the words of a core's own among them."""
+    found = encode(_NONE.sub("no", sentence), [])
     places = zip(found.words, found.classes, ticked(found.classes), strict=True)
-    return "".join(own.get(word.rstrip("- "), a) if a == b else b for word, a, b in places)
+    s = "".join(_OWN.get(word.rstrip("- "), a) if a == b else b for word, a, b in places)
+    return re.sub(r"x(?=y)|(?<=y)x", "y", s)
 
 
 @lru_cache(maxsize=4)
 def absent(folded: str) -> tuple[tuple[str, bool], ...]:
-    """The sentences on a core that is not there."""
-    return tuple(missing(folded))
+    """The sentences on a core that is not there, and whether it was received but is empty."""
+    told = told_of_cores(folded)
+    one_is = any(what == "there" and _READ.search(said) for said, what in told.items())
+    return tuple(
+        (said, what == "empty")
+        for said, what in told.items()
+        if what in ("gone", "empty") and not (one_is and "R" in _said(said))
+    )
+
+
+@lru_cache(maxsize=4)
+def names_no_core(folded: str) -> bool:
+    """Whether a report names an aspirate and the like, or wishes for a core, and names none."""
+    rest = folded
+    for said, what in told_of_cores(folded).items():
+        rest = rest.replace(said, "") if what == "wished" else rest
+    named = "biops" in rest or _CORE.search(rest)
+    return not named and (rest != folded or OTHER.search(folded) is not None)
 
 
 def is_of_a_core(claim: Claim, folded: str) -> bool:
@@ -88,5 +145,9 @@ def is_of_a_core(claim: Claim, folded: str) -> bool:
     if claim.material != "core":
         return False
     own, head = claim.segment.text[: claim.figure.end], claim.segment.heading
-    told = bool(head) and any(head in sentence for sentence, _ in absent(folded))
+    told = names_no_core(folded) or any(
+        head and (head in said or said in head) for said, _ in absent(folded)
+    )
+    for said, _ in absent(folded):
+        own = own.replace(said, "")
     return "B" in classes_in(own) or ("B" in classes_in(head) and not told)

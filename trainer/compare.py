@@ -233,6 +233,18 @@ def _pooled(cell: table_one.Cell, slides: pl.DataFrame, one: runs.Run) -> dict[s
     }
 
 
+def as_text(found: Mapping[str, Any], told: Sequence[runs.Score]) -> Iterator[str]:
+    """The numbers of Runs together that a `view` has, for a terminal; nothing where it has none."""
+    pooled = found["pooled"] or {"cautions": ()}
+    cells = [pooled["cell"]] if found["pooled"] else found["cells"] or []
+    for cell in cells[:1]:
+        n, patients = (int(cell.ensemble[name] or 0) for name in ("n", "patients"))
+        of = f"{counted(n, 'slide')} of {counted(patients, 'patient')}"
+        yield f"together    on {of} (95% intervals by patient)"
+    yield from (f"{one.level:12}{one.text}" for one in pooled["cautions"])
+    yield from table_one.together(cells, told, [cell.values for cell in cells])
+
+
 def in_words(value: Any) -> Any:
     """A value of a configuration, as a person says it."""
     if value is None:

@@ -101,10 +101,13 @@ def warnings(store: FeatureStore, run_ids: Sequence[str]) -> list[str]:
 
 
 def page_text(store: FeatureStore, run_ids: Sequence[str]) -> Told:
-    """The top of the page, the table by range and a plot, of each Run, in characters."""
-    pairs = zip(*_loaded(store, run_ids), strict=True)
-    parts = (verdict.as_text(store, run, test) for run, test in pairs)
-    said = "\n\n".join([*runs.first(warnings(store, run_ids)), *parts])
+    """Runs together, then the top of the page, the table by range and a plot of each, as text."""
+    loaded, tests = _loaded(store, run_ids)
+    parts = [verdict.as_text(store, run, test) for run, test in zip(loaded, tests, strict=True)]
+    if len(loaded) > 1:
+        found = compare.as_text(compare.view(store, loaded, tests), loaded[0].scores)
+        parts = ["\n".join(found), *parts]
+    said = "\n\n".join(filter(None, [*runs.first(warnings(store, run_ids)), *parts]))
     return Told(said, {"text": said})
 
 

@@ -95,6 +95,7 @@ class SweepResult:
         n = sum(len(cell.run_ids) for cell in self.cells)
         positive = self.cells[0].numbers.get("positive") if self.cells else None
         folds = list(dict.fromkeys(str(one["fold"]) for one in self.sweep.runs.values()))
+        values = [{option(k): self.shown(k, v) for k, v in c.values.items()} for c in self.cells]
         part = f" in {named_folds(folds)} of {self.n_folds}" * (len(folds) < self.n_folds)
         lines = [
             *runs.first(self._warnings()),
@@ -102,7 +103,7 @@ class SweepResult:
             f"{counted(n, 'run')}, {self.n_new} of them new, {self.seconds:.0f} s; tested on "
             f"{counted(self.n_slides, 'slide')} of {counted(self.n_patients, 'patient')}{part}"
             f"{runs.of_classes(positive)} (95% intervals by patient)",
-            *(self._table() if self.sweep.factors else self._one()),
+            *together(self.cells, self.told, values, self.n_folds),
         ]
         if self.differences:
             lines.append("paired differences, all else equal")
@@ -139,47 +140,6 @@ class SweepResult:
             )
         return said + runs.few(cell.numbers)
 
-    def _table(self) -> list[str]:
-        factors, (first, second) = list(self.sweep.factors), self.told
-        least, title, form = runs.against(self.told, self.cells[0].ridge if self.cells else {})
-        numbers = [first[1], "± seeds", "95% interval", second[1], "± seeds", f"ridge {title}"]
-        cases = any(cell.by_case for cell in self.cells)
-        held = any(cell.coverage for cell in self.cells)
-        numbers += [f"{first[1]} by case"] * cases + ["labels held"] * held
-        rows = [[*map(option, factors), *numbers]]
-        for cell in self.cells:
-            row = [self.shown(name, cell.values[name]) for name in factors]
-            for name, _, shape in self.told:
-                one = cell.scores[name]
-                row += [runs.number(one.value, shape), runs.number(cell.spread[name], shape)]
-                if name == first[0]:
-                    ends = f"{runs.number(one.low, shape)} to {runs.number(one.high, shape)}"
-                    row.append("–" if one.low is None else ends)
-            where = runs.lower(cell.numbers.get(least), cell.ridge.get(least), form)
-            mark = f" ({title} is {where} it)" if where else ""
-            row.append(runs.number(cell.ridge.get(least), form) + mark)
-            row += [runs.number(cell.by_case.get(first[0]), first[2])] * cases
-            rows.append([*row, *[runs.number(cell.coverage.get("coverage"), ".1%")] * held])
-        return in_columns(rows)
-
-    def _one(self) -> Iterator[str]:
-        for cell in self.cells:
-            of = f" of {self.n_folds}" * (cell.folds < self.n_folds)
-            how = f"pooled over {cell.folds}{of} folds, " if cell.folds > 1 else ""
-            over = f": {how}mean of {counted(cell.seeds, 'seed')}"
-            for name, title, form in self.told:
-                yield f"{runs.heading(title)}{cell.scores[name].text(form)}{over}"
-                over = ""
-            yield from runs.of_cases(self.told, cell.by_case)
-            if cell.seeds > 1:
-                yield f"over seeds  {cell.seeds_apart(self.told)}"
-                one = (f"{t} {runs.estimate(cell.ensemble, k, f)}" for k, t, f in self.told)
-                yield f"as one      {', '.join(one)} of the mean over seeds"
-            if cell.ridge:
-                yield f"ridge floor {runs.known(self.told, cell.ridge)} ({how}mean embeddings)"
-            if cell.coverage:
-                yield f"interval    {conformal.in_words(cell.coverage)}"
-
     def _differences(self) -> Iterator[list[str]]:
         for one in self.differences:
             against = f"{self.shown(one.factor, one.value)} - {self.shown(one.factor, one.base)}"
@@ -203,6 +163,63 @@ def named_folds(names: Sequence[str]) -> str:
     """Folds in words."""
     *others, last = names
     return f"folds {', '.join(others)} and {last}" if others else f"fold {last}"
+
+
+def together(
+    cells: Sequence[Cell], told: Sequence[runs.Score], values: Sequence[Values], n_folds: int = 0
+) -> Iterator[str]:
+    """Numbers of Cells: in a table, by their values of factors in words; else in lines.
+
+    Of some of the `n_folds` of a Cohort it is said that they are some.
+    """
+    if any(values):
+        yield from _table(cells, told, values)
+    else:
+        for cell in cells:
+            yield from _lines(cell, told, f" of {n_folds}" * (cell.folds < n_folds))
+
+
+def _table(
+    cells: Sequence[Cell], told: Sequence[runs.Score], values: Sequence[Values]
+) -> list[str]:
+    first, second = told
+    least, title, form = runs.against(told, cells[0].ridge)
+    numbers = [first[1], "± seeds", "95% interval", second[1], "± seeds", f"ridge {title}"]
+    cases = any(cell.by_case for cell in cells)
+    held = any(cell.coverage for cell in cells)
+    numbers += [f"{first[1]} by case"] * cases + ["labels held"] * held
+    rows = [[*values[0], *numbers]]
+    for cell, own in zip(cells, values, strict=True):
+        row = [*map(str, own.values())]
+        for name, _, shape in told:
+            one = cell.scores[name]
+            row += [runs.number(one.value, shape), runs.number(cell.spread[name], shape)]
+            if name == first[0]:
+                ends = f"{runs.number(one.low, shape)} to {runs.number(one.high, shape)}"
+                row.append("–" if one.low is None else ends)
+        where = runs.lower(cell.numbers.get(least), cell.ridge.get(least), form)
+        mark = f" ({title} is {where} it)" if where else ""
+        row.append(runs.number(cell.ridge.get(least), form) + mark)
+        row += [runs.number(cell.by_case.get(first[0]), first[2])] * cases
+        rows.append([*row, *[runs.number(cell.coverage.get("coverage"), ".1%")] * held])
+    return in_columns(rows)
+
+
+def _lines(cell: Cell, told: Sequence[runs.Score], of: str) -> Iterator[str]:
+    how = f"pooled over {cell.folds}{of} folds, " if cell.folds > 1 else ""
+    over = f": {how}mean of {counted(cell.seeds, 'seed')}"
+    for name, title, form in told:
+        yield f"{runs.heading(title)}{cell.scores[name].text(form)}{over}"
+        over = ""
+    yield from runs.of_cases(told, cell.by_case)
+    if cell.seeds > 1:
+        yield f"over seeds  {cell.seeds_apart(told)}"
+        one = (f"{t} {runs.estimate(cell.ensemble, k, f)}" for k, t, f in told)
+        yield f"as one      {', '.join(one)} of the mean over seeds"
+    if cell.ridge:
+        yield f"ridge floor {runs.known(told, cell.ridge)} ({how}mean embeddings)"
+    if cell.coverage:
+        yield f"interval    {conformal.in_words(cell.coverage)}"
 
 
 @dataclass(frozen=True, kw_only=True)

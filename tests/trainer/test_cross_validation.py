@@ -271,6 +271,7 @@ def test_page_and_terminal_pool_folds_and_seeds_as_a_direct_computation_does(
         f"over seeds  {title} ± {spread:.3f}, ",
         f"as one      {title} {one[0]:.3f} (95% interval {least:.3f} to {most:.3f})",
     ]
+    lines = found.text().splitlines()
     for line in said:
         assert line in found.text()
     told = [
@@ -284,8 +285,15 @@ def test_page_and_terminal_pool_folds_and_seeds_as_a_direct_computation_does(
     verdict = minus_back(out.read_text().split('class="verdict">')[1])
     for words in told:
         assert words in verdict
+    of_all, *of_each = page.page_text(store, [run.run_id for run in made]).text().split("\n\nrun ")
+    assert len(of_each) == len(made)
+    assert of_all.startswith("together    on 48 slides of 24 patients (95% intervals by patient)\n")
+    (total,) = [line for line in lines if " of cohort " in line]
+    assert of_all.endswith("\n".join(lines[lines.index(total) + 1 : -1]))
     other = sweep(store, replace(QUICK, steps=2, resamples=1, calibration_fraction=0)).cells[0]
     page.write_page(store, [*found.cells[0].run_ids, *other.run_ids], out)
+    rows = page.page_text(store, [*found.cells[0].run_ids, *other.run_ids]).text()
+    assert re.search(rf"\nsteps +{title} +± seeds .*\n3 +{over[0]:.3f} +{spread:.3f} ", rows)
     table = minus_back(out.read_text().split("over seeds</caption>")[1].split("</table>")[0])
     assert f"<td>4<td>{over[0]:.3f} ± {spread:.3f}<td>" in table
     assert f"<td>1<td>{other.numbers[found.told[0][0]]:.3f}<td>" in table

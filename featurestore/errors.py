@@ -151,6 +151,21 @@ def writing(root: Path) -> Iterator[None]:
 
 
 @contextmanager
+def reading(path: Path, error: type[TrephineError], expected: str) -> Iterator[None]:
+    """Tell in one sentence, as `error`, why a file of a person cannot be read, and what to give."""
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError):
+        raise error(f"{path} does not exist. {expected}") from None
+    except IsADirectoryError:
+        raise error(f"{path} is a folder. {expected}") from None
+    except OSError as fault:
+        mend = "Ask its owner for the right" if isinstance(fault, PermissionError) else "Mend it"
+        said = f"{path} cannot be read: {fault.strerror}. {mend}, or name another."
+        raise error(said) from None
+
+
+@contextmanager
 def temporary() -> Iterator[None]:
     """Tell in one sentence where no folder takes temporary files, as `FileUnwritable`."""
     try:
@@ -210,4 +225,5 @@ def write_beside(path: Path) -> Iterator[Path]:
     except OSError as error:
         kept = ". The older file is as it was" if path.is_file() else ""
         said = _disk_word(error)[0] or error.strerror or error
+        said = "its folder is a file" if isinstance(error, FileExistsError) else said
         raise FileUnwritable(f"cannot write {path}: {said}{kept}. Name another") from error

@@ -3,10 +3,12 @@
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from unicodedata import normalize
 
 from featurestore.errors import ConfigError, TrephineError
 
 NAMED = 10  # ids that a message names
+WORD = re.compile(r"[\W_]+[^\W\d_]{3,}[\W\d_]*$")  # behind an id: "A1 addendum 2"
 
 
 def meant(word: str, things: Iterable[Sequence[str]]) -> list[Sequence[str]]:
@@ -54,8 +56,8 @@ class Strangers:
             return ""
         alike = named([f"{ours!r} is likely {known!r}" for ours, known in self.likely.items()])
         return (
-            f" {len(self.likely):,} of them would be, with zeros, case or blanks changed: {alike}."
-            " Write the ids as the store has them."
+            f" {len(self.likely):,} of them would be, but for case, blanks, zeros or a word: "
+            f"{alike}. Write the ids as the store has them."
         )
 
 
@@ -66,14 +68,15 @@ def strangers(ids: Iterable[str], known: Collection[str]) -> Strangers:
     for one in known:
         alike.setdefault(_bare(one), []).append(one)
     unknown = [one for one in ids if one not in known]
-    may = {one: alike.get(_bare(one), ()) for one in unknown}
+    likes = {one: (_bare(one), _bare(WORD.sub("", one))) for one in unknown}
+    may = {one: next(filter(None, map(alike.get, names)), ()) for one, names in likes.items()}
     likely = {one: only[0] for one, only in may.items() if len(only) == 1}
     return Strangers(n=len(ids), unknown=unknown, likely=likely)
 
 
 def _bare(name: str) -> str:
     """An id without what programs and people change: case, blanks, leading zeros, a final .0."""
-    plain = re.sub(r"\s+|\.0$", "", name.casefold())
+    plain = re.sub(r"\s+|\.0$", "", normalize("NFKC", name).casefold())
     return re.sub(r"(?<!\d)0+(?=\d)", "", plain)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import sql
-from featurestore.errors import ConfigError, QueryRefused
+from featurestore.errors import ConfigError, QueryRefused, reading
 from featurestore.sql_child import Word
 from featurestore.words import Told
 
@@ -44,16 +44,14 @@ def listed(folder: str) -> Told:
 def chosen(folder: str, given: str | None, file: Path | None, named: str | None) -> str:
     """The one SQL text that was given, as it stands, in a file or by name."""
     if file is not None:
-        try:
-            with file.open("rb") as opened:
-                raw = opened.read(LONGEST + 1)  # a device may have no end
-            text = raw.decode() if len(raw) <= LONGEST else ""
-        except (OSError, UnicodeDecodeError) as error:
-            why = getattr(error, "strerror", None) or error
-            raise ConfigError(f"{file} cannot be read: {why}. Give a text in UTF-8.") from error
+        with reading(file, ConfigError, "Give a file with one SELECT."), file.open("rb") as opened:
+            raw = opened.read(LONGEST + 1)  # a device may have no end
         if len(raw) > LONGEST:
             raise ConfigError(f"{file} has over {LONGEST:,} bytes. Give a file with one SELECT.")
-        return text
+        try:
+            return raw.decode()
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{file} cannot be read: {error}. Give a text in UTF-8.") from None
     if named is not None:
         if named not in (there := known(folder)):
             raise ConfigError(f"there is no SQL named {named!r}; there is {', '.join(there)}")

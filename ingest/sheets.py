@@ -10,7 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from featurestore.errors import TrephineError
+from featurestore.errors import TrephineError, reading
 from featurestore.words import counted, unquoted
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet", ".xlsx")
@@ -48,11 +48,13 @@ def read_sheet(
         TrephineError: of class `error`: there is no such file, it is not what its suffix says, or
             it has no rows.
     """
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES or not path.is_file():
-        problem = "is no regular file" if path.exists() else "does not exist"
-        problem = problem if suffix in SUFFIXES else f"has the suffix {suffix!r}"
-        raise error(f"{path} {problem}. Expected a table: {', '.join(SUFFIXES)}.")
+    suffix, expected = path.suffix.lower(), f"Expected a table: {', '.join(SUFFIXES)}."
+    with reading(path, error, expected):
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise error(f"{path} is no regular file. {expected}")
+        path.open("rb").close()
+    if suffix not in SUFFIXES:
+        raise error(f"{path} has the suffix {suffix!r}. {expected}")
     notes: list[str] = []
     try:
         if suffix == ".parquet":
@@ -60,13 +62,11 @@ def read_sheet(
         elif suffix == ".xlsx":
             header, rows = _excel(path)
         else:
-            text, encoding = decode(path.read_bytes(), str(path), error)
+            text, encoding = read_text(path, error, expected)
             notes = guessed([encoding])
             header, rows = _json(text) if suffix == ".jsonl" else _csv(text, fit)
     except _Broken as broken:
         raise error(f"{path} {broken}.") from None
-    except OSError as problem:
-        raise error(f"{path} cannot be read ({problem.strerror}).") from None
     rows = [(row, cells) for row, cells in rows if any(map(shown, cells))]
     if not rows:
         raise error(f"{path} has a header and no rows. Fill it in, or hand over the right file.")
@@ -78,6 +78,13 @@ def shown(cell: Cell) -> str:
     if isinstance(cell, str):
         return cell.strip()
     return "" if cell is None else json.dumps(cell, default=str)
+
+
+def read_text(path: Path, error: type[TrephineError], expected: str) -> tuple[str, str]:
+    """The text of a file and its encoding; what cannot be read is an `error`: see `reading`."""
+    with reading(path, error, expected):
+        data = path.read_bytes()
+    return decode(data, str(path), error)
 
 
 def decode(data: bytes, name: str, error: type[TrephineError]) -> tuple[str, str]:

@@ -12,12 +12,20 @@ from featurestore.errors import CohortError, ConfigError, TrephineError
 from featurestore.types import Target
 from ingest.cells import Cells, Column, Faults, column_of, is_missing, values_of
 from ingest.config import TableConfig
-from ingest.sheets import QUOTING, SUFFIXES, Rows, decode, guessed, read_sheet, shown
+from ingest.sheets import QUOTING, SUFFIXES, Rows, guessed, read_sheet, read_text, shown
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["SUFFIXES", "Column", "column_of", "decode", "guessed", "is_missing"]  # of its parts
+__all__ = [
+    "SUFFIXES",
+    "Column",
+    "column_of",
+    "guessed",
+    "is_missing",
+    "read_text",
+    "values_of",
+]  # of its parts
 NAMED = 10  # faults that a message names
 _is_there = os.path.exists  # of what lies in a folder that is shut, Path.exists raises
 

@@ -93,11 +93,9 @@ class OllamaConfig:
         """The text of the prompt file; None without one."""
         if self.prompt_file is None:
             return None
-        try:
-            text = self.prompt_file.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as problem:
-            kind = type(problem).__name__
-            raise ConfigError(f"prompt {self.prompt_file} cannot be read ({kind})") from None
+        from ingest.table import read_text
+
+        text, _ = read_text(self.prompt_file, ConfigError, "Expected a file with a prompt.")
         if not text.strip():
             raise ConfigError(f"prompt {self.prompt_file} is empty. Write what to read, and how")
         return text

@@ -27,6 +27,7 @@ from ingest.labels.answers import (
 from ingest.labels.config import OllamaConfig
 from ingest.labels.prompt import marked
 from ingest.labels.rules import understand
+from ingest.table import read_text
 
 # the texts that each line has: who was asked what
 NAMES = ("report_hash", "model", "model_digest", "prompt_hash")
@@ -47,11 +48,12 @@ def start(path: Path) -> None:
         OllamaError: it is there already, or cannot be made.
     """
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.open("x").close()
     except FileExistsError:
         raise OllamaError(f"{path} exists: name a new file for the model's answers") from None
     except OSError as problem:
-        raise OllamaError(f"{path} cannot be written: {problem.strerror}") from None
+        raise OllamaError(f"{path} cannot be written: {problem.strerror}. Name another") from None
 
 
 def write(path: Path, report: Report, model: Model, outcome: Outcome) -> None:
@@ -73,11 +75,9 @@ def connect(config: OllamaConfig) -> RecordedModel:
         OllamaError: the file cannot be read, or holds no answer to this prompt, or several models'.
     """
     path = config.replay or Path()
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError as problem:
-        raise OllamaError(f"{path} cannot be read: {problem.strerror}") from None
-    read = {number: _line(line) for number, line in enumerate(lines, 1) if line.strip()}
+    text, _ = read_text(path, OllamaError, "Expected a file that --record made.")
+    lines = enumerate(text.split("\n"), 1)
+    read = {number: _line(line) for number, line in lines if line.strip()}
     found = [said for said in read.values() if said]
     strange = [number for number, said in read.items() if not said]
     if not found:

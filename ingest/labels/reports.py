@@ -9,13 +9,22 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from featurestore.errors import LabelError, ReportError
+from featurestore.errors import LabelError, ReportError, reading
 from featurestore.types import Label, ReadingOutcome, Report, Target
 from featurestore.words import counted
 from ingest.config import TableConfig
 from ingest.labels.config import ValueConfig
 from ingest.labels.tokens import class_of
-from ingest.table import Column, Table, column_of, decode, guessed, is_missing, read_table
+from ingest.table import (
+    Column,
+    Table,
+    column_of,
+    guessed,
+    is_missing,
+    read_table,
+    read_text,
+    values_of,
+)
 
 CASE = (  # what others call case_id
     *("case", "caseid", "case_no", "case_number"),
@@ -56,10 +65,11 @@ VALUE_HINTS = (  # how people write what is no one number
     ),
 )
 FOR_TARGET = "for_target"  # of a list for review: the Target that its values are of
-ADDENDUM = re.compile(  # how a text that belongs to an earlier one begins
-    r"\W*(?:\w+\W+){0,3}?(?:addend|supplement|additional|nachtrag|nachbericht|compl[ée]ment|ergänz)",
-    re.IGNORECASE,
-)
+ADDS = "addend|supplement|additional|nachtrag|nachbericht|compl[ée]ment|ergänz"
+CORRECTS = "correct|amend|revis|korrig|korrektur|berichtig|rectif|corrig"
+# how a text that belongs to an earlier one begins, and how the name of its file ends
+ADDENDUM = re.compile(rf"\W*(?:\w+\W+){{0,3}}?(?:{ADDS})", re.IGNORECASE)
+OF_ANOTHER = re.compile(rf"(?:[\W_]+(?:{ADDS}|{CORRECTS})[^\W\d_]*[\W\d_]*)+$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +99,9 @@ class ReportFile:
 def read_reports(path: Path, config: TableConfig | None = None) -> ReportFile:
     """Read the Reports of a table, or of a folder of `.txt` files named by their Cases.
 
+    A file whose name is that of another and a word for what is added or corrected ("A1 addendum 2",
+    "A1_corrected") is a later text of that one's Case, joined behind it.
+
     Of several rows of a Case the latest holds, with its addenda: texts of one date, and a later
     text that calls itself an addendum, is far shorter or, other than the earlier, has no word on
     the cellularity (cytogenetics), are one Report, joined in order. A text
@@ -98,7 +111,9 @@ def read_reports(path: Path, config: TableConfig | None = None) -> ReportFile:
     Raises:
         ReportError: the file or its columns cannot be understood, or most of its rows.
     """
-    found, failures, notes = (_folder if path.is_dir() else _table)(path, config)
+    with reading(path, ReportError, ""):
+        read = _folder if path.is_dir() else _table
+    found, failures, notes = read(path, config)
     found = [one for one in found if one.case_id not in failures]
     kept = [report for report in found if not is_missing(report.text)]
     cases: dict[str, list[Report]] = {}
@@ -142,32 +157,46 @@ def _folder(
     path: Path, config: TableConfig | None
 ) -> tuple[list[Report], dict[str | int, str], list[str]]:
     """The texts of the files, and the files that are none."""
-    every = [one for one in sorted(path.iterdir()) if not one.name.startswith(".")]
-    files = [file for file in every if file.suffix.lower() == ".txt"]
+    expected = "Expected a text file a case, CASE_ID.txt."
+    with reading(path, ReportError, expected):
+        every = [one for one in sorted(path.iterdir()) if not one.name.startswith(".")]
+        there = [one for one in every if one.is_file() or one.is_symlink()]
+    files = [one for one in there if one.suffix.lower() == ".txt"]
     if not files:
-        raise ReportError(f"{path} holds no .txt file. Expected one a case, CASE_ID.txt.")
+        raise ReportError(f"{path} holds no .txt file. {expected}")
     found, encodings = [], []
     failures: dict[str | int, str] = {}
-    for file in files:
+    stems = {file.stem for file in files}
+    # "A1 addendum.txt" is of case A1 where A1.txt is there, and comes behind it
+    bases = {stem: base for stem in stems if (base := OF_ANOTHER.sub("", stem)) in stems - {stem}}
+    for file in sorted(files, key=lambda it: (it.stem in bases, len(it.stem) * (it.stem in bases))):
+        case_id = bases.get(file.stem, file.stem)
+        _, wrong = values_of(REPORT_COLUMNS[0], [(0, case_id)])
         try:
-            text, encoding = decode(file.read_bytes(), str(file), ReportError)
-        except (OSError, ReportError) as error:
-            failures[file.stem] = str(error)
+            if wrong:
+                raise ReportError(f"its {wrong[0][1]}. Rename the file")
+            text, encoding = read_text(file, ReportError, expected)
+        except ReportError as error:
+            failures[_whole(case_id)] = _whole(str(error))
         else:
-            found.append(Report(case_id=file.stem, text=text))
+            found.append(Report(case_id=case_id, text=text))
             encodings.append(encoding)
     notes = guessed(encodings)
     if rest := [one.name for one in every if one not in files]:
         notes.append(
-            f"left out, as they do not end in .txt: {len(rest):,} ({', '.join(rest[:3])}"
+            f"left out, as they are no .txt files: {len(rest):,} ({', '.join(rest[:3])}"
             f"{', ...' if rest[3:] else ''}); a report of any layout is read as CASE_ID.txt"
         )
     return found, failures, notes
 
 
 def _report(values: Any) -> Report:
-    text = (values["text"] or "").encode("utf-8", "replace").decode()  # JSON may halve a character
-    return Report(case_id=values["case_id"], text=text, reported_on=values["reported_on"])
+    return Report(**values | {"text": _whole(values["text"] or "")})
+
+
+def _whole(text: str) -> str:
+    """A text that can be written: JSON, and names of files, may hold a half of a character."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _that_hold(several: Sequence[Report]) -> list[Report]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from featurestore.errors import ArchiveError
+from featurestore.errors import ArchiveError, reading
 from featurestore.fields import name_of
 from featurestore.types import Case, GivenSlide
 from ingest.config import TableConfig
@@ -59,12 +59,8 @@ def read_archive(source: Path, config: TableConfig | None = None) -> Archive:
     Raises:
         ArchiveError: nothing is there, columns or values make no sense, two Slides share a name.
     """
-    try:
-        is_there = source.exists()
-    except OSError as error:  # a folder above it is shut
-        raise ArchiveError(f"{source} cannot be read: {error.strerror}.") from None
-    if not is_there:
-        raise ArchiveError(f"{source} does not exist. Give a slide, a folder or a manifest.")
+    with reading(source, ArchiveError, "Give a slide, a folder or a manifest."):
+        source.stat()
     if source.suffix.lower() in SUFFIXES and not source.is_dir():
         return _read_manifest(source, config)
     found, refused = slide_files.find_slides(source)

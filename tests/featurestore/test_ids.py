@@ -32,7 +32,7 @@ def test_an_id_that_is_alike_is_told_and_none_is_invented(
 def test_strangers_are_counted_and_named() -> None:
     text = strangers(["007", "8", "x y", "Z"], ["7", "8", "XY", "9"]).text("cases")
     assert "3 of 4 cases are not in the store: '007', 'x y', 'Z'" in text
-    assert "2 of them would be, with zeros, case or blanks changed: '007' is likely '7'" in text
+    assert "2 of them would be, but for case, blanks, zeros or a word: '007' is likely '7'" in text
     assert strangers(["a"], ["A", "a "]).likely == {}  # two are alike: neither is likely
     many = strangers([str(n) for n in range(12)], []).text("cases")
     assert many.endswith("'9' and 2 more.")

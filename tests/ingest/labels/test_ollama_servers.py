@@ -140,8 +140,9 @@ def test_a_prompt_file_replaces_the_instructions_and_changes_the_hash(tmp_path: 
         prompt.write_text(" ")
         with pytest.raises(ConfigError, match="is empty"):
             connect(how)
-        with pytest.raises(ConfigError, match="cannot be read"):
-            connect(config(server.url, prompt_file=tmp_path / "none.txt"))
+        prompt.unlink()
+        with pytest.raises(ConfigError, match="does not exist"):
+            connect(how)
 
 
 class SmallModel(BaseHTTPRequestHandler):

@@ -87,7 +87,7 @@ def test_answers_are_not_written_over_those_of_another_call(
             evaluate(
                 GOLD, "ollama", ollama_config=OllamaConfig(host=server.url, record=recorded[0])
             )
-        nowhere = OllamaConfig(host=server.url, record=tmp_path / "no" / "file")
+        nowhere = OllamaConfig(host=server.url, record=recorded[0] / "no" / "file")
         with pytest.raises(OllamaError, match="cannot be written"):
             evaluate(GOLD, "ollama", ollama_config=nowhere)
         assert not server.chats
@@ -129,8 +129,6 @@ def test_a_file_that_cannot_be_scored_is_refused_in_one_sentence(
     recorded: tuple[Path, Evaluation], tmp_path: Path
 ) -> None:
     file = tmp_path / "answers.jsonl"
-    with pytest.raises(OllamaError, match="cannot be read"):
-        score(file)
     for strange in ("", "no json\n\x00\ufffd", '{"a": 1}\n[]\n3', '{"model": "\\ud800"}'):
         file.write_text(strange)
         with pytest.raises(OllamaError, match="holds no answer of a model: expected JSON lines"):

@@ -70,14 +70,17 @@ def like_option(command: Command) -> Command:
 
             said = click.get_current_context().get_parameter_source
             own, typed = vars(runs.load(store, like).again()), ParameterSource.COMMANDLINE
-            given |= {k: own[k] for k in own.keys() & given.keys() if said(k) != typed}
+            whole = {"fold"} if said("cohort") == typed else set()  # its folds are its own
+            given |= {k: own[k] for k in own.keys() & given.keys() - whole if said(k) != typed}
         elif given["cohort"] is None:
             raise click.UsageError("give COHORT or --like RUN")
         return command(store=store, **given)
 
     for one in command.__click_params__:  # type: ignore[attr-defined]
         one.required = False
-    return click.option("--like", metavar="RUN", help="What is not said is as in RUN.")(call)
+    return click.option(
+        "--like", metavar="RUN", help="What is not said is as in RUN; its fold, without COHORT."
+    )(call)
 
 
 # -- commands --------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -166,6 +167,27 @@ def test_a_sweep_of_some_folds_says_which_of_how_many(
     whole = sweep(store, config).text()
     assert "pooled over 5 folds" in whole
     assert " of 5" not in whole
+
+
+def test_a_run_of_a_fold_is_repeated_but_a_cohort_that_is_named_is_trained_whole(
+    store: FeatureStore, crossed: list[runs.Run]
+) -> None:
+    one = next(run for run in crossed if (run.config.fold, run.config.seed) == ("3", 0))
+
+    def trained(*words: str) -> dict[str, Any]:
+        given = ["train", *words, "--like", one.run_id, "--store", str(store.root), "--json"]
+        out = CliRunner().invoke(cli.main, given)
+        assert out.exit_code == 0, out.output
+        return json.loads(out.stdout)
+
+    again = trained()
+    assert (again["config"]["fold"], again["metrics"]) == ("3", one.record.metrics)
+    assert trained("folds", "--fold", "2")["config"]["fold"] == "2"
+    elsewhere = trained("all")
+    assert (elsewhere["cohort"], elsewhere["config"]["fold"]) == ("all", None)
+    assert elsewhere["config"]["steps"] == one.config.steps
+    whole = trained("folds")
+    assert (whole["cells"][0]["folds"], whole["n_new"]) == (5, 3)  # two are there
 
 
 def left_out(run: runs.Run) -> str:

@@ -18,6 +18,7 @@ from featurestore.errors import CohortError
 from featurestore.ids import strangers
 from featurestore.ledger import cohort_id_of
 from featurestore.types import Cohort, CohortSlide
+from featurestore.words import counted
 
 ADD_LABELS = "Add labels with: trephine label REPORTS, or trephine label --table LABELS.csv"
 TRY = "Try the condition with: trephine sql 'from bags'"
@@ -150,8 +151,9 @@ def split(slides: pl.DataFrame, config: SplitConfig) -> tuple[pl.DataFrame, dict
         slides, dropped = _dated_only(slides, config)
     if (n := slides["patient_id"].n_unique()) < 2:
         raise CohortError(
-            f"a split needs at least 2 patients, got {n} with {slides.height} slides. "
-            "Widen the condition of the cohort."
+            f"a split needs at least 2 patients, got {n} with {counted(slides.height, 'slide')}. "
+            "Widen the condition of the cohort. A run needs none to predict: trephine predict RUN "
+            "--where EXPR"
         )
     if config.method == "time":
         slides, late = _by_time(slides, config)
@@ -167,15 +169,15 @@ def _dated_only(slides: pl.DataFrame, config: SplitConfig) -> tuple[pl.DataFrame
             "time split needs a date. Add dates to the manifest, or pass --undated drop."
         )
     slides = slides.filter(pl.col("dated").is_not_null())
+    return slides, {"undated": undated} if undated else {}
+
+
+def _by_time(slides: pl.DataFrame, config: SplitConfig) -> tuple[pl.DataFrame, dict[str, int]]:
     if slides["dated"].n_unique() == 1:
         raise CohortError(
             f"all {slides.height} slides have one date, {slides['dated'][0]}, so time cannot split "
             "them. Pass --split random."
         )
-    return slides, {"undated": undated} if undated else {}
-
-
-def _by_time(slides: pl.DataFrame, config: SplitConfig) -> tuple[pl.DataFrame, dict[str, int]]:
     hashed = pl.col("patient_id").map_elements(_hash, return_dtype=pl.UInt64)
     patients = slides.group_by("patient_id").agg(first=pl.col("dated").min())
     patients = patients.sort("first", hashed).with_row_index("rank")
@@ -227,7 +229,7 @@ def _folds(runs: Sequence[Sequence[Dealt]], config: SplitConfig) -> dict[str, st
     it ends, its Patients go first, to the folds with the fewest of it.
     """
     if (n := sum(map(len, runs))) < config.folds:
-        raise CohortError(f"{config.folds} folds need as many patients, got {n}")
+        raise CohortError(f"{config.folds} folds need as many patients, got {n}: make fewer")
     sizes, dealt, sides = [0] * config.folds, Counter[tuple[float, int]](), {}
     for run in runs:
         left, of = sorted(range(config.folds), key=sizes.__getitem__), Counter(r[3] for r in run)

@@ -18,6 +18,7 @@ from trainer.runs import code_version
 from trainer.tile_filter import keep_tiles
 
 SPLITS = ("train", "validation", "calibration", "test")
+WIDER = "Make a wider cohort: trephine cohort create NAME --where EXPR"
 JUDGES = 5  # validation Slides, from which on they are cut from train and judge the weights
 
 
@@ -96,7 +97,7 @@ def assign_splits(bags: pl.DataFrame, config: TrainConfig) -> pl.DataFrame:
     if (n := config.train_patients) is not None:  # with one seed the fewer lie among the more
         is_train = pl.col("split") == "train"
         patients = bags.filter(is_train)["patient_id"].unique().sort()
-        if len(patients) < n:
+        if 1 < len(patients) < n:  # of one `check_trainable` says what to do
             raise TrainError(
                 f"cohort {config.cohort!r} has {counted(len(patients), 'train patient')}, and {n} "
                 "were asked for. Lower --train-patients, of a curve --sizes."
@@ -157,16 +158,16 @@ def check_trainable(bags: pl.DataFrame, config: TrainConfig) -> None:
             f"{config.calibration_fraction:g} leave no patient to train on. Lower them."
         )
     if test.is_empty():
-        raise TrainError(f"{name} has no test slides with tiles. Make one with: trephine cohort")
+        raise TrainError(f"{name} has no test slides with tiles. {WIDER}")
     if (patients := train["patient_id"].n_unique()) < 2:
         raise TrainError(
             f"{name} has {counted(train.height, 'train slide')} of {counted(patients, 'patient')}; "
-            "training needs at least 2 of each. Widen its condition."
+            f"training needs at least 2 of each. {WIDER}"
         )
     if train["value"].n_unique() < 2:
         raise TrainError(
             f"all {train.height} train slides of {name} have the label {train['value'][0]:g}, so "
-            "there is nothing to learn. Widen its condition."
+            f"there is nothing to learn. {WIDER}"
         )
     shared = train.join(test, on="patient_id", how="semi")["patient_id"].unique().sort()
     if len(shared):

@@ -98,6 +98,7 @@ def test_the_split_does_not_depend_on_the_order_of_rows() -> None:
         ([("a", 1), ("b", None)], "1 of 2 slides.*--undated drop"),
         ([("a", 1), ("b", 1)], "one date.*--split random"),
         ([("a", 1), ("a", 2)], "at least 2 patients"),
+        ([("a", 1)], r"at least 2 patients, got 1 with 1 slide\. Widen .*trephine predict RUN"),
     ],
 )
 def test_what_time_cannot_split_is_refused_with_the_count(rows: list, message: str) -> None:

@@ -62,6 +62,17 @@ def test_validation_and_calibration_share_no_patient_with_train(
     )
 
 
+def test_of_a_lone_train_patient_no_number_of_patients_is_asked_to_be_lowered() -> None:
+    alone = bags_of([0, 0], [1.0, 2.0])
+    config = TrainConfig(cohort="c", train_patients=2)
+    with pytest.raises(
+        TrainError, match=r"1 patient; .* 2 of each\. Make a wider cohort: trephine"
+    ):
+        check_trainable(assign_splits(alone, config).vstack(bags_of([1], [3.0], "test")), config)
+    with pytest.raises(TrainError, match="3 were asked for"):
+        assign_splits(bags_of([0, 1], [1.0, 2.0]), replace(config, train_patients=3))
+
+
 def test_validation_spans_the_labels() -> None:
     bags = bags_of(list(range(50)), [float(i) for i in range(50)])
     chosen = cut_patients(bags, 0.2, 0, 1)

@@ -108,7 +108,8 @@ def import_review(
         said += f" Rows left empty: {file.n_empty:,}." * (file.n_empty > 0)
         said += " Next: trephine sql \"from labels where method = 'human'\""
     told = {"n": n, "unchanged": known, "n_states_none": none, "n_empty": file.n_empty}
-    return Told("\n".join(filter(None, [notes, said])), told | {"notes": notes})
+    lost = bool(cases) and 0 < others.n == len(others.unknown)
+    return Told("\n".join(filter(None, [notes, said])), told | {"notes": notes}, gave_up=lost)
 
 
 def _excerpt(row: dict[str, Any], text: str | None) -> str:

@@ -8,11 +8,15 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from builders import embedding_stores as es
 from builders.ollama_server import said, serve, text_of
+from click.testing import CliRunner
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+import cli
 from featurestore import FeatureStore
 from featurestore.errors import LabelError
 from featurestore.types import Label, Report, Target
@@ -85,6 +89,18 @@ def test_disputes_are_kept_out_reviewed_and_settled_by_a_person(
     nothing = review.export_review(store, tmp_path / "later.csv")
     assert (nothing.data["n"], nothing.text()) == (0, "No label needs a person.")
     assert store.sql("from labels where case_id = 'C2'").height == 3  # every one is kept
+
+
+def test_a_list_of_none_but_unknown_cases_is_told_and_leaves_with_3(tmp_path: Path) -> None:
+    store = es.build(tmp_path / "store", [np.zeros((2, 4), np.float16)] * 2, [10.0, 20.0])
+    file, words = tmp_path / "todo.csv", ["review", "import", str(tmp_path / "todo.csv")]
+    for cases, code in (("X1", "X2"), 3), (("X1", "C-0000"), 0), (("C-0001", "C-0000"), 0):
+        file.write_text("case_id,value\n" + "".join(f"{one},30\n" for one in cases))
+        out = CliRunner().invoke(cli.main, [*words, "--store", str(store.root)])
+        n = sum(one.startswith("X") for one in cases)
+        assert (out.exit_code, f"{n} of 2 cases are not in the" in out.stdout) == (code, n > 0)
+    file.write_text("case_id,value\nX1,\n")
+    assert CliRunner().invoke(cli.main, [*words, "--store", str(store.root)]).exit_code == 0
 
 
 UNREAD = st.sampled_from(

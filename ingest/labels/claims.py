@@ -49,8 +49,9 @@ _SEVERAL = re.compile(
 )
 _BEHIND = re.compile(r"[AC]?[MG]*(?:[pI][dqR]*M*|\((?=[BSMG]+\))[MG]*)([BS])")
 _OF_PARTICLES = re.compile("A[dq]*(S)")  # "60% cellular particles"
-# "60% (evaluated on the clot)", "60%; from clot section", "60%, as judged by aspirate"
-_SOURCE = re.compile(r"[AC]?[MG]*[,;(]*[dqvp]*[pzu][dqRM]*([BS])[GM]*(?=[.;,)(]|$)")
+# "60% (evaluated on the clot)", "60% - clot section", "(60%) is taken from the clot", "60%, clot"
+_SOURCE = re.compile(r"[AC]?[MG]*[,;:()/]*[dqvpzuRMS]*([BS])[GMqfx]*(?=[.;)]|[,(](?!q*F)|$)")
+_OF_BONE = re.compile("B[MG]*[pI][dqRMG]*$")
 _NOT_CORE = re.compile("id*B+")  # "the clot, but not the core, is"
 _COUNTS = re.compile(r"\b(?:two|three|both|bilateral|zwei|deux)\b")
 
@@ -377,6 +378,8 @@ def _material(sentence: Sentence, s: str, at: int, segment: Segment) -> Material
     else:
         s = _NOT_CORE.sub(lambda said: "q" * len(said[0]), s)
         place = max(s.rfind("B", begin, at), s.rfind("S", begin, at))
+        if KINDS.get(sentence.words[place]) == "bones" and (core := _OF_BONE.search(s, 0, place)):
+            place = core.start()  # "the core biopsy of the vertebra"
         if place < 0:
             return segment.material
     # "core and clot": joined names hold together

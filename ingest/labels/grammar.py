@@ -23,8 +23,10 @@ _AWAY = words_of(
 )
 _WE = words_of("i we ich wir je nous one you we're we've we'd we'll i've i'm i'd i'll")
 _IS = words_of("is are was were appears remains ist est")
-_PARTS = words_of("area fraction share proportion anteil")
-_TAKE = re.compile(r"\b(?:mak|compris|constitu|account|occup|represent|cover|fill|tak|nehm|mach)")
+_PARTS = words_of("area fraction share proportion anteil extent")
+_TAKE = re.compile(
+    r"\b(?:ma[dk]|compris|constitu|account|occup|represent|cover|fill|tak|nehm|mach)"
+)
 _TAKEN = words_of("involved infiltrated represented occupied replaced accounted occupé infiltrée")
 _CHANGED = re.compile("dimin|augment|baiss|rédui|accru")  # "diminuée de 30 %"
 _BESIDE = CHANGES | {"above", "below"}  # "15% more cellular than", "20% below normal"
@@ -73,9 +75,11 @@ _LEAD_ENDS = re.compile(r"[pwI][dn][qhnMBGRx]*d$")
 _AT_FIRST = words_of("at with mit bei avec à")
 _AT = re.compile(r"F,?v?d*(?:C(?!p[dq]*x)|[MB]+v[dqh]*[HC])")  # "at 40%, cellularity is normal"
 _ASIDE = re.compile(r"(?<=[CMBG]),[^,FNCAK.;]*,(?=v)")  # "cellularity, tumor included, is 40%"
+# "of the cellularity", "% of marrow cellularity", "tumor (% cellularity)", "share of x in"
 _PART_OF = re.compile(
-    r"(?:(?:^|[.,;(])p[do]*|F[q]*p[dohqnM]*|[^.;:|]%[dohqnM]*p[dohqnM]*|x[qdMt]*[(,]%[dohqnM]*)$"
-)  # "of the cellularity"
+    r"(?:(?:^|[.,;(])p[do]*|F[q]*p[dohqnM]*|%[dohqnM]*p[dohqnM]*|[xLt][qdMtL]*[(,]%[dohqnM]*"
+    r"|[q%][dqp]*[xL]+[qdp]*[dpI][dohqnM]*)$"
+)
 
 
 class _Scan:
@@ -89,6 +93,7 @@ class _Scan:
         self.boxed = "X" in sentence.classes
         self.ties: dict[int, str] = {}
         self.odd: set[int] = set()
+        self.keys: set[int] = set()  # the words for the cellularity that nothing else owns
         self.clear(0)
         self.owned: set[int] = set()  # by the words behind them
         self.seen = -1  # of a word that a figure before it has taken
@@ -135,7 +140,12 @@ class _Scan:
             and _SAYS.match(self.s, at)
         ):
             self.clear(at)  # "the marrow has been ablated: cellularity is 5%", "...: it is now"
-        elif self.s[at] == ":" and self.governed and self.subject == "C":
+        elif (
+            self.s[at] == ":"
+            and self.governed
+            and self.subject == "C"
+            and not _TAKE.search(" ".join(self.words[:at]))
+        ):
             self.head = "C"  # "Cellularity by point counting (600 points): 40%"
         self.behind = -1
 
@@ -240,13 +250,15 @@ class _Scan:
         if _LEAD_ENDS.search(s, 0, at):
             self.behind, self.subject = -1, ""  # "and with these levels the cellularity is"
         its = self.head == "x" and not away and not s[self.at + 1 : at].strip("xLfqNohgy):MBGt")
-        if its or self.is_had(at):
+        if its or self.is_had(at) or (s[at - 1 : at] == "t" and self.words[at - 1] in _TAKEN):
             self.noun("?", at)  # "tumor cellularity", "an infiltrate with a cellularity of"
         elif (part := _PART_OF.search(s, max(0, at - 8), at)) and (
-            s[part.start()] in "F%x" or OF & set(self.words[part.start() : at])
+            s[part.start()] in "F%xLt" or (OF | _PARTS) & set(self.words[part.start() : at])
         ):
             self.noun("x", at)
+            self.subject = "x"
         else:
+            self.keys.add(at)
             self.noun("C", at)
             self.subject = self.subject if self.subject == "x" and self.governed else "C"
             self.sealed = s[at - 1 : at] in ("h", "g")
@@ -425,7 +437,7 @@ def tied(sentence: Sentence, s: str) -> tuple[dict[int, str], set[int], dict[int
         odd.discard(at)
         if fat >= 0:
             ratio[at] = fat
-    for at in unsigned_in(sentence, s) if "N" in s else ():
+    for at in unsigned_in(sentence, s, scan.keys) if "N" in s else ():
         ties.setdefault(at, "cellularity: N")
     list_back(s, ties, sorted(set(sentence.figures) - odd - scan.owned))
     return ties, odd, ratio

@@ -91,12 +91,13 @@ def _material_of(words: str) -> Material:
     if "B" not in classes and not ORGANS.isdisjoint(found):
         return "unknown" if "M" in classes else "other"
     kinds = [KINDS[word] for word in found if word in KINDS]
+    kinds = [kind for kind in kinds if kind != "bones" or "B" not in classes]  # a core of a rib
     sure = "B" in classes and _SURE.search(words) is not None
     if not found or classes - set("MBSGRdpIohqnwjzuvyL" if kinds else "MBGRdpIohqnwjzuvy"):
         return "core" if sure and not kinds else "unknown"
     if "B" in classes and kinds and _SEVERAL.search(words) and not _OF_CORE.search(words):
         return "general"
-    if {"blood", "other"} & set(kinds):
+    if {"blood", "other", "bones"} & set(kinds):
         return "other"
     if kinds:
         return "clot" if "clot" in kinds else "touch" if kinds[-1] == "touch" else "aspirate"

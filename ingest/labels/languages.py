@@ -77,7 +77,7 @@ v comblé comblée heißen heißt lauten lautet ausgefüllt gefüllt take took s
  schätzten eingeschätzt einzuschätzen veranschlagt étaient étant sera été être ont avait avaient
  aura avoir peuvent pouvait fait font représentent évaluons estimons atteint varie oscille compris
  située situé mesurée mesuré chiffrée retrouve retrouvée observe observée montrant notée apprécie
- appréciée calculée cotée
+ appréciée calculée cotée based
 p où following post because due owing wegen aufgrund of at to on for as within between among across
  throughout along amid near beneath beside toward during through over upon after despite per wie
  where including incl zwischen entre bei von auf zu zur zum für du au dans pour sur en par until
@@ -152,7 +152,7 @@ j sondern and or but while whereas plus although though und oder aber et ou mais
 k instead against statt anstatt anstelle lieu than versus vs compared comparison relative contrast
  als que contre gegenüber vergleich comparaison gegen contrary
 i not no cannot never without sans ohne neither nor nicht kein keine pas non aucun aucune unable
- unlikely keinen keinem keiner nie niemals jamais preclude precludes prevents
+ unlikely keinen keinem keiner nie niemals jamais preclude precludes prevents unavailable
 """
 SPECIMENS = """
 clot koagel koagulum clot clots block cellblock gerinnsel caillot blutgerinnsel
@@ -162,7 +162,13 @@ aspirate asp aspirate aspirates aspirated smear smears particle particles spicul
 touch touch imprint imprints squash crushprep dab roll tupfpräparat abklatsch abtupfpräparat
  empreinte empreintes apposition appositions
 blood blood peripheral
-other node nodes liver spleen skin lung mass csf fluid
+other node nodes liver spleen skin lung mass csf fluid mri mr pet imaging radiology amputation
+ splenectomy necropsy autopsy
+bones rib ribs vertebra vertebrae vertebral femur femoral humerus humeral tibia tibial
+ fibula fibular ulna sternum sternal skull calvarium calvarial cranial mandible mandibular
+ maxilla maxillary clavicle clavicular sacrum sacral scapula scapular pubis pubic acetabulum
+ acetabular wirbel wirbelkörper rippe femurkopf oberschenkel brustbein schädel vertèbre vertébral
+ vertébrale côte fémur fémoral fémorale crâne
 """  # material that is not the core
 MONTHS = words_of(
     "january february march april may june july august september october november december"

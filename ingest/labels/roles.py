@@ -20,6 +20,11 @@ _COMPARED = re.compile("[pIq][dqh]*e[eq]*(?:p[dq]*y)?(?=[,(])")
 _UNIT = re.compile(r"\([q%]+\)(?=:)")  # "Normal cellularity for age (%): 40"
 _AGAINST = words_of("within above below under over beyond inside")
 _PAST = words_of("had was were showed")
+# "60% (outside report)", "60%, prior biopsy", "60%, according to the sender"
+_OF_BEFORE = re.compile(
+    r"F[AC]?[MG]*[,;:(]+(?P<by>[dqv]*[pz]+)?[dqvRM]*(?P<mark>b|rx?)[MBGSdbRyq]*(?:[.;,)](?!:)|$)"
+)
+_AS = words_of("as like wie comme to than")
 WE = words_of("i we ich wir je nous")
 
 
@@ -45,6 +50,9 @@ def role_of(s: str, at: int, sentence: Sentence, segment: Segment) -> tuple[Role
     if "?" in s[at + 1 : at + 3] or (bound and _RULE.match(s, max(0, s.rfind("C", 0, at)))):
         return "criterion", "", False
     mark = next((letter for letter in after + before[::-1] if letter in marks), "")
+    behind = _OF_BEFORE.match(s, at)
+    if behind and _AS.isdisjoint(sentence.words[at : behind.start("mark")]):
+        mark = behind["mark"][0]
     normal = re.search(r"h[^,(;)wjx]*$", before)
     if normal and mark != "n":  # "normal for age 30-50%", but not "normal for age at 40%"
         said = sentence.words[max(0, at - len(normal[0])) : at]

@@ -35,7 +35,7 @@ OWNED = re.compile(r"F[^.,;()|FNACwjz]*[xLf]")  # "..., of which 20% is lymphoma
 NOUN = re.compile(r"(?!qdxM)[hRqtMd]*[xLfK]+")  # "40% blasts", not "40 % de la surface osseuse"
 # "Cellularity (%): 40", "Cellularity, percent: 40", "Cellularity | 40 | %"
 _N = re.compile(
-    r"(?<!%p)(?<!%pd)(?<![xf])C(?P<key>v?[MBRGSopqydnebrI,%()]*(?::q[gh]?\([q%]+\))?)(?P<to>[:v|u]*)q*(?P<f>N)(?P<after>\|?%?)(?![/:A-Za-pr-z])"
+    r"C(?P<key>v?[MBRGSopqydnebrI,%()]*(?::q[gh]?\([q%]+\))?)(?P<to>[:v|u]*)q*(?P<f>N)(?P<after>\|?%?)(?![/:A-Za-pr-z])"
 )
 # "Cellularity (%): aspirate 80, clot 70, core 50"
 _LISTED = re.compile(r"C[MBGRSopqyde,(I%]*\)?:(?=q*[SB])")
@@ -78,10 +78,14 @@ def shares_in(s: str) -> Iterator[tuple[int, str, int]]:
         yield match.start("f"), "space filled by cells", -1
 
 
-def unsigned_in(sentence: Sentence, s: str) -> Iterator[int]:
+def unsigned_in(sentence: Sentence, s: str, keys: set[int]) -> Iterator[int]:
     """The place of each figure without a sign that a key of the cellularity has."""
     for match in _N.finditer(s):
-        if _is_percent(sentence, match) and not NOUN.match(s, match.start("f") + 1):
+        if (
+            match.start() in keys
+            and _is_percent(sentence, match)
+            and not NOUN.match(s, match.start("f") + 1)
+        ):
             yield match.start("f")
     for key in _LISTED.finditer(s):
         each = [item.end() for item in _OF_EACH.finditer(s, key.end())]

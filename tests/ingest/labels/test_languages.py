@@ -31,7 +31,7 @@ def test_every_word_has_one_letter_and_a_material_is_set_aside() -> None:
     for word, letter in languages.WORDS.items():
         assert word == word.lower()
         assert len(letter) == 1
-    assert set(languages.KINDS.values()) == {"clot", "aspirate", "touch", "blood", "other"}
+    assert set(languages.KINDS.values()) == {"clot", "aspirate", "touch", "blood", "other", "bones"}
     assert {languages.WORDS[word] for word in languages.KINDS} == {"S"}
 
 

@@ -85,7 +85,6 @@ Core biopsy. The infiltrate replaces {w}% of the marrow; what remains is hypocel
 Bone marrow biopsy: Cellularity is estimated at {v}%, of which {w}% are plasma cells.
 Core: hematopoietic cells occupy {v}% of the marrow space; lymphoma {w}%.
 Core biopsy~Percent cellularity: {v}~Percent blasts: {w}
-Core biopsy~Percentage of cellularity: {v}%
 Core biopsy~Cellularity percentage: {v}~Blast percentage: {w}
 Core biopsy~Percent cells: see count~Cellularity, percent = {v}
 MICROSCOPIC DESCRIPTION~~Trephine: The marrow is {v}% cellular (age-expected 40-60%). Clot: particles {w}% cellular.

@@ -7,6 +7,7 @@ from builders.sentences import sentence
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingest.labels.rules import parse
 from ingest.labels.shares import shares_in, stands_alone, unsigned_in
 
 PERCENT = st.integers(5, 95)
@@ -48,7 +49,8 @@ def test_beside_fat_the_other_share_is_the_cells(cells: int) -> None:
 def test_a_figure_without_a_sign_needs_a_key_that_says_percent_or_ends_the_line(value: int) -> None:
     def unsigned(text: str) -> list[float]:
         found = sentence(text)
-        return [found.figures[at].low for at in unsigned_in(found, found.classes)]
+        keys = {at for at, letter in enumerate(found.classes) if letter == "C"}
+        return [found.figures[at].low for at in unsigned_in(found, found.classes, keys)]
 
     for key in ("cellularity (%): {}", "cellularity: {}", "cellularity | {} | %"):
         assert unsigned(key.format(value)) == [value]
@@ -59,7 +61,7 @@ def test_a_figure_without_a_sign_needs_a_key_that_says_percent_or_ends_the_line(
 @pytest.mark.parametrize("grade", [1, 2, 3, 4])
 def test_a_grade_is_no_percentage(grade: int) -> None:
     found = sentence(f"cellularity: {grade}")
-    assert list(unsigned_in(found, found.classes)) == []
+    assert list(unsigned_in(found, found.classes, {0})) == []
 
 
 def test_a_sentence_of_a_figure_alone_goes_on_from_the_one_before() -> None:
@@ -71,3 +73,36 @@ def test_a_sentence_of_a_figure_alone_goes_on_from_the_one_before() -> None:
         found = sentence(text)
         (at,) = found.figures
         assert stands_alone(found, found.classes, at) == alone, text
+
+
+NOUNS = ["lymphoma", "blasts", "plasma cells", "tumor", "myeloma", "erythroid cells", "infiltrate"]
+SHARES_OF = [
+    "{noun}, % of marrow cellularity",
+    "{noun}, percent of cellularity",
+    "{noun} (% of total cellularity)",
+    "{noun} (% cellularity)",
+    "{noun} as percent of marrow cellularity",
+    "percentage of the cellularity that is {noun}",
+    "percent of cellularity",
+    "cellularity made up by {noun}",
+    "cellularity occupied by {noun}",
+    "share of {noun} in the cellularity",
+    "percent involvement of cellularity",
+    "involved cellularity",
+]
+
+
+@pytest.mark.parametrize("noun", NOUNS)
+@pytest.mark.parametrize("key", SHARES_OF)
+def test_a_key_that_takes_a_share_of_the_cellularity_is_not_its(key: str, noun: str) -> None:
+    said = key.format(noun=noun)
+    for text in (f"{said}: 30", f"{said}: 30%", f"{said.capitalize()} - 30%"):
+        assert parse(f"CORE BIOPSY\n15 mm, adequate.\n{text}\n").value is None, text
+        both = f"CORE BIOPSY\nCellularity: 60%\n{text}\n"
+        assert parse(both).value in (60, None), both
+
+
+@pytest.mark.parametrize("key", ["percent cellularity", "cellularity, percent", "% cellularity"])
+def test_a_key_that_is_the_cellularity_in_percent_is_its(key: str) -> None:
+    for text in (f"{key}: 30", f"Marrow {key}: 30", f"{key.capitalize()}: 30%"):
+        assert parse(f"CORE BIOPSY\n{text}\n").value == 30, text

@@ -631,7 +631,7 @@ def report(
     Example: trephine report latest -o cellularity.html
     """
     from ingest.table import read_truth
-    from trainer.page import page_text, warnings, write_page, written
+    from trainer.page import page_text, write_page, written
 
     if in_text:
         if out is not None or any(given.values()):
@@ -639,7 +639,7 @@ def report(
         return page_text(store, run)
     given["truth"] = given["truth"] and functools.partial(read_truth, given["truth"], config=how)
     page = write_page(store, run, out or Path("report.html"), **given)
-    return written(page, warnings(store, run))
+    return written(store, run, page)
 
 
 @main.command()

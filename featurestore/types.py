@@ -426,10 +426,6 @@ class RunRecord:
     sequence: int = 0  # the store's order; 0: of an earlier version
     key: str | None = None  # of all that decided it: one key, one result; None: an older Run
 
-    def metric(self, name: str, split: str = "test") -> float | None:
-        """One metric; None where it is undefined."""
-        return self.metrics.get(split, {}).get(name)
-
     def about(self) -> Target:
         """The Target it was trained for, as it was then."""
         return Target(

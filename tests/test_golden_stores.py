@@ -36,8 +36,9 @@ def test_an_old_store_opens_and_its_run_predicts_the_same(old: Path) -> None:
     assert again["label"].null_count() == 0
     asked = store.sql("select slide_id, label from predictions order by slide_id")
     assert asked.equals(kept.select("slide_id", "label"))
-    assert store.sql("select value from metrics where metric = 'r2' and split = 'test'").item() == (
-        record.metric("r2")
+    assert (
+        store.sql("select value from metrics where metric = 'r2' and split = 'test'").item()
+        == (record.metrics["test"]["r2"])
     )
 
 

@@ -160,11 +160,11 @@ def _row(own: Mapping[str, Any], differ: Sequence[str]) -> str:
     return ", ".join(f"{k.replace('-', ' ')} {own[k]}" for k in factors)
 
 
-def lacking(store: FeatureStore, loaded: Sequence[runs.Run]) -> str:
-    """Why some or all Runs of a cross-validation are not pooled; empty if nothing is missing."""
+def lacking(store: FeatureStore, loaded: Sequence[runs.Run]) -> list[str]:
+    """Why some or all Runs of a cross-validation are not pooled; nothing if none is missing."""
     rows = _lacking(store, loaded).items()
     said = "; ".join(f"{row}: {gaps}" if row else gaps for row, gaps in rows)
-    return said and f"Not pooled: {said}. Name the missing runs too, or train them."
+    return [f"Not pooled: {said}. Name the missing runs too, or train them."] if said else []
 
 
 def _lacking(store: FeatureStore, loaded: Sequence[runs.Run]) -> dict[str, str]:
@@ -234,7 +234,8 @@ def _pooled(cell: table_one.Cell, slides: pl.DataFrame, one: runs.Run) -> dict[s
 
 
 def as_text(found: Mapping[str, Any], told: Sequence[runs.Score]) -> Iterator[str]:
-    """The numbers of Runs together that a `view` has, for a terminal; nothing where it has none."""
+    """What a `view` has of Runs together, for a terminal; nothing where that is nothing."""
+    yield from runs.first(found["lacking"])
     pooled = found["pooled"] or {"cautions": ()}
     cells = [pooled["cell"]] if found["pooled"] else found["cells"] or []
     for cell in cells[:1]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from featurestore import FeatureStore
 from featurestore.errors import ConfigError
 from featurestore.types import Progress, silent
+from featurestore.words import Told
 from trainer.config import CurveConfig, TrainConfig
 from trainer.holdout import SPLITS
 from trainer.sweep import sweep
@@ -19,36 +19,13 @@ LEAST = 25  # Patients of the smallest size that is chosen unasked
 POWERS = np.arange(0.1, 2.01, 0.05)  # of the law that is fitted through the sizes
 
 
-@dataclass(frozen=True, kw_only=True)
-class Curve:
-    """Scores by number of train Patients: a Sweep over it, with seeds that draw Patients anew."""
-
-    found: SweepResult
-    twice: float | None  # the first score at twice the most: a power law through the sizes
-
-    def text(self) -> str:
-        """A row a size, what each gained over the one before, and what twice as many give."""
-        found, (_, title, form) = self.found, self.found.told[0]
-        said = (
-            "what more patients would give is told from three sizes on: name them with --sizes "
-            f"(unasked they are halves of all, down to {LEAST})"
-        )
-        if self.twice is not None:
-            most = max(cell.values["train_patients"] for cell in found.cells)
-            said = (
-                f"with {2 * most:,} patients {title} would be about {self.twice:{form}}, if it "
-                "goes on as it came (a power law through these rows)"
-            )
-        elif len(found.cells) > 2:
-            said = "no steady gain: these rows do not tell what more patients would give"
-        return found.text("curve", [said])
-
-
 def curve(
     store: FeatureStore, config: TrainConfig, how: CurveConfig, *, progress: Progress = silent
-) -> Curve:
+) -> Told:
     """Train on more and more of the train Patients, all tested on the same Slides.
 
+    It tells a row a size, what each gained over the one before, and what twice as many would give:
+    `found`, a Sweep, and `twice`, its first score by a power law, or None.
     With one seed the fewer Patients lie among the more. They are those that validation and
     calibration are cut from too: what is counted is what people label.
     """
@@ -58,7 +35,26 @@ def curve(
     found = sweep(
         store, config, {"train_patients": sizes}, seeds=how.number(), engine=how, progress=progress
     )
-    return Curve(found=found, twice=_at_twice(found))
+    twice = _at_twice(found)
+    data, failed = {"found": found, "twice": twice}, bool(found.failures)
+    return Told(found.text("curve", [_forecast(found, twice)]), data, gave_up=failed)
+
+
+def _forecast(found: SweepResult, twice: float | None) -> str:
+    """What twice as many Patients would give, in words."""
+    if twice is not None:
+        most = max(cell.values["train_patients"] for cell in found.cells)
+        _, title, form = found.told[0]
+        return (
+            f"with {2 * most:,} patients {title} would be about {twice:{form}}, if it "
+            "goes on as it came (a power law through these rows)"
+        )
+    if len(found.cells) > 2:
+        return "no steady gain: these rows do not tell what more patients would give"
+    return (
+        "what more patients would give is told from three sizes on: name them with --sizes "
+        f"(unasked they are halves of all, down to {LEAST})"
+    )
 
 
 def _sizes(store: FeatureStore, config: TrainConfig) -> Sequence[int]:

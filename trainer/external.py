@@ -54,7 +54,7 @@ def validate(store: FeatureStore, run_id: str, cohort: str) -> Told:
 
 
 def _text(run: runs.Run, trained_on: str, own_patients: int) -> str:
-    record, n = run.record, int(run.record.metric("patients") or 0)
+    record, n = run.record, int(run.metric("patients") or 0)
     what, so = "external validation", "of these the numbers are"
     if own_patients == n:
         what, so = f"not an {what}", "these numbers are"

@@ -86,18 +86,13 @@ def write_page(
     return out
 
 
-def written(page: Path, warnings: Sequence[str] = ()) -> Told:
-    """What is said of a page when it is there."""
+def written(store: FeatureStore, run_ids: Sequence[str], page: Path) -> Told:
+    """What is said of a page when it is there, and which Runs of a cross-validation it lacks."""
+    warnings = compare.lacking(store, [runs.load(store, run_id) for run_id in run_ids])
     n_bytes = page.stat().st_size
     said = f"The page is {page}, {size(n_bytes)}. Open it in a browser."
-    data = {"page": str(page), "bytes": n_bytes, "warnings": [*warnings]}
+    data = {"page": str(page), "bytes": n_bytes, "warnings": warnings}
     return Told("\n".join([*runs.first(warnings), said]), data)
-
-
-def warnings(store: FeatureStore, run_ids: Sequence[str]) -> list[str]:
-    """What must be read before a page of Runs: which of a cross-validation are missing."""
-    said = compare.lacking(store, [runs.load(store, run_id) for run_id in run_ids])
-    return [said] if said else []
 
 
 def page_text(store: FeatureStore, run_ids: Sequence[str]) -> Told:
@@ -106,8 +101,8 @@ def page_text(store: FeatureStore, run_ids: Sequence[str]) -> Told:
     parts = [verdict.as_text(store, run, test) for run, test in zip(loaded, tests, strict=True)]
     if len(loaded) > 1:
         found = compare.as_text(compare.view(store, loaded, tests), loaded[0].scores)
-        parts = ["\n".join(found), *parts]
-    said = "\n\n".join(filter(None, [*runs.first(warnings(store, run_ids)), *parts]))
+        parts = [*filter(None, ["\n".join(found)]), *parts]
+    said = "\n\n".join(parts)
     return Told(said, {"text": said})
 
 

@@ -1,6 +1,6 @@
 """Labels to look at again: where Label and out-of-fold Prediction disagree beyond their spread."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -97,16 +97,9 @@ def suspects(store: FeatureStore, run_id: str, *, progress: Progress = silent) -
     """
     run, test = runs.load(store, run_id), pl.col("split") == "test"
     job, record = job_of(Shared.of(store), run.config), run.record
-    frames = [run.predictions.filter(test)]
-    if run.config.fold is not None:
-        of = (
-            "select run_id from runs where cohort = $cohort and encoder_id = $encoder"
-            " and tiling_id = $tiling and run_id <> $own order by run_id desc"
-        )
-        said = {"cohort": record.cohort, "encoder": record.encoder_id, "tiling": record.tiling_id}
-        others = [runs.load(store, i) for i in store.ask(of, said | {"own": run.run_id})["run_id"]]
-        alike = [one for one in others if replace(one.config, fold=run.config.fold) == run.config]
-        frames += [one.predictions.filter(test) for one in alike]
+    folds = store.named("named/out_of_fold", {"run": run.run_id}).filter(seed=run.config.seed)
+    others = sorted({*folds["run_id"]} - {run.run_id}, reverse=True)
+    frames = [one.predictions.filter(test) for one in [run, *(runs.load(store, i) for i in others)]]
     frames.append(run.predictions.filter(~test))
     known = pl.concat(map(as_predictions, frames)).unique("slide_id", keep="first")
     judged, learnt = known, job.parts["train"].join(known, on="slide_id", how="anti")

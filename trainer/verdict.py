@@ -46,11 +46,11 @@ def sentence(run: runs.Run, test: pl.DataFrame) -> str:
 def score(numbers: Mapping[str, float | None], target: Target) -> str:
     """How good Predictions are, in words: R2 and the error, or AUC and accuracy, if known."""
     unit = " points" if target.high - target.low == 100 else ""
-    said = [("r2", "R² ", ".3f", ""), ("auc", "AUC ", ".3f", "")]
-    said += [("mae", "a mean absolute error of ", f".{runs.digits(target)}f", unit)]
-    said += [("accuracy", "an accuracy of ", ".1%", "")]
-    names = [name for name, _, _ in runs.scores_of(target) if name in numbers]
-    told = (words + runs.estimate(numbers, n, *form) for n, words, *form in said if n in names)
+    mae = ("a mean absolute error of ", f".{runs.digits(target)}f", unit)
+    said = {"r2": ("R² ", ".3f"), "mae": mae, "auc": ("AUC ", ".3f")}
+    said |= {"accuracy": ("an accuracy of ", ".1%")}
+    names = (name for name, _, _ in runs.scores_of(target) if name in numbers)
+    told = (said[name][0] + runs.estimate(numbers, name, *said[name][1:]) for name in names)
     return minus(" and ".join(told))
 
 

@@ -85,10 +85,10 @@ def test_folds_that_share_no_slide_are_not_compared(
     both = [first, apart]
     view = compare.view(store, both, [page.test_slides(store, run) for run in both])
     assert (view["pooled"], view["cells"]) == (None, None)
-    assert view["lacking"].startswith(f"Not pooled: {named} are missing. ")
+    assert view["lacking"][0].startswith(f"Not pooled: {named} are missing. ")
     whole = [r for r in crossed if r.config.seed == first.config.seed]
     view = compare.view(store, whole, [page.test_slides(store, run) for run in whole])
-    assert (view["pooled"]["cell"].folds, view["lacking"]) == (5, "")  # as the sentence promises
+    assert (view["pooled"]["cell"].folds, view["lacking"]) == (5, [])  # as the sentence promises
     elsewhere = CliRunner().invoke(cli.main, [*words, seed.run_id])
     assert "so they cannot be compared; name two runs of one fold: " in elsewhere.stdout
     told = json.loads(CliRunner().invoke(cli.main, [*words, apart.run_id, "--json"]).stdout)

@@ -20,16 +20,24 @@ def test_a_curve_says_what_more_patients_gained(learnable: FeatureStore) -> None
     with pytest.raises(ConfigError, match="50,100,200"):
         CurveConfig(sizes="8,many").numbers()
     found = curve(learnable, QUICK, CurveConfig(sizes="4,8,14", seeds=1))
-    cells = found.found.cells
+    sweep, twice = found.data["found"], found.data["twice"]
+    cells = sweep.cells
     assert [cell.values["train_patients"] for cell in cells] == [4, 8, 14]
     gains = np.diff([cell.scores["r2"].value for cell in cells])
-    differences = [one.scores["r2"].value for one in found.found.differences]
+    differences = [one.scores["r2"].value for one in sweep.differences]
     assert differences == pytest.approx(gains)
-    goes_on = found.twice is not None and found.twice >= cells[-1].scores["r2"].value
+    goes_on = twice is not None and twice >= cells[-1].scores["r2"].value
     assert ("with 28 patients R2 would be about" in found.text()) == goes_on
     assert ("no steady gain" in found.text()) != goes_on
     with pytest.raises(TrainError, match=r"has 20 train patients.*--sizes"):
         curve(learnable, QUICK, CurveConfig(sizes="4,100"))
+
+
+def test_a_curve_whose_runs_fail_says_so(learnable: FeatureStore) -> None:
+    config = replace(QUICK, lr=1e30, steps=6, loss="bce")
+    found = curve(learnable, config, CurveConfig(sizes="4,8", seeds=1))
+    assert found.gave_up
+    assert found.text().count("failed      train-patients ") == 2
 
 
 def test_a_curve_of_one_size_says_what_it_lacks_and_what_is_next(

@@ -318,8 +318,10 @@ def test_a_slide_that_was_set_aside_stays_on_the_page(
     assert "1 test slide taken out of the store since" in page_text(store, [run.run_id]).text()
 
 
-def test_a_page_says_where_it_is_and_how_large(page: Path) -> None:
-    told = written(page)
+def test_a_page_says_where_it_is_and_how_large(
+    learnable: FeatureStore, run: Run, page: Path
+) -> None:
+    told = written(learnable, [run.run_id], page)
     assert told.json() == {"page": str(page), "bytes": len(page.read_bytes()), "warnings": []}
     assert f"The page is {page}, " in told.text()
 

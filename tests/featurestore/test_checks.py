@@ -26,7 +26,7 @@ BREAKS = {
     "cohort_slides_without_embeddings": "delete from embeddings",
     "best_labels_without_label": "update best_labels set value = value + 1",
     "runs_without_cohort": "insert into runs values ('r', 'gone', 'e', 't', 'cellularity', 'mean', "
-    "1, 0, 1, 0, 1, '{}', 'v', now()::timestamp, 1, null, null, 0)",
+    "1, 0, 1, 0, 1, '{}', 'v', now()::timestamp, 1, null, null, 0, null)",
 }
 
 

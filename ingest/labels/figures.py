@@ -44,7 +44,10 @@ _BEFORE = re.compile(
     r"%(?<![\w)\]%]%)(?<![\d)\]%] %) ?\d{1,3}(?:[.,]\d)?(?: ?(?:-|to) ?%? ?\d{1,3})?"
     r"(?![\d%]|[.,]\d| ?%)"
 )
-_OF_100 = re.compile(r"\d(?<![\w.,/]\d)\d?( ?(?:/|(?:out )?of) ?100)(?![\d/:.]\d|\d| ?(?:%|x10|-))")
+_OF_100 = re.compile(
+    r"\d(?<![\w.,/]\d)\d?( ?(?:/|(?:parts )?(?:out )?of|parts in) ?(?:a |the |each |every )?"
+    r"(?:100|hundred))(?![\d/:.]\d|\d| ?(?:%|x10|-))"
+)
 # "8IOPSY", "Lymph0cytes", "B10PSY": figures scanned for letters
 _LETTER = re.compile(
     r"[018](?=[018]{0,9}[^\W\d_])(?:(?<=[^\W\d_][018])[018]*|(?<!\w[018])(?=[^\W\d_]{4}))"
@@ -53,7 +56,7 @@ _LETTER = re.compile(
 _SIGN = re.compile(r"(?<=[\dol])( ?)(\$|[°º]/[o0]|o/o|(?<= )0/0)(?![\w])")
 
 _PERCENT = (
-    r"(?:%(?:ige?[nmrs]?\b)?|\(%\)"
+    r"(?:%(?:ige?[nmrs]?\b)?|\((?:%|per ?cent)\)"
     r"|p(?:er[ -]?cents?|ct|c|\. ?c\.|ercnt|ecent|ercet|erecnt|recent|ersent"
     r"|rozent(?:ige?[nmrs]?)?|our ?cent)(?!\w)|v\. ?h\.(?!\w))"
 )
@@ -63,7 +66,8 @@ _SHARE, _SPELT_SIGN = re.compile(_PERCENT), re.compile(r"%(?:(?<=[a-zß]%)|(?<=[
 _NUMBER = re.compile(
     r"(?:(?P<sign>[½¼¾⅓⅔])|(?P<digits>\d(?:(?<!\w\d)|(?<=%to\d))(?<!\d[.,]\d)(?:(?<=0)0{0,20}\d{1,3}"
     r"|\d{0,2})(?:(?:[.,]| point )\d{1,3})?|(?P<lost>\d(?<!\w\d)\d{3})(?= ?%))(?!\d|[.,]\d))"
-    rf"(?P<pct>[ -]?(?:vol\.?[ -]{{0,2}})?{_PERCENT}(?!(?<=t) cellularity ?(?:[:=]|\.\.)))?"
+    rf"(?P<pct>(?:-?ish\b|-odd\b)?[ -]?(?:vol\.?[ -]{{0,2}})?{_PERCENT}"
+    r"(?!(?<=t) cellularity ?(?:[:=]|\.\.)))?"
 )
 # "fifty-five", "fünfunddreißig", "soixante et onze": the sum of its words; "fifty to sixty"
 _ATOM = "|".join(sorted({*NUMBERS, "un(?!d)"} - {"un"}, key=len, reverse=True))
@@ -76,8 +80,9 @@ _SPELT = re.compile(
 _FRACTION = re.compile(
     r"(?<![\w-])(?:(?P<count>an?|one|two|three|four|five|six|seven|nine|une?|deux|trois|ein|eine|zwei"
     rf"|drei|la|die)[ -])?"
-    rf"(?P<part>{'|'.join(FRACTIONS)})(?P<many>[sn]?)(?![\w-])"
-    r"(?P<of>(?= (?:of|des?|der|du|cellular|the|its|fat|full|cells)\b| ?[.,;)]|$)"
+    rf"(?P<part>{'|'.join(FRACTIONS)})(?P<many>[sn]?)(?![\w-])(?P<of>(?= (?:is |are )?(?:of|des?"
+    r"|der|du|cellular|the|its|fat|fatty|adipose|full|filled|cells|(?:blood|ha?em[ao])[\w-]*)\b"
+    r"| ?[.,;)]|$)"
     rf"|(?= (?:and|to|or) (?:(?:an?|one|two|three) )?(?:{'|'.join(FRACTIONS)})))?"
 )
 _OF_CELLS = re.compile(r"cellularity (?:is|was) $")
@@ -105,8 +110,9 @@ _NOT = "(?:not|never|nicht|nie|(?:is|does|do|did|was)n't)"
 _UNDER = (
     rf"<=?|=<|\b(?:{_LESS}|up to|at (?:the )?most|(?:a )?maximum of|not exceed(?:ing)?"
     rf"|(?:no|{_NOT}) (?:{_MORE}|exceeding)|weniger als|unter|höchstens|moins de|au plus"
-    rf"|inférieure? à|{_NOT} (?:exceeds?|reach(?:es)?|(?:rises? |goe?s? )?(?:above|beyond)"
-    r"|über|mehr als|höher als)|(?:ne |n')(?:dépass|excèd)(?:e|ant|ent) (?:pas|jamais)|pas plus de)"
+    rf"|inférieure? à|{_NOT} (?:exceeds?|(?:reach|surpass)(?:es)?|(?:rises? |goe?s? )?(?:above"
+    r"|beyond)|über|mehr als|höher als)|(?:ne |n')(?:dépass|excèd)(?:e|ant|ent) (?:pas|jamais)"
+    r"|pas plus de)"
 )
 # "at least", ">=", "not less than"
 _OVER = (
@@ -182,10 +188,11 @@ def fold(text: str) -> str:
     if "_" in low:
         low = _FILLED_IN.sub(lambda m: (m[1].strip("_ ") + m[2]).rjust(len(m[0])), low)
     if "%" in low:
+        low = low.replace("+%", "%+")
         *shares, last = low.split("%")
         low = "%".join([*(_mended(piece) for piece in shares), last])
         low = _BEFORE.sub(lambda m: m[0][1:].replace("%", " ") + "%", low)
-    if "100" in low:
+    if "100" in low or " hundred" in low:
         low = _OF_100.sub(lambda m: m[0].removesuffix(m[1]) + "%".ljust(len(m[1])), low)
     if "percent" in low or "per cent" in low:
         low = _MIXED.sub(lambda m: m[0].translate(_DIGIT), low)

@@ -30,6 +30,7 @@ _TAKE = re.compile(
 _TAKEN = words_of("involved infiltrated represented occupied replaced accounted occupé infiltrée")
 _CHANGED = re.compile("dimin|augment|baiss|rédui|accru")  # "diminuée de 30 %"
 _BESIDE = CHANGES | {"above", "below"}  # "15% more cellular than", "20% below normal"
+_LEFT_OVER = words_of("residual remaining remnant surviving preserved normal restliche résiduelle")
 _WHICH = words_of("which that who qui das die der welche welcher welches")
 _STRONG = words_of("marrow space spaces core cores biopsy biopsies trephine section sections")
 _HAVE = words_of("has had have hat hatte avait a an ein eine einen un une")
@@ -42,11 +43,15 @@ _AFTER = re.compile(r"[dhRtq]*M*[xLfK]+")  # "40% cellular blasts"
 _OWN_FIGURE = re.compile("[tLGMv]*F")  # "cellularity 40% lymphoid nodules 5%"
 _OF_IT = re.compile(r"[pd][dqhno]*(?:x?\([^()FN]*\)(?=M)|x(?=M))?(?P<of>[MBGRSK]?)")
 # "of the space is hematopoietic"
-_SPACE = re.compile(r"[pd][dqhonM]*[MB][MGB]*[vpzdqhIwBM]*(?:[AK]|(?<=z)L(?=[.,;j]|$))")
-_FILLS = re.compile(r"[pI]?[dqhnoM]*[MBG]|[.,;)]|$")  # "occupies 40% of the marrow space"
+_SPACE = re.compile(r"[pd][dqhonM]*[MB][MGB]*[vpzdqhIwBM]*(?:[AK]|(?<=[vz])L(?=[.,;j)]|$))")
+_BARE = re.compile(r"[.,;:(|v][dq]*$")  # "..., cells 40%", "I put the cells at 40%"
+_DIRECT = re.compile("[qdhGMLtIpBn]*[:,]?[qd]*")  # "hematopoiesis in this core: 40%"
+_FILLS = re.compile(
+    r"[pI]?[dqhnoM]*[MBG]|(?:Id)?(?:[.,;)]|$)"
+)  # "occupies 40% of the marrow space"
 _FILLED = re.compile(
-    r"F(?:[vq]*[pzw][dqG]*|[dq]*G?(?=K[MGL]?(?:[.;()]|[,j](?!d?Fq*x)|$)))K"
-)  # "contain 20% hematopoiesis"
+    r"F(?:[vq]*[pzw][dqG]*K|[dq]*G?(?:K[MGL]?|Lq*I[dq]*B|L)(?=[.;()]|[,j](?!d?Fq*x)|$))"
+)  # "contain 20% hematopoiesis", "is 40% cells"
 # what follows the figure of an adjective
 _ENDS = re.compile(r"[.,;:()|jwpku?nehbotR/]|I[dqnhy]+[.,;y]|$")
 _SAID = re.compile(r"[MBGRSebcratoknyqdhvEpI,:(|Xu]*")  # between an adjective and its figure
@@ -66,7 +71,7 @@ _CLAUSE = re.compile(r"v[^.;:|FN]*:$")  # it has a verb: the colon ends it
 _SAYS = re.compile(r":[dqnoMBG]*(?:C|v)")
 _IT_IS = re.compile(r";[pIzdq,]*v[qpd]*F")
 _NOUN_OF = re.compile(r"[xLK][vpqd:]*F|F[q]*p?[dq]*[xLK]")
-_MEAN = re.compile(r"[;,][dqvp]*o[dqvp:]*Fo?(?:[.;,)]|$)")
+_MEAN = re.compile(r"[;,][dqvp]*o[dqvpMBG:]*Fo?(?:[.;,)]|$)")
 _OF_READERS = re.compile("[^.;,CF]*C:(?:d*[xr]+F[,j/;]+)+[^FCA.;]*o$")  # "XY 50%, Z 75%, mean"
 # "cellularity: reduced; 40%", "cellularity hard to judge; my guess 40%"
 _ALSO = re.compile(r";[pI]?[qdh]*(?P<own>[MBGt]*)v*(?P<by>z*)v*F(?:[.;,(]|$)")
@@ -215,6 +220,7 @@ class _Scan:
             s[at - 1 : at] in ("K", "A")
             or words[at - 1 : at] == ["marrow"]
             or not s[:at].strip("d")
+            or _BARE.search(s, 0, at)
         ):
             self.noun("K", at)  # "marrow elements occupy", "cellular elements", "Cells occupy"
         elif (site := _SITE.match(s, at)) and words[site.end() - 1] in _STRONG:
@@ -404,6 +410,7 @@ class _Scan:
         shared = (
             "v" in between
             or (not between.strip("qd") and s[at + 1 : at + 2] == "p")
+            or (_DIRECT.fullmatch(between) and not _LEFT_OVER & set(self.words[:at]))
             or self.words[at - 1] in _PARTS
             or self.words[at - 2] in _PARTS
         )
@@ -433,7 +440,7 @@ def tied(sentence: Sentence, s: str) -> tuple[dict[int, str], set[int], dict[int
             step(scan, at)
     ties, odd, ratio = scan.ties, scan.odd, {}
     for at, name, fat in shares_in(s):
-        ties.setdefault(at, name)
+        ties[at] = name if ties.get(at) in (None, FILLED) else ties[at]
         odd.discard(at)
         if fat >= 0:
             ratio[at] = fat

@@ -86,12 +86,12 @@ p où following post because due owing wegen aufgrund of at to on for as within 
  jusque jusqu hors
 I in im inside
 z augenschein morphometrisch visuellement morphometric planimetric quantitative by via using durch
- digital image eye visual visually morphometry microscopy automated software counting
+ digital image computer grid eye visual visually morphometry microscopy automated software counting
 u from since seit ab vom depuis dès
 w with showing mit avec
 o weighted mittel mittler durchschnitt overall average averages averaging averaged total mean
  combined global whole entire agreed adjudicated consensus composite final summary gesamt insgesamt
- durchschnittlich mittlere moyenne ensemble
+ durchschnittlich mittlere moyenne ensemble avg ave
 q mehr zurück cca anywhere everywhere taux bit estimation h so rpt approximate très sehr exact
  absolute absolut absolu specify upward upwards downward downwards h&e best alike too therefore thus
  hence nil zero nearer nur somewhere perhaps ordre richtig recte lire above below angegeben um uh pt
@@ -109,6 +109,7 @@ q mehr zurück cca anywhere everywhere taux bit estimation h so rpt approximate 
  deshalb bereits weiterhin überall teils teilweise überwiegend lediglich zumindest tout toute tous
  même mêmes ne toujours souvent parfois encore seulement aussi assez trop presque peu probablement
  globalement ici là maintenant puis ainsi alors autour bien mieux moins autant près donc
+ proper naked unaided meagre meager mere scant paltry bare generous sheer
 h uneven herabgesetzt similar comparable identical n normal fair moderate raised high low elevated
  lower abnormal variable patchy heterogeneous markedly diminished preserved diminuée augmentée
  erhöht vermindert reduziert gesteigert normwertig nl appropriate adequate regular
@@ -203,7 +204,9 @@ CORRECTIONS = words_of(
 # stems of words near which a cellularity may stand, be corrected or be taken back
 # "CELL: 60%", "50% cell."
 _SHORT = re.compile(
-    r"cell(?<!\wcell)(?:(?<=% cell)(?!\w)|\.? ?\(?%|(?:'?t?y)?\b[:.]{0,2} ?[~<>]?\d)"
+    r"cell(?<!\wcell)(?:(?<=% cell)s?(?!\w)|\.? ?\(?%|(?:'?t?y)?\b[:.]{0,2} ?[~<>]?\d"
+    r"|(?:(?<=is cell)|(?<=are cell))s\b"
+    r"|s,?:? (?:(?:at|is|are|of|make|making|up|to) ){0,2}[~<>]?\d)"
 )
 _STEMS = (
     CORRECTIONS
@@ -211,7 +214,8 @@ _STEMS = (
         "ellu elul eluar zell d-forming intertrabec emopo ematopo ämatop ématop blutbild fett fat "
         "graisse adipo richesse markraumf ocell rcell sic; withdraw disregard retract"
     )
-    | {"cell content", "by cells"}
+    | {"cell content", "by cells", "cent cells"}
+    | {f"{sign} {full}" for sign in ("%", "cent") for full in ("full", "filled", "packed")}
 )
 REMARKS = words_of(
     """note notes comment comments remark remarks discussion recommendation recommendations opinion
@@ -255,7 +259,16 @@ for _said in _TENS.split("|"):
     NUMBERS |= {word: 10 * n for n, word in enumerate(_said.split(), 2) if word != "-"}
 NUMBERS |= {"one hundred": 100, "a hundred": 100, "hundred": 100, "dreissig": 30}
 FRACTIONS = {"half": 2, "halves": 2, "hälfte": 2, "moitié": 2, "third": 3, "tier": 3, "drittel": 3}
-FRACTIONS |= {"quarter": 4, "quart": 4, "viertel": 4, "fourth": 4, "fifth": 5, "tenth": 10}
+FRACTIONS |= {
+    "quarter": 4,
+    "quart": 4,
+    "viertel": 4,
+    "fourth": 4,
+    "fifth": 5,
+    "tenth": 10,
+    "sixth": 6,
+    "eighth": 8,
+}
 
 
 # "celularidad", "celularidade", "cellularità", "cellulariteit"

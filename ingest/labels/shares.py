@@ -30,7 +30,7 @@ _LEFT = re.compile(r"([fK]|(?<!x)L)[MLG]*[vqd:pR]*(?:pd*M+)?$")
 # "marrow space occupied by hematopoiesis, estimate: 85%"
 _FILLED = re.compile(r"M[MB]*v[zp][dq]*K[,vqdp]*:q*(?P<f>F)")
 
-SHARE = re.compile(r"F[q]*p[dohqnM]*[CA]")  # "60% of the total cellularity"
+SHARE = re.compile(r"F[q]*p[dohqnM]*(?:C|(?<!M)A)")  # "60% of the total cellularity"
 OWNED = re.compile(r"F[^.,;()|FNACwjz]*[xLf]")  # "..., of which 20% is lymphoma"
 NOUN = re.compile(r"(?!qdxM)[hRqtMd]*[xLfK]+")  # "40% blasts", not "40 % de la surface osseuse"
 # "Cellularity (%): 40", "Cellularity, percent: 40", "Cellularity | 40 | %"

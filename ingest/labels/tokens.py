@@ -76,7 +76,7 @@ _ASIDE_COMMA = re.compile(r"(C),c[qvdx]{0,3}(?=:)")
 _PLAIN_KEY = str.maketrans(dict.fromkeys("MGopdyvzuwhecbrnEgajki:,IKLf", "q"))
 _SPECIAL = words_of(
     "a first o been estimated reported report figure value percentage cell content density cent ."
-    " rapport que that out local representative time diagnostic were had"
+    " rapport que that out local representative time diagnostic were had full filled packed"
 )
 _MISSPELT: dict[str, list[str]] = {}  # each long word with one of its letters left out
 for _word in filter(lambda word: len(word) > 6, WORDS):
@@ -281,8 +281,8 @@ def _as_said(
     if word == "reported":
         key = classes[-1:] == ["C"] and behind == [":"]
         return "o" if key or behind == ["value"] else letter
-    if word == "cell" and classes[-1:] == ["F"]:
-        return "A"  # "50% cell."
+    if word in ("cell", "full", "filled", "packed") and classes[-1:] == ["F"]:
+        return letter if {"of", "with", "by"} & set(behind) else "A"  # "50% cell.", "50% full"
     if word == "cell" and words[-1:] == ["%"]:
         return "C"  # "%CELL 85"
     if word == "cell" and "".join(classes[-1:]) in ("", *".,|yBS/:") and "".join(behind) in _LEADS:

@@ -1,0 +1,71 @@
+"""Running prose: the space made of cells, verdicts, and the same words with another owner."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from ingest.labels.rules import parse
+
+VALUES = (10, 25, 40, 65, 90)
+READ = """The marrow space is {v}% cells.
+About {v}% of the marrow space is cells, the rest fat.
+In the core biopsy the spaces are {v}% full.
+The core is {v}% filled.
+The trephine shows {v}% cells and little else.
+Trephine: fat marrow, {v}% cells in the biopsy.
+Haemopoiesis in this core: {v}%.
+Trephine. Haemopoietic tissue, {v}% in each.
+I put the cells at {v} percent in this core.
+Core biopsy: {v} parts in the hundred of the marrow space are cells.
+The trephine is {v} percent cells.
+The core biopsy has {v}% of its marrow area cellular.
+Biopsy: {v}% of marrow space cellular; iron absent.
+The core has a {v} (per cent) cellularity.
+The core has a cellularity of {v}-odd per cent.
+Trephine. Cellularity by naked eye: {v}%.
+Trephine of avg cellularity {v}%.""".splitlines()
+NOUNS = ("blasts", "plasma cells", "carcinoma", "clot", "T cells", "necrosis", "CD34+ cells")
+OWNED = """The marrow space is 40% {n}.
+About 40% of the marrow space is {n}, the rest fat.
+In the core biopsy the spaces are 40% full of {n}.
+The core is 40% filled with {n}.
+The core is 40% filled by {n}.
+The trephine shows fat and 40% {n}.
+I put the {n} at 40 percent in this core.
+Core biopsy: {n}, cells 40% positive.
+Core biopsy: 40 parts in the hundred of the marrow space are {n}.
+In the core 40% of cells are {n}.
+The core has 40% of its cells as {n}.
+The core has 40% of its marrow area as {n}.
+Trephine with {n}: 40% of the cells.
+Trephine. {n} by naked eye: 40%.
+The previous core was 40% cells.
+The aspirate is 40% cells.
+Core biopsy. Residual haemopoiesis: 40%.
+Core biopsy. Haemopoiesis, with {n}: 40%.
+Core fine. The clot is 40% full.""".splitlines()
+
+
+@pytest.mark.parametrize("frame", READ)
+def test_a_space_that_is_made_of_cells_gives_its_figure(frame: str) -> None:
+    for v in VALUES:
+        assert parse(frame.format(v=v)).value == v, frame
+
+
+def test_the_same_words_with_another_owner_give_no_value() -> None:
+    for frame, noun in itertools.product(OWNED, NOUNS):
+        text = frame.format(n=noun)
+        assert parse(text).value is None, text
+
+
+@pytest.mark.parametrize(
+    ("said", "value"),
+    [("two-fifths", 40), ("three quarters", 75), ("a third", 33.3), ("four tenths", 40)],
+)
+def test_a_fraction_before_the_cells_is_their_share(said: str, value: float) -> None:
+    for frame in ("The core is {} cells.", "The spaces of the core are {} full."):
+        assert parse(frame.format(said)).value == pytest.approx(value, abs=0.1), frame
+    for frame in ("The core is {} fat.", "The core is {} full of tumor.", "In {} of cores tumor."):
+        assert parse(frame.format(said)).value is None, frame

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
@@ -29,6 +30,12 @@ from ingest.labels.rules import understand
 CHARACTERS_A_TOKEN = 3  # of a report: fewer than English prose has
 CONTEXTS = (4096, 8192, 16384, 32768, 65536, 131072)  # few sizes: each change reloads the model
 STUB_BYTES = 1_000_000  # a listed model smaller than this is a pointer to one in the cloud
+_STRANGE = (
+    httpx.HTTPError,
+    ValueError,
+    TypeError,
+    RecursionError,
+)  # a reset, or a body not its own
 T = TypeVar("T")
 
 
@@ -90,8 +97,10 @@ async def _connect(config: OllamaConfig) -> Model:
                 "health data. Pass --allow-remote if they may leave this one"
             )
         shown = await _patiently(config, lambda: client.show(config.model))
-    info = shown.modelinfo or {}
-    context = next((info[name] for name in info if name.endswith(".context_length")), CONTEXTS[-1])
+    said = {name.rpartition(".")[2]: value for name, value in (shown.modelinfo or {}).items()}
+    context = said.get("context_length")
+    if not isinstance(context, int | float) or not 1 <= context < math.inf:
+        context = CONTEXTS[-1]  # it is not known
     return Model(
         name=config.model,
         digest=found.digest,
@@ -129,9 +138,9 @@ async def _patiently(config: OllamaConfig, call: Callable[[], Awaitable[T]]) -> 
                 f"no Ollama server answers at {url}. Start it with `ollama serve`, name another "
                 "with --host"
             ) from None
-        except (httpx.HTTPError, ValueError) as problem:  # a reset, or a body that is not Ollama's
-            kind = type(problem).__name__
-            raise Fault(f"{url} did not answer as Ollama does ({kind})") from None
+        except _STRANGE as problem:
+            said = f"{url} did not answer as Ollama does ({type(problem).__name__})"
+            raise Fault(f"{said}: name its server with --host") from None
     raise Fault(f"{url} is busy ({status}) after {config.busy_retries + 1} tries: try again later")
 
 

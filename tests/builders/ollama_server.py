@@ -45,7 +45,8 @@ class OllamaServer:
     script: Script
     models: dict[str, str] = field(default_factory=lambda: {MODEL: DIGEST})
     model_bytes: int = 40_000_000_000
-    context_length: int = 131_072
+    context_length: Any = 131_072
+    bodies: dict[str, bytes] = field(default_factory=dict)  # by path: sent instead of an answer
     url: str = ""
     chats: list[dict[str, Any]] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
@@ -105,7 +106,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         state = self.server.state
         state.paths.append(self.path)
-        if self.path != "/api/tags":
+        if self.path in state.bodies:
+            self.send(state.bodies[self.path])
+        elif self.path != "/api/tags":
             self.send_json({"error": "not found"}, 404)
         elif state.busy_tags:
             state.busy_tags -= 1
@@ -128,6 +131,9 @@ class _Handler(BaseHTTPRequestHandler):
         state = self.server.state
         state.paths.append(self.path)
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path in state.bodies:
+            self.send(state.bodies[self.path])
+            return
         if self.path == "/api/show":
             info = {"llama.context_length": state.context_length}
             self.send_json({"details": {}, "model_info": info, "capabilities": ["completion"]})

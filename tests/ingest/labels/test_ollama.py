@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from typing import Any
 
 import pytest
@@ -231,6 +232,26 @@ def test_other_failures_stay_with_their_report() -> None:
     assert "did not answer as Ollama" in failure(lambda chat: Reply(body=b"<html>SECRET"))
     assert "did not answer as Ollama" in failure(lambda chat: Reply(body=b'{"message": "SECRET"}'))
     assert "did not answer as Ollama" in failure(lambda chat: Reply(hang_up=True))
+
+
+NOT_OLLAMAS = [b"[]", b"3", b'"SECRET"', b"null", b"[" * 100_000, b"\xff\xfe\x00", b"{}"]
+
+
+@pytest.mark.parametrize("body", NOT_OLLAMAS, ids=repr)
+def test_json_of_another_shape_is_a_failure_and_no_crash(body: bytes) -> None:
+    assert "did not answer as Ollama" in failure(lambda chat: Reply(body=body))
+    for path in ("/api/tags", "/api/show"):
+        with (
+            serve(lambda chat: GOOD, bodies={path: body}) as server,
+            pytest.raises(OllamaError, match="did not answer as Ollama"),
+        ):
+            connect(config(server.url))
+
+
+@pytest.mark.parametrize("length", ["many", None, [1], 0, -1, math.nan, math.inf])
+def test_a_context_that_the_server_does_not_know_is_the_largest(length: Any) -> None:
+    with serve(lambda chat: GOOD, context_length=length) as server:
+        assert connect(config(server.url)).context_tokens == 131_072
 
 
 def test_a_model_that_goes_away_stops_the_rest_without_sending_them() -> None:

@@ -303,7 +303,7 @@ def _git(*words: str) -> str:
     """What git says in the folder of this file; nothing where it knows nothing of it."""
     command = ["git", "-C", str(Path(__file__).parent), *words]
     try:
-        said = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        said = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
     except (OSError, subprocess.SubprocessError):
         return ""
     return said.stdout.strip()

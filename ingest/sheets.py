@@ -15,7 +15,8 @@ from featurestore.words import counted, unquoted
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet", ".xlsx")
 # byte order marks
-MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe\0\0": "utf-32", b"\0\0\xfe\xff": "utf-32"}
+MARKS |= {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}  # the longer ones first
 SEPARATORS = ",;\t|"
 HEAD = 65_536  # characters that hold the header
 QUOTING = (

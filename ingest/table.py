@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from featurestore.errors import CohortError, ConfigError, TrephineError
 from featurestore.types import Target
-from ingest.cells import Cells, Column, Faults, column_of, is_missing, values_of
+from ingest.cells import SHOWN, Cells, Column, Faults, column_of, is_missing, values_of
 from ingest.config import TableConfig
 from ingest.sheets import QUOTING, SUFFIXES, Rows, guessed, read_sheet, read_text, shown
 
@@ -153,10 +153,15 @@ def _places(
     needed = ", ".join(column.name for column in columns if column.needed)
     others = ", ".join(column.name for column in columns if not column.needed)
     return places, (
-        f"has {' and '.join(problems)}: found {', '.join(map(repr, header))}; expected "
+        f"has {' and '.join(problems)}: found {', '.join(map(_cut, header))}; expected "
         f"{needed or 'some of these'}{others and f', and where known {others}'}. Rename the "
         "columns, or say --column OURS=THEIRS."
     )
+
+
+def _cut(name: str) -> str:
+    """A column's name; the beginning of one that may be a report, of a table without a header."""
+    return repr(name) if len(name) <= 2 * SHOWN else f"{name[:SHOWN]!r}..."
 
 
 def _cells_of(

@@ -34,11 +34,7 @@ class Model:
 class Answered:
     """A Report's text that was answered; the reading may be null."""
 
-    key: str
     report_hash: str
-    model: str
-    model_digest: str
-    prompt_hash: str
     answer: Answer = field(repr=False)
     reading: Reading
 
@@ -108,12 +104,4 @@ def answered(answer: Answer, report: Report, model: Model, target: Target) -> An
     ends = [end for end in (reading.low, reading.high) if end is not None]
     if any(not target.low <= end <= target.high for end in ends):
         raise Fault(f"values must lie in {target.low:g} to {target.high:g}")
-    return Answered(
-        key=model.key(report),
-        report_hash=report.report_hash,
-        model=model.name,
-        model_digest=model.digest,
-        prompt_hash=model.prompt_hash,
-        answer=answer,
-        reading=reading,
-    )
+    return Answered(report_hash=report.report_hash, answer=answer, reading=reading)

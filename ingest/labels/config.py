@@ -38,6 +38,11 @@ class LabelConfig(ParserConfig):
     high: float | None = setting(None, "Largest of a new target.", shown="100, of a binary one 1")
     keep_evidence: bool = setting(True, "Keep the quoted piece of the report.", option="evidence")
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.target.strip():
+            raise ConfigError("target must be what is labelled, got a blank")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ValueConfig(TableConfig):

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from featurestore.errors import ConfigError
 from featurestore.types import Label, Method, Progress, Reading, Report, Status, Target, silent
 from ingest.labels import ollama as label_ollama
 from ingest.labels import replay
 from ingest.labels import rules as label_rules
-from ingest.labels.answers import Answered, Model, Outcome, Unanswered
+from ingest.labels.answers import Model, Outcome, Unanswered
 from ingest.labels.config import OllamaConfig, Parser
 from ingest.labels.prompt import is_supported
 
@@ -26,8 +25,6 @@ class LabelBatch:
 
     labels: list[Label]  # one a parser and Report, those without a value too
     failures: list[Unanswered]  # reports a parser could not read; tried again next time
-    answered: list[Answered]  # what the model was asked now
-    n_known: int  # reports whose answer was known
     unchanged: int = 0  # Labels that said what the store had
 
     def without_value(self) -> dict[str, list[str]]:
@@ -140,15 +137,11 @@ def _whole(parts: Sequence[LabelBatch], reports: Sequence[Report]) -> LabelBatch
     """All parts in one, in the order of the Reports."""
     place = {report.case_id: index for index, report in enumerate(reports)}
     return LabelBatch(
-        labels=sorted(_all(parts, "labels"), key=lambda it: place[it.case_id]),
-        failures=sorted(_all(parts, "failures"), key=lambda it: place[it.case_id]),
-        answered=_all(parts, "answered"),
-        n_known=sum(part.n_known for part in parts),
+        labels=sorted((one for it in parts for one in it.labels), key=lambda it: place[it.case_id]),
+        failures=sorted(
+            (one for it in parts for one in it.failures), key=lambda it: place[it.case_id]
+        ),
     )
-
-
-def _all(parts: Sequence[LabelBatch], name: str) -> list[Any]:
-    return [one for part in parts for one in getattr(part, name)]
 
 
 def _label(
@@ -176,12 +169,7 @@ def _label(
             except Exception as problem:  # one bad report never stops a batch
                 failures.append(Unanswered.of(report, f"rules: {type(problem).__name__}"))
         labels += _labels_of(report, target, readings, model)
-    return LabelBatch(
-        labels=labels,
-        failures=failures,
-        answered=[outcome] if isinstance(outcome, Answered) else [],
-        n_known=len(reports) if model and not outcome else 0,
-    )
+    return LabelBatch(labels=labels, failures=failures)
 
 
 def _labels_of(

@@ -55,7 +55,7 @@ def label_table(
     target = target_of(store, config)
     file = without_erased(store, read_label_table(path, target, table))
     known = len(file.labels) - store.record_labels(file.labels, target)
-    batch = LabelBatch(labels=file.labels, failures=[], answered=[], n_known=0, unchanged=known)
+    batch = LabelBatch(labels=file.labels, failures=[], unchanged=known)
     return summarise(store, batch, target, file)
 
 
@@ -117,15 +117,18 @@ def target_of(store: FeatureStore, config: LabelConfig) -> Target:
     """
     told: dict[str, Any] = {"kind": config.kind, "low": config.low, "high": config.high}
     told = {name: value for name, value in told.items() if value is not None}
-    known = store.ask("from targets where target = $name", {"name": config.target})
-    if known.height or config.target == Target().name:
-        target = store.target(config.target) if known.height else Target()
+    known = set(store.ask("select target from targets")["target"])
+    if config.target in known or config.target == Target().name:
+        target = store.target(config.target) if config.target in known else Target()
         if any(getattr(target, name) != value for name, value in told.items()):
             raise ConfigError(
                 f"target {target.name!r} is known as {target.kind}, from {target.low:g} to "
                 f"{target.high:g}. Leave out --kind, --low and --high, or name another --target"
             )
         return target
+    for name in known | {Target().name}:
+        if config.target.strip().casefold() == name.casefold():
+            raise ConfigError(f"target {config.target!r} is not known, {name!r} is: name it so")
     if config.kind == "continuous" and len(told) < 3:
         raise ConfigError("a new target that is continuous needs --low and --high")
     ends: dict[str, Any] = {"high": 1.0} if config.kind == "binary" else {}

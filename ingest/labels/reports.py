@@ -170,14 +170,14 @@ def _folder(
     # "A1 addendum.txt" is of case A1 where A1.txt is there, and comes behind it
     bases = {stem: base for stem in stems if (base := OF_ANOTHER.sub("", stem)) in stems - {stem}}
     for file in sorted(files, key=lambda it: (it.stem in bases, len(it.stem) * (it.stem in bases))):
-        case_id = bases.get(file.stem, file.stem)
+        case_id = bases.get(file.stem, file.stem).strip()
         _, wrong = values_of(REPORT_COLUMNS[0], [(0, case_id)])
         try:
-            if wrong:
-                raise ReportError(f"its {wrong[0][1]}. Rename the file")
+            if wrong or is_missing(case_id):
+                raise ReportError(f"{wrong[0][1] if wrong else 'no case_id'}. Rename the file")
             text, encoding = read_text(file, ReportError, expected)
         except ReportError as error:
-            failures[_whole(case_id)] = _whole(str(error))
+            failures[_whole(case_id or file.name)] = _whole(str(error))
         else:
             found.append(Report(case_id=case_id, text=text))
             encodings.append(encoding)
@@ -356,24 +356,22 @@ def _values(table: Table, target: Target, config: ValueConfig | None) -> dict[in
 
 
 def _ask_for_scale(table: Table, target: Target) -> None:
-    """Add as faults the values of a percentage that may be shares of 1, or yes and no."""
+    """Add as a fault the values of a percentage that may be shares of 1, or yes and no."""
     most = {
         row.number: max(numbers)
         for row in table.rows
         if (numbers := [one for one in map(row.values.get, ENDS) if isinstance(one, float)])
     }
+    said = ", ".join(f"row {row} has {number:g}" for row, number in most.items() if 0 < number < 1)
     if most and 0 <= max(most.values()) <= 1:
+        said = "no value is over 1"
+    if said:
         question = (
-            f"no value is over 1, and {target.name} is {target.low:g} to {target.high:g}. Are they "
-            "shares of 1? Pass --scale 100. Percentages? Pass --scale 1. Yes or no? That is "
-            "another --target, of --kind binary"
+            f"{said}, and {target.name} is {target.low:g} to {target.high:g}. Shares of 1? Pass "
+            "--scale 100, or write each as a percentage. Percentages? Pass --scale 1. Yes or no? "
+            "Give a new --target and --kind binary"
         )
         table.faults.append((None, question))
-        return
-    for row, number in most.items():
-        if 0 < number < 1:
-            said = f"{number:g} is among percentages. A share of 1? Write {100 * number:g}"
-            table.faults.append((row, f"{said}. A percentage? Pass --scale 1"))
 
 
 def _ends(given: list[Any], target: Target) -> tuple[Ends, str]:

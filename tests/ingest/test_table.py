@@ -377,6 +377,7 @@ def test_paths_start_from_the_table_and_windows_ones_are_understood(tmp_path: Pa
         ("none.csv", None, "does not exist"),
         ("t.docx", "x", "has the suffix '.docx'. Expected a table: .csv"),
         ("t.csv", " \n", "is empty"),
+        ("t.csv", f"A1,{'x' * 41}\n" * 2, f"found 'A1', '{'x' * 20}'[.][.][.]; expected"),
         ("t.csv", 'case_id,note\nA,"x\n', "not a well-formed CSV, from row 2 on"),
         ("t.xlsx", "x", "is not a workbook"),
         ("t.parquet", "x", "is not a well-formed .parquet file"),

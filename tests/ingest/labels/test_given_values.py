@@ -59,7 +59,7 @@ def test_a_label_table_of_another_target(tmp_path: Path) -> None:
         ("B,keine Angabe,,", "is no number: write 'states none'"),
         ("B,states none,,3", "case 'B': states none, and has low or high"),
         ("B,,30,", "row 3: case 'B': no value"),
-        ("B,0.45,,", "row 3: 0.45 is among percentages. A share of 1? Write 45."),
+        ("B,0.45,,", "row 3 has 0.45, and cellularity is 0 to 100. Shares of 1?"),
         ("B,inf,,", "row 3: value 'inf' is not a number"),
         ("B,nan,,", "row 3: case 'B' has no value"),
         ("B,,,", "row 3: case 'B' has no value"),
@@ -85,7 +85,7 @@ def test_a_percentage_that_may_be_a_share_is_asked_about(
 ) -> None:
     lines = "\n".join(f"C{n},{value}" for n, value in enumerate(values))
     path = saved(tmp_path, f"case_id,value\n{lines}\n")
-    with pytest.raises(LabelError, match=r"shares of 1\? Pass --scale 100.*--kind binary"):
+    with pytest.raises(LabelError, match=r"Shares of 1\? Pass --scale 100.*--kind binary"):
         read_label_table(path, Target())
     for scale in (1, 100):
         labels = read_label_table(path, Target(), ValueConfig(scale=scale)).labels

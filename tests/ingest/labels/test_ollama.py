@@ -41,8 +41,7 @@ def test_a_report_is_read_and_the_value_is_computed_here() -> None:
     assert (reading.value, reading.low, reading.high) == (55, 50, 60)
     assert reading.evidence == "The marrow is 50% to 60% cellular, SECRET-NAME of Ward 7."
     assert reading.rule == "llama3.1:70b"
-    assert outcome.model_digest == DIGEST
-    assert outcome.key == f"{REPORT.report_hash}:{DIGEST}:{outcome.prompt_hash}"
+    assert outcome.report_hash == REPORT.report_hash
 
 
 def test_the_request_is_deterministic_constrained_and_fences_the_report() -> None:

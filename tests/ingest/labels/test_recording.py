@@ -377,6 +377,11 @@ def test_a_new_target_is_as_it_is_told_and_an_old_one_stays(
         name="grade", kind="continuous", low=0, high=3
     )
     assert labelling.target_of(store, LabelConfig(target="fat")).high == 100
+    for typed, meant in (("Relapse", "relapse"), ("Cellularity ", "cellularity")):
+        with pytest.raises(ConfigError, match=f"'{typed}' is not known, '{meant}' is"):
+            labelling.target_of(store, LabelConfig(target=typed))
+    with pytest.raises(ConfigError, match="got a blank"):
+        LabelConfig(target=" ")
 
 
 def test_an_addendum_without_its_report_hides_nothing(store: FeatureStore, tmp_path: Path) -> None:

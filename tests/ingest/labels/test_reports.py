@@ -45,7 +45,7 @@ def saved(folder: Path, text: str, name: str = "reports.csv", encoding: str = "u
 
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
 @pytest.mark.parametrize(
-    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "cp1252"]
+    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252"]
 )
 def test_csv_in_every_encoding_and_separator(encoding: str, separator: str, tmp_path: Path) -> None:
     path = saved(tmp_path, csv_of(ROWS, separator), encoding=encoding)
@@ -114,9 +114,9 @@ def test_a_file_named_as_what_adds_to_another_is_a_later_text_of_its_case(
     assert base not in {one.case_id for one in found_file.reports}
 
 
-@pytest.mark.parametrize("name", ["A\n1", "A\u200b1", os.fsdecode(b"A\xff1")])
+@pytest.mark.parametrize("name", ["A\n1", "A\u200b1", os.fsdecode(b"A\xff1"), " ", "unknown"])
 def test_a_file_whose_name_can_be_no_case_fails_alone(name: str, tmp_path: Path) -> None:
-    saved(tmp_path, "one", "A2.txt")
+    saved(tmp_path, "one", " A2 .txt")
     saved(tmp_path, "two", f"{name}.txt")
     (tmp_path / "folder.txt").mkdir()
     os.mkfifo(tmp_path / "pipe.txt")

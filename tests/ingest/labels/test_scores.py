@@ -58,7 +58,7 @@ def test_the_most_trusted_label_is_used() -> None:
 
 
 def batch_of(*labels: Label, **more: Any) -> LabelBatch:
-    empty: dict[str, Any] = {"failures": [], "answered": [], "n_known": 0}
+    empty: dict[str, Any] = {"failures": []}
     return LabelBatch(labels=list(labels), **empty | more)
 
 

@@ -26,6 +26,16 @@ Owner = Literal["cellularity", "unclear"]  # what has another owner is no claim
 Scope = Literal["whole", "overall", "part", "extreme", "aside"]
 _BESIDE = re.compile(r"C[MBGvqdiuz:]*F$")  # "Cellularity 30% +++"
 _OF_LAST = re.compile(r"\(?[^,(]*a[^,(]*(?=[pj])")  # "20% [in subcortical spaces] to 50%"
+# "Cellularity 60%. This refers to the clot.", "... 60%. (Clot section)"
+_STOP = re.compile(r"[.;]\s+")
+_SAYS_WHOSE = ("(", "*", "this ", "it ", "that ")
+_OF_OTHER = re.compile(r"\([dqRM]*[Sbr][SGMB]*\)|(?:q|d[xvqd]*p?)[dqRM]*[Sbr][SGMB]*[.]?$")
+# "the previous marrow was reviewed", "an outside trephine is at hand", "slides of 2019"
+_SAMPLE_OF_BEFORE = re.compile(r"(?<!k)(?<!kp)(?<!kpd)[br][^vCAH]*[MBGS]|[MBGS][pIu(][dqyxR]*b")
+_SENT = words_of("submitted submitting referred sending block blocks")
+_SET_ASIDE = {"clot", "aspirate", "touch", "other", "bones"}
+_MINE = WE | words_of("my our mein unser notre")
+_THING = re.compile("(?:[dqR]*v)?[^MBCAHGSv]*x[^MBCAHGS]*")  # "There is a lymphoid nodule."
 _IT = words_of("it this these here es sie dies elle ceci")
 # "cellularity is 60%, no, I was on another case, make that 40%": the last one holds
 _SPOKEN = re.compile(
@@ -145,8 +155,8 @@ def read_claims(folded: str, segments: Iterable[Segment]) -> Iterator[Claim]:
         if not made and (near or heard == segment.paragraph):
             last = carried[1] if carried and near else None
             made = list(_going_on(sentence, segment, last, follows=ended == segment.start))
-        if made and _is_of_the_aside(sentence, segment, folded):
-            made = [replace(claim, scope="aside") for claim in made]
+        if any(claim.counts for claim in made) and (of := _context(sentence, segment, folded)):
+            made = [_of_context(claim, of) for claim in made]
         if not corrects:
             made = [replace(c, earlier=c.earlier or _is_cited(folded, c)) for c in made]
         spoken = bool(made) and is_addressed(folded, *segment.said, amends=segment.amends)
@@ -160,12 +170,39 @@ def read_claims(folded: str, segments: Iterable[Segment]) -> Iterator[Claim]:
             carried = None
 
 
-def _is_of_the_aside(sentence: Sentence, segment: Segment, folded: str) -> bool:
-    """Whether "this" or "it" stands for what the sentence before sets aside."""
-    if sentence.words[0] not in _IT:
-        return False
-    before = folded[segment.said[0] : segment.at].rstrip(" .\n")
-    return "a" in encode(re.split(r"[.;]\s", before)[-1], []).classes
+def _context(sentence: Sentence, segment: Segment, folded: str) -> str:
+    """Whose a sentence that names no sample is by those beside it: "The clot is small. It is"."""
+    own = set(sentence.classes)
+    if segment.at != segment.start:
+        return ""  # a cell of a table
+    behind = folded[segment.end : segment.said[1]].lstrip()
+    if behind.startswith(_SAYS_WHOSE) and _OF_OTHER.match(s := encode(behind, []).classes):
+        return "b" if {"b", "r"} & set(s) else "S"
+    if own & set("BSRnE") or not _MINE.isdisjoint(sentence.words):
+        return ""
+    before = folded[segment.said[0] : segment.at].rstrip(" .;\n")
+    for n, said in enumerate(reversed(_STOP.split(before)[-3:] if before else ())):
+        if "ellul" in said:
+            break
+        found = encode(said, [])
+        s = found.classes
+        if n == 0 and sentence.words[0] in _IT and ("a" in s or _THING.fullmatch(s)):
+            return "a"
+        if said.endswith(":") or "i" in s:
+            continue
+        if _SAMPLE_OF_BEFORE.search(s) and not _SENT.intersection(found.words):
+            return "b"
+        if "B" not in s and _SET_ASIDE & {KINDS.get(word) for word in {*found.words} - _SENT}:
+            return "S"
+        if {"B", "n"} & set(s):
+            break
+    return ""
+
+
+def _of_context(claim: Claim, of: str) -> Claim:
+    if of == "S":
+        return replace(claim, material="aspirate")
+    return replace(claim, earlier=True) if of == "b" else replace(claim, scope="aside")
 
 
 def _is_cited(folded: str, claim: Claim) -> bool:

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Literal
 
 from ingest.labels.claims import Claim
 from ingest.labels.headings import classes_in
 from ingest.labels.languages import by_word
 from ingest.labels.tokens import encode, ticked
 
-Told = Literal["there", "wished", "gone", "empty"]
 # Y what becomes of a core, W what can be read, Z denied; what is left where it holds no marrow: e,
 # and Q what no marrow is in
 _OWN = by_word("""
@@ -71,30 +69,15 @@ OTHER = re.compile(r"aspirat|\bclots?\b|smear|imprint|particle|spicule|ausstrich
 
 
 @lru_cache(maxsize=4)
-def told_of_cores(folded: str) -> dict[str, Told]:
-    """What each sentence that names a core tells of it."""
-    found: dict[str, Told] = {}
+def _sentences(folded: str) -> tuple[str, ...]:
+    """The sentences that name a core, or say that there is no marrow."""
+    found: dict[str, None] = {}
     for stem in _ABOUT:
         at = folded.find(stem)
         while at >= 0:
-            whole = _sentence(folded, at)
-            if whole not in found:
-                found[whole] = _told(whole)
-                part = whole.partition(", ")[0]
-                if found[whole] == "there" and part != whole and stem in part:
-                    found[part] = _told(part)
+            found[_sentence(folded, at)] = None
             at = folded.find(stem, at + len(stem))
-    return found
-
-
-def _told(sentence: str) -> Told:
-    if len(sentence) < _LONGEST and _DENIES.search(sentence):
-        s = _said(sentence)
-        known = set(s) <= set("BMGRdpvqhiInzjYZWLeQJby:,.|?XO/uoC")
-        if known and _MISSING.search(s) and ("B" in s or re.search("^[^LC]*i[dq]?M", s)):
-            return "empty" if re.search("W|i[dq]*M+[^B]", s) else "gone"
-    wished = _WISHES.search(sentence) and not _READ.search(sentence)
-    return "wished" if wished else "there"
+    return tuple(found)
 
 
 def _sentence(folded: str, at: int) -> str:
@@ -121,21 +104,40 @@ def _said(sentence: str) -> str:
 @lru_cache(maxsize=4)
 def absent(folded: str) -> tuple[tuple[str, bool], ...]:
     """The sentences on a core that is not there, and whether it was received but is empty."""
-    told = told_of_cores(folded)
-    one_is = any(what == "there" and _READ.search(said) for said, what in told.items())
-    return tuple(
-        (said, what == "empty")
-        for said, what in told.items()
-        if what in ("gone", "empty") and not (one_is and "R" in _said(said))
+    found = {}
+    for sentence in _sentences(folded):
+        s = _denial(sentence)
+        if s:
+            found[sentence] = s
+    sided = (
+        any(_READ.search(it) for it in _sentences(folded) if it not in found) if found else False
     )
+    return tuple(
+        (said, re.search("W|i[dq]*M+[^B]", s) is not None)
+        for said, s in found.items()
+        if not (sided and "R" in s)
+    )
+
+
+def _denial(sentence: str) -> str:
+    """The classes of what denies that a core is there, or none: of a sentence or its first part."""
+    for said in dict.fromkeys((sentence, sentence.partition(", ")[0])):
+        if len(said) < _LONGEST and _DENIES.search(said):
+            s = _said(said)
+            known = set(s) <= set("BMGRdpvqhiInzjYZWLeQJby:,.|?XO/uoC")
+            if known and _MISSING.search(s) and ("B" in s or re.search("^[^LC]*i[dq]?M", s)):
+                return s
+    return ""
 
 
 @lru_cache(maxsize=4)
 def names_no_core(folded: str) -> bool:
     """Whether a report names an aspirate and the like, or wishes for a core, and names none."""
     rest = folded
-    for said, what in told_of_cores(folded).items():
-        rest = rest.replace(said, "") if what == "wished" else rest
+    for said in _sentences(folded):
+        if not _WISHES.search(said) or _READ.search(said):
+            break
+        rest = rest.replace(said, "")
     named = "biops" in rest or _CORE.search(rest)
     return not named and (rest != folded or OTHER.search(folded) is not None)
 

@@ -89,3 +89,64 @@ def test_what_stands_behind_a_figure_says_of_what_it_is(other: str, frame: str) 
 def test_the_core_behind_a_figure_has_it(core: str, frame: str) -> None:
     text = f"CORE BIOPSY\nCellularity {frame.format(core)}\n"
     assert parse(text).value == 70, text
+
+
+NAMED_BEFORE = """The previous biopsy was reviewed.
+The biopsy from 3 weeks ago was looked at again.
+An outside trephine accompanied the case.
+Her last marrow was done eight months ago.
+The prior core (2017) is at hand.
+The patient's 2017 biopsy was pulled.
+His brother's marrow was examined too.
+Outside slides reviewed.
+Also submitted is a clot section.
+The aspirate smears are spicular.
+Particle preparations were available.
+Touch imprints of good quality were also made.
+A separate fragment of clot is present.
+The rib was resected.
+MRI was repeated.""".splitlines()
+FOLLOWING = """The cellularity is 70%.
+Cellularity 70%.
+Estimated cellularity was 70%.
+The marrow was 70% cellular.
+It is 70% cellular.
+Blasts are not counted. The marrow is 70% cellular.
+Cellularity 70%, with 20% blasts.""".splitlines()
+TODAYS = """The core is 70% cellular.
+The present cellularity is 70%.
+Today the marrow is 70% cellular.
+We make the cellularity 70%.
+
+Core biopsy: The marrow is 70% cellular.""".replace("\n\n", "\n~~").splitlines()
+
+
+@pytest.mark.parametrize("before", NAMED_BEFORE)
+def test_a_sentence_that_names_no_sample_is_of_the_one_that_was_named_last(before: str) -> None:
+    for following in FOLLOWING:
+        check(f"{before} {following}")
+    for todays in TODAYS:
+        text = f"CORE BIOPSY\n12 mm.\n{before} {todays}\n".replace(" ~~", "\n\n")
+        assert parse(text).value == 70, text
+
+
+@pytest.mark.parametrize("before", [*NAMED_BEFORE[:8], "There is no clot.", "No aspirate came."])
+def test_a_new_section_and_a_sample_that_is_not_there_own_nothing(before: str) -> None:
+    for following in FOLLOWING[:4]:
+        text = f"CLINICAL\n{before}\n\nCORE BIOPSY\n12 mm. {following}\n"
+        assert parse(text).value == 70, text
+    if "no " in before.lower():
+        assert parse(f"CORE BIOPSY\n12 mm. {before} Cellularity is 70%.\n").value == 70
+
+
+@pytest.mark.parametrize("thing", ["lymphoid nodule", "metastatic deposit", "granuloma", "tumor"])
+def test_it_is_the_thing_of_the_sentence_before(thing: str) -> None:
+    for lead in ("There is a {}.", "A {} is seen.", "One {} is present."):
+        for it in ("It is 70% cellular.", "This is 70% cellular."):
+            check(f"{lead.format(thing)} {it}")
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_a_sentence_behind_a_figure_says_of_what_it_is(other: str) -> None:
+    for after in ("This refers to the {}.", "This is the {}.", "({})"):
+        check(f"Cellularity 70%. {after.format(other)}")

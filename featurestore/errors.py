@@ -145,7 +145,7 @@ def writing(root: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise StoreUnwritable(
-            f"cannot write to the store {root}: {error}. "
+            f"cannot write to the store {root}: {disk_fault(error) or error}. "
             "What is finished is kept; mend it and run the same command again."
         ) from error
 

@@ -109,7 +109,8 @@ def _ask(
 
     firsts = [same[0] for same in to_ask.values()]
     if isinstance(model, replay.RecordedModel):
-        replay.ask(firsts, model, config, target=target, on_outcome=arrived)
+        for report in firsts:
+            arrived(replay.outcome_of(report, model, config, target))
     else:
         label_ollama.ask(firsts, model, config, target=target, on_outcome=arrived)
 
@@ -153,12 +154,11 @@ def _label(
     outcome: Outcome | None,
 ) -> LabelBatch:
     """Label Reports of one text, with its outcome, or Reports whose answers are known."""
-    labels: list[Label] = []
-    failures: list[Unanswered] = []
+    batch = LabelBatch(labels=[], failures=[])
     for report in reports:
         readings: dict[Method, Known] = {}
         if isinstance(outcome, Unanswered):
-            failures.append(Unanswered.of(report, outcome.reason))
+            batch.failures.append(Unanswered.of(report, outcome.reason))
         elif outcome:
             readings["ollama"] = outcome.reading, False
         elif model:
@@ -167,9 +167,9 @@ def _label(
             try:
                 readings["rules"] = label_rules.parse(report.text), False
             except Exception as problem:  # one bad report never stops a batch
-                failures.append(Unanswered.of(report, f"rules: {type(problem).__name__}"))
-        labels += _labels_of(report, target, readings, model)
-    return LabelBatch(labels=labels, failures=failures)
+                batch.failures.append(Unanswered.of(report, f"rules: {type(problem).__name__}"))
+        batch.labels.extend(_labels_of(report, target, readings, model))
+    return batch
 
 
 def _labels_of(
@@ -186,19 +186,12 @@ def _labels_of(
         Label(
             case_id=report.case_id,
             target=target.name,
-            value=reading.value,
-            low=reading.low,
-            high=reading.high,
-            qualifier=reading.qualifier,
-            evidence=reading.evidence,
-            rule=reading.rule,
             method=method,
             status=_status(reading, compared, supported[method]),
             report_hash=report.report_hash,
             model_digest=model.digest if model and method == "ollama" else None,
             prompt_hash=model.prompt_hash if model and method == "ollama" else None,
-            outcome=reading.outcome,
-            reason=reading.reason or None,
+            **vars(reading) | {"reason": reading.reason or None},
         )
         for method, (reading, _) in readings.items()
     ]

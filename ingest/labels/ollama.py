@@ -39,7 +39,7 @@ _STRANGE = (
 T = TypeVar("T")
 
 
-class _Gone(Fault):
+class _Gone(Exception):
     """The server or the model is not there: no other report need be sent."""
 
 
@@ -51,7 +51,7 @@ def connect(config: OllamaConfig) -> Model:
     """
     try:
         return asyncio.run(_connect(config))
-    except Fault as fault:
+    except (Fault, _Gone) as fault:
         raise OllamaError(f"{fault}, or pass --parser rules") from None
 
 
@@ -158,8 +158,6 @@ async def _ask_all(
         async with slots:
             try:
                 outcome = await _ask_one(client, report, model, config, target)
-            except _Gone:
-                raise
             except Fault as fault:
                 outcome = Unanswered.of(report, fault)
         on_outcome(outcome)

@@ -7,7 +7,7 @@ of the report's figures) and the answer, or why there is none. Report text is ne
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -112,26 +112,17 @@ def connect(config: OllamaConfig) -> RecordedModel:
     )
 
 
-def ask(
-    reports: Sequence[Report],
-    model: RecordedModel,
-    config: OllamaConfig,
-    *,
-    target: Target,
-    on_outcome: Callable[[Outcome], None] = lambda outcome: None,
-) -> list[Outcome]:
-    """What the file says of each Report: as `ollama.ask`, without a server."""
-    outcomes: list[Outcome] = []
-    for report in reports:
-        try:
-            outcomes.append(_outcome(report, model, config, target))
-        except Fault as fault:
-            outcomes.append(Unanswered.of(report, fault))
-        on_outcome(outcomes[-1])
-    return outcomes
+def outcome_of(
+    report: Report, model: RecordedModel, config: OllamaConfig, target: Target
+) -> Outcome:
+    """What the file says of a Report."""
+    try:
+        return _answered(report, model, config, target)
+    except Fault as fault:
+        return Unanswered.of(report, fault)
 
 
-def _outcome(
+def _answered(
     report: Report, model: RecordedModel, config: OllamaConfig, target: Target
 ) -> Answered:
     said = model.answers.get(report.report_hash)

@@ -29,7 +29,8 @@ _DAY = re.compile(r"\d\d?[./]\d\d?[./]\d{2,4}|\d{4}-\d\d-\d\d|\d\d?[ -][a-z]{3,9
 _TAKEN = r"(?:collect|procedure|biops|taken|receiv|obtain|perform|sampl|date)[^\n|\t%]{0,40}?"
 # "focally 80% cellular", "the most cellular area shows 60%"
 _FOCAL = re.compile(
-    r"\b(?:focal(?:ly)?|focus|foci|maximum|minimum|highest|lowest|places|pockets?"
+    r"\b(?:focal(?:ly|ement)?|fokal|herdförmig|stellenweise|örtlich|localement|par endroits"
+    r"|focus|foci|maximum|minimum|highest|lowest|places|pockets?"
     r"|(?:most|least) cellular)\b"
 )
 # a heading of another sample

@@ -55,8 +55,9 @@ _LETTER = re.compile(
 # "35$", "35 o/o": what a sign is typed or scanned as
 _SIGN = re.compile(r"(?<=[\dol])( ?)(\$|[°º]/[o0]|o/o|(?<= )0/0)(?![\w])")
 
+_PER_HUNDRED = re.compile(r"(?<![\d.,])(\d[\d,]{0,4}) ?(?:v\. h\.|p\. 100)")  # "40 v. H."
 _PERCENT = (
-    r"(?:%(?:ige?[nmrs]?\b)?|\((?:%|per ?cent)\)"
+    r"(?:%(?:-?ige?[nmrs]?\b)?|\((?:%|per ?cent)\)|p\.? ?(?:100|cent)(?!\w)"
     r"|p(?:er[ -]?cents?|ct|c|\. ?c\.|ercnt|ecent|ercet|erecnt|recent|ersent"
     r"|rozent(?:ige?[nmrs]?)?|our ?cent)(?!\w)|v\. ?h\.(?!\w))"
 )
@@ -66,23 +67,23 @@ _SHARE, _SPELT_SIGN = re.compile(_PERCENT), re.compile(r"%(?:(?<=[a-zß]%)|(?<=[
 _NUMBER = re.compile(
     r"(?:(?P<sign>[½¼¾⅓⅔])|(?P<digits>\d(?:(?<!\w\d)|(?<=%to\d))(?<!\d[.,]\d)(?:(?<=0)0{0,20}\d{1,3}"
     r"|\d{0,2})(?:(?:[.,]| point )\d{1,3})?|(?P<lost>\d(?<!\w\d)\d{3})(?= ?%))(?!\d|[.,]\d))"
-    rf"(?P<pct>(?:-?ish\b|-odd\b)?[ -]?(?:vol\.?[ -]{{0,2}})?{_PERCENT}"
+    rf"(?P<pct>(?:-?ish\b|-odd\b)?[ -]?(?:vol(?:umen)?\.?[ -]{{0,2}}|flächen-?)?{_PERCENT}"
     r"(?!(?<=t) cellularity ?(?:[:=]|\.\.)))?"
 )
 # "fifty-five", "fünfunddreißig", "soixante et onze": the sum of its words; "fifty to sixty"
 _ATOM = "|".join(sorted({*NUMBERS, "un(?!d)"} - {"un"}, key=len, reverse=True))
 _ATOMS = re.compile(_ATOM)
-_WORDED = rf"(?:{_ATOM})(?:(?:[\s-]{{1,2}}|und| et )?(?:{_ATOM}))*(?!\w)"
+_WORDED = rf"(?:{_ATOM})(?:(?:[\s-]{{1,2}}|und| et )?(?:{_ATOM}))*(?!(?!prozent)\w)"
 _SPELT = re.compile(
     rf"(?<!\w){_WORDED}(?=\s?(?:(?:-|to|or|and|bis|und|à|et)\s?{_WORDED})?[\s-]?{_PERCENT})"
 )
 # "two thirds", "a quarter of", "half"
 _FRACTION = re.compile(
-    r"(?<![\w-])(?:(?P<count>an?|one|two|three|four|five|six|seven|nine|une?|deux|trois|ein|eine|zwei"
-    rf"|drei|la|die)[ -])?"
-    rf"(?P<part>{'|'.join(FRACTIONS)})(?P<many>[sn]?)(?![\w-])(?P<of>(?= (?:is |are )?(?:of|des?"
-    r"|der|du|cellular|the|its|fat|fatty|adipose|full|filled|cells|(?:blood|ha?em[ao])[\w-]*)\b"
-    r"| ?[.,;)]|$)"
+    r"(?<![\w-])(?:(?P<count>an?|one|two|three|four|five|six|seven|nine|une?|deux|trois|einem|einer"
+    r"|eine?|zwei|drei|fünf|sieben|acht|neun|cinq|sept|huit|neuf|la|le|die)[ -])?"
+    rf"(?P<part>{'|'.join(FRACTIONS)})(?P<many>[sn]?)(?![\w-])(?P<of>(?= (?:is |are )?(?:of|des?|d'"
+    r"|der|du|cellular|the|its|fat|fatty|adipose|full|filled|cells|(?:blood|ha?em[ao])[\w-]*|zell\w+"
+    r"|von|aus)\b| ?[.,;)]|$)"
     rf"|(?= (?:and|to|or) (?:(?:an?|one|two|three) )?(?:{'|'.join(FRACTIONS)})))?"
 )
 _OF_CELLS = re.compile(r"cellularity (?:is|was) $")
@@ -90,26 +91,32 @@ _PLACE = re.compile(r"\b(?:in|at|from) (?:the|its) (?:[\w-]+ ){0,2}$")
 # "1/2 of the space", "3/4 cellular", "about 1/3"
 _OVER_LINE = re.compile(
     r"(?P<a>[1-9])(?<![\w/.][1-9])/(?P<b>[2-9]|10)(?![/\d+])"
-    r"(?P<of>(?= (?:of|des?|der|du|cellular)\b(?! \d)))?"
+    r"(?P<of>(?= (?:(?:bis|à|to|-) [1-9]/\d\d? )?(?:(?:of|des?|der|du|von|d'|cellular)\b(?! \d)"
+    r"|blutm|blutb|fett|zell|h[äé]mat)))?"
 )
 _SIGNS = {"½": 50.0, "¼": 25.0, "¾": 75.0, "⅓": 100 / 3, "⅔": 200 / 3}
 
 # "40-50", "40 to 50", "20% up to 80%", "between 40 and 50"
 _RANGE = re.compile(
-    r" ?(?:-{1,2}(?!>)|~|-?to-?|through|thru|up to|bis|à|until|dash|or|\.\.\.?|…)"
-    r" ?(?:[~<>]|(?:about|around|approx(?:imately|\.)?|nearly|perhaps|maybe)(?= ))? ?"
+    r" ?(?:-{1,2}(?!>)|~|-?to-?|through|thru|up to|bis|à|voire|until|dash|or|\.\.\.?|…)"
+    r" ?(?:[~<>]|(?:about|around|approx(?:imately|\.)?|nearly|perhaps|maybe|etwa|ca\.|environ)"
+    r"(?= ))? ?"
 )
 _DAY = re.compile(r"\b(?:day|week|month|year|tag|woche|monat|jour|mois) \+?$")  # "day 30 to 50%"
 _EITHER = re.compile(r"\bor\b")
 _AND = re.compile(r" (?:and|und|et) ")
-_BETWEEN = re.compile(r"(?:between|zwischen|entre) (?:about |approximately )?$")
+_BETWEEN = re.compile(
+    r"(?:between|zwischen|entre) (?:(?:about|approximately|etwa|ca\.|environ) )?$"
+)
 _PLUS_MINUS = re.compile(r" *\(? ?(?:±|\+ ?/ ?-|\+-|plus[ /](?:or )?minus) *")
 _MORE, _LESS = "more|greater|higher|over|above", "less|lower|fewer|smaller|under|below"
 _NOT = "(?:not|never|nicht|nie|(?:is|does|do|did|was)n't)"
 # "less than", "<", "not more than", "does not exceed"
 _UNDER = (
     rf"<=?|=<|\b(?:{_LESS}|up to|at (?:the )?most|(?:a )?maximum of|not exceed(?:ing)?"
-    rf"|(?:no|{_NOT}) (?:{_MORE}|exceeding)|weniger als|unter|höchstens|moins de|au plus"
+    rf"|(?:no|{_NOT}) (?:{_MORE}|exceeding)|(?:weniger|niedriger|kleiner|geringer|kaum mehr) als"
+    r"|unter(?:halb(?: von)?)?|höchstens|bis zu|maximal|max\.?|allenfalls|bestenfalls"
+    r"|moins (?:de|d')|(?:tout )?au (?:plus|maximum)|jusqu'à|(?:au-|en )dessous de"
     rf"|inférieure? à|{_NOT} (?:exceeds?|(?:reach|surpass)(?:es)?|(?:rises? |goe?s? )?(?:above"
     r"|beyond)|über|mehr als|höher als)|(?:ne |n')(?:dépass|excèd)(?:e|ant|ent) (?:pas|jamais)"
     r"|pas plus de)"
@@ -117,16 +124,19 @@ _UNDER = (
 # "at least", ">=", "not less than"
 _OVER = (
     rf"(?<![-=])>=?|(?<!% )=>|\b(?:{_MORE}|beyond|at least|(?:exceed|surpass)(?:e?s|ing|ed)?"
-    rf"|in excess of|upwards? of|(?:a )?minimum of|(?:no|{_NOT}) (?:{_LESS})|über|mehr als"
-    r"|mindestens|mind\.|plus de|au moins|supérieure? à|übersteigt|überschreitet|dépasse|excède"
-    r"|pas moins de"
+    rf"|in excess of|upwards? of|(?:a )?minimum of|(?:no|{_NOT}) (?:{_LESS})|über|oberhalb(?: von)?"
+    r"|(?:mehr|größer|höher) als|wenigstens|mindestens|mind\.|plus (?:de|d')|au(?: minimum| moins)"
+    r"|au-dessus de|supérieure? à|übersteigt|überschreitet|dépasse|excède|pas moins de"
     rf"|{_NOT} (?:(?:falls?|drops?|goe?s?) )?(?:below|under|unter|weniger als))"
 )
 # "about", "in the region of", "ca."
 _ABOUT = (
-    r"~|±|\+/-|\b(?:about|around|roughly|circa|some|nearly|almost|near(?:er)?|approaching|cca|ca\.?|c\.|ap+rox\.?|ap+r?\."
-    r"|something like|approximat(?:e(?:ly|s)?|ing)|close(?:r)? to|etwa|rund|ungefähr|zirka|environ"
-    r"|pr(?:ès|oche) de|(?:of|on|in) the (?:order|region|vicinity|neighbou?rhood) of)"
+    r"~|±|\+/-|\b(?:about|around|roughly|circa|some|nearly|almost|near(?:er)?|approaching|cca|ca\.?|c\."
+    r"|ap+rox\.?|ap+r?\.|something like|approximat(?:e(?:ly|s)?|ing)|close(?:r)? to|etwa|rund|rd\.?"
+    r"|ungefähr|ungef\.?|zirka|annähernd|nahezu|fast|beinahe|knapp|gut|environ|quelque|presque"
+    r"|pr(?:ès|oche) (?:de|d')|(?:voisine?|autour|aux (?:alentours|environs)) de|à peu près"
+    r"|quasi(?:ment)?|de l'ordre (?:de|d')"
+    r"|(?:of|on|in) the (?:order|region|vicinity|neighbou?rhood) of)"
 )
 _SAID = re.compile(
     rf"(?:(?P<under>{_UNDER})|(?P<over>{_OVER}))(?: than)?(?: or equal to)? ?"
@@ -221,6 +231,8 @@ def _joined(match: re.Match[str]) -> str:
 
 def _numbered(low: str) -> str:
     """Write numbers in words as digits filled with zeros: "fifty percent" is "00050 percent"."""
+    if "v. h" in low or "p. 100" in low:  # no end of a sentence
+        low = _PER_HUNDRED.sub(lambda m: f"{m[1]}%".rjust(len(m[0]), "0"), low)
     spelt = (
         "rcent" in low
         or "rcnt" in low

@@ -46,11 +46,11 @@ _OF_IT = re.compile(r"[pd][dqhno]*(?:x?\([^()FN]*\)(?=M)|x(?=M))?(?P<of>[MBGRSK]
 _SPACE = re.compile(r"[pd][dqhonM]*[MB][MGB]*[vpzdqhIwBM]*(?:[AK]|(?<=[vz])L(?=[.,;j)]|$))")
 _BARE = re.compile(r"[.,;:(|v][dq]*$")  # "..., cells 40%", "I put the cells at 40%"
 _DIRECT = re.compile("[qdhGMLtIpBn]*[:,]?[qd]*")  # "hematopoiesis in this core: 40%"
-_FILLS = re.compile(
-    r"[pI]?[dqhnoM]*[MBG]|(?:Id)?(?:[.,;)]|$)"
-)  # "occupies 40% of the marrow space"
+_FILLS = re.compile(r"[pI]?[dqhnoM]*[MBG]|(?:Id)?(?:[.,;)]|$)")  # "occupies 40% of the space"
+# "nimmt die Blutbildung 40 % des Markraums ein", "Mark, das 40 % der Fläche füllt"
+_TURNED, _ENDS_IN_VERB = re.compile("v[dq]*G?$"), re.compile("[pI]?[dqhnoM]*[MBG][MBGdpI]*v")
 _FILLED = re.compile(
-    r"F(?:[vq]*[pzw][dqG]*K|[dq]*G?(?:K[MGL]?|Lq*I[dq]*B|L)(?=[.;()]|[,j](?!d?Fq*x)|$))"
+    r"F(?:[vq]*[pzw][dqG]*K|[dqL]*G?(?:K[MGL]?|Lq*I[dq]*B|L)(?=[.;()]|[,j](?!d?Fq*x)|$))"
 )  # "contain 20% hematopoiesis", "is 40% cells"
 # what follows the figure of an adjective
 _ENDS = re.compile(r"[.,;:()|jwpku?nehbotR/]|I[dqnhy]+[.,;y]|$")
@@ -78,7 +78,7 @@ _ALSO = re.compile(r";[pI]?[qdh]*(?P<own>[MBGt]*)v*(?P<by>z*)v*F(?:[.;,(]|$)")
 _LAST, _NAMED = re.compile("C[:vhqgdpy]*F?$|HM?$"), re.compile("HM?$|C[^;.FA]*$")
 _LEAD_ENDS = re.compile(r"[pwI][dn][qhnMBGRx]*d$")
 _AT_FIRST = words_of("at with mit bei avec à")
-_AT = re.compile(r"F,?v?d*(?:C(?!p[dq]*x)|[MB]+v[dqh]*[HC])")  # "at 40%, cellularity is normal"
+_AT = re.compile(r"F,?v?[dq]*(?:C(?!p[dq]*x)|[MB]+v[dqh]*[HC])")  # "at 40%, cellularity is normal"
 _ASIDE = re.compile(r"(?<=[CMBG]),[^,FNCAK.;]*,(?=v)")  # "cellularity, tumor included, is 40%"
 # "of the cellularity", "% of marrow cellularity", "tumor (% cellularity)", "share of x in"
 _PART_OF = re.compile(
@@ -244,9 +244,6 @@ class _Scan:
                 self.subject = "x"  # "the cellularity of blasts"
             self.noun("x", at)
 
-    def cells(self, at: int) -> None:
-        self.noun("K", at)
-
     def measured(self, at: int) -> None:
         s = self.s
         if at == self.seen:
@@ -411,8 +408,9 @@ class _Scan:
             "v" in between
             or (not between.strip("qd") and s[at + 1 : at + 2] == "p")
             or (_DIRECT.fullmatch(between) and not _LEFT_OVER & set(self.words[:at]))
-            or self.words[at - 1] in _PARTS
-            or self.words[at - 2] in _PARTS
+            or not _PARTS.isdisjoint(self.words[max(0, at - 2) : at])
+            or _TURNED.search(s, 0, self.at) is not None
+            or _ENDS_IN_VERB.match(s, at + 1) is not None
         )
         fills = shared and "x" not in between and _FILLS.match(s, at + 1)
         if head == "K" and (fills or self.is_joined(at)):
@@ -422,7 +420,8 @@ class _Scan:
 
 _STEPS: dict[str, Callable[[_Scan, int], None]] = {
     ".": _Scan.clear, ";": _Scan.semicolon,
-    "C": _Scan.measured, "A": _Scan.adjective, "H": _Scan.adjective, "K": _Scan.cells,
+    "C": _Scan.measured, "A": _Scan.adjective, "H": _Scan.adjective,
+    "K": lambda scan, at: scan.noun("K", at),
     "F": _Scan.figure, ")": _Scan.bracket, "N": _Scan.number,
     "o": _Scan.mean, "v": _Scan.verb,
 }  # fmt: skip

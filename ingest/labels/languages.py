@@ -155,6 +155,41 @@ k instead against statt anstatt anstelle lieu than versus vs compared comparison
 i not no cannot never without sans ohne neither nor nicht kein keine pas non aucun aucune unable
  unlikely keinen keinem keiner nie niemals jamais preclude precludes prevents unavailable
 """
+# more of German and French
+TONGUES = """
+K hematopoiese haematopoiese hämatopoiese hämopoese hämopoiese hämatopoietisch hämopoetisch
+ hematopoietique blutmark zellmark parenchym markparenchym sanguiformateur sanguiformatrice
+ sanguiformateurs hémopoïèse hémopoïétique hématopoïétiquement
+L zelle cellule élément éléments
+f graisses graisseux graisseuse graisseuses adipeuse adipeuses adipocytaires
+M raum räume räumen marklichtung lichtung markareal bälkchen balken spongiosa surfaces aires aire
+ logettes mailles vacuités interstices interosseuse intertrabéculaire intertrabéculaires
+ interosseux intertrabekulär médullaires osseux osseuses
+B pbo pbm tréphine trépan trépanobiopsie carottage carottages biopsique biopsiques biopsiée biopsié
+ knochenzylinder
+G präparate schnitt schnitte schnitten schnittstufen stufen stufe coupe coupes fragments vakuole
+ vakuolen vacuole vacuoles stelle
+d deren dessen denen lequel laquelle desquels desquelles celle-ci
+p lors parmi niveau zufolge
+o gesamteindruck gesamtschätzung gemittelt vereinbart endgültig mittelwert définitif définitive
+ retenue retenu médiane globale
+q knapp gut annähernd schätzungsweise allenfalls bestenfalls kaum maximal rd insbesondere jeweils
+ hierbei demnach folglich einheitlich weitgehend voire quasi plutôt quelque quelques semi hauteur
+ pratiquement mindestens höchstens eindeutig entsprechend voll vollständig völlig
+h hoch hohe hohen hoher hohes haut haute élevé élevée bas basse faible fort forte niedrig gering
+ regelrecht unauffällig mäßiggradig réduit réduite abaissée accrue limité limitée restreinte
+ conservé conservée préservée erhalten erhaltenes ungleich ungleichmäßig inhomogen fleckig
+ hétérogène homogène inégale hypoplastisch hyperplastisch hypoplasique hyperplasique aplastisch
+ aplasique désertique maximale riches
+y altersgerecht altersnormal altersüblich altersadäquat
+e altersnorm altersnormwert décennale attendue attendus
+b ursprünglich anfänglich anfangs ausgangswert ausgangsbefund vorjahr ehemals initiale antérieure
+ antérieurement précédente
+g zurückgegangen angestiegen abgefallen abgesunken
+t fokal focalement localement herdförmig herdig örtlich endroits plages îlots foyer foyers secteur
+ secteurs herd herde herden insel inseln areale arealen bezirke bezirken regionen
+j resp respektive bzw beziehungsweise respectivement sodass
+"""
 SPECIMENS = """
 clot koagel koagulum clot clots block cellblock gerinnsel caillot blutgerinnsel
 aspirate asp aspirate aspirates aspirated smear smears particle particles spicule spicules film
@@ -211,8 +246,9 @@ _SHORT = re.compile(
 _STEMS = (
     CORRECTIONS
     | words_of(
-        "ellu elul eluar zell d-forming intertrabec emopo ematopo ämatop ématop blutbild fett fat "
-        "graisse adipo richesse markraumf ocell rcell sic; withdraw disregard retract"
+        "ellu elul eluar zell d-forming parenchym blutmark sanguiform intertrabec emopo ematopo "
+        "ämatop ématop blutbild fett fat graisse adipo richesse markraumf ocell rcell sic; "
+        "withdraw disregard retract"
     )
     | {"cell content", "by cells", "cent cells"}
     | {f"{sign} {full}" for sign in ("%", "cent") for full in ("full", "filled", "packed")}
@@ -235,7 +271,7 @@ _TELLING = {
     "senza midollo uma da do não com são medula het van een met niet beenmerg zonder og er av "
     "med ikke i på jest nie szpik kostny oraz",
 }
-WORDS = by_word(CLASSES)
+WORDS = by_word(TONGUES) | by_word(CLASSES)
 KINDS = by_word(SPECIMENS)
 WORDS |= dict.fromkeys(KINDS, "S")
 _TELLS = {
@@ -258,6 +294,14 @@ for _said in _COUNTING.split("|"):
 for _said in _TENS.split("|"):
     NUMBERS |= {word: 10 * n for n, word in enumerate(_said.split(), 2) if word != "-"}
 NUMBERS |= {"one hundred": 100, "a hundred": 100, "hundred": 100, "dreissig": 30}
+WORDS |= {word: "q" for word, n in NUMBERS.items() if n >= 20 and word not in WORDS}
+# capitals are often set without accents: "HEMATOPOIETIQUE"
+_ACCENTS = str.maketrans("àâçéèêëîïôöùûüä", "aaceeeeiioouuua")
+WORDS |= {
+    plain: letter
+    for word, letter in list(WORDS.items())
+    if (plain := word.translate(_ACCENTS)) not in WORDS
+}
 FRACTIONS = {"half": 2, "halves": 2, "hälfte": 2, "moitié": 2, "third": 3, "tier": 3, "drittel": 3}
 FRACTIONS |= {
     "quarter": 4,
@@ -269,6 +313,7 @@ FRACTIONS |= {
     "sixth": 6,
     "eighth": 8,
 }
+FRACTIONS |= {"fünftel": 5, "zehntel": 10, "cinquième": 5, "dixième": 10}
 
 
 # "celularidad", "celularidade", "cellularità", "cellulariteit"

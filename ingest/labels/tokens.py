@@ -26,7 +26,7 @@ LONGEST = 2_000  # characters of a sentence or a row that are read at once
 # "... marrow. The next", not "approx. 40%"
 STOP = re.compile(
     r"[.!?](?=[.!?\s])(?!\.+ ?[<>~\d])(?!(?<=cell.)\s[(~<>\d])(?<!\bapprox.)(?<!\bappr.)(?<!\bapp.)"
-    r"(?<!\bca.)(?<!\bvs.)(?<!\best.)(?<!\bmind.)(?<!\bdr.)(?<!\bno.)(?<!\bnr.)(?<!\bincl.)(?<!\bexp.)(?<!\bobs.)(?<!\bc.)(?<![\s.][.!?])[.!?]*(?=\s+\S)"
+    r"(?<!\bca.)(?<!\bvs.)(?<!\best.)(?<!\bmind.)(?<!\bmax.)(?<!\brd.)(?<!\bresp.)(?<!\bbzw.)(?<!\bdr.)(?<!\bno.)(?<!\bnr.)(?<!\bincl.)(?<!\bexp.)(?<!\bobs.)(?<!\bc.)(?<![\s.][.!?])[.!?]*(?=\s+\S)"
 )  # begins with the sign itself: looking back at every letter is slow
 # a ticked box, an empty one, an arrow, a date or an accession number, a word, anything else
 _TOKEN = re.compile(
@@ -39,9 +39,11 @@ _TOKEN = re.compile(
 _PARTS = re.compile(re.sub(r"\?P<\w+>", "?:", _TOKEN.pattern))  # without names: for speed
 # "cellularity", "celluarity", "cellu-", "Zellularität"
 _C = re.compile(
-    r"(?:c|z)el+u?l?[a-z'-]*(?:ity|ities|ty|'y|tät|té|ité|ite|tat|taet)$|zell(?:gehalt|dichte|anteil|reichtum)$|celularity$|cellul$"
+    r"(?:c|z)el+u?l?[a-z'-]*(?:ity|ities|ty|'y|(?:tät|taet|tat)(?:s(?:grad|wert|index|prozent))?|té|ité|ite)$|zell(?:gehalt|dichte|anteil|reichtum|besatz|füllung)(?:e?s)?$|zelligkeit|celularity$|cellul$"
 )
-_A = re.compile(r"(?:cel{1,2}ul{0,2}a?r|celular|cell|zell(?:ulär|haltig)(?:e[mnrs]?)?|cellulaire)$")
+_A = re.compile(
+    r"(?:cel{1,2}ul{0,2}a?r|celular|cell|(?:zell(?:ulär|haltig|ig)|(?:hämatopoese|blutbildungs)haltig)(?:e[mnrs]?)?|cellulaires?)$"
+)
 _H = re.compile(r"(?:hyper|hypo|normo|pauci|iso|a)-?(?:cel|zel)[a-zäéè]*$")
 _OF_ONE = re.compile(
     r"C(?:[MBGRhvqdopz:(),]|(?<=[q,])N\))*$"
@@ -53,7 +55,15 @@ _UNITS = words_of(
 )
 # stems of what marks a correction: "Korrektur", "rectificatif", "supplementary", "erratum"
 _CORRECTS = re.compile("|".join(CORRECTIONS))
-_NOUNS = {word for word, letter in WORDS.items() if letter in "MBRGSoy"}  # begin a compound
+# what begins a compound: "Stanzzylinder", "Knochenstanze", "Verlaufsbiopsie", "Restblutbildung"
+_NOUNS = {word for word, letter in WORDS.items() if letter in "MBRGSoy"} | words_of(
+    "knochen kontroll verlauf bohr nadel hohlnadel jamshidi crista stanz trepan rest zell"
+)
+# adverbs and what is made of a verb: "hierorts", "quantitativement", "prozentual"
+_NO_NOUN = re.compile(
+    r"(?:ly|able|ible|gradig|weise|mäßig|bar|(?:al|iv|eus|ell|iqu|air|ièr|uel)ement|[ae]mment"
+    r"|(?:cis|dér|form)ément|orts|lich(?:e[mnrs]?)?)$"
+)
 _SHORTENED = re.compile(r"cell(?:ul)?$|^est$")  # "est. 40%", "hypercell. (90%)"
 _UNBOXED = str.maketrans("XO", "qq")
 _CHOOSE = re.compile(r"\([xq]R\)(?=:|$)")  # "Cellularity (choose one):"
@@ -69,6 +79,19 @@ _ASIDE_OF_ALL = re.compile(
     r"(?<=oC)(?:\((?=[^()]*[jpwM])[^()FNebrcSa]*\)|,[^,()FNebrcSa.;]*,)(?=[:v]*F)"
 )
 _END = re.compile(r"C[MBGqp%]*\(?(?P<end>[htpux])\)?[q%()]*:")  # "Cellularity (upper): 50"
+# verbs of estimating, measuring and filling of German and French, in all their forms
+_VERB_FORM = re.compile(
+    r"(?:(?:hin|her|ab|an|auf|aus|ein|dar|vor|fest|bei)(?:zu|ge)?|be|er|ver|über|ge|zu)?(?:schätz|schätzbar"
+    r"|mess|miss|maß|stimm|wert|urteil|rechn|ziffer|schlag|taxier|setz|stuf|quantifizier|liefer|geb"
+    r"|gib|zähl|leg|füll|nehm|nimm|nomm|fass|mach|spruch|deck|reich|trag|träg|trug|lieg|leg|weg|wog"
+    r"|schwank|variier|pendel|pendl|streu|teil|sprech|sprich|sproch|resultier|imponier|präsentier"
+    r"|stell|zeig|weis|wies|find|fund|biet|lauf|läuf|lief|nenn|nann|notier|merk|dokumentier"
+    r"|protokollier|halt|hält|diktier|seh|steh|stand)(?:s?e?[nt]?|te[nt]?|ende?)$"
+    r"|(?:r?é?(?:estim|évalu|mesur|chiffr|cot|calcul|quantifi|dénombr|compt|occup|combl|vari|oscill"
+    r"|fluctu|étal|situ|élèv|élev|mont|approch|avoisin|frôl|dépass|avanc|retrouv|relev|not|observ|montr"
+    r"|form|totalis|plac|évoqu|apport|renferm|comport|offr|rempl|constitu|représent|appréci|établ"
+    r"|révèl|fourn|donn|arrêt|fix|port|lu)(?:er?|é|ée?s|ent|ant|ons|ait|aient|era|it|ir|is|ie?s?|issent))$"
+)
 _SHORT = re.compile(r"'(?:s|re|ve|d|ll|m)$")  # "it's", "we're"
 _ENDS = {*LOW_ENDS, *HIGH_ENDS}
 _BILINGUAL = re.compile(r"(C)(/x+)(?=:[^FN]{0,3}[FN](?!/))")  # "Cellularity / Zelligkeit: 90 %"
@@ -76,7 +99,8 @@ _ASIDE_COMMA = re.compile(r"(C),c[qvdx]{0,3}(?=:)")
 _PLAIN_KEY = str.maketrans(dict.fromkeys("MGopdyvzuwhecbrnEgajki:,IKLf", "q"))
 _SPECIAL = words_of(
     "a first o been estimated reported report figure value percentage cell content density cent ."
-    " rapport que that out local representative time diagnostic were had full filled packed"
+    " rapport als que that out local representative time diagnostic were had full filled packed"
+    " mark marrow rouge active myéloïde jaune grasse graisseuse adipeuse"
 )
 _MISSPELT: dict[str, list[str]] = {}  # each long word with one of its letters left out
 for _word in filter(lambda word: len(word) > 6, WORDS):
@@ -90,7 +114,14 @@ _PHRASES = {
     ("diagnostic", "au"): ("p", "b"),
     ("rapport", "par"): ("p", "k"),
     ("que", "plus"): ("q", "q"),
-    ("cellulaire", "densité"): ("q", "C"),
+    **{
+        ("cellulaire", of): ("q", "C") for of in ("densité", "teneur", "contenu", "charge", "index")
+    },
+    **{(name, red): ("q", "K") for name in ("mark", "marrow") for red in ("rotes", "rotem", "red")},
+    **{(which, "moelle"): ("q", "K") for which in ("rouge", "active", "myéloïde")},
+    **{(which, "moelle"): ("q", "f") for which in ("jaune", "grasse", "graisseuse", "adipeuse")},
+    ("myéloïde", "tissu"): ("q", "K"),
+    ("mark", "gelbes"): ("q", "f"),
 }
 _MOVING = set("AMBGCbcx")  # classes that the words before them may change
 _LEADS = (":", ".", "\ue000", "\ue001")
@@ -209,6 +240,8 @@ def _in_phrase(word: str, classes: list[str], words: list[str], behind: list[str
     """The class of a word that means another thing beside the word before or behind it, or none."""
     if word == "." and behind and _class(behind[0]) in ("X", "O"):
         return ":"  # "Cellularity (core) . [ ] <5"
+    if word == "als" and _class("".join(behind)) in tuple("AHh"):
+        return "q"  # "mit 70 % als hyperzellulär"
     if word == "local" and "C" in classes[-2:]:
         return "r"  # "Cellularity, local: 40%"
     if word == "representative" and "i" in classes[-3:]:
@@ -305,15 +338,21 @@ def _class(token: str) -> str:
 @lru_cache(maxsize=16_384)
 def class_of(word: str) -> str:
     """The class of a word by itself, x where it is not known."""
-    met = WORDS.get(word) or (WORDS.get(word[2:]) if word[1:2] == "'" else None)
+    if "'" in word[1:3]:  # "l'hématopoïèse", "qu'on"
+        lead, _, word = word.partition("'")
+        if lead == "qu":
+            return "d"
+    met = WORDS.get(word)
     if met or _CORRECTS.match(word):
         return met or "E"
     if form := _form(word):
         return form
     if word.endswith("n't"):
         return "i"
-    if word.endswith(("ly", "able", "ible", "gradig")) or word in GENERAL:  # "evaluable"
+    if word in GENERAL or _NO_NOUN.search(word):  # "evaluable"
         return "q"
+    if _VERB_FORM.match(word):
+        return "v"
     if word.startswith("fett"):  # "Fettmarkanteil"
         return "f"
     if word[:3] in ("cel", "zel"):
@@ -369,7 +408,7 @@ def _form(word: str) -> str:
     for n in range(3, len(word) - 3):
         head, tail = word[:n].rstrip("s"), word[n:]
         last = WORDS.get(tail) or WORDS.get(tail.removesuffix("s")) or ("C" * bool(_C.match(tail)))
-        if last and last in "BGCMeS" and {head, head + "e"} & _NOUNS:
+        if last and last in "BGCMKeS" and {head, head + "e"} & _NOUNS:
             return last
     return ""
 

@@ -387,12 +387,12 @@ def cohort_show(name: str, store: FeatureStore) -> Any:
 
 
 @cohort.command("delete")
-@click.argument("name")
+@click.argument("name", nargs=-1, required=True)
 @store_option
 @yes_option
 @prints_result
-def cohort_delete(name: str, store: FeatureStore) -> Any:
-    """Take cohort NAME out by a tombstone; its name is free again. Its runs go first."""
+def cohort_delete(name: tuple[str, ...], store: FeatureStore) -> Any:
+    """Take every cohort NAME out by a tombstone; names are free again. Their runs go first."""
     return store.withdraw(name, "cohort")
 
 

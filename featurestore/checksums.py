@@ -29,6 +29,7 @@ from featurestore.types import Prediction, RunRecord
 SEAL = "SHA256SUMS"
 SealedRun = tuple[RunRecord, pl.DataFrame, str]  # with its Predictions and the seal's digest
 MEND = "Set it aside with: trephine verify --repair"
+FOLD = pl.col("config").str.json_path_match("$.fold").alias("fold")  # a column of its own in SQL
 RECORD, PREDICTIONS = "run.json", "predictions.parquet"
 
 
@@ -163,10 +164,7 @@ def frames_of(runs: Sequence[SealedRun]) -> dict[str, pl.DataFrame]:
     records = ledger.frame_of(RunRecord, [run for run, *_ in runs])
     predictions = pl.concat([said for _, said, _ in runs])
     return {
-        "runs": records.with_columns(
-            digest=pl.Series([sealed for *_, sealed in runs]),
-            fold=pl.col("config").str.json_path_match("$.fold"),
-        ),
+        "runs": records.with_columns(FOLD, digest=pl.Series([sealed for *_, sealed in runs])),
         "metrics": metrics,
         "predictions": predictions.with_columns(run_id=pl.Series(ids, dtype=pl.String)),
     }

@@ -27,13 +27,13 @@ Dealt = tuple[str, int, float, float]  # a Patient, its Slides, their mean and g
 SIDES = ("train", "validation", "calibration", "test")
 
 
-def ids_of(chosen: pl.DataFrame) -> pl.Series:
-    """The slide_ids that the query of a Cohort yields."""
+def ids_of(chosen: pl.DataFrame) -> pl.DataFrame:
+    """The slide_ids that the query of a Cohort yields, as texts."""
     if "slide_id" not in chosen.columns:
         raise CohortError(
             f"the SQL of a cohort must yield a column slide_id, got {', '.join(chosen.columns)}"
         )
-    return chosen["slide_id"]
+    return pl.DataFrame({"slide_id": chosen["slide_id"]}, schema={"slide_id": pl.String})
 
 
 def check_free(con: Any, name: str) -> None:
@@ -146,30 +146,23 @@ def split(slides: pl.DataFrame, config: SplitConfig) -> tuple[pl.DataFrame, dict
     Of rows with slide_id, patient_id, value and dated (date or null), it gives those that are kept,
     with a column `split`, and the count of dropped Slides by reason.
     """
-    dropped: dict[str, int] = {}
-    if config.method == "time":
-        slides, dropped = _dated_only(slides, config)
+    undated = slides["dated"].null_count() if config.method == "time" else 0
+    if undated and config.undated == "refuse":
+        raise CohortError(
+            f"{undated} of {slides.height} slides have neither reported_on nor scanned_on, and a "
+            "time split needs a date. Add dates to the manifest, or pass --undated drop."
+        )
+    slides = slides.filter(pl.col("dated").is_not_null()) if undated else slides
     if (n := slides["patient_id"].n_unique()) < 2:
         raise CohortError(
             f"a split needs at least 2 patients, got {n} with {counted(slides.height, 'slide')}. "
             "Widen the condition of the cohort. A run needs none to predict: trephine predict RUN "
             "--where EXPR"
         )
-    if config.method == "time":
-        slides, late = _by_time(slides, config)
-        return slides, dropped | late
-    return (_by_table if config.method == "table" else _at_random)(slides, config), dropped
-
-
-def _dated_only(slides: pl.DataFrame, config: SplitConfig) -> tuple[pl.DataFrame, dict[str, int]]:
-    undated = slides["dated"].null_count()
-    if undated and config.undated == "refuse":
-        raise CohortError(
-            f"{undated} of {slides.height} slides have neither reported_on nor scanned_on, and a "
-            "time split needs a date. Add dates to the manifest, or pass --undated drop."
-        )
-    slides = slides.filter(pl.col("dated").is_not_null())
-    return slides, {"undated": undated} if undated else {}
+    if config.method != "time":
+        return (_by_table if config.method == "table" else _at_random)(slides, config), {}
+    slides, late = _by_time(slides, config)
+    return slides, ({"undated": undated} if undated else {}) | late
 
 
 def _by_time(slides: pl.DataFrame, config: SplitConfig) -> tuple[pl.DataFrame, dict[str, int]]:

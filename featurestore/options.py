@@ -316,8 +316,7 @@ def _confirm(ctx: click.Context, _: click.Parameter, yes: bool) -> None:
         from featurestore import Readable, overview
 
         named = next(one.name for one in ctx.command.params if isinstance(one, click.Argument))
-        given = ctx.params[str(named)]
-        names = [given] if isinstance(given, str) else given
+        names = ctx.params[str(named)]
         for one in names:
             overview.must_have(Readable(ctx.params["store"]), str(named), one)
         what, verb = ", ".join(names), "was" if len(names) == 1 else "were"

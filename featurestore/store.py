@@ -197,11 +197,10 @@ class FeatureStore(Readable):
         """
         with catalog.reader(self.root) as con:
             cohorts.check_free(con, name)
-        found = self.sql(query, parameters)
-        chosen = pl.DataFrame({"slide_id": cohorts.ids_of(found)}, schema={"slide_id": pl.String})
+        chosen = cohorts.ids_of(self.sql(query, parameters))
         cohort, frozen = cohorts.freeze(
             name,
-            found,
+            chosen,
             catalog.read_frame(
                 self.root, "queries/cohort_labels", {"target": target}, chosen=chosen
             ),

@@ -50,7 +50,7 @@ def withdraw(
     Args:
         root: the store.
         name: its id, or the Cohort's name; of a Run, also the beginning of its id, or `latest`;
-            several Runs go together, or none of them.
+            several Cohorts or Runs go together, or none of them.
         kind: what it is; left out, the Slide, Case or Patient of that id.
         erase: also remove its arrays, Labels and ledger rows for good; of a Run, its folder.
 

@@ -13,7 +13,6 @@ from featurestore.fields import name_of
 from featurestore.types import Target
 from featurestore.words import Told, counted, in_columns
 from trainer import conformal, evaluate, plots, runs, table_one, verdict
-from trainer.table_one import named_folds
 
 ONE = ["slide_id", "label"]  # by which a tested Slide is the same
 DRAWN = 6  # Runs in one figure, at most: there are so many colours
@@ -97,10 +96,10 @@ def _why_not(store: FeatureStore, pair: Sequence[runs.Run]) -> str:
         why = "they were tested on folds {} and {}, which share no slide".format(*folds)
         alike = replace(pair[0].config, fold=None) == replace(pair[1].config, fold=None)
         rest = [one.split for one in store.splits(one.cohort) if one.split not in folds]
-        more = (
-            f", add the run{'s' * (len(rest) > 1)} of {named_folds(rest)} to" if rest else " with"
-        )
-        what = f"{'to ' * bool(rest)}pool the folds{more}: trephine report {ids}"
+        what = f"pool the folds with: trephine report {ids}"
+        if rest:
+            more = f"run{'s' * (len(rest) > 1)} of {table_one.named_folds(rest)}"
+            what = f"to pool the folds, add the {more} to: trephine report {ids}"
         what = what if alike else "name two runs of one fold: trephine runs"
     return f"{why}, so they cannot be compared; {what}"
 
@@ -123,15 +122,13 @@ def view(
     # a Run that was made twice counts once
     once = sorted({str(one): i for i, one in reversed([*enumerate(settings)])}.values())
     factors = [k for k in differ if k not in ("seed", "fold")]
-    short_of = _lacking(store, loaded)
+    short_of = missing(store, loaded)
     once = [i for i in once if _row(settings[i], differ) not in short_of]
     values = [{k: settings[i][k] for k in factors} for i in once]
     cells, pool = list[table_one.Cell](), slides
     if once and len(factors) < len(differ):
         cells, pool = table_one.cells_of(store, [loaded[i] for i in once], values)
-    repeated = any(cell.seeds > 1 or cell.folds > 1 for cell in cells)
     pooled = _pooled(cells[0], pool, loaded[0]) if cells and not factors else None
-    figures = _figures(short, common, target)
     return {
         "differ": differ,
         "settings": settings,
@@ -140,10 +137,10 @@ def view(
         "n": slides.height,
         "apart": slides.height < max(test.height for test in tests),
         "patients": slides["patient_id"].n_unique(),
-        "figures": [*(pooled["figures"] if pooled else ()), *figures],
+        "figures": [*(pooled["figures"] if pooled else ()), *_figures(short, common, target)],
         "scores": scores,
-        "cells": cells if factors and repeated else None,
-        "lacking": lacking(store, loaded),
+        "cells": cells if factors and any(c.seeds > 1 or c.folds > 1 for c in cells) else None,
+        "lacking": lacking(short_of),
     }
 
 
@@ -160,30 +157,28 @@ def _row(own: Mapping[str, Any], differ: Sequence[str]) -> str:
     return ", ".join(f"{k.replace('-', ' ')} {own[k]}" for k in factors)
 
 
-def lacking(store: FeatureStore, loaded: Sequence[runs.Run]) -> list[str]:
-    """Why some or all Runs of a cross-validation are not pooled; nothing if none is missing."""
-    rows = _lacking(store, loaded).items()
-    said = "; ".join(f"{row}: {gaps}" if row else gaps for row, gaps in rows)
+def lacking(rows: Mapping[str, str]) -> list[str]:
+    """Why some or all Runs of a cross-validation are not pooled, of `missing`; nothing of none."""
+    said = "; ".join(f"{row}: {gaps}" if row else gaps for row, gaps in rows.items())
     return [f"Not pooled: {said}. Name the missing runs too, or train them."] if said else []
 
 
-def _lacking(store: FeatureStore, loaded: Sequence[runs.Run]) -> dict[str, str]:
+def missing(store: FeatureStore, loaded: Sequence[runs.Run]) -> dict[str, str]:
     """The rows of Runs of several folds that lack some of their Cohort, and which these are."""
     settings, differ = _settings(loaded)
     made: dict[str, dict[int, list[str]]] = {}  # folds that are missing, of each seed of each row
     for run, own in zip(loaded, settings, strict=True):
         if "fold" in differ and (fold := run.config.fold) is not None:
             every = [one.split for one in store.splits(run.record.cohort)]
-            seeds = made.setdefault(_row(own, differ), {})
-            missing = seeds.setdefault(run.config.seed, every)
-            seeds[run.config.seed] = [one for one in missing if one != fold]
+            rest = made.setdefault(_row(own, differ), {}).setdefault(run.config.seed, every)
+            rest[:] = [one for one in rest if one != fold]
     return {row: _gaps(seeds) for row, seeds in made.items() if any(seeds.values())}
 
 
 def _gaps(seeds: Mapping[int, Sequence[str]]) -> str:
     first, *others = seeds.values()
     if all(other == first for other in others):
-        return f"{named_folds(first)} {'are' if len(first) > 1 else 'is'} missing"
+        return f"{table_one.named_folds(first)} {'are' if len(first) > 1 else 'is'} missing"
     gaps = ((seed, fold) for seed in sorted(seeds) for fold in seeds[seed])
     return ", ".join(f"seed {seed} lacks fold {fold}" for seed, fold in gaps)
 

@@ -31,10 +31,6 @@ AS_ONE = (
     "mean of {} runs; std is the noise of drawing tiles, std_models the spread between the runs; "
     "no intervals: no slide calibrated the runs as one"
 )
-OF_COHORT = (
-    "select slide_id from cohort_slides where cohort = $cohort"
-    " and not retired(slide_id, case_id, patient_id)"
-)
 NAMED = 50  # Slides that are left out and named
 SEEN = pl.Enum(["train", "validation", "calibration", "not"])  # the first that fits counts
 SAME = ("patient_id", "content", "slide_key", "slide_id")  # by which a Slide is not new
@@ -182,7 +178,7 @@ def predict_together(
     if where is not None:  # all that were asked for, whatever Embeddings they have
         asked = store.sql(f"select slide_id from bags where ({where}\n)")
     else:
-        asked = store.ask(OF_COHORT, {"cohort": cohort})
+        asked = store.named("queries/slides_of_cohort", {"cohort": cohort})
     if lacking := sorted({*asked["slide_id"]} - {*made["slide_id"]}):
         more = f" and {len(lacking) - NAMED:,} more" * (len(lacking) > NAMED)
         encoders = dict.fromkeys(run.record.encoder_id for run in models)
@@ -284,10 +280,8 @@ def chosen_bags(
     ids, cohort = (run.record.encoder_id, run.record.tiling_id), cohort or run.record.cohort
     bags = store.bags(cohort, *ids) if where is None else store.bags_where(where, *ids)
     if where is not None or store.cohort(cohort).target != run.record.target:
-        labels = store.ask(
-            "select case_id, value from best_labels where target = $target",
-            {"target": run.record.target},
-        )
+        of = "select case_id, value from best_labels where target = $target"
+        labels = store.ask(of, {"target": run.record.target})
         bags = bags.drop("value").join(labels, on="case_id", how="left", maintain_order="left")
     return keep_tiles(store, bags, run.config.tiles)
 

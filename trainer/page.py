@@ -88,7 +88,8 @@ def write_page(
 
 def written(store: FeatureStore, run_ids: Sequence[str], page: Path) -> Told:
     """What is said of a page when it is there, and which Runs of a cross-validation it lacks."""
-    warnings = compare.lacking(store, [runs.load(store, run_id) for run_id in run_ids])
+    loaded = [runs.load(store, run_id) for run_id in run_ids]
+    warnings = compare.lacking(compare.missing(store, loaded))
     n_bytes = page.stat().st_size
     said = f"The page is {page}, {size(n_bytes)}. Open it in a browser."
     data = {"page": str(page), "bytes": n_bytes, "warnings": warnings}
@@ -101,8 +102,8 @@ def page_text(store: FeatureStore, run_ids: Sequence[str]) -> Told:
     parts = [verdict.as_text(store, run, test) for run, test in zip(loaded, tests, strict=True)]
     if len(loaded) > 1:
         found = compare.as_text(compare.view(store, loaded, tests), loaded[0].scores)
-        parts = [*filter(None, ["\n".join(found)]), *parts]
-    said = "\n\n".join(parts)
+        parts.insert(0, "\n".join(found))
+    said = "\n\n".join(filter(None, parts))
     return Told(said, {"text": said})
 
 

@@ -247,11 +247,7 @@ def gathered(
 ) -> SweepResult:
     """Read what the Runs of a grid gave, by their run_id of each key that is known."""
     tested = _tested(store, plans, known)
-    of = (
-        "select distinct encoder_id, name from runs join encoders using (encoder_id)"
-        " where run_id in (select unnest($ids)) order by name, encoder_id"
-    )
-    names = dict(store.ask(of, {"ids": list(known.values())}).iter_rows())
+    names = dict(store.named("queries/run_encoders", {"ids": list(known.values())}).iter_rows())
     return SweepResult(
         sweep=sweep,
         target=tested.target,
@@ -303,12 +299,7 @@ def _grouped(items: Iterable[T], key: Callable[[T], Hashable]) -> list[list[T]]:
 
 def _tested(store: FeatureStore, plans: Sequence[Planned], known: Mapping[str, str]) -> _Tested:
     """The Slides that all Runs of a grid were tested on, and Predictions, folds put together."""
-    rows = store.ask(
-        "select run_id, slide_id, case_id, patient_id, predictions.split, label, mean"
-        " from predictions join runs using (run_id) join cohort_slides using (cohort, slide_id)"
-        " where run_id in (select unnest($ids)) order by slide_id",
-        {"ids": list(known.values())},
-    )
+    rows = store.named("queries/runs_tested", {"ids": list(known.values())})
     made = set((found := store.sound_runs(rows))["run_id"])
     by_trial = _grouped(plans, lambda plan: (*plan.values.values(), plan.config.seed))
     whole = [trial for trial in by_trial if all(known.get(plan.key) in made for plan in trial)]
@@ -330,12 +321,8 @@ def _cells(store: FeatureStore, tested: _Tested) -> Iterator[Cell]:
     """Means over seeds of what was tested, with what is known of their floors."""
     told = runs.scores_of(tested.target)
     names, labels = [name for name, _, _ in told], tested.slides["label"].to_numpy()
-    of = (
-        "select run_id, metric, value from metrics where split = 'ridge_test'"
-        " and run_id in (select unnest($ids))"
-    )
     ids = [run_id for trial in tested.trials for run_id in trial.run_ids]
-    floors = store.ask(of, {"ids": ids}).rows_by_key("run_id")
+    floors = store.named("queries/run_floors", {"ids": ids}).rows_by_key("run_id")
     for cell in _grouped(tested.trials, lambda trial: tuple(trial.plans[0].values.values())):
         values = {name: [float(trial.drawn[name][0]) for trial in cell] for name in names}
         spread = {k: float(np.std(v, ddof=1)) if len(v) > 1 else np.nan for k, v in values.items()}

@@ -28,7 +28,7 @@ from featurestore.fields import to_json
 from featurestore.types import Progress, content_id, silent
 from trainer import evaluate, runs
 from trainer.bags import Sampler, training_draws
-from trainer.config import Loss, TrainConfig, loss_of, steps_of
+from trainer.config import TrainConfig, loss_of, steps_of
 from trainer.conformal import OUT_OF_FOLD
 from trainer.draws import TRAIN, VALIDATE
 from trainer.feed import MAX_OPEN, resident, streamed
@@ -52,11 +52,6 @@ class Job(Division):
     config: TrainConfig  # with its loss decided
     device: torch.device
     start: State | None = None  # weights of a module that was handed over
-
-    @property
-    def loss(self) -> Loss:
-        """The one that was decided."""
-        return loss_of(self.config, self.target)
 
     @cached_property
     def key(self) -> str:
@@ -97,7 +92,8 @@ def learner_of(job: Job) -> Learner:
     model = new_model(job.store, job.parts["train"], job.target, job.config, job.start)
     model.to(job.device)
     model.precision = getattr(torch, precision_of(job.config.precision, job.device.type))
-    return Learner(model, job.loss, job.config, steps_of(job.config, job.parts["train"].height)[1])
+    _, steps = steps_of(job.config, job.parts["train"].height)
+    return Learner(model, loss_of(job.config, job.target), job.config, steps)
 
 
 @dataclass(kw_only=True)
@@ -212,7 +208,7 @@ def _steps(job: Job, learner: Learner, course: Course) -> Generator[float]:
 @contextmanager
 def _validating(job: Job) -> Iterator[Callable[[Scorer], tuple[Tensor, dict[str, float]]]]:
     """Give what measures a model on the same Bags every time: losses; their mean and a score."""
-    bags, config = job.parts["validation"], job.config
+    bags, config, loss = job.parts["validation"], job.config, loss_of(job.config, job.target)
     if bags.is_empty():
         yield lambda model: (torch.zeros(0), {})
         return
@@ -226,9 +222,9 @@ def _validating(job: Job) -> Iterator[Callable[[Scorer], tuple[Tensor, dict[str,
     def measure(model: Scorer) -> tuple[Tensor, dict[str, float]]:
         mean, _, _ = resample(model, sampler, reader, resamples, VALIDATE)
         values = torch.from_numpy(mean).float()
-        scores = torch.logit(values, eps=1e-6) if job.loss == "bce" else values
+        scores = torch.logit(values, eps=1e-6) if loss == "bce" else values
         score = float(evaluate.drawn(labels, low + size * mean, alone, job.target)[name][0])
-        losses = bag_losses(job.loss, scores, values, y)
+        losses = bag_losses(loss, scores, values, y)
         measured = {"validation_loss": float(losses.mean())}
         return losses, measured | ({f"validation_{name}": score} if math.isfinite(score) else {})
 

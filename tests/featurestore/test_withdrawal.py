@@ -190,6 +190,18 @@ def test_several_runs_are_deleted_together_or_not_at_all(tmp_path: Path, erase: 
     assert [folder.exists() for folder in folders] == [not erase] * 2
 
 
+def test_several_cohorts_are_deleted_together_or_not_at_all(six: FeatureStore) -> None:
+    names, options = ["one", "two"], ["--yes", "--store", str(six.root)]
+    for name in names:
+        six.create_cohort(name, where_query("true"), split=RANDOM)
+    out = CliRunner().invoke(cli.main, ["cohort", "delete", "one", "gone", *options])
+    assert (out.exit_code, "cohort 'gone' is not in the store" in out.stderr) == (1, True)
+    assert {*names} <= {*six.ask("from cohorts")["cohort"]}
+    out = CliRunner().invoke(cli.main, ["cohort", "delete", *names, *options])
+    assert out.stdout.startswith("taken out: cohort one, cohort two\n")
+    assert not {*names} & {*six.ask("from cohorts")["cohort"]}
+
+
 def test_a_deleted_cohort_had_no_run_though_others_predicted_its_slides(
     six: FeatureStore,
 ) -> None:

@@ -18,7 +18,7 @@ _PLAIN = {ord(c): "-" for c in "‐‑‒–—―−\u00ad"} | {ord(c): "'" for
 _PLAIN |= {ord(c): '"' for c in "“”„«»"} | {
     ord(c): " " for c in "\u200b\ufeff\u2060\u00a0\u2009\u202f\u2007"
 }
-_PLAIN |= {ord(c): "|" for c in "│┃║╎┆"} | {ord(c): "-" for c in "─━═┄"}
+_PLAIN |= {ord(c): "|" for c in "│┃║╎┆‖¦"} | {ord(c): "-" for c in "─━═┄"} | {ord("■"): "☒"}
 _PLAIN |= {ord(a): b for a, b in zip("≤≥⁄≅≈∼˜～", "<>/~~~~~", strict=True)}
 _IN_BRACES = re.compile(
     r"[{[<](?<!%.)(?<!% .) ?(\d[\d %-]{0,8})[}\]>](?= ?%|\n|$)|\((\d[\d -]{0,6})\)(?= ?%)"
@@ -57,7 +57,7 @@ _SIGN = re.compile(r"(?<=[\dol])( ?)(\$|[°º]/[o0]|o/o|(?<= )0/0)(?![\w])")
 
 _PER_HUNDRED = re.compile(r"(?<![\d.,])(\d[\d,]{0,4}) ?(?:v\. h\.|p\. 100)")  # "40 v. H."
 _PERCENT = (
-    r"(?:%(?:-?ige?[nmrs]?\b)?|\((?:%|per ?cent)\)|p\.? ?(?:100|cent)(?!\w)"
+    r"(?:%(?:-?ige?[nmrs]?\b)?|\((?:%|per ?cent|pct)\)|p\.? ?(?:100|cent)(?!\w)"
     r"|p(?:er[ -]?cents?|ct|c|\. ?c\.|ercnt|ecent|ercet|erecnt|recent|ersent"
     r"|rozent(?:ige?[nmrs]?)?|our ?cent)(?!\w)|v\. ?h\.(?!\w))"
 )
@@ -113,7 +113,7 @@ _MORE, _LESS = "more|greater|higher|over|above", "less|lower|fewer|smaller|under
 _NOT = "(?:not|never|nicht|nie|(?:is|does|do|did|was)n't)"
 # "less than", "<", "not more than", "does not exceed"
 _UNDER = (
-    rf"<=?|=<|\b(?:{_LESS}|up to|at (?:the )?most|(?:a )?maximum of|not exceed(?:ing)?"
+    rf"<(?:/?=)?|=<|\b(?:{_LESS}|up to|at (?:the )?most|(?:a )?maximum of|not exceed(?:ing)?"
     rf"|(?:no|{_NOT}) (?:{_MORE}|exceeding)|(?:weniger|niedriger|kleiner|geringer|kaum mehr) als"
     r"|unter(?:halb(?: von)?)?|höchstens|bis zu|maximal|max\.?|allenfalls|bestenfalls"
     r"|moins (?:de|d')|(?:tout )?au (?:plus|maximum)|jusqu'à|(?:au-|en )dessous de"
@@ -123,7 +123,7 @@ _UNDER = (
 )
 # "at least", ">=", "not less than"
 _OVER = (
-    rf"(?<![-=])>=?|(?<!% )=>|\b(?:{_MORE}|beyond|at least|(?:exceed|surpass)(?:e?s|ing|ed)?"
+    rf"(?<![-=>])>(?:/?=)?|(?<!% )=>|\b(?:{_MORE}|beyond|at least|(?:exceed|surpass)(?:e?s|ing|ed)?"
     rf"|in excess of|upwards? of|(?:a )?minimum of|(?:no|{_NOT}) (?:{_LESS})|über|oberhalb(?: von)?"
     r"|(?:mehr|größer|höher) als|wenigstens|mindestens|mind\.|plus (?:de|d')|au(?: minimum| moins)"
     r"|au-dessus de|supérieure? à|übersteigt|überschreitet|dépasse|excède|pas moins de"

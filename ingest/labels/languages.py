@@ -48,7 +48,7 @@ R re li longer larger bigger shorter smaller other right left rt lt r l bilatera
  rechte linke droite gauche droit one two both first second third fourth b beide beiden beider
 G site taille longueur ponction prélèvement specimen specimens sample samples section sections
  tissue material slide slides case others sided handed partner counterpart side field level levels
- piece pieces part fragment präparat gewebe tissu échantillon adequacy length quality
+ piece pieces part fragment präparat gewebe tissu échantillon adequacy length quality needle
 d pathologist pathologists hematopathologist haematopathologist dr professor itself themselves
  himself herself what whose eigen own my mine d qu the a an this that these those it its their his
  her we i i'd let me us all each which there here lady gentleman man woman patient einem einen

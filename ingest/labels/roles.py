@@ -12,6 +12,10 @@ from ingest.labels.tokens import Sentence, after_any
 
 Role = Literal["finding", "norm", "criterion", "quality"]
 _OF_AGE = re.compile(r"F[^F]*\([dpz]*y[:dpv]*$")  # "40% hypercellular (for age 30%)"
+# "cellularity, age: 50", "cellularity (age-matched mean): 50"
+_AGED = re.compile(
+    r"ity[ ,([/-]{1,3}age(?:[ -](?:mean|average|median|group|matched|adjusted))*[\]),:|=> -]*$"
+)
 # "cellularity below 20% is usually", "over 60% with panmyelosis would favor"
 _RULE = re.compile(r"C[opdM]*F(?:(?=[^.;,j]*v)[^.;]*[ec]|[^.;,FN]*cq*[xv])")
 WITHOUT = re.compile(r"(?:c[dq]*)?a[dqupvMBG]*a")  # "[excluding the subcortical] spaces 40%"
@@ -44,7 +48,7 @@ def role_of(s: str, at: int, sentence: Sentence, segment: Segment) -> tuple[Role
     old = amends and re.match(r"F[^F]*E[dCqv:]*F", s[at:])
     if old or _is_past(sentence, s, at):
         return "finding", "b", False
-    if _OF_AGE.search(s, 0, at):
+    if _OF_AGE.search(s, 0, at) or _AGED.search(segment.text[: sentence.figures[at].start]):
         return "norm", "", False
     bound = sentence.figures[at].qualifier in ("<", ">")
     if "?" in s[at + 1 : at + 3] or (bound and _RULE.match(s, max(0, s.rfind("C", 0, at)))):

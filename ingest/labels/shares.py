@@ -28,18 +28,18 @@ _SHARES: dict[str, re.Pattern[str]] = {
 _RIGHT = re.compile(r"F(?:p[doh]*M+v?)?z?[dqhM]*G?([fKL])")
 _LEFT = re.compile(r"([fK]|(?<!x)L)[MLG]*[vqd:pR]*(?:pd*M+)?$")
 # "marrow space occupied by hematopoiesis, estimate: 85%"
-_FILLED = re.compile(r"M[MB]*v[zp][dq]*K[,vqdp]*:q*(?P<f>F)")
+_FILLED = re.compile(r"M[MB]*v[zp][dq]*[KL][,vqdp]*:q*(?P<f>F)")
 
 SHARE = re.compile(r"F[q]*p[dohqnM]*(?:C|(?<!M)A)")  # "60% of the total cellularity"
 OWNED = re.compile(r"F[^.,;()|FNACwjz]*[xLf]")  # "..., of which 20% is lymphoma"
 NOUN = re.compile(r"(?!qdxM)[hRqtMd]*[xLfK]+")  # "40% blasts", not "40 % de la surface osseuse"
 # "Cellularity (%): 40", "Cellularity, percent: 40", "Cellularity | 40 | %"
 _N = re.compile(
-    r"C(?P<key>v?[MBRGSopqydnebrI,%()]*(?::q[gh]?\([q%]+\))?)(?P<to>[:v|u]*)q*(?P<f>N)(?P<after>\|?%?)(?![/:A-Za-pr-z])"
+    r"C(?P<key>v?[MBRGSopqydnebrI,%()]*(?::q[gh]?\([q%]+\))?)(?P<to>[:v|u]*)q*(?P<f>N)(?P<after>\|?%?)(?!/(?![ef][NF])|[:A-Za-pr-z])"
 )
 # "Cellularity (%): aspirate 80, clot 70, core 50"
-_LISTED = re.compile(r"C[MBGRSopqyde,(I%]*\)?:(?=q*[SB])")
-_OF_EACH = re.compile(r"[SB][SBMGRpd(]*[:)]*(?=N(?:[.,;j)]|$))")
+_LISTED = re.compile(r"C[MBGRSopqyde,(I%]*\)?:(?=q*[SBR])")
+_OF_EACH = re.compile(r"[SBRo][SBMGRpd(]*[:)]*(?=N(?:[.,;j)(SB]|$))")
 _LEADING = re.compile(
     r"(?!M+:)(?:qRq|R\))?(?:;(?=[dMG]*[BR])|[/j,MBRGSdvu:bnoky]|p(?!F)|pF)*p?"
 )  # not "60% marrow: 85%"
@@ -101,7 +101,7 @@ def _is_percent(sentence: Sentence, match: re.Match[str]) -> bool:
     told = {"percent", "percentage", *LOW_ENDS, *HIGH_ENDS} & set(between)
     if boxed or "%" in match["key"] + match["after"] or told:
         return True
-    ends = re.match(r"N(?:[.,;()j]|$)", match.string[match.start("f") :])
+    ends = re.match(r"N(?:[.,;()j/]|$)", match.string[match.start("f") :])
     return bool(match["to"] or ends) and figure.low >= 5 and figure.parts[0] == int(figure.parts[0])
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+import html
 import html.parser
 import json
 import re
 from typing import Any
 
-from ingest.labels.headings import is_historic, is_measured, material_of
+from ingest.labels.headings import is_historic, is_measured, material_of, names_norm
 from ingest.labels.languages import HIGH_ENDS, LOW_ENDS
 
 _BESIDE = re.compile(r"ref|norm|range|flag|id$|code|date")  # what stands beside a value
@@ -29,17 +30,18 @@ _SPOKEN_MARK = re.compile(
 # "core_cellularity_pct,75", "PT-88213;BIOPSY_CELLULARITY;85;%", "~BX_CELL_PCT~|75"
 _FIELD = re.compile(
     r"(?:[^;,|\t:]{1,30}[;,|\t])?[ ~\"']*(?P<name>[^\W\d_][\w.]*+)[~\"']*"
-    r"(?P<mark>[ ]?[:=;,|\t])(?!\s*$)[ ]?(?P<value>.*)"
+    r"(?P<mark>[ ]?[:=;,|\t]|[ ]+(?=[<>~]?\d))(?!\s*$)[ ]?(?P<value>.*)"
 )
 _SECOND = re.compile(r"[<>~]? ?[\d.]+ ?%?[;,|\t] ?[<>~]?\d")  # "core_cellularity_pct;75;20"
-_JOINED = re.compile(r"[^\W_][_.][^\W\d_]")
+_JOINED = re.compile(r"[^\W_][_.][^\W\d_]|[a-z][A-Z][a-z]")
+_NAMED = re.compile(r"^(?:[A-Za-z]*[a-z][A-Z][a-z]|[A-Z]+[.][A-Z]+\b)", re.MULTILINE)
 # results that stand no more, of HL7 (deleted, wrong, without result, pending, unverified) and FHIR
 _VOID, _VOID_OF_FHIR = ("D", "W", "X", "I", "R"), ("entered-in-error", "cancelled")
 _BARE = ("text", "value", "valueString", "valueInteger", "valueDecimal", "div")  # say no more
 _VALUES = ("valueQuantity", "valueRange", "valueRatio")
-_OF_QUANTITY = {*LOW_ENDS, *HIGH_ENDS, "comparator", "value", "unit"}
+_OF_QUANTITY = {*LOW_ENDS, *HIGH_ENDS, "comparator", "operator", "value", "unit"}
 _DIGITS = re.compile(r"(?:\|_\d_)+\||\[ ?\d(?: ?\| ?\d)+ ?\]")
-_TAG = re.compile(r"<(?:html|body|p|div|br|table|tr|td|h[1-6]|ul|li|b)\b[^>]*>", re.IGNORECASE)
+_TAG = re.compile(r"<(?:html|body|p|div|br|table|t[rd]|h[1-6]|[ud]l|li|b|span)\b[^>]*>", re.I)
 _BLOCKS = {"p", "div", "br", "tr", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "li", "table"}
 _SILENT = {"script", "style", "referencerange"}
 _BLOCKS |= {"dt", "dd", "section", "body", "title", "pre"}
@@ -56,6 +58,8 @@ def as_text(text: str) -> str:
         text = lead + "".join(part.partition("-->")[2] for part in rest)
     if "|_" in text or "[ " in text:  # "|_4_|_5_|", "[ 4 | 5 ]": a box for each digit
         text = _DIGITS.sub(lambda boxes: re.sub(r"[^\d]", "", boxes[0]), text)
+    if "&lt;" in text or "&gt;" in text:
+        text = text if _TAG.search(text) or text.lstrip()[:1] == "<" else html.unescape(text)
     lead = text[:400].lstrip("\ufeff \r\n\t")
     if lead.startswith(("{\\rtf", "{ \\rtf")):
         return _of_rtf(text)
@@ -69,7 +73,7 @@ def as_text(text: str) -> str:
         return _of_tags(text, is_xml=False)
     if "|" not in text and 3 * text.count("~") > 4 * text.count("\n") > 8:
         text = text.replace("~", "|")  # "N14-66021~Trephine cellularity~65%"
-    if text.count("_") > 1 or text.count("=") > 1:
+    if text.count("_") > 1 or text.count("=") > 1 or _NAMED.search(text):
         return _of_fields(_of_record(text))
     return text
 
@@ -197,7 +201,8 @@ def _json_lines(value: Any, name: str, lines: list[str], known: dict[str, str]) 
             value = {key: one for key, one in value.items() if key not in _OF_QUANTITY}
         for key, one in value.items():
             label = name if key in _BARE and name else key
-            if label == key and _tells(_spoken(name).lower()):
+            of = _spoken(name).lower()
+            if label == key and (_tells(of) or (isinstance(one, dict) and is_measured(of))):
                 label = f"{name} {key}"  # "core_biopsy": {"cellularity": ...}
             _json_lines(one, str(value.get("title") or label), lines, known)
     elif isinstance(value, list):
@@ -225,8 +230,8 @@ def _quantity(value: dict[str, Any]) -> str:
     parts = [value.get("numerator"), value.get("denominator")]
     if all(isinstance(part, dict) for part in parts):
         return "/".join(str(part.get("value")) for part in parts if part)
-    said = [str(value.get(key) or "") for key in ("comparator", "value", "unit")]
-    return " ".join(said).strip()
+    said = [str(value.get(key) or "") for key in ("comparator", "operator", "value", "unit")]
+    return " ".join(filter(None, said))
 
 
 def _display(code: Any) -> str:
@@ -263,10 +268,12 @@ def _of_hl7(text: str) -> str:
         void = len(segment) > 11 and str(segment[11]).strip() in _VOID
         if kind != "OBX" or len(segment) < 6 or void:
             continue
-        name = _component(str(segment[3]))
+        name, part = _component(str(segment[3])), str(segment[4])
+        if _tells(part.lower()) or names_norm(part.lower()):
+            name = f"{name} ({part})"  # "OBX|2|NM|101^CELLULARITY^L|CORE|25|%"
         unit = str(segment[6]).split("^")[0] if len(segment) > 6 else ""
         said = _unescaped(str(segment[5]).replace("~", "\n").replace("^", " "))
-        if str(segment[2]) in ("NM", "SN") and unit:
+        if str(segment[2]) in ("NM", "SN", "ST") and unit and unit not in said:
             said = f"{said.strip()} {unit}"
         goes_on = name == last and str(segment[2]) in ("TX", "FT", "ST")
         lines.append(said if goes_on else f"\n{name}: {said}")
@@ -289,7 +296,7 @@ def _unescaped(text: str) -> str:
 
 # what tags stand for: a line, a cell, no break; any other is a paragraph in XML, nothing in HTML
 _BREAKS = dict.fromkeys(("tr", "item", "paragraph", "list", "br", "li"), "\n")
-_BREAKS |= {"td": " | ", "th": " | "}
+_BREAKS |= {"td": " | ", "th": " | ", "dd": ": "}
 _INLINE = {
     "low",
     "high",
@@ -375,6 +382,7 @@ class _Tags(html.parser.HTMLParser):
 
 def _of_tags(text: str, *, is_xml: bool) -> str:
     parser = _Tags(is_xml=is_xml)
+    text = re.sub(r"\s+(?=<dd\b)|(?<=</span>)(?=<span)", lambda gap: " "[bool(gap[0]) :], text)
     try:
         parser.feed(text)
         parser.close()

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 
 from ingest.labels.headings import (
+    SET_ASIDE,
     Material,
     classes_in,
     is_known,
@@ -94,6 +95,9 @@ class Columns:
             others = " ".join(name for n, name in enumerate(names[:2]) if n != column and not alone)
             name = re.sub(r"\bcell\b\.?", "cellularity", head[column])
             return [_cell(f"{others} | {name} : ", cells[column])]
+        if len(measured) == sum(figures) == 1 and (of := _sample_of(names, figures, measured[0])):
+            named = None if "e" in classes_in(of) else material_of(of)
+            return [_cell(f"{names[measured[0]]} ({of}) : ", cells[figures.index(True)], named)]
         if measured == [0] and head and len(cells) > 2:
             own = [n for n, name in enumerate(head) if n and not is_note(name)]
             return [_below(names[0], head, n, cells[n]) for n in own]
@@ -165,6 +169,20 @@ class Columns:
         return True
 
 
+def _sample_of(names: list[str], figures: list[bool], measured: int) -> str:
+    """The one cell that names what the figure of a row is of: "cellularity | core | 25", a norm."""
+    left = names[: figures.index(True)]
+    told = [
+        name
+        for n, name in enumerate(names)
+        if n != measured
+        and (
+            material_of(name) in ("core", *SET_ASIDE) or (name in left and "e" in classes_in(name))
+        )
+    ]
+    return told[0] if len(told) == 1 else ""
+
+
 def slots_in(line: str, cut: str) -> list[tuple[int, str]]:
     """The columns of a row with their places, empty ones too; those of blanks are as its cells."""
     if cut == " ":
@@ -202,6 +220,9 @@ def cells_in(line: str, cut: str) -> list[tuple[int, str]]:
 
 def heading_of(cells: list[tuple[int, str]]) -> str:
     """The name of a section in a row without a value: "CLOT", "TREPHINE   L 14 mm"; or none."""
+    if len(cells) == 2 and classes_in(cells[0][1]) == {"G"}:
+        part = cells[1][1].strip()  # "part;core"
+        return part if material_of(part) in ("core", *SET_ASIDE) else ""
     sized = len(cells) == 2 and _LENGTH.fullmatch(cells[1][1].removeprefix("l ").strip())
     return cells[0][1].strip(" :") if len(cells) == 1 or sized else ""
 

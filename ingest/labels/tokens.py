@@ -11,12 +11,11 @@ import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from ingest.labels.asides import simplified
 from ingest.labels.figures import Figure, find_figures
 from ingest.labels.languages import (
     CORRECTIONS,
     GENERAL,
-    HIGH_ENDS,
-    LOW_ENDS,
     MONTHS,
     WORDS,
     words_of,
@@ -31,8 +30,8 @@ STOP = re.compile(
 # a ticked box, an empty one, an arrow, a date or an accession number, a word, anything else
 _TOKEN = re.compile(
     r"(?P<word>h&e\b|[^\W\d_]++(?![\d'-]))|(?P<F>\ue000)|(?P<N>\ue001)"
-    r"|(?P<X>[\[(] ?[x✓*] ?[\])]|[☒☑✓])"
-    r"|(?P<O>\[[ _]*\]|\( \)|[☐□]|(?<!\w)_+(?!\w))"
+    r"|(?P<X>[\[(] ?[xo✓*+] ?[\])]|[☒☑✓])"
+    r"|(?P<O>\[[ _-]*\]|\( \)|[☐□]|(?<!\w)_+(?!\w))"
     r"|(?P<arrow>[-=]+>|→)|(?P<date>(?:19|20)\d\d(?:-\d\d?-\d\d?)?\b|[a-z]{1,4}+-?\d\d(?:\d\d)?[-./:]\d{3,}|[a-z]{1,4}+-?\d\d-\d+|[a-z]{3,4}-(?:19|20)\d\d\b|\d\d?[/.]\d\d?[/.]\d{2,4}|\d\d?/20\d\d)"
     r"|(?P<joined>[^\W\d_]+(?:'[^\W\d_]+)?(?:-\s?(?=[^\W\d_]))?)|(?P<dots>\.+:|\.{2,})|(?P<rest>\d+|[^\s\w])"
 )
@@ -53,6 +52,8 @@ _TO_FAT = re.compile(r"(?:[LCAK][LC]?[:/pj]*fT?|fG?[:/pj]*[LCAK][LG]?T?)[vpdqT:]
 _UNITS = words_of(
     "mm cm m year years yr yrs y yo month months week weeks day days hour hours h g mg ml x hpf"
 )
+_PERCENTS = words_of("percent percentage pct %")
+_CORES = words_of("cores biopsies trephines specimens fragments pieces sides")  # "mean of 2 cores"
 # stems of what marks a correction: "Korrektur", "rectificatif", "supplementary", "erratum"
 _CORRECTS = re.compile("|".join(CORRECTIONS))
 # what begins a compound: "Stanzzylinder", "Knochenstanze", "Verlaufsbiopsie", "Restblutbildung"
@@ -68,17 +69,6 @@ _SHORTENED = re.compile(r"cell(?:ul)?$|^est$")  # "est. 40%", "hypercell. (90%)"
 _UNBOXED = str.maketrans("XO", "qq")
 _CHOOSE = re.compile(r"\([xq]R\)(?=:|$)")  # "Cellularity (choose one):"
 _POST = {"post", "after", "following", "nach", "après"}
-# of a key: "Cellularity (0-100%): 45", "Cellularity (previous 90%): 20", "Cellularity 0-100%: ____"
-_SCALE = re.compile(
-    r"C[^.;:FNvhgx(]*(?P<boxed>\((?:[^()FNx]*[FN][^()FNx]*)\))(?P<ends>:?)|C[MBGpdq:]*(?P<bare>F)q*(?=[:O])"
-)
-# "Cellularity (absolute %):", "Cellularity, if assessable:": what a key adds owns no figure
-_ASIDE = re.compile(r"(C[qMBGp%]*\()([^()FNebrnSagxLfKcRE|]*|x?%|[dqMKL]*)(\)[:q%F])")
-# "total cellularity (tumor and marrow) 90%", "total cellularity, tumor included, 90%"
-_ASIDE_OF_ALL = re.compile(
-    r"(?<=oC)(?:\((?=[^()]*[jpwM])[^()FNebrcSa]*\)|,[^,()FNebrcSa.;]*,)(?=[:v]*F)"
-)
-_END = re.compile(r"C[MBGqp%]*\(?(?P<end>[htpux])\)?[q%()]*:")  # "Cellularity (upper): 50"
 # verbs of estimating, measuring and filling of German and French, in all their forms
 _VERB_FORM = re.compile(
     r"(?:(?:hin|her|ab|an|auf|aus|ein|dar|vor|fest|bei)(?:zu|ge)?|be|er|ver|über|ge|zu)?(?:schätz|schätzbar"
@@ -93,10 +83,6 @@ _VERB_FORM = re.compile(
     r"|révèl|fourn|donn|arrêt|fix|port|lu)(?:er?|é|ée?s|ent|ant|ons|ait|aient|era|it|ir|is|ie?s?|issent))$"
 )
 _SHORT = re.compile(r"'(?:s|re|ve|d|ll|m)$")  # "it's", "we're"
-_ENDS = {*LOW_ENDS, *HIGH_ENDS}
-_BILINGUAL = re.compile(r"(C)(/x+)(?=:[^FN]{0,3}[FN](?!/))")  # "Cellularity / Zelligkeit: 90 %"
-_ASIDE_COMMA = re.compile(r"(C),c[qvdx]{0,3}(?=:)")
-_PLAIN_KEY = str.maketrans(dict.fromkeys("MGopdyvzuwhecbrnEgajki:,IKLf", "q"))
 _SPECIAL = words_of(
     "a first o been estimated reported report figure value percentage cell content density cent ."
     " rapport als que that out local representative time diagnostic were had full filled packed"
@@ -128,7 +114,8 @@ _LEADS = (":", ".", "\ue000", "\ue001")
 _KINDS = {"arrow": "u", "date": "b", "dots": ":"}
 _MARKS = {"(": "(", "[": "(", ")": ")", "]": ")", ",": ",", ";": ";", ":": ":", "=": ":", "/": "/",
           "|": "|", ".": ".", "%": "%", "-": ":", "?": "?", '"': "q", "'": "q", "*": "q", "+": "x",
-          "#": "", "{": "", "}": "", "~": "q", "<": "q", ">": "q", "_": "q"}  # fmt: skip
+          "#": "", "{": "", "}": "", "~": "q", "<": "q", ">": "q", "_": "q",
+          "&": "j", "@": "q", "•": ";"}  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -183,14 +170,8 @@ def encode(text: str, figures: list[Figure]) -> Sentence:
         if letter:
             classes.append(letter)
             words.append(word)
-    s = _without_scale("".join(classes), words, places)
-    if (end := _END.search(s)) and words[end.start("end")] in _ENDS:
-        s = f"{s[: end.start('end')]}q{s[end.end('end') :]}"
-    s = s.replace("(R)", "qRq")  # "30% (R) and 50% (L)"
-    s = _ASIDE_OF_ALL.sub(lambda m: "q" * len(m[0]), s)
-    s = _BILINGUAL.sub(lambda m: m[1] + "q" * len(m[2]), s)
-    s = _ASIDE.sub(lambda m: m[1] + "q" * len(m[2]) + m[3], s)
-    return Sentence(_ASIDE_COMMA.sub(lambda m: "C" + "q" * (len(m[0]) - 1), s), words, places)
+    s, places = simplified("".join(classes), words, places)
+    return Sentence(s, words, places)
 
 
 def _of_hundred(figure: Figure) -> tuple[Figure, str]:
@@ -200,22 +181,6 @@ def _of_hundred(figure: Figure) -> tuple[Figure, str]:
     low, high = 100 * figure.low, 100 * figure.high if figure.high <= 1 else 100.0
     parts = tuple(100 * part for part in figure.parts)
     return replace(figure, low=low, high=high, parts=parts, signed=True), "F"
-
-
-def _without_scale(s: str, words: list[str], figures: dict[int, Figure]) -> str:
-    """The figure of a key, a scale or a norm, is read as a sign: it is never the finding."""
-    for key in _SCALE.finditer(s):
-        part = "boxed" if key["boxed"] else "bare"
-        at = next(n for n in range(*key.span(part)) if s[n] in "FN")
-        figure, inner = figures[at], key[part].strip("()")
-        whole = (figure.low, figure.high) == (0, 100)
-        ended = bool(key["ends"]) and words[key.end() - 1] != "-"
-        if whole or (ended and (len(figure.parts) > 1 or len(inner) > 1)):
-            del figures[at]
-            unit = "%" if figure.signed else "q"
-            said = key[part].translate(_PLAIN_KEY).replace(s[at], unit)
-            s = s[: key.start(part)] + said + s[key.end(part) :]
-    return s
 
 
 @lru_cache(maxsize=64)  # what is decided on is read once more
@@ -231,7 +196,7 @@ def _bare(figure: Figure, behind: list[str], classes: list[str]) -> tuple[str, s
     unit = "".join(behind[behind[:1] == ["-"] :][:1]).rstrip("-")
     if last == "y" or classes[-2:] == ["y", "("] or unit in _UNITS:
         return "y", ""
-    if last == "E" or (last in "BGr" and figure.high < 5):
+    if last == "E" or unit in _CORES or (last in "BGr" and figure.high < 5):
         return "R", str(int(figure.high))  # "addendum 2", "core 2"
     return "N", ""
 
@@ -261,7 +226,7 @@ def _in_place(
 ) -> str:
     """The class of a word by what stands beside it; none where it is part of the word before."""
     previous, before = (words[-1], classes[-1]) if words else ("", "")
-    if letter == "A" and previous in ("percent", "percentage", "%") and classes[-2:-1] != ["F"]:
+    if letter == "A" and previous in _PERCENTS and classes[-2:-1] != ["F"]:
         return "C"  # "Percent cellular: 70"
     if letter == "A" and before == "C":
         return ""

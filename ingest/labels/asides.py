@@ -1,0 +1,62 @@
+"""What a sentence adds to a key of the cellularity: a scale, a score, an aside owns no figure."""
+
+from __future__ import annotations
+
+import re
+
+from ingest.labels.figures import Figure
+from ingest.labels.languages import HIGH_ENDS, LOW_ENDS
+
+# of a key: "Cellularity (0-100%): 45", "Cellularity (previous 90%): 20", "Cellularity 0-100%: ____"
+_SCALE = re.compile(
+    r"C[^.;:FNvhgx(]*(?P<boxed>\((?:[^()FNx]*[FN][^()FNx]*)\))(?P<ends>:?)|C[MBGpdq:]*(?P<bare>F)q*(?=[:O])"
+)
+# "Cellularity (absolute %):", "Cellularity, if assessable:": what a key adds owns no figure
+_ASIDE = re.compile(r"(C[qMBGp%]*\()([^()FNebrnSagxLfKcRE|]*|x?%|[dqMKL]*)(\)[:q%F])")
+# "total cellularity (tumor and marrow) 90%", "total cellularity, tumor included, 90%"
+_ASIDE_OF_ALL = re.compile(
+    r"(?<=oC)(?:\((?=[^()]*[jpwM])[^()FNebrcSa]*\)|,[^,()FNebrcSa.;]*,)(?=[:v]*F)"
+)
+_END = re.compile(r"C[MBGqp%]*\(?(?P<end>[htpux])\)?[q%()]*:")  # "Cellularity (upper): 50"
+# "9/10 (90%)", "grade 3 (= 30%)"; "50%, of which lymphoma is 20%"
+_SCORE, _PART = re.compile(r"(?<=:)(?:N/)?N(?=\(q*:?F\))"), re.compile("pd[xLf]+v")
+_ENDS = {*LOW_ENDS, *HIGH_ENDS}
+_BILINGUAL = re.compile(r"(C)(/x+)(?=:[^FN]{0,3}[FN](?!/))")  # "Cellularity / Zelligkeit: 90 %"
+_ASIDE_COMMA = re.compile(r"(C),c[qvdx]{0,3}(?=:)")
+_PLAIN_KEY = str.maketrans(dict.fromkeys("MGopdyvzuwhecbrnEgajki:,IKLf", "q"))
+
+
+def simplified(
+    s: str, words: list[str], places: dict[int, Figure]
+) -> tuple[str, dict[int, Figure]]:
+    """A sentence with its scales, scores and asides as words that own no figure."""
+    s = _without_scale(s, words, places)
+    if (end := _END.search(s)) and words[end.start("end")] in _ENDS:
+        s = f"{s[: end.start('end')]}q{s[end.end('end') :]}"
+    for score in _SCORE.finditer(s) if "N(" in s else ():
+        if words[score.start() - 1] != "-":  # no "Ki-67 (40%)"
+            s = s[: score.start()] + "q" * len(score[0]) + s[score.end() :]
+            places = {at: figure for at, figure in places.items() if s[at] in "FN"}
+    if (part := _PART.search(s)) and words[part.start() + 1] in ("which", "whom", "denen"):
+        s = f"{s[: part.end() - 1]}q{s[part.end() :]}"
+    s = s.replace("(R)", "qRq")  # "30% (R) and 50% (L)"
+    s = _ASIDE_OF_ALL.sub(lambda m: "q" * len(m[0]), s)
+    s = _BILINGUAL.sub(lambda m: m[1] + "q" * len(m[2]), s)
+    s = _ASIDE.sub(lambda m: m[1] + "q" * len(m[2]) + m[3], s)
+    return _ASIDE_COMMA.sub(lambda m: "C" + "q" * (len(m[0]) - 1), s), places
+
+
+def _without_scale(s: str, words: list[str], figures: dict[int, Figure]) -> str:
+    """The figure of a key, a scale or a norm, is read as a sign: it is never the finding."""
+    for key in _SCALE.finditer(s):
+        part = "boxed" if key["boxed"] else "bare"
+        at = next(n for n in range(*key.span(part)) if s[n] in "FN")
+        figure, inner = figures[at], key[part].strip("()")
+        whole = (figure.low, figure.high) == (0, 100)
+        ended = bool(key["ends"]) and words[key.end() - 1] != "-"
+        if whole or (ended and (len(figure.parts) > 1 or len(inner) > 1)):
+            del figures[at]
+            unit = "%" if figure.signed else "q"
+            said = key[part].translate(_PLAIN_KEY).replace(s[at], unit)
+            s = s[: key.start(part)] + said + s[key.end(part) :]
+    return s

@@ -1,0 +1,71 @@
+# ruff: noqa: E501
+"""Keys, long tables, records and fragments of exports, over generated inputs."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from ingest.labels.rules import parse
+
+VALUES = (5, 35, 60, 90)
+CORES = ("core", "trephine", "core biopsy")
+OTHERS = ("clot", "aspirate", "smear", "particles")
+# {m} names the sample, {v} is the figure
+ROWS = [
+    "test,sample,value,unit\nlength,{m},14,mm\ncellularity,{m},{v},%",
+    "item\tmaterial\tunit\tvalue\ncellularity\t{m}\tpct\t{v}",
+    '"TEST","SPEC","VALUE","UNIT"\n"CELLULARITY","{m}","{v}","%"\n"BLASTS","{m}","2","%"',
+    "part;{m}\nmm;14\ncellularity;{v};%\nexpected;45;%",
+    "OBX|1|NM|101^CELLULARITY^L|{m}|{v}|%\nOBX|2|NM|102^BLASTS^L|{m}|2|%",
+    '{{"cellularity": {{"{m}": {{"pct": {v}}}, "norm": {{"pct": 45}}}}, "blasts": {{"smear": {{"pct": 1}}}}}}',
+    "<dl><dt>Material</dt><dd>{m}</dd>\n<dt>Cellularity</dt>\n<dd>{v} %</dd>\n<dt>Blasts</dt><dd>3 %</dd></dl>",
+    '<div><span class="k">{m} cellularity</span><span class="v">{v}%</span></div>\n<div><span>Blasts</span><span>3%</span></div>',
+]
+
+
+@pytest.mark.parametrize("frame", ROWS)
+def test_the_sample_of_a_record_says_whose_its_figure_is(frame: str) -> None:
+    for m, v in itertools.product(CORES, VALUES):
+        assert parse(frame.format(m=m, v=v)).value == v, frame.format(m=m, v=v)
+    for m, v in itertools.product(OTHERS, VALUES):
+        assert parse(frame.format(m=m, v=v)).value is None, frame.format(m=m, v=v)
+        both = f"{frame.format(m='core', v=60)}\n{frame.format(m=m, v=v)}"
+        if frame in ROWS[:5]:
+            assert parse(both).value == 60, both
+
+
+# {n} names what is measured
+KEYS = [
+    "CORE BIOPSY\n{n}: 3/5 ({v}%)",
+    "CORE BIOPSY\n{n} grade: 3 (= {v} %)",
+    "CORE BIOPSY • Length: 16 mm • {n}: {v}% • M:E 3:1",
+    "Core biopsy\n@{n}@: {v}%\n@FIBROSIS@: none",
+    "TREPH ‖ LEN: 18 mm ‖ {n}: {v} % ‖ M:E: 2",
+    "CORE BIOPSY\n{n} (pct): core {v} clot 70 asp 80",
+    "CORE BIOPSY\n{n} (core & clot): {v}%",
+    "CORE BIOPSY\n{n}, pct: rt {v} ; lt {v} ; avg {v}",
+    "CORE BIOPSY\n{n}, mean of 2 cores ....... {v} %",
+    "CORE BIOPSY\n{n} observed {v} / expected 45 (percent)",
+    "CORE BIOPSY\n{n} {v}%, of which lymphoma is 75%",
+    "CORE BIOPSY\n{n}: >>> {v} % <<<\n{n} (age) : >>> 75 % <<<",
+    "CORE BIOPSY\n{n}, core: {v} %\n{n}, age-matched mean: 75 %",
+]
+
+
+@pytest.mark.parametrize("frame", KEYS)
+def test_what_stands_around_a_figure_and_its_key_does_not_part_them(frame: str) -> None:
+    for v in VALUES:
+        assert parse(frame.format(n="Cellularity", v=v)).value == v, frame
+        for other in ("Blasts", "Plasma cells", "Lymphocytes"):
+            assert parse(frame.format(n=other, v=v)).value is None, frame
+
+
+def test_a_bound_is_one_however_it_is_written() -> None:
+    for sign, value in itertools.product((">/= 90%", ">=90%", "≥ 90%"), ("Cellularity", "Core cellularity")):  # fmt: skip
+        assert parse(f"Core biopsy\n{value}: {sign}\nBlasts: {sign}").value == 95
+    assert parse("Core biopsy. Cellularity &lt;10%. Fat &gt;90%").value == 5
+    json = '{"boneCoreCellularityPercent": {"operator": "OP", "value": 90}, "coreBlastsPercent": 7}'
+    assert parse(json.replace("OP", ">")).value == 95
+    assert parse(json.replace("OP", "=")).value == 90

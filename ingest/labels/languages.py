@@ -119,12 +119,12 @@ e nearest limit exp expect expects expected reference norm normative predicted a
  typically usual usually normally ordinarily generally üblicherweise normalerweise habituellement
  normalement adjusted matched related chart guideline standard ref interval limits healthy erwartet
  normbereich referenz referenzbereich sollwert normwert attendu norme référence théorique span
- erwartungswert adults children infants patients population minus
+ erwartungswert birth adults children infants patients population minus
 c wäre wären würde criterion criteria require required requiring define defined definition threshold
  cutoff should would could must may might if whether unless when rule severe target aim protocol
- goal calls suspected query eligibility classification scale scheme falls category kriterium
- kriterien sollte wenn critère seuil si doit faut ought ob könnte muss müssen soll sollen würden
- doivent devait lorsque quand
+ goal calls inclusion enrollment enrolment needed suspected query eligibility classification scale
+ scheme falls category kriterium kriterien sollte wenn critère seuil si doit faut ought ob könnte
+ muss müssen soll sollen würden doivent devait lorsque quand
 b screen prior cf pre previous previously earlier former formerly preceding baseline pretreatment
  last original originally initial initially history historical ago yesterday diagnosis remission
  relapse screening before erroneously error incorrect incorrectly mistakenly wrongly replaces
@@ -135,7 +135,8 @@ b screen prior cf pre previous previously earlier former formerly preceding base
 r sender cases outside sending referring referral submitted submitting external resident fellow
  trainee draft preliminary provisional reader readers observer another you donor donor's sister
  brother sibling twin mother father your interobserver intraobserver rereading reread errorrate
- differed discrepancy auswärts auswärtig externe votre vos
+ differed discrepancy reportedly allegedly supposedly purportedly supposed requisition clinician
+ clinicians oncologist referrer auswärts auswärtig externe votre vos
 n nunmehr our now current currently present presently today today's actual actually observed new
  recent aktuell vorliegend jetzt heute derzeit actuel actuelle actuellement fact
 E modified updated sic strike scratch
@@ -153,7 +154,8 @@ j sondern and or but while whereas plus although though und oder aber et ou mais
 k instead against statt anstatt anstelle lieu than versus vs compared comparison relative contrast
  als que contre gegenüber vergleich comparaison gegen contrary
 i not no cannot never without sans ohne neither nor nicht kein keine pas non aucun aucune unable
- unlikely keinen keinem keiner nie niemals jamais preclude precludes prevents unavailable
+ unlikely hardly scarcely disagree disagrees kaum keinen keinem keiner nie niemals jamais
+ preclude precludes prevents unavailable
 """
 # more of German and French
 TONGUES = """

@@ -28,6 +28,8 @@ _PAST = words_of("had was were showed")
 _OF_BEFORE = re.compile(
     r"F[AC]?[MG]*[,;:(]+(?P<by>[dqv]*[pz]+)?[dqvRM]*(?P<mark>b|rx?)[MBGSdbRyq]*(?:[.;,)](?!:)|$)"
 )
+# "is no longer 90%", "not 40%", "no cellularity of 90%", "do not agree with the 90%"
+_DENIED = re.compile("[ik]R?(?:[xv]?w)?(?:,[^,F]*,)?[pdqv]*$|iR?[xv]?w?[dq]*C[pd]*$")
 _AS = words_of("as like wie comme to than")
 WE = words_of("i we ich wir je nous")
 
@@ -116,7 +118,7 @@ def _behind(s: str, at: int) -> str:
 def _is_past(sentence: Sentence, s: str, at: int) -> bool:
     """Whether it reads "reduced from 70%", "80% -> ...", "(was 40%)" or "not 40%"."""
     arrow = s[at + 1 : at + 3] == "uF" and not sentence.words[at + 1].isalpha()
-    if arrow or re.search(r"[ik](?:,[^,F]*,)?[pdqv]*$", s[max(0, at - 16) : at]):
+    if arrow or _DENIED.search(s, max(0, at - 16), at):
         return True
     if re.match("F[pI][^F.;]*M[^F.;]*pF", s[at:]):
         return False  # "from 10% in some spaces to 70% in others"

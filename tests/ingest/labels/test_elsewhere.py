@@ -150,3 +150,43 @@ def test_it_is_the_thing_of_the_sentence_before(thing: str) -> None:
 def test_a_sentence_behind_a_figure_says_of_what_it_is(other: str) -> None:
     for after in ("This refers to the {}.", "This is the {}.", "({})"):
         check(f"Cellularity 70%. {after.format(other)}")
+
+
+DENIED = """The marrow is no longer {}% cellular.
+There is no longer a cellularity of {}%.
+The cellularity is not {}%.
+The marrow can hardly be called {}% cellular.
+We do not agree with the cellularity of {}%.
+We disagree with the figure of {}% cellularity.
+The marrow is not thought to be {}% cellular.
+Reportedly {}% cellular.
+The marrow is allegedly {}% cellular.
+The supposed cellularity of {}% is not seen.
+The requisition states a cellularity of {}%.
+According to the clinician the marrow is {}% cellular.
+A cellularity of {}% is needed for enrollment.
+The cellularity had to be {}% or more for inclusion.
+At birth the marrow is {}% cellular.""".splitlines()
+SAID = """The marrow is thought to be {}% cellular.
+The cellularity is described as {}%.
+The marrow is no longer hypercellular; cellularity is {}%.
+We believe the marrow to be {}% cellular.
+We agree with the cellularity of {}%.
+The cellularity is {}%, not 95%.""".splitlines()
+
+
+@pytest.mark.parametrize("frame", DENIED)
+def test_what_is_denied_or_only_told_is_no_finding(frame: str) -> None:
+    for figure in (10, 35, 70):
+        for text in (
+            f"CORE BIOPSY\n12 mm, fragmented. {frame.format(figure)}\n",
+            f"CORE BIOPSY: Fragmented.\n\nCOMMENT\n{frame.format(figure)}\n",
+        ):
+            assert parse(text).value is None, text
+
+
+@pytest.mark.parametrize("frame", SAID)
+def test_what_the_reader_says_is_a_finding(frame: str) -> None:
+    for figure in (10, 35, 70):
+        text = f"CORE BIOPSY\n12 mm. {frame.format(figure)}\n"
+        assert parse(text).value == figure, text

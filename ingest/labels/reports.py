@@ -200,7 +200,8 @@ def _whole(text: str) -> str:
 
 
 def _that_hold(several: Sequence[Report]) -> list[Report]:
-    """Of a Case's texts those that make its Report, in order: dated ones, then undated ones."""
+    """Of a Case's texts those that make its Report: dated, undated, and addenda behind both."""
+    several = sorted(several, key=is_addendum)  # the rows of one day may have any order
     dated = sorted(
         (one for one in several if one.reported_on), key=lambda one: one.reported_on or date.max
     )
@@ -209,7 +210,8 @@ def _that_hold(several: Sequence[Report]) -> list[Report]:
         if holding and one.reported_on != holding[-1].reported_on and not _adds(one, holding):
             holding = []
         holding.append(one)
-    return holding + [one for one in several if one.reported_on is None]
+    holding += [one for one in several if one.reported_on is None]
+    return sorted(holding, key=is_addendum)
 
 
 def is_addendum(report: Report) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -181,6 +182,17 @@ def test_an_addendum_goes_with_the_report_that_holds(tmp_path: Path) -> None:
         (corrected, "2020-03-01"), ("Supplementary report: FISH is normal.", "2020-04-01"),
     )  # fmt: skip
     assert text == f"{corrected}\n\nSupplementary report: FISH is normal."
+
+
+@pytest.mark.parametrize("day", ["2020-03-01", ""])
+def test_an_addendum_stands_behind_its_report_whatever_the_order_of_rows(
+    day: str, tmp_path: Path
+) -> None:
+    old, adds = ("Core: 10% cellular.", "2020-01-01"), "Addendum: iron is 2+."
+    rows = [old, (adds, "2020-03-01"), (MAIN, day)]
+    kept = [MAIN, adds] if day else [old[0], MAIN, adds]  # an undated one replaces none
+    for some in itertools.permutations(rows):
+        assert one_report(tmp_path, *some)[0].split("\n\n") == kept
 
 
 def test_texts_of_one_date_are_one_report_in_the_order_of_the_file(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from builders import killed
 from builders.catalog_rows import case_row, label_row, slide_row
+from builders.longer import longer
 from builders.withdrawn import RANDOM, SECRET, places_of, rebuilt, secret_store, slides_of
 from click.testing import CliRunner
 from hypothesis import example, given
@@ -36,7 +37,7 @@ TYPED = (
 )
 
 
-@pytest.mark.parametrize("kind", [pytest.param("slide", marks=pytest.mark.proof), "patient"])
+@pytest.mark.parametrize("kind", [longer("slide"), "patient"])
 def test_no_byte_of_what_was_erased_stands_anywhere(tmp_path: Path, kind: str) -> None:
     store = secret_store(tmp_path / "store")
     words = {SECRET["slide"]} if kind == "slide" else {*SECRET.values(), "evidence-0"}
@@ -65,7 +66,12 @@ def test_no_byte_of_what_was_erased_stands_anywhere(tmp_path: Path, kind: str) -
 
 @pytest.mark.parametrize(
     ("first", "then"),
-    [("slide", "slide"), ("slide", "case"), ("case", "patient"), ("patient", "patient")],
+    [
+        longer("slide", "slide"),
+        ("slide", "case"),
+        longer("case", "patient"),
+        longer("patient", "patient"),
+    ],
 )
 def test_the_name_of_what_was_taken_out_before_is_erased_too(
     tmp_path: Path, first: str, then: str

@@ -19,6 +19,7 @@ from builders.damage import (
     names,
     tables,
 )
+from builders.longer import longer
 from click.testing import CliRunner
 
 import cli
@@ -180,7 +181,7 @@ def test_a_catalog_of_an_earlier_commit_without_a_count_is_used_and_counted(copi
 
 
 @pytest.mark.parametrize("what", ["garbage", "of another", "with migrations", "folder"])
-@pytest.mark.parametrize("is_alone", [True, pytest.param(False, marks=pytest.mark.proof)])
+@pytest.mark.parametrize("is_alone", [True, longer(False)])
 @pytest.mark.parametrize("words", ["sql 'select 1'", "verify"])
 def test_the_next_step_that_is_named_for_a_foreign_catalog_works(
     copied: Copy, tmp_path: Path, what: str, is_alone: bool, words: str

@@ -16,6 +16,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from builders.embedding_stores import build, freeze, planted
+from builders.longer import longer
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
@@ -83,7 +84,7 @@ def open_folder() -> Iterator[Path]:
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not SETPRIV, reason="needs root and setpriv")
-@pytest.mark.parametrize("is_member", [pytest.param(True, marks=pytest.mark.proof), False])
+@pytest.mark.parametrize("is_member", [longer(True), False])
 def test_another_user_of_a_shared_store_works_or_gets_a_sentence(
     is_member: bool, open_folder: Path
 ) -> None:

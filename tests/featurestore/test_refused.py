@@ -15,6 +15,7 @@ import pytest
 from builders.catalog_rows import case_row, label_row, slide_arrays, slide_row
 from builders.copies import copy_of
 from builders.damage import publish_run
+from builders.longer import longer
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -140,7 +141,7 @@ def test_what_ctrl_c_stops_never_comes_true(store: FeatureStore, kind: int) -> N
     assert 5 < n < 90
 
 
-@pytest.mark.parametrize("share", [0.02, 0.4, 0.75, 0.95, 0.9999])
+@pytest.mark.parametrize("share", [longer(0.02), 0.4, longer(0.75), longer(0.95), 0.9999])
 def test_nothing_is_left_of_what_a_catalog_that_was_cut_short_refuses(
     store: FeatureStore, share: float
 ) -> None:

@@ -25,6 +25,7 @@ from builders.damage import (
     stuff,
     tables,
 )
+from builders.longer import longer
 from click.testing import CliRunner
 
 import cli
@@ -39,7 +40,7 @@ from featurestore.sql_child import COMMIT
 DAMAGED = (remove, cut, stuff)
 
 
-@pytest.mark.parametrize("how", ["repair", pytest.param("rebuild", marks=pytest.mark.proof)])
+@pytest.mark.parametrize("how", ["repair", longer("rebuild")])
 def test_what_the_ledger_lost_is_written_anew_from_the_catalog(copied: Copy, how: str) -> None:
     root, rng = copied(), np.random.default_rng(5)
     before = tables(root)
@@ -104,9 +105,7 @@ def test_a_folder_of_a_store_that_is_gone_or_a_file_is_told(copied: Copy) -> Non
         FeatureStore.verify(root / "elsewhere")
 
 
-@pytest.mark.parametrize(
-    "share", [0.3, 0.9, *(pytest.param(share, marks=pytest.mark.proof) for share in (0.02, 0.5))]
-)
+@pytest.mark.parametrize("share", [0.3, 0.9, *(longer(share) for share in (0.02, 0.5))])
 def test_a_catalog_that_was_cut_is_told_and_mended(copied: Copy, share: float) -> None:
     root = copied()
     before = tables(root)
@@ -131,7 +130,7 @@ def test_what_is_wrong_with_a_catalog_is_said_once(
     assert not FeatureStore.verify(root, repair=True).failures
 
 
-@pytest.mark.parametrize("what", ["garbage", "empty", "pipe", "of another"])
+@pytest.mark.parametrize("what", [longer("garbage"), "empty", longer("pipe"), "of another"])
 def test_what_stands_in_place_of_the_log_of_the_catalog_is_told_and_mended(
     copied: Copy, what: str
 ) -> None:
@@ -164,7 +163,9 @@ def tear(root: Path, *, leave_log: bool = True) -> None:
         log.write_bytes(bytes(60) + COMMIT)
 
 
-@pytest.mark.parametrize("how", ["sql", "ask", "record", "create", "cli", "long"])
+@pytest.mark.parametrize(
+    "how", [longer("sql"), longer("ask"), longer("record"), longer("create"), "cli", "long"]
+)
 def test_a_catalog_torn_by_a_process_that_was_killed_is_made_anew_by_the_next(
     copied: Copy, how: str
 ) -> None:
@@ -200,10 +201,11 @@ def test_what_no_killed_process_tore_is_told_and_left_as_it_is(copied: Copy) -> 
     assert (root / layout.CATALOG).read_bytes() == before
 
 
-def test_a_catalog_that_is_cut_anywhere_within_a_block_is_told(copied: Copy) -> None:
+@pytest.mark.parametrize("n", [3, longer(25)])
+def test_a_catalog_that_is_cut_anywhere_within_a_block_is_told(copied: Copy, n: int) -> None:
     root, rng = copied(), np.random.default_rng(0)
     whole = (root / layout.CATALOG).read_bytes()
-    for size in [*rng.integers(1, len(whole), 25), len(whole) - 1, len(whole) - 4096]:
+    for size in [*rng.integers(1, len(whole), n), len(whole) - 1, len(whole) - 4096]:
         (root / layout.CATALOG).write_bytes(whole[:size])
         assert any(one.startswith(layout.CATALOG) for one in names(root)), size
     (root / layout.CATALOG).write_bytes(whole + bytes(1000))  # of who was killed

@@ -25,6 +25,7 @@ from builders.damage import (
     is_told,
     names,
 )
+from builders.longer import longer
 
 from featurestore import FeatureStore, catalog, layout, verify
 from featurestore.config import SplitConfig
@@ -49,9 +50,7 @@ def write_as_an_ingest_does(root: Path, encoder: str, n: int) -> None:
     store.record(rows, published=waiting, wait_s=float("inf"))
 
 
-@pytest.mark.parametrize(
-    "how", [pytest.param({}, marks=pytest.mark.proof), {"repair": True}], ids=["plain", "repair"]
-)
+@pytest.mark.parametrize("how", [longer({}), {"repair": True}], ids=["plain", "repair"])
 def test_a_healthy_store_is_whole_while_an_ingest_writes(
     copied: Copy, how: dict[str, bool]
 ) -> None:
@@ -115,7 +114,7 @@ def test_what_a_killed_ingest_left_is_told_and_no_stranger_is_called_its_work(co
     del at_work
 
 
-@pytest.mark.parametrize("how", ["repair", pytest.param("rebuild", marks=pytest.mark.proof)])
+@pytest.mark.parametrize("how", ["repair", longer("rebuild")])
 def test_a_run_whose_folder_is_gone_is_told_and_its_mend_says_that_it_is_lost(
     copied: Copy, how: str
 ) -> None:

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 from builders.catalog_rows import case_row, slide_row
 from builders.damage import publish_run
+from builders.longer import longer
 from builders.withdrawn import RANDOM, places_of, rebuilt, secret_store, slides_of
 from click.testing import CliRunner
 
@@ -29,7 +30,7 @@ OTHERS = [("slide", True), ("case", False), ("case", True), ("patient", False)]
     [
         ("slide", False),
         ("patient", True),
-        *(pytest.param(*one, marks=pytest.mark.proof) for one in OTHERS),
+        *(longer(*one) for one in OTHERS),
     ],
 )
 def test_a_withdrawn_thing_is_in_nothing_that_comes_later(
@@ -64,9 +65,7 @@ def test_what_is_withdrawn_is_said_and_counted_nowhere(six: FeatureStore, kind: 
         assert show(six, "C3").data["retired"][0]["kind"] == kind
 
 
-@pytest.mark.parametrize(
-    "kind", ["patient", *(pytest.param(one, marks=pytest.mark.proof) for one in ("slide", "case"))]
-)
+@pytest.mark.parametrize("kind", ["patient", *(longer(one) for one in ("slide", "case"))])
 def test_an_erased_thing_is_in_no_file_of_the_store(six: FeatureStore, kind: str) -> None:
     six.withdraw(IDS[kind], erase=True)
     gone = WITHOUT[kind]

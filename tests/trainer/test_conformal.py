@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 from builders import embedding_stores as es
+from builders.longer import longer
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -61,9 +62,7 @@ def world(noise: str, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.
 
 
 @pytest.mark.parametrize("noise", ["even", "growing", "middle"])
-@pytest.mark.parametrize(
-    ("n", "draws"), [(290, 60), pytest.param(30, 2_000, marks=pytest.mark.proof)]
-)
+@pytest.mark.parametrize(("n", "draws"), [(290, 60), longer(30, 2_000)])
 def test_each_third_of_the_scale_is_covered_as_promised(noise: str, n: int, draws: int) -> None:
     rng, held = np.random.default_rng(n), []
     for _ in range(draws):

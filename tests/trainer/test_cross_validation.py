@@ -16,6 +16,7 @@ import pytest
 from builders import embedding_stores as es
 from builders import grids
 from builders.grids import QUICK
+from builders.longer import longer
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
@@ -253,7 +254,7 @@ def test_folds_and_seeds_have_numbers_by_case_and_coverage_as_a_run_has(tmp_path
     assert f"they hold {sum(held) / 2:g} of 60, {share:.1%} with" in view["held"]
 
 
-@pytest.mark.parametrize("kind", ["fraction", pytest.param("binary", marks=pytest.mark.proof)])
+@pytest.mark.parametrize("kind", ["fraction", longer("binary")])
 def test_page_and_terminal_pool_folds_and_seeds_as_a_direct_computation_does(
     tmp_path: Path, kind: TargetKind
 ) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 from builders import embedding_stores as es
+from builders.longer import longer
 
 from featurestore import FeatureStore
 from featurestore.errors import NotFinite
@@ -73,7 +74,7 @@ def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training_loop, "SAVE_SHARE", math.inf)
 
 
-@pytest.mark.parametrize("saves", [["eagerly"], pytest.param([], marks=pytest.mark.proof)])
+@pytest.mark.parametrize("saves", [["eagerly"], longer([])])
 def test_a_killed_training_goes_on_to_the_same_result(
     store: FeatureStore, whole: runs.Run, saves: list[str]
 ) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from builders import embedding_stores as es
+from builders.longer import longer
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,9 +30,7 @@ KINDS = {
 }
 
 
-@pytest.fixture(
-    scope="module", params=["binary", pytest.param("fraction", marks=pytest.mark.proof)]
-)
+@pytest.fixture(scope="module", params=["binary", longer("fraction")])
 def told(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, dict[str, str]]:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from builders.damage import cut, flip
 from builders.foreign_files import EVERY, MPP, grid
+from builders.longer import longer
 from click.testing import CliRunner
 
 import cli
@@ -76,7 +77,7 @@ FAULTS = {  # Python here stands for what a library does in C
 }
 
 
-@pytest.mark.parametrize("fault", ["crash", "swell", pytest.param("hang", marks=pytest.mark.proof)])
+@pytest.mark.parametrize("fault", ["crash", "swell", longer("hang")])
 def test_what_kills_or_hangs_its_reader_is_refused_once(fault: str, tmp_path: Path) -> None:
     for name in ("S.h5", "T.h5"):
         (tmp_path / name).write_bytes(b"")

@@ -27,6 +27,7 @@ from builders.foreign_files import (
     tissue,
     trident,
 )
+from builders.longer import longer
 
 from featurestore import FeatureStore, import_features
 from featurestore.config import ImportConfig
@@ -40,7 +41,7 @@ OTHERS = [(kind, *size) for kind in EVERY for size in SIZES if (kind, *size) not
 
 @pytest.mark.parametrize(
     ("kind", "n", "dim", "dtype"),
-    [*CHOSEN, *(pytest.param(*one, marks=pytest.mark.proof) for one in OTHERS)],
+    [*CHOSEN, *(longer(*one) for one in OTHERS)],
 )
 def test_each_row_stands_at_its_tile_whatever_the_order(
     kind: str, n: int, dim: int, dtype: str, imported: FeatureStore, tmp_path: Path

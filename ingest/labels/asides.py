@@ -20,6 +20,8 @@ _ASIDE_OF_ALL = re.compile(
 _END = re.compile(r"C[MBGqp%]*\(?(?P<end>[htpux])\)?[q%()]*:")  # "Cellularity (upper): 50"
 # "9/10 (90%)", "grade 3 (= 30%)"; "50%, of which lymphoma is 20%"
 _SCORE, _PART = re.compile(r"(?<=:)(?:N/)?N(?=\(q*:?F\))"), re.compile("pd[xLf]+v")
+# "Cellularity (cortex excluded): 40%"
+_LEFT_OUT, _OUT = re.compile(r"(?<=C)\([xatM]+a\)"), ("excluded", "disregarded", "ignored")
 _ENDS = {*LOW_ENDS, *HIGH_ENDS}
 _BILINGUAL = re.compile(r"(C)(/x+)(?=:[^FN]{0,3}[FN](?!/))")  # "Cellularity / Zelligkeit: 90 %"
 _ASIDE_COMMA = re.compile(r"(C),c[qvdx]{0,3}(?=:)")
@@ -39,6 +41,9 @@ def simplified(
             places = {at: figure for at, figure in places.items() if s[at] in "FN"}
     if (part := _PART.search(s)) and words[part.start() + 1] in ("which", "whom", "denen"):
         s = f"{s[: part.end() - 1]}q{s[part.end() :]}"
+    for out in _LEFT_OUT.finditer(s) if "a)" in s else ():
+        if words[out.end() - 2] in _OUT:
+            s = f"{s[: out.start()]}{'q' * len(out[0])}{s[out.end() :]}"
     s = s.replace("(R)", "qRq")  # "30% (R) and 50% (L)"
     s = _ASIDE_OF_ALL.sub(lambda m: "q" * len(m[0]), s)
     s = _BILINGUAL.sub(lambda m: m[1] + "q" * len(m[2]), s)

@@ -14,7 +14,14 @@ from ingest.labels.addressed import is_addressed
 from ingest.labels.doubts import is_free, may_be
 from ingest.labels.figures import Figure, share_of
 from ingest.labels.grammar import ODD, tied
-from ingest.labels.headings import SET_ASIDE, Material, is_historic, may_be_of_the_core, names_norm
+from ingest.labels.headings import (
+    SET_ASIDE,
+    Material,
+    is_historic,
+    is_of_another,
+    may_be_of_the_core,
+    names_norm,
+)
 from ingest.labels.languages import KINDS, words_of
 from ingest.labels.roles import WE, WITHOUT, Role, role_of
 from ingest.labels.segments import Segment
@@ -144,6 +151,7 @@ def read_claims(folded: str, segments: Iterable[Segment]) -> Iterator[Claim]:
         corrects = segment.amends or "E" in sentence.classes
         if corrects or _SPOKEN.search(sentence.classes):
             follows = bool(carried and "%" not in folded[carried[1].end : segment.at])
+            follows = follows and not is_of_another(segment.heading)
             follows = follows or heard == segment.paragraph  # "The cellularity was mistyped. ..."
             amended = _corrections(sentence, segment, made, said, follows=follows)
             made = list({claim.start: claim for claim in [*made, *amended]}.values())

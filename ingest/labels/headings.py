@@ -267,7 +267,17 @@ def is_measured(name: str) -> bool:
 def tells_it(key: str) -> bool:
     """Whether a key is what is measured."""
     met = classes_in(key)
-    return bool(met & set("KCAH")) or {"L", "f"} <= met or key in ("cell", "cell'ty", "cell'y")
+    return (
+        bool(met & set("KCAH"))
+        or {"L", "f"} <= met
+        or (met >= set("MLv") and "x" not in met)
+        or key in ("cell", "cell'ty", "cell'y")
+    )
+
+
+def is_of_another(key: str) -> bool:
+    """Whether a key names another noun, and no correction: "Blasts (unchanged)"."""
+    return bool(classes_in(key) & set("xLfK")) and not AMENDS.search(key)
 
 
 def is_known(name: str) -> bool:

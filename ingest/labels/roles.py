@@ -13,6 +13,10 @@ from ingest.labels.tokens import Sentence, after_any
 Role = Literal["finding", "norm", "criterion", "quality"]
 _OF_AGE = re.compile(r"F[^F]*\([dpz]*y[:dpv]*$")  # "40% hypercellular (for age 30%)"
 # "cellularity, age: 50", "cellularity (age-matched mean): 50"
+# "40% -- WITHDRAWN, wrong slide"
+_VOIDED = re.compile(
+    r"[\s:;,(*-]{1,6}(?:withdrawn|retracted|rescinded|void|cancel|entered in error)"
+)
 _AGED = re.compile(
     r"ity[ ,([/-]{1,3}age(?:[ -](?:mean|average|median|group|matched|adjusted))*[\]),:|=> -]*$"
 )
@@ -53,6 +57,8 @@ def role_of(s: str, at: int, sentence: Sentence, segment: Segment) -> tuple[Role
     if _OF_AGE.search(s, 0, at) or _AGED.search(segment.text[: sentence.figures[at].start]):
         return "norm", "", False
     bound = sentence.figures[at].qualifier in ("<", ">")
+    if _VOIDED.match(segment.text, sentence.figures[at].end):
+        return "finding", "r", False
     if "?" in s[at + 1 : at + 3] or (bound and _RULE.match(s, max(0, s.rfind("C", 0, at)))):
         return "criterion", "", False
     mark = next((letter for letter in after + before[::-1] if letter in marks), "")

@@ -32,7 +32,7 @@ from ingest.labels.headings import (
 )
 from ingest.labels.languages import EVENTS, GENERAL, HISTORY, triggers_in
 from ingest.labels.specimens import declared, labelled, lead
-from ingest.labels.tables import Columns, Entry, cells_in, heading_of
+from ingest.labels.tables import ENTRY, Columns, Entry, cells_in, heading_of, item_of
 from ingest.labels.tokens import LONGEST, class_of, stops_of
 
 # "  - CORE BIOPSY: ...", "## Histology (core)", "[Section 3] ...", "3.2 Core", "(B) Core"
@@ -54,13 +54,6 @@ _INSTITUTE = re.compile(r"hospital|\bcent(?:er|re)\b|institut|universit|departme
 _WORD = re.compile(r"[^\W\d_]+")
 _SUBJECT = re.compile(r"d?[MR]*B+v")
 _BOX = re.compile(r"[ \t]*(?:\[[ x✓_]?\]|\( ?[x*]?\)|o(?= \d)|[☐☒☑✓□])")  # it goes on with boxes
-# "  Core: 40%", "- 40-50 %": an entry below "Cellularity:"
-_ENTRY = re.compile(r"[ \t*•-]*(?:(?:[^:%\d\n]{1,40}:)?[ \t]*[<>~]?[\d -]{1,9}%[ .;,]*){1,4}")
-# "  Core, right: 40", "  Smear: cellular", entries below "CELLULARITY (%)"
-_ITEM = re.compile(
-    r"[ \t*•-]*(?P<key>[^:%\d\n]{1,60}?)[ \t]*(?::|\.{3,})[ \t]*"
-    r"(?:(?P<value>[<>~]?\d{1,3}(?: ?- ?\d{1,3})? ?%?)[ .;]*|[^\d%]{0,60})"
-)
 _VALUE = re.compile(r"[ \t]*[<>~]?\d{1,3}(?: ?- ?\d{1,3})? ?(?:(?P<sign>%)|$)")
 _ROW = re.compile(r"[^\d,.;:%]{2,30}[<>~]?\d{1,3} ?%[ .;]*")  # "blasts 5%" on its own line
 _VALUES = re.compile(r"\b(?:range|values?|interval|limits|cellularit)")
@@ -146,9 +139,9 @@ class _Cutter:
         if self.table.head and not line.strip(" \t|:=+_-"):
             return  # a rule under the names of the columns
         cut = "" if len(line) > LONGEST or broken or _BOX.match(line) else cut_of(line)
-        item = _ITEM.fullmatch(line) if self.listed else None
+        item = item_of(line) if self.listed else None
         of_core = item and (is_side(item["key"]) or not _of_nothing_else(item["key"]))
-        if item and of_core and item["value"] and (self.listed == "%" or "%" in item["value"]):
+        if item and of_core and item["value"] and (self.listed == "%" or item["value"][-1] in "%t"):
             yield from self._close(at, self.local, self.amends)
             names = f"{item['key']} cellularity {self.listed.strip()} : "
             yield self._cell(
@@ -168,7 +161,7 @@ class _Cutter:
             if self.opened < 0 and rest < at + len(line):
                 self.opened, self.begun = rest, at
         if line.strip(" -=_*"):  # a rule is no line
-            if is_measured(line.strip(" \t:=")):
+            if is_measured(line.strip(" \t:=#*")):
                 self.listed = "%" if "%" in line or "percent" in line else " "
             else:
                 self.listed = self.listed if of_core else ""
@@ -306,7 +299,7 @@ class _Cutter:
     def _is_entry(self, line: str) -> bool:
         """Whether a line is one of the list below "Cellularity:"."""
         above = is_measured(self.before.strip(" \t:="))
-        self.listing = (self.listing or above) and _ENTRY.fullmatch(line) is not None
+        self.listing = (self.listing or above) and ENTRY.fullmatch(line) is not None
         value = _VALUE.match(line) if above else None
         return self.listing or (
             value is not None and "%" in (value["sign"] or self.before.replace("percent", "%"))

@@ -47,19 +47,24 @@ _SILENT = {"script", "style", "referencerange"}
 _BLOCKS |= {"dt", "dd", "section", "body", "title", "pre"}
 
 
+# "Q12 Cellularity (core) in %? A: 80", "Req: cellularity?\n Res: 80 %"
+_ASKED = re.compile(
+    r"^[ \t]*(?:(?:q|req|question|item|frage)[ \d]*[.:)]?[ \t]+|\d+[.)][ \t]+)?"
+    r"(?P<of>[^?\n:]{0,60}?)(?P<it>(?:how )?cellular(?:ity)?)(?P<more>[^?\n:]{0,40})\?"
+    r"\s*(?:(?:a|ans|answer|res|result|response|antwort)[.:]|[-–—:])?[ \t]*(?=\S)",
+    re.IGNORECASE | re.MULTILINE,
+)
+# "80% ← cellularity", "60 <-- cellularity, core, %", "60%  Core cellularity"
+_FIRST = re.compile(
+    r"^[ \t]*(?P<value>[<>~]?\d[\d.-]{0,6} ?%?)(?: *(?:←|<-+) *|(?<=%) {2,})"
+    r"(?P<name>[^\W\d_][^\n\d]*)$",
+    re.MULTILINE,
+)
+
+
 def as_text(text: str) -> str:
     """The words of a Report as plain text; plain text comes back as it is."""
-    low = text.lower()
-    # "core biopsy colon 40 percent cellular period"
-    if sum(low.count(mark) for mark in _TELLING) > 2 and len(_SPOKEN_MARK.findall(text)) > 5:
-        text = _SPOKEN_MARK.sub(lambda mark: _MARKS[mark[1].lower()], text)
-    if "<!--" in text:  # what no reader sees
-        lead, *rest = text.split("<!--")
-        text = lead + "".join(part.partition("-->")[2] for part in rest)
-    if "|_" in text or "[ " in text:  # "|_4_|_5_|", "[ 4 | 5 ]": a box for each digit
-        text = _DIGITS.sub(lambda boxes: re.sub(r"[^\d]", "", boxes[0]), text)
-    if "&lt;" in text or "&gt;" in text:
-        text = text if _TAG.search(text) or text.lstrip()[:1] == "<" else html.unescape(text)
+    text = _by_marks(text)
     lead = text[:400].lstrip("\ufeff \r\n\t")
     if lead.startswith(("{\\rtf", "{ \\rtf")):
         return _of_rtf(text)
@@ -75,6 +80,26 @@ def as_text(text: str) -> str:
         text = text.replace("~", "|")  # "N14-66021~Trephine cellularity~65%"
     if text.count("_") > 1 or text.count("=") > 1 or _NAMED.search(text):
         return _of_fields(_of_record(text))
+    return text
+
+
+def _by_marks(text: str) -> str:
+    """A Report with its marks as marks: spoken or masked ones, boxes, questions, arrows."""
+    low = text.lower()
+    # "core biopsy colon 40 percent cellular period"
+    if sum(low.count(mark) for mark in _TELLING) > 2 and len(_SPOKEN_MARK.findall(text)) > 5:
+        text = _SPOKEN_MARK.sub(lambda mark: _MARKS[mark[1].lower()], text)
+    if "<!--" in text:  # what no reader sees
+        lead, *rest = text.split("<!--")
+        text = lead + "".join(part.partition("-->")[2] for part in rest)
+    if "|_" in text or "[ " in text:  # "|_4_|_5_|", "[ 4 | 5 ]": a box for each digit
+        text = _DIGITS.sub(lambda boxes: re.sub(r"[^\d]", "", boxes[0]), text)
+    if "&lt;" in text or "&gt;" in text:
+        text = text if _TAG.search(text) or text.lstrip()[:1] == "<" else html.unescape(text)
+    if "?" in text:
+        text = _ASKED.sub(lambda it: f"{it['of']}cellularity{it['more']}: ", text)
+    if len(_FIRST.findall(text)) > 1:
+        text = _FIRST.sub(r"\g<name>: \g<value>", text)
     return text
 
 

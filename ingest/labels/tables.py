@@ -36,6 +36,18 @@ _OF_SITE = re.compile(r"local|site|initial|reader")
 _OF_PANEL = re.compile(r"cent(?:ral|er|re)|consensus|adjudicat")
 _LETTERED = re.compile(r"^\(?[a-h\d][.):] +")  # "A. Right iliac crest"
 _NORM = re.compile(r"(?:normal|range|ref|limits|interval)\b")  # of a column
+# "  Core: 40%", "- 40-50 %": an entry below "Cellularity:"
+ENTRY = re.compile(r"[ \t*•-]*(?:(?:[^:%\d\n]{1,40}:)?[ \t]*[<>~]?[\d -]{1,9}%[ .;,]*){1,4}")
+# "  Core, right: 40", "  Smear: cellular", entries below "CELLULARITY (%)"
+_LISTED = re.compile(
+    r"[ \t*•-]*(?P<key>[^:%\d\n]{1,60}?)(?:[ \t]*(?::|\.{3,}|=)[ \t]*|(?<=\S) (?=[<>~]?\d))"
+    r"(?:(?P<value>[<>~]? ?\d{1,3}(?: ?- ?\d{1,3})?(?: ?%| per ?cent)?)[ .;]*|[^\d%]{0,60})"
+)
+# "35 percent (biopsy)"
+_BACK = re.compile(
+    r"[ \t*•_-]*(?P<value>[<>~]? ?\d{1,3}(?: ?- ?\d{1,3})? ?(?:%|per ?cent))[ *_]*"
+    r"\((?P<key>[^()%\d\n]{1,60})\)[ .;]*"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -181,6 +193,11 @@ def _sample_of(names: list[str], figures: list[bool], measured: int) -> str:
         )
     ]
     return told[0] if len(told) == 1 else ""
+
+
+def item_of(line: str) -> re.Match[str] | None:
+    """An entry of a list below "CELLULARITY (%)": its key and its value."""
+    return _LISTED.fullmatch(line) or _BACK.fullmatch(line)
 
 
 def slots_in(line: str, cut: str) -> list[tuple[int, str]]:

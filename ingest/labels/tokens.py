@@ -24,7 +24,8 @@ from ingest.labels.languages import (
 LONGEST = 2_000  # characters of a sentence or a row that are read at once
 # "... marrow. The next", not "approx. 40%"
 STOP = re.compile(
-    r"[.!?](?=[.!?\s])(?!\.+ ?[<>~\d])(?!(?<=cell.)\s[(~<>\d])(?<!\bapprox.)(?<!\bappr.)(?<!\bapp.)"
+    r"[.!?](?=[.!?\s])(?!\.+ ?[<>~\d])(?!(?:(?<=cell.)|(?<=cellul.))\s[(~<>\d])"
+    r"(?<!\bapprox.)(?<!\bappr.)(?<!\bapp.)"
     r"(?<!\bca.)(?<!\bvs.)(?<!\best.)(?<!\bmind.)(?<!\bmax.)(?<!\brd.)(?<!\bresp.)(?<!\bbzw.)(?<!\bdr.)(?<!\bno.)(?<!\bnr.)(?<!\bincl.)(?<!\bexp.)(?<!\bobs.)(?<!\bc.)(?<![\s.][.!?])[.!?]*(?=\s+\S)"
 )  # begins with the sign itself: looking back at every letter is slow
 # a ticked box, an empty one, an arrow, a date or an accession number, a word, anything else
@@ -110,7 +111,7 @@ _PHRASES = {
     ("mark", "gelbes"): ("q", "f"),
 }
 _MOVING = set("AMBGCbcx")  # classes that the words before them may change
-_LEADS = (":", ".", "\ue000", "\ue001")
+_LEADS = (":", ".", "%", "\ue000", "\ue001")
 _KINDS = {"arrow": "u", "date": "b", "dots": ":"}
 _MARKS = {"(": "(", "[": "(", ")": ")", "]": ")", ",": ",", ";": ";", ":": ":", "=": ":", "/": "/",
           "|": "|", ".": ".", "%": "%", "-": ":", "?": "?", '"': "q", "'": "q", "*": "q", "+": "x",

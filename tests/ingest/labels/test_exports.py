@@ -69,3 +69,44 @@ def test_a_bound_is_one_however_it_is_written() -> None:
     json = '{"boneCoreCellularityPercent": {"operator": "OP", "value": 90}, "coreBlastsPercent": 7}'
     assert parse(json.replace("OP", ">")).value == 95
     assert parse(json.replace("OP", "=")).value == 90
+
+
+LISTS = [
+    "CELLULARITY\n  Core {v} %\n  Clot 70 %",
+    "# Cellularity\n**{v} %** (core biopsy)\n_70 %_ (clot)\n# Blasts\n**2 %** (aspirate)",
+    "Cellularity:\n   {v} percent (biopsy)\n   70 percent (spicules)\nLymphoid cells:\n   25 percent (biopsy)",
+    "Overall cellularity:\n    {v} per cent (estimated on core)\nCell types:\n    granulocytic 70 per cent, erythroid 25 per cent",
+    "Core biopsy\nHow cellular? {v} per cent.\nBlasts? 12 per cent.",
+    "1) Adequate? Yes, a 2 cm trephine.\n2) Cellularity (core) in %? A: {v}\n3) Blasts in aspirate in %? A: 70",
+    "Core biopsy checklist\nQ: Percentage cellularity? - {v}.\nQ: Tumor? - none.",
+    "Core biopsy checklist\nQ12 Cellularity in %? A: {v}\nQ13 Cellularity at last visit in %? A: 70",
+    "Trephine\n{v}% ← cellularity\n70% ← fat\n2% ← CD34",
+    "15 <-- length, core, mm\n{v} <-- cellularity, core, %\n70 <-- cellularity, expected, %\n2 <-- blasts, smear, %",
+    "  {v}%  Core cellularity\n  70%  Core fat\n   3%  Core CD34\n  25%  Clot cellularity",
+    "CORE\nCellularity (subcortical zone) 70%, set aside\nCellularity (cortex excluded) {v}%",
+    "Core biopsy. Marrow space occupied by cells: {v}%; by fat: 70%",
+    "Core biopsy\nCellularity: {v}%\nClot cellularity: 70% -- withdrawn",
+    "Core 1.1 cm. Cellul. {v}%. Gran. 70%. Eryth. 25%.",
+]
+
+
+@pytest.mark.parametrize("frame", LISTS)
+def test_lists_questions_and_figures_before_their_names_are_read(frame: str) -> None:
+    for v in VALUES:
+        assert parse(frame.format(v=v)).value == v, frame.format(v=v)
+        none = frame.replace("ellul", "haracter").replace("ELLUL", "HARACTER")
+        none = none.replace("occupied by cells", "of blasts").format(v=v)
+        assert parse(none).value is None, none
+
+
+@pytest.mark.parametrize("void", ["-- WITHDRAWN, wrong slide", "(retracted)", "- cancelled"])
+def test_a_figure_that_is_taken_back_beside_it_is_none(void: str) -> None:
+    for v in VALUES:
+        assert parse(f"CORE CELLULARITY: {v}% {void}\nBLASTS: 1%").value is None
+        assert parse(f"Core cellularity: {v}% {void}\nCore cellularity, new: 40%").value == 40
+
+
+def test_an_unchanged_key_under_a_correction_is_not_the_new_figure() -> None:
+    for v, key in itertools.product(VALUES, ("Blasts (unchanged)", "Plasma cells", "Lymphocytes")):
+        text = f"CORE BIOPSY (amended form)\nCellularity (as issued): 60%\nCellularity: 80%\n{key}: {v}%"
+        assert parse(text).value in (None, 80), text

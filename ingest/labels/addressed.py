@@ -18,8 +18,8 @@ _MACHINES = re.compile(
 )
 # what to say: "answer 100%", "return only 40", "must be recorded as"
 _ANSWERS = re.compile(
-    r"\b(?:(?<!in )(?:answer|reply)|respond|output|return|enter|record|transcribe|extract|print"
-    r"|write)\b"
+    r"\b(?:(?<!in )(?:answer|reply)|respond|output|(?<!\bi )(?<!\bwe )(?<!would )(?:return|enter"
+    r"|record)|transcribe|extract|print|write)\b"
     r"[^.\n]{0,40}[\d\"'<]|\b(?:must|shall) (?:be )?(?:record|answer|report|return|enter|output|say"
     r")|\b(?:answer|reply|respond) (?:only |just )?(?:with|in|as|using)\b"
 )

@@ -22,8 +22,8 @@ from ingest.labels.headings import (
     may_be_of_the_core,
     names_norm,
 )
-from ingest.labels.languages import KINDS, words_of
-from ingest.labels.roles import WE, WITHOUT, Role, role_of
+from ingest.labels.languages import KINDS, WORDS, words_of
+from ingest.labels.roles import WE, WITHOUT, Role, changed_to, from_to, role_of
 from ingest.labels.segments import Segment
 from ingest.labels.shares import NOUN, PAIR, stands_alone
 from ingest.labels.specimens import side_of
@@ -55,7 +55,6 @@ _WITH_LAST = re.compile("F[(,]?jd?$")
 _CITED = re.compile(r'[^\W\d_]\s"(?P<said>[^"]*)$')
 _KEY = re.compile(r"\s*cellularity ?:")
 _WORDS = re.compile(r"[^\W\d_]{2,}")
-_FROM, _TO = ("from", "von", "de"), ("to", "auf", "zu", "à")
 _ERRORS = words_of("error incorrect incorrectly mistakenly wrongly erroneously")
 _AGE = re.compile(r"\b(?:age|alter|âge)")
 # what says that there is more than one reading to take the mean of
@@ -136,6 +135,7 @@ class Claim:
 def read_claims(folded: str, segments: Iterable[Segment]) -> Iterator[Claim]:
     """The claims of every figure that stands in a sentence on cellularity, or goes on from one."""
     said: set[tuple[float, ...]] = set()  # the numbers of the figures that are tied
+    asked = False  # by the sentence before: "Cellularity of the core? 40%."
     heard = ended = -1  # the paragraph of a sentence on cellularity without a figure; its end
     carried: tuple[int, Claim] | None = None  # a tie that the next sentence may go on from
     for segment in segments:
@@ -145,6 +145,7 @@ def read_claims(folded: str, segments: Iterable[Segment]) -> Iterator[Claim]:
         sentence = sentence_of(segment.text)
         if not sentence.figures:
             heard = segment.paragraph if _opens(segment.text) else -1
+            asked = segment.text.endswith("?")
             ended = segment.end
             continue
         made = list(_claims(sentence, segment)) if segment.near else []
@@ -162,7 +163,9 @@ def read_claims(folded: str, segments: Iterable[Segment]) -> Iterator[Claim]:
         said |= {claim.figure.parts for claim in made if claim.owner == "cellularity"}
         if not made and (near or heard == segment.paragraph):
             last = carried[1] if carried and near else None
-            made = list(_going_on(sentence, segment, last, follows=ended == segment.start))
+            made = list(
+                _going_on(sentence, segment, last, follows=ended == segment.start, asked=asked)
+            )
         if any(claim.counts for claim in made) and (of := _context(sentence, segment, folded)):
             made = [_of_context(claim, of) for claim in made]
         if not corrects:
@@ -315,25 +318,28 @@ def _corrections(
 
 def _opens(text: str) -> bool:
     """Whether a sentence without a figure is on the cellularity of now and of no other material."""
-    said = set(encode(text, []).classes) if "llularit" in text else set()
+    named = "llularit" in text or ("llular" in text and text.endswith("?"))
+    said = set(encode(text, []).classes) if named else set()
     key = _KEY.match(text) is not None  # "Cellularity: smear moderate. Biopsy 40%."
     return bool(said) and not said & set("ebrc") and (key or "S" not in said or "B" in said)
 
 
 def _going_on(
-    sentence: Sentence, segment: Segment, last: Claim | None, *, follows: bool
+    sentence: Sentence, segment: Segment, last: Claim | None, *, follows: bool, asked: bool
 ) -> Iterator[Claim]:
     """The claims of a sentence without a noun of its own: "Left: 30%.", "It is 40%."."""
     s = sentence.classes
     at = s.find("F")
     alone = s.count("F") == 1 and "N" not in s and stands_alone(sentence, s, at)
-    if not alone or "extent" in sentence.words:
+    told = any(c == "o" != WORDS.get(w) for c, w in zip(s, sentence.words, strict=True))
+    if not alone or "extent" in sentence.words or (told and not follows):
         return  # "B cells fill the sinusoids. Overall extent 40%."
     named = set(s[:at]) & set("BRSbno") or "here" in sentence.words[:at]
     other = last and (last.role != "finding" or last.earlier)  # "Criterion: <25%. Found: 20%."
     found = other and re.fullmatch("[dqGM]*v[vqd:]*", s[:at])
     # "... We estimate 20%.", "... Biopsy 40%."
     mine = WE.intersection(sentence.words[:at]) or s[:at].strip("GRd:") in ("B", "S")
+    mine = mine or (asked and not s[:at].strip("q"))
     if (follows and mine) or (last and (named or found)) or _IT.intersection(sentence.words[:at]):
         claim = _claim(sentence, s, segment, at, sentence.figures[at], "goes on")
         same = last and not (named or found or other)  # "Clot: 40%. It is 50% at most."
@@ -344,12 +350,12 @@ def _going_on(
 def _claim(
     sentence: Sentence, s: str, segment: Segment, at: int, figure: Figure, tie: str
 ) -> Claim:
-    figure, changed = _changed(sentence, s, at, figure)
+    figure, changed = changed_to(sentence, s, at, figure)
     role, mark, amends = role_of(s, at, sentence, segment)
     since = s.rfind("F", 0, at) + 1
     if tie == "listed" and ",v" not in s[since:at]:  # "which should be 50% at this age, is 80%"
         role = "norm" if _AGE.search(" ".join(sentence.words[since:at])) else role
-    first = _from_to(sentence, s, at)
+    first = from_to(sentence, s, at)
     if first is not None:  # "from 80% at diagnosis to 10%"
         changed = bool({"g", "E"} & set(s[:first]))
         mark = "" if changed else mark
@@ -369,16 +375,6 @@ def _claim(
         spread=first is not None or PAIR.search(s, 0, at) is not None,
         amends=amends,
     )
-
-
-def _changed(sentence: Sentence, s: str, at: int, figure: Figure) -> tuple[Figure, bool]:
-    """Of "decreased from 80% to 45%" the later number: it is a change, not a range."""
-    if len(figure.parts) == 2 and figure.low < figure.high and figure.qualifier is None:
-        first, last = figure.parts
-        turned = first > last or sentence.words[max(0, at - 1)] in _FROM
-        if turned and {"g", "E"} & set(s[max(0, at - 12) : at]):
-            return replace(figure, low=last, high=last), True
-    return figure, False
 
 
 def _scope(s: str, at: int) -> Scope:
@@ -436,12 +432,3 @@ def _material(sentence: Sentence, s: str, at: int, segment: Segment) -> Material
         return "touch" if re.search(r"S[pG]*d?M*$", s[begin:place]) else "core"
     kind = KINDS.get(sentence.words[place].rstrip("-"), "other")
     return "clot" if kind == "clot" else "touch" if kind == "touch" else "aspirate"
-
-
-def _from_to(sentence: Sentence, s: str, at: int) -> int | None:
-    """Where the other end stands of "from 20% in some spaces (up) to 80% in others"."""
-    first = s.rfind("F", 0, at)
-    if first < 1 or sentence.words[first - 1] not in _FROM or ";" in s[first:at]:
-        return None
-    up = sentence.figures[at].qualifier is None and s[at - 1 : at] == "p"
-    return first if up and sentence.words[at - 1] in _TO else None

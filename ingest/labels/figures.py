@@ -114,8 +114,8 @@ _NOT = "(?:not|never|nicht|nie|(?:is|does|do|did|was)n't)"
 # "less than", "<", "not more than", "does not exceed"
 _UNDER = (
     rf"<(?:/?=)?|=<|\b(?:{_LESS}|up to|at (?:the )?most|(?:a )?maximum of|not exceed(?:ing)?"
-    rf"|(?:no|{_NOT}) (?:{_MORE}|exceeding)|(?:weniger|niedriger|kleiner|geringer|kaum mehr) als"
-    r"|unter(?:halb(?: von)?)?|höchstens|bis zu|maximal|max\.?|allenfalls|bestenfalls"
+    rf"|(?:no|{_NOT}) (?:{_MORE}|better|exceeding)|(?:weniger|niedriger|geringer|kaum mehr) als"
+    r"|kleiner als|unter(?:halb(?: von)?)?|höchstens|bis zu|maximal|max\.?|allenfalls|bestenfalls"
     r"|moins (?:de|d')|(?:tout )?au (?:plus|maximum)|jusqu'à|(?:au-|en )dessous de"
     rf"|inférieure? à|{_NOT} (?:exceeds?|(?:reach|surpass)(?:es)?|(?:rises? |goe?s? )?(?:above"
     r"|beyond)|über|mehr als|höher als)|(?:ne |n')(?:dépass|excèd)(?:e|ant|ent) (?:pas|jamais)"
@@ -136,6 +136,8 @@ _ABOUT = (
     r"|ungefähr|ungef\.?|zirka|annähernd|nahezu|fast|beinahe|knapp|gut|environ|quelque|presque"
     r"|pr(?:ès|oche) (?:de|d')|(?:voisine?|autour|aux (?:alentours|environs)) de|à peu près"
     r"|quasi(?:ment)?|de l'ordre (?:de|d')"
+    rf"|(?:just )?(?:short|shy) of"
+    rf"|a (?:shade|touch|trifle|tad|whisker|little|bit) (?:{_MORE}|{_LESS})"
     r"|(?:of|on|in) the (?:order|region|vicinity|neighbou?rhood) of)"
 )
 _SAID = re.compile(
@@ -148,6 +150,11 @@ _AFTER = re.compile(
     rf" ?(?:or|and) (?:(?P<over>{_MORE})|(?P<under>{_LESS}))\b|(?P<plus>\+)(?![+/\d])"
     r"|(?P<most> at (?:the )?most)\b|(?P<denied> nicht)\b"
     r"|(?P<about>,? give or take\b| or (?:so|thereabouts)\b|-ish\b)"
+)
+# "cellularity sixty.", "cellularity of fifty to sixty,": a number in words without a sign
+_TOLD = re.compile(
+    rf"ellularity:? (?:(?:is|was|of|at|about|around) )*(?P<said>{_WORDED}(?: (?:to|or) {_WORDED})?)"
+    r"(?= ?[,;.)\n]| ?$)"
 )
 _NO_FIGURE = re.compile(
     r"\b[a-z]{1,4}-?\d\d(?:\d\d)?[-./:]\d{3,}\b(?! ?%)"
@@ -198,7 +205,7 @@ def fold(text: str) -> str:
     if "_" in low:
         low = _FILLED_IN.sub(lambda m: (m[1].strip("_ ") + m[2]).rjust(len(m[0])), low)
     if "%" in low:
-        low = low.replace("+%", "%+")
+        low = low.replace("+%", "%+").replace("i.e.", "viz,").replace("viz.", "viz,")
         *shares, last = low.split("%")
         low = "%".join([*(_mended(piece) for piece in shares), last])
         low = _BEFORE.sub(lambda m: m[0][1:].replace("%", " ") + "%", low)
@@ -246,6 +253,10 @@ def _numbered(low: str) -> str:
             begin = max(0, low.rfind("\n\n", 0, at), at - 60)
             said = _SPELT.sub(_digits, low[begin : share.end()])
             low = low[:begin] + said + low[share.end() :]
+    for told in _TOLD.finditer(low) if "ellularity" in low else ():
+        digits = re.sub(_WORDED, _digits, told["said"])
+        if re.search("0$|[1-9][0-9]$|[5-9]$", digits):  # "cellularity two" may be a grade
+            low = low[: told.start("said")] + digits[1:] + "%" + low[told.end() :]
     low = _OVER_LINE.sub(_over_line, low) if "/" in low else low
     for part in FRACTIONS:
         if part in low:
@@ -255,7 +266,8 @@ def _numbered(low: str) -> str:
 
 def _digits(match: re.Match[str]) -> str:
     values = [NUMBERS[word] for word in _ATOMS.findall(match[0])]
-    plain = sum(values) <= 100 and (0 not in values or len(values) == 1)  # not "four zero"
+    plain = sum(values) <= 100 and sum(value >= 20 for value in values) < 2  # not "fifty-fifty"
+    plain = plain and (0 not in values or len(values) == 1)  # nor "four zero"
     return f"{sum(values):0{len(match[0])}d}" if plain else match[0]
 
 

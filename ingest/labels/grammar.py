@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from ingest.labels.doubts import CHANGES, OF, is_doubted, is_relative, is_spread
 from ingest.labels.languages import words_of
+from ingest.labels.nearby import is_had, is_rest, state_of, without_asides
 from ingest.labels.shares import NOUN, OWNED, PAIR, SHARE, list_back, shares_in, unsigned_in
 from ingest.labels.tokens import Sentence
 
@@ -33,11 +34,10 @@ _BESIDE = CHANGES | {"above", "below"}  # "15% more cellular than", "20% below n
 _LEFT_OVER = words_of("residual remaining remnant surviving preserved normal restliche résiduelle")
 _WHICH = words_of("which that who qui das die der welche welcher welches")
 _STRONG = words_of("marrow space spaces core cores biopsy biopsies trephine section sections")
-_HAVE = words_of("has had have hat hatte avait a an ein eine einen un une")
-# "the infiltrate has a cellularity", "an infiltrate with a cellularity"
-_HAS = re.compile(r"(?:(?P<one>d)x{1,2}t?w|x+(?P<has>v))[dqho]*$")
 _SITE = re.compile(r"[xfLT](?:[xhq]*[MBG])?")  # "better preserved marrow"
-_RIGHT = re.compile(r"(?:I(?=C)|:?[qohM]*[MBo]*q*|qRq)([AC])")  # "40% [overall marrow] cellularity"
+_RIGHT = re.compile(
+    r"(?:(?:I|(?:v[dnqo]*)?p[dnohM]*|v[dn][qho]*)(?=C)|:?[qohM]*[MBo]*q*|qRq)([AC])"
+)  # "40% [overall marrow] cellularity"
 _AFTER = re.compile(r"[dhRtq]*M*[xLfK]+")  # "40% cellular blasts"
 # "40% of the space", "40% of sampled marrow", "40% of assessable (undamaged) marrow"
 _OWN_FIGURE = re.compile("[tLGMv]*F")  # "cellularity 40% lymphoid nodules 5%"
@@ -55,7 +55,7 @@ _FILLED = re.compile(
 # what follows the figure of an adjective
 _ENDS = re.compile(r"[.,;:()|jwpku?nehbotR/]|I[dqnhy]+[.,;y]|$")
 _SAID = re.compile(r"[MBGRSebcratoknyqdhvEpI,:(|Xu]*")  # between an adjective and its figure
-_VERB = re.compile(r"Cx[qpd]*F")
+_VERB = re.compile(r"CxI?[qpd]*F")
 _CORE_IS = re.compile(r";[dnoRMG]*[MB][MBG]*v[qpd]*F(?:[.;,j)]|$)")  # "...; this core has 40%"
 # "at her age one expects 50%": a share that goes by age is the cellularity
 _FOR_AGE = re.compile(r"(?:[ye]|pN)[^.;xLfKF]*F$")
@@ -77,9 +77,7 @@ _OF_READERS = re.compile("[^.;,CF]*C:(?:d*[xr]+F[,j/;]+)+[^FCA.;]*o$")  # "XY 50
 _ALSO = re.compile(r";[pI]?[qdh]*(?P<own>[MBGt]*)v*(?P<by>z*)v*F(?:[.;,(]|$)")
 _LAST, _NAMED = re.compile("C[:vhqgdpy]*F?$|HM?$"), re.compile("HM?$|C[^;.FA]*$")
 _LEAD_ENDS = re.compile(r"[pwI][dn][qhnMBGRx]*d$")
-_AT_FIRST = words_of("at with mit bei avec à")
-_AT = re.compile(r"F,?v?[dq]*(?:C(?!p[dq]*x)|[MB]+v[dqh]*[HC])")  # "at 40%, cellularity is normal"
-_ASIDE = re.compile(r"(?<=[CMBG]),[^,FNCAK.;]*,(?=v)")  # "cellularity, tumor included, is 40%"
+_OF_AGE = re.compile("x+q*[pw]+[dq]*(?:y|Ny)")  # "cellularity is spot on for her age, 40%"
 # "of the cellularity", "% of marrow cellularity", "tumor (% cellularity)", "share of x in"
 _PART_OF = re.compile(
     r"(?:(?:^|[.,;(])p[do]*|F[q]*p[dohqnM]*|%[dohqnM]*p[dohqnM]*|[xLt][qdMtL]*[(,]%[dohqnM]*"
@@ -162,11 +160,6 @@ class _Scan:
         known = self.ties.keys() | self.odd
         return bool(known) and not _NOUN_OF.search(self.s, max(known), at)
 
-    def is_had(self, at: int) -> bool:
-        """Whether a noun that is not known has the cellularity: "a metastasis with a cell..."."""
-        has = _HAS.search(self.s, 0, at)
-        return has is not None and self.words[has.start(has.lastgroup or "")] in _HAVE
-
     def is_joined(self, at: int) -> bool:
         joined = _WITH_OTHERS.match(self.s, self.at)
         return joined is not None and at < joined.end()
@@ -174,6 +167,8 @@ class _Scan:
     def preposition(self, at: int) -> None:
         if self.words[at] == "because" and self.words[at + 1 : at + 2] != ["of"]:
             self.clear(at)  # "cellularity is not given because 70% of the sample is blood"
+        if self.words[at] == "at" and self.words[self.behind] == "by" and self.subject == "C":
+            self.head = "C"  # "cellularity estimated by Dr Smith at 40%"
         self.behind = at - (self.words[at - 1] == "because")
         mean = re.match(r"w[dq]*op", self.s[at:])  # "with an average of 60%"
         if self.s[at] in "wz" and self.head in ("T", "H", "A") and not mean:
@@ -197,7 +192,7 @@ class _Scan:
         if _OF_READERS.match(self.s[: at + 1]) and re.match("o[dqvp:]*F", self.s[at:]):
             self.head = "C"
         elif self.s[:at].rstrip("d")[-1:] in ("j", ","):  # "..., averaging 40%", "and the mean of"
-            self.head = self.subject = "C" if self.subject == "C" else "M"
+            self.head = self.subject = "C" if self.subject in ("C", "H", "A") else "M"
 
     def quality(self, at: int) -> None:
         self.sealed = True
@@ -212,6 +207,9 @@ class _Scan:
         away = self.behind >= 0 and words[self.behind] in _AWAY
         participle = words[at].endswith(("ed", "ing", "nd", "iert", "ée"))
         as_said = participle and words[at - 1] in ("as", "wie")  # "as typed"
+        as_said = as_said or (words[at - 1] in ("a", "an") and s[at + 1] == "F")  # "a robust 40%"
+        aged = self.head == "C" and "," not in s[self.at : at] and _OF_AGE.match(s, at)
+        as_said = as_said or bool(aged)
         participle = self.head == "C" and (participle or s[at + 1 : at + 3] == "pv")
         copula = s.rfind("v", 0, at)
         if s[at] == "x" and words[copula] in _IS and _PREDICATE.match(s, max(copula, 0)):
@@ -235,7 +233,7 @@ class _Scan:
         elif away and self.head == "T" and self.behind > max(self.ties, default=0):
             pass  # "from 20% at presentation to 70%"
         elif (verb := _VERB.match(s, at - 1)) and (
-            "at" in words[at : verb.end()] or self.figures[verb.end() - 1].qualifier == "~"
+            "at" in words[at : verb.end() - 1][-2:] or self.figures[verb.end() - 1].qualifier == "~"
         ):
             pass  # "cellularity works out at 50%", "cellularity hovers around 50%"
         elif not self.is_joined(at):
@@ -253,7 +251,11 @@ class _Scan:
         if _LEAD_ENDS.search(s, 0, at):
             self.behind, self.subject = -1, ""  # "and with these levels the cellularity is"
         its = self.head == "x" and not away and not s[self.at + 1 : at].strip("xLfqNohgy):MBGt")
-        if its or self.is_had(at) or (s[at - 1 : at] == "t" and self.words[at - 1] in _TAKEN):
+        if (
+            its
+            or is_had(s, self.words, at)
+            or (s[at - 1 : at] == "t" and self.words[at - 1] in _TAKEN)
+        ):
             self.noun("?", at)  # "tumor cellularity", "an infiltrate with a cellularity of"
         elif (part := _PART_OF.search(s, max(0, at - 8), at)) and (
             s[part.start()] in "F%xLt" or (OF | _PARTS) & set(self.words[part.start() : at])
@@ -326,13 +328,15 @@ class _Scan:
     def _of_right(self, at: int) -> str | None:
         """The tie by the words behind a figure, "" if they own it, null if they say nothing."""
         s = self.s
-        if right := _RIGHT.match(s, at + 1):
-            word = self.seen = right.start(1)
+        right = _RIGHT.match(s, at + 1)
+        if right and ("p" not in right[0] or {"for", "as"} & {*self.words[at + 1 : right.end()]}):
+            word = right.start(1)
+            self.seen = word
             after = _AFTER.match(s, word + 1) if s[word] == "A" else None
             if after and not {"marrow", "core"} & set(self.words[word : after.end() + 1]):
                 return "?"  # "40% cellular blasts"
             before = s[:at].rstrip("dqhoye")[-1:]
-            if s[word : word + 2] == "AM" and self._is_rest(at):
+            if s[word : word + 2] == "AM" and is_rest(s, self.figures, at):
                 return "?"  # "95% cortical bone, 5% cellular marrow"
             apart = (
                 before in (",", ";", "(", "j", "")
@@ -342,12 +346,8 @@ class _Scan:
             whose = self.head in ("x", "?") and not apart
             within = s[word : word + 2] in ("AM", "AB") and before in ("I", "p", "w", "v")
             return "?" if whose and not within else "F cellular"
-        lead = s[:at].rstrip("q")
-        first = self.words[len(lead) - 1] in _AT_FIRST if lead else False
-        if first and lead[-2:-1] in ("", ".", ":", ",") and _AT.match(s, at):
-            return "at F"
-        if lead[-1:] in ("w", "v") and re.match("F(?:pd*y)?q*H[MB]?(?:py|[.,;:()]|$)", s[at:]):
-            return "F hypercellular"  # "ist mit 40 % hypozellulär"
+        if led := state_of(s, self.words, self.head, at):
+            return led
         if SHARE.match(s, at) or is_relative(self.s, self.words, self.figures, at):
             return ""  # "60% of the cellularity", "20% lower than before"
         if _FILLED.match(s, at) and (
@@ -374,13 +374,6 @@ class _Scan:
             marrow = self.head == "A" and s[self.at + 1 : self.at + 2] == "M"
             return None if marrow or self.head in ("C", "T", "K", "M") else ""
         return None
-
-    def _is_rest(self, at: int) -> bool:
-        """Whether a figure and the one before it are all of something."""
-        before = self.s.rfind("F", 0, at)
-        if before < 0 or "f" in self.s or not {",", "j"} & set(self.s[before:at]):
-            return False
-        return self.figures[before].value + self.figures[at].value == 100
 
     def _of_left(self, at: int) -> str:
         """The tie by the noun that a figure stands behind, or none."""
@@ -432,7 +425,7 @@ _STEPS |= dict.fromkeys("hg", _Scan.quality)
 
 def tied(sentence: Sentence, s: str) -> tuple[dict[int, str], set[int], dict[int, int]]:
     """The tie of each figure, those that an odd noun may own, and the fat's of a ratio."""
-    s = _ASIDE.sub(lambda said: "q" * len(said[0]), s) if ",v" in s else s
+    s = without_asides(s, sentence.words)
     scan = _Scan(sentence, s)
     for at, letter in enumerate(s):
         if step := _STEPS.get(letter):

@@ -40,7 +40,7 @@ M guess lacune lacunes tiefer surface schätzung einschätzung trabeculae trabek
  fläche marrow bone bm space spaces intertrabecular medullary medulla cavity cavities area volume
  iliac crest posterior superior anterior spine hip pic psis deep crista beckenkamm examination exam
  review analysis evaluation assessment estimates impression knochenmark mark markraum markräume
- markräumen moelle osseuse crête medullaire médullaire iliaque
+ markräumen moelle osseuse crête medullaire médullaire iliaque compartment component
 B biopsat treph cylindre cylindres carotte bom zylinder core cores bmtb trephine trephines biopsy
  biopsies bx bmbx bmb histology histopathology histomorphology histologic histological histologisch
  cylinder punch stanze biopsie trepanat knochenmarkhistologie ostéomédullaire ostéo osteo
@@ -109,7 +109,7 @@ q mehr zurück cca anywhere everywhere taux bit estimation h so rpt approximate 
  deshalb bereits weiterhin überall teils teilweise überwiegend lediglich zumindest tout toute tous
  même mêmes ne toujours souvent parfois encore seulement aussi assez trop presque peu probablement
  globalement ici là maintenant puis ainsi alors autour bien mieux moins autant près donc
- proper naked unaided meagre meager mere scant paltry bare generous sheer
+ proper naked viz unaided meagre meager mere scant paltry bare generous sheer
 h uneven herabgesetzt similar comparable identical n normal fair moderate raised high low elevated
  lower abnormal variable patchy heterogeneous markedly diminished preserved diminuée augmentée
  erhöht vermindert reduziert gesteigert normwertig nl appropriate adequate regular

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Literal
 
+from ingest.labels.figures import Figure
 from ingest.labels.headings import names_norm
 from ingest.labels.languages import words_of
 from ingest.labels.segments import Segment
@@ -25,6 +27,7 @@ _RULE = re.compile(r"C[opdM]*F(?:(?=[^.;,j]*v)[^.;]*[ec]|[^.;,FN]*cq*[xv])")
 WITHOUT = re.compile(r"(?:c[dq]*)?a[dqupvMBG]*a")  # "[excluding the subcortical] spaces 40%"
 # "is within the expected range for age, at 40%"
 _COMPARED = re.compile("[pIq][dqh]*e[eq]*(?:p[dq]*y)?(?=[,(])")
+_FROM, _TO = ("from", "von", "de"), ("to", "auf", "zu", "à")
 _UNIT = re.compile(r"\([q%]+\)(?=:)")  # "Normal cellularity for age (%): 40"
 _AGAINST = words_of("within above below under over beyond inside")
 _PAST = words_of("had was were showed")
@@ -65,7 +68,8 @@ def role_of(s: str, at: int, sentence: Sentence, segment: Segment) -> tuple[Role
     behind = _OF_BEFORE.match(s, at)
     if behind and _AS.isdisjoint(sentence.words[at : behind.start("mark")]):
         mark = behind["mark"][0]
-    normal = re.search(r"h[^,(;)wjx]*$", before)
+    what = "what" in sentence.words[since:at] and re.search(r"vh[pdy]*\($", before)
+    normal = what or re.search(r"h[^,(;)wjx]*$", before)
     if normal and mark != "n":  # "normal for age 30-50%", but not "normal for age at 40%"
         said = sentence.words[max(0, at - len(normal[0])) : at]
         if said[-1] != "at" and {"n", "normal", "nl", "normale"} & set(said):
@@ -140,3 +144,22 @@ def _is_past(sentence: Sentence, s: str, at: int) -> bool:
     left = left or (last in ("von", "de") and "g" in said)  # "ging von 80 % auf 20 % zurück"
     left = left or (last in ("von", "de") and re.match("F[pq]*F[qv]*g", s[at:]) is not None)
     return left and figure.low == figure.high
+
+
+def changed_to(sentence: Sentence, s: str, at: int, figure: Figure) -> tuple[Figure, bool]:
+    """Of "decreased from 80% to 45%" the later number: it is a change, not a range."""
+    if len(figure.parts) == 2 and figure.low < figure.high and figure.qualifier is None:
+        first, last = figure.parts
+        turned = first > last or sentence.words[max(0, at - 1)] in _FROM
+        if turned and {"g", "E"} & set(s[max(0, at - 12) : at]):
+            return replace(figure, low=last, high=last), True
+    return figure, False
+
+
+def from_to(sentence: Sentence, s: str, at: int) -> int | None:
+    """Where the other end stands of "from 20% in some spaces (up) to 80% in others"."""
+    first = s.rfind("F", 0, at)
+    if first < 1 or sentence.words[first - 1] not in _FROM or ";" in s[first:at]:
+        return None
+    up = sentence.figures[at].qualifier is None and s[at - 1 : at] == "p"
+    return first if up and sentence.words[at - 1] in _TO else None

@@ -87,12 +87,29 @@ _SHORT = re.compile(r"'(?:s|re|ve|d|ll|m)$")  # "it's", "we're"
 _SPECIAL = words_of(
     "a first o been estimated reported report figure value percentage cell content density cent ."
     " rapport als que that out local representative time diagnostic were had full filled packed"
-    " mark marrow rouge active myéloïde jaune grasse graisseuse adipeuse"
+    " words mark marrow rouge active myéloïde jaune grasse graisseuse adipeuse"
+)
+_JUDGED = words_of(
+    "estimated considered called regarded put taken judged deemed reckoned assessed thought rated"
+    " call reckon guess place"
 )
 _MISSPELT: dict[str, list[str]] = {}  # each long word with one of its letters left out
 for _word in filter(lambda word: len(word) > 6, WORDS):
     for _n in range(1, len(_word) - 1):
         _MISSPELT.setdefault(_word[:_n] + _word[_n + 1 :], []).append(_word)
+_ASKED = words_of(
+    "query queries question questions request enquiry inquiry letter referral call phone email note"
+    " patient lady gentleman message kind good need asked ask sent wanted took referred requested"
+)
+# "...; call it 40%", "Reported as 40%": the writer's own, whatever the figures before
+_VERDICT = re.compile(
+    r"(?:^|[,;:.(] )(?:(?:and|so|but|or|let us|i|we|i'd|would|will|have|am|should|therefore) )*"
+    r"(?P<by>(?:call|make|put|place|leave) (?:it|that|this)(?: at| as)?|take|say|use|settle"
+    r" (?:for|on|at)|(?:report|record|enter|return|sign)(?:ed)?(?: (?:it|this|out))*(?: as| at)?"
+    r"(?: to (?:the )?nearest  :)?)$"
+)
+_MODALS = words_of("would could may might must should")
+_SPECIAL |= _JUDGED | _ASKED
 # two words that mean another thing than each: "given that", "left out", "par rapport", "plus que"
 _PHRASES = {
     ("that", "given"): ("j", "d"),
@@ -109,6 +126,7 @@ _PHRASES = {
     **{(which, "moelle"): ("q", "f") for which in ("jaune", "grasse", "graisseuse", "adipeuse")},
     ("myéloïde", "tissu"): ("q", "K"),
     ("mark", "gelbes"): ("q", "f"),
+    ("words", "other"): ("q", "q"),
 }
 _MOVING = set("AMBGCbcx")  # classes that the words before them may change
 _LEADS = (":", ".", "%", "\ue000", "\ue001")
@@ -167,12 +185,22 @@ def encode(text: str, figures: list[Figure]) -> Sentence:
             ):
                 figure, letter = _of_hundred(figure)
             if letter in "FN":
+                _mark_verdict(classes, words, first=not places)
                 places[len(classes)] = figure
         if letter:
             classes.append(letter)
             words.append(word)
     s, places = simplified("".join(classes), words, places)
     return Sentence(s, words, places)
+
+
+def _mark_verdict(classes: list[str], words: list[str], *, first: bool) -> None:
+    """Take the words of a verdict before a figure as those of a mean: "...; call it 40%"."""
+    if said := _VERDICT.search(" ".join(words[-7:])):
+        n = said["by"].count(" ") + 1
+        named = {"C", "H", "A"} & set(classes)
+        if named or not (first and (said.start() or words[:-7])):
+            classes[-n:] = ["q" if named and first else "o"] + ["q"] * (n - 1)
 
 
 def _of_hundred(figure: Figure) -> tuple[Figure, str]:
@@ -208,6 +236,9 @@ def _in_phrase(word: str, classes: list[str], words: list[str], behind: list[str
         return ":"  # "Cellularity (core) . [ ] <5"
     if word == "als" and _class("".join(behind)) in tuple("AHh"):
         return "q"  # "mit 70 % als hyperzellulär"
+    if word in _ASKED and words[-1:] in (["you"], ["your"]):
+        classes[-1] = "d"  # "in reply to your query", "you asked"
+        return "q"
     if word == "local" and "C" in classes[-2:]:
         return "r"  # "Cellularity, local: 40%"
     if word == "representative" and "i" in classes[-3:]:
@@ -275,8 +306,9 @@ def _as_said(
         return "b"  # "was first read as 30%"
     if word == "severe" and _H.match("".join(behind)):
         return "h"  # "severe hypocellularity", but not "severe: under 25%"
-    if word == "estimated" and classes[-2:] == ["c", "v"]:
-        classes[-2] = "q"  # "could be estimated at 40%" is no criterion
+    modal = "c" in classes[-2:] and _MODALS.intersection(words[-2:]) and behind != ["for"]
+    if word in _JUDGED and modal and "F" not in classes:
+        classes[classes.index("c", -2)] = "q"  # "could be estimated at 40%" is no criterion
     if word == "reported":
         key = classes[-1:] == ["C"] and behind == [":"]
         return "o" if key or behind == ["value"] else letter

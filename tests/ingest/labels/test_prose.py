@@ -25,7 +25,30 @@ Biopsy: {v}% of marrow space cellular; iron absent.
 The core has a {v} (per cent) cellularity.
 The core has a cellularity of {v}-odd per cent.
 Trephine. Cellularity by naked eye: {v}%.
-Trephine of avg cellularity {v}%.""".splitlines()
+Trephine of avg cellularity {v}%.
+Core biopsy. I got {v}% for the cellularity.
+Core biopsy. We arrived at {v}% as the cellularity.
+Core biopsy. {v}% is the cellularity.
+The trephine is hypercellular; call it {v}%.
+The trephine is patchy, from 5% to 95% cellular; I report {v}%.
+The trephine is patchy, from 5% to 95% cellular. I would settle for {v}%.
+The trephine: parts 95% cellular, parts empty. Reported to the nearest 5: {v}%.
+Cellularity in the trephine is reduced, i.e. {v}%.
+Cellularity in the trephine is reduced, in other words {v}%.
+The trephine cellularity is commensurate with her 60 years, {v}%.
+The trephine cellularity is spot on for age, {v}%.
+The trephine cellularity weighs in at {v}%.
+The trephine cellularity may be put at {v}%.
+The trephine cellularity must be considered low at {v}%.
+Trephine cellularity a shade over {v}%.
+Trephine cellularity a respectable {v}%.
+Trephine cellularity, on my count, {v}%.
+Trephine cellularity estimated by Dr Smith at {v}%.
+Trephine: {v}%, mildly hypocellular for age.
+At {v}% this trephine is hypocellular.
+How cellular is the trephine? About {v}%.
+The haemopoietic compartment in the trephine is {v}%.
+Answering your question, trephine cellularity is {v}%.""".splitlines()
 NOUNS = ("blasts", "plasma cells", "carcinoma", "clot", "T cells", "necrosis", "CD34+ cells")
 OWNED = """The marrow space is 40% {n}.
 About 40% of the marrow space is {n}, the rest fat.
@@ -45,6 +68,19 @@ The previous core was 40% cells.
 The aspirate is 40% cells.
 Core biopsy. Residual haemopoiesis: 40%.
 Core biopsy. Haemopoiesis, with {n}: 40%.
+Core biopsy. I got 40% for the {n}.
+Core biopsy. Cellularity low. 40% is the {n}.
+The trephine is hypercellular with {n}; call it 40%.
+Core biopsy. Cellularity normal. {n} present. I would settle for 40%.
+Core biopsy. Cellularity normal, i.e. {n} 40%.
+The trephine cellularity is normal, {n} spot on for age, 40%.
+The trephine cellularity is normal and {n} weigh in at 40%.
+Trephine cellularity must be considered low at under 40% by the criteria.
+Trephine cellularity normal, {n} a respectable 40%.
+Trephine cellularity, of {n}, 40%.
+Trephine: {n} 40%, hypocellular for age.
+At 40% this {n} is hypocellular.
+How many {n} in the trephine? About 40%.
 Core fine. The clot is 40% full.""".splitlines()
 
 
@@ -58,6 +94,17 @@ def test_the_same_words_with_another_owner_give_no_value() -> None:
     for frame, noun in itertools.product(OWNED, NOUNS):
         text = frame.format(n=noun)
         assert parse(text).value is None, text
+
+
+@pytest.mark.parametrize(
+    ("said", "value"),
+    [("forty", 40), ("fifty to sixty", 55), ("zero", 0), ("nil", 0), ("seventy-five", 75)],
+)
+def test_a_number_in_words_needs_no_sign_behind_the_cellularity(said: str, value: float) -> None:
+    for frame in ("Trephine cellularity {}, iron absent.", "The core has a cellularity of {}."):
+        assert parse(frame.format(said)).value == value, frame
+    for frame in ("Trephine cellularity {} times normal.", "Core cellularity low, blasts {}."):
+        assert parse(frame.format(said)).value is None, frame
 
 
 @pytest.mark.parametrize(

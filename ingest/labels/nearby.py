@@ -1,0 +1,53 @@
+"""What the words beside a noun or a figure make of it: asides, states, what has a cellularity."""
+
+from __future__ import annotations
+
+import re
+
+from ingest.labels.doubts import OF
+from ingest.labels.figures import Figure
+from ingest.labels.languages import words_of
+
+_HAVE = words_of("has had have hat hatte avait a an ein eine einen un une")
+# "the infiltrate has a cellularity", "an infiltrate with a cellularity"
+_HAS = re.compile(r"(?:(?P<one>d)x{1,2}t?w|x+(?P<has>v))[dqho]*$")
+_ASIDE = re.compile(r"(?<=[CMBG]),[^,FNCAK.;]*,(?=v)")  # "cellularity, tumor included, is 40%"
+_PASSING = re.compile(r"(?<=C),[pzI][^,FNCAKHLf.;]*,(?=[dq]*F)")  # "cellularity, on my count, 40%"
+_AT_FIRST = words_of("at with mit bei avec à")
+_DEGREE = re.compile(r"F(?:pd*y)?(?P<apart>[,:](?:dv)?)?q*H[MB]?(?:py|[.,;:()]|$)")
+_AT = re.compile(r"F,?v?[dqn]*(?:C(?!p[dq]*x)|[MB]+v[dqh]*[HC])")  # "at 40%, cellularity is normal"
+
+
+def is_had(s: str, words: list[str], at: int) -> bool:
+    """Whether a noun that is not known has the cellularity: "a metastasis with a cell..."."""
+    has = _HAS.search(s, 0, at)
+    return has is not None and words[has.start(has.lastgroup or "")] in _HAVE
+
+
+def is_rest(s: str, figures: dict[int, Figure], at: int) -> bool:
+    """Whether a figure and the one before it are all of something."""
+    before = s.rfind("F", 0, at)
+    if before < 0 or "f" in s or not {",", "j"} & set(s[before:at]):
+        return False
+    return figures[before].value + figures[at].value == 100
+
+
+def without_asides(s: str, words: list[str]) -> str:
+    """A sentence without what stands between commas behind its noun."""
+    s = _ASIDE.sub(lambda said: "q" * len(said[0]), s) if ",v" in s else s
+    passing = _PASSING.search(s) if "C," in s else None
+    if passing is None or words[passing.start() + 1] in OF | {"for"}:
+        return s
+    return s[: passing.start()] + "q" * len(passing[0]) + s[passing.end() :]
+
+
+def state_of(s: str, words: list[str], head: str, at: int) -> str:
+    """The tie by the state of the marrow that a figure leads on to, or none."""
+    lead = s[:at].rstrip("q")
+    first = words[len(lead) - 1] in _AT_FIRST if lead else False
+    if first and lead[-2:-1] in ("", ".", ":", ",") and _AT.match(s, at):
+        return "at F"
+    degree = _DEGREE.match(s, at)
+    apart = head in ("", "M") if degree and degree["apart"] else lead[-1:] in ("w", "v")
+    # "ist mit 40 % hypozellulär", "core: 40%, hypocellular"
+    return "F hypercellular" if degree and apart else ""

@@ -18,6 +18,7 @@ Loss = Literal["bce", "mse", "huber", "interval"]
 Weight = Literal["case", "slide"]
 
 
+WIDEST, MOST = 1 << 14, 1_000_000_000  # of a layer, of what is counted
 LONGEST, SHORTEST, MOST_STEPS = 20, 2, 1_000  # epochs, epochs, steps: see docs/design.md, Training
 
 
@@ -27,29 +28,41 @@ class TrainConfig(ArraysConfig):
 
     cohort: str = setting(help="The Cohort to train on.")
     tiles: str | None = setting(None, 'Condition on tile scores: "tissue > 0.5 and blur < 0.3".')
-    bag_size: int = setting(256, "Tiles per bag, drawn without replacement.", at_least=1)
-    batch_size: int = setting(8, "Bags per step.", at_least=1)
-    steps: int | None = setting(
-        None, "Steps.", at_least=1, shown="20 epochs, at most 1,000 steps, at least 2 epochs"
+    bag_size: int = setting(
+        256, "Tiles per bag, drawn without replacement.", at_least=1, at_most=MOST
     )
-    epochs: float | None = setting(None, "Passes over train, instead of steps.", over=0)
-    lr: float | None = setting(None, "Rate of AdamW.", over=0, shown="1.15 / width of embeddings")
-    seed: int = setting(0, "Of validation cut, bags and weights.", at_least=0)
+    batch_size: int = setting(8, "Bags per step.", at_least=1, at_most=MOST)
+    steps: int | None = setting(
+        None,
+        "Steps.",
+        at_least=1,
+        at_most=MOST,
+        shown="20 epochs, at most 1,000 steps, at least 2 epochs",
+    )
+    epochs: float | None = setting(
+        None, "Passes over train, instead of steps.", over=0, at_most=MOST
+    )
+    lr: float | None = setting(
+        None, "Rate of AdamW.", over=0, at_most=1e30, shown="1.15 / width of embeddings"
+    )
+    seed: int = setting(0, "Of validation cut, bags and weights.", at_least=0, at_most=2**63 - 1)
     model: Pooling | str = setting(
         "attention", "How a bag is pooled, or a model of your own.", also="package.module:Class"
     )
     loss: Loss | None = setting(None, "What is made small.", shown="mse, bce of a binary target")
     weight: Weight = setting("case", "What weighs the same in the loss.")
     balance: bool = setting(False, "Let scarce labels weigh as much together as common ones.")
-    resamples: int = setting(10, "Bags per slide at inference.", at_least=1)
+    resamples: int = setting(10, "Bags per slide at inference.", at_least=1, at_most=MOST)
     sampling: Sampling = setting("block", "A block of the stored random order, or an exact draw.")
     fold: str | None = setting(None, "The test fold of a cohort of folds.", shown="each in turn")
     train_patients: int | None = setting(None, "Draw so many of train.", at_least=2, shown="all")
-    projection: int | None = setting(None, "Width of a first layer.", at_least=1, shown="none")
-    hidden: int = setting(128, "Width of the attention.", at_least=1)
+    projection: int | None = setting(
+        None, "Width of a first layer.", at_least=1, at_most=WIDEST, shown="none"
+    )
+    hidden: int = setting(128, "Width of the attention.", at_least=1, at_most=WIDEST)
     dropout: float = setting(0.0, "Share dropped before pooling.", at_least=0, under=1)
     standardise: bool = setting(True, "Embeddings, by mean and standard deviation over train.")
-    weight_decay: float = setting(0.3, "Of AdamW; not on biases.", at_least=0)
+    weight_decay: float = setting(0.3, "Of AdamW; not on biases.", at_least=0, at_most=1e30)
     warm_up: float = setting(
         0.05, "Share of steps with rising --lr; it then falls as a cosine.", at_least=0, under=1
     )

@@ -85,6 +85,8 @@ def train(
     """Train one Run; or one a fold, where the Cohort is split into folds; each with every seed."""
     if seeds == 1 and _folds(store, config) == [config.fold]:
         return fit.train(store, config, progress, tensorboard=tensorboard)
+    if tensorboard:
+        raise ConfigError("tensorboard shows one run: pass --fold of a cohort of folds, no --seeds")
     return sweep(store, config, seeds=seeds, progress=progress)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import fields
 from typing import Any
 
@@ -12,10 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from featurestore.errors import ConfigError
+from featurestore import FeatureStore
+from featurestore.errors import ConfigError, TrephineError
 from featurestore.fields import about, arguments_of, from_json, name_of, to_json, types_of
 from featurestore.types import Target
-from trainer import TrainConfig
+from trainer import TrainConfig, train
 from trainer.config import loss_of
 
 
@@ -54,7 +57,7 @@ def values_of(name: str) -> st.SearchStrategy[Any]:
     elif plain is int:
         values = st.integers(int(low), 10_000)
     elif plain is float:
-        high = min(said.under, 1e6)
+        high = min(said.under, said.at_most, 1e6)
         values = st.floats(low, high, exclude_min=said.over >= 0, exclude_max=high == said.under)
     else:
         values = st.text("abc -'\"$", min_size=1)
@@ -115,3 +118,18 @@ def test_a_configuration_is_light_to_import() -> None:
         "assert not bad, bad"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+NUMBERS = [name for name, (kind, *_) in types_of(TrainConfig).items() if kind in (int, float)]
+LONG = {"steps", "epochs", "resamples"}  # a number of them takes as long as it says
+
+
+@pytest.mark.parametrize("name", sorted({*NUMBERS} - LONG))
+def test_the_largest_number_that_is_allowed_trains_or_is_refused_in_words(
+    learnable: FeatureStore, name: str
+) -> None:
+    (said,) = (about(one) for one in fields(TrainConfig) if one.name == name)
+    largest = min(said.at_most, math.nextafter(said.under, 0), 1e300)
+    given = {name: types_of(TrainConfig)[name][0](largest)}
+    with suppress(TrephineError):
+        train(learnable, TrainConfig(cohort="all", steps=2, resamples=1, **given), draw=False)

@@ -19,6 +19,7 @@ from featurestore.types import Sweep
 from trainer import compare, page, runs, train
 from trainer.config import SweepConfig
 from trainer.sweep import SweepResult, sweep
+from trainer.sweep import train as sweeping
 
 
 @pytest.fixture(scope="module")
@@ -187,3 +188,12 @@ def test_the_command_line_sweeps_repeats_and_deletes(store: FeatureStore) -> Non
     run("runs", "delete", one, code=1)  # nobody said yes
     run("runs", "delete", one, "--yes")
     assert one not in store.runs()["run_id"].to_list()
+
+
+def test_tensorboard_of_several_runs_is_refused_and_none_is_made(
+    store: FeatureStore, tmp_path: Path
+) -> None:
+    made = set((store.root / "runs").glob("*"))
+    with pytest.raises(ConfigError, match="one run"):
+        sweeping(store, QUICK, 2, tensorboard=tmp_path)
+    assert set((store.root / "runs").glob("*")) == made

@@ -19,7 +19,8 @@ EVIDENCE_CHARACTERS = 200
 _SPREAD = re.compile(r"\bvar(?:y|ies|iable)\b|\bheterogen|\bpatchy|\bsome\b.*\bothers?\b")
 # "cellularity low: 40", "cellularity high: 50"
 _END = re.compile(
-    rf"(?<=cellularity)[ (,]+(?:(?P<low>{'|'.join(LOW_ENDS)})|(?P<high>{'|'.join(HIGH_ENDS)}))"
+    rf"(?<=cellularity)(?: core| biopsy| percent| pct)*[ (,]+"
+    rf"(?:(?P<low>{'|'.join(LOW_ENDS)})|(?P<high>{'|'.join(HIGH_ENDS)}))"
     r"(?=[ ),(]*(?:%|pct|percent)?[ )]*$)"
 )
 # "cellularity (%) | 35 | 60": which column is it?

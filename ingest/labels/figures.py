@@ -28,7 +28,7 @@ _JOINED = re.compile(r"(?<=[a-z])_(?=[a-z])")  # "bmb_cell_pct"
 _FILLED_IN = re.compile(r"_(?<!__)_*+ ?(\d[\d -]*+(?:_++ ?)?)(%?)")
 # "C e l l u l a r i t y   2 0 %": letters set apart
 _WIDE = re.compile("[\u3000-\U0010ffff]")
-_DOTS = re.compile(r"(?:\. ){3,}")  # "CELLULARITY . . . . 30 %"
+_DOTS = re.compile(r"(?: \.){2,}(?= )|(?:\. ){3,}")  # "CELLULARITY . . . . 30 %"
 _OIL, _DIGIT, _LETTERS = set("oilsz"), str.maketrans("oilsz", "01152"), str.maketrans("018", "olb")
 _SPACED = re.compile(r"(?<!\S)(?:[^\W_] ){5,}[^\W_](?: {1,4}(?:[^\W_%] ){0,3}[^\W_%]? ?%)?")
 # "4O", "l0-2O", "3S-4S", "IO": letters scanned for figures before a sign
@@ -224,7 +224,7 @@ def fold(text: str) -> str:
     low = _JOINED.sub(" ", low) if "_" in low else low
     if "-\n" in low or "- \n" in low:
         low = _BROKEN.sub(_joined, low)
-    low = _DOTS.sub(lambda m: "." * len(m[0]), low) if ". . ." in low else low
+    low = _DOTS.sub(lambda m: "." * len(m[0]), low) if ". . " in low else low
     low = _CELL.sub(lambda m: "cellularity"[: len(m[0])], low)
     low = _numbered(_LETTER.sub(lambda m: m[0].translate(_LETTERS), low))
     return _SPACED.sub(_close_up, low) if "l l u" in low else low

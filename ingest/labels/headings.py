@@ -53,6 +53,7 @@ _PARTED = re.compile(r"[;,/]| - ")
 _PERSONS = words_of("physician physicians doctor clinician copy surgeon arzt médecin")
 _SENT_IN = words_of("slide slides material block blocks consultation consult")
 _TOLD = words_of("report diagnosis reading findings impression result results")
+_CELL_KEYS = ("cell", "cells", "cell'ty", "cell'y", "cell density", "cell content")
 _VERBS = words_of("is are was were has have had shows ist sind hat est sont")
 _FRAMED = re.compile(
     r"\s*([-=*#_~])\1+ *[^\W_][^%]*[^\W_]\W* *\1\1+\s*$"
@@ -271,7 +272,7 @@ def tells_it(key: str) -> bool:
         bool(met & set("KCAH"))
         or {"L", "f"} <= met
         or (met >= set("MLv") and "x" not in met)
-        or key in ("cell", "cell'ty", "cell'y")
+        or key in _CELL_KEYS
     )
 
 

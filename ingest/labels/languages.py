@@ -41,9 +41,10 @@ M guess lacune lacunes tiefer surface schätzung einschätzung trabeculae trabek
  iliac crest posterior superior anterior spine hip pic psis deep crista beckenkamm examination exam
  review analysis evaluation assessment estimates impression knochenmark mark markraum markräume
  markräumen moelle osseuse crête medullaire médullaire iliaque compartment component
-B biopsat treph cylindre cylindres carotte bom zylinder core cores bmtb trephine trephines biopsy
+B biop treph cylindre cylindres carotte bom zylinder core cores bmtb trephine trephines biopsy
  biopsies bx bmbx bmb histology histopathology histomorphology histologic histological histologisch
- cylinder punch stanze biopsie trepanat knochenmarkhistologie ostéomédullaire ostéo osteo
+ biopsat hist histol cbx bmcb cylinder punch stanze biopsie trepanat knochenmarkhistologie
+ ostéomédullaire ostéo osteo trepanobiopsy trephinobiopsy trepanobioptate trephinobioptate bioptate
 R re li longer larger bigger shorter smaller other right left rt lt r l bilateral rechts links
  rechte linke droite gauche droit one two both first second third fourth b beide beiden beider
 G site taille longueur ponction prélèvement specimen specimens sample samples section sections
@@ -212,8 +213,8 @@ MONTHS = words_of(
     "january february march april may june july august september october november december"
 )
 # of the name of a field: which end of a range it holds
-LOW_ENDS = ("min", "minimum", "low", "lower", "from")
-HIGH_ENDS = ("max", "maximum", "high", "upper", "to")
+LOW_ENDS = ("min", "minimum", "low", "lower", "lo", "from")
+HIGH_ENDS = ("max", "maximum", "high", "upper", "hi", "to")
 # of a heading only: what else is biopsied
 ORGANS = words_of(
     """kidney kidneys breast prostate stomach colon duodenum thyroid pleura pancreas bladder uterus
@@ -252,7 +253,7 @@ _STEMS = (
         "ämatop ématop blutbild fett fat graisse adipo richesse markraumf ocell rcell sic; "
         "withdraw disregard retract"
     )
-    | {"cell content", "by cells", "cent cells"}
+    | {"cell content", "cell density", "by cells", "cent cells"}
     | {f"{sign} {full}" for sign in ("%", "cent") for full in ("full", "filled", "packed")}
 )
 REMARKS = words_of(

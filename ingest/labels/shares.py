@@ -35,10 +35,10 @@ OWNED = re.compile(r"F[^.,;()|FNACwjz]*[xLf]")  # "..., of which 20% is lymphoma
 NOUN = re.compile(r"(?!qdxM)[hRqtMd]*[xLfK]+")  # "40% blasts", not "40 % de la surface osseuse"
 # "Cellularity (%): 40", "Cellularity, percent: 40", "Cellularity | 40 | %"
 _N = re.compile(
-    r"C(?P<key>v?[MBRGSopqydnebrI,%()]*(?::q[gh]?\([q%]+\))?)(?P<to>[:v|u]*)q*(?P<f>N)(?P<after>\|?%?)(?!/(?![ef][NF])|[:A-Za-pr-z])"
+    r"C(?P<key>v?[MBRGSopqydnebrI,%()/]*(?::q[gh]?\([q%]+\)|:[vn],?%?(?=:))?)(?P<to>[:v|u]*)q*(?P<f>N)(?P<after>\|?%?)(?!/(?![ef][NF])|[:A-Za-pr-z])"
 )
 # "Cellularity (%): aspirate 80, clot 70, core 50"
-_LISTED = re.compile(r"C[MBGRSopqyde,(I%]*\)?:(?=q*[SBR])")
+_LISTED = re.compile(r"C[MBGRSopqyde,(I%]*\)?(?:(?<=%)|:)(?=q*[SBR])")
 _OF_EACH = re.compile(r"[SBRo][SBMGRpd(]*[:)]*(?=N(?:[.,;j)(SB]|$))")
 _LEADING = re.compile(
     r"(?!M+:)(?:qRq|R\))?(?:;(?=[dMG]*[BR])|[/j,MBRGSdvu:bnoky]|p(?!F)|pF)*p?"
@@ -88,7 +88,9 @@ def unsigned_in(sentence: Sentence, s: str, keys: set[int]) -> Iterator[int]:
         ):
             yield match.start("f")
     for key in _LISTED.finditer(s):
-        each = [item.end() for item in _OF_EACH.finditer(s, key.end())]
+        end = re.search("[xLfK]|$", s[key.end() :])  # of the list
+        last = key.end() + end.start() if end else len(s)
+        each = [item.end() for item in _OF_EACH.finditer(s, key.end(), last)]
         if all(sentence.figures[at].low >= 5 for at in each):  # no grades
             yield from each
 

@@ -10,17 +10,12 @@ import re
 from typing import Any
 
 from ingest.labels.headings import is_historic, is_measured, material_of, names_norm
-from ingest.labels.languages import HIGH_ENDS, LOW_ENDS
+from ingest.labels.languages import HIGH_ENDS, LOW_ENDS, words_of
 
 _BESIDE = re.compile(r"ref|norm|range|flag|id$|code|date")  # what stands beside a value
 _MARKS = {"period": ".", "full stop": ".", "comma": ",", "colon": ":", "semicolon": ";"}
-_MARKS |= {
-    "open bracket": "(",
-    "close bracket": ")",
-    "new paragraph": "\n\n",
-    "new line": "\n",
-    "next line": "\n",
-}
+_MARKS |= {"open bracket": "(", "close bracket": ")"}
+_MARKS |= {"new paragraph": "\n\n", "new line": "\n", "next line": "\n"}
 _TELLING = (" period", " comma", " full stop", " new paragraph")
 _SPOKEN_MARK = re.compile(
     r" (period|full stop|comma|colon|semicolon|(?:open|close) bracket|new paragraph|new line"
@@ -34,6 +29,7 @@ _FIELD = re.compile(
 )
 _SECOND = re.compile(r"[<>~]? ?[\d.]+ ?%?[;,|\t] ?[<>~]?\d")  # "core_cellularity_pct;75;20"
 _JOINED = re.compile(r"[^\W_][_.][^\W\d_]|[a-z][A-Z][a-z]")
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _NAMED = re.compile(r"^(?:[A-Za-z]*[a-z][A-Z][a-z]|[A-Z]+[.][A-Z]+\b)", re.MULTILINE)
 # results that stand no more, of HL7 (deleted, wrong, without result, pending, unverified) and FHIR
 _VOID, _VOID_OF_FHIR = ("D", "W", "X", "I", "R"), ("entered-in-error", "cancelled")
@@ -50,7 +46,7 @@ _BLOCKS |= {"dt", "dd", "section", "body", "title", "pre"}
 # "Q12 Cellularity (core) in %? A: 80", "Req: cellularity?\n Res: 80 %"
 _ASKED = re.compile(
     r"^[ \t]*(?:(?:q|req|question|item|frage)[ \d]*[.:)]?[ \t]+|\d+[.)][ \t]+)?"
-    r"(?P<of>[^?\n:]{0,60}?)(?P<it>(?:how )?cellular(?:ity)?)(?P<more>[^?\n:]{0,40})\?"
+    r"(?P<of>[^?\n:]{0,60}?)(?P<it>(?:how )?cellular(?:ity)?)(?P<more>[^?\n:\d]{0,40})\?"
     r"\s*(?:(?:a|ans|answer|res|result|response|antwort)[.:]|[-–—:])?[ \t]*(?=\S)",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -268,7 +264,7 @@ def _display(code: Any) -> str:
 
 def _spoken(name: str) -> str:
     """Of "coreBiopsy" or "core_biopsy" the words."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).replace("_", " ").replace(".", " ").strip()
+    return _CAMEL.sub(" ", name).replace("_", " ").replace(".", " ").strip()
 
 
 def _of_hl7(text: str) -> str:
@@ -322,19 +318,7 @@ def _unescaped(text: str) -> str:
 # what tags stand for: a line, a cell, no break; any other is a paragraph in XML, nothing in HTML
 _BREAKS = dict.fromkeys(("tr", "item", "paragraph", "list", "br", "li"), "\n")
 _BREAKS |= {"td": " | ", "th": " | ", "dd": ": "}
-_INLINE = {
-    "low",
-    "high",
-    "content",
-    "b",
-    "i",
-    "sup",
-    "sub",
-    "span",
-    "value",
-    "unit",
-    "valuequantity",
-}
+_INLINE = words_of("low high content b i sup sub span value unit valuequantity")
 _NAMES = ("title", "displayname", "name", "label", "key")  # attributes that name a tag's content
 
 
@@ -380,6 +364,7 @@ class _Tags(html.parser.HTMLParser):
         elif named:
             told = (material_of(one.lower()) for one in plain if one not in named)
             of = next((one for one in told if one not in ("unknown", "general")), "")
+            of = of or "norm" * any(names_norm(one.lower()) for one in plain)
             self.pieces.append(f"{named} ({of}): " if of else f"{named}: ")
         lead = {"value": ": ", "low": ": ", "high": " - "}.get(tag, "")
         self.pieces.append(f"{lead}{value}" if value else "")
@@ -407,6 +392,10 @@ class _Tags(html.parser.HTMLParser):
 
 def _of_tags(text: str, *, is_xml: bool) -> str:
     parser = _Tags(is_xml=is_xml)
+    if is_xml:  # "<clotSection>"
+        text = re.sub(
+            r"</?\w*(?:ellul|lot|spirat|iops|ore)\w*", lambda tag: _CAMEL.sub("_", tag[0]), text
+        )
     text = re.sub(r"\s+(?=<dd\b)|(?<=</span>)(?=<span)", lambda gap: " "[bool(gap[0]) :], text)
     try:
         parser.feed(text)

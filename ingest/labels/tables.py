@@ -45,8 +45,8 @@ _LISTED = re.compile(
 )
 # "35 percent (biopsy)"
 _BACK = re.compile(
-    r"[ \t*•_-]*(?P<value>[<>~]? ?\d{1,3}(?: ?- ?\d{1,3})? ?(?:%|per ?cent))[ *_]*"
-    r"\((?P<key>[^()%\d\n]{1,60})\)[ .;]*"
+    r"[ \t*•_-]*(?P<value>[<>~]? ?\d{1,3}(?: ?- ?\d{1,3})? ?(?:%|per ?cent)?)[ *_]*"
+    r"(?:\(|- )(?P<key>[^()%\d\n]{1,60})\)?[ .;]*"
 )
 
 
@@ -106,7 +106,8 @@ class Columns:
             alone = self.rows == 1 and not below.strip()  # its date is the report's
             others = " ".join(name for n, name in enumerate(names[:2]) if n != column and not alone)
             name = re.sub(r"\bcell\b\.?", "cellularity", head[column])
-            return [_cell(f"{others} | {name} : ", cells[column])]
+            odd = "G" in classes_in(head[0]) and column and material_of(names[0]) == "unknown"
+            return [_cell(f"{others} | {name} : ", cells[column], "unknown" if odd else None)]
         if len(measured) == sum(figures) == 1 and (of := _sample_of(names, figures, measured[0])):
             named = None if "e" in classes_in(of) else material_of(of)
             return [_cell(f"{names[measured[0]]} ({of}) : ", cells[figures.index(True)], named)]

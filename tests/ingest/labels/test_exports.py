@@ -110,3 +110,35 @@ def test_an_unchanged_key_under_a_correction_is_not_the_new_figure() -> None:
     for v, key in itertools.product(VALUES, ("Blasts (unchanged)", "Plasma cells", "Lymphocytes")):
         text = f"CORE BIOPSY (amended form)\nCellularity (as issued): 60%\nCellularity: 80%\n{key}: {v}%"
         assert parse(text).value in (None, 80), text
+
+
+FRAGMENTS = [
+    "<report>\n <coreBiopsy><cellularity unit='percent'>{v}</cellularity></coreBiopsy>\n <clotSection><cellularity unit='percent'>70</cellularity></clotSection>\n</report>",
+    "<BoneMarrowBiopsy><SpecimenType>Core</SpecimenType>\n<PercentCellularity>{v}</PercentCellularity>\n<PercentCellularityPrior>70</PercentCellularityPrior></BoneMarrowBiopsy>",
+    '<r:bm>\n<r:cellularity site="trephine" lo="{v}" hi="{v}"/>\n<r:cellularity site="norm" lo="70" hi="75"/>\n<r:blasts site="smear" pct="2"/>\n</r:bm>',
+    "core_length_mm: 15\ncellularity_core_min: {v}\ncellularity_core_max: {v}\ncellularity_clot: 70",
+    "Trephine, 83 y\nCellularity - measured, %: {v}\nCellularity - expected, %: 70",
+    "Marrow core / length / mm / 13\nMarrow core / cellularity / percent / {v}\nMarrow core / norm / percent / 70",
+    "TREPHINE\nLength . . 1.1 cm\nCellularity . . {v}% (N 40-60)\nM:E . . 2",
+    "Cellularities, in percent:\n  {v} - core\n  70 - clot\nBlasts: 3 percent in smear.",
+    "Biopsy cylinder\nCell density: {v} % of marrow spaces\nSinuses: dilated",
+    "Core trephines; cellularity % R: {v}, L: {v}; blasts % R: 70, L: 72",
+    "Cellularity of trepanobioptate, % - {v}\nBlasts in myelogram, % - 70",
+    "Legend: CBX core\nCBX: cellularity {v}%",
+]
+
+
+@pytest.mark.parametrize("frame", FRAGMENTS)
+def test_a_fragment_is_read_by_the_names_of_its_parts(frame: str) -> None:
+    for v in VALUES:
+        assert parse(frame.format(v=v)).value == v, frame.format(v=v)
+        for key in ("ellularity", "ellularities", "ell density"):
+            if key in frame:
+                none = frame.replace(key, "haracter").format(v=v)
+                assert parse(none).value is None, none
+
+
+def test_a_row_of_another_noun_in_a_column_of_the_cellularity_is_none() -> None:
+    for v, noun in itertools.product(VALUES, ("Blasts", "Plasma cells", "Lymphoma")):
+        text = f"Material     | Cellularity\nCore biopsy  | {{}}\nParticles    | 30 %\n{noun} | {v} % throughout"
+        assert parse(text.format("reduced")).value is None, text

@@ -237,6 +237,7 @@ def _claims(sentence: Sentence, segment: Segment) -> Iterator[Claim]:
                 claim = _claim(sentence, s, segment, at, cells, ties[at])
                 listed = last is not None and ties[at] == "listed"
                 ruled = last and last.role != "finding" and listed
+                claim = replace(claim, now=claim.now or (listed and last is not None and last.now))
                 if last and last.earlier and listed and _OF_KEY.search(s, 0, at):
                     claim = replace(claim, earlier=True)
                 if last and last.earlier and listed and _NOT_BUT.search(s, 0, at):
@@ -344,6 +345,7 @@ def _going_on(
         claim = _claim(sentence, s, segment, at, sentence.figures[at], "goes on")
         same = last and not (named or found or other)  # "Clot: 40%. It is 50% at most."
         role = last.role if last and claim.role == "finding" else claim.role
+        claim = replace(claim, now=claim.now or told)
         yield replace(claim, material=last.material, role=role) if last and same else claim
 
 
@@ -410,10 +412,15 @@ def _material(sentence: Sentence, s: str, at: int, segment: Segment) -> Material
     if segment.heading.startswith("other "):  # the letter of a specimen of another time
         return "other"
     begin = s.rfind(".", 0, at) + 1
+    named = [met.start() for met in re.finditer("[BS]+", s)]
+    figures = [n for n in sentence.figures if s[n] in "FN"]
     pair = PAIR.search(s, begin, at)
     second = s[at - 1 : at] == "/"
     if pair and "R" not in pair[0] and (second or s[at + 1 : at + 2] == "/"):
         place = pair.end() - 1 if second else pair.start()  # "(core/clot): 15%/25%"
+    elif "respectively" in sentence.words and len(named) == len(figures):
+        place = named[figures.index(at)]  # "core and clot show 30% and 40% respectively"
+        return "core" if s[place] == "B" else "aspirate"
     elif behind:
         place = behind.start(1)
     else:

@@ -69,6 +69,7 @@ def is_relative(s: str, words: list[str], figures: dict[int, Figure], at: int) -
     """Whether a figure is a difference or a share of another: "20% above normal"."""
     behind = s[at + 1 :]
     place = words[len(s[:at].rstrip("q")) - 1] if at else ""
+    place = "" if place == "an" and words[at - 1] != "an" else place  # "an estimated 40%"
     if place in _PLACES and OF & set(words[at + 1 : at + 2]):
         return True  # "cellularity is assessed on 40% of the section"
     alone = figures[at].low == figures[at].high

@@ -36,7 +36,7 @@ _WHICH = words_of("which that who qui das die der welche welcher welches")
 _STRONG = words_of("marrow space spaces core cores biopsy biopsies trephine section sections")
 _SITE = re.compile(r"[xfLT](?:[xhq]*[MBG])?")  # "better preserved marrow"
 _RIGHT = re.compile(
-    r"(?:(?:I|(?:v[dnqo]*)?p[dnohM]*|v[dn][qho]*)(?=C)|:?[qohM]*[MBo]*q*|qRq)([AC])"
+    r"(?:(?:I|,(?=C(?:[.;]|$))|(?:v[dnqo]*)?p[dnohM]*|v[dn][qho]*)(?=C)|:?[qohM]*[MBo]*q*|qRq)([AC])"
 )  # "40% [overall marrow] cellularity"
 _AFTER = re.compile(r"[dhRtq]*M*[xLfK]+")  # "40% cellular blasts"
 # "40% of the space", "40% of sampled marrow", "40% of assessable (undamaged) marrow"
@@ -198,6 +198,8 @@ class _Scan:
         self.sealed = True
 
     def number(self, at: int) -> None:
+        if self.s[at - 1 : at + 2] == "/N:":
+            return  # "cellularity = 38/82 = 46%"
         if self.s[at + 1 : at + 2] not in tuple("/,jMBGR") and self.head in ("C", "H", "A", "T"):
             self.head = ""
 

@@ -50,7 +50,7 @@ def role_of(s: str, at: int, sentence: Sentence, segment: Segment) -> tuple[Role
     if WE.intersection(sentence.words[since:at]):
         before = before.replace("r", "q")  # "in your block we read"
     lies = "within" in sentence.words[at + 1 : at + 6]  # "40%, which is within normal limits"
-    after = "" if lies else WITHOUT.sub("", _behind(s, at))
+    after = "" if lies else re.sub("n(?=[xy])", "", WITHOUT.sub("", _behind(s, at)))
     amends = segment.amends or "E" in s[:at]
     marks = "ebrnk" if amends else "ebcrnk"
     # "transcribed as 16%; the correct figure is 60%", "the cellularity of 85% should read 65%"
@@ -103,7 +103,7 @@ def _before(sentence: Sentence, s: str, at: int) -> str:
     before = re.sub(
         "k(?:[ebd],(?=q*p$)|v,(?=q*p?$))", ",", before
     )  # "less cellular than expected, at 40%"
-    before = re.sub("k(?=d?R)", "q", before)  # "more cellular (50%) than the left (30%)"
+    before = re.sub("k(?=d?[Rf])", "q", before)  # "more cellular (50%) than the left (30%)"
     before = re.sub(r"kp+d*y(?!y)", "", before)  # "hypocellular relative to age"
     before = re.sub("prd|(?<=[BMG])r[qd]*[xv](?=v)", "", before)  # "of your patient", "you sent is"
     before = before.rpartition(",j")[2]  # "..., which limits the estimate, but it is"
@@ -132,6 +132,8 @@ def _is_past(sentence: Sentence, s: str, at: int) -> bool:
         return True
     if re.match("F[pI][^F.;]*M[^F.;]*pF", s[at:]):
         return False  # "from 10% in some spaces to 70% in others"
+    if "was what" in " ".join(sentence.words[at : at + 14]):
+        return True  # "'80% cellular' was what I said at frozen"
     told = sentence.words[after_any(s, ".;", at) : at]
     if "diagnostic" in told and _PAST.intersection(told[told.index("diagnostic") :]):
         return True  # "the diagnostic trephine of 29 June had a cellularity of 95%"

@@ -13,14 +13,16 @@ from ingest.labels.tokens import Sentence
 _SHARES: dict[str, re.Pattern[str]] = {
     # "cell to fat ratio 60:40"
     "cells to fat": re.compile(
-        r"[LCAK][LCG]?(?:\([^()FN]*\))?[:/pj,]*fG?L?T?[vpIdqzMBG:()T,]*(?P<f>[NF])[:/p](?P<g>[NF])"
+        r"(?:[CAK]|(?<!x)L|L(?!j))[LCG]?(?:\([^()FN]*\))?[:/pj,k]*fG?L?T?[vpIdqnzMBG:()T,]*(?P<f>[NF])[:/p](?P<g>[NF])"
     ),
     # "fat and hematopoietic tissue stand in a proportion of 60:40"
     "fat and cells G:F": re.compile(
         r"fG?j[dq]*K[LGM]*[vx]?[Ipdq]*T?[pq]*(?P<g>[NF])[:/](?P<f>[NF])"
     ),
     # "a 3:1 ratio of cells to fat"
-    "F:G cells to fat": re.compile(r"(?P<f>[NF])[:/p](?P<g>[NF])T?[dqp]*[LAK][LMG]*[:/pj]d?f"),
+    "F:G cells to fat": re.compile(
+        r"(?P<f>[NF])[:/p](?P<g>[NF])(?:T?[dqp]*|,)[LAK][LMG]*[:/pj]d?f"
+    ),
     # "fat to cell ratio 40:60"
     "fat to cells": re.compile(r"fT?[:/pj,]*[LCAK][LG]?T?[vpdq:(TM]*(?P<g>[NF])[:/p](?P<f>[NF])"),
 }
@@ -109,13 +111,16 @@ def _is_percent(sentence: Sentence, match: re.Match[str]) -> bool:
 
 def list_back(s: str, ties: dict[int, str], free: list[int]) -> None:
     """Tie the figures before one that is tied: "two cores, 40% and 60% cellular"."""
+    back: set[int] = set()  # "30, 40 and 50% cellular"
     for b, a in pairwise(free[::-1]):
         between = s[a + 1 : b]
         paired = between != "/" or PAIR.search(s, 0, a)
-        joined = paired and ties.get(b, "listed") != "listed" and _LEADING.fullmatch(between)
+        first = b in back or (s[b] == "F" and ties.get(b, "listed") != "listed")
+        joined = paired and first and _LEADING.fullmatch(between)
         alone = a not in ties and s[a - 1 : a] not in ("x", "f", "L")
-        if alone and joined and s[b] == "F" and (s[a] == "F" or between in ("/", ",", "j")):
+        if alone and joined and (s[a] == "F" or between in ("/", ",", "j")):
             ties[a] = "listed"
+            back.add(a)
 
 
 def stands_alone(sentence: Sentence, s: str, at: int) -> bool:

@@ -113,8 +113,9 @@ def side_of(sentence: Sentence, s: str, at: int, under: str) -> str:
     if sides or "both" in names:
         return "" if "both" in names else sides[-1]
     heading = re.findall(r"\w+", under)
-    if s[:1] == "R" and not set(s[:at]) & set(".o") and "R" not in s[1:at]:
-        heading = words[:1]  # "Left, 9 mm, 60% marrow: 85% cellular"
+    lead = re.match("d?[BG]?R", s)
+    if lead and not set(s[:at]) & set(".o") and "R" not in s[lead.end() : at]:
+        heading = words[: lead.end()]  # "Left, 9 mm, 60% marrow: 85% cellular", "Core 2 (9 mm) ..."
     named = any(WORDS.get(word) in ("B", "G") for word in heading)
     heads = {_SIDES[word] for word in heading if word in _SIDES and (named or word not in _COUNTED)}
     heads = heads & {"r", "l"} or heads  # "Part A, right iliac crest"

@@ -107,6 +107,44 @@ def test_a_number_in_words_needs_no_sign_behind_the_cellularity(said: str, value
         assert parse(frame.format(said)).value is None, frame
 
 
+LISTED = """Core and clot show respectively {v}% and 99% cellularity.|{v}
+The clot and the core show 99% and {v}% cellularity, respectively.|{v}
+Respectively for clot, core and smear I recorded 99, {v} and 99% cellularity.|{v}
+The three trephine cores come in at 5, {v} and 50% cellular.|{mean}
+Two observers scored this trephine at a cellularity of {v}% (AB) and {v}% (CD).|{v}
+Core 1 (12 mm) is fat; cellularity {v}%. Core 2 (9 mm) has islands; cellularity {v}%.|{v}
+Trephine, bilateral. R {v}%, L {v}%, cellularity.|{v}
+Core biopsy. Haemopoiesis and fat are present in this measure ({v}:{rest}).|{v}
+Core biopsy (cells vs fat {v}:{rest}).|{v}
+The bone biopsy marrow was recorded as {v}/{rest}, haemopoiesis/fat.|{v}
+Slightly low cellularity on core ({v}%, normal low limit 99% at this age by our tables).|{v}
+Core biopsy. Cellularity averaged over fragments = 36%. Reported as {v}%.|{v}
+Haemopoietic elements comprise an estimated {v}% of the core's marrow area.|{v}""".splitlines()
+
+
+@pytest.mark.parametrize("frame", LISTED)
+def test_figures_of_a_list_and_of_a_ratio_go_to_their_own_names(frame: str) -> None:
+    said, _, wanted = frame.partition("|")
+    for v in VALUES[:4]:
+        value = (55 + v) / 3 if "mean" in wanted else v
+        text = said.format(v=v, rest=100 - v)
+        assert parse(text).value == pytest.approx(value, abs=0.01), text
+
+
+def test_lists_of_other_nouns_and_what_was_said_before_give_no_value() -> None:
+    for frame, noun in itertools.product(
+        (
+            "Core and clot show respectively 40% and 30% {n}.",
+            "Three trephine cores. They come in at 5, 40 and 50% {n}.",
+            "Core biopsy. {n} and fat are present in this measure (40:60).",
+            "The trephine was recorded as 40/60, {n}/fat.",
+            "'40% cellular core with {n}' was what I said at frozen.",
+        ),
+        ("blasts", "tumor", "plasma cells"),
+    ):
+        assert parse(frame.format(n=noun)).value is None, frame
+
+
 @pytest.mark.parametrize(
     ("said", "value"),
     [("two-fifths", 40), ("three quarters", 75), ("a third", 33.3), ("four tenths", 40)],

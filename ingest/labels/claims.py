@@ -63,7 +63,7 @@ _SEVERAL = re.compile(
     r"|\b(?:rang|var[iy]|heterogen|patchy|wechsel)|\bone end\b|\bsome\b.*\bothers\b|\bas low as\b"
     r"|\b(?:lowest|highest|minim|maxim)|\b(?:long|larg|bigg)er\b.*\b(?:short|small)er\b"
 )
-_BEHIND = re.compile(r"[AC]?[MG]*(?:[pI][dqR]*M*|\((?=[BSMG]+\))[MG]*)([BS])")
+_BEHIND = re.compile(r"[AC]?[MG]*(?:(?:[pI]|v(?=d))[dqR]*M*|\((?=[BSMG]+\))[MG]*)([BS])")
 _OF_PARTICLES = re.compile("A[dq]*(S)")  # "60% cellular particles"
 # "60% (evaluated on the clot)", "60% - clot section", "(60%) is taken from the clot", "60%, clot"
 _SOURCE = re.compile(r"[AC]?[MG]*[,;:()/]*[dqvpzuRMS]*([BS])[GMqfx]*(?=[.;)]|[,(](?!q*F)|$)")

@@ -83,7 +83,7 @@ _FRACTION = re.compile(
     r"|eine?|zwei|drei|fünf|sieben|acht|neun|cinq|sept|huit|neuf|la|le|die)[ -])?"
     rf"(?P<part>{'|'.join(FRACTIONS)})(?P<many>[sn]?)(?![\w-])(?P<of>(?= (?:is |are )?(?:of|des?|d'"
     r"|der|du|cellular|the|its|fat|fatty|adipose|full|filled|cells|(?:blood|ha?em[ao])[\w-]*|zell\w+"
-    r"|von|aus)\b| ?[.,;)]|$)"
+    r"|von|aus|mit)\b| ?[.,;)]|$)"
     rf"|(?= (?:and|to|or) (?:(?:an?|one|two|three) )?(?:{'|'.join(FRACTIONS)})))?"
 )
 _OF_CELLS = re.compile(r"cellularity (?:is|was) $")
@@ -117,7 +117,8 @@ _UNDER = (
     rf"|(?:no|{_NOT}) (?:{_MORE}|better|exceeding)|(?:weniger|niedriger|geringer|kaum mehr) als"
     r"|kleiner als|unter(?:halb(?: von)?)?|höchstens|bis zu|maximal|max\.?|allenfalls|bestenfalls"
     r"|moins (?:de|d')|(?:tout )?au (?:plus|maximum)|jusqu'à|(?:au-|en )dessous de"
-    rf"|inférieure? à|{_NOT} (?:exceeds?|(?:reach|surpass)(?:es)?|(?:rises? |goe?s? )?(?:above"
+    r"|inférieure?(?: ou égale?)? à"
+    rf"|{_NOT} (?:exceeds?|(?:reach|surpass)(?:es)?|(?:rises? |goe?s? )?(?:above"
     r"|beyond)|über|mehr als|höher als)|(?:ne |n')(?:dépass|excèd)(?:e|ant|ent) (?:pas|jamais)"
     r"|pas plus de)"
 )
@@ -126,7 +127,8 @@ _OVER = (
     rf"(?<![-=>])>(?:/?=)?|(?<!% )=>|\b(?:{_MORE}|beyond|at least|(?:exceed|surpass)(?:e?s|ing|ed)?"
     rf"|in excess of|upwards? of|(?:a )?minimum of|(?:no|{_NOT}) (?:{_LESS})|über|oberhalb(?: von)?"
     r"|(?:mehr|größer|höher) als|wenigstens|mindestens|mind\.|plus (?:de|d')|au(?: minimum| moins)"
-    r"|au-dessus de|supérieure? à|übersteigt|überschreitet|dépasse|excède|pas moins de"
+    r"|au-dessus de|supérieure?(?: ou égale?)? à|übersteigt|überschreitet|dépasse|excède"
+    r"|pas moins de"
     rf"|{_NOT} (?:(?:falls?|drops?|goe?s?) )?(?:below|under|unter|weniger als))"
 )
 # "about", "in the region of", "ca."
@@ -148,7 +150,8 @@ _FROM = re.compile(r"\bfrom\b[^.;]*up to $")  # "from 20% in some spaces up to 8
 # "or more", "+", "or less", "give or take"
 _AFTER = re.compile(
     rf" ?(?:or|and) (?:(?P<over>{_MORE})|(?P<under>{_LESS}))\b|(?P<plus>\+)(?![+/\d])"
-    r"|(?P<most> at (?:the )?most)\b|(?P<denied> nicht)\b"
+    r"|(?P<most> (?:at (?:the )?most|au (?:plus|maximum)|maximal|höchstens))\b"
+    r"|(?P<least> (?:au (?:moins|minimum)|mindestens))\b|(?P<denied> nicht)\b"
     r"|(?P<about>,? give or take\b| or (?:so|thereabouts)\b|-ish\b)"
 )
 # "cellularity sixty.", "cellularity of fifty to sixty,": a number in words without a sign
@@ -395,7 +398,7 @@ def _bounded(
         if after["about"]:
             said = said or "~"
         else:
-            up = after["over"] or after["plus"]
+            up = after["over"] or after["plus"] or after["least"]
             low, high, said = (low, 100.0, ">") if up else (0.0, high, "<")
     return start, end, low, high, said
 

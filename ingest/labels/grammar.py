@@ -36,14 +36,15 @@ _WHICH = words_of("which that who qui das die der welche welcher welches")
 _STRONG = words_of("marrow space spaces core cores biopsy biopsies trephine section sections")
 _SITE = re.compile(r"[xfLT](?:[xhq]*[MBG])?")  # "better preserved marrow"
 _RIGHT = re.compile(
-    r"(?:(?:I|,(?=C(?:[.;]|$))|(?:v[dnqo]*)?p[dnohM]*|v[dn][qho]*)(?=C)|:?[qohM]*[MBo]*q*|qRq)([AC])"
+    r"(?:(?:I|,(?=C(?:[.;]|$))|(?:v[dnqo]*)?p[dnohM]*|v[dn][qho]*|(?<=[wp]F)p?v)(?=C)"
+    r"|:?[qohyM]*[MBo]*q*|qRq)([AC])"
 )  # "40% [overall marrow] cellularity"
 _AFTER = re.compile(r"[dhRtq]*M*[xLfK]+")  # "40% cellular blasts"
 # "40% of the space", "40% of sampled marrow", "40% of assessable (undamaged) marrow"
 _OWN_FIGURE = re.compile("[tLGMv]*F")  # "cellularity 40% lymphoid nodules 5%"
-_OF_IT = re.compile(r"[pd][dqhno]*(?:x?\([^()FN]*\)(?=M)|x(?=M))?(?P<of>[MBGRSK]?)")
+_OF_IT = re.compile(r"[pdq][dqhno]*(?:x?\([^()FN]*\)(?=M)|x(?=M))?(?P<of>[MBGRSK]?)")
 # "of the space is hematopoietic"
-_SPACE = re.compile(r"[pd][dqhonM]*[MB][MGB]*[vpzdqhIwBM]*(?:[AK]|(?<=[vz])L(?=[.,;j)]|$))")
+_SPACE = re.compile(r"[pdq][dqhonM]*[MB][MGB]*[vpzdqhIwBM]*(?:[AK]|LK|(?<=[vz])L(?=[.,;j)]|$))")
 _BARE = re.compile(r"[.,;:(|v][dq]*$")  # "..., cells 40%", "I put the cells at 40%"
 _DIRECT = re.compile("[qdhGMLtIpBn]*[:,]?[qd]*")  # "hematopoiesis in this core: 40%"
 _FILLS = re.compile(r"[pI]?[dqhnoM]*[MBG]|(?:Id)?(?:[.,;)]|$)")  # "occupies 40% of the space"
@@ -74,7 +75,7 @@ _NOUN_OF = re.compile(r"[xLK][vpqd:]*F|F[q]*p?[dq]*[xLK]")
 _MEAN = re.compile(r"[;,][dqvp]*o[dqvpMBG:]*Fo?(?:[.;,)]|$)")
 _OF_READERS = re.compile("[^.;,CF]*C:(?:d*[xr]+F[,j/;]+)+[^FCA.;]*o$")  # "XY 50%, Z 75%, mean"
 # "cellularity: reduced; 40%", "cellularity hard to judge; my guess 40%"
-_ALSO = re.compile(r";[pI]?[qdh]*(?P<own>[MBGt]*)v*(?P<by>z*)v*F(?:[.;,(]|$)")
+_ALSO = re.compile(r";[pI]?[qdh]*:?(?P<own>[MBGt]*)v*(?P<by>z*)v*F(?:[.;,(]|$)")
 _LAST, _NAMED = re.compile("C[:vhqgdpy]*F?$|HM?$"), re.compile("HM?$|C[^;.FA]*$")
 _LEAD_ENDS = re.compile(r"[pwI][dn][qhnMBGRx]*d$")
 _OF_AGE = re.compile("x+q*[pw]+[dq]*(?:y|Ny)")  # "cellularity is spot on for her age, 40%"
@@ -200,7 +201,9 @@ class _Scan:
     def number(self, at: int) -> None:
         if self.s[at - 1 : at + 2] == "/N:":
             return  # "cellularity = 38/82 = 46%"
-        if self.s[at + 1 : at + 2] not in tuple("/,jMBGR") and self.head in ("C", "H", "A", "T"):
+        goes_on = self.s[at + 1 : at + 2] in tuple("/,jMBGR")
+        goes_on = goes_on or self.words[at + 1 : at + 2] == ["auf"]  # "von 70 auf 30 %"
+        if not goes_on and self.head in ("C", "H", "A", "T"):
             self.head = ""
 
     def other(self, at: int) -> None:
@@ -331,7 +334,9 @@ class _Scan:
         """The tie by the words behind a figure, "" if they own it, null if they say nothing."""
         s = self.s
         right = _RIGHT.match(s, at + 1)
-        if right and ("p" not in right[0] or {"for", "as"} & {*self.words[at + 1 : right.end()]}):
+        if right and (
+            "p" not in right[0] or {"for", "as", "zu"} & {*self.words[at + 1 : right.end()]}
+        ):
             word = right.start(1)
             self.seen = word
             after = _AFTER.match(s, word + 1) if s[word] == "A" else None
@@ -354,7 +359,7 @@ class _Scan:
             return ""  # "60% of the cellularity", "20% lower than before"
         if _FILLED.match(s, at) and (
             (self.head == "M" and ({"v", "w"} & set(s[self.at : at]) or self.words[at - 1] == "zu"))
-            or s[at - 2 : at] == "M,"
+            or re.search("Mh*,$", s[:at])
             or (self.head == "H" and s[self.at + 1 : at] in (",", "("))
         ):
             return "the space is F of cells"
@@ -366,7 +371,7 @@ class _Scan:
             and "".join(self.words[noun.end() : noun.end() + 1])[:2] not in (":", "=", "..")
         ):
             return ""
-        if s[at + 1 : at + 2] in ("p", "d") and self.words[at + 1] in OF:
+        if s[at + 1 : at + 2] in tuple("pdq") and self.words[at + 1] in OF:
             of = _OF_IT.match(s, at + 1)
             if not of or not of["of"]:
                 return ""

@@ -328,5 +328,5 @@ def with_units(cells: list[tuple[int, str]]) -> list[tuple[int, str]]:
 def is_open(line: str) -> bool:
     """Whether a short line goes on in the next: it ends in a comma or a small word."""
     last = "".join(line.split()[-1:])
-    small = last in _ABOUT or (last.isalpha() and class_of(last) in "dvpIzwj")
+    small = last in _ABOUT or (last.isalpha() and last not in "dg" and class_of(last) in "dvpIzwj")
     return small or last[-1:] in ("-", ",", "(")

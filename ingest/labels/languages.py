@@ -192,7 +192,36 @@ g zurückgegangen angestiegen abgefallen abgesunken
 t fokal focalement localement herdförmig herdig örtlich endroits plages îlots foyer foyers secteur
  secteurs herd herde herden insel inseln areale arealen bezirke bezirken regionen
 j resp respektive bzw beziehungsweise respectivement sodass
+v dürfte dürften konnte konnten lässt läßt lassen ließ ließen überschreitet erkennen
+z augenmaß œil oeil visuelle visueller semiquantitativ zählung auszählung punktzählung bildanalyse
+ morphometrie histomorphometrie planimetrie morphométrie comptage
+t rest reste restliche übrige übrigen
+q soweit égal égale égaux résiduel résiduelle
+G länge dicke
+R beidseits beidseitig bilaterale bilateralen bilatéral bilatérale rechter rechtes rechten linker
+ linkes linken droits gauches
+h wechselnd wechselnde wechselnder wechselhaft variabel
+B stanzen biopsien trepanate trepanaten biopsate zylindern stanzhistologie
+ trepanation trepanationen trépanation
 """
+# adverbs and what is made of a verb: "hierorts", "quantitativement", "prozentual"
+NO_NOUN = re.compile(
+    r"(?:ly|able|ible|gradig|weise|mäßig|bar|(?:al|iv|eus|ell|iqu|air|ièr|uel)ement|[ae]mment"
+    r"|(?:cis|dér|form)ément|orts|lich(?:e[mnrs]?)?)$"
+)
+# verbs of estimating, measuring and filling of German and French, in all their forms
+VERB_FORM = re.compile(
+    r"(?:(?:hin|her|ab|an|auf|aus|ein|dar|vor|fest|bei)(?:zu|ge)?|be|er|ver|veran|über|ge|zu)?(?:schätz|schätzbar"
+    r"|mess|miss|maß|stimm|wert|urteil|rechn|ziffer|schlag|taxier|setz|stuf|quantifizier|liefer|geb"
+    r"|gib|zähl|leg|füll|nehm|nimm|nomm|fass|mach|spruch|deck|reich|trag|träg|trug|lieg|leg|weg|wog"
+    r"|schwank|variier|pendel|pendl|streu|teil|sprech|sprich|sproch|resultier|imponier|präsentier"
+    r"|stell|zeig|weis|wies|find|fund|biet|lauf|läuf|lief|nenn|nann|notier|merk|dokumentier"
+    r"|protokollier|halt|hält|diktier|seh|steh|stand)(?:s?e?[nt]?|te[nt]?|ende?)$"
+    r"|(?:r?é?(?:estim|évalu|mesur|chiffr|cot|calcul|quantifi|dénombr|compt|occup|combl|vari|oscill"
+    r"|fluctu|étal|situ|élèv|élev|mont|approch|avoisin|frôl|dépass|avanc|retrouv|relev|not|observ|montr"
+    r"|form|totalis|plac|évoqu|apport|couvr|renferm|comport|offr|rempl|constitu|représent|appréci|établ"
+    r"|révèl|fourn|donn|arrêt|fix|port|lu)(?:er?|é|ée?s|ent|ant|ons|ait|aient|era|it|ir|is|ie?s?|issent))$"
+)
 SPECIMENS = """
 clot koagel koagulum clot clots block cellblock gerinnsel caillot blutgerinnsel
 aspirate asp aspirate aspirates aspirated smear smears particle particles spicule spicules film

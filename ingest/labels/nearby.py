@@ -44,7 +44,7 @@ def without_asides(s: str, words: list[str]) -> str:
 def state_of(s: str, words: list[str], head: str, at: int) -> str:
     """The tie by the state of the marrow that a figure leads on to, or none."""
     lead = s[:at].rstrip("q")
-    first = words[len(lead) - 1] in _AT_FIRST if lead else False
+    first = words[len(lead) - 1] in _AT_FIRST if lead else s[at + 1 : at + 2] == "v"
     if first and lead[-2:-1] in ("", ".", ":", ",") and _AT.match(s, at):
         return "at F"
     degree = _DEGREE.match(s, at)

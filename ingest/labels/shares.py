@@ -23,6 +23,10 @@ _SHARES: dict[str, re.Pattern[str]] = {
     "F:G cells to fat": re.compile(
         r"(?P<f>[NF])[:/p](?P<g>[NF])(?:T?[dqp]*|,)[LAK][LMG]*[:/pj]d?f"
     ),
+    # "40% hematopoiesis, the rest fat"
+    "cells, the rest fat": re.compile(
+        r"(?P<f>F)q*G?[KL][MG]*(?:[pI]d*[MB]+)?[,j(;][dqpj]*t[qpdv]*f"
+    ),
     # "fat to cell ratio 40:60"
     "fat to cells": re.compile(r"fT?[:/pj,]*[LCAK][LG]?T?[vpdq:(TM]*(?P<g>[NF])[:/p](?P<f>[NF])"),
 }
@@ -42,6 +46,7 @@ _N = re.compile(
 # "Cellularity (%): aspirate 80, clot 70, core 50"
 _LISTED = re.compile(r"C[MBGRSopqyde,(I%]*\)?(?:(?<=%)|:)(?=q*[SBR])")
 _OF_EACH = re.compile(r"[SBRo][SBMGRpd(]*[:)]*(?=N(?:[.,;j)(SB]|$))")
+_OTHER_SIDE = re.compile("[,j][dG]*R[pwv]*")  # "rechts mit 40, links mit 60 %"
 _LEADING = re.compile(
     r"(?!M+:)(?:qRq|R\))?(?:;(?=[dMG]*[BR])|[/j,MBRGSdvu:bnoky]|p(?!F)|pF)*p?"
 )  # not "60% marrow: 85%"
@@ -116,9 +121,10 @@ def list_back(s: str, ties: dict[int, str], free: list[int]) -> None:
         between = s[a + 1 : b]
         paired = between != "/" or PAIR.search(s, 0, a)
         first = b in back or (s[b] == "F" and ties.get(b, "listed") != "listed")
-        joined = paired and first and _LEADING.fullmatch(between)
+        sided = s[a] == "N" and _OTHER_SIDE.fullmatch(between) is not None
+        joined = paired and first and (sided or _LEADING.fullmatch(between))
         alone = a not in ties and s[a - 1 : a] not in ("x", "f", "L")
-        if alone and joined and (s[a] == "F" or between in ("/", ",", "j")):
+        if alone and joined and (s[a] == "F" or sided or between in ("/", ",", "j")):
             ties[a] = "listed"
             back.add(a)
 

@@ -98,7 +98,7 @@ def _is_used(label: str, known: dict[str, Material]) -> bool:
 def side_of(sentence: Sentence, s: str, at: int, under: str) -> str:
     """Which core a figure is of: right, left or a number, named in its clause or its heading."""
     words = sentence.words
-    after = re.match(r"A?[pIq(]+[dMB]*(R)", s[at + 1 :])
+    after = re.match(r"A?[pIqv(]+[dMB]*(R)", s[at + 1 :])
     if after:  # "40% on the left and 60% on the right"
         return _SIDES.get(words[at + 1 + after.start(1)].rstrip("-"), "")
     listed = len({_SIDES[word] for word in _COUNTED.intersection(words)}) > 1 and "r" not in s

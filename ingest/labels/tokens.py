@@ -17,6 +17,8 @@ from ingest.labels.languages import (
     CORRECTIONS,
     GENERAL,
     MONTHS,
+    NO_NOUN,
+    VERB_FORM,
     WORDS,
     words_of,
 )
@@ -61,33 +63,15 @@ _CORRECTS = re.compile("|".join(CORRECTIONS))
 _NOUNS = {word for word, letter in WORDS.items() if letter in "MBRGSoy"} | words_of(
     "knochen kontroll verlauf bohr nadel hohlnadel jamshidi crista stanz trepan rest zell"
 )
-# adverbs and what is made of a verb: "hierorts", "quantitativement", "prozentual"
-_NO_NOUN = re.compile(
-    r"(?:ly|able|ible|gradig|weise|mäßig|bar|(?:al|iv|eus|ell|iqu|air|ièr|uel)ement|[ae]mment"
-    r"|(?:cis|dér|form)ément|orts|lich(?:e[mnrs]?)?)$"
-)
-_SHORTENED = re.compile(r"cell(?:ul)?$|^est$")  # "est. 40%", "hypercell. (90%)"
+_SHORTENED = re.compile(r"cell(?:ul)?$|^(?:est|resp|bzw|rd)$")  # "est. 40%", "hypercell. (90%)"
 _UNBOXED = str.maketrans("XO", "qq")
 _CHOOSE = re.compile(r"\([xq]R\)(?=:|$)")  # "Cellularity (choose one):"
 _POST = {"post", "after", "following", "nach", "après"}
-# verbs of estimating, measuring and filling of German and French, in all their forms
-_VERB_FORM = re.compile(
-    r"(?:(?:hin|her|ab|an|auf|aus|ein|dar|vor|fest|bei)(?:zu|ge)?|be|er|ver|über|ge|zu)?(?:schätz|schätzbar"
-    r"|mess|miss|maß|stimm|wert|urteil|rechn|ziffer|schlag|taxier|setz|stuf|quantifizier|liefer|geb"
-    r"|gib|zähl|leg|füll|nehm|nimm|nomm|fass|mach|spruch|deck|reich|trag|träg|trug|lieg|leg|weg|wog"
-    r"|schwank|variier|pendel|pendl|streu|teil|sprech|sprich|sproch|resultier|imponier|präsentier"
-    r"|stell|zeig|weis|wies|find|fund|biet|lauf|läuf|lief|nenn|nann|notier|merk|dokumentier"
-    r"|protokollier|halt|hält|diktier|seh|steh|stand)(?:s?e?[nt]?|te[nt]?|ende?)$"
-    r"|(?:r?é?(?:estim|évalu|mesur|chiffr|cot|calcul|quantifi|dénombr|compt|occup|combl|vari|oscill"
-    r"|fluctu|étal|situ|élèv|élev|mont|approch|avoisin|frôl|dépass|avanc|retrouv|relev|not|observ|montr"
-    r"|form|totalis|plac|évoqu|apport|renferm|comport|offr|rempl|constitu|représent|appréci|établ"
-    r"|révèl|fourn|donn|arrêt|fix|port|lu)(?:er?|é|ée?s|ent|ant|ons|ait|aient|era|it|ir|is|ie?s?|issent))$"
-)
 _SHORT = re.compile(r"'(?:s|re|ve|d|ll|m)$")  # "it's", "we're"
 _SPECIAL = words_of(
     "a first o been estimated reported report figure value percentage cell content density cent ."
-    " rapport als que that out local representative time diagnostic were had full filled packed"
-    " words mark marrow rouge active myéloïde jaune grasse graisseuse adipeuse"
+    " rapport als am est que that out local representative time diagnostic were had full filled"
+    " packed words mark marrow rouge active myéloïde jaune grasse graisseuse adipeuse"
 )
 _JUDGED = words_of(
     "estimated considered called regarded put taken judged deemed reckoned assessed thought rated"
@@ -124,6 +108,7 @@ _PHRASES = {
     **{(name, red): ("q", "K") for name in ("mark", "marrow") for red in ("rotes", "rotem", "red")},
     **{(which, "moelle"): ("q", "K") for which in ("rouge", "active", "myéloïde")},
     **{(which, "moelle"): ("q", "f") for which in ("jaune", "grasse", "graisseuse", "adipeuse")},
+    ("est", "y"): ("q", "v"),
     ("myéloïde", "tissu"): ("q", "K"),
     ("mark", "gelbes"): ("q", "f"),
     ("words", "other"): ("q", "q"),
@@ -234,8 +219,8 @@ def _in_phrase(word: str, classes: list[str], words: list[str], behind: list[str
     """The class of a word that means another thing beside the word before or behind it, or none."""
     if word == "." and behind and _class(behind[0]) in ("X", "O"):
         return ":"  # "Cellularity (core) . [ ] <5"
-    if word == "als" and _class("".join(behind)) in tuple("AHh"):
-        return "q"  # "mit 70 % als hyperzellulär"
+    if word in ("als", "que", "am") and (said := _of_tongue(word, words, behind)):
+        return said
     if word in _ASKED and words[-1:] in (["you"], ["your"]):
         classes[-1] = "d"  # "in reply to your query", "you asked"
         return "q"
@@ -251,6 +236,20 @@ def _in_phrase(word: str, classes: list[str], words: list[str], behind: list[str
     if phrase:
         classes[-1] = phrase[0]
     return phrase[1] if phrase else ""
+
+
+def _of_tongue(word: str, words: list[str], behind: list[str]) -> str:
+    """The class of a small word of German and French by what stands beside it, or none."""
+    next_ = _class("".join(behind))
+    if word == "als" and (next_ in tuple("AHh") or behind in (["zu"], ["mit"])):
+        return "q"  # "mit 70 % als hyperzellulär", "als zu 70 % zellulär"
+    if word == "am" and words[-1:] != ["i"]:
+        return "p"  # "Zellularität am Zylinder"
+    if word != "que" or words[-1:] == ["plus"]:
+        return ""
+    if any(said[:2] in ("ne", "n'") for said in words[-3:]):
+        return "q"  # "n'est que de 40 %"
+    return "d" if next_ == "d" else ""  # "une cellularité que nous estimons à 40 %"
 
 
 def _in_place(
@@ -338,7 +337,7 @@ def class_of(word: str) -> str:
     """The class of a word by itself, x where it is not known."""
     if "'" in word[1:3]:  # "l'hématopoïèse", "qu'on"
         lead, _, word = word.partition("'")
-        if lead == "qu":
+        if lead == "qu" or word == "on":
             return "d"
     met = WORDS.get(word)
     if met or _CORRECTS.match(word):
@@ -347,9 +346,9 @@ def class_of(word: str) -> str:
         return form
     if word.endswith("n't"):
         return "i"
-    if word in GENERAL or _NO_NOUN.search(word):  # "evaluable"
+    if word in GENERAL or NO_NOUN.search(word):  # "evaluable"
         return "q"
-    if _VERB_FORM.match(word):
+    if VERB_FORM.match(word):
         return "v"
     if word.startswith("fett"):  # "Fettmarkanteil"
         return "f"
@@ -406,6 +405,8 @@ def _form(word: str) -> str:
     for n in range(3, len(word) - 3):
         head, tail = word[:n].rstrip("s"), word[n:]
         last = WORDS.get(tail) or WORDS.get(tail.removesuffix("s")) or ("C" * bool(_C.match(tail)))
+        if tail == "anteil" and WORDS.get(head) == "K":
+            return "K"  # "Blutbildungsanteil"
         if last and last in "BGCMKeS" and {head, head + "e"} & _NOUNS:
             return last
     return ""

@@ -88,3 +88,54 @@ def test_what_fills_the_space_is_read_if_it_is_blood_forming(filled: str) -> Non
         assert parse(filled.format(k=k, f=f)).value == 40, (filled, k)
     for k in others:
         assert parse(filled.format(k=k, f="40 %")).value is None, (filled, k)
+
+
+# {k} is what forms blood, or another's tissue
+FILLING = [
+    ("Die Stanze zeigt {k}, das {f} der Fläche einnimmt.", "blutbildendes Mark", "ein Infiltrat"),
+    ("Trepanat: {f} {k}, Rest Fettmark.", "Hämatopoese", "Plasmazellen"),
+    ("Trepanat: {k} {f}, Rest Fettmark.", "Hämatopoese", "Plasmazellen"),
+    ("Trepanat: {k}anteil {f}.", "Blutbildungs", "Plasmazell"),
+    ("La biopsie montre {k} couvrant {f} des espaces.", "un tissu hématopoïétique", "un lymphome"),
+    ("Sur la biopsie, {f} {k} et le reste de graisse.", "de tissu hématopoïétique", "de blastes"),
+    ("Sur la biopsie, {f} de la surface est occupée par {k}.", "l'hématopoïèse", "des blastes"),
+    ("La biopsie présente {k} que nous estimons à {f}.", "une cellularité", "une infiltration"),
+    ("La biopsie présente {k} que l'on chiffre à {f}.", "une cellularité", "une infiltration"),
+    ("{k} de la biopsie n'est que de {f}.", "La cellularité", "La blastose"),
+    ("Am Stanzzylinder eine mit {f} zu veranschlagende {k}.", "Zelldichte", "Fibrose"),
+    ("Die Stanze ist als zu {f} {k} anzusehen.", "zellulär", "fibrosiert"),
+]
+
+
+@pytest.mark.parametrize(("frame", "own", "other"), FILLING)
+def test_clauses_are_read_of_blood_formation_only(frame: str, own: str, other: str) -> None:
+    for figure in ("40 %", "ca. 40 %"):
+        assert parse(frame.format(k=own, f=figure)).value == 40
+        assert parse(frame.format(k=other, f=figure)).value is None
+
+
+@pytest.mark.parametrize(
+    ("said", "value"),
+    [
+        ("maximal 10 %", 5),
+        ("nicht über 10 %", 5),
+        ("oberhalb von 90 %", 95),
+        ("40 bis etwa 50 %", 45),
+        ("10 % au plus", 5),
+        ("au maximum 10 %", 5),
+        ("d'au moins 90 %", 95),
+        ("supérieure ou égale à 90 %", 95),
+        ("40 voire 50 %", 45),
+    ],
+)
+def test_bounds_are_read_before_and_behind(said: str, value: float) -> None:
+    assert parse(f"Stanze.\nZellularität {said}.").value == value
+    assert parse(f"Stanze.\nBlasten {said}.").value is None
+
+
+@pytest.mark.parametrize("frame", ["rechts {a}, links {b} %", "rechts mit {a}, links mit {b} %"])
+def test_sides_share_one_sign(frame: str) -> None:
+    for a, b in ((40, 60), (20, 30)):
+        both = frame.format(a=a, b=b)
+        assert parse(f"Stanzen: die Zellularität ist {both} zu bewerten.").value == (a + b) / 2
+        assert parse(f"Stanzen: der Blastenanteil ist {both} zu bewerten.").value is None

@@ -246,7 +246,8 @@ def _of_pool(text: str, pool: list[Claim], rule: str) -> Reading:
         cores.setdefault(claim.side, []).append(claim)
     unnamed = cores.pop("", [])
     named = [same[0] for same in cores.values()]
-    if len(named) > 1 and all(_alike(same) for same in cores.values()) and _covers(named, unnamed):
+    odd = not {"r", "l"}.isdisjoint(cores) and any(map(str.isdigit, cores))  # "study 3", "(L)"
+    if len(named) > 1 and not odd and all(map(_alike, cores.values())) and _covers(named, unnamed):
         return _stated(text, named, rule or "mean over cores")
     first, *rest = sorted(pool, key=lambda claim: claim.start)
     spread = first.figure.high > first.figure.low and first.segment.start == rest[-1].segment.start

@@ -43,7 +43,7 @@ M guess lacune lacunes tiefer surface schätzung einschätzung trabeculae trabek
  markräumen moelle osseuse crête medullaire médullaire iliaque compartment component
 B biop treph cylindre cylindres carotte bom zylinder core cores bmtb trephine trephines biopsy
  biopsies bx bmbx bmb histology histopathology histomorphology histologic histological histologisch
- biopsat hist histol cbx bmcb cylinder punch stanze biopsie trepanat knochenmarkhistologie
+ biopsat histol cbx bmcb cylinder punch stanze biopsie trepanat knochenmarkhistologie
  ostéomédullaire ostéo osteo trepanobiopsy trephinobiopsy trepanobioptate trephinobioptate bioptate
 R re li longer larger bigger shorter smaller other right left rt lt r l bilateral rechts links
  rechte linke droite gauche droit one two both first second third fourth b beide beiden beider

@@ -43,6 +43,10 @@ NOUN = re.compile(r"(?!qdxM)[hRqtMd]*[xLfK]+")  # "40% blasts", not "40 % de la 
 _N = re.compile(
     r"C(?P<key>v?[MBRGSopqydnebrI,%()/]*(?::q[gh]?\([q%]+\)|:[vn],?%?(?=:))?)(?P<to>[:v|u]*)q*(?P<f>N)(?P<after>\|?%?)(?!/(?![ef][NF])|[:A-Za-pr-z])"
 )
+# "Percent hematopoietic: 25", "Hematopoietic tissue (% of marrow area)....80"
+_OF_CELLS = re.compile(
+    r"^[dqB]*(?:%[dq]*K[GLM]*|K[GLM]*[,(]?%(?:p[dqhM]+)?\)?):(?P<f>N)(?=[.;,]?$)"
+)
 # "Cellularity (%): aspirate 80, clot 70, core 50"
 _LISTED = re.compile(r"C[MBGRSopqyde,(I%]*\)?(?:(?<=%)|:)(?=q*[SBR])")
 _OF_EACH = re.compile(r"[SBRo][SBMGRpd(]*[:)]*(?=N(?:[.,;j)(SB]|$))")
@@ -94,6 +98,8 @@ def unsigned_in(sentence: Sentence, s: str, keys: set[int]) -> Iterator[int]:
             and not NOUN.match(s, match.start("f") + 1)
         ):
             yield match.start("f")
+    for match in _OF_CELLS.finditer(s) if "K" in s else ():
+        yield match.start("f")
     for key in _LISTED.finditer(s):
         end = re.search("[xLfK]|$", s[key.end() :])  # of the list
         last = key.end() + end.start() if end else len(s)

@@ -46,8 +46,9 @@ _BLOCKS |= {"dt", "dd", "section", "body", "title", "pre"}
 # "Q12 Cellularity (core) in %? A: 80", "Req: cellularity?\n Res: 80 %"
 _ASKED = re.compile(
     r"^[ \t]*(?:(?:q|req|question|item|frage)[ \d]*[.:)]?[ \t]+|\d+[.)][ \t]+)?"
-    r"(?P<of>[^?\n:]{0,60}?)(?P<it>(?:how )?cellular(?:ity)?)(?P<more>[^?\n:\d]{0,40})\?"
-    r"\s*(?:(?:a|ans|answer|res|result|response|antwort)[.:]|[-–—:])?[ \t]*(?=\S)",
+    r"(?P<of>[^?\n:]{0,60}?)(?P<it>(?<![^\W\d_])(?:how )?cellular(?:ity)?)"
+    r"(?P<more>[^?\n:\d]{0,40})\?"
+    r"[ \t]*\n?[ \t]*(?:(?:a|ans|answer|res|result|response|antwort)[.:]|[-–—:])?[ \t]*(?=\S)",
     re.IGNORECASE | re.MULTILINE,
 )
 # "80% ← cellularity", "60 <-- cellularity, core, %", "60%  Core cellularity"
@@ -92,6 +93,11 @@ def _by_marks(text: str) -> str:
         text = _DIGITS.sub(lambda boxes: re.sub(r"[^\d]", "", boxes[0]), text)
     if "&lt;" in text or "&gt;" in text:
         text = text if _TAG.search(text) or text.lstrip()[:1] == "<" else html.unescape(text)
+    if "□" in text:  # a bullet elsewhere
+        text = text.replace("■", "☒")
+    for mark in filter(text.__contains__, "!▸►"):  # "! Cellularity ! 50 % ! 30 - 60 % !"
+        if sum(line.count(f"{mark} ") > 1 for line in text.split("\n")) > 1:
+            text = text.replace(mark, "|")
     if "?" in text:
         text = _ASKED.sub(lambda it: f"{it['of']}cellularity{it['more']}: ", text)
     if len(_FIRST.findall(text)) > 1:
@@ -223,7 +229,8 @@ def _json_lines(value: Any, name: str, lines: list[str], known: dict[str, str]) 
         for key, one in value.items():
             label = name if key in _BARE and name else key
             of = _spoken(name).lower()
-            if label == key and (_tells(of) or (isinstance(one, dict) and is_measured(of))):
+            inner = isinstance(one, dict) and not _BESIDE.search(key.lower())
+            if label == key and (_tells(of) or (inner and is_measured(of))):
                 label = f"{name} {key}"  # "core_biopsy": {"cellularity": ...}
             _json_lines(one, str(value.get("title") or label), lines, known)
     elif isinstance(value, list):

@@ -124,6 +124,10 @@ FRAGMENTS = [
     "Biopsy cylinder\nCell density: {v} % of marrow spaces\nSinuses: dilated",
     "Core trephines; cellularity % R: {v}, L: {v}; blasts % R: 70, L: 72",
     "Cellularity of trepanobioptate, % - {v}\nBlasts in myelogram, % - 70",
+    "! Trephine    ! Result ! Normal   !\n! Cellularity ! {v} % ! 30 - 60 % !\n! Blasts      ! 1 %    ! < 5 %    !",
+    "Trephine ▸ 2.0 cm ▸ good\n▸ Cellularity ▸ {v} % ▸ low for 20 y\n▸ Blasts ▸ 0 % ▸",
+    "Trephine biopsy\n□ hypo □ normo\nCellularity: □ 95–100% ■ {v}% □ 97–99%",
+    "Core biopsy\nCellularity: {v}%\nCell cycle? 70% of cells",
     "Legend: CBX core\nCBX: cellularity {v}%",
 ]
 
@@ -142,3 +146,17 @@ def test_a_row_of_another_noun_in_a_column_of_the_cellularity_is_none() -> None:
     for v, noun in itertools.product(VALUES, ("Blasts", "Plasma cells", "Lymphoma")):
         text = f"Material     | Cellularity\nCore biopsy  | {{}}\nParticles    | 30 %\n{noun} | {v} % throughout"
         assert parse(text.format("reduced")).value is None, text
+
+
+def test_a_share_of_blood_forming_cells_in_a_key_is_the_cellularity() -> None:
+    for v in VALUES:
+        for key in ("Percent hematopoietic", "Hematopoietic tissue (% of marrow area)", "Hematopoietic cells, %"):  # fmt: skip
+            assert parse(f"Core biopsy\n{key}: {v}\nBlasts: 2").value == v, key
+        for key in ("Percent hematopoietic precursors", "Hematopoietic cells (% of blasts)"):
+            assert parse(f"Core biopsy\n{key}: {v}").value is None, key
+
+
+def test_a_flag_and_a_number_of_a_study_name_no_two_cores() -> None:
+    for v in VALUES:
+        text = f"STUDY BMT-3, CORE\nCellularity....70% (H)\nCellularity, day 30 core....{v}% (L)"
+        assert parse(text).value is None

@@ -15,11 +15,12 @@ _SCALE = re.compile(
 _ASIDE = re.compile(r"(C[qMBGp%]*\()([^()FNebrnSagxLfKcRE|]*|x?%|[dqMKL]*)(\)[:q%F])")
 # "total cellularity (tumor and marrow) 90%", "total cellularity, tumor included, 90%"
 _ASIDE_OF_ALL = re.compile(
-    r"(?<=oC)(?:\((?=[^()]*[jpwM])[^()FNebrcSa]*\)|,[^,()FNebrcSa.;]*,)(?=[:v]*F)"
+    r"(?:(?<=oC)|(?<=oMC))(?:\((?=[^()]*[jpwM])[^()FNebrcSa]*\)|,[^,()FNebrcSa.;]*,)(?=[:vp]*F)"
 )
 _END = re.compile(r"C[MBGqp%]*\(?(?P<end>[htpux])\)?[q%()]*:")  # "Cellularity (upper): 50"
-# "9/10 (90%)", "grade 3 (= 30%)"; "50%, of which lymphoma is 20%"
-_SCORE, _PART = re.compile(r"(?<=:)(?:N/)?N(?=\(q*:?F\))"), re.compile("pd[xLf]+v")
+# "9/10 (90%)", "grade 3 (= 30%)"; "50%, of which lymphoma is 20%", "50% of which lymphoma 20%"
+_SCORE = re.compile(r"(?<=:)(?:N/)?N(?=\(q*:?F\))")
+_PART = re.compile("pd[xLf]+v|(?<=F)p(?=d[xLf]+q*F)")
 # "Cellularity (cortex excluded): 40%"
 _LEFT_OUT, _OUT = re.compile(r"(?<=C)\([xatM]+a\)"), ("excluded", "disregarded", "ignored")
 _ENDS = {*LOW_ENDS, *HIGH_ENDS}
@@ -40,7 +41,7 @@ def simplified(
             s = s[: score.start()] + "q" * len(score[0]) + s[score.end() :]
             places = {at: figure for at, figure in places.items() if s[at] in "FN"}
     if (part := _PART.search(s)) and words[part.start() + 1] in ("which", "whom", "denen"):
-        s = f"{s[: part.end() - 1]}q{s[part.end() :]}"
+        s = f"{s[: part.end() - 1]}{'q,'[part[0] == 'p']}{s[part.end() :]}"
     for out in _LEFT_OUT.finditer(s) if "a)" in s else ():
         if words[out.end() - 2] in _OUT:
             s = f"{s[: out.start()]}{'q' * len(out[0])}{s[out.end() :]}"

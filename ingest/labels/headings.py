@@ -303,8 +303,9 @@ def cut_of(line: str) -> str:
     if "|" in line or "\t" in line:
         return "|" if "|" in line else "\t"
     for mark, least in ((";", 2), (",", 3)):
-        tight = line.count(mark) >= least - 1 and mark + " " not in line
-        if tight and all(len(cell) < 40 for cell in line.split(mark)):
+        row = line.rstrip().removesuffix(";")  # "Cellularity: 60%;", in a list
+        tight = row.count(mark) >= least - 1 and mark + " " not in line
+        if tight and all(len(cell) < 40 for cell in row.split(mark)):
             return mark
     if "  " not in line.strip() or _COLON.search(line) or _BOX.search(line):
         return ""

@@ -128,6 +128,7 @@ FRAGMENTS = [
     "Trephine ▸ 2.0 cm ▸ good\n▸ Cellularity ▸ {v} % ▸ low for 20 y\n▸ Blasts ▸ 0 % ▸",
     "Trephine biopsy\n□ hypo □ normo\nCellularity: □ 95–100% ■ {v}% □ 97–99%",
     "Core biopsy\nCellularity: {v}%\nCell cycle? 70% of cells",
+    "Summary\nTrephine cellularity: {v} per cent;\nTrephine lymphocytes: 70 per cent;\nAge norm: 97-99 per cent.",
     "Legend: CBX core\nCBX: cellularity {v}%",
 ]
 

@@ -393,7 +393,7 @@ def _scope(s: str, at: int) -> Scope:
     since = after_any(s, ".;F", at)
     wide = s[since:at]
     if s[since - 1 : since] == "F":
-        wide = re.sub("^q*o(?=[(,j])", "", wide)  # "40% overall (20% here"
+        wide = re.sub("^[qpI]*o(?=[(,j])", "", wide)  # "40% overall (20% here"
     if s[at - 1 : at] != "(":
         wide, clause = WITHOUT.sub("", wide), WITHOUT.sub("", clause)
     if _OF_LAST.match(wide) and "F" in s[:at]:

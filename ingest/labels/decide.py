@@ -59,7 +59,8 @@ _FALSE = re.compile(
     r"|reported|entered|printed)\b[^%;]{0,20}\b(?:wrong|incorrect|error|erroneous|mistake|invalid)"
 )
 _WITHDRAWN = re.compile(
-    r"\b(?:disregard|withdraw|retract|void|belongs? to another|mix-?up|not (?:be )?"
+    r"\b(?:zurückgezogen|zurückgenommen|ungültig|hinfällig|retirée?|annulée?"
+    r"|disregard|withdraw|retract|void|belongs? to another|mix-?up|not (?:be )?"
     r"(?:valid|assessable|evaluable)|should not be (?:used|relied)"
     r"|cannot be (?:assess|determin|estimat|given))"
 )
@@ -280,7 +281,10 @@ def _withdrawn_at(segment: Segment) -> int:
         return segment.at + false.start()
     if not segment.amends:
         return -1
-    said = re.search(r"cellularity|figure|value|estimate|percentage", segment.text)
+    said = re.search(
+        r"[cz]ellulari|zellgehalt|figure|value|wert|estimate|percentage|reading|chiffre",
+        segment.text,
+    )
     met = _WITHDRAWN.search(segment.text) if said else None
     if met and _OLD_ONE.search(segment.text, 0, met.start()):
         return segment.at - 1  # "it is 70%, and the earlier figure should be disregarded"

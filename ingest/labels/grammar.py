@@ -18,6 +18,7 @@ from ingest.labels.tokens import Sentence
 _FROM_TO = re.compile("uF[^F.;]*p$")  # "from 10% in some to 60% in the middle"
 ODD = set("xLfiKN")
 FILLED = "blood-forming cells fill F"
+_TUMORAL = ("tumor", "blast", "lymph", "néopl", "leuc", "plasmo", "métas")
 _AWAY = words_of(
     """because by near beneath beside toward on after following post despite upon per at where to
     via using from since bei nach durch sur par après"""
@@ -25,9 +26,7 @@ _AWAY = words_of(
 _WE = words_of("i we ich wir je nous one you we're we've we'd we'll i've i'm i'd i'll")
 _IS = words_of("is are was were appears remains ist est")
 _PARTS = words_of("area fraction share proportion anteil extent")
-_TAKE = re.compile(
-    r"\b(?:ma[dk]|compris|constitu|account|occup|represent|cover|fill|tak|nehm|mach)"
-)
+_TAKE = re.compile(r"\b(?:ma[dk]|compris|constitu|account|occup|represent|cover|fill|tak|nehm)")
 _TAKEN = words_of("involved infiltrated represented occupied replaced accounted occupé infiltrée")
 _CHANGED = re.compile("dimin|augment|baiss|rédui|accru")  # "diminuée de 30 %"
 _BESIDE = CHANGES | {"above", "below"}  # "15% more cellular than", "20% below normal"
@@ -243,8 +242,9 @@ class _Scan:
             pass  # "cellularity works out at 50%", "cellularity hovers around 50%"
         elif not self.is_joined(at):
             of = self.behind >= 0 and words[self.behind] != "including"
-            if of and not away and self.head in ("C", "A"):
-                self.subject = "x"  # "the cellularity of blasts"
+            tumoral = s[at - 1 : at] == "C" and words[at].startswith(_TUMORAL)
+            if tumoral or (of and not away and self.head in ("C", "A")):
+                self.subject = "x"  # "the cellularity of blasts", "la cellularité tumorale"
             self.noun("x", at)
 
     def measured(self, at: int) -> None:

@@ -148,6 +148,7 @@ def is_anothers(heading: str) -> bool:
     first = next((word for word in words if WORDS.get(word) != "d"), "")
     return (
         WORDS.get(first) == "r"
+        or words[:1] == ["their"]
         or "elsewhere" in words
         or any(WORDS.get(word) == "k" for word in words)
     )

@@ -200,6 +200,7 @@ q soweit égal égale égaux résiduel résiduelle
 G länge dicke
 R beidseits beidseitig bilaterale bilateralen bilatéral bilatérale rechter rechtes rechten linker
  linkes linken droits gauches
+b letzten letztes vorigen voriges vergangenen dernier dernière précédents
 h wechselnd wechselnde wechselnder wechselhaft variabel
 B stanzen biopsien trepanate trepanaten biopsate zylindern stanzhistologie
  trepanation trepanationen trépanation
@@ -211,6 +212,7 @@ NO_NOUN = re.compile(
 )
 # verbs of estimating, measuring and filling of German and French, in all their forms
 VERB_FORM = re.compile(
+    r"(?!(?:notes|variant|relevant|leg)$)(?:"
     r"(?:(?:hin|her|ab|an|auf|aus|ein|dar|vor|fest|bei)(?:zu|ge)?|be|er|ver|veran|über|ge|zu)?(?:schätz|schätzbar"
     r"|mess|miss|maß|stimm|wert|urteil|rechn|ziffer|schlag|taxier|setz|stuf|quantifizier|liefer|geb"
     r"|gib|zähl|leg|füll|nehm|nimm|nomm|fass|mach|spruch|deck|reich|trag|träg|trug|lieg|leg|weg|wog"
@@ -220,7 +222,7 @@ VERB_FORM = re.compile(
     r"|(?:r?é?(?:estim|évalu|mesur|chiffr|cot|calcul|quantifi|dénombr|compt|occup|combl|vari|oscill"
     r"|fluctu|étal|situ|élèv|élev|mont|approch|avoisin|frôl|dépass|avanc|retrouv|relev|not|observ|montr"
     r"|form|totalis|plac|évoqu|apport|couvr|renferm|comport|offr|rempl|constitu|représent|appréci|établ"
-    r"|révèl|fourn|donn|arrêt|fix|port|lu)(?:er?|é|ée?s|ent|ant|ons|ait|aient|era|it|ir|is|ie?s?|issent))$"
+    r"|révèl|fourn|donn|arrêt|fix|port|lu)(?:er?|é|ée?s|ent|ant|ons|ait|aient|era|it|ir|is|ie?s?|issent))$)"
 )
 SPECIMENS = """
 clot koagel koagulum clot clots block cellblock gerinnsel caillot blutgerinnsel

@@ -28,8 +28,8 @@ _NAMED = re.compile(
     rf"(?P<unit>[^\W\d_]{{3,12}} )?(?P<open>[(\[])?\b(?P<id>{_ID})\b(?(open)[)\]])(?! ?(?:[cm]m|%))"
 )
 _SIDE_WORDS = {
-    "r": "right rt r re rechts rechte droite droit",
-    "l": "left lt l li links linke gauche",
+    "r": "right rt r re rechts rechte droite droit d",
+    "l": "left lt l li links linke gauche g",
 }
 _SIDE_WORDS |= {
     "1": "first one 1 a longer larger bigger",
@@ -112,7 +112,7 @@ def side_of(sentence: Sentence, s: str, at: int, under: str) -> str:
     sides = [_SIDES[name] for name in names if name in _SIDES]
     if sides or "both" in names:
         return "" if "both" in names else sides[-1]
-    heading = re.findall(r"\w+", under)
+    heading = [word for word in re.findall(r"\w+", under) if word not in "dg"]
     lead = re.match("d?[BG]?R", s)
     if lead and not set(s[:at]) & set(".o") and "R" not in s[lead.end() : at]:
         heading = words[: lead.end()]  # "Left, 9 mm, 60% marrow: 85% cellular", "Core 2 (9 mm) ..."

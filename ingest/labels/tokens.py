@@ -70,9 +70,10 @@ _POST = {"post", "after", "following", "nach", "après"}
 _SHORT = re.compile(r"'(?:s|re|ve|d|ll|m)$")  # "it's", "we're"
 _SPECIAL = words_of(
     "a first o been estimated reported report figure value percentage cell content density cent ."
-    " rapport als am est que that out local representative time diagnostic were had full filled"
+    " d g rapport als am est que that out local representative time diagnostic were had full filled"
     " packed words mark marrow rouge active myéloïde jaune grasse graisseuse adipeuse"
 )
+_SMALL = words_of("als que am d g")
 _JUDGED = words_of(
     "estimated considered called regarded put taken judged deemed reckoned assessed thought rated"
     " call reckon guess place"
@@ -219,7 +220,7 @@ def _in_phrase(word: str, classes: list[str], words: list[str], behind: list[str
     """The class of a word that means another thing beside the word before or behind it, or none."""
     if word == "." and behind and _class(behind[0]) in ("X", "O"):
         return ":"  # "Cellularity (core) . [ ] <5"
-    if word in ("als", "que", "am") and (said := _of_tongue(word, words, behind)):
+    if word in _SMALL and (said := _of_tongue(word, classes, words, behind)):
         return said
     if word in _ASKED and words[-1:] in (["you"], ["your"]):
         classes[-1] = "d"  # "in reply to your query", "you asked"
@@ -238,8 +239,10 @@ def _in_phrase(word: str, classes: list[str], words: list[str], behind: list[str
     return phrase[1] if phrase else ""
 
 
-def _of_tongue(word: str, words: list[str], behind: list[str]) -> str:
+def _of_tongue(word: str, classes: list[str], words: list[str], behind: list[str]) -> str:
     """The class of a small word of German and French by what stands beside it, or none."""
+    if word in ("d", "g"):  # "(D : 45 %, G : 60 %)", right and left in French
+        return "R" if behind == [":"] and "C" in classes else ""
     next_ = _class("".join(behind))
     if word == "als" and (next_ in tuple("AHh") or behind in (["zu"], ["mit"])):
         return "q"  # "mit 70 % als hyperzellulär", "als zu 70 % zellulär"

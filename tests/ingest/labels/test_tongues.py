@@ -139,3 +139,29 @@ def test_sides_share_one_sign(frame: str) -> None:
         both = frame.format(a=a, b=b)
         assert parse(f"Stanzen: die Zellularität ist {both} zu bewerten.").value == (a + b) / 2
         assert parse(f"Stanzen: der Blastenanteil ist {both} zu bewerten.").value is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Die Stanzbiopsie vom Mai letzten Jahres wies eine Zellularität von {v} % auf.",
+        "Rectificatif : le chiffre de {v} % de cellularité de la biopsie est retiré.",
+        "Nachtrag: Der Wert von {v} % für die Zellularität der Stanze ist ungültig.",
+        "Biopsie ; cellularité tumorale pour biologie moléculaire : {v} %.",
+        "Slides of a trephine.\nTheir reading: {v}% cellular.",
+        "Stanze: Zellularität fokal {v} %.",
+        "Biopsie : cellularité de {v} % par endroits.",
+    ],
+)
+def test_what_is_of_before_taken_back_or_another_is_none(text: str) -> None:
+    for v in (20, 55, 80):
+        assert parse(text.format(v=v)).value is None
+
+
+def test_a_mean_stands_before_its_ends_and_sides_are_letters() -> None:
+    for v in (40, 75):
+        ends = f"cellularité augmentée, {v} % en moyenne, minimum 20 %, maximum 90 %"
+        assert parse(f"Biopsies : {ends}.").value == v
+        both = f"(D : {v} %, G : {v + 10} %)"
+        assert parse(f"Cellularité des deux biopsies {both}.").value == v + 5
+        assert parse(f"Biopsies : cellularité normale. Blastes {both}.").value is None

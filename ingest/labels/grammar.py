@@ -50,7 +50,7 @@ _FILLS = re.compile(r"[pI]?[dqhnoM]*[MBG]|(?:Id)?(?:[.,;)]|$)")  # "occupies 40%
 # "nimmt die Blutbildung 40 % des Markraums ein", "Mark, das 40 % der Fläche füllt"
 _TURNED, _ENDS_IN_VERB = re.compile("v[dq]*G?$"), re.compile("[pI]?[dqhnoM]*[MBG][MBGdpI]*v")
 _FILLED = re.compile(
-    r"F(?:[vq]*[pzw][dqG]*K|[dqL]*G?(?:K[MGL]?|Lq*I[dq]*B|L)(?=[.;()]|[,j](?!d?Fq*x)|$))"
+    r"F(?:[vq]*[pzw][dqG]*K|[dqL]*G?(?:K[MGL]?|Lq*[Iz][dq]*[BM]|L)(?=[.;()]|[,j](?!d?Fq*x)|$))"
 )  # "contain 20% hematopoiesis", "is 40% cells"
 # what follows the figure of an adjective
 _ENDS = re.compile(r"[.,;:()|jwpku?nehbotR/]|I[dqnhy]+[.,;y]|$")

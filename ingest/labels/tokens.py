@@ -71,7 +71,7 @@ _SHORT = re.compile(r"'(?:s|re|ve|d|ll|m)$")  # "it's", "we're"
 _SPECIAL = words_of(
     "a first o been estimated reported report figure value percentage cell content density cent ."
     " d g rapport als am est que that out local representative time diagnostic were had full filled"
-    " packed words mark marrow rouge active myéloïde jaune grasse graisseuse adipeuse"
+    " packed form words mark marrow rouge active myéloïde jaune grasse graisseuse adipeuse"
 )
 _SMALL = words_of("als que am d g")
 _JUDGED = words_of(
@@ -113,6 +113,7 @@ _PHRASES = {
     ("myéloïde", "tissu"): ("q", "K"),
     ("mark", "gelbes"): ("q", "f"),
     ("words", "other"): ("q", "q"),
+    ("form", "request"): ("q", "r"),
 }
 _MOVING = set("AMBGCbcx")  # classes that the words before them may change
 _LEADS = (":", ".", "%", "\ue000", "\ue001")

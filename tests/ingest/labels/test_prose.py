@@ -119,6 +119,7 @@ Core biopsy (cells vs fat {v}:{rest}).|{v}
 The bone biopsy marrow was recorded as {v}/{rest}, haemopoiesis/fat.|{v}
 Slightly low cellularity on core ({v}%, normal low limit 99% at this age by our tables).|{v}
 Core biopsy. Cellularity averaged over fragments = 36%. Reported as {v}%.|{v}
+Our trephine has {v}% cells by area.|{v}
 Core biopsy. Marrow cellularity {v}% of which lymphocytes 85%.|{v}
 Core biopsy. Tumor fills 5%. I report total marrow cellularity, tumor cells included, as {v}%.|{v}
 Haemopoietic elements comprise an estimated {v}% of the core's marrow area.|{v}""".splitlines()
@@ -141,6 +142,8 @@ def test_lists_of_other_nouns_and_what_was_said_before_give_no_value() -> None:
             "Core biopsy. {n} and fat are present in this measure (40:60).",
             "The trephine was recorded as 40/60, {n}/fat.",
             "Core biopsy. The cellularity, 40% of which is {n}, is increased.",
+            "Core biopsy of {n}. Cellularity stated on the request form: 40%.",
+            "Our trephine has 40% {n} by area.",
             "'40% cellular core with {n}' was what I said at frozen.",
         ),
         ("blasts", "tumor", "plasma cells"),

@@ -137,6 +137,7 @@ def encode(text: str, figures: list[Figure]) -> Sentence:
     """A folded sentence as a string of classes."""
     pieces: list[str] = []
     at = 0
+    figures = [one for one in figures if one.signed or not _is_of_a_name(text[: one.start])]
     for figure in figures:
         pieces += text[at : figure.start], "\ue000" if figure.signed else "\ue001"
         at = figure.end
@@ -188,6 +189,12 @@ def _mark_verdict(classes: list[str], words: list[str], *, first: bool) -> None:
         named = {"C", "H", "A"} & set(classes)
         if named or not (first and (said.start() or words[:-7])):
             classes[-n:] = ["q" if named and first else "o"] + ["q"] * (n - 1)
+
+
+def _is_of_a_name(before: str) -> bool:
+    """Whether a number is joined to a word that is not known: "Ki-67"."""
+    word = before[:-1].rpartition(" ")[2].strip("(")
+    return before[-1:] == "-" and word.isalpha() and class_of(word) == "x"
 
 
 def _of_hundred(figure: Figure) -> tuple[Figure, str]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 from builders.sentences import sentence
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
+
+from ingest.labels.rules import parse
+from ingest.labels.tokens import class_of
 
 WORDS = ["cellularity", "marrow", "the", "is", "blasts", "40%", "30", "fat", ",", "(", ")", "core"]
 
@@ -32,3 +35,11 @@ def test_letters_words_and_figures_stand_at_the_same_places(words: list[str]) ->
     assert len(found.classes) == len(found.words)
     assert {at for at, letter in enumerate(found.classes) if letter in "FN"} >= set(found.figures)
     assert all(found.classes[at] == "FN"[not one.signed] for at, one in found.figures.items())
+
+
+@given(st.from_regex(r"[B-Z][a-z]{1,4}-[1-9][0-9]?", fullmatch=True), st.integers(1, 99))
+def test_a_name_with_a_number_owns_the_figure_behind_it(name: str, v: int) -> None:
+    assume(class_of(name.partition("-")[0].lower()) == "x")
+    for said in (f"{name} (= {v} %)", f"{name} {v}%", f"{name}: {v}%"):
+        assert parse(f"Trephine: cellularity increased due to {said}.").value is None
+    assert parse(f"Trephine: cellularity {v}%, {name} negative.").value == v

@@ -170,7 +170,7 @@ M raum räume räumen marklichtung lichtung markareal bälkchen balken spongiosa
  interosseux intertrabekulär médullaires osseux osseuses
 B pbo pbm tréphine trépan trépanobiopsie carottage carottages biopsique biopsiques biopsiée biopsié
  knochenzylinder
-G präparate schnitt schnitte schnitten schnittstufen stufen stufe coupe coupes fragments vakuole
+G präparate schnitt schnitte schnitten schnittstufen coupe coupes fragments vakuole
  vakuolen vacuole vacuoles stelle
 d deren dessen denen lequel laquelle desquels desquelles celle-ci
 p lors parmi niveau zufolge
@@ -200,6 +200,8 @@ q soweit égal égale égaux résiduel résiduelle
 G länge dicke
 R beidseits beidseitig bilaterale bilateralen bilatéral bilatérale rechter rechtes rechten linker
  linkes linken droits gauches
+c hätte hätten
+e erwarten
 b letzten letztes vorigen voriges vergangenen dernier dernière précédents
 h wechselnd wechselnde wechselnder wechselhaft variabel
 B stanzen biopsien trepanate trepanaten biopsate zylindern stanzhistologie
@@ -230,6 +232,7 @@ aspirate asp aspirate aspirates aspirated smear smears particle particles spicul
  films bma aspirat ausstrich ausstriche aspirationszytologie bröckel myélogramme frottis grumeaux
  flecks crumbs units
 touch touch imprint imprints squash crushprep dab roll tupfpräparat abklatsch abtupfpräparat
+ abrollpräparat
  empreinte empreintes apposition appositions
 blood blood peripheral
 other node nodes liver spleen skin lung mass csf fluid mri mr pet imaging radiology amputation

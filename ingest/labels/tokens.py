@@ -28,7 +28,7 @@ LONGEST = 2_000  # characters of a sentence or a row that are read at once
 STOP = re.compile(
     r"[.!?](?=[.!?\s])(?!\.+ ?[<>~\d])(?!(?:(?<=cell.)|(?<=cellul.))\s[(~<>\d])"
     r"(?<!\bapprox.)(?<!\bappr.)(?<!\bapp.)"
-    r"(?<!\bca.)(?<!\bvs.)(?<!\best.)(?<!\bmind.)(?<!\bmax.)(?<!\brd.)(?<!\bresp.)(?<!\bbzw.)(?<!\bdr.)(?<!\bno.)(?<!\bnr.)(?<!\bincl.)(?<!\bexp.)(?<!\bobs.)(?<!\bc.)(?<![\s.][.!?])[.!?]*(?=\s+\S)"
+    r"(?<!\bca.)(?<!\bvs.)(?<!\best.)(?<!\bmind.)(?<!\bli.)(?<!\bre.)(?<!\bmax.)(?<!\brd.)(?<!\bresp.)(?<!\bbzw.)(?<!\bdr.)(?<!\bno.)(?<!\bnr.)(?<!\bincl.)(?<!\bexp.)(?<!\bobs.)(?<!\bc.)(?<![\s.][.!?])[.!?]*(?=\s+\S)"
 )  # begins with the sign itself: looking back at every letter is slow
 # a ticked box, an empty one, an arrow, a date or an accession number, a word, anything else
 _TOKEN = re.compile(
@@ -63,7 +63,9 @@ _CORRECTS = re.compile("|".join(CORRECTIONS))
 _NOUNS = {word for word, letter in WORDS.items() if letter in "MBRGSoy"} | words_of(
     "knochen kontroll verlauf bohr nadel hohlnadel jamshidi crista stanz trepan rest zell"
 )
-_SHORTENED = re.compile(r"cell(?:ul)?$|^(?:est|resp|bzw|rd)$")  # "est. 40%", "hypercell. (90%)"
+_SHORTENED = re.compile(
+    r"cell(?:ul)?$|^(?:est|resp|bzw|rd|li|re)$"
+)  # "est. 40%", "hypercell. (90%)"
 _UNBOXED = str.maketrans("XO", "qq")
 _CHOOSE = re.compile(r"\([xq]R\)(?=:|$)")  # "Cellularity (choose one):"
 _POST = {"post", "after", "following", "nach", "après"}

@@ -151,11 +151,18 @@ def test_sides_share_one_sign(frame: str) -> None:
         "Slides of a trephine.\nTheir reading: {v}% cellular.",
         "Stanze: Zellularität fokal {v} %.",
         "Biopsie : cellularité de {v} % par endroits.",
+        "Die Patientin hätte einen Zellgehalt um {v} % zu erwarten. Die Stanze ist zu klein.",
+        "Abrollpräparat der Stanze: Zellgehalt {v} %.",
     ],
 )
 def test_what_is_of_before_taken_back_or_another_is_none(text: str) -> None:
     for v in (20, 55, 80):
         assert parse(text.format(v=v)).value is None
+
+
+def test_sides_may_be_abbreviated_and_a_grade_is_no_figure() -> None:
+    assert parse("Biopsie bds.: li. Zylinder 50 %, re. Zylinder 60 % zellulär.").value == 55
+    assert parse("Trepanat: Zellgehalt Stufe 2 von 5.").value is None
 
 
 def test_a_mean_stands_before_its_ends_and_sides_are_letters() -> None:

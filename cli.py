@@ -532,9 +532,7 @@ def suspects(run: str, store: FeatureStore) -> Any:
 @click.argument("runs", nargs=-1, required=True, metavar="RUN... [COHORT]")
 @store_option
 @other_slides_option
-@click.option(
-    "--resamples", type=click.IntRange(min=1), help="Bags per slide.  [default: as in training]"
-)
+@click.option("--resamples", type=int, help="Bags per slide.  [default: as in training]")
 @prints_rows
 def predict(runs: tuple[str, ...], store: FeatureStore, **options: Any) -> Any:
     """Apply RUN, or several as one, to a COHORT or other slides; marks what was seen in training.

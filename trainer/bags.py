@@ -111,7 +111,8 @@ def inference_draws(sampler: Sampler, resamples: int, batch_size: int) -> Iterat
     """Every Slide `resamples` times, once where a Bag is the whole Slide; like lengths together."""
     repeats = np.where(sampler.n_tiles > sampler.bag_size, resamples, 1)
     order = np.argsort(sampler.lengths, kind="stable")
-    slides = np.repeat(order, repeats[order])
-    draws = np.concatenate([np.arange(r) for r in repeats[order]]) if len(order) else order
-    for i in range(0, len(slides), batch_size):
-        yield Draw(slides=slides[i : i + batch_size], draws=draws[i : i + batch_size])
+    ends = repeats[order].cumsum()
+    for first in range(0, repeats.sum(), batch_size):
+        number = np.arange(first, min(first + batch_size, ends[-1]))
+        place = np.searchsorted(ends, number, side="right")
+        yield Draw(slides=order[place], draws=number - (ends - repeats[order])[place])

@@ -19,6 +19,7 @@ Weight = Literal["case", "slide"]
 
 
 WIDEST, MOST = 1 << 14, 1_000_000_000  # of a layer, of what is counted
+MOST_BAGS, MOST_SEEDS = 10_000, 1_000  # of a Slide, whose values are held; of Runs
 LONGEST, SHORTEST, MOST_STEPS = 20, 2, 1_000  # epochs, epochs, steps: see docs/design.md, Training
 
 
@@ -52,7 +53,7 @@ class TrainConfig(ArraysConfig):
     loss: Loss | None = setting(None, "What is made small.", shown="mse, bce of a binary target")
     weight: Weight = setting("case", "What weighs the same in the loss.")
     balance: bool = setting(False, "Let scarce labels weigh as much together as common ones.")
-    resamples: int = setting(10, "Bags per slide at inference.", at_least=1, at_most=MOST)
+    resamples: int = setting(10, "Bags per slide at inference.", at_least=1, at_most=MOST_BAGS)
     sampling: Sampling = setting("block", "A block of the stored random order, or an exact draw.")
     fold: str | None = setting(None, "The test fold of a cohort of folds.", shown="each in turn")
     train_patients: int | None = setting(None, "Draw so many of train.", at_least=2, shown="all")
@@ -99,14 +100,18 @@ class TrainConfig(ArraysConfig):
 class SeedsConfig(Checked):
     """How often a configuration is trained."""
 
-    seeds: int = setting(1, "Runs that differ by seed alone, from --seed on.", at_least=1)
+    seeds: int = setting(
+        1, "Runs that differ by seed alone, from --seed on.", at_least=1, at_most=MOST_SEEDS
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class SweepConfig(EngineConfig):
     """How often each combination of a Sweep is trained, and where."""
 
-    seeds: int | None = setting(None, "Runs of each.", at_least=1, shown="3, or each --seed")
+    seeds: int | None = setting(
+        None, "Runs of each.", at_least=1, at_most=MOST_SEEDS, shown="3, or each --seed"
+    )
 
     def number(self, factors: Collection[str] = ()) -> int:
         """How many seeds; one where they are among the factors, unless it was said otherwise."""
@@ -134,7 +139,7 @@ class SettleConfig:
     bag_sizes: tuple[int, ...] = setting(
         (16, 64, 256), "Tiles per bag; may be given several times.", option="bag-size"
     )
-    resamples: int = setting(20, "The most bags of a mean.", at_least=1)
+    resamples: int = setting(20, "The most bags of a mean.", at_least=1, at_most=MOST_BAGS)
     max_slides: int | None = setting(
         None, "A random choice of so many.", at_least=1, option="slides", shown="all"
     )

@@ -129,7 +129,7 @@ def predict(
     """
     run = runs.load(store, run_id)
     config, target = run.config, run.record.about()
-    wanted = replace(config, resamples=resamples or config.resamples)
+    wanted = replace(config, resamples=config.resamples if resamples is None else resamples)
     bags = mark(store, run, store.sound_bags(chosen_bags(store, run, cohort, where)))
     frame = applied(store, load_model(run), bags, wanted, target).with_columns(bags["seen"])
     width = run.half_widths if wanted.resamples >= config.resamples else None

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from builders.embedding_stores import SIZES
@@ -43,6 +44,29 @@ def test_batches_hold_stored_rows_padded_with_zeros(
         assert reader.bytes_read <= 1.1 * 2 * reader.dim * sum(
             min(bag_size, n) * (3 if n > bag_size else 1) for n in frame["n_tiles"]
         )
+
+
+@given(tiles=st.lists(st.integers(0, 9), max_size=8), n=st.integers(1, 7), size=st.integers(1, 9))
+def test_inference_draws_every_slide_as_often_as_asked_the_shortest_first(
+    tiles: list[int], n: int, size: int
+) -> None:
+    sampler = sampler_of(tiles)
+    plan = [zip(d.slides, d.draws, strict=True) for d in inference_draws(sampler, n, size)]
+    order = sorted(range(len(tiles)), key=lambda i: min(tiles[i], 4))
+    expected = [(i, draw) for i in order for draw in range(n if tiles[i] > 4 else 1)]
+    assert [pair for batch in plan for pair in batch] == expected
+    assert len(plan) == -(-len(expected) // size)
+
+
+def test_inference_plans_one_batch_at_a_time() -> None:
+    first = next(inference_draws(sampler_of([9] * 30), 1_000_000_000, 64))
+    assert (first.slides == 0).all()
+    assert first.draws.tolist() == list(range(64))
+
+
+def sampler_of(tiles: list[int]) -> Sampler:
+    keys = pl.Series("slide_key", [f"{i:016x}" for i in range(len(tiles))], dtype=pl.String)
+    return Sampler(pl.DataFrame([keys, pl.Series("n_tiles", tiles, dtype=pl.Int64)]), 4, 0)
 
 
 @given(n=st.integers(1, 60), size=st.integers(1, 20))

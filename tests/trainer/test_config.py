@@ -19,7 +19,7 @@ from featurestore.errors import ConfigError, TrephineError
 from featurestore.fields import about, arguments_of, from_json, name_of, to_json, types_of
 from featurestore.types import Target
 from trainer import TrainConfig, train
-from trainer.config import loss_of
+from trainer.config import CurveConfig, SeedsConfig, SettleConfig, SweepConfig, loss_of
 
 
 @pytest.mark.parametrize(
@@ -118,6 +118,25 @@ def test_a_configuration_is_light_to_import() -> None:
         "assert not bad, bad"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "most"),
+    [
+        (TrainConfig, "resamples", 10_000),
+        (SettleConfig, "resamples", 10_000),
+        (SeedsConfig, "seeds", 1_000),
+        (SweepConfig, "seeds", 1_000),
+        (CurveConfig, "seeds", 1_000),
+    ],
+)
+def test_numbers_that_no_machine_can_do_are_refused_before_any_work(
+    kind: Any, name: str, most: int
+) -> None:
+    cohort = {"cohort": "c"} if kind is TrainConfig else {}
+    assert getattr(kind(**cohort, **{name: most}), name) == most
+    with pytest.raises(ConfigError, match=f"{name} must be at least 1 and at most {most}, got"):
+        kind(**cohort, **{name: most + 1})
 
 
 NUMBERS = [name for name, (kind, *_) in types_of(TrainConfig).items() if kind in (int, float)]

@@ -214,13 +214,20 @@ def _is_supported(report: Report, target: Target, reading: Reading, was_supporte
 
 
 def _compare(readings: Sequence[Reading]) -> Status:
-    """Two values agree within 5 points; one found beside none stated is disputed.
+    """Two values agree within 5 points, and 10 of their ends; one beside none stated is disputed.
 
     Where one parser could not read the Report for certain, the other stands alone.
     """
     if len(readings) < 2 or any(reading.outcome == "not read" for reading in readings):
         return "single"
-    first, second = (reading.value for reading in readings)
-    if first is None or second is None:
+    if any(reading.value is None for reading in readings):
         return "disputed"
-    return "agreed" if abs(first - second) <= AGREE_POINTS else "disputed"
+    apart = [max(ends) - min(ends) for ends in zip(*map(_numbers, readings), strict=True)]
+    agreed = apart[0] <= AGREE_POINTS and max(apart) <= 2 * AGREE_POINTS
+    return "agreed" if agreed else "disputed"
+
+
+def _numbers(reading: Reading) -> tuple[float, ...]:
+    value = 0.0 if reading.value is None else reading.value
+    ends = (value if end is None else end for end in (reading.low, reading.high))
+    return value, *ends

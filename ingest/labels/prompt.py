@@ -163,7 +163,8 @@ def is_supported(it: Understood, reading: Reading) -> bool:
 
 def _sentence_at(folded: str, start: int, end: int) -> Segment:
     """The sentence around a place, with nothing known of its heading."""
-    begin = max(folded.rfind("\n\n", 0, start) + 2, start - 600, 0)
+    gap = folded.rfind("\n\n", 0, start)
+    begin = max(gap + 2 if gap >= 0 else 0, start - 600)
     begin = max([begin, *(match.end() for match in STOP.finditer(folded, begin, start))])
     close = min(len(folded), end + 600)
     close = max(folded.find("\n\n", end, close), 0) or close

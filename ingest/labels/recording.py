@@ -14,11 +14,12 @@ from ingest.config import TableConfig
 from ingest.labels.answers import answer_key
 from ingest.labels.config import LabelConfig, OllamaConfig, Parser, ValueConfig
 from ingest.labels.labels import Known, LabelBatch, make_labels
-from ingest.labels.reports import LabelFile, ReportFile, is_addendum, read_label_table, read_reports
+from ingest.labels.reports import LabelFile, ReportFile, read_label_table, read_reports
 from ingest.labels.scores import LabelSummary, summarise
 
 F = TypeVar("F", ReportFile, LabelFile)
 UNREAD = "its row or file cannot be read"
+ALONE = "an addendum without the report that it belongs to, which the store has: hand in both"
 
 
 def label_reports(
@@ -42,9 +43,13 @@ def label_reports(
         keep_evidence=config.keep_evidence,
         progress=progress,
     )
-    lost = [_item(one) for one in file.failures if isinstance(one, str)]
     # What is wrong with a row may show a piece of its text: said, not stored.
-    store.record(Failure(item=item, stage="label", reason=UNREAD) for item in lost)
+    lost = {one: why if why == ALONE else UNREAD for one, why in file.failures.items()}
+    store.record(
+        Failure(item=_item(one), stage="label", reason=why)
+        for one, why in lost.items()
+        if isinstance(one, str)
+    )
     return summarise(store, batch, target, file)
 
 
@@ -146,21 +151,17 @@ def without_erased(store: FeatureStore, file: F) -> F:
 
 
 def _with_their_reports(store: FeatureStore, file: ReportFile) -> ReportFile:
-    """Leave out addenda whose report is in the store and not in the file: they would hide it."""
+    """Let addenda fail whose report is in the store and not in the file: they would hide it."""
     current = dict(store.ask("select case_id, report_hash from case_reports").iter_rows())
-    alone = [
+    alone = {
         one.case_id
         for one in file.reports
-        if is_addendum(one) and current.get(one.case_id, one.report_hash) != one.report_hash
-    ]
-    if not alone:
-        return file
-    note = (
-        f"addenda without the report that they belong to, which the store has, left out: "
-        f"{len(alone):,}. Hand in both. The first is of case {alone[0]!r}"
-    )
-    reports = [one for one in file.reports if one.case_id not in set(alone)]
-    return replace(file, reports=reports, notes=[*file.notes, note])
+        if one.case_id in file.addenda
+        and current.get(one.case_id, one.report_hash) != one.report_hash
+    }
+    reports = [one for one in file.reports if one.case_id not in alone]
+    failures = file.failures | dict.fromkeys(sorted(alone), ALONE)
+    return replace(file, reports=reports, failures=failures)
 
 
 def _item(case_id: str) -> str:

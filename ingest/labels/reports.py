@@ -68,7 +68,9 @@ FOR_TARGET = "for_target"  # of a list for review: the Target that its values ar
 ADDS = "addend|supplement|additional|nachtrag|nachbericht|compl[ée]ment|ergänz"
 CORRECTS = "correct|amend|revis|korrig|korrektur|berichtig|rectif|corrig"
 # how a text that belongs to an earlier one begins, and how the name of its file ends
-ADDENDUM = re.compile(rf"\W*(?:\w+\W+){{0,3}}?(?:{ADDS})", re.IGNORECASE)
+ADDENDUM = re.compile(
+    rf"\W*(?:(?!(?:with|and|mit|und|avec|et)\b)\w+\W+){{0,3}}?(?:{ADDS})", re.IGNORECASE
+)  # but not "Final report with addendum"
 OF_ANOTHER = re.compile(rf"(?:[\W_]+(?:{ADDS}|{CORRECTS})[^\W\d_]*[\W\d_]*)+$", re.IGNORECASE)
 
 
@@ -83,6 +85,7 @@ class ReportFile:
     n_superseded: int  # rows of a Case with a later one
     n_joined: int  # rows that are one Report with others
     notes: list[str]
+    addenda: frozenset[str] = frozenset()  # Cases of which there are addenda alone
 
     def text(self) -> str:
         """What became of the rows that are no Report of their own; empty if all are."""
@@ -134,6 +137,7 @@ def read_reports(path: Path, config: TableConfig | None = None) -> ReportFile:
         n_superseded=len(kept) - n_held,
         n_joined=sum(len(parts) for parts in held if len(parts) > 1),
         notes=notes,
+        addenda=frozenset(parts[0].case_id for parts in held if all(map(is_addendum, parts))),
     )
 
 

@@ -56,7 +56,7 @@ def export_review(
     if suspects is None:
         rows = store.named("named/labels_to_review", about)
     else:
-        why = pl.DataFrame({"case_id": list(suspects), "reason": list(suspects.values())})
+        why = pl.DataFrame([*suspects.items()], {"case_id": str, "reason": str}, orient="row")
         rows = store.named("queries/labels_of_cases", about | {"cases": list(suspects)})
         rows = why.join(rows, on="case_id", how="left", maintain_order="left")
     with write_beside(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:

@@ -76,12 +76,15 @@ def test_the_two_parsers_are_compared(rules: dict[str, Reading]) -> None:
         "same": (40, "40%", "agreed", "agreed"),
         "near": (40, "45%", "agreed", "agreed"),
         "far": (40, "46%", "disputed", "disputed"),
+        "wide": (40, "35-50%", "agreed", "agreed"),
+        "wider": (40, "20-60%", "disputed", "disputed"),
         "first": (40, None, "disputed", None),
         "second": (None, "45%", None, "disputed"),
         "unread": ("not read", "45%", None, "single"),
         "none": (None, None, None, None),
     }
     text = "{} core 40% cellular. Core 45% cellular. Core 46% cellular."
+    text += " Core 35-50% cellular. Core 20-60% cellular."
     for word, (mine, _, _, _) in cases.items():
         rules[word] = read(mine, f"core {mine}%") if isinstance(mine, int) else NULL
     rules["unread"] = replace(NULL, outcome="not read")
@@ -219,3 +222,10 @@ def test_other_targets_need_a_prompt_of_their_own(tmp_path: Path) -> None:
     assert [(label.target, label.value, label.status) for label in batch.labels] == [
         ("fibrosis", 2, "single")
     ]
+
+
+@pytest.mark.parametrize("before", ["", "\n", "Gross: 12 mm.\n\n"])
+def test_the_evidence_of_a_model_begins_with_its_sentence(before: str) -> None:
+    text = f"{before}Fibrosis of grade 30% or so is seen."
+    _, labels, _ = both(lambda chat: said(chat, "30%"), {"A": text})
+    assert labels["A", "ollama"].evidence == "Fibrosis of grade 30% or so is seen."

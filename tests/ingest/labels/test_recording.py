@@ -392,10 +392,8 @@ def test_an_addendum_without_its_report_hides_nothing(store: FeatureStore, tmp_p
     addendum = "\nC1,2021-02-01,ADDENDUM: the karyotype is normal."
     file.write_text("case_id,reported_on,text" + addendum)
     found = labelling.label_reports(store, file, config, OllamaConfig())
-    assert (
-        "addenda without the report that they belong to, which the store has, left out: 1"
-        in found.text()
-    )
+    assert "which the store has: hand in both" in found.text()
+    assert found.n_failed == 1
     assert store.sql("select value from best_labels").rows() == [(40.0,)]
     file.write_text(head + TEXTS["C1"] + addendum)
     labelling.label_reports(store, file, config, OllamaConfig())
@@ -408,3 +406,29 @@ def test_a_report_without_a_date_that_comes_later_is_not_the_older(store: Featur
     amended = Report(case_id="C1", text="CORE BIOPSY, amended: The marrow is 90% cellular.")
     labelling.record_reports(store, [amended], target=TARGET, parser="rules")
     assert store.sql("select value from best_labels").rows() == [(90.0,)]
+
+
+@pytest.mark.parametrize(
+    "report", ["Core: cellularity 40 %.", "Trephine, left iliac crest: 40% cellular."]
+)
+def test_an_addendum_beside_its_report_is_never_alone(
+    store: FeatureStore, tmp_path: Path, report: str
+) -> None:
+    config, folder = LabelConfig(parser="rules"), tmp_path / "texts"
+    folder.mkdir()
+    (folder / "C1.txt").write_text(report)
+    labelling.label_reports(store, folder, config, OllamaConfig())
+    (folder / "C1 addendum.txt").write_text("Addendum: core cellularity is 20%, not 40%.")
+    assert labelling.label_reports(store, folder, config, OllamaConfig()).n_failed == 0
+    assert store.sql("select value from best_labels").rows() == [(20.0,)]
+
+
+def test_a_report_that_is_issued_again_with_its_addendum_replaces_the_first(
+    store: FeatureStore, tmp_path: Path
+) -> None:
+    file, config = tmp_path / "reports.csv", LabelConfig(parser="rules")
+    said = "Bone marrow core biopsy: cellularity"
+    for text, value in ((f"{said} 40%.", 40.0), (f"FINAL REPORT WITH ADDENDUM. {said} 75%.", 75.0)):
+        file.write_text(f"case_id,text\nC1,{text}")
+        assert labelling.label_reports(store, file, config, OllamaConfig()).n_failed == 0
+        assert store.sql("select value from best_labels").rows() == [(value,)]

@@ -272,6 +272,8 @@ def test_a_list_of_one_target_gives_no_label_of_another(
 ) -> None:
     blasts = Target(name="blasts")
     record_reports(store, reports("C1"), target=TARGET, parser="rules")
+    said = review.export_review(store, tmp_path / "none.csv", suspects={})
+    assert said.text() == "No label needs a person."
     own = Label(
         case_id="C1", target="blasts", value=95, low=95, high=95, method="human", status="single"
     )

@@ -334,14 +334,17 @@ def _stated(text: str, claims: Sequence[Claim], rule: str) -> Reading:
         low=round(low, 2),
         high=round(high, 2),
         qualifier=qualifiers.pop() if len(qualifiers) == 1 else None,
-        evidence=evidence(text, claims[0]),
+        evidence=evidence(text, *claims),
         rule=rule,
     )
 
 
-def evidence(text: str, claim: Claim) -> str:
-    """The sentence of a claim, cut to 200 characters around its figure."""
-    begin, end = claim.segment.start, claim.segment.end
+def evidence(text: str, claim: Claim, *others: Claim) -> str:
+    """The text of all claims where it has 200 characters, else the sentence of the first, cut."""
+    said = [one.segment for one in (claim, *others)]
+    begin, end = min(one.start for one in said), max(one.end for one in said)
+    if end - begin > EVIDENCE_CHARACTERS and others:
+        return evidence(text, claim)
     if end - begin > EVIDENCE_CHARACTERS:
         middle = claim.start + (claim.figure.end - claim.figure.start) // 2
         begin = max(begin, min(middle - EVIDENCE_CHARACTERS // 2, end - EVIDENCE_CHARACTERS))

@@ -22,6 +22,9 @@ _VOIDED = re.compile(
 _AGED = re.compile(
     r"ity[ ,([/-]{1,3}age(?:[ -](?:mean|average|median|group|matched|adjusted))*[\]),:|=> -]*$"
 )
+# "the age-appropriate cellularity is 40%", "the cellularity appropriate for age is 40%"
+_FIT = re.compile(r"(?:(?P<age>y)[hx]?C(?P<is>[qn]*v[qdp]*)?|C[hx]p+d*yv[qdp]*)F$")
+_AT_AGE = re.compile(r"F[pI]d*(?P<age>y)")  # "the cellularity (see table: 40% for 50 years) is"
 # "cellularity below 20% is usually", "over 60% with panmyelosis would favor"
 _RULE = re.compile(r"C[opdM]*F(?:(?=[^.;,j]*v)[^.;]*[ec]|[^.;,FN]*cq*[xv])")
 WITHOUT = re.compile(r"(?:c[dq]*)?a[dqupvMBG]*a")  # "[excluding the subcortical] spaces 40%"
@@ -57,7 +60,8 @@ def role_of(s: str, at: int, sentence: Sentence, segment: Segment) -> tuple[Role
     old = amends and re.match(r"F[^F]*E[dCqv:]*F", s[at:])
     if old or _is_past(sentence, s, at):
         return "finding", "b", False
-    if _OF_AGE.search(s, 0, at) or _AGED.search(segment.text[: sentence.figures[at].start]):
+    aged = _is_of_age(sentence, s, at) or _OF_AGE.search(s, 0, at)
+    if aged or _AGED.search(segment.text[: sentence.figures[at].start]):
         return "norm", "", False
     bound = sentence.figures[at].qualifier in ("<", ">")
     if _VOIDED.match(segment.text, sentence.figures[at].end):
@@ -81,6 +85,19 @@ def role_of(s: str, at: int, sentence: Sentence, segment: Segment) -> tuple[Role
     if mark in ("e", "c"):
         return ("norm" if mark == "e" else "criterion"), "", False
     return "finding", mark, amends
+
+
+def _is_of_age(sentence: Sentence, s: str, at: int) -> bool:
+    """Whether a figure is what is fit for an age, and not of a marrow that is said to be fit."""
+    years = _AT_AGE.match(s, at) if re.search(r"C\([^()FN]*$", s[:at]) else None
+    if years and not sentence.words[years.start("age")]:
+        return True  # a number of years
+    fit = _FIT.search(s[: at + 1])
+    if fit is None or fit["age"] is None:
+        return fit is not None
+    figure = sentence.figures[at]
+    told = fit["is"] or figure.high - figure.low >= 20  # a norm is as wide
+    return bool(told) and sentence.words[fit.start()].startswith(("age", "alter"))
 
 
 def _before(sentence: Sentence, s: str, at: int) -> str:

@@ -14,6 +14,7 @@ from featurestore.types import Reading
 from ingest.labels.claims import Claim
 from ingest.labels.decide import decide, evidence
 from ingest.labels.figures import Figure
+from ingest.labels.rules import parse
 from ingest.labels.segments import Segment
 
 TEXT = "core biopsy: " + "cellularity as stated here. " * 40
@@ -165,3 +166,21 @@ def test_evidence_is_at_most_200_characters_around_its_figure(at: int) -> None:
     assert len(quote) <= 200
     assert quote in TEXT
     assert TEXT[at : at + 3].strip() in quote
+
+
+@pytest.mark.parametrize("between", [0, 20, 90, 200, 400])
+@pytest.mark.parametrize(("one", "other"), [(30, 50), (5, 90)])
+def test_the_evidence_of_a_mean_has_all_its_figures_where_they_fit(
+    one: int, other: int, between: int
+) -> None:
+    said = f"Right iliac crest biopsy: cellularity {one}%. "
+    said += "Iron stores are normal. " * (between // 24)
+    said += f"Left iliac crest biopsy: cellularity {other}%. Blasts 2%."
+    got = parse(said)
+    assert got.value == (one + other) / 2
+    assert got.evidence is not None
+    assert got.evidence in said
+    assert len(got.evidence) <= 200
+    whole = said.index(f"{other}%.") + len(f"{other}%.") - said.index("cellularity")
+    assert (f"{other}%" in got.evidence) == (whole <= 200)
+    assert f"{one}%" in got.evidence

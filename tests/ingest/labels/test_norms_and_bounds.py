@@ -269,3 +269,30 @@ def test_a_share_of_the_cellularity_that_another_takes_is_none() -> None:
         assert parse(both).value in (80, None), said
     for said in ("The cellularity of the involved marrow is {v}%.", "Marrow (% cellularity): {v}"):
         assert parse(CORE.format(said.format(v=45))).value == 45, said
+
+
+FIT = """The age-appropriate cellularity {is_} {norm} %.
+Die altersentsprechende Zellularität {liegt} {norm} %.
+Cellularity appropriate for age {is_} {norm} %.
+The cellularity (see table: {norm} % for 50 years) is increased.
+The cellularity ({norm} % at 60 years) is reduced.""".splitlines()
+FOUND_FIT = """The cellularity is age-appropriate, {v}%.
+The core shows an age-appropriate cellularity of {v}%.
+Altersentsprechende Zellularität von {v} %.
+Altersentsprechende Zellularität ({v} %).
+Hypercellular ({v}% for a 50-year-old).
+Die Zellularität ist altersentsprechend, {v} %.""".splitlines()
+
+
+@pytest.mark.parametrize("norm", ["40 bis 60", "40", "35-55"])
+@pytest.mark.parametrize(("is_", "liegt"), [("is", "liegt bei"), ("would be", "beträgt")])
+def test_what_fits_an_age_is_no_finding_and_a_marrow_that_fits_it_is(
+    is_: str, liegt: str, norm: str
+) -> None:
+    for frame in FIT:
+        said = frame.format(is_=is_, liegt=liegt, norm=norm.replace("bis", "to"))
+        assert parse(CORE.format(said)).value is None, said
+    for frame, v in itertools.product(FOUND_FIT, (35, 80)):
+        said = frame.format(v=v)
+        assert parse(CORE.format(said)).value == v, said
+    assert parse(CORE.format("Altersentsprechende Zellularität 40-60 %.")).value is None

@@ -24,6 +24,7 @@ ADD_LABELS = "Add labels with: trephine label REPORTS, or trephine label --table
 TRY = "Try the condition with: trephine sql 'from bags'"
 STRATUM = 10  # Patients of like labels, among whom chance decides
 Dealt = tuple[str, int, float, float]  # a Patient, its Slides, their mean and greatest label
+RUN_ID = r"[0-9]{8}-[0-9]{6}-[0-9a-f]{6}"  # of `trainer.runs.new_run_id`
 SIDES = ("train", "validation", "calibration", "test")
 
 
@@ -65,8 +66,8 @@ def freeze(
     """
     if not re.fullmatch(r"[\w.-]+", name):
         raise CohortError(f"a cohort's name is letters, digits, '_', '-' and '.', got {name!r}")
-    if name.lower() == "latest":
-        raise CohortError(f"{name!r} means the newest run: name the cohort otherwise")
+    if re.fullmatch(rf"latest|{RUN_ID}", name, re.IGNORECASE):
+        raise CohortError(f"{name!r} is what a run is called: name the cohort otherwise")
     slides, dropped = _labelled(chosen, labelled, query, target)
     if slides.is_empty():
         any_label = labelled.is_empty() or labelled["value"].count()

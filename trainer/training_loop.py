@@ -24,7 +24,7 @@ from torch import Tensor
 from featurestore import FeatureStore
 from featurestore.device import device_of, precision_of
 from featurestore.errors import TrainError
-from featurestore.fields import to_json
+from featurestore.fields import arguments_of, to_json
 from featurestore.types import Progress, content_id, silent
 from trainer import evaluate, runs
 from trainer.bags import Sampler, training_draws
@@ -197,12 +197,17 @@ def _steps(job: Job, learner: Learner, course: Course) -> Generator[float]:
             losses.clear()
             course.spent += time.perf_counter() - mark
             if not math.isfinite(loss):
-                raise TrainError(
-                    f"the loss is {loss} at step {course.step}. Lower --lr, and leave out --trust."
-                )
+                raise _diverged(job, f"the loss is {loss} at step {course.step}")
             yield loss
             if learner.stopped:
                 return
+
+
+def _diverged(job: Job, fault: str) -> TrainError:
+    """A loss that is no number, and which of the options that were given to change."""
+    flags = [one for one in ("--lr", "--weight-decay") if one in arguments_of(job.config)]
+    trusted = ", and leave out --trust" * job.store.trust
+    return TrainError(f"{fault}. Lower {' and '.join(flags) or '--lr'}{trusted}.")
 
 
 @contextmanager

@@ -372,9 +372,11 @@ def test_a_cohort_of_broken_links_is_refused_and_other_breaks_are_told(
     assert {name: made.options[name] for name in own} == {k: vars(drop)[k] for k in own}
 
 
-def test_a_word_that_means_something_is_no_name_of_a_cohort(copies: FeatureStore) -> None:
-    with pytest.raises(CohortError, match="newest run"):
-        copies.create_cohort("latest", where_query("true"), split=SplitConfig(duplicates="drop"))
+@pytest.mark.parametrize("name", ["latest", "20261127-234558-0b8fa9", "20261127-234558-0B8FA9"])
+def test_what_a_run_is_called_is_no_name_of_a_cohort(copies: FeatureStore, name: str) -> None:
+    with pytest.raises(CohortError, match="what a run is called"):
+        copies.create_cohort(name, where_query("true"), split=SplitConfig(duplicates="drop"))
+    copies.create_cohort(f"{name}.", where_query("true"), split=SplitConfig(duplicates="drop"))
 
 
 def test_a_store_without_labels_is_sent_to_label_them(tmp_path: Path) -> None:

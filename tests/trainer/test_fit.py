@@ -205,12 +205,22 @@ def test_a_fold_is_the_test_side(learnable: FeatureStore) -> None:
 # -- refusals --------------------------------------------------------------------------------------
 
 
-def test_a_diverging_training_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("given", "trust", "told"),
+    [
+        ({"lr": 1e30}, True, "Lower --lr, and leave out --trust."),
+        ({"weight_decay": 1e30}, False, "Lower --weight-decay."),
+        ({"lr": 1e30, "weight_decay": 1e30}, False, "Lower --lr and --weight-decay."),
+    ],
+)
+def test_a_diverging_training_is_refused_by_the_options_that_were_given(
+    tmp_path: Path, given: dict[str, Any], trust: bool, told: str
+) -> None:
     x, values = es.planted(8, 5, dim=4)
-    store = es.build(tmp_path, x, values)
-    es.freeze(store)
-    with pytest.raises(TrainError, match=r"loss is nan.*Lower --lr"):
-        train(store, replace(QUICK, lr=1e30, loss="mse"))
+    es.freeze(es.build(tmp_path, x, values))
+    store = FeatureStore(tmp_path, trust=trust)
+    with pytest.raises(TrainError, match=rf"loss is nan.*\. {told}$"):
+        train(store, replace(QUICK, loss="mse", **given))
     assert store.runs().is_empty()
 
 

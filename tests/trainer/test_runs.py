@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featurestore import FeatureStore, frame_of
+from featurestore.cohorts import RUN_ID
 from featurestore.errors import ConfigError, RunNotFound
 from featurestore.fields import to_json
 from featurestore.types import Prediction, RunRecord, Target, TargetKind
@@ -33,6 +35,10 @@ def test_what_is_told_coarsely_hides_at_most_a_twentieth_of_the_scale(
 
 
 CONFIG = TrainConfig(cohort="my cohort", loss="mse", tiles="tissue > 0.5")
+
+
+def test_no_cohort_may_be_called_as_a_run_is() -> None:
+    assert re.fullmatch(RUN_ID, runs.new_run_id(CONFIG, datetime(2026, 1, 1)))
 
 
 def made(config: TrainConfig = CONFIG, **changed: Any) -> Run:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -299,8 +299,13 @@ def test_the_same_table_reports_or_review_again_adds_nothing_and_is_told(
 def test_what_was_known_on_a_date_can_be_asked(store: FeatureStore) -> None:
     label(store, "C1", "rules")
     text = sql.read("named/labels_as_of")
-    assert store.sql(text, {"as_of": "2001-01-01"}).is_empty()
-    assert store.sql(text, {"as_of": "2101-01-01"})["value"].to_list() == [40.0]
+    given = store.sql("select recorded_at from labels").item()
+    day, second = given.date(), timedelta(seconds=1)
+    known = [day, str(day), given + second, str(given + second), "2101-01-01", "infinity"]
+    for as_of in known:
+        assert store.sql(text, {"as_of": as_of})["value"].to_list() == [40.0], as_of
+    for as_of in (day - timedelta(days=1), f"{day} 00:00:00", str(given - second), "2001-01-01"):
+        assert store.sql(text, {"as_of": as_of}).is_empty(), as_of
 
 
 def test_an_amended_report_changes_what_is_known_not_what_was(

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from ingest.labels.doubts import CHANGES, OF, is_doubted, is_relative, is_spread
+from ingest.labels.doubts import OF, is_doubted, is_relative, is_spread
 from ingest.labels.languages import words_of
-from ingest.labels.nearby import is_had, is_rest, state_of, without_asides
+from ingest.labels.nearby import IS, is_had, is_no_answer, is_rest, state_of, without_asides
 from ingest.labels.shares import NOUN, OWNED, PAIR, SHARE, list_back, shares_in, unsigned_in
 from ingest.labels.tokens import Sentence
 
@@ -24,12 +24,10 @@ _AWAY = words_of(
     via using from since bei nach durch sur par après"""
 )
 _WE = words_of("i we ich wir je nous one you we're we've we'd we'll i've i'm i'd i'll")
-_IS = words_of("is are was were appears remains ist est")
 _PARTS = words_of("area fraction share proportion anteil extent")
 _TAKE = re.compile(r"\b(?:ma[dk]|compris|constitu|account|occup|represent|cover|fill|tak|nehm)")
 _TAKEN = words_of("involved infiltrated represented occupied replaced accounted occupé infiltrée")
 _CHANGED = re.compile("dimin|augment|baiss|rédui|accru")  # "diminuée de 30 %"
-_BESIDE = CHANGES | {"above", "below"}  # "15% more cellular than", "20% below normal"
 _LEFT_OVER = words_of("residual remaining remnant surviving preserved normal restliche résiduelle")
 _WHICH = words_of("which that who qui das die der welche welcher welches")
 _STRONG = words_of("marrow space spaces core cores biopsy biopsies trephine section sections")
@@ -216,7 +214,7 @@ class _Scan:
         as_said = as_said or bool(aged)
         participle = self.head == "C" and (participle or s[at + 1 : at + 3] == "pv")
         copula = s.rfind("v", 0, at)
-        if s[at] == "x" and words[copula] in _IS and _PREDICATE.match(s, max(copula, 0)):
+        if s[at] == "x" and words[copula] in IS and _PREDICATE.match(s, max(copula, 0)):
             return
         if s[at] == "L" and (
             s[at - 1 : at] in ("K", "A")
@@ -316,7 +314,7 @@ class _Scan:
         by = by or (s[at - 1] == "I" and self.head in ("H", "A"))  # "acellular in 60%"
         reduced = by and not _FILLED.match(s, at)
         reduced = reduced or (before[-1:] == ["de"] and _CHANGED.match(before[0]) is not None)
-        reduced = reduced or not _BESIDE.isdisjoint(self.words[at + 1 : at + 2])
+        reduced = reduced or is_no_answer(s, self.words, at)
         tie = "" if reduced else self._of_right(at)
         if tie is None:
             tie = self._of_left(at)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 
-from ingest.labels.doubts import OF
+from ingest.labels.doubts import CHANGES, OF
 from ingest.labels.figures import Figure
 from ingest.labels.languages import words_of
 
 _HAVE = words_of("has had have hat hatte avait a an ein eine einen un une")
+IS = words_of("is are was were appears remains ist est")
+_BESIDE = CHANGES | {"above", "below"}  # "15% more cellular than", "20% below normal"
+_HAS_ONE = re.compile("d[qhxt]*Fv$")
 # "the infiltrate has a cellularity", "an infiltrate with a cellularity"
 _HAS = re.compile(r"(?:(?P<one>d)x{1,2}t?w|x+(?P<has>v))[dqho]*$")
 _ASIDE = re.compile(r"(?<=[CMBG]),[^,FNCAK.;]*,(?=v)")  # "cellularity, tumor included, is 40%"
@@ -22,6 +25,13 @@ def is_had(s: str, words: list[str], at: int) -> bool:
     """Whether a noun that is not known has the cellularity: "a metastasis with a cell..."."""
     has = _HAS.search(s, 0, at)
     return has is not None and words[has.start(has.lastgroup or "")] in _HAVE
+
+
+def is_no_answer(s: str, words: list[str], at: int) -> bool:
+    """Whether a figure is a difference, or a part: "the viable 10% shows a low cellularity"."""
+    behind = words[at + 1 : at + 2]
+    part = _HAS_ONE.search(s, 0, at + 2) and IS.isdisjoint(behind)
+    return bool(part) or not _BESIDE.isdisjoint(behind)
 
 
 def is_rest(s: str, figures: dict[int, Figure], at: int) -> bool:

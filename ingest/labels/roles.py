@@ -38,6 +38,13 @@ _PAST = words_of("had was were showed")
 _OF_BEFORE = re.compile(
     r"F[AC]?[MG]*[,;:(]+(?P<by>[dqv]*[pz]+)?[dqvRM]*(?P<mark>b|rx?)[MBGSdbRyq]*(?:[.;,)](?!:)|$)"
 )
+# "a cellularity of 90% was claimed", "as quoted by the clinic", "per the transfer note"
+_HEARD = re.compile(
+    r"\b(?:claimed|alleged|asserted|rumou?red|behauptet|prétendue?)\b"
+    r"|\b(?:as|wie|comme) (?:quoted|cited|relayed|communicated|told|zitiert|mitgeteilt|citée?)\b"
+    r"|\b(?:per|according to|laut|gemäß|selon|d'après) (?!my |our |this )(?:[^\W\d_]+ ){0,3}?"
+    r"(?:[^\W\d_]*(?:brief|schein)|note|letter|form|chart|record|clinic|lettre|courrier|überweisung|klinik|zuweiser)\b"
+)
 # "is no longer 90%", "not 40%", "no cellularity of 90%", "do not agree with the 90%"
 _DENIED = re.compile("[ik]R?(?:[xv]?w)?(?:,[^,F]*,)?[pdqv]*$|iR?[xv]?w?[dq]*C[pd]*$")
 _AS = words_of("as like wie comme to than")
@@ -64,7 +71,7 @@ def role_of(s: str, at: int, sentence: Sentence, segment: Segment) -> tuple[Role
     if aged or _AGED.search(segment.text[: sentence.figures[at].start]):
         return "norm", "", False
     bound = sentence.figures[at].qualifier in ("<", ">")
-    if _VOIDED.match(segment.text, sentence.figures[at].end):
+    if _VOIDED.match(segment.text, sentence.figures[at].end) or _is_heard(sentence, s, at):
         return "finding", "r", False
     if "?" in s[at + 1 : at + 3] or (bound and _RULE.match(s, max(0, s.rfind("C", 0, at)))):
         return "criterion", "", False
@@ -85,6 +92,12 @@ def role_of(s: str, at: int, sentence: Sentence, segment: Segment) -> tuple[Role
     if mark in ("e", "c"):
         return ("norm" if mark == "e" else "criterion"), "", False
     return "finding", mark, amends
+
+
+def _is_heard(sentence: Sentence, s: str, at: int) -> bool:
+    """Whether the clause of a figure only tells what another says."""
+    end = at + len(re.split("[.;j]", s[at:], maxsplit=1)[0])
+    return _HEARD.search(" ".join(sentence.words[after_any(s, ".;j", at) : end])) is not None
 
 
 def _is_of_age(sentence: Sentence, s: str, at: int) -> bool:

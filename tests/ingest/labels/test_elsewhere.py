@@ -166,12 +166,31 @@ The requisition states a cellularity of {}%.
 According to the clinician the marrow is {}% cellular.
 A cellularity of {}% is needed for enrollment.
 The cellularity had to be {}% or more for inclusion.
+A cellularity of {}% was claimed.
+Cellularity, as quoted by the clinic, {}%.
+Die Zellularität beträgt, wie behauptet, {} %.
 At birth the marrow is {}% cellular.""".splitlines()
+DENIED += [
+    f"{by} {said}"
+    for by in ("Per the transfer note", "As per the clinic letter,", "According to their chart")
+    for said in ("the marrow is {}% cellular.", "the cellularity is {}%.")
+]
+DENIED += [f"{by} ist das Mark zu {{}} % zellulär." for by in ("Laut Arztbrief", "Gemäß Klinik")]
+DENIED += ["Selon la lettre la moelle est cellulaire à {} %."]
+DENIED += [
+    f"The {rest} {{}}% {has} a cellularity that is {high}."
+    for rest, has in (("viable", "shows"), ("remaining", "has"), ("preserved", "displays"))
+    for high in ("high", "reduced")
+]
 SAID = """The marrow is thought to be {}% cellular.
 The cellularity is described as {}%.
 The marrow is no longer hypercellular; cellularity is {}%.
 We believe the marrow to be {}% cellular.
 We agree with the cellularity of {}%.
+Per my note the marrow is {}% cellular.
+A cellularity of 95% was claimed, but it is {}%.
+Cellularity, as quoted by the clinic, 95%; here it is {}%.
+The estimated {}% is the cellularity.
 The cellularity is {}%, not 95%.""".splitlines()
 
 

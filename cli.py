@@ -632,8 +632,10 @@ def report(
     from trainer.page import page_text, write_page, written
 
     if in_text:
-        if out is not None or any(given.values()):
-            raise click.UsageError("--text prints the top of the page: leave out what is of a file")
+        of_a_file = {"-o": out, "--all": given["every"]}
+        of_a_file |= {f"--{name}": given[name] for name in ("truth", "rounding")}
+        if said := [flag for flag, value in of_a_file.items() if value]:
+            raise click.UsageError(f"--text writes no file: leave out {' and '.join(said)}")
         return page_text(store, run)
     given["truth"] = given["truth"] and functools.partial(read_truth, given["truth"], config=how)
     page = write_page(store, run, out or Path("report.html"), **given)

@@ -183,7 +183,8 @@ def disk_fault(error: BaseException | None) -> str:
     Libraries that write files themselves tell it in words of their own.
     """
     word, by = _disk_word(error)
-    return f"{word}: {getattr(by, 'filename', None) or 'what is written'}" if word else ""
+    place = getattr(by, "filename", None)
+    return f"{word}: {place}" if place else word
 
 
 def _disk_word(error: BaseException | None) -> tuple[str, BaseException | None]:

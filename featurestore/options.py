@@ -316,7 +316,7 @@ def _confirm(ctx: click.Context, _: click.Parameter, yes: bool) -> None:
         from featurestore import Readable, overview
 
         named = next(one.name for one in ctx.command.params if isinstance(one, click.Argument))
-        names = ctx.params[str(named)]
+        names = dict.fromkeys(ctx.params[str(named)])
         for one in names:
             overview.must_have(Readable(ctx.params["store"]), str(named), one)
         what, verb = ", ".join(names), "was" if len(names) == 1 else "were"
@@ -422,7 +422,8 @@ def sql_options(folder: str, given: str, words: str) -> Decorator:
             n = sum(one is not None for one in (text, file, named))
             if n != 1 and not (n == 0 and folder == "named"):
                 raise click.UsageError(f"{words}, --file F.sql or --named NAME, one of the three")
-            given_text = queries.where_query(text) if text and given == "where" else text
+            is_where = text is not None and given == "where"
+            given_text = queries.where_query(text) if is_where else text
             said["query"] = queries.chosen(folder, given_text, file, named) if n else None
             said["parameters"] = queries.parameters(pairs)
             return command(*made, **said)

@@ -67,13 +67,15 @@ _APART = re.compile(  # texts, names and comments, in which brackets are none
 
 def condition(text: str) -> str:
     """A person's condition in brackets, which it must not close: it is one expression."""
-    depth = 0
-    for one in _APART.sub(" ", text):
+    example, depth = "Give one expression, as: cellularity > 5", 0
+    bare = _APART.sub(lambda one: " " if one[0].startswith(("--", "/*")) else "x", text)
+    if not bare.strip():
+        raise QueryRefused(f"the condition {text!r} is empty. {example}, or: true")
+    for one in bare:
         depth += (one == "(") - (one == ")")
         if depth < 0:
             raise QueryRefused(
-                f"the condition {text!r} closes a bracket that it does not open. "
-                "Give one expression, as: cellularity > 5"
+                f"the condition {text!r} closes a bracket that it does not open. {example}"
             )
     return f"({text}\n)"
 

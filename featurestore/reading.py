@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featurestore.catalog_file import log_of, must_be_readable, must_exist, path_of, versions
-from featurestore.errors import ConfigError, RunNotFound, SlideNotFound, TrephineError
+from featurestore.errors import ConfigError, SlideNotFound, TrephineError
 from featurestore.fields import from_json
 from featurestore.ids import one_of
 from featurestore.layout import slides_dir
@@ -90,7 +90,7 @@ class Readable:
             raise ConfigError(f"SQL must be a text, got {type(query).__name__}")
         must_exist(self.root)
         if isinstance(query, NamedQuery):
-            self._must_know(parameters)
+            parameters = self._meant(parameters)
         limits = Limits(time_s=timeout_s)
         self._asked = Question(path_of(self.root), query, parameters, limits, versions())
         return self._asked
@@ -106,17 +106,23 @@ class Readable:
         from featurestore import catalog
 
         if query.startswith("named/"):
-            self._must_know(parameters)
+            parameters = self._meant(parameters)
         return catalog.read_frame(self.root, query, parameters)
 
-    def _must_know(self, parameters: Mapping[str, Any] | None) -> None:
-        """Refuse a Target or Run that is not there: no rows would look like nothing to do."""
-        given = parameters or {}
+    def _meant(self, parameters: Mapping[str, Any] | None) -> dict[str, Any]:
+        """The same, with the whole id of the Run.
+
+        Refused where it, or the Target, is not there: no rows would look like nothing to do.
+        """
+        given = dict(parameters or {})
         if "target" in given:
             self.target(given["target"])
-        known = "select 1 from runs where run_id = $run"
-        if "run" in given and self.ask(known, {"run": str(given["run"])}).is_empty():
-            raise RunNotFound(f"no run has the id {given['run']!s}. List them with: trephine runs")
+        if "run" in given:
+            from featurestore.checksums import run_id_of  # slow to import
+
+            known = self.ask("select run_id from runs order by sequence, started_at, run_id")
+            given["run"] = run_id_of(known["run_id"].to_list(), str(given["run"]))
+        return given
 
     def target(self, name: str = "cellularity") -> Target:
         """Return a Target that Labels were given for."""

@@ -16,7 +16,14 @@ import pytest
 from builders.command_line import cli_store, run
 
 import cli
-from featurestore.errors import FileUnwritable, write_beside
+from featurestore.errors import (
+    DISK,
+    FileUnwritable,
+    StoreUnwritable,
+    disk_fault,
+    write_beside,
+    writing,
+)
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +164,17 @@ def test_ctrl_c_ends_a_heavy_query_at_once_with_a_line(store: Path) -> None:
         "trephine: sql was stopped. Nothing is lost: give the same command again."
     ]
     assert asked.returncode == 130
+
+
+@pytest.mark.parametrize("number", DISK)
+def test_what_a_disk_refuses_is_told_with_the_place_where_it_is_known(number: int) -> None:
+    said = os.strerror(number)
+    library = RuntimeError(f"IO Error: cannot write: {said}")
+    for error, place in ((OSError(number, said, "a/b"), ": a/b"), (OSError(number, said), "")):
+        with pytest.raises(StoreUnwritable) as told, writing(Path("x")):
+            raise error
+        assert f"store x: {said}{place}. What is finished" in str(told.value)
+    assert disk_fault(library) == said
 
 
 # -- files for people ------------------------------------------------------------------------------

@@ -21,6 +21,12 @@ def test_a_text_that_comes_along_is_listed_with_what_it_takes(folder: str) -> No
         assert all(f"${name}" in text for name in one["parameters"])
 
 
+@pytest.mark.parametrize("where", ["", " \n", "-- cellularity > 5", "/* all */ -- of them"])
+def test_an_empty_condition_is_refused_in_words(where: str) -> None:
+    with pytest.raises(QueryRefused, match=r"is empty\. Give one expression"):
+        where_query(where)
+
+
 @pytest.mark.parametrize("where", ["cellularity > 5) or (1=1", "true) or (true", "')' = 'a') --"])
 def test_a_condition_is_one_expression(where: str) -> None:
     with pytest.raises(QueryRefused, match="closes a bracket"):

@@ -180,7 +180,8 @@ def test_several_runs_are_deleted_together_or_not_at_all(tmp_path: Path, erase: 
     assert "run 'r9' is none of those here: " in out.stderr
     assert FeatureStore(store.root).runs()["run_id"].to_list() == ["r2", "r1"]
     assert all(folder.exists() for folder in folders)
-    asked = CliRunner().invoke(cli.main, ["runs", "delete", "r1", "r2", *options[1:]])
+    asked = CliRunner().invoke(cli.main, ["runs", "delete", "r1", "r2", "r1", *options[1:]])
+    assert "Delete r1, r2? " in asked.stderr
     assert "r1, r2 were not deleted, for nobody said yes." in asked.stderr
     out = CliRunner().invoke(cli.main, ["runs", "delete", "r2", "r1", "r2", *options])
     verb = "erased" if erase else "taken out"

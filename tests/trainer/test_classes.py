@@ -146,9 +146,11 @@ def test_what_text_would_leave_out_is_refused(store: FeatureStore, tmp_path: Pat
     run = train(store, QUICK, draw=False)
     out = tmp_path / "page.txt"
     words = ["report", run.run_id, "--text", "--store", str(store.root)]
-    for more in (["-o", str(out)], ["--all"], ["--rounding", "5"]):
+    given = (["-o", str(out)], ["--all"], ["--rounding", "5"], ["--truth", "x.csv"])
+    for more in (*given, [*given[0], *given[1]]):
         found = CliRunner().invoke(cli.main, [*words, *more])
         assert found.exit_code == 2, found.output
-        assert "leave out" in found.output
+        named = " and ".join(word for word in more if word.startswith("-"))
+        assert f"leave out {named}\n" in found.output
     assert not out.exists()
     assert CliRunner().invoke(cli.main, words).exit_code == 0

@@ -22,8 +22,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import cli
-from featurestore import FeatureStore
+from featurestore import FeatureStore, queries
 from featurestore.config import SplitConfig
+from featurestore.errors import RunNotFound
 from featurestore.types import Case, Slide, Target, TargetKind
 from trainer import compare, evaluate, page, runs, train
 from trainer.floor import pooled_floor, ridge_floor
@@ -153,6 +154,15 @@ def test_a_fold_that_was_trained_twice_is_counted_once(
         assert (found.height, set(found["fold"])) == (84, {"0", "1", "2", "3", "4"})
         assert kept.run_id in set(found["run_id"])
         assert gone.run_id not in set(found["run_id"])
+    out_of_fold = queries.chosen("named", None, None, "out_of_fold")
+    own = store.sql(out_of_fold, {"run": twin.run_id})
+    for word in ("latest", twin.run_id[:-1]):
+        assert store.sql(out_of_fold, {"run": word}).equals(own)
+        assert store.named("named/out_of_fold", {"run": word}).equals(own)
+    with pytest.raises(
+        RunNotFound, match=r"run '2' is the beginning of several: .*Give a whole id"
+    ):
+        store.sql(out_of_fold, {"run": "2"})
     store.withdraw(twin.run_id, "run")
 
 

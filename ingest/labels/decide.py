@@ -58,6 +58,9 @@ _FALSE = re.compile(
     r"(?:cellularity|figure|value|estimate|percentage)(?= )[^%;]{0,40}\b(?:above|given|stated|typed"
     r"|reported|entered|printed)\b[^%;]{0,20}\b(?:wrong|incorrect|error|erroneous|mistake|invalid)"
 )
+_OF_BEFORE = re.compile(
+    r"\b(?:previously|earlier|originally|initially) (?:reported|issued|given)\b"
+)
 _WITHDRAWN = re.compile(
     r"\b(?:zurückgezogen|zurückgenommen|ungültig|hinfällig|retirée?|annulée?"
     r"|disregard|withdraw|retract|void|belongs? to another|mix-?up|not (?:be )?"
@@ -279,7 +282,7 @@ def _withdrawn_at(segment: Segment) -> int:
         and not set(encode(false[0], []).classes[:-1]) & set("rSbi")
     ):
         return segment.at + false.start()
-    if not segment.amends:
+    if not (segment.amends or _OF_BEFORE.search(segment.text)):
         return -1
     said = re.search(
         r"[cz]ellulari|zellgehalt|figure|value|wert|estimate|percentage|reading|chiffre",

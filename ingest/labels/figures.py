@@ -84,7 +84,7 @@ _FRACTION = re.compile(
     rf"(?P<part>{'|'.join(FRACTIONS)})(?P<many>[sn]?)(?![\w-])(?P<of>(?= (?:is |are )?(?:of|des?|d'"
     r"|der|du|cellular|the|its|fat|fatty|adipose|full|filled|cells|(?:blood|ha?em[ao])[\w-]*|zell\w+"
     r"|von|aus|mit)\b| ?[.,;)]|$)"
-    rf"|(?= (?:and|to|or) (?:(?:an?|one|two|three) )?(?:{'|'.join(FRACTIONS)})))?"
+    rf"|(?= (?:and|to|or) (?:(?:an?|one|two|three)[ -])?(?:{'|'.join(FRACTIONS)})))?"
 )
 _OF_CELLS = re.compile(r"cellularity (?:is|was) $")
 _PLACE = re.compile(r"\b(?:in|at|from) (?:the|its) (?:[\w-]+ ){0,2}$")

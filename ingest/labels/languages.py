@@ -114,8 +114,8 @@ q mehr zurück cca anywhere everywhere taux bit estimation h so rpt approximate 
 h uneven herabgesetzt similar comparable identical n normal fair moderate raised high low elevated
  lower abnormal variable patchy heterogeneous markedly diminished preserved diminuée augmentée
  erhöht vermindert reduziert gesteigert normwertig nl appropriate adequate regular
-y yo yr mm cm jour jours day days week weeks month months year years visit age aged ages age's old
- alter altersentsprechend altersbezogen âge young older adult decade
+y yo yr mm cm jour jours day days week weeks month months year years yrs visit age aged ages age's
+ old alter altersentsprechend altersbezogen âge young older adult decade
 e nearest limit exp expect expects expected reference norm normative predicted anticipated typical
  typically usual usually normally ordinarily generally üblicherweise normalerweise habituellement
  normalement adjusted matched related chart guideline standard ref interval limits healthy erwartet

@@ -32,6 +32,8 @@ WITHOUT = re.compile(r"(?:c[dq]*)?a[dqupvMBG]*a")  # "[excluding the subcortical
 _COMPARED = re.compile("[pIq][dqh]*e[eq]*(?:p[dq]*y)?(?=[,(])")
 _FROM, _TO = ("from", "von", "de"), ("to", "auf", "zu", "à")
 _UNIT = re.compile(r"\([q%]+\)(?=:)")  # "Normal cellularity for age (%): 40"
+_CORRECTS = re.compile("E(?![qx]{0,2}c)")  # but not "the modified Camitta criteria"
+_YOURS = re.compile(r"\bihr(?:e[mnrs]?)? (?:befund|bericht|brief|gutachten|schreiben)")
 _AGAINST = words_of("within above below under over beyond inside")
 _PAST = words_of("had was were showed")
 # "60% (outside report)", "60%, prior biopsy", "60%, according to the sender"
@@ -61,7 +63,7 @@ def role_of(s: str, at: int, sentence: Sentence, segment: Segment) -> tuple[Role
         before = before.replace("r", "q")  # "in your block we read"
     lies = "within" in sentence.words[at + 1 : at + 6]  # "40%, which is within normal limits"
     after = "" if lies else re.sub("n(?=[xy])", "", WITHOUT.sub("", _behind(s, at)))
-    amends = segment.amends or "E" in s[:at]
+    amends = segment.amends or _CORRECTS.search(s, 0, at) is not None
     marks = "ebrnk" if amends else "ebcrnk"
     # "transcribed as 16%; the correct figure is 60%", "the cellularity of 85% should read 65%"
     old = amends and re.match(r"F[^F]*E[dCqv:]*F", s[at:])
@@ -71,7 +73,8 @@ def role_of(s: str, at: int, sentence: Sentence, segment: Segment) -> tuple[Role
     if aged or _AGED.search(segment.text[: sentence.figures[at].start]):
         return "norm", "", False
     bound = sentence.figures[at].qualifier in ("<", ">")
-    if _VOIDED.match(segment.text, sentence.figures[at].end) or _is_heard(sentence, s, at):
+    yours = _YOURS.search(segment.text, 0, sentence.figures[at].start)
+    if yours or _VOIDED.match(segment.text, sentence.figures[at].end) or _is_heard(sentence, s, at):
         return "finding", "r", False
     if "?" in s[at + 1 : at + 3] or (bound and _RULE.match(s, max(0, s.rfind("C", 0, at)))):
         return "criterion", "", False
@@ -123,6 +126,7 @@ def _before(sentence: Sentence, s: str, at: int) -> str:
         open_ = before[said.end()] == "," or alone  # no "limits (30-50%)": that is the norm
         if open_ and sentence.words[since + said.start()] in _AGAINST:
             before = before.replace(said[0], "q" * len(said[0]))
+    before = re.sub("n(?=N)", "q", before)  # "Marrow in 2001, our 77: 50% cellular"
     before = re.sub(r"(?<=b)\([^()n]*[FN][^()n]*\)(?=v)", "", before)  # "before (in 2019) it was"
     for _ in range(min(3, before.count("("))):  # a figure in brackets says nothing of what follows
         before = re.sub(r"\([^()n]*[FN][^()n]*\)", ",", before)

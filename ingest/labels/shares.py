@@ -55,7 +55,10 @@ _LEADING = re.compile(
     r"(?!M+:)(?:qRq|R\))?(?:;(?=[dMG]*[BR])|[/j,MBRGSdvu:bnoky]|p(?!F)|pF)*p?"
 )  # not "60% marrow: 85%"
 # "Left: 30%", "It is 40% on the left.": before and behind a figure without a noun of its own
-_ALONE = re.compile(r"[^xLfiKNTXCAHt]*v[qpdohnvg:(]*|[^xLfiKNTXCAHtv]*[^xLfiKNTXCAHtvGI]|")
+# "and allowing for depth, overall about 35%"
+_ALONE = re.compile(
+    r"[^xLfiKNTXCAHt]*v[qpdohnvg:(]*|[^xLfiKNTXCAHtv]*[^xLfiKNTXCAHtvGI]|[^FLfKNTXCAHt]*,d?o[qdv:]*|"
+)
 _LEFT_ALONE = re.compile(
     r"[q)]*(?:[pI]d*[RB][MBG]*)?[)]?(?:[.;]|,?[wi]|[,(j][^xLfiKTM.;]*(?:[.;]|$)|$)"
 )

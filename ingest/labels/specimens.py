@@ -34,8 +34,8 @@ _SIDE_WORDS = {
 _SIDE_WORDS |= {
     "1": "first one 1 a longer larger bigger",
     "2": "second b 2 other shorter smaller",
-    "3": "third 3",
-    "4": "fourth 4",
+    "3": "third c 3",
+    "4": "fourth d 4",
 }
 _SIDES = {word: side for side, words in _SIDE_WORDS.items() for word in words.split()}
 _OF_CORE = re.compile(r"core +[(\[]?(?:[a-z]+ )?([a-z]|\d)[.):\]]*$")

@@ -71,9 +71,9 @@ _CHOOSE = re.compile(r"\([xq]R\)(?=:|$)")  # "Cellularity (choose one):"
 _POST = {"post", "after", "following", "nach", "après"}
 _SHORT = re.compile(r"'(?:s|re|ve|d|ll|m)$")  # "it's", "we're"
 _SPECIAL = words_of(
-    "a first o been estimated reported report figure value percentage cell content density cent ."
-    " d g rapport als am est que that out local representative time diagnostic were had full filled"
-    " packed form words mark marrow rouge active myéloïde jaune grasse graisseuse adipeuse"
+    "a c d e f first o been estimated reported report figure value percentage cell content density"
+    " cent . g rapport als am est que that out local representative time diagnostic were had full"
+    " filled packed form words mark marrow rouge active myéloïde jaune grasse graisseuse adipeuse"
 )
 _SMALL = words_of("als que am d g")
 _JUDGED = words_of(
@@ -310,7 +310,7 @@ def _as_said(
         classes[-1] = "h"  # "normally cellular"
     if word == "bone":  # "bone 40% of the area" is none of the marrow
         return letter if behind in ([], ["marrow"]) or class_of(behind[0]) == "B" else "x"
-    if word == "a":  # "core A 50%", "(A) 60%, (B) 30%", "cellularity\nA: 75%; B: 80%"
+    if word in ("a", "c", "d", "e", "f"):  # "core A 50%", "(A) 60%", "cellularity\nA: 75%"
         last = "".join(classes[-1:])
         listed = (last == "(" and behind == [")"]) or (last in ("C", ";") and behind == [":"])
         return "R" if listed or last in ("B", "G") else letter

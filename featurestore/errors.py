@@ -183,8 +183,7 @@ def disk_fault(error: BaseException | None) -> str:
     Libraries that write files themselves tell it in words of their own.
     """
     word, by = _disk_word(error)
-    place = getattr(by, "filename", None)
-    return f"{word}: {place}" if place else word
+    return ": ".join(str(one) for one in (word, getattr(by, "filename", None)) if one)
 
 
 def _disk_word(error: BaseException | None) -> tuple[str, BaseException | None]:

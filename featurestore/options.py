@@ -416,15 +416,15 @@ def sql_options(folder: str, given: str, words: str) -> Decorator:
         @functools.wraps(command)
         def call(*made: Any, pairs: tuple[str, ...], **said: Any) -> Any:
             text, file, named = said.pop(given), said.pop("file"), said.pop("named")
+            if text is not None and given == "where":
+                text = queries.where_query(text)
             if named == "":
                 return _tell(queries.listed(folder), said["as_json"] or said.get("form") == "json")
             user_sql.start()  # it takes its time, as what comes now
             n = sum(one is not None for one in (text, file, named))
             if n != 1 and not (n == 0 and folder == "named"):
                 raise click.UsageError(f"{words}, --file F.sql or --named NAME, one of the three")
-            is_where = text is not None and given == "where"
-            given_text = queries.where_query(text) if is_where else text
-            said["query"] = queries.chosen(folder, given_text, file, named) if n else None
+            said["query"] = queries.chosen(folder, text, file, named) if n else None
             said["parameters"] = queries.parameters(pairs)
             return command(*made, **said)
 

@@ -67,16 +67,13 @@ _APART = re.compile(  # texts, names and comments, in which brackets are none
 
 def condition(text: str) -> str:
     """A person's condition in brackets, which it must not close: it is one expression."""
-    example, depth = "Give one expression, as: cellularity > 5", 0
     bare = _APART.sub(lambda one: " " if one[0].startswith(("--", "/*")) else "x", text)
-    if not bare.strip():
-        raise QueryRefused(f"the condition {text!r} is empty. {example}, or: true")
-    for one in bare:
-        depth += (one == "(") - (one == ")")
-        if depth < 0:
-            raise QueryRefused(
-                f"the condition {text!r} closes a bracket that it does not open. {example}"
-            )
+    depths = itertools.accumulate((one == "(") - (one == ")") for one in bare)
+    closes = min(depths, default=0) < 0
+    if closes or not bare.strip():
+        fault = "closes a bracket that it does not open" if closes else "is empty"
+        example = "Give one expression, as: cellularity > 5, or: true"
+        raise QueryRefused(f"the condition {text!r} {fault}. {example}")
     return f"({text}\n)"
 
 

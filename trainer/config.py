@@ -18,8 +18,7 @@ Loss = Literal["bce", "mse", "huber", "interval"]
 Weight = Literal["case", "slide"]
 
 
-WIDEST, MOST = 1 << 14, 1_000_000_000  # of a layer, of what is counted
-MOST_BAGS, MOST_SEEDS = 10_000, 1_000  # of a Slide, whose values are held; of Runs
+WIDEST, MOST_BAGS, MOST = 1 << 14, 10_000, 1_000_000_000  # of a layer, a Slide, what is counted
 LONGEST, SHORTEST, MOST_STEPS = 20, 2, 1_000  # epochs, epochs, steps: see docs/design.md, Training
 
 
@@ -100,9 +99,7 @@ class TrainConfig(ArraysConfig):
 class SeedsConfig(Checked):
     """How often a configuration is trained."""
 
-    seeds: int = setting(
-        1, "Runs that differ by seed alone, from --seed on.", at_least=1, at_most=MOST_SEEDS
-    )
+    seeds: int = setting(1, "Runs, of seeds from --seed on.", at_least=1, at_most=1_000)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +107,7 @@ class SweepConfig(EngineConfig):
     """How often each combination of a Sweep is trained, and where."""
 
     seeds: int | None = setting(
-        None, "Runs of each.", at_least=1, at_most=MOST_SEEDS, shown="3, or each --seed"
+        None, "Runs of each.", at_least=1, at_most=1_000, shown="3, or each --seed"
     )
 
     def number(self, factors: Collection[str] = ()) -> int:

@@ -53,8 +53,7 @@ def divided(store: FeatureStore, config: TrainConfig) -> Division:
     check_trainable(bags, config)
     parts = {name: bags.filter(pl.col("split") == name) for name in SPLITS}
     frozen = [one.name for one in fields(CohortSlide) if one.name not in ("slide_id", "dated")]
-    own = [*frozen, "n_tiles"]
-    digest = hashlib.blake2b(bags.select(own).write_csv().encode()).hexdigest()
+    digest = hashlib.blake2b(bags.select(*frozen, "n_tiles").write_csv().encode()).hexdigest()
     lacking = sum(side.slides for side in store.splits(config.cohort)) - found.height
     said = tuple(notes(split, bags, parts, lacking))
     target = store.target(store.cohort(config.cohort).target)

@@ -71,9 +71,8 @@ class BagModel(Scorer):
         bounded: bool = True,
     ) -> None:
         super().__init__(dim, bounded)
-        if pooling not in get_args(Pooling):
-            known = ", ".join(get_args(Pooling))
-            raise ConfigError(f"model must be one of {known}, got {pooling!r}")
+        if pooling not in (known := get_args(Pooling)):
+            raise ConfigError(f"model must be one of {', '.join(known)}, got {pooling!r}")
         width = projection or dim
         self.pooling, self.attends, self.centres = pooling, pooling != "max", True
         self.projection = nn.Linear(dim, projection) if projection else None

@@ -70,16 +70,10 @@ def write_page(
             view |= _run_view(store, run, test, truth, rounding)
             view["cases"] = _cases(store, run, test, most, thumbnails)
         views.append(view)
-    page = (
-        templates()
-        .get_template("page.html")
-        .render(
-            runs=views,
-            whole=whole,
-            compared=compare.view(store, loaded, tests) if len(loaded) > 1 else None,
-            thumbnails={key: one for key, one in thumbnails.items() if one is not None},
-        )
-    )
+    compared = compare.view(store, loaded, tests) if len(loaded) > 1 else None
+    known = {key: one for key, one in thumbnails.items() if one is not None}
+    template = templates().get_template("page.html")
+    page = template.render(runs=views, whole=whole, compared=compared, thumbnails=known)
     out = Path(out)
     with write_beside(out) as beside:
         beside.write_text(page, encoding="utf-8")
@@ -163,7 +157,7 @@ def _run_view(
     rounding: float | None,
 ) -> dict[str, Any]:
     """Gather what the page says of one Run."""
-    record, target = run.record, run.record.about()
+    record, target, labels = run.record, run.record.about(), test["label"].to_numpy()
     return {
         "target": target,
         "unit": "points" if target.high - target.low == 100 else "",
@@ -174,9 +168,7 @@ def _run_view(
         "verdict": verdict.sentence(run, test),
         "cautions": verdict.cautions(store, run, test),
         "truth": _against_truth(test, truth, target),
-        "ceiling": evaluate.ceiling(
-            store, record.cohort, test["label"].to_numpy(), target, rounding
-        ),
+        "ceiling": evaluate.ceiling(store, record.cohort, labels, target, rounding),
         "figures": plots.figures(test, target),
         "few": test.height < plots.FEW,
         "trend": evaluate.finite(evaluate.trend(*evaluate.arrays(test))),

@@ -121,10 +121,9 @@ def follow(
     due = time.perf_counter() + SAVE_S
     per_epoch, steps = steps_of(job.config, job.parts["train"].height)
     judges = job.parts["validation"].height >= JUDGES
+    file = work / "metrics.jsonl" if work else Path(os.devnull)
     with (
-        (work / "metrics.jsonl" if work else Path(os.devnull)).open(
-            "w", buffering=1, encoding="utf-8"
-        ) as log,
+        file.open("w", buffering=1, encoding="utf-8") as log,
         _validating(job) as measure,
         closing(_steps(job, learner, course)) as losses,
     ):
@@ -197,17 +196,13 @@ def _steps(job: Job, learner: Learner, course: Course) -> Generator[float]:
             losses.clear()
             course.spent += time.perf_counter() - mark
             if not math.isfinite(loss):
-                raise _diverged(job, f"the loss is {loss} at step {course.step}")
+                given = [one for one in ("--lr", "--weight-decay") if one in arguments_of(config)]
+                lower = f"Lower {' and '.join(given) or '--lr'}"
+                lower += ", and leave out --trust" * job.store.trust
+                raise TrainError(f"the loss is {loss} at step {course.step}. {lower}.")
             yield loss
             if learner.stopped:
                 return
-
-
-def _diverged(job: Job, fault: str) -> TrainError:
-    """A loss that is no number, and which of the options that were given to change."""
-    flags = [one for one in ("--lr", "--weight-decay") if one in arguments_of(job.config)]
-    trusted = ", and leave out --trust" * job.store.trust
-    return TrainError(f"{fault}. Lower {' and '.join(flags) or '--lr'}{trusted}.")
 
 
 @contextmanager

@@ -61,7 +61,7 @@ _AGE = re.compile(r"\b(?:age|alter|âge)")
 _SEVERAL = re.compile(
     r"\b(?:two|three|both|bilateral|respectively|zwei|deux|the other|cores|biopsies|trephines)\b"
     r"|\b(?:rang|var[iy]|heterogen|patchy|wechsel)|\bone end\b|\bsome\b.*\bothers\b|\bas low as\b"
-    r"|\b(?:lowest|highest|minim|maxim)|\b(?:long|larg|bigg)er\b.*\b(?:short|small)er\b"
+    r"|am einen\b|\b(?:lowest|highest|minim|maxim)|\b(?:long|larg|bigg)er\b.*\b(?:short|small)er\b"
 )
 _BEHIND = re.compile(r"[AC]?[MG]*(?:(?:[pI]|v(?=d))[dqR]*M*|\((?=[BSMG]+\))[MG]*)([BS])")
 _OF_PARTICLES = re.compile("A[dq]*(S)")  # "60% cellular particles"

@@ -29,6 +29,8 @@ _FILLED_IN = re.compile(r"_(?<!__)_*+ ?(\d[\d -]*+(?:_++ ?)?)(%?)")
 # "C e l l u l a r i t y   2 0 %": letters set apart
 _WIDE = re.compile("[\u3000-\U0010ffff]")
 _DOTS = re.compile(r"(?: \.){2,}(?= )|(?:\. ){3,}")  # "CELLULARITY . . . . 30 %"
+# "Block A1" is a piece of any sample, "cell block A1" one of the clot
+_BLOCK = re.compile(r"\bblocks?(?<!cell block)(?<!cell-block)(?= [(\[]?[a-h]\d?\b)")
 _OIL, _DIGIT, _LETTERS = set("oilsz"), str.maketrans("oilsz", "01152"), str.maketrans("018", "olb")
 _SPACED = re.compile(r"(?<!\S)(?:[^\W_] ){5,}[^\W_](?: {1,4}(?:[^\W_%] ){0,3}[^\W_%]? ?%)?")
 # "4O", "l0-2O", "3S-4S", "IO": letters scanned for figures before a sign
@@ -82,7 +84,7 @@ _FRACTION = re.compile(
     r"(?<![\w-])(?:(?P<count>an?|one|two|three|four|five|six|seven|nine|une?|deux|trois|einem|einer"
     r"|eine?|zwei|drei|fünf|sieben|acht|neun|cinq|sept|huit|neuf|la|le|die)[ -])?"
     rf"(?P<part>{'|'.join(FRACTIONS)})(?P<many>[sn]?)(?![\w-])(?P<of>(?= (?:is |are )?(?:of|des?|d'"
-    r"|der|du|cellular|the|its|fat|fatty|adipose|full|filled|cells|(?:blood|ha?em[ao])[\w-]*|zell\w+"
+    r"|der|du|cellular(?:ity)?|the|its|fat|fatty|adipose|full|filled|cells|(?:blood|ha?em[ao])[\w-]*|zell\w+"
     r"|von|aus|mit)\b| ?[.,;)]|$)"
     rf"|(?= (?:and|to|or) (?:(?:an?|one|two|three)[ -])?(?:{'|'.join(FRACTIONS)})))?"
 )
@@ -216,6 +218,7 @@ def fold(text: str) -> str:
         low = _OF_100.sub(lambda m: m[0].removesuffix(m[1]) + "%".ljust(len(m[1])), low)
     if "percent" in low or "per cent" in low:
         low = _MIXED.sub(lambda m: m[0].translate(_DIGIT), low)
+    low = _BLOCK.sub(lambda m: m[0].replace("block", "piece"), low) if "block" in low else low
     if "bmt" in low and "bma" in low:
         low = low.replace("bmt", "bmb")  # the trephine beside the aspirate, and no transplant
     if "reference re" in low:  # of a centre: the one that counts, and no norm

@@ -51,6 +51,7 @@ _ABOUT = words_of("approx approximately about around circa ca roughly nearly etw
 _DATE = re.compile(r"\d{4}|\d[./]\d")
 _PARTED = re.compile(r"[;,/]| - ")
 _PERSONS = words_of("physician physicians doctor clinician copy surgeon arzt médecin")
+_LABEL = re.compile(r"\b[a-h]\d\b")  # "block C3"
 _SENT_IN = words_of("slide slides material block blocks consultation consult")
 _TOLD = words_of("report diagnosis reading findings impression result results")
 _CELL_KEYS = ("cell", "cells", "cell'ty", "cell'y", "cell density", "cell content")
@@ -81,7 +82,8 @@ def material_of(words: str) -> Material:
 
 
 def _material_of(words: str) -> Material:
-    found = [_seen(word) for word in _WORD.findall(ASIDE.sub("", words).replace("'s", ""))]
+    bare = _LABEL.sub("", ASIDE.sub("", words)).replace("'s", "")
+    found = [_seen(word) for word in _WORD.findall(bare)]
     if "(" in words:
         lead, who = (_WORD.findall(part) for part in words.split("(", 1))
         if lead and GENERAL.issuperset(lead) and not {*map(class_of, who)} & set("SBrb"):

@@ -195,11 +195,11 @@ j resp respektive bzw beziehungsweise respectivement sodass
 v dürfte dürften konnte konnten lässt läßt lassen ließ ließen überschreitet erkennen
 z augenmaß œil oeil visuelle visueller semiquantitativ zählung auszählung punktzählung bildanalyse
  morphometrie histomorphometrie planimetrie morphométrie comptage
-t rest reste restliche übrige übrigen
+t rest reste restliche übrige übrigen ende
 q soweit égal égale égaux résiduel résiduelle
 G länge dicke
 R beidseits beidseitig bilaterale bilateralen bilatéral bilatérale rechter rechtes rechten linker
- linkes linken droits gauches
+ linkes linken droits gauches anderen
 c hätte hätten
 e erwarten
 b letzten letztes vorigen voriges vergangenen dernier dernière précédents

@@ -32,8 +32,8 @@ _SIDE_WORDS = {
     "l": "left lt l li links linke gauche g",
 }
 _SIDE_WORDS |= {
-    "1": "first one 1 a longer larger bigger",
-    "2": "second b 2 other shorter smaller",
+    "1": "first one einen 1 a longer larger bigger",
+    "2": "second b 2 other anderen shorter smaller",
     "3": "third c 3",
     "4": "fourth d 4",
 }
@@ -71,7 +71,7 @@ def lead(words: str, known: dict[str, Material]) -> tuple[Material, int] | None:
     met = _LEADS.match(words)
     if not met or class_of(met["unit"] or "slide") not in "Gtx" or not _is_used(met["id"], known):
         return None
-    return known.get(met["id"], "unknown"), met.end()
+    return _said_of(met["id"], known), met.end()
 
 
 def labelled(words: str, known: dict[str, Material]) -> Material | None:
@@ -85,14 +85,19 @@ def labelled(words: str, known: dict[str, Material]) -> Material | None:
             continue  # "clot (B)": it is named there
         unit = said["open"] or (said["unit"] and class_of(said["unit"].strip()) == "G")
         if unit and _is_used(said["id"], known):
-            found.add(known.get(said["id"], "unknown"))
+            found.add(_said_of(said["id"], known))
     return None if not found else found.pop() if len(found) == 1 else "unknown"
 
 
 def _is_used(label: str, known: dict[str, Material]) -> bool:
     """Whether the report counts its specimens by letters, or by numbers, as this label does."""
     alike = sum(one[0].isdigit() == label[0].isdigit() for one in known)
-    return label in known or alike > 1
+    return label in known or alike > 1 or _said_of(label, known) != "unknown"
+
+
+def _said_of(label: str, known: dict[str, Material]) -> Material:
+    """What a label is said to be, itself or its specimen: "Block A2" is of "A. Core biopsy"."""
+    return known.get(label) or known.get(label.rstrip("123456789")) or "unknown"
 
 
 def side_of(sentence: Sentence, s: str, at: int, under: str) -> str:

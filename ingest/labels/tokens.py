@@ -36,6 +36,7 @@ _TOKEN = re.compile(
     r"|(?P<X>[\[(] ?[xo✓*+] ?[\])]|[☒☑✓])"
     r"|(?P<O>\[[ _-]*\]|\( \)|[☐□]|(?<!\w)_+(?!\w))"
     r"|(?P<arrow>[-=]+>|→)|(?P<date>(?:19|20)\d\d(?:-\d\d?-\d\d?)?\b|[a-z]{1,4}+-?\d\d(?:\d\d)?[-./:]\d{3,}|[a-z]{1,4}+-?\d\d-\d+|[a-z]{3,4}-(?:19|20)\d\d\b|\d\d?[/.]\d\d?[/.]\d{2,4}|\d\d?/20\d\d)"
+    r"|(?P<x>[a-h]\d(?:[-/+&][a-h]?\d)*\b)"
     r"|(?P<joined>[^\W\d_]+(?:'[^\W\d_]+)?(?:-\s?(?=[^\W\d_]))?)|(?P<dots>\.+:|\.{2,})|(?P<rest>\d+|[^\s\w])"
 )
 _PARTS = re.compile(re.sub(r"\?P<\w+>", "?:", _TOKEN.pattern))  # without names: for speed
@@ -47,9 +48,8 @@ _A = re.compile(
     r"(?:cel{1,2}ul{0,2}a?r|celular|cell|(?:zell(?:ulär|haltig|ig)|(?:hämatopoese|blutbildungs)haltig)(?:e[mnrs]?)?|cellulaires?)$"
 )
 _H = re.compile(r"(?:hyper|hypo|normo|pauci|iso|a)-?(?:cel|zel)[a-zäéè]*$")
-_OF_ONE = re.compile(
-    r"C(?:[MBGRhvqdopz:(),]|(?<=[q,])N\))*$"
-)  # "cellularity: 0.6", but not "cellularity (%): 0.6"
+# "cellularity: 0.6", but not "cellularity (%): 0.6"
+_OF_ONE = re.compile(r"C(?:[MBGRhvqdopz:(),]|(?<=[q,])N\))*$")
 # "haemopoiesis to fat is 35 to 65": a ratio, and no range
 _TO_FAT = re.compile(r"(?:[LCAK][LC]?[:/pj]*fT?|fG?[:/pj]*[LCAK][LG]?T?)[vpdqT:]*$")
 _UNITS = words_of(
@@ -63,9 +63,7 @@ _CORRECTS = re.compile("|".join(CORRECTIONS))
 _NOUNS = {word for word, letter in WORDS.items() if letter in "MBRGSoy"} | words_of(
     "knochen kontroll verlauf bohr nadel hohlnadel jamshidi crista stanz trepan rest zell"
 )
-_SHORTENED = re.compile(
-    r"cell(?:ul)?$|^(?:est|resp|bzw|rd|li|re)$"
-)  # "est. 40%", "hypercell. (90%)"
+_SHORTENED = re.compile(r"cell(?:ul)?$|^(?:est|resp|bzw|rd|li|re)$")  # "est. 40%"
 _UNBOXED = str.maketrans("XO", "qq")
 _CHOOSE = re.compile(r"\([xq]R\)(?=:|$)")  # "Cellularity (choose one):"
 _POST = {"post", "after", "following", "nach", "après"}
@@ -96,7 +94,7 @@ _VERDICT = re.compile(
     r"(?: to (?:the )?nearest  :)?)$"
 )
 _MODALS = words_of("would could may might must should")
-_SPECIAL |= _JUDGED | _ASKED
+_SPECIAL |= _JUDGED | _ASKED | {"ende", ","}
 # two words that mean another thing than each: "given that", "left out", "par rapport", "plus que"
 _PHRASES = {
     ("that", "given"): ("j", "d"),
@@ -112,6 +110,7 @@ _PHRASES = {
     **{(which, "moelle"): ("q", "K") for which in ("rouge", "active", "myéloïde")},
     **{(which, "moelle"): ("q", "f") for which in ("jaune", "grasse", "graisseuse", "adipeuse")},
     ("est", "y"): ("q", "v"),
+    **{(behind, "einen"): ("R", letter) for behind, letter in (("ende", "t"), (",", ","))},
     ("myéloïde", "tissu"): ("q", "K"),
     ("mark", "gelbes"): ("q", "f"),
     ("words", "other"): ("q", "q"),
@@ -243,6 +242,8 @@ def _in_phrase(word: str, classes: list[str], words: list[str], behind: list[str
         return "c"  # "were it 40% cellular, it would be normal"
     if words[-2:] == ["at", "this"]:
         return ""  # "at this time" a rule may hold
+    if re.match(r"[a-h]\d(?!\d)", word):  # "block A1", but not "cyclin D1"
+        return "x" if set("xLfK").intersection(classes[-1:]) else "R"
     phrase = _PHRASES.get((word, "".join(words[-1:])))
     if phrase:
         classes[-1] = phrase[0]
@@ -431,9 +432,8 @@ def ticked(s: str) -> str:
         empty = re.compile(r"[FN](?=[^XO]*O)")  # "<50% [ ]  50-70% [x]"
         return empty.sub("q", s).translate(_UNBOXED)
     lead, *boxes = re.split(r"(?=[XO])", s)
-    lead = _CHOOSE.sub("qqqq", lead)
     kept = ("q" + box[1:] if box[0] == "X" else "q" * len(box) for box in boxes)
-    return "".join([lead, *kept])
+    return "".join([_CHOOSE.sub("qqqq", lead), *kept])
 
 
 def after_any(s: str, marks: str, at: int) -> int:

@@ -73,3 +73,39 @@ def test_cores_that_have_letters_give_their_mean(one: str, other: str, stop: str
 def test_two_cores_in_french_give_their_mean(core: str) -> None:
     said = f"{core} droit : cellularité 30 %. {core} gauche : cellularité 40 %. Blastes 5 %."
     assert parse(f"DESCRIPTION\n{said}").value == 35
+
+
+BLOCKS = ("A1", "B2", "C3", "D")
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_a_block_with_a_letter_is_of_the_sample_that_is_named(block: str) -> None:
+    for v, said in itertools.product(
+        (10, 60), ("Block {} (core): cellularity {}%", "CORE BIOPSY\nBlock {}: cellularity {}%")
+    ):
+        assert parse(said.format(block, v)).value == v, said
+    for clot in ("Cell block {}", "Block {} (clot)", "Clot, block {}", "Clot section\nBlock {}"):
+        assert parse(f"CORE BIOPSY\n{clot.format(block)}: cellularity 40%").value is None, clot
+
+
+@pytest.mark.parametrize("letters", ["AB", "DC"])
+def test_a_block_is_of_the_specimen_whose_letter_it_has(letters: str) -> None:
+    core, clot = letters
+    lead = f"Specimens: {core}. Core biopsy. {clot}. Clot.\n\n"
+    for n in (1, 2):
+        assert parse(f"{lead}Block {clot}{n}: cellularity 90%.").value is None
+        both = f"{lead}Block {core}{n}: cellularity 40%. Block {clot}{n}: cellularity 90%."
+        assert parse(both).value == 40
+
+
+@pytest.mark.parametrize(("one", "other"), [*itertools.combinations(BLOCKS[:3], 2)])
+def test_an_overall_figure_of_blocks_is_the_cores(one: str, other: str) -> None:
+    lead = "Core biopsy. "
+    for said in (
+        f"Overall cellularity across {one} and {other}: 50%",
+        f"Mean cellularity of {one} and {other} is 50%.",
+        f"Overall cellularity ({one}, {other}): 50%",
+        f"Block {one}: cellularity 40%\nBlock {other}: cellularity 60%\nOverall cellularity: 50%",
+    ):
+        assert parse(lead + said).value == 50, said
+    assert parse(f"{lead}Cyclin {one} 40% of cellularity.").value is None

@@ -172,3 +172,22 @@ def test_a_mean_stands_before_its_ends_and_sides_are_letters() -> None:
         both = f"(D : {v} %, G : {v + 10} %)"
         assert parse(f"Cellularité des deux biopsies {both}.").value == v + 5
         assert parse(f"Biopsies : cellularité normale. Blastes {both}.").value is None
+
+
+ENDS = """Zellularität: {a} % am einen, {b} % am anderen Ende.
+Zellularität am einen Ende {a} %, am anderen {b} %.
+Die Zellularität beträgt am einen Ende {a} % und am anderen Ende {b} %.
+Das Mark ist am einen Ende zu {a} %, am anderen zu {b} % zellulär.
+Cellularity: {a}% at one end, {b}% at the other.""".splitlines()
+
+
+@pytest.mark.parametrize("frame", ENDS)
+@pytest.mark.parametrize(("a", "b"), [(90, 95), (20, 40), (60, 30)])
+def test_the_two_ends_of_a_core_give_their_mean(frame: str, a: int, b: int) -> None:
+    assert parse("Stanzbiopsie. " + frame.format(a=a, b=b)).value == (a + b) / 2
+
+
+@pytest.mark.parametrize(("part", "v"), [("one third", 33.33), ("two fifths", 40), ("half", 50)])
+def test_a_fraction_of_cellularity_is_read(part: str, v: float) -> None:
+    for said in (f"About {part} cellularity and the rest fat.", f"It has {part} cellularity."):
+        assert parse("Core biopsy. " + said).value == v, said

@@ -23,7 +23,7 @@ _AGED = re.compile(
     r"ity[ ,([/-]{1,3}age(?:[ -](?:mean|average|median|group|matched|adjusted))*[\]),:|=> -]*$"
 )
 # "the age-appropriate cellularity is 40%", "the cellularity appropriate for age is 40%"
-_FIT = re.compile(r"(?:(?P<age>y)[hx]?C(?P<is>[qn]*v[qdp]*)?|C[hx]p+d*yv[qdp]*)F$")
+_FIT = re.compile(r"(?:(?P<age>y)[hxq]?C(?P<is>[qn]*v[qdp]*)?|C[hx]p+d*yv[qdp]*)F$")
 _AT_AGE = re.compile(r"F[pI]d*(?P<age>y)")  # "the cellularity (see table: 40% for 50 years) is"
 # "cellularity below 20% is usually", "over 60% with panmyelosis would favor"
 _RULE = re.compile(r"C[opdM]*F(?:(?=[^.;,j]*v)[^.;]*[ec]|[^.;,FN]*cq*[xv])")
@@ -42,7 +42,9 @@ _OF_BEFORE = re.compile(
 )
 # "a cellularity of 90% was claimed", "as quoted by the clinic", "per the transfer note"
 _HEARD = re.compile(
-    r"\b(?:claimed|alleged|asserted|rumou?red|behauptet|prétendue?)\b"
+    r"\b(?:said to be|were told that|(?:clinic|letter|notes?|zuweiser|klinik|courrier|lettre)"
+    r" (?:quot|claim|sa[iy]|stat|mention|giv|report|list|annonc|donn|gibt|nennt|meld)\w*)\b"
+    r"|\b(?:claimed|alleged|asserted|rumou?red|behauptet|prétendue?)\b"
     r"|\b(?:as|wie|comme) (?:quoted|cited|relayed|communicated|told|zitiert|mitgeteilt|citée?)\b"
     r"|\b(?:per|according to|laut|gemäß|selon|d'après) (?!my |our |this )(?:[^\W\d_]+ ){0,3}?"
     r"(?:[^\W\d_]*(?:brief|schein)|note|letter|form|chart|record|clinic|lettre|courrier|überweisung|klinik|zuweiser)\b"

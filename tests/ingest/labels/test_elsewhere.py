@@ -176,6 +176,16 @@ DENIED += [
     for said in ("the marrow is {}% cellular.", "the cellularity is {}%.")
 ]
 DENIED += [f"{by} ist das Mark zu {{}} % zellulär." for by in ("Laut Arztbrief", "Gemäß Klinik")]
+DENIED += ["Cellularity was said to be {}%.", "We were told that the marrow is {}% cellular."]
+DENIED += [
+    f"{who} {{}} %{rest}."
+    for who, rest in (
+        ("Le courrier annonce une cellularité de", ""),
+        ("Der Zuweiser gibt die Zellularität mit", " an"),
+        ("The clinic quotes a cellularity of", ""),
+        ("Her notes mention a cellularity of", ""),
+    )
+]
 DENIED += ["Selon la lettre la moelle est cellulaire à {} %."]
 DENIED += [
     f"The {rest} {{}}% {has} a cellularity that is {high}."

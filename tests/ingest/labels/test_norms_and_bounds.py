@@ -273,6 +273,7 @@ def test_a_share_of_the_cellularity_that_another_takes_is_none() -> None:
 
 FIT = """The age-appropriate cellularity {is_} {norm} %.
 Die altersentsprechende Zellularität {liegt} {norm} %.
+Die dem Alter entsprechende Zellularität {liegt} {norm} %.
 Cellularity appropriate for age {is_} {norm} %.
 The cellularity (see table: {norm} % for 50 years) is increased.
 The cellularity ({norm} % at 60 years) is reduced.""".splitlines()

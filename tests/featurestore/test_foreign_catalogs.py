@@ -135,7 +135,9 @@ def test_what_another_program_that_was_killed_left_in_the_log_is_not_used(
     assert FeatureStore(root).sql("from slides").height
 
 
-@pytest.mark.parametrize("words", [["sql", "from cases limit 1"], ["cohort", "list"], ["status"]])
+@pytest.mark.parametrize(
+    "words", [["sql", "from cases limit 1"], longer(["cohort", "list"]), longer(["status"])]
+)
 @pytest.mark.parametrize("of", ["itself", "before", "another"])
 def test_every_command_tells_where_the_catalog_is_of_another_time_or_store(
     copied: Copy, of: str, words: list[str]

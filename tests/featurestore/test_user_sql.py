@@ -17,6 +17,7 @@ from typing import Any
 import duckdb
 import polars as pl
 import pytest
+from builders.longer import longer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -311,7 +312,7 @@ user_sql.Question(Path(sys.argv[1]), sys.argv[2], limits=limits).frame()
 """
 
 
-@pytest.mark.parametrize(("ended", "time_s"), [(signal.SIGKILL, 60), (signal.SIGSTOP, 6)])
+@pytest.mark.parametrize(("ended", "time_s"), [(signal.SIGKILL, 60), longer(signal.SIGSTOP, 6)])
 def test_a_query_ends_in_its_time_and_with_its_parent_whatever_that_does(
     catalog: Path, ended: signal.Signals, time_s: float
 ) -> None:

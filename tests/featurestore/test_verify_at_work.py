@@ -72,7 +72,7 @@ def test_a_healthy_store_is_whole_while_an_ingest_writes(
 
 
 @pytest.mark.parametrize("during", ["check_group", "_known", "_look", "_by_key"])
-@pytest.mark.parametrize("records", [True, False])
+@pytest.mark.parametrize("records", [True, longer(False)])
 def test_what_is_published_during_the_second_look_is_no_finding(
     copied: Copy, monkeypatch: pytest.MonkeyPatch, during: str, records: bool
 ) -> None:

@@ -93,7 +93,7 @@ def test_an_erased_thing_is_in_no_file_of_the_store(six: FeatureStore, kind: str
 
 
 @pytest.mark.parametrize("kind", ["slide", "case", "patient"])
-@pytest.mark.parametrize("erase", [False, True])
+@pytest.mark.parametrize("erase", [False, longer(True)])
 def test_a_run_that_was_made_meanwhile_has_no_prediction_of_what_was_taken_out(
     six: FeatureStore, kind: str, erase: bool
 ) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from builders.catalog_rows import slide_arrays
 from builders.damage import whole_store
+from builders.longer import longer
 
 from featurestore import FeatureStore, layout, overview, workplaces
 from featurestore.catalog_file import NotOpened, opened
@@ -44,7 +45,7 @@ def test_a_refusal_keeps_what_a_killed_call_did(tmp_path: Path) -> None:
         assert (again / "state").read_text() == "step 1500"
 
 
-@pytest.mark.parametrize("fault", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS])
+@pytest.mark.parametrize("fault", [errno.ENOLCK, longer(errno.ENOTSUP), longer(errno.ENOSYS)])
 def test_where_a_file_system_has_no_locks_nobody_takes_what_may_be_anothers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: int
 ) -> None:

@@ -122,7 +122,7 @@ def test_without_mpp_geometry_is_null_and_bags_are_there(new: FeatureStore, tmp_
 
 
 @pytest.mark.parametrize("by_manifest", [False, True])
-@pytest.mark.parametrize("tool", ["trident", "stamp", "clam", "slide2vec"])
+@pytest.mark.parametrize("tool", ["trident", *map(longer, ("stamp", "clam", "slide2vec"))])
 def test_the_scale_may_be_given_later(
     new: FeatureStore, tmp_path: Path, tool: str, by_manifest: bool
 ) -> None:

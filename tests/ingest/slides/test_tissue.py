@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from builders.longer import longer
 from builders.scenes import overview_of, textures
 from PIL import Image
 
@@ -74,7 +75,7 @@ def test_fat_inside_real_marrow_is_tissue(name: str, shared: Path) -> None:
 
 
 @pytest.mark.parametrize("scanner", SCANNERS_20X, ids=lambda s: s.name)
-@pytest.mark.parametrize("cellularity", [2.0, 8.0, 60.0])
+@pytest.mark.parametrize("cellularity", [2.0, longer(8.0), longer(60.0)])
 def test_a_hypocellular_core_loses_no_tile(scanner: Scanner, cellularity: float) -> None:
     scene = Scene(
         np.random.default_rng(int(cellularity)),

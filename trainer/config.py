@@ -18,7 +18,7 @@ Loss = Literal["bce", "mse", "huber", "interval"]
 Weight = Literal["case", "slide"]
 
 
-WIDEST, MOST_BAGS, MOST = 1 << 14, 10_000, 1_000_000_000  # of a layer, a Slide, what is counted
+WIDEST, MOST_BAGS, MOST = 1 << 16, 1_000_000, 1_000_000_000  # of a layer, a Slide, what is counted
 LONGEST, SHORTEST, MOST_STEPS = 20, 2, 1_000  # epochs, epochs, steps: see docs/design.md, Training
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 from featurestore import FeatureStore, nouns_of
+from featurestore.errors import TrainError
 from featurestore.fields import to_json
 from featurestore.types import Metrics, Prediction, Progress, RunRecord, now, silent
 from trainer import conformal, evaluate, floor, runs
@@ -65,7 +66,7 @@ def train(
     """
     began, started_at = time.perf_counter(), now().isoformat()
     job = job_of(store, config, model)
-    with store.workplace(job.key) as work:
+    with _memory_told(), store.workplace(job.key) as work:
         saved = load(work / STATE, job.device) or {"started_at": started_at}
         course = Course(**{f.name: saved[f.name] for f in fields(Course) if f.name in saved})
         course.gone_on, began = course.step, began - course.seconds
@@ -82,6 +83,20 @@ def train(
         path = store.publish_run(work, record, nouns_of(Prediction, predicted))
     encoder = store.encoder(record.encoder_id)
     return runs.Run(record=record, path=path, predictions=predicted, encoder=encoder)
+
+
+@contextmanager
+def _memory_told() -> Iterator[None]:
+    """Say that memory does not suffice; what was saved stays, and goes on where there is more."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, MemoryError) or "memory" in str(error):
+            raise TrainError(
+                "the memory is not enough for this training. Lower --hidden, --projection, "
+                "--batch-size or --bag-size, or give it more"
+            ) from error
+        raise
 
 
 def _learn(

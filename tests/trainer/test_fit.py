@@ -322,3 +322,23 @@ def test_a_slide_with_numbers_that_are_none_is_named(tmp_path: Path, slide: int)
     es.freeze(store)
     with pytest.raises(NotFinite, match=f"slide 'S-{slide:04}': .* the first is row 5"):
         train(store, replace(QUICK, steps=8))
+
+
+@pytest.mark.proof
+def test_memory_that_is_not_enough_is_told_and_leaves_no_run(learnable: FeatureStore) -> None:
+    code = """
+import resource, sys
+from featurestore import FeatureStore
+from featurestore.errors import TrainError
+from trainer import TrainConfig, train
+resource.setrlimit(resource.RLIMIT_AS, (12 << 30, 12 << 30))
+try:
+    train(FeatureStore(sys.argv[1]), TrainConfig(cohort="all", hidden=65536, projection=65536))
+except TrainError as error:
+    print(error)
+"""
+    before = learnable.sql("from runs").height
+    words = [sys.executable, "-c", code, str(learnable.root)]
+    said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    assert said.startswith("the memory is not enough for this training. Lower --hidden")
+    assert learnable.sql("from runs").height == before

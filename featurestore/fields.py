@@ -116,7 +116,8 @@ def _number_fault(value: Any, said: About, whole: bool) -> str:
         return ""
     low = {said.at_least: "at least", said.over: "over"}
     high = {said.at_most: "at most", said.under: "under"}
-    words = [f"{word} {limit:g}" for limit, word in (low | high).items() if math.isfinite(limit)]
+    ends = {word: end for end, word in (low | high).items() if math.isfinite(end)}
+    words = [f"{word} {end:,.10g}" for word, end in ends.items()]
     return f"must be {' and '.join(words) or 'finite'}, got {value:g}"
 
 

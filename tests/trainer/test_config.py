@@ -137,7 +137,7 @@ def test_numbers_that_no_machine_can_do_are_refused_before_any_work(
     cohort = {"cohort": "c"} if kind is TrainConfig else {}
     assert getattr(kind(**cohort, **{name: most}), name) == most
     with pytest.raises(
-        ConfigError, match=re.escape(f"{name} must be at least 1 and at most {most:g}, got")
+        ConfigError, match=re.escape(f"{name} must be at least 1 and at most {most:,}, got")
     ):
         kind(**cohort, **{name: most + 1})
 

@@ -97,7 +97,7 @@ def test_refusals(learnable: FeatureStore, run: Run) -> None:
     with pytest.raises(ConfigError, match="no slide has"):
         predict(learnable, run.run_id, where="n_tiles > 9000")
     for n in (0, 1_000_000_000):
-        with pytest.raises(ConfigError, match="resamples must be at least 1 and at most 10000"):
+        with pytest.raises(ConfigError, match="resamples must be at least 1 and at most 1,000,000"):
             predict(learnable, run.run_id, resamples=n)
     with pytest.raises(RunNotFound):
         predict(learnable, "20200101-000000-abcdef")

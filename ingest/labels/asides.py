@@ -26,6 +26,9 @@ _LEFT_OUT, _OUT = re.compile(r"(?<=C)\([xatM]+a\)"), ("excluded", "disregarded",
 _ENDS = {*LOW_ENDS, *HIGH_ENDS}
 _BILINGUAL = re.compile(r"(C)(/x+)(?=:[^FN]{0,3}[FN](?!/))")  # "Cellularity / Zelligkeit: 90 %"
 _ASIDE_COMMA = re.compile(r"(C),c[qvdx]{0,3}(?=:)")
+_UNBOXED = str.maketrans("XO", "qq")
+_CHOOSE = re.compile(r"\([xq]R\)(?=:|$)")  # "Cellularity (choose one):"
+_LEFT_EMPTY = re.compile("(?<=X)([^XO]*)(O[^X]*)$")  # behind the ticked box
 _PLAIN_KEY = str.maketrans(dict.fromkeys("MGopdyvzuwhecbrnEgajki:,IKLf", "q"))
 
 
@@ -66,3 +69,14 @@ def _without_scale(s: str, words: list[str], figures: dict[int, Figure]) -> str:
             said = key[part].translate(_PLAIN_KEY).replace(s[at], unit)
             s = s[: key.start(part)] + said + s[key.end(part) :]
     return s
+
+
+def ticked(s: str) -> str:
+    """Leave only figures behind a ticked box: "[ ] <10% [x] 10-30%"."""
+    if re.match(r"[^XO]*[FN]q*[XO].*[FN]q*[XO][.)]*$", s):
+        empty = re.compile(r"[FN](?=[^XO]*O)")  # "<50% [ ]  50-70% [x]"
+        return empty.sub("q", s).translate(_UNBOXED)
+    s = _LEFT_EMPTY.sub(lambda it: f"{it[1]};{'q' * (len(it[2]) - 1)}", s)
+    lead, *boxes = re.split(r"(?=[XO])", s)
+    kept = ("q" + box[1:] if box[0] == "X" else "q" * len(box) for box in boxes)
+    return "".join([_CHOOSE.sub("qqqq", lead), *kept])

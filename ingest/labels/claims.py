@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from ingest.labels.addressed import is_addressed
+from ingest.labels.asides import ticked
 from ingest.labels.doubts import is_free, may_be
 from ingest.labels.figures import Figure, share_of
 from ingest.labels.grammar import ODD, tied
@@ -27,7 +28,7 @@ from ingest.labels.roles import WE, WITHOUT, Role, changed_to, from_to, role_of
 from ingest.labels.segments import Segment
 from ingest.labels.shares import NOUN, PAIR, stands_alone
 from ingest.labels.specimens import side_of
-from ingest.labels.tokens import Sentence, after_any, encode, sentence_of, ticked
+from ingest.labels.tokens import Sentence, after_any, encode, sentence_of
 
 Owner = Literal["cellularity", "unclear"]  # what has another owner is no claim
 Scope = Literal["whole", "overall", "part", "extreme", "aside"]
@@ -381,7 +382,7 @@ def _claim(
 
 def _scope(s: str, at: int) -> Scope:
     """What of the marrow a figure is of, by its own clause."""
-    mean = re.search(r"o[qvpd:]*F", s)
+    mean = re.search(r"o[qvpd:]*F(?![pI][dqh]*[MBG])", s)  # no "nodules, say 20% of the space"
     if mean and s.count("F") > 1:
         return "overall" if mean.end() - 1 == at else "aside" if "a" in s[:at] else "part"
     if s[at - 1 : at] == "(":

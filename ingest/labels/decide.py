@@ -109,12 +109,22 @@ def decide(
     since = min((claim.start for claim in pool if claim.amends), default=0)  # it replaces the old
     doubtful = [c for c in claims if c.may_count and not any(_says_again(c, one) for one in pool)]
     doubtful = [claim for claim in doubtful if claim.amends or claim.start > since]
+    doubtful = [claim for claim in doubtful if not _is_met(claim, pool)]
     if all(claim.material == "core" for claim in pool):  # "the trial's sample was 60% cellular"
         doubtful = [c for c in doubtful if c.material != "general" or c.amends]
         doubtful = [c for c in doubtful if not _is_beside(c, pool)]
     if doubtful and not overall and not all(claim.now for claim in pool):
         return none_read("another figure may be the cellularity too", read=False)
+    if not overall and any(_is_left_out(claim, pool) for claim in claims):
+        return none_read("the figure of the other side could not be tied", read=False)
     return _of_pool(text, pool, rule)
+
+
+def _is_left_out(claim: Claim, pool: Sequence[Claim]) -> bool:
+    """Whether a figure is of the other side, where those that count are of one side alone."""
+    one = {it.side for it in pool}
+    sided = len(one) == 1 and {claim.side, *one} == {"r", "l"}
+    return sided and (claim.counts or claim.may_count)
 
 
 def _of_the_day(claims: Sequence[Claim], folded: str) -> list[Claim]:
@@ -310,6 +320,12 @@ def _holds(bound: Claim, claims: Sequence[Claim]) -> bool:
     """Whether a bound without a side of its own is true of all the others."""
     low, high = bound.figure.low, bound.figure.high
     return not bound.side and all(low <= c.figure.low and c.figure.high <= high for c in claims)
+
+
+def _is_met(claim: Claim, pool: Sequence[Claim]) -> bool:
+    """Whether it is a bound under a name that is not known, and true: "Camitta: below 25%"."""
+    bound = claim.material == "unknown" and claim.figure.qualifier in ("<", ">")
+    return bound and not claim.amends and _holds(claim, pool)
 
 
 def _alike(claims: Sequence[Claim]) -> bool:

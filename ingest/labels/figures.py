@@ -41,6 +41,7 @@ _MIXED = re.compile(r"(?:\d[oil]|[oil]\d)(?<![\w.]..)(?!\w)")
 # "ce11ular", "ceIIuIar", "cellu|ar"; "cellu-\nlarity"; "%95"
 _CELL = re.compile(r"ce(?!llular(?:ity)?\b)[l1i|]{2}u[l1i|]a[r1](?:i[t1l][yv])?")
 _BROKEN = re.compile(r"-(?<=[^\W\d_]-)[ \t]*\n[ \t]*([^\W\d_]+)")
+_TWICE = re.compile(r"(\d{1,3}) ?\(([^\W\d_]{3,9}(?:[- ][^\W\d_]{3,6})?)\) ?%")  # "10 (ten) %"
 # "%40", "% 40 - 50", "%40-%50": the sign before its number
 _BEFORE = re.compile(
     r"%(?<![\w)\]%]%)(?<![\d)\]%] %) ?\d{1,3}(?:[.,]\d)?(?: ?(?:-|to) ?%? ?\d{1,3})?"
@@ -211,6 +212,8 @@ def fold(text: str) -> str:
         low = _FILLED_IN.sub(lambda m: (m[1].strip("_ ") + m[2]).rjust(len(m[0])), low)
     if "%" in low:
         low = low.replace("+%", "%+").replace("i.e.", "viz,").replace("viz.", "viz,")
+        low = low.replace("c.f.", "cf  ")
+        low = _TWICE.sub(lambda m: f"{m[1]}%".ljust(len(m[0])) if m[2] in NUMBERS else m[0], low)
         *shares, last = low.split("%")
         low = "%".join([*(_mended(piece) for piece in shares), last])
         low = _BEFORE.sub(lambda m: m[0][1:].replace("%", " ") + "%", low)

@@ -22,6 +22,10 @@ from ingest.labels.tokens import class_of
 Material = Literal["core", "clot", "aspirate", "touch", "other", "general", "unknown"]
 SET_ASIDE = ("clot", "aspirate", "touch", "other")
 _WORD = re.compile(r"[^\W\d_]+")
+KEY = re.compile(
+    r"((?>[^\W\d_](?:[^:?=|\n%.;]{0,59}[^:?=|\n%.; \t])?))[ \t.]*"
+    r"(?:(?::\**|\?)(?=\s|$)|=(?=[\s\d<>~]|$))"
+)
 # "Core A (9 mm)", "Biopsy, day 14 post induction": what a heading's words are read without
 ASIDE = re.compile(
     r"\(\d[^()]*\)|\d[\d.,]* ?[cm]m\b|\b(?:post|after|following|nach|après)\b[ -]*(?:\w+[ -]?)?"
@@ -334,3 +338,9 @@ def is_open(line: str) -> bool:
     last = "".join(line.split()[-1:])
     small = last in _ABOUT or (last.isalpha() and last not in "dg" and class_of(last) in "dvpIzwj")
     return small or last[-1:] in ("-", ",", "(")
+
+
+def of_nothing_else(words: str) -> bool:
+    """Whether what stands behind the letter of a specimen names no material itself."""
+    key = KEY.match(words.lstrip())
+    return material_of(key[1] if key else words.strip(" .")) in ("unknown", "general")

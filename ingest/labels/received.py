@@ -8,10 +8,11 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from ingest.labels.asides import ticked
 from ingest.labels.claims import Claim
 from ingest.labels.headings import classes_in
 from ingest.labels.languages import by_word
-from ingest.labels.tokens import encode, ticked
+from ingest.labels.tokens import encode
 
 # Y what becomes of a core, W what can be read, Z denied; what is left where it holds no marrow: e,
 # and Q what no marrow is in

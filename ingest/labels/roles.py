@@ -31,7 +31,7 @@ WITHOUT = re.compile(r"(?:c[dq]*)?a[dqupvMBG]*a")  # "[excluding the subcortical
 # "is within the expected range for age, at 40%"
 _COMPARED = re.compile("[pIq][dqh]*e[eq]*(?:p[dq]*y)?(?=[,(])")
 _FROM, _TO = ("from", "von", "de"), ("to", "auf", "zu", "à")
-_UNIT = re.compile(r"\([q%]+\)(?=:)")  # "Normal cellularity for age (%): 40"
+_UNIT = re.compile(r"\([q%y]+\)(?=:)")  # "Normal cellularity for age (%): 40", "... (76): 40"
 _CORRECTS = re.compile("E(?![qx]{0,2}c)")  # but not "the modified Camitta criteria"
 _YOURS = re.compile(r"\bihr(?:e[mnrs]?)? (?:befund|bericht|brief|gutachten|schreiben)")
 _AGAINST = words_of("within above below under over beyond inside")
@@ -64,7 +64,7 @@ def role_of(s: str, at: int, sentence: Sentence, segment: Segment) -> tuple[Role
     if WE.intersection(sentence.words[since:at]):
         before = before.replace("r", "q")  # "in your block we read"
     lies = "within" in sentence.words[at + 1 : at + 6]  # "40%, which is within normal limits"
-    after = "" if lies else re.sub("n(?=[xy])", "", WITHOUT.sub("", _behind(s, at)))
+    after = "" if lies else re.sub("n(?=[xye])", "", WITHOUT.sub("", _behind(s, at)))
     amends = segment.amends or _CORRECTS.search(s, 0, at) is not None
     marks = "ebrnk" if amends else "ebcrnk"
     # "transcribed as 16%; the correct figure is 60%", "the cellularity of 85% should read 65%"

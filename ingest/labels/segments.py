@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from ingest.labels.headings import (
     AMENDS,
+    KEY,
     ORNAMENT,
     SET_ASIDE,
     Material,
@@ -28,11 +29,12 @@ from ingest.labels.headings import (
     is_side,
     material_of,
     names_norm,
+    of_nothing_else,
     tells_it,
 )
 from ingest.labels.languages import EVENTS, GENERAL, HISTORY, triggers_in
 from ingest.labels.specimens import declared, labelled, lead
-from ingest.labels.tables import ENTRY, Columns, Entry, cells_in, heading_of, item_of
+from ingest.labels.tables import ENTRY, Columns, Entry, cells_in, fields_in, heading_of, item_of
 from ingest.labels.tokens import LONGEST, class_of, stops_of
 
 # "  - CORE BIOPSY: ...", "## Histology (core)", "[Section 3] ...", "3.2 Core", "(B) Core"
@@ -40,10 +42,6 @@ _MARK = re.compile(
     r"[ \t]*(?P<mark>(?:[#*•=_+-]++(?!\d)|[<>]++(?! ?\d)|\[(?!.?\]))?[ \t]*(?:section |part |§)?"
     r"(?:q\d+\b| ?[(\[]?(?:\d{1,2}(?:[./]\d)*|[a-h]-[a-h]|[a-h]\d?|[ivx]{1,4})[.:)\]]+(?=\s)"
     r"|(?<=[n§ ])\d{1,2}(?=[ \t][^\W\d]{3})|\d(?:[./]\d)+(?=[ \t](?![cm]m\b)))?)[ \t*]*"
-)
-_KEY = re.compile(
-    r"((?>[^\W\d_](?:[^:?=|\n%.;]{0,59}[^:?=|\n%.; \t])?))[ \t.]*"
-    r"(?:(?::\**|\?)(?=\s|$)|=(?=[\s\d<>~]|$))"
 )
 # "Blasts (0-100%):", "cellularity, % ="
 _SCALE = re.compile(r"(?:[(\[][^()\[\]]{0,30}%[^()\[\]]{0,9}[)\]]|,? ?%)(?=[ .]*[:=])")
@@ -135,12 +133,15 @@ class _Cutter:
         if not self.width:
             block = self.folded[at : max(self.folded.find("\n\n", at), 0) or None]
             self.width = max(map(len, block.split("\n")))
+        if fields := fields_in(line):
+            yield from self._fields(fields, at)
+            return
         broken = "\n" in self.text[at : at + len(line)]  # a word over two lines is one in `folded`
         if self.table.head and not line.strip(" \t|:=+_-"):
             return  # a rule under the names of the columns
         cut = "" if len(line) > LONGEST or broken or _BOX.match(line) else cut_of(line)
         item = item_of(line) if self.listed else None
-        of_core = item and (is_side(item["key"]) or not _of_nothing_else(item["key"]))
+        of_core = item and (is_side(item["key"]) or not of_nothing_else(item["key"]))
         if item and of_core and item["value"] and (self.listed == "%" or item["value"][-1] in "%t"):
             yield from self._close(at, self.local, self.amends)
             names = f"{item['key']} cellularity {self.listed.strip()} : "
@@ -166,6 +167,16 @@ class _Cutter:
             else:
                 self.listed = self.listed if of_core else ""
             self.before, self.caps = line, self.text[at : at + len(line)].isupper()
+
+    def _fields(self, fields: list[re.Match[str]], at: int) -> Iterator[Segment]:
+        """Take fields side by side: those of several materials name none for what follows."""
+        was, met = (self.material, self.heading, self.amends), set[Material]()
+        for field in fields:
+            yield from self.line(field[0], at + field.start())
+            yield from self._close(at + field.end(), self.local, self.amends)
+            met |= {self.material} - {"general", "unknown", was[0]}
+        if len(met) > 1:
+            self._set(*was)
 
     def _close(self, end: int, under: tuple[Material, str], amends: bool) -> Iterator[Segment]:
         start, self.opened = self.opened, -1
@@ -199,7 +210,7 @@ class _Cutter:
         self._leave_section(line, rest)
         label = lead(line, self.labels) if self.labels else None
         if label:
-            if label[0] == "other" or _of_nothing_else(line[label[1] :]):
+            if label[0] == "other" or of_nothing_else(line[label[1] :]):
                 self.local = (label[0], f"{label[0]} {line[: label[1]]}".strip())
                 if not line[label[1] :].strip():
                     self._set(*self.local)  # "Specimen A" on its own line
@@ -211,7 +222,7 @@ class _Cutter:
             bare_key = _BOXED.sub(lambda box: re.sub(r"[.;:?=|%]", " ", box[0]), bare_key)
         if self.before and small and self._is_full(rest):
             return False, at + begin  # a key that is broken over two lines
-        key = _KEY.match(bare_key) if ":" in rest or "?" in rest or "=" in rest else None
+        key = KEY.match(bare_key) if ":" in rest or "?" in rest or "=" in rest else None
         if key and len(key[1].split()) <= 8 and not is_said(key[1]):
             return True, at + begin + self._key(key[1].strip(), rest, key.end())
         bare = rest.strip(ORNAMENT)
@@ -359,7 +370,7 @@ class _Cutter:
             at, begin = start + begin, stop
             if not sentence or sentence.isspace():
                 continue
-            key = _KEY.match(sentence.lstrip()) if n and ":" in sentence else None
+            key = KEY.match(sentence.lstrip()) if n and ":" in sentence else None
             if key and not is_side(key[1]) and material_of(key[1]) != "unknown":
                 material, heading = material_of(key[1]), key[1]
                 begun = at if sentence[0] == "\n" else begun
@@ -382,7 +393,7 @@ class _Cutter:
                     begun = at
                     material, heading = named, sentence  # "Previous biopsy (2019).", too
             label = labelled(sentence, self.labels) if self.labels else None
-            if label and (label == "other" or _of_nothing_else(_AFTER_LABEL.sub("", sentence))):
+            if label and (label == "other" or of_nothing_else(_AFTER_LABEL.sub("", sentence))):
                 material = label
             hot = self._is_hot(at, start + stop)
             if not (hot or amends or (near and ("%" in sentence or "per" in sentence))):
@@ -398,7 +409,7 @@ class _Cutter:
         """The cells of a row; each begins with the names of its row and its column."""
         cells = cells_in(line, cut)
         bare = heading_of(cells)
-        if bare and (self.text[start : start + len(line)].isupper() or not _of_nothing_else(bare)):
+        if bare and (self.text[start : start + len(line)].isupper() or not of_nothing_else(bare)):
             self._set(material_of(bare), bare)  # "CLOT" in the first column, without a value
             return
         self.listing = len(cells) == 2 and (self.listing or is_measured(self.before.strip(" \t:=")))
@@ -428,16 +439,10 @@ class _Cutter:
         if len(cells) == 2 or (len(cells) > 1 and named not in ("unknown", "general")):
             material, heading, cells = named, cells[0][1], cells[1:]
         for at, cell in cells:
-            key = _KEY.match(cell.lstrip())
+            key = KEY.match(cell.lstrip())
             if key and not tells_it(key[1].strip()):
                 material, heading = material_of(key[1]), key[1]
             self.number += 1
             yield from self._sentences(
                 start + at, start + at + len(cell), (material, heading), self.amends
             )
-
-
-def _of_nothing_else(words: str) -> bool:
-    """Whether what stands behind the letter of a specimen names no material itself."""
-    key = _KEY.match(words.lstrip())
-    return material_of(key[1] if key else words.strip(" .")) in ("unknown", "general")

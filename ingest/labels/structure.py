@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import html
 import html.parser
 import json
 import re
@@ -11,17 +10,9 @@ from typing import Any
 
 from ingest.labels.headings import is_historic, is_measured, material_of, names_norm
 from ingest.labels.languages import HIGH_ENDS, LOW_ENDS, words_of
+from ingest.labels.marks import TAG, by_marks
 
 _BESIDE = re.compile(r"ref|norm|range|flag|id$|code|date")  # what stands beside a value
-_MARKS = {"period": ".", "full stop": ".", "comma": ",", "colon": ":", "semicolon": ";"}
-_MARKS |= {"open bracket": "(", "close bracket": ")"}
-_MARKS |= {"new paragraph": "\n\n", "new line": "\n", "next line": "\n"}
-_TELLING = (" period", " comma", " full stop", " new paragraph")
-_SPOKEN_MARK = re.compile(
-    r" (period|full stop|comma|colon|semicolon|(?:open|close) bracket|new paragraph|new line"
-    r"|next line)s?\b",
-    re.IGNORECASE,
-)
 # "core_cellularity_pct,75", "PT-88213;BIOPSY_CELLULARITY;85;%", "~BX_CELL_PCT~|75"
 _FIELD = re.compile(
     r"(?:[^;,|\t:]{1,30}[;,|\t])?[ ~\"']*(?P<name>[^\W\d_][\w.]*+)[~\"']*"
@@ -36,72 +27,31 @@ _VOID, _VOID_OF_FHIR = ("D", "W", "X", "I", "R"), ("entered-in-error", "cancelle
 _BARE = ("text", "value", "valueString", "valueInteger", "valueDecimal", "div")  # say no more
 _VALUES = ("valueQuantity", "valueRange", "valueRatio")
 _OF_QUANTITY = {*LOW_ENDS, *HIGH_ENDS, "comparator", "operator", "value", "unit"}
-_DIGITS = re.compile(r"(?:\|_\d_)+\||\[ ?\d(?: ?\| ?\d)+ ?\]")
-_TAG = re.compile(r"<(?:html|body|p|div|br|table|t[rd]|h[1-6]|[ud]l|li|b|span)\b[^>]*>", re.I)
 _BLOCKS = {"p", "div", "br", "tr", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "li", "table"}
-_SILENT = {"script", "style", "referencerange"}
+_SILENT = {"script", "style", "referencerange", "ref"}
 _BLOCKS |= {"dt", "dd", "section", "body", "title", "pre"}
-
-
-# "Q12 Cellularity (core) in %? A: 80", "Req: cellularity?\n Res: 80 %"
-_ASKED = re.compile(
-    r"^[ \t]*(?:(?:q|req|question|item|frage)[ \d]*[.:)]?[ \t]+|\d+[.)][ \t]+)?"
-    r"(?P<of>[^?\n:]{0,60}?)(?P<it>(?<![^\W\d_])(?:how )?cellular(?:ity)?)"
-    r"(?P<more>[^?\n:\d]{0,40})\?"
-    r"[ \t]*\n?[ \t]*(?:(?:a|ans|answer|res|result|response|antwort)[.:]|[-–—:])?[ \t]*(?=\S)",
-    re.IGNORECASE | re.MULTILINE,
-)
-# "80% ← cellularity", "60 <-- cellularity, core, %", "60%  Core cellularity"
-_FIRST = re.compile(
-    r"^[ \t]*(?P<value>[<>~]?\d[\d.-]{0,6} ?%?)(?: *(?:←|<-+) *|(?<=%) {2,})"
-    r"(?P<name>[^\W\d_][^\n\d]*)$",
-    re.MULTILINE,
-)
 
 
 def as_text(text: str) -> str:
     """The words of a Report as plain text; plain text comes back as it is."""
-    text = _by_marks(text)
+    text = by_marks(text)
     lead = text[:400].lstrip("\ufeff \r\n\t")
-    if lead.startswith(("{\\rtf", "{ \\rtf")):
-        return _of_rtf(text)
+    if rtf := re.search(
+        r"\{ ?\\rtf", text[:400]
+    ):  # "MAIN LAB   {\\rtf1 ...": a line may stand above
+        return text[: rtf.start()] + "\n" + _of_rtf(text[rtf.start() :])
     if lead.startswith(("{", "[")) and (plain := _of_json(text)) is not None:
         return plain
     if re.match(r"\x0b?(?:MSH|FHS|BHS|PID|OBR|OBX)\|", lead):
         return _of_hl7(text)
-    if lead.startswith("<") and not _TAG.search(text[:4000]):
+    if lead.startswith("<") and not TAG.search(text[:4000]):
         return _of_tags(text, is_xml=True)
-    if _TAG.search(text):
+    if TAG.search(text):
         return _of_tags(text, is_xml=False)
     if "|" not in text and 3 * text.count("~") > 4 * text.count("\n") > 8:
         text = text.replace("~", "|")  # "N14-66021~Trephine cellularity~65%"
     if text.count("_") > 1 or text.count("=") > 1 or _NAMED.search(text):
         return _of_fields(_of_record(text))
-    return text
-
-
-def _by_marks(text: str) -> str:
-    """A Report with its marks as marks: spoken or masked ones, boxes, questions, arrows."""
-    low = text.lower()
-    # "core biopsy colon 40 percent cellular period"
-    if sum(low.count(mark) for mark in _TELLING) > 2 and len(_SPOKEN_MARK.findall(text)) > 5:
-        text = _SPOKEN_MARK.sub(lambda mark: _MARKS[mark[1].lower()], text)
-    if "<!--" in text:  # what no reader sees
-        lead, *rest = text.split("<!--")
-        text = lead + "".join(part.partition("-->")[2] for part in rest)
-    if "|_" in text or "[ " in text:  # "|_4_|_5_|", "[ 4 | 5 ]": a box for each digit
-        text = _DIGITS.sub(lambda boxes: re.sub(r"[^\d]", "", boxes[0]), text)
-    if "&lt;" in text or "&gt;" in text:
-        text = text if _TAG.search(text) or text.lstrip()[:1] == "<" else html.unescape(text)
-    if "□" in text:  # a bullet elsewhere
-        text = text.replace("■", "☒")
-    for mark in filter(text.__contains__, "!▸►"):  # "! Cellularity ! 50 % ! 30 - 60 % !"
-        if sum(line.count(f"{mark} ") > 1 for line in text.split("\n")) > 1:
-            text = text.replace(mark, "|")
-    if "?" in text:
-        text = _ASKED.sub(lambda it: f"{it['of']}cellularity{it['more']}: ", text)
-    if len(_FIRST.findall(text)) > 1:
-        text = _FIRST.sub(r"\g<name>: \g<value>", text)
     return text
 
 
@@ -325,8 +275,16 @@ def _unescaped(text: str) -> str:
 # what tags stand for: a line, a cell, no break; any other is a paragraph in XML, nothing in HTML
 _BREAKS = dict.fromkeys(("tr", "item", "paragraph", "list", "br", "li"), "\n")
 _BREAKS |= {"td": " | ", "th": " | ", "dd": ": "}
-_INLINE = words_of("low high content b i sup sub span value unit valuequantity")
+_INLINE = words_of("low high content b i sup sub span value unit valuequantity v val")
 _NAMES = ("title", "displayname", "name", "label", "key")  # attributes that name a tag's content
+
+
+# "<A selected='false'>10 to 30</A>"
+_CHOSEN = re.compile(
+    r"\s*<(?P<tag>\w+)[^<>]*\b(?:selected|checked|chosen)=[\"'](?:(?P<yes>true|yes|1)|false|no|0)"
+    r"[\"'][^<>]*>(?P<said>[^<]*)</(?P=tag)>",
+    re.I,
+)
 
 
 class _Tags(html.parser.HTMLParser):
@@ -383,6 +341,7 @@ class _Tags(html.parser.HTMLParser):
         unit = self.units.pop() if self.units and not self.silent else ""
         if self.is_xml:
             ends = {"title": ":\n", "caption": ":\n", "name": ": "}
+            ends |= {"k": ": ", "key": ": ", "label": ": "}
             ends |= {tag: "\n\nreport:\n"} if is_historic(tag) else {}
             self.pieces.append(f" {unit}" if unit else ends.get(tag, ""))
         elif tag in ("p", "table", "h1", "h2", "h3", "h4"):
@@ -403,6 +362,7 @@ def _of_tags(text: str, *, is_xml: bool) -> str:
         text = re.sub(
             r"</?\w*(?:ellul|lot|spirat|iops|ore)\w*", lambda tag: _CAMEL.sub("_", tag[0]), text
         )
+        text = _CHOSEN.sub(lambda one: f" {one['said']}" if one["yes"] else "", text)
     text = re.sub(r"\s+(?=<dd\b)|(?<=</span>)(?=<span)", lambda gap: " "[bool(gap[0]) :], text)
     try:
         parser.feed(text)

@@ -12,6 +12,7 @@ from ingest.labels.headings import (
     is_known,
     is_measured,
     is_note,
+    is_side,
     is_time,
     material_of,
     with_units,
@@ -48,6 +49,9 @@ _BACK = re.compile(
     r"[ \t*•_-]*(?P<value>[<>~]? ?\d{1,3}(?: ?- ?\d{1,3})? ?(?:%|per ?cent)?)[ *_]*"
     r"(?:\(|- )(?P<key>[^()%\d\n]{1,60})\)?[ .;]*"
 )
+
+
+_FIELD = re.compile(r"(?P<key>[^\W\d_][^:]{1,39}):\s(?:[^:]|:(?=\S))+")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -199,6 +203,23 @@ def _sample_of(names: list[str], figures: list[bool], measured: int) -> str:
 def item_of(line: str) -> re.Match[str] | None:
     """An entry of a list below "CELLULARITY (%)": its key and its value."""
     return _LISTED.fullmatch(line) or _BACK.fullmatch(line)
+
+
+def fields_in(line: str) -> list[re.Match[str]]:
+    """The fields that stand side by side, "Length: 9 mm   Quality: good", or none."""
+    if line.count(":") < 2 or "  " not in line or ENTRY.fullmatch(line):
+        return []
+    pieces = list(_COLUMN[" "].finditer(line))
+    fields = [_FIELD.fullmatch(piece[0]) for piece in pieces]
+    lead = not fields[0] and material_of(pieces[0][0].strip(" :")) in ("core", *SET_ASIDE)
+    if len(pieces) < 2 or not all(fields[lead:]) or len(fields) - lead < 2:
+        return []
+    keys = [field["key"] for field in fields if field]
+    measured = next((n for n, key in enumerate(keys) if is_measured(key)), len(keys))
+    goes_on = (
+        is_side(key) or material_of(key) in ("core", *SET_ASIDE) for key in keys[measured + 1 :]
+    )
+    return [] if any(goes_on) else pieces
 
 
 def slots_in(line: str, cut: str) -> list[tuple[int, str]]:

@@ -64,8 +64,6 @@ _NOUNS = {word for word, letter in WORDS.items() if letter in "MBRGSoy"} | words
     "knochen kontroll verlauf bohr nadel hohlnadel jamshidi crista stanz trepan rest zell"
 )
 _SHORTENED = re.compile(r"cell(?:ul)?$|^(?:est|resp|bzw|rd|li|re)$")  # "est. 40%"
-_UNBOXED = str.maketrans("XO", "qq")
-_CHOOSE = re.compile(r"\([xq]R\)(?=:|$)")  # "Cellularity (choose one):"
 _POST = {"post", "after", "following", "nach", "après"}
 _SHORT = re.compile(r"'(?:s|re|ve|d|ll|m)$")  # "it's", "we're"
 _SPECIAL = words_of(
@@ -424,16 +422,6 @@ def _form(word: str) -> str:
         if last and last in "BGCMKeS" and {head, head + "e"} & _NOUNS:
             return last
     return ""
-
-
-def ticked(s: str) -> str:
-    """Leave only figures behind a ticked box: "[ ] <10% [x] 10-30%"."""
-    if re.match(r"[^XO]*[FN]q*[XO].*[FN]q*[XO][.)]*$", s):
-        empty = re.compile(r"[FN](?=[^XO]*O)")  # "<50% [ ]  50-70% [x]"
-        return empty.sub("q", s).translate(_UNBOXED)
-    lead, *boxes = re.split(r"(?=[XO])", s)
-    kept = ("q" + box[1:] if box[0] == "X" else "q" * len(box) for box in boxes)
-    return "".join([_CHOOSE.sub("qqqq", lead), *kept])
 
 
 def after_any(s: str, marks: str, at: int) -> int:

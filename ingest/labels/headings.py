@@ -43,6 +43,7 @@ _SURE = re.compile(
 _BOX = re.compile(r"(?:\[[ x✓_]\]|\( ?[x*]?\)|[☐☒☑✓□]) ?[<>~]? ?\d")  # a line of a form is no table
 _MEASURED = re.compile("ell|fat|adip|fett|graiss|richesse")
 # "Core cell%", but not "B cell %"
+_TO = re.compile(r" ?[:/] ?|\bto\b")
 _CELLS = re.compile(r"(?P<of>(?:\w+ )*)cell\.? ?(?:\(?%\)?|pct)")
 _REMARK = re.compile(
     r"^[(\[]?\d{1,2}[.)\]] | ?\((?=[^()\d]*[a-z])[^()%]*\)$"
@@ -56,6 +57,7 @@ _DATE = re.compile(r"\d{4}|\d[./]\d")
 _PARTED = re.compile(r"[;,/]| - ")
 _PERSONS = words_of("physician physicians doctor clinician copy surgeon arzt médecin")
 _LABEL = re.compile(r"\b[a-h]\d\b")  # "block C3"
+_DRAFTS = words_of("draft preliminary provisional")
 _SENT_IN = words_of("slide slides material block blocks consultation consult")
 _TOLD = words_of("report diagnosis reading findings impression result results")
 _CELL_KEYS = ("cell", "cells", "cell'ty", "cell'y", "cell density", "cell content")
@@ -154,6 +156,7 @@ def is_anothers(heading: str) -> bool:
     first = next((word for word in words if WORDS.get(word) != "d"), "")
     return (
         WORDS.get(first) == "r"
+        or not _DRAFTS.isdisjoint(words[1:2])  # "Interim draft"
         or words[:1] == ["their"]
         or "elsewhere" in words
         or any(WORDS.get(word) == "k" for word in words)
@@ -209,7 +212,7 @@ def is_remark(heading: str, material: Material) -> bool:
 @lru_cache(maxsize=4096)
 def is_side(words: str) -> bool:
     """Whether a heading names a side or a time only, "Left iliac": the material stays."""
-    met = classes_in(ASIDE.sub("", words))
+    met = classes_in(ASIDE.sub("", words.removeprefix("à ")))
     known = (HISTORY | GENERAL) & set(_WORD.findall(words))
     return bool(met & set("Rnb")) and met <= set("RMGdpnb") and not known
 
@@ -267,7 +270,9 @@ def is_measured(name: str) -> bool:
     named = named and not ("H" in classes_in(name) and "C" not in classes_in(name))
     cells = _CELLS.fullmatch(name)
     named = named or (cells is not None and classes_in(cells["of"]) <= set("BM"))
-    ratio = {"f", "T"} <= classes_in(name) or name in ("cell:fat", "cell/fat")  # "Cell:fat ratio"
+    met = classes_in(name)
+    of_cells = "f" in met and not met.isdisjoint("KLC") and _TO.search(name)  # "Cells / fat"
+    ratio = {"f", "T"} <= met or (of_cells and met <= set("fKLCMTGxv"))  # "Cell:fat ratio"
     told = re.search(r"\d" if ratio else r"\d|:.|;", name)
     return bool(named or ratio) and not told
 
@@ -317,7 +322,7 @@ def cut_of(line: str) -> str:
     if "  " not in line.strip() or _COLON.search(line) or _BOX.search(line):
         return ""
     pieces = _GAP.split(line.strip())
-    told = len(pieces) == 2 and _BRACKETED.fullmatch(pieces[1])  # "Cellularity  (check one)"
+    told = [bool(_BRACKETED.fullmatch(it)) for it in pieces] == [False, True]  # "...  (check one)"
     if told or any(_SENTENCE.search(piece) for piece in pieces):
         return ""  # sentences with two blanks between
     lead = len(pieces) == 2 and material_of(pieces[0]) not in ("unknown", "general")

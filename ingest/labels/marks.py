@@ -44,6 +44,8 @@ _CHOICES = re.compile(
 _DRAWN = re.compile(r"(?<!\w)_+[xX✓]_+(?!\w)")  # "_X_ 71-90", beside "___ >90"
 _ROW_DRAWN = re.compile(r"^.*_[xX✓]_.*", re.M)
 _BLANK = re.compile(r"(?<!\w)_{2,}(?=[ \t]+[^\s%])")
+# "Fat : cells = 40 : 60"
+_RATIO = re.compile(r"^([ \t]*[^\W\d_]{1,20}) ?: ?([^\W\d_]{1,20}) ?=", re.M)
 # "[x] hypercellular - specify %: 70", "Other, specify: 95"
 _SPECIFY = re.compile(
     r"(?:\bother[ ,:]{0,3})?[-–( ]{0,4}\b(?:please )?specify\b"
@@ -85,4 +87,5 @@ def _filled_in(text: str) -> str:
         text = _CODE.sub("", text)
     if ">" in text:
         text = _CHOICES.sub(r"\g<key> \g<answer>", text)
+    text = _RATIO.sub(r"\1/\2 =", text)
     return _SPECIFY.sub(lambda it: f" {it['value'].strip()} {it['unit']}", text)

@@ -55,6 +55,10 @@ _MISSING = re.compile(
     r"|B[^MLW]*(?:Q|e[^MLW]*J|J[^MLW]*e)[^MLW]*$|e[^MYL]*p[dq]*W"
 )
 _NONE = re.compile(r"(?<=[sd]: )0(?= *\|?$)|\b(?:n/a|false)\b")
+# what a line on one of several parts begins with
+_PART = re.compile(
+    r"[ \t]*(?:(?:part|specimen|core|biopsy|site|jar|container) [a-h\d]|left|right|[lr]t?)\b ?[.:)]"
+)
 _WISHES = re.compile(
     r"\b(?:request|plan(?:s|ned)|schedul|pending|await|defer|recommend|advis|suggest(?:ed|s)?\b"
     r"|(?:to )follow(?:s)?\b|warrant|if|please|consider|should|would|needed|desirable|separate)"
@@ -116,8 +120,14 @@ def absent(folded: str) -> tuple[tuple[str, bool], ...]:
     return tuple(
         (said, re.search("W|i[dq]*M+[^B]", s) is not None)
         for said, s in found.items()
-        if not (sided and "R" in s)
+        if not (sided and ("R" in s or _is_parted(folded, said)))
     )
+
+
+def _is_parted(folded: str, said: str) -> bool:
+    """Whether a sentence is of one part or side of several: "Part 2. No marrow for evaluation."."""
+    at = max(folded.find(said), 0)
+    return _PART.match(folded, folded.rfind("\n", 0, at) + 1, at) is not None
 
 
 def _denial(sentence: str) -> str:

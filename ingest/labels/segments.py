@@ -49,6 +49,7 @@ _BOXED = re.compile(r"\([^()\n]{0,60}\)(?=[ .]*[:=])")  # "Addendum (2 days late
 _AFTER_LABEL = re.compile(r"\s*(?:[^\W\d_]{3,12} )?[(\[]?\w{1,2}(?:[)\].:]{1,2}| -)\s")
 _LEAD = re.compile(r"\s*(?:\(?\w{1,2}(?:[.):]| - )|[#*•>\[-])|[^:?\n]{1,62}[:?]")
 _INSTITUTE = re.compile(r"hospital|\bcent(?:er|re)\b|institut|universit|department|laborator")
+_HEADED = re.compile(r"\. |:(?!\d)")  # what ends a heading before words
 _WORD = re.compile(r"[^\W\d_]+")
 _SUBJECT = re.compile(r"d?[MR]*B+v")
 _BOX = re.compile(r"[ \t]*(?:\[[ x✓_]?\]|\( ?[x*]?\)|o(?= \d)|[☐☒☑✓□])")  # it goes on with boxes
@@ -252,7 +253,7 @@ class _Cutter:
         if self.material == "unknown" and self.indent < self.inner:
             self._set("general", "")
         if self.material in SET_ASIDE and not self.before:
-            named = rest.partition(". ")[0].strip(ORNAMENT)
+            named = _HEADED.split(rest)[0].strip(ORNAMENT)
             if len(named) < 60 and material_of(named) == "core":
                 self._set("core", named)  # "Bone marrow biopsy, iliac crest. 12 mm."
 

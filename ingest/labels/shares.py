@@ -47,8 +47,8 @@ _N = re.compile(
 _OF_CELLS = re.compile(
     r"^[dqB]*(?:%[dq]*K[GLM]*|K[GLM]*[,(]?%(?:p[dqhM]+)?\)?):(?P<f>N)(?=[.;,]?$)"
 )
-# "Cellularity (%): aspirate 80, clot 70, core 50"
-_LISTED = re.compile(r"C[MBGRSopqyde,(I%]*\)?(?:(?<=%)|:)(?=q*[SBR])")
+# "Cellularity (%): aspirate 80, clot 70, core 50", "percent cellularity -- clot 60; core 50"
+_LISTED = re.compile(r"C[MBGRSopqyde,(I%]*\)?(?:(?<=%)|::?)(?=q*[SBR])")
 _OF_EACH = re.compile(r"[SBRo][SBMGRpd(]*[:)]*(?=N(?:[.,;j)(SB]|$))")
 _OTHER_SIDE = re.compile("[,j][dG]*R[pwv]*")  # "rechts mit 40, links mit 60 %"
 _LEADING = re.compile(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from ingest.labels.headings import Material, classes_in, material_of
+from ingest.labels.headings import ASIDE, Material, classes_in, material_of
 from ingest.labels.languages import WORDS
 from ingest.labels.tokens import Sentence, after_any, class_of
 
@@ -43,6 +43,14 @@ _NUMBERED_CORE = re.compile(r"(?:core|biopsy|trephine|cylinder) (\d)\b(?! ?[cm]m
 _COUNTED = {word for word, side in _SIDES.items() if side.isdigit()}  # of cores, not of readers
 
 
+# "three core biopsies:", above "A. Right crest", "B. ...", "C. ..."
+_CORES = re.compile(
+    r"\b(?P<n>two|three|four|[234]) (?:[^\W\d_]+ ){0,2}(?:cores|biopsies|trephines|cylinders)\b"
+    r"[^.\n%]{0,30}:"
+)
+_COUNTS = {"two": 2, "three": 3, "four": 4}
+
+
 @lru_cache(maxsize=4)
 def declared(folded: str) -> dict[str, Material]:
     """The material that each letter or number of a specimen is said to be, in the whole report."""
@@ -60,6 +68,10 @@ def declared(folded: str) -> dict[str, Material]:
         materials = (material_of(name.strip()) for name in said_to_be)
         for material in (one for one in materials if one not in ("unknown", "general")):
             found.setdefault(label, "other" if old else material)
+    if not found and (cores := _CORES.search(folded)):
+        labels = [label for label, _ in names if label.isalpha()]
+        each = "abcd"[: _COUNTS.get(cores["n"]) or int(cores["n"])]
+        found |= dict.fromkeys(each, "core") if {*each} == {*labels} else {}
     return found
 
 
@@ -117,7 +129,7 @@ def side_of(sentence: Sentence, s: str, at: int, under: str) -> str:
     sides = [_SIDES[name] for name in names if name in _SIDES]
     if sides or "both" in names:
         return "" if "both" in names else sides[-1]
-    heading = [word for word in re.findall(r"\w+", under) if word not in "dg"]
+    heading = [word for word in re.findall(r"\w+", ASIDE.sub("", under)) if word not in "dg"]
     lead = re.match("d?[BG]?R", s)
     if lead and not set(s[:at]) & set(".o") and "R" not in s[lead.end() : at]:
         heading = words[: lead.end()]  # "Left, 9 mm, 60% marrow: 85% cellular", "Core 2 (9 mm) ..."

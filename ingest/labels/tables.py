@@ -29,14 +29,17 @@ _VALUE = re.compile(r"\d{1,3} ?%?")
 _RANGE = re.compile(r"[(\[]? ?\d{1,3} ?%? ?(?:-|to) ?\d{1,3} ?%? ?[)\]]?")
 _LENGTH = re.compile(r"\d+(?:[.,]\d+)? ?[cm]m")
 _MEASURE = re.compile(r"\d/\d|\d ?[cm]m\b")
-_UNNAMED = re.compile(r"\d ?%|[\[(][ x✓]?[\])]|[☐☒☑✓□]")  # shares and boxes name no columns
+_UNNAMED = re.compile(
+    r"\d ?(?:%|per ?cent)|[\[(][ x✓]?[\])]|[☐☒☑✓□]"
+)  # shares and boxes name no columns
 _LABELS = 12  # characters that the column of a table's row names is wide, at least
+_MARK = re.compile(r"[(\[]?(?:[a-z]|\d{1,2}|[ivx]{1,4})[.):\]]+")  # "B.", "(3)"
 _NOW = re.compile(r"\bthis\b")  # "This biopsy (June 2021)"
 # columns of a panel: readings that stand beside the one that counts, and that one
 _OF_SITE = re.compile(r"local|site|initial|reader")
 _OF_PANEL = re.compile(r"cent(?:ral|er|re)|consensus|adjudicat")
 _LETTERED = re.compile(r"^\(?[a-h\d][.):] +")  # "A. Right iliac crest"
-_NORM = re.compile(r"(?:normal|range|ref|limits|interval)\b")  # of a column
+_NORM = re.compile(r"(?:normal|range|ref(?:erence)?(?:[ _]?(?:low|high))?|limits|interval)\b")
 # "  Core: 40%", "- 40-50 %": an entry below "Cellularity:"
 ENTRY = re.compile(r"[ \t*•-]*(?:(?:[^:%\d\n]{1,40}:)?[ \t]*[<>~]?[\d -]{1,9}%[ .;,]*){1,4}")
 # "  Core, right: 40", "  Smear: cellular", entries below "CELLULARITY (%)"
@@ -90,13 +93,13 @@ class Columns:
         names = [cell.strip(" \t\"'~") for _, cell in cells]
         figures = [_FIGURE.fullmatch(name) is not None for name in names]
         bare = bool(_UNNAMED.search(without_scale(line))) or any(figures)
-        if self._names_columns(line, names, above, bare=bare):
+        bare = bare or any(map(_LENGTH.fullmatch, names)) or _ITEM.match(names[0]) is not None
+        if self._names_columns(line, cells, above, bare=bare):
             self.slots = self.slots if len(names) < len(self.head) else slots_in(line, cut)
             return []
         self.rows += 1
         measured = [n for n, name in enumerate(names) if is_measured(name)]
         measured = measured[: 1 if measured[:1] == [0] else None]  # a row goes by its name
-        bare = bare or _ITEM.match(names[0]) is not None or any(map(_LENGTH.fullmatch, names))
         if not self.head and len(cells) > 1 and not bare and len(line) < 200:
             self.head, self.rows, self.slots = names, 0, slots_in(line, cut)
             if len(cells) > 2 or measured != [0] or not re.search(r"\d", names[1]):
@@ -105,6 +108,7 @@ class Columns:
         if placed := self._placed(line, cut, cells):
             head, cells = placed  # a cell is empty: the others stand where they stand
             names = [cell.strip(" \t\"'~") for _, cell in cells]
+        figures = _without_norms(figures, head)
         column = next((n for n, name in enumerate(head) if is_measured(name)), None)
         if column is not None and not measured:
             alone = self.rows == 1 and not below.strip()  # its date is the report's
@@ -141,7 +145,8 @@ class Columns:
             return [_cell(f"{names[k]} : ", cells[n]) for n in values]
         figures = sum(_FIGURE.fullmatch(name) is not None for name in names[k + 1 :])
         unsure = fewer or figures > 2  # of which column is it?
-        material = material_of(" ".join(names[:k])) if k else None
+        told = " ".join(name for name in names[:k] if not _MARK.fullmatch(name))
+        material = material_of(told) if told else None
         said = cells[k + 1][0], " | ".join(names[k + 1 :])
         return [_cell(f"{names[k]} : ", said, "unknown" if unsure else material)]
 
@@ -158,7 +163,8 @@ class Columns:
         told = any(_MEASURE.search(name) for _, name in head)  # "core 8/10   length 22 mm" is a row
         if cut == " " and 1 < len(cells) < len(head) and not told:
             columns = range(len(head))
-            below = {min(columns, key=lambda n: _apart(head[n], one)): one for one in cells}
+            named_at = [*head[: len(head) - len(self.slots)], *self.slots]  # as wide as in its line
+            below = {min(columns, key=lambda n: _apart(named_at[n], one)): one for one in cells}
             slots = [below.get(n, (0, "")) for n in columns] if len(below) == len(cells) else []
         if len(slots) == len(head) + 1 and head:
             head = [(0, ""), *head]  # "| Core | Clot", above "Cellularity | | 60%"
@@ -167,10 +173,13 @@ class Columns:
         blank = [(at, text if _is_filled((at, text)) else "") for at, text in slots]
         return [name.strip(" \t\"'~") for _, name in head], blank
 
-    def _names_columns(self, line: str, names: list[str], above: str, *, bare: bool) -> bool:
+    def _names_columns(
+        self, line: str, cells: list[tuple[int, str]], above: str, *, bare: bool
+    ) -> bool:
         """Whether a row below the names of the columns goes on with them."""
         if bare or self.rows or not self.head:
             return False
+        names = [cell.strip(" \t\"'~") for _, cell in cells]
         plain = line[0] == "\t" or (line[0] == " " and "|" not in line)
         title = above[:1] != " " and len(names) == len(self.head) and _indent(line) > _LABELS
         if plain and (title or len(names) > len(self.head)):
@@ -181,9 +190,17 @@ class Columns:
         same = left == 0 and above[:1] == " " and set_in
         if line[0] != " " or not (same or left == 1):
             return False
-        two = zip(self.head[left:], names, strict=True)
-        self.head[left:] = [next(filter(is_time, ab), " ".join(ab)) for ab in two]
+        for k, name in enumerate(names):
+            below = (n for n in range(len(self.head)) if len(self.slots) == len(self.head))
+            n = min(below, key=lambda n: _apart(self.slots[n], cells[k]), default=left + k)
+            two = self.head[n], name
+            self.head[n] = next(filter(is_time, two), " ".join(two))
         return True
+
+
+def _without_norms(figures: list[bool], head: list[str]) -> list[bool]:
+    """Which cells are figures, those below "RefLow" and the like left out."""
+    return [one and not (n < len(head) and _NORM.match(head[n])) for n, one in enumerate(figures)]
 
 
 def _sample_of(names: list[str], figures: list[bool], measured: int) -> str:

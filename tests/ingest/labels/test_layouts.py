@@ -236,3 +236,108 @@ def test_what_is_cited_of_another_report_gives_way(said: str) -> None:
     told = f"Local report states: AML, {said.format(60)}.\n\nTrephine: a cellularity of 90%.\n"
     assert parse(told).value == 90
     assert parse('CORE BIOPSY\n\nThe marrow is "90%" cellular.').value == 90
+
+
+@pytest.mark.parametrize("name", ["Cell content, haematopoiesis / fat", "Haemopoiesis/fat", "Cells : fat", "Fat : cells", "Fat / cells"])  # fmt: skip
+def test_a_row_or_key_that_names_cells_and_fat_is_their_ratio(name: str) -> None:
+    for v, sign in itertools.product((30, 60, 85), (" : ", ":", " / ", "/")):
+        pair = (100 - v, v) if name.startswith("Fat") else (v, 100 - v)
+        told = sign.join(map(str, pair))
+        text = f"Core biopsy report\n\n| Item | Entry |\n|---|---|\n| Length | 21 mm |\n| {name} | {told} |\n| M : E | 3 : 1 |"  # fmt: skip
+        assert parse(text).value == v, text
+        text = f"Core biopsy: 14 mm, well fixed.\n{name} = {told}\nG : E = 3 : 1"
+        assert parse(text).value == v, text
+        other = text.replace(name, "Granulopoiesis : erythropoiesis")
+        assert parse(other).value is None, other
+
+
+@pytest.mark.parametrize(
+    "draft", ["INTERIM DRAFT -- NOT FOR CLINICAL USE", "Working draft", "VERBAL PRELIMINARY"]
+)
+def test_a_draft_by_any_name_ends_where_the_final_report_begins(draft: str) -> None:
+    for a, b in itertools.permutations(VALUES, 2):
+        text = f"{draft}\n  core: looks ~{a}% cellular\n\nFINAL REPORT, signed 2021-10-06\nCore biopsy: 1.7 cm, {b}% cellular."
+        assert parse(text).value == b, text
+        assert parse(f"{draft}\n  core: looks ~{a}% cellular").value is None
+
+
+def test_keys_that_are_sides_stay_in_their_section_in_french_too() -> None:
+    for a, b in itertools.permutations(VALUES, 2):
+        text = f"BOM (crête iliaque D : 12 mm ; G : 15 mm)\n - à droite : cellularité {a} %, trois lignées.\n - à gauche : cellularité {b} %, nodules.\n\nMyélogramme : blastes 1 %."
+        assert parse(text).value == (a + b) / 2, text
+
+
+def test_the_first_row_below_a_head_is_no_second_head_where_it_holds_lengths() -> None:
+    for old, new in itertools.permutations(VALUES, 2):
+        rows = (("", "March (0331)", "THIS (1120)"), (" Core length", "9 mm", "16 mm"), (" Cellularity", f"{old}%", f"{new}%"))  # fmt: skip
+        text = "Core biopsy\n\n" + "\n".join(f"{a:<25}{b:<21}{c}" for a, b, c in rows)
+        assert parse(text).value == new, text
+
+
+def test_a_second_line_of_names_stands_below_the_names_that_it_goes_on_from() -> None:
+    for (now, old), blank in itertools.product(itertools.permutations(VALUES, 2), ("30-60 %", "-")):
+        rows = (("", "This specimen", "6 mo ago", "Reference"), ("", "(B19-3341)", "(B18-9870)", ""), ("Cellularity, core", f"{now} %", f"{old} %", blank))  # fmt: skip
+        text = "Core biopsy\n\n" + "\n".join(
+            f"{a:<25}{b:<18}{c:<15}{d}".rstrip() for a, b, c, d in rows
+        )
+        assert parse(text).value == now, text
+
+
+def test_a_limit_in_its_own_column_is_no_second_figure_of_the_row() -> None:
+    for v, (low, high) in itertools.product(
+        VALUES, (("RefLow", "RefHigh"), ("Range", "Limits"), ("Ref low", "Ref high"))
+    ):
+        head = f"Accession|Section|Field|Value|Units|Flag|{low}|{high}"
+        rows = f"M-1|ASP|cellularity|{100 - v}|%|||\nM-1|BX|cellularity|{v}|%|H|30|50\nM-1|BX|reticulin|2|grade|H|0|1"
+        assert parse(f"{head}\n{rows}").value == v, (head, rows)
+
+
+@pytest.mark.parametrize("mark", ["B.", "2.", "(B)", "b)", "II."])
+def test_the_mark_of_a_row_is_no_heading(mark: str) -> None:
+    for v in VALUES:
+        text = f" A.  SMEARS  -  ADEQUATE\n {mark}  CELLULARITY EST.  {v} PER CENT   (JAMSHIDI BIOPSY)\n       IRON  ABSENT"
+        assert parse(text).value == v, text
+
+
+def test_a_heading_before_words_goes_as_far_as_its_colon() -> None:
+    for v, size in itertools.product(VALUES, ("2.0 CM", "1.4 X 0.2 CM")):
+        text = f"CLOT: FIBRIN.\n\nCORE, {size}: MARROW WITH A CELLULARITY OF LESS THAN {v}%. DEBRIS.\n\nBLASTS 2%."
+        found = parse(text)
+        assert (found.low, found.high) == (0, v), text
+
+
+def test_samples_behind_two_dashes_are_a_list() -> None:
+    for clot, core in itertools.permutations(VALUES, 2):
+        for dash in (":", "--", " --"):
+            text = f"Marrow core and clot. Percent cellularity{dash} clot {clot}; trephine {core}; touch prep not assessed"
+            assert parse(text).value == core, text
+
+
+def test_a_part_without_marrow_leaves_the_other_part_its_figure() -> None:
+    for v, (one, two) in itertools.product(VALUES, (("Part 1.", "Part 2."), ("Left:", "Right:"), ("Core 1:", "Core 2:"))):  # fmt: skip
+        text = f"NARRATIVE\n{one} There is a 1.4 cm core with good marrow. It is {v}% cellular.\n{two} Crushed bone only. No marrow for evaluation."
+        assert parse(text).value == v, text
+    assert (
+        parse(
+            f"NARRATIVE\nCrushed bone only, 1.4 cm. No marrow for evaluation. It is {v}% cellular."
+        ).value
+        is None
+    )
+
+
+@pytest.mark.parametrize(("n", "letters"), [("two", "AB"), ("three", "ABC"), ("4", "ABCD")])
+def test_cores_with_letters_have_their_mean(n: str, letters: str) -> None:
+    for kind, first in itertools.product(
+        ("core biopsies", "trephine biopsies", "cores"), VALUES[:3]
+    ):
+        sites = "\n".join(
+            f" {one}. Right posterior iliac crest, pass {k}" for k, one in enumerate(letters)
+        )
+        told = [first + 10 * k for k in range(len(letters))]
+        said = "\n".join(
+            f"{one}. 0.7 cm. Cellularity {v}%. Fat." for one, v in zip(letters, told, strict=True)
+        )
+        text = f"FINAL DIAGNOSIS\nBone marrow, {n} {kind}:\n{sites}\n\nMICROSCOPIC DESCRIPTION\n{said}\n"
+        assert parse(text).value == sum(told) / len(told), text
+        apart = text.replace(f"{n} {kind}", "core biopsy, clot and smears")
+        assert parse(apart).value is None, apart

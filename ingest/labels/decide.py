@@ -25,7 +25,7 @@ _END = re.compile(
 )
 # "cellularity (%) | 35 | 60": which column is it?
 _COLUMNS = re.compile(r"\|[^|\w]*\d")
-_DAY = re.compile(r"\d\d?[./]\d\d?[./]\d{2,4}|\d{4}-\d\d-\d\d|\d\d?[ -][a-z]{3,9}[ -]\d{4}")
+_DAY = re.compile(r"\d\d?[./]\d\d?[./]\d{2,4}|\d{4}-\d\d(?:-\d\d)?|\d\d?[ -][a-z]{3,9}[ -]\d{4}")
 # "Collected: 2024-03-01", before the day
 _TAKEN = r"(?:collect|procedure|biops|taken|receiv|obtain|perform|sampl|date)[^\n|\t%]{0,40}?"
 # "focally 80% cellular", "the most cellular area shows 60%"
@@ -85,7 +85,8 @@ def decide(
             return none_read("a correction takes the figure back")
     if not good and not declared(folded) and all(it.material != "core" for it in segments):
         good = [claim for claim in claims if claim.may_be_of_the_core]
-    good = good or _of_the_day(claims, folded)
+    settled = bool(good) and (_alike(good) or any(claim.amends for claim in good))
+    good = good if settled else _of_the_day(claims, folded) or good
     is_open = not good and left_open(segments, claims)
     good = good or ([] if is_open else _only(hidden, segments, folded))
     if not good:
@@ -129,7 +130,11 @@ def _is_left_out(claim: Claim, pool: Sequence[Claim]) -> bool:
 
 def _of_the_day(claims: Sequence[Claim], folded: str) -> list[Claim]:
     """Of a series of dated readings the one of the report's own date."""
-    dated = [(c, _DAY.search(c.segment.text, 0, c.figure.start)) for c in claims if c.may_be_of_now]
+    dated = [
+        (c, _DAY.search(c.segment.text, 0, c.figure.start))
+        for c in claims
+        if c.may_be_of_now or c.counts
+    ]
     days = {day[0] for _, day in dated if day}
     own = [day for day in days if re.search(_TAKEN + re.escape(day), folded)]
     return [c for c, day in dated if day and day[0] == own[0]] if len(own) == 1 < len(days) else []

@@ -217,6 +217,13 @@ def is_side(words: str) -> bool:
     return bool(met & set("Rnb")) and met <= set("RMGdpnb") and not known
 
 
+def is_of_a_list(key: str) -> bool:
+    """Whether a key below "Cellularity" says of which sample, side or day its figure is."""
+    met = classes_in(key)
+    dated = re.search(r"\d", key) and met & set("by") and not re.search(r"\b(?:age|alter|âge)", key)
+    return bool(dated) or "n" in met or is_side(key) or not of_nothing_else(key)
+
+
 def has_verb(words: str) -> bool:
     """Whether words are a sentence: a heading has no verb."""
     return not _VERBS.isdisjoint(words.split())

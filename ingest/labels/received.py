@@ -33,17 +33,7 @@ J only solely nur
 _LONGEST = 200  # characters of a sentence that tells of no core
 _ENDS = ("\n", "(", ")", ". ", "; ")
 # found as text: a pattern is slower
-_ABOUT = (
-    "core",
-    "treph",
-    "biops",
-    "stanz",
-    "bom ",
-    "bx",
-    "no marrow",
-    "pas de moelle",
-    "kein mark",
-)
+_STEM = ["core", "treph", "biops", "stanz", "bom ", "bx", "no marrow", "pas de moelle", "kein mark"]
 _DENIES = re.compile(
     r"\b(?:no|not|non|none|nil|kein\w*|nicht|ohne|pas|sans|without|cannot|false|qns|n/a|failed"
     r"|unsuccessful|lost|declined|refused|missing|absen(?:t|ce)|insufficient|entfällt|0"
@@ -59,6 +49,8 @@ _NONE = re.compile(r"(?<=[sd]: )0(?= *\|?$)|\b(?:n/a|false)\b")
 _PART = re.compile(
     r"[ \t]*(?:(?:part|specimen|core|biopsy|site|jar|container) [a-h\d]|left|right|[lr]t?)\b ?[.:)]"
 )
+# "Rt: cellularity 80%."
+_SIDE_READ = re.compile(r"^[ \t]*(?:left|right|[lr]t?) ?[.:)][^\n]*ellul[^\n%]*\d ?%", re.M)
 _WISHES = re.compile(
     r"\b(?:request|plan(?:s|ned)|schedul|pending|await|defer|recommend|advis|suggest(?:ed|s)?\b"
     r"|(?:to )follow(?:s)?\b|warrant|if|please|consider|should|would|needed|desirable|separate)"
@@ -77,7 +69,7 @@ OTHER = re.compile(r"aspirat|\bclots?\b|smear|imprint|particle|spicule|ausstrich
 def _sentences(folded: str) -> tuple[str, ...]:
     """The sentences that name a core, or say that there is no marrow."""
     found: dict[str, None] = {}
-    for stem in _ABOUT:
+    for stem in _STEM:
         at = folded.find(stem)
         while at >= 0:
             found[_sentence(folded, at)] = None
@@ -114,9 +106,8 @@ def absent(folded: str) -> tuple[tuple[str, bool], ...]:
         s = _denial(sentence)
         if s:
             found[sentence] = s
-    sided = (
-        any(_READ.search(it) for it in _sentences(folded) if it not in found) if found else False
-    )
+    read = any(_READ.search(it) for it in _sentences(folded) if it not in found)
+    sided = bool(found) and (read or _SIDE_READ.search(folded) is not None)
     return tuple(
         (said, re.search("W|i[dq]*M+[^B]", s) is not None)
         for said, s in found.items()

@@ -23,6 +23,7 @@ from ingest.labels.headings import (
     is_heading,
     is_historic,
     is_measured,
+    is_of_a_list,
     is_of_before,
     is_open,
     is_said,
@@ -142,7 +143,7 @@ class _Cutter:
             return  # a rule under the names of the columns
         cut = "" if len(line) > LONGEST or broken or _BOX.match(line) else cut_of(line)
         item = item_of(line) if self.listed else None
-        of_core = item and (is_side(item["key"]) or not of_nothing_else(item["key"]))
+        of_core = item and is_of_a_list(item["key"])
         if item and of_core and item["value"] and (self.listed == "%" or item["value"][-1] in "%t"):
             yield from self._close(at, self.local, self.amends)
             names = f"{item['key']} cellularity {self.listed.strip()} : "

@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 
 from ingest.labels.headings import ASIDE, Material, classes_in, material_of
-from ingest.labels.languages import WORDS
+from ingest.labels.languages import WORDS, by_word
 from ingest.labels.tokens import Sentence, after_any, class_of
 
 _NAME = r"(?:(?!  )[^.:;,()\n]){2,60}"
@@ -27,17 +27,14 @@ _LEADS = re.compile(
 _NAMED = re.compile(
     rf"(?P<unit>[^\W\d_]{{3,12}} )?(?P<open>[(\[])?\b(?P<id>{_ID})\b(?(open)[)\]])(?! ?(?:[cm]m|%))"
 )
-_SIDE_WORDS = {
-    "r": "right rt r re rechts rechte droite droit d",
-    "l": "left lt l li links linke gauche g",
-}
-_SIDE_WORDS |= {
-    "1": "first one einen 1 a longer larger bigger",
-    "2": "second b 2 other anderen shorter smaller",
-    "3": "third c 3",
-    "4": "fourth d 4",
-}
-_SIDES = {word: side for side, words in _SIDE_WORDS.items() for word in words.split()}
+_SIDES = by_word("""
+r right rt r re rechts rechte droite droit d
+l left lt l li links linke gauche g
+1 first one einen 1 a longer larger bigger
+2 second b 2 other anderen shorter smaller
+3 third c 3
+4 fourth d 4
+""")
 _OF_CORE = re.compile(r"core +[(\[]?(?:[a-z]+ )?([a-z]|\d)[.):\]]*$")
 _NUMBERED_CORE = re.compile(r"(?:core|biopsy|trephine|cylinder) (\d)\b(?! ?[cm]m)")
 _COUNTED = {word for word, side in _SIDES.items() if side.isdigit()}  # of cores, not of readers

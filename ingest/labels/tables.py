@@ -44,7 +44,8 @@ _NORM = re.compile(r"(?:normal|range|ref(?:erence)?(?:[ _]?(?:low|high))?|limits
 ENTRY = re.compile(r"[ \t*•-]*(?:(?:[^:%\d\n]{1,40}:)?[ \t]*[<>~]?[\d -]{1,9}%[ .;,]*){1,4}")
 # "  Core, right: 40", "  Smear: cellular", entries below "CELLULARITY (%)"
 _LISTED = re.compile(
-    r"[ \t*•-]*(?P<key>[^:%\d\n]{1,60}?)(?:[ \t]*(?::|\.{3,}|=)[ \t]*|(?<=\S) (?=[<>~]?\d))"
+    r"[ \t*•-]*(?P<key>[^:%\d\n]{1,60}?|[^:%\n]{1,60}(?=:))"
+    r"(?:[ \t]*(?::|\.{3,}|=)[ \t]*|(?<=\S) (?=[<>~]?\d))"
     r"(?:(?P<value>[<>~]? ?\d{1,3}(?: ?- ?\d{1,3})?(?: ?%| per ?cent)?)[ .;]*|[^\d%]{0,60})"
 )
 # "35 percent (biopsy)"

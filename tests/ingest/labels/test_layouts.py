@@ -314,7 +314,7 @@ def test_samples_behind_two_dashes_are_a_list() -> None:
 
 
 def test_a_part_without_marrow_leaves_the_other_part_its_figure() -> None:
-    for v, (one, two) in itertools.product(VALUES, (("Part 1.", "Part 2."), ("Left:", "Right:"), ("Core 1:", "Core 2:"))):  # fmt: skip
+    for v, (one, two) in itertools.product(VALUES, (("Part 1.", "Part 2."), ("Rt:", "Lt:"), ("Left:", "Right:"), ("Core 1:", "Core 2:"))):  # fmt: skip
         text = f"NARRATIVE\n{one} There is a 1.4 cm core with good marrow. It is {v}% cellular.\n{two} Crushed bone only. No marrow for evaluation."
         assert parse(text).value == v, text
     assert (
@@ -341,3 +341,41 @@ def test_cores_with_letters_have_their_mean(n: str, letters: str) -> None:
         assert parse(text).value == sum(told) / len(told), text
         apart = text.replace(f"{n} {kind}", "core biopsy, clot and smears")
         assert parse(apart).value is None, apart
+
+
+def test_of_dated_entries_below_the_cellularity_the_current_one_counts() -> None:
+    days = ("Pre-transplant (08/2016)", "Day +30 (11/2016)", "Day +60")
+    for (old, new), head, now in itertools.product(itertools.permutations(VALUES, 2), ("Marrow cellularity on core biopsies", "CELLULARITY, CORE"), ("Day +100 (current)", "Today", "Current")):  # fmt: skip
+        listed = "\n".join(f"   {day}: {old}%" for day in days[:2])
+        text = f"Conference sheet\n\n{head}\n{listed}\n   {now}: {new}%\n\nBlasts 2%."
+        assert parse(text).value == new, text
+        assert parse(text.replace(f"   {now}: {new}%\n", "")).value is None, text
+
+
+def test_an_age_or_an_error_in_the_list_is_no_entry_of_it() -> None:
+    for v, odd in itertools.product(
+        VALUES, ("Age: 62", "Age 62: 50", "Age (years): 62", "Issued in error: 20")
+    ):
+        text = f"CELLULARITY (%)\n  Core: {v}\n  {odd}\n\nBlasts 2%."
+        assert parse(text).value in (v, None), text
+        assert parse(f"Core biopsy\n\nCELLULARITY (%)\n  {odd}\n\nBlasts 2%.").value is None, odd
+
+
+def test_a_side_with_a_figure_is_there_whatever_the_other_holds() -> None:
+    for v, (one, two) in itertools.product(VALUES, (("Rt", "Lt"), ("Left", "Right"), ("L", "R"))):
+        text = f"BILATERAL BMBX\n\nText\n  {one}: cellularity {v}%. Normal trilineage.\n  {two}: cartilage cap and blood. No marrow to read."
+        assert parse(text).value == v, text
+        gone = text.replace(f"cellularity {v}%", "as above").replace(
+            "BMBX", f"BMBX. Aspirate cellularity {v}%"
+        )
+        assert parse(gone).value is None, gone
+
+
+def test_of_rows_with_months_the_one_of_the_reports_own_month_counts() -> None:
+    for told, (old, new) in itertools.product(
+        ("received 2022-05-16", "collected: 2022-05-02"), itertools.permutations(VALUES, 2)
+    ):
+        rows = f"| dx (2020-11) | {old}% | 3% |\n| 6 mo (2021-05) | {old}% | 1% |\n| 18 mo (2022-05) | {new}% | 1% |"
+        text = f"Marrow summary. Core and aspirate, {told}.\n\n| Time point | Core cellularity | Blasts |\n|---|---|---|\n{rows}\n"
+        assert parse(text).value == new, text
+        assert parse(text.replace(told, "age 57")).value is None, text

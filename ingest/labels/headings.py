@@ -29,6 +29,7 @@ KEY = re.compile(
 # "Core A (9 mm)", "Biopsy, day 14 post induction": what a heading's words are read without
 ASIDE = re.compile(
     r"\(\d[^()]*\)|\d[\d.,]* ?[cm]m\b|\b(?:post|after|following|nach|après)\b[ -]*(?:\w+[ -]?)?"
+    r"|\b(?:with|and|in) compar\w+ (?:to|with)\b.*"
 )
 AMENDS = re.compile(rf"\b(?:{'|'.join(CORRECTIONS)})")
 _SCALED = re.compile(

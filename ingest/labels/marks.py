@@ -32,7 +32,7 @@ _FIRST = re.compile(
 )
 # "S3.02  Cellularity", "fld_004 cell_pct": the code of an item, before its name
 _CODE = re.compile(
-    r"^[ \t]*[A-Z]{1,4}(?:\d{1,2}\.\d{1,2}|[_-]\d{2,4}|0\d{1,2})\b[ \t.:)]*(?=[^\W\d])", re.M | re.I
+    r"^[ \t]*[A-Z]{1,4}(?:\d{1,2}\.\d{1,2}|_\d{2,4}|0\d{1,2})\b[ \t.:)]*(?=[^\W\d])", re.M | re.I
 )
 # "Cellularity: [<20% | 20-40% | >40%] ==> 20-40%", "Quality: good / poor   -> good"
 _CHOICES = re.compile(

@@ -55,7 +55,7 @@ _BACK = re.compile(
 )
 
 
-_FIELD = re.compile(r"(?P<key>[^\W\d_][^:]{1,39}):\s(?:[^:]|:(?=\S))+")
+_FIELD = re.compile(r"(?P<key>[^\W\d_][^:]{1,39}):\s(?P<value>(?:[^:]|:(?=\S))+)")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -232,12 +232,11 @@ def fields_in(line: str) -> list[re.Match[str]]:
     lead = not fields[0] and material_of(pieces[0][0].strip(" :")) in ("core", *SET_ASIDE)
     if len(pieces) < 2 or not all(fields[lead:]) or len(fields) - lead < 2:
         return []
-    keys = [field["key"] for field in fields if field]
-    measured = next((n for n, key in enumerate(keys) if is_measured(key)), len(keys))
-    goes_on = (
-        is_side(key) or material_of(key) in ("core", *SET_ASIDE) for key in keys[measured + 1 :]
-    )
-    return [] if any(goes_on) else pieces
+    said = [field.group("key", "value") for field in fields if field]
+    measured = next((n for n, (key, _) in enumerate(said) if is_measured(key)), len(said))
+    behind = [word.strip(" .;") for field in said[measured + 1 :] for word in field]
+    goes_on = any(is_side(it) or material_of(it) in ("core", *SET_ASIDE) for it in behind)
+    return [] if goes_on else pieces  # "Cellularity: 60%   Specimen: clot"
 
 
 def slots_in(line: str, cut: str) -> list[tuple[int, str]]:

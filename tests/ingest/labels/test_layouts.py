@@ -379,3 +379,16 @@ def test_of_rows_with_months_the_one_of_the_reports_own_month_counts() -> None:
         text = f"Marrow summary. Core and aspirate, {told}.\n\n| Time point | Core cellularity | Blasts |\n|---|---|---|\n{rows}\n"
         assert parse(text).value == new, text
         assert parse(text.replace(told, "age 57")).value is None, text
+
+
+def test_a_title_that_tells_of_a_comparison_is_no_title_of_the_earlier_core() -> None:
+    for v, other in itertools.product(
+        VALUES, ("the previous core", "B19-3341", "the outside slides")
+    ):
+        for lead, finding in itertools.product(
+            ("BONE MARROW: report with comparison to", "Core biopsy in comparison with"), FINDINGS
+        ):
+            text = f"{lead} {other}\n\nCore 12 mm. {finding.format(v=v)}\n\nBlasts 3%."
+            assert parse(text).value == v, text
+            old = f"Core biopsy\n\nComparison with the previous core\n{finding.format(v=v)}"
+            assert parse(old).value is None, old

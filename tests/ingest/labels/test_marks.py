@@ -12,7 +12,7 @@ from ingest.labels.rules import parse
 VALUES = (5, 35, 60, 95)
 
 
-@pytest.mark.parametrize("codes", ["S1.01 S2.05 G2.01 S3.02", "fld_004 fld_005 fld_006 fld_007", "QA-104 QA-105 QA-106 QA-107"])  # fmt: skip
+@pytest.mark.parametrize("codes", ["S1.01 S2.05 G2.01 S3.02", "fld_004 fld_005 fld_006 fld_007", "Q04 Q05 Q06 Q07"])  # fmt: skip
 def test_the_code_of_an_item_is_no_part_of_its_name(codes: str) -> None:
     items = ("Length of trephine", "Cellularity", "Blasts", "Reticulin")
     for v, cell, gap in itertools.product(VALUES, ("Cellularity", "Cellularity (% of marrow space)", "CELLULARITY %"), ("    ", "  ")):  # fmt: skip
@@ -25,7 +25,7 @@ def test_the_code_of_an_item_is_no_part_of_its_name(codes: str) -> None:
 
 
 def test_a_marker_before_its_cells_is_no_code() -> None:
-    for marker, v in itertools.product(("CD34", "CD138", "CD3"), VALUES):
+    for marker, v in itertools.product(("CD34", "CD138", "CD-34", "Ki-67"), VALUES):
         text = "Core biopsy, 12 mm\n\n" + "\n".join(f"{marker} cells {v}%" for _ in range(3))
         assert parse(text).value is None, text
 
@@ -72,6 +72,14 @@ def test_fields_side_by_side_are_read_each_by_itself() -> None:
             assert parse(text).value == v, text
         text = f"Core length: 9 mm{gap}Cellularity: {v}%{gap}Blasts: 40%"
         assert parse(text).value == v, text
+        for other in (
+            "Specimen: clot",
+            "Material: aspirate",
+            "Clot: see below",
+            "Sample: particles.",
+        ):
+            text = f"Core and clot\n\nCellularity: {v}%{gap}{other}"
+            assert parse(text).value is None, text
         text = f"Aspirate: cellular{gap}Aspirate cellularity: {v}%\n\nCore: see below"
         assert parse(text).value is None, text
 

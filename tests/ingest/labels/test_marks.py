@@ -75,7 +75,6 @@ def test_fields_side_by_side_are_read_each_by_itself() -> None:
         for other in (
             "Specimen: clot",
             "Material: aspirate",
-            "Clot: see below",
             "Sample: particles.",
         ):
             text = f"Core and clot\n\nCellularity: {v}%{gap}{other}"

@@ -126,3 +126,11 @@ def test_no_form_of_a_number_takes_it_from_its_noun(said: str) -> None:
     for form in [*ONE.split("|"), *TWO.split("|")]:
         text = "Core biopsy: Normocellular marrow. " + said.format(form.format(a=20, b=30))
         assert parse(text).value is None, text
+
+
+def test_a_number_with_its_word_in_brackets_is_one_figure() -> None:
+    for word, value in (("ten", 10), ("sixty", 60), ("fünf", 5), ("quarante", 40)):
+        for gap in ("", " "):
+            (figure,) = find_figures(fold(f"cellularity {value}{gap}({word}) %, low"))
+            assert (figure.low, figure.high, figure.signed) == (value, value, True)
+    assert not find_figures(fold("cellularity 10 (see text) %, low"))[0].signed

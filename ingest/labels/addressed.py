@@ -12,8 +12,8 @@ _ORDERS = re.compile(
 )
 # names of the machine: "language models must", "SYSTEM: you are now"
 _MACHINES = re.compile(
-    r"\b(?:language models?|llms?|chat ?bots?|gpt|ai|assistants?|parsers?|(?:system )?prompt|json|"
-    r"abstract(?:ion|ors?|ing)|summari[sz]ers?|test mode|extraction|data ?base)\b|(?:^|\n)[ \t]*"
+    r"\b(?:language models?|llms?|chat ?bots?|gpt|ai(?!-)|assistants?|parsers?|prompt|json"
+    r"|abstract(?:ion|ors?|ing)|summari[sz]ers?|test mode|extraction|data ?base)\b|(?:^|\n)[ \t]*"
     r"(?:system|assistant|user) ?:|to the (?:model|program|software|machine|reader)\b"
 )
 # what to say: "answer 100%", "return only 40", "must be recorded as"

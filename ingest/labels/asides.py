@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 
 from ingest.labels.figures import Figure
-from ingest.labels.languages import HIGH_ENDS, LOW_ENDS
+from ingest.labels.languages import HIGH_ENDS, LOW_ENDS, words_of
 
 # of a key: "Cellularity (0-100%): 45", "Cellularity (previous 90%): 20", "Cellularity 0-100%: ____"
 _SCALE = re.compile(
     r"C[^.;:FNvhgx(]*(?P<boxed>\((?:[^()FNx]*[FN][^()FNx]*)\))(?P<ends>:?)|C[MBGpdq:]*(?P<bare>F)q*(?=[:O])"
 )
 # "Cellularity (absolute %):", "Cellularity, if assessable:": what a key adds owns no figure
-_ASIDE = re.compile(r"(C[qMBGp%]*\()([^()FNebrnSagxLfKcRE|]*|x?%|[dqMKL]*)(\)[:q%F])")
+_ASIDE = re.compile(r"(C[qMBGp%]*\()((?:[^()FNebrnSagxLfKcRE|]|N(?=G))*|x?%|[dqMKL]*)(\)[:q%F])")
 # "total cellularity (tumor and marrow) 90%", "total cellularity, tumor included, 90%"
 _ASIDE_OF_ALL = re.compile(
     r"(?:(?<=oC)|(?<=oMC))(?:\((?=[^()]*[jpwM])[^()FNebrcSa]*\)|,[^,()FNebrcSa.;]*,)(?=[:vp]*F)"
@@ -25,6 +25,9 @@ _PART = re.compile("pd[xLf]+v|(?<=F)p(?=d[xLf]+q*F)")
 _LEFT_OUT, _OUT = re.compile(r"(?<=C)\([xatM]+a\)"), ("excluded", "disregarded", "ignored")
 _ENDS = {*LOW_ENDS, *HIGH_ENDS}
 _BILINGUAL = re.compile(r"(C)(/x+)(?=:[^FN]{0,3}[FN](?!/))")  # "Cellularity / Zelligkeit: 90 %"
+# "away from the cortex the overall cellularity is", "excluding the outer third, it is"
+_AWAY = re.compile(r"(?<![^.,;:()])a[up]?[dqhR]*(?:[xMBGLtaR]+(?=,|[dqo]*C)|(?=dv))")
+_LEAVING = words_of("away apart except excluding ignoring disregarding discounting leaving")
 _ASIDE_COMMA = re.compile(r"(C),c[qvdx]{0,3}(?=:)")
 _UNBOXED = str.maketrans("XO", "qq")
 _CHOOSE = re.compile(r"\([xq]R\)(?=:|$)")  # "Cellularity (choose one):"
@@ -42,7 +45,6 @@ def simplified(
     for score in _SCORE.finditer(s) if "N(" in s else ():
         if words[score.start() - 1] != "-":  # no "Ki-67 (40%)"
             s = s[: score.start()] + "q" * len(score[0]) + s[score.end() :]
-            places = {at: figure for at, figure in places.items() if s[at] in "FN"}
     if (part := _PART.search(s)) and words[part.start() + 1] in ("which", "whom", "denen"):
         s = f"{s[: part.end() - 1]}{'q,'[part[0] == 'p']}{s[part.end() :]}"
     for out in _LEFT_OUT.finditer(s) if "a)" in s else ():
@@ -52,7 +54,11 @@ def simplified(
     s = _ASIDE_OF_ALL.sub(lambda m: "q" * len(m[0]), s)
     s = _BILINGUAL.sub(lambda m: m[1] + "q" * len(m[2]), s)
     s = _ASIDE.sub(lambda m: m[1] + "q" * len(m[2]) + m[3], s)
-    return _ASIDE_COMMA.sub(lambda m: "C" + "q" * (len(m[0]) - 1), s), places
+    s = _ASIDE_COMMA.sub(lambda m: "C" + "q" * (len(m[0]) - 1), s)
+    for aside in _AWAY.finditer(s) if "a" in s else ():
+        if words[aside.start()] in _LEAVING:
+            s = s[: aside.start()] + "q" * len(aside[0]) + s[aside.end() :]
+    return s, {at: figure for at, figure in places.items() if s[at] in "FN"}
 
 
 def _without_scale(s: str, words: list[str], figures: dict[int, Figure]) -> str:

@@ -27,7 +27,7 @@ from ingest.labels.languages import KINDS, WORDS, words_of
 from ingest.labels.roles import WE, WITHOUT, Role, changed_to, from_to, role_of
 from ingest.labels.segments import Segment
 from ingest.labels.shares import NOUN, PAIR, stands_alone
-from ingest.labels.specimens import side_of
+from ingest.labels.specimens import is_of_one, side_of
 from ingest.labels.tokens import Sentence, after_any, encode, sentence_of
 
 Owner = Literal["cellularity", "unclear"]  # what has another owner is no claim
@@ -229,7 +229,7 @@ def _is_cited(folded: str, claim: Claim) -> bool:
 
 def _claims(sentence: Sentence, segment: Segment) -> Iterator[Claim]:
     s = ticked(sentence.classes)
-    ties, odd, ratio = tied(sentence, s)
+    ties, odd, ratio = tied(segment.text)
     last: Claim | None = None
     for at, figure in sentence.figures.items():
         if at in ties and s[at] in "FN":
@@ -362,6 +362,8 @@ def _claim(
     if first is not None:  # "from 80% at diagnosis to 10%"
         changed = bool({"g", "E"} & set(s[:first]))
         mark = "" if changed else mark
+    scope = _scope(s, at)
+    one = scope == "overall" and is_of_one(s, at)  # of that core, not of all
     old = mark in ("b", "r", "k") or (is_historic(segment.heading) and mark != "n")
     return Claim(
         figure=figure,
@@ -370,9 +372,9 @@ def _claim(
         owner="cellularity",
         tie=tie,
         role=role,
-        earlier=old and not changed,
-        now=mark == "n",
-        scope=_scope(s, at),
+        earlier=old and (not changed or mark == "r"),
+        now=mark == "n" and not one,
+        scope="whole" if one else scope,
         material=_material(sentence, s, at, segment),
         side=side_of(sentence, s, at, segment.heading),
         spread=first is not None or PAIR.search(s, 0, at) is not None,
@@ -399,6 +401,7 @@ def _scope(s: str, at: int) -> Scope:
         wide, clause = WITHOUT.sub("", wide), WITHOUT.sub("", clause)
     if _OF_LAST.match(wide) and "F" in s[:at]:
         wide = clause = _OF_LAST.sub("", wide) + clause.rpartition(wide)[2]
+    clause = re.sub("w[^vF,]*(?=v)", "", clause)  # "a core with focal hemorrhage shows"
     clause = re.sub("[xLfKi]+t", "", clause)  # "cellularity 40%, no lymphoid nodules"
     apart = re.search(r"[,j].*[MB]", wide) or {"M", "t"} & set(clause)
     if "a" in clause or ("a" in wide and not apart and "o" not in clause):

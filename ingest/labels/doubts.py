@@ -11,7 +11,7 @@ from ingest.labels.shares import OWNED, SHARE
 # "cellularity 50%, with aggregates of mast cells, in all 10% of the marrow"
 _WITH_NOUN = re.compile(r"F[.,]?w[^FN.;C]*[xLf][^FN.;C]*$")
 _SHARE_KEY = re.compile(r"(?<=[^.;:|])%[dohqnM]*p[dohqnM]*C")  # "Plasma cells, % of cellularity"
-_EXACTLY = words_of("exactly precisely accurately genauer genau précisément")
+_EXACTLY = words_of("exactly precisely accurately exact precise genauer genau précisément")
 OF = words_of("of von der des de du")
 _COMPARES = OF | words_of(
     """above below over under beyond more less higher lower über unter mehr weniger plus moins

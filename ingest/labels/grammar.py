@@ -8,29 +8,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 
+from ingest.labels.asides import ticked
 from ingest.labels.doubts import OF, is_doubted, is_relative, is_spread
-from ingest.labels.languages import words_of
+from ingest.labels.languages import AWAY, LEFT_OVER, STRONG, TAKEN, words_of
 from ingest.labels.nearby import IS, is_had, is_no_answer, is_rest, state_of, without_asides
 from ingest.labels.shares import NOUN, OWNED, PAIR, SHARE, list_back, shares_in, unsigned_in
-from ingest.labels.tokens import Sentence
+from ingest.labels.tokens import JUDGEMENT, Sentence, sentence_of
 
 _FROM_TO = re.compile("uF[^F.;]*p$")  # "from 10% in some to 60% in the middle"
 ODD = set("xLfiKN")
 FILLED = "blood-forming cells fill F"
 _TUMORAL = ("tumor", "blast", "lymph", "néopl", "leuc", "plasmo", "métas")
-_AWAY = words_of(
-    """because by near beneath beside toward on after following post despite upon per at where to
-    via using from since bei nach durch sur par après"""
-)
 _WE = words_of("i we ich wir je nous one you we're we've we'd we'll i've i'm i'd i'll")
 _PARTS = words_of("area fraction share proportion anteil extent")
 _TAKE = re.compile(r"\b(?:ma[dk]|compris|constitu|account|occup|represent|cover|fill|tak|nehm)")
-_TAKEN = words_of("involved infiltrated represented occupied replaced accounted occupé infiltrée")
 _CHANGED = re.compile("dimin|augment|baiss|rédui|accru")  # "diminuée de 30 %"
-_LEFT_OVER = words_of("residual remaining remnant surviving preserved normal restliche résiduelle")
 _WHICH = words_of("which that who qui das die der welche welcher welches")
-_STRONG = words_of("marrow space spaces core cores biopsy biopsies trephine section sections")
 _SITE = re.compile(r"[xfLT](?:[xhq]*[MBG])?")  # "better preserved marrow"
 _RIGHT = re.compile(
     r"(?:(?:I|,(?=C(?:[.;]|$))|(?:v[dnqo]*)?p[dnohM]*|v[dn][qho]*|(?<=[wp]F)p?v)(?=C)"
@@ -60,14 +55,14 @@ _FOR_AGE = re.compile(r"(?:[ye]|pN)[^.;xLfKF]*F$")
 _NOW = re.compile(r"[,;][djv]*n(?:[nGMB]*[v:]+|[GMB]+)F")  # "at entry 55%, this specimen 20%"
 _AGE_THEN = re.compile(r"H[hqgdpyM]*;F(?:[.;(]|$)")  # "hypercellular for age; 70%"
 # "hematopoiesis and the infiltrate occupy 90% of the space"
-_WITH_OTHERS = re.compile("[KL]jd?x+q*v[qpd]*F[pI][dqhnoM]*[MBG]")
+_WITH_OTHERS = re.compile("[KL]jd?x+[qo]*v[qpd]*F[pI][dqhnoM]*[MBG]")
 # "The core [is uneven]: cellularity ...", "is [hard to judge] but averages 40%"
 _PREDICATE = re.compile(r"v[qhd]*x(?:[pvd]*px)?(?:[,;:.j]|$)")
 _EXTENT = re.compile(r"F[dqRh]*[MGt]|Fh+q")  # "hypercellular, 70% nodules"
 _OWN = re.compile(r"[qdyohRSMBG]*(?:[pI][dqoyMBRGS]*)*")  # "hypercellular [marrow for age]"
 _CLAUSE = re.compile(r"v[^.;:|FN]*:$")  # it has a verb: the colon ends it
 _SAYS = re.compile(r":[dqnoMBG]*(?:C|v)")
-_IT_IS = re.compile(r";[pIzdq,]*v[qpd]*F")
+_IT_IS = re.compile(r";[pIzdq,]*[vo][qpd]*F")
 _NOUN_OF = re.compile(r"[xLK][vpqd:]*F|F[q]*p?[dq]*[xLK]")
 _MEAN = re.compile(r"[;,][dqvp]*o[dqvpMBG:]*Fo?(?:[.;,)]|$)")
 _OF_READERS = re.compile("[^.;,CF]*C:(?:d*[xr]+F[,j/;]+)+[^FCA.;]*o$")  # "XY 50%, Z 75%, mean"
@@ -206,7 +201,7 @@ class _Scan:
     def other(self, at: int) -> None:
         """A word that is not known: a noun that owns what follows, or what describes a site."""
         s, words = self.s, self.words
-        away = self.behind >= 0 and words[self.behind] in _AWAY
+        away = self.behind >= 0 and words[self.behind] in AWAY
         participle = words[at].endswith(("ed", "ing", "nd", "iert", "ée"))
         as_said = participle and words[at - 1] in ("as", "wie")  # "as typed"
         as_said = as_said or (words[at - 1] in ("a", "an") and s[at + 1] == "F")  # "a robust 40%"
@@ -223,7 +218,7 @@ class _Scan:
             or _BARE.search(s, 0, at)
         ):
             self.noun("K", at)  # "marrow elements occupy", "cellular elements", "Cells occupy"
-        elif (site := _SITE.match(s, at)) and words[site.end() - 1] in _STRONG:
+        elif (site := _SITE.match(s, at)) and words[site.end() - 1] in STRONG:
             pass  # "better preserved marrow"
         elif s[at - 1 : at + 2] in ("vxM", "vfM", "vLM") or _WE & set(words[max(0, at - 2) : at]):
             if self.head == "x" and words[at - 1] in _WE:
@@ -249,7 +244,7 @@ class _Scan:
         s = self.s
         if at == self.seen:
             return
-        away = self.behind >= 0 and self.words[self.behind] in _AWAY
+        away = self.behind >= 0 and self.words[self.behind] in AWAY
         away = away or self.words[at - 1].endswith("ed")  # "scored cellularity at"
         if _LEAD_ENDS.search(s, 0, at):
             self.behind, self.subject = -1, ""  # "and with these levels the cellularity is"
@@ -257,7 +252,7 @@ class _Scan:
         if (
             its
             or is_had(s, self.words, at)
-            or (s[at - 1 : at] == "t" and self.words[at - 1] in _TAKEN)
+            or (s[at - 1 : at] == "t" and self.words[at - 1] in TAKEN)
         ):
             self.noun("?", at)  # "tumor cellularity", "an infiltrate with a cellularity of"
         elif (part := _PART_OF.search(s, max(0, at - 8), at)) and (
@@ -283,13 +278,16 @@ class _Scan:
 
     def site(self, at: int) -> None:
         s, head = self.s, self.head
+        if head == "C" and s[at] == "M" and self.words[at].startswith(JUDGEMENT):
+            self.behind = -1  # "variation in cellularity and the estimate is 40%"
+            return self.noun("C", at)
         if head in ("C", "H", "A"):
             between = s[self.at + 1 : at]
             apart = self.sealed if head == "C" else not _OWN.fullmatch(between)
             if apart and (self.behind < 0 or s[self.behind] in "wz"):
                 self.head = "M"  # "cellularity normal, nodules 40%"
         elif head in ("x", "", "?", "K") and s[at] != "t":
-            before = s[:at].rstrip("dqhonMBGR" + "x" * (self.words[at] in _STRONG))[-1:]
+            before = s[:at].rstrip("dqhonMBGR" + "x" * (self.words[at] in STRONG))[-1:]
             afresh = self.governed and s[at - 1] == "d" and self.words[self.behind] not in OF
             if afresh or before in ("", ",", ";", ".", "(", "j", "|", ":"):
                 self.head = self.subject = "M"
@@ -358,7 +356,7 @@ class _Scan:
         if _FILLED.match(s, at) and (
             (self.head == "M" and ({"v", "w"} & set(s[self.at : at]) or self.words[at - 1] == "zu"))
             or re.search("Mh*,$", s[:at])
-            or (self.head == "H" and s[self.at + 1 : at] in (",", "("))
+            or (s[self.at] == "H" and s[self.at + 1 : at] in (",", "(", "w", ",w"))
         ):
             return "the space is F of cells"
         noun = NOUN.match(s, at + 1)
@@ -386,7 +384,7 @@ class _Scan:
         between = s[self.at + 1 : at]
         if head == "C":  # "cellularity involved by lymphoma: 30%" is the lymphoma's
             measured = s.rfind("C", 0, at) + 1
-            return "?" if self.words[measured] in _TAKEN else "cellularity is F"
+            return "?" if self.words[measured] in TAKEN else "cellularity is F"
         if head == "T":
             return "" if OWNED.match(s, at) and not _FROM_TO.search(s, 0, at) else "listed"
         if head in ("H", "A"):
@@ -405,7 +403,7 @@ class _Scan:
         shared = (
             "v" in between
             or (not between.strip("qd") and s[at + 1 : at + 2] == "p")
-            or (_DIRECT.fullmatch(between) and not _LEFT_OVER & set(self.words[:at]))
+            or (_DIRECT.fullmatch(between) and not LEFT_OVER & set(self.words[:at]))
             or not _PARTS.isdisjoint(self.words[max(0, at - 2) : at])
             or _TURNED.search(s, 0, self.at) is not None
             or _ENDS_IN_VERB.match(s, at + 1) is not None
@@ -428,15 +426,17 @@ _STEPS |= dict.fromkeys("xfLT", _Scan.other) | dict.fromkeys("MBGt", _Scan.site)
 _STEPS |= dict.fromkeys("hg", _Scan.quality)
 
 
-def tied(sentence: Sentence, s: str) -> tuple[dict[int, str], set[int], dict[int, int]]:
+@lru_cache(maxsize=2048)
+def tied(text: str) -> tuple[dict[int, str], set[int], dict[int, int]]:
     """The tie of each figure, those that an odd noun may own, and the fat's of a ratio."""
-    s = without_asides(s, sentence.words)
+    sentence = sentence_of(text)
+    s = without_asides(ticked(sentence.classes), sentence.words)
     scan = _Scan(sentence, s)
     for at, letter in enumerate(s):
         if step := _STEPS.get(letter):
             step(scan, at)
     ties, odd, ratio = scan.ties, scan.odd, {}
-    for at, name, fat in shares_in(s):
+    for at, name, fat in shares_in(s, sentence):
         ties[at] = name if ties.get(at) in (None, FILLED) else ties[at]
         odd.discard(at)
         if fat >= 0:

@@ -53,7 +53,9 @@ _BRACKETED = re.compile(r"\([^\W\d_][^()]*\)")
 _COLON = re.compile(r":(?!\S)")  # of a key, not of "M:E" or 10:30
 _GAP = re.compile(r"\t+| {2,}")
 _SENTENCE = re.compile(r"\w+ \w+ \S+[^.\s]\.$")
-_ABOUT = words_of("approx approximately about around circa ca roughly nearly etwa environ")
+_ABOUT = words_of(
+    "least most than approx approximately about around circa ca roughly nearly etwa environ"
+)
 _DATE = re.compile(r"\d{4}|\d[./]\d")
 _PARTED = re.compile(r"[;,/]| - ")
 _PERSONS = words_of("physician physicians doctor clinician copy surgeon arzt médecin")
@@ -301,6 +303,7 @@ def is_of_another(key: str) -> bool:
     return bool(classes_in(key) & set("xLfK")) and not AMENDS.search(key)
 
 
+@lru_cache(maxsize=4096)
 def is_known(name: str) -> bool:
     """Whether the name of a column says a material or a time, and no more."""
     words = [word for word in _WORD.findall(name) if len(word) > 1 or word in "rl"]
@@ -318,6 +321,7 @@ def without_scale(line: str) -> str:
     return _SCALED.sub(r"\1", line) if "(" in line or "[" in line else line
 
 
+@lru_cache(maxsize=4096)
 def cut_of(line: str) -> str:
     """What parts the cells of a line, or nothing where it is none of a table."""
     if "|" in line or "\t" in line:
@@ -346,6 +350,7 @@ def with_units(cells: list[tuple[int, str]]) -> list[tuple[int, str]]:
     return cells
 
 
+@lru_cache(maxsize=4096)
 def is_open(line: str) -> bool:
     """Whether a short line goes on in the next: it ends in a comma or a small word."""
     last = "".join(line.split()[-1:])

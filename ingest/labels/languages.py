@@ -36,7 +36,8 @@ L cell cells elements zell zellen cellules
 f fat fatty adipose adipocytes adipocyte fett fettgewebe fettmark fettzellen graisse adipeux
  adipocytaire
 T ratio verhältnis rapport
-M guess lacune lacunes tiefer surface schätzung einschätzung trabeculae trabekel travées espace
+M interstitium guess lacune lacunes
+ tiefer surface schätzung einschätzung trabeculae trabekel travées espace
  fläche marrow bone bm space spaces intertrabecular medullary medulla cavity cavities area volume
  iliac crest posterior superior anterior spine hip pic psis deep crista beckenkamm examination exam
  review analysis evaluation assessment estimates impression knochenmark mark markraum markräume
@@ -79,7 +80,8 @@ v comblé comblée heißen heißt lauten lautet ausgefüllt gefüllt take took s
  aura avoir peuvent pouvait fait font représentent évaluons estimons atteint varie oscille compris
  située situé mesurée mesuré chiffrée retrouve retrouvée observe observée montrant notée apprécie
  appréciée calculée cotée based
-p où following post because due owing wegen aufgrund of at to on for as within between among across
+p bezogen où following
+ post because due owing wegen aufgrund of at to on for as within between among across
  throughout along amid near beneath beside toward during through over upon after despite per wie
  where including incl zwischen entre bei von auf zu zur zum für du au dans pour sur en par until
  till into onto behind besides regarding concerning towards like unlike aus bis neben hinter nach
@@ -90,11 +92,13 @@ z augenschein morphometrisch visuellement morphometric planimetric quantitative 
  digital image computer grid eye visual visually morphometry microscopy automated software counting
 u from since seit ab vom depuis dès
 w with showing mit avec
-o weighted mittel mittler durchschnitt overall average averages averaging averaged total mean
+o together zusammen median weighted
+ mittel mittler durchschnitt overall average averages averaging averaged total mean
  combined global whole entire agreed adjudicated consensus composite final summary gesamt insgesamt
  durchschnittlich mittlere moyenne ensemble avg ave
 q mehr zurück cca anywhere everywhere taux bit estimation h so rpt approximate très sehr exact
  absolute absolut absolu specify upward upwards downward downwards h&e best alike too therefore thus
+ dagegen hingegen revanche
  hence nil zero nearer nur somewhere perhaps ordre richtig recte lire above below angegeben um uh pt
  somewhat just still very quite rather about around almost good excellent representative intact
  preserved limited active residual normalappearing remaining trilineage maturing equal equals score
@@ -102,11 +106,11 @@ q mehr zurück cca anywhere everywhere taux bit estimation h so rpt approximate 
  more less again further mature deutlich leicht mäßig etwa stark nettement légèrement discrètement
  modérément some approx ca c. circa environ vicinity order readout range de figure degree extent
  index tick check select circle row half several many few fewer little enough yet once ever already
- even maybe together however moreover furthermore nevertheless ten twelve nonetheless otherwise
+ even maybe however moreover furthermore nevertheless ten twelve nonetheless otherwise
  meanwhile back altogether indeed better worse far farther shall will alle allem allen aller alles
  einige einigen mehrere mehreren viel viele wenig etwas denn doch jedoch daß dass immer oft häufig
  meist meistens schon noch auch ganz recht ziemlich fast nahezu beinahe ungefähr rund zirka
- vielleicht wohl wahrscheinlich sicher zusammen nun dann danach dabei darin daran somit daher
+ vielleicht wohl wahrscheinlich sicher nun dann danach dabei darin daran somit daher
  deshalb bereits weiterhin überall teils teilweise überwiegend lediglich zumindest tout toute tous
  même mêmes ne toujours souvent parfois encore seulement aussi assez trop presque peu probablement
  globalement ici là maintenant puis ainsi alors autour bien mieux moins autant près donc
@@ -290,6 +294,14 @@ _STEMS = (
     | {"cell content", "cell density", "by cells", "cent cells"}
     | {f"{sign} {full}" for sign in ("%", "cent") for full in ("full", "filled", "packed")}
 )
+# of the grammar: what leads away, sites for certain, filled by another, left over
+AWAY = words_of(
+    """because by near beneath beside toward on after following post despite upon per at where to
+    via using from since bei nach durch sur par après"""
+)
+STRONG = words_of("marrow space spaces core cores biopsy biopsies trephine section sections")
+TAKEN = words_of("involved infiltrated represented occupied replaced accounted occupé infiltrée")
+LEFT_OVER = words_of("residual remaining remnant surviving preserved normal restliche résiduelle")
 REMARKS = words_of(
     """note notes comment comments remark remarks discussion recommendation recommendations opinion
     guidance information kommentar anmerkung hinweis commentaire remarque correlation"""
@@ -333,11 +345,11 @@ for _said in _TENS.split("|"):
 NUMBERS |= {"one hundred": 100, "a hundred": 100, "hundred": 100, "dreissig": 30}
 WORDS |= {word: "q" for word, n in NUMBERS.items() if n >= 20 and word not in WORDS}
 # capitals are often set without accents: "HEMATOPOIETIQUE"
-_ACCENTS = str.maketrans("àâçéèêëîïôöùûüä", "aaceeeeiioouuua")
+ACCENTS = str.maketrans("àâçéèêëîïôöùûüä", "aaceeeeiioouuua")
 WORDS |= {
     plain: letter
     for word, letter in list(WORDS.items())
-    if (plain := word.translate(_ACCENTS)) not in WORDS
+    if (plain := word.translate(ACCENTS)) not in WORDS
 }
 FRACTIONS = {"half": 2, "halves": 2, "hälfte": 2, "moitié": 2, "third": 3, "tier": 3, "drittel": 3}
 FRACTIONS |= {

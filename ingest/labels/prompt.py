@@ -19,7 +19,7 @@ from ingest.labels.figures import Figure, find_figures
 from ingest.labels.headings import Material
 from ingest.labels.rules import Understood
 from ingest.labels.segments import Segment
-from ingest.labels.tokens import STOP
+from ingest.labels.stops import STOP
 
 INSTRUCTIONS = """\
 You read pathology reports of bone marrow biopsies. Every figure is marked with its number: \

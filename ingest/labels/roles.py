@@ -29,7 +29,7 @@ _AT_AGE = re.compile(r"F[pI]d*(?P<age>y)")  # "the cellularity (see table: 40% f
 _RULE = re.compile(r"C[opdM]*F(?:(?=[^.;,j]*v)[^.;]*[ec]|[^.;,FN]*cq*[xv])")
 WITHOUT = re.compile(r"(?:c[dq]*)?a[dqupvMBG]*a")  # "[excluding the subcortical] spaces 40%"
 # "is within the expected range for age, at 40%"
-_COMPARED = re.compile("[pIq][dqh]*e[eq]*(?:p[dq]*y)?(?=[,(])")
+_COMPARED = re.compile("[pIq][dqh]*e[eq]*(?:p[dq]*y[yd]*)?(?=[,(])")
 _FROM, _TO = ("from", "von", "de"), ("to", "auf", "zu", "à")
 _UNIT = re.compile(r"\([q%y]+\)(?=:)")  # "Normal cellularity for age (%): 40", "... (76): 40"
 _CORRECTS = re.compile("E(?![qx]{0,2}c)")  # but not "the modified Camitta criteria"
@@ -47,10 +47,14 @@ _HEARD = re.compile(
     r"|\b(?:claimed|alleged|asserted|rumou?red|behauptet|prétendue?)\b"
     r"|\b(?:as|wie|comme) (?:quoted|cited|relayed|communicated|told|zitiert|mitgeteilt|citée?)\b"
     r"|\b(?:per|according to|laut|gemäß|selon|d'après) (?!my |our |this )(?:[^\W\d_]+ ){0,3}?"
-    r"(?:[^\W\d_]*(?:brief|schein)|note|letter|form|chart|record|clinic|lettre|courrier|überweisung|klinik|zuweiser)\b"
+    r"(?:[^\W\d_]*(?:brief|schein)|note|letter|form|chart|record|report|clinic|lettre|courrier|überweisung|klinik|zuweiser|befund|bericht|compte)\b"
 )
 # "is no longer 90%", "not 40%", "no cellularity of 90%", "do not agree with the 90%"
 _DENIED = re.compile("[ik]R?(?:[xv]?w)?(?:,[^,F]*,)?[pdqv]*$|iR?[xv]?w?[dq]*C[pd]*$")
+_THAN = words_of("than als que")
+_THAN_ENDS = re.compile("k[^,;:F]*[,;:]")  # "less cellular than before, at 40%"
+_WHO = words_of("which that who qui die der das welche dont")
+_WHICH, _IS = words_of("which what that"), words_of("is was")
 _AS = words_of("as like wie comme to than")
 WE = words_of("i we ich wir je nous")
 
@@ -64,7 +68,8 @@ def role_of(s: str, at: int, sentence: Sentence, segment: Segment) -> tuple[Role
     if WE.intersection(sentence.words[since:at]):
         before = before.replace("r", "q")  # "in your block we read"
     lies = "within" in sentence.words[at + 1 : at + 6]  # "40%, which is within normal limits"
-    after = "" if lies else re.sub("n(?=[xye])", "", WITHOUT.sub("", _behind(s, at)))
+    after = "" if lies else WITHOUT.sub("", _behind(s, sentence.words, at))
+    after = re.sub("n(?=[xye])", "", after)
     amends = segment.amends or _CORRECTS.search(s, 0, at) is not None
     marks = "ebrnk" if amends else "ebcrnk"
     # "transcribed as 16%; the correct figure is 60%", "the cellularity of 85% should read 65%"
@@ -86,7 +91,8 @@ def role_of(s: str, at: int, sentence: Sentence, segment: Segment) -> tuple[Role
         mark = behind["mark"][0]
     what = "what" in sentence.words[since:at] and re.search(r"vh[pdy]*\($", before)
     normal = what or re.search(r"h[^,(;)wjx]*$", before)
-    if normal and mark != "n":  # "normal for age 30-50%", but not "normal for age at 40%"
+    # "normal for age 30-50%", but not "normal for age at 40%", "normal marrow of 80% cellularity"
+    if normal and mark != "n" and not re.search("[MB][^F]*p$|[MB][qod]+C", normal[0]):
         said = sentence.words[max(0, at - len(normal[0])) : at]
         if said[-1] != "at" and {"n", "normal", "nl", "normale"} & set(said):
             return "norm", "", False
@@ -123,6 +129,10 @@ def _before(sentence: Sentence, s: str, at: int) -> str:
     since = after_any(s, ".;", at)
     before = s[since:at]
     before = _UNIT.sub(lambda unit: "q" * len(unit[0]), before)
+    for said in _THAN_ENDS.finditer(before):
+        told = _WHO.intersection(sentence.words[since + said.end() :][:1])  # "..., which had 60%"
+        if sentence.words[since + said.start()] in _THAN and not told:
+            before = before.replace(said[0], "q" * (len(said[0]) - 1) + said[0][-1])
     alone = sentence.figures[at].low == sentence.figures[at].high
     for said in _COMPARED.finditer(before):
         open_ = before[said.end()] == "," or alone  # no "limits (30-50%)": that is the norm
@@ -155,10 +165,12 @@ def _before(sentence: Sentence, s: str, at: int) -> str:
     return tail if own[:1] == "%" else own  # "12. Expected cellularity, %: 40"
 
 
-def _behind(s: str, at: int) -> str:
+def _behind(s: str, words: list[str], at: int) -> str:
     """What stands behind a figure in its clause and may say when or what it is."""
     stop = re.search(r"[,;:.()|jwkFu]|$", s[at + 1 :])
-    return "" if not stop or stop[0] in ("F", ":") else s[at + 1 : at + 1 + stop.start()]
+    behind = "" if not stop or stop[0] in ("F", ":") else s[at + 1 : at + 1 + stop.start()]
+    told = _WHICH.intersection(words[at + 1 : at + 2]) and _IS.intersection(words[at + 2 : at + 3])
+    return behind.replace("c", "q") if told else behind  # "40% which is where it should be"
 
 
 def _is_past(sentence: Sentence, s: str, at: int) -> bool:
@@ -171,11 +183,13 @@ def _is_past(sentence: Sentence, s: str, at: int) -> bool:
     if "was what" in " ".join(sentence.words[at : at + 14]):
         return True  # "'80% cellular' was what I said at frozen"
     told = sentence.words[after_any(s, ".;", at) : at]
-    if "diagnostic" in told and _PAST.intersection(told[told.index("diagnostic") :]):
+    now = "n" in s[max(s.rfind(",", 0, at), 0) : at]  # "..., the current biopsy is 50%"
+    if "diagnostic" in told and _PAST.intersection(told[told.index("diagnostic") :]) and not now:
         return True  # "the diagnostic trephine of 29 June had a cellularity of 95%"
     last = sentence.words[max(0, at - 1)]
     if last in ("was", "were", "war"):
-        return s[max(0, at - 2) : at] in ("(v", ",v")
+        aside = re.search("[CMB][^,.;F]*,[^,.;F]*,v$", s[:at])  # "cellularity, judged twice, was"
+        return s[max(0, at - 2) : at] in ("(v", ",v") and not aside
     said = s[max(0, at - 4) : at - 1]
     figure = sentence.figures[at]
     left = last == "from" and ("g" in said or "v" not in said)

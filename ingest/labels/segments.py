@@ -1,7 +1,6 @@
 """Cut a Report into sentences and table cells that know their heading, material and side.
 
-A heading of known words sets the material for what follows; one that is not known sets it to
-unknown: nothing is inherited over a heading that was not understood.
+A known heading sets the material of what follows, one that is not known sets it to unknown.
 """
 
 from __future__ import annotations
@@ -35,8 +34,9 @@ from ingest.labels.headings import (
 )
 from ingest.labels.languages import EVENTS, GENERAL, HISTORY, triggers_in
 from ingest.labels.specimens import declared, labelled, lead
+from ingest.labels.stops import LONGEST, stops_of
 from ingest.labels.tables import ENTRY, Columns, Entry, cells_in, fields_in, heading_of, item_of
-from ingest.labels.tokens import LONGEST, class_of, stops_of
+from ingest.labels.tokens import class_of
 
 # "  - CORE BIOPSY: ...", "## Histology (core)", "[Section 3] ...", "3.2 Core", "(B) Core"
 _MARK = re.compile(
@@ -76,10 +76,7 @@ class Segment:
 
 
 def segments(text: str, folded: str) -> Iterator[Segment]:
-    """Cut a report; `folded` is `figures.fold(text)`, of the same length.
-
-    Blocks far from any word on cellularity are skimmed for their headings only.
-    """
+    """Cut a report and its `figures.fold`; far from words on cellularity only headings are read."""
     triggers = triggers_in(folded)
     if not triggers:
         return
@@ -334,11 +331,12 @@ class _Cutter:
             named = material_of(tail)  # "SPECIMEN 3: BONE MARROW TREPHINE BIOPSY"
             if named not in ("general", "unknown"):
                 material, words = named, f"{words} {tail}"
+        brief = material == "general" and "S" not in met and is_historic(words)  # "History: ..."
         if AMENDS.search(words):
             self._set("general", words, amends=True)
         elif words.startswith(("original", "primary", "initial")) and AMENDS.search(self.folded):
             self._set("general", "")  # "Original diagnosis:", beside an addendum
-        elif tail and (material == "unknown" or "e" in met):
+        elif tail and (material == "unknown" or "e" in met or brief):
             unknown = material == "unknown" and not self.amends
             inner = self._is_inner(words) or self.heading in self.before
             old = f"{self.heading} " if is_historic(self.heading) and inner else ""

@@ -33,6 +33,8 @@ _SHARES: dict[str, re.Pattern[str]] = {
 # "30% hematopoietic cells", "70% of the space filled by fat"; "fat is 70%", "tissue at about 30%"
 _RIGHT = re.compile(r"F(?:p[doh]*M+v?)?z?[dqhM]*G?([fKL])")
 _LEFT = re.compile(r"([fK]|(?<!x)L)[MLG]*[vqd:pR]*(?:pd*M+)?$")
+# "cellular areas 40% and fat 60%", "marrow and plasma cells together the remaining 40%"
+_CELLULAR = re.compile("(?:A[MGt]*|K[GLM]*j(?!f)x?L)[vqdo:p]*$")
 # "marrow space occupied by hematopoiesis, estimate: 85%"
 _FILLED = re.compile(r"M[MB]*v[zp][dq]*[KL][,vqdp]*:q*(?P<f>F)")
 
@@ -65,13 +67,17 @@ _LEFT_ALONE = re.compile(
 PAIR = re.compile(r"[RBS]/[RBS]")  # "R/L: 40/60%", but not "<30% / 30-70%": choices of a form
 
 
-def _beside_fat(s: str) -> Iterator[int]:
+def _beside_fat(s: str, sentence: Sentence) -> Iterator[int]:
     """The place of each figure of cells next to a figure of fat: "70% fat, leaving 30% cells"."""
     places = [at for at, letter in enumerate(s) if letter == "F"]
     for pair in pairwise(places):
         owners = [_owner(s, at) for at in pair]
-        if "f" in owners and {*owners} & set("KL") and not set(s[pair[0] : pair[1]]) & set("."):
-            yield pair[1 - owners.index("f")]
+        if "f" not in owners or "." in s[slice(*pair)]:
+            continue
+        other = pair[1 - owners.index("f")]
+        whole = sum(sentence.figures[at].value for at in pair) == 100
+        if {*owners} & set("KL") or (whole and _CELLULAR.search(s, 0, other)):
+            yield other
 
 
 def _owner(s: str, at: int) -> str:
@@ -81,9 +87,9 @@ def _owner(s: str, at: int) -> str:
     return right[1] if right else left[1] if left else ""
 
 
-def shares_in(s: str) -> Iterator[tuple[int, str, int]]:
+def shares_in(s: str, sentence: Sentence) -> Iterator[tuple[int, str, int]]:
     """The place of each figure of cells, what ties it, and that of the fat's of a ratio, or -1."""
-    for at in _beside_fat(s) if s.count("F") > 1 and "f" in s else ():
+    for at in _beside_fat(s, sentence) if s.count("F") > 1 and "f" in s else ():
         yield at, "cells beside fat", -1
     for name, pattern in _SHARES.items() if "f" in s else ():
         for match in pattern.finditer(s):

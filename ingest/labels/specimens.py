@@ -109,6 +109,11 @@ def _said_of(label: str, known: dict[str, Material]) -> Material:
     return known.get(label) or known.get(label.rstrip("123456789")) or "unknown"
 
 
+def is_of_one(s: str, at: int) -> bool:
+    """Whether a sentence is on one core up to a figure: "The right core is ...; as a whole 80%"."""
+    return re.match("[pd]*R[MBG](?:[^F]|F(?=p))*;(?:[^F]|F(?=p))*F$", s[: at + 1]) is not None
+
+
 def side_of(sentence: Sentence, s: str, at: int, under: str) -> str:
     """Which core a figure is of: right, left or a number, named in its clause or its heading."""
     words = sentence.words
@@ -124,6 +129,8 @@ def side_of(sentence: Sentence, s: str, at: int, under: str) -> str:
         and (listed or words[i] not in _COUNTED or set(s[max(0, i - 1) : i + 2]) & set("BG"))
     ]
     sides = [_SIDES[name] for name in names if name in _SIDES]
+    if not sides and is_of_one(s, at):
+        sides = [_SIDES[word] for word in words[: s.index("R") + 1] if word in _SIDES]
     if sides or "both" in names:
         return "" if "both" in names else sides[-1]
     heading = [word for word in re.findall(r"\w+", ASIDE.sub("", under)) if word not in "dg"]

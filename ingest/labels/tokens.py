@@ -14,6 +14,7 @@ from functools import lru_cache
 from ingest.labels.asides import simplified
 from ingest.labels.figures import Figure, find_figures
 from ingest.labels.languages import (
+    ACCENTS,
     CORRECTIONS,
     GENERAL,
     MONTHS,
@@ -23,13 +24,6 @@ from ingest.labels.languages import (
     words_of,
 )
 
-LONGEST = 2_000  # characters of a sentence or a row that are read at once
-# "... marrow. The next", not "approx. 40%"
-STOP = re.compile(
-    r"[.!?](?=[.!?\s])(?!\.+ ?[<>~\d])(?!(?:(?<=cell.)|(?<=cellul.))\s[(~<>\d])"
-    r"(?<!\bapprox.)(?<!\bappr.)(?<!\bapp.)"
-    r"(?<!\bca.)(?<!\bvs.)(?<!\best.)(?<!\bmind.)(?<!\bli.)(?<!\bre.)(?<!\bmax.)(?<!\brd.)(?<!\bresp.)(?<!\bbzw.)(?<!\bdr.)(?<!\bno.)(?<!\bnr.)(?<!\bincl.)(?<!\bexp.)(?<!\bobs.)(?<!\bc.)(?<![\s.][.!?])[.!?]*(?=\s+\S)"
-)  # begins with the sign itself: looking back at every letter is slow
 # a ticked box, an empty one, an arrow, a date or an accession number, a word, anything else
 _TOKEN = re.compile(
     r"(?P<word>h&e\b|[^\W\d_]++(?![\d'-]))|(?P<F>\ue000)|(?P<N>\ue001)"
@@ -53,7 +47,8 @@ _OF_ONE = re.compile(r"C(?:[MBGRhvqdopz:(),]|(?<=[q,])N\))*$")
 # "haemopoiesis to fat is 35 to 65": a ratio, and no range
 _TO_FAT = re.compile(r"(?:[LCAK][LC]?[:/pj]*fT?|fG?[:/pj]*[LCAK][LG]?T?)[vpdqT:]*$")
 _UNITS = words_of(
-    "mm cm m year years yr yrs y yo month months week weeks day days hour hours h g mg ml x hpf"
+    "mm cm m jahre jahr j ans"
+    " year years yr yrs y yo month months week weeks day days hour hours h g mg ml x hpf"
 )
 _PERCENTS = words_of("percent percentage pct %")
 _CORES = words_of("cores biopsies trephines specimens fragments pieces sides")  # "mean of 2 cores"
@@ -63,13 +58,14 @@ _CORRECTS = re.compile("|".join(CORRECTIONS))
 _NOUNS = {word for word, letter in WORDS.items() if letter in "MBRGSoy"} | words_of(
     "knochen kontroll verlauf bohr nadel hohlnadel jamshidi crista stanz trepan rest zell"
 )
-_SHORTENED = re.compile(r"cell(?:ul)?$|^(?:est|resp|bzw|rd|li|re)$")  # "est. 40%"
+_SHORTENED = re.compile(r"cell(?:ul)?$|^(?:est|exp|resp|bzw|rd|li|re)$")  # "est. 40%"
 _POST = {"post", "after", "following", "nach", "après"}
 _SHORT = re.compile(r"'(?:s|re|ve|d|ll|m)$")  # "it's", "we're"
 _SPECIAL = words_of(
     "a c d e f first o been estimated reported report figure value percentage cell content density"
     " cent . g rapport als am est que that out local representative time diagnostic were had full"
-    " filled packed form words mark marrow rouge active myéloïde jaune grasse graisseuse adipeuse"
+    " filled packed form words contrast contre if wenn si falls estimate most much bulk mark marrow"
+    " rouge active myéloïde jaune grasse graisseuse adipeuse"
 )
 _SMALL = words_of("als que am d g")
 _JUDGED = words_of(
@@ -89,8 +85,14 @@ _VERDICT = re.compile(
     r"(?:^|[,;:.(] )(?:(?:and|so|but|or|let us|i|we|i'd|would|will|have|am|should|therefore) )*"
     r"(?P<by>(?:call|make|put|place|leave) (?:it|that|this)(?: at| as)?|take|say|use|settle"
     r" (?:for|on|at)|(?:report|record|enter|return|sign)(?:ed)?(?: (?:it|this|out))*(?: as| at)?"
-    r"(?: to (?:the )?nearest  :)?)$"
+    r"(?: to (?:the )?nearest  :)?(?: an?)?)$"
 )
+# "Cellularity: 50%       40-60%", "... 50%      expected: 40%": the norm in another column
+_GAP = re.compile(
+    r"(?<![\d-])(\d{1,3} ?%?)( {4})(?= *(?:(?:exp|norm|ref|age)\w*\b[^%\n]*:|\d\d? ?- ?\d))"
+)
+_ARTICLES = words_of("the an my our this one")
+_THEIRS, JUDGEMENT = words_of("their his her"), ("guess", "estimate", "impression", "schätzung")
 _MODALS = words_of("would could may might must should")
 _SPECIAL |= _JUDGED | _ASKED | {"ende", ","}
 # two words that mean another thing than each: "given that", "left out", "par rapport", "plus que"
@@ -98,6 +100,8 @@ _PHRASES = {
     ("that", "given"): ("j", "d"),
     ("out", "left"): ("a", "q"),
     ("time", "this"): ("n", "q"),
+    ("contrast", "by"): ("q", "q"),
+    ("contre", "par"): ("q", "q"),
     ("diagnostic", "au"): ("p", "b"),
     ("rapport", "par"): ("p", "k"),
     ("que", "plus"): ("q", "q"),
@@ -205,9 +209,10 @@ def _of_hundred(figure: Figure) -> tuple[Figure, str]:
     return replace(figure, low=low, high=high, parts=parts, signed=True), "F"
 
 
-@lru_cache(maxsize=64)  # what is decided on is read once more
+@lru_cache(maxsize=2048)  # the lines of an archive repeat
 def sentence_of(text: str) -> Sentence:
-    """A folded sentence with its figures."""
+    """A folded sentence with its figures; a wide gap behind a figure parts it as a semicolon."""
+    text = _GAP.sub(r"\1;   ", text) if "    " in text else text
     figures = find_figures(text)
     return encode(text, figures) if figures else Sentence("", [], {})
 
@@ -301,6 +306,20 @@ def _in_place(
     return _as_said(letter, word, classes, words, behind)
 
 
+def _as_judged(letter: str, word: str, previous: list[str], behind: list[str]) -> str:
+    """The class of a word of judgement, of its condition or of its share of the marrow, or none."""
+    if word == "first" and previous and class_of(previous[0]) == class_of("".join(behind)) == "v":
+        return "b"  # "was first read as 30%"
+    if word in ("if", "wenn", "si", "falls") and NO_NOUN.search("".join(behind)):
+        return "q"  # "if assessable"
+    if word == "estimate" and _ARTICLES.intersection(previous):
+        return "M"  # "and the estimate is 40%"
+    if letter == "M" and _THEIRS.intersection(previous) and word.startswith(JUDGEMENT):
+        return "r"  # "their guesses went from"
+    # "most of the biopsy is 30% cellular"
+    return "t" if word in ("most", "much", "bulk") and behind == ["of"] else ""
+
+
 def _as_said(
     letter: str, word: str, classes: list[str], words: list[str], behind: list[str]
 ) -> str:
@@ -313,8 +332,8 @@ def _as_said(
         last = "".join(classes[-1:])
         listed = (last == "(" and behind == [")"]) or (last in ("C", ";") and behind == [":"])
         return "R" if listed or last in ("B", "G") else letter
-    if word == "first" and classes[-1:] == ["v"] and behind and class_of(behind[0]) == "v":
-        return "b"  # "was first read as 30%"
+    if judged := _as_judged(letter, word, words[-1:], behind):
+        return judged
     if word == "severe" and _H.match("".join(behind)):
         return "h"  # "severe hypocellularity", but not "severe: under 25%"
     modal = "c" in classes[-2:] and _MODALS.intersection(words[-2:]) and behind != ["for"]
@@ -373,7 +392,8 @@ def class_of(word: str) -> str:
     umlaut = re.sub("ae|oe|ue", lambda m: "äöü"["aou".index(m[0][0])], word)
     if umlaut != word and (spelt := class_of(umlaut)) != "x":  # "Zellularitaet"
         return spelt
-    return meant or WORDS.get(_misspelt(word), "x")
+    plain = WORDS.get(word.translate(ACCENTS)) if not word.isascii() else None
+    return meant or plain or WORDS.get(_misspelt(word), "x")
 
 
 def _misspelt(word: str) -> str:
@@ -427,12 +447,3 @@ def _form(word: str) -> str:
 def after_any(s: str, marks: str, at: int) -> int:
     """Where the piece begins that a place stands in: behind the last of the marks."""
     return max(s.rfind(mark, 0, at) for mark in marks) + 1
-
-
-def stops_of(paragraph: str) -> list[int]:
-    """Where the sentences of a paragraph end; none is longer than 2,000 characters."""
-    stops, begin = [], 0
-    for end in [*(match.end() for match in STOP.finditer(paragraph)), len(paragraph)]:
-        stops += [*range(begin + LONGEST, end, LONGEST), end]
-        begin = end
-    return stops

@@ -18,7 +18,7 @@ def cells_and_fat(text: str) -> list[tuple[float, float | None]]:
     figures = found.figures
     return [
         (figures[at].low, figures[fat].low if fat >= 0 else None)
-        for at, _, fat in shares_in(found.classes)
+        for at, _, fat in shares_in(found.classes, found)
     ]
 
 

@@ -50,7 +50,9 @@ _PART = re.compile(
     r"[ \t]*(?:(?:part|specimen|core|biopsy|site|jar|container) [a-h\d]|left|right|[lr]t?)\b ?[.:)]"
 )
 # "Rt: cellularity 80%."
-_SIDE_READ = re.compile(r"^[ \t]*(?:left|right|[lr]t?) ?[.:)][^\n]*ellul[^\n%]*\d ?%", re.M)
+_SIDE_READ = re.compile(
+    r"^[ \t]*(?:left|right|[lr]t?) ?[.:)][^\n]{0,99}ellul[^\n%]{0,99}\d ?%", re.M
+)
 _WISHES = re.compile(
     r"\b(?:request|plan(?:s|ned)|schedul|pending|await|defer|recommend|advis|suggest(?:ed|s)?\b"
     r"|(?:to )follow(?:s)?\b|warrant|if|please|consider|should|would|needed|desirable|separate)"

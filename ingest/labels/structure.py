@@ -36,9 +36,7 @@ def as_text(text: str) -> str:
     """The words of a Report as plain text; plain text comes back as it is."""
     text = by_marks(text)
     lead = text[:400].lstrip("\ufeff \r\n\t")
-    if rtf := re.search(
-        r"\{ ?\\rtf", text[:400]
-    ):  # "MAIN LAB   {\\rtf1 ...": a line may stand above
+    if rtf := re.search(r"\{ ?\\rtf", text[:400]):  # "MAIN LAB   {\\rtf1 ...", below a line
         return text[: rtf.start()] + "\n" + _of_rtf(text[rtf.start() :])
     if lead.startswith(("{", "[")) and (plain := _of_json(text)) is not None:
         return plain
@@ -281,7 +279,8 @@ _NAMES = ("title", "displayname", "name", "label", "key")  # attributes that nam
 
 # "<A selected='false'>10 to 30</A>"
 _CHOSEN = re.compile(
-    r"\s*<(?P<tag>\w+)[^<>]*\b(?:selected|checked|chosen)=[\"'](?:(?P<yes>true|yes|1)|false|no|0)"
+    r"(?<!\s)\s*<(?P<tag>\w+)[^<>]*\b(?:selected|checked|chosen)=[\"']"
+    r"(?:(?P<yes>true|yes|1)|false|no|0)"
     r"[\"'][^<>]*>(?P<said>[^<]*)</(?P=tag)>",
     re.I,
 )
@@ -363,7 +362,9 @@ def _of_tags(text: str, *, is_xml: bool) -> str:
             r"</?\w*(?:ellul|lot|spirat|iops|ore)\w*", lambda tag: _CAMEL.sub("_", tag[0]), text
         )
         text = _CHOSEN.sub(lambda one: f" {one['said']}" if one["yes"] else "", text)
-    text = re.sub(r"\s+(?=<dd\b)|(?<=</span>)(?=<span)", lambda gap: " "[bool(gap[0]) :], text)
+    text = re.sub(
+        r"(?<!\s)\s+(?=<dd\b)|(?<=</span>)(?=<span)", lambda gap: " "[bool(gap[0]) :], text
+    )
     try:
         parser.feed(text)
         parser.close()

@@ -59,10 +59,10 @@ def test_a_reader_out_of_time_or_memory_fails_its_slide_alone_and_leaves_nothing
     (tmp_path / "tmp").mkdir()
     store = FeatureStore.create(tmp_path / "store")
     for limits, said in (
-        (Bounds(cpu_s=0.02), "took its reader over 0.02 s of processor time"),
+        (Bounds(cpu_s=0.001), "took its reader over 0.001 s of processor time"),
         (Bounds(memory_bytes=2**20), ""),
     ):
-        write(tmp_path / "a.svs", plain(800), mpp=2.0, stated=0.5)
+        write(tmp_path / "a.svs", plain(3000), mpp=2.0, stated=0.5)
         reader = ReaderProcess(limits)
         request = Request(
             store=store, slide=slide(tmp_path / "a.svs"), tiling=Tiling(), encoder_id="e" * 16

@@ -13,7 +13,7 @@ from ingest.labels.languages import HIGH_ENDS, LOW_ENDS
 from ingest.labels.received import OTHER, absent, is_of_a_core, names_no_core
 from ingest.labels.segments import Segment
 from ingest.labels.specimens import declared
-from ingest.labels.tokens import encode
+from ingest.labels.voids import taken_back_at, unread_cores
 
 EVIDENCE_CHARACTERS = 200
 _SPREAD = re.compile(r"\bvar(?:y|ies|iable)\b|\bheterogen|\bpatchy|\bsome\b.*\bothers?\b")
@@ -48,25 +48,6 @@ _REVISES = re.compile(
     r"\b(?:deeper|further|additional|recuts?|second (?:look|review|opinion)|revis|correct|wrong"
     r"|error|instead|should|re-?(?:cut|view|read|exam|assess|evaluat))"
 )
-# an addendum that takes the figure back
-_OLD_ONE = re.compile(
-    r"\b(?:earlier|previous|original|initial|former|old|first) "
-    r"(?:figure|value|estimate|cellularity)"
-)
-# "the cellularity given above is an error"
-_FALSE = re.compile(
-    r"(?:cellularity|figure|value|estimate|percentage)(?= )[^%;]{0,40}\b(?:above|given|stated|typed"
-    r"|reported|entered|printed)\b[^%;]{0,20}\b(?:wrong|incorrect|error|erroneous|mistake|invalid)"
-)
-_OF_BEFORE = re.compile(
-    r"\b(?:previously|earlier|originally|initially) (?:reported|issued|given)\b"
-)
-_WITHDRAWN = re.compile(
-    r"\b(?:zurückgezogen|zurückgenommen|ungültig|hinfällig|retirée?|annulée?"
-    r"|disregard|withdraw|retract|void|belongs? to another|mix-?up|not (?:be )?"
-    r"(?:valid|assessable|evaluable)|should not be (?:used|relied)"
-    r"|cannot be (?:assess|determin|estimat|given))"
-)
 
 
 def decide(
@@ -76,13 +57,9 @@ def decide(
     claims = _of_the_findings(claims)
     good = [claim for claim in claims if claim.counts]
     hidden = [claim for claim in claims if claim.may_count or _is_hidden(claim)]
-    taken_back = max((_withdrawn_at(it) for it in segments), default=-1)
-    if taken_back >= 0:
-        old = {claim.figure.parts for claim in claims if not claim.amends}
-        good = [claim for claim in good if claim.amends and claim.start > taken_back]
-        good = [claim for claim in good if claim.figure.parts not in old]
-        if not good:
-            return none_read("a correction takes the figure back")
+    taken_back = taken_back_at(folded, segments)
+    if taken_back >= 0 and not (good := _put_instead(good, claims, taken_back)):
+        return none_read("a correction takes the figure back")
     if not good and not declared(folded) and all(it.material != "core" for it in segments):
         good = [claim for claim in claims if claim.may_be_of_the_core]
     settled = bool(good) and (_alike(good) or any(claim.amends for claim in good))
@@ -116,9 +93,30 @@ def decide(
         doubtful = [c for c in doubtful if not _is_beside(c, pool)]
     if doubtful and not overall and not all(claim.now for claim in pool):
         return none_read("another figure may be the cellularity too", read=False)
-    if not overall and any(_is_left_out(claim, pool) for claim in claims):
+    unread = [] if overall or _alike(pool) else unread_cores(folded)
+    pool = _read_alone(pool, unread)
+    if not pool:
+        return none_read("one of the cores is said not to be readable", read=False)
+    if not (overall or unread) and any(_is_left_out(claim, pool) for claim in claims):
         return none_read("the figure of the other side could not be tied", read=False)
     return _of_pool(text, pool, rule)
+
+
+def _put_instead(good: list[Claim], claims: Sequence[Claim], taken_back: int) -> list[Claim]:
+    """What a correction puts in the place of figures that are taken back."""
+    old = {claim.figure.parts for claim in claims if not claim.amends}
+    new = (claim for claim in good if claim.amends and claim.start > taken_back)
+    return [claim for claim in new if claim.figure.parts not in old]
+
+
+def _read_alone(pool: list[Claim], unread: Sequence[frozenset[str]]) -> list[Claim]:
+    """The figures of the cores that can be read, or none where it is not told which those are."""
+    sides = {claim.side for claim in pool}
+    if not unread:
+        return pool
+    if "" in sides or frozenset() in unread or sides <= frozenset().union(*unread):
+        return []
+    return [claim for claim in pool if not any(claim.side in names for names in unread)]
 
 
 def _is_left_out(claim: Claim, pool: Sequence[Claim]) -> bool:
@@ -286,27 +284,6 @@ def _of_pool(text: str, pool: list[Claim], rule: str) -> Reading:
     if widest.figure.qualifier is None and all(_within(claim, widest) for claim in pool):
         return _stated(text, [widest], rule or widest.tie)
     return none_read("figures disagree", read=False)
-
-
-def _withdrawn_at(segment: Segment) -> int:
-    """Where a sentence takes a figure back, -1 where it does not."""
-    false = _FALSE.search(segment.text)
-    if (
-        false
-        and "%" not in segment.text
-        and not set(encode(false[0], []).classes[:-1]) & set("rSbi")
-    ):
-        return segment.at + false.start()
-    if not (segment.amends or _OF_BEFORE.search(segment.text)):
-        return -1
-    said = re.search(
-        r"[cz]ellulari|zellgehalt|figure|value|wert|estimate|percentage|reading|chiffre",
-        segment.text,
-    )
-    met = _WITHDRAWN.search(segment.text) if said else None
-    if met and _OLD_ONE.search(segment.text, 0, met.start()):
-        return segment.at - 1  # "it is 70%, and the earlier figure should be disregarded"
-    return segment.at + met.start() if met else -1
 
 
 def _covers(cores: Sequence[Claim], pool: Sequence[Claim]) -> bool:

@@ -277,6 +277,16 @@ CORRECTIONS = words_of(
     """correct korr corrig berichtig rectif amend revis errat typo mistyp misprint tippfehler
     schreibfehler coquille nachtrag addend supplem supplém ergänz"""
 )
+# what is not to be used: a report, a figure, a core
+VOID = (
+    r"(?:null and )?void(?:ed)?\b|retract|withdr(?:aw|ew)|rescind|cancel|deleted|invalid"
+    r"|strike (?:this|that|it)|disregard|discard|ignored|(?:entered|issued|released) in error"
+    r"|(?:do|can|must|should|is|are|may)(?: ?not|n't) (?:be |to be )?(?:used?|rel(?:y|ied)|consider"
+    r"|count|tak(?:e|en) into)|wrong patient|(?:belongs? to )?another patient"
+    r"|ungültig|hinfällig|zurückgezogen|zurückgenommen|widerrufen|storniert|nichtig"
+    r"|nicht (?:berücksichtigt|verwendet|gewertet)|annulée?|retirée?"
+    r"|(?:non|pas) (?:prise?|retenue?)"
+)
 # stems of words near which a cellularity may stand, be corrected or be taken back
 # "CELL: 60%", "50% cell."
 _SHORT = re.compile(

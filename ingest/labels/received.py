@@ -51,7 +51,7 @@ _PART = re.compile(
 )
 # "Rt: cellularity 80%."
 _SIDE_READ = re.compile(
-    r"^[ \t]*(?:left|right|[lr]t?) ?[.:)][^\n]{0,99}ellul[^\n%]{0,99}\d ?%", re.M
+    r"(?:^|[.;] )[ \t]*(?:left|right|[lr]t?) ?[.:)](?=[^\n%]{0,99}\d ?%)[^\n]{0,99}ellul", re.M
 )
 _WISHES = re.compile(
     r"\b(?:request|plan(?:s|ned)|schedul|pending|await|defer|recommend|advis|suggest(?:ed|s)?\b"

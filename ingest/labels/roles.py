@@ -8,7 +8,7 @@ from typing import Literal
 
 from ingest.labels.figures import Figure
 from ingest.labels.headings import names_norm
-from ingest.labels.languages import words_of
+from ingest.labels.languages import VOID, words_of
 from ingest.labels.segments import Segment
 from ingest.labels.tokens import Sentence, after_any
 
@@ -16,9 +16,7 @@ Role = Literal["finding", "norm", "criterion", "quality"]
 _OF_AGE = re.compile(r"F[^F]*\([dpz]*y[:dpv]*$")  # "40% hypercellular (for age 30%)"
 # "cellularity, age: 50", "cellularity (age-matched mean): 50"
 # "40% -- WITHDRAWN, wrong slide"
-_VOIDED = re.compile(
-    r"[\s:;,(*-]{1,6}(?:withdrawn|retracted|rescinded|void|cancel|entered in error)"
-)
+_VOIDED = re.compile(rf"[\s:;,([*-]{{1,6}}(?:please )?(?:{VOID})")
 _AGED = re.compile(
     r"ity[ ,([/-]{1,3}age(?:[ -](?:mean|average|median|group|matched|adjusted))*[\]),:|=> -]*$"
 )

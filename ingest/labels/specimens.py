@@ -27,7 +27,7 @@ _LEADS = re.compile(
 _NAMED = re.compile(
     rf"(?P<unit>[^\W\d_]{{3,12}} )?(?P<open>[(\[])?\b(?P<id>{_ID})\b(?(open)[)\]])(?! ?(?:[cm]m|%))"
 )
-_SIDES = by_word("""
+SIDES = by_word("""
 r right rt r re rechts rechte droite droit d
 l left lt l li links linke gauche g
 1 first one einen 1 a longer larger bigger
@@ -37,7 +37,7 @@ l left lt l li links linke gauche g
 """)
 _OF_CORE = re.compile(r"core +[(\[]?(?:[a-z]+ )?([a-z]|\d)[.):\]]*$")
 _NUMBERED_CORE = re.compile(r"(?:core|biopsy|trephine|cylinder) (\d)\b(?! ?[cm]m)")
-_COUNTED = {word for word, side in _SIDES.items() if side.isdigit()}  # of cores, not of readers
+_COUNTED = {word for word, side in SIDES.items() if side.isdigit()}  # of cores, not of readers
 
 
 # "three core biopsies:", above "A. Right crest", "B. ...", "C. ..."
@@ -119,8 +119,8 @@ def side_of(sentence: Sentence, s: str, at: int, under: str) -> str:
     words = sentence.words
     after = re.match(r"A?[pIqv(]+[dMB]*(R)", s[at + 1 :])
     if after:  # "40% on the left and 60% on the right"
-        return _SIDES.get(words[at + 1 + after.start(1)].rstrip("-"), "")
-    listed = len({_SIDES[word] for word in _COUNTED.intersection(words)}) > 1 and "r" not in s
+        return SIDES.get(words[at + 1 + after.start(1)].rstrip("-"), "")
+    listed = len({SIDES[word] for word in _COUNTED.intersection(words)}) > 1 and "r" not in s
     names = [
         words[i].rstrip("-")
         for i in range(after_any(s, ".F;", at), at)
@@ -128,9 +128,9 @@ def side_of(sentence: Sentence, s: str, at: int, under: str) -> str:
         and (words[i] not in _COUNTED or s[i + 1 : i + 2] != "M")
         and (listed or words[i] not in _COUNTED or set(s[max(0, i - 1) : i + 2]) & set("BG"))
     ]
-    sides = [_SIDES[name] for name in names if name in _SIDES]
+    sides = [SIDES[name] for name in names if name in SIDES]
     if not sides and is_of_one(s, at):
-        sides = [_SIDES[word] for word in words[: s.index("R") + 1] if word in _SIDES]
+        sides = [SIDES[word] for word in words[: s.index("R") + 1] if word in SIDES]
     if sides or "both" in names:
         return "" if "both" in names else sides[-1]
     heading = [word for word in re.findall(r"\w+", ASIDE.sub("", under)) if word not in "dg"]
@@ -138,7 +138,7 @@ def side_of(sentence: Sentence, s: str, at: int, under: str) -> str:
     if lead and not set(s[:at]) & set(".o") and "R" not in s[lead.end() : at]:
         heading = words[: lead.end()]  # "Left, 9 mm, 60% marrow: 85% cellular", "Core 2 (9 mm) ..."
     named = any(WORDS.get(word) in ("B", "G") for word in heading)
-    heads = {_SIDES[word] for word in heading if word in _SIDES and (named or word not in _COUNTED)}
+    heads = {SIDES[word] for word in heading if word in SIDES and (named or word not in _COUNTED)}
     heads = heads & {"r", "l"} or heads  # "Part A, right iliac crest"
     if several := _NUMBERED_CORE.match(under):
         return several[1]  # "Core 1 (right)", "Core 2 (right)"

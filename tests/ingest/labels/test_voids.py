@@ -1,0 +1,100 @@
+"""A void report gives no value, nor a core that cannot be read; what else is void, no change."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+
+from ingest.labels.rules import parse
+
+CORE = "Bone marrow core biopsy, 14 mm, adequate. Cellularity 40%. Trilineage maturation."
+MARKS = [
+    "This report is void.",
+    "THIS REPORT IS RETRACTED",
+    "REPORT CANCELLED",
+    "Status: entered in error",
+    "*** VOID ***",
+    "This report was issued on the wrong patient and has been withdrawn.",
+    "Please disregard this report.",
+    "Specimen mix-up: this result is invalid and must not be used.",
+    "DO NOT USE - ENTERED IN ERROR",
+    "Dieser Befund ist ungültig (Verwechslung des Patienten).",
+    "Ce compte rendu est annulé.",
+]
+OTHERS = [
+    "The cytogenetics order was cancelled.",
+    "The flow cytometry result is invalid and was withdrawn.",
+    "The report on the aspirate of 3 May was retracted.",
+    "Iron stain: cancelled.",
+    "The previous report is void.",
+    "A printed copy of this report is void without a signature.",
+    "FISH\nCancelled",
+    "Voided urine was clear.",
+    "The blood sample was mislabelled and discarded.",
+]
+
+
+@pytest.mark.parametrize(("mark", "where"), [*product(MARKS, ["above", "below", "behind"])])
+def test_a_void_report_has_no_value(mark: str, where: str) -> None:
+    text = {"above": f"{mark}\n\n{CORE}", "below": f"{CORE}\n\n{mark}", "behind": f"{CORE} {mark}"}
+    if where == "behind" and mark.isupper():
+        return  # a mark is a line of its own
+    assert parse(text[where]).value is None
+
+
+@pytest.mark.parametrize(("other", "where"), [*product(OTHERS, ["above", "below"])])
+def test_what_else_is_void_changes_nothing(other: str, where: str) -> None:
+    assert parse(f"{other}\n\n{CORE}" if where == "above" else f"{CORE}\n\n{other}").value == 40
+
+
+@pytest.mark.parametrize("mark", ["[DELETED]", "(strike this)", "- cancelled", "; disregard."])
+def test_a_figure_with_a_void_mark_is_none(mark: str) -> None:
+    assert parse(f"Bone marrow core biopsy: cellularity 40% {mark}").value is None
+
+
+def test_a_new_figure_behind_the_void_one_holds() -> None:
+    text = f"{CORE}\n\nADDENDUM: The above figure is void. The cellularity is 20%."
+    assert parse(text).value == 20
+
+
+UNREAD = [
+    "is inadequate",
+    "is crushed and cannot be assessed",
+    "is not representative",
+    "is too small to be relied upon",
+    "is non-diagnostic",
+    "was excluded",
+    "is not taken into account",
+]
+
+
+@pytest.mark.parametrize("said", UNREAD)
+def test_a_core_that_cannot_be_read_is_left_out(said: str) -> None:
+    sided = f"Bone marrow biopsies. Left: 30% cellular. Right: 80% cellular. The right core {said}."
+    assert parse(sided).value == 30
+    listed = f"Bone marrow biopsy: two cores, 60% and 10% cellular; the second {said}."
+    assert parse(listed).value is None
+    both = f"Bone marrow biopsy: two cores, 60% and 10% cellular. The aspirate {said}."
+    assert parse(both).value == 35
+    third = f"Bone marrow biopsies. Core 1: 60% cellular. Core 2: 10% cellular. Core 3 {said}."
+    assert parse(third).value == 35
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Bone marrow biopsy: two cores, 40% and 60% cellular, neither representative.",
+        "Bone marrow trephine. Core A is 30%, core B 80% cellular. Only core A is representative.",
+        "Knochenmark, zwei Stanzen: 60% und 10% zellulär; die zweite ist nicht beurteilbar.",
+        "Moelle, deux carottes : 60 % et 10 % de cellularité ; la seconde n'est pas interprétable.",
+    ],
+)
+def test_which_core_cannot_be_read_is_not_guessed(text: str) -> None:
+    assert parse(text).outcome == "not read"
+
+
+def test_a_stain_that_cannot_be_read_changes_nothing() -> None:
+    text = "Bone marrow biopsies. Left: 30% cellular. Right: 80% cellular. {} not assessable."
+    for noun in ("Iron stain", "Fibrosis", "Megakaryocytic dysplasia"):
+        assert parse(text.format(noun)).value == 55

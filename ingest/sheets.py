@@ -3,28 +3,21 @@
 import csv
 import io
 import json
-import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from featurestore.errors import TrephineError, reading
-from featurestore.words import counted, unquoted
+from featurestore.words import unquoted
+from ingest.texts import guessed, read_text
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet", ".xlsx")
-# byte order marks
-MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe\0\0": "utf-32", b"\0\0\xfe\xff": "utf-32"}
-MARKS |= {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}  # the longer ones first
 SEPARATORS = ",;\t|"
 HEAD = 65_536  # characters that hold the header
 QUOTING = (
     'A text with the separator, quotes or line ends stands in "quotes", its own quotes doubled'
 )
-# behind a small letter Mac Roman has its own, cp1252 a capital or none: "cellularit\x8e", "f\x9fr"
-MAC = re.compile(rb"[a-z][\x8a\x8d-\x90\x9d]|[A-Za-z]\x9f")
-NO_MAC = re.compile(rb"[a-z][\xe0-\xff]")
 csv.field_size_limit(2**31 - 1)  # a long report is one field
 
 # A text, None, or what JSON and Parquet hold that is no text: a list or a structure.
@@ -63,8 +56,8 @@ def read_sheet(
         elif suffix == ".xlsx":
             header, rows = _excel(path)
         else:
-            text, encoding = read_text(path, error, expected)
-            notes = guessed([encoding])
+            text, guess = read_text(path, error, expected)
+            notes = guessed([guess])
             header, rows = _json(text) if suffix == ".jsonl" else _csv(text, fit)
     except _Broken as broken:
         raise error(f"{path} {broken}.") from None
@@ -79,46 +72,6 @@ def shown(cell: Cell) -> str:
     if isinstance(cell, str):
         return cell.strip()
     return "" if cell is None else json.dumps(cell, default=str)
-
-
-def read_text(path: Path, error: type[TrephineError], expected: str) -> tuple[str, str]:
-    """The text of a file and its encoding; what cannot be read is an `error`: see `reading`."""
-    with reading(path, error, expected):
-        data = path.read_bytes()
-    return decode(data, str(path), error)
-
-
-def decode(data: bytes, name: str, error: type[TrephineError]) -> tuple[str, str]:
-    r"""Decode bytes; returns the text, with `\n` for every line end, and the encoding.
-
-    A byte order mark decides; else many NUL bytes tell utf-16; else what is not utf-8 is cp1252, or
-    Mac Roman where only that makes words of it.
-
-    Raises:
-        TrephineError: of class `error`: no encoding fits.
-    """
-    encodings = [encoding for mark, encoding in MARKS.items() if data.startswith(mark)]
-    if not encodings and 20 * data[:4096].count(0) > len(data[:4096]):
-        little = data[1:4096:2].count(0) > data[0:4096:2].count(0)
-        encodings = ["utf-16-le" if little else "utf-16-be"]
-    mac = MAC.search(data) and not NO_MAC.search(data)
-    for encoding in encodings or ["utf-8", "mac_roman" if mac else "cp1252"]:
-        try:
-            text = data.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        return text.replace("\r\n", "\n").replace("\r", "\n"), encoding
-    raise error(f"{name} is neither UTF-8, UTF-16, Windows-1252 nor Mac text. Save it as UTF-8.")
-
-
-def guessed(encodings: Iterable[str]) -> list[str]:
-    """What to tell of encodings that nothing in their files states."""
-    names = {"cp1252": "Windows-1252", "mac_roman": "Mac Roman"}
-    n = Counter(names[one] for one in encodings if one in names)
-    return [
-        f"not UTF-8, so taken for {name}: {counted(times, 'file')}. Look at letters like ä and é"
-        for name, times in n.items()
-    ]
 
 
 def _csv(text: str, fit: Callable[[Sequence[str]], int]) -> tuple[list[str], Rows]:
@@ -198,4 +151,6 @@ def _cell(value: Any) -> Cell:
         return str(int(value)) if value.is_integer() else str(value)
     if isinstance(value, date):
         return value.isoformat()
+    if isinstance(value, bytes):  # Parquet's texts without a type
+        return value.decode("utf-8", "replace")
     return value if value is None or isinstance(value, list | dict) else str(value)

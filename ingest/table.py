@@ -12,7 +12,8 @@ from featurestore.errors import CohortError, ConfigError, TrephineError
 from featurestore.types import Target
 from ingest.cells import SHOWN, Cells, Column, Faults, column_of, is_missing, values_of
 from ingest.config import TableConfig
-from ingest.sheets import QUOTING, SUFFIXES, Rows, guessed, read_sheet, read_text, shown
+from ingest.sheets import QUOTING, SUFFIXES, Rows, read_sheet, shown
+from ingest.texts import cleaned, guessed, is_damaged, read_text
 
 if TYPE_CHECKING:
     import polars as pl
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
 __all__ = [
     "SUFFIXES",
     "Column",
+    "cleaned",
     "column_of",
     "guessed",
+    "is_damaged",
     "is_missing",
     "read_text",
     "values_of",

@@ -15,9 +15,7 @@ from featurestore.types import Qualifier
 from ingest.labels.languages import FRACTIONS, NUMBERS
 
 _PLAIN = {ord(c): "-" for c in "‐‑‒–—―−\u00ad"} | {ord(c): "'" for c in "‘’‚´"}
-_PLAIN |= {ord(c): '"' for c in "“”„«»"} | {
-    ord(c): " " for c in "\u200b\ufeff\u2060\u00a0\u2009\u202f\u2007"
-}
+_PLAIN |= {ord(c): '"' for c in "“”„«»"} | {ord(c): " " for c in "\u00a0\u2009\u202f\u2007"}
 _PLAIN |= {ord(c): "|" for c in "│┃║╎┆‖¦"} | {ord(c): "-" for c in "─━═┄"}
 _PLAIN |= {ord(a): b for a, b in zip("≤≥⁄≅≈∼˜～", "<>/~~~~~", strict=True)}
 _IN_BRACES = re.compile(

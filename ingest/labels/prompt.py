@@ -115,7 +115,7 @@ def read_answer(answer: Answer, it: Understood, model: str) -> Reading:
         if not 1 <= said.figure <= len(figures):
             raise ValueError(f"the report has figures 1 to {len(figures)}, not {said.figure}")
         claims.append(_claim(said, figures[said.figure - 1], it))
-    reading = decide(it.text, it.folded, claims, [], rule=model)
+    reading = it.told(decide(it.text, it.folded, claims, [], rule=model))
     return reading if reading.found else replace(reading, rule=model)
 
 

@@ -18,6 +18,7 @@ from ingest.labels.tokens import class_of
 from ingest.table import (
     Column,
     Table,
+    cleaned,
     column_of,
     guessed,
     is_missing,
@@ -118,7 +119,7 @@ def read_reports(path: Path, config: TableConfig | None = None) -> ReportFile:
         read = _folder if path.is_dir() else _table
     found, failures, notes = read(path, config)
     found = [one for one in found if one.case_id not in failures]
-    kept = [report for report in found if not is_missing(report.text)]
+    kept = [report for report in found if not is_missing(cleaned(report.text))]
     cases: dict[str, list[Report]] = {}
     for report in kept:
         cases.setdefault(report.case_id, []).append(report)
@@ -168,7 +169,7 @@ def _folder(
     files = [one for one in there if one.suffix.lower() == ".txt"]
     if not files:
         raise ReportError(f"{path} holds no .txt file. {expected}")
-    found, encodings = [], []
+    found, guesses = [], []
     failures: dict[str | int, str] = {}
     stems = {file.stem for file in files}
     # "A1 addendum.txt" is of case A1 where A1.txt is there, and comes behind it
@@ -179,13 +180,13 @@ def _folder(
         try:
             if wrong or is_missing(case_id):
                 raise ReportError(f"{wrong[0][1] if wrong else 'no case_id'}. Rename the file")
-            text, encoding = read_text(file, ReportError, expected)
+            text, guess = read_text(file, ReportError, expected)
         except ReportError as error:
             failures[_whole(case_id or file.name)] = _whole(str(error))
         else:
             found.append(Report(case_id=case_id, text=text))
-            encodings.append(encoding)
-    notes = guessed(encodings)
+            guesses.append(guess)
+    notes = guessed(guesses)
     if rest := [one.name for one in every if one not in files]:
         notes.append(
             f"left out, as they are no .txt files: {len(rest):,} ({', '.join(rest[:3])}"
@@ -220,7 +221,7 @@ def _that_hold(several: Sequence[Report]) -> list[Report]:
 
 def is_addendum(report: Report) -> bool:
     """Whether a text begins as one that belongs to an earlier one."""
-    return ADDENDUM.match(report.text) is not None
+    return ADDENDUM.match(cleaned(report.text)) is not None
 
 
 def _adds(later: Report, earlier: Sequence[Report]) -> bool:
@@ -233,7 +234,8 @@ def _adds(later: Report, earlier: Sequence[Report]) -> bool:
 
 
 def _on_cellularity(report: Report) -> bool:
-    words = re.findall(r"[^\W\d_]{5,}", report.text.lower())  # "cell" alone is of any report
+    text = cleaned(report.text).lower()
+    words = re.findall(r"[^\W\d_]{5,}", text)  # "cell" alone is of any report
     return any(class_of(word) in ("C", "A", "H") for word in words)
 
 

@@ -20,6 +20,7 @@ from ingest.labels.config import ValueConfig
 from ingest.labels.recording import without_erased
 from ingest.labels.reports import ENDS, FOR_TARGET, STATES_NONE, read_label_table, read_reports
 from ingest.labels.rules import understand
+from ingest.table import cleaned
 
 EXCERPT_CHARACTERS = 240  # either side of the evidence
 DOUBTFUL_CHARACTERS, DOUBTFUL_SENTENCES = 200, 3  # of a Report without evidence, at most
@@ -115,6 +116,7 @@ def import_review(
 def _excerpt(row: dict[str, Any], text: str | None) -> str:
     if text is None:
         return ""
+    text = cleaned(text)
     quotes = filter(None, (row["rules_evidence"], row["ollama_evidence"]))
     places = ((text.find(quote), len(quote) + EXCERPT_CHARACTERS) for quote in quotes)
     pieces = (text[max(0, at - EXCERPT_CHARACTERS) : at + n] for at, n in places if at >= 0)

@@ -18,36 +18,49 @@ from ingest.labels.figures import fold
 from ingest.labels.languages import READ, language
 from ingest.labels.segments import Segment, segments
 from ingest.labels.structure import as_text
+from ingest.table import cleaned, is_damaged
 
 MOST_CLAIMS = 200  # no report of one biopsy states more
 _IMPOSSIBLE = re.compile(r"(?<![\d.,])(?!100\D)[1-9](\d\d)(?= ?(?:%|per ?cent|prozent))")  # "140%"
+
+# a file that is written out in letters: "JVBERi0xLjQKJ..."
+_CODED = re.compile(r"\b(?=\S{0,60}?[A-Z])(?=\S{0,60}?[a-z])[A-Za-z\d+/]{60}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Understood:
     """A Report taken apart: its plain text, its sentences, and a claim for each figure in them."""
 
+    given: str  # as it was handed over
     text: str
     folded: str
     segments: list[Segment]
     claims: list[Claim]
 
+    def told(self, reading: Reading) -> Reading:
+        """A Reading; of a Report that is not all text none that says that it states none."""
+        if reading.outcome == "states none" and (
+            is_damaged(self.given) or _CODED.search(self.text)
+        ):
+            return none_read("some of the report is no text: export its words anew, as UTF-8", read=False)
+        return reading
+
 
 @lru_cache(maxsize=4)  # a Label is read, then its evidence is checked
 def understand(text: str) -> Understood:
     """Take a Report apart, whatever its layout."""
-    text = as_text(text)
+    given, text = text, cleaned(as_text(cleaned(text)))  # "cellu&shy;larity"
     folded = fold(text)
     cut = list(segments(text, folded))
     claims = list(islice(read_claims(folded, cut), MOST_CLAIMS))
-    return Understood(text=text, folded=folded, segments=cut, claims=claims)
+    return Understood(given=given, text=text, folded=folded, segments=cut, claims=claims)
 
 
 def parse(text: str) -> Reading:
     """Read a Report: `stated` with a value, `states none`, or `not read` with the reason."""
     reading = _read(text)
-    if reading.outcome == "states none" and _IMPOSSIBLE.search(text):
-        as_possible = _read(_IMPOSSIBLE.sub(r"0\1", text))  # whose would it be, were it one?
+    if reading.outcome == "states none" and _IMPOSSIBLE.search(plain := cleaned(text)):
+        as_possible = _read(_IMPOSSIBLE.sub(r"0\1", plain))  # whose would it be, were it one?
         if as_possible.outcome != "states none":
             return none_read("a cellularity of over 100% is stated", read=False)
     return reading
@@ -58,5 +71,5 @@ def _read(text: str) -> Reading:
     if language(it.folded) not in READ:
         return none_read("the report is in a language that is not read", read=False)
     if not it.segments:
-        return none_read("no words on cellularity")
-    return decide(it.text, it.folded, it.claims, it.segments)
+        return it.told(none_read("no words on cellularity"))
+    return it.told(decide(it.text, it.folded, it.claims, it.segments))

@@ -35,7 +35,7 @@ _BLOCKS |= {"dt", "dd", "section", "body", "title", "pre"}
 def as_text(text: str) -> str:
     """The words of a Report as plain text; plain text comes back as it is."""
     text = by_marks(text)
-    lead = text[:400].lstrip("\ufeff \r\n\t")
+    lead = text[:400].lstrip()
     if rtf := re.search(r"\{ ?\\rtf", text[:400]):  # "MAIN LAB   {\\rtf1 ...", below a line
         return text[: rtf.start()] + "\n" + _of_rtf(text[rtf.start() :])
     if lead.startswith(("{", "[")) and (plain := _of_json(text)) is not None:
@@ -226,10 +226,10 @@ def _of_hl7(text: str) -> str:
     """The results (OBX) and notes (NTE) of an HL7 version 2 message."""
     import hl7
 
-    if "OBX|" in text and not text.lstrip("\x0b\ufeff \r\n").startswith("MSH"):
+    if "OBX|" in text and not text.lstrip().startswith("MSH"):
         text = "MSH|^~\\&|||||||ORU^R01|1|P|2.5\r" + text.lstrip()
     try:
-        message = hl7.parse(text.strip("\x0b\x1c\ufeff \r\n").replace("\n", "\r"))
+        message = hl7.parse(text.strip().replace("\n", "\r"))
     except (hl7.HL7Exception, ValueError, IndexError, KeyError, AssertionError):
         return text
     lines: list[str] = []

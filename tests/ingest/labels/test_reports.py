@@ -21,7 +21,6 @@ from featurestore import strangers
 from featurestore.errors import ReportError, TrephineError
 from featurestore.types import Report, Target
 from ingest.labels.reports import read_label_table, read_reports
-from ingest.sheets import decode
 
 TEXT = 'Core: "50–60%" cellular,\nGröße 14 mm; no fibrosis.'
 ROWS = [
@@ -57,7 +56,8 @@ def test_jsonl_and_parquet_give_the_same_reports(tmp_path: Path) -> None:
     lines = "\n".join(json.dumps(row) for row in ROWS) + "\n\n"
     assert read_reports(saved(tmp_path, lines, "r.jsonl")).reports == EXPECTED
     table = pl.DataFrame(ROWS)
-    for column in (pl.col("reported_on"), pl.col("reported_on").str.to_datetime("%Y-%m-%d")):
+    day = pl.col("reported_on")
+    for column in (day, day.str.to_datetime("%Y-%m-%d"), pl.col("text").cast(pl.Binary)):
         table.with_columns(column).write_parquet(tmp_path / "r.parquet")
         assert read_reports(tmp_path / "r.parquet").reports == EXPECTED
 
@@ -362,19 +362,7 @@ def test_an_encoding_that_is_guessed_is_told_once(encoding: str, name: str, tmp_
         assert [name in note and n in note for note in told] == [True] * bool(name), told
 
 
-def test_bytes_of_no_encoding_are_refused() -> None:
-    with pytest.raises(ReportError, match="Save it as UTF-8"):
-        decode(b"caf\x81\xff", "r.csv", ReportError)
-
-
 def test_half_a_surrogate_pair_does_no_harm(tmp_path: Path) -> None:
     path = saved(tmp_path, '{"case_id": "A", "text": "a \\ud800 b"}', "r.jsonl")
     (report,) = read_reports(path).reports
     assert report.report_hash
-
-
-@given(text=st.text(st.characters(codec="utf-8", exclude_characters="\r\0\ufeff"), min_size=1))
-def test_utf8_text_is_never_taken_for_something_else(text: str) -> None:
-    assert decode(text.encode("utf-8"), "x", ReportError)[0] == text
-    assert decode(text.encode("utf-8-sig"), "x", ReportError)[0] == text
-    assert decode(text.encode("utf-16"), "x", ReportError)[0] == text

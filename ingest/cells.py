@@ -50,6 +50,8 @@ class Column:
     at_least: float = -math.inf
     at_most: float = math.inf
     missing: str = ""  # pattern of further texts that stand for a missing value here
+    by_blanks: bool = False  # nothing but a blank is a missing value here
+    yes_no: bool = False  # true and false are the numbers 1 and 0
     words: tuple[str, ...] = ()  # that are values beside the numbers
     hints: tuple[tuple[str, str], ...] = ()  # pattern of what is no value, and what to write for it
 
@@ -69,8 +71,8 @@ def column_of(noun: type, field: str, **more: Any) -> Column:
 def is_missing(text: str, column: Column | None = None) -> bool:
     """Whether a text is blank, or a program's or this column's word for a missing value."""
     text = text.strip()
-    if len(text) >= 8:  # a long one is a report
-        return False
+    if len(text) >= 8 or (column is not None and column.by_blanks):  # a long one is a report
+        return not text
     codes = column.missing if column is not None else ""
     return text.casefold() in MISSING or (codes != "" and bool(re.fullmatch(codes, text)))
 
@@ -136,7 +138,7 @@ def _settle(
 
 
 def _numbers(column: Column, cells: Cells) -> tuple[dict[int, Any], Faults]:
-    read = {row: _number_readings(text) for row, text in cells}
+    read = {row: _number_readings(text, column.yes_no) for row, text in cells}
     values, unclear = _settle(cells, read, lambda text: None if "," in text else ".")
     faults: Faults = []
     for row, text in cells:
@@ -154,10 +156,10 @@ def _numbers(column: Column, cells: Cells) -> tuple[dict[int, Any], Faults]:
     return values, faults
 
 
-def _number_readings(text: str) -> May[float]:
+def _number_readings(text: str, yes_no: bool) -> May[float]:
     """What a text may mean, by its decimal mark."""
     text = text.removesuffix("%").rstrip().casefold()
-    if text in ("true", "false"):
+    if yes_no and text in ("true", "false"):
         return {".": float(text == "true"), ",": float(text == "true")}
     plain = {".": text.replace(",", ""), ",": text.replace(".", "").replace(",", ".")}
     may: dict[Hashable, float] = {

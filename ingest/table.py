@@ -187,7 +187,8 @@ def _cells_of(
             found.append((row, cell))
     if words:
         said = ", ".join(f"{n:,} {word!r}" for word, n in words.most_common(3))
-        notes.append(f"{column.name} is missing where it says: {said}")
+        word = f". Write {column.words[0]!r} where that is meant" if column.words else ""
+        notes.append(f"{column.name} is missing where it says: {said}{word}")
     return found
 
 
@@ -269,6 +270,7 @@ def read_truth(path: Path, target: Target, config: TableConfig | None = None) ->
     import polars as pl
 
     limits: Any = {"at_least": target.low, "at_most": target.high}
+    limits["yes_no"] = target.kind == "binary"
     columns = [
         Column(name="slide_id", kind="id", needed=True, filled=True, unique=True, also=("slide",)),
         Column(name=target.name, kind="number", needed=True, also=("truth", "value"), **limits),

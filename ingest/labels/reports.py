@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ VALUE_HINTS = (  # how people write what is no one number
         f"is no number: write {STATES_NONE!r} of a report that gives none",
     ),
     (
-        r"y|n|yes|no|ja|nein|oui|non|t|f|pos(?:itive?)?|neg(?:ative?)?|positiv|negativ",
+        r"y|n|yes|no|ja|nein|oui|non|t|f|true|false|pos(?:itive?)?|neg(?:ative?)?|positiv|negativ",
         "is a yes or a no, and no number: write 1 and 0, of a --target of --kind binary",
     ),
     (
@@ -319,7 +319,7 @@ def read_gold(
     columns = [
         Column(name="id", kind="id", needed=True, filled=True, unique=True),
         Column(name="text", kind="prose", needed=True, filled=True),
-        *_value_columns(Target()),
+        *(replace(column, by_blanks=True) for column in _value_columns(Target())),
         Column(name="tags", kind="list"),
     ]
     table = read_table(path, columns, config, error=ReportError)
@@ -337,9 +337,9 @@ def read_gold(
 
 
 def _value_columns(target: Target) -> list[Column]:
-    also = ("label", target.name)
+    how: dict[str, Any] = {"also": ("label", target.name), "yes_no": target.kind == "binary"}
     return [
-        column_of(Label, "value", needed=True, also=also, hints=VALUE_HINTS, words=(STATES_NONE,)),
+        column_of(Label, "value", needed=True, hints=VALUE_HINTS, words=(STATES_NONE,), **how),
         column_of(Label, "low", also=("lower",)),
         column_of(Label, "high", also=("upper",)),
     ]

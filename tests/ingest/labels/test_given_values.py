@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from pathlib import Path
 
 import pytest
@@ -137,3 +139,44 @@ def test_gold_takes_the_values_that_a_table_of_labels_takes_and_no_others(
     found = {row["id"]: row["value"] for row in read_gold(gold)[0] if row["value"] is not None}
     assert found == {one.case_id: one.value for one in labels if one.value is not None}
     assert all(0 <= value <= 100 for value in found.values())
+
+
+WORDS_FOR_NOTHING = ["none", "nan", "NaN", "n/a", "NA", "null", "-", "unknown"]
+
+
+@given(value=st.sampled_from([*WORDS_FOR_NOTHING, "true", "False", True, False, math.nan, [40]]))
+def test_gold_without_a_number_is_refused_with_its_row(
+    value: object, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    rows = [{"id": "A", "text": "x", "value": one} for one in (None, 40, "", "states none", value)]
+    rows = [row | {"id": str(n)} for n, row in enumerate(rows)]
+    folder = tmp_path_factory.mktemp("t")
+    good = saved(folder, "\n".join(map(json.dumps, rows[:-1])), "good.jsonl")
+    assert [row["value"] for row in read_gold(good)[0]] == [None, 40, None, None]
+    bad = saved(folder, "\n".join(map(json.dumps, rows)), "bad.jsonl")
+    with pytest.raises(ReportError, match=r"row 5: value .*(?:no|not a) number|is a list"):
+        read_gold(bad)
+
+
+@given(words=st.lists(st.sampled_from([*WORDS_FOR_NOTHING, ""]), min_size=1))
+def test_words_for_nothing_are_left_empty_counted_and_told_what_to_write(
+    words: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    lines = [f"C{n},{word},," for n, word in enumerate(words)]
+    text = "\n".join(["case_id,value,low,high", "A,40,,", *lines])
+    found = read_label_table(saved(tmp_path_factory.mktemp("t"), text), Target(), skip_empty=True)
+    assert (len(found.labels), found.n_empty) == (1, len(words))
+    told = [note for note in found.notes if "Write 'states none' where that is meant" in note]
+    assert len(told) == any(words)
+
+
+@given(yes=st.lists(st.booleans(), min_size=1))
+def test_true_and_false_are_values_of_a_binary_target_alone(
+    yes: list[bool], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    lines = [json.dumps({"case_id": f"C{n}", "value": one}) for n, one in enumerate(yes)]
+    path = saved(tmp_path_factory.mktemp("t"), "\n".join(lines), "l.jsonl")
+    relapse = Target(name="relapse", kind="binary", low=0, high=1)
+    assert [one.value for one in read_label_table(path, relapse).labels] == yes
+    with pytest.raises(LabelError, match="is a yes or a no, and no number"):
+        read_label_table(path, Target())

@@ -1,4 +1,4 @@
-"""Tell sentences that speak to a reader or a program: they are content, and no finding."""
+"""Tell words to a reader or a program, and quoted ones: they are content, and no finding."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ _ANSWERS = re.compile(
     r"[^.\n]{0,40}[\d\"'<]|\b(?:must|shall) (?:be )?(?:record|answer|report|return|enter|output|say"
     r")|\b(?:answer|reply|respond) (?:only |just )?(?:with|in|as|using)\b"
 )
+_CITED = re.compile(r'[^\W\d_]\s"(?P<said>[^"]*)$')
+_WORDS = re.compile(r"[^\W\d_]{2,}")
 _OVER = ("end of report", "end of the report", "new report", "new task", "begin report")
 
 
@@ -36,3 +38,16 @@ def is_addressed(folded: str, start: int, end: int, *, amends: bool) -> bool:
         return True
     start = max(0, start - 1)  # with the line's end before it
     return any(word.search(folded, start, end) for word in (_ORDERS, _MACHINES, _ANSWERS))
+
+
+def is_cited(folded: str, begin: int, start: int, end: int) -> bool:
+    """Whether a figure stands in quotes behind words: 'their report lists "core, 80% cellular"'.
+
+    Its paragraph begins at `begin`; the figure goes from `start` to `end`.
+    """
+    before = folded[begin:start]
+    quote = _CITED.search(before) if before.count('"') % 2 == 1 else None
+    behind = folded[end : end + 200].partition('"')[0]
+    return quote is not None and bool(
+        _WORDS.search(quote["said"]) or len(_WORDS.findall(behind)) > 2
+    )

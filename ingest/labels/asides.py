@@ -57,7 +57,9 @@ def simplified(
     s = _ASIDE_COMMA.sub(lambda m: "C" + "q" * (len(m[0]) - 1), s)
     for aside in _AWAY.finditer(s) if "a" in s else ():
         if words[aside.start()] in _LEAVING:
-            s = s[: aside.start()] + "q" * len(aside[0]) + s[aside.end() :]
+            boxed = s[: aside.start()][-1:] == "("  # "50% (excluding nodules, which fill 20%)"
+            last = s.find(")", aside.end()) if boxed else aside.end()
+            s = s[: aside.start()] + "q" * (last - aside.start()) + s[last:]
     return s, {at: figure for at, figure in places.items() if s[at] in "FN"}
 
 

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from ingest.labels.addressed import is_addressed
+from ingest.labels.addressed import is_addressed, is_cited
+from ingest.labels.amendments import may_be_anothers, unsigned_as_signed
 from ingest.labels.asides import ticked
 from ingest.labels.doubts import is_free, may_be
 from ingest.labels.figures import Figure, share_of
@@ -53,9 +54,7 @@ _SPOKEN = re.compile(
 _OF_KEY = re.compile(r"b:[^n:;.]*F[^n:;.]*$|\(b[^n().]*F[^n().]*$")
 _NOT_BUT = re.compile("iF[^F.;]*j[dq]*$")  # "is not 85% as typed but 40%"
 _WITH_LAST = re.compile("F[(,]?jd?$")
-_CITED = re.compile(r'[^\W\d_]\s"(?P<said>[^"]*)$')
 _KEY = re.compile(r"\s*cellularity ?:")
-_WORDS = re.compile(r"[^\W\d_]{2,}")
 _ERRORS = words_of("error incorrect incorrectly mistakenly wrongly erroneously")
 _AGE = re.compile(r"\b(?:age|alter|âge)")
 # what says that there is more than one reading to take the mean of
@@ -154,13 +153,16 @@ def read_claims(folded: str, segments: Iterable[Segment]) -> Iterator[Claim]:
         if corrects or _SPOKEN.search(sentence.classes):
             follows = bool(carried and "%" not in folded[carried[1].end : segment.at])
             follows = follows and not is_of_another(segment.heading)
-            follows = follows or heard == segment.paragraph  # "The cellularity was mistyped. ..."
+            begun = folded[segment.said[0] : segment.at]  # "The cellularity was mistyped. ..."
+            follows = follows or heard == segment.paragraph or "ellul" in begun.rpartition("%")[2]
             amended = _corrections(sentence, segment, made, said, follows=follows)
             made = list({claim.start: claim for claim in [*made, *amended]}.values())
             new = {claim.figure.parts for claim in made if claim.amends} - said
             made = [
                 replace(c, earlier=c.earlier or bool(new and c.figure.parts in said)) for c in made
             ]
+        if any(claim.amends for claim in made):
+            made = _by_whom(made, segment, folded)
         said |= {claim.figure.parts for claim in made if claim.owner == "cellularity"}
         if not made and (near or heard == segment.paragraph):
             last = carried[1] if carried and near else None
@@ -170,7 +172,8 @@ def read_claims(folded: str, segments: Iterable[Segment]) -> Iterator[Claim]:
         if any(claim.counts for claim in made) and (of := _context(sentence, segment, folded)):
             made = [_of_context(claim, of) for claim in made]
         if not corrects:
-            made = [replace(c, earlier=c.earlier or _is_cited(folded, c)) for c in made]
+            cited = [is_cited(folded, segment.said[0], c.start, c.end) for c in made]
+            made = [replace(c, earlier=c.earlier or q) for c, q in zip(made, cited, strict=True)]
         spoken = bool(made) and is_addressed(folded, *segment.said, amends=segment.amends)
         yield from (replace(claim, addressed=True) if spoken else claim for claim in made)
         ended = segment.end if made or {"e", "c"} & set(sentence.classes) else -1
@@ -180,6 +183,14 @@ def read_claims(folded: str, segments: Iterable[Segment]) -> Iterator[Claim]:
             carried = segment.paragraph, owned[-1]
         elif made:
             carried = None
+
+
+def _by_whom(made: list[Claim], segment: Segment, folded: str) -> list[Claim]:
+    """Corrections that are another's reading, or may be of another sample, replace none."""
+    whose = may_be_anothers(segment.heading, folded[segment.said[0] : segment.end])
+    if whose == "theirs":
+        return [replace(claim, earlier=True, amends=False) for claim in made]
+    return [replace(claim, owner="unclear") for claim in made] if whose else made
 
 
 def _context(sentence: Sentence, segment: Segment, folded: str) -> str:
@@ -215,16 +226,6 @@ def _of_context(claim: Claim, of: str) -> Claim:
     if of == "S":
         return replace(claim, material="aspirate")
     return replace(claim, earlier=True) if of == "b" else replace(claim, scope="aside")
-
-
-def _is_cited(folded: str, claim: Claim) -> bool:
-    """Whether a figure stands in quotes behind words: 'their report lists "core, 80% cellular"'."""
-    before = folded[claim.segment.said[0] : claim.start]
-    quote = _CITED.search(before) if before.count('"') % 2 == 1 else None
-    behind = folded[claim.end : claim.end + 200].partition('"')[0]
-    return quote is not None and bool(
-        _WORDS.search(quote["said"]) or len(_WORDS.findall(behind)) > 2
-    )
 
 
 def _claims(sentence: Sentence, segment: Segment) -> Iterator[Claim]:
@@ -282,7 +283,7 @@ def _corrections(
     It is where it follows on the old one: "Typo: 60%". It may be where the sentence is on
     cellularity, or where a figure of before (in `said`) is named beside it: "read 60% for 40%".
     """
-    s = sentence.classes
+    s = unsigned_as_signed(sentence, said)
     met = set(s)
     wrong = _ERRORS & set(sentence.words)
     mark = 0 if segment.amends else s.find("E")

@@ -78,7 +78,8 @@ def decide(
             empty = all(left for _, left in gone)
             why = "the core holds no marrow to read" if empty else "no core was received"
             return none_read(why, read=not empty)
-    known = {(claim.figure.low, claim.figure.high) for claim in good if claim.amends}
+    amended = [claim for claim in good if claim.amends] or good
+    known = {(claim.figure.low, claim.figure.high) for claim in amended}
     if any(
         c.amends and not c.addressed and (c.figure.low, c.figure.high) not in known for c in hidden
     ):

@@ -162,9 +162,11 @@ _TOLD = re.compile(
 )
 _NO_FIGURE = re.compile(
     r"\b[a-z]{1,4}-?\d\d(?:\d\d)?[-./:]\d{3,}\b(?! ?%)"
+    r"|\b[a-z]{1,2}\d\d-\d\d?\b(?! ?%)"
     r"|(?:19|20)\d\d-\d\d?-\d\d?\b"
     r"|\d(?<!\w\d)\d?(?:/\d\d?/(?:\d\d)?\d\d|\.\d\d?\.(?:\d\d)?\d\d|/20\d\d)\b"
 )  # the number of a specimen, a date
+_THOUSANDS = re.compile("[1-9][.,]000")
 _NO_BOUND = ("", ",", ";", "/", ")", "|", "%", "-")  # no word of a bound ends so
 _GAP = re.compile(r"\n[ \t]+\S")
 _HINT = re.compile(r"[\d½¼¾⅓⅔]")
@@ -180,6 +182,7 @@ class Figure:
     high: float
     qualifier: Qualifier | None
     signed: bool  # a per cent sign or word, or a fraction: a share for certain
+    joined: str = ""  # by which word the ends of a range are: "to"
     parts: tuple[float, ...]  # the numbers as they stand: (80, 45) in "from 80% to 45%"
 
     @property
@@ -351,6 +354,8 @@ def _values(match: re.Match[str]) -> tuple[float, ...]:
 
 def _figure(text: str, first: re.Match[str], second: re.Match[str] | None) -> Figure | None:
     """A number, or a range or plus-minus of it and the next one; null where it is no share."""
+    if _THOUSANDS.fullmatch(first[0].rstrip(" %")):
+        return None
     parts, end = _values(first), first.end()
     said: Qualifier | None = None
     low, high = parts[0], parts[-1]
@@ -372,9 +377,11 @@ def _figure(text: str, first: re.Match[str], second: re.Match[str] | None) -> Fi
     if not low <= high <= 100:
         return None
     start, end, low, high, said = _bounded(text, first.start(), end, low, high, said)
+    joined = gap.strip() if len(parts) > 1 else ""
     return Figure(
-        start=start, end=end, low=low, high=high, qualifier=said, signed=signed, parts=parts
-    )
+        start=start, end=end, low=low, high=high, qualifier=said, signed=signed, joined=joined,
+        parts=parts,
+    )  # fmt: skip
 
 
 def _bounded(

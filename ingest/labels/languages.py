@@ -160,7 +160,7 @@ k instead against statt anstatt anstelle lieu than versus vs compared comparison
  als que contre gegenüber vergleich comparaison gegen contrary
 i not no cannot never without sans ohne neither nor nicht kein keine pas non aucun aucune unable
  unlikely hardly scarcely disagree disagrees kaum keinen keinem keiner nie niemals jamais
- preclude precludes prevents unavailable
+ preclude precludes prevents unavailable n/a
 """
 # more of German and French
 TONGUES = """
@@ -192,7 +192,7 @@ y altersgerecht altersnormal altersüblich altersadäquat
 e altersnorm altersnormwert décennale attendue attendus
 b ursprünglich anfänglich anfangs ausgangswert ausgangsbefund vorjahr ehemals initiale antérieure
  antérieurement précédente
-g zurückgegangen angestiegen abgefallen abgesunken
+g zurückgegangen angestiegen abgefallen abgesunken gestiegen stieg fiel climbed
 t fokal focalement localement herdförmig herdig örtlich endroits plages îlots foyer foyers secteur
  secteurs herd herde herden insel inseln areale arealen bezirke bezirken regionen
 j resp respektive bzw beziehungsweise respectivement sodass

@@ -29,6 +29,11 @@ WITHOUT = re.compile(r"(?:c[dq]*)?a[dqupvMBG]*a")  # "[excluding the subcortical
 # "is within the expected range for age, at 40%"
 _COMPARED = re.compile("[pIq][dqh]*e[eq]*(?:p[dq]*y[yd]*)?(?=[,(])")
 _FROM, _TO = ("from", "von", "de"), ("to", "auf", "zu", "à")
+# verbs of change, and no states as "reduced" is: "rose 20% to 60%" ends at 60 either way
+_CHANGES = words_of(
+    """rose risen rise fell fallen fall dropped drop went gone grown come down declined improved
+    recovered climbed ging sank sinkt stieg gestiegen fiel gefallen gesunken passée passé passe"""
+)
 _UNIT = re.compile(r"\([q%y]+\)(?=:)")  # "Normal cellularity for age (%): 40", "... (76): 40"
 _CORRECTS = re.compile("E(?![qx]{0,2}c)")  # but not "the modified Camitta criteria"
 _YOURS = re.compile(r"\bihr(?:e[mnrs]?)? (?:befund|bericht|brief|gutachten|schreiben)")
@@ -49,9 +54,10 @@ _HEARD = re.compile(
 )
 # "is no longer 90%", "not 40%", "no cellularity of 90%", "do not agree with the 90%"
 _DENIED = re.compile("[ik]R?(?:[xv]?w)?(?:,[^,F]*,)?[pdqv]*$|iR?[xv]?w?[dq]*C[pd]*$")
+_NORM_IS = re.compile("F,d?q*e")  # "exceeds 40%, the norm"
 _THAN = words_of("than als que")
 _THAN_ENDS = re.compile("k[^,;:F]*[,;:]")  # "less cellular than before, at 40%"
-_WHO = words_of("which that who qui die der das welche dont")
+_WHO = words_of("which that who where when qui die der das welche dont wo où")
 _WHICH, _IS = words_of("which what that"), words_of("is was")
 _AS = words_of("as like wie comme to than")
 WE = words_of("i we ich wir je nous")
@@ -81,6 +87,8 @@ def role_of(s: str, at: int, sentence: Sentence, segment: Segment) -> tuple[Role
     yours = _YOURS.search(segment.text, 0, sentence.figures[at].start)
     if yours or _VOIDED.match(segment.text, sentence.figures[at].end) or _is_heard(sentence, s, at):
         return "finding", "r", False
+    if bound and _NORM_IS.match(s, at):
+        return "norm", "", False
     if "?" in s[at + 1 : at + 3] or (bound and _RULE.match(s, max(0, s.rfind("C", 0, at)))):
         return "criterion", "", False
     mark = next((letter for letter in after + before[::-1] if letter in marks), "")
@@ -192,7 +200,8 @@ def _is_past(sentence: Sentence, s: str, at: int) -> bool:
     figure = sentence.figures[at]
     left = last == "from" and ("g" in said or "v" not in said)
     left = left or (last in ("von", "de") and "g" in said)  # "ging von 80 % auf 20 % zurück"
-    left = left or (last in ("von", "de") and re.match("F[pq]*F[qv]*g", s[at:]) is not None)
+    to = re.match("F[pq]*F(?P<changed>[qv]*g)?", s[at:]) if last in ("von", "de") else None
+    left = left or (to is not None and bool(to["changed"] or "auf" in sentence.words[at:][:2]))
     return left and figure.low == figure.high
 
 
@@ -201,6 +210,8 @@ def changed_to(sentence: Sentence, s: str, at: int, figure: Figure) -> tuple[Fig
     if len(figure.parts) == 2 and figure.low < figure.high and figure.qualifier is None:
         first, last = figure.parts
         turned = first > last or sentence.words[max(0, at - 1)] in _FROM
+        verb = sentence.words[len(s[:at].rstrip("q")) - 1] in _CHANGES
+        turned = turned or (verb and figure.joined == "to")
         if turned and {"g", "E"} & set(s[max(0, at - 12) : at]):
             return replace(figure, low=last, high=last), True
     return figure, False

@@ -21,7 +21,10 @@ from ingest.labels.structure import as_text
 from ingest.table import cleaned, is_damaged
 
 MOST_CLAIMS = 200  # no report of one biopsy states more
-_IMPOSSIBLE = re.compile(r"(?<![\d.,])(?!100\D)[1-9](\d\d)(?= ?(?:%|per ?cent|prozent))")  # "140%"
+_IMPOSSIBLE = re.compile(
+    r"(?<![\d.,])(?!100\D)[1-9](\d\d)(?= ?(?:%|per ?cent|prozent))"
+    r"|(?<![\d.,])[1-9][.,]000(?= ?%)"
+)  # "140%", "1,000%"
 
 # a file that is written out in letters: "JVBERi0xLjQKJ..."
 _CODED = re.compile(r"\b(?=\S{0,60}?[A-Z])(?=\S{0,60}?[a-z])[A-Za-z\d+/]{60}")

@@ -29,9 +29,10 @@ _VALUE = re.compile(r"\d{1,3} ?%?")
 _RANGE = re.compile(r"[(\[]? ?\d{1,3} ?%? ?(?:-|to) ?\d{1,3} ?%? ?[)\]]?")
 _LENGTH = re.compile(r"\d+(?:[.,]\d+)? ?[cm]m")
 _MEASURE = re.compile(r"\d/\d|\d ?[cm]m\b")
+# shares and boxes name no columns, "CD34 %" does
 _UNNAMED = re.compile(
-    r"\d ?(?:%|per ?cent)|[\[(][ x✓]?[\])]|[☐☒☑✓□]"
-)  # shares and boxes name no columns
+    r"(?<![^\W\d_])(?<![^\W\d_]\d)(?<![^\W\d_]\d\d)\d ?(?:%|per ?cent)|[\[(][ x✓]?[\])]|[☐☒☑✓□]"
+)
 _LABELS = 12  # characters that the column of a table's row names is wide, at least
 _MARK = re.compile(r"[(\[]?(?:[a-z]|\d{1,2}|[ivx]{1,4})[.):\]]+")  # "B.", "(3)"
 _NOW = re.compile(r"\bthis\b")  # "This biopsy (June 2021)"

@@ -26,7 +26,7 @@ from ingest.labels.languages import (
 
 # a ticked box, an empty one, an arrow, a date or an accession number, a word, anything else
 _TOKEN = re.compile(
-    r"(?P<word>h&e\b|[^\W\d_]++(?![\d'-]))|(?P<F>\ue000)|(?P<N>\ue001)"
+    r"(?P<word>h&e\b|n/a\b|[^\W\d_]++(?![\d'-]))|(?P<F>\ue000)|(?P<N>\ue001)"
     r"|(?P<X>[\[(] ?[xo✓*+] ?[\])]|[☒☑✓])"
     r"|(?P<O>\[[ _-]*\]|\( \)|[☐□]|(?<!\w)_+(?!\w))"
     r"|(?P<arrow>[-=]+>|→)|(?P<date>(?:19|20)\d\d(?:-\d\d?-\d\d?)?\b|[a-z]{1,4}+-?\d\d(?:\d\d)?[-./:]\d{3,}|[a-z]{1,4}+-?\d\d-\d+|[a-z]{3,4}-(?:19|20)\d\d\b|\d\d?[/.]\d\d?[/.]\d{2,4}|\d\d?/20\d\d)"
@@ -58,12 +58,13 @@ _CORRECTS = re.compile("|".join(CORRECTIONS))
 _NOUNS = {word for word, letter in WORDS.items() if letter in "MBRGSoy"} | words_of(
     "knochen kontroll verlauf bohr nadel hohlnadel jamshidi crista stanz trepan rest zell"
 )
-_SHORTENED = re.compile(r"cell(?:ul)?$|^(?:est|exp|resp|bzw|rd|li|re)$")  # "est. 40%"
+# "est. 40%"
+_SHORTENED = re.compile(r"cell(?:ul)?$|^(?:est|exp|resp|bzw|rd|li|re|dr|prof|mrs?|ms)$")
 _POST = {"post", "after", "following", "nach", "après"}
 _SHORT = re.compile(r"'(?:s|re|ve|d|ll|m)$")  # "it's", "we're"
 _SPECIAL = words_of(
     "a c d e f first o been estimated reported report figure value percentage cell content density"
-    " cent . g rapport als am est que that out local representative time diagnostic were had full"
+    " . cent g rapport als am est que that out local representative time diagnostic were had full"
     " filled packed form words contrast contre if wenn si falls estimate most much bulk mark marrow"
     " rouge active myéloïde jaune grasse graisseuse adipeuse"
 )

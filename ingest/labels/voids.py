@@ -35,7 +35,7 @@ _READ = (
 # "uninterpretable", "cannot be assessed", "too short to be meaningful", "only core A is adequate"
 _UNREAD = re.compile(
     rf"\b(?:un|in|non-?)(?={_READ})|\b(?:not|cannot|nicht|pas|non|neither|nor|too)"
-    rf" (?:[^\W\d_]+ ){{0,3}}?{_READ}|\b(?:exclud|left out|leaving out|unbrauchbar|ininterprét"
+    rf" (?:[^\W\d_]+ ){{0,3}}?{_READ}|\b(?:excluded|left out|leaving out|unbrauchbar|ininterprét"
     rf"|unzureich|ausgeschl)|\bonly (?:[^\W\d_]+ ){{1,3}}(?:is|are|was|were) {_READ}|\b(?:{VOID})"
 )
 _CLAUSE = re.compile(r"[,;:(|]|\b(?:and|but|or|und|aber|et|mais)\b")

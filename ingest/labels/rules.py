@@ -42,11 +42,11 @@ class Understood:
 
     def told(self, reading: Reading) -> Reading:
         """A Reading; of a Report that is not all text none that says that it states none."""
-        if reading.outcome == "states none" and (
-            is_damaged(self.given) or _CODED.search(self.text)
-        ):
-            return none_read("some of the report is no text: export its words anew, as UTF-8", read=False)
-        return reading
+        if reading.outcome != "states none":
+            return reading
+        if not is_damaged(self.given) and not _CODED.search(self.text):
+            return reading
+        return none_read("some of it is no text: export its words anew, as UTF-8", read=False)
 
 
 @lru_cache(maxsize=4)  # a Label is read, then its evidence is checked

@@ -275,7 +275,8 @@ def _of_pool(text: str, pool: list[Claim], rule: str) -> Reading:
         )  # "varies from 20 to 70%, as a whole 40%"
     listed = sum(claim.tie == "listed" for claim in pool) >= len(pool) - 1
     mixed = "S" in classes_in(pool[0].segment.heading)  # "Core and clot: 40% and 60% cellular"
-    if listed and (mixed or not all(claim.several for claim in pool)):
+    several = all(claim.several for claim in pool) or any(claim.spread for claim in pool)
+    if listed and (mixed or not several):
         return none_read("a second figure stands beside it", read=False)
     if listed and len({claim.segment.start for claim in pool}) == 1:
         return _stated(text, pool, rule or "mean over cores")

@@ -18,6 +18,7 @@ _COMPARES = OF | words_of(
     dessus dessous"""
 )
 CHANGES = words_of("less more lower higher fewer weniger mehr moins plus")
+_CHANGED = re.compile("dimin|augment|baiss|rédui|accru")  # "diminuée de 30 %"
 _PLACES = words_of("in im on over an auf sur dans")
 
 
@@ -63,6 +64,16 @@ def _is_normal(words: list[str], s: str, head: int, at: int) -> bool:
     begin = max(0, head - 2)
     normal = any(word.startswith(("normo", "normal", "appropriate")) for word in words[begin:at])
     return "y" in s[begin:head] or (normal and "y" in s[head:at])
+
+
+def is_difference(s: str, words: list[str], head: str, at: int) -> bool:
+    """Whether a figure says by how much something changed, or in how much of it something is."""
+    before = words[max(0, at - 2) : at]
+    changed = {s[at - 2 : at - 1], s[at + 1 : at + 2]} & {"g", "h"}  # "um 40 % vermindert"
+    by = before[-1:] == ["by"] or (before[-1:] == ["um"] and bool(changed))
+    by = by or (s[at - 1 : at] == "g" and s[at + 1 : at + 2] in tuple("uk"))
+    by = by or (s[at - 1] == "I" and head in ("H", "A"))  # "acellular in 60%"
+    return by or (before[-1:] == ["de"] and _CHANGED.match(before[0]) is not None)
 
 
 def is_relative(s: str, words: list[str], figures: dict[int, Figure], at: int) -> bool:

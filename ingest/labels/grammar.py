@@ -11,20 +11,27 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from ingest.labels.asides import ticked
-from ingest.labels.doubts import OF, is_doubted, is_relative, is_spread
+from ingest.labels.doubts import OF, is_difference, is_doubted, is_relative, is_spread
 from ingest.labels.languages import AWAY, LEFT_OVER, STRONG, TAKEN, words_of
-from ingest.labels.nearby import IS, is_had, is_no_answer, is_rest, state_of, without_asides
+from ingest.labels.nearby import (
+    IS,
+    is_a_verb,
+    is_had,
+    is_no_answer,
+    is_rest,
+    state_of,
+    without_asides,
+)
 from ingest.labels.shares import NOUN, OWNED, PAIR, SHARE, list_back, shares_in, unsigned_in
 from ingest.labels.tokens import JUDGEMENT, Sentence, sentence_of
 
-_FROM_TO = re.compile("uF[^F.;]*p$")  # "from 10% in some to 60% in the middle"
+_FROM_TO = re.compile("uq*F[^F.;]*pq*$")  # "from 10% in some to 60% in the middle"
 ODD = set("xLfiKN")
 FILLED = "blood-forming cells fill F"
 _TUMORAL = ("tumor", "blast", "lymph", "néopl", "leuc", "plasmo", "métas")
 _WE = words_of("i we ich wir je nous one you we're we've we'd we'll i've i'm i'd i'll")
 _PARTS = words_of("area fraction share proportion anteil extent")
 _TAKE = re.compile(r"\b(?:ma[dk]|compris|constitu|account|occup|represent|cover|fill|tak|nehm)")
-_CHANGED = re.compile("dimin|augment|baiss|rédui|accru")  # "diminuée de 30 %"
 _WHICH = words_of("which that who qui das die der welche welcher welches")
 _SITE = re.compile(r"[xfLT](?:[xhq]*[MBG])?")  # "better preserved marrow"
 _RIGHT = re.compile(
@@ -43,12 +50,11 @@ _FILLS = re.compile(r"[pI]?[dqhnoM]*[MBG]|(?:Id)?(?:[.,;)]|$)")  # "occupies 40%
 # "nimmt die Blutbildung 40 % des Markraums ein", "Mark, das 40 % der Fläche füllt"
 _TURNED, _ENDS_IN_VERB = re.compile("v[dq]*G?$"), re.compile("[pI]?[dqhnoM]*[MBG][MBGdpI]*v")
 _FILLED = re.compile(
-    r"F(?:[vq]*[pzw][dqG]*K|[dqL]*G?(?:K[MGL]?|Lq*[Iz][dq]*[BM]|L)(?=[.;()]|[,j](?!d?Fq*x)|$))"
+    r"F(?:[vq]*[pzw][dqG]*K|pd[dqhno]*[MBG]+w[dqh]*[LK](?!x)|[dqL]*G?(?:K[MGL]?|Lq*[Iz][dq]*[BM]|L)(?=[.;()]|[,j](?!d?Fq*x)|$))"
 )  # "contain 20% hematopoiesis", "is 40% cells"
 # what follows the figure of an adjective
 _ENDS = re.compile(r"[.,;:()|jwpku?nehbotR/]|I[dqnhy]+[.,;y]|$")
 _SAID = re.compile(r"[MBGRSebcratoknyqdhvEpI,:(|Xu]*")  # between an adjective and its figure
-_VERB = re.compile(r"CxI?[qpd]*F")
 _CORE_IS = re.compile(r";[dnoRMG]*[MB][MBG]*v[qpd]*F(?:[.;,j)]|$)")  # "...; this core has 40%"
 # "at her age one expects 50%": a share that goes by age is the cellularity
 _FOR_AGE = re.compile(r"(?:[ye]|pN)[^.;xLfKF]*F$")
@@ -229,10 +235,8 @@ class _Scan:
             pass  # "a cellularity that oscillates between 25 and 30%"
         elif away and self.head == "T" and self.behind > max(self.ties, default=0):
             pass  # "from 20% at presentation to 70%"
-        elif (verb := _VERB.match(s, at - 1)) and (
-            "at" in words[at : verb.end() - 1][-2:] or self.figures[verb.end() - 1].qualifier == "~"
-        ):
-            pass  # "cellularity works out at 50%", "cellularity hovers around 50%"
+        elif is_a_verb(s, words, self.figures, at):
+            pass  # "cellularity works out at 50%"
         elif not self.is_joined(at):
             of = self.behind >= 0 and words[self.behind] != "including"
             tumoral = s[at - 1 : at] == "C" and words[at].startswith(_TUMORAL)
@@ -302,16 +306,10 @@ class _Scan:
         if re.match(r"C\(F\):(?!q*[Hhg])", s[max(0, at - 2) :]) and self.words[at + 2] != "-":
             return self.odd.add(at)  # "Cellularity (5%): see text", not "... (40%): decreased"
         first = s.rfind("F", 0, at)
-        if first in self.ties and _FROM_TO.search(s, 0, at) and s[first - 1 : first] == "u":
+        if first in self.ties and _FROM_TO.search(s, 0, at):
             self.ties[at], self.head = "listed", "T"  # "from 20% in some zones to 90% in others"
             return
-        before = self.words[max(0, at - 2) : at]
-        changed = {s[at - 2 : at - 1], s[at + 1 : at + 2]} & {"g", "h"}  # "um 40 % vermindert"
-        by = before[-1:] == ["by"] or (before[-1:] == ["um"] and changed)
-        by = by or (s[at - 1 : at] == "g" and s[at + 1 : at + 2] in tuple("uk"))
-        by = by or (s[at - 1] == "I" and self.head in ("H", "A"))  # "acellular in 60%"
-        reduced = by and not _FILLED.match(s, at)
-        reduced = reduced or (before[-1:] == ["de"] and _CHANGED.match(before[0]) is not None)
+        reduced = not _FILLED.match(s, at) and is_difference(s, self.words, self.head, at)
         reduced = reduced or is_no_answer(s, self.words, at)
         tie = "" if reduced else self._of_right(at)
         if tie is None:

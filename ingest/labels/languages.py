@@ -301,7 +301,7 @@ _STEMS = (
         "ämatop ématop blutbild fett fat graisse adipo richesse markraumf ocell rcell sic; "
         "withdraw disregard retract"
     )
-    | {"cell content", "cell density", "by cells", "cent cells"}
+    | {"cell content", "cell density", "by cells", "cent cells", "with cells"}
     | {f"{sign} {full}" for sign in ("%", "cent") for full in ("full", "filled", "packed")}
 )
 # of the grammar: what leads away, sites for certain, filled by another, left over

@@ -16,9 +16,24 @@ _HAS_ONE = re.compile("d[qhxt]*Fv$")
 _HAS = re.compile(r"(?:(?P<one>d)x{1,2}t?w|x+(?P<has>v))[dqho]*$")
 _ASIDE = re.compile(r"(?<=[CMBG]),[^,FNCAK.;]*,(?=v)")  # "cellularity, tumor included, is 40%"
 _PASSING = re.compile(r"(?<=C),[pzI][^,FNCAKHLf.;]*,(?=[dq]*F)")  # "cellularity, on my count, 40%"
+_VERB, _SHOWS = re.compile(r"CxI?[qpd]*F"), re.compile("[BMG]x[qh]*C")
+_ENDS_OF = words_of("from between von zwischen entre")
 _AT_FIRST = words_of("at with mit bei avec à")
 _DEGREE = re.compile(r"F(?:pd*y)?(?P<apart>[,:](?:dv)?)?q*H[MB]?(?:py|[.,;:()]|$)")
 _AT = re.compile(r"F,?v?[dqn]*(?:C(?!p[dq]*x)|[MB]+v[dqh]*[HC])")  # "at 40%, cellularity is normal"
+
+
+def is_a_verb(s: str, words: list[str], figures: dict[int, Figure], at: int) -> bool:
+    """Whether a word that is not known is a verb by its place beside the cellularity."""
+    if verb := _VERB.match(s, at - 1):  # "cellularity works out at 50%", "hovers around 50%"
+        figure = verb.end() - 1
+        if "at" in words[at:figure][-2:] or figures[figure].qualifier == "~":
+            return True
+    if not words[at].endswith(("s", "ed")):
+        return False
+    # "cellularity swings from 10 to 60%", "the core discloses cellularity"
+    swings = s[at - 1 : at] == "C" and not _ENDS_OF.isdisjoint(words[at + 1 : at + 2])
+    return swings or _SHOWS.match(s, at - 1) is not None
 
 
 def is_had(s: str, words: list[str], at: int) -> bool:

@@ -210,7 +210,7 @@ def changed_to(sentence: Sentence, s: str, at: int, figure: Figure) -> tuple[Fig
     if len(figure.parts) == 2 and figure.low < figure.high and figure.qualifier is None:
         first, last = figure.parts
         turned = first > last or sentence.words[max(0, at - 1)] in _FROM
-        verb = sentence.words[len(s[:at].rstrip("q")) - 1] in _CHANGES
+        verb = _word_before(sentence, s, at) in _CHANGES
         turned = turned or (verb and figure.joined == "to")
         if turned and {"g", "E"} & set(s[max(0, at - 12) : at]):
             return replace(figure, low=last, high=last), True
@@ -220,7 +220,11 @@ def changed_to(sentence: Sentence, s: str, at: int, figure: Figure) -> tuple[Fig
 def from_to(sentence: Sentence, s: str, at: int) -> int | None:
     """Where the other end stands of "from 20% in some spaces (up) to 80% in others"."""
     first = s.rfind("F", 0, at)
-    if first < 1 or sentence.words[first - 1] not in _FROM or ";" in s[first:at]:
+    if first < 1 or ";" in s[first:at] or _word_before(sentence, s, first) not in _FROM:
         return None
-    up = sentence.figures[at].qualifier is None and s[at - 1 : at] == "p"
-    return first if up and sentence.words[at - 1] in _TO else None
+    up = sentence.figures[at].qualifier is None and s[:at].rstrip("q")[-1:] == "p"
+    return first if up and _word_before(sentence, s, at) in _TO else None
+
+
+def _word_before(sentence: Sentence, s: str, at: int) -> str:
+    return sentence.words[max(len(s[:at].rstrip("q")), 1) - 1]

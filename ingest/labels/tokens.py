@@ -23,6 +23,7 @@ from ingest.labels.languages import (
     WORDS,
     words_of,
 )
+from ingest.labels.unsigned import OF_ONE, bare, is_mean, of_hundred
 
 # a ticked box, an empty one, an arrow, a date or an accession number, a word, anything else
 _TOKEN = re.compile(
@@ -42,16 +43,9 @@ _A = re.compile(
     r"(?:cel{1,2}ul{0,2}a?r|celular|cell|(?:zell(?:ulär|haltig|ig)|(?:hämatopoese|blutbildungs)haltig)(?:e[mnrs]?)?|cellulaires?)$"
 )
 _H = re.compile(r"(?:hyper|hypo|normo|pauci|iso|a)-?(?:cel|zel)[a-zäéè]*$")
-# "cellularity: 0.6", but not "cellularity (%): 0.6"
-_OF_ONE = re.compile(r"C(?:[MBGRhvqdopz:(),]|(?<=[q,])N\))*$")
 # "haemopoiesis to fat is 35 to 65": a ratio, and no range
 _TO_FAT = re.compile(r"(?:[LCAK][LC]?[:/pj]*fT?|fG?[:/pj]*[LCAK][LG]?T?)[vpdqT:]*$")
-_UNITS = words_of(
-    "mm cm m jahre jahr j ans"
-    " year years yr yrs y yo month months week weeks day days hour hours h g mg ml x hpf"
-)
 _PERCENTS = words_of("percent percentage pct %")
-_CORES = words_of("cores biopsies trephines specimens fragments pieces sides")  # "mean of 2 cores"
 # stems of what marks a correction: "Korrektur", "rectificatif", "supplementary", "erratum"
 _CORRECTS = re.compile("|".join(CORRECTIONS))
 # what begins a compound: "Stanzzylinder", "Knochenstanze", "Verlaufsbiopsie", "Restblutbildung"
@@ -68,7 +62,7 @@ _SPECIAL = words_of(
     " filled packed form words contrast contre if wenn si falls estimate most much bulk mark marrow"
     " rouge active myéloïde jaune grasse graisseuse adipeuse"
 )
-_SMALL = words_of("als que am d g")
+_SMALL, _HOW_MUCH = words_of("als que am d g"), words_of("little much low high few many")
 _JUDGED = words_of(
     "estimated considered called regarded put taken judged deemed reckoned assessed thought rated"
     " call reckon guess place"
@@ -95,7 +89,7 @@ _GAP = re.compile(
 _ARTICLES = words_of("the an my our this one")
 _THEIRS, JUDGEMENT = words_of("their his her"), ("guess", "estimate", "impression", "schätzung")
 _MODALS = words_of("would could may might must should")
-_SPECIAL |= _JUDGED | _ASKED | {"ende", ","}
+_SPECIAL |= _JUDGED | _ASKED | {"ende", ",", "as"}
 # two words that mean another thing than each: "given that", "left out", "par rapport", "plus que"
 _PHRASES = {
     ("that", "given"): ("j", "d"),
@@ -168,14 +162,12 @@ def encode(text: str, figures: list[Figure]) -> Sentence:
                 classes += "N:N"
                 words += ["", "to", ""]
                 continue
+            if letter == "N" and is_mean("".join(classes), tokens[n + 1 : n + 2]):
+                letter = "F"  # "A 35%, B 55%, consensus 50."
             if letter == "N":
-                letter, word = _bare(figure, tokens[n + 1 : n + 3], classes)
-            if (
-                letter == "N"
-                and tokens[n + 1 : n + 2] != ["/"]
-                and _OF_ONE.search("".join(classes))
-            ):
-                figure, letter = _of_hundred(figure)
+                letter, word = bare(figure, tokens[n + 1 : n + 3], classes)
+            if letter == "N" and tokens[n + 1 : n + 2] != ["/"] and OF_ONE.search("".join(classes)):
+                figure, letter = of_hundred(figure)
             if letter in "FN":
                 _mark_verdict(classes, words, first=not places)
                 places[len(classes)] = figure
@@ -201,32 +193,12 @@ def _is_of_a_name(before: str) -> bool:
     return before[-1:] == "-" and word.isalpha() and class_of(word) == "x"
 
 
-def _of_hundred(figure: Figure) -> tuple[Figure, str]:
-    """A figure under a key of the cellularity, which is a share of one where it is below one."""
-    if not (0 < figure.parts[0] < 1 and figure.parts[-1] <= 1):
-        return figure, "N"
-    low, high = 100 * figure.low, 100 * figure.high if figure.high <= 1 else 100.0
-    parts = tuple(100 * part for part in figure.parts)
-    return replace(figure, low=low, high=high, parts=parts, signed=True), "F"
-
-
 @lru_cache(maxsize=2048)  # the lines of an archive repeat
 def sentence_of(text: str) -> Sentence:
     """A folded sentence with its figures; a wide gap behind a figure parts it as a semicolon."""
     text = _GAP.sub(r"\1;   ", text) if "    " in text else text
     figures = find_figures(text)
     return encode(text, figures) if figures else Sentence("", [], {})
-
-
-def _bare(figure: Figure, behind: list[str], classes: list[str]) -> tuple[str, str]:
-    """The class of a figure without a sign: an age, a length or the number of a core is none."""
-    last = classes[-1] if classes else " "
-    unit = "".join(behind[behind[:1] == ["-"] :][:1]).rstrip("-")
-    if last == "y" or classes[-2:] == ["y", "("] or unit in _UNITS:
-        return "y", ""
-    if last == "E" or unit in _CORES or (last in "BGr" and figure.high < 5):
-        return "R", str(int(figure.high))  # "addendum 2", "core 2"
-    return "N", ""
 
 
 def _in_phrase(word: str, classes: list[str], words: list[str], behind: list[str]) -> str:
@@ -238,6 +210,9 @@ def _in_phrase(word: str, classes: list[str], words: list[str], behind: list[str
     if word in _ASKED and words[-1:] in (["you"], ["your"]):
         classes[-1] = "d"  # "in reply to your query", "you asked"
         return "q"
+    if word == "as" and words[-2:-1] == ["as"] and _HOW_MUCH.intersection(words[-1:]):
+        classes[-2:] = "qq"
+        return "q"  # "from as little as 10%"
     if word == "local" and "C" in classes[-2:]:
         return "r"  # "Cellularity, local: 40%"
     if word == "representative" and "i" in classes[-3:]:

@@ -10,6 +10,10 @@ from ingest.labels.rules import parse
 
 VALUES = (10, 25, 40, 65, 90)
 READ = """The marrow space is {v}% cells.
+Core biopsy. The marrow fills {v}% of the available space with cells.
+Section through the core discloses cellularity of {v}%.
+Section through the core biopsy revealed cellularity around {v}%.
+Core biopsy. Two of us put the cellularity at 35% and 95%; after a joint look the consensus is {v}.
 About {v}% of the marrow space is cells, the rest fat.
 In the core biopsy the spaces are {v}% full.
 The core is {v}% filled.
@@ -160,3 +164,16 @@ def test_a_fraction_before_the_cells_is_their_share(said: str, value: float) -> 
         assert parse(frame.format(said)).value == pytest.approx(value, abs=0.1), frame
     for frame in ("The core is {} fat.", "The core is {} full of tumor.", "In {} of cores tumor."):
         assert parse(frame.format(said)).value is None, frame
+
+
+def test_both_ends_of_a_swing_are_its_range() -> None:
+    for a, b in itertools.combinations(VALUES, 2):
+        for verb in ("swings", "seesaws", "ranged", "varies"):
+            said = f"cellularity {verb} from as little as {a}% to as much as {b}%"
+            reading = parse(f"Core biopsy: {said} between adjacent spaces.")
+            assert (reading.value, reading.low, reading.high) == ((a + b) / 2, a, b), said
+
+
+def test_a_noun_between_the_core_and_its_cellularity_owns_it() -> None:
+    for noun in ("tumor", "lymphoma", "myeloma", "blast"):
+        assert parse(f"Core biopsy: marrow {noun} cellularity 60%.").value is None

@@ -74,18 +74,20 @@ def by_marks(text: str) -> str:
             text = text.replace(mark, "|")
     if "?" in text:
         text = _ASKED.sub(lambda it: f"{it['of']}cellularity{it['more']}: ", text)
-    if len(_FIRST.findall(text)) > 1:
+    if ("%  " in text or "<-" in text or "←" in text) and len(_FIRST.findall(text)) > 1:
         text = _FIRST.sub(r"\g<name>: \g<value>", text)
     return _filled_in(text)
 
 
 def _filled_in(text: str) -> str:
     """What a form has filled in, without its codes, its choices, and where it asks for more."""
-    if _DRAWN.search(text):
+    if "_" in text and _DRAWN.search(text):
         text = _ROW_DRAWN.sub(lambda row: _BLANK.sub("[ ]", _DRAWN.sub("[x]", row[0])), text)
     if len(_CODE.findall(text)) > 2:
         text = _CODE.sub("", text)
     if ">" in text:
         text = _CHOICES.sub(r"\g<key> \g<answer>", text)
-    text = _RATIO.sub(r"\1/\2 =", text)
-    return _SPECIFY.sub(lambda it: f" {it['value'].strip()} {it['unit']}", text)
+    text = _RATIO.sub(r"\1/\2 =", text) if "=" in text else text
+    if "pecify" in text.lower():
+        text = _SPECIFY.sub(lambda it: f" {it['value'].strip()} {it['unit']}", text)
+    return text

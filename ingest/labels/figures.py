@@ -19,16 +19,17 @@ _PLAIN |= {ord(c): '"' for c in "“”„«»"} | {ord(c): " " for c in "\u00a0
 _PLAIN |= {ord(c): "|" for c in "│┃║╎┆‖¦"} | {ord(c): "-" for c in "─━═┄"}
 _PLAIN |= {ord(a): b for a, b in zip("≤≥⁄≅≈∼˜～", "<>/~~~~~", strict=True)}
 _IN_BRACES = re.compile(
-    r"[{[<](?<!%.)(?<!% .) ?(\d[\d %-]{0,8})[}\]>](?= ?%|\n|$)|\((\d[\d -]{0,6})\)(?= ?%)"
+    r"[{[<(](?:(?<!%.)(?<!% .)(?<!\() ?(\d[\d %-]{0,8})[}\]>](?= ?%|\n|$)"
+    r"|(?<=\()(\d[\d -]{0,6})\)(?= ?%))"
 )  # patterns that the whole report is searched for begin with characters: it is far quicker
-_JOINED = re.compile(r"(?<=[a-z])_(?=[a-z])")  # "bmb_cell_pct"
+_JOINED = re.compile(r"_(?<=[a-z]_)(?=[a-z])")  # "bmb_cell_pct"
 # "___40___ %": a blank that is filled in
 _FILLED_IN = re.compile(r"_(?<!__)_*+ ?(\d[\d -]*+(?:_++ ?)?)(%?)")
 # "C e l l u l a r i t y   2 0 %": letters set apart
 _WIDE = re.compile("[\u3000-\U0010ffff]")
 _DOTS = re.compile(r"(?: \.){2,}(?= )|(?:\. ){3,}")  # "CELLULARITY . . . . 30 %"
 # "Block A1" is a piece of any sample, "cell block A1" one of the clot
-_BLOCK = re.compile(r"\bblocks?(?<!cell block)(?<!cell-block)(?= [(\[]?[a-h]\d?\b)")
+_BLOCK = re.compile(r"block(?<!\wblock)s?(?<!cell block)(?<!cell-block)(?= [(\[]?[a-h]\d?\b)")
 _OIL, _DIGIT, _LETTERS = set("oilsz"), str.maketrans("oilsz", "01152"), str.maketrans("018", "olb")
 _SPACED = re.compile(r"(?<!\S)(?:[^\W_] ){5,}[^\W_](?: {1,4}(?:[^\W_%] ){0,3}[^\W_%]? ?%)?")
 # "4O", "l0-2O", "3S-4S", "IO": letters scanned for figures before a sign
@@ -39,7 +40,7 @@ _MIXED = re.compile(r"(?:\d[oil]|[oil]\d)(?<![\w.]..)(?!\w)")
 # "ce11ular", "ceIIuIar", "cellu|ar"; "cellu-\nlarity"; "%95"
 _CELL = re.compile(r"ce(?!llular(?:ity)?\b)[l1i|]{2}u[l1i|]a[r1](?:i[t1l][yv])?")
 _BROKEN = re.compile(r"-(?<=[^\W\d_]-)[ \t]*\n[ \t]*([^\W\d_]+)")
-_TWICE = re.compile(r"(\d{1,3}) ?\(([^\W\d_]{3,9}(?:[- ][^\W\d_]{3,6})?)\) ?%")  # "10 (ten) %"
+_TWO = re.compile(r"(\d{1,3}) ?\(([^\W\d_]{3,9}(?:[- ][^\W\d_]{3,6})?)\) ?%")  # "10 (ten) %"
 # "%40", "% 40 - 50", "%40-%50": the sign before its number
 _BEFORE = re.compile(
     r"%(?<![\w)\]%]%)(?<![\d)\]%] %) ?\d{1,3}(?:[.,]\d)?(?: ?(?:-|to) ?%? ?\d{1,3})?"
@@ -91,7 +92,7 @@ _OF_CELLS = re.compile(r"cellularity (?:is|was) $")
 _PLACE = re.compile(r"\b(?:in|at|from) (?:the|its) (?:[\w-]+ ){0,2}$")
 # "1/2 of the space", "3/4 cellular", "about 1/3"
 _OVER_LINE = re.compile(
-    r"(?P<a>[1-9])(?<![\w/.][1-9])/(?P<b>[2-9]|10)(?![/\d+])"
+    r"(?P<a>[1-9])/(?<![\w/.][1-9]/)(?P<b>[2-9]|10)(?![/\d+])"
     r"(?P<of>(?= (?:(?:bis|à|to|-) [1-9]/\d\d? )?(?:(?:of|des?|der|du|von|d'|cellular)\b(?! \d)"
     r"|blutm|blutb|fett|zell|h[äé]mat)))?"
 )
@@ -209,12 +210,12 @@ def fold(text: str) -> str:
             low = "".join(map(_plain_char, text))
     if "$" in low or "/o" in low or "/0" in low:
         low = _SIGN.sub(lambda m: (m[1] + "%").ljust(len(m[0])), low)
-    if "_" in low:
-        low = _FILLED_IN.sub(lambda m: (m[1].strip("_ ") + m[2]).rjust(len(m[0])), low)
+    low = _FILLED_IN.sub(lambda m: (m[1].strip("_ ") + m[2]).rjust(len(m[0])), low)
     if "%" in low:
         low = low.replace("+%", "%+").replace("i.e.", "viz,").replace("viz.", "viz,")
         low = low.replace("c.f.", "cf  ")
-        low = _TWICE.sub(lambda m: f"{m[1]}%".ljust(len(m[0])) if m[2] in NUMBERS else m[0], low)
+        if ")%" in low or ") %" in low:
+            low = _TWO.sub(lambda m: f"{m[1]}%".ljust(len(m[0])) if m[2] in NUMBERS else m[0], low)
         *shares, last = low.split("%")
         low = "%".join([*(_mended(piece) for piece in shares), last])
         low = _BEFORE.sub(lambda m: m[0][1:].replace("%", " ") + "%", low)
@@ -231,7 +232,7 @@ def fold(text: str) -> str:
         )
     if "{" in low or "[" in low or "<" in low or ")%" in low or ") %" in low:
         low = _IN_BRACES.sub(lambda m: (m[1] or m[2]).rjust(len(m[0])), low)
-    low = _JOINED.sub(" ", low) if "_" in low else low
+    low = _JOINED.sub(" ", low)
     if "-\n" in low or "- \n" in low:
         low = _BROKEN.sub(_joined, low)
     low = _DOTS.sub(lambda m: "." * len(m[0]), low) if ". . " in low else low
@@ -389,7 +390,8 @@ def _bounded(
 ) -> tuple[int, int, float, float, Qualifier | None]:
     """Take in the words before and after a figure that make it a bound or an approximation."""
     for _ in range(2):
-        before = text[max(0, start - 32) : start]
+        begin = max(0, start - 32)
+        before = text[max(begin, text.rfind(",", begin, start)) : start]
         last = before.rstrip(" :(")
         none = last[-1:] in _NO_BOUND and not last.endswith("+/-")
         met = None if none else _SAID.search(before)

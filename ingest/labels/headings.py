@@ -26,6 +26,9 @@ KEY = re.compile(
     r"((?>[^\W\d_](?:[^:?=|\n%.;]{0,59}[^:?=|\n%.; \t])?))[ \t.]*"
     r"(?:(?::\**|\?)(?=\s|$)|=(?=[\s\d<>~]|$))"
 )
+# "Blasts (0-100%):", "cellularity, % ="
+_UNIT = re.compile(r"(?:[(\[][^()\[\]]{0,30}%[^()\[\]]{0,9}[)\]]|,? ?%)(?=[ .]*[:=])")
+_BOXED = re.compile(r"\([^()\n]{0,60}\)(?=[ .]*[:=])")  # "Addendum (2 days later; Dr. B.):"
 # "Core A (9 mm)", "Biopsy, day 14 post induction": what a heading's words are read without
 ASIDE = re.compile(
     r"\(\d[^()]*\)|\d[\d.,]* ?[cm]m\b|\b(?:post|after|following|nach|après)\b[ -]*(?:\w+[ -]?)?"
@@ -227,6 +230,16 @@ def is_of_a_list(key: str) -> bool:
     return bool(dated) or "n" in met or is_side(key) or not of_nothing_else(key)
 
 
+def key_of(line: str) -> re.Match[str] | None:
+    """The key that a line begins with; no sign of its scale or in its brackets ends it."""
+    if not (":" in line or "?" in line or "=" in line):
+        return None
+    bare = _UNIT.sub(lambda scale: " " * len(scale[0]), line) if "%" in line else line
+    if "(" in line:
+        bare = _BOXED.sub(lambda box: re.sub(r"[.;:?=|%]", " ", box[0]), bare)
+    return KEY.match(bare)
+
+
 def has_verb(words: str) -> bool:
     """Whether words are a sentence: a heading has no verb."""
     return not _VERBS.isdisjoint(words.split())
@@ -269,7 +282,8 @@ def is_said(words: str) -> bool:
 @lru_cache(maxsize=4096)
 def is_measured(name: str) -> bool:
     """Whether a cell names the cellularity and no figure."""
-    if _MEASURED.search(name) is None:
+    long = len(name) > 49 and {"(", "[", ":"}.isdisjoint(name)
+    if long or _MEASURED.search(name) is None:
         return False  # for speed: as most lines
     name = _REMARK.sub("", without_scale(name))
     last = name.rpartition(": ")[2]  # "Core: cellularity"

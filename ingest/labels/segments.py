@@ -27,6 +27,7 @@ from ingest.labels.headings import (
     is_open,
     is_said,
     is_side,
+    key_of,
     material_of,
     names_norm,
     of_nothing_else,
@@ -44,9 +45,6 @@ _MARK = re.compile(
     r"(?:q\d+\b| ?[(\[]?(?:\d{1,2}(?:[./]\d)*|[a-h]-[a-h]|[a-h]\d?|[ivx]{1,4})[.:)\]]+(?=\s)"
     r"|(?<=[n§ ])\d{1,2}(?=[ \t][^\W\d]{3})|\d(?:[./]\d)+(?=[ \t](?![cm]m\b)))?)[ \t*]*"
 )
-# "Blasts (0-100%):", "cellularity, % ="
-_SCALE = re.compile(r"(?:[(\[][^()\[\]]{0,30}%[^()\[\]]{0,9}[)\]]|,? ?%)(?=[ .]*[:=])")
-_BOXED = re.compile(r"\([^()\n]{0,60}\)(?=[ .]*[:=])")  # "Addendum (2 days later; Dr. B.):"
 _AFTER_LABEL = re.compile(r"\s*(?:[^\W\d_]{3,12} )?[(\[]?\w{1,2}(?:[)\].:]{1,2}| -)\s")
 _LEAD = re.compile(r"\s*(?:\(?\w{1,2}(?:[.):]| - )|[#*•>\[-])|[^:?\n]{1,62}[:?]")
 _INSTITUTE = re.compile(r"hospital|\bcent(?:er|re)\b|institut|universit|department|laborator")
@@ -99,6 +97,7 @@ class _Cutter:
     def __init__(self, text: str, folded: str, triggers: list[int]) -> None:
         self.text, self.folded, self.triggers = text, folded, triggers
         self.labels = declared(folded)
+        self.broken = text.count("\n") > folded.count("\n")
         self.lengths = sorted(map(len, folded.split("\n")))
         self.material: Material = "general"  # of the section
         self.heading = ""
@@ -135,7 +134,8 @@ class _Cutter:
         if fields := fields_in(line):
             yield from self._fields(fields, at)
             return
-        broken = "\n" in self.text[at : at + len(line)]  # a word over two lines is one in `folded`
+        # a word over two lines is one in `folded`
+        broken = self.broken and "\n" in self.text[at : at + len(line)]
         if self.table.head and not line.strip(" \t|:=+_-"):
             return  # a rule under the names of the columns
         cut = "" if len(line) > LONGEST or broken or _BOX.match(line) else cut_of(line)
@@ -188,7 +188,8 @@ class _Cutter:
             self.near = hot
 
     def _is_hot(self, start: int, end: int) -> bool:
-        return bisect_left(self.triggers, start) < bisect_left(self.triggers, end)
+        first = bisect_left(self.triggers, start)
+        return first < len(self.triggers) and self.triggers[first] < end
 
     def _set(self, material: Material, heading: str, amends: bool = False) -> None:
         self.material, self.heading, self.amends = material, heading, amends
@@ -216,12 +217,9 @@ class _Cutter:
                 return True, at + label[1]
             begin = label[1]  # "A. Core biopsy, left: ..."
             rest = line[begin:]
-        bare_key = _SCALE.sub(lambda scale: " " * len(scale[0]), rest) if "%" in rest else rest
-        if "(" in rest:
-            bare_key = _BOXED.sub(lambda box: re.sub(r"[.;:?=|%]", " ", box[0]), bare_key)
         if self.before and small and self._is_full(rest):
             return False, at + begin  # a key that is broken over two lines
-        key = KEY.match(bare_key) if ":" in rest or "?" in rest or "=" in rest else None
+        key = key_of(rest)
         if key and len(key[1].split()) <= 8 and not is_said(key[1]):
             return True, at + begin + self._key(key[1].strip(), rest, key.end())
         bare = rest.strip(ORNAMENT)
@@ -384,12 +382,14 @@ class _Cutter:
                     heading = " ".join(words[: subject.end() - 1])
                 named = material_of(sentence) if len(sentence) < 40 else "unknown"
                 material = material if named in ("unknown", "general") else named
-                lone = _WORD.findall(sentence)[:1]  # "Microscopic." on its own line
-                known = lone and lone[0] in GENERAL and class_of(lone[0]) not in "dpjwI"
-                verbless = not classes_in(sentence) & set("vj")
-                strange = named == "unknown" and material not in SET_ASIDE
-                old = strange and verbless and re.search("b[MBG]|S", said)
-                if (old or (known and named != "unknown")) and (not n or sentence[0] == "\n"):
+                # "Microscopic." on its own line
+                known = said and words[0] in GENERAL and said[0] not in "dpjwI"
+                if n and sentence[0] != "\n":
+                    known = ""
+                elif named == "unknown":
+                    old = material not in SET_ASIDE and re.search("b[MBG]|S", said)
+                    known = old and classes_in(sentence).isdisjoint("vj")
+                if known:
                     begun = at
                     material, heading = named, sentence  # "Previous biopsy (2019).", too
             label = labelled(sentence, self.labels) if self.labels else None

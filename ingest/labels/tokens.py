@@ -221,7 +221,7 @@ def _in_phrase(word: str, classes: list[str], words: list[str], behind: list[str
         return "c"  # "were it 40% cellular, it would be normal"
     if words[-2:] == ["at", "this"]:
         return ""  # "at this time" a rule may hold
-    if re.match(r"[a-h]\d(?!\d)", word):  # "block A1", but not "cyclin D1"
+    if word[1:2].isdigit() and re.match(r"[a-h]\d(?!\d)", word):  # "block A1", but not "cyclin D1"
         return "x" if set("xLfK").intersection(classes[-1:]) else "R"
     phrase = _PHRASES.get((word, "".join(words[-1:])))
     if phrase:

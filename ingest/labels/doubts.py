@@ -24,6 +24,8 @@ _PLACES = words_of("in im on over an auf sur dans")
 
 def may_be(s: str, at: int) -> bool:
     """Whether a figure that nothing ties may still be meant as the cellularity of its clause."""
+    if "C" not in s:
+        return False
     clause = re.split(r"[;.|]", s[:at])[-1] + s[at:]
     clause = re.split(r"[;.|]", clause)[0]
     if "C" not in _SHARE_KEY.sub("", clause) or SHARE.match(s, at) or OWNED.match(s, at):

@@ -169,7 +169,7 @@ _NO_FIGURE = re.compile(
 )  # the number of a specimen, a date
 _THOUSANDS = re.compile("[1-9][.,]000")
 _NO_BOUND = ("", ",", ";", "/", ")", "|", "%", "-")  # no word of a bound ends so
-_GAP = re.compile(r"\n[ \t]+\S")
+_GAP, _RUN = re.compile(r"\n[ \t]+\S"), re.compile(r"\A\s|\S+\s?")
 _HINT = re.compile(r"[\d½¼¾⅓⅔]")
 
 
@@ -323,12 +323,10 @@ def find_figures(text: str) -> list[Figure]:
     if not _HINT.search(text):
         return []
     if _GAP.search(text):  # "between 40 and\n   50%"
-        left = [
-            at for at in range(len(text)) if not text[max(0, at - 1) : at + 1].isspace() or not at
-        ]
+        left = [at for run in _RUN.finditer(text) for at in range(*run.span())]
         return [
             replace(it, start=left[it.start], end=left[it.end - 1] + 1)
-            for it in find_figures("".join(text[at] for at in left))
+            for it in find_figures("".join(_RUN.findall(text)))
         ]
     plain = text.replace("\n", " ").replace("\t", " ")
     plain = _NO_FIGURE.sub(lambda match: "#" * len(match[0]), plain)

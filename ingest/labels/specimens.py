@@ -16,7 +16,7 @@ _DECLARED = re.compile(
     r"[\s(\[](?P<id>[a-h\d]\d?)(?:[)\]]?[.:]|[)\]]|(?<=[a-h]),| [=-](?= )| (?=\())[ \t]*\(?"
     rf"(?P<name>[^\W\d_]{_NAME})(?=(?P<more>(?:,{_NAME}){{0,4}}))"
 )  # begins with one character: what stands before it is looked at behind each
-_BEFORE = re.compile(r"(?:(?:^|[.;,:\n]|  )[ \t]*(?:[^\W\d_]{3,12} )?|\b[^\W\d_]{3,12} )[(\[]?$")
+_BEFORE = re.compile(r"(?:(?:[.;,:\n]|  )[ \t]*|[^\W\d_](?<!\w\w)[^\W\d_]{2,11} )[(\[]?$")
 _BEHIND = re.compile(rf"[(\[](?P<id>{_ID})[)\]]")  # "Trephine (A)"
 _ENDS = re.compile(r"[.:;,()\n]")  # of a name
 # what a sentence begins with: "(A)", "B)", "1.", "Slide 2:"
@@ -55,7 +55,7 @@ def declared(folded: str) -> dict[str, Material]:
     names = [
         (said["id"], [said["name"], said["name"] + said["more"]])  # "bone marrow, left, core"
         for said in _DECLARED.finditer("\n" + folded)
-        if _BEFORE.search(said.string[max(0, said.start("id") - 16) : said.start("id")])
+        if _BEFORE.search(said.string, max(0, said.start("id") - 14), said.start("id"))
     ]
     for said in _BEHIND.finditer(folded):
         last = _ENDS.split(folded[max(0, said.start() - 60) : said.start()])[-1]
@@ -65,8 +65,8 @@ def declared(folded: str) -> dict[str, Material]:
         materials = (material_of(name.strip()) for name in said_to_be)
         for material in (one for one in materials if one not in ("unknown", "general")):
             found.setdefault(label, "other" if old else material)
-    if not found and (cores := _CORES.search(folded)):
-        labels = [label for label, _ in names if label.isalpha()]
+    labels = [] if found else [label for label, _ in names if label.isalpha()]
+    if labels and (cores := _CORES.search(folded)):
         each = "abcd"[: _COUNTS.get(cores["n"]) or int(cores["n"])]
         found |= dict.fromkeys(each, "core") if {*each} == {*labels} else {}
     return found

@@ -365,7 +365,7 @@ def class_of(word: str) -> str:
         return "C" if word.endswith(("ity", "tät", "té", "taet")) else "H"
     # "wlth", "rnarrow": an l was scanned for an i, an m for rn; "overal": a letter is lost
     meant = WORDS.get(word.replace("l", "i")) or WORDS.get(word.replace("rn", "m"))
-    umlaut = re.sub("ae|oe|ue", lambda m: "äöü"["aou".index(m[0][0])], word)
+    umlaut = word.replace("ae", "ä").replace("oe", "ö").replace("ue", "ü")
     if umlaut != word and (spelt := class_of(umlaut)) != "x":  # "Zellularitaet"
         return spelt
     plain = WORDS.get(word.translate(ACCENTS)) if not word.isascii() else None
@@ -382,11 +382,11 @@ def _misspelt(word: str) -> str:
     for n in range(2, len(word) - 1):
         swapped = word[:n] + word[n + 1] + word[n] + word[n + 2 :]
         left = word[:n] + word[n + 1 :]
-        changed = (known for known in _MISSPELT.get(left, ()) if known[:n] == word[:n])
         if swapped in WORDS:
             return swapped
-        for meant in (left, *changed):
-            if meant in WORDS and len(meant) > 6 and meant[-1] == word[-1]:
+        for meant in (left, *_MISSPELT.get(left, ())):
+            same = meant[-1] == word[-1] and meant[:n] == word[:n]
+            if same and len(meant) > 6 and meant in WORDS:
                 return meant
     return next(iter(_MISSPELT.get(word, ())), "")
 
@@ -412,7 +412,8 @@ def _form(word: str) -> str:
         return "b"  # "Vorbiopsie"
     for n in range(3, len(word) - 3):
         head, tail = word[:n].rstrip("s"), word[n:]
-        last = WORDS.get(tail) or WORDS.get(tail.removesuffix("s")) or ("C" * bool(_C.match(tail)))
+        last = WORDS.get(tail) or WORDS.get(tail.removesuffix("s"))
+        last = last or ("C" if tail[0] in "cz" and _C.match(tail) else None)
         if tail == "anteil" and WORDS.get(head) == "K":
             return "K"  # "Blutbildungsanteil"
         if last and last in "BGCMKeS" and {head, head + "e"} & _NOUNS:

@@ -148,6 +148,7 @@ _SAID = re.compile(
     rf"(?:(?P<under>{_UNDER})|(?P<over>{_OVER}))(?: than)?(?: or equal to)? ?"
     rf"(?:about |approximately )?$|(?P<about>{_ABOUT})(?: an?| the)?[ :(]{{0,2}}$"
 )
+_said = lru_cache(maxsize=4096)(_SAID.search)  # the names before figures repeat
 _FROM = re.compile(r"\bfrom\b[^.;]*up to $")  # "from 20% in some spaces up to 80%" is a spread
 # "or more", "+", "or less", "give or take"
 _AFTER = re.compile(
@@ -389,10 +390,11 @@ def _bounded(
     """Take in the words before and after a figure that make it a bound or an approximation."""
     for _ in range(2):
         begin = max(0, start - 32)
-        before = text[max(begin, text.rfind(",", begin, start)) : start]
+        begin = max(begin, text.rfind(",", begin, start), text.rfind("%", begin, start))
+        before = text[begin:start]
         last = before.rstrip(" :(")
         none = last[-1:] in _NO_BOUND and not last.endswith("+/-")
-        met = None if none else _SAID.search(before)
+        met = None if none else _said(before)
         if not met or (met[0] == "up to " and _FROM.search(text[:start][-80:])):
             break
         start -= len(before) - met.start()

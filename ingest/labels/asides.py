@@ -20,7 +20,7 @@ _ASIDE_OF_ALL = re.compile(
 _END = re.compile(r"C[MBGqp%]*\(?(?P<end>[htpux])\)?[q%()]*:")  # "Cellularity (upper): 50"
 # "9/10 (90%)", "grade 3 (= 30%)"; "50%, of which lymphoma is 20%", "50% of which lymphoma 20%"
 _SCORE = re.compile(r"(?<=:)(?:N/)?N(?=\(q*:?F\))")
-_PART = re.compile("pd[xLf]+v|(?<=F)p(?=d[xLf]+q*F)")
+_PART = re.compile("p(?:d[xLf]+v|(?<=Fp)(?=d[xLf]+q*F))")
 # "Cellularity (cortex excluded): 40%"
 _LEFT_OUT, _OUT = re.compile(r"(?<=C)\([xatM]+a\)"), ("excluded", "disregarded", "ignored")
 _ENDS = {*LOW_ENDS, *HIGH_ENDS}
@@ -51,7 +51,7 @@ def simplified(
         if words[out.end() - 2] in _OUT:
             s = f"{s[: out.start()]}{'q' * len(out[0])}{s[out.end() :]}"
     s = s.replace("(R)", "qRq")  # "30% (R) and 50% (L)"
-    s = _ASIDE_OF_ALL.sub(lambda m: "q" * len(m[0]), s)
+    s = _ASIDE_OF_ALL.sub(lambda m: "q" * len(m[0]), s) if "o" in s else s
     s = _BILINGUAL.sub(lambda m: m[1] + "q" * len(m[2]), s)
     s = _ASIDE.sub(lambda m: m[1] + "q" * len(m[2]) + m[3], s)
     s = _ASIDE_COMMA.sub(lambda m: "C" + "q" * (len(m[0]) - 1), s)
@@ -81,6 +81,8 @@ def _without_scale(s: str, words: list[str], figures: dict[int, Figure]) -> str:
 
 def ticked(s: str) -> str:
     """Leave only figures behind a ticked box: "[ ] <10% [x] 10-30%"."""
+    if "X" not in s and "O" not in s:
+        return _CHOOSE.sub("qqqq", s)
     if re.match(r"[^XO]*[FN]q*[XO].*[FN]q*[XO][.)]*$", s):
         empty = re.compile(r"[FN](?=[^XO]*O)")  # "<50% [ ]  50-70% [x]"
         return empty.sub("q", s).translate(_UNBOXED)

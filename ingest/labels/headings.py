@@ -282,7 +282,7 @@ def is_said(words: str) -> bool:
 @lru_cache(maxsize=4096)
 def is_measured(name: str) -> bool:
     """Whether a cell names the cellularity and no figure."""
-    long = len(name) > 49 and {"(", "[", ":"}.isdisjoint(name)
+    long = len(name) > 49 and not ("(" in name or "[" in name or ":" in name)
     if long or _MEASURED.search(name) is None:
         return False  # for speed: as most lines
     name = _REMARK.sub("", without_scale(name))
@@ -341,9 +341,10 @@ def cut_of(line: str) -> str:
     if "|" in line or "\t" in line:
         return "|" if "|" in line else "\t"
     for mark, least in ((";", 2), (",", 3)):
-        row = line.rstrip().removesuffix(";")  # "Cellularity: 60%;", in a list
-        tight = row.count(mark) >= least - 1 and mark + " " not in line
-        if tight and all(len(cell) < 40 for cell in row.split(mark)):
+        if mark not in line or mark + " " in line:
+            continue
+        row = line.rstrip().removesuffix(";").split(mark)  # "Cellularity: 60%;", in a list
+        if len(row) >= least and all(len(cell) < 40 for cell in row):
             return mark
     if "  " not in line.strip() or _COLON.search(line) or _BOX.search(line):
         return ""
@@ -358,7 +359,7 @@ def cut_of(line: str) -> str:
 def with_units(cells: list[tuple[int, str]]) -> list[tuple[int, str]]:
     """The cells with the sign beside its figure: "Cellularity | 30 | pct"."""
     for n in range(len(cells) - 1, 1, -1):
-        if re.fullmatch(r"%|pct\.?|per ?cent", cells[n][1].strip()):
+        if cells[n][1].strip() in ("%", "pct", "pct.", "percent", "per cent"):
             cells[n - 1] = (cells[n - 1][0], f"{cells[n - 1][1].rstrip()} %")
             cells = cells[:-1] if n == len(cells) - 1 else cells
     return cells

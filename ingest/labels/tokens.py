@@ -89,7 +89,8 @@ _GAP = re.compile(
 _ARTICLES = words_of("the an my our this one")
 _THEIRS, JUDGEMENT = words_of("their his her"), ("guess", "estimate", "impression", "schätzung")
 _MODALS = words_of("would could may might must should")
-_SPECIAL |= _JUDGED | _ASKED | {"ende", ",", "as"}
+_SPECIAL |= _JUDGED | _ASKED | {"ende", "as", "x"}
+_INCLUDING = words_of("including incl")
 # two words that mean another thing than each: "given that", "left out", "par rapport", "plus que"
 _PHRASES = {
     ("that", "given"): ("j", "d"),
@@ -150,7 +151,10 @@ def encode(text: str, figures: list[Figure]) -> Sentence:
             classes[-1] = one  # "sub-cortical", "inter-trabecular"
             words[-1] = ""
             continue
-        if letter in _MOVING or word in _SPECIAL:
+        moves = letter in _MOVING or word in _SPECIAL or (word == "," and words[-1:] == ["einen"])
+        if letter == "x" and not (word in _SPECIAL or word[1:2].isdigit()):
+            moves = not _INCLUDING.isdisjoint(words[-3:])  # for speed: most words are no more
+        if moves:
             behind = tokens[n + 1 : n + 2]
             said = _in_phrase(word, classes, words, behind)
             letter = said or _in_place(letter, word, classes, words, behind)
@@ -326,7 +330,7 @@ def _as_said(
         return "C"  # "CELL: 60%"
     if word == "x" and "O" in classes:
         return "X"  # "_ <30%  X 40-60%": boxes drawn with letters
-    added = letter == "x" and behind != ["of"] and {"including", "incl"} & set(words[-3:])
+    added = letter == "x" and behind != ["of"] and not _INCLUDING.isdisjoint(words[-3:])
     return "q" if added else letter
 
 

@@ -363,11 +363,11 @@ def _figure(text: str, first: re.Match[str], second: re.Match[str] | None) -> Fi
     gap = text[end : second.start()] if second else ""
     if second and len(gap) <= 20 and not first["lost"] and not second["lost"]:
         a, b = low, _values(second)[0]
-        spread = _PLUS_MINUS.fullmatch(gap)
-        begin = first.start()
+        spread, begin = _PLUS_MINUS.fullmatch(gap), first.start()
         between = _AND.fullmatch(gap) and _BETWEEN.search(text[max(0, begin - 24) : begin])
-        dated = not first["pct"] and _DAY.search(text[max(0, begin - 8) : begin])
-        ranged = b <= 100 and (between or _RANGE.fullmatch(gap)) and not dated
+        ranged = b <= 100 and (between or _RANGE.fullmatch(gap))
+        if ranged and not first["pct"] and _DAY.search(text[max(0, begin - 8) : begin]):
+            ranged = None
         if ranged and abs(b - a) > 20 and _EITHER.search(gap):
             ranged = None  # "20% or 60%" is no range, "40 or 50%" is one
         if a <= 100 and (spread or ranged):

@@ -151,9 +151,7 @@ def is_of_a_core(claim: Claim, folded: str) -> bool:
     if claim.material != "core":
         return False
     own, head = claim.segment.text[: claim.figure.end], claim.segment.heading
-    told = names_no_core(folded) or any(
-        head and (head in said or said in head) for said, _ in absent(folded)
-    )
     for said, _ in absent(folded):
         own = own.replace(said, "")
-    return "B" in classes_in(own) or ("B" in classes_in(head) and not told)
+        head = "" if head and (head in said or said in head) else head
+    return "B" in classes_in(own) or ("B" in classes_in(head) and not names_no_core(folded))

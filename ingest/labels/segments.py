@@ -383,15 +383,13 @@ class _Cutter:
                 named = material_of(sentence) if len(sentence) < 40 else "unknown"
                 material = material if named in ("unknown", "general") else named
                 # "Microscopic." on its own line
-                known = said and words[0] in GENERAL and said[0] not in "dpjwI"
-                if n and sentence[0] != "\n":
-                    known = ""
-                elif named == "unknown":
-                    old = material not in SET_ASIDE and re.search("b[MBG]|S", said)
+                known = said != "" and words[0] in GENERAL and said[0] not in "dpjwI"
+                if named == "unknown":  # "Previous biopsy (2019).", too
+                    old = material not in SET_ASIDE and re.search("b[MBG]|S", said) is not None
                     known = old and classes_in(sentence).isdisjoint("vj")
-                if known:
+                if known and (not n or sentence[0] == "\n"):
                     begun = at
-                    material, heading = named, sentence  # "Previous biopsy (2019).", too
+                    material, heading = named, sentence
             label = labelled(sentence, self.labels) if self.labels else None
             if label and (label == "other" or of_nothing_else(_AFTER_LABEL.sub("", sentence))):
                 material = label

@@ -388,7 +388,7 @@ def _misspelt(word: str) -> str:
         left = word[:n] + word[n + 1 :]
         if swapped in WORDS:
             return swapped
-        for meant in (left, *_MISSPELT.get(left, ())):
+        for meant in (left, *_MISSPELT.get(left, [])):
             same = meant[-1] == word[-1] and meant[:n] == word[:n]
             if same and len(meant) > 6 and meant in WORDS:
                 return meant
@@ -397,17 +397,16 @@ def _misspelt(word: str) -> str:
 
 def _form(word: str) -> str:
     """The class of a form of a known word: "demonstrating", "aktuellen", "Markzellularität"."""
-    for ending in ("ing", "ed", "s"):
-        stem = word.removesuffix(ending)
-        known = [WORDS.get(stem + more) for more in ("", "e", "s", "ed")] if stem != word else []
+    for ending in filter(word.endswith, ("ing", "ed", "s")):
+        known = [WORDS.get(word.removesuffix(ending) + more) for more in ("", "e", "s", "ed")]
         if {"v", "g"}.intersection(known):
             return "v" if "v" in known else "g"
         if ending == "ing" and "a" in known:
             return "a"  # "discounting subcortical spaces"
-        if ending == "s" and known[:1] and known[0] in set("cerbkMBG"):
+        if ending == "s" and known[0] and known[0] in "cerbkMBG":
             return known[0]  # "protocols"
-    for ending in ("e", "en", "er", "es", "em"):
-        adjective = WORDS.get(word.removesuffix(ending), "x") if word.endswith(ending) else "x"
+    for ending in filter(word.endswith, ("e", "en", "er", "es", "em")):
+        adjective = WORDS.get(word.removesuffix(ending), "x")
         if adjective in "qnbheoyKBMrH" and len(word) > 5:
             return adjective
         if adjective == "v" and word.startswith("ge"):

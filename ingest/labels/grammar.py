@@ -25,8 +25,7 @@ from ingest.labels.nearby import (
 from ingest.labels.shares import NOUN, OWNED, PAIR, SHARE, list_back, shares_in, unsigned_in
 from ingest.labels.tokens import JUDGEMENT, Sentence, sentence_of
 
-# what ties a figure, and the figures that it may be listed with; no "plasma cells 40%"
-_MAY_TIE = re.compile(r"[CAHKf]|(?<!x)L|N/|;[dnoRMG]*[MB]")
+_MAY_TIE = re.compile(r"[CAHKf]|(?<!x)L|N/|;[dnoRMG]*[MB]")  # no "plasma cells 40%"
 _FROM_TO = re.compile("uq*F[^F.;]*pq*$")  # "from 10% in some to 60% in the middle"
 ODD = set("xLfiKN")
 FILLED = "blood-forming cells fill F"
@@ -431,10 +430,8 @@ def tied(text: str) -> tuple[dict[int, str], set[int], dict[int, int]]:
     """The tie of each figure, those that an odd noun may own, and the fat's of a ratio."""
     sentence = sentence_of(text)
     s = without_asides(ticked(sentence.classes), sentence.words)
-    if not _MAY_TIE.search(s):
-        return {}, set(), {}  # for speed: a differential count
     scan = _Scan(sentence, s)
-    for at, letter in enumerate(s):
+    for at, letter in enumerate(s if _MAY_TIE.search(s) else ""):
         if step := _STEPS.get(letter):
             step(scan, at)
     ties, odd, ratio = scan.ties, scan.odd, {}

@@ -389,8 +389,7 @@ def _misspelt(word: str) -> str:
         if swapped in WORDS:
             return swapped
         for meant in (left, *_MISSPELT.get(left, [])):
-            same = meant[-1] == word[-1] and meant[:n] == word[:n]
-            if same and len(meant) > 6 and meant in WORDS:
+            if len(meant) > 6 and (meant[-1], meant[:n]) == (word[-1], word[:n]) and meant in WORDS:
                 return meant
     return next(iter(_MISSPELT.get(word, ())), "")
 

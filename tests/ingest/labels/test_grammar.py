@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from ingest.labels import grammar
+from ingest.labels.figures import Figure
 from ingest.labels.rules import parse
+from ingest.labels.tokens import Sentence
 
 NOUNS = """blasts|the infiltrate|an outreach laboratory|the younger colleague|CD34|reticulin
 a quorum of hematologists|the resection""".replace("\n", "|").split("|")
@@ -158,3 +164,19 @@ def test_a_quality_said_of_the_cellularity_owns_no_figure(adjective: str) -> Non
     assert value("The core is cellular and shows fibrosis, 40%.") is None
     assert value("The core is short, which limits the estimate, but it is 40% cellular.") == 40
     assert value("The core is hypocellular relative to age with a cellularity of 40%.") == 40
+
+
+CLASSES = ["x", "F", "N", "L", "M", "B", "R", "G", "v", "p", "d", "o", "y", "e", "E", "u", "q"]
+
+
+@given(letters=st.lists(st.sampled_from([*CLASSES, *",;:./()|jw"]), max_size=14))
+def test_a_sentence_that_is_not_scanned_has_no_tie(letters: list[str]) -> None:
+    s = "".join(letters)
+    figure = Figure(start=0, end=1, low=40, high=40, qualifier=None, signed=True, parts=(40.0,))
+    figures = {at: figure for at, letter in enumerate(s) if letter in "FN"}
+    sentence = Sentence(s, ["of" if letter in "pd" else "so" for letter in s], figures)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grammar, "sentence_of", lambda _: sentence)
+        as_read = grammar.tied.__wrapped__(s)
+        patch.setattr(grammar, "_MAY_TIE", re.compile(""))
+        assert grammar.tied.__wrapped__(s) == as_read, s

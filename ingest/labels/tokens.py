@@ -151,10 +151,7 @@ def encode(text: str, figures: list[Figure]) -> Sentence:
             classes[-1] = one  # "sub-cortical", "inter-trabecular"
             words[-1] = ""
             continue
-        moves = letter in _MOVING or word in _SPECIAL or (word == "," and words[-1:] == ["einen"])
-        if letter == "x" and not (word in _SPECIAL or word[1:2].isdigit()):
-            moves = not _INCLUDING.isdisjoint(words[-3:])  # for speed: most words are no more
-        if moves:
+        if _may_move(letter, word, words):
             behind = tokens[n + 1 : n + 2]
             said = _in_phrase(word, classes, words, behind)
             letter = said or _in_place(letter, word, classes, words, behind)
@@ -180,6 +177,13 @@ def encode(text: str, figures: list[Figure]) -> Sentence:
             words.append(word)
     s, places = simplified("".join(classes), words, places)
     return Sentence(s, words, places)
+
+
+def _may_move(letter: str, word: str, words: list[str]) -> bool:
+    """Whether the words beside a word may change its class: of most they do not."""
+    if letter == "x" and not (word in _SPECIAL or word[1:2].isdigit()):
+        return not _INCLUDING.isdisjoint(words[-3:])
+    return letter in _MOVING or word in _SPECIAL or (word == "," and words[-1:] == ["einen"])
 
 
 def _mark_verdict(classes: list[str], words: list[str], *, first: bool) -> None:

@@ -33,6 +33,11 @@ _CP1252 = {byte: bytes([byte]).decode("cp1252", "ignore") for byte in range(0x80
 _CP1252 = {byte: char for byte, char in _CP1252.items() if char}
 _BYTES = {ord(char): byte for byte, char in _CP1252.items()}
 _TYPED = {byte: char for byte, char in _CP1252.items() if byte != 0x85}
+# letters of none of the three languages, as "CELLULARITÉ\u00a0:" would be read; no signs, no Greek
+_FOREIGN = re.compile(
+    "[\u0180-\u0191\u0193-\u02c5\u02c7-\u02db\u02dd-\u02ff\u0400-\u1fff\u2c00-\ufaff\ufb07-\ufefe"
+    "\U00010000-\U0010ffff]"
+)
 _TWICE = re.compile(f"[\xc2-\xf4][\x80-\xbf{''.join(_CP1252.values())}]")  # "Ã¤"
 
 
@@ -121,7 +126,12 @@ def cleaned(text: str) -> str:
 
     A text that it gives comes back as it is.
     """
-    text = _mended(text)
+    while (once := _without_controls(_mended(text))) != text:
+        text = once
+    return text
+
+
+def _without_controls(text: str) -> str:
     return _CONTROL.sub(" ", _IN_WORD.sub("", text)) if _CONTROL.search(text) else text
 
 
@@ -153,7 +163,4 @@ def _coded_once(line: str) -> str:
         once = line.translate(_BYTES).encode("latin-1").decode()
     except UnicodeError:
         return line
-    strange = [char for char in once if char > "\xff" and ord(char) not in _BYTES]
-    letters = sum(category(char)[0] in "LM" or char.isdecimal() for char in strange)
-    # "CELLULARITÉ\u00a0:" would be a letter of none of the three languages
-    return line if 2 * letters > sum(char > "\x7f" for char in once) else once
+    return line if _FOREIGN.search(once) else once

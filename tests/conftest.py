@@ -16,8 +16,9 @@ import pytest
 from hypothesis import settings
 
 # a slow or busy machine is no fault of the code; laws that need more examples say so themselves
-settings.register_profile("calm", max_examples=40, deadline=None)
-settings.load_profile("calm")
+settings.register_profile("calm", max_examples=40, deadline=None, derandomize=True)
+settings.register_profile("wide", max_examples=2_000, deadline=None)  # looks for what is new
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "calm"))
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test waits for a hub
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores Ctrl-C
 MEMORY = Path("/dev/shm")  # every publish flushes some forty files: costly on a disk, free here

@@ -280,9 +280,9 @@ CORRECTIONS = words_of(
 # what is not to be used: a report, a figure, a core
 VOID = (
     r"(?:null and )?void(?:ed)?\b|retract|withdr(?:aw|ew)|rescind|cancel|deleted|invalid"
-    r"|strike (?:this|that|it)|disregard|discard|ignored|(?:entered|issued|released) in error"
+    r"|strike (?:this|that|it)|disregard|discard|ignored|entered in error"
     r"|(?:do|can|must|should|is|are|may)(?: ?not|n't) (?:be |to be )?(?:used?|rel(?:y|ied)|consider"
-    r"|count|tak(?:e|en) into)|wrong patient|(?:belongs? to )?another patient"
+    r"|count|tak(?:e|en) into)"
     r"|ungültig|hinfällig|zurückgezogen|zurückgenommen|widerrufen|storniert|nichtig"
     r"|nicht (?:berücksichtigt|verwendet|gewertet)|annulée?|retirée?"
     r"|(?:non|pas) (?:prise?|retenue?)"

@@ -54,6 +54,7 @@ _HEARD = re.compile(
 )
 # "is no longer 90%", "not 40%", "no cellularity of 90%", "do not agree with the 90%"
 _DENIED = re.compile("[ik]R?(?:[xv]?w)?(?:,[^,F]*,)?[pdqv]*$|iR?[xv]?w?[dq]*C[pd]*$")
+_THEN = re.compile("^[pI]d?b(?=d?[MBCG][^F;,.]*[vg])")  # "from 90% at diagnosis the marrow fell to"
 _NORM_IS = re.compile("F,d?q*e")  # "exceeds 40%, the norm"
 _THAN = words_of("than als que")
 _THAN_ENDS = re.compile("k[^,;:F]*[,;:]")  # "less cellular than before, at 40%"
@@ -163,7 +164,7 @@ def _before(sentence: Sentence, s: str, at: int) -> str:
     lead = re.match(r"[^FCAEe,(MBG]*[kb][^FCAEe,(]*,+(?=[dnoqv]*[CMBGHAF])", before)
     before = before[lead.end() :] if lead else before
     last = max(before.rfind("F"), before.replace("pN", "py").rfind("N"))  # "expected at 50"
-    tail = before[last + 1 :]
+    tail = _THEN.sub("", before[last + 1 :])
     if last < 0 or not tail.strip(",j/") or tail[0] == ":":
         return before
     boxed = tail.rpartition("(")[2].replace(",", "q")  # "(normal for a 60-year-old, 40-60%)"
@@ -174,7 +175,9 @@ def _before(sentence: Sentence, s: str, at: int) -> str:
 def _behind(s: str, words: list[str], at: int) -> str:
     """What stands behind a figure in its clause and may say when or what it is."""
     stop = re.search(r"[,;:.()|jwkFu]|$", s[at + 1 :])
+    lead = _THEN.match(s[at + 1 :])
     behind = "" if not stop or stop[0] in ("F", ":") else s[at + 1 : at + 1 + stop.start()]
+    behind = lead[0] if lead else behind
     told = _WHICH.intersection(words[at + 1 : at + 2]) and _IS.intersection(words[at + 2 : at + 3])
     return behind.replace("c", "q") if told else behind  # "40% which is where it should be"
 

@@ -89,12 +89,13 @@ _GAP = re.compile(
 _ARTICLES = words_of("the an my our this one")
 _THEIRS, JUDGEMENT = words_of("their his her"), ("guess", "estimate", "impression", "schätzung")
 _MODALS = words_of("would could may might must should")
-_SPECIAL |= _JUDGED | _ASKED | {"ende", "as", "x"}
+_SPECIAL |= _JUDGED | _ASKED | {"ende", "as", "x", "from"}
 _INCLUDING = words_of("including incl")
 # two words that mean another thing than each: "given that", "left out", "par rapport", "plus que"
 _PHRASES = {
     ("that", "given"): ("j", "d"),
     ("out", "left"): ("a", "q"),
+    ("from", "up"): ("g", "u"),
     ("time", "this"): ("n", "q"),
     ("contrast", "by"): ("q", "q"),
     ("contre", "par"): ("q", "q"),

@@ -8,35 +8,44 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from ingest.labels.languages import VOID, words_of
+from ingest.labels.languages import GENERAL, VOID, words_of
 from ingest.labels.segments import Segment
 from ingest.labels.specimens import SIDES
 from ingest.labels.tokens import class_of, encode
 
 _DIGIT = re.compile(r"\d")
-_VOID = re.compile(rf"\b(?:{VOID})[^\W\d_]*")
 _STEMS = words_of(
     """void retract withdr rescind cancel annul delete invalid disregard ignored error used relied
-    account ungült zurückge widerruf storn nichtig"""
+    account ungült pertain apply refer patient zurückge widerruf storn nichtig"""
 ) | {"not use"}
-# why a report is void: "specimen mix-up", "wrong patient"
-_WHY = re.compile(
-    r"\b(?:mislabel|patient|error|verwechsl|proben|erreur|wrong|falsch|confus|mix|swap|interchang"
-    r"|identi|null|should|must|another|belongs|entered|released|please|kindly)[^\W\d_]*"
+# that it is another's: "accessioned in error", "do not pertain to this patient", "wrong patient"
+_MISTAKEN = (
+    r"(?:[^\W\d_]+ed )?(?:in error\b|(?:(?:to|on|of|from|for|with) )?(?:the |an? )?(?:wrong|another"
+    r"|different|incorrect|other) (?:patient|person|case))"
+    r"|(?:do|does)(?: not|n't) (?:pertain|belong|apply|refer) to this"
+)
+_VOID = re.compile(rf"\b(?:{_MISTAKEN}|{VOID})[^\W\d_]*")
+_WHY = re.compile(r"(?:error|erron|wrong|falsch|status|please|kindly|belongs?$|null$)")
+# what is void only then: "void without a signature", "not to be used for publication"
+_LIMITS = re.compile(r"[ ,]*(?:unless|until|without|if|when|alone|as|ohne|sans|(?<=used )for)\b")
+_OBJECT = re.compile(r"[ ,]*(?:this|these|all|above|the (?:above|report|result|figure|value))\b")
+_SELF = GENERAL | words_of(
+    """specimen sample figure value values percentage estimate estimates case this these it above
+    dieser dieses ce cette"""
 )
 _BOUNDS, _STOPS = re.compile(r"[.;!](?=\s|$)|\n"), re.compile(r"[.!](?=\s|$)|\n")
-_LEADS = re.compile(r"[\W_]*$")  # before a mark that leads: "*** VOID *** Core: ..."
 _LED = re.compile(r"\w*[ \t]*(?::|[*=#!\]-]{2})")
 # that something can be read, of which this is denied
 _READ = (
-    r"(?:adequa|assess|evalua|interpret|represent|diagnos|reli|read|scor|inform|satisf|meaning"
+    r"(?:adequa|suitab|assess|evalua|interpret|represent|diagnos|reli|read|scor|inform|satisf|meaning"
     r"|suffi[cs]|beurteil|auswert|bewert|verwert|repräsent|exploit|évalu|interprét|représent)"
 )
 # "uninterpretable", "cannot be assessed", "too short to be meaningful", "only core A is adequate"
 _UNREAD = re.compile(
     rf"\b(?:un|in|non-?)(?={_READ})|\b(?:not|cannot|nicht|pas|non|neither|nor|too)"
-    rf" (?:[^\W\d_]+ ){{0,3}}?{_READ}|\b(?:excluded|left out|leaving out|unbrauchbar|ininterprét"
-    rf"|unzureich|ausgeschl)|\bonly (?:[^\W\d_]+ ){{1,3}}(?:is|are|was|were) {_READ}|\b(?:{VOID})"
+    rf" (?:(?!and |und |et |but )[^\W\d_]+ ){{0,3}}?{_READ}"
+    r"|\b(?:excluded|left out|leaving out|unbrauchbar|ininterprét|unzureich|ausgeschl)"
+    rf"|\bonly (?:[^\W\d_]+ ){{1,3}}(?:is|are|was|were) {_READ}|\b(?:{VOID})"
 )
 _CLAUSE = re.compile(r"[,;:(|]|\b(?:and|but|or|und|aber|et|mais)\b")
 _FOR = re.compile(
@@ -100,27 +109,33 @@ def _void_at(folded: str) -> int:
 
 
 def _is_own(folded: str, met: re.Match[str]) -> bool:
-    """Whether the sentence of a void mark has no subject but the report and its figure."""
+    """Whether the nearest noun before a void mark is the report or its figure, and not a part."""
     begin, end = _sentence(folded, met.start(), _BOUNDS)
-    said = folded[begin:end].replace("status", "report")
-    if "ellul" in (before := folded[begin : met.start()]) and _DIGIT.search(before):
-        return False  # it is of that figure
-    if _LEADS.match(folded[begin : met.start()]) and (led := _LED.match(folded, met.end())):
-        rest = folded[led.end() : end]
-        said = "report" if "ellul" in rest or not rest.strip(" *#=-") else said
-    # "... and this figure should not be used"
-    clause = _CLAUSE.split(said[: met.start() - begin])[-1]
-    if clause.strip().startswith(("this ", "the report", "the figure")):
-        said = clause + folded[met.start() : end]
-    said = _WHY.sub("", _VOID.sub(" ", said))
-    found = encode(" ".join(_WORD.findall(said)), [])
-    named = {a for a, word in zip(found.classes, found.words, strict=True) if word}
-    if _NUMBERED.search(said) or not named <= set("dvpqnGMBCojwEIy"):
+    before, after = _VOID.sub(" ", folded[begin : met.start()]), folded[met.end() : end]
+    of_a_figure = "ellul" in before and _DIGIT.search(before) is not None
+    if of_a_figure or _LIMITS.match(folded, met.end(), end) or _NUMBERED.search(before):
         return False
-    return bool(named & set("dqnGBCE")) or _stands_alone(folded, begin)
+    words = [word for word in _WORD.findall(before) if len(word) > 1 and not _WHY.match(word)]
+    if not words:  # "*** VOID *** Core: ...", "Please disregard this report"
+        leads = _LED.match(folded, met.end()) and "ellul" in after
+        bare = not _WORD.search(_VOID.sub("", after)) and (
+            bool(_WORD.search(before)) or _is_apart(folded, begin)
+        )
+        return bool(leads or bare or _OBJECT.match(after))
+    named = False
+    for word in reversed(words):
+        letter = class_of(word)
+        if named and letter in "dpv":
+            return True
+        named = named or word in _SELF or letter in "BC"
+        if not named and letter not in "dvpqncwI":
+            return False
+        if named and letter not in "dvpqncwIBCMGEz":
+            return False
+    return named
 
 
-def _stands_alone(folded: str, begin: int) -> bool:
+def _is_apart(folded: str, begin: int) -> bool:
     """Whether a line is a paragraph of its own: not "Flow:\\nCancelled"."""
     before = folded[:begin].rstrip(" \t")
     return before[-2:] in ("", "\n\n")

@@ -14,6 +14,9 @@ CHANGED = [
     EN + "cellularity {verb} from {a}% to {b}%.",
     EN + "cellularity {verb} {a}% to {b}%.",
     EN + "the cellularity, {a}% a year ago, {verb} to {b}%.",
+    EN + "from a cellularity of {a}% at diagnosis the marrow {verb} to {b}%.",
+    EN + "cellularity of {b}%, up from {a}%.",
+    EN + "cellularity is up from {a}% to {b}%.",
 ]
 VERBS = {True: ["rose", "went up", "has risen", "climbed"], False: ["fell", "dropped", "went down"]}
 GERMAN = [

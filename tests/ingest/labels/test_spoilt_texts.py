@@ -107,7 +107,9 @@ def test_bytes_that_are_no_text_never_state_none(
     for report in first:
         if parse(report.text).outcome == "states none":
             assert CONTROLS.isdisjoint(report.text)
-            assert report.text.encode() == data or not data.isascii()
+            read = {data.decode(it, "ignore") for it in ("utf-8", "utf-16-le", "utf-16-be")}
+            same = {" ".join(text.split()) for text in read}  # with any line ends
+            assert " ".join(report.text.split()) in same or not data.isascii()
 
 
 @given(data=st.binary(min_size=90), width=st.sampled_from([76, 9_999]))

@@ -173,7 +173,7 @@ def read_claims(folded: str, segments: Iterable[Segment]) -> Iterator[Claim]:
             made = [_of_context(claim, of) for claim in made]
         if not corrects:
             cited = [is_cited(folded, segment.said[0], c.start, c.end) for c in made]
-            made = [replace(c, earlier=c.earlier or q) for c, q in zip(made, cited, strict=True)]
+            made = [replace(c, earlier=True) if q else c for c, q in zip(made, cited, strict=True)]
         spoken = bool(made) and is_addressed(folded, *segment.said, amends=segment.amends)
         yield from (replace(claim, addressed=True) if spoken else claim for claim in made)
         ended = segment.end if made or {"e", "c"} & set(sentence.classes) else -1
@@ -239,7 +239,8 @@ def _claims(sentence: Sentence, segment: Segment) -> Iterator[Claim]:
                 claim = _claim(sentence, s, segment, at, cells, ties[at])
                 listed = last is not None and ties[at] == "listed"
                 ruled = last and last.role != "finding" and listed
-                claim = replace(claim, now=claim.now or (listed and last is not None and last.now))
+                if last and last.now and listed:
+                    claim = replace(claim, now=True)
                 if last and last.earlier and listed and _OF_KEY.search(s, 0, at):
                     claim = replace(claim, earlier=True)
                 if last and last.earlier and listed and _NOT_BUT.search(s, 0, at):

@@ -361,7 +361,7 @@ def _figure(text: str, first: re.Match[str], second: re.Match[str] | None) -> Fi
     low, high = parts[0], parts[-1]
     signed = bool(first["pct"] or first["sign"])
     gap = text[end : second.start()] if second else ""
-    if second and len(gap) <= 20 and not first["lost"] and not second["lost"]:
+    if second and len(gap) <= 20 and gap[:1] != "," and not first["lost"] and not second["lost"]:
         a, b = low, _values(second)[0]
         spread, begin = _PLUS_MINUS.fullmatch(gap), first.start()
         between = _AND.fullmatch(gap) and _BETWEEN.search(text[max(0, begin - 24) : begin])

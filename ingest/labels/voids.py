@@ -103,7 +103,7 @@ def _withdrawn_at(segment: Segment) -> int:
 
 def _void_at(folded: str) -> int:
     """Where a report says that it is void, or its figure; -1 where it does not."""
-    if not any(stem in folded for stem in _STEMS):
+    if not any(map(folded.__contains__, _STEMS)):
         return -1
     return max((met.start() for met in _VOID.finditer(folded) if _is_own(folded, met)), default=-1)
 

@@ -255,7 +255,7 @@ def is_heading(
     """
     if raw.rstrip()[-2:] in _RULES and _FRAMED.match(raw) and len(bare) < 100:
         return True
-    if not 2 <= len(bare) <= 60 or _OPEN_END.search(raw.rstrip()):
+    if not 2 <= len(bare) <= 60 or _OPEN_END.search(raw.rstrip()[-2:]):
         return False
     if _NO_NAME.search(bare) or has_verb(bare):
         return False

@@ -54,7 +54,7 @@ def understand(text: str) -> Understood:
     """Take a Report apart, whatever its layout."""
     given, text = text, cleaned(as_text(cleaned(text)))  # "cellu&shy;larity"
     folded = fold(text)
-    cut = list(segments(text, folded))
+    cut = segments(text, folded)
     claims = list(islice(read_claims(folded, cut), MOST_CLAIMS))
     return Understood(given=given, text=text, folded=folded, segments=cut, claims=claims)
 

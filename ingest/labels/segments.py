@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ingest.labels.headings import (
@@ -73,22 +72,23 @@ class Segment:
     near: bool = True  # holds a word that a cellularity may stand by
 
 
-def segments(text: str, folded: str) -> Iterator[Segment]:
+def segments(text: str, folded: str) -> list[Segment]:
     """Cut a report and its `figures.fold`; far from words on cellularity only headings are read."""
     triggers = triggers_in(folded)
     if not triggers:
-        return
+        return []
     cutter = _Cutter(text, folded, triggers)
     at = 0
     for line in folded.split("\n"):
         if line and not line.isspace():
-            yield from cutter.line(line, at)
+            cutter.line(line, at)
         else:
-            yield from cutter.gap(at)
+            cutter.gap(at)
             if at > triggers[-1] and not cutter.amends:
-                return
+                return cutter.found
         at += len(line) + 1
-    yield from cutter.gap(len(folded))
+    cutter.gap(len(folded))
+    return cutter.found
 
 
 class _Cutter:
@@ -96,6 +96,7 @@ class _Cutter:
 
     def __init__(self, text: str, folded: str, triggers: list[int]) -> None:
         self.text, self.folded, self.triggers = text, folded, triggers
+        self.found: list[Segment] = []
         self.labels = declared(folded)
         self.broken = text.count("\n") > folded.count("\n")
         self.lengths = sorted(map(len, folded.split("\n")))
@@ -118,21 +119,21 @@ class _Cutter:
         self.another = ""  # the heading of a section that is not this report's: "DRAFT"
         self.reach = -1  # the indent of that heading, where it holds for what is set in below
 
-    def gap(self, at: int) -> Iterator[Segment]:
+    def gap(self, at: int) -> None:
         """A blank line ends the paragraph and the table in hand."""
-        yield from self._close(at, self.local, self.amends)
+        self._close(at, self.local, self.amends)
         ends = names_norm(self.another) and self.another not in self.before
         self.another = "" if ends or self.another.endswith(":") else self.another
         self.local, self.before, self.table = (self.material, self.heading), "", Columns()
         self.listing, self.width = False, 0
 
-    def line(self, line: str, at: int) -> Iterator[Segment]:
+    def line(self, line: str, at: int) -> None:
         """Take a line: a row of a table, a heading, or more of the paragraph."""
         if not self.width:
             block = self.folded[at : max(self.folded.find("\n\n", at), 0) or None]
             self.width = max(map(len, block.split("\n")))
         if fields := fields_in(line):
-            yield from self._fields(fields, at)
+            self._fields(fields, at)
             return
         # a word over two lines is one in `folded`
         broken = self.broken and "\n" in self.text[at : at + len(line)]
@@ -142,14 +143,13 @@ class _Cutter:
         item = item_of(line) if self.listed else None
         of_core = item and is_of_a_list(item["key"])
         if item and of_core and item["value"] and (self.listed == "%" or item["value"][-1] in "%t"):
-            yield from self._close(at, self.local, self.amends)
+            self._close(at, self.local, self.amends)
             names = f"{item['key']} cellularity {self.listed.strip()} : "
-            yield self._cell(
-                line, at, Entry(names=names, at=item.start("value"), text=item["value"])
-            )
+            entry = Entry(names=names, at=item.start("value"), text=item["value"])
+            self.found.append(self._cell(line, at, entry))
         elif cut:
-            yield from self._close(at, self.local, self.amends)
-            yield from self._row(line, at, cut)
+            self._close(at, self.local, self.amends)
+            self._row(line, at, cut)
             self.local = (self.material, self.heading)
         elif self.opened < 0 or len(line) < 62 or self._begins(line, at):
             self.table = Columns()
@@ -157,7 +157,7 @@ class _Cutter:
             starts, rest = self._heading(line, at)
             if starts:
                 self.listing = False
-                yield from self._close(at, *was)
+                self._close(at, *was)
             if self.opened < 0 and rest < at + len(line):
                 self.opened, self.begun = rest, at
         if line.strip(" -=_*"):  # a rule is no line
@@ -167,24 +167,24 @@ class _Cutter:
                 self.listed = self.listed if of_core else ""
             self.before, self.caps = line, self.text[at : at + len(line)].isupper()
 
-    def _fields(self, fields: list[re.Match[str]], at: int) -> Iterator[Segment]:
+    def _fields(self, fields: list[re.Match[str]], at: int) -> None:
         """Take fields side by side: those of several materials name none for what follows."""
         was, met = (self.material, self.heading, self.amends), set[Material]()
         for field in fields:
-            yield from self.line(field[0], at + field.start())
-            yield from self._close(at + field.end(), self.local, self.amends)
+            self.line(field[0], at + field.start())
+            self._close(at + field.end(), self.local, self.amends)
             met |= {self.material} - {"general", "unknown", was[0]}
         if len(met) > 1:
             self._set(*was)
 
-    def _close(self, end: int, under: tuple[Material, str], amends: bool) -> Iterator[Segment]:
+    def _close(self, end: int, under: tuple[Material, str], amends: bool) -> None:
         start, self.opened = self.opened, -1
         self.number += 1
         if start >= 0:
             hot = self._is_hot(start, end)
             near = self.near and "%" in self.folded[start:end]
             if hot or near or amends:
-                yield from self._sentences(start, end, under, amends)
+                self._sentences(start, end, under, amends)
             self.near = hot
 
     def _is_hot(self, start: int, end: int) -> bool:
@@ -354,9 +354,7 @@ class _Cutter:
         bare = self.depth < 0 and GENERAL.isdisjoint(_WORD.findall(words))
         return bare or (self.depth >= 0 and self.indent > self.depth)
 
-    def _sentences(
-        self, start: int, end: int, under: tuple[Material, str], amends: bool
-    ) -> Iterator[Segment]:
+    def _sentences(self, start: int, end: int, under: tuple[Material, str], amends: bool) -> None:
         """The sentences of a paragraph; one that opens with a known key changes the material."""
         material, heading = under
         paragraph = self.folded[start:end]
@@ -398,12 +396,12 @@ class _Cutter:
                 continue
             near = near or hot
             spoken = max(begun, at - LONGEST), start + stops[min(n + 1, len(stops) - 1)]
-            yield Segment(
+            self.found.append(Segment(
                 text=sentence, at=at, start=at, end=start + stop, near=hot, material=material,
                 heading=heading, paragraph=self.number, amends=amends, said=spoken,
-            )  # fmt: skip
+            ))  # fmt: skip
 
-    def _row(self, line: str, start: int, cut: str) -> Iterator[Segment]:
+    def _row(self, line: str, start: int, cut: str) -> None:
         """The cells of a row; each begins with the names of its row and its column."""
         cells = cells_in(line, cut)
         bare = heading_of(cells)
@@ -417,9 +415,9 @@ class _Cutter:
         below = self.folded[start + len(line) + 1 :][:LONGEST].partition("\n")[0]
         row = self.table.take(line, cut, below=below, above=self.before, listing=self.listing)
         self.near = self.near or bool(row) or (row is None and hot)
-        yield from (self._cell(line, start, cell) for cell in row or ())
+        self.found += [self._cell(line, start, cell) for cell in row or ()]
         if row is None and hot:
-            yield from self._free(start, cells)
+            self._free(start, cells)
 
     def _cell(self, line: str, start: int, cell: Entry) -> Segment:
         return Segment(
@@ -429,7 +427,7 @@ class _Cutter:
             said=(start, start + len(line)),
         )  # fmt: skip
 
-    def _free(self, start: int, cells: list[tuple[int, str]]) -> Iterator[Segment]:
+    def _free(self, start: int, cells: list[tuple[int, str]]) -> None:
         """Cells that are sentences of their own: "BMA: ... || BMBx: ...", "Core<tab>..."."""
         material, heading = self.material, self.heading
         self.begun = start
@@ -441,6 +439,4 @@ class _Cutter:
             if key and not tells_it(key[1].strip()):
                 material, heading = material_of(key[1]), key[1]
             self.number += 1
-            yield from self._sentences(
-                start + at, start + at + len(cell), (material, heading), self.amends
-            )
+            self._sentences(start + at, start + at + len(cell), (material, heading), self.amends)

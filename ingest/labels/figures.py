@@ -365,12 +365,11 @@ def _figure(text: str, first: re.Match[str], second: re.Match[str] | None) -> Fi
         a, b = low, _values(second)[0]
         spread, begin = _PLUS_MINUS.fullmatch(gap), first.start()
         between = _AND.fullmatch(gap) and _BETWEEN.search(text[max(0, begin - 24) : begin])
-        ranged = b <= 100 and (between or _RANGE.fullmatch(gap))
-        if ranged and not first["pct"] and _DAY.search(text[max(0, begin - 8) : begin]):
-            ranged = None
+        ranged = b <= 100 and bool(between or _RANGE.fullmatch(gap))
+        undated = first["pct"] or not ranged or not _DAY.search(text[max(0, begin - 8) : begin])
         if ranged and abs(b - a) > 20 and _EITHER.search(gap):
-            ranged = None  # "20% or 60%" is no range, "40 or 50%" is one
-        if a <= 100 and (spread or ranged):
+            ranged = False  # "20% or 60%" is no range, "40 or 50%" is one
+        if a <= 100 and (spread or (ranged and undated)):
             low, high = (max(a - b, 0), min(a + b, 100)) if spread else (min(a, b), max(a, b))
             parts, said, end = (a, b), "~" if spread else None, second.end()
             signed = signed or bool(second["pct"] or second["sign"])
@@ -389,9 +388,8 @@ def _bounded(
 ) -> tuple[int, int, float, float, Qualifier | None]:
     """Take in the words before and after a figure that make it a bound or an approximation."""
     for _ in range(2):
-        begin = max(0, start - 32)
-        begin = max(begin, text.rfind(",", begin, start), text.rfind("%", begin, start))
-        before = text[begin:start]
+        before = text[max(0, start - 32) : start]
+        before = before[max(before.rfind(","), before.rfind("%"), 0) :]
         last = before.rstrip(" :(")
         none = last[-1:] in _NO_BOUND and not last.endswith("+/-")
         met = None if none else _said(before)

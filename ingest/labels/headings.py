@@ -285,8 +285,7 @@ def is_measured(name: str) -> bool:
     long = len(name) > 49 and not ("(" in name or "[" in name or ":" in name)
     if long or _MEASURED.search(name) is None:
         return False  # for speed: as most lines
-    name = without_scale(name)
-    name = _REMARK.sub("", name) if "(" in name or name[0] in "[0123456789" else name
+    name = _REMARK.sub("", without_scale(name))
     last = name.rpartition(": ")[2]  # "Core: cellularity"
     name = last if "ellul" in last else name
     if len(name) >= 45:

@@ -135,8 +135,7 @@ class _Cutter:
         if fields := fields_in(line):
             self._fields(fields, at)
             return
-        # a word over two lines is one in `folded`
-        broken = self.broken and "\n" in self.text[at : at + len(line)]
+        broken = self.broken and "\n" in self.text[at : at + len(line)]  # a word over two lines
         if self.table.head and not line.strip(" \t|:=+_-"):
             return  # a rule under the names of the columns
         cut = "" if len(line) > LONGEST or broken or _BOX.match(line) else cut_of(line)
@@ -188,8 +187,7 @@ class _Cutter:
             self.near = hot
 
     def _is_hot(self, start: int, end: int) -> bool:
-        first = bisect_left(self.triggers, start)
-        return first < len(self.triggers) and self.triggers[first] < end
+        return bisect_left(self.triggers, start) < bisect_left(self.triggers, end)
 
     def _set(self, material: Material, heading: str, amends: bool = False) -> None:
         self.material, self.heading, self.amends = material, heading, amends

@@ -227,12 +227,9 @@ def fold(text: str) -> str:
     low = _BLOCK.sub(lambda m: m[0].replace("block", "piece"), low) if "block" in low else low
     if "bmt" in low and "bma" in low:
         low = low.replace("bmt", "bmb")  # the trephine beside the aspirate, and no transplant
-    if "reference re" in low:  # of a centre: the one that counts, and no norm
-        low = low.replace("reference read", "consensus read").replace(
-            "reference review", "consensus review"
-        )
-    if "{" in low or "[" in low or "<" in low or ")%" in low or ") %" in low:
-        low = _IN_BRACES.sub(lambda m: (m[1] or m[2]).rjust(len(m[0])), low)
+    low = low.replace("reference read", "consensus read")  # of a centre: it counts, and is no norm
+    low = low.replace("reference review", "consensus review")
+    low = _IN_BRACES.sub(lambda m: (m[1] or m[2]).rjust(len(m[0])), low)
     low = _JOINED.sub(" ", low)
     if "-\n" in low or "- \n" in low:
         low = _BROKEN.sub(_joined, low)

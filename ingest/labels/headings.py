@@ -341,11 +341,10 @@ def cut_of(line: str) -> str:
     if "|" in line or "\t" in line:
         return "|" if "|" in line else "\t"
     for mark, least in ((";", 2), (",", 3)):
-        if mark not in line or mark + " " in line:
-            continue
-        row = line.rstrip().removesuffix(";").split(mark)  # "Cellularity: 60%;", in a list
-        if len(row) >= least and all(len(cell) < 40 for cell in row):
-            return mark
+        if mark in line and mark + " " not in line:
+            row = line.rstrip().removesuffix(";").split(mark)  # "Cellularity: 60%;", in a list
+            if len(row) >= least and all(len(cell) < 40 for cell in row):
+                return mark
     if "  " not in line.strip() or _COLON.search(line) or _BOX.search(line):
         return ""
     pieces = _GAP.split(line.strip())

@@ -90,7 +90,6 @@ _ARTICLES = words_of("the an my our this one")
 _THEIRS, JUDGEMENT = words_of("their his her"), ("guess", "estimate", "impression", "schätzung")
 _MODALS = words_of("would could may might must should")
 _SPECIAL |= _JUDGED | _ASKED | {"ende", "as", "x", "from"}
-_INCLUDING = words_of("including incl")
 # two words that mean another thing than each: "given that", "left out", "par rapport", "plus que"
 _PHRASES = {
     ("that", "given"): ("j", "d"),
@@ -183,7 +182,7 @@ def encode(text: str, figures: list[Figure]) -> Sentence:
 def _may_move(letter: str, word: str, words: list[str]) -> bool:
     """Whether the words beside a word may change its class: of most they do not."""
     if letter == "x" and not (word in _SPECIAL or word[1:2].isdigit()):
-        return not _INCLUDING.isdisjoint(words[-3:])
+        return "including" in words[-3:] or "incl" in words[-3:]
     return letter in _MOVING or word in _SPECIAL or (word == "," and words[-1:] == ["einen"])
 
 
@@ -335,7 +334,7 @@ def _as_said(
         return "C"  # "CELL: 60%"
     if word == "x" and "O" in classes:
         return "X"  # "_ <30%  X 40-60%": boxes drawn with letters
-    added = letter == "x" and behind != ["of"] and not _INCLUDING.isdisjoint(words[-3:])
+    added = letter == "x" and behind != ["of"] and {"including", "incl"} & set(words[-3:])
     return "q" if added else letter
 
 
@@ -419,8 +418,7 @@ def _form(word: str) -> str:
         return "b"  # "Vorbiopsie"
     for n in range(3, len(word) - 3):
         head, tail = word[:n].rstrip("s"), word[n:]
-        last = WORDS.get(tail) or WORDS.get(tail.removesuffix("s"))
-        last = last or ("C" if tail[0] in "cz" and _C.match(tail) else None)
+        last = WORDS.get(tail) or WORDS.get(tail.removesuffix("s")) or ("C" * bool(_C.match(tail)))
         if tail == "anteil" and WORDS.get(head) == "K":
             return "K"  # "Blutbildungsanteil"
         if last and last in "BGCMKeS" and {head, head + "e"} & _NOUNS:

@@ -20,7 +20,7 @@ _ASIDE_OF_ALL = re.compile(
 _END = re.compile(r"C[MBGqp%]*\(?(?P<end>[htpux])\)?[q%()]*:")  # "Cellularity (upper): 50"
 # "9/10 (90%)", "grade 3 (= 30%)"; "50%, of which lymphoma is 20%", "50% of which lymphoma 20%"
 _SCORE = re.compile(r"(?<=:)(?:N/)?N(?=\(q*:?F\))")
-_PART = re.compile("p(?:d[xLf]+v|(?<=Fp)(?=d[xLf]+q*F))")
+_PART = re.compile("p(?:d[xLf]+v|(?<=Fp)(?=d(?:[xLf]+q*F|F[qv]*[xLf])))")
 # "Cellularity (cortex excluded): 40%"
 _LEFT_OUT, _OUT = re.compile(r"(?<=C)\([xatM]+a\)"), ("excluded", "disregarded", "ignored")
 _ENDS = {*LOW_ENDS, *HIGH_ENDS}

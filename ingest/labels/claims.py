@@ -13,12 +13,14 @@ from typing import Literal
 from ingest.labels.addressed import is_addressed, is_cited
 from ingest.labels.amendments import may_be_anothers, unsigned_as_signed
 from ingest.labels.asides import ticked
+from ingest.labels.context import IT, context_of
 from ingest.labels.doubts import is_free, may_be
 from ingest.labels.figures import Figure, share_of
 from ingest.labels.grammar import ODD, tied
 from ingest.labels.headings import (
     SET_ASIDE,
     Material,
+    classes_in,
     is_historic,
     is_of_another,
     may_be_of_the_core,
@@ -30,22 +32,12 @@ from ingest.labels.segments import Segment
 from ingest.labels.shares import NOUN, PAIR, stands_alone
 from ingest.labels.specimens import is_of_one, side_of
 from ingest.labels.tokens import Sentence, after_any, encode, sentence_of
+from ingest.labels.voids import is_left_out
 
 Owner = Literal["cellularity", "unclear"]  # what has another owner is no claim
 Scope = Literal["whole", "overall", "part", "extreme", "aside"]
 _BESIDE = re.compile(r"C[MBGvqdiuz:]*F$")  # "Cellularity 30% +++"
 _OF_LAST = re.compile(r"\(?[^,(]*a[^,(]*(?=[pj])")  # "20% [in subcortical spaces] to 50%"
-# "Cellularity 60%. This refers to the clot.", "... 60%. (Clot section)"
-_STOP = re.compile(r"[.;]\s+")
-_SAYS_WHOSE = ("(", "*", "this ", "it ", "that ")
-_OF_OTHER = re.compile(r"\([dqRM]*[Sbr][SGMB]*\)|(?:q|d[xvqd]*p?)[dqRM]*[Sbr][SGMB]*[.]?$")
-# "the previous marrow was reviewed", "an outside trephine is at hand", "slides of 2019"
-_SAMPLE_OF_BEFORE = re.compile(r"(?<!k)(?<!kp)(?<!kpd)[br][^vCAH]*[MBGS]|[MBGS][pIu(][dqyxR]*b")
-_SENT = words_of("submitted submitting referred sending block blocks")
-_SET_ASIDE = {"clot", "aspirate", "touch", "other", "bones"}
-_MINE = WE | words_of("my our mein unser notre")
-_THING = re.compile("(?:[dqR]*v)?[^MBCAHGSv]*x[^MBCAHGS]*")  # "There is a lymphoid nodule."
-_IT = words_of("it this these here es sie dies elle ceci")
 # "cellularity is 60%, no, I was on another case, make that 40%": the last one holds
 _SPOKEN = re.compile(
     r"C[^.;C]*,d*(?:ix?|E[^.;C]*),(?:[^.;C]*,)?[dvqpno]*(?P<f>F)(?=[.;,)]|p[dn]*[BMR]|$)"
@@ -61,7 +53,8 @@ _AGE = re.compile(r"\b(?:age|alter|âge)")
 _SEVERAL = re.compile(
     r"\b(?:two|three|both|bilateral|respectively|zwei|deux|the other|cores|biopsies|trephines)\b"
     r"|\b(?:rang|var[iy]|heterogen|patchy|wechsel)|\bone end\b|\bsome\b.*\bothers\b|\bas low as\b"
-    r"|am einen\b|\b(?:lowest|highest|minim|maxim)|\b(?:long|larg|bigg)er\b.*\b(?:short|small)er\b"
+    r"|am einen\b|\ba (?:low|high) of\b|\b(?:lowest|highest|minim|maxim)"
+    r"|\b(?:long|larg|bigg)er\b.*\b(?:short|small)er\b"
 )
 _BEHIND = re.compile(r"[AC]?[MG]*(?:(?:[pI]|v(?=d))[dqR]*M*|\((?=[BSMG]+\))[MG]*)([BS])")
 _OF_PARTICLES = re.compile("A[dq]*(S)")  # "60% cellular particles"
@@ -156,24 +149,24 @@ def read_claims(folded: str, segments: Iterable[Segment]) -> Iterator[Claim]:
             begun = folded[segment.said[0] : segment.at]  # "The cellularity was mistyped. ..."
             follows = follows or heard == segment.paragraph or "ellul" in begun.rpartition("%")[2]
             amended = _corrections(sentence, segment, made, said, follows=follows)
-            made = list({claim.start: claim for claim in [*made, *amended]}.values())
+            made = [*{claim.start: claim for claim in [*made, *amended]}.values()]
             new = {claim.figure.parts for claim in made if claim.amends} - said
             made = [
                 replace(c, earlier=c.earlier or bool(new and c.figure.parts in said)) for c in made
             ]
-        if any(claim.amends for claim in made):
-            made = _by_whom(made, segment, folded)
+        made = _by_whom(made, segment, folded) if any(c.amends for c in made) else made
         said |= {claim.figure.parts for claim in made if claim.owner == "cellularity"}
         if not made and (near or heard == segment.paragraph):
             last = carried[1] if carried and near else None
             made = list(
                 _going_on(sentence, segment, last, follows=ended == segment.start, asked=asked)
             )
-        if any(claim.counts for claim in made) and (of := _context(sentence, segment, folded)):
+        if any(claim.counts for claim in made) and (of := context_of(sentence, segment, folded)):
             made = [_of_context(claim, of) for claim in made]
         if not corrects:
             cited = [is_cited(folded, segment.said[0], c.start, c.end) for c in made]
             made = [replace(c, earlier=True) if q else c for c, q in zip(made, cited, strict=True)]
+        made = [replace(c, scope="aside") if is_left_out(folded, c.end) else c for c in made]
         spoken = bool(made) and is_addressed(folded, *segment.said, amends=segment.amends)
         yield from (replace(claim, addressed=True) if spoken else claim for claim in made)
         ended = segment.end if made or {"e", "c"} & set(sentence.classes) else -1
@@ -191,35 +184,6 @@ def _by_whom(made: list[Claim], segment: Segment, folded: str) -> list[Claim]:
     if whose == "theirs":
         return [replace(claim, earlier=True, amends=False) for claim in made]
     return [replace(claim, owner="unclear") for claim in made] if whose else made
-
-
-def _context(sentence: Sentence, segment: Segment, folded: str) -> str:
-    """Whose a sentence that names no sample is by those beside it: "The clot is small. It is"."""
-    own = set(sentence.classes)
-    if segment.at != segment.start:
-        return ""  # a cell of a table
-    behind = folded[segment.end : segment.said[1]].lstrip()
-    if behind.startswith(_SAYS_WHOSE) and _OF_OTHER.match(s := encode(behind, []).classes):
-        return "b" if {"b", "r"} & set(s) else "S"
-    if own & set("BSRnE") or not _MINE.isdisjoint(sentence.words):
-        return ""
-    before = folded[segment.said[0] : segment.at].rstrip(" .;\n")
-    for n, said in enumerate(reversed(_STOP.split(before)[-3:] if before else ())):
-        if "ellul" in said:
-            break
-        found = encode(said, [])
-        s = found.classes
-        if n == 0 and sentence.words[0] in _IT and ("a" in s or _THING.fullmatch(s)):
-            return "a"
-        if said.endswith(":") or "i" in s:
-            continue
-        if _SAMPLE_OF_BEFORE.search(s) and not _SENT.intersection(found.words):
-            return "b"
-        if "B" not in s and _SET_ASIDE & {KINDS.get(word) for word in {*found.words} - _SENT}:
-            return "S"
-        if {"B", "n"} & set(s):
-            break
-    return ""
 
 
 def _of_context(claim: Claim, of: str) -> Claim:
@@ -247,7 +211,8 @@ def _claims(sentence: Sentence, segment: Segment) -> Iterator[Claim]:
                     claim = replace(claim, amends=True)
                 if last and ruled and _WITH_LAST.search(s, 0, at):
                     claim = replace(claim, role=last.role)  # "below 25% (or 25-50% with ...)"
-                if last and listed and claim.side and last.side not in ("", claim.side):
+                apart = claim.side and last and last.side not in ("", claim.side)
+                if last and listed and apart and claim.scope != "overall":
                     claim = replace(claim, scope=last.scope)  # "one end 20%, the other 60%"
                 yield (last := claim)
         elif s[at] == "F" and at not in ratio.values() and (at in odd or may_be(s, at)):
@@ -340,11 +305,12 @@ def _going_on(
         return  # "B cells fill the sinusoids. Overall extent 40%."
     named = set(s[:at]) & set("BRSbno") or "here" in sentence.words[:at]
     other = last and (last.role != "finding" or last.earlier)  # "Criterion: <25%. Found: 20%."
-    found = other and re.fullmatch("[dqGM]*v[vqd:]*", s[:at])
+    told_now = not at and classes_in(segment.heading) == {"n"}  # "Actual: 40%"
+    found = other and (told_now or re.fullmatch("[dqGM]*v[vqd:]*", s[:at]))
     # "... We estimate 20%.", "... Biopsy 40%."
     mine = WE.intersection(sentence.words[:at]) or s[:at].strip("GRd:") in ("B", "S")
     mine = mine or (asked and not s[:at].strip("q"))
-    if (follows and mine) or (last and (named or found)) or _IT.intersection(sentence.words[:at]):
+    if (follows and mine) or (last and (named or found)) or IT.intersection(sentence.words[:at]):
         claim = _claim(sentence, s, segment, at, sentence.figures[at], "goes on")
         same = last and not (named or found or other)  # "Clot: 40%. It is 50% at most."
         role = last.role if last and claim.role == "finding" else claim.role

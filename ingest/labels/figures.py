@@ -22,6 +22,8 @@ _IN_BRACES = re.compile(
     r"[{[<(](?:(?<!%.)(?<!% .)(?<!\() ?(\d[\d %-]{0,8})[}\]>](?= ?%|\n|$)"
     r"|(?<=\()(\d[\d -]{0,6})\)(?= ?%))"
 )  # patterns that the whole report is searched for begin with characters: it is far quicker
+# "Marrow (smears,\ncore biopsy):", a heading over two lines
+_HEADED = re.compile(r"\([^()\n]{0,80}\n[^()\n]{0,80}\):[ \t]*(?=\n)")
 _JOINED = re.compile(r"_(?<=[a-z]_)(?=[a-z])")  # "bmb_cell_pct"
 # "___40___ %": a blank that is filled in
 _FILLED_IN = re.compile(r"_(?<!__)_*+ ?(\d[\d -]*+(?:_++ ?)?)(%?)")
@@ -230,10 +232,12 @@ def fold(text: str) -> str:
     low = low.replace("reference read", "consensus read")  # of a centre: it counts, and is no norm
     low = low.replace("reference review", "consensus review")
     low = _IN_BRACES.sub(lambda m: (m[1] or m[2]).rjust(len(m[0])), low)
+    low = _HEADED.sub(lambda m: m[0].replace("\n", " "), low) if "):" in low else low
     low = _JOINED.sub(" ", low)
     if "-\n" in low or "- \n" in low:
         low = _BROKEN.sub(_joined, low)
     low = _DOTS.sub(lambda m: "." * len(m[0]), low) if ". . " in low else low
+    low = low.replace("a11 ", "all ").replace("e11 ", "ell ") if "11 " in low else low
     low = _CELL.sub(lambda m: "cellularity"[: len(m[0])], low)
     low = _numbered(_LETTER.sub(lambda m: m[0].translate(_LETTERS), low))
     return _SPACED.sub(_close_up, low) if "l l u" in low else low

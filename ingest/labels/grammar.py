@@ -51,7 +51,7 @@ _FILLS = re.compile(r"[pI]?[dqhnoM]*[MBG]|(?:Id)?(?:[.,;)]|$)")  # "occupies 40%
 # "nimmt die Blutbildung 40 % des Markraums ein", "Mark, das 40 % der Fläche füllt"
 _TURNED, _ENDS_IN_VERB = re.compile("v[dq]*G?$"), re.compile("[pI]?[dqhnoM]*[MBG][MBGdpI]*v")
 _FILLED = re.compile(
-    r"F(?:[vq]*[pzw][dqG]*K|pd[dqhno]*[MBG]+w[dqh]*[LK](?!x)|[dqL]*G?(?:K[MGL]?|Lq*[Iz][dq]*[BM]|L)(?=[.;()]|[,j](?!d?Fq*x)|$))"
+    r"F(?:[vq]*[pzw][dqG]*(?:K|L(?=v))|pd[dqhno]*[MBG]+w[dqh]*[LK](?!x)|[dqL]*G?(?:K[MGL]?|Lq*[Iz][dq]*[BM]|L)(?=[.;()]|[,j](?!d?Fq*x)|$))"
 )  # "contain 20% hematopoiesis", "is 40% cells"
 # what follows the figure of an adjective
 _ENDS = re.compile(r"[.,;:()|jwpku?nehbotR/]|I[dqnhy]+[.,;y]|$")
@@ -69,7 +69,7 @@ _EXTENT = re.compile(r"F[dqRh]*[MGt]|Fh+q")  # "hypercellular, 70% nodules"
 _OWN = re.compile(r"[qdyohRSMBG]*(?:[pI][dqoyMBRGS]*)*")  # "hypercellular [marrow for age]"
 _CLAUSE = re.compile(r"v[^.;:|FN]*:$")  # it has a verb: the colon ends it
 _SAYS = re.compile(r":[dqnoMBG]*(?:C|v)")
-_IT_IS = re.compile(r";[pIzdq,]*[vo][qpd]*F")
+_IT_IS = re.compile(r";[pIzduqRMBG,]*[vo][qpd]*F")
 _NOUN_OF = re.compile(r"[xLK][vpqd:]*F|F[q]*p?[dq]*[xLK]")
 _MEAN = re.compile(r"[;,][dqvp]*o[dqvpMBG:]*Fo?(?:[.;,)]|$)")
 _OF_READERS = re.compile("[^.;,CF]*C:(?:d*[xr]+F[,j/;]+)+[^FCA.;]*o$")  # "XY 50%, Z 75%, mean"

@@ -48,7 +48,7 @@ _BOX = re.compile(r"(?:\[[ x✓_]\]|\( ?[x*]?\)|[☐☒☑✓□]) ?[<>~]? ?\d")
 _MEASURED = re.compile("ell|fat|adip|fett|graiss|richesse")
 # "Core cell%", but not "B cell %"
 _TO = re.compile(r" ?[:/] ?|\bto\b")
-_CELLS = re.compile(r"(?P<of>(?:\w+ )*)cell\.? ?(?:\(?%\)?|pct)")
+_CELLS = re.compile(r"(?P<of>(?:\w+ )*)cell(?:\.? ?(?:\(?%\)?|pct)|s,? \(?% of (?:the )?marrow\)?)")
 _REMARK = re.compile(
     r"^[(\[]?\d{1,2}[.)\]] | ?\((?=[^()\d]*[a-z])[^()%]*\)$"
 )  # "3. ...", "(nearest 5)"
@@ -94,6 +94,8 @@ def material_of(words: str) -> Material:
 
 
 def _material_of(words: str) -> Material:
+    if words == "m/e":
+        return "general"  # microscopic examination
     bare = _LABEL.sub("", ASIDE.sub("", words)).replace("'s", "")
     found = [_seen(word) for word in _WORD.findall(bare)]
     if "(" in words:

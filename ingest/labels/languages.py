@@ -83,10 +83,10 @@ v comblé comblée heißen heißt lauten lautet ausgefüllt gefüllt take took s
 p bezogen où following
  post because due owing wegen aufgrund of at to on for as within between among across
  throughout along amid near beneath beside toward during through over upon after despite per wie
- where including incl zwischen entre bei von auf zu zur zum für du au dans pour sur en par until
- till into onto behind besides regarding concerning towards like unlike aus bis neben hinter nach
- trotz innerhalb entlang gemäß laut einschließlich unter über comme sous chez vers après selon
- jusque jusqu hors
+ where including incl depending zwischen entre bei von auf zu zur zum für du au dans pour sur en
+ par until till into onto behind besides regarding concerning towards like unlike aus bis neben
+ hinter nach trotz innerhalb entlang gemäß laut einschließlich unter über comme sous chez vers
+ après selon jusque jusqu hors
 I in im inside
 z augenschein morphometrisch visuellement morphometric planimetric quantitative by via using durch
  digital image computer grid eye visual visually morphometry microscopy automated software counting
@@ -132,6 +132,7 @@ c wäre wären würde criterion criteria require required requiring define defin
  muss müssen soll sollen würden doivent devait lorsque quand
 b screen prior cf pre previous previously earlier former formerly preceding baseline pretreatment
  last original originally initial initially history historical ago yesterday diagnosis remission
+ presentation
  relapse screening before erroneously error incorrect incorrectly mistakenly wrongly replaces
  replacing replaced supersedes superseded january february march april june july august september
  october november december jan feb mar apr jun jul aug sep sept oct nov dec pretransplant outset

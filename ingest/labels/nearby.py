@@ -14,7 +14,7 @@ _BESIDE = CHANGES | {"above", "below"}  # "15% more cellular than", "20% below n
 _HAS_ONE = re.compile("d[qhxt]*Fv$")
 # "the infiltrate has a cellularity", "an infiltrate with a cellularity"
 _HAS = re.compile(r"(?:(?P<one>d)x{1,2}t?w|x+(?P<has>v))[dqho]*$")
-_ASIDE = re.compile(r"(?<=[CMBG]),[^,FNCAK.;]*,(?=v)")  # "cellularity, tumor included, is 40%"
+_ASIDE = re.compile(r"(?<=[CMBG]),[^,FNCAK.;]*,(?=c?v)")  # "cellularity, tumor included, is 40%"
 _PASSING = re.compile(r"(?<=C),[pzI][^,FNCAKHLf.;]*,(?=[dq]*F)")  # "cellularity, on my count, 40%"
 _VERB, _SHOWS = re.compile(r"CxI?[qpd]*F"), re.compile("[BMG]x[qh]*C")
 _ENDS_OF = words_of("from between von zwischen entre")
@@ -59,7 +59,7 @@ def is_rest(s: str, figures: dict[int, Figure], at: int) -> bool:
 
 def without_asides(s: str, words: list[str]) -> str:
     """A sentence without what stands between commas behind its noun."""
-    s = _ASIDE.sub(lambda said: "q" * len(said[0]), s) if ",v" in s else s
+    s = _ASIDE.sub(lambda said: "q" * len(said[0]), s) if ",v" in s or ",cv" in s else s
     passing = _PASSING.search(s) if "C," in s else None
     if passing is None or words[passing.start() + 1] in OF | {"for"}:
         return s

@@ -228,7 +228,8 @@ class _Cutter:
         if is_heading(raw, bare, marked, item=item, above=above):
             self._bare_heading(bare)
             return True, at + len(line)
-        wrapped = not (marked or label) and (is_open(self.before) or self._is_full(rest))
+        boxed = rest[:1] == "(" and len(self.before) > 45 and self.before[-1:].isalpha()
+        wrapped = not (marked or label) and (is_open(self.before) or self._is_full(rest) or boxed)
         row = self._is_row(rest) or (self.before.endswith("%") and not small)
         row = row or marked == "*" == self.before[-1:]  # a footnote
         if self.before and not row and (wrapped or small):

@@ -19,6 +19,9 @@ _SHARES: dict[str, re.Pattern[str]] = {
     "fat and cells G:F": re.compile(
         r"fG?j[dq]*K[LGM]*[vx]?[Ipdq]*T?[pq]*(?P<g>[NF])[:/](?P<f>[NF])"
     ),
+    # "haemopoiesis 50 : fat 50"
+    "cells F, fat G": re.compile(r"[KLA][LMG]*[q:v]*(?P<f>N)[:/][dq]*f[GLM]*[q:v]*(?P<g>N)"),
+    "fat G, cells F": re.compile(r"f[GLM]*[q:v]*(?P<g>N)[:/][dq]*[KLA][LMG]*[q:v]*(?P<f>N)"),
     # "a 3:1 ratio of cells to fat"
     "F:G cells to fat": re.compile(
         r"(?P<f>[NF])[:/p](?P<g>[NF])(?:T?[dqp]*|,)[LAK][LMG]*[:/pj]d?f"

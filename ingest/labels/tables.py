@@ -56,6 +56,8 @@ _BACK = re.compile(
 )
 
 
+_BARRED = re.compile(r"[^|\s](?:[^|]*[^|\s])?")
+_PAIR = re.compile(r"\s*[^\W\d_][^=;]{0,40}=[^=;]+")
 _FIELD = re.compile(r"(?P<key>[^\W\d_][^:]{1,39}):\s(?P<value>(?:[^:]|:(?=\S))+)")
 
 
@@ -226,9 +228,13 @@ def item_of(line: str) -> re.Match[str] | None:
 
 def fields_in(line: str) -> list[re.Match[str]]:
     """The fields that stand side by side, "Length: 9 mm   Quality: good", or none."""
-    if line.count(":") < 2 or "  " not in line or ENTRY.fullmatch(line):
+    if line.count("=") > 1 and ";" in line:  # "PCT_CELLULAR_CORE=50;PCT_CELLULAR_CLOT=65"
+        pairs = list(re.finditer(r"[^;]+", line))
+        return pairs if all(_PAIR.fullmatch(pair[0]) for pair in pairs) else []
+    barred = " | " in line  # "Cellularity: 50-60 | Expected: 30-50"
+    if line.count(":") < 2 or not (barred or "  " in line) or ENTRY.fullmatch(line):
         return []
-    pieces = list(_COLUMN[" "].finditer(line))
+    pieces = list((_BARRED if barred else _COLUMN[" "]).finditer(line))
     fields = [_FIELD.fullmatch(piece[0]) for piece in pieces]
     lead = not fields[0] and material_of(pieces[0][0].strip(" :")) in ("core", *SET_ASIDE)
     if len(pieces) < 2 or not all(fields[lead:]) or len(fields) - lead < 2:

@@ -89,7 +89,7 @@ _GAP = re.compile(
 _ARTICLES = words_of("the an my our this one")
 _THEIRS, JUDGEMENT = words_of("their his her"), ("guess", "estimate", "impression", "schätzung")
 _MODALS = words_of("would could may might must should")
-_SPECIAL |= _JUDGED | _ASKED | {"ende", "as", "x", "from"}
+_SPECIAL |= _JUDGED | _ASKED | {"ende", "as", "x", "from", "all"}
 # two words that mean another thing than each: "given that", "left out", "par rapport", "plus que"
 _PHRASES = {
     ("that", "given"): ("j", "d"),
@@ -221,6 +221,9 @@ def _in_phrase(word: str, classes: list[str], words: list[str], behind: list[str
     if word == "as" and words[-2:-1] == ["as"] and _HOW_MUCH.intersection(words[-1:]):
         classes[-2:] = "qq"
         return "q"  # "from as little as 10%"
+    if word == "all" and words[-2:] == ["all", "in"]:
+        classes[-2:] = "qq"
+        return "o"  # "all in all 80%"
     if word == "local" and "C" in classes[-2:]:
         return "r"  # "Cellularity, local: 40%"
     if word == "representative" and "i" in classes[-3:]:

@@ -33,6 +33,13 @@ _SELF = GENERAL | words_of(
     """specimen sample figure value values percentage estimate estimates case this these it above
     dieser dieses ce cette"""
 )
+# "(cellularity 10%); this part was not used", behind a figure
+_LEFT_OUT = re.compile(
+    r"[\s).;,:]{1,4}(?:but |and )?(?:this|these|that|which|it)"
+    r"(?: (?:part|area|region|zone|portion|piece|field|space|end|edge|strip|third|half)s?)?"
+    r"\s+(?:is|was|were|are|has been|have been)(?:\s+therefore|\s+thus)?"
+    rf"\s+(?:not\s+used|excluded|left out|{VOID})"
+)
 _BOUNDS, _STOPS = re.compile(r"[.;!](?=\s|$)|\n"), re.compile(r"[.!](?=\s|$)|\n")
 _LED = re.compile(r"\w*[ \t]*(?::|[*=#!\]-]{2})")
 # that something can be read, of which this is denied
@@ -147,6 +154,11 @@ def _sentence(folded: str, at: int, bounds: re.Pattern[str]) -> tuple[int, int]:
     begins = [met.end() for met in bounds.finditer(folded, first, at)]
     end = bounds.search(folded, at, at + 200)
     return (begins or [first])[-1], end.start() if end else min(len(folded), at + 200)
+
+
+def is_left_out(folded: str, end: int) -> bool:
+    """Whether the part of a figure that ends there is said not to be used."""
+    return _LEFT_OUT.match(folded, end) is not None
 
 
 def unread_cores(folded: str) -> list[frozenset[str]]:

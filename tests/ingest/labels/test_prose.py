@@ -10,6 +10,10 @@ from ingest.labels.rules import parse
 
 VALUES = (10, 25, 40, 65, 90)
 READ = """The marrow space is {v}% cells.
+Die Markräume der Stanze sind zu {v} Prozent von Zellen ausgefüllt.
+The core biopsy is {v} per cent cellular depending upon where one looks.
+Core biopsy. Hematopoietic cells are 5% of the space; all in all {v}% of the space holds cells.
+Trephine. Cellularity is not the same on all slides; from the first it runs at {v}%.
 Core biopsy. The marrow fills {v}% of the available space with cells.
 Section through the core discloses cellularity of {v}%.
 Section through the core biopsy revealed cellularity around {v}%.

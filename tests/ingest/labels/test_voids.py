@@ -106,6 +106,12 @@ def test_which_core_cannot_be_read_is_not_guessed(text: str) -> None:
     assert parse(text).outcome == "not read"
 
 
+def test_a_part_that_is_said_not_to_be_used_has_no_value() -> None:
+    for part in ("this part was not used", "that area is disregarded", "it was excluded"):
+        text = f"Core biopsy. The outer third is nearly all fat (cellularity 10%); {part}."
+        assert parse(text).value is None, part
+
+
 def test_a_stain_that_cannot_be_read_changes_nothing() -> None:
     text = "Bone marrow biopsies. Left: 30% cellular. Right: 80% cellular. {} not assessable."
     for noun in ("Iron stain", "Fibrosis", "Megakaryocytic dysplasia"):

@@ -231,8 +231,9 @@ def label(
 ) -> Any:
     """Read a label for each case from REPORTS, or from --table.
 
-    REPORTS is a table with case_id, text and, where known, reported_on, or a folder of text files.
-    Report texts are not copied into the store.
+    REPORTS is a table with case_id, text and, where known, reported_on, heading (also section or
+    specimen: what a row is about) and status, or a folder of text files. Report texts are not
+    copied into the store.
 
     Example: trephine label reports.csv --parser rules
     """

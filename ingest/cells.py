@@ -45,6 +45,7 @@ class Column:
     needed: bool = False  # the table must have it
     filled: bool = False  # every row must have a value
     unique: bool = False  # no two rows may have the same
+    several: bool = False  # it may be made of several columns of the table
     also: tuple[str, ...] = ()  # what others call it, in small letters with _ between words
     choices: tuple[str, ...] = ()
     at_least: float = -math.inf

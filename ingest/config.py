@@ -11,7 +11,8 @@ class TableConfig:
     """How a table is read where its own names and values leave it open."""
 
     column: tuple[str, ...] = setting(
-        (), "OURS=THEIRS: a column that has another name; may be given several times."
+        (),
+        "OURS=THEIRS: a column that has another name; may be given several times, and joins texts.",
     )
     date_format: str | None = setting(
         None, "Of dates that can be read in two ways, such as %d/%m/%Y."

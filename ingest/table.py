@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +55,12 @@ class Table:
     faults: Faults  # what is wrong so far; whoever judges further adds to it
     notes: list[str]  # what was left out or taken in another way than it stands
 
+    def unread(self) -> str:
+        """The columns with values that nothing was asked of, named; empty if there are none."""
+        names = list(dict.fromkeys(name for row in self.rows for name in row.extra))
+        more = f" and {len(names) - NAMED:,} more" * (len(names) > NAMED)
+        return ", ".join(map(_cut, names[:NAMED])) + more
+
     def refuse(self, error: type[TrephineError]) -> None:
         """Raise an error that tells everything that is wrong, if anything is."""
         told = sorted(dict.fromkeys(self.faults), key=lambda fault: fault[0] or 0)
@@ -97,14 +104,14 @@ def read_table(
     values: dict[str, dict[int, Any]] = {column.name: {} for column in columns}
     missing: dict[str, int] = {}
     for column in columns:
-        if (at := places.get(column.name)) is not None:
-            cells = _cells_of(column, at, rows, faults, notes)
+        if at := places.get(column.name):
+            cells = _cells_of(column, {n: header[n] for n in at}, rows, faults, notes)
             values[column.name], wrong = values_of(column, cells, config.date_format)
             faults += [*wrong, *_gaps_and_twins(column, rows, cells)]
             missing[column.name] = len(rows) - len(cells)
             if column.kind == "path":
                 _find_paths(path.parent, column, values[column.name], faults)
-    ours = set(places.values())
+    ours = set(chain.from_iterable(places.values()))
     others = [(n, name or f"column {n + 1}") for n, name in enumerate(header) if n not in ours]
 
     def made(row: int, cells: Sequence[Any]) -> Row:
@@ -126,7 +133,7 @@ def _plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
 
 
-def _hits(header: Sequence[str], column: Column, given: str | None = None) -> list[int]:
+def _hits(header: Sequence[str], column: Column, given: str = "") -> list[int]:
     """Where a column may stand; a name of ours wins over what others call it."""
     plain = [_plain(name) for name in header]
     wanted = [{_plain(given)}] if given else [{_plain(column.name)}, {*map(_plain, column.also)}]
@@ -134,23 +141,40 @@ def _hits(header: Sequence[str], column: Column, given: str | None = None) -> li
     return next(filter(None, hits), [])
 
 
+def _given(columns: Sequence[Column], config: TableConfig) -> dict[str, list[str]]:
+    """The names that `--column` gives, by ours."""
+    given: dict[str, list[str]] = {}
+    for pair in config.column:
+        ours, _, name = pair.partition("=")
+        given.setdefault(ours, []).append(name)
+    several = {column.name: column.several for column in columns}
+    for ours, theirs in given.items():
+        if ours not in several:
+            names = ", ".join(several)
+            raise ConfigError(f"--column {ours}=...: no such column here. It has: {names}")
+        if len(theirs) > 1 and not several[ours]:
+            said = " and ".join(f"{ours}={one}" for one in theirs)
+            raise ConfigError(f"--column {said}: {ours} is one column. Name one of them")
+    return given
+
+
 def _places(
     header: Sequence[str], columns: Sequence[Column], config: TableConfig
-) -> tuple[dict[str, int], str]:
+) -> tuple[dict[str, list[int]], str]:
     """Where our columns stand, and what is wrong, as the end of a sentence."""
-    given = dict(pair.partition("=")[::2] for pair in config.column)
-    if unknown := set(given) - {column.name for column in columns}:
-        names = ", ".join(column.name for column in columns)
-        raise ConfigError(f"--column {unknown.pop()}=...: no such column here. It has: {names}")
-    places, problems = {}, []
+    given = _given(columns, config)
+    places: dict[str, list[int]] = {}
+    problems = []
     for column in columns:
-        at = _hits(header, column, given.get(column.name))
-        if len(at) > 1:
+        named = given.get(column.name, [])
+        found = {one: _hits(header, column, one) for one in named or [""]}
+        missing = [name or column.name for name, hits in found.items() if not hits]
+        if any(len(hits) > 1 for hits in found.values()) and (named or not column.several):
             problems.append(f"more than one column for {column.name}")
-        elif at:
-            places[column.name] = at[0]
-        elif column.needed or column.name in given:
-            problems.append(f"no column {given.get(column.name, column.name)}")
+        elif missing and (column.needed or named):
+            problems.append(f"no column {' and '.join(missing)}")
+        elif not missing:
+            places[column.name] = list(dict.fromkeys(chain.from_iterable(found.values())))
     if not (problems and header):
         return places, ""
     needed = ", ".join(column.name for column in columns if column.needed)
@@ -168,28 +192,44 @@ def _cut(name: str) -> str:
 
 
 def _cells_of(
-    column: Column, at: int, rows: Rows, faults: Faults, notes: list[str]
+    column: Column, at: Mapping[int, str], rows: Rows, faults: Faults, notes: list[str]
 ) -> list[tuple[int, str]]:
-    """The texts of a column that are there; tells of words that stand for a missing one."""
+    """The texts of a column that are there; tells of words that stand for a missing one.
+
+    Of several columns prose stands under their names, in order; other texts in one line.
+    """
     found: list[tuple[int, str]] = []
     words: Counter[str] = Counter()
     for row, cells in rows:
-        cell = cells[at] if at < len(cells) else None
-        if isinstance(cell, list) and column.kind == "list":
-            cell = ",".join(map(str, cell))
-        if not isinstance(cell, str | None):
-            faults.append((row, f"{column.name} is a {type(cell).__name__}, expected a text"))
-        elif cell is None or not cell.strip():
-            continue
-        elif column.kind != "prose" and is_missing(cell, column):
-            words[cell.strip()] += 1
-        else:
-            found.append((row, cell))
+        parts = []
+        for name, cell in [(name, cells[n]) for n, name in at.items() if n < len(cells)]:
+            if isinstance(cell, list) and column.kind == "list":
+                cell = ",".join(map(str, cell))
+            if not isinstance(cell, str | None):
+                faults.append((row, f"{column.name} is a {type(cell).__name__}, expected a text"))
+            elif shown(cell) and column.kind != "prose" and is_missing(cell or "", column):
+                words[shown(cell)] += 1
+            elif cell and cell.strip():
+                parts.append((name, cell))
+        if text := _as_one(column, parts) if len(at) > 1 else "".join(cell for _, cell in parts):
+            found.append((row, text))
     if words:
         said = ", ".join(f"{n:,} {word!r}" for word, n in words.most_common(3))
         word = f". Write {column.words[0]!r} where that is meant" if column.words else ""
         notes.append(f"{column.name} is missing where it says: {said}{word}")
     return found
+
+
+def _as_one(column: Column, parts: Sequence[tuple[str, str]]) -> str:
+    if column.kind != "prose":
+        return ", ".join(text.strip() for _, text in parts)
+    there = [(name.replace("_", " "), text) for name, text in parts if not is_missing(text)]
+    return "\n\n".join(headed(name, text) for name, text in there)
+
+
+def headed(heading: str, text: str) -> str:
+    """A text below its heading."""
+    return f"{heading}:\n{text}"
 
 
 def _gaps_and_twins(column: Column, rows: Rows, cells: Cells) -> Iterator[tuple[int, str]]:
@@ -204,10 +244,10 @@ def _gaps_and_twins(column: Column, rows: Rows, cells: Cells) -> Iterator[tuple[
 
 
 def _cut_rows(
-    rows: Rows, header: Sequence[str], places: Mapping[str, int], columns: Sequence[Column]
+    rows: Rows, header: Sequence[str], places: Mapping[str, list[int]], columns: Sequence[Column]
 ) -> Iterator[tuple[int, str]]:
     """Rows of a CSV whose cells are too many, or end before a needed column."""
-    needed = max([places[column.name] + 1 for column in columns if column.needed], default=0)
+    needed = max([max(places[one.name]) + 1 for one in columns if one.needed], default=0)
     for row, cells in rows:
         if not needed <= len(cells) or any(map(shown, cells[len(header) :])):
             yield row, f"has {len(cells)} cells, expected {len(header)}. {QUOTING}"

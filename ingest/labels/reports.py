@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,10 @@ from featurestore.types import Label, ReadingOutcome, Report, Target
 from featurestore.words import counted
 from ingest.config import TableConfig
 from ingest.labels.config import ValueConfig
-from ingest.labels.tokens import class_of
+from ingest.labels.holding import OF_ANOTHER, Piece, is_addendum, is_void, joined, that_hold
 from ingest.table import (
     Column,
+    Row,
     Table,
     cleaned,
     column_of,
@@ -32,15 +32,23 @@ CASE = (  # what others call case_id
     *("accession", "accession_id", "accession_no", "accession_number"),
 )
 DATE = ("date", "report_date", "reported", "date_reported", "signed_on", "sign_out_date")
+HEADING = Column(name="heading", several=True, also=("section", "specimen"))  # of a text
 REPORT_COLUMNS = (
     column_of(Report, "case_id", needed=True, filled=True, also=CASE),
     Column(
         name="text",
         kind="prose",
         needed=True,
+        several=True,
         also=("report", "report_text", "reporttext", "full_text"),
     ),
     column_of(Report, "reported_on", also=DATE),
+    HEADING,
+    Column(name="status", also=("report_status", "result_status")),
+)
+READ_MORE = (
+    "Of one with more of the text say --column text=NAME, once for each; of one that says what a "
+    "row is about, --column heading=NAME"
 )
 ENDS = ("value", "low", "high")
 Ends = tuple[float | None, float | None, float | None]
@@ -66,13 +74,6 @@ VALUE_HINTS = (  # how people write what is no one number
     ),
 )
 FOR_TARGET = "for_target"  # of a list for review: the Target that its values are of
-ADDS = "addend|supplement|additional|nachtrag|nachbericht|compl[ée]ment|ergänz"
-CORRECTS = "correct|amend|revis|korrig|korrektur|berichtig|rectif|corrig"
-# how a text that belongs to an earlier one begins, and how the name of its file ends
-ADDENDUM = re.compile(
-    rf"\W*(?:(?!(?:with|and|mit|und|avec|et)\b)\w+\W+){{0,3}}?(?:{ADDS})", re.IGNORECASE
-)  # but not "Final report with addendum"
-OF_ANOTHER = re.compile(rf"(?:[\W_]+(?:{ADDS}|{CORRECTS})[^\W\d_]*[\W\d_]*)+$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +109,9 @@ def read_reports(path: Path, config: TableConfig | None = None) -> ReportFile:
 
     Of several rows of a Case the latest holds, with its addenda: texts of one date, and a later
     text that calls itself an addendum, is far shorter or, other than the earlier, has no word on
-    the cellularity (cytogenetics), are one Report, joined in order. A text
+    the cellularity (cytogenetics), are one Report, joined in order, each below its heading: what
+    its row says in columns `heading`, `section` or `specimen`. A row whose status is that it does
+    not hold (cancelled, entered in error) is left out. A text
     without a date is joined with what holds: nobody can say that it is older. A Case with a row
     that cannot be read fails whole, for that row may be the one that holds; the others go on.
 
@@ -120,10 +123,10 @@ def read_reports(path: Path, config: TableConfig | None = None) -> ReportFile:
     found, failures, notes = read(path, config)
     found = [one for one in found if one.case_id not in failures]
     kept = [report for report in found if not is_missing(cleaned(report.text))]
-    cases: dict[str, list[Report]] = {}
+    cases: dict[str, list[Piece]] = {}
     for report in kept:
         cases.setdefault(report.case_id, []).append(report)
-    held = [_that_hold(several) for several in cases.values()]
+    held = [that_hold(several) for several in cases.values()]
     undated = sum({one.reported_on is None for one in parts} == {True, False} for parts in held)
     if undated:
         notes.append(
@@ -131,7 +134,7 @@ def read_reports(path: Path, config: TableConfig | None = None) -> ReportFile:
         )
     n_held = sum(map(len, held))
     return ReportFile(
-        reports=[_joined(parts) for parts in held],
+        reports=[joined(parts) for parts in held],
         failures=failures,
         n_rows=len(found),
         n_empty=len(found) - len(kept),
@@ -144,7 +147,7 @@ def read_reports(path: Path, config: TableConfig | None = None) -> ReportFile:
 
 def _table(
     path: Path, config: TableConfig | None
-) -> tuple[list[Report], dict[str | int, str], list[str]]:
+) -> tuple[list[Piece], dict[str | int, str], list[str]]:
     """The texts of the sound rows, what fails, and notes."""
     table = read_table(path, REPORT_COLUMNS, config, error=ReportError)
     sound = table.sound()
@@ -155,12 +158,25 @@ def _table(
     for row, fault in table.faults:
         case_id = case_of[row or 0]
         failures.setdefault(case_id or row or 0, f"row {row}: {fault}" if case_id else fault)
-    return [_report(row.values) for row in sound], failures, table.notes
+    held = [row.values for row in _without_void(sound, table.notes)]
+    if unread := table.unread():
+        table.notes.append(f"columns that are not read: {unread}. {READ_MORE}")
+    return [_piece(values["case_id"], values) for values in held], failures, table.notes
+
+
+def _without_void(rows: Sequence[Row], notes: list[str]) -> list[Row]:
+    """The rows without those that do not hold by their status, which is told in `notes`."""
+    void = Counter(status for row in rows if is_void(status := row.values["status"] or ""))
+    if void:
+        said = ", ".join(f"{n:,} {status!r}" for status, n in void.most_common(3))
+        n = sum(void.values())
+        notes.append(f"rows that do not hold by their status, left out: {n:,} ({said})")
+    return [row for row in rows if row.values["status"] not in void]
 
 
 def _folder(
     path: Path, config: TableConfig | None
-) -> tuple[list[Report], dict[str | int, str], list[str]]:
+) -> tuple[list[Piece], dict[str | int, str], list[str]]:
     """The texts of the files, and the files that are none."""
     expected = "Expected a text file a case, CASE_ID.txt."
     with reading(path, ReportError, expected):
@@ -184,7 +200,7 @@ def _folder(
         except ReportError as error:
             failures[_whole(case_id or file.name)] = _whole(str(error))
         else:
-            found.append(Report(case_id=case_id, text=text))
+            found.append(Piece(case_id=case_id, text=text))
             guesses.append(guess)
     notes = guessed(guesses)
     if rest := [one.name for one in every if one not in files]:
@@ -195,58 +211,15 @@ def _folder(
     return found, failures, notes
 
 
-def _report(values: Any) -> Report:
-    return Report(**values | {"text": _whole(values["text"] or "")})
+def _piece(case_id: str, values: Mapping[str, Any]) -> Piece:
+    text, heading = (_whole(values[name] or "") for name in ("text", "heading"))
+    day = values.get("reported_on")
+    return Piece(case_id=case_id, text=text, reported_on=day, heading=heading)
 
 
 def _whole(text: str) -> str:
     """A text that can be written: JSON, and names of files, may hold a half of a character."""
     return text.encode("utf-8", "replace").decode()
-
-
-def _that_hold(several: Sequence[Report]) -> list[Report]:
-    """Of a Case's texts those that make its Report: dated, undated, and addenda behind both."""
-    several = sorted(several, key=is_addendum)  # the rows of one day may have any order
-    dated = sorted(
-        (one for one in several if one.reported_on), key=lambda one: one.reported_on or date.max
-    )
-    holding: list[Report] = []
-    for one in dated:
-        if holding and one.reported_on != holding[-1].reported_on and not _adds(one, holding):
-            holding = []
-        holding.append(one)
-    holding += [one for one in several if one.reported_on is None]
-    return sorted(holding, key=is_addendum)
-
-
-def is_addendum(report: Report) -> bool:
-    """Whether a text begins as one that belongs to an earlier one."""
-    return ADDENDUM.match(cleaned(report.text)) is not None
-
-
-def _adds(later: Report, earlier: Sequence[Report]) -> bool:
-    """Whether a later text belongs beside earlier ones, and does not replace them."""
-    if is_addendum(later):
-        return True
-    if 2 * len(later.text.split()) < max(len(one.text.split()) for one in earlier):
-        return True
-    return any(map(_on_cellularity, earlier)) and not _on_cellularity(later)
-
-
-def _on_cellularity(report: Report) -> bool:
-    text = cleaned(report.text).lower()
-    words = re.findall(r"[^\W\d_]{5,}", text)  # "cell" alone is of any report
-    return any(class_of(word) in ("C", "A", "H") for word in words)
-
-
-def _joined(parts: Sequence[Report]) -> Report:
-    if len(parts) == 1:
-        return parts[0]
-    return Report(
-        case_id=parts[0].case_id,
-        text="\n\n".join(dict.fromkeys(one.text for one in parts)),
-        reported_on=max((one.reported_on for one in parts if one.reported_on), default=None),
-    )
 
 
 # -- values that people gave -----------------------------------------------------------------------
@@ -318,9 +291,10 @@ def read_gold(
     """
     columns = [
         Column(name="id", kind="id", needed=True, filled=True, unique=True),
-        Column(name="text", kind="prose", needed=True, filled=True),
+        Column(name="text", kind="prose", needed=True, filled=True, several=True),
         *(replace(column, by_blanks=True) for column in _value_columns(Target())),
         Column(name="tags", kind="list"),
+        HEADING,
     ]
     table = read_table(path, columns, config, error=ReportError)
     values = _values(table, Target(), config)
@@ -328,6 +302,7 @@ def read_gold(
     rows = [
         {
             **row.values,
+            "text": _piece(row.values["id"], row.values).whole(),
             "value": values.get(row.number, NO_VALUE)[0],
             "tags": row.values["tags"] or [],
         }

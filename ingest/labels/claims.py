@@ -13,7 +13,7 @@ from typing import Literal
 from ingest.labels.addressed import is_addressed, is_cited
 from ingest.labels.amendments import may_be_anothers, unsigned_as_signed
 from ingest.labels.asides import ticked
-from ingest.labels.context import IT, context_of
+from ingest.labels.context import IT, context_of, is_of_an_older
 from ingest.labels.doubts import is_free, may_be
 from ingest.labels.figures import Figure, share_of
 from ingest.labels.grammar import ODD, tied
@@ -45,7 +45,7 @@ _SPOKEN = re.compile(
 # "Prior: 95% (diagnosis), 15% (day 28)", "40% [baseline 85%; day 28: 15%]"
 _OF_KEY = re.compile(r"b:[^n:;.]*F[^n:;.]*$|\(b[^n().]*F[^n().]*$")
 _NOT_BUT = re.compile("iF[^F.;]*j[dq]*$")  # "is not 85% as typed but 40%"
-_WITH_LAST = re.compile("F[(,]?jd?$")
+_WITH_LAST = re.compile("F(?:[(,]?jd?|[^F.;:vn]*j[^F.;:vn]*)$")
 _KEY = re.compile(r"\s*cellularity ?:")
 _ERRORS = words_of("error incorrect incorrectly mistakenly wrongly erroneously")
 _AGE = re.compile(r"\b(?:age|alter|âge)")
@@ -161,12 +161,8 @@ def read_claims(folded: str, segments: Iterable[Segment]) -> Iterator[Claim]:
             made = list(
                 _going_on(sentence, segment, last, follows=ended == segment.start, asked=asked)
             )
-        if any(claim.counts for claim in made) and (of := context_of(sentence, segment, folded)):
-            made = [_of_context(claim, of) for claim in made]
-        if not corrects:
-            cited = [is_cited(folded, segment.said[0], c.start, c.end) for c in made]
-            made = [replace(c, earlier=True) if q else c for c, q in zip(made, cited, strict=True)]
-        made = [replace(c, scope="aside") if is_left_out(folded, c.end) else c for c in made]
+        if any(claim.counts for claim in made):
+            made = _beside(made, sentence, segment, folded, corrects=corrects)
         spoken = bool(made) and is_addressed(folded, *segment.said, amends=segment.amends)
         yield from (replace(claim, addressed=True) if spoken else claim for claim in made)
         ended = segment.end if made or {"e", "c"} & set(sentence.classes) else -1
@@ -184,6 +180,20 @@ def _by_whom(made: list[Claim], segment: Segment, folded: str) -> list[Claim]:
     if whose == "theirs":
         return [replace(claim, earlier=True, amends=False) for claim in made]
     return [replace(claim, owner="unclear") for claim in made] if whose else made
+
+
+def _beside(
+    made: list[Claim], sentence: Sentence, segment: Segment, folded: str, *, corrects: bool
+) -> list[Claim]:
+    """Claims as the words beside their sentence leave them: of then, of another, quoted, unused."""
+    if of := context_of(sentence, segment, folded):
+        made = [_of_context(claim, of) for claim in made]
+    if is_of_an_older(folded, f"{segment.heading} {segment.text}"):
+        made = [replace(claim, earlier=True) for claim in made]
+    if not corrects:
+        cited = [is_cited(folded, segment.said[0], c.start, c.end) for c in made]
+        made = [replace(c, earlier=True) if q else c for c, q in zip(made, cited, strict=True)]
+    return [replace(c, scope="aside") if is_left_out(folded, c.end) else c for c in made]
 
 
 def _of_context(claim: Claim, of: str) -> Claim:

@@ -19,6 +19,11 @@ _SENT = words_of("submitted submitting referred sending block blocks")
 _SET_ASIDE = {"clot", "aspirate", "touch", "other", "bones"}
 _MINE = WE | words_of("my our mein unser notre")
 _THING = re.compile("(?:[dqR]*v)?[^MBCAHGSv]*x[^MBCAHGS]*")  # "There is a lymphoid nodule."
+# "Core biopsy 2018: 95%", above "Core biopsy 2020: hypocellular"
+_OF_YEAR = re.compile(
+    r"(?:\bbom|biops\w*|\bcores?|treph\w*|stanze|marrow)(?: biopsy)?,? "
+    r"(?:de |of |from |vom |von |in )?\(?((?:19|20)\d\d)\b"
+)
 IT = words_of("it this these here es sie dies elle ceci")
 
 
@@ -54,3 +59,9 @@ def context_of(sentence: Sentence, segment: Segment, folded: str) -> str:
         if {"B", "n"} & set(s):
             break
     return ""
+
+
+def is_of_an_older(folded: str, said: str) -> bool:
+    """Whether words name the core of a year, and the report that of a later one."""
+    own: list[str] = _OF_YEAR.findall(said)
+    return bool(own) and own[-1] < max(_OF_YEAR.findall(folded), default="")

@@ -22,6 +22,7 @@ from ingest.labels.nearby import (
     state_of,
     without_asides,
 )
+from ingest.labels.owners import PARTS, is_a_subject, is_made_of, is_share_of
 from ingest.labels.shares import NOUN, OWNED, PAIR, SHARE, list_back, shares_in, unsigned_in
 from ingest.labels.tokens import JUDGEMENT, Sentence, sentence_of
 
@@ -31,8 +32,9 @@ ODD = set("xLfiKN")
 FILLED = "blood-forming cells fill F"
 _TUMORAL = ("tumor", "blast", "lymph", "néopl", "leuc", "plasmo", "métas")
 _WE = words_of("i we ich wir je nous one you we're we've we'd we'll i've i'm i'd i'll")
-_PARTS = words_of("area fraction share proportion anteil extent")
-_TAKE = re.compile(r"\b(?:ma[dk]|compris|constitu|account|occup|represent|cover|fill|tak|nehm)")
+_TAKE = re.compile(
+    r"\b(?:ma[dk]|compris|constitu|account|occup|represent|cover|fill|tak|nehm|due to|owing to)"
+)
 _WHICH = words_of("which that who qui das die der welche welcher welches")
 _SITE = re.compile(r"[xfLT](?:[xhq]*[MBG])?")  # "better preserved marrow"
 _RIGHT = re.compile(
@@ -78,11 +80,6 @@ _ALSO = re.compile(r";[pI]?[qdh]*:?(?P<own>[MBGt]*)v*(?P<by>z*)v*F(?:[.;,(]|$)")
 _LAST, _NAMED = re.compile("C[:vhqgdpy]*F?$|HM?$"), re.compile("HM?$|C[^;.FA]*$")
 _LEAD_ENDS = re.compile(r"[pwI][dn][qhnMBGRx]*d$")
 _OF_AGE = re.compile("x+q*[pw]+[dq]*(?:y|Ny)")  # "cellularity is spot on for her age, 40%"
-# "of the cellularity", "% of marrow cellularity", "tumor (% cellularity)", "share of x in"
-_PART_OF = re.compile(
-    r"(?:(?:^|[.,;(])p[do]*|F[q]*p[dohqnM]*|%[dohqnM]*p[dohqnM]*|[xLt][qdMtL]*[(,]%[dohqnM]*"
-    r"|[q%][dqp]*[xL]+[qdp]*[dpI][dohqnM]*)$"
-)
 
 
 class _Scan:
@@ -150,6 +147,8 @@ class _Scan:
             and not _TAKE.search(" ".join(self.words[:at]))
         ):
             self.head = "C"  # "Cellularity by point counting (600 points): 40%"
+        elif self.governed and self.subject == "x" and self.s[self.at : at + 1] in ("C,", "CM,"):
+            self.head = "x"  # "Lymphoma fills, by an estimate of the cellularity, 40%"
         self.behind = -1
 
     def bracket(self, at: int) -> None:
@@ -260,9 +259,7 @@ class _Scan:
             or (s[at - 1 : at] == "t" and self.words[at - 1] in TAKEN)
         ):
             self.noun("?", at)  # "tumor cellularity", "an infiltrate with a cellularity of"
-        elif (part := _PART_OF.search(s, max(0, at - 8), at)) and (
-            s[part.start()] in "F%xLt" or (OF | _PARTS) & set(self.words[part.start() : at])
-        ):
+        elif is_share_of(s, self.words, at):
             self.noun("x", at)
             self.subject = "x"
         else:
@@ -332,22 +329,7 @@ class _Scan:
         if right and (
             "p" not in right[0] or {"for", "as", "zu"} & {*self.words[at + 1 : right.end()]}
         ):
-            word = right.start(1)
-            self.seen = word
-            after = _AFTER.match(s, word + 1) if s[word] == "A" else None
-            if after and not {"marrow", "core"} & set(self.words[word : after.end() + 1]):
-                return "?"  # "40% cellular blasts"
-            before = s[:at].rstrip("dqhoye")[-1:]
-            if s[word : word + 2] == "AM" and is_rest(s, self.figures, at):
-                return "?"  # "95% cortical bone, 5% cellular marrow"
-            apart = (
-                before in (",", ";", "(", "j", "")
-                or re.search("[BM][^.;F]*:$|[MBG]p$", s[:at])  # "CORE 16 mm: 30% cell"
-                or (before == "w" and self.subject == "M")
-            )
-            whose = self.head in ("x", "?") and not apart
-            within = s[word : word + 2] in ("AM", "AB") and before in ("I", "p", "w", "v")
-            return "?" if whose and not within else "F cellular"
+            return self._before_noun(at, right.start(1))
         if led := state_of(s, self.words, self.head, at):
             return led
         if SHARE.match(s, at) or is_relative(self.s, self.words, self.figures, at):
@@ -374,8 +356,30 @@ class _Scan:
                 odd = s[space.end() - 1] == "A" and _AFTER.match(s, space.end())
                 return "?" if odd else "F of the space is cellular"
             marrow = self.head == "A" and s[self.at + 1 : self.at + 2] == "M"
-            return None if marrow or self.head in ("C", "T", "K", "M") else ""
-        return None
+            if not marrow and self.head not in ("C", "T", "K", "M"):
+                return ""
+        of_a_part = self.head != "K" and is_a_subject(s, self.words, at)
+        return "" if of_a_part or is_made_of(s, self.words, at) else None
+
+    def _before_noun(self, at: int, word: int) -> str:
+        """The tie by the word for the cellularity behind a figure."""
+        s, self.seen = self.s, word
+        if not TAKEN.isdisjoint(self.words[word + 1 : word + 2]):
+            return "?"  # "40% cellularity involved"
+        after = _AFTER.match(s, word + 1) if s[word] == "A" else None
+        if after and not {"marrow", "core"} & set(self.words[word : after.end() + 1]):
+            return "?"  # "40% cellular blasts"
+        before = s[:at].rstrip("dqhoye")[-1:]
+        if s[word : word + 2] == "AM" and is_rest(s, self.figures, at):
+            return "?"  # "95% cortical bone, 5% cellular marrow"
+        apart = (
+            before in (",", ";", "(", "j", "")
+            or re.search("[BM][^.;F]*:$|[MBG]p$", s[:at])  # "CORE 16 mm: 30% cell"
+            or (before == "w" and self.subject == "M")
+        )
+        whose = self.head in ("x", "?") and not apart
+        within = s[word : word + 2] in ("AM", "AB") and before in ("I", "p", "w", "v")
+        return "?" if whose and not within else "F cellular"
 
     def _of_left(self, at: int) -> str:
         """The tie by the noun that a figure stands behind, or none."""
@@ -403,7 +407,7 @@ class _Scan:
             "v" in between
             or (not between.strip("qd") and s[at + 1 : at + 2] == "p")
             or (_DIRECT.fullmatch(between) and not LEFT_OVER & set(self.words[:at]))
-            or not _PARTS.isdisjoint(self.words[max(0, at - 2) : at])
+            or not PARTS.isdisjoint(self.words[max(0, at - 2) : at])
             or _TURNED.search(s, 0, self.at) is not None
             or _ENDS_IN_VERB.match(s, at + 1) is not None
         )

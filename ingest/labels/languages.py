@@ -132,7 +132,7 @@ c wäre wären würde criterion criteria require required requiring define defin
  muss müssen soll sollen würden doivent devait lorsque quand
 b screen prior cf pre previous previously earlier former formerly preceding baseline pretreatment
  last original originally initial initially history historical ago yesterday diagnosis remission
- presentation
+ presentation admission
  relapse screening before erroneously error incorrect incorrectly mistakenly wrongly replaces
  replacing replaced supersedes superseded january february march april june july august september
  october november december jan feb mar apr jun jul aug sep sept oct nov dec pretransplant outset
@@ -281,7 +281,7 @@ CORRECTIONS = words_of(
 # what is not to be used: a report, a figure, a core
 VOID = (
     r"(?:null and )?void(?:ed)?\b|retract|withdr(?:aw|ew)|rescind|cancel|deleted|invalid"
-    r"|strike (?:this|that|it)|disregard|discard|ignored|entered in error"
+    r"|strike (?:this|that|it)|disregard|ignored|entered in error"
     r"|(?:do|can|must|should|is|are|may)(?: ?not|n't) (?:be |to be )?(?:used?|rel(?:y|ied)|consider"
     r"|count|tak(?:e|en) into)"
     r"|ungültig|hinfällig|zurückgezogen|zurückgenommen|widerrufen|storniert|nichtig"

@@ -14,6 +14,7 @@ _SPOKEN_MARK = re.compile(
     r"|next line)s?\b",
     re.IGNORECASE,
 )
+_STRUCK = re.compile(r"~~(?=\S)[^~\n]{1,80}~~")
 _DIGITS = re.compile(r"(?:\|_\d_)+\||\[ ?\d(?: ?\| ?\d)+ ?\]")
 TAG = re.compile(r"<(?:html|body|p|div|br|table|t[rd]|h[1-6]|[ud]l|li|b|span)\b[^>]*>", re.I)
 # "Q12 Cellularity (core) in %? A: 80", "Req: cellularity?\n Res: 80 %"
@@ -63,6 +64,8 @@ def by_marks(text: str) -> str:
     if "<!--" in text:  # what no reader sees
         lead, *rest = text.split("<!--")
         text = lead + "".join(part.partition("-->")[2] for part in rest)
+    if "~~" in text:
+        text = _STRUCK.sub(" ", text)  # of Markdown
     if "|_" in text or "[ " in text:  # "|_4_|_5_|", "[ 4 | 5 ]": a box for each digit
         text = _DIGITS.sub(lambda boxes: re.sub(r"[^\d]", "", boxes[0]), text)
     if "&lt;" in text or "&gt;" in text:

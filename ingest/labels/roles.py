@@ -54,7 +54,11 @@ _HEARD = re.compile(
 )
 # "is no longer 90%", "not 40%", "no cellularity of 90%", "do not agree with the 90%"
 _DENIED = re.compile("[ik]R?(?:[xv]?w)?(?:,[^,F]*,)?[pdqv]*$|iR?[xv]?w?[dq]*C[pd]*$")
+# "cellularity for age: 30-40%", "average cellularity at 75 yrs is 25%", "increased (age 65: 30%)"
+_AT_AN_AGE = re.compile(r"(?:C[pI][dnho]*y[ydNq:]*[vo]?[vq:]*|\(p?y[yN]*:)F$")
 _THEN = re.compile("^[pI]d?b(?=d?[MBCG][^F;,.]*[vg])")  # "from 90% at diagnosis the marrow fell to"
+_AT_THEN, _AT_WHEN = re.compile("[pI]d?b,"), words_of("at on in during zum bei au à zu")
+_BOXED_THEN = re.compile(r"\)[pI]d?b")  # "hypercellular (95%) at diagnosis"
 _NORM_IS = re.compile("F,d?q*e")  # "exceeds 40%, the norm"
 _THAN = words_of("than als que")
 _THAN_ENDS = re.compile("k[^,;:F]*[,;:]")  # "less cellular than before, at 40%"
@@ -120,6 +124,8 @@ def _is_heard(sentence: Sentence, s: str, at: int) -> bool:
 
 def _is_of_age(sentence: Sentence, s: str, at: int) -> bool:
     """Whether a figure is what is fit for an age, and not of a marrow that is said to be fit."""
+    if _AT_AN_AGE.search(s[: at + 1]):
+        return True
     years = _AT_AGE.match(s, at) if re.search(r"C\([^()FN]*$", s[:at]) else None
     if years and not sentence.words[years.start("age")]:
         return True  # a number of years
@@ -137,7 +143,9 @@ def _before(sentence: Sentence, s: str, at: int) -> str:
     before = s[since:at]
     before = _UNIT.sub(lambda unit: "q" * len(unit[0]), before)
     for said in _THAN_ENDS.finditer(before):
-        told = _WHO.intersection(sentence.words[since + said.end() :][:1])  # "..., which had 60%"
+        which = _WHO.intersection(sentence.words[since + said.end() :][:1])  # "..., which had 60%"
+        bare = "b" in said[0] and not before[said.end() :].strip("qd")  # "than before, 60%"
+        told = bool(which) or bare
         if sentence.words[since + said.start()] in _THAN and not told:
             before = before.replace(said[0], "q" * (len(said[0]) - 1) + said[0][-1])
     alone = sentence.figures[at].low == sentence.figures[at].high
@@ -162,7 +170,9 @@ def _before(sentence: Sentence, s: str, at: int) -> str:
     before = before.rpartition(",j")[2]  # "..., which limits the estimate, but it is"
     # "Compared with the prior, the core is ..."
     lead = re.match(r"[^FCAEe,(MBG]*[kb][^FCAEe,(]*,+(?=[dnoqv]*[CMBGHAF])", before)
-    before = before[lead.end() :] if lead else before
+    then = lead and _AT_THEN.match(before) and sentence.words[since] in _AT_WHEN
+    then = then and not any(map(str.isdigit, "".join(sentence.words[since : since + 3])))
+    before = before[lead.end() :] if lead and not then else before
     last = max(before.rfind("F"), before.replace("pN", "py").rfind("N"))  # "expected at 50"
     tail = _THEN.sub("", before[last + 1 :])
     if last < 0 or not tail.strip(",j/") or tail[0] == ":":
@@ -175,7 +185,7 @@ def _before(sentence: Sentence, s: str, at: int) -> str:
 def _behind(s: str, words: list[str], at: int) -> str:
     """What stands behind a figure in its clause and may say when or what it is."""
     stop = re.search(r"[,;:.()|jwkFu]|$", s[at + 1 :])
-    lead = _THEN.match(s[at + 1 :])
+    lead = _THEN.match(s[at + 1 :]) or (s[at - 1 : at] == "(" and _BOXED_THEN.match(s[at + 1 :]))
     behind = "" if not stop or stop[0] in ("F", ":") else s[at + 1 : at + 1 + stop.start()]
     behind = lead[0] if lead else behind
     told = _WHICH.intersection(words[at + 1 : at + 2]) and _IS.intersection(words[at + 2 : at + 3])

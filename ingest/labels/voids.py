@@ -30,8 +30,8 @@ _WHY = re.compile(r"(?:error|erron|wrong|falsch|status|please|kindly|belongs?$|n
 _LIMITS = re.compile(r"[ ,]*(?:unless|until|without|if|when|alone|as|ohne|sans|(?<=used )for)\b")
 _OBJECT = re.compile(r"[ ,]*(?:this|these|all|above|the (?:above|report|result|figure|value))\b")
 _SELF = GENERAL | words_of(
-    """specimen sample figure value values percentage estimate estimates case this these it above
-    dieser dieses ce cette"""
+    """specimen sample slide slides figure value values percentage estimate estimates case this
+    these it above dieser dieses ce cette"""
 )
 # "(cellularity 10%); this part was not used", behind a figure
 _LEFT_OUT = re.compile(
@@ -51,7 +51,7 @@ _READ = (
 _UNREAD = re.compile(
     rf"\b(?:un|in|non-?)(?={_READ})|\b(?:not|cannot|nicht|pas|non|neither|nor|too)"
     rf" (?:(?!and |und |et |but )[^\W\d_]+ ){{0,3}}?{_READ}"
-    r"|\b(?:excluded|left out|leaving out|unbrauchbar|ininterprét|unzureich|ausgeschl)"
+    r"|\b(?:excluded|discarded|left out|leaving out|unbrauchbar|ininterprét|unzureich|ausgeschl)"
     rf"|\bonly (?:[^\W\d_]+ ){{1,3}}(?:is|are|was|were) {_READ}|\b(?:{VOID})"
 )
 _CLAUSE = re.compile(r"[,;:(|]|\b(?:and|but|or|und|aber|et|mais)\b")

@@ -27,3 +27,29 @@ def test_a_list_of_samples_with_the_core_is_of_none_alone(sample: str, mark: str
 def test_a_sentence_behind_one_on_another_time_is_of_that_time(sample: str) -> None:
     text = f"Core biopsy received. The {sample} was looked at again. Cellularity was put at 60%."
     assert parse(text).value is None
+
+
+THEN = [
+    "At diagnosis, cellularity 90%. Now hypocellular.",
+    "On admission, cellularity was 90%. Today: empty marrow.",
+    "Core biopsy 2018: cellularity 90%.\nCore biopsy 2020: hypocellular.",
+    "Trephine 2018: 90% cellular. Trephine 2020: fibrotic.",
+    "Stanze 2018: Zellularität 90 %. Stanze 2020: Leermark.",
+    "Au diagnostic, cellularité 90 %. Ce jour moelle désertique.",
+    "Core biopsy: cellularity is higher than on the last biopsy, 90%.",
+    "Core biopsy: cellularity is lower than in 2019, 90%.",
+    "She had a hypercellular marrow (90%) at diagnosis; the trephine now is hypocellular.",
+]
+
+
+@pytest.mark.parametrize("text", THEN)
+def test_a_figure_of_then_is_not_of_now(text: str) -> None:
+    for v in (5, 40, 90):
+        assert parse(text.replace("90", str(v))).value is None
+
+
+@pytest.mark.parametrize("v", [5, 40, 90])
+def test_a_year_alone_makes_no_figure_old(v: int) -> None:
+    assert parse(f"Core biopsy 2020: cellularity {v}%.").value == v
+    assert parse(f"Core biopsy 2018: hypocellular.\nCore biopsy 2020: cellularity {v}%.").value == v
+    assert parse(f"Core biopsy: cellularity is lower than in 2019, at {v}%.").value == v

@@ -297,3 +297,23 @@ def test_what_fits_an_age_is_no_finding_and_a_marrow_that_fits_it_is(
         said = frame.format(v=v)
         assert parse(CORE.format(said)).value == v, said
     assert parse(CORE.format("Altersentsprechende Zellularität 40-60 %.")).value is None
+
+
+AT_AN_AGE = [
+    "Cellularity for age: {}%.",
+    "Cellularity for age 70: {}%.",
+    "Cellularity for a 70-year-old: {}%.",
+    "Mean cellularity at this age: {}%.",
+    "Average cellularity for 75 yrs {}%.",
+    "Cellularity: increased (age 65: {}%).",
+    "Zellularität für das Alter: {} %.",
+    "Hypoplastic MDS is defined as cellularity <{}% under 70 years and <20% over 70 years.",
+    "It requires a cellularity of less than {}% below 70 years or less than 20% above 70 years.",
+]
+
+
+@pytest.mark.parametrize("said", AT_AN_AGE)
+def test_what_is_said_for_an_age_is_a_norm(said: str) -> None:
+    for v in ("25", "20-40", "30-60"):
+        assert parse(f"Core biopsy. {said.format(v)} Marrow hypercellular.").value is None
+        assert parse(f"Core biopsy. {said.format(v)} Here the cellularity is 80%.").value == 80

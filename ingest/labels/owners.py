@@ -23,7 +23,7 @@ _SHARE_OF = re.compile(
 _SLASH = re.compile("[xL]/[dohqnM]*$")
 _OF_IT = re.compile(r"F[pdq][dqhno]*[MBGR]+")
 # behind "40% of the marrow space": its end, by what it was measured, or in which core
-_ENDS = re.compile(r"[.,;:()|j/oz]|[pI][dqhnoM]*[MBGR]|d?(?:[.;,)]|$)")
+_ENDS = re.compile(r"[.,;:()|j/o]|z(?![^.,;:()|jF]*[vtb])|[pI][dqhnoM]*[MBGR]|d?(?:[.;,)]|$)")
 _MADE_OF = re.compile(r"F[),][dqpvhzwG]*[xLfK]")  # "mostly (80%) erythroid"
 _MOSTLY = re.compile(
     r"(?:ly|most|wiegend|sächlich|ment|composed|made|dominated|consists?|by|of|durch|aus|par|de)$"

@@ -16,7 +16,7 @@ Role = Literal["finding", "norm", "criterion", "quality"]
 _OF_AGE = re.compile(r"F[^F]*\([dpz]*y[:dpv]*$")  # "40% hypercellular (for age 30%)"
 # "cellularity, age: 50", "cellularity (age-matched mean): 50"
 # "40% -- WITHDRAWN, wrong slide"
-_VOIDED = re.compile(rf"[\s:;,([*-]{{1,6}}(?:please )?(?:{VOID})")
+_VOIDED = re.compile(rf"[\s:;,([*-]{{1,6}}(?:please )?(?:discard|{VOID})")
 _AGED = re.compile(
     r"ity[ ,([/-]{1,3}age(?:[ -](?:mean|average|median|group|matched|adjusted))*[\]),:|=> -]*$"
 )

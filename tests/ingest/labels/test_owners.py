@@ -32,6 +32,7 @@ PARTS = [
 TONGUES = [
     "Stanze: Zellularität erhöht, {v} % des Zylinders sind von Lymphom infiltriert.",
     "Stanze: Zellularität vermindert, {v} % der Markräume sind verfettet.",
+    "Stanze: Zellularität: gesteigert, dabei etwa {v} % des Markraums durch Plasmazellen ersetzt.",
     "BOM : cellularité augmentée, {v} % de la moelle est occupée par des plasmocytes.",
     "BOM : cellularité diminuée, avec environ {v} % de tissu adipeux.",
 ]

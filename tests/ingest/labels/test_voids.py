@@ -60,7 +60,9 @@ def test_what_else_is_void_changes_nothing(other: str, where: str) -> None:
     assert parse(f"{other}\n\n{CORE}" if where == "above" else f"{CORE}\n\n{other}").value == 40
 
 
-@pytest.mark.parametrize("mark", ["[DELETED]", "(strike this)", "- cancelled", "; disregard."])
+@pytest.mark.parametrize(
+    "mark", ["[DELETED]", "(strike this)", "- cancelled", "; disregard.", ", discarded."]
+)
 def test_a_figure_with_a_void_mark_is_none(mark: str) -> None:
     assert parse(f"Bone marrow core biopsy: cellularity 40% {mark}").value is None
 

@@ -11,6 +11,7 @@ from featurestore import FeatureStore
 from featurestore.errors import ConfigError
 from featurestore.types import OF_CASE, Failure, Progress, Reading, Report, Target, silent
 from ingest.config import TableConfig
+from ingest.labels import succession
 from ingest.labels.answers import answer_key
 from ingest.labels.config import LabelConfig, OllamaConfig, Parser, ValueConfig
 from ingest.labels.labels import Known, LabelBatch, make_labels
@@ -19,7 +20,7 @@ from ingest.labels.scores import LabelSummary, summarise
 
 F = TypeVar("F", ReportFile, LabelFile)
 UNREAD = "its row or file cannot be read"
-ALONE = "an addendum without the report that it belongs to, which the store has: hand in both"
+OF_TEXTS = (succession.ALONE, succession.UNDATED, succession.NO_WORD)  # these show none of it
 
 
 def label_reports(
@@ -33,7 +34,9 @@ def label_reports(
 ) -> LabelSummary:
     """Give the store Labels from a table, or a folder, of Reports; see `record_reports`."""
     target = target_of(store, config)
-    file = _with_their_reports(store, without_erased(store, read_reports(path, table)))
+    file = without_erased(store, read_reports(path, table))
+    file = succession.without_hiding(store, file, target)
+    before = succession.values(store, target)
     batch = record_reports(
         store,
         file.reports,
@@ -44,13 +47,13 @@ def label_reports(
         progress=progress,
     )
     # What is wrong with a row may show a piece of its text: said, not stored.
-    lost = {one: why if why == ALONE else UNREAD for one, why in file.failures.items()}
+    lost = {one: why if why in OF_TEXTS else UNREAD for one, why in file.failures.items()}
     store.record(
         Failure(item=_item(one), stage="label", reason=why)
         for one, why in lost.items()
         if isinstance(one, str)
     )
-    return summarise(store, batch, target, file)
+    return summarise(store, batch, target, succession.with_changes(store, file, target, before))
 
 
 def label_table(
@@ -148,20 +151,6 @@ def without_erased(store: FeatureStore, file: F) -> F:
     note = f"{of} of cases that were erased from the store, left out: {n:,}"
     change: dict[str, Any] = {of: kept, "notes": [*file.notes, note]}
     return replace(file, **change) if n else file
-
-
-def _with_their_reports(store: FeatureStore, file: ReportFile) -> ReportFile:
-    """Let addenda fail whose report is in the store and not in the file: they would hide it."""
-    current = dict(store.ask("select case_id, report_hash from case_reports").iter_rows())
-    alone = {
-        one.case_id
-        for one in file.reports
-        if one.case_id in file.addenda
-        and current.get(one.case_id, one.report_hash) != one.report_hash
-    }
-    reports = [one for one in file.reports if one.case_id not in alone]
-    failures = file.failures | dict.fromkeys(sorted(alone), ALONE)
-    return replace(file, reports=reports, failures=failures)
 
 
 def _item(case_id: str) -> str:

@@ -397,7 +397,7 @@ def test_an_addendum_without_its_report_hides_nothing(store: FeatureStore, tmp_p
     addendum = "\nC1,2021-02-01,ADDENDUM: the karyotype is normal."
     file.write_text("case_id,reported_on,text" + addendum)
     found = labelling.label_reports(store, file, config, OllamaConfig())
-    assert "which the store has: hand in both" in found.text()
+    assert "that the store has: hand in both" in found.text()
     assert found.n_failed == 1
     assert store.sql("select value from best_labels").rows() == [(40.0,)]
     file.write_text(head + TEXTS["C1"] + addendum)

@@ -18,6 +18,8 @@ HEAD = 65_536  # characters that hold the header
 QUOTING = (
     'A text with the separator, quotes or line ends stands in "quotes", its own quotes doubled'
 )
+RENAME = "Rename a text with , ; | or tabs between its cells to .csv, or save it anew"
+SAVE = "Save what a program writes to a file first: PROGRAM > table.csv"
 csv.field_size_limit(2**31 - 1)  # a long report is one field
 
 # A text, None, or what JSON and Parquet hold that is no text: a list or a structure.
@@ -44,11 +46,11 @@ def read_sheet(
     """
     suffix, expected = path.suffix.lower(), f"Expected a table: {', '.join(SUFFIXES)}."
     with reading(path, error, expected):
-        if path.exists() and not path.is_file() and not path.is_dir():
-            raise error(f"{path} is no regular file. {expected}")
+        if str(path) == "-" or (path.exists() and not path.is_file() and not path.is_dir()):
+            raise error(f"{path} is no regular file. {expected} {SAVE}.")
         path.open("rb").close()
     if suffix not in SUFFIXES:
-        raise error(f"{path} has the suffix {suffix!r}. {expected}")
+        raise error(f"{path} has the suffix {suffix!r}. {expected} {RENAME}.")
     notes: list[str] = []
     try:
         if suffix == ".parquet":
@@ -130,7 +132,7 @@ def _parquet(path: Path) -> tuple[list[str], Rows]:
     try:
         frame = pl.read_parquet(path)
     except pl.exceptions.PolarsError:  # its message may quote a report
-        raise _Broken("is not a well-formed .parquet file") from None
+        raise _Broken(f"is not a well-formed .parquet file. {RENAME}") from None
     rows = enumerate(frame.iter_rows(), 1)
     return frame.columns, [(number, [_cell(value) for value in row]) for number, row in rows]
 
@@ -142,7 +144,7 @@ def _excel(path: Path) -> tuple[list[str], Rows]:
         how: Any = {"header_row": None, "skip_rows": 0, "dtypes": "string"}
         rows = fastexcel.read_excel(path).load_sheet(0, **how).to_polars().rows()
     except fastexcel.FastExcelError:
-        raise _Broken("is not a workbook with a table on its first sheet") from None
+        raise _Broken(f"is not a workbook with a table on its first sheet. {RENAME}") from None
     return _headed([(number, list(row)) for number, row in enumerate(rows, 1)])
 
 

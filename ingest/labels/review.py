@@ -47,8 +47,12 @@ def export_review(
     With `suspects`, Cases in order and why, it holds those instead.
 
     Raises:
-        LabelError: the file is there already and no such list, or a person filled in values.
+        LabelError: the file is not named as a CSV; or it is there already, and no such list, or a
+            person filled in values.
     """
+    if path.suffix.lower() != ".csv" and (path.is_file() or not path.exists()):
+        better = path.with_suffix(".csv")
+        raise LabelError(f"{path}: the list is a CSV, which spreadsheets open: name it {better}")
     if path.is_file() and not _is_untouched(path):
         raise LabelError(f"{path} exists, and may hold values that you filled in: name a new file")
     found = read_reports(reports, config).reports if reports else []
@@ -60,23 +64,24 @@ def export_review(
         why = pl.DataFrame([*suspects.items()], {"case_id": str, "reason": str}, orient="row")
         rows = store.named("queries/labels_of_cases", about | {"cases": list(suspects)})
         rows = why.join(rows, on="case_id", how="left", maintain_order="left")
+    _write(path, rows, target, texts)
+    told = {"path": str(path), "n": rows.height}
+    if rows.is_empty():
+        return Told(f"No label needs a person: {path} has no row.", told)
+    more = "" if reports else " Pass --reports for what each report says."
+    own = "" if target == Target.name else f" --target {target}"
+    then = f"Fill in value, or {STATES_NONE!r}, then: trephine review import {path}{own}"
+    return Told(f"cases to judge in {path}: {rows.height:,}.{more} {then}", told)
+
+
+def _write(path: Path, rows: pl.DataFrame, target: str, texts: Mapping[str, str]) -> None:
     with write_beside(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
         writer.writeheader()
         for row in rows.iter_rows(named=True):
-            cells = {
-                **row,
-                FOR_TARGET: target,
-                "excerpt": _excerpt(row, texts.get(row["report_hash"])),
-            }
+            excerpt = _excerpt(row, texts.get(row["report_hash"]))
+            cells = {**row, FOR_TARGET: target, "excerpt": excerpt}
             writer.writerow({name: quoted(cell) for name, cell in cells.items()})
-    said = "No label needs a person."
-    if n := rows.height:
-        more = "" if reports else " Pass --reports for what each report says."
-        own = "" if target == Target.name else f" --target {target}"
-        then = f"Fill in value, or {STATES_NONE!r}, then: trephine review import {path}{own}"
-        said = f"cases to judge in {path}: {n:,}.{more} {then}"
-    return Told(said, {"path": str(path), "n": n})
 
 
 def _is_untouched(path: Path) -> bool:

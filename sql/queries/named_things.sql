@@ -13,6 +13,17 @@ with things as (
     from cases
     union all
     select distinct
+        2 as place,
+        'case' as kind,
+        case_id as id
+    from (
+        select case_id from reports
+        union all
+        select case_id from labels
+    ) as told
+    anti join cases on cases.case_id = told.case_id
+    union all
+    select distinct
         3 as place,
         'patient' as kind,
         patient_id as id

@@ -8,7 +8,7 @@ import numpy as np
 from builders import embedding_stores as es
 
 from featurestore import FeatureStore, overview
-from featurestore.types import Failure, Slide
+from featurestore.types import Failure, Label, Report, Slide, Target
 
 
 def test_a_new_store_says_where_it_is_and_an_older_one_what_was_done(tmp_path: Path) -> None:
@@ -58,3 +58,17 @@ def test_what_failed_of_a_slide_or_a_report_is_shown_with_it_alone(tmp_path: Pat
         shown = overview.shown(store, kind, getattr(slide, of)).data["failures"]
         assert [one["reason"] for one in shown] == reasons
         assert not overview.shown(store, kind, getattr(other, of)).data["failures"]
+
+
+def test_a_case_that_has_a_report_or_a_label_and_no_slide_is_shown_with_it(tmp_path: Path) -> None:
+    store = FeatureStore.create(tmp_path / "store")
+    report = Report(case_id="C1", text="Core: 40% cellular.")
+    store.record([report.seen, Report(case_id="C3", text="x").seen])
+    said = {"value": 40.0, "low": 40.0, "high": 40.0, "method": "human", "status": "single"}
+    given = [Label(case_id=name, target="cellularity", **said) for name in ("C1", "C2")]  # type: ignore[arg-type]
+    store.record_labels(given, Target())
+    counts = {
+        name: [len(overview.show(store, name).data[of]) for of in ("case", "reports", "labels")]
+        for name in ("C1", "C2", "C3")
+    }
+    assert counts == {"C1": [0, 1, 1], "C2": [0, 0, 1], "C3": [0, 1, 0]}

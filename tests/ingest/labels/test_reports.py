@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from featurestore import strangers
 from featurestore.errors import ReportError, TrephineError
 from featurestore.types import Report, Target
-from ingest.labels.reports import read_label_table, read_reports
+from ingest.labels.reports import read_gold, read_label_table, read_reports
 
 TEXT = 'Core: "50–60%" cellular,\nGröße 14 mm; no fibrosis.'
 ROWS = [
@@ -347,6 +347,22 @@ def test_nothing_there(tmp_path: Path) -> None:
     for read in (read_reports, lambda path: read_label_table(path, Target())):
         with pytest.raises(TrephineError, match="has a header and no rows"):
             read(saved(tmp_path, "case_id,text,value\n"))
+
+
+@pytest.mark.parametrize("name", ["reports.txt", "r.xlsx", "r.parquet", "r", "r.doc", "pipe", "-"])
+def test_what_no_table_is_read_from_is_refused_with_the_next_step(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = Path(name)
+    os.mkfifo(path) if name == "pipe" else path.write_text("case_id|text|value\nA|x|40\n")
+    streams = name in ("pipe", "-")
+    for read in (read_reports, lambda one: read_label_table(one, Target()), read_gold):
+        with pytest.raises(TrephineError) as raised:
+            read(path)
+        assert ("PROGRAM > table.csv" if streams else "to .csv, or save") in str(raised.value)
+    if not streams:
+        assert read_reports(path.rename("table.csv")).reports[0].text == "x"
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,8 @@ def test_disputes_are_kept_out_reviewed_and_settled_by_a_person(
     best = store.sql("select value, method from best_labels where case_id = 'C2'").row(0)
     assert best == (65.0, "human")
     nothing = review.export_review(store, tmp_path / "later.csv")
-    assert (nothing.data["n"], nothing.text()) == (0, "No label needs a person.")
+    said = f"No label needs a person: {tmp_path / 'later.csv'} has no row."
+    assert (nothing.data["n"], nothing.text()) == (0, said)
     assert store.sql("from labels where case_id = 'C2'").height == 3  # every one is kept
 
 
@@ -267,13 +268,26 @@ def test_an_export_leaves_a_file_with_what_a_person_filled_in(
         assert path.read_text() == held
 
 
+@pytest.mark.parametrize("name", ["todo.xlsx", "todo", "todo.jsonl", "todo.TXT", "-", "a.b.tsv"])
+def test_a_list_by_a_name_that_it_is_not_is_refused_with_one_that_it_is(
+    store: FeatureStore, tmp_path: Path, name: str
+) -> None:
+    record_reports(store, reports("C1"), target=TARGET, parser="rules")
+    with pytest.raises(LabelError, match=r"the list is a CSV, .*: name it \S+\.csv$") as raised:
+        review.export_review(store, tmp_path / name, suspects={"C1": "far"})
+    assert not (tmp_path / name).exists()
+    better = Path(str(raised.value).rpartition(" ")[2])
+    review.export_review(store, better, suspects={"C1": "far"})
+    assert review.import_review(store, better).data["n_empty"] == 1
+
+
 def test_a_list_of_one_target_gives_no_label_of_another(
     store: FeatureStore, tmp_path: Path
 ) -> None:
     blasts = Target(name="blasts")
     record_reports(store, reports("C1"), target=TARGET, parser="rules")
     said = review.export_review(store, tmp_path / "none.csv", suspects={})
-    assert said.text() == "No label needs a person."
+    assert said.data["n"] == 0
     own = Label(
         case_id="C1", target="blasts", value=95, low=95, high=95, method="human", status="single"
     )

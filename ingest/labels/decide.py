@@ -38,6 +38,12 @@ _FOCAL = re.compile(
 _SPECIMEN = re.compile(
     r"biops|section|specimen|sample|block|tissue|prepar|resect|excis|node|schnitt"
 )
+# "age-appropriate cellularity: 30%", in a marrow that is called hypercellular
+_FIT = re.compile(
+    r"\b(?:age[- ](?:appropriate|adjusted|matched)|alters(?:entspr|gerecht|adäqu|norm)[a-z]*)"
+    r" (?:[^\W\d_]+ )?[cz]ellul"
+)
+_HYPER = re.compile(r"\bh(?:yper|ypo)-?[cz]ell")
 # "7 intertrabecular spaces", "megakaryocytes are normal": what is seen in marrow
 _MORPHOLOGY = re.compile(
     r"megakary|[eé]ryth|granulo|my[eé]lo|[cz]ort(?:ex|ical)|trabec|retic|fibros|adip|\bfat"
@@ -68,16 +74,9 @@ def decide(
     good = good or ([] if is_open else _only(hidden, segments, folded))
     if not good:
         return _without(hidden, is_open and not (absent(folded) or names_no_core(folded)))
-    if not all(is_of_a_core(claim, folded) for claim in good):
-        gone = absent(folded)
-        sure = [claim for claim in good if is_of_a_core(claim, folded)]
-        good = sure if gone or names_no_core(folded) else good
-        if not good and not gone:
-            return none_read("no core is named", read=False)
-        if not good:
-            empty = all(left for _, left in gone)
-            why = "the core holds no marrow to read" if empty else "no core was received"
-            return none_read(why, read=not empty)
+    good, why_none = _of_cores(good, folded)
+    if why_none:
+        return why_none
     amended = [claim for claim in good if claim.amends] or good
     known = {(claim.figure.low, claim.figure.high) for claim in amended}
     if any(
@@ -100,7 +99,25 @@ def decide(
         return none_read("one of the cores is said not to be readable", read=False)
     if not (overall or unread) and any(_is_left_out(claim, pool) for claim in claims):
         return none_read("the figure of the other side could not be tied", read=False)
+    if _HYPER.search(folded) and all(_FIT.search(claim.segment.text) for claim in pool):
+        return none_read("the figure may be that of the age", read=False)
     return _of_pool(text, pool, rule)
+
+
+def _of_cores(good: list[Claim], folded: str) -> tuple[list[Claim], Reading | None]:
+    """The findings of a core that is there, and why there are none."""
+    if all(is_of_a_core(claim, folded) for claim in good):
+        return good, None
+    gone = absent(folded)
+    sure = [claim for claim in good if is_of_a_core(claim, folded)]
+    good = sure if gone or names_no_core(folded) else good
+    if good:
+        return good, None
+    if not gone:
+        return good, none_read("no core is named", read=False)
+    empty = all(left for _, left in gone)
+    why = "the core holds no marrow to read" if empty else "no core was received"
+    return good, none_read(why, read=not empty)
 
 
 def _put_instead(good: list[Claim], claims: Sequence[Claim], taken_back: int) -> list[Claim]:

@@ -115,9 +115,10 @@ q mehr zurück cca anywhere everywhere taux bit estimation h so rpt approximate 
  même mêmes ne toujours souvent parfois encore seulement aussi assez trop presque peu probablement
  globalement ici là maintenant puis ainsi alors autour bien mieux moins autant près donc
  proper naked viz unaided meagre meager mere scant paltry bare generous sheer
-h uneven herabgesetzt similar comparable identical n normal fair moderate raised high low elevated
- lower abnormal variable patchy heterogeneous markedly diminished preserved diminuée augmentée
- erhöht vermindert reduziert gesteigert normwertig nl appropriate adequate regular
+h uneven unchanged stable herabgesetzt similar comparable identical n normal fair moderate raised
+ high low elevated lower abnormal variable patchy heterogeneous markedly diminished preserved
+ diminuée augmentée erhöht vermindert reduziert gesteigert normwertig nl appropriate adequate
+ regular
 y yo yr mm cm jour jours day days week weeks month months year years yrs visit age aged ages age's
  old alter altersentsprechend altersbezogen âge young older adult decade
 e nearest limit exp expect expects expected reference norm normative predicted anticipated typical

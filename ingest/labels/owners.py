@@ -33,7 +33,7 @@ _MOSTLY = re.compile(
 def is_share_of(s: str, words: list[str], at: int) -> bool:
     """Whether a word for the cellularity only says of what something else is a share."""
     part = _PART_OF.search(s, max(0, at - 8), at)
-    if part and (s[part.start()] in "F%xLt" or (OF | PARTS) & set(words[part.start() : at])):
+    if part and (s[part.start()] in "%xLt" or (OF | PARTS) & set(words[part.start() : at])):
         return True
     if _SLASH.search(s, max(0, at - 8), at) and s[at + 1 : at + 2] != "/":
         return True

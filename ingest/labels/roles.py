@@ -153,6 +153,7 @@ def _before(sentence: Sentence, s: str, at: int) -> str:
         open_ = before[said.end()] == "," or alone  # no "limits (30-50%)": that is the norm
         if open_ and sentence.words[since + said.start()] in _AGAINST:
             before = before.replace(said[0], "q" * len(said[0]))
+    before = re.sub("(?<=n)b(?=[MBG])", "q", before)  # "the current pre-transplant marrow"
     before = re.sub("n(?=N)", "q", before)  # "Marrow in 2001, our 77: 50% cellular"
     before = re.sub(r"(?<=b)\([^()n]*[FN][^()n]*\)(?=v)", "", before)  # "before (in 2019) it was"
     for _ in range(min(3, before.count("("))):  # a figure in brackets says nothing of what follows

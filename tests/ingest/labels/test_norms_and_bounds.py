@@ -317,3 +317,13 @@ def test_what_is_said_for_an_age_is_a_norm(said: str) -> None:
     for v in ("25", "20-40", "30-60"):
         assert parse(f"Core biopsy. {said.format(v)} Marrow hypercellular.").value is None
         assert parse(f"Core biopsy. {said.format(v)} Here the cellularity is 80%.").value == 80
+
+
+@pytest.mark.parametrize(
+    "said", ["Age-appropriate cellularity: {}%.", "Altersentsprechende Zellularität: {} %."]
+)
+def test_a_figure_that_is_fit_for_an_age_is_open_in_a_marrow_that_is_not(said: str) -> None:
+    for v in (20, 40, 70):
+        assert parse(f"Core biopsy. {said.format(v)} Trilineage marrow.").value == v
+        open_ = parse(f"Core biopsy. {said.format(v)} The marrow is hypercellular.")
+        assert open_.outcome == "not read"

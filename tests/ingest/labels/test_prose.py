@@ -10,6 +10,10 @@ from ingest.labels.rules import parse
 
 VALUES = (10, 25, 40, 65, 90)
 READ = """The marrow space is {v}% cells.
+Core biopsy. Cellularity: unchanged at {v}%.
+Core biopsy: 30% involvement of a marrow with {v}% overall cellularity.
+Stanze: Plasmozytom mit einem Infiltrationsgrad von 60 % bei einer Gesamtzellularität von {v} %.
+Core biopsy. The current pre-transplant marrow is {v}% cellular.
 Die Markräume der Stanze sind zu {v} Prozent von Zellen ausgefüllt.
 The core biopsy is {v} per cent cellular depending upon where one looks.
 Core biopsy. Hematopoietic cells are 5% of the space; all in all {v}% of the space holds cells.

@@ -178,11 +178,13 @@ def _places(
     if not (problems and header):
         return places, ""
     needed = ", ".join(column.name for column in columns if column.needed)
+    joins = [column.name for column in columns if column.needed and column.several]
+    more = f", once for each that is joined to a {joins[0]}" if joins else ""
     others = ", ".join(column.name for column in columns if not column.needed)
     return places, (
         f"has {' and '.join(problems)}: found {', '.join(map(_cut, header))}; expected "
         f"{needed or 'some of these'}{others and f', and where known {others}'}. Rename the "
-        "columns, or say --column OURS=THEIRS."
+        f"columns, or say --column OURS=THEIRS{more}."
     )
 
 

@@ -29,9 +29,10 @@ _ID = re.compile(r"[^\s,]*\d[^\s,]*")  # "S20-123 A" names no part of a marrow
 
 @dataclass(frozen=True, kw_only=True)
 class Piece(Report):
-    """A text of a Case, with what a table says it is about: its section or specimen."""
+    """A text of a Case, and what a table says of it."""
 
-    heading: str = ""
+    heading: str = ""  # what it is about: its section or specimen
+    status: str = ""  # of the result, as HL7 and FHIR have one
 
     def whole(self) -> str:
         """The text below its heading, where that has a word."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ from ingest.labels.config import ValueConfig
 from ingest.labels.holding import OF_ANOTHER, Piece, is_addendum, is_void, joined, that_hold
 from ingest.table import (
     Column,
-    Row,
     Table,
     cleaned,
     column_of,
@@ -88,6 +87,7 @@ class ReportFile:
     n_joined: int  # rows that are one Report with others
     notes: list[str]
     addenda: frozenset[str] = frozenset()  # Cases of which there are addenda alone
+    void: frozenset[str] = frozenset()  # and those of which no row holds
 
     def text(self) -> str:
         """What became of the rows that are no Report of their own; empty if all are."""
@@ -122,7 +122,9 @@ def read_reports(path: Path, config: TableConfig | None = None) -> ReportFile:
         read = _folder if path.is_dir() else _table
     found, failures, notes = read(path, config)
     found = [one for one in found if one.case_id not in failures]
-    kept = [report for report in found if not is_missing(cleaned(report.text))]
+    void = Counter(one.status for one in found if is_void(one.status))
+    there = [one for one in found if one.status not in void]
+    kept = [one for one in there if not is_missing(cleaned(one.text))]
     cases: dict[str, list[Piece]] = {}
     for report in kept:
         cases.setdefault(report.case_id, []).append(report)
@@ -132,15 +134,20 @@ def read_reports(path: Path, config: TableConfig | None = None) -> ReportFile:
         notes.append(
             f"cases with dated and undated texts, joined as none is the older: {undated:,}"
         )
+    if void:
+        said = ", ".join(f"{n:,} {status!r}" for status, n in void.most_common(3))
+        n = sum(void.values())
+        notes.append(f"rows that do not hold by their status, left out: {n:,} ({said})")
     n_held = sum(map(len, held))
     return ReportFile(
         reports=[joined(parts) for parts in held],
         failures=failures,
         n_rows=len(found),
-        n_empty=len(found) - len(kept),
+        n_empty=len(there) - len(kept),
         n_superseded=len(kept) - n_held,
         n_joined=sum(len(parts) for parts in held if len(parts) > 1),
         notes=notes,
+        void=frozenset(one.case_id for one in found) - {one.case_id for one in there},
         addenda=frozenset(parts[0].case_id for parts in held if all(map(is_addendum, parts))),
     )
 
@@ -158,20 +165,10 @@ def _table(
     for row, fault in table.faults:
         case_id = case_of[row or 0]
         failures.setdefault(case_id or row or 0, f"row {row}: {fault}" if case_id else fault)
-    held = [row.values for row in _without_void(sound, table.notes)]
     if unread := table.unread():
         table.notes.append(f"columns that are not read: {unread}. {READ_MORE}")
-    return [_piece(values["case_id"], values) for values in held], failures, table.notes
-
-
-def _without_void(rows: Sequence[Row], notes: list[str]) -> list[Row]:
-    """The rows without those that do not hold by their status, which is told in `notes`."""
-    void = Counter(status for row in rows if is_void(status := row.values["status"] or ""))
-    if void:
-        said = ", ".join(f"{n:,} {status!r}" for status, n in void.most_common(3))
-        n = sum(void.values())
-        notes.append(f"rows that do not hold by their status, left out: {n:,} ({said})")
-    return [row for row in rows if row.values["status"] not in void]
+    found = [_piece(row.values["case_id"], row.values) for row in sound]
+    return found, failures, table.notes
 
 
 def _folder(
@@ -213,8 +210,8 @@ def _folder(
 
 def _piece(case_id: str, values: Mapping[str, Any]) -> Piece:
     text, heading = (_whole(values[name] or "") for name in ("text", "heading"))
-    day = values.get("reported_on")
-    return Piece(case_id=case_id, text=text, reported_on=day, heading=heading)
+    day, status = values.get("reported_on"), values.get("status") or ""
+    return Piece(case_id=case_id, text=text, reported_on=day, heading=heading, status=status)
 
 
 def _whole(text: str) -> str:

@@ -69,6 +69,8 @@ def export_review(
     if rows.is_empty():
         return Told(f"No label needs a person: {path} has no row.", told)
     more = "" if reports else " Pass --reports for what each report says."
+    if lost := sum(bool(one) and one not in texts for one in rows["report_hash"] if reports):
+        more = f" Without an excerpt, as {reports} lacks the report that was read: {lost:,}."
     own = "" if target == Target.name else f" --target {target}"
     then = f"Fill in value, or {STATES_NONE!r}, then: trephine review import {path}{own}"
     return Told(f"cases to judge in {path}: {rows.height:,}.{more} {then}", told)

@@ -71,6 +71,11 @@ def with_changes(
             "had a value before this call and have none now, as the report that counts now gives "
             f"none for certain: {_named(gone, 'case')}"
         )
+    if void := sorted(file.void & after):
+        notes.append(
+            "no row of it holds here, and the value in the store stays; write 'states none' for it "
+            f"in a --table to take it away: {_named(void, 'case')}"
+        )
     return replace(file, notes=notes)
 
 

@@ -116,6 +116,7 @@ def test_rows_that_do_not_hold_are_as_if_they_were_not_there_and_counted(
     texts = {case: [row["text"] for row in held if row["case_id"] == case] for case in "AB"}
     wanted = {case: "\n\n".join(some) for case, some in texts.items() if some}
     assert {one.case_id: one.text for one in found.reports} == wanted
+    assert found.void == {row["case_id"] for row in table} - {row["case_id"] for row in held}
     n = len(table) - len(held)
     told = [note for note in found.notes if "do not hold" in note]
     assert len(told) == (n > 0)

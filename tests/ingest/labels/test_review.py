@@ -139,6 +139,7 @@ def test_a_report_that_was_not_read_is_exported_with_what_leaves_it_open(
     assert "--reports" in review.export_review(store, todo).text()
     said = review.export_review(store, todo, "cellularity", saved(tmp_path, {"C9": text})).text()
     assert "--reports" not in said
+    assert "excerpt" not in said
     with todo.open() as file:
         row = next(csv.DictReader(file))
     assert row["status"] == "not read"
@@ -149,7 +150,8 @@ def test_a_report_whose_text_changed_gets_no_excerpt(store: FeatureStore, tmp_pa
     with serve(answer) as server:
         label(store, "C2", server.url)
     other = saved(tmp_path, {"C2": "Another text."})
-    review.export_review(store, tmp_path / "todo.csv", "cellularity", other)
+    told = review.export_review(store, tmp_path / "todo.csv", "cellularity", other).text()
+    assert "reports.jsonl lacks the report that was read: 1." in told
     with (tmp_path / "todo.csv").open() as file:
         assert next(csv.DictReader(file))["excerpt"] == ""
 

@@ -19,6 +19,7 @@ CORRECTS = "correct|amend|revis|korrig|korrektur|berichtig|rectif|corrig"
 ADDENDUM = re.compile(
     rf"\W*(?:(?!(?:with|and|mit|und|avec|et)\b)\w+\W+){{0,3}}?(?:{ADDS})", re.IGNORECASE
 )  # but not "Final report with addendum"
+BEGINNING = 400  # characters of a text that say whether it is one
 OF_ANOTHER = re.compile(rf"(?:[\W_]+(?:{ADDS}|{CORRECTS})[^\W\d_]*[\W\d_]*)+$", re.IGNORECASE)
 
 
@@ -65,7 +66,8 @@ def _day(one: Report) -> date:
 
 def is_addendum(one: Piece) -> bool:
     """Whether a text begins, or is named, as one that belongs to an earlier one."""
-    return any(ADDENDUM.match(cleaned(said)) for said in (one.heading, one.text))
+    said = filter(None, (one.heading, one.text[:BEGINNING]))
+    return any(ADDENDUM.match(cleaned(some)) for some in said)
 
 
 def _adds(later: Sequence[Piece], earlier: Sequence[Sequence[Piece]]) -> bool:

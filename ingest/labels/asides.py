@@ -25,6 +25,9 @@ _PART = re.compile("p(?:d[xLf]+v|(?<=Fp)(?=d(?:[xLf]+q*F|F[qv]*[xLf])))")
 _LEFT_OUT, _OUT = re.compile(r"(?<=C)\([xatM]+a\)"), ("excluded", "disregarded", "ignored")
 _ENDS = {*LOW_ENDS, *HIGH_ENDS}
 _BILINGUAL = re.compile(r"(C)(/x+)(?=:[^FN]{0,3}[FN](?!/))")  # "Cellularity / Zelligkeit: 90 %"
+# "Cellularity: 30% (L) [40-60%]", "Cellularity: H [40-60%]": a norm, of the value or of its flag
+_NORM = re.compile(r"(?<=[C%:])(?:F(?:\(\w\)|\w|)|\w)(?P<norm>\((?P<of>F)\))(?=[.;,:]|$)")
+_LETTERS, _FLAGS = ("l", "h", "n"), ("low", "high", "normal")
 # "away from the cortex the overall cellularity is", "excluding the outer third, it is"
 _AWAY = re.compile(r"(?<![^.,;:()])a[up]?[dqhR]*(?:[xMBGLtaR]+(?=,|[dqo]*C)|(?=dv))")
 _LEAVING = words_of("away apart except excluding ignoring disregarding discounting leaving")
@@ -39,7 +42,7 @@ def simplified(
     s: str, words: list[str], places: dict[int, Figure]
 ) -> tuple[str, dict[int, Figure]]:
     """A sentence with its scales, scores and asides as words that own no figure."""
-    s = _without_scale(s, words, places)
+    s = _without_norm(_without_scale(s, words, places), words, places)
     if (end := _END.search(s)) and words[end.start("end")] in _ENDS:
         s = f"{s[: end.start('end')]}q{s[end.end('end') :]}"
     for score in _SCORE.finditer(s) if "N(" in s else ():
@@ -76,6 +79,25 @@ def _without_scale(s: str, words: list[str], figures: dict[int, Figure]) -> str:
             unit = "%" if figure.signed else "q"
             said = key[part].translate(_PLAIN_KEY).replace(s[at], unit)
             s = s[: key.start(part)] + said + s[key.end(part) :]
+    return s
+
+
+def _without_norm(s: str, words: list[str], figures: dict[int, Figure]) -> str:
+    """The range in brackets behind a value or its flag is a norm: it is never the finding."""
+    for said in _NORM.finditer(s) if "(F)" in s else ():
+        at, of = said.start("norm"), figures[said.start("of")]
+        value, flag = (
+            figures.get(said.start()),
+            words[said.start() : at][-2 if s[at - 1] == ")" else -1],
+        )
+        left = flag == "l" and "r" in words  # "L (40-50%), R (30%)"
+        if value:
+            told = len(value.parts) == 1 and flag in ("", *_LETTERS, *_FLAGS)
+        else:
+            told = not left and flag in (_LETTERS + _FLAGS if words[at] == "[" else _LETTERS)
+        if told and len(of.parts) == 2:
+            del figures[said.start("of")]
+            s = s[:at] + "qqq" + s[said.end("norm") :]
     return s
 
 

@@ -19,7 +19,8 @@ _PLAIN |= {ord(c): '"' for c in "“”„«»"} | {ord(c): " " for c in "\u00a0
 _PLAIN |= {ord(c): "|" for c in "│┃║╎┆‖¦"} | {ord(c): "-" for c in "─━═┄"}
 _PLAIN |= {ord(a): b for a, b in zip("≤≥⁄≅≈∼˜～", "<>/~~~~~", strict=True)}
 _IN_BRACES = re.compile(
-    r"[{[<(](?:(?<!%.)(?<!% .)(?<!\() ?(\d[\d %-]{0,8})[}\]>](?= ?%|\n|$)"
+    r"[{[<(](?:(?<!%.)(?<!% .)(?<!\()(?<! [lhn] .)(?<!\([lhn]\) .)"  # no "30% (L) [40-50%]"
+    r" ?(\d[\d %-]{0,8})[}\]>](?= ?%|\n|$)"
     r"|(?<=\()(\d[\d -]{0,6})\)(?= ?%))"
 )  # patterns that the whole report is searched for begin with characters: it is far quicker
 # "Marrow (smears,\ncore biopsy):", a heading over two lines

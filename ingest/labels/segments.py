@@ -16,7 +16,6 @@ from ingest.labels.headings import (
     SET_ASIDE,
     Material,
     classes_in,
-    cut_of,
     governs,
     is_heading,
     is_historic,
@@ -138,7 +137,7 @@ class _Cutter:
         broken = self.broken and "\n" in self.text[at : at + len(line)]  # a word over two lines
         if self.table.head and not line.strip(" \t|:=+_-"):
             return  # a rule under the names of the columns
-        cut = "" if len(line) > LONGEST or broken or _BOX.match(line) else cut_of(line)
+        cut = "" if len(line) > LONGEST or broken or _BOX.match(line) else self.table.cut_of(line)
         item = item_of(line) if self.listed else None
         of_core = item and is_of_a_list(item["key"])
         if item and of_core and item["value"] and (self.listed == "%" or item["value"][-1] in "%t"):
@@ -409,7 +408,7 @@ class _Cutter:
             return
         self.listing = len(cells) == 2 and (self.listing or is_measured(self.before.strip(" \t:=")))
         hot = self.listing or self.near or self.amends or self._is_hot(start, start + len(line))
-        if not cells or (not hot and self.table.is_far(line)):
+        if not cells or (not hot and self.table.is_far(line, len(cells))):
             return
         below = self.folded[start + len(line) + 1 :][:LONGEST].partition("\n")[0]
         row = self.table.take(line, cut, below=below, above=self.before, listing=self.listing)

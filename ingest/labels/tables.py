@@ -9,6 +9,7 @@ from ingest.labels.headings import (
     SET_ASIDE,
     Material,
     classes_in,
+    cut_of,
     is_known,
     is_measured,
     is_note,
@@ -40,6 +41,14 @@ _NOW = re.compile(r"\bthis\b")  # "This biopsy (June 2021)"
 _OF_SITE = re.compile(r"local|site|initial|reader")
 _OF_PANEL = re.compile(r"cent(?:ral|er|re)|consensus|adjudicat")
 _LETTERED = re.compile(r"^\(?[a-h\d][.):] +")  # "A. Right iliac crest"
+# "Cellularity limited", where a column begins at its second word; a sign or brackets are its name
+_LABEL = re.compile(
+    r".*?(?:[cz]ellul|richesse)[^\s(\[]*+(?: ?(?:[(\[][^)\]]*[)\]]|%|:))*+(?= +(?P<rest>\S.*))"
+)
+_LAST = re.compile(rf".* (?P<figure>{_FIGURE.pattern})")
+_NUMBER = re.compile(r"\d\d[-./:]\d")  # "S19-220", "2019-06-21"
+_FLAG = re.compile(r"[(\[]?(?:[lhn]|low|high|normal)[)\]]?\*?")
+_REMARK = re.compile(rf"(?P<figure>{_FIGURE.pattern}) (?P<said>\([^()]*\))")  # "1% (current)"
 _NORM = re.compile(r"(?:normal|range|ref(?:erence)?(?:[ _]?(?:low|high))?|limits|interval)\b")
 # "  Core: 40%", "- 40-50 %": an entry below "Cellularity:"
 ENTRY = re.compile(r"[ \t*•-]*(?:(?:[^:%\d\n]{1,40}:)?[ \t]*[<>~]?[\d -]{1,9}%[ .;,]*){1,4}")
@@ -79,10 +88,11 @@ class Columns:
     rows: int = 0
     slots: list[tuple[int, str]] = field(default_factory=list)  # of the head, with its blanks
 
-    def is_far(self, line: str) -> bool:
+    def is_far(self, line: str, cells: int) -> bool:
         """Whether a row that is not on the cellularity need not be read: most of most tables."""
         if self.head:
-            return self.rows > 0 and not any(map(is_measured, self.head))
+            wider = cells > len(self.head)  # it may name columns itself
+            return self.rows > 0 and not wider and not any(map(is_measured, self.head))
         return _SHARE.search(line) is not None
 
     def take(
@@ -93,7 +103,7 @@ class Columns:
         `above` and `below` are the lines beside it; `listing` says that it is an entry of a list
         below "Cellularity:".
         """
-        cells = with_units(cells_in(line, cut))
+        cells, remark = self._parted(line, cut)
         names = [cell.strip(" \t\"'~") for _, cell in cells]
         figures = [_FIGURE.fullmatch(name) is not None for name in names]
         bare = bool(_UNNAMED.search(without_scale(line))) or any(figures)
@@ -104,7 +114,8 @@ class Columns:
         self.rows += 1
         measured = [n for n, name in enumerate(names) if is_measured(name)]
         measured = measured[: 1 if measured[:1] == [0] else None]  # a row goes by its name
-        if not self.head and len(cells) > 1 and not bare and len(line) < 200:
+        heads = not self.head or self._is_wider(names)
+        if heads and len(cells) > 1 and not bare and len(line) < 200:
             self.head, self.rows, self.slots = names, 0, slots_in(line, cut)
             if len(cells) > 2 or measured != [0] or not re.search(r"\d", names[1]):
                 return []
@@ -112,14 +123,13 @@ class Columns:
         if placed := self._placed(line, cut, cells):
             head, cells = placed  # a cell is empty: the others stand where they stand
             names = [cell.strip(" \t\"'~") for _, cell in cells]
+            figures = [_FIGURE.fullmatch(name) is not None for name in names]
         figures = _without_norms(figures, head)
         column = next((n for n, name in enumerate(head) if is_measured(name)), None)
         if column is not None and not measured:
             alone = self.rows == 1 and not below.strip()  # its date is the report's
-            others = " ".join(name for n, name in enumerate(names[:2]) if n != column and not alone)
-            name = re.sub(r"\bcell\b\.?", "cellularity", head[column])
-            odd = "G" in classes_in(head[0]) and column and material_of(names[0]) == "unknown"
-            return [_cell(f"{others} | {name} : ", cells[column], "unknown" if odd else None)]
+            said = [] if alone else _said_in(names, column) + remark
+            return _in_column(names, head, cells, column, " ".join(said))
         if len(measured) == sum(figures) == 1 and (of := _sample_of(names, figures, measured[0])):
             named = None if "e" in classes_in(of) else material_of(of)
             return [_cell(f"{names[measured[0]]} ({of}) : ", cells[figures.index(True)], named)]
@@ -130,10 +140,7 @@ class Columns:
             n = int(figures[0])  # "90 %   PATIENT"
             return [_cell(f"{names[n]} cellularity : ", cells[1 - n])]
         if len(measured) == 1 and measured[0] + 1 < len(cells):
-            norm = _RANGE.fullmatch(names[measured[0] + 1])
-            if norm and _is_empty(line, cut, cells[measured[0]][0]):
-                return []  # "Cellularity | | 30-60%": a norm beside no value
-            return self._beside(measured[0], names, cells)
+            return self._beside(measured[0], names, cells, (line, cut))
         own = [n for n, name in enumerate(names) if "ellul" in name and _SHARE.search(name)]
         if len(own) > 1 and len(self.head) == len(cells):
             # "| cellularity 20% | cellularity 90% |" below "| current | reference |"
@@ -141,14 +148,73 @@ class Columns:
             return [_cell(f"{self.head[n]} : ", cells[n], known[n]) for n in own]
         return None
 
-    def _beside(self, k: int, names: list[str], cells: list[tuple[int, str]]) -> list[Entry]:
+    def _parted(self, line: str, cut: str) -> tuple[list[tuple[int, str]], list[str]]:
+        """The cells of a row, and a remark behind the last column; one blank may part two cells."""
+        cells, remark = with_units(cells_in(line, cut)), list[str]()
+        last = cells[-1][1].strip()
+        if not any(map(is_measured, self.head)):
+            pass
+        elif said := _REMARK.fullmatch(last):
+            cells, remark = [*cells[:-1], (cells[-1][0], said["figure"])], [said["said"]]
+        elif self._is_behind(line, cut, cells) and _tells_time(last):
+            cells, remark = cells[:-1], [last]
+        label = _LABEL.match(cells[0][1]) if cut == " " and self.slots else None
+        if not label:
+            return cells, remark
+        at, text = cells[0]
+        most = len(self.head) + self._is_set_in((at, text[: label.end()]))
+        figure = _LAST.fullmatch(text)
+        end = figure.start("figure") if figure else len(text) - 1
+        starts = [place - at for place, _ in self.slots if 2 < place - at < len(text)]
+        words = [k for k in starts if label.end() < k <= end and text[k - 1] == " " != text[k]]
+        if figure or starts or not _is_filled((0, label["rest"])):
+            words.append(end if figure else label.start("rest"))
+        if words and len(cells) < most:
+            k = words[0]
+            cells = [(at, text[:k].rstrip()), (at + k, text[k:]), *cells[1:]]
+        return cells, remark
+
+    def _is_behind(self, line: str, cut: str, cells: list[tuple[int, str]]) -> bool:
+        """Whether the last cell of a row stands behind the last column: others may be empty."""
+        at, name = self.slots[-1]
+        wide = len(slots_in(line, cut)) == len(self.slots) + 1 or len(cells) == len(self.head) + 1
+        return wide or (cut == " " and cells[-1][0] > at + len(name))
+
+    def _is_wider(self, names: list[str]) -> bool:
+        """Whether a row below others names columns: "Test, result, reference", below two cells."""
+        return len(names) > len(self.head) and all(map(_is_column, names[1:]))
+
+    def cut_of(self, line: str) -> str:
+        """What parts the cells of a line; in an aligned table one blank may."""
+        cut = cut_of(line)
+        label = _LABEL.match(line) if self.slots and not cut else None
+        if not label or "[" in line or line.rstrip().endswith("."):
+            return cut
+        set_in = _is_column(self.head[0]) and self._is_set_in((0, label[0]))
+        rest = label.start("rest"), label["rest"].partition("  ")[0]
+        below = set_in or any(not _apart(slot, rest) for slot in self.slots[1:])
+        return " " if below and len(self._parted(line, " ")[0]) > 1 else ""
+
+    def _beside(
+        self, k: int, names: list[str], cells: list[tuple[int, str]], row: tuple[str, str]
+    ) -> list[Entry]:
         """The cell beside the one that names the cellularity, where no column has a name."""
-        fewer = len(cells) < len(self.head) and classes_in(" ".join(self.head)) & set("Sb")
+        behind = [name for name in names[k + 1 :] if not _FLAG.fullmatch(name)]
+        flagged = len(behind) < len(names) - k - 1
+        ranges = [_RANGE.fullmatch(name) is not None for name in behind]
+        if ranges == [True] and (flagged or _is_empty(*row, cells[k][0])):
+            return []  # "Cellularity | low | 30-60%": a norm beside no value
+        if ranges == [False, True] and _VALUE.fullmatch(behind[0]):
+            return [_cell(f"{names[k]} : ", cells[names.index(behind[0], k + 1)])]
+        most = len(self.head) + (bool(self.slots) and self._is_set_in(cells[k]))
+        norm = row[1] == " " and any(map(_NORM.match, self.head))
+        fewer = len(cells) < most and (norm or classes_in(" ".join(self.head)) & set("Sb"))
         values = [n for n in range(k + 1, len(names)) if _VALUE.fullmatch(names[n])]
         if not self.head and len(values) > 1:  # columns that have no names
             return [_cell(f"{names[k]} : ", cells[n]) for n in values]
         figures = sum(_FIGURE.fullmatch(name) is not None for name in names[k + 1 :])
-        unsure = fewer or figures > 2  # of which column is it?
+        worded = ranges == [False, True] and not classes_in(behind[0]).isdisjoint("hg")
+        unsure = fewer or figures > 2 or worded  # of which column is it?
         told = " ".join(name for name in names[:k] if not _MARK.fullmatch(name))
         material = material_of(told) if told else None
         said = cells[k + 1][0], " | ".join(names[k + 1 :])
@@ -161,21 +227,36 @@ class Columns:
         left = iter(self.head)  # names over two lines are joined there
         named = sum(map(_is_filled, self.slots)) == len(self.head)
         head = [(at, next(left) if _is_filled((at, of)) and named else of) for at, of in self.slots]
-        slots = with_units(slots_in(line, cut))
-        if cut == " " and head and cells[0][0] + len(cells[0][1]) <= head[0][0]:
+        end = cells[-1][0]  # a remark stands behind it
+        slots = [
+            one for one in with_units(slots_in(line, cut)) if one[0] <= end or not _is_filled(one)
+        ]
+        if cut == " " and head and self._is_set_in(cells[0]):
             head = [(0, ""), *head]  # the names of the rows stand below no name
         told = any(_MEASURE.search(name) for _, name in head)  # "core 8/10   length 22 mm" is a row
-        if cut == " " and 1 < len(cells) < len(head) and not told:
-            columns = range(len(head))
+        if cut == " " and 1 < len(cells) < len(head) != len(slots) and not told:
             named_at = [*head[: len(head) - len(self.slots)], *self.slots]  # as wide as in its line
-            below = {min(columns, key=lambda n: _apart(named_at[n], one)): one for one in cells}
-            slots = [below.get(n, (0, "")) for n in columns] if len(below) == len(cells) else []
+            below = {0: cells[0]} if is_measured(cells[0][1]) else {}
+            columns = range(len(below), len(head))
+            for one in cells[len(below) :]:
+                near, *others = sorted((_apart(named_at[n], one), n) for n in columns)
+                if not near[0] or not others or others[0][0] > 2 * near[0]:
+                    below[near[1]] = one
+            slots = [below.get(n, (0, "")) for n in range(len(head))]
+            slots = slots if len(below) == len(cells) else []
         if len(slots) == len(head) + 1 and head:
             head = [(0, ""), *head]  # "| Core | Clot", above "Cellularity | | 60%"
         if not len(slots) == len(head) > len(cells):
             return None
         blank = [(at, text if _is_filled((at, text)) else "") for at, text in slots]
         return [name.strip(" \t\"'~") for _, name in head], blank
+
+    def _is_set_in(self, cell: tuple[int, str]) -> bool:
+        """Whether the names of the columns begin behind those of the rows."""
+        at = self.slots[0][0]
+        if cell[0] + len(cell[1]) <= at:
+            return True
+        return at > cell[0] + 2 and is_measured(cell[1]) and _is_column(self.head[0])
 
     def _names_columns(
         self, line: str, cells: list[tuple[int, str]], above: str, *, bare: bool
@@ -200,6 +281,49 @@ class Columns:
             two = self.head[n], name
             self.head[n] = next(filter(is_time, two), " ".join(two))
         return True
+
+
+def _said_in(names: list[str], column: int) -> list[str]:
+    """What the cells beside that of a column say of its sample or day, figures left out."""
+    return [
+        name
+        for n, name in enumerate(names)
+        if n != column
+        and (not n or not _FIGURE.fullmatch(name))
+        and (n < 2 or is_known(name) or _tells_time(name))
+    ]
+
+
+def _tells_time(remark: str) -> bool:
+    """Whether a remark behind a row says of what time it is: "(current)", "this biopsy"."""
+    return remark[:1] == "(" or is_time(remark) or _NOW.search(remark) is not None
+
+
+def _is_column(name: str) -> bool:
+    """Whether a cell is the name of a column of values: "Core", "Result", "Normal for age"."""
+    return is_known(name) or is_note(name) or _NORM.match(name) is not None
+
+
+def _in_column(
+    names: list[str], head: list[str], cells: list[tuple[int, str]], column: int, said: str
+) -> list[Entry]:
+    """The cell of a row below "Cellularity"; of another noun, as "CD34" is, there is none."""
+    row, of, named = names[0], classes_in(head[0]), any(map(_names_sample, names[1:]))
+    if (
+        column
+        and not is_known(row)
+        and not named
+        and "x" in classes_in(row)
+        and not of & set("drBG")
+    ):
+        return []
+    odd = column and "G" in of and not (is_known(row) or _names_sample(row))
+    name = re.sub(r"\bcell\b\.?", "cellularity", head[column])
+    return [_cell(f"{said} | {name} : ", cells[column], "unknown" if odd else None)]
+
+
+def _names_sample(name: str) -> bool:
+    return material_of(name) != "unknown" or _NUMBER.search(name) is not None
 
 
 def _without_norms(figures: list[bool], head: list[str]) -> list[bool]:
@@ -260,8 +384,8 @@ def slots_in(line: str, cut: str) -> list[tuple[int, str]]:
 
 
 def _apart(name: tuple[int, str], cell: tuple[int, str]) -> int:
-    """How many characters lie between the name of a column and a cell."""
-    return max(name[0] - cell[0] - len(cell[1]), cell[0] - name[0] - len(name[1]), 0)
+    """How far the name of a column and a cell are from standing one below the other."""
+    return max(1 + name[0] - cell[0] - len(cell[1]), 1 + cell[0] - name[0] - len(name[1]), 0)
 
 
 def _is_empty(line: str, cut: str, at: int) -> bool:
@@ -300,6 +424,7 @@ def _cell(names: str, cell: tuple[int, str], material: Material | None = None) -
 
 def _below(row: str, head: list[str], n: int, cell: tuple[int, str]) -> Entry:
     """A cell below the name of its column."""
+    row = row.rstrip(" :")
     name = "expected" if _NORM.match(head[n]) else _LETTERED.sub("", head[n])
     if _OF_SITE.match(name) and any(map(_OF_PANEL.search, head)):
         return _cell(f"{row} (referring) : ", cell)

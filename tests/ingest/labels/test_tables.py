@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -85,3 +87,117 @@ def test_an_aligned_table_keeps_its_columns() -> None:
     ):
         row = "Cellularity" + cells[len("Cellularity") :]
         assert parse(f"Bone marrow\n{head}\n{row}\n").value == want, row
+
+
+MARKS = st.sampled_from([" ", " ", "|", "\t", ";"])
+NAMES = st.sampled_from(
+    ["Cellularity", "Marrow cellularity", "Cellularity (%)", "Cellularity, %", "Cellularity (est.)"]
+)
+WANTED = st.sampled_from(["Core", "Trephine", "Core biopsy", "Result", "Observed", "This biopsy"])
+OTHERS = ["Clot", "Aspirate", "Smear", "Normal", "Expected", "Reference range", "Previous", "2018"]
+NO_VALUE = [
+    "",
+    "-",
+    "n/a",
+    "low",
+    "increased",
+    "not evaluable",
+    "cannot assess",
+    "markedly reduced",
+]
+FIGURES = st.sampled_from(["25%", "40-60%", "80 %", "increased", ""])
+SHARES = st.sampled_from(["2%", "34%", "40%"])
+
+
+def table(rows: list[list[str]], mark: str, gap: int = 2) -> str:
+    """A table of cells; `gap` is how many blanks stand behind the longest name of a row."""
+    if mark != " ":
+        lines = [(f" {mark} " if mark == "|" else mark).join(row) for row in rows]
+        return "\n".join(f"| {line} |" if mark == "|" else line for line in lines)
+    columns = itertools.zip_longest(*rows, fillvalue="")
+    widths = [max(map(len, column)) + 2 * (n > 0) for n, column in enumerate(columns)]
+    widths[0] += gap
+    lines = ["".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    return "\n".join(lines)
+
+
+@given(st.data(), WANTED, NAMES, MARKS, st.booleans())
+def test_a_cell_is_read_below_its_own_column_and_no_other(
+    data: st.DataObject, wanted: str, name: str, mark: str, valued: bool
+) -> None:
+    columns = data.draw(st.lists(st.sampled_from(OTHERS), min_size=1, max_size=2, unique=True))
+    columns = data.draw(st.permutations([wanted, *columns]))
+    cell = data.draw(st.sampled_from(["5%", "35%", "90%"] if valued else NO_VALUE))
+    row = [name, *(cell if of == wanted else data.draw(FIGURES) for of in columns)]
+    rows = [row, ["Blasts", *(data.draw(SHARES) for _ in columns)]]
+    head = [data.draw(st.sampled_from(["", "Test"])), *columns]
+    text = table(
+        [head, *data.draw(st.permutations(rows))], mark, data.draw(st.sampled_from([1, 3]))
+    )
+    text = f"Bone marrow core biopsy\n{text}\n"
+    assert parse(text).value == (int(cell[:-1]) if valued else None), text
+
+
+@given(st.data(), NAMES, MARKS, st.sampled_from(["(current)", "(this biopsy)", "present"]))
+def test_the_row_that_is_said_to_be_of_now_holds(
+    data: st.DataObject, name: str, mark: str, now: str
+) -> None:
+    value = data.draw(st.sampled_from(["5%", "35%", "90%", "", "-"]))
+    rows = [["2018-03-04", "20%", data.draw(SHARES)], ["2019-06-21", value, data.draw(SHARES)]]
+    head = ["Date", name, "Blasts"]
+    order = data.draw(st.sampled_from([(0, 1, 2), (0, 2, 1)]))
+    head, *rows = ([row[n] for n in order] for row in (head, *rows))
+    place = data.draw(st.sampled_from(["day", "behind", "note"]))
+    rows[1] = [f"2019-06-21 {now}", *rows[1][1:]] if place == "day" else [*rows[1], now]
+    head = [*head, "Note"] if place == "note" else head
+    rows[0] = [*rows[0], ""] if place == "note" else rows[0]
+    text = f"Trephine\n{table([head, *data.draw(st.permutations(rows))], mark)}\n"
+    told = place != "day" or now[0] == "("
+    want = int(value[:-1]) if value[-1:] == "%" else None
+    assert parse(text).value == want or not told, text
+
+
+NOUNS = ["CD34", "CD138", "CD20", "Plasma cells", "Lymphocytes", "Erythroid", "Kappa"]
+
+
+@given(st.data(), NAMES, MARKS, st.sampled_from(["Antibody", "Population", "Lineage", ""]))
+def test_a_row_of_another_noun_is_its_share(
+    data: st.DataObject, name: str, mark: str, first: str
+) -> None:
+    nouns = data.draw(st.lists(st.sampled_from(NOUNS), min_size=1, max_size=3, unique=True))
+    rows = [[of, data.draw(SHARES), data.draw(st.sampled_from(["sheets", "few"]))] for of in nouns]
+    text = f"Bone marrow core biopsy\n{table([[first, name, 'Pattern'], *rows], mark)}\n"
+    assert parse(text).value is None, text
+    numbered = [["S18-100", "20%", "prior"], ["S19-220", "35%", "current"]]
+    text = f"Trephine\n{table([['Biopsy', name, 'When'], *numbered], mark)}\n"
+    assert parse(text).value == 35, text
+    cores = [["Core", "35%", "patchy"], ["Clot", "60%", "few"]]
+    text = f"Bone marrow\n{table([['Site', name, 'Pattern'], *cores], mark)}\n"
+    assert parse(text).value == 35, text
+
+
+@given(st.data(), NAMES, MARKS, st.sampled_from(["L", "H", "N", "low", "high", "normal", "(L)"]))
+def test_a_range_behind_a_value_or_its_flag_is_a_norm(
+    data: st.DataObject, name: str, mark: str, flag: str
+) -> None:
+    blasts = ["Blasts", "2%", "", "0-5%"]
+    for cells, want in (((name, "30%", flag), 30), ((name, flag), None), ((name, "30%"), 30)):
+        rows = [[*cells, "40-50%"], [*blasts[: len(cells)], "0-5%"]]
+        text = f"Bone marrow core\n{table(rows[: data.draw(st.integers(1, 2))], mark)}\n"
+        assert parse(text).value == want, text
+    for marks in ("[]", "()") if flag in "LHN(L)" else ():
+        norm = f"{marks[0]}40-50%{marks[1]}"
+        assert parse(f"Core biopsy\nCellularity: 30% {flag} {norm}\nBlasts: 2%").value == 30, norm
+        assert parse(f"Core biopsy\nCellularity: {flag.strip('()')} {norm}\n").value is None, norm
+    assert parse("Core biopsy. Cellularity 30% (40-60%). Blasts 2% (<5%).").value == 30
+    assert parse("Core biopsies. Cellularity: L (40-50%), R (35%).").value == 40
+
+
+@given(MARKS, st.sampled_from(["30%", "", "low"]), st.integers(1, 3))
+def test_names_of_columns_in_the_middle_hold_for_what_follows(
+    mark: str, value: str, above: int
+) -> None:
+    pairs = [["Specimen", "core biopsy"], ["Length", "14 mm"], ["Quality", "good"]][:above]
+    rows = [["Test", "Result", "Reference"], ["Cellularity", value, "40-60%"]]
+    text = table([*pairs, *rows], mark) if mark != "|" else "\n".join(map(" | ".join, pairs + rows))
+    assert parse(f"Bone marrow biopsy\n{text}\n").value == (30 if value == "30%" else None), text

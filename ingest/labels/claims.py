@@ -62,6 +62,7 @@ _OF_PARTICLES = re.compile("A[dq]*(S)")  # "60% cellular particles"
 _SOURCE = re.compile(r"[AC]?[MG]*[,;:()/]*[dqvpzuRMS]*([BS])[GMqfx]*(?=[.;)]|[,(](?!q*F)|$)")
 _OF_BONE = re.compile("B[MG]*[pI][dqRMG]*$")
 _NOT_CORE = re.compile("id*B+")  # "the clot, but not the core, is"
+_SECOND = re.compile("B[,j/][dqG]*S[)G]*:[^F:]*i[^F:]*[,j]q*$")  # "core and clot: none and 40%"
 _COUNTS = re.compile(r"\b(?:two|three|both|bilateral|zwei|deux)\b")
 
 
@@ -188,8 +189,13 @@ def _beside(
     """Claims as the words beside their sentence leave them: of then, of another, quoted, unused."""
     if of := context_of(sentence, segment, folded):
         made = [_of_context(claim, of) for claim in made]
-    if is_of_an_older(folded, f"{segment.heading} {segment.text}"):
-        made = [replace(claim, earlier=True) for claim in made]
+    lead, n = f"{segment.heading} {segment.text}", len(segment.heading) + 1
+    made = [
+        replace(c, earlier=True)
+        if is_of_an_older(folded, lead, n + c.figure.start, n + c.figure.end)
+        else c
+        for c in made
+    ]
     if not corrects:
         cited = [is_cited(folded, segment.said[0], c.start, c.end) for c in made]
         made = [replace(c, earlier=True) if q else c for c, q in zip(made, cited, strict=True)]
@@ -400,6 +406,9 @@ def _material(sentence: Sentence, s: str, at: int, segment: Segment) -> Material
     second = s[at - 1 : at] == "/"
     if pair and "R" not in pair[0] and (second or s[at + 1 : at + 2] == "/"):
         place = pair.end() - 1 if second else pair.start()  # "(core/clot): 15%/25%"
+        return "core" if s[place] == "B" else "aspirate"
+    elif _SECOND.search(s, 0, at):
+        return "aspirate"
     elif "respectively" in sentence.words and len(named) == len(figures):
         place = named[figures.index(at)]  # "core and clot show 30% and 40% respectively"
         return "core" if s[place] == "B" else "aspirate"

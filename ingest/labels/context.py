@@ -22,7 +22,28 @@ _THING = re.compile("(?:[dqR]*v)?[^MBCAHGSv]*x[^MBCAHGS]*")  # "There is a lymph
 # "Core biopsy 2018: 95%", above "Core biopsy 2020: hypocellular"
 _OF_YEAR = re.compile(
     r"(?:\bbom|biops\w*|\bcores?|treph\w*|stanze|marrow)(?: biopsy)?,? "
-    r"(?:de |of |from |vom |von |in )?\(?((?:19|20)\d\d)\b"
+    r"(?:de |of |from |vom |von |in )?\(?(?:\d\d?/)?((?:19|20)\d\d)\b"
+)
+# "Day 28 (today): inadequate", "Heute, Tag 28: ..."
+_TODAY = (
+    r"(?:today(?:'s)?|now|current|present|this (?:biopsy|specimen|sample|marrow|one)|heute|jetzt"
+    r"|jetzig\w*|aktuell\w*|ce jour|aujourd'hui|actuel\w*)"
+)
+_NOW_LABEL = re.compile(
+    rf"(?P<boxed>\((?:[^()\n]{{0,20}}\b)?{_TODAY}(?: \w+)?\))\s?[:,]"
+    rf"|(?:^|[.;\n]\s?){_TODAY}(?: ?\([^()\n]*\)|, [^:\n.]{{0,12}})? ?[:,]"
+)
+_TIMED = re.compile(
+    r"\b(?:d|day|tag|j|jour|week|woche|s|w|month|cycle|point|biopsy|bmbx|core|marrow|stanze|bom)s?"
+    r" ?[+#]{0,2}\d|\bc\d+d\d|\b(?:1st|2nd|first|second|erste[rns]?|premi(?:er|ère))\b"
+    r"|\b\d\d?/(?:19|20)\d\d\b|\b(?:19|20)\d\d\b|\b[a-z]\d\d-\d"
+)
+# "was 60% in 2019; at present it is lower", "qui était de 80 % a diminué"
+_WAS = re.compile(r"\b(?:was|were|war|waren|était|avait été|évaluée|had been)\b[^.;%]*$")
+_NOW_IS = re.compile(
+    r"[^.]*?(?:[;,] ?(?:and |but |und |aber |et |mais )?|\b(?:is|are|ist|est|elle est) )"
+    r"(?:at present|now|today|jetzt|heute|aujourd'hui|à présent|ce jour|maintenant)\b"
+    r"|[^.%]*\b(?:a|est|sont|ont) (?:[^\W\d_]+ )?(?:diminu|augment|baiss|rédui)"
 )
 IT = words_of("it this these here es sie dies elle ceci")
 
@@ -61,7 +82,25 @@ def context_of(sentence: Sentence, segment: Segment, folded: str) -> str:
     return ""
 
 
-def is_of_an_older(folded: str, said: str) -> bool:
-    """Whether words name the core of a year, and the report that of a later one."""
+def is_of_an_older(folded: str, said: str, start: int, end: int) -> bool:
+    """Whether a figure is of an earlier time: `said` is its heading and its sentence.
+
+    Its lead names a year and the report that of a later core, or a day and the report another as
+    today's; or its sentence goes on to tell what is now. It stands from `start` to `end` in `said`.
+    """
+    lead = said[:start]
     own: list[str] = _OF_YEAR.findall(said)
-    return bool(own) and own[-1] < max(_OF_YEAR.findall(folded), default="")
+    if own and own[-1] < max(_OF_YEAR.findall(folded), default=""):
+        return True
+    if _WAS.search(lead) and _NOW_IS.match(said, end):
+        return True
+    if not _TIMED.search(lead) or re.search(rf"\b{_TODAY}\b", lead):
+        return False
+    labels = (met for met in _NOW_LABEL.finditer(folded))
+    return any(not met["boxed"] or _is_timed(folded[: met.start()]) for met in labels)
+
+
+def _is_timed(before: str) -> bool:
+    """Whether a time or a sample is named before a bracket: "Day 28 (today):"."""
+    said = before[-30:]
+    return bool(_TIMED.search(said) or "B" in encode(said, []).classes or "specimen" in said)

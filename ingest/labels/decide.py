@@ -43,6 +43,13 @@ _FIT = re.compile(
     r"\b(?:age[- ](?:appropriate|adjusted|matched)|alters(?:entspr|gerecht|adäqu|norm)[a-z]*)"
     r" (?:[^\W\d_]+ )?[cz]ellul"
 )
+# "one focus of 70%; no overall estimate is possible"
+_NO_OVERALL = re.compile(
+    r"\bno overall\b|\boverall (?:[cz]ellularity|figure|estimate|value)[^.\n%]{0,25}"
+    r"\b(?:not|cannot)\b"
+    r"|\belsewhere no (?:estimate|figure)|(?:cellularité globale|gesamtzellularität)[^.\n%]{0,20}"
+    r"\b(?:non|nicht|pas)\b"
+)
 _HYPER = re.compile(r"\bh(?:yper|ypo)-?[cz]ell")
 # "7 intertrabecular spaces", "megakaryocytes are normal": what is seen in marrow
 _MORPHOLOGY = re.compile(
@@ -93,6 +100,8 @@ def decide(
         doubtful = [c for c in doubtful if not _is_beside(c, pool)]
     if doubtful and not overall and not all(claim.now for claim in pool):
         return none_read("another figure may be the cellularity too", read=False)
+    if not overall and _NO_OVERALL.search(folded):
+        return none_read("no figure of the whole is given", read=False)
     unread = [] if overall or _alike(pool) else unread_cores(folded)
     pool = _read_alone(pool, unread)
     if not pool:

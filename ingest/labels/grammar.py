@@ -17,6 +17,7 @@ from ingest.labels.nearby import (
     IS,
     is_a_verb,
     is_had,
+    is_new,
     is_no_answer,
     is_rest,
     state_of,
@@ -33,7 +34,7 @@ FILLED = "blood-forming cells fill F"
 _TUMORAL = ("tumor", "blast", "lymph", "néopl", "leuc", "plasmo", "métas")
 _WE = words_of("i we ich wir je nous one you we're we've we'd we'll i've i'm i'd i'll")
 _TAKE = re.compile(
-    r"\b(?:ma[dk]|compris|constitu|account|occup|represent|cover|fill|tak|nehm|due to|owing to)"
+    r"\b(?:ma[dk]|compris|constitu|account|occup|represent|cover|fill|tak|nehm|due to)"
 )
 _WHICH = words_of("which that who qui das die der welche welcher welches")
 _SITE = re.compile(r"[xfLT](?:[xhq]*[MBG])?")  # "better preserved marrow"
@@ -193,9 +194,6 @@ class _Scan:
         elif self.s[:at].rstrip("d")[-1:] in ("j", ","):  # "..., averaging 40%", "and the mean of"
             self.head = self.subject = "C" if self.subject in ("C", "H", "A") else "M"
 
-    def quality(self, at: int) -> None:
-        self.sealed = True
-
     def number(self, at: int) -> None:
         if self.s[at - 1 : at + 2] == "/N:":
             return  # "cellularity = 38/82 = 46%"
@@ -207,7 +205,7 @@ class _Scan:
     def other(self, at: int) -> None:
         """A word that is not known: a noun that owns what follows, or what describes a site."""
         s, words = self.s, self.words
-        away = self.behind >= 0 and words[self.behind] in AWAY
+        away = self.behind >= 0 and words[self.behind] in AWAY and not is_new(s, words, at)
         participle = words[at].endswith(("ed", "ing", "nd", "iert", "ée"))
         as_said = participle and words[at - 1] in ("as", "wie")  # "as typed"
         as_said = as_said or (words[at - 1] in ("a", "an") and s[at + 1] == "F")  # "a robust 40%"
@@ -426,7 +424,7 @@ _STEPS: dict[str, Callable[[_Scan, int], None]] = {
 }  # fmt: skip
 _STEPS |= dict.fromkeys("pIzwku", _Scan.preposition) | dict.fromkeys(",:|", _Scan.comma)
 _STEPS |= dict.fromkeys("xfLT", _Scan.other) | dict.fromkeys("MBGt", _Scan.site)
-_STEPS |= dict.fromkeys("hg", _Scan.quality)
+_STEPS |= dict.fromkeys("hg", lambda scan, _: setattr(scan, "sealed", True))
 
 
 @lru_cache(maxsize=2048)

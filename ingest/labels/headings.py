@@ -62,7 +62,7 @@ _ABOUT = words_of(
 _DATE = re.compile(r"\d{4}|\d[./]\d")
 _PARTED = re.compile(r"[;,/]| - ")
 _PERSONS = words_of("physician physicians doctor clinician copy surgeon arzt médecin")
-_LABEL = re.compile(r"\b[a-h]\d\b")  # "block C3"
+_LABEL = re.compile(r"\b[a-h]\d\b|(?<=[a-z] )i{1,3}$")  # "block C3", "Zylinder II"
 _DRAFTS = words_of("draft preliminary provisional")
 _SENT_IN = words_of("slide slides material block blocks consultation consult")
 _TOLD = words_of("report diagnosis reading findings impression result results")

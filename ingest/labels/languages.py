@@ -120,12 +120,13 @@ h uneven unchanged stable herabgesetzt similar comparable identical n normal fai
  diminuée augmentée erhöht vermindert reduziert gesteigert normwertig nl appropriate adequate
  regular
 y yo yr mm cm jour jours day days week weeks month months year years yrs visit age aged ages age's
- old alter altersentsprechend altersbezogen âge young older adult decade
+ dekade old alter altersentsprechend altersbezogen âge young older adult decade
 e nearest limit exp expect expects expected reference norm normative predicted anticipated typical
  typically usual usually normally ordinarily generally üblicherweise normalerweise habituellement
- normalement adjusted matched related chart guideline standard ref interval limits healthy erwartet
+ normalement adjusted matched related chart guideline standard ref interval limits healthy sains
+ gesunde gesunden controls erwartet
  normbereich referenz referenzbereich sollwert normwert attendu norme référence théorique span
- erwartungswert birth adults children infants patients population minus
+ üblich erwartungswert birth adults children infants patients population minus
 c wäre wären würde criterion criteria require required requiring define defined definition threshold
  cutoff should would could must may might if whether unless when rule severe target aim protocol
  goal calls inclusion enrollment enrolment needed suspected query eligibility classification scale
@@ -204,7 +205,8 @@ z augenmaß œil oeil visuelle visueller semiquantitativ zählung auszählung pu
 t rest reste restliche übrige übrigen ende
 q soweit égal égale égaux résiduel résiduelle
 G länge dicke
-R beidseits beidseitig bilaterale bilateralen bilatéral bilatérale rechter rechtes rechten linker
+R autre autres beidseits beidseitig bilaterale bilateralen bilatéral bilatérale rechter rechtes
+ rechten linker
  linkes linken droits gauches anderen
 c hätte hätten
 e erwarten

@@ -18,6 +18,7 @@ _ASIDE = re.compile(r"(?<=[CMBG]),[^,FNCAK.;]*,(?=c?v)")  # "cellularity, tumor 
 _PASSING = re.compile(r"(?<=C),[pzI][^,FNCAKHLf.;]*,(?=[dq]*F)")  # "cellularity, on my count, 40%"
 _VERB, _SHOWS = re.compile(r"CxI?[qpd]*F"), re.compile("[BMG]x[qh]*C")
 _ENDS_OF = words_of("from between von zwischen entre")
+_SUBJECT = re.compile("[xLf]+v")
 _AT_FIRST = words_of("at with mit bei avec à")
 _DEGREE = re.compile(r"F(?:pd*y)?(?P<apart>[,:](?:dv)?)?q*H[MB]?(?:py|[.,;:()]|$)")
 _AT = re.compile(r"F,?v?[dqn]*(?:C(?!p[dq]*x)|[MB]+v[dqh]*[HC])")  # "at 40%, cellularity is normal"
@@ -34,6 +35,12 @@ def is_a_verb(s: str, words: list[str], figures: dict[int, Figure], at: int) -> 
     # "cellularity swings from 10 to 60%", "the core discloses cellularity"
     swings = s[at - 1 : at] == "C" and not _ENDS_OF.isdisjoint(words[at + 1 : at + 2])
     return swings or _SHOWS.match(s, at - 1) is not None
+
+
+def is_new(s: str, words: list[str], at: int) -> bool:
+    """Whether a noun that is not known begins a clause of its own: "; at present blasts are"."""
+    subject = _SUBJECT.match(s, at)
+    return subject is not None and words[subject.end() - 1] in IS | {"account", "make"}
 
 
 def is_had(s: str, words: list[str], at: int) -> bool:

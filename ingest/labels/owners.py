@@ -24,6 +24,7 @@ _SLASH = re.compile("[xL]/[dohqnM]*$")
 _OF_IT = re.compile(r"F[pdq][dqhno]*[MBGR]+")
 # behind "40% of the marrow space": its end, by what it was measured, or in which core
 _ENDS = re.compile(r"[.,;:()|j/o]|z(?![^.,;:()|jF]*[vtb])|[pI][dqhnoM]*[MBGR]|d?(?:[.;,)]|$)")
+_OF_EACH = re.compile("F,?j?[dqp]*R[wvpdq]*F[qpd]*[xLf]")  # "one has 20%, the other 40% blasts"
 _MADE_OF = re.compile(r"F[),][dqpvhzwG]*[xLfK]")  # "mostly (80%) erythroid"
 _MOSTLY = re.compile(
     r"(?:ly|most|wiegend|sächlich|ment|composed|made|dominated|consists?|by|of|durch|aus|par|de)$"
@@ -42,6 +43,8 @@ def is_share_of(s: str, words: list[str], at: int) -> bool:
 
 def is_a_subject(s: str, words: list[str], at: int) -> bool:
     """Whether a figure is of a part of the core that has a predicate: "40% of it is fibrotic"."""
+    if _OF_EACH.match(s, at) or not TAKEN.isdisjoint(words[max(0, at - 2) : max(0, at - 1)]):
+        return True
     if not OF.intersection(words[at + 1 : at + 2]):
         return not TAKEN.isdisjoint(words[at + 1 : at + 2])  # "cellularity: 80% involved"
     of = _OF_IT.match(s, at)

@@ -151,6 +151,7 @@ def _before(sentence: Sentence, s: str, at: int) -> str:
     alone = sentence.figures[at].low == sentence.figures[at].high
     for said in _COMPARED.finditer(before):
         open_ = before[said.end()] == "," or alone  # no "limits (30-50%)": that is the norm
+        open_ = open_ and "F" not in before[: said.start()]  # "10% below that expected (50%)"
         if open_ and sentence.words[since + said.start()] in _AGAINST:
             before = before.replace(said[0], "q" * len(said[0]))
     before = re.sub("(?<=n)b(?=[MBG])", "q", before)  # "the current pre-transplant marrow"
@@ -207,6 +208,8 @@ def _is_past(sentence: Sentence, s: str, at: int) -> bool:
     if "diagnostic" in told and _PAST.intersection(told[told.index("diagnostic") :]) and not now:
         return True  # "the diagnostic trephine of 29 June had a cellularity of 95%"
     last = sentence.words[max(0, at - 1)]
+    if last == "once":
+        return True  # "once 80% cellular, the marrow is empty"
     if last in ("was", "were", "war"):
         aside = re.search("[CMB][^,.;F]*,[^,.;F]*,v$", s[:at])  # "cellularity, judged twice, was"
         return s[max(0, at - 2) : at] in ("(v", ",v") and not aside

@@ -365,6 +365,7 @@ class _Cutter:
             if not sentence or sentence.isspace():
                 continue
             key = KEY.match(sentence.lstrip()) if n and ":" in sentence else None
+            amends = amends or (key is not None and AMENDS.search(key[1]) is not None)
             if key and not is_side(key[1]) and material_of(key[1]) != "unknown":
                 material, heading = material_of(key[1]), key[1]
                 begun = at if sentence[0] == "\n" else begun

@@ -41,6 +41,7 @@ _CELLULAR = re.compile("(?:A[MGt]*|K[GLM]*j(?!f)x?L)[vqdo:p]*$")
 # "marrow space occupied by hematopoiesis, estimate: 85%"
 _FILLED = re.compile(r"M[MB]*v[zp][dq]*[KL][,vqdp]*:q*(?P<f>F)")
 
+_OF_THEM = re.compile(";p[dq]*[KL]")  # "80% cellular, 20% fat; of the cells 60% are erythroid"
 SHARE = re.compile(r"F[q]*p[dohqnM]*(?:C|(?<!M)A)")  # "60% of the total cellularity"
 OWNED = re.compile(r"F[^.,;()|FNACwjz]*[xLf]")  # "..., of which 20% is lymphoma"
 NOUN = re.compile(r"(?!qdxM)[hRqtMd]*[xLfK]+")  # "40% blasts", not "40 % de la surface osseuse"
@@ -75,10 +76,10 @@ def _beside_fat(s: str, sentence: Sentence) -> Iterator[int]:
     places = [at for at, letter in enumerate(s) if letter == "F"]
     for pair in pairwise(places):
         owners = [_owner(s, at) for at in pair]
-        if "f" not in owners or "." in s[slice(*pair)]:
+        whole = sum(sentence.figures[at].value for at in pair) == 100
+        if "f" not in owners or "." in s[slice(*pair)] or _OF_THEM.search(s, *pair):
             continue
         other = pair[1 - owners.index("f")]
-        whole = sum(sentence.figures[at].value for at in pair) == 100
         if {*owners} & set("KL") or (whole and _CELLULAR.search(s, 0, other)):
             yield other
 

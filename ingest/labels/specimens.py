@@ -36,7 +36,10 @@ l left lt l li links linke gauche g
 4 fourth d 4
 """)
 _OF_CORE = re.compile(r"core +[(\[]?(?:[a-z]+ )?([a-z]|\d)[.):\]]*$")
-_NUMBERED_CORE = re.compile(r"(?:core|biopsy|trephine|cylinder) (\d)\b(?! ?[cm]m)")
+_NUMBERED_CORE = re.compile(
+    r"(?:core|biopsy|trephine|cylinder|zylinder|cylindre|carotte|biopsie|stanze|trepanat)"
+    r" (\d|i{1,3})\b(?! ?[cm]m)"
+)
 _COUNTED = {word for word, side in SIDES.items() if side.isdigit()}  # of cores, not of readers
 
 
@@ -141,6 +144,8 @@ def side_of(sentence: Sentence, s: str, at: int, under: str) -> str:
     heads = {SIDES[word] for word in heading if word in SIDES and (named or word not in _COUNTED)}
     heads = heads & {"r", "l"} or heads  # "Part A, right iliac crest"
     if several := _NUMBERED_CORE.match(under):
-        return several[1]  # "Core 1 (right)", "Core 2 (right)"
+        return (
+            str(len(several[1])) if several[1][0] == "i" else several[1]
+        )  # "Core 1 (right)", "Core 2 (right)"
     label = _OF_CORE.match(under)  # "core D.", where specimens have letters
     return heads.pop() if len(heads) == 1 else label[1] if label else ""

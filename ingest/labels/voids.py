@@ -25,7 +25,7 @@ _MISTAKEN = (
     r"|(?:do|does)(?: not|n't) (?:pertain|belong|apply|refer) to this"
 )
 _VOID = re.compile(rf"\b(?:{_MISTAKEN}|{VOID})[^\W\d_]*")
-_WHY = re.compile(r"(?:error|erron|wrong|falsch|status|please|kindly|belongs?$|null$)")
+_WHY = re.compile(r"(?:mix$|up$|error|erron|wrong|falsch|status|please|kindly|belongs?$|null$)")
 # what is void only then: "void without a signature", "not to be used for publication"
 _LIMITS = re.compile(r"[ ,]*(?:unless|until|without|if|when|alone|as|ohne|sans|(?<=used )for)\b")
 _OBJECT = re.compile(r"[ ,]*(?:this|these|all|above|the (?:above|report|result|figure|value))\b")
@@ -39,6 +39,7 @@ _LEFT_OUT = re.compile(
     r"(?: (?:part|area|region|zone|portion|piece|field|space|end|edge|strip|third|half)s?)?"
     r"\s+(?:is|was|were|are|has been|have been)(?:\s+therefore|\s+thus)?"
     rf"\s+(?:not\s+used|excluded|left out|{VOID})"
+    r"|[^.;%]{1,60}\b(?:should|must|can|may)\s+not\s+be\s+(?:used|counted|taken)"
 )
 _BOUNDS, _STOPS = re.compile(r"[.;!](?=\s|$)|\n"), re.compile(r"[.!](?=\s|$)|\n")
 _LED = re.compile(r"\w*[ \t]*(?::|[*=#!\]-]{2})")
@@ -78,7 +79,10 @@ _OF_BEFORE = re.compile(
 )
 _WITHDRAWN = re.compile(
     rf"\b(?:{VOID}|belongs? to another|mix-?up|not (?:be )?(?:valid|assessable|evaluable)"
-    r"|cannot be (?:assess|determin|estimat|given))"
+    r"|cannot be (?:assess|determin|estimat|given)|no [cz]ellularity"
+    r"|(?:inadequate|insufficient|unsatisfactory) for|(?:non|pas) évaluable"
+    r"|nicht (?:[^\W\d_]+ )?(?:beurteil|auswert|bewert)bar"
+    r"|(?:refer|belong|pertain|appl|relat)[^\W\d_]* to (?:the )?(?:clot|aspirate|smear|touch))"
 )
 
 
@@ -125,10 +129,10 @@ def _is_own(folded: str, met: re.Match[str]) -> bool:
     words = [word for word in _WORD.findall(before) if len(word) > 1 and not _WHY.match(word)]
     if not words:  # "*** VOID *** Core: ...", "Please disregard this report"
         leads = _LED.match(folded, met.end()) and "ellul" in after
-        bare = not _WORD.search(_VOID.sub("", after)) and (
-            bool(_WORD.search(before)) or _is_apart(folded, begin)
-        )
-        return bool(leads or bare or _OBJECT.match(after))
+        said = _WORD.findall(_VOID.sub("", after))
+        bare = all(word in _SELF or _WHY.match(word) for word in said)
+        alone = bare and (bool(said) or _WORD.search(before) or _is_apart(folded, begin))
+        return bool(leads or alone or _OBJECT.match(after))
     named = False
     for word in reversed(words):
         letter = class_of(word)

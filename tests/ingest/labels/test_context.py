@@ -39,6 +39,19 @@ THEN = [
     "Core biopsy: cellularity is higher than on the last biopsy, 90%.",
     "Core biopsy: cellularity is lower than in 2019, 90%.",
     "She had a hypercellular marrow (90%) at diagnosis; the trephine now is hypocellular.",
+    "Day 14: core 90% cellular. Day 28 (today): core inadequate.",
+    "D14: core 90% cellular. Today (D28): core crushed.",
+    "Week 12: trephine 90% cellular. Week 24 (this specimen): no marrow.",
+    "Biopsy #1: core 90% cellular. Biopsy #2 (current): core lost.",
+    "S20-1 core: 90% cellular. S21-7 core (present): crushed.",
+    "Core biopsy 05/2020: cellularity 90%. Core biopsy 05/2021: not evaluable.",
+    "Tag 14: Stanze, Zellularität 90 %. Tag 28 (heute): nicht auswertbar.",
+    "J28 : BOM cellularité 90 %. J100 (ce jour) : BOM non évaluable.",
+    "Core. In 2019, cellularity was 90%; at present it is clearly lower.",
+    "Core: The marrow, once 90% cellular, has become empty.",
+    "BOM : la cellularité, qui était de 90 % en janvier, a nettement diminué.",
+    "Stanze. Im Mai war die Zellularität 90 %; jetzt ist das Mark leer.",
+    "Core: what was a 90% cellular marrow is now aplastic.",
 ]
 
 
@@ -53,3 +66,10 @@ def test_a_year_alone_makes_no_figure_old(v: int) -> None:
     assert parse(f"Core biopsy 2020: cellularity {v}%.").value == v
     assert parse(f"Core biopsy 2018: hypocellular.\nCore biopsy 2020: cellularity {v}%.").value == v
     assert parse(f"Core biopsy: cellularity is lower than in 2019, at {v}%.").value == v
+    assert parse(f"D14: core 15% cellular. Today (D28): {v}% cellular.").value in (v, None)
+    assert (
+        parse(f"Core. Cellularity was 95% at diagnosis, 15% on day 14, and is {v}% today.").value
+        == v
+    )
+    assert parse(f"Core biopsy: cellularity was {v}% in the biopsy taken today.").value == v
+    assert parse(f"Core 1: {v}% cellular. Core 2: {v}% cellular. Reported today.").value == v

@@ -102,3 +102,50 @@ def test_what_the_cells_are_is_no_cellularity(said: str) -> None:
     for v in VALUES:
         assert parse(f"Core biopsy. {said.format(v=v)}").value is None
     assert parse("Core biopsy. The cellularity is moderately (40%) reduced.").value == 40
+
+
+EACH = [
+    "Both cores are {v}% cellular; one has 20% and the other 40% {noun}.",
+    "Both trephines are {v}% cellular; the right has 10%, the left 30% {noun}.",
+    "The two cores are equally cellular at {v}%; the first contains 10% and the second 40% {noun}.",
+    "Core. Cellularity {v}%; at present {noun} are 5%.",
+    "Core: marrow {v}% cellular; at present {noun} are <5%.",
+]
+
+
+@pytest.mark.parametrize(("said", "noun"), [*product(EACH, ("plasma cells", "blasts", "fibrosis"))])
+def test_what_each_core_holds_of_something_else_spoils_no_value(said: str, noun: str) -> None:
+    for v in (5, 30, 45, 90):
+        assert parse(said.format(v=v, noun=noun)).value == v, said
+
+
+NONE = ["n/a", "not assessable", "-", "?", "no marrow", "see comment", "unable to assess"]
+
+
+@pytest.mark.parametrize(("none", "other"), [*product(NONE, ("clot", "aspirate", "particles"))])
+def test_a_pair_with_no_figure_of_the_core_gives_none(none: str, other: str) -> None:
+    for v in VALUES:
+        assert parse(f"Cellularity (core/{other}): {none} / {v}%").value is None
+        assert parse(f"Cellularity (core/{other}): {v}% / {none}").value in (v, None)
+    assert parse(f"Cellularity of core and {other}: not assessable and 40%").value is None
+
+
+@pytest.mark.parametrize("name", ["Zylinder", "Cylinder", "Core", "Biopsie", "Carotte"])
+def test_cores_with_roman_numbers_are_cores(name: str) -> None:
+    text = "{n} I: cellularity {a}%. {n} II: cellularity {b}%."
+    for a, b in product((10, 60), (30, 80)):
+        assert parse(text.format(n=name, a=a, b=b)).value in ((a + b) / 2, None)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "elsewhere no estimate is possible",
+        "no overall figure",
+        "overall cellularity cannot be determined",
+        "overall cellularity not given",
+    ],
+)
+def test_one_spot_alone_has_no_overall_figure(end: str) -> None:
+    for v in VALUES:
+        assert parse(f"Core: one focus of {v}% cellularity; {end}.").value is None

@@ -118,3 +118,20 @@ def test_a_stain_that_cannot_be_read_changes_nothing() -> None:
     text = "Bone marrow biopsies. Left: 30% cellular. Right: 80% cellular. {} not assessable."
     for noun in ("Iron stain", "Fibrosis", "Megakaryocytic dysplasia"):
         assert parse(text.format(noun)).value == 55
+
+
+@pytest.mark.parametrize(
+    "addendum",
+    [
+        "Addendum: on review, core not evaluable for cellularity.",
+        "Addendum: the cellularity refers to the clot, not the core.",
+        "Nachtrag: Die Zellularität ist nicht beurteilbar.",
+        "Rectificatif : cellularité non évaluable.",
+        "Amendment: core non-diagnostic, cellularity cannot be given.",
+        "Retracted: sample mix-up.",
+    ],
+)
+@pytest.mark.parametrize("gap", [" ", "\n", "\n\n"])
+def test_an_addendum_takes_a_figure_back_in_any_place(addendum: str, gap: str) -> None:
+    for v in (5, 40, 90):
+        assert parse(f"Core biopsy: cellularity {v}%.{gap}{addendum}").value is None

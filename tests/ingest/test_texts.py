@@ -60,9 +60,11 @@ def test_what_begins_as_another_kind_of_file_is_named(beginning: bytes, rest: by
     assert BEGINNINGS[beginning] in refused(beginning + rest)
 
 
-@given(text=TEXTS, page=st.sampled_from(["cp037", "cp273", "cp500", "cp1140"]))
+PLAIN = st.lists(st.sampled_from([word for word in WORDS if word.isascii()])).map(" ".join)
+
+
+@given(text=PLAIN, page=st.sampled_from(["cp037", "cp273", "cp500", "cp1140"]))
 def test_the_letters_of_a_mainframe_are_no_text(text: str, page: str) -> None:
-    assume(text.isascii())  # "à" is a plain D there
     refused(f"CORE BIOPSY {text}".encode(page, "ignore"))
 
 

@@ -180,6 +180,7 @@ def governs(heading: str) -> bool:
 def is_historic(heading: str) -> bool:
     """Whether a heading tells of an earlier time or of another's reading."""
     bare = ASIDE.sub("", heading).replace("background marrow", "marrow")
+    bare = bare.replace("in remission", "")  # a state, and no time
     words = [w for w in _WORD.findall(bare) if not w.startswith("replac")]
     dated = set() if classes_in(bare) & set("MBGSrvp") else MONTHS  # "12 March 2018", of a letter
     old = any(
@@ -201,7 +202,12 @@ def names_norm(heading: str) -> bool:
     words = _WORD.findall(heading)
     classes = "".join(class_of(word) for word in words)
     lead = classes.partition("e")[0]  # no "Data standard, form 2", no "Children's hospital"
-    norm = "e" in classes and (classes[-1] == "e" or "x" not in lead) and words[1:2] != ["s"]
+    norm = (
+        "e" in classes
+        and "r" not in classes
+        and (classes[-1] == "e" or "x" not in lead)
+        and words[1:2] != ["s"]
+    )
     rule = "B" not in classes and _RULES_OF.intersection(word[:7] for word in words)
     return words[:1] == ["normal"] or bool(rule) or norm
 

@@ -159,8 +159,8 @@ t focally half elsewhere areas foci focal region regions zones zone uninvolved i
  portion portions end remainder stellenweise anderswo
 j sondern and or but while whereas plus although though und oder aber et ou mais then weil da obwohl
  obgleich während bevor nachdem car parce puisque tandis quoique
-k instead against statt anstatt anstelle lieu than versus vs compared comparison relative contrast
- als que contre gegenüber vergleich comparaison gegen contrary
+k verglichen instead against statt anstatt anstelle lieu than versus vs compared comparison
+ relative contrast als que contre gegenüber vergleich comparaison gegen contrary
 i not no cannot never without sans ohne neither nor nicht kein keine pas non aucun aucune unable
  unlikely hardly scarcely disagree disagrees kaum keinen keinem keiner nie niemals jamais
  preclude precludes prevents unavailable n/a

@@ -56,6 +56,7 @@ _HEARD = re.compile(
 _DENIED = re.compile("[ik]R?(?:[xv]?w)?(?:,[^,F]*,)?[pdqv]*$|iR?[xv]?w?[dq]*C[pd]*$")
 # "cellularity for age: 30-40%", "average cellularity at 75 yrs is 25%", "increased (age 65: 30%)"
 _AT_AN_AGE = re.compile(r"(?:C[pI][dnho]*y[ydNq:]*[vo]?[vq:]*|\(p?y[yN]*:)F$")
+_AS_USUAL = re.compile("F[KMLG]{0,2}ke")  # "gelten 20-40 % Blutbildung als üblich"
 _THEN = re.compile("^[pI]d?b(?=d?[MBCG][^F;,.]*[vg])")  # "from 90% at diagnosis the marrow fell to"
 _AT_THEN, _AT_WHEN = re.compile("[pI]d?b,"), words_of("at on in during zum bei au à zu")
 _BOXED_THEN = re.compile(r"\)[pI]d?b")  # "hypercellular (95%) at diagnosis"
@@ -124,7 +125,7 @@ def _is_heard(sentence: Sentence, s: str, at: int) -> bool:
 
 def _is_of_age(sentence: Sentence, s: str, at: int) -> bool:
     """Whether a figure is what is fit for an age, and not of a marrow that is said to be fit."""
-    if _AT_AN_AGE.search(s[: at + 1]):
+    if _AT_AN_AGE.search(s[: at + 1]) or _AS_USUAL.match(s, at):
         return True
     years = _AT_AGE.match(s, at) if re.search(r"C\([^()FN]*$", s[:at]) else None
     if years and not sentence.words[years.start("age")]:

@@ -19,6 +19,7 @@ from ingest.labels.headings import (
     with_units,
     without_scale,
 )
+from ingest.labels.languages import GENERAL
 
 _COLUMN = {mark: re.compile(rf"[^{mark}]+") for mark in "|\t,;"}
 _COLUMN[" "] = re.compile(r"\S+(?: \S+)*")
@@ -430,5 +431,7 @@ def _below(row: str, head: list[str], n: int, cell: tuple[int, str]) -> Entry:
         return _cell(f"{row} (referring) : ", cell)
     if _OF_PANEL.search(name):
         return _cell(f"{row} (consensus) : ", cell)
+    if name in GENERAL:
+        return _cell(f"{row} : ", cell)  # "Finding", "Result"
     name = "current" if _NOW.search(name) or "n" in classes_in(name) else name
     return _cell(f"{row} ({name}) : ", cell, None if is_known(head[n]) else "unknown")

@@ -417,8 +417,9 @@ def _form(word: str) -> str:
             return adjective
         if adjective == "v" and word.startswith("ge"):
             return "q"  # "geschätzte Zellularität"
-    if word.startswith("vor") and WORDS.get(word[3:], "x") in "BMGS":
-        return "b"  # "Vorbiopsie"
+    lead = next((lead for lead in ("vor", "erst") if word.startswith(lead)), word)
+    if WORDS.get(word[len(lead) :], "x") in "BMGS":
+        return "b"  # "Vorbiopsie", "Erstbiopsie"
     for n in range(3, len(word) - 3):
         head, tail = word[:n].rstrip("s"), word[n:]
         last = WORDS.get(tail) or WORDS.get(tail.removesuffix("s")) or ("C" * bool(_C.match(tail)))

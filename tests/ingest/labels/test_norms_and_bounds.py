@@ -327,3 +327,13 @@ def test_a_figure_that_is_fit_for_an_age_is_open_in_a_marrow_that_is_not(said: s
         assert parse(f"Core biopsy. {said.format(v)} Trilineage marrow.").value == v
         open_ = parse(f"Core biopsy. {said.format(v)} The marrow is hypercellular.")
         assert open_.outcome == "not read"
+
+
+def test_a_matched_donor_is_no_norm() -> None:
+    for v in (20, 55):
+        head = "D+31 marrow, matched unrelated donor, in remission"
+        assert parse(f"REPORT\n{head}\n\nBiopsy cellularity {v}%, patchy.").value == v
+    text = (
+        "Stanze: Markräume mit 65 % Fett (für die achte Dekade gelten {} % Blutbildung als üblich)."
+    )
+    assert parse(text.format("20-40")).value is None

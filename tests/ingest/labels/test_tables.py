@@ -201,3 +201,10 @@ def test_names_of_columns_in_the_middle_hold_for_what_follows(
     rows = [["Test", "Result", "Reference"], ["Cellularity", value, "40-60%"]]
     text = table([*pairs, *rows], mark) if mark != "|" else "\n".join(map(" | ".join, pairs + rows))
     assert parse(f"Bone marrow biopsy\n{text}\n").value == (30 if value == "30%" else None), text
+
+
+@pytest.mark.parametrize("name", ["Result", "Finding", "Value", "Observation"])
+def test_a_column_that_is_named_for_what_was_found_holds_the_value(name: str) -> None:
+    for v in (5, 40, 90):
+        rows = f"Analyte\t{name}\tReference\tFlag\nCORE\nCellularity (%)\t{v}\t60-80\tH"
+        assert parse(rows).value == v

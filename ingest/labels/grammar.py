@@ -372,7 +372,9 @@ class _Scan:
             return "?"  # "95% cortical bone, 5% cellular marrow"
         apart = (
             before in (",", ";", "(", "j", "")
-            or re.search("[BM][^.;F]*:$|[MBG]p$|d[hq]*[MB]wq*$", s[:at])  # "CORE 16 mm: 30% cell"
+            or re.search(
+                "[BM][^.;F]*:$|[MBG]p$|d[hq]*[MB][wp]q*$", s[:at]
+            )  # "CORE 16 mm: 30% cell"
             or (before == "w" and self.subject == "M")
         )
         whose = self.head in ("x", "?") and not apart

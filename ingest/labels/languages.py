@@ -43,8 +43,8 @@ M interstitium guess lacune lacunes
  review analysis evaluation assessment estimates impression knochenmark mark markraum markräume
  markräumen moelle osseuse crête medullaire médullaire iliaque compartment component
 B biop treph cylindre cylindres carotte bom zylinder core cores bmtb trephine trephines biopsy
- biopsies bx bmbx bmb histology histopathology histomorphology histologic histological histologisch
- biopsat histol cbx bmcb cylinder punch stanze biopsie trepanat knochenmarkhistologie
+ biopsies bx bmbx bmb histologie histology histopathology histomorphology histologic histological
+ histologisch biopsat histol cbx bmcb cylinder punch stanze biopsie trepanat knochenmarkhistologie
  ostéomédullaire ostéo osteo trepanobiopsy trephinobiopsy trepanobioptate trephinobioptate bioptate
 R re li longer larger bigger shorter smaller other right left rt lt r l bilateral rechts links
  rechte linke droite gauche droit one two both first second third fourth b beide beiden beider
@@ -91,7 +91,7 @@ I in im inside
 z augenschein morphometrisch visuellement morphometric planimetric quantitative by via using durch
  digital image computer grid eye visual visually morphometry microscopy automated software counting
 u from since seit ab vom depuis dès
-w with showing mit avec
+w with w/ showing mit avec
 o together zusammen median weighted
  mittel mittler durchschnitt overall average averages averaging averaged total mean
  combined global whole entire agreed adjudicated consensus composite final summary gesamt insgesamt
@@ -124,7 +124,7 @@ y yo yr mm cm jour jours day days week weeks month months year years yrs visit a
 e nearest limit exp expect expects expected reference norm normative predicted anticipated typical
  typically usual usually normally ordinarily generally üblicherweise normalerweise habituellement
  normalement adjusted matched related chart guideline standard ref interval limits healthy sains
- gesunde gesunden controls erwartet
+ gesunde gesunden controls erwartet erwartend
  normbereich referenz referenzbereich sollwert normwert attendu norme référence théorique span
  üblich erwartungswert birth adults children infants patients population minus
 c wäre wären würde criterion criteria require required requiring define defined definition threshold
@@ -163,7 +163,7 @@ k verglichen instead against statt anstatt anstelle lieu than versus vs compared
  relative contrast als que contre gegenüber vergleich comparaison gegen contrary
 i not no cannot never without sans ohne neither nor nicht kein keine pas non aucun aucune unable
  unlikely hardly scarcely disagree disagrees kaum keinen keinem keiner nie niemals jamais
- preclude precludes prevents unavailable n/a
+ preclude precludes prevents unavailable n/a w/o
 """
 # more of German and French
 TONGUES = """

@@ -27,7 +27,7 @@ from ingest.labels.unsigned import OF_ONE, bare, is_mean, of_hundred
 
 # a ticked box, an empty one, an arrow, a date or an accession number, a word, anything else
 _TOKEN = re.compile(
-    r"(?P<word>h&e\b|n/a\b|[^\W\d_]++(?![\d'-]))|(?P<F>\ue000)|(?P<N>\ue001)"
+    r"(?P<word>h&e\b|n/a\b|w/o?(?=\s)|[^\W\d_]++(?![\d'-]))|(?P<F>\ue000)|(?P<N>\ue001)"
     r"|(?P<X>[\[(] ?[xo✓*+] ?[\])]|[☒☑✓])"
     r"|(?P<O>\[[ _-]*\]|\( \)|[☐□]|(?<!\w)_+(?!\w))"
     r"|(?P<arrow>[-=]+>|→)|(?P<date>(?:19|20)\d\d(?:-\d\d?-\d\d?)?\b|[a-z]{1,4}+-?\d\d(?:\d\d)?[-./:]\d{3,}|[a-z]{1,4}+-?\d\d-\d+|[a-z]{3,4}-(?:19|20)\d\d\b|\d\d?[/.]\d\d?[/.]\d{2,4}|\d\d?/20\d\d)"

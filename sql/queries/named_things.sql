@@ -15,7 +15,7 @@ with things as (
     select distinct
         2 as place,
         'case' as kind,
-        case_id as id
+        told.case_id as id
     from (
         select case_id from reports
         union all

@@ -106,3 +106,17 @@ def test_a_key_that_takes_a_share_of_the_cellularity_is_not_its(key: str, noun: 
 def test_a_key_that_is_the_cellularity_in_percent_is_its(key: str) -> None:
     for text in (f"{key}: 30", f"Marrow {key}: 30", f"{key.capitalize()}: 30%"):
         assert parse(f"CORE BIOPSY\n{text}\n").value == 30, text
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "lymphoma 70%, residual haematopoiesis {}%, fat {}%",
+        "Lymphom 70 %, Resthämatopoese {} %, Fett {} %",
+        "carcinoma 70%, remaining hematopoietic cells {}%, fat {}%",
+    ],
+)
+def test_what_is_left_of_the_cells_beside_another_is_not_all_of_them(said: str) -> None:
+    for v in (5, 12, 20):
+        assert parse(f"Core biopsy: {said.format(v, 30 - v)}.").value is None
+    assert parse("Core biopsy: fat 65%, cells 30%, stroma 5%.").value == 30

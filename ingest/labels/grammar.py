@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from ingest.labels.asides import ticked
 from ingest.labels.doubts import OF, is_difference, is_doubted, is_relative, is_spread
-from ingest.labels.languages import AWAY, LEFT_OVER, STRONG, TAKEN, words_of
+from ingest.labels.languages import AWAY, STRONG, TAKEN, is_left_over, words_of
 from ingest.labels.nearby import (
     IS,
     is_a_verb,
@@ -406,7 +406,7 @@ class _Scan:
         shared = (
             "v" in between
             or (not between.strip("qd") and s[at + 1 : at + 2] == "p")
-            or (_DIRECT.fullmatch(between) and not LEFT_OVER & set(self.words[:at]))
+            or (_DIRECT.fullmatch(between) and not any(map(is_left_over, self.words[:at])))
             or not PARTS.isdisjoint(self.words[max(0, at - 2) : at])
             or _TURNED.search(s, 0, self.at) is not None
             or _ENDS_IN_VERB.match(s, at + 1) is not None

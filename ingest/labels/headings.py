@@ -269,7 +269,10 @@ def is_heading(
         return False
     if (marked and marked[0] in "#q0123456789") or AMENDS.match(bare):
         return True
-    known = material_of(bare) != "unknown"
+    material = material_of(bare)
+    if item and material == "general" and not raw.isupper():
+        return False  # "* length 20 mm", in a list
+    known = material != "unknown"
     told = known or is_anothers(bare)
     upper = bool(marked) or raw.lstrip(ORNAMENT)[:1].isupper() or raw.isupper()  # "3 BIOPSY"
     if not upper or (not told and (item or re.search(r"\d", ASIDE.sub("", bare)))):

@@ -402,6 +402,11 @@ def language(folded: str) -> str:
     return best
 
 
+def is_left_over(word: str) -> bool:
+    """Whether a word says that another has filled the rest: "residual", "Resthämatopoese"."""
+    return word in LEFT_OVER or word.startswith(("resth", "restb"))
+
+
 def triggers_in(folded: str) -> list[int]:
     """Where words stand that a cellularity may stand by, be corrected or be taken back near."""
     found = []

@@ -231,6 +231,8 @@ class _Cutter:
         wrapped = not (marked or label) and (is_open(self.before) or self._is_full(rest) or boxed)
         row = self._is_row(rest) or (self.before.endswith("%") and not small)
         row = row or marked == "*" == self.before[-1:]  # a footnote
+        listed = marked and marked[0] in "-*•+" and self.before.lstrip()[:1] == marked[0]
+        row = row or bool(listed and rest[:1].isalpha())  # an item of a list
         if self.before and not row and (wrapped or small):
             return False, at + begin
         self.local = (self.material, self.heading)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
-from ingest.labels.languages import HIGH_ENDS, LEFT_OVER, LOW_ENDS
+from ingest.labels.languages import HIGH_ENDS, LOW_ENDS, is_left_over
 from ingest.labels.tokens import Sentence
 
 # f is the figure of the cells, g that of the fat
@@ -79,15 +79,11 @@ def _beside_fat(s: str, sentence: Sentence) -> Iterator[int]:
         whole = sum(sentence.figures[at].value for at in pair) == 100
         if "f" not in owners or "." in s[slice(*pair)] or _OF_THEM.search(s, *pair):
             continue
-        if not whole and any(_is_left_over(word) for word in sentence.words):
+        if not whole and any(is_left_over(word) for word in sentence.words):
             continue  # "lymphoma 70%, residual hematopoiesis 20%, fat 10%"
         other = pair[1 - owners.index("f")]
         if {*owners} & set("KL") or (whole and _CELLULAR.search(s, 0, other)):
             yield other
-
-
-def _is_left_over(word: str) -> bool:
-    return word in LEFT_OVER or word.startswith(("resth", "restb"))
 
 
 def _owner(s: str, at: int) -> str:

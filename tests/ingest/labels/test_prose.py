@@ -11,7 +11,7 @@ from ingest.labels.rules import parse
 VALUES = (10, 25, 40, 65, 90)
 READ = """The marrow space is {v}% cells.
 MM, BM bx {v}% cellular w/ 30% PCs, FISH del17p in 55%.
-Core biopsy: 1 to 2 granulomas, each 5% of the area, in a marrow of {v}% cellularity.
+Core biopsy: two granulomas in a marrow of {v}% cellularity.
 Beckenkammhistologie: Hypozelluläres Mark, etwa {v}%ig, mit 5 % Mastzellen.
 Core biopsy. Cellularity: unchanged at {v}%.
 Core biopsy: 30% involvement of a marrow with {v}% overall cellularity.

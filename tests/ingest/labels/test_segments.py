@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import pytest
@@ -94,3 +95,17 @@ def test_what_a_line_begins_with_is_what_it_is_on(join: str, said: str) -> None:
     for core in names(CORES)[:2]:
         text = f"Core, smears.\nAspirate: Blasts 2%.\n{join.format(core, said)}\nFlow: B cells 1%."
         assert parse(text).value == 35, text
+
+
+@pytest.mark.parametrize("mark", ["*", "-", "•", "+"])
+def test_each_item_of_a_list_is_its_own(mark: str) -> None:
+    items = [
+        "length 20 mm",
+        "estimated cellularity {}%",
+        "small clusters of blasts",
+        "reticulin MF-1",
+    ]
+    for v, n in itertools.product((5, 40, 90), range(4)):
+        turned = [*items[n:], *items[:n]]
+        text = "Biopsy:\n" + "\n".join(f"   {mark} {item.format(v)}" for item in turned)
+        assert parse(text).value == v, text

@@ -32,11 +32,13 @@ _TODAY = (
 _NOW_LABEL = re.compile(
     rf"(?P<boxed>\((?:[^()\n]{{0,20}}\b)?{_TODAY}(?: \w+)?\))\s?[:,]"
     rf"|(?:^|[.;\n]\s?){_TODAY}(?: ?\([^()\n]*\)|, [^:\n.]{{0,12}})? ?[:,]"
+    r"|(?P<row>\b(?:this (?:report|biopsy|specimen|sample)|current|present))[ \t|)]*(?:\n|$)"
 )
 _TIMED = re.compile(
     r"\b(?:d|day|tag|j|jour|week|woche|s|w|month|cycle|point|biopsy|bmbx|core|marrow|stanze|bom)s?"
     r" ?[+#]{0,2}\d|\bc\d+d\d|\b(?:1st|2nd|first|second|erste[rns]?|premi(?:er|ère))\b"
     r"|\b\d\d?/(?:19|20)\d\d\b|\b(?:19|20)\d\d\b|\b[a-z]\d\d-\d"
+    r"|\b\d\d? (?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
 )
 # "was 60% in 2019; at present it is lower", "qui était de 80 % a diminué"
 _WAS = re.compile(r"\b(?:was|were|war|waren|était|avait été|évaluée|had been)\b[^.;%]*$")
@@ -96,11 +98,13 @@ def is_of_an_older(folded: str, said: str, start: int, end: int) -> bool:
         return True
     if not _TIMED.search(lead) or re.search(rf"\b{_TODAY}\b", lead):
         return False
-    labels = (met for met in _NOW_LABEL.finditer(folded))
-    return any(not met["boxed"] or _is_timed(folded[: met.start()]) for met in labels)
+    return any(_is_label(folded, met) for met in _NOW_LABEL.finditer(folded))
 
 
-def _is_timed(before: str) -> bool:
-    """Whether a time or a sample is named before a bracket: "Day 28 (today):"."""
-    said = before[-30:]
+def _is_label(folded: str, now: re.Match[str]) -> bool:
+    """Whether a time or a sample is named before a word for today: "Day 28 (today):"."""
+    begin = folded.rfind("\n", 0, now.start()) + 1 if now["row"] else max(0, now.start() - 30)
+    said = folded[begin : now.start()]
+    if not now["boxed"]:
+        return not now["row"] or _TIMED.search(said) is not None
     return bool(_TIMED.search(said) or "B" in encode(said, []).classes or "specimen" in said)

@@ -52,6 +52,8 @@ THEN = [
     "BOM : la cellularité, qui était de 90 % en janvier, a nettement diminué.",
     "Stanze. Im Mai war die Zellularität 90 %; jetzt ist das Mark leer.",
     "Core: what was a 90% cellular marrow is now aplastic.",
+    "Date     Core cellularity   Blasts   Remark\n12 Jan   90%                48%      diagnosis\n"
+    "30 Aug   not estimated      3%       this report",
     "Stanze. Verglichen mit der Erstbiopsie (Zellgehalt 90 %) ist das Mark stark gelichtet.",
 ]
 

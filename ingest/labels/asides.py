@@ -29,8 +29,17 @@ _BILINGUAL = re.compile(r"(C)(/x+)(?=:[^FN]{0,3}[FN](?!/))")  # "Cellularity / Z
 _NORM = re.compile(r"(?<=[C%:])(?:F(?:\(\w\)|\w|)|\w)(?P<norm>\((?P<of>F)\))(?=[.;,:]|$)")
 _LETTERS, _FLAGS = ("l", "h", "n"), ("low", "high", "normal")
 # "away from the cortex the overall cellularity is", "excluding the outer third, it is"
-_AWAY = re.compile(r"(?<![^.,;:()])a[up]?[dqhR]*(?:[xMBGLtaR]+(?=,|[dqo]*C)|(?=dv))")
-_LEAVING = words_of("away apart except excluding ignoring disregarding discounting leaving")
+# "allowing for some crush at the end, it is"
+_AWAY = re.compile(
+    r"(?<![^.,;:()])a[up]?[dqhR]*(?:[xfMBGLtaR]+(?:[pI][dqhR]*[xfMBGLtaR]+)*(?=,|[dqo]*C)|(?=dv))"
+)
+_LEAVING = words_of(
+    "away apart except excluding ignoring disregarding discounting leaving allowing"
+)
+# "60% once the superficial portion is set aside", "40% with the cortex left out"
+_REST = re.compile(r"(?<=F),?(?P<when>[qcwp])[^.;,FN]*?[axv][qx]?(?=[.,;)]|$)")
+_WHEN = words_of("once when if with after wenn sobald nachdem quand si avec une lorsque")
+_GONE = words_of("aside excluded ignored disregarded discounted out off ausgenommen exclue exclus")
 _ASIDE_COMMA = re.compile(r"(C),c[qvdx]{0,3}(?=:)")
 _UNBOXED = str.maketrans("XO", "qq")
 _CHOOSE = re.compile(r"\([xq]R\)(?=:|$)")  # "Cellularity (choose one):"
@@ -63,6 +72,9 @@ def simplified(
             boxed = s[: aside.start()][-1:] == "("  # "50% (excluding nodules, which fill 20%)"
             last = s.find(")", aside.end()) if boxed else aside.end()
             s = s[: aside.start()] + "q" * (last - aside.start()) + s[last:]
+    rest = _REST.search(s)
+    if rest and words[rest.start("when")] in _WHEN and words[rest.end() - 1] in _GONE:
+        s = s[: rest.start()] + "q" * len(rest[0]) + s[rest.end() :]
     return s, {at: figure for at, figure in places.items() if s[at] in "FN"}
 
 

@@ -143,14 +143,17 @@ def _read_alone(pool: list[Claim], unread: Sequence[frozenset[str]]) -> list[Cla
         return pool
     if "" in sides or frozenset() in unread or sides <= frozenset().union(*unread):
         return []
+    if not sides & {"1", "2"} and any(not names & {*sides, "r", "l"} for names in unread):
+        return []  # "one of them" is which?
     return [claim for claim in pool if not any(claim.side in names for names in unread)]
 
 
 def _is_left_out(claim: Claim, pool: Sequence[Claim]) -> bool:
-    """Whether a figure is of the other side, where those that count are of one side alone."""
+    """Whether a figure is of another core, where those that count are of one core alone."""
     one = {it.side for it in pool}
-    sided = len(one) == 1 and {claim.side, *one} == {"r", "l"}
-    return sided and (claim.counts or claim.may_count)
+    sided = len(one) == 1 and "" not in one and claim.side not in ("", *one)
+    named_alike = {(side in "rl", side.isdigit()) for side in {claim.side, *one}}
+    return sided and len(named_alike) == 1 and (claim.counts or claim.may_count)
 
 
 def _of_the_day(claims: Sequence[Claim], folded: str) -> list[Claim]:

@@ -15,10 +15,14 @@ from ingest.labels.doubts import OF, is_difference, is_doubted, is_relative, is_
 from ingest.labels.languages import AWAY, STRONG, TAKEN, is_left_over, words_of
 from ingest.labels.nearby import (
     IS,
+    OF_OTHER,
     is_a_verb,
     is_had,
+    is_joined,
     is_new,
     is_no_answer,
+    is_of_now,
+    is_of_them,
     is_rest,
     state_of,
     without_asides,
@@ -40,7 +44,7 @@ _WHICH = words_of("which that who qui das die der welche welcher welches")
 _SITE = re.compile(r"[xfLT](?:[xhq]*[MBG])?")  # "better preserved marrow"
 _RIGHT = re.compile(
     r"(?:(?:I|,(?=C(?:[.;]|$))|(?:v[dnqo]*)?p[dnohM]*|v[dn][qho]*|(?<=[wp]F)p?v)(?=C)"
-    r"|:?[qohyM]*[MBo]*q*|qRq)([AC])"
+    r"|:?[qohyM]*[MBo]*q*(?:K(?=C))?|qRq)([AC])"
 )  # "40% [overall marrow] cellularity"
 _AFTER = re.compile(r"[dhRtq]*M*[xLfK]+")  # "40% cellular blasts"
 # "40% of the space", "40% of sampled marrow", "40% of assessable (undamaged) marrow"
@@ -60,26 +64,26 @@ _FILLED = re.compile(
 _ENDS = re.compile(r"[.,;:()|jwpku?nehbotR/]|I[dqnhy]+[.,;y]|$")
 _SAID = re.compile(r"[MBGRSebcratoknyqdhvEpI,:(|Xu]*")  # between an adjective and its figure
 _CORE_IS = re.compile(r";[dnoRMG]*[MB][MBG]*v[qpd]*F(?:[.;,j)]|$)")  # "...; this core has 40%"
-# "at her age one expects 50%": a share that goes by age is the cellularity
-_FOR_AGE = re.compile(r"(?:[ye]|pN)[^.;xLfKF]*F$")
-_NOW = re.compile(r"[,;][djv]*n(?:[nGMB]*[v:]+|[GMB]+)F")  # "at entry 55%, this specimen 20%"
-_AGE_THEN = re.compile(r"H[hqgdpyM]*;F(?:[.;(]|$)")  # "hypercellular for age; 70%"
-# "hematopoiesis and the infiltrate occupy 90% of the space"
-_WITH_OTHERS = re.compile("[KL]jd?x+[qo]*v[qpd]*F[pI][dqhnoM]*[MBG]")
+# "at her age one expects 50%", "hypercellular for age; 70%"
+_FOR_AGE, _AGE_THEN = (
+    re.compile(r"(?:[ye]|pN)[^.;xLfKF]*F$"),
+    re.compile(r"H[hqgdpyM]*;F(?:[.;(]|$)"),
+)
 # "The core [is uneven]: cellularity ...", "is [hard to judge] but averages 40%"
 _PREDICATE = re.compile(r"v[qhd]*x(?:[pvd]*px)?(?:[,;:.j]|$)")
 _EXTENT = re.compile(r"F[dqRh]*[MGt]|Fh+q")  # "hypercellular, 70% nodules"
 _OWN = re.compile(r"[qdyohRSMBG]*(?:[pI][dqoyMBRGS]*)*")  # "hypercellular [marrow for age]"
-_CLAUSE = re.compile(r"v[^.;:|FN]*:$")  # it has a verb: the colon ends it
-_SAYS = re.compile(r":[dqnoMBG]*(?:C|v)")
-_IT_IS = re.compile(r";[pIzduqRMBG,]*[vo][qpd]*F")
-_NOUN_OF = re.compile(r"[xLK][vpqd:]*F|F[q]*p?[dq]*[xLK]")
+# "the marrow has been ablated: cellularity is", it has a verb and the colon ends it
+_CLAUSE, _SAYS = re.compile(r"v[^.;:|FN]*:$"), re.compile(r":[dqnoMBG]*(?:C|v)")
+_IT_IS, _LEAD_ENDS = (
+    re.compile(r";[pIzduqRMBG,]*[vo][qpd]*F"),
+    re.compile(r"[pwI][dn][qhnMBGRx]*d$"),
+)
 _MEAN = re.compile(r"[;,][dqvp]*o[dqvpMBG:]*Fo?(?:[.;,)]|$)")
 _OF_READERS = re.compile("[^.;,CF]*C:(?:d*[xr]+F[,j/;]+)+[^FCA.;]*o$")  # "XY 50%, Z 75%, mean"
 # "cellularity: reduced; 40%", "cellularity hard to judge; my guess 40%"
 _ALSO = re.compile(r";[pI]?[qdh]*:?(?P<own>[MBGt]*)v*(?P<by>z*)v*F(?:[.;,(]|$)")
 _LAST, _NAMED = re.compile("C[:vhqgdpy]*F?$|HM?$"), re.compile("HM?$|C[^;.FA]*$")
-_LEAD_ENDS = re.compile(r"[pwI][dn][qhnMBGRx]*d$")
 _OF_AGE = re.compile("x+q*[pw]+[dq]*(?:y|Ny)")  # "cellularity is spot on for her age, 40%"
 
 
@@ -123,7 +127,11 @@ class _Scan:
             self.noun("?" if also["by"] else "C", at)  # "cellularity 38%; visual 45%"
         elif self.head == "T":
             self.subject = ""
-        elif (_MEAN.match(s, at) and self.is_mean(at)) or _AGE_THEN.search(s[: at + 3]):
+        elif is_of_now(self.s, self.words, at):
+            self.noun("C", at)
+        elif (
+            _MEAN.match(s, at) and is_of_them(self.s, self.ties.keys() | self.odd, at)
+        ) or _AGE_THEN.search(s[: at + 3]):
             self.noun("C", at)  # "some spaces 60% cellular, some empty; average 40%"
         else:
             self.clear(at)
@@ -131,9 +139,9 @@ class _Scan:
     def comma(self, at: int) -> None:
         if self.s[at - 1 : at + 1] == "C," and "which" in self.words[at + 1 : at + 2]:
             self.noun("C", at)  # "blasts are 5% of the cellularity, which is 40%"
-        elif _MEAN.match(self.s, at) and self.is_mean(at):
+        elif _MEAN.match(self.s, at) and is_of_them(self.s, self.ties.keys() | self.odd, at):
             self.noun("C", at)  # "lobules 80% cellular and spaces of 10%, for a mean of 40%"
-        elif _NOW.match(self.s, at) and "C" in self.s[:at]:
+        elif is_of_now(self.s, self.words, at):
             self.noun("C", at)
         elif (
             self.head in ("x", "?", "M")
@@ -151,18 +159,6 @@ class _Scan:
         elif self.governed and self.subject == "x" and self.s[self.at : at + 1] in ("C,", "CM,"):
             self.head = "x"  # "Lymphoma fills, by an estimate of the cellularity, 40%"
         self.behind = -1
-
-    def bracket(self, at: int) -> None:
-        self.behind = -1  # what a preposition within governs ends here
-
-    def is_mean(self, at: int) -> bool:
-        """Whether the figures before are of the cellularity: their mean is, too."""
-        known = self.ties.keys() | self.odd
-        return bool(known) and not _NOUN_OF.search(self.s, max(known), at)
-
-    def is_joined(self, at: int) -> bool:
-        joined = _WITH_OTHERS.match(self.s, self.at)
-        return joined is not None and at < joined.end()
 
     def preposition(self, at: int) -> None:
         if self.words[at] == "because" and self.words[at + 1 : at + 2] != ["of"]:
@@ -235,7 +231,7 @@ class _Scan:
             pass  # "from 20% at presentation to 70%"
         elif is_a_verb(s, words, self.figures, at):
             pass  # "cellularity works out at 50%"
-        elif not self.is_joined(at):
+        elif not is_joined(self.s, self.at, at):
             of = self.behind >= 0 and words[self.behind] != "including"
             tumoral = s[at - 1 : at] == "C" and words[at].startswith(_TUMORAL)
             if tumoral or (of and not away and self.head in ("C", "A")):
@@ -250,6 +246,7 @@ class _Scan:
         away = away or self.words[at - 1].endswith("ed")  # "scored cellularity at"
         if _LEAD_ENDS.search(s, 0, at):
             self.behind, self.subject = -1, ""  # "and with these levels the cellularity is"
+        away = away or (s[0] == "o" and s[at - 1] == ":")  # "Consensus by two readers: ..."
         its = self.head == "x" and not away and not s[self.at + 1 : at].strip("xLfqNohgy):MBGt")
         if (
             its
@@ -376,8 +373,9 @@ class _Scan:
                 "[BM][^.;F]*:$|[MBG]p$|d[hq]*[MB][wp]q*$", s[:at]
             )  # "CORE 16 mm: 30% cell"
             or (before == "w" and self.subject == "M")
+            or "as" in self.words[at + 1 : word]
         )
-        whose = self.head in ("x", "?") and not apart
+        whose = (self.head in ("x", "?") and not apart) or OF_OTHER.match(s, word)
         within = s[word : word + 2] in ("AM", "AB") and before in ("I", "p", "w", "v")
         return "?" if whose and not within else "F cellular"
 
@@ -412,7 +410,7 @@ class _Scan:
             or _ENDS_IN_VERB.match(s, at + 1) is not None
         )
         fills = shared and "x" not in between and _FILLS.match(s, at + 1)
-        if head == "K" and (fills or self.is_joined(at)):
+        if head == "K" and (fills or is_joined(self.s, self.at, at)):
             return FILLED
         return "?" if head == "?" else ""
 
@@ -421,7 +419,9 @@ _STEPS: dict[str, Callable[[_Scan, int], None]] = {
     ".": _Scan.clear, ";": _Scan.semicolon,
     "C": _Scan.measured, "A": _Scan.adjective, "H": _Scan.adjective,
     "K": lambda scan, at: scan.noun("K", at),
-    "F": _Scan.figure, ")": _Scan.bracket, "N": _Scan.number,
+    "F": _Scan.figure, "N": _Scan.number,
+    # what a preposition within governs ends with the bracket
+    ")": lambda scan, _: setattr(scan, "behind", -1),
     "o": _Scan.mean, "v": _Scan.verb,
 }  # fmt: skip
 _STEPS |= dict.fromkeys("pIzwku", _Scan.preposition) | dict.fromkeys(",:|", _Scan.comma)

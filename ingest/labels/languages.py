@@ -44,7 +44,8 @@ M interstitium guess lacune lacunes
  markräumen moelle osseuse crête medullaire médullaire iliaque compartment component
 B biop treph cylindre cylindres carotte bom zylinder core cores bmtb trephine trephines biopsy
  biopsies bx bmbx bmb histologie histology histopathology histomorphology histologic histological
- histologisch biopsat histol cbx bmcb cylinder punch stanze biopsie trepanat knochenmarkhistologie
+ histologisch biopsat histol zyl cbx bmcb cylinder punch stanze biopsie trepanat
+ knochenmarkhistologie
  ostéomédullaire ostéo osteo trepanobiopsy trephinobiopsy trepanobioptate trephinobioptate bioptate
 R re li longer larger bigger shorter smaller other right left rt lt r l bilateral rechts links
  rechte linke droite gauche droit one two both first second third fourth b beide beiden beider
@@ -55,12 +56,13 @@ d pathologist pathologists hematopathologist haematopathologist dr professor its
  himself herself what whose eigen own my mine d qu the a an this that these those it its their his
  her we i i'd let me us all each which there here lady gentleman man woman patient einem einen
  diesem dieses der die das des dem den ein eine einer eines dieser diese le la les un une cette ce
- ces il elle any every either such same ours he him she hers they them theirs ones someone something
+ ces il elle any every either such same he him she hers they them theirs ones someone something
  nothing everything who whom jener jene jenes welcher welche welches jeder jede jedes er sie es ich
  wir ihr ihm ihn ihnen uns euch mich dich sich mein dein sein unser ihre ihrer ihrem ihren seine
  seiner seinem wer hier dort diesen beim cet mon ma mes son sa ses notre nos leur leurs quel quelle
  chaque je nous ils elles se lui qui quoi dont ceci cela ça celui celle ceux celles aux
-v comblé comblée heißen heißt lauten lautet ausgefüllt gefüllt take took say says call mesure misst
+v pack packs packed crowd crowds crowded comblé comblée heißen heißt lauten lautet ausgefüllt
+ gefüllt take took say says call mesure misst
  can differ kann peut nehmen füllen belegen occupe occupent occupé occupée rempli ranged is are was
  were be been am appear show shown has have had measures measured estimate judged reported read
  given put placed noted found determined ranges varies vary lie runs amounts reveal demonstrate
@@ -72,7 +74,8 @@ v comblé comblée heißen heißt lauten lautet ausgefüllt gefüllt take took s
  looks looked seem become became stay stays lay sit sits sat stand stood run ran reach came judge
  gauge deem consider think thought believe regard assess assesses evaluate calculate compute counted
  scored record describe describes express works feel felt arrive settle get gets got made makes held
- keep keeps kept hover hovers waren werden wurde wurden worden gewesen hat haben hatte hatten gehabt
+ keep keeps kept hover hovers prove proves proved proven waren werden wurde wurden worden gewesen
+ hat haben hatte hatten gehabt
  können betrug liegen lag lagen ergibt ergab zeigen zeigte weist aufweist findet finden fand fanden
  sieht gesehen scheint erscheint erreicht entspricht macht füllt schwankt schwanken eingenommen
  bestimmt bewertet beurteilt gemessen ermittelt berechnet beschrieben gefunden schätzen schätze
@@ -97,7 +100,8 @@ o together zusammen median weighted
  combined global whole entire agreed adjudicated consensus composite final summary gesamt insgesamt
  durchschnittlich mittlere moyenne ensemble avg ave
 q mehr zurück cca anywhere everywhere taux bit estimation h so rpt approximate très sehr exact
- absolute absolut absolu specify upward upwards downward downwards h&e best alike too therefore thus
+ absolute absolut absolu specify viable upward upwards downward downwards h&e best alike too
+ therefore thus
  dagegen hingegen revanche
  hence nil zero nearer nur somewhere perhaps ordre richtig recte lire above below angegeben um uh pt
  somewhat just still very quite rather about around almost good excellent representative intact
@@ -145,8 +149,8 @@ r sender cases outside sending referring referral submitted submitting external 
  brother sibling twin mother father your interobserver intraobserver rereading reread errorrate
  differed discrepancy reportedly allegedly supposedly purportedly supposed requisition clinician
  clinicians oncologist referrer auswärts auswärtig externe votre vos
-n nunmehr our now current currently present presently today today's actual actually observed new
- recent aktuell vorliegend jetzt heute derzeit actuel actuelle actuellement fact
+n nunmehr our ours now current currently present presently today today's actual actually observed
+ new recent aktuell vorliegend jetzt heute derzeit actuel actuelle actuellement fact
 E modified updated sic strike scratch
 g rückgang anstieg abnahme zunahme diminué augmenté baissé reduced decrease increase fall rise drop
  gone fell fallen ging gesunken sank sinkt passe passait rose risen dropped declined improved
@@ -192,7 +196,7 @@ h hoch hohe hohen hoher hohes haut haute élevé élevée bas basse faible fort 
  hétérogène homogène inégale hypoplastisch hyperplastisch hypoplasique hyperplasique aplastisch
  aplasique désertique maximale riches
 y altersgerecht altersnormal altersüblich altersadäquat
-e altersnorm altersnormwert décennale attendue attendus
+e altersnorm altersnormwert décennale attendue attendus attend attendrait attendre
 b ursprünglich anfänglich anfangs ausgangswert ausgangsbefund vorjahr ehemals initiale antérieure
  antérieurement précédente
 g zurückgegangen angestiegen abgefallen abgesunken gestiegen stieg fiel climbed
@@ -267,7 +271,8 @@ GENERAL = words_of(
     """background lecture étude examen aspect consult consultation dx power dictation dictated
     diagnosis diagnoses microscopic microscopy microscopical view
     description findings finding comment comments conclusion summary interpretation report
-    reports results result synoptic final pathologic pathological pathology morphologic
+    reports results result ergebnis ergebnisse résultats synoptic final pathologic pathological
+    pathology morphologic
     morphology morphological integrated surgical central local consultant hematopathology
     haematopathology adult pediatric addendum amended amendment corrected supplementary
     supplemental procedure note component observation value dataset proforma form checklist
@@ -279,12 +284,12 @@ GENERAL = words_of(
 # how a word begins that marks a correction
 CORRECTIONS = words_of(
     """correct korr corrig berichtig rectif amend revis errat typo mistyp misprint tippfehler
-    schreibfehler coquille nachtrag addend supplem supplém ergänz"""
+    schreibfehler coquille nachtrag nachbericht addend supplem supplém ergänz"""
 )
 # what is not to be used: a report, a figure, a core
 VOID = (
     r"(?:null and )?void(?:ed)?\b|retract|withdr(?:aw|ew)|rescind|cancel|deleted|invalid"
-    r"|strike (?:this|that|it)|disregard|ignored|entered in error"
+    r"|strike (?:this|that|it)|disregard(?!ing)|ignored|entered in error"
     r"|(?:do|can|must|should|is|are|may)(?: ?not|n't) (?:be |to be )?(?:used?|rel(?:y|ied)|consider"
     r"|count|tak(?:e|en) into)"
     r"|ungültig|hinfällig|zurückgezogen|zurückgenommen|widerrufen|storniert|nichtig"
@@ -306,6 +311,8 @@ _STEMS = (
         "withdraw disregard retract"
     )
     | {"cell content", "cell density", "by cells", "cent cells", "with cells"}
+    | {f"{of} {space}" for of in ("marrow", "medullary", "the") for space in ("space", "area")}
+    | {"red marrow", "active marrow", "markraum", "marrow compartment"}
     | {f"{sign} {full}" for sign in ("%", "cent") for full in ("full", "filled", "packed")}
 )
 # of the grammar: what leads away, sites for certain, filled by another, left over
@@ -394,7 +401,8 @@ def language(folded: str) -> str:
         for name in _TELLS[word]:
             counts[name] += 1 / len(_TELLS[word])
     best = max(counts, key=lambda name: counts[name])
-    if len(words) < 8 or counts[best] < 3:
+    told = {word for word in words if best in _TELLS.get(word, ())}
+    if len(words) < 8 or counts[best] < 3 or (best == "other" and len(told) < 3):
         latin = sum(word[0] < "\u0250" for word in words)
         if _FOREIGN.search(lead):
             return "other"

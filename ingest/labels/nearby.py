@@ -23,6 +23,14 @@ _AT_FIRST = words_of("at with mit bei avec à")
 _DEGREE = re.compile(r"F(?:pd*y)?(?P<apart>[,:](?:dv)?)?q*H[MB]?(?:py|[.,;:()]|$)")
 _AT = re.compile(r"F,?v?[dqn]*(?:C(?!p[dq]*x)|[MB]+v[dqh]*[HC])")  # "at 40%, cellularity is normal"
 
+_NOUN_OF = re.compile(r"[xLK][vpqd:]*F|F[q]*p?[dq]*[xLK]")  # "lymphocytes 40%", "40% of cells"
+# "hematopoiesis and the infiltrate occupy 90% of the space"
+_WITH_OTHERS = re.compile("[KL]jd?x+[qo]*v[qpd]*F[pI][dqhnoM]*[MBG]")
+# "gave 75% as the cellularity of the infiltrate"
+OF_OTHER = re.compile(r"Cp[dqhn]*[xfL]+(?![MBG])")
+# "at entry 55%, this specimen 20%", "criteria ask for under 25%; ours comes to 15%"
+_NOW = re.compile(r"[,;][djv]*n(?:[nGMB]*[v:]+p?|[GMB]+)F|[;,(][vq]*d[v:]*F")
+
 
 def is_a_verb(s: str, words: list[str], figures: dict[int, Figure], at: int) -> bool:
     """Whether a word that is not known is a verb by its place beside the cellularity."""
@@ -83,3 +91,20 @@ def state_of(s: str, words: list[str], head: str, at: int) -> str:
     apart = head in ("", "M") if degree and degree["apart"] else lead[-1:] in ("w", "v")
     # "ist mit 40 % hypozellulär", "core: 40%, hypocellular"
     return "F hypercellular" if degree and apart else ""
+
+
+def is_of_now(s: str, words: list[str], at: int) -> bool:
+    """Whether a figure behind one of the cellularity is said to be found here and now."""
+    said = _NOW.match(s, at) if "C" in s[:at] else None
+    return said is not None and ("n" in said[0] or "here" in words[at : said.end()])
+
+
+def is_of_them(s: str, known: set[int], at: int) -> bool:
+    """Whether a mean is of the figures before, which are `known` to be of the cellularity."""
+    return bool(known) and not _NOUN_OF.search(s, max(known), at)
+
+
+def is_joined(s: str, head: int, at: int) -> bool:
+    """Whether blood-forming cells and what lies among them fill the space together up to `at`."""
+    joined = _WITH_OTHERS.match(s, head)
+    return joined is not None and at < joined.end()

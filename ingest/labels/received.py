@@ -61,7 +61,7 @@ _READ = re.compile(r"ellul|%|\d ?[cm]m\b")  # in words on a core that is there
 _CORE = re.compile(
     r"\bcores?\b|treph|biops|\bbx\b|\bbiop\b|\bbmb|\bbom\b|histolog|punch|[cz]ylinder|stanz|trepan"
     r"|trabecul|osteoid|carotte|retic(?:ulin|\b)|retikulin|réticuline|trav[ée]es? oss|spongiosa"
-    r"|decalcif|\bcort(?:ex|ical)"
+    r"|d[eé]calcif|entkalk|logettes|\bcort(?:ex|ical)"
     r"|(?<!clot )(?<!particle )(?<!block )\bsections?\b"
     r"|\bbone\b(?! marrow)"
 )

@@ -7,7 +7,7 @@ figure is, and `decide` makes one Reading of them.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import islice
 
@@ -17,6 +17,7 @@ from ingest.labels.decide import decide, none_read
 from ingest.labels.figures import fold
 from ingest.labels.languages import READ, language
 from ingest.labels.segments import Segment, segments
+from ingest.labels.specimens import declared
 from ingest.labels.structure import as_text
 from ingest.table import cleaned, is_damaged
 
@@ -55,7 +56,11 @@ def understand(text: str) -> Understood:
     given, text = text, cleaned(as_text(cleaned(text)))  # "cellu&shy;larity"
     folded = fold(text)
     cut = segments(text, folded)
-    claims = list(islice(read_claims(folded, cut), MOST_CLAIMS))
+    labels = declared(folded)  # "A: 40%, B: 60%", where B is said to be a clot
+    claims = [
+        replace(one, material=labels[one.side]) if one.counts and one.side in labels else one
+        for one in islice(read_claims(folded, cut), MOST_CLAIMS)
+    ]
     return Understood(given=given, text=text, folded=folded, segments=cut, claims=claims)
 
 

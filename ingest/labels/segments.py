@@ -43,6 +43,7 @@ _MARK = re.compile(
     r"(?:q\d+\b| ?[(\[]?(?:\d{1,2}(?:[./]\d)*|[a-h]-[a-h]|[a-h]\d?|[ivx]{1,4})[.:)\]]+(?=\s)"
     r"|(?<=[n§ ])\d{1,2}(?=[ \t][^\W\d]{3})|\d(?:[./]\d)+(?=[ \t](?![cm]m\b)))?)[ \t*]*"
 )
+_LETTER = re.compile(r"\W*[a-d]\d?[.:)\]]+")  # "A: cellularity 30%", of a core
 _AFTER_LABEL = re.compile(r"\s*(?:[^\W\d_]{3,12} )?[(\[]?\w{1,2}(?:[)\].:]{1,2}| -)\s")
 _LEAD = re.compile(r"\s*(?:\(?\w{1,2}(?:[.):]| - )|[#*•>\[-])|[^:?\n]{1,62}[:?]")
 _INSTITUTE = re.compile(r"hospital|\bcent(?:er|re)\b|institut|universit|department|laborator")
@@ -107,7 +108,7 @@ class _Cutter:
         self.caps = False  # whether it is in capitals
         self.width = 0  # of the longest line of this block
         self.opened = self.begun = -1  # of the paragraph in hand: its words, its line with the key
-        self.number = 0  # of paragraphs
+        self.number, self.in_row = 0, False  # of paragraphs; was the line before a row?
         self.listing = False  # whether "Cellularity:" stands above and this line is one of its list
         self.listed = ""  # the unit of "Cellularity (%)" above the list of this line, or a blank
         self.near = False  # whether the paragraph before is on cellularity
@@ -148,6 +149,7 @@ class _Cutter:
         elif cut:
             self._close(at, self.local, self.amends)
             self._row(line, at, cut)
+            self.in_row = True
             self.local = (self.material, self.heading)
         elif self.opened < 0 or len(line) < 62 or self._begins(line, at):
             self.table = Columns()
@@ -177,7 +179,8 @@ class _Cutter:
 
     def _close(self, end: int, under: tuple[Material, str], amends: bool) -> None:
         start, self.opened = self.opened, -1
-        self.number += 1
+        self.number += start >= 0 or not self.in_row  # a row is closed already
+        self.in_row = False
         if start >= 0:
             hot = self._is_hot(start, end)
             near = self.near and "%" in self.folded[start:end]
@@ -201,7 +204,8 @@ class _Cutter:
         rest, marked = line[begin:], mark["mark"] if mark else None
         if self.opened >= 0 and (_BOX.match(line) or self._is_entry(line)):
             return False, at
-        small = self.text[at + begin :][:1].islower()
+        lettered = self.material == "core" and _LETTER.fullmatch(marked or "")
+        small = self.text[at + begin :][:1].islower() and not lettered
         if self.opened >= 0 and small and is_open(self.before):
             return False, at + begin  # "Iron stain of\nsmear: absent"
         self._leave_section(line, rest)
@@ -218,7 +222,8 @@ class _Cutter:
             return False, at + begin  # a key that is broken over two lines
         key = key_of(rest)
         if key and len(key[1].split()) <= 8 and not is_said(key[1]):
-            return True, at + begin + self._key(key[1].strip(), rest, key.end())
+            value = self._key(key[1].strip(), rest, key.end())
+            return True, at + value + (0 if lettered and not value else begin)
         bare = rest.strip(ORNAMENT)
         raw = self.text[at : at + len(line)]
         item = len(line) - len(line.lstrip(" \t")) > max(self.depth, 0)
@@ -238,7 +243,7 @@ class _Cutter:
         self.local = (self.material, self.heading)
         if label and label[0] != "unknown":
             self.local = (label[0], f"{label[0]} {line[: label[1]]}".strip())
-        return True, at + begin
+        return True, at + (0 if lettered and not label else begin)
 
     def _leave_section(self, line: str, rest: str) -> None:
         """End a section at a line that is less set in, or at a block that begins with the core."""
@@ -317,8 +322,10 @@ class _Cutter:
         """Take "Key: ...": a known key sets the material, another one holds for its line only."""
         tail = rest[end:].strip()
         met = classes_in(words)
-        mean = class_of(words.split()[0]) == "o" and met <= set("ovqndpRBMGz")
-        told = mean and (_VALUE.match(tail) or material_of(words) == "unknown")
+        mean = class_of(words.split()[0]) == "o" and not met & set("SbrLfK")
+        told = mean and met <= set("ovqndpRBMGz")
+        told = told and (bool(_VALUE.match(tail)) or material_of(words) == "unknown")
+        told = told or (mean and "ellul" in tail.partition("%")[0])  # "Consensus by two: ..."
         if told or tells_it(words) or {"L", "f"} <= met:  # "Mean reported: 45% cellularity"
             self.local = (self.material, self.heading)
             return 0  # the key is what is measured

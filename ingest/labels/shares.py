@@ -68,6 +68,11 @@ _ALONE = re.compile(
 _LEFT_ALONE = re.compile(
     r"[q)]*(?:[pI]d*[RB][MBG]*)?[)]?(?:[.;]|,?[wi]|[,(j][^xLfiKTM.;]*(?:[.;]|$)|$)"
 )
+# "spaces are packed with cells (85% of the area)", "cells pack the spaces (85% of the area)"
+_FULL = re.compile(
+    r"(?:[MB][MGB]*v+q*[wp][dq]*L|(?:^|[.,;:])d?Lv[dq]*[MB][MGB]*)\(q*(?P<f>F)[pI][dqh]*[MBG]+[).,]"
+)
+_IS_GIVEN = re.compile(r"v[vqhpI]*[.;]")  # "An average of 65% is given."
 PAIR = re.compile(r"[RBS]/[RBS]")  # "R/L: 40/60%", but not "<30% / 30-70%": choices of a form
 
 
@@ -101,6 +106,8 @@ def shares_in(s: str, sentence: Sentence) -> Iterator[tuple[int, str, int]]:
         for match in pattern.finditer(s):
             yield match.start("f"), name, match.start("g") if match.groupdict().get("g") else -1
     for match in _FILLED.finditer(s) if "K" in s else ():
+        yield match.start("f"), "space filled by cells", -1
+    for match in _FULL.finditer(s) if "L" in s and "(" in s else ():
         yield match.start("f"), "space filled by cells", -1
 
 
@@ -155,6 +162,8 @@ def stands_alone(sentence: Sentence, s: str, at: int) -> bool:
     ends = _LEFT_ALONE.match(s, at + 1)
     # "Overall, I would call it 65%, taking the size of the cores into account"
     taken = ends is not None or (
-        "o" in s[:at] and s[at + 1 : at + 3] == ",v" and "F" not in s[at + 1 :]
+        "o" in s[:at]
+        and "F" not in s[at + 1 :]
+        and (s[at + 1 : at + 3] == ",v" or _IS_GIVEN.match(s, at + 1) is not None)
     )
     return taken and _ALONE.fullmatch(s, 0, at) is not None

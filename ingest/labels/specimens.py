@@ -30,17 +30,24 @@ _NAMED = re.compile(
 SIDES = by_word("""
 r right rt r re rechts rechte droite droit d
 l left lt l li links linke gauche g
-1 first one einen 1 a longer larger bigger
-2 second b 2 other anderen shorter smaller
-3 third c 3
-4 fourth d 4
+1 first one einen 1 longer larger bigger
+2 second 2 other anderen shorter smaller
+3 third 3
+4 fourth 4
+a a
+b b
+c c
 """)
 _OF_CORE = re.compile(r"core +[(\[]?(?:[a-z]+ )?([a-z]|\d)[.):\]]*$")
 _NUMBERED_CORE = re.compile(
     r"(?:core|biopsy|trephine|cylinder|zylinder|cylindre|carotte|biopsie|stanze|trepanat)"
     r" (\d|i{1,3})\b(?! ?[cm]m)"
 )
-_COUNTED = {word for word, side in SIDES.items() if side.isdigit()}  # of cores, not of readers
+# a core by its letter or its block: "A: 30% cellular", "block A2 is 50%"
+_LETTER = re.compile(r"[a-d]\d?")
+_COUNTED = {
+    word for word, side in SIDES.items() if side not in ("r", "l")
+}  # of cores, not of readers
 
 
 # "three core biopsies:", above "A. Right crest", "B. ...", "C. ..."
@@ -122,7 +129,8 @@ def side_of(sentence: Sentence, s: str, at: int, under: str) -> str:
     words = sentence.words
     after = re.match(r"A?[pIqv(]+[dMB]*(R)", s[at + 1 :])
     if after:  # "40% on the left and 60% on the right"
-        return SIDES.get(words[at + 1 + after.start(1)].rstrip("-"), "")
+        name = words[at + 1 + after.start(1)].rstrip("-")
+        return SIDES.get(name, name if _LETTER.fullmatch(name) else "")
     listed = len({SIDES[word] for word in _COUNTED.intersection(words)}) > 1 and "r" not in s
     names = [
         words[i].rstrip("-")
@@ -147,5 +155,20 @@ def side_of(sentence: Sentence, s: str, at: int, under: str) -> str:
         return (
             str(len(several[1])) if several[1][0] == "i" else several[1]
         )  # "Core 1 (right)", "Core 2 (right)"
+    if len(heads) == 1:
+        return heads.pop()
     label = _OF_CORE.match(under)  # "core D.", where specimens have letters
-    return heads.pop() if len(heads) == 1 else label[1] if label else ""
+    return label[1] if label else _letter_of(words, s, at, under)
+
+
+def _letter_of(words: list[str], s: str, at: int, under: str) -> str:
+    """The letter of the core or block that a figure is of, which no reader is: "A: 30%; B: 50%"."""
+    if "r" in s:
+        return ""
+    for i in range(at - 1, -1, -1):
+        if _LETTER.fullmatch(words[i]):
+            article = words[i] == "a" and s[i + 1] not in ":)" and "b" not in words[at:]
+            return "" if article else words[i]
+        if s[i] not in ":)vC(p":
+            break
+    return under if _LETTER.fullmatch(under) else ""

@@ -8,6 +8,7 @@ import json
 import re
 from typing import Any
 
+from ingest.labels.abreast import unfolded
 from ingest.labels.headings import is_historic, is_measured, material_of, names_norm
 from ingest.labels.languages import HIGH_ENDS, LOW_ENDS, words_of
 from ingest.labels.marks import TAG, by_marks
@@ -50,7 +51,7 @@ def as_text(text: str) -> str:
         text = text.replace("~", "|")  # "N14-66021~Trephine cellularity~65%"
     if text.count("_") > 1 or text.count("=") > 1 or _NAMED.search(text):
         return _of_fields(_of_record(text))
-    return text
+    return unfolded(text)
 
 
 def _of_fields(text: str) -> str:

@@ -41,6 +41,7 @@ _NOW = re.compile(r"\bthis\b")  # "This biopsy (June 2021)"
 # columns of a panel: readings that stand beside the one that counts, and that one
 _OF_SITE = re.compile(r"local|site|initial|reader")
 _OF_PANEL = re.compile(r"cent(?:ral|er|re)|consensus|adjudicat")
+_LETTER = re.compile(r"[^\W\d_]")
 _LETTERED = re.compile(r"^\(?[a-h\d][.):] +")  # "A. Right iliac crest"
 # "Cellularity limited", where a column begins at its second word; a sign or brackets are its name
 _LABEL = re.compile(
@@ -291,7 +292,7 @@ def _said_in(names: list[str], column: int) -> list[str]:
         for n, name in enumerate(names)
         if n != column
         and (not n or not _FIGURE.fullmatch(name))
-        and (n < 2 or is_known(name) or _tells_time(name))
+        and (n < 2 or (_LETTER.search(name) and is_known(name)) or _tells_time(name))
     ]
 
 

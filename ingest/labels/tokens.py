@@ -53,14 +53,14 @@ _NOUNS = {word for word, letter in WORDS.items() if letter in "MBRGSoy"} | words
     "knochen kontroll verlauf bohr nadel hohlnadel jamshidi crista stanz trepan rest zell"
 )
 # "est. 40%"
-_SHORTENED = re.compile(r"cell(?:ul)?$|^(?:est|exp|resp|bzw|rd|li|re|dr|prof|mrs?|ms)$")
+_SHORTENED = re.compile(r"cell(?:ul)?$|^(?:est|exp|resp|bzw|rd|li|re|dr|prof|mrs?|ms|zyl)$")
 _POST = {"post", "after", "following", "nach", "après"}
 _SHORT = re.compile(r"'(?:s|re|ve|d|ll|m)$")  # "it's", "we're"
 _SPECIAL = words_of(
     "a c d e f first o been estimated reported report figure value percentage cell content density"
     " . cent g rapport als am est que that out local representative time diagnostic were had full"
     " filled packed form words contrast contre if wenn si falls estimate most much bulk mark marrow"
-    " rouge active myéloïde jaune grasse graisseuse adipeuse"
+    " rouge active myéloïde jaune grasse graisseuse adipeuse variant"
 )
 _SMALL, _HOW_MUCH = words_of("als que am d g"), words_of("little much low high few many")
 _JUDGED = words_of(
@@ -89,7 +89,8 @@ _GAP = re.compile(
 _ARTICLES = words_of("the an my our this one")
 _THEIRS, JUDGEMENT = words_of("their his her"), ("guess", "estimate", "impression", "schätzung")
 _MODALS = words_of("would could may might must should")
-_SPECIAL |= _JUDGED | _ASKED | {"ende", "as", "x", "from", "all"}
+_CELLULAR = words_of("component components compartment fraction portion elements anteil anteile")
+_SPECIAL |= _JUDGED | _ASKED | _CELLULAR | {"ende", "as", "x", "from", "all"}
 # two words that mean another thing than each: "given that", "left out", "par rapport", "plus que"
 _PHRASES = {
     ("that", "given"): ("j", "d"),
@@ -104,9 +105,12 @@ _PHRASES = {
     **{
         ("cellulaire", of): ("q", "C") for of in ("densité", "teneur", "contenu", "charge", "index")
     },
-    **{(name, red): ("q", "K") for name in ("mark", "marrow") for red in ("rotes", "rotem", "red")},
+    **{("mark", red): ("q", "K") for red in ("rotes", "rotem")},
+    **{("marrow", red): ("q", "K") for red in ("red", "active")},
     **{(which, "moelle"): ("q", "K") for which in ("rouge", "active", "myéloïde")},
     **{(which, "moelle"): ("q", "f") for which in ("jaune", "grasse", "graisseuse", "adipeuse")},
+    **{(of, which): ("q", "K") for which in ("cellular", "zellhaltige") for of in _CELLULAR},
+    ("variant", "cellularité"): ("C", "v"),
     ("est", "y"): ("q", "v"),
     **{(behind, "einen"): ("R", letter) for behind, letter in (("ende", "t"), (",", ","))},
     ("myéloïde", "tissu"): ("q", "K"),
@@ -318,6 +322,7 @@ def _as_said(
     if word in ("a", "c", "d", "e", "f"):  # "core A 50%", "(A) 60%", "cellularity\nA: 75%"
         last = "".join(classes[-1:])
         listed = (last == "(" and behind == [")"]) or (last in ("C", ";") and behind == [":"])
+        listed = listed or _is_a_letter(word, last, words, "".join(behind))
         return "R" if listed or last in ("B", "G") else letter
     if judged := _as_judged(letter, word, words[-1:], behind):
         return judged
@@ -339,6 +344,13 @@ def _as_said(
         return "X"  # "_ <30%  X 40-60%": boxes drawn with letters
     added = letter == "x" and behind != ["of"] and {"including", "incl"} & set(words[-3:])
     return "q" if added else letter
+
+
+def _is_a_letter(word: str, last: str, words: list[str], next_: str) -> bool:
+    """Whether a letter is the name of a core: "B = 5% / C = 20%", "5% in B and 20% in C"."""
+    if last in tuple("/,;(j.|") or not last:
+        return next_ in (":", "=", ")") or (next_ == "\ue000" and "b" in words)
+    return last == "I" and next_ in (*".,;)", "and", "und", "et")
 
 
 @lru_cache(maxsize=16_384)

@@ -59,6 +59,7 @@ _CLAUSE = re.compile(r"[,;:(|]|\b(?:and|but|or|und|aber|et|mais)\b")
 _FOR = re.compile(
     r"\w* (?:for|für|pour|of) (?!(?:this|its|the|review|the cellularity|cellularity)\b)"
 )
+_END_OF = re.compile(r"^\w*")  # of a word
 _OF_CORES = words_of(
     "latter former letztere zweite seconde deuxième dernier dernière it this neither"
 )
@@ -173,10 +174,13 @@ def unread_cores(folded: str) -> list[frozenset[str]]:
         before = folded[begin : met.start()]
         clause = _CLAUSE.split(before)[-1]
         words = _WORD.findall(folded[begin:end])
-        of_a_core = any(class_of(word) in "BR" or word in _OF_CORES for word in words)
+        of_a_core = any(class_of(it) in "BR" or it in _OF_CORES for it in words if len(it) > 1)
         subject = (word for word in _WORD.findall(clause) if word not in _OF_CORES)
         owned = set(map(class_of, subject)) & set("xLfKS")
         last = [letter for word in _WORD.findall(before) if (letter := class_of(word)) in "BSR"]
+        if not before.strip():  # "Insufficient monotypic B cells"
+            behind = "".join(map(class_of, _WORD.findall(_END_OF.sub("", folded[met.end() : end]))))
+            owned = owned or set(behind.lstrip("dqh")[:1]) & set("xLfKS")
         if of_a_core and not owned and last[-1:] != ["S"] and not _FOR.match(folded, met.end()):
             named = _named(clause) or _named(folded[begin:end])
             found.append(frozenset() if met[0].startswith("only") else named)

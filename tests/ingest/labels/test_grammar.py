@@ -180,3 +180,96 @@ def test_a_sentence_that_is_not_scanned_has_no_tie(letters: list[str]) -> None:
         as_read = grammar.tied.__wrapped__(s)
         patch.setattr(grammar, "_MAY_TIE", re.compile(""))
         assert grammar.tied.__wrapped__(s) == as_read, s
+
+
+LEFT_OUT = """Allowing for {what}, it is {f}% cellular.
+Allowing for {what} at the leading end, cellularity is {f}%.
+Excluding {what}, the core is {f}% cellular.
+Disregarding {what}, it is {f}% cellular.
+Ignoring the {what} near the cortex, the cellularity is {f}%.""".splitlines()
+
+
+@pytest.mark.parametrize("frame", LEFT_OUT)
+@pytest.mark.parametrize("what", ["some crush", "hemorrhage", "fat", "artefact", "the crushed tip"])
+def test_what_is_left_out_first_leaves_the_rest(frame: str, what: str) -> None:
+    for f in (0, 15, 40, 95):
+        assert parse(f"Core biopsy: {frame.format(what=what, f=f)}").value == f
+    assert parse("Core biopsy: Subcortical marrow, it is 10% cellular.").value is None
+
+
+@pytest.mark.parametrize("found", ["ours comes to", "ours is", "measured here:", "here", "ours:"])
+@pytest.mark.parametrize(
+    "norm",
+    [
+        "The expected cellularity is 60%",
+        "Cellularity predicted by the 100-minus-age rule 24% (accepted band 15-35%)",
+        "Criteria ask for a cellularity under 25%",
+    ],
+)
+def test_what_is_found_here_stands_beside_the_norm(norm: str, found: str) -> None:
+    for f in (5, 40, 90):
+        assert parse(f"Core biopsy: {norm}; {found} {f}%.").value in (f, None)
+        assert parse(f"Core biopsy: {norm}; {found} {f}% blasts.").value is None
+    assert parse(f"Core biopsy: The expected cellularity is 60%; {found} 30%.").value == 30
+
+
+@pytest.mark.parametrize("by", ["The count", "The program", "Point counting", "My colleague"])
+@pytest.mark.parametrize("gave", ["gave", "returned", "arrived at", "yields"])
+def test_a_figure_named_as_the_cellularity_is_it(by: str, gave: str) -> None:
+    for f in (10, 75):
+        said = f"Core biopsy: {by} {gave} {f}% as the cellularity"
+        assert parse(f"{said} of the core.").value == f
+        assert parse(f"{said}.").value == f
+        assert parse(f"{said} of the infiltrate.").value is None
+        assert parse(f"Core biopsy: Blasts take {f}% cellularity of the tumor.").value is None
+
+
+FULL = """Marrow spaces are packed with cells ({f}% of the intertrabecular area), mostly immature.
+The spaces are filled with cells (about {f}% of the area).
+Cells pack the spaces ({f}% of the marrow area).
+Cells take up {f}% of the marrow compartment.
+Where it can be judged, cells fill {f}% of the marrow space.
+Red marrow occupies {f}% of the space.
+On the core the active marrow occupies about {f}% of the space, the rest being fat.
+Its cellular component is about {f}% of the medullary space.
+The marrow proves to be some {f}% cells, give or take.
+There is {f}% viable hematopoietic cellularity.
+Zellhaltige Anteile machen {f} % des Markraums aus und bestehen aus Lymphozyten.
+La cellularité variant autour de {f} % selon les territoires.""".splitlines()
+
+
+@pytest.mark.parametrize("frame", FULL)
+def test_cells_that_fill_the_space_are_the_cellularity_and_blasts_are_not(frame: str) -> None:
+    for f in (10, 45, 90):
+        assert parse(f"Core biopsy: {frame.format(f=f)}").value == f
+        for cells in ("Blasts", "Leukemic cells", "Plasma cells"):
+            of_them = frame.format(f=f).replace("Cells", cells).replace("ith cells", f"ith {cells}")
+            if cells in of_them:
+                assert (
+                    parse(f"Core biopsy: {of_them.replace(' cells f', ' lymphocytes f')}").value
+                    is None
+                )
+
+
+REST = """once the superficial portion is set aside
+if the crushed tip is excluded
+with the cortex left out
+after the subcortical zone was excluded"""
+
+
+@pytest.mark.parametrize("rest", REST.splitlines())
+@pytest.mark.parametrize("said", ["We read the cellularity as {}%", "Cellularity is {}%"])
+def test_a_figure_without_its_margin_is_of_the_whole(said: str, rest: str) -> None:
+    for f in (15, 60):
+        assert parse(f"Core biopsy: {said.format(f)} {rest}.").value == f
+        assert parse(f"Core biopsy: The lymphoma is {f}% {rest}.").value is None
+
+
+@pytest.mark.parametrize(
+    "by", ["by both pathologists", "at the double-headed microscope", "of the panel"]
+)
+def test_a_consensus_counts_however_it_was_reached(by: str) -> None:
+    for f in ("40-45", "30"):
+        said = f"Reader A: 50%\nReader B: 35%\nConsensus {by}: reported cellularity {f}%"
+        assert parse(f"Bone marrow trephine\n{said}").value == (42.5 if "-" in f else 30)
+        assert parse(f"Clot section\n{said}").value is None

@@ -109,3 +109,30 @@ def test_an_overall_figure_of_blocks_is_the_cores(one: str, other: str) -> None:
     ):
         assert parse(lead + said).value == 50, said
     assert parse(f"{lead}Cyclin {one} 40% of cellularity.").value is None
+
+
+# each core by its letter, with a figure each: lines, clauses, a list behind the key
+BY_LETTER = """Core biopsies. {a}: {x}% cellular. {b}: {y}% cellular.
+Core biopsies ({a}, {b})¶{a}: cellularity {x}%¶{b}: cellularity {y}%
+Core biopsies¶{a}) {x}% cellular¶{b}) {y}% cellular
+Core biopsies: {a} {x}% cellular, {b} {y}% cellular.
+Core biopsies¶Cellularity {a}: {x}%¶Cellularity {b}: {y}%
+Cellularity: {a} {x}%, {b} {y}%.
+Two cores. Cellularity is {x}% in {a} and {y}% in {b}.
+Core biopsies ({a} = {x}% cell. / {b} = {y}% cell.)"""
+
+
+@pytest.mark.parametrize("frame", BY_LETTER.splitlines())
+@pytest.mark.parametrize(("a", "b"), [("A", "B"), ("A1", "A2"), ("A1", "B1"), ("B", "C")])
+def test_each_core_has_its_letter_and_what_is_declared_holds(frame: str, a: str, b: str) -> None:
+    for x, y in itertools.permutations((5, 20, 45, 60, 90), 2):
+        text = frame.replace("¶", "\n").format(a=a, b=b, x=x, y=y)
+        assert parse(f"{text}\nBlasts 2%.").value == (x + y) / 2, text
+        for core, other, value in ((a, b, x), (b, a, y)):
+            declared = f"\n{core}: core biopsy; {other}: clot section."
+            assert parse(f"{text}{declared}").value in (value, None), text + declared
+        if "Core biopsies" in text:
+            assert parse(text.replace("Core biopsies", "Clot sections")).value is None
+    # an article is no letter, and readers are no cores
+    assert parse("Core biopsy: a 40% cellular marrow, a 60% involved one.").value in (40, None)
+    assert parse("Core biopsy. Reader A: 30% cellular. Reader B: 50% cellular.").value is None

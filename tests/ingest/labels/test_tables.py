@@ -208,3 +208,22 @@ def test_a_column_that_is_named_for_what_was_found_holds_the_value(name: str) ->
     for v in (5, 40, 90):
         rows = f"Analyte\t{name}\tReference\tFlag\nCORE\nCellularity (%)\t{v}\t60-80\tH"
         assert parse(rows).value == v
+
+
+@pytest.mark.parametrize("row", ["weighted mean given out: {}%", "Mean: {}%", "Overall {}%"])
+def test_a_mean_below_the_row_of_both_cores_is_the_whole(row: str) -> None:
+    table = "Trephine\n                     LEFT            RIGHT\nLength   9     20\n"
+    for left, right in itertools.permutations((10, 45, 80), 2):
+        whole = (left + 3 * right) // 4
+        said = f"{table}Cellularity (%)      {left}              {right}\n{row.format(whole)}"
+        assert parse(said).value == whole
+        assert parse(said.replace("Trephine", "Clot section")).value is None
+
+
+def test_a_share_beside_a_row_s_day_changes_nothing() -> None:
+    head = "Date     | Cellularity % | M:E  | Ph+ metaphases\n"
+    rows = "Dx       |  98           | 15   | 20/20\nMo 6     |  50           | 4    | 6/20\n"
+    for value in (5, 65, 95):
+        for day in ("Present", "Today", "Current"):
+            given = f"{head}{rows}{day} |  {value}           | 8    | 11/20\n\nTrephine 17 mm."
+            assert parse(given).value == value

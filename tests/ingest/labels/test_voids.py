@@ -135,3 +135,12 @@ def test_a_stain_that_cannot_be_read_changes_nothing() -> None:
 def test_an_addendum_takes_a_figure_back_in_any_place(addendum: str, gap: str) -> None:
     for v in (5, 40, 90):
         assert parse(f"Core biopsy: cellularity {v}%.{gap}{addendum}").value is None
+
+
+@pytest.mark.parametrize("short", ["Insufficient", "Inadequate", "Non-diagnostic"])
+@pytest.mark.parametrize("of", ["monotypic B cells", "numbers of blasts", "clot", "smears"])
+def test_what_is_too_few_of_something_else_takes_no_core_away(short: str, of: str) -> None:
+    cores = "Two cores. Left core cellularity 40%, right core 70%."
+    assert parse(f"{cores}\n\nFLOW\n{short} {of} (0.2%).").value == 55
+    assert parse(f"{cores} {short} marrow in one of them.").value is None
+    assert parse(f"{cores} The right core is {short.lower()}.").value == 40

@@ -131,7 +131,7 @@ def _of_cores(good: list[Claim], folded: str) -> tuple[list[Claim], Reading | No
 
 def _put_instead(good: list[Claim], claims: Sequence[Claim], taken_back: int) -> list[Claim]:
     """What a correction puts in the place of figures that are taken back."""
-    old = {claim.figure.parts for claim in claims if not claim.amends}
+    old = {c.figure.parts for c in claims if not c.amends or c.start < taken_back}
     new = (claim for claim in good if claim.amends and claim.start > taken_back)
     return [claim for claim in new if claim.figure.parts not in old]
 

@@ -37,7 +37,7 @@ _OIL, _DIGIT, _LETTERS = set("oilsz"), str.maketrans("oilsz", "01152"), str.make
 _SPACED = re.compile(r"(?<!\S)(?:[^\W_] ){5,}[^\W_](?: {1,4}(?:[^\W_%] ){0,3}[^\W_%]? ?%)?")
 # "4O", "l0-2O", "3S-4S", "IO": letters scanned for figures before a sign
 _SEEN = r"(?:[\doil]{1,3}|(?=\w?\d)[\doilsz]{1,3})"
-_SCANNED = re.compile(rf"(?<![^\W_]){_SEEN}(?: ?(?:-|to) ?{_SEEN})? ?$")
+_SCANNED = re.compile(rf"(?<![^\W_]){_SEEN}(?: ?(?:-|to|bis) ?{_SEEN})? ?$")
 # "I5", "2O": letters scanned for figures beside figures
 _MIXED = re.compile(r"(?:\d[oil]|[oil]\d)(?<![\w.]..)(?!\w)")
 # "ce11ular", "ceIIuIar", "cellu|ar"; "cellu-\nlarity"; "%95"
@@ -307,9 +307,11 @@ def _share(match: re.Match[str]) -> str:
 
 def _mended(piece: str) -> str:
     tail = piece[-10:]
-    if _OIL.isdisjoint(tail[len(tail.rstrip("0123456789oilsz -t")) :]):
+    if _OIL.isdisjoint(tail[len(tail.rstrip("0123456789oilsz -tb")) :]):
         return piece  # for speed: a share as it mostly stands, " 40"
-    scanned = _SCANNED.sub(lambda m: m[0].translate(_DIGIT).replace("t0", "to"), tail)
+    scanned = _SCANNED.sub(
+        lambda m: m[0].translate(_DIGIT).replace("t0", "to").replace("b15", "bis"), tail
+    )
     return piece[:-10] + scanned
 
 

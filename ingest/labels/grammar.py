@@ -49,19 +49,19 @@ _RIGHT = re.compile(
 _AFTER = re.compile(r"[dhRtq]*M*[xLfK]+")  # "40% cellular blasts"
 # "40% of the space", "40% of sampled marrow", "40% of assessable (undamaged) marrow"
 _OWN_FIGURE = re.compile("[tLGMv]*F")  # "cellularity 40% lymphoid nodules 5%"
-_OF_IT = re.compile(r"[pdq][dqhno]*(?:x?\([^()FN]*\)(?=M)|x(?=M))?(?P<of>[MBGRSK]?)")
+_OF_IT = re.compile(r"[pdq](?:[FN]?yyp)?[dqhno]*(?:x?\([^()FN]*\)(?=M)|x(?=M))?(?P<of>[MBGRSK]?)")
 # "of the space is hematopoietic"
 _SPACE = re.compile(r"[pdq][dqhonM]*[MB][MGB]*[vpzdqhIwBM]*(?:[AK]|LK|(?<=[vz])L(?=[.,;j)]|$))")
 _BARE = re.compile(r"[.,;:(|v][dq]*$")  # "..., cells 40%", "I put the cells at 40%"
 _DIRECT = re.compile("[qdhGMLtIpBn]*[:,]?[qd]*")  # "hematopoiesis in this core: 40%"
-_FILLS = re.compile(r"[pI]?[dqhnoM]*[MBG]|(?:Id)?(?:[.,;)]|$)")  # "occupies 40% of the space"
+# "occupies 40% of the space", "... of 16 mm of marrow"
+_FILLS = re.compile(r"[pI]?(?:[FN]?yyp)?[dqhnoM]*[MBG]|(?:Id)?(?:[.,;)]|$)")
 # "nimmt die Blutbildung 40 % des Markraums ein", "Mark, das 40 % der Fläche füllt"
 _TURNED, _ENDS_IN_VERB = re.compile("v[dq]*G?$"), re.compile("[pI]?[dqhnoM]*[MBG][MBGdpI]*v")
 _FILLED = re.compile(
     r"F(?:[vq]*[pzw][dqG]*(?:K|L(?=v))|pd[dqhno]*[MBG]+w[dqh]*[LK](?!x)|[dqL]*G?(?:K[MGL]?|Lq*[Iz][dq]*[BM]|L)(?=[.;()]|[,j](?!d?Fq*x)|$))"
 )  # "contain 20% hematopoiesis", "is 40% cells"
-# what follows the figure of an adjective
-_ENDS = re.compile(r"[.,;:()|jwpku?nehbotR/]|I[dqnhy]+[.,;y]|$")
+_ENDS = re.compile(r"[.,;:()|jwpku?nehbotR/]|I[dqnhy]+[.,;y]|$")  # behind "cellular 40%"
 _SAID = re.compile(r"[MBGRSebcratoknyqdhvEpI,:(|Xu]*")  # between an adjective and its figure
 _CORE_IS = re.compile(r";[dnoRMG]*[MB][MBG]*v[qpd]*F(?:[.;,j)]|$)")  # "...; this core has 40%"
 # "at her age one expects 50%", "hypercellular for age; 70%"

@@ -28,6 +28,7 @@ _RULE = re.compile(r"C[opdM]*F(?:(?=[^.;,j]*v)[^.;]*[ec]|[^.;,FN]*cq*[xv])")
 WITHOUT = re.compile(r"(?:c[dq]*)?a[dqupvMBG]*a")  # "[excluding the subcortical] spaces 40%"
 # "is within the expected range for age, at 40%"
 _COMPARED = re.compile("[pIq][dqh]*e[eq]*(?:p[dq]*y[yd]*)?(?=[,(])")
+_ADVERB = re.compile("e(?=x)")
 _FROM, _TO = ("from", "von", "de"), ("to", "auf", "zu", "à")
 # verbs of change, and no states as "reduced" is: "rose 20% to 60%" ends at 60 either way
 _CHANGES = words_of(
@@ -149,6 +150,9 @@ def _before(sentence: Sentence, s: str, at: int) -> str:
         told = bool(which) or bare
         if sentence.words[since + said.start()] in _THAN and not told:
             before = before.replace(said[0], "q" * (len(said[0]) - 1) + said[0][-1])
+    for said in _ADVERB.finditer(before):  # "normally populated", but not "normally 40%"
+        if sentence.words[since + said.start()].endswith(("ly", "lement", "weise")):
+            before = f"{before[: said.start()]}q{before[said.end() :]}"
     alone = sentence.figures[at].low == sentence.figures[at].high
     for said in _COMPARED.finditer(before):
         open_ = before[said.end()] == "," or alone  # no "limits (30-50%)": that is the norm

@@ -20,7 +20,6 @@ from ingest.labels.headings import (
     is_heading,
     is_historic,
     is_measured,
-    is_of_a_list,
     is_of_before,
     is_open,
     is_said,
@@ -32,9 +31,10 @@ from ingest.labels.headings import (
     tells_it,
 )
 from ingest.labels.languages import EVENTS, GENERAL, HISTORY, triggers_in
+from ingest.labels.lists import ENTRY, Entry, entry_of, fields_in, is_of_the_list
 from ingest.labels.specimens import declared, labelled, lead
 from ingest.labels.stops import LONGEST, stops_of
-from ingest.labels.tables import ENTRY, Columns, Entry, cells_in, fields_in, heading_of, item_of
+from ingest.labels.tables import Columns, cells_in, heading_of
 from ingest.labels.tokens import class_of
 
 # "  - CORE BIOPSY: ...", "## Histology (core)", "[Section 3] ...", "3.2 Core", "(B) Core"
@@ -139,12 +139,8 @@ class _Cutter:
         if self.table.head and not line.strip(" \t|:=+_-"):
             return  # a rule under the names of the columns
         cut = "" if len(line) > LONGEST or broken or _BOX.match(line) else self.table.cut_of(line)
-        item = item_of(line) if self.listed else None
-        of_core = item and is_of_a_list(item["key"])
-        if item and of_core and item["value"] and (self.listed == "%" or item["value"][-1] in "%t"):
+        if entry := entry_of(line, self.listed, self.before):
             self._close(at, self.local, self.amends)
-            names = f"{item['key']} cellularity {self.listed.strip()} : "
-            entry = Entry(names=names, at=item.start("value"), text=item["value"])
             self.found.append(self._cell(line, at, entry))
         elif cut:
             self._close(at, self.local, self.amends)
@@ -164,7 +160,7 @@ class _Cutter:
             if is_measured(line.strip(" \t:=#*")):
                 self.listed = "%" if "%" in line or "percent" in line else " "
             else:
-                self.listed = self.listed if of_core else ""
+                self.listed = self.listed if self.listed and is_of_the_list(line) else ""
             self.before, self.caps = line, self.text[at : at + len(line)].isupper()
 
     def _fields(self, fields: list[re.Match[str]], at: int) -> None:
@@ -413,7 +409,8 @@ class _Cutter:
         """The cells of a row; each begins with the names of its row and its column."""
         cells = cells_in(line, cut)
         bare = heading_of(cells)
-        if bare and (self.text[start : start + len(line)].isupper() or not of_nothing_else(bare)):
+        raw = self.text[start : start + len(line)]
+        if bare and (raw.isupper() or not of_nothing_else(bare) or is_historic(bare)):
             self._set(material_of(bare), bare)  # "CLOT" in the first column, without a value
             return
         self.listing = len(cells) == 2 and (self.listing or is_measured(self.before.strip(" \t:=")))

@@ -44,7 +44,8 @@ _FILLED = re.compile(r"M[MB]*v[zp][dq]*[KL][,vqdp]*:q*(?P<f>F)")
 _OF_THEM = re.compile(";p[dq]*[KL]")  # "80% cellular, 20% fat; of the cells 60% are erythroid"
 SHARE = re.compile(r"F[q]*p[dohqnM]*(?:C|(?<!M)A)")  # "60% of the total cellularity"
 OWNED = re.compile(r"F[^.,;()|FNACwjz]*[xLf]")  # "..., of which 20% is lymphoma"
-NOUN = re.compile(r"(?!qdxM)[hRqtMd]*[xLfK]+")  # "40% blasts", not "40 % de la surface osseuse"
+# "40% blasts", not "40 % de la surface osseuse", "sind 40 % der Fläche blutbildend"
+NOUN = re.compile(r"(?!qdxM|dM+K[.;,)j])[hRqtMd]*[xLfK]+")
 # "Cellularity (%): 40", "Cellularity, percent: 40", "Cellularity | 40 | %"
 _N = re.compile(
     r"C(?P<key>v?[MBRGSopqydnebrI,%()/]*(?::q[gh]?\([q%]+\)|:[vn],?%?(?=:))?)(?P<to>[:v|u]*)q*(?P<f>N)(?P<after>\|?%?)(?!/(?![ef][NF])|[:A-Za-pr-z])"
@@ -68,6 +69,8 @@ _ALONE = re.compile(
 _LEFT_ALONE = re.compile(
     r"[q)]*(?:[pI]d*[RB][MBG]*)?[)]?(?:[.;]|,?[wi]|[,(j][^xLfiKTM.;]*(?:[.;]|$)|$)"
 )
+# "the area (25%) is cellular marrow"
+_IS_CELLULAR = re.compile(r"[MB]\((?P<f>F)\)v[qdh]*[AK](?![xfL])")
 # "spaces are packed with cells (85% of the area)", "cells pack the spaces (85% of the area)"
 _FULL = re.compile(
     r"(?:[MB][MGB]*v+q*[wp][dq]*L|(?:^|[.,;:])d?Lv[dq]*[MB][MGB]*)\(q*(?P<f>F)[pI][dqh]*[MBG]+[).,]"
@@ -107,6 +110,8 @@ def shares_in(s: str, sentence: Sentence) -> Iterator[tuple[int, str, int]]:
             yield match.start("f"), name, match.start("g") if match.groupdict().get("g") else -1
     for match in _FILLED.finditer(s) if "K" in s else ():
         yield match.start("f"), "space filled by cells", -1
+    for match in _IS_CELLULAR.finditer(s) if "(F)v" in s else ():
+        yield match.start("f"), "F of the space is cellular", -1
     for match in _FULL.finditer(s) if "L" in s and "(" in s else ():
         yield match.start("f"), "space filled by cells", -1
 

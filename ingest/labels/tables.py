@@ -13,13 +13,13 @@ from ingest.labels.headings import (
     is_known,
     is_measured,
     is_note,
-    is_side,
     is_time,
     material_of,
     with_units,
     without_scale,
 )
 from ingest.labels.languages import GENERAL
+from ingest.labels.lists import Entry
 
 _COLUMN = {mark: re.compile(rf"[^{mark}]+") for mark in "|\t,;"}
 _COLUMN[" "] = re.compile(r"\S+(?: \S+)*")
@@ -29,6 +29,7 @@ _SHARE = re.compile(r"\d ?%")
 _FIGURE = re.compile(r"[<>~=]* ?\d{1,3}(?:[.,]\d+)?(?: ?(?:-|to) ?\d{1,3})? ?%?")
 _VALUE = re.compile(r"\d{1,3} ?%?")
 _RANGE = re.compile(r"[(\[]? ?\d{1,3} ?%? ?(?:-|to) ?\d{1,3} ?%? ?[)\]]?")
+_PLAIN = re.compile(r"\d{1,3}(?![\d-])")
 _LENGTH = re.compile(r"\d+(?:[.,]\d+)? ?[cm]m")
 _MEASURE = re.compile(r"\d/\d|\d ?[cm]m\b")
 # shares and boxes name no columns, "CD34 %" does
@@ -36,12 +37,13 @@ _UNNAMED = re.compile(
     r"(?<![^\W\d_])(?<![^\W\d_]\d)(?<![^\W\d_]\d\d)\d ?(?:%|per ?cent)|[\[(][ x✓]?[\])]|[☐☒☑✓□]"
 )
 _LABELS = 12  # characters that the column of a table's row names is wide, at least
-_MARK = re.compile(r"[(\[]?(?:[a-z]|\d{1,2}|[ivx]{1,4})[.):\]]+")  # "B.", "(3)"
+_MARK = re.compile(r"[(\[]?(?:[a-z]\d{0,2}|\d{1,2}|[ivx]{1,4})[.):\]]*")  # "B.", "(3)", "B3"
 _NOW = re.compile(r"\bthis\b")  # "This biopsy (June 2021)"
 # columns of a panel: readings that stand beside the one that counts, and that one
 _OF_SITE = re.compile(r"local|site|initial|reader")
 _OF_PANEL = re.compile(r"cent(?:ral|er|re)|consensus|adjudicat")
 _LETTER = re.compile(r"[^\W\d_]")
+_SIZED = re.compile(r" \([^()]*\d ?mm\b[^()]*\)")
 _LETTERED = re.compile(r"^\(?[a-h\d][.):] +")  # "A. Right iliac crest"
 # "Cellularity limited", where a column begins at its second word; a sign or brackets are its name
 _LABEL = re.compile(
@@ -52,34 +54,6 @@ _NUMBER = re.compile(r"\d\d[-./:]\d")  # "S19-220", "2019-06-21"
 _FLAG = re.compile(r"[(\[]?(?:[lhn]|low|high|normal)[)\]]?\*?")
 _REMARK = re.compile(rf"(?P<figure>{_FIGURE.pattern}) (?P<said>\([^()]*\))")  # "1% (current)"
 _NORM = re.compile(r"(?:normal|range|ref(?:erence)?(?:[ _]?(?:low|high))?|limits|interval)\b")
-# "  Core: 40%", "- 40-50 %": an entry below "Cellularity:"
-ENTRY = re.compile(r"[ \t*•-]*(?:(?:[^:%\d\n]{1,40}:)?[ \t]*[<>~]?[\d -]{1,9}%[ .;,]*){1,4}")
-# "  Core, right: 40", "  Smear: cellular", entries below "CELLULARITY (%)"
-_LISTED = re.compile(
-    r"[ \t*•-]*(?P<key>[^:%\d\n]{1,60}?|[^:%\n]{1,60}(?=:))"
-    r"(?:[ \t]*(?::|\.{3,}|=)[ \t]*|(?<=\S) (?=[<>~]?\d))"
-    r"(?:(?P<value>[<>~]? ?\d{1,3}(?: ?- ?\d{1,3})?(?: ?%| per ?cent)?)[ .;]*|[^\d%]{0,60})"
-)
-# "35 percent (biopsy)"
-_BACK = re.compile(
-    r"[ \t*•_-]*(?P<value>[<>~]? ?\d{1,3}(?: ?- ?\d{1,3})? ?(?:%|per ?cent)?)[ *_]*"
-    r"(?:\(|- )(?P<key>[^()%\d\n]{1,60})\)?[ .;]*"
-)
-
-
-_BARRED = re.compile(r"[^|\s](?:[^|]*[^|\s])?")
-_PAIR = re.compile(r"\s*[^\W\d_][^=;]{0,40}=[^=;]+")
-_FIELD = re.compile(r"(?P<key>[^\W\d_][^:]{1,39}):\s(?P<value>(?:[^:]|:(?=\S))+)")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Entry:
-    """A cell, its place in the line, and the names that say what it is."""
-
-    names: str  # "cellularity (core) : "
-    at: int
-    text: str
-    material: Material | None = None  # of its own, not of its section
 
 
 @dataclass(kw_only=True, slots=True)
@@ -88,6 +62,7 @@ class Columns:
 
     head: list[str] = field(default_factory=list)
     rows: int = 0
+    values: list[int] = field(default_factory=list)  # of the row of the cellularity
     slots: list[tuple[int, str]] = field(default_factory=list)  # of the head, with its blanks
 
     def is_far(self, line: str, cells: int) -> bool:
@@ -137,7 +112,10 @@ class Columns:
             return [_cell(f"{names[measured[0]]} ({of}) : ", cells[figures.index(True)], named)]
         if measured == [0] and head and len(cells) > 2:
             own = [n for n, name in enumerate(head) if n and not is_note(name)]
+            self.values = [int(plain[0]) for n in own if (plain := _PLAIN.match(names[n]))]
             return [_below(names[0], head, n, cells[n]) for n in own]
+        if mean := self._mean_of(names, cells, figures):
+            return [mean]
         if listing:
             n = int(figures[0])  # "90 %   PATIENT"
             return [_cell(f"{names[n]} cellularity : ", cells[1 - n])]
@@ -149,6 +127,19 @@ class Columns:
             known: list[Material | None] = [None if is_known(of) else "unknown" for of in self.head]
             return [_cell(f"{self.head[n]} : ", cells[n], known[n]) for n in own]
         return None
+
+    def _mean_of(
+        self, names: list[str], cells: list[tuple[int, str]], figures: list[bool]
+    ) -> Entry | None:
+        """The one figure of a row "Combined (area-weighted)", between those of both cores."""
+        filled = [n for n, name in enumerate(names) if name]
+        met = classes_in(names[0])
+        if len(filled) != 2 or "o" not in met or not met <= set("oMRGpdvq"):
+            return None
+        said = _PLAIN.match(names[filled[1]]) if figures[filled[1]] else None
+        if not said or not self.values or not min(self.values) <= int(said[0]) <= max(self.values):
+            return None
+        return _cell("overall cellularity % : ", cells[filled[1]])
 
     def _parted(self, line: str, cut: str) -> tuple[list[tuple[int, str]], list[str]]:
         """The cells of a row, and a remark behind the last column; one blank may part two cells."""
@@ -303,7 +294,8 @@ def _tells_time(remark: str) -> bool:
 
 def _is_column(name: str) -> bool:
     """Whether a cell is the name of a column of values: "Core", "Result", "Normal for age"."""
-    return is_known(name) or is_note(name) or _NORM.match(name) is not None
+    named = _LETTER.search(name) is not None and is_known(name)  # no "24-3310"
+    return named or is_note(name) or _NORM.match(name) is not None
 
 
 def _in_column(
@@ -347,31 +339,6 @@ def _sample_of(names: list[str], figures: list[bool], measured: int) -> str:
     return told[0] if len(told) == 1 else ""
 
 
-def item_of(line: str) -> re.Match[str] | None:
-    """An entry of a list below "CELLULARITY (%)": its key and its value."""
-    return _LISTED.fullmatch(line) or _BACK.fullmatch(line)
-
-
-def fields_in(line: str) -> list[re.Match[str]]:
-    """The fields that stand side by side, "Length: 9 mm   Quality: good", or none."""
-    if line.count("=") > 1 and ";" in line:  # "PCT_CELLULAR_CORE=50;PCT_CELLULAR_CLOT=65"
-        pairs = list(re.finditer(r"[^;]+", line))
-        return pairs if all(_PAIR.fullmatch(pair[0]) for pair in pairs) else []
-    barred = " | " in line  # "Cellularity: 50-60 | Expected: 30-50"
-    if line.count(":") < 2 or not (barred or "  " in line) or ENTRY.fullmatch(line):
-        return []
-    pieces = list((_BARRED if barred else _COLUMN[" "]).finditer(line))
-    fields = [_FIELD.fullmatch(piece[0]) for piece in pieces]
-    lead = not fields[0] and material_of(pieces[0][0].strip(" :")) in ("core", *SET_ASIDE)
-    if len(pieces) < 2 or not all(fields[lead:]) or len(fields) - lead < 2:
-        return []
-    said = [field.group("key", "value") for field in fields if field]
-    measured = next((n for n, (key, _) in enumerate(said) if is_measured(key)), len(said))
-    behind = [word.strip(" .;") for field in said[measured + 1 :] for word in field]
-    goes_on = any(is_side(it) or material_of(it) in ("core", *SET_ASIDE) for it in behind)
-    return [] if goes_on else pieces  # "Cellularity: 60%   Specimen: clot"
-
-
 def slots_in(line: str, cut: str) -> list[tuple[int, str]]:
     """The columns of a row with their places, empty ones too; those of blanks are as its cells."""
     if cut == " ":
@@ -412,6 +379,8 @@ def heading_of(cells: list[tuple[int, str]]) -> str:
     if len(cells) == 2 and classes_in(cells[0][1]) == {"G"}:
         part = cells[1][1].strip()  # "part;core"
         return part if material_of(part) in ("core", *SET_ASIDE) else ""
+    if len(cells) == 2 and _MARK.fullmatch(cells[0][1].strip()) and "%" not in cells[1][1]:
+        return cells[1][1].strip(" :")  # "D  BASELINE FOR COMPARISON (08-2023)"
     sized = len(cells) == 2 and _LENGTH.fullmatch(cells[1][1].removeprefix("l ").strip())
     return cells[0][1].strip(" :") if len(cells) == 1 or sized else ""
 
@@ -427,7 +396,8 @@ def _cell(names: str, cell: tuple[int, str], material: Material | None = None) -
 def _below(row: str, head: list[str], n: int, cell: tuple[int, str]) -> Entry:
     """A cell below the name of its column."""
     row = row.rstrip(" :")
-    name = "expected" if _NORM.match(head[n]) else _LETTERED.sub("", head[n])
+    name = _SIZED.sub("", head[n])  # "BOM (24 mm, crête G)"
+    name = "expected" if _NORM.match(head[n]) else _LETTERED.sub("", name)
     if _OF_SITE.match(name) and any(map(_OF_PANEL.search, head)):
         return _cell(f"{row} (referring) : ", cell)
     if _OF_PANEL.search(name):

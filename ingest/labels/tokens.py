@@ -111,6 +111,7 @@ _PHRASES = {
     **{(which, "moelle"): ("q", "f") for which in ("jaune", "grasse", "graisseuse", "adipeuse")},
     **{(of, which): ("q", "K") for which in ("cellular", "zellhaltige") for of in _CELLULAR},
     ("variant", "cellularité"): ("C", "v"),
+    **{(what, "outside"): ("p", letter) for what, letter in (("the", "d"), ("bone", "M"))},
     ("est", "y"): ("q", "v"),
     **{(behind, "einen"): ("R", letter) for behind, letter in (("ende", "t"), (",", ","))},
     ("myéloïde", "tissu"): ("q", "K"),
@@ -416,7 +417,9 @@ def _misspelt(word: str) -> str:
 def _form(word: str) -> str:
     """The class of a form of a known word: "demonstrating", "aktuellen", "Markzellularität"."""
     for ending in filter(word.endswith, ("ing", "ed", "s")):
-        known = [WORDS.get(word.removesuffix(ending) + more) for more in ("", "e", "s", "ed")]
+        stem = word.removesuffix(ending)
+        stem = stem[:-1] if stem[-1:] == stem[-2:-1] and stem not in WORDS else stem  # "running"
+        known = [WORDS.get(stem + more) for more in ("", "e", "s", "ed")]
         if {"v", "g"}.intersection(known):
             return "v" if "v" in known else "g"
         if ending == "ing" and "a" in known:

@@ -273,3 +273,28 @@ def test_a_consensus_counts_however_it_was_reached(by: str) -> None:
         said = f"Reader A: 50%\nReader B: 35%\nConsensus {by}: reported cellularity {f}%"
         assert parse(f"Bone marrow trephine\n{said}").value == (42.5 if "-" in f else 30)
         assert parse(f"Clot section\n{said}").value is None
+
+
+DIRECT = """This core is running roughly {f} percent cellular, so a touch more than anticipated.
+Normally populated marrow spaces ({f}% cellular) with preserved topography.
+{f}% of the intertrabecular area is cellular marrow.
+By inspection the intertrabecular area ({f}%) is cellular marrow.
+Hematopoietic cells fill {f}% of 16 mm of good marrow.
+Haemopoiesis takes about {f}% of the space outside bone.
+Es sind nur noch {f} % der Markfläche blutbildend.""".splitlines()
+
+
+@pytest.mark.parametrize("frame", DIRECT)
+def test_the_plain_predicates_of_a_marrow_are_read(frame: str) -> None:
+    for f in (5, 25, 60, 95):
+        assert parse(f"Trephine biopsy: {frame.format(f=f)}").value == f
+        other = frame.format(f=f).replace("ematopoietic cells", "airy cells")
+        other = other.replace("Haemopoiesis", "Lymphoma").replace("blutbildend", "fibrosiert")
+        other = other.replace("cellular marrow", "fibrotic").replace("cellular", "fibrotic")
+        assert parse(f"Trephine biopsy: {other}").value is None, other
+
+
+@pytest.mark.parametrize("usual", ["normally", "usually", "typically", "generally"])
+def test_a_norm_is_still_one(usual: str) -> None:
+    for said in ("the marrow is {} 40% cellular", "cellularity is {} 40%", "cellularity, {} 40%"):
+        assert parse(f"Trephine biopsy: At this age {said.format(usual)}.").value is None

@@ -227,3 +227,36 @@ def test_a_share_beside_a_row_s_day_changes_nothing() -> None:
         for day in ("Present", "Today", "Current"):
             given = f"{head}{rows}{day} |  {value}           | 8    | 11/20\n\nTrephine 17 mm."
             assert parse(given).value == value
+
+
+@pytest.mark.parametrize("name", ["COMBINED (area-weighted)", "Overall", "Mean", "Weighted mean"])
+def test_a_combined_row_further_below_is_the_whole_where_it_lies_between(name: str) -> None:
+    head = "Core biopsies                RIGHT           LEFT\n"
+    rows = "Cellularity, percent         60              40\n"
+    rows += "Tumor, percent               20              0\n"
+    assert parse(f"{head}{rows}{name:<29}49\n").value == 49
+    assert parse(f"{head}{rows}{name:<29}11\n").value in (50, None)  # of the tumor
+
+
+def test_accession_numbers_are_no_names_of_columns() -> None:
+    head = "Trephine\n                     02-APR    19-APR    12-JUN (THIS REPORT)\n"
+    numbers = "Accession           24-3310   24-3995   24-5871\n"
+    for value in (5, 30, 85):
+        row = f"Cellularity core %      90        10        {value}\n"
+        assert parse(f"{head}{numbers}{row}").value == parse(f"{head}{row}").value == value
+
+
+@pytest.mark.parametrize("mark", ["B3  ", "3.  ", "C   ", "(b) "])
+def test_the_number_of_a_field_names_nothing(mark: str) -> None:
+    for value in (5, 45, 95):
+        field = f"{mark}Cellularity (%)                                {value}"
+        assert (
+            parse(f"TREPHINE\n{mark.replace('3', '2')}Length (mm)          19\n{field}").value
+            == value
+        )
+
+
+def test_the_size_of_a_core_in_the_name_of_its_column_changes_nothing() -> None:
+    for core in ("BOM", "BOM (24 mm, crête G)", "Biopsy (12 mm)", "Trephine (left, 9 mm)"):
+        table = f"| Item | {core} | Aspirate |\n|---|---|---|\n| Cellularity | 60 % | 80 % |"
+        assert parse(f"Trephine\n{table}\n| Blasts | 3 % | 4 % |").value == 60

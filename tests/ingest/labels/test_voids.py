@@ -144,3 +144,18 @@ def test_what_is_too_few_of_something_else_takes_no_core_away(short: str, of: st
     assert parse(f"{cores}\n\nFLOW\n{short} {of} (0.2%).").value == 55
     assert parse(f"{cores} {short} marrow in one of them.").value is None
     assert parse(f"{cores} The right core is {short.lower()}.").value == 40
+
+
+@pytest.mark.parametrize("title", ["Text of 10/02 retained for record", "Original text", "History"])
+def test_the_old_text_below_a_withdrawal_gives_nothing(title: str) -> None:
+    for said in ("That figure is withdrawn.", "No cellularity can be given."):
+        lead = (
+            f"AMENDMENT\nBlock A1, on which a cellularity of 75% was reported, is mixed up. {said}"
+        )
+        old = f'{title}\n"A. Core of 13 mm, 75% cellular, granulocytic hyperplasia."'
+        assert parse(f"{lead}\n\nAmended diagnosis\nA. Bone.\n\n{old}").value is None
+        new = "\n\nAmended diagnosis\nThe core is 40% cellular."
+        assert parse(f"{lead.replace(' No cellularity can be given.', '')}{new}").value in (
+            40,
+            None,
+        )

@@ -204,7 +204,7 @@ class _Scan:
         away = self.behind >= 0 and words[self.behind] in AWAY and not is_new(s, words, at)
         participle = words[at].endswith(("ed", "ing", "nd", "iert", "ée"))
         as_said = participle and words[at - 1] in ("as", "wie")  # "as typed"
-        as_said = as_said or (words[at - 1] in ("a", "an") and s[at + 1] == "F")  # "a robust 40%"
+        as_said = as_said or (words[at - 1] in ("a", "an") and s[at + 1 :][:1] == "F")  # "a big 9%"
         aged = self.head == "C" and "," not in s[self.at : at] and _OF_AGE.match(s, at)
         as_said = as_said or bool(aged)
         participle = self.head == "C" and (participle or s[at + 1 : at + 3] == "pv")

@@ -30,6 +30,13 @@ def test_development_reports(shared: Path, name: str, right: float, wrong: int) 
 PIECES = ["cellular ", "40%", "%", "(", ")", "\n", " ", "|", "\t", "1", "cellularity of ", "- "]
 
 
+@given(cut=st.integers(0, 99), article=st.sampled_from(["a", "an", "as", "the", "eine", "une"]))
+def test_a_text_may_end_anywhere(cut: int, article: str) -> None:
+    text = f"Core biopsy: the marrow is 40% cellular, {article} blastoid in 20% of {article} foci."
+    parse(text[:cut])
+    parse(f"{text[: min(cut, 41)]} {article} foo")
+
+
 LEADS = ["", "<report>", "<html><p>", "{\\rtf1 ", "MSH|^~\\&|", '{"core": "', "rt: "]
 
 

@@ -44,6 +44,7 @@ _MISSING = re.compile(
     r"i[dqvnIpMGxY]{0,9}(?:[BYW]|M[ML]*(?:[.,pvYW]|$))|[:?][dqX]*i[dqv]*$|(?<!R:)Z|::{2,3}$|\|:{1,3}\|?$"
     r"|B[^MLW]*(?:Q|e[^MLW]*J|J[^MLW]*e)[^MLW]*$|e[^MYL]*p[dq]*W"
 )
+_RULE = re.compile(r"[|: +-]*-{3}[|: +-]*\|[|: +-]*")  # under the names of columns
 _NONE = re.compile(r"(?<=[sd]: )0(?= *\|?$)|\b(?:n/a|false)\b")
 # what a line on one of several parts begins with
 _PART = re.compile(
@@ -90,7 +91,8 @@ def _sentence(folded: str, at: int) -> str:
         end = folded.find("\n", end, last)
     said = folded[max(begin, first) : end if end >= 0 else last].strip(" .;()\n")
     below = folded[end : end + _LONGEST].lstrip().partition("\n")[0]
-    return f"{said}: {below}" if len(said) < 40 and _DENIES.match(below) else said
+    told = len(said) < 40 and _DENIES.match(below) and not _RULE.fullmatch(below)
+    return f"{said}: {below}" if told else said
 
 
 def _said(sentence: str) -> str:

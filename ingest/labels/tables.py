@@ -20,6 +20,7 @@ from ingest.labels.headings import (
 )
 from ingest.labels.languages import GENERAL
 from ingest.labels.lists import Entry
+from ingest.labels.naming import is_of_another, names_core, sums_up
 
 _COLUMN = {mark: re.compile(rf"[^{mark}]+") for mark in "|\t,;"}
 _COLUMN[" "] = re.compile(r"\S+(?: \S+)*")
@@ -64,6 +65,7 @@ class Columns:
     rows: int = 0
     values: list[int] = field(default_factory=list)  # of the row of the cellularity
     slots: list[tuple[int, str]] = field(default_factory=list)  # of the head, with its blanks
+    above: list[tuple[str, str]] = field(default_factory=list)  # rows of "Cellularity": name, cell
 
     def is_far(self, line: str, cells: int) -> bool:
         """Whether a row that is not on the cellularity need not be read: most of most tables."""
@@ -93,7 +95,7 @@ class Columns:
         measured = measured[: 1 if measured[:1] == [0] else None]  # a row goes by its name
         heads = not self.head or self._is_wider(names)
         if heads and len(cells) > 1 and not bare and len(line) < 200:
-            self.head, self.rows, self.slots = names, 0, slots_in(line, cut)
+            self.head, self.rows, self.slots, self.above = names, 0, slots_in(line, cut), []
             if len(cells) > 2 or measured != [0] or not re.search(r"\d", names[1]):
                 return []
         head = {len(cells): self.head, len(cells) - 1: ["", *self.head]}.get(len(self.head), [])
@@ -106,14 +108,12 @@ class Columns:
         if column is not None and not measured:
             alone = self.rows == 1 and not below.strip()  # its date is the report's
             said = [] if alone else _said_in(names, column) + remark
-            return _in_column(names, head, cells, column, " ".join(said))
+            return _in_column(names, head, cells, column, " ".join(said), self.above)
         if len(measured) == sum(figures) == 1 and (of := _sample_of(names, figures, measured[0])):
             named = None if "e" in classes_in(of) else material_of(of)
             return [_cell(f"{names[measured[0]]} ({of}) : ", cells[figures.index(True)], named)]
         if measured == [0] and head and len(cells) > 2:
-            own = [n for n, name in enumerate(head) if n and not is_note(name)]
-            self.values = [int(plain[0]) for n in own if (plain := _PLAIN.match(names[n]))]
-            return [_below(names[0], head, n, cells[n]) for n in own]
+            return self._in_row(names, head, cells)
         if mean := self._mean_of(names, cells, figures):
             return [mean]
         if listing:
@@ -127,6 +127,17 @@ class Columns:
             known: list[Material | None] = [None if is_known(of) else "unknown" for of in self.head]
             return [_cell(f"{self.head[n]} : ", cells[n], known[n]) for n in own]
         return None
+
+    def _in_row(
+        self, names: list[str], head: list[str], cells: list[tuple[int, str]]
+    ) -> list[Entry]:
+        """The cells of the row "Cellularity", below the names of their columns."""
+        own = [n for n, name in enumerate(head) if n and not is_note(name)]
+        self.values = [int(plain[0]) for n in own if (plain := _PLAIN.match(names[n]))]
+        parts = [names[n] for n in own if names_core(head[n])]
+        whole = [n for n in own if not names_core(head[n]) and sums_up(head[n], names[n], parts)]
+        row = dict.fromkeys(whole if len(whole) == 1 else (), f"overall {names[0]}")
+        return [_below(row.get(n, names[0]), head, n, cells[n]) for n in own]
 
     def _mean_of(
         self, names: list[str], cells: list[tuple[int, str]], figures: list[bool]
@@ -299,20 +310,24 @@ def _is_column(name: str) -> bool:
 
 
 def _in_column(
-    names: list[str], head: list[str], cells: list[tuple[int, str]], column: int, said: str
+    names: list[str],
+    head: list[str],
+    cells: list[tuple[int, str]],
+    column: int,
+    said: str,
+    above: list[tuple[str, str]],
 ) -> list[Entry]:
     """The cell of a row below "Cellularity"; of another noun, as "CD34" is, there is none."""
-    row, of, named = names[0], classes_in(head[0]), any(map(_names_sample, names[1:]))
-    if (
-        column
-        and not is_known(row)
-        and not named
-        and "x" in classes_in(row)
-        and not of & set("drBG")
-    ):
+    row, cell, of = names[0], names[column], classes_in(head[0])
+    sampled = any(map(_names_sample, names[1:]))
+    if column and not sampled and is_of_another(row, cell, head[0], above):
         return []
+    parts = [it for name, it in above if names_core(name)]
+    whole = column and not names_core(row) and sums_up(row, cell, parts)
+    above.append((row, cell))
     odd = column and "G" in of and not (is_known(row) or _names_sample(row))
     name = re.sub(r"\bcell\b\.?", "cellularity", head[column])
+    said = "overall" if whole else said
     return [_cell(f"{said} | {name} : ", cells[column], "unknown" if odd else None)]
 
 

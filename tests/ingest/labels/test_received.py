@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from ingest.labels.received import absent
@@ -98,3 +100,9 @@ def test_the_sentences_that_deny_a_core_are_told_and_no_others() -> None:
     for said in GONE:
         assert absent(said.lower()), said
     assert absent("\n".join(THERE).lower()) == ()
+
+
+def test_the_rule_under_the_names_of_columns_denies_no_core() -> None:
+    for head, rule in itertools.product(("Core", "Biopsy"), ("|---|---|", "| :--- | ---: |")):
+        rows = "| Left | 20% |\n| Right | 50% |"
+        assert parse(f"Marrow\n| {head} | Cellularity |\n{rule}\n{rows}\n").value == 35, rule

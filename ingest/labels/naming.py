@@ -1,0 +1,54 @@
+"""What the name of a row or a column says of its cell: a sum over the cores, or another noun's."""
+
+from __future__ import annotations
+
+import re
+
+from ingest.labels.headings import classes_in, is_known, is_measured, is_side, material_of
+
+_NUMBER = re.compile(r"\d{1,3}")
+_LETTERED = re.compile(r"(?:core |biopsy )?[(\[]?(?:[a-h]\d?|\d)[)\].]?")
+# "Age (years)", "Length mm", "Megakaryocytes per mm2", "Blasts %": a quantity of its own
+_UNIT = re.compile(
+    r"\b(?:age|alter|âge|per|pro|par|length|longueur|länge|size|taille)\b|/ ?[cm]m\d?\b"
+    r"|\b(?:[cm]m\d?|years?|yrs?)\b[)\].]*$"
+)
+_TIMED = re.compile(r"\d ?(?:[cm]m|y)")  # "core, 14 mm", "20-40 y"
+
+
+def names_core(name: str) -> bool:
+    """Whether a name is that of one of several cores: "Core A", "Left", "B"."""
+    own = material_of(name) == "core" and "o" not in classes_in(name)
+    return own or (is_side(name) and "R" in classes_in(name)) or bool(_LETTERED.fullmatch(name))
+
+
+def sums_up(name: str, cell: str, parts: list[str]) -> bool:
+    """Whether a cell is of all cores, whose cells are `parts`: "Weighted mean", "Reported".
+
+    Its name names no sample and no time, and it lies between theirs.
+    """
+    met, found = classes_in(name), [int(n[0]) for part in parts for n in _NUMBER.finditer(part)]
+    said = [int(n[0]) for n in _NUMBER.finditer(cell)]
+    known = met <= set("ovqdpMGLC") or ("o" in met and not met & set("SBRrbecnfKit"))
+    if len(parts) < 2 or not (said and met and known) or is_measured(name):
+        return False
+    return min(found, default=101) <= min(said) and max(said) <= max(found)
+
+
+def is_of_another(row: str, cell: str, of: str, above: list[tuple[str, str]]) -> bool:
+    """Whether the name of a row is a noun of its own, below "Cellularity".
+
+    Under "Reader" or "Core", `of`, stand names that no one knows. They are names of readers where
+    no row `above` has a name that is known, and none has words for a figure.
+    """
+    met, known = classes_in(row), is_known(row)
+    if _UNIT.search(row) and not _TIMED.search(row):
+        return True
+    noun = "x" in met and not known
+    if noun and ("%" in row or not classes_in(of) & set("drBG")):
+        return True
+    worded = any(cell.strip(" -") and not _NUMBER.search(cell) for _, cell in above)
+    told = any(is_known(name) or not classes_in(name) for name, _ in above)
+    if noun:
+        return worded or told
+    return worded and "%" not in cell and not (met & set("BRSn") or _LETTERED.fullmatch(row))

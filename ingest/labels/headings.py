@@ -380,7 +380,8 @@ def is_open(line: str) -> bool:
     """Whether a short line goes on in the next: it ends in a comma or a small word."""
     last = "".join(line.split()[-1:])
     small = last in _ABOUT or (last.isalpha() and last not in "dg" and class_of(last) in "dvpIzwj")
-    return small or last[-1:] in ("-", ",", "(")
+    empty = last == "-" and line.rstrip(" -\t").endswith(":")  # "A: -"
+    return small or (last[-1:] in ("-", ",", "(") and not empty)
 
 
 def of_nothing_else(words: str) -> bool:

@@ -343,6 +343,11 @@ _TELLING = {
 }
 WORDS = by_word(TONGUES) | by_word(CLASSES)
 KINDS = by_word(SPECIMENS)
+KINDS |= {
+    lead + word: KINDS[word]  # "Aspiratgerinnsel"
+    for lead in ("aspirat", "aspirations", "knochenmark", "knochenmarks", "mark", "partikel")
+    for word in ("clot", "clots", "koagel", "koagulum", "gerinnsel", "ausstrich", "ausstriche")
+}
 WORDS |= dict.fromkeys(KINDS, "S")
 _TELLS = {
     word: [name for name, said in _TELLING.items() if word in said.split()]

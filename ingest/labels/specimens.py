@@ -10,19 +10,30 @@ from ingest.labels.languages import WORDS, by_word
 from ingest.labels.tokens import Sentence, after_any, class_of
 
 _NAME = r"(?:(?!  )[^.:;,()\n]){2,60}"
-_ID = r"[a-h]\d?|\d{1,2}"
+_ID = r"[a-h]\d?|\d{1,2}|i{1,3}|iv"
 # "(1) core biopsy", "Slide 2: clot", "Block A1 (core)", "B. clot"
 _DECLARED = re.compile(
-    r"[\s(\[](?P<id>[a-h\d]\d?)(?:[)\]]?[.:]|[)\]]|(?<=[a-h]),| [=-](?= )| (?=\())[ \t]*\(?"
+    r"[\s(\[](?P<id>[a-h\d]\d?|i{1,3}|iv)"
+    r"(?:[)\]]?[.:]|[)\]]|(?<=[a-h]),| [=-](?= )| (?=\())[ \t]*\(?"
     rf"(?P<name>[^\W\d_]{_NAME})(?=(?P<more>(?:,{_NAME}){{0,4}}))"
 )  # begins with one character: what stands before it is looked at behind each
 _BEFORE = re.compile(r"(?:(?:[.;,:\n]|  )[ \t]*|[^\W\d_](?<!\w\w)[^\W\d_]{2,11} )[(\[]?$")
+# "A1 core, A2 clot": without a mark the letters of a list, and no article
+_LISTED = re.compile(
+    r"(?:^|[.:;,(\n]|\band)[ \t]*(?:(?P<unit>[^\W\d_]{3,12}) (?=\d))?"
+    r"(?P<id>(?(unit)\d{1,2}|[a-h]\d?)) (?P<name>[^\W\d_](?:(?!  | and )[^.:;,()\n]){2,60})"
+)
 _BEHIND = re.compile(rf"[(\[](?P<id>{_ID})[)\]]")  # "Trephine (A)"
 _ENDS = re.compile(r"[.:;,()\n]")  # of a name
 # what a sentence begins with: "(A)", "B)", "1.", "Slide 2:"
 _LEADS = re.compile(
-    rf"\s*(?:(?P<unit>[^\W\d_]{{3,12}}) )?[(\[]?(?P<id>{_ID})(?:[)\]]?[.:]|[)\]]| -|(?= is| was)"
+    rf"\s*(?:(?P<unit>[^\W\d_]{{3,12}}) )?[(\[]?(?P<id>{_ID})(?:[)\]]?[.:]|[)\]]| [-=]"
+    r"|(?= (?:is|was|has|had|shows?|contains?|consists?|measures?)\b)"
     r"|(?(unit)(?: [^\W\d_]{3,20}:|[ \t]*$)|(?!)))(?=\s|$)"
+)
+# "A2 45% cellular", "B Zellularität 65 %", but no "B cells"
+_BARE_LEAD = re.compile(
+    r"\s*(?P<id>[a-h]\d|[b-h](?=\s)(?![ -]+(?:cell|zell(?:e|ig)|lymph))|a(?=\szellul))(?=\s)"
 )
 _NAMED = re.compile(
     rf"(?P<unit>[^\W\d_]{{3,12}} )?(?P<open>[(\[])?\b(?P<id>{_ID})\b(?(open)[)\]])(?! ?(?:[cm]m|%))"
@@ -70,6 +81,13 @@ def declared(folded: str) -> dict[str, Material]:
     for said in _BEHIND.finditer(folded):
         last = _ENDS.split(folded[max(0, said.start() - 60) : said.start()])[-1]
         names.append((said["id"], [last]))
+    listed = {
+        said["id"]: said["name"]
+        for said in reversed([*_LISTED.finditer(folded)])
+        if class_of(said["unit"] or "slide") in "Gtx"
+        and material_of(said["name"]) not in ("unknown", "general")
+    }
+    names += [(at, [it]) for at, it in listed.items() if len(listed) > 1]
     for label, said_to_be in names:
         old = not classes_in(said_to_be[-1]).isdisjoint("br")  # "C: outside slides, core of 2020"
         materials = (material_of(name.strip()) for name in said_to_be)
@@ -88,6 +106,8 @@ def lead(words: str, known: dict[str, Material]) -> tuple[Material, int] | None:
     It is unknown where others of its kind are declared: "(3)" beside "(1) core, (2) clot".
     """
     met = _LEADS.match(words)
+    if not met and (bare := _BARE_LEAD.match(words)) and bare["id"] in known:
+        return known[bare["id"]], bare.end()
     if not met or class_of(met["unit"] or "slide") not in "Gtx" or not _is_used(met["id"], known):
         return None
     return _said_of(met["id"], known), met.end()

@@ -136,3 +136,48 @@ def test_each_core_has_its_letter_and_what_is_declared_holds(frame: str, a: str,
     # an article is no letter, and readers are no cores
     assert parse("Core biopsy: a 40% cellular marrow, a 60% involved one.").value in (40, None)
     assert parse("Core biopsy. Reader A: 30% cellular. Reader B: 50% cellular.").value is None
+
+
+LISTED = """{a} {one}{lost}, {b} {other}.
+Specimens: {a} {one}{lost}; {b} {other}.
+Received: {a} {one}{lost} and {b} {other}.
+Blocks
+{a} {one}{lost}
+{b} {other}""".replace("\n{", "¶{").splitlines()
+OF_A_LETTER = """{} is {}% cellular.
+{} has a cellularity of {}%.
+{}: cellularity {}%.
+{} = {}% cellular.
+{}. Cellularity {}%.""".splitlines()
+
+
+@pytest.mark.parametrize("frame", LISTED)
+@pytest.mark.parametrize(("a", "b"), [("A", "B"), ("B", "A"), ("A1", "A2"), ("C2", "B1")])
+@pytest.mark.parametrize("lost", ["", " (lost in processing)", " (not received)"])
+def test_letters_of_a_list_need_no_mark(frame: str, a: str, b: str, lost: str) -> None:
+    for n, (one, other) in enumerate(itertools.product(CORES, OTHERS)):
+        said = frame.format(a=a, b=b, one=one, other=other, lost=lost).replace("¶", "\n")
+        finding = OF_A_LETTER[n % len(OF_A_LETTER)]
+        core, clot = finding.format(a, 40), finding.format(b, 80)
+        assert parse(f"{said}\n{clot}").value is None, said
+        assert parse(f"{said}\n{a}: -\n{clot}").value is None, said
+        assert parse(f"{said}\n{a} consists of cortical bone. {clot}").value is None, said
+        if not lost:
+            assert parse(f"{said}\n{core}").value == 40, said + core
+            assert parse(f"{said}\n{core} {clot}").value in (40, None), said + core
+
+
+@pytest.mark.parametrize("rest", ["a clot and a smear", "B cells", "a section of a vertebra"])
+def test_an_article_and_cells_are_no_letters(rest: str) -> None:
+    for core in CORES:
+        assert parse(f"Received: a {core}, 12 mm; {rest}. Marrow cellularity 40%.").value == 40
+    assert parse(f"Core biopsy: 40% cellular, {rest} in 5% of the cells.").value in (40, None)
+
+
+@pytest.mark.parametrize("clot", ["Aspiratgerinnsel", "Markkoagel", "Aspirationsclot"])
+def test_a_german_word_that_ends_in_clot_is_one(clot: str) -> None:
+    for v in (10, 45, 90):
+        both = f"{clot}: Zellgehalt 30 %. Stanze: Zellgehalt {v} %."
+        assert parse(both).value == v
+        assert parse(f"A: {clot}, B: Stanzzylinder.\nA: Zellgehalt {v} %.").value is None
+        assert parse(f"{clot}: Zellgehalt {v} %. Stanze: kein Mark.").value is None

@@ -162,7 +162,8 @@ _AFTER = re.compile(
 )
 # "cellularity sixty.", "cellularity of fifty to sixty,": a number in words without a sign
 _TOLD = re.compile(
-    rf"ellularity:? (?:(?:is|was|of|at|about|around) )*(?P<said>{_WORDED}(?: (?:to|or) {_WORDED})?)"
+    rf"ellularity:? (?:(?:is|was|of|at|about|around) )*(?!null\b)"
+    rf"(?P<said>{_WORDED}(?: (?:to|or) {_WORDED})?)"
     r"(?= ?[,;.)\n]| ?$)"
 )
 _NO_FIGURE = re.compile(

@@ -6,6 +6,7 @@ import csv
 import html.parser
 import json
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from ingest.labels.abreast import unfolded
@@ -25,6 +26,8 @@ _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _NAMED = re.compile(r"^(?:[A-Za-z]*[a-z][A-Z][a-z]|[A-Z]+[.][A-Z]+\b)", re.MULTILINE)
 # results that stand no more, of HL7 (deleted, wrong, without result, pending, unverified) and FHIR
 _VOID, _VOID_OF_FHIR = ("D", "W", "X", "I", "R"), ("entered-in-error", "cancelled")
+# "  - value: 40", in a record whose parts are set in
+_NESTED = re.compile(r"(?P<lead> *(?:- )?)(?P<key>[a-z][a-z\d_]*):(?: (?P<value>.*))?")
 _BARE = ("text", "value", "valueString", "valueInteger", "valueDecimal", "div")  # say no more
 _VALUES = ("valueQuantity", "valueRange", "valueRatio")
 _OF_QUANTITY = {*LOW_ENDS, *HIGH_ENDS, "comparator", "operator", "value", "unit"}
@@ -43,6 +46,8 @@ def as_text(text: str) -> str:
         return plain
     if re.match(r"\x0b?(?:MSH|FHS|BHS|PID|OBR|OBX)\|", lead):
         return _of_hl7(text)
+    if (plain := _of_nested(text)) is not None:
+        return plain
     if lead.startswith("<") and not TAG.search(text[:4000]):
         return _of_tags(text, is_xml=True)
     if TAG.search(text):
@@ -124,6 +129,29 @@ def _of_json(text: str) -> str | None:
     return "\n".join(lines)
 
 
+def _of_nested(text: str) -> str | None:
+    """A record in YAML: fields below fields, in small letters and without a text between."""
+    fields = [_NESTED.fullmatch(line.rstrip()) for line in text.splitlines() if line.strip()]
+    if len(fields) < 3 or not all(fields) or not any(it and it["lead"] for it in fields):
+        return None
+    whole: dict[str, Any] = {}
+    open_ = [(-1, whole)]  # the records that a field may stand in, with the indents of their keys
+    for field in filter(None, fields):
+        indent, key = len(field["lead"]), field["key"]
+        value = (field["value"] or "").strip(" \"'")
+        while open_[-1][0] >= indent:
+            open_.pop()
+        into = open_[-1][1]
+        if key in into or "-" in field["lead"]:
+            return None
+        into[key] = None if value in ("null", "~") else value or {}
+        if not value:
+            open_.append((indent, into[key]))
+    lines = list[str]()
+    _json_lines(whole, "", lines, {})
+    return "\n".join(lines)
+
+
 def _specimens(value: Any) -> dict[str, str]:
     """What each Specimen of a FHIR resource is, by its id."""
     if isinstance(value, list):
@@ -150,11 +178,14 @@ def _json_lines(value: Any, name: str, lines: list[str], known: dict[str, str]) 
     """One paragraph a text; an Observation is "name: value unit"."""
     if isinstance(value, dict) and value.get("status") in _VOID_OF_FHIR:
         return
+    of = _spoken(name).lower()
+    aside = f"{of} " if _is_aside(of) else ""  # what the path says of all that is below it
     if isinstance(value, dict):
         named = _display(value.get("code")) if "code" in value else ""
         quantity = next((key for key in _VALUES if isinstance(value.get(key), dict)), "")
         if quantity:
             named = (named or str(value.get("name") or "") or name) + _specimen(value, known)
+            named = named if of in named.lower() else aside + named
             lines += [f"{named}: {_quantity(value[quantity])}", ""]
             told = (quantity, "code", "name")
             value = {key: one for key, one in value.items() if key not in told}
@@ -170,16 +201,15 @@ def _json_lines(value: Any, name: str, lines: list[str], known: dict[str, str]) 
             cut = words.index(named_by) + 1 if named_by in words else 0
             parts = (words[:cut], figures + words[cut:])
             both = [" ".join(flat[key] for key in part) for part in parts]
-            lines += [": ".join(both), ""]
+            lines += [aside + ": ".join(both), ""]
             return
         if "cellul" in name.lower() and (ends := _quantity(value)):
             lines += [f"{_spoken(name)}: {ends}", ""]
             value = {key: one for key, one in value.items() if key not in _OF_QUANTITY}
         for key, one in value.items():
             label = name if key in _BARE and name else key
-            of = _spoken(name).lower()
             inner = isinstance(one, dict) and not _BESIDE.search(key.lower())
-            if label == key and (_tells(of) or (inner and is_measured(of))):
+            if label == key and (aside or _tells(of) or (inner and is_measured(of))):
                 label = f"{name} {key}"  # "core_biopsy": {"cellularity": ...}
             _json_lines(one, str(value.get("title") or label), lines, known)
     elif isinstance(value, list):
@@ -193,6 +223,11 @@ def _json_lines(value: Any, name: str, lines: list[str], known: dict[str, str]) 
 def _tells(name: str) -> bool:
     """Whether a name tells of what, or of when, the fields below it are."""
     return material_of(name) not in ("unknown", "general") or is_historic(name)
+
+
+def _is_aside(name: str) -> bool:
+    """Whether a name says that what is below it is a norm or of before: "reference", "prior"."""
+    return is_historic(name) or (names_norm(name) and not name.startswith("patient"))
 
 
 def _quantity(value: dict[str, Any]) -> str:
@@ -235,7 +270,7 @@ def _of_hl7(text: str) -> str:
         return text
     lines: list[str] = []
     last = ""
-    for segment in message:
+    for segment in _standing(message):
         kind = str(segment[0])
         if kind == "NTE" and len(segment) > 3:
             lines.append(_unescaped(str(segment[3])))
@@ -256,6 +291,19 @@ def _of_hl7(text: str) -> str:
         lines.append(said if goes_on else f"\n{name}: {said}")
         last = name
     return "\n".join(lines)
+
+
+def _standing(message: Iterable[Any]) -> list[Any]:
+    """The segments, without numbers that a corrected one of the same code and order follows."""
+    order, corrected, numbered = 0, dict[tuple[Any, ...], int](), []
+    for n, segment in enumerate(message):
+        order += str(segment[0]) in ("OBR", "SPM")
+        number = str(segment[0]) == "OBX" and len(segment) > 5 and str(segment[2]) in ("NM", "SN")
+        of = (order, str(segment[3]), str(segment[4])) if number else ()
+        if number and len(segment) > 11 and str(segment[11]).strip() == "C":
+            corrected[of] = n
+        numbered.append((n, of, segment))
+    return [segment for n, of, segment in numbered if n >= corrected.get(of, 0)]
 
 
 def _component(coded: str) -> str:
@@ -287,6 +335,24 @@ _CHOSEN = re.compile(
 )
 
 
+# "<low>50</low><high>70</high>"
+_TWO_ENDS = re.compile(
+    rf"(?<!\s)\s*<(?P<a>{'|'.join(LOW_ENDS)})>\s*(?P<low>[\d.]+)[\s%]*</(?P=a)>\s*"
+    rf"<(?P<b>{'|'.join(HIGH_ENDS)})>\s*(?P<high>[\d.]+\s*%?)\s*</(?P=b)>\s*"
+)
+
+
+_TAG = re.compile(r"</?(?P<name>\w+[A-Z]\w*)")
+_OF_SAMPLE = re.compile("ellul|lot|spirat|iops|ore")
+
+
+def _parted(tag: re.Match[str]) -> str:
+    """A tag as words where they name a sample, a norm or a time: "<clotSection>"."""
+    name = tag["name"]
+    told = _OF_SAMPLE.search(name) or _is_aside(_spoken(name).lower())
+    return _CAMEL.sub("_", tag[0]) if told and name.lower() not in _SILENT else tag[0]
+
+
 class _Tags(html.parser.HTMLParser):
     """Words of HTML, CDA and other XML: titles are headings, cells stand between bars.
 
@@ -315,7 +381,7 @@ class _Tags(html.parser.HTMLParser):
     def _named(self, tag: str, said: dict[str, str]) -> None:
         """What the attributes of an XML tag tell: of what it is, and its value."""
         for heading in (tag, said.get("type", "").lower()):
-            if heading and _tells(heading):
+            if heading and (_tells(heading) or _is_aside(heading)):
                 self.pieces.append(f"\n\n{heading}:\n")
         ends = [said[key] for key in LOW_ENDS + HIGH_ENDS if key in said]
         value = said.get("value", " - ".join(ends) if len(ends) == 2 else "")
@@ -342,7 +408,7 @@ class _Tags(html.parser.HTMLParser):
         if self.is_xml:
             ends = {"title": ":\n", "caption": ":\n", "name": ": "}
             ends |= {"k": ": ", "key": ": ", "label": ": "}
-            ends |= {tag: "\n\nreport:\n"} if is_historic(tag) else {}
+            ends |= {tag: "\n\nreport:\n"} if _is_aside(tag) else {}
             self.pieces.append(f" {unit}" if unit else ends.get(tag, ""))
         elif tag in ("p", "table", "h1", "h2", "h3", "h4"):
             self.pieces.append("\n\n" if tag != "p" else "\n")
@@ -359,9 +425,8 @@ class _Tags(html.parser.HTMLParser):
 def _of_tags(text: str, *, is_xml: bool) -> str:
     parser = _Tags(is_xml=is_xml)
     if is_xml:  # "<clotSection>"
-        text = re.sub(
-            r"</?\w*(?:ellul|lot|spirat|iops|ore)\w*", lambda tag: _CAMEL.sub("_", tag[0]), text
-        )
+        text = _TAG.sub(_parted, text)
+        text = _TWO_ENDS.sub(r"\g<low> - \g<high>", text)
         text = _CHOSEN.sub(lambda one: f" {one['said']}" if one["yes"] else "", text)
     text = re.sub(
         r"(?<!\s)\s+(?=<dd\b)|(?<=</span>)(?=<span)", lambda gap: " "[bool(gap[0]) :], text

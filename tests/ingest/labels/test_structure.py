@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
@@ -79,3 +80,78 @@ def test_a_result_of_hl7_is_of_its_order_and_specimen(of: str, want: int | None)
         assert parse(start + order + result).value == want, order
         other = "OBR|2|||C^Chemistry\rOBX|1|NM|G^Glucose^L||90|mg/dl||N|||F\r"
         assert parse(start + order + result + other).value == want
+
+
+# what a path of names says that is above a value: that it is no reading of now
+ASIDE = [
+    "reference",
+    "reference_range",
+    "expected",
+    "normal_for_age",
+    "limits",
+    "previous",
+    "prior",
+]
+
+
+def as_xml(record: dict[str, object]) -> str:
+    inner = (
+        f"<{key}>{as_xml(one) if isinstance(one, dict) else '' if one is None else one}</{key}>\n"
+        for key, one in record.items()
+    )
+    return "".join(inner)
+
+
+def as_yaml(record: dict[str, object], lead: str = "") -> str:
+    said = ""
+    for key, one in record.items():
+        inner = isinstance(one, dict)
+        value = f"\n{as_yaml(one, lead + '  ')}" if isinstance(one, dict) else f" {one}\n"
+        said += f"{lead}{key}:{value if inner or one is not None else ' null' + chr(10)}"
+    return said
+
+
+WRITTEN = {
+    "json": lambda record: json.dumps(record, indent=1),
+    "xml": lambda record: f"<report>{as_xml(record)}</report>",
+    "yaml": as_yaml,
+}
+
+
+@pytest.mark.parametrize("kind", WRITTEN)
+@pytest.mark.parametrize("aside", ASIDE)
+def test_the_path_above_a_value_says_what_it_is(kind: str, aside: str) -> None:
+    values: list[object] = [{"low": 30, "high": 60}, {"value": 45, "unit": "%"}, "30-60%", 45]
+    for norm, inner, before in itertools.product(values, ("", "result", "marrow"), (0, 1)):
+        beside: dict[str, object] = {"cellularity": norm, "blasts": "3%"}
+        beside = {inner: beside} if inner else beside
+        for value, want in (({"value": 70}, 70), ("10%", 10), (None, None), ("increased", None)):
+            own: dict[str, object] = {"result": {"cellularity": value, "fibrosis": 0}}
+            parts = [{aside: beside}, own] if before else [own, {aside: beside}]
+            text = WRITTEN[kind]({"specimen": "core biopsy", **parts[0], **parts[1]})
+            assert parse(text).value == want, text
+
+
+@pytest.mark.parametrize("kind", WRITTEN)
+def test_two_ends_of_the_present_core_are_a_range(kind: str) -> None:
+    for low, high in ((5, 15), (40, 60)):
+        record = {"cellularity": {"low": low, "high": high}}
+        for of, want in (("core biopsy", (low + high) / 2), ("clot section", None)):
+            text = WRITTEN[kind]({"specimen": of, "length": "14 mm", "findings": record})
+            assert parse(text).value == want, text
+
+
+def test_a_corrected_result_stands_for_the_one_of_its_code() -> None:
+    line = "OBX|1|NM|{}^{}||{}|%|||||{}"
+    for old, new in ((60, 20), (5, 90)):
+        first = line.format("C1", "Cellularity core", old, "P")
+        last = line.format("C1", "Cellularity core", new, "C")
+        other = line.format("B1", "Blasts", new, "C")
+        assert parse(f"{first}\n{last}\n{other}").value == new
+        assert parse(f"{first}\n{other}").value == old
+        assert parse(f"{first}\n{last.replace('|C', '|F')}").value is None
+
+
+def test_null_is_no_number_but_of_german() -> None:
+    assert parse("Core biopsy\nCellularity: null\nBlasts: 3%").value is None
+    assert parse("Stanze\nZellularität: null Prozent\nBlasten: 3 %").value == 0

@@ -13,7 +13,7 @@ _THEIRS = re.compile(
     r"|rev|read)|zweitmeinung|konsil|referenz|expertise|relecture|avis\b)"
 )
 # "a second biopsy was taken", "the repeat trephine", but not "additional levels"
-_NEW_SAMPLE = re.compile(
+NEW_SAMPLE = re.compile(
     r"\b(?:second|third|repeat(?:ed)?|subsequent|new|follow-?up|later|another|additional|further|neuen?"
     r"|zweite|weitere|nouvelle|autre|deuxième)[ -](?:\w+ ){0,2}(?:biops|cores?\b|treph|specimen"
     r"|sample|procedure|stanz|carotte|ponction)|\bre-?biops"
@@ -33,7 +33,7 @@ def may_be_anothers(heading: str, said: str) -> Literal["", "theirs", "unclear"]
         return ""
     if _THEIRS.search(heading):
         return "theirs"
-    return "unclear" if _THEIRS.search(said) or _NEW_SAMPLE.search(f"{heading} {said}") else ""
+    return "unclear" if _THEIRS.search(said) or NEW_SAMPLE.search(f"{heading} {said}") else ""
 
 
 def unsigned_as_signed(sentence: Sentence, known: set[tuple[float, ...]]) -> str:

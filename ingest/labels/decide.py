@@ -10,9 +10,10 @@ from ingest.labels.claims import Claim, left_open
 from ingest.labels.grammar import FILLED
 from ingest.labels.headings import classes_in, is_historic, is_remark
 from ingest.labels.languages import HIGH_ENDS, LOW_ENDS
-from ingest.labels.received import OTHER, absent, is_of_a_core, names_no_core
+from ingest.labels.received import OTHER, absent, denied_at, is_of_a_core, names_no_core
 from ingest.labels.segments import Segment
 from ingest.labels.specimens import declared
+from ingest.labels.tokens import sentence_of
 from ingest.labels.voids import taken_back_at, unread_cores
 
 EVIDENCE_CHARACTERS = 200
@@ -70,8 +71,8 @@ def decide(
     claims = _of_the_findings(claims)
     good = [claim for claim in claims if claim.counts]
     hidden = [claim for claim in claims if claim.may_count or _is_hidden(claim)]
-    taken_back = taken_back_at(folded, segments)
-    if taken_back >= 0 and not (good := _put_instead(good, claims, taken_back)):
+    taken_back = max(taken_back_at(folded, segments), denied_at(folded, segments))
+    if taken_back >= 0 and not (good := _put_instead(good, claims, taken_back, segments)):
         return none_read("a correction takes the figure back")
     if not good and not declared(folded) and all(it.material != "core" for it in segments):
         good = [claim for claim in claims if claim.may_be_of_the_core]
@@ -129,10 +130,17 @@ def _of_cores(good: list[Claim], folded: str) -> tuple[list[Claim], Reading | No
     return good, none_read(why, read=not empty)
 
 
-def _put_instead(good: list[Claim], claims: Sequence[Claim], taken_back: int) -> list[Claim]:
+def _put_instead(
+    good: list[Claim], claims: Sequence[Claim], taken_back: int, segments: Sequence[Segment]
+) -> list[Claim]:
     """What a correction puts in the place of figures that are taken back."""
     old = {c.figure.parts for c in claims if not c.amends or c.start < taken_back}
-    new = (claim for claim in good if claim.amends and claim.start > taken_back)
+    new = [claim for claim in good if claim.amends and claim.start > taken_back]
+    for segment in segments:  # "evaluation impossible (that of 60% is void)"
+        if segment.at <= taken_back < segment.end:
+            put = {claim.figure.parts for claim in new if claim.segment is segment}
+            named = {figure.parts for figure in sentence_of(segment.text).figures.values()}
+            old |= named - put
     return [claim for claim in new if claim.figure.parts not in old]
 
 

@@ -284,7 +284,7 @@ GENERAL = words_of(
 # how a word begins that marks a correction
 CORRECTIONS = words_of(
     """correct korr corrig berichtig rectif amend revis errat typo mistyp misprint tippfehler
-    schreibfehler coquille nachtrag nachbericht addend supplem supplém ergänz"""
+    schreibfehler coquille nachtrag nachbericht addend supplem supplém complém ergänz"""
 )
 # what is not to be used: a report, a figure, a core
 VOID = (

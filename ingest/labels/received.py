@@ -6,12 +6,15 @@ A sentence tells of a core that is missing if it names the core, denies, and has
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 
+from ingest.labels.amendments import NEW_SAMPLE
 from ingest.labels.asides import ticked
 from ingest.labels.claims import Claim
-from ingest.labels.headings import classes_in
+from ingest.labels.headings import AMENDS, classes_in
 from ingest.labels.languages import by_word
+from ingest.labels.segments import Segment
 from ingest.labels.tokens import encode
 
 # Y what becomes of a core, W what can be read, Z denied; what is left where it holds no marrow: e,
@@ -128,6 +131,8 @@ def _is_parted(folded: str, said: str) -> bool:
 
 def _denial(sentence: str) -> str:
     """The classes of what denies that a core is there, or none: of a sentence or its first part."""
+    if AMENDS.match(sentence):  # "Addendum: no core was received"
+        sentence = sentence.partition(": ")[2] or sentence
     for said in dict.fromkeys((sentence, sentence.partition(", ")[0])):
         if len(said) < _LONGEST and _DENIES.search(said):
             s = _said(said)
@@ -135,6 +140,16 @@ def _denial(sentence: str) -> str:
             if known and _MISSING.search(s) and ("B" in s or re.search("^[^LC]*i[dq]?M", s)):
                 return s
     return ""
+
+
+def denied_at(folded: str, segments: Sequence[Segment]) -> int:
+    """Where an addendum says that there was no core, -1 where none does."""
+    found = [-1]
+    for said, _ in absent(folded) if any(it.amends for it in segments) else ():
+        at = folded.find(said)
+        told = any(it.amends and it.at <= at + len(said) and at < it.end for it in segments)
+        found += [at] if told and not NEW_SAMPLE.search(said) else []
+    return max(found)
 
 
 @lru_cache(maxsize=4)

@@ -12,6 +12,7 @@ from ingest.labels.languages import GENERAL, VOID, words_of
 from ingest.labels.segments import Segment
 from ingest.labels.specimens import SIDES
 from ingest.labels.tokens import class_of, encode
+from ingest.labels.withdrawals import undone_at
 
 _DIGIT = re.compile(r"\d")
 _STEMS = words_of(
@@ -103,6 +104,8 @@ def _withdrawn_at(segment: Segment) -> int:
         return segment.at + false.start()
     if not (segment.amends or _OF_BEFORE.search(segment.text)):
         return -1
+    if segment.amends and (undone := undone_at(segment.text)) >= 0:
+        return segment.at + undone
     said = re.search(
         r"[cz]ellulari|zellgehalt|figure|value|wert|estimate|percentage|reading|chiffre",
         segment.text,

@@ -31,7 +31,7 @@ _LETTERS, _FLAGS = ("l", "h", "n"), ("low", "high", "normal")
 # "away from the cortex the overall cellularity is", "excluding the outer third, it is"
 # "allowing for some crush at the end, it is"
 _AWAY = re.compile(
-    r"(?<![^.,;:()])a[up]?[dqhR]*(?:[xfMBGLtaR]+(?:[pI][dqhR]*[xfMBGLtaR]+)*(?=,|[dqo]*C)|(?=dv))"
+    r"(?:(?<=[FAC])(?=a[up][dqhR]*[xMBGt]+(?:[.,;]|$))|(?<![^.,;:()]))a[up]?[dqhR]*(?:[xfMBGLtaR]+(?:[pI][dqhR]*[xfMBGLtaR]+)*(?=[,.;]|$|[dqo]*C)|(?=dv))"
 )
 _LEAVING = words_of(
     "away apart except excluding ignoring disregarding discounting leaving allowing"
@@ -40,6 +40,10 @@ _LEAVING = words_of(
 _REST = re.compile(r"(?<=F),?(?P<when>[qcwp])[^.;,FN]*?[axv][qx]?(?=[.,;)]|$)")
 _WHEN = words_of("once when if with after wenn sobald nachdem quand si avec une lorsque")
 _GONE = words_of("aside excluded ignored disregarded discounted out off ausgenommen exclue exclus")
+# "average cellularity (range 5-75%) is 25%", "cellularity, with variation from 5 to 70%, is 40%"
+_SPREAD = re.compile(
+    r"(?<=C)(?:\([qvp]+F\)(?=[:v])|,[wpv][^,.;CARSBben]*F[^,.;CARSBben]*,(?=v[qdp]*F))"
+)
 _ASIDE_COMMA = re.compile(r"(C),c[qvdx]{0,3}(?=:)")
 _UNBOXED = str.maketrans("XO", "qq")
 _CHOOSE = re.compile(r"\([xq]R\)(?=:|$)")  # "Cellularity (choose one):"
@@ -62,13 +66,14 @@ def simplified(
     for out in _LEFT_OUT.finditer(s) if "a)" in s else ():
         if words[out.end() - 2] in _OUT:
             s = f"{s[: out.start()]}{'q' * len(out[0])}{s[out.end() :]}"
+    s = _SPREAD.sub(lambda m: "q" * len(m[0]), s) if s.count("F") > 1 else s
     s = s.replace("(R)", "qRq")  # "30% (R) and 50% (L)"
     s = _ASIDE_OF_ALL.sub(lambda m: "q" * len(m[0]), s) if "o" in s else s
     s = _BILINGUAL.sub(lambda m: m[1] + "q" * len(m[2]), s)
     s = _ASIDE.sub(lambda m: m[1] + "q" * len(m[2]) + m[3], s)
     s = _ASIDE_COMMA.sub(lambda m: "C" + "q" * (len(m[0]) - 1), s)
     for aside in _AWAY.finditer(s) if "a" in s else ():
-        if words[aside.start()] in _LEAVING:
+        if words[aside.start()] in _LEAVING:  # or behind: "40% cellular away from the cortex"
             boxed = s[: aside.start()][-1:] == "("  # "50% (excluding nodules, which fill 20%)"
             last = s.find(")", aside.end()) if boxed else aside.end()
             s = s[: aside.start()] + "q" * (last - aside.start()) + s[last:]

@@ -27,7 +27,8 @@ from ingest.labels.headings import (
     names_norm,
 )
 from ingest.labels.languages import KINDS, WORDS, words_of
-from ingest.labels.roles import WE, WITHOUT, Role, changed_to, from_to, role_of
+from ingest.labels.roles import WE, Role, changed_to, from_to, role_of
+from ingest.labels.scopes import Scope, scope_of
 from ingest.labels.segments import Segment
 from ingest.labels.shares import NOUN, PAIR, stands_alone
 from ingest.labels.specimens import is_of_one, side_of
@@ -35,9 +36,7 @@ from ingest.labels.tokens import Sentence, after_any, encode, sentence_of
 from ingest.labels.voids import is_left_out
 
 Owner = Literal["cellularity", "unclear"]  # what has another owner is no claim
-Scope = Literal["whole", "overall", "part", "extreme", "aside"]
 _BESIDE = re.compile(r"C[MBGvqdiuz:]*F$")  # "Cellularity 30% +++"
-_OF_LAST = re.compile(r"\(?[^,(]*a[^,(]*(?=[pj])")  # "20% [in subcortical spaces] to 50%"
 # "cellularity is 60%, no, I was on another case, make that 40%": the last one holds
 _SPOKEN = re.compile(
     r"C[^.;C]*,d*(?:ix?|E[^.;C]*),(?:[^.;C]*,)?[dvqpno]*(?P<f>F)(?=[.;,)]|p[dn]*[BMR]|$)"
@@ -47,6 +46,19 @@ _OF_KEY = re.compile(r"b:[^n:;.]*F[^n:;.]*$|\(b[^n().]*F[^n().]*$")
 _NOT_BUT = re.compile("iF[^F.;]*j[dq]*$")  # "is not 85% as typed but 40%"
 _WITH_LAST = re.compile("F(?:[(,]?jd?|[^F.;:vn]*j[^F.;:vn]*)$")
 _KEY = re.compile(r"\s*cellularity ?:")
+# "site 1, 25%, blasts 7%; site 2, 40%": the other core's, whatever stands between
+_NOUN_BEFORE = re.compile(r"[xLfK][:vpIqdh(]*$")
+_OWN_NOUN = re.compile("[,;j][dqh]*[xLfK]+[vq:]*$")  # "is revised to 60%, blasts 7%"
+_OTHER_CORE = re.compile(r"[;,.j][dqpuMBG]*R[dqMBG]*(?:\([^()F]*\))?[,:vpqd]*F$")
+# behind a figure, without a change: "40%, blasts 7%", "40% (ref 40-60)", "40%; M:E 3:1"
+_TAIL = re.compile(
+    r"(?<=F)(?:,(?:d?[xLfK]+[qv:]*F(?:[,j]d?(?=[xLfK])|(?=[.;]|$)))+|wd?F[hq]*[xLfK]+"
+    r"|\([dq]*[ey][^()]*\)(?=[.;]|$)|(?=;[^FC]*$)).*"
+)
+_HAS_ITS = re.compile("[xLfK]+[qvp:]*F|(?<=[wj,])[q]*F[hq]*[xLfK]+")  # a noun with its figure
+_TO_END = re.compile(
+    r"^(?:to|bis|à|auf)\b|\b(?:as (?:much|high)|a (?:high|maximum|peak) of|up to)\b"
+)  # of a spread
 _ERRORS = words_of("error incorrect incorrectly mistakenly wrongly erroneously")
 _AGE = re.compile(r"\b(?:age|alter|âge)")
 # what says that there is more than one reading to take the mean of
@@ -217,22 +229,37 @@ def _claims(sentence: Sentence, segment: Segment) -> Iterator[Claim]:
             cells = share_of(figure, sentence.figures[ratio[at]]) if at in ratio else figure
             if cells is not None:
                 claim = _claim(sentence, s, segment, at, cells, ties[at])
-                listed = last is not None and ties[at] == "listed"
-                ruled = last and last.role != "finding" and listed
-                if last and last.now and listed:
-                    claim = replace(claim, now=True)
-                if last and last.earlier and listed and _OF_KEY.search(s, 0, at):
-                    claim = replace(claim, earlier=True)
-                if last and last.earlier and listed and _NOT_BUT.search(s, 0, at):
-                    claim = replace(claim, amends=True)
-                if last and ruled and _WITH_LAST.search(s, 0, at):
-                    claim = replace(claim, role=last.role)  # "below 25% (or 25-50% with ...)"
-                apart = claim.side and last and last.side not in ("", claim.side)
-                if last and listed and apart and claim.scope != "overall":
-                    claim = replace(claim, scope=last.scope)  # "one end 20%, the other 60%"
+                if last and ties[at] == "listed":
+                    claim = _listed(claim, last, sentence, s, at)
                 yield (last := claim)
-        elif s[at] == "F" and at not in ratio.values() and (at in odd or may_be(s, at)):
-            yield replace(_claim(sentence, s, segment, at, figure, ""), owner="unclear")
+        elif s[at] == "F" and at not in ratio.values():
+            clause = _HAS_ITS.sub("", s[after_any(s, ";.", at) : at])
+            other = bool(last and last.side) and _OTHER_CORE.search(s, 0, at + 1) is not None
+            if (
+                (other and not set("xLfK") & set(clause))
+                or at in odd
+                or may_be(s, sentence.words, at)
+            ):
+                yield replace(_claim(sentence, s, segment, at, figure, ""), owner="unclear")
+
+
+def _listed(claim: Claim, last: Claim, sentence: Sentence, s: str, at: int) -> Claim:
+    """A claim as the one before it in its list leaves it."""
+    if last.now:
+        claim = replace(claim, now=True)
+    if last.earlier and _OF_KEY.search(s, 0, at):
+        claim = replace(claim, earlier=True)
+    if last.earlier and _NOT_BUT.search(s, 0, at):
+        claim = replace(claim, amends=True)
+    if last.role != "finding" and _WITH_LAST.search(s, 0, at):
+        claim = replace(claim, role=last.role)  # "below 25% (or 25-50% with ...)"
+    if claim.side and last.side not in ("", claim.side) and claim.scope != "overall":
+        claim = replace(claim, scope=last.scope)  # "one end 20%, the other 60%"
+    between = " ".join(sentence.words[s.rfind("F", 0, at) + 1 : at])
+    if claim.scope == "whole" and claim.side == last.side and _TO_END.search(between):
+        # "overall it runs from as little as 10% to 60% along the core"
+        claim = replace(claim, scope=last.scope, material=last.material)
+    return claim
 
 
 def left_open(segments: Iterable[Segment], claims: Iterable[Claim]) -> bool:
@@ -289,7 +316,8 @@ def _corrections(
         beside = n_old and s.count("F") > 1
         new = put or (beside and figure.parts not in said)
         old = "b" in since and not new  # "(was 40%)"
-        owned = re.search(r"[xLfK][:vpIqdh(]*$", since) and s[at + 1 : at + 2] == "p"
+        owned = s[at + 1 : at + 2] == "p" and _NOUN_BEFORE.search(since) is not None
+        owned = owned or _OWN_NOUN.search(since) is not None
         if s[at] != "F" or at < mark or old or (segment.at + figure.start in known and not put):
             continue
         if (NOUN.match(s, at + 1) and not put) or re.search(r"f[MGv:q]*$|h[pdq]*y+\($", since):
@@ -314,6 +342,7 @@ def _going_on(
 ) -> Iterator[Claim]:
     """The claims of a sentence without a noun of its own: "Left: 30%.", "It is 40%."."""
     s = sentence.classes
+    s = _TAIL.sub(lambda tail: ".".ljust(len(tail[0]), "q"), s)
     at = s.find("F")
     alone = s.count("F") == 1 and "N" not in s and stands_alone(sentence, s, at)
     told = any(c == "o" != WORDS.get(w) for c, w in zip(s, sentence.words, strict=True))
@@ -331,6 +360,7 @@ def _going_on(
         same = last and not (named or found or other)  # "Clot: 40%. It is 50% at most."
         role = last.role if last and claim.role == "finding" else claim.role
         claim = replace(claim, now=claim.now or told)
+        same = same or (last and set(s[:at]) & set("BRSbno") == {"R"})  # "- Right: 15%. Left: 20%"
         yield replace(claim, material=last.material, role=role) if last and same else claim
 
 
@@ -341,12 +371,13 @@ def _claim(
     role, mark, amends = role_of(s, at, sentence, segment)
     since = s.rfind("F", 0, at) + 1
     if tie == "listed" and ",v" not in s[since:at]:  # "which should be 50% at this age, is 80%"
-        role = "norm" if _AGE.search(" ".join(sentence.words[since:at])) else role
+        own = after_any(s, ",;", at) if _OTHER_CORE.search(s, 0, at + 1) else since
+        role = "norm" if _AGE.search(" ".join(sentence.words[max(since, own) : at])) else role
     first = from_to(sentence, s, at)
     if first is not None:  # "from 80% at diagnosis to 10%"
         changed = bool({"g", "E"} & set(s[:first]))
         mark = "" if changed else mark
-    scope = _scope(s, at)
+    scope = scope_of(s, at)
     one = scope == "overall" and is_of_one(s, at)  # of that core, not of all
     old = mark in ("b", "r", "k") or (is_historic(segment.heading) and mark != "n")
     return Claim(
@@ -364,33 +395,6 @@ def _claim(
         spread=first is not None or PAIR.search(s, 0, at) is not None,
         amends=amends,
     )
-
-
-def _scope(s: str, at: int) -> Scope:
-    """What of the marrow a figure is of, by its own clause."""
-    mean = re.search(r"o[qvpd:]*F(?![pI][dqh]*[MBG])", s)  # no "nodules, say 20% of the space"
-    if mean and s.count("F") > 1:
-        return "overall" if mean.end() - 1 == at else "aside" if "a" in s[:at] else "part"
-    if s[at - 1 : at] == "(":
-        s = s[: at + 1] + s[at + 1 :].replace(")", "q", 1)  # "fatty (10%) and not representative"
-    stop = re.search(r"[.;,()FN]|$", s[at + 1 :])
-    boxed = s[at - 1 : at] == "("  # what stands before "(10% cellular)" is of it
-    begin = after_any(s, ".;,jF" if boxed else ".;,(F", at)
-    clause = s[begin:at] + s[at + 1 :][: stop.start() if stop else 0]
-    since = after_any(s, ".;F", at)
-    wide = s[since:at]
-    if s[since - 1 : since] == "F":
-        wide = re.sub("^[qpI]*o(?=[(,j])", "", wide)  # "40% overall (20% here"
-    if s[at - 1 : at] != "(":
-        wide, clause = WITHOUT.sub("", wide), WITHOUT.sub("", clause)
-    if _OF_LAST.match(wide) and "F" in s[:at]:
-        wide = clause = _OF_LAST.sub("", wide) + clause.rpartition(wide)[2]
-    clause = re.sub("w[^vF,]*(?=v)", "", clause)  # "a core with focal hemorrhage shows"
-    clause = re.sub("[xLfKi]+t", "", clause)  # "cellularity 40%, no lymphoid nodules"
-    apart = re.search(r"[,j].*[MB]", wide) or {"M", "t"} & set(clause)
-    if "a" in clause or ("a" in wide and not apart and "o" not in clause):
-        return "aside"
-    return "overall" if "o" in wide + clause else "part" if "t" in clause else "whole"
 
 
 def _material(sentence: Sentence, s: str, at: int, segment: Segment) -> Material:

@@ -91,7 +91,7 @@ def decide(
         c.amends and not c.addressed and (c.figure.low, c.figure.high) not in known for c in hidden
     ):
         return none_read("a correction could not be read for certain", read=False)
-    pool, overall = _decisive(good)
+    pool, overall = _decisive(good, hidden)
     since = min((claim.start for claim in pool if claim.amends), default=0)  # it replaces the old
     doubtful = [c for c in claims if c.may_count and not any(_says_again(c, one) for one in pool)]
     doubtful = [claim for claim in doubtful if claim.amends or claim.start > since]
@@ -233,7 +233,7 @@ def _is_beside(claim: Claim, pool: Sequence[Claim]) -> bool:
     return placed and claim.owner == "unclear" and claim.scope != "overall" and not claim.amends
 
 
-def _decisive(good: list[Claim]) -> tuple[list[Claim], bool]:
+def _decisive(good: list[Claim], hidden: list[Claim]) -> tuple[list[Claim], bool]:
     """The last correction's, today's, overall and core claims, and whether they are overall."""
     amended = [claim for claim in good if claim.amends]
     old = {claim.figure.parts for claim in good if not claim.amends}
@@ -247,16 +247,24 @@ def _decisive(good: list[Claim]) -> tuple[list[Claim], bool]:
     by_name = [claim for claim in good if claim.tie != FILLED]  # a paraphrase may be of a part
     good = by_name or good
     overall = [claim for claim in good if claim.scope == "overall"]
+    overall = _of_all_cores(overall, [*good, *hidden])
     # "some areas 10% and others 70%": what is listed with a part is one
     parts = {
         claim.segment.at
         for claim in good
         if claim.scope == "part" and (claim.tie == "listed" or _SPREAD.search(claim.segment.text))
     }
-    whole = [claim for claim in good if claim.scope == "whole" and claim.segment.at not in parts]
+    whole = [c for c in good if c.scope in ("whole", "overall") and c.segment.at not in parts]
     pool = overall or whole or good
     cores = [claim for claim in pool if claim.material == "core"]
     return cores if cores and _covers(cores, pool) else pool, bool(overall)
+
+
+def _of_all_cores(overall: list[Claim], good: Sequence[Claim]) -> list[Claim]:
+    """Overall figures but those of one core, where another's stands beside or behind them."""
+    first = min((claim.start for claim in overall if claim.side), default=0)
+    sides = {claim.side for claim in good if claim.side and claim.start >= first}
+    return [claim for claim in overall if not claim.side or len(sides) == 1]
 
 
 def _is_focal(claim: Claim) -> bool:

@@ -17,12 +17,13 @@ _COMPARES = OF | words_of(
     """above below over under beyond more less higher lower über unter mehr weniger plus moins
     dessus dessous"""
 )
+_DIFFERS = re.compile(r"\b(?:differ|disagree|deviat)")
 CHANGES = words_of("less more lower higher fewer weniger mehr moins plus")
 _CHANGED = re.compile("dimin|augment|baiss|rédui|accru")  # "diminuée de 30 %"
 _PLACES = words_of("in im on over an auf sur dans")
 
 
-def may_be(s: str, at: int) -> bool:
+def may_be(s: str, words: list[str], at: int) -> bool:
     """Whether a figure that nothing ties may still be meant as the cellularity of its clause."""
     if "C" not in s:
         return False
@@ -32,6 +33,8 @@ def may_be(s: str, at: int) -> bool:
         return False
     if _WITH_NOUN.search(re.sub(r"\([^()]*\)", "", s[:at])):
         return False
+    if words[at - 1] == "by" and _DIFFERS.search(" ".join(words[max(0, at - 5) : at])):
+        return False  # "two readers differ by 10% in cellularity"
     before = s[:at].rstrip("(:vpqdIt")
     nouns = ("x", "L", "f", "K")
     return s[at + 1 : at + 2] not in nouns and before[-1:] not in nouns

@@ -42,6 +42,25 @@ _SCANNED = re.compile(rf"(?<![^\W_]){_SEEN}(?: ?(?:-|to|bis) ?{_SEEN})? ?$")
 _MIXED = re.compile(r"(?:\d[oil]|[oil]\d)(?<![\w.]..)(?!\w)")
 # "ce11ular", "ceIIuIar", "cellu|ar"; "cellu-\nlarity"; "%95"
 _CELL = re.compile(r"ce(?!llular(?:ity)?\b)[l1i|]{2}u[l1i|]a[r1](?:i[t1l][yv])?")
+HEDGE = (
+    r"(?:about|around|approx(?:imately|\.)?|roughly|nearly|almost|some|perhaps|maybe|an estimated"
+    r"|circa|ca\.|etwa|rund|environ)"
+)
+# "low power, 10x", "x10 objective": of the microscope; a word as long stands for each
+_POWER = re.compile(
+    r"\b(?:low|high|medium)[ -]power\b|(?<![\w.,])\d{1,3}x(?!\w)"
+    r"|(?<![\w\]])(?<!\d )x\d{1,3}\b(?! ?[\d%-])"
+)
+_SAYS_NOTHING = {2: "so", 3: "yes", 4: "also", 9: "therefore", 10: "altogether", 12: "nevertheless"}
+# "Cellularity:" or "CELLULARITY" on a line, its value below it or below a blank line
+_KEYS = r"(?:[cz]ellulari?t[^\W\d_]+|zellgehalt|richesse)"
+_VALUE_BELOW = re.compile(
+    rf"{_KEYS}[^\n%:]{{0,25}}(?:\(%\))?:(?:[ \t]*\n)+"
+    rf"(?=[ \t]*(?:{HEDGE} |[<>~]? ?\d(?!\d* - ?[^\W\d])|[\[(][ x]?[\])]))"
+    rf"|^(?:(?!  )[^%:\n\t|;]){{0,40}}{_KEYS}(?:[ \t]*\n)+"
+    r"(?=[ \t]*\d{1,3}(?: ?(?:-|to) ?\d{1,3})? ?(?:%|per ?cent)(?:[.;,\n]|$))",
+    re.MULTILINE,
+)
 _BROKEN = re.compile(r"-(?<=[^\W\d_]-)[ \t]*\n[ \t]*([^\W\d_]+)")
 _TWO = re.compile(r"(\d{1,3}) ?\(([^\W\d_]{3,9}(?:[- ][^\W\d_]{3,6})?)\) ?%")  # "10 (ten) %"
 # "%40", "% 40 - 50", "%40-%50": the sign before its number
@@ -104,16 +123,13 @@ _SIGNS = {"½": 50.0, "¼": 25.0, "¾": 75.0, "⅓": 100 / 3, "⅔": 200 / 3}
 # "40-50", "40 to 50", "20% up to 80%", "between 40 and 50"
 _RANGE = re.compile(
     r" ?(?:-{1,2}(?!>)|~|-?to-?|through|thru|up to|bis|à|voire|until|dash|or|\.\.\.?|…)"
-    r" ?(?:[~<>]|(?:about|around|approx(?:imately|\.)?|nearly|perhaps|maybe|etwa|ca\.|environ)"
-    r"(?= ))? ?"
+    rf" ?(?:[~<>]|{HEDGE}(?= ))? ?"
 )
 _DAY = re.compile(r"\b(?:day|week|month|year|tag|woche|monat|jour|mois) \+?$")  # "day 30 to 50%"
 _EITHER = re.compile(r"\bor\b")
-_AND = re.compile(r" (?:and|und|et) ")
-_BETWEEN = re.compile(
-    r"(?:between|zwischen|entre) (?:(?:about|approximately|etwa|ca\.|environ) )?$"
-)
-_PLUS_MINUS = re.compile(r" *\(? ?(?:±|\+ ?/ ?-|\+-|plus[ /](?:or )?minus) *")
+_AND = re.compile(rf" (?:and|und|et)\s(?:{HEDGE} )?")
+_BETWEEN = re.compile(rf"(?:between|zwischen|entre)\s(?:{HEDGE} )?$")
+_PLUS_MINUS = re.compile(r"[ \n]*\(? ?(?:±|\+ ?/ ?-|\+-|plus[ /](?:or )?minus) *")
 _MORE, _LESS = "more|greater|higher|over|above", "less|lower|fewer|smaller|under|below"
 _NOT = "(?:not|never|nicht|nie|(?:is|does|do|did|was)n't)"
 # "less than", "<", "not more than", "does not exceed"
@@ -138,7 +154,8 @@ _OVER = (
 )
 # "about", "in the region of", "ca."
 _ABOUT = (
-    r"~|±|\+/-|\b(?:about|around|roughly|circa|some|nearly|almost|near(?:er)?|approaching|cca|ca\.?|c\."
+    r"~|±|\+/-|\b(?:um die|about|around|roughly|circa|some|nearly|almost|near(?:er)?|approaching"
+    r"|cca|ca\.?|c\."
     r"|ap+rox\.?|ap+r?\.|something like|approximat(?:e(?:ly|s)?|ing)|close(?:r)? to|etwa|rund|rd\.?"
     r"|ungefähr|ungef\.?|zirka|annähernd|nahezu|fast|beinahe|knapp|gut|environ|quelque|presque"
     r"|pr(?:ès|oche) (?:de|d')|(?:voisine?|autour|aux (?:alentours|environs)) de|à peu près"
@@ -149,7 +166,7 @@ _ABOUT = (
 )
 _SAID = re.compile(
     rf"(?:(?P<under>{_UNDER})|(?P<over>{_OVER}))(?: than)?(?: or equal to)? ?"
-    rf"(?:about |approximately )?$|(?P<about>{_ABOUT})(?: an?| the)?[ :(]{{0,2}}$"
+    rf"(?:{HEDGE} )?$|(?P<about>{_ABOUT})(?: an?| the)?[ :(]{{0,2}}$"
 )
 _said = lru_cache(maxsize=4096)(_SAID.search)  # the names before figures repeat
 _FROM = re.compile(r"\bfrom\b[^.;]*up to $")  # "from 20% in some spaces up to 80%" is a spread
@@ -236,6 +253,9 @@ def fold(text: str) -> str:
     low = _IN_BRACES.sub(lambda m: (m[1] or m[2]).rjust(len(m[0])), low)
     low = _HEADED.sub(lambda m: m[0].replace("\n", " "), low) if "):" in low else low
     low = _JOINED.sub(" ", low)
+    if " power" in low or "0x" in low or "x1" in low or "4x" in low or "x4" in low:
+        low = _POWER.sub(lambda m: _SAYS_NOTHING[len(m[0])], low)
+    low = _VALUE_BELOW.sub(lambda m: m[0].replace("\n", " "), low)
     if "-\n" in low or "- \n" in low:
         low = _BROKEN.sub(_joined, low)
     low = _DOTS.sub(lambda m: "." * len(m[0]), low) if ". . " in low else low

@@ -61,7 +61,7 @@ _TURNED, _ENDS_IN_VERB = re.compile("v[dq]*G?$"), re.compile("[pI]?[dqhnoM]*[MBG
 _FILLED = re.compile(
     r"F(?:[vq]*[pzw][dqG]*(?:K|L(?=v))|pd[dqhno]*[MBG]+w[dqh]*[LK](?!x)|[dqL]*G?(?:K[MGL]?|Lq*[Iz][dq]*[BM]|L)(?=[.;()]|[,j](?!d?Fq*x)|$))"
 )  # "contain 20% hematopoiesis", "is 40% cells"
-_ENDS = re.compile(r"[.,;:()|jwpku?nehbotR/]|I[dqnhy]+[.,;y]|$")  # behind "cellular 40%"
+_ENDS = re.compile(r"[.,;:()|jwpku?nehbotR/]|I[dqnhy]+[.,;y]|I[dqnhyx]*[MBG]|$")  # of a clause
 _SAID = re.compile(r"[MBGRSebcratoknyqdhvEpI,:(|Xu]*")  # between an adjective and its figure
 _CORE_IS = re.compile(r";[dnoRMG]*[MB][MBG]*v[qpd]*F(?:[.;,j)]|$)")  # "...; this core has 40%"
 # "at her age one expects 50%", "hypercellular for age; 70%"

@@ -100,7 +100,8 @@ o together zusammen median weighted
  combined global whole entire agreed adjudicated consensus composite final summary gesamt insgesamt
  durchschnittlich mittlere moyenne ensemble avg ave
 q mehr zurück cca anywhere everywhere taux bit estimation h so rpt approximate très sehr exact
- absolute absolut absolu specify viable upward upwards downward downwards h&e best alike too
+ absolute absolut absolu specify viable power magnification objective upward upwards downward
+ downwards h&e best alike too
  therefore thus
  dagegen hingegen revanche
  hence nil zero nearer nur somewhere perhaps ordre richtig recte lire above below angegeben um uh pt
@@ -176,7 +177,7 @@ K hematopoiese haematopoiese hämatopoiese hämopoese hämopoiese hämatopoietis
  sanguiformateurs hémopoïèse hémopoïétique hématopoïétiquement
 L zelle cellule élément éléments
 f graisses graisseux graisseuse graisseuses adipeuse adipeuses adipocytaires
-M raum räume räumen marklichtung lichtung markareal bälkchen balken spongiosa surfaces aires aire
+M km raum räume räumen marklichtung lichtung markareal bälkchen balken spongiosa surfaces aires aire
  logettes mailles vacuités interstices interosseuse intertrabéculaire intertrabéculaires
  interosseux intertrabekulär médullaires osseux osseuses
 B pbo pbm tréphine trépan trépanobiopsie carottage carottages biopsique biopsiques biopsiée biopsié

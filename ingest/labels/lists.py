@@ -56,7 +56,7 @@ def entry_of(line: str, unit: str, above: str) -> Entry | None:
         return None
     key, signed = item["key"], unit == "%" or item["value"][-1] in "%t"
     share = not unit and "%" in (met := classes_in(key)) and met <= set("oqvd%")
-    if share or (unit and signed and is_of_a_list(key)):
+    if share or (unit and signed and "v" not in classes_in(key) and is_of_a_list(key)):
         names = f"{key.strip()} cellularity {'%' if share else unit.strip()} : "
         return Entry(names=names, at=item.start("value"), text=item["value"])
     return None

@@ -16,7 +16,7 @@ _HAS_ONE = re.compile("d[qhxt]*Fv$")
 _HAS = re.compile(r"(?:(?P<one>d)x{1,2}t?w|x+(?P<has>v))[dqho]*$")
 _ASIDE = re.compile(r"(?<=[CMBG]),[^,FNCAK.;]*,(?=c?v)")  # "cellularity, tumor included, is 40%"
 _PASSING = re.compile(r"(?<=C),[pzI][^,FNCAKHLf.;]*,(?=[dq]*F)")  # "cellularity, on my count, 40%"
-_VERB, _SHOWS = re.compile(r"CxI?[qpd]*F"), re.compile("[BMG]x[qh]*C")
+_VERB, _SHOWS = re.compile(r"CxI?[qpd]*F"), re.compile("[BMG]x[qho]*C")
 _ENDS_OF = words_of("from between von zwischen entre")
 _SUBJECT = re.compile("[xLf]+v")
 _AT_FIRST = words_of("at with mit bei avec à")
@@ -38,6 +38,8 @@ def is_a_verb(s: str, words: list[str], figures: dict[int, Figure], at: int) -> 
         figure = verb.end() - 1
         if "at" in words[at:figure][-2:] or figures[figure].qualifier == "~":
             return True
+    if s[at - 1 : at + 2] == "Cxp" and words[at].endswith("ant"):
+        return True  # "cellularité rangeant entre"
     if not words[at].endswith(("s", "ed")):
         return False
     # "cellularity swings from 10 to 60%", "the core discloses cellularity"

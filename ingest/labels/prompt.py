@@ -13,11 +13,12 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from featurestore.types import Reading
-from ingest.labels.claims import Claim, Scope
+from ingest.labels.claims import Claim
 from ingest.labels.decide import decide
 from ingest.labels.figures import Figure, find_figures
 from ingest.labels.headings import Material
 from ingest.labels.rules import Understood
+from ingest.labels.scopes import Scope
 from ingest.labels.segments import Segment
 from ingest.labels.stops import STOP
 

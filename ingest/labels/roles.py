@@ -29,6 +29,11 @@ WITHOUT = re.compile(r"(?:c[dq]*)?a[dqupvMBG]*a")  # "[excluding the subcortical
 # "is within the expected range for age, at 40%"
 _COMPARED = re.compile("[pIq][dqh]*e[eq]*(?:p[dq]*y[yd]*)?(?=[,(])")
 _ADVERB = re.compile("e(?=x)")
+_MODAL = words_of(
+    """should would could may might must ought if whether unless when rule suspected query sollte
+    wäre wären würde würden könnte muss müssen soll sollen wenn si doit faut doivent devait lorsque
+    quand severe calls aim goal"""
+)
 _FROM, _TO = ("from", "von", "de"), ("to", "auf", "zu", "à")
 # verbs of change, and no states as "reduced" is: "rose 20% to 60%" ends at 60 either way
 _CHANGES = words_of(
@@ -46,7 +51,8 @@ _OF_BEFORE = re.compile(
 )
 # "a cellularity of 90% was claimed", "as quoted by the clinic", "per the transfer note"
 _HEARD = re.compile(
-    r"\b(?:said to be|were told that|(?:clinic|letter|notes?|zuweiser|klinik|courrier|lettre)"
+    r"\b(?:said to be|were told that|(?:clinic|letter|notes?|referral|request|zuweiser|klinik"
+    r"|courrier|lettre)"
     r" (?:quot|claim|sa[iy]|stat|mention|giv|report|list|annonc|donn|gibt|nennt|meld)\w*)\b"
     r"|\b(?:claimed|alleged|asserted|rumou?red|behauptet|prétendue?)\b"
     r"|\b(?:as|wie|comme) (?:quoted|cited|relayed|communicated|told|zitiert|mitgeteilt|citée?)\b"
@@ -82,7 +88,7 @@ def role_of(s: str, at: int, sentence: Sentence, segment: Segment) -> tuple[Role
     after = "" if lies else WITHOUT.sub("", _behind(s, sentence.words, at))
     after = re.sub("n(?=[xye])", "", after)
     amends = segment.amends or _CORRECTS.search(s, 0, at) is not None
-    marks = "ebrnk" if amends else "ebcrnk"
+    marks = "ebrnk" if amends and not _is_ruled(sentence) else "ebcrnk"
     # "transcribed as 16%; the correct figure is 60%", "the cellularity of 85% should read 65%"
     old = amends and re.match(r"F[^F]*E[dCqv:]*F", s[at:])
     if old or _is_past(sentence, s, at):
@@ -116,6 +122,12 @@ def role_of(s: str, at: int, sentence: Sentence, segment: Segment) -> tuple[Role
     if mark in ("e", "c"):
         return ("norm" if mark == "e" else "criterion"), "", False
     return "finding", mark, amends
+
+
+def _is_ruled(sentence: Sentence) -> bool:
+    """Whether a sentence of a correction is on a criterion: "should read 40%" is none."""
+    words = zip(sentence.classes, sentence.words, strict=True)
+    return any(letter == "c" and word not in _MODAL for letter, word in words)
 
 
 def _is_heard(sentence: Sentence, s: str, at: int) -> bool:
@@ -195,6 +207,7 @@ def _behind(s: str, words: list[str], at: int) -> str:
     lead = _THEN.match(s[at + 1 :]) or (s[at - 1 : at] == "(" and _BOXED_THEN.match(s[at + 1 :]))
     behind = "" if not stop or stop[0] in ("F", ":") else s[at + 1 : at + 1 + stop.start()]
     behind = lead[0] if lead else behind
+    behind = re.sub("c(?=[dq]*o)", "q", behind)  # "50% when all is taken together"
     told = _WHICH.intersection(words[at + 1 : at + 2]) and _IS.intersection(words[at + 2 : at + 3])
     return behind.replace("c", "q") if told else behind  # "40% which is where it should be"
 
@@ -229,9 +242,9 @@ def _is_past(sentence: Sentence, s: str, at: int) -> bool:
 
 def changed_to(sentence: Sentence, s: str, at: int, figure: Figure) -> tuple[Figure, bool]:
     """Of "decreased from 80% to 45%" the later number: it is a change, not a range."""
-    if len(figure.parts) == 2 and figure.low < figure.high and figure.qualifier is None:
+    if len(figure.parts) == 2 and figure.low < figure.high and figure.qualifier in (None, "~"):
         first, last = figure.parts
-        turned = first > last or sentence.words[max(0, at - 1)] in _FROM
+        turned = first > last or _word_before(sentence, s, at) in _FROM
         verb = _word_before(sentence, s, at) in _CHANGES
         turned = turned or (verb and figure.joined == "to")
         if turned and {"g", "E"} & set(s[max(0, at - 12) : at]):

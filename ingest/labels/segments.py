@@ -9,6 +9,7 @@ import re
 from bisect import bisect_left
 from dataclasses import dataclass
 
+from ingest.labels.figures import HEDGE
 from ingest.labels.headings import (
     AMENDS,
     KEY,
@@ -31,6 +32,7 @@ from ingest.labels.headings import (
     tells_it,
 )
 from ingest.labels.languages import EVENTS, GENERAL, HISTORY, triggers_in
+from ingest.labels.lines import wraps
 from ingest.labels.lists import ENTRY, Entry, entry_of, fields_in, is_of_the_list
 from ingest.labels.specimens import declared, labelled, lead
 from ingest.labels.stops import LONGEST, stops_of
@@ -39,7 +41,7 @@ from ingest.labels.tokens import class_of
 
 # "  - CORE BIOPSY: ...", "## Histology (core)", "[Section 3] ...", "3.2 Core", "(B) Core"
 _MARK = re.compile(
-    r"[ \t]*(?P<mark>(?:[#*•=_+-]++(?!\d)|[<>]++(?! ?\d)|\[(?!.?\]))?[ \t]*(?:section |part |§)?"
+    r"[ \t]*(?P<mark>(?:[#*•=_+-]++(?!\d|/ ?-)|[<>]++(?! ?\d)|\[(?!.?\]))?\s*(?:section |part |§)?"
     r"(?:q\d+\b| ?[(\[]?(?:\d{1,2}(?:[./]\d)*|[a-h]-[a-h]|[a-h]\d?|[ivx]{1,4})[.:)\]]+(?=\s)"
     r"|(?<=[n§ ])\d{1,2}(?=[ \t][^\W\d]{3})|\d(?:[./]\d)+(?=[ \t](?![cm]m\b)))?)[ \t*]*"
 )
@@ -51,7 +53,7 @@ _HEADED = re.compile(r"\. |:(?!\d)")  # what ends a heading before words
 _WORD = re.compile(r"[^\W\d_]+")
 _SUBJECT = re.compile(r"d?[MR]*B+v")
 _BOX = re.compile(r"[ \t]*(?:\[[ x✓_]?\]|\( ?[x*]?\)|o(?= \d)|[☐☒☑✓□])")  # it goes on with boxes
-_VALUE = re.compile(r"[ \t]*[<>~]?\d{1,3}(?: ?- ?\d{1,3})? ?(?:(?P<sign>%)|$)")
+_VALUE = re.compile(rf"[ \t]*(?:[<>~]|{HEDGE} )?\d{{1,3}}(?: ?- ?\d{{1,3}})? ?(?:(?P<sign>%)|$)")
 _ROW = re.compile(r"[^\d,.;:%]{2,30}[<>~]?\d{1,3} ?%[ .;]*")  # "blasts 5%" on its own line
 _VALUES = re.compile(r"\b(?:range|values?|interval|limits|cellularit)")
 
@@ -202,6 +204,7 @@ class _Cutter:
             return False, at
         lettered = self.material == "core" and _LETTER.fullmatch(marked or "")
         small = self.text[at + begin :][:1].islower() and not lettered
+        small = small or (self.opened >= 0 and wraps(self.before, rest))
         if self.opened >= 0 and small and is_open(self.before):
             return False, at + begin  # "Iron stain of\nsmear: absent"
         self._leave_section(line, rest)

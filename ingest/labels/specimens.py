@@ -147,7 +147,7 @@ def is_of_one(s: str, at: int) -> bool:
 def side_of(sentence: Sentence, s: str, at: int, under: str) -> str:
     """Which core a figure is of: right, left or a number, named in its clause or its heading."""
     words = sentence.words
-    after = re.match(r"A?[pIqv(]+[dMB]*(R)", s[at + 1 :])
+    after = re.match(r"A?[pIqv(]+[dMB]*(R)(?![MBG]*:?F)", s[at + 1 :])  # no "40% (L 30%, R 50%)"
     if after:  # "40% on the left and 60% on the right"
         name = words[at + 1 + after.start(1)].rstrip("-")
         return SIDES.get(name, name if _LETTER.fullmatch(name) else "")
@@ -159,6 +159,7 @@ def side_of(sentence: Sentence, s: str, at: int, under: str) -> str:
         and (words[i] not in _COUNTED or s[i + 1 : i + 2] != "M")
         and (listed or words[i] not in _COUNTED or set(s[max(0, i - 1) : i + 2]) & set("BG"))
     ]
+    names = [name for name in names if name != "one"] or names  # "the shorter one"
     sides = [SIDES[name] for name in names if name in SIDES]
     if not sides and is_of_one(s, at):
         sides = [SIDES[word] for word in words[: s.index("R") + 1] if word in SIDES]

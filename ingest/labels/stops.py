@@ -7,7 +7,7 @@ import re
 LONGEST = 2_000  # characters of a sentence or a row that are read at once
 # "... marrow. The next", not "approx. 40%"
 STOP = re.compile(
-    r"[.!?](?=[.!?\s])(?!\.+ ?[<>~\d])(?!(?:(?<=cell.)|(?<=cellul.))\s[(~<>\d])"
+    r"[.!?](?=[.!?\s])(?!\.+ ?[<>~\d])(?!(?:(?<=cell.)|(?<=cellul.))\s[(~<>\d/])"
     r"(?<!\bapprox.)(?<!\bappr.)(?<!\bapp.)"
     r"(?<!\bca.)(?<!\bvs.)(?<!\best.)(?<!\bmind.)(?<!\bli.)(?<!\bre.)(?<!\bmax.)(?<!\brd.)(?<!\bresp.)(?<!\bbzw.)(?<!\bdr.)(?<!\bno.)(?<!\bnr.)(?<!\bincl.)(?<!\bexp.)(?<!\bobs.)(?<!\bc.)(?<![\s.][.!?])[.!?]*(?=\s+\S)"
 )  # begins with the sign itself: looking back at every letter is slow

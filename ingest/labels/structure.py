@@ -12,6 +12,7 @@ from typing import Any
 from ingest.labels.abreast import unfolded
 from ingest.labels.headings import is_historic, is_measured, material_of, names_norm
 from ingest.labels.languages import HIGH_ENDS, LOW_ENDS, words_of
+from ingest.labels.lines import plain_lines
 from ingest.labels.marks import TAG, by_marks
 
 _BESIDE = re.compile(r"ref|norm|range|flag|id$|code|date")  # what stands beside a value
@@ -38,7 +39,7 @@ _BLOCKS |= {"dt", "dd", "section", "body", "title", "pre"}
 
 def as_text(text: str) -> str:
     """The words of a Report as plain text; plain text comes back as it is."""
-    text = by_marks(text)
+    text = by_marks(plain_lines(text))
     lead = text[:400].lstrip()
     if rtf := re.search(r"\{ ?\\rtf", text[:400]):  # "MAIN LAB   {\\rtf1 ...", below a line
         return text[: rtf.start()] + "\n" + _of_rtf(text[rtf.start() :])
@@ -309,6 +310,8 @@ def _standing(message: Iterable[Any]) -> list[Any]:
 def _component(coded: str) -> str:
     """Of "CELL^Cellularity^L" the words, else the code."""
     parts = coded.split("^")
+    if len(parts) > 1 and is_measured(parts[0].lower()) and not is_measured(parts[1].lower()):
+        return f"{parts[1]} {parts[0]}"  # "Cellularity^Bone marrow core"
     return next((part for part in parts[1:2] + parts[:1] if part.strip()), "")
 
 

@@ -60,7 +60,7 @@ _SPECIAL = words_of(
     "a c d e f first o been estimated reported report figure value percentage cell content density"
     " . cent g rapport als am est que that out local representative time diagnostic were had full"
     " filled packed form words contrast contre if wenn si falls estimate most much bulk mark marrow"
-    " rouge active myéloïde jaune grasse graisseuse adipeuse variant"
+    " rouge active myéloïde jaune grasse graisseuse adipeuse count nearest"
 )
 _SMALL, _HOW_MUCH = words_of("als que am d g"), words_of("little much low high few many")
 _JUDGED = words_of(
@@ -97,8 +97,7 @@ _PHRASES = {
     ("out", "left"): ("a", "q"),
     ("from", "up"): ("g", "u"),
     ("time", "this"): ("n", "q"),
-    ("contrast", "by"): ("q", "q"),
-    ("contre", "par"): ("q", "q"),
+    **dict.fromkeys((("contrast", "by"), ("contre", "par"), ("nearest", "tick")), ("q", "q")),
     ("diagnostic", "au"): ("p", "b"),
     ("rapport", "par"): ("p", "k"),
     ("que", "plus"): ("q", "q"),
@@ -110,7 +109,7 @@ _PHRASES = {
     **{(which, "moelle"): ("q", "K") for which in ("rouge", "active", "myéloïde")},
     **{(which, "moelle"): ("q", "f") for which in ("jaune", "grasse", "graisseuse", "adipeuse")},
     **{(of, which): ("q", "K") for which in ("cellular", "zellhaltige") for of in _CELLULAR},
-    ("variant", "cellularité"): ("C", "v"),
+    **{("count", point): ("q", "z") for point in ("point", "point-")},
     **{(what, "outside"): ("p", letter) for what, letter in (("the", "d"), ("bone", "M"))},
     ("est", "y"): ("q", "v"),
     **{(behind, "einen"): ("R", letter) for behind, letter in (("ende", "t"), (",", ","))},
@@ -323,7 +322,7 @@ def _as_said(
     if word in ("a", "c", "d", "e", "f"):  # "core A 50%", "(A) 60%", "cellularity\nA: 75%"
         last = "".join(classes[-1:])
         listed = (last == "(" and behind == [")"]) or (last in ("C", ";") and behind == [":"])
-        listed = listed or _is_a_letter(word, last, words, "".join(behind))
+        listed |= _is_a_letter(word, last, words, "".join(behind))
         return "R" if listed or last in ("B", "G") else letter
     if judged := _as_judged(letter, word, words[-1:], behind):
         return judged
@@ -349,7 +348,7 @@ def _as_said(
 
 def _is_a_letter(word: str, last: str, words: list[str], next_: str) -> bool:
     """Whether a letter is the name of a core: "B = 5% / C = 20%", "5% in B and 20% in C"."""
-    if last in tuple("/,;(j.|") or not last:
+    if not last or last in "/,;(j.|":
         return next_ in (":", "=", ")") or (next_ == "\ue000" and "b" in words)
     return last == "I" and next_ in (*".,;)", "and", "und", "et")
 

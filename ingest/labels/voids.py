@@ -40,6 +40,7 @@ _LEFT_OUT = re.compile(
     r"(?: (?:part|area|region|zone|portion|piece|field|space|end|edge|strip|third|half)s?)?"
     r"\s+(?:is|was|were|are|has been|have been)(?:\s+therefore|\s+thus)?"
     rf"\s+(?:not\s+used|excluded|left out|{VOID})"
+    r"|(?: cellular)?[\s).;,:]{1,4}(?:and |but )?not (?:used|counted|included|considered|scored)\b"
     r"|[^.;%]{1,60}\b(?:should|must|can|may)\s+not\s+be\s+(?:used|counted|taken)"
 )
 _BOUNDS, _STOPS = re.compile(r"[.;!](?=\s|$)|\n"), re.compile(r"[.!](?=\s|$)|\n")

@@ -21,15 +21,15 @@ from ingest.labels.doubts import is_doubted, is_free, may_be
 def test_a_noun_of_its_own_owns_a_figure(text: str, meant: bool, free: bool) -> None:
     found = sentence(text)
     (at,) = found.figures
-    assert may_be(found.classes, at) == meant
+    assert may_be(found.classes, found.words, at) == meant
     assert is_free(found.classes, at, found.figures[at]) == free
 
 
 def test_what_is_said_of_another_noun_after_the_cellularity_is_not_its() -> None:
     found = sentence("cellularity 40%, of which 20% is lymphoma")
     first, second = sorted(found.figures)
-    assert may_be(found.classes, first)
-    assert not may_be(found.classes, second)
+    assert may_be(found.classes, found.words, first)
+    assert not may_be(found.classes, found.words, second)
 
 
 @pytest.mark.parametrize(

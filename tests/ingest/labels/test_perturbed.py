@@ -22,7 +22,7 @@ OWN = [
     "Bone marrow biopsy\n\nThe biopsy is {f}% cellular. Few fat cells.\n\nDIAGNOSIS\nNormal.",
     "Histologie: Stanze von 12 mm. Die Zellularität beträgt {f} %. Blasten nicht vermehrt im Mark.",
     "Biopsie ostéomédullaire : carotte de 15 mm dans la moelle. Cellularité : {f} %.",
-    "BONE MARROW\n  Core\n    Cellularity        {f}%\n    Blasts        2%\n  Smear\n    Blasts 1%",
+    "BONE MARROW\n  Core\n    Cellularity        {f}%\n    Blasts      2%\n  Smear\n    Blasts 1%",
     "SPECIMENS: A. core biopsy. B. clot.\nA. Cellularity {f}%.\nB. Cellularity 95%.",
     "Core: 40% cellular.\n\nADDENDUM: On deeper levels the cellularity is revised to {f}%.",
     "Right core: cellularity {f}%. Left core: cellularity {f}%. Trilineage hematopoiesis.",

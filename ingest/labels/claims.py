@@ -174,7 +174,7 @@ def read_claims(folded: str, segments: Iterable[Segment]) -> Iterator[Claim]:
             made = list(
                 _going_on(sentence, segment, last, follows=ended == segment.start, asked=asked)
             )
-        if any(claim.counts for claim in made):
+        if any(claim.counts or claim.may_count for claim in made):
             made = _beside(made, sentence, segment, folded, corrects=corrects)
         spoken = bool(made) and is_addressed(folded, *segment.said, amends=segment.amends)
         yield from (replace(claim, addressed=True) if spoken else claim for claim in made)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from ingest.labels.languages import KINDS, words_of
 from ingest.labels.roles import WE
@@ -29,6 +30,7 @@ _TODAY = (
     r"(?:today(?:'s)?|now|current|present|this (?:biopsy|specimen|sample|marrow|one)|heute|jetzt"
     r"|jetzig\w*|aktuell\w*|ce jour|aujourd'hui|actuel\w*)"
 )
+_NOW, _SENTENCE = re.compile(rf"\b{_TODAY}\b|\bthis time\b"), re.compile(r"[.;]\s|\n")
 _NOW_LABEL = re.compile(
     rf"(?P<boxed>\((?:[^()\n]{{0,20}}\b)?{_TODAY}(?: \w+)?\))\s?[:,]"
     rf"|(?:^|[.;\n]\s?){_TODAY}(?: ?\([^()\n]*\)|, [^:\n.]{{0,12}})? ?[:,]"
@@ -39,6 +41,23 @@ _TIMED = re.compile(
     r" ?[+#]{0,2}\d|\bc\d+d\d|\b(?:1st|2nd|first|second|erste[rns]?|premi(?:er|ère))\b"
     r"|\b\d\d?/(?:19|20)\d\d\b|\b(?:19|20)\d\d\b|\b[a-z]\d\d-\d"
     r"|\b\d\d? (?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
+)
+# "Day 28 core biopsy", "Trephine, day +14", above "Day 0: 80% cellular"
+_TIME = (
+    r"(?P<unit{0}>d(?:ay)?|tag|j(?:our)?|w(?:ee)?k|woche|sem(?:aine)?|m(?:onth|onat|ois)?|cycle"
+    r"|y(?:ea)?r|jahr)s? ?\+?(?P<n{0}>-?\d{{1,3}})\b"
+)
+_CORE = r"(?:bone marrow |marrow )?(?:core|treph|biops|bom\b|bmbx|stanz)"
+_CORE_OF = re.compile(
+    rf"\b{_TIME.format(1)}[ ,:(]{{1,2}}{_CORE}"
+    rf"|{_CORE}[^\W\d_]*(?: biopsy)?[ ,:(]{{1,2}}(?:(?:of|at|on|from|von|vom|de|du) )?"
+    rf"{_TIME.format(2)}"
+)
+_AT_TIME = re.compile(rf"(?:^|[.;,()\n])\s*(?:(?:on|at|by|am|an|in) )?{_TIME.format('')}")
+_ALIKE = {"t": "d", "j": "d", "s": "w"}  # "Tag 28", "J28"
+_MATERIAL = re.compile(
+    r"\b(?:material|mat[eé]riel|specimens?|samples?|submitted|received|only|alone|nur|lediglich"
+    r"|seuls?|seule(?:ment|s)?|uniquement)\b"
 )
 # "was 60% in 2019; at present it is lower", "qui était de 80 % a diminué"
 _WAS = re.compile(r"\b(?:was|were|war|waren|était|avait été|évaluée|had been)\b[^.;%]*$")
@@ -96,9 +115,39 @@ def is_of_an_older(folded: str, said: str, start: int, end: int) -> bool:
         return True
     if _WAS.search(lead) and _NOW_IS.match(said, end):
         return True
-    if not _TIMED.search(lead) or re.search(rf"\b{_TODAY}\b", lead):
+    if re.search(rf"\b{_TODAY}\b", lead):
         return False
-    return any(_is_label(folded, met) for met in _NOW_LABEL.finditer(folded))
+    if _is_of_another_time(folded, lead):
+        return True
+    without = (_TIMED.findall(now) != _TIMED.findall(lead) for now in _without_core(folded))
+    labels = (_is_label(folded, met) for met in _NOW_LABEL.finditer(folded))
+    return _TIMED.search(lead) is not None and (any(labels) or any(without))
+
+
+def _is_of_another_time(folded: str, lead: str) -> bool:
+    """Whether a figure is of another day than the one core of a day: "Day 28 core. Day 0: 80%"."""
+    own = {(_unit(time["unit"]), int(time["n"])) for time in _AT_TIME.finditer(lead)}
+    of_cores = own and {
+        (_unit(core["unit1"] or core["unit2"]), int(core["n1"] or core["n2"]))
+        for core in _CORE_OF.finditer(folded)
+    }
+    units = {unit for unit, _ in of_cores}
+    return len(of_cores) == 1 and any(unit in units for unit, _ in own - of_cores)
+
+
+def _unit(name: str) -> str:
+    return _ALIKE.get(name[0], name[0])
+
+
+@lru_cache(maxsize=4)
+def _without_core(folded: str) -> list[str]:
+    """The sentences on what is at hand today that name a sample and no core."""
+    found = []
+    for said in _SENTENCE.split(folded) if _NOW.search(folded) else ():
+        if len(said) < 200 and _NOW.search(said) and _MATERIAL.search(said):
+            met = set(encode(said, []).classes)
+            found += [said] if "S" in met and "B" not in met else []
+    return found
 
 
 def _is_label(folded: str, now: re.Match[str]) -> bool:

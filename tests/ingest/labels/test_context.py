@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 
 from ingest.labels.rules import parse
@@ -76,3 +78,51 @@ def test_a_year_alone_makes_no_figure_old(v: int) -> None:
     )
     assert parse(f"Core biopsy: cellularity was {v}% in the biopsy taken today.").value == v
     assert parse(f"Core 1: {v}% cellular. Core 2: {v}% cellular. Reported today.").value == v
+
+
+UNITS = [
+    ("Day {}", 28, 0),
+    ("D{}", 14, -2),
+    ("Week {}", 6, 2),
+    ("Month {}", 12, 3),
+    ("J{}", 42, 15),
+]
+UNITS += [("Tag {}", 21, 7), ("Woche {}", 9, 4), ("Cycle {}", 4, 1)]
+OF_A_TIME = ["{} core biopsy.", "Core biopsy, {}.", "Trephine ({}):", "{}, trephine.", "BOM {}."]
+EMPTY = ["Empty marrow.", "Fat only, no blood-forming cells.", "Severely hypocellular."]
+
+
+@pytest.mark.parametrize(("unit", "now", "then"), UNITS)
+@pytest.mark.parametrize("core", OF_A_TIME)
+def test_a_figure_of_another_day_than_the_cores_is_not_the_cores(
+    unit: str, now: int, then: int, core: str
+) -> None:
+    lead = core.format(unit.format(now))
+    for empty, v in product(EMPTY, (5, 40, 90)):
+        for said in ("{}: {}% cellular.", "{}: cellularity {}%.", "{}, cellularity {}%."):
+            old = said.format(unit.format(then), v)
+            assert parse(f"{lead} {empty} {old}").value is None, f"{lead} {empty} {old}"
+            own = said.format(unit.format(now), 20)
+            assert parse(f"{lead} {own}").value in (20, None), own
+            assert parse(f"{lead} Cellularity 20%. {old}").value == 20, old
+
+
+NOW = """Present material: {}.
+Current specimen (5/1/2021): {} only.
+Received today: {}.
+This time {} alone.
+Aktuelles Material: {}.
+Matériel actuel : {}.""".splitlines()
+
+
+@pytest.mark.parametrize("now", NOW)
+@pytest.mark.parametrize("sample", ["aspirate smears", "a clot section", "clot and aspirate"])
+def test_a_dated_core_is_old_where_no_core_is_at_hand(now: str, sample: str) -> None:
+    for core, day, v in product(
+        ("Core biopsy of", "Trephine,"), ("3/2/2019", "2018", "07/2020"), (5, 40, 90)
+    ):
+        old = f"{core} {day}: cellularity {v}%."
+        assert parse(f"{old}\n{now.format(sample)}").value is None, old
+        assert parse(f"{now.format(sample)}\n{old}").value is None, old
+        with_core = now.format(f"core biopsy and {sample}").replace(" only", "")
+        assert parse(f"{with_core}\nTrephine: cellularity {v}%.").value == v, with_core

@@ -12,7 +12,8 @@ from functools import lru_cache
 from itertools import pairwise
 
 from featurestore.types import Qualifier
-from ingest.labels.languages import FRACTIONS, NUMBERS
+from ingest.labels.languages import FRACTIONS, HEDGE, NUMBERS
+from ingest.labels.lines import VALUE_BELOW, value_beside
 
 _PLAIN = {ord(c): "-" for c in "‐‑‒–—―−\u00ad"} | {ord(c): "'" for c in "‘’‚´"}
 _PLAIN |= {ord(c): '"' for c in "“”„«»"} | {ord(c): " " for c in "\u00a0\u2009\u202f\u2007"}
@@ -42,25 +43,12 @@ _SCANNED = re.compile(rf"(?<![^\W_]){_SEEN}(?: ?(?:-|to|bis) ?{_SEEN})? ?$")
 _MIXED = re.compile(r"(?:\d[oil]|[oil]\d)(?<![\w.]..)(?!\w)")
 # "ce11ular", "ceIIuIar", "cellu|ar"; "cellu-\nlarity"; "%95"
 _CELL = re.compile(r"ce(?!llular(?:ity)?\b)[l1i|]{2}u[l1i|]a[r1](?:i[t1l][yv])?")
-HEDGE = (
-    r"(?:about|around|approx(?:imately|\.)?|roughly|nearly|almost|some|perhaps|maybe|an estimated"
-    r"|circa|ca\.|etwa|rund|environ)"
-)
 # "low power, 10x", "x10 objective": of the microscope; a word as long stands for each
 _POWER = re.compile(
     r"\b(?:low|high|medium)[ -]power\b|(?<![\w.,])\d{1,3}x(?!\w)"
     r"|(?<![\w\]])(?<!\d )x\d{1,3}\b(?! ?[\d%-])"
 )
 _SAYS_NOTHING = {2: "so", 3: "yes", 4: "also", 9: "therefore", 10: "altogether", 12: "nevertheless"}
-# "Cellularity:" or "CELLULARITY" on a line, its value below it or below a blank line
-_KEYS = r"(?:[cz]ellulari?t[^\W\d_]+|zellgehalt|richesse)"
-_VALUE_BELOW = re.compile(
-    rf"{_KEYS}[^\n%:]{{0,25}}(?:\(%\))?:(?:[ \t]*\n)+"
-    rf"(?=[ \t]*(?:{HEDGE} |[<>~]? ?\d(?!\d* - ?[^\W\d])|[\[(][ x]?[\])]))"
-    rf"|^(?:(?!  )[^%:\n\t|;]){{0,40}}{_KEYS}(?:[ \t]*\n)+"
-    r"(?=[ \t]*\d{1,3}(?: ?(?:-|to) ?\d{1,3})? ?(?:%|per ?cent)(?:[.;,\n]|$))",
-    re.MULTILINE,
-)
 _BROKEN = re.compile(r"-(?<=[^\W\d_]-)[ \t]*\n[ \t]*([^\W\d_]+)")
 _TWO = re.compile(r"(\d{1,3}) ?\(([^\W\d_]{3,9}(?:[- ][^\W\d_]{3,6})?)\) ?%")  # "10 (ten) %"
 # "%40", "% 40 - 50", "%40-%50": the sign before its number
@@ -255,7 +243,7 @@ def fold(text: str) -> str:
     low = _JOINED.sub(" ", low)
     if " power" in low or "0x" in low or "x1" in low or "4x" in low or "x4" in low:
         low = _POWER.sub(lambda m: _SAYS_NOTHING[len(m[0])], low)
-    low = _VALUE_BELOW.sub(lambda m: m[0].replace("\n", " "), low)
+    low = VALUE_BELOW.sub(value_beside, low)
     if "-\n" in low or "- \n" in low:
         low = _BROKEN.sub(_joined, low)
     low = _DOTS.sub(lambda m: "." * len(m[0]), low) if ". . " in low else low

@@ -324,6 +324,11 @@ AWAY = words_of(
 STRONG = words_of("marrow space spaces core cores biopsy biopsies trephine section sections")
 TAKEN = words_of("involved infiltrated represented occupied replaced accounted occupé infiltrée")
 LEFT_OVER = words_of("residual remaining remnant surviving preserved normal restliche résiduelle")
+# before a figure, also behind a bound and within a range
+HEDGE = (
+    r"(?:about|around|approx(?:imately|\.)?|roughly|nearly|almost|some|perhaps|maybe|an estimated"
+    r"|circa|ca\.|etwa|rund|environ)"
+)
 REMARKS = words_of(
     """note notes comment comments remark remarks discussion recommendation recommendations opinion
     guidance information kommentar anmerkung hinweis commentaire remarque correlation"""

@@ -5,7 +5,17 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
+from ingest.labels.languages import HEDGE
+
 _QUOTED = re.compile(r"^>[ \t]?", re.MULTILINE)
+# "Cellularity:" or "CELLULARITY" on a line, its value below it or below a blank line
+_KEYS = r"(?:[cz]ellulari?t[^\W\d_]+|zellgehalt|richesse)"
+VALUE_BELOW = re.compile(
+    rf"{_KEYS}(?:[^\n%:]{{0,25}}(?:\(%\))?(?P<ends>:)(?:[ \t]*\n)+"
+    rf"(?=[ \t]*(?:{HEDGE} |[<>~]? ?\d(?!\d* - ?[^\W\d])|[\[(][ x]?[\])]))|(?:[ \t]*\n)+"
+    r"(?=[ \t]*\d{1,3}(?: ?(?:-|to) ?\d{1,3})? ?(?:%|per ?cent)(?:[.;,\n]|$)))"
+)
+_LED = re.compile(r"  |[%:\t|;]|^.{41}")  # what stands before no key alone on its line
 _SHARE = re.compile(r"[<>~]? ?\d{1,3}(?: ?(?:-|to) ?\d{1,3})? ?(?:%|per ?cent)")
 _LEAST = 4  # lines of a text that may be quoted or spaced
 
@@ -35,3 +45,9 @@ def wraps(before: str, line: str) -> bool:
     ends = before.rstrip()[-1:]
     wraps = len(before) > 30 and (ends.isalpha() or ends in ",-")
     return wraps and _SHARE.match(line) is not None
+
+
+def value_beside(match: re.Match[str]) -> str:
+    """A key and the lines behind it as one line, where it ends in a colon or stands alone."""
+    lead = match.string[match.string.rfind("\n", 0, match.start()) + 1 : match.start()]
+    return match[0] if not match["ends"] and _LED.search(lead) else match[0].replace("\n", " ")

@@ -9,7 +9,6 @@ import re
 from bisect import bisect_left
 from dataclasses import dataclass
 
-from ingest.labels.figures import HEDGE
 from ingest.labels.headings import (
     AMENDS,
     KEY,
@@ -31,7 +30,7 @@ from ingest.labels.headings import (
     of_nothing_else,
     tells_it,
 )
-from ingest.labels.languages import EVENTS, GENERAL, HISTORY, triggers_in
+from ingest.labels.languages import EVENTS, GENERAL, HEDGE, HISTORY, triggers_in
 from ingest.labels.lines import wraps
 from ingest.labels.lists import ENTRY, Entry, entry_of, fields_in, is_of_the_list
 from ingest.labels.specimens import declared, labelled, lead

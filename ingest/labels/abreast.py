@@ -42,7 +42,10 @@ def _block(lines: list[str], places: list[int]) -> tuple[str, int] | None:
         for section, (begin, end) in zip(sections, spans, strict=True):
             section.append(line[begin:end].strip())
         later = [cell for cell in cells if cell.start() in places[1:] and _NAME.match(cell[0])]
-        said = later and (cells[-1].start() > later[-1].start() or later[-1][0].count(" ") > 2)
+        last = later[-1][0] if later else ""
+        said = later and (
+            cells[-1].start() > later[-1].start() or last.count(" ") > 2 or ": " in last
+        )
         named += bool(said)
         taken += len(line) + 1
     if named < _LEAST:

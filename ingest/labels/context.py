@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from ingest.labels.languages import KINDS, words_of
+from ingest.labels.languages import GENERAL, KINDS, words_of
 from ingest.labels.roles import WE
 from ingest.labels.segments import Segment
 from ingest.labels.tokens import Sentence, encode
@@ -16,6 +16,8 @@ _SAYS_WHOSE = ("(", "*", "this ", "it ", "that ")
 _OF_OTHER = re.compile(r"\([dqRM]*[Sbr][SGMB]*\)|(?:q|d[xvqd]*p?)[dqRM]*[Sbr][SGMB]*x?[.]?$")
 # "the previous marrow was reviewed", "an outside trephine is at hand", "slides of 2019"
 _SAMPLE_OF_BEFORE = re.compile(r"(?<!k)(?<!kp)(?<!kpd)[br][^vCAH]*[MBGS]|[MBGS][pIu(][dqyxR]*b")
+# of a section, and no time: "Final diagnosis: bone marrow, core biopsy: ..."
+_SECTION = re.compile(r"(?:^|\b(?P<of>[^\W\d_]+) )(?:diagnos[ei]s|diagnose):")
 _SENT = words_of("submitted submitting referred sending block blocks")
 _SET_ASIDE = {"clot", "aspirate", "touch", "other", "bones"}
 _MINE = WE | words_of("my our mein unser notre")
@@ -83,7 +85,9 @@ def context_of(sentence: Sentence, segment: Segment, folded: str) -> str:
     for n, said in enumerate(reversed(_STOP.split(before)[-3:] if before else ())):
         if "ellul" in said:
             break
-        found = encode(said, [])
+        section = _SECTION.search(said)
+        named = section is not None and (section["of"] or "diagnosis") in GENERAL
+        found = encode(said[section.end() :] if section and named else said, [])
         s = found.classes
         if n == 0 and sentence.words[0] in IT and ("a" in s or _THING.fullmatch(s)):
             return "a"

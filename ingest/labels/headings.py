@@ -48,7 +48,9 @@ _BOX = re.compile(r"(?:\[[ x✓_]\]|\( ?[x*]?\)|[☐☒☑✓□]) ?[<>~]? ?\d")
 _MEASURED = re.compile("ell|fat|adip|fett|graiss|richesse")
 # "Core cell%", but not "B cell %"
 _TO = re.compile(r" ?[:/] ?|\bto\b")
-_CELLS = re.compile(r"(?P<of>(?:\w+ )*)cell(?:\.? ?(?:\(?%\)?|pct)|s,? \(?% of (?:the )?marrow\)?)")
+_CELLS = re.compile(
+    r"(?P<of>(?:\w+ )*)cell(?:\.? ?(?:\(?%\)?|pct)|\.|s,? \(?% of (?:the )?marrow\)?)"
+)
 _REMARK = re.compile(
     r"^[(\[]?\d{1,2}[.)\]] | ?\((?=[^()\d]*[a-z])[^()%]*\)$"
 )  # "3. ...", "(nearest 5)"

@@ -300,7 +300,7 @@ VOID = (
 # stems of words near which a cellularity may stand, be corrected or be taken back
 # "CELL: 60%", "50% cell."
 _SHORT = re.compile(
-    r"cell(?<!\wcell)(?:(?<=% cell)s?(?!\w)|\.? ?\(?%|'?t?y\b|\b[:.]{0,2} ?[~<>]?\d"
+    r"cell(?<!\wcell)(?:(?<=% cell)s?(?!\w)|\.? ?\(?%|'?t?y\b|\b[:.]{0,2} ?[~<>]?\d|\.(?:\t| [ |])"
     r"|(?:(?<=is cell)|(?<=are cell))s\b"
     r"|s,?:? (?:(?:at|is|are|of|make|making|up|to) ){0,2}[~<>]?\d)"
 )

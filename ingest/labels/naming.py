@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import re
 
-from ingest.labels.headings import classes_in, is_known, is_measured, is_side, material_of
+from ingest.labels.headings import (
+    SET_ASIDE,
+    classes_in,
+    is_known,
+    is_measured,
+    is_side,
+    is_time,
+    material_of,
+)
 
+NOW = re.compile(r"\bthis\b")  # "This biopsy (June 2021)"
 _NUMBER = re.compile(r"\d{1,3}")
 _LETTERED = re.compile(r"(?:core |biopsy )?[(\[]?(?:[a-h]\d?|\d)[)\].]?")
 # "Age (years)", "Length mm", "Megakaryocytes per mm2", "Blasts %": a quantity of its own
@@ -20,6 +29,24 @@ def names_core(name: str) -> bool:
     """Whether a name is that of one of several cores: "Core A", "Left", "B"."""
     own = material_of(name) == "core" and "o" not in classes_in(name)
     return own or (is_side(name) and "R" in classes_in(name)) or bool(_LETTERED.fullmatch(name))
+
+
+def names_sample(name: str) -> bool:
+    """Whether a name is that of a sample or of a time: "Left", "Clot", "Previous"."""
+    return names_core(name) or material_of(name) in SET_ASIDE or is_time(name)
+
+
+def in_full(name: str) -> str:
+    """The name of the cellularity in full: of "Core cell%"."""
+    return re.sub(r"\bcell\b\.?", "cellularity", name)
+
+
+def day_of(name: str) -> str:
+    """The name of a column, "current" in the place of one with its date; its sample stays."""
+    if not NOW.search(name) and "n" not in classes_in(name):
+        return name
+    material = material_of(name)
+    return material if material in SET_ASIDE else "current"
 
 
 def sums_up(name: str, cell: str, parts: list[str]) -> bool:

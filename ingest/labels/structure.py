@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ingest.labels.abreast import unfolded
+from ingest.labels.captions import captioned
 from ingest.labels.headings import is_historic, is_measured, material_of, names_norm
 from ingest.labels.languages import HIGH_ENDS, LOW_ENDS, words_of
 from ingest.labels.lines import plain_lines
@@ -57,7 +58,7 @@ def as_text(text: str) -> str:
         text = text.replace("~", "|")  # "N14-66021~Trephine cellularity~65%"
     if text.count("_") > 1 or text.count("=") > 1 or _NAMED.search(text):
         return _of_fields(_of_record(text))
-    return unfolded(text)
+    return captioned(unfolded(text))
 
 
 def _of_fields(text: str) -> str:

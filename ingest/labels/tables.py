@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from ingest.labels.captions import named_days
 from ingest.labels.headings import (
     SET_ASIDE,
     Material,
@@ -20,7 +21,15 @@ from ingest.labels.headings import (
 )
 from ingest.labels.languages import GENERAL
 from ingest.labels.lists import Entry
-from ingest.labels.naming import is_of_another, names_core, sums_up
+from ingest.labels.naming import (
+    NOW,
+    day_of,
+    in_full,
+    is_of_another,
+    names_core,
+    names_sample,
+    sums_up,
+)
 
 _COLUMN = {mark: re.compile(rf"[^{mark}]+") for mark in "|\t,;"}
 _COLUMN[" "] = re.compile(r"\S+(?: \S+)*")
@@ -39,10 +48,10 @@ _UNNAMED = re.compile(
 )
 _LABELS = 12  # characters that the column of a table's row names is wide, at least
 _MARK = re.compile(r"[(\[]?(?:[a-z]\d{0,2}|\d{1,2}|[ivx]{1,4})[.):\]]*")  # "B.", "(3)", "B3"
-_NOW = re.compile(r"\bthis\b")  # "This biopsy (June 2021)"
 # columns of a panel: readings that stand beside the one that counts, and that one
 _OF_SITE = re.compile(r"local|site|initial|reader")
 _OF_PANEL = re.compile(r"cent(?:ral|er|re)|consensus|adjudicat")
+_TIMED = re.compile(r"[^\W\d_]+ ?[+-]?\d{1,3}")  # "Day 14"
 _LETTER = re.compile(r"[^\W\d_]")
 _SIZED = re.compile(r" \([^()]*\d ?mm\b[^()]*\)")
 _LETTERED = re.compile(r"^\(?[a-h\d][.):] +")  # "A. Right iliac crest"
@@ -65,6 +74,7 @@ class Columns:
     rows: int = 0
     values: list[int] = field(default_factory=list)  # of the row of the cellularity
     slots: list[tuple[int, str]] = field(default_factory=list)  # of the head, with its blanks
+    titled: bool = False  # "Cellularity (%)" stands above it
     above: list[tuple[str, str]] = field(default_factory=list)  # rows of "Cellularity": name, cell
 
     def is_far(self, line: str, cells: int) -> bool:
@@ -96,6 +106,7 @@ class Columns:
         heads = not self.head or self._is_wider(names)
         if heads and len(cells) > 1 and not bare and len(line) < 200:
             self.head, self.rows, self.slots, self.above = names, 0, slots_in(line, cut), []
+            self.titled = is_measured(above.strip(" \t:=#*."))
             if len(cells) > 2 or measured != [0] or not re.search(r"\d", names[1]):
                 return []
         head = {len(cells): self.head, len(cells) - 1: ["", *self.head]}.get(len(self.head), [])
@@ -114,8 +125,8 @@ class Columns:
             return [_cell(f"{names[measured[0]]} ({of}) : ", cells[figures.index(True)], named)]
         if measured == [0] and head and len(cells) > 2:
             return self._in_row(names, head, cells)
-        if mean := self._mean_of(names, cells, figures):
-            return [mean]
+        if rows := self._by_title(names, head, cells, figures):
+            return rows
         if listing:
             n = int(figures[0])  # "90 %   PATIENT"
             return [_cell(f"{names[n]} cellularity : ", cells[1 - n])]
@@ -125,7 +136,7 @@ class Columns:
         if len(own) > 1 and len(self.head) == len(cells):
             # "| cellularity 20% | cellularity 90% |" below "| current | reference |"
             known: list[Material | None] = [None if is_known(of) else "unknown" for of in self.head]
-            return [_cell(f"{self.head[n]} : ", cells[n], known[n]) for n in own]
+            return [_cell(f"{day_of(self.head[n])} : ", cells[n], known[n]) for n in own]
         return None
 
     def _in_row(
@@ -136,21 +147,35 @@ class Columns:
         self.values = [int(plain[0]) for n in own if (plain := _PLAIN.match(names[n]))]
         parts = [names[n] for n in own if names_core(head[n])]
         whole = [n for n in own if not names_core(head[n]) and sums_up(head[n], names[n], parts)]
-        row = dict.fromkeys(whole if len(whole) == 1 else (), f"overall {names[0]}")
-        return [_below(row.get(n, names[0]), head, n, cells[n]) for n in own]
+        name = in_full(names[0])
+        row = dict.fromkeys(whole if len(whole) == 1 else (), f"overall {name}")
+        now = [n for n in own if day_of(head[n]) == "current"]
+        if len(now) == 1 and all(n in now or _TIMED.fullmatch(head[n]) for n in own):
+            head = [of if n in now else "previous" for n, of in enumerate(head)]
+        return [_below(row.get(n, name), head, n, cells[n]) for n in own]
 
-    def _mean_of(
-        self, names: list[str], cells: list[tuple[int, str]], figures: list[bool]
-    ) -> Entry | None:
-        """The one figure of a row "Combined (area-weighted)", between those of both cores."""
+    def _by_title(
+        self,
+        names: list[str],
+        head: list[str],
+        cells: list[tuple[int, str]],
+        figures: list[bool],
+    ) -> list[Entry]:
+        """The cells of a row "Left", in a table below "Cellularity", or of "Combined" in any.
+
+        What is combined is one figure between those of both cores.
+        """
+        if self.titled and len(head) > 1 and all(map(names_sample, (names[0], *head[1:]))):
+            named = f"{names[0]} cellularity %"
+            return [_below(named, head, n, cells[n]) for n in range(1, len(head)) if figures[n]]
         filled = [n for n, name in enumerate(names) if name]
         met = classes_in(names[0])
         if len(filled) != 2 or "o" not in met or not met <= set("oMRGpdvq"):
-            return None
+            return []
         said = _PLAIN.match(names[filled[1]]) if figures[filled[1]] else None
         if not said or not self.values or not min(self.values) <= int(said[0]) <= max(self.values):
-            return None
-        return _cell("overall cellularity % : ", cells[filled[1]])
+            return []
+        return [_cell("overall cellularity % : ", cells[filled[1]])]
 
     def _parted(self, line: str, cut: str) -> tuple[list[tuple[int, str]], list[str]]:
         """The cells of a row, and a remark behind the last column; one blank may part two cells."""
@@ -266,9 +291,12 @@ class Columns:
         self, line: str, cells: list[tuple[int, str]], above: str, *, bare: bool
     ) -> bool:
         """Whether a row below the names of the columns goes on with them."""
+        names = [cell.strip(" \t\"'~") for _, cell in cells]
+        if not self.head and (days := named_days(names)):
+            self.head = days
+            return True
         if bare or self.rows or not self.head:
             return False
-        names = [cell.strip(" \t\"'~") for _, cell in cells]
         plain = line[0] == "\t" or (line[0] == " " and "|" not in line)
         title = above[:1] != " " and len(names) == len(self.head) and _indent(line) > _LABELS
         if plain and (title or len(names) > len(self.head)):
@@ -300,7 +328,7 @@ def _said_in(names: list[str], column: int) -> list[str]:
 
 def _tells_time(remark: str) -> bool:
     """Whether a remark behind a row says of what time it is: "(current)", "this biopsy"."""
-    return remark[:1] == "(" or is_time(remark) or _NOW.search(remark) is not None
+    return remark[:1] == "(" or is_time(remark) or NOW.search(remark) is not None
 
 
 def _is_column(name: str) -> bool:
@@ -326,7 +354,7 @@ def _in_column(
     whole = column and not names_core(row) and sums_up(row, cell, parts)
     above.append((row, cell))
     odd = column and "G" in of and not (is_known(row) or _names_sample(row))
-    name = re.sub(r"\bcell\b\.?", "cellularity", head[column])
+    name = in_full(head[column])
     said = "overall" if whole else said
     return [_cell(f"{said} | {name} : ", cells[column], "unknown" if odd else None)]
 
@@ -417,7 +445,6 @@ def _below(row: str, head: list[str], n: int, cell: tuple[int, str]) -> Entry:
         return _cell(f"{row} (referring) : ", cell)
     if _OF_PANEL.search(name):
         return _cell(f"{row} (consensus) : ", cell)
-    if name in GENERAL:
+    if name in GENERAL or classes_in(name) == {"v"}:
         return _cell(f"{row} : ", cell)  # "Finding", "Result"
-    name = "current" if _NOW.search(name) or "n" in classes_in(name) else name
-    return _cell(f"{row} ({name}) : ", cell, None if is_known(head[n]) else "unknown")
+    return _cell(f"{row} ({day_of(name)}) : ", cell, None if is_known(head[n]) else "unknown")

@@ -14,7 +14,10 @@ _PRESENT = re.compile(
 )
 _ROW = re.compile(rf"{_UNIT}(?:s|e|n)?")
 _DAY = re.compile(r"[+-]?\d{1,3}(?: ?\([^()]*\))?")
-_COLUMN = r"(?m)^(?P<lead>[^\n:%.]*(?:[|\t] ?| {{2,}}))(?P<day>{})(?=\s*(?:[|\t\n]| {{2,}}|$))"
+_CELL = re.compile(  # "Day 14", alone in its cell
+    rf"(?:^|(?<=[|\t])|(?<=[|\t] )|(?<=  )){_UNIT} ?\+?\d+(?=[ ]?(?:[|\t\n]|[ ]{{2}}|$))",
+    re.I | re.M,
+)
 
 # "Figures are cellularity.", "All values give the marrow cellularity (%)"
 _OF_ALL = re.compile(
@@ -39,17 +42,17 @@ def captioned(text: str) -> str:
 
 
 def with_today(text: str) -> str:
-    """A text with "today" as the name of the column of the day that is said to be the present."""
-    said = {re.sub(r"\W", "", met["day"].lower()): met["day"] for met in _PRESENT.finditer(text)}
-    if len(said) != 1:
+    """A text with "today" in the cells of the day that is said to be the present, else "prior"."""
+    said = {_plain(met["day"]) for met in _PRESENT.finditer(text)}
+    if len(said) != 1 or said.isdisjoint(map(_plain, _CELL.findall(text))):
         return text
-    day = re.escape(*said.values()).replace(r"\ ", " ?")
-    return re.sub(
-        _COLUMN.format(day),
-        lambda met: met["lead"] + "today".ljust(len(met["day"])),
-        text,
-        flags=re.I,
+    return _CELL.sub(
+        lambda met: ("today" if _plain(met[0]) in said else "prior").ljust(len(met[0])), text
     )
+
+
+def _plain(day: str) -> str:
+    return re.sub(r"\W", "", day.lower())
 
 
 def named_days(names: list[str]) -> list[str]:

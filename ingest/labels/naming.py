@@ -8,7 +8,6 @@ from ingest.labels.headings import (
     SET_ASIDE,
     classes_in,
     is_known,
-    is_measured,
     is_side,
     is_time,
     material_of,
@@ -22,6 +21,7 @@ _UNIT = re.compile(
     r"\b(?:age|alter|âge|per|pro|par|length|longueur|länge|size|taille)\b|/ ?[cm]m\d?\b"
     r"|\b(?:[cm]m\d?|years?|yrs?)\b[)\].]*$"
 )
+_NORM_OR_YEAR = re.compile(r"\d{4}|\blab|\bage\b|ellul")  # "Mean for age", "Reported 2019"
 _TIMED = re.compile(r"\d ?(?:[cm]m|y)")  # "core, 14 mm", "20-40 y"
 
 
@@ -57,7 +57,7 @@ def sums_up(name: str, cell: str, parts: list[str]) -> bool:
     met, found = classes_in(name), [int(n[0]) for part in parts for n in _NUMBER.finditer(part)]
     said = [int(n[0]) for n in _NUMBER.finditer(cell)]
     known = met <= set("ovqdpMGLC") or ("o" in met and not met & set("SBRrbecnfKit"))
-    if len(parts) < 2 or not (said and met and known) or is_measured(name):
+    if len(parts) < 2 or not (said and met and known) or _NORM_OR_YEAR.search(name):
         return False
     return min(found, default=101) <= min(said) and max(said) <= max(found)
 

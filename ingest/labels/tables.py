@@ -390,8 +390,8 @@ def slots_in(line: str, cut: str) -> list[tuple[int, str]]:
     for piece in line.split(cut):
         found.append((at, piece))
         at += len(piece) + 1
-    if cut == "|":  # what stands before the first bar and behind the last
-        found = found[not found[0][1].strip() : len(found) - (not found[-1][1].strip())]
+    if cut == "|":  # before the first bar and behind the last; where it has none, one may be empty
+        found = found if found[0][1].strip() else found[1 : len(found) - (not found[-1][1].strip())]
     return found
 
 

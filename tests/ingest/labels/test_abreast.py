@@ -60,3 +60,17 @@ def test_every_word_is_kept_once() -> None:
         text = "\n".join([f"{heads[0]:<40}{heads[1]}", *rows, "", "The end of it all."])
         assert sorted(unfolded(text).split()) == sorted(text.split())
         assert unfolded(unfolded(text)) == unfolded(text)
+
+
+def test_sections_of_fields_stand_side_by_side() -> None:
+    for (first, second), core, other in itertools.product(HEADS, (15, 60), (40, 90)):
+        left, right = [core, other] if first in ("CORE BIOPSY", "STANZE") else [other, core]
+        if first == "Trephine:":
+            left, right = core, other
+        rows = [
+            ("Length: 15 mm", "Quality: good"),
+            (f"Cellularity: {left}%", f"Cellularity: {right}%"),
+        ]
+        rows += [("Fibrosis: none", "Blasts: 3%")]
+        text = "\n".join(f"{a:<35}{b}" for a, b in [(first, second), *rows])
+        assert parse(text).value == core, text

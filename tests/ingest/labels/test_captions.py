@@ -38,6 +38,17 @@ def test_the_day_that_is_said_to_be_the_present_holds(mark: str, line: str, key:
         assert parse(f"Trephine biopsies\n{table(rows, mark)}\n").value is None, text
 
 
+@given(MARKS, st.sampled_from(PRESENT), st.sampled_from(["Cellularity", "Cellularity (%)"]))
+def test_the_row_of_the_present_day_holds_and_no_other(mark: str, line: str, key: str) -> None:
+    for n, value in itertools.product(range(3), ("15%", "pending", "-")):
+        cells = ["90%", "5%", "60%"]
+        cells[n] = value
+        rows = [[f"Day {7 * k}", cell, "2%"] for k, cell in enumerate(cells)]
+        said = table([["Time", key, "Blasts"], *rows], mark)
+        text = f"Trephine biopsies\n{said}\n{line.format(f'day {7 * n}')}\n"
+        assert parse(text).value == (15 if value == "15%" else None), text
+
+
 @given(MARKS, st.sampled_from(["Day", "Week", "Month"]), st.sampled_from(["this", "current"]))
 def test_the_days_of_a_row_name_its_columns(mark: str, unit: str, now: str) -> None:
     for value in ("90%", "5%", ""):

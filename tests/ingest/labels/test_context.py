@@ -126,3 +126,11 @@ def test_a_dated_core_is_old_where_no_core_is_at_hand(now: str, sample: str) -> 
         assert parse(f"{now.format(sample)}\n{old}").value is None, old
         with_core = now.format(f"core biopsy and {sample}").replace(" only", "")
         assert parse(f"{with_core}\nTrephine: cellularity {v}%.").value == v, with_core
+
+
+def test_the_diagnosis_of_a_section_is_no_time() -> None:
+    for head, v in product(("Final diagnosis", "Diagnosis", "Pathologic diagnosis"), (5, 85)):
+        said = f"Bone marrow, core biopsy: Acute leukemia. Marrow {v}% cellular with 60% blasts."
+        assert parse(f"{head}: {said}").value == v, head
+    then = "At diagnosis: bone marrow biopsy. The marrow was 85% cellular."
+    assert parse(f"{then}\n\nCore biopsy: no figure is given.").value is None

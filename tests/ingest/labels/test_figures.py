@@ -134,3 +134,10 @@ def test_a_number_with_its_word_in_brackets_is_one_figure() -> None:
             (figure,) = find_figures(fold(f"cellularity {value}{gap}({word}) %, low"))
             assert (figure.low, figure.high, figure.signed) == (value, value, True)
     assert not find_figures(fold("cellularity 10 (see text) %, low"))[0].signed
+
+
+def test_a_sign_below_its_number_is_its_own() -> None:
+    for value in (5, 45, 100):
+        below = f"Core biopsy\nCellularity:\n{value}\n%\nBlasts:\n3\n%\n"
+        assert parse(below).value == value
+        assert parse(below.replace("Cellularity", "Lymphocytes")).value is None

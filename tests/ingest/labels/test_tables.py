@@ -260,3 +260,30 @@ def test_the_size_of_a_core_in_the_name_of_its_column_changes_nothing() -> None:
     for core in ("BOM", "BOM (24 mm, crête G)", "Biopsy (12 mm)", "Trephine (left, 9 mm)"):
         table = f"| Item | {core} | Aspirate |\n|---|---|---|\n| Cellularity | 60 % | 80 % |"
         assert parse(f"Trephine\n{table}\n| Blasts | 3 % | 4 % |").value == 60
+
+
+@pytest.mark.parametrize("sides", [True, False])
+def test_a_norm_beside_an_empty_column_of_findings_is_no_value(sides: bool) -> None:
+    for found, value in itertools.product(("Found", "Result", "Observed"), ("55", "7", "")):
+        rows = [
+            ["Item", "Norm", found],
+            ["Core cellularity, %", "30-50", value],
+            ["Blasts", "", "22"],
+        ]
+        lines = [" | ".join(row) for row in rows]
+        text = "\n".join(f"| {line} |" if sides else line for line in lines)
+        assert parse(f"{text}\n").value == (int(value) if value else None), text
+
+
+def test_the_present_sample_of_two_side_by_side_holds_with_its_material() -> None:
+    for now, then in (("CURRENT (05/2020)", "PREVIOUS (11/2019)"), ("Present", "Earlier (2/2018)")):
+        for value, old in ((15, 85), (90, 20)):
+            left = ["Core 14 mm", f"Cellularity {old}%", "Blasts 44%"]
+            right = ["Core 19 mm", f"Cellularity {value}%", "Blasts <1%"]
+            for first, second in ((then, now), (now, then)):
+                columns = [left, right] if first == then else [right, left]
+                pairs = [(first, second), *zip(*columns, strict=True)]
+                text = "\n".join(f"{a:<35}{b}" for a, b in pairs)
+                assert parse(text).value == value, text
+                clot = text.replace(now, now.replace(" (", " CLOT (") + " CLOT" * ("(" not in now))
+                assert parse(clot).value is None, clot

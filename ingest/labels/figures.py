@@ -24,9 +24,8 @@ _IN_BRACES = re.compile(
     r" ?(\d[\d %-]{0,8})[}\]>](?= ?%|\n|$)"
     r"|(?<=\()(\d[\d -]{0,6})\)(?= ?%))"
 )  # patterns that the whole report is searched for begin with characters: it is far quicker
-_SIGN_BELOW = re.compile(r"(?<=\d)[ \t]*\n(?=(?:%|percent)[ \t]*(?:\n|$))")  # "45\n%\n"
-# "Marrow (smears,\ncore biopsy):", a heading over two lines
-_HEADED = re.compile(r"\([^()\n]{0,80}\n[^()\n]{0,80}\):[ \t]*(?=\n)")
+# "Marrow (smears,\ncore biopsy):", a heading over two lines; "45\n%", a sign on its own
+_HEADED = re.compile(r"\([^()\n]{0,80}\n[^()\n]{0,80}\):[ \t]*(?=\n)|\d\s*\n(?=%[ \t]*(?:\n|$))")
 _JOINED = re.compile(r"_(?<=[a-z]_)(?=[a-z])")  # "bmb_cell_pct"
 # "___40___ %": a blank that is filled in
 _FILLED_IN = re.compile(r"_(?<!__)_*+ ?(\d[\d -]*+(?:_++ ?)?)(%?)")
@@ -240,8 +239,8 @@ def fold(text: str) -> str:
     low = low.replace("reference read", "consensus read")  # of a centre: it counts, and is no norm
     low = low.replace("reference review", "consensus review")
     low = _IN_BRACES.sub(lambda m: (m[1] or m[2]).rjust(len(m[0])), low)
-    low = _HEADED.sub(lambda m: m[0].replace("\n", " "), low) if "):" in low else low
-    low = _SIGN_BELOW.sub(lambda m: " " * len(m[0]), low) if "\n%" in low or "\np" in low else low
+    if "):" in low or "\n%" in low:
+        low = _HEADED.sub(lambda m: m[0].replace("\n", " "), low)
     low = _JOINED.sub(" ", low)
     if " power" in low or "0x" in low or "x1" in low or "4x" in low or "x4" in low:
         low = _POWER.sub(lambda m: _SAYS_NOTHING[len(m[0])], low)

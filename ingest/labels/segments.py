@@ -312,9 +312,8 @@ class _Cutter:
         above = is_measured(self.before.strip(" \t:="))
         self.listing = (self.listing or above) and ENTRY.fullmatch(line) is not None
         value = _VALUE.match(line) if above else None
-        return self.listing or (
-            value is not None and "%" in (value["sign"] or self.before.replace("percent", "%"))
-        )
+        signed = value and "%" in (value["sign"] or self.before.replace("percent", "%"))
+        return self.listing or bool(signed)
 
     def _key(self, words: str, rest: str, end: int) -> int:
         """Take "Key: ...": a known key sets the material, another one holds for its line only."""
@@ -352,6 +351,7 @@ class _Cutter:
             elif not tail and governs(words):
                 self.another = f"{words}:"  # "Resident's draft:" as far as the next blank line
             self._set(material, f"{self.side}{self.another} {words}".strip())
+            self.depth = self.depth or -(not tail)  # "Clot section:", above "Quality: good"
         return end
 
     def _is_inner(self, words: str) -> bool:

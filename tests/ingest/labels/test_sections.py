@@ -189,3 +189,17 @@ def test_what_is_set_in_below_an_earlier_sample_is_of_it(ago: str) -> None:
     assert parse("TUMOR BOARD\n\n" + now.format("35% cellular") + then + blood).value == 35
     again = then + "\nBONE MARROW, TODAY\n  Core biopsy: 35% cellular.\n"
     assert parse("TUMOR BOARD\n\nLab.\n" + again).value == 35
+
+
+PROPERTIES = ["Quality: good", "Length: 5 mm", "Site: left", "Specimen: adequate", "Size: 3 mm"]
+
+
+@pytest.mark.parametrize("line", PROPERTIES)
+@pytest.mark.parametrize("mark", ["", ":"])
+def test_a_property_below_the_heading_of_a_sample_leaves_it(line: str, mark: str) -> None:
+    for other, v in itertools.product(("Aspirate", "Clot section", "Touch imprint"), (5, 40, 90)):
+        below = f"{other}{mark}\n{line}\nCellularity: {v}%\nBlasts: 3%"
+        assert parse(f"Core biopsy: adequate, normal for age.\n\n{below}").value is None, below
+        core = f"Core biopsy{mark}\n{line}\nCellularity: 60%"
+        assert parse(f"{core}\n\n{below}").value == 60, below
+        assert parse(f"{below}\n\n{core}").value == 60, below

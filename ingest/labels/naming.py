@@ -22,6 +22,7 @@ _UNIT = re.compile(
     r"|\b(?:[cm]m\d?|years?|yrs?)\b[)\].]*$"
 )
 _NORM_OR_YEAR = re.compile(r"\d{4}|\blab|\bage\b|ellul")  # "Mean for age", "Reported 2019"
+_ACCESSION = re.compile(r"\d\d[-./:]\d")  # "S19-220"
 _TIMED = re.compile(r"\d ?(?:[cm]m|y)")  # "core, 14 mm", "20-40 y"
 
 
@@ -65,14 +66,14 @@ def sums_up(name: str, cell: str, parts: list[str]) -> bool:
 def is_of_another(row: str, cell: str, of: str, above: list[tuple[str, str]]) -> bool:
     """Whether the name of a row is a noun of its own, below "Cellularity".
 
-    Under "Reader" or "Core", `of`, stand names that no one knows. They are names of readers where
+    Under "Reader" or "Specimen", `of`, stand names that no one knows. They are of readers where
     no row `above` has a name that is known, and none has words for a figure.
     """
     met, known = classes_in(row), is_known(row)
     if _UNIT.search(row) and not _TIMED.search(row):
         return True
-    noun = "x" in met and not known
-    if noun and ("%" in row or not classes_in(of) & set("drBG")):
+    noun = "x" in met and not known and not _ACCESSION.search(row)
+    if noun and ("%" in row or not classes_in(of) & set("drG")):
         return True
     worded = any(cell.strip(" -") and not _NUMBER.search(cell) for _, cell in above)
     told = any(is_known(name) or not classes_in(name) for name, _ in above)

@@ -107,3 +107,12 @@ def test_names_are_known_by_their_words() -> None:
     assert is_of_another("age (years)", "60", "core", [])
     assert not is_of_another("biopsy, 14 mm", "60%", "core", [])
     assert not is_of_another("20-40 years", "60%", "age group", [])
+
+
+@given(MARKS, st.sampled_from(["Core", "Trephine", "Biopsy"]), st.permutations(NOUNS[4:]))
+def test_no_row_of_a_table_of_nouns_below_the_core_is_the_cellularity(
+    mark: str, of: str, nouns: list[str]
+) -> None:
+    rows = [[of, "Cellularity"], *([noun, f"{20 + n}%"] for n, noun in enumerate(nouns[:2]))]
+    text = f"Core biopsy\n{table(rows, mark)}\n"
+    assert parse(text).value is None, text

@@ -37,7 +37,7 @@ _LEAVING = words_of(
     "away apart except excluding ignoring disregarding discounting leaving allowing"
 )
 # "60% once the superficial portion is set aside", "40% with the cortex left out"
-_REST = re.compile(r"(?<=F),?(?P<when>[qcwp])[^.;,FN]*?[axv][qx]?(?=[.,;)]|$)")
+_REST = re.compile(r"(?<=[FAC])(?:,?(?P<when>[qcwp])|,(?=[da]))[^.;,FN]*?[axv][qx]?(?=[.,;)]|$)")
 _WHEN = words_of("once when if with after wenn sobald nachdem quand si avec une lorsque")
 _GONE = words_of("aside excluded ignored disregarded discounted out off ausgenommen exclue exclus")
 # "average cellularity (range 5-75%) is 25%", "cellularity, with variation from 5 to 70%, is 40%"
@@ -78,7 +78,11 @@ def simplified(
             last = s.find(")", aside.end()) if boxed else aside.end()
             s = s[: aside.start()] + "q" * (last - aside.start()) + s[last:]
     rest = _REST.search(s)
-    if rest and words[rest.start("when")] in _WHEN and words[rest.end() - 1] in _GONE:
+    if (
+        rest
+        and (not rest["when"] or words[rest.start("when")] in _WHEN)
+        and words[rest.end() - 1] in _GONE
+    ):
         s = s[: rest.start()] + "q" * len(rest[0]) + s[rest.end() :]
     return s, {at: figure for at, figure in places.items() if s[at] in "FN"}
 

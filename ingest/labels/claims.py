@@ -14,7 +14,7 @@ from ingest.labels.addressed import is_addressed, is_cited
 from ingest.labels.amendments import may_be_anothers, unsigned_as_signed
 from ingest.labels.asides import ticked
 from ingest.labels.context import IT, context_of, is_of_an_older
-from ingest.labels.doubts import is_free, may_be
+from ingest.labels.doubts import is_free, is_spread, may_be
 from ingest.labels.figures import Figure, share_of
 from ingest.labels.grammar import ODD, tied
 from ingest.labels.headings import (
@@ -49,13 +49,14 @@ _KEY = re.compile(r"\s*cellularity ?:")
 # "site 1, 25%, blasts 7%; site 2, 40%": the other core's, whatever stands between
 _NOUN_BEFORE = re.compile(r"[xLfK][:vpIqdh(]*$")
 _OWN_NOUN = re.compile("[,;j][dqh]*[xLfK]+[vq:]*$")  # "is revised to 60%, blasts 7%"
-_OTHER_CORE = re.compile(r"[;,.j][dqpuMBG]*R[dqMBG]*(?:\([^()F]*\))?[,:vpqd]*F$")
+_OTHER_CORE = re.compile(r"[;,.j][dqpuMBG]*R[dqMBGR]*(?:\([^()F]*\))?[,:vpqd]*F$")
 # behind a figure, without a change: "40%, blasts 7%", "40% (ref 40-60)", "40%; M:E 3:1"
 _TAIL = re.compile(
     r"(?<=F)(?:,(?:d?[xLfK]+[qv:]*F(?:[,j]d?(?=[xLfK])|(?=[.;]|$)))+|wd?F[hq]*[xLfK]+"
     r"|\([dq]*[ey][^()]*\)(?=[.;]|$)|(?=;[^FC]*$)).*"
 )
-_HAS_ITS = re.compile("[xLfK]+[qvp:]*F|(?<=[wj,])[q]*F[hq]*[xLfK]+")  # a noun with its figure
+_OF_ANOTHER = re.compile(r"\([^()F]*[BS][^()F]*F[^()F]*\)")  # "40% (clot 72%), left 30%"
+_HAS_ITS = re.compile("[xLfK]+[qvp:]*F|(?<=[wj,])[q]*F[hq]*[xLfK]+|w[^,;.F]*")  # and its noun
 _TO_END = re.compile(
     r"^(?:to|bis|à|auf)\b|\b(?:as (?:much|high)|a (?:high|maximum|peak) of|up to)\b"
 )  # of a spread
@@ -224,6 +225,7 @@ def _claims(sentence: Sentence, segment: Segment) -> Iterator[Claim]:
     s = ticked(sentence.classes)
     ties, odd, ratio = tied(segment.text)
     last: Claim | None = None
+    sided = False  # whether one of a core is among those before
     for at, figure in sentence.figures.items():
         if at in ties and s[at] in "FN":
             cells = share_of(figure, sentence.figures[ratio[at]]) if at in ratio else figure
@@ -231,10 +233,15 @@ def _claims(sentence: Sentence, segment: Segment) -> Iterator[Claim]:
                 claim = _claim(sentence, s, segment, at, cells, ties[at])
                 if last and ties[at] == "listed":
                     claim = _listed(claim, last, sentence, s, at)
+                sided = sided or bool(claim.side)
                 yield (last := claim)
-        elif s[at] == "F" and at not in ratio.values():
+        elif (
+            s[at] == "F"
+            and at not in ratio.values()
+            and not is_spread(s, ties, sentence.figures, at)
+        ):
             clause = _HAS_ITS.sub("", s[after_any(s, ";.", at) : at])
-            other = bool(last and last.side) and _OTHER_CORE.search(s, 0, at + 1) is not None
+            other = sided and _OTHER_CORE.search(s, 0, at + 1) is not None
             if (
                 (other and not set("xLfK") & set(clause))
                 or at in odd
@@ -371,7 +378,7 @@ def _claim(
     role, mark, amends = role_of(s, at, sentence, segment)
     since = s.rfind("F", 0, at) + 1
     if tie == "listed" and ",v" not in s[since:at]:  # "which should be 50% at this age, is 80%"
-        own = after_any(s, ",;", at) if _OTHER_CORE.search(s, 0, at + 1) else since
+        own = after_any(s, ",;j", at) if _OTHER_CORE.search(s, 0, at + 1) else since
         role = "norm" if _AGE.search(" ".join(sentence.words[max(since, own) : at])) else role
     first = from_to(sentence, s, at)
     if first is not None:  # "from 80% at diagnosis to 10%"
@@ -404,6 +411,7 @@ def _material(sentence: Sentence, s: str, at: int, segment: Segment) -> Material
     if segment.heading.startswith("other "):  # the letter of a specimen of another time
         return "other"
     begin = s.rfind(".", 0, at) + 1
+    s = _OF_ANOTHER.sub(lambda it: "q" * len(it[0]) if it.end() <= at else it[0], s)
     named = [met.start() for met in re.finditer("[BS]+", s)]
     figures = [n for n in sentence.figures if s[n] in "FN"]
     pair = PAIR.search(s, begin, at)

@@ -30,6 +30,11 @@ _DAY = re.compile(r"\d\d?[./]\d\d?[./]\d{2,4}|\d{4}-\d\d(?:-\d\d)?|\d\d?[ -][a-z
 # "Collected: 2024-03-01", before the day
 _TAKEN = r"(?:collect|procedure|biops|taken|receiv|obtain|perform|sampl|date)[^\n|\t%]{0,40}?"
 # "focally 80% cellular", "the most cellular area shows 60%"
+# ", focally 90%", "(focally up to 90%)", "with foci of 90%"
+_FOCUS = re.compile(
+    r"[,;(]\s?(?:but |and |though |with )?(?:only )?(?:focal|foci|hot ?spot|fokal|herdförm|stellenw"
+    r"|localement|par endroits|in (?:places|foci|spots))"
+)
 _FOCAL = re.compile(
     r"\b(?:focal(?:ly|ement)?|fokal|herdförmig|stellenweise|örtlich|localement|par endroits"
     r"|focus|foci|maximum|minimum|highest|lowest|places|pockets?"
@@ -242,6 +247,7 @@ def _decisive(good: list[Claim], hidden: list[Claim]) -> tuple[list[Claim], bool
         good = [claim for claim in amended if claim.segment.paragraph == last.segment.paragraph]
         # "was transcribed as 60%. The correct value is 90%."
         good = [claim for claim in good if claim.figure.parts not in old] or good
+    good = [c for c in good if not any(_is_focus(c, it) for it in good)]
     now = [claim for claim in good if claim.now]
     good = now if now and not _alike(good) else good
     by_name = [claim for claim in good if claim.tie != FILLED]  # a paraphrase may be of a part
@@ -258,6 +264,18 @@ def _decisive(good: list[Claim], hidden: list[Claim]) -> tuple[list[Claim], bool
     pool = overall or whole or good
     cores = [claim for claim in pool if claim.material == "core"]
     return cores if cores and _covers(cores, pool) else pool, bool(overall)
+
+
+def _is_focus(claim: Claim, one: Claim) -> bool:
+    """Whether a figure is of a focus beside that of the whole: "40% cellular, focally 90%"."""
+    if (
+        claim.scope != "part"
+        or one.scope not in ("whole", "overall", "part")
+        or one.end > claim.start
+    ):
+        return False
+    between = claim.segment.text[one.end - claim.segment.at : claim.figure.start]
+    return one.segment is claim.segment and "%" not in between[1:] and bool(_FOCUS.search(between))
 
 
 def _of_all_cores(overall: list[Claim], good: Sequence[Claim]) -> list[Claim]:

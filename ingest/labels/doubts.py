@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 
 from ingest.labels.figures import Figure
 from ingest.labels.languages import words_of
@@ -17,6 +18,7 @@ _COMPARES = OF | words_of(
     """above below over under beyond more less higher lower über unter mehr weniger plus moins
     dessus dessous"""
 )
+_BOXED = re.compile(r"F[AC]?M*\([qvpdu]*$")
 _DIFFERS = re.compile(r"\b(?:differ|disagree|deviat)")
 CHANGES = words_of("less more lower higher fewer weniger mehr moins plus")
 _CHANGED = re.compile("dimin|augment|baiss|rédui|accru")  # "diminuée de 30 %"
@@ -99,9 +101,9 @@ def is_relative(s: str, words: list[str], figures: dict[int, Figure], at: int) -
     return standard is not None and bool(_COMPARES & set(words[at + 1 : at + 3]))
 
 
-def is_spread(s: str, figures: dict[int, Figure], at: int) -> bool:
-    """Whether a range in brackets stands behind a figure: "40% (20-60%)", "75% (30-60%)"."""
-    if s[max(0, at - 2) : at] != "F(" or s[at + 1 : at + 2] != ")":
+def is_spread(s: str, ties: Container[int], figures: dict[int, Figure], at: int) -> bool:
+    """Whether a range in brackets stands behind a tied figure: "40% (20-60%)", "(range 5-95%)"."""
+    boxed = _BOXED.search(s, 0, at)
+    if not boxed or boxed.start() not in ties or s[at + 1 : at + 2] != ")":
         return False
-    one, other = figures[at - 2], figures[at]
-    return one.low == one.high and other.low < other.high and other.qualifier is None
+    return figures[at].low < figures[at].high and figures[at].qualifier is None

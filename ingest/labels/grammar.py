@@ -291,7 +291,7 @@ class _Scan:
 
     def figure(self, at: int) -> None:
         s = self.s
-        if at - 2 in self.ties and is_spread(s, self.figures, at):
+        if is_spread(s, self.ties, self.figures, at):
             return self.owned.add(at)
         if s[max(0, at - 2) : at] == "N/" and not PAIR.search(s, 0, at):
             self.odd.add(at)  # "40/60%"
@@ -315,7 +315,7 @@ class _Scan:
             return
         if tie:
             self.ties[at] = tie
-            self.head, self.sealed = "T", False
+            self.head, self.sealed, self.behind = "T", False, -1
 
     def _of_right(self, at: int) -> str | None:
         """The tie by the words behind a figure, "" if they own it, null if they say nothing."""

@@ -34,6 +34,9 @@ _MOSTLY = re.compile(
 def is_share_of(s: str, words: list[str], at: int) -> bool:
     """Whether a word for the cellularity only says of what something else is a share."""
     part = _PART_OF.search(s, max(0, at - 8), at)
+    bare = part and s[part.start()] == "%" and not s[: part.start()].strip("dqohM")
+    if bare and s[at + 1 : at + 2] == "v":
+        return False  # "The percentage of cellularity is 40%"
     if part and (s[part.start()] in "%xLt" or (OF | PARTS) & set(words[part.start() : at])):
         return True
     if _SLASH.search(s, max(0, at - 8), at) and s[at + 1 : at + 2] != "/":

@@ -31,6 +31,7 @@ def scope_of(s: str, at: int) -> Scope:
         wide, clause = WITHOUT.sub("", wide), WITHOUT.sub("", clause)
     if _OF_LAST.match(wide) and "F" in s[:at]:
         wide = clause = _OF_LAST.sub("", wide) + clause.rpartition(wide)[2]
+    clause = re.sub("w[dq]*t[qv]*f", "", clause)  # "40% with the remainder fat"
     clause = re.sub("w[^vF,]*(?=v)", "", clause)  # "a core with focal hemorrhage shows"
     clause = re.sub("[xLfKi]+t", "", clause)  # "cellularity 40%, no lymphoid nodules"
     apart = re.search(r"[,j].*[MB]", wide) or {"M", "t"} & set(clause)

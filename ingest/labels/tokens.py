@@ -60,7 +60,7 @@ _SPECIAL = words_of(
     "a c d e f first o been estimated reported report figure value percentage cell content density"
     " . cent g rapport als am est que that out local representative time diagnostic were had full"
     " filled packed form words contrast contre if wenn si falls estimate most much bulk mark marrow"
-    " rouge active myéloïde jaune grasse graisseuse adipeuse count nearest"
+    " rouge active myéloïde jaune grasse graisseuse adipeuse count nearest summary"
 )
 _SMALL, _HOW_MUCH = words_of("als que am d g"), words_of("little much low high few many")
 _JUDGED = words_of(
@@ -86,6 +86,7 @@ _VERDICT = re.compile(
 _GAP = re.compile(
     r"(?<![\d-])(\d{1,3} ?%?)( {4})(?= *(?:(?:exp|norm|ref|age)\w*\b[^%\n]*:|\d\d? ?- ?\d))"
 )
+_NOTHING = ["words other", "summary in", "contrast by", "nearest tick", "contre par"]
 _ARTICLES = words_of("the an my our this one")
 _THEIRS, JUDGEMENT = words_of("their his her"), ("guess", "estimate", "impression", "schätzung")
 _MODALS = words_of("would could may might must should")
@@ -97,7 +98,7 @@ _PHRASES = {
     ("out", "left"): ("a", "q"),
     ("from", "up"): ("g", "u"),
     ("time", "this"): ("n", "q"),
-    **dict.fromkeys((("contrast", "by"), ("contre", "par"), ("nearest", "tick")), ("q", "q")),
+    **{(word, behind): ("q", "q") for word, behind in map(str.split, _NOTHING)},
     ("diagnostic", "au"): ("p", "b"),
     ("rapport", "par"): ("p", "k"),
     ("que", "plus"): ("q", "q"),
@@ -115,7 +116,6 @@ _PHRASES = {
     **{(behind, "einen"): ("R", letter) for behind, letter in (("ende", "t"), (",", ","))},
     ("myéloïde", "tissu"): ("q", "K"),
     ("mark", "gelbes"): ("q", "f"),
-    ("words", "other"): ("q", "q"),
     ("form", "request"): ("q", "r"),
 }
 _MOVING = set("AMBGCbcx")  # classes that the words before them may change

@@ -180,7 +180,7 @@ def unread_cores(folded: str) -> list[frozenset[str]]:
         words = _WORD.findall(folded[begin:end])
         of_a_core = any(class_of(it) in "BR" or it in _OF_CORES for it in words if len(it) > 1)
         subject = (word for word in _WORD.findall(clause) if word not in _OF_CORES)
-        owned = set(map(class_of, subject)) & set("xLfKS")
+        owned = set(map(class_of, subject)) & set("xLfKSat")
         last = [letter for word in _WORD.findall(before) if (letter := class_of(word)) in "BSR"]
         if not before.strip():  # "Insufficient monotypic B cells"
             behind = "".join(map(class_of, _WORD.findall(_END_OF.sub("", folded[met.end() : end]))))

@@ -74,7 +74,8 @@ v pack packs packed crowd crowds crowded comblé comblée heißen heißt lauten 
  looks looked seem become became stay stays lay sit sits sat stand stood run ran reach came judge
  gauge deem consider think thought believe regard assess assesses evaluate calculate compute counted
  scored record describe describes express works feel felt arrive settle get gets got made makes held
- keep keeps kept hover hovers agree agrees concur prove proves proved proven waren werden wurde wurden worden gewesen
+ keep keeps kept hover hovers agree agrees concur prove proves proved proven waren werden wurde
+ wurden worden gewesen
  hat haben hatte hatten gehabt
  können betrug liegen lag lagen ergibt ergab zeigen zeigte weist aufweist findet finden fand fanden
  sieht gesehen scheint erscheint erreicht entspricht macht füllt schwankt schwanken eingenommen

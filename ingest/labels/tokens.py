@@ -86,7 +86,7 @@ _VERDICT = re.compile(
 _GAP = re.compile(
     r"(?<![\d-])(\d{1,3} ?%?)( {4})(?= *(?:(?:exp|norm|ref|age)\w*\b[^%\n]*:|\d\d? ?- ?\d))"
 )
-_NOTHING = ["words other", "summary in", "contrast by", "nearest tick", "contre par"]
+_NOTHING = [("words", "other"), ("summary", "in"), ("contrast", "by"), ("nearest", "tick")]
 _ARTICLES = words_of("the an my our this one")
 _THEIRS, JUDGEMENT = words_of("their his her"), ("guess", "estimate", "impression", "schätzung")
 _MODALS = words_of("would could may might must should")
@@ -98,7 +98,8 @@ _PHRASES = {
     ("out", "left"): ("a", "q"),
     ("from", "up"): ("g", "u"),
     ("time", "this"): ("n", "q"),
-    **{(word, behind): ("q", "q") for word, behind in map(str.split, _NOTHING)},
+    ("contre", "par"): ("q", "q"),
+    **dict.fromkeys(_NOTHING, ("q", "q")),
     ("diagnostic", "au"): ("p", "b"),
     ("rapport", "par"): ("p", "k"),
     ("que", "plus"): ("q", "q"),

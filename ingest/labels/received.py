@@ -11,6 +11,7 @@ from functools import lru_cache
 
 from ingest.labels.amendments import NEW_SAMPLE
 from ingest.labels.asides import ticked
+from ingest.labels.at_hand import BOX, core_ticked, others_alone
 from ingest.labels.claims import Claim
 from ingest.labels.headings import AMENDS, classes_in
 from ingest.labels.languages import by_word
@@ -23,13 +24,14 @@ _OWN = by_word("""
 Y received survive processing submitted obtained taken performed done available sent attempted
  included provided collected recovered present eingegangen entnommen eingesandt durchgeführt
  vorhanden erfolgt réalisée réalisé reçue reçu faite fait prélevée parvenue success enthalten
+D dry
 W assessable evaluable interpretable assessed evaluated interpreted assessment evaluation
  diagnostic beurteilbar verwertbar interprétable analysable
 Z none nil qns failed unsuccessful lost declined refused missing absent absence insufficient
  entfällt nondiagnostic inadequate unsatisfactory aborted abandoned uninterpretable unevaluable
 Q cartilage muscle soft fibrous
 e bone cortical cortex crush crushed artifact artefact hemorrhage
- blood patient yielded consists contains composed clinically attempt attempts number dry tap small
+ blood patient yielded consists contains composed clinically attempt attempts number tap small
  skeletal tiny scant
 J only solely nur
 """)
@@ -40,12 +42,13 @@ _STEM = ["core", "treph", "biops", "stanz", "bom ", "bx", "no marrow", "pas de m
 _DENIES = re.compile(
     r"\b(?:no|not|non|none|nil|kein\w*|nicht|ohne|pas|sans|without|cannot|false|qns|n/a|failed"
     r"|unsuccessful|lost|declined|refused|missing|absen(?:t|ce)|insufficient|entfällt|0"
-    r"|inadequate|unsatisfactory|un\w+able|aborted|abandoned|precludes?|prevents|muscle|cartilage|soft|fibrous|only|nur|too"
+    r"|inadequate|unsatisfactory|un\w+able|aborted|abandoned|precludes?|prevents|muscle|cartilage|soft|fibrous|only|nur|too|dry"
     r")\b|: +--+$|\| *-+ *(?:\||$)"
 )
 _MISSING = re.compile(
     r"i[dqvnIpMGxY]{0,9}(?:[BYW]|M[ML]*(?:[.,pvYW]|$))|[:?][dqX]*i[dqv]*$|(?<!R:)Z|::{2,3}$|\|:{1,3}\|?$"
     r"|B[^MLW]*(?:Q|e[^MLW]*J|J[^MLW]*e)[^MLW]*$|e[^MYL]*p[dq]*W"
+    r"|De?[pId]*(?<!De)B|Be*[vdq:]*D$"
 )
 _RULE = re.compile(r"[|: +-]*-{3}[|: +-]*\|[|: +-]*")  # under the names of columns
 _NONE = re.compile(r"(?<=[sd]: )0(?= *\|?$)|\b(?:n/a|false)\b")
@@ -115,6 +118,11 @@ def absent(folded: str) -> tuple[tuple[str, bool], ...]:
         if s:
             found[sentence] = s
     read = any(_READ.search(it) for it in _sentences(folded) if it not in found)
+    by_form = core_ticked(folded)
+    if by_form:  # "Core biopsy: [x] yes [ ] no   Clot: [ ] yes [x] no"
+        found = {said: s for said, s in found.items() if not BOX.search(said)}
+    elif by_form is False or (not read and others_alone(folded)):
+        found |= {"\0": "Z"}  # said by no sentence of its own
     sided = bool(found) and (read or _SIDE_READ.search(folded) is not None)
     return tuple(
         (said, re.search("W|i[dq]*M+[^B]", s) is not None)
@@ -136,7 +144,7 @@ def _denial(sentence: str) -> str:
     for said in dict.fromkeys((sentence, sentence.partition(", ")[0])):
         if len(said) < _LONGEST and _DENIES.search(said):
             s = _said(said)
-            known = set(s) <= set("BMGRdpvqhiInzjYZWLeQJby:,.|?XO/uoC")
+            known = set(s) <= set("BMGRdpvqhiInzjYZWLeQJDby:,.|?XO/uoC")
             if known and _MISSING.search(s) and ("B" in s or re.search("^[^LC]*i[dq]?M", s)):
                 return s
     return ""
@@ -169,6 +177,7 @@ def is_of_a_core(claim: Claim, folded: str) -> bool:
     if claim.material != "core":
         return False
     own, head = claim.segment.text[: claim.figure.end], claim.segment.heading
+    head = "" if core_ticked(folded) is False else head  # "Core [ ]", with "Clot [x]" below it
     for said, _ in absent(folded):
         own = own.replace(said, "")
         head = "" if head and (head in said or said in head) else head

@@ -24,6 +24,10 @@ Patient declined the core biopsy.
 Biopsy failed.
 Keine Stanze entnommen.
 BOM : non réalisée.
+Core attempt dry.
+The trephine attempt was dry.
+Dry core.
+Dry tap on the core.
 Core biopsy: QNS
 Core biopsy: N/A
 Trephine: --
@@ -56,6 +60,7 @@ THERE = """Trephine biopsy No. 4412.
 The core shows no tumor.
 The core is not fragmented.
 Core adequate? [x] yes [ ] no
+Core biopsy, dry tap.
 No core biopsy abnormality.
 Tumor:
 - Core R: lymphoid aggregates

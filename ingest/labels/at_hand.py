@@ -20,7 +20,7 @@ _ANSWER = re.compile(
 )
 _KEY = re.compile(r"[ \t]*(?P<key>[^\W\d_][^:\n\[\]☐☒☑□✓]{2,40})[:?](?=\s)")
 _GAP = re.compile(r"[ \t]*[|,;\t][ \t]*|\s{2,}")
-_OTHERS = ("clot", "aspirate", "touch")
+_OTHERS: tuple[Material, ...] = ("clot", "aspirate", "touch")
 _ONLY = words_of("only alone nur lediglich seulement uniquement seul seuls seule")
 _CLAUSE = re.compile(r"[,.;(]\s?|\n|\bas\b|\bda\b")
 _OF_ALL = ("material", "matéri", "type", "art ", "kind")  # of a key

@@ -35,6 +35,7 @@ _LEADS = re.compile(
 _BARE_LEAD = re.compile(
     r"\s*(?P<id>[a-h]\d|[b-h](?=\s)(?![ -]+(?:cell|zell(?:e|ig)|lymph))|a(?=\szellul))(?=\s)"
 )
+_NEXT = re.compile(r"[;,] (?:and |und |et )?([a-h]\d?)(?= [^\W\d_]+ )")
 _NAMED = re.compile(
     rf"(?P<unit>[^\W\d_]{{3,12}} )?(?P<open>[(\[])?\b(?P<id>{_ID})\b(?(open)[)\]])(?! ?(?:[cm]m|%))"
 )
@@ -106,6 +107,8 @@ def lead(words: str, known: dict[str, Material]) -> tuple[Material, int] | None:
     It is unknown where others of its kind are declared: "(3)" beside "(1) core, (2) clot".
     """
     met = _LEADS.match(words)
+    if not known.keys().isdisjoint(_NEXT.findall(words)):
+        return None  # "B2 shows 60%; B1 shows 85%": each side has its own
     if not met and (bare := _BARE_LEAD.match(words)) and bare["id"] in known:
         return known[bare["id"]], bare.end()
     if not met or class_of(met["unit"] or "slide") not in "Gtx" or not _is_used(met["id"], known):

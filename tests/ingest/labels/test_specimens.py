@@ -165,6 +165,8 @@ def test_letters_of_a_list_need_no_mark(frame: str, a: str, b: str, lost: str) -
         if not lost:
             assert parse(f"{said}\n{core}").value == 40, said + core
             assert parse(f"{said}\n{core} {clot}").value in (40, None), said + core
+            both = f"{b} shows 80% cellularity; {a} shows 40% cellularity."
+            assert parse(f"{said}\n{both}").value in (40, None), both
 
 
 @pytest.mark.parametrize("rest", ["a clot and a smear", "B cells", "a section of a vertebra"])

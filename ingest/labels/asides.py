@@ -42,7 +42,8 @@ _WHEN = words_of("once when if with after wenn sobald nachdem quand si avec une 
 _GONE = words_of("aside excluded ignored disregarded discounted out off ausgenommen exclue exclus")
 # "average cellularity (range 5-75%) is 25%", "cellularity, with variation from 5 to 70%, is 40%"
 _SPREAD = re.compile(
-    r"(?<=C)(?:\([qvp]+F\)(?=[:v])|,[wpv][^,.;CARSBben]*F[^,.;CARSBben]*,(?=v[qdp]*F))"
+    r"(?<=C)\([qvp]+F\)(?=[:v])"
+    r"|(?<=[CBM]),[wpvdh][^,.;CARSBben]*F[^,.;CARSBben]*,(?=v[qdp]*F)"
 )
 _ASIDE_COMMA = re.compile(r"(C),c[qvdx]{0,3}(?=:)")
 _UNBOXED = str.maketrans("XO", "qq")

@@ -116,8 +116,8 @@ class _Cutter:
         self.table = Columns()  # the one in hand
         self.indent = self.depth = 0  # of the line in hand, and of the heading above it
         self.inner = -1  # the indent of the first line below that heading
-        self.side = ""  # "LEFT", above "Aspirate:" and "Biopsy:"
-        self.another = ""  # the heading of a section that is not this report's: "DRAFT"
+        # "LEFT", above "Aspirate:" and "Biopsy:"; a section that is not this report's: "DRAFT"
+        self.side = self.another = ""
         self.reach = -1  # the indent of that heading, where it holds for what is set in below
 
     def gap(self, at: int) -> None:
@@ -355,8 +355,9 @@ class _Cutter:
         return end
 
     def _is_inner(self, words: str) -> bool:
-        """Whether a key is one of the list below a heading: set in, or of its properties."""
-        bare = self.depth < 0 and GENERAL.isdisjoint(_WORD.findall(words))
+        """Whether a key is one of the list below a heading: set in, "Result: adequate"."""
+        general = GENERAL - {"result", "finding", "findings"} if self.before else GENERAL
+        bare = self.depth < 0 and general.isdisjoint(_WORD.findall(words))
         return bare or (self.depth >= 0 and self.indent > self.depth)
 
     def _sentences(self, start: int, end: int, under: tuple[Material, str], amends: bool) -> None:

@@ -31,3 +31,16 @@ def test_what_a_figure_consists_of_has_its_own() -> None:
 def test_a_scale_in_a_key_is_a_sign() -> None:
     text = "cellularity (0-100%): 45"
     assert encode(text, find_figures(text)).classes == "C(q):N"
+
+
+def test_a_spread_between_the_mean_and_its_figure_is_an_aside() -> None:
+    for mean, low, high in ((25, 5, 75), (40, 10, 80), (70, 20, 90)):
+        for spread in (
+            f"which varies (range {low}-{high}%)",
+            f"which is uneven (from {low} to {high}%)",
+            f"patchy as it is ({low}-{high}%)",
+            f"with variation from {low} to {high}%",
+        ):
+            said = f"The average cellularity of this core, {spread}, is {mean}%."
+            assert parse(f"Core biopsy. {said}").value == mean, said
+        assert parse(f"Core. Average cellularity (range {low}-{high}%) is {mean}%.").value == mean

@@ -203,3 +203,13 @@ def test_a_property_below_the_heading_of_a_sample_leaves_it(line: str, mark: str
         core = f"Core biopsy{mark}\n{line}\nCellularity: 60%"
         assert parse(f"{core}\n\n{below}").value == 60, below
         assert parse(f"{below}\n\n{core}").value == 60, below
+
+
+@pytest.mark.parametrize("sample", ["Aspirate", "Clot section", "Touch imprint"])
+@pytest.mark.parametrize("first", ["Result: adequate", "Findings: adequate", "Quality: good"])
+def test_a_result_below_the_heading_of_a_sample_is_of_it(sample: str, first: str) -> None:
+    for f in (5, 40, 90):
+        section = f"{sample}:\n{first}\nCellularity: {f}%\n"
+        assert parse(f"Core biopsy: crushed, not readable.\n\n{section}").value is None
+        core = f"Core biopsy:\n{first}\nCellularity: 30%"
+        assert parse(f"{section}\n{core}").value == 30

@@ -6,9 +6,8 @@ import re
 
 from ingest.labels.headings import SET_ASIDE, material_of
 
-_HEADS = re.compile(
-    r"^[^\S\n]*(?P<heads>[^\W\d_][^\n\d%|;]{2,60}?[^\S\n]{2,}[^\n\d%|;]{3,80})$", re.M
-)
+_HEADS = re.compile(r"\s*[^\W\d_][^\d%|;]{5,}")
+_LONGEST = 150  # characters of a line of headings
 _CELL = re.compile(r"\S+(?: \S+)*")
 _NAME = re.compile(r"[^\W\d_]")
 _LEAST = 2  # rows in which a name stands at the place of a later heading
@@ -16,15 +15,21 @@ _LEAST = 2  # rows in which a name stands at the place of a later heading
 
 def unfolded(text: str) -> str:
     """A text with each section of such a block in lines of its own; another comes back as it is."""
-    for heads in _HEADS.finditer(text):
-        cells = list(_CELL.finditer(heads["heads"]))
-        materials = {material_of(cell[0].lower().strip(" :=-")) for cell in cells}
-        if len(materials) == len(cells) > 1 and materials <= {"core", *SET_ASIDE}:
-            places = [heads.start("heads") - heads.start() + cell.start() for cell in cells]
-            if block := _block(text[heads.start() :].split("\n"), places):
-                end = heads.start() + block[1]
-                return text[: heads.start()] + block[0] + "\n" + unfolded(text[end:])
+    at = 0
+    for line in text.split("\n") if "  " in text else ():
+        places = _places(line) if "  " in line.strip() and len(line) < _LONGEST else []
+        if places and (block := _block(text[at:].split("\n"), places)):
+            return text[:at] + block[0] + "\n" + unfolded(text[at + block[1] :])
+        at += len(line) + 1
     return text
+
+
+def _places(line: str) -> list[int]:
+    """Where the headings of a line begin that are of several materials, and of nothing else."""
+    cells = list(_CELL.finditer(line)) if _HEADS.fullmatch(line) else []
+    materials = {material_of(cell[0].lower().strip(" :=-")) for cell in cells}
+    told = len(materials) == len(cells) > 1 and materials <= {"core", *SET_ASIDE}
+    return [cell.start() for cell in cells] if told else []
 
 
 def _block(lines: list[str], places: list[int]) -> tuple[str, int] | None:

@@ -18,6 +18,7 @@ _ANSWER = re.compile(
     r"(?P<name>[^\W\d_][^:\n|\[\]()☐☒☑□✓.;]{2,30}) ?[:?] ?(?:(?P<plain>yes|no|ja|nein|oui|non)\b"
     rf"|(?P<boxes>(?:(?:{_X}|{_O}) ?(?:yes|no|ja|nein|oui|non)\b[ /,]*){{2}}))"
 )
+_PLAIN = re.compile(r"[:?] ?(?:yes|no|ja|nein|oui|non)\b")  # looked for first: it is fast
 _KEY = re.compile(r"[ \t]*(?P<key>[^\W\d_][^:\n\[\]☐☒☑□✓]{2,40})[:?](?=\s)")
 _GAP = re.compile(r"[ \t]*[|,;\t][ \t]*|\s{2,}")
 _OTHERS: tuple[Material, ...] = ("clot", "aspirate", "touch")
@@ -41,7 +42,7 @@ def core_ticked(folded: str) -> bool | None:
 def _answers(folded: str) -> list[tuple[str, bool]]:
     """The names that a line, or a run of lines, ticks or leaves without a tick."""
     found: list[tuple[str, bool]] = []
-    if not BOX.search(folded) and not _ANSWER.search(folded):
+    if not BOX.search(folded) and not _PLAIN.search(folded):
         return found
     for single, lines in groupby(folded.split("\n"), key=lambda it: len(BOX.findall(it)) == 1):
         for line in [", ".join(lines)] if single else lines:
@@ -50,7 +51,7 @@ def _answers(folded: str) -> list[tuple[str, bool]]:
 
 
 def _of_line(line: str) -> list[tuple[str, bool]]:
-    said = [*_ANSWER.finditer(line)]
+    said = [*_ANSWER.finditer(line)] if _PLAIN.search(line) or BOX.search(line) else []
     if said:
         return [(it["name"].strip(" -*"), _is_yes(it)) for it in said]
     boxes = [*BOX.finditer(line)]
@@ -87,6 +88,8 @@ def _is_of_samples(key: str) -> bool:
 def others_alone(folded: str) -> str:
     """The words that say that a clot or an aspirate is all there is: "Clot and aspirate only"."""
     begin = 0
+    if not any(word in folded for word in _ONLY):
+        return ""
     for stop in [*_CLAUSE.finditer(folded), None]:
         said = folded[begin : stop.start() if stop else len(folded)]
         key = _KEY.match(said)

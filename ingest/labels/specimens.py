@@ -20,9 +20,9 @@ _DECLARED = re.compile(
 _BEFORE = re.compile(r"(?:(?:[.;,:\n]|  )[ \t]*|[^\W\d_](?<!\w\w)[^\W\d_]{2,11} )[(\[]?$")
 # "A1 core, A2 clot": without a mark the letters of a list, and no article
 _LISTED = re.compile(
-    r"(?:^|[.:;,(\n]|\band)[ \t]*(?:(?P<unit>[^\W\d_]{3,12}) (?=\d))?"
-    r"(?P<id>(?(unit)\d{1,2}|[a-h]\d?)) (?P<name>[^\W\d_](?:(?!  | and )[^.:;,()\n]){2,60})"
-)
+    r"(?P<id>[a-h\d](?<![^\W_].)\d?) (?=(?P<name>[^\W\d_](?:(?!  | and )[^.:;,()\n]){2,60}))"
+)  # begins with one character: what stands before it is looked at behind each
+_LEADS_ON = re.compile(r"(?:^|[.:;,(\n]|\band)[ \t]*(?:(?P<unit>[^\W\d_]{3,12}) )?$")
 _BEHIND = re.compile(rf"[(\[](?P<id>{_ID})[)\]]")  # "Trephine (A)"
 _ENDS = re.compile(r"[.:;,()\n]")  # of a name
 # what a sentence begins with: "(A)", "B)", "1.", "Slide 2:"
@@ -85,8 +85,7 @@ def declared(folded: str) -> dict[str, Material]:
     listed = {
         said["id"]: said["name"]
         for said in reversed([*_LISTED.finditer(folded)])
-        if class_of(said["unit"] or "slide") in "Gtx"
-        and material_of(said["name"]) not in ("unknown", "general")
+        if _begins(folded, said) and material_of(said["name"]) not in ("unknown", "general")
     }
     names += [(at, [it]) for at, it in listed.items() if len(listed) > 1]
     for label, said_to_be in names:
@@ -99,6 +98,14 @@ def declared(folded: str) -> dict[str, Material]:
         each = "abcd"[: _COUNTS.get(cores["n"]) or int(cores["n"])]
         found |= dict.fromkeys(each, "core") if {*each} == {*labels} else {}
     return found
+
+
+def _begins(folded: str, said: re.Match[str]) -> bool:
+    """Whether an item of a list begins there: a letter, or a number behind its unit."""
+    before = _LEADS_ON.search(folded[max(0, said.start() - 16) : said.start()])
+    if not before or (before["unit"] is None) == said["id"][0].isdigit():
+        return False
+    return class_of(before["unit"] or "slide") in "Gtx"
 
 
 def lead(words: str, known: dict[str, Material]) -> tuple[Material, int] | None:

@@ -12,6 +12,7 @@ from ingest.labels.tokens import class_of, encode
 
 _X, _O = r"[\[(] ?[xo✓*+] ?[\])]|[☒☑✓]", r"\[[ _-]*\]|\( *\)|[☐□]"
 BOX = re.compile(rf"(?P<x>{_X})|{_O}")
+_MARKS = [*"[☐☒☑□✓", "()", "( ", "(x", "(o", "(*", "(+"]  # what a box begins with
 _YES, _NO = words_of("yes ja oui y"), words_of("no nein non n")
 # "Core biopsy: no   Clot: yes", "Core biopsy: [ ] yes [x] no"
 _ANSWER = re.compile(
@@ -42,7 +43,8 @@ def core_ticked(folded: str) -> bool | None:
 def _answers(folded: str) -> list[tuple[str, bool]]:
     """The names that a line, or a run of lines, ticks or leaves without a tick."""
     found: list[tuple[str, bool]] = []
-    if not BOX.search(folded) and not _PLAIN.search(folded):
+    boxed = any(map(folded.__contains__, _MARKS)) and BOX.search(folded)
+    if not boxed and not _PLAIN.search(folded):
         return found
     for single, lines in groupby(folded.split("\n"), key=lambda it: len(BOX.findall(it)) == 1):
         for line in [", ".join(lines)] if single else lines:

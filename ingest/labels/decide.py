@@ -51,12 +51,12 @@ _FIT = re.compile(
 )
 # "one focus of 70%; no overall estimate is possible"
 _NO_OVERALL = re.compile(
-    r"\bno overall\b|\boverall (?:[cz]ellularity|figure|estimate|value)[^.\n%]{0,25}"
+    r"no overall\b|overall (?:[cz]ellularity|figure|estimate|value)[^.\n%]{0,25}"
     r"\b(?:not|cannot)\b"
-    r"|\belsewhere no (?:estimate|figure)|(?:cellularité globale|gesamtzellularität)[^.\n%]{0,20}"
+    r"|elsewhere no (?:estimate|figure)|(?:cellularité globale|gesamtzellularität)[^.\n%]{0,20}"
     r"\b(?:non|nicht|pas)\b"
 )
-_HYPER = re.compile(r"\bh(?:yper|ypo)-?[cz]ell")
+_HYPER = re.compile(r"hyp(?:er|o)-?[cz]ell")
 # "7 intertrabecular spaces", "megakaryocytes are normal": what is seen in marrow
 _MORPHOLOGY = re.compile(
     r"megakary|[eé]ryth|granulo|my[eé]lo|[cz]ort(?:ex|ical)|trabec|retic|fibros|adip|\bfat"
@@ -114,7 +114,7 @@ def decide(
         return none_read("one of the cores is said not to be readable", read=False)
     if not (overall or unread) and any(_is_left_out(claim, pool) for claim in claims):
         return none_read("the figure of the other side could not be tied", read=False)
-    if _HYPER.search(folded) and all(_FIT.search(claim.segment.text) for claim in pool):
+    if all(_FIT.search(claim.segment.text) for claim in pool) and _HYPER.search(folded):
         return none_read("the figure may be that of the age", read=False)
     return _of_pool(text, pool, rule)
 

@@ -53,10 +53,10 @@ def _answers(folded: str) -> list[tuple[str, bool]]:
 
 
 def _of_line(line: str) -> list[tuple[str, bool]]:
-    said = [*_ANSWER.finditer(line)] if _PLAIN.search(line) or BOX.search(line) else []
+    boxes = [*BOX.finditer(line)]
+    said = [*_ANSWER.finditer(line)] if boxes or _PLAIN.search(line) else []
     if said:
         return [(it["name"].strip(" -*"), _is_yes(it)) for it in said]
-    boxes = [*BOX.finditer(line)]
     key = _KEY.match(line)
     if len(boxes) < 2 or (key and not _is_of_samples(key["key"])):
         return []

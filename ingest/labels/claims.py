@@ -56,6 +56,8 @@ _TAIL = re.compile(
     r"|\([dq]*[ey][^()]*\)(?=[.;]|$)|(?=;[^FC]*$)).*"
 )
 _OF_ANOTHER = re.compile(r"\([^()F]*[BS][^()F]*F[^()F]*\)")  # "40% (clot 72%), left 30%"
+# "Cellularity is 25%. No, make that 20%.", "... Sorry, 20%.", "... Or rather: 20%."
+_TAKEN_BACK = re.compile(r"(?P<led>x,|[ji])?[jqidvpR,:]*F")
 _HAS_ITS = re.compile("[xLfK]+[qvp:]*F|(?<=[wj,])[q]*F[hq]*[xLfK]+|w[^,;.F]*")  # and its noun
 _TO_END = re.compile(
     r"^(?:to|bis|à|auf)\b|\b(?:as (?:much|high)|a (?:high|maximum|peak) of|up to)\b"
@@ -348,9 +350,13 @@ def _going_on(
     sentence: Sentence, segment: Segment, last: Claim | None, *, follows: bool, asked: bool
 ) -> Iterator[Claim]:
     """The claims of a sentence without a noun of its own: "Left: 30%.", "It is 40%."."""
-    s = sentence.classes
-    s = _TAIL.sub(lambda tail: ".".ljust(len(tail[0]), "q"), s)
+    s = _TAIL.sub(lambda tail: ".".ljust(len(tail[0]), "q"), sentence.classes)
     at = s.find("F")
+    back = follows and _TAKEN_BACK.fullmatch(s.rstrip(".;"))
+    if back and (back["led"] or "rather" in sentence.words):
+        claim = _claim(sentence, s, segment, at, sentence.figures[at], "")
+        yield replace(claim, owner="unclear", amends=True)
+        return
     alone = s.count("F") == 1 and "N" not in s and stands_alone(sentence, s, at)
     told = any(c == "o" != WORDS.get(w) for c, w in zip(s, sentence.words, strict=True))
     if not alone or "extent" in sentence.words or (told and not follows):

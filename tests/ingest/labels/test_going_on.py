@@ -135,3 +135,15 @@ def test_a_reader_s_own_figure_goes_on_from_a_sentence_on_the_cellularity_alone(
             assert parse(f"TREPHINE\n{before} Lymphoma is seen. {said}").value in (f, None)
         assert parse(f"TREPHINE\nBlasts are many. {said}").value is None
         assert parse(f"TREPHINE\nCellularity is low. Blasts are seen. {said}").value is None
+
+
+@pytest.mark.parametrize(
+    "taken_back", ["No, make that", "Sorry,", "Or rather:", "Rather", "Pardon,", "No,"]
+)
+def test_what_is_taken_back_at_once_leaves_no_value(taken_back: str) -> None:
+    for first, then in ((25, 20), (60, 90), (5, 15)):
+        said = f"Core biopsy: cellularity is {first}%. {taken_back} {then}%."
+        assert parse(said).value in (then, None), said
+        assert parse(said.replace(f"{then}%.", f"{first}%.")).value in (first, None)
+    for then in ("Blasts 20%.", "Fat 75%.", "No blasts, 20% lymphocytes.", "Or 20% plasma cells."):
+        assert parse(f"Core biopsy: cellularity is 25%. {then}").value == 25, then

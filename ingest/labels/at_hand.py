@@ -8,16 +8,16 @@ from itertools import groupby
 
 from ingest.labels.headings import Material, material_of
 from ingest.labels.languages import GENERAL, words_of
+from ingest.labels.marks import EMPTY, TICKED
 from ingest.labels.tokens import class_of, encode
 
-_X, _O = r"[\[(] ?[xo✓*+] ?[\])]|[☒☑✓]", r"\[[ _-]*\]|\( *\)|[☐□]"
-BOX = re.compile(rf"(?P<x>{_X})|{_O}")
+BOX = re.compile(rf"(?P<x>{TICKED})|{EMPTY}|\( *\)")
 _MARKS = [*"[☐☒☑□✓", "()", "( ", "(x", "(o", "(*", "(+"]  # what a box begins with
 _YES, _NO = words_of("yes ja oui y"), words_of("no nein non n")
 # "Core biopsy: no   Clot: yes", "Core biopsy: [ ] yes [x] no"
 _ANSWER = re.compile(
     r"(?P<name>[^\W\d_][^:\n|\[\]()☐☒☑□✓.;]{2,30}) ?[:?] ?(?:(?P<plain>yes|no|ja|nein|oui|non)\b"
-    rf"|(?P<boxes>(?:(?:{_X}|{_O}) ?(?:yes|no|ja|nein|oui|non)\b[ /,]*){{2}}))"
+    rf"|(?P<boxes>(?:(?:{TICKED}|{EMPTY}|\( *\)) ?(?:yes|no|ja|nein|oui|non)\b[ /,]*){{2}}))"
 )
 _PLAIN = re.compile(r"[:?] ?(?:yes|no|ja|nein|oui|non)\b")  # looked for first: it is fast
 _KEY = re.compile(r"[ \t]*(?P<key>[^\W\d_][^:\n\[\]☐☒☑□✓]{2,40})[:?](?=\s)")
@@ -37,7 +37,7 @@ def core_ticked(folded: str) -> bool | None:
         told[material] = told.get(material, False) or ticked
     if "core" not in told or not any(other in told for other in _OTHERS):
         return None
-    return True if told["core"] else False if any(told.get(it) for it in _OTHERS) else None
+    return told["core"] if told["core"] or any(told.get(it) for it in _OTHERS) else None
 
 
 def _answers(folded: str) -> list[tuple[str, bool]]:

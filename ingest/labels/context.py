@@ -124,19 +124,30 @@ def is_of_an_older(folded: str, said: str, start: int, end: int) -> bool:
     if _is_of_another_time(folded, lead):
         return True
     without = (_TIMED.findall(now) != _TIMED.findall(lead) for now in _without_core(folded))
-    labels = (_is_label(folded, met) for met in _NOW_LABEL.finditer(folded))
-    return _TIMED.search(lead) is not None and (any(labels) or any(without))
+    return _TIMED.search(lead) is not None and (_is_labelled(folded) or any(without))
+
+
+@lru_cache(maxsize=4)
+def _is_labelled(folded: str) -> bool:
+    """Whether a report says of a time or a sample that it is today's."""
+    return any(_is_label(folded, met) for met in _NOW_LABEL.finditer(folded))
 
 
 def _is_of_another_time(folded: str, lead: str) -> bool:
     """Whether a figure is of another day than the one core of a day: "Day 28 core. Day 0: 80%"."""
     own = {(_unit(time["unit"]), int(time["n"])) for time in _AT_TIME.finditer(lead)}
-    of_cores = own and {
-        (_unit(core["unit1"] or core["unit2"]), int(core["n1"] or core["n2"]))
-        for core in _CORE_OF.finditer(folded)
-    }
+    of_cores = _days_of_cores(folded) if own else frozenset()
     units = {unit for unit, _ in of_cores}
     return len(of_cores) == 1 and any(unit in units for unit, _ in own - of_cores)
+
+
+@lru_cache(maxsize=4)
+def _days_of_cores(folded: str) -> frozenset[tuple[str, int]]:
+    """The days, weeks, months or cycles of the cores that a report names."""
+    return frozenset(
+        (_unit(core["unit1"] or core["unit2"]), int(core["n1"] or core["n2"]))
+        for core in _CORE_OF.finditer(folded)
+    )
 
 
 def _unit(name: str) -> str:

@@ -17,6 +17,7 @@ VALUE_BELOW = re.compile(
 )
 _LED = re.compile(r"  |[%:\t|;]|^.{41}")  # what stands before no key alone on its line
 _SHARE = re.compile(r"[<>~]? ?\d{1,3}(?: ?(?:-|to) ?\d{1,3})? ?(?:%|per ?cent)")
+_BLANK = re.compile(r"\n[ \t]*\n")
 _LEAST = 4  # lines of a text that may be quoted or spaced
 
 
@@ -51,3 +52,9 @@ def value_beside(match: re.Match[str]) -> str:
     """A key and the lines behind it as one line, where it ends in a colon or stands alone."""
     lead = match.string[match.string.rfind("\n", 0, match.start()) + 1 : match.start()]
     return match[0] if not match["ends"] and _LED.search(lead) else match[0].replace("\n", " ")
+
+
+def width_of(folded: str, at: int) -> int:
+    """The length of the longest line from a place as far as the next blank one."""
+    blank = _BLANK.search(folded, at)
+    return max(map(len, folded[at : blank.start() if blank else None].split("\n")))

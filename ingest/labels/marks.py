@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 import re
 
+# a ticked box and an empty one
+TICKED, EMPTY = r"[\[(] ?[xo✓*+] ?[\])]|[☒☑✓]", r"\[[ _-]*\]|\( \)|[☐□]"
 _MARKS = {"period": ".", "full stop": ".", "comma": ",", "colon": ":", "semicolon": ";"}
 _MARKS |= {"open bracket": "(", "close bracket": ")"}
 _MARKS |= {"new paragraph": "\n\n", "new line": "\n", "next line": "\n"}

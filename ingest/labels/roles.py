@@ -10,7 +10,7 @@ from ingest.labels.figures import Figure
 from ingest.labels.headings import names_norm
 from ingest.labels.languages import VOID, words_of
 from ingest.labels.segments import Segment
-from ingest.labels.tokens import Sentence, after_any
+from ingest.labels.tokens import MODALS, Sentence, after_any
 
 Role = Literal["finding", "norm", "criterion", "quality"]
 _OF_AGE = re.compile(r"F[^F]*\([dpz]*y[:dpv]*$")  # "40% hypercellular (for age 30%)"
@@ -29,10 +29,9 @@ WITHOUT = re.compile(r"(?:c[dq]*)?a[dqupvMBG]*a")  # "[excluding the subcortical
 # "is within the expected range for age, at 40%"
 _COMPARED = re.compile("[pIq][dqh]*e[eq]*(?:p[dq]*y[yd]*)?(?=[,(])")
 _ADVERB = re.compile("e(?=x)")
-_MODAL = words_of(
-    """should would could may might must ought if whether unless when rule suspected query sollte
-    wäre wären würde würden könnte muss müssen soll sollen wenn si doit faut doivent devait lorsque
-    quand severe calls aim goal"""
+_MODAL = MODALS | words_of(
+    """ought if whether unless when rule suspected query sollte wäre wären würde würden könnte muss
+    müssen soll sollen wenn si doit faut doivent devait lorsque quand severe calls aim goal"""
 )
 _FROM, _TO = ("from", "von", "de"), ("to", "auf", "zu", "à")
 # verbs of change, and no states as "reduced" is: "rose 20% to 60%" ends at 60 either way

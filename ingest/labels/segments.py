@@ -31,7 +31,7 @@ from ingest.labels.headings import (
     tells_it,
 )
 from ingest.labels.languages import EVENTS, GENERAL, HEDGE, HISTORY, triggers_in
-from ingest.labels.lines import wraps
+from ingest.labels.lines import width_of, wraps
 from ingest.labels.lists import ENTRY, Entry, entry_of, fields_in, is_of_the_list
 from ingest.labels.specimens import declared, labelled, lead
 from ingest.labels.stops import LONGEST, stops_of
@@ -131,8 +131,7 @@ class _Cutter:
     def line(self, line: str, at: int) -> None:
         """Take a line: a row of a table, a heading, or more of the paragraph."""
         if not self.width:
-            block = self.folded[at : max(self.folded.find("\n\n", at), 0) or None]
-            self.width = max(map(len, block.split("\n")))
+            self.width = width_of(self.folded, at)
         if fields := fields_in(line):
             self._fields(fields, at)
             return

@@ -23,13 +23,13 @@ from ingest.labels.languages import (
     WORDS,
     words_of,
 )
+from ingest.labels.marks import EMPTY, TICKED
 from ingest.labels.unsigned import OF_ONE, bare, is_mean, of_hundred
 
 # a ticked box, an empty one, an arrow, a date or an accession number, a word, anything else
 _TOKEN = re.compile(
     r"(?P<word>h&e\b|n/a\b|w/o?(?=\s)|[^\W\d_]++(?![\d'-]))|(?P<F>\ue000)|(?P<N>\ue001)"
-    r"|(?P<X>[\[(] ?[xo✓*+] ?[\])]|[☒☑✓])"
-    r"|(?P<O>\[[ _-]*\]|\( \)|[☐□]|(?<!\w)_+(?!\w))"
+    rf"|(?P<X>{TICKED})|(?P<O>{EMPTY}|(?<!\w)_+(?!\w))"
     r"|(?P<arrow>[-=]+>|→)|(?P<date>(?:19|20)\d\d(?:-\d\d?-\d\d?)?\b|[a-z]{1,4}+-?\d\d(?:\d\d)?[-./:]\d{3,}|[a-z]{1,4}+-?\d\d-\d+|[a-z]{3,4}-(?:19|20)\d\d\b|\d\d?[/.]\d\d?[/.]\d{2,4}|\d\d?/20\d\d)"
     r"|(?P<x>[a-h]\d(?:[-/+&][a-h]?\d)*\b)"
     r"|(?P<joined>[^\W\d_]+(?:'[^\W\d_]+)?(?:-\s?(?=[^\W\d_]))?)|(?P<dots>\.+:|\.{2,})|(?P<rest>\d+|[^\s\w])"
@@ -89,7 +89,7 @@ _GAP = re.compile(
 _NOTHING = [("words", "other"), ("summary", "in"), ("contrast", "by"), ("nearest", "tick")]
 _ARTICLES = words_of("the an my our this one")
 _THEIRS, JUDGEMENT = words_of("their his her"), ("guess", "estimate", "impression", "schätzung")
-_MODALS = words_of("would could may might must should")
+MODALS = words_of("would could may might must should")
 _CELLULAR = words_of("component components compartment fraction portion elements anteil anteile")
 _SPECIAL |= _JUDGED | _ASKED | _CELLULAR | {"ende", "as", "x", "from", "all"}
 # two words that mean another thing than each: "given that", "left out", "par rapport", "plus que"
@@ -329,7 +329,7 @@ def _as_said(
         return judged
     if word == "severe" and _H.match("".join(behind)):
         return "h"  # "severe hypocellularity", but not "severe: under 25%"
-    modal = "c" in classes[-2:] and _MODALS.intersection(words[-2:]) and behind != ["for"]
+    modal = "c" in classes[-2:] and MODALS.intersection(words[-2:]) and behind != ["for"]
     if word in _JUDGED and modal and "F" not in classes:
         classes[classes.index("c", -2)] = "q"  # "could be estimated at 40%" is no criterion
     if word == "reported":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import json
 import time
 from pathlib import Path
@@ -37,6 +38,15 @@ def test_a_text_may_end_anywhere(cut: int, article: str) -> None:
     parse(f"{text[: min(cut, 41)]} {article} foo")
 
 
+# what is read by more than one line: headings side by side, a key alone, other days
+BLOCKS = [
+    "CORE BIOPSY      ASPIRATE SMEAR\n",
+    "CORE BIOPSY      CLOT\nLength  1 cm     Iron   2+\nCells  30%      Blasts  2%\n\n",
+    "Cellularity:  \n \n",
+    "Day 28 core biopsy. Day 0: 80% cellular. ",
+    "[x] clot [ ] core\n",
+    "> cellularity 40%\n",
+]
 LEADS = ["", "<report>", "<html><p>", "{\\rtf1 ", "MSH|^~\\&|", '{"core": "', "rt: "]
 
 
@@ -49,8 +59,9 @@ def _seconds(text: str) -> float:
     return took
 
 
-@pytest.mark.parametrize("lead", LEADS)
-@pytest.mark.parametrize("piece", PIECES)
+@pytest.mark.parametrize(
+    ("piece", "lead"), [*itertools.product(PIECES, LEADS), *((block, "") for block in BLOCKS)]
+)
 def test_anything_is_read_in_linear_time(piece: str, lead: str) -> None:
     """Four times the text takes some four times as long on any machine; 16 would be quadratic.
 

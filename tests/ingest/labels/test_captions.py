@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
+from builders.report_tables import table
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,15 +15,6 @@ from ingest.labels.rules import parse
 MARKS = st.sampled_from(["|", "\t", " "])
 PRESENT = ["Present specimen: {}.", "This biopsy is of {}", "Current core: {}"]
 OF_ALL = ["Figures are cellularity.", "All values give the marrow cellularity (%)"]
-
-
-def table(rows: list[list[str]], mark: str) -> str:
-    if mark != " ":
-        return "\n".join(
-            f"| {' | '.join(row)} |" if mark == "|" else mark.join(row) for row in rows
-        )
-    widths = [max(map(len, column)) + 3 for column in zip(*rows, strict=True)]
-    return "\n".join("".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
 @given(MARKS, st.sampled_from(PRESENT), st.sampled_from(["Cellularity", "Cell.", "Cellularity, %"]))

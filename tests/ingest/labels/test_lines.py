@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ingest.labels.lines import plain_lines, wraps
+from ingest.labels.lines import plain_lines, width_of, wraps
 from ingest.labels.rules import parse
 
 REPORT = """BONE MARROW CORE BIOPSY
@@ -51,3 +51,12 @@ def test_a_line_that_begins_with_the_figure_goes_on(before: str) -> None:
     for f in (5, 40):
         text = f"In this core biopsy of 14 mm. The marrow cellularity averages about\n{f}%. Normal."
         assert parse(text).value == f
+
+
+@pytest.mark.parametrize("blank", ["\n\n", "\n \n", "\n\t \n"])
+def test_the_width_is_that_of_the_lines_as_far_as_a_blank_one(blank: str) -> None:
+    for widths in ([3, 9, 5], [1], [40, 2]):
+        lines = "\n".join("x" * n for n in widths)
+        assert width_of(f"{lines}{blank}{'y' * 60}", 0) == max(widths)
+        assert width_of(f"{'z' * 7}\n{lines}{blank}", 8) == max(widths)
+    assert width_of("abc", 0) == 3

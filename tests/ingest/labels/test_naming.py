@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
+from builders.report_tables import table
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,15 +36,6 @@ NOUNS = [
     "Plasma cells",
     "Platelets",
 ]
-
-
-def table(rows: list[list[str]], mark: str) -> str:
-    if mark != " ":
-        return "\n".join(
-            f"| {' | '.join(row)} |" if mark == "|" else mark.join(row) for row in rows
-        )
-    widths = [max(map(len, column)) + 3 for column in zip(*rows, strict=True)]
-    return "\n".join("".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
 @given(MARKS, CORES, WHOLES, KEYS, st.booleans(), st.sampled_from(["Length", "Blasts"]))
